@@ -1,0 +1,1 @@
+"""What a model sees, computed the same way in training, backtest and live."""

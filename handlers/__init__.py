@@ -1,0 +1,1 @@
+"""Inside TorchServe's worker: the only room that imports `ts`."""

@@ -1,0 +1,1 @@
+"""What becomes of a trained run: an archive, a version, a rollout."""

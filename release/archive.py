@@ -1,0 +1,114 @@
+"""Building a model archive: everything a server needs to serve one version, in one file."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from handlers import model_files
+from release.code_closure import code_closure
+from serving.client import connect
+from wire.digest import archive_digest
+
+PROJECT = Path(__file__).resolve().parent.parent
+_RUN_FILES = (model_files.DESCRIPTION, model_files.WEIGHTS, model_files.GOLDEN)
+
+
+class BuildFailed(RuntimeError):
+    """No archive was built; what was at its place is untouched."""
+
+
+@dataclass(frozen=True)
+class BuiltArchive:
+    """An archive on disk, loaded once and found to answer its golden rows."""
+
+    path: Path
+    """The ``.mar``."""
+    model: str
+    """The model's name."""
+    version: str
+    """Its version."""
+    digest: str
+    """Content digest, which every answer carries; the same for the same content."""
+    bytes: int
+    """Its size."""
+
+
+def build_archive(model: str, run: Path, version: str, out: Path) -> BuiltArchive:
+    """Pack a training run and the code it needs with torch-model-archiver.
+
+    Holds the handler at its root, the modules it imports as packages, weights, description
+    and golden rows; no ``strategies``, no ``training``. Before it takes its place it is
+    loaded in this process, which proves it complete.
+
+    Parameters
+    ----------
+    model : str
+        Which handler: ``tick`` for ``handlers/tick_handler.py``.
+    run : Path
+        What `scripts/train.py` wrote.
+    version : str
+        TorchServe's model version: ``1.0``.
+    out : Path
+        The model store; the file is ``<out>/<model>.mar``.
+
+    Raises
+    ------
+    BuildFailed
+        Naming what is missing, or what the archiver or the archive itself said.
+    """
+    handler = PROJECT / "handlers" / f"{model}_handler.py"
+    config = PROJECT / "archives" / "model-config" / f"{model}.yaml"
+    for path in (handler, config, *(run / name for name in _RUN_FILES)):
+        if not path.is_file():
+            raise BuildFailed(f"{path}: a file expected, was missing")
+    described = model_files.read_description(run)["model"]
+    if described != model:
+        raise BuildFailed(f"{run}: a run of {model!r} expected, was one of {described!r}")
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="archive-", dir=out) as work:
+        content = Path(work) / "content"
+        _stage(content, run, handler)
+        built = _archive(Path(work), content, model, version, handler, config)
+        _prove(built, model)
+        path = out / f"{model}.mar"
+        os.replace(built, path)
+    return BuiltArchive(path, model, version, archive_digest(path), path.stat().st_size)
+
+
+def _stage(content: Path, run: Path, handler: Path) -> None:
+    """Lay out what goes in beside the handler itself."""
+    content.mkdir()
+    for name in _RUN_FILES:
+        shutil.copyfile(run / name, content / name)
+    for module in code_closure(PROJECT, handler):
+        (content / module).parent.mkdir(exist_ok=True)
+        shutil.copyfile(PROJECT / module, content / module)
+
+
+def _archive(work: Path, content: Path, model: str, version: str, handler: Path, config: Path) -> Path:
+    """Run the archiver, in a temporary folder of its own: it works at a fixed name in it."""
+    temporary = work / "tmp"
+    temporary.mkdir()
+    # The archiver names the config in the manifest as it is called here.
+    shutil.copyfile(config, temporary / "model-config.yaml")
+    command = [sys.executable, "-m", "model_archiver.model_packaging", "--model-name", model, "--version", version]
+    command += ["--handler", str(handler), "--extra-files", str(content), "--export-path", str(work)]
+    command += ["--config-file", str(temporary / "model-config.yaml")]
+    result = subprocess.run(
+        command, env={**os.environ, "TMPDIR": str(temporary)}, capture_output=True, text=True, check=False
+    )
+    built = work / f"{model}.mar"
+    if result.returncode or not built.is_file():
+        raise BuildFailed(f"torch-model-archiver: {(result.stderr or result.stdout).strip()}")
+    return built
+
+
+def _prove(archive: Path, model: str) -> None:
+    try:
+        connect(f"mar:{archive}", model).close()
+    except (RuntimeError, ImportError, KeyError, TypeError) as error:
+        raise BuildFailed(f"{model}: the archive does not load: {error}") from error

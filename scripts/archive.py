@@ -1,0 +1,37 @@
+"""Pack a training run into a model archive."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from handlers.model_files import BadArchive
+from release.archive import BuildFailed, build_archive
+
+
+def main(
+    model: Annotated[str, typer.Argument(help="Which model: tick.")],
+    run: Annotated[Path, typer.Option(help="What scripts/train.py wrote.")] = Path("runs/tick"),
+    version: Annotated[str, typer.Option(help="TorchServe's model version.")] = "1.0",
+    out: Annotated[Path, typer.Option(help="The model store.")] = Path("archives"),
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Pack RUN, its handler and the code it needs into OUT/MODEL.mar."""
+    words = Console(stderr=True)
+    try:
+        with words.status(f"Packing {model} {version}"):
+            built = build_archive(model, run, version, out)
+    except (BuildFailed, BadArchive) as error:
+        words.print(f"[red]archive:[/] {error}", soft_wrap=True)
+        raise typer.Exit(1) from error
+    if as_json:
+        print(json.dumps(asdict(built), default=str))
+    else:
+        words.print(f"{built.path}: {model} {version}, {built.bytes / 1024:.0f} KiB, digest {built.digest[:12]}")
+
+
+if __name__ == "__main__":
+    typer.run(main)

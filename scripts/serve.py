@@ -1,0 +1,89 @@
+"""Start, look at and stop a TorchServe with this repository's configuration."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from serving.archive_import import UnreadableArchive
+from serving.java import NoJava
+from serving.management import ManagementError
+from serving.torchserve import PROJECT, ServerSettings, StartFailed, TorchServe, find_server, start_server
+
+app = typer.Typer(help=__doc__, no_args_is_help=True)
+words = Console(stderr=True)
+Home = Annotated[Path, typer.Option(help="The server's working directory: keys, logs, state.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+HOME = PROJECT / ".server"
+
+
+@app.command()
+def start(
+    models: Annotated[list[str] | None, typer.Argument(help="NAME=ARCHIVE in the model store.")] = None,
+    model_store: Annotated[Path, typer.Option(help="Folder of the archives.")] = Path("archives"),
+    home: Home = HOME,
+    config: Annotated[Path, typer.Option(help="TorchServe's configuration.")] = PROJECT / "config.properties",
+    free_ports: Annotated[bool, typer.Option(help="Take free ports instead of the configured ones.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Start a server and return when its workers are READY."""
+    named = dict(model.partition("=")[::2] for model in models or ["tick=tick.mar"])
+    settings = ServerSettings(
+        named, model_store.resolve(), home.resolve(), config=config.resolve(), free_ports=free_ports
+    )
+    try:
+        with words.status("Starting TorchServe"):
+            server = start_server(settings)
+    except (StartFailed, NoJava, UnreadableArchive, OSError) as error:
+        words.print(f"[red]serve:[/] {error}", soft_wrap=True)
+        raise typer.Exit(1) from error
+    _show(server, list(named), as_json)
+
+
+@app.command()
+def status(home: Home = HOME, as_json: Json = False) -> None:
+    """Say what runs; exit status 1 when nothing does."""
+    server = find_server(home.resolve())
+    if server is None:
+        words.print(f"no server runs in {home}")
+        raise typer.Exit(1)
+    try:
+        models = server.management().model_names()
+    except ManagementError as error:
+        words.print(f"[red]serve:[/] {error}", soft_wrap=True)
+        raise typer.Exit(1) from error
+    _show(server, models, as_json)
+
+
+@app.command()
+def stop(home: Home = HOME) -> None:
+    """Stop the server and its workers; exit status 1 when none runs."""
+    server = find_server(home.resolve())
+    if server is None:
+        words.print(f"no server runs in {home}")
+        raise typer.Exit(1)
+    server.stop()
+    words.print(f"stopped the server in {home}")
+
+
+def _show(server: TorchServe, models: list[str], as_json: bool) -> None:
+    manager = server.management()
+    versions: list[dict[str, Any]] = [
+        {"model": name, "version": each["modelVersion"], "workers": [w["status"] for w in each["workers"]]}
+        for name in models
+        for each in manager.describe(name, "all")
+    ]
+    found = {"pid": server.pid, "home": str(server.home), "inference": server.inference_url,
+             "management": server.management_url, "metrics": server.metrics_url, "models": versions}
+    if as_json:
+        print(json.dumps(found))
+        return
+    words.print(f"TorchServe {server.pid}: predictions {server.inference_url}, management {server.management_url}")
+    for each in versions:
+        words.print(f"  {each['model']} {each['version']}: workers {', '.join(each['workers']) or 'none'}")
+
+
+if __name__ == "__main__":
+    app()

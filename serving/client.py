@@ -1,0 +1,256 @@
+"""Asking a model for predictions: over HTTP, or in this process from an archive."""
+
+import asyncio
+import tempfile
+import threading
+import time
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pycurl
+from numpy.typing import NDArray
+
+from features.schema import FeatureSchema
+from serving.archive_import import load_archive
+from wire import body, headers
+from wire.errors import (
+    BY_NAME,
+    DeadlinePassed,
+    RequestError,
+    SchemaMismatch,
+    ServerFault,
+    Unavailable,
+    UnknownModel,
+    from_answer,
+)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model said to some rows."""
+
+    outputs: dict[str, NDArray[np.float32]]
+    """Name -> float32 [n]; for ticks ``buy``, ``sell`` and ``hold``, probabilities."""
+    model: str
+    """The name asked for."""
+    version: str
+    """The version that answered; the default version may move between two requests."""
+    digest: str
+    """Content digest of the archive that answered."""
+    latency_ns: int
+    """Wall time of the whole call."""
+
+
+class InferenceClient(ABC):
+    """One model's predictions; `connect` makes one. Also a context manager."""
+
+    metadata: dict[str, Any]
+    """The archive's ``model.json`` with ``version``, ``archive_digest``, ``outputs``, ``feature_schema_sha256``,
+    ``batch_invariant``, ``tile_rows`` and ``device``, as of connecting."""
+
+    @abstractmethod
+    def predict(self, rows: NDArray[np.float32], deadline_ns: int | None = None) -> Answer:
+        """Ask for predictions and wait for them.
+
+        Parameters
+        ----------
+        rows : float32 [n, *row_shape]
+            n >= 1, finite.
+        deadline_ns : int, optional
+            Unix nanoseconds; a request that is late is not computed.
+
+        Raises
+        ------
+        RequestError
+            One of `wire.errors`, the same whatever the transport. Nothing is sent again.
+        """
+
+    async def predict_async(self, rows: NDArray[np.float32], deadline_ns: int | None = None) -> Answer:
+        """Like `predict`, without blocking the event loop; each pool thread keeps its own connection."""
+        return await asyncio.to_thread(self.predict, rows, deadline_ns)
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back connections and files."""
+
+    def __enter__(self) -> "InferenceClient":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def connect(
+    url: str,
+    model: str,
+    version: str | None = None,
+    *,
+    schema: FeatureSchema | None = None,
+    token: str | None = None,
+    timeout_s: float = 5.0,
+) -> InferenceClient:
+    """Connect to a model and check that it is the one meant.
+
+    Parameters
+    ----------
+    url : str
+        ``http://`` or ``https://`` of the inference port, or ``mar:PATH`` for an archive's own
+        handler run in this process (needs torch and torchserve here).
+    model : str
+        The registered name.
+    version : str, optional
+        A fixed version; without it the server's default one, whichever that is at each request.
+    schema : FeatureSchema, optional
+        The features that the caller computes.
+    token : str, optional
+        TorchServe's inference token.
+    timeout_s : float
+        Longest wait for one answer, seconds.
+
+    Raises
+    ------
+    SchemaMismatch
+        The model was trained on other features.
+    RequestError
+        The model cannot be reached, or there is no such model or version.
+    UnreadableArchive
+        The path after ``mar:`` is no archive.
+    """
+    client: InferenceClient
+    if url.startswith("mar:"):
+        client = InProcessClient(Path(url.removeprefix("mar:")), model, version)
+    elif url.startswith(("http://", "https://")):
+        client = HttpClient(url, model, version, token, timeout_s)
+    else:
+        raise ValueError(f"url beginning with http://, https:// or mar: expected, was {url!r}")
+    theirs = client.metadata["feature_schema_sha256"]
+    if schema is not None and schema.sha256 != theirs:
+        client.close()
+        raise SchemaMismatch(
+            f"{model} {client.metadata['version']} at {url}: trained on features "
+            f"{client.metadata['feature_schema']['name']} over {client.metadata['feature_schema']['window']} events "
+            f"({theirs[:12]}), was asked with {schema.name} over {schema.window} ({schema.sha256[:12]})"
+        )
+    return client
+
+
+class HttpClient(InferenceClient):
+    """Keep-alive HTTP through libcurl, whose overhead a request is a fraction of `requests`'.
+
+    After an error answer TorchServe closes the connection; libcurl opens a new one at the next
+    request. Safe to use from several threads: each has its own connection.
+    """
+
+    def __init__(self, url: str, model: str, version: str | None, token: str | None, timeout_s: float) -> None:
+        self._url = "/".join((url.rstrip("/"), "predictions", model, *([version] if version else [])))
+        self._model = model
+        self._timeout_s = timeout_s
+        self._authorization = [] if token is None else [f"Authorization: Bearer {token}"]
+        self._threads = threading.local()
+        self._handles: list[pycurl.Curl] = []
+        answer, _ = self._exchange(None, ["describe: True"])
+        self.metadata = orjson.loads(answer)
+        self._names = tuple(self.metadata["outputs"])
+        self._shape = tuple(FeatureSchema.from_dict(self.metadata["feature_schema"]).row_shape)
+
+    def predict(self, rows: NDArray[np.float32], deadline_ns: int | None = None) -> Answer:
+        began = time.perf_counter_ns()
+        sent = body.encode_rows(body.check_rows(rows, self._shape))
+        extra = [f"Content-Type: {body.BINARY}", f"Accept: {body.BINARY}"]
+        if deadline_ns is not None:
+            extra.append(f"{headers.DEADLINE_NS}: {deadline_ns}")
+        received, said = self._exchange(sent, extra)
+        table = body.decode_binary(received, len(self._names))
+        if len(table) != len(rows):
+            raise ServerFault(f"{self._url}: {len(rows)} rows expected in the answer, was {len(table)}")
+        outputs = {name: table[:, column] for column, name in enumerate(self._names)}
+        latency_ns = time.perf_counter_ns() - began
+        return Answer(outputs, self._model, said[headers.MODEL_VERSION], said[headers.ARCHIVE_DIGEST], latency_ns)
+
+    def close(self) -> None:
+        for handle in self._handles:
+            handle.close()
+        self._handles.clear()
+        self._threads = threading.local()
+
+    def _exchange(self, sent: bytes | None, extra: list[str]) -> tuple[bytes, dict[str, str]]:
+        """One request, one answer: its body and its headers in lower case."""
+        curl = self._handle()
+        received, lines = BytesIO(), []
+        curl.setopt(pycurl.HTTPHEADER, [*extra, *self._authorization, "Expect:", "User-Agent:"])
+        if sent is None:
+            curl.setopt(pycurl.HTTPGET, 1)
+        else:
+            curl.setopt(pycurl.POST, 1)
+            curl.setopt(pycurl.POSTFIELDSIZE, len(sent))
+            curl.setopt(pycurl.POSTFIELDS, sent)
+        curl.setopt(pycurl.WRITEFUNCTION, received.write)
+        curl.setopt(pycurl.HEADERFUNCTION, lines.append)
+        try:
+            curl.perform()
+        except pycurl.error as error:
+            raise self._unanswered(*error.args) from error
+        code = curl.getinfo(pycurl.RESPONSE_CODE)
+        if code != 200:
+            error = from_answer(code, received.getvalue())
+            raise type(error)(f"{self._url}: {error}")
+        pairs = (line.decode("latin-1").partition(":") for line in lines)
+        return received.getvalue(), {name.lower(): value.strip() for name, _, value in pairs}
+
+    def _handle(self) -> pycurl.Curl:
+        curl = getattr(self._threads, "curl", None)
+        if curl is None:
+            curl = self._threads.curl = pycurl.Curl()
+            curl.setopt(pycurl.URL, self._url)
+            curl.setopt(pycurl.NOSIGNAL, 1)
+            curl.setopt(pycurl.TIMEOUT_MS, round(self._timeout_s * 1000))
+            curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
+            self._handles.append(curl)
+        return curl
+
+    def _unanswered(self, code: int, text: str) -> RequestError:
+        if code == pycurl.E_OPERATION_TIMEDOUT:
+            return DeadlinePassed(f"{self._url}: an answer within {self._timeout_s:g} s expected: {text}")
+        return Unavailable(f"{self._url}: {text}")
+
+
+class InProcessClient(InferenceClient):
+    """An archive's own handler in this process: no server, the same bits.
+
+    Sets torch to one thread, as in a worker: with more, kernels and so bits may differ.
+    """
+
+    def __init__(self, archive: Path, model: str, version: str | None) -> None:
+        self._model = model
+        self._folder = tempfile.TemporaryDirectory(prefix="mar-")
+        self._archive = load_archive(archive, Path(self._folder.name), model)
+        self._handler = self._archive.handler
+        self.metadata = self._handler.describe_handle()
+        self._version, self._digest = self.metadata["version"], self.metadata["archive_digest"]
+        if version is not None and version != self._version:
+            self.close()
+            raise UnknownModel(f"{archive}: version {version} expected, was {self._version}")
+        self._names = self._handler.output_names
+        self._shape = self._handler.schema.row_shape
+
+    def predict(self, rows: NDArray[np.float32], deadline_ns: int | None = None) -> Answer:
+        began = time.perf_counter_ns()
+        rows = body.check_rows(rows, self._shape)
+        if deadline_ns is not None and time.time_ns() > deadline_ns:
+            raise DeadlinePassed(f"an answer before {deadline_ns} was asked for")
+        try:
+            table = self._handler.predict(rows)
+        except self._archive.request_error as error:  # the archive's own class of that name
+            raise BY_NAME[type(error).__name__](str(error)) from error
+        outputs = {name: table[:, column] for column, name in enumerate(self._names)}
+        return Answer(outputs, self._model, self._version, self._digest, time.perf_counter_ns() - began)
+
+    def close(self) -> None:
+        self._archive.unload()
+        self._folder.cleanup()
+

@@ -1,0 +1,277 @@
+"""A TorchServe of one's own: started, really ready, stopped, nothing left behind."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from serving import tokens
+from serving.archive_import import UnreadableArchive, read_manifest
+from serving.java import find_java_home
+from serving.management import ManagementClient, ManagementError
+from serving.properties import read_properties, write_properties
+
+PROJECT = Path(__file__).resolve().parent.parent
+STATE = "server.json"
+_PORT_KEYS = {
+    "inference_address": "http://127.0.0.1:{}",
+    "management_address": "http://127.0.0.1:{}",
+    "metrics_address": "http://127.0.0.1:{}",
+    "grpc_inference_port": "{}",
+    "grpc_management_port": "{}",
+    "initial_worker_port": "{}",
+}
+
+
+class StartFailed(RuntimeError):
+    """The server cannot be started, or came up without its workers; says why."""
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """How to start a server."""
+
+    models: Mapping[str, str]
+    """Name -> archive in the model store: ``{"tick": "tick.mar"}``."""
+    model_store: Path = PROJECT / "archives"
+    """Folder of the archives."""
+    home: Path = PROJECT / ".server"
+    """Working directory: keys, logs, temporary files, state. One server a home."""
+    config: Path | None = PROJECT / "config.properties"
+    """What to start from; None for TorchServe's defaults."""
+    properties: Mapping[str, str] = field(default_factory=dict)
+    """Changes to the configuration."""
+    free_ports: bool = False
+    """Take free ports instead of the configured ones."""
+    ready_within_s: float = 120.0
+    """How long workers may take to load."""
+
+
+class TorchServe:
+    """A running server, started by `start_server` or found again by `find_server`.
+
+    Attributes
+    ----------
+    inference_url, management_url, metrics_url : str
+    home : Path
+    pid : int
+        Of the Java process.
+    """
+
+    def __init__(self, home: Path, pid: int, properties: Mapping[str, str]) -> None:
+        self.home = home
+        self.pid = pid
+        self.inference_url = properties.get("inference_address", "http://127.0.0.1:8080")
+        self.management_url = properties.get("management_address", "http://127.0.0.1:8081")
+        self.metrics_url = properties.get("metrics_address", "http://127.0.0.1:8082")
+        self._tokens_off = properties.get("disable_token_authorization", "false") == "true"
+
+    @property
+    def token(self) -> str | None:
+        """The inference token; None where tokens are off."""
+        return None if self._tokens_off else tokens.inference_token(self.home / tokens.KEY_FILE)
+
+    def management(self) -> ManagementClient:
+        """A client of the management port, with its token."""
+        token = None if self._tokens_off else tokens.management_token(self.home / tokens.KEY_FILE)
+        return ManagementClient(self.management_url, token)
+
+    def is_running(self) -> bool:
+        """Whether the Java process lives."""
+        return _is_torchserve(self.pid)
+
+    def _said_by_workers(self) -> str:
+        path = self.home / "logs" / "model_log.log"
+        return path.read_text(errors="replace") if path.is_file() else ""
+
+    def log_tail(self, lines: int = 25) -> str:
+        """The end of what server and workers said."""
+        said = []
+        for name in ("console.log", "model_log.log", "ts_log.log"):
+            path = self.home / "logs" / name
+            if path.is_file():
+                text = path.read_text(errors="replace").splitlines()[-lines:]
+                said.append(f"--- {name}\n" + "\n".join(text))
+        return "\n".join(said)
+
+    def wait_ready(self, models: Mapping[str, str], within_s: float) -> None:
+        """Wait until every model has its workers READY; ``/ping`` says Healthy long before.
+
+        Raises
+        ------
+        StartFailed
+            It died, or they were not ready in time; with the end of its logs.
+        """
+        deadline = time.monotonic() + within_s
+        waiting = list(models)
+        while waiting:
+            if not self.is_running():
+                raise StartFailed(f"TorchServe ended while starting:\n{self.log_tail()}")
+            if "Backend worker process died." in self._said_by_workers():
+                raise StartFailed(f"a worker died while loading:\n{self.log_tail()}")
+            if time.monotonic() > deadline:
+                raise StartFailed(f"workers of {waiting} READY within {within_s:g} s expected:\n{self.log_tail()}")
+            try:
+                manager = self.management()
+                waiting = [name for name in waiting if not manager.is_ready(name)]
+            except (ManagementError, tokens.NoToken):
+                pass  # the ports open one after the other; the deadline decides
+            if waiting:
+                time.sleep(0.05)
+
+    def stop(self, within_s: float = 10.0) -> None:
+        """Stop server and workers, and take away state and keys; the logs stay."""
+        family = _family(self.pid)
+        for process in family[:1]:
+            process.terminate()
+        _, alive = psutil.wait_procs(family, timeout=within_s)
+        for process in alive:
+            process.kill()
+        psutil.wait_procs(alive, timeout=within_s)
+        (self.home / STATE).unlink(missing_ok=True)
+        (self.home / tokens.KEY_FILE).unlink(missing_ok=True)
+        (self.home / "tmp" / ".model_server.pid").unlink(missing_ok=True)
+
+    def __enter__(self) -> "TorchServe":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def start_server(settings: ServerSettings) -> TorchServe:
+    """Start a server and return when its workers are ready.
+
+    Raises
+    ------
+    NoJava, StartFailed, UnreadableArchive
+        Before anything is started where that can be known: no Java, a port in use, no such
+        model store, a missing or damaged archive, a server already in this home.
+    """
+    java_home = find_java_home()
+    _check_archives(settings)
+    if (running := find_server(settings.home)) is not None:
+        raise StartFailed(f"{settings.home}: no running server expected, was one with process id {running.pid}")
+    properties = _effective_properties(settings)
+    _check_ports(properties)
+    for name in ("logs", "tmp"):  # those of an earlier run would be taken for this one's
+        shutil.rmtree(settings.home / name, ignore_errors=True)
+        (settings.home / name).mkdir(parents=True)
+    (settings.home / tokens.KEY_FILE).unlink(missing_ok=True)  # a token of an earlier run misleads
+    config = settings.home / "config.properties"
+    write_properties(config, properties)
+    pid = _launch(settings, config, java_home)
+    server = TorchServe(settings.home, pid, properties)
+    (settings.home / STATE).write_text(json.dumps({"pid": pid, "properties": properties}))
+    try:
+        server.wait_ready(settings.models, settings.ready_within_s)
+    except BaseException:  # Ctrl-C too: nothing may be left behind
+        server.stop()
+        raise
+    return server
+
+
+def find_server(home: Path) -> TorchServe | None:
+    """The server that runs in this home, if any."""
+    try:
+        state = json.loads((home / STATE).read_text())
+    except FileNotFoundError:
+        return None
+    server = TorchServe(home, state["pid"], state["properties"])
+    return server if server.is_running() else None
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listened on a moment ago."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def _check_archives(settings: ServerSettings) -> None:
+    if not settings.model_store.is_dir():
+        raise StartFailed(f"{settings.model_store}: a model store expected, was no folder")
+    for archive in settings.models.values():
+        read_manifest(settings.model_store / archive)
+
+
+def _effective_properties(settings: ServerSettings) -> dict[str, str]:
+    """The configuration, with paths that hold from any working directory."""
+    properties = {} if settings.config is None else read_properties(settings.config)
+    if settings.free_ports:
+        ports = free_ports(len(_PORT_KEYS))
+        properties |= {key: form.format(port) for (key, form), port in zip(_PORT_KEYS.items(), ports, strict=True)}
+    if settings.config is not None and "metrics_config" in properties:
+        properties["metrics_config"] = str((settings.config.parent / properties["metrics_config"]).resolve())
+    return properties | dict(settings.properties)
+
+
+def _check_ports(properties: Mapping[str, str]) -> None:
+    for key in _PORT_KEYS:
+        if key not in properties:
+            continue
+        host, _, port = properties[key].rpartition(":")
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host.rpartition("/")[2] or "127.0.0.1", int(port)))
+            except OSError as error:
+                raise StartFailed(f"{key}={properties[key]}: a free port expected, was {error.strerror}") from error
+
+
+def _launch(settings: ServerSettings, config: Path, java_home: Path) -> int:
+    """Start TorchServe's own launcher, which leaves the Java process running and ends."""
+    home = settings.home
+    environment = {
+        **os.environ,
+        "JAVA_HOME": str(java_home),
+        "PATH": f"{java_home / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}",
+        "TMPDIR": str(home / "tmp"),
+        "TEMP": str(home / "tmp"),
+        "LOG_LOCATION": str(home / "logs"),
+        "METRICS_LOCATION": str(home / "logs"),
+    }
+    environment.pop("TS_CONFIG_FILE", None)  # would win over --ts-config
+    command = [sys.executable, "-m", "ts.model_server", "--start", "--ncs"]
+    command += ["--model-store", str(settings.model_store), "--ts-config", str(config)]
+    if settings.config is not None:
+        command += ["--log-config", str(PROJECT / "deploy" / "log4j2.xml")]
+    command += ["--models", *(f"{name}={archive}" for name, archive in settings.models.items())]
+    with (home / "logs" / "console.log").open("wb") as console:
+        result = subprocess.run(
+            command, cwd=home, env=environment, stdin=subprocess.DEVNULL, stdout=console, stderr=console,
+            start_new_session=True, check=False,
+        )  # a session of its own: Ctrl-C in the terminal reaches us, and we stop it in order
+    pid_file = home / "tmp" / ".model_server.pid"
+    if result.returncode or not pid_file.is_file():
+        raise StartFailed(f"TorchServe's launcher failed:\n{(home / 'logs' / 'console.log').read_text()}")
+    return int(pid_file.read_text())
+
+
+def _is_torchserve(pid: int) -> bool:
+    try:
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and "org.pytorch.serve.ModelServer" in process.cmdline()
+    except psutil.Error:
+        return False
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    """The Java process and its workers."""
+    if not _is_torchserve(pid):
+        return []
+    process = psutil.Process(pid)
+    return [process, *process.children(recursive=True)]

@@ -1,0 +1,222 @@
+"""Rows in, outputs out: the three request bodies and the two answers.
+
+======================================  =====================================================
+request ``application/octet-stream``    little-endian float32 rows in C order (the fast path)
+request ``application/json``            a nested list of rows, or ``{"instances": rows}``, or the
+                                        Open Inference Protocol's ``{"inputs": [tensor]}``
+answer ``application/octet-stream``     little-endian float32 ``[n, outputs]``, columns in order
+answer ``application/json``             ``{"model", "version", "outputs": {name: [n values]}}``,
+                                        or the protocol's ``{"outputs": [tensor, ...]}`` in kind
+======================================  =====================================================
+
+The Open Inference Protocol: https://github.com/kserve/open-inference-protocol
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from wire.errors import BadShape, BadType, EmptyBody, MalformedBody, NotFinite, UnsupportedContentType
+
+BINARY = "application/octet-stream"
+JSON = "application/json"
+
+_FLOAT32 = np.dtype("<f4")
+_OIP_NUMBERS = frozenset(
+    ("FP16", "FP32", "FP64", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64")
+)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What one request asks for."""
+
+    rows: NDArray[np.float32]
+    """float32 [n, *row_shape], finite, n >= 1."""
+    open_inference: bool = False
+    """True when it came as an Open Inference Protocol body and wants its answer in kind."""
+    request_id: str | None = None
+    """The protocol's optional ``id``, sent back."""
+
+
+def decode(body: object, content_type: str | None, row_shape: tuple[int, ...]) -> Request:
+    """Read one request's body.
+
+    Parameters
+    ----------
+    body : bytes, bytearray, or parsed JSON
+        TorchServe parses ``application/json`` by itself and hands malformed JSON on as bytes.
+    content_type : str or None
+        The header as sent; parameters such as ``charset`` are ignored.
+    row_shape : tuple of int
+        Shape of one row by the model's schema.
+
+    Raises
+    ------
+    EmptyBody, MalformedBody, BadShape, BadType, NotFinite, UnsupportedContentType
+    """
+    kind = (content_type or "none").split(";")[0].strip().lower()
+    if kind not in (BINARY, JSON) and (body or content_type):
+        raise UnsupportedContentType(f"content type {BINARY} or {JSON} expected, was {kind}")
+    if body is None or (isinstance(body, bytes | bytearray | str) and not body):
+        raise EmptyBody(f"rows of shape {_shape(row_shape)} expected, was an empty body")
+    if kind == BINARY:
+        if not isinstance(body, bytes | bytearray):
+            raise BadType(f"float32 bytes expected for {BINARY}, was {type(body).__name__}")
+        return Request(_finite(_from_bytes(body, row_shape)))
+    return _from_json(_parse(body) if isinstance(body, bytes | bytearray | str) else body, row_shape)
+
+
+def encode_rows(rows: NDArray[np.float32]) -> bytes:
+    """Rows as the body of an ``application/octet-stream`` request."""
+    return np.ascontiguousarray(rows, dtype=_FLOAT32).tobytes()
+
+
+def encode_json(
+    model: str, version: str, names: tuple[str, ...], table: NDArray[np.float32], request: Request
+) -> bytes:
+    """The JSON answer to ``request``; values as the shortest decimals that read back as the same float32.
+
+    Parameters
+    ----------
+    names : tuple of str
+        The outputs' names, one a column.
+    table : float32 [n, len(names)]
+    """
+    columns = zip(names, np.ascontiguousarray(table.T), strict=True)
+    answer: dict[str, object]
+    if request.open_inference:
+        answer = {"model_name": model, "model_version": version}
+        if request.request_id is not None:
+            answer["id"] = request.request_id
+        answer["outputs"] = [
+            {"name": name, "shape": [len(values)], "datatype": "FP32", "data": values} for name, values in columns
+        ]
+    else:
+        answer = {"model": model, "version": version, "outputs": dict(columns)}
+    return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def encode_binary(table: NDArray[np.float32]) -> bytes:
+    """The binary answer: float32 ``[n, outputs]`` in C order."""
+    return np.ascontiguousarray(table, dtype=_FLOAT32).tobytes()
+
+
+def decode_binary(body: bytes, outputs: int) -> NDArray[np.float32]:
+    """Inverse of `encode_binary`: float32 ``[n, outputs]``.
+
+    Raises
+    ------
+    BadShape
+        The body is no whole number of rows of ``outputs`` values.
+    """
+    return _from_bytes(body, (outputs,))
+
+
+def _shape(row_shape: tuple[int, ...]) -> str:
+    return "[" + ", ".join(("n", *map(str, row_shape))) + "]"
+
+
+def _from_bytes(body: bytes | bytearray, row_shape: tuple[int, ...]) -> NDArray[np.float32]:
+    width = _FLOAT32.itemsize * math.prod(row_shape)
+    if len(body) % width:
+        raise BadShape(f"float32 rows of shape {_shape(row_shape)} expected ({width} bytes each), was {len(body)} bytes")
+    return np.frombuffer(body, dtype=_FLOAT32).reshape(-1, *row_shape)
+
+
+def _parse(text: bytes | bytearray | str) -> object:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise MalformedBody(f"JSON expected: {error}") from error
+
+
+def _from_json(body: object, row_shape: tuple[int, ...]) -> Request:
+    if isinstance(body, list):
+        return Request(_from_list(body, row_shape))
+    if not isinstance(body, dict):
+        raise MalformedBody(f'a list of rows, {{"instances"}} or {{"inputs"}} expected, was {type(body).__name__}')
+    if "instances" in body:
+        return Request(_from_list(body["instances"], row_shape))
+    if "inputs" in body:
+        identifier = body.get("id")
+        if identifier is not None and not isinstance(identifier, str):
+            raise MalformedBody(f'"id" as a string expected, was {type(identifier).__name__}')
+        return Request(_from_tensors(body["inputs"], row_shape), open_inference=True, request_id=identifier)
+    raise MalformedBody(f'a list of rows, {{"instances"}} or {{"inputs"}} expected, was an object with {sorted(body)}')
+
+
+def _from_tensors(tensors: object, row_shape: tuple[int, ...]) -> NDArray[np.float32]:
+    if not isinstance(tensors, list) or len(tensors) != 1 or not isinstance(tensors[0], dict):
+        raise MalformedBody('"inputs" as a list of one tensor expected')
+    tensor = tensors[0]
+    missing = sorted({"name", "shape", "datatype", "data"} - set(tensor))
+    if missing:
+        raise MalformedBody(f'tensor with "name", "shape", "datatype" and "data" expected, was without {missing}')
+    if tensor["datatype"] not in _OIP_NUMBERS:
+        raise BadType(f"datatype FP32 or another number expected, was {tensor['datatype']}")
+    shape = tensor["shape"]
+    if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
+        raise MalformedBody(f'"shape" as a list of sizes expected, was {shape}')
+    if tuple(shape[1:]) != row_shape:
+        raise BadShape(f"rows of shape {_shape(row_shape)} expected, was {shape}")
+    values = _numbers(tensor["data"])
+    if values.size != math.prod(shape):
+        raise BadShape(f"{math.prod(shape)} values for shape {shape} expected, was {values.size}")
+    return check_rows(values.reshape(shape), row_shape)
+
+
+def _from_list(rows: object, row_shape: tuple[int, ...]) -> NDArray[np.float32]:
+    if not isinstance(rows, list):
+        raise MalformedBody(f"a list of rows expected, was {type(rows).__name__}")
+    if not rows:
+        raise EmptyBody(f"rows of shape {_shape(row_shape)} expected, was an empty list")
+    return check_rows(_numbers(rows), row_shape)
+
+
+def _numbers(nested: object) -> NDArray:
+    try:
+        values = np.asarray(nested)
+    except ValueError as error:
+        raise BadShape("rows of equal length expected, was a ragged list") from error
+    if values.dtype.kind not in "iuf":
+        if values.dtype.kind == "O" and _holds_big_integers(values):
+            raise NotFinite("finite float32 values expected, was an integer beyond their range")
+        raise BadType(f"numbers expected, was {_first_stranger(nested)}")
+    return values
+
+
+def _holds_big_integers(values: NDArray) -> bool:
+    return all(type(value) in (int, float) for value in values.ravel())
+
+
+def _first_stranger(nested: object) -> str:
+    """The first leaf that is no number, for the message."""
+    if isinstance(nested, list):
+        return next((found for item in nested if (found := _first_stranger(item))), "")
+    return "" if type(nested) in (int, float) else f"{type(nested).__name__} {str(nested)[:40]!r}"
+
+
+def check_rows(values: NDArray, row_shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Numbers as float32 ``[n, *row_shape]``, refused unless n >= 1 and all are finite.
+
+    Raises
+    ------
+    BadShape, EmptyBody, NotFinite
+    """
+    if values.shape[1:] != row_shape:
+        raise BadShape(f"rows of shape {_shape(row_shape)} expected, was {list(values.shape)}")
+    with np.errstate(over="ignore"):  # an overflow becomes inf and is refused by name
+        return _finite(values.astype(_FLOAT32))
+
+
+def _finite(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    if not len(rows):
+        raise EmptyBody("at least one row expected, was none")
+    if not np.isfinite(rows).all():
+        place = np.argwhere(~np.isfinite(rows))[0].tolist()
+        raise NotFinite(f"finite float32 values expected, was {rows[tuple(place)]} at {place}")
+    return rows

@@ -1,0 +1,162 @@
+"""Every way in which a request can fail, each with its HTTP code: the only table of them.
+
+The server answers ``{"code", "error", "detail"}`` where ``error`` is the class's name;
+the client turns that back into the same class.
+"""
+
+import inspect
+import sys
+from http import HTTPStatus
+
+import orjson
+
+
+class RequestError(Exception):
+    """One request that failed; its batch mates are not touched."""
+
+    code = 500
+
+    @property
+    def reason(self) -> str:
+        """The HTTP reason phrase of the code."""
+        return HTTPStatus(self.code).phrase
+
+    def body(self) -> bytes:
+        """What the server answers."""
+        return orjson.dumps({"code": self.code, "error": type(self).__name__, "detail": str(self)})
+
+
+class EmptyBody(RequestError):
+    """The request carries no rows."""
+
+    code = 400
+
+
+class MalformedBody(RequestError):
+    """The body does not parse as what its content type says."""
+
+    code = 400
+
+
+class BadShape(RequestError):
+    """The rows have another shape than the model's schema."""
+
+    code = 400
+
+
+class BadType(RequestError):
+    """The values are not numbers, or not of the type the schema asks for."""
+
+    code = 400
+
+
+class NotFinite(RequestError):
+    """A value is NaN or infinite, or overflows float32."""
+
+    code = 400
+
+
+class BadHeader(RequestError):
+    """A header's value cannot be read."""
+
+    code = 400
+
+
+class Unauthorized(RequestError):
+    """The token is missing, wrong or expired (TorchServe answers 400 for it)."""
+
+    code = 400
+
+
+class UnknownModel(RequestError):
+    """No such model, or no such version of it."""
+
+    code = 404
+
+
+class NotAcceptable(RequestError):
+    """The answer was asked for in a form there is not."""
+
+    code = 406
+
+
+class SchemaMismatch(RequestError):
+    """The model was trained on other features than the client computes."""
+
+    code = 409
+
+
+class BodyTooLarge(RequestError):
+    """The body exceeds the server's ``max_request_size``."""
+
+    code = 413
+
+
+class UnsupportedContentType(RequestError):
+    """The body's content type is none of those that the wire knows."""
+
+    code = 415
+
+
+class ServerFault(RequestError):
+    """The server failed on a request that may be good."""
+
+    code = 500
+
+
+class OutputNotFinite(RequestError):
+    """The model answered NaN or infinity, which nobody may trade on."""
+
+    code = 500
+
+
+class Unavailable(RequestError):
+    """No worker could take the request: none is up, or the queue is full."""
+
+    code = 503
+
+
+class DeadlinePassed(RequestError):
+    """The request was late before it was computed, or no answer came in time."""
+
+    code = 504
+
+
+BY_NAME: dict[str, type[RequestError]] = {
+    name: kind
+    for name, kind in inspect.getmembers(sys.modules[__name__], inspect.isclass)
+    if issubclass(kind, RequestError)
+}
+
+_OF_TORCHSERVE: dict[int, type[RequestError]] = {
+    404: UnknownModel,
+    413: BodyTooLarge,
+    503: Unavailable,
+    507: ServerFault,
+}
+"""What TorchServe's own answers mean, whose bodies are `{"code", "type", "message"}` or empty."""
+
+
+def from_answer(code: int, body: bytes) -> RequestError:
+    """The error that an answer with this status means.
+
+    Parameters
+    ----------
+    code : int
+        HTTP status, 400 or above.
+    body : bytes
+        As received: ours, TorchServe's, or empty (TorchServe's 413).
+    """
+    try:
+        answer = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        answer = {}
+    if not isinstance(answer, dict):
+        answer = {}
+    if answer.get("error") in BY_NAME:
+        return BY_NAME[answer["error"]](answer.get("detail", ""))
+    kind = _OF_TORCHSERVE.get(code, ServerFault)
+    if "Token" in answer.get("message", ""):
+        kind = Unauthorized
+    text = answer.get("message") or body.decode(errors="replace")[:200] or HTTPStatus(code).phrase
+    return kind(f"{code}: {text}")

@@ -1,0 +1,10 @@
+"""Names of the headers that requests and answers carry, in lower case as sent."""
+
+MODEL_VERSION = "x-model-version"
+"""Answer: the version that computed it; the route does not tell (default versions move)."""
+ARCHIVE_DIGEST = "x-archive-digest"
+"""Answer: content digest of the archive that computed it."""
+FEATURE_SCHEMA = "x-feature-schema"
+"""Answer: SHA-256 of the feature schema the model was trained on."""
+DEADLINE_NS = "x-deadline-ns"
+"""Request: Unix nanoseconds after which the answer is of no use; then it is 504, not computed."""
