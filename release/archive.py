@@ -75,7 +75,7 @@ def build_archive(model: str, run: Path, version: str, out: Path) -> BuiltArchiv
         built = _archive(Path(work), content, model, version, handler, config)
         _prove(built, model)
         path = out / f"{model}.mar"
-        os.replace(built, path)
+        built.replace(path)
     return BuiltArchive(path, model, version, archive_digest(path), path.stat().st_size)
 
 

@@ -94,7 +94,7 @@ def load_archive(path: Path, folder: Path, model_name: str) -> LoadedArchive:
     (handler_class,) = (
         member for _, member in inspect.getmembers(module, inspect.isclass) if member.__module__ == module.__name__
     )
-    handler = handler_class()
+    handler: Any = handler_class()
     level = logging.getLogger().level
     handler.initialize(_context(model_name, folder, manifest))
     logging.getLogger().setLevel(level)  # handlers silence their worker; this process is the user's

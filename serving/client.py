@@ -181,7 +181,8 @@ class HttpClient(InferenceClient):
     def _exchange(self, sent: bytes | None, extra: list[str]) -> tuple[bytes, dict[str, str]]:
         """One request, one answer: its body and its headers in lower case."""
         curl = self._handle()
-        received, lines = BytesIO(), []
+        received = BytesIO()
+        lines: list[bytes] = []
         curl.setopt(pycurl.HTTPHEADER, [*extra, *self._authorization, "Expect:", "User-Agent:"])
         if sent is None:
             curl.setopt(pycurl.HTTPGET, 1)
@@ -197,8 +198,8 @@ class HttpClient(InferenceClient):
             raise self._unanswered(*error.args) from error
         code = curl.getinfo(pycurl.RESPONSE_CODE)
         if code != 200:
-            error = from_answer(code, received.getvalue())
-            raise type(error)(f"{self._url}: {error}")
+            refused = from_answer(code, received.getvalue())
+            raise type(refused)(f"{self._url}: {refused}")
         pairs = (line.decode("latin-1").partition(":") for line in lines)
         return received.getvalue(), {name.lower(): value.strip() for name, _, value in pairs}
 

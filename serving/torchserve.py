@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 from serving import tokens
-from serving.archive_import import UnreadableArchive, read_manifest
+from serving.archive_import import read_manifest
 from serving.java import find_java_home
 from serving.management import ManagementClient, ManagementError
 from serving.properties import read_properties, write_properties
@@ -158,6 +158,7 @@ def start_server(settings: ServerSettings) -> TorchServe:
     """
     java_home = find_java_home()
     _check_archives(settings)
+    _check_home(settings.home)
     if (running := find_server(settings.home)) is not None:
         raise StartFailed(f"{settings.home}: no running server expected, was one with process id {running.pid}")
     properties = _effective_properties(settings)
@@ -199,6 +200,14 @@ def free_ports(count: int) -> list[int]:
     finally:
         for each in sockets:
             each.close()
+
+
+def _check_home(home: Path) -> None:
+    """Workers listen on a Unix socket in the home, whose path the kernel limits to 107 characters."""
+    longest = home / "tmp" / ".ts.sock.65535"
+    if len(str(longest)) > 107:
+        raise StartFailed(f"{home}: a path of at most {107 - len('/tmp/.ts.sock.65535')} characters expected, "
+                          f"was {len(str(home))}")
 
 
 def _check_archives(settings: ServerSettings) -> None:

@@ -123,7 +123,7 @@ def _shape(row_shape: tuple[int, ...]) -> str:
 def _from_bytes(body: bytes | bytearray, row_shape: tuple[int, ...]) -> NDArray[np.float32]:
     width = _FLOAT32.itemsize * math.prod(row_shape)
     if len(body) % width:
-        raise BadShape(f"float32 rows of shape {_shape(row_shape)} expected ({width} bytes each), was {len(body)} bytes")
+        raise BadShape(f"float32 rows of shape {_shape(row_shape)} expected, {width} bytes each, was {len(body)} bytes")
     return np.frombuffer(body, dtype=_FLOAT32).reshape(-1, *row_shape)
 
 

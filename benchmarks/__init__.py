@@ -1,0 +1,1 @@
+"""Measuring our server against others: load, servers under test, table."""

@@ -1,0 +1,63 @@
+"""Real things, made once a session: a trained run, its archive, a running TorchServe."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from release.archive import build_archive
+from serving.torchserve import ServerSettings, TorchServe, start_server
+
+PROJECT = Path(__file__).resolve().parent.parent
+BATCH = 8
+
+
+def run_script(*arguments: str | Path, cwd: Path = PROJECT) -> subprocess.CompletedProcess[str]:
+    """Run one of the project's scripts as a user does, with this environment's Python."""
+    command = [sys.executable, *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
+
+
+@pytest.fixture(scope="session")
+def tick_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tick classifier trained on a small simulated market."""
+    run = tmp_path_factory.mktemp("runs") / "tick"
+    result = run_script(PROJECT / "scripts/train.py", "tick", "--trades", "6000", "--epochs", "3", "--out", run)
+    assert result.returncode == 0, result.stderr
+    return run
+
+
+@pytest.fixture(scope="session")
+def model_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty folder for archives."""
+    return tmp_path_factory.mktemp("store")
+
+
+@pytest.fixture(scope="session")
+def tick_archive(tick_run: Path, model_store: Path) -> Path:
+    """Version 1.0 of the tick classifier, in the model store."""
+    return build_archive("tick", tick_run, "1.0", model_store).path
+
+
+@pytest.fixture(scope="session")
+def tick_server(tick_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TorchServe]:
+    """A server with ``tick`` one request at a time, and ``tick-batched``, which waits for `BATCH` of them."""
+    settings = ServerSettings(
+        {"tick": tick_archive.name}, tick_archive.parent, tmp_path_factory.mktemp("server"), free_ports=True
+    )
+    with start_server(settings) as server:
+        manager = server.management()
+        manager.register(tick_archive.name, model_name="tick-batched", batch_size=BATCH, max_batch_delay=1000)
+        manager.wait_ready("tick-batched", "1.0")
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rows() -> np.ndarray:
+    """Typical feature rows, float32 [512, 4]."""
+    random = np.random.default_rng(7)
+    columns = (random.normal(0, 2, 512), random.uniform(-1, 1, 512), random.uniform(0, 1, 512), random.uniform(0, 1, 512))
+    return np.stack(columns, axis=1).astype(np.float32)

@@ -1,0 +1,206 @@
+"""Archives: complete, the same digest for the same content, refused when broken."""
+
+import json
+import shutil
+from pathlib import Path
+from zipfile import ZipFile
+
+import numpy as np
+import pytest
+from conftest import PROJECT, run_script
+
+from handlers.model_files import BadArchive
+from release.archive import BuildFailed, build_archive
+from release.code_closure import ForbiddenImport, code_closure
+from serving.archive_import import UnreadableArchive, read_manifest
+from serving.client import connect
+
+
+def rewrite(archive: Path, to: Path, changed: dict[str, bytes]) -> Path:
+    """A copy of an archive with other members."""
+    with ZipFile(archive) as old, ZipFile(to, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, changed.get(name, old.read(name)))
+        for name in changed.keys() - set(old.namelist()):
+            new.writestr(name, changed[name])
+    return to
+
+
+def test_same_inputs_same_digest(tick_run: Path, tmp_path: Path) -> None:
+    first = build_archive("tick", tick_run, "1.0", tmp_path / "a")
+    again = build_archive("tick", tick_run, "1.0", tmp_path / "b")
+    other = build_archive("tick", tick_run, "1.1", tmp_path / "c")
+
+    assert first.digest == again.digest
+    assert first.digest != other.digest
+
+
+def test_digest_is_what_the_loaded_archive_says(tick_run: Path, tmp_path: Path) -> None:
+    built = build_archive("tick", tick_run, "1.0", tmp_path)
+
+    with connect(f"mar:{built.path}", "tick") as client:
+        assert client.metadata["archive_digest"] == built.digest
+
+
+def test_archive_holds_what_it_needs_and_no_more(tick_archive: Path) -> None:
+    with ZipFile(tick_archive) as archive:
+        names = set(archive.namelist())
+
+    assert {"tick_handler.py", "weights.safetensors", "model.json", "golden.npz", "model-config.yaml"} <= names
+    assert {"features/schema.py", "wire/body.py", "model_defs/tick_classifier.py", "handlers/tiles.py"} <= names
+    assert not [name for name in names if name.split("/")[0] in ("strategies", "training", "serving", "release")]
+    assert not [name for name in names if name.endswith((".pt", ".pkl", ".pyc"))]
+
+
+def test_archive_loads_far_from_the_checkout(tick_archive: Path, tmp_path: Path, rows: np.ndarray) -> None:
+    """A server needs no checkout: only the archive's own folder is on the path."""
+    with ZipFile(tick_archive) as archive:
+        archive.extractall(tmp_path)
+    program = (
+        "import sys, json\n"
+        f"sys.path = ['.'] + [p for p in sys.path if p.rstrip('/') != {str(PROJECT)!r}]\n"
+        "sys.meta_path = [f for f in sys.meta_path if 'editable' not in repr(f).lower()]\n"
+        "import tick_handler, handlers\n"
+        "from ts.context import Context\n"
+        "handler = tick_handler.TickHandler()\n"
+        "manifest = json.load(open('MAR-INF/MANIFEST.json'))\n"
+        "handler.initialize(Context('tick', '.', manifest, 1, None, '0.12'))\n"
+        "print(handlers.__file__, handler.version)\n"
+    )
+    (tmp_path / "far.py").write_text(program)
+
+    result = run_script("-I", "far.py", cwd=tmp_path)
+
+    assert result.returncode == 0, result.stderr
+    assert str(PROJECT) not in result.stdout
+    assert "1.0" in result.stdout
+
+
+def test_two_versions_with_other_code_do_not_mix(tick_archive: Path, tmp_path: Path, rows: np.ndarray) -> None:
+    """The second version's rooms turn the answer round, in a module imported only when it is called."""
+    with ZipFile(tick_archive) as archive:
+        handler = archive.read("tick_handler.py").decode()
+        manifest = archive.read("MAR-INF/MANIFEST.json").decode()
+    turned = handler.replace(
+        "return self.model(rows).softmax(dim=1)",
+        "import wire.turn\n        from wire.turn import turn\n        assert wire.turn.turn is turn\n"
+        "        return turn(self.model(rows).softmax(dim=1))",
+    ).replace("output_names = CLASSES", 'output_names = ("hold", "sell", "buy")')
+    changed = {
+        "tick_handler.py": turned.encode(),
+        "wire/turn.py": b"def turn(table):\n    return table.flip(1)\n",
+        "MAR-INF/MANIFEST.json": manifest.replace('"1.0"', '"2.0"').encode(),
+    }
+    second = rewrite(tick_archive, tmp_path / "tick.mar", changed)
+
+    with connect(f"mar:{tick_archive}", "tick") as one, connect(f"mar:{second}", "tick") as two:
+        before, after = one.predict(rows), two.predict(rows)
+        assert list(before.outputs) == ["buy", "sell", "hold"]
+        assert list(after.outputs) == ["hold", "sell", "buy"]
+        for name, values in before.outputs.items():
+            assert values.tobytes() == after.outputs[name].tobytes()
+        assert (before.version, after.version) == ("1.0", "2.0")
+        assert before.digest != after.digest
+    with pytest.raises(ModuleNotFoundError):
+        __import__("wire.turn")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [(b"", "not a zip"), (b"PK\x03\x04 cut off", "not a zip"), (None, "no file")],
+)
+def test_what_is_no_archive_is_named(tmp_path: Path, content: bytes | None, says: str) -> None:
+    path = tmp_path / "tick.mar"
+    if content is not None:
+        path.write_bytes(content)
+
+    with pytest.raises(UnreadableArchive, match=says) as caught:
+        connect(f"mar:{path}", "tick")
+    assert str(path) in str(caught.value)
+
+
+def test_flipped_byte_is_found(tick_archive: Path, tmp_path: Path) -> None:
+    data = bytearray(tick_archive.read_bytes())
+    data[len(data) // 3] ^= 0xFF
+    path = tmp_path / "tick.mar"
+    path.write_bytes(data)
+
+    with pytest.raises(UnreadableArchive, match=r"tick\.mar"):
+        read_manifest(path)
+
+
+def test_other_weights_than_trained_do_not_pass_the_golden_rows(tick_run: Path, tmp_path: Path) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    run = shutil.copytree(tick_run, tmp_path / "run")
+    weights = load_file(run / "weights.safetensors")
+    save_file({name: values * 1.5 for name, values in weights.items()}, run / "weights.safetensors")
+    out = tmp_path / "store"
+    out.mkdir()
+    (out / "tick.mar").write_bytes(b"the one before")
+
+    with pytest.raises(BuildFailed, match="was off by"):
+        build_archive("tick", run, "1.0", out)
+    assert (out / "tick.mar").read_bytes() == b"the one before"
+    assert [path.name for path in out.iterdir()] == ["tick.mar"]
+
+
+@pytest.mark.parametrize("missing", ["model.json", "weights.safetensors", "golden.npz"])
+def test_incomplete_run_is_named(tick_run: Path, tmp_path: Path, missing: str) -> None:
+    run = shutil.copytree(tick_run, tmp_path / "run")
+    (run / missing).unlink()
+
+    with pytest.raises(BuildFailed, match=missing):
+        build_archive("tick", run, "1.0", tmp_path / "out")
+
+
+def test_run_of_another_model_is_refused(tick_run: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(tick_run, tmp_path / "run")
+    described = json.loads((run / "model.json").read_text())
+    (run / "model.json").write_text(json.dumps(described | {"model": "price"}))
+
+    with pytest.raises(BuildFailed, match="'price'"):
+        build_archive("tick", run, "1.0", tmp_path / "out")
+
+
+def test_rooms_that_must_not_travel_are_refused(tmp_path: Path) -> None:
+    for room in ("handlers", "strategies"):
+        (tmp_path / room).mkdir()
+        (tmp_path / room / "__init__.py").touch()
+    entry = tmp_path / "handlers" / "x_handler.py"
+    entry.write_text("def late():\n    from strategies import secret\n")
+
+    with pytest.raises(ForbiddenImport, match=r"x_handler\.py.*strategies"):
+        code_closure(tmp_path, entry)
+
+
+def test_missing_golden_output_is_named(tick_run: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(tick_run, tmp_path / "run")
+    with np.load(run / "golden.npz") as stored:
+        kept = {name: stored[name] for name in stored.files} | {"output.up": stored["output.buy"]}
+    np.savez(run / "golden.npz", **kept)
+
+    with pytest.raises(BuildFailed, match="output 'up'"):
+        build_archive("tick", run, "1.0", tmp_path / "out")
+
+
+def test_script_builds_and_says_what(tick_run: Path, tmp_path: Path) -> None:
+    result = run_script("scripts/archive.py", "tick", "--run", tick_run, "--version", "3.1", "--out", tmp_path, "--json")
+
+    assert result.returncode == 0, result.stderr
+    built = json.loads(result.stdout)
+    assert built["version"] == "3.1"
+    assert read_manifest(Path(built["path"]))["model"]["modelVersion"] == "3.1"
+
+
+def test_script_fails_in_one_line(tmp_path: Path) -> None:
+    result = run_script("scripts/archive.py", "tick", "--run", tmp_path / "nothing", "--out", tmp_path)
+
+    assert result.returncode == 1
+    assert "nothing/model.json" in result.stderr.replace("\n", "")
+    assert "Traceback" not in result.stderr
+
+
+def test_bad_archive_is_a_runtime_error() -> None:
+    """TorchServe's worker answers a RuntimeError while loading with 500 instead of dying."""
+    assert issubclass(BadArchive, RuntimeError)

@@ -1,0 +1,47 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from reporting.data import ReportData
+
+TRADES, WINDOW = 500, 32
+START = 1_714_521_600_000_000_000
+
+
+@pytest.fixture
+def report_data() -> ReportData:
+    """A small simulated backtest: every section has something to show, the last outcomes are unknown."""
+    rng = np.random.default_rng(5)
+    ts_ns = START + np.sort(rng.integers(0, 3_600_000_000_000, TRADES))
+    price = 60_000 + np.cumsum(rng.normal(0, 1, TRADES)).round(2)
+    rows = rng.dirichlet((1, 1, 1), TRADES - WINDOW).astype(np.float32)
+    latency = rng.lognormal(14, 0.5, len(rows)).astype(np.int64)
+    predictions = pd.DataFrame(rows, columns=["buy", "sell", "hold"])
+    predictions["ts_event"] = ts_ns[WINDOW:]
+    predictions["ts_init"] = ts_ns[WINDOW:] + latency
+    predictions["latency_ns"] = latency
+    actual = rng.integers(0, 3, len(rows)).astype(np.int8)
+    actual[-20:] = -1
+    traded = np.arange(50, 450, 40)
+    return ReportData(
+        title="Tick classifier",
+        instrument_id="BTCUSDT.SIM",
+        simulated=True,
+        data={"source": "simulator, seed 5", "sha256": "ab" * 32, "period": "2024-05-01"},
+        model={"name": "tick", "version": "1.0"},
+        settings={"fee": "4 bps"},
+        notes=("Fills at the last trade's price.",),
+        ts_ns=ts_ns,
+        price=price,
+        predictions=predictions,
+        actual=actual,
+        class_names=("buy", "sell", "hold"),
+        min_probability=0.6,
+        fills=pd.DataFrame(
+            {"ts_ns": ts_ns[traded], "side": ["BUY", "SELL"] * 5, "price": price[traded], "quantity": 0.01}
+        ),
+        equity=pd.DataFrame({"ts_ns": ts_ns, "equity": 1_000 + np.cumsum(rng.normal(0, 1, TRADES))}),
+        currency="USDT",
+        statistics={"PnL (USDT)": {"PnL (total)": -1.5}, "Returns": {"Sharpe Ratio (252 days)": float("nan")}},
+        orders=12,
+    )

@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from sklearn import metrics as oracle
+
+from reporting.metrics import (
+    accuracy,
+    calibration,
+    class_scores,
+    confusion_matrix,
+    drawdown,
+    drawdown_share,
+    macro_f1,
+    percentiles_ms,
+)
+
+CLASSES = 3
+pairs = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=60).map(
+    lambda both: np.array(both, dtype=np.int8).T
+)
+equities = hnp.arrays(np.float64, st.integers(1, 80), elements=st.floats(-1e6, 1e6, width=32))
+answers = st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=60)
+
+
+@given(pairs)
+def test_matrix_and_scores_are_those_of_scikit_learn(both: np.ndarray) -> None:
+    actual, predicted = both
+    matrix = confusion_matrix(actual, predicted, CLASSES)
+
+    assert (matrix == oracle.confusion_matrix(actual, predicted, labels=range(CLASSES))).all()
+    assert accuracy(matrix) == pytest.approx(oracle.accuracy_score(actual, predicted))
+    assert macro_f1(matrix) == pytest.approx(oracle.f1_score(actual, predicted, average="macro"))
+    precision, recall, _, support = oracle.precision_recall_fscore_support(
+        actual, predicted, labels=range(CLASSES), zero_division=np.nan
+    )
+    scores = class_scores(matrix)
+    np.testing.assert_allclose(scores.precision, precision)
+    np.testing.assert_allclose(scores.recall, recall)
+    assert (scores.support == support).all()
+
+
+@given(equities)
+def test_drawdown_is_the_distance_from_the_highest_value_so_far(equity: np.ndarray) -> None:
+    expected = [value - max(equity[: index + 1]) for index, value in enumerate(equity)]
+
+    assert drawdown(equity).tolist() == expected
+
+
+def test_drawdown_share_is_undefined_before_equity_is_positive() -> None:
+    shares = drawdown_share(np.array([-1.0, 0.0, 100.0, 75.0, 200.0, 50.0]))
+
+    np.testing.assert_allclose(shares, [np.nan, np.nan, 0.0, -0.25, 0.0, -0.75])
+
+
+@given(answers)
+def test_calibration_error_is_that_of_the_paper_s_bins(both: list[tuple[float, bool]]) -> None:
+    confidence, right = (np.array(column) for column in zip(*both, strict=True))
+    found = calibration(confidence, right)
+    error = 0.0
+    for low, high in zip(found.edges[:-1], found.edges[1:], strict=True):
+        inside = (confidence > low) & (confidence <= high) | (low == 0) & (confidence == 0)
+        if inside.any():
+            error += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())
+
+    assert found.ece == pytest.approx(error, abs=1e-12)
+    assert found.counts.sum() == len(both)
+
+
+def test_sure_and_right_is_calibrated() -> None:
+    assert calibration(np.ones(5), np.ones(5, dtype=bool)).ece == 0.0
+
+
+def test_percentiles_are_in_milliseconds_and_skip_what_was_not_measured() -> None:
+    assert percentiles_ms(np.array([1e6, np.nan, 3e6])) == pytest.approx({"p50": 2.0, "p95": 2.9, "p99": 2.98})
+
+
+def test_nothing_seen_has_no_scores() -> None:
+    empty = np.zeros((CLASSES, CLASSES), dtype=np.int64)
+
+    assert np.isnan(accuracy(empty))
+    assert np.isnan(macro_f1(empty))
+    assert np.isnan(calibration(np.empty(0), np.empty(0, dtype=bool)).ece)
+    assert np.isnan(list(percentiles_ms(np.empty(0)).values())).all()

@@ -1,0 +1,237 @@
+"""Through the inference port of a real TorchServe: answers, errors, headers, bits."""
+
+import asyncio
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import requests
+from conftest import BATCH
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from features.tick import tick_schema
+from serving.client import InferenceClient, connect
+from serving.torchserve import TorchServe
+from wire import body, errors, headers
+
+
+@pytest.fixture(scope="module")
+def http(tick_server: TorchServe) -> InferenceClient:
+    return connect(tick_server.inference_url, "tick", token=tick_server.token, schema=tick_schema())
+
+
+@pytest.fixture(scope="module")
+def in_process(tick_archive: Path) -> InferenceClient:
+    return connect(f"mar:{tick_archive}", "tick", schema=tick_schema())
+
+
+def post(server: TorchServe, content: object, route: str = "tick", **sent: str) -> requests.Response:
+    """One POST as a plain HTTP client makes it; underscores in header names become dashes."""
+    named = {"Content-Type": body.JSON, "Authorization": f"Bearer {server.token}"}
+    named |= {name.replace("_", "-"): value for name, value in sent.items()}
+    data = content if isinstance(content, bytes) else json.dumps(content).encode()
+    return requests.post(f"{server.inference_url}/predictions/{route}", data=data, headers=named, timeout=20)
+
+
+def test_port_and_archive_answer_with_the_same_bits(
+    http: InferenceClient, in_process: InferenceClient, rows: np.ndarray
+) -> None:
+    served, local = http.predict(rows), in_process.predict(rows)
+
+    assert list(served.outputs) == ["buy", "sell", "hold"]
+    for name, values in local.outputs.items():
+        assert served.outputs[name].tobytes() == values.tobytes()
+    assert (served.version, served.digest) == (local.version, local.digest) == ("1.0", http.metadata["archive_digest"])
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(parts=st.lists(st.integers(1, 40), min_size=BATCH, max_size=BATCH), seed=st.integers(0, 99))
+def test_random_company_in_a_batch_changes_no_bit(
+    tick_server: TorchServe, in_process: InferenceClient, rows: np.ndarray, parts: list[int], seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    asked = [rows[random.integers(0, len(rows), count)] for count in parts]
+
+    with ThreadPoolExecutor(BATCH) as pool:
+        answers = list(pool.map(
+            lambda part: post(tick_server, body.encode_rows(part), "tick-batched",
+                              Content_Type=body.BINARY, Accept=body.BINARY),
+            asked,
+        ))
+
+    for part, answer in zip(asked, answers, strict=True):
+        alone = [in_process.predict(row[None]) for row in part]
+        expected = np.array([[each.outputs[name][0] for name in each.outputs] for each in alone], np.float32)
+        assert answer.content == expected.tobytes()
+
+
+def test_json_binary_and_open_inference_say_the_same(tick_server: TorchServe, rows: np.ndarray) -> None:
+    some = rows[:3]
+    tensor = {"name": "rows", "shape": [3, 4], "datatype": "FP32", "data": some.ravel().tolist()}
+
+    plain = post(tick_server, some.tolist())
+    instances = post(tick_server, {"instances": some.tolist()})
+    binary = post(tick_server, some.tobytes(), Content_Type=body.BINARY, Accept=body.BINARY)
+    protocol = post(tick_server, {"inputs": [tensor]})
+
+    table = body.decode_binary(binary.content, 3)
+    assert plain.json() == instances.json()
+    assert np.array(list(plain.json()["outputs"].values()), np.float32).T.tobytes() == table.tobytes()
+    assert np.array([each["data"] for each in protocol.json()["outputs"]], np.float32).T.tobytes() == table.tobytes()
+    np.testing.assert_allclose(table.sum(axis=1), 1, rtol=1e-6)
+
+
+def test_answers_name_version_digest_and_schema(tick_server: TorchServe, http: InferenceClient) -> None:
+    answer = post(tick_server, [[0.1, 0.2, 0.3, 0.4]])
+
+    assert answer.headers[headers.MODEL_VERSION] == "1.0"
+    assert answer.headers[headers.ARCHIVE_DIGEST] == http.metadata["archive_digest"]
+    assert answer.headers[headers.FEATURE_SCHEMA] == tick_schema().sha256
+
+
+def test_metadata_are_the_same_on_both_ports(tick_server: TorchServe, http: InferenceClient) -> None:
+    managed = tick_server.management().describe("tick", customized=True)[0]["customizedMetadata"]
+
+    for key in ("version", "archive_digest", "feature_schema_sha256", "outputs", "training", "tile_rows", "device"):
+        assert managed[key] == http.metadata[key]  # the whole differs: Java leaves out what is null
+    assert http.metadata["batch_invariant"]
+    assert http.metadata["training"]["simulated"]
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A request that must be refused, and how."""
+
+    content: object
+    code: int
+    error: str
+    says: str
+    sent: tuple[tuple[str, str], ...] = ()
+
+
+BAD = {
+    "malformed JSON": Bad(b"[[1,2", 400, "MalformedBody", "JSON"),
+    "wrong shape": Bad([[1, 2, 3]], 400, "BadShape", "[n, 4]"),
+    "wrong type": Bad([["a", 2, 3, 4]], 400, "BadType", "'a'"),
+    "empty body": Bad(b"", 400, "EmptyBody", "empty"),
+    "no rows": Bad([], 400, "EmptyBody", "empty list"),
+    "NaN": Bad(b"[[NaN,2,3,4]]", 400, "NotFinite", "nan"),
+    "infinity": Bad(b"[[1e999,2,3,4]]", 400, "NotFinite", "inf"),
+    "half a row": Bad(b"123456", 400, "BadShape", "6 bytes", (("Content-Type", body.BINARY),)),
+    "unknown content type": Bad(b"1,2,3,4", 415, "UnsupportedContentType", "text/csv", (("Content-Type", "text/csv"),)),
+    "a form": Bad(b"a=1", 415, "UnsupportedContentType", "form",
+                  (("Content-Type", "application/x-www-form-urlencoded"),)),
+    "asked for XML": Bad([[1, 2, 3, 4]], 406, "NotAcceptable", "text/xml", (("Accept", "text/xml"),)),
+    "late": Bad([[1, 2, 3, 4]], 504, "DeadlinePassed", "12345", (("x-deadline-ns", "12345"),)),
+    "unreadable deadline": Bad([[1, 2, 3, 4]], 400, "BadHeader", "soon", (("x-deadline-ns", "soon"),)),
+}
+
+
+@pytest.mark.parametrize("bad", BAD.values(), ids=BAD)
+def test_bad_request_is_refused_by_name(tick_server: TorchServe, bad: Bad) -> None:
+    answer = post(tick_server, bad.content, **dict(bad.sent))
+
+    assert answer.status_code == bad.code
+    assert answer.json()["code"] == bad.code
+    assert answer.json()["error"] == bad.error
+    assert bad.says in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("bad", BAD.values(), ids=BAD)
+def test_bad_request_fails_alone_in_its_batch(tick_server: TorchServe, rows: np.ndarray, bad: Bad) -> None:
+    good = rows[:2]
+    expected = post(tick_server, good.tolist()).json()["outputs"]
+    asked = [(good.tolist(), {})] * 5 + [(bad.content, dict(bad.sent))] * (BATCH - 5)
+
+    with ThreadPoolExecutor(BATCH) as pool:
+        answers = list(pool.map(lambda each: post(tick_server, each[0], "tick-batched", **each[1]), asked))
+
+    assert [answer.status_code for answer in answers] == [200] * 5 + [bad.code] * (BATCH - 5)
+    assert all(answer.json()["outputs"] == expected for answer in answers[:5])
+
+
+def test_deadline_in_the_future_is_computed(http: InferenceClient, rows: np.ndarray) -> None:
+    assert len(http.predict(rows[:1], deadline_ns=time.time_ns() + 10**10).outputs["buy"]) == 1
+
+
+@pytest.mark.parametrize("transport", ["http", "in_process"])
+@pytest.mark.parametrize(
+    ("sent", "error"),
+    [
+        (np.zeros((1, 3), np.float32), errors.BadShape),
+        (np.zeros(4, np.float32), errors.BadShape),
+        (np.zeros((0, 4), np.float32), errors.EmptyBody),
+        (np.full((1, 4), np.inf, np.float32), errors.NotFinite),
+    ],
+)
+def test_clients_refuse_bad_rows_alike(
+    request: pytest.FixtureRequest, transport: str, sent: np.ndarray, error: type[errors.RequestError]
+) -> None:
+    with pytest.raises(error):
+        request.getfixturevalue(transport).predict(sent)
+
+
+@pytest.mark.parametrize("transport", ["http", "in_process"])
+def test_late_requests_are_not_computed(request: pytest.FixtureRequest, transport: str, rows: np.ndarray) -> None:
+    with pytest.raises(errors.DeadlinePassed, match="12345"):
+        request.getfixturevalue(transport).predict(rows[:1], deadline_ns=12345)
+
+
+def test_client_goes_on_after_an_error(http: InferenceClient, rows: np.ndarray) -> None:
+    """TorchServe closes the connection with every error answer."""
+    for _ in range(3):
+        with pytest.raises(errors.DeadlinePassed):
+            http.predict(rows[:1], deadline_ns=1)
+        assert http.predict(rows[:1]).version == "1.0"
+
+
+def test_async_predictions_are_the_same(http: InferenceClient, rows: np.ndarray) -> None:
+    async def together() -> list[bytes]:
+        answers = await asyncio.gather(*(http.predict_async(row[None]) for row in rows[:20]))
+        return [answer.outputs["buy"].tobytes() for answer in answers]
+
+    assert asyncio.run(together()) == [http.predict(row[None]).outputs["buy"].tobytes() for row in rows[:20]]
+
+
+def test_too_large_a_body_is_413(tick_server: TorchServe) -> None:
+    client = connect(tick_server.inference_url, "tick", token=tick_server.token)
+
+    with pytest.raises(errors.BodyTooLarge):
+        client.predict(np.zeros((300_000, 4), np.float32))  # 4.8 MB, the limit is 4 MiB
+
+
+@pytest.mark.parametrize(("model", "version"), [("nope", None), ("tick", "9.9")])
+def test_unknown_model_or_version_is_named(tick_server: TorchServe, model: str, version: str | None) -> None:
+    with pytest.raises(errors.UnknownModel, match=version or model):
+        connect(tick_server.inference_url, model, version, token=tick_server.token)
+
+
+def test_unknown_version_of_an_archive_is_named(tick_archive: Path) -> None:
+    with pytest.raises(errors.UnknownModel, match=r"9\.9 expected, was 1\.0"):
+        connect(f"mar:{tick_archive}", "tick", "9.9")
+
+
+@pytest.mark.parametrize("token", [None, "wrong"])
+def test_without_a_good_token_nothing_is_answered(tick_server: TorchServe, token: str | None) -> None:
+    with pytest.raises(errors.Unauthorized):
+        connect(tick_server.inference_url, "tick", token=token)
+
+
+def test_other_features_are_refused_at_connect(tick_server: TorchServe) -> None:
+    with pytest.raises(errors.SchemaMismatch, match=r"over 32 events .* over 16"):
+        connect(tick_server.inference_url, "tick", token=tick_server.token, schema=tick_schema(window=16))
+
+
+def test_nobody_listening_is_unavailable() -> None:
+    with pytest.raises(errors.Unavailable, match="127.0.0.1"):
+        connect("http://127.0.0.1:9", "tick")
+
+
+def test_unknown_scheme_is_named() -> None:
+    with pytest.raises(ValueError, match="ftp"):
+        connect("ftp://127.0.0.1", "tick")
