@@ -16,7 +16,8 @@ from ts.context import Context
 from ts.torch_handler.base_handler import BaseHandler
 
 from handlers import model_files
-from handlers.tiles import Tiles, probe
+from handlers.device import choose_device
+from handlers.tiles import probe
 from wire import body, headers
 from wire.digest import folder_digest
 from wire.errors import BadHeader, DeadlinePassed, NotAcceptable, OutputNotFinite, RequestError
@@ -60,14 +61,15 @@ class TradingHandler(BaseHandler):
         ------
         BadArchive
             Something is missing, or the golden rows come out different.
+        UnsupportedDevice
+            torch has no kernels for the assigned GPU.
         """
         torch.set_num_threads(1)
         torch.set_float32_matmul_precision("highest")  # importing BaseHandler allows TF32 on CUDA
         self.context = context
         self.manifest = context.manifest
         folder = Path(context.system_properties["model_dir"])
-        gpu = context.system_properties.get("gpu_id")
-        self.device = torch.device(f"cuda:{gpu}" if gpu is not None and torch.cuda.is_available() else "cpu")
+        self.device = choose_device(context.system_properties.get("gpu_id"))
         self.description = model_files.read_description(folder)
         self.schema = model_files.read_schema(self.description)
         self.version = str(context.manifest["model"]["modelVersion"])

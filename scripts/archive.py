@@ -25,8 +25,8 @@ def main(
         with words.status(f"Packing {model} {version}"):
             built = build_archive(model, run, version, out)
     except (BuildFailed, BadArchive) as error:
-        words.print(f"[red]archive:[/] {error}", soft_wrap=True)
-        raise typer.Exit(1) from error
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
     if as_json:
         print(json.dumps(asdict(built), default=str))
     else:

@@ -12,7 +12,7 @@ from serving.java import NoJava
 from serving.management import ManagementError
 from serving.torchserve import PROJECT, ServerSettings, StartFailed, TorchServe, find_server, start_server
 
-app = typer.Typer(help=__doc__, no_args_is_help=True)
+app = typer.Typer(add_completion=False, help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
 words = Console(stderr=True)
 Home = Annotated[Path, typer.Option(help="The server's working directory: keys, logs, state.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
@@ -37,8 +37,8 @@ def start(
         with words.status("Starting TorchServe"):
             server = start_server(settings)
     except (StartFailed, NoJava, UnreadableArchive, OSError) as error:
-        words.print(f"[red]serve:[/] {error}", soft_wrap=True)
-        raise typer.Exit(1) from error
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
     _show(server, list(named), as_json)
 
 
@@ -52,8 +52,8 @@ def status(home: Home = HOME, as_json: Json = False) -> None:
     try:
         models = server.management().model_names()
     except ManagementError as error:
-        words.print(f"[red]serve:[/] {error}", soft_wrap=True)
-        raise typer.Exit(1) from error
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
     _show(server, models, as_json)
 
 

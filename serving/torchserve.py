@@ -128,7 +128,7 @@ class TorchServe:
                 time.sleep(0.05)
 
     def stop(self, within_s: float = 10.0) -> None:
-        """Stop server and workers, and take away state and keys; the logs stay."""
+        """Stop server and workers, and take away state, keys and unpacked models; the logs stay."""
         family = _family(self.pid)
         for process in family[:1]:
             process.terminate()
@@ -138,7 +138,7 @@ class TorchServe:
         psutil.wait_procs(alive, timeout=within_s)
         (self.home / STATE).unlink(missing_ok=True)
         (self.home / tokens.KEY_FILE).unlink(missing_ok=True)
-        (self.home / "tmp" / ".model_server.pid").unlink(missing_ok=True)
+        shutil.rmtree(self.home / "tmp", ignore_errors=True)
 
     def __enter__(self) -> "TorchServe":
         return self

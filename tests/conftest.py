@@ -1,7 +1,5 @@
 """Real things, made once a session: a trained run, its archive, a running TorchServe."""
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,15 +8,7 @@ import pytest
 
 from release.archive import build_archive
 from serving.torchserve import ServerSettings, TorchServe, start_server
-
-PROJECT = Path(__file__).resolve().parent.parent
-BATCH = 8
-
-
-def run_script(*arguments: str | Path, cwd: Path = PROJECT) -> subprocess.CompletedProcess[str]:
-    """Run one of the project's scripts as a user does, with this environment's Python."""
-    command = [sys.executable, *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
+from support import BATCH, PROJECT, run_script
 
 
 @pytest.fixture(scope="session")
@@ -59,5 +49,5 @@ def tick_server(tick_archive: Path, tmp_path_factory: pytest.TempPathFactory) ->
 def rows() -> np.ndarray:
     """Typical feature rows, float32 [512, 4]."""
     random = np.random.default_rng(7)
-    columns = (random.normal(0, 2, 512), random.uniform(-1, 1, 512), random.uniform(0, 1, 512), random.uniform(0, 1, 512))
-    return np.stack(columns, axis=1).astype(np.float32)
+    returns, imbalance, shares = random.normal(0, 2, (512, 1)), random.uniform(-1, 1, (512, 1)), random.random((512, 2))
+    return np.hstack([returns, imbalance, shares]).astype(np.float32)

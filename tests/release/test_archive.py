@@ -7,13 +7,13 @@ from zipfile import ZipFile
 
 import numpy as np
 import pytest
-from conftest import PROJECT, run_script
 
 from handlers.model_files import BadArchive
 from release.archive import BuildFailed, build_archive
 from release.code_closure import ForbiddenImport, code_closure
 from serving.archive_import import UnreadableArchive, read_manifest
 from serving.client import connect
+from support import PROJECT, run_script
 
 
 def rewrite(archive: Path, to: Path, changed: dict[str, bytes]) -> Path:
@@ -185,7 +185,8 @@ def test_missing_golden_output_is_named(tick_run: Path, tmp_path: Path) -> None:
 
 
 def test_script_builds_and_says_what(tick_run: Path, tmp_path: Path) -> None:
-    result = run_script("scripts/archive.py", "tick", "--run", tick_run, "--version", "3.1", "--out", tmp_path, "--json")
+    options = ("--run", tick_run, "--version", "3.1", "--out", tmp_path, "--json")
+    result = run_script("scripts/archive.py", "tick", *options)
 
     assert result.returncode == 0, result.stderr
     built = json.loads(result.stdout)

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import requests
-from conftest import BATCH
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from features.tick import tick_schema
 from serving.client import InferenceClient, connect
 from serving.torchserve import TorchServe
+from support import BATCH
 from wire import body, errors, headers
 
 
@@ -228,7 +228,7 @@ def test_other_features_are_refused_at_connect(tick_server: TorchServe) -> None:
 
 
 def test_nobody_listening_is_unavailable() -> None:
-    with pytest.raises(errors.Unavailable, match="127.0.0.1"):
+    with pytest.raises(errors.Unavailable, match=r"127\.0\.0\.1"):
         connect("http://127.0.0.1:9", "tick")
 
 

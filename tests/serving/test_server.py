@@ -10,15 +10,15 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import PROJECT, run_script
 
 from serving.archive_import import UnreadableArchive
 from serving.client import connect
 from serving.java import NoJava, find_java_home
 from serving.management import ManagementError
 from serving.properties import read_properties, write_properties
-from serving.torchserve import ServerSettings, StartFailed, TorchServe, find_server, start_server
 from serving.tokens import NoToken, inference_token
+from serving.torchserve import ServerSettings, StartFailed, TorchServe, find_server, start_server
+from support import PROJECT, run_script
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_stopped_server_leaves_nothing_behind(settings: ServerSettings) -> None:
     assert not [process for process in family if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
     assert find_server(settings.home) is None
     assert not (settings.home / "key_file.json").exists()
-    assert sorted(path.name for path in settings.home.iterdir()) == ["config.properties", "logs", "tmp"]
+    assert sorted(path.name for path in settings.home.iterdir()) == ["config.properties", "logs"]
 
 
 def test_second_server_in_a_home_is_refused(tick_server: TorchServe, settings: ServerSettings) -> None:
@@ -177,7 +177,7 @@ def test_properties_round_trip(tmp_path: Path) -> None:
 def test_unreadable_property_is_named_with_its_line(tmp_path: Path) -> None:
     (tmp_path / "bad").write_text("a=1\nnonsense\n")
 
-    with pytest.raises(ValueError, match="bad:2: .*nonsense"):
+    with pytest.raises(ValueError, match=r"bad:2: .*nonsense"):
         read_properties(tmp_path / "bad")
 
 

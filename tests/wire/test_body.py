@@ -1,6 +1,7 @@
 """Bodies: what goes in comes out, and what is wrong is named."""
 
 import json
+from contextlib import suppress
 
 import numpy as np
 import orjson
@@ -128,13 +129,13 @@ def test_bad_body_is_refused_by_name(
         body.decode(sent, content_type, (4,))
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-                    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=9), inner, max_size=3)))
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+KEYS = st.sampled_from(["instances", "inputs", "shape", "data", "datatype", "name"])
+
+
+@given(st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4)))
 def test_any_json_is_rows_or_a_request_error(content: object) -> None:
-    try:
-        request = body.decode(content, body.JSON, (4,))
-    except RequestError as error:
-        assert 400 <= error.code < 500
-    else:
-        assert request.rows.shape[1:] == (4,)
-        assert np.isfinite(request.rows).all()
+    with suppress(RequestError):  # nothing else may come out
+        rows = body.decode(content, body.JSON, (4,)).rows
+        assert rows.shape[1:] == (4,)
+        assert np.isfinite(rows).all()

@@ -1,0 +1,45 @@
+# make demo | test | bench | setup. Everything happens in .venv; nothing else is installed.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+DATA ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow bench lint clean
+
+help:
+	@sed -n 's/^## //p' $(MAKEFILE_LIST)
+
+## make setup    .venv with the pinned dependencies (Python 3.11 and a package registry are all it needs)
+setup: .venv/installed
+
+.venv/installed: pyproject.toml setup.cfg constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(f"Python 3.11 expected, was {sys.version.split()[0]} ($(PYTHON)): make PYTHON=/path/to/python3.11" if sys.version_info[:2] != (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar on \
+		-c constraints.txt -e '.[trade,server,train,bench,dev]'
+	@touch $@
+
+## make demo     train, pack, serve, trade, report; DATA=trades.csv or DATA=catalog/ for your own trades
+demo: setup
+	$(BIN)/python scripts/demo.py $(if $(DATA),--data '$(DATA)')
+
+## make test     the test suite, with a real TorchServe; under ten minutes on two cores
+test: setup
+	$(BIN)/python -m pytest -q -m 'not slow'
+
+## make test-slow  the longer proofs
+test-slow: setup
+	$(BIN)/python -m pytest -q -m slow
+
+## make bench    the server against TorchServe's defaults, FastAPI and the bare forward
+bench: setup
+	$(BIN)/python scripts/bench_serving.py
+
+## make lint     ruff and mypy
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+## make clean    remove what was made here (.venv too)
+clean:
+	rm -rf .venv runs reports .server archives/*.mar *.egg-info

@@ -1,0 +1,102 @@
+"""Decimal texts to whole numbers of 10**-precision steps, exactly and a column at a time."""
+
+from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
+
+import numpy as np
+from numpy.typing import NDArray
+
+MOST_DIGITS = 18
+"""Every number of so many decimal digits fits an int64."""
+_MINUS, _POINT, _ZERO, _NINE, _EXPONENT = b"-.09e"
+_LOWER = 0x20
+"""The bit that makes an ASCII capital small."""
+
+Refusal = Callable[[int, str], Exception]
+"""Given a row and what was expected there, makes the error to raise."""
+
+
+def parse_integers(texts: NDArray, refuse: Refusal) -> NDArray[np.int64]:
+    """Whole numbers from their texts, int64 [n]; parameters as for :func:`parse_decimals`."""
+    values, precision = parse_decimals(texts, refuse)
+    if precision:
+        raise refuse(int((values % 10**precision != 0).argmax()), "a whole number")
+    return values
+
+
+def parse_decimals(texts: NDArray, refuse: Refusal) -> tuple[NDArray[np.int64], int]:
+    """Decimal numbers from their texts, no float on the way.
+
+    Parameters
+    ----------
+    texts : str [n]
+        ``9682``, ``9682.50``, ``-1.5``; ``1e-07`` too, which some exporters write for small sizes.
+    refuse : callable
+        Given a row and what was expected there, makes the error to raise.
+
+    Returns
+    -------
+    values : int64 [n]
+        In steps of 10**-precision.
+    precision : int
+        Most decimals seen; zeros at the end, with which some exporters pad, do not count.
+    """
+    characters = _characters(texts, refuse)
+    rows = characters.shape[1]
+    negative = characters[0] == _MINUS
+    characters[0, negative] = _ZERO
+    values = np.zeros(rows, dtype=np.int64)
+    seen, digits, decimals, significant = np.zeros((4, rows), dtype=np.int16)  # digits: without leading zeros
+    in_decimals, bad = np.zeros((2, rows), dtype=bool)
+    for place in characters:  # one place of all numbers at once
+        is_digit = (place >= _ZERO) & (place <= _NINE)
+        is_point = place == _POINT
+        bad |= ~(is_digit | is_point | (place == 0)) | (is_point & in_decimals)
+        np.copyto(values, values * 10 + place - _ZERO, where=is_digit)
+        seen += is_digit
+        digits += is_digit & ((digits > 0) | (place != _ZERO))
+        decimals += is_digit & in_decimals
+        np.copyto(significant, decimals, where=is_digit & (place != _ZERO))
+        in_decimals |= is_point
+    bad |= seen <= negative  # the minus became a zero
+    if bad.any():
+        raise refuse(int(bad.argmax()), "a number")
+
+    precision = int(significant.max())
+    long = np.maximum(digits, digits - decimals + precision) > MOST_DIGITS
+    if long.any():
+        raise refuse(int(long.argmax()), f"a number of at most {MOST_DIGITS} digits at {precision} decimals")
+    values *= _power_of_ten(precision - decimals)
+    values //= _power_of_ten(decimals - precision)  # takes away nothing but zeros
+    return np.where(negative, -values, values), precision
+
+
+def _power_of_ten(exponent: NDArray[np.int16]) -> NDArray[np.int64]:
+    return 10 ** np.clip(exponent, 0, MOST_DIGITS).astype(np.int64)
+
+
+def _characters(texts: NDArray, refuse: Refusal) -> NDArray[np.uint8]:
+    """The texts as ASCII [longest, n], exponents written out, padded with zero bytes."""
+    characters = _ascii(texts, refuse)
+    exponents = np.flatnonzero((characters | _LOWER == _EXPONENT).any(axis=0))
+    if len(exponents):
+        texts = texts.astype(object)
+        for row in exponents:
+            try:
+                number = Decimal(texts[row])
+            except InvalidOperation:
+                raise refuse(int(row), "a number") from None
+            if abs(number.adjusted()) > MOST_DIGITS:
+                raise refuse(int(row), f"a number of at most {MOST_DIGITS} digits")
+            texts[row] = f"{number:f}"
+        characters = _ascii(texts, refuse)
+    return characters
+
+
+def _ascii(texts: NDArray, refuse: Refusal) -> NDArray[np.uint8]:
+    try:
+        encoded = texts.astype(np.bytes_)
+    except UnicodeEncodeError:
+        is_ascii = [text.isascii() for text in texts.tolist()]
+        raise refuse(is_ascii.index(False), "a number") from None
+    return np.ascontiguousarray(encoded.view(np.uint8).reshape(len(texts), -1).T)

@@ -1,0 +1,43 @@
+"""One way in for trades, wherever they are."""
+
+from pathlib import Path
+
+from market.csv_trades import load_csv
+from market.simulator import simulate
+from market.trades import BadData, Trades, check
+
+
+def load(data: Path | str | None, trades: int, seed: int, instrument_id: str | None = None) -> Trades:
+    """Load trades and check them.
+
+    Parameters
+    ----------
+    data : path, optional
+        A folder is a NautilusTrader catalog, a file is a CSV; None simulates.
+    trades : int
+        How many to simulate.
+    seed : int
+        Of the simulation.
+    instrument_id : str, optional
+        Which instrument of a catalog; whatever else was loaded must be this one.
+
+    Raises
+    ------
+    BadData
+        Nothing there, not readable, another instrument, or not fit for use (`market.trades.check`).
+    """
+    loaded = simulate(trades, seed) if data is None else _from_path(Path(data), instrument_id)
+    found = loaded.instrument.instrument_id
+    if instrument_id is not None and found != instrument_id:
+        raise BadData(f"{loaded.source}: trades of {instrument_id} expected, was {found}")
+    return check(loaded)
+
+
+def _from_path(path: Path, instrument_id: str | None) -> Trades:
+    if not path.exists():
+        raise BadData(f"{path}: a CSV file or a catalog folder expected, was missing")
+    if path.is_file():
+        return load_csv(path)
+    from market.catalog import load_catalog  # a host that only trains on files has no nautilus_trader
+
+    return load_catalog(path, instrument_id)

@@ -1,0 +1,119 @@
+"""The serving benchmark measures what it says, and counts nothing but right answers."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import PROJECT
+
+from benchmarks.comparison import CONNECTIONS
+from benchmarks.in_process import FORWARD, MAR, ONE
+from benchmarks.load import ClosedLoop, Generator, Load, LoadFailed, Wrk, find_generator
+from benchmarks.questions import MANY_BINARY, ONE_BINARY, ONE_JSON, Question, Server, WrongAnswer, check
+from benchmarks.servers import NAMES
+from serving.torchserve import TorchServe
+
+
+@pytest.fixture(params=["wrk", "closed_loop"])
+def generator(request: pytest.FixtureRequest) -> Generator:
+    if request.param == "closed_loop":
+        return ClosedLoop()
+    path = shutil.which("wrk")
+    return Wrk(Path(path)) if path else pytest.skip("wrk is not installed")
+
+
+@pytest.fixture
+def server(tick_server: TorchServe) -> Server:
+    headers = {"Authorization": f"Bearer {tick_server.token}"}
+    url = f"{tick_server.inference_url}/predictions/tick"
+    return Server("tick", url, headers, lambda content: np.empty((0, 3), np.float32), 0.0)
+
+
+def load_on(server: Server, path: str = "", body: bytes = b"[[0, 0, 0, 0]]") -> Load:
+    headers = {**server.headers, "Content-Type": "application/json"}
+    return Load(server.url + path, headers, body, connections=4, seconds=0.3)
+
+
+def run_bench(*arguments: str | Path, path: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, PROJECT / "scripts/bench_serving.py", *arguments]
+    environment = {**os.environ, "PATH": path}
+    return subprocess.run(
+        command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def test_every_cell_is_measured_where_wrk_is_missing(tick_archive: Path, tmp_path: Path) -> None:
+    result = run_bench("--quick", "--json", "--archive", tick_archive, path=str(tmp_path))
+
+    assert result.returncode == 0, result.stderr
+    report = json.loads(result.stdout)
+    cells = {(cell["server"], cell["request"], cell["connections"]): cell for cell in report["cells"]}
+    served = {(n, q, c) for n in NAMES for q in (ONE_JSON, ONE_BINARY, MANY_BINARY) for c in CONNECTIONS}
+    alone = {(n, q, 1) for n in (FORWARD, MAR) for q in (ONE, "1,024 rows")}
+    assert set(cells) == served | alone
+    assert len(report["cells"]) == len(cells)
+    for cell in cells.values():
+        assert 0 < cell["p50_ms"] <= cell["p99_ms"]
+        assert cell["rows_per_s"] >= cell["requests_per_s"] > 0
+    assert report["machine"]["generator"] == ClosedLoop.name
+    assert all(target["name"] in result.stderr and target["value"] > 0 for target in report["targets"])
+
+
+def test_load_is_measured(server: Server, generator: Generator) -> None:
+    result = generator.run(load_on(server))
+
+    assert 0 < result.p50_ms <= result.p99_ms
+    assert result.requests_per_s > 0
+
+
+@pytest.mark.parametrize(
+    ("path", "body"), [("-missing", b"[[0, 0, 0, 0]]"), ("", b"[[0, 0]]")], ids=["404", "400"]
+)
+def test_refused_requests_are_no_measurement(server: Server, generator: Generator, path: str, body: bytes) -> None:
+    with pytest.raises(LoadFailed, match=server.url):
+        generator.run(load_on(server, path, body))
+
+
+def test_no_server_is_no_measurement(generator: Generator) -> None:
+    with pytest.raises(LoadFailed):
+        generator.run(Load("http://127.0.0.1:9/predict", {}, b"[]", connections=2, seconds=0.3))
+
+
+def test_wrong_answer_is_no_measurement(server: Server) -> None:
+    question = Question("one row, binary", np.zeros((1, 4), np.float32), binary=True)
+
+    with pytest.raises(WrongAnswer, match="off by"):
+        check(server, question, np.ones((1, 3), np.float32))
+
+
+def test_wrk_is_preferred_where_it_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrk = tmp_path / "wrk"
+    wrk.write_text("#!/bin/sh\necho 'wrk 4.2.0 [epoll]'\n")
+    wrk.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert find_generator().name == "wrk 4.2.0"
+
+    wrk.unlink()
+    assert find_generator().name == ClosedLoop.name
+
+
+def test_failed_measurement_is_exit_status_1(tmp_path: Path) -> None:
+    broken = tmp_path / "tick.mar"
+    broken.write_bytes(b"no archive")
+
+    result = run_bench("--quick", "--archive", broken, path=os.environ["PATH"])
+
+    assert result.returncode == 1
+    assert str(broken) in result.stderr.replace("\n", "")
+
+
+def test_missing_run_says_how_to_make_one(tmp_path: Path) -> None:
+    result = run_bench("--run", tmp_path / "missing", path=os.environ["PATH"])
+
+    assert result.returncode == 2
+    assert "scripts/train.py tick" in result.stderr

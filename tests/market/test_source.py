@@ -1,0 +1,51 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from market.simulator import simulate
+from market.source import load
+from market.trades import BadData
+
+CSV = "7,42283.50,0.100,4228.35,1704067200123,true\n"
+
+
+def test_without_data_the_market_is_simulated() -> None:
+    assert load(None, trades=100, seed=5).sha256 == simulate(100, 5).sha256
+
+
+def test_a_file_is_a_csv(tmp_path: Path) -> None:
+    path = tmp_path / "ETHUSDT-trades-2024-01.csv"
+    path.write_text(CSV)
+
+    assert load(path, trades=0, seed=0).instrument.instrument_id == "ETHUSDT.BINANCE"
+    assert len(load(str(path), trades=0, seed=0, instrument_id="ETHUSDT.BINANCE")) == 1
+    with pytest.raises(BadData, match=r"trades of BTCUSDT\.BINANCE expected, was ETHUSDT\.BINANCE"):
+        load(path, trades=0, seed=0, instrument_id="BTCUSDT.BINANCE")
+
+
+def test_what_is_loaded_is_checked(tmp_path: Path) -> None:
+    path = tmp_path / "ETHUSDT-trades-2024-01.csv"
+    path.write_text(CSV + CSV)
+
+    with pytest.raises(BadData, match="every trade id once expected"):
+        load(path, trades=0, seed=0)
+
+
+def test_a_missing_path_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadData, match="a CSV file or a catalog folder expected, was missing"):
+        load(tmp_path / "nowhere", trades=0, seed=0)
+
+
+def test_a_folder_is_a_catalog(tmp_path: Path) -> None:
+    pytest.importorskip("nautilus_trader")
+
+    with pytest.raises(BadData, match="catalog with trades expected"):
+        load(tmp_path, trades=0, seed=0)
+
+
+def test_training_imports_no_trading_platform() -> None:
+    code = "import sys, training.run, market.source; sys.exit('nautilus_trader' in sys.modules or 'ts' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

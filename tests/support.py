@@ -1,0 +1,17 @@
+"""What tests share besides fixtures."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
+REAL_DATA = PROJECT.parent / "shared" / "data"
+"""Real market data; tests that use it skip where it is absent."""
+BATCH = 8
+"""Requests that ``tick-batched`` waits for."""
+
+
+def run_script(*arguments: str | Path, cwd: Path = PROJECT) -> subprocess.CompletedProcess[str]:
+    """Run one of the project's scripts as a user does, with this environment's Python."""
+    command = [sys.executable, *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)

@@ -1,0 +1,96 @@
+"""Every command of the README, run as it stands there.
+
+Its ``bash`` blocks run in order in a copy of the project, so that each finds what the one
+before it made. Only the ports differ: free ones take the place of 8080 to 8082.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support import PROJECT
+
+from serving.java import find_java_home
+from serving.torchserve import free_ports
+
+README = (PROJECT / "README.md").read_text()
+BLOCKS = re.findall(r"^```bash\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+RUN_ELSEWHERE = {
+    "make setup": ".ci/run",
+    "make test": ".ci/run",
+    "make demo": "tests/scripts/test_demo.py",
+    "make bench": "tests/benchmarks/test_bench_serving.py",
+    "docker build": "needs Docker and a GPU; its rules are checked by hadolint",
+}
+"""Commands that this test does not run, and what does."""
+
+
+def runs_elsewhere(block: str) -> bool:
+    return any(block.startswith(command) for command in RUN_ELSEWHERE)
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The project's own files, with free ports in its configuration."""
+    folder = tmp_path_factory.mktemp("readme") / "p"
+    ignored = shutil.ignore_patterns(".git", ".venv", "runs", "reports", "logs", "*.mar", ".server", "__pycache__", ".*_cache")
+    shutil.copytree(PROJECT, folder, ignore=ignored)
+    config = folder / "config.properties"
+    ports = free_ports(5)
+    text = config.read_text()
+    for old, new in zip((8080, 8081, 8082), ports, strict=False):
+        text = text.replace(f":{old}", f":{new}")
+    config.write_text(f"{text}\ngrpc_inference_port={ports[3]}\ngrpc_management_port={ports[4]}\n")
+    (folder / "ports").write_text(" ".join(map(str, ports)))
+    (folder / "tmp").mkdir()
+    yield folder
+    subprocess.run(["torchserve", "--stop"], env=environment(folder), cwd=folder, check=False, capture_output=True)
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """As in a terminal with the environment activated, but with temporary files of its own."""
+    java = find_java_home()
+    return {
+        **os.environ,
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), str(java / "bin"), os.environ["PATH"]]),
+        "JAVA_HOME": str(java),
+        "PYTHONPATH": str(folder),
+        "TMPDIR": str(folder / "tmp"),
+        "TEMP": str(folder / "tmp"),
+    }
+
+
+@pytest.mark.parametrize("block", [block for block in BLOCKS if not runs_elsewhere(block)],
+                         ids=lambda block: block.strip().splitlines()[0][:60])
+def test_commands_of_the_readme_run(copy: Path, block: str) -> None:
+    ports = (copy / "ports").read_text().split()
+    for old, new in zip((8080, 8081, 8082), ports, strict=False):
+        block = block.replace(f":{old}", f":{new}")
+
+    result = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", block], cwd=copy, env=environment(copy),
+        capture_output=True, text=True, timeout=240, check=False,
+    )
+
+    assert result.returncode == 0, f"{block}\n{result.stdout}\n{result.stderr}"
+
+
+def test_readme_has_commands() -> None:
+    assert len(BLOCKS) > 5
+
+
+@pytest.mark.parametrize("place", [place for place in RUN_ELSEWHERE.values() if "/" in place])
+def test_what_runs_elsewhere_is_there(place: str) -> None:
+    assert (PROJECT / place).is_file()
+
+
+def test_what_the_readme_links_to_is_there() -> None:
+    links = re.findall(r"\]\((?!https?://|#)([^)#]+)", README) + re.findall(r'src="([^"]+)"', README)
+
+    assert links
+    assert not [link for link in links if not (PROJECT / link).exists()]

@@ -1,0 +1,51 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "scripts/train.py"
+SAMPLE = Path(__file__).parents[3] / "shared/data/btcusdt_perp_trades_2020-02-22.csv"
+
+
+def train(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(SCRIPT), "tick", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_json_is_all_there_is_on_stdout(tmp_path: Path) -> None:
+    out = tmp_path / "tick"
+
+    done = train("--trades", 2_000, "--epochs", 2, "--out", out, "--json")
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["run"] == str(out)
+    assert "simulated market (seed 1)" in done.stderr
+    assert "edge" in done.stderr or "beats" in done.stderr
+    assert (out / "model.json").is_file()
+
+
+def test_bad_data_is_one_line_and_status_1(tmp_path: Path) -> None:
+    done = train("--data", tmp_path / "nowhere.csv", "--out", tmp_path / "tick")
+
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [("--horizon", 0), ("--cost-bps", "nan"), ("--nonsense",)])
+def test_a_wrong_call_is_status_2(tmp_path: Path, arguments: tuple[object, ...]) -> None:
+    done = train(*arguments, "--out", tmp_path / "tick")
+
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not SAMPLE.is_file(), reason="the real sample is not here")
+def test_real_trades_train_too(tmp_path: Path) -> None:
+    done = train("--data", SAMPLE, "--epochs", 2, "--out", tmp_path / "tick", "--json")
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["training"]["instrument_id"] == "BTCUSDT.BINANCE"

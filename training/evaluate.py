@@ -1,0 +1,128 @@
+"""Whether a fitted network foresees more than simple rules do, on trades that nothing was fitted on."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from market.labels import HOLD
+from model_defs.tick_classifier import CLASSES
+from training.baselines import BASELINES, Forecast, confusion, macro_f1
+from training.dataset import DatasetSplit
+
+RESAMPLES = 2_000
+CONFIDENCE = 0.95
+_LEAST = 1e-12
+"""Probabilities are held above this before their logarithm is taken."""
+
+
+def evaluate(split: DatasetSplit, train: NDArray[np.float32], test: NDArray[np.float32], seed: int) -> dict[str, Any]:
+    """Score a network on the test part and compare it with the best baseline of each score.
+
+    Neighbouring rows share trades, so the intervals of the gains come from resampling blocks
+    of twice the span that a row and its label cover (Carlstein 1986).
+
+    Parameters
+    ----------
+    train, test : float32 [n, classes]
+        The network's probabilities for the rows of the two parts.
+    seed : int
+        Of the resampling.
+
+    Returns
+    -------
+    dict
+        Plain JSON types: ``model`` and ``baselines`` with macro_f1, accuracy and log_loss,
+        ``classes`` (share of each in the test part), ``trade_probability`` (percentiles over
+        test rows of the greater of P(buy), P(sell)), ``gains`` over the best baseline in
+        macro-F1 and log loss (positive is better), ``beats_baselines`` (both beyond chance)
+        and ``edge``, which says in words what that means.
+    """
+    labels = split.test.labels
+    model = Forecast.of_probabilities(split.train.labels, train, test)
+    baselines = {name: rule(split) for name, rule in BASELINES.items()}
+    scores = {name: _scores(labels, forecast) for name, forecast in baselines.items()}
+    model_scores = _scores(labels, model)
+    best_f1 = max(scores, key=lambda name: scores[name]["macro_f1"])
+    best_loss = min(scores, key=lambda name: scores[name]["log_loss"])
+    blocks = _Blocks(len(labels), 2 * (split.window + split.horizon), seed)
+    gains: dict[str, dict[str, Any]] = {
+        "macro_f1": {
+            "best_baseline": best_f1,
+            "gain": model_scores["macro_f1"] - scores[best_f1]["macro_f1"],
+            "interval": blocks.macro_f1_gain(labels, model, baselines[best_f1]),
+        },
+        "log_loss": {
+            "best_baseline": best_loss,
+            "gain": scores[best_loss]["log_loss"] - model_scores["log_loss"],
+            "interval": blocks.log_loss_gain(labels, model, baselines[best_loss]),
+        },
+    }
+    trade_probability = np.delete(test, HOLD, axis=1).max(axis=1)
+    return {
+        "model": model_scores,
+        "baselines": scores,
+        "classes": dict(zip(CLASSES, (np.bincount(labels, minlength=3) / len(labels)).tolist(), strict=True)),
+        "trade_probability": {f"p{at}": float(np.percentile(trade_probability, at)) for at in (50, 90, 99)},
+        "gains": gains,
+        "bootstrap": {"confidence": CONFIDENCE, "block_rows": blocks.length, "resamples": RESAMPLES},
+        "beats_baselines": all(gain["interval"][0] > 0 for gain in gains.values()),
+        "edge": _in_words(gains),
+    }
+
+
+class _Blocks:
+    """The test part in blocks, resampled with replacement."""
+
+    def __init__(self, rows: int, length: int, seed: int) -> None:
+        self.length = length
+        self.starts = np.arange(0, rows, length)
+        drawn = np.random.default_rng(seed).integers(len(self.starts), size=(RESAMPLES, len(self.starts)))
+        self.times = np.stack([(drawn == block).sum(axis=1) for block in range(len(self.starts))], axis=1)
+
+    def macro_f1_gain(self, labels: NDArray[np.int64], model: Forecast, baseline: Forecast) -> list[float]:
+        """Interval of macro-F1 of model less baseline, both on the same blocks."""
+        by_model, by_baseline = (self._resampled_f1(labels, forecast.answers) for forecast in (model, baseline))
+        return _interval(by_model - by_baseline)
+
+    def log_loss_gain(self, labels: NDArray[np.int64], model: Forecast, baseline: Forecast) -> list[float]:
+        """Interval of log loss of baseline less model, both on the same blocks."""
+        gain = np.add.reduceat(_losses(labels, baseline) - _losses(labels, model), self.starts)
+        rows = np.diff(self.starts, append=len(labels))
+        return _interval((self.times @ gain) / (self.times @ rows))
+
+    def _resampled_f1(self, labels: NDArray[np.int64], answers: NDArray[np.int64]) -> NDArray[np.float64]:
+        ends = self.starts + self.length
+        tables = [confusion(labels[at:end], answers[at:end]) for at, end in zip(self.starts, ends, strict=True)]
+        return macro_f1(np.tensordot(self.times, np.array(tables), axes=1))  # of (resamples, 3, 3)
+
+
+def _interval(values: NDArray[np.float64]) -> list[float]:
+    tail = (1 - CONFIDENCE) / 2
+    return np.quantile(values, [tail, 1 - tail]).tolist()
+
+
+def _losses(labels: NDArray[np.int64], forecast: Forecast) -> NDArray[np.float64]:
+    return -np.log(np.maximum(forecast.probabilities[np.arange(len(labels)), labels], _LEAST))
+
+
+def _scores(labels: NDArray[np.int64], forecast: Forecast) -> dict[str, float]:
+    return {
+        "macro_f1": float(macro_f1(confusion(labels, forecast.answers))),
+        "accuracy": float((forecast.answers == labels).mean()),
+        "log_loss": float(_losses(labels, forecast).mean()),
+    }
+
+
+def _in_words(gains: dict[str, dict[str, Any]]) -> str:
+    numbers = "; ".join(
+        f"{name.replace('_', ' ')} gain over {gain['best_baseline']} {gain['gain']:+.3f}, "
+        f"{CONFIDENCE:.0%} interval {gain['interval'][0]:+.3f} to {gain['interval'][1]:+.3f}"
+        for name, gain in gains.items()
+    )
+    lows, highs = zip(*(gain["interval"] for gain in gains.values()), strict=True)
+    if min(lows) > 0:
+        return f"The model beats every baseline on the test part ({numbers}). That is before the costs of trading."
+    if min(highs) < 0:
+        return f"No edge: the model is worse than a simple baseline on the test part ({numbers})."
+    return f"No edge shown: the model does not beat every baseline beyond chance on the test part ({numbers})."
