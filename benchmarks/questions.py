@@ -1,0 +1,100 @@
+"""The requests that every server is asked, and the answers that are right."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import orjson
+import requests
+from numpy.typing import NDArray
+
+from wire.body import BINARY, JSON, encode_rows
+
+MANY = 1024
+ONE_JSON, ONE_BINARY, MANY_BINARY = "one row, JSON", "one row, binary", f"{MANY:,} rows, binary"
+ReadJson = Callable[[bytes], NDArray[np.float32]]
+_TIMEOUT_S = 10.0
+
+
+class WrongAnswer(RuntimeError):
+    """A server that answers something else than the archive does; its speed is of no interest."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """Rows in one of the two forms."""
+
+    name: str
+    rows: NDArray[np.float32]
+    """float32 [n, 4]."""
+    binary: bool
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What the request says of itself; the answer is asked for in the same form."""
+        form = BINARY if self.binary else JSON
+        return {"Content-Type": form, "Accept": form}
+
+    @property
+    def body(self) -> bytes:
+        """The request's body."""
+        return encode_rows(self.rows) if self.binary else orjson.dumps(self.rows.tolist())
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server under test, running."""
+
+    name: str
+    url: str
+    """Where predictions are posted."""
+    headers: Mapping[str, str]
+    """Its token, if it wants one."""
+    read_json: ReadJson
+    """Its JSON answer as float32 [n, 3]."""
+    tolerance: float
+    """How far its answers may be from the archive's: other batch sizes give other last bits."""
+
+
+def make_questions(seed: int = 7) -> list[Question]:
+    """One row as JSON and as bytes, and `MANY` rows as bytes."""
+    random = np.random.default_rng(seed)
+    rows = random.normal(0.0, 1.0, (MANY, 4)).astype(np.float32)
+    return [
+        Question(ONE_JSON, rows[:1], binary=False),
+        Question(ONE_BINARY, rows[:1], binary=True),
+        Question(MANY_BINARY, rows, binary=True),
+    ]
+
+
+def check(server: Server, question: Question, expected: NDArray[np.float32]) -> None:
+    """Ask once and compare.
+
+    Parameters
+    ----------
+    expected : float32 [n, 3]
+        What the archive answers in process.
+
+    Raises
+    ------
+    WrongAnswer
+        Another status than 200, other values, or no answer.
+    """
+    where = f"{server.name}, {question.name}"
+    try:
+        answer = requests.post(
+            server.url, data=question.body, headers={**server.headers, **question.headers}, timeout=_TIMEOUT_S
+        )
+    except requests.RequestException as error:
+        raise WrongAnswer(f"{where}: {error}") from error
+    if answer.status_code != 200:
+        raise WrongAnswer(f"{where}: status 200 expected, was {answer.status_code}: {answer.text[:300]}")
+    if question.binary:
+        table = np.frombuffer(answer.content, dtype=np.float32).reshape(-1, expected.shape[1])
+    else:
+        table = server.read_json(answer.content)
+    if table.shape != expected.shape:
+        raise WrongAnswer(f"{where}: an answer of shape {expected.shape} expected, was {table.shape}")
+    off = float(np.abs(table - expected).max())
+    if not off <= server.tolerance:
+        raise WrongAnswer(f"{where}: the archive's answer within {server.tolerance:g} expected, was off by {off:g}")

@@ -1,0 +1,166 @@
+"""The servers that are compared: ours, TorchServe as it comes, FastAPI. One network in all.
+
+Every TorchServe model has one worker, every server tokens if it has them by default, so
+that what differs is configuration and handler.
+"""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from zipfile import ZipFile
+
+import numpy as np
+import orjson
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+
+from benchmarks.questions import ReadJson, Server
+from handlers.model_files import DESCRIPTION, WEIGHTS
+from model_defs.tick_classifier import CLASSES
+from serving.torchserve import ServerSettings, TorchServe, free_ports, start_server
+
+PROJECT = Path(__file__).resolve().parent.parent
+OURS, OURS_MANY = "tick", "tick-many"
+PLAIN, PLAIN_MANY = "default", "default-many"
+FASTAPI = "fastapi"
+NAMES = (OURS, OURS_MANY, PLAIN, PLAIN_MANY, FASTAPI)
+_OTHER_BITS = 1e-6
+_MANY: Mapping[str, int] = {"batch_size": 64, "max_batch_delay": 1}
+
+
+class ServerFailed(RuntimeError):
+    """A server under test did not come up."""
+
+
+def unpack_network(archive: Path, folder: Path) -> None:
+    """Write an archive's network as ``config.json``, ``weights.safetensors`` and ``model.pt``."""
+    folder.mkdir()
+    with ZipFile(archive) as packed:
+        config = json.loads(packed.read(DESCRIPTION))["network"]["config"]
+        (folder / WEIGHTS).write_bytes(packed.read(WEIGHTS))
+    (folder / "config.json").write_text(json.dumps(config))
+    torch.save(load_file(folder / WEIGHTS), folder / "model.pt")
+
+
+@contextmanager
+def start_all(archive: Path, network: Path, work: Path) -> Iterator[list[Server]]:
+    """All servers, in the order of `NAMES`, up and ready; stopped at the end, whatever happens.
+
+    Parameters
+    ----------
+    archive : Path
+        Our ``tick.mar``.
+    network : Path
+        What `unpack_network` wrote.
+    work : Path
+        An empty folder for homes and archives.
+
+    Raises
+    ------
+    StartFailed, NoJava, ManagementError, ServerFailed
+    """
+    with ExitStack() as stack:
+        ours = stack.enter_context(_ours(archive, work / "ours"))
+        plain = stack.enter_context(_plain(network, work))
+        yield [
+            _torchserve(ours, OURS, _read_ours, 0.0),
+            _torchserve(ours, OURS_MANY, _read_ours, 0.0),
+            _torchserve(plain, PLAIN, _read_rows, _OTHER_BITS),
+            _torchserve(plain, PLAIN_MANY, _read_rows, _OTHER_BITS),
+            stack.enter_context(_fastapi(network)),
+        ]
+
+
+@contextmanager
+def _ours(archive: Path, home: Path) -> Iterator[TorchServe]:
+    settings = ServerSettings({OURS: archive.name}, archive.parent, home, free_ports=True)
+    with start_server(settings) as server:
+        _register_many(server, archive.name, OURS_MANY)
+        yield server
+
+
+@contextmanager
+def _plain(network: Path, work: Path) -> Iterator[TorchServe]:
+    """No configuration but ports, one worker a model, and the API that registers the second one."""
+    store = _plain_store(network, work)
+    needed = {"enable_model_api": "true", "default_workers_per_model": "1"}
+    settings = ServerSettings(
+        {PLAIN: "plain.mar"}, store, work / "plain", config=None, properties=needed, free_ports=True
+    )
+    with start_server(settings) as server:
+        _register_many(server, "plain.mar", PLAIN_MANY)
+        yield server
+
+
+def _register_many(server: TorchServe, archive: str, name: str) -> None:
+    manager = server.management()
+    manager.register(archive, model_name=name, **_MANY)
+    manager.wait_ready(name, "1.0")
+
+
+def _plain_store(network: Path, work: Path) -> Path:
+    """A model store with `benchmarks.plain_handler` and the network."""
+    store, content = work / "store", work / "content"
+    store.mkdir()
+    (content / "model_defs").mkdir(parents=True)
+    for name in ("__init__.py", "tick_classifier.py"):
+        shutil.copyfile(PROJECT / "model_defs" / name, content / "model_defs" / name)
+    for name in ("config.json", "model.pt"):
+        shutil.copyfile(network / name, content / name)
+    command = [sys.executable, "-m", "model_archiver.model_packaging", "--model-name", "plain", "--version", "1.0"]
+    command += ["--handler", str(PROJECT / "benchmarks" / "plain_handler.py")]
+    command += ["--extra-files", str(content), "--export-path", str(store)]
+    result = subprocess.run(
+        command, env={**os.environ, "TMPDIR": str(work)}, capture_output=True, text=True, check=False
+    )
+    if not (store / "plain.mar").is_file():
+        raise ServerFailed(f"torch-model-archiver: {(result.stderr or result.stdout).strip()}")
+    return store
+
+
+@contextmanager
+def _fastapi(network: Path, within_s: float = 60.0) -> Iterator[Server]:
+    (port,) = free_ports(1)
+    command = [sys.executable, "-m", "benchmarks.fastapi_app", str(network), str(port)]
+    process = subprocess.Popen(
+        command, cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        _wait_listening(process, port, within_s)
+        yield Server(FASTAPI, f"http://127.0.0.1:{port}/predict", {}, _read_rows, _OTHER_BITS)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _wait_listening(process: subprocess.Popen[bytes], port: int, within_s: float) -> None:
+    deadline = time.monotonic() + within_s
+    while True:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise ServerFailed(f"{FASTAPI}: listening on {port} expected (are fastapi and uvicorn installed?)")
+        time.sleep(0.05)
+
+
+def _torchserve(server: TorchServe, name: str, read_json: ReadJson, tolerance: float) -> Server:
+    headers = {} if server.token is None else {"Authorization": f"Bearer {server.token}"}
+    return Server(name, f"{server.inference_url}/predictions/{name}", headers, read_json, tolerance)
+
+
+def _read_ours(content: bytes) -> NDArray[np.float32]:
+    outputs = orjson.loads(content)["outputs"]
+    return np.array([outputs[name] for name in CLASSES], dtype=np.float32).T
+
+
+def _read_rows(content: bytes) -> NDArray[np.float32]:
+    return np.array(orjson.loads(content), dtype=np.float32)

@@ -1,0 +1,68 @@
+"""Measure our TorchServe against TorchServe as it comes, FastAPI and no server at all."""
+
+import json
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from benchmarks.comparison import Plan, compare
+from benchmarks.load import LoadFailed, find_generator
+from benchmarks.machine import describe_machine
+from benchmarks.questions import WrongAnswer
+from benchmarks.report import as_dict, show
+from benchmarks.servers import ServerFailed
+from benchmarks.targets import find_targets
+from release.archive import BuildFailed, build_archive
+from serving.archive_import import UnreadableArchive
+from serving.java import NoJava
+from serving.management import ManagementError
+from serving.torchserve import StartFailed
+
+words = Console(stderr=True)
+_FAILURES = (
+    BuildFailed, UnreadableArchive, NoJava, StartFailed, ManagementError, ServerFailed, WrongAnswer, LoadFailed,
+)
+
+
+def bench(
+    run: Annotated[Path, typer.Option(help="Training run to build the archive from.")] = Path("runs/tick"),
+    archive: Annotated[Path | None, typer.Option(help="A tick.mar to measure instead.")] = None,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Length of one load.")] = 2.0,
+    rounds: Annotated[int, typer.Option(min=1, help="Loads of each cell; the median counts.")] = 3,
+    quick: Annotated[bool, typer.Option(help="One round of 0.3 s: whether it runs, not how fast.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Measure and report; exit status 1 when a measurement failed, 0 also when a target is missed."""
+    if archive is None and not run.is_dir():
+        words.print(f"{run}: a run folder expected, was missing: python scripts/train.py tick --out {run}")
+        raise typer.Exit(2)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are stopped then too
+    plan = Plan(0.3, 1) if quick else Plan(seconds, rounds)
+    generator = find_generator()
+    machine: dict[str, Any] = {**describe_machine(), "generator": generator.name}
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    try:
+        with tempfile.TemporaryDirectory(prefix="bench-") as folder, Progress(*columns, console=words) as progress:
+            task = progress.add_task("building the archive", total=plan.steps)
+            work = Path(folder)
+            measured = (archive or build_archive("tick", run, "1.0", work / "archives").path).resolve()
+            cells = compare(
+                measured, generator, plan, work, lambda doing: progress.update(task, advance=1, description=doing)
+            )
+    except _FAILURES as error:
+        words.print(f"[red]bench:[/] {error}", soft_wrap=True, markup=True)
+        raise typer.Exit(1) from error
+    targets = find_targets(cells)
+    if as_json:
+        print(json.dumps(as_dict(machine, plan, cells, targets)))
+    show(words if as_json else Console(), machine, cells, targets)
+
+
+if __name__ == "__main__":
+    typer.run(bench)

@@ -1,0 +1,31 @@
+"""Durations as people write them: ``500us``, ``1ms``, ``2s``."""
+
+import re
+
+from strategies.checks import BadSetting
+
+UNITS_NS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000, "m": 60_000_000_000}
+_PATTERN = re.compile(r"(\d+(?:\.\d+)?)(ns|us|ms|s|m)")
+
+
+def parse_duration(text: str) -> int:
+    """Nanoseconds of ``1.5ms`` and the like; units ns, us, ms, s, m.
+
+    Raises
+    ------
+    BadSetting
+        Another form, or less than a nanosecond: nothing here takes no time.
+    """
+    match = _PATTERN.fullmatch(text.strip())
+    if match is None:
+        raise BadSetting(f"a duration such as 500us, 1ms or 2s expected, was {text!r}")
+    duration_ns = round(float(match[1]) * UNITS_NS[match[2]])
+    if duration_ns < 1:
+        raise BadSetting(f"a duration above 0 expected, was {text!r}")
+    return duration_ns
+
+
+def format_duration(duration_ns: int) -> str:
+    """Inverse of `parse_duration`, in the largest unit that keeps the number at least 1."""
+    unit = next((name for name in ("s", "ms", "us") if duration_ns >= UNITS_NS[name]), "ns")
+    return f"{duration_ns / UNITS_NS[unit]:.12g}{unit}"

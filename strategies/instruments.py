@@ -1,0 +1,136 @@
+"""Arrays of trades as NautilusTrader knows them: an instrument, a catalog of trade ticks."""
+
+from decimal import Decimal
+from pathlib import Path
+
+from nautilus_trader.model.data import QuoteTick, TradeTick
+from nautilus_trader.model.enums import AggressorSide
+from nautilus_trader.model.identifiers import InstrumentId, Symbol, TradeId
+from nautilus_trader.model.instruments import CryptoPerpetual
+from nautilus_trader.model.objects import FIXED_PRECISION, Currency, Price, Quantity
+from nautilus_trader.persistence.catalog import ParquetDataCatalog
+
+from market.quotes import implied_quotes
+from market.trades import BadData, Instrument, Trades
+
+QUOTE_CURRENCIES = ("USDT", "USDC", "FDUSD", "TUSD", "BUSD", "USD", "EUR", "GBP", "JPY", "BTC", "ETH", "BNB")
+"""What a symbol may end in."""
+_AGGRESSORS = {1: AggressorSide.BUYER, -1: AggressorSide.SELLER, 0: AggressorSide.NO_AGGRESSOR}
+
+
+def split_symbol(symbol: str) -> tuple[str, str]:
+    """Base and quote currency of ``BTCUSDT``.
+
+    Raises
+    ------
+    BadData
+        The symbol ends in no known quote currency.
+    """
+    for quote in sorted(QUOTE_CURRENCIES, key=len, reverse=True):
+        if symbol.endswith(quote) and symbol != quote:
+            return symbol.removesuffix(quote), quote
+    raise BadData(f"a symbol ending in one of {', '.join(QUOTE_CURRENCIES)} expected, was {symbol}")
+
+
+def perpetual(instrument: Instrument, fee_bps: float) -> CryptoPerpetual:
+    """The instrument as a linear perpetual, which can be sold short; it asks for no margin.
+
+    Parameters
+    ----------
+    fee_bps : float
+        Fee on each fill's notional, in bps.
+
+    Raises
+    ------
+    BadData
+        The symbol ends in no known quote currency.
+    """
+    base, quote = split_symbol(instrument.symbol)
+    fee = Decimal(str(fee_bps)) / 10_000
+    size_step = Quantity.from_raw(10 ** (FIXED_PRECISION - instrument.size_precision), instrument.size_precision)
+    return CryptoPerpetual(
+        instrument_id=InstrumentId.from_str(instrument.instrument_id),
+        raw_symbol=Symbol(instrument.symbol),
+        base_currency=Currency.from_str(base),
+        quote_currency=Currency.from_str(quote),
+        settlement_currency=Currency.from_str(quote),
+        is_inverse=False,
+        price_precision=instrument.price_precision,
+        size_precision=instrument.size_precision,
+        price_increment=Price.from_raw(
+            10 ** (FIXED_PRECISION - instrument.price_precision), instrument.price_precision
+        ),
+        size_increment=size_step,
+        lot_size=size_step,
+        maker_fee=fee,
+        taker_fee=fee,
+        ts_event=0,
+        ts_init=0,
+    )
+
+
+def trade_ticks(trades: Trades) -> list[TradeTick]:
+    """The trades as ticks; whole steps stay exact."""
+    instrument = trades.instrument
+    instrument_id = InstrumentId.from_str(instrument.instrument_id)
+    price_precision, size_precision = instrument.price_precision, instrument.size_precision
+    price_step = 10 ** (FIXED_PRECISION - price_precision)  # Python integers: raw values are 128 bits wide
+    size_step = 10 ** (FIXED_PRECISION - size_precision)
+    rows = zip(
+        trades.price.tolist(),
+        trades.size.tolist(),
+        trades.side.tolist(),
+        trades.trade_id.tolist(),
+        trades.ts_event.tolist(),
+        trades.ts_init.tolist(),
+        strict=True,
+    )
+    return [
+        TradeTick.from_raw(
+            instrument_id,
+            price * price_step,
+            price_precision,
+            size * size_step,
+            size_precision,
+            _AGGRESSORS[side],
+            TradeId(trade_id),
+            ts_event,
+            ts_init,
+        )
+        for price, size, side, trade_id, ts_event, ts_init in rows
+    ]
+
+
+def quote_ticks(trades: Trades) -> list[QuoteTick]:
+    """The quotes that the trades imply, one after each trade and known with it; sizes are the trade's."""
+    instrument = trades.instrument
+    instrument_id = InstrumentId.from_str(instrument.instrument_id)
+    price_precision, size_precision = instrument.price_precision, instrument.size_precision
+    price_step = 10 ** (FIXED_PRECISION - price_precision)
+    size_step = 10 ** (FIXED_PRECISION - size_precision)
+    bids, asks = implied_quotes(trades)
+    columns = (bids, asks, trades.size, trades.ts_event, trades.ts_init)
+    return [
+        QuoteTick.from_raw(
+            instrument_id,
+            bid * price_step,
+            ask * price_step,
+            price_precision,
+            price_precision,
+            size * size_step,
+            size * size_step,
+            size_precision,
+            size_precision,
+            ts_event,
+            ts_init,
+        )
+        for bid, ask, size, ts_event, ts_init in zip(*(column.tolist() for column in columns), strict=True)
+    ]
+
+
+def write_catalog(trades: Trades, instrument: CryptoPerpetual, folder: Path) -> None:
+    """Write instrument, trades and implied quotes as a `ParquetDataCatalog`, which a `BacktestNode` reads."""
+    catalog = ParquetDataCatalog(folder)
+    catalog.write_data([instrument])
+    catalog.write_data(quote_ticks(trades))
+    catalog.write_data(trade_ticks(trades))

@@ -1,0 +1,104 @@
+"""What a model said about an instrument, as data that strategies subscribe to and catalogs store."""
+
+from enum import StrEnum
+from typing import Any
+
+import pyarrow as pa
+from nautilus_trader.core.data import Data
+from nautilus_trader.model.custom import customdataclass
+from nautilus_trader.model.data import DataType
+from nautilus_trader.model.identifiers import InstrumentId
+
+
+class Status(StrEnum):
+    """Whether a prediction is fit to trade on."""
+
+    OK = "OK"
+    """Answered by the model asked for, in time."""
+    LATE = "LATE"
+    """Answered, but after its deadline."""
+    DEGRADED = "DEGRADED"
+    """Answered by something else than the model asked for."""
+
+
+@customdataclass
+class Prediction(Data):
+    """One answer of a model about one instrument.
+
+    ``ts_event`` is when the newest event that the model saw happened at the venue, ``ts_init`` when
+    the answer took effect here; both Unix nanoseconds.
+
+    A `ParquetDataCatalog` writes and reads it like any custom data: ``catalog.write_data(predictions)``,
+    ``catalog.query(Prediction)``.
+    """
+
+    instrument_id: InstrumentId
+    """What it is about."""
+    model: str
+    """The model's name."""
+    version: str
+    """The version that answered."""
+    archive_digest: str
+    """Content digest of the archive that answered."""
+    outputs: dict[str, float]
+    """Name -> value; ``buy``, ``sell`` and ``hold`` are probabilities. Values are exact float32."""
+    feature_ts: int
+    """When the newest event among the features happened, Unix ns: a prediction's age counts from here."""
+    latency_ns: int
+    """Measured wall time of the call; in a backtest not what delays the prediction."""
+    status: str = Status.OK
+    """One of `Status`."""
+
+    _schema = pa.schema(
+        {
+            "instrument_id": pa.string(),
+            "model": pa.string(),
+            "version": pa.string(),
+            "archive_digest": pa.string(),
+            "outputs": pa.map_(pa.string(), pa.float64()),
+            "feature_ts": pa.int64(),
+            "latency_ns": pa.int64(),
+            "status": pa.string(),
+            "type": pa.string(),
+            "ts_event": pa.int64(),
+            "ts_init": pa.int64(),
+        }
+    )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types, as the schema wants them: a map is a list of pairs."""
+        return {
+            "instrument_id": self.instrument_id.value,
+            "model": self.model,
+            "version": self.version,
+            "archive_digest": self.archive_digest,
+            "outputs": list(self.outputs.items()),
+            "feature_ts": self.feature_ts,
+            "latency_ns": self.latency_ns,
+            "status": str(self.status),
+            "type": "Prediction",
+            "ts_event": self.ts_event,
+            "ts_init": self.ts_init,
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "Prediction":
+        """Inverse of :meth:`to_dict`."""
+        fields = {name: value for name, value in data.items() if name != "type"}
+        fields["instrument_id"] = InstrumentId.from_str(data["instrument_id"])
+        fields["outputs"] = dict(data["outputs"])
+        return cls(**fields)
+
+
+def prediction_type(instrument_id: InstrumentId) -> DataType:
+    """What predictions about an instrument are published as; the metadata must match on both sides."""
+    return DataType(Prediction, metadata={"instrument_id": instrument_id.value})
+
+
+def prediction_topic(instrument_id: InstrumentId) -> str:
+    """The message bus's topic of `prediction_type`.
+
+    Subscribing to it works the same in backtest and live; `Actor.subscribe_data` without a data
+    client logs an error on newer versions of NautilusTrader.
+    """
+    return f"data.{prediction_type(instrument_id).topic}"
