@@ -99,7 +99,7 @@ def render(data: ReportData, summary: Mapping[str, Any]) -> str:
 
 
 def _lead(data: ReportData) -> str:
-    parts = [data.instrument_id, *(data.data[key] for key in ("period", "source") if key in data.data)]
+    parts = [data.instrument_id, *(data.data[key] for key in ("Period", "Source") if key in data.data)]
     return " \N{MIDDLE DOT} ".join(parts)
 
 

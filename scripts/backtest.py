@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
-from rich.table import Table
 
 from market.source import load
 from market.trades import BadData
@@ -18,6 +17,7 @@ from serving.archive_import import UnreadableArchive
 from serving.tokens import KEY_FILE, NoToken, inference_token
 from strategies.backtest import run_backtest
 from strategies.checks import BadSetting
+from strategies.console import result_table
 from strategies.durations import parse_duration
 from strategies.report import report_data, summary
 from strategies.settings import BacktestSettings
@@ -95,7 +95,7 @@ def tick(
     if as_json:
         typer.echo(json.dumps(said))
     else:
-        print_table(said)
+        console.print(result_table(said))
     if result.gave_up:
         raise failed(f"the model stopped answering: {result.last_error}")
 
@@ -106,17 +106,6 @@ def provide_token(variable: str, key_file: Path | None) -> None:
         os.environ[variable] = inference_token(key_file)
     elif variable not in os.environ and Path(KEY_FILE).is_file():
         os.environ[variable] = inference_token(Path(KEY_FILE))
-
-
-def print_table(said: dict) -> None:
-    table = Table(title=f"{said['model']} {said['version']} on {said['instrument_id']}", show_header=False)
-    for name in ("source", "sample", "trades", "predictions", "failed", "orders", "positions"):
-        table.add_row(name, f"{said[name]:,}" if isinstance(said[name], int) else said[name])
-    table.add_row("PnL", f"{said['pnl']:,.2f} {said['currency']}, after fees of {said['fees']:,.2f}")
-    table.add_row("speed", f"{said['trades_per_s']:,.0f} trades/s")
-    if "report" in said:
-        table.add_row("report", said["report"])
-    console.print(table)
 
 
 def failed(reason: str) -> typer.Exit:

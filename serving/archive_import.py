@@ -89,6 +89,7 @@ def load_archive(path: Path, folder: Path, model_name: str) -> LoadedArchive:
     manifest = read_manifest(path)
     with ZipFile(path) as archive:
         archive.extractall(folder)
+    logging.getLogger("ts.torch_handler").setLevel(logging.ERROR)  # warns at import of optional backends
     prefix = f"mar_{archive_digest(path)[:12]}_{next(_numbers)}"
     module = _import_isolated(folder, prefix, manifest)
     (handler_class,) = (

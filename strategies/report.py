@@ -1,12 +1,15 @@
 """A backtest's results as the report page takes them, and as one object for a CI job."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from market.labels import label
 from reporting.data import ReportData
+from reporting.metrics import percentiles_ms
 from strategies.durations import format_duration
 from strategies.results import CLASSES, BacktestResult
+from strategies.sample import utc
 from strategies.settings import BacktestSettings
 
 
@@ -25,6 +28,7 @@ def report_data(settings: BacktestSettings, result: BacktestResult) -> ReportDat
         simulated=trades.simulated,
         data={
             "Source": trades.source,
+            "Period": f"{utc(int(trades.ts_event[0]))} to {utc(int(trades.ts_event[-1]))}",
             "Trades run on": f"{len(trades):,}",
             "SHA-256 of these": trades.sha256,
         },
@@ -33,7 +37,10 @@ def report_data(settings: BacktestSettings, result: BacktestResult) -> ReportDat
             "Version": metadata["version"],
             "Archive digest": metadata["archive_digest"],
             "Feature schema": metadata["feature_schema_sha256"],
-            "Fitted on": metadata["training"]["source"],
+            "Fitted on": f"{metadata['training']['source']}, until {utc(metadata['training']['last_ts_event'])}",
+            "Its evaluation": metadata["metrics"]["edge"],
+            "Code": metadata["git_commit"] or "outside of a checkout",
+            "Same bits in any batch": f"yes, in tiles of {metadata['tile_rows']} rows on {metadata['device']}",
             "Asked at": settings.url,
         },
         settings=_settings(settings, result.currency),
@@ -101,15 +108,19 @@ def summary(settings: BacktestSettings, result: BacktestResult) -> dict[str, Any
         "fills": len(result.fills),
         "positions": result.positions,
         "currency": result.currency,
+        "latency_ms": _finite(percentiles_ms(result.predictions["latency_ns"].to_numpy())),
         "pnl": float(result.equity["equity"].iloc[-1] - start),
         "fees": float(result.fills["fee"].sum()),
         "statistics": {
-            group: {name: value if math.isfinite(value) else None for name, value in values.items()}
-            for group, values in result.statistics.items()
+            group: _finite(values) for group, values in result.statistics.items()
         },
         "elapsed_s": result.elapsed_s,
         "trades_per_s": result.trades_per_s,
     }
+
+
+def _finite(values: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
 def _settings(settings: BacktestSettings, currency: str) -> dict[str, str]:

@@ -40,23 +40,24 @@ def judged(trades: Trades, training: Mapping[str, Any], in_sample: bool) -> tupl
         return trades, f"All {len(trades):,} trades: the model was fitted on {fitted_on}, another instrument."
     first = int(np.searchsorted(trades.ts_event, last, side="right"))
     if first == 0:
-        return trades, f"All {len(trades):,} trades: the fit saw none after {_utc(last)}, before they begin."
+        return trades, f"All {len(trades):,} trades: the fit saw none after {utc(last)}, before they begin."
     if in_sample:
         return trades, (
-            f"IN SAMPLE: the model's fit saw trades up to {_utc(last)}, {first:,} of these {len(trades):,} "
+            f"IN SAMPLE: the model's fit saw trades up to {utc(last)}, {first:,} of these {len(trades):,} "
             "are no later. The result says nothing about how the model does on new data."
         )
     if first == len(trades):
         raise BadData(
-            f"{trades.source}: trades after {_utc(last)} expected, the last that the model's fit saw, was none: "
-            f"the data end at {_utc(int(trades.ts_event[-1]))} (--in-sample runs on them all the same)"
+            f"{trades.source}: trades after {utc(last)} expected, the last that the model's fit saw, was none: "
+            f"the data end at {utc(int(trades.ts_event[-1]))} (--in-sample runs on them all the same)"
         )
     same = "the same data" if trades.sha256 == training["sha256"] else "the same instrument"
     return trades.between(first, len(trades)), (
-        f"Only the last {len(trades) - first:,} of {len(trades):,} trades, after {_utc(last)}: "
+        f"Only the last {len(trades) - first:,} of {len(trades):,} trades, after {utc(last)}: "
         f"the model's fit saw {same} until then."
     )
 
 
-def _utc(ts_ns: int) -> str:
+def utc(ts_ns: int) -> str:
+    """Unix ns for people, to the second."""
     return datetime.fromtimestamp(ts_ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -27,7 +27,7 @@ def report_data() -> ReportData:
         title="Tick classifier",
         instrument_id="BTCUSDT.SIM",
         simulated=True,
-        data={"source": "simulator, seed 5", "sha256": "ab" * 32, "period": "2024-05-01"},
+        data={"Source": "simulator, seed 5", "sha256": "ab" * 32, "Period": "2024-05-01"},
         model={"name": "tick", "version": "1.0"},
         settings={"fee": "4 bps"},
         notes=("Fills at the last trade's price.",),

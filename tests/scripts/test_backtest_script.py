@@ -1,0 +1,82 @@
+"""scripts/backtest.py as a CI job calls it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from serving.tokens import KEY_FILE
+from serving.torchserve import TorchServe
+from support import run_script
+
+SCRIPT = "scripts/backtest.py"
+FEW = ("--trades", "6000", "--min-probability", "0.34")
+
+
+def test_prints_one_object_and_writes_the_report(tick_archive: Path, tmp_path: Path) -> None:
+    result = run_script(SCRIPT, "tick", "--url", f"mar:{tick_archive}", *FEW, "--report", tmp_path / "x", "--json")
+
+    assert result.returncode == 0, result.stderr
+    said = json.loads(result.stdout)
+    assert said["trades"] < 6000
+    assert said["predictions"] + said["not_arrived"] == said["trades"] - 32
+    assert (said["failed"], said["gave_up"], said["in_sample"]) == (0, False, False)
+    assert Path(said["report"]).is_file()
+
+
+def test_asks_a_server_with_the_token_of_its_key_file(tick_server: TorchServe) -> None:
+    url, keys = tick_server.inference_url, tick_server.home / KEY_FILE
+
+    result = run_script(SCRIPT, "tick", "--url", url, "--token-file", keys, *FEW, "--json")
+
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["predictions"] > 1000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("--url", "http://127.0.0.1:9"), "Could not connect"),
+        (("--url", "mar:nowhere.mar"), "nowhere.mar: a model archive expected, was no file"),
+        (("--data", "nowhere.csv"), "nowhere.csv: a CSV file or a catalog folder expected, was missing"),
+        (("--token-file", "nowhere.json"), "nowhere.json: TorchServe's key file expected"),
+    ],
+)
+def test_a_job_that_fails_says_why_in_one_line(arguments: tuple[str, ...], reason: str) -> None:
+    result = run_script(SCRIPT, "tick", "--trades", "100", *arguments)
+
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert reason in result.stderr.splitlines()[-1]
+    assert "Traceback" not in result.stderr
+
+
+def test_an_unknown_model_fails_the_job(tick_server: TorchServe) -> None:
+    url, keys = tick_server.inference_url, tick_server.home / KEY_FILE
+
+    result = run_script(SCRIPT, "tick", "--model", "nobody", "--url", url, "--token-file", keys)
+
+    assert result.returncode == 1
+    assert "Model not found: nobody" in result.stderr.splitlines()[-1]
+
+
+def test_data_that_the_fit_saw_fail_the_job_unless_asked_for(tick_archive: Path) -> None:
+    seen = ("--url", f"mar:{tick_archive}", "--trades", "1000", "--json")
+
+    refused, asked_for = run_script(SCRIPT, "tick", *seen), run_script(SCRIPT, "tick", *seen, "--in-sample")
+
+    assert refused.returncode == 1
+    assert "the last that the model's fit saw" in refused.stderr
+    assert asked_for.returncode == 0, asked_for.stderr
+    assert json.loads(asked_for.stdout)["sample"].startswith("IN SAMPLE")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--latency", "0ms"), ("--latency", "soon"), ("--latency", "60ms"), ("--size", "x"), ("--url", "ftp://x")],
+)
+def test_a_wrong_call_is_told_apart(arguments: tuple[str, str]) -> None:
+    result = run_script(SCRIPT, "tick", "--trades", "100", *arguments)
+
+    assert result.returncode == 2
+    assert "was" in result.stderr

@@ -1,0 +1,132 @@
+"""A small market with one trade each 100 ms, and the real strategy run on predictions made for the test."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from nautilus_trader.backtest.engine import BacktestEngine, BacktestEngineConfig
+from nautilus_trader.backtest.models import FillModel, LatencyModel
+from nautilus_trader.config import LoggingConfig, RiskEngineConfig
+from nautilus_trader.model.data import CustomData
+from nautilus_trader.model.enums import AccountType, OmsType
+from nautilus_trader.model.identifiers import ClientId, InstrumentId
+from nautilus_trader.model.objects import Money
+
+from market.source import load
+from market.trades import Instrument, Trades
+from release.archive import build_archive
+from strategies.instruments import perpetual, trade_ticks
+from strategies.prediction import Prediction, Status, prediction_type
+from strategies.settings import BacktestSettings
+from strategies.tick_strategy import TickStrategy, TickStrategyConfig
+from support import run_script
+from trading_support import MS, SIZE, START, Traded
+
+
+@pytest.fixture(scope="session")
+def small_market() -> Trades:
+    """100 trades of BTCUSDT, one each 100 ms, the price rising by a step each time."""
+    ts = START + np.arange(100, dtype=np.int64) * 100 * MS
+    return Trades(
+        instrument=Instrument("BTCUSDT", "BINANCE", 2, 3),
+        source="small market",
+        simulated=True,
+        ts_event=ts,
+        ts_init=ts,
+        price=np.arange(5_000_000, 5_000_100),
+        size=np.full(100, 1_000),
+        side=np.tile(np.array([1, -1], dtype=np.int8), 50),
+        trade_id=np.arange(100).astype(str),
+    )
+
+
+@pytest.fixture(scope="session")
+def predict(small_market: Trades) -> Callable[..., Prediction]:
+    """Make a prediction that arrives at a time in ms, 1 ms after its newest trade unless told otherwise."""
+    instrument_id = InstrumentId.from_str(small_market.instrument.instrument_id)
+
+    def make(
+        at_ms: float, buy: float, sell: float, hold: float, *, age_ns: int = MS, status: Status = Status.OK
+    ) -> Prediction:
+        arrival = START + int(at_ms * MS)
+        return Prediction(
+            ts_event=arrival - age_ns,
+            ts_init=arrival,
+            instrument_id=instrument_id,
+            model="tick",
+            version="1.0",
+            archive_digest="0123456789abcdef",
+            outputs={"buy": buy, "sell": sell, "hold": hold},
+            feature_ts=arrival - age_ns,
+            latency_ns=100_000,
+            status=status,
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def trade_on(small_market: Trades) -> Callable[..., Traded]:
+    """Run the strategy in a real engine on predictions fed in as data."""
+
+    def run(
+        predictions: Sequence[Prediction],
+        order_latency_ns: int = 0,
+        submit_rate: str = "1000/00:00:01",
+        **config: Any,
+    ) -> Traded:
+        instrument = perpetual(small_market.instrument, fee_bps=0.0)
+        engine = BacktestEngine(
+            BacktestEngineConfig(
+                logging=LoggingConfig(log_level="ERROR"),
+                risk_engine=RiskEngineConfig(max_order_submit_rate=submit_rate),
+            )
+        )
+        try:
+            engine.add_venue(
+                instrument.id.venue,
+                OmsType.NETTING,
+                AccountType.MARGIN,
+                starting_balances=[Money(100_000, instrument.quote_currency)],
+                fill_model=FillModel(prob_slippage=1.0, random_seed=1),
+                latency_model=LatencyModel(order_latency_ns) if order_latency_ns else None,
+                trade_execution=True,
+                bar_execution=False,
+            )
+            engine.add_instrument(instrument)
+            strategy = TickStrategy(TickStrategyConfig(instrument_id=instrument.id, trade_size=SIZE, **config))
+            engine.add_strategy(strategy)
+            engine.add_data(trade_ticks(small_market))
+            data_type = prediction_type(instrument.id)
+            engine.add_data([CustomData(data_type, each) for each in predictions], client_id=ClientId("TORCHSERVE"))
+            engine.run()
+            orders = sorted(engine.cache.orders(), key=lambda order: order.ts_init)
+            return Traded(orders, len(engine.cache.positions_open()), strategy)
+        finally:
+            engine.dispose()
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def market() -> Trades:
+    """The simulated trades that `eager_archive` was trained on."""
+    return load(None, trades=6000, seed=1)
+
+
+@pytest.fixture(scope="session")
+def eager_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tick model that learnt that every move is worth trading, so that backtests see many orders."""
+    folder = tmp_path_factory.mktemp("eager")
+    options = ("--trades", "6000", "--epochs", "3", "--cost-bps", "0", "--out", folder / "run")
+    result = run_script("scripts/train.py", "tick", *options)
+    assert result.returncode == 0, result.stderr
+    return build_archive("tick", folder / "run", "1.0", folder).path
+
+
+@pytest.fixture(scope="session")
+def settings(eager_archive: Path) -> BacktestSettings:
+    """In process, and on all trades."""
+    return BacktestSettings(url=f"mar:{eager_archive}", in_sample=True)

@@ -1,0 +1,106 @@
+"""What the actor asks, when its answers arrive, and what it refuses."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from nautilus_trader.backtest.node import BacktestNode
+from nautilus_trader.cache.cache import Cache
+from nautilus_trader.common.component import LiveClock, MessageBus
+from nautilus_trader.model.identifiers import InstrumentId, TraderId
+from nautilus_trader.portfolio.portfolio import Portfolio
+
+from features.tick import WINDOW, tick_features
+from market.trades import Trades
+from serving.client import connect
+from strategies.backtest import run_backtest
+from strategies.checks import BadSetting
+from strategies.inference_actor import InferenceActor, InferenceActorConfig
+from strategies.instruments import perpetual, write_catalog
+from strategies.results import CLASSES
+from strategies.settings import BacktestSettings, run_config
+from wire.errors import SchemaMismatch
+
+INSTRUMENT_ID = InstrumentId.from_str("SIMUSD.SIM")
+
+
+def seconds_only(trades: Trades) -> Trades:
+    """The same trades with times in whole seconds, so that many share one."""
+    second = trades.ts_event // 10**9 * 10**9
+    return replace(trades, ts_event=second, ts_init=second)
+
+
+@pytest.mark.parametrize("change", [lambda trades: trades, seconds_only], ids=["own times", "shared times"])
+def test_streamed_predictions_equal_vectorised_ones_bit_for_bit(
+    market: Trades, settings: BacktestSettings, change: Callable[[Trades], Trades]
+) -> None:
+    trades = change(market.between(0, 3000))
+
+    predictions = run_backtest(trades, settings).predictions
+
+    rows = tick_features(trades.price, trades.size, trades.side, trades.ts_event)
+    with connect(settings.url, "tick") as client:
+        outputs = client.predict(rows[predictions["trade"]]).outputs
+    for name in CLASSES:
+        np.testing.assert_array_equal(predictions[name].to_numpy().view(np.uint32), outputs[name].view(np.uint32))
+    assert len(predictions) > 2900
+
+
+@pytest.mark.parametrize("latency_ns", [1, 1_000_000, 40_000_000])
+def test_each_prediction_arrives_exactly_the_latency_after_its_trade(
+    market: Trades, settings: BacktestSettings, latency_ns: int
+) -> None:
+    trades = market.between(0, 1000)
+
+    result = run_backtest(trades, replace(settings, latency_ns=latency_ns))
+
+    position = result.predictions["trade"].to_numpy()
+    np.testing.assert_array_equal(result.predictions["ts_event"], trades.ts_event[position])
+    np.testing.assert_array_equal(result.predictions["ts_init"], trades.ts_init[position] + latency_ns)
+    np.testing.assert_array_equal(position, np.arange(WINDOW, WINDOW + len(position)))
+    assert len(position) + result.not_arrived == len(trades) - WINDOW
+    assert set(result.fills["ts_ns"][:-1]) <= set(result.predictions["ts_init"])
+    assert len(result.fills) > 10
+
+
+def test_a_window_other_than_the_models_is_refused_at_the_start(
+    market: Trades, settings: BacktestSettings, tmp_path: Path
+) -> None:
+    instrument = perpetual(market.instrument, fee_bps=0.0)
+    write_catalog(market.between(0, 100), instrument, tmp_path)
+    actor = settings.actor(instrument.id, window=16)
+    node = BacktestNode([run_config(instrument, actor, settings.strategy(instrument), tmp_path, balance=1000)])
+
+    try:
+        with pytest.raises(SchemaMismatch, match="over 32 events .* was asked with tick/1 over 16"):
+            node.run()
+    finally:
+        node.dispose()
+
+
+def test_a_live_clock_is_refused(market: Trades, settings: BacktestSettings) -> None:
+    clock, cache = LiveClock(), Cache()
+    cache.add_instrument(perpetual(market.instrument, fee_bps=0.0))
+    bus = MessageBus(trader_id=TraderId("TESTER-001"), clock=clock)
+    actor = InferenceActor(settings.actor(INSTRUMENT_ID, WINDOW))
+    actor.register_base(portfolio=Portfolio(bus, cache, clock), msgbus=bus, cache=cache, clock=clock)
+
+    with pytest.raises(RuntimeError, match="backtest expected .* was a live clock"):
+        actor.start()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"latency_ns": 0}, r"latency_ns of at least 1 \(an answer cannot .* expected, was 0"),
+        ({"url": "ftp://x"}, "url beginning with http://.* was 'ftp://x'"),
+        ({"window": 0}, "window of at least 1 trade expected, was 0"),
+        ({"timeout_s": 0.0}, "timeout_s above 0 expected, was 0"),
+        ({"max_failures": 0}, "max_failures of at least 1 expected, was 0"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(wrong: dict, message: str) -> None:
+    with pytest.raises(BadSetting, match=message):
+        InferenceActorConfig(**{"instrument_id": INSTRUMENT_ID, "url": "mar:tick.mar", **wrong})

@@ -1,0 +1,45 @@
+"""From arrays to NautilusTrader and back: nothing rounded, nothing reordered."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from market.catalog import load_catalog
+from market.trades import BadData, Trades
+from strategies.instruments import perpetual, split_symbol, write_catalog
+
+ARRAYS = ("ts_event", "ts_init", "price", "size", "side", "trade_id")
+
+
+def test_a_catalog_keeps_every_step_and_the_order_of_equal_times(market: Trades, tmp_path: Path) -> None:
+    second = market.ts_event // 10**9 * 10**9  # many trades to a timestamp
+    price = market.price * 1_000_003 % 10**14 + 1
+    trades = replace(market, ts_event=second, ts_init=second, price=price)
+    assert (np.diff(second) == 0).mean() > 0.5
+
+    write_catalog(trades, perpetual(trades.instrument, fee_bps=0.5), tmp_path)
+    back = load_catalog(tmp_path)
+
+    assert back.instrument == trades.instrument
+    for name in ARRAYS:
+        np.testing.assert_array_equal(getattr(back, name), getattr(trades, name), err_msg=name)
+
+
+def test_the_fee_is_in_bps_of_the_notional(market: Trades) -> None:
+    assert float(perpetual(market.instrument, fee_bps=0.5).taker_fee) == 0.5e-4
+
+
+@pytest.mark.parametrize(
+    ("symbol", "base", "quote"),
+    [("BTCUSDT", "BTC", "USDT"), ("ETHBTC", "ETH", "BTC"), ("SIMUSD", "SIM", "USD"), ("BTCFDUSD", "BTC", "FDUSD")],
+)
+def test_a_symbol_is_base_and_quote(symbol: str, base: str, quote: str) -> None:
+    assert split_symbol(symbol) == (base, quote)
+
+
+@pytest.mark.parametrize("symbol", ["ESZ4", "USDT"])
+def test_a_symbol_without_a_known_quote_is_refused(symbol: str) -> None:
+    with pytest.raises(BadData, match=f"USDT.* expected, was {symbol}"):
+        split_symbol(symbol)

@@ -1,0 +1,168 @@
+"""Whole backtests: the same twice, no look-ahead, books that add up, and a model that goes away."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from market.labels import UNKNOWN, label
+from market.trades import BadData, Trades
+from reporting.summary import summarize
+from serving.torchserve import TorchServe
+from strategies.backtest import run_backtest
+from strategies.checks import BadSetting
+from strategies.report import notes, report_data, summary
+from strategies.results import BacktestResult
+from strategies.settings import BacktestSettings
+
+CUT = 3000
+
+
+@pytest.fixture(scope="module")
+def whole(market: Trades, settings: BacktestSettings) -> BacktestResult:
+    return run_backtest(market, settings)
+
+
+def as_told(predictions: pd.DataFrame) -> pd.DataFrame:
+    """All but the wall time, which is another each time."""
+    return predictions.drop(columns="latency_ns")
+
+
+def test_two_runs_give_the_same(whole: BacktestResult, market: Trades, settings: BacktestSettings) -> None:
+    again = run_backtest(market, settings)
+
+    pd.testing.assert_frame_equal(as_told(again.predictions), as_told(whole.predictions))
+    pd.testing.assert_frame_equal(again.fills, whole.fills)
+    assert len(whole.fills) > 10
+
+
+def test_the_future_changes_no_earlier_prediction_or_order(
+    whole: BacktestResult, market: Trades, settings: BacktestSettings
+) -> None:
+    cut = run_backtest(market.between(0, CUT), settings)
+    other_future = replace(market, price=np.concatenate([market.price[:CUT], market.price[CUT:][::-1]]))
+    other = run_backtest(other_future, settings)
+
+    until = market.ts_init[CUT - 1]
+    assert len(cut.predictions) > CUT - 50
+    for run in (cut, other):
+        for name, column in (("predictions", "ts_init"), ("fills", "ts_ns")):
+            expected = before(getattr(whole, name), column, until)
+            pd.testing.assert_frame_equal(before(getattr(run, name), column, until), expected)
+    assert len(before(whole.fills, "ts_ns", until)) > 5
+
+
+def before(table: pd.DataFrame, column: str, until: int) -> pd.DataFrame:
+    return table[table[column] < until].drop(columns="latency_ns", errors="ignore")
+
+
+def test_every_fill_is_at_the_last_trade_and_one_step_worse(whole: BacktestResult) -> None:
+    fills, trades = whole.fills, whole.trades
+    last = np.searchsorted(trades.ts_init, fills["ts_ns"].to_numpy(), side="right") - 1
+    worse = np.where(fills["side"] == "BUY", 0.01, -0.01)
+
+    np.testing.assert_allclose(fills["price"], trades.prices()[last] + worse, rtol=0, atol=1e-9)
+
+
+def test_equity_ends_where_the_engines_account_does(market: Trades, settings: BacktestSettings) -> None:
+    in_usdt = replace(market, instrument=replace(market.instrument, symbol="SIMUSDT"))  # USD rounds fees to cents
+
+    result = run_backtest(in_usdt, settings)
+
+    assert result.equity["equity"].iloc[0] == settings.starting_balance
+    assert result.equity["equity"].iloc[-1] == pytest.approx(result.balance, abs=1e-6)
+    assert result.statistics["PnL (USDT)"]["PnL (total)"] == pytest.approx(
+        result.balance - settings.starting_balance, abs=1e-6
+    )
+    assert result.positions == result.orders - 1  # each order but the first closes what is held
+
+
+def test_by_default_the_fits_data_are_left_out(market: Trades, settings: BacktestSettings) -> None:
+    result = run_backtest(market, replace(settings, in_sample=False))
+
+    last = result.metadata["training"]["last_ts_event"]
+    assert result.trades.ts_event[0] > last
+    assert len(result.trades) == (market.ts_event > last).sum() < len(market)
+    with pytest.raises(BadData, match="the last that the model's fit saw"):
+        run_backtest(market.between(0, CUT), replace(settings, in_sample=False))
+
+
+def test_the_report_scores_each_prediction_by_its_own_trade(whole: BacktestResult, settings: BacktestSettings) -> None:
+    data = report_data(settings, whole)
+
+    labels = label(whole.trades.price, **whole.metadata["label"])
+    np.testing.assert_array_equal(data.actual, labels[whole.predictions["trade"]])
+    assert (data.actual == UNKNOWN).sum() == whole.metadata["label"]["horizon"] - whole.not_arrived
+    assert data.notes[0].startswith("IN SAMPLE")
+    figures = summarize(data)
+    assert figures["pnl"] == pytest.approx(summary(settings, whole)["pnl"])
+    assert figures["arrival_ms"]["p99"] == pytest.approx(settings.latency_ns / 1e6)
+
+
+def test_too_few_trades_are_refused(market: Trades, settings: BacktestSettings) -> None:
+    with pytest.raises(BadData, match="more than 32 trades to run on expected, was 32"):
+        run_backtest(market.between(0, 32), settings)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"latency_ns": 60_000_000}, "latency_ns of at most max_age_ns = 50000000 .* was 60000000"),
+        ({"fee_bps": -1.0}, "fee_bps of at least 0 expected, was -1"),
+        ({"starting_balance": 0}, "starting_balance above 0 expected, was 0"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(wrong: dict, message: str) -> None:
+    with pytest.raises(BadSetting, match=message):
+        BacktestSettings(**{"url": "mar:tick.mar", **wrong})
+
+
+def test_over_http_the_same_as_in_process(
+    market: Trades, tick_archive: Path, settings: BacktestSettings, served: BacktestSettings
+) -> None:
+    few = market.between(0, 600)
+
+    over_http, in_process = run_backtest(few, served), run_backtest(few, replace(settings, url=f"mar:{tick_archive}"))
+
+    pd.testing.assert_frame_equal(as_told(over_http.predictions), as_told(in_process.predictions))
+    pd.testing.assert_frame_equal(over_http.fills, in_process.fills)
+
+
+def test_a_model_that_goes_away_ends_the_asking_and_is_told(
+    market: Trades, tick_server: TorchServe, tick_archive: Path, served: BacktestSettings
+) -> None:
+    manager = tick_server.management()
+    manager.register(tick_archive.name, model_name="tick-going", initial_workers=1)
+    manager.wait_ready("tick-going", "1.0")
+
+    result = run_backtest(
+        market.between(0, 640), replace(served, model="tick-going", max_failures=3), going_away(manager.unregister)
+    )
+
+    assert result.gave_up
+    assert result.failed == 3
+    assert "UnknownModel" in result.last_error
+    assert len(result.predictions) == len(set(result.predictions["trade"]))
+    assert result.predictions["trade"].iloc[-1] < 400
+    assert notes(served, result)[0].startswith("THE MODEL STOPPED ANSWERING")
+
+
+def going_away(unregister: Callable[[str], None]) -> Callable[[int, int], None]:
+    """Unregister the model halfway."""
+
+    def on_progress(done: int, total: int) -> None:
+        if done == total // 2:
+            unregister("tick-going")
+
+    return on_progress
+
+
+@pytest.fixture
+def served(tick_server: TorchServe, settings: BacktestSettings, monkeypatch: pytest.MonkeyPatch) -> BacktestSettings:
+    """Over the running server."""
+    assert tick_server.token is not None
+    monkeypatch.setenv(settings.token_env, tick_server.token)
+    return replace(settings, url=tick_server.inference_url)
