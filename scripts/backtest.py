@@ -14,7 +14,8 @@ from market.source import load
 from market.trades import BadData
 from reporting.page import write_report
 from serving.archive_import import UnreadableArchive
-from serving.tokens import KEY_FILE, NoToken, inference_token
+from serving.tokens import NoToken, inference_token
+from serving.torchserve import PROJECT, find_server
 from strategies.backtest import run_backtest
 from strategies.checks import BadSetting
 from strategies.console import result_table
@@ -55,7 +56,7 @@ def tick(
     seed: Annotated[int, typer.Option(min=0, help="Of the simulation.")] = 1,
     model: Annotated[str, typer.Option(help="The registered name.")] = "tick",
     version: Annotated[str | None, typer.Option(help="Left out: the server's default one.")] = None,
-    token_file: Annotated[Path | None, typer.Option(help="TorchServe's key_file.json.")] = None,
+    token_file: Annotated[Path | None, typer.Option(help="key_file.json of a server not started by serve.py.")] = None,
     latency: Annotated[int, typer.Option(parser=duration, help="From trade to order: 500us, 1ms.")] = "1ms",  # type: ignore[assignment]
     max_age: Annotated[int, typer.Option(parser=duration, help="Oldest prediction to trade on.")] = "1s",  # type: ignore[assignment]
     cooldown: Annotated[int, typer.Option(parser=duration, help="Least time between orders.")] = "1s",  # type: ignore[assignment]
@@ -80,7 +81,7 @@ def tick(
             fee_bps=fee_bps,
             in_sample=in_sample,
         )
-        provide_token(settings.token_env, token_file)
+        provide_token(settings.token_env, url, token_file)
         loaded = load(data, trades, seed, instrument)
         with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=console, transient=True) as bar:
             task = bar.add_task("trades", total=None)
@@ -100,12 +101,17 @@ def tick(
         raise failed(f"the model stopped answering: {result.last_error}")
 
 
-def provide_token(variable: str, key_file: Path | None) -> None:
-    """Set the variable from the key file; without one, keep it or try the file where servers leave it."""
+def provide_token(variable: str, url: str, key_file: Path | None) -> None:
+    """Set the variable from the key file, else, where it is not set, from the server that scripts/serve.py started.
+
+    Only for that server's own URL: a token is sent to nobody else.
+    """
     if key_file is not None:
         os.environ[variable] = inference_token(key_file)
-    elif variable not in os.environ and Path(KEY_FILE).is_file():
-        os.environ[variable] = inference_token(Path(KEY_FILE))
+    elif variable not in os.environ:
+        server = find_server(PROJECT / ".server")
+        if server is not None and server.inference_url == url.rstrip("/") and server.token is not None:
+            os.environ[variable] = server.token
 
 
 def failed(reason: str) -> typer.Exit:

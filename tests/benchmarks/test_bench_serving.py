@@ -75,12 +75,12 @@ def test_load_is_measured(server: Server, generator: Generator) -> None:
     ("path", "body"), [("-missing", b"[[0, 0, 0, 0]]"), ("", b"[[0, 0]]")], ids=["404", "400"]
 )
 def test_refused_requests_are_no_measurement(server: Server, generator: Generator, path: str, body: bytes) -> None:
-    with pytest.raises(LoadFailed, match=server.url):
+    with pytest.raises(LoadFailed, match=r"status 200 expected, was 'HTTP/1.1 40[04]|errors: {'status': \d+"):
         generator.run(load_on(server, path, body))
 
 
 def test_no_server_is_no_measurement(generator: Generator) -> None:
-    with pytest.raises(LoadFailed):
+    with pytest.raises(LoadFailed, match=r"refused|'connect': 2"):
         generator.run(Load("http://127.0.0.1:9/predict", {}, b"[]", connections=2, seconds=0.3))
 
 
