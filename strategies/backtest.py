@@ -66,7 +66,7 @@ def run_backtest(
         node = BacktestNode([config])
         try:
             node.build()
-            engine = node.get_engine(config.id)
+            (engine,) = node.get_engines()
             bus = engine.kernel.msgbus
             recorder = Recorder(bus, instrument.id)
             if on_progress is not None:
@@ -82,9 +82,7 @@ def run_backtest(
 
 def _metadata(settings: BacktestSettings) -> dict[str, Any]:
     token = os.environ.get(settings.token_env)
-    with connect(
-        settings.url, settings.model, settings.version, token=token, timeout_s=settings.timeout_s
-    ) as client:
+    with connect(settings.url, settings.model, settings.version, token=token, timeout_s=settings.timeout_s) as client:
         return client.metadata
 
 

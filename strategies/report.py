@@ -79,8 +79,8 @@ def notes(settings: BacktestSettings, result: BacktestResult) -> tuple[str, ...]
         f"A prediction takes effect {format_duration(settings.latency_ns)} after its trade was received, and an order "
         "on it is at the venue at that moment; the measured wall time of the call changes nothing in simulated time.",
         "Bid and ask are the prices of the last seller and the last buyer. A market order fills at once at the other "
-        "side's and one price step worse, whatever its size: trades have no order book, so there is neither depth "
-        "nor impact.",
+        "side's and one price step worse, what exceeds the last trade's size two steps worse, whatever its size: "
+        "trades have no order book, so there is neither depth nor impact.",
         f"Each fill costs a fee of {settings.fee_bps:g} bps; the model's labels call a move worth trading above "
         f"{cost_bps:g} bps. There is no funding and no margin.",
     ]
@@ -111,9 +111,7 @@ def summary(settings: BacktestSettings, result: BacktestResult) -> dict[str, Any
         "latency_ms": _finite(percentiles_ms(result.predictions["latency_ns"].to_numpy())),
         "pnl": float(result.equity["equity"].iloc[-1] - start),
         "fees": float(result.fills["fee"].sum()),
-        "statistics": {
-            group: _finite(values) for group, values in result.statistics.items()
-        },
+        "statistics": {group: _finite(values) for group, values in result.statistics.items()},
         "elapsed_s": result.elapsed_s,
         "trades_per_s": result.trades_per_s,
     }

@@ -139,7 +139,7 @@ def run_config(
         venues=[_venue(instrument, balance)],
         data=[
             BacktestDataConfig(catalog_path=str(catalog), data_cls=data_cls, instrument_id=instrument.id)
-            for data_cls in (QuoteTick, TradeTick)
+            for data_cls in (TradeTick, QuoteTick)  # in this order at one time: a trade, too, sets the book
         ],
         raise_exception=True,
         dispose_on_completion=False,
@@ -147,7 +147,10 @@ def run_config(
 
 
 def _venue(instrument: Instrument, balance: int) -> BacktestVenueConfig:
-    """Market orders fill at once at the other side's quote and one step worse; trades do not move the book.
+    """Market orders fill at once at the other side's quote and one step worse, what exceeds its size two steps.
+
+    A trade sets bid and ask to its price even with ``trade_execution=False``; the quote that follows it at
+    the same time sets them right, before any prediction on that trade can arrive.
 
     There is no latency model: the actor's latency delays the prediction, and so the order.
     """

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import PROJECT
 
 from serving.java import find_java_home
 from serving.torchserve import free_ports
+from support import PROJECT
 
 README = (PROJECT / "README.md").read_text()
 BLOCKS = re.findall(r"^```bash\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
@@ -38,8 +38,8 @@ def runs_elsewhere(block: str) -> bool:
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The project's own files, with free ports in its configuration."""
     folder = tmp_path_factory.mktemp("readme") / "p"
-    ignored = shutil.ignore_patterns(".git", ".venv", "runs", "reports", "logs", "*.mar", ".server", "__pycache__", ".*_cache")
-    shutil.copytree(PROJECT, folder, ignore=ignored)
+    made = (".git", ".venv", "runs", "reports", "logs", "*.mar", ".server", "__pycache__", ".*_cache")
+    shutil.copytree(PROJECT, folder, ignore=shutil.ignore_patterns(*made))
     config = folder / "config.properties"
     ports = free_ports(5)
     text = config.read_text()

@@ -73,7 +73,7 @@ def test_data_that_the_fit_saw_fail_the_job_unless_asked_for(tick_archive: Path)
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--latency", "0ms"), ("--latency", "soon"), ("--latency", "60ms"), ("--size", "x"), ("--url", "ftp://x")],
+    [("--latency", "0ms"), ("--latency", "soon"), ("--latency", "2s"), ("--size", "x"), ("--url", "ftp://x")],
 )
 def test_a_wrong_call_is_told_apart(arguments: tuple[str, str]) -> None:
     result = run_script(SCRIPT, "tick", "--trades", "100", *arguments)

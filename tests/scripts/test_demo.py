@@ -11,9 +11,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from support import PROJECT, REAL_DATA, run_script
 
 from serving.torchserve import find_server
+from support import PROJECT, REAL_DATA, run_script
 
 REAL_TRADES = REAL_DATA / "btcusdt_perp_trades_2020-02-22.csv"
 

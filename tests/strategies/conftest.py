@@ -13,16 +13,16 @@ from nautilus_trader.model.data import CustomData
 from nautilus_trader.model.enums import AccountType, OmsType
 from nautilus_trader.model.identifiers import ClientId, InstrumentId
 from nautilus_trader.model.objects import Money
+from trading_support import MS, SIZE, START, Traded
 
 from market.source import load
 from market.trades import Instrument, Trades
 from release.archive import build_archive
-from strategies.instruments import perpetual, trade_ticks
+from strategies.instruments import perpetual, quote_ticks, trade_ticks
 from strategies.prediction import Prediction, Status, prediction_type
 from strategies.settings import BacktestSettings
 from strategies.tick_strategy import TickStrategy, TickStrategyConfig
 from support import run_script
-from trading_support import MS, SIZE, START, Traded
 
 
 @pytest.fixture(scope="session")
@@ -92,13 +92,14 @@ def trade_on(small_market: Trades) -> Callable[..., Traded]:
                 starting_balances=[Money(100_000, instrument.quote_currency)],
                 fill_model=FillModel(prob_slippage=1.0, random_seed=1),
                 latency_model=LatencyModel(order_latency_ns) if order_latency_ns else None,
-                trade_execution=True,
+                trade_execution=False,
                 bar_execution=False,
             )
             engine.add_instrument(instrument)
             strategy = TickStrategy(TickStrategyConfig(instrument_id=instrument.id, trade_size=SIZE, **config))
             engine.add_strategy(strategy)
             engine.add_data(trade_ticks(small_market))
+            engine.add_data(quote_ticks(small_market))  # after the trades of the same time, as in strategies.settings
             data_type = prediction_type(instrument.id)
             engine.add_data([CustomData(data_type, each) for each in predictions], client_id=ClientId("TORCHSERVE"))
             engine.run()

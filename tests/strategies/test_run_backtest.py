@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from market.labels import UNKNOWN, label
+from market.quotes import implied_quotes
 from market.trades import BadData, Trades
 from reporting.summary import summarize
 from serving.torchserve import TorchServe
@@ -59,12 +60,17 @@ def before(table: pd.DataFrame, column: str, until: int) -> pd.DataFrame:
     return table[table[column] < until].drop(columns="latency_ns", errors="ignore")
 
 
-def test_every_fill_is_at_the_last_trade_and_one_step_worse(whole: BacktestResult) -> None:
+def test_every_fill_is_at_the_other_sides_quote_and_one_or_two_steps_worse(whole: BacktestResult) -> None:
     fills, trades = whole.fills, whole.trades
     last = np.searchsorted(trades.ts_init, fills["ts_ns"].to_numpy(), side="right") - 1
-    worse = np.where(fills["side"] == "BUY", 0.01, -0.01)
+    bid, ask = implied_quotes(trades)
+    price = np.round(fills["price"].to_numpy() * 100).astype(np.int64)
 
-    np.testing.assert_allclose(fills["price"], trades.prices()[last] + worse, rtol=0, atol=1e-9)
+    steps_worse = np.where(fills["side"] == "BUY", price - ask[last], bid[last] - price)
+
+    first_of_its_order = ~fills["ts_ns"].duplicated()  # what the quote's size did not cover fills after it
+    assert set(steps_worse[first_of_its_order]) == {1}
+    assert set(steps_worse[~first_of_its_order]) == {2}
 
 
 def test_equity_ends_where_the_engines_account_does(market: Trades, settings: BacktestSettings) -> None:
@@ -110,7 +116,7 @@ def test_too_few_trades_are_refused(market: Trades, settings: BacktestSettings) 
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"latency_ns": 60_000_000}, "latency_ns of at most max_age_ns = 50000000 .* was 60000000"),
+        ({"latency_ns": 2, "max_age_ns": 1}, "latency_ns of at most max_age_ns = 1 .* was 2"),
         ({"fee_bps": -1.0}, "fee_bps of at least 0 expected, was -1"),
         ({"starting_balance": 0}, "starting_balance above 0 expected, was 0"),
     ],

@@ -6,12 +6,11 @@ from decimal import Decimal
 import pytest
 from nautilus_trader.model.enums import OrderStatus
 from nautilus_trader.model.identifiers import InstrumentId
+from trading_support import MS, SIZE, Traded
 
 from strategies.checks import BadSetting
 from strategies.prediction import Prediction, Status
 from strategies.tick_strategy import TickStrategyConfig
-
-from trading_support import MS, SIZE, Traded
 
 Predict = Callable[..., Prediction]
 TradeOn = Callable[..., Traded]
@@ -93,10 +92,14 @@ def test_a_denied_order_is_not_in_flight_any_more(trade_on: TradeOn, predict: Pr
     assert traded.strategy.in_flight is None
 
 
-def test_fills_one_step_worse_than_the_last_trade_known_then(trade_on: TradeOn, predict: Predict) -> None:
-    order = trade_on([predict(1050, *BUY)]).orders[0]
-
-    assert order.avg_px == pytest.approx(50_000.10 + 0.01)  # trade 10, at 1000 ms, and not trade 11
+@pytest.mark.parametrize(
+    ("said", "price"),
+    [(BUY, 50_000.10 + 0.01), (SELL, 50_000.09 - 0.01)],  # trade 10, a buyer's, and 9, a seller's; not 11 at 1100 ms
+)
+def test_fills_one_step_worse_than_the_quotes_known_then(
+    trade_on: TradeOn, predict: Predict, said: tuple[float, float, float], price: float
+) -> None:
+    assert trade_on([predict(1050, *said)]).orders[0].avg_px == pytest.approx(price, abs=1e-6)
 
 
 def test_orders_say_which_model_they_came_from(trade_on: TradeOn, predict: Predict) -> None:
