@@ -27,7 +27,7 @@ _numbers = itertools.count()
 
 
 class UnreadableArchive(ValueError):
-    """A file that is no model archive; names it and what is wrong."""
+    """A file that is no model archive, or one that does not load; names it and what is wrong."""
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -82,9 +82,7 @@ def load_archive(path: Path, folder: Path, model_name: str) -> LoadedArchive:
     Raises
     ------
     UnreadableArchive
-        The file is no archive.
-    RuntimeError
-        It is one, but its handler refuses its content (the archive's own ``BadArchive``).
+        The file is no archive, or its handler refuses its content.
     """
     manifest = read_manifest(path)
     with ZipFile(path) as archive:
@@ -97,7 +95,10 @@ def load_archive(path: Path, folder: Path, model_name: str) -> LoadedArchive:
     )
     handler: Any = handler_class()
     level = logging.getLogger().level
-    handler.initialize(_context(model_name, folder, manifest))
+    try:
+        handler.initialize(_context(model_name, folder, manifest))
+    except RuntimeError as error:  # the archive's own BadArchive, or torch's about weights
+        raise UnreadableArchive(f"{path}: {error}") from error
     logging.getLogger().setLevel(level)  # handlers silence their worker; this process is the user's
     return LoadedArchive(handler, sys.modules[f"{prefix}.wire.errors"].RequestError, prefix)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import PROJECT
+from support import PROJECT
 
 from benchmarks.comparison import CONNECTIONS
 from benchmarks.in_process import FORWARD, MAR, ONE

@@ -205,3 +205,13 @@ def test_script_fails_in_one_line(tmp_path: Path) -> None:
 def test_bad_archive_is_a_runtime_error() -> None:
     """TorchServe's worker answers a RuntimeError while loading with 500 instead of dying."""
     assert issubclass(BadArchive, RuntimeError)
+
+
+def test_archive_that_refuses_its_content_is_named(tick_archive: Path, tmp_path: Path) -> None:
+    with ZipFile(tick_archive) as archive:
+        description = json.loads(archive.read("model.json"))
+    description["network"]["config"] = {"hidden": 16}  # the weights are 32 wide
+    path = rewrite(tick_archive, tmp_path / "tick.mar", {"model.json": json.dumps(description).encode()})
+
+    with pytest.raises(UnreadableArchive, match=r"(?s)tick\.mar.*size mismatch"):
+        connect(f"mar:{path}", "tick")
