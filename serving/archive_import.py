@@ -14,6 +14,7 @@ import json
 import logging
 import sys
 import types
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.machinery import FileFinder, ModuleSpec, SourceFileLoader
@@ -45,7 +46,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
             if damaged is not None:
                 raise UnreadableArchive(f"{path}: {damaged} is damaged")
             return json.loads(archive.read(MANIFEST))
-    except (BadZipFile, KeyError, EOFError, json.JSONDecodeError) as error:
+    except (BadZipFile, KeyError, EOFError, NotImplementedError, zlib.error, json.JSONDecodeError) as error:
         raise UnreadableArchive(f"{path}: a model archive expected: {error}") from error
 
 

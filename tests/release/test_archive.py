@@ -119,9 +119,10 @@ def test_what_is_no_archive_is_named(tmp_path: Path, content: bytes | None, says
     assert str(path) in str(caught.value)
 
 
-def test_flipped_byte_is_found(tick_archive: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("share", [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8])
+def test_flipped_byte_is_found(tick_archive: Path, tmp_path: Path, share: float) -> None:
     data = bytearray(tick_archive.read_bytes())
-    data[len(data) // 3] ^= 0xFF
+    data[int(len(data) * share)] ^= 0xFF
     path = tmp_path / "tick.mar"
     path.write_bytes(data)
 
