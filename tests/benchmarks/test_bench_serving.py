@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import PROJECT
 
 from benchmarks.comparison import CONNECTIONS
 from benchmarks.in_process import FORWARD, MAR, ONE
@@ -17,6 +16,7 @@ from benchmarks.load import ClosedLoop, Generator, Load, LoadFailed, Wrk, find_g
 from benchmarks.questions import MANY_BINARY, ONE_BINARY, ONE_JSON, Question, Server, WrongAnswer, check
 from benchmarks.servers import NAMES
 from serving.torchserve import TorchServe
+from support import PROJECT
 
 
 @pytest.fixture(params=["wrk", "closed_loop"])
