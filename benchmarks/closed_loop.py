@@ -10,9 +10,9 @@ import json
 import sys
 import time
 from array import array
+from typing import cast
 from urllib.parse import urlsplit
 
-import numpy as np
 import uvloop
 
 _TIMEOUT_S = 10.0
@@ -31,8 +31,7 @@ class Connection(asyncio.Protocol):
         self._stopped = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are no subclass of it
         self._send()
 
     def data_received(self, data: bytes) -> None:
@@ -44,7 +43,7 @@ class Connection(asyncio.Protocol):
             try:
                 self._length = end + 4 + _content_length(bytes(self._received[:end]))
             except ValueError as error:
-                self._fail(str(error))
+                _fail(self._failed, str(error))
                 return
         if len(self._received) >= self._length and not self._stopped:
             self._latencies_ns.append(time.perf_counter_ns() - self._began)
@@ -52,7 +51,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         if not self._stopped:
-            self._fail(f"the server closed the connection: {error or 'no error'}")
+            _fail(self._failed, f"the server closed the connection: {error or 'no error'}")
 
     def stop(self) -> None:
         """Leave the request under way unanswered; it is not counted."""
@@ -64,10 +63,6 @@ class Connection(asyncio.Protocol):
         self._length = -1
         self._began = time.perf_counter_ns()
         self._transport.write(self._request)
-
-    def _fail(self, why: str) -> None:
-        if not self._failed.done():
-            self._failed.set_exception(ConnectionError(why))
 
 
 def _content_length(head: bytes) -> int:
@@ -98,6 +93,7 @@ async def run(url: str, headers: dict[str, str], body: str, connections: int, se
     host, port = parts.hostname or "", parts.port or 80
     loop = asyncio.get_running_loop()
     failed: asyncio.Future[None] = loop.create_future()
+    loop.set_exception_handler(lambda _, context: _fail(failed, f"{context['message']}: {context.get('exception')!r}"))
     latencies_ns = array("q")
     began = time.perf_counter()
     clients = [
@@ -114,8 +110,14 @@ async def run(url: str, headers: dict[str, str], body: str, connections: int, se
         failed.result()
     if not latencies_ns:
         raise ConnectionError(f"no answer within {took:.1f} s")
-    p50, p99 = np.percentile(np.frombuffer(latencies_ns, dtype=np.int64), [50, 99])
-    return {"p50_ms": float(p50) / 1e6, "p99_ms": float(p99) / 1e6, "requests_per_s": len(latencies_ns) / took}
+    ascending = sorted(latencies_ns)
+    p50, p99 = (ascending[int(len(ascending) * quantile)] for quantile in (0.5, 0.99))
+    return {"p50_ms": p50 / 1e6, "p99_ms": p99 / 1e6, "requests_per_s": len(ascending) / took}
+
+
+def _fail(failed: asyncio.Future[None], why: str) -> None:
+    if not failed.done():
+        failed.set_exception(ConnectionError(why))
 
 
 def main() -> int:

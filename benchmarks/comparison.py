@@ -3,6 +3,7 @@
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import product
@@ -32,6 +33,8 @@ class Plan:
     """Length of one load."""
     rounds: int = 3
     """Loads of each cell; a cell is the median over them."""
+    warm_up: bool = True
+    """Whether each server is loaded uncounted first, for Java's compiler."""
 
     @property
     def steps(self) -> int:
@@ -63,7 +66,6 @@ def compare(archive: Path, generator: Generator, plan: Plan, work: Path, step: S
     """Start all servers, check their answers, load one after the other.
 
     Servers alternate within a round, so that a machine that grows slower does so for all.
-    Before the first round each is loaded once uncounted, for Java's compiler.
 
     Parameters
     ----------
@@ -82,18 +84,21 @@ def compare(archive: Path, generator: Generator, plan: Plan, work: Path, step: S
         A server did not start.
     """
     network = work / "network"
-    unpack_network(archive, network)
     questions = make_questions()
     measured: dict[_Key, list[LoadResult]] = defaultdict(list)
     step("starting the servers")
-    with connect(f"mar:{archive}", OURS) as client, start_all(archive, network, work) as servers:
+    with ExitStack() as stack:
+        client = stack.enter_context(connect(f"mar:{archive}", OURS))
+        unpack_network(archive, network)
+        servers = stack.enter_context(start_all(archive, network, work))
         for server, question in product(servers, questions):
             step(f"{server.name}: {question.name}: right answer, warm-up")
             check(server, question, _expected(client, question))
-            generator.run(_load(server, question, _WARM_UP_CONNECTIONS, plan.seconds))
+            if plan.warm_up:
+                generator.run(_load(server, question, _WARM_UP_CONNECTIONS, plan.seconds))
         for number in range(1, plan.rounds + 1):
             for question, connections, server in product(questions, CONNECTIONS, servers):
-                step(f"round {number}: {question.name}, {connections} connections: {server.name}")
+                step(f"round {number}: {question.name}, {connections} at a time: {server.name}")
                 key = (server.name, question.name, connections, len(question.rows))
                 measured[key].append(generator.run(_load(server, question, connections, plan.seconds)))
             step(f"round {number}: in process")

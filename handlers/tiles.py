@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch.nn.functional import pad
 
 Forward = Callable[[torch.Tensor], torch.Tensor]
 
@@ -99,6 +100,4 @@ def _in_tiles(forward: Forward, rows: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def _pad(rows: torch.Tensor, size: int) -> torch.Tensor:
-    padded = rows.new_zeros((size, *rows.shape[1:]))
-    padded[: len(rows)] = rows
-    return padded
+    return pad(rows, (0, 0) * (rows.dim() - 1) + (0, size - len(rows)))

@@ -35,7 +35,7 @@ def bench(
     archive: Annotated[Path | None, typer.Option(help="A tick.mar to measure instead.")] = None,
     seconds: Annotated[float, typer.Option(min=0.1, help="Length of one load.")] = 2.0,
     rounds: Annotated[int, typer.Option(min=1, help="Loads of each cell; the median counts.")] = 3,
-    quick: Annotated[bool, typer.Option(help="One round of 0.3 s: whether it runs, not how fast.")] = False,
+    quick: Annotated[bool, typer.Option(help="One cold round of 0.3 s: whether it runs, not how fast.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Measure and report; exit status 1 when a measurement failed, 0 also when a target is missed."""
@@ -43,7 +43,7 @@ def bench(
         words.print(f"{run}: a run folder expected, was missing: python scripts/train.py tick --out {run}")
         raise typer.Exit(2)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are stopped then too
-    plan = Plan(0.3, 1) if quick else Plan(seconds, rounds)
+    plan = Plan(0.3, 1, warm_up=False) if quick else Plan(seconds, rounds)
     generator = find_generator()
     machine: dict[str, Any] = {**describe_machine(), "generator": generator.name}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -12,7 +12,9 @@ answer ``application/json``             ``{"model", "version", "outputs": {name:
 The Open Inference Protocol: https://github.com/kserve/open-inference-protocol
 """
 
+import json
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,7 +50,8 @@ def decode(body: object, content_type: str | None, row_shape: tuple[int, ...]) -
     Parameters
     ----------
     body : bytes, bytearray, or parsed JSON
-        TorchServe parses ``application/json`` by itself and hands malformed JSON on as bytes.
+        TorchServe's own reader parses ``application/json`` and hands malformed JSON on as bytes; ours
+        leaves it to this function.
     content_type : str or None
         The header as sent; parameters such as ``charset`` are ignored.
     row_shape : tuple of int
@@ -131,6 +134,8 @@ def _parse(text: bytes | bytearray | str) -> object:
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
+        with suppress(ValueError):  # NaN, Infinity and 1e999 are no JSON, but Python's own module reads and writes them
+            return json.loads(text)
         raise MalformedBody(f"JSON expected: {error}") from error
 
 

@@ -106,6 +106,8 @@ REFUSED: list[tuple[str, object, str | None, type[RequestError], str]] = [
     ("null", [[1, None, 3, 4]], body.JSON, BadType, "None"),
     ("NaN", [[1, float("nan"), 3, 4]], body.JSON, NotFinite, r"nan at \[0, 1\]"),
     ("NaN bytes", np.full((1, 4), np.nan, "<f4").tobytes(), body.BINARY, NotFinite, "nan"),
+    ("NaN in JSON bytes", b"[[1, NaN, 3, 4]]", body.JSON, NotFinite, r"nan at \[0, 1\]"),
+    ("beyond float64", b"[[1, 1e999, 3, 4]]", body.JSON, NotFinite, "inf"),
     ("beyond float32", [[1, 1e300, 3, 4]], body.JSON, NotFinite, "inf"),
     ("beyond int64", [[1, 10**400, 3, 4]], body.JSON, NotFinite, "range"),
     ("CSV", b"1,2,3,4", "text/csv", UnsupportedContentType, "text/csv"),
