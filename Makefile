@@ -33,7 +33,9 @@ test-slow: setup
 
 ## make bench    the server against TorchServe's defaults, FastAPI and the bare forward
 bench: setup
-	$(BIN)/python scripts/bench_serving.py
+	$(BIN)/python scripts/bench_features.py
+	$(BIN)/python scripts/train.py tick --out runs/tick
+	$(BIN)/python scripts/bench_serving.py --run runs/tick
 
 ## make lint     ruff and mypy
 lint: setup

@@ -230,7 +230,7 @@ def _effective_properties(settings: ServerSettings) -> dict[str, str]:
 
 def _check_ports(properties: Mapping[str, str]) -> None:
     for key in _PORT_KEYS:
-        if key not in properties:
+        if key not in properties or key == "initial_worker_port":  # names a Unix socket, not a port
             continue
         host, _, port = properties[key].rpartition(":")
         with socket.socket() as probe:

@@ -45,7 +45,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     text = config.read_text()
     for old, new in zip((8080, 8081, 8082), ports, strict=False):
         text = text.replace(f":{old}", f":{new}")
-    config.write_text(f"{text}\ngrpc_inference_port={ports[3]}\ngrpc_management_port={ports[4]}\n")
+    config.write_text(text.replace("=7070", f"={ports[3]}").replace("=7071", f"={ports[4]}"))
     (folder / "ports").write_text(" ".join(map(str, ports)))
     (folder / "tmp").mkdir()
     yield folder

@@ -1,0 +1,100 @@
+"""The house: which room may import which, and what each side of it does without."""
+
+import ast
+import subprocess
+import sys
+
+import pytest
+
+from support import PROJECT
+
+BELOW = {
+    "features": set(),
+    "wire": set(),
+    "model_defs": set(),
+    "reporting": set(),
+    "market": set(),
+    "handlers": {"features", "wire", "model_defs"},
+    "serving": {"features", "wire"},
+    "release": {"handlers", "serving", "wire"},
+    "training": {"features", "market", "model_defs", "handlers"},
+    "strategies": {"features", "market", "reporting", "serving", "wire"},
+    "benchmarks": {"features", "handlers", "model_defs", "release", "serving", "wire"},
+}
+"""Room -> the rooms it may import."""
+
+IMPORT_ALL = """
+import importlib, pathlib, sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {absent!r}:
+            raise ModuleNotFoundError(f"{{name}} is not installed on this side", name=name)
+sys.meta_path.insert(0, Missing())
+for module in {modules!r}:
+    importlib.import_module(module)
+"""
+
+
+def modules(room: str) -> list[str]:
+    return [f"{room}.{path.stem}" for path in sorted((PROJECT / room).glob("*.py")) if path.stem != "__init__"]
+
+
+def imported_rooms(room: str) -> set[str]:
+    found = set()
+    for path in (PROJECT / room).glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                found.add(node.module.partition(".")[0])
+    return found & BELOW.keys() - {room}
+
+
+@pytest.mark.parametrize("room", BELOW)
+def test_imports_run_only_downward(room: str) -> None:
+    assert imported_rooms(room) <= BELOW[room]
+
+
+SIDES = {
+    "trading host": (
+        ("torch", "ts", "safetensors", "model_archiver"),
+        ("features", "wire", "strategies", "reporting"),
+    ),
+    "serving host": (
+        ("nautilus_trader", "pandas", "plotly"),
+        ("features", "wire", "model_defs", "handlers", "serving"),
+    ),
+    "training host": (
+        ("nautilus_trader", "ts", "plotly"),
+        ("features", "market", "model_defs", "training"),
+    ),
+}
+"""What is absent there, and which rooms must be importable all the same."""
+
+
+@pytest.mark.parametrize(("absent", "rooms"), SIDES.values(), ids=SIDES)
+def test_each_side_does_without_the_other(absent: tuple[str, ...], rooms: tuple[str, ...]) -> None:
+    needs_nautilus = {"market.catalog"} if "nautilus_trader" in absent else set()
+    names = [name for room in rooms for name in modules(room) if name not in needs_nautilus]
+
+    result = subprocess.run(
+        [sys.executable, "-c", IMPORT_ALL.format(absent=absent, modules=names)],
+        capture_output=True, text=True, cwd=PROJECT, check=False,
+    )
+
+    assert result.returncode == 0, result.stderr
+
+
+def test_only_handlers_know_torchserve_from_inside() -> None:
+    inside = {
+        path.relative_to(PROJECT).parts[0]
+        for room in BELOW
+        for path in (PROJECT / room).glob("*.py")
+        if any(
+            (isinstance(node, ast.Import) and any(alias.name.partition(".")[0] == "ts" for alias in node.names))
+            or (isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "ts")
+            for node in ast.walk(ast.parse(path.read_text()))
+        )
+    }
+    # serving/archive_import.py makes the context that a worker would; the benchmark's plain handler is one.
+    assert inside == {"handlers", "serving", "benchmarks"}
