@@ -83,26 +83,26 @@ def start_all(archive: Path, network: Path, work: Path) -> Iterator[list[Server]
 def _ours(archive: Path, home: Path) -> Iterator[TorchServe]:
     settings = ServerSettings({OURS: archive.name}, archive.parent, home, free_ports=True)
     with start_server(settings) as server:
-        _register_many(server, archive.name, OURS_MANY)
+        _register_many(server, archive.name, OURS_MANY, workers=1)
         yield server
 
 
 @contextmanager
 def _plain(network: Path, work: Path) -> Iterator[TorchServe]:
-    """No configuration but ports, one worker a model, and the API that registers the second one."""
+    """No configuration but ports, and the API that registers the second model: so one worker a CPU."""
     store = _plain_store(network, work)
-    needed = {"enable_model_api": "true", "default_workers_per_model": "1"}
+    needed = {"enable_model_api": "true"}
     settings = ServerSettings(
         {PLAIN: "plain.mar"}, store, work / "plain", config=None, properties=needed, free_ports=True
     )
     with start_server(settings) as server:
-        _register_many(server, "plain.mar", PLAIN_MANY)
+        _register_many(server, "plain.mar", PLAIN_MANY, workers=os.cpu_count() or 1)
         yield server
 
 
-def _register_many(server: TorchServe, archive: str, name: str) -> None:
+def _register_many(server: TorchServe, archive: str, name: str, workers: int) -> None:
     manager = server.management()
-    manager.register(archive, model_name=name, **_MANY)
+    manager.register(archive, model_name=name, initial_workers=workers, **_MANY)
     manager.wait_ready(name, "1.0")
 
 
