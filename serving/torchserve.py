@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -21,6 +22,8 @@ from serving.properties import read_properties, write_properties
 
 PROJECT = Path(__file__).resolve().parent.parent
 STATE = "server.json"
+_DIED = "Backend worker process died."
+"""What a worker says before the traceback of what it could not load."""
 _PORT_KEYS = {
     "inference_address": "http://127.0.0.1:{}",
     "management_address": "http://127.0.0.1:{}",
@@ -88,6 +91,14 @@ class TorchServe:
         """Whether the Java process lives."""
         return _is_torchserve(self.pid)
 
+    def _wait_for_reason(self, within_s: float) -> None:
+        """Wait for the exception's own line, the last of a traceback that comes line by line through a pipe."""
+        deadline = time.monotonic() + within_s
+        while time.monotonic() < deadline:
+            if re.search(r" - [A-Za-z_][\w.]*: ", self._said_by_workers().partition(_DIED)[2]):
+                return
+            time.sleep(0.05)
+
     def _said_by_workers(self) -> str:
         path = self.home / "logs" / "model_log.log"
         return path.read_text(errors="replace") if path.is_file() else ""
@@ -115,7 +126,8 @@ class TorchServe:
         while waiting:
             if not self.is_running():
                 raise StartFailed(f"TorchServe ended while starting:\n{self.log_tail()}")
-            if "Backend worker process died." in self._said_by_workers():
+            if _DIED in self._said_by_workers():
+                self._wait_for_reason(within_s=5.0)
                 raise StartFailed(f"a worker died while loading:\n{self.log_tail()}")
             if time.monotonic() > deadline:
                 raise StartFailed(f"workers of {waiting} READY within {within_s:g} s expected:\n{self.log_tail()}")
