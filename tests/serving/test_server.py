@@ -184,6 +184,7 @@ def test_unreadable_property_is_named_with_its_line(tmp_path: Path) -> None:
 def test_metrics_port_speaks_prometheus(tick_server: TorchServe) -> None:
     import requests
 
+    connect(tick_server.inference_url, "tick", token=tick_server.token).close()  # one request at least
     text = requests.get(f"{tick_server.metrics_url}/metrics", timeout=10).text
 
     assert "ts_inference_requests_total" in text
