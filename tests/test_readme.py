@@ -49,7 +49,9 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (folder / "ports").write_text(" ".join(map(str, ports)))
     (folder / "tmp").mkdir()
     yield folder
-    subprocess.run(["torchserve", "--stop"], env=environment(folder), cwd=folder, check=False, capture_output=True)
+    # A block that failed half-way may have left its server running.
+    for stop in (["torchserve", "--stop"], [sys.executable, "scripts/serve.py", "stop"]):
+        subprocess.run(stop, env=environment(folder), cwd=folder, check=False, capture_output=True)
 
 
 def environment(folder: Path) -> dict[str, str]:
