@@ -10,6 +10,7 @@ from rich.console import Console
 
 from handlers.model_files import BadArchive
 from release.archive import BuildFailed, build_archive
+from release.code_closure import ForbiddenImport
 
 
 def main(
@@ -24,7 +25,7 @@ def main(
     try:
         with words.status(f"Packing {model} {version}"):
             built = build_archive(model, run, version, out)
-    except (BuildFailed, BadArchive) as error:
+    except (BuildFailed, BadArchive, ForbiddenImport) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from None
     if as_json:

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
 
@@ -16,9 +17,11 @@ from market.source import load
 from market.trades import BadData
 from release.archive import BuildFailed, build_archive
 from reporting.page import write_report
+from serving.archive_import import UnreadableArchive
 from serving.java import NoJava
 from serving.torchserve import PROJECT, ServerSettings, StartFailed, start_server
 from strategies.backtest import run_backtest
+from strategies.checks import BadSetting
 from strategies.console import result_table
 from strategies.report import report_data, summary
 from strategies.settings import BacktestSettings
@@ -27,7 +30,10 @@ from training.run import BadRunFolder, train_tick
 from wire.errors import RequestError
 
 console = Console(stderr=True)
-EXPECTED = (BadData, BadRunFolder, BuildFailed, NoJava, StartFailed, RequestError, OSError)
+EXPECTED = (
+    *(BadData, BadRunFolder, BadSetting, BuildFailed, NoJava),
+    *(StartFailed, UnreadableArchive, RequestError, OSError),
+)
 
 
 def main(
@@ -76,7 +82,8 @@ def demo(
         server_settings = ServerSettings({"tick": archive.path.name}, store, home, free_ports=free_ports)
         with start_server(server_settings) as server:
             progress.update(serving, completed=1)
-            settings = BacktestSettings(url=server.inference_url)
+            step = Decimal(1).scaleb(-loaded.instrument.size_precision)  # 1 where sizes are whole coins
+            settings = BacktestSettings(url=server.inference_url, trade_size=max(BacktestSettings.trade_size, step))
             if server.token is not None:
                 os.environ[settings.token_env] = server.token
             trading = progress.add_task("trading over the inference port")

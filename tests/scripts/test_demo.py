@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from market.simulator import simulate
 from serving.torchserve import find_server
 from support import PROJECT, REAL_DATA, run_script
 
@@ -58,6 +59,24 @@ def test_demo_runs_on_real_trades(tmp_path: Path) -> None:
     assert said["instrument_id"] == "BTCUSDT.BINANCE"
     assert said["orders"] > 0
     assert "Simulated market" not in (tmp_path / "report" / "index.html").read_text()
+
+
+def test_demo_trades_whole_coins(tmp_path: Path) -> None:
+    """Sizes without decimals: the default size of 0.1 cannot be ordered there."""
+    trades = simulate(12_000)
+    lines = [
+        f"{i},{price / 100},{size},0,{ts // 1_000_000},{str(side < 0).lower()}"
+        for i, (price, size, ts, side) in enumerate(
+            zip(trades.price, trades.size, trades.ts_event, trades.side, strict=True)
+        )
+    ]
+    data = tmp_path / "DOGEUSDT-trades-2024-01.csv"
+    data.write_text("\n".join(lines))
+
+    result = run_script("scripts/demo.py", *options(tmp_path), "--data", data, "--json")
+
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["orders"] > 0
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
