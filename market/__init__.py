@@ -1,1 +1,1 @@
-"""Trades: the array form that training and backtests share, where it comes from, and the checks on it."""
+"""Trades and bars: the array forms that training and backtests share, where they come from, and the checks on them."""

@@ -1,0 +1,94 @@
+"""Bid and ask around the prices of bars, for backtests on bars alone.
+
+Bars hold no quotes, so the spread is an assumption. What the quotes stand around is not: an order that is sent
+once a bar has closed meets the next bar's open, where that follows at once.
+"""
+
+from decimal import Decimal
+from fractions import Fraction
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from market.bars import Bars
+from market.trades import BadData
+
+FINEST_SPREAD = Decimal("0.0001")
+"""Smallest step of a spread, bps; keeps the products below within int64."""
+LARGEST_SPREAD = 10_000
+
+
+class BarQuotes(NamedTuple):
+    """Quotes in order of time; of several at one time the last one stands."""
+
+    ts_event: NDArray[np.int64]
+    """Unix ns [m]."""
+    bid: NDArray[np.int64]
+    """In smallest price steps [m]."""
+    ask: NDArray[np.int64]
+    """Likewise; never below the bid."""
+
+
+def bar_quotes(bars: Bars, spread_bps: float) -> BarQuotes:
+    """Quotes that bars imply, given a spread.
+
+    At each close the quote stands around the next bar's open, if that bar opens at that time, else around the
+    close. It stands through a break, said again one interval after the close, and moves to the next
+    bar's open when that bar opens.
+
+    Parameters
+    ----------
+    bars : Bars
+        Checked ones.
+    spread_bps : float
+        Ask less bid, in bps of the price they stand around; both are rounded away from it to the price step.
+
+    Raises
+    ------
+    ValueError
+        See `half_spread`.
+    BadData
+        The spread leaves no bid above zero.
+    """
+    ts_event, price = _quoted(bars)
+    half = _share(price, half_spread(spread_bps))
+    if (price <= half).any():
+        lowest = int(price.min())
+        raise BadData(f"{bars.source}: a bid above 0 expected, was {lowest - int(half[price.argmin()])} steps")
+    return BarQuotes(ts_event, price - half, price + half)
+
+
+def half_spread(spread_bps: float) -> Fraction:
+    """Half of a spread as a share of the price.
+
+    Raises
+    ------
+    ValueError
+        The spread is negative, `LARGEST_SPREAD` or more, or finer than `FINEST_SPREAD`.
+    """
+    if not 0 <= spread_bps < LARGEST_SPREAD or Decimal(str(spread_bps)) % FINEST_SPREAD:
+        raise ValueError(
+            f"spread_bps in [0, {LARGEST_SPREAD}) in steps of {FINEST_SPREAD} expected, was {spread_bps:g}"
+        )
+    return Fraction(Decimal(str(spread_bps))) / 20_000
+
+
+def _quoted(bars: Bars) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """When quotes change, and what they stand around."""
+    closed, opened = bars.ts_event, bars.ts_event - bars.interval_ns
+    follows = opened[1:] == closed[:-1]
+    after_close = bars.close.copy()
+    after_close[:-1][follows] = bars.open[1:][follows]
+    breaks = np.flatnonzero(~follows)
+    long = breaks[opened[breaks + 1] > closed[breaks] + bars.interval_ns]
+    ts_event = np.concatenate([closed, closed[long] + bars.interval_ns, opened[breaks + 1]])
+    price = np.concatenate([after_close, bars.close[long], bars.open[breaks + 1]])
+    order = np.argsort(ts_event, kind="stable")
+    return ts_event[order], price[order]
+
+
+def _share(price: NDArray[np.int64], share: Fraction) -> NDArray[np.int64]:
+    """``price * share`` rounded up, exact for prices below 2**53: no product exceeds int64."""
+    whole, rest = np.divmod(price, share.denominator)
+    return whole * share.numerator - (-rest * share.numerator) // share.denominator

@@ -1,0 +1,66 @@
+"""One way in for bars, wherever they are."""
+
+from pathlib import Path
+
+from market.bar_aggregate import aggregate
+from market.bar_checks import check_bars
+from market.bar_simulator import MINUTE_NS, BarSimulatorConfig, simulate_bars
+from market.bars import Bars
+from market.csv_bars import load_csv_bars
+from market.trades import BadData
+
+
+def load_bars(
+    data: Path | str | None,
+    bars: int,
+    seed: int,
+    instrument_id: str | None = None,
+    interval_ns: int | None = None,
+    stamp: str = "open",
+) -> Bars:
+    """Load bars of one instrument and check them; make longer ones of them where these are asked for.
+
+    What the checks find but let through, such as breaks, is not said here: see `market.bar_checks.examine`.
+
+    Parameters
+    ----------
+    data : path, optional
+        A folder is a NautilusTrader catalog, a file is a CSV; None simulates.
+    bars : int
+        How many to simulate.
+    seed : int
+        Of the simulation.
+    instrument_id : str, optional
+        Which instrument of a catalog, or what a CSV holds that does not tell; whatever else was
+        loaded must be this one.
+    interval_ns : int, optional
+        Length of the bars wanted, a multiple of those there are; None takes them as they are (and
+        simulates minutes).
+    stamp : str
+        Which end of its bar a CSV's stamp is, ``open`` or ``close``; see `market.csv_bars`.
+
+    Raises
+    ------
+    BadData
+        Nothing there, not readable, another instrument, not fit for use (`market.bar_checks`), or an
+        interval that they do not make up.
+    """
+    if data is None:
+        loaded = simulate_bars(bars, seed, BarSimulatorConfig(interval_ns=interval_ns or MINUTE_NS))
+    else:
+        loaded = _from_path(Path(data), instrument_id, interval_ns, stamp)
+    found = loaded.instrument.instrument_id
+    if instrument_id is not None and found != instrument_id:
+        raise BadData(f"{loaded.source}: bars of {instrument_id} expected, was {found}")
+    checked = check_bars(loaded)
+    return checked if interval_ns is None else aggregate(checked, interval_ns)
+
+
+def _from_path(path: Path, instrument_id: str | None, interval_ns: int | None, stamp: str) -> Bars:
+    if not path.exists():
+        raise BadData(f"{path}: a CSV file or a catalog folder expected, was missing")
+    if path.is_file():
+        return load_csv_bars(path, instrument_id, stamp)
+    from market.bar_catalog import load_catalog_bars  # a host that only trains on files has no nautilus_trader
+
+    return load_catalog_bars(path, instrument_id, interval_ns)

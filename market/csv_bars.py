@@ -1,0 +1,214 @@
+"""Bars from CSV files: any with the usual columns, and Binance's klines with and without a header."""
+
+import math
+import re
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from market.bars import PRICES, Bars
+from market.csv_table import TIME_UNITS, Table, is_number, read_cells
+from market.decimals import parse_decimals
+from market.trades import EXACT_INTEGERS, BadData, Instrument
+
+TIME_COLUMNS = ("timestamp", "time", "date", "datetime", "open_time")
+"""What the column of the stamps may be called."""
+PLAIN = ("timestamp", *PRICES, "volume")
+"""The columns of a file of six without a header."""
+KLINES = (
+    *("open_time", *PRICES, "volume", "close_time", "quote_volume", "count"),
+    *("taker_buy_volume", "taker_buy_quote_volume", "ignore"),
+)
+"""The columns of Binance's klines, which have a header in some years and markets only."""
+STAMPS = ("open", "close")
+"""Which end of its bar a stamp may be."""
+FILE_NAME = re.compile(r"(?P<symbol>[A-Z0-9_]+)-\d+(?:s|m|h|d|w|mo)-\d{4}")
+"""How Binance names its files of klines: ``BTCUSDT-1m-2022-01.zip``."""
+SUFFIXES = re.compile(r"(\.(csv|txt|gz|zip))+$", re.IGNORECASE)
+ISO_DATE = r"\d{4}-\d{2}-\d{2}"
+"""How a time that is no number begins; pandas alone would take ``now`` and ``2024`` too."""
+ISO_OFFSET = r"[T ].*(?:Z|[+-]\d{2}(?::?\d{2})?)$"
+"""How one with an offset from UTC ends."""
+
+
+def load_csv_bars(path: Path, instrument_id: str | None = None, stamp: str = "open") -> Bars:
+    """Read one file of bars of one instrument, plain, ``.gz`` or ``.zip``.
+
+    A header names the columns, in any order and case: one of `TIME_COLUMNS`, open, high, low, close,
+    volume and perhaps symbol; others are ignored. Without one, a file has the six of `PLAIN` or the
+    twelve of `KLINES`. Times are ISO 8601 (UTC unless they carry an offset), dates, or Unix s, ms,
+    us or ns of the years 2000 to 2099.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    instrument_id : str, optional
+        What it holds, ``BTC-PERP.DERIBIT``. May be left out: Binance's file names tell, else a symbol
+        column, else the file's name up to the first part that is not letters (``btc_perp_1m.csv`` is
+        BTC-PERP.FILE). Must not contradict the first two.
+    stamp : str
+        Which end of its bar a stamp is: ``open``, as venues export, or ``close``. Taking an open for
+        a close would show every bar to a backtest before its time; the other way round costs one bar.
+
+    Returns
+    -------
+    Bars
+        Not checked yet: see `market.bar_checks`. Their interval is the commonest time between
+        neighbouring stamps. Prices are exact; their precision is the most decimals seen in any of the
+        four, zeros at the end not counted. So are volumes, up to the decimals at which the file's total
+        stays below 2**53 steps, and with it every sum of volumes exact in a float64; what is beyond, the
+        noise of exporters that write binary floats (``218102.59507500002``), is rounded, and ``source``
+        says in how many bars.
+
+    Raises
+    ------
+    BadData
+        Naming file, column, row (0-based, header not counted), what it was and what was expected.
+    """
+    if stamp not in STAMPS:
+        raise ValueError(f"stamp {' or '.join(STAMPS)} expected, was {stamp!r}")
+    table = _read(path)
+    time_column = _time_column(table)
+    if stamp == "close" and time_column == "open_time":
+        raise BadData(f"{path.name}: stamps of the open expected in column 'open_time', was stamp='close'")
+    stamps = _times(table, time_column)
+    interval_ns = _interval_ns(table.name, stamps)
+    prices, price_precision = _prices(table)
+    volume, size_precision, rounded = _volumes(table)
+    symbol, venue = _instrument(table, path, instrument_id)
+    return Bars(
+        instrument=Instrument(symbol, venue, price_precision, size_precision),
+        source=f"{path.name} ({rounded} volumes rounded to {size_precision} decimals)" if rounded else path.name,
+        simulated=False,
+        interval_ns=interval_ns,
+        ts_event=stamps + interval_ns if stamp == "open" else stamps,
+        **dict(zip(PRICES, prices, strict=True)),
+        volume=volume,
+    )
+
+
+def _read(path: Path) -> Table:
+    cells, first, has_header = read_cells(path, "bar")
+    columns = [cell.lower() for cell in first] if has_header else _columns_of_row(path.name, first)
+    if has_header:
+        missing = [name for name in (*PRICES, "volume") if name not in columns]
+        if missing:
+            raise BadData(f"{path.name}: columns {missing} of bars expected, was a header of {first}")
+        used = {*PRICES, "volume", "symbol", *TIME_COLUMNS}
+        repeated = sorted({name for name in columns if name in used and columns.count(name) > 1})
+        if repeated:
+            raise BadData(f"{path.name}: every column once expected, was {repeated} repeatedly in a header of {first}")
+    return Table(path.name, cells.set_axis(columns, axis=1))
+
+
+def _columns_of_row(name: str, row: list[str]) -> list[str]:
+    for columns in (PLAIN, KLINES):
+        if len(row) == len(columns):
+            return list(columns)
+    raise BadData(
+        f"{name}: a header, or {len(PLAIN)} columns ({', '.join(PLAIN)}) or the {len(KLINES)} of Binance klines "
+        f"expected, was {len(row)} without a header: {row}"
+    )
+
+
+def _time_column(table: Table) -> str:
+    found = [name for name in TIME_COLUMNS if name in table.frame.columns]
+    if len(found) != 1:
+        was = " and ".join(found) if found else f"a header of {list(table.frame.columns)}"
+        raise BadData(f"{table.name}: one column of times ({', '.join(TIME_COLUMNS)}) expected, was {was}")
+    return found[0]
+
+
+def _times(table: Table, column: str) -> NDArray[np.int64]:
+    cells = table.frame[column]
+    if is_number(cells.iloc[0]):
+        return table.unix_times(column, tuple(TIME_UNITS))
+    times = np.full(len(cells), np.datetime64("NaT"), dtype="datetime64[ns]")
+    has_offset = cells.str.contains(ISO_OFFSET, regex=True).to_numpy()
+    for alike in (has_offset, ~has_offset):  # pandas lends a time without an offset that of the one above it
+        texts = cells[alike]
+        parsed = pd.to_datetime(texts.where(texts.str.match(ISO_DATE)), format="ISO8601", utc=True, errors="coerce")
+        times[alike] = parsed.to_numpy(dtype="datetime64[ns]")
+    bad = np.isnat(times)
+    if bad.any():
+        raise table.refusal(column)(int(bad.argmax()), "a time like 2024-01-31 or 2024-01-31T09:30:00Z")
+    return times.astype(np.int64)
+
+
+def _interval_ns(name: str, stamps: NDArray[np.int64]) -> int:
+    apart = np.abs(np.diff(stamps))  # also in a file with the newest bar first, which the checks refuse in their words
+    lengths, counts = np.unique(apart[apart > 0], return_counts=True)
+    if not len(lengths):
+        raise BadData(f"{name}: at least 2 bars of different times expected, to tell their interval, was {len(stamps)}")
+    return int(lengths[counts.argmax()])
+
+
+def _prices(table: Table) -> tuple[NDArray[np.int64], int]:
+    """The four prices int64 [4, n] in the same steps, and the decimals of these."""
+    rows = len(table.frame)
+
+    def refuse(place: int, expected: str) -> BadData:
+        return table.refusal(PRICES[place // rows])(place % rows, expected)
+
+    values, precision = parse_decimals(np.concatenate([table.texts(name) for name in PRICES]), refuse)
+    return values.reshape(len(PRICES), rows), precision
+
+
+def _volumes(table: Table) -> tuple[NDArray[np.int64], int, int]:
+    """Volumes int64 [n], their decimals, and how many had to be rounded to these."""
+    texts = table.texts("volume")
+    total = float(pd.to_numeric(table.frame["volume"], errors="coerce").abs().sum())
+    most = max(math.floor(math.log10(EXACT_INTEGERS / max(total, 1.0))), 0) if math.isfinite(total) else 0
+    finer = rf"-?\d*\.\d{{{most}}}\d*[1-9]\d*|-?\d+\.?\d*[eE]-\d+"  # zeros at the end are no decimals
+    rounded = 0
+    for row in np.flatnonzero(table.frame["volume"].str.fullmatch(finer, flags=re.ASCII).to_numpy()):
+        exact = Decimal(texts[row])
+        nearest = exact.quantize(Decimal(1).scaleb(-most))
+        if nearest != exact:
+            texts = texts.copy() if not rounded else texts
+            texts[row] = f"{nearest:f}"
+            rounded += 1
+    values, precision = parse_decimals(texts, table.refusal("volume"))
+    return values, precision, rounded
+
+
+def _instrument(table: Table, path: Path, instrument_id: str | None) -> tuple[str, str]:
+    """Symbol and venue; see :func:`load_csv_bars` for who has the say."""
+    given = None if instrument_id is None else _split(instrument_id)
+    named = FILE_NAME.match(path.name)
+    told = (named["symbol"], "BINANCE") if named else None
+    if "symbol" in table.frame.columns:
+        column = _of_symbol(table, venue=told[1] if told else given[1] if given else "FILE")
+        if told and told != column:
+            raise BadData(f"{table.name}: {told[0]} expected in column 'symbol', was {column[0]}")
+        told = column
+    if given and told and told != given:
+        raise BadData(f"{table.name}: bars of {instrument_id} expected, was {'.'.join(told)}")
+    return told or given or (_symbol_of_name(path.name), "FILE")
+
+
+def _split(instrument_id: str) -> tuple[str, str]:
+    symbol, _, venue = instrument_id.rpartition(".")
+    if not (symbol and venue):
+        raise BadData(f"an instrument like BTCUSDT.BINANCE expected, was {instrument_id!r}")
+    return symbol, venue
+
+
+def _of_symbol(table: Table, venue: str) -> tuple[str, str]:
+    symbol = table.only_value("symbol").strip()
+    if not symbol:
+        raise table.refusal("symbol")(0, "a symbol")
+    return (symbol, venue)
+
+
+def _symbol_of_name(name: str) -> str:
+    """``btc_perp_1m_2022-01.csv.gz`` is about BTC-PERP."""
+    parts = re.split(r"[-_]", SUFFIXES.sub("", name))
+    letters = next((i for i, part in enumerate(parts) if not (part.isascii() and part.isalpha())), len(parts))
+    if not letters:
+        raise BadData(f"{name}: an instrument_id, or a file name that begins with the symbol expected, was {name!r}")
+    return "-".join(parts[:letters]).upper()

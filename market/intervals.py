@@ -1,0 +1,33 @@
+"""Lengths of bars as NautilusTrader writes them: ``1-MINUTE``, ``4-HOUR``, ``1-DAY``."""
+
+import re
+
+UNITS_NS = {
+    "SECOND": 1_000_000_000,
+    "MINUTE": 60_000_000_000,
+    "HOUR": 3_600_000_000_000,
+    "DAY": 86_400_000_000_000,
+}
+
+
+class BadInterval(ValueError):
+    """A text that names no length of bars."""
+
+
+def parse_interval(text: str) -> int:
+    """Nanoseconds of ``5-MINUTE`` and the like; SECOND, MINUTE, HOUR, DAY, in any case.
+
+    Raises
+    ------
+    BadInterval
+    """
+    match = re.fullmatch(r"([1-9]\d{0,5})-([A-Z]+)", text.strip().upper(), re.ASCII)
+    if match is None or match[2] not in UNITS_NS:
+        raise BadInterval(f"bars such as 1-MINUTE, 4-HOUR or 1-DAY expected, was {text!r}")
+    return int(match[1]) * UNITS_NS[match[2]]
+
+
+def format_interval(interval_ns: int) -> str:
+    """Inverse of `parse_interval`, in the largest unit that divides it; nanoseconds where none does."""
+    unit = next((name for name in reversed(UNITS_NS) if interval_ns % UNITS_NS[name] == 0), None)
+    return f"{interval_ns // UNITS_NS[unit]}-{unit}" if unit else f"{interval_ns} ns"
