@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch.nn.functional import pad
 
 Forward = Callable[[torch.Tensor], torch.Tensor]
 
@@ -58,7 +57,12 @@ class Tiles:
         return torch.cat(results)
 
 
-def probe(forward: Forward, rows: torch.Tensor) -> Tiles:
+def probe(
+    forward: Forward,
+    rows: torch.Tensor,
+    bases: tuple[int, ...] = BASE_TILES,
+    larger: tuple[int, ...] = LARGE_TILES,
+) -> Tiles:
     """Find tiles that give each row the same bits alone, in company and at any position.
 
     Parameters
@@ -67,22 +71,24 @@ def probe(forward: Forward, rows: torch.Tensor) -> Tiles:
         As in `Tiles.run`.
     rows : float32 [n, ...]
         Typical inputs, for example the golden rows; repeated and perturbed to fill the largest tile.
+    bases : tuple of int
+        Smallest tiles to try, in order of preference.
+    larger : tuple of int
+        Further sizes, ascending; those that give the base tile's bits are taken.
     """
-    largest = max(LARGE_TILES)
+    largest = max(*bases, *larger)
     generator = torch.Generator().manual_seed(0)
     pool = rows.repeat(-(-largest // len(rows)), *([1] * (rows.dim() - 1)))[:largest]   # (1024, ...)
-    noise = torch.randn(pool.shape, generator=generator).to(pool) * 0.1
-    pool = pool + noise * pool.abs().mean(dim=0, keepdim=True)
+    noise = torch.randn(pool.shape, generator=generator).to(pool)
+    pool = pool * (1 + 0.1 * noise.clamp(-5, 5))  # no sign changes: a price stays a price
     orders = [torch.randperm(largest, generator=generator).to(pool.device) for _ in range(3)]
-    for base in BASE_TILES:
+    for base in bases:
         expected = _in_tiles(forward, pool, base)
         if _invariant(forward, pool, base, expected, orders):
-            larger = (
-                size
-                for size in LARGE_TILES
-                if size > base and _invariant(forward, pool, size, expected, orders)
+            agreeing = (
+                size for size in larger if size > base and _invariant(forward, pool, size, expected, orders)
             )
-            return Tiles((base, *larger))
+            return Tiles((base, *agreeing))
     raise RuntimeError("the network's output for one row differs between two calls: it is not deterministic")
 
 
@@ -100,4 +106,5 @@ def _in_tiles(forward: Forward, rows: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def _pad(rows: torch.Tensor, size: int) -> torch.Tensor:
-    return pad(rows, (0, 0) * (rows.dim() - 1) + (0, size - len(rows)))
+    """Filled up with copies of the last row, which mean as much as it does: zeros may have no logarithm."""
+    return torch.cat([rows, rows[-1:].expand(size - len(rows), *rows.shape[1:])])

@@ -11,13 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
-from torch import nn
 from ts.context import Context
 from ts.torch_handler.base_handler import BaseHandler
 
 from handlers import model_files, worker_socket
 from handlers.device import choose_device
-from handlers.tiles import probe
+from handlers.tiles import BASE_TILES, LARGE_TILES, probe
 from wire import body, headers
 from wire.digest import folder_digest
 from wire.errors import BadHeader, DeadlinePassed, NotAcceptable, OutputNotFinite, RequestError
@@ -36,16 +35,17 @@ class Request:
 class TradingHandler(BaseHandler):
     """Rows in, named float32 outputs out, bit for bit the same in any batch.
 
-    A subclass says how its network is built and what it answers. A handler module may
-    define only one class: TorchServe takes the only one it finds.
+    A subclass says what it answers and, where not every finite row has a meaning, which rows it refuses.
+    The network is built by the module that ``model.json`` names. A handler module may define only
+    one class: TorchServe takes the only one it finds.
     """
 
     output_names: tuple[str, ...]
     """What the columns of `answer` are called, in order."""
-
-    @abstractmethod
-    def network(self, config: dict[str, Any]) -> nn.Module:
-        """Build the network from ``model.json``'s ``network.config``."""
+    base_tiles: tuple[int, ...] = BASE_TILES
+    """Smallest tiles to try, in order of preference: see `handlers.tiles.probe`."""
+    large_tiles: tuple[int, ...] = LARGE_TILES
+    """Larger tiles to try for many rows at once."""
 
     @abstractmethod
     def answer(self, rows: torch.Tensor) -> torch.Tensor:
@@ -53,6 +53,9 @@ class TradingHandler(BaseHandler):
 
         Runs inside a tile, on `device`, with rows of several requests side by side.
         """
+
+    def check(self, request: body.Request) -> None:
+        """Raise a `RequestError` where a request's rows, finite and of the right shape, have no meaning."""
 
     def initialize(self, context: Context) -> None:
         """Load, prove the golden rows and the tiles' invariance; only then is the worker ready.
@@ -74,12 +77,13 @@ class TradingHandler(BaseHandler):
         self.schema = model_files.read_schema(self.description)
         self.version = str(context.manifest["model"]["modelVersion"])
         self.digest = folder_digest(folder)
-        self.model = self.network(self.description["network"]["config"])
+        self.model = model_files.build_network(self.description)
         self.model.load_state_dict(load_file(folder / model_files.WEIGHTS))
         self.model.to(self.device).eval()
         golden = model_files.read_golden(folder)
         with torch.inference_mode():
-            self.tiles = probe(self.answer, torch.from_numpy(golden.rows).to(self.device))
+            golden_rows = torch.from_numpy(golden.rows).to(self.device)
+            self.tiles = probe(self.answer, golden_rows, self.base_tiles, self.large_tiles)
         golden.verify(dict(zip(self.output_names, self.predict(golden.rows).T, strict=True)))
         self._headers = {
             headers.MODEL_VERSION: self.version,
@@ -108,7 +112,10 @@ class TradingHandler(BaseHandler):
         ------
         OutputNotFinite
             Of the first row concerned.
+        RequestError
+            Rows that the model refuses, see `check`.
         """
+        self.check(body.Request(rows))
         table = self._compute(rows)
         _refuse_not_finite(table, self.output_names)
         return table
@@ -148,7 +155,9 @@ class TradingHandler(BaseHandler):
         if not (binary or body.JSON in accept or "*/*" in accept or "application/*" in accept):
             raise NotAcceptable(f"accept {body.JSON} or {body.BINARY} expected, was {accept}")
         content_type = sent.get("body", {}).get("content-type") or sent.get("content-type")
-        return Request(body.decode(item.get("body"), content_type, self.schema.row_shape), binary)
+        asked = body.decode(item.get("body"), content_type, self.schema.row_shape)
+        self.check(asked)
+        return Request(asked, binary)
 
     def _answer(self, requests: dict[int, Request], answers: list[Any]) -> None:
         """Compute all rows together, then give each request its part."""

@@ -1,6 +1,7 @@
 """Classifier of the next move from one row of tick features."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -50,3 +51,8 @@ class TickClassifier(nn.Module):
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
         standard = ((rows - self.center) / self.scale).clamp(-self.clip, self.clip)  # (B, 4)
         return self.output(self.hidden(standard).relu())                             # (B, 3)
+
+
+def build(config: dict[str, Any]) -> nn.Module:
+    """The whole network from ``model.json``'s ``network.config``."""
+    return TickClassifier(TickClassifierConfig(**config))

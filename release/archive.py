@@ -66,13 +66,16 @@ def build_archive(model: str, run: Path, version: str, out: Path) -> BuiltArchiv
     for path in (handler, config, *(run / name for name in _RUN_FILES)):
         if not path.is_file():
             raise BuildFailed(f"{path}: a file expected, was missing")
-    described = model_files.read_description(run)["model"]
-    if described != model:
-        raise BuildFailed(f"{run}: a run of {model!r} expected, was one of {described!r}")
+    description = model_files.read_description(run)
+    if description["model"] != model:
+        raise BuildFailed(f"{run}: a run of {model!r} expected, was one of {description['model']!r}")
+    network = Path(*description["network"]["module"].split(".")).with_suffix(".py")
+    if network.parent.name != "model_defs" or not (PROJECT / network).is_file():
+        raise BuildFailed(f"{run}: a network in model_defs expected, was {network}")
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="archive-", dir=out) as work:
         content = Path(work) / "content"
-        _stage(content, run, handler)
+        _stage(content, run, handler, network)
         built = _archive(Path(work), content, model, version, handler, config)
         _prove(built, model)
         path = out / f"{model}.mar"
@@ -80,12 +83,12 @@ def build_archive(model: str, run: Path, version: str, out: Path) -> BuiltArchiv
     return BuiltArchive(path, model, version, archive_digest(path), path.stat().st_size)
 
 
-def _stage(content: Path, run: Path, handler: Path) -> None:
+def _stage(content: Path, run: Path, handler: Path, network: Path) -> None:
     """Lay out what goes in beside the handler itself."""
     content.mkdir()
     for name in _RUN_FILES:
         shutil.copyfile(run / name, content / name)
-    for module in code_closure(PROJECT, handler):
+    for module in (network, *code_closure(PROJECT, handler, PROJECT / network)):
         (content / module).parent.mkdir(exist_ok=True)
         shutil.copyfile(PROJECT / module, content / module)
 

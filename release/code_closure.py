@@ -11,8 +11,8 @@ class ForbiddenImport(ImportError):
     """Code that would travel in an archive imports a room that must not."""
 
 
-def code_closure(root: Path, entry: Path) -> list[Path]:
-    """The modules that ``entry`` imports from the project, and what they import in turn.
+def code_closure(root: Path, *entries: Path) -> list[Path]:
+    """The modules that ``entries`` import from the project, and what they import in turn.
 
     Reads the source, runs nothing; sees imports inside functions too.
 
@@ -20,20 +20,20 @@ def code_closure(root: Path, entry: Path) -> list[Path]:
     ----------
     root : Path
         Folder that holds the rooms.
-    entry : Path
-        The handler's file.
+    entries : Path
+        The handler's file, and others that are found by name only when it runs.
 
     Returns
     -------
     list of Path
-        Relative to ``root``, sorted, each room's ``__init__.py`` included, without ``entry``.
+        Relative to ``root``, sorted, each room's ``__init__.py`` included, without ``entries``.
 
     Raises
     ------
     ForbiddenImport
     """
     found: set[Path] = set()
-    waiting = [entry]
+    waiting = list(entries)
     while waiting:
         path = waiting.pop()
         for module in _imports(path):
@@ -41,7 +41,7 @@ def code_closure(root: Path, entry: Path) -> list[Path]:
                 if file not in found:
                     found.add(file)
                     waiting.append(root / file)
-    return sorted(found - {entry.relative_to(root)})
+    return sorted(found - {entry.relative_to(root) for entry in entries})
 
 
 def _imports(path: Path) -> list[str]:

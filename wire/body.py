@@ -3,7 +3,8 @@
 ======================================  =====================================================
 request ``application/octet-stream``    little-endian float32 rows in C order (the fast path)
 request ``application/json``            a nested list of rows, or ``{"instances": rows}``, or the
-                                        Open Inference Protocol's ``{"inputs": [tensor]}``
+                                        Open Inference Protocol's ``{"inputs": [tensor]}``;
+                                        ``"ts_event"`` beside either: Unix ns of each row's steps
 answer ``application/octet-stream``     little-endian float32 ``[n, outputs]``, columns in order
 answer ``application/json``             ``{"model", "version", "outputs": {name: [n values]}}``,
                                         or the protocol's ``{"outputs": [tensor, ...]}`` in kind
@@ -21,7 +22,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from wire.errors import BadShape, BadType, EmptyBody, MalformedBody, NotFinite, UnsupportedContentType
+from wire.errors import BadShape, BadType, EmptyBody, MalformedBody, NotFinite, RequestError, UnsupportedContentType
 
 BINARY = "application/octet-stream"
 JSON = "application/json"
@@ -42,6 +43,8 @@ class Request:
     """True when it came as an Open Inference Protocol body and wants its answer in kind."""
     request_id: str | None = None
     """The protocol's optional ``id``, sent back."""
+    ts_event: NDArray[np.int64] | None = None
+    """int64 [n, time_steps], Unix ns: when each step of a row was, where the sender said so."""
 
 
 def decode(body: object, content_type: str | None, row_shape: tuple[int, ...]) -> Request:
@@ -145,13 +148,29 @@ def _from_json(body: object, row_shape: tuple[int, ...]) -> Request:
     if not isinstance(body, dict):
         raise MalformedBody(f'a list of rows, {{"instances"}} or {{"inputs"}} expected, was {type(body).__name__}')
     if "instances" in body:
-        return Request(_from_list(body["instances"], row_shape))
+        rows = _from_list(body["instances"], row_shape)
+        return Request(rows, ts_event=_times(body.get("ts_event"), rows))
     if "inputs" in body:
         identifier = body.get("id")
         if identifier is not None and not isinstance(identifier, str):
             raise MalformedBody(f'"id" as a string expected, was {type(identifier).__name__}')
-        return Request(_from_tensors(body["inputs"], row_shape), open_inference=True, request_id=identifier)
+        rows = _from_tensors(body["inputs"], row_shape)
+        return Request(rows, True, identifier, _times(body.get("ts_event"), rows))
     raise MalformedBody(f'a list of rows, {{"instances"}} or {{"inputs"}} expected, was an object with {sorted(body)}')
+
+
+def _times(nested: object, rows: NDArray[np.float32]) -> NDArray[np.int64] | None:
+    if nested is None:
+        return None
+    try:
+        times = _numbers(nested)
+    except RequestError as error:
+        raise type(error)(f'"ts_event": {error}') from error
+    if times.shape != rows.shape[:-1]:
+        raise BadShape(f'"ts_event" of shape {list(rows.shape[:-1])} expected, was {list(times.shape)}')
+    if times.dtype != np.int64:  # a float has lost nanoseconds by now, and so has a mixture with what fits uint64 only
+        raise BadType(f'"ts_event" in whole Unix nanoseconds of 64 bits expected, was {times.flat[0]} as {times.dtype}')
+    return times
 
 
 def _from_tensors(tensors: object, row_shape: tuple[int, ...]) -> NDArray[np.float32]:
@@ -189,7 +208,7 @@ def _numbers(nested: object) -> NDArray:
         raise BadShape("rows of equal length expected, was a ragged list") from error
     if values.dtype.kind not in "iuf":
         if values.dtype.kind == "O" and _holds_big_integers(values):
-            raise NotFinite("finite float32 values expected, was an integer beyond their range")
+            raise NotFinite("numbers expected, was an integer beyond the range of 64 bits")
         raise BadType(f"numbers expected, was {_first_stranger(nested)}")
     return values
 

@@ -56,6 +56,12 @@ class NotFinite(RequestError):
     code = 400
 
 
+class BadWindow(RequestError):
+    """The rows are finite and of the right shape, but no bars of one instrument in order of time."""
+
+    code = 422
+
+
 class BadHeader(RequestError):
     """A header's value cannot be read."""
 

@@ -1,12 +1,18 @@
 """Tiles: each row's bits are its own, whoever is in the batch."""
 
+from functools import partial
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from handlers.model_files import build_network
+from handlers.price_handler import PriceHandler
 from handlers.tiles import Tiles, probe
+from model_defs.return_network import ReturnNetwork, predict
 from model_defs.tick_classifier import TickClassifier, TickClassifierConfig
 
 torch.manual_seed(3)
@@ -54,3 +60,31 @@ def test_probe_avoids_tiles_that_change_the_bits() -> None:
 def test_probe_refuses_a_network_that_is_not_deterministic() -> None:
     with pytest.raises(RuntimeError, match="not deterministic"):
         probe(lambda rows: rows + torch.rand(len(rows), 1), torch.rand(64, 4))
+
+
+@pytest.mark.parametrize(
+    ("module", "config"),
+    [
+        ("price_lstm", {"hidden": 32}),
+        ("price_lstm", {"hidden": 32, "cell": "gru"}),
+        ("residual_price_lstm", {"hidden": 32, "heads": 4}),
+        ("cnn_lstm", {"inputs": 5, "hidden": 32}),
+        ("patch_tst", {"hidden": 32}),
+    ],
+)
+def test_windows_keep_their_bits_in_any_company(module: str, config: dict[str, Any]) -> None:
+    network = build_network({"network": {"module": f"model_defs.{module}", "config": config}}).eval()
+    assert isinstance(network, ReturnNetwork)
+    torch.nn.init.normal_(network.head.weight)
+    windows = torch.rand(70, 60, 5) + 1
+    forward = partial(predict, network)
+
+    with torch.inference_mode():
+        tiles = probe(forward, windows[:16], PriceHandler.base_tiles, PriceHandler.large_tiles)
+        alone = torch.cat([tiles.run(forward, window[None]) for window in windows])
+        together = {count: tiles.run(forward, windows[:count]) for count in (2, 3, 5, 17, 64, 70)}
+        shuffled = tiles.run(forward, windows.flip(0))
+
+    assert len(alone.unique(dim=0)) == len(windows)
+    assert all(torch.equal(table, alone[:count]) for count, table in together.items())
+    assert torch.equal(shuffled, alone.flip(0))
