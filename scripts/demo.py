@@ -25,8 +25,9 @@ from strategies.checks import BadSetting
 from strategies.console import result_table
 from strategies.report import report_data, summary
 from strategies.settings import BacktestSettings
-from training.fit import FitConfig
-from training.run import BadRunFolder, train_tick
+from training.run_folder import BadRunFolder
+from training.tick_fit import FitConfig
+from training.tick_run import train_tick
 from wire.errors import RequestError
 
 console = Console(stderr=True)

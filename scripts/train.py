@@ -1,21 +1,38 @@
 """Fit a model and write its run folder: ``python scripts/train.py tick --data trades.csv``."""
 
 import json
+import tempfile
+from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from market.bar_checks import examine
+from market.bar_source import load_bars
+from market.intervals import BadInterval, parse_interval
 from market.labels import LabelConfig
 from market.source import load
 from market.trades import BadData
-from training.fit import FitConfig
-from training.run import BadRunFolder, train_tick
+from reporting.evaluation_page import write_evaluation
+from training.bar_run import PriceResult, train_price
+from training.bar_tuning import tune_price
+from training.price_options import price_training
+from training.run_config import BadConfig
+from training.run_folder import REPORT, BadRunFolder
+from training.tick_fit import FitConfig
+from training.tick_run import train_tick
+from training.tracking_store import TrackingFailed
+from training.tuning import StudyInUse, TuneProgress, TuningFailed, write_best
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 console = Console(stderr=True)
+Instrument = Annotated[str | None, typer.Option(help="Instrument of a catalog: BTCUSDT.BINANCE.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of the fit and of the simulation.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 @app.callback()
@@ -26,14 +43,14 @@ def train() -> None:
 @app.command()
 def tick(
     data: Annotated[Path | None, typer.Option(help="CSV of trades or catalog folder; left out: simulated.")] = None,
-    instrument: Annotated[str | None, typer.Option(help="Instrument of a catalog: BTCUSDT.BINANCE.")] = None,
+    instrument: Instrument = None,
     trades: Annotated[int, typer.Option(min=1, help="Trades to simulate.")] = 60_000,
     out: Annotated[Path, typer.Option(help="Run folder to write.")] = Path("runs/tick"),
-    seed: Annotated[int, typer.Option(min=0, help="Of the fit and of the simulation.")] = 1,
+    seed: Seed = 1,
     horizon: Annotated[int, typer.Option(min=1, help="Trades that a label looks ahead.")] = 20,
     cost_bps: Annotated[float, typer.Option(min=0.0, help="Move worth trading (bps).")] = 1.0,
     epochs: Annotated[int, typer.Option(min=1, help="Most passes over the training part.")] = 60,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """BUY, SELL or HOLD from the last trades."""
     try:
@@ -52,12 +69,114 @@ def tick(
                 on_epoch=lambda history: progress.update(task, completed=history.epochs),
             )
     except (BadData, BadRunFolder, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from None
+        raise failed(error) from None
     if as_json:
         typer.echo(json.dumps({"run": str(out), **result.description}))
     typer.echo(f"{loaded.source}: {len(loaded)} trades, best epoch {result.best_epoch} of {result.epochs}", err=True)
     typer.echo(f"{result.evaluation['edge']}\n{out} is ready to be packed.", err=True)
+
+
+def interval(text: str) -> int:
+    try:
+        return parse_interval(text)
+    except BadInterval as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+@app.command()
+def price(
+    data: Annotated[Path | None, typer.Option(help="CSV of bars or catalog folder; left out: simulated.")] = None,
+    instrument: Instrument = None,
+    bar: Annotated[int | None, typer.Option(parser=interval, help="1-MINUTE, 1-DAY; left out: as they are.")] = None,
+    stamp: Annotated[str, typer.Option(help="Which end of its bar a CSV's stamp is: open or close.")] = "open",
+    bars: Annotated[int, typer.Option(min=1, help="Bars to simulate.")] = 20_000,
+    model: Annotated[str, typer.Option(help="price_lstm, residual, cnn or patchtst.")] = "price_lstm",
+    out: Annotated[Path, typer.Option(help="Run folder to write.")] = Path("runs/price"),
+    indicators: Annotated[bool | None, typer.Option(help="Indicator columns; left out: what suits MODEL.")] = None,
+    folds: Annotated[int, typer.Option(min=1, help="Test parts of the walk-forward evaluation.")] = 4,
+    max_gap: Annotated[int | None, typer.Option(parser=interval, help="Longest break within a window.")] = None,
+    config: Annotated[Path | None, typer.Option(help="Configuration that --tune wrote.")] = None,
+    settings: Annotated[list[str], typer.Option("--set", help="network.hidden=64, fit.epochs=5, ...")] = [],  # noqa: B006
+    tune: Annotated[int, typer.Option(min=0, help="Search with so many trials instead, in all.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    threads: Annotated[int, typer.Option(min=1, help="Of the CPU; other numbers give other last bits.")] = 1,
+    version: Annotated[str, typer.Option(help="Model version of the tracked archive.")] = "1.0",
+    seed: Seed = 1,
+    as_json: Json = False,
+) -> None:
+    """The next bar's return from a window of bars; evaluated fold by fold, tracked with MLflow."""
+    chosen = [*settings, f"fit.seed={seed}"]
+    try:
+        training = price_training(
+            model, config, chosen, indicators, device, folds=folds, max_gap_ns=max_gap, threads=threads
+        )
+    except (BadConfig, ValueError) as error:
+        raise typer.BadParameter(str(error)) from None
+    try:
+        loaded = load_bars(data, bars, seed, instrument, bar, stamp)
+        for line in examine(loaded).lines():
+            typer.echo(line, err=True)
+        if tune:
+            search(loaded, out, tune, training, as_json)
+            return
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=console, transient=True) as progress:
+            task = progress.add_task("fitting", total=folds * training.fit.epochs)
+            result = train_price(
+                loaded,
+                out,
+                training,
+                lambda fold, history: progress.update(
+                    task,
+                    completed=(fold - 1) * training.fit.epochs + history.epochs,
+                    description=f"fold {fold} of {folds}, validation {history.validation_loss[-1]:.4f}, "
+                    f"best {min(history.validation_loss):.4f}",
+                ),
+                lambda result: artifacts(result, version),
+            )
+    except (BadData, BadRunFolder, TrackingFailed, TuningFailed, StudyInUse, OSError) as error:
+        raise failed(error) from None
+    report = result.folder / REPORT / "index.html"
+    if as_json:
+        said = {"run": str(out), "report": str(report), "mlflow_run_id": result.mlflow_run_id, **result.description}
+        typer.echo(json.dumps(said))
+    typer.echo(f"{result.evaluation['edge']}\n{report} shows why; {out} is ready to be packed.", err=True)
+
+
+def search(loaded, out: Path, trials: int, training, as_json: bool) -> None:
+    """Tune, and write the best configuration beside the run folder."""
+    storage, best = out.parent / "tuning.db", out.with_name(f"{out.name}.best.json")
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("searching", total=trials)
+
+        def on_trial(trial: TuneProgress) -> None:
+            shown = "none yet" if trial.best_value is None else f"{trial.best_value:.4f}"
+            progress.update(task, completed=trial.done, description=f"best validation {shown}")
+
+        tuned = tune_price(loaded, storage, trials, training, on_trial)
+    plain = training.to_dict()
+    write_best(best, tuned, {"network": training.network_config, "fit": plain["fit"]})
+    if as_json:
+        typer.echo(json.dumps({"config": str(best), "value": tuned.best_value, "trials": tuned.trials}))
+    typer.echo(f"{best}: the best of {tuned.trials} trials ({tuned.pruned} pruned), --config takes it", err=True)
+
+
+def artifacts(result: PriceResult, version: str) -> Iterator[tuple[Path, str]]:
+    """The evaluation's page, and the archive where this host can build one."""
+    report = write_evaluation(result.evaluation, result.folder / REPORT).parent
+    yield report, REPORT
+    if find_spec("model_archiver") is None or find_spec("ts") is None:
+        typer.echo("No archive tracked: that needs torchserve and torch-model-archiver (extra 'server').", err=True)
+        return
+    from release.archive import build_archive  # a host that only trains has neither
+
+    with tempfile.TemporaryDirectory(prefix="archive-") as folder:
+        yield build_archive("price", result.folder, version, Path(folder)).path, "archive"
+
+
+def failed(error: Exception) -> typer.Exit:
+    typer.echo(f"error: {error}", err=True)
+    return typer.Exit(1)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 from features.tick import COLUMNS
 from market.labels import BUY, HOLD, SELL
 from model_defs.tick_classifier import CLASSES
-from training.dataset import DatasetSplit, Part
+from training.tick_dataset import DatasetSplit, Part
 
 RETURN = [column.name for column in COLUMNS].index("return_bps")
 _QUANTILES = np.linspace(0.0, 1.0, 41)

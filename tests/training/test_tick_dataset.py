@@ -5,7 +5,7 @@ from features.tick import WINDOW, tick_features
 from market.labels import LabelConfig, label
 from market.simulator import simulate
 from market.trades import BadData, Trades
-from training.dataset import DatasetSplit, tick_dataset
+from training.tick_dataset import DatasetSplit, tick_dataset
 
 
 def test_rows_and_labels_are_those_of_their_trades(trades: Trades, split: DatasetSplit) -> None:

@@ -7,11 +7,10 @@ from numpy.typing import NDArray
 
 from market.labels import HOLD
 from model_defs.tick_classifier import CLASSES
-from training.baselines import BASELINES, Forecast, confusion, macro_f1
-from training.dataset import DatasetSplit
+from training.bootstrap import CONFIDENCE, RESAMPLES, Blocks, interval
+from training.tick_baselines import BASELINES, Forecast, confusion, macro_f1
+from training.tick_dataset import DatasetSplit
 
-RESAMPLES = 2_000
-CONFIDENCE = 0.95
 _LEAST = 1e-12
 """Probabilities are held above this before their logarithm is taken."""
 
@@ -45,17 +44,17 @@ def evaluate(split: DatasetSplit, train: NDArray[np.float32], test: NDArray[np.f
     model_scores = _scores(labels, model)
     best_f1 = max(scores, key=lambda name: scores[name]["macro_f1"])
     best_loss = min(scores, key=lambda name: scores[name]["log_loss"])
-    blocks = _Blocks(len(labels), 2 * (split.window + split.horizon), seed)
+    blocks = Blocks(len(labels), 2 * (split.window + split.horizon), seed)
     gains: dict[str, dict[str, Any]] = {
         "macro_f1": {
             "best_baseline": best_f1,
             "gain": model_scores["macro_f1"] - scores[best_f1]["macro_f1"],
-            "interval": blocks.macro_f1_gain(labels, model, baselines[best_f1]),
+            "interval": _macro_f1_gain(blocks, labels, model, baselines[best_f1]),
         },
         "log_loss": {
             "best_baseline": best_loss,
             "gain": scores[best_loss]["log_loss"] - model_scores["log_loss"],
-            "interval": blocks.log_loss_gain(labels, model, baselines[best_loss]),
+            "interval": _log_loss_gain(blocks, labels, model, baselines[best_loss]),
         },
     }
     trade_probability = np.delete(test, HOLD, axis=1).max(axis=1)
@@ -71,35 +70,20 @@ def evaluate(split: DatasetSplit, train: NDArray[np.float32], test: NDArray[np.f
     }
 
 
-class _Blocks:
-    """The test part in blocks, resampled with replacement."""
+def _macro_f1_gain(blocks: Blocks, labels: NDArray[np.int64], model: Forecast, baseline: Forecast) -> list[float]:
+    """Interval of macro-F1 of model less baseline, both on the same blocks."""
 
-    def __init__(self, rows: int, length: int, seed: int) -> None:
-        self.length = length
-        self.starts = np.arange(0, rows, length)
-        drawn = np.random.default_rng(seed).integers(len(self.starts), size=(RESAMPLES, len(self.starts)))
-        self.times = np.stack([(drawn == block).sum(axis=1) for block in range(len(self.starts))], axis=1)
+    def resampled(answers: NDArray[np.int64]) -> NDArray[np.float64]:
+        ends = blocks.starts + blocks.length
+        tables = [confusion(labels[at:end], answers[at:end]) for at, end in zip(blocks.starts, ends, strict=True)]
+        return macro_f1(np.tensordot(blocks.times, np.array(tables), axes=1))  # of (resamples, 3, 3)
 
-    def macro_f1_gain(self, labels: NDArray[np.int64], model: Forecast, baseline: Forecast) -> list[float]:
-        """Interval of macro-F1 of model less baseline, both on the same blocks."""
-        by_model, by_baseline = (self._resampled_f1(labels, forecast.answers) for forecast in (model, baseline))
-        return _interval(by_model - by_baseline)
-
-    def log_loss_gain(self, labels: NDArray[np.int64], model: Forecast, baseline: Forecast) -> list[float]:
-        """Interval of log loss of baseline less model, both on the same blocks."""
-        gain = np.add.reduceat(_losses(labels, baseline) - _losses(labels, model), self.starts)
-        rows = np.diff(self.starts, append=len(labels))
-        return _interval((self.times @ gain) / (self.times @ rows))
-
-    def _resampled_f1(self, labels: NDArray[np.int64], answers: NDArray[np.int64]) -> NDArray[np.float64]:
-        ends = self.starts + self.length
-        tables = [confusion(labels[at:end], answers[at:end]) for at, end in zip(self.starts, ends, strict=True)]
-        return macro_f1(np.tensordot(self.times, np.array(tables), axes=1))  # of (resamples, 3, 3)
+    return interval(resampled(model.answers) - resampled(baseline.answers))
 
 
-def _interval(values: NDArray[np.float64]) -> list[float]:
-    tail = (1 - CONFIDENCE) / 2
-    return np.quantile(values, [tail, 1 - tail]).tolist()
+def _log_loss_gain(blocks: Blocks, labels: NDArray[np.int64], model: Forecast, baseline: Forecast) -> list[float]:
+    """Interval of log loss of baseline less model, both on the same blocks."""
+    return interval(blocks.means(_losses(labels, baseline) - _losses(labels, model)))
 
 
 def _losses(labels: NDArray[np.int64], forecast: Forecast) -> NDArray[np.float64]:

@@ -1,7 +1,6 @@
 """The fit loop: cross-entropy, AdamW, early stopping, a checkpoint after each epoch."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +11,9 @@ from torch.nn.functional import cross_entropy
 
 from model_defs.tick_classifier import TickClassifier, TickClassifierConfig
 from training.checkpoints import Checkpoints, History
-from training.dataset import DatasetSplit, Part
+from training.fit_loop import fit_loop
+from training.threads import threads
+from training.tick_dataset import DatasetSplit, Part
 
 
 @dataclass(frozen=True)
@@ -65,26 +66,29 @@ def fit(
         In eval mode, with the weights of the best epoch.
     History
     """
-    with _one_thread():
+    with threads(1):
         torch.manual_seed(config.seed)
         network = TickClassifier(network_config)
         _fit_scaler(network, split.train.rows)
         optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-        history = checkpoints.restore(network, optimizer, inputs)
-        while history.epochs < config.epochs and history.epochs - history.best_epoch < config.patience:
-            train_loss = _train_epoch(network, optimizer, split.train, config, history.epochs)
-            validation_loss = _loss(network, split.validation)
-            history = History(inputs, [*history.train_loss, train_loss], [*history.validation_loss, validation_loss])
-            checkpoints.save(network, optimizer, history)
-            on_epoch(history)
-        checkpoints.load_best(network, history)
+        history = fit_loop(
+            network,
+            optimizer,
+            lambda epoch: _train_epoch(network, optimizer, split.train, config, epoch),
+            lambda: _loss(network, split.validation),
+            config.epochs,
+            config.patience,
+            checkpoints,
+            inputs,
+            on_epoch,
+        )
     return network.eval(), history
 
 
 def probabilities(network: nn.Module, rows: NDArray[np.float32]) -> NDArray[np.float32]:
     """Probability of each class, float32 [n, classes], for raw rows, float32 [n, columns]."""
     network.eval()
-    with _one_thread(), torch.inference_mode():
+    with threads(1), torch.inference_mode():
         return network(torch.from_numpy(rows)).softmax(dim=1).numpy()
 
 
@@ -116,13 +120,3 @@ def _loss(network: nn.Module, part: Part) -> float:
     network.eval()
     with torch.inference_mode():
         return cross_entropy(network(torch.from_numpy(part.rows)), torch.from_numpy(part.labels)).item()
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -6,9 +6,9 @@ import pytest
 from sklearn.metrics import f1_score, log_loss
 
 from market.labels import HOLD
-from training.baselines import BASELINES, Forecast, confusion, macro_f1
-from training.dataset import DatasetSplit, Part
-from training.evaluate import evaluate
+from training.tick_baselines import BASELINES, Forecast, confusion, macro_f1
+from training.tick_dataset import DatasetSplit, Part
+from training.tick_evaluate import evaluate
 
 
 def certain(part: Part, share: float = 0.9) -> np.ndarray:

@@ -8,8 +8,8 @@ import torch
 
 from model_defs.tick_classifier import TickClassifier, TickClassifierConfig
 from training.checkpoints import Checkpoints, History
-from training.dataset import DatasetSplit
-from training.fit import FitConfig, fit, probabilities
+from training.tick_dataset import DatasetSplit
+from training.tick_fit import FitConfig, fit, probabilities
 
 NETWORK = TickClassifierConfig()
 

@@ -13,9 +13,10 @@ from market.labels import LabelConfig
 from market.trades import BadData, Trades
 from model_defs.tick_classifier import TickClassifier, TickClassifierConfig
 from training.checkpoints import History
-from training.dataset import DatasetSplit
-from training.fit import FitConfig, probabilities
-from training.run import BadRunFolder, train_tick
+from training.run_folder import BadRunFolder
+from training.tick_dataset import DatasetSplit
+from training.tick_fit import FitConfig, probabilities
+from training.tick_run import train_tick
 
 FILES = ("model.json", "weights.safetensors", "golden.npz", "evaluation.json")
 

@@ -1,0 +1,132 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.stats import t as student_t
+
+from training.bar_baselines import BASELINES, constant_log_likelihood
+from training.bar_dataset import BarDataset
+from training.bar_evaluate import Forecast, coverage, evaluate, scores, sign_calibration
+
+ROWS, SCALE = 4_000, 5e-4
+
+
+def forecast(signal: float, foreseen: float, sharpness: float = 1.0, seed: int = 5) -> Forecast:
+    """Returns that have a signal of this size, and a model that foresees so much of it."""
+    random = np.random.default_rng(seed)
+    known = signal * SCALE * random.normal(0, 1, ROWS)
+    returns = known + student_t.rvs(4, scale=SCALE, size=ROWS, random_state=random)
+    return Forecast(
+        returns=returns,
+        location=foreseen * known,
+        scale=np.full(ROWS, SCALE),
+        sharpness=np.full(ROWS, sharpness),
+        baselines={"no change": np.zeros(ROWS), "last return": np.roll(returns, 1)},
+        constant_log_likelihood=student_t.logpdf(returns, 4, 0, SCALE),
+    )
+
+
+def test_a_model_that_foresees_something_beats_the_baselines() -> None:
+    found = evaluate(forecast(signal=0.5, foreseen=1.0), block_rows=20, seed=1)
+
+    assert found["beats_baselines"]
+    assert found["edge"].startswith("The model beats every baseline")
+    assert found["gains"]["rmse"]["best_baseline"] == "no change"
+    assert found["gains"]["rmse"]["interval"][0] > 0
+    assert found["log_likelihood"]["interval"][0] > 0
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.05])
+def test_a_model_that_foresees_nothing_is_said_to_have_no_edge(noise: float) -> None:
+    guesses = noise * SCALE * np.random.default_rng(9).normal(0, 1, ROWS)
+
+    found = evaluate(replace(forecast(signal=0.05, foreseen=0.0), location=guesses), block_rows=20, seed=1)
+
+    assert not found["beats_baselines"]
+    assert found["edge"].startswith("No edge")
+
+
+def test_a_model_that_is_wrong_is_worse_than_no_change() -> None:
+    found = evaluate(forecast(signal=0.5, foreseen=-1.0), block_rows=20, seed=1)
+
+    assert found["edge"].startswith("No edge: the model is worse")
+    assert found["scores"]["model"]["directional_interval"][1] < 0.5
+
+
+def test_scores_are_the_textbooks() -> None:
+    some = forecast(signal=0.5, foreseen=1.0)
+
+    model = scores(some)["model"]
+
+    error = 1e4 * (some.location - some.returns)
+    assert model["rmse_bps"] == pytest.approx(np.sqrt((error**2).mean()))
+    assert model["mae_bps"] == pytest.approx(np.abs(error).mean())
+    assert model["directional_accuracy"] == pytest.approx((some.location * some.returns > 0).mean())
+    assert scores(some)["no change"]["directional_accuracy"] is None
+
+
+def test_the_evaluation_is_plain_json() -> None:
+    found = evaluate(forecast(signal=0.5, foreseen=0.0), block_rows=20, seed=1)
+
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+def test_true_intervals_cover_what_they_say() -> None:
+    for each in coverage(forecast(signal=0.3, foreseen=1.0)):
+        assert each["covered"] == pytest.approx(each["level"], abs=0.025)
+
+
+def test_a_true_confidence_is_found_calibrated_and_a_false_one_is_not() -> None:
+    honest = sign_calibration(forecast(signal=0.7, foreseen=1.0))
+    boastful = sign_calibration(forecast(signal=0.7, foreseen=1.0, sharpness=5.0))
+
+    assert honest["ece"] < 0.03 < boastful["ece"]
+    assert sum(each["count"] for each in honest["sign"]) == ROWS
+    assert all(0.5 <= each["confidence"] <= 1 for each in honest["sign"])
+
+
+def test_folds_are_scored_as_one(dataset: BarDataset) -> None:
+    some = forecast(signal=0.5, foreseen=1.0)
+    halves = [
+        Forecast(
+            *(values[part] for values in (some.returns, some.location, some.scale, some.sharpness)),
+            {name: values[part] for name, values in some.baselines.items()},
+            some.constant_log_likelihood[part],
+        )
+        for part in (slice(None, 1_000), slice(1_000, None))
+    ]
+
+    assert scores(Forecast.together(halves)) == scores(some)
+
+
+def test_baselines_foresee_from_the_past_only(dataset: BarDataset) -> None:
+    """The same forecasts when every bar after the window is another."""
+    fold = dataset.folds[-1]
+    cut = fold.test.ends[0]
+    columns = dataset.columns.copy()
+    columns[cut + 1 :] *= 3
+    changed = BarDataset(dataset.bars, dataset.schema, columns, dataset.folds, dataset.left_out)
+
+    for rule in BASELINES.values():
+        assert rule(dataset, fold)[0] == rule(changed, fold)[0]
+
+
+def test_the_last_return_is_that(dataset: BarDataset) -> None:
+    fold = dataset.folds[0]
+    close = dataset.bars.prices()
+
+    np.testing.assert_allclose(
+        BASELINES["last return"](dataset, fold),
+        np.log(close[fold.test.ends] / close[fold.test.ends - 1]), rtol=0, atol=2e-7,  # windows are float32
+    )
+
+
+def test_the_constant_distribution_is_fitted_to_the_training_part(dataset: BarDataset) -> None:
+    fold = dataset.folds[0]
+
+    fitted = constant_log_likelihood(fold).mean()
+
+    for scale in (0.5, 2.0):
+        other = student_t.logpdf(fold.test.returns, 4, 0, scale * fold.train.returns.std() / np.sqrt(2)).mean()
+        assert fitted > other

@@ -1,0 +1,141 @@
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from handlers.model_files import build_network
+from market.bars import PRICES, Bars
+from market.trades import BadData
+from model_defs.return_network import ReturnNetwork, relative
+from training.bar_dataset import BarDataset, bar_dataset
+from training.bar_fit import BarFitConfig, _calibrate, _learning_rate, fit_fold, forecast
+from training.checkpoints import Checkpoints, History
+from training.price_training import PriceTraining
+
+CPU = torch.device("cpu")
+
+
+class Interrupted(Exception):
+    """Stands for a lost machine."""
+
+
+def fit(
+    dataset: BarDataset,
+    training: PriceTraining,
+    folder: Path,
+    on_epoch: Callable[[History], None] = lambda history: None,
+) -> tuple[ReturnNetwork, History]:
+    build = partial(build_network, {"network": training.describe_network()})
+    return fit_fold(dataset, dataset.folds[0], build, training.fit, CPU, Checkpoints(folder), "x", on_epoch)
+
+
+def state(network: ReturnNetwork) -> dict[str, bytes]:
+    return {name: values.numpy().tobytes() for name, values in network.state_dict().items()}
+
+
+@pytest.mark.parametrize("network", ["price_lstm", "cnn", "patchtst"])
+def test_an_interrupted_fit_goes_on_to_the_same_bits(
+    dataset: BarDataset, small: PriceTraining, network: str, tmp_path: Path
+) -> None:
+    """Dropout included: it depends on seed and epoch alone."""
+    shapes = {
+        "price_lstm": {"hidden": 4, "dropout": 0.5},
+        "cnn": {"hidden": 4, "channels": 4, "dropout": 0.5},
+        "patchtst": {"hidden": 8, "heads": 2, "layers": 1, "feed_forward": 8, "dropout": 0.5},
+    }
+    training = replace(small, network=network, network_config=shapes[network], fit=BarFitConfig(epochs=3))
+
+    def stop(history: History) -> None:
+        if history.epochs == 1:
+            raise Interrupted
+
+    whole, whole_history = fit(dataset, training, tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        fit(dataset, training, tmp_path / "parts", stop)
+    torch.manual_seed(99)
+    epochs: list[int] = []
+    resumed, history = fit(dataset, training, tmp_path / "parts", lambda history: epochs.append(history.epochs))
+
+    assert epochs == [2, 3]
+    assert history == whole_history
+    assert state(resumed) == state(whole)
+
+
+def test_the_scaler_is_that_of_the_training_part(dataset: BarDataset, small: PriceTraining, tmp_path: Path) -> None:
+    network, _ = fit(dataset, small, tmp_path)
+
+    train = dataset.folds[0].train
+    rows = relative(torch.from_numpy(dataset.rows(train.ends)).double())
+    np.testing.assert_allclose(network.center, rows.mean(dim=0), atol=1e-6)
+    moving = rows.std(dim=0, correction=0) > 1e-12
+    np.testing.assert_allclose(network.scale[moving], rows.std(dim=0, correction=0)[moving], rtol=1e-4)
+    assert (network.scale[~moving] == 1).all()  # the last close relative to itself
+    assert network.return_scale.item() == pytest.approx(np.sqrt(np.mean(train.returns.astype(np.float64) ** 2)))
+
+
+def test_a_fit_becomes_better_than_its_start(dataset: BarDataset, small: PriceTraining, tmp_path: Path) -> None:
+    training = replace(small, fit=BarFitConfig(epochs=6, learning_rate=1e-2))
+
+    _, history = fit(dataset, training, tmp_path)
+
+    assert history.train_loss[-1] < history.train_loss[0]
+
+
+def test_forecasts_are_the_networks_own(dataset: BarDataset, small: PriceTraining, tmp_path: Path) -> None:
+    network, _ = fit(dataset, small, tmp_path)
+    ends = dataset.folds[0].test.ends[:10]
+
+    answers = forecast(network, dataset, ends, CPU)
+
+    with torch.inference_mode():
+        np.testing.assert_array_equal(answers, network(torch.from_numpy(dataset.rows(ends))).double().numpy())
+    assert (answers[:, 1] > 0).all()
+
+
+def test_the_learning_rate_rises_then_falls_to_nothing() -> None:
+    rates = [_learning_rate(step, 200, 0.01) for step in range(200)]
+
+    assert max(rates) == rates[10] == 0.01
+    assert (np.diff(rates[:10]) > 0).all()
+    assert (np.diff(rates[10:]) < 0).all()
+    assert rates[-1] < 1e-5
+
+
+@pytest.mark.parametrize(("right", "expected"), [(0.5, 0.5), (0.7, 0.7), (0.9, 0.9)])
+def test_the_confidence_comes_to_how_often_signs_are_right(right: float, expected: float) -> None:
+    """A model that always says the same, far too sure or too unsure of itself."""
+    network = ReturnNetwork(torch.nn.Flatten(), 5, 300)
+    answers = np.tile([1.0, 0.5], (10_000, 1))
+    returns = np.where(np.arange(10_000) < right * 10_000, 0.1, -0.1).astype(np.float32)
+
+    _calibrate(network, answers, returns)
+
+    from model_defs.return_network import distribution
+
+    assert distribution(network.sharpness * 2.0).item() == pytest.approx(expected, abs=0.01)
+
+
+def test_returns_that_are_zero_have_no_sign_to_learn_from() -> None:
+    network = ReturnNetwork(torch.nn.Flatten(), 5, 300)
+
+    _calibrate(network, np.tile([1.0, 0.5], (10, 1)), np.zeros(10, dtype=np.float32))
+
+    assert network.sharpness.item() == 1.0
+
+
+def test_a_price_that_never_moves_is_refused(bars: Bars, small: PriceTraining, tmp_path: Path) -> None:
+    frozen = replace(bars, **{name: np.full(len(bars), 10_000) for name in PRICES})
+    dataset = bar_dataset(frozen, False, bars.interval_ns, folds=2)
+
+    with pytest.raises(BadData, match="moving prices expected in the training part, was one price throughout"):
+        fit(dataset, small, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["epochs", "patience", "batch_windows", "learning_rate", "clip_norm"])
+def test_a_fit_of_nothing_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} .* expected, was 0"):
+        BarFitConfig(**{name: 0})

@@ -1,0 +1,44 @@
+import numpy as np
+import torch
+from torch import nn
+
+from model_defs.return_network import ReturnNetwork
+from training.bar_dataset import BarDataset
+from training.bar_fit import _fit_scaler
+from training.bar_importance import importance
+
+
+class LastVolume(nn.Module):
+    """An encoder that looks at the last bar's volume and nothing else."""
+
+    def forward(self, window: torch.Tensor) -> torch.Tensor:
+        return window[:, -1, 4:5]
+
+
+def network_on(encoder: nn.Module, dataset: BarDataset) -> ReturnNetwork:
+    network = ReturnNetwork(encoder, 5, 1)
+    _fit_scaler(network, dataset, dataset.folds[0].train)
+    with torch.no_grad():
+        network.head.weight.copy_(torch.tensor([[0.0], [3.0]]))  # the scale follows it
+    return network.eval()
+
+
+def test_what_the_network_does_not_look_at_is_worth_nothing(dataset: BarDataset) -> None:
+    found = importance(network_on(LastVolume(), dataset), dataset, dataset.folds[0].test, seed=1)
+
+    columns = {each["column"]: each["nll_rise"] for each in found["importance"]}
+    steps = {each["steps"]: each["nll_rise"] for each in found["importance_steps"]}
+    assert {name for name, rise in columns.items() if rise} == {"volume"}
+    assert {name for name, rise in steps.items() if rise} == {"last bar"}
+    assert columns["volume"] == steps["last bar"] or np.sign(columns["volume"]) == np.sign(steps["last bar"])
+
+
+def test_every_column_and_every_step_has_its_place_the_greatest_first(dataset: BarDataset) -> None:
+    found = importance(network_on(LastVolume(), dataset), dataset, dataset.folds[0].test, seed=1)
+
+    rises = [each["nll_rise"] for each in found["importance"]]
+    assert sorted(each["column"] for each in found["importance"]) == ["close", "high", "low", "open", "volume"]
+    assert rises == sorted(rises, reverse=True)
+    assert [each["steps"] for each in found["importance_steps"]] == [
+        "last bar", "2 to 4 back", "5 to 12 back", "13 to 32 back", "33 to 60 back",
+    ]

@@ -1,0 +1,50 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from training.price_options import price_training
+from training.run_config import BadConfig
+
+
+def test_without_a_word_everything_has_its_default() -> None:
+    training = price_training("price_lstm")
+
+    assert training.network_config["hidden"] == 128
+    assert training.fit.epochs == 30
+    assert not training.indicators
+    assert price_training("cnn").indicators
+
+
+def test_single_values_go_before_the_file_and_the_file_before_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "best.json"
+    path.write_text(json.dumps({"network": {"hidden": 64, "layers": 3}, "fit": {"learning_rate": 0.01}}))
+
+    training = price_training("price_lstm", path, ["network.hidden=32", "network.cell=gru", "fit.epochs=4"])
+
+    assert (training.network_config["hidden"], training.network_config["layers"]) == (32, 3)
+    assert training.network_config["cell"] == "gru"
+    assert (training.fit.epochs, training.fit.learning_rate) == (4, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("hidden=32", "network.NAME=VALUE or fit.NAME=VALUE expected, was 'hidden=32'"),
+        ("network.hidden", "network.NAME=VALUE or fit.NAME=VALUE expected"),
+        ("network.width=3", "settings: network: one of inputs, hidden, .* expected, was 'width'"),
+        ("network.hidden=wide", "settings: network.hidden: int expected, was 'wide'"),
+        ("network.cell=rnn", r"settings: network.cell: Literal\['lstm', 'gru'\] expected, was 'rnn'"),
+        ("fit.epochs=0", "settings: fit: epochs of at least 1 expected, was 0"),
+    ],
+)
+def test_a_setting_that_means_nothing_is_refused(setting: str, expected: str) -> None:
+    with pytest.raises(BadConfig, match=expected):
+        price_training("price_lstm", settings=[setting])
+
+
+def test_an_unknown_model_or_device_is_refused() -> None:
+    with pytest.raises(ValueError, match="model price_lstm, residual, cnn, patchtst expected, was 'mamba'"):
+        price_training("mamba")
+    with pytest.raises(BadConfig, match="device auto, cpu or cuda expected, was 'tpu'"):
+        price_training("price_lstm", device="tpu")

@@ -1,0 +1,112 @@
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from training.run_config import TUNED, BadConfig, Provenance, read_config, write_config
+
+
+@dataclass(frozen=True)
+class Network:
+    hidden: int = 128
+    dropout: float = 0.1
+    cell: Literal["lstm", "gru"] = "lstm"
+    widths: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Fit:
+    epochs: int
+    learning_rate: float = 1e-3
+    clip: float | None = None
+    shuffle: bool = True
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1:
+            raise ValueError(f"at least 1 epoch expected, was {self.epochs}")
+
+
+SECTIONS = {"network": Network, "fit": Fit}
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
+NETWORKS = st.builds(
+    Network, st.integers(), FINITE, st.sampled_from(["lstm", "gru"]), st.lists(st.integers()).map(tuple)
+)
+FITS = st.builds(Fit, st.integers(min_value=1), FINITE, st.none() | FINITE, st.booleans())
+PROVENANCE = st.builds(Provenance, st.text(), st.integers(), FINITE)
+
+
+@settings(max_examples=40)
+@given(network=NETWORKS, fit=FITS, provenance=PROVENANCE, tuned=st.sets(st.sampled_from(["hidden", "dropout"])))
+def test_what_is_written_is_read_again(
+    tmp_path_factory: pytest.TempPathFactory, network: Network, fit: Fit, provenance: Provenance, tuned: set[str]
+) -> None:
+    path = tmp_path_factory.mktemp("config") / "best.json"
+    best = {"network": {name: getattr(network, name) for name in tuned}}
+    fixed = {"network": {**asdict(network), **dict.fromkeys(tuned, 0)}, "fit": asdict(fit)}
+
+    write_config(path, best, fixed, provenance)
+
+    assert read_config(path, SECTIONS) == {"network": network, "fit": fit, TUNED: provenance}
+
+
+def test_what_a_file_leaves_out_has_its_default(tmp_path: Path) -> None:
+    path = tmp_path / "mine.json"
+    path.write_text('{"fit": {"epochs": 3, "learning_rate": 1}}')
+
+    assert read_config(path, SECTIONS) == {"network": Network(), "fit": Fit(3, 1.0)}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"fit": {"epochs": "3"}}', "fit.epochs: int expected, was '3'"),
+        ('{"fit": {"epochs": true}}', "fit.epochs: int expected, was True"),
+        ('{"fit": {"epochs": 2.5}}', "fit.epochs: int expected, was 2.5"),
+        ('{"fit": {"epochs": 1, "clip": "no"}}', "fit.clip: float | None expected, was 'no'"),
+        ('{"fit": {"epochs": 1, "rate": 1}}', "fit: one of epochs, learning_rate, clip, shuffle expected, was 'rate'"),
+        ('{"fit": {"epochs": 0}}', "fit: at least 1 epoch expected, was 0"),
+        ('{"fit": {"epochs": NaN}}', "a finite number expected, was NaN"),
+        ('{"fit": [1]}', "fit: an object expected, was [1]"),
+        ('{"network": {}}', "fit.epochs: a value expected, was missing"),
+        ('{"network": {"cell": "rnn"}}', "network.cell: Literal['lstm', 'gru'] expected, was 'rnn'"),
+        ('{"network": {"widths": [1, "2"]}}', "network.widths[1]: tuple[int, ...] expected, was '2'"),
+        ('{"fits": {}}', "the file: one of network, fit, tuned expected, was 'fits'"),
+        ('{"fit": {"epochs": 1}, "tuned": {"study": "s"}}', "tuned.trials: a value expected, was missing"),
+        ("[]", "the file: an object expected, was []"),
+        ("{", "JSON expected, was unreadable: "),
+        ("\ud800", "JSON expected, was unreadable: "),
+        (None, "a configuration file expected, was nothing"),
+    ],
+)
+def test_a_bad_configuration_says_where_and_what_was_expected(tmp_path: Path, text: str | None, message: str) -> None:
+    path = tmp_path / "bad.json"
+    if text is not None:
+        path.write_bytes(text.encode("utf-8", "surrogatepass"))
+
+    with pytest.raises(BadConfig) as failure:
+        read_config(path, SECTIONS)
+
+    assert str(failure.value).startswith(f"{path}: {message}")
+
+
+@pytest.mark.parametrize(
+    ("best", "message"),
+    [
+        ({"network": {"hidden": float("inf")}}, "values of JSON types expected"),
+        ({"network": {"hidden": {1}}}, "values of JSON types expected"),
+        ({"hidden": 64}, "hidden: a section expected, was 64"),
+    ],
+)
+def test_what_cannot_be_written_leaves_the_old_file(tmp_path: Path, best: dict[str, object], message: str) -> None:
+    path = tmp_path / "best.json"
+    write_config(path, {"network": {"hidden": 1}}, {}, Provenance("s", 1, 0.5))
+
+    with pytest.raises(BadConfig, match=message):
+        write_config(path, best, {}, Provenance("s", 2, 0.4))
+
+    assert json.loads(path.read_text())[TUNED]["trials"] == 1
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,112 @@
+import gzip
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from support import PROJECT, REAL_DATA, run_script, script_app
+
+SCRIPT = PROJECT / "scripts/train.py"
+APP = script_app(SCRIPT)
+QUICK = ("--bars", "1200", "--folds", "1", "--set", "fit.epochs=1", "--set", "network.hidden=4")
+
+
+def test_it_says_in_plain_words_what_it_found(tmp_path: Path) -> None:
+    result = run_script(SCRIPT, "price", *QUICK, "--out", tmp_path / "run", "--json")
+
+    assert result.returncode == 0, result.stderr
+    said = json.loads(result.stdout)
+    assert said["metrics"]["edge"] in result.stderr
+    assert "1,200 bars of 60 s" in result.stderr
+    assert "SIMULATED" in Path(said["report"]).read_text()
+    assert (tmp_path / "run" / "report" / "evaluation.json").is_file()
+
+
+def test_what_tuning_finds_the_next_run_takes(tmp_path: Path) -> None:
+    options = ("price", "--bars", "1200", "--folds", "1", "--set", "fit.epochs=1", "--out", str(tmp_path / "run"))
+
+    one, more = (CliRunner().invoke(APP, [*options, "--tune", trials, "--json"]) for trials in ("1", "2"))
+
+    assert (one.exit_code, more.exit_code) == (0, 0), one.stderr + more.stderr
+    assert json.loads(one.stdout)["trials"] == 1
+    found = json.loads(more.stdout)
+    assert found["trials"] == 2
+    assert found["value"] <= json.loads(one.stdout)["value"]
+    best = json.loads(Path(found["config"]).read_text())
+
+    run = CliRunner().invoke(APP, [*options, "--config", found["config"], "--json"])
+
+    assert run.exit_code == 0, run.stderr
+    said = json.loads(run.stdout)
+    assert {name: said["network"]["config"][name] for name in best["network"]} == best["network"]
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "expected"),
+    [
+        (("--data", "missing.csv"), 1, "missing.csv"),
+        (("--model", "mamba"), 2, "model price_lstm, residual, cnn, patchtst expected"),
+        (("--set", "fit.epochs=0"), 2, "epochs of at least 1 expected, was 0"),
+        (("--bar", "1-FORTNIGHT"), 2, "bars such as 1-MINUTE, 4-HOUR or 1-DAY expected"),
+        (("--bars", "100"), 1, "at least 64 windows expected"),
+        (("--config", "missing.json"), 2, "missing.json"),
+    ],
+    ids=["no file", "no such model", "no epochs", "no such interval", "too few bars", "no such config"],
+)
+def test_a_call_that_cannot_work_says_why(
+    options: tuple[str, ...], status: int, expected: str, tmp_path: Path
+) -> None:
+    result = CliRunner().invoke(APP, ["price", *options, "--out", str(tmp_path / "run")])
+
+    assert result.exit_code == status
+    assert expected in " ".join(result.stderr.replace("│", " ").split())
+
+
+@pytest.mark.parametrize(
+    ("spoil", "expected"),
+    [
+        (lambda rows: rows[:50], "with 0 whole windows"),
+        (lambda rows: [*rows[:500], rows[500].replace(",", ",-", 1), *rows[501:]], "positive"),
+        (lambda rows: [*rows[:500], rows[499], *rows[500:]], "Duplicates in 1 of 1,201 bars"),
+        (lambda rows: [*rows[:500], "nonsense", *rows[500:]], "expected"),
+    ],
+    ids=["fewer bars than a window", "negative price", "duplicate", "nonsense"],
+)
+def test_a_bad_file_is_named_with_what_is_wrong(spoil, expected: str, tmp_path: Path) -> None:
+    random = np.random.default_rng(1)
+    close = np.round(100 * np.exp(np.cumsum(random.normal(0, 1e-3, 1_200))), 2)
+    rows = [
+        f"{1_704_067_200 + 60 * at},{price},{price + 0.1:.2f},{price - 0.1:.2f},{price},1.5"
+        for at, price in enumerate(close)
+    ]
+    path = tmp_path / "bars.csv"
+    path.write_text("\n".join(["timestamp,open,high,low,close,volume", *spoil(rows)]) + "\n")
+
+    result = CliRunner().invoke(APP, ["price", "--data", str(path), *QUICK, "--out", str(tmp_path / "run")])
+
+    assert result.exit_code == 1
+    assert "bars.csv" in result.stderr
+    assert expected in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(not REAL_DATA.is_dir(), reason="real market data absent")
+def test_real_minutes_train_without_a_word_on_their_format(tmp_path: Path) -> None:
+    with gzip.open(REAL_DATA / "btc_perp_1m_2022-01.csv.gz", "rb") as whole:
+        lines = whole.read().split(b"\n", 2_001)
+    (tmp_path / "btc_perp_1m_2022-01.csv").write_bytes(b"\n".join(lines[:2_001]) + b"\n")
+
+    result = run_script(
+        SCRIPT, "price", "--data", tmp_path / "btc_perp_1m_2022-01.csv", "--model", "cnn", "--folds", "1",
+        "--set", "fit.epochs=1", "--set", "network.hidden=4", "--out", tmp_path / "run", "--json",
+    )
+
+    assert result.returncode == 0, result.stderr
+    said = json.loads(result.stdout)
+    assert said["training"]["instrument_id"] == "BTC-PERP.FILE"
+    assert said["bars"]["indicators"]
+    assert not said["training"]["simulated"]
+    shutil.rmtree(tmp_path / "run")

@@ -1,0 +1,45 @@
+"""Intervals of scores on a time series, whose neighbours are not independent."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+RESAMPLES = 2_000
+CONFIDENCE = 0.95
+
+
+class Blocks:
+    """A test part in blocks of neighbours, resampled with replacement (Carlstein 1986).
+
+    Parameters
+    ----------
+    rows : int
+        Rows of the test part, in order of time.
+    length : int
+        Rows of a block: longer than what neighbours have in common.
+    seed : int
+        Of the resampling.
+    """
+
+    def __init__(self, rows: int, length: int, seed: int) -> None:
+        self.rows = rows
+        self.length = length
+        self.starts = np.arange(0, rows, length)
+        """Where the blocks begin."""
+        drawn = np.random.default_rng(seed).integers(len(self.starts), size=(RESAMPLES, len(self.starts)))
+        self.times = np.stack([np.bincount(blocks, minlength=len(self.starts)) for blocks in drawn])
+        """How often each block was drawn, int [resamples, blocks]."""
+
+    def sums(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Sum of a value a row over each resample [resamples]."""
+        return self.times @ np.add.reduceat(values, self.starts)
+
+    def means(self, values: NDArray[np.float64], chosen: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
+        """Mean over each resample [resamples], of the chosen rows where not all count."""
+        weights = np.ones(self.rows) if chosen is None else chosen.astype(np.float64)
+        return self.sums(values * weights) / np.maximum(self.sums(weights), 1.0)
+
+
+def interval(values: NDArray[np.float64]) -> list[float]:
+    """Lower and upper end that hold `CONFIDENCE` of the resampled values."""
+    tail = (1 - CONFIDENCE) / 2
+    return np.quantile(values, [tail, 1 - tail]).tolist()

@@ -1,0 +1,109 @@
+"""A run folder: what an archive is built from, complete or not there."""
+
+import hashlib
+import json
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import nn
+
+from handlers.model_files import DESCRIPTION, GOLDEN, WEIGHTS
+
+EVALUATION = "evaluation.json"
+CHECKPOINTS = "checkpoints"
+TRACKING = "tracking.json"
+REPORT = "report"
+CONTENTS = frozenset((DESCRIPTION, WEIGHTS, GOLDEN, EVALUATION, CHECKPOINTS, TRACKING, REPORT))
+
+
+class BadRunFolder(ValueError):
+    """A folder that must not be replaced by a run."""
+
+
+def refuse_other_than_run(out: Path) -> None:
+    """Raise `BadRunFolder` when ``out`` is there and holds something that no run writes."""
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise BadRunFolder(f"{out}: a folder expected, was a file")
+    foreign = {entry.name for entry in out.iterdir()} - CONTENTS
+    if foreign:
+        raise BadRunFolder(f"{out}: a new folder or an earlier run expected, was one with {', '.join(sorted(foreign))}")
+
+
+def working_folder(out: Path) -> Path:
+    """The hidden folder beside ``out`` that a run is written into, and goes on from after an interruption."""
+    return out.with_name(f".{out.name}.partial")
+
+
+def write_run(
+    working: Path,
+    description: dict[str, Any],
+    evaluation: dict[str, Any],
+    network: nn.Module,
+    golden: dict[str, NDArray[np.float32]],
+    rows: NDArray[np.float32],
+    tolerance: float,
+) -> None:
+    """Write all that an archive is built from.
+
+    Parameters
+    ----------
+    golden : dict
+        Output name -> float32 [n], what the network answers to ``rows``, in the order in which it answers.
+    rows : float32 [n, *row_shape]
+    tolerance : float
+        Of golden outputs on another device or library version.
+    """
+    working.mkdir(parents=True, exist_ok=True)
+    write_json(working / DESCRIPTION, description)
+    write_json(working / EVALUATION, evaluation)
+    save_file(network.state_dict(), working / WEIGHTS)
+    named = {f"output.{name}": np.ascontiguousarray(values) for name, values in golden.items()}
+    np.savez(working / GOLDEN, rows=rows, tolerance=np.float64(tolerance), **named)  # type: ignore[arg-type]
+
+
+def replace_run(working: Path, out: Path) -> None:
+    """Put the finished folder in its place; both moves are renames in one folder."""
+    old = out.with_name(f".{out.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if out.exists():
+        out.rename(old)
+    working.rename(out)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """The same value, the same bytes."""
+    path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
+
+
+def hash_inputs(*values: object) -> str:
+    """Hash of all that decides a fit's outcome, torch's version included; plain JSON types."""
+    canonical = json.dumps([*values, torch.__version__], sort_keys=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def git_commit() -> str | None:
+    """The checkout's commit, with ``-dirty`` where it has changes; None outside of a checkout."""
+    root = Path(__file__).parents[1]
+
+    def git(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["git", "--no-optional-locks", *words], cwd=root, capture_output=True, text=True, check=False
+        )
+
+    try:
+        head = git(["rev-parse", "--verify", "HEAD"])
+    except FileNotFoundError:  # no git on this host
+        return None
+    if head.returncode:
+        return None
+    return head.stdout.strip() + ("-dirty" if git(["status", "--porcelain"]).stdout else "")
