@@ -1,7 +1,6 @@
-"""The charts of a report, as Plotly figures.
+"""The charts of a backtest's report, as Plotly figures.
 
-Times on an axis are milliseconds since the epoch, which Plotly reads as UTC. Ink and grid get
-their colours in the browser (`page.js`), light or dark; only what carries a meaning has one here.
+Times on an axis are milliseconds since the epoch, which Plotly reads as UTC.
 """
 
 import math
@@ -12,11 +11,11 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from reporting.data import ReportData, probabilities
+from reporting.drawing import BUY, LINE, SELL, blank_figure, reliability_figure
 from reporting.metrics import drawdown, percentiles_ms
 from reporting.summary import confident, outcome_calibration
 from reporting.thinning import line_points, strongest_points
 
-BUY, SELL, LINE, MUTED = "#2a78c8", "#dd6b20", "#6b7684", "#9aa4b1"
 _LATENCY_BINS = 60
 _LOG_ABOVE = 4.0
 """A largest latency of this many medians or more makes the histogram's axis logarithmic."""
@@ -26,7 +25,7 @@ def price_figure(data: ReportData) -> go.Figure | None:
     """Price, the confident BUY and SELL predictions at the price they saw, and the fills; None without trades."""
     if not len(data.ts_ns):
         return None
-    figure = _figure()
+    figure = blank_figure()
     kept = line_points(data.ts_ns, data.price)
     figure.add_scatter(
         x=_ms(data.ts_ns[kept]), y=data.price[kept], name="Price", mode="lines", line={"color": LINE, "width": 1.1}
@@ -46,7 +45,7 @@ def equity_figure(data: ReportData) -> go.Figure | None:
     ts_ns = data.equity["ts_ns"].to_numpy(dtype=np.int64)
     equity = data.equity["equity"].to_numpy(dtype=np.float64)
     below = drawdown(equity)
-    figure = _figure()
+    figure = blank_figure()
     for name, values, axis, fill in (("Equity", equity, "y", "none"), ("Drawdown", below, "y2", "tozeroy")):
         kept = line_points(ts_ns, values)
         figure.add_scatter(
@@ -77,36 +76,13 @@ def calibration_figure(data: ReportData) -> go.Figure | None:
     if not len(filled):
         return None
     lowest = 1.0 / len(data.class_names)  # no predicted class has less
-    centre, width = (bins.edges[:-1] + bins.edges[1:]) / 2, bins.edges[1] - bins.edges[0]
-    figure = _figure()
-    figure.add_scatter(
-        x=[lowest, 1], y=[lowest, 1], name="Perfect", mode="lines", line={"color": MUTED, "dash": "dot", "width": 1.2}
+    return reliability_figure(
+        confidence=bins.confidence[filled],
+        right=bins.accuracy[filled],
+        counts=bins.counts[filled],
+        edges=np.stack([bins.edges[:-1], bins.edges[1:]], axis=1)[filled],
+        lowest=lowest,
     )
-    figure.add_scatter(
-        x=bins.confidence[filled],
-        y=bins.accuracy[filled],
-        name="Model",
-        mode="lines+markers",
-        line={"color": BUY, "width": 1.8},
-        marker={"size": 7},
-        customdata=bins.counts[filled],
-        hovertemplate="said %{x:.3f}, came true %{y:.3f}<br>%{customdata:,} predictions<extra></extra>",
-    )
-    figure.add_bar(
-        x=centre[filled],
-        y=bins.counts[filled],
-        width=0.9 * width,
-        yaxis="y2",
-        marker={"color": MUTED},
-        hovertemplate="%{y:,} predictions<extra></extra>",
-    )
-    figure.update_layout(
-        showlegend=False,
-        xaxis={"anchor": "y2", "range": [lowest - 0.02, 1.01], "title": {"text": "Probability of the predicted class"}},
-        yaxis={"domain": [0.34, 1.0], "range": [-0.02, 1.02], "title": {"text": "Came true"}, "dtick": 0.25},
-        yaxis2={"domain": [0.0, 0.26], "title": {"text": "Count"}, "nticks": 3, "tickformat": "~s"},
-    )
-    return figure
 
 
 def latency_figure(data: ReportData) -> go.Figure | None:
@@ -123,7 +99,7 @@ def latency_figure(data: ReportData) -> go.Figure | None:
     edges = np.geomspace(low, high, _LATENCY_BINS + 1) if logarithmic else np.linspace(low, high, _LATENCY_BINS + 1)
     edges[0], edges[-1] = low, high  # geomspace rounds, and an extreme would fall out
     counts, _ = np.histogram(values, edges)
-    figure = _figure()
+    figure = blank_figure()
     figure.add_scatter(
         x=edges,
         y=np.append(counts, counts[-1]),
@@ -140,11 +116,6 @@ def latency_figure(data: ReportData) -> go.Figure | None:
     figure.update_yaxes(title_text="Predictions", tickformat="~s", range=[0, 1.44 * top])
     figure.update_layout(showlegend=False)
     return figure
-
-
-def _figure() -> go.Figure:
-    """An empty figure without Plotly's default template, which would weigh more than the data."""
-    return go.Figure(layout=go.Layout(template=go.layout.Template(), margin={"l": 64, "r": 16, "t": 12, "b": 48}))
 
 
 def _over_time(figure: go.Figure, data: ReportData) -> go.Figure:

@@ -1,7 +1,8 @@
-"""Pieces of the page's HTML. Whatever comes from outside is escaped here."""
+"""Pieces of a page's HTML. Whatever comes from outside is escaped here."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from html import escape
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from reporting.metrics import class_scores
 
+Cell = str | tuple[str, str]
 _HASH = re.compile(r"(sha256:)?[0-9a-f]{16,}")
 _MINUS = "\N{MINUS SIGN}"
 _NOTHING = "\N{EN DASH}"
@@ -30,16 +32,53 @@ def number(value: float | None, digits: int = 3, unit: str = "") -> str:
     return (_MINUS if value < 0 else "") + f"{abs(value):,.{digits}f}{unit}"
 
 
+def change(value: float | None, digits: int = 3, unit: str = "") -> str:
+    """A figure as `number` writes it, with its sign."""
+    text = number(value, digits, unit)
+    return f"+{text}" if value is not None and np.isfinite(value) and value > 0 else text
+
+
+def share(value: float | None, digits: int = 2) -> str:
+    """A share of one, in percent."""
+    return number(None if value is None else 100 * value, digits, " %")
+
+
+def span(ends: Sequence[float | None] | None, write: Callable[[float | None], str], unit: str = "") -> str:
+    """An interval from its ends, each as `write` has it, and their unit; a dash where there is none."""
+    if ends is None or None in ends:
+        return _NOTHING
+    return " to ".join(write(end) for end in ends) + unit
+
+
+def share_span(ends: Sequence[float | None] | None) -> str:
+    """An interval of shares of one, in percent."""
+    return span(ends, lambda end: share(end).removesuffix(" %"), " %")
+
+
+def moment(ts_ns: int | None) -> str:
+    """Nanoseconds since the epoch as a time in UTC, to the second where it is not a whole minute."""
+    if ts_ns is None:
+        return _NOTHING
+    seconds = ts_ns // 1_000_000_000
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M" + (":%S" if seconds % 60 else "") + " UTC")
+
+
 def card(label: str, value: str, *asides: str) -> str:
     """One key figure with what puts it into proportion."""
     lines = "".join(f'<dd class="aside">{escape(aside)}</dd>' for aside in asides)
     return f"<div><dt>{escape(label)}</dt><dd>{escape(value)}</dd>{lines}</div>"
 
 
-def chart(name: str, caption: str, tall: bool = False) -> str:
-    """The place where the page's script draws figure `name`."""
-    kind = "chart tall" if tall else "chart"
-    return f'<p class="caption">{escape(caption)}</p><div class="{kind}" id="{name}"></div>'
+def chart(name: str, caption: str, size: str = "") -> str:
+    """The place where the page's script draws figure `name`, which its caption describes.
+
+    `size` is ``tall``, ``small`` or neither.
+    """
+    kind = f"chart {size}".rstrip()
+    return (
+        f'<p class="caption" id="{name}-caption">{escape(caption)}</p>'
+        f'<div class="{kind}" id="{name}" role="img" aria-labelledby="{name}-caption"></div>'
+    )
 
 
 def words(text: str) -> str:
@@ -63,6 +102,28 @@ def statistics_table(title: str, rows: Mapping[str, float | str]) -> str:
         for name, value in rows.items()
     )
     return f'<div><h3>{escape(title)}</h3><table class="statistics">{lines}</table></div>'
+
+
+def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[Cell]], texts: Sequence[int] = ()) -> str:
+    """A table whose rows begin with their names; the columns `texts` hold words, all others numbers.
+
+    A cell is a text, or a text and the smaller one below it.
+    """
+    kinds = ["" if column == 0 or column in texts else ' class="number"' for column in range(len(head))]
+    names = "".join(f'<th scope="col"{kind}>{escape(name)}</th>' for kind, name in zip(kinds, head, strict=True))
+    lines = []
+    for first, *others in rows:
+        cells = "".join(f"<td{kind}>{_cell(cell)}</td>" for kind, cell in zip(kinds[1:], others, strict=True))
+        lines.append(f'<tr><th scope="row">{_cell(first)}</th>{cells}</tr>')
+    return (
+        f'<figure><figcaption class="caption">{escape(caption)}</figcaption><div class="scroll"><table class="plain">'
+        f"<thead><tr>{names}</tr></thead><tbody>{''.join(lines)}</tbody></table></div></figure>"
+    )
+
+
+def details(summary: str, content: str) -> str:
+    """What unfolds when it is asked for."""
+    return f"<details><summary>{escape(summary)}</summary>{content}</details>"
 
 
 def matrix_table(matrix: NDArray[np.int64], class_names: tuple[str, ...]) -> str:
@@ -95,9 +156,16 @@ def scores_table(matrix: NDArray[np.int64], class_names: tuple[str, ...]) -> str
     return f'<div class="scroll"><table><tr><th scope="col">Class</th>{head}</tr>{lines}</table></div>'
 
 
-def note_list(notes: tuple[str, ...]) -> str:
-    """The trade-offs, one a line."""
-    return "<h3>Notes</h3><ul>" + "".join(f"<li>{escape(note)}</li>" for note in notes) + "</ul>"
+def note_list(notes: Sequence[str], title: str = "Notes") -> str:
+    """Sentences, one a line."""
+    return f"<h3>{escape(title)}</h3><ul>" + "".join(f"<li>{escape(note)}</li>" for note in notes) + "</ul>"
+
+
+def _cell(cell: Cell) -> str:
+    if isinstance(cell, str):
+        return escape(cell)
+    text, below = cell
+    return f"{escape(text)}<small>{escape(below)}</small>"
 
 
 def _kind(value: str) -> str:

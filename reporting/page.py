@@ -1,16 +1,11 @@
 """Writes a backtest's report: ``index.html``, whole in itself, and ``summary.json``."""
 
-import json
-import os
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import orjson
-import plotly.graph_objects as go
-from plotly.offline import get_plotlyjs
 
 from reporting.data import ReportData
 from reporting.figures import calibration_figure, equity_figure, latency_figure, price_figure
@@ -26,12 +21,12 @@ from reporting.fragments import (
     statistics_table,
     words,
 )
+from reporting.frame import filled, framed, replace_files
 from reporting.summary import outcome_matrix, summarize, tables
 from reporting.thinning import BINS
 
 PAGE = "index.html"
 SUMMARY = "summary.json"
-_HERE = Path(__file__).parent
 _BANNER = (
     '<p class="banner" role="note"><strong>Simulated market:</strong> these trades were generated, not recorded from '
     "an exchange. The figures show how the machinery behaves, not what a strategy would earn.</p>"
@@ -57,7 +52,7 @@ def write_report(data: ReportData, folder: Path) -> Path:
         "summary": summary,
         **tables(data),
     }
-    _replace(
+    replace_files(
         {
             folder / SUMMARY: orjson.dumps(everything, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY),
             folder / PAGE: render(data, summary).encode(),
@@ -75,27 +70,25 @@ def render(data: ReportData, summary: Mapping[str, Any]) -> str:
         "latency": latency_figure(data),
     }
     drawn = {name: figure for name, figure in figures.items() if figure is not None}
-    return Template((_HERE / "page.html").read_text(encoding="utf-8")).substitute(
+    body = filled(
+        "page.html",
         title=escape(data.title),
         lead=escape(_lead(data)),
         banner=_BANNER if data.simulated else "",
         key_figures=_key_figures(summary),
         price=_price(data, summary, "price" in drawn),
-        equity=chart("equity", f"Marked to market in {data.currency}; drawdown from the highest value so far.", True)
+        equity=chart("equity", f"Marked to market in {data.currency}; drawdown from the highest value so far.", "tall")
         if "equity" in drawn
         else words("No equity was recorded."),
         matrix=_matrix(data, summary),
-        calibration=chart("calibration", _calibration_caption(summary), True)
+        calibration=chart("calibration", _calibration_caption(summary), "tall")
         if "calibration" in drawn
         else words("No outcome is known yet, so nothing says how far the probabilities hold."),
         latency=_latency(summary, "latency" in drawn),
         statistics=_statistics(data),
         inputs=_inputs(data),
-        style=(_HERE / "page.css").read_text(encoding="utf-8"),
-        script=(_HERE / "page.js").read_text(encoding="utf-8"),
-        plotly=get_plotlyjs() if drawn else "",
-        figures=_script_json(drawn),
     )
+    return framed(data.title, body, drawn)
 
 
 def _lead(data: ReportData) -> str:
@@ -164,7 +157,7 @@ def _price(data: ReportData, summary: Mapping[str, Any], drawn: bool) -> str:
         )
     else:
         parts.append("nothing was filled")
-    return chart("price", "; ".join(parts) + ". Drag to zoom, double-click to go back.", tall=True)
+    return chart("price", "; ".join(parts) + ". Drag to zoom, double-click to go back.", "tall")
 
 
 def _thinned(which: str, count: int) -> str:
@@ -220,22 +213,3 @@ def _inputs(data: ReportData) -> str:
 
 def _ms(value: float | None) -> str:
     return number(value, 3 if value is not None and value < 10 else 1)
-
-
-def _script_json(figures: Mapping[str, go.Figure]) -> str:
-    """Figures as JSON that cannot end the script element it stands in."""
-    plain = {name: json.loads(figure.to_json()) for name, figure in figures.items()}
-    return orjson.dumps(plain).decode().replace("<", "\\u003c")
-
-
-def _replace(files: Mapping[Path, bytes]) -> None:
-    """Put every file in its place, none before all are written."""
-    beside = {path: path.with_name(f".{path.name}.{os.getpid()}") for path in files}
-    try:
-        for path, content in files.items():
-            beside[path].write_bytes(content)
-        for path, whole in beside.items():
-            whole.replace(path)
-    finally:
-        for left in beside.values():
-            left.unlink(missing_ok=True)
