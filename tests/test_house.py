@@ -74,7 +74,7 @@ SIDES = {
 
 @pytest.mark.parametrize(("absent", "rooms"), SIDES.values(), ids=SIDES)
 def test_each_side_does_without_the_other(absent: tuple[str, ...], rooms: tuple[str, ...]) -> None:
-    needs_nautilus = {"market.catalog"} if "nautilus_trader" in absent else set()
+    needs_nautilus = {"market.catalog", "market.bar_catalog"} if "nautilus_trader" in absent else set()
     names = [name for room in rooms for name in modules(room) if name not in needs_nautilus]
 
     result = subprocess.run(
