@@ -24,12 +24,12 @@ BELOW = {
 """Room -> the rooms it may import."""
 
 IMPORT_ALL = """
-import importlib, pathlib, sys
-class Missing:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {absent!r}:
-            raise ModuleNotFoundError(f"{{name}} is not installed on this side", name=name)
-sys.meta_path.insert(0, Missing())
+import importlib, importlib.machinery, sys
+class Without(importlib.machinery.PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name.partition(".")[0] in {absent!r} else super().find_spec(name, path, target)
+sys.meta_path[:] = [Without if finder is importlib.machinery.PathFinder else finder for finder in sys.meta_path]
 for module in {modules!r}:
     importlib.import_module(module)
 """
