@@ -12,6 +12,7 @@ import inspect
 import itertools
 import json
 import logging
+import os
 import sys
 import types
 import zlib
@@ -25,6 +26,8 @@ from zipfile import BadZipFile, ZipFile
 from wire.digest import MANIFEST, archive_digest
 
 _numbers = itertools.count()
+# As in a worker, see `handlers`: before this process's first matrix product, or its bits may differ from a worker's.
+os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
 
 class UnreadableArchive(ValueError):

@@ -31,7 +31,7 @@ class Blocks:
 
     def sums(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Sum of a value a row over each resample [resamples]."""
-        return self.times @ np.add.reduceat(values, self.starts)
+        return np.asarray(self.times @ np.add.reduceat(values, self.starts), dtype=np.float64)
 
     def means(self, values: NDArray[np.float64], chosen: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
         """Mean over each resample [resamples], of the chosen rows where not all count."""

@@ -46,6 +46,9 @@ def test_a_folder_is_a_catalog(tmp_path: Path) -> None:
 
 
 def test_training_imports_no_trading_platform() -> None:
-    code = "import sys, training.tick_run, market.source; sys.exit('nautilus_trader' in sys.modules or 'ts' in sys.modules)"
+    code = """
+import sys, training.tick_run, training.bar_run, market.source, market.bar_source
+sys.exit('nautilus_trader' in sys.modules or 'ts' in sys.modules)
+"""
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
