@@ -2,25 +2,27 @@
 
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from functools import partial
-from itertools import product
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.in_process import FORWARD, MAR, ONE, bare_forward, measure
+from benchmarks.in_process import Call, make_calls, measure
 from benchmarks.load import Generator, Load, LoadResult
-from benchmarks.questions import Question, Server, check, make_questions
-from benchmarks.servers import NAMES, OURS, start_all, unpack_network
+from benchmarks.questions import PRICE, TICK, Question, Server, check, make_questions, make_window_questions
+from benchmarks.servers import NAMES, start_all, unpack_network
+from handlers.model_files import GOLDEN
 from serving.client import InferenceClient, connect
 
-CONNECTIONS = (1, 8, 64)
+CONNECTIONS = {TICK: (1, 8, 64), PRICE: (1, 8)}
+"""Model -> how many at a time; bars fall due for a few actors at once, not for hundreds."""
 _WARM_UP_CONNECTIONS = 8
+_PRICE_QUESTIONS = 3
 Step = Callable[[str], None]
 _Key = tuple[str, str, int, int]
 
@@ -36,12 +38,14 @@ class Plan:
     warm_up: bool = True
     """Whether each server is loaded uncounted first, for Java's compiler."""
 
-    @property
-    def steps(self) -> int:
-        """How often `compare` calls its ``step``."""
-        questions = len(make_questions())
-        loads = len(NAMES) * questions * len(CONNECTIONS)
-        return 1 + len(NAMES) * questions + self.rounds * (loads + 1)
+    def steps(self, price: bool) -> int:
+        """How often `compare` calls its ``step``, with or without a price model."""
+        asked = len(NAMES) * len(make_questions())
+        loads = asked * len(CONNECTIONS[TICK])
+        if price:
+            asked += _PRICE_QUESTIONS
+            loads += _PRICE_QUESTIONS * len(CONNECTIONS[PRICE])
+        return 1 + asked + self.rounds * (loads + 1)
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,9 @@ class Cell:
         return {**asdict(self), "rows_per_s": self.requests_per_s * self.rows}
 
 
-def compare(archive: Path, generator: Generator, plan: Plan, work: Path, step: Step) -> list[Cell]:
+def compare(
+    archive: Path, price: Path | None, generator: Generator, plan: Plan, work: Path, step: Step
+) -> list[Cell]:
     """Start all servers, check their answers, load one after the other.
 
     Servers alternate within a round, so that a machine that grows slower does so for all.
@@ -71,6 +77,8 @@ def compare(archive: Path, generator: Generator, plan: Plan, work: Path, step: S
     ----------
     archive : Path
         Our ``tick.mar``.
+    price : Path or None
+        Our ``price.mar``; without it there are no cells of windows.
     work : Path
         An empty folder.
     step : callable
@@ -83,47 +91,61 @@ def compare(archive: Path, generator: Generator, plan: Plan, work: Path, step: S
     StartFailed, NoJava, ManagementError, ServerFailed
         A server did not start.
     """
-    network = work / "network"
-    questions = make_questions()
-    measured: dict[_Key, list[LoadResult]] = defaultdict(list)
+    archives = {TICK: archive} if price is None else {TICK: archive, PRICE: price}
+    questions = [*make_questions(), *(make_window_questions(_golden_rows(price)) if price is not None else ())]
     step("starting the servers")
     with ExitStack() as stack:
-        client = stack.enter_context(connect(f"mar:{archive}", OURS))
+        clients = {model: stack.enter_context(connect(f"mar:{path}", model)) for model, path in archives.items()}
+        network = work / "network"
         unpack_network(archive, network)
-        servers = stack.enter_context(start_all(archive, network, work))
-        for server, question in product(servers, questions):
+        servers = stack.enter_context(start_all(archive, price, network, work))
+        asked = [(server, question) for server in servers for question in questions if server.model == question.model]
+        for server, question in asked:
             step(f"{server.name}: {question.name}: right answer, warm-up")
-            check(server, question, _expected(client, question))
+            check(server, question, _expected(clients[question.model], question))
             if plan.warm_up:
                 generator.run(_load(server, question, _WARM_UP_CONNECTIONS, plan.seconds))
-        for number in range(1, plan.rounds + 1):
-            for question, connections, server in product(questions, CONNECTIONS, servers):
-                step(f"round {number}: {question.name}, {connections} at a time: {server.name}")
-                key = (server.name, question.name, connections, len(question.rows))
-                measured[key].append(generator.run(_load(server, question, connections, plan.seconds)))
-            step(f"round {number}: in process")
-            for key, result in _in_process(client, network, questions, plan.seconds / 4):
-                measured[key].append(result)
+        calls = [
+            call
+            for model, client in clients.items()
+            for call in make_calls(client, archives[model], [q for q in questions if q.model == model])
+        ]
+        return _measure_all(servers, questions, calls, generator, plan, step)
+
+
+def _measure_all(
+    servers: list[Server], questions: list[Question], calls: list[Call], generator: Generator, plan: Plan, step: Step
+) -> list[Cell]:
+    measured: dict[_Key, list[LoadResult]] = defaultdict(list)
+    loads = [
+        (question, connections, server)
+        for question in questions
+        for connections in CONNECTIONS[question.model]
+        for server in servers
+        if server.model == question.model
+    ]
+    for number in range(1, plan.rounds + 1):
+        for question, connections, server in loads:
+            step(f"round {number}: {question.name}, {connections} at a time: {server.name}")
+            key = (server.name, question.name, connections, len(question.rows))
+            measured[key].append(generator.run(_load(server, question, connections, plan.seconds)))
+        step(f"round {number}: in process")
+        for call in calls:
+            measured[call.name, call.request, 1, call.rows].append(measure(call.make, plan.seconds / 4))
     return [_median(key, results) for key, results in measured.items()]
 
 
+def _golden_rows(archive: Path) -> NDArray[np.float32]:
+    with ZipFile(archive) as packed, packed.open(GOLDEN) as stored, np.load(stored, allow_pickle=False) as golden:
+        return golden["rows"]
+
+
 def _expected(client: InferenceClient, question: Question) -> NDArray[np.float32]:
-    return np.stack(list(client.predict(question.rows).outputs.values()), axis=1)  # (n, 3)
+    return np.stack(list(client.predict(question.rows).outputs.values()), axis=1)  # (n, outputs)
 
 
 def _load(server: Server, question: Question, connections: int, seconds: float) -> Load:
     return Load(server.url, {**server.headers, **question.headers}, question.body, connections, seconds)
-
-
-def _in_process(
-    client: InferenceClient, network: Path, questions: list[Question], seconds: float
-) -> Iterator[tuple[_Key, LoadResult]]:
-    """Both in turn, for each number of rows once: the form of a request means nothing here."""
-    device = client.metadata["device"]
-    for rows in {len(question.rows): question.rows for question in questions}.values():
-        request = ONE if len(rows) == 1 else f"{len(rows):,} rows"
-        yield (FORWARD, request, 1, len(rows)), measure(bare_forward(network, rows, device), seconds)
-        yield (MAR, request, 1, len(rows)), measure(partial(client.predict, rows), seconds)
 
 
 def _median(key: _Key, results: list[LoadResult]) -> Cell:

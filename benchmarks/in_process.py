@@ -1,41 +1,71 @@
 """Without a server: the bare forward pass, which is the floor, and a ``mar:`` client on top of it."""
 
-import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
+import orjson
 import torch
-from numpy.typing import NDArray
-from safetensors.torch import load_file
+from safetensors.torch import load
+from torch import nn
 
 from benchmarks.load import LoadResult
-from handlers.model_files import WEIGHTS
-from model_defs.tick_classifier import TickClassifier, TickClassifierConfig
+from benchmarks.questions import MANY, MANY_WINDOWS, PRICE, Question
+from handlers.model_files import DESCRIPTION, WEIGHTS, build_network
+from handlers.tiles import Tiles
+from serving.client import InferenceClient
 
-FORWARD, MAR = "forward", "mar:"
-ONE = "one row"
+FORWARD, IN_TILES, MAR = "forward", "forward in tiles", "mar:"
+ONE, ROWS = "one row", f"{MANY:,} rows"
+ONE_WINDOW, WINDOWS = "one window", f"{MANY_WINDOWS} windows"
 
 
-def bare_forward(network: Path, rows: NDArray[np.float32], device: str) -> Callable[[], torch.Tensor]:
-    """A call of the network on rows that lie ready as a tensor: probabilities, float32 [n, 3].
+@dataclass(frozen=True)
+class Call:
+    """Something to measure in this process."""
+
+    name: str
+    """`FORWARD`, `IN_TILES` or `MAR`."""
+    request: str
+    """How many rows: the form of a request means nothing here."""
+    rows: int
+    make: Callable[[], object]
+    """The call itself."""
+
+
+def make_calls(client: InferenceClient, archive: Path, questions: Iterable[Question]) -> list[Call]:
+    """All calls for one model, for each number of rows once.
+
+    The network alone on rows that lie ready as a tensor; for windows also in the tiles that make its
+    answers invariant, without anything else that the handler does; and the whole handler.
 
     Parameters
     ----------
-    network : Path
-        What `benchmarks.servers.unpack_network` wrote.
+    client : InferenceClient
+        Of ``mar:`` and this archive.
+    archive : Path
+        Where the network comes from.
+    questions : iterable of Question
+        Of this model.
     """
-    model = TickClassifier(TickClassifierConfig(**json.loads((network / "config.json").read_text())))
-    model.load_state_dict(load_file(network / WEIGHTS))
-    model.to(device).eval()
-    tensor = torch.from_numpy(rows.copy()).to(device)
-
-    @torch.inference_mode()
-    def forward() -> torch.Tensor:
-        return model(tensor).softmax(dim=1).cpu()
-
-    return forward
+    device = client.metadata["device"]
+    network = _load_network(archive).to(device).eval()
+    tiles = Tiles(tuple(client.metadata["tile_rows"]))
+    calls = []
+    for question in {len(question.rows): question for question in questions}.values():
+        count, windows = len(question.rows), question.model == PRICE
+        request = (ONE_WINDOW if windows else ONE) if count == 1 else (WINDOWS if windows else ROWS)
+        tensor = torch.from_numpy(question.rows.copy()).to(device)
+        forward = network if windows else partial(_probabilities, network)
+        calls.append(Call(FORWARD, request, count, partial(_infer, forward, tensor)))
+        if windows:
+            calls.append(Call(IN_TILES, request, count, partial(_infer, partial(tiles.run, forward), tensor)))
+        calls.append(Call(MAR, request, count, partial(client.predict, question.rows)))
+    return calls
 
 
 def measure(call: Callable[[], object], seconds: float) -> LoadResult:
@@ -50,3 +80,19 @@ def measure(call: Callable[[], object], seconds: float) -> LoadResult:
         now = after
     p50, p99 = np.percentile(latencies_ns, [50, 99])
     return LoadResult(float(p50) / 1e6, float(p99) / 1e6, len(latencies_ns) / (now - began) * 1e9)
+
+
+def _load_network(archive: Path) -> nn.Module:
+    with ZipFile(archive) as packed:
+        network = build_network(orjson.loads(packed.read(DESCRIPTION)))
+        network.load_state_dict(load(packed.read(WEIGHTS)))
+    return network
+
+
+def _probabilities(network: nn.Module, rows: torch.Tensor) -> torch.Tensor:
+    return network(rows).softmax(dim=1)  # (B, 3)
+
+
+@torch.inference_mode()
+def _infer(forward: Callable[[torch.Tensor], torch.Tensor], rows: torch.Tensor) -> torch.Tensor:
+    return forward(rows).cpu()

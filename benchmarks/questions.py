@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from wire.body import BINARY, JSON, encode_rows
 
-MANY = 1024
+TICK, PRICE = "tick", "price"
+MANY, MANY_WINDOWS = 1024, 64
 ONE_JSON, ONE_BINARY, MANY_BINARY = "one row, JSON", "one row, binary", f"{MANY:,} rows, binary"
+WINDOW_JSON, WINDOW_BINARY, WINDOWS_BINARY = "one window, JSON", "one window, binary", f"{MANY_WINDOWS} windows, binary"
 ReadJson = Callable[[bytes], NDArray[np.float32]]
 _TIMEOUT_S = 10.0
 
@@ -26,8 +28,10 @@ class Question:
 
     name: str
     rows: NDArray[np.float32]
-    """float32 [n, 4]."""
+    """float32 [n, 4], or windows [n, 60, columns]."""
     binary: bool
+    model: str = TICK
+    """Whose servers are asked."""
 
     @property
     def headers(self) -> dict[str, str]:
@@ -51,9 +55,11 @@ class Server:
     headers: Mapping[str, str]
     """Its token, if it wants one."""
     read_json: ReadJson
-    """Its JSON answer as float32 [n, 3]."""
+    """Its JSON answer as float32 [n, outputs]."""
     tolerance: float
     """How far its answers may be from the archive's: other batch sizes give other last bits."""
+    model: str = TICK
+    """Which model it serves."""
 
 
 def make_questions(seed: int = 7) -> list[Question]:
@@ -67,12 +73,28 @@ def make_questions(seed: int = 7) -> list[Question]:
     ]
 
 
+def make_window_questions(windows: NDArray[np.float32]) -> list[Question]:
+    """One window as JSON and as bytes, and `MANY_WINDOWS` as bytes.
+
+    Parameters
+    ----------
+    windows : float32 [n, 60, columns]
+        Any that the model takes, for example its golden rows; repeated where they are too few.
+    """
+    many = np.resize(windows, (MANY_WINDOWS, *windows.shape[1:]))
+    return [
+        Question(WINDOW_JSON, many[:1], binary=False, model=PRICE),
+        Question(WINDOW_BINARY, many[:1], binary=True, model=PRICE),
+        Question(WINDOWS_BINARY, many, binary=True, model=PRICE),
+    ]
+
+
 def check(server: Server, question: Question, expected: NDArray[np.float32]) -> None:
     """Ask once and compare.
 
     Parameters
     ----------
-    expected : float32 [n, 3]
+    expected : float32 [n, outputs]
         What the archive answers in process.
 
     Raises

@@ -1,6 +1,7 @@
 """The measurement for programs and for people."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
@@ -8,31 +9,54 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.comparison import Cell, Plan
-from benchmarks.targets import Target
+from benchmarks.spent import Spent, find_spent
+from benchmarks.targets import Target, find_targets
 
 _NUMBERS = ("p50 ms", "p99 ms", "requests/s", "rows/s")
+NO_PRICE = "No price model was measured: --price-run names a run of scripts/train.py price."
 
 
-def as_dict(machine: Mapping[str, Any], plan: Plan, cells: Sequence[Cell], targets: Sequence[Target]) -> dict[str, Any]:
-    """The whole measurement as one JSON object."""
-    return {
-        "machine": dict(machine),
-        "plan": vars(plan),
-        "cells": [cell.as_dict() for cell in cells],
-        "targets": [target.as_dict() for target in targets],
-    }
+@dataclass(frozen=True)
+class Report:
+    """A finished measurement."""
+
+    machine: Mapping[str, Any]
+    """What it was measured on."""
+    plan: Plan
+    price_network: Mapping[str, Any] | None
+    """``model.json``'s ``network`` of the price model; None where none was measured."""
+    cells: Sequence[Cell]
+
+    def as_dict(self) -> dict[str, Any]:
+        """One JSON object; ``left_out`` says in words what was not measured, or is null."""
+        return {
+            "machine": dict(self.machine),
+            "plan": vars(self.plan),
+            "price_network": self.price_network,
+            "left_out": NO_PRICE if self.price_network is None else None,
+            "cells": [cell.as_dict() for cell in self.cells],
+            "spent": [spent.as_dict() for spent in find_spent(self.cells)],
+            "targets": [target.as_dict() for target in find_targets(self.cells)],
+        }
+
+    def show(self, console: Console) -> None:
+        """Print the machine, a table a request, what the time is spent on, and which targets are reached."""
+        said = ", ".join(f"{name} {value}" for name, value in self.machine.items() if value is not None)
+        console.print(said, soft_wrap=True, highlight=False)
+        for request, group in groupby(self.cells, key=lambda cell: cell.request):
+            console.print(_table(request, list(group)))
+        if self.price_network is None:
+            console.print(f"[yellow]{NO_PRICE}[/]", soft_wrap=True, highlight=False)
+        else:
+            console.print(_spent_table(self.price_network, find_spent(self.cells)))
+        for target in find_targets(self.cells):
+            console.print(_verdict(target), soft_wrap=True, highlight=False)
 
 
-def show(console: Console, machine: Mapping[str, Any], cells: Sequence[Cell], targets: Sequence[Target]) -> None:
-    """Print the machine, a table a request, and which targets are reached."""
-    said = ", ".join(f"{name} {value}" for name, value in machine.items() if value is not None)
-    console.print(said, soft_wrap=True, highlight=False)
-    for request, group in groupby(cells, key=lambda cell: cell.request):
-        console.print(_table(request, list(group)))
-    for target in targets:
-        verdict = "[green]reached[/]" if target.reached else "[red]missed[/] "
-        bound = f"{'<=' if target.at_most else '>='} {target.bound:g}"
-        console.print(f"{verdict} {target.value:6.2f} ({bound})  {target.name}", soft_wrap=True, highlight=False)
+def _verdict(target: Target) -> str:
+    verdict = "[green]reached[/]" if target.reached else "[red]missed[/] "
+    bound = f"{'<=' if target.at_most else '>='} {target.bound:g}"
+    return f"{verdict} {target.value:6.2f} ({bound})  {target.name}"
 
 
 def _table(request: str, cells: Sequence[Cell]) -> Table:
@@ -45,4 +69,17 @@ def _table(request: str, cells: Sequence[Cell]) -> Table:
             numbers = (f"{cell.p50_ms:.3f}", f"{cell.p99_ms:.3f}", f"{cell.requests_per_s:,.0f}",
                        f"{cell.requests_per_s * cell.rows:,.0f}")
             table.add_row(str(connections), cell.server, *numbers)
+    return table
+
+
+def _spent_table(network: Mapping[str, Any], all_spent: Sequence[Spent]) -> Table:
+    title = f"what the time is spent on, 1 connection, p50 ms: {network['module']} {network['config']}"
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column("request", no_wrap=True)
+    for name in ("forward", "+ tiles", "+ handler", "+ port", "tiles / forward", "in process / forward"):
+        table.add_column(name, justify="right")
+    for spent in all_spent:
+        layers = (spent.forward_ms, spent.tiles_ms, spent.handler_ms, spent.port_ms)
+        ratios = (spent.invariance, spent.in_process)
+        table.add_row(spent.request, *(f"{layer:.3f}" for layer in layers), *(f"{ratio:.2f}" for ratio in ratios))
     return table

@@ -1,7 +1,8 @@
 """The servers that are compared: ours, TorchServe as it comes, FastAPI. One network in all.
 
 Every TorchServe model has one worker, every server tokens if it has them by default, so
-that what differs is configuration and handler.
+that what differs is configuration and handler. A price model is served by ours only: it is
+compared with its own forward pass.
 """
 
 import json
@@ -13,6 +14,8 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -22,13 +25,14 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 
-from benchmarks.questions import ReadJson, Server
+from benchmarks.questions import PRICE, TICK, ReadJson, Server
 from handlers.model_files import DESCRIPTION, WEIGHTS
+from model_defs.return_network import OUTPUTS
 from model_defs.tick_classifier import CLASSES
 from serving.torchserve import ServerSettings, TorchServe, free_ports, start_server
 
 PROJECT = Path(__file__).resolve().parent.parent
-OURS, OURS_MANY = "tick", "tick-many"
+OURS, OURS_MANY = TICK, "tick-many"
 PLAIN, PLAIN_MANY = "default", "default-many"
 FASTAPI = "fastapi"
 NAMES = (OURS, OURS_MANY, PLAIN, PLAIN_MANY, FASTAPI)
@@ -51,13 +55,15 @@ def unpack_network(archive: Path, folder: Path) -> None:
 
 
 @contextmanager
-def start_all(archive: Path, network: Path, work: Path) -> Iterator[list[Server]]:
-    """All servers, in the order of `NAMES`, up and ready; stopped at the end, whatever happens.
+def start_all(archive: Path, price: Path | None, network: Path, work: Path) -> Iterator[list[Server]]:
+    """All servers, in the order of `NAMES`, then a price model's, up and ready; stopped at the end, whatever happens.
 
     Parameters
     ----------
     archive : Path
         Our ``tick.mar``.
+    price : Path or None
+        Our ``price.mar``, if there is one.
     network : Path
         What `unpack_network` wrote.
     work : Path
@@ -68,22 +74,31 @@ def start_all(archive: Path, network: Path, work: Path) -> Iterator[list[Server]
     StartFailed, NoJava, ManagementError, ServerFailed
     """
     with ExitStack() as stack:
-        ours = stack.enter_context(_ours(archive, work / "ours"))
+        ours = stack.enter_context(_ours(archive, price, work))
         plain = stack.enter_context(_plain(network, work))
-        yield [
-            _torchserve(ours, OURS, _read_ours, 0.0),
-            _torchserve(ours, OURS_MANY, _read_ours, 0.0),
+        classes = partial(_read_ours, CLASSES)
+        servers = [
+            _torchserve(ours, OURS, classes, 0.0),
+            _torchserve(ours, OURS_MANY, classes, 0.0),
             _torchserve(plain, PLAIN, _read_rows, _OTHER_BITS),
             _torchserve(plain, PLAIN_MANY, _read_rows, _OTHER_BITS),
             stack.enter_context(_fastapi(network)),
         ]
+        if price is not None:
+            servers.append(replace(_torchserve(ours, PRICE, partial(_read_ours, OUTPUTS), 0.0), model=PRICE))
+        yield servers
 
 
 @contextmanager
-def _ours(archive: Path, home: Path) -> Iterator[TorchServe]:
-    settings = ServerSettings({OURS: archive.name}, archive.parent, home, free_ports=True)
+def _ours(archive: Path, price: Path | None, work: Path) -> Iterator[TorchServe]:
+    store = work / "models"
+    store.mkdir()
+    models = {OURS: archive} if price is None else {OURS: archive, PRICE: price}
+    for name, path in models.items():
+        shutil.copyfile(path, store / f"{name}.mar")
+    settings = ServerSettings({name: f"{name}.mar" for name in models}, store, work / "ours", free_ports=True)
     with start_server(settings) as server:
-        _register_many(server, archive.name, OURS_MANY, workers=1)
+        _register_many(server, f"{OURS}.mar", OURS_MANY, workers=1)
         yield server
 
 
@@ -157,9 +172,9 @@ def _torchserve(server: TorchServe, name: str, read_json: ReadJson, tolerance: f
     return Server(name, f"{server.inference_url}/predictions/{name}", headers, read_json, tolerance)
 
 
-def _read_ours(content: bytes) -> NDArray[np.float32]:
+def _read_ours(names: tuple[str, ...], content: bytes) -> NDArray[np.float32]:
     outputs = orjson.loads(content)["outputs"]
-    return np.array([outputs[name] for name in CLASSES], dtype=np.float32).T
+    return np.array([outputs[name] for name in names], dtype=np.float32).T
 
 
 def _read_rows(content: bytes) -> NDArray[np.float32]:

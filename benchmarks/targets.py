@@ -1,12 +1,12 @@
-"""What our server promises against the others, as ratios of measured cells."""
+"""What our server promises against the others and against the bare network, from measured cells."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmarks.comparison import Cell
-from benchmarks.in_process import FORWARD, MAR, ONE
-from benchmarks.questions import MANY_BINARY, ONE_BINARY, ONE_JSON
+from benchmarks.in_process import FORWARD, MAR, ONE, ONE_WINDOW
+from benchmarks.questions import MANY_BINARY, MANY_WINDOWS, ONE_BINARY, ONE_JSON, PRICE, WINDOW_BINARY, WINDOWS_BINARY
 from benchmarks.servers import FASTAPI, OURS, OURS_MANY, PLAIN, PLAIN_MANY
 
 
@@ -31,7 +31,7 @@ class Target:
 
 
 def find_targets(cells: Sequence[Cell]) -> list[Target]:
-    """All targets, from all cells of `benchmarks.comparison.compare`."""
+    """All targets, from all cells of `benchmarks.comparison.compare`; a price model's where it was measured."""
     by_key = {(cell.server, cell.request, cell.connections): cell for cell in cells}
 
     def p50(server: str, request: str, connections: int = 1) -> float:
@@ -41,7 +41,7 @@ def find_targets(cells: Sequence[Cell]) -> list[Target]:
         return by_key[server, request, connections].requests_per_s
 
     overhead_us = (p50(MAR, ONE) - p50(FORWARD, ONE)) * 1e3
-    return [
+    targets = [
         Target(
             "one row JSON, 1 connection: p50, tick / default",
             p50(OURS, ONE_JSON) / p50(PLAIN, ONE_JSON), 0.5, at_most=True,
@@ -64,3 +64,16 @@ def find_targets(cells: Sequence[Cell]) -> list[Target]:
         ),
         Target("one row in process: p50, mar: over the bare forward (us)", overhead_us, 40.0, at_most=True),
     ]
+    if any(cell.server == PRICE for cell in cells):
+        floor_ms = p50(FORWARD, ONE_WINDOW) + p50(OURS, ONE_BINARY)
+        targets += [
+            Target(
+                "one window binary, 1 connection: p50, price / (bare forward + tick's round trip)",
+                p50(PRICE, WINDOW_BINARY) / floor_ms, 1.3, at_most=True,
+            ),
+            Target(
+                f"{MANY_WINDOWS} windows binary, 1 connection: windows/s, price",
+                rate(PRICE, WINDOWS_BINARY, 1) * MANY_WINDOWS, 1500.0, at_most=False,
+            ),
+        ]
+    return targets

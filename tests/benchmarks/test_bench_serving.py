@@ -12,9 +12,23 @@ import numpy as np
 import pytest
 
 from benchmarks.comparison import CONNECTIONS
-from benchmarks.in_process import FORWARD, MAR, ONE
+from benchmarks.in_process import FORWARD, IN_TILES, MAR, ONE, ONE_WINDOW, ROWS, WINDOWS
 from benchmarks.load import ClosedLoop, Generator, Load, LoadFailed, Wrk, find_generator
-from benchmarks.questions import MANY_BINARY, ONE_BINARY, ONE_JSON, Question, Server, WrongAnswer, check
+from benchmarks.questions import (
+    MANY_BINARY,
+    ONE_BINARY,
+    ONE_JSON,
+    PRICE,
+    TICK,
+    WINDOW_BINARY,
+    WINDOW_JSON,
+    WINDOWS_BINARY,
+    Question,
+    Server,
+    WrongAnswer,
+    check,
+    make_window_questions,
+)
 from benchmarks.servers import NAMES
 from serving.torchserve import TorchServe
 from support import PROJECT
@@ -48,24 +62,33 @@ def run_bench(*arguments: str | Path, path: str) -> subprocess.CompletedProcess[
     )
 
 
-def test_every_cell_is_measured_where_wrk_is_missing(tick_archive: Path, tmp_path: Path) -> None:
-    result = run_bench("--quick", "--json", "--archive", tick_archive, path=str(tmp_path))
+def test_every_cell_is_measured_where_wrk_is_missing(
+    tick_archive: Path, untrained_price_run: Path, tmp_path: Path
+) -> None:
+    result = run_bench(
+        "--quick", "--json", "--archive", tick_archive, "--price-run", untrained_price_run, path=str(tmp_path)
+    )
 
     assert result.returncode == 0, result.stderr
     report = json.loads(result.stdout)
     cells = {(cell["server"], cell["request"], cell["connections"]): cell for cell in report["cells"]}
-    served = {(n, q, c) for n in NAMES for q in (ONE_JSON, ONE_BINARY, MANY_BINARY) for c in CONNECTIONS}
-    alone = {(n, q, 1) for n in (FORWARD, MAR) for q in (ONE, "1,024 rows")}
+    served = {(n, q, c) for n in NAMES for q in (ONE_JSON, ONE_BINARY, MANY_BINARY) for c in CONNECTIONS[TICK]}
+    served |= {(PRICE, q, c) for q in (WINDOW_JSON, WINDOW_BINARY, WINDOWS_BINARY) for c in CONNECTIONS[PRICE]}
+    alone = {(n, q, 1) for n in (FORWARD, MAR) for q in (ONE, ROWS)}
+    alone |= {(n, q, 1) for n in (FORWARD, IN_TILES, MAR) for q in (ONE_WINDOW, WINDOWS)}
     assert set(cells) == served | alone
     assert len(report["cells"]) == len(cells)
     for cell in cells.values():
         assert 0 < cell["p50_ms"] <= cell["p99_ms"]
         assert cell["rows_per_s"] >= cell["requests_per_s"] > 0
     assert report["machine"]["generator"] == ClosedLoop.name
-    assert len(report["targets"]) == 6
+    assert len(report["targets"]) == 8
     for target in report["targets"]:  # a short cold round may well find the handler quicker than the forward alone
         assert target["name"] in result.stderr
         assert math.isfinite(target["value"])
+    assert report["price_network"]["module"] == "model_defs.price_lstm"
+    assert report["left_out"] is None
+    assert [spent["request"] for spent in report["spent"]] == [WINDOW_JSON, WINDOW_BINARY, WINDOWS_BINARY]
 
 
 def test_load_is_measured(server: Server, generator: Generator) -> None:
@@ -116,8 +139,23 @@ def test_failed_measurement_is_exit_status_1(tmp_path: Path) -> None:
     assert str(broken) in result.stderr.replace("\n", "")
 
 
-def test_missing_run_says_how_to_make_one(tmp_path: Path) -> None:
-    result = run_bench("--run", tmp_path / "missing", path=os.environ["PATH"])
+@pytest.mark.parametrize(
+    ("option", "command"), [("--run", "scripts/train.py tick"), ("--price-run", "scripts/train.py price")]
+)
+def test_missing_run_says_how_to_make_one(option: str, command: str, tick_run: Path, tmp_path: Path) -> None:
+    result = run_bench("--run", tick_run, option, tmp_path / "missing", path=os.environ["PATH"])
 
     assert result.returncode == 2
-    assert "scripts/train.py tick" in result.stderr
+    assert command in result.stderr
+
+
+def test_windows_are_asked_in_both_forms() -> None:
+    windows = np.arange(3 * 60 * 5, dtype=np.float32).reshape(3, 60, 5)
+
+    one_json, one_binary, many = make_window_questions(windows)
+
+    assert [len(question.rows) for question in (one_json, one_binary, many)] == [1, 1, 64]
+    assert json.loads(one_json.body) == windows[:1].tolist()
+    assert np.frombuffer(one_binary.body, "<f4").tobytes() == windows[0].tobytes()
+    assert np.array_equal(many.rows[:6], np.concatenate([windows, windows]))
+    assert {question.model for question in (one_json, one_binary, many)} == {PRICE}
