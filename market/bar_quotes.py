@@ -1,7 +1,7 @@
 """Bid and ask around the prices of bars, for backtests on bars alone.
 
 Bars hold no quotes, so the spread is an assumption. What the quotes stand around is not: an order that is sent
-once a bar has closed meets the next bar's open, where that follows at once.
+once a bar has closed meets the next bar's open.
 """
 
 from decimal import Decimal
@@ -30,12 +30,12 @@ class BarQuotes(NamedTuple):
     """Likewise; never below the bid."""
 
 
-def bar_quotes(bars: Bars, spread_bps: float) -> BarQuotes:
+def bar_quotes(bars: Bars, spread_bps: float, max_gap_ns: int) -> BarQuotes:
     """Quotes that bars imply, given a spread.
 
-    At each close the quote stands around the next bar's open, if that bar opens at that time, else around the
-    close. It stands through a break, said again one interval after the close, and moves to the next
-    bar's open when that bar opens.
+    From each close on the quote stands around the next bar's open; before a break around the close, until
+    the bar after the break opens. In a break it is said again one interval after the close: there is
+    no other datum then, and in a backtest time passes with the data only.
 
     Parameters
     ----------
@@ -43,6 +43,9 @@ def bar_quotes(bars: Bars, spread_bps: float) -> BarQuotes:
         Checked ones.
     spread_bps : float
         Ask less bid, in bps of the price they stand around; both are rounded away from it to the price step.
+    max_gap_ns : int
+        Bars further apart than this, from close to close, have a break between them. Where it is more than the
+        interval, a market was closed meanwhile, and an order had to wait for the next open.
 
     Raises
     ------
@@ -51,7 +54,7 @@ def bar_quotes(bars: Bars, spread_bps: float) -> BarQuotes:
     BadData
         The spread leaves no bid above zero.
     """
-    ts_event, price = _quoted(bars)
+    ts_event, price = _quoted(bars, max_gap_ns)
     half = _share(price, half_spread(spread_bps))
     if (price <= half).any():
         lowest = int(price.min())
@@ -74,10 +77,10 @@ def half_spread(spread_bps: float) -> Fraction:
     return Fraction(Decimal(str(spread_bps))) / 20_000
 
 
-def _quoted(bars: Bars) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _quoted(bars: Bars, max_gap_ns: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """When quotes change, and what they stand around."""
     closed, opened = bars.ts_event, bars.ts_event - bars.interval_ns
-    follows = opened[1:] == closed[:-1]
+    follows = np.diff(closed) <= max_gap_ns
     after_close = bars.close.copy()
     after_close[:-1][follows] = bars.open[1:][follows]
     breaks = np.flatnonzero(~follows)

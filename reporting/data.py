@@ -29,9 +29,9 @@ class ReportData:
     instrument_id: str
     """What was traded, NautilusTrader's form."""
     simulated: bool
-    """True for the simulated market's trades: the page says so before anything else."""
+    """True for a simulated market: the page says so before anything else."""
     data: Mapping[str, str]
-    """Where the trades came from: label -> value."""
+    """Where trades or bars came from: label -> value."""
     model: Mapping[str, str]
     """Which model predicted: label -> value."""
     settings: Mapping[str, str]
@@ -60,6 +60,8 @@ class ReportData:
     """NautilusTrader's analyzer: group -> name -> value."""
     orders: int | None = None
     """Orders submitted; None where nobody counted."""
+    events: str = "trades"
+    """What came in, one a price: ``trades`` or ``bars``."""
 
     def __post_init__(self) -> None:
         _same_length("price", len(self.price), "ts_ns", len(self.ts_ns))

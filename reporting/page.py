@@ -28,7 +28,7 @@ from reporting.thinning import BINS
 PAGE = "index.html"
 SUMMARY = "summary.json"
 _BANNER = (
-    '<p class="banner" role="note"><strong>Simulated market:</strong> these trades were generated, not recorded from '
+    '<p class="banner" role="note"><strong>Simulated market:</strong> it was generated, not recorded from '
     "an exchange. The figures show how the machinery behaves, not what a strategy would earn.</p>"
 )
 
@@ -140,9 +140,9 @@ def _key_figures(summary: Mapping[str, Any]) -> str:
 
 def _price(data: ReportData, summary: Mapping[str, Any], drawn: bool) -> str:
     if not drawn:
-        return words("There were no trades in this period.")
+        return words(f"There were no {data.events} in this period.")
     few = len(data.ts_ns) <= 4 * BINS
-    parts = [f"{len(data.ts_ns):,} trades" + ("" if few else ", thinned to each moment's extremes")]
+    parts = [f"{len(data.ts_ns):,} {data.events}" + ("" if few else ", thinned to each moment's extremes")]
     if summary["confident"]:
         parts.append(
             f"{summary['confident']:,} predictions of BUY or SELL at {data.min_probability:g} or more as dots"
