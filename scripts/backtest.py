@@ -1,26 +1,33 @@
 """Backtest a strategy on a served model: ``python scripts/backtest.py tick --url http://127.0.0.1:8080``."""
 
 import json
-import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
+from market.bar_source import load_bars
 from market.source import load
 from market.trades import BadData
 from reporting.page import write_report
 from serving.archive_import import UnreadableArchive
-from serving.tokens import NoToken, inference_token
-from serving.torchserve import PROJECT, find_server
+from serving.tokens import NoToken
 from strategies.backtest import run_backtest
+from strategies.bar_backtest import run_bar_backtest
+from strategies.bar_report import summary as bar_summary
+from strategies.bar_report import write_bar_reports
+from strategies.bar_settings import BarBacktestSettings
+from strategies.bar_types import parse_interval
 from strategies.checks import BadSetting
 from strategies.console import result_table
 from strategies.durations import parse_duration
 from strategies.report import report_data, summary
+from strategies.server_token import provide_token
 from strategies.settings import BacktestSettings
 from wire.errors import RequestError
 
@@ -28,18 +35,38 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_
 console = Console(stderr=True)
 
 
-def duration(text: str) -> int:
-    try:
-        return parse_duration(text)
-    except BadSetting as error:
-        raise typer.BadParameter(str(error)) from None
+def parsed(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    """The parser as typer wants it: a bad text is a wrong call."""
+
+    def parser(text: str) -> Any:
+        try:
+            return parse(text)
+        except BadSetting as error:
+            raise typer.BadParameter(str(error)) from None
+        except InvalidOperation:
+            raise typer.BadParameter(f"a number expected, was {text!r}") from None
+
+    return parser
 
 
-def decimal(text: str) -> Decimal:
-    try:
-        return Decimal(text)
-    except InvalidOperation:
-        raise typer.BadParameter(f"a number expected, was {text!r}") from None
+Url = Annotated[str, typer.Option(help="Inference port, or mar:PATH of an archive.")]
+Version = Annotated[str | None, typer.Option(help="Left out: the server's default one.")]
+Model = Annotated[str, typer.Option(help="The registered name.")]
+TokenFile = Annotated[Path | None, typer.Option(help="key_file.json of a server not started by serve.py.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of the simulation.")]
+Latency = Annotated[int, typer.Option(parser=parsed(parse_duration), help="From event to order: 500us, 1ms.")]
+MaxAge = Annotated[int, typer.Option(parser=parsed(parse_duration), help="Oldest prediction to trade on.")]
+Interval = Annotated[
+    int | None, typer.Option(parser=parsed(parse_interval), help="1-MINUTE, 4-HOUR, 1-DAY; left out: as they are.")
+]
+Horizon = Annotated[
+    int | None, typer.Option(parser=parsed(parse_duration), help="How long a signal holds; left out: the model's.")
+]
+Size = Annotated[Decimal, typer.Option(parser=parsed(Decimal), help="Position, in base currency.")]
+Fee = Annotated[float, typer.Option(help="Fee on each fill (bps).")]
+InSample = Annotated[bool, typer.Option("--in-sample", help="Run on what the fit saw, too.")]
+Report = Annotated[Path | None, typer.Option(help="Folder for the report.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 @app.callback()
@@ -49,26 +76,26 @@ def backtest() -> None:
 
 @app.command()
 def tick(
-    url: Annotated[str, typer.Option(help="Inference port, or mar:PATH of an archive.")] = "http://127.0.0.1:8080",
+    url: Url = "http://127.0.0.1:8080",
     data: Annotated[Path | None, typer.Option(help="CSV of trades or catalog folder; left out: simulated.")] = None,
     instrument: Annotated[str | None, typer.Option(help="Instrument of a catalog: BTCUSDT.BINANCE.")] = None,
     trades: Annotated[int, typer.Option(min=1, help="Trades to simulate.")] = 60_000,
-    seed: Annotated[int, typer.Option(min=0, help="Of the simulation.")] = 1,
-    model: Annotated[str, typer.Option(help="The registered name.")] = "tick",
-    version: Annotated[str | None, typer.Option(help="Left out: the server's default one.")] = None,
-    token_file: Annotated[Path | None, typer.Option(help="key_file.json of a server not started by serve.py.")] = None,
-    latency: Annotated[int, typer.Option(parser=duration, help="From trade to order: 500us, 1ms.")] = "1ms",  # type: ignore[assignment]
-    max_age: Annotated[int, typer.Option(parser=duration, help="Oldest prediction to trade on.")] = "1s",  # type: ignore[assignment]
-    cooldown: Annotated[int, typer.Option(parser=duration, help="Least time between orders.")] = "1s",  # type: ignore[assignment]
-    size: Annotated[Decimal, typer.Option(parser=decimal, help="Position, in base currency.")] = "0.1",  # type: ignore[assignment]
+    seed: Seed = 1,
+    model: Model = "tick",
+    version: Version = None,
+    token_file: TokenFile = None,
+    latency: Latency = "1ms",  # type: ignore[assignment]
+    max_age: MaxAge = "1s",  # type: ignore[assignment]
+    cooldown: Annotated[int, typer.Option(parser=parsed(parse_duration), help="Least time between orders.")] = "1s",  # type: ignore[assignment]
+    size: Size = "0.1",  # type: ignore[assignment]
     min_probability: Annotated[float, typer.Option(help="Of BUY or SELL, to act on.")] = 0.45,
-    fee_bps: Annotated[float, typer.Option(help="Fee on each fill (bps).")] = 0.5,
-    in_sample: Annotated[bool, typer.Option("--in-sample", help="Run on what the fit saw, too.")] = False,
-    report: Annotated[Path | None, typer.Option(help="Folder for the report.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    fee_bps: Fee = 0.5,
+    in_sample: InSample = False,
+    report: Report = None,
+    as_json: AsJson = False,
 ) -> None:
     """Long on BUY, short on SELL, as the tick model says trade by trade."""
-    try:
+    with errors_told():
         settings = BacktestSettings(
             url=url,
             model=model,
@@ -83,35 +110,101 @@ def tick(
         )
         provide_token(settings.token_env, url, token_file)
         loaded = load(data, trades, seed, instrument)
-        with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=console, transient=True) as bar:
-            task = bar.add_task("trades", total=None)
-            result = run_backtest(loaded, settings, lambda done, total: bar.update(task, completed=done, total=total))
+        with progress_of("trades") as on_progress:
+            result = run_backtest(loaded, settings, on_progress)
         said = summary(settings, result)
         if report is not None:
             said["report"] = str(write_report(report_data(settings, result), report))
+    tell(said, as_json, result.gave_up, result.last_error)
+
+
+@app.command()
+def price(
+    url: Url = "http://127.0.0.1:8080",
+    data: Annotated[list[Path] | None, typer.Option(help="CSV of bars or catalog; repeat for several.")] = None,
+    instrument: Annotated[list[str] | None, typer.Option(help="BTC-PERP.DERIBIT; in the order of --data.")] = None,
+    bar: Interval = None,
+    stamp: Annotated[Literal["open", "close"], typer.Option(help="Which end of its bar a CSV's time is.")] = "open",
+    bars: Annotated[int, typer.Option(min=1, help="Bars to simulate.")] = 20_000,
+    seed: Seed = 1,
+    model: Model = "price",
+    version: Version = None,
+    token_file: TokenFile = None,
+    latency: Latency = "10ms",  # type: ignore[assignment]
+    max_age: MaxAge = "1s",  # type: ignore[assignment]
+    horizon: Horizon = None,
+    size: Size = "0.1",  # type: ignore[assignment]
+    min_confidence: Annotated[float, typer.Option(help="Of the return's sign, to act on.")] = 0.52,
+    cost_bps: Annotated[float | None, typer.Option(help="Least return to act on; left out: fees and spread.")] = None,
+    spread_bps: Annotated[float, typer.Option(help="Bid to ask, assumed (bps).")] = 1.0,
+    fee_bps: Fee = 0.5,
+    in_sample: InSample = False,
+    report: Report = None,
+    as_json: AsJson = False,
+) -> None:
+    """Long or short on the next bar's expected return, where it exceeds the costs."""
+    with errors_told():
+        settings = BarBacktestSettings(
+            url=url,
+            model=model,
+            version=version,
+            latency_ns=latency,
+            max_age_ns=max_age,
+            horizon_ns=horizon,
+            trade_size=size,
+            min_confidence=min_confidence,
+            cost_bps=cost_bps,
+            spread_bps=spread_bps,
+            fee_bps=fee_bps,
+            in_sample=in_sample,
+        )
+        provide_token(settings.token_env, url, token_file)
+        loaded = [load_bars(path, bars, seed, name, bar, stamp) for path, name in pairs(data, instrument)]
+        with progress_of("bars") as on_progress:
+            result = run_bar_backtest(loaded, settings, on_progress)
+        said = bar_summary(settings, result)
+        if report is not None:
+            said["report"] = str(write_bar_reports(settings, result, report))
+    tell(said, as_json, result.gave_up, result.last_error)
+
+
+def pairs(data: list[Path] | None, instrument: list[str] | None) -> list[tuple[Path | None, str | None]]:
+    """Where each instrument's bars are; of one catalog, several instruments may be named."""
+    paths: list[Path | None] = [*data] if data else [None]
+    names: list[str | None] = [*instrument] if instrument else [None] * len(paths)
+    if len(paths) == 1:
+        paths *= len(names)
+    if len(paths) != len(names):
+        raise typer.BadParameter(f"as many --instrument as --data expected, was {len(names)} for {len(paths)}")
+    return list(zip(paths, names, strict=True))
+
+
+@contextmanager
+def errors_told() -> Iterator[None]:
+    """Status 2 for a setting that makes no sense, 1 for a job that failed."""
+    try:
+        yield
     except BadSetting as error:
         raise typer.BadParameter(str(error)) from None
     except (BadData, UnreadableArchive, NoToken, RequestError, OSError) as error:
         raise failed(f"{error}") from None
+
+
+@contextmanager
+def progress_of(noun: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr, and what moves it."""
+    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=console, transient=True) as bar:
+        task = bar.add_task(noun, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def tell(said: dict[str, Any], as_json: bool, gave_up: bool, last_error: str) -> None:
     if as_json:
         typer.echo(json.dumps(said))
     else:
         console.print(result_table(said))
-    if result.gave_up:
-        raise failed(f"the model stopped answering: {result.last_error}")
-
-
-def provide_token(variable: str, url: str, key_file: Path | None) -> None:
-    """Set the variable from the key file, else, where it is not set, from the server that scripts/serve.py started.
-
-    Only for that server's own URL: a token is sent to nobody else.
-    """
-    if key_file is not None:
-        os.environ[variable] = inference_token(key_file)
-    elif variable not in os.environ:
-        server = find_server(PROJECT / ".server")
-        if server is not None and server.inference_url == url.rstrip("/") and server.token is not None:
-            os.environ[variable] = server.token
+    if gave_up:
+        raise failed(f"the model stopped answering: {last_error}")
 
 
 def failed(reason: str) -> typer.Exit:

@@ -1,6 +1,5 @@
 """Runs the tick strategy over trades, with a model's predictions asked one trade at a time."""
 
-import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -8,20 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from nautilus_trader.backtest.node import BacktestNode
-from nautilus_trader.model.data import TradeTick
 
 from features.tick import WINDOW, tick_schema
 from market.trades import BadData, Trades
-from serving.client import connect
+from strategies.engine import built, count_events
 from strategies.instruments import perpetual, write_catalog
 from strategies.results import BacktestResult, Recorder, collect
+from strategies.run_settings import served_metadata
 from strategies.sample import judged
 from strategies.settings import BacktestSettings, run_config
 from wire.errors import SchemaMismatch
-
-PROGRESS_EVERY = 64
-"""Trades between two calls of ``on_progress``."""
 
 
 def run_backtest(
@@ -54,7 +49,7 @@ def run_backtest(
     instrument = perpetual(trades.instrument, settings.fee_bps)
     strategy = settings.strategy(instrument)
     actor = settings.actor(instrument.id, WINDOW)  # bad settings are refused before anything is asked
-    metadata = _metadata(settings)
+    metadata = served_metadata(settings)
     actor = msgspec.structs.replace(actor, window=_window(metadata), version=metadata["version"])
     trades, sample_note = judged(trades, metadata["training"], settings.in_sample)
     if len(trades) <= actor.window:
@@ -63,27 +58,16 @@ def run_backtest(
     with tempfile.TemporaryDirectory(prefix="catalog-") as folder:
         write_catalog(trades, instrument, Path(folder))
         config = run_config(instrument, actor, strategy, Path(folder), settings.starting_balance)
-        node = BacktestNode([config])
-        try:
-            node.build()
-            (engine,) = node.get_engines()
+        with built(config) as (node, engine):
             bus = engine.kernel.msgbus
-            recorder = Recorder(bus, instrument.id)
+            recorder = Recorder(bus, [instrument.id])
             if on_progress is not None:
                 topic = f"data.trades.{instrument.id.venue}.{instrument.id.symbol}"
-                bus.subscribe(topic=topic, handler=_counter(len(trades), on_progress))
+                count_events(bus, [topic], len(trades), on_progress)
             began = time.perf_counter()
             node.run()
             elapsed_s = time.perf_counter() - began
             return collect(trades, metadata, sample_note, recorder, engine, elapsed_s)
-        finally:
-            node.dispose()
-
-
-def _metadata(settings: BacktestSettings) -> dict[str, Any]:
-    token = os.environ.get(settings.token_env)
-    with connect(settings.url, settings.model, settings.version, token=token, timeout_s=settings.timeout_s) as client:
-        return client.metadata
 
 
 def _window(metadata: Mapping[str, Any]) -> int:
@@ -93,15 +77,3 @@ def _window(metadata: Mapping[str, Any]) -> int:
     if ours.sha256 != metadata["feature_schema_sha256"]:
         raise SchemaMismatch(f"a model trained on features {ours.name} expected, was {theirs['name']}")
     return ours.window
-
-
-def _counter(total: int, on_progress: Callable[[int, int], None]) -> Callable[[TradeTick], None]:
-    done = 0
-
-    def count(_: TradeTick) -> None:
-        nonlocal done
-        done += 1
-        if done % PROGRESS_EVERY == 0 or done == total:
-            on_progress(done, total)
-
-    return count

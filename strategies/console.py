@@ -7,7 +7,7 @@ from rich.table import Table
 
 
 def result_table(said: Mapping[str, Any]) -> Table:
-    """What `strategies.report.summary` says, in a dozen lines.
+    """What `strategies.report.summary` or `strategies.bar_report.summary` says, in a dozen lines.
 
     Parameters
     ----------
@@ -17,13 +17,17 @@ def result_table(said: Mapping[str, Any]) -> Table:
     table = Table(title=f"{said['model']} {said['version']} on {said['instrument_id']}", show_header=False)
     if said["simulated"]:
         table.add_row("market", "SIMULATED: the result says nothing about a real one")
-    for name in ("source", "sample", "edge", "trades", "predictions", "failed", "orders", "positions"):
+    for name in ("source", "sample", "edge", "trades", "bars", "predictions", "failed", "orders", "positions"):
         if name in said:
             table.add_row(name, f"{said[name]:,}" if isinstance(said[name], int) else said[name])
     table.add_row("PnL", f"{said['pnl']:,.2f} {said['currency']}, after fees of {said['fees']:,.2f}")
     latency = ", ".join(f"{name} {value:.2f}" for name, value in said["latency_ms"].items() if value is not None)
     table.add_row("latency (ms)", latency or "no predictions")
-    table.add_row("speed", f"{said['trades_per_s']:,.0f} trades/s")
+    noun = "trades" if "trades" in said else "bars"
+    table.add_row("speed", f"{said[f'{noun}_per_s']:,.0f} {noun}/s")
+    if len(said.get("instruments", ())) > 1:
+        for each in said["instruments"]:
+            table.add_row(each["instrument_id"], f"{each['pnl']:,.2f} {said['currency']} in {each['orders']:,} orders")
     if "report" in said:
         table.add_row("report", said["report"])
     return table

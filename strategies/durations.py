@@ -1,15 +1,15 @@
-"""Durations as people write them: ``500us``, ``1ms``, ``2s``."""
+"""Durations as people write them: ``500us``, ``1ms``, ``2h``."""
 
 import re
 
 from strategies.checks import BadSetting
 
-UNITS_NS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000, "m": 60_000_000_000}
-_PATTERN = re.compile(r"(\d+(?:\.\d+)?)(ns|us|ms|s|m)")
+UNITS_NS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9, "d": 86_400 * 10**9}
+_PATTERN = re.compile(r"(\d+(?:\.\d+)?)(ns|us|ms|s|m|h|d)")
 
 
 def parse_duration(text: str) -> int:
-    """Nanoseconds of ``1.5ms`` and the like; units ns, us, ms, s, m.
+    """Nanoseconds of ``1.5ms`` and the like; units ns, us, ms, s, m, h, d.
 
     Raises
     ------
@@ -26,6 +26,6 @@ def parse_duration(text: str) -> int:
 
 
 def format_duration(duration_ns: int) -> str:
-    """Inverse of `parse_duration`, in the largest unit that keeps the number at least 1."""
+    """Inverse of `parse_duration`, in the largest unit up to seconds that keeps the number at least 1."""
     unit = next((name for name in ("s", "ms", "us") if duration_ns >= UNITS_NS[name]), "ns")
     return f"{duration_ns / UNITS_NS[unit]:.12g}{unit}"

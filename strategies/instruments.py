@@ -3,33 +3,39 @@
 from decimal import Decimal
 from pathlib import Path
 
+import numpy as np
 from nautilus_trader.model.data import QuoteTick, TradeTick
 from nautilus_trader.model.enums import AggressorSide
 from nautilus_trader.model.identifiers import InstrumentId, Symbol, TradeId
 from nautilus_trader.model.instruments import CryptoPerpetual
 from nautilus_trader.model.objects import FIXED_PRECISION, Currency, Price, Quantity
 from nautilus_trader.persistence.catalog import ParquetDataCatalog
+from numpy.typing import NDArray
 
 from market.quotes import implied_quotes
 from market.trades import BadData, Instrument, Trades
 
 QUOTE_CURRENCIES = ("USDT", "USDC", "FDUSD", "TUSD", "BUSD", "USD", "EUR", "GBP", "JPY", "BTC", "ETH", "BNB")
 """What a symbol may end in."""
+PERPETUAL = "-PERP"
+"""What a symbol without a quote currency may end in."""
 _AGGRESSORS = {1: AggressorSide.BUYER, -1: AggressorSide.SELLER, 0: AggressorSide.NO_AGGRESSOR}
 
 
 def split_symbol(symbol: str) -> tuple[str, str]:
-    """Base and quote currency of ``BTCUSDT``.
+    """Base and quote currency of ``BTCUSDT``; ``BTC-PERP`` is quoted in USD.
 
     Raises
     ------
     BadData
         The symbol ends in no known quote currency.
     """
+    if symbol.endswith(PERPETUAL) and symbol != PERPETUAL:
+        return symbol.removesuffix(PERPETUAL), "USD"
     for quote in sorted(QUOTE_CURRENCIES, key=len, reverse=True):
         if symbol.endswith(quote) and symbol != quote:
             return symbol.removesuffix(quote), quote
-    raise BadData(f"a symbol ending in one of {', '.join(QUOTE_CURRENCIES)} expected, was {symbol}")
+    raise BadData(f"a symbol ending in one of {', '.join((*QUOTE_CURRENCIES, PERPETUAL))} expected, was {symbol}")
 
 
 def perpetual(instrument: Instrument, fee_bps: float) -> CryptoPerpetual:
@@ -103,13 +109,24 @@ def trade_ticks(trades: Trades) -> list[TradeTick]:
 
 def quote_ticks(trades: Trades) -> list[QuoteTick]:
     """The quotes that the trades imply, one after each trade and known with it; sizes are the trade's."""
-    instrument = trades.instrument
+    bids, asks = implied_quotes(trades)
+    return to_quote_ticks(trades.instrument, bids, asks, trades.size, trades.ts_event, trades.ts_init)
+
+
+def to_quote_ticks(
+    instrument: Instrument,
+    bid: NDArray[np.int64],
+    ask: NDArray[np.int64],
+    size: NDArray[np.int64],
+    ts_event: NDArray[np.int64],
+    ts_init: NDArray[np.int64],
+) -> list[QuoteTick]:
+    """Quotes [n] as ticks; prices and sizes in the instrument's smallest steps, the same size on both sides."""
     instrument_id = InstrumentId.from_str(instrument.instrument_id)
     price_precision, size_precision = instrument.price_precision, instrument.size_precision
     price_step = 10 ** (FIXED_PRECISION - price_precision)
     size_step = 10 ** (FIXED_PRECISION - size_precision)
-    bids, asks = implied_quotes(trades)
-    columns = (bids, asks, trades.size, trades.ts_event, trades.ts_init)
+    columns = (bid, ask, size, ts_event, ts_init)
     return [
         QuoteTick.from_raw(
             instrument_id,

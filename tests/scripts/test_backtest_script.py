@@ -3,8 +3,11 @@
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from market.bar_simulator import simulate_bars
+from market.bars import PRICES
 from serving.tokens import KEY_FILE
 from serving.torchserve import TorchServe
 from support import run_script
@@ -80,3 +83,69 @@ def test_a_wrong_call_is_told_apart(arguments: tuple[str, str]) -> None:
 
     assert result.returncode == 2
     assert "was" in result.stderr
+
+
+EAGER = ("--min-confidence", "0.5", "--cost-bps", "0.5")
+
+
+def write_csv(path: Path, seed: int) -> Path:
+    """300 simulated minutes as a venue exports them."""
+    bars = simulate_bars(300, seed)
+    columns = {name: bars.prices(name) for name in PRICES}
+    opened = pd.to_datetime(bars.ts_event - bars.interval_ns, utc=True)
+    pd.DataFrame({"timestamp": opened, **columns, "volume": bars.volumes()}).to_csv(path, index=False)
+    return path
+
+
+def test_price_prints_one_object_and_writes_the_report(price_archive: Path, tmp_path: Path) -> None:
+    few = ("--bars", "200", *EAGER, "--report", tmp_path / "x")
+
+    result = run_script(SCRIPT, "price", "--url", f"mar:{price_archive}", *few, "--json")
+
+    assert result.returncode == 0, result.stderr
+    said = json.loads(result.stdout)
+    assert (said["bars"], said["predictions"], said["not_arrived"], said["failed"]) == (200, 140, 1, 0)
+    assert said["orders"] > 10
+    assert (said["simulated"], said["instrument_id"]) == (True, "SIMUSD.SIM")
+    assert said["report"] == str(tmp_path / "x" / "index.html")
+    assert Path(said["report"]).is_file()
+
+
+def test_price_takes_several_files_with_their_names_in_order(price_archive: Path, tmp_path: Path) -> None:
+    data = [write_csv(tmp_path / name, seed) for seed, name in enumerate(("a.csv", "b.csv"))]
+    options = [word for path in data for word in ("--data", path)]
+    options += [word for name in ("BTC-PERP.X", "ETH-PERP.X") for word in ("--instrument", name)]
+
+    result = run_script(
+        SCRIPT, "price", "--url", f"mar:{price_archive}", *options, "--bar", "1-MINUTE", *EAGER,
+        "--report", tmp_path / "r",
+    )
+
+    assert result.returncode == 0, result.stderr
+    assert "BTC-PERP.X, ETH-PERP.X" in result.stderr
+    said = json.loads((tmp_path / "r" / "summary.json").read_text())
+    assert [each["source"] for each in said["instruments"]] == ["a.csv", "b.csv"]
+    assert sorted(path.parent.name for path in tmp_path.glob("r/*/index.html")) == ["BTC-PERP.X", "ETH-PERP.X"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "reason"),
+    [
+        (("--bar", "1-WEEK"), 2, "such as 1-MINUTE"),
+        (("--horizon", "1s"), 2, "horizon_ns of at least a bar's"),
+        (("--data", "a.csv", "--data", "b.csv", "--instrument", "A.B"), 2, "as many --instrument as --data"),
+        (("--data", "nowhere.csv"), 1, "nowhere.csv: a CSV file or a catalog folder expected, was missing"),
+        (("--bar", "5-MINUTE"), 1, "a model of 300 s bars expected, was of 60 s"),
+    ],
+)
+def test_a_price_job_says_what_is_wrong(
+    price_archive: Path, arguments: tuple[str, ...], status: int, reason: str
+) -> None:
+    few = () if "--data" in arguments else ("--bars", "600")
+
+    result = run_script(SCRIPT, "price", "--url", f"mar:{price_archive}", *few, *arguments)
+
+    assert result.returncode == status
+    assert result.stdout == ""
+    assert reason in " ".join(result.stderr.replace("\u2502", " ").split())
+    assert "Traceback" not in result.stderr

@@ -6,20 +6,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from nautilus_trader.backtest.engine import BacktestEngine, BacktestEngineConfig
-from nautilus_trader.backtest.models import FillModel, LatencyModel
-from nautilus_trader.config import LoggingConfig, RiskEngineConfig
-from nautilus_trader.model.data import CustomData
-from nautilus_trader.model.enums import AccountType, OmsType
-from nautilus_trader.model.identifiers import ClientId, InstrumentId
-from nautilus_trader.model.objects import Money
-from trading_support import MS, SIZE, START, Traded
+from nautilus_trader.model.identifiers import InstrumentId
+from price_run import write_price_run
+from trading_support import ENGINE_OPTIONS, MS, SIZE, START, Traded, trade
 
 from market.source import load
 from market.trades import Instrument, Trades
 from release.archive import build_archive
+from strategies.bar_settings import BarBacktestSettings
 from strategies.instruments import perpetual, quote_ticks, trade_ticks
-from strategies.prediction import Prediction, Status, prediction_type
+from strategies.prediction import Prediction, Status
 from strategies.settings import BacktestSettings
 from strategies.tick_strategy import TickStrategy, TickStrategyConfig
 from support import run_script
@@ -69,44 +65,14 @@ def predict(small_market: Trades) -> Callable[..., Prediction]:
 
 @pytest.fixture(scope="session")
 def trade_on(small_market: Trades) -> Callable[..., Traded]:
-    """Run the strategy in a real engine on predictions fed in as data."""
+    """Run the tick strategy in a real engine on predictions fed in as data."""
+    instrument = perpetual(small_market.instrument, fee_bps=0.0)
+    data = [trade_ticks(small_market), quote_ticks(small_market)]  # in this order, as in strategies.settings
 
-    def run(
-        predictions: Sequence[Prediction],
-        order_latency_ns: int = 0,
-        submit_rate: str = "1000/00:00:01",
-        **config: Any,
-    ) -> Traded:
-        instrument = perpetual(small_market.instrument, fee_bps=0.0)
-        engine = BacktestEngine(
-            BacktestEngineConfig(
-                logging=LoggingConfig(log_level="ERROR"),
-                risk_engine=RiskEngineConfig(max_order_submit_rate=submit_rate),
-            )
-        )
-        try:
-            engine.add_venue(
-                instrument.id.venue,
-                OmsType.NETTING,
-                AccountType.MARGIN,
-                starting_balances=[Money(100_000, instrument.quote_currency)],
-                fill_model=FillModel(prob_slippage=1.0, random_seed=1),
-                latency_model=LatencyModel(order_latency_ns) if order_latency_ns else None,
-                trade_execution=False,
-                bar_execution=False,
-            )
-            engine.add_instrument(instrument)
-            strategy = TickStrategy(TickStrategyConfig(instrument_id=instrument.id, trade_size=SIZE, **config))
-            engine.add_strategy(strategy)
-            engine.add_data(trade_ticks(small_market))
-            engine.add_data(quote_ticks(small_market))  # after the trades of the same time, as in strategies.settings
-            data_type = prediction_type(instrument.id)
-            engine.add_data([CustomData(data_type, each) for each in predictions], client_id=ClientId("TORCHSERVE"))
-            engine.run()
-            orders = sorted(engine.cache.orders(), key=lambda order: order.ts_init)
-            return Traded(orders, len(engine.cache.positions_open()), strategy)
-        finally:
-            engine.dispose()
+    def run(predictions: Sequence[Prediction], **options: Any) -> Traded:
+        engine_options = {name: options.pop(name) for name in ENGINE_OPTIONS if name in options}
+        strategy = TickStrategy(TickStrategyConfig(instrument_id=instrument.id, trade_size=SIZE, **options))
+        return trade(strategy, instrument, data, predictions, **engine_options)
 
     return run
 
@@ -131,3 +97,16 @@ def eager_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def settings(eager_archive: Path) -> BacktestSettings:
     """In process, and on all trades."""
     return BacktestSettings(url=f"mar:{eager_archive}", in_sample=True)
+
+
+@pytest.fixture(scope="session")
+def price_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A price model that has not seen any bar."""
+    folder = tmp_path_factory.mktemp("price")
+    return build_archive("price", write_price_run(folder / "run"), "1.0", folder).path
+
+
+@pytest.fixture(scope="session")
+def bar_settings(price_archive: Path) -> BarBacktestSettings:
+    """In process, and eager."""
+    return BarBacktestSettings(url=f"mar:{price_archive}", min_confidence=0.5)

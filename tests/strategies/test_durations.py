@@ -10,7 +10,10 @@ from strategies.durations import format_duration, parse_duration
 
 @pytest.mark.parametrize(
     ("text", "expected_ns"),
-    [("1ns", 1), ("500us", 500_000), ("1ms", 10**6), ("1.5ms", 1_500_000), ("2s", 2 * 10**9), ("1m", 6 * 10**10)],
+    [
+        *[("1ns", 1), ("500us", 500_000), ("1ms", 10**6), ("1.5ms", 1_500_000), ("2s", 2 * 10**9)],
+        *[("1m", 6 * 10**10), ("4h", 144 * 10**11), ("1d", 864 * 10**11)],
+    ],
 )
 def test_reads_a_number_with_its_unit(text: str, expected_ns: int) -> None:
     assert parse_duration(text) == expected_ns

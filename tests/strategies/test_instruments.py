@@ -33,13 +33,16 @@ def test_the_fee_is_in_bps_of_the_notional(market: Trades) -> None:
 
 @pytest.mark.parametrize(
     ("symbol", "base", "quote"),
-    [("BTCUSDT", "BTC", "USDT"), ("ETHBTC", "ETH", "BTC"), ("SIMUSD", "SIM", "USD"), ("BTCFDUSD", "BTC", "FDUSD")],
+    [
+        *[("BTCUSDT", "BTC", "USDT"), ("ETHBTC", "ETH", "BTC"), ("SIMUSD", "SIM", "USD"), ("BTCFDUSD", "BTC", "FDUSD")],
+        *[("BTC-PERP", "BTC", "USD"), ("ETH-PERP", "ETH", "USD")],
+    ],
 )
 def test_a_symbol_is_base_and_quote(symbol: str, base: str, quote: str) -> None:
     assert split_symbol(symbol) == (base, quote)
 
 
-@pytest.mark.parametrize("symbol", ["ESZ4", "USDT"])
+@pytest.mark.parametrize("symbol", ["ESZ4", "USDT", "-PERP"])
 def test_a_symbol_without_a_known_quote_is_refused(symbol: str) -> None:
     with pytest.raises(BadData, match=f"USDT.* expected, was {symbol}"):
         split_symbol(symbol)

@@ -1,0 +1,164 @@
+"""Runs the bar strategy over the bars of one or several instruments, with a model's predictions asked bar by bar."""
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from nautilus_trader.backtest.config import BacktestDataConfig
+from nautilus_trader.model.data import Bar, BarType, QuoteTick
+from nautilus_trader.model.instruments import CryptoPerpetual
+
+from features.bar import bar_schema, window_ends
+from market.bars import Bars
+from market.trades import BadData
+from strategies.bar_catalog import write_bar_catalog
+from strategies.bar_results import BarBacktestResult, JudgedBars, collect
+from strategies.bar_settings import BarBacktestSettings
+from strategies.bar_types import bar_type
+from strategies.bookkeeping import Recorder
+from strategies.engine import built, count_events, run_config
+from strategies.instruments import perpetual, split_symbol
+from strategies.run_settings import served_metadata
+from strategies.sample import first_judged, fitted_on
+from strategies.settings import importable_actor, importable_strategy
+from wire.errors import SchemaMismatch
+
+
+class Market(NamedTuple):
+    """One instrument of a run."""
+
+    judged: JudgedBars
+    instrument: CryptoPerpetual
+    bar_type: BarType
+
+
+def run_bar_backtest(
+    bars: Sequence[Bars], settings: BarBacktestSettings, on_progress: Callable[[int, int], None] | None = None
+) -> BarBacktestResult:
+    """Run a backtest.
+
+    Bars that the model's fit saw are not traded on unless ``settings.in_sample``; the last of them fill the
+    windows, so that the first bar after them has its prediction.
+
+    Parameters
+    ----------
+    bars : sequence of Bars
+        All there are, of different instruments of one interval and one quote currency.
+    settings : BarBacktestSettings
+    on_progress : callable, optional
+        Called now and then with the number of bars done and of all.
+
+    Returns
+    -------
+    BarBacktestResult
+        Look at ``gave_up`` and each instrument's ``failed``: a run whose model stopped answering comes to its
+        end, too.
+
+    Raises
+    ------
+    BadSetting
+        A setting makes no sense.
+    BadData
+        The bars do not go together, or too few are left for one window.
+    RequestError, UnreadableArchive
+        The model cannot be reached, or was trained on other bars or features.
+    """
+    _refuse_unlike(bars)
+    instruments = [perpetual(each.instrument, settings.fee_bps) for each in bars]
+    for instrument in instruments:
+        settings.check_size(instrument)
+    metadata = served_metadata(settings)
+    _refuse_model(metadata, bars[0])
+    beside_fitted = any(fitted_on(each, metadata["training"]) for each in bars)
+    markets = [
+        Market(
+            _judged(each, metadata, settings.in_sample, beside_fitted),
+            instrument,
+            bar_type(instrument.id, each.interval_ns),
+        )
+        for each, instrument in zip(bars, instruments, strict=True)
+    ]
+    actor = settings.actor(
+        [market.bar_type for market in markets],
+        metadata,
+        first_ts_event=min(int(market.judged.bars.ts_event[0]) for market in markets),
+    )
+    strategies = [settings.strategy(market.instrument, metadata) for market in markets]
+
+    with tempfile.TemporaryDirectory(prefix="catalog-") as folder:
+        config = run_config(
+            instruments,
+            importable_actor(actor),
+            [importable_strategy(strategy) for strategy in strategies],
+            _data(markets, settings.spread_bps, metadata["bars"]["max_gap_ns"], Path(folder)),
+            settings.starting_balance,
+        )
+        with built(config) as (node, engine):
+            bus = engine.kernel.msgbus
+            recorder = Recorder(bus, [instrument.id for instrument in instruments])
+            if on_progress is not None:
+                total = sum(len(market.judged.run) for market in markets)
+                count_events(bus, [f"data.bars.{market.bar_type}" for market in markets], total, on_progress)
+            began = time.perf_counter()
+            node.run()
+            elapsed_s = time.perf_counter() - began
+            return collect([market.judged for market in markets], metadata, recorder, engine, elapsed_s)
+
+
+def _refuse_unlike(bars: Sequence[Bars]) -> None:
+    if not bars:
+        raise BadData("bars of at least 1 instrument expected, was none")
+    names = [each.instrument.instrument_id for each in bars]
+    if len(set(names)) < len(names):
+        raise BadData(f"bars of different instruments expected, was {', '.join(names)}")
+    intervals = [f"{each.interval_ns / 1e9:g} s of {each.instrument.instrument_id}" for each in bars]
+    if len({each.interval_ns for each in bars}) > 1:
+        raise BadData(f"bars of one interval expected, was {', '.join(intervals)}")
+    currencies = [split_symbol(each.instrument.symbol)[1] for each in bars]
+    if len(set(currencies)) > 1:
+        quoted = ", ".join(f"{currency} of {name}" for currency, name in zip(currencies, names, strict=True))
+        raise BadData(f"bars of one quote currency expected, was {quoted}")
+
+
+def _refuse_model(metadata: Mapping[str, Any], bars: Bars) -> None:
+    """Refuse a model of other features or other bars, before anything is run."""
+    theirs = metadata.get("bars")
+    if theirs is None or bar_schema(theirs["indicators"]).sha256 != metadata["feature_schema_sha256"]:
+        ours, other = bar_schema().name, metadata["feature_schema"]["name"]
+        raise SchemaMismatch(f"a model trained on features {ours} as they are computed here expected, was {other}")
+    if theirs["interval_ns"] != bars.interval_ns:
+        raise SchemaMismatch(
+            f"a model of {bars.interval_ns / 1e9:g} s bars expected, was of {theirs['interval_ns'] / 1e9:g} s"
+        )
+
+
+def _judged(bars: Bars, metadata: Mapping[str, Any], in_sample: bool, beside_fitted: bool) -> JudgedBars:
+    first, note = first_judged(bars, metadata["training"], in_sample, "bars", beside_fitted)
+    lookback = bar_schema(metadata["bars"]["indicators"]).window
+    run = bars.between(max(0, first - lookback + 1), len(bars))
+    warm = len(run) - (len(bars) - first)
+    ends = window_ends(run.ts_event, metadata["bars"]["max_gap_ns"], lookback)
+    asked = int((ends >= warm).sum())
+    if not asked:
+        raise BadData(f"{bars.source}: {lookback} bars without a break expected, was fewer among {len(run)}")
+    return JudgedBars(run, warm, asked, note)
+
+
+def _data(markets: Sequence[Market], spread_bps: float, max_gap_ns: int, folder: Path) -> list[BacktestDataConfig]:
+    """Write a catalog; its parts in the order in which data of one time are handled: all bars, then the quotes.
+
+    No strategy sees a quote before the bar that closed with it, and no order is sent before both.
+    """
+    for market in markets:
+        write_bar_catalog(market.judged.run, market.instrument, market.bar_type, spread_bps, max_gap_ns, folder)
+    bars = [
+        BacktestDataConfig(catalog_path=str(folder), data_cls=Bar, bar_types=[str(market.bar_type)])
+        for market in markets
+    ]
+    quotes = [
+        BacktestDataConfig(catalog_path=str(folder), data_cls=QuoteTick, instrument_id=market.instrument.id)
+        for market in markets
+    ]
+    return bars + quotes

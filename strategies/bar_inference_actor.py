@@ -1,0 +1,164 @@
+"""Asks a model about the bars of several instruments, those that close together in one request."""
+
+from typing import NamedTuple
+
+import numpy as np
+from nautilus_trader.common.component import TimeEvent
+from nautilus_trader.model.data import Bar, BarType
+from nautilus_trader.model.identifiers import InstrumentId
+from nautilus_trader.model.objects import FIXED_PRECISION, Price, Quantity
+from numpy.typing import NDArray
+
+from features.bar import bar_schema
+from strategies.bar_features import BarFeatures
+from strategies.checks import expect
+from strategies.model_actor import ModelActor, ModelActorConfig
+from wire.errors import BadWindow, NotFinite, OutputNotFinite, RequestError, SchemaMismatch
+
+OF_ONE_ROW = (BadWindow, NotFinite, OutputNotFinite)
+"""Errors that one row of a request can bring upon the others."""
+
+
+class BarInferenceActorConfig(ModelActorConfig, kw_only=True, frozen=True):
+    """Configuration of `BarInferenceActor`: what `ModelActorConfig` has, and this.
+
+    Parameters
+    ----------
+    bar_types : list of BarType
+        Whose bars to ask about: one type for each instrument, all of one interval.
+    indicators : bool
+        Whether the windows carry the columns of `features.indicators`; must be the model's.
+    max_gap_ns : int
+        Bars further apart than this have a break between them, which no window spans (nanoseconds).
+    batch_wait_ns : int
+        Longest wait for the bars of the other instruments, at most ``latency_ns`` (nanoseconds).
+    first_ts_event : int
+        Bars that closed before this fill the windows, but are not asked about (Unix nanoseconds).
+    """
+
+    bar_types: list[BarType]
+    max_gap_ns: int
+    model: str = "price"
+    latency_ns: int = 10_000_000
+    indicators: bool = False
+    batch_wait_ns: int = 5_000_000
+    first_ts_event: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        names = [str(bar_type.instrument_id) for bar_type in self.bar_types]
+        expect(bool(names), "bar_types of at least 1 instrument, was none")
+        expect(len(set(names)) == len(names), f"bar_types of different instruments, was {', '.join(names)}")
+        specs = sorted({str(bar_type.spec) for bar_type in self.bar_types})
+        expect(len(specs) == 1, f"bar_types of one interval, was {', '.join(specs)}")
+        expect(self.max_gap_ns >= 1, f"max_gap_ns of at least 1, was {self.max_gap_ns}")
+        expect(
+            0 <= self.batch_wait_ns <= self.latency_ns,
+            f"batch_wait_ns of 0 to latency_ns = {self.latency_ns}, was {self.batch_wait_ns}",
+        )
+
+
+class _Window(NamedTuple):
+    """A row to ask about."""
+
+    instrument_id: InstrumentId
+    ts_event: int
+    rows: NDArray[np.float32]
+    """[time_steps, columns]."""
+
+
+class BarInferenceActor(ModelActor):
+    """Keeps the windows of several instruments, asks about those that fall due together, publishes what is said.
+
+    Bars received at the same time make one request, which leaves with the last instrument's bar, or after
+    ``batch_wait_ns`` with those that are there. Where one window makes it fail, each is asked about
+    alone, once, so that the others get their predictions.
+
+    Parameters
+    ----------
+    config : BarInferenceActorConfig
+    """
+
+    def __init__(self, config: BarInferenceActorConfig) -> None:
+        instrument_ids = [bar_type.instrument_id for bar_type in config.bar_types]
+        super().__init__(config, instrument_ids)
+        self.failed: dict[InstrumentId, list[int]] = {instrument_id: [] for instrument_id in instrument_ids}
+        """Instrument -> ``ts_event`` of the bars that got no answer."""
+        self._features = {
+            instrument_id: BarFeatures(config.indicators, config.max_gap_ns) for instrument_id in instrument_ids
+        }
+        self._received_ns = -1
+        """When the bars that are being collected were received."""
+        self._arrived: set[InstrumentId] = set()
+        self._waiting: list[_Window] = []
+
+    def on_start(self) -> None:
+        client = self.connect_model(bar_schema(self.config.indicators))
+        ours = self.config.bar_types[0].spec.get_interval_ns()
+        theirs = client.metadata["bars"]["interval_ns"]
+        if theirs != ours:
+            raise self.refused(SchemaMismatch(f"a model of {ours / 1e9:g} s bars expected, was of {theirs / 1e9:g} s"))
+        for bar_type in self.config.bar_types:
+            self.subscribe_bars(bar_type)
+
+    def on_bar(self, bar: Bar) -> None:
+        instrument_id = bar.bar_type.instrument_id
+        rows = self._features[instrument_id].update(
+            exact(bar.open), exact(bar.high), exact(bar.low), exact(bar.close), exact(bar.volume), bar.ts_event
+        )
+        if self.gave_up or self._client is None or bar.ts_event < self.config.first_ts_event:
+            return
+        if bar.ts_init != self._received_ns:
+            self._ask()
+            self._collect_from(bar.ts_init)
+        self._arrived.add(instrument_id)
+        if rows is not None:
+            self._waiting.append(_Window(instrument_id, bar.ts_event, rows))
+        if len(self._arrived) == len(self._features):
+            self._ask()
+
+    def _collect_from(self, received_ns: int) -> None:
+        self._received_ns = received_ns
+        self._arrived.clear()
+        self.schedule(received_ns)
+        wait_ns = self.config.batch_wait_ns
+        if len(self._features) > 1 and wait_ns < self.config.latency_ns:
+            self.clock.set_time_alert_ns(f"ask-{received_ns}", received_ns + wait_ns, self._on_waited)
+
+    def _on_waited(self, event: TimeEvent) -> None:
+        if self._received_ns + self.config.batch_wait_ns <= event.ts_event:
+            self._ask()
+
+    def _publish_due(self, event: TimeEvent) -> None:
+        self._on_waited(event)  # where the wait is as long as the latency, it has no alert of its own
+        super()._publish_due(event)
+
+    def _ask(self) -> None:
+        """Ask about all windows that are waiting."""
+        asked, self._waiting = self._waiting, []
+        if asked:
+            self.count_event(self._ask_together(asked))
+
+    def _ask_together(self, asked: list[_Window]) -> bool:
+        """Whether any of these windows got an answer."""
+        assert self._client is not None
+        try:
+            answer = self._client.predict(np.stack([each.rows for each in asked]))
+        except RequestError as error:
+            if len(asked) > 1 and isinstance(error, OF_ONE_ROW):
+                answered = [self._ask_together([each]) for each in asked]
+                return any(answered)
+            for each in asked:
+                self.failed[each.instrument_id].append(each.ts_event)
+                self.say_failed(error, f"{each.instrument_id}'s bar of {each.ts_event}")
+            return False
+        due = self._received_ns + self.config.latency_ns
+        for row, each in enumerate(asked):
+            self.hold_until_due(answer, row, each.instrument_id, each.ts_event, due)
+        return True
+
+
+def exact(value: Price | Quantity) -> float:
+    """Whole steps over a power of ten, rounded once; ``as_double`` rounds twice."""
+    precision = value.precision
+    return (value.raw // 10 ** (FIXED_PRECISION - precision)) / 10.0**precision

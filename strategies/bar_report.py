@@ -1,0 +1,157 @@
+"""A bar backtest's results as report pages, one for each instrument, and as one object for a CI job."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from nautilus_trader.persistence.funcs import urisafe_identifier
+from numpy.typing import NDArray
+
+from market.bar_checks import examine
+from market.bars import Bars
+from reporting.data import UNKNOWN, ReportData
+from reporting.page import SUMMARY, write_report
+from strategies.bar_results import BarBacktestResult, BarResult
+from strategies.bar_settings import BarBacktestSettings
+from strategies.durations import format_duration
+from strategies.report_parts import (
+    data_labels,
+    model_labels,
+    model_summary,
+    note_on_latency,
+    notes_on_events,
+    setting_labels,
+    trading_summary,
+)
+
+CLASSES = ("buy", "sell")
+"""What a price model says of the next return: positive, negative."""
+
+
+def write_bar_reports(settings: BarBacktestSettings, result: BarBacktestResult, folder: Path) -> Path:
+    """Write a page for each instrument.
+
+    Returns
+    -------
+    Path
+        ``folder/index.html`` where there is one instrument. Where there are several, each has a folder
+        of its own name for its page, and this is ``folder/summary.json`` over all of them.
+    """
+    if len(result.instruments) == 1:
+        return write_report(report_data(settings, result, result.instruments[0]), folder)
+    for each in result.instruments:
+        name = urisafe_identifier(each.bars.instrument.instrument_id)
+        write_report(report_data(settings, result, each), folder / name)
+    path = folder / SUMMARY
+    path.write_text(json.dumps(summary(settings, result), indent=2))
+    return path
+
+
+def report_data(settings: BarBacktestSettings, run: BarBacktestResult, result: BarResult) -> ReportData:
+    """Put together what `reporting.page.write_report` writes about one instrument."""
+    bars, metadata = result.bars, run.metadata
+    instrument_id = bars.instrument.instrument_id
+    holding_ns = settings.holding_ns(metadata)
+    own_settings = {
+        "Least confidence": f"{settings.min_confidence:g}",
+        "Expected return above": f"{settings.threshold_bps:g} bps",
+        "A signal holds for": f"{format_duration(holding_ns)} ({holding_ns / bars.interval_ns:g} bars)",
+        "Spread assumed": f"{settings.spread_bps:g} bps",
+    }
+    directions = next_directions(bars, metadata["bars"]["max_gap_ns"])
+    return ReportData(
+        title=f"{settings.model} {metadata['version']} on {instrument_id}",
+        instrument_id=instrument_id,
+        simulated=bars.simulated,
+        data={**data_labels(bars, "bar"), "Bar": format_duration(bars.interval_ns)},
+        model=model_labels(settings, metadata),
+        settings=setting_labels(settings, run.currency, own_settings),
+        notes=notes(settings, run, result),
+        ts_ns=bars.ts_event,
+        price=bars.prices(),
+        predictions=_with_classes(result.predictions),
+        actual=directions[result.predictions["bar"].to_numpy()],
+        class_names=CLASSES,
+        min_probability=settings.min_confidence,
+        fills=result.fills,
+        equity=result.equity,
+        currency=run.currency,
+        statistics=result.statistics,
+        orders=result.orders,
+        events="bars",
+    )
+
+
+def next_directions(bars: Bars, max_gap_ns: int) -> NDArray[np.int8]:
+    """The class of each bar's next return from close to close, an index into `CLASSES`, int8 [n].
+
+    `UNKNOWN` for a return of zero, across a break, and for the last bar.
+    """
+    change = np.diff(bars.close)
+    classes = np.where(change > 0, 0, np.where(change < 0, 1, UNKNOWN))
+    classes[np.diff(bars.ts_event) > max_gap_ns] = UNKNOWN
+    return np.append(classes, UNKNOWN).astype(np.int8)
+
+
+def notes(settings: BarBacktestSettings, run: BarBacktestResult, result: BarResult) -> tuple[str, ...]:
+    """What a reader must know before believing the numbers; the gravest first."""
+    said = notes_on_events(settings, run, result, result.sample_note, "bar")
+    if result.warm:
+        said.append(f"The {result.warm:,} bars before filled the first window; they were not asked about.")
+    said += [finding.sentence for finding in examine(result.bars).found]
+    said += [
+        note_on_latency(settings, "its bar closed"),
+        f"The spread of {settings.spread_bps:g} bps is an assumption: bars hold no quotes. An order sent after a close "
+        "meets the next bar's open, half the spread and one price step worse, at once and whatever its size; before a "
+        "break (no bar within "
+        f"{format_duration(run.metadata['bars']['max_gap_ns'])}) it meets the last close. There is neither depth nor "
+        "impact.",
+        f"Each fill costs a fee of {settings.fee_bps:g} bps; only expected returns above "
+        f"{settings.threshold_bps:g} bps are acted on. There is no funding and no margin.",
+        "A probability of BUY is the confidence where the expected return is positive, else 1 less it; it came true "
+        "where the next close was higher. Unchanged closes and those after a break count as unknown.",
+    ]
+    if len(run.instruments) > 1:
+        names = ", ".join(each.bars.instrument.instrument_id for each in run.instruments)
+        said.append(f"One of {len(run.instruments)} instruments of a run ({names}); equity and statistics are its own.")
+    return tuple(said)
+
+
+def summary(settings: BarBacktestSettings, run: BarBacktestResult) -> dict[str, Any]:
+    """The result in plain JSON types; a number that cannot be computed is None."""
+    instruments = [
+        {
+            "instrument_id": each.bars.instrument.instrument_id,
+            "source": each.bars.source,
+            "simulated": each.bars.simulated,
+            "sample": each.sample_note,
+            "bars": len(each.bars),
+            **trading_summary(each),
+        }
+        for each in run.instruments
+    ]
+    together = run.together()
+    return {
+        "instrument_id": ", ".join(each["instrument_id"] for each in instruments),
+        "source": ", ".join(dict.fromkeys(each["source"] for each in instruments)),
+        "simulated": any(each["simulated"] for each in instruments),
+        "sample": run.sample_note,
+        **model_summary(settings, run.metadata),
+        "edge": run.metadata["metrics"]["edge"],
+        "bars": sum(each["bars"] for each in instruments),
+        **trading_summary(together),
+        "gave_up": run.gave_up,
+        "currency": run.currency,
+        "elapsed_s": run.elapsed_s,
+        "bars_per_s": run.bars_per_s,
+        "instruments": instruments,
+    }
+
+
+def _with_classes(predictions: pd.DataFrame) -> pd.DataFrame:
+    """The predictions with a probability for each of `CLASSES`."""
+    confidence = predictions["confidence"].to_numpy(dtype=np.float64)
+    buy = np.where(predictions["return_bps"] > 0, confidence, 1 - confidence)
+    return predictions.assign(buy=buy, sell=1 - buy)

@@ -1,0 +1,122 @@
+"""Trades on the next bar's expected return: long above the costs, short below, out again when nobody renews it."""
+
+from decimal import Decimal
+
+from nautilus_trader.common.component import TimeEvent
+from nautilus_trader.model.enums import OrderSide
+from nautilus_trader.model.events import OrderEvent, OrderFilled
+
+from strategies.checks import expect
+from strategies.prediction import Prediction
+from strategies.prediction_strategy import PredictionStrategy, PredictionStrategyConfig
+
+ALERT = "horizon"
+"""The name of the one alert."""
+
+
+class BarStrategyConfig(PredictionStrategyConfig, kw_only=True, frozen=True):
+    """Configuration of `BarStrategy`: what `PredictionStrategyConfig` has, and this.
+
+    Parameters
+    ----------
+    horizon_ns : int
+        How long a signal holds, from its bar's close on (nanoseconds).
+    min_confidence : float
+        Least probability of the return's sign to act on, in [0.5, 1).
+    cost_bps : float
+        What a trade costs, there and back; only larger returns are acted on (bps).
+    closed_market_ns : int
+        How much later than a horizon's end the bar may close that ends it, where markets close for a while
+        (nanoseconds).
+    """
+
+    horizon_ns: int
+    min_confidence: float = 0.52
+    cost_bps: float = 2.0
+    closed_market_ns: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        expect(self.horizon_ns >= 1, f"horizon_ns of at least 1, was {self.horizon_ns}")
+        expect(0.5 <= self.min_confidence < 1, f"min_confidence in [0.5, 1), was {self.min_confidence:g}")
+        expect(self.cost_bps >= 0, f"cost_bps of at least 0, was {self.cost_bps:g}")
+        expect(self.closed_market_ns >= 0, f"closed_market_ns of at least 0, was {self.closed_market_ns}")
+
+
+class BarStrategy(PredictionStrategy):
+    """Long or short while signals say so, each of which holds for ``horizon_ns``.
+
+    A signal is a prediction whose confidence and expected return are large enough. One in the position's
+    direction renews it, one against it turns it with a single order. A position that was not renewed is
+    closed by the first prediction on a bar that closed at or after the horizon's end, or, where there
+    is none, as soon as no prediction of that bar could be young enough any more.
+
+    Parameters
+    ----------
+    config : BarStrategyConfig
+    """
+
+    def __init__(self, config: BarStrategyConfig) -> None:
+        super().__init__(config)
+        self._signal: Prediction | None = None
+        """The last one that was acted on."""
+
+    def on_data(self, data: Prediction) -> None:
+        if not self.may_trade_on(data):
+            return
+        position = self.portfolio.net_position(self.config.instrument_id)
+        direction = self._direction(data)
+        if direction:
+            self._hold_on(data)
+            if direction * position <= 0:
+                self.order(_side(direction), self.config.trade_size + abs(position), data)
+        elif position and data.feature_ts >= self._horizon_end():
+            self.order(_side(-position), abs(position), data)
+
+    def on_stop(self) -> None:
+        self._cancel_alert()
+        super().on_stop()
+
+    def _direction(self, prediction: Prediction) -> int:
+        """+1 or -1 for a signal, else 0."""
+        expected_bps = prediction.outputs["return_bps"]
+        if prediction.outputs["confidence"] < self.config.min_confidence or abs(expected_bps) <= self.config.cost_bps:
+            return 0
+        return 1 if expected_bps > 0 else -1
+
+    def _hold_on(self, signal: Prediction) -> None:
+        """Hold until a horizon after this signal's bar; an alert ends it where predictions fail to come."""
+        self._signal = signal
+        self._cancel_alert()
+        self.clock.set_time_alert_ns(ALERT, self._silence(), self._on_silence)
+
+    def on_order_event(self, event: OrderEvent) -> None:
+        super().on_order_event(event)
+        if isinstance(event, OrderFilled):
+            self._leave_in_silence()  # the horizon may have ended while the order was under way
+
+    def _on_silence(self, event: TimeEvent) -> None:
+        self._leave_in_silence()
+
+    def _leave_in_silence(self) -> None:
+        if self._signal is None or self.in_flight is not None or self.clock.timestamp_ns() < self._silence():
+            return
+        position = self.portfolio.net_position(self.config.instrument_id)
+        if position:
+            self.order(_side(-position), abs(position), self._signal)
+
+    def _horizon_end(self) -> int:
+        """When the last signal's horizon ends, Unix ns; 0 for a position that was there before any signal."""
+        return 0 if self._signal is None else self._signal.feature_ts + self.config.horizon_ns
+
+    def _silence(self) -> int:
+        """From when on no prediction on a bar of the horizon's end is young enough, Unix ns."""
+        return self._horizon_end() + self.config.closed_market_ns + self.config.max_age_ns + 1
+
+    def _cancel_alert(self) -> None:
+        if ALERT in self.clock.timer_names:
+            self.clock.cancel_timer(ALERT)
+
+
+def _side(sign: int | Decimal) -> OrderSide:
+    return OrderSide.BUY if sign > 0 else OrderSide.SELL

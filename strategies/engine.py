@@ -1,0 +1,108 @@
+"""NautilusTrader's backtest engine as every backtest here sets it up."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+from nautilus_trader.backtest.config import (
+    BacktestDataConfig,
+    BacktestEngineConfig,
+    BacktestRunConfig,
+    BacktestVenueConfig,
+    ImportableFillModelConfig,
+)
+from nautilus_trader.backtest.engine import BacktestEngine
+from nautilus_trader.backtest.node import BacktestNode
+from nautilus_trader.common.component import MessageBus
+from nautilus_trader.common.config import ImportableActorConfig
+from nautilus_trader.config import LoggingConfig, RiskEngineConfig
+from nautilus_trader.core.data import Data
+from nautilus_trader.model.instruments import Instrument
+from nautilus_trader.trading.config import ImportableStrategyConfig
+
+PROGRESS_EVERY = 64
+"""Events between two calls of ``on_progress``."""
+
+
+def run_config(
+    instruments: Sequence[Instrument],
+    actor: ImportableActorConfig,
+    strategies: Sequence[ImportableStrategyConfig],
+    data: Sequence[BacktestDataConfig],
+    balance: int,
+) -> BacktestRunConfig:
+    """One run, as `BacktestNode` takes it.
+
+    Parameters
+    ----------
+    instruments : sequence of Instrument
+        What is traded; each venue among them gets an account of its own.
+    data : sequence of BacktestDataConfig
+        In the order in which data of one time are handled.
+    balance : int
+        Each account at the start, in quote currency.
+    """
+    venues = {instrument.id.venue.value: instrument.quote_currency.code for instrument in instruments}
+    return BacktestRunConfig(
+        engine=BacktestEngineConfig(
+            actors=[actor],
+            strategies=list(strategies),
+            logging=LoggingConfig(log_level="ERROR"),  # to stderr; anything below goes to stdout
+            risk_engine=RiskEngineConfig(max_order_submit_rate="1000000/00:00:01"),
+        ),
+        venues=[_venue(venue, currency, balance) for venue, currency in venues.items()],
+        data=list(data),
+        raise_exception=True,
+        dispose_on_completion=False,
+    )
+
+
+def _venue(venue: str, currency: str, balance: int) -> BacktestVenueConfig:
+    """Market orders fill at once at the other side's quote and one step worse, what exceeds its size two steps.
+
+    A trade sets bid and ask to its price even with ``trade_execution=False``; the quote that follows it at
+    the same time sets them right, before any prediction on that trade can arrive. Bars do not touch them.
+
+    There is no latency model: the actor's latency delays the prediction, and so the order.
+    """
+    return BacktestVenueConfig(
+        name=venue,
+        oms_type="NETTING",
+        account_type="MARGIN",
+        base_currency=None,
+        starting_balances=[f"{balance} {currency}"],
+        book_type="L1_MBP",
+        trade_execution=False,
+        bar_execution=False,
+        fill_model=ImportableFillModelConfig(
+            fill_model_path="nautilus_trader.backtest.models:FillModel",
+            config_path="nautilus_trader.backtest.config:FillModelConfig",
+            config={"prob_slippage": 1.0, "random_seed": 1},
+        ),
+        latency_model=None,
+    )
+
+
+@contextmanager
+def built(config: BacktestRunConfig) -> Iterator[tuple[BacktestNode, BacktestEngine]]:
+    """The node and its engine, ready to run; gone afterwards."""
+    node = BacktestNode([config])
+    try:
+        node.build()
+        (engine,) = node.get_engines()
+        yield node, engine
+    finally:
+        node.dispose()
+
+
+def count_events(bus: MessageBus, topics: Iterable[str], total: int, on_progress: Callable[[int, int], None]) -> None:
+    """Call ``on_progress`` now and then with the number of events on these topics and their total."""
+    done = 0
+
+    def count(_: Data) -> None:
+        nonlocal done
+        done += 1
+        if done % PROGRESS_EVERY == 0 or done == total:
+            on_progress(done, total)
+
+    for topic in topics:
+        bus.subscribe(topic=topic, handler=count)

@@ -1,0 +1,87 @@
+"""What every backtest is run with, whatever the model looks at."""
+
+import os
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from nautilus_trader.model.instruments import Instrument
+
+from serving.client import connect
+from strategies.checks import expect
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Settings that backtests share.
+
+    Raises
+    ------
+    BadSetting
+        One of them makes no sense.
+    """
+
+    url: str
+    """The inference port, ``http://`` or ``https://``, or ``mar:PATH`` of an archive."""
+    model: str
+    """The model's name."""
+    version: str | None = None
+    """A fixed version; None takes the server's default one and keeps to it for the whole run."""
+    token_env: str = "TORCHSERVE_TOKEN"
+    """Environment variable that holds TorchServe's inference token."""
+    timeout_s: float = 5.0
+    """Longest wait for one answer, seconds of wall time."""
+    max_failures: int = 10
+    """Events that may get no answer one after another before the actor stops asking."""
+    latency_ns: int = 1_000_000
+    """Simulated time from an event's receipt until its prediction takes effect and an order on it is at the venue."""
+    trade_size: Decimal = Decimal("0.1")
+    """Size of the position to hold, long or short, in base currency."""
+    max_age_ns: int = 1_000_000_000
+    """Predictions whose newest event is older than this when they arrive are not traded on; counts from the
+    venue's time, so the way from the venue is part of it."""
+    fee_bps: float = 0.5
+    """Fee on each fill, bps of its value."""
+    starting_balance: int = 10_000
+    """Account at the start, in quote currency; one at each venue."""
+    in_sample: bool = False
+    """Trade on data that the model's fit saw too: good for looking at mechanics, worthless as a result."""
+
+    def __post_init__(self) -> None:
+        expect(self.fee_bps >= 0, f"fee_bps of at least 0, was {self.fee_bps:g}")
+        expect(self.starting_balance > 0, f"starting_balance above 0, was {self.starting_balance}")
+        expect(
+            self.latency_ns <= self.max_age_ns,
+            f"latency_ns of at most max_age_ns = {self.max_age_ns} (older predictions are not traded on), "
+            f"was {self.latency_ns}",
+        )
+
+    def asking(self) -> dict[str, Any]:
+        """The fields of a `strategies.model_actor.ModelActorConfig`."""
+        return {
+            "url": self.url,
+            "model": self.model,
+            "version": self.version,
+            "token_env": self.token_env,
+            "latency_ns": self.latency_ns,
+            "timeout_s": self.timeout_s,
+            "max_failures": self.max_failures,
+        }
+
+    def check_size(self, instrument: Instrument) -> None:
+        """Refuse a trade size that the instrument has no step for."""
+        step = instrument.size_increment.as_decimal()
+        expect(self.trade_size % step == 0, f"trade_size in steps of {step}, was {self.trade_size}")
+
+
+def served_metadata(settings: RunSettings) -> dict[str, Any]:
+    """The metadata of the model that the settings name.
+
+    Raises
+    ------
+    RequestError, UnreadableArchive
+        It cannot be reached.
+    """
+    token = os.environ.get(settings.token_env)
+    with connect(settings.url, settings.model, settings.version, token=token, timeout_s=settings.timeout_s) as client:
+        return client.metadata

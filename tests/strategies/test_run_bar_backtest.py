@@ -1,0 +1,328 @@
+"""Whole backtests on bars: the same twice, no look-ahead, fills at the quotes, books that add up."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from bar_support import MINUTE, market, silent, without
+from price_run import write_price_run
+
+from market.bar_aggregate import aggregate
+from market.bar_quotes import bar_quotes
+from market.bars import Bars
+from market.trades import BadData, Instrument
+from release.archive import build_archive
+from reporting.data import UNKNOWN
+from reporting.summary import summarize
+from serving.torchserve import TorchServe
+from strategies.bar_backtest import run_bar_backtest
+from strategies.bar_report import notes, report_data, summary, write_bar_reports
+from strategies.bar_results import BarBacktestResult
+from strategies.bar_settings import BarBacktestSettings
+from strategies.checks import BadSetting
+from wire.errors import SchemaMismatch
+
+CUT = 400
+
+
+@pytest.fixture(scope="module")
+def pair() -> list[Bars]:
+    """Two instruments, the first of which has breaks."""
+    return [without(without(market("BTCUSDT", 560), 300, 301), 420, 460), market("ETHUSDT", 560, seed=2)]
+
+
+@pytest.fixture(scope="module")
+def whole(pair: list[Bars], bar_settings: BarBacktestSettings) -> BarBacktestResult:
+    return run_bar_backtest(pair, bar_settings)
+
+
+def as_told(table: pd.DataFrame) -> pd.DataFrame:
+    """All but the wall time, which is another each time."""
+    return table.drop(columns="latency_ns", errors="ignore")
+
+
+def before(table: pd.DataFrame, column: str, until: int) -> pd.DataFrame:
+    return as_told(table[table[column] < until])
+
+
+def test_two_runs_give_the_same(whole: BarBacktestResult, pair: list[Bars], bar_settings: BarBacktestSettings) -> None:
+    again = run_bar_backtest(pair, bar_settings)
+
+    for one, other in zip(again.instruments, whole.instruments, strict=True):
+        pd.testing.assert_frame_equal(as_told(one.predictions), as_told(other.predictions))
+        pd.testing.assert_frame_equal(one.fills, other.fills)
+        assert len(one.fills) > 60
+
+
+def test_the_future_changes_no_earlier_prediction_or_order(
+    whole: BarBacktestResult, pair: list[Bars], bar_settings: BarBacktestSettings
+) -> None:
+    until = int(pair[1].ts_event[CUT - 1])
+    cut = [each.between(0, int(np.searchsorted(each.ts_event, until, side="right"))) for each in pair]
+    other = [
+        replace(
+            each,
+            close=np.where(each.ts_event > until, each.open, each.close),
+            volume=np.where(each.ts_event > until, each.volume + 1, each.volume),
+        )
+        for each in pair
+    ]
+
+    for run in (run_bar_backtest(cut, bar_settings), run_bar_backtest(other, bar_settings)):
+        for found, expected in zip(run.instruments, whole.instruments, strict=True):
+            for name, column in (("predictions", "ts_init"), ("fills", "ts_ns")):
+                pd.testing.assert_frame_equal(
+                    before(getattr(found, name), column, until), before(getattr(expected, name), column, until)
+                )
+            assert len(before(found.fills, "ts_ns", until)) > 50
+
+
+@pytest.mark.parametrize("spread_bps", [0.0, 20.0])
+def test_every_fill_is_at_the_quote_of_its_time_and_one_step_worse(
+    spread_bps: float, pair: list[Bars], bar_settings: BarBacktestSettings
+) -> None:
+    settings = replace(bar_settings, spread_bps=spread_bps, cost_bps=1.0)
+
+    result = run_bar_backtest(pair, settings)
+
+    for each in result.instruments:
+        quotes, fills = bar_quotes(each.bars, spread_bps, MINUTE), each.fills
+        last = np.searchsorted(quotes.ts_event, fills["ts_ns"].to_numpy(), side="right") - 1
+        price = np.round(fills["price"].to_numpy() * 100).astype(np.int64)
+        steps_worse = np.where(fills["side"] == "BUY", price - quotes.ask[last], quotes.bid[last] - price)
+        assert set(steps_worse) == {1}
+        assert len(fills) > 60
+
+
+def test_a_position_before_a_break_is_closed_within_it(bar_settings: BarBacktestSettings) -> None:
+    bars = without(market(), 150, 200)
+    always_in = replace(bar_settings, cost_bps=0.0, spread_bps=0.0)
+
+    fills = run_bar_backtest([bars], always_in).instruments[0].fills
+
+    closed, reopened = int(bars.ts_event[149]), int(bars.ts_event[150])
+    within = fills[(fills["ts_ns"] > closed + bar_settings.latency_ns) & (fills["ts_ns"] < reopened)]
+    assert within["ts_ns"].tolist() == [closed + MINUTE + bar_settings.max_age_ns + 1]
+    assert abs(within["price"].iloc[0] * 100 - bars.close[149]) == pytest.approx(1)
+
+
+def test_where_markets_close_an_order_meets_the_next_open(bar_settings: BarBacktestSettings, tmp_path: Path) -> None:
+    bars = without(market(), 150, 190)
+    run = write_price_run(tmp_path / "run", max_gap_ns=60 * MINUTE)
+    url = f"mar:{build_archive('price', run, '1.0', tmp_path).path}"
+    turning = replace(bar_settings, url=url, cost_bps=0.0, spread_bps=0.0)
+
+    (result,) = run_bar_backtest([bars], turning).instruments
+
+    closed, reopened = int(bars.ts_event[149]), int(bars.ts_event[150])
+    fills = result.fills
+    assert result.predictions["bar"].tolist() == list(range(59, 219))  # windows span the closed market
+    assert not ((fills["ts_ns"] > closed + bar_settings.latency_ns) & (fills["ts_ns"] < reopened)).any()
+    quotes = bar_quotes(bars, 0.0, 60 * MINUTE)
+    last = np.searchsorted(quotes.ts_event, fills["ts_ns"].to_numpy(), side="right") - 1
+    np.testing.assert_allclose(np.abs(fills["price"] * 100 - quotes.bid[last]), 1, atol=1e-6)
+    assert quotes.bid[149] == bars.open[150]
+
+
+def test_equity_ends_where_the_engines_accounts_do(whole: BarBacktestResult, bar_settings: BarBacktestSettings) -> None:
+    start = bar_settings.starting_balance
+
+    assert whole.equity["equity"].iloc[0] == start
+    assert whole.equity["equity"].iloc[-1] == pytest.approx(whole.balance, abs=1e-5)
+    assert whole.statistics["PnL (USDT)"]["PnL (total)"] == pytest.approx(whole.balance - start, abs=1e-5)
+    made = [each.equity["equity"].iloc[-1] - start for each in whole.instruments]
+    assert sum(made) == pytest.approx(whole.balance - start, abs=1e-5)
+    for each, pnl in zip(whole.instruments, made, strict=True):
+        assert each.statistics["PnL (USDT)"]["PnL (total)"] == pytest.approx(pnl, abs=1e-5)
+
+
+def test_each_venue_has_an_account_of_its_own(bar_settings: BarBacktestSettings) -> None:
+    bars = [market("BTCUSDT", 300), market("BTCUSDT", 300, seed=2, venue="ELSEWHERE")]
+
+    result = run_bar_backtest(bars, bar_settings)
+
+    assert result.equity["equity"].iloc[0] == 2 * bar_settings.starting_balance
+    assert result.equity["equity"].iloc[-1] == pytest.approx(result.balance, abs=1e-5)
+    assert all(len(each.fills) > 20 for each in result.instruments)
+
+
+def test_higher_costs_mean_fewer_orders(
+    whole: BarBacktestResult, pair: list[Bars], bar_settings: BarBacktestSettings
+) -> None:
+    dear = run_bar_backtest(pair, replace(bar_settings, fee_bps=2.5))
+
+    predictions = dear.instruments[1].predictions
+    assert replace(bar_settings, fee_bps=2.5).threshold_bps == 6.0
+    assert 0 < dear.instruments[1].orders < whole.instruments[1].orders
+    entered = predictions[predictions["return_bps"].abs() > 6.0]["ts_init"]
+    assert dear.instruments[1].fills["ts_ns"].iloc[0] == entered.iloc[0]
+
+
+def archive_fitted_until(folder: Path, bars: Bars, position: int) -> Path:
+    run = write_price_run(
+        folder / "run", last_ts_event=int(bars.ts_event[position]), instrument_id=bars.instrument.instrument_id
+    )
+    return build_archive("price", run, "1.0", folder).path
+
+
+def test_bars_that_the_fit_saw_fill_the_first_window_and_are_not_judged(
+    bar_settings: BarBacktestSettings, tmp_path: Path
+) -> None:
+    bars = market(count=300)
+    settings = replace(bar_settings, url=f"mar:{archive_fitted_until(tmp_path, bars, 199)}")
+
+    (result,) = run_bar_backtest([bars], settings).instruments
+    (everything,) = run_bar_backtest([bars], replace(settings, in_sample=True)).instruments
+
+    assert (len(result.bars), result.warm) == (100, 59)
+    assert result.predictions["bar"].tolist() == list(range(99))
+    assert result.fills["ts_ns"].min() > bars.ts_event[200]
+    assert result.sample_note.startswith("Only the last 100 of 300 bars")
+    same = everything.predictions[everything.predictions["ts_event"] > bars.ts_event[199]]
+    for name in ("ts_event", "ts_init", "return_bps", "confidence"):
+        np.testing.assert_array_equal(result.predictions[name], same[name])
+    assert everything.sample_note.startswith("IN SAMPLE")
+    with pytest.raises(BadData, match=r"bars after .* expected, the last that the model's fit saw"):
+        run_bar_backtest([bars.between(0, 200)], settings)
+
+
+def test_beside_the_fitted_instrument_others_are_judged_after_the_fit_too(
+    bar_settings: BarBacktestSettings, tmp_path: Path
+) -> None:
+    fitted, other = market("SIMUSD", 300), market("ETHUSD", 300, seed=2)
+    settings = replace(bar_settings, url=f"mar:{archive_fitted_until(tmp_path, fitted, 199)}")
+
+    beside = run_bar_backtest([other, fitted], settings).instruments
+    (alone,) = run_bar_backtest([other], settings).instruments
+
+    assert [len(each.bars) for each in beside] == [100, 100]
+    assert "the model's fit saw SIMUSD.SIM until then" in beside[0].sample_note
+    assert len(alone.bars) == 300
+
+
+@pytest.mark.parametrize(
+    ("bars", "reason"),
+    [
+        ([], "bars of at least 1 instrument expected, was none"),
+        ([market(), market()], "bars of different instruments expected, was SIMUSD.SIM, SIMUSD.SIM"),
+        (
+            [market(), aggregate(market("ETHUSD"), 5 * MINUTE)],
+            "bars of one interval expected, was 60 s of SIMUSD.SIM, 300 s of ETHUSD.SIM",
+        ),
+        (
+            [market(), market("ETHUSDT")],
+            "bars of one quote currency expected, was USD of SIMUSD.SIM, USDT of ETHUSDT.SIM",
+        ),
+        ([market(count=59)], "simulated bars .*: 60 bars without a break expected, was fewer among 59"),
+        ([without(market(count=118), 59, 60)], "60 bars without a break expected"),
+        ([replace(market(), instrument=Instrument("ESZ4", "CME", 2, 3))], "a symbol ending in .* expected, was ESZ4"),
+        ([replace(market(), volume=market().volume * 10**14)], "volume below 3.4.*e[+]13 expected"),
+    ],
+)
+def test_bars_that_do_not_fit_are_refused(bars: list[Bars], reason: str, bar_settings: BarBacktestSettings) -> None:
+    with pytest.raises(BadData, match=reason):
+        run_bar_backtest(bars, bar_settings)
+
+
+def test_a_model_of_other_bars_is_refused(bar_settings: BarBacktestSettings, tick_archive: Path) -> None:
+    with pytest.raises(SchemaMismatch, match="a model of 300 s bars expected, was of 60 s"):
+        run_bar_backtest([aggregate(market(count=600), 5 * MINUTE)], bar_settings)
+    with pytest.raises(SchemaMismatch, match=r"features bar/1 .* expected, was tick/1"):
+        run_bar_backtest([market()], replace(bar_settings, url=f"mar:{tick_archive}"))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"spread_bps": -1.0}, r"spread_bps in \[0, 10000\) .* was -1"),
+        ({"batch_wait_ns": 2, "latency_ns": 1}, "batch_wait_ns of 0 to latency_ns = 1 expected, was 2"),
+        ({"latency_ns": 2, "max_age_ns": 1}, "latency_ns of at most max_age_ns = 1 .* was 2"),
+        ({"fee_bps": -1.0}, "fee_bps of at least 0 expected, was -1"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(wrong: dict, message: str) -> None:
+    with pytest.raises(BadSetting, match=message):
+        BarBacktestSettings(**{"url": "mar:price.mar", **wrong})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"horizon_ns": MINUTE - 1}, f"horizon_ns of at least a bar's {MINUTE} expected, was {MINUTE - 1}"),
+        ({"latency_ns": MINUTE, "max_age_ns": MINUTE}, f"latency_ns below a bar's {MINUTE} expected, was {MINUTE}"),
+        ({"min_confidence": 0.4}, r"min_confidence in \[0.5, 1\) expected, was 0.4"),
+    ],
+)
+def test_settings_that_do_not_go_with_the_model_are_refused(
+    wrong: dict, message: str, bar_settings: BarBacktestSettings
+) -> None:
+    with pytest.raises(BadSetting, match=message):
+        run_bar_backtest([market()], replace(bar_settings, **wrong))
+
+
+def test_the_report_scores_each_prediction_by_the_next_bar(
+    whole: BarBacktestResult, bar_settings: BarBacktestSettings
+) -> None:
+    first = whole.instruments[0]
+
+    data = report_data(bar_settings, whole, first)
+
+    close, ts_event = first.bars.close, first.bars.ts_event
+    for place, actual in zip(first.predictions["bar"].tolist(), data.actual.tolist(), strict=True):
+        breaks = place + 1 == len(close) or ts_event[place + 1] - ts_event[place] > MINUTE
+        change = 0 if breaks else close[place + 1] - close[place]
+        assert actual == (UNKNOWN if change == 0 else 0 if change > 0 else 1)
+    up = data.predictions["return_bps"] > 0
+    assert (data.predictions["buy"] >= 0.5).equals(up)
+    np.testing.assert_array_equal(data.predictions[["buy", "sell"]].max(axis=1), data.predictions["confidence"])
+    figures = summarize(data)
+    assert figures["known_outcomes"] == (data.actual != UNKNOWN).sum() > 200
+    assert figures["pnl"] == pytest.approx(summary(bar_settings, whole)["instruments"][0]["pnl"])
+    assert "The spread of 1 bps is an assumption" in " ".join(data.notes)
+
+
+def test_one_instrument_has_one_page_and_several_have_one_each(
+    whole: BarBacktestResult, bar_settings: BarBacktestSettings, tmp_path: Path
+) -> None:
+    overview = write_bar_reports(bar_settings, whole, tmp_path / "several")
+
+    assert sorted(path.parent.name for path in tmp_path.glob("several/*/index.html")) == ["BTCUSDT.SIM", "ETHUSDT.SIM"]
+    said = json.loads(overview.read_text())
+    assert said == json.loads(json.dumps(summary(bar_settings, whole)))
+    assert said["orders"] == sum(each["orders"] for each in said["instruments"])
+    assert said["pnl"] == pytest.approx(sum(each["pnl"] for each in said["instruments"]))
+    alone = run_bar_backtest([market(count=100)], bar_settings)
+    assert write_bar_reports(bar_settings, alone, tmp_path / "one") == tmp_path / "one" / "index.html"
+
+
+def test_a_model_that_stops_answering_is_told(bar_settings: BarBacktestSettings) -> None:
+    result = run_bar_backtest([silent(market(), 100, 300)], bar_settings)
+
+    assert result.gave_up
+    said = notes(bar_settings, result, result.instruments[0])
+    assert said[0].startswith("THE MODEL STOPPED ANSWERING: no predictions after 10 failures in a row")
+    assert any("10 requests failed, their bars had no prediction" in note for note in said)
+
+
+def test_over_http_the_same_as_in_process(
+    tick_server: TorchServe, model_store: Path, bar_settings: BarBacktestSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = build_archive("price", write_price_run(model_store / "price-run"), "1.0", model_store).path
+    manager = tick_server.management()
+    manager.register(archive.name, model_name="price-traded", initial_workers=1)
+    manager.wait_ready("price-traded", "1.0")
+    assert tick_server.token is not None
+    monkeypatch.setenv(bar_settings.token_env, tick_server.token)
+    bars = [silent(market("SIMUSD", 200), 100, 180), market("ETHUSD", 200, seed=2)]
+    served = replace(bar_settings, url=tick_server.inference_url, model="price-traded")
+
+    over_http, in_process = run_bar_backtest(bars, served), run_bar_backtest(bars, bar_settings)
+
+    for one, other in zip(over_http.instruments, in_process.instruments, strict=True):
+        pd.testing.assert_frame_equal(as_told(one.predictions), as_told(other.predictions))
+        pd.testing.assert_frame_equal(one.fills, other.fills)
+    assert [each.failed for each in over_http.instruments] == [21, 0]
+    assert "BadWindow" in over_http.last_error
