@@ -4,7 +4,7 @@ BIN := .venv/bin
 DATA ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow bench lint clean
+.PHONY: help setup demo demo-bars test test-slow bench lint clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -22,6 +22,10 @@ setup: .venv/installed
 ## make demo     train, pack, serve, trade, report; DATA=trades.csv or DATA=catalog/ for your own trades
 demo: setup
 	$(BIN)/python scripts/demo.py $(if $(DATA),--data '$(DATA)')
+
+## make demo-bars  the same with a price model on bars; DATA=bars.csv or DATA=catalog/ for your own bars
+demo-bars: setup
+	$(BIN)/python scripts/demo.py bars $(if $(DATA),--data '$(DATA)')
 
 ## make test     the test suite, with a real TorchServe; under ten minutes on two cores
 test: setup

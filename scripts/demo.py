@@ -4,14 +4,18 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from decimal import Decimal
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from market.bar_source import load_bars
 from market.labels import LabelConfig
 from market.source import load
 from market.trades import BadData
@@ -21,36 +25,116 @@ from serving.archive_import import UnreadableArchive
 from serving.java import NoJava
 from serving.torchserve import PROJECT, ServerSettings, StartFailed, start_server
 from strategies.backtest import run_backtest
+from strategies.bar_backtest import run_bar_backtest
+from strategies.bar_report import summary as bar_summary
+from strategies.bar_report import write_bar_reports
+from strategies.bar_settings import BarBacktestSettings
 from strategies.checks import BadSetting
 from strategies.console import result_table
 from strategies.report import report_data, summary
 from strategies.settings import BacktestSettings
+from training.bar_fit import BarFitConfig
+from training.bar_run import train_price
+from training.price_training import PriceTraining
 from training.run_folder import BadRunFolder
 from training.tick_fit import FitConfig
 from training.tick_run import train_tick
+from training.tracking_store import TrackingFailed
 from wire.errors import RequestError
 
 console = Console(stderr=True)
 EXPECTED = (
-    *(BadData, BadRunFolder, BadSetting, BuildFailed, NoJava),
+    *(BadData, BadRunFolder, BadSetting, BuildFailed, NoJava, TrackingFailed),
     *(StartFailed, UnreadableArchive, RequestError, OSError),
 )
+PRICE = PriceTraining(
+    network_config={"hidden": 32}, fit=BarFitConfig(epochs=5, learning_rate=4e-3), folds=2
+)
+"""Small enough for a demo."""
+Advance = Callable[[float, float], None]
+"""Told how much of a step is done, and of how much."""
+
+
+class Kind(StrEnum):
+    """What to trade on."""
+
+    TICKS = "ticks"
+    BARS = "bars"
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The parts of the demo that differ between ticks and bars."""
+
+    model: str
+    """The archive's name."""
+    size: int
+    """Events to simulate."""
+    train: Callable[[Path | None, int, Path, Advance], tuple[Any, str]]
+    """Given data, events, run folder: loads and fits; returns the data and the evaluation's words."""
+    trade: Callable[[Any, str, Path, Advance], dict[str, Any]]
+    """Given data, URL and report folder: runs the backtest and reports; returns the summary."""
+
+
+def train_ticks(data: Path | None, size: int, run: Path, advance: Advance) -> tuple[Any, str]:
+    """Fit the tick classifier."""
+    loaded, config = load(data, size, seed=1), FitConfig()
+    trained = train_tick(
+        loaded, run, LabelConfig(), config, on_epoch=lambda history: advance(history.epochs, config.epochs)
+    )
+    return loaded, trained.evaluation["edge"]
+
+
+def trade_ticks(loaded: Any, url: str, out: Path, advance: Advance) -> dict[str, Any]:
+    """Run the tick strategy."""
+    step = Decimal(1).scaleb(-loaded.instrument.size_precision)  # 1 where sizes are whole coins
+    settings = BacktestSettings(url=url, trade_size=max(BacktestSettings.trade_size, step))
+    result = run_backtest(loaded, settings, advance)
+    return {**summary(settings, result), "report": str(write_report(report_data(settings, result), out))}
+
+
+def train_bars(data: Path | None, size: int, run: Path, advance: Advance) -> tuple[Any, str]:
+    """Fit a small price model."""
+    loaded, total = load_bars(data, size, seed=1), PRICE.folds * PRICE.fit.epochs
+    trained = train_price(
+        loaded,
+        run,
+        PRICE,
+        lambda fold, history: advance((fold - 1) * PRICE.fit.epochs + history.epochs, total),
+    )
+    return loaded, trained.evaluation["edge"]
+
+
+def trade_bars(loaded: Any, url: str, out: Path, advance: Advance) -> dict[str, Any]:
+    """Run the bar strategy."""
+    settings = BarBacktestSettings(url=url)
+    result = run_bar_backtest([loaded], settings, advance)
+    return {**bar_summary(settings, result), "report": str(write_bar_reports(settings, result, out))}
+
+
+STEPS = {
+    Kind.TICKS: Steps("tick", 60_000, train_ticks, trade_ticks),
+    Kind.BARS: Steps("price", 20_000, train_bars, trade_bars),
+}
 
 
 def main(
-    data: Annotated[Path | None, typer.Option(help="CSV of trades or catalog folder; left out: simulated.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("reports/demo"),
-    run: Annotated[Path, typer.Option(help="Folder for the trained model.")] = Path("runs/demo"),
+    kind: Annotated[Kind, typer.Argument(help="Trade tick by tick, or bar by bar.")] = Kind.TICKS,
+    data: Annotated[Path | None, typer.Option(help="CSV or catalog folder; left out: simulated.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the report [reports/demo, reports/demo-bars].")] = None,
+    run: Annotated[Path | None, typer.Option(help="Folder for the trained model [runs/demo, ...].")] = None,
     store: Annotated[Path, typer.Option(help="The model store.")] = PROJECT / "archives",
     home: Annotated[Path, typer.Option(help="The server's working directory.")] = PROJECT / ".server",
-    trades: Annotated[int, typer.Option(min=1000, help="Trades to simulate.")] = 60_000,
+    size: Annotated[int | None, typer.Option(min=1000, help="Trades or bars to simulate [60000, 20000].")] = None,
     free_ports: Annotated[bool, typer.Option(help="Take free ports instead of config.properties'.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Train, pack, serve, trade over the inference port, report; stops what it started."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is stopped then, too
+    name = "demo" if kind is Kind.TICKS else f"demo-{kind}"
+    out, run = out or Path("reports") / name, run or Path("runs") / name
     try:
-        said = demo(data, out, run, store.resolve(), home.resolve(), trades, free_ports)
+        said = demo(STEPS[kind], data, size or STEPS[kind].size, out, run, store.resolve(), home.resolve(), free_ports)
     except EXPECTED as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from None
@@ -64,37 +148,29 @@ def main(
 
 
 def demo(
-    data: Path | None, out: Path, run: Path, store: Path, home: Path, trades: int, free_ports: bool
+    steps: Steps, data: Path | None, size: int, out: Path, run: Path, store: Path, home: Path, free_ports: bool
 ) -> dict[str, object]:
     """All steps in a row."""
     with Progress(console=console) as progress:
-        reading = progress.add_task("reading trades" if data else "simulating a market", total=1)
-        loaded = load(data, trades, seed=1)
-        progress.update(reading, completed=1)
-        fitting = progress.add_task("training", total=FitConfig().epochs)
-        trained = train_tick(
-            loaded, run, LabelConfig(), FitConfig(), on_epoch=lambda history: progress.update(fitting, advance=1)
-        )
-        progress.update(fitting, completed=FitConfig().epochs)  # it may have stopped early
-        packing = progress.add_task("packing archives/tick.mar", total=1)
-        archive = build_archive("tick", run, "1.0", store)
-        progress.update(packing, completed=1)
-        serving = progress.add_task("starting TorchServe", total=1)
-        server_settings = ServerSettings({"tick": archive.path.name}, store, home, free_ports=free_ports)
+
+        def step(name: str) -> Advance:
+            task = progress.add_task(name, total=1)
+            return lambda done, total: progress.update(task, completed=done, total=total)
+
+        training = step("reading, training" if data else "simulating a market, training")
+        loaded, edge = steps.train(data, size, run, training)
+        training(1, 1)  # it may have stopped early
+        packing = step(f"packing archives/{steps.model}.mar")
+        archive = build_archive(steps.model, run, "1.0", store)
+        packing(1, 1)
+        serving = step("starting TorchServe")
+        server_settings = ServerSettings({steps.model: archive.path.name}, store, home, free_ports=free_ports)
         with start_server(server_settings) as server:
-            progress.update(serving, completed=1)
-            step = Decimal(1).scaleb(-loaded.instrument.size_precision)  # 1 where sizes are whole coins
-            settings = BacktestSettings(url=server.inference_url, trade_size=max(BacktestSettings.trade_size, step))
+            serving(1, 1)
             if server.token is not None:
-                os.environ[settings.token_env] = server.token
-            trading = progress.add_task("trading over the inference port")
-            result = run_backtest(
-                loaded, settings, lambda done, total: progress.update(trading, completed=done, total=total)
-            )
-        said = summary(settings, result)
-        said["edge"] = trained.evaluation["edge"]
-        said["report"] = str(write_report(report_data(settings, result), out))
-    return said
+                os.environ[BacktestSettings.token_env] = server.token
+            said = steps.trade(loaded, server.inference_url, out, step("trading over the inference port"))
+    return {**said, "edge": edge}
 
 
 if __name__ == "__main__":

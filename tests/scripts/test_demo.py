@@ -35,7 +35,7 @@ def servers_in(folder: Path) -> list[psutil.Process]:
 
 
 def test_demo_trades_and_leaves_nothing_running(tmp_path: Path) -> None:
-    result = run_script("scripts/demo.py", *options(tmp_path), "--trades", "12000", "--json")
+    result = run_script("scripts/demo.py", *options(tmp_path), "--size", "12000", "--json")
 
     assert result.returncode == 0, result.stderr
     said = json.loads(result.stdout)
@@ -45,6 +45,20 @@ def test_demo_trades_and_leaves_nothing_running(tmp_path: Path) -> None:
     assert said["failed"] == 0
     assert "Simulated market" in (tmp_path / "report" / "index.html").read_text()
     assert (tmp_path / "store" / "tick.mar").is_file()
+    assert find_server(tmp_path / "home") is None
+    assert not servers_in(tmp_path)
+
+
+def test_demo_trades_bars_too(tmp_path: Path) -> None:
+    result = run_script("scripts/demo.py", "bars", *options(tmp_path), "--size", "6000", "--json")
+
+    assert result.returncode == 0, result.stderr
+    said = json.loads(result.stdout)
+    assert said["simulated"]
+    assert said["predictions"] > 1000
+    assert said["failed"] == 0
+    assert "Simulated market" in (tmp_path / "report" / "index.html").read_text()
+    assert (tmp_path / "store" / "price.mar").is_file()
     assert find_server(tmp_path / "home") is None
     assert not servers_in(tmp_path)
 
@@ -81,7 +95,7 @@ def test_demo_trades_whole_coins(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_interrupted_demo_stops_its_server(tmp_path: Path, sent: signal.Signals, code: int) -> None:
-    command = [sys.executable, "scripts/demo.py", *options(tmp_path), "--trades", "60000"]
+    command = [sys.executable, "scripts/demo.py", *options(tmp_path), "--size", "60000"]
     with subprocess.Popen(command, cwd=PROJECT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as demo:
         deadline = time.monotonic() + 120
         while find_server(tmp_path / "home") is None:

@@ -1,0 +1,31 @@
+"""The fit on a GPU, in bfloat16; skipped where there is none."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from handlers.model_files import read_golden
+from market.bars import Bars
+from training.bar_fit import BarFitConfig
+from training.bar_run import train_price
+from training.price_training import PriceTraining
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+
+
+@pytest.mark.parametrize("network", ["price_lstm", "residual", "cnn", "patchtst"])
+def test_a_network_fits_in_bfloat16_and_serves_in_float32(
+    bars: Bars, small: PriceTraining, network: str, tmp_path: Path
+) -> None:
+    fit = BarFitConfig(epochs=2)
+    training = replace(
+        small, network=network, network_config={}, fit=fit, device="cuda", indicators=network == "cnn"
+    )
+
+    result = train_price(bars, tmp_path / "run", training)
+
+    (fold, _) = result.evaluation["history"]
+    assert fold["train_loss"][-1] < fold["train_loss"][0]
+    assert read_golden(result.folder).rows.dtype == "float32"
