@@ -39,7 +39,8 @@ test-slow: setup
 bench: setup
 	$(BIN)/python scripts/bench_features.py
 	$(BIN)/python scripts/train.py tick --out runs/tick
-	$(BIN)/python scripts/bench_serving.py --run runs/tick
+	$(BIN)/python scripts/train.py price --bars 2000 --folds 1 --set fit.epochs=1 --out runs/price-bench
+	$(BIN)/python scripts/bench_serving.py --run runs/tick --price-run runs/price-bench
 
 ## make lint     ruff and mypy
 lint: setup

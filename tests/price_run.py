@@ -1,6 +1,7 @@
 """A price model that nobody fitted, but whose answers move with its window."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ def write_price_run(
     last_ts_event: int = 0,
     instrument_id: str = "SIMUSD.SIM",
     max_gap_ns: int = MINUTE,
+    config: dict[str, Any] | None = None,
 ) -> Path:
     """Write a run folder as a fit would: a small LSTM for 1-minute bars that looks for momentum in the last ones."""
     schema = bar_schema(indicators)
@@ -27,7 +29,7 @@ def write_price_run(
         "model": "price",
         "network": {
             "module": "model_defs.price_lstm",
-            "config": {"inputs": len(schema.columns), "hidden": 8, "layers": 1, "dropout": 0.0},
+            "config": {"inputs": len(schema.columns), "hidden": 8, "layers": 1, "dropout": 0.0, **(config or {})},
         },
         "feature_schema": schema.to_dict(),
         "bars": {"interval_ns": MINUTE, "max_gap_ns": max_gap_ns, "indicators": indicators},
@@ -59,7 +61,7 @@ def _draw_weights(network: ReturnNetwork, rows: torch.Tensor) -> None:
     """Answers of several bps, about as many up as down."""
     with torch.no_grad():
         network.return_scale.fill_(5e-4)
-        network.scale[:4] = 1e-3
+        network.scale[:, :4] = 1e-3
         network.head.weight.normal_(std=12.0)
         network.head.bias[0] = -network(rows)[:, 0].mean() / network.return_scale
 

@@ -29,13 +29,13 @@ _LARGEST_SHARPNESS = 20.0
 class BarFitConfig:
     """How to fit."""
 
-    epochs: int = 30
+    epochs: int = 15
     """At most so many passes over the training part."""
     patience: int = 5
     """Stop after so many epochs without a smaller validation loss."""
     batch_windows: int = 256
     """Windows of a mini batch."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     """AdamW's step size at its greatest (Loshchilov & Hutter 2019)."""
     weight_decay: float = 1e-2
     """AdamW's decoupled weight decay."""

@@ -62,6 +62,7 @@ def run_bench(*arguments: str | Path, path: str) -> subprocess.CompletedProcess[
     )
 
 
+@pytest.mark.slow
 def test_every_cell_is_measured_where_wrk_is_missing(
     tick_archive: Path, untrained_price_run: Path, tmp_path: Path
 ) -> None:

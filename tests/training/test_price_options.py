@@ -11,7 +11,7 @@ def test_without_a_word_everything_has_its_default() -> None:
     training = price_training("price_lstm")
 
     assert training.network_config["hidden"] == 128
-    assert training.fit.epochs == 30
+    assert training.fit.epochs == 15
     assert not training.indicators
     assert price_training("cnn").indicators
 
