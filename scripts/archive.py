@@ -14,8 +14,8 @@ from release.code_closure import ForbiddenImport
 
 
 def main(
-    model: Annotated[str, typer.Argument(help="Which model: tick.")],
-    run: Annotated[Path, typer.Option(help="What scripts/train.py wrote.")] = Path("runs/tick"),
+    model: Annotated[str, typer.Argument(help="Which model: tick or price.")],
+    run: Annotated[Path | None, typer.Option(help="What scripts/train.py wrote [runs/MODEL].")] = None,
     version: Annotated[str, typer.Option(help="TorchServe's model version.")] = "1.0",
     out: Annotated[Path, typer.Option(help="The model store.")] = Path("archives"),
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
@@ -24,7 +24,7 @@ def main(
     words = Console(stderr=True)
     try:
         with words.status(f"Packing {model} {version}"):
-            built = build_archive(model, run, version, out)
+            built = build_archive(model, run or Path("runs") / model, version, out)
     except (BuildFailed, BadArchive, ForbiddenImport) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from None

@@ -123,6 +123,7 @@ def price(
     url: Url = "http://127.0.0.1:8080",
     data: Annotated[list[Path] | None, typer.Option(help="CSV of bars or catalog; repeat for several.")] = None,
     instrument: Annotated[list[str] | None, typer.Option(help="BTC-PERP.DERIBIT; in the order of --data.")] = None,
+    currency: Annotated[str | None, typer.Option(help="Quoted in, where symbols do not say: USD for AAPL.")] = None,
     bar: Interval = None,
     stamp: Annotated[Literal["open", "close"], typer.Option(help="Which end of its bar a CSV's time is.")] = "open",
     bars: Annotated[int, typer.Option(min=1, help="Bars to simulate.")] = 20_000,
@@ -157,6 +158,7 @@ def price(
             spread_bps=spread_bps,
             fee_bps=fee_bps,
             in_sample=in_sample,
+            currency=currency,
         )
         provide_token(settings.token_env, url, token_file)
         loaded = [load_bars(path, bars, seed, name, bar, stamp) for path, name in pairs(data, instrument)]

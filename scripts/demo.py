@@ -20,6 +20,7 @@ from market.labels import LabelConfig
 from market.source import load
 from market.trades import BadData
 from release.archive import BuildFailed, build_archive
+from reporting.evaluation_page import write_evaluation
 from reporting.page import write_report
 from serving.archive_import import UnreadableArchive
 from serving.java import NoJava
@@ -36,7 +37,7 @@ from strategies.settings import BacktestSettings
 from training.bar_fit import BarFitConfig
 from training.bar_run import train_price
 from training.price_training import PriceTraining
-from training.run_folder import BadRunFolder
+from training.run_folder import REPORT, BadRunFolder
 from training.tick_fit import FitConfig
 from training.tick_run import train_tick
 from training.tracking_store import TrackingFailed
@@ -70,19 +71,19 @@ class Steps:
     """The archive's name."""
     size: int
     """Events to simulate."""
-    train: Callable[[Path | None, int, Path, Advance], tuple[Any, str]]
-    """Given data, events, run folder: loads and fits; returns the data and the evaluation's words."""
+    train: Callable[[Path | None, int, Path, Advance], tuple[Any, dict[str, str]]]
+    """Given data, events, run folder: loads and fits; returns the data and what to say of the model."""
     trade: Callable[[Any, str, Path, Advance], dict[str, Any]]
     """Given data, URL and report folder: runs the backtest and reports; returns the summary."""
 
 
-def train_ticks(data: Path | None, size: int, run: Path, advance: Advance) -> tuple[Any, str]:
+def train_ticks(data: Path | None, size: int, run: Path, advance: Advance) -> tuple[Any, dict[str, str]]:
     """Fit the tick classifier."""
     loaded, config = load(data, size, seed=1), FitConfig()
     trained = train_tick(
         loaded, run, LabelConfig(), config, on_epoch=lambda history: advance(history.epochs, config.epochs)
     )
-    return loaded, trained.evaluation["edge"]
+    return loaded, {"edge": trained.evaluation["edge"]}
 
 
 def trade_ticks(loaded: Any, url: str, out: Path, advance: Advance) -> dict[str, Any]:
@@ -93,7 +94,7 @@ def trade_ticks(loaded: Any, url: str, out: Path, advance: Advance) -> dict[str,
     return {**summary(settings, result), "report": str(write_report(report_data(settings, result), out))}
 
 
-def train_bars(data: Path | None, size: int, run: Path, advance: Advance) -> tuple[Any, str]:
+def train_bars(data: Path | None, size: int, run: Path, advance: Advance) -> tuple[Any, dict[str, str]]:
     """Fit a small price model."""
     loaded, total = load_bars(data, size, seed=1), PRICE.folds * PRICE.fit.epochs
     trained = train_price(
@@ -102,7 +103,8 @@ def train_bars(data: Path | None, size: int, run: Path, advance: Advance) -> tup
         PRICE,
         lambda fold, history: advance((fold - 1) * PRICE.fit.epochs + history.epochs, total),
     )
-    return loaded, trained.evaluation["edge"]
+    page = write_evaluation(trained.evaluation, run / REPORT)
+    return loaded, {"edge": trained.evaluation["edge"], "evaluation": str(page)}
 
 
 def trade_bars(loaded: Any, url: str, out: Path, advance: Advance) -> dict[str, Any]:
@@ -158,7 +160,7 @@ def demo(
             return lambda done, total: progress.update(task, completed=done, total=total)
 
         training = step("reading, training" if data else "simulating a market, training")
-        loaded, edge = steps.train(data, size, run, training)
+        loaded, model = steps.train(data, size, run, training)
         training(1, 1)  # it may have stopped early
         packing = step(f"packing archives/{steps.model}.mar")
         archive = build_archive(steps.model, run, "1.0", store)
@@ -170,7 +172,7 @@ def demo(
             if server.token is not None:
                 os.environ[BacktestSettings.token_env] = server.token
             said = steps.trade(loaded, server.inference_url, out, step("trading over the inference port"))
-    return {**said, "edge": edge}
+    return {**said, **model}
 
 
 if __name__ == "__main__":

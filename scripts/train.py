@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from market.bar_checks import examine
 from market.bar_source import load_bars
+from market.bars import Bars
 from market.intervals import BadInterval, parse_interval
 from market.labels import LabelConfig
 from market.source import load
@@ -21,6 +22,7 @@ from reporting.evaluation_page import write_evaluation
 from training.bar_run import PriceResult, train_price
 from training.bar_tuning import tune_price
 from training.price_options import price_training
+from training.price_training import PriceTraining
 from training.run_config import BadConfig
 from training.run_folder import REPORT, BadRunFolder
 from training.tick_fit import FitConfig
@@ -143,7 +145,7 @@ def price(
     typer.echo(f"{result.evaluation['edge']}\n{report} shows why; {out} is ready to be packed.", err=True)
 
 
-def search(loaded, out: Path, trials: int, training, as_json: bool) -> None:
+def search(loaded: Bars, out: Path, trials: int, training: PriceTraining, as_json: bool) -> None:
     """Tune, and write the best configuration beside the run folder."""
     storage, best = out.parent / "tuning.db", out.with_name(f"{out.name}.best.json")
     with Progress(console=console, transient=True) as progress:

@@ -65,8 +65,8 @@ def run_bar_backtest(
     RequestError, UnreadableArchive
         The model cannot be reached, or was trained on other bars or features.
     """
-    _refuse_unlike(bars)
-    instruments = [perpetual(each.instrument, settings.fee_bps) for each in bars]
+    _refuse_unlike(bars, settings.currency)
+    instruments = [perpetual(each.instrument, settings.fee_bps, settings.currency) for each in bars]
     for instrument in instruments:
         settings.check_size(instrument)
     metadata = served_metadata(settings)
@@ -107,7 +107,7 @@ def run_bar_backtest(
             return collect([market.judged for market in markets], metadata, recorder, engine, elapsed_s)
 
 
-def _refuse_unlike(bars: Sequence[Bars]) -> None:
+def _refuse_unlike(bars: Sequence[Bars], currency: str | None) -> None:
     if not bars:
         raise BadData("bars of at least 1 instrument expected, was none")
     names = [each.instrument.instrument_id for each in bars]
@@ -116,9 +116,9 @@ def _refuse_unlike(bars: Sequence[Bars]) -> None:
     intervals = [f"{each.interval_ns / 1e9:g} s of {each.instrument.instrument_id}" for each in bars]
     if len({each.interval_ns for each in bars}) > 1:
         raise BadData(f"bars of one interval expected, was {', '.join(intervals)}")
-    currencies = [split_symbol(each.instrument.symbol)[1] for each in bars]
+    currencies = [split_symbol(each.instrument.symbol, currency)[1] for each in bars]
     if len(set(currencies)) > 1:
-        quoted = ", ".join(f"{currency} of {name}" for currency, name in zip(currencies, names, strict=True))
+        quoted = ", ".join(f"{found} of {name}" for found, name in zip(currencies, names, strict=True))
         raise BadData(f"bars of one quote currency expected, was {quoted}")
 
 

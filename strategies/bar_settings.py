@@ -34,6 +34,8 @@ class BarBacktestSettings(RunSettings):
     """Least probability of the return's sign to act on, in [0.5, 1)."""
     spread_bps: float = 1.0
     """Ask less bid, bps of the price; an assumption, since bars hold no quotes."""
+    currency: str | None = None
+    """What the instruments are quoted in; None where their symbols say so (``BTCUSDT``, not ``AAPL``)."""
     cost_bps: float | None = None
     """Expected returns of no more than this are not acted on, bps; None takes what a trade costs there and back."""
     horizon_ns: int | None = None

@@ -12,7 +12,8 @@ def result_table(said: Mapping[str, Any]) -> Table:
     Parameters
     ----------
     said : mapping
-        The summary, with ``report`` (a path) and ``edge`` (the model's evaluation) where there are.
+        The summary, with ``edge`` (the model's evaluation in words), ``evaluation`` and ``report`` (paths) where
+        there are.
     """
     table = Table(title=f"{said['model']} {said['version']} on {said['instrument_id']}", show_header=False)
     if said["simulated"]:
@@ -28,6 +29,7 @@ def result_table(said: Mapping[str, Any]) -> Table:
     if len(said.get("instruments", ())) > 1:
         for each in said["instruments"]:
             table.add_row(each["instrument_id"], f"{each['pnl']:,.2f} {said['currency']} in {each['orders']:,} orders")
-    if "report" in said:
-        table.add_row("report", said["report"])
+    for name in ("evaluation", "report"):
+        if name in said:
+            table.add_row(name, said[name])
     return table

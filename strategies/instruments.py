@@ -22,36 +22,46 @@ PERPETUAL = "-PERP"
 _AGGRESSORS = {1: AggressorSide.BUYER, -1: AggressorSide.SELLER, 0: AggressorSide.NO_AGGRESSOR}
 
 
-def split_symbol(symbol: str) -> tuple[str, str]:
+def split_symbol(symbol: str, currency: str | None = None) -> tuple[str, str]:
     """Base and quote currency of ``BTCUSDT``; ``BTC-PERP`` is quoted in USD.
+
+    Parameters
+    ----------
+    currency : str, optional
+        What it is quoted in where the symbol does not say, as ``AAPL`` does not.
 
     Raises
     ------
     BadData
-        The symbol ends in no known quote currency.
+        No currency is given, and the symbol ends in no known one.
     """
+    if currency is not None:
+        return symbol.removesuffix(currency) or symbol, currency
     if symbol.endswith(PERPETUAL) and symbol != PERPETUAL:
         return symbol.removesuffix(PERPETUAL), "USD"
     for quote in sorted(QUOTE_CURRENCIES, key=len, reverse=True):
         if symbol.endswith(quote) and symbol != quote:
             return symbol.removesuffix(quote), quote
-    raise BadData(f"a symbol ending in one of {', '.join((*QUOTE_CURRENCIES, PERPETUAL))} expected, was {symbol}")
+    known = ", ".join((*QUOTE_CURRENCIES, PERPETUAL))
+    raise BadData(f"a symbol ending in one of {known}, or its currency, expected, was {symbol}")
 
 
-def perpetual(instrument: Instrument, fee_bps: float) -> CryptoPerpetual:
+def perpetual(instrument: Instrument, fee_bps: float, currency: str | None = None) -> CryptoPerpetual:
     """The instrument as a linear perpetual, which can be sold short; it asks for no margin.
 
     Parameters
     ----------
     fee_bps : float
         Fee on each fill's notional, in bps.
+    currency : str, optional
+        See `split_symbol`.
 
     Raises
     ------
     BadData
-        The symbol ends in no known quote currency.
+        It is not known what the instrument is quoted in.
     """
-    base, quote = split_symbol(instrument.symbol)
+    base, quote = split_symbol(instrument.symbol, currency)
     fee = Decimal(str(fee_bps)) / 10_000
     size_step = Quantity.from_raw(10 ** (FIXED_PRECISION - instrument.size_precision), instrument.size_precision)
     return CryptoPerpetual(

@@ -58,6 +58,7 @@ def test_demo_trades_bars_too(tmp_path: Path) -> None:
     assert said["predictions"] > 500
     assert said["failed"] == 0
     assert "Simulated market" in (tmp_path / "report" / "index.html").read_text()
+    assert "SIMULATED MARKET" in Path(said["evaluation"]).read_text()
     assert (tmp_path / "store" / "price.mar").is_file()
     assert find_server(tmp_path / "home") is None
     assert not servers_in(tmp_path)

@@ -27,6 +27,15 @@ def test_a_catalog_keeps_every_step_and_the_order_of_equal_times(market: Trades,
         np.testing.assert_array_equal(getattr(back, name), getattr(trades, name), err_msg=name)
 
 
+def test_a_symbol_without_a_currency_takes_the_one_given(market: Trades) -> None:
+    stock = perpetual(replace(market.instrument, symbol="AAPL"), fee_bps=0.5, currency="USD")
+
+    assert (stock.base_currency.code, stock.quote_currency.code) == ("AAPL", "USD")
+    assert split_symbol("EURUSD", "USD") == ("EUR", "USD")
+    with pytest.raises(BadData, match="or its currency, expected, was AAPL"):
+        split_symbol("AAPL")
+
+
 def test_the_fee_is_in_bps_of_the_notional(market: Trades) -> None:
     assert float(perpetual(market.instrument, fee_bps=0.5).taker_fee) == 0.5e-4
 
