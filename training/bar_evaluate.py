@@ -178,8 +178,9 @@ def _log_likelihood(forecast: Forecast, blocks: Blocks) -> dict[str, Any]:
 def _in_words(gains: dict[str, dict[str, Any]], beats: bool) -> str:
     error, direction = gains["rmse"], gains["direction"]
     numbers = (
-        f"RMSE {error['gain_bps']:+.3f} bps better than {error['best_baseline']}, {CONFIDENCE:.0%} interval "
-        f"{error['interval'][0]:+.3f} to {error['interval'][1]:+.3f}"
+        f"RMSE {abs(error['gain_bps']):.3f} bps {'less' if error['gain_bps'] >= 0 else 'more'} than that of "
+        f"{error['best_baseline']}, {CONFIDENCE:.0%} interval of the gain {error['interval'][0]:+.3f} to "
+        f"{error['interval'][1]:+.3f}"
     )
     if direction["gain"] is None:
         numbers += "; the model foresees no direction"
