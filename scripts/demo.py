@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -114,6 +113,16 @@ def trade_bars(loaded: Any, url: str, out: Path, advance: Advance) -> dict[str, 
     return {**bar_summary(settings, result), "report": str(write_bar_reports(settings, result, out))}
 
 
+stopped: list[int] = []
+"""The exit status that a signal asked for."""
+
+
+def stop(number: int, _: object) -> None:
+    """Stop at a signal; where native code swallows the exception, at the next step forward."""
+    stopped.append(128 + number)
+    raise KeyboardInterrupt
+
+
 STEPS = {
     Kind.TICKS: Steps("tick", 60_000, train_ticks, trade_ticks),
     Kind.BARS: Steps("price", 20_000, train_bars, trade_bars),
@@ -132,7 +141,8 @@ def main(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Train, pack, serve, trade over the inference port, report; stops what it started."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is stopped then, too
+    for number in (signal.SIGINT, signal.SIGTERM):  # so that the server is stopped at either
+        signal.signal(number, stop)
     name = "demo" if kind is Kind.TICKS else f"demo-{kind}"
     out, run = out or Path("reports") / name, run or Path("runs") / name
     try:
@@ -142,7 +152,7 @@ def main(
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         typer.echo("interrupted; everything that was started has been stopped", err=True)
-        raise typer.Exit(130) from None
+        raise typer.Exit(stopped[0]) from None
     if as_json:
         typer.echo(json.dumps(said))
     else:
@@ -157,7 +167,13 @@ def demo(
 
         def step(name: str) -> Advance:
             task = progress.add_task(name, total=1)
-            return lambda done, total: progress.update(task, completed=done, total=total)
+
+            def advance(done: float, total: float) -> None:
+                if stopped:
+                    raise KeyboardInterrupt
+                progress.update(task, completed=done, total=total)
+
+            return advance
 
         training = step("reading, training" if data else "simulating a market, training")
         loaded, model = steps.train(data, size, run, training)

@@ -23,7 +23,7 @@ def write_price_run(
     max_gap_ns: int = MINUTE,
     config: dict[str, Any] | None = None,
 ) -> Path:
-    """Write a run folder as a fit would: a small LSTM for 1-minute bars that looks for momentum in the last ones."""
+    """Write a run folder as a fit would: a small LSTM for 1-minute bars, most of whose answer comes from their volumes."""
     schema = bar_schema(indicators)
     description = {
         "model": "price",
@@ -61,7 +61,6 @@ def _draw_weights(network: ReturnNetwork, rows: torch.Tensor) -> None:
     """Answers of several bps, about as many up as down."""
     with torch.no_grad():
         network.return_scale.fill_(5e-4)
-        network.scale[:, :4] = 1e-3
         network.head.weight.normal_(std=12.0)
         network.head.bias[0] = -network(rows)[:, 0].mean() / network.return_scale
 
