@@ -23,7 +23,7 @@ def write_price_run(
     max_gap_ns: int = MINUTE,
     config: dict[str, Any] | None = None,
 ) -> Path:
-    """Write a run folder as a fit would: a small LSTM for 1-minute bars, most of whose answer comes from their volumes."""
+    """Write a run folder as a fit would: a small LSTM on 1-minute bars, whose answers come mostly from volumes."""
     schema = bar_schema(indicators)
     description = {
         "model": "price",
