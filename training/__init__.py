@@ -1,1 +1,1 @@
-"""From trades to a run folder: data set, fit, evaluation. Knows nothing of trading or of servers."""
+"""From trades or bars to a run folder: data set, fit, evaluation, tracking. Knows nothing of trading or of servers."""

@@ -19,9 +19,9 @@ class History:
     inputs: str
     """Hash of all that decides the outcome; a fit goes on only from its own checkpoints."""
     train_loss: list[float] = field(default_factory=list)
-    """Mean cross-entropy of each epoch's batches."""
+    """Mean loss of each epoch's batches."""
     validation_loss: list[float] = field(default_factory=list)
-    """Cross-entropy on the validation part after each epoch."""
+    """Loss on the validation part after each epoch."""
 
     @property
     def epochs(self) -> int:
