@@ -1,7 +1,7 @@
 """What is wrong or odd with bars: found and said, never repaired."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from decimal import Decimal
 
 import numpy as np
@@ -83,10 +83,6 @@ class Findings:
             f"{self.bars:,} bars of {self.interval_ns / 1e9:g} s from {self.first_open} to {self.last_close}: "
             "no breaks, no duplicates, nothing odd."
         ]
-
-    def as_dict(self) -> dict[str, object]:
-        """The same as types that JSON has."""
-        return {**asdict(self), "found": [asdict(finding) for finding in self.found]}
 
 
 def check_bars(bars: Bars) -> Bars:

@@ -25,9 +25,3 @@ def parse_interval(text: str) -> int:
     if match is None or match[2] not in UNITS_NS:
         raise BadInterval(f"bars such as 1-MINUTE, 4-HOUR or 1-DAY expected, was {text!r}")
     return int(match[1]) * UNITS_NS[match[2]]
-
-
-def format_interval(interval_ns: int) -> str:
-    """Inverse of `parse_interval`, in the largest unit that divides it; nanoseconds where none does."""
-    unit = next((name for name in reversed(UNITS_NS) if interval_ns % UNITS_NS[name] == 0), None)
-    return f"{interval_ns // UNITS_NS[unit]}-{unit}" if unit else f"{interval_ns} ns"

@@ -1,4 +1,3 @@
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -131,17 +130,15 @@ def test_newest_first_is_refused() -> None:
         check_bars(backwards)
 
 
-def test_findings_are_plain_json() -> None:
+def test_fatal_findings_come_first() -> None:
     findings = examine(replace(without(4), volume=np.zeros(49, dtype=np.int64)))
 
-    read = json.loads(json.dumps(findings.as_dict()))
-
-    assert read["breaks"]["count"] == 1
-    assert [(found["kind"], found["fatal"]) for found in read["found"]] == [
+    assert findings.breaks.count == 1
+    assert [(found.kind, found.fatal) for found in findings.found] == [
         ("zero volume throughout", True),
         ("breaks", False),
     ]
-    assert read["found"][0]["sentence"] == findings.lines()[0]
+    assert findings.lines() == [found.sentence for found in findings.found]
 
 
 def test_no_bars_are_no_data() -> None:

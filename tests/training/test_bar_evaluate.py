@@ -54,6 +54,14 @@ def test_a_model_that_is_wrong_is_worse_than_no_change() -> None:
     assert found["scores"]["model"]["directional_interval"][1] < 0.5
 
 
+def test_right_signs_of_far_too_large_returns_beat_nothing() -> None:
+    found = evaluate(forecast(signal=0.5, foreseen=6.0), block_rows=20, seed=1)
+
+    assert found["gains"]["direction"]["interval"][0] > 0
+    assert found["gains"]["rmse"]["interval"][1] < 0
+    assert not found["beats_baselines"]
+
+
 def test_scores_are_the_textbooks() -> None:
     some = forecast(signal=0.5, foreseen=1.0)
 

@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from training.bar_dataset import BarDataset
 from training.bar_run import PriceResult, train_price
 from training.price_training import PriceTraining
 from training.run_folder import BadRunFolder
+from training.tracking import TrackedRun
 
 FILES = ("model.json", "weights.safetensors", "golden.npz", "evaluation.json")
 OPTIONS = ("price", "--bars", "1600", "--folds", "2", "--set", "network.hidden=4", "--set", "fit.epochs=3")
@@ -135,6 +137,29 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
     for run in runs:
         assert [entry.step for entry in client.get_metric_history(run.info.run_id, "fold_2/train_loss")] == [1, 2, 3]
         assert {entry.path for entry in client.list_artifacts(run.info.run_id)} == {"archive", "report", "run"}
+
+
+def test_a_fold_killed_before_its_last_epoch_was_tracked_is_tracked_whole(
+    bars: Bars, small: PriceTraining, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its checkpoint is written by then, so that the fit itself has nothing left to say."""
+    track_epoch = TrackedRun.epoch
+
+    def interrupted(run: TrackedRun, fold: int, epoch: int, metrics: Mapping[str, float]) -> None:
+        if epoch == small.fit.epochs:
+            raise KeyboardInterrupt
+        track_epoch(run, fold, epoch, metrics)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(TrackedRun, "epoch", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train_price(bars, tmp_path / "run", small)
+    result = train_price(bars, tmp_path / "run", small)
+
+    history = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}").get_metric_history(
+        result.mlflow_run_id, "fold_1/train_loss"
+    )
+    assert [entry.step for entry in history] == [1, 2]
 
 
 def test_a_folder_that_is_no_run_is_left_alone(bars: Bars, small: PriceTraining, tmp_path: Path) -> None:
