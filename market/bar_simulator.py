@@ -69,7 +69,11 @@ class BarSimulatorConfig:
 
 
 def simulate_bars(
-    bars: int, seed: int = 1, config: BarSimulatorConfig | None = None, instrument: Instrument | None = None
+    bars: int,
+    seed: int = 1,
+    config: BarSimulatorConfig | None = None,
+    instrument: Instrument | None = None,
+    drift: NDArray[np.float64] | None = None,
 ) -> Bars:
     """Simulate ``bars`` bars from 2024-01-01 UTC on, one after the other without a break; the same seed, the same bars.
 
@@ -83,17 +87,22 @@ def simulate_bars(
         Another market than the default of 1-minute bars.
     instrument : Instrument, optional
         Another name and other precisions than SIMUSD.SIM's 2 and 3.
+    drift : float64 [bars], optional
+        Log returns to add, bar by bar, to those that are drawn; momentum does not carry them on.
 
     Raises
     ------
     ValueError
-        No bars asked for, or a price or volume that reached 2**53 steps.
+        No bars asked for, a drift that does not fit, or a price or volume that reached 2**53 steps.
     """
     if bars < 1:
         raise ValueError(f"at least 1 bar expected, was {bars}")
+    if drift is not None and not (drift.shape == (bars,) and np.isfinite(drift).all()):
+        raise ValueError(f"a finite drift for each of {bars} bars expected, was {drift} of shape {list(drift.shape)}")
     config, instrument = config or BarSimulatorConfig(), instrument or INSTRUMENT
     rng = np.random.default_rng(seed)
     returns, sigma = _returns(bars, rng, config)
+    returns = returns if drift is None else returns + drift
     prices = _prices(returns, sigma, rng, config.start_price, instrument.price_precision)
     return Bars(
         instrument=instrument,

@@ -1,0 +1,184 @@
+"""Headlines about instruments: checked once, from CSV or JSONL files."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from market.csv_bars import ISO_DATE, ISO_OFFSET
+from market.csv_table import TIME_UNITS, is_number
+from market.headline_table import HeadlineTable, read_headline_table
+from market.trades import BadData
+
+INSTRUMENT = re.compile(r"[!-~]+\.[!-~]+")
+"""What an instrument's name looks like: ``BTCUSDT.BINANCE``, in printable ASCII as NautilusTrader wants it."""
+BRACKETS = re.compile(r"[][(){}'\"]")
+"""What shows that a list was written as a program prints it."""
+SEPARATORS = re.compile(r"[;|,\s]+")
+"""What may stand between several instruments in one cell."""
+DAY_NS = 24 * 60 * 60 * 10**9
+
+
+@dataclass(frozen=True)
+class Headline:
+    """One headline, not to be used before ``ts_init``.
+
+    Raises
+    ------
+    BadData
+        No text, no instrument or one that is not like ``BTCUSDT.BINANCE``, times that cannot be.
+    """
+
+    text: str
+    """What it says."""
+    source: str
+    """Who published it; empty where nobody says."""
+    instrument_ids: tuple[str, ...]
+    """What it is about: ``BTCUSDT.BINANCE``."""
+    ts_event: int
+    """When it was published, Unix ns."""
+    ts_init: int
+    """When it was received, Unix ns; never before ``ts_event``."""
+
+    def __post_init__(self) -> None:
+        if not self.text.strip():
+            raise BadData(f"a headline's text expected, was {self.text!r}")
+        for name, value in (("text", self.text), ("source", self.source)):
+            if any("\ud800" <= character <= "\udfff" for character in value):
+                raise BadData(f"a headline's {name} in Unicode characters expected, was half of one in {value!r}")
+        if not self.instrument_ids:
+            raise BadData("a headline on at least one instrument expected, was none")
+        for name in self.instrument_ids:
+            if not INSTRUMENT.fullmatch(name) or BRACKETS.search(name) or SEPARATORS.search(name):
+                raise BadData(f"an instrument like BTCUSDT.BINANCE expected, was {name!r}")
+        if self.ts_event < 0:
+            raise BadData(f"a headline published in 1970 or later expected, was {self.ts_event} ns before")
+        if self.ts_init < self.ts_event:
+            raise BadData(
+                f"a headline received (ts_init) not before it was published (ts_event, {self.ts_event}) expected, "
+                f"was {self.ts_init}; a day without a time counts as its end"
+            )
+
+
+def load_headlines(path: Path, instrument_id: str | None = None, delay_ns: int | None = None) -> list[Headline]:
+    """Read a file of headlines, CSV or JSONL, plain or ``.gz``, UTF-8.
+
+    A CSV's header, or the names in each JSON object, tell what is what, in any order and case, and others
+    are ignored:
+
+    - text: ``text``, ``headline`` or ``title``;
+    - time of publication: ``published``, ``timestamp``, ``ts_event``, ``date``, ``datetime`` or ``time``;
+    - time of receipt, if there: ``received`` or ``ts_init``;
+    - publisher, if there: ``source``;
+    - instruments, if there: ``instrument_ids``, ``instrument_id``, ``symbol``, ``symbols``, ``ticker`` or
+      ``tickers``, several with ``;``, ``|``, a comma or a space between, in JSON also as a list.
+
+    Times are Unix s, ms, us or ns of the years 2000 to 2099, or ISO 8601 (UTC unless they carry an offset).
+    What is dated by a day alone was known for certain only when that day was over, and may have been
+    published at its last moment: its time is the midnight (UTC) after it.
+
+    Parameters
+    ----------
+    path : Path
+        The file. Cells of a CSV may be separated by comma, semicolon, tab or ``|``, and run over several lines
+        within quotes.
+    instrument_id : str, optional
+        What all headlines are about where the file does not say. Where it does, rows that do not name this
+        instrument are left out; a symbol without a venue is taken to be on this one's.
+    delay_ns : int, optional
+        Time from publication to receipt, at least 0, for files without times of receipt, and only for
+        them. There is no default: an assumption that news is known at once has to be made by the user.
+
+    Returns
+    -------
+    list of Headline
+        By time of receipt; those of one time as in the file. Texts are as in the file, character by character.
+
+    Raises
+    ------
+    BadData
+        Naming file, line, what it was and what was expected. Nothing else is left out.
+    ValueError
+        A negative ``delay_ns``.
+    """
+    if delay_ns is not None and delay_ns < 0:
+        raise ValueError(f"delay_ns of at least 0 expected, was {delay_ns}")
+    if instrument_id is not None and not INSTRUMENT.fullmatch(instrument_id):
+        raise BadData(f"an instrument like BTCUSDT.BINANCE expected, was {instrument_id!r}")
+    table = read_headline_table(path)
+    ts_event, ts_init = _publication_and_receipt(table, delay_ns)
+    instruments = _instruments(table, instrument_id)
+    texts, sources = table.cells("text"), table.cells("source")
+    headlines = []
+    for row, line in enumerate(table.lines.tolist()):
+        try:
+            headline = Headline(texts[row], sources[row], instruments[row], int(ts_event[row]), int(ts_init[row]))
+        except BadData as error:
+            raise BadData(f"{table.name}: line {line}: {error}") from None
+        if instrument_id is None or instrument_id in headline.instrument_ids:
+            headlines.append(headline)
+    if not headlines:
+        named = sorted({name for names in instruments for name in names})
+        was = ", ".join(named[:5]) + (f" and {len(named) - 5} more" if len(named) > 5 else "")
+        raise BadData(f"{table.name}: a headline on {instrument_id} expected, was only on {was}")
+    return sorted(headlines, key=lambda headline: headline.ts_init)
+
+
+def _publication_and_receipt(table: HeadlineTable, delay_ns: int | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Both times of each row, Unix ns [n]."""
+    received = table.columns.get("received")
+    published = _times(table, table.columns["published"])
+    if received is None and delay_ns is None:
+        raise BadData(
+            f"{table.name}: times of receipt (received or ts_init) expected, or a delay_ns from publication to receipt "
+            f"(0 where news is known at once), was only {', '.join(table.columns.values())} and no delay_ns"
+        )
+    if received is None:
+        return published, published + np.int64(delay_ns or 0)
+    if delay_ns is not None:
+        raise BadData(f"{table.name}: no delay_ns expected, as {received!r} holds times of receipt, was {delay_ns}")
+    return published, _times(table, received)
+
+
+def _times(table: HeadlineTable, column: str) -> NDArray[np.int64]:
+    """A column of Unix or ISO times as Unix ns [n]; the first row tells which; a day is the midnight after it."""
+    cells = table.frame[column]
+    if is_number(cells.iloc[0]):
+        return table.unix_times(column, tuple(TIME_UNITS))
+    times = np.full(len(cells), np.datetime64("NaT"), dtype="datetime64[ns]")
+    has_offset = cells.str.contains(ISO_OFFSET, regex=True).to_numpy()
+    for alike in (has_offset, ~has_offset):  # pandas lends a time without an offset that of the one above it
+        texts = cells[alike]
+        parsed = pd.to_datetime(texts.where(texts.str.match(ISO_DATE)), format="ISO8601", utc=True, errors="coerce")
+        times[alike] = parsed.to_numpy(dtype="datetime64[ns]")
+    bad = np.isnat(times)
+    if bad.any():
+        raise table.refusal(column)(int(bad.argmax()), "a time like 2024-01-31T09:30:00Z, or a day like 2024-01-31,")
+    days = cells.str.fullmatch(ISO_DATE).to_numpy(dtype=bool)
+    return times.astype(np.int64) + days * DAY_NS
+
+
+def _instruments(table: HeadlineTable, instrument_id: str | None) -> list[tuple[str, ...]]:
+    """What each row is about."""
+    if "instruments" not in table.columns:
+        if instrument_id is None:
+            raise BadData(
+                f"{table.name}: a column of instruments, or an instrument_id for all headlines, expected, "
+                f"was {', '.join(table.columns.values())}"
+            )
+        return [(instrument_id,)] * len(table.lines)
+    symbol, _, venue = (instrument_id or "").rpartition(".")
+    refuse = table.refusal(table.columns["instruments"])
+    named = []
+    for row, cell in enumerate(table.cells("instruments")):
+        names = [name for name in SEPARATORS.split(cell) if name]
+        if not names:
+            raise refuse(row, "at least one instrument")
+        if not venue and any("." not in name for name in names):
+            raise refuse(row, "instruments like BTCUSDT.BINANCE, or an instrument_id that tells the venue,")
+        full = (instrument_id if name == symbol else name if "." in name else f"{name}.{venue}" for name in names)
+        named.append(tuple(dict.fromkeys(str(name) for name in full)))
+    return named

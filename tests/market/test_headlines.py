@@ -1,0 +1,279 @@
+"""Files of headlines are read as they are, or refused by file and line."""
+
+import csv
+import gzip
+import json
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from market.headlines import Headline, load_headlines
+from market.trades import BadData
+
+T_S = 1_704_067_200
+"""2024-01-01T00:00:00Z."""
+T = T_S * 10**9
+SECOND, HOUR, DAY = 10**9, 3600 * 10**9, 86_400 * 10**9
+SIM = "SIMUSD.SIM"
+
+
+def written(folder: Path, text: str, name: str = "news.csv") -> Path:
+    path = folder / name
+    path.write_bytes(text.encode())
+    return path
+
+
+def at(
+    ts_event: int, delay_ns: int = 5, text: str = "Up", source: str = "", names: tuple[str, ...] = (SIM,)
+) -> Headline:
+    return Headline(text, source, names, ts_event, ts_event + delay_ns)
+
+
+def as_csv(headlines: list[Headline], path: Path) -> Path:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["Text", "Source", "Instrument_IDs", "TS_Event", "TS_Init"])
+        for each in headlines:
+            writer.writerow([each.text, each.source, ";".join(each.instrument_ids), each.ts_event, each.ts_init])
+    return path
+
+
+def as_jsonl(headlines: list[Headline], path: Path) -> Path:
+    keys = ("title", "source", "symbols", "published", "received")
+    with path.open("w", encoding="utf-8", newline="") as file:
+        for each in headlines:
+            values = (each.text, each.source, each.instrument_ids, each.ts_event, each.ts_init)
+            file.write(json.dumps(dict(zip(keys, values, strict=True)), ensure_ascii=len(each.text) % 2 == 0) + "\n")
+    return path
+
+
+TEXTS = st.text(st.characters(blacklist_categories=["Cs"]), min_size=1).filter(str.strip)
+NAMES = st.lists(st.sampled_from([SIM, "BTC-PERP.DERIBIT", "ETH/USD.KRAKEN", "BRK.B.XNYS"]), min_size=1, unique=True)
+
+
+@st.composite
+def some_headlines(draw: st.DrawFn) -> list[Headline]:
+    published = draw(st.lists(st.integers(T, T + 365 * DAY), min_size=1, max_size=12))
+    return [
+        at(time, draw(st.integers(0, 3)), draw(TEXTS), draw(st.text("abc ,\"'\n;")), tuple(draw(NAMES)))
+        for time in published
+    ]
+
+
+@pytest.mark.parametrize("write", [as_csv, as_jsonl])
+@given(some_headlines())
+def test_what_was_written_is_read_again(
+    tmp_path_factory: pytest.TempPathFactory, write: "type[as_csv]", headlines: list[Headline]
+) -> None:
+    path = write(headlines, tmp_path_factory.mktemp("news") / "news.txt")
+
+    assert load_headlines(path) == sorted(headlines, key=lambda headline: headline.ts_init)
+
+
+@pytest.mark.parametrize(
+    "stamp",
+    [
+        *(f"{T_S}{zeros}" for zeros in ("", "000", "000000", "000000000", ".0")),
+        "2024-01-01T00:00:00Z",
+        "2024-01-01 00:00",
+        "2024-01-01 01:00:00.000000+01:00",
+        "2023-12-31T19:00:00.000000000-0500",
+        "2023-12-31",
+    ],
+)
+def test_every_way_to_write_a_time_is_the_same_time(tmp_path: Path, stamp: str) -> None:
+    path = written(tmp_path, f"published,text\n {stamp},Up\n")
+
+    assert load_headlines(path, SIM, delay_ns=5) == [at(T)]
+
+
+def test_a_day_alone_is_over_before_anything_of_it_is_known(tmp_path: Path) -> None:
+    rows = ("date,text,received", "2024-01-01,Up,2024-01-02T00:00:07Z", "2024-01-03T10:00,Down,2024-01-03")
+    path = written(tmp_path, "\n".join(rows))
+
+    headlines = load_headlines(path, SIM)
+
+    assert [(each.ts_event - T, each.ts_init - T) for each in headlines] == [
+        (DAY, DAY + 7 * SECOND),
+        (2 * DAY + 10 * HOUR, 3 * DAY),
+    ]
+
+
+def test_nanoseconds_stay_exact(tmp_path: Path) -> None:
+    path = written(tmp_path, "time,ts_init,text\n2024-01-01T00:00:00.123456789Z,1704067200123456790,Up\n")
+
+    (headline,) = load_headlines(path, SIM)
+
+    assert (headline.ts_event, headline.ts_init) == (T + 123_456_789, T + 123_456_790)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_a_csv_may_have_any_usual_delimiter_order_and_line_end(tmp_path: Path, delimiter: str) -> None:
+    rows = [
+        ["Source", "id", "Headline ", "TimeStamp", "Tickers"],
+        ["Wire", "1", '"Up, at last;\r\nsays ""A|B""\tInc."', f"{T_S + 60}", '"SIMUSD.SIM | ETH/USD.KRAKEN"'],
+        ["", "2", "  Naïve 🚀 日本", f"{T_S}", '"ETH/USD.KRAKEN,SIMUSD.SIM;SIMUSD.SIM"'],
+    ]
+    text = "\ufeff" + "\r\n".join(delimiter.join(row) for row in rows) + "\r\n\r\n"
+
+    assert load_headlines(written(tmp_path, text), delay_ns=5) == [
+        at(T, text="  Naïve 🚀 日本", names=("ETH/USD.KRAKEN", SIM)),
+        at(T + 60 * SECOND, text='Up, at last;\r\nsays "A|B"\tInc.', source="Wire", names=(SIM, "ETH/USD.KRAKEN")),
+    ]
+
+
+def test_a_header_in_quotes_does_not_hide_its_delimiter(tmp_path: Path) -> None:
+    path = written(tmp_path, f'"text";"date"\n"Up, at last";"{T_S}"\n')
+
+    assert load_headlines(path, SIM, delay_ns=5) == [at(T, text="Up, at last")]
+
+
+def test_objects_hold_their_instruments_as_text_or_list(tmp_path: Path) -> None:
+    objects = [
+        {"Title": "Up", "time": T_S, "symbol": SIM, "source": None, "id": 7},
+        {"Title": "Up", "time": "1704067201", "symbol": [SIM, "ETHUSD.SIM"], "source": "Wire"},
+        {"symbol": f"ETHUSD.SIM {SIM}", "source": "", "Title": "Up", "time": T_S * 1000 + 2000},
+    ]
+    path = written(tmp_path, "\n\n".join(json.dumps(each) for each in objects[:2]) + "\n", "news.jsonl")
+    other = written(tmp_path, json.dumps(objects[2]), "other.ndjson")
+
+    assert load_headlines(path, delay_ns=5) == [
+        at(T),
+        at(T + SECOND, source="Wire", names=(SIM, "ETHUSD.SIM")),
+    ]
+    assert load_headlines(other, delay_ns=5) == [at(T + 2 * SECOND, names=("ETHUSD.SIM", SIM))]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("a.csv", f"text,date\nUp,{T_S}\n"), ("a.jsonl", f'{{"text":"Up","date":{T_S}}}')]
+)
+def test_compressed_files_are_read_too(tmp_path: Path, name: str, text: str) -> None:
+    path = tmp_path / f"{name}.gz"
+    path.write_bytes(gzip.compress(text.encode()))
+
+    assert load_headlines(path, SIM, delay_ns=5) == [at(T)]
+
+
+def test_headlines_come_by_time_of_receipt_and_else_as_in_the_file(tmp_path: Path) -> None:
+    path = written(tmp_path, "text,published,received\n" + "".join(
+        f"{text},{T_S + published},{T_S + received}\n"
+        for text, published, received in (("a", 3, 9), ("b", 1, 8), ("c", 4, 8), ("d", 2, 2), ("e", 0, 8))
+    ))
+
+    assert [each.text for each in load_headlines(path, SIM)] == ["d", "b", "c", "e", "a"]
+
+
+MIXED = (
+    f"text,date,symbol\nboth,{T_S},SIMUSD.SIM;ETHUSD.SIM\nother,{T_S},ETHUSD.SIM\n"
+    f"bare,{T_S},SIMUSD\nelsewhere,{T_S},SIMUSD.X\n"
+)
+
+
+def test_of_other_instruments_only_what_names_ours_too_is_kept(tmp_path: Path) -> None:
+    headlines = load_headlines(written(tmp_path, MIXED), SIM, delay_ns=0)
+
+    assert [(each.text, each.instrument_ids) for each in headlines] == [("both", (SIM, "ETHUSD.SIM")), ("bare", (SIM,))]
+
+
+def test_a_symbol_with_a_point_may_be_the_one_asked_for(tmp_path: Path) -> None:
+    path = written(tmp_path, f"text,date,ticker\nUp,{T_S},BRK.B\n")
+
+    assert load_headlines(path, "BRK.B.XNYS", delay_ns=5) == [at(T, names=("BRK.B.XNYS",))]
+
+
+PLAIN = f"text,published\nUp,{T_S}\n"
+OBJECT = f'{{"text": "Up", "date": {T_S}}}'
+RECEIVED = f"text,published,received\nUp,{T_S},{T_S}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "instrument_id", "delay_ns", "says"),
+    [
+        ("", SIM, 0, "at least one headline expected, was an empty file"),
+        ("text,date\n", SIM, 0, "at least one headline expected, was only a header"),
+        ("label,date\nup,1\n", SIM, 0, "text (text, headline, title) expected, was only label, date"),
+        ("text,when\nup,1\n", SIM, 0, "one column of published (published, timestamp,"),
+        ("text,title,date\na,b,1\n", SIM, 0, "text (text, headline, title) expected, was text and title"),
+        ("Text,date,text\na,1,b\n", SIM, 0, "expected, was Text and text"),
+        ("text,date,time\na,1,2\n", SIM, 0, "expected, was date and time"),
+        (PLAIN, SIM, None, "(0 where news is known at once), was only text, published and no delay_ns"),
+        (RECEIVED, SIM, 0, "no delay_ns expected, as 'received' holds times of receipt, was 0"),
+        (PLAIN, None, 0, "a column of instruments, or an instrument_id for all headlines, expected, was"),
+        (PLAIN, "SIMUSD", 0, "an instrument like BTCUSDT.BINANCE expected, was 'SIMUSD'"),
+        (MIXED, "XYZ.SIM", 0, "a headline on XYZ.SIM expected, was only on ETHUSD.SIM, SIMUSD.SIM, SIMUSD.X"),
+        (MIXED, None, 0, "line 4, 'symbol': instruments like BTCUSDT.BINANCE, or an instrument_id that"),
+        (MIXED.replace("SIMUSD.X", " ; "), SIM, 0, "line 5, 'symbol': at least one instrument expected, was ' ; '"),
+        (MIXED.replace("SIMUSD.X", "['SIMUSD.X']"), SIM, 0, "line 5: an instrument like BTCUSDT.BINANCE expected"),
+        (PLAIN + f'"two\nlines",{T_S}\n ,{T_S}\n', SIM, 0, "line 5: a headline's text expected, was ' '"),
+        (PLAIN + f"Up, and away,{T_S}\n", SIM, 0, "line 3: 2 cells expected, was 3: ['Up', ' and away'"),
+        (PLAIN + "Up\n", SIM, 0, "line 3: 2 cells expected, was 1: ['Up']"),
+        (PLAIN + f'"Up,{T_S}\n', SIM, 0, "line 3: cells separated by ',' expected, was: unexpected"),
+        (PLAIN + "Up,today\n", SIM, 0, "line 3, 'published': a number expected, was 'today'"),
+        (PLAIN + "Up,12345\n", SIM, 0, "line 3, 'published': Unix seconds or milliseconds or"),
+        (PLAIN + f"Up,{T_S}.5\n", SIM, 0, "line 3, 'published': a whole number expected, was '1704067200.5'"),
+        ("text,date\nUp,2024-01-01\nUp,now\n", SIM, 0, "line 3, 'date': a time like 2024-01-31T09:30:00Z, or a day"),
+        ("text,date\nUp,2024-01-01\nUp,2024-02-30\n", SIM, 0, "line 3, 'date': a time like"),
+        ("text,date\nUp,2024-01-01\nUp,\n", SIM, 0, "line 3, 'date': a time like"),
+        ("text,date\nUp,1969-07-20\n", SIM, 0, "line 2: a headline published in 1970 or later expected"),
+        (RECEIVED + f"Up,{T_S},{T_S - 1}\n", SIM, None, f"(ts_event, {T}) expected, was {T - SECOND}"),
+        ('{"text": "Up"\n', SIM, 0, "line 1: a JSON object a line expected, was: Expecting ',' delimiter"),
+        ('[{"text": "Up"}]\n', SIM, 0, "line 1: a JSON object a line expected, was [[('text', 'Up')]]"),
+        ('{"text": "Up", "date": 1, "date": 2}', SIM, 0, "expected, was date and date"),
+        (f'{OBJECT}\n{{"text": "Up"}}', SIM, 0, "line 2: date, text as in line 1 expected, was text"),
+        (f'{OBJECT}\n{{"text": "Up", "date": 1, "received": 1}}', SIM, 0, "was date, received, text"),
+        (f'{{"text": null, "date": {T_S}}}', SIM, 0, "line 1, 'text': a string expected, was None"),
+        ('{"text": "Up", "date": true}', SIM, 0, "line 1, 'date': a time expected, was True"),
+        (OBJECT[:-1] + ', "symbol": [1]}', None, 0, "'symbol': a string, or a list of strings, expected, was [1]"),
+        (OBJECT[:-1] + ', "symbol": []}', None, 0, "line 1, 'symbol': at least one instrument expected, was ''"),
+        (f'{{"text": "\\ud83d", "date": {T_S}}}', SIM, 0, "line 1: a headline's text in Unicode characters expected"),
+    ],
+)
+def test_a_bad_file_is_refused_with_its_place(
+    tmp_path: Path, text: str, instrument_id: str | None, delay_ns: int | None, says: str
+) -> None:
+    path = written(tmp_path, text)
+
+    with pytest.raises(BadData, match=re.escape(says)) as caught:
+        load_headlines(path, instrument_id, delay_ns)
+
+    assert path.name in str(caught.value) or instrument_id == "SIMUSD"
+
+
+def test_what_is_no_text_is_refused_with_its_line(tmp_path: Path) -> None:
+    latin = tmp_path / "news.csv"
+    latin.write_bytes(PLAIN.encode() + "Müde,1704067200\n".encode("latin-1"))
+    broken = tmp_path / "news.csv.gz"
+    broken.write_bytes(gzip.compress(PLAIN.encode())[:-9])
+
+    with pytest.raises(BadData, match=r"news\.csv: line 3: UTF-8 expected, was b'\\xfc'"):
+        load_headlines(latin, SIM, 0)
+    with pytest.raises(BadData, match=r"news\.csv\.gz: a gzip file expected, was unreadable"):
+        load_headlines(broken, SIM, 0)
+    with pytest.raises(BadData, match=r"none\.csv: a file of headlines expected, was missing"):
+        load_headlines(tmp_path / "none.csv", SIM, 0)
+
+
+def test_nothing_is_received_before_it_is_published(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="delay_ns of at least 0 expected, was -1"):
+        load_headlines(written(tmp_path, PLAIN), SIM, -1)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"text": " \n"}, "a headline's text expected, was"),
+        ({"source": "\udc80"}, "a headline's source in Unicode characters expected"),
+        ({"instrument_ids": ()}, "a headline on at least one instrument expected, was none"),
+        ({"instrument_ids": (SIM, "BTC USD.X")}, "an instrument like BTCUSDT.BINANCE expected, was 'BTC USD.X'"),
+        ({"ts_init": T - 1}, "a headline received .* not before it was published .* expected, was 1704067199999999999"),
+        ({"ts_event": -1}, "published in 1970 or later expected, was -1 ns"),
+    ],
+)
+def test_a_headline_that_cannot_be_is_refused(change: dict, says: str) -> None:
+    values = {"text": "Up", "source": "", "instrument_ids": (SIM,), "ts_event": T, "ts_init": T, **change}
+
+    with pytest.raises(BadData, match=says):
+        Headline(**values)

@@ -1,0 +1,188 @@
+"""The demo's headlines, and a market that they move once they have been received, and not before."""
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from market.bar_checks import check_bars
+from market.bar_simulator import MINUTE_NS, BarSimulatorConfig, simulate_bars
+from market.bars import PRICES, Bars
+from market.headlines import Headline
+from market.news_simulator import SIGNS, LabelledText, NewsSimulatorConfig, load_labelled_texts, simulate_news
+from market.simulator import START_NS
+from market.trades import BadData, Instrument
+from support import PROJECT
+from training.news_corpus import load_corpus
+
+DEMO = PROJECT / "corpus/demo_headlines.csv"
+TEXTS = tuple(LabelledText(label, f"{label} news") for label in SIGNS)
+
+
+def receipt_bars(bars: Bars, headlines: list[Headline]) -> np.ndarray:
+    """Position of the bar that each headline is received in [n]."""
+    return np.searchsorted(bars.ts_event, [each.ts_init for each in headlines])
+
+
+def test_the_demos_headlines_are_enough_balanced_and_about_the_coin() -> None:
+    texts = load_labelled_texts(DEMO)
+
+    assert len(texts) >= 150
+    assert set(Counter(each.label for each in texts).values()) == {len(texts) // 3}
+    assert len({each.text.lower() for each in texts}) == len(texts)
+    assert all("sim" in each.text.lower() or "foundation" in each.text.lower() for each in texts)
+
+
+def test_no_model_was_trained_on_the_demos_headlines() -> None:
+    corpus = load_corpus(PROJECT / "corpus/news")
+    known = {" ".join(each.text.lower().split()) for each in corpus.train + corpus.held_out}
+
+    assert not known & {" ".join(each.text.lower().split()) for each in load_labelled_texts(DEMO)}
+
+
+def test_the_seed_decides() -> None:
+    first, again, other = (simulate_news(500, TEXTS, seed) for seed in (3, 3, 4))
+
+    assert (first[0].sha256, first[1]) == (again[0].sha256, again[1])
+    assert first[0].sha256 != other[0].sha256
+    assert first[1] != other[1]
+
+
+def test_simulated_bars_and_headlines_say_what_they_are() -> None:
+    bars, headlines = simulate_news(500, TEXTS, 7, instrument=Instrument("ABC", "XYZ", 2, 0))
+
+    assert check_bars(bars).simulated
+    assert bars.source == "simulated bars with simulated news (seed 7)"
+    assert {(each.source, each.instrument_ids) for each in headlines} == {("simulated", ("ABC.XYZ",))}
+
+
+@settings(max_examples=40)
+@given(
+    st.integers(1, 300),
+    st.integers(0, 2**32),
+    st.floats(0.05, 50),
+    st.sampled_from([1, 10**9, MINUTE_NS - 1, MINUTE_NS, MINUTE_NS + 1, 5 * MINUTE_NS]),
+)
+def test_a_headline_is_received_between_two_closes_of_the_market(
+    count: int, seed: int, mean_bars: float, delay_ns: int
+) -> None:
+    config = NewsSimulatorConfig(mean_bars_between=mean_bars, delay_ns=delay_ns)
+
+    bars, headlines = simulate_news(count, TEXTS, seed, config)
+
+    received = [each.ts_init for each in headlines]
+    assert received == sorted(received)
+    assert all(each.ts_init - each.ts_event == delay_ns for each in headlines)
+    assert all(each.ts_event > START_NS and each.ts_init < bars.ts_event[-1] for each in headlines)
+    assert not set(bars.ts_event.tolist()) & {time for each in headlines for time in (each.ts_event, each.ts_init)}
+
+
+def test_arrivals_are_poisson() -> None:
+    bars, headlines = simulate_news(200_000, TEXTS, 1, NewsSimulatorConfig(mean_bars_between=10.0))
+
+    gaps = np.diff([each.ts_event for each in headlines]) / bars.interval_ns
+
+    assert gaps.mean() == pytest.approx(10, rel=0.03)
+    assert gaps.std() == pytest.approx(10, rel=0.05)
+    assert np.median(gaps) == pytest.approx(10 * np.log(2), rel=0.05)
+
+
+@settings(max_examples=50)
+@given(st.integers(1, 200), st.integers(0, 2**32), st.integers(0, 40))
+def test_no_bar_that_opened_before_a_headlines_receipt_knows_what_it_says(count: int, seed: int, cut: int) -> None:
+    texts = [LabelledText("positive" if number % 2 else "neutral", str(number)) for number in range(1_000)]
+    config = NewsSimulatorConfig(mean_bars_between=4.0, impact_bps=500.0)
+    bars, headlines = simulate_news(count, texts, seed, config)
+    changed = {each.text for each in headlines[cut:]} - {each.text for each in headlines[:cut]}
+
+    otherwise = [replace(each, label="negative") if each.text in changed else each for each in texts]
+    other, same = simulate_news(count, otherwise, seed, config)
+
+    places = zip(receipt_bars(bars, headlines), headlines, strict=True)
+    moved = [place for place, each in places if each.text in changed]
+    until = int(moved[0]) + 1 if moved else count
+    assert same == headlines
+    for name in (*PRICES, "volume"):
+        np.testing.assert_array_equal(getattr(bars, name)[:until], getattr(other, name)[:until])
+    assert (other.close[until : until + 1] < bars.close[until : until + 1]).all()
+
+
+def test_the_reaction_is_as_large_and_decays_as_configured() -> None:
+    config = NewsSimulatorConfig(mean_bars_between=200.0, impact_bps=40.0, reaction_bars=4, decay=0.5)
+    bars, headlines = simulate_news(20_000, TEXTS, 5, config, Instrument("X", "Y", 8, 0))
+    without = simulate_bars(20_000, 5, instrument=Instrument("X", "Y", 8, 0))
+
+    added = 1e4 * np.diff(np.log(bars.prices()) - np.log(without.prices()), prepend=0.0)
+
+    expected = np.zeros(len(bars) + 10)
+    for place, headline in zip(receipt_bars(bars, headlines), headlines, strict=True):
+        sign = SIGNS[headline.text.split()[0]]
+        expected[place + 1 : place + 5] += sign * 40 * np.array([8, 4, 2, 1]) / 15
+    np.testing.assert_allclose(added, expected[: len(bars)], atol=1e-6)
+
+
+def test_without_impact_the_market_is_the_one_without_news() -> None:
+    bars, headlines = simulate_news(2_000, TEXTS, 9, NewsSimulatorConfig(impact_bps=0.0))
+
+    assert len(headlines) > 50
+    assert bars.sha256 == simulate_bars(2_000, 9).sha256
+
+
+def test_longer_bars_have_their_news_too() -> None:
+    config = NewsSimulatorConfig(bars=BarSimulatorConfig(interval_ns=60 * MINUTE_NS), mean_bars_between=2.0)
+
+    bars, headlines = simulate_news(2_000, TEXTS, 1, config)
+
+    assert bars.interval_ns == 60 * MINUTE_NS
+    assert len(headlines) == pytest.approx(1_000, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"mean_bars_between": 0.0}, "mean_bars_between above 0 expected, was 0.0"),
+        ({"delay_ns": 0}, r"delay_ns of at least 1 expected \(nothing is known at once\), was 0"),
+        ({"reaction_bars": 0}, "reaction_bars of at least 1 expected, was 0"),
+        ({"impact_bps": float("nan")}, "impact_bps of at least 0 expected, was nan"),
+        ({"decay": 1.5}, "decay above 0 and at most 1 expected, was 1.5"),
+    ],
+)
+def test_news_that_cannot_be_is_refused(change: dict, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        NewsSimulatorConfig(**change)
+
+
+def test_nothing_cannot_be_simulated() -> None:
+    with pytest.raises(ValueError, match="at least 1 bar and 1 text expected, was 0 and 3"):
+        simulate_news(0, TEXTS)
+    with pytest.raises(ValueError, match="at least 1 bar and 1 text expected, was 10 and 0"):
+        simulate_news(10, ())
+
+
+@pytest.mark.parametrize("drift", [np.zeros(9), np.full(10, np.nan), np.zeros((10, 1))])
+def test_a_drift_fits_its_bars(drift: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="a finite drift for each of 10 bars expected"):
+        simulate_bars(10, drift=drift)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("", "at least one labelled headline expected, was none"),
+        ("label,text\n", "at least one labelled headline expected, was none"),
+        ("text,label\nUp,positive\n", r"line 1: a header of label,text expected, was \['text', 'label'\]"),
+        ("label,text\npositive,Up\ngood,Up\n", "line 3: label negative or neutral or positive expected, was 'good'"),
+        ("label,text\npositive, \n", "line 2: a headline's text expected, was ' '"),
+        ("label,text\npositive,Up, and away\n", "line 2: 2 cells expected, was"),
+    ],
+)
+def test_labelled_headlines_that_cannot_be_read_are_refused(tmp_path: Path, content: str, says: str) -> None:
+    path = tmp_path / "texts.csv"
+    path.write_text(content)
+
+    with pytest.raises(BadData, match=says):
+        load_labelled_texts(path)
