@@ -15,6 +15,7 @@ from features.schema import FeatureSchema
 DESCRIPTION = "model.json"
 WEIGHTS = "weights.safetensors"
 GOLDEN = "golden.npz"
+_OUTPUT = "output."
 
 
 class BadArchive(RuntimeError):
@@ -25,8 +26,8 @@ class BadArchive(RuntimeError):
 class Golden:
     """Inputs with the outputs that the freshly trained network gave."""
 
-    rows: NDArray[np.float32]
-    """float32 [n, *row_shape]."""
+    inputs: dict[str, NDArray[Any]]
+    """What the network was asked: ``rows``, float32 [n, *row_shape], or ``texts``, or both and more."""
     outputs: dict[str, NDArray[np.float32]]
     """Name -> float32 [n], in the order in which the model answers."""
     tolerance: float
@@ -73,10 +74,31 @@ def build_network(description: dict[str, Any]) -> nn.Module:
 def read_golden(folder: Path) -> Golden:
     """``golden.npz`` of a run or of an unpacked archive."""
     with np.load(_existing(folder / GOLDEN), allow_pickle=False) as stored:
-        outputs = {
-            name.removeprefix("output."): stored[name] for name in stored.files if name.startswith("output.")
-        }
-        return Golden(stored["rows"], outputs, float(stored["tolerance"]))
+        values = {name: stored[name] for name in stored.files}
+    tolerance = float(values.pop("tolerance"))
+    inputs = {name: value for name, value in values.items() if not name.startswith(_OUTPUT)}
+    outputs = {name.removeprefix(_OUTPUT): value for name, value in values.items() if name not in inputs}
+    return Golden(inputs, outputs, tolerance)
+
+
+def members(folder: Path) -> list[Path]:
+    """What an archive of this run holds besides code, relative to the run: of an ensemble, its members' files too."""
+    description = read_description(folder)
+    found = [Path(DESCRIPTION), Path(GOLDEN), *map(Path, description.get("files", ()))]
+    for member in description.get("members", ()):
+        found += [member / path for path in members(folder / member)]
+    if "members" not in description:
+        found.append(Path(WEIGHTS))
+    for path in found:
+        _existing(folder / path)
+    return found
+
+
+def network_modules(folder: Path) -> set[str]:
+    """The modules that build a run's networks: ``model_defs.price_lstm``; of an ensemble, its members' too."""
+    description = read_description(folder)
+    inner = (network_modules(folder / member) for member in description.get("members", ()))
+    return {description["network"]["module"]}.union(*inner)
 
 
 def _existing(path: Path) -> Path:

@@ -3,25 +3,23 @@
 from typing import cast
 
 import torch
+from torch import nn
 
 from handlers.bar_windows import check_windows
-from handlers.trading_handler import TradingHandler
+from handlers.row_handler import RowHandler
+from handlers.tiles import WINDOW_TILES
 from model_defs.return_network import OUTPUTS, ReturnNetwork, predict
 from wire.body import Request
 
 
-class PriceHandler(TradingHandler):
+class PriceHandler(RowHandler):
     """Windows of bars to `OUTPUTS`; the network is whichever the archive holds."""
 
     output_names = OUTPUTS
-    # A recurrent network takes as long as its steps do, one after the other: a lone window must not wait for
-    # 15 rows of padding. A tile of two costs little over one, and larger ones agree with it bit for bit (see
-    # `handlers`), where a tile of one takes another kernel than all of them.
-    base_tiles = (2, 4, 1)
-    large_tiles = (4, 16, 64)
+    base_tiles, large_tiles = WINDOW_TILES
 
     def check(self, request: Request) -> None:
         check_windows(request)
 
-    def answer(self, rows: torch.Tensor) -> torch.Tensor:
-        return predict(cast(ReturnNetwork, self.model), rows)  # (B, 4)
+    def answer(self, network: nn.Module, rows: torch.Tensor) -> torch.Tensor:
+        return predict(cast(ReturnNetwork, network), rows)  # (B, 4)

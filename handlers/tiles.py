@@ -18,6 +18,12 @@ BASE_TILES = (16, 32, 64, 8, 4, 2, 1)
 """Smallest tiles to try, the best throughput for lone rows first; 1 is invariant by itself."""
 LARGE_TILES = (64, 256, 1024)
 """Larger tiles for many rows at once, used where they give the base tile's bits."""
+WINDOW_TILES = (2, 4, 1), (4, 16, 64)
+"""The same two for windows of bars. A recurrent network takes as long as its steps do, one after the other: a lone
+window must not wait for 15 rows of padding. A tile of two costs little over one, and larger ones agree with it
+bit for bit (see `handlers`), where a tile of one takes another kernel than all of them."""
+TEXT_TILES = (1, 2), (4, 8)
+"""The same two for texts: a transformer's kernels see a matrix of tokens even where there is only one text."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,7 @@ class Tiles:
 
 def probe(
     forward: Forward,
-    rows: torch.Tensor,
+    pool: torch.Tensor,
     bases: tuple[int, ...] = BASE_TILES,
     larger: tuple[int, ...] = LARGE_TILES,
 ) -> Tiles:
@@ -69,19 +75,15 @@ def probe(
     ----------
     forward : callable
         As in `Tiles.run`.
-    rows : float32 [n, ...]
-        Typical inputs, for example the golden rows; repeated and perturbed to fill the largest tile.
+    pool : tensor [n, ...]
+        Typical inputs, as many as the largest tile holds, for example `fill` of the golden rows.
     bases : tuple of int
         Smallest tiles to try, in order of preference.
     larger : tuple of int
         Further sizes, ascending; those that give the base tile's bits are taken.
     """
-    largest = max(*bases, *larger)
     generator = torch.Generator().manual_seed(0)
-    pool = rows.repeat(-(-largest // len(rows)), *([1] * (rows.dim() - 1)))[:largest]   # (1024, ...)
-    noise = torch.randn(pool.shape, generator=generator).to(pool)
-    pool = pool * (1 + 0.1 * noise.clamp(-5, 5))  # no sign changes: a price stays a price
-    orders = [torch.randperm(largest, generator=generator).to(pool.device) for _ in range(3)]
+    orders = [torch.randperm(len(pool), generator=generator).to(pool.device) for _ in range(3)]
     for base in bases:
         expected = _in_tiles(forward, pool, base)
         if _invariant(forward, pool, base, expected, orders):
@@ -92,12 +94,21 @@ def probe(
     raise RuntimeError("the network's output for one row differs between two calls: it is not deterministic")
 
 
+def fill(rows: torch.Tensor, count: int) -> torch.Tensor:
+    """``count`` rows like these float32 [n, ...]: repeated, and perturbed a little."""
+    generator = torch.Generator().manual_seed(0)
+    pool = rows.repeat(-(-count // len(rows)), *([1] * (rows.dim() - 1)))[:count]
+    noise = torch.randn(pool.shape, generator=generator).to(pool)
+    return pool * (1 + 0.1 * noise.clamp(-5, 5))  # no sign changes: a price stays a price
+
+
 def _invariant(
     forward: Forward, pool: torch.Tensor, size: int, expected: torch.Tensor, orders: list[torch.Tensor]
 ) -> bool:
     """Whether tiles of this size give the expected bits in every order, and with padding for company."""
     shuffled = all(torch.equal(_in_tiles(forward, pool[order], size), expected[order]) for order in orders)
-    alone = all(torch.equal(forward(_pad(pool[row : row + 1], size))[0], expected[row]) for row in range(16))
+    lone = range(min(16, len(pool)))
+    alone = all(torch.equal(forward(_pad(pool[row : row + 1], size))[0], expected[row]) for row in lone)
     return shuffled and alone
 
 

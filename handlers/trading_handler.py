@@ -1,8 +1,9 @@
-"""What every model's handler shares; a model adds its network and its outputs."""
+"""What every model's handler shares: batches of requests, each with its own answer or its own error."""
 
 import logging
 import time
 from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from ts.context import Context
 from ts.torch_handler.base_handler import BaseHandler
 
 from handlers import model_files, worker_socket
 from handlers.device import choose_device
-from handlers.tiles import BASE_TILES, LARGE_TILES, probe
-from wire import body, headers
+from wire import headers
+from wire.answer import Asked, encode_binary, encode_json
+from wire.body import BINARY, JSON
 from wire.digest import folder_digest
 from wire.errors import BadHeader, DeadlinePassed, NotAcceptable, OutputNotFinite, RequestError
 
@@ -26,44 +27,51 @@ from wire.errors import BadHeader, DeadlinePassed, NotAcceptable, OutputNotFinit
 class Request:
     """One request of a batch, checked."""
 
-    asked: body.Request
-    """Its rows, and the form they came in."""
+    asked: Any
+    """What it asks for, a `wire.answer.Asked`: what `TradingHandler.decode` made of its body."""
     binary: bool
     """Whether it wants float32 back instead of JSON."""
 
 
 class TradingHandler(BaseHandler):
-    """Rows in, named float32 outputs out, bit for bit the same in any batch.
+    """Requests in, named float32 outputs out, bit for bit the same in any batch.
 
-    A subclass says what it answers and, where not every finite row has a meaning, which rows it refuses.
-    The network is built by the module that ``model.json`` names. A handler module may define only
-    one class: TorchServe takes the only one it finds.
+    A subclass loads what it computes with, reads a body, and computes. The networks are built by the modules that
+    ``model.json`` names. A handler module may define only one class: TorchServe takes the only one it finds.
     """
 
     output_names: tuple[str, ...]
-    """What the columns of `answer` are called, in order."""
-    base_tiles: tuple[int, ...] = BASE_TILES
-    """Smallest tiles to try, in order of preference: see `handlers.tiles.probe`."""
-    large_tiles: tuple[int, ...] = LARGE_TILES
-    """Larger tiles to try for many rows at once."""
+    """What the columns of a table of answers are called, in order."""
+    inputs: str
+    """What a request holds: ``rows``, ``texts``, or ``windows and texts``."""
 
     @abstractmethod
-    def answer(self, rows: torch.Tensor) -> torch.Tensor:
-        """Turn rows, float32 [tile, *row_shape], into float32 [tile, len(output_names)].
+    def load(self, folder: Path) -> tuple[int, ...]:
+        """Load from the unpacked archive to `device`, prove invariance; the sizes of the tiles used."""
 
-        Runs inside a tile, on `device`, with rows of several requests side by side.
-        """
+    @abstractmethod
+    def decode(self, content: object, content_type: str | None) -> Asked:
+        """Read and check one request's body; raises `RequestError`."""
 
-    def check(self, request: body.Request) -> None:
-        """Raise a `RequestError` where a request's rows, finite and of the right shape, have no meaning."""
+    @abstractmethod
+    def accept(self, inputs: Any) -> Asked:
+        """Check what a caller in this process holds as objects, as `decode` does a body."""
+
+    @abstractmethod
+    def compute(self, asked: Sequence[Any]) -> NDArray[np.float32]:
+        """Answer all rows of several requests, one after the other: float32 [n, len(output_names)]."""
+
+    def columns(self, table: NDArray[np.float32]) -> Mapping[str, NDArray[Any]]:
+        """A request's table as its JSON answer shows it."""
+        return dict(zip(self.output_names, table.T, strict=True))
 
     def initialize(self, context: Context) -> None:
-        """Load, prove the golden rows and the tiles' invariance; only then is the worker ready.
+        """Load, prove the golden answers and the tiles' invariance; only then is the worker ready.
 
         Raises
         ------
         BadArchive
-            Something is missing, or the golden rows come out different.
+            Something is missing, or the golden answers come out different.
         UnsupportedDevice
             torch has no kernels for the assigned GPU.
         """
@@ -77,14 +85,10 @@ class TradingHandler(BaseHandler):
         self.schema = model_files.read_schema(self.description)
         self.version = str(context.manifest["model"]["modelVersion"])
         self.digest = folder_digest(folder)
-        self.model = model_files.build_network(self.description)
-        self.model.load_state_dict(load_file(folder / model_files.WEIGHTS))
-        self.model.to(self.device).eval()
+        self.tile_sizes = self.load(folder)
         golden = model_files.read_golden(folder)
-        with torch.inference_mode():
-            golden_rows = torch.from_numpy(golden.rows).to(self.device)
-            self.tiles = probe(self.answer, golden_rows, self.base_tiles, self.large_tiles)
-        golden.verify(dict(zip(self.output_names, self.predict(golden.rows).T, strict=True)))
+        answers = self.compute([self.golden_request(golden.inputs)])
+        golden.verify(dict(zip(self.output_names, answers.T, strict=True)))
         self._headers = {
             headers.MODEL_VERSION: self.version,
             headers.ARCHIVE_DIGEST: self.digest,
@@ -96,13 +100,12 @@ class TradingHandler(BaseHandler):
         worker_socket.install()
         self.initialized = True
 
-    def predict(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Answer rows of the schema's shape; also what ``mar:`` clients call.
+    @abstractmethod
+    def golden_request(self, inputs: Mapping[str, NDArray[Any]]) -> Asked:
+        """What ``golden.npz`` asks."""
 
-        Parameters
-        ----------
-        rows : float32 [n, *row_shape]
-            n >= 1, finite.
+    def predict(self, inputs: Any) -> NDArray[np.float32]:
+        """Answer what `accept` takes; this is what ``mar:`` clients call.
 
         Returns
         -------
@@ -113,18 +116,11 @@ class TradingHandler(BaseHandler):
         OutputNotFinite
             Of the first row concerned.
         RequestError
-            Rows that the model refuses, see `check`.
+            Inputs that the model refuses.
         """
-        self.check(body.Request(rows))
-        table = self._compute(rows)
+        table = self.compute([self.accept(inputs)])
         _refuse_not_finite(table, self.output_names)
         return table
-
-    def _compute(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        if not rows.flags.writeable:  # torch has no read-only tensors
-            rows = rows.copy()
-        with torch.inference_mode():
-            return self.tiles.run(self.answer, torch.from_numpy(rows).to(self.device)).cpu().numpy()
 
     def handle(self, data: list[dict[str, Any]], context: Context) -> list[Any]:
         """Answer a batch: one answer a request, a bad request's error in its own place."""
@@ -136,7 +132,7 @@ class TradingHandler(BaseHandler):
             try:
                 if sent.get("describe") == "True":  # as TorchServe's management port asks, and our client
                     answers[index] = self.describe_handle()
-                    self._label(index, body.JSON)
+                    self._label(index, JSON)
                 else:
                     requests[index] = self._read(item, sent)
             except RequestError as error:
@@ -151,22 +147,19 @@ class TradingHandler(BaseHandler):
         if deadline is not None:
             _refuse_late(deadline)
         accept = sent.get("accept", "*/*")
-        binary = body.BINARY in accept
-        if not (binary or body.JSON in accept or "*/*" in accept or "application/*" in accept):
-            raise NotAcceptable(f"accept {body.JSON} or {body.BINARY} expected, was {accept}")
+        binary = BINARY in accept
+        if not (binary or JSON in accept or "*/*" in accept or "application/*" in accept):
+            raise NotAcceptable(f"accept {JSON} or {BINARY} expected, was {accept}")
         content_type = sent.get("body", {}).get("content-type") or sent.get("content-type")
-        asked = body.decode(item.get("body"), content_type, self.schema.row_shape)
-        self.check(asked)
-        return Request(asked, binary)
+        return Request(self.decode(item.get("body"), content_type), binary)
 
     def _answer(self, requests: dict[int, Request], answers: list[Any]) -> None:
         """Compute all rows together, then give each request its part."""
-        batches = [request.asked.rows for request in requests.values()]
-        table = self._compute(batches[0] if len(batches) == 1 else np.concatenate(batches))
+        table = self.compute([request.asked for request in requests.values()])
         finite = bool(np.isfinite(table).all())  # of all at once: a look at each part costs more than the network
         start = 0
         for index, request in requests.items():
-            part = table[start : start + len(request.asked.rows)]
+            part = table[start : start + len(request.asked)]
             start += len(part)
             try:
                 if not finite:
@@ -177,14 +170,14 @@ class TradingHandler(BaseHandler):
 
     def _encode(self, index: int, table: NDArray[np.float32], request: Request) -> bytes:
         if request.binary:
-            self._label(index, body.BINARY)
-            return body.encode_binary(table)
-        self._label(index, body.JSON)
-        return body.encode_json(self.context.model_name, self.version, self.output_names, table, request.asked)
+            self._label(index, BINARY)
+            return encode_binary(table)
+        self._label(index, JSON)
+        return encode_json(self.context.model_name, self.version, self.columns(table), request.asked)
 
     def _refuse(self, index: int, error: RequestError) -> bytes:
         self.context.set_response_status(error.code, error.reason, index)
-        self._label(index, body.JSON)
+        self._label(index, JSON)
         return error.body()
 
     def _label(self, index: int, content_type: str) -> None:
@@ -199,9 +192,10 @@ class TradingHandler(BaseHandler):
             "version": self.version,
             "archive_digest": self.digest,
             "feature_schema_sha256": self.schema.sha256,
+            "inputs": self.inputs,
             "outputs": list(self.output_names),
             "batch_invariant": True,  # the probe found tiles, or the worker would not be here
-            "tile_rows": list(self.tiles.sizes),
+            "tile_rows": list(self.tile_sizes),
             "device": str(self.device),
             "worker_torch": torch.__version__,
         }

@@ -15,7 +15,6 @@ from serving.client import connect
 from wire.digest import archive_digest
 
 PROJECT = Path(__file__).resolve().parent.parent
-_RUN_FILES = (model_files.DESCRIPTION, model_files.WEIGHTS, model_files.GOLDEN)
 
 
 class BuildFailed(RuntimeError):
@@ -63,19 +62,21 @@ def build_archive(model: str, run: Path, version: str, out: Path) -> BuiltArchiv
     """
     handler = PROJECT / "handlers" / f"{model}_handler.py"
     config = PROJECT / "archives" / "model-config" / f"{model}.yaml"
-    for path in (handler, config, *(run / name for name in _RUN_FILES)):
+    for path in (handler, config, run / model_files.DESCRIPTION):
         if not path.is_file():
             raise BuildFailed(f"{path}: a file expected, was missing")
     description = model_files.read_description(run)
     if description["model"] != model:
         raise BuildFailed(f"{run}: a run of {model!r} expected, was one of {description['model']!r}")
-    network = Path(*description["network"]["module"].split(".")).with_suffix(".py")
-    if network.parent.name != "model_defs" or not (PROJECT / network).is_file():
-        raise BuildFailed(f"{run}: a network in model_defs expected, was {network}")
+    try:
+        members = model_files.members(run)
+    except model_files.BadArchive as error:
+        raise BuildFailed(f"{run}: {error}") from None
+    networks = [_network(run, module) for module in sorted(model_files.network_modules(run))]
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="archive-", dir=out) as work:
         content = Path(work) / "content"
-        _stage(content, run, handler, network)
+        _stage(content, run, members, handler, networks)
         built = _archive(Path(work), content, model, version, handler, config)
         _prove(built, model)
         path = out / f"{model}.mar"
@@ -83,14 +84,21 @@ def build_archive(model: str, run: Path, version: str, out: Path) -> BuiltArchiv
     return BuiltArchive(path, model, version, archive_digest(path), path.stat().st_size)
 
 
-def _stage(content: Path, run: Path, handler: Path, network: Path) -> None:
+def _network(run: Path, module: str) -> Path:
+    path = Path(*module.split(".")).with_suffix(".py")
+    if path.parent.name != "model_defs" or not (PROJECT / path).is_file():
+        raise BuildFailed(f"{run}: a network in model_defs expected, was {path}")
+    return path
+
+
+def _stage(content: Path, run: Path, members: list[Path], handler: Path, networks: list[Path]) -> None:
     """Lay out what goes in beside the handler itself."""
-    content.mkdir()
-    for name in _RUN_FILES:
-        shutil.copyfile(run / name, content / name)
-    for module in (network, *code_closure(PROJECT, handler, PROJECT / network)):
-        (content / module).parent.mkdir(exist_ok=True)
-        shutil.copyfile(PROJECT / module, content / module)
+    entries = [PROJECT / network for network in networks]
+    code = {*networks, *code_closure(PROJECT, handler, *entries)}
+    for root, paths in ((run, members), (PROJECT, sorted(code))):
+        for path in paths:
+            (content / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(root / path, content / path)
 
 
 def _archive(work: Path, content: Path, model: str, version: str, handler: Path, config: Path) -> Path:

@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 
 from features.schema import FeatureSchema
 from serving.archive_import import load_archive
+from serving.inputs import Inputs, check_inputs, encode_inputs
 from wire import body, headers
+from wire.answer import decode_binary
 from wire.errors import (
     BY_NAME,
     DeadlinePassed,
@@ -32,7 +34,7 @@ from wire.errors import (
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model said to some rows."""
+    """What a model said to some inputs."""
 
     outputs: dict[str, NDArray[np.float32]]
     """Name -> float32 [n]; for ticks ``buy``, ``sell`` and ``hold``, probabilities."""
@@ -51,16 +53,16 @@ class InferenceClient(ABC):
 
     metadata: dict[str, Any]
     """The archive's ``model.json`` with ``version``, ``archive_digest``, ``outputs``, ``feature_schema_sha256``,
-    ``batch_invariant``, ``tile_rows`` and ``device``, as of connecting."""
+    ``inputs``, ``batch_invariant``, ``tile_rows`` and ``device``, as of connecting."""
 
     @abstractmethod
-    def predict(self, rows: NDArray[np.float32], deadline_ns: int | None = None) -> Answer:
+    def predict(self, inputs: Inputs, deadline_ns: int | None = None) -> Answer:
         """Ask for predictions and wait for them.
 
         Parameters
         ----------
-        rows : float32 [n, *row_shape]
-            n >= 1, finite.
+        inputs : float32 [n, *row_shape], or list of str, or list of NewsWindow
+            What the model answers: rows, n >= 1 and finite; texts; or windows with the news about them.
         deadline_ns : int, optional
             Unix nanoseconds; a request that is late is not computed.
 
@@ -70,9 +72,9 @@ class InferenceClient(ABC):
             One of `wire.errors`, the same whatever the transport. Nothing is sent again.
         """
 
-    async def predict_async(self, rows: NDArray[np.float32], deadline_ns: int | None = None) -> Answer:
+    async def predict_async(self, inputs: Inputs, deadline_ns: int | None = None) -> Answer:
         """Like `predict`, without blocking the event loop; each pool thread keeps its own connection."""
-        return await asyncio.to_thread(self.predict, rows, deadline_ns)
+        return await asyncio.to_thread(self.predict, inputs, deadline_ns)
 
     @abstractmethod
     def close(self) -> None:
@@ -157,17 +159,18 @@ class HttpClient(InferenceClient):
         self.metadata = orjson.loads(answer)
         self._names = tuple(self.metadata["outputs"])
         self._shape = tuple(FeatureSchema.from_dict(self.metadata["feature_schema"]).row_shape)
+        self._kind: str = self.metadata["inputs"]
 
-    def predict(self, rows: NDArray[np.float32], deadline_ns: int | None = None) -> Answer:
+    def predict(self, inputs: Inputs, deadline_ns: int | None = None) -> Answer:
         began = time.perf_counter_ns()
-        sent = body.encode_rows(body.check_rows(rows, self._shape))
-        extra = [f"Content-Type: {body.BINARY}", f"Accept: {body.BINARY}"]
+        sent, content_type = encode_inputs(inputs, self._kind, self._shape)
+        extra = [f"Content-Type: {content_type}", f"Accept: {body.BINARY}"]
         if deadline_ns is not None:
             extra.append(f"{headers.DEADLINE_NS}: {deadline_ns}")
         received, said = self._exchange(sent, extra)
-        table = body.decode_binary(received, len(self._names))
-        if len(table) != len(rows):
-            raise ServerFault(f"{self._url}: {len(rows)} rows expected in the answer, was {len(table)}")
+        table = decode_binary(received, len(self._names))
+        if len(table) != len(inputs):
+            raise ServerFault(f"{self._url}: {len(inputs)} rows expected in the answer, was {len(table)}")
         outputs = {name: table[:, column] for column, name in enumerate(self._names)}
         latency_ns = time.perf_counter_ns() - began
         return Answer(outputs, self._model, said[headers.MODEL_VERSION], said[headers.ARCHIVE_DIGEST], latency_ns)
@@ -238,14 +241,15 @@ class InProcessClient(InferenceClient):
             raise UnknownModel(f"{archive}: version {version} expected, was {self._version}")
         self._names = self._handler.output_names
         self._shape = self._handler.schema.row_shape
+        self._kind: str = self.metadata["inputs"]
 
-    def predict(self, rows: NDArray[np.float32], deadline_ns: int | None = None) -> Answer:
+    def predict(self, inputs: Inputs, deadline_ns: int | None = None) -> Answer:
         began = time.perf_counter_ns()
-        rows = body.check_rows(rows, self._shape)
+        inputs = check_inputs(inputs, self._kind, self._shape)
         if deadline_ns is not None and time.time_ns() > deadline_ns:
             raise DeadlinePassed(f"an answer before {deadline_ns} was asked for")
         try:
-            table = self._handler.predict(rows)
+            table = self._handler.predict(inputs)
         except self._archive.request_error as error:  # the archive's own class of that name
             raise BY_NAME[type(error).__name__](str(error)) from error
         outputs = {name: table[:, column] for column, name in enumerate(self._names)}

@@ -186,7 +186,7 @@ def _write(
     test = served.fold.test
     rows = dataset.rows(test.ends[np.linspace(0, len(test) - 1, MIN_WINDOWS).astype(np.int64)])
     golden = dict(zip(OUTPUTS, answers(served.network, rows).T, strict=True))
-    write_run(working, description, evaluation, served.network, golden, rows, TOLERANCE)
+    write_run(working, description, evaluation, served.network, golden, {"rows": rows}, TOLERANCE)
 
 
 def _keep(tracked: TrackedRun, result: PriceResult, artifacts: Artifacts) -> None:

@@ -47,27 +47,31 @@ def write_run(
     working: Path,
     description: dict[str, Any],
     evaluation: dict[str, Any],
-    network: nn.Module,
+    network: nn.Module | None,
     golden: dict[str, NDArray[np.float32]],
-    rows: NDArray[np.float32],
+    asked: dict[str, NDArray[Any]],
     tolerance: float,
 ) -> None:
     """Write all that an archive is built from.
 
     Parameters
     ----------
+    network : nn.Module, optional
+        None for an ensemble, whose members have their own.
     golden : dict
-        Output name -> float32 [n], what the network answers to ``rows``, in the order in which it answers.
-    rows : float32 [n, *row_shape]
+        Output name -> float32 [n], what the network answers to ``asked``, in the order in which it answers.
+    asked : dict
+        What a handler of this model takes: ``{"rows": float32 [n, *row_shape]}``, ``{"texts": str [n]}``, ...
     tolerance : float
         Of golden outputs on another device or library version.
     """
     working.mkdir(parents=True, exist_ok=True)
     write_json(working / DESCRIPTION, description)
     write_json(working / EVALUATION, evaluation)
-    save_file(network.state_dict(), working / WEIGHTS)
+    if network is not None:
+        save_file(network.state_dict(), working / WEIGHTS)
     named = {f"output.{name}": np.ascontiguousarray(values) for name, values in golden.items()}
-    np.savez(working / GOLDEN, rows=rows, tolerance=np.float64(tolerance), **named)  # type: ignore[arg-type]
+    np.savez(working / GOLDEN, tolerance=np.float64(tolerance), **asked, **named)  # type: ignore[arg-type]
 
 
 def replace_run(working: Path, out: Path) -> None:

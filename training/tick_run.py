@@ -104,9 +104,8 @@ def train_tick(
         "torch": torch.__version__,
     }
     golden_rows, golden = _golden(network, split)
-    write_run(
-        working, description, {**evaluation, "history": asdict(history)}, network, golden, golden_rows, TOLERANCE
-    )
+    asked = {"rows": golden_rows}
+    write_run(working, description, {**evaluation, "history": asdict(history)}, network, golden, asked, TOLERANCE)
     replace_run(working, out)
     return Result(out, description, evaluation, history.epochs, history.best_epoch)
 

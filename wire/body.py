@@ -1,13 +1,10 @@
-"""Rows in, outputs out: the three request bodies and the two answers.
+"""Rows of numbers as a request's body, in three forms.
 
 ======================================  =====================================================
-request ``application/octet-stream``    little-endian float32 rows in C order (the fast path)
-request ``application/json``            a nested list of rows, or ``{"instances": rows}``, or the
+``application/octet-stream``            little-endian float32 rows in C order (the fast path)
+``application/json``                    a nested list of rows, or ``{"instances": rows}``, or the
                                         Open Inference Protocol's ``{"inputs": [tensor]}``;
                                         ``"ts_event"`` beside either: Unix ns of each row's steps
-answer ``application/octet-stream``     little-endian float32 ``[n, outputs]``, columns in order
-answer ``application/json``             ``{"model", "version", "outputs": {name: [n values]}}``,
-                                        or the protocol's ``{"outputs": [tensor, ...]}`` in kind
 ======================================  =====================================================
 
 The Open Inference Protocol: https://github.com/kserve/open-inference-protocol
@@ -17,6 +14,7 @@ import json
 import math
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import orjson
@@ -27,7 +25,7 @@ from wire.errors import BadShape, BadType, EmptyBody, MalformedBody, NotFinite, 
 BINARY = "application/octet-stream"
 JSON = "application/json"
 
-_FLOAT32 = np.dtype("<f4")
+FLOAT32 = np.dtype("<f4")
 _OIP_NUMBERS = frozenset(
     ("FP16", "FP32", "FP64", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64")
 )
@@ -45,6 +43,9 @@ class Request:
     """The protocol's optional ``id``, sent back."""
     ts_event: NDArray[np.int64] | None = None
     """int64 [n, time_steps], Unix ns: when each step of a row was, where the sender said so."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
 
 
 def decode(body: object, content_type: str | None, row_shape: tuple[int, ...]) -> Request:
@@ -64,76 +65,48 @@ def decode(body: object, content_type: str | None, row_shape: tuple[int, ...]) -
     ------
     EmptyBody, MalformedBody, BadShape, BadType, NotFinite, UnsupportedContentType
     """
-    kind = (content_type or "none").split(";")[0].strip().lower()
-    if kind not in (BINARY, JSON) and (body or content_type):
-        raise UnsupportedContentType(f"content type {BINARY} or {JSON} expected, was {kind}")
-    if body is None or (isinstance(body, bytes | bytearray | str) and not body):
-        raise EmptyBody(f"rows of shape {_shape(row_shape)} expected, was an empty body")
+    kind = check_content(body, content_type, (BINARY, JSON), f"rows of shape {_shape(row_shape)}")
     if kind == BINARY:
         if not isinstance(body, bytes | bytearray):
             raise BadType(f"float32 bytes expected for {BINARY}, was {type(body).__name__}")
-        return Request(_finite(_from_bytes(body, row_shape)))
-    return _from_json(_parse(body) if isinstance(body, bytes | bytearray | str) else body, row_shape)
+        return Request(_finite(bytes_to_rows(body, row_shape)))
+    return _from_json(parse_json(body) if isinstance(body, bytes | bytearray | str) else body, row_shape)
+
+
+def check_content(body: object, content_type: str | None, kinds: tuple[str, ...], what: str) -> str:
+    """The content type without its parameters, one of ``kinds``; ``what`` says what the body should hold.
+
+    Raises
+    ------
+    EmptyBody, UnsupportedContentType
+    """
+    kind = (content_type or "none").split(";")[0].strip().lower()
+    if kind not in kinds and (body or content_type):
+        raise UnsupportedContentType(f"content type {' or '.join(kinds)} expected, was {kind}")
+    if body is None or (isinstance(body, bytes | bytearray | str) and not body):
+        raise EmptyBody(f"{what} expected, was an empty body")
+    return kind
 
 
 def encode_rows(rows: NDArray[np.float32]) -> bytes:
     """Rows as the body of an ``application/octet-stream`` request."""
-    return np.ascontiguousarray(rows, dtype=_FLOAT32).tobytes()
-
-
-def encode_json(
-    model: str, version: str, names: tuple[str, ...], table: NDArray[np.float32], request: Request
-) -> bytes:
-    """The JSON answer to ``request``; values as the shortest decimals that read back as the same float32.
-
-    Parameters
-    ----------
-    names : tuple of str
-        The outputs' names, one a column.
-    table : float32 [n, len(names)]
-    """
-    columns = zip(names, np.ascontiguousarray(table.T), strict=True)
-    answer: dict[str, object]
-    if request.open_inference:
-        answer = {"model_name": model, "model_version": version}
-        if request.request_id is not None:
-            answer["id"] = request.request_id
-        answer["outputs"] = [
-            {"name": name, "shape": [len(values)], "datatype": "FP32", "data": values} for name, values in columns
-        ]
-    else:
-        answer = {"model": model, "version": version, "outputs": dict(columns)}
-    return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
-
-
-def encode_binary(table: NDArray[np.float32]) -> bytes:
-    """The binary answer: float32 ``[n, outputs]`` in C order."""
-    return np.ascontiguousarray(table, dtype=_FLOAT32).tobytes()
-
-
-def decode_binary(body: bytes, outputs: int) -> NDArray[np.float32]:
-    """Inverse of `encode_binary`: float32 ``[n, outputs]``.
-
-    Raises
-    ------
-    BadShape
-        The body is no whole number of rows of ``outputs`` values.
-    """
-    return _from_bytes(body, (outputs,))
+    return np.ascontiguousarray(rows, dtype=FLOAT32).tobytes()
 
 
 def _shape(row_shape: tuple[int, ...]) -> str:
     return "[" + ", ".join(("n", *map(str, row_shape))) + "]"
 
 
-def _from_bytes(body: bytes | bytearray, row_shape: tuple[int, ...]) -> NDArray[np.float32]:
-    width = _FLOAT32.itemsize * math.prod(row_shape)
+def bytes_to_rows(body: bytes | bytearray, row_shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Little-endian float32 in C order as ``[n, *row_shape]``, whatever the values; `BadShape` where n is not whole."""
+    width = FLOAT32.itemsize * math.prod(row_shape)
     if len(body) % width:
         raise BadShape(f"float32 rows of shape {_shape(row_shape)} expected, {width} bytes each, was {len(body)} bytes")
-    return np.frombuffer(body, dtype=_FLOAT32).reshape(-1, *row_shape)
+    return np.frombuffer(body, dtype=FLOAT32).reshape(-1, *row_shape)
 
 
-def _parse(text: bytes | bytearray | str) -> object:
+def parse_json(text: bytes | bytearray | str) -> object:
+    """JSON, or what Python's own module writes for it; `MalformedBody` where it is neither."""
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
@@ -151,11 +124,8 @@ def _from_json(body: object, row_shape: tuple[int, ...]) -> Request:
         rows = _from_list(body["instances"], row_shape)
         return Request(rows, ts_event=_times(body.get("ts_event"), rows))
     if "inputs" in body:
-        identifier = body.get("id")
-        if identifier is not None and not isinstance(identifier, str):
-            raise MalformedBody(f'"id" as a string expected, was {type(identifier).__name__}')
-        rows = _from_tensors(body["inputs"], row_shape)
-        return Request(rows, True, identifier, _times(body.get("ts_event"), rows))
+        rows = _from_tensor(only(tensors(body["inputs"])), row_shape)
+        return Request(rows, True, identifier(body), _times(body.get("ts_event"), rows))
     raise MalformedBody(f'a list of rows, {{"instances"}} or {{"inputs"}} expected, was an object with {sorted(body)}')
 
 
@@ -163,7 +133,7 @@ def _times(nested: object, rows: NDArray[np.float32]) -> NDArray[np.int64] | Non
     if nested is None:
         return None
     try:
-        times = _numbers(nested)
+        times = numbers(nested)
     except RequestError as error:
         raise type(error)(f'"ts_event": {error}') from error
     if times.shape != rows.shape[:-1]:
@@ -173,24 +143,55 @@ def _times(nested: object, rows: NDArray[np.float32]) -> NDArray[np.int64] | Non
     return times
 
 
-def _from_tensors(tensors: object, row_shape: tuple[int, ...]) -> NDArray[np.float32]:
-    if not isinstance(tensors, list) or len(tensors) != 1 or not isinstance(tensors[0], dict):
-        raise MalformedBody('"inputs" as a list of one tensor expected')
-    tensor = tensors[0]
-    missing = sorted({"name", "shape", "datatype", "data"} - set(tensor))
-    if missing:
-        raise MalformedBody(f'tensor with "name", "shape", "datatype" and "data" expected, was without {missing}')
+def identifier(body: dict[str, object]) -> str | None:
+    """The Open Inference Protocol's optional ``id``; `MalformedBody` where it is no string."""
+    found = body.get("id")
+    if found is not None and not isinstance(found, str):
+        raise MalformedBody(f'"id" as a string expected, was {type(found).__name__}')
+    return found
+
+
+def tensors(inputs: object) -> list[dict[str, object]]:
+    """The protocol's ``inputs``, each with name, shape, datatype and data; `MalformedBody` where they are not."""
+    if not isinstance(inputs, list) or not inputs or not all(isinstance(tensor, dict) for tensor in inputs):
+        raise MalformedBody('"inputs" as a list of tensors expected')
+    for tensor in inputs:
+        missing = sorted({"name", "shape", "datatype", "data"} - set(tensor))
+        if missing:
+            raise MalformedBody(f'tensor with "name", "shape", "datatype" and "data" expected, was without {missing}')
+        shape = tensor["shape"]
+        if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
+            raise MalformedBody(f'"shape" as a list of sizes expected, was {shape}')
+    return inputs
+
+
+def only(inputs: list[dict[str, object]]) -> dict[str, object]:
+    """The one tensor there is to be."""
+    if len(inputs) != 1:
+        raise MalformedBody(f'"inputs" as a list of one tensor expected, was of {len(inputs)}')
+    return inputs[0]
+
+
+def _from_tensor(tensor: dict[str, object], row_shape: tuple[int, ...]) -> NDArray[np.float32]:
+    return check_rows(tensor_numbers(tensor, row_shape), row_shape)
+
+
+def tensor_numbers(tensor: dict[str, Any], row_shape: tuple[int, ...]) -> NDArray:
+    """A tensor's values, [n, *row_shape], of whatever numeric type.
+
+    Raises
+    ------
+    BadType, BadShape
+    """
     if tensor["datatype"] not in _OIP_NUMBERS:
         raise BadType(f"datatype FP32 or another number expected, was {tensor['datatype']}")
     shape = tensor["shape"]
-    if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
-        raise MalformedBody(f'"shape" as a list of sizes expected, was {shape}')
     if tuple(shape[1:]) != row_shape:
         raise BadShape(f"rows of shape {_shape(row_shape)} expected, was {shape}")
-    values = _numbers(tensor["data"])
+    values = numbers(tensor["data"])
     if values.size != math.prod(shape):
         raise BadShape(f"{math.prod(shape)} values for shape {shape} expected, was {values.size}")
-    return check_rows(values.reshape(shape), row_shape)
+    return values.reshape(shape)
 
 
 def _from_list(rows: object, row_shape: tuple[int, ...]) -> NDArray[np.float32]:
@@ -198,10 +199,16 @@ def _from_list(rows: object, row_shape: tuple[int, ...]) -> NDArray[np.float32]:
         raise MalformedBody(f"a list of rows expected, was {type(rows).__name__}")
     if not rows:
         raise EmptyBody(f"rows of shape {_shape(row_shape)} expected, was an empty list")
-    return check_rows(_numbers(rows), row_shape)
+    return check_rows(numbers(rows), row_shape)
 
 
-def _numbers(nested: object) -> NDArray:
+def numbers(nested: object) -> NDArray:
+    """Nested lists of numbers as an array of NumPy's choice of type.
+
+    Raises
+    ------
+    BadShape, BadType, NotFinite
+    """
     try:
         values = np.asarray(nested)
     except ValueError as error:
@@ -234,7 +241,7 @@ def check_rows(values: NDArray, row_shape: tuple[int, ...]) -> NDArray[np.float3
     if values.shape[1:] != row_shape:
         raise BadShape(f"rows of shape {_shape(row_shape)} expected, was {list(values.shape)}")
     with np.errstate(over="ignore"):  # an overflow becomes inf and is refused by name
-        return _finite(values.astype(_FLOAT32))
+        return _finite(values.astype(FLOAT32))
 
 
 def _finite(rows: NDArray[np.float32]) -> NDArray[np.float32]:

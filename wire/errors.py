@@ -62,6 +62,18 @@ class BadWindow(RequestError):
     code = 422
 
 
+class BadText(RequestError):
+    """A text has nothing in it that the model could read: it is empty, broken, or in another script."""
+
+    code = 422
+
+
+class NotExplained(RequestError):
+    """An explanation of something that the model does not answer, or cannot explain."""
+
+    code = 422
+
+
 class BadHeader(RequestError):
     """A header's value cannot be read."""
 

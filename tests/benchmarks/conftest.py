@@ -30,5 +30,5 @@ def untrained_price_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = windows(bar_columns(ohlcv), window_ends(bars.ts_event, bars.interval_ns, schema.window))
     with torch.inference_mode():
         golden = dict(zip(OUTPUTS, predict(network, torch.from_numpy(rows)).numpy().T, strict=True))
-    write_run(run, description, {}, network, golden, rows, tolerance=1e-4)
+    write_run(run, description, {}, network, golden, {"rows": rows}, tolerance=1e-4)
     return run

@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handlers.model_files import build_network
-from handlers.price_handler import PriceHandler
-from handlers.tiles import Tiles, probe
+from handlers.tiles import WINDOW_TILES, Tiles, fill, probe
 from model_defs.return_network import ReturnNetwork, predict
 from model_defs.tick_classifier import TickClassifier, TickClassifierConfig
 
@@ -20,7 +19,7 @@ torch.set_num_threads(1)
 NETWORK = TickClassifier(TickClassifierConfig()).eval()
 ROWS = torch.randn(3000, 4)
 with torch.inference_mode():
-    TILES = probe(NETWORK, ROWS[:64])
+    TILES = probe(NETWORK, fill(ROWS[:64], 1024))
     ALONE = torch.cat([TILES.run(NETWORK, row[None]) for row in ROWS])
 
 
@@ -54,12 +53,12 @@ def test_probe_avoids_tiles_that_change_the_bits() -> None:
             nudge[1::2] = 1e-7
         return rows.sum(dim=1, keepdim=True) + nudge
 
-    assert probe(forward, torch.rand(64, 4)) == Tiles((8,))
+    assert probe(forward, torch.rand(1024, 4)) == Tiles((8,))
 
 
 def test_probe_refuses_a_network_that_is_not_deterministic() -> None:
     with pytest.raises(RuntimeError, match="not deterministic"):
-        probe(lambda rows: rows + torch.rand(len(rows), 1), torch.rand(64, 4))
+        probe(lambda rows: rows + torch.rand(len(rows), 1), torch.rand(1024, 4))
 
 
 @pytest.mark.parametrize(
@@ -80,7 +79,7 @@ def test_windows_keep_their_bits_in_any_company(module: str, config: dict[str, A
     forward = partial(predict, network)
 
     with torch.inference_mode():
-        tiles = probe(forward, windows[:16], PriceHandler.base_tiles, PriceHandler.large_tiles)
+        tiles = probe(forward, fill(windows[:16], 64), *WINDOW_TILES)
         alone = torch.cat([tiles.run(forward, window[None]) for window in windows])
         together = {count: tiles.run(forward, windows[:count]) for count in (2, 3, 5, 17, 64, 70)}
         shuffled = tiles.run(forward, windows.flip(0))

@@ -83,9 +83,9 @@ def test_two_versions_with_other_code_do_not_mix(tick_archive: Path, tmp_path: P
         handler = archive.read("tick_handler.py").decode()
         manifest = archive.read("MAR-INF/MANIFEST.json").decode()
     turned = handler.replace(
-        "return self.model(rows).softmax(dim=1)",
+        "return network(rows).softmax(dim=1)",
         "import wire.turn\n        from wire.turn import turn\n        assert wire.turn.turn is turn\n"
-        "        return turn(self.model(rows).softmax(dim=1))",
+        "        return turn(network(rows).softmax(dim=1))",
     ).replace("output_names = CLASSES", 'output_names = ("hold", "sell", "buy")')
     changed = {
         "tick_handler.py": turned.encode(),

@@ -18,6 +18,7 @@ from serving.client import InferenceClient, connect
 from serving.torchserve import TorchServe
 from support import BATCH
 from wire import body, errors, headers
+from wire.answer import decode_binary
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +80,7 @@ def test_json_binary_and_open_inference_say_the_same(tick_server: TorchServe, ro
     binary = post(tick_server, some.tobytes(), Content_Type=body.BINARY, Accept=body.BINARY)
     protocol = post(tick_server, {"inputs": [tensor]})
 
-    table = body.decode_binary(binary.content, 3)
+    table = decode_binary(binary.content, 3)
     assert plain.json() == instances.json()
     assert np.array(list(plain.json()["outputs"].values()), np.float32).T.tobytes() == table.tobytes()
     assert np.array([each["data"] for each in protocol.json()["outputs"]], np.float32).T.tobytes() == table.tobytes()

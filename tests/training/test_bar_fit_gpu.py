@@ -28,4 +28,4 @@ def test_a_network_fits_in_bfloat16_and_serves_in_float32(
 
     (fold, _) = result.evaluation["history"]
     assert fold["train_loss"][-1] < fold["train_loss"][0]
-    assert read_golden(result.folder).rows.dtype == "float32"
+    assert read_golden(result.folder).inputs["rows"].dtype == "float32"

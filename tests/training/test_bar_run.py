@@ -64,7 +64,7 @@ def test_golden_windows_are_what_the_weights_answer(result: PriceResult) -> None
     assert isinstance(network, ReturnNetwork)
 
     with torch.inference_mode():
-        answers = predict(network.eval(), torch.from_numpy(golden.rows)).numpy()
+        answers = predict(network.eval(), torch.from_numpy(golden.inputs["rows"])).numpy()
 
     golden.verify(dict(zip(OUTPUTS, answers.T, strict=True)))
     assert len(np.unique(answers[:, 0])) == len(answers)

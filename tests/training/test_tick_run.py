@@ -64,12 +64,12 @@ def test_golden_rows_come_out_of_the_stored_network(run: Path, split: DatasetSpl
     network = TickClassifier(TickClassifierConfig(**description["network"]["config"]))
     network.load_state_dict(load_file(run / "weights.safetensors"))
 
-    answers = dict(zip(description["classes"], probabilities(network, golden.rows).T, strict=True))
+    answers = dict(zip(description["classes"], probabilities(network, golden.inputs["rows"]).T, strict=True))
 
-    assert golden.rows.shape == (64, 4)
-    assert golden.rows.dtype == np.float32
+    assert golden.inputs["rows"].shape == (64, 4)
+    assert golden.inputs["rows"].dtype == np.float32
     assert golden.tolerance == 1e-5
-    assert {row.tobytes() for row in golden.rows} <= {row.tobytes() for row in split.test.rows}
+    assert {row.tobytes() for row in golden.inputs["rows"]} <= {row.tobytes() for row in split.test.rows}
     golden.verify(answers)
     assert network.center.tolist() == description["scaler"]["center"]
     assert network.scale.tolist() == description["scaler"]["scale"]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from wire import body
+from wire.answer import decode_binary, encode_binary, encode_json
 from wire.errors import (
     BadShape,
     BadType,
@@ -67,8 +68,8 @@ def test_answers_round_trip_to_the_last_bit(table: np.ndarray) -> None:
     names = ("buy", "sell", "hold")
     request = body.Request(table)
 
-    assert body.decode_binary(body.encode_binary(table), 3).tobytes() == table.tobytes()
-    answer = orjson.loads(body.encode_json("tick", "1.0", names, table, request))
+    assert decode_binary(encode_binary(table), 3).tobytes() == table.tobytes()
+    answer = orjson.loads(encode_json("tick", "1.0", dict(zip(names, table.T, strict=True)), request))
     columns = [np.array(answer["outputs"][name], dtype=np.float32) for name in names]
     np.testing.assert_array_equal(np.stack(columns, axis=1), table)
     assert (answer["model"], answer["version"]) == ("tick", "1.0")
@@ -77,7 +78,7 @@ def test_answers_round_trip_to_the_last_bit(table: np.ndarray) -> None:
 def test_open_inference_is_answered_in_kind() -> None:
     request = body.Request(np.zeros((2, 4), np.float32), open_inference=True, request_id="a")
 
-    answer = orjson.loads(body.encode_json("tick", "1.0", ("up",), np.ones((2, 1), np.float32), request))
+    answer = orjson.loads(encode_json("tick", "1.0", {"up": np.ones(2, np.float32)}, request))
 
     assert answer == {
         "model_name": "tick",

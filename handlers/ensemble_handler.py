@@ -1,0 +1,82 @@
+"""Serves a price model and a sentiment model in one call: a window of bars and the news about its instrument."""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from handlers import model_files
+from handlers.bar_windows import check_windows
+from handlers.news_request import ReadNews
+from handlers.row_model import RowModel
+from handlers.text_model import TextModel
+from handlers.text_request import together
+from handlers.tiles import WINDOW_TILES
+from handlers.trading_handler import TradingHandler
+from model_defs.news_pool import OUTPUTS, NewsPool, combine
+from model_defs.return_network import ReturnNetwork, predict
+from wire.news_windows import NewsRequest, NewsWindow, check_news, decode_news
+
+NO_NEWS = "no news: the price model's forecast alone"
+
+
+class EnsembleHandler(TradingHandler):
+    """Both members at once, then `model_defs.news_pool`; TorchServe's own workflows are slower and lose answers."""
+
+    output_names = OUTPUTS
+    inputs = "windows and texts"
+
+    def load(self, folder: Path) -> tuple[int, ...]:
+        price, sentiment = self.description["members"]
+        self.price = RowModel(folder / price, _predict, self.device, *WINDOW_TILES)
+        self.sentiment = TextModel(folder / sentiment, self.device)
+        self.pool = cast(NewsPool, model_files.build_network(self.description)).config
+        self.sharpness = float(cast(ReturnNetwork, self.price.network).sharpness)
+        # torch lets go of Python's lock while it computes: with two cores both members take as long as the slower.
+        self.beside = ThreadPoolExecutor(1, thread_name_prefix="price")
+        return self.price.tiles.sizes
+
+    def decode(self, content: object, content_type: str | None) -> ReadNews:
+        return self._read_texts(decode_news(content, content_type, self.schema.row_shape))
+
+    def accept(self, inputs: Sequence[NewsWindow]) -> ReadNews:
+        return self._read_texts(check_news(inputs, self.schema.row_shape))
+
+    def golden_request(self, inputs: Mapping[str, NDArray[Any]]) -> ReadNews:
+        return self._read_texts(
+            NewsRequest(inputs["rows"], tuple(inputs["texts"].tolist()), inputs["ages_s"], inputs["counts"])
+        )
+
+    def compute(self, asked: Sequence[ReadNews]) -> NDArray[np.float32]:
+        rows, ages, counts = (
+            np.concatenate([getattr(request.asked, name) for request in asked]) for name in ("rows", "ages_s", "counts")
+        )
+        forecast = self.beside.submit(_one_thread, self.price, rows)
+        scores = np.zeros(0, np.float32)
+        if counts.any():
+            scores = self.sentiment.compute(together([request.texts for request in asked]))[:, 0]
+        answer, score, age, count = map(torch.from_numpy, (forecast.result(), scores, ages, counts))
+        return combine(answer, score, age, count, self.pool, self.sharpness).numpy()
+
+    def columns(self, table: NDArray[np.float32]) -> Mapping[str, NDArray[Any]]:
+        named = dict(zip(OUTPUTS, table.T, strict=True))
+        counts = named.pop("texts").astype(np.int64)
+        return {**named, "texts": counts, "fallback": np.where(counts > 0, "", NO_NEWS)}
+
+    def _read_texts(self, request: NewsRequest) -> ReadNews:
+        check_windows(request.windows)
+        return ReadNews(request, self.sentiment.read(request.texts))
+
+
+def _predict(network: nn.Module, rows: torch.Tensor) -> torch.Tensor:
+    return predict(cast(ReturnNetwork, network), rows)  # (B, 4)
+
+
+def _one_thread(model: RowModel, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    torch.set_num_threads(1)  # each thread has its own number
+    return model.compute(rows)

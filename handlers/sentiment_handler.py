@@ -1,0 +1,52 @@
+"""Serves a sentiment model: what a holder of the asset would feel about each text."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handlers.text_model import COLUMNS, TextModel
+from handlers.text_request import ReadTexts, together
+from handlers.trading_handler import TradingHandler
+from model_defs.sentiment_transformer import CLASSES
+from wire.texts import TextRequest, check_texts, decode_texts
+
+
+class SentimentHandler(TradingHandler):
+    """Texts to `COLUMNS`; in JSON with the likeliest class' name and the probabilities side by side."""
+
+    output_names = COLUMNS
+    inputs = "texts"
+
+    def load(self, folder: Path) -> tuple[int, ...]:
+        self.texts = TextModel(folder, self.device)
+        return self.texts.tile_sizes
+
+    def decode(self, content: object, content_type: str | None) -> ReadTexts:
+        return self._read_texts(decode_texts(content, content_type))
+
+    def accept(self, inputs: Sequence[str]) -> ReadTexts:
+        return self._read_texts(TextRequest(check_texts(list(inputs))))
+
+    def golden_request(self, inputs: Mapping[str, NDArray[Any]]) -> ReadTexts:
+        return self.accept(inputs["texts"].tolist())
+
+    def compute(self, asked: Sequence[ReadTexts]) -> NDArray[np.float32]:
+        return self.texts.compute(together(asked))
+
+    def columns(self, table: NDArray[np.float32]) -> Mapping[str, NDArray[Any]]:
+        named = dict(zip(COLUMNS, table.T, strict=True))
+        probability = np.stack([named[name] for name in CLASSES], axis=1)
+        return {
+            "score": named["score"],
+            "label": np.array(CLASSES)[probability.argmax(axis=1)],
+            "probabilities": probability,
+            "confidence": named["confidence"],
+            "chunks": named["chunks"].astype(np.int64),
+            "truncated": named["truncated"].astype(np.bool_),
+        }
+
+    def _read_texts(self, request: TextRequest) -> ReadTexts:
+        return ReadTexts(request.texts, self.texts.read(request.texts), request.open_inference, request.request_id)

@@ -1,0 +1,165 @@
+"""One forecast from two: what bars say about the next return, and what the news says.
+
+Both are turned into a probability that the next bar closes higher, and the log odds added with a weight each:
+a logarithmic opinion pool (Genest & Zidek 1986), whose weights are fitted on validation data, which makes it
+stacking (Wolpert 1992) too. The price model's distribution is then moved so that it has the pooled
+probability; its scale stays.
+
+Several texts about one instrument count by age, half as much for every ``half_life_s``. Where there are none the
+price model's forecast stands as it is.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+OUTPUTS = (
+    *("price", "return_bps", "sigma_bps", "confidence"),
+    *("price_return_bps", "price_confidence", "sentiment_score", "weight_price", "weight_sentiment", "texts"),
+)
+"""What `combine` gives: a forecast as a price model's, then what it was made of."""
+PRICE, RETURN, SIGMA, CONFIDENCE = range(4)
+"""The columns of a price model's answer."""
+_LEAST = 1e-6
+"""Probabilities are held within _LEAST and 1 - _LEAST, so that they have log odds."""
+
+
+@dataclass(frozen=True)
+class NewsPoolConfig:
+    """What validation data decided."""
+
+    weight_price: float
+    """Of the price model's log odds where there is news; 1 otherwise."""
+    weight_sentiment: float
+    """Of the news' log odds."""
+    half_life_s: float
+    """Age at which a text counts half."""
+
+    def __post_init__(self) -> None:
+        for name in ("weight_price", "weight_sentiment"):
+            if not (getattr(self, name) >= 0 and math.isfinite(getattr(self, name))):
+                raise ValueError(f"{name} of at least 0 expected, was {getattr(self, name)}")
+        if not self.half_life_s > 0:
+            raise ValueError(f"half_life_s above 0 expected, was {self.half_life_s}")
+
+
+class NewsPool(nn.Module):
+    """Nothing but its config: there is nothing here for a gradient to fit."""
+
+    def __init__(self, config: NewsPoolConfig) -> None:
+        super().__init__()
+        self.config = config
+
+
+def build(config: dict[str, Any]) -> NewsPool:
+    """The pool that ``model.json`` describes."""
+    return NewsPool(NewsPoolConfig(**config))
+
+
+def sentiment_of(
+    scores: torch.Tensor, ages_s: torch.Tensor, counts: torch.Tensor, half_life_s: float
+) -> torch.Tensor:
+    """One score a window: the mean of its texts', each weighted by its age.
+
+    Parameters
+    ----------
+    scores : float [texts]
+        In [-1, 1], all windows' texts one after the other.
+    ages_s : float [texts]
+        Seconds since each was received.
+    counts : int64 [n]
+        Texts of each window.
+    half_life_s : float
+
+    Returns
+    -------
+    float64 [n]
+        0 where a window has no texts.
+    """
+    weights = torch.exp2(-ages_s.double() / half_life_s)                          # (texts,)
+    window = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
+    zero = torch.zeros(len(counts), dtype=torch.float64, device=counts.device)
+    total = zero.index_add(0, window, weights)                                    # (n,)
+    weighted = zero.index_add(0, window, weights * scores.double())               # (n,)
+    return torch.where(total > 0, weighted / total.clamp_min(torch.finfo(torch.float64).tiny), zero)
+
+
+def log_odds_up(answer: torch.Tensor) -> torch.Tensor:
+    """What a price model's answer [n, 4] says, as log odds of a higher close; float64 [n]."""
+    answer = answer.double()
+    up = torch.where(answer[:, RETURN] >= 0, answer[:, CONFIDENCE], 1 - answer[:, CONFIDENCE])
+    return torch.logit(up, _LEAST)
+
+
+def log_odds_of_score(score: torch.Tensor) -> torch.Tensor:
+    """A score in [-1, 1] as log odds of a higher close, a neutral text being even: float64 [n]."""
+    return torch.logit((1 + score.double()) / 2, _LEAST)
+
+
+def pooled(price: torch.Tensor, news: torch.Tensor, config: NewsPoolConfig) -> torch.Tensor:
+    """Log odds of both together, where there is news."""
+    return config.weight_price * price + config.weight_sentiment * news
+
+
+def combine(
+    answer: torch.Tensor,
+    scores: torch.Tensor,
+    ages_s: torch.Tensor,
+    counts: torch.Tensor,
+    config: NewsPoolConfig,
+    sharpness: float,
+) -> torch.Tensor:
+    """The columns of `OUTPUTS`, computed in float64 and rounded once.
+
+    Parameters
+    ----------
+    answer : float32 [n, 4]
+        A price model's.
+    scores, ages_s, counts
+        As for `sentiment_of`.
+    sharpness : float
+        Of the price model, see `model_defs.return_network.predict`.
+
+    Returns
+    -------
+    float32 [n, 10]
+    """
+    given = answer.double()
+    score = sentiment_of(scores, ages_s, counts, config.half_life_s)              # (n,)
+    news = counts > 0                                                             # (n,)
+    odds = pooled(log_odds_up(answer), log_odds_of_score(score), config)          # (n,)
+    moved = _moved(given, odds, sharpness)                                        # (n, 4)
+    forecast = torch.where(news.unsqueeze(1), moved, given)
+    even = torch.ones_like(score)
+    parts = [
+        given[:, RETURN],
+        given[:, CONFIDENCE],
+        score,
+        torch.where(news, config.weight_price * even, even),
+        torch.where(news, config.weight_sentiment * even, 0 * even),
+        counts.double(),
+    ]
+    return torch.cat([forecast, torch.stack(parts, dim=1)], dim=1).float()
+
+
+def _moved(answer: torch.Tensor, odds: torch.Tensor, sharpness: float) -> torch.Tensor:
+    """The price model's forecast with its location where the probability of a rise is the pooled one."""
+    up = odds.sigmoid()
+    log_return = torch.log1p(answer[:, RETURN] / 1e4)
+    last = answer[:, PRICE] / (1 + answer[:, RETURN] / 1e4)
+    scale = answer[:, SIGMA] / 1e4 / math.sqrt(2)  # a t with 4 degrees of freedom has variance 2 * scale**2
+    location = quantile(up) * scale / sharpness if sharpness > 0 else log_return
+    return torch.stack(
+        [last * location.exp(), 1e4 * location.expm1(), answer[:, SIGMA], torch.maximum(up, 1 - up)], dim=1
+    )
+
+
+def quantile(probability: torch.Tensor) -> torch.Tensor:
+    """Inverse of `model_defs.return_network.distribution`, in closed form (Shaw 2006, eq. 36)."""
+    spread = (4 * probability * (1 - probability)).clamp(max=1.0)
+    root = spread.sqrt()
+    tail = (4 * torch.cos(torch.acos(root) / 3) / root - 4).clamp_min(0.0).sqrt()
+    return torch.where(probability >= 0.5, tail, -tail)

@@ -1,0 +1,52 @@
+"""What models are asked, as it is sent to them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wire import body
+from wire.errors import BadType
+from wire.news_windows import NewsWindow, check_news, encode_news
+from wire.texts import check_texts, encode_texts
+
+Inputs = NDArray[np.float32] | Sequence[str] | Sequence[NewsWindow]
+"""Rows of numbers, texts, or windows of bars with the news about them."""
+
+
+def check_inputs(inputs: Inputs, kind: str, row_shape: tuple[int, ...]) -> Inputs:
+    """Inputs that a model of this kind can be asked, an array as float32.
+
+    Raises
+    ------
+    BadType
+        Of another kind.
+    RequestError
+        As the server would refuse them.
+    """
+    if isinstance(inputs, np.ndarray):
+        _expect(kind, "rows", "rows of numbers")
+        return body.check_rows(inputs, row_shape)
+    if isinstance(inputs, str) or not isinstance(inputs, Sequence):
+        raise BadType(f"{kind} expected, was {type(inputs).__name__}")
+    if inputs and all(isinstance(each, NewsWindow) for each in inputs):
+        _expect(kind, "windows and texts", "windows with texts")
+        check_news([each for each in inputs if isinstance(each, NewsWindow)], row_shape)
+        return inputs
+    _expect(kind, "texts", f"a list of {type(inputs[0]).__name__}" if inputs else "an empty list")
+    return check_texts(inputs)
+
+
+def encode_inputs(inputs: Inputs, kind: str, row_shape: tuple[int, ...]) -> tuple[bytes, str]:
+    """A request's body and its content type; raises what `check_inputs` does."""
+    checked = check_inputs(inputs, kind, row_shape)
+    if isinstance(checked, np.ndarray):
+        return body.encode_rows(checked), body.BINARY
+    if kind == "texts":
+        return encode_texts([str(text) for text in checked]), body.JSON
+    return encode_news([window for window in checked if isinstance(window, NewsWindow)]), body.JSON
+
+
+def _expect(kind: str, needed: str, was: str) -> None:
+    if kind != needed:
+        raise BadType(f"{kind} expected by the model, was {was}")

@@ -1,0 +1,104 @@
+"""Texts as a request's body: JSON alone.
+
+======================================  =====================================================
+``application/json``                    a list of strings, or ``{"instances": [strings]}``, or the
+                                        Open Inference Protocol's ``{"inputs": [tensor of BYTES]}``
+======================================  =====================================================
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import orjson
+
+from wire.body import JSON, check_content, identifier, only, parse_json, tensors
+from wire.errors import BadShape, BadText, BadType, BodyTooLarge, EmptyBody, MalformedBody
+
+MOST_TEXTS = 1024
+"""In one request."""
+MOST_CHARACTERS = 250_000
+"""Of all texts of a request: what a core reads in a quarter of a minute."""
+
+
+@dataclass(frozen=True)
+class TextRequest:
+    """What one request asks for."""
+
+    texts: tuple[str, ...]
+    """n >= 1, each with something to read in it."""
+    open_inference: bool = False
+    """True when it came as an Open Inference Protocol body and wants its answer in kind."""
+    request_id: str | None = None
+    """The protocol's optional ``id``, sent back."""
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+
+def decode_texts(body: object, content_type: str | None) -> TextRequest:
+    """Read one request's body.
+
+    Parameters
+    ----------
+    body : bytes, bytearray, str, or parsed JSON
+    content_type : str or None
+        The header as sent; parameters are ignored.
+
+    Raises
+    ------
+    EmptyBody, MalformedBody, BadShape, BadType, BadText, BodyTooLarge, UnsupportedContentType
+    """
+    check_content(body, content_type, (JSON,), "texts")
+    parsed = parse_json(body) if isinstance(body, bytes | bytearray | str) else body
+    if isinstance(parsed, list):
+        return TextRequest(check_texts(parsed))
+    if isinstance(parsed, dict) and "instances" in parsed:
+        return TextRequest(check_texts(parsed["instances"]))
+    if isinstance(parsed, dict) and "inputs" in parsed:
+        return TextRequest(tensor_texts(only(tensors(parsed["inputs"]))), True, identifier(parsed))
+    was = f"an object with {sorted(parsed)}" if isinstance(parsed, dict) else type(parsed).__name__
+    raise MalformedBody(f'a list of strings, {{"instances"}} or {{"inputs"}} expected, was {was}')
+
+
+def encode_texts(texts: Sequence[str]) -> bytes:
+    """Texts as the body of an ``application/json`` request."""
+    return orjson.dumps({"instances": list(texts)})
+
+
+def tensor_texts(tensor: dict[str, object]) -> tuple[str, ...]:
+    """The strings of a tensor of ``BYTES``."""
+    if tensor["datatype"] != "BYTES":
+        raise BadType(f"datatype BYTES expected for texts, was {tensor['datatype']}")
+    data, shape = tensor["data"], tensor["shape"]
+    texts = check_texts(data)
+    if shape != [len(texts)] and shape != [len(texts), 1]:
+        raise BadShape(f"shape [{len(texts)}] for {len(texts)} texts expected, was {shape}")
+    return texts
+
+
+def check_texts(texts: object, at_least: int = 1) -> tuple[str, ...]:
+    """A list of strings that can be read, refused otherwise with the place of the first that cannot.
+
+    Raises
+    ------
+    EmptyBody
+        Fewer than ``at_least``.
+    BadType, BadText, BodyTooLarge
+    """
+    if not isinstance(texts, list | tuple):
+        raise BadType(f"a list of strings expected, was {type(texts).__name__}")
+    if len(texts) < at_least:
+        raise EmptyBody("at least one text expected, was none")
+    if len(texts) > MOST_TEXTS:
+        raise BodyTooLarge(f"at most {MOST_TEXTS:,} texts in a request expected, was {len(texts):,}")
+    for number, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise BadType(f"strings expected, was {type(text).__name__} {str(text)[:40]!r} as text {number}")
+        if not text.strip():
+            raise BadText(f"something to read expected, was {text[:10]!r} as text {number}")
+        if any("\ud800" <= letter <= "\udfff" for letter in text):  # half of a character, which no UTF-8 can hold
+            raise BadText(f"Unicode text expected, was a lone surrogate in text {number}")
+    characters = sum(map(len, texts))
+    if characters > MOST_CHARACTERS:
+        raise BodyTooLarge(f"at most {MOST_CHARACTERS:,} characters in a request expected, was {characters:,}")
+    return tuple(texts)
