@@ -17,7 +17,7 @@ BELOW = {
     "handlers": {"features", "wire", "model_defs"},
     "serving": {"features", "wire"},
     "release": {"handlers", "serving", "wire"},
-    "training": {"features", "market", "model_defs", "handlers"},
+    "training": {"features", "market", "model_defs", "handlers", "wire"},
     "strategies": {"features", "market", "reporting", "serving", "wire"},
     "benchmarks": {"features", "handlers", "model_defs", "release", "serving", "wire"},
 }

@@ -20,7 +20,9 @@ EVALUATION = "evaluation.json"
 CHECKPOINTS = "checkpoints"
 TRACKING = "tracking.json"
 REPORT = "report"
-CONTENTS = frozenset((DESCRIPTION, WEIGHTS, GOLDEN, EVALUATION, CHECKPOINTS, TRACKING, REPORT))
+MEMBERS = ("price", "sentiment")
+"""Of an ensemble: the folders that hold their runs."""
+CONTENTS = frozenset((*MEMBERS, DESCRIPTION, WEIGHTS, GOLDEN, EVALUATION, CHECKPOINTS, TRACKING, REPORT))
 
 
 class BadRunFolder(ValueError):

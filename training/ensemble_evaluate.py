@@ -1,0 +1,69 @@
+"""Whether news and bars together foresee more than bars alone, on bars that nothing was fitted on."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model_defs.news_pool import NewsPoolConfig
+from training.bootstrap import CONFIDENCE, Blocks, interval
+from training.ensemble_dataset import NewsPart
+from training.ensemble_fit import log_losses, odds
+
+
+def evaluate_pool(
+    part: NewsPart, answers: NDArray[np.float32], pool: NewsPoolConfig, block_rows: int, seed: int
+) -> dict[str, Any]:
+    """Score the pool, its members alone, and a coin, on the windows with news.
+
+    Returns
+    -------
+    dict
+        Plain JSON types: ``scores`` (name -> ``log_loss``, ``directional_accuracy``), ``gain`` (log loss less than that
+        of the price model alone, with its interval), ``windows``, ``with_news``, ``edge`` (that in words).
+    """
+    given = odds(part, answers, pool.half_life_s)
+    forecasts = {
+        "ensemble": pool.weight_price * given.price + pool.weight_sentiment * given.news,
+        "price alone": given.price,
+        "news alone": pool.weight_sentiment * given.news,
+        "a coin": np.zeros(len(given.rose)),
+    }
+    losses = {name: log_losses(log_odds, given.rose) for name, log_odds in forecasts.items()}
+    gained = losses["price alone"] - losses["ensemble"]
+    ends = interval(Blocks(len(gained), max(1, min(block_rows, len(gained) // 20)), seed).means(gained))
+    scores = {
+        name: {"log_loss": float(losses[name].mean()), "directional_accuracy": _right(log_odds, given.rose)}
+        for name, log_odds in forecasts.items()
+    }
+    gain = {"value": float(gained.mean()), "interval": ends, "confidence": CONFIDENCE}
+    return {
+        "scores": scores,
+        "gain": gain,
+        "windows": len(part),
+        "with_news": len(gained),
+        "edge": _in_words(scores, gain, len(gained)),
+    }
+
+
+def _right(log_odds: NDArray[np.float64], rose: NDArray[np.bool_]) -> float | None:
+    signed = log_odds != 0
+    return float(((log_odds > 0) == rose)[signed].mean()) if signed.any() else None
+
+
+def _in_words(scores: dict[str, Any], gain: dict[str, Any], windows: int) -> str:
+    low, high = gain["interval"]
+    right, alone = (scores[name]["directional_accuracy"] for name in ("ensemble", "price alone"))
+    numbers = (
+        f"log loss {gain['value']:+.4f} better than the price model's alone, {CONFIDENCE:.0%} interval {low:+.4f} to "
+        f"{high:+.4f}; signs right {_share(right)} against {_share(alone)}; {windows} test windows with news"
+    )
+    if low > 0:
+        return f"The news adds to the price model's forecast ({numbers})."
+    if high < 0:
+        return f"The news makes the price model's forecast worse ({numbers})."
+    return f"No gain from the news shown ({numbers})."
+
+
+def _share(value: float | None) -> str:
+    return "never" if value is None else f"{value:.1%}"
