@@ -9,11 +9,13 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.comparison import Cell, Plan
+from benchmarks.news import NewsCell, find_news_targets
 from benchmarks.spent import Spent, find_spent
 from benchmarks.targets import Target, find_targets
 
 _NUMBERS = ("p50 ms", "p99 ms", "requests/s", "rows/s")
 NO_PRICE = "No price model was measured: --price-run names a run of scripts/train.py price."
+NO_NEWS = "No sentences were measured: --ensemble-run names a run of scripts/train.py ensemble."
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class Report:
     price_network: Mapping[str, Any] | None
     """``model.json``'s ``network`` of the price model; None where none was measured."""
     cells: Sequence[Cell]
+    news: Sequence[NewsCell] = ()
+    """Of sentences and ensembles; empty where none were measured."""
 
     def as_dict(self) -> dict[str, Any]:
         """One JSON object; ``left_out`` says in words what was not measured, or is null."""
@@ -33,11 +37,21 @@ class Report:
             "machine": dict(self.machine),
             "plan": vars(self.plan),
             "price_network": self.price_network,
-            "left_out": NO_PRICE if self.price_network is None else None,
+            "left_out": " ".join(self._left_out) or None,
             "cells": [cell.as_dict() for cell in self.cells],
+            "news": [cell.as_dict() for cell in self.news],
             "spent": [spent.as_dict() for spent in find_spent(self.cells)],
-            "targets": [target.as_dict() for target in find_targets(self.cells)],
+            "targets": [target.as_dict() for target in self._targets],
         }
+
+    @property
+    def _left_out(self) -> list[str]:
+        measured = {NO_PRICE: self.price_network is not None, NO_NEWS: bool(self.news)}
+        return [text for text, there in measured.items() if not there]
+
+    @property
+    def _targets(self) -> list[Target]:
+        return [*find_targets(self.cells), *(find_news_targets(self.news) if self.news else ())]
 
     def show(self, console: Console) -> None:
         """Print the machine, a table a request, what the time is spent on, and which targets are reached."""
@@ -45,11 +59,13 @@ class Report:
         console.print(said, soft_wrap=True, highlight=False)
         for request, group in groupby(self.cells, key=lambda cell: cell.request):
             console.print(_table(request, list(group)))
-        if self.price_network is None:
-            console.print(f"[yellow]{NO_PRICE}[/]", soft_wrap=True, highlight=False)
-        else:
+        if self.price_network is not None:
             console.print(_spent_table(self.price_network, find_spent(self.cells)))
-        for target in find_targets(self.cells):
+        for request, news in groupby(self.news, key=lambda cell: cell.request):
+            console.print(_news_table(request, list(news)))
+        for text in self._left_out:
+            console.print(f"[yellow]{text}[/]", soft_wrap=True, highlight=False)
+        for target in self._targets:
             console.print(_verdict(target), soft_wrap=True, highlight=False)
 
 
@@ -69,6 +85,18 @@ def _table(request: str, cells: Sequence[Cell]) -> Table:
             numbers = (f"{cell.p50_ms:.3f}", f"{cell.p99_ms:.3f}", f"{cell.requests_per_s:,.0f}",
                        f"{cell.requests_per_s * cell.rows:,.0f}")
             table.add_row(str(connections), cell.server, *numbers)
+    return table
+
+
+def _news_table(request: str, cells: Sequence[NewsCell]) -> Table:
+    table = Table(title=request, title_justify="left", title_style="bold")
+    table.add_column("asked", no_wrap=True)
+    for name in ("p50 ms", "p95 ms", "sentences/s", "to the first"):
+        table.add_column(name, justify="right")
+    for cell in cells:
+        ratio = cell.p50_ms / cells[0].p50_ms
+        numbers = (f"{cell.p50_ms:.2f}", f"{cell.p95_ms:.2f}", f"{cell.sentences_per_s:,.0f}", f"{ratio:.2f}")
+        table.add_row(cell.name, *numbers)
     return table
 
 

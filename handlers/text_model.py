@@ -13,6 +13,7 @@ from tokenizers import Encoding, Tokenizer
 
 from features.text import script_of
 from handlers import model_files
+from handlers.model_files import BadArchive
 from handlers.row_model import load_network
 from handlers.tiles import TEXT_TILES, Tiles, probe
 from model_defs.sentiment_transformer import OUTPUTS, SentimentTransformer, outputs, probabilities
@@ -51,6 +52,11 @@ class TextModel:
     folder : Path
         With description, weights, tokenizer and golden texts.
     device : torch.device
+
+    Raises
+    ------
+    BadArchive
+        Description, tokenizer and network do not fit each other.
     """
 
     def __init__(self, folder: Path, device: torch.device) -> None:
@@ -58,13 +64,16 @@ class TextModel:
         self.network = cast(SentimentTransformer, load_network(folder, self.description, device))
         self.tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
         longest: int = self.description["network"]["config"]["max_tokens"]
+        self.tokenizer.encode_special_tokens = True  # "[PAD]" in a text is a word of its author's, not a mark of ours
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(longest, stride=min(OVERLAP, longest // 4))
         self._scripts = frozenset(self.description["scripts"])
-        self._unknown = self.tokenizer.token_to_id(self.description["unknown_token"])
+        self._unknown = self._find_unknown()
         self._longest, self._device = longest, device
+        lengths = {min(length, longest) for length in range(GROUP, LONGEST_IN_COMPANY + 1, GROUP)}
         with torch.inference_mode():
-            self._tiles = {length: self._prove(length) for length in range(GROUP, LONGEST_IN_COMPANY + 1, GROUP)}
+            self._try_longest()
+            self._tiles = {length: self._prove(length) for length in sorted(lengths)}
 
     @property
     def tile_sizes(self) -> tuple[int, ...]:
@@ -122,17 +131,39 @@ class TextModel:
     def _forward(self, rows: torch.Tensor) -> torch.Tensor:
         return probabilities(self.network, rows)
 
+    def _find_unknown(self) -> int | None:
+        """The token for what the vocabulary lacks; None of a tokenizer of bytes, which lacks nothing."""
+        name: str | None = self.description["unknown_token"]
+        found = None if name is None else self.tokenizer.token_to_id(name)
+        if name is not None and found is None:
+            raise BadArchive(f"{TOKENIZER}: {model_files.DESCRIPTION}'s unknown token {name!r} expected, was missing")
+        return found
+
+    def _try_longest(self) -> None:
+        known, used = self.network.encoder.get_input_embeddings().num_embeddings, self.tokenizer.get_vocab_size()
+        if used > known:
+            raise BadArchive(f"{TOKENIZER}: at most the {known} tokens that the network knows expected, was {used}")
+        try:
+            self._forward(self._arbitrary(1, self._longest).to(self._device))
+        except (IndexError, RuntimeError) as error:
+            raise BadArchive(f"a network for {self._longest} tokens expected, was one for fewer: {error}") from error
+
     def _prove(self, length: int) -> Tiles:
         """The tiles for texts of this many tokens, found with arbitrary ones, some of them padded."""
-        generator = torch.Generator().manual_seed(length)
-        rows = torch.randint(self.tokenizer.get_vocab_size(), (_PROBED, length), generator=generator)
-        rows[rows == self.network.padding] += 1
+        rows = self._arbitrary(_PROBED, length)
         rows[::2, -(GROUP // 2) :] = self.network.padding
         return probe(self._forward, rows.to(self._device), *TEXT_TILES)
 
+    def _arbitrary(self, count: int, length: int) -> torch.Tensor:
+        """Tokens none of which is padding, int64 [count, length]."""
+        generator = torch.Generator().manual_seed(length)
+        size = self.tokenizer.get_vocab_size()
+        rows = torch.randint(size, (count, length), generator=generator)
+        return torch.where(rows == self.network.padding, (rows + 1) % size, rows)
+
     def _refuse_unknown(self, number: int, text: str, encoding: Encoding) -> None:
         words = len(encoding) - sum(encoding.special_tokens_mask)
-        unknown = encoding.ids.count(self._unknown)
+        unknown = 0 if self._unknown is None else encoding.ids.count(self._unknown)
         if words == 0 or 2 * unknown > words:
             raise BadText(
                 f"words that the model knows expected, was {unknown} unknown of {words} in text {number}: {text[:40]!r}"

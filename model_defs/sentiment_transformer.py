@@ -51,7 +51,9 @@ class SentimentTransformer(nn.Module):
         self.encoder = AutoModel.from_config(AutoConfig.for_model(**backbone)).float()
         if hasattr(self.encoder, "pooler"):
             self.encoder.pooler = None  # a layer that some encoders have for their own pretraining
-        self.padding: int = self.encoder.config.pad_token_id or 0
+        if self.encoder.config.pad_token_id is None:
+            raise ValueError("an encoder with a padding token expected, was one without pad_token_id")
+        self.padding: int = self.encoder.config.pad_token_id
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(self.encoder.config.hidden_size, len(CLASSES))
         nn.init.zeros_(self.head.weight)  # a fit begins at "anything may be"

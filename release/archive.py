@@ -10,7 +10,6 @@ from pathlib import Path
 
 from handlers import model_files
 from release.code_closure import code_closure
-from serving.archive_import import UnreadableArchive
 from serving.client import connect
 from wire.digest import archive_digest
 
@@ -122,5 +121,5 @@ def _archive(work: Path, content: Path, model: str, version: str, handler: Path,
 def _prove(archive: Path, model: str) -> None:
     try:
         connect(f"mar:{archive}", model).close()
-    except (UnreadableArchive, ImportError, KeyError, TypeError) as error:
+    except (ValueError, ImportError, KeyError, TypeError) as error:  # `UnreadableArchive` is a ValueError
         raise BuildFailed(f"{model}: the archive does not load: {error}") from error

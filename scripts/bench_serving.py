@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from benchmarks.comparison import Plan, compare
 from benchmarks.load import LoadFailed, find_generator
 from benchmarks.machine import describe_machine
+from benchmarks.news import compare_news
 from benchmarks.questions import WrongAnswer
 from benchmarks.report import Report
 from benchmarks.servers import ServerFailed
@@ -37,6 +38,9 @@ def bench(
     price_run: Annotated[
         Path | None, typer.Option(help="Training run of a price model to measure too; without it, ticks only.")
     ] = None,
+    ensemble_run: Annotated[
+        Path | None, typer.Option(help="Run of an ensemble, to measure sentences and ensembles too.")
+    ] = None,
     seconds: Annotated[float, typer.Option(min=0.1, help="Length of one load.")] = 2.0,
     rounds: Annotated[int, typer.Option(min=1, help="Loads of each cell; the median counts.")] = 3,
     quick: Annotated[bool, typer.Option(help="One cold round of 0.3 s: whether it runs, not how fast.")] = False,
@@ -47,6 +51,8 @@ def bench(
         _refuse(run, "tick")
     if price_run is not None and not price_run.is_dir():
         _refuse(price_run, "price")
+    if ensemble_run is not None and not ensemble_run.is_dir():
+        _refuse(ensemble_run, "ensemble")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are stopped then too
     plan = Plan(0.3, 1, warm_up=False) if quick else Plan(seconds, rounds)
     generator = find_generator()
@@ -55,19 +61,24 @@ def bench(
     try:
         with tempfile.TemporaryDirectory(prefix="bench-") as folder, Progress(*columns, console=words) as progress:
             task = progress.add_task("building the archive", total=plan.steps(price_run is not None))
+            if ensemble_run is not None:
+                progress.update(task, total=plan.steps(price_run is not None) + 1 + plan.rounds)
             work = Path(folder)
             tick = (archive or build_archive("tick", run, "1.0", work / "archives").path).resolve()
             price, network = None, None
             if price_run is not None:
                 network = read_description(price_run)["network"]
                 price = build_archive("price", price_run, "1.0", work / "archives").path.resolve()
-            cells = compare(
-                tick, price, generator, plan, work, lambda doing: progress.update(task, advance=1, description=doing)
-            )
+
+            def step(doing: str) -> None:
+                progress.update(task, advance=1, description=doing)
+
+            cells = compare(tick, price, generator, plan, work, step)
+            news = [] if ensemble_run is None else compare_news(ensemble_run, plan, work, step)
     except _FAILURES as error:
         words.print(f"[red]bench:[/] {error}", soft_wrap=True, markup=True)
         raise typer.Exit(1) from error
-    report = Report(machine, plan, network, cells)
+    report = Report(machine, plan, network, cells, news)
     if as_json:
         print(json.dumps(report.as_dict()))
     report.show(words if as_json else Console())

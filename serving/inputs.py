@@ -25,15 +25,18 @@ def check_inputs(inputs: Inputs, kind: str, row_shape: tuple[int, ...]) -> Input
         As the server would refuse them.
     """
     if isinstance(inputs, np.ndarray):
-        _expect(kind, "rows", "rows of numbers")
+        _expect(kind, "rows", "an array")
         return body.check_rows(inputs, row_shape)
     if isinstance(inputs, str) or not isinstance(inputs, Sequence):
-        raise BadType(f"{kind} expected, was {type(inputs).__name__}")
-    if inputs and all(isinstance(each, NewsWindow) for each in inputs):
-        _expect(kind, "windows and texts", "windows with texts")
-        check_news([each for each in inputs if isinstance(each, NewsWindow)], row_shape)
-        return inputs
-    _expect(kind, "texts", f"a list of {type(inputs[0]).__name__}" if inputs else "an empty list")
+        raise BadType(f"{kind} expected by the model, was {type(inputs).__name__}")
+    if kind == "windows and texts":
+        windows = [each for each in inputs if isinstance(each, NewsWindow)]
+        strangers = [each for each in inputs if not isinstance(each, NewsWindow)]
+        if strangers:
+            raise BadType(f"{kind} expected by the model, was a list with {type(strangers[0]).__name__}")
+        check_news(windows, row_shape)
+        return windows
+    _expect(kind, "texts", "a list")
     return check_texts(inputs)
 
 

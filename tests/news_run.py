@@ -76,6 +76,7 @@ def write_sentiment_run(folder: Path, backbone: Path) -> Path:
 
 def _write(folder: Path, description: dict[str, Any], network: SentimentTransformer, tokenizer: Path) -> None:
     """Twice: the golden answers are the handler's own, as text models have no other way to be asked."""
+    torch.set_num_threads(1)  # as in a worker; on a busy machine two threads of so small a network wait for each other
     asked: dict[str, np.ndarray] = {"texts": np.array(TEXTS)}
     write_run(folder, description, {}, network, {}, asked, tolerance=1e-4)
     shutil.copyfile(tokenizer, folder / TOKENIZER)
@@ -95,6 +96,7 @@ def write_ensemble_run(folder: Path, price: Path, sentiment: Path, **pool: float
         "model": "ensemble",
         "network": {"module": "model_defs.news_pool", "config": config},
         "members": ["price", "sentiment"],
+        "news": {"max_age_ns": 4 * 3600 * 10**9, "max_texts": 8},
         "seed": 1,
         "git_commit": None,
         "torch": torch.__version__,

@@ -12,6 +12,7 @@ The Open Inference Protocol: https://github.com/kserve/open-inference-protocol
 
 import json
 import math
+import reprlib
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -110,7 +111,8 @@ def parse_json(text: bytes | bytearray | str) -> object:
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        with suppress(ValueError):  # NaN, Infinity and 1e999 are no JSON, but Python's own module reads and writes them
+        # NaN, Infinity and 1e999 are no JSON, but Python's own module reads and writes them.
+        with suppress(ValueError, RecursionError):
             return json.loads(text)
         raise MalformedBody(f"JSON expected: {error}") from error
 
@@ -161,7 +163,10 @@ def tensors(inputs: object) -> list[dict[str, object]]:
             raise MalformedBody(f'tensor with "name", "shape", "datatype" and "data" expected, was without {missing}')
         shape = tensor["shape"]
         if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
-            raise MalformedBody(f'"shape" as a list of sizes expected, was {shape}')
+            raise MalformedBody(f'"shape" as a list of sizes expected, was {excerpt(shape)}')
+        for key in ("name", "datatype"):
+            if not isinstance(tensor[key], str):
+                raise MalformedBody(f'"{key}" as a string expected, was {type(tensor[key]).__name__}')
     return inputs
 
 
@@ -228,7 +233,12 @@ def _first_stranger(nested: object) -> str:
     """The first leaf that is no number, for the message."""
     if isinstance(nested, list):
         return next((found for item in nested if (found := _first_stranger(item))), "")
-    return "" if type(nested) in (int, float) else f"{type(nested).__name__} {str(nested)[:40]!r}"
+    return "" if type(nested) in (int, float) else f"{type(nested).__name__} {excerpt(nested)!r}"
+
+
+def excerpt(value: object) -> str:
+    """The beginning of a value for a message, however large or deeply nested it is."""
+    return (value if isinstance(value, str) else reprlib.repr(value))[:40]
 
 
 def check_rows(values: NDArray, row_shape: tuple[int, ...]) -> NDArray[np.float32]:

@@ -6,7 +6,7 @@ the Open Inference Protocol's form ``inputs`` are the tensors ``window`` (``[n, 
 is news ``texts`` (BYTES, all windows' after each other), ``text_counts`` (``[n]``) and optionally ``ages_s``.
 """
 
-import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +15,18 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from wire.body import JSON, Request, check_content, check_rows, identifier, numbers, parse_json, tensor_numbers, tensors
+from wire.body import (
+    JSON,
+    Request,
+    check_content,
+    check_rows,
+    excerpt,
+    identifier,
+    numbers,
+    parse_json,
+    tensor_numbers,
+    tensors,
+)
 from wire.errors import BadShape, BadType, EmptyBody, MalformedBody, NotFinite, RequestError
 from wire.texts import check_texts, tensor_texts
 
@@ -132,35 +143,39 @@ def _from_instance(
 def _check_ages(ages: object, count: int) -> list[float]:
     if ages is None:
         return [0.0] * count
-    if not isinstance(ages, list) or len(ages) != count:
-        raise BadShape(f'"ages_s" with one number a text expected, {count} in all, was {str(ages)[:60]}')
+    if not isinstance(ages, list | tuple) or len(ages) != count:
+        raise BadShape(f'"ages_s" with one number a text expected, {count} in all, was {excerpt(ages)}')
     for age in ages:
-        if type(age) not in (int, float):
+        if not isinstance(age, int | float) or isinstance(age, bool):
             raise BadType(f'"ages_s" of numbers expected, was {type(age).__name__}')
-        if not (math.isfinite(age) and age >= 0):
-            raise NotFinite(f'"ages_s" of at least 0 expected, was {age}')
+        if not 0 <= age <= sys.float_info.max:  # NaN too, and integers beyond any float
+            raise NotFinite(f'"ages_s" of at least 0, and finite, expected, was {excerpt(age)}')
     return [float(age) for age in ages]
 
 
 def _from_tensors(body: dict[str, Any], row_shape: tuple[int, ...]) -> NewsRequest:
-    named = {tensor["name"]: tensor for tensor in tensors(body["inputs"])}
-    unknown = sorted(set(map(str, named)) - {"window", "texts", "text_counts", "ages_s"})
-    if unknown or "window" not in named or ("texts" in named) != ("text_counts" in named):
+    inputs = tensors(body["inputs"])
+    named = {tensor["name"]: tensor for tensor in inputs}
+    unknown = set(named) - {"window", "texts", "text_counts", "ages_s"}
+    twice = len(named) < len(inputs)
+    if unknown or twice or "window" not in named or ("texts" in named) != ("text_counts" in named):
         raise MalformedBody(
             'tensors "window", and "texts" with "text_counts" where there is news, and "ages_s" expected, '
-            f"was {sorted(map(str, named))}"
+            f"was {sorted(str(tensor['name']) for tensor in inputs)}"
         )
     rows = check_rows(tensor_numbers(named["window"], row_shape), row_shape)
     counts = np.zeros(len(rows), np.int64)
     texts: tuple[str, ...] = ()
     if "texts" in named:
-        texts = tensor_texts(named["texts"]) if named["texts"]["data"] else ()
+        texts = tensor_texts(named["texts"], 0)
         given = tensor_numbers(named["text_counts"], ())
-        if given.shape != (len(rows),) or given.dtype.kind != "i" or given.min() < 0 or given.sum() != len(texts):
+        whole = given.shape == (len(rows),) and given.dtype.kind == "i"
+        # each at most all of them, or their sum may come round
+        if not whole or given.min() < 0 or given.max() > len(texts) or given.sum() != len(texts):
             raise BadShape(
                 f'"text_counts" with one whole number a window, {len(rows)} that add up to {len(texts)}, expected, '
-                f"was {str(given.tolist())[:60]}"
+                f"was {excerpt(given.tolist())}"
             )
         counts = given.astype(np.int64)
-    ages = _check_ages(named["ages_s"]["data"] if "ages_s" in named else None, len(texts))
+    ages = _check_ages(tensor_numbers(named["ages_s"], ()).tolist() if "ages_s" in named else None, len(texts))
     return NewsRequest(rows, texts, np.array(ages, np.float64), counts, True, identifier(body))

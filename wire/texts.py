@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from wire.body import JSON, check_content, identifier, only, parse_json, tensors
+from wire.body import JSON, check_content, excerpt, identifier, only, parse_json, tensors
 from wire.errors import BadShape, BadText, BadType, BodyTooLarge, EmptyBody, MalformedBody
 
 MOST_TEXTS = 1024
@@ -65,12 +65,14 @@ def encode_texts(texts: Sequence[str]) -> bytes:
     return orjson.dumps({"instances": list(texts)})
 
 
-def tensor_texts(tensor: dict[str, object]) -> tuple[str, ...]:
-    """The strings of a tensor of ``BYTES``."""
+def tensor_texts(tensor: dict[str, object], at_least: int = 1) -> tuple[str, ...]:
+    """The strings of a tensor of ``BYTES``, [n] or [n, 1]; raises what `check_texts` does, and `BadShape`."""
     if tensor["datatype"] != "BYTES":
         raise BadType(f"datatype BYTES expected for texts, was {tensor['datatype']}")
     data, shape = tensor["data"], tensor["shape"]
-    texts = check_texts(data)
+    if isinstance(data, list) and all(isinstance(row, list) and len(row) == 1 for row in data):
+        data = [text for (text,) in data]
+    texts = check_texts(data, at_least)
     if shape != [len(texts)] and shape != [len(texts), 1]:
         raise BadShape(f"shape [{len(texts)}] for {len(texts)} texts expected, was {shape}")
     return texts
@@ -93,11 +95,13 @@ def check_texts(texts: object, at_least: int = 1) -> tuple[str, ...]:
         raise BodyTooLarge(f"at most {MOST_TEXTS:,} texts in a request expected, was {len(texts):,}")
     for number, text in enumerate(texts):
         if not isinstance(text, str):
-            raise BadType(f"strings expected, was {type(text).__name__} {str(text)[:40]!r} as text {number}")
-        if not text.strip():
+            raise BadType(f"strings expected, was {type(text).__name__} {excerpt(text)!r} as text {number}")
+        try:
+            text.encode()
+        except UnicodeEncodeError:  # half of a character, which no UTF-8 can hold
+            raise BadText(f"Unicode text expected, was a lone surrogate in text {number}") from None
+        if not any(letter > " " and letter.isprintable() for letter in text):  # a character may have no width
             raise BadText(f"something to read expected, was {text[:10]!r} as text {number}")
-        if any("\ud800" <= letter <= "\udfff" for letter in text):  # half of a character, which no UTF-8 can hold
-            raise BadText(f"Unicode text expected, was a lone surrogate in text {number}")
     characters = sum(map(len, texts))
     if characters > MOST_CHARACTERS:
         raise BodyTooLarge(f"at most {MOST_CHARACTERS:,} characters in a request expected, was {characters:,}")

@@ -86,7 +86,7 @@ def test_two_versions_with_other_code_do_not_mix(tick_archive: Path, tmp_path: P
         "return network(rows).softmax(dim=1)",
         "import wire.turn\n        from wire.turn import turn\n        assert wire.turn.turn is turn\n"
         "        return turn(network(rows).softmax(dim=1))",
-    ).replace("output_names = CLASSES", 'output_names = ("hold", "sell", "buy")')
+    ).replace("output_names = explained = CLASSES", 'output_names = explained = ("hold", "sell", "buy")')
     changed = {
         "tick_handler.py": turned.encode(),
         "wire/turn.py": b"def turn(table):\n    return table.flip(1)\n",

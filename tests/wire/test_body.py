@@ -89,6 +89,9 @@ def test_open_inference_is_answered_in_kind() -> None:
 
 
 TENSOR = {"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4]}
+DEEP: list[object] = []
+for _ in range(2000):
+    DEEP = [DEEP]
 REFUSED: list[tuple[str, object, str | None, type[RequestError], str]] = [
     ("empty bytes", b"", body.BINARY, EmptyBody, "empty body"),
     ("nothing at all", None, None, EmptyBody, r"\[n, 4\]"),
@@ -119,6 +122,11 @@ REFUSED: list[tuple[str, object, str | None, type[RequestError], str]] = [
     ("lying shape", {"inputs": [{**TENSOR, "shape": [2, 4]}]}, body.JSON, BadShape, "8 values"),
     ("other shape", {"inputs": [{**TENSOR, "shape": [1, 2, 2]}]}, body.JSON, BadShape, r"\[1, 2, 2\]"),
     ("shape of words", {"inputs": [{**TENSOR, "shape": ["a"]}]}, body.JSON, MalformedBody, "sizes"),
+    ("datatype a list", {"inputs": [{**TENSOR, "datatype": []}]}, body.JSON, MalformedBody, "datatype"),
+    ("name an object", {"inputs": [{**TENSOR, "name": {}}]}, body.JSON, MalformedBody, "name"),
+    ("shape deep", {"inputs": [{**TENSOR, "shape": DEEP}]}, body.JSON, MalformedBody, "sizes"),
+    ("beyond any depth", b"[" * 100_000, body.JSON, MalformedBody, "JSON expected"),
+    ("deep object", [[1, 2, 3, {"a": DEEP}]], body.JSON, BadType, "dict"),
     ("number as id", {"inputs": [TENSOR], "id": 3}, body.JSON, MalformedBody, "id"),
 ]
 

@@ -1,0 +1,195 @@
+"""Sentences and ensembles: what the handler adds to the bare network, and what one call for two models costs."""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from benchmarks.comparison import Plan
+from benchmarks.targets import Target
+from handlers.model_files import read_description, read_golden
+from handlers.row_model import load_network
+from handlers.text_model import TOKENIZER
+from model_defs.sentiment_transformer import SentimentTransformer
+from release.archive import build_archive
+from serving.client import connect
+from serving.torchserve import ServerSettings, start_server
+from training.news_corpus import load_corpus
+from wire.news_windows import NewsWindow
+
+TOKENS = 30
+"""Of each sentence, the marks at both ends included."""
+COUNTS = (1, 32)
+"""Sentences of a request."""
+BARE, IN_PROCESS, PORT = "tokenise and forward", "handler (mar:)", "inference port"
+PRICE, SENTIMENT, ENSEMBLE = "price", "sentiment", "ensemble"
+_CORPUS = Path(__file__).resolve().parent.parent / "corpus" / "news"
+_WARM_UP_CALLS = 20
+Step = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class NewsCell:
+    """One way to ask one thing, again and again."""
+
+    name: str
+    """`BARE`, `IN_PROCESS`, `PORT`; or the model asked over the port."""
+    request: str
+    sentences: int
+    """Of one request."""
+    p50_ms: float
+    p95_ms: float
+    sentences_per_s: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the report."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class _Call:
+    name: str
+    request: str
+    sentences: int
+    make: Callable[[], object]
+
+
+def compare_news(run: Path, plan: Plan, work: Path, step: Step) -> list[NewsCell]:
+    """Start a server with an ensemble and both its members, and ask all of them in turn.
+
+    One worker each, one thread each: what computes the bare forward here has one thread, too.
+
+    Parameters
+    ----------
+    run : Path
+        An ensemble's run folder.
+    plan : Plan
+    work : Path
+        An empty folder.
+    step : callable
+        Called with what is about to be done, 1 + ``plan.rounds`` times.
+
+    Raises
+    ------
+    BadArchive, BuildFailed, StartFailed, NoJava
+        The run is none, or the server does not start.
+    """
+    step("starting the server with the news models")
+    sources = {ENSEMBLE: run, **{name: run / name for name in read_description(run)["members"]}}
+    archives = {name: build_archive(name, source, "1.0", work / "news").path for name, source in sources.items()}
+    settings = ServerSettings(
+        {name: path.name for name, path in archives.items()}, work / "news", work / "news-home", free_ports=True
+    )
+    with ExitStack() as stack:
+        server = stack.enter_context(start_server(settings))
+        over = {
+            name: stack.enter_context(connect(server.inference_url, name, token=server.token)) for name in archives
+        }
+        inside = stack.enter_context(connect(f"mar:{archives[SENTIMENT]}", SENTIMENT))
+        bare = _Bare(run / SENTIMENT)
+        sentences = bare.sentences(max(COUNTS))
+        window = read_golden(run / PRICE).inputs["rows"][:1]
+        calls = []
+        for count in COUNTS:
+            asked, request = sentences[:count], f"{count} of {TOKENS} tokens"
+            calls.append(_Call(BARE, request, count, partial(bare.probabilities, asked)))
+            calls.append(_Call(IN_PROCESS, request, count, partial(inside.predict, asked)))
+            calls.append(_Call(PORT, request, count, partial(over[SENTIMENT].predict, asked)))
+        text = f"a window, a sentence of {TOKENS} tokens"
+        calls.append(_Call(PRICE, text, 1, partial(over[PRICE].predict, window)))
+        calls.append(_Call(SENTIMENT, text, 1, partial(over[SENTIMENT].predict, sentences[:1])))
+        news = [NewsWindow(window[0], tuple(sentences[:1]), (0.0,))]
+        calls.append(_Call(ENSEMBLE, text, 1, partial(over[ENSEMBLE].predict, news)))
+        return list(_measure(calls, plan, step))
+
+
+def find_news_targets(cells: Sequence[NewsCell]) -> list[Target]:
+    """What is promised of the news models."""
+    p50 = {(cell.name, cell.request): cell.p50_ms for cell in cells}
+    found = []
+    for count in COUNTS:
+        request = f"{count} of {TOKENS} tokens"
+        found.append(
+            Target(
+                f"{count} sentence{'s' if count > 1 else ''} of {TOKENS} tokens: p50, handler / tokenise and forward",
+                p50[IN_PROCESS, request] / p50[BARE, request], 1.15, at_most=True,
+            )
+        )
+    text = f"a window, a sentence of {TOKENS} tokens"
+    slower = max(p50[PRICE, text], p50[SENTIMENT, text])
+    found.append(Target("ensemble: p50 / the slower member's, over the port", p50[ENSEMBLE, text] / slower, 1.15, True))
+    return found
+
+
+class _Bare:
+    """What anybody would write in a notebook: tokenizer, padded batch, encoder, mean, head."""
+
+    def __init__(self, run: Path) -> None:
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._network = cast(SentimentTransformer, load_network(run, read_description(run), device))
+        self._tokenizer = Tokenizer.from_file(str(run / TOKENIZER))
+        self._tokenizer.no_truncation()
+        self._tokenizer.enable_padding()
+        self._device = device
+
+    def sentences(self, count: int) -> list[str]:
+        """So many of `TOKENS` tokens each, made of the corpus' words."""
+        words = " ".join(each.text for each in load_corpus(_CORPUS).train).split()
+        found: list[str] = []
+        start = stop = 0
+        while len(found) < count:
+            stop += 1
+            length = len(self._tokenizer.encode(" ".join(words[start:stop])))
+            if length >= TOKENS:
+                if length == TOKENS:
+                    found.append(" ".join(words[start:stop]))
+                start = stop
+        return found
+
+    @torch.inference_mode()
+    def probabilities(self, texts: list[str]) -> NDArray[np.float32]:
+        encodings = self._tokenizer.encode_batch(texts)
+        tokens = torch.tensor([encoding.ids for encoding in encodings], device=self._device)            # (B, L)
+        present = torch.tensor([encoding.attention_mask for encoding in encodings], device=self._device)
+        states = self._network.encoder(input_ids=tokens, attention_mask=present).last_hidden_state      # (B, L, H)
+        mean = (states * present.unsqueeze(2)).sum(dim=1) / present.sum(dim=1, keepdim=True)             # (B, H)
+        return (self._network.head(mean) / self._network.temperature).softmax(dim=1).cpu().numpy()
+
+
+def _measure(calls: Sequence[_Call], plan: Plan, step: Step) -> Iterator[NewsCell]:
+    """Every call in every round, so that a machine that grows slower does so for all."""
+    torch.set_num_threads(1)
+    latencies_ms: dict[int, list[NDArray[np.float64]]] = defaultdict(list)
+    for call in calls:
+        for _ in range(_WARM_UP_CALLS if plan.warm_up else 1):
+            call.make()
+    for number in range(1, plan.rounds + 1):
+        step(f"round {number}: sentences and ensembles")
+        for place, call in enumerate(calls):
+            latencies_ms[place].append(_timed(call.make, plan.seconds))
+    for place, call in enumerate(calls):
+        p50, p95, mean = (
+            float(np.median([reading(each) for each in latencies_ms[place]]))
+            for reading in (np.median, partial(np.percentile, q=95), np.mean)
+        )
+        yield NewsCell(call.name, call.request, call.sentences, p50, p95, 1e3 * call.sentences / mean)
+
+
+def _timed(call: Callable[[], object], seconds: float) -> NDArray[np.float64]:
+    """Call after call for so long; how long each took, in ms."""
+    taken: list[float] = []
+    until = time.perf_counter() + seconds
+    while not taken or time.perf_counter() < until:
+        began = time.perf_counter()
+        call()
+        taken.append((time.perf_counter() - began) * 1e3)
+    return np.array(taken)
