@@ -14,7 +14,7 @@ from release.code_closure import ForbiddenImport
 
 
 def main(
-    model: Annotated[str, typer.Argument(help="Which model: tick or price.")],
+    model: Annotated[str, typer.Argument(help="Which model: tick, price, sentiment or ensemble.")],
     run: Annotated[Path | None, typer.Option(help="What scripts/train.py wrote [runs/MODEL].")] = None,
     version: Annotated[str, typer.Option(help="TorchServe's model version.")] = "1.0",
     out: Annotated[Path, typer.Option(help="The model store.")] = Path("archives"),

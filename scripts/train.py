@@ -2,29 +2,38 @@
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from features.news_window import NewsWindowConfig
 from market.bar_checks import examine
 from market.bar_source import load_bars
 from market.bars import Bars
 from market.intervals import BadInterval, parse_interval
 from market.labels import LabelConfig
+from market.news_source import load_news_bars
 from market.source import load
 from market.trades import BadData
 from reporting.evaluation_page import write_evaluation
-from training.bar_run import PriceResult, train_price
+from reporting.sentiment_page import write_sentiment
+from training.backbone import BadBackbone, find_backbone
+from training.bar_run import train_price
 from training.bar_tuning import tune_price
+from training.ensemble_run import BadMember, train_ensemble
+from training.news_corpus import BadCorpus
 from training.price_options import price_training
 from training.price_training import PriceTraining
 from training.run_config import BadConfig
 from training.run_folder import REPORT, BadRunFolder
+from training.sentiment_data import CORPUS, load_sentiment_data
+from training.sentiment_options import sentiment_training
+from training.sentiment_run import train_sentiment
 from training.tick_fit import FitConfig
 from training.tick_run import train_tick
 from training.tracking_store import TrackingFailed
@@ -34,7 +43,11 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_
 console = Console(stderr=True)
 Instrument = Annotated[str | None, typer.Option(help="Instrument of a catalog: BTCUSDT.BINANCE.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of the fit and of the simulation.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Threads = Annotated[int, typer.Option(min=1, help="Of the CPU; other numbers give other last bits.")]
+Version = Annotated[str, typer.Option(help="Model version of the tracked archive.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+FIT_COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
 
 
 @app.callback()
@@ -100,9 +113,9 @@ def price(
     config: Annotated[Path | None, typer.Option(help="Configuration that --tune wrote.")] = None,
     settings: Annotated[list[str], typer.Option("--set", help="network.hidden=64, fit.epochs=5, ...")] = [],  # noqa: B006
     tune: Annotated[int, typer.Option(min=0, help="Search with so many trials instead, in all.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    threads: Annotated[int, typer.Option(min=1, help="Of the CPU; other numbers give other last bits.")] = 1,
-    version: Annotated[str, typer.Option(help="Model version of the tracked archive.")] = "1.0",
+    device: Device = "auto",
+    threads: Threads = 1,
+    version: Version = "1.0",
     seed: Seed = 1,
     as_json: Json = False,
 ) -> None:
@@ -121,8 +134,7 @@ def price(
         if tune:
             search(loaded, out, tune, training, as_json)
             return
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=console, transient=True) as progress:
+        with Progress(*FIT_COLUMNS, console=console, transient=True) as progress:
             task = progress.add_task("fitting", total=folds * training.fit.epochs)
             result = train_price(
                 loaded,
@@ -134,7 +146,7 @@ def price(
                     description=f"fold {fold} of {folds}, validation {history.validation_loss[-1]:.4f}, "
                     f"best {min(history.validation_loss):.4f}",
                 ),
-                lambda result: artifacts(result, version),
+                lambda result: artifacts("price", result.folder, result.evaluation, write_evaluation, version),
             )
     except (BadData, BadRunFolder, TrackingFailed, TuningFailed, StudyInUse, OSError) as error:
         raise failed(error) from None
@@ -143,6 +155,98 @@ def price(
         said = {"run": str(out), "report": str(report), "mlflow_run_id": result.mlflow_run_id, **result.description}
         typer.echo(json.dumps(said))
     typer.echo(f"{result.evaluation['edge']}\n{report} shows why; {out} is ready to be packed.", err=True)
+
+
+@app.command()
+def sentiment(
+    data: Annotated[list[Path], typer.Option(help="Labelled sentences of your own: CSV or text@label.")] = [],  # noqa: B006
+    only_data: Annotated[bool, typer.Option("--only-data", help="Leave the project's own sentences out.")] = False,
+    backbone: Annotated[Path | None, typer.Option(help="Encoder's folder; left out: all-MiniLM-L6-v2.")] = None,
+    evaluate: Annotated[list[Path], typer.Option(help="Labelled file to score the finished model on.")] = [],  # noqa: B006
+    out: Annotated[Path, typer.Option(help="Run folder to write.")] = Path("runs/sentiment"),
+    settings: Annotated[list[str], typer.Option("--set", help="fit.epochs=5, ...")] = [],  # noqa: B006
+    device: Device = "auto",
+    threads: Threads = 2,
+    version: Version = "1.0",
+    seed: Annotated[int, typer.Option(min=0, help="Of the fit and of the validation part.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """What a holder of the asset would feel about a text; judged on held-out sentences, tracked with MLflow."""
+    try:
+        training = sentiment_training(settings, seed, device, threads)
+    except (BadConfig, ValueError) as error:
+        raise typer.BadParameter(str(error)) from None
+    try:
+        corpus = None if only_data else CORPUS
+        loaded = load_sentiment_data(data, corpus, training.fit.validation_share, training.fit.seed)
+        if loaded.repeated:
+            typer.echo(
+                f"{loaded.repeated} sentences left out that were there before, {loaded.relabelled} of them with "
+                "another label.",
+                err=True,
+            )
+        with Progress(*FIT_COLUMNS, console=console, transient=True) as progress:
+            task = progress.add_task("the head alone", total=training.fit.epochs)
+            result = train_sentiment(
+                loaded,
+                find_backbone(backbone),
+                out,
+                training,
+                evaluate,
+                lambda history: progress.update(
+                    task,
+                    completed=history.epochs,
+                    description=f"validation {history.validation_loss[-1]:.4f}, "
+                    f"best {min(history.validation_loss):.4f}",
+                ),
+                lambda result: artifacts("sentiment", result.folder, result.evaluation, write_sentiment, version),
+            )
+    except (BadCorpus, BadBackbone, BadRunFolder, TrackingFailed, OSError) as error:
+        raise failed(error) from None
+    report, metrics = result.folder / REPORT / "index.html", result.description["metrics"]
+    if as_json:
+        said = {"run": str(out), "report": str(report), "mlflow_run_id": result.mlflow_run_id, **result.description}
+        typer.echo(json.dumps({**said, "benchmarks": result.evaluation["benchmarks"]}))
+    scores = f"accuracy {metrics['held_out']['accuracy']:.3f}, macro-F1 {metrics['held_out']['macro_f1']:.3f}"
+    typer.echo(f"{len(loaded.held_out)} held-out sentences: {scores}.\n{metrics['edge']}", err=True)
+    for each in result.evaluation["benchmarks"]:
+        scored = each["scores"]["model"]
+        scores = f"accuracy {scored['accuracy']:.3f}, macro-F1 {scored['macro_f1']:.3f}"
+        typer.echo(f"{each['source']}, {each['sentences']} sentences: {scores}.", err=True)
+    typer.echo(f"{report} shows why; {out} is ready to be packed.", err=True)
+
+
+@app.command()
+def ensemble(
+    price_run: Annotated[Path, typer.Option(help="Run folder of the price model.")] = Path("runs/price"),
+    sentiment_run: Annotated[Path, typer.Option(help="Run folder of the sentiment model.")] = Path("runs/sentiment"),
+    data: Annotated[Path | None, typer.Option(help="CSV of bars or catalog folder; left out: simulated.")] = None,
+    news: Annotated[Path | None, typer.Option(help="CSV or JSONL of headlines; with --data.")] = None,
+    news_delay: Annotated[
+        int | None, typer.Option(parser=interval, help="Publication to receipt, where NEWS does not say: 2-SECOND.")
+    ] = None,
+    instrument: Instrument = None,
+    bar: Annotated[int | None, typer.Option(parser=interval, help="1-MINUTE, 1-DAY; left out: as they are.")] = None,
+    stamp: Annotated[str, typer.Option(help="Which end of its bar a CSV's stamp is: open or close.")] = "open",
+    bars: Annotated[int, typer.Option(min=1, help="Bars to simulate.")] = 20_000,
+    max_news_age: Annotated[int, typer.Option(parser=interval, help="Oldest headline to tell.")] = "4-HOUR",  # type: ignore[assignment]
+    max_texts: Annotated[int, typer.Option(min=1, help="Most headlines to tell at once.")] = 8,
+    out: Annotated[Path, typer.Option(help="Run folder to write.")] = Path("runs/ensemble"),
+    seed: Annotated[int, typer.Option(min=0, help="Of the simulation and of the intervals.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """A price and a sentiment model in one call: their weights, from bars that the price model has not seen."""
+    try:
+        loaded, headlines = load_news_bars(data, news, bars, seed, instrument, bar, stamp, news_delay)
+        window = NewsWindowConfig(max_news_age, max_texts)
+        with console.status("scoring headlines, fitting weights"):
+            result = train_ensemble(loaded, headlines, price_run, sentiment_run, out, window, seed)
+    except (BadData, BadMember, BadRunFolder, OSError) as error:
+        raise failed(error) from None
+    if as_json:
+        typer.echo(json.dumps({"run": str(out), **result.description}))
+    weights = ", ".join(f"{name} {value:.3g}" for name, value in result.description["network"]["config"].items())
+    typer.echo(f"{weights}\n{result.evaluation['edge']}\n{out} is ready to be packed.", err=True)
 
 
 def search(loaded: Bars, out: Path, trials: int, training: PriceTraining, as_json: bool) -> None:
@@ -163,17 +267,22 @@ def search(loaded: Bars, out: Path, trials: int, training: PriceTraining, as_jso
     typer.echo(f"{best}: the best of {tuned.trials} trials ({tuned.pruned} pruned), --config takes it", err=True)
 
 
-def artifacts(result: PriceResult, version: str) -> Iterator[tuple[Path, str]]:
+def artifacts(
+    model: str,
+    folder: Path,
+    evaluation: Mapping[str, Any],
+    write: Callable[[Mapping[str, Any], Path], Path],
+    version: str,
+) -> Iterator[tuple[Path, str]]:
     """The evaluation's page, and the archive where this host can build one."""
-    report = write_evaluation(result.evaluation, result.folder / REPORT).parent
-    yield report, REPORT
+    yield write(evaluation, folder / REPORT).parent, REPORT
     if find_spec("model_archiver") is None or find_spec("ts") is None:
         typer.echo("No archive tracked: that needs torchserve and torch-model-archiver (extra 'server').", err=True)
         return
     from release.archive import build_archive  # a host that only trains has neither
 
-    with tempfile.TemporaryDirectory(prefix="archive-") as folder:
-        yield build_archive("price", result.folder, version, Path(folder)).path, "archive"
+    with tempfile.TemporaryDirectory(prefix="archive-") as store:
+        yield build_archive(model, folder, version, Path(store)).path, "archive"
 
 
 def failed(error: Exception) -> typer.Exit:

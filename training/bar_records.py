@@ -1,5 +1,6 @@
 """What is written of a price model's training: its evaluation and its description."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,6 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from handlers.explain import float64_copy
+from handlers.explain_windows import explain_window
 from market.bar_checks import examine
 from model_defs.return_network import OUTPUTS, ReturnNetwork, predict
 from training.bar_dataset import BarDataset, Fold
@@ -47,6 +50,7 @@ def record(dataset: BarDataset, training: PriceTraining, fitted: list[Fitted]) -
         **evaluate(together, block_rows, training.fit.seed),
         "folds": [_fold_facts(dataset, each) for each in fitted],
         **importance(last.network, dataset, last.fold.test, training.fit.seed),
+        "explained": _explained(dataset, last),
         "history": [
             {
                 "fold": each.fold.number,
@@ -75,6 +79,16 @@ def record(dataset: BarDataset, training: PriceTraining, fitted: list[Fitted]) -
             "Sharpness of the confidence": f"{last.network.sharpness.item():.3f}",
         },
     }
+
+
+def _explained(dataset: BarDataset, done: Fitted) -> dict[str, Any]:
+    """What the surest forecast of a fold's test windows rested on."""
+    surest = np.abs(done.forecast.location / done.forecast.scale).argmax()
+    end = done.fold.test.ends[surest]
+    (window,) = dataset.rows(np.array([end]))
+    with threads(1):
+        explanation = explain_window(float64_copy(done.network), window, dataset.schema.columns, None, math.inf)
+    return {"ts_event": int(dataset.bars.ts_event[end]), "explanation": explanation}
 
 
 def _fold_facts(dataset: BarDataset, done: Fitted) -> dict[str, Any]:

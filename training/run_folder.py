@@ -20,9 +20,11 @@ EVALUATION = "evaluation.json"
 CHECKPOINTS = "checkpoints"
 TRACKING = "tracking.json"
 REPORT = "report"
+TOKENIZER = "tokenizer.json"
+"""Of a model of texts."""
 MEMBERS = ("price", "sentiment")
 """Of an ensemble: the folders that hold their runs."""
-CONTENTS = frozenset((*MEMBERS, DESCRIPTION, WEIGHTS, GOLDEN, EVALUATION, CHECKPOINTS, TRACKING, REPORT))
+CONTENTS = frozenset((*MEMBERS, DESCRIPTION, WEIGHTS, GOLDEN, TOKENIZER, EVALUATION, CHECKPOINTS, TRACKING, REPORT))
 
 
 class BadRunFolder(ValueError):
@@ -43,6 +45,15 @@ def refuse_other_than_run(out: Path) -> None:
 def working_folder(out: Path) -> Path:
     """The hidden folder beside ``out`` that a run is written into, and goes on from after an interruption."""
     return out.with_name(f".{out.name}.partial")
+
+
+def interrupted_run(working: Path, inputs: str) -> str | None:
+    """The MLflow run that an interrupted training with the same ``inputs`` left in `TRACKING`; None without one."""
+    path = working / TRACKING
+    if not path.is_file():
+        return None
+    kept = json.loads(path.read_text())
+    return kept["mlflow_run_id"] if kept["inputs"] == inputs else None
 
 
 def write_run(
@@ -71,7 +82,8 @@ def write_run(
     write_json(working / DESCRIPTION, description)
     write_json(working / EVALUATION, evaluation)
     if network is not None:
-        save_file(network.state_dict(), working / WEIGHTS)
+        # Copies: safetensors refuses tensors that share their memory, as tied weights do.
+        save_file({name: value.clone() for name, value in network.state_dict().items()}, working / WEIGHTS)
     named = {f"output.{name}": np.ascontiguousarray(values) for name, values in golden.items()}
     np.savez(working / GOLDEN, tolerance=np.float64(tolerance), **asked, **named)  # type: ignore[arg-type]
 

@@ -1,0 +1,149 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precision_recall_fscore_support
+
+from training.news_corpus import CLASSES, Sentence
+from training.sentiment_evaluate import BINS, class_facts, evaluate, reliability, scores, wrong_ones
+from training.sentiment_records import scripts
+
+PLACES = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=60)
+
+
+def sentences(labels: np.ndarray, topics: int = 8) -> list[Sentence]:
+    return [
+        Sentence(f"text {at}", CLASSES[label], f"file{at % topics % 3}/topic{at % topics}", ("wire", "press")[at % 2])
+        for at, label in enumerate(labels)
+    ]
+
+
+def answers(random: np.random.Generator, labels: np.ndarray, right: float) -> np.ndarray:
+    return np.where(random.random(len(labels)) < right, labels, (labels + random.integers(1, 3, len(labels))) % 3)
+
+
+@settings(max_examples=25, deadline=None)
+@given(PLACES)
+def test_scores_are_scikit_learn_s(pairs: list[tuple[int, int]]) -> None:
+    labels, said = np.array(pairs).T
+
+    found = scores(labels, said)
+
+    assert found["accuracy"] == pytest.approx(accuracy_score(labels, said))
+    assert found["macro_f1"] == pytest.approx(f1_score(labels, said, average="macro", zero_division=0))
+
+
+@settings(max_examples=25, deadline=None)
+@given(PLACES)
+def test_the_classes_figures_are_scikit_learn_s(pairs: list[tuple[int, int]]) -> None:
+    labels, said = np.array(pairs).T
+
+    found = class_facts(labels, said)
+
+    assert found["confusion"] == confusion_matrix(labels, said, labels=[0, 1, 2]).tolist()
+    expected = precision_recall_fscore_support(labels, said, labels=[0, 1, 2], zero_division=0)
+    for key, values in zip(("precision", "recall", "f1", "support"), expected, strict=True):
+        assert [row[key] or 0 for row in found["per_class"]] == pytest.approx(values)
+    assert found["per_class"][0]["recall"] is None or 0 in labels
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 999))
+def test_a_sure_and_right_model_is_calibrated_and_a_sure_and_wrong_one_is_not(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    probabilities = random.dirichlet((1, 1, 1), 300)
+    said = probabilities.argmax(axis=1)
+
+    right, wrong = (reliability(np.eye(3)[said], labels) for labels in (said, (said + 1) % 3))
+    asked = reliability(probabilities, random.integers(0, 3, 300))
+
+    assert (right["ece"], wrong["ece"]) == (0.0, 1.0)
+    assert sum(row["count"] for row in asked["bins"]) == 300
+    assert len(asked["bins"]) <= BINS
+    gaps = [row["count"] * abs(row["confidence"] - row["right"]) for row in asked["bins"]]
+    assert asked["ece"] == pytest.approx(sum(gaps) / 300)
+    assert all(row["above"] < row["confidence"] <= row["to"] for row in asked["bins"])
+
+
+def test_a_better_model_is_said_to_be_better_with_its_interval() -> None:
+    random = np.random.default_rng(1)
+    labels = random.integers(0, 3, 600)
+    shares = {"model": 0.9, "one": 0.6, "two": 0.5}
+    given = {name: answers(random, labels, right) for name, right in shares.items()}
+
+    found = evaluate(sentences(labels, 40), labels, given, seed=1)
+
+    assert found["beats_baselines"]
+    assert "better than every baseline" in found["edge"]
+    for key, gain in found["gains"].items():
+        assert gain["best_baseline"] == "one"
+        assert gain["gain"] == pytest.approx(found["scores"]["model"][key] - found["scores"]["one"][key])
+        low, high = gain["interval"]
+        assert 0 < low < gain["gain"] < high
+    low, high = found["scores"]["model"]["accuracy_interval"]
+    assert low < found["scores"]["model"]["accuracy"] < high
+    assert high - low < 0.1
+
+
+def test_the_same_answers_are_no_gain_and_worse_ones_are_called_so() -> None:
+    random = np.random.default_rng(2)
+    labels = random.integers(0, 3, 300)
+    good, bad = answers(random, labels, 0.9), answers(random, labels, 0.5)
+
+    same = evaluate(sentences(labels), labels, {"model": good, "one": good}, seed=1)
+    worse = evaluate(sentences(labels), labels, {"model": bad, "one": good}, seed=1)
+
+    assert not same["beats_baselines"]
+    assert same["gains"]["accuracy"] == {"best_baseline": "one", "gain": 0.0, "interval": [0.0, 0.0]}
+    assert "not shown to read" in same["edge"]
+    assert not worse["beats_baselines"]
+    assert "worse than a simple baseline" in worse["edge"]
+
+
+def test_sentences_of_one_subtopic_are_resampled_together() -> None:
+    """Right on whole subtopics and wrong on others: far less is known than from as many sentences on their own."""
+    labels = np.arange(400) % 3
+    right = (np.arange(400) % 8) < 6
+    given = {"model": np.where(right, labels, (labels + 1) % 3), "one": labels}
+    together = sentences(labels)
+    alone = [replace(each, topic="") for each in together]
+
+    scored = (evaluate(each, labels, given, seed=1)["scores"]["model"] for each in (together, alone))
+    wide, narrow = (each["accuracy_interval"] for each in scored)
+
+    assert wide[1] - wide[0] > 3 * (narrow[1] - narrow[0])
+
+
+def test_every_topic_and_style_has_its_share_the_weakest_first() -> None:
+    labels = np.arange(60) % 3
+    given = {"model": np.where(np.arange(60) < 30, labels, 0), "one": labels}
+
+    found = evaluate(sentences(labels), labels, given, seed=1)
+
+    assert {row["name"] for row in found["by_topic"]} == {"file0", "file1", "file2"}
+    assert sum(row["sentences"] for row in found["by_style"]) == 60
+    shares = [row["accuracy"]["model"] for row in found["by_topic"]]
+    assert shares == sorted(shares)
+    overall = sum(row["accuracy"]["model"] * row["sentences"] for row in found["by_topic"]) / 60
+    assert overall == pytest.approx(found["scores"]["model"]["accuracy"])
+
+
+def test_every_mistake_is_listed_the_surest_first() -> None:
+    labels = np.array([0, 1, 2, 0])
+    probabilities = np.array([[0.5, 0.3, 0.2], [0.6, 0.3, 0.1], [0.1, 0.8, 0.1], [0.2, 0.3, 0.5]])
+
+    found = wrong_ones(sentences(labels), labels, probabilities)
+
+    assert [row["text"] for row in found] == ["text 2", "text 1", "text 3"]
+    assert [(row["label"], row["said"]) for row in found] == [
+        ("positive", "neutral"), ("neutral", "negative"), ("negative", "positive"),
+    ]
+    assert found[0]["probabilities"] == {"negative": 0.1, "neutral": 0.8, "positive": 0.1}
+
+
+def test_a_script_counts_from_one_text_in_a_hundred_on() -> None:
+    texts = ["Profit rose"] * 197 + ["12.5 %"] * 50 + ["Прибыль выросла"] * 2 + ["株価"]
+
+    assert scripts(texts) == ["CYRILLIC", "LATIN"]

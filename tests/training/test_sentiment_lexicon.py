@@ -1,0 +1,43 @@
+import numpy as np
+import pytest
+
+from training.sentiment_data import load_sentiment_data
+from training.sentiment_lexicon import BAD, BURDENS, DOWN, GOOD, UP, lexicon_answers, lexicon_score
+
+
+@pytest.mark.parametrize(
+    ("text", "sign"),
+    [
+        ("Profit rose and the outlook is strong", 1),
+        ("Sales slipped and the bank is warning of losses", -1),
+        ("The meeting is held in Lisbon on Tuesday", 0),
+        ("The results were not good", -1),
+        ("The launch did not fail", 1),
+        ("It couldn't recover", -1),
+        ("It couldn\N{RIGHT SINGLE QUOTATION MARK}t recover", -1),
+        ("Costs fell sharply", 1),
+        ("Unemployment climbed again", -1),
+        ("Net loss narrowed to 3 million", 1),
+        ("A loss of 3 million", -1),
+        ("PLUNGING", -1),
+        ("", 0),
+        ("株価 \N{ROCKET}", 0),
+    ],
+)
+def test_words_are_read_with_their_negations_burdens_and_inflections(text: str, sign: int) -> None:
+    assert np.sign(lexicon_score(text)) == sign
+
+
+def test_no_word_says_both() -> None:
+    assert not GOOD & BAD
+    assert not UP & DOWN
+    assert not (GOOD | BAD) & (UP | DOWN)
+    assert not GOOD & BURDENS
+
+
+def test_it_reads_the_corpus_far_better_than_a_guess() -> None:
+    data = load_sentiment_data()
+    answers = lexicon_answers([each.text for each in data.train])
+
+    labels = np.array([("negative", "neutral", "positive").index(each.label) for each in data.train])
+    assert (answers == labels).mean() > 0.5

@@ -1,0 +1,93 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from news_run import write_backbone
+from sentiment_sample import QUICK, WORDS, lines, write_sentences
+from typer.testing import CliRunner
+
+from serving.client import connect
+from support import PROJECT, script_app
+
+SCRIPT = PROJECT / "scripts/train.py"
+APP = script_app(SCRIPT)
+SETTINGS = [word for setting in QUICK for word in ("--set", setting)]
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_backbone(tmp_path_factory.mktemp("backbone") / "tiny-bert")
+
+
+def test_ones_own_sentences_and_encoder_become_a_tracked_archive_that_reads_them(
+    backbone: Path, tmp_path: Path
+) -> None:
+    own, copy = write_sentences(tmp_path / "own.txt", 150), write_sentences(tmp_path / "copy.txt", 20)
+    other = tmp_path / "other.csv"
+    rows = ['"{}",{}'.format(*line.split("@")) for line in lines(30, seed=5)]
+    other.write_text("\n".join(["text,label", *rows]) + "\n")
+    options = ["--only-data", "--data", own, "--data", copy, "--backbone", backbone, "--evaluate", other, *SETTINGS]
+
+    result = CliRunner().invoke(
+        APP, ["sentiment", *map(str, options), "--threads", "1", "--out", str(tmp_path / "run"), "--json"]
+    )
+
+    assert result.exit_code == 0, result.stderr
+    said = json.loads(result.stdout)
+    assert said["metrics"]["edge"] in result.stderr
+    assert "20 sentences left out that were there before, 0 of them with another label." in result.stderr
+    assert said["benchmarks"][0]["source"] == str(other)
+    assert said["benchmarks"][0]["scores"]["model"]["accuracy"] > 0.8
+    page = Path(said["report"]).read_text()
+    assert "Other labelled files" in page
+    assert str(other) in page
+    archive = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}").download_artifacts(
+        said["mlflow_run_id"], "archive/sentiment.mar", str(tmp_path)
+    )
+    with connect(f"mar:{archive}", "sentiment") as client:
+        good, bad, neither = client.predict([f"{words[0]} and on" for words in WORDS.values()]).outputs["score"]
+    assert good > 0.5 > abs(neither)
+    assert bad < -0.5
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "expected"),
+    [
+        (("--only-data",), 1, "a file of labelled sentences expected where the corpus is left out, was none"),
+        (("--data", "missing.csv"), 1, "missing.csv: a file of labelled sentences expected, was missing"),
+        (("--backbone", "nowhere"), 1, "nowhere: a folder in Hugging Face's form expected, was missing"),
+        (("--set", "fit.epochs=0"), 2, "epochs of at least 1 expected, was 0"),
+        (("--set", "epochs=1"), 2, "fit.NAME=VALUE expected, was 'epochs=1'"),
+        (("--device", "tpu"), 2, "device auto, cpu or cuda expected, was 'tpu'"),
+        (("--evaluate", "none.txt"), 1, "none.txt: a file of labelled sentences expected, was missing"),
+    ],
+    ids=["no sentences", "no file", "no encoder", "no epochs", "no section", "no such device", "no benchmark"],
+)
+def test_a_call_that_cannot_work_says_why(
+    options: tuple[str, ...], status: int, expected: str, tmp_path: Path
+) -> None:
+    result = CliRunner().invoke(APP, ["sentiment", *options, "--out", str(tmp_path / "run")])
+
+    assert result.exit_code == status
+    assert expected in " ".join(result.stderr.replace("│", " ").split())
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_the_real_model_reads_held_out_sentences_better_than_the_baselines(tmp_path: Path) -> None:
+    command = [sys.executable, str(SCRIPT), "sentiment", "--out", str(tmp_path / "run")]
+    result = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=3600, check=False)
+
+    assert result.returncode == 0, result.stderr
+    evaluation = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    scores = evaluation["scores"]
+    model = scores.pop("model")
+    assert model["accuracy"] >= 0.70
+    for score in scores.values():
+        assert model["accuracy"] > score["accuracy"]
+        assert model["macro_f1"] > score["macro_f1"]
+    calibration = evaluation["calibration"]
+    assert calibration["after"]["log_loss"] <= calibration["before"]["log_loss"] + 0.02
