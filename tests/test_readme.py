@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,6 +29,8 @@ RUN_ELSEWHERE = {
     "docker build": "needs Docker and a GPU; its rules are checked by hadolint",
 }
 """Commands that this test does not run, and what does."""
+SLOW = ("python scripts/train.py sentiment",)
+"""Blocks that begin so take minutes, and are a proof of their own: `make test-slow`."""
 
 
 def runs_elsewhere(block: str) -> bool:
@@ -67,8 +70,16 @@ def environment(folder: Path) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("block", [block for block in BLOCKS if not runs_elsewhere(block)],
-                         ids=lambda block: block.strip().splitlines()[0][:60])
+def blocks() -> list[Any]:
+    """Those that are run here, the long ones marked."""
+    return [
+        pytest.param(block, id=block.splitlines()[0][:60], marks=[pytest.mark.slow] if block.startswith(SLOW) else [])
+        for block in BLOCKS
+        if not runs_elsewhere(block)
+    ]
+
+
+@pytest.mark.parametrize("block", blocks())
 def test_commands_of_the_readme_run(copy: Path, block: str) -> None:
     ports = (copy / "ports").read_text().split()
     for old, new in zip((8080, 8081, 8082), ports, strict=False):
@@ -76,7 +87,7 @@ def test_commands_of_the_readme_run(copy: Path, block: str) -> None:
 
     result = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", block], cwd=copy, env=environment(copy),
-        capture_output=True, text=True, timeout=240, check=False,
+        capture_output=True, text=True, timeout=1800 if block.startswith(SLOW) else 240, check=False,
     )
 
     assert result.returncode == 0, f"{block}\n{result.stdout}\n{result.stderr}"

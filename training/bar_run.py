@@ -1,6 +1,5 @@
 """From bars to a price model's run folder: a walk-forward evaluation, and the last fold's model."""
 
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +24,7 @@ from training.run_folder import (
     TRACKING,
     git_commit,
     hash_inputs,
+    interrupted_run,
     refuse_other_than_run,
     replace_run,
     working_folder,
@@ -105,7 +105,7 @@ def train_price(
         "git_commit": git_commit() or "outside of a checkout",
     }
     params = {**training.to_dict(), "max_gap_ns": max_gap_ns, "interval_ns": bars.interval_ns}
-    earlier = _interrupted(working / TRACKING, inputs)
+    earlier = interrupted_run(working, inputs)
     with threads(training.threads), track(out.parent, EXPERIMENT, out.name, params, facts, earlier) as tracked:
         write_json(working / TRACKING, {"inputs": inputs, "mlflow_run_id": tracked.run_id})
         fitted = []
@@ -119,14 +119,6 @@ def train_price(
         result = PriceResult(out, description, evaluation, tracked.run_id)
         _keep(tracked, result, artifacts)
     return result
-
-
-def _interrupted(path: Path, inputs: str) -> str | None:
-    """The MLflow run of an interrupted training with the same inputs."""
-    if not path.is_file():
-        return None
-    kept = json.loads(path.read_text())
-    return kept["mlflow_run_id"] if kept["inputs"] == inputs else None
 
 
 def _both(

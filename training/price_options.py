@@ -1,17 +1,15 @@
 """A price model's training from what a command line says: a configuration file, single values, defaults."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from training.bar_fit import BarFitConfig
 from training.networks import WITH_INDICATORS, config_class
 from training.price_training import PriceTraining
-from training.run_config import BadConfig, read_config
+from training.run_config import read_config
+from training.run_options import choose_device, read_setting
 
 SECTIONS = ("network", "fit")
 
@@ -46,26 +44,9 @@ def price_training(
     """
     overrides: dict[str, dict[str, object]] = {name: {} for name in SECTIONS}
     for text in settings:
-        section, name, value = _setting(text)
+        section, name, value = read_setting(text, SECTIONS)
         overrides[section][name] = value
     built = read_config(config, {"network": config_class(network), "fit": BarFitConfig}, overrides)
     shape = {name: value for name, value in asdict(built["network"]).items() if name != "inputs"}
-    if device not in ("auto", "cpu", "cuda"):
-        raise BadConfig(f"device auto, cpu or cuda expected, was {device!r}")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise BadConfig("a CUDA device expected, was none that torch finds")
-    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     with_indicators = network in WITH_INDICATORS if indicators is None else indicators
-    return PriceTraining(network, shape, built["fit"], with_indicators, device=chosen, **fields)
-
-
-def _setting(text: str) -> tuple[str, str, object]:
-    """``fit.epochs=5`` as its parts; the value is JSON where it can be, else a text."""
-    key, equals, value = text.partition("=")
-    section, dot, name = key.partition(".")
-    if not equals or not dot or section not in SECTIONS:
-        raise BadConfig(f"network.NAME=VALUE or fit.NAME=VALUE expected, was {text!r}")
-    try:
-        return section, name, json.loads(value)
-    except json.JSONDecodeError:
-        return section, name, value
+    return PriceTraining(network, shape, built["fit"], with_indicators, device=choose_device(device), **fields)
