@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.bootstrap import CONFIDENCE, RESAMPLES, interval
+from training.confusion import confusion
 from training.news_corpus import CLASSES, Sentence
 
 MODEL = "model"
@@ -86,12 +87,6 @@ def class_facts(labels: NDArray[np.int64], answers: NDArray[np.int64]) -> dict[s
         for at, name in enumerate(CLASSES)
     ]
     return {"confusion": table.tolist(), "per_class": rows}
-
-
-def confusion(labels: NDArray[np.int64], answers: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How often each label [row] got each answer [column]."""
-    size = len(CLASSES)
-    return np.bincount(labels * size + answers, minlength=size**2).reshape(size, size)
 
 
 def reliability(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from sklearn.preprocessing import StandardScaler
 from features.tick import COLUMNS
 from market.labels import BUY, HOLD, SELL
 from model_defs.tick_classifier import CLASSES
+from training.confusion import confusion
 from training.tick_dataset import DatasetSplit, Part
 
 RETURN = [column.name for column in COLUMNS].index("return_bps")
@@ -79,12 +80,6 @@ def logistic(split: DatasetSplit) -> Forecast:
 
 
 BASELINES = {"majority class": majority, "momentum rule": momentum, "logistic regression": logistic}
-
-
-def confusion(labels: NDArray[np.int64], answers: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How often each label [row] got each answer [column]."""
-    size = len(CLASSES)
-    return np.bincount(labels * size + answers, minlength=size**2).reshape(size, size)
 
 
 def macro_f1(table: NDArray[np.int64]) -> NDArray[np.float64]:

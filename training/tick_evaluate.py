@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from market.labels import HOLD
 from model_defs.tick_classifier import CLASSES
 from training.bootstrap import CONFIDENCE, RESAMPLES, Blocks, interval
-from training.tick_baselines import BASELINES, Forecast, confusion, macro_f1
+from training.confusion import confusion
+from training.tick_baselines import BASELINES, Forecast, macro_f1
 from training.tick_dataset import DatasetSplit
 
 _LEAST = 1e-12

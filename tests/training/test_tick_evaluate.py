@@ -6,7 +6,8 @@ import pytest
 from sklearn.metrics import f1_score, log_loss
 
 from market.labels import HOLD
-from training.tick_baselines import BASELINES, Forecast, confusion, macro_f1
+from training.confusion import confusion
+from training.tick_baselines import BASELINES, Forecast, macro_f1
 from training.tick_dataset import DatasetSplit, Part
 from training.tick_evaluate import evaluate
 
