@@ -12,6 +12,9 @@ from torch import nn
 
 from handlers import model_files
 from handlers.bar_windows import check_windows
+from handlers.explain import chosen, float64_copy, refuse_too_many
+from handlers.explain_news import OUTPUT, News, explain_news_window
+from handlers.explain_texts import refuse_long
 from handlers.news_request import ReadNews
 from handlers.row_model import RowModel
 from handlers.text_model import TextModel
@@ -30,13 +33,14 @@ class EnsembleHandler(TradingHandler):
 
     output_names = OUTPUTS
     inputs = "windows and texts"
+    explained = (OUTPUT,)
+    explaining_s = 20.0
 
     def load(self, folder: Path) -> tuple[int, ...]:
         price, sentiment = self.description["members"]
         self.price = RowModel(folder / price, _predict, self.device, *WINDOW_TILES)
         self.sentiment = TextModel(folder / sentiment, self.device)
         self.pool = cast(NewsPool, model_files.build_network(self.description)).config
-        self.sharpness = float(cast(ReturnNetwork, self.price.network).sharpness)
         # torch lets go of Python's lock while it computes: with two cores both members take as long as the slower.
         self.beside = ThreadPoolExecutor(1, thread_name_prefix="price")
         return self.price.tiles.sizes
@@ -61,7 +65,22 @@ class EnsembleHandler(TradingHandler):
         if counts.any():
             scores = self.sentiment.compute(together([request.texts for request in asked]))[:, 0]
         answer, score, age, count = map(torch.from_numpy, (forecast.result(), scores, ages, counts))
-        return combine(answer, score, age, count, self.pool, self.sharpness).numpy()
+        return combine(answer, score, age, count, self.pool).numpy()
+
+    def explain_request(self, asked: ReadNews, output: str | None, until_s: float) -> list[dict[str, Any]]:
+        chosen(output, OUTPUT, self.explained)
+        tokens, request = asked.tokens, asked.asked
+        refuse_long(tokens.chunks)
+        network, columns, start = float64_copy(self.price.network), self.schema.columns, 0
+        found: list[dict[str, Any]] = []
+        for window, count in zip(request.rows, request.counts.tolist(), strict=True):
+            refuse_too_many(len(found), len(request), "windows", until_s)
+            part = slice(start, start + count)
+            start += count
+            news = News(request.texts[part], request.ages_s[part], tokens.chunks[part], tokens.truncated[part])
+            said = explain_news_window(network, self.sentiment, self.pool, window, news, columns, until_s)
+            found.append({**said, "fallback": "" if count else NO_NEWS})
+        return found
 
     def columns(self, table: NDArray[np.float32]) -> Mapping[str, NDArray[Any]]:
         named = dict(zip(OUTPUTS, table.T, strict=True))

@@ -1,11 +1,14 @@
 """Serves a price model: the next bar's close, its return and how sure the model is of the return's sign."""
 
-from typing import cast
+from typing import Any, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from handlers.bar_windows import check_windows
+from handlers.explain_windows import explain_window
 from handlers.row_handler import RowHandler
 from handlers.tiles import WINDOW_TILES
 from model_defs.return_network import OUTPUTS, ReturnNetwork, predict
@@ -15,7 +18,8 @@ from wire.body import Request
 class PriceHandler(RowHandler):
     """Windows of bars to `OUTPUTS`; the network is whichever the archive holds."""
 
-    output_names = OUTPUTS
+    output_names = explained = OUTPUTS
+    explaining_s = 4.0
     base_tiles, large_tiles = WINDOW_TILES
 
     def check(self, request: Request) -> None:
@@ -23,3 +27,8 @@ class PriceHandler(RowHandler):
 
     def answer(self, network: nn.Module, rows: torch.Tensor) -> torch.Tensor:
         return predict(cast(ReturnNetwork, network), rows)  # (B, 4)
+
+    def explain_row(
+        self, network: nn.Module, row: NDArray[np.float32], output: str | None, until_s: float
+    ) -> dict[str, Any]:
+        return explain_window(network, row, self.schema.columns, output, until_s)

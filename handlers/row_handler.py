@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from handlers.explain import float64_copy, refuse_too_many
 from handlers.row_model import RowModel
 from handlers.tiles import BASE_TILES, LARGE_TILES
 from handlers.trading_handler import TradingHandler
@@ -35,6 +36,12 @@ class RowHandler(TradingHandler):
         Runs inside a tile, on `device`, with rows of several requests side by side.
         """
 
+    @abstractmethod
+    def explain_row(
+        self, network: nn.Module, row: NDArray[np.float32], output: str | None, until_s: float
+    ) -> dict[str, Any]:
+        """Explain one row with the network in float64; see `explain_request`."""
+
     def check(self, request: body.Request) -> None:
         """Raise a `RequestError` where a request's rows, finite and of the right shape, have no meaning."""
 
@@ -58,3 +65,11 @@ class RowHandler(TradingHandler):
     def compute(self, asked: Sequence[body.Request]) -> NDArray[np.float32]:
         batches = [request.rows for request in asked]
         return self.rows.compute(batches[0] if len(batches) == 1 else np.concatenate(batches))
+
+    def explain_request(self, asked: body.Request, output: str | None, until_s: float) -> list[dict[str, Any]]:
+        network = float64_copy(self.rows.network)
+        found: list[dict[str, Any]] = []
+        for row in asked.rows:
+            refuse_too_many(len(found), len(asked), "rows", until_s)
+            found.append(self.explain_row(network, row, output, until_s))
+        return found

@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from handlers.explain import refuse_too_many
+from handlers.explain_texts import explain_text, refuse_long
 from handlers.text_model import COLUMNS, TextModel
 from handlers.text_request import ReadTexts, together
 from handlers.trading_handler import TradingHandler
-from model_defs.sentiment_transformer import CLASSES
+from model_defs.sentiment_transformer import CLASSES, OUTPUTS
 from wire.texts import TextRequest, check_texts, decode_texts
 
 
@@ -19,6 +21,8 @@ class SentimentHandler(TradingHandler):
 
     output_names = COLUMNS
     inputs = "texts"
+    explained = OUTPUTS
+    explaining_s = 20.0
 
     def load(self, folder: Path) -> tuple[int, ...]:
         self.texts = TextModel(folder, self.device)
@@ -35,6 +39,15 @@ class SentimentHandler(TradingHandler):
 
     def compute(self, asked: Sequence[ReadTexts]) -> NDArray[np.float32]:
         return self.texts.compute(together(asked))
+
+    def explain_request(self, asked: ReadTexts, output: str | None, until_s: float) -> list[dict[str, Any]]:
+        chunks, truncated = asked.tokens.chunks, asked.tokens.truncated
+        refuse_long(chunks)
+        found: list[dict[str, Any]] = []
+        for number, text in enumerate(asked.texts):
+            refuse_too_many(number, len(asked), "texts", until_s)
+            found.append(explain_text(self.texts, text, chunks[number], truncated[number], output, until_s))
+        return found
 
     def columns(self, table: NDArray[np.float32]) -> Mapping[str, NDArray[Any]]:
         named = dict(zip(COLUMNS, table.T, strict=True))

@@ -1,8 +1,13 @@
 """Serves the tick classifier: probabilities of BUY, SELL and HOLD for each row."""
 
+from typing import Any
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
+from handlers.explain_features import explain_features
 from handlers.row_handler import RowHandler
 from model_defs.tick_classifier import CLASSES
 
@@ -10,7 +15,13 @@ from model_defs.tick_classifier import CLASSES
 class TickHandler(RowHandler):
     """Logits to probabilities."""
 
-    output_names = CLASSES
+    output_names = explained = CLASSES
+    explaining_s = 2.0
 
     def answer(self, network: nn.Module, rows: torch.Tensor) -> torch.Tensor:
         return network(rows).softmax(dim=1)  # (B, 3)
+
+    def explain_row(
+        self, network: nn.Module, row: NDArray[np.float32], output: str | None, until_s: float
+    ) -> dict[str, Any]:
+        return explain_features(network, row, self.schema.columns, output, until_s)

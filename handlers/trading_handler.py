@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 import torch
 from numpy.typing import NDArray
 from ts.context import Context
@@ -44,6 +45,10 @@ class TradingHandler(BaseHandler):
     """What the columns of a table of answers are called, in order."""
     inputs: str
     """What a request holds: ``rows``, ``texts``, or ``windows and texts``."""
+    explained: tuple[str, ...]
+    """Outputs that can be explained."""
+    explaining_s: float
+    """Longest time that one request's explanations may take: well below ``responseTimeout`` of the archive."""
 
     @abstractmethod
     def load(self, folder: Path) -> tuple[int, ...]:
@@ -60,6 +65,25 @@ class TradingHandler(BaseHandler):
     @abstractmethod
     def compute(self, asked: Sequence[Any]) -> NDArray[np.float32]:
         """Answer all rows of several requests, one after the other: float32 [n, len(output_names)]."""
+
+    @abstractmethod
+    def explain_request(self, asked: Any, output: str | None, until_s: float) -> list[dict[str, Any]]:
+        """What moved an output, of each row of a request in plain JSON types; see `handlers.explain`.
+
+        Parameters
+        ----------
+        asked : Asked
+            What `decode` or `accept` made of the request.
+        output : str or None
+            One of `explained`; None: the model's own choice.
+        until_s : float
+            `time.perf_counter` by which to come to an end.
+
+        Raises
+        ------
+        NotExplained
+            There is no such output, or there is too much to explain.
+        """
 
     def columns(self, table: NDArray[np.float32]) -> Mapping[str, NDArray[Any]]:
         """A request's table as its JSON answer shows it."""
@@ -122,6 +146,16 @@ class TradingHandler(BaseHandler):
         _refuse_not_finite(table, self.output_names)
         return table
 
+    def explanations(self, inputs: Any, output: str | None = None) -> list[dict[str, Any]]:
+        """Explain what `accept` takes, as `explain_request` does; this is what ``mar:`` clients call.
+
+        Raises
+        ------
+        RequestError
+            Inputs that the model refuses, or an output that it does not explain.
+        """
+        return self.explain_request(self.accept(inputs), output, time.perf_counter() + self.explaining_s)
+
     def handle(self, data: list[dict[str, Any]], context: Context) -> list[Any]:
         """Answer a batch: one answer a request, a bad request's error in its own place."""
         self.context = context
@@ -133,6 +167,8 @@ class TradingHandler(BaseHandler):
                 if sent.get("describe") == "True":  # as TorchServe's management port asks, and our client
                     answers[index] = self.describe_handle()
                     self._label(index, JSON)
+                elif sent.get(headers.EXPLAIN) == "True":
+                    answers[index] = self._explain(index, item, sent)
                 else:
                     requests[index] = self._read(item, sent)
             except RequestError as error:
@@ -152,6 +188,17 @@ class TradingHandler(BaseHandler):
             raise NotAcceptable(f"accept {JSON} or {BINARY} expected, was {accept}")
         content_type = sent.get("body", {}).get("content-type") or sent.get("content-type")
         return Request(self.decode(item.get("body"), content_type), binary)
+
+    def _explain(self, index: int, item: dict[str, Any], sent: dict[str, Any]) -> bytes:
+        """One request's explanations; its batch mates wait for them, as all answers of a batch go together."""
+        request, output = self._read(item, sent), sent.get(headers.EXPLAIN_OUTPUT)
+        if request.binary and JSON not in sent["accept"]:
+            raise NotAcceptable(f"accept {JSON} expected for explanations, was {sent['accept']}")
+        explanations = self.explain_request(request.asked, output, time.perf_counter() + self.explaining_s)
+        self._label(index, JSON)
+        return orjson.dumps(
+            {"model": self.context.model_name, "version": self.version, "output": output, "explanations": explanations}
+        )
 
     def _answer(self, requests: dict[int, Request], answers: list[Any]) -> None:
         """Compute all rows together, then give each request its part."""
@@ -194,6 +241,7 @@ class TradingHandler(BaseHandler):
             "feature_schema_sha256": self.schema.sha256,
             "inputs": self.inputs,
             "outputs": list(self.output_names),
+            "explained_outputs": list(self.explained),
             "batch_invariant": True,  # the probe found tiles, or the worker would not be here
             "tile_rows": list(self.tile_sizes),
             "device": str(self.device),

@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+from reporting.trade_log import TradeLog
 
 UNKNOWN = -1
 """The true class of a prediction whose outcome is not known yet."""
@@ -62,6 +65,11 @@ class ReportData:
     """Orders submitted; None where nobody counted."""
     events: str = "trades"
     """What came in, one a price: ``trades`` or ``bars``."""
+    log: TradeLog | None = None
+    """The trades, kept beside the page so that each can be explained; None: they are not kept."""
+    explained: Mapping[str, Any] | str | None = None
+    """One trade explained, as `strategies.explained_trade.explain_trade` gives it, or a sentence that says why
+    there is none; None: nobody asked, and the page has no such section."""
 
     def __post_init__(self) -> None:
         _same_length("price", len(self.price), "ts_ns", len(self.ts_ns))

@@ -24,6 +24,7 @@ from reporting.evaluation_tables import (
     sign_table,
     steps_table,
 )
+from reporting.explanation_figure import Figures, explanation_picture
 from reporting.fragments import card, chart, details, label_table, moment, note_list, number, share, span, words
 from reporting.frame import filled, framed, replace_files
 
@@ -63,6 +64,8 @@ def write_evaluation(evaluation: Mapping[str, Any], folder: Path) -> Path:
             ``test_to`` (ns), ``best_epoch`` (from 1), ``epochs``, ``scores`` (as above).
         ``importance``, ``importance_steps``
             Rows of ``column``, ``nll_rise``, ``rmse_rise_bps``, descending; rows of ``steps``, ``nll_rise``.
+        ``explained``
+            ``ts_event`` (ns) and ``explanation`` of one forecast, see `handlers.explain_windows.explain_window`.
         ``history``
             Rows of ``fold``, ``train_loss`` and ``validation_loss`` (one number an epoch).
         ``data``
@@ -90,6 +93,7 @@ def write_evaluation(evaluation: Mapping[str, Any], folder: Path) -> Path:
 def render(evaluation: Mapping[str, Any]) -> str:
     """The page's HTML."""
     drawn = figures(evaluation)
+    explained, pictures = _explained(evaluation.get("explained"))
     folds, confidence = evaluation["folds"], evaluation["bootstrap"]["confidence"]
     body = filled(
         "evaluation_page.html",
@@ -109,11 +113,12 @@ def render(evaluation: Mapping[str, Any]) -> str:
         sign=_sign(evaluation["calibration"], "sign" in drawn),
         scale=_scale(evaluation["calibration"], "scale" in drawn),
         importance=_importance(evaluation, drawn),
+        explained=explained,
         history=_history(evaluation, drawn),
         data=_data(evaluation["data"]),
         inputs=_inputs(evaluation),
     )
-    return framed(evaluation["title"], body, drawn)
+    return framed(evaluation["title"], body, {**drawn, **pictures})
 
 
 def _lead(evaluation: Mapping[str, Any]) -> str:
@@ -224,6 +229,18 @@ def _importance(evaluation: Mapping[str, Any], drawn: Container[str]) -> str:
     if not shown:
         return words("Nothing was shuffled.")
     return f'<p class="caption">On the last fold\'s test windows.</p><div class="columns">{shown}</div>'
+
+
+def _explained(explained: Mapping[str, Any] | None) -> tuple[str, Figures]:
+    """One forecast; evaluations written by earlier versions have none."""
+    if explained is None:
+        return words("No forecast was explained."), {}
+    picture, figures = explanation_picture(explained["explanation"], "explanation")
+    return (
+        f'<p class="caption">Of the last fold\'s test windows the one with the surest forecast, which ended on '
+        f"{moment(explained['ts_event'])}.</p>{picture}",
+        figures,
+    )
 
 
 def _history(evaluation: Mapping[str, Any], drawn: Container[str]) -> str:

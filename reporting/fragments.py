@@ -72,7 +72,7 @@ def card(label: str, value: str, *asides: str) -> str:
 def chart(name: str, caption: str, size: str = "") -> str:
     """The place where the page's script draws figure `name`, which its caption describes.
 
-    `size` is ``tall``, ``small`` or neither.
+    `size` is ``long``, ``tall``, ``small`` or none of them.
     """
     kind = f"chart {size}".rstrip()
     return (

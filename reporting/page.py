@@ -1,4 +1,4 @@
-"""Writes a backtest's report: ``index.html``, whole in itself, and ``summary.json``."""
+"""Writes a backtest's report: ``index.html``, whole in itself, ``summary.json``, and the trades."""
 
 from collections.abc import Mapping
 from html import escape
@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from reporting.data import ReportData
+from reporting.explanation_section import explained_section
 from reporting.figures import calibration_figure, equity_figure, latency_figure, price_figure
 from reporting.fragments import (
     amount,
@@ -24,6 +25,7 @@ from reporting.fragments import (
 from reporting.frame import filled, framed, replace_files
 from reporting.summary import outcome_matrix, summarize, tables
 from reporting.thinning import BINS
+from reporting.trade_log import trade_files
 
 PAGE = "index.html"
 SUMMARY = "summary.json"
@@ -34,9 +36,9 @@ _BANNER = (
 
 
 def write_report(data: ReportData, folder: Path) -> Path:
-    """Write the page and the summary into `folder`, which is made if missing.
+    """Write the page, the summary and the trades into `folder`, which is made if missing.
 
-    Each file is written beside its place and moved there once both are whole.
+    Each file is written beside its place and moved there once all are whole.
 
     Returns
     -------
@@ -56,6 +58,7 @@ def write_report(data: ReportData, folder: Path) -> Path:
         {
             folder / SUMMARY: orjson.dumps(everything, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY),
             folder / PAGE: render(data, summary).encode(),
+            **(trade_files(data.log, folder) if data.log is not None else {}),
         }
     )
     return folder / PAGE
@@ -70,6 +73,7 @@ def render(data: ReportData, summary: Mapping[str, Any]) -> str:
         "latency": latency_figure(data),
     }
     drawn = {name: figure for name, figure in figures.items() if figure is not None}
+    explained, pictures = explained_section(data)
     body = filled(
         "page.html",
         title=escape(data.title),
@@ -86,9 +90,10 @@ def render(data: ReportData, summary: Mapping[str, Any]) -> str:
         else words("No outcome is known yet, so nothing says how far the probabilities hold."),
         latency=_latency(summary, "latency" in drawn),
         statistics=_statistics(data),
+        explanation=explained,
         inputs=_inputs(data),
     )
-    return framed(data.title, body, drawn)
+    return framed(data.title, body, {**drawn, **pictures})
 
 
 def _lead(data: ReportData) -> str:

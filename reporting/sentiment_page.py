@@ -10,6 +10,7 @@ import orjson
 
 from reporting.evaluation_page import EVALUATION, PAGE
 from reporting.evaluation_tables import history_table, points
+from reporting.explanation_figure import explanation_picture
 from reporting.fragments import card, chart, details, label_table, matrix_table, note_list, number, share, span, words
 from reporting.frame import filled, framed, replace_files
 from reporting.sentiment_figures import MODEL, figures
@@ -45,6 +46,8 @@ def write_sentiment(evaluation: Mapping[str, Any], folder: Path) -> Path:
             Rows of ``text``, ``topic``, ``style``, ``label``, ``said``, ``probabilities`` (by class).
         ``benchmarks``
             Rows of ``source``, ``sentences``, ``left_out``, ``cut``, ``scores``, ``confusion``, ``per_class``, ``ece``.
+        ``explained``
+            One sentence's explanation, see `handlers.explain_texts.explain_text`.
         ``history``
             ``train_loss`` and ``validation_loss`` (one number an epoch), ``best_epoch`` (from 1).
         ``data``
@@ -70,6 +73,7 @@ def write_sentiment(evaluation: Mapping[str, Any], folder: Path) -> Path:
 def render(evaluation: Mapping[str, Any]) -> str:
     """The page's HTML."""
     drawn = figures(evaluation)
+    explained, pictures = explanation_picture(evaluation["explained"], "explanation")
     classes = evaluation["classes"]
     body = filled(
         "sentiment_page.html",
@@ -86,6 +90,7 @@ def render(evaluation: Mapping[str, Any]) -> str:
         groups=_groups(evaluation, drawn),
         benchmarks=_benchmarks(evaluation),
         wrong=_wrong(evaluation),
+        explained=explained,
         history=_history(evaluation["history"], drawn),
         data=_data(evaluation["data"], classes),
         inputs='<div class="columns">'
@@ -93,7 +98,7 @@ def render(evaluation: Mapping[str, Any]) -> str:
         + label_table("Settings", evaluation["settings"])
         + "</div>",
     )
-    return framed(evaluation["title"], body, drawn)
+    return framed(evaluation["title"], body, {**drawn, **pictures})
 
 
 def _lead(evaluation: Mapping[str, Any]) -> str:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from news_run import write_backbone, write_ensemble_run, write_sentiment_run
+from price_run import write_price_run
 
 from release.archive import build_archive
 from serving.torchserve import ServerSettings, TorchServe, start_server
@@ -43,6 +45,20 @@ def tick_server(tick_archive: Path, tmp_path_factory: pytest.TempPathFactory) ->
         manager.register(tick_archive.name, model_name="tick-batched", batch_size=BATCH, max_batch_delay=1000)
         manager.wait_ready("tick-batched", "1.0")
         yield server
+
+
+@pytest.fixture(scope="session")
+def news_archives(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Model -> archive: price and sentiment models that nobody fitted, and an ensemble in which both count."""
+    folder = tmp_path_factory.mktemp("news")
+    runs = {
+        "price": write_price_run(folder / "price"),
+        "sentiment": write_sentiment_run(folder / "sentiment", write_backbone(folder / "backbone")),
+    }
+    runs["ensemble"] = write_ensemble_run(  # news moves log odds by some 0.5: every text is good news to this model
+        folder / "ensemble", runs["price"], runs["sentiment"], weight_price=1.0, weight_sentiment=0.1
+    )
+    return {model: build_archive(model, run, "1.0", folder / "store").path for model, run in runs.items()}
 
 
 @pytest.fixture(scope="session")

@@ -49,7 +49,7 @@ def write_price_run(
     torch.manual_seed(1)
     network = build_network(description).eval()
     assert isinstance(network, ReturnNetwork)
-    rows = _golden_rows(len(schema.columns))
+    rows = golden_rows(len(schema.columns))
     _draw_weights(network, torch.from_numpy(rows))
     with torch.inference_mode():
         outputs = predict(network, torch.from_numpy(rows)).numpy()
@@ -65,7 +65,7 @@ def _draw_weights(network: ReturnNetwork, rows: torch.Tensor) -> None:
         network.head.bias[0] = -network(rows)[:, 0].mean() / network.return_scale
 
 
-def _golden_rows(columns: int) -> np.ndarray:
+def golden_rows(columns: int) -> np.ndarray:
     """Windows of simulated bars, float32 [8, 60, columns]; indicator columns hold plain noise."""
     bars = simulate_bars(8 * 60, seed=9)
     ohlcv = np.stack([*(bars.prices(name) for name in ("open", "high", "low", "close")), bars.volumes()], axis=1)

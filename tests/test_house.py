@@ -19,7 +19,7 @@ BELOW = {
     "release": {"handlers", "serving", "wire"},
     "training": {"features", "market", "model_defs", "handlers", "wire"},
     "strategies": {"features", "market", "reporting", "serving", "wire"},
-    "benchmarks": {"features", "handlers", "model_defs", "release", "serving", "wire"},
+    "benchmarks": {"features", "handlers", "model_defs", "release", "serving", "training", "wire"},
 }
 """Room -> the rooms it may import."""
 

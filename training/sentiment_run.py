@@ -1,5 +1,6 @@
 """From labelled sentences to a sentiment model's run folder."""
 
+import math
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -8,9 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from tokenizers import Tokenizer
 
+from handlers.explain_texts import explain_text
 from handlers.text_model import COLUMNS, TOKENIZER, TextModel
 from model_defs.sentiment_transformer import SentimentTransformer
 from training.backbone import Backbone, build_network
@@ -204,15 +207,23 @@ def _write(
     description: dict[str, Any],
     evaluation: dict[str, Any],
 ) -> None:
-    """Twice: the golden answers are those that a worker will give, which reads a run folder."""
+    """Twice: the golden answers, and an explanation, are those that a worker will give, which reads a run folder."""
     (working / TOKENIZER).write_text(backbone.tokenizer, encoding="utf-8")
     write_run(working, description, evaluation, network, {}, {}, TOLERANCE)
     with threads(1):  # as a worker computes
         model = TextModel(working, torch.device("cpu"))
         texts = _golden_texts(model, data, backbone.max_tokens)
         answers = model.compute(model.read(texts))
+        evaluation["explained"] = _explained(model, texts[:-1], answers[:, 0])
     golden = dict(zip(COLUMNS, answers.T, strict=True))
     write_run(working, description, evaluation, network, golden, {"texts": np.array(texts)}, TOLERANCE)
+
+
+def _explained(model: TextModel, texts: Sequence[str], scores: NDArray[np.float32]) -> dict[str, Any]:
+    """Which words made the score of the text that it is strongest of."""
+    text = texts[int(np.abs(scores[: len(texts)]).argmax())]
+    tokens = model.read([text])
+    return explain_text(model, text, tokens.chunks[0], tokens.truncated[0], None, math.inf)
 
 
 def _golden_texts(model: TextModel, data: SentimentData, longest: int) -> list[str]:

@@ -3,6 +3,8 @@
 from itertools import pairwise
 from typing import Any
 
+from explanation_sample import sentence
+
 CLASSES = ("negative", "neutral", "positive")
 
 
@@ -36,6 +38,7 @@ def evaluation() -> dict[str, Any]:
             "before": {"ece": 0.0914, "log_loss": 0.6123, "bins": _bins(0.07)},
             "after": {"ece": 0.0325, "log_loss": 0.5527, "bins": _bins(0.02)},
         },
+        "explained": sentence(),
         "wrong": [_mistake(place) for place in range(43)],
         "benchmarks": [_benchmark("mine/first.csv", 0.801), _benchmark("mine/second.txt", 0.755)],
         "history": {

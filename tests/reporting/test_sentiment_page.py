@@ -11,7 +11,7 @@ from sentiment_evaluation import evaluation
 from reporting.sentiment_page import render, write_sentiment
 
 CHARTS = {"scores", "calibration", "topics", "history-1"}
-OTHERS = {"head on the frozen encoder", "model", "negative", "neutral", "before"}
+OTHERS = {"head on the frozen encoder", "model", "negative", "neutral", "before", "explained"}
 HOSTILE = "</script><img src=x onerror=alert(1)>\"'&$title"
 
 

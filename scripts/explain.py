@@ -1,0 +1,194 @@
+"""Say which inputs drove a model: ``python scripts/explain.py trade reports/demo --trade 3``."""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+
+from market.bar_source import load_bars
+from market.trades import BadData
+from reporting.explanation_console import explanation_lines, trade_line
+from reporting.trade_log import BadReport, read_trades
+from serving.archive_import import UnreadableArchive
+from serving.client import InferenceClient, connect
+from serving.inputs import Inputs
+from serving.tokens import NoToken
+from strategies.explained_trade import OtherArchive, explain_trade
+from strategies.last_window import last_window
+from strategies.server_token import provide_token
+from wire.errors import RequestError, SchemaMismatch
+from wire.news_windows import NewsWindow
+
+TOKEN = "TORCHSERVE_TOKEN"
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
+
+Url = Annotated[str, typer.Option(help="Inference port, or mar:PATH of an archive.")]
+Name = Annotated[str | None, typer.Option("--model", help="The registered name [the command's].")]
+Version = Annotated[str | None, typer.Option(help="Left out: the server's default one.")]
+Output = Annotated[str | None, typer.Option(help="Which output to explain; left out: the model's own choice.")]
+TokenFile = Annotated[Path | None, typer.Option(help="key_file.json of a server not started by serve.py.")]
+Data = Annotated[Path | None, typer.Option(help="CSV of bars or catalog; its last window. Left out: simulated.")]
+Instrument = Annotated[str | None, typer.Option(help="Instrument of a catalog: BTCUSDT.BINANCE.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of the simulation.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+LOCAL = "http://127.0.0.1:8080"
+
+
+@app.callback()
+def explain() -> None:
+    """Say which inputs drove a model, by integrated gradients."""
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+def tick(
+    row: Annotated[list[float], typer.Argument(help="return_bps flow_imbalance relative_size relative_gap")],
+    url: Url = LOCAL,
+    model: Name = None,
+    version: Version = None,
+    output: Output = None,
+    token_file: TokenFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Explain the tick model's probability for one row of features."""
+    inputs = np.array([row], dtype=np.float32)
+    with errors_told():
+        said = asked(url, model or "tick", version, token_file, lambda client: inputs, output)
+    tell(said, as_json)
+
+
+@app.command()
+def price(
+    url: Url = LOCAL,
+    data: Data = None,
+    instrument: Instrument = None,
+    seed: Seed = 1,
+    model: Name = None,
+    version: Version = None,
+    output: Output = None,
+    token_file: TokenFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Explain the price model's forecast for the last window of some bars."""
+    with errors_told():
+        bars = load_bars(data, 400, seed, instrument)
+
+        def window(client: InferenceClient) -> Inputs:
+            return last_window(bars, of_bars(client))[np.newaxis]
+
+        said = asked(url, model or "price", version, token_file, window, output)
+    tell(said, as_json)
+
+
+@app.command()
+def sentiment(
+    texts: Annotated[list[str], typer.Argument(help="One or several texts.")],
+    url: Url = LOCAL,
+    model: Name = None,
+    version: Version = None,
+    output: Output = None,
+    token_file: TokenFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Explain the sentiment model's score for texts."""
+    with errors_told():
+        said = asked(url, model or "sentiment", version, token_file, lambda client: texts, output)
+    tell(said, as_json)
+
+
+@app.command()
+def ensemble(
+    texts: Annotated[list[str] | None, typer.Argument(help="Headlines about the instrument, just received.")] = None,
+    url: Url = LOCAL,
+    data: Data = None,
+    instrument: Instrument = None,
+    seed: Seed = 1,
+    model: Name = None,
+    version: Version = None,
+    token_file: TokenFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Explain the ensemble's log odds of a rise for the last window of some bars, and news about them."""
+    with errors_told():
+        bars = load_bars(data, 400, seed, instrument)
+
+        def window(client: InferenceClient) -> Inputs:
+            return [NewsWindow(last_window(bars, of_bars(client)), tuple(texts or ()))]
+
+        said = asked(url, model or "ensemble", version, token_file, window, None)
+    tell(said, as_json)
+
+
+@app.command()
+def trade(
+    report: Annotated[Path, typer.Argument(help="A backtest's report folder.")],
+    number: Annotated[int | None, typer.Option("--trade", help="Left out: the most profitable.")] = None,
+    url: Annotated[str | None, typer.Option(help="Where to ask; left out: where the backtest did.")] = None,
+    any_version: Annotated[bool, typer.Option("--any-version", help="Whichever archive answers there.")] = False,
+    token_file: TokenFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Explain the prediction that a backtest's trade was opened on."""
+    with errors_told():
+        log = read_trades(report)
+        best = log.best()
+        chosen = log.trade(number if number is not None else best.number if best is not None else 1)
+        provide_token(TOKEN, url or log.url, token_file)
+        explained = explain_trade(log, chosen, url, os.environ.get(TOKEN), any_version)
+    if as_json:
+        typer.echo(json.dumps(explained))
+    else:
+        console = Console()
+        console.print(trade_line(explained), highlight=False)
+        console.print(*explanation_lines(explained["explanation"]), sep="\n")
+
+
+def asked(
+    url: str,
+    model: str,
+    version: str | None,
+    token_file: Path | None,
+    inputs: Callable[[InferenceClient], Inputs],
+    output: str | None,
+) -> dict[str, Any]:
+    """One request's explanations, with who gave them."""
+    provide_token(TOKEN, url, token_file)
+    with connect(url, model, version, token=os.environ.get(TOKEN)) as client:
+        explained = client.explain(inputs(client), output)
+    who = {"model": model, "version": explained.version, "archive_digest": explained.digest}
+    return {**who, "explanations": explained.explanations}
+
+
+def of_bars(client: InferenceClient) -> dict[str, Any]:
+    """The metadata of a model of bars."""
+    if "bars" not in client.metadata:
+        raise SchemaMismatch(f"a model of bars expected, was one that takes {client.metadata['inputs']}")
+    return client.metadata
+
+
+def tell(said: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(said))
+        return
+    console = Console()
+    for explanation in said["explanations"]:
+        console.print(*explanation_lines(explanation), sep="\n")
+
+
+@contextmanager
+def errors_told() -> Iterator[None]:
+    """Status 1 for a job that failed."""
+    try:
+        yield
+    except (BadData, BadReport, OtherArchive, UnreadableArchive, NoToken, RequestError, OSError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,33 @@
+"""The newest whole window of some bars, as a price model is asked about it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.bar import bar_columns, bar_schema, window_ends, windows
+from market.bars import PRICES, Bars
+from market.trades import BadData
+
+
+def last_window(bars: Bars, metadata: Mapping[str, Any]) -> NDArray[np.float32]:
+    """The window of the last bar that ends one, float32 [time_steps, columns].
+
+    Parameters
+    ----------
+    metadata : mapping
+        The model's, whose ``bars`` say which columns it sees and how long a break is.
+
+    Raises
+    ------
+    BadData
+        No bar ends a whole window.
+    """
+    theirs = metadata["bars"]
+    lookback = bar_schema(theirs["indicators"]).window
+    ends = window_ends(bars.ts_event, theirs["max_gap_ns"], lookback)
+    if not len(ends):
+        raise BadData(f"{bars.source}: {lookback} bars without a break expected, was fewer among {len(bars)}")
+    ohlcv = np.stack([*(bars.prices(name) for name in PRICES), bars.volumes()], axis=1)
+    return windows(bar_columns(ohlcv, theirs["indicators"]), ends[-1:])[0]

@@ -1,0 +1,188 @@
+"""Explanations through the inference port of a real TorchServe: all four models, beside the archives in process."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import requests
+from price_run import golden_rows
+
+from serving.client import InferenceClient, connect
+from serving.inputs import Inputs
+from serving.torchserve import TorchServe
+from support import BATCH
+from wire import body
+from wire.errors import BadWindow, NotExplained
+from wire.news_windows import NewsWindow
+
+MODELS = ("price", "sentiment", "ensemble")
+ROW = np.array([[1.5, 0.4, 0.5, 0.2]], np.float32)
+
+
+def inputs_of(model: str) -> Inputs:
+    """What each model is asked here."""
+    windows = golden_rows(5)[:2]
+    told = NewsWindow(windows[1], ("Profit rose, record order", "The bank warns of a loss"), (0.0, 1800.0))
+    return {
+        "tick": ROW,
+        "price": windows,
+        "sentiment": ["Profit rose, record order", "Shares of the company fell today " * 15],
+        "ensemble": [NewsWindow(windows[0]), told],
+    }[model]
+
+
+@pytest.fixture(scope="module")
+def archives(tick_archive: Path, news_archives: dict[str, Path]) -> dict[str, Path]:
+    """All four."""
+    return {"tick": tick_archive, **news_archives}
+
+
+@pytest.fixture(scope="module")
+def servers(tick_server: TorchServe, news_server: TorchServe) -> dict[str, TorchServe]:
+    """Model -> where it is served; ``tick-batched``, too."""
+    return {**dict.fromkeys(("tick", "tick-batched"), tick_server), **dict.fromkeys(MODELS, news_server)}
+
+
+@pytest.fixture(scope="module")
+def in_process(archives: dict[str, Path]) -> Iterator[dict[str, InferenceClient]]:
+    clients = {model: connect(f"mar:{path}", model) for model, path in archives.items()}
+    yield clients
+    for client in clients.values():
+        client.close()
+
+
+@pytest.fixture(scope="module")
+def remote(servers: dict[str, TorchServe]) -> Iterator[dict[str, InferenceClient]]:
+    clients = {
+        model: connect(servers[model].inference_url, model, token=servers[model].token) for model in ("tick", *MODELS)
+    }
+    yield clients
+    for client in clients.values():
+        client.close()
+
+
+def post(servers: dict[str, TorchServe], model: str, content: object, **extra: str) -> requests.Response:
+    """One POST as a plain HTTP client makes it; underscores in header names become dashes."""
+    named = {"Authorization": f"Bearer {servers[model].token}"}
+    named |= {name.replace("_", "-"): value for name, value in extra.items()}
+    url = f"{servers[model].inference_url}/explanations/{model}"
+    return requests.post(url, json=content, headers=named, timeout=60)
+
+
+def same(one: Any, other: Any, scale: float) -> bool:
+    """Whether two explanations have the same words, and numbers that agree to 1e-5 of the largest."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key], scale) for key in one)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(same(*pair, scale) for pair in zip(one, other, strict=True))
+    if isinstance(one, float):
+        return abs(one - other) <= 1e-5 * max(scale, abs(one))
+    return bool(one == other)
+
+
+@pytest.mark.parametrize("model", ["tick", *MODELS])
+def test_port_and_archive_explain_alike(
+    remote: dict[str, InferenceClient], in_process: dict[str, InferenceClient], model: str
+) -> None:
+    inputs = inputs_of(model)
+    predicted = remote[model].predict(inputs)
+
+    served, local = remote[model].explain(inputs), in_process[model].explain(inputs)
+
+    assert len(served.explanations) == len(inputs)
+    assert (served.version, served.digest) == (local.version, local.digest) == (predicted.version, predicted.digest)
+    for at, (one, other) in enumerate(zip(served.explanations, local.explanations, strict=True)):
+        assert same(one, other, abs(one["value"]))
+        assert one["complete"]
+        if model != "ensemble":
+            assert one["value"] == pytest.approx(float(predicted.outputs[one["output"]][at]), rel=1e-4)
+
+
+def test_the_answer_says_who_explained_what(servers: dict[str, TorchServe]) -> None:
+    answer = post(servers, "tick", ROW.tolist(), x_explain_output="sell")
+
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == body.JSON
+    assert answer.headers["x-model-version"] == "1.0"
+    assert {name: value for name, value in answer.json().items() if name != "explanations"} == {
+        "model": "tick", "version": "1.0", "output": "sell",
+    }
+    (explanation,) = answer.json()["explanations"]
+    assert explanation["output"] == "sell"
+    assert [each["name"] for each in explanation["features"]] == [
+        "return_bps", "flow_imbalance", "relative_size", "relative_gap",
+    ]
+
+
+def test_a_fixed_version_explains_too(tick_server: TorchServe) -> None:
+    with connect(tick_server.inference_url, "tick", "1.0", token=tick_server.token) as client:
+        assert client.explain(ROW, "buy").explanations[0]["output"] == "buy"
+
+
+def test_what_is_explained_is_in_the_metadata(in_process: dict[str, InferenceClient]) -> None:
+    explained = {model: client.metadata["explained_outputs"] for model, client in in_process.items()}
+
+    assert explained == {
+        "tick": ["buy", "sell", "hold"],
+        "price": ["price", "return_bps", "sigma_bps", "confidence"],
+        "sentiment": ["score", "negative", "neutral", "positive", "confidence"],
+        "ensemble": ["log_odds_up"],
+    }
+
+
+def test_without_news_the_fallback_is_said(in_process: dict[str, InferenceClient]) -> None:
+    alone, told = in_process["ensemble"].explain(inputs_of("ensemble")).explanations
+
+    assert (alone["news"], alone["fallback"]) == (None, "no news: the price model's forecast alone")
+    assert told["fallback"] == ""
+    assert [text["age_s"] for text in told["news"]["texts"]] == [0.0, 1800.0]
+
+
+@pytest.mark.parametrize("model", ["tick", *MODELS])
+def test_an_unknown_output_is_refused_with_those_that_there_are(
+    remote: dict[str, InferenceClient], in_process: dict[str, InferenceClient], model: str
+) -> None:
+    names = ", ".join(remote[model].metadata["explained_outputs"])
+    for client in (remote[model], in_process[model]):
+        with pytest.raises(NotExplained, match=f"output {names} expected"):
+            client.explain(inputs_of(model), "rally")
+
+
+def test_a_request_that_is_refused_for_predictions_is_refused_for_explanations(
+    servers: dict[str, TorchServe], in_process: dict[str, InferenceClient]
+) -> None:
+    spoilt = golden_rows(5)[:1]
+    spoilt[0, 7, 2] = -1
+
+    answer = post(servers, "price", spoilt.tolist())
+
+    assert (answer.status_code, answer.json()["error"]) == (422, "BadWindow")
+    with pytest.raises(BadWindow):
+        in_process["price"].explain(spoilt)
+    assert post(servers, "tick", [[1.0, 2.0]]).json()["error"] == "BadShape"
+    assert post(servers, "tick", ROW.tolist(), accept=body.BINARY).json()["error"] == "NotAcceptable"
+    assert post(servers, "tick", ROW.tolist(), x_deadline_ns="1").status_code == 504
+
+
+def test_bad_explanations_cost_their_batch_mates_nothing(tick_server: TorchServe) -> None:
+    url = f"{tick_server.inference_url}/{{}}/tick-batched"
+    named = {"Authorization": f"Bearer {tick_server.token}"}
+    asked = [("explanations", {}), ("explanations", {"x-explain-output": "rally"}), ("predictions", {})]
+    asked += [("predictions", {})] * (BATCH - len(asked))
+
+    with ThreadPoolExecutor(BATCH) as pool:
+        answers = list(
+            pool.map(
+                lambda each: requests.post(
+                    url.format(each[0]), json=ROW.tolist(), headers=named | each[1], timeout=60
+                ),
+                asked,
+            )
+        )
+
+    assert [answer.status_code for answer in answers] == [200, 422, *[200] * (BATCH - 2)]
+    assert "explanations" in answers[0].json()
+    assert all("outputs" in answer.json() for answer in answers[2:])
