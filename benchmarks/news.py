@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from benchmarks.comparison import Plan
+from benchmarks.questions import WrongAnswer
 from benchmarks.targets import Target
 from handlers.model_files import read_description, read_golden
 from handlers.row_model import load_network
@@ -147,6 +148,8 @@ class _Bare:
         found: list[str] = []
         start = stop = 0
         while len(found) < count:
+            if stop == len(words):
+                raise WrongAnswer(f"{count} sentences of {TOKENS} tokens expected, the corpus gave {len(found)}")
             stop += 1
             length = len(self._tokenizer.encode(" ".join(words[start:stop])))
             if length >= TOKENS:

@@ -48,8 +48,8 @@ def tick_server(tick_archive: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture(scope="session")
-def news_archives(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Model -> archive: price and sentiment models that nobody fitted, and an ensemble in which both count."""
+def news_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Model -> run: price and sentiment models that nobody fitted, and an ensemble in which both count."""
     folder = tmp_path_factory.mktemp("news")
     runs = {
         "price": write_price_run(folder / "price"),
@@ -58,7 +58,14 @@ def news_archives(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     runs["ensemble"] = write_ensemble_run(  # news moves log odds by some 0.5: every text is good news to this model
         folder / "ensemble", runs["price"], runs["sentiment"], weight_price=1.0, weight_sentiment=0.1
     )
-    return {model: build_archive(model, run, "1.0", folder / "store").path for model, run in runs.items()}
+    return runs
+
+
+@pytest.fixture(scope="session")
+def news_archives(news_runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Model -> archive of `news_runs`, version 1.0."""
+    store = tmp_path_factory.mktemp("news-store")
+    return {model: build_archive(model, run, "1.0", store).path for model, run in news_runs.items()}
 
 
 @pytest.fixture(scope="session")

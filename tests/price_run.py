@@ -53,7 +53,8 @@ def write_price_run(
     _draw_weights(network, torch.from_numpy(rows))
     with torch.inference_mode():
         outputs = predict(network, torch.from_numpy(rows)).numpy()
-    write_run(folder, description, {}, network, dict(zip(OUTPUTS, outputs.T, strict=True)), {"rows": rows}, tolerance=1e-4)
+    golden = dict(zip(OUTPUTS, outputs.T, strict=True))
+    write_run(folder, description, {}, network, golden, {"rows": rows}, tolerance=1e-4)
     return folder
 
 

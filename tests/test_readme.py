@@ -29,8 +29,8 @@ RUN_ELSEWHERE = {
     "docker build": "needs Docker and a GPU; its rules are checked by hadolint",
 }
 """Commands that this test does not run, and what does."""
-SLOW = ("python scripts/train.py sentiment",)
-"""Blocks that begin so take minutes, and are a proof of their own: `make test-slow`."""
+SLOW = ("python scripts/train.py sentiment", "python scripts/train.py price --bars 2000")
+"""Blocks that begin so need none before them and take long: they are run by `make test-slow`."""
 
 
 def runs_elsewhere(block: str) -> bool:

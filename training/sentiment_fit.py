@@ -29,7 +29,7 @@ _LOG_TEMPERATURES = (-2.0, 4.0)
 class SentimentFitConfig:
     """How to fit."""
 
-    epochs: int = 6
+    epochs: int = 4
     """At most so many passes over the training part."""
     patience: int = 3
     """Stop after so many epochs without a smaller validation loss."""
@@ -49,7 +49,7 @@ class SentimentFitConfig:
     """AdamW's decoupled weight decay."""
     label_smoothing: float = 0.05
     """Share of a label that goes to all classes alike (Szegedy et al. 2016)."""
-    rdrop: float = 0.0
+    rdrop: float = 1.0
     """Weight of the divergence between two passes with other dropout (R-Drop, Liang et al. 2021); twice the time."""
     class_weights: bool = True
     """Whether each class counts the same, however frequent it is."""

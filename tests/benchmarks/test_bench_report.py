@@ -7,6 +7,7 @@ from rich.console import Console
 
 from benchmarks.comparison import CONNECTIONS, Cell, Plan
 from benchmarks.in_process import FORWARD, IN_TILES, MAR, ONE, ONE_WINDOW, ROWS, WINDOWS
+from benchmarks.news import BARE, IN_PROCESS, PORT, NewsCell, find_news_targets
 from benchmarks.questions import (
     MANY_BINARY,
     ONE_BINARY,
@@ -17,7 +18,7 @@ from benchmarks.questions import (
     WINDOW_JSON,
     WINDOWS_BINARY,
 )
-from benchmarks.report import NO_PRICE, Report
+from benchmarks.report import NO_NEWS, NO_PRICE, Report
 from benchmarks.servers import NAMES
 from benchmarks.spent import find_spent
 from benchmarks.targets import find_targets
@@ -44,6 +45,14 @@ PRICE_CELLS = [
     cell(FORWARD, WINDOWS, 16.0, 64),
     cell(IN_TILES, WINDOWS, 24.0, 64),
     cell(MAR, WINDOWS, 28.0, 64),
+]
+
+
+NEWS_CELLS = [
+    *(NewsCell(name, f"{count} of 30 tokens", count, base * count, base, 1.0)
+      for count in (1, 32) for name, base in ((BARE, 8.0), (IN_PROCESS, 8.4), (PORT, 9.0))),
+    *(NewsCell(name, "a window, a sentence of 30 tokens", 1, p50_ms, p50_ms, 1.0)
+      for name, p50_ms in (("price", 2.0), ("sentiment", 9.0), ("ensemble", 9.9))),
 ]
 
 
@@ -74,9 +83,16 @@ def test_layers_of_a_request_add_up_to_it() -> None:
     assert (many.invariance, many.in_process) == (24 / 16, 28 / 16)
 
 
+def test_news_targets_hold_the_handler_and_one_call_against_what_they_add_to() -> None:
+    one, many, ensemble = find_news_targets(NEWS_CELLS)
+
+    assert [one.value, many.value, ensemble.value] == pytest.approx([8.4 / 8.0, 8.4 / 8.0, 9.9 / 9.0])
+    assert [(target.bound, target.at_most) for target in (one, many, ensemble)] == [(1.15, True)] * 3
+
+
 def test_report_names_network_layers_and_targets() -> None:
     network = {"module": "model_defs.price_lstm", "config": {"inputs": 5}}
-    report = Report({"cpu": "any"}, Plan(), network, [*TICK_CELLS, *PRICE_CELLS])
+    report = Report({"cpu": "any"}, Plan(), network, [*TICK_CELLS, *PRICE_CELLS], NEWS_CELLS)
 
     said, text = report.as_dict(), shown(report)
     assert said["left_out"] is None
@@ -89,7 +105,7 @@ def test_report_without_a_price_model_says_so() -> None:
     report = Report({"cpu": "any"}, Plan(), None, TICK_CELLS)
 
     said = report.as_dict()
-    assert said["left_out"] == NO_PRICE
+    assert said["left_out"] == f"{NO_PRICE} {NO_NEWS}"
     assert said["spent"] == []
     assert len(said["targets"]) == 6
     assert NO_PRICE in shown(report)

@@ -14,6 +14,8 @@ import pytest
 from benchmarks.comparison import CONNECTIONS
 from benchmarks.in_process import FORWARD, IN_TILES, MAR, ONE, ONE_WINDOW, ROWS, WINDOWS
 from benchmarks.load import ClosedLoop, Generator, Load, LoadFailed, Wrk, find_generator
+from benchmarks.news import BARE, COUNTS, IN_PROCESS
+from benchmarks.news import PORT as OVER_THE_PORT
 from benchmarks.questions import (
     MANY_BINARY,
     ONE_BINARY,
@@ -64,11 +66,10 @@ def run_bench(*arguments: str | Path, path: str) -> subprocess.CompletedProcess[
 
 @pytest.mark.slow
 def test_every_cell_is_measured_where_wrk_is_missing(
-    tick_archive: Path, untrained_price_run: Path, tmp_path: Path
+    tick_archive: Path, untrained_price_run: Path, news_runs: dict[str, Path], tmp_path: Path
 ) -> None:
-    result = run_bench(
-        "--quick", "--json", "--archive", tick_archive, "--price-run", untrained_price_run, path=str(tmp_path)
-    )
+    runs = ("--archive", tick_archive, "--price-run", untrained_price_run, "--ensemble-run", news_runs["ensemble"])
+    result = run_bench("--quick", "--json", *runs, path=str(tmp_path))
 
     assert result.returncode == 0, result.stderr
     report = json.loads(result.stdout)
@@ -83,7 +84,15 @@ def test_every_cell_is_measured_where_wrk_is_missing(
         assert 0 < cell["p50_ms"] <= cell["p99_ms"]
         assert cell["rows_per_s"] >= cell["requests_per_s"] > 0
     assert report["machine"]["generator"] == ClosedLoop.name
-    assert len(report["targets"]) == 8
+    news = {(cell["name"], cell["sentences"]) for cell in report["news"]}
+    assert news == {
+        *((name, count) for name in (BARE, IN_PROCESS, OVER_THE_PORT) for count in COUNTS),
+        *((name, 1) for name in ("price", "sentiment", "ensemble")),
+    }
+    for cell in report["news"]:
+        assert 0 < cell["p50_ms"] <= cell["p95_ms"]
+    assert report["left_out"] is None
+    assert len(report["targets"]) == 11
     for target in report["targets"]:  # a short cold round may well find the handler quicker than the forward alone
         assert target["name"] in result.stderr
         assert math.isfinite(target["value"])

@@ -49,6 +49,7 @@ def test_demo_trades_and_leaves_nothing_running(tmp_path: Path) -> None:
     assert not servers_in(tmp_path)
 
 
+@pytest.mark.slow
 def test_demo_trades_bars_too(tmp_path: Path) -> None:
     result = run_script("scripts/demo.py", "bars", *options(tmp_path), "--size", "3000", "--json")
 
@@ -64,6 +65,7 @@ def test_demo_trades_bars_too(tmp_path: Path) -> None:
     assert not servers_in(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not REAL_TRADES.is_file(), reason="the real sample is not here")
 def test_demo_runs_on_real_trades(tmp_path: Path) -> None:
     result = run_script("scripts/demo.py", *options(tmp_path), "--data", REAL_TRADES, "--json")
@@ -76,6 +78,7 @@ def test_demo_runs_on_real_trades(tmp_path: Path) -> None:
     assert "Simulated market" not in (tmp_path / "report" / "index.html").read_text()
 
 
+@pytest.mark.slow
 def test_demo_trades_whole_coins(tmp_path: Path) -> None:
     """Sizes without decimals: the default size of 0.1 cannot be ordered there."""
     trades = simulate(12_000)

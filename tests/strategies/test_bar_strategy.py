@@ -201,7 +201,8 @@ def test_an_order_before_a_break_fills_at_the_last_close() -> None:
 def test_orders_say_which_model_they_came_from() -> None:
     traded = trade_on([predict(1, 3.0)])
 
-    assert [order.tags for order in traded.orders] == [["model=price", "version=1.0", "digest=0123456789ab"]] * 2
+    said = ["model=price", "version=1.0", "digest=0123456789ab", "feature_ts=1700000060000000000"]
+    assert [order.tags for order in traded.orders] == [said] * 2
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ def test_fills_one_step_worse_than_the_quotes_known_then(
 def test_orders_say_which_model_they_came_from(trade_on: TradeOn, predict: Predict) -> None:
     order = trade_on([predict(1 * S, *BUY)]).orders[0]
 
-    assert order.tags == ["model=tick", "version=1.0", "digest=0123456789ab"]
+    assert order.tags == ["model=tick", "version=1.0", "digest=0123456789ab", "feature_ts=1700000000999000000"]
 
 
 @pytest.mark.parametrize(

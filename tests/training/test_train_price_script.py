@@ -93,6 +93,7 @@ def test_a_bad_file_is_named_with_what_is_wrong(spoil, expected: str, tmp_path: 
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not REAL_DATA.is_dir(), reason="real market data absent")
 def test_real_minutes_train_without_a_word_on_their_format(tmp_path: Path) -> None:
     with gzip.open(REAL_DATA / "btc_perp_1m_2022-01.csv.gz", "rb") as whole:
