@@ -2,9 +2,11 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 DATA ?=
+NEWS ?=
+NEWS_DELAY ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-bars test test-slow bench lint clean
+.PHONY: help setup demo demo-bars demo-news test test-slow bench lint clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -26,6 +28,11 @@ demo: setup
 ## make demo-bars  the same with a price model on bars; DATA=bars.csv or DATA=catalog/ for your own bars
 demo-bars: setup
 	$(BIN)/python scripts/demo.py bars $(if $(DATA),--data '$(DATA)')
+
+## make demo-news  bars and headlines in one model; DATA=bars.csv NEWS=headlines.csv for your own
+demo-news: setup
+	$(BIN)/python scripts/demo.py news $(if $(DATA),--data '$(DATA)') $(if $(NEWS),--news '$(NEWS)') \
+		$(if $(NEWS_DELAY),--news-delay '$(NEWS_DELAY)')
 
 ## make test     the test suite, with a real TorchServe; under ten minutes on two cores
 test: setup

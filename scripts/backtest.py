@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
 from market.bar_source import load_bars
+from market.news_source import load_news_bars
 from market.source import load
 from market.trades import BadData
-from reporting.page import write_report
 from serving.archive_import import UnreadableArchive
 from serving.tokens import NoToken
 from strategies.backtest import run_backtest
@@ -26,7 +26,9 @@ from strategies.bar_types import parse_interval
 from strategies.checks import BadSetting
 from strategies.console import result_table
 from strategies.durations import parse_duration
-from strategies.report import report_data, summary
+from strategies.news_backtest import run_news_backtest
+from strategies.news_settings import NewsBacktestSettings
+from strategies.report import summary, write_tick_report
 from strategies.server_token import provide_token
 from strategies.settings import BacktestSettings
 from wire.errors import RequestError
@@ -65,6 +67,18 @@ Horizon = Annotated[
 Size = Annotated[Decimal, typer.Option(parser=parsed(Decimal), help="Position, in base currency.")]
 Fee = Annotated[float, typer.Option(help="Fee on each fill (bps).")]
 InSample = Annotated[bool, typer.Option("--in-sample", help="Run on what the fit saw, too.")]
+BarFiles = Annotated[list[Path] | None, typer.Option(help="CSV of bars or catalog; repeat for several.")]
+Names = Annotated[list[str] | None, typer.Option(help="BTC-PERP.DERIBIT; in the order of --data.")]
+Currency = Annotated[str | None, typer.Option(help="Quoted in, where symbols do not say: USD for AAPL.")]
+Stamp = Annotated[Literal["open", "close"], typer.Option(help="Which end of its bar a CSV's time is.")]
+Count = Annotated[int, typer.Option(min=1, help="Bars to simulate.")]
+NewsFile = Annotated[Path | None, typer.Option(help="CSV or JSONL of headlines; with --data.")]
+NewsDelay = Annotated[
+    int | None, typer.Option(parser=parsed(parse_duration), help="Publication to receipt, where --news does not say.")
+]
+Confidence = Annotated[float, typer.Option(help="Of the return's sign, to act on.")]
+Cost = Annotated[float | None, typer.Option(help="Least return to act on; left out: fees and spread.")]
+Spread = Annotated[float, typer.Option(help="Bid to ask, assumed (bps).")]
 Report = Annotated[Path | None, typer.Option(help="Folder for the report.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
@@ -114,19 +128,19 @@ def tick(
             result = run_backtest(loaded, settings, on_progress)
         said = summary(settings, result)
         if report is not None:
-            said["report"] = str(write_report(report_data(settings, result), report))
+            said["report"] = str(write_tick_report(settings, result, report))
     tell(said, as_json, result.gave_up, result.last_error)
 
 
 @app.command()
 def price(
     url: Url = "http://127.0.0.1:8080",
-    data: Annotated[list[Path] | None, typer.Option(help="CSV of bars or catalog; repeat for several.")] = None,
-    instrument: Annotated[list[str] | None, typer.Option(help="BTC-PERP.DERIBIT; in the order of --data.")] = None,
-    currency: Annotated[str | None, typer.Option(help="Quoted in, where symbols do not say: USD for AAPL.")] = None,
+    data: BarFiles = None,
+    instrument: Names = None,
+    currency: Currency = None,
     bar: Interval = None,
-    stamp: Annotated[Literal["open", "close"], typer.Option(help="Which end of its bar a CSV's time is.")] = "open",
-    bars: Annotated[int, typer.Option(min=1, help="Bars to simulate.")] = 20_000,
+    stamp: Stamp = "open",
+    bars: Count = 20_000,
     seed: Seed = 1,
     model: Model = "price",
     version: Version = None,
@@ -135,9 +149,9 @@ def price(
     max_age: MaxAge = "1s",  # type: ignore[assignment]
     horizon: Horizon = None,
     size: Size = "0.1",  # type: ignore[assignment]
-    min_confidence: Annotated[float, typer.Option(help="Of the return's sign, to act on.")] = 0.52,
-    cost_bps: Annotated[float | None, typer.Option(help="Least return to act on; left out: fees and spread.")] = None,
-    spread_bps: Annotated[float, typer.Option(help="Bid to ask, assumed (bps).")] = 1.0,
+    min_confidence: Confidence = 0.52,
+    cost_bps: Cost = None,
+    spread_bps: Spread = 1.0,
     fee_bps: Fee = 0.5,
     in_sample: InSample = False,
     report: Report = None,
@@ -164,6 +178,68 @@ def price(
         loaded = [load_bars(path, bars, seed, name, bar, stamp) for path, name in pairs(data, instrument)]
         with progress_of("bars") as on_progress:
             result = run_bar_backtest(loaded, settings, on_progress)
+        said = bar_summary(settings, result)
+        if report is not None:
+            said["report"] = str(write_bar_reports(settings, result, report))
+    tell(said, as_json, result.gave_up, result.last_error)
+
+
+@app.command()
+def news(
+    url: Url = "http://127.0.0.1:8080",
+    data: BarFiles = None,
+    news: NewsFile = None,
+    news_delay: NewsDelay = None,
+    instrument: Names = None,
+    currency: Currency = None,
+    bar: Interval = None,
+    stamp: Stamp = "open",
+    bars: Count = 20_000,
+    seed: Seed = 1,
+    model: Model = "ensemble",
+    version: Version = None,
+    token_file: TokenFile = None,
+    latency: Latency = "10ms",  # type: ignore[assignment]
+    max_age: MaxAge = "1s",  # type: ignore[assignment]
+    horizon: Horizon = None,
+    size: Size = "0.1",  # type: ignore[assignment]
+    min_confidence: Confidence = 0.52,
+    cost_bps: Cost = None,
+    require_news: Annotated[bool, typer.Option("--require-news", help="Enter only where news counted.")] = False,
+    veto_score: Annotated[float | None, typer.Option(help="Never enter against a sentiment this strong.")] = None,
+    spread_bps: Spread = 1.0,
+    fee_bps: Fee = 0.5,
+    in_sample: InSample = False,
+    report: Report = None,
+    as_json: AsJson = False,
+) -> None:
+    """As price, on what bars and headlines together say of the next bar."""
+    with errors_told():
+        settings = NewsBacktestSettings(
+            url=url,
+            model=model,
+            version=version,
+            latency_ns=latency,
+            max_age_ns=max_age,
+            horizon_ns=horizon,
+            trade_size=size,
+            min_confidence=min_confidence,
+            cost_bps=cost_bps,
+            require_news=require_news,
+            veto_score=veto_score,
+            spread_bps=spread_bps,
+            fee_bps=fee_bps,
+            in_sample=in_sample,
+            currency=currency,
+        )
+        provide_token(settings.token_env, url, token_file)
+        loaded, headlines = [], {}  # a headline on several instruments is loaded with each of them
+        for path, name in pairs(data, instrument):
+            found, told = load_news_bars(path, news, bars, seed, name, bar, stamp, news_delay)
+            loaded.append(found)
+            headlines.update(dict.fromkeys(told))
+        with progress_of("bars") as on_progress:
+            result = run_news_backtest(loaded, list(headlines), settings, on_progress)
         said = bar_summary(settings, result)
         if report is not None:
             said["report"] = str(write_bar_reports(settings, result, report))

@@ -14,13 +14,16 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from features.news_window import NewsWindowConfig
 from market.bar_source import load_bars
+from market.bars import Bars
 from market.labels import LabelConfig
+from market.news_source import load_news_bars
 from market.source import load
 from market.trades import BadData
 from release.archive import BuildFailed, build_archive
 from reporting.evaluation_page import write_evaluation
-from reporting.page import write_report
+from reporting.sentiment_page import write_sentiment
 from serving.archive_import import UnreadableArchive
 from serving.java import NoJava
 from serving.torchserve import PROJECT, ServerSettings, StartFailed, start_server
@@ -31,12 +34,21 @@ from strategies.bar_report import write_bar_reports
 from strategies.bar_settings import BarBacktestSettings
 from strategies.checks import BadSetting
 from strategies.console import result_table
-from strategies.report import report_data, summary
+from strategies.durations import parse_duration
+from strategies.news_backtest import run_news_backtest
+from strategies.news_settings import NewsBacktestSettings
+from strategies.report import summary, write_tick_report
 from strategies.settings import BacktestSettings
+from training.backbone import BadBackbone, find_backbone
 from training.bar_fit import BarFitConfig
 from training.bar_run import train_price
+from training.ensemble_run import BadMember, train_ensemble
+from training.news_corpus import BadCorpus
 from training.price_training import PriceTraining
-from training.run_folder import REPORT, BadRunFolder
+from training.run_folder import DESCRIPTION, REPORT, BadRunFolder
+from training.sentiment_data import load_sentiment_data
+from training.sentiment_options import SentimentTraining
+from training.sentiment_run import train_sentiment
 from training.tick_fit import FitConfig
 from training.tick_run import train_tick
 from training.tracking_store import TrackingFailed
@@ -44,15 +56,19 @@ from wire.errors import RequestError
 
 console = Console(stderr=True)
 EXPECTED = (
-    *(BadData, BadRunFolder, BadSetting, BuildFailed, NoJava, TrackingFailed),
+    *(BadBackbone, BadCorpus, BadData, BadMember, BadRunFolder, BadSetting, BuildFailed, NoJava, TrackingFailed),
     *(StartFailed, UnreadableArchive, RequestError, OSError),
 )
 PRICE = PriceTraining(
     network_config={"hidden": 32}, fit=BarFitConfig(epochs=5, learning_rate=4e-3), folds=2
 )
 """Small enough for a demo."""
+NEWS_BARS, NEWS_TEXTS = 20, 4
+"""For how many bars a headline is told, and how many at most."""
 Advance = Callable[[float, float], None]
 """Told how much of a step is done, and of how much."""
+Begin = Callable[[str], Advance]
+"""Begins a step, given its name."""
 
 
 class Kind(StrEnum):
@@ -60,29 +76,57 @@ class Kind(StrEnum):
 
     TICKS = "ticks"
     BARS = "bars"
+    NEWS = "news"
+
+
+@dataclass(frozen=True)
+class Given:
+    """What to train on, and where to put it."""
+
+    data: Path | None
+    news: Path | None
+    news_delay_ns: int | None
+    size: int
+    """Events to simulate where there are no data."""
+    run: Path
+    """Folder for what is trained."""
+    sentiment: Path
+    """Run folder of the sentiment model."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What is to be packed and traded on."""
+
+    loaded: Any
+    """Trades, bars, or bars and headlines."""
+    runs: dict[str, Path]
+    """Model -> run folder; the last one is traded on."""
+    said: dict[str, str]
+    """What to say of the model."""
 
 
 @dataclass(frozen=True)
 class Steps:
-    """The parts of the demo that differ between ticks and bars."""
+    """The parts of the demo that differ."""
 
-    model: str
-    """The archive's name."""
     size: int
     """Events to simulate."""
-    train: Callable[[Path | None, int, Path, Advance], tuple[Any, dict[str, str]]]
-    """Given data, events, run folder: loads and fits; returns the data and what to say of the model."""
+    train: Callable[[Given, Begin], Trained]
+    """Loads and fits."""
     trade: Callable[[Any, str, Path, Advance], dict[str, Any]]
     """Given data, URL and report folder: runs the backtest and reports; returns the summary."""
 
 
-def train_ticks(data: Path | None, size: int, run: Path, advance: Advance) -> tuple[Any, dict[str, str]]:
+def train_ticks(given: Given, begin: Begin) -> Trained:
     """Fit the tick classifier."""
-    loaded, config = load(data, size, seed=1), FitConfig()
+    advance = begin("reading, training" if given.data else "simulating a market, training")
+    loaded, config = load(given.data, given.size, seed=1), FitConfig()
     trained = train_tick(
-        loaded, run, LabelConfig(), config, on_epoch=lambda history: advance(history.epochs, config.epochs)
+        loaded, given.run, LabelConfig(), config, on_epoch=lambda history: advance(history.epochs, config.epochs)
     )
-    return loaded, {"edge": trained.evaluation["edge"]}
+    advance(1, 1)  # it may have stopped early
+    return Trained(loaded, {"tick": given.run}, {"edge": trained.evaluation["edge"]})
 
 
 def trade_ticks(loaded: Any, url: str, out: Path, advance: Advance) -> dict[str, Any]:
@@ -90,26 +134,70 @@ def trade_ticks(loaded: Any, url: str, out: Path, advance: Advance) -> dict[str,
     step = Decimal(1).scaleb(-loaded.instrument.size_precision)  # 1 where sizes are whole coins
     settings = BacktestSettings(url=url, trade_size=max(BacktestSettings.trade_size, step))
     result = run_backtest(loaded, settings, advance)
-    return {**summary(settings, result), "report": str(write_report(report_data(settings, result), out))}
+    return {**summary(settings, result), "report": str(write_tick_report(settings, result, out))}
 
 
-def train_bars(data: Path | None, size: int, run: Path, advance: Advance) -> tuple[Any, dict[str, str]]:
+def train_bars(given: Given, begin: Begin) -> Trained:
     """Fit a small price model."""
-    loaded, total = load_bars(data, size, seed=1), PRICE.folds * PRICE.fit.epochs
+    advance = begin("reading, training" if given.data else "simulating a market, training")
+    loaded = load_bars(given.data, given.size, seed=1)
+    return Trained(loaded, {"price": given.run}, fit_price(loaded, given.run, advance))
+
+
+def fit_price(bars: Bars, run: Path, advance: Advance) -> dict[str, str]:
+    """What there is to say of the model."""
+    total = PRICE.folds * PRICE.fit.epochs
     trained = train_price(
-        loaded,
-        run,
-        PRICE,
-        lambda fold, history: advance((fold - 1) * PRICE.fit.epochs + history.epochs, total),
+        bars, run, PRICE, lambda fold, history: advance((fold - 1) * PRICE.fit.epochs + history.epochs, total)
     )
+    advance(1, 1)
     page = write_evaluation(trained.evaluation, run / REPORT)
-    return loaded, {"edge": trained.evaluation["edge"], "evaluation": str(page)}
+    return {"edge": trained.evaluation["edge"], "evaluation": str(page)}
+
+
+def train_news(given: Given, begin: Begin) -> Trained:
+    """Fit a small price model, a sentiment model where there is none yet, and the weights of both together."""
+    price, ensemble = given.run / "price", given.run / "ensemble"
+    advance = begin("reading, training" if given.data else "simulating a market and its news, training")
+    bars, headlines = load_news_bars(given.data, given.news, given.size, 1, delay_ns=given.news_delay_ns)
+    said = fit_price(bars, price, advance)
+    if (given.sentiment / DESCRIPTION).is_file():
+        console.print(f"{given.sentiment}: a sentiment model is there, and used again", soft_wrap=True)
+    else:
+        console.print(f"{given.sentiment}: no sentiment model yet; it takes some minutes, once", soft_wrap=True)
+        fit_sentiment(given.sentiment, begin("training the sentiment model"))
+    advance = begin("fitting the weights of bars and news")
+    told = NewsWindowConfig(NEWS_BARS * bars.interval_ns, NEWS_TEXTS)
+    trained = train_ensemble(bars, headlines, price, given.sentiment, ensemble, told)
+    advance(1, 1)
+    runs = {"price": price, "sentiment": given.sentiment, "ensemble": ensemble}
+    return Trained((bars, headlines), runs, {**said, "edge": trained.evaluation["edge"]})
+
+
+def fit_sentiment(run: Path, advance: Advance) -> None:
+    """As ``python scripts/train.py sentiment`` does."""
+    training = SentimentTraining()
+    data = load_sentiment_data(validation_share=training.fit.validation_share, seed=training.fit.seed)
+    epochs = training.fit.epochs
+    trained = train_sentiment(
+        data, find_backbone(), run, training, on_epoch=lambda history: advance(history.epochs, epochs)
+    )
+    advance(1, 1)
+    write_sentiment(trained.evaluation, run / REPORT)
 
 
 def trade_bars(loaded: Any, url: str, out: Path, advance: Advance) -> dict[str, Any]:
     """Run the bar strategy."""
     settings = BarBacktestSettings(url=url)
     result = run_bar_backtest([loaded], settings, advance)
+    return {**bar_summary(settings, result), "report": str(write_bar_reports(settings, result, out))}
+
+
+def trade_news(loaded: Any, url: str, out: Path, advance: Advance) -> dict[str, Any]:
+    """Run the news strategy."""
+    bars, headlines = loaded
+    settings = NewsBacktestSettings(url=url)
+    result = run_news_backtest([bars], headlines, settings, advance)
     return {**bar_summary(settings, result), "report": str(write_bar_reports(settings, result, out))}
 
 
@@ -124,16 +212,20 @@ def stop(number: int, _: object) -> None:
 
 
 STEPS = {
-    Kind.TICKS: Steps("tick", 60_000, train_ticks, trade_ticks),
-    Kind.BARS: Steps("price", 20_000, train_bars, trade_bars),
+    Kind.TICKS: Steps(60_000, train_ticks, trade_ticks),
+    Kind.BARS: Steps(20_000, train_bars, trade_bars),
+    Kind.NEWS: Steps(20_000, train_news, trade_news),
 }
 
 
 def main(
-    kind: Annotated[Kind, typer.Argument(help="Trade tick by tick, or bar by bar.")] = Kind.TICKS,
+    kind: Annotated[Kind, typer.Argument(help="Trade tick by tick, bar by bar, or on bars and news.")] = Kind.TICKS,
     data: Annotated[Path | None, typer.Option(help="CSV or catalog folder; left out: simulated.")] = None,
+    news: Annotated[Path | None, typer.Option(help="CSV or JSONL of headlines, with --data.")] = None,
+    news_delay: Annotated[str | None, typer.Option(help="Publication to receipt, where --news does not say.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the report [reports/demo, reports/demo-bars].")] = None,
     run: Annotated[Path | None, typer.Option(help="Folder for the trained model [runs/demo, ...].")] = None,
+    sentiment: Annotated[Path, typer.Option(help="Sentiment model's run folder.")] = Path("runs/sentiment"),
     store: Annotated[Path, typer.Option(help="The model store.")] = PROJECT / "archives",
     home: Annotated[Path, typer.Option(help="The server's working directory.")] = PROJECT / ".server",
     size: Annotated[int | None, typer.Option(min=1000, help="Trades or bars to simulate [60000, 20000].")] = None,
@@ -143,10 +235,14 @@ def main(
     """Train, pack, serve, trade over the inference port, report; stops what it started."""
     for number in (signal.SIGINT, signal.SIGTERM):  # so that the server is stopped at either
         signal.signal(number, stop)
+    if news is not None and kind is not Kind.NEWS:
+        raise typer.BadParameter(f"--news with the demo of news expected, was with {kind}")
     name = "demo" if kind is Kind.TICKS else f"demo-{kind}"
-    out, run = out or Path("reports") / name, run or Path("runs") / name
+    steps, out, run = STEPS[kind], out or Path("reports") / name, run or Path("runs") / name
     try:
-        said = demo(STEPS[kind], data, size or STEPS[kind].size, out, run, store.resolve(), home.resolve(), free_ports)
+        delay_ns = None if news_delay is None else parse_duration(news_delay)
+        given = Given(data, news, delay_ns, size or steps.size, run, sentiment)
+        said = demo(steps, given, out, store.resolve(), home.resolve(), free_ports)
     except EXPECTED as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from None
@@ -159,13 +255,11 @@ def main(
         console.print(result_table(said))
 
 
-def demo(
-    steps: Steps, data: Path | None, size: int, out: Path, run: Path, store: Path, home: Path, free_ports: bool
-) -> dict[str, object]:
+def demo(steps: Steps, given: Given, out: Path, store: Path, home: Path, free_ports: bool) -> dict[str, object]:
     """All steps in a row."""
     with Progress(console=console) as progress:
 
-        def step(name: str) -> Advance:
+        def begin(name: str) -> Advance:
             task = progress.add_task(name, total=1)
 
             def advance(done: float, total: float) -> None:
@@ -175,20 +269,19 @@ def demo(
 
             return advance
 
-        training = step("reading, training" if data else "simulating a market, training")
-        loaded, model = steps.train(data, size, run, training)
-        training(1, 1)  # it may have stopped early
-        packing = step(f"packing archives/{steps.model}.mar")
-        archive = build_archive(steps.model, run, "1.0", store)
-        packing(1, 1)
-        serving = step("starting TorchServe")
-        server_settings = ServerSettings({steps.model: archive.path.name}, store, home, free_ports=free_ports)
-        with start_server(server_settings) as server:
+        trained = steps.train(given, begin)
+        archives = {}
+        for model, run in trained.runs.items():
+            packing = begin(f"packing archives/{model}.mar")
+            archives[model] = build_archive(model, run, "1.0", store).path.name
+            packing(1, 1)
+        serving = begin("starting TorchServe")
+        with start_server(ServerSettings(archives, store, home, free_ports=free_ports)) as server:
             serving(1, 1)
             if server.token is not None:
                 os.environ[BacktestSettings.token_env] = server.token
-            said = steps.trade(loaded, server.inference_url, out, step("trading over the inference port"))
-    return {**said, **model}
+            said = steps.trade(trained.loaded, server.inference_url, out, begin("trading over the inference port"))
+    return {**said, **trained.said}
 
 
 if __name__ == "__main__":

@@ -10,12 +10,14 @@ import msgspec
 
 from features.tick import WINDOW, tick_schema
 from market.trades import BadData, Trades
-from strategies.engine import built, count_events
+from strategies.engine import built, count_events, only_actor
+from strategies.inference_actor import InferenceActor
 from strategies.instruments import perpetual, write_catalog
 from strategies.results import BacktestResult, Recorder, collect
 from strategies.run_settings import served_metadata
 from strategies.sample import judged
 from strategies.settings import BacktestSettings, run_config
+from strategies.trade_reasons import Reasons
 from wire.errors import SchemaMismatch
 
 
@@ -61,13 +63,14 @@ def run_backtest(
         with built(config) as (node, engine):
             bus = engine.kernel.msgbus
             recorder = Recorder(bus, [instrument.id])
+            reasons = Reasons(bus, only_actor(engine, InferenceActor))
             if on_progress is not None:
                 topic = f"data.trades.{instrument.id.venue}.{instrument.id.symbol}"
                 count_events(bus, [topic], len(trades), on_progress)
             began = time.perf_counter()
             node.run()
             elapsed_s = time.perf_counter() - began
-            return collect(trades, metadata, sample_note, recorder, engine, elapsed_s)
+            return collect(trades, metadata, sample_note, recorder, engine, elapsed_s, reasons)
 
 
 def _window(metadata: Mapping[str, Any]) -> int:

@@ -14,15 +14,17 @@ from features.bar import bar_schema, window_ends
 from market.bars import Bars
 from market.trades import BadData
 from strategies.bar_catalog import write_bar_catalog
+from strategies.bar_inference_actor import BarInferenceActor
 from strategies.bar_results import BarBacktestResult, JudgedBars, collect
 from strategies.bar_settings import BarBacktestSettings
 from strategies.bar_types import bar_type
 from strategies.bookkeeping import Recorder
-from strategies.engine import built, count_events, run_config
+from strategies.engine import built, count_events, only_actor, run_config
 from strategies.instruments import perpetual, split_symbol
 from strategies.run_settings import served_metadata
 from strategies.sample import first_judged, fitted_on
 from strategies.settings import importable_actor, importable_strategy
+from strategies.trade_reasons import Reasons
 from wire.errors import SchemaMismatch
 
 
@@ -34,8 +36,16 @@ class Market(NamedTuple):
     bar_type: BarType
 
 
+OtherData = Callable[[Path, Mapping[str, Any], int, int], list[BacktestDataConfig]]
+"""Given a catalog's folder, the model's metadata, and when the first and the last judged bar closed (Unix ns):
+writes other data there, and says which."""
+
+
 def run_bar_backtest(
-    bars: Sequence[Bars], settings: BarBacktestSettings, on_progress: Callable[[int, int], None] | None = None
+    bars: Sequence[Bars],
+    settings: BarBacktestSettings,
+    on_progress: Callable[[int, int], None] | None = None,
+    other_data: OtherData | None = None,
 ) -> BarBacktestResult:
     """Run a backtest.
 
@@ -49,6 +59,8 @@ def run_bar_backtest(
     settings : BarBacktestSettings
     on_progress : callable, optional
         Called now and then with the number of bars done and of all.
+    other_data : OtherData, optional
+        What the run has besides bars and quotes; handled after those of the same time.
 
     Returns
     -------
@@ -80,31 +92,33 @@ def run_bar_backtest(
         )
         for each, instrument in zip(bars, instruments, strict=True)
     ]
-    actor = settings.actor(
-        [market.bar_type for market in markets],
-        metadata,
-        first_ts_event=min(int(market.judged.bars.ts_event[0]) for market in markets),
-    )
+    first_ts_event = min(int(market.judged.bars.ts_event[0]) for market in markets)
+    last_ts_event = max(int(market.judged.bars.ts_event[-1]) for market in markets)
+    actor = settings.actor([market.bar_type for market in markets], metadata, first_ts_event)
     strategies = [settings.strategy(market.instrument, metadata) for market in markets]
 
     with tempfile.TemporaryDirectory(prefix="catalog-") as folder:
+        data = _data(markets, settings.spread_bps, metadata["bars"]["max_gap_ns"], Path(folder))
+        if other_data is not None:
+            data += other_data(Path(folder), metadata, first_ts_event, last_ts_event)
         config = run_config(
             instruments,
             importable_actor(actor),
             [importable_strategy(strategy) for strategy in strategies],
-            _data(markets, settings.spread_bps, metadata["bars"]["max_gap_ns"], Path(folder)),
+            data,
             settings.starting_balance,
         )
         with built(config) as (node, engine):
             bus = engine.kernel.msgbus
             recorder = Recorder(bus, [instrument.id for instrument in instruments])
+            reasons = Reasons(bus, only_actor(engine, BarInferenceActor))
             if on_progress is not None:
                 total = sum(len(market.judged.run) for market in markets)
                 count_events(bus, [f"data.bars.{market.bar_type}" for market in markets], total, on_progress)
             began = time.perf_counter()
             node.run()
             elapsed_s = time.perf_counter() - began
-            return collect([market.judged for market in markets], metadata, recorder, engine, elapsed_s)
+            return collect([market.judged for market in markets], metadata, recorder, engine, elapsed_s, reasons)
 
 
 def _refuse_unlike(bars: Sequence[Bars], currency: str | None) -> None:

@@ -10,9 +10,11 @@ from nautilus_trader.model.objects import FIXED_PRECISION, Price, Quantity
 from numpy.typing import NDArray
 
 from features.bar import bar_schema
+from serving.client import Answer
 from strategies.bar_features import BarFeatures
 from strategies.checks import expect
-from strategies.model_actor import ModelActor, ModelActorConfig
+from strategies.model_actor import ModelActor, ModelActorConfig, OneInput
+from strategies.news_counts import NewsCounts
 from wire.errors import BadWindow, NotFinite, OutputNotFinite, RequestError, SchemaMismatch
 
 OF_ONE_ROW = (BadWindow, NotFinite, OutputNotFinite)
@@ -58,7 +60,7 @@ class BarInferenceActorConfig(ModelActorConfig, kw_only=True, frozen=True):
         )
 
 
-class _Window(NamedTuple):
+class Window(NamedTuple):
     """A row to ask about."""
 
     instrument_id: InstrumentId
@@ -79,6 +81,11 @@ class BarInferenceActor(ModelActor):
     config : BarInferenceActorConfig
     """
 
+    inputs = "rows"
+    """What the model must take."""
+    of_one_row: tuple[type[RequestError], ...] = OF_ONE_ROW
+    """Errors after which each window of a request is asked about alone."""
+
     def __init__(self, config: BarInferenceActorConfig) -> None:
         instrument_ids = [bar_type.instrument_id for bar_type in config.bar_types]
         super().__init__(config, instrument_ids)
@@ -90,10 +97,13 @@ class BarInferenceActor(ModelActor):
         self._received_ns = -1
         """When the bars that are being collected were received."""
         self._arrived: set[InstrumentId] = set()
-        self._waiting: list[_Window] = []
+        self._waiting: list[Window] = []
 
     def on_start(self) -> None:
         client = self.connect_model(bar_schema(self.config.indicators))
+        taken = client.metadata["inputs"]
+        if taken != self.inputs:
+            raise self.refused(SchemaMismatch(f"a model that takes {self.inputs} expected, was one of {taken}"))
         ours = self.config.bar_types[0].spec.get_interval_ns()
         theirs = client.metadata["bars"]["interval_ns"]
         if theirs != ours:
@@ -113,7 +123,7 @@ class BarInferenceActor(ModelActor):
             self._collect_from(bar.ts_init)
         self._arrived.add(instrument_id)
         if rows is not None:
-            self._waiting.append(_Window(instrument_id, bar.ts_event, rows))
+            self._waiting.append(Window(instrument_id, bar.ts_event, rows))
         if len(self._arrived) == len(self._features):
             self._ask()
 
@@ -139,13 +149,25 @@ class BarInferenceActor(ModelActor):
         if asked:
             self.count_event(self._ask_together(asked))
 
-    def _ask_together(self, asked: list[_Window]) -> bool:
-        """Whether any of these windows got an answer."""
+    def predict(self, asked: list[Window]) -> Answer:
+        """One request about windows of bars that were received at the same time."""
         assert self._client is not None
+        return self._client.predict(np.stack([each.rows for each in asked]))
+
+    def asked(self, window: Window) -> OneInput:
+        """What the model was asked about a window that it has answered."""
+        return window.rows
+
+    def news_counts(self, instrument_id: InstrumentId) -> NewsCounts | None:
+        """What became of the news about an instrument; None where the model reads none."""
+        return None
+
+    def _ask_together(self, asked: list[Window]) -> bool:
+        """Whether any of these windows got an answer."""
         try:
-            answer = self._client.predict(np.stack([each.rows for each in asked]))
+            answer = self.predict(asked)
         except RequestError as error:
-            if len(asked) > 1 and isinstance(error, OF_ONE_ROW):
+            if len(asked) > 1 and isinstance(error, self.of_one_row):
                 answered = [self._ask_together([each]) for each in asked]
                 return any(answered)
             for each in asked:
@@ -154,7 +176,7 @@ class BarInferenceActor(ModelActor):
             return False
         due = self._received_ns + self.config.latency_ns
         for row, each in enumerate(asked):
-            self.hold_until_due(answer, row, each.instrument_id, each.ts_event, due)
+            self.hold_until_due(answer, row, self.asked(each), each.instrument_id, each.ts_event, due)
         return True
 
 

@@ -16,6 +16,8 @@ from reporting.page import SUMMARY, write_report
 from strategies.bar_results import BarBacktestResult, BarResult
 from strategies.bar_settings import BarBacktestSettings
 from strategies.durations import format_duration
+from strategies.explained_trade import with_explanation
+from strategies.news_report import news_labels, news_notes, news_summary
 from strategies.report_parts import (
     data_labels,
     model_labels,
@@ -25,13 +27,14 @@ from strategies.report_parts import (
     setting_labels,
     trading_summary,
 )
+from strategies.trade_reasons import trade_log
 
 CLASSES = ("buy", "sell")
 """What a price model says of the next return: positive, negative."""
 
 
 def write_bar_reports(settings: BarBacktestSettings, result: BarBacktestResult, folder: Path) -> Path:
-    """Write a page for each instrument.
+    """Write a page for each instrument, with its most profitable trade explained.
 
     Returns
     -------
@@ -40,10 +43,10 @@ def write_bar_reports(settings: BarBacktestSettings, result: BarBacktestResult, 
         of its own name for its page, and this is ``folder/summary.json`` over all of them.
     """
     if len(result.instruments) == 1:
-        return write_report(report_data(settings, result, result.instruments[0]), folder)
+        return write_report(with_explanation(settings, report_data(settings, result, result.instruments[0])), folder)
     for each in result.instruments:
         name = urisafe_identifier(each.bars.instrument.instrument_id)
-        write_report(report_data(settings, result, each), folder / name)
+        write_report(with_explanation(settings, report_data(settings, result, each)), folder / name)
     path = folder / SUMMARY
     path.write_text(json.dumps(summary(settings, result), indent=2))
     return path
@@ -65,7 +68,7 @@ def report_data(settings: BarBacktestSettings, run: BarBacktestResult, result: B
         title=f"{settings.model} {metadata['version']} on {instrument_id}",
         instrument_id=instrument_id,
         simulated=bars.simulated,
-        data={**data_labels(bars, "bar"), "Bar": format_duration(bars.interval_ns)},
+        data={**data_labels(bars, "bar"), "Bar": format_duration(bars.interval_ns), **news_labels(result)},
         model=model_labels(settings, metadata),
         settings=setting_labels(settings, run.currency, own_settings),
         notes=notes(settings, run, result),
@@ -81,6 +84,7 @@ def report_data(settings: BarBacktestSettings, run: BarBacktestResult, result: B
         statistics=result.statistics,
         orders=result.orders,
         events="bars",
+        log=trade_log(settings, metadata, instrument_id, run.currency, result.past_trades),
     )
 
 
@@ -100,6 +104,7 @@ def notes(settings: BarBacktestSettings, run: BarBacktestResult, result: BarResu
     said = notes_on_events(settings, run, result, result.sample_note, "bar")
     if result.warm:
         said.append(f"The {result.warm:,} bars before filled the first window; they were not asked about.")
+    said += news_notes(result, run.metadata)
     said += [finding.sentence for finding in examine(result.bars).found]
     said += [
         note_on_latency(settings, "its bar closed"),
@@ -129,6 +134,7 @@ def summary(settings: BarBacktestSettings, run: BarBacktestResult) -> dict[str, 
             "sample": each.sample_note,
             "bars": len(each.bars),
             **trading_summary(each),
+            **news_summary([each]),
         }
         for each in run.instruments
     ]
@@ -142,6 +148,7 @@ def summary(settings: BarBacktestSettings, run: BarBacktestResult) -> dict[str, 
         "edge": run.metadata["metrics"]["edge"],
         "bars": sum(each["bars"] for each in instruments),
         **trading_summary(together),
+        **news_summary(run.instruments),
         "gave_up": run.gave_up,
         "currency": run.currency,
         "elapsed_s": run.elapsed_s,

@@ -26,9 +26,9 @@ from strategies.bookkeeping import (
     prediction_table,
     round_trip_statistics,
 )
-
-OUTPUTS = ("price", "return_bps", "sigma_bps", "confidence")
-"""Outputs of a price model."""
+from strategies.engine import only_actor
+from strategies.news_counts import NewsCounts
+from strategies.trade_reasons import Reasons
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,8 @@ class BarResult(InstrumentResult):
     """Bars before them that filled the first window."""
     sample_note: str
     """Which bars were judged, and why."""
+    news: NewsCounts | None
+    """What became of the headlines about it; None where the model reads none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +92,7 @@ class BarBacktestResult(RunResult):
             positions=sum(each.positions for each in parts),
             failed=sum(each.failed for each in parts),
             not_arrived=sum(each.not_arrived for each in parts),
+            past_trades=tuple(trade for each in parts for trade in each.past_trades),
         )
 
 
@@ -99,12 +102,16 @@ def collect(
     recorded: Recorder,
     engine: BacktestEngine,
     elapsed_s: float,
+    reasons: Reasons,
 ) -> BarBacktestResult:
     """Read the results out of an engine that has run."""
-    (actor,) = (found for found in engine.trader.actors() if isinstance(found, BarInferenceActor))
+    actor = only_actor(engine, BarInferenceActor)
     balances = Balances.of(engine)
     instruments = tuple(
-        _instrument_result(each, recorded, engine, actor, balances if len(judged) == 1 else None) for each in judged
+        _instrument_result(
+            each, metadata["outputs"], recorded, engine, actor, balances if len(judged) == 1 else None, reasons
+        )
+        for each in judged
     )
     traded = [_traded(each.bars, each.fills) for each in instruments]
     return BarBacktestResult(
@@ -122,12 +129,18 @@ def collect(
 
 
 def _instrument_result(
-    judged: JudgedBars, recorded: Recorder, engine: BacktestEngine, actor: BarInferenceActor, balances: Balances | None
+    judged: JudgedBars,
+    outputs: Sequence[str],
+    recorded: Recorder,
+    engine: BacktestEngine,
+    actor: BarInferenceActor,
+    balances: Balances | None,
+    reasons: Reasons,
 ) -> BarResult:
     """``balances`` where the instrument has its account for itself."""
     bars = judged.bars
     instrument_id = InstrumentId.from_str(bars.instrument.instrument_id)
-    predictions = prediction_table(recorded.predictions[instrument_id], OUTPUTS)
+    predictions = prediction_table(recorded.predictions[instrument_id], outputs)
     predictions.insert(3, "bar", np.searchsorted(bars.ts_event, predictions["ts_event"].to_numpy()))
     fills = fill_table(engine, instrument_id)
     closed = recorded.closed_of(instrument_id)
@@ -136,6 +149,7 @@ def _instrument_result(
         bars=bars,
         warm=judged.warm,
         sample_note=judged.note,
+        news=actor.news_counts(instrument_id),
         predictions=predictions,
         fills=fills,
         equity=equity_curve([_traded(bars, fills)], balances.start.as_double()),
@@ -144,6 +158,7 @@ def _instrument_result(
         positions=len(closed),
         failed=len(actor.failed[instrument_id]),
         not_arrived=sum(prediction.instrument_id == instrument_id for prediction in actor.pending),
+        past_trades=reasons.past_trades(closed),
     )
 
 

@@ -66,7 +66,7 @@ class BarStrategy(PredictionStrategy):
             return
         position = self.portfolio.net_position(self.config.instrument_id)
         direction = self._direction(data)
-        if direction:
+        if direction and (direction * position > 0 or self.may_enter(data, direction)):
             self._hold_on(data)
             if direction * position <= 0:
                 self.order(_side(direction), self.config.trade_size + abs(position), data)
@@ -76,6 +76,10 @@ class BarStrategy(PredictionStrategy):
     def on_stop(self) -> None:
         self._cancel_alert()
         super().on_stop()
+
+    def may_enter(self, signal: Prediction, direction: int) -> bool:
+        """Whether a signal up (+1) or down (-1) may open or turn a position; here always."""
+        return True
 
     def _direction(self, prediction: Prediction) -> int:
         """+1 or -1 for a signal, else 0."""

@@ -14,6 +14,7 @@ from nautilus_trader.model.identifiers import InstrumentId, PositionId
 from nautilus_trader.model.objects import Currency, Money
 from numpy.typing import NDArray
 
+from reporting.trade_log import PastTrade
 from strategies.prediction import Prediction, prediction_topic
 
 EQUITY_POINTS = 1000
@@ -43,6 +44,8 @@ class InstrumentResult:
     """Events that got no answer."""
     not_arrived: int
     """Answers due only after the last event, which never took effect."""
+    past_trades: tuple[PastTrade, ...]
+    """Its closed positions, each with the prediction it was opened on."""
 
 
 @dataclass(frozen=True, eq=False)

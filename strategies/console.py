@@ -18,9 +18,11 @@ def result_table(said: Mapping[str, Any]) -> Table:
     table = Table(title=f"{said['model']} {said['version']} on {said['instrument_id']}", show_header=False)
     if said["simulated"]:
         table.add_row("market", "SIMULATED: the result says nothing about a real one")
-    for name in ("source", "sample", "edge", "trades", "bars", "predictions", "failed", "orders", "positions"):
+    news = ("headlines", "headlines_unread", "with_news")
+    for name in ("source", "sample", "edge", "trades", "bars", *news, "predictions", "failed", "orders", "positions"):
         if name in said:
-            table.add_row(name, f"{said[name]:,}" if isinstance(said[name], int) else said[name])
+            shown = f"{said[name]:,}" if isinstance(said[name], int) else said[name]
+            table.add_row(name.replace("_", " "), shown)
     table.add_row("PnL", f"{said['pnl']:,.2f} {said['currency']}, after fees of {said['fees']:,.2f}")
     latency = ", ".join(f"{name} {value:.2f}" for name, value in said["latency_ms"].items() if value is not None)
     table.add_row("latency (ms)", latency or "no predictions")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 from nautilus_trader.backtest.config import (
     BacktestDataConfig,
@@ -12,6 +13,7 @@ from nautilus_trader.backtest.config import (
 )
 from nautilus_trader.backtest.engine import BacktestEngine
 from nautilus_trader.backtest.node import BacktestNode
+from nautilus_trader.common.actor import Actor
 from nautilus_trader.common.component import MessageBus
 from nautilus_trader.common.config import ImportableActorConfig
 from nautilus_trader.config import LoggingConfig, RiskEngineConfig
@@ -19,6 +21,7 @@ from nautilus_trader.core.data import Data
 from nautilus_trader.model.instruments import Instrument
 from nautilus_trader.trading.config import ImportableStrategyConfig
 
+A = TypeVar("A", bound=Actor)
 PROGRESS_EVERY = 64
 """Events between two calls of ``on_progress``."""
 
@@ -92,6 +95,12 @@ def built(config: BacktestRunConfig) -> Iterator[tuple[BacktestNode, BacktestEng
         yield node, engine
     finally:
         node.dispose()
+
+
+def only_actor(engine: BacktestEngine, kind: type[A]) -> A:
+    """The one actor of its kind."""
+    (actor,) = (found for found in engine.trader.actors() if isinstance(found, kind))
+    return actor
 
 
 def count_events(bus: MessageBus, topics: Iterable[str], total: int, on_progress: Callable[[int, int], None]) -> None:

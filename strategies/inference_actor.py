@@ -70,11 +70,12 @@ class InferenceActor(ModelActor):
         if row is None or self.gave_up or self._client is None:
             return
         try:
-            answer = self._client.predict(np.array((row,), dtype=np.float32))
+            answer = self._client.predict(asked := np.array((row,), dtype=np.float32))
         except RequestError as error:
             self.failed.append(self.features.seen - 1)
             self.say_failed(error, f"trade {self.features.seen}")
             self.count_event(answered=False)
         else:
             self.count_event(answered=True)
-            self.hold_until_due(answer, 0, self.config.instrument_id, tick.ts_event, self.schedule(tick.ts_init))
+            due = self.schedule(tick.ts_init)
+            self.hold_until_due(answer, 0, asked[0], self.config.instrument_id, tick.ts_event, due)

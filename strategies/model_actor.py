@@ -2,18 +2,23 @@
 
 import os
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Protocol
 
+import numpy as np
 from nautilus_trader.common.actor import Actor
 from nautilus_trader.common.component import TestClock, TimeEvent
 from nautilus_trader.common.config import ActorConfig
+from nautilus_trader.model.data import DataType
 from nautilus_trader.model.identifiers import InstrumentId
+from numpy.typing import NDArray
 
 from features.schema import FeatureSchema
 from serving.client import Answer, InferenceClient, connect
 from strategies.checks import expect
 from strategies.prediction import Prediction, prediction_type
 from wire.errors import RequestError
+from wire.news_windows import NewsWindow
 
 
 class ModelActorConfig(ActorConfig, kw_only=True, frozen=True):
@@ -56,6 +61,17 @@ class ModelActorConfig(ActorConfig, kw_only=True, frozen=True):
         expect(self.max_failures >= 1, f"max_failures of at least 1, was {self.max_failures}")
 
 
+OneInput = NDArray[np.float32] | NewsWindow
+"""What a model is asked for one prediction."""
+
+
+class AboutInstrument(Protocol):
+    """What a `ModelActor` publishes."""
+
+    instrument_id: InstrumentId
+    ts_init: int
+
+
 class ModelActor(Actor):
     """Asks a model and publishes what it says when that is due; a subclass knows what to ask and when.
 
@@ -68,11 +84,18 @@ class ModelActor(Actor):
     config : ModelActorConfig
     instrument_ids : iterable of InstrumentId
         What predictions will be about.
+    data_type : callable
+        What is published about an instrument.
     """
 
-    def __init__(self, config: ModelActorConfig, instrument_ids: Iterable[InstrumentId]) -> None:
+    def __init__(
+        self,
+        config: ModelActorConfig,
+        instrument_ids: Iterable[InstrumentId],
+        data_type: Callable[[InstrumentId], DataType] = prediction_type,
+    ) -> None:
         super().__init__(config)
-        self.pending: deque[Prediction] = deque()
+        self.pending: deque[AboutInstrument] = deque()
         """Answers that have not taken effect yet, by due time."""
         self.gave_up = False
         """True after ``max_failures`` in a row: nothing is asked any more."""
@@ -81,7 +104,10 @@ class ModelActor(Actor):
         self._failed_in_a_row = 0
         self._last_due = 0
         self._client: InferenceClient | None = None
-        self._data_types = {instrument_id: prediction_type(instrument_id) for instrument_id in instrument_ids}
+        self._asked: dict[int, OneInput] = {}
+        self.published: tuple[Prediction, OneInput] | None = None
+        """The last prediction that took effect, and what the model was asked for it."""
+        self._data_types = {instrument_id: data_type(instrument_id) for instrument_id in instrument_ids}
 
     def connect_model(self, schema: FeatureSchema) -> InferenceClient:
         """Connect to the model; to be called by ``on_start``.
@@ -131,34 +157,40 @@ class ModelActor(Actor):
             self.clock.set_time_alert_ns(f"prediction-{due}", due, self._publish_due)
         return due
 
-    def hold_until_due(self, answer: Answer, row: int, instrument_id: InstrumentId, ts_event: int, due: int) -> None:
+    def hold_until_due(
+        self, answer: Answer, row: int, asked: OneInput, instrument_id: InstrumentId, ts_event: int, due: int
+    ) -> None:
         """Keep one row of an answer until its time comes.
 
         Parameters
         ----------
+        asked : OneInput
+            What the model was asked for it.
         ts_event : int
             When the newest event that the row was made of happened, Unix ns.
         due : int
             What `schedule` said, not before that of any answer held already.
         """
-        self.pending.append(
-            Prediction(
-                ts_event=ts_event,
-                ts_init=due,
-                instrument_id=instrument_id,
-                model=answer.model,
-                version=answer.version,
-                archive_digest=answer.digest,
-                outputs={name: values.item(row) for name, values in answer.outputs.items()},
-                feature_ts=ts_event,
-                latency_ns=answer.latency_ns,
-            )
+        prediction = Prediction(
+            ts_event=ts_event,
+            ts_init=due,
+            instrument_id=instrument_id,
+            model=answer.model,
+            version=answer.version,
+            archive_digest=answer.digest,
+            outputs={name: values.item(row) for name, values in answer.outputs.items()},
+            feature_ts=ts_event,
+            latency_ns=answer.latency_ns,
         )
+        self.pending.append(prediction)
+        self._asked[id(prediction)] = asked
 
     def _publish_due(self, event: TimeEvent) -> None:
         while self.pending and self.pending[0].ts_init <= event.ts_event:
-            prediction = self.pending.popleft()
-            self.publish_data(self._data_types[prediction.instrument_id], prediction)
+            said = self.pending.popleft()
+            if isinstance(said, Prediction):
+                self.published = said, self._asked.pop(id(said))
+            self.publish_data(self._data_types[said.instrument_id], said)
 
     def say_failed(self, error: RequestError, asked_for: str) -> None:
         """Log and remember why there is no prediction for ``asked_for``."""

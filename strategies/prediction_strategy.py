@@ -73,7 +73,7 @@ class PredictionStrategy(Strategy):
         return prediction.status == Status.OK and age_ns <= self.config.max_age_ns and self.in_flight is None
 
     def order(self, side: OrderSide, quantity: Decimal, prediction: Prediction) -> None:
-        """Send a market order, tagged with the model whose prediction was the reason."""
+        """Send a market order, tagged with the prediction that was the reason."""
         assert self._instrument is not None
         order = self.order_factory.market(
             instrument_id=self.config.instrument_id,
@@ -83,6 +83,7 @@ class PredictionStrategy(Strategy):
                 f"model={prediction.model}",
                 f"version={prediction.version}",
                 f"digest={prediction.archive_digest[:12]}",
+                f"feature_ts={prediction.feature_ts}",
             ],
         )
         self.in_flight = order.client_order_id

@@ -1,10 +1,13 @@
 """A tick backtest's results as the report page takes them, and as one object for a CI job."""
 
+from pathlib import Path
 from typing import Any
 
 from market.labels import label
 from reporting.data import ReportData
+from reporting.page import write_report
 from strategies.durations import format_duration
+from strategies.explained_trade import with_explanation
 from strategies.report_parts import (
     data_labels,
     model_labels,
@@ -16,10 +19,22 @@ from strategies.report_parts import (
 )
 from strategies.results import CLASSES, BacktestResult
 from strategies.settings import BacktestSettings
+from strategies.trade_reasons import trade_log
+
+
+def write_tick_report(settings: BacktestSettings, result: BacktestResult, folder: Path) -> Path:
+    """Write the page, with the most profitable trade explained.
+
+    Returns
+    -------
+    Path
+        ``folder/index.html``.
+    """
+    return write_report(with_explanation(settings, report_data(settings, result)), folder)
 
 
 def report_data(settings: BacktestSettings, result: BacktestResult) -> ReportData:
-    """Put together what `reporting.page.write_report` writes.
+    """Put together what `reporting.page.write_report` writes, but for the explanation, which must be asked for.
 
     The true class of a prediction is what `market.labels.label` says of its trade, with the
     horizon and cost that the model was trained for.
@@ -50,6 +65,7 @@ def report_data(settings: BacktestSettings, result: BacktestResult) -> ReportDat
         currency=result.currency,
         statistics=result.statistics,
         orders=result.orders,
+        log=trade_log(settings, metadata, instrument_id, result.currency, result.past_trades),
     )
 
 

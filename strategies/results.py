@@ -20,7 +20,9 @@ from strategies.bookkeeping import (
     prediction_table,
     round_trip_statistics,
 )
+from strategies.engine import only_actor
 from strategies.inference_actor import InferenceActor
+from strategies.trade_reasons import Reasons
 
 CLASSES = ("buy", "sell", "hold")
 """Outputs of the tick model, in the order of `market.labels`."""
@@ -46,9 +48,10 @@ def collect(
     recorded: Recorder,
     engine: BacktestEngine,
     elapsed_s: float,
+    reasons: Reasons,
 ) -> BacktestResult:
     """Read the results out of an engine that has run."""
-    (actor,) = (found for found in engine.trader.actors() if isinstance(found, InferenceActor))
+    actor = only_actor(engine, InferenceActor)
     balances = Balances.of(engine)
     predictions = prediction_table(recorded.predictions[actor.config.instrument_id], CLASSES)
     predictions.insert(3, "trade", answered_trades(len(trades), actor)[: len(predictions)])
@@ -69,6 +72,7 @@ def collect(
         last_error=actor.last_error,
         gave_up=actor.gave_up,
         not_arrived=len(actor.pending),
+        past_trades=reasons.past_trades(recorded.closed),
         elapsed_s=elapsed_s,
     )
 

@@ -1,0 +1,47 @@
+"""Trades on an ensemble's forecast of the next bar: the bar strategy's rule, and what the news may forbid."""
+
+from strategies.bar_strategy import BarStrategy, BarStrategyConfig
+from strategies.checks import expect
+from strategies.prediction import Prediction
+
+
+class NewsBarStrategyConfig(BarStrategyConfig, kw_only=True, frozen=True):
+    """Configuration of `NewsBarStrategy`: what `BarStrategyConfig` has, and this.
+
+    Parameters
+    ----------
+    require_news : bool
+        Whether only forecasts that news counted in open or turn a position.
+    veto_score : float, optional
+        No position is opened or turned against a sentiment of at least this strength, in (0, 1]; None: whatever the
+        sentiment, as its weight in the forecast was fitted.
+    """
+
+    require_news: bool = False
+    veto_score: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        expect(
+            self.veto_score is None or 0 < self.veto_score <= 1,
+            f"veto_score above 0 and at most 1, or None, was {self.veto_score}",
+        )
+
+
+class NewsBarStrategy(BarStrategy):
+    """`BarStrategy` on the ensemble's forecasts, more careful about entries.
+
+    Signals are what they are there. One that may not enter is no signal, as a weak forecast is none: it opens and
+    turns nothing, and a position that it points against lives to its horizon's end. One in the position's own
+    direction renews it, with or without news.
+
+    Parameters
+    ----------
+    config : NewsBarStrategyConfig
+    """
+
+    def may_enter(self, signal: Prediction, direction: int) -> bool:
+        outputs, veto = signal.outputs, self.config.veto_score
+        if self.config.require_news and outputs["texts"] == 0:
+            return False
+        return veto is None or -direction * outputs["sentiment_score"] < veto

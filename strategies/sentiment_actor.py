@@ -1,0 +1,149 @@
+"""Asks a sentiment model about headlines as they arrive, and keeps a decayed sentiment of each instrument."""
+
+from nautilus_trader.common.component import TimeEvent
+from nautilus_trader.model.identifiers import InstrumentId
+
+from features.text import TEXT_SCHEMA
+from serving.client import Answer
+from strategies.checks import expect
+from strategies.decayed_mean import DecayedMean
+from strategies.model_actor import ModelActor, ModelActorConfig
+from strategies.news_headline import HEADLINE_TOPIC, NewsHeadline
+from strategies.sentiment import InstrumentSentiment, sentiment_type
+from wire.errors import BadText, BodyTooLarge, RequestError
+
+OF_ONE_TEXT = (BadText, BodyTooLarge)
+"""Errors that one text of a request can bring upon the others."""
+
+
+class SentimentActorConfig(ModelActorConfig, kw_only=True, frozen=True):
+    """Configuration of `SentimentActor`: what `ModelActorConfig` has, and this.
+
+    Parameters
+    ----------
+    instrument_ids : list of InstrumentId
+        Whose headlines to ask about.
+    half_life_ns : int
+        Age at which a headline counts half (nanoseconds); it counts from its receipt.
+    max_batch : int
+        Most headlines in one request.
+    """
+
+    instrument_ids: list[InstrumentId]
+    model: str = "sentiment"
+    latency_ns: int = 50_000_000
+    half_life_ns: int = 3_600_000_000_000
+    max_batch: int = 64
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        names = [str(instrument_id) for instrument_id in self.instrument_ids]
+        expect(bool(names), "instrument_ids of at least 1 instrument, was none")
+        expect(len(set(names)) == len(names), f"instrument_ids of different instruments, was {', '.join(names)}")
+        expect(self.half_life_ns >= 1, f"half_life_ns of at least 1, was {self.half_life_ns}")
+        expect(self.max_batch >= 1, f"max_batch of at least 1, was {self.max_batch}")
+
+
+class SentimentActor(ModelActor):
+    """Scores headlines, and publishes the sentiment of each instrument that one is about.
+
+    Headlines received at the same time make one request (or as few as ``max_batch`` allows), whatever they are
+    about. Where one of them makes it fail, halves are asked about, and so on, until it stands alone: it
+    is left out, and its neighbours have their scores. The sentiment is `strategies.decayed_mean` of the scores, by
+    the times of receipt; it takes effect ``latency_ns`` after its headline's ``ts_init``.
+
+    Parameters
+    ----------
+    config : SentimentActorConfig
+    """
+
+    def __init__(self, config: SentimentActorConfig) -> None:
+        super().__init__(config, config.instrument_ids, sentiment_type)
+        self.unreadable: dict[InstrumentId, list[int]] = {name: [] for name in config.instrument_ids}
+        """Instrument -> ``ts_init`` of the headlines that the model could not read."""
+        self.failed: dict[InstrumentId, list[int]] = {name: [] for name in config.instrument_ids}
+        """Instrument -> ``ts_init`` of the headlines that got no answer."""
+        self._sentiment = {name: DecayedMean(config.half_life_ns) for name in config.instrument_ids}
+        self._received_ns = -1
+        """When the headlines that are being collected were received."""
+        self._waiting: list[NewsHeadline] = []
+
+    def on_start(self) -> None:
+        self.connect_model(TEXT_SCHEMA)
+        self.msgbus.subscribe(topic=HEADLINE_TOPIC, handler=self.handle_data)
+
+    def on_stop(self) -> None:
+        self.msgbus.unsubscribe(topic=HEADLINE_TOPIC, handler=self.handle_data)
+        super().on_stop()
+
+    def on_data(self, data: NewsHeadline) -> None:
+        if self.gave_up or self._client is None or not self._ours(data):
+            return
+        if data.ts_init != self._received_ns:
+            self._ask()
+            self._received_ns = data.ts_init
+            self.schedule(data.ts_init)
+        self._waiting.append(data)
+
+    def _ours(self, headline: NewsHeadline) -> list[InstrumentId]:
+        """Which of our instruments it is about."""
+        return [name for name in dict.fromkeys(headline.instrument_ids) if name in self._sentiment]
+
+    def _publish_due(self, event: TimeEvent) -> None:
+        if self._received_ns + self.config.latency_ns <= event.ts_event:
+            self._ask()  # nothing received at the same time can follow any more
+        super()._publish_due(event)
+
+    def _ask(self) -> None:
+        """Ask about all headlines that are waiting."""
+        asked, self._waiting = self._waiting, []
+        for start in range(0, len(asked), self.config.max_batch):
+            if not self.gave_up:
+                self._ask_together(asked[start : start + self.config.max_batch])
+
+    def _ask_together(self, headlines: list[NewsHeadline]) -> None:
+        assert self._client is not None
+        try:
+            answer = self._client.predict([headline.text for headline in headlines])
+        except OF_ONE_TEXT as error:
+            if len(headlines) == 1:
+                self._refuse(headlines[0], error)
+                return
+            middle = len(headlines) // 2
+            for half in (headlines[:middle], headlines[middle:]):
+                self._ask_together(half)
+        except RequestError as error:
+            for headline in headlines:
+                self.say_failed(error, f"the headline received at {headline.ts_init}")
+                for instrument_id in self._ours(headline):
+                    self.failed[instrument_id].append(headline.ts_init)
+            self.count_event(answered=False)
+        else:
+            self.count_event(answered=True)
+            for row, headline in enumerate(headlines):
+                self._take_in(answer, row, headline)
+
+    def _refuse(self, headline: NewsHeadline, error: RequestError) -> None:
+        """Leave a headline out; the model did answer, so this does not count towards giving up."""
+        self.log.warning(f"The headline received at {headline.ts_init} was not read: {error}")
+        self.count_event(answered=True)
+        for instrument_id in self._ours(headline):
+            self.unreadable[instrument_id].append(headline.ts_init)
+
+    def _take_in(self, answer: Answer, row: int, headline: NewsHeadline) -> None:
+        score = answer.outputs["score"].item(row)
+        for instrument_id in self._ours(headline):
+            sentiment = self._sentiment[instrument_id]
+            self.pending.append(
+                InstrumentSentiment(
+                    ts_event=headline.ts_event,
+                    ts_init=self._received_ns + self.config.latency_ns,
+                    instrument_id=instrument_id,
+                    score=sentiment.update(score, headline.ts_init),
+                    last_score=score,
+                    headlines=sentiment.count,
+                    model=answer.model,
+                    version=answer.version,
+                    archive_digest=answer.digest,
+                )
+            )
