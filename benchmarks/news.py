@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import chain, cycle, islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +20,7 @@ from benchmarks.questions import WrongAnswer
 from benchmarks.targets import Target
 from handlers.model_files import read_description, read_golden
 from handlers.row_model import load_network
+from handlers.score_cache import SIZE
 from handlers.text_model import TOKENIZER
 from model_defs.sentiment_transformer import SentimentTransformer
 from release.archive import build_archive
@@ -34,6 +36,11 @@ COUNTS = (1, 32)
 BARE, IN_PROCESS, PORT = "tokenise and forward", "handler (mar:)", "inference port"
 PRICE, SENTIMENT, ENSEMBLE = "price", "sentiment", "ensemble"
 _CORPUS = Path(__file__).resolve().parent.parent / "corpus" / "news"
+KNOWN = "ensemble, news it has read before"
+_DIFFERENT = 2 * SIZE
+"""Sentences for the ensemble, which remembers the scores of the last `SIZE`: each is new to it whenever it comes."""
+_CUT = 600
+"""Of these cut from the corpus."""
 _WARM_UP_CALLS = 20
 Step = Callable[[str], None]
 
@@ -43,7 +50,7 @@ class NewsCell:
     """One way to ask one thing, again and again."""
 
     name: str
-    """`BARE`, `IN_PROCESS`, `PORT`; or the model asked over the port."""
+    """`BARE`, `IN_PROCESS`, `PORT`; or the model asked over the port, or `KNOWN`."""
     request: str
     sentences: int
     """Of one request."""
@@ -97,7 +104,7 @@ def compare_news(run: Path, plan: Plan, work: Path, step: Step) -> list[NewsCell
         }
         inside = stack.enter_context(connect(f"mar:{archives[SENTIMENT]}", SENTIMENT))
         bare = _Bare(run / SENTIMENT)
-        sentences = bare.sentences(max(COUNTS))
+        sentences = bare.sentences(_DIFFERENT)
         window = read_golden(run / PRICE).inputs["rows"][:1]
         calls = []
         for count in COUNTS:
@@ -108,8 +115,11 @@ def compare_news(run: Path, plan: Plan, work: Path, step: Step) -> list[NewsCell
         text = f"a window, a sentence of {TOKENS} tokens"
         calls.append(_Call(PRICE, text, 1, partial(over[PRICE].predict, window)))
         calls.append(_Call(SENTIMENT, text, 1, partial(over[SENTIMENT].predict, sentences[:1])))
-        news = [NewsWindow(window[0], tuple(sentences[:1]), (0.0,))]
-        calls.append(_Call(ENSEMBLE, text, 1, partial(over[ENSEMBLE].predict, news)))
+        ask = over[ENSEMBLE].predict
+        heard = cycle([NewsWindow(window[0], (sentence,), (0.0,)) for sentence in sentences])
+        calls.append(_Call(ENSEMBLE, text, 1, lambda: ask([next(heard)])))
+        known = [NewsWindow(window[0], tuple(sentences[:1]), (0.0,))]
+        calls.append(_Call(KNOWN, text, 1, partial(ask, known)))
         return list(_measure(calls, plan, step))
 
 
@@ -143,20 +153,24 @@ class _Bare:
         self._device = device
 
     def sentences(self, count: int) -> list[str]:
-        """So many of `TOKENS` tokens each, made of the corpus' words."""
+        """So many different ones of `TOKENS` tokens each: the corpus' words, then the same in turned order."""
+        found = list(islice(self._cut(), _CUT))
+        turned = (" ".join([*each[by:], *each[:by]]) for by in range(1, TOKENS) for each in map(str.split, found))
+        different = list(islice(dict.fromkeys(chain(found, turned)), count))
+        if len(different) < count:
+            raise WrongAnswer(f"{count} sentences of {TOKENS} tokens expected, the corpus gave {len(different)}")
+        return different
+
+    def _cut(self) -> Iterator[str]:
+        """Pieces of the corpus that are `TOKENS` tokens long."""
         words = " ".join(each.text for each in load_corpus(_CORPUS).train).split()
-        found: list[str] = []
-        start = stop = 0
-        while len(found) < count:
-            if stop == len(words):
-                raise WrongAnswer(f"{count} sentences of {TOKENS} tokens expected, the corpus gave {len(found)}")
-            stop += 1
+        start = 0
+        for stop in range(1, len(words) + 1):
             length = len(self._tokenizer.encode(" ".join(words[start:stop])))
+            if length == TOKENS:
+                yield " ".join(words[start:stop])
             if length >= TOKENS:
-                if length == TOKENS:
-                    found.append(" ".join(words[start:stop]))
                 start = stop
-        return found
 
     @torch.inference_mode()
     def probabilities(self, texts: list[str]) -> NDArray[np.float32]:

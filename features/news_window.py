@@ -46,6 +46,10 @@ class RecentNews(Generic[Item]):
         """Remember a headline; not received before any that is remembered already."""
         self._held.append((received_ns, item))
 
+    def drop(self, item: Item) -> None:
+        """Forget a headline, as if it had never arrived."""
+        self._held = deque(held for held in self._held if held[1] is not item)
+
     def before(self, now_ns: int) -> list[tuple[int, Item]]:
         """Those to tell at this time, the oldest first, each with when it was received; time only goes on."""
         while self._held and now_ns - self._held[0][0] > self.config.max_age_ns:

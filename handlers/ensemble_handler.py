@@ -17,6 +17,7 @@ from handlers.explain_news import OUTPUT, News, explain_news_window
 from handlers.explain_texts import refuse_long
 from handlers.news_request import ReadNews
 from handlers.row_model import RowModel
+from handlers.score_cache import ScoreCache
 from handlers.text_model import TextModel
 from handlers.text_request import together
 from handlers.tiles import WINDOW_TILES
@@ -40,6 +41,7 @@ class EnsembleHandler(TradingHandler):
         price, sentiment = self.description["members"]
         self.price = RowModel(folder / price, _predict, self.device, *WINDOW_TILES)
         self.sentiment = TextModel(folder / sentiment, self.device)
+        self.scores = ScoreCache(self.sentiment)
         self.pool = cast(NewsPool, model_files.build_network(self.description)).config
         # torch lets go of Python's lock while it computes: with two cores both members take as long as the slower.
         self.beside = ThreadPoolExecutor(1, thread_name_prefix="price")
@@ -63,7 +65,8 @@ class EnsembleHandler(TradingHandler):
         forecast = self.beside.submit(_one_thread, self.price, rows)
         scores = np.zeros(0, np.float32)
         if counts.any():
-            scores = self.sentiment.compute(together([request.texts for request in asked]))[:, 0]
+            texts = [text for request in asked for text in request.asked.texts]
+            scores = self.scores.scores(texts, together([request.texts for request in asked]))
         answer, score, age, count = map(torch.from_numpy, (forecast.result(), scores, ages, counts))
         return combine(answer, score, age, count, self.pool).numpy()
 

@@ -1,6 +1,5 @@
 """Asks an ensemble about bars and the news before them: windows as they are, each with its instrument's headlines."""
 
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -50,18 +49,6 @@ class _Heard:
     """Whether the model has answered with it; until then it may turn out unreadable."""
 
 
-class _ReadableNews(RecentNews[_Heard]):
-    """Headlines on one instrument, without those that the model refused: they take no other's place."""
-
-    def tell(self, now_ns: int) -> list[_Heard]:
-        """Those to tell with bars received then."""
-        return [heard for _, heard in self.before(now_ns)]
-
-    def drop(self, refused: _Heard) -> None:
-        """Forget a headline."""
-        self._held = deque(held for held in self._held if held[1] is not refused)
-
-
 class NewsBarActor(BarInferenceActor):
     """A `BarInferenceActor` whose windows carry the headlines about their instruments.
 
@@ -92,7 +79,7 @@ class NewsBarActor(BarInferenceActor):
         self._last_refusal = dict.fromkeys(instrument_ids, "")
         self._answered: dict[InstrumentId, NewsWindow] = {}
         window = NewsWindowConfig(config.max_news_age_ns, config.max_texts)
-        self._news = {instrument_id: _ReadableNews(window) for instrument_id in instrument_ids}
+        self._news = {instrument_id: RecentNews[_Heard](window) for instrument_id in instrument_ids}
 
     def on_start(self) -> None:
         super().on_start()
@@ -118,7 +105,7 @@ class NewsBarActor(BarInferenceActor):
 
     def predict(self, asked: list[Window]) -> Answer:
         try:
-            return self._predict(asked, [self._news[window.instrument_id].tell(self._received_ns) for window in asked])
+            return self._predict(asked, [self._told(window) for window in asked])
         except OF_ONE_TEXT:
             if len(asked) > 1:
                 raise  # each comes alone then
@@ -141,17 +128,20 @@ class NewsBarActor(BarInferenceActor):
                 each.read = True
         return answer
 
+    def _told(self, window: Window) -> list[_Heard]:
+        """The headlines to tell with a window."""
+        return [heard for _, heard in self._news[window.instrument_id].before(self._received_ns)]
+
     def _predict_with_readable(self, window: Window) -> Answer:
         """Ask about a window without the headlines that the model refuses, at worst without any."""
-        news = self._news[window.instrument_id]
-        readable = news.tell(self._received_ns)
+        readable = self._told(window)
         while unread := [each for each in readable if not each.read]:
             for each in unread:
                 try:
                     self._predict([window], [[each]])
                 except OF_ONE_TEXT as error:
                     self._refuse(window.instrument_id, each, error)
-            readable = news.tell(self._received_ns)  # older ones may have come into the places of those refused
+            readable = self._told(window)  # older ones may have come into the places of those refused
         while readable:
             try:
                 return self._predict([window], [readable])

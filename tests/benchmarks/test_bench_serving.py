@@ -14,7 +14,7 @@ import pytest
 from benchmarks.comparison import CONNECTIONS
 from benchmarks.in_process import FORWARD, IN_TILES, MAR, ONE, ONE_WINDOW, ROWS, WINDOWS
 from benchmarks.load import ClosedLoop, Generator, Load, LoadFailed, Wrk, find_generator
-from benchmarks.news import BARE, COUNTS, IN_PROCESS
+from benchmarks.news import BARE, COUNTS, IN_PROCESS, KNOWN
 from benchmarks.news import PORT as OVER_THE_PORT
 from benchmarks.questions import (
     MANY_BINARY,
@@ -87,7 +87,7 @@ def test_every_cell_is_measured_where_wrk_is_missing(
     news = {(cell["name"], cell["sentences"]) for cell in report["news"]}
     assert news == {
         *((name, count) for name in (BARE, IN_PROCESS, OVER_THE_PORT) for count in COUNTS),
-        *((name, 1) for name in ("price", "sentiment", "ensemble")),
+        *((name, 1) for name in ("price", "sentiment", "ensemble", KNOWN)),
     }
     for cell in report["news"]:
         assert 0 < cell["p50_ms"] <= cell["p95_ms"]
