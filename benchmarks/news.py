@@ -39,7 +39,7 @@ _CORPUS = Path(__file__).resolve().parent.parent / "corpus" / "news"
 KNOWN = "ensemble, news it has read before"
 _DIFFERENT = 2 * SIZE
 """Sentences for the ensemble, which remembers the scores of the last `SIZE`: each is new to it whenever it comes."""
-_CUT = 600
+_CUT = 1500
 """Of these cut from the corpus."""
 _WARM_UP_CALLS = 20
 Step = Callable[[str], None]
