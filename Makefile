@@ -47,7 +47,10 @@ bench: setup
 	$(BIN)/python scripts/bench_features.py
 	$(BIN)/python scripts/train.py tick --out runs/tick
 	$(BIN)/python scripts/train.py price --bars 2000 --folds 1 --set fit.epochs=1 --out runs/price-bench
-	$(BIN)/python scripts/bench_serving.py --run runs/tick --price-run runs/price-bench
+	$(BIN)/python scripts/train.py sentiment --set fit.epochs=1 --set fit.rdrop=0 --out runs/sentiment-bench
+	$(BIN)/python scripts/train.py ensemble --price-run runs/price-bench --sentiment-run runs/sentiment-bench \
+		--bars 6000 --out runs/ensemble-bench
+	$(BIN)/python scripts/bench_serving.py --run runs/tick --price-run runs/price-bench --ensemble-run runs/ensemble-bench
 
 ## make lint     ruff and mypy
 lint: setup
