@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from market.bars import PRICES, Bars
-from market.csv_table import TIME_UNITS, Table, is_number, read_cells
+from market.csv_table import Table, read_cells
 from market.decimals import parse_decimals
 from market.trades import EXACT_INTEGERS, BadData, Instrument
 
@@ -28,10 +28,6 @@ STAMPS = ("open", "close")
 FILE_NAME = re.compile(r"(?P<symbol>[A-Z0-9_]+)-\d+(?:s|m|h|d|w|mo)-\d{4}")
 """How Binance names its files of klines: ``BTCUSDT-1m-2022-01.zip``."""
 SUFFIXES = re.compile(r"(\.(csv|txt|gz|zip))+$", re.IGNORECASE)
-ISO_DATE = r"\d{4}-\d{2}-\d{2}"
-"""How a time that is no number begins; pandas alone would take ``now`` and ``2024`` too."""
-ISO_OFFSET = r"[T ].*(?:Z|[+-]\d{2}(?::?\d{2})?)$"
-"""How one with an offset from UTC ends."""
 
 
 def load_csv_bars(path: Path, instrument_id: str | None = None, stamp: str = "open") -> Bars:
@@ -75,7 +71,7 @@ def load_csv_bars(path: Path, instrument_id: str | None = None, stamp: str = "op
     time_column = _time_column(table)
     if stamp == "close" and time_column == "open_time":
         raise BadData(f"{path.name}: stamps of the open expected in column 'open_time', was stamp='close'")
-    stamps = _times(table, time_column)
+    stamps = table.times(time_column, "a time like 2024-01-31 or 2024-01-31T09:30:00Z")
     interval_ns = _interval_ns(table.name, stamps)
     prices, price_precision = _prices(table)
     volume, size_precision, rounded = _volumes(table)
@@ -121,22 +117,6 @@ def _time_column(table: Table) -> str:
         was = " and ".join(found) if found else f"a header of {list(table.frame.columns)}"
         raise BadData(f"{table.name}: one column of times ({', '.join(TIME_COLUMNS)}) expected, was {was}")
     return found[0]
-
-
-def _times(table: Table, column: str) -> NDArray[np.int64]:
-    cells = table.frame[column]
-    if is_number(cells.iloc[0]):
-        return table.unix_times(column, tuple(TIME_UNITS))
-    times = np.full(len(cells), np.datetime64("NaT"), dtype="datetime64[ns]")
-    has_offset = cells.str.contains(ISO_OFFSET, regex=True).to_numpy()
-    for alike in (has_offset, ~has_offset):  # pandas lends a time without an offset that of the one above it
-        texts = cells[alike]
-        parsed = pd.to_datetime(texts.where(texts.str.match(ISO_DATE)), format="ISO8601", utc=True, errors="coerce")
-        times[alike] = parsed.to_numpy(dtype="datetime64[ns]")
-    bad = np.isnat(times)
-    if bad.any():
-        raise table.refusal(column)(int(bad.argmax()), "a time like 2024-01-31 or 2024-01-31T09:30:00Z")
-    return times.astype(np.int64)
 
 
 def _interval_ns(name: str, stamps: NDArray[np.int64]) -> int:

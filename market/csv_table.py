@@ -18,6 +18,10 @@ TIME_UNITS = {"seconds": 10**9, "milliseconds": 10**6, "microseconds": 10**3, "n
 """Units of Unix times, and their length in ns."""
 NINETEEN_DIGITS = "[0-4][0-9]{18}"
 """Unix ns since 2001: one digit more than `market.decimals` takes, but still an int64."""
+ISO_DATE = r"\d{4}-\d{2}-\d{2}"
+"""How a time that is no number begins; pandas alone would take ``now`` and ``2024`` too."""
+ISO_OFFSET = r"[T ].*(?:Z|[+-]\d{2}(?::?\d{2})?)$"
+"""How one with an offset from UTC ends."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +45,28 @@ class Table:
             return BadData(f"{self.name}: row {row}, column {column!r}: {expected} expected, was {was!r}")
 
         return refuse
+
+    def times(self, column: str, example: str) -> NDArray[np.int64]:
+        """Unix ns [n] from Unix or ISO 8601 times, the first row tells which; UTC where there is no offset.
+
+        Parameters
+        ----------
+        example : str
+            What was expected, for the error.
+        """
+        cells = self.frame[column]
+        if is_number(cells.iloc[0]):
+            return self.unix_times(column, tuple(TIME_UNITS))
+        times = np.full(len(cells), np.datetime64("NaT"), dtype="datetime64[ns]")
+        has_offset = cells.str.contains(ISO_OFFSET, regex=True).to_numpy()
+        for alike in (has_offset, ~has_offset):  # pandas lends a time without an offset that of the one above it
+            texts = cells[alike]
+            parsed = pd.to_datetime(texts.where(texts.str.match(ISO_DATE)), format="ISO8601", utc=True, errors="coerce")
+            times[alike] = parsed.to_numpy(dtype="datetime64[ns]")
+        bad = np.isnat(times)
+        if bad.any():
+            raise self.refusal(column)(int(bad.argmax()), example)
+        return times.astype(np.int64)
 
     def unix_times(self, column: str, units: tuple[str, ...]) -> NDArray[np.int64]:
         """Unix ns [n] from Unix times in any of ``units``, which no date from 2000 to 2099 leaves in doubt."""

@@ -5,11 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from market.csv_bars import ISO_DATE, ISO_OFFSET
-from market.csv_table import TIME_UNITS, is_number
+from market.csv_table import ISO_DATE
 from market.headline_table import HeadlineTable, read_headline_table
 from market.trades import BadData
 
@@ -144,21 +142,9 @@ def _publication_and_receipt(table: HeadlineTable, delay_ns: int | None) -> tupl
 
 
 def _times(table: HeadlineTable, column: str) -> NDArray[np.int64]:
-    """A column of Unix or ISO times as Unix ns [n]; the first row tells which; a day is the midnight after it."""
-    cells = table.frame[column]
-    if is_number(cells.iloc[0]):
-        return table.unix_times(column, tuple(TIME_UNITS))
-    times = np.full(len(cells), np.datetime64("NaT"), dtype="datetime64[ns]")
-    has_offset = cells.str.contains(ISO_OFFSET, regex=True).to_numpy()
-    for alike in (has_offset, ~has_offset):  # pandas lends a time without an offset that of the one above it
-        texts = cells[alike]
-        parsed = pd.to_datetime(texts.where(texts.str.match(ISO_DATE)), format="ISO8601", utc=True, errors="coerce")
-        times[alike] = parsed.to_numpy(dtype="datetime64[ns]")
-    bad = np.isnat(times)
-    if bad.any():
-        raise table.refusal(column)(int(bad.argmax()), "a time like 2024-01-31T09:30:00Z, or a day like 2024-01-31,")
-    days = cells.str.fullmatch(ISO_DATE).to_numpy(dtype=bool)
-    return times.astype(np.int64) + days * DAY_NS
+    """A column of times as Unix ns [n]; a day is the midnight after it."""
+    times = table.times(column, "a time like 2024-01-31T09:30:00Z, or a day like 2024-01-31,")
+    return times + table.frame[column].str.fullmatch(ISO_DATE).to_numpy(dtype=bool) * DAY_NS
 
 
 def _instruments(table: HeadlineTable, instrument_id: str | None) -> list[tuple[str, ...]]:
