@@ -1,7 +1,6 @@
 """Serves a price model and a sentiment model in one call: a window of bars and the news about its instrument."""
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +17,7 @@ from handlers.explain_texts import refuse_long
 from handlers.news_request import ReadNews
 from handlers.row_model import RowModel
 from handlers.score_cache import ScoreCache
+from handlers.side_by_side import SideBySide
 from handlers.text_model import TextModel
 from handlers.text_request import together
 from handlers.tiles import WINDOW_TILES
@@ -43,8 +43,9 @@ class EnsembleHandler(TradingHandler):
         self.sentiment = TextModel(folder / sentiment, self.device)
         self.scores = ScoreCache(self.sentiment)
         self.pool = cast(NewsPool, model_files.build_network(self.description)).config
-        # torch lets go of Python's lock while it computes: with two cores both members take as long as the slower.
-        self.beside = ThreadPoolExecutor(1, thread_name_prefix="price")
+        window = self.price.golden.inputs["rows"][:1]
+        text = self.sentiment.read(model_files.read_golden(folder / sentiment).inputs["texts"].tolist()[:1])
+        self.members = SideBySide(lambda: self.price.compute(window), lambda: self.sentiment.compute(text))
         return self.price.tiles.sizes
 
     def decode(self, content: object, content_type: str | None) -> ReadNews:
@@ -62,13 +63,14 @@ class EnsembleHandler(TradingHandler):
         rows, ages, counts = (
             np.concatenate([getattr(request.asked, name) for request in asked]) for name in ("rows", "ages_s", "counts")
         )
-        forecast = self.beside.submit(_one_thread, self.price, rows)
-        scores = np.zeros(0, np.float32)
-        if counts.any():
-            texts = [text for request in asked for text in request.asked.texts]
-            scores = self.scores.scores(texts, together([request.texts for request in asked]))
-        answer, score, age, count = map(torch.from_numpy, (forecast.result(), scores, ages, counts))
-        return combine(answer, score, age, count, self.pool).numpy()
+        texts = [text for request in asked for text in request.asked.texts]
+        tokens = together([request.texts for request in asked])
+        forecast, scores = self.members.run(
+            lambda: self.price.compute(rows), lambda: self.scores.scores(texts, tokens)
+        )
+        with torch.inference_mode():
+            answer, score, age, count = map(torch.from_numpy, (forecast, scores, ages, counts))
+            return combine(answer, score, age, count, self.pool).numpy()
 
     def explain_request(self, asked: ReadNews, output: str | None, until_s: float) -> list[dict[str, Any]]:
         chosen(output, OUTPUT, self.explained)
@@ -97,8 +99,3 @@ class EnsembleHandler(TradingHandler):
 
 def _predict(network: nn.Module, rows: torch.Tensor) -> torch.Tensor:
     return predict(cast(ReturnNetwork, network), rows)  # (B, 4)
-
-
-def _one_thread(model: RowModel, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    torch.set_num_threads(1)  # each thread has its own number
-    return model.compute(rows)

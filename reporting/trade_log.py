@@ -82,8 +82,8 @@ class TradeLog:
         return self.trades[number - 1]
 
     def best(self) -> PastTrade | None:
-        """The most profitable trade, the first of equals; None without any."""
-        return max(self.trades, key=lambda trade: trade.pnl, default=None)
+        """The most profitable trade, the first of equals, of those on news where there are any; None without trades."""
+        return max(self.trades, key=lambda trade: (bool(trade.texts), trade.pnl), default=None)
 
 
 def trade_files(log: TradeLog, folder: Path) -> dict[Path, bytes]:

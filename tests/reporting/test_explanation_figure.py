@@ -80,7 +80,7 @@ def test_a_report_says_why_there_is_no_explanation(report_data: ReportData) -> N
 
 def test_the_trades_are_kept_beside_the_page_to_the_bit(report_data: ReportData, tmp_path: Path) -> None:
     told = past_trade(2, 3.0, texts=("Profit rose",), ages_s=(1.5,))
-    log = log_of(past_trade(1, -1.0), told, past_trade(3, 2.0))
+    log = log_of(past_trade(1, -1.0), told, past_trade(3, 4.0))
 
     write_report(replace(report_data, log=log), tmp_path)
 
@@ -89,7 +89,13 @@ def test_the_trades_are_kept_beside_the_page_to_the_bit(report_data: ReportData,
     for one, other in zip(found.trades, log.trades, strict=True):
         assert one.row.tobytes() == other.row.tobytes()
         assert {**vars(one), "row": None} == {**vars(other), "row": None}
-    assert found.best() is found.trade(2)
+    assert found.best() is found.trade(2)  # which was on news
+
+
+def test_without_news_the_best_trade_is_the_most_profitable() -> None:
+    log = log_of(past_trade(1, -1.0), past_trade(2, 2.0), past_trade(3, 1.0))
+
+    assert log.best() is log.trade(2)
 
 
 def test_a_run_without_trades_has_an_empty_log(report_data: ReportData, tmp_path: Path) -> None:
