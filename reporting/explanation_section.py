@@ -21,8 +21,9 @@ def explained_section(data: ReportData) -> tuple[str, Figures]:
 
 def _lead(explained: Mapping[str, Any]) -> str:
     trade, currency = explained["trade"], explained["currency"]
+    which = "the most profitable on news" if trade["texts"] else "the most profitable"
     return (
-        f"Trade {trade['number']}, the most profitable{' on news' if trade['texts'] else ''}: {trade['side']} {trade['quantity']:g} at "
+        f"Trade {trade['number']}, {which}: {trade['side']} {trade['quantity']:g} at "
         f"{trade['price_opened']:,.8g} on {moment(trade['ts_opened'])}, closed at {trade['price_closed']:,.8g} on "
         f"{moment(trade['ts_closed'])}, {amount(trade['pnl'], sign=True)} {currency}. One trade shows what the model "
         f"looks at, not whether it is right."
