@@ -188,7 +188,7 @@ class HttpClient(InferenceClient):
         self.metadata = orjson.loads(answer)
         self._names = tuple(self.metadata["outputs"])
         self._shape = tuple(FeatureSchema.from_dict(self.metadata["feature_schema"]).row_shape)
-        self._kind: str = self.metadata["inputs"]
+        self._kind: str = self.metadata.setdefault("inputs", "rows")  # archives older than texts do not say
 
     def predict(self, inputs: Inputs, deadline_ns: int | None = None) -> Answer:
         began = time.perf_counter_ns()
@@ -238,7 +238,7 @@ class InProcessClient(InferenceClient):
             raise UnknownModel(f"{archive}: version {version} expected, was {self._version}")
         self._names = self._handler.output_names
         self._shape = self._handler.schema.row_shape
-        self._kind: str = self.metadata["inputs"]
+        self._kind: str = self.metadata.setdefault("inputs", "rows")  # archives older than texts do not say
 
     def predict(self, inputs: Inputs, deadline_ns: int | None = None) -> Answer:
         began = time.perf_counter_ns()

@@ -77,6 +77,22 @@ def test_archive_loads_far_from_the_checkout(tick_archive: Path, tmp_path: Path,
     assert "1.0" in result.stdout
 
 
+def test_an_archive_from_before_there_were_texts_is_asked_for_rows(
+    tick_archive: Path, tmp_path: Path, rows: np.ndarray
+) -> None:
+    with ZipFile(tick_archive) as archive:
+        handler = archive.read("handlers/trading_handler.py").decode()
+    said = '            "inputs": self.inputs,\n'
+    assert said in handler
+    older = rewrite(
+        tick_archive, tmp_path / "tick.mar", {"handlers/trading_handler.py": handler.replace(said, "").encode()}
+    )
+
+    with connect(f"mar:{older}", "tick") as client, connect(f"mar:{tick_archive}", "tick") as today:
+        assert client.metadata["inputs"] == "rows"
+        np.testing.assert_array_equal(client.predict(rows).outputs["buy"], today.predict(rows).outputs["buy"])
+
+
 def test_two_versions_with_other_code_do_not_mix(tick_archive: Path, tmp_path: Path, rows: np.ndarray) -> None:
     """The second version's rooms turn the answer round, in a module imported only when it is called."""
     with ZipFile(tick_archive) as archive:

@@ -16,9 +16,8 @@ from wire.news_windows import NewsWindow
 
 
 @pytest.fixture(scope="module")
-def ensemble_run(news_archives: dict[str, Path]) -> Path:
-    """The run that the archive was built from lies beside the store."""
-    return news_archives["ensemble"].parent.parent / "ensemble"
+def ensemble_run(news_runs: dict[str, Path]) -> Path:
+    return news_runs["ensemble"]
 
 
 def test_an_ensemble_holds_its_members_with_their_code(news_archives: dict[str, Path]) -> None:
