@@ -29,7 +29,7 @@ RUN_ELSEWHERE = {
     "docker build": "needs Docker and a GPU; its rules are checked by hadolint",
 }
 """Commands that this test does not run, and what does."""
-SLOW = ("python scripts/train.py sentiment", "python scripts/train.py price --bars 2000")
+SLOW = tuple(f"python scripts/train.py {what}" for what in ("sentiment", "price --bars 4000", "price --bars 2000"))
 """Blocks that begin so need none before them and take long: they are run by `make test-slow`."""
 
 

@@ -97,6 +97,7 @@ def test_demo_trades_whole_coins(tmp_path: Path) -> None:
     assert json.loads(result.stdout)["orders"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_interrupted_demo_stops_its_server(tmp_path: Path, sent: signal.Signals, code: int) -> None:
     command = [sys.executable, "scripts/demo.py", *options(tmp_path), "--size", "60000"]

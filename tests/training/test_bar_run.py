@@ -106,6 +106,7 @@ def test_the_same_inputs_give_the_same_bytes(
     assert contents(other.folder)["weights.safetensors"] != contents(result.folder)["weights.safetensors"]
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
     """kill -9 in the second fold, then the same command again: the same files, one tracked run."""
     command = [sys.executable, str(PROJECT / "scripts/train.py"), *OPTIONS, "--out"]

@@ -279,6 +279,7 @@ def test_an_error_inside_is_not_taken_for_the_store_s(runs: Path) -> None:
         raise OSError("disk full")
 
 
+@pytest.mark.slow
 def test_two_first_runs_at_once_share_a_new_store_in_silence_and_off_the_network(tmp_path: Path) -> None:
     runs, home = tmp_path / "runs", tmp_path / "home"
 

@@ -14,6 +14,7 @@ APP = script_app(SCRIPT)
 QUICK = ("--bars", "1200", "--folds", "1", "--set", "fit.epochs=1", "--set", "network.hidden=4")
 
 
+@pytest.mark.slow
 def test_it_says_in_plain_words_what_it_found(tmp_path: Path) -> None:
     result = run_script(SCRIPT, "price", *QUICK, "--out", tmp_path / "run", "--json")
 
