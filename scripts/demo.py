@@ -39,6 +39,7 @@ from strategies.news_backtest import run_news_backtest
 from strategies.news_settings import NewsBacktestSettings
 from strategies.report import summary, write_tick_report
 from strategies.settings import BacktestSettings
+from tracking.store import TrackingFailed
 from training.backbone import BadBackbone, find_backbone
 from training.bar_fit import BarFitConfig
 from training.bar_run import train_price
@@ -51,7 +52,6 @@ from training.sentiment_options import SentimentTraining
 from training.sentiment_run import train_sentiment
 from training.tick_fit import FitConfig
 from training.tick_run import train_tick
-from training.tracking_store import TrackingFailed
 from wire.errors import RequestError
 
 console = Console(stderr=True)

@@ -22,6 +22,7 @@ from market.source import load
 from market.trades import BadData
 from reporting.evaluation_page import write_evaluation
 from reporting.sentiment_page import write_sentiment
+from tracking.store import TrackingFailed
 from training.backbone import BadBackbone, find_backbone
 from training.bar_run import train_price
 from training.bar_tuning import tune_price
@@ -36,7 +37,6 @@ from training.sentiment_options import sentiment_training
 from training.sentiment_run import train_sentiment
 from training.tick_fit import FitConfig
 from training.tick_run import train_tick
-from training.tracking_store import TrackingFailed
 from training.tuning import StudyInUse, TuneProgress, TuningFailed, write_best
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)

@@ -22,6 +22,8 @@ from serving.properties import read_properties, write_properties
 
 PROJECT = Path(__file__).resolve().parent.parent
 STATE = "server.json"
+CONFIG = "config.properties"
+"""In the home: what the server was really started from."""
 _DIED = "Backend worker process died."
 """What a worker says before the traceback of what it could not load."""
 _PORT_KEYS = {
@@ -67,11 +69,14 @@ class TorchServe:
     home : Path
     pid : int
         Of the Java process.
+    model_store : Path
+        Folder of its archives.
     """
 
-    def __init__(self, home: Path, pid: int, properties: Mapping[str, str]) -> None:
+    def __init__(self, home: Path, pid: int, model_store: Path, properties: Mapping[str, str]) -> None:
         self.home = home
         self.pid = pid
+        self.model_store = model_store
         self.inference_url = properties.get("inference_address", "http://127.0.0.1:8080")
         self.management_url = properties.get("management_address", "http://127.0.0.1:8081")
         self.metrics_url = properties.get("metrics_address", "http://127.0.0.1:8082")
@@ -82,10 +87,14 @@ class TorchServe:
         """The inference token; None where tokens are off."""
         return None if self._tokens_off else tokens.inference_token(self.home / tokens.KEY_FILE)
 
+    @property
+    def management_token(self) -> str | None:
+        """The management token; None where tokens are off."""
+        return None if self._tokens_off else tokens.management_token(self.home / tokens.KEY_FILE)
+
     def management(self) -> ManagementClient:
         """A client of the management port, with its token."""
-        token = None if self._tokens_off else tokens.management_token(self.home / tokens.KEY_FILE)
-        return ManagementClient(self.management_url, token)
+        return ManagementClient(self.management_url, self.management_token)
 
     def is_running(self) -> bool:
         """Whether the Java process lives."""
@@ -179,11 +188,13 @@ def start_server(settings: ServerSettings) -> TorchServe:
         shutil.rmtree(settings.home / name, ignore_errors=True)
         (settings.home / name).mkdir(parents=True)
     (settings.home / tokens.KEY_FILE).unlink(missing_ok=True)  # a token of an earlier run misleads
-    config = settings.home / "config.properties"
+    config = settings.home / CONFIG
     write_properties(config, properties)
     pid = _launch(settings, config, java_home)
-    server = TorchServe(settings.home, pid, properties)
-    (settings.home / STATE).write_text(json.dumps({"pid": pid, "properties": properties}))
+    server = TorchServe(settings.home, pid, settings.model_store, properties)
+    (settings.home / STATE).write_text(
+        json.dumps({"pid": pid, "model_store": str(settings.model_store), "properties": properties})
+    )
     try:
         server.wait_ready(settings.models, settings.ready_within_s)
     except BaseException:  # Ctrl-C too: nothing may be left behind
@@ -198,7 +209,7 @@ def find_server(home: Path) -> TorchServe | None:
         state = json.loads((home / STATE).read_text())
     except FileNotFoundError:
         return None
-    server = TorchServe(home, state["pid"], state["properties"])
+    server = TorchServe(home, state["pid"], Path(state["model_store"]), state["properties"])
     return server if server.is_running() else None
 
 

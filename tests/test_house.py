@@ -16,9 +16,11 @@ BELOW = {
     "market": set(),
     "handlers": {"features", "wire", "model_defs"},
     "serving": {"features", "wire"},
-    "release": {"handlers", "serving", "wire"},
-    "training": {"features", "market", "model_defs", "handlers", "wire"},
-    "strategies": {"features", "market", "reporting", "serving", "wire"},
+    "traffic": {"features", "serving", "wire"},
+    "tracking": set(),
+    "release": {"handlers", "serving", "tracking", "traffic", "wire"},
+    "training": {"features", "market", "model_defs", "handlers", "tracking", "wire"},
+    "strategies": {"features", "market", "reporting", "serving", "traffic", "wire"},
     "benchmarks": {"features", "handlers", "model_defs", "release", "serving", "training", "wire"},
 }
 """Room -> the rooms it may import."""

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from training.tracking_store import (
+from tracking.store import (
     ARTIFACTS,
     TrackingFailed,
     database_file,

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support import PROJECT
+from tracking.store import ARTIFACTS, DATABASE, URI_VARIABLE, TrackingFailed, tracking_store
 from training.tracking import LONGEST_PARAMETER, flatten, track
-from training.tracking_store import ARTIFACTS, DATABASE, URI_VARIABLE, TrackingFailed, tracking_store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -61,7 +61,7 @@ def client(runs: Path) -> "MlflowClient":
 
 
 def mlflow_client(runs: Path) -> "MlflowClient":
-    from mlflow import MlflowClient  # not before training.tracking_store has turned its telemetry off
+    from mlflow import MlflowClient  # not before tracking.store has turned its telemetry off
 
     return MlflowClient(tracking_store(runs))
 

@@ -1,0 +1,58 @@
+"""Which server versions are rolled out to, and how it is reached."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from serving.client import InferenceClient, connect
+from serving.management import ManagementClient
+from serving.torchserve import CONFIG, find_server
+
+
+class NoTarget(RuntimeError):
+    """There is no such server, or what is needed to reach it was not said."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """One TorchServe. Whoever holds its management token can run code there."""
+
+    management_url: str
+    """``http://127.0.0.1:8081``."""
+    inference_url: str
+    """``http://127.0.0.1:8080``."""
+    model_store: Path
+    """The server's folder of archives, as it is reached from here: local or mounted."""
+    management_token: str | None = None
+    """None where tokens are off."""
+    inference_token: str | None = None
+    """None where tokens are off."""
+    metrics_url: str | None = None
+    """``http://127.0.0.1:8082``; None: the server's error counters are not watched."""
+    config: Path | None = None
+    """The ``config.properties`` that the server is started from: its ``model_snapshot`` follows every change, so
+    that a restart brings back versions, default and workers. None: a restart loses what was registered."""
+
+    def manager(self) -> ManagementClient:
+        """A client of the management port."""
+        return ManagementClient(self.management_url, self.management_token)
+
+    def connect(self, model: str, version: str | None = None, timeout_s: float = 5.0) -> InferenceClient:
+        """A client of the inference port; raises what `serving.client.connect` does."""
+        return connect(self.inference_url, model, version, token=self.inference_token, timeout_s=timeout_s)
+
+
+def own_target(home: Path) -> Target:
+    """The server that `scripts/serve.py` started in this home.
+
+    Raises
+    ------
+    NoTarget
+        None runs there.
+    """
+    server = find_server(home)
+    if server is None:
+        raise NoTarget(f"{home}: a running server expected, was none (python scripts/serve.py start)")
+    return Target(
+        server.management_url, server.inference_url, server.model_store, server.management_token, server.token,
+        server.metrics_url, home / CONFIG,
+    )

@@ -1,0 +1,1 @@
+"""The MLflow store that training runs and registered versions are kept in."""
