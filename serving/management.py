@@ -35,8 +35,32 @@ class ManagementClient:
             self._session.headers["Authorization"] = f"Bearer {token}"
 
     def model_names(self) -> list[str]:
-        """Names of the registered models, the first hundred."""
-        return [entry["modelName"] for entry in self._call("GET", "/models")["models"]]
+        """Names of the registered models."""
+        names: list[str] = []
+        page: str | None = "0"
+        while page is not None:
+            found = self._call("GET", "/models", params={"limit": 100, "next_page_token": page})
+            names += [entry["modelName"] for entry in found["models"]]
+            page = found.get("nextPageToken")
+        return names
+
+    def default_version(self, model: str) -> str | None:
+        """The version that answers requests without one; None for a model that is not registered."""
+        try:
+            return self.describe(model)[0]["modelVersion"]
+        except ManagementError as error:
+            if error.code != 404:
+                raise
+            return None
+
+    def versions(self, model: str) -> dict[str, dict[str, Any]]:
+        """Version -> status of every registered one, failed ones too; empty for a model that is not registered."""
+        try:
+            return {each["modelVersion"]: each for each in self.describe(model, "all")}
+        except ManagementError as error:
+            if error.code != 404:
+                raise
+            return {}
 
     def describe(self, model: str, version: str | None = None, customized: bool = False) -> list[dict[str, Any]]:
         """Status of one version, of the default one, or with ``version="all"`` of every one.
@@ -77,13 +101,22 @@ class ManagementClient:
                 raise ManagementError(f"{model}/{version}", 0, f"workers READY within {within_s:g} s expected")
             time.sleep(0.05)
 
+    def scale_up(self, model: str, version: str, workers: int) -> None:
+        """Have at least so many workers; returns before they are up. Fewer would kill running requests."""
+        self._call("PUT", f"/models/{model}/{version}", params={"min_worker": workers, "max_worker": workers,
+                                                                "synchronous": "false"})
+
     def set_default(self, model: str, version: str) -> None:
         """Make requests without a version go to this one."""
         self._call("PUT", f"/models/{model}/{version}/set-default")
 
     def unregister(self, model: str, version: str | None = None) -> None:
-        """Remove a version; running and queued requests of it are lost, so drain first."""
-        self._call("DELETE", f"/models/{model}" + (f"/{version}" if version else ""))
+        """Remove a version; running and queued requests of it are lost, so drain first. Gone already is fine."""
+        try:
+            self._call("DELETE", f"/models/{model}" + (f"/{version}" if version else ""))
+        except ManagementError as error:
+            if error.code != 404:
+                raise
 
     def _call(self, method: str, path: str, **options: Any) -> Any:
         call = f"{method} {self._url}{path}"

@@ -1,5 +1,6 @@
 """TorchServe's ``config.properties``: read, changed, written."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -27,3 +28,19 @@ def read_properties(path: Path) -> dict[str, str]:
 def write_properties(path: Path, properties: Mapping[str, str]) -> None:
     """Write what `read_properties` reads."""
     path.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
+
+
+def set_property(path: Path, key: str, value: str) -> None:
+    """Change one property of a file, or add it at its end; all other lines, comments too, stay as they are.
+
+    The file is replaced in one step: a server that is started meanwhile reads the old or the new one.
+    """
+    lines = path.read_text().splitlines()
+    places = [index for index, line in enumerate(lines) if line.partition("=")[0].strip() == key]
+    for index in reversed(places):
+        del lines[index]
+    lines.insert(places[0] if places else len(lines), f"{key}={value}")
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fresh.write_text("\n".join(lines) + "\n")
+    fresh.chmod(path.stat().st_mode)
+    fresh.replace(path)

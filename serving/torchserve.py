@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from serving.archive_import import read_manifest
 from serving.java import find_java_home
 from serving.management import ManagementClient, ManagementError
 from serving.properties import read_properties, write_properties
+from serving.snapshot import PROPERTY, archives_of, versions_of
 
 PROJECT = Path(__file__).resolve().parent.parent
 STATE = "server.json"
@@ -45,7 +46,8 @@ class ServerSettings:
     """How to start a server."""
 
     models: Mapping[str, str]
-    """Name -> archive in the model store: ``{"tick": "tick.mar"}``."""
+    """Name -> archive in the model store: ``{"tick": "tick.mar"}``. Of no meaning where the configuration
+    holds a ``model_snapshot``: then that says what is served."""
     model_store: Path = PROJECT / "archives"
     """Folder of the archives."""
     home: Path = PROJECT / ".server"
@@ -73,10 +75,10 @@ class TorchServe:
         Folder of its archives.
     """
 
-    def __init__(self, home: Path, pid: int, model_store: Path, properties: Mapping[str, str]) -> None:
+    def __init__(self, home: Path, pid: int, properties: Mapping[str, str]) -> None:
         self.home = home
         self.pid = pid
-        self.model_store = model_store
+        self.model_store = Path(properties["model_store"])
         self.inference_url = properties.get("inference_address", "http://127.0.0.1:8080")
         self.management_url = properties.get("management_address", "http://127.0.0.1:8081")
         self.metrics_url = properties.get("metrics_address", "http://127.0.0.1:8082")
@@ -122,8 +124,10 @@ class TorchServe:
                 said.append(f"--- {name}\n" + "\n".join(text))
         return "\n".join(said)
 
-    def wait_ready(self, models: Mapping[str, str], within_s: float) -> None:
-        """Wait until every model has its workers READY; ``/ping`` says Healthy long before.
+    def wait_ready(self, models: Iterable[tuple[str, str | None]], within_s: float) -> None:
+        """Wait until models, in a version or in their default one, have their workers READY.
+
+        ``/ping`` says Healthy long before.
 
         Raises
         ------
@@ -139,10 +143,11 @@ class TorchServe:
                 self._wait_for_reason(within_s=5.0)
                 raise StartFailed(f"a worker died while loading:\n{self.log_tail()}")
             if time.monotonic() > deadline:
-                raise StartFailed(f"workers of {waiting} READY within {within_s:g} s expected:\n{self.log_tail()}")
+                names = ", ".join("/".join(filter(None, each)) for each in waiting)
+                raise StartFailed(f"workers of {names} READY within {within_s:g} s expected:\n{self.log_tail()}")
             try:
                 manager = self.management()
-                waiting = [name for name in waiting if not manager.is_ready(name)]
+                waiting = [each for each in waiting if not manager.is_ready(*each)]
             except (ManagementError, tokens.NoToken):
                 pass  # the ports open one after the other; the deadline decides
             if waiting:
@@ -178,11 +183,12 @@ def start_server(settings: ServerSettings) -> TorchServe:
         model store, a missing or damaged archive, a server already in this home.
     """
     java_home = find_java_home()
-    _check_archives(settings)
     _check_home(settings.home)
     if (running := find_server(settings.home)) is not None:
         raise StartFailed(f"{settings.home}: no running server expected, was one with process id {running.pid}")
     properties = _effective_properties(settings)
+    snapshot = properties.get(PROPERTY)
+    _check_archives(settings.model_store, archives_of(snapshot) if snapshot else set(settings.models.values()))
     _check_ports(properties)
     for name in ("logs", "tmp"):  # those of an earlier run would be taken for this one's
         shutil.rmtree(settings.home / name, ignore_errors=True)
@@ -191,16 +197,36 @@ def start_server(settings: ServerSettings) -> TorchServe:
     config = settings.home / CONFIG
     write_properties(config, properties)
     pid = _launch(settings, config, java_home)
-    server = TorchServe(settings.home, pid, settings.model_store, properties)
-    (settings.home / STATE).write_text(
-        json.dumps({"pid": pid, "model_store": str(settings.model_store), "properties": properties})
-    )
+    server = TorchServe(settings.home, pid, properties)
+    (settings.home / STATE).write_text(json.dumps({"pid": pid, "properties": properties}))
     try:
-        server.wait_ready(settings.models, settings.ready_within_s)
+        served = versions_of(snapshot) if snapshot else [(model, None) for model in settings.models]
+        server.wait_ready(served, settings.ready_within_s)
     except BaseException:  # Ctrl-C too: nothing may be left behind
         server.stop()
         raise
     return server
+
+
+def restart_server(home: Path, ready_within_s: float = 120.0) -> TorchServe:
+    """Start again, on the same ports, what was started in this home, stopping it first where it still runs.
+
+    With the versions and the default that rollouts have left in the home's configuration, else with
+    the models of the first start.
+
+    Raises
+    ------
+    NoJava, StartFailed, UnreadableArchive
+        Nothing was ever started there, or as `start_server`.
+    """
+    if (running := find_server(home)) is not None:
+        running.stop()
+    if not (home / CONFIG).is_file():
+        raise StartFailed(f"{home}: a home in which a server was started expected, was without {CONFIG}")
+    properties = read_properties(home / CONFIG)
+    models = dict(each.split("=", 1) for each in properties["load_models"].split(",") if each)
+    model_store = Path(properties["model_store"])
+    return start_server(ServerSettings(models, model_store, home, home / CONFIG, ready_within_s=ready_within_s))
 
 
 def find_server(home: Path) -> TorchServe | None:
@@ -209,7 +235,7 @@ def find_server(home: Path) -> TorchServe | None:
         state = json.loads((home / STATE).read_text())
     except FileNotFoundError:
         return None
-    server = TorchServe(home, state["pid"], Path(state["model_store"]), state["properties"])
+    server = TorchServe(home, state["pid"], state["properties"])
     return server if server.is_running() else None
 
 
@@ -233,11 +259,11 @@ def _check_home(home: Path) -> None:
                           f"was {len(str(home))}")
 
 
-def _check_archives(settings: ServerSettings) -> None:
-    if not settings.model_store.is_dir():
-        raise StartFailed(f"{settings.model_store}: a model store expected, was no folder")
-    for archive in settings.models.values():
-        read_manifest(settings.model_store / archive)
+def _check_archives(model_store: Path, archives: set[str]) -> None:
+    if not model_store.is_dir():
+        raise StartFailed(f"{model_store}: a model store expected, was no folder")
+    for archive in sorted(archives):
+        read_manifest(model_store / archive)
 
 
 def _effective_properties(settings: ServerSettings) -> dict[str, str]:
@@ -248,7 +274,8 @@ def _effective_properties(settings: ServerSettings) -> dict[str, str]:
         properties |= {key: form.format(port) for (key, form), port in zip(_PORT_KEYS.items(), ports, strict=True)}
     if settings.config is not None and "metrics_config" in properties:
         properties["metrics_config"] = str((settings.config.parent / properties["metrics_config"]).resolve())
-    return properties | dict(settings.properties)
+    models = ",".join(f"{name}={archive}" for name, archive in settings.models.items())
+    return properties | {"model_store": str(settings.model_store), "load_models": models} | dict(settings.properties)
 
 
 def _check_ports(properties: Mapping[str, str]) -> None:
@@ -278,10 +305,9 @@ def _launch(settings: ServerSettings, config: Path, java_home: Path) -> int:
     }
     environment.pop("TS_CONFIG_FILE", None)  # would win over --ts-config
     command = [sys.executable, "-m", "ts.model_server", "--start", "--ncs"]
-    command += ["--model-store", str(settings.model_store), "--ts-config", str(config)]
+    command += ["--ts-config", str(config)]
     if settings.config is not None:
         command += ["--log-config", str(PROJECT / "deploy" / "log4j2.xml")]
-    command += ["--models", *(f"{name}={archive}" for name, archive in settings.models.items())]
     with (home / "logs" / "console.log").open("wb") as console:
         result = subprocess.run(
             command, cwd=home, env=environment, stdin=subprocess.DEVNULL, stdout=console, stderr=console,
