@@ -1,5 +1,6 @@
 """Which server versions are rolled out to, and how it is reached."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,4 +56,32 @@ def own_target(home: Path) -> Target:
     return Target(
         server.management_url, server.inference_url, server.model_store, server.management_token, server.token,
         server.metrics_url, home / CONFIG,
+    )
+
+
+def named_target(
+    home: Path,
+    management_url: str | None = None,
+    inference_url: str | None = None,
+    model_store: Path | None = None,
+    metrics_url: str | None = None,
+    config: Path | None = None,
+) -> Target:
+    """The server meant by a command's options: by its URLs, else the own one in ``home``.
+
+    Tokens of a server named by its URLs are read from the environment: TORCHSERVE_MANAGEMENT_TOKEN and
+    TORCHSERVE_TOKEN, unset where tokens are off.
+
+    Raises
+    ------
+    NoTarget
+        Some of the URLs, but not all that are needed; or no server in ``home``.
+    """
+    if management_url is None and inference_url is None and model_store is None:
+        return own_target(home)
+    if management_url is None or inference_url is None or model_store is None:
+        raise NoTarget("all of --management-url, --inference-url and --model-store expected, or none of them")
+    return Target(
+        management_url.rstrip("/"), inference_url.rstrip("/"), model_store,
+        os.environ.get("TORCHSERVE_MANAGEMENT_TOKEN"), os.environ.get("TORCHSERVE_TOKEN"), metrics_url, config,
     )

@@ -10,7 +10,7 @@ from rich.console import Console
 from serving.archive_import import UnreadableArchive
 from serving.java import NoJava
 from serving.management import ManagementError
-from serving.torchserve import PROJECT, ServerSettings, StartFailed, TorchServe, find_server, start_server
+from serving.torchserve import PROJECT, ServerSettings, StartFailed, TorchServe, find_server, restart_server, start_server
 
 app = typer.Typer(add_completion=False, help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
 words = Console(stderr=True)
@@ -40,6 +40,18 @@ def start(
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from None
     _show(server, list(named), as_json)
+
+
+@app.command()
+def restart(home: Home = HOME, as_json: Json = False) -> None:
+    """Start again, on the same ports, what ran in HOME: with versions and default as the last rollout left them."""
+    try:
+        with words.status("Starting TorchServe"):
+            server = restart_server(home.resolve())
+        _show(server, server.management().model_names(), as_json)
+    except (StartFailed, NoJava, UnreadableArchive, ManagementError, OSError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
 
 
 @app.command()

@@ -5,6 +5,7 @@ passes the last one; a line in the configuration that the server is started from
 """
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from serving.management import ManagementClient
@@ -13,8 +14,13 @@ PROPERTY = "model_snapshot"
 _KEPT = ("maxWorkers", "batchSize", "maxBatchDelay", "responseTimeout", "startupTimeout")
 
 
-def take_snapshot(manager: ManagementClient) -> str:
-    """What is registered now, as the value of `PROPERTY`; versions without workers (failed ones) are left out."""
+def take_snapshot(manager: ManagementClient, archives: Mapping[tuple[str, str], str] | None = None) -> str:
+    """What is registered now, as the value of `PROPERTY`; versions without workers (failed ones) are left out.
+
+    ``archives`` names, by model and version, files of the model store with the same content as those that were
+    registered, and lasting names.
+    """
+    archives = archives or {}
     models: dict[str, dict[str, Any]] = {}
     for model in manager.model_names():
         default = manager.default_version(model)
@@ -23,7 +29,7 @@ def take_snapshot(manager: ManagementClient) -> str:
                 version = status["modelVersion"]
                 models.setdefault(model, {})[version] = {
                     "defaultVersion": version == default,
-                    "marName": status["modelUrl"],
+                    "marName": archives.get((model, version), status["modelUrl"]),
                     "minWorkers": len(status["workers"]),
                     **{name: status[name] for name in _KEPT},
                 }

@@ -1,0 +1,64 @@
+"""Asking a registered version what its archive says it must answer."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from zipfile import ZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handlers.model_files import DESCRIPTION, GOLDEN, BadArchive, Golden, read_golden
+from release.gates import GateFailed
+from serving.client import Answer, InferenceClient
+from serving.inputs import Inputs
+from wire.news_windows import NewsWindow
+
+
+def archived_golden(archive: Path) -> Golden:
+    """The golden inputs and outputs of an archive."""
+    with TemporaryDirectory(prefix="golden-") as folder, ZipFile(archive) as members:
+        members.extract(GOLDEN, folder)
+        members.extract(DESCRIPTION, folder)
+        return read_golden(Path(folder))
+
+
+def golden_inputs(golden: Golden) -> Inputs:
+    """What is asked, in the form that clients take."""
+    if "rows" not in golden.inputs:
+        return [str(text) for text in golden.inputs["texts"]]
+    rows: NDArray[np.float32] = golden.inputs["rows"]
+    if "texts" not in golden.inputs:
+        return rows
+    windows, at = [], 0
+    for row, count in zip(rows, golden.inputs["counts"].tolist(), strict=True):
+        texts, ages = (golden.inputs[name][at : at + count].tolist() for name in ("texts", "ages_s"))
+        windows.append(NewsWindow(row, tuple(texts), tuple(ages)))
+        at += count
+    return windows
+
+
+def ask_golden(client: InferenceClient, golden: Golden, version: str, digest: str) -> Answer:
+    """The version's answer to all golden inputs, checked to be of this version and this archive.
+
+    Raises
+    ------
+    GateFailed
+        Something else answered.
+    RequestError
+        Nothing did.
+    """
+    answer = client.predict(golden_inputs(golden))
+    if answer.version != version:
+        raise GateFailed(f"an answer of version {version} expected, was one of {answer.version}")
+    if answer.digest != digest:
+        raise GateFailed(f"an answer of archive {digest} expected, was one of {answer.digest}")
+    return answer
+
+
+def check_parity(answer: Answer, golden: Golden) -> float:
+    """The largest difference from the expected outputs; raises `GateFailed` beyond the archive's tolerance."""
+    try:
+        golden.verify(answer.outputs)
+    except BadArchive as error:
+        raise GateFailed(str(error)) from None
+    return max(float(np.abs(answer.outputs[name] - said).max()) for name, said in golden.outputs.items())

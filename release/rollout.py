@@ -1,0 +1,266 @@
+"""New versions into service and back out, with no request lost.
+
+Why in this order: TorchServe ends running requests of a version that is unregistered or scaled down, stalls clients
+during a synchronous registration, and makes a version without workers the default one without a word.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+import yaml
+
+from release.change import Change, Say, carry_out, say_nothing
+from release.gates import GateFailed
+from release.golden import archived_golden, ask_golden, check_parity, golden_inputs
+from release.journal import RolloutRefused, read_journal
+from release.latency_gate import compare_latency, one_input
+from release.limits import Limits
+from release.model_store import store_verified
+from release.repair import settle
+from release.rollout_report import Report
+from release.signing import verify_archive
+from release.target import Target
+from release.versions import adopt, archive_name, drain, retire, take_out
+from release.watching import ErrorsBefore, watch
+from release.workers import is_ready, wait_loaded
+from serving.archive_import import read_manifest
+from wire.digest import archive_digest
+
+DEFAULTS = Limits()
+
+
+def register(
+    target: Target, model: str, archive: Path, trusted: Path, limits: Limits = DEFAULTS, promote: bool = True,
+    say: Say = say_nothing,
+) -> Report:
+    """Bring a signed archive into service beside the version that serves, gate it, and make it the default one.
+
+    Parameters
+    ----------
+    model : str
+        The name it is asked under.
+    trusted : Path
+        Folder of public keys; an archive signed by none of them never reaches the model store.
+    promote : bool
+        False: it is loaded and gated, and stays a candidate: for a canary, an experiment, a shadow.
+    say : callable
+        Takes each step's name when it begins.
+
+    Returns
+    -------
+    Report
+        A gate that failed is in it (``ok`` is False), and all is as before.
+
+    Raises
+    ------
+    RolloutRefused
+        Nothing was begun.
+    """
+
+    def work(change: Change) -> str:
+        errors = ErrorsBefore(target)
+        _bring_in(change, archive, trusted, limits)
+        serving_p95_ms, asked = _gate(change, target.model_store / archive_name(model, change.version), limits)
+        if not promote and change.previous is not None:  # TorchServe makes a first version the default one itself
+            change.passed()
+            with change.step("remember"):
+                settle(target, model)
+            change.end()
+            return "candidate"
+        _make_default(change, asked, serving_p95_ms, errors, limits)
+        return "serving"
+
+    return carry_out(target, model, "register", say, work, limits.drain_s)
+
+
+def promote(target: Target, model: str, version: str, limits: Limits = DEFAULTS, say: Say = say_nothing) -> Report:
+    """Gate a registered version again and make it the default one; returns and raises what `register` does."""
+
+    def work(change: Change) -> str:
+        errors = ErrorsBefore(target)
+        status = _registered(change, version)
+        if version == change.previous:
+            change.version = version
+            return "nothing to do"
+        archive = target.model_store / status["modelUrl"]
+        change.begin(version, archive_digest(archive))
+        with change.step("adopt") as found:
+            found["archive"] = _adopt(change, change.previous)
+        serving_p95_ms, asked = _gate(change, archive, limits)
+        _make_default(change, asked, serving_p95_ms, errors, limits)
+        return "serving"
+
+    return carry_out(target, model, "promote", say, work, limits.drain_s)
+
+
+def rollback(target: Target, model: str, to: str | None = None, say: Say = say_nothing) -> Report:
+    """Make the default version before this one, or another earlier one, the default again, at once.
+
+    The one that it goes back from stays loaded, and is no longer among those that a rollback goes back to.
+    """
+
+    def work(change: Change) -> str:
+        earlier = read_journal(target, model).defaults[:-1]
+        if to is None and not earlier:
+            raise RolloutRefused(f"{model}: an earlier default version to go back to expected, was none")
+        version = to if to is not None else earlier[-1]
+        status = _registered(change, version)
+        if version == change.previous:
+            change.version = version
+            return "nothing to do"
+        manager = target.manager()
+        if not is_ready(status):
+            with change.step("load"):
+                manager.scale_up(model, version, max(1, status["minWorkers"]))
+                wait_loaded(manager, model, version, 1, DEFAULTS.ready_within_s)
+        archive = target.model_store / status["modelUrl"]
+        change.begin(version, archive_digest(archive))
+        change.passed()  # there is no way but back
+        with change.step("set default"):
+            manager.set_default(model, version)
+        with change.step("golden") as found, target.connect(model) as client:
+            golden = archived_golden(archive)
+            found["max_error"] = check_parity(ask_golden(client, golden, version, change.digest), golden)
+        with change.step("remember"):
+            settle(target, model)
+        change.end()
+        return "serving"
+
+    return carry_out(target, model, "rollback", say, work, 0.0)
+
+
+def remove(target: Target, model: str, version: str, limits: Limits = DEFAULTS, say: Say = say_nothing) -> Report:
+    """Drain and unregister a version that is not the default one.
+
+    Its archive leaves the model store where a rollout put it there. Returns and raises what `register` does.
+    """
+
+    def work(change: Change) -> str:
+        status = _registered(change, version)
+        if version == change.previous:
+            raise RolloutRefused(f"{model}: a version that is not the default one expected, was {version}")
+        archive = target.model_store / status["modelUrl"]
+        change.begin(version, archive_digest(archive) if archive.is_file() else "")
+        with change.step("drain"):
+            drain(target, model, version, limits.drain_s)
+        change.passed()
+        with change.step("unregister"):
+            take_out(target, model, version)
+        change.end()
+        return "removed"
+
+    return carry_out(target, model, "remove", say, work, limits.drain_s)
+
+
+def _registered(change: Change, version: str) -> dict[str, Any]:
+    versions = change.target.manager().versions(change.model)
+    if version not in versions:
+        raise RolloutRefused(f"{change.model}: a registered version expected, one of {sorted(versions)}, was {version}")
+    return versions[version]
+
+
+def _bring_in(change: Change, archive: Path, trusted: Path, limits: Limits) -> None:
+    """Verify, store, register, load."""
+    target, model = change.target, change.model
+    manager = target.manager()
+    with change.step("verify") as found:
+        verified = verify_archive(archive, trusted)
+        change.version, change.digest = verified.version, verified.digest
+        found |= {"digest": verified.digest, "signer": verified.signer}
+        if verified.version in manager.versions(model):
+            raise GateFailed(f"{model}: a new version expected, {verified.version} is registered already")
+    if change.previous is not None:
+        with change.step("adopt") as found:
+            found["archive"] = _adopt(change, change.previous)
+    file = archive_name(model, verified.version)
+    _check_place(target.model_store / file, archive, verified.digest)
+    change.begin(verified.version, verified.digest, file, registers=True)
+    with change.step("store") as found:
+        stored = store_verified(archive, trusted, target.model_store, model)
+        found |= {"file": stored.path.name, "bytes": stored.bytes}
+        if (stored.version, stored.digest) != (verified.version, verified.digest):
+            raise GateFailed(f"{archive}: the archive that was verified expected, it has changed since")
+    with change.step("load") as found:
+        serving = manager.versions(model).get(change.previous) if change.previous is not None else None
+        options, workers = _serve_like(serving, stored.path)
+        manager.register(file, model_name=model, **options)
+        wait_loaded(manager, model, change.version, 1, limits.ready_within_s)
+        if workers > 1:
+            manager.scale_up(model, change.version, workers)
+            wait_loaded(manager, model, change.version, workers, limits.ready_within_s)
+        found |= {"workers": workers, **options}
+
+
+def _check_place(place: Path, archive: Path, digest: str) -> None:
+    """What lies in the model store already is not ours to replace, nor to delete should this rollout fail."""
+    if not place.exists():
+        return
+    if place.samefile(archive):
+        raise GateFailed(f"{archive}: an archive that was built elsewhere (--out) expected, was in its place already")
+    if archive_digest(place) != digest:
+        raise GateFailed(f"{place}: no file, or the same archive, expected, was another one")
+
+
+def _serve_like(serving: Mapping[str, Any] | None, archive: Path) -> tuple[dict[str, int], int]:
+    """Batch settings and number of workers: the serving version's, else those of the archive's own configuration.
+
+    They are always said: a batch delay that is not becomes -10,000 ms in TorchServe 0.12.
+    """
+    if serving is not None:
+        options = {"batch_size": serving["batchSize"], "max_batch_delay": max(1, serving["maxBatchDelay"])}
+        return options, max(1, len(serving["workers"]))
+    with ZipFile(archive) as members:
+        name = read_manifest(archive)["model"].get("configFile")
+        config = yaml.safe_load(members.read(name)) if name else {}
+    options = {"batch_size": config.get("batchSize", 1), "max_batch_delay": max(1, config.get("maxBatchDelay", 1))}
+    return options, max(1, config.get("minWorkers", 1))
+
+
+def _adopt(change: Change, version: str | None) -> str:
+    if version is None:
+        return "none before"
+    file = adopt(change.target, change.model, version)
+    return file or f"has changed since {version} was registered: a restart of the server cannot bring it back"
+
+
+def _gate(change: Change, archive: Path, limits: Limits) -> tuple[float | None, Any]:
+    """Golden answers, parity and latency on the version's own route; the serving version's p95, and one input."""
+    target, model = change.target, change.model
+    golden = archived_golden(archive)
+    asked = one_input(golden_inputs(golden))
+    with target.connect(model, change.version) as client:
+        with change.step("golden") as found:
+            answer = ask_golden(client, golden, change.version, change.digest)
+            found |= {"version": answer.version, "digest": answer.digest}
+        with change.step("parity") as found:
+            found |= {"max_error": check_parity(answer, golden), "tolerance": golden.tolerance}
+        if not limits.latency_requests:
+            return None, asked
+        with change.step("latency") as found:
+            if change.previous is None:
+                found |= compare_latency(client, None, asked, limits)
+            else:
+                with target.connect(model, change.previous) as serving:
+                    found |= compare_latency(client, serving, asked, limits)
+    return found.get("serving_p95_ms"), asked
+
+
+def _make_default(
+    change: Change, asked: Any, serving_p95_ms: float | None, errors: ErrorsBefore, limits: Limits
+) -> None:
+    """Switch, watch, remember, retire what is older than is to be kept."""
+    target, model = change.target, change.model
+    anyway = errors.per_second()
+    with change.step("set default"):
+        target.manager().set_default(model, change.version)
+    if limits.watch_s:
+        with change.step("watch") as found:
+            found |= watch(target, model, change.version, asked, serving_p95_ms, anyway, limits)
+    change.passed()
+    with change.step("remember"):
+        settle(target, model)
+    with change.step("retire") as found:
+        found |= retire(target, model, limits.keep, limits.drain_s)
+    change.end()

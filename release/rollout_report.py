@@ -1,0 +1,88 @@
+"""What a rollout did, step by step: for a person, for a CI job, for whoever asks a year later."""
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+DONE = ("serving", "candidate", "removed", "nothing to do")
+"""Outcomes that were asked for."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step that was begun."""
+
+    name: str
+    """``verify``, ``store``, ``load``, ``golden``, ``parity``, ``latency``, ``set default``, ``watch``, ..."""
+    ok: bool
+    """Whether it came to its end."""
+    took_ms: float
+    """Wall time, milliseconds."""
+    found: dict[str, Any]
+    """What it measured, in plain JSON types."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """One rollout, ended."""
+
+    action: str
+    """``register``, ``promote``, ``rollback`` or ``remove``."""
+    model: str
+    version: str
+    """What it was about; empty when that could not be read."""
+    digest: str
+    """Content digest of its archive; empty when not known."""
+    previous: str | None
+    """The default version before."""
+    outcome: str
+    """One of `DONE`; ``undone``: it failed, all is as before; ``left``: it failed, and undoing it did too."""
+    failed_at: str | None
+    """Name of the step that failed."""
+    reason: str | None
+    """Why, in words."""
+    steps: tuple[Step, ...]
+    began: str
+    """ISO 8601, UTC."""
+    took_s: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether what was asked for is so now."""
+        return self.outcome in DONE
+
+    def as_dict(self) -> dict[str, Any]:
+        """In plain JSON types."""
+        return {**asdict(self), "ok": self.ok}
+
+    def as_text(self) -> str:
+        """For people."""
+        digest = self.digest[:12] or "digest unknown"
+        lines = [f"{self.action} {self.model} {self.version} ({digest}), {self.began}", ""]
+        for step in self.steps:
+            found = ", ".join(f"{name} {_shown(name, value)}" for name, value in step.found.items())
+            state = "done  " if step.ok else "FAILED"
+            lines.append(f"  {state} {step.name:<12} {step.took_ms:9.1f} ms  {found}".rstrip())
+        lines += ["", f"{self.outcome} after {self.took_s:.1f} s; default version before: {self.previous or 'none'}"]
+        if self.reason is not None:
+            lines.append(f"{self.failed_at}: {self.reason}")
+        return "\n".join(lines) + "\n"
+
+    def write(self, folder: Path) -> Path:
+        """Keep it as JSON and as text; returns the JSON's path."""
+        folder.mkdir(parents=True, exist_ok=True)
+        stamp = time.strftime("%Y%m%dT%H%M%S", time.strptime(self.began, "%Y-%m-%dT%H:%M:%SZ"))
+        path = folder / f"{stamp}-{self.action}-{self.model}-{self.version or 'unknown'}.json"
+        path.write_text(json.dumps(self.as_dict(), indent=1) + "\n")
+        path.with_suffix(".txt").write_text(self.as_text())
+        return path
+
+
+def _shown(name: str, value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    if name == "digest":
+        return str(value)[:12]
+    return ", ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)

@@ -1,0 +1,103 @@
+"""What a server serves, and what is being changed about it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from release.journal import journaled_models, lock_holder, read_journal
+from release.target import Target
+from release.workers import is_ready
+from serving.archive_import import UnreadableArchive
+from traffic.split import Split
+from traffic.store import TrafficStore
+from wire.digest import archive_digest
+
+
+@dataclass(frozen=True)
+class VersionStatus:
+    """One registered version."""
+
+    version: str
+    default: bool
+    """Whether requests without a version go to it."""
+    workers: tuple[str, ...]
+    """State of each worker."""
+    ghost: bool
+    """Whether it could not answer: no workers, or one that is not READY."""
+    archive: str
+    """Its file in the model store."""
+    digest: str
+    """Content digest that its workers say; of one that cannot answer, of its file; empty where neither is there."""
+    waiting: int
+    """Requests in its queue."""
+
+
+@dataclass(frozen=True)
+class ModelStatus:
+    """One model."""
+
+    model: str
+    versions: tuple[VersionStatus, ...]
+    earlier: tuple[str, ...]
+    """Former default versions that a rollback can go back to, the next one last."""
+    under_way: str | None
+    """A rollout that has begun: who does it; or that it was left, for `repair` to mend."""
+    split: Split | None
+    """How its traffic is split, as the routers of strategies are told."""
+
+
+def model_status(target: Target, model: str, store: TrafficStore | None = None) -> ModelStatus:
+    """What there is of a model.
+
+    Raises
+    ------
+    ManagementError
+        The server cannot be reached.
+    """
+    manager = target.manager()
+    default = manager.default_version(model)
+    versions = manager.versions(model)
+    earlier = tuple(each for each in read_journal(target, model).defaults if each in versions and each != default)
+    return ModelStatus(
+        model,
+        tuple(_version(target, model, version, status, version == default) for version, status in versions.items()),
+        earlier,
+        _under_way(target, model),
+        None if store is None else store.running(model),
+    )
+
+
+def known_models(target: Target) -> list[str]:
+    """Models that are registered or were ever rolled out."""
+    return sorted({*target.manager().model_names(), *journaled_models(target)})
+
+
+def _version(target: Target, model: str, version: str, status: dict[str, Any], default: bool) -> VersionStatus:
+    ghost = not is_ready(status)
+    return VersionStatus(
+        version,
+        default,
+        tuple(worker["status"] for worker in status["workers"]),
+        ghost,
+        status["modelUrl"],
+        _file_digest(target, status["modelUrl"]) if ghost else _said_digest(target, model, version),
+        status["jobQueueStatus"]["pendingRequests"],
+    )
+
+
+def _said_digest(target: Target, model: str, version: str) -> str:
+    said = target.manager().describe(model, version, customized=True)[0].get("customizedMetadata")
+    return str((said or {}).get("archive_digest", ""))  # a plain TorchServe model says none
+
+
+def _file_digest(target: Target, archive: str) -> str:
+    try:
+        return archive_digest(target.model_store / archive)
+    except (OSError, ValueError, KeyError, UnreadableArchive):
+        return ""
+
+
+def _under_way(target: Target, model: str) -> str | None:
+    if (holder := lock_holder(target, model)) is not None:
+        return holder
+    change = read_journal(target, model).under_way
+    return None if change is None else f"{change.action} of {change.version} was left at {change.step!r}: repair it"

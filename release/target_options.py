@@ -1,0 +1,54 @@
+"""The options by which every command about a server names it."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from release.target import NoTarget, named_target
+from serving.tokens import NoToken
+from serving.torchserve import PROJECT
+
+_OPTIONS: dict[str, tuple[Any, Any]] = {
+    "home": (Annotated[Path, typer.Option(help="Home of a server that scripts/serve.py started.")],
+             PROJECT / ".server"),
+    "management_url": (Annotated[str | None, typer.Option(
+        help="Of another server; its token in TORCHSERVE_MANAGEMENT_TOKEN.")], None),
+    "inference_url": (Annotated[str | None, typer.Option(help="The same; its token in TORCHSERVE_TOKEN.")], None),
+    "model_store": (Annotated[Path | None, typer.Option(
+        help="The same: its folder of archives, as it is reached from here.")], None),
+    "metrics_url": (Annotated[str | None, typer.Option(help="The same; without it error counters are not watched.")],
+                    None),
+    "config": (Annotated[Path | None, typer.Option(
+        help="The same: its config.properties, kept such that a restart brings versions and default back.")], None),
+}
+
+
+def takes_target(command: Callable[..., None]) -> Callable[..., None]:
+    """A typer command with these options in the place of its parameter ``target``.
+
+    Where there is no such server it says so and exits with status 1.
+    """
+    own = [each for each in inspect.signature(command).parameters.values() if each.name != "target"]
+
+    @functools.wraps(command)
+    def with_options(**given: Any) -> None:
+        options = {name: given.pop(name) for name in _OPTIONS}
+        try:
+            target = named_target(**options)
+        except (NoTarget, NoToken) as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(1) from None
+        command(target=target, **given)
+
+    added = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
+        for name, (annotation, default) in _OPTIONS.items()
+    ]
+    keyword = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own]
+    with_options.__signature__ = inspect.Signature([*keyword, *added])  # type: ignore[attr-defined]
+    with_options.__annotations__ = {each.name: each.annotation for each in [*keyword, *added]}
+    return with_options

@@ -1,0 +1,187 @@
+"""New versions of a model into service and back out, while strategies trade."""
+
+import json
+import signal
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from release import rollout
+from release.journal import RolloutRefused
+from release.limits import Limits
+from release.repair import repair as repair_all
+from release.rollout_report import Report
+from release.status import ModelStatus, known_models, model_status
+from release.target import Target
+from release.target_options import takes_target
+from serving.management import ManagementError
+from serving.torchserve import PROJECT
+from traffic.store import StoreFailed, TrafficStore
+
+app = typer.Typer(add_completion=False, help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
+words = Console(stderr=True)
+Model = Annotated[str, typer.Argument(help="The name that the model is asked under.")]
+Version = Annotated[str, typer.Argument(help="A registered version.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+Reports = Annotated[Path, typer.Option(help="Folder of the reports, as JSON and as text.")]
+WatchS = Annotated[float, typer.Option("--watch", help="Seconds to watch errors and latency as the default version.")]
+DrainS = Annotated[float | None, typer.Option(
+    "--drain", help="Seconds without a request before a version is unregistered; default: its response timeout.")]
+Keep = Annotated[int, typer.Option(help="Earlier default versions that stay loaded for a rollback.")]
+Ratio = Annotated[float, typer.Option(help="Median and p95 may be this many times the serving version's, and ...")]
+AddMs = Annotated[float, typer.Option(help="... this many milliseconds more.")]
+MostMs = Annotated[float | None, typer.Option(help="Most that the p95 may be, milliseconds.")]
+REPORTS = PROJECT / "reports" / "rollouts"
+_D = Limits()
+
+
+@app.command()
+@takes_target
+def register(
+    target: Target,
+    model: Model,
+    archive: Annotated[Path, typer.Option(help="A signed archive.")],
+    trusted: Annotated[Path, typer.Option(help="Folder of public keys.")] = PROJECT / "trusted_keys",
+    candidate: Annotated[bool, typer.Option("--candidate", help="Load and gate it, but do not switch.")] = False,
+    watch: WatchS = _D.watch_s,
+    drain: DrainS = _D.drain_s,
+    keep: Keep = _D.keep,
+    latency_ratio: Ratio = _D.latency_ratio,
+    latency_add_ms: AddMs = _D.latency_add_ms,
+    latency_most_ms: MostMs = _D.latency_most_ms,
+    reports: Reports = REPORTS,
+    as_json: Json = False,
+) -> None:
+    """Verify, store, load and gate ARCHIVE beside the version that serves; switch, watch, drain what is old."""
+    limits = Limits(watch_s=watch, drain_s=drain, keep=keep, latency_ratio=latency_ratio, latency_add_ms=latency_add_ms,
+                    latency_most_ms=latency_most_ms)
+    _end(lambda: rollout.register(target, model, archive, trusted, limits, not candidate, _say), reports, as_json)
+
+
+@app.command()
+@takes_target
+def promote(
+    target: Target,
+    model: Model,
+    version: Version,
+    watch: WatchS = _D.watch_s,
+    drain: DrainS = _D.drain_s,
+    keep: Keep = _D.keep,
+    latency_ratio: Ratio = _D.latency_ratio,
+    latency_add_ms: AddMs = _D.latency_add_ms,
+    reports: Reports = REPORTS,
+    as_json: Json = False,
+) -> None:
+    """Gate a registered version again and make it the default one."""
+    limits = Limits(watch_s=watch, drain_s=drain, keep=keep, latency_ratio=latency_ratio, latency_add_ms=latency_add_ms)
+    _end(lambda: rollout.promote(target, model, version, limits, _say), reports, as_json)
+
+
+@app.command()
+@takes_target
+def rollback(
+    target: Target,
+    model: Model,
+    to: Annotated[str | None, typer.Option(help="Which version; default: the default one before this one.")] = None,
+    reports: Reports = REPORTS,
+    as_json: Json = False,
+) -> None:
+    """Make the default version before this one the default again, at once."""
+    _end(lambda: rollout.rollback(target, model, to, _say), reports, as_json)
+
+
+@app.command()
+@takes_target
+def remove(
+    target: Target, model: Model, version: Version, drain: DrainS = None, reports: Reports = REPORTS,
+    as_json: Json = False,
+) -> None:
+    """Drain and unregister a version that is not the default one."""
+    _end(lambda: rollout.remove(target, model, version, Limits(drain_s=drain), _say), reports, as_json)
+
+
+@app.command()
+@takes_target
+def status(
+    target: Target,
+    model: Annotated[str | None, typer.Argument(help="Which model; default: all.")] = None,
+    store: Annotated[str | None, typer.Option(help="Database of the traffic splits, as SQLAlchemy names it.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Versions, workers, default, digests, traffic split, ghosts; exit status 1 when something needs repair."""
+    try:
+        splits = None if store is None else TrafficStore(store)
+        found = [model_status(target, name, splits) for name in ([model] if model else known_models(target))]
+    except (ManagementError, StoreFailed) as error:
+        raise _failed(error) from None
+    if as_json:
+        print(json.dumps({"models": [asdict(each) for each in found]}))
+    else:
+        words.print(_table(found))
+        for each in found:
+            if each.under_way is not None:
+                words.print(f"{each.model}: {each.under_way}")
+    if any(version.ghost for each in found for version in each.versions):
+        raise typer.Exit(1)
+
+
+@app.command()
+@takes_target
+def repair(target: Target, as_json: Json = False) -> None:
+    """Mend what rollouts, workers or a server that were killed have left."""
+    try:
+        mended = repair_all(target, _say)
+    except (RolloutRefused, ManagementError) as error:
+        raise _failed(error) from None
+    if as_json:
+        print(json.dumps({"mended": mended}))
+    else:
+        words.print(f"mended: {len(mended)}" if mended else "all is well")
+
+
+def _end(work: Callable[[], Report], reports: Path, as_json: bool) -> None:
+    """Carry out, keep the report, show it, exit."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # undone like Ctrl-C
+    try:
+        report = work()
+    except (RolloutRefused, ManagementError) as error:
+        raise _failed(error) from None
+    path = report.write(reports)
+    if as_json:
+        print(json.dumps({**report.as_dict(), "report": str(path)}))
+    else:
+        words.print(report.as_text(), markup=False, highlight=False, soft_wrap=True)
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+def _failed(error: Exception) -> typer.Exit:
+    typer.echo(f"error: {error}", err=True)
+    return typer.Exit(1)
+
+
+def _say(text: str) -> None:
+    words.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _table(found: list[ModelStatus]) -> Table:
+    table = Table("model", "version", "default", "workers", "digest", "waiting", "traffic")
+    for model in found:
+        for each in model.versions:
+            share: Any = ""
+            if model.split is not None and each.version == model.split.challenger:
+                share = f"{model.split.kind}: {model.split.share:.0%}"
+            table.add_row(
+                model.model, each.version, "yes" if each.default else "", ", ".join(each.workers) or "GHOST: none",
+                each.digest[:12], str(each.waiting), share,
+            )
+    return table
+
+
+if __name__ == "__main__":
+    app()
