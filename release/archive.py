@@ -10,6 +10,7 @@ from pathlib import Path
 
 from handlers import model_files
 from release.code_closure import code_closure
+from release.signing import sign_archive
 from serving.client import connect
 from wire.digest import archive_digest
 
@@ -34,9 +35,13 @@ class BuiltArchive:
     """Content digest, which every answer carries; the same for the same content."""
     bytes: int
     """Its size."""
+    key_id: str | None = None
+    """Of the key that signed it; None where none was given."""
 
 
-def build_archive(model: str, run: Path, version: str, out: Path) -> BuiltArchive:
+def build_archive(
+    model: str, run: Path, version: str, out: Path, sign_key: str | Path | None = None
+) -> BuiltArchive:
     """Pack a training run and the code it needs with torch-model-archiver.
 
     Holds the handler at its root, the modules it imports as packages, weights, description
@@ -53,11 +58,15 @@ def build_archive(model: str, run: Path, version: str, out: Path) -> BuiltArchiv
         TorchServe's model version: ``1.0``.
     out : Path
         The model store; the file is ``<out>/<model>.mar``.
+    sign_key : str or Path, optional
+        The private key that signs it before it takes its place: a file, or ``env:VARIABLE``.
 
     Raises
     ------
     BuildFailed
         Naming what is missing, or what the archiver or the archive itself said.
+    BadKey
+        The key cannot be used; nothing was built.
     """
     handler = PROJECT / "handlers" / f"{model}_handler.py"
     config = PROJECT / "archives" / "model-config" / f"{model}.yaml"
@@ -77,10 +86,11 @@ def build_archive(model: str, run: Path, version: str, out: Path) -> BuiltArchiv
         content = Path(work) / "content"
         _stage(content, run, members, handler, networks)
         built = _archive(Path(work), content, model, version, handler, config)
-        _prove(built, model)
+        key_id = None if sign_key is None else sign_archive(built, sign_key).key_id
+        digest = _prove(built, model)
         path = out / f"{model}.mar"
         built.replace(path)
-    return BuiltArchive(path, model, version, archive_digest(path), path.stat().st_size)
+    return BuiltArchive(path, model, version, digest, path.stat().st_size, key_id)
 
 
 def _network(run: Path, module: str) -> Path:
@@ -118,8 +128,13 @@ def _archive(work: Path, content: Path, model: str, version: str, handler: Path,
     return built
 
 
-def _prove(archive: Path, model: str) -> None:
+def _prove(archive: Path, model: str) -> str:
+    """Load it; returns the content digest, which it must compute as we do."""
     try:
-        connect(f"mar:{archive}", model).close()
+        with connect(f"mar:{archive}", model) as client:
+            said, digest = client.metadata["archive_digest"], archive_digest(archive)
     except (ValueError, ImportError, KeyError, TypeError) as error:  # `UnreadableArchive` is a ValueError
         raise BuildFailed(f"{model}: the archive does not load: {error}") from error
+    if said != digest:
+        raise BuildFailed(f"{model}: an archive that says {digest} of itself expected, was {said}")
+    return digest

@@ -11,7 +11,7 @@ from release.counters import NoCounters
 from release.gates import GateFailed
 from release.journal import RolloutRefused, UnderWay, locked, read_journal, write_journal
 from release.repair import mend, undo
-from release.rollout_report import Report, Step
+from release.rollout_report import INTERRUPTED, Report, Step
 from release.signing import Untrusted
 from release.target import Target
 from serving.archive_import import UnreadableArchive
@@ -152,4 +152,4 @@ def _last_failed(change: Change) -> str:
 
 
 def _in_words(error: BaseException) -> str:
-    return "interrupted" if isinstance(error, KeyboardInterrupt) else f"{error}" or type(error).__name__
+    return INTERRUPTED if isinstance(error, KeyboardInterrupt) else f"{error}" or type(error).__name__

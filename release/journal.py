@@ -9,15 +9,18 @@ import json
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from release.fresh_file import fresh_file, settle
 from release.target import Target
 
 FOLDER = ".rollout"
+_LOOK_S = 0.3
 _held = threading.local()
 """This thread's locks, so that a canary can hold a model's lock while it promotes."""
 
@@ -80,12 +83,9 @@ def read_journal(target: Target, model: str) -> Journal:
 def write_journal(target: Target, model: str, journal: Journal) -> None:
     """Remember it, in one step and on the disk before this returns."""
     path = target.model_store / FOLDER / f"{model}.json"
-    fresh = path.with_suffix(f".{os.getpid()}")
-    with fresh.open("w") as out:
-        json.dump(asdict(journal), out, indent=1)
-        out.flush()
-        os.fsync(out.fileno())
-    fresh.replace(path)
+    with fresh_file(path.parent, path.name) as file:
+        file.write(json.dumps(asdict(journal), indent=1).encode())
+        settle(file, path, 0o644)
 
 
 def journaled_models(target: Target) -> list[str]:
@@ -114,13 +114,14 @@ def locked(target: Target, model: str, action: str) -> Iterator[None]:
         raise RolloutRefused(f"{target.model_store}: the server's model store expected, was no folder")
     folder.mkdir(exist_ok=True)
     with (folder / f"{model}.lock").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = lock_holder(target, model)
-            raise RolloutRefused(
-                f"{model}: no other rollout expected, was: {holder}; it undoes itself when it is interrupted (SIGINT)"
-            ) from None
+        deadline = time.monotonic() + _LOOK_S
+        while not _lock(lock):  # somebody may hold it for the moment it takes to see whether it is held
+            if time.monotonic() > deadline:
+                holder = lock_holder(target, model)
+                raise RolloutRefused(
+                    f"{model}: no other rollout expected, was: {holder}; it undoes itself when interrupted (SIGINT)"
+                )
+            time.sleep(0.01)
         lock.truncate(0)
         lock.write(json.dumps({"action": action, "process": os.getpid(), "host": socket.gethostname()}))
         lock.flush()
@@ -130,6 +131,14 @@ def locked(target: Target, model: str, action: str) -> Iterator[None]:
         finally:
             held.discard(key)
             lock.truncate(0)
+
+
+def _lock(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def lock_holder(target: Target, model: str) -> str | None:

@@ -4,11 +4,12 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from release.fresh_file import remove_unsettled
 from release.gates import GateFailed
 from release.journal import journaled_models, locked, read_journal, write_journal
 from release.target import Target
 from release.versions import drain, forget, retire, save_snapshot, take_out
-from release.workers import is_ready, wait_loaded
+from release.workers import is_ready, processes, wait_loaded
 
 LOADING_S = 30.0
 """How long a version may have no READY worker, nobody rolling it out, before it counts as failed."""
@@ -110,59 +111,69 @@ def repair(target: Target, say: Callable[[str], None]) -> list[str]:
         with locked(target, model, "repair"):
             if (done := mend(target, model)) is not None:
                 note(f"{model}: {done}")
-            _revive_default(target, model, note)
-            _remove_ghosts(target, model, note)
-    for leftover in sorted([*target.model_store.glob("*.adopted"), *target.model_store.glob(".*.mar.*")]):
-        leftover.unlink()
-        note(f"{leftover.name}: deleted, a copy that was never finished")
+            _mend_dead(target, model, note)
+            remove_unsettled(target.model_store, f"{model}.mar")
     if mended:
         save_snapshot(target)
     return mended
 
 
-def _revive_default(target: Target, model: str, note: Callable[[str], None]) -> None:
-    """A default version whose workers are gone is loaded again, else the last one before that can answer takes over."""
-    manager = target.manager()
-    versions, default = manager.versions(model), manager.default_version(model)
-    if default is None or is_ready(versions[default]) or _becomes_ready(target, model, default):
-        return
-    if not versions[default]["workers"]:
-        manager.scale_up(model, default, max(1, versions[default]["minWorkers"]))
-        try:
-            wait_loaded(manager, model, default, 1, LOADING_S)
-            note(f"{model}: {default} had no workers; it is loaded again")
-            return
-        except GateFailed:
-            pass  # it cannot be loaded: an earlier one takes over
-    ready = [each for each in read_journal(target, model).defaults if each in versions and is_ready(versions[each])]
-    if not ready:
-        note(f"{model}: {default} cannot answer, and there is no earlier version that can")
-        return
-    manager.set_default(model, ready[-1])
-    write_journal(target, model, read_journal(target, model).without(default).with_default(ready[-1]))
-    note(f"{model}: {default} cannot answer; {ready[-1]} is the default version again")
+def _mend_dead(target: Target, model: str, note: Callable[[str], None]) -> None:
+    """Versions without READY workers: a default one is loaded again or replaced, others go.
 
-
-def _remove_ghosts(target: Target, model: str, note: Callable[[str], None]) -> None:
-    """Registrations that failed stay as versions without READY workers, and could be made the default one."""
+    Registrations that failed stay as such versions, and TorchServe would make one the default without a word.
+    """
     manager = target.manager()
+    dead = {version for version in manager.versions(model) if not _becomes_ready(target, model, version)}
     default = manager.default_version(model)
-    for version, status in manager.versions(model).items():
-        if version != default and not is_ready(status) and not _becomes_ready(target, model, version):
-            manager.unregister(model, version)
-            forget(target, model, version)
-            note(f"{model}: {version} had no READY worker; it is removed")
+    if default in dead and _revived(target, model, default):
+        dead.remove(default)
+        note(f"{model}: {default} had no workers; it is loaded again")
+    elif default in dead:
+        ready = [each for each in read_journal(target, model).defaults if each in manager.versions(model).keys() - dead]
+        if not ready:
+            dead.remove(default)
+            note(f"{model}: {default} cannot answer, and there is no earlier version that can")
+        else:
+            manager.set_default(model, ready[-1])
+            journal = read_journal(target, model)
+            former = tuple(each for each in journal.defaults if each != default)
+            write_journal(target, model, replace(journal, defaults=former).with_default(ready[-1]))
+            note(f"{model}: {default} cannot answer; {ready[-1]} is the default version again")
+    for version in sorted(dead):
+        manager.unregister(model, version)
+        forget(target, model, version)
+        note(f"{model}: {version} had no READY worker; it is removed")
+
+
+def _revived(target: Target, model: str, version: str) -> bool:
+    """Whether a version whose workers TorchServe has given up on comes up once more."""
+    manager = target.manager()
+    status = manager.versions(model)[version]
+    if status["workers"]:
+        return False
+    manager.scale_up(model, version, max(1, status["minWorkers"]))
+    try:
+        wait_loaded(manager, model, version, 1, LOADING_S)
+    except GateFailed:
+        return False
+    return True
 
 
 def _becomes_ready(target: Target, model: str, version: str) -> bool:
-    """Whether its workers come up by themselves, as after the death of one."""
+    """Whether its workers come up by themselves, as after the death of one; those that die twice do not."""
     deadline = time.monotonic() + LOADING_S
+    lives: dict[str, set[int]] = {}
     while time.monotonic() < deadline:
         status = target.manager().versions(model).get(version)
         if status is None or not status["workers"]:
             return False
         if is_ready(status):
             return True
+        for worker, process in processes(status).items():
+            lives.setdefault(worker, set()).add(process)
+        if any(len(each) > 2 for each in lives.values()):
+            return False
         time.sleep(0.2)
     return False
 

@@ -61,6 +61,8 @@ def register(
 
     def work(change: Change) -> str:
         errors = ErrorsBefore(target)
+        if _serves_already(change, archive, trusted):
+            return "nothing to do"
         _bring_in(change, archive, trusted, limits)
         serving_p95_ms, asked = _gate(change, target.model_store / archive_name(model, change.version), limits)
         if not promote and change.previous is not None:  # TorchServe makes a first version the default one itself
@@ -161,26 +163,35 @@ def _registered(change: Change, version: str) -> dict[str, Any]:
     return versions[version]
 
 
-def _bring_in(change: Change, archive: Path, trusted: Path, limits: Limits) -> None:
-    """Verify, store, register, load."""
-    target, model = change.target, change.model
-    manager = target.manager()
+def _serves_already(change: Change, archive: Path, trusted: Path) -> bool:
+    """Whether the default version is this very archive: a job that is run again has nothing to do."""
     with change.step("verify") as found:
         verified = verify_archive(archive, trusted)
         change.version, change.digest = verified.version, verified.digest
         found |= {"digest": verified.digest, "signer": verified.signer}
-        if verified.version in manager.versions(model):
-            raise GateFailed(f"{model}: a new version expected, {verified.version} is registered already")
+    if verified.version != change.previous:
+        return False
+    status = change.target.manager().describe(change.model, verified.version, customized=True)[0]
+    return bool((status.get("customizedMetadata") or {}).get("archive_digest") == verified.digest)
+
+
+def _bring_in(change: Change, archive: Path, trusted: Path, limits: Limits) -> None:
+    """Verify, store, register, load."""
+    target, model = change.target, change.model
+    manager = target.manager()
+    file = archive_name(model, change.version)
+    with change.step("new"):
+        if change.version in manager.versions(model):
+            raise GateFailed(f"{model}: a new version expected, {change.version} is registered already")
+        _check_place(target.model_store / file, archive, change.digest)
     if change.previous is not None:
         with change.step("adopt") as found:
             found["archive"] = _adopt(change, change.previous)
-    file = archive_name(model, verified.version)
-    _check_place(target.model_store / file, archive, verified.digest)
-    change.begin(verified.version, verified.digest, file, registers=True)
+    change.begin(change.version, change.digest, file, registers=True)
     with change.step("store") as found:
         stored = store_verified(archive, trusted, target.model_store, model)
         found |= {"file": stored.path.name, "bytes": stored.bytes}
-        if (stored.version, stored.digest) != (verified.version, verified.digest):
+        if (stored.version, stored.digest) != (change.version, change.digest):
             raise GateFailed(f"{archive}: the archive that was verified expected, it has changed since")
     with change.step("load") as found:
         serving = manager.versions(model).get(change.previous) if change.previous is not None else None

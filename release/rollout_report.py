@@ -8,6 +8,8 @@ from typing import Any
 
 DONE = ("serving", "candidate", "removed", "nothing to do")
 """Outcomes that were asked for."""
+INTERRUPTED = "interrupted"
+"""The reason of one that Ctrl-C or SIGTERM ended."""
 
 
 @dataclass(frozen=True)

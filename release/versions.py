@@ -4,6 +4,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+from release.fresh_file import fresh_file, settle
 from release.gates import GateFailed
 from release.journal import journaled_models, read_journal, write_journal
 from release.target import Target
@@ -59,9 +60,9 @@ def adopt(target: Target, model: str, version: str) -> str | None:
         return None
     lasting = target.model_store / archive_name(model, version)
     if served != lasting:
-        fresh = lasting.with_suffix(".adopted")
-        shutil.copyfile(served, fresh)
-        fresh.replace(lasting)
+        with fresh_file(target.model_store, f"{model}.mar") as file, served.open("rb") as archive:
+            shutil.copyfileobj(archive, file)
+            settle(file, lasting, 0o644)
     write_journal(target, model, replace(journal, files={**journal.files, version: lasting.name}))
     return lasting.name
 

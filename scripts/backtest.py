@@ -31,6 +31,7 @@ from strategies.news_settings import NewsBacktestSettings
 from strategies.report import summary, write_tick_report
 from strategies.server_token import provide_token
 from strategies.settings import BacktestSettings
+from traffic.store import StoreFailed
 from wire.errors import RequestError
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
@@ -79,6 +80,7 @@ NewsDelay = Annotated[
 Confidence = Annotated[float, typer.Option(help="Of the return's sign, to act on.")]
 Cost = Annotated[float | None, typer.Option(help="Least return to act on; left out: fees and spread.")]
 Spread = Annotated[float, typer.Option(help="Bid to ask, assumed (bps).")]
+Traffic = Annotated[str | None, typer.Option(help="SQLAlchemy URL: follow its split, keep what comes of it.")]
 Report = Annotated[Path | None, typer.Option(help="Folder for the report.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
@@ -97,6 +99,7 @@ def tick(
     seed: Seed = 1,
     model: Model = "tick",
     version: Version = None,
+    traffic: Traffic = None,
     token_file: TokenFile = None,
     latency: Latency = "1ms",  # type: ignore[assignment]
     max_age: MaxAge = "1s",  # type: ignore[assignment]
@@ -109,11 +112,13 @@ def tick(
     as_json: AsJson = False,
 ) -> None:
     """Long on BUY, short on SELL, as the tick model says trade by trade."""
+    refuse_report(traffic, report)
     with errors_told():
         settings = BacktestSettings(
             url=url,
             model=model,
             version=version,
+            traffic=traffic,
             latency_ns=latency,
             max_age_ns=max_age,
             cooldown_ns=cooldown,
@@ -144,6 +149,7 @@ def price(
     seed: Seed = 1,
     model: Model = "price",
     version: Version = None,
+    traffic: Traffic = None,
     token_file: TokenFile = None,
     latency: Latency = "10ms",  # type: ignore[assignment]
     max_age: MaxAge = "1s",  # type: ignore[assignment]
@@ -158,11 +164,13 @@ def price(
     as_json: AsJson = False,
 ) -> None:
     """Long or short on the next bar's expected return, where it exceeds the costs."""
+    refuse_report(traffic, report)
     with errors_told():
         settings = BarBacktestSettings(
             url=url,
             model=model,
             version=version,
+            traffic=traffic,
             latency_ns=latency,
             max_age_ns=max_age,
             horizon_ns=horizon,
@@ -198,6 +206,7 @@ def news(
     seed: Seed = 1,
     model: Model = "ensemble",
     version: Version = None,
+    traffic: Traffic = None,
     token_file: TokenFile = None,
     latency: Latency = "10ms",  # type: ignore[assignment]
     max_age: MaxAge = "1s",  # type: ignore[assignment]
@@ -214,11 +223,13 @@ def news(
     as_json: AsJson = False,
 ) -> None:
     """As price, on what bars and headlines together say of the next bar."""
+    refuse_report(traffic, report)
     with errors_told():
         settings = NewsBacktestSettings(
             url=url,
             model=model,
             version=version,
+            traffic=traffic,
             latency_ns=latency,
             max_age_ns=max_age,
             horizon_ns=horizon,
@@ -257,6 +268,11 @@ def pairs(data: list[Path] | None, instrument: list[str] | None) -> list[tuple[P
     return list(zip(paths, names, strict=True))
 
 
+def refuse_report(traffic: str | None, report: Path | None) -> None:
+    if traffic is not None and report is not None:
+        raise typer.BadParameter("no --report beside --traffic expected: a report is about one version")
+
+
 @contextmanager
 def errors_told() -> Iterator[None]:
     """Status 2 for a setting that makes no sense, 1 for a job that failed."""
@@ -264,7 +280,7 @@ def errors_told() -> Iterator[None]:
         yield
     except BadSetting as error:
         raise typer.BadParameter(str(error)) from None
-    except (BadData, UnreadableArchive, NoToken, RequestError, OSError) as error:
+    except (BadData, UnreadableArchive, NoToken, RequestError, StoreFailed, OSError) as error:
         raise failed(f"{error}") from None
 
 

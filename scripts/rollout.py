@@ -1,6 +1,7 @@
 """New versions of a model into service and back out, while strategies trade."""
 
 import json
+import re
 import signal
 from collections.abc import Callable
 from dataclasses import asdict
@@ -21,7 +22,22 @@ from release.target import Target
 from release.target_options import takes_target
 from serving.management import ManagementError
 from serving.torchserve import PROJECT
-from traffic.store import StoreFailed, TrafficStore
+from strategies.durations import parse_duration
+from traffic.split import Unit
+from traffic.store import DEFAULT_URL, SplitRefused, StoreFailed, TrafficStore
+from trials.canary import CanarySettings
+from trials.canary import canary as run_canary
+from trials.canary_gates import GateLimits
+from trials.shadow import ShadowSettings
+from trials.shadow import shadow as run_shadow
+from trials.trial import end_abandoned
+
+
+def seconds(given: str | float) -> float:
+    """Of ``10s``, ``2m``, or a plain number of seconds."""
+    plain = re.fullmatch(r"\d+(\.\d+)?", str(given))
+    return float(given) if plain else parse_duration(str(given)) / 1e9
+
 
 app = typer.Typer(add_completion=False, help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
 words = Console(stderr=True)
@@ -29,9 +45,11 @@ Model = Annotated[str, typer.Argument(help="The name that the model is asked und
 Version = Annotated[str, typer.Argument(help="A registered version.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Reports = Annotated[Path, typer.Option(help="Folder of the reports, as JSON and as text.")]
-WatchS = Annotated[float, typer.Option("--watch", help="Seconds to watch errors and latency as the default version.")]
+WatchS = Annotated[float, typer.Option(
+    "--watch", parser=seconds, help="How long errors and latency are watched once it is the default version.")]
 DrainS = Annotated[float | None, typer.Option(
-    "--drain", help="Seconds without a request before a version is unregistered; default: its response timeout.")]
+    "--drain", parser=seconds, help="Time without a request before a version is unregistered; default: its timeout.")]
+Store = Annotated[str, typer.Option(help="Database of the traffic splits, as SQLAlchemy names it.")]
 Keep = Annotated[int, typer.Option(help="Earlier default versions that stay loaded for a rollback.")]
 Ratio = Annotated[float, typer.Option(help="Median and p95 may be this many times the serving version's, and ...")]
 AddMs = Annotated[float, typer.Option(help="... this many milliseconds more.")]
@@ -110,13 +128,13 @@ def remove(
 def status(
     target: Target,
     model: Annotated[str | None, typer.Argument(help="Which model; default: all.")] = None,
-    store: Annotated[str | None, typer.Option(help="Database of the traffic splits, as SQLAlchemy names it.")] = None,
+    store: Store = DEFAULT_URL,
     as_json: Json = False,
 ) -> None:
     """Versions, workers, default, digests, traffic split, ghosts; exit status 1 when something needs repair."""
     try:
-        splits = None if store is None else TrafficStore(store)
-        found = [model_status(target, name, splits) for name in ([model] if model else known_models(target))]
+        with TrafficStore(store) as splits:
+            found = [model_status(target, name, splits) for name in ([model] if model else known_models(target))]
     except (ManagementError, StoreFailed) as error:
         raise _failed(error) from None
     if as_json:
@@ -132,16 +150,87 @@ def status(
 
 @app.command()
 @takes_target
-def repair(target: Target, as_json: Json = False) -> None:
-    """Mend what rollouts, workers or a server that were killed have left."""
+def repair(target: Target, store: Store = DEFAULT_URL, as_json: Json = False) -> None:
+    """Mend what rollouts, canaries, workers or a server that were killed have left."""
     try:
         mended = repair_all(target, _say)
-    except (RolloutRefused, ManagementError) as error:
+        with TrafficStore(store) as splits:
+            ended = [end_abandoned(target, splits, model) for model in known_models(target)]
+    except (RolloutRefused, ManagementError, StoreFailed) as error:
         raise _failed(error) from None
+    for split in filter(None, ended):
+        mended.append(f"{split.model}: {split.name}, which nobody watched any more, is {split.state}")
+        _say(mended[-1])
     if as_json:
         print(json.dumps({"mended": mended}))
     else:
         words.print(f"mended: {len(mended)}" if mended else "all is well")
+
+
+@app.command()
+@takes_target
+def canary(
+    target: Target,
+    model: Model,
+    to: Annotated[str, typer.Option(help="The challenger: a candidate that is registered.")],
+    steps: Annotated[str, typer.Option(help="Its shares, percent.")] = "1,5,25,100",
+    hold: Annotated[float, typer.Option(parser=seconds, help="How long each share is held.")] = 60.0,
+    by: Annotated[Unit, typer.Option(help="What keeps its version as a whole.")] = Unit.INSTRUMENT,
+    slice_: Annotated[float, typer.Option("--slice", parser=seconds, help="Length of a time slice.")] = 3600.0,
+    least_calls: Annotated[int, typer.Option(help="Calls of the challenger that each step needs.")] = 100,
+    psi: Annotated[float, typer.Option(help="Most that an output's distribution may drift.")] = GateLimits.psi,
+    watch: WatchS = _D.watch_s,
+    drain: DrainS = _D.drain_s,
+    store: Store = DEFAULT_URL,
+    reports: Reports = REPORTS,
+    as_json: Json = False,
+) -> None:
+    """Give a candidate a growing share of the strategies' traffic; it is taken back by itself when a gate breaks."""
+    try:
+        shares = tuple(float(each) / 100 for each in steps.split(","))
+        settings = CanarySettings(
+            shares, hold, least_calls, gates=GateLimits(psi=psi), unit=by, slice_ns=round(slice_ * 1e9),
+            limits=Limits(watch_s=watch, drain_s=drain),
+        )
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    with _open(store) as splits:
+        _end(lambda: run_canary(target, splits, model, to, settings, _say), reports, as_json)
+
+
+@app.command()
+@takes_target
+def shadow(
+    target: Target,
+    model: Model,
+    to: Annotated[str, typer.Option(help="The challenger: a candidate that is registered.")],
+    for_: Annotated[float, typer.Option("--for", parser=seconds, help="How long.")] = 600.0,
+    answers: Annotated[int | None, typer.Option(help="End earlier, after so many answers.")] = None,
+    share: Annotated[float, typer.Option(help="Of the requests that are copied to it, percent.")] = 100.0,
+    store: Store = DEFAULT_URL,
+    as_json: Json = False,
+) -> None:
+    """Give a candidate copies of the strategies' traffic, and compare its answers with those that were traded on."""
+    try:
+        settings = ShadowSettings(for_, answers, share / 100)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    with _open(store) as splits:
+        try:
+            report = run_shadow(target, splits, model, to, settings, _say)
+        except (RolloutRefused, SplitRefused, ManagementError, StoreFailed) as error:
+            raise _failed(error) from None
+    if as_json:
+        print(json.dumps(report.as_dict()))
+    else:
+        words.print(report.as_text(), markup=False, highlight=False, soft_wrap=True)
+
+
+def _open(store: str) -> TrafficStore:
+    try:
+        return TrafficStore(store)
+    except StoreFailed as error:
+        raise _failed(error) from None
 
 
 def _end(work: Callable[[], Report], reports: Path, as_json: bool) -> None:
@@ -149,7 +238,7 @@ def _end(work: Callable[[], Report], reports: Path, as_json: bool) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # undone like Ctrl-C
     try:
         report = work()
-    except (RolloutRefused, ManagementError) as error:
+    except (RolloutRefused, SplitRefused, ManagementError, StoreFailed) as error:
         raise _failed(error) from None
     path = report.write(reports)
     if as_json:

@@ -10,7 +10,15 @@ from rich.console import Console
 from serving.archive_import import UnreadableArchive
 from serving.java import NoJava
 from serving.management import ManagementError
-from serving.torchserve import PROJECT, ServerSettings, StartFailed, TorchServe, find_server, restart_server, start_server
+from serving.torchserve import (
+    PROJECT,
+    ServerSettings,
+    StartFailed,
+    TorchServe,
+    find_server,
+    restart_server,
+    start_server,
+)
 
 app = typer.Typer(add_completion=False, help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
 words = Console(stderr=True)

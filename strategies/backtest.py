@@ -13,8 +13,9 @@ from market.trades import BadData, Trades
 from strategies.engine import built, count_events, only_actor
 from strategies.inference_actor import InferenceActor
 from strategies.instruments import perpetual, write_catalog
+from strategies.outcome_recorder import OutcomeRecorder
 from strategies.results import BacktestResult, Recorder, collect
-from strategies.run_settings import served_metadata
+from strategies.run_settings import challengers_metadata, served_metadata
 from strategies.sample import judged
 from strategies.settings import BacktestSettings, run_config
 from strategies.trade_reasons import Reasons
@@ -47,13 +48,18 @@ def run_backtest(
         No trades are left to run on, or too few for one row of features.
     RequestError, UnreadableArchive
         The model cannot be reached, or was trained on other features than `tick_features`.
+    StoreFailed
+        The store of traffic splits cannot be opened.
     """
     instrument = perpetual(trades.instrument, settings.fee_bps)
     strategy = settings.strategy(instrument)
     actor = settings.actor(instrument.id, WINDOW)  # bad settings are refused before anything is asked
     metadata = served_metadata(settings)
-    actor = msgspec.structs.replace(actor, window=_window(metadata), version=metadata["version"])
-    trades, sample_note = judged(trades, metadata["training"], settings.in_sample)
+    actor = msgspec.structs.replace(actor, window=_window(metadata), version=settings.asking(metadata)["version"])
+    trades, sample_note = min(
+        (judged(trades, each["training"], settings.in_sample) for each in (metadata, *challengers_metadata(settings))),
+        key=lambda found: len(found[0]),
+    )
     if len(trades) <= actor.window:
         raise BadData(f"{trades.source}: more than {actor.window} trades to run on expected, was {len(trades)}")
 
@@ -64,6 +70,9 @@ def run_backtest(
             bus = engine.kernel.msgbus
             recorder = Recorder(bus, [instrument.id])
             reasons = Reasons(bus, only_actor(engine, InferenceActor))
+            kept = settings.recorder(instrument.id, metadata)
+            if kept is not None:
+                engine.add_actor(OutcomeRecorder(kept))
             if on_progress is not None:
                 topic = f"data.trades.{instrument.id.venue}.{instrument.id.symbol}"
                 count_events(bus, [topic], len(trades), on_progress)

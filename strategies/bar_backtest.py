@@ -21,7 +21,8 @@ from strategies.bar_types import bar_type
 from strategies.bookkeeping import Recorder
 from strategies.engine import built, count_events, only_actor, run_config
 from strategies.instruments import perpetual, split_symbol
-from strategies.run_settings import served_metadata
+from strategies.outcome_recorder import OutcomeRecorder
+from strategies.run_settings import challengers_metadata, served_metadata
 from strategies.sample import first_judged, fitted_on
 from strategies.settings import importable_actor, importable_strategy
 from strategies.trade_reasons import Reasons
@@ -76,6 +77,8 @@ def run_bar_backtest(
         The bars do not go together, or too few are left for one window.
     RequestError, UnreadableArchive
         The model cannot be reached, or was trained on other bars or features.
+    StoreFailed
+        The store of traffic splits cannot be opened.
     """
     _refuse_unlike(bars, settings.currency)
     instruments = [perpetual(each.instrument, settings.fee_bps, settings.currency) for each in bars]
@@ -83,10 +86,10 @@ def run_bar_backtest(
         settings.check_size(instrument)
     metadata = served_metadata(settings)
     _refuse_model(metadata, bars[0])
-    beside_fitted = any(fitted_on(each, metadata["training"]) for each in bars)
+    trainings = [each["training"] for each in (metadata, *challengers_metadata(settings))]
     markets = [
         Market(
-            _judged(each, metadata, settings.in_sample, beside_fitted),
+            _judged(each, bars, metadata, trainings, settings.in_sample),
             instrument,
             bar_type(instrument.id, each.interval_ns),
         )
@@ -112,6 +115,9 @@ def run_bar_backtest(
             bus = engine.kernel.msgbus
             recorder = Recorder(bus, [instrument.id for instrument in instruments])
             reasons = Reasons(bus, only_actor(engine, BarInferenceActor))
+            kept = settings.recorder([market.bar_type for market in markets], metadata)
+            if kept is not None:
+                engine.add_actor(OutcomeRecorder(kept))
             if on_progress is not None:
                 total = sum(len(market.judged.run) for market in markets)
                 count_events(bus, [f"data.bars.{market.bar_type}" for market in markets], total, on_progress)
@@ -148,8 +154,21 @@ def _refuse_model(metadata: Mapping[str, Any], bars: Bars) -> None:
         )
 
 
-def _judged(bars: Bars, metadata: Mapping[str, Any], in_sample: bool, beside_fitted: bool) -> JudgedBars:
-    first, note = first_judged(bars, metadata["training"], in_sample, "bars", beside_fitted)
+def _judged(
+    bars: Bars,
+    all_bars: Sequence[Bars],
+    metadata: Mapping[str, Any],
+    trainings: Sequence[Mapping[str, Any]],
+    in_sample: bool,
+) -> JudgedBars:
+    """One instrument's bars of a run, from after the last one that any of the fits saw."""
+    first, note = max(
+        (
+            first_judged(bars, each, in_sample, "bars", beside_fitted=any(fitted_on(other, each) for other in all_bars))
+            for each in trainings
+        ),
+        key=lambda found: found[0],
+    )
     lookback = bar_schema(metadata["bars"]["indicators"]).window
     run = bars.between(max(0, first - lookback + 1), len(bars))
     warm = len(run) - (len(bars) - first)

@@ -1,6 +1,7 @@
 """Asks a model about the bars of several instruments, those that close together in one request."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from nautilus_trader.common.component import TimeEvent
@@ -15,6 +16,7 @@ from strategies.bar_features import BarFeatures
 from strategies.checks import expect
 from strategies.model_actor import ModelActor, ModelActorConfig, OneInput
 from strategies.news_counts import NewsCounts
+from traffic.assignment import Route
 from wire.errors import BadWindow, NotFinite, OutputNotFinite, RequestError, SchemaMismatch
 
 OF_ONE_ROW = (BadWindow, NotFinite, OutputNotFinite)
@@ -72,9 +74,9 @@ class Window(NamedTuple):
 class BarInferenceActor(ModelActor):
     """Keeps the windows of several instruments, asks about those that fall due together, publishes what is said.
 
-    Bars received at the same time make one request, which leaves with the last instrument's bar, or after
-    ``batch_wait_ns`` with those that are there. Where one window makes it fail, each is asked about
-    alone, once, so that the others get their predictions.
+    Bars received at the same time make one request (with ``traffic``, one for each version that their instruments
+    are with), which leaves with the last instrument's bar, or after ``batch_wait_ns`` with those that are there.
+    Where one window makes it fail, each is asked about alone, once, so that the others get their predictions.
 
     Parameters
     ----------
@@ -100,23 +102,25 @@ class BarInferenceActor(ModelActor):
         self._waiting: list[Window] = []
 
     def on_start(self) -> None:
-        client = self.connect_model(bar_schema(self.config.indicators))
-        taken = client.metadata["inputs"]
-        if taken != self.inputs:
-            raise self.refused(SchemaMismatch(f"a model that takes {self.inputs} expected, was one of {taken}"))
-        ours = self.config.bar_types[0].spec.get_interval_ns()
-        theirs = client.metadata["bars"]["interval_ns"]
-        if theirs != ours:
-            raise self.refused(SchemaMismatch(f"a model of {ours / 1e9:g} s bars expected, was of {theirs / 1e9:g} s"))
+        self.connect_model(bar_schema(self.config.indicators), self._refuse_other_bars)
         for bar_type in self.config.bar_types:
             self.subscribe_bars(bar_type)
+
+    def _refuse_other_bars(self, metadata: Mapping[str, Any]) -> None:
+        taken = metadata["inputs"]
+        if taken != self.inputs:
+            raise SchemaMismatch(f"a model that takes {self.inputs} expected, was one of {taken}")
+        ours = self.config.bar_types[0].spec.get_interval_ns()
+        theirs = metadata["bars"]["interval_ns"]
+        if theirs != ours:
+            raise SchemaMismatch(f"a model of {ours / 1e9:g} s bars expected, was of {theirs / 1e9:g} s")
 
     def on_bar(self, bar: Bar) -> None:
         instrument_id = bar.bar_type.instrument_id
         rows = self._features[instrument_id].update(
             exact(bar.open), exact(bar.high), exact(bar.low), exact(bar.close), exact(bar.volume), bar.ts_event
         )
-        if self.gave_up or self._client is None or bar.ts_event < self.config.first_ts_event:
+        if self.gave_up or not self.is_connected or bar.ts_event < self.config.first_ts_event:
             return
         if bar.ts_init != self._received_ns:
             self._ask()
@@ -144,15 +148,19 @@ class BarInferenceActor(ModelActor):
         super()._publish_due(event)
 
     def _ask(self) -> None:
-        """Ask about all windows that are waiting."""
+        """Ask about all windows that are waiting, those of one route together."""
         asked, self._waiting = self._waiting, []
+        routes: dict[Route, list[Window]] = {}
+        for each in asked:
+            routes.setdefault(self.route(each.instrument_id, each.ts_event), []).append(each)
+        answered = [self._ask_together(route, together) for route, together in routes.items()]
         if asked:
-            self.count_event(self._ask_together(asked))
+            self.count_event(any(answered), on_trial=all(route.on_trial for route in routes))
 
-    def predict(self, asked: list[Window]) -> Answer:
+    def predict(self, route: Route, asked: list[Window]) -> Answer:
         """One request about windows of bars that were received at the same time."""
-        assert self._client is not None
-        return self._client.predict(np.stack([each.rows for each in asked]))
+        about = [[each.instrument_id] for each in asked]
+        return self.ask(route, np.stack([each.rows for each in asked]), about, asked[0].ts_event)
 
     def asked(self, window: Window) -> OneInput:
         """What the model was asked about a window that it has answered."""
@@ -162,13 +170,13 @@ class BarInferenceActor(ModelActor):
         """What became of the news about an instrument; None where the model reads none."""
         return None
 
-    def _ask_together(self, asked: list[Window]) -> bool:
+    def _ask_together(self, route: Route, asked: list[Window]) -> bool:
         """Whether any of these windows got an answer."""
         try:
-            answer = self.predict(asked)
+            answer = self.predict(route, asked)
         except RequestError as error:
             if len(asked) > 1 and isinstance(error, self.of_one_row):
-                answered = [self._ask_together([each]) for each in asked]
+                answered = [self._ask_together(route, [each]) for each in asked]
                 return any(answered)
             for each in asked:
                 self.failed[each.instrument_id].append(each.ts_event)
@@ -176,7 +184,7 @@ class BarInferenceActor(ModelActor):
             return False
         due = self._received_ns + self.config.latency_ns
         for row, each in enumerate(asked):
-            self.hold_until_due(answer, row, self.asked(each), each.instrument_id, each.ts_event, due)
+            self.hold_until_due(answer, row, self.asked(each), each.instrument_id, each.ts_event, due, route.split)
         return True
 
 

@@ -11,6 +11,7 @@ from market.bar_quotes import half_spread
 from strategies.bar_inference_actor import BarInferenceActorConfig
 from strategies.bar_strategy import BarStrategyConfig
 from strategies.checks import BadSetting, expect
+from strategies.outcome_recorder import OutcomeRecorderConfig
 from strategies.run_settings import RunSettings
 
 
@@ -95,7 +96,20 @@ class BarBacktestSettings(RunSettings):
             max_gap_ns=bars["max_gap_ns"],
             batch_wait_ns=self.latency_ns // 2 if self.batch_wait_ns is None else self.batch_wait_ns,
             first_ts_event=first_ts_event,
-            **{**self.asking(), "version": metadata["version"]},
+            **self.asking(metadata),
+        )
+
+    def recorder(self, bar_types: Sequence[BarType], metadata: Mapping[str, Any]) -> OutcomeRecorderConfig | None:
+        """Config of the recorder of outcomes; None without ``traffic``."""
+        if self.traffic is None:
+            return None
+        return OutcomeRecorderConfig(
+            traffic=self.traffic,
+            model=self.model,
+            instrument_ids=[bar_type.instrument_id for bar_type in bar_types],
+            horizon=metadata["label"]["horizon_bars"],
+            bar_types=tuple(bar_types),
+            max_gap_ns=metadata["bars"]["max_gap_ns"],
         )
 
     def strategy(self, instrument: Instrument, metadata: Mapping[str, Any]) -> BarStrategyConfig:

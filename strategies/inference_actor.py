@@ -67,15 +67,18 @@ class InferenceActor(ModelActor):
             SIDE_SIGNS[tick.aggressor_side],
             tick.ts_event,
         )
-        if row is None or self.gave_up or self._client is None:
+        if row is None or self.gave_up or not self.is_connected:
             return
+        instrument_id = self.config.instrument_id
+        route = self.route(instrument_id, tick.ts_event)
+        asked = np.array((row,), dtype=np.float32)
         try:
-            answer = self._client.predict(asked := np.array((row,), dtype=np.float32))
+            answer = self.ask(route, asked, [[instrument_id]], tick.ts_event)
         except RequestError as error:
             self.failed.append(self.features.seen - 1)
             self.say_failed(error, f"trade {self.features.seen}")
-            self.count_event(answered=False)
+            self.count_event(answered=False, on_trial=route.on_trial)
         else:
             self.count_event(answered=True)
             due = self.schedule(tick.ts_init)
-            self.hold_until_due(answer, 0, asked[0], self.config.instrument_id, tick.ts_event, due)
+            self.hold_until_due(answer, 0, asked[0], instrument_id, tick.ts_event, due, route.split)

@@ -2,8 +2,8 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from nautilus_trader.common.actor import Actor
@@ -15,8 +15,12 @@ from numpy.typing import NDArray
 
 from features.schema import FeatureSchema
 from serving.client import Answer, InferenceClient, connect
+from serving.inputs import Inputs
 from strategies.checks import expect
-from strategies.prediction import Prediction, prediction_type
+from strategies.prediction import Prediction, Status, prediction_type
+from traffic.assignment import Route
+from traffic.router import Router
+from traffic.store import StoreFailed, TrafficStore
 from wire.errors import RequestError
 from wire.news_windows import NewsWindow
 
@@ -32,6 +36,9 @@ class ModelActorConfig(ActorConfig, kw_only=True, frozen=True):
         The model's name.
     version : str, optional
         A fixed version; None asks the server's default one.
+    traffic : str, optional
+        SQLAlchemy URL of the store of traffic splits: the running split says which version is asked about which
+        instrument. None: there are no splits.
     token_env : str
         Environment variable that holds TorchServe's inference token; unset where none is needed.
     latency_ns : int
@@ -45,6 +52,7 @@ class ModelActorConfig(ActorConfig, kw_only=True, frozen=True):
     url: str
     model: str
     version: str | None = None
+    traffic: str | None = None
     token_env: str = "TORCHSERVE_TOKEN"
     latency_ns: int = 1_000_000
     timeout_s: float = 5.0
@@ -53,6 +61,9 @@ class ModelActorConfig(ActorConfig, kw_only=True, frozen=True):
     def __post_init__(self) -> None:
         schemes = ("http://", "https://", "mar:")
         expect(self.url.startswith(schemes), f"url beginning with http://, https:// or mar:, was {self.url!r}")
+        if self.traffic is not None:
+            expect(not self.url.startswith("mar:"), f"url of a server (traffic is split there), was {self.url!r}")
+            expect(self.version is None, f"no version (the split says which), was {self.version!r}")
         expect(
             self.latency_ns >= 1,
             f"latency_ns of at least 1 (an answer cannot take effect at its own event), was {self.latency_ns}",
@@ -79,6 +90,10 @@ class ModelActor(Actor):
     ``latency_ns`` after its event's ``ts_init``. Answers that are due after the last datum never
     take effect, since simulated time ends there: they stay in `pending`.
 
+    With ``traffic``, requests go where a `traffic.router.Router` says. An instrument with a position or an order open
+    stays with its version. Where it does change, what the version before said about it and has not taken effect
+    yet is DEGRADED: nobody is to trade on it any more.
+
     Parameters
     ----------
     config : ModelActorConfig
@@ -101,47 +116,106 @@ class ModelActor(Actor):
         """True after ``max_failures`` in a row: nothing is asked any more."""
         self.last_error = ""
         """What the last failed request said."""
+        self._logged = ""
         self._failed_in_a_row = 0
         self._last_due = 0
         self._client: InferenceClient | None = None
+        self._router: Router | None = None
+        self._store: TrafficStore | None = None
+        self._answered_by: dict[InstrumentId, str] = {}
         self._asked: dict[int, OneInput] = {}
         self.published: tuple[Prediction, OneInput] | None = None
         """The last prediction that took effect, and what the model was asked for it."""
         self._data_types = {instrument_id: data_type(instrument_id) for instrument_id in instrument_ids}
 
-    def connect_model(self, schema: FeatureSchema) -> InferenceClient:
+    def connect_model(
+        self, schema: FeatureSchema, fits: Callable[[Mapping[str, Any]], None] = lambda metadata: None
+    ) -> None:
         """Connect to the model; to be called by ``on_start``.
+
+        Parameters
+        ----------
+        fits : callable
+            Given a version's metadata, raises `RequestError` where this actor cannot ask it.
 
         Raises
         ------
         RuntimeError
             An instrument is not in the cache, or the clock is a live one.
         RequestError
-            The model cannot be reached, or was trained on other features than ``schema``.
+            The model cannot be reached, was trained on other features than ``schema``, or does not fit.
+        StoreFailed
+            The store of traffic splits cannot be opened.
         """
-        config = self.config
         for instrument_id in self._data_types:
             if self.cache.instrument(instrument_id) is None:
                 raise self.refused(RuntimeError(f"{instrument_id} in the cache expected, was missing"))
         if not isinstance(self.clock, TestClock):
             raise self.refused(RuntimeError("a backtest expected (calls block), was a live clock"))
         try:
-            self._client = connect(
-                config.url,
-                config.model,
-                config.version,
-                schema=schema,
-                token=os.environ.get(config.token_env),
-                timeout_s=config.timeout_s,
-            )
-        except RequestError as error:
+            self._connect(schema, fits)
+        except (RequestError, StoreFailed) as error:
             raise self.refused(error) from None
-        return self._client
+
+    def _connect(self, schema: FeatureSchema, fits: Callable[[Mapping[str, Any]], None]) -> None:
+        config, token = self.config, os.environ.get(self.config.token_env)
+        if config.traffic is None:
+            self._client = connect(
+                config.url, config.model, config.version, schema=schema, token=token, timeout_s=config.timeout_s
+            )
+            fits(self._client.metadata)
+        else:
+            self._store = TrafficStore(config.traffic)
+            self._router = Router(
+                config.url, config.model, self._store, schema=schema, token=token, timeout_s=config.timeout_s, fits=fits
+            )
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is anybody to ask."""
+        return self._client is not None or self._router is not None
 
     def on_stop(self) -> None:
-        if self._client is not None:
-            self._client.close()
-            self._client = None
+        for each in (self._client, self._router, self._store):
+            if each is not None:
+                each.close()
+        self._client = self._router = self._store = None
+
+    def route(self, instrument_id: InstrumentId, ts_event: int) -> Route:
+        """Where a request about an instrument goes; everywhere the same without ``traffic``."""
+        if self._router is None:
+            return Route()
+        held = (
+            self.cache.positions_open_count(instrument_id=instrument_id)
+            + self.cache.orders_open_count(instrument_id=instrument_id)
+            + self.cache.orders_inflight_count(instrument_id=instrument_id)
+        )
+        return self._router.route(instrument_id.value, ts_event, held > 0)
+
+    def ask(
+        self, route: Route, inputs: Inputs, about: Sequence[Sequence[InstrumentId]], ts_event: int
+    ) -> Answer:
+        """Send one request and wait for its answer.
+
+        Parameters
+        ----------
+        route : Route
+            What `route` said of all that they are about.
+        about : sequence of sequences of InstrumentId
+            The instruments that each of the inputs is about.
+        ts_event : int
+            When the newest event among them happened, Unix ns.
+
+        Raises
+        ------
+        RequestError
+            There is no answer.
+        """
+        if self._router is not None:
+            names = [tuple(instrument_id.value for instrument_id in each) for each in about]
+            return self._router.ask(route, inputs, names, ts_event)
+        assert self._client is not None
+        return self._client.predict(inputs)
 
     def schedule(self, ts_init: int) -> int:
         """When a prediction on an event received then takes effect; sees to it that it will be published.
@@ -158,7 +232,14 @@ class ModelActor(Actor):
         return due
 
     def hold_until_due(
-        self, answer: Answer, row: int, asked: OneInput, instrument_id: InstrumentId, ts_event: int, due: int
+        self,
+        answer: Answer,
+        row: int,
+        asked: OneInput,
+        instrument_id: InstrumentId,
+        ts_event: int,
+        due: int,
+        split: str = "",
     ) -> None:
         """Keep one row of an answer until its time comes.
 
@@ -170,7 +251,11 @@ class ModelActor(Actor):
             When the newest event that the row was made of happened, Unix ns.
         due : int
             What `schedule` said, not before that of any answer held already.
+        split : str
+            Name of the traffic split that the request was a part of.
         """
+        if self._answered_by.setdefault(instrument_id, answer.version) != answer.version:
+            self._leave_version(instrument_id, answer.version)
         prediction = Prediction(
             ts_event=ts_event,
             ts_init=due,
@@ -181,9 +266,20 @@ class ModelActor(Actor):
             outputs={name: values.item(row) for name, values in answer.outputs.items()},
             feature_ts=ts_event,
             latency_ns=answer.latency_ns,
+            split=split,
+            leaving=self._router is not None and self._router.leaving(instrument_id.value, ts_event),
         )
         self.pending.append(prediction)
         self._asked[id(prediction)] = asked
+
+    def _leave_version(self, instrument_id: InstrumentId, version: str) -> None:
+        """Degrade what other versions said, so that none of them opens a position for this one to close."""
+        self._answered_by[instrument_id] = version
+        if self._router is None:
+            return
+        for said in self.pending:
+            if isinstance(said, Prediction) and said.instrument_id == instrument_id:
+                said.status = Status.DEGRADED
 
     def _publish_due(self, event: TimeEvent) -> None:
         while self.pending and self.pending[0].ts_init <= event.ts_event:
@@ -193,12 +289,24 @@ class ModelActor(Actor):
             self.publish_data(self._data_types[said.instrument_id], said)
 
     def say_failed(self, error: RequestError, asked_for: str) -> None:
-        """Log and remember why there is no prediction for ``asked_for``."""
-        self.last_error = f"{type(error).__name__}: {error}"
-        self.log.error(f"No prediction for {asked_for}: {self.last_error}")
+        """Log and remember why there is no prediction for ``asked_for``.
 
-    def count_event(self, answered: bool) -> None:
-        """Count an event that got an answer, or none; too many of these in a row end the asking."""
+        A version on trial may fail for long: what is the same as before is not logged again where there is one.
+        """
+        self.last_error = f"{type(error).__name__}: {error}"
+        if self._router is None or self.last_error != self._logged:
+            self.log.error(f"No prediction for {asked_for}: {self.last_error}")
+        self._logged = self.last_error
+
+    def count_event(self, answered: bool, on_trial: bool = False) -> None:
+        """Count an event that got an answer, or none; too many of these in a row end the asking.
+
+        Not so where only versions on trial were asked: ending that is the affair of whoever tries them.
+        """
+        if answered:
+            self._logged = ""
+        elif on_trial:
+            return
         self._failed_in_a_row = 0 if answered else self._failed_in_a_row + 1
         if self._failed_in_a_row >= self.config.max_failures:
             self.gave_up = True

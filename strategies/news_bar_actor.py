@@ -12,6 +12,7 @@ from strategies.checks import expect
 from strategies.news_counts import NewsCounts
 from strategies.news_headline import HEADLINE_TOPIC, NewsHeadline
 from strategies.sentiment_actor import OF_ONE_TEXT
+from traffic.assignment import Route
 from wire.errors import RequestError
 from wire.news_windows import NewsWindow
 from wire.texts import MOST_TEXTS
@@ -103,16 +104,15 @@ class NewsBarActor(BarInferenceActor):
     def asked(self, window: Window) -> NewsWindow:
         return self._answered[window.instrument_id]
 
-    def predict(self, asked: list[Window]) -> Answer:
+    def predict(self, route: Route, asked: list[Window]) -> Answer:
         try:
-            return self._predict(asked, [self._told(window) for window in asked])
+            return self._predict(route, asked, [self._told(window) for window in asked])
         except OF_ONE_TEXT:
             if len(asked) > 1:
                 raise  # each comes alone then
-            return self._predict_with_readable(asked[0])
+            return self._predict_with_readable(route, asked[0])
 
-    def _predict(self, asked: Sequence[Window], told: Sequence[list[_Heard]]) -> Answer:
-        assert self._client is not None
+    def _predict(self, route: Route, asked: Sequence[Window], told: Sequence[list[_Heard]]) -> Answer:
         windows = [
             NewsWindow(
                 window.rows,
@@ -121,7 +121,7 @@ class NewsBarActor(BarInferenceActor):
             )
             for window, heard in zip(asked, told, strict=True)
         ]
-        answer = self._client.predict(windows)
+        answer = self.ask(route, windows, [[each.instrument_id] for each in asked], asked[0].ts_event)
         self._answered.update({each.instrument_id: window for each, window in zip(asked, windows, strict=True)})
         for heard in told:
             for each in heard:
@@ -132,22 +132,22 @@ class NewsBarActor(BarInferenceActor):
         """The headlines to tell with a window."""
         return [heard for _, heard in self._news[window.instrument_id].before(self._received_ns)]
 
-    def _predict_with_readable(self, window: Window) -> Answer:
+    def _predict_with_readable(self, route: Route, window: Window) -> Answer:
         """Ask about a window without the headlines that the model refuses, at worst without any."""
         readable = self._told(window)
         while unread := [each for each in readable if not each.read]:
             for each in unread:
                 try:
-                    self._predict([window], [[each]])
+                    self._predict(route, [window], [[each]])
                 except OF_ONE_TEXT as error:
                     self._refuse(window.instrument_id, each, error)
             readable = self._told(window)  # older ones may have come into the places of those refused
         while readable:
             try:
-                return self._predict([window], [readable])
+                return self._predict(route, [window], [readable])
             except OF_ONE_TEXT:
                 readable = readable[1:]  # each can be read, all together are too long: the oldest goes
-        return self._predict([window], [[]])
+        return self._predict(route, [window], [[]])
 
     def _refuse(self, instrument_id: InstrumentId, heard: _Heard, error: RequestError) -> None:
         """Drop a headline; the others were and will be told."""

@@ -18,7 +18,7 @@ class Status(StrEnum):
     LATE = "LATE"
     """Answered, but after its deadline."""
     DEGRADED = "DEGRADED"
-    """Answered by something else than the model asked for."""
+    """Answered by something else than the model asked for, or by a version that its instrument has left since."""
 
 
 @customdataclass
@@ -48,6 +48,10 @@ class Prediction(Data):
     """Measured wall time of the call; in a backtest not what delays the prediction."""
     status: str = Status.OK
     """One of `Status`."""
+    split: str = ""
+    """Name of the traffic split that the request was a part of; empty without one."""
+    leaving: bool = False
+    """Whether the instrument is to change to another version: positions are to be closed on it, none to be opened."""
 
     _schema = pa.schema(
         {
@@ -59,6 +63,8 @@ class Prediction(Data):
             "feature_ts": pa.int64(),
             "latency_ns": pa.int64(),
             "status": pa.string(),
+            "split": pa.string(),
+            "leaving": pa.bool_(),
             "type": pa.string(),
             "ts_event": pa.int64(),
             "ts_init": pa.int64(),
@@ -76,6 +82,8 @@ class Prediction(Data):
             "feature_ts": self.feature_ts,
             "latency_ns": self.latency_ns,
             "status": str(self.status),
+            "split": self.split,
+            "leaving": self.leaving,
             "type": "Prediction",
             "ts_event": self.ts_event,
             "ts_init": self.ts_init,
@@ -83,8 +91,8 @@ class Prediction(Data):
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Prediction":
-        """Inverse of :meth:`to_dict`."""
-        fields = {name: value for name, value in data.items() if name != "type"}
+        """Inverse of :meth:`to_dict`; fields that were not there when it was written are as they are by default."""
+        fields = {name: value for name, value in data.items() if name != "type" and value is not None}
         fields["instrument_id"] = InstrumentId.from_str(data["instrument_id"])
         fields["outputs"] = dict(data["outputs"])
         return cls(**fields)

@@ -73,8 +73,19 @@ class PredictionStrategy(Strategy):
         return prediction.status == Status.OK and age_ns <= self.config.max_age_ns and self.in_flight is None
 
     def order(self, side: OrderSide, quantity: Decimal, prediction: Prediction) -> None:
-        """Send a market order, tagged with the prediction that was the reason."""
+        """Send a market order, tagged with the prediction that was the reason.
+
+        On a prediction of a version that the instrument is leaving, the position is closed at most, not turned: what
+        comes after it is the next version's.
+        """
         assert self._instrument is not None
+        if prediction.leaving:
+            position = self.portfolio.net_position(self.config.instrument_id)
+            against = position > 0 if side == OrderSide.SELL else position < 0
+            quantity = min(quantity, abs(position)) if against else Decimal(0)
+            if not quantity:
+                return
+        split = [f"split={prediction.split}"] if prediction.split else []
         order = self.order_factory.market(
             instrument_id=self.config.instrument_id,
             order_side=side,
@@ -84,6 +95,7 @@ class PredictionStrategy(Strategy):
                 f"version={prediction.version}",
                 f"digest={prediction.archive_digest[:12]}",
                 f"feature_ts={prediction.feature_ts}",
+                *split,
             ],
         )
         self.in_flight = order.client_order_id

@@ -1,6 +1,7 @@
 """What every backtest is run with, whatever the model looks at."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -9,6 +10,8 @@ from nautilus_trader.model.instruments import Instrument
 
 from serving.client import connect
 from strategies.checks import expect
+from traffic.split import Kind
+from traffic.store import TrafficStore
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,10 @@ class RunSettings:
     model: str
     """The model's name."""
     version: str | None = None
-    """A fixed version; None takes the server's default one and keeps to it for the whole run."""
+    """A fixed version; None takes the server's default one and keeps to it for the whole run, but for ``traffic``."""
+    traffic: str | None = None
+    """SQLAlchemy URL of the store of traffic splits: the running split says which version is asked about which
+    instrument, and what comes of the predictions is kept there. None: one version, and nothing is kept."""
     token_env: str = "TORCHSERVE_TOKEN"
     """Environment variable that holds TorchServe's inference token."""
     timeout_s: float = 5.0
@@ -56,12 +62,20 @@ class RunSettings:
             f"was {self.latency_ns}",
         )
 
-    def asking(self) -> dict[str, Any]:
-        """The fields of a `strategies.model_actor.ModelActorConfig`."""
+    def asking(self, metadata: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The fields of a `strategies.model_actor.ModelActorConfig`.
+
+        Parameters
+        ----------
+        metadata : mapping, optional
+            Of the version to keep to, where there is no traffic to split.
+        """
+        kept = self.version if metadata is None or self.traffic is not None else metadata["version"]
         return {
             "url": self.url,
             "model": self.model,
-            "version": self.version,
+            "version": kept,
+            "traffic": self.traffic,
             "token_env": self.token_env,
             "latency_ns": self.latency_ns,
             "timeout_s": self.timeout_s,
@@ -74,8 +88,13 @@ class RunSettings:
         expect(self.trade_size % step == 0, f"trade_size in steps of {step}, was {self.trade_size}")
 
 
-def served_metadata(settings: RunSettings) -> dict[str, Any]:
+def served_metadata(settings: RunSettings, version: str | None = None) -> dict[str, Any]:
     """The metadata of the model that the settings name.
+
+    Parameters
+    ----------
+    version : str, optional
+        Another version than theirs.
 
     Raises
     ------
@@ -83,5 +102,28 @@ def served_metadata(settings: RunSettings) -> dict[str, Any]:
         It cannot be reached.
     """
     token = os.environ.get(settings.token_env)
-    with connect(settings.url, settings.model, settings.version, token=token, timeout_s=settings.timeout_s) as client:
+    with connect(
+        settings.url, settings.model, version or settings.version, token=token, timeout_s=settings.timeout_s
+    ) as client:
         return client.metadata
+
+
+def challengers_metadata(settings: RunSettings) -> list[dict[str, Any]]:
+    """The metadata of the running split's challenger, where there is one that answers callers.
+
+    Its fit may have seen data that the baseline's has not.
+
+    Raises
+    ------
+    StoreFailed
+        The store of traffic splits cannot be read.
+    RequestError
+        The challenger cannot be reached.
+    """
+    if settings.traffic is None:
+        return []
+    with TrafficStore(settings.traffic) as store:
+        split = store.running(settings.model)
+    if split is None or split.kind is Kind.SHADOW:
+        return []
+    return [served_metadata(settings, split.challenger)]

@@ -1,5 +1,7 @@
 """Asks a sentiment model about headlines as they arrive, and keeps a decayed sentiment of each instrument."""
 
+from typing import NamedTuple
+
 from nautilus_trader.common.component import TimeEvent
 from nautilus_trader.model.identifiers import InstrumentId
 
@@ -10,6 +12,7 @@ from strategies.decayed_mean import DecayedMean
 from strategies.model_actor import ModelActor, ModelActorConfig
 from strategies.news_headline import HEADLINE_TOPIC, NewsHeadline
 from strategies.sentiment import InstrumentSentiment, sentiment_type
+from traffic.assignment import Route
 from wire.errors import BadText, BodyTooLarge, RequestError
 
 OF_ONE_TEXT = (BadText, BodyTooLarge)
@@ -44,13 +47,22 @@ class SentimentActorConfig(ModelActorConfig, kw_only=True, frozen=True):
         expect(self.max_batch >= 1, f"max_batch of at least 1, was {self.max_batch}")
 
 
+class Told(NamedTuple):
+    """A headline to ask about."""
+
+    headline: NewsHeadline
+    instrument_ids: list[InstrumentId]
+    """Whom its score counts for."""
+
+
 class SentimentActor(ModelActor):
     """Scores headlines, and publishes the sentiment of each instrument that one is about.
 
     Headlines received at the same time make one request (or as few as ``max_batch`` allows), whatever they are
-    about. Where one of them makes it fail, halves are asked about, and so on, until it stands alone: it
-    is left out, and its neighbours have their scores. The sentiment is `strategies.decayed_mean` of the scores, by
-    the times of receipt; it takes effect ``latency_ns`` after its headline's ``ts_init``.
+    about; with ``traffic``, one for each version that their instruments are with. Where one of them makes it fail,
+    halves are asked about, and so on, until it stands alone: it is left out, and its neighbours have their scores.
+    The sentiment is `strategies.decayed_mean` of the scores, by the times of receipt; it takes effect ``latency_ns``
+    after its headline's ``ts_init``.
 
     Parameters
     ----------
@@ -77,7 +89,7 @@ class SentimentActor(ModelActor):
         super().on_stop()
 
     def on_data(self, data: NewsHeadline) -> None:
-        if self.gave_up or self._client is None or not self._ours(data):
+        if self.gave_up or not self.is_connected or not self._ours(data):
             return
         if data.ts_init != self._received_ns:
             self._ask()
@@ -95,51 +107,64 @@ class SentimentActor(ModelActor):
         super()._publish_due(event)
 
     def _ask(self) -> None:
-        """Ask about all headlines that are waiting."""
-        asked, self._waiting = self._waiting, []
-        for start in range(0, len(asked), self.config.max_batch):
-            if not self.gave_up:
-                self._ask_together(asked[start : start + self.config.max_batch])
+        """Ask about all headlines that are waiting, those of one route together."""
+        waiting, self._waiting = self._waiting, []
+        routes: dict[Route, list[Told]] = {}
+        for headline in waiting:
+            for route, instrument_ids in self._routes(headline).items():
+                routes.setdefault(route, []).append(Told(headline, instrument_ids))
+        for route, told in routes.items():
+            for start in range(0, len(told), self.config.max_batch):
+                if not self.gave_up:
+                    self._ask_together(route, told[start : start + self.config.max_batch])
 
-    def _ask_together(self, headlines: list[NewsHeadline]) -> None:
-        assert self._client is not None
+    def _routes(self, headline: NewsHeadline) -> dict[Route, list[InstrumentId]]:
+        """Whom to ask about a headline, and for which of our instruments."""
+        routes: dict[Route, list[InstrumentId]] = {}
+        for instrument_id in self._ours(headline):
+            routes.setdefault(self.route(instrument_id, headline.ts_event), []).append(instrument_id)
+        return routes
+
+    def _ask_together(self, route: Route, told: list[Told]) -> None:
+        texts = [each.headline.text for each in told]
+        about = [each.instrument_ids for each in told]
         try:
-            answer = self._client.predict([headline.text for headline in headlines])
+            answer = self.ask(route, texts, about, told[0].headline.ts_event)
         except OF_ONE_TEXT as error:
-            if len(headlines) == 1:
-                self._refuse(headlines[0], error)
+            if len(told) == 1:
+                self._refuse(told[0], error)
                 return
-            middle = len(headlines) // 2
-            for half in (headlines[:middle], headlines[middle:]):
-                self._ask_together(half)
+            middle = len(told) // 2
+            for half in (told[:middle], told[middle:]):
+                self._ask_together(route, half)
         except RequestError as error:
-            for headline in headlines:
+            for headline, instrument_ids in told:
                 self.say_failed(error, f"the headline received at {headline.ts_init}")
-                for instrument_id in self._ours(headline):
+                for instrument_id in instrument_ids:
                     self.failed[instrument_id].append(headline.ts_init)
-            self.count_event(answered=False)
+            self.count_event(answered=False, on_trial=route.on_trial)
         else:
             self.count_event(answered=True)
-            for row, headline in enumerate(headlines):
-                self._take_in(answer, row, headline)
+            for row, each in enumerate(told):
+                self._take_in(answer, row, each)
 
-    def _refuse(self, headline: NewsHeadline, error: RequestError) -> None:
+    def _refuse(self, told: Told, error: RequestError) -> None:
         """Leave a headline out; the model did answer, so this does not count towards giving up."""
-        self.log.warning(f"The headline received at {headline.ts_init} was not read: {error}")
+        self.log.warning(f"The headline received at {told.headline.ts_init} was not read: {error}")
         self.count_event(answered=True)
-        for instrument_id in self._ours(headline):
-            self.unreadable[instrument_id].append(headline.ts_init)
+        for instrument_id in told.instrument_ids:
+            self.unreadable[instrument_id].append(told.headline.ts_init)
 
-    def _take_in(self, answer: Answer, row: int, headline: NewsHeadline) -> None:
+    def _take_in(self, answer: Answer, row: int, told: Told) -> None:
         score = answer.outputs["score"].item(row)
-        for instrument_id in self._ours(headline):
+        for instrument_id in told.instrument_ids:
             sentiment = self._sentiment[instrument_id]
             self.pending.append(
                 InstrumentSentiment(
-                    ts_event=headline.ts_event,
+                    ts_event=told.headline.ts_event,
                     ts_init=self._received_ns + self.config.latency_ns,
                     instrument_id=instrument_id,
-                    score=sentiment.update(score, headline.ts_init),
+                    score=sentiment.update(score, told.headline.ts_init),
                     last_score=score,
                     headlines=sentiment.count,
                     model=answer.model,

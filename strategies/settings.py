@@ -1,7 +1,9 @@
 """What a tick backtest is run with, and the NautilusTrader configs that follow from it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nautilus_trader.backtest.config import BacktestDataConfig, BacktestRunConfig
 from nautilus_trader.common.config import ActorConfig, ImportableActorConfig
@@ -12,6 +14,7 @@ from nautilus_trader.trading.config import ImportableStrategyConfig, StrategyCon
 
 from strategies import engine
 from strategies.inference_actor import InferenceActorConfig
+from strategies.outcome_recorder import OutcomeRecorderConfig
 from strategies.run_settings import RunSettings
 from strategies.tick_strategy import TickStrategyConfig
 
@@ -38,6 +41,14 @@ class BacktestSettings(RunSettings):
     def actor(self, instrument_id: InstrumentId, window: int) -> InferenceActorConfig:
         """Config of the actor that asks the model."""
         return InferenceActorConfig(instrument_id=instrument_id, window=window, **self.asking())
+
+    def recorder(self, instrument_id: InstrumentId, metadata: Mapping[str, Any]) -> OutcomeRecorderConfig | None:
+        """Config of the recorder of outcomes; None without ``traffic``."""
+        if self.traffic is None:
+            return None
+        return OutcomeRecorderConfig(
+            traffic=self.traffic, model=self.model, instrument_ids=[instrument_id], **metadata["label"]
+        )
 
     def strategy(self, instrument: Instrument) -> TickStrategyConfig:
         """Config of the strategy that trades on the predictions."""

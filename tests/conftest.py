@@ -1,12 +1,16 @@
 """Real things, made once a session: a trained run, its archive, a running TorchServe."""
 
-from collections.abc import Iterator
+import itertools
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from news_run import write_backbone, write_ensemble_run, write_sentiment_run
 from price_run import write_price_run
+from rollout_desk import Desk
+from signed_archives import keys
 
 from release.archive import build_archive
 from serving.torchserve import ServerSettings, TorchServe, start_server
@@ -74,3 +78,23 @@ def rows() -> np.ndarray:
     random = np.random.default_rng(7)
     returns, imbalance, shares = random.normal(0, 2, (512, 1)), random.uniform(-1, 1, (512, 1)), random.random((512, 2))
     return np.hstack([returns, imbalance, shares]).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def fresh_version() -> Callable[[], str]:
+    """Versions that no test of this session has used."""
+    numbers = itertools.count(1)
+    return lambda: f"2.{next(numbers)}"
+
+
+@pytest.fixture(scope="module")
+def desk(tick_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    """A server of its own that ``tick`` 1.0 is served by, for rollouts, started once a module."""
+    folder = tmp_path_factory.mktemp("desk")
+    private, trusted = keys(folder)
+    store = folder / "store"
+    store.mkdir()
+    shutil.copyfile(tick_archive, store / "tick.mar")
+    settings = ServerSettings({"tick": "tick.mar"}, store, folder / "home", free_ports=True)
+    with start_server(settings) as server:
+        yield Desk(server, tick_archive, private, trusted, folder)

@@ -64,6 +64,7 @@ def environment(folder: Path) -> dict[str, str]:
         **os.environ,
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), str(java / "bin"), os.environ["PATH"]]),
         "JAVA_HOME": str(java),
+        "HOME": str(folder / "home"),  # private keys are made there
         "PYTHONPATH": str(folder),
         "TMPDIR": str(folder / "tmp"),
         "TEMP": str(folder / "tmp"),

@@ -1,4 +1,4 @@
-"""The MLflow store that training runs go into: an SQLite file unless a server is named.
+"""The MLflow store that training runs and registered versions go into: an SQLite file unless a server is named.
 
 Importing this, before anybody imports MLflow, turns off what MLflow sends to its makers and prints;
 what the user has set in the environment stays.
@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import sqlite3
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -18,16 +19,24 @@ if TYPE_CHECKING:  # MLflow takes more than a second to import
     from mlflow import MlflowClient
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
+REGISTRY_VARIABLE = "MLFLOW_REGISTRY_URI"
+"""Where versions are registered, when not in the tracking store."""
+FILES_VARIABLE = "MLFLOW_DEFAULT_ARTIFACT_ROOT"
+"""Where files of new experiments go, as MLflow's own server takes it: a folder, ``s3://bucket/path``."""
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlflow-artifacts"
 _SQLITE = "sqlite:///"
+_DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+"""Stores that MLflow asks without a server."""
 _LOCK_TIMEOUT_S = 20.0
 _DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",  # at INFO it tells how it makes its tables
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # stdout belongs to --json
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",  # scripts show their own
 }
+_S3_ERRORS = {"boto3.exceptions": ("Boto3Error",), "botocore.exceptions": ("BotoCoreError", "ClientError")}
 _HASTY = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 """With MLflow's own values, good ones in the middle of a fit, a server that is not there costs four minutes."""
 
@@ -44,13 +53,57 @@ def tracking_store(runs: Path) -> str:
     return os.environ.get(URI_VARIABLE) or f"{_SQLITE}{runs.resolve() / DATABASE}"
 
 
-def open_store(store: str) -> "MlflowClient":
-    """A client of the store; an SQLite store is made where it is not there. Use within :func:`typed_errors`."""
-    if database := database_file(store):
-        _make_database(database)
+def registry_store(runs: Path) -> str:
+    """The URI of the store of registered versions: MLFLOW_REGISTRY_URI where it is set, else that of runs."""
+    return os.environ.get(REGISTRY_VARIABLE) or tracking_store(runs)
+
+
+def open_store(store: str, registry: str | None = None) -> "MlflowClient":
+    """A client of the store; an SQLite store is made where it is not there. Use within :func:`typed_errors`.
+
+    ``registry`` is the store of registered versions, ``store`` itself when it is left out.
+    """
+    for uri in {store, registry or store}:
+        if database := database_file(uri):
+            _make_database(database)
     from mlflow import MlflowClient
 
-    return MlflowClient(store)
+    return MlflowClient(store, registry or store)
+
+
+def experiment_id(client: "MlflowClient", store: str, name: str) -> str:
+    """The id of what MLflow groups runs by; made where it is not there.
+
+    Files go where MLFLOW_DEFAULT_ARTIFACT_ROOT says, else those of an SQLite store beside its database; a server
+    decides by itself.
+
+    Raises
+    ------
+    TrackingFailed
+        Another database and no word where files go: MLflow would put them into the working directory.
+    """
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return client.create_experiment(name, artifact_location=_files_of(store, name))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            found = client.get_experiment_by_name(name)  # another process was faster
+            assert found is not None
+    return found.experiment_id
+
+
+def _files_of(store: str, experiment: str) -> str | None:
+    if not store.startswith(_DATABASES):
+        return None
+    if root := os.environ.get(FILES_VARIABLE):
+        return f"{root.rstrip('/')}/{experiment}" if "://" in root else (Path(root).resolve() / experiment).as_uri()
+    if database := database_file(store):
+        return (database.parent / ARTIFACTS / experiment).as_uri()
+    raise TrackingFailed(f"{shown(store)}: {FILES_VARIABLE} expected, where files of runs go, was not set")
 
 
 def database_file(store: str) -> Path | None:
@@ -110,7 +163,12 @@ def _store_errors() -> tuple[type[Exception], ...]:
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
-    return MlflowException, SQLAlchemyError, CommandError, sqlite3.Error, OSError
+    # Drivers and clients of other stores (psycopg, boto3) are the user's to install: ImportError.
+    found = [MlflowException, SQLAlchemyError, CommandError, sqlite3.Error, OSError, ImportError]
+    for module, names in _S3_ERRORS.items():
+        if (loaded := sys.modules.get(module)) is not None:
+            found += [getattr(loaded, name) for name in names]
+    return tuple(found)
 
 
 @contextmanager

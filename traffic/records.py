@@ -1,8 +1,12 @@
 """What is kept of the traffic: calls in windows, scored predictions, closed trades, a challenger's shadow answers."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,8 @@ class ScoredPrediction:
     actual: str
     """Class that came true."""
     markout_bps: float | None
-    """Mid price's move over the horizon in the direction said, bps; None where no direction was said."""
+    """The price's move over the horizon in the direction said, bps: of trades, or from close to close of bars. None
+    where no direction was said."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ class ClosedTrade:
     opened_ns: int
     closed_ns: int
     pnl: float
-    """Realised, after fees, in the instrument's quote currency."""
+    """Realised, after fees, in the currency that the instrument is settled in."""
     return_bps: float
     """Realised return on what was put in, after fees, bps."""
 
@@ -73,6 +78,7 @@ class ShadowAnswer:
     model: str
     version: str
     instrument_id: str
+    """Several, where a text is about them, are joined by commas."""
     ts_ns: int
     outputs: Mapping[str, float]
     """The challenger's; empty where it failed."""
@@ -85,6 +91,7 @@ class ShadowAnswer:
 
 
 _LATENCY_STEP = math.log(1.05)
+_FEW = 64
 
 
 def latency_bucket(latency_ms: float) -> int:
@@ -100,3 +107,11 @@ def bucket_latency_ms(bucket: int) -> float:
 def output_bucket(value: float) -> int:
     """Which bucket an output falls into: some 0.05 wide around 0, 5 % wide where values are large."""
     return math.floor(math.asinh(value) * 20)
+
+
+def output_buckets(values: NDArray[np.float32]) -> Counter[int]:
+    """How many of some outputs fall into each `output_bucket`."""
+    if len(values) > _FEW:  # one at a time is faster up to here
+        buckets, counts = np.unique(np.floor(np.arcsinh(values, dtype=np.float64) * 20), return_counts=True)
+        return Counter(dict(zip(buckets.astype(int).tolist(), counts.tolist(), strict=True)))
+    return Counter(map(output_bucket, values.tolist()))

@@ -4,7 +4,6 @@ One database is shared by the trading hosts, which read the split and write what
 runs canaries and experiments. Several hosts need a server (PostgreSQL); one host does with a file.
 """
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,8 +18,11 @@ from traffic.records import CallWindow, ClosedTrade, ScoredPrediction, ShadowAns
 from traffic.split import Kind, Split, State, Unit
 
 DEFAULT_URL = "sqlite:///runs/traffic.db"
-_LOCK_TIMEOUT_S = 20.0
+_LIBPQ = {"connect_timeout": 10, "tcp_user_timeout": 10_000}  # seconds; milliseconds
+_TIMEOUTS: dict[str, dict[str, Any]] = {"pysqlite": {"timeout": 20.0}, "psycopg": _LIBPQ, "psycopg2": _LIBPQ}
+"""Driver -> its arguments, so that a database that has gone away is told as an error, not waited for."""
 _tables = sa.MetaData()
+Record = CallWindow | ScoredPrediction | ClosedTrade | ShadowAnswer
 _Record = TypeVar("_Record", CallWindow, ScoredPrediction, ClosedTrade, ShadowAnswer)
 
 
@@ -85,10 +87,10 @@ class TrafficStore:
         except SQLAlchemyError as error:
             raise StoreFailed(f"a database URL of SQLAlchemy expected, was {url!r}: {error}") from None
         self._name = parsed.render_as_string(hide_password=True)
-        if parsed.get_backend_name() == "sqlite" and parsed.database:
-            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
         with self._failures("be opened"):
-            arguments = {"timeout": _LOCK_TIMEOUT_S} if parsed.get_backend_name() == "sqlite" else {}
+            if parsed.get_backend_name() == "sqlite" and parsed.database:
+                Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+            arguments = _TIMEOUTS.get(parsed.get_driver_name(), {})
             self._engine = sa.create_engine(parsed, connect_args=arguments, pool_pre_ping=True)
             if parsed.get_backend_name() == "sqlite":
                 sa.event.listen(self._engine, "connect", _readers_beside_a_writer)
@@ -117,7 +119,9 @@ class TrafficStore:
         try:
             with self._failures("take a split"), self._engine.begin() as connection:
                 connection.execute(_splits.insert(), [asdict(split)])
-        except IntegrityError:
+        except StoreFailed as error:
+            if not isinstance(error.__cause__, IntegrityError):
+                raise
             running = self.running(split.model)
             was = f"{running.kind} {running.name!r} is running" if running else f"{split.name!r} is taken"
             raise SplitRefused(f"{split.model}: a new name and no running split expected, was: {was}") from None
@@ -147,12 +151,18 @@ class TrafficStore:
         """End a running split; raises `SplitRefused` where it has ended already."""
         return self._change(name, state=state.value)
 
-    def keep(self, records: Sequence[_Record]) -> None:
-        """Keep records of one type."""
+    def keep(self, records: Sequence[Record]) -> None:
+        """Keep records of one type, all or none."""
         if not records:
             return
+        table = _of_record[type(records[0])]
         with self._failures("take records"), self._engine.begin() as connection:
-            connection.execute(_of_record[type(records[0])].insert(), [asdict(record) for record in records])
+            if connection.dialect.name == "postgresql":
+                # Numbers are drawn before rows can be seen. With several writers, rows would come to light in another
+                # order than their numbers', and who reads on from the last one would miss some. SQLite has one writer.
+                connection.execute(sa.text("SET LOCAL lock_timeout = '20s'"))
+                connection.execute(sa.text(f"LOCK TABLE {table.name} IN EXCLUSIVE MODE"))
+            connection.execute(table.insert(), [asdict(record) for record in records])
 
     def read(self, record: type[_Record], split: str, after: int = 0) -> list[_Record]:
         """A split's records, in the order in which they were kept, without the first ``after`` of them."""
@@ -166,11 +176,11 @@ class TrafficStore:
 
     def say_alive(self, router: str, model: str, versions: Sequence[str]) -> None:
         """A router's word that it lives, and which versions its instruments are with."""
-        said = {"versions": json.loads(json.dumps(sorted(versions))), "seen_ns": time.time_ns()}
+        said = {"router": router, "model": model, "versions": sorted(versions), "seen_ns": time.time_ns()}
         mine = (_routers.c.router == router) & (_routers.c.model == model)
         with self._failures("take a router's word"), self._engine.begin() as connection:
             if not connection.execute(_routers.update().where(mine).values(said)).rowcount:
-                connection.execute(_routers.insert(), [{"router": router, "model": model, **said}])
+                connection.execute(_routers.insert(), [said])
 
     def say_gone(self, router: str, model: str) -> None:
         """A router's word that it asks no more."""
@@ -207,8 +217,6 @@ class TrafficStore:
     def _failures(self, what: str) -> Iterator[None]:
         try:
             yield
-        except IntegrityError:
-            raise
         except (SQLAlchemyError, ImportError, OSError) as error:  # ImportError: the database's driver
             raise StoreFailed(f"{self._name}: a database that can {what} expected: {error}") from error
 

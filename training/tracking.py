@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tracking.store import (
-    ARTIFACTS,
     TrackingFailed,
-    database_file,
+    experiment_id,
     hasty,
     open_store,
     shown,
@@ -159,26 +158,8 @@ def _cut(text: str, longest: int) -> str:
     return text[: longest - len(ending)] + ending
 
 
-def _experiment(client: "MlflowClient", store: str, name: str) -> str:
-    """Its id; made where it is not there. Files of a local store lie beside its database."""
-    from mlflow.exceptions import MlflowException
-
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        database = database_file(store)
-        artifacts = (database.parent / ARTIFACTS / name).as_uri() if database else None
-        try:
-            return client.create_experiment(name, artifact_location=artifacts)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-            found = client.get_experiment_by_name(name)  # another process was faster
-            assert found is not None
-    return found.experiment_id
-
-
 def _begin(client: "MlflowClient", store: str, experiment: str, name: str) -> "Run":
-    return client.create_run(_experiment(client, store, experiment), run_name=name)
+    return client.create_run(experiment_id(client, store, experiment), run_name=name)
 
 
 def _resume(client: "MlflowClient", store: str, run_id: str | None, params: Mapping[str, str]) -> "Run | None":

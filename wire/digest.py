@@ -1,7 +1,8 @@
 """The digest that names an archive's content.
 
 The builder prints it, the worker computes it anew from the files it was given and says
-it with every answer (``x-archive-digest``). Same content, same digest, whenever built.
+it with every answer (``x-archive-digest``). Same content, same digest, whenever built
+and whoever signed it.
 """
 
 import hashlib
@@ -11,20 +12,43 @@ from pathlib import Path
 from zipfile import ZipFile
 
 MANIFEST = "MAR-INF/MANIFEST.json"
+SIGNATURE = "MAR-INF/SIGNATURE.json"
+"""Signs the digest, and so cannot be part of what it is computed from."""
 
 
 def content_digest(members: Iterable[tuple[str, bytes]]) -> str:
-    """SHA-256 over all members by name, whatever their order.
+    """SHA-256 over all members by name, whatever their order; `SIGNATURE` does not count.
 
     The manifest counts without ``createdOn``, the one thing that changes when the same
     content is packed again.
+
+    Raises
+    ------
+    ValueError
+        A member's name holds a line break, with which one member could pass for two.
     """
+    return combined_digest((name, member_digest(name, [data])) for name, data in members)
+
+
+def member_digest(name: str, pieces: Iterable[bytes]) -> str:
+    """SHA-256 of one member's content, given in pieces."""
+    if name == MANIFEST:
+        manifest = {key: value for key, value in json.loads(b"".join(pieces)).items() if key != "createdOn"}
+        pieces = [json.dumps(manifest, sort_keys=True).encode()]
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def combined_digest(digests: Iterable[tuple[str, str]]) -> str:
+    """The content digest, from the names and digests of the members; raises as `content_digest`."""
     lines = []
-    for name, data in members:
-        if name == MANIFEST:
-            manifest = {key: value for key, value in json.loads(data).items() if key != "createdOn"}
-            data = json.dumps(manifest, sort_keys=True).encode()
-        lines.append(f"{hashlib.sha256(data).hexdigest()}  {name}\n")
+    for name, digest in digests:
+        if "\n" in name:
+            raise ValueError(f"a member's name without line breaks expected, was {name!r}")
+        if name != SIGNATURE:
+            lines.append(f"{digest}  {name}\n")
     return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
 
 

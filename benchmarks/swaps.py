@@ -1,0 +1,150 @@
+"""Swapping versions under load: the sequence of calls that comes to mind first, against a rollout."""
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from zipfile import ZipFile
+
+import numpy as np
+import requests
+from numpy.typing import NDArray
+
+from benchmarks.callers import Callers
+from release.limits import Limits
+from release.rollout import register, rollback
+from release.signing import sign_archive
+from release.signing_keys import make_key
+from release.target import Target, own_target
+from serving.torchserve import ServerSettings, TorchServe, start_server
+from wire.digest import MANIFEST, SIGNATURE
+
+MODEL = "tick"
+CLIENTS = 8
+_LIMITS = Limits(watch_s=0.5, latency_requests=20, latency_add_ms=50.0, drain_s=0.5)
+"""Eight clients in one process delay each other: latencies are measured here, not gated."""
+
+
+@dataclass(frozen=True)
+class SwapResult:
+    """Some swaps under load."""
+
+    swaps: int
+    requests: int
+    failed: int
+    """Requests that got an error, or no answer in time."""
+    p99_ms: float
+    """Over the seconds before each swap, the median over swaps."""
+    longest_ms: float
+    """While a version loaded, the median over swaps."""
+    took_s: float
+    """For one swap, the median."""
+
+
+def compare(archive: Path, swaps: int, rows: NDArray[np.float32]) -> dict[str, SwapResult]:
+    """Both ways on the same server, one after the other, each under eight keep-alive clients; and rollbacks' times."""
+    with _server(archive) as (server, folder):
+        key, trusted = folder / "bench.key", folder / "trusted"
+        make_key(key, trusted / "bench.pub")
+        numbers = iter(range(1, 10_000))
+
+        def fresh() -> tuple[str, Path]:
+            version = f"3.{next(numbers)}"
+            return version, _version(archive, folder / f"{version}.mar", version, key)
+
+        def careful(note: Callable[[], None]) -> None:
+            _, path = fresh()
+            report = register(
+                own_target(server.home), MODEL, path, trusted, _LIMITS,
+                say=lambda text: note() if text.endswith((": load", ": golden")) else None,
+            )
+            if not report.ok:
+                raise RuntimeError(report.as_text())
+
+        def naive(note: Callable[[], None]) -> None:
+            version, path = fresh()
+            _naive_swap(own_target(server.home), version, path, note)
+
+        return {
+            "naive": _swap_under_load(server, rows, swaps, naive),
+            "rollout": _swap_under_load(server, rows, swaps, careful),
+        }
+
+
+def rollback_ms(archive: Path, times: int) -> list[float]:
+    """How long it takes from the call until the version before answers, milliseconds."""
+    with _server(archive) as (server, folder):
+        key, trusted = folder / "bench.key", folder / "trusted"
+        make_key(key, trusted / "bench.pub")
+        target = own_target(server.home)
+        taken = []
+        for number in range(times):
+            path = _version(archive, folder / f"4.{number}.mar", f"4.{number}", key)
+            register(target, MODEL, path, trusted, _LIMITS)
+            began = time.perf_counter()
+            report = rollback(target, MODEL)
+            taken.append((time.perf_counter() - began) * 1000)
+            if not report.ok:
+                raise RuntimeError(report.as_text())
+    return taken
+
+
+def _naive_swap(target: Target, version: str, path: Path, note: Callable[[], None]) -> None:
+    """Register and wait for the answer, as TorchServe does by default; set the default; delete the old version."""
+    old = target.manager().default_version(MODEL)
+    shutil.copyfile(path, target.model_store / path.name)
+    headers = {"Authorization": f"Bearer {target.management_token}"}
+    note()
+    requests.post(f"{target.management_url}/models", headers=headers, timeout=60,
+                  json={"url": path.name, "model_name": MODEL, "initial_workers": 1, "synchronous": True})
+    note()
+    requests.put(f"{target.management_url}/models/{MODEL}/{version}/set-default", headers=headers, timeout=60)
+    requests.delete(f"{target.management_url}/models/{MODEL}/{old}", headers=headers, timeout=60)
+
+
+def _swap_under_load(
+    server: TorchServe, rows: NDArray[np.float32], swaps: int, swap: Callable[[Callable[[], None]], None]
+) -> SwapResult:
+    p99, longest, took = [], [], []
+    with Callers(server, MODEL, rows, count=CLIENTS) as callers:
+        for _ in range(swaps):
+            callers.wait_for(1000)
+            began = time.monotonic()
+            loading: list[float] = []
+            swap(lambda loading=loading: loading.append(time.monotonic()))  # type: ignore[misc]
+            took.append(time.monotonic() - began)
+            p99.append(float(np.percentile(callers.latencies_ms(began - 1.0, began), 99)))
+            longest.append(float(callers.latencies_ms(*loading).max()))
+    return SwapResult(
+        swaps, len(callers.calls), len(callers.errors), *(float(np.median(each)) for each in (p99, longest, took))
+    )
+
+
+@contextmanager
+def _server(archive: Path) -> Iterator[tuple[TorchServe, Path]]:
+    with TemporaryDirectory(prefix="swaps-") as name:
+        folder = Path(name)
+        (folder / "store").mkdir()
+        shutil.copyfile(archive, folder / "store" / f"{MODEL}.mar")
+        settings = ServerSettings({MODEL: f"{MODEL}.mar"}, folder / "store", folder / "home", free_ports=True)
+        with start_server(settings) as server:
+            yield server, folder
+
+
+def _version(archive: Path, to: Path, version: str, key: Path) -> Path:
+    """The same archive under another version, signed."""
+    with ZipFile(archive) as old, ZipFile(to, "w") as new:
+        for name in old.namelist():
+            data = old.read(name)
+            if name == MANIFEST:
+                manifest = json.loads(data)
+                manifest["model"]["modelVersion"] = version
+                data = json.dumps(manifest).encode()
+            if name != SIGNATURE:
+                new.writestr(name, data)
+    sign_archive(to, key)
+    return to

@@ -1,0 +1,50 @@
+"""Files that appear whole or not at all, and stay after a power cut."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+
+@contextmanager
+def fresh_file(folder: Path, label: str) -> Iterator[IO[bytes]]:
+    """A new file in ``folder`` under a name of its own; gone when the block ends, unless `settle` has named it.
+
+    A process that is killed leaves it: `remove_unsettled`.
+    """
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=_prefix(label), delete=False) as file:
+        try:
+            yield file
+        finally:
+            Path(file.name).unlink(missing_ok=True)
+
+
+def settle(file: IO[bytes], path: Path, mode: int) -> None:
+    """Give what was written its place in the same folder, over what was there, with these permissions."""
+    file.flush()
+    os.fchmod(file.fileno(), mode)
+    os.fsync(file.fileno())
+    Path(file.name).replace(path)
+    _sync(path.parent)
+
+
+def remove_unsettled(folder: Path, label: str) -> None:
+    """Take away what processes that were killed have left; nobody else may be writing under this label now."""
+    for left in folder.iterdir():
+        if left.name.startswith(_prefix(label)):
+            left.unlink()
+
+
+def _prefix(label: str) -> str:
+    return f".{label}.@"
+
+
+def _sync(folder: Path) -> None:
+    """Make the names given in a folder outlive a power cut."""
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)

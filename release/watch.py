@@ -1,0 +1,236 @@
+"""Rolling out archives as they appear in a folder.
+
+``FOLDER/x.mar`` goes to ``FOLDER/under-way`` while it is rolled out, then to ``FOLDER/done`` or ``FOLDER/refused``,
+with a report beside it. What is under way when the process ends is gone on with when the next one starts.
+"""
+
+import fcntl
+import json
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+from zipfile import BadZipFile
+
+from yaml import YAMLError
+
+from release.arrivals import PATIENCE_S, Files, arrived, look
+from release.journal import RolloutRefused
+from release.limits import Limits
+from release.rollout import DEFAULTS, register
+from release.rollout_report import Report
+from release.signing import Untrusted, read_identity
+from release.target import NoTarget, Target
+from serving.management import ManagementError
+from serving.tokens import NoToken
+from wire.errors import RequestError
+
+UNDER_WAY: Final = "under-way"
+DONE: Final = "done"
+REFUSED: Final = "refused"
+LOCK = ".watch.lock"
+MALFORMED = (ArithmeticError, AttributeError, BadZipFile, EOFError, LookupError, TypeError, ValueError, YAMLError)
+"""What our own code raises over a signed archive that lacks what every archive has."""
+
+
+class WatchRefused(RuntimeError):
+    """Another process watches this folder, or archives must not be taken away from it."""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """An archive that was found in the folder."""
+
+    path: Path
+    """Where it lies now."""
+    outcome: Literal["done", "refused", "left"]
+    """``left``: it is not the archive's fault, and it is tried again."""
+    model: str
+    """Empty where that could not be read."""
+    version: str
+    reason: str | None
+    """Why it is not done."""
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What is watched, and what happens to what appears there."""
+
+    folder: Path
+    """Where archives appear."""
+    find_target: Callable[[], Target]
+    """The server to roll out to, found anew for every archive: tokens and ports change when it is restarted."""
+    trusted: Path
+    """Folder of public keys."""
+    limits: Limits = DEFAULTS
+    """Of every rollout."""
+    interval_s: float = 2.0
+    """Time between two looks, and how long an archive must have been unchanged, seconds."""
+    patience_s: float = PATIENCE_S
+    """How long a file that is no archive must have been unwritten until it is refused, seconds."""
+
+
+def watch(
+    watched: Watched, stopped: threading.Event, say: Callable[[str], None], once: bool = False
+) -> list[Taken]:
+    """Roll out what appears in a folder, one archive after the other, the older ones first.
+
+    Parameters
+    ----------
+    stopped : threading.Event
+        Ends it. Whoever sets it also raises KeyboardInterrupt, for a rollout to undo itself; its archive is
+        left under way.
+    say : callable
+        Takes what happens, in words.
+    once : bool
+        End when what is there now is rolled out.
+
+    Returns
+    -------
+    list of Taken
+        What was done and refused since it began, and what was left at the end.
+
+    Raises
+    ------
+    WatchRefused
+    """
+    _check_not_store(watched)
+    for name in (UNDER_WAY, DONE, REFUSED):
+        (watched.folder / name).mkdir(parents=True, exist_ok=True)
+    ended: list[Taken] = []
+    left: list[Taken] = []
+    with _alone(watched.folder):
+        try:
+            seen = look(watched.folder, {})
+            while not stopped.is_set():
+                stopped.wait(watched.interval_s)
+                seen = _claim(watched, seen)
+                was_left, left = left, []
+                for path in _under_way(watched.folder):
+                    if stopped.is_set():
+                        break
+                    taken = _take(watched, path, stopped, say)
+                    (left if taken.outcome == "left" else ended).append(taken)
+                    if taken not in was_left:
+                        say(f"{taken.path}: {taken.outcome}{f': {taken.reason}' if taken.reason else ''}")
+                if once:
+                    break
+        except KeyboardInterrupt:
+            stopped.set()
+        if once or stopped.is_set():
+            left += _not_reached(watched.folder, left)
+    return ended + left
+
+
+def _check_not_store(watched: Watched) -> None:
+    try:
+        store = watched.find_target().model_store
+    except (NoTarget, NoToken):  # it will be waited for
+        return
+    if store.resolve() == watched.folder.resolve():
+        raise WatchRefused(f"{watched.folder}: another folder than the server's model store expected, was that")
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the folder; the kernel gives it back when the process ends, however it does."""
+    with (folder / LOCK).open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise WatchRefused(f"{folder}: a folder that nobody watches expected, was watched already") from None
+        yield
+
+
+def _claim(watched: Watched, before: Files) -> Files:
+    """Move what has arrived out of the way of what may come under the same name."""
+    now = look(watched.folder, before)
+    for path in arrived(watched.folder, before, now, watched.interval_s, watched.patience_s):
+        with suppress(FileNotFoundError):  # somebody has thought better of it
+            path.rename(_free(watched.folder / UNDER_WAY, path.name))
+    return now
+
+
+def _under_way(folder: Path) -> list[Path]:
+    """The older ones first: a version is made before the one that replaces it."""
+    found = sorted((file.mtime_ns, file.name) for file in look(folder / UNDER_WAY, {}).values())
+    return [folder / UNDER_WAY / name for _, name in found if name.endswith(".mar")]
+
+
+def _not_reached(folder: Path, left: list[Taken]) -> list[Taken]:
+    known = {taken.path for taken in left}
+    waiting = [path for path in _under_way(folder) if path not in known]
+    arriving = sorted(path for path in folder.glob("*.mar") if path.is_file() and not path.name.startswith("."))
+    return [
+        *(Taken(path, "left", "", "", "not begun, or undone when it was interrupted") for path in waiting),
+        *(Taken(path, "left", "", "", f"not there wholly yet: {_why_not(path)}") for path in arriving),
+    ]
+
+
+def _why_not(path: Path) -> str:
+    try:
+        read_identity(path)
+        return "it has changed a moment ago"
+    except Untrusted as error:
+        return str(error)
+
+
+def _take(watched: Watched, path: Path, stopped: threading.Event, say: Callable[[str], None]) -> Taken:
+    """Roll out one archive, and put it where it belongs then."""
+    try:
+        model, version = read_identity(path)
+    except Untrusted as error:
+        return _put(watched, path, REFUSED, "", "", {"reason": str(error)})
+    try:
+        target = watched.find_target()
+        target.manager().model_names()
+    except (NoTarget, NoToken, ManagementError) as error:
+        return Taken(path, "left", model, version, f"waits for the server: {error}")
+    try:
+        report = register(target, model, path, watched.trusted, watched.limits, say=say)
+    except RolloutRefused as error:
+        return Taken(path, "left", model, version, str(error))
+    except MALFORMED as error:
+        found = {"reason": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+        return _put(watched, path, REFUSED, model, version, found)
+    if report.ok:
+        return _put(watched, path, DONE, model, version, report.as_dict())
+    if stopped.is_set():
+        return Taken(path, "left", model, version, report.reason)
+    if _serves(target, report):  # a process before this one had it rolled out when it was killed
+        return _put(watched, path, DONE, model, version, {"digest": report.digest, "outcome": "serving already"})
+    return _put(watched, path, REFUSED, model, version, report.as_dict())
+
+
+def _serves(target: Target, report: Report) -> bool:
+    """Whether this very archive is the default version, as the server says."""
+    try:
+        with target.connect(report.model) as client:
+            said = client.metadata
+    except RequestError:
+        return False
+    return (said.get("version"), said.get("archive_digest")) == (report.version, report.digest)
+
+
+def _put(
+    watched: Watched, path: Path, outcome: Literal["done", "refused"], model: str, version: str, found: dict[str, Any]
+) -> Taken:
+    """Move an archive to where it belongs, its report first."""
+    to = _free(watched.folder / outcome, path.name)
+    report = {"archive": to.name, "ok": outcome == DONE, "model": model, "version": version, **found}
+    to.with_name(f"{to.name}.json").write_text(json.dumps(report, indent=1) + "\n")
+    with suppress(FileNotFoundError):  # somebody has taken it away; the report stays
+        path.rename(to)
+    return Taken(to, outcome, model, version, found.get("reason"))
+
+
+def _free(folder: Path, name: str) -> Path:
+    """A place for this file in the folder: ``tick.mar``, ``tick.2.mar``, ``tick.3.mar``, ..."""
+    path, number = folder / name, 1
+    while path.exists():
+        number += 1
+        path = folder / f"{Path(name).stem}.{number}.mar"
+    return path

@@ -1,0 +1,215 @@
+"""A/B experiments on a model's live traffic, with statistics that may be looked at as often as one likes."""
+
+import json
+import signal
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from release import experiment_words
+from release.journal import RolloutRefused
+from release.limits import Limits
+from release.target import NoTarget, Target, named_target
+from serving.management import ManagementError
+from serving.tokens import NoToken
+from serving.torchserve import PROJECT
+from strategies.checks import BadSetting
+from strategies.durations import parse_duration
+from traffic.split import State, Unit
+from traffic.store import DEFAULT_URL, SplitRefused, StoreFailed, TrafficStore
+from trials.experiment import NoExperiment, concerns, experiments, find_experiment, plan, with_challenger
+from trials.experiment_auto import AutoSettings, check_versions, follow
+from trials.experiment_error_rates import error_rates
+from trials.experiment_reading import Analysis
+from trials.experiment_reading import analyze as analyze_once
+from trials.experiment_rules import BadRules, Rules
+
+app = typer.Typer(add_completion=False, help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
+words = Console(stderr=True)
+ERRORS = (NoExperiment, SplitRefused, StoreFailed, RolloutRefused, NoTarget, NoToken, ManagementError, BadRules)
+Name = Annotated[str, typer.Argument(help="The experiment's name.")]
+Store = Annotated[str, typer.Option(help="Database of the traffic, as SQLAlchemy names it.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+Home = Annotated[Path, typer.Option(help="Home of a server that scripts/serve.py started.")]
+ManagementUrl = Annotated[str | None, typer.Option(help="Of another server; token: TORCHSERVE_MANAGEMENT_TOKEN.")]
+InferenceUrl = Annotated[str | None, typer.Option(help="Of the same server; token: TORCHSERVE_TOKEN.")]
+ModelStore = Annotated[Path | None, typer.Option(help="Its folder of archives, as seen from here.")]
+MetricsUrl = Annotated[str | None, typer.Option(help="Its metrics port: error counters are watched, too.")]
+Config = Annotated[Path | None, typer.Option(help="Its config.properties, kept such that a restart brings all back.")]
+HOME = PROJECT / ".server"
+_D = Limits()
+
+
+@app.command()
+def create(
+    model: Annotated[str, typer.Argument(help="The name that the model is asked under.")],
+    challenger: Annotated[str, typer.Option(help="Version on trial, registered and READY.")],
+    baseline: Annotated[str | None, typer.Option(help="Version that serves [the server's default one].")] = None,
+    name: Annotated[str | None, typer.Option(help="Unique; decides which instruments or slices are whose.")] = None,
+    share: Annotated[float, typer.Option(help="Percent of the instruments or slices for the challenger.")] = 10.0,
+    by: Annotated[Unit, typer.Option(help="What changes hands as a whole.")] = Unit.INSTRUMENT,
+    slice_: Annotated[str, typer.Option("--slice", help="Length of a time slice: 30m, 1h, 1d.")] = "1h",
+    instrument: Annotated[list[str] | None, typer.Option(help="Traded; says whose it would be. Repeatable.")] = None,
+    rule: Annotated[list[str] | None, typer.Option(help="NAME=VALUE, see release/experiment_rules.py.")] = None,
+    no_server: Annotated[bool, typer.Option("--no-server", help="Do not ask the server whether both answer.")] = False,
+    store: Store = DEFAULT_URL,
+    home: Home = HOME,
+    management_url: ManagementUrl = None,
+    inference_url: InferenceUrl = None,
+    model_store: ModelStore = None,
+    as_json: Json = False,
+) -> None:
+    """Begin an experiment: routers follow it at once, its rules are fixed."""
+    if no_server and baseline is None:
+        raise typer.BadParameter("--baseline expected with --no-server, was missing")
+    try:
+        if not no_server:
+            target = named_target(home.resolve(), management_url, inference_url, model_store)
+            baseline = check_versions(target, model, challenger, baseline)
+        planned = plan(model, str(baseline), challenger, share=share / 100, unit=by, slice_ns=parse_duration(slice_),
+                       rules=Rules.from_texts(rule or ()), name=name)
+        with TrafficStore(store) as traffic:
+            experiment = traffic.start(planned)
+    except (NoExperiment, BadRules, BadSetting) as error:
+        raise typer.BadParameter(str(error)) from None
+    except ERRORS as error:
+        raise _failed(error) from None
+    theirs, doubts = with_challenger(experiment, instrument or ()), concerns(experiment, instrument or ())
+    if as_json:
+        settings = asdict(Rules.from_json(experiment.settings))
+        print(json.dumps({**asdict(experiment), "settings": settings, "with_challenger": theirs, "concerns": doubts}))
+    _say(experiment_words.described(experiment))
+    if instrument and by is Unit.INSTRUMENT:
+        _say(f"with {challenger}: {', '.join(theirs) or 'none'} of {len(instrument)} instruments")
+    for each in doubts:
+        _say(f"warning: {each}")
+
+
+@app.command()
+def status(
+    model: Annotated[str | None, typer.Argument(help="Which model; default: all.")] = None,
+    store: Store = DEFAULT_URL,
+    as_json: Json = False,
+) -> None:
+    """List experiments, what they have seen and what they say."""
+    try:
+        with TrafficStore(store) as traffic:
+            found = [analyze_once(traffic, each.name) for each in experiments(traffic, model)]
+    except ERRORS as error:
+        raise _failed(error) from None
+    if as_json:
+        print(json.dumps({"experiments": [each.as_dict() for each in found]}))
+        return
+    for each in found:
+        counts = [f"{version.classification.predictions:,}" for version in (each.baseline, each.challenger)]
+        _say(experiment_words.described(each.experiment))
+        _say(f"  scored predictions {counts[0]} and {counts[1]}; {each.decision.action}: {each.decision.reason}")
+    if not found:
+        _say("no experiments")
+
+
+@app.command()
+def analyze(
+    name: Name,
+    store: Store = DEFAULT_URL,
+    auto: Annotated[bool, typer.Option("--auto", help="Carry the decision out on the server.")] = False,
+    every: Annotated[str | None, typer.Option(help="With --auto: look again after so long (60s).")] = None,
+    for_: Annotated[str, typer.Option("--for", help="With --every: give up after so long.")] = "1d",
+    watch: Annotated[float, typer.Option(help="With --auto: seconds to watch a promoted version.")] = _D.watch_s,
+    drain: Annotated[float | None, typer.Option(
+        help="With --auto: seconds without a request before removal; default: the response timeout.")] = _D.drain_s,
+    home: Home = HOME,
+    management_url: ManagementUrl = None,
+    inference_url: InferenceUrl = None,
+    model_store: ModelStore = None,
+    metrics_url: MetricsUrl = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Say what an experiment says so far; with --auto promote or remove its challenger when that is decided."""
+    if every is not None and not auto:
+        raise typer.BadParameter("--auto expected with --every, was missing")
+    done: dict[str, Any] = {}
+    try:
+        with TrafficStore(store) as traffic:
+            if auto:
+                target = named_target(home.resolve(), management_url, inference_url, model_store, metrics_url, config)
+                done = _follow(target, traffic, name, _settings(every, for_, watch, drain))
+            look = analyze_once(traffic, name)
+    except BadSetting as error:
+        raise typer.BadParameter(str(error)) from None
+    except ERRORS as error:
+        raise _failed(error) from None
+    if as_json:
+        print(json.dumps(look.as_dict() | ({"outcome": done} if auto else {})))
+    else:
+        _show(look)
+    if auto:
+        _say(f"{done['state']}: {done['reason']}")
+        if not done["ok"]:
+            raise typer.Exit(1)
+
+
+@app.command()
+def stop(name: Name, store: Store = DEFAULT_URL, as_json: Json = False) -> None:
+    """End an experiment without a verdict: the baseline serves on, the challenger stays registered."""
+    try:
+        with TrafficStore(store) as traffic:
+            ended = traffic.end(find_experiment(traffic, name).name, State.STOPPED)
+    except ERRORS as error:
+        raise _failed(error) from None
+    if as_json:
+        print(json.dumps(asdict(ended)))
+    _say(experiment_words.described(ended))
+
+
+@app.command()
+def simulate(
+    number: Annotated[int, typer.Option("--experiments", min=4, help="Experiments of each kind.")] = 2_000,
+    observations: Annotated[int, typer.Option(min=200, help="Predictions of each experiment.")] = 5_000,
+    seed: Annotated[int, typer.Option(help="Of the draws.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Show the error rates: false promotions of equal versions, and how long a better one takes."""
+    with words.status("Simulating"):
+        found = error_rates(number, observations, seed)
+    if as_json:
+        print(json.dumps(found.as_dict()))
+        return
+    for table in experiment_words.error_rate_tables(found):
+        words.print(table)
+    _say(experiment_words.error_rates_said(found))
+
+
+def _follow(target: Target, traffic: TrafficStore, name: str, settings: AutoSettings) -> dict[str, Any]:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a promotion is undone like after Ctrl-C
+    return follow(target, traffic, name, settings, _say, lambda look: _say(f"{name}: {look.decision.reason}")).as_dict()
+
+
+def _settings(every: str | None, for_: str, watch: float, drain: float | None) -> AutoSettings:
+    limits = Limits(watch_s=watch, drain_s=drain)
+    if every is None:
+        return AutoSettings(limits=limits)
+    return AutoSettings(every_s=parse_duration(every) / 1e9, for_s=parse_duration(for_) / 1e9, limits=limits)
+
+
+def _show(look: Analysis) -> None:
+    _say(experiment_words.described(look.experiment))
+    words.print(experiment_words.metrics_table(look), experiment_words.differences_table(look))
+    _say(experiment_words.verdict(look))
+
+
+def _failed(error: Exception) -> typer.Exit:
+    typer.echo(f"error: {error}", err=True)
+    return typer.Exit(1)
+
+
+def _say(text: str) -> None:
+    words.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,219 @@
+"""Which versions of a model there are and were, and which of them serves: MLflow's model registry, kept true."""
+
+import json
+import signal
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Column, Table
+
+from registry.comparison import Comparison
+from registry.record import ALIASES, RegisteredVersion
+from registry.registry import Registry, RegistryRefused
+from registry.transitions import differences, transition
+from release.journal import RolloutRefused
+from release.limits import Limits
+from release.signing import Untrusted
+from release.status import ModelStatus, model_status
+from release.target import NoTarget, Target, named_target, own_target
+from release.target_options import takes_target
+from serving.management import ManagementError
+from serving.tokens import NoToken
+from serving.torchserve import PROJECT
+from tracking.store import TrackingFailed
+
+app = typer.Typer(add_completion=False, help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
+words = Console(stderr=True)
+ERRORS = (RegistryRefused, Untrusted, TrackingFailed, RolloutRefused, NoTarget, NoToken, ManagementError, OSError)
+Model = Annotated[str, typer.Argument(help="Which model: tick, price, sentiment or ensemble.")]
+Runs = Annotated[Path, typer.Option(help="Folder of mlflow.db, unless MLFLOW_TRACKING_URI names a store.")]
+Trusted = Annotated[Path, typer.Option(help="Folder of the public keys that count.")]
+Unsigned = Annotated[bool, typer.Option("--allow-unsigned", help="Archives without any signature, too.")]
+WatchS = Annotated[float, typer.Option("--watch", help="Seconds to watch errors and latency as the default version.")]
+Reports = Annotated[Path, typer.Option(help="Folder of the rollouts' reports.")]
+Home = Annotated[Path | None, typer.Option(help="Home of a server that scripts/serve.py started.")]
+ManagementUrl = Annotated[str | None, typer.Option(help="Of another server; token: TORCHSERVE_MANAGEMENT_TOKEN.")]
+InferenceUrl = Annotated[str | None, typer.Option(help="Of the same server; token: TORCHSERVE_TOKEN.")]
+ModelStore = Annotated[Path | None, typer.Option(help="Its folder of archives, as seen from here.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+LIMITS = Limits()
+RUNS, TRUSTED, REPORTS = PROJECT / "runs", PROJECT / "trusted_keys", PROJECT / "reports" / "rollouts"
+
+
+@app.command()
+def add(
+    archive: Annotated[Path, typer.Argument(help="A signed .mar.")],
+    run: Annotated[Path | None, typer.Option(help="Run folder it was built from: links it to its training.")] = None,
+    runs: Runs = RUNS,
+    trusted: Trusted = TRUSTED,
+    allow_unsigned: Unsigned = False,
+    as_json: Json = False,
+) -> None:
+    """Register an archive as a version of its model, with all that it says of itself, and keep a copy."""
+    try:
+        with words.status(f"Registering {archive}"):
+            added = Registry(runs, trusted, allow_unsigned).add(archive, run)
+    except ERRORS as error:
+        raise failed(error) from None
+    version = added.version
+    if as_json:
+        print(json.dumps({"new": added.new, **version.as_dict()}))
+    state = "registered" if added.new else f"was registered on {version.registered} already"
+    say(f"{version.model} {version.version} {state}: digest {version.digest[:12]}, MLflow's number {version.number}, "
+        f"signed by {version.signer or 'nobody'}")
+
+
+@app.command("list")
+def list_versions(
+    model: Annotated[str | None, typer.Argument(help="One model only.")] = None,
+    runs: Runs = RUNS,
+    home: Home = None,
+    management_url: ManagementUrl = None,
+    inference_url: InferenceUrl = None,
+    model_store: ModelStore = None,
+    as_json: Json = False,
+) -> None:
+    """Show what is registered; with a server, what it really serves and where that is something else."""
+    try:
+        target = found_server(home, management_url, inference_url, model_store)
+        registry = Registry(runs, TRUSTED)
+        listed = {name: registry.versions(name) for name in ([model] if model else registry.models())}
+        on_server = {name: model_status(target, name) for name in listed} if target else {}
+    except ERRORS as error:
+        raise failed(error) from None
+    said = {name: differences(versions, on_server[name]) for name, versions in listed.items() if name in on_server}
+    if as_json:
+        models = {
+            name: {"versions": [each.as_dict() for each in versions],
+                   "server": [asdict(each) for each in on_server[name].versions] if name in on_server else None,
+                   "differences": said.get(name)}
+            for name, versions in listed.items()
+        }
+        print(json.dumps({"store": registry.store, "models": models}))
+        return
+    for name, versions in listed.items():
+        words.print(versions_table(name, versions, on_server.get(name)))
+        for line in said.get(name, ()):
+            say(f"DIFFERS: {name}: {line}")
+    if not any(listed.values()):
+        say(f"{registry.store}: no version of {model or 'any model'} is registered")
+
+
+@app.command()
+def compare(
+    model: Model,
+    a: Annotated[str, typer.Argument(help="A version or an alias.")],
+    b: Annotated[str, typer.Argument(help="Another one.")],
+    runs: Runs = RUNS,
+    as_json: Json = False,
+) -> None:
+    """Show two versions side by side."""
+    try:
+        registry = Registry(runs, TRUSTED)
+        comparison = Comparison(registry.find(model, a), registry.find(model, b))
+    except ERRORS as error:
+        raise failed(error) from None
+    if as_json:
+        print(json.dumps(comparison.as_dict()))
+        return
+    table = Table(*(Column(name, overflow="fold")
+                    for name in (model, comparison.a.version, comparison.b.version, "difference")))
+    for row in comparison.rows():
+        table.add_row(row.name, row.a, row.b, row.differs, style="" if row.differs else "dim")
+    words.print(table)
+
+
+@app.command()
+@takes_target
+def alias(
+    target: Target,
+    model: Model,
+    version: Annotated[str, typer.Argument(help="A version, or the alias it has.")],
+    name: Annotated[str, typer.Argument(metavar="ALIAS", help=", ".join(ALIASES))],
+    runs: Runs = RUNS,
+    trusted: Trusted = TRUSTED,
+    no_rollout: Annotated[bool, typer.Option("--no-rollout", help="Refuse unless the server is so already.")] = False,
+    watch: WatchS = LIMITS.watch_s,
+    reports: Reports = REPORTS,
+    as_json: Json = False,
+) -> None:
+    """Make a version staging, production or archived: on the server first, past all gates, by name afterwards."""
+    if name not in ALIASES:
+        raise typer.BadParameter(f"one of {', '.join(ALIASES)} expected, was {name!r}")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # undone like Ctrl-C
+    try:
+        done = transition(Registry(runs, trusted), target, model, version, name, trusted, Limits(watch_s=watch), say,
+                          roll_out=not no_rollout)
+    except ERRORS as error:
+        raise failed(error) from None
+    if done.report is not None:
+        done.report.write(reports)
+    if as_json:
+        print(json.dumps(done.as_dict()))
+    if done.report is not None and not done.ok:
+        raise failed(f"{model} {version} is not {name}: {done.report.failed_at}: {done.report.reason}")
+    say(f"{model} {done.version.version} is {name}{'' if done.report else '; the server was so already'}")
+
+
+@app.command()
+def get(
+    model: Model,
+    version: Annotated[str, typer.Argument(help="A version or an alias.")],
+    out: Annotated[Path, typer.Option(help="The .mar to write.")],
+    runs: Runs = RUNS,
+    trusted: Trusted = TRUSTED,
+    allow_unsigned: Unsigned = False,
+    as_json: Json = False,
+) -> None:
+    """Write a registered archive to OUT, once its digest and its signature are found to be what they were."""
+    try:
+        registry = Registry(runs, trusted, allow_unsigned)
+        found = registry.find(model, version)
+        with words.status(f"Fetching {model} {found.version}"):
+            registry.fetch(found, out)
+    except ERRORS as error:
+        raise failed(error) from None
+    if as_json:
+        print(json.dumps({"path": str(out), **found.as_dict()}))
+    say(f"{out}: {model} {found.version}, digest {found.digest[:12]}, signed by {found.signer or 'nobody'}")
+
+
+def versions_table(model: str, versions: list[RegisteredVersion], on_server: ModelStatus | None) -> Table:
+    there = {} if on_server is None else {each.version: each for each in on_server.versions}
+    names = [model, "aliases", "registered", "digest", "metrics", *([] if on_server is None else ["server"])]
+    table = Table(*(Column(name, overflow="fold") for name in names))
+    for each in versions:
+        metrics = "\n".join(f"{name} {value:.4g}" for name, value in each.main_metrics.items())
+        row = [each.version, ", ".join(each.aliases), each.registered, each.digest[:12], metrics]
+        if each.version in there:
+            row.append("default" if there[each.version].default else "loaded")
+        table.add_row(*row)
+    return table
+
+
+def found_server(
+    home: Path | None, management_url: str | None, inference_url: str | None, model_store: Path | None
+) -> Target | None:
+    """The server that was named, which must be there; else the own one, if it runs."""
+    if home is None and management_url is None and inference_url is None and model_store is None:
+        try:
+            return own_target(PROJECT / ".server")
+        except NoTarget:
+            return None
+    return named_target((home or PROJECT / ".server").resolve(), management_url, inference_url, model_store)
+
+
+def say(text: str) -> None:
+    words.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def failed(error: Exception | str) -> typer.Exit:
+    typer.echo(f"error: {error}", err=True)
+    return typer.Exit(1)
+
+
+if __name__ == "__main__":
+    app()

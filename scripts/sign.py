@@ -1,0 +1,38 @@
+"""Sign an archive that is built already."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from release.signing import Untrusted, sign_archive
+from release.signing_keys import BadKey
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def main(
+    archive: Annotated[Path, typer.Argument(help="The .mar; it is replaced by the signed one.")],
+    key: Annotated[str, typer.Option(help="A private key's FILE, or env:VARIABLE that holds one.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Sign ARCHIVE. None of its code is run: a job that holds the key need not train or load anything."""
+    try:
+        signed = sign_archive(archive, key)
+    except (BadKey, Untrusted, OSError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
+    if as_json:
+        print(json.dumps(asdict(signed), default=str))
+    else:
+        Console(stderr=True, soft_wrap=True).print(
+            f"{archive}: {signed.model} {signed.version}, digest {signed.digest[:12]}, signed by key {signed.key_id}"
+        )
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,273 @@
+"""Whoever unpacks a verified archive gets the members that were signed: what could hide in a zip file is refused."""
+
+import struct
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+from forged_zip import Entry, deflate, entries_of, forge
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from signed_archives import EVIL, HONEST, content, keys, packed, signed
+
+from release.plain_zip import MOST_MEMBERS, NotPlain, list_members
+from release.signing import Untrusted, sign_archive, verify_archive
+from wire.digest import MANIFEST, SIGNATURE
+
+Entries = list[Entry]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A signed archive, and the folder of keys that trusts it."""
+    folder = tmp_path_factory.mktemp("made")
+    key, trusted = keys(folder)
+    return signed(folder / "tick.mar", key), trusted
+
+
+def changed(entries: Entries, name: str, **changes: object) -> Entries:
+    """With one member told in another way."""
+    assert name in [entry.name for entry in entries]
+    return [replace(entry, **changes) if entry.name == name else entry for entry in entries]  # type: ignore[arg-type]
+
+
+def with_evil(name: str, **changes: object) -> Callable[[Entries], Entries]:
+    return lambda entries: [*entries, replace(Entry(name, EVIL), **changes)]  # type: ignore[arg-type]
+
+
+def told(name: str, **changes: object) -> Callable[[Entries], Entries]:
+    return lambda entries: changed(entries, name, **changes)
+
+
+HIDDEN_LOCAL = struct.pack("<4s5H3I2H", b"PK\3\4", 20, 0, 0, 0, 33, 0, 0, 0, 4, 0) + b"evil"
+BOMB = bytes(10_000_000)
+
+ATTACKS: dict[str, tuple[Callable[[Entries], Entries], str]] = {
+    "the same name twice": (with_evil("tick_handler.py"), "every member once"),
+    "a name in another case": (with_evil("Tick_Handler.py"), "every member once"),
+    "a folder in another case": (with_evil("Wire/evil.py"), "as one folder, in the same case"),
+    "a file where a folder is": (with_evil("wire"), "every member once"),
+    "a folder where a file is": (with_evil("tick_handler.py/evil.py"), "as one folder"),
+    "unlisted in the directory": (with_evil("evil.py", listed=False), "the central directory at byte"),
+    "unlisted between others": (lambda e: [e[0], Entry("evil.py", EVIL, listed=False), *e[1:]], "its header expected"),
+    "bytes before the first": (lambda e: [replace(e[0], before=EVIL), *e[1:]], "its header expected at byte 0"),
+    "bytes between members": (lambda e: [e[0], replace(e[1], before=EVIL), *e[2:]], "its header expected"),
+    "another name in its header": (told("tick_handler.py", local_name="evil.py"), "the same in its header"),
+    "listed in another order": (lambda e: [replace(e[0], listed=False), *e[1:], replace(e[0], packed=b"")], "expected"),
+    "up and out": (with_evil("../evil.py"), "plain letters"),
+    "up and out further in": (with_evil("wire/../../evil.py"), "plain letters"),
+    "absolute": (with_evil("/etc/cron.d/evil"), "plain letters"),
+    "backslashes": (with_evil("wire\\..\\evil.py"), "plain letters"),
+    "a drive": (with_evil("C:evil.py"), "plain letters"),
+    "here": (with_evil("wire/./evil.py"), "plain letters"),
+    "nothing between slashes": (with_evil("wire//evil.py"), "plain letters"),
+    "a line break": (with_evil("a\n0  b"), "plain letters"),
+    "a zero byte": (with_evil("evil.py\0.txt"), "plain letters"),
+    "another alphabet": (with_evil("t\u0456ck_handler.py", flags=0x800), "plain letters"),
+    "no name": (with_evil(""), "plain letters"),
+    "a folder": (lambda e: [*e, Entry("torch/", b"")], "plain letters"),
+    "a link": (with_evil("evil.py", attributes=0o120777 << 16), "a file expected, was a link"),
+    "a device": (with_evil("evil", attributes=0o060666 << 16), "a file expected"),
+    "compiled code that no digest sees": (with_evil("wire/__pycache__/x.cpython-311.pyc"), "no __pycache__ expected"),
+    "encrypted": (told("tick_handler.py", flags=1), "without encryption"),
+    "sizes that come later": (told("tick_handler.py", flags=8), "without encryption, late sizes"),
+    "an extra field": (told("tick_handler.py", extra=struct.pack("<HH", 0x7075, 4) + b"evil"), "no extra fields"),
+    "an extra field behind that of ZIP64": (
+        told("tick_handler.py", size=0xFFFFFFFF, extra=struct.pack("<HHQHH", 1, 8, 16, 0x7075, 4) + b"evil"),
+        "no extra fields but those of ZIP64"),
+    "a comment of a member": (told("tick_handler.py", comment=b"evil"), "late sizes and comments"),
+    "another checksum": (told("tick_handler.py", crc=7), "damaged"),
+    "longer than declared": (
+        told("weights.safetensors", packed=deflate(BOMB), deflated=True, size=2304), "as declared, was more"),
+    "shorter than declared": (told("tick_handler.py", size=17), "damaged: 17 bytes"),
+    "something behind what is compressed": (
+        told("tick_handler.py", packed=deflate(HONEST["tick_handler.py"]) + HIDDEN_LOCAL, deflated=True),
+        "another length"),
+    "compressed and cut off": (
+        told("tick_handler.py", packed=deflate(HONEST["tick_handler.py"])[:-3], deflated=True), "another length"),
+    "no compression at all": (told("tick_handler.py", packed=b"\xff" * 9, deflated=True), "damaged"),
+}
+
+
+@pytest.mark.parametrize(("attack", "reason"), ATTACKS.values(), ids=ATTACKS)
+def test_what_could_hide_is_refused(
+    made: tuple[Path, Path], tmp_path: Path, attack: Callable[[Entries], Entries], reason: str
+) -> None:
+    archive, trusted = made
+    forged = forge(tmp_path / "tick.mar", attack(entries_of(archive)))
+
+    with pytest.raises(Untrusted, match=reason):
+        verify_archive(forged, trusted)
+
+
+@pytest.mark.parametrize(
+    ("around", "reason"),
+    [
+        ({"gap": HIDDEN_LOCAL}, "the central directory at byte"),
+        ({"after": EVIL}, "something follows"),
+        ({"comment": EVIL}, "something follows"),
+        ({"comment_bytes": 5}, "something follows"),
+        ({"count": 2}, "bytes of central directory for 2 members"),
+        ({"count": 200}, "cut off"),
+        ({"count": 0xFFFF}, f"at most {MOST_MEMBERS:,} members"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
+)
+def test_bytes_that_no_member_accounts_for_are_refused(
+    made: tuple[Path, Path], tmp_path: Path, around: dict, reason: str
+) -> None:
+    archive, trusted = made
+    forged = forge(tmp_path / "tick.mar", entries_of(archive), **around)
+
+    with pytest.raises(Untrusted, match=reason):
+        verify_archive(forged, trusted)
+
+
+def test_the_forger_alone_is_honest(made: tuple[Path, Path], tmp_path: Path) -> None:
+    """What the attacks above are refused for is what they change."""
+    archive, trusted = made
+    plain = forge(tmp_path / "plain.mar", entries_of(archive))
+    deflated = forge(
+        tmp_path / "deflated.mar",
+        [replace(entry, packed=deflate(entry.data), deflated=True) for entry in entries_of(archive)],
+    )
+
+    assert verify_archive(plain, trusted) == verify_archive(deflated, trusted) == verify_archive(archive, trusted)
+
+
+def test_java_would_run_what_python_does_not_see(made: tuple[Path, Path], tmp_path: Path) -> None:
+    """Why all this: an archive of which Python reads what was signed, and a reader of headers something else."""
+    archive, _ = made
+    handler = next(entry for entry in entries_of(archive) if entry.name == "tick_handler.py")
+    evil = replace(handler, data=EVIL, listed=False)
+
+    forged = forge(tmp_path / "tick.mar", [*entries_of(archive), evil])
+
+    assert content(forged) == content(archive)
+    unpacked = [data for name, data in by_headers(forged) if name == "tick_handler.py"]
+    assert unpacked[-1] == EVIL
+
+
+def by_headers(path: Path) -> list[tuple[str, bytes]]:
+    """What a reader finds that goes from header to header, as Java's ZipInputStream does; stored members only."""
+    data, at, found = path.read_bytes(), 0, []
+    while data[at : at + 4] == b"PK\3\4":
+        packed, _, name_bytes, extra_bytes = struct.unpack_from("<IIHH", data, at + 18)
+        begins = at + 30 + name_bytes + extra_bytes
+        found.append((data[at + 30 : at + 30 + name_bytes].decode(), data[begins : begins + packed]))
+        at = begins + packed
+    return found
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked(made: tuple[Path, Path], tmp_path: Path) -> None:
+    archive, trusted = made
+    bomb = Entry("weights.bin", b"", packed=deflate(BOMB), deflated=True, size=0xFFFFFFF0)
+    forged = forge(tmp_path / "tick.mar", [*entries_of(archive), bomb, replace(bomb, name="more.bin")])
+
+    with pytest.raises(Untrusted, match=r"at most 4,294,967,296 bytes unpacked expected, was 8,589,9"):
+        verify_archive(forged, trusted)
+    with pytest.raises(Untrusted, match=r"at most 2,000 bytes unpacked expected, was"):
+        verify_archive(archive, trusted, most_bytes=2000)
+    with pytest.raises(Untrusted, match=r"at most 200 bytes expected, was"):
+        verify_archive(archive, trusted, most_bytes=200)
+
+
+@pytest.mark.parametrize("name", [MANIFEST, SIGNATURE])
+def test_what_is_read_into_memory_is_small(made: tuple[Path, Path], tmp_path: Path, name: str) -> None:
+    archive, trusted = made
+    entries = [entry for entry in entries_of(archive) if entry.name != name]
+    forged = forge(tmp_path / "tick.mar", [*entries, Entry(name, BOMB)])
+
+    with pytest.raises(Untrusted, match=f"{name}: at most 1,048,576 bytes expected"):
+        verify_archive(forged, trusted)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_whatever_byte_is_changed_what_is_verified_is_what_was_signed(
+    made: tuple[Path, Path], tmp_path: Path, data: st.DataObject
+) -> None:
+    archive, trusted = made
+    raw = bytearray(archive.read_bytes())
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(raw) - 1))
+        kind = data.draw(st.sampled_from(["set", "insert", "delete"]))
+        if kind == "delete":
+            del raw[at : at + data.draw(st.integers(1, 40))]
+        else:
+            raw[at : at + (kind == "set")] = bytes([data.draw(st.integers(0, 255))])
+    (tmp_path / "tick.mar").write_bytes(raw)
+
+    try:
+        with (tmp_path / "copy").open("wb") as copy:
+            verified = verify_archive(tmp_path / "tick.mar", trusted, copy=copy)
+    except Untrusted:
+        return
+    assert verified == verify_archive(archive, trusted)
+    assert signed_part(tmp_path / "tick.mar") == signed_part(tmp_path / "copy") == signed_part(archive)
+
+
+def signed_part(path: Path) -> dict[str, bytes]:
+    """All members, the manifest's date alone left out."""
+    said = content(path)
+    assert said[MANIFEST].startswith(b'{"createdOn": "')
+    said[MANIFEST] = said[MANIFEST].removeprefix(b'{"createdOn": "').partition(b'"')[2]
+    return said
+
+
+@pytest.mark.parametrize("limit", ["ZIP64_LIMIT", "ZIP_FILECOUNT_LIMIT"])
+def test_large_archives_need_zip64_and_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    key, trusted = keys(tmp_path)
+    monkeypatch.setattr(zipfile, limit, 3)  # so that Python writes ZIP64 for small ones too
+
+    archive = packed(tmp_path / "tick.mar")
+
+    assert b"PK\6\6" in archive.read_bytes()
+    sign_archive(archive, key)
+    assert b"PK\6\6" in archive.read_bytes()
+    assert verify_archive(archive, trusted).model == "tick"
+    assert content(archive)["weights.safetensors"] == HONEST["weights.safetensors"]
+
+
+@pytest.mark.parametrize("field", [8, 12, 16], ids=["members", "bytes", "place"])
+def test_two_ends_that_say_different_things_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, field: int
+) -> None:
+    """One for readers that know ZIP64, one for those that do not."""
+    with monkeypatch.context() as patch:
+        patch.setattr(zipfile, "ZIP64_LIMIT", 3)
+        archive = packed(tmp_path / "tick.mar")
+    raw = bytearray(archive.read_bytes())
+    struct.pack_into("<HH" if field == 8 else "<I", raw, len(raw) - 22 + field, *([1, 1] if field == 8 else [1]))
+    archive.write_bytes(raw)
+
+    with archive.open("rb") as file, pytest.raises(NotPlain, match="one central directory expected, was"):
+        list_members(file)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_whatever_byte_of_a_zip64_archive_is_changed_its_members_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: st.DataObject
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(zipfile, "ZIP64_LIMIT", 3)
+        archive = packed(tmp_path / "tick.mar", {"a": b"abcd"})
+    raw = bytearray(archive.read_bytes())
+    at = data.draw(st.integers(raw.index(b"PK\1\2"), len(raw) - 1))
+    raw[at] ^= data.draw(st.integers(1, 255))
+    archive.write_bytes(raw)
+
+    try:
+        with archive.open("rb") as file:
+            members = list_members(file)
+    except NotPlain:
+        return
+    assert [member.name for member in members] == ["a", MANIFEST]
+    with ZipFile(archive) as found:
+        assert found.namelist() == ["a", MANIFEST]

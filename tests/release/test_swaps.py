@@ -1,0 +1,48 @@
+"""Many swaps in a row while clients go on asking: no request fails, none hangs."""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from made_versions import TAKES_30_MS
+from rollout_desk import Desk
+
+from benchmarks.callers import Callers
+from release.limits import Limits
+from release.rollout import register
+
+SWAPS = 6
+LIMITS = Limits(watch_s=0.5, latency_requests=20, latency_ratio=3.0, latency_add_ms=50.0, drain_s=0.5)
+"""Latencies are not what this is about; eight clients in one process delay each other."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("code", ["", TAKES_30_MS], ids=["0 ms", "30 ms"])
+def test_no_request_fails_in_twenty_swaps_under_eight_clients(
+    desk: Desk, fresh_version: Callable[[], str], rows: np.ndarray, code: str
+) -> None:
+    desk.first(code)  # what serves takes as long as what comes
+    ratios, versions = [], []
+
+    with Callers(desk.server, "tick", rows, count=8) as callers:
+        for _ in range(SWAPS):
+            archive = desk.make(version := fresh_version(), code)
+            callers.wait_for(400 if not code else 60)
+            loading: list[float] = []
+
+            def note_loading(text: str, loading: list[float] = loading) -> None:
+                if text.endswith((": load", ": golden")):
+                    loading.append(time.monotonic())
+
+            report = register(desk.target, "tick", archive, desk.trusted, LIMITS, say=note_loading)
+            assert report.ok, report.as_text()
+            versions.append(version)
+            before = callers.latencies_ms(loading[0] - 2.0, loading[0])
+            ratios.append(float(callers.latencies_ms(*loading).max() / np.percentile(before, 99)))
+
+    print(f"{len(callers.calls)} requests in {SWAPS} swaps; longest while a version loads, over the p99 before: "
+          f"median {np.median(ratios):.1f}, largest {max(ratios):.1f}")
+    assert callers.errors == []
+    assert set(versions) <= {call.version for call in callers.calls}
+    assert np.median(ratios) <= 3.0

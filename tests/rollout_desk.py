@@ -1,0 +1,45 @@
+"""A server that versions are rolled out to, with what a rollout needs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from made_versions import made
+
+from release.journal import FOLDER
+from release.target import Target, own_target
+from serving.torchserve import TorchServe
+
+
+@dataclass(frozen=True)
+class Desk:
+    """A server that serves ``tick`` 1.0, with what a rollout to it needs."""
+
+    server: TorchServe
+    archive: Path
+    """What ``tick`` 1.0 was built as."""
+    key: Path
+    trusted: Path
+    folder: Path
+
+    @property
+    def target(self) -> Target:
+        return own_target(self.server.home)
+
+    def make(self, version: str, code: str = "", key: Path | None = None, without: tuple[str, ...] = ()) -> Path:
+        """A signed archive of this version, elsewhere than in the model store."""
+        return made(self.archive, self.folder / f"tick-{version}.mar", version, key or self.key, code, without)
+
+    def first(self, code: str) -> None:
+        """Make a version with this code the only one, by hand."""
+        manager = self.server.management()
+        version = f"1.{len(self.files())}.{abs(hash(code)) % 997}"
+        self.make(version, code).rename(self.server.model_store / f"tick-{version}.mar")
+        manager.register(f"tick-{version}.mar", model_name="tick", batch_size=1, max_batch_delay=1)
+        manager.wait_ready("tick", version)
+        manager.set_default("tick", version)
+        for each in manager.versions("tick").keys() - {version}:
+            manager.unregister("tick", each)
+
+    def files(self) -> set[str]:
+        """What lies in the model store, but for what rollouts remember there."""
+        return {path.name for path in self.server.model_store.iterdir()} - {FOLDER}

@@ -1,0 +1,198 @@
+"""scripts/experiment.py as a person or a CI job calls it."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from serving.torchserve import TorchServe
+from support import PROJECT, script_app
+from traffic.records import CallWindow, ClosedTrade, ScoredPrediction, latency_bucket
+from traffic.split import Split
+from traffic.store import TrafficStore
+from trials.experiment import plan
+from trials.experiment_rules import Rules
+
+APP = script_app(PROJECT / "scripts/experiment.py")
+HOUR_NS = 3_600_000_000_000
+VERSIONS = ("--baseline", "1.0", "--challenger", "2.0", "--no-server")
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/traffic.db"
+
+
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(APP, [*arguments])
+
+
+def words(result: Result) -> str:
+    return " ".join(result.output.split())
+
+
+def keep_outcomes(url: str, accuracies: dict[str, int]) -> None:
+    """1,000 predictions of each version, of ten so many right; some trades and requests."""
+    with TrafficStore(url) as store:
+        for version, of_ten in accuracies.items():
+            store.keep([
+                ScoredPrediction("trial", "tick", version, f"I{number % 4}", number % 25 * HOUR_NS, "BUY",
+                                 "BUY" if number // 4 * 7 % 10 < of_ten else "SELL", 0.5)
+                for number in range(1_000)
+            ])
+            store.keep([ClosedTrade("trial", "tick", version, "I1", 0, 1, each, each) for each in (1.5, -0.5, 2.0)])
+            store.keep([
+                CallWindow("trial", "tick", version, "desk", number * 60_000_000_000, 600, 0, 600.0, 601.0,
+                           {latency_bucket(1.0): 600}) for number in range(2)
+            ])
+
+
+def test_an_experiment_from_begin_to_end(url: str) -> None:
+    created = call("create", "tick", *VERSIONS, "--name", "trial", "--share", "50", "--store", url, "--json")
+    assert created.exit_code == 0, created.output
+    keep_outcomes(url, {"1.0": 5, "2.0": 7})
+
+    analyzed, listed = call("analyze", "trial", "--store", url, "--json"), call("status", "tick", "--store", url)
+    stopped, again = call("stop", "trial", "--store", url), call("stop", "trial", "--store", url)
+
+    found = json.loads(analyzed.stdout)
+    assert found["decision"]["action"] == "promote"
+    assert found["differences"]["accuracy"]["difference"] == pytest.approx(0.2)
+    assert found["challenger"]["classification"]["accuracy"] == pytest.approx(0.7)
+    assert found["experiment"]["settings"]["promote_accuracy"] == 0.02
+    assert "trial: tick 2.0 against 1.0 with 50% of the instruments, running" in words(listed)
+    assert "scored predictions 1,000 and 1,000; promote: accuracy is up by +20.0 points" in words(listed)
+    assert (stopped.exit_code, again.exit_code) == (0, 1)
+    assert "a running split expected, was stopped" in words(again)
+
+
+def test_the_analysis_is_readable_and_says_what_each_reading_is_worth(url: str) -> None:
+    call("create", "tick", *VERSIONS, "--name", "trial", "--store", url)
+    keep_outcomes(url, {"1.0": 5, "2.0": 5})
+
+    shown = words(call("analyze", "trial", "--store", url))
+
+    assert "CONTINUE: accuracy differs by +0.0 points" in shown
+    assert "look as often as you like" in shown
+    assert "valid only at a sample size fixed before" in shown
+    assert "Sharpe a trade, not annualised" in shown
+
+
+def test_an_experiment_without_records_is_shown(url: str) -> None:
+    call("create", "tick", *VERSIONS, "--name", "trial", "--store", url)
+
+    shown, as_json = call("analyze", "trial", "--store", url), call("analyze", "trial", "--store", url, "--json")
+
+    assert shown.exit_code == 0, shown.output
+    assert "100 scored predictions of each version" in words(shown)
+    assert json.loads(as_json.stdout)["baseline"]["classification"]["accuracy"] is None
+
+
+def test_create_says_whose_each_instrument_is(url: str) -> None:
+    names = [f"S{number}" for number in range(40)]
+    given = [part for name in names for part in ("--instrument", name)]
+
+    created = call("create", "tick", *VERSIONS, "--name", "trial", "--share", "25", *given, "--store", url, "--json")
+
+    found = json.loads(created.stdout)
+    with TrafficStore(url) as store:
+        experiment: Split = store.split("trial")
+    assert found["with_challenger"] == [name for name in names if experiment.version_for(name, 0) == "2.0"]
+    assert 3 <= len(found["with_challenger"]) <= 20
+    assert found["concerns"] == []
+
+
+def test_create_warns_of_one_instrument(url: str) -> None:
+    created = call("create", "tick", *VERSIONS, "--instrument", "ES", "--store", url)
+
+    assert created.exit_code == 0
+    assert "warning: with one instrument a split by instrument is no experiment" in words(created)
+    assert "--by time" in words(created)
+
+
+def test_rules_and_slices_are_kept(url: str) -> None:
+    created = call("create", "tick", *VERSIONS, "--name", "trial", "--by", "time", "--slice", "30m", "--rule",
+                   "least_blocks=8", "--store", url)
+
+    with TrafficStore(url) as store:
+        kept = store.split("trial")
+    assert "10% of the time slices of 30 min" in words(created)
+    assert (kept.unit, kept.slice_ns) == ("time", HOUR_NS // 2)
+    assert Rules.from_json(kept.settings) == Rules(least_blocks=8)
+
+
+@pytest.mark.parametrize(("arguments", "because"), [
+    (("--share", "100"), "less than 100 % expected"),
+    (("--rule", "least_blocs=8"), "rule: one of alpha"),
+    (("--slice", "1 hour"), "a duration such as"),
+    (("--baseline", "2.0"), "two versions expected, was 2.0 twice"),
+])
+def test_a_wrong_call_begins_nothing(url: str, arguments: tuple[str, ...], because: str) -> None:
+    result = call("create", "tick", *VERSIONS, *arguments, "--store", url)
+
+    assert result.exit_code == 2
+    assert because in words(result).replace("│ ", "")
+    with TrafficStore(url) as store:
+        assert store.splits() == []
+
+
+def test_a_challenger_that_the_server_does_not_have_is_refused(tick_server: TorchServe, url: str) -> None:
+    result = call("create", "tick", "--challenger", "9.9", "--store", url, "--home", str(tick_server.home))
+
+    assert result.exit_code == 1
+    assert "tick/9.9: a registered version with READY workers expected, was not registered" in words(result)
+    with TrafficStore(url) as store:
+        assert store.splits() == []
+
+
+def test_a_second_split_of_the_model_is_refused(url: str) -> None:
+    with TrafficStore(url) as store:
+        store.start(plan("tick", "1.0", "2.0", name="first"))
+
+    result = call("create", "tick", *VERSIONS, "--name", "second", "--store", url)
+
+    assert result.exit_code == 1
+    assert "experiment 'first' is running" in words(result)
+
+
+@pytest.mark.parametrize("arguments", [("analyze", "nobody"), ("stop", "nobody")])
+def test_an_unknown_experiment_is_an_error(url: str, arguments: tuple[str, ...]) -> None:
+    result = call(*arguments, "--store", url)
+
+    assert result.exit_code == 1
+    assert "an experiment's name expected, was 'nobody'" in words(result)
+
+
+def test_auto_needs_a_server(url: str, tmp_path: Path) -> None:
+    call("create", "tick", *VERSIONS, "--name", "trial", "--store", url)
+
+    result = call("analyze", "trial", "--auto", "--store", url, "--home", str(tmp_path))
+
+    assert result.exit_code == 1
+    assert "a running server expected, was none" in words(result)
+
+
+def test_looking_again_and_again_needs_auto(url: str) -> None:
+    assert call("analyze", "trial", "--every", "60s", "--store", url).exit_code == 2
+
+
+def test_the_simulation_prints_its_error_rates() -> None:
+    result = call("simulate", "--experiments", "40", "--observations", "600", "--json")
+
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert [(each["accuracy"], each["share"]) for each in found["equal"]] == [
+        (0.4, 0.5), (0.55, 0.5), (0.95, 0.5), (0.4, 0.1), (0.55, 0.1), (0.95, 0.1)
+    ]
+    assert all(each["promoted"] <= 0.1 for each in found["equal"])
+    assert [each["gain"] for each in found["better"]] == [0.02, 0.05, 0.1] * 2
+    assert len(found["dependent"]) == 2
+
+
+def test_the_simulation_is_readable() -> None:
+    shown = words(call("simulate", "--experiments", "8", "--observations", "400"))
+
+    assert "Equal versions, 8 experiments of 400 predictions, looked at after every one" in shown
+    assert "Dependence, 2 experiments" in shown
+    assert "Equal versions, looked at after every prediction, were promoted in at most" in shown

@@ -1,0 +1,51 @@
+"""A pair of keys and a small signed archive, for tests of what becomes of them."""
+
+import json
+import stat
+from pathlib import Path
+from zipfile import ZIP_DEFLATED, ZipFile
+
+from release.signing import sign_archive
+from release.signing_keys import make_key
+from wire.digest import MANIFEST, SIGNATURE
+
+MANIFEST_SAYS = {
+    "createdOn": "01/02/2026 03:04:05",
+    "model": {"modelName": "tick", "modelVersion": "1.0", "handler": "tick_handler.py"},
+}
+HONEST = {
+    "tick_handler.py": b"print('honest')\n", "wire/__init__.py": b"", "weights.safetensors": bytes(range(256)) * 9
+}
+EVIL = b"print('evil')\n"
+
+
+def keys(folder: Path, name: str = "alice") -> tuple[Path, Path]:
+    """A new private key, and the folder of trusted ones that its public half is in."""
+    private, trusted = folder / f"{name}.key", folder / "trusted"
+    make_key(private, trusted / f"{name}.pub")
+    return private, trusted
+
+
+def packed(path: Path, members: dict[str, bytes] = HONEST, manifest: object = MANIFEST_SAYS) -> Path:
+    """An archive that nobody has signed."""
+    with ZipFile(path, "w", ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+        archive.writestr(MANIFEST, json.dumps(manifest))
+    return path
+
+
+def signed(path: Path, key: Path, members: dict[str, bytes] = HONEST, manifest: object = MANIFEST_SAYS) -> Path:
+    """A signed one."""
+    sign_archive(packed(path, members, manifest), key)
+    return path
+
+
+def content(path: Path) -> dict[str, bytes]:
+    """What Python unpacks, but for the signature."""
+    with ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist() if name != SIGNATURE}
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)

@@ -1,0 +1,80 @@
+"""Databases to keep traffic in, and two versions of a model that share it."""
+
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from traffic_support import MODEL, Postgres
+
+from release.archive import build_archive
+from serving.torchserve import TorchServe
+from traffic.store import TrafficStore
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL, in a folder that its own user may enter (pytest's are root's alone)."""
+    with tempfile.TemporaryDirectory(prefix="pg-") as folder:
+        server = Postgres(Path(folder))
+        yield server
+        server.stop()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """URL of an empty database."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/new/traffic.db"
+    url: str = request.getfixturevalue("postgres").url
+    engine, tables = sa.create_engine(url), sa.MetaData()
+    tables.reflect(engine)
+    tables.drop_all(engine)
+    engine.dispose()
+    return url
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[TrafficStore]:
+    """An empty store in a file."""
+    with TrafficStore(f"sqlite:///{tmp_path}/traffic.db") as opened:
+        yield opened
+
+
+@pytest.fixture
+def out_of_order(tmp_path: Path) -> Callable[[], AbstractContextManager[None]]:
+    """While it is entered, `store` takes no records: somebody has taken its tables away."""
+
+    @contextmanager
+    def taken_away() -> Iterator[None]:
+        _rename(tmp_path / "traffic.db", "", "away_")
+        yield
+        _rename(tmp_path / "traffic.db", "away_", "")
+
+    return taken_away
+
+
+def _rename(database: Path, before: str, after: str) -> None:
+    connection = sqlite3.connect(database)
+    for table in ("calls", "shadow_answers"):
+        connection.execute(f"ALTER TABLE {before}{table} RENAME TO {after}{table}")
+    connection.close()
+
+
+@pytest.fixture(scope="module")
+def two_versions(tick_server: TorchServe, tick_archive: Path, tick_run: Path) -> Iterator[TorchServe]:
+    """The server with versions 1.0 and 1.1 of `MODEL`, the first being its default."""
+    built = build_archive("tick", tick_run, "1.1", tick_archive.parent / "next").path
+    later = built.rename(tick_archive.parent / "tick-1.1.mar")
+    manager = tick_server.management()
+    for archive in (tick_archive, later):
+        manager.register(archive.name, model_name=MODEL)
+    for version in ("1.0", "1.1"):
+        manager.wait_ready(MODEL, version)
+    manager.set_default(MODEL, "1.0")
+    yield tick_server
+    for version in ("1.1", "1.0"):  # the default one goes last, or TorchServe refuses
+        manager.unregister(MODEL, version)

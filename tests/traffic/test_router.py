@@ -1,0 +1,390 @@
+"""Whom a router asks, what it counts, and how it does without its database; on a real server's two versions."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from traffic_support import MODEL, Postgres, calls, until
+
+from features.tick import tick_schema
+from release.archive import build_archive
+from serving.client import connect
+from serving.torchserve import TorchServe
+from traffic.records import CallWindow, ShadowAnswer
+from traffic.router import Router
+from traffic.shadow import MOST_COPIES
+from traffic.split import Kind, Split, State
+from traffic.store import TrafficStore
+from wire.errors import NotFinite, SchemaMismatch, UnknownModel
+
+NEVER_S = 3600.0
+MakeRouter = Callable[..., Router]
+
+
+@pytest.fixture
+def router_of(two_versions: TorchServe) -> Iterator[MakeRouter]:
+    """Make a router that reads its store only when told to."""
+    made: list[Router] = []
+
+    def make(store: TrafficStore, model: str = MODEL, **options: Any) -> Router:
+        given = {"token": two_versions.token, "refresh_s": NEVER_S, "name": "host-1", **options}
+        made.append(Router(two_versions.inference_url, model, store, **given))
+        return made[-1]
+
+    yield make
+    for router in made:
+        router.close()  # again is no matter
+
+
+def canary(share: float, **changes: Any) -> Split:
+    return Split(**{"name": "canary-1", "model": MODEL, "kind": Kind.CANARY, "baseline": "1.0", "challenger": "1.1",
+                    "share": share, **changes})
+
+
+def versions(router: Router, rows: np.ndarray, instruments: int = 30, held: bool = False) -> list[str]:
+    """Who answers about I0, I1, ..."""
+    return [router.predict(rows[:1], f"I{each}", each, held).version for each in range(instruments)]
+
+
+def test_without_a_split_the_default_version_answers_with_the_same_bits(
+    router_of: MakeRouter, store: TrafficStore, two_versions: TorchServe, rows: np.ndarray
+) -> None:
+    router = router_of(store, schema=tick_schema(32))
+
+    answer = router.predict(rows, "I0", 0)
+
+    with connect(two_versions.inference_url, MODEL, token=two_versions.token) as client:
+        plain = client.predict(rows)
+    assert (answer.version, answer.digest) == (plain.version, plain.digest)
+    assert answer.version == "1.0"
+    for name, values in plain.outputs.items():
+        np.testing.assert_array_equal(answer.outputs[name].view(np.uint32), values.view(np.uint32))
+    assert router.split_name() == ""
+    router.refresh()
+    assert calls(store, "") == {"1.0": (1, 0)}
+    (window,) = store.read(CallWindow, "")
+    assert {name: sum(counts.values()) for name, counts in window.outputs.items()} == dict.fromkeys(
+        ("buy", "sell", "hold"), len(rows)
+    )
+
+
+def test_instruments_go_to_the_version_that_the_split_gives_them_and_each_call_is_counted(
+    router_of: MakeRouter, store: TrafficStore, rows: np.ndarray
+) -> None:
+    router = router_of(store)
+    split = store.start(canary(0.0))
+    seen = []
+
+    for share in (0.0, 0.4, 1.0):
+        split = store.set_share(split.name, share)
+        router.refresh()
+        answered = versions(router, rows)
+        seen += answered
+        assert answered == [split.version_for(f"I{each}", each) for each in range(30)]
+        assert router.split == split
+
+    router.refresh()
+    assert calls(store, split.name) == {version: (count, 0) for version, count in Counter(seen).items()}
+    assert len(seen) == 90
+
+
+def test_a_position_keeps_its_version_until_it_is_withdrawn(
+    router_of: MakeRouter, store: TrafficStore, rows: np.ndarray
+) -> None:
+    router = router_of(store)
+    store.start(canary(1.0))
+    assert set(versions(router, rows)) == {"1.0"}  # not read yet
+    router.refresh()
+
+    assert set(versions(router, rows, held=True)) == {"1.0"}
+    assert set(versions(router, rows)) == {"1.1"}
+    store.end("canary-1", State.STOPPED)
+    store.start(canary(0.0, name="canary-2"))
+    router.refresh()
+    assert set(versions(router, rows, held=True)) == {"1.1"}
+    assert store.users(MODEL, "1.1") == ["host-1"]
+    store.end("canary-2", State.WITHDRAWN)
+    router.refresh()
+    assert set(versions(router, rows, held=True)) == {"1.0"}
+    router.refresh()
+    assert store.users(MODEL, "1.1") == []
+    assert store.users(MODEL, "1.0") == ["host-1"]
+
+
+def test_the_split_is_read_in_the_background(
+    router_of: MakeRouter, store: TrafficStore, rows: np.ndarray
+) -> None:
+    router = router_of(store, refresh_s=0.02)
+    store.start(canary(1.0))
+
+    until(lambda: router.split_name() == "canary-1")
+
+    assert set(versions(router, rows)) == {"1.1"}
+    until(lambda: calls(store, "canary-1").get("1.1") == (30, 0))
+    store.end("canary-1", State.WITHDRAWN)
+    until(lambda: router.split is None)
+
+
+def test_a_failed_request_is_an_error_of_its_version_and_sent_to_nobody_else(
+    router_of: MakeRouter, store: TrafficStore, rows: np.ndarray
+) -> None:
+    store.start(canary(1.0))
+    router = router_of(store)
+
+    with pytest.raises(NotFinite):
+        router.predict(np.full((1, 4), np.nan, dtype=np.float32), "I0", 0)
+    router.predict(rows[:1], "I0", 0)
+
+    router.refresh()
+    assert calls(store, "canary-1") == {"1.1": (2, 1)}
+
+
+def test_a_challenger_that_is_not_there_gets_nothing_and_its_errors_are_seen(
+    router_of: MakeRouter, store: TrafficStore, rows: np.ndarray, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.start(canary(1.0, challenger="9.9"))
+    router = router_of(store)
+
+    assert set(versions(router, rows)) == {"1.0"}
+
+    router.refresh()
+    router.refresh()
+    seen = calls(store, "canary-1")
+    assert seen["1.0"] == (30, 0)
+    assert seen["9.9"] == (30 + 3, 30 + 3)  # each call that it should have had, each attempt to connect
+    assert caplog.text.count("tick-split 9.9 cannot be asked: UnknownModel") == 1
+    assert store.users(MODEL, "9.9") == []
+
+
+def test_a_challenger_that_the_caller_cannot_ask_gets_nothing(
+    router_of: MakeRouter, store: TrafficStore, rows: np.ndarray
+) -> None:
+    def fits(metadata: Mapping[str, Any]) -> None:
+        if metadata["version"] != "1.0":
+            raise SchemaMismatch("other bars")
+
+    store.start(canary(1.0))
+    router = router_of(store, fits=fits)
+
+    assert set(versions(router, rows)) == {"1.0"}
+    router.refresh()
+    assert calls(store, "canary-1")["1.1"] == (32, 32)
+
+
+@pytest.fixture
+def promoted(two_versions: TorchServe) -> Iterator[Callable[[], None]]:
+    """Make 1.1 the server's default version."""
+    yield lambda: two_versions.management().set_default(MODEL, "1.1")
+    two_versions.management().set_default(MODEL, "1.0")
+
+
+def test_after_a_promotion_the_default_version_is_everybodys_but_where_a_position_keeps_the_old_one(
+    router_of: MakeRouter, store: TrafficStore, rows: np.ndarray, promoted: Callable[[], None]
+) -> None:
+    router = router_of(store)
+    router.predict(rows[:1], "I0", 0)
+    store.start(canary(1.0))
+    router.refresh()
+
+    promoted()
+    store.end("canary-1", State.PROMOTED)
+    router.refresh()
+
+    assert router.predict(rows[:1], "I0", 1, held=True).version == "1.0"
+    router.refresh()
+    router.refresh()  # nobody asked the default route meanwhile: the router asks which version it is
+    assert router.leaving("I0", 2)
+    assert store.users(MODEL, "1.0") == ["host-1"]
+    assert router.predict(rows[:1], "I0", 2).version == "1.1"
+    assert not router.leaving("I0", 3)
+    router.refresh()
+    assert store.users(MODEL, "1.0") == []
+
+
+def test_answers_of_a_new_default_version_that_the_caller_cannot_ask_are_refused(
+    router_of: MakeRouter, store: TrafficStore, rows: np.ndarray, promoted: Callable[[], None]
+) -> None:
+    def fits(metadata: Mapping[str, Any]) -> None:
+        if metadata["version"] != "1.0":
+            raise SchemaMismatch("other bars")
+
+    router = router_of(store, fits=fits)
+    promoted()
+    router.predict(rows[:1], "I0", 0)
+
+    router.refresh()
+
+    with pytest.raises(SchemaMismatch, match="other bars"):
+        router.predict(rows[:1], "I0", 1)
+
+
+def test_a_default_version_of_other_features_is_refused(router_of: MakeRouter, store: TrafficStore) -> None:
+    with pytest.raises(SchemaMismatch, match="was asked with tick/1 over 16"):
+        router_of(store, schema=tick_schema(16))
+    with pytest.raises(UnknownModel):
+        router_of(store, model="nosuch")
+
+
+def test_an_archive_without_a_server_is_refused(store: TrafficStore, tick_archive: Path) -> None:
+    with pytest.raises(ValueError, match=r"url of a server, http:// or https://, expected .* was 'mar:"):
+        Router(f"mar:{tick_archive}", MODEL, store)
+
+
+def test_a_shadow_hears_what_its_share_says_and_answers_nobody(
+    router_of: MakeRouter, store: TrafficStore, rows: np.ndarray
+) -> None:
+    store.start(canary(0.5, name="shadow-1", kind=Kind.SHADOW))
+    router = router_of(store)
+
+    answers = [router.predict(rows[each : each + 1], f"I{each}", each) for each in range(100)]
+
+    assert {answer.version for answer in answers} == {"1.0"}
+    until(lambda: refreshed(router) and copies(store) > 0 and calls(store, "shadow-1")["1.1"][0] == copies(store))
+    shadows = store.read(ShadowAnswer, "shadow-1")
+    assert 30 < len(shadows) < 70
+    for shadow in shadows:
+        said = {name: values.item(0) for name, values in answers[shadow.ts_ns].outputs.items()}
+        assert shadow.instrument_id == f"I{shadow.ts_ns}"
+        assert shadow.baseline_outputs == shadow.outputs == said  # both versions have the same weights
+        assert (shadow.version, shadow.error) == ("1.1", "")
+        assert shadow.latency_ms > 0
+    assert calls(store, "shadow-1")["1.0"] == (100, 0)
+    assert store.users(MODEL, "1.1") == ["host-1"]
+
+
+def copies(store: TrafficStore) -> int:
+    return len(store.read(ShadowAnswer, "shadow-1"))
+
+
+def refreshed(router: Router) -> bool:
+    router.refresh()
+    return True
+
+
+def test_a_shadow_that_fails_is_recorded_and_disturbs_nobody(
+    router_of: MakeRouter, store: TrafficStore, rows: np.ndarray
+) -> None:
+    store.start(canary(1.0, name="shadow-1", kind=Kind.SHADOW, challenger="9.9"))
+    router = router_of(store)
+
+    assert set(versions(router, rows, instruments=5)) == {"1.0"}
+
+    until(lambda: refreshed(router) and copies(store) == 5)
+    assert all(shadow.error.startswith("UnknownModel") for shadow in store.read(ShadowAnswer, "shadow-1"))
+    assert all(shadow.outputs == {} for shadow in store.read(ShadowAnswer, "shadow-1"))
+
+
+def test_calls_of_many_threads_are_all_counted(
+    router_of: MakeRouter, store: TrafficStore, rows: np.ndarray
+) -> None:
+    store.start(canary(0.5))
+    router = router_of(store, refresh_s=0.01)
+
+    with ThreadPoolExecutor(6) as pool:
+        answered = list(pool.map(lambda each: router.predict(rows[:2], f"I{each % 7}", 0).version, range(300)))
+
+    router.refresh()
+    assert calls(store, "canary-1") == {version: (count, 0) for version, count in Counter(answered).items()}
+
+
+def test_an_outage_of_the_database_stops_nothing_and_its_calls_are_kept_for_later(
+    router_of: MakeRouter, postgres: Postgres, rows: np.ndarray, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = TrafficStore(postgres.url)
+    store.start(canary(1.0, name="canary-pg"))
+    router = router_of(store, refresh_s=0.02)
+    before = versions(router, rows)
+
+    postgres.stop()
+    until(lambda: "goes on without the traffic store" in caplog.text)
+    during = versions(router, rows)
+    again = TrafficStore(postgres.start())
+    until(lambda: calls(again, "canary-pg").get("1.1", (0, 0))[0] >= 60)
+
+    assert set(before + during) == {"1.1"}
+    assert calls(again, "canary-pg") == {"1.1": (60, 0)}
+    until(lambda: "the traffic store is back" in caplog.text)
+    assert caplog.text.count("goes on without the traffic store") == 1
+    again.close()
+
+
+def test_counts_that_the_database_does_not_take_are_kept_for_later(
+    router_of: MakeRouter, store: TrafficStore, rows: np.ndarray, out_of_order: Callable[..., Any]
+) -> None:
+    router = router_of(store)
+
+    with out_of_order():
+        versions(router, rows)
+        router.refresh()
+        versions(router, rows)
+        router.refresh()
+    versions(router, rows)
+    router.refresh()
+
+    assert calls(store, "") == {"1.0": (90, 0)}
+    assert len(store.read(CallWindow, "")) == 1
+
+
+def test_what_a_router_counted_is_written_when_it_closes_and_it_is_gone(
+    two_versions: TorchServe, store: TrafficStore, rows: np.ndarray
+) -> None:
+    url, token = two_versions.inference_url, two_versions.token
+
+    with Router(url, MODEL, store, token=token, refresh_s=NEVER_S, name="host-1") as router:
+        versions(router, rows)
+        assert store.users(MODEL, "1.0") == ["host-1"]
+
+    assert calls(store, "") == {"1.0": (30, 0)}
+    assert store.users(MODEL, "1.0") == []
+
+
+@pytest.fixture
+def slow_version(two_versions: TorchServe, tick_archive: Path, tick_run: Path) -> Iterator[str]:
+    """Version 1.2, which waits a second for company before it answers."""
+    built = build_archive("tick", tick_run, "1.2", tick_archive.parent / "next").path
+    built.rename(tick_archive.parent / "tick-1.2.mar")
+    manager = two_versions.management()
+    manager.register("tick-1.2.mar", model_name=MODEL, batch_size=8, max_batch_delay=1000)
+    manager.wait_ready(MODEL, "1.2")
+    yield "1.2"
+    if any(found["modelVersion"] == "1.2" for found in manager.describe(MODEL, "all")):
+        manager.unregister(MODEL, "1.2")
+
+
+@pytest.mark.slow
+def test_a_slow_shadow_delays_nobody_and_what_it_misses_is_told(
+    router_of: MakeRouter, store: TrafficStore, rows: np.ndarray, slow_version: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.start(canary(1.0, name="shadow-1", kind=Kind.SHADOW, challenger=slow_version))
+    router = router_of(store)
+
+    answers = [router.predict(rows[:1], "I0", each) for each in range(MOST_COPIES + 50)]
+    router.close()
+
+    assert np.median([answer.latency_ns for answer in answers]) < 500e6  # the shadow's are all above 1 s
+    shadows = store.read(ShadowAnswer, "shadow-1")
+    assert 2 <= len(shadows) < 20
+    assert all(shadow.latency_ms > 900 for shadow in shadows)
+    assert calls(store, "shadow-1") == {"1.0": (len(answers), 0), slow_version: (len(shadows), 0)}
+    assert "tick-split 1.2 is slower than its traffic: 1 copies of shadow shadow-1 dropped so far" in caplog.text
+
+
+@pytest.mark.slow
+def test_a_version_that_the_server_has_no_more_is_left_after_the_request_that_says_so(
+    router_of: MakeRouter, store: TrafficStore, rows: np.ndarray, two_versions: TorchServe, slow_version: str
+) -> None:
+    store.start(canary(1.0, challenger=slow_version))
+    router = router_of(store)
+    router.predict(rows[:1], "I0", 0)
+    store.end("canary-1", State.STOPPED)
+    router.refresh()
+
+    two_versions.management().unregister(MODEL, slow_version)
+
+    with pytest.raises(UnknownModel):
+        router.predict(rows[:1], "I0", 1, held=True)
+    assert router.predict(rows[:1], "I0", 2, held=True).version == "1.0"

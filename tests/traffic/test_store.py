@@ -1,0 +1,168 @@
+"""What a store keeps, in SQLite and in PostgreSQL alike, and what it refuses."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from traffic.records import CallWindow, ClosedTrade, ScoredPrediction, ShadowAnswer
+from traffic.split import Kind, Split, State, Unit
+from traffic.store import SplitRefused, StoreFailed, TrafficStore
+
+SPLIT = Split("exp-1", "tick", Kind.EXPERIMENT, "1.0", "1.1", 0.1, Unit.TIME, 3_600_000_000_000, settings='{"ü": 0.05}')
+WINDOW = CallWindow("exp-1", "tick", "1.1", "host-1", 1_700_000_000_000_000_001, 12, 2, 10.5, 12.25, {-3: 4, 0: 6},
+                    {"buy": {-1: 3, 9: 7}, "sell": {}})
+RECORDS = [
+    WINDOW,
+    ScoredPrediction("exp-1", "tick", "1.0", "BTCUSDT.BINANCE", 1_700_000_000_000_000_001, "HOLD", "BUY", None),
+    ClosedTrade("exp-1", "tick", "1.1", "BTCUSDT.BINANCE", 1, 2**60, -0.1, 1 / 3),
+    ShadowAnswer("exp-1", "tick", "1.1", "BTCUSDT.BINANCE", 5, {}, {"buy": 0.1}, 0.0, "Unavailable: 503: ü"),
+]
+
+
+def test_a_split_runs_from_its_start_to_its_end(database: str) -> None:
+    with TrafficStore(database) as store:
+        started = store.start(SPLIT)
+        grown = store.set_share("exp-1", 0.5)
+        ended = store.end("exp-1", State.PROMOTED)
+
+        assert replace(started, created_ns=0, updated_ns=0) == SPLIT
+        assert started.created_ns > 1_700_000_000 * 10**9
+        assert grown == replace(started, share=0.5, updated_ns=grown.updated_ns)
+        assert ended == replace(grown, state=State.PROMOTED, updated_ns=ended.updated_ns)
+        assert started.updated_ns < grown.updated_ns < ended.updated_ns
+        assert store.running("tick") is None
+        assert store.split("exp-1") == ended
+        assert store.splits() == store.splits("tick") == [ended]
+        assert store.splits("price") == []
+
+
+def test_of_a_model_at_most_one_split_runs(database: str) -> None:
+    with TrafficStore(database) as store:
+        store.start(SPLIT)
+
+        with pytest.raises(SplitRefused, match=r"tick: a new name and no running split expected, was: .*'exp-1'"):
+            store.start(replace(SPLIT, name="exp-2"))
+        store.start(replace(SPLIT, name="exp-2", model="price"))
+        store.end("exp-1", State.STOPPED)
+        with pytest.raises(SplitRefused, match="'exp-1' is taken"):
+            store.start(SPLIT)
+        store.start(replace(SPLIT, name="exp-3"))
+
+        assert [split.name for split in store.splits()] == ["exp-1", "exp-2", "exp-3"]
+        assert store.running("tick") == store.split("exp-3")
+
+
+def test_of_many_who_start_one_at_once_one_wins(database: str) -> None:
+    with TrafficStore(database) as store, ThreadPoolExecutor(8) as pool:
+        together = threading.Barrier(8)
+
+        def start(number: int) -> str:
+            together.wait()
+            try:
+                return store.start(replace(SPLIT, name=f"exp-{number}")).name
+            except SplitRefused:
+                return ""
+
+        won = [name for name in pool.map(start, range(8)) if name]
+
+        assert [split.name for split in store.splits()] == won
+        assert len(won) == 1
+
+
+@pytest.mark.parametrize(
+    "change", [lambda store: store.set_share("exp-1", 0.9), lambda store: store.end("exp-1", State.PROMOTED)]
+)
+def test_what_has_ended_changes_no_more(store: TrafficStore, change: Callable[[TrafficStore], Split]) -> None:
+    store.start(SPLIT)
+    ended = store.end("exp-1", State.WITHDRAWN)
+
+    with pytest.raises(SplitRefused, match="exp-1: a running split expected, was withdrawn"):
+        change(store)
+
+    assert store.split("exp-1") == ended
+
+
+def test_a_split_that_is_not_there_is_told(store: TrafficStore) -> None:
+    with pytest.raises(SplitRefused, match="a split's name expected, was 'exp-9'"):
+        store.end("exp-9", State.STOPPED)
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)
+def test_records_come_back_as_they_were_in_their_order(
+    database: str, record: CallWindow | ScoredPrediction | ClosedTrade | ShadowAnswer
+) -> None:
+    records = [replace(record, model=f"tick-{number}") for number in range(5)]
+    with TrafficStore(database) as store:
+        store.keep(records[:2])
+        store.keep([replace(record, split="exp-2")])
+        store.keep(records[2:])
+        store.keep([])
+
+        assert store.read(type(record), "exp-1") == records
+        assert store.read(type(record), "exp-1", after=3) == records[3:]
+        assert store.read(type(record), "exp-9") == []
+
+
+def test_what_several_write_at_once_is_all_there(database: str) -> None:
+    with TrafficStore(database) as one, TrafficStore(database) as other, ThreadPoolExecutor(8) as pool:
+        windows = [replace(WINDOW, since_ns=number) for number in range(80)]
+        list(pool.map(lambda window: (one if window.since_ns % 2 else other).keep([window]), windows))
+
+        assert sorted(window.since_ns for window in one.read(CallWindow, "exp-1")) == list(range(80))
+
+
+def test_who_reads_on_while_several_write_misses_nothing_and_reads_nothing_twice(database: str) -> None:
+    """A number is drawn before its row can be seen: rows must not come to light in another order."""
+    with TrafficStore(database) as store, ThreadPoolExecutor(6) as pool:
+        written = [[replace(WINDOW, since_ns=batch * 100 + place) for place in range(10)] for batch in range(90)]
+        writing = [pool.submit(store.keep, batch) for batch in written]
+
+        read: list[CallWindow] = []
+        while not all(each.done() for each in writing):
+            read += store.read(CallWindow, "exp-1", len(read))
+        read += store.read(CallWindow, "exp-1", len(read))
+
+        assert sorted(each.since_ns for each in read) == [each.since_ns for batch in written for each in batch]
+
+
+def test_a_version_is_used_by_the_routers_that_said_so_lately(database: str) -> None:
+    with TrafficStore(database) as store:
+        store.say_alive("host-1", "tick", ["1.0", "1.1"])
+        store.say_alive("host-2", "tick", ["1.1"])
+        store.say_alive("host-1", "price", ["1.0"])
+
+        assert store.users("tick", "1.0") == ["host-1"]
+        assert sorted(store.users("tick", "1.1")) == ["host-1", "host-2"]
+        assert store.users("tick", "1.1", within_s=0.0) == []
+        store.say_alive("host-1", "tick", ["1.1"])
+        store.say_gone("host-2", "tick")
+        assert store.users("tick", "1.0") == []
+        assert store.users("tick", "1.1") == ["host-1"]
+        assert store.users("price", "1.0") == ["host-1"]
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("runs/traffic.db", "a database URL of SQLAlchemy expected, was 'runs/traffic.db'"),
+        ("postgresql+psycopg://me:secret@127.0.0.1:1/x", r"//me:\*\*\*@127.0.0.1:1/x: a database that can be opened"),
+        ("nosuch://x", "a database that can be opened expected"),
+        ("sqlite:////proc/traffic/traffic.db", "a database that can be opened expected"),
+    ],
+)
+def test_a_database_that_is_not_there_is_told_without_its_password(url: str, reason: str) -> None:
+    with pytest.raises(StoreFailed, match=reason) as failed:
+        TrafficStore(url)
+
+    assert "secret" not in str(failed.value)
+
+
+def test_what_no_column_can_hold_is_refused(tmp_path: Path, store: TrafficStore) -> None:
+    with pytest.raises(StoreFailed, match="a database that can take records expected"):
+        store.keep([RECORDS[0], replace(WINDOW, requests=None)])  # type: ignore[arg-type]
+
+    assert store.read(CallWindow, "exp-1") == []

