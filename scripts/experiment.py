@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from release import experiment_words
 from release.journal import RolloutRefused
 from release.limits import Limits
 from release.target import NoTarget, Target, named_target
@@ -20,6 +19,7 @@ from strategies.checks import BadSetting
 from strategies.durations import parse_duration
 from traffic.split import State, Unit
 from traffic.store import DEFAULT_URL, SplitRefused, StoreFailed, TrafficStore
+from trials import experiment_words
 from trials.experiment import NoExperiment, concerns, experiments, find_experiment, plan, with_challenger
 from trials.experiment_auto import AutoSettings, check_versions, follow
 from trials.experiment_error_rates import error_rates
@@ -53,7 +53,7 @@ def create(
     by: Annotated[Unit, typer.Option(help="What changes hands as a whole.")] = Unit.INSTRUMENT,
     slice_: Annotated[str, typer.Option("--slice", help="Length of a time slice: 30m, 1h, 1d.")] = "1h",
     instrument: Annotated[list[str] | None, typer.Option(help="Traded; says whose it would be. Repeatable.")] = None,
-    rule: Annotated[list[str] | None, typer.Option(help="NAME=VALUE, see release/experiment_rules.py.")] = None,
+    rule: Annotated[list[str] | None, typer.Option(help="NAME=VALUE, see trials/experiment_rules.py.")] = None,
     no_server: Annotated[bool, typer.Option("--no-server", help="Do not ask the server whether both answer.")] = False,
     store: Store = DEFAULT_URL,
     home: Home = HOME,

@@ -153,15 +153,18 @@ class TorchServe:
             if waiting:
                 time.sleep(0.05)
 
-    def stop(self, within_s: float = 10.0) -> None:
-        """Stop server and workers, and take away state, keys and unpacked models; the logs stay."""
+    def stop(self, within_s: float = 1.0) -> None:
+        """Stop server and workers, and take away state, keys and unpacked models; the logs stay.
+
+        TorchServe resets what it is asked at once, and takes four seconds more to end by itself, for nothing.
+        """
         family = _family(self.pid)
         for process in family[:1]:
             process.terminate()
         _, alive = psutil.wait_procs(family, timeout=within_s)
         for process in alive:
             process.kill()
-        psutil.wait_procs(alive, timeout=within_s)
+        psutil.wait_procs(alive, timeout=10.0)
         (self.home / STATE).unlink(missing_ok=True)
         (self.home / tokens.KEY_FILE).unlink(missing_ok=True)
         shutil.rmtree(self.home / "tmp", ignore_errors=True)

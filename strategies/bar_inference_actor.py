@@ -14,7 +14,8 @@ from features.bar import bar_schema
 from serving.client import Answer
 from strategies.bar_features import BarFeatures
 from strategies.checks import expect
-from strategies.model_actor import ModelActor, ModelActorConfig, OneInput
+from strategies.model_actor import ModelActor, OneInput
+from strategies.model_actor_config import ModelActorConfig
 from strategies.news_counts import NewsCounts
 from traffic.assignment import Route
 from wire.errors import BadWindow, NotFinite, OutputNotFinite, RequestError, SchemaMismatch

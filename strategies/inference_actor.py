@@ -7,7 +7,8 @@ from nautilus_trader.model.objects import FIXED_PRECISION
 
 from features.tick import WINDOW, TickFeatures, tick_schema
 from strategies.checks import expect
-from strategies.model_actor import ModelActor, ModelActorConfig
+from strategies.model_actor import ModelActor
+from strategies.model_actor_config import ModelActorConfig
 from wire.errors import RequestError
 
 SIDE_SIGNS = (0, 1, -1)

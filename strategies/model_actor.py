@@ -8,7 +8,6 @@ from typing import Any, Protocol
 import numpy as np
 from nautilus_trader.common.actor import Actor
 from nautilus_trader.common.component import TestClock, TimeEvent
-from nautilus_trader.common.config import ActorConfig
 from nautilus_trader.model.data import DataType
 from nautilus_trader.model.identifiers import InstrumentId
 from numpy.typing import NDArray
@@ -16,61 +15,13 @@ from numpy.typing import NDArray
 from features.schema import FeatureSchema
 from serving.client import Answer, InferenceClient, connect
 from serving.inputs import Inputs
-from strategies.checks import expect
+from strategies.model_actor_config import ModelActorConfig
 from strategies.prediction import Prediction, Status, prediction_type
 from traffic.assignment import Route
 from traffic.router import Router
 from traffic.store import StoreFailed, TrafficStore
 from wire.errors import RequestError
 from wire.news_windows import NewsWindow
-
-
-class ModelActorConfig(ActorConfig, kw_only=True, frozen=True):
-    """Configuration of a `ModelActor`.
-
-    Parameters
-    ----------
-    url : str
-        The inference port, ``http://`` or ``https://``, or ``mar:PATH`` of an archive.
-    model : str
-        The model's name.
-    version : str, optional
-        A fixed version; None asks the server's default one.
-    traffic : str, optional
-        SQLAlchemy URL of the store of traffic splits: the running split says which version is asked about which
-        instrument. None: there are no splits.
-    token_env : str
-        Environment variable that holds TorchServe's inference token; unset where none is needed.
-    latency_ns : int
-        Simulated time from an event's receipt to the moment its prediction takes effect (nanoseconds).
-    timeout_s : float
-        Longest wait for one answer (seconds of wall time).
-    max_failures : int
-        Events that may get no answer one after another; then the actor stops asking.
-    """
-
-    url: str
-    model: str
-    version: str | None = None
-    traffic: str | None = None
-    token_env: str = "TORCHSERVE_TOKEN"
-    latency_ns: int = 1_000_000
-    timeout_s: float = 5.0
-    max_failures: int = 10
-
-    def __post_init__(self) -> None:
-        schemes = ("http://", "https://", "mar:")
-        expect(self.url.startswith(schemes), f"url beginning with http://, https:// or mar:, was {self.url!r}")
-        if self.traffic is not None:
-            expect(not self.url.startswith("mar:"), f"url of a server (traffic is split there), was {self.url!r}")
-            expect(self.version is None, f"no version (the split says which), was {self.version!r}")
-        expect(
-            self.latency_ns >= 1,
-            f"latency_ns of at least 1 (an answer cannot take effect at its own event), was {self.latency_ns}",
-        )
-        expect(self.timeout_s > 0, f"timeout_s above 0, was {self.timeout_s:g}")
-        expect(self.max_failures >= 1, f"max_failures of at least 1, was {self.max_failures}")
-
 
 OneInput = NDArray[np.float32] | NewsWindow
 """What a model is asked for one prediction."""

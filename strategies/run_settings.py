@@ -63,7 +63,7 @@ class RunSettings:
         )
 
     def asking(self, metadata: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """The fields of a `strategies.model_actor.ModelActorConfig`.
+        """The fields of a `strategies.model_actor_config.ModelActorConfig`.
 
         Parameters
         ----------

@@ -9,7 +9,8 @@ from features.text import TEXT_SCHEMA
 from serving.client import Answer
 from strategies.checks import expect
 from strategies.decayed_mean import DecayedMean
-from strategies.model_actor import ModelActor, ModelActorConfig
+from strategies.model_actor import ModelActor
+from strategies.model_actor_config import ModelActorConfig
 from strategies.news_headline import HEADLINE_TOPIC, NewsHeadline
 from strategies.sentiment import InstrumentSentiment, sentiment_type
 from traffic.assignment import Route

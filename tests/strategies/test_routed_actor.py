@@ -2,29 +2,24 @@
 
 import json
 import shutil
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from bar_support import market as bars_of
 from nautilus_trader.model.events import PositionClosed
 from nautilus_trader.model.orders import Order
-from news_support import ETH, SECOND, SIM, TEXTS, as_data, headline, ids, run_actor
+from news_support import SIM, ids
+from routed_support import Register, registering, start, until
 from trading_support import SIZE, Traded
 from typer.testing import CliRunner
 
 from features.tick import WINDOW
-from market.headlines import Headline
-from market.trades import Instrument, Trades
-from release.archive import build_archive
+from market.trades import Trades
 from serving.torchserve import TorchServe
 from strategies.backtest import run_backtest
-from strategies.bar_backtest import run_bar_backtest
-from strategies.bar_settings import BarBacktestSettings
 from strategies.bookkeeping import Recorder
 from strategies.checks import BadSetting
 from strategies.engine import built, only_actor
@@ -33,15 +28,11 @@ from strategies.instruments import perpetual, write_catalog
 from strategies.outcome_recorder import OutcomeRecorder
 from strategies.prediction import Prediction, Status
 from strategies.run_settings import served_metadata
-from strategies.sentiment import InstrumentSentiment, sentiment_topic
-from strategies.sentiment_actor import SentimentActor, SentimentActorConfig
 from strategies.settings import BacktestSettings, run_config
 from support import PROJECT, script_app
 from traffic.records import CallWindow, ClosedTrade, ScoredPrediction
-from traffic.split import Kind, Split, State, Unit
+from traffic.split import Kind, State, Unit
 from traffic.store import TrafficStore
-
-Register = Callable[..., None]
 
 
 def test_on_a_version_that_is_left_positions_are_closed_and_none_is_opened(
@@ -99,22 +90,8 @@ def test_a_report_is_about_one_version() -> None:
 @pytest.fixture(scope="module")
 def register(tick_server: TorchServe, tick_archive: Path) -> Iterator[Register]:
     """Register versions of a model, made of one run; the first one is the default."""
-    manager, store = tick_server.management(), tick_archive.parent
-    registered: list[tuple[str, str]] = []
-
-    def register(model: str, run: Path, *versions: str) -> None:
-        for version in versions:
-            built = build_archive(model.partition("-")[0], run, version, store / "next").path
-            archive = built.rename(store / f"{model}-{version}.mar")
-            manager.register(archive.name, model_name=model)
-            registered.append((model, version))
-        for version in versions:
-            manager.wait_ready(model, version)
-
-    yield register
-    for model, version in reversed(registered):
-        if version in {found["modelVersion"] for found in manager.describe(model, "all")}:
-            manager.unregister(model, version)
+    with registering(tick_server.management(), tick_archive.parent) as register:
+        yield register
 
 
 @pytest.fixture(scope="module")
@@ -138,12 +115,6 @@ def split_settings(
     assert tick_server.token is not None
     monkeypatch.setenv("TORCHSERVE_TOKEN", tick_server.token)
     return BacktestSettings(url=tick_server.inference_url, model=eager, traffic=url, in_sample=True)
-
-
-def start(url: str, model: str, share: float, **changes: object) -> Split:
-    split = {"name": "exp-1", "kind": Kind.EXPERIMENT, "baseline": "1.0", "challenger": "1.1", **changes}
-    with TrafficStore(url) as store:
-        return store.start(Split(model=model, share=share, **split))
 
 
 @dataclass(frozen=True)
@@ -308,78 +279,6 @@ def test_what_the_challengers_fit_saw_is_left_out_too(
 
     assert len(together) == len(alone) - 200
     assert together.ts_event[0] > cut
-
-
-def until(condition: Callable[[], bool], within_s: float = 20.0) -> None:
-    end = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
-@pytest.mark.slow
-def test_bars_that_close_together_make_one_request_for_each_version(
-    register: Register, price_archive: Path, url: str, tick_server: TorchServe, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    register("price-split", price_archive.parent / "run", "1.0", "1.1")
-    assert tick_server.token is not None
-    monkeypatch.setenv("TORCHSERVE_TOKEN", tick_server.token)
-    symbols = ("SIMUSD", "ETHUSD", "SOLUSD")
-    split = start(url, "price-split", 0.5, name="exp-3")
-    given = {f"{symbol}.SIM": split.version_for(f"{symbol}.SIM", 0) for symbol in symbols}
-    assert set(given.values()) == {"1.0", "1.1"}
-    bars = [bars_of(symbol, seed=seed) for seed, symbol in enumerate(symbols)]
-    settings = BarBacktestSettings(
-        url=tick_server.inference_url, model="price-split", traffic=url, min_confidence=0.5, cost_bps=0.0
-    )
-
-    result = run_bar_backtest(bars, settings)
-
-    assert [len(each.predictions) for each in result.instruments] == [200] * 3
-    with TrafficStore(url) as store:
-        calls = Counter[str]()
-        for each in store.read(CallWindow, "exp-3"):
-            calls[each.version] += each.requests
-        scored, trades = store.read(ScoredPrediction, "exp-3"), store.read(ClosedTrade, "exp-3")
-    assert calls == {"1.0": 201, "1.1": 201}
-    assert {each.instrument_id: each.version for each in scored} == given
-    assert all(each.version == given[each.instrument_id] for each in (*scored, *trades))
-    assert {each.predicted for each in scored} == {each.actual for each in scored} == {"UP", "DOWN"}
-    assert Counter(each.instrument_id for each in trades) == {
-        each.bars.instrument.instrument_id: each.positions for each in result.instruments
-    }
-    moves = {name: bars[place].ts_event[59:259] for place, name in enumerate(given)}
-    assert all(each.ts_ns in moves[each.instrument_id] for each in scored)
-
-
-@pytest.mark.slow
-def test_a_headline_is_read_by_each_version_that_its_instruments_are_with(
-    register: Register, news_runs: dict[str, Path], url: str, tick_server: TorchServe, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    register("sentiment-split", news_runs["sentiment"], "1.0", "1.1")
-    assert tick_server.token is not None
-    monkeypatch.setenv("TORCHSERVE_TOKEN", tick_server.token)
-    split = start(url, "sentiment-split", 0.5, name="exp-1")
-    given = {name: split.version_for(name, 0) for name in (SIM, ETH)}
-    assert set(given.values()) == {"1.0", "1.1"}
-    times = [1_700_000_000 * SECOND + number * SECOND for number in range(len(TEXTS))]
-    headlines = [headline(text, at, SIM, ETH) for text, at in zip(TEXTS, times, strict=True)]
-    last = Headline("The market closes", "wire", ("OTHER.XNYS",), times[-1] + SECOND, times[-1] + SECOND)
-    actor = SentimentActor(
-        SentimentActorConfig(
-            instrument_ids=ids(SIM, ETH), url=tick_server.inference_url, model="sentiment-split", traffic=url
-        )
-    )
-    instruments = [perpetual(Instrument(symbol, "SIM", 2, 3), fee_bps=0.0) for symbol in ("SIMUSD", "ETHUSD")]
-
-    heard: Sequence[InstrumentSentiment] = run_actor(  # type: ignore[assignment]
-        actor, instruments, [as_data([*headlines, last])], [sentiment_topic(name) for name in ids(SIM, ETH)]
-    )
-
-    by_version = Counter((each.instrument_id.value, each.version) for each in heard)
-    assert by_version == dict.fromkeys(given.items(), len(TEXTS))
-    by_instrument = [[each.score for each in heard if each.instrument_id.value == name] for name in (SIM, ETH)]
-    assert by_instrument[0] == by_instrument[1]  # both versions have the same weights
 
 
 @pytest.mark.slow

@@ -5,13 +5,15 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from traffic_support import MODEL, Postgres
+from traffic_support import MODEL, NEVER_S, MakeRouter, Postgres
 
 from release.archive import build_archive
 from serving.torchserve import TorchServe
+from traffic.router import Router
 from traffic.store import TrafficStore
 
 
@@ -64,7 +66,7 @@ def _rename(database: Path, before: str, after: str) -> None:
     connection.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def two_versions(tick_server: TorchServe, tick_archive: Path, tick_run: Path) -> Iterator[TorchServe]:
     """The server with versions 1.0 and 1.1 of `MODEL`, the first being its default."""
     built = build_archive("tick", tick_run, "1.1", tick_archive.parent / "next").path
@@ -78,3 +80,31 @@ def two_versions(tick_server: TorchServe, tick_archive: Path, tick_run: Path) ->
     yield tick_server
     for version in ("1.1", "1.0"):  # the default one goes last, or TorchServe refuses
         manager.unregister(MODEL, version)
+
+
+@pytest.fixture
+def router_of(two_versions: TorchServe) -> Iterator[MakeRouter]:
+    """Make a router that reads its store only when told to."""
+    made: list[Router] = []
+
+    def make(store: TrafficStore, model: str = MODEL, **options: Any) -> Router:
+        given = {"token": two_versions.token, "refresh_s": NEVER_S, "name": "host-1", **options}
+        made.append(Router(two_versions.inference_url, model, store, **given))
+        return made[-1]
+
+    yield make
+    for router in made:
+        router.close()  # again is no matter
+
+
+@pytest.fixture
+def slow_version(two_versions: TorchServe, tick_archive: Path, tick_run: Path) -> Iterator[str]:
+    """Version 1.2, which waits a second for company before it answers."""
+    built = build_archive("tick", tick_run, "1.2", tick_archive.parent / "next").path
+    built.rename(tick_archive.parent / "tick-1.2.mar")
+    manager = two_versions.management()
+    manager.register("tick-1.2.mar", model_name=MODEL, batch_size=8, max_batch_delay=1000)
+    manager.wait_ready(MODEL, "1.2")
+    yield "1.2"
+    if any(found["modelVersion"] == "1.2" for found in manager.describe(MODEL, "all")):
+        manager.unregister(MODEL, "1.2")

@@ -8,46 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from traffic_support import MODEL, Postgres, calls, until
+from traffic_support import MODEL, NEVER_S, MakeRouter, Postgres, calls, canary, until, versions
 
 from features.tick import tick_schema
-from release.archive import build_archive
 from serving.client import connect
 from serving.torchserve import TorchServe
-from traffic.records import CallWindow, ShadowAnswer
+from traffic.records import CallWindow
 from traffic.router import Router
-from traffic.shadow import MOST_COPIES
-from traffic.split import Kind, Split, State
+from traffic.split import State
 from traffic.store import TrafficStore
 from wire.errors import NotFinite, SchemaMismatch, UnknownModel
-
-NEVER_S = 3600.0
-MakeRouter = Callable[..., Router]
-
-
-@pytest.fixture
-def router_of(two_versions: TorchServe) -> Iterator[MakeRouter]:
-    """Make a router that reads its store only when told to."""
-    made: list[Router] = []
-
-    def make(store: TrafficStore, model: str = MODEL, **options: Any) -> Router:
-        given = {"token": two_versions.token, "refresh_s": NEVER_S, "name": "host-1", **options}
-        made.append(Router(two_versions.inference_url, model, store, **given))
-        return made[-1]
-
-    yield make
-    for router in made:
-        router.close()  # again is no matter
-
-
-def canary(share: float, **changes: Any) -> Split:
-    return Split(**{"name": "canary-1", "model": MODEL, "kind": Kind.CANARY, "baseline": "1.0", "challenger": "1.1",
-                    "share": share, **changes})
-
-
-def versions(router: Router, rows: np.ndarray, instruments: int = 30, held: bool = False) -> list[str]:
-    """Who answers about I0, I1, ..."""
-    return [router.predict(rows[:1], f"I{each}", each, held).version for each in range(instruments)]
 
 
 def test_without_a_split_the_default_version_answers_with_the_same_bits(
@@ -234,50 +204,6 @@ def test_an_archive_without_a_server_is_refused(store: TrafficStore, tick_archiv
         Router(f"mar:{tick_archive}", MODEL, store)
 
 
-def test_a_shadow_hears_what_its_share_says_and_answers_nobody(
-    router_of: MakeRouter, store: TrafficStore, rows: np.ndarray
-) -> None:
-    store.start(canary(0.5, name="shadow-1", kind=Kind.SHADOW))
-    router = router_of(store)
-
-    answers = [router.predict(rows[each : each + 1], f"I{each}", each) for each in range(100)]
-
-    assert {answer.version for answer in answers} == {"1.0"}
-    until(lambda: refreshed(router) and copies(store) > 0 and calls(store, "shadow-1")["1.1"][0] == copies(store))
-    shadows = store.read(ShadowAnswer, "shadow-1")
-    assert 30 < len(shadows) < 70
-    for shadow in shadows:
-        said = {name: values.item(0) for name, values in answers[shadow.ts_ns].outputs.items()}
-        assert shadow.instrument_id == f"I{shadow.ts_ns}"
-        assert shadow.baseline_outputs == shadow.outputs == said  # both versions have the same weights
-        assert (shadow.version, shadow.error) == ("1.1", "")
-        assert shadow.latency_ms > 0
-    assert calls(store, "shadow-1")["1.0"] == (100, 0)
-    assert store.users(MODEL, "1.1") == ["host-1"]
-
-
-def copies(store: TrafficStore) -> int:
-    return len(store.read(ShadowAnswer, "shadow-1"))
-
-
-def refreshed(router: Router) -> bool:
-    router.refresh()
-    return True
-
-
-def test_a_shadow_that_fails_is_recorded_and_disturbs_nobody(
-    router_of: MakeRouter, store: TrafficStore, rows: np.ndarray
-) -> None:
-    store.start(canary(1.0, name="shadow-1", kind=Kind.SHADOW, challenger="9.9"))
-    router = router_of(store)
-
-    assert set(versions(router, rows, instruments=5)) == {"1.0"}
-
-    until(lambda: refreshed(router) and copies(store) == 5)
-    assert all(shadow.error.startswith("UnknownModel") for shadow in store.read(ShadowAnswer, "shadow-1"))
-    assert all(shadow.outputs == {} for shadow in store.read(ShadowAnswer, "shadow-1"))
-
-
 def test_calls_of_many_threads_are_all_counted(
     router_of: MakeRouter, store: TrafficStore, rows: np.ndarray
 ) -> None:
@@ -340,37 +266,6 @@ def test_what_a_router_counted_is_written_when_it_closes_and_it_is_gone(
 
     assert calls(store, "") == {"1.0": (30, 0)}
     assert store.users(MODEL, "1.0") == []
-
-
-@pytest.fixture
-def slow_version(two_versions: TorchServe, tick_archive: Path, tick_run: Path) -> Iterator[str]:
-    """Version 1.2, which waits a second for company before it answers."""
-    built = build_archive("tick", tick_run, "1.2", tick_archive.parent / "next").path
-    built.rename(tick_archive.parent / "tick-1.2.mar")
-    manager = two_versions.management()
-    manager.register("tick-1.2.mar", model_name=MODEL, batch_size=8, max_batch_delay=1000)
-    manager.wait_ready(MODEL, "1.2")
-    yield "1.2"
-    if any(found["modelVersion"] == "1.2" for found in manager.describe(MODEL, "all")):
-        manager.unregister(MODEL, "1.2")
-
-
-@pytest.mark.slow
-def test_a_slow_shadow_delays_nobody_and_what_it_misses_is_told(
-    router_of: MakeRouter, store: TrafficStore, rows: np.ndarray, slow_version: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    store.start(canary(1.0, name="shadow-1", kind=Kind.SHADOW, challenger=slow_version))
-    router = router_of(store)
-
-    answers = [router.predict(rows[:1], "I0", each) for each in range(MOST_COPIES + 50)]
-    router.close()
-
-    assert np.median([answer.latency_ns for answer in answers]) < 500e6  # the shadow's are all above 1 s
-    shadows = store.read(ShadowAnswer, "shadow-1")
-    assert 2 <= len(shadows) < 20
-    assert all(shadow.latency_ms > 900 for shadow in shadows)
-    assert calls(store, "shadow-1") == {"1.0": (len(answers), 0), slow_version: (len(shadows), 0)}
-    assert "tick-split 1.2 is slower than its traffic: 1 copies of shadow shadow-1 dropped so far" in caplog.text
 
 
 @pytest.mark.slow
