@@ -36,7 +36,7 @@ demo-news: setup
 
 ## make test     the test suite, with a real TorchServe; under ten minutes on two cores
 test: setup
-	$(BIN)/python -m pytest -q -m 'not slow'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m 'not slow' -n 2 --dist loadfile
 
 ## make test-slow  the longer proofs
 test-slow: setup

@@ -7,7 +7,7 @@ from zipfile import ZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from handlers.model_files import DESCRIPTION, GOLDEN, BadArchive, Golden, read_golden
+from handlers.model_files import GOLDEN, BadArchive, Golden, read_golden
 from release.gates import GateFailed
 from serving.client import Answer, InferenceClient
 from serving.inputs import Inputs
@@ -15,10 +15,11 @@ from wire.news_windows import NewsWindow
 
 
 def archived_golden(archive: Path) -> Golden:
-    """The golden inputs and outputs of an archive."""
+    """The golden inputs and outputs of an archive; raises `GateFailed` where it has none."""
     with TemporaryDirectory(prefix="golden-") as folder, ZipFile(archive) as members:
+        if GOLDEN not in members.namelist():
+            raise GateFailed(f"{archive}: an archive of scripts/archive.py expected, was without {GOLDEN}")
         members.extract(GOLDEN, folder)
-        members.extract(DESCRIPTION, folder)
         return read_golden(Path(folder))
 
 

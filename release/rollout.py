@@ -184,6 +184,7 @@ def _bring_in(change: Change, archive: Path, trusted: Path, limits: Limits) -> N
         if change.version in manager.versions(model):
             raise GateFailed(f"{model}: a new version expected, {change.version} is registered already")
         _check_place(target.model_store / file, archive, change.digest)
+        archived_golden(archive)
     if change.previous is not None:
         with change.step("adopt") as found:
             found["archive"] = _adopt(change, change.previous)

@@ -21,12 +21,10 @@ from release.arrivals import PATIENCE_S, Files, arrived, look
 from release.journal import RolloutRefused
 from release.limits import Limits
 from release.rollout import DEFAULTS, register
-from release.rollout_report import Report
 from release.signing import Untrusted, read_identity
 from release.target import NoTarget, Target
 from serving.management import ManagementError
 from serving.tokens import NoToken
-from wire.errors import RequestError
 
 UNDER_WAY: Final = "under-way"
 DONE: Final = "done"
@@ -200,19 +198,7 @@ def _take(watched: Watched, path: Path, stopped: threading.Event, say: Callable[
         return _put(watched, path, DONE, model, version, report.as_dict())
     if stopped.is_set():
         return Taken(path, "left", model, version, report.reason)
-    if _serves(target, report):  # a process before this one had it rolled out when it was killed
-        return _put(watched, path, DONE, model, version, {"digest": report.digest, "outcome": "serving already"})
     return _put(watched, path, REFUSED, model, version, report.as_dict())
-
-
-def _serves(target: Target, report: Report) -> bool:
-    """Whether this very archive is the default version, as the server says."""
-    try:
-        with target.connect(report.model) as client:
-            said = client.metadata
-    except RequestError:
-        return False
-    return (said.get("version"), said.get("archive_digest")) == (report.version, report.digest)
 
 
 def _put(

@@ -10,10 +10,10 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from registry.comparison import Comparison
-from registry.record import ALIASES, RegisteredVersion
-from registry.registry import Registry, RegistryRefused
-from registry.transitions import differences, transition
+from model_registry.comparison import Comparison
+from model_registry.record import ALIASES, RegisteredVersion
+from model_registry.registry import Registry, RegistryRefused
+from model_registry.transitions import differences, transition
 from release.journal import RolloutRefused
 from release.limits import Limits
 from release.signing import Untrusted

@@ -20,7 +20,7 @@ BELOW = {
     "tracking": set(),
     "release": {"handlers", "serving", "traffic", "wire"},
     "trials": {"release", "serving", "traffic", "wire"},
-    "registry": {"handlers", "release", "serving", "tracking", "wire"},
+    "model_registry": {"handlers", "release", "serving", "tracking", "wire"},
     "training": {"features", "market", "model_defs", "handlers", "tracking", "wire"},
     "strategies": {"features", "market", "reporting", "serving", "traffic", "wire"},
     "benchmarks": {"features", "handlers", "model_defs", "release", "serving", "training", "wire"},

@@ -13,7 +13,7 @@ import pytest
 from ci_jobs import CI, check_out, github, gitlab, hand_over, run, run_github_job, run_gitlab_job
 from rollout_desk import Desk
 
-from registry.registry import Registry
+from model_registry.registry import Registry
 from release.signing_keys import make_key
 from tracking.store import FILES_VARIABLE, REGISTRY_VARIABLE, URI_VARIABLE, tracking_store
 from wire.digest import archive_digest

@@ -175,6 +175,7 @@ BAD = {
     "unsigned": (unsigned, "verify", "unsigned"),
     "same version again": (same_version, "new", "registered already"),
     "place is taken": (place_is_taken, "new", "another one"),
+    "without golden answers": (lambda desk, version: desk.make(version, without=("golden.npz",)), "new", "golden.npz"),
     "answers otherwise": (lambda desk, version: desk.make(version, ANSWERS_OTHERWISE), "parity", "golden.npz"),
     "another digest": (lambda desk, version: desk.make(version, SAYS_ANOTHER_DIGEST), "golden", "0000"),
     "slower than allowed": (lambda desk, version: desk.make(version, TAKES_30_MS), "latency", "p50"),

@@ -12,7 +12,7 @@ from benchmarks.callers import Callers
 from release.limits import Limits
 from release.rollout import register
 
-SWAPS = 6
+SWAPS = 20
 LIMITS = Limits(watch_s=0.5, latency_requests=20, latency_ratio=3.0, latency_add_ms=50.0, drain_s=0.5)
 """Latencies are not what this is about; eight clients in one process delay each other."""
 

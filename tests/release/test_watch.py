@@ -337,7 +337,7 @@ def test_what_serves_already_is_done(desk: Desk, fresh_version: FreshVersion, fo
         shutil.copy(archive, folder / "tick.mar")
         wait_for((folder / "done" / "tick.2.mar").exists)
 
-    assert report_of(folder / "done" / "tick.2.mar")["outcome"] == "serving already"
+    assert report_of(folder / "done" / "tick.2.mar")["outcome"] == "nothing to do"
 
 
 def started(desk: Desk, folder: Path, *options: str) -> subprocess.Popen[str]:

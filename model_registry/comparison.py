@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from registry.record import RegisteredVersion
+from model_registry.record import RegisteredVersion
 
 _SHOWN_ANYWAY = ("sha256", "first_ts_event", "last_ts_event")
 """Of the training; in rows of their own."""

@@ -13,7 +13,7 @@ from registry_sample import variant
 
 from features.schema import FeatureSchema
 from handlers.model_files import read_description
-from registry.registry import Registry, RegistryRefused
+from model_registry.registry import Registry, RegistryRefused
 from release.signing import Untrusted, sign_archive, verify_archive
 from release.signing_keys import make_key
 from tracking.store import FILES_VARIABLE, REGISTRY_VARIABLE, URI_VARIABLE, TrackingFailed, tracking_store

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from registry.record import ARCHIVED, PRODUCTION, STAGING, RegisteredVersion
-from registry.registry import Registry, RegistryRefused
+from model_registry.record import ARCHIVED, PRODUCTION, STAGING, RegisteredVersion
+from model_registry.registry import Registry, RegistryRefused
 from release.change import Say, say_nothing
 from release.journal import locked, read_journal
 from release.limits import Limits

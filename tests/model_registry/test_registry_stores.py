@@ -8,7 +8,7 @@ import pytest
 from registry_sample import variant
 from signed_archives import keys
 
-from registry.registry import Registry
+from model_registry.registry import Registry
 from release.signing import verify_archive
 from tracking.store import FILES_VARIABLE, REGISTRY_VARIABLE, URI_VARIABLE, TrackingFailed
 

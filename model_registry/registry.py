@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import ZipFile
 
-from registry.examined_archive import ExaminedArchive, examined
-from registry.record import (
+from model_registry.examined_archive import ExaminedArchive, examined
+from model_registry.record import (
     ALIASES,
     ARCHIVED,
     PRODUCTION,

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from features.schema import Column, FeatureSchema
 from handlers.model_files import read_description
-from registry.comparison import Comparison
-from registry.record import RegisteredVersion, read_version, tags_of
+from model_registry.comparison import Comparison
+from model_registry.record import RegisteredVersion, read_version, tags_of
 
 SCHEMA = FeatureSchema("any/1", (Column("x", "1"),), 1).to_dict()
 NUMBERS = st.floats(allow_nan=False) | st.integers(-(2**53), 2**53)

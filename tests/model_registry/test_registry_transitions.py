@@ -8,8 +8,8 @@ import pytest
 from made_versions import made
 from rollout_desk import Desk
 
-from registry.registry import Registry, RegistryRefused
-from registry.transitions import differences, transition
+from model_registry.registry import Registry, RegistryRefused
+from model_registry.transitions import differences, transition
 from release.journal import UnderWay, read_journal, write_journal
 from release.limits import Limits
 from release.rollout import register
