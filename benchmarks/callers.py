@@ -1,8 +1,11 @@
 """Clients that go on asking while versions are swapped under them."""
 
+import multiprocessing
 import threading
 import time
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,13 +14,15 @@ from serving.client import connect
 from serving.torchserve import TorchServe
 from wire.errors import RequestError
 
+TIMEOUT_S = 20.0
+"""Longest wait for one answer."""
 
-@dataclass
-class Call:
+
+class Call(NamedTuple):
     """One request."""
 
     began_s: float
-    """On the clock of `time.monotonic`."""
+    """On the clock of `time.monotonic`, which all processes of a machine share."""
     took_ms: float
     version: str
     """Which one answered; empty where none did."""
@@ -26,7 +31,10 @@ class Call:
 
 @dataclass
 class Callers:
-    """Threads, each with a keep-alive connection of its own to the default route; stopped when the block ends."""
+    """Threads, each with a keep-alive connection of its own to the default route; stopped when the block ends.
+
+    They run in a process of their own, where nothing of the caller's delays them.
+    """
 
     server: TorchServe
     model: str
@@ -36,29 +44,35 @@ class Callers:
     pause_s: float = 0.0
     """Between two requests of one of them."""
     calls: list[Call] = field(default_factory=list)
+    """All of them, once the block has ended."""
 
     def __enter__(self) -> "Callers":
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._ask) for _ in range(self.count)]
-        for thread in self._threads:
-            thread.start()
+        context = multiprocessing.get_context("spawn")
+        self._stop, self._ended = context.Event(), context.Value("q", 0)
+        self._said, says = context.Pipe(duplex=False)
+        asked = (self.server.inference_url, self.model, self.server.token, self.rows[:1])
+        self._process = context.Process(
+            target=_ask_all, args=(asked, self.count, self.pause_s, self._stop, self._ended, says), daemon=True
+        )
+        self._process.start()
+        says.close()
         self.wait_for(self.count)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        for thread in self._threads:
-            thread.join(timeout=30)
-        if any(thread.is_alive() for thread in self._threads):
-            raise TimeoutError(f"{self.model}: all requests answered within 30 s expected, one hangs")
+        if not self._said.poll(2 * TIMEOUT_S):
+            self._process.kill()
+            raise TimeoutError(f"{self.model}: all requests answered within {TIMEOUT_S:g} s expected, one hangs")
+        self.calls += self._said.recv()
+        self._process.join()
 
-    def wait_for(self, calls: int, within_s: float = 20.0) -> None:
+    def wait_for(self, calls: int, within_s: float = 30.0) -> None:
         """Wait until so many requests more have ended."""
-        goal, deadline = len(self.calls) + calls, time.monotonic() + within_s
-        while len(self.calls) < goal:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{self.model}: {calls} requests more within {within_s:g} s expected, "
-                                   f"was {len(self.calls) - goal + calls}")
+        goal, deadline = self._ended.value + calls, time.monotonic() + within_s
+        while (ended := self._ended.value) < goal:
+            if time.monotonic() > deadline or not self._process.is_alive():
+                raise TimeoutError(f"{self.model}: {calls} more answers in {within_s:g} s expected, {goal - ended} lack")
             time.sleep(0.005)
 
     @property
@@ -70,14 +84,30 @@ class Callers:
         """Of the requests that were begun then."""
         return np.array([call.took_ms for call in self.calls if since_s <= call.began_s < until_s])
 
-    def _ask(self) -> None:
-        with connect(self.server.inference_url, self.model, token=self.server.token, timeout_s=20.0) as client:
-            while not self._stop.is_set():
-                began, version, error = time.monotonic(), "", ""
-                try:
-                    version = client.predict(self.rows[:1]).version
-                except RequestError as refused:
-                    error = f"{type(refused).__name__}: {refused}"
-                self.calls.append(Call(began, (time.monotonic() - began) * 1000, version, error))
-                if self.pause_s:
-                    self._stop.wait(self.pause_s)
+
+def _ask_all(asked: tuple[Any, ...], count: int, pause_s: float, stop: Any, ended: Any, says: Connection) -> None:
+    calls: list[Call] = []
+    threads = [threading.Thread(target=_ask, args=(*asked, pause_s, stop, ended, calls)) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    says.send(calls)
+
+
+def _ask(
+    url: str, model: str, token: str | None, row: NDArray[np.float32], pause_s: float, stop: Any, ended: Any,
+    calls: list[Call],
+) -> None:
+    with connect(url, model, token=token, timeout_s=TIMEOUT_S) as client:
+        while not stop.is_set():
+            began, version, error = time.monotonic(), "", ""
+            try:
+                version = client.predict(row).version
+            except RequestError as refused:
+                error = f"{type(refused).__name__}: {refused}"
+            calls.append(Call(began, (time.monotonic() - began) * 1000, version, error))
+            with ended.get_lock():
+                ended.value += 1
+            if pause_s:
+                time.sleep(pause_s)

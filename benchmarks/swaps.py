@@ -39,8 +39,10 @@ class SwapResult:
     """Requests that got an error, or no answer in time."""
     p99_ms: float
     """Over the seconds before each swap, the median over swaps."""
-    longest_ms: float
+    loading_p99_ms: float
     """While a version loaded, the median over swaps."""
+    longest_ms: float
+    """The longest of all while a version loaded, the median over swaps."""
     took_s: float
     """For one swap, the median."""
 
@@ -109,19 +111,22 @@ def _naive_swap(target: Target, version: str, path: Path, note: Callable[[], Non
 def _swap_under_load(
     server: TorchServe, rows: NDArray[np.float32], swaps: int, swap: Callable[[Callable[[], None]], None]
 ) -> SwapResult:
-    p99, longest, took = [], [], []
+    began: list[float] = []
+    loading: list[float] = []  # begin and end of each load
+    took: list[float] = []
     with Callers(server, MODEL, rows, count=CLIENTS) as callers:
         for _ in range(swaps):
             callers.wait_for(1000)
-            began = time.monotonic()
-            loading: list[float] = []
-            swap(lambda loading=loading: loading.append(time.monotonic()))  # type: ignore[misc]
-            took.append(time.monotonic() - began)
-            p99.append(float(np.percentile(callers.latencies_ms(began - 1.0, began), 99)))
-            longest.append(float(callers.latencies_ms(*loading).max()))
-    return SwapResult(
-        swaps, len(callers.calls), len(callers.errors), *(float(np.median(each)) for each in (p99, longest, took))
+            began.append(time.monotonic())
+            swap(lambda: loading.append(time.monotonic()))
+            took.append(time.monotonic() - began[-1])
+    p99 = [float(np.percentile(callers.latencies_ms(at - 1.0, at), 99)) for at in began]
+    meanwhile = [callers.latencies_ms(*loading[at : at + 2]) for at in range(0, len(loading), 2)]
+    medians = (
+        float(np.median(each))
+        for each in (p99, [np.percentile(one, 99) for one in meanwhile], [one.max() for one in meanwhile], took)
     )
+    return SwapResult(swaps, len(callers.calls), len(callers.errors), *medians)
 
 
 @contextmanager

@@ -29,12 +29,13 @@ def main(
     if as_json:
         print(json.dumps({**{name: asdict(each) for name, each in found.items()}, "rollback_ms": rollbacks}))
         return
-    columns = ("", "swaps", "requests", "failed", "p99 before, ms", "longest while loading, ms", "ratio", "a swap, s")
+    columns = ("", "swaps", "requests", "failed", "p99 before, ms", "p99 loading, ms", "longest, ms", "a swap, s")
     table = Table(*columns, title=f"{CLIENTS} clients")
     for name, each in found.items():
         table.add_row(
-            name, str(each.swaps), str(each.requests), str(each.failed), f"{each.p99_ms:.1f}", f"{each.longest_ms:.1f}",
-            f"{each.longest_ms / each.p99_ms:.1f}", f"{each.took_s:.1f}",
+            name, str(each.swaps), str(each.requests), str(each.failed), f"{each.p99_ms:.1f}",
+            f"{each.loading_p99_ms:.1f} ({each.loading_p99_ms / each.p99_ms:.1f} x)",
+            f"{each.longest_ms:.1f} ({each.longest_ms / each.p99_ms:.1f} x)", f"{each.took_s:.1f}",
         )
     words.print(table)
     words.print(f"rollback: {median(rollbacks):.0f} ms until the version before is the default one, checked")
