@@ -34,13 +34,14 @@ demo-news: setup
 	$(BIN)/python scripts/demo.py news $(if $(DATA),--data '$(DATA)') $(if $(NEWS),--news '$(NEWS)') \
 		$(if $(NEWS_DELAY),--news-delay '$(NEWS_DELAY)')
 
+# Two processes, one OpenMP thread each: two OpenMP programs on two cores spin against each other.
 ## make test     the test suite, with a real TorchServe; under ten minutes on two cores
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m 'not slow' -n 2 --dist loadfile
 
 ## make test-slow  the longer proofs
 test-slow: setup
-	$(BIN)/python -m pytest -q -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow -n 2 --dist loadfile
 
 ## make bench    the server against TorchServe's defaults, FastAPI and the bare forward
 bench: setup

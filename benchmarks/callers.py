@@ -72,7 +72,7 @@ class Callers:
         goal, deadline = self._ended.value + calls, time.monotonic() + within_s
         while (ended := self._ended.value) < goal:
             if time.monotonic() > deadline or not self._process.is_alive():
-                raise TimeoutError(f"{self.model}: {calls} more answers in {within_s:g} s expected, {goal - ended} lack")
+                raise TimeoutError(f"{self.model}: {calls} answers in {within_s:g} s expected, {goal - ended} lack")
             time.sleep(0.005)
 
     @property

@@ -171,6 +171,7 @@ class Registry:
             What is stored is another archive, was altered, or its key is not trusted any more; ``out`` is as before.
         """
         what = f"the archive of {version.model} {version.version}"
+        out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".fetched-", dir=out.parent) as folder:
             with typed_errors(self._tracking, what):
                 found = Path(self._client.download_artifacts(version.run_id, version.archive, folder))

@@ -186,10 +186,11 @@ def test_a_run_that_the_archive_was_not_built_from_is_refused(
 def test_an_archive_comes_back_as_it_was(registry: Registry, archive: Path, keys: Path, tmp_path: Path) -> None:
     version = registry.add(archive).version
 
-    registry.fetch(version, tmp_path / "back.mar")
+    folder = tmp_path / "a new folder"
+    registry.fetch(version, folder / "back.mar")
 
-    assert verify_archive(tmp_path / "back.mar", keys / "trusted") == verify_archive(archive, keys / "trusted")
-    assert [path.name for path in tmp_path.iterdir() if path.name != "runs"] == ["back.mar"]
+    assert verify_archive(folder / "back.mar", keys / "trusted") == verify_archive(archive, keys / "trusted")
+    assert [path.name for path in folder.iterdir()] == ["back.mar"]
 
 
 def put_other_content(stored: Path, keys: Path) -> None:
