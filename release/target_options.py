@@ -8,10 +8,12 @@ from typing import Annotated, Any
 
 import typer
 
-from release.target import NoTarget, named_target
+from release.target import NoTarget, Target, named_target
 from serving.tokens import NoToken
 from serving.torchserve import PROJECT
 
+FindTarget = Callable[[], Target]
+"""Finds the server that the options name; raises `NoTarget` or `NoToken`."""
 _OPTIONS: dict[str, tuple[Any, Any]] = {
     "home": (Annotated[Path, typer.Option(help="Home of a server that scripts/serve.py started.")],
              PROJECT / ".server"),
@@ -27,22 +29,17 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
 }
 
 
-def takes_target(command: Callable[..., None]) -> Callable[..., None]:
-    """A typer command with these options in the place of its parameter ``target``.
+def takes_server(command: Callable[..., None]) -> Callable[..., None]:
+    """A typer command with these options in the place of its parameter ``server``: a `FindTarget`.
 
-    Where there is no such server it says so and exits with status 1.
+    For commands that need the server only sometimes, or anew each time: its tokens and ports change when it restarts.
     """
-    own = [each for each in inspect.signature(command).parameters.values() if each.name != "target"]
+    own = [each for each in inspect.signature(command).parameters.values() if each.name != "server"]
 
     @functools.wraps(command)
     def with_options(**given: Any) -> None:
         options = {name: given.pop(name) for name in _OPTIONS}
-        try:
-            target = named_target(**options)
-        except (NoTarget, NoToken) as error:
-            typer.echo(f"error: {error}", err=True)
-            raise typer.Exit(1) from None
-        command(target=target, **given)
+        command(server=functools.partial(named_target, **options), **given)
 
     added = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
@@ -52,3 +49,20 @@ def takes_target(command: Callable[..., None]) -> Callable[..., None]:
     with_options.__signature__ = inspect.Signature([*keyword, *added])  # type: ignore[attr-defined]
     with_options.__annotations__ = {each.name: each.annotation for each in [*keyword, *added]}
     return with_options
+
+
+def takes_target(command: Callable[..., None]) -> Callable[..., None]:
+    """The same with the server itself, as parameter ``target``; status 1 where there is none."""
+
+    def with_target(server: FindTarget, **given: Any) -> None:
+        try:
+            target = server()
+        except (NoTarget, NoToken) as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(1) from None
+        command(target=target, **given)
+
+    own = [each for each in inspect.signature(command).parameters.values() if each.name != "target"]
+    with_target.__name__, with_target.__doc__ = command.__name__, command.__doc__
+    with_target.__signature__ = inspect.Signature(own)  # type: ignore[attr-defined]
+    return takes_server(with_target)

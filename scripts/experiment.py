@@ -3,7 +3,6 @@
 import json
 import signal
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -11,10 +10,10 @@ from rich.console import Console
 
 from release.journal import RolloutRefused
 from release.limits import Limits
-from release.target import NoTarget, Target, named_target
+from release.target import NoTarget, Target
+from release.target_options import FindTarget, takes_server
 from serving.management import ManagementError
 from serving.tokens import NoToken
-from serving.torchserve import PROJECT
 from strategies.checks import BadSetting
 from strategies.durations import parse_duration
 from traffic.split import State, Unit
@@ -33,21 +32,16 @@ ERRORS = (NoExperiment, SplitRefused, StoreFailed, RolloutRefused, NoTarget, NoT
 Name = Annotated[str, typer.Argument(help="The experiment's name.")]
 Store = Annotated[str, typer.Option(help="Database of the traffic, as SQLAlchemy names it.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
-Home = Annotated[Path, typer.Option(help="Home of a server that scripts/serve.py started.")]
-ManagementUrl = Annotated[str | None, typer.Option(help="Of another server; token: TORCHSERVE_MANAGEMENT_TOKEN.")]
-InferenceUrl = Annotated[str | None, typer.Option(help="Of the same server; token: TORCHSERVE_TOKEN.")]
-ModelStore = Annotated[Path | None, typer.Option(help="Its folder of archives, as seen from here.")]
-MetricsUrl = Annotated[str | None, typer.Option(help="Its metrics port: error counters are watched, too.")]
-Config = Annotated[Path | None, typer.Option(help="Its config.properties, kept such that a restart brings all back.")]
-HOME = PROJECT / ".server"
 _D = Limits()
 
 
 @app.command()
+@takes_server
 def create(
+    server: FindTarget,
     model: Annotated[str, typer.Argument(help="The name that the model is asked under.")],
     challenger: Annotated[str, typer.Option(help="Version on trial, registered and READY.")],
-    baseline: Annotated[str | None, typer.Option(help="Version that serves [the server's default one].")] = None,
+    baseline: Annotated[str | None, typer.Option(help="Version that serves; default: the server's.")] = None,
     name: Annotated[str | None, typer.Option(help="Unique; decides which instruments or slices are whose.")] = None,
     share: Annotated[float, typer.Option(help="Percent of the instruments or slices for the challenger.")] = 10.0,
     by: Annotated[Unit, typer.Option(help="What changes hands as a whole.")] = Unit.INSTRUMENT,
@@ -56,10 +50,6 @@ def create(
     rule: Annotated[list[str] | None, typer.Option(help="NAME=VALUE, see trials/experiment_rules.py.")] = None,
     no_server: Annotated[bool, typer.Option("--no-server", help="Do not ask the server whether both answer.")] = False,
     store: Store = DEFAULT_URL,
-    home: Home = HOME,
-    management_url: ManagementUrl = None,
-    inference_url: InferenceUrl = None,
-    model_store: ModelStore = None,
     as_json: Json = False,
 ) -> None:
     """Begin an experiment: routers follow it at once, its rules are fixed."""
@@ -67,8 +57,7 @@ def create(
         raise typer.BadParameter("--baseline expected with --no-server, was missing")
     try:
         if not no_server:
-            target = named_target(home.resolve(), management_url, inference_url, model_store)
-            baseline = check_versions(target, model, challenger, baseline)
+            baseline = check_versions(server(), model, challenger, baseline)
         planned = plan(model, str(baseline), challenger, share=share / 100, unit=by, slice_ns=parse_duration(slice_),
                        rules=Rules.from_texts(rule or ()), name=name)
         with TrafficStore(store) as traffic:
@@ -112,7 +101,9 @@ def status(
 
 
 @app.command()
+@takes_server
 def analyze(
+    server: FindTarget,
     name: Name,
     store: Store = DEFAULT_URL,
     auto: Annotated[bool, typer.Option("--auto", help="Carry the decision out on the server.")] = False,
@@ -121,12 +112,6 @@ def analyze(
     watch: Annotated[float, typer.Option(help="With --auto: seconds to watch a promoted version.")] = _D.watch_s,
     drain: Annotated[float | None, typer.Option(
         help="With --auto: seconds without a request before removal; default: the response timeout.")] = _D.drain_s,
-    home: Home = HOME,
-    management_url: ManagementUrl = None,
-    inference_url: InferenceUrl = None,
-    model_store: ModelStore = None,
-    metrics_url: MetricsUrl = None,
-    config: Config = None,
     as_json: Json = False,
 ) -> None:
     """Say what an experiment says so far; with --auto promote or remove its challenger when that is decided."""
@@ -136,8 +121,7 @@ def analyze(
     try:
         with TrafficStore(store) as traffic:
             if auto:
-                target = named_target(home.resolve(), management_url, inference_url, model_store, metrics_url, config)
-                done = _follow(target, traffic, name, _settings(every, for_, watch, drain))
+                done = _follow(server(), traffic, name, _settings(every, for_, watch, drain))
             look = analyze_once(traffic, name)
     except BadSetting as error:
         raise typer.BadParameter(str(error)) from None

@@ -18,8 +18,8 @@ from release.journal import RolloutRefused
 from release.limits import Limits
 from release.signing import Untrusted
 from release.status import ModelStatus, model_status
-from release.target import NoTarget, Target, named_target, own_target
-from release.target_options import takes_target
+from release.target import NoTarget, Target
+from release.target_options import FindTarget, takes_server, takes_target
 from serving.management import ManagementError
 from serving.tokens import NoToken
 from serving.torchserve import PROJECT
@@ -34,10 +34,6 @@ Trusted = Annotated[Path, typer.Option(help="Folder of the public keys that coun
 Unsigned = Annotated[bool, typer.Option("--allow-unsigned", help="Archives without any signature, too.")]
 WatchS = Annotated[float, typer.Option("--watch", help="Seconds to watch errors and latency as the default version.")]
 Reports = Annotated[Path, typer.Option(help="Folder of the rollouts' reports.")]
-Home = Annotated[Path | None, typer.Option(help="Home of a server that scripts/serve.py started.")]
-ManagementUrl = Annotated[str | None, typer.Option(help="Of another server; token: TORCHSERVE_MANAGEMENT_TOKEN.")]
-InferenceUrl = Annotated[str | None, typer.Option(help="Of the same server; token: TORCHSERVE_TOKEN.")]
-ModelStore = Annotated[Path | None, typer.Option(help="Its folder of archives, as seen from here.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 LIMITS = Limits()
 RUNS, TRUSTED, REPORTS = PROJECT / "runs", PROJECT / "trusted_keys", PROJECT / "reports" / "rollouts"
@@ -67,18 +63,16 @@ def add(
 
 
 @app.command("list")
+@takes_server
 def list_versions(
+    server: FindTarget,
     model: Annotated[str | None, typer.Argument(help="One model only.")] = None,
     runs: Runs = RUNS,
-    home: Home = None,
-    management_url: ManagementUrl = None,
-    inference_url: InferenceUrl = None,
-    model_store: ModelStore = None,
     as_json: Json = False,
 ) -> None:
-    """Show what is registered; with a server, what it really serves and where that is something else."""
+    """Show what is registered, what the server really serves, and where that is something else."""
     try:
-        target = found_server(home, management_url, inference_url, model_store)
+        target = running(server)
         registry = Registry(runs, TRUSTED)
         listed = {name: registry.versions(name) for name in ([model] if model else registry.models())}
         on_server = {name: model_status(target, name) for name in listed} if target else {}
@@ -194,16 +188,13 @@ def versions_table(model: str, versions: list[RegisteredVersion], on_server: Mod
     return table
 
 
-def found_server(
-    home: Path | None, management_url: str | None, inference_url: str | None, model_store: Path | None
-) -> Target | None:
-    """The server that was named, which must be there; else the own one, if it runs."""
-    if home is None and management_url is None and inference_url is None and model_store is None:
-        try:
-            return own_target(PROJECT / ".server")
-        except NoTarget:
-            return None
-    return named_target((home or PROJECT / ".server").resolve(), management_url, inference_url, model_store)
+def running(server: FindTarget) -> Target | None:
+    """The server, if it runs; said, where it does not."""
+    try:
+        return server()
+    except NoTarget as error:
+        say(f"only what is registered, without a server: {error}")
+        return None
 
 
 def say(text: str) -> None:

@@ -4,7 +4,6 @@ import json
 import signal
 import threading
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -12,32 +11,25 @@ import typer
 from rich.console import Console
 
 from release.limits import Limits
-from release.target import NoTarget, named_target
+from release.target import NoTarget
+from release.target_options import FindTarget, takes_server
 from release.watch import Watched, WatchRefused, watch
 from serving.tokens import NoToken
 from serving.torchserve import PROJECT
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 words = Console(stderr=True)
-Home = Annotated[Path, typer.Option(help="Home of a server that scripts/serve.py started.")]
-Url = Annotated[str | None, typer.Option(help="Of another server; tokens as for scripts/rollout.py.")]
-Store = Annotated[Path | None, typer.Option(help="Of another server: its folder of archives, as reached from here.")]
-Config = Annotated[Path | None, typer.Option(help="Of another server: its config.properties, kept for a restart.")]
 _D = Limits()
 
 
 @app.command()
+@takes_server
 def main(
+    server: FindTarget,
     folder: Annotated[Path, typer.Argument(help="Where archives appear; holds done/ and refused/ too.")],
     trusted: Annotated[Path, typer.Option(help="Folder of public keys.")] = PROJECT / "trusted_keys",
     interval: Annotated[float, typer.Option(help="Seconds between two looks, and without a change.", min=0.05)] = 2.0,
     once: Annotated[bool, typer.Option("--once", help="End when what is there is rolled out.")] = False,
-    home: Home = PROJECT / ".server",
-    management_url: Url = None,
-    inference_url: Url = None,
-    metrics_url: Url = None,
-    model_store: Store = None,
-    config: Config = None,
     watch_s: Annotated[float, typer.Option("--watch", help="As for scripts/rollout.py register.")] = _D.watch_s,
     drain_s: Annotated[float | None, typer.Option("--drain", help="The same.")] = _D.drain_s,
     keep: Annotated[int, typer.Option(help="The same.")] = _D.keep,
@@ -53,10 +45,9 @@ def main(
     """
     limits = Limits(watch_s=watch_s, drain_s=drain_s, keep=keep, latency_ratio=latency_ratio,
                     latency_add_ms=latency_add_ms, latency_most_ms=latency_most_ms)
-    find = partial(named_target, home, management_url, inference_url, model_store, metrics_url, config)
     try:
-        find()  # a wrong call, and a server that was never there, are said at once
-        taken = watch(Watched(folder, find, trusted, limits, interval), _stop_on_signals(), _say, once)
+        server()  # a wrong call, and a server that was never there, are said at once
+        taken = watch(Watched(folder, server, trusted, limits, interval), _stop_on_signals(), _say, once)
     except (NoTarget, NoToken, WatchRefused, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from None

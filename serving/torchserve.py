@@ -18,6 +18,7 @@ from serving import tokens
 from serving.archive_import import read_manifest
 from serving.java import find_java_home
 from serving.management import ManagementClient, ManagementError
+from serving.processes import family, is_torchserve
 from serving.properties import read_properties, write_properties
 from serving.snapshot import PROPERTY, archives_of, versions_of
 
@@ -100,7 +101,7 @@ class TorchServe:
 
     def is_running(self) -> bool:
         """Whether the Java process lives."""
-        return _is_torchserve(self.pid)
+        return is_torchserve(self.pid)
 
     def _wait_for_reason(self, within_s: float) -> None:
         """Wait for the exception's own line, the last of a traceback that comes line by line through a pipe."""
@@ -158,10 +159,10 @@ class TorchServe:
 
         TorchServe resets what it is asked at once, and takes four seconds more to end by itself, for nothing.
         """
-        family = _family(self.pid)
-        for process in family[:1]:
+        processes = family(self.pid)
+        for process in processes[:1]:
             process.terminate()
-        _, alive = psutil.wait_procs(family, timeout=within_s)
+        _, alive = psutil.wait_procs(processes, timeout=within_s)
         for process in alive:
             process.kill()
         psutil.wait_procs(alive, timeout=10.0)
@@ -320,19 +321,3 @@ def _launch(settings: ServerSettings, config: Path, java_home: Path) -> int:
     if result.returncode or not pid_file.is_file():
         raise StartFailed(f"TorchServe's launcher failed:\n{(home / 'logs' / 'console.log').read_text()}")
     return int(pid_file.read_text())
-
-
-def _is_torchserve(pid: int) -> bool:
-    try:
-        process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE and "org.pytorch.serve.ModelServer" in process.cmdline()
-    except psutil.Error:
-        return False
-
-
-def _family(pid: int) -> list[psutil.Process]:
-    """The Java process and its workers."""
-    if not _is_torchserve(pid):
-        return []
-    process = psutil.Process(pid)
-    return [process, *process.children(recursive=True)]

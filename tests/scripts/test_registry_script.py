@@ -142,8 +142,10 @@ def test_another_word_than_the_three_aliases_is_a_wrong_call(folder: Path, tick_
     assert "one of staging, production, archived expected" in result.stderr
 
 
-def test_a_server_that_is_not_there_is_an_error_where_it_was_named(folder: Path, tmp_path: Path) -> None:
-    result = registry(folder, "list", "--home", str(tmp_path))
+def test_a_server_that_is_not_there_is_said_and_is_an_error_where_it_is_needed(folder: Path, tmp_path: Path) -> None:
+    listed = registry(folder, "list", "--home", str(tmp_path))
+    labelled = registry(folder, "alias", "tick", "1.0", "production", "--home", str(tmp_path))
 
-    assert result.exit_code == 1
-    assert "a running server expected" in result.stderr
+    assert (listed.exit_code, labelled.exit_code) == (0, 1)
+    assert "a running server expected" in listed.stderr
+    assert "a running server expected" in labelled.stderr
