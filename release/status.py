@@ -40,7 +40,9 @@ class ModelStatus:
     earlier: tuple[str, ...]
     """Former default versions that a rollback can go back to, the next one last."""
     under_way: str | None
-    """A rollout that has begun: who does it; or that it was left, for `repair` to mend."""
+    """Who changes it now."""
+    left: str | None
+    """What a rollout left that was killed; for `repair` to mend."""
     split: Split | None
     """How its traffic is split, as the routers of strategies are told."""
 
@@ -61,7 +63,8 @@ def model_status(target: Target, model: str, store: TrafficStore | None = None) 
         model,
         tuple(_version(target, model, version, status, version == default) for version, status in versions.items()),
         earlier,
-        _under_way(target, model),
+        holder := lock_holder(target, model),
+        _left(target, model) if holder is None else None,
         None if store is None else store.running(model),
     )
 
@@ -96,8 +99,6 @@ def _file_digest(target: Target, archive: str) -> str:
         return ""
 
 
-def _under_way(target: Target, model: str) -> str | None:
-    if (holder := lock_holder(target, model)) is not None:
-        return holder
+def _left(target: Target, model: str) -> str | None:
     change = read_journal(target, model).under_way
     return None if change is None else f"{change.action} of {change.version} was left at {change.step!r}: repair it"

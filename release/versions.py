@@ -1,12 +1,13 @@
 """Versions on a server: what lasts of them over a restart, and how one goes without losing a request."""
 
+import fcntl
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 from release.fresh_file import fresh_file, settle
 from release.gates import GateFailed
-from release.journal import journaled_models, read_journal, write_journal
+from release.journal import FOLDER, journaled_models, read_journal, write_journal
 from release.target import Target
 from release.workers import wait_drained
 from serving.archive_import import read_manifest
@@ -27,12 +28,14 @@ def save_snapshot(target: Target) -> None:
     """Write into the server's configuration what it serves now, where the target names that file."""
     if target.config is None:
         return
-    archives = {
-        (model, version): file
-        for model in journaled_models(target)
-        for version, file in read_journal(target, model).files.items()
-    }
-    set_property(target.config, PROPERTY, take_snapshot(target.manager(), archives))
+    with (target.model_store / FOLDER / "snapshot.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another model's rollout must not write what it saw before this change
+        archives = {
+            (model, version): file
+            for model in journaled_models(target)
+            for version, file in read_journal(target, model).files.items()
+        }
+        set_property(target.config, PROPERTY, take_snapshot(target.manager(), archives))
 
 
 def adopt(target: Target, model: str, version: str) -> str | None:

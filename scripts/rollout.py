@@ -4,6 +4,7 @@ import json
 import re
 import signal
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,7 +25,7 @@ from serving.management import ManagementError
 from serving.torchserve import PROJECT
 from strategies.durations import parse_duration
 from traffic.split import Unit
-from traffic.store import DEFAULT_URL, SplitRefused, StoreFailed, TrafficStore
+from traffic.store import DEFAULT_URL, SplitRefused, StoreFailed, TrafficStore, is_there
 from trials.canary import CanarySettings
 from trials.canary import canary as run_canary
 from trials.canary_gates import GateLimits
@@ -133,7 +134,7 @@ def status(
 ) -> None:
     """Versions, workers, default, digests, traffic split, ghosts; exit status 1 when something needs repair."""
     try:
-        with TrafficStore(store) as splits:
+        with TrafficStore(store) if is_there(store) else nullcontext() as splits:  # looking makes no database
             found = [model_status(target, name, splits) for name in ([model] if model else known_models(target))]
     except (ManagementError, StoreFailed) as error:
         raise _failed(error) from None
@@ -142,9 +143,9 @@ def status(
     else:
         words.print(_table(found))
         for each in found:
-            if each.under_way is not None:
-                words.print(f"{each.model}: {each.under_way}")
-    if any(version.ghost for each in found for version in each.versions):
+            for text in filter(None, (each.under_way, each.left)):
+                _say(f"{each.model}: {text}")
+    if any(each.left or any(version.ghost for version in each.versions) for each in found):
         raise typer.Exit(1)
 
 
@@ -154,8 +155,8 @@ def repair(target: Target, store: Store = DEFAULT_URL, as_json: Json = False) ->
     """Mend what rollouts, canaries, workers or a server that were killed have left."""
     try:
         mended = repair_all(target, _say)
-        with TrafficStore(store) as splits:
-            ended = [end_abandoned(target, splits, model) for model in known_models(target)]
+        with TrafficStore(store) if is_there(store) else nullcontext() as splits:
+            ended = [end_abandoned(target, splits, model) for model in known_models(target)] if splits else []
     except (RolloutRefused, ManagementError, StoreFailed) as error:
         raise _failed(error) from None
     for split in filter(None, ended):

@@ -67,6 +67,15 @@ _of_record: dict[type, sa.Table] = {
 }
 
 
+def is_there(url: str) -> bool:
+    """Whether there is anything to open: of an SQLite file, that it is there. A server says so when it is opened."""
+    try:
+        parsed = sa.make_url(url)
+    except SQLAlchemyError:
+        return True
+    return parsed.get_backend_name() != "sqlite" or not parsed.database or Path(parsed.database).is_file()
+
+
 class TrafficStore:
     """An open database; safe to use from several threads and processes.
 

@@ -68,7 +68,7 @@ def test_rollout_killed_before_its_gates_are_passed_is_undone(
 
     with Callers(desk.server, "tick", rows, count=2, pause_s=0.005) as callers:
         register_until(desk, archive, step)
-        told = model_status(desk.target, "tick").under_way
+        told = model_status(desk.target, "tick").left
         mended = repair(desk.target, lambda _: None)
 
     assert callers.errors == []
