@@ -4,13 +4,15 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
 from features.schema import FeatureSchema
+
+if TYPE_CHECKING:  # torch takes a second to import; who only reads an archive's files does without
+    from torch import nn
 
 DESCRIPTION = "model.json"
 WEIGHTS = "weights.safetensors"
@@ -56,7 +58,7 @@ def read_schema(description: dict[str, Any]) -> FeatureSchema:
     return FeatureSchema.from_dict(description["feature_schema"])
 
 
-def build_network(description: dict[str, Any]) -> nn.Module:
+def build_network(description: dict[str, Any]) -> "nn.Module":
     """The untrained network that a description names, by the ``build`` of its module.
 
     Raises

@@ -11,9 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from scipy.optimize import brentq
-from scipy.special import betaln
-
 from traffic.records import bucket_latency_ms
 from trials.calls import Calls, percentile_ms
 from trials.drift import stability
@@ -111,6 +108,10 @@ def rate_bounds(events: int, trials: int, alpha: float) -> tuple[float, float]:
     """
     if not trials:
         return 0.0, 1.0
+    # They take 0.6 s to import, and a rollback by the same script must not wait for them.
+    from scipy.optimize import brentq
+    from scipy.special import betaln
+
     mixture = float(betaln(events + 1, trials - events + 1))
 
     def beyond(p: float) -> float:

@@ -5,8 +5,6 @@ from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from scipy.special import chdtri
-
 LEAST_SHARE = 0.05
 """Of the expected rows, in each bin."""
 
@@ -32,6 +30,8 @@ class Stability:
         independent, and neighbouring events of a market are not.
         """
         per_row = 1 / self.rows_expected + 1 / self.rows_actual
+        from scipy.special import chdtri  # late, see `trials.canary_gates.rate_bounds`
+
         return per_row * float(chdtri(self.bins - 1, alpha)) if self.bins > 1 else 0.0
 
 
