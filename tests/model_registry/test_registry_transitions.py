@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from made_versions import made
-from rollout_desk import Desk
+from rollout_desk import QUICK, Desk
 
 from model_registry.registry import Registry, RegistryRefused
 from model_registry.transitions import differences, transition
@@ -17,7 +17,6 @@ from release.status import model_status
 from release.target import Target
 from tracking.store import FILES_VARIABLE, REGISTRY_VARIABLE, URI_VARIABLE
 
-QUICK = Limits(watch_s=0.3, drain_s=0.1, latency_requests=20, latency_add_ms=100.0)
 """These tests are not about the gates."""
 
 

@@ -146,7 +146,7 @@ def plant(desk: Desk, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plan
             "TORCHSERVE_CONFIG": str(target.config),
             "MODEL_STORE": str(target.model_store),
             "TRAIN_ARGS": "--trades 6000 --epochs 2",
-            "ROLLOUT_ARGS": "--watch 0.3 --drain 0.1 --latency-add-ms 100",
+            "ROLLOUT_ARGS": "--watch 0.3 --drain 0.1 --latency-add-ms 1000",
         }
         secrets = {
             "ARCHIVE_SIGN_KEY": desk.key.read_text(),

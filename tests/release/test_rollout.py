@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -20,12 +21,11 @@ from made_versions import (
     TAKES_30_MS,
     made,
 )
-from rollout_desk import Desk
+from rollout_desk import QUICK, Desk
 from signed_archives import keys
 
 from benchmarks.callers import Callers
 from release.journal import RolloutRefused, locked, read_journal
-from release.limits import Limits
 from release.rollout import promote, register, remove, rollback
 from release.status import model_status
 from serving.client import connect
@@ -33,7 +33,6 @@ from serving.properties import read_properties
 from serving.snapshot import PROPERTY, versions_of
 from wire.digest import archive_digest
 
-QUICK = Limits(watch_s=0.3, drain_s=0.1, latency_requests=20, latency_add_ms=20.0)
 FreshVersion = Callable[[], str]
 
 
@@ -184,6 +183,11 @@ BAD = {
     "loads too slowly": (lambda desk, version: desk.make(version, LOADS_SLOWLY), "load", "READY within 2 s"),
     "dies when it serves": (lambda desk, version: desk.make(version, DIES_LATER), "latency|watch", "."),
 }
+TIGHTER: dict[str, dict[str, float]] = {
+    "loads too slowly": {"ready_within_s": 2.0},
+    "slower than allowed": {"latency_add_ms": 5.0},
+}
+"""Limits that such an archive is to break."""
 SLOW = (
     "another digest", "slower than allowed", "init raises", "weights missing", "loads too slowly",
     "dies when it serves",
@@ -201,7 +205,7 @@ def test_bad_archive_never_serves_and_leaves_nothing(
     before = serving(desk), sorted(desk.server.management().versions("tick"))
     files = desk.files()
     lasting = f"tick-{before[0]}.mar"  # the serving archive is kept under a lasting name
-    limits = Limits(**{**vars(QUICK), "ready_within_s": 2.0 if kind == "loads too slowly" else 60.0})
+    limits = replace(QUICK, **TIGHTER.get(kind, {}))
 
     with Callers(desk.server, "tick", rows, count=2, pause_s=0.005) as callers:
         report = register(desk.target, "tick", archive, desk.trusted, limits)

@@ -12,13 +12,12 @@ import numpy as np
 import psutil
 import pytest
 from made_versions import RAISES
-from rollout_desk import Desk
+from rollout_desk import QUICK, Desk
 
 from benchmarks.callers import Callers
 from release.archive import build_archive
 from release.gates import GateFailed
 from release.journal import read_journal
-from release.limits import Limits
 from release.repair import repair
 from release.rollout import register
 from release.rollout_report import Report
@@ -30,7 +29,6 @@ from serving.client import connect
 from serving.management import ManagementError
 from serving.torchserve import ServerSettings, find_server, restart_server, start_server
 
-QUICK = Limits(watch_s=0.3, drain_s=0.1, latency_requests=20, latency_add_ms=20.0)
 FreshVersion = Callable[[], str]
 UNDONE = ["adopt", "store", "load", "golden", "parity", "latency", "set default", "watch"]
 """Steps at whose begin a killed rollout is to be undone."""

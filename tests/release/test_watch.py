@@ -17,13 +17,12 @@ from pathlib import Path
 import pytest
 from forged_zip import Entry, entries_of, forge
 from made_versions import RAISES
-from rollout_desk import Desk
+from rollout_desk import QUICK, Desk
 from signed_archives import keys, packed, signed
 from typer.testing import CliRunner
 
 from release.arrivals import arrived, look
 from release.journal import read_journal
-from release.limits import Limits
 from release.signing import sign_archive
 from release.target import NoTarget, Target
 from release.watch import Taken, Watched, WatchRefused, watch
@@ -31,7 +30,6 @@ from support import PROJECT, script_app
 from wire.digest import MANIFEST, SIGNATURE
 
 SCRIPT = PROJECT / "scripts" / "watch.py"
-QUICK = Limits(watch_s=0.3, drain_s=0.1, latency_requests=20, latency_add_ms=20.0)
 FreshVersion = Callable[[], str]
 
 
@@ -342,7 +340,7 @@ def test_what_serves_already_is_done(desk: Desk, fresh_version: FreshVersion, fo
 
 def started(desk: Desk, folder: Path, *options: str) -> subprocess.Popen[str]:
     command = [sys.executable, SCRIPT, folder, "--home", desk.server.home, "--trusted", desk.trusted, "--json"]
-    command += ["--interval", "0.1", "--watch", "0.3", "--drain", "0.1", "--latency-add-ms", "20", *options]
+    command += ["--interval", "0.1", "--watch", "0.3", "--drain", "0.1", "--latency-add-ms", "1000", *options]
     return subprocess.Popen([str(each) for each in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

@@ -24,7 +24,7 @@ from trials.trial import abandoned, end_abandoned
 MODEL = "trial"
 QUICK = CanarySettings(
     steps=(0.3, 1.0), hold_s=0.1, least_calls=10, patience_s=0.3, look_s=0.03, settle_s=0.2, leave_s=0.3,
-    limits=Limits(latency_requests=5, latency_add_ms=200.0, watch_s=0.0, drain_s=0.1),
+    limits=Limits(latency_requests=5, latency_add_ms=1000.0, watch_s=0.0, drain_s=0.1),
 )
 
 

@@ -30,7 +30,7 @@ from trials.experiment_reading import analyze
 from trials.experiment_rules import Rules
 
 pytestmark = pytest.mark.slow
-LIMITS = Limits(watch_s=0.3, drain_s=0.3, latency_requests=20, latency_add_ms=100.0)
+LIMITS = Limits(watch_s=0.3, drain_s=0.3, latency_requests=20, latency_add_ms=1000.0)
 SETTINGS = AutoSettings(every_s=0.2, settle_s=0.6, leave_s=10.0, limits=LIMITS)
 RULES = Rules(least_requests=60, promote_latency_ms=20.0, rollback_latency_ms=20.0)
 """Few requests of many rows, and latencies of a machine that other things run on."""

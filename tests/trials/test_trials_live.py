@@ -43,7 +43,8 @@ CHALLENGERS = {
 """Equal; slow for some requests; failing; sure of BUY; of another opinion now and then."""
 SETTINGS = CanarySettings(
     steps=(0.25, 1.0), hold_s=1.0, least_calls=50, patience_s=10.0, look_s=0.1, settle_s=1.0, leave_s=10.0,
-    gates=GateLimits(p99_add_ms=8.0), limits=Limits(latency_requests=30, latency_add_ms=20.0, watch_s=0.3, drain_s=0.5),
+    gates=GateLimits(p99_add_ms=8.0),
+    limits=Limits(latency_requests=30, latency_add_ms=1000.0, watch_s=0.3, drain_s=0.5),
 )
 
 
@@ -196,7 +197,7 @@ def test_equal_challenger_climbs_to_the_default_and_no_request_fails(
 ) -> None:
     baseline = target.manager().default_version("tick")
     held = INSTRUMENTS[7]
-    settings = replace(SETTINGS, steps=(0.01, 0.05, 0.25, 1.0), gates=GateLimits(p99_add_ms=50.0))
+    settings = replace(SETTINGS, steps=(0.01, 0.05, 0.25, 1.0), gates=GateLimits(p99_add_ms=50.0), patience_s=40.0)
 
     with strategies(target, store, rows, frozenset({held})) as seen:
         report = canary(target, store, "tick", "2.0", settings)
