@@ -12,9 +12,13 @@ def is_torchserve(pid: int) -> bool:
         return False
 
 
-def family(pid: int) -> list[psutil.Process]:
-    """The Java process and its workers."""
+def end_family(pid: int, within_s: float = 10.0) -> None:
+    """Kill a TorchServe and its workers, and wait until they are gone."""
     if not is_torchserve(pid):
-        return []
-    process = psutil.Process(pid)
-    return [process, *process.children(recursive=True)]
+        return
+    java = psutil.Process(pid)
+    java.suspend()  # so that it starts no worker that we would not see
+    processes = [java, *java.children(recursive=True)]
+    for process in processes:
+        process.kill()
+    psutil.wait_procs(processes, timeout=within_s)

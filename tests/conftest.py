@@ -13,7 +13,7 @@ from rollout_desk import Desk
 from signed_archives import keys
 
 from release.archive import build_archive
-from serving.torchserve import ServerSettings, TorchServe, start_server
+from serving.torchserve import ServerSettings, TorchServe, find_server, start_server
 from support import BATCH, PROJECT, run_script
 
 
@@ -96,5 +96,10 @@ def desk(tick_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     store.mkdir()
     shutil.copyfile(tick_archive, store / "tick.mar")
     settings = ServerSettings({"tick": "tick.mar"}, store, folder / "home", free_ports=True)
-    with start_server(settings) as server:
+    server = start_server(settings)
+    try:
         yield Desk(server, tick_archive, private, trusted, folder)
+    finally:
+        running = find_server(settings.home)  # another one, where a test has restarted it
+        assert running is not None
+        running.stop()
