@@ -39,9 +39,11 @@ demo-news: setup
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m 'not slow' -n 2 --dist loadfile
 
+# The README trains a language model, which takes both cores.
 ## make test-slow  the longer proofs
 test-slow: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q -m slow tests/test_readme.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow -n 2 --dist loadfile --ignore tests/test_readme.py
 
 ## make bench    the server against TorchServe's defaults, FastAPI and the bare forward
 bench: setup

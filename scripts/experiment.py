@@ -169,7 +169,8 @@ def simulate(
 
 
 def _follow(target: Target, traffic: TrafficStore, name: str, settings: AutoSettings) -> dict[str, Any]:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a promotion is undone like after Ctrl-C
+    for each in (signal.SIGINT, signal.SIGTERM):  # a promotion is undone; a job in the background ignores SIGINT else
+        signal.signal(each, signal.default_int_handler)
     return follow(target, traffic, name, settings, _say, lambda look: _say(f"{name}: {look.decision.reason}")).as_dict()
 
 

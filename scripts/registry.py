@@ -137,7 +137,8 @@ def alias(
     """Make a version staging, production or archived: on the server first, past all gates, by name afterwards."""
     if name not in ALIASES:
         raise typer.BadParameter(f"one of {', '.join(ALIASES)} expected, was {name!r}")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # undone like Ctrl-C
+    for each in (signal.SIGINT, signal.SIGTERM):  # a job in the background is started with SIGINT ignored
+        signal.signal(each, signal.default_int_handler)
     try:
         done = transition(Registry(runs, trusted), target, model, version, name, trusted, Limits(watch_s=watch), say,
                           roll_out=not no_rollout)

@@ -236,7 +236,8 @@ def _open(store: str) -> TrafficStore:
 
 def _end(work: Callable[[], Report], reports: Path, as_json: bool) -> None:
     """Carry out, keep the report, show it, exit."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # undone like Ctrl-C
+    for each in (signal.SIGINT, signal.SIGTERM):  # a job in the background is started with SIGINT ignored
+        signal.signal(each, signal.default_int_handler)
     try:
         report = work()
     except (RolloutRefused, SplitRefused, ManagementError, StoreFailed) as error:
