@@ -218,6 +218,7 @@ def shadow(
         raise typer.BadParameter(str(error)) from None
     with _open(store) as splits:
         try:
+            _hear_interrupts()
             report = run_shadow(target, splits, model, to, settings, _say)
         except (RolloutRefused, SplitRefused, ManagementError, StoreFailed) as error:
             raise _failed(error) from None
@@ -236,8 +237,7 @@ def _open(store: str) -> TrafficStore:
 
 def _end(work: Callable[[], Report], reports: Path, as_json: bool) -> None:
     """Carry out, keep the report, show it, exit."""
-    for each in (signal.SIGINT, signal.SIGTERM):  # a job in the background is started with SIGINT ignored
-        signal.signal(each, signal.default_int_handler)
+    _hear_interrupts()
     try:
         report = work()
     except (RolloutRefused, SplitRefused, ManagementError, StoreFailed) as error:
@@ -249,6 +249,12 @@ def _end(work: Callable[[], Report], reports: Path, as_json: bool) -> None:
         words.print(report.as_text(), markup=False, highlight=False, soft_wrap=True)
     if not report.ok:
         raise typer.Exit(1)
+
+
+def _hear_interrupts() -> None:
+    """SIGTERM is undone like Ctrl-C; a job in the background is started with SIGINT ignored."""
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.default_int_handler)
 
 
 def _failed(error: Exception) -> typer.Exit:
