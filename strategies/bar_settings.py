@@ -49,7 +49,9 @@ class BarBacktestSettings(RunSettings):
         except ValueError as error:
             raise BadSetting(str(error)) from None
         expect(
-            self.batch_wait_ns is None or 0 <= self.batch_wait_ns <= self.latency_ns,
+            self.batch_wait_ns is None
+            or self.latency_profile is not None
+            or 0 <= self.batch_wait_ns <= self.latency_ns,
             f"batch_wait_ns of 0 to latency_ns = {self.latency_ns}, was {self.batch_wait_ns}",
         )
 
@@ -87,7 +89,7 @@ class BarBacktestSettings(RunSettings):
         """
         bars = metadata["bars"]
         expect(
-            self.latency_ns < bars["interval_ns"],
+            self.latency_profile is not None or self.latency_ns < bars["interval_ns"],
             f"latency_ns below a bar's {bars['interval_ns']}, was {self.latency_ns}",
         )
         return BarInferenceActorConfig(

@@ -25,6 +25,17 @@ def parse_duration(text: str) -> int:
     return duration_ns
 
 
+def parse_latency(text: str) -> int:
+    """As `parse_duration`, and ``0``: a latency may be left out of account where that is asked for.
+
+    Raises
+    ------
+    BadSetting
+        Another form.
+    """
+    return 0 if text.strip() == "0" else parse_duration(text)
+
+
 def format_duration(duration_ns: int) -> str:
     """Inverse of `parse_duration`, in the largest unit up to seconds that keeps the number at least 1."""
     unit = next((name for name in ("s", "ms", "us") if duration_ns >= UNITS_NS[name]), "ns")

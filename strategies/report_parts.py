@@ -39,7 +39,7 @@ def model_labels(settings: RunSettings, metadata: Mapping[str, Any]) -> dict[str
 def setting_labels(settings: RunSettings, currency: str, own: Mapping[str, str]) -> dict[str, str]:
     """What the backtest was run with; ``own`` holds the settings of its kind."""
     return {
-        "Latency": format_duration(settings.latency_ns),
+        "Latency": latency_words(settings),
         "Position size": str(settings.trade_size),
         **own,
         "Oldest prediction traded on": format_duration(settings.max_age_ns),
@@ -68,10 +68,22 @@ def notes_on_events(
     return said
 
 
+def latency_words(settings: RunSettings) -> str:
+    """The time from an event to the answer about it."""
+    if settings.latency_profile is None:
+        return format_duration(settings.latency_ns) if settings.latency_ns else "none"
+    workers = "its workers" if settings.latency_workers is None else f"{settings.latency_workers} workers"
+    return f"drawn from {settings.latency_profile}, queued for {workers}, seed {settings.latency_seed}"
+
+
 def note_on_latency(settings: RunSettings, event: str) -> str:
     """When a prediction counts; ``event`` is what it follows: "its trade was received"."""
+    if settings.latency_profile is None:
+        after = f"{format_duration(settings.latency_ns)} after" if settings.latency_ns else "at once when"
+    else:
+        after = "a recorded latency and the wait for a worker after"
     return (
-        f"A prediction takes effect {format_duration(settings.latency_ns)} after {event}, and an order "
+        f"A prediction takes effect {after} {event}, and an order "
         "on it is at the venue at that moment; the measured wall time of the call changes nothing in simulated time."
     )
 

@@ -14,6 +14,8 @@ BELOW = {
     "model_defs": set(),
     "reporting": set(),
     "market": set(),
+    "latency": set(),
+    "auditing": set(),
     "handlers": {"features", "wire", "model_defs"},
     "serving": {"features", "wire"},
     "traffic": {"features", "serving", "wire"},
@@ -22,8 +24,12 @@ BELOW = {
     "trials": {"release", "serving", "traffic", "wire"},
     "model_registry": {"handlers", "release", "serving", "tracking", "wire"},
     "training": {"features", "market", "model_defs", "handlers", "tracking", "wire"},
-    "strategies": {"features", "market", "reporting", "serving", "traffic", "wire"},
-    "benchmarks": {"features", "handlers", "model_defs", "release", "serving", "training", "wire"},
+    "strategies": {"features", "latency", "market", "reporting", "serving", "traffic", "wire"},
+    "live_trading": {"auditing", "features", "latency", "market", "serving", "strategies", "traffic", "wire"},
+    "sweeps": {"latency", "market", "reporting", "serving", "strategies", "wire"},
+    "benchmarks": {
+        "features", "handlers", "latency", "market", "model_defs", "release", "serving", "strategies", "training", "wire",
+    },
 }
 """Room -> the rooms it may import."""
 
@@ -62,7 +68,7 @@ def test_imports_run_only_downward(room: str) -> None:
 SIDES = {
     "trading host": (
         ("torch", "ts", "safetensors", "model_archiver"),
-        ("features", "wire", "strategies", "reporting"),
+        ("features", "wire", "strategies", "reporting", "latency", "auditing", "live_trading", "sweeps"),
     ),
     "serving host": (
         ("nautilus_trader", "pandas", "plotly"),

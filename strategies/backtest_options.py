@@ -1,0 +1,122 @@
+"""The options that all backtests on the command line share."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from strategies.checks import BadSetting
+from strategies.durations import parse_duration, parse_latency
+
+
+def parsed(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    """The parser as typer wants it: a bad text is a wrong call."""
+
+    def parser(text: str) -> Any:
+        try:
+            return parse(text)
+        except BadSetting as error:
+            raise typer.BadParameter(str(error)) from None
+        except InvalidOperation:
+            raise typer.BadParameter(f"a number expected, was {text!r}") from None
+
+    return parser
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What `takes_run_options` was given: the fields of `strategies.run_settings.RunSettings`, and what is not one."""
+
+    settings: dict[str, Any]
+    """Name -> value of a setting."""
+    token_file: Path | None
+    """``key_file.json`` of a server that was not started by scripts/serve.py."""
+    latency_sweep: str | None
+    """Latencies to run the backtest at, one after the other."""
+    report: Path | None
+    """Folder for the report."""
+    as_json: bool
+    """Whether to print the result as JSON."""
+
+
+_SETTINGS: dict[str, tuple[Any, Any]] = {
+    "url": (Annotated[str, typer.Option(help="Inference port, or mar:PATH of an archive.")], "http://127.0.0.1:8080"),
+    "version": (Annotated[str | None, typer.Option(help="Left out: the server's default one.")], None),
+    "traffic": (
+        Annotated[str | None, typer.Option(help="SQLAlchemy URL: follow its split, keep what comes of it.")],
+        None,
+    ),
+    "mode": (
+        Annotated[Literal["inline", "prefetch"], typer.Option(help="Ask event by event, or beforehand in bulk.")],
+        "inline",
+    ),
+    "latency": (
+        Annotated[int, typer.Option(parser=parsed(parse_latency), help="From event to order: 500us, 1ms; 0 if asked.")],
+        "1ms",
+    ),
+    "latency_profile": (
+        Annotated[Path | None, typer.Option(help="Recorded by bench_serving.py --record; in place of --latency.")],
+        None,
+    ),
+    "latency_workers": (
+        Annotated[int | None, typer.Option(min=1, help="With a profile; left out: as many as it was recorded from.")],
+        None,
+    ),
+    "latency_seed": (Annotated[int, typer.Option(min=0, help="With a profile: of its draws.")], 1),
+    "max_age": (
+        Annotated[int, typer.Option(parser=parsed(parse_duration), help="Oldest prediction to trade on.")],
+        "1s",
+    ),
+    "size": (Annotated[Decimal, typer.Option(parser=parsed(Decimal), help="Position, in base currency.")], "0.1"),
+    "fee_bps": (Annotated[float, typer.Option(help="Fee on each fill (bps).")], 0.5),
+    "in_sample": (Annotated[bool, typer.Option("--in-sample", help="Run on what the fit saw, too.")], False),
+}
+"""Option -> its kind and its default."""
+_FIELDS = {"latency": "latency_ns", "max_age": "max_age_ns", "size": "trade_size"}
+"""Option -> the setting that it is, where that has another name."""
+_OTHERS: dict[str, tuple[Any, Any]] = {
+    "token_file": (
+        Annotated[Path | None, typer.Option(help="key_file.json of a server not started by serve.py.")],
+        None,
+    ),
+    "latency_sweep": (
+        Annotated[str | None, typer.Option(help="0,1,5,20,100ms: a run at each, and P&L against latency.")],
+        None,
+    ),
+    "report": (Annotated[Path | None, typer.Option(help="Folder for the report.")], None),
+    "as_json": (Annotated[bool, typer.Option("--json", help="Print the result as JSON.")], False),
+}
+
+
+def takes_run_options(latency: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make a typer command with these options in the place of its first parameter ``run``: a `RunOptions`.
+
+    Parameters
+    ----------
+    latency : str
+        The default one.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def with_options(**given: Any) -> None:
+            settings = {_FIELDS.get(name, name): given.pop(name) for name in _SETTINGS}
+            command(RunOptions(settings, **{name: given.pop(name) for name in _OTHERS}), **given)
+
+        defaults = {**_SETTINGS, "latency": (_SETTINGS["latency"][0], latency), **_OTHERS}
+        own = [each for name, each in inspect.signature(command).parameters.items() if name != "run"]
+        added = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
+            for name, (annotation, default) in defaults.items()
+        ]
+        keyword = [*(each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own), *added]
+        with_options.__signature__ = inspect.Signature(keyword)  # type: ignore[attr-defined]
+        with_options.__annotations__ = {each.name: each.annotation for each in keyword}
+        return with_options
+
+    return decorate

@@ -1,0 +1,1 @@
+"""Many backtests: over latencies, over settings, in processes or on a cluster."""
