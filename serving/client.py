@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from features.schema import FeatureSchema
 from serving.archive_import import load_archive
-from serving.http_connection import HttpConnection
+from serving.http_connection import HttpConnection, Token
 from serving.inputs import Inputs, check_inputs, encode_inputs
 from wire import body, headers
 from wire.answer import decode_binary
@@ -126,7 +126,7 @@ def connect(
     version: str | None = None,
     *,
     schema: FeatureSchema | None = None,
-    token: str | None = None,
+    token: Token = None,
     timeout_s: float = 5.0,
 ) -> InferenceClient:
     """Connect to a model and check that it is the one meant.
@@ -141,9 +141,9 @@ def connect(
     version : str, optional
         A fixed version; without it the server's default one, whichever that is at each request.
     schema : FeatureSchema, optional
-        The features that the caller computes.
-    token : str, optional
-        TorchServe's inference token.
+        The features that the caller computes; an answer by a version that was trained on others is refused, too.
+    token : Token, optional
+        TorchServe's inference token, or what says which it is at each request.
     timeout_s : float
         Longest wait for one answer, seconds.
 
@@ -160,7 +160,7 @@ def connect(
     if url.startswith("mar:"):
         client = InProcessClient(Path(url.removeprefix("mar:")), model, version)
     elif url.startswith(("http://", "https://")):
-        client = HttpClient(url, model, version, token, timeout_s)
+        client = HttpClient(url, model, version, token, timeout_s, None if schema is None else schema.sha256)
     else:
         raise ValueError(f"url beginning with http://, https:// or mar: expected, was {url!r}")
     theirs = client.metadata["feature_schema_sha256"]
@@ -177,12 +177,21 @@ def connect(
 class HttpClient(InferenceClient):
     """Keep-alive HTTP, see `HttpConnection`. Safe to use from several threads: each has its own connection."""
 
-    def __init__(self, url: str, model: str, version: str | None, token: str | None, timeout_s: float) -> None:
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        version: str | None,
+        token: Token,
+        timeout_s: float,
+        schema_sha256: str | None = None,
+    ) -> None:
         route = "/".join((model, *([version] if version else [])))
         self._url = f"{url.rstrip('/')}/predictions/{route}"
         self._explanations = f"{url.rstrip('/')}/explanations/{route}"
         self._model = model
         self._timeout_s = timeout_s
+        self._schema_sha256 = schema_sha256
         self._connection = HttpConnection(token)
         answer, _ = self._connection.exchange(self._url, None, ["describe: True"], timeout_s)
         self.metadata = orjson.loads(answer)
@@ -197,12 +206,22 @@ class HttpClient(InferenceClient):
         if deadline_ns is not None:
             extra.append(f"{headers.DEADLINE_NS}: {deadline_ns}")
         received, said = self._connection.exchange(self._url, sent, extra, self._timeout_s)
+        self._check_schema(said)
         table = decode_binary(received, len(self._names))
         if len(table) != len(inputs):
             raise ServerFault(f"{self._url}: {len(inputs)} rows expected in the answer, was {len(table)}")
         outputs = {name: table[:, column] for column, name in enumerate(self._names)}
         latency_ns = time.perf_counter_ns() - began
         return Answer(outputs, self._model, said[headers.MODEL_VERSION], said[headers.ARCHIVE_DIGEST], latency_ns)
+
+    def _check_schema(self, said: dict[str, str]) -> None:
+        """The default version may have become one that was trained on other features of the same shape."""
+        theirs = said[headers.FEATURE_SCHEMA]
+        if self._schema_sha256 is not None and theirs != self._schema_sha256:
+            raise SchemaMismatch(
+                f"{self._url}: an answer by a model trained on features {self._schema_sha256[:12]} expected, "
+                f"was by {said[headers.MODEL_VERSION]} trained on {theirs[:12]}"
+            )
 
     def explain(self, inputs: Inputs, output: str | None = None) -> Explained:
         sent, content_type = encode_inputs(inputs, self._kind, self._shape)

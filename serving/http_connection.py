@@ -1,11 +1,15 @@
 """Keep-alive HTTP through libcurl, whose overhead a request is a fraction of `requests`'."""
 
 import threading
+from collections.abc import Callable
 from io import BytesIO
 
 import pycurl
 
 from wire.errors import DeadlinePassed, RequestError, Unavailable, from_answer
+
+Token = str | Callable[[], str | None] | None
+"""A server's token, or what says which it is at each request; None where none is needed."""
 
 
 class HttpConnection:
@@ -15,12 +19,12 @@ class HttpConnection:
 
     Parameters
     ----------
-    token : str or None
+    token : Token
         TorchServe's inference token.
     """
 
-    def __init__(self, token: str | None) -> None:
-        self._authorization = [] if token is None else [f"Authorization: Bearer {token}"]
+    def __init__(self, token: Token) -> None:
+        self._token = token if callable(token) else lambda: token
         self._threads = threading.local()
         self._handles: list[pycurl.Curl] = []
 
@@ -48,7 +52,9 @@ class HttpConnection:
         lines: list[bytes] = []
         curl.setopt(pycurl.URL, url)
         curl.setopt(pycurl.TIMEOUT_MS, round(timeout_s * 1000))
-        curl.setopt(pycurl.HTTPHEADER, [*extra, *self._authorization, "Expect:", "User-Agent:"])
+        token = self._token()
+        authorization = [] if token is None else [f"Authorization: Bearer {token}"]
+        curl.setopt(pycurl.HTTPHEADER, [*extra, *authorization, "Expect:", "User-Agent:"])
         if sent is None:
             curl.setopt(pycurl.HTTPGET, 1)
         else:

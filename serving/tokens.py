@@ -1,6 +1,7 @@
 """TorchServe's tokens, which it writes anew to ``key_file.json`` at every start."""
 
 import json
+from datetime import datetime
 from pathlib import Path
 
 KEY_FILE = "key_file.json"
@@ -20,12 +21,13 @@ def read_token(key_file: Path, purpose: str) -> str:
     purpose : str
         ``inference``, ``management`` or ``API`` (which only renews the others).
     """
-    try:
-        return json.loads(key_file.read_text())[purpose]["key"]
-    except FileNotFoundError as error:
-        raise NoToken(f"{key_file}: TorchServe's key file expected, was missing (is the server running?)") from error
-    except (json.JSONDecodeError, KeyError) as error:
-        raise NoToken(f"{key_file}: a {purpose!r} key expected, was {error}") from error
+    return _read_entry(key_file, purpose)["key"]
+
+
+def read_expiry(key_file: Path, purpose: str) -> datetime | None:
+    """When the token for one purpose ends; None: never. Raises what `read_token` does."""
+    ends = _read_entry(key_file, purpose).get("expiration time")
+    return None if ends is None else datetime.fromisoformat(ends)
 
 
 def inference_token(key_file: Path) -> str:
@@ -36,3 +38,15 @@ def inference_token(key_file: Path) -> str:
 def management_token(key_file: Path) -> str:
     """The token for the management port: whoever holds it can run code on the server."""
     return read_token(key_file, "management")
+
+
+def _read_entry(key_file: Path, purpose: str) -> dict[str, str]:
+    try:
+        entry = json.loads(key_file.read_text())[purpose]
+        if "key" not in entry:
+            raise KeyError("key")
+    except FileNotFoundError as error:
+        raise NoToken(f"{key_file}: TorchServe's key file expected, was missing (is the server running?)") from error
+    except (json.JSONDecodeError, KeyError) as error:
+        raise NoToken(f"{key_file}: a {purpose!r} key expected, was {error}") from error
+    return entry

@@ -1,10 +1,11 @@
 """Asks a model about the bars of several instruments, those that close together in one request."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from nautilus_trader.common.component import TimeEvent
+from nautilus_trader.core.uuid import UUID4
 from nautilus_trader.model.data import Bar, BarType
 from nautilus_trader.model.identifiers import InstrumentId
 from nautilus_trader.model.objects import FIXED_PRECISION, Price, Quantity
@@ -14,11 +15,15 @@ from features.bar import bar_schema
 from serving.client import Answer
 from strategies.bar_features import BarFeatures
 from strategies.checks import expect
-from strategies.model_actor import ModelActor, OneInput
+from strategies.guarded import guarded
+from strategies.model_actor import ModelActor
 from strategies.model_actor_config import ModelActorConfig
+from strategies.model_call import Question
 from strategies.news_counts import NewsCounts
+from strategies.warm_start import WarmStart
 from traffic.assignment import Route
 from wire.errors import BadWindow, NotFinite, OutputNotFinite, RequestError, SchemaMismatch
+from wire.news_windows import NewsWindow
 
 OF_ONE_ROW = (BadWindow, NotFinite, OutputNotFinite)
 """Errors that one row of a request can bring upon the others."""
@@ -36,7 +41,8 @@ class BarInferenceActorConfig(ModelActorConfig, kw_only=True, frozen=True):
     max_gap_ns : int
         Bars further apart than this have a break between them, which no window spans (nanoseconds).
     batch_wait_ns : int
-        Longest wait for the bars of the other instruments, at most ``latency_ns`` (nanoseconds).
+        In a backtest: longest wait for the bars of the other instruments, at most ``latency_ns`` (nanoseconds). In
+        a live run nothing waits: what closes while a request is under way goes into the next one.
     first_ts_event : int
         Bars that closed before this fill the windows, but are not asked about (Unix nanoseconds).
     """
@@ -58,18 +64,9 @@ class BarInferenceActorConfig(ModelActorConfig, kw_only=True, frozen=True):
         expect(len(specs) == 1, f"bar_types of one interval, was {', '.join(specs)}")
         expect(self.max_gap_ns >= 1, f"max_gap_ns of at least 1, was {self.max_gap_ns}")
         expect(
-            0 <= self.batch_wait_ns <= self.latency_ns,
+            self.latency_profile is not None or 0 <= self.batch_wait_ns <= self.latency_ns,
             f"batch_wait_ns of 0 to latency_ns = {self.latency_ns}, was {self.batch_wait_ns}",
         )
-
-
-class Window(NamedTuple):
-    """A row to ask about."""
-
-    instrument_id: InstrumentId
-    ts_event: int
-    rows: NDArray[np.float32]
-    """[time_steps, columns]."""
 
 
 class BarInferenceActor(ModelActor):
@@ -77,7 +74,8 @@ class BarInferenceActor(ModelActor):
 
     Bars received at the same time make one request (with ``traffic``, one for each version that their instruments
     are with), which leaves with the last instrument's bar, or after ``batch_wait_ns`` with those that are there.
-    Where one window makes it fail, each is asked about alone, once, so that the others get their predictions.
+    Where one window makes it fail, each is asked about alone, once, so that the others get their predictions. In a
+    live run each bar is asked about at once, or with the next request where one is under way.
 
     Parameters
     ----------
@@ -97,15 +95,27 @@ class BarInferenceActor(ModelActor):
         self._features = {
             instrument_id: BarFeatures(config.indicators, config.max_gap_ns) for instrument_id in instrument_ids
         }
+        self._seen = dict.fromkeys(instrument_ids, 0)
         self._received_ns = -1
         """When the bars that are being collected were received."""
+        self._due_ns = -1
+        """When the answers about them are there."""
         self._arrived: set[InstrumentId] = set()
-        self._waiting: list[Window] = []
+        self._waiting: list[Question] = []
+        self._warm_start: WarmStart[Bar] = WarmStart(lambda bar: (bar.bar_type, bar.ts_event))
+        self._histories = len(config.bar_types)
+        """Instruments whose history has not come yet."""
 
     def on_start(self) -> None:
         self.connect_model(bar_schema(self.config.indicators), self._refuse_other_bars)
         for bar_type in self.config.bar_types:
             self.subscribe_bars(bar_type)
+        since = self.warm_up(self._take_in_history)
+        if since is None:
+            self._warm_start.over = True
+            return
+        for bar_type in self.config.bar_types:
+            self.request_bars(bar_type, start=since, callback=self._on_history)
 
     def _refuse_other_bars(self, metadata: Mapping[str, Any]) -> None:
         taken = metadata["inputs"]
@@ -116,28 +126,63 @@ class BarInferenceActor(ModelActor):
         if theirs != ours:
             raise SchemaMismatch(f"a model of {ours / 1e9:g} s bars expected, was of {theirs / 1e9:g} s")
 
+    @guarded
+    def on_historical_data(self, data: Bar) -> None:
+        if isinstance(data, Bar) and data.bar_type in self.config.bar_types:
+            self._warm_start.past(data)
+
+    @guarded
+    def _on_history(self, request_id: UUID4) -> None:
+        self._histories -= 1
+        if not self._histories:
+            self.end_warm_up()
+
+    def _take_in_history(self) -> str:
+        for bar in self._warm_start.end():
+            self._window(bar)
+        return ", ".join(f"{count} bars of {instrument_id}" for instrument_id, count in self._seen.items())
+
+    @guarded
     def on_bar(self, bar: Bar) -> None:
-        instrument_id = bar.bar_type.instrument_id
-        rows = self._features[instrument_id].update(
-            exact(bar.open), exact(bar.high), exact(bar.low), exact(bar.close), exact(bar.volume), bar.ts_event
-        )
+        if not self._warm_start.over:
+            self._warm_start.hold(bar)
+            return
+        rows = self._window(bar)
         if self.gave_up or not self.is_connected or bar.ts_event < self.config.first_ts_event:
             return
+        instrument_id = bar.bar_type.instrument_id
+        question = None
+        if rows is not None:
+            question = Question(instrument_id, self._seen[instrument_id] - 1, bar.ts_event, bar.ts_init, rows)
+        if not self.is_live:
+            self._collect(bar, question)
+        elif question is not None:
+            self.put(question)
+
+    def _window(self, bar: Bar) -> NDArray[np.float32] | None:
+        instrument_id = bar.bar_type.instrument_id
+        self._seen[instrument_id] += 1
+        return self._features[instrument_id].update(
+            exact(bar.open), exact(bar.high), exact(bar.low), exact(bar.close), exact(bar.volume), bar.ts_event
+        )
+
+    def _collect(self, bar: Bar, question: Question | None) -> None:
+        """Ask together about bars received together."""
         if bar.ts_init != self._received_ns:
             self._ask()
             self._collect_from(bar.ts_init)
-        self._arrived.add(instrument_id)
-        if rows is not None:
-            self._waiting.append(Window(instrument_id, bar.ts_event, rows))
+        self._arrived.add(bar.bar_type.instrument_id)
+        if question is not None:
+            self._waiting.append(question)
         if len(self._arrived) == len(self._features):
             self._ask()
 
     def _collect_from(self, received_ns: int) -> None:
         self._received_ns = received_ns
         self._arrived.clear()
-        self.schedule(received_ns)
+        self._due_ns = self.schedule(received_ns)
         wait_ns = self.config.batch_wait_ns
-        if len(self._features) > 1 and wait_ns < self.config.latency_ns:
+        if len(self._features) > 1 and received_ns + wait_ns < self._due_ns:
             self.clock.set_time_alert_ns(f"ask-{received_ns}", received_ns + wait_ns, self._on_waited)
 
     def _on_waited(self, event: TimeEvent) -> None:
@@ -145,33 +190,34 @@ class BarInferenceActor(ModelActor):
             self._ask()
 
     def _publish_due(self, event: TimeEvent) -> None:
-        self._on_waited(event)  # where the wait is as long as the latency, it has no alert of its own
+        if self._due_ns <= event.ts_event:
+            self._ask()  # where the wait is as long as the latency, it has no alert of its own
         super()._publish_due(event)
 
     def _ask(self) -> None:
         """Ask about all windows that are waiting, those of one route together."""
         asked, self._waiting = self._waiting, []
-        routes: dict[Route, list[Window]] = {}
+        routes: dict[Route, list[Question]] = {}
         for each in asked:
             routes.setdefault(self.route(each.instrument_id, each.ts_event), []).append(each)
         answered = [self._ask_together(route, together) for route, together in routes.items()]
         if asked:
             self.count_event(any(answered), on_trial=all(route.on_trial for route in routes))
 
-    def predict(self, route: Route, asked: list[Window]) -> Answer:
+    def predict(self, route: Route, asked: list[Question]) -> Answer:
         """One request about windows of bars that were received at the same time."""
         about = [[each.instrument_id] for each in asked]
-        return self.ask(route, np.stack([each.rows for each in asked]), about, asked[0].ts_event)
+        return self.ask(route, np.stack([each.asked for each in asked]), about, asked[0].ts_event)
 
-    def asked(self, window: Window) -> OneInput:
-        """What the model was asked about a window that it has answered."""
-        return window.rows
+    def told(self, question: Question) -> NewsWindow | None:
+        """What the model was asked about a window that it has answered, where that was more than the window."""
+        return None
 
     def news_counts(self, instrument_id: InstrumentId) -> NewsCounts | None:
         """What became of the news about an instrument; None where the model reads none."""
         return None
 
-    def _ask_together(self, route: Route, asked: list[Window]) -> bool:
+    def _ask_together(self, route: Route, asked: list[Question]) -> bool:
         """Whether any of these windows got an answer."""
         try:
             answer = self.predict(route, asked)
@@ -183,9 +229,8 @@ class BarInferenceActor(ModelActor):
                 self.failed[each.instrument_id].append(each.ts_event)
                 self.say_failed(error, f"{each.instrument_id}'s bar of {each.ts_event}")
             return False
-        due = self._received_ns + self.config.latency_ns
         for row, each in enumerate(asked):
-            self.hold_until_due(answer, row, self.asked(each), each.instrument_id, each.ts_event, due, route.split)
+            self.hold_until_due(answer, row, each, self._due_ns, route.split, self.told(each))
         return True
 
 

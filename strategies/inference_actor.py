@@ -7,8 +7,11 @@ from nautilus_trader.model.objects import FIXED_PRECISION
 
 from features.tick import WINDOW, TickFeatures, tick_schema
 from strategies.checks import expect
+from strategies.guarded import guarded
 from strategies.model_actor import ModelActor
 from strategies.model_actor_config import ModelActorConfig
+from strategies.model_call import Question
+from strategies.warm_start import WarmStart
 from wire.errors import RequestError
 
 SIDE_SIGNS = (0, 1, -1)
@@ -38,7 +41,8 @@ class InferenceActorConfig(ModelActorConfig, kw_only=True, frozen=True):
 class InferenceActor(ModelActor):
     """Keeps the tick features, asks for a prediction with each trade and publishes it when it is due.
 
-    A request that fails is logged and counted, and there is no prediction for that trade.
+    A request that fails is logged and counted, and there is no prediction for that trade. In a live run with
+    ``warm_up_ns`` the features are filled from history first; nothing is asked about its trades.
 
     Parameters
     ----------
@@ -52,34 +56,67 @@ class InferenceActor(ModelActor):
         """Which trades' requests failed, 0 being the first trade seen."""
         self._price_step = 1
         self._size_step = 1
+        self._warm_start: WarmStart[TradeTick] = WarmStart(lambda tick: tick.trade_id.value)
 
     def on_start(self) -> None:
         config = self.config
-        self.connect_model(tick_schema(config.window))
-        instrument = self.cache.instrument(config.instrument_id)
+        instrument = self.connect_model(tick_schema(config.window))[config.instrument_id]
         self._price_step = 10 ** (FIXED_PRECISION - instrument.price_precision)
         self._size_step = 10 ** (FIXED_PRECISION - instrument.size_precision)
         self.subscribe_trade_ticks(config.instrument_id)
+        since = self.warm_up(self._take_in_history)
+        if since is None:
+            self._warm_start.over = True
+        else:
+            self.request_trade_ticks(config.instrument_id, start=since, callback=self.end_warm_up)
 
+    @guarded
+    def on_historical_data(self, data: TradeTick) -> None:
+        if isinstance(data, TradeTick) and data.instrument_id == self.config.instrument_id:
+            self._warm_start.past(data)
+
+    @guarded
     def on_trade_tick(self, tick: TradeTick) -> None:
-        row = self.features.update(
+        if not self._warm_start.over:
+            self._warm_start.hold(tick)
+            return
+        row = self._row(tick)
+        if row is None or self.gave_up or not self.is_connected:
+            return
+        question = Question(
+            self.config.instrument_id,
+            self.features.seen - 1,
+            tick.ts_event,
+            tick.ts_init,
+            np.array(row, dtype=np.float32),
+        )
+        if self.is_live:
+            self.put(question)
+        else:
+            self._ask(question)
+
+    def _row(self, tick: TradeTick) -> tuple[float, ...] | None:
+        return self.features.update(
             tick.price.raw // self._price_step,
             tick.size.raw // self._size_step,
             SIDE_SIGNS[tick.aggressor_side],
             tick.ts_event,
         )
-        if row is None or self.gave_up or not self.is_connected:
-            return
-        instrument_id = self.config.instrument_id
-        route = self.route(instrument_id, tick.ts_event)
-        asked = np.array((row,), dtype=np.float32)
+
+    def _take_in_history(self) -> str:
+        for tick in self._warm_start.end():
+            self._row(tick)
+        return f"{self.features.seen} trades, of which {self.config.window + 1} make the first row of features"
+
+    def _ask(self, question: Question) -> None:
+        instrument_id, _, ts_event, ts_init, asked = question
+        route = self.route(instrument_id, ts_event)
         try:
-            answer = self.ask(route, asked, [[instrument_id]], tick.ts_event)
+            answer = self.ask(route, asked[np.newaxis], [[instrument_id]], ts_event)
         except RequestError as error:
-            self.failed.append(self.features.seen - 1)
+            self.failed.append(question.number)
             self.say_failed(error, f"trade {self.features.seen}")
             self.count_event(answered=False, on_trial=route.on_trial)
         else:
             self.count_event(answered=True)
-            due = self.schedule(tick.ts_init)
-            self.hold_until_due(answer, 0, asked[0], instrument_id, tick.ts_event, due, route.split)
+            self.hold_until_due(answer, 0, question, self.schedule(ts_init), route.split)

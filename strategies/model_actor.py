@@ -1,30 +1,27 @@
 """What actors that ask a model share: connecting, publishing when it is due, giving up."""
 
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-import numpy as np
-from nautilus_trader.common.actor import Actor
-from nautilus_trader.common.component import TestClock, TimeEvent
+from nautilus_trader.common.component import TimeEvent
 from nautilus_trader.model.data import DataType
 from nautilus_trader.model.identifiers import InstrumentId
-from numpy.typing import NDArray
+from nautilus_trader.model.instruments import Instrument
 
 from features.schema import FeatureSchema
 from serving.client import Answer, InferenceClient, connect
 from serving.inputs import Inputs
+from strategies.due import Due
+from strategies.live_asking import LiveAsking
 from strategies.model_actor_config import ModelActorConfig
+from strategies.model_call import OneInput, Question
 from strategies.prediction import Prediction, Status, prediction_type
 from traffic.assignment import Route
 from traffic.router import Router
 from traffic.store import StoreFailed, TrafficStore
 from wire.errors import RequestError
 from wire.news_windows import NewsWindow
-
-OneInput = NDArray[np.float32] | NewsWindow
-"""What a model is asked for one prediction."""
 
 
 class AboutInstrument(Protocol):
@@ -34,16 +31,20 @@ class AboutInstrument(Protocol):
     ts_init: int
 
 
-class ModelActor(Actor):
+class ModelActor(LiveAsking):
     """Asks a model and publishes what it says when that is due; a subclass knows what to ask and when.
 
-    A request blocks the backtest until it is answered; in simulated time the answer takes effect
-    ``latency_ns`` after its event's ``ts_init``. Answers that are due after the last datum never
-    take effect, since simulated time ends there: they stay in `pending`.
+    In a backtest a request blocks until it is answered; in simulated time the answer takes effect when the config's
+    `Delay` says, counted from its event's ``ts_init``. Answers that are due after the last datum never take effect,
+    since simulated time ends there: they stay in `pending`.
+
+    In a live run (the clock says which it is) a question is `put` to `LiveCalls`, which asks it beside the event
+    loop, and its prediction is published as soon as the answer is there. Where a question gets none in time, the
+    instrument's last good prediction is published again as DEGRADED: strategies know what to do about that.
 
     With ``traffic``, requests go where a `traffic.router.Router` says. An instrument with a position or an order open
     stays with its version. Where it does change, what the version before said about it and has not taken effect
-    yet is DEGRADED: nobody is to trade on it any more.
+    yet is LEFT: nobody is to trade on it any more.
 
     Parameters
     ----------
@@ -60,16 +61,17 @@ class ModelActor(Actor):
         instrument_ids: Iterable[InstrumentId],
         data_type: Callable[[InstrumentId], DataType] = prediction_type,
     ) -> None:
-        super().__init__(config)
-        self.pending: deque[AboutInstrument] = deque()
-        """Answers that have not taken effect yet, by due time."""
+        super().__init__(config, instrument_ids, data_type)
+        self.pending: Due[AboutInstrument] = Due()
+        """Answers that have not taken effect yet."""
         self.gave_up = False
         """True after ``max_failures`` in a row: nothing is asked any more."""
         self.last_error = ""
         """What the last failed request said."""
         self._logged = ""
         self._failed_in_a_row = 0
-        self._last_due = 0
+        self._delay = config.delay()
+        self._alerts: set[int] = set()
         self._client: InferenceClient | None = None
         self._router: Router | None = None
         self._store: TrafficStore | None = None
@@ -77,11 +79,10 @@ class ModelActor(Actor):
         self._asked: dict[int, OneInput] = {}
         self.published: tuple[Prediction, OneInput] | None = None
         """The last prediction that took effect, and what the model was asked for it."""
-        self._data_types = {instrument_id: data_type(instrument_id) for instrument_id in instrument_ids}
 
     def connect_model(
         self, schema: FeatureSchema, fits: Callable[[Mapping[str, Any]], None] = lambda metadata: None
-    ) -> None:
+    ) -> dict[InstrumentId, Instrument]:
         """Connect to the model; to be called by ``on_start``.
 
         Parameters
@@ -89,24 +90,33 @@ class ModelActor(Actor):
         fits : callable
             Given a version's metadata, raises `RequestError` where this actor cannot ask it.
 
+        Returns
+        -------
+        dict
+            The instruments that predictions will be about.
+
         Raises
         ------
         RuntimeError
-            An instrument is not in the cache, or the clock is a live one.
+            An instrument is not in the cache, or this kind of actor cannot ask in a live run.
         RequestError
-            The model cannot be reached, was trained on other features than ``schema``, or does not fit.
+            In a backtest: the model cannot be reached, was trained on other features than ``schema``, or does not
+            fit. In a live run that is tried again and again beside the event loop, and its health says so.
         StoreFailed
             The store of traffic splits cannot be opened.
         """
-        for instrument_id in self._data_types:
-            if self.cache.instrument(instrument_id) is None:
-                raise self.refused(RuntimeError(f"{instrument_id} in the cache expected, was missing"))
-        if not isinstance(self.clock, TestClock):
-            raise self.refused(RuntimeError("a backtest expected (calls block), was a live clock"))
+        instruments = {name: self.cache.instrument(name) for name in self.data_types}
+        for name, instrument in instruments.items():
+            if instrument is None:
+                raise self.refused(RuntimeError(f"{name} in the cache expected, was missing"))
         try:
-            self._connect(schema, fits)
+            if self.is_live:
+                self.go_live(schema, fits)
+            else:
+                self._connect(schema, fits)
         except (RequestError, StoreFailed) as error:
             raise self.refused(error) from None
+        return instruments
 
     def _connect(self, schema: FeatureSchema, fits: Callable[[Mapping[str, Any]], None]) -> None:
         config, token = self.config, os.environ.get(self.config.token_env)
@@ -124,9 +134,10 @@ class ModelActor(Actor):
     @property
     def is_connected(self) -> bool:
         """Whether there is anybody to ask."""
-        return self._client is not None or self._router is not None
+        return self.is_asking_live or self._client is not None or self._router is not None
 
     def on_stop(self) -> None:
+        super().on_stop()
         for each in (self._client, self._router, self._store):
             if each is not None:
                 each.close()
@@ -136,12 +147,7 @@ class ModelActor(Actor):
         """Where a request about an instrument goes; everywhere the same without ``traffic``."""
         if self._router is None:
             return Route()
-        held = (
-            self.cache.positions_open_count(instrument_id=instrument_id)
-            + self.cache.orders_open_count(instrument_id=instrument_id)
-            + self.cache.orders_inflight_count(instrument_id=instrument_id)
-        )
-        return self._router.route(instrument_id.value, ts_event, held > 0)
+        return self._router.route(instrument_id.value, ts_event, self.is_held(instrument_id))
 
     def ask(
         self, route: Route, inputs: Inputs, about: Sequence[Sequence[InstrumentId]], ts_event: int
@@ -169,16 +175,18 @@ class ModelActor(Actor):
         return self._client.predict(inputs)
 
     def schedule(self, ts_init: int) -> int:
-        """When a prediction on an event received then takes effect; sees to it that it will be published.
+        """When the answer to a request that leaves then takes effect; sees to it that it will be published.
+
+        To be called once a request, in the order in which they leave.
 
         To be called while that event is handled: an alert that is set by another alert's handler fires
         only with the datum after next in a backtest, with the clock turned back.
         """
-        due = ts_init + self.config.latency_ns
+        due = self._delay.due(ts_init)
         # One alert for all answers due at the same time: names must be unique, and alerts at one
         # time have no order of their own.
-        if due != self._last_due:
-            self._last_due = due
+        if due not in self._alerts:
+            self._alerts.add(due)
             self.clock.set_time_alert_ns(f"prediction-{due}", due, self._publish_due)
         return due
 
@@ -186,25 +194,25 @@ class ModelActor(Actor):
         self,
         answer: Answer,
         row: int,
-        asked: OneInput,
-        instrument_id: InstrumentId,
-        ts_event: int,
+        question: Question,
         due: int,
         split: str = "",
+        told: NewsWindow | None = None,
     ) -> None:
         """Keep one row of an answer until its time comes.
 
         Parameters
         ----------
-        asked : OneInput
+        question : Question
             What the model was asked for it.
-        ts_event : int
-            When the newest event that the row was made of happened, Unix ns.
         due : int
-            What `schedule` said, not before that of any answer held already.
+            What `schedule` said.
         split : str
             Name of the traffic split that the request was a part of.
+        told : NewsWindow, optional
+            What the model was asked, where that was more than the question's features.
         """
+        instrument_id, ts_event = question.instrument_id, question.ts_event
         if self._answered_by.setdefault(instrument_id, answer.version) != answer.version:
             self._leave_version(instrument_id, answer.version)
         prediction = Prediction(
@@ -219,25 +227,26 @@ class ModelActor(Actor):
             latency_ns=answer.latency_ns,
             split=split,
             leaving=self._router is not None and self._router.leaving(instrument_id.value, ts_event),
+            number=question.number,
         )
-        self.pending.append(prediction)
-        self._asked[id(prediction)] = asked
+        self.pending.add(prediction)
+        self._asked[id(prediction)] = question.asked if told is None else told
 
     def _leave_version(self, instrument_id: InstrumentId, version: str) -> None:
-        """Degrade what other versions said, so that none of them opens a position for this one to close."""
+        """Mark what other versions said, so that none of them opens a position for this one to close."""
         self._answered_by[instrument_id] = version
         if self._router is None:
             return
         for said in self.pending:
             if isinstance(said, Prediction) and said.instrument_id == instrument_id:
-                said.status = Status.DEGRADED
+                said.status = Status.LEFT
 
     def _publish_due(self, event: TimeEvent) -> None:
-        while self.pending and self.pending[0].ts_init <= event.ts_event:
-            said = self.pending.popleft()
+        self._alerts.discard(event.ts_event)
+        for said in self.pending.until(event.ts_event):
             if isinstance(said, Prediction):
                 self.published = said, self._asked.pop(id(said))
-            self.publish_data(self._data_types[said.instrument_id], said)
+            self.publish_data(self.data_types[said.instrument_id], said)
 
     def say_failed(self, error: RequestError, asked_for: str) -> None:
         """Log and remember why there is no prediction for ``asked_for``.
@@ -262,8 +271,3 @@ class ModelActor(Actor):
         if self._failed_in_a_row >= self.config.max_failures:
             self.gave_up = True
             self.log.error(f"{self._failed_in_a_row} requests failed in a row: asking no more")
-
-    def refused(self, error: Exception) -> Exception:
-        """The error, once it has been logged."""
-        self.log.error(f"Cannot ask {self.config.model} at {self.config.url}: {error}")
-        return error

@@ -7,8 +7,9 @@ from nautilus_trader.model.identifiers import InstrumentId
 
 from features.news_window import NewsWindowConfig, RecentNews
 from serving.client import Answer
-from strategies.bar_inference_actor import OF_ONE_ROW, BarInferenceActor, BarInferenceActorConfig, Window
+from strategies.bar_inference_actor import OF_ONE_ROW, BarInferenceActor, BarInferenceActorConfig
 from strategies.checks import expect
+from strategies.model_call import Question
 from strategies.news_counts import NewsCounts
 from strategies.news_headline import HEADLINE_TOPIC, NewsHeadline
 from strategies.sentiment_actor import OF_ONE_TEXT
@@ -67,6 +68,7 @@ class NewsBarActor(BarInferenceActor):
     config : NewsBarActorConfig
     """
 
+    can_be_live = False
     inputs = "windows and texts"
     of_one_row = (*OF_ONE_ROW, *OF_ONE_TEXT)
 
@@ -101,10 +103,10 @@ class NewsBarActor(BarInferenceActor):
             self.headlines[instrument_id], len(self.unreadable[instrument_id]), self._last_refusal[instrument_id]
         )
 
-    def asked(self, window: Window) -> NewsWindow:
-        return self._answered[window.instrument_id]
+    def told(self, question: Question) -> NewsWindow:
+        return self._answered[question.instrument_id]
 
-    def predict(self, route: Route, asked: list[Window]) -> Answer:
+    def predict(self, route: Route, asked: list[Question]) -> Answer:
         try:
             return self._predict(route, asked, [self._told(window) for window in asked])
         except OF_ONE_TEXT:
@@ -112,10 +114,10 @@ class NewsBarActor(BarInferenceActor):
                 raise  # each comes alone then
             return self._predict_with_readable(route, asked[0])
 
-    def _predict(self, route: Route, asked: Sequence[Window], told: Sequence[list[_Heard]]) -> Answer:
+    def _predict(self, route: Route, asked: Sequence[Question], told: Sequence[list[_Heard]]) -> Answer:
         windows = [
             NewsWindow(
-                window.rows,
+                window.asked,
                 tuple(each.text for each in heard),
                 tuple((self._received_ns - each.received_ns) / 1e9 for each in heard),
             )
@@ -128,11 +130,11 @@ class NewsBarActor(BarInferenceActor):
                 each.read = True
         return answer
 
-    def _told(self, window: Window) -> list[_Heard]:
+    def _told(self, window: Question) -> list[_Heard]:
         """The headlines to tell with a window."""
         return [heard for _, heard in self._news[window.instrument_id].before(self._received_ns)]
 
-    def _predict_with_readable(self, route: Route, window: Window) -> Answer:
+    def _predict_with_readable(self, route: Route, window: Question) -> Answer:
         """Ask about a window without the headlines that the model refuses, at worst without any."""
         readable = self._told(window)
         while unread := [each for each in readable if not each.read]:

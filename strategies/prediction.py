@@ -18,7 +18,9 @@ class Status(StrEnum):
     LATE = "LATE"
     """Answered, but after its deadline."""
     DEGRADED = "DEGRADED"
-    """Answered by something else than the model asked for, or by a version that its instrument has left since."""
+    """There was no answer in time: outputs, version and ``feature_ts`` are those of the last one that was good."""
+    LEFT = "LEFT"
+    """Answered by a version that its instrument has left since."""
 
 
 @customdataclass
@@ -41,7 +43,8 @@ class Prediction(Data):
     archive_digest: str
     """Content digest of the archive that answered."""
     outputs: dict[str, float]
-    """Name -> value; ``buy``, ``sell`` and ``hold`` are probabilities. Values are exact float32."""
+    """Name -> value; ``buy``, ``sell`` and ``hold`` are probabilities. Values are exact float32. Empty where a model
+    has never answered (`Status.DEGRADED`)."""
     feature_ts: int
     """When the newest event among the features happened, Unix ns: a prediction's age counts from here."""
     latency_ns: int
@@ -52,6 +55,9 @@ class Prediction(Data):
     """Name of the traffic split that the request was a part of; empty without one."""
     leaving: bool = False
     """Whether the instrument is to change to another version: positions are to be closed on it, none to be opened."""
+    number: int = -1
+    """Position of its newest event among all that the actor has received of the instrument, from 0; -1 where nobody
+    counted. Times do not tell: several events may share one."""
 
     _schema = pa.schema(
         {
@@ -65,6 +71,7 @@ class Prediction(Data):
             "status": pa.string(),
             "split": pa.string(),
             "leaving": pa.bool_(),
+            "number": pa.int64(),
             "type": pa.string(),
             "ts_event": pa.int64(),
             "ts_init": pa.int64(),
@@ -84,6 +91,7 @@ class Prediction(Data):
             "status": str(self.status),
             "split": self.split,
             "leaving": self.leaving,
+            "number": self.number,
             "type": "Prediction",
             "ts_event": self.ts_event,
             "ts_init": self.ts_init,

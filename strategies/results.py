@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from nautilus_trader.backtest.engine import BacktestEngine
-from numpy.typing import NDArray
 
 from market.trades import Trades
 from strategies.bookkeeping import (
@@ -53,8 +52,9 @@ def collect(
     """Read the results out of an engine that has run."""
     actor = only_actor(engine, InferenceActor)
     balances = Balances.of(engine)
-    predictions = prediction_table(recorded.predictions[actor.config.instrument_id], CLASSES)
-    predictions.insert(3, "trade", answered_trades(len(trades), actor)[: len(predictions)])
+    said = recorded.predictions[actor.config.instrument_id]
+    predictions = prediction_table(said, CLASSES)
+    predictions.insert(3, "trade", np.array([prediction.number for prediction in said], dtype=np.int64))
     fills = fill_table(engine, actor.config.instrument_id)
     return BacktestResult(
         trades=trades,
@@ -75,12 +75,3 @@ def collect(
         past_trades=reasons.past_trades(recorded.closed),
         elapsed_s=elapsed_s,
     )
-
-
-def answered_trades(total: int, actor: InferenceActor) -> NDArray[np.int64]:
-    """Positions of the trades whose requests were answered, in order; predictions arrive in that order.
-
-    Times do not tell: several trades may share one.
-    """
-    stop = actor.failed[-1] if actor.gave_up else total
-    return np.setdiff1d(np.arange(actor.config.window, stop), actor.failed, assume_unique=True)

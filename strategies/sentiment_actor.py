@@ -62,13 +62,15 @@ class SentimentActor(ModelActor):
     Headlines received at the same time make one request (or as few as ``max_batch`` allows), whatever they are
     about; with ``traffic``, one for each version that their instruments are with. Where one of them makes it fail,
     halves are asked about, and so on, until it stands alone: it is left out, and its neighbours have their scores.
-    The sentiment is `strategies.decayed_mean` of the scores, by the times of receipt; it takes effect ``latency_ns``
-    after its headline's ``ts_init``.
+    The sentiment is `strategies.decayed_mean` of the scores, by the times of receipt; it takes effect when their
+    answer is there.
 
     Parameters
     ----------
     config : SentimentActorConfig
     """
+
+    can_be_live = False
 
     def __init__(self, config: SentimentActorConfig) -> None:
         super().__init__(config, config.instrument_ids, sentiment_type)
@@ -79,6 +81,8 @@ class SentimentActor(ModelActor):
         self._sentiment = {name: DecayedMean(config.half_life_ns) for name in config.instrument_ids}
         self._received_ns = -1
         """When the headlines that are being collected were received."""
+        self._due_ns = -1
+        """When their scores are there."""
         self._waiting: list[NewsHeadline] = []
 
     def on_start(self) -> None:
@@ -95,7 +99,7 @@ class SentimentActor(ModelActor):
         if data.ts_init != self._received_ns:
             self._ask()
             self._received_ns = data.ts_init
-            self.schedule(data.ts_init)
+            self._due_ns = self.schedule(data.ts_init)
         self._waiting.append(data)
 
     def _ours(self, headline: NewsHeadline) -> list[InstrumentId]:
@@ -103,7 +107,7 @@ class SentimentActor(ModelActor):
         return [name for name in dict.fromkeys(headline.instrument_ids) if name in self._sentiment]
 
     def _publish_due(self, event: TimeEvent) -> None:
-        if self._received_ns + self.config.latency_ns <= event.ts_event:
+        if self._due_ns <= event.ts_event:
             self._ask()  # nothing received at the same time can follow any more
         super()._publish_due(event)
 
@@ -160,10 +164,10 @@ class SentimentActor(ModelActor):
         score = answer.outputs["score"].item(row)
         for instrument_id in told.instrument_ids:
             sentiment = self._sentiment[instrument_id]
-            self.pending.append(
+            self.pending.add(
                 InstrumentSentiment(
                     ts_event=told.headline.ts_event,
-                    ts_init=self._received_ns + self.config.latency_ns,
+                    ts_init=self._due_ns,
                     instrument_id=instrument_id,
                     score=sentiment.update(score, told.headline.ts_init),
                     last_score=score,

@@ -80,6 +80,13 @@ class Assignment:
         with self._lock:
             self._with = {instrument_id: kept for instrument_id, kept in self._with.items() if kept != version}
 
+    def take_over(self, other: "Assignment") -> None:
+        """Keep each instrument with the version that it has with another server of the model."""
+        with other._lock:
+            kept, withdrawn = dict(other._with), set(other._withdrawn)
+        with self._lock:
+            self._with, self._withdrawn = kept, withdrawn
+
     def follow(self, split: Split | None, withdrawn: str | None) -> None:
         """Take up what is running now.
 

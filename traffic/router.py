@@ -11,6 +11,7 @@ from typing import Any
 
 from features.schema import FeatureSchema
 from serving.client import Answer
+from serving.http_connection import Token
 from serving.inputs import Inputs
 from traffic.assignment import Assignment, Route
 from traffic.backlog import Backlog, Outage
@@ -52,8 +53,8 @@ class Router:
         Where splits are read; stays the caller's to close.
     schema : FeatureSchema, optional
         The features that the caller computes; a version that was trained on others cannot be connected.
-    token : str, optional
-        TorchServe's inference token.
+    token : Token, optional
+        TorchServe's inference token, or what says which it is at each request.
     timeout_s : float
         Longest wait for one answer, seconds.
     refresh_s : float
@@ -79,7 +80,7 @@ class Router:
         store: TrafficStore,
         *,
         schema: FeatureSchema | None = None,
-        token: str | None = None,
+        token: Token = None,
         timeout_s: float = 5.0,
         refresh_s: float = 1.0,
         name: str | None = None,
@@ -107,6 +108,11 @@ class Router:
     def split(self) -> Split | None:
         """The running split, as last read."""
         return self._assignment.split
+
+    @property
+    def assignment(self) -> Assignment:
+        """Which version each instrument is with."""
+        return self._assignment
 
     @property
     def metadata(self) -> Mapping[str, Any]:

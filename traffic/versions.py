@@ -6,6 +6,7 @@ from typing import Any
 
 from features.schema import FeatureSchema
 from serving.client import InferenceClient, connect
+from serving.http_connection import Token
 from wire.errors import RequestError, SchemaMismatch
 
 
@@ -32,7 +33,7 @@ class Versions:
         url: str,
         model: str,
         schema: FeatureSchema | None,
-        token: str | None,
+        token: Token,
         timeout_s: float,
         fits: Callable[[Mapping[str, Any]], None] | None,
     ) -> None:

@@ -222,7 +222,7 @@ def run_actor(config: BarInferenceActorConfig, instrument: Instrument, catalog: 
         ),
         ({"batch_wait_ns": 11 * MS}, "batch_wait_ns of 0 to latency_ns = 10000000 expected, was 11000000"),
         ({"batch_wait_ns": -1}, "batch_wait_ns of 0 .* was -1"),
-        ({"latency_ns": 0}, "latency_ns of at least 1 .* was 0"),
+        ({"latency_ns": -1, "batch_wait_ns": -1}, "latency_ns of at least 0 .* was -1"),
         ({"url": "ftp://x"}, "url beginning with http://.* was 'ftp://x'"),
     ],
 )

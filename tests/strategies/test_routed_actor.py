@@ -169,7 +169,7 @@ def test_time_slices_change_an_instruments_version_but_never_with_a_position_ope
             assert after.version == split.version_for("", after.feature_ts)
     assert changes >= 2
     assert any(each.leaving for each in ran.predictions)
-    assert 0 < sum(each.status == Status.DEGRADED for each in ran.predictions) < 100
+    assert 0 < sum(each.status == Status.LEFT for each in ran.predictions) < 100
     opened = Counter[str]()
     for event in ran.closed:
         version = ran.tags(event.opening_order_id)["version"]

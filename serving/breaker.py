@@ -1,0 +1,90 @@
+"""Circuit breaker: a server that keeps failing is not asked, and is tried now and then until it is well."""
+
+from collections.abc import Callable
+from enum import StrEnum
+
+
+class BreakerState(StrEnum):
+    """What a breaker lets through."""
+
+    CLOSED = "closed"
+    """Requests."""
+    OPEN = "open"
+    """Probes only, when they are due."""
+    HALF_OPEN = "half_open"
+    """Requests, the first of which shows whether the server is well."""
+
+
+class Breaker:
+    """One server's state; not safe to use from several threads. Begins open, a probe being due at once.
+
+    A success brings the count of failures and the time between probes back to where they began. What is said about
+    a request that was sent before the breaker opened is of no account: only a probe leads out of OPEN.
+
+    Parameters
+    ----------
+    failures_to_open : int
+        Failures in a row after which it opens.
+    probe_after_ns : int
+        Time until the first probe (nanoseconds); doubles with each one that fails.
+    max_probe_after_ns : int
+        Longest time between two probes (nanoseconds).
+    now_ns : callable
+        A clock that does not go back.
+    """
+
+    def __init__(
+        self, failures_to_open: int, probe_after_ns: int, max_probe_after_ns: int, now_ns: Callable[[], int]
+    ) -> None:
+        self.state = BreakerState.OPEN
+        self._failures_to_open = failures_to_open
+        self._first_after_ns, self._max_after_ns = probe_after_ns, max_probe_after_ns
+        self._now_ns = now_ns
+        self._failures = 0
+        self._after_ns = probe_after_ns
+        """From the next opening, or failed probe, to the probe after it."""
+        self._probe_at_ns = now_ns()
+
+    @property
+    def lets_through(self) -> bool:
+        """Whether requests may be sent."""
+        return self.state is not BreakerState.OPEN
+
+    @property
+    def probe_in_ns(self) -> int | None:
+        """Time until a probe is due (nanoseconds, 0 where it is due); None where none will be."""
+        return None if self.lets_through else max(0, self._probe_at_ns - self._now_ns())
+
+    def succeeded(self) -> None:
+        """A request was answered."""
+        if self.lets_through:
+            self.state = BreakerState.CLOSED
+            self._failures, self._after_ns = 0, self._first_after_ns
+
+    def failed(self) -> None:
+        """A request failed by the server's fault."""
+        if not self.lets_through:
+            return
+        self._failures += 1
+        if self.state is BreakerState.HALF_OPEN or self._failures >= self._failures_to_open:
+            self.trip()
+
+    def trip(self) -> None:
+        """Open at once: whatever else is asked will fail, too."""
+        if self.lets_through:
+            self.state = BreakerState.OPEN
+            self._failures = 0
+            self._put_probe_off()
+
+    def probed(self, is_well: bool) -> None:
+        """What a probe showed; of no account where none was due."""
+        if self.lets_through:
+            return
+        if is_well:
+            self.state = BreakerState.HALF_OPEN
+        else:
+            self._put_probe_off()
+
+    def _put_probe_off(self) -> None:
+        self._probe_at_ns = self._now_ns() + self._after_ns
+        self._after_ns = min(2 * self._after_ns, self._max_after_ns)

@@ -1,0 +1,228 @@
+"""One server of a model in a live run: whether it may be asked, what answers there, and with which token."""
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from features.schema import FeatureSchema
+from serving.archive_import import UnreadableArchive
+from serving.breaker import Breaker, BreakerState
+from serving.client import Answer
+from serving.http_connection import Token
+from serving.inputs import Inputs
+from serving.token_source import TokenSource
+from serving.tokens import NoToken
+from strategies.live_routes import DefaultVersion, Routes, connect_version, open_routes
+from strategies.model_actor_config import ModelActorConfig
+from strategies.model_call import ModelHealth
+from traffic.assignment import Route
+from traffic.store import StoreFailed, TrafficStore
+from wire import errors
+from wire.errors import RequestError
+
+OF_THE_QUESTION = (
+    errors.BadShape,
+    errors.BadText,
+    errors.BadType,
+    errors.BadWindow,
+    errors.BodyTooLarge,
+    errors.NotFinite,
+    errors.OutputNotFinite,
+)
+"""Errors that say nothing against the server."""
+Done = TypeVar("Done")
+
+
+class LiveServer:
+    """One server, its breaker and its connections.
+
+    Two threads share it: one asks while the breaker lets through, one probes and connects while it does not.
+
+    Parameters
+    ----------
+    url : str
+        Of its inference port, or ``mar:PATH``.
+    config : ModelActorConfig
+    schema, fits
+        As `strategies.live_routes.open_routes` takes them.
+    token : Token
+        Its inference token.
+    changed : callable
+        Told each change of health, from either thread.
+    now_ns : callable
+        The node's clock.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        config: ModelActorConfig,
+        schema: FeatureSchema,
+        fits: Callable[[Mapping[str, Any]], None],
+        token: Token,
+        changed: Callable[[ModelHealth], None],
+        now_ns: Callable[[], int],
+    ) -> None:
+        self.url = url
+        self.why = "not connected yet"
+        """Why it is not asked; empty where it is well."""
+        self.routes: Routes | None = None
+        """As of the last connection; None before the first."""
+        self._config, self._schema, self._fits, self._token = config, schema, fits, token
+        self._changed, self._now_ns = changed, now_ns
+        live = config.live
+        self._breaker = Breaker(
+            live.failures_to_open, live.probe_after_ns, live.max_probe_after_ns, time.monotonic_ns
+        )
+        self._lock = threading.Lock()
+        self._met: set[tuple[str, str]] = set()  # (version, digest) that were checked
+        self._last_met = "", ""
+        self._told: tuple[str, ...] = ()
+
+    @property
+    def lets_through(self) -> bool:
+        """Whether it may be asked."""
+        return self._breaker.lets_through
+
+    @property
+    def probe_in_ns(self) -> int | None:
+        """Time until `probe` is due (nanoseconds); None where it will not be."""
+        return self._breaker.probe_in_ns
+
+    def ask(
+        self, route: Route, inputs: Inputs, about: Sequence[tuple[str, ...]], ts_ns: int, deadline_ns: int
+    ) -> Answer:
+        """Send one request; see `traffic.router.Router.ask`. A refused token is replaced, and the request sent again.
+
+        Raises
+        ------
+        RequestError
+            There is no answer, or it is by a version that the caller cannot use.
+        """
+        routes = self.routes
+        assert routes is not None
+        answer = self._with_token(lambda: routes.ask(route, inputs, about, ts_ns, deadline_ns))
+        if (answer.version, answer.digest) not in self._met:
+            self._meet(answer)
+        return answer
+
+    def answered(self, in_time: bool) -> None:
+        """Take an answer into account."""
+        if in_time:
+            self._change(Breaker.succeeded, "")
+        else:
+            self._change(Breaker.failed, f"no answer within the deadline of {self._config.live.deadline_ns / 1e6:g} ms")
+
+    def failed(self, error: RequestError, route: Route) -> None:
+        """Take a failed request into account, where it says something about the server.
+
+        A version on trial may fail: ending that is the affair of whoever tries it. And where a version is no more,
+        its instruments go to the others.
+        """
+        no_more = isinstance(error, errors.UnknownModel) and route.version
+        if isinstance(error, OF_THE_QUESTION) or route.on_trial or no_more:
+            return
+        how = Breaker.trip if isinstance(error, errors.SchemaMismatch) else Breaker.failed
+        self._change(how, in_words(error))
+
+    def probe(self, store: Callable[[], TrafficStore | None]) -> None:
+        """Connect anew; where that works, the next request shows whether the server is well.
+
+        Parameters
+        ----------
+        store : callable
+            What opens the store of traffic splits, where there is one.
+        """
+        why = "the probe broke off"
+        try:
+            if isinstance(self._token, TokenSource):
+                self._token.refresh()
+            self._connect(store())
+            why = ""
+        except (RequestError, NoToken, StoreFailed, UnreadableArchive) as error:
+            why = in_words(error)
+        finally:
+            self._change(lambda breaker: breaker.probed(is_well=not why), why)
+
+    def upkeep(self) -> None:
+        """Keep token and versions fresh while it is asked.
+
+        Raises
+        ------
+        NoToken, RequestError
+            The token cannot be read or renewed; the last one stays in use.
+        """
+        if not self.lets_through:
+            return
+        if isinstance(self.routes, DefaultVersion):
+            self.routes.refresh()
+        if isinstance(self._token, TokenSource):
+            self._token.refresh()
+
+    def close(self) -> None:
+        """Give the connections back; nobody may be asking any more."""
+        if self.routes is not None:
+            self.routes.close()
+
+    def _connect(self, store: TrafficStore | None) -> None:
+        made = self._with_token(
+            lambda: open_routes(self.url, self._config, self._schema, self._fits, self._token, store)
+        )
+        before, self.routes = self.routes, made
+        self._last_met = made.metadata["version"], made.metadata["archive_digest"]
+        self._met = {self._last_met}
+        if before is not None:
+            if before.assignment is not None and made.assignment is not None:
+                made.assignment.take_over(before.assignment)
+            before.close()
+
+    def _meet(self, answer: Answer) -> None:
+        """Check a version that has not answered before, as when connecting."""
+        client = self._with_token(
+            lambda: connect_version(self.url, self._config, answer.version, self._schema, self._fits, self._token)
+        )
+        client.close()
+        theirs = list(client.metadata["outputs"])
+        if theirs != list(answer.outputs):  # taken for those of the version that was connected to
+            raise errors.SchemaMismatch(
+                f"{self._config.model} {answer.version}: outputs {', '.join(answer.outputs)} expected, "
+                f"was {', '.join(theirs)}"
+            )
+        self._last_met = answer.version, answer.digest
+        self._met.add(self._last_met)
+
+    def _with_token(self, call: Callable[[], Done]) -> Done:
+        """Call; once more with another token where the one in use is refused (and nothing was computed)."""
+        if not isinstance(self._token, TokenSource):
+            return call()
+        used = self._token()
+        try:
+            return call()
+        except errors.Unauthorized as refused:
+            try:
+                found = self._token.replace(used)
+            except (NoToken, RequestError) as error:
+                raise errors.Unauthorized(f"{refused}; no other token: {error}") from error
+            if not found:
+                raise
+            return call()
+
+    def _change(self, how: Callable[[Breaker], None], why: str) -> None:
+        """Change the breaker's state, and tell health where it is another one than was told before."""
+        with self._lock:
+            how(self._breaker)
+            state = self._breaker.state
+            self.why = why if state is BreakerState.OPEN else ""
+            now = str(state), self.why, *self._last_met
+            is_news, self._told = now != self._told, now
+        if is_news:
+            version, digest = self._last_met
+            self._changed(
+                ModelHealth(self._config.model, self.url, str(state), self.why, version, digest, self._now_ns())
+            )
+
+
+def in_words(error: Exception) -> str:
+    """``Kind: words``."""
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,86 @@
+"""Tokens that change: when the key file is read again, and what is kept when it cannot be."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from serving.token_source import TokenSource
+from serving.tokens import KEY_FILE, NoToken, read_expiry
+from wire.errors import Unavailable
+
+
+def write(key_file: Path, token: str, ends: str | None = "2099-01-01T00:00:00.5Z") -> None:
+    """As TorchServe does."""
+    expiry = {} if ends is None else {"expiration time": ends}
+    key_file.write_text(json.dumps({"inference": {"key": token, **expiry}, "API": {"key": "renews"}}))
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> Path:
+    write(tmp_path / KEY_FILE, "first")
+    return tmp_path / KEY_FILE
+
+
+def test_a_changed_file_is_read_again(key_file: Path) -> None:
+    token = TokenSource(key_file)
+    assert token() is None
+    token.refresh()
+    assert token() == "first"
+
+    write(key_file, "second")
+
+    assert token() == "first"
+    token.refresh()
+    assert token() == "second"
+
+
+def test_a_refused_token_is_looked_for_in_the_file(key_file: Path) -> None:
+    token = TokenSource(key_file)
+    token.refresh()
+
+    assert not token.replace("first")
+    write(key_file, "second")
+    assert token.replace("first")
+    assert token() == "second"
+
+
+def test_while_the_file_is_missing_or_half_written_the_token_stays(key_file: Path) -> None:
+    token = TokenSource(key_file)
+    token.refresh()
+
+    key_file.write_text('{"inference": {')
+    with pytest.raises(NoToken, match="'inference' key expected"):
+        token.refresh()
+    key_file.unlink()
+    with pytest.raises(NoToken, match="was missing"):
+        token.refresh()
+
+    assert token() == "first"
+    write(key_file, "second")
+    token.refresh()
+    assert token() == "second"
+
+
+def test_a_token_about_to_end_is_to_be_renewed_and_no_other(key_file: Path) -> None:
+    nobody = "http://127.0.0.1:9"
+    write(key_file, "ends never", ends=None)
+    TokenSource(key_file, nobody).refresh()
+    write(key_file, "ends in 2099")
+    TokenSource(key_file, nobody).refresh()
+
+    write(key_file, "has ended", ends="2026-01-02T03:04:05.678901234Z")
+
+    token = TokenSource(key_file, nobody)
+    with pytest.raises(Unavailable, match="/token"):
+        token.refresh()
+    assert token() == "has ended"
+
+
+def test_the_end_of_a_token_is_read_to_the_microsecond(key_file: Path) -> None:
+    write(key_file, "any", ends="2026-01-02T03:04:05.678901234Z")
+
+    ends = read_expiry(key_file, "inference")
+
+    assert ends is not None
+    assert ends.isoformat() == "2026-01-02T03:04:05.678901+00:00"
