@@ -7,6 +7,7 @@ from nautilus_trader.model.enums import OrderSide
 from nautilus_trader.model.events import OrderEvent, OrderFilled
 
 from strategies.checks import expect
+from strategies.guarded import guarded
 from strategies.prediction import Prediction
 from strategies.prediction_strategy import PredictionStrategy, PredictionStrategyConfig
 
@@ -61,17 +62,17 @@ class BarStrategy(PredictionStrategy):
         self._signal: Prediction | None = None
         """The last one that was acted on."""
 
-    def on_data(self, data: Prediction) -> None:
-        if not self.may_trade_on(data):
-            return
+    def act_on(self, prediction: Prediction) -> str:
         position = self.portfolio.net_position(self.config.instrument_id)
-        direction = self._direction(data)
-        if direction and (direction * position > 0 or self.may_enter(data, direction)):
-            self._hold_on(data)
-            if direction * position <= 0:
-                self.order(_side(direction), self.config.trade_size + abs(position), data)
-        elif position and data.feature_ts >= self._horizon_end():
-            self.order(_side(-position), abs(position), data)
+        direction = self._direction(prediction)
+        if direction and (direction * position > 0 or self.may_enter(prediction, direction)):
+            self._hold_on(prediction)
+            if direction * position > 0:
+                return "a signal that renews the position"
+            return self.order(_side(direction), self.config.trade_size + abs(position), prediction)
+        if position and prediction.feature_ts >= self._horizon_end():
+            return self.order(_side(-position), abs(position), prediction)
+        return "a signal that may not enter" if direction else "no signal"
 
     def on_stop(self) -> None:
         self._cancel_alert()
@@ -94,16 +95,20 @@ class BarStrategy(PredictionStrategy):
         self._cancel_alert()
         self.clock.set_time_alert_ns(ALERT, self._silence(), self._on_silence)
 
+    @guarded
     def on_order_event(self, event: OrderEvent) -> None:
         super().on_order_event(event)
         if isinstance(event, OrderFilled):
             self._leave_in_silence()  # the horizon may have ended while the order was under way
 
+    @guarded
     def _on_silence(self, event: TimeEvent) -> None:
         self._leave_in_silence()
 
     def _leave_in_silence(self) -> None:
-        if self._signal is None or self.in_flight is not None or self.clock.timestamp_ns() < self._silence():
+        if self._signal is None or self.clock.timestamp_ns() < self._silence():
+            return
+        if self.halted or self.in_flight is not None:
             return
         position = self.portfolio.net_position(self.config.instrument_id)
         if position:

@@ -41,18 +41,19 @@ class TickStrategy(PredictionStrategy):
         super().__init__(config)
         self._next_order_ns = 0
 
-    def on_data(self, data: Prediction) -> None:
-        if not self.may_trade_on(data) or self.clock.timestamp_ns() < self._next_order_ns:
-            return
-        likeliest = max(data.outputs, key=data.outputs.__getitem__)
-        if data.outputs[likeliest] < self.config.min_probability:
-            return
+    def act_on(self, prediction: Prediction) -> str:
+        if self.clock.timestamp_ns() < self._next_order_ns:
+            return "within cooldown_ns of the last order"
+        likeliest = max(prediction.outputs, key=prediction.outputs.__getitem__)
+        if prediction.outputs[likeliest] < self.config.min_probability:
+            return "below min_probability"
         position = self.portfolio.net_position(self.config.instrument_id)
         if likeliest == "buy" and position <= 0:
-            self._turn(OrderSide.BUY, self.config.trade_size - position, data)
-        elif likeliest == "sell" and position >= 0:
-            self._turn(OrderSide.SELL, self.config.trade_size + position, data)
+            return self._turn(OrderSide.BUY, self.config.trade_size - position, prediction)
+        if likeliest == "sell" and position >= 0:
+            return self._turn(OrderSide.SELL, self.config.trade_size + position, prediction)
+        return f"{likeliest}: nothing to do"
 
-    def _turn(self, side: OrderSide, quantity: Decimal, prediction: Prediction) -> None:
+    def _turn(self, side: OrderSide, quantity: Decimal, prediction: Prediction) -> str:
         self._next_order_ns = self.clock.timestamp_ns() + self.config.cooldown_ns
-        self.order(side, quantity, prediction)
+        return self.order(side, quantity, prediction)

@@ -119,7 +119,7 @@ def test_of_several_events_at_one_time_each_has_its_own_prediction() -> None:
     assert [round(each.return_bps) if each else None for each in found] == [1000, 1000, 0, None]
 
 
-@pytest.mark.parametrize("status", [Status.LATE, Status.DEGRADED])
+@pytest.mark.parametrize("status", [Status.LATE, Status.DEGRADED, Status.LEFT])
 def test_what_nobody_may_trade_on_is_not_scored(status: Status) -> None:
     outcomes = Outcomes(horizon=1)
     outcomes.event(0, 100)

@@ -6,6 +6,7 @@ from decimal import Decimal
 
 from nautilus_trader.backtest.engine import BacktestEngine, BacktestEngineConfig
 from nautilus_trader.backtest.models import FillModel, LatencyModel
+from nautilus_trader.common.actor import Actor
 from nautilus_trader.config import LoggingConfig, RiskEngineConfig
 from nautilus_trader.core.data import Data
 from nautilus_trader.model.data import CustomData
@@ -21,7 +22,7 @@ from strategies.prediction_strategy import PredictionStrategy
 MS = 1_000_000
 START = 1_700_000_000_000 * MS
 SIZE = Decimal("0.010")
-ENGINE_OPTIONS = ("order_latency_ns", "submit_rate")
+ENGINE_OPTIONS = ("order_latency_ns", "submit_rate", "actors")
 """What `trade` takes besides the strategy's own."""
 
 
@@ -49,8 +50,9 @@ def trade(
     predictions: Sequence[Prediction],
     order_latency_ns: int = 0,
     submit_rate: str = "1000/00:00:01",
+    actors: Sequence[Actor] = (),
 ) -> Traded:
-    """Run a strategy in a real engine on predictions fed in as data."""
+    """Run a strategy in a real engine on predictions fed in as data, actors beside it."""
     engine = BacktestEngine(
         BacktestEngineConfig(
             logging=LoggingConfig(log_level="ERROR"),
@@ -69,6 +71,8 @@ def trade(
             bar_execution=False,
         )
         engine.add_instrument(instrument)
+        for actor in actors:
+            engine.add_actor(actor)
         engine.add_strategy(strategy)
         for each in data:
             engine.add_data(each)
