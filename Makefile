@@ -18,7 +18,7 @@ setup: .venv/installed
 	@$(PYTHON) -c 'import sys; sys.exit(f"Python 3.11 expected, was {sys.version.split()[0]} ($(PYTHON)): make PYTHON=/path/to/python3.11" if sys.version_info[:2] != (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar on \
-		-c constraints.txt -e '.[trade,server,train,bench,dev]'
+		-c constraints.txt -e '.[trade,server,train,ray,bench,dev]'
 	@touch $@
 
 ## make demo     train, pack, serve, trade, report; DATA=trades.csv or DATA=catalog/ for your own trades

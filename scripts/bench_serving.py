@@ -1,35 +1,49 @@
-"""Measure our TorchServe against TorchServe as it comes, FastAPI and no server at all."""
+"""Measure our TorchServe against TorchServe as it comes, FastAPI and no server at all; or record its latencies."""
 
 import json
+import os
 import signal
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
+from benchmarks.arrivals import parse_arrivals
 from benchmarks.comparison import Plan, compare
 from benchmarks.load import LoadFailed, find_generator
 from benchmarks.machine import describe_machine
 from benchmarks.news import compare_news
 from benchmarks.questions import WrongAnswer
+from benchmarks.recording import Asked, lines, own_server, record, served_workers
 from benchmarks.report import Report
 from benchmarks.servers import ServerFailed
 from handlers.model_files import BadArchive, read_description
+from latency.profile import LatencyProfile, save_profile
+from market.trades import BadData
 from release.archive import BuildFailed, build_archive
 from serving.archive_import import UnreadableArchive
 from serving.java import NoJava
 from serving.management import ManagementError
+from serving.tokens import NoToken
 from serving.torchserve import StartFailed
+from strategies.checks import BadSetting
+from strategies.server_token import provide_token
+from wire.errors import RequestError
 
 words = Console(stderr=True)
 _FAILURES = (
     BadArchive, BuildFailed, UnreadableArchive, NoJava, StartFailed, ManagementError, ServerFailed, WrongAnswer,
-    LoadFailed,
+    LoadFailed, BadData, NoToken, RequestError,
 )
+_TOKEN = "TORCHSERVE_TOKEN"
 
 
 def bench(
@@ -41,47 +55,113 @@ def bench(
     ensemble_run: Annotated[
         Path | None, typer.Option(help="Run of an ensemble, to measure sentences and ensembles too.")
     ] = None,
-    seconds: Annotated[float, typer.Option(min=0.1, help="Length of one load.")] = 2.0,
+    seconds: Annotated[
+        float | None, typer.Option(min=0.1, help="Length of one load (left out: 2), or of the recording (20).")
+    ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Loads of each cell; the median counts.")] = 3,
     quick: Annotated[bool, typer.Option(help="One cold round of 0.3 s: whether it runs, not how fast.")] = False,
+    profile: Annotated[
+        Path | None, typer.Option("--record", help="Compare nothing: record the latencies of one model in this file.")
+    ] = None,
+    url: Annotated[
+        str | None, typer.Option(help="Record from this inference port; left out: from a server started for it.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="Its registered name at --url.")] = "tick",
+    version: Annotated[str | None, typer.Option(help="At --url; left out: the default one.")] = None,
+    token_file: Annotated[Path | None, typer.Option(help="key_file.json of the server at --url.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="How many serve the model at --url, where scripts/serve.py did not.")
+    ] = None,
+    arrivals: Annotated[
+        str, typer.Option(help="A CSV of trades or a catalog, as they were received; or poisson:RATE (a second).")
+    ] = "poisson:50",
+    speed: Annotated[float, typer.Option(help="Send the trades this many times as fast as received.")] = 1.0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
-    """Measure and report; exit status 1 when a measurement failed, 0 also when a target is missed."""
-    if archive is None and not run.is_dir():
+    """Measure and report; exit status 1 when a measurement failed, 0 also when a target is missed.
+
+    With --record: send rows to a real server at the times of --arrivals, each whether or not the one before was
+    answered, so that a server that stalls is asked on and what waits is counted (no coordinated omission), and
+    write the service times for scripts/backtest.py --latency-profile.
+    """
+    if url is not None and profile is None:
+        raise typer.BadParameter("--record beside --url expected: only a recording asks a server that is there")
+    if url is None and archive is None and not run.is_dir():
         _refuse(run, "tick")
     if price_run is not None and not price_run.is_dir():
         _refuse(price_run, "price")
     if ensemble_run is not None and not ensemble_run.is_dir():
         _refuse(ensemble_run, "ensemble")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are stopped then too
-    plan = Plan(0.3, 1, warm_up=False) if quick else Plan(seconds, rounds)
+    if profile is not None:
+        with _failures_told():
+            found = parse_arrivals(arrivals, seconds or 20.0, speed)
+            server = own_server(run, archive) if url is None else nullcontext(
+                _named(url, model, version, token_file, workers)
+            )
+            with server as asked:
+                recorded = record(asked, found)
+            save_profile(recorded, profile)
+        _tell(recorded, profile, as_json)
+        return
+    plan = Plan(0.3, 1, warm_up=False) if quick else Plan(seconds or 2.0, rounds)
     generator = find_generator()
     machine: dict[str, Any] = {**describe_machine(), "generator": generator.name}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    try:
-        with tempfile.TemporaryDirectory(prefix="bench-") as folder, Progress(*columns, console=words) as progress:
-            task = progress.add_task("building the archive", total=plan.steps(price_run is not None))
-            if ensemble_run is not None:
-                progress.update(task, total=plan.steps(price_run is not None) + 1 + plan.rounds)
-            work = Path(folder)
-            tick = (archive or build_archive("tick", run, "1.0", work / "archives").path).resolve()
-            price, network = None, None
-            if price_run is not None:
-                network = read_description(price_run)["network"]
-                price = build_archive("price", price_run, "1.0", work / "archives").path.resolve()
+    with (
+        _failures_told(),
+        tempfile.TemporaryDirectory(prefix="bench-") as folder,
+        Progress(*columns, console=words) as progress,
+    ):
+        task = progress.add_task("building the archive", total=plan.steps(price_run is not None))
+        if ensemble_run is not None:
+            progress.update(task, total=plan.steps(price_run is not None) + 1 + plan.rounds)
+        work = Path(folder)
+        tick = (archive or build_archive("tick", run, "1.0", work / "archives").path).resolve()
+        price, network = None, None
+        if price_run is not None:
+            network = read_description(price_run)["network"]
+            price = build_archive("price", price_run, "1.0", work / "archives").path.resolve()
 
-            def step(doing: str) -> None:
-                progress.update(task, advance=1, description=doing)
+        def step(doing: str) -> None:
+            progress.update(task, advance=1, description=doing)
 
-            cells = compare(tick, price, generator, plan, work, step)
-            news = [] if ensemble_run is None else compare_news(ensemble_run, plan, work, step)
-    except _FAILURES as error:
-        words.print(f"[red]bench:[/] {error}", soft_wrap=True, markup=True)
-        raise typer.Exit(1) from error
+        cells = compare(tick, price, generator, plan, work, step)
+        news = [] if ensemble_run is None else compare_news(ensemble_run, plan, work, step)
     report = Report(machine, plan, network, cells, news)
     if as_json:
         print(json.dumps(report.as_dict()))
     report.show(words if as_json else Console())
+
+
+@contextmanager
+def _failures_told() -> Iterator[None]:
+    """Status 2 for arrivals that make no sense, 1 for what failed."""
+    try:
+        yield
+    except BadSetting as error:
+        raise typer.BadParameter(str(error)) from None
+    except _FAILURES as error:
+        words.print(f"[red]bench:[/] {escape(str(error))}", soft_wrap=True)
+        raise typer.Exit(1) from error
+
+
+def _named(url: str, model: str, version: str | None, token_file: Path | None, workers: int | None) -> Asked:
+    provide_token(_TOKEN, url, token_file)
+    workers = served_workers(url, model, version) if workers is None else workers
+    if workers is None:
+        raise BadSetting(f"--workers for a server that scripts/serve.py did not start expected, was none for {url}")
+    return Asked(url, model, version, os.environ.get(_TOKEN), workers)
+
+
+def _tell(recorded: LatencyProfile, path: Path, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"profile": str(path), "workers": recorded.workers, **recorded.about}))
+    else:
+        table = Table(title=str(path), show_header=False)
+        for label, value in lines(recorded):
+            table.add_row(label, value)
+        words.print(table)
 
 
 def _refuse(run: Path, model: str) -> NoReturn:

@@ -1,0 +1,110 @@
+"""When requests arrive, and with which rows: as recorded trades did, or by chance at a steady rate."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.bar import bar_columns, bar_schema, window_ends, windows
+from features.tick import tick_features, tick_schema
+from market.bar_simulator import simulate_bars
+from market.bars import PRICES
+from market.source import load
+from market.trades import BadData, Trades
+from strategies.checks import BadSetting
+
+FEWEST = 100
+"""Arrivals; a p99 of fewer is a guess."""
+_POISSON = "poisson:"
+_SEED = 1
+_SIMULATED = 4000
+
+
+@dataclass(frozen=True, eq=False)
+class Arrivals:
+    """One request each."""
+
+    words: str
+    """What they are like, for the profile."""
+    due_ns: NDArray[np.int64]
+    """When each leaves [n], ns since the first, non-decreasing."""
+    trades: Trades | None
+    """The trades that they were received with, where they are those of trades."""
+
+
+def parse_arrivals(text: str, seconds: float, speed: float) -> Arrivals:
+    """Arrivals of ``poisson:RATE`` (a second), or those of the trades in a file, over some seconds.
+
+    Parameters
+    ----------
+    seconds : float
+        Of wall time; later ones are left out.
+    speed : float
+        Trades are sent this many times as fast as they were received.
+
+    Raises
+    ------
+    BadSetting
+        A rate or speed that makes no sense.
+    BadData
+        The file cannot be read, or there are fewer than `FEWEST` in that time.
+    """
+    if not (speed > 0 and np.isfinite(speed)):
+        raise BadSetting(f"speed above 0 expected, was {speed:g}")
+    found = _poisson(text, seconds) if text.startswith(_POISSON) else _received(Path(text), seconds, speed)
+    if len(found.due_ns) < FEWEST:
+        raise BadData(f"{text}: at least {FEWEST} arrivals in {seconds:g} s expected, was {len(found.due_ns)}")
+    return found
+
+
+def rows_of(metadata: Mapping[str, Any], trades: Trades | None) -> NDArray[np.float32]:
+    """Rows that the model takes: features of the trades, or of simulated ones; windows of simulated bars.
+
+    Raises
+    ------
+    BadData
+        The model takes neither.
+    """
+    theirs = metadata["feature_schema"]
+    if tick_schema(theirs["window"]).sha256 == metadata["feature_schema_sha256"]:
+        seen = load(None, _SIMULATED, _SEED) if trades is None else trades
+        rows = tick_features(seen.price, seen.size, seen.side, seen.ts_event, theirs["window"])
+        return rows[theirs["window"] :]
+    indicators = len(theirs["columns"]) > len(bar_schema().columns)
+    if theirs["time_steps"] is not None and metadata.get("inputs", "rows") == "rows":
+        schema = bar_schema(indicators, theirs["time_steps"])
+        if schema.sha256 == metadata["feature_schema_sha256"]:
+            bars = simulate_bars(schema.window + 512)
+            ohlcv = np.stack([*(bars.prices(name) for name in PRICES), bars.volumes()], axis=1)
+            ends = window_ends(bars.ts_event, bars.interval_ns, schema.window)
+            return windows(bar_columns(ohlcv, indicators), ends, theirs["time_steps"])
+    raise BadData(f"a model of ticks or of bars expected, was one of {theirs['name']}")
+
+
+def _poisson(text: str, seconds: float) -> Arrivals:
+    try:
+        rate = float(text.removeprefix(_POISSON))
+    except ValueError:
+        rate = 0.0
+    if not (rate > 0 and np.isfinite(rate)):
+        raise BadSetting(f"arrivals such as poisson:50 (a second) or a file of trades expected, was {text!r}")
+    random = np.random.default_rng(_SEED)
+    gaps_s = random.exponential(1 / rate, size=int(2 * rate * seconds) + FEWEST)
+    due_ns = (1e9 * (np.cumsum(gaps_s) - gaps_s[0])).astype(np.int64)
+    return Arrivals(f"Poisson, {rate:g}/s", due_ns[due_ns < 1e9 * seconds], None)
+
+
+def _received(path: Path, seconds: float, speed: float) -> Arrivals:
+    trades = load(path, 0, _SEED)
+    due_ns = ((trades.ts_init - trades.ts_init[0]) / speed).astype(np.int64)
+    first = tick_schema().window  # from here on each trade has its row of features
+    if len(trades) <= first:
+        raise BadData(f"{path}: more than {first} trades expected, was {len(trades)}")
+    due_ns = due_ns[first:] - due_ns[first]
+    within = int(np.searchsorted(due_ns, 1e9 * seconds))
+    faster = "" if speed == 1 else f", {speed:g} times as fast"
+    words = f"trades of {trades.instrument.instrument_id} in {path.name} as received{faster}"
+    return Arrivals(words, due_ns[:within], trades.between(0, first + within))

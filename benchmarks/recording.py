@@ -1,0 +1,168 @@
+"""Records how long a real server takes under a real arrival pattern, as a latency profile that backtests replay."""
+
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import monotonic
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.arrivals import Arrivals, rows_of
+from benchmarks.machine import describe_machine
+from benchmarks.open_loop import Exchanges, OpenLoop
+from handlers.model_files import read_description
+from latency.profile import LatencyProfile, service_times
+from release.archive import build_archive
+from serving.client import connect
+from serving.torchserve import PROJECT, ServerSettings, find_server, start_server
+from wire.body import BINARY, encode_rows
+
+_WARM_UP_S = 1.0
+_CONNECTIONS = 8
+"""Opened before the clock runs."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Which model to ask, and where."""
+
+    url: str
+    """The inference port."""
+    model: str
+    version: str | None
+    """None: the default one, and that one for the whole recording."""
+    token: str | None
+    workers: int
+    """How many serve it side by side."""
+
+
+def record(asked: Asked, arrivals: Arrivals) -> LatencyProfile:
+    """Send one row with each arrival, in an open loop, and derive the service times.
+
+    A service time is what is left of an answer's time when its wait for a free worker is taken off
+    (`latency.profile.service_times`); the way to the server and back is part of it, as if the worker were taken
+    meanwhile, so that a replay errs on the side of more queueing. Requests that leave together reach the workers in
+    an order that is not seen from here (of 40 at once, half overtook another): the k-th answer is taken for the
+    k-th request's. ``about`` says what was recorded and measured.
+
+    Raises
+    ------
+    RequestError
+        The model cannot be reached.
+    LoadFailed
+        A request was not answered with 200, or the server did not keep up.
+    BadData
+        The model takes neither rows of ticks nor windows of bars.
+    """
+    with connect(asked.url, asked.model, asked.version, token=asked.token) as client:
+        metadata = client.metadata
+        rows = rows_of(metadata, arrivals.trades)
+        until = monotonic() + _WARM_UP_S
+        while monotonic() < until:
+            client.predict(rows[:1])
+    headers = [f"Content-Type: {BINARY}", f"Accept: {BINARY}"]
+    if asked.token is not None:
+        headers.append(f"Authorization: Bearer {asked.token}")
+    url = f"{asked.url.rstrip('/')}/predictions/{asked.model}/{metadata['version']}"
+    bodies = [encode_rows(row[None]) for row in rows]
+    with OpenLoop(url, headers) as loop:
+        loop.send(bodies, np.zeros(_CONNECTIONS, dtype=np.int64))
+        exchanges = loop.send(bodies, arrivals.due_ns)
+    return _profile(asked, arrivals, metadata, exchanges)
+
+
+def served_workers(url: str, model: str, version: str | None) -> int | None:
+    """How many workers the model has, where it is served by the server that scripts/serve.py started; else None.
+
+    Raises
+    ------
+    ManagementError
+        That server does not say.
+    """
+    server = find_server(PROJECT / ".server")
+    if server is None or server.inference_url != url.rstrip("/"):
+        return None
+    return len(server.management().describe(model, version)[0]["workers"])
+
+
+@contextmanager
+def own_server(run: Path, archive: Path | None) -> Iterator[Asked]:
+    """A server for the recording alone, as ``config.properties`` says but on free ports.
+
+    Parameters
+    ----------
+    run : Path
+        Training run to build the archive from, of whichever model.
+    archive : Path, optional
+        A tick.mar to serve instead.
+
+    Raises
+    ------
+    BadArchive, BuildFailed, UnreadableArchive, NoJava, StartFailed, ManagementError
+    """
+    with TemporaryDirectory(prefix="record-") as folder:
+        store = Path(folder) / "models"
+        store.mkdir()
+        model = "tick"
+        if archive is None:
+            model = read_description(run)["model"]
+            build_archive(model, run, "1.0", store)
+        else:
+            shutil.copyfile(archive, store / f"{model}.mar")
+        settings = ServerSettings({model: f"{model}.mar"}, store, Path(folder) / "home", free_ports=True)
+        with start_server(settings) as server:
+            workers = len(server.management().describe(model)[0]["workers"])
+            yield Asked(server.inference_url, model, None, server.token, workers)
+
+
+def lines(profile: LatencyProfile) -> list[tuple[str, str]]:
+    """What was recorded, for the terminal: labels and values."""
+    about = profile.about
+    return [
+        ("model", f"{about['model']} {about['version']}, {about['digest'][:12]}"),
+        ("arrivals", f"{about['arrivals']}: {about['requests']:,} in {about['seconds']:.1f} s"),
+        ("rate", f"{about['rate_per_s']:.1f}/s, workers: {profile.workers}"),
+        ("latency (ms)", _shown(about["latency_ms"])),
+        ("service (ms)", _shown(about["service_ms"])),
+        ("utilisation", f"{about['utilisation']:.1%} of the workers' time"),
+        ("sent late by (ms)", _shown(about["lag_ms"])),
+        ("raised to 1 ns", f"{about['raised']:,} seen answered together with the one before"),
+    ]
+
+
+def _profile(
+    asked: Asked, arrivals: Arrivals, metadata: Mapping[str, Any], exchanges: Exchanges
+) -> LatencyProfile:
+    found = service_times(exchanges.sent_ns, np.sort(exchanges.answered_ns), asked.workers)
+    seconds = float(exchanges.answered_ns.max()) / 1e9
+    about = {
+        "model": asked.model,
+        "version": metadata["version"],
+        "digest": metadata["archive_digest"],
+        "arrivals": arrivals.words,
+        "requests": len(exchanges.due_ns),
+        "seconds": seconds,
+        "rate_per_s": len(exchanges.due_ns) / seconds,
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": describe_machine(),
+        "latency_ms": _percentiles_ms(exchanges.latency_ns),
+        "service_ms": _percentiles_ms(found.service_ns),
+        "lag_ms": _percentiles_ms(exchanges.lag_ns),
+        "utilisation": float(found.service_ns.sum()) / 1e9 / (asked.workers * seconds),
+        "raised": found.raised,
+    }
+    return LatencyProfile(found.service_ns, asked.workers, about)
+
+
+def _percentiles_ms(values_ns: NDArray[np.int64]) -> dict[str, float]:
+    return {f"p{rank}": float(np.percentile(values_ns, rank)) / 1e6 for rank in (50, 99)}
+
+
+def _shown(percentiles: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.2f}" for name, value in percentiles.items())

@@ -1,0 +1,26 @@
+"""A sweep's result for the terminal."""
+
+from rich.console import Console
+from rich.table import Table
+
+from sweeps.parameter_sweep import ParameterSweep, written
+
+_SHOWN = 20
+
+
+def show(sweep: ParameterSweep, console: Console) -> None:
+    """The best combinations, and what the best is worth."""
+    done = len(sweep.trials) - len(sweep.failed)
+    table = Table(*sweep.grid, "P&L", "orders", "Sharpe", title=f"{len(sweep.trials):,} backtests")
+    for trial in sweep.ranked[:_SHOWN]:
+        chosen = [written(name, value) for name, value in trial.combination.items()]
+        if trial.outcome is None:
+            table.add_row(*chosen, "failed")
+        else:
+            ratio = "" if trial.sharpe is None else f"{trial.sharpe.ratio:.3f}"
+            table.add_row(*chosen, f"{trial.outcome.pnl:,.2f}", f"{trial.outcome.orders:,}", ratio)
+    console.print(table)
+    if done > 1:
+        console.print(f"The best of {done:,} on the same data looks better than it is.", highlight=False)
+    if sweep.deflated_sharpe is not None:
+        console.print(f"Deflated Sharpe ratio of the highest: {sweep.deflated_sharpe:.2f}", highlight=False)

@@ -1,0 +1,91 @@
+"""Sharpe ratios of backtests, and what the best of many is worth: the deflated Sharpe ratio."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+import pandas as pd
+
+PERIODS = 250
+"""Equal stretches of time that a run is cut into."""
+_EULER = 0.5772156649015329
+_NORMAL = NormalDist()
+
+
+@dataclass(frozen=True)
+class Sharpe:
+    """The gains of a run over equal stretches of its time."""
+
+    ratio: float
+    """Mean over standard deviation, per stretch and not annualised."""
+    skewness: float
+    kurtosis: float
+    """3 for normally distributed gains."""
+    periods: int
+    """How many stretches."""
+
+
+def sharpe_of(equity: pd.DataFrame) -> Sharpe | None:
+    """Of an equity curve (``ts_ns``, ``equity``); None where it never moves.
+
+    The account does not grow by reinvesting, so gains are amounts; their ratio has no unit either way.
+    """
+    ts_ns, value = equity["ts_ns"].to_numpy(dtype=np.int64), equity["equity"].to_numpy(dtype=np.float64)
+    edges = np.linspace(int(ts_ns[0]), int(ts_ns[-1]), PERIODS + 1)
+    last = np.clip(np.searchsorted(ts_ns, edges, side="right") - 1, 0, len(ts_ns) - 1)
+    gains = np.diff(value[last])
+    deviation = float(gains.std())
+    if deviation == 0:
+        return None
+    scaled = (gains - gains.mean()) / deviation
+    return Sharpe(
+        ratio=float(gains.mean()) / deviation,
+        skewness=float((scaled**3).mean()),
+        kurtosis=float((scaled**4).mean()),
+        periods=PERIODS,
+    )
+
+
+def expected_maximum(trials: int, deviation: float) -> float:
+    """The Sharpe ratio that the best of so many worthless strategies is expected to show.
+
+    Bailey & Lopez de Prado 2014, eq. 1: ``deviation * ((1 - g) z(1 - 1/N) + g z(1 - 1/(N e)))``, g Euler's constant.
+
+    Parameters
+    ----------
+    trials : int
+        N, at least 2.
+    deviation : float
+        Standard deviation of the ratios over the trials.
+    """
+    upper, further = _NORMAL.inv_cdf(1 - 1 / trials), _NORMAL.inv_cdf(1 - 1 / (trials * math.e))
+    return deviation * ((1 - _EULER) * upper + _EULER * further)
+
+
+def deflated_sharpe(best: Sharpe, trials: int, deviation: float) -> float | None:
+    """Probability that the best of some trials has a true Sharpe ratio above what selection alone would show.
+
+    Bailey & Lopez de Prado, "The Deflated Sharpe Ratio", Journal of Portfolio Management 40(5), 2014, eq. 2. Stretches
+    are taken as independent, and so are the trials: with similar settings they are fewer than counted.
+
+    Returns
+    -------
+    float or None
+        None where the moments leave the ratio no variance.
+    """
+    variance = 1 - best.skewness * best.ratio + (best.kurtosis - 1) / 4 * best.ratio**2
+    if variance <= 0:
+        return None
+    excess = best.ratio - expected_maximum(trials, deviation)
+    return _NORMAL.cdf(excess * math.sqrt(best.periods - 1) / math.sqrt(variance))
+
+
+def deflated_best(ratios: Sequence[Sharpe]) -> float | None:
+    """`deflated_sharpe` of the highest of these; None for fewer than two, or when all are the same."""
+    if len(ratios) < 2:
+        return None
+    deviation = float(np.std([each.ratio for each in ratios], ddof=1))
+    best = max(ratios, key=lambda each: each.ratio)
+    return deflated_sharpe(best, len(ratios), deviation) if deviation > 0 else None

@@ -1,0 +1,72 @@
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sweeps.sharpe import PERIODS, Sharpe, deflated_best, deflated_sharpe, expected_maximum, sharpe_of
+
+DAILY = math.sqrt(250)
+
+
+def test_the_papers_example_comes_out() -> None:
+    """Bailey & Lopez de Prado 2014: 100 trials, annual ratio 2.5, variance of ratios 1/2, five years of days."""
+    deviation = math.sqrt(0.5) / DAILY
+
+    assert expected_maximum(100, deviation) == pytest.approx(0.1132, abs=5e-5)
+    best = Sharpe(2.5 / DAILY, skewness=-3, kurtosis=10, periods=1250)
+    assert deflated_sharpe(best, 100, deviation) == pytest.approx(0.9004, abs=5e-5)
+
+
+def test_expected_maximum_is_that_of_normal_draws() -> None:
+    drawn = np.random.default_rng(1).normal(0, 0.3, (40_000, 50)).max(axis=1)
+
+    assert expected_maximum(50, 0.3) == pytest.approx(drawn.mean(), rel=0.02)
+
+
+def curve(gains: np.ndarray, steps: int = PERIODS) -> pd.DataFrame:
+    ts_ns = 1_582_329_600_000_000_000 + np.linspace(0, 250_000_000_000, steps + 1).astype(np.int64)
+    return pd.DataFrame({"ts_ns": ts_ns, "equity": 10_000 + np.concatenate([[0.0], np.cumsum(gains)])})
+
+
+def test_sharpe_is_mean_over_deviation_of_gains() -> None:
+    gains = np.random.default_rng(2).gamma(2.0, 1.0, PERIODS) - 1.9
+
+    found = sharpe_of(curve(gains))
+
+    assert found is not None
+    assert found.ratio == pytest.approx(gains.mean() / gains.std(), rel=1e-9)
+    assert found.skewness == pytest.approx(pd.Series(gains).skew(), rel=0.02)
+    assert found.kurtosis == pytest.approx(pd.Series(gains).kurt() + 3, rel=0.05)
+    assert found.periods == PERIODS
+
+
+def test_sharpe_does_not_depend_on_how_often_equity_is_noted() -> None:
+    gains = np.random.default_rng(3).normal(0.1, 1.0, PERIODS)
+    often = curve(np.repeat(gains / 4, 4), 4 * PERIODS)
+
+    coarse, fine = sharpe_of(curve(gains)), sharpe_of(often)
+
+    assert coarse is not None
+    assert fine is not None
+    assert fine.ratio == pytest.approx(coarse.ratio, rel=1e-9)
+
+
+def test_equity_that_never_moves_has_no_sharpe() -> None:
+    assert sharpe_of(curve(np.zeros(PERIODS))) is None
+
+
+def test_the_more_were_tried_the_less_the_best_is_worth() -> None:
+    random = np.random.default_rng(4)
+    some = [Sharpe(float(ratio), 0.0, 3.0, PERIODS) for ratio in random.normal(0, 0.05, 20)]
+
+    few, many = deflated_sharpe(max(some, key=lambda each: each.ratio), 5, 0.05), deflated_best(some)
+
+    assert few is not None
+    assert many is not None
+    assert 0 < many < few < 1
+
+
+@pytest.mark.parametrize("ratios", [[], [0.1], [0.1, 0.1]])
+def test_nothing_was_chosen_among_none_one_or_equals(ratios: list[float]) -> None:
+    assert deflated_best([Sharpe(ratio, 0.0, 3.0, PERIODS) for ratio in ratios]) is None
