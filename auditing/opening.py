@@ -1,0 +1,48 @@
+"""Which log a text means."""
+
+from pathlib import Path
+
+from auditing.log import AuditLog, LogFailed
+from auditing.parquet_log import ParquetLog
+from auditing.records import SessionRecord
+from auditing.sql_log import SqlLog
+
+PARQUET = "parquet:"
+
+
+def open_log(url: str) -> AuditLog:
+    """Open a log, to write or to read.
+
+    Parameters
+    ----------
+    url : str
+        ``parquet:runs/audit`` or a folder's path; or of SQLAlchemy, ``postgresql+psycopg://user@host/name``.
+
+    Raises
+    ------
+    LogFailed
+        It cannot be opened.
+    """
+    if not url.removeprefix(PARQUET):
+        raise LogFailed(f"a folder or a database URL of SQLAlchemy expected, was {url!r}")
+    return SqlLog(url) if _is_database(url) else ParquetLog(Path(url.removeprefix(PARQUET)))
+
+
+def existing_log(url: str) -> AuditLog:
+    """Open a log to read, and make none where there is none.
+
+    Raises
+    ------
+    LogFailed
+        There is none, or it cannot be opened.
+    """
+    path = Path(url.removeprefix("sqlite:///") if _is_database(url) else url.removeprefix(PARQUET))
+    if url.startswith("sqlite:///") and not path.is_file():
+        raise LogFailed(f"a log's database expected, was no file: {path}")
+    if not _is_database(url) and not (path / SessionRecord.kind).is_dir():
+        raise LogFailed(f"a log's folder, which holds {SessionRecord.kind}/, expected, was {path}")
+    return open_log(url)
+
+
+def _is_database(url: str) -> bool:
+    return "://" in url

@@ -1,0 +1,115 @@
+"""A log in a folder of Parquet files, one folder a kind of record."""
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from auditing.arrow_tables import arrow_schema, from_rows
+from auditing.log import LogFailed, R
+from auditing.records import KINDS, Record
+from auditing.segment import OPEN, WHOLE, Segment, read_segment, roll_leftover
+
+MOST_ROWS = 100_000
+MOST_BYTES = 64 << 20
+LONGEST_S = 3600.0
+"""A segment becomes a Parquet file at the first of these: records, bytes, seconds since it was begun."""
+_log = logging.getLogger(__name__)
+
+
+class ParquetLog:
+    """Files ``<folder>/<kind>/<run>-<number>.parquet``, the newest of each kind still an Arrow stream, ``.arrows``.
+
+    Several processes may write to one folder, each run to its own files; any number may read meanwhile. Not to be
+    written by several threads.
+
+    Parameters
+    ----------
+    folder : Path
+    most_rows : int
+        Records in a file.
+    """
+
+    def __init__(self, folder: Path, most_rows: int = MOST_ROWS) -> None:
+        self.name = str(folder)
+        self._folder = folder
+        self._most_rows = most_rows
+        self._segments: dict[type[Record], Segment] = {}
+        self._begun: dict[type[Record], float] = {}
+        self._numbers: dict[type[Record], int] = {}
+
+    def keep(self, records: Sequence[Record]) -> None:
+        """As `auditing.log.AuditLog.keep`."""
+        kind = type(records[0])
+        try:
+            segment = self._segment(kind, records[0].run_id)
+            segment.append(records)
+        except OSError as error:
+            self._segments.pop(kind, None)  # what is in it is read as it is; what follows goes into another one
+            raise LogFailed(f"{self._folder}: a folder that can be written expected: {error}") from error
+        too_old = time.monotonic() - self._begun[kind] > LONGEST_S
+        if segment.rows >= self._most_rows or segment.bytes >= MOST_BYTES or too_old:
+            self._roll(kind)
+
+    def tidy(self) -> None:
+        """As `auditing.log.AuditLog.tidy`."""
+        for kind in KINDS:
+            for path in sorted((self._folder / kind.kind).glob(f"*{OPEN}")):
+                try:
+                    if roll_leftover(path):
+                        _log.warning("%s: left by a run that did not end properly, is a Parquet file now", path)
+                except OSError as error:
+                    _log.warning("%s: stays as it is: %s", path, error)
+
+    def read(self, kind: type[R], **equal: str | int) -> list[R]:
+        """As `auditing.log.AuditLog.read`."""
+        try:
+            tables = list(self._tables(kind, equal))
+        except (OSError, pa.ArrowException) as error:
+            raise LogFailed(f"{self._folder}: a log that can be read expected: {error}") from error
+        table = pa.concat_tables([arrow_schema(kind).empty_table(), *tables])
+        return from_rows(kind, table.sort_by([("run_id", "ascending"), ("seq", "ascending")]).to_pylist())
+
+    def close(self) -> None:
+        """Make Parquet files of all that is open."""
+        for kind in list(self._segments):
+            self._roll(kind)
+
+    def _segment(self, kind: type[Record], run_id: str) -> Segment:
+        if kind not in self._segments:
+            folder = self._folder / kind.kind
+            folder.mkdir(parents=True, exist_ok=True)
+            number = self._numbers[kind] = self._numbers.get(kind, 0) + 1
+            self._segments[kind] = Segment(folder / f"{run_id}-{number:05d}{OPEN}", kind)
+            self._begun[kind] = time.monotonic()
+        return self._segments[kind]
+
+    def _roll(self, kind: type[Record]) -> None:
+        try:
+            self._segments.pop(kind).roll()
+        except OSError as error:
+            _log.warning("%s: the newest %s stay an Arrow stream, which is read as well: %s",
+                         self._folder, kind.kind, error)
+
+    def _tables(self, kind: type[Record], equal: dict[str, str | int]) -> Iterator[pa.Table]:
+        pattern = f"{equal.get('run_id', '')}*"
+        condition = pc.scalar(True)
+        for name, value in equal.items():
+            condition &= pc.field(name) == value
+        for path in self._files(kind, pattern):
+            try:
+                table = pq.read_table(path) if path.suffix == WHOLE else read_segment(path)
+            except FileNotFoundError:  # became a Parquet file between the look and the reading
+                table = pq.read_table(path.with_suffix(WHOLE))
+            if table.num_rows:
+                yield table.filter(condition).cast(arrow_schema(kind))
+
+    def _files(self, kind: type[Record], pattern: str) -> list[Path]:
+        folder = self._folder / kind.kind
+        streams = set(folder.glob(pattern + OPEN))  # first: one that becomes a Parquet file meanwhile is seen twice
+        whole = set(folder.glob(pattern + WHOLE))
+        return sorted(whole | {path for path in streams if path.with_suffix(WHOLE) not in whole})
