@@ -65,8 +65,6 @@ class LiveAsking(Actor):
         ------
         RuntimeError
             This kind of actor cannot ask in a live run.
-        StoreFailed
-            The store of traffic splits cannot be opened.
         """
         if not self.can_be_live:
             raise self.refused(RuntimeError(f"a backtest expected of a {type(self).__name__}, was a live clock"))
@@ -79,6 +77,7 @@ class LiveAsking(Actor):
             held=self.is_held,
             deliver=self._deliver,
             changed=self._hear_health,
+            owner=self,
         )
 
     @property
@@ -87,9 +86,9 @@ class LiveAsking(Actor):
         return self._live is not None
 
     def on_stop(self) -> None:
-        if self._live is not None:
-            self._live.close()
-        self._live = None
+        live, self._live = self._live, None
+        if live is not None:
+            live.close()
 
     def put(self, question: Question) -> None:
         """Ask in a live run; returns at once."""
@@ -97,9 +96,13 @@ class LiveAsking(Actor):
         self._live.put(question)
 
     def _deliver(self, call: ModelCall, split: str) -> None:
-        """Publish what became of a live request; strategies hear of the newest event first."""
+        """Publish what became of a live request; strategies hear of the newest event first.
+
+        They hear nothing of questions that the end of the run left unanswered.
+        """
         self.msgbus.publish(topic=calls_topic(self.config.model), msg=call)
-        assert self._live is not None
+        if self._live is None:
+            return
         for prediction in self._answers.predictions(call, split, self.clock.timestamp_ns(), self._live.leaving):
             self.publish_data(self.data_types[prediction.instrument_id], prediction)
 

@@ -2,39 +2,18 @@
 
 import asyncio
 import threading
-import time
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any
 
-import numpy as np
 from nautilus_trader.common.component import Logger
 from nautilus_trader.model.identifiers import InstrumentId
-from numpy.typing import NDArray
 
 from features.schema import FeatureSchema
-from serving.client import Answer
-from serving.inputs import Inputs
-from strategies.guarded import guard
+from strategies.guarded import Counting, guard
+from strategies.live_asker import Asker, Ended, Waiting
 from strategies.live_failover import Failover
-from strategies.live_server import LiveServer, in_words
 from strategies.model_actor_config import ModelActorConfig
 from strategies.model_call import Fate, ModelCall, ModelHealth, Question
-from traffic.assignment import Route
-from wire.errors import BadText, BadWindow, NotFinite, OutputNotFinite, RequestError
-from wire.news_windows import NewsWindow
-
-OF_ONE_ROW = (BadText, BadWindow, NotFinite, OutputNotFinite)
-"""Errors that one row of a request can bring upon the others: after these each is asked about alone, once."""
-OUR_OWN = "Bug: an error of our own while asking; the log has its traceback"
-
-
-class Waiting(NamedTuple):
-    """A question that has not been sent."""
-
-    question: Question
-    held: bool
-    """Whether a position or an order was open when it was put."""
 
 
 class LiveCalls:
@@ -64,6 +43,8 @@ class LiveCalls:
         Given each call that has ended and the name of the traffic split that it was a part of.
     changed : callable
         Given each change of a server's health: also the first connection, and each version seen first.
+    owner : Counting, optional
+        Who counts and logs exceptions in what was given, and errors of our own; left out: itself.
     """
 
     def __init__(
@@ -77,28 +58,32 @@ class LiveCalls:
         held: Callable[[InstrumentId], bool],
         deliver: Callable[[ModelCall, str], None],
         changed: Callable[[ModelHealth], None],
+        owner: Counting | None = None,
     ) -> None:
         self.log = Logger(f"live-{config.model}")
         self.handler_errors = 0
-        """Exceptions in what was given, and errors of our own."""
+        """Exceptions in what was given, and errors of our own; 0 where another owner counts them."""
+        self._owner: Counting = owner or self
         self._model, self._live = config.model, config.live
         self._loop, self._now_ns, self._held = loop, now_ns, held
         self._deliver, self._changed = deliver, changed
-        self._unended: dict[int, Question] = {}  # id -> question; of the loop alone
-        self._dropped: list[tuple[Question, Fate, str]] = []  # of the loop alone
+        self._unended: dict[int, Question] = {}  # id -> question
+        self._dropped: list[tuple[Question, Fate, str]] = []
         self._closed = False
-        self._ready = threading.Condition()
-        self._waiting: deque[Waiting] = deque()
-        self._failover = Failover(config, schema, fits, self._tell, now_ns)
-        self._asker = threading.Thread(target=self._work, name=f"ask-{config.model}")
-        self._watcher = threading.Thread(target=self._watch, name=f"watch-{config.model}")
-        self._asker.start()
-        self._watcher.start()
+        self._failover = Failover(config, schema, fits, self._hear_health, now_ns, self._owner)
+        self._asker = Asker(config, self._failover, now_ns, self._hear_ended, self._owner)
+        self._asker.thread.start()
+        threading.Thread(target=self._watch, name=f"watch-{config.model}").start()
 
     @property
     def is_up(self) -> bool:
         """Whether any server may be asked."""
         return self._failover.is_up
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits for the request in flight to end."""
+        return self._asker.has_taken_all
 
     def put(self, question: Question) -> None:
         """Ask as soon as no request is in flight; to be called on the event loop, returns at once."""
@@ -109,14 +94,9 @@ class LiveCalls:
         if not self._failover.is_up:
             self._drop(question, Fate.FAILED, f"Unavailable: {self._failover.why_not}")
             return
-        oldest = None
-        with self._ready:
-            if len(self._waiting) == self._live.max_rows:
-                oldest = self._waiting.popleft()
-            self._waiting.append(waiting)
-            self._ready.notify()
+        oldest = self._asker.put(waiting)
         if oldest is not None:
-            self._drop(oldest.question, Fate.EXPIRED, f"DeadlinePassed: {self._live.max_rows} newer ones wait")
+            self._drop(oldest, Fate.EXPIRED, f"DeadlinePassed: {self._live.max_rows} newer ones wait")
 
     def leaving(self, instrument_id: InstrumentId, ts_event: int) -> bool:
         """Whether an instrument is to change version as soon as it has no position."""
@@ -130,172 +110,70 @@ class LiveCalls:
         """
         if self._closed:
             return
+        left = Ended(tuple(reversed(self._unended.values())), Fate.FAILED, "Stopped: the run ended before the answer")
+        self._end(left)
         self._closed = True
-        with self._ready:
-            self._ready.notify()
         self._failover.end()
-        left = tuple(reversed(self._unended.values()))
-        self._unended.clear()
-        if left:
-            with guard(self, "delivering what was left"):
-                self._deliver(self._unsent(left, Fate.FAILED, "Stopped: the run ended before the answer"), "")
-
-    # On the event loop
 
     def _drop(self, question: Question, fate: Fate, why: str) -> None:
         """End a question that was not sent; delivered by the loop's next turn, outside the handler that put it."""
         if not self._dropped:
-            self._loop.call_soon(self._deliver_dropped)
+            self._loop.call_soon(self._end_dropped)
         self._dropped.append((question, fate, why))
 
-    def _deliver_dropped(self) -> None:
+    def _end_dropped(self) -> None:
         dropped, self._dropped = self._dropped, []
-        for (fate, why) in dict.fromkeys((fate, why) for _, fate, why in dropped):
+        for fate, why in dict.fromkeys((fate, why) for _, fate, why in dropped):
             questions = tuple(each for each, *said in reversed(dropped) if said == [fate, why])
-            self._end(self._unsent(questions, fate, why), "")
+            self._end(Ended(questions, fate, why))
 
-    def _end(self, call: ModelCall, split: str) -> None:
+    def _end(self, ended: Ended) -> None:
+        """Deliver what has ended, and has not been delivered before."""
         if self._closed:
             return
-        for question in call.questions:
+        if ended.answer is None:
+            ended = ended._replace(questions=tuple(each for each in ended.questions if id(each) in self._unended))
+        if not ended.questions:
+            return
+        for question in ended.questions:
             del self._unended[id(question)]
-        with guard(self, "delivering an answer"):
-            self._deliver(call, split)
+        with guard(self._owner, "delivering an answer"):
+            self._deliver(self._called(ended), ended.split)
 
-    def _end_answered(
-        self, url: str, sent_ns: int, route: Route, questions: tuple[Question, ...], said: Answer
-    ) -> None:
-        ended_ns = self._now_ns()
-        fates = tuple(Fate.ANSWERED if self._deadline(each) >= ended_ns else Fate.LATE for each in questions)
-        late = "DeadlinePassed: answered after the deadline" if Fate.LATE in fates else ""
-        self._end(
-            ModelCall(
-                self._model, url, said.version, said.digest, sent_ns, ended_ns, said.latency_ns, late, questions, fates,
-                said.outputs,
-            ),
-            route.split,
+    def _called(self, ended: Ended) -> ModelCall:
+        """What ended, as of now: answers may be late by the time that they are known here."""
+        now_ns = self._now_ns()
+        fates, error = [ended.fate] * len(ended.questions), ended.error
+        version, digest, outputs = "", "", {}
+        if ended.answer is not None:
+            version, digest, outputs = ended.answer.version, ended.answer.digest, ended.answer.outputs
+            last_ns = now_ns - self._live.deadline_ns
+            fates = [Fate.ANSWERED if each.ts_init >= last_ns else Fate.LATE for each in ended.questions]
+            error = "DeadlinePassed: answered after the deadline" if Fate.LATE in fates else ""
+        return ModelCall(
+            self._model, ended.url, version, digest, ended.sent_ns, now_ns, ended.latency_ns, error, ended.questions,
+            tuple(fates), outputs,
         )
 
-    def _end_failed(
-        self, url: str, sent_ns: int, latency_ns: int, route: Route, questions: tuple[Question, ...], why: str
-    ) -> None:
-        fates = (Fate.FAILED,) * len(questions)
-        self._end(
-            ModelCall(self._model, url, "", "", sent_ns, self._now_ns(), latency_ns, why, questions, fates, {}),
-            route.split,
-        )
-
-    def _end_unsent(self, questions: tuple[Question, ...], fate: Fate, why: str) -> None:
-        self._end(self._unsent(questions, fate, why), "")
-
-    def _end_rest(self, questions: Sequence[Question]) -> None:
-        left = tuple(each for each in questions if id(each) in self._unended)
-        if left:
-            self._end_unsent(left, Fate.FAILED, OUR_OWN)
-
-    def _unsent(self, questions: tuple[Question, ...], fate: Fate, why: str) -> ModelCall:
-        fates = (fate,) * len(questions)
-        return ModelCall(self._model, "", "", "", 0, self._now_ns(), 0, why, questions, fates, {})
-
-    def _tell_here(self, health: ModelHealth) -> None:
+    def _tell_health(self, health: ModelHealth) -> None:
         if not self._closed:
-            with guard(self, "telling health"):
+            with guard(self._owner, "telling health"):
                 self._changed(health)
 
-    # In the threads
+    # The rest runs in threads.
 
-    def _tell(self, health: ModelHealth) -> None:
-        self._post(self._tell_here, health)
+    def _hear_ended(self, ended: Ended) -> None:
+        self._post(self._end, ended)
 
-    def _post(self, call: Callable[..., None], *arguments: Any) -> None:
+    def _hear_health(self, health: ModelHealth) -> None:
+        self._post(self._tell_health, health)
+
+    def _post(self, call: Callable[..., None], what: Ended | ModelHealth) -> None:
         if not self._closed and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(call, *arguments)
-
-    def _deadline(self, question: Question) -> int:
-        return question.ts_init + self._live.deadline_ns
+            self._loop.call_soon_threadsafe(call, what)
 
     def _watch(self) -> None:
         self._failover.watch()
-        self._asker.join()
+        self._asker.end()
+        self._asker.thread.join()
         self._failover.close()
-
-    def _work(self) -> None:
-        while not self._closed:
-            with self._ready:
-                self._ready.wait_for(lambda: self._waiting or self._closed)
-                batch = list(self._waiting)
-                self._waiting.clear()
-            batch.reverse()  # newest first
-            done = False
-            with guard(self, "asking"):
-                self._ask(batch)
-                done = True
-            if not done:
-                self._post(self._end_rest, [each.question for each in batch])
-
-    def _ask(self, batch: list[Waiting]) -> None:
-        """Ask about all that can still be answered in time, one request for each route."""
-        batch = self._still_in_time(batch)
-        server = self._failover.pick()
-        if server is None:
-            self._fail_unsent(batch)
-            return
-        assert server.routes is not None
-        together: dict[Route, list[Waiting]] = {}
-        for each in batch:
-            question = each.question
-            route = server.routes.route(question.instrument_id.value, question.ts_event, each.held)
-            together.setdefault(route, []).append(each)
-        for route, waiting in together.items():
-            self._ask_together(server, route, waiting)
-
-    def _ask_together(self, server: LiveServer, route: Route, waiting: list[Waiting]) -> None:
-        """One request; where one of its questions may be to blame for its failure, one for each, once."""
-        waiting = self._still_in_time(waiting)
-        if not waiting:
-            return
-        if not server.lets_through:  # since a moment ago
-            self._fail_unsent(waiting)
-            return
-        questions = tuple(each.question for each in waiting)
-        deadline_ns = max(map(self._deadline, questions))
-        sent_ns, began = self._now_ns(), time.perf_counter_ns()
-        try:
-            about = [(each.instrument_id.value,) for each in questions]
-            ts_ns = max(each.ts_event for each in questions)
-            answer = server.ask(route, _inputs(questions), about, ts_ns, deadline_ns)
-        except RequestError as error:
-            took_ns = time.perf_counter_ns() - began
-            server.failed(error, route)
-            if len(waiting) > 1 and isinstance(error, OF_ONE_ROW):
-                for each in waiting:
-                    self._ask_together(server, route, [each])
-                return
-            self._post(self._end_failed, server.url, sent_ns, took_ns, route, questions, in_words(error))
-        else:
-            server.answered(in_time=self._now_ns() <= deadline_ns)
-            self._post(self._end_answered, server.url, sent_ns, route, questions, answer)
-
-    def _still_in_time(self, waiting: list[Waiting]) -> list[Waiting]:
-        """Those whose deadline has not passed; the others expire."""
-        now_ns = self._now_ns()
-        late = tuple(each.question for each in waiting if self._deadline(each.question) < now_ns)
-        if late:
-            self._post(self._end_unsent, late, Fate.EXPIRED, "DeadlinePassed: before the request could be sent")
-        return [each for each in waiting if self._deadline(each.question) >= now_ns]
-
-    def _fail_unsent(self, waiting: list[Waiting]) -> None:
-        if waiting:
-            questions = tuple(each.question for each in waiting)
-            self._post(self._end_unsent, questions, Fate.FAILED, f"Unavailable: {self._failover.why_not}")
-
-
-def _inputs(questions: Sequence[Question]) -> Inputs:
-    rows: list[NDArray[np.float32]] = []
-    windows: list[NewsWindow] = []
-    for each in questions:
-        if isinstance(each.asked, NewsWindow):
-            windows.append(each.asked)
-        else:
-            rows.append(each.asked)
-    return windows or np.stack(rows)

@@ -6,13 +6,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from nautilus_trader.common.component import Logger
-
 from features.schema import FeatureSchema
 from serving.http_connection import Token
 from serving.token_source import TokenSource
 from serving.tokens import NoToken
-from strategies.guarded import guard
+from strategies.guarded import Counting, guard
 from strategies.live_server import LiveServer, in_words
 from strategies.model_actor_config import ModelActorConfig
 from strategies.model_call import ModelHealth
@@ -38,6 +36,8 @@ class Failover:
         Told each change of a server's health, from any thread.
     now_ns : callable
         The node's clock.
+    owner : Counting
+        Who counts and logs errors of our own.
     """
 
     def __init__(
@@ -47,10 +47,9 @@ class Failover:
         fits: Callable[[Mapping[str, Any]], None],
         changed: Callable[[ModelHealth], None],
         now_ns: Callable[[], int],
+        owner: Counting,
     ) -> None:
-        self.log = Logger(f"live-{config.model}")
-        self.handler_errors = 0
-        """Errors of our own while connecting and probing."""
+        self._owner = owner
         self._traffic = config.traffic
         self._store: TrafficStore | None = None
         urls = (config.url, *config.live.fallback_urls)
@@ -92,12 +91,12 @@ class Failover:
         return server
 
     def watch(self) -> None:
-        """Connect, probe and keep fresh until `end` is called; a thread's work."""
-        while not self._ended:
+        """Connect, probe and keep fresh until `end` is called, or the process is about to end; a thread's work."""
+        while not self._ended and threading.main_thread().is_alive():
             self._wake.clear()
             for server in self._servers:
                 if not self._ended:
-                    with guard(self, f"looking after {server.url}"):
+                    with guard(self._owner, f"looking after {server.url}"):
                         self._look_after(server)
             waits = [server.probe_in_ns for server in self._servers]
             self._wake.wait(min([UPKEEP_S, *(wait / 1e9 for wait in waits if wait is not None)]))
@@ -110,7 +109,7 @@ class Failover:
     def close(self) -> None:
         """Give all connections back; neither `watch` nor anybody who asks may be running."""
         for server in self._servers:
-            with guard(self, f"closing {server.url}"):
+            with guard(self._owner, f"closing {server.url}"):
                 server.close()
         if self._store is not None:
             self._store.close()
@@ -126,7 +125,7 @@ class Failover:
             server.upkeep()
         except (NoToken, RequestError) as error:
             if self._said.get(server.url) != in_words(error):
-                self.log.warning(f"{server.url}: the token stays what it was: {in_words(error)}")
+                self._owner.log.warning(f"{server.url}: the token stays what it was: {in_words(error)}")
             self._said[server.url] = in_words(error)
         else:
             self._said.pop(server.url, None)

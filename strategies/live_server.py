@@ -214,7 +214,7 @@ class LiveServer:
             how(self._breaker)
             state = self._breaker.state
             self.why = why if state is BreakerState.OPEN else ""
-            now = str(state), self.why, *self._last_met
+            now = str(state), self.why.partition(":")[0], *self._last_met  # words say how many ms a refusal took
             is_news, self._told = now != self._told, now
         if is_news:
             version, digest = self._last_met

@@ -103,7 +103,7 @@ class ModelActor(LiveAsking):
             In a backtest: the model cannot be reached, was trained on other features than ``schema``, or does not
             fit. In a live run that is tried again and again beside the event loop, and its health says so.
         StoreFailed
-            The store of traffic splits cannot be opened.
+            In a backtest: the store of traffic splits cannot be opened.
         """
         instruments = {name: self.cache.instrument(name) for name in self.data_types}
         for name, instrument in instruments.items():

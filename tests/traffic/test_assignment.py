@@ -139,3 +139,15 @@ def test_nobody_changes_version_with_a_position_open(steps: list[tuple[str, bool
             assert version == replace(SPLIT, share=share).version_for(instrument_id, 0)
         assignment.answered(route, version, [instrument_id])
         last[instrument_id] = version
+
+
+def test_an_assignment_taken_over_keeps_who_is_held(assignment: Assignment) -> None:
+    assignment.answered(Route(), "1.0", ["BTC"])
+    elsewhere = Assignment("1.1")
+
+    elsewhere.take_over(assignment)
+
+    assert elsewhere.route("BTC", 0, held=True) == (Route("1.0"), None)
+    assert elsewhere.route("ETH", 0, held=True) == (Route(), None)
+    assert elsewhere.leaving("BTC", 0)
+    assert not elsewhere.leaving("ETH", 0)
