@@ -1,0 +1,195 @@
+"""The actor and the strategies that a live run's settings describe, completed by what the model says of itself."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+from nautilus_trader.common.config import NautilusConfig, msgspec_decoding_hook, resolve_path
+from nautilus_trader.model.identifiers import InstrumentId
+
+from features.bar import bar_schema
+from features.schema import FeatureSchema
+from features.tick import tick_schema
+from live_trading.settings import LiveSettings
+from serving.client import connect
+from strategies.bar_inference_actor import BarInferenceActorConfig
+from strategies.bar_strategy import BarStrategyConfig
+from strategies.checks import BadSetting, expect
+from strategies.inference_actor import InferenceActorConfig
+from strategies.server_token import provide_token
+from strategies.tick_strategy import TickStrategyConfig
+from wire.errors import RequestError, SchemaMismatch
+
+C = TypeVar("C", bound=NautilusConfig)
+Metadata = Mapping[str, Any]
+
+
+def asked_model(settings: LiveSettings) -> dict[str, Any]:
+    """The metadata of the model that the actor will ask, from the first of its servers that answers.
+
+    Raises
+    ------
+    BadSetting
+        The settings do not say which model.
+    NoToken
+        The token's file holds none.
+    RequestError, UnreadableArchive
+        No server can be reached, or the model was trained on other features than ours.
+    """
+    actor, live = settings.model.actor, settings.model.actor.get("live", {})
+    expect("url" in actor, "model.actor.url, was missing")
+    token_env = actor.get("token_env", "TORCHSERVE_TOKEN")
+    provide_token(token_env, actor["url"], Path(live["token_file"]) if "token_file" in live else None)
+    metadata = _first_answer([actor["url"], *live.get("fallback_urls", [])], settings, os.environ.get(token_env))
+    ours = _schema(settings, metadata)
+    if ours.sha256 != metadata["feature_schema_sha256"]:
+        theirs = metadata["feature_schema"]
+        raise SchemaMismatch(
+            f"{metadata['model']} {metadata['version']}: trained on features {theirs['name']} over "
+            f"{theirs['window']} events, was to be asked with {ours.name} over {ours.window}"
+        )
+    return metadata
+
+
+def _first_answer(urls: Sequence[str], settings: LiveSettings, token: str | None) -> dict[str, Any]:
+    actor = settings.model.actor
+    name, timeout_s = actor.get("model", settings.model.kind), actor.get("timeout_s", 5.0)
+    for place, url in enumerate(urls):
+        try:
+            with connect(url, name, actor.get("version"), token=token, timeout_s=timeout_s) as client:
+                return client.metadata
+        except RequestError:
+            if place == len(urls) - 1:
+                raise
+    raise AssertionError("at least one URL expected, was none")
+
+
+def _schema(settings: LiveSettings, metadata: Metadata) -> FeatureSchema:
+    """What the actor will compute."""
+    if settings.model.kind == "tick":
+        return tick_schema(settings.model.actor.get("window", metadata["feature_schema"]["window"]))
+    expect("bars" in metadata, f"a model of bars for kind price, was {metadata['feature_schema']['name']}")
+    return bar_schema(settings.model.actor.get("indicators", metadata["bars"]["indicators"]))
+
+
+def actor_config(settings: LiveSettings, metadata: Metadata | None) -> InferenceActorConfig | BarInferenceActorConfig:
+    """Config of the actor that asks the model.
+
+    Parameters
+    ----------
+    metadata : mapping, optional
+        What `asked_model` found; None where nothing is known yet.
+
+    Raises
+    ------
+    BadSetting
+        A field is unknown, missing, of the wrong type or makes no sense.
+    """
+    fields = dict(settings.model.actor)
+    if settings.model.kind == "tick":
+        if metadata is not None:
+            fields.setdefault("window", metadata["feature_schema"]["window"])
+        return config_from(InferenceActorConfig, fields, "model.actor")
+    if metadata is not None:
+        fields.setdefault("indicators", metadata["bars"]["indicators"])
+        fields.setdefault("max_gap_ns", metadata["bars"]["max_gap_ns"])
+    return config_from(BarInferenceActorConfig, fields, "model.actor")
+
+
+def strategy_configs(
+    settings: LiveSettings, actor: InferenceActorConfig | BarInferenceActorConfig, metadata: Metadata | None
+) -> list[TickStrategyConfig | BarStrategyConfig]:
+    """Configs of the strategies, one for each instrument.
+
+    Raises
+    ------
+    BadSetting
+        As `actor_config`; also where fields are given that follow from others.
+    """
+    for name, follows_from in (("instrument_id", "model.actor"), ("close_on_stop", "node.flatten_on_stop")):
+        expect(name not in settings.strategy, f"strategy without {name} (it follows from {follows_from}), was with it")
+    fields = {**settings.strategy, "close_on_stop": settings.node.flatten_on_stop}
+    if isinstance(actor, InferenceActorConfig):
+        return [config_from(TickStrategyConfig, {**fields, **_about(settings, actor.instrument_id)}, "strategy")]
+    if metadata is not None:
+        bars = metadata["bars"]
+        fields.setdefault("horizon_ns", metadata["label"]["horizon_bars"] * bars["interval_ns"])
+        fields.setdefault("closed_market_ns", bars["max_gap_ns"] - bars["interval_ns"])
+    return [
+        config_from(
+            BarStrategyConfig,
+            {**fields, **_about(settings, bar_type.instrument_id), "order_id_tag": str(bar_type.instrument_id)},
+            "strategy",
+        )
+        for bar_type in actor.bar_types
+    ]
+
+
+def _about(settings: LiveSettings, instrument_id: InstrumentId) -> dict[str, Any]:
+    """Fields that follow from the instrument.
+
+    A position that a real account has at the start is the strategy's, and one with what it adds: without these two
+    NautilusTrader would keep both side by side, and close what the venue does not have.
+    """
+    owned = {"external_order_claims": [str(instrument_id)], "oms_type": "NETTING"} if settings.is_real else {}
+    return {"instrument_id": str(instrument_id), **owned}
+
+
+def traded(actor: InferenceActorConfig | BarInferenceActorConfig) -> list[InstrumentId]:
+    """The instruments."""
+    if isinstance(actor, InferenceActorConfig):
+        return [actor.instrument_id]
+    return [bar_type.instrument_id for bar_type in actor.bar_types]
+
+
+def named_config(config_path: str, fields: Mapping[str, Any], place: str) -> Any:
+    """A config of any class.
+
+    Parameters
+    ----------
+    config_path : str
+        ``module:Class``.
+    place : str
+        Where the fields stand in the file, for messages.
+
+    Raises
+    ------
+    BadSetting
+        There is no such class, or the fields are not its own.
+    """
+    return config_from(named(config_path, f"{place}.config_path"), fields, place)
+
+
+def named(path: str, place: str) -> type:
+    """The class at ``module:Class``.
+
+    Raises
+    ------
+    BadSetting
+        There is none.
+    """
+    try:
+        return resolve_path(path)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise BadSetting(f"{place}: an importable module:Class expected, was {path!r} ({error})") from None
+
+
+def config_from(kind: type[C], fields: Mapping[str, Any], place: str) -> C:
+    """A NautilusTrader config from a table of the file.
+
+    Raises
+    ------
+    BadSetting
+        A field is unknown, missing, of the wrong type or makes no sense.
+    """
+    known = kind.__struct_fields__
+    for name in fields:
+        if name not in known:
+            raise BadSetting(f"{place}.{name}: a field of {kind.__name__} expected, was unknown")
+    try:
+        return msgspec.json.decode(msgspec.json.encode(fields), type=kind, dec_hook=msgspec_decoding_hook)
+    except (msgspec.ValidationError, ValueError, TypeError, NameError) as error:
+        raise BadSetting(f"{place}: {error}") from None
+

@@ -1,0 +1,61 @@
+"""Tell the story of an order: ``python scripts/audit.py O-20231114-221320-001-000-1 --log parquet:runs/audit``."""
+
+import json
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Column, Table
+
+from auditing.log import LogFailed
+from auditing.opening import existing_log
+from auditing.story import UnknownOrder, orders, story_of
+from auditing.story_text import story_dict, story_table
+from features.tick import COLUMNS
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
+words = Console(stderr=True)
+
+
+@app.command()
+def main(
+    order_id: Annotated[str | None, typer.Argument(help="The client order id.")] = None,
+    log: Annotated[str, typer.Option(help="parquet:FOLDER, or a database URL of SQLAlchemy.")] = "parquet:runs/audit",
+    run: Annotated[str | None, typer.Option(help="Which run's, where several have it.")] = None,
+    list_orders: Annotated[bool, typer.Option("--list", help="All orders instead.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """What the model was asked, what it said, what the strategy made of it, and what came of the order."""
+    if (order_id is None) != list_orders:
+        raise typer.BadParameter("ORDER_ID or --list expected")
+    columns = [column.name for column in COLUMNS]
+    try:
+        opened = existing_log(log)
+        if order_id is None:
+            tell_orders(orders(opened, run), as_json)
+            return
+        story = story_of(opened, order_id, run)
+    except (LogFailed, UnknownOrder) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
+    if as_json:
+        typer.echo(json.dumps(story_dict(story, columns)))
+    else:
+        words.print(story_table(story, columns))
+
+
+def tell_orders(found: list[dict], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps({"orders": found}))
+        return
+    table = Table(Column("order", overflow="fold"), Column("run", overflow="fold"), "instrument", "side", "quantity",
+                  "came to")
+    for each in found:
+        table.add_row(
+            each["order_id"], each["run_id"], each["instrument_id"], each["side"], each["quantity"], each["event"]
+        )
+    words.print(table)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,162 @@
+"""Stopping a live run: signals, the kill switch, the loss limit, and what the next start makes of it."""
+
+import signal
+import time
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from eager_archive import eager
+from witness import heard, witnessed
+
+from serving.torchserve import TorchServe
+
+pytestmark = pytest.mark.slow
+
+HALTED = 3
+LONG = {"trades": 6_000, "speed": 20.0}
+"""Long enough to be stopped."""
+
+
+@pytest.fixture(scope="module")
+def url(tick_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"mar:{eager(tick_archive, tmp_path_factory.mktemp('eager'))}"
+
+
+@pytest.fixture
+def lines(tmp_path: Path) -> Path:
+    """Where the witness writes."""
+    return tmp_path / "lines.jsonl"
+
+
+def wait_for_position(run: Any, lines: Path) -> None:
+    until = time.monotonic() + 30
+    while not (lines.exists() and any(line.get("event") == "OrderFilled" for line in heard(lines))):
+        assert run.process.poll() is None, run.ended()
+        assert time.monotonic() < until, "a fill within 30 s expected, was none"
+        time.sleep(0.02)
+
+
+def test_signal_halts_until_somebody_says_that_it_may_go_on(
+    url: str, replay_file: Callable[..., Path], live_script: Callable[..., Any], lines: Path, tmp_path: Path
+) -> None:
+    state = f'state_file = "{tmp_path}/day.json"'
+    file = replay_file(url, **LONG, risk=state, end=witnessed(lines))
+
+    run = live_script(file)
+    wait_for_position(run, lines)
+    run.process.send_signal(signal.SIGUSR1)
+    status, said, err = run.ended()
+
+    assert status == HALTED, err[-3000:]
+    assert said["halted"] == "signal SIGUSR1"
+    assert said["flat"]
+    assert said["position"] == {"SIMUSD.SIM": "0"}
+    assert Decimal(said["pnl"]) != 0
+
+    status, said, err = live_script(file).ended()
+
+    assert (status, said) == (HALTED, {})
+    assert "trading was halted today: signal SIGUSR1; --resume goes on" in err
+
+    lines.unlink()
+    run = live_script(file, "--resume")
+    wait_for_position(run, lines)
+    run.process.send_signal(signal.SIGTERM)
+    status, said, err = run.ended()
+
+    assert status == 0, err[-3000:]
+    assert said["ending"] == "signal SIGTERM"
+    assert said["position"] == {"SIMUSD.SIM": "0"}
+
+
+def test_kill_file_halts_and_keeps_others_from_starting(
+    url: str, replay_file: Callable[..., Path], live_script: Callable[..., Any], lines: Path, tmp_path: Path
+) -> None:
+    kill = tmp_path / "kill"
+    file = replay_file(url, **LONG, risk=f'kill_file = "{kill}"', end=witnessed(lines))
+
+    run = live_script(file)
+    wait_for_position(run, lines)
+    kill.touch()
+    status, said, err = run.ended()
+
+    assert status == HALTED, err[-3000:]
+    assert said["halted"] == f"kill file {kill}"
+    assert said["position"] == {"SIMUSD.SIM": "0"}
+    after = [line for line in heard(lines) if line["kind"] == "decision" and line["why"].startswith("halted")]
+    assert not [line for line in after if line["order"]]
+
+    status, _, err = live_script(file).ended()
+
+    assert status == 2
+    assert "no kill file at the start expected" in err
+
+
+def test_daily_loss_ends_the_run(
+    url: str, replay_file: Callable[..., Path], live_script: Callable[..., Any], tmp_path: Path
+) -> None:
+    dear = "fee_bps = 50"  # 20 USD for the first order
+    file = replay_file(url, **LONG, market=dear, risk='max_daily_loss = "5"')
+
+    status, said, err = live_script(file).ended()
+
+    assert status == HALTED, err[-3000:]
+    assert said["halted"].startswith("daily loss of ")
+    assert Decimal(said["pnl"]) <= -5
+    assert said["flat"]
+
+
+def test_positions_stay_where_that_is_asked_for(
+    url: str, replay_file: Callable[..., Path], live_script: Callable[..., Any], lines: Path
+) -> None:
+    file = replay_file(url, **LONG, node="flatten_on_stop = false", end=witnessed(lines))
+
+    run = live_script(file)
+    wait_for_position(run, lines)
+    run.process.send_signal(signal.SIGINT)
+    status, said, err = run.ended()
+
+    assert status == 0, err[-3000:]
+    filled = {side: Decimal(quantity) for side, quantity in said["filled"]["SIMUSD.SIM"].items()}
+    assert Decimal(said["position"]["SIMUSD.SIM"]) == filled["BUY"] - filled["SELL"]
+    assert Decimal(said["position"]["SIMUSD.SIM"]) != 0
+    assert said["fills_lost"] == 0
+
+
+def test_a_model_that_is_not_there_is_waited_for_when_asked(
+    replay_file: Callable[..., Path], live_script: Callable[..., Any], lines: Path
+) -> None:
+    nobody = "http://127.0.0.1:9"
+
+    status, said, err = live_script(replay_file(nobody)).ended()
+
+    assert (status, said) == (1, {})
+    assert "127.0.0.1:9" in err
+
+    file = replay_file(nobody, end=witnessed(lines))
+    file.write_text(file.read_text().replace('kind = "tick"', 'kind = "tick"\nwait_for_model = true'))
+    status, said, err = live_script(file).ended()
+
+    assert status == 0, err[-3000:]
+    assert set(said["questions"]) == {"FAILED"}
+    assert sum(said["questions"].values()) == said["replay"]["events"]
+    assert said["orders"] == 0
+    assert said["connected"] is None
+
+
+def test_a_fallback_is_asked_where_the_first_server_is_gone(
+    tick_server: TorchServe, replay_file: Callable[..., Path], live_script: Callable[..., Any]
+) -> None:
+    fallback = f'live = {{ fallback_urls = ["{tick_server.inference_url}"] }}'
+    file = replay_file("http://127.0.0.1:9", trades=300, actor=fallback)
+    assert tick_server.token is not None
+
+    status, said, err = live_script(file, TORCHSERVE_TOKEN=tick_server.token).ended()
+
+    assert status == 0, err[-3000:]
+    assert said["connected"]["version"] == "1.0"
+    assert said["questions"]["ANSWERED"] > 0
+    assert {line["url"] for line in said["health"] if line["state"] == "closed"} == {tick_server.inference_url}

@@ -1,0 +1,51 @@
+"""scripts/live.py: what it refuses before anything is started, and what it says first."""
+
+from pathlib import Path
+
+import pytest
+from typer import Typer
+from typer.testing import CliRunner
+
+from live_trading.announcement import announcement
+from live_trading.settings_file import load_settings
+from support import PROJECT, script_app
+
+EXAMPLES = PROJECT / "deploy/live"
+
+
+@pytest.fixture(scope="module")
+def app() -> Typer:
+    return script_app(PROJECT / "scripts/live.py")
+
+
+def test_real_orders_are_refused_without_the_flag(app: Typer) -> None:
+    result = CliRunner().invoke(app, [str(EXAMPLES / "binance-real.toml")])
+
+    assert result.exit_code == 2
+    assert "--real with real execution expected, was without it" in result.stderr
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize("name", ["replay", "binance-paper", "binance-testnet-paper"])
+def test_the_flag_is_refused_on_paper(app: Typer, name: str) -> None:
+    result = CliRunner().invoke(app, [str(EXAMPLES / f"{name}.toml"), "--real"])
+
+    assert result.exit_code == 2
+    assert "real execution with --real expected, was a sandbox" in result.stderr
+
+
+def test_a_file_that_makes_no_sense_is_a_wrong_call(app: Typer, tmp_path: Path) -> None:
+    path = tmp_path / "live.toml"
+    path.write_text("[market]\nkind = 'replay'\n")
+
+    result = CliRunner().invoke(app, [str(path)])
+
+    assert result.exit_code == 2
+    assert f"error: {path}: market: one of trades, bars and simulate expected, was none" in result.stderr
+
+
+def test_limits_are_said_before_real_orders(app: Typer) -> None:
+    said = announcement(load_settings(EXAMPLES / "binance-real.toml"))
+
+    for expected in ("REAL ORDERS", "BTCUSDT-PERP.BINANCE", "0.002", "2/00:00:01", "500", "25", "/run/nautilus/kill"):
+        assert expected in said
