@@ -3,6 +3,8 @@
 import importlib.util
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from typer import Typer
@@ -28,3 +30,11 @@ def script_app(path: Path) -> Typer:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.app
+
+
+def until(condition: Callable[[], bool], within_s: float = 20.0) -> None:
+    """Wait for a condition."""
+    end = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < end, "the condition did not come true"
+        time.sleep(0.005)

@@ -28,7 +28,8 @@ BELOW = {
     "live_trading": {"auditing", "features", "latency", "market", "serving", "strategies", "traffic", "wire"},
     "sweeps": {"latency", "market", "reporting", "serving", "strategies", "wire"},
     "benchmarks": {
-        "features", "handlers", "latency", "market", "model_defs", "release", "serving", "strategies", "training", "wire",
+        "features", "handlers", "latency", "market", "model_defs", "release", "serving", "strategies", "training",
+        "wire",
     },
 }
 """Room -> the rooms it may import."""

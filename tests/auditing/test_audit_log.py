@@ -10,10 +10,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
-from audit_support import Postgres, made, plain
+from audit_support import made, plain
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from postgres import Postgres
 
 from auditing.log import AuditLog, LogFailed
 from auditing.opening import existing_log, open_log

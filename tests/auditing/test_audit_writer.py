@@ -10,13 +10,14 @@ import time
 from pathlib import Path
 
 import pytest
-from audit_support import Postgres, made, until
+from audit_support import made
+from postgres import Postgres
 
 from auditing.log import AuditLog
 from auditing.opening import open_log
 from auditing.records import AskedRecord, FillRecord, SessionRecord
 from auditing.writer import Writer
-from support import PROJECT
+from support import PROJECT, until
 
 HERE = Path(__file__).parent
 NEVER_S = 3600.0

@@ -15,35 +15,17 @@ from nautilus_trader.model.enums import AccountType, OmsType
 from nautilus_trader.model.identifiers import ClientId
 from nautilus_trader.model.instruments import Instrument
 from nautilus_trader.model.objects import Money
+from small_trades import MS, START, small_market
 
 from live_trading.paper import OneStepWorse
-from market.trades import Instrument as MarketInstrument
 from market.trades import Trades
 from strategies.instruments import perpetual, quote_ticks, trade_ticks
 from strategies.model_call import Fate, ModelCall, Question, calls_topic
 from strategies.prediction import Prediction, Status, prediction_type
 from strategies.tick_strategy import TickStrategy, TickStrategyConfig
 
-MS = 1_000_000
-START = 1_700_000_000_000 * MS
 SIZE = Decimal("0.010")
 DIGEST = "0123456789abcdef"
-
-
-def small_market() -> Trades:
-    """100 trades of BTCUSDT, one each 100 ms, the price rising by a step each time."""
-    ts = START + np.arange(100, dtype=np.int64) * 100 * MS
-    return Trades(
-        instrument=MarketInstrument("BTCUSDT", "BINANCE", 2, 3),
-        source="small market",
-        simulated=True,
-        ts_event=ts,
-        ts_init=ts,
-        price=np.arange(5_000_000, 5_000_100),
-        size=np.full(100, 1_000),
-        side=np.tile(np.array([1, -1], dtype=np.int8), 50),
-        trade_id=np.arange(100).astype(str),
-    )
 
 
 def said(number: int, buy: float, sell: float, instrument: Instrument, **changes: Any) -> Prediction:

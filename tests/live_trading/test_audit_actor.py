@@ -5,11 +5,12 @@ import json
 from pathlib import Path
 
 import pytest
-from audited_run import DIGEST, MS, SIZE, START, audited_run, said
+from audited_run import DIGEST, SIZE, audited_run, said
 from nautilus_trader.backtest.engine import BacktestEngine
 from nautilus_trader.model.identifiers import InstrumentId
 from nautilus_trader.model.instruments import Instrument
 from rich.console import Console
+from small_trades import MS, START
 from typer.testing import CliRunner
 
 from auditing.log import LogFailed

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from audited_run import DIGEST, MS, START, audited_run, call_of, said, small_market
+from audited_run import DIGEST, audited_run, call_of, said
 from nautilus_trader.common.actor import Actor
 from nautilus_trader.model.identifiers import InstrumentId
 from nautilus_trader.model.instruments import Instrument
 from scraped import assert_equal_to_log, of, scrape, value
+from small_trades import MS, START, small_market
 
 from auditing.opening import existing_log
 from auditing.runs import started

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from audited_run import MS, SIZE, audited_run, strategy_config
+from audited_run import SIZE, audited_run, strategy_config
 from eager_archive import eager
 from nautilus_trader.common.actor import Actor
 from nautilus_trader.model.instruments import Instrument
+from small_trades import MS
 from typer.testing import CliRunner
 
 from auditing.opening import existing_log, open_log

@@ -4,14 +4,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
+import small_trades
 from nautilus_trader.model.identifiers import InstrumentId
 from price_run import write_price_run
-from trading_support import ENGINE_OPTIONS, MS, SIZE, START, Traded, trade
+from small_trades import MS, START
+from trading_support import ENGINE_OPTIONS, SIZE, Traded, trade
 
 from market.source import load
-from market.trades import Instrument, Trades
+from market.trades import Trades
 from release.archive import build_archive
 from strategies.bar_settings import BarBacktestSettings
 from strategies.instruments import perpetual, quote_ticks, trade_ticks
@@ -23,19 +24,8 @@ from support import run_script
 
 @pytest.fixture(scope="session")
 def small_market() -> Trades:
-    """100 trades of BTCUSDT, one each 100 ms, the price rising by a step each time."""
-    ts = START + np.arange(100, dtype=np.int64) * 100 * MS
-    return Trades(
-        instrument=Instrument("BTCUSDT", "BINANCE", 2, 3),
-        source="small market",
-        simulated=True,
-        ts_event=ts,
-        ts_init=ts,
-        price=np.arange(5_000_000, 5_000_100),
-        size=np.full(100, 1_000),
-        side=np.tile(np.array([1, -1], dtype=np.int8), 50),
-        trade_id=np.arange(100).astype(str),
-    )
+    """See `small_trades`."""
+    return small_trades.small_market()
 
 
 @pytest.fixture(scope="session")

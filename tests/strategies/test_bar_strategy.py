@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 from nautilus_trader.model.identifiers import InstrumentId
-from trading_support import MS, SIZE, START, Traded, trade
+from small_trades import MS, START
+from trading_support import SIZE, Traded, trade
 
 from market.bars import Bars
 from market.trades import Instrument

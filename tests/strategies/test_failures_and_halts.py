@@ -8,7 +8,8 @@ from nautilus_trader.common.actor import Actor
 from nautilus_trader.common.component import TimeEvent
 from nautilus_trader.common.config import ActorConfig
 from nautilus_trader.model.enums import OrderSide, OrderStatus
-from trading_support import MS, SIZE, START, Traded, trade
+from small_trades import MS, START
+from trading_support import SIZE, Traded, trade
 
 from market.trades import Trades
 from strategies.checks import BadSetting

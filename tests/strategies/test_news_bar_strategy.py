@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from bar_support import MINUTE, market
 from nautilus_trader.model.identifiers import InstrumentId
-from trading_support import MS, SIZE, Traded, trade
+from small_trades import MS
+from trading_support import SIZE, Traded, trade
 
 from strategies.bar_catalog import bar_objects, bar_quote_ticks
 from strategies.bar_strategy import BarStrategy, BarStrategyConfig

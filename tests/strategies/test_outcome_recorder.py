@@ -18,7 +18,8 @@ from nautilus_trader.model.events import PositionClosed
 from nautilus_trader.model.identifiers import ClientId, InstrumentId
 from nautilus_trader.model.objects import Money
 from nautilus_trader.persistence.catalog import ParquetDataCatalog
-from trading_support import MS, SIZE, START
+from small_trades import MS, START
+from trading_support import SIZE
 
 from market.labels import UNKNOWN, label
 from market.trades import Trades

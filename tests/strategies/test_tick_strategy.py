@@ -6,7 +6,8 @@ from decimal import Decimal
 import pytest
 from nautilus_trader.model.enums import OrderStatus
 from nautilus_trader.model.identifiers import InstrumentId
-from trading_support import MS, SIZE, Traded
+from small_trades import MS
+from trading_support import SIZE, Traded
 
 from strategies.checks import BadSetting
 from strategies.prediction import Prediction, Status

@@ -1,4 +1,4 @@
-"""Times and sizes of the small markets, and what a strategy does on them."""
+"""What a strategy does on a small market."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,12 +15,11 @@ from nautilus_trader.model.identifiers import ClientId
 from nautilus_trader.model.instruments import Instrument
 from nautilus_trader.model.objects import Money
 from nautilus_trader.model.orders import Order
+from small_trades import MS, START
 
 from strategies.prediction import Prediction, prediction_type
 from strategies.prediction_strategy import PredictionStrategy
 
-MS = 1_000_000
-START = 1_700_000_000_000 * MS
 SIZE = Decimal("0.010")
 ENGINE_OPTIONS = ("order_latency_ns", "submit_rate", "actors")
 """What `trade` takes besides the strategy's own."""

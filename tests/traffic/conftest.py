@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from traffic_support import MODEL, NEVER_S, MakeRouter, Postgres
+from postgres import Postgres
+from traffic_support import MODEL, NEVER_S, MakeRouter
 
 from release.archive import build_archive
 from serving.torchserve import TorchServe

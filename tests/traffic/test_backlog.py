@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from traffic_support import until
 
+from support import until
 from traffic.backlog import Backlog, Writer
 from traffic.counts import CallCounts
 from traffic.records import CallWindow, ShadowAnswer, bucket_latency_ms, latency_bucket, output_bucket, output_buckets

@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from traffic_support import MODEL, NEVER_S, MakeRouter, Postgres, calls, canary, until, versions
+from postgres import Postgres
+from traffic_support import MODEL, NEVER_S, MakeRouter, calls, canary, versions
 
 from features.tick import tick_schema
 from serving.client import connect
 from serving.torchserve import TorchServe
+from support import until
 from traffic.records import CallWindow
 from traffic.router import Router
 from traffic.split import State

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from traffic_support import MODEL, MakeRouter, calls, canary, until, versions
+from traffic_support import MODEL, MakeRouter, calls, canary, versions
 
+from support import until
 from traffic.records import ShadowAnswer
 from traffic.router import Router
 from traffic.shadow import MOST_COPIES
