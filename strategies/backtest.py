@@ -1,23 +1,28 @@
-"""Runs the tick strategy over trades, with a model's predictions asked one trade at a time."""
+"""Runs the tick strategy over trades, on a model's predictions."""
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from nautilus_trader.model.instruments import CryptoPerpetual
 
 from features.tick import WINDOW, tick_schema
 from market.trades import BadData, Trades
 from strategies.engine import built, count_events, only_actor
-from strategies.inference_actor import InferenceActor
+from strategies.inference_actor import InferenceActor, InferenceActorConfig
 from strategies.instruments import perpetual, write_catalog
 from strategies.outcome_recorder import OutcomeRecorder
-from strategies.results import BacktestResult, Recorder, collect
+from strategies.prefetch import prefetched
+from strategies.ready_run import ReadyRun, asked_inline
+from strategies.results import CLASSES, BacktestResult, Recorder, collect
 from strategies.run_settings import challengers_metadata, served_metadata
 from strategies.sample import judged
 from strategies.settings import BacktestSettings, run_config
+from strategies.tick_strategy import TickStrategyConfig
 from strategies.trade_reasons import Reasons
 from wire.errors import SchemaMismatch
 
@@ -63,23 +68,36 @@ def run_backtest(
     if len(trades) <= actor.window:
         raise BadData(f"{trades.source}: more than {actor.window} trades to run on expected, was {len(trades)}")
 
+    ready_for = prefetched if settings.mode == "prefetch" else _inline
+    with ready_for(trades, instrument, actor, strategy, settings.starting_balance) as run:
+        bus = run.engine.kernel.msgbus
+        recorder = Recorder(bus, [instrument.id], CLASSES)
+        reasons = Reasons(bus, run.publisher)
+        kept = settings.recorder(instrument.id, metadata)
+        if kept is not None:
+            run.engine.add_actor(OutcomeRecorder(kept))
+        if on_progress is not None:
+            topic = f"data.trades.{instrument.id.venue}.{instrument.id.symbol}"
+            count_events(bus, [topic], len(trades), on_progress)
+        began = time.perf_counter()
+        run.start()
+        elapsed_s = time.perf_counter() - began
+        return collect(trades, metadata, sample_note, recorder, run.engine, elapsed_s, reasons, run.asked())
+
+
+@contextmanager
+def _inline(
+    trades: Trades,
+    instrument: CryptoPerpetual,
+    actor: InferenceActorConfig,
+    strategy: TickStrategyConfig,
+    balance: int,
+) -> Iterator[ReadyRun]:
     with tempfile.TemporaryDirectory(prefix="catalog-") as folder:
         write_catalog(trades, instrument, Path(folder))
-        config = run_config(instrument, actor, strategy, Path(folder), settings.starting_balance)
+        config = run_config(instrument, actor, strategy, Path(folder), balance)
         with built(config) as (node, engine):
-            bus = engine.kernel.msgbus
-            recorder = Recorder(bus, [instrument.id])
-            reasons = Reasons(bus, only_actor(engine, InferenceActor))
-            kept = settings.recorder(instrument.id, metadata)
-            if kept is not None:
-                engine.add_actor(OutcomeRecorder(kept))
-            if on_progress is not None:
-                topic = f"data.trades.{instrument.id.venue}.{instrument.id.symbol}"
-                count_events(bus, [topic], len(trades), on_progress)
-            began = time.perf_counter()
-            node.run()
-            elapsed_s = time.perf_counter() - began
-            return collect(trades, metadata, sample_note, recorder, engine, elapsed_s, reasons)
+            yield asked_inline(node, engine, only_actor(engine, InferenceActor))
 
 
 def _window(metadata: Mapping[str, Any]) -> int:

@@ -2,7 +2,8 @@
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,14 +15,19 @@ from features.bar import bar_schema, window_ends
 from market.bars import Bars
 from market.trades import BadData
 from strategies.bar_catalog import write_bar_catalog
-from strategies.bar_inference_actor import BarInferenceActor
+from strategies.bar_inference_actor import BarInferenceActor, BarInferenceActorConfig
 from strategies.bar_results import BarBacktestResult, JudgedBars, collect
 from strategies.bar_settings import BarBacktestSettings
+from strategies.bar_strategy import BarStrategyConfig
 from strategies.bar_types import bar_type
 from strategies.bookkeeping import Recorder
+from strategies.checks import expect
 from strategies.engine import built, count_events, only_actor, run_config
 from strategies.instruments import perpetual, split_symbol
 from strategies.outcome_recorder import OutcomeRecorder
+from strategies.prefetch import prefetched_bars
+from strategies.prefetch_bars import BarsRun
+from strategies.ready_run import ReadyRun, asked_inline
 from strategies.run_settings import challengers_metadata, served_metadata
 from strategies.sample import first_judged, fitted_on
 from strategies.settings import importable_actor, importable_strategy
@@ -80,6 +86,10 @@ def run_bar_backtest(
     StoreFailed
         The store of traffic splits cannot be opened.
     """
+    expect(
+        settings.mode == "inline" or other_data is None,
+        f"mode inline for a model that reads news (which come one by one), was {settings.mode!r}",
+    )
     _refuse_unlike(bars, settings.currency)
     instruments = [perpetual(each.instrument, settings.fee_bps, settings.currency) for each in bars]
     for instrument in instruments:
@@ -100,31 +110,51 @@ def run_bar_backtest(
     actor = settings.actor([market.bar_type for market in markets], metadata, first_ts_event)
     strategies = [settings.strategy(market.instrument, metadata) for market in markets]
 
+    def others(folder: Path) -> list[BacktestDataConfig]:
+        return [] if other_data is None else other_data(folder, metadata, first_ts_event, last_ts_event)
+
+    if settings.mode == "prefetch":
+        runs = [BarsRun(market.judged.run, market.instrument, market.bar_type) for market in markets]
+        ready = prefetched_bars(runs, actor, strategies, settings.spread_bps, settings.starting_balance)
+    else:
+        ready = _inline(markets, actor, strategies, settings, others)
+    with ready as run:
+        bus = run.engine.kernel.msgbus
+        recorder = Recorder(bus, [instrument.id for instrument in instruments], metadata["outputs"])
+        reasons = Reasons(bus, run.publisher)
+        kept = settings.recorder([market.bar_type for market in markets], metadata)
+        if kept is not None:
+            run.engine.add_actor(OutcomeRecorder(kept))
+        if on_progress is not None:
+            total = sum(len(market.judged.run) for market in markets)
+            count_events(bus, [f"data.bars.{market.bar_type}" for market in markets], total, on_progress)
+        began = time.perf_counter()
+        run.start()
+        elapsed_s = time.perf_counter() - began
+        return collect(
+            [market.judged for market in markets], metadata, recorder, run.engine, elapsed_s, reasons, run.asked()
+        )
+
+
+@contextmanager
+def _inline(
+    markets: Sequence[Market],
+    actor: BarInferenceActorConfig,
+    strategies: Sequence[BarStrategyConfig],
+    settings: BarBacktestSettings,
+    others: Callable[[Path], list[BacktestDataConfig]],
+) -> Iterator[ReadyRun]:
     with tempfile.TemporaryDirectory(prefix="catalog-") as folder:
-        data = _data(markets, settings.spread_bps, metadata["bars"]["max_gap_ns"], Path(folder))
-        if other_data is not None:
-            data += other_data(Path(folder), metadata, first_ts_event, last_ts_event)
+        data = _data(markets, settings.spread_bps, actor.max_gap_ns, Path(folder)) + others(Path(folder))
         config = run_config(
-            instruments,
+            [market.instrument for market in markets],
             importable_actor(actor),
             [importable_strategy(strategy) for strategy in strategies],
             data,
             settings.starting_balance,
         )
         with built(config) as (node, engine):
-            bus = engine.kernel.msgbus
-            recorder = Recorder(bus, [instrument.id for instrument in instruments])
-            reasons = Reasons(bus, only_actor(engine, BarInferenceActor))
-            kept = settings.recorder([market.bar_type for market in markets], metadata)
-            if kept is not None:
-                engine.add_actor(OutcomeRecorder(kept))
-            if on_progress is not None:
-                total = sum(len(market.judged.run) for market in markets)
-                count_events(bus, [f"data.bars.{market.bar_type}" for market in markets], total, on_progress)
-            began = time.perf_counter()
-            node.run()
-            elapsed_s = time.perf_counter() - began
-            return collect([market.judged for market in markets], metadata, recorder, engine, elapsed_s, reasons)
+            yield asked_inline(node, engine, only_actor(engine, BarInferenceActor))
 
 
 def _refuse_unlike(bars: Sequence[Bars], currency: str | None) -> None:

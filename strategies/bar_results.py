@@ -13,7 +13,6 @@ from nautilus_trader.model.identifiers import InstrumentId
 from nautilus_trader.model.objects import Money
 
 from market.bars import Bars
-from strategies.bar_inference_actor import BarInferenceActor
 from strategies.bookkeeping import (
     Balances,
     InstrumentResult,
@@ -23,11 +22,10 @@ from strategies.bookkeeping import (
     Traded,
     equity_curve,
     fill_table,
-    prediction_table,
     round_trip_statistics,
 )
-from strategies.engine import only_actor
 from strategies.news_counts import NewsCounts
+from strategies.ready_run import Asked
 from strategies.trade_reasons import Reasons
 
 
@@ -103,13 +101,13 @@ def collect(
     engine: BacktestEngine,
     elapsed_s: float,
     reasons: Reasons,
+    asked: Asked,
 ) -> BarBacktestResult:
     """Read the results out of an engine that has run."""
-    actor = only_actor(engine, BarInferenceActor)
     balances = Balances.of(engine)
     instruments = tuple(
         _instrument_result(
-            each, metadata["outputs"], recorded, engine, actor, balances if len(judged) == 1 else None, reasons
+            each, recorded, engine, asked, balances if len(judged) == 1 else None, reasons
         )
         for each in judged
     )
@@ -122,25 +120,24 @@ def collect(
         currency=balances.currency.code,
         balance=balances.end.as_double(),
         statistics=round_trip_statistics(engine, recorded.closed, balances),
-        last_error=actor.last_error,
-        gave_up=actor.gave_up,
+        last_error=asked.last_error,
+        gave_up=asked.gave_up,
         elapsed_s=elapsed_s,
     )
 
 
 def _instrument_result(
     judged: JudgedBars,
-    outputs: Sequence[str],
     recorded: Recorder,
     engine: BacktestEngine,
-    actor: BarInferenceActor,
+    asked: Asked,
     balances: Balances | None,
     reasons: Reasons,
 ) -> BarResult:
     """``balances`` where the instrument has its account for itself."""
     bars = judged.bars
     instrument_id = InstrumentId.from_str(bars.instrument.instrument_id)
-    predictions = prediction_table(recorded.predictions[instrument_id], outputs)
+    predictions = recorded.predictions[instrument_id].table()
     predictions.insert(3, "bar", np.searchsorted(bars.ts_event, predictions["ts_event"].to_numpy()))
     fills = fill_table(engine, instrument_id)
     closed = recorded.closed_of(instrument_id)
@@ -149,15 +146,15 @@ def _instrument_result(
         bars=bars,
         warm=judged.warm,
         sample_note=judged.note,
-        news=actor.news_counts(instrument_id),
+        news=asked.news[instrument_id],
         predictions=predictions,
         fills=fills,
         equity=equity_curve([_traded(bars, fills)], balances.start.as_double()),
         statistics=round_trip_statistics(engine, closed, balances),
         orders=engine.cache.orders_total_count(instrument_id=instrument_id),
         positions=len(closed),
-        failed=len(actor.failed[instrument_id]),
-        not_arrived=sum(prediction.instrument_id == instrument_id for prediction in actor.pending),
+        failed=asked.failed[instrument_id],
+        not_arrived=asked.not_arrived[instrument_id],
         past_trades=reasons.past_trades(closed),
     )
 

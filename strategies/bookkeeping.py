@@ -15,7 +15,8 @@ from nautilus_trader.model.objects import Currency, Money
 from numpy.typing import NDArray
 
 from reporting.trade_log import PastTrade
-from strategies.prediction import Prediction, prediction_topic
+from strategies.prediction import prediction_topic
+from strategies.prediction_log import PredictionLog
 
 EQUITY_POINTS = 1000
 """Regular points of an instrument's equity curve, besides those at fills."""
@@ -71,14 +72,14 @@ class RunResult:
 class Recorder:
     """Keeps what passes over the message bus and is nowhere to be found after a run."""
 
-    def __init__(self, bus: MessageBus, instrument_ids: Iterable[InstrumentId]) -> None:
-        self.predictions: dict[InstrumentId, list[Prediction]] = {}
-        """Instrument -> predictions about it, in order of arrival."""
+    def __init__(self, bus: MessageBus, instrument_ids: Iterable[InstrumentId], outputs: Sequence[str]) -> None:
+        self.predictions: dict[InstrumentId, PredictionLog] = {}
+        """Instrument -> predictions about it, with these outputs."""
         self.closed: list[PositionClosed] = []
         """Closed positions of all instruments, in order."""
         for instrument_id in instrument_ids:
-            predictions = self.predictions[instrument_id] = []
-            bus.subscribe(topic=prediction_topic(instrument_id), handler=predictions.append)
+            log = self.predictions[instrument_id] = PredictionLog(outputs)
+            bus.subscribe(topic=prediction_topic(instrument_id), handler=log.add)
         bus.subscribe(topic="events.position.*", handler=self._on_position)
 
     def _on_position(self, event: PositionEvent) -> None:
@@ -120,17 +121,6 @@ class Balances:
     def balances_total(self) -> dict[Currency, Money]:
         """As an account says it."""
         return {self.currency: self.end}
-
-
-def prediction_table(predictions: Sequence[Prediction], outputs: Sequence[str]) -> pd.DataFrame:
-    """Predictions as columns, in order of arrival."""
-    columns: dict[str, NDArray] = {
-        name: np.array([getattr(prediction, name) for prediction in predictions], dtype=np.int64)
-        for name in ("ts_event", "ts_init", "latency_ns")
-    }
-    for name in outputs:
-        columns[name] = np.array([prediction.outputs[name] for prediction in predictions], dtype=np.float32)
-    return pd.DataFrame(columns)
 
 
 def fill_table(engine: BacktestEngine, instrument_id: InstrumentId) -> pd.DataFrame:

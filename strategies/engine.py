@@ -28,7 +28,7 @@ PROGRESS_EVERY = 64
 
 def run_config(
     instruments: Sequence[Instrument],
-    actor: ImportableActorConfig,
+    actor: ImportableActorConfig | None,
     strategies: Sequence[ImportableStrategyConfig],
     data: Sequence[BacktestDataConfig],
     balance: int,
@@ -39,6 +39,8 @@ def run_config(
     ----------
     instruments : sequence of Instrument
         What is traded; each venue among them gets an account of its own.
+    actor : ImportableActorConfig, optional
+        Who asks the model; None where it has been asked beforehand.
     data : sequence of BacktestDataConfig
         In the order in which data of one time are handled.
     balance : int
@@ -47,7 +49,7 @@ def run_config(
     venues = {instrument.id.venue.value: instrument.quote_currency.code for instrument in instruments}
     return BacktestRunConfig(
         engine=BacktestEngineConfig(
-            actors=[actor],
+            actors=[] if actor is None else [actor],
             strategies=list(strategies),
             logging=LoggingConfig(log_level="ERROR"),  # to stderr; anything below goes to stdout
             risk_engine=RiskEngineConfig(max_order_submit_rate="1000000/00:00:01"),

@@ -19,6 +19,7 @@ from strategies.prediction import Prediction, Status, prediction_topic
 RETRY_NS = 1_000_000_000
 """Until a closing order that was refused is sent again (nanoseconds)."""
 _CLOSE_AGAIN = "close-again"
+_OK, _DEGRADED = Status.OK, Status.DEGRADED  # looked up with every prediction
 
 
 class PredictionStrategyConfig(StrategyConfig, kw_only=True, frozen=True):
@@ -123,11 +124,14 @@ class PredictionStrategy(Strategy):
     @guarded
     def on_data(self, data: Prediction) -> None:
         """Take in a prediction, and tell who listens what was made of it."""
-        position = self.portfolio.net_position(self.config.instrument_id) if self._tells else Decimal(0)
+        if not self._tells:
+            if not self._refusal(data):
+                self.act_on(data)
+            return
+        position = self.portfolio.net_position(self.config.instrument_id)
         self._sent = None
         why = self._refusal(data) or self.act_on(data)
-        if self._tells:
-            self.msgbus.publish(topic=DECISIONS_TOPIC, msg=self._decision(data, position, why))
+        self.msgbus.publish(topic=DECISIONS_TOPIC, msg=self._decision(data, position, why))
 
     def act_on(self, prediction: Prediction) -> str:
         """Do what the rule says about a prediction that may be traded on; why, in words."""
@@ -138,14 +142,14 @@ class PredictionStrategy(Strategy):
         now_ns = self.clock.timestamp_ns()
         if self.halted:
             return f"halted: {self.halted}"
-        if prediction.status == Status.OK:
+        if prediction.status == _OK:
             if prediction.feature_ts < self._newest_ts:
                 return "a newer one came before it"
             self._newest_ts = prediction.feature_ts
             self._good_until_ns = now_ns + self.config.failure_grace_ns
             if now_ns - prediction.feature_ts > self.config.max_age_ns:
                 return "older than max_age_ns"
-        elif prediction.status == Status.DEGRADED:
+        elif prediction.status == _DEGRADED:
             if (why := self._on_failure(prediction, now_ns)) != "":
                 return why
         else:

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from nautilus_trader.backtest.engine import BacktestEngine
 
 from market.trades import Trades
@@ -16,11 +15,9 @@ from strategies.bookkeeping import (
     Traded,
     equity_curve,
     fill_table,
-    prediction_table,
     round_trip_statistics,
 )
-from strategies.engine import only_actor
-from strategies.inference_actor import InferenceActor
+from strategies.ready_run import Asked
 from strategies.trade_reasons import Reasons
 
 CLASSES = ("buy", "sell", "hold")
@@ -48,14 +45,14 @@ def collect(
     engine: BacktestEngine,
     elapsed_s: float,
     reasons: Reasons,
+    asked: Asked,
 ) -> BacktestResult:
     """Read the results out of an engine that has run."""
-    actor = only_actor(engine, InferenceActor)
+    ((instrument_id, log),) = recorded.predictions.items()
     balances = Balances.of(engine)
-    said = recorded.predictions[actor.config.instrument_id]
-    predictions = prediction_table(said, CLASSES)
-    predictions.insert(3, "trade", np.array([prediction.number for prediction in said], dtype=np.int64))
-    fills = fill_table(engine, actor.config.instrument_id)
+    predictions = log.table()
+    predictions.insert(3, "trade", log.numbers())
+    fills = fill_table(engine, instrument_id)
     return BacktestResult(
         trades=trades,
         sample_note=sample_note,
@@ -68,10 +65,10 @@ def collect(
         statistics=round_trip_statistics(engine, recorded.closed, balances),
         orders=engine.cache.orders_total_count(),
         positions=len(recorded.closed),
-        failed=len(actor.failed),
-        last_error=actor.last_error,
-        gave_up=actor.gave_up,
-        not_arrived=len(actor.pending),
+        failed=asked.failed[instrument_id],
+        last_error=asked.last_error,
+        gave_up=asked.gave_up,
+        not_arrived=asked.not_arrived[instrument_id],
         past_trades=reasons.past_trades(recorded.closed),
         elapsed_s=elapsed_s,
     )

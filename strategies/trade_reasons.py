@@ -8,8 +8,9 @@ from nautilus_trader.model.events import OrderEvent, OrderInitialized, PositionC
 from nautilus_trader.model.identifiers import ClientOrderId, InstrumentId
 
 from reporting.trade_log import PastTrade, TradeLog
-from strategies.model_actor import ModelActor, OneInput
+from strategies.model_call import OneInput
 from strategies.prediction import Prediction
+from strategies.ready_run import Publisher
 from strategies.run_settings import RunSettings
 from wire.news_windows import NewsWindow
 
@@ -24,24 +25,23 @@ class Reason(NamedTuple):
 class Reasons:
     """Keeps, for each order, the prediction that was being handled when it was sent.
 
-    A strategy orders while it is handed a prediction, so the reason is the one that its actor published last;
+    A strategy orders while it is handed a prediction, so the reason is the one that was published last;
     an order on an earlier one, such as that which ends a position in silence, has another tag and no reason here.
 
     Parameters
     ----------
     bus : MessageBus
-    actor : ModelActor
+    publisher : Publisher
         Whose predictions the orders are sent on.
     """
 
-    def __init__(self, bus: MessageBus, actor: ModelActor) -> None:
-        self._actor = actor
+    def __init__(self, bus: MessageBus, publisher: Publisher) -> None:
+        self._publisher = publisher
         self._of: dict[ClientOrderId, Reason] = {}
         bus.subscribe(topic="events.order.*", handler=self._on_order)
 
     def _on_order(self, event: OrderEvent) -> None:
-        published = self._actor.published
-        if not isinstance(event, OrderInitialized) or published is None:
+        if not isinstance(event, OrderInitialized) or (published := self._publisher.published) is None:
             return
         prediction, asked = published
         if prediction.instrument_id == event.instrument_id and f"feature_ts={prediction.feature_ts}" in (

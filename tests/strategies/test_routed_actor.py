@@ -26,7 +26,7 @@ from strategies.engine import built, only_actor
 from strategies.inference_actor import InferenceActor, InferenceActorConfig
 from strategies.instruments import perpetual, write_catalog
 from strategies.outcome_recorder import OutcomeRecorder
-from strategies.prediction import Prediction, Status
+from strategies.prediction import Prediction, Status, prediction_topic
 from strategies.run_settings import served_metadata
 from strategies.settings import BacktestSettings, run_config
 from support import PROJECT, script_app
@@ -138,13 +138,16 @@ def run(trades: Trades, settings: BacktestSettings, folder: Path) -> Ran:
     write_catalog(trades, instrument, folder)
     actor, strategy = settings.actor(instrument.id, WINDOW), settings.strategy(instrument)
     with built(run_config(instrument, actor, strategy, folder, settings.starting_balance)) as (node, engine):
-        recorded = Recorder(engine.kernel.msgbus, [instrument.id])
+        bus = engine.kernel.msgbus
+        said: list[Prediction] = []
+        bus.subscribe(topic=prediction_topic(instrument.id), handler=said.append)
+        recorded = Recorder(bus, [], [])
         kept = settings.recorder(instrument.id, served_metadata(settings))
         assert kept is not None
         engine.add_actor(OutcomeRecorder(kept))
         node.run()
         found = only_actor(engine, InferenceActor)
-        return Ran(engine.cache.orders(), recorded.predictions[instrument.id], recorded.closed, found)
+        return Ran(engine.cache.orders(), said, recorded.closed, found)
 
 
 @pytest.mark.slow

@@ -1,0 +1,93 @@
+"""Measure how fast backtests are: predictions fetched beforehand, against the engine alone and one request a trade."""
+
+import json
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from benchmarks.backtests import HTTP, Served, compare, find_targets, long_market, medians, prefetched
+from benchmarks.machine import describe_machine
+from benchmarks.recording import own_server
+from handlers.model_files import BadArchive
+from market.source import load
+from market.trades import BadData
+from release.archive import BuildFailed, build_archive
+from serving.archive_import import UnreadableArchive
+from serving.java import NoJava
+from serving.management import ManagementError
+from serving.torchserve import StartFailed
+from wire.errors import RequestError
+
+words = Console(stderr=True)
+_FAILURES = (BadArchive, BadData, BuildFailed, ManagementError, NoJava, RequestError, StartFailed, UnreadableArchive)
+
+
+def bench(
+    run: Annotated[Path, typer.Option(help="Training run of a tick model to build the archive from.")] = Path(
+        "runs/tick"
+    ),
+    trades: Annotated[int, typer.Option(min=100, help="Trades to simulate.")] = 200_000,
+    data: Annotated[Path | None, typer.Option(help="CSV of trades or catalog folder; left out: simulated.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Runs of each kind; the median counts.")] = 3,
+    inline: Annotated[int, typer.Option(min=100, help="Trades of the inline runs.")] = 2_000,
+    long: Annotated[
+        int | None, typer.Option(min=100, help="Run on so many trades first, to see the most memory: 20000000.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the simulation.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Measure and report; exit status 1 when a measurement failed, 0 also when a target is missed."""
+    if not run.is_dir():
+        words.print(
+            f"{run}: a run folder expected, was missing: python scripts/train.py tick --out {run}", soft_wrap=True
+        )
+        raise typer.Exit(2)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is stopped then too
+    machine = describe_machine()
+    try:
+        with tempfile.TemporaryDirectory(prefix="bench-") as folder, Progress(console=words) as progress:
+            task = progress.add_task("starting a server", total=4 * rounds + 1 + (long is not None))
+
+            def step(doing: str) -> None:
+                progress.update(task, advance=1, description=doing)
+
+            archive = build_archive("tick", run, "1.0", Path(folder)).path
+            with own_server(run, archive) as asked:
+                served = Served(asked.url, asked.token, archive)
+                longest = None
+                if long is not None:
+                    step(f"{long:,} trades")
+                    longest = prefetched(long_market(long, seed), served, HTTP)
+                runs = compare(load(data, trades, seed), served, rounds, inline, step)
+    except _FAILURES as error:
+        words.print(f"[red]bench:[/] {error}", soft_wrap=True)
+        raise typer.Exit(1) from error
+    targets = find_targets(runs, longest)
+    said = {
+        "machine": machine,
+        "runs": [each.as_dict() for each in (*runs, *([] if longest is None else [longest]))],
+        "ticks_per_s": medians(runs, "ticks_per_s"),
+        "ticks_per_cpu_s": medians(runs, "ticks_per_cpu_s"),
+        "targets": [target.as_dict() for target in targets],
+    }
+    if as_json:
+        print(json.dumps(said))
+    out = words if as_json else Console()
+    out.print(", ".join(f"{name} {value}" for name, value in machine.items() if value is not None), soft_wrap=True)
+    for name, value in said["ticks_per_s"].items():
+        of_cpu = said["ticks_per_cpu_s"][name]
+        out.print(f"{name:16s}{value:12,.0f} ticks/s {of_cpu:12,.0f} per second of processor time", highlight=False)
+    for target in targets:
+        verdict = "[green]reached[/]" if target.reached else "[red]missed[/] "
+        bound = f"{'<=' if target.at_most else '>='} {target.bound:,g}"
+        out.print(f"{verdict} {target.value:12,.2f} ({bound})  {target.name}", highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    typer.run(bench)
