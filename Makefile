@@ -18,7 +18,11 @@ setup: .venv/installed
 	@$(PYTHON) -c 'import sys; sys.exit(f"Python 3.11 expected, was {sys.version.split()[0]} ($(PYTHON)): make PYTHON=/path/to/python3.11" if sys.version_info[:2] != (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar on \
-		-c constraints.txt -e '.[trade,server,train,ray,bench,dev]'
+		-c constraints.txt -e '.[trade,server,train,bench,dev]'
+	@touch $@
+
+.venv/ray: .venv/installed
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[ray]'
 	@touch $@
 
 ## make demo     train, pack, serve, trade, report; DATA=trades.csv or DATA=catalog/ for your own trades
@@ -37,13 +41,13 @@ demo-news: setup
 # Two processes, one OpenMP thread each: two OpenMP programs on two cores spin against each other.
 ## make test     the test suite, with a real TorchServe; under ten minutes on two cores
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m 'not slow' -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m 'not slow' -n 2 --dist loadgroup
 
 # The README trains a language model, which takes both cores.
 ## make test-slow  the longer proofs
-test-slow: setup
+test-slow: setup .venv/ray
 	$(BIN)/python -m pytest -q -m slow tests/test_readme.py
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow -n 2 --dist loadfile --ignore tests/test_readme.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow -n 2 --dist loadgroup --ignore tests/test_readme.py
 
 ## make bench    the server against TorchServe's defaults, FastAPI and the bare forward
 bench: setup

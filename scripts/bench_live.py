@@ -29,7 +29,7 @@ def main(
         with words.status("Running nodes"):
             found = compare(archive, model_ms, rate, seconds, rounds)
     except (StartFailed, NodeFailed, FileNotFoundError) as error:
-        words.print(f"[red]{error}")
+        words.print(f"[red]bench:[/] {error}", soft_wrap=True)
         raise typer.Exit(1) from None
     if as_json:
         waits = {way: asdict(each) for way, each in found.waits.items()}

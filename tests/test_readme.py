@@ -1,9 +1,10 @@
 """Every command of the README, run as it stands there.
 
 Its ``bash`` blocks run in order in a copy of the project, so that each finds what the one
-before it made. Only the ports differ: free ones take the place of 8080 to 8082.
+before it made. Free ports take the place of 8080 to 8082, and the language model learns for one epoch.
 """
 
+import json
 import os
 import re
 import shutil
@@ -33,6 +34,8 @@ SLOW = tuple(f"python scripts/train.py {what}" for what in ("sentiment", "price 
 """Blocks that begin so take long: they are run by `make test-slow`."""
 ALSO_SLOW = ("scripts/live.py", "--latency-profile")
 """And so do blocks with these in them."""
+QUICKLY = {"python scripts/train.py sentiment --out runs/sentiment": " --set fit.epochs=1 --set fit.rdrop=0"}
+"""Commands that would take ten minutes and more, and what makes them quick."""
 MAKES_TICK = "python scripts/train.py tick --out runs/tick"
 """What the block begins with that makes ``archives/tick.mar``, which others need."""
 
@@ -95,6 +98,8 @@ def test_commands_of_the_readme_run(copy: Path, block: str) -> None:
     ports = (copy / "ports").read_text().split()
     for old, new in zip((8080, 8081, 8082), ports, strict=False):
         block = block.replace(f":{old}", f":{new}")
+    for command, more in QUICKLY.items():
+        block = block.replace(command, command + more)
     if "tick.mar" in block and not (copy / "archives" / "tick.mar").exists():  # the slow ones alone
         block = next(each for each in BLOCKS if each.startswith(MAKES_TICK)) + block
 
@@ -104,6 +109,21 @@ def test_commands_of_the_readme_run(copy: Path, block: str) -> None:
     )
 
     assert result.returncode == 0, f"{block}\n{result.stdout}\n{result.stderr}"
+
+
+@pytest.mark.slow
+def test_the_language_model_of_the_readme_beats_its_baselines(copy: Path) -> None:
+    """After one epoch."""
+    evaluation = json.loads((copy / "runs" / "sentiment" / "evaluation.json").read_text())
+
+    scores = evaluation["scores"]
+    model = scores.pop("model")
+    assert model["accuracy"] >= 0.70
+    for score in scores.values():
+        assert model["accuracy"] > score["accuracy"]
+        assert model["macro_f1"] > score["macro_f1"]
+    calibration = evaluation["calibration"]
+    assert calibration["after"]["log_loss"] <= calibration["before"]["log_loss"] + 0.02
 
 
 def test_readme_has_commands() -> None:

@@ -203,6 +203,7 @@ def play(scene: Scene, server: TorchServe, proxy: ToxicProxy, venue: LoopbackVen
     scene.begin("stream resumed")
     venue.resume()
     scene.wait_for_answers("stream back")
+    scene.wait(lambda: bool(orders(scene, "stream back")), "an order after the stream came back")
 
 
 def orders(scene: Scene, since: str = "start", until: str | None = None) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from live_support import BTC, ETH, Asked, Proxy, asking, config, of_other_featur
 from features.tick import tick_schema
 from release.archive import build_archive
 from serving.client import connect
-from serving.tokens import KEY_FILE, read_token
+from serving.tokens import KEY_FILE, NoToken, read_token
 from serving.torchserve import ServerSettings, TorchServe, find_server, restart_server, start_server
 from strategies.inference_actor import InferenceActorConfig
 from strategies.model_call import Fate
@@ -235,9 +235,15 @@ def test_a_token_is_renewed_before_it_ends(home: Path, rows: np.ndarray) -> None
     before = server.token
     a_year_ns = 365 * 86_400 * 10**9  # so any token is about to end
 
+    def is_renewed() -> bool:
+        try:
+            return server.token != before
+        except NoToken:  # TorchServe is writing the file
+            return False
+
     async def talk(asked: Asked) -> None:
         await asked.up()
-        assert server.token != before
+        await asyncio.to_thread(until, is_renewed)
         for row in rows[:20]:
             assert (await asked.ask(row)).fates == (Fate.ANSWERED,)
 
