@@ -41,13 +41,13 @@ demo-news: setup
 # Two processes, one OpenMP thread each: two OpenMP programs on two cores spin against each other.
 ## make test     the test suite, with a real TorchServe; under ten minutes on two cores
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m 'not slow' -n 2 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m 'not slow' -n 2 --dist loadfile
 
 # The README trains a language model, which takes both cores.
 ## make test-slow  the longer proofs
 test-slow: setup .venv/ray
 	$(BIN)/python -m pytest -q -m slow tests/test_readme.py
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow -n 2 --dist loadgroup --ignore tests/test_readme.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow -n 2 --dist loadfile --ignore tests/test_readme.py
 
 ## make bench    the server against TorchServe's defaults, FastAPI and the bare forward
 bench: setup

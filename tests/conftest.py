@@ -18,14 +18,6 @@ from serving.torchserve import ServerSettings, TorchServe, find_server, start_se
 from support import BATCH, PROJECT, run_script
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several processes, the tests of a file run in one of them, as do all that share what takes long to make."""
-    for item in items:
-        shares = "news_server" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("news_server" if shares else item.path.stem))
-
-
 @pytest.fixture(scope="session", autouse=True)
 def hear_interrupts() -> None:
     """A suite started in the background ignores SIGINT, and so would all that it starts."""

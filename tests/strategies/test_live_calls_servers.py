@@ -243,7 +243,7 @@ def test_a_token_is_renewed_before_it_ends(home: Path, rows: np.ndarray) -> None
 
     async def talk(asked: Asked) -> None:
         await asked.up()
-        await asyncio.to_thread(until, is_renewed)
+        await until(is_renewed)
         for row in rows[:20]:
             assert (await asked.ask(row)).fates == (Fate.ANSWERED,)
 
