@@ -32,8 +32,6 @@ class OrderLimits:
     """
 
     def __init__(self, kernel: NautilusKernel, max_notional: Mapping[InstrumentId, Decimal]) -> None:
-        self.denied = 0
-        """Orders that were denied here."""
         self._engine, self._cache, self._portfolio = kernel.risk_engine, kernel.cache, kernel.portfolio
         self._max_notional = dict(max_notional)
         kernel.msgbus.deregister(endpoint=ENDPOINT, handler=self._engine.execute)
@@ -50,7 +48,6 @@ class OrderLimits:
         if not reasons:
             self._engine.execute(command)
             return
-        self.denied += len(orders)
         for order in orders:
             self._engine._deny_order(order, reasons[0])
 

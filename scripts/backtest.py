@@ -35,8 +35,8 @@ from strategies.results import BacktestResult
 from strategies.run_settings import RunSettings
 from strategies.server_token import provide_token
 from strategies.settings import BacktestSettings
+from sweeps.console import latency_table
 from sweeps.latency_sweep import parse_latencies, shown, sweep_latencies, write_latency_report
-from sweeps.latency_table import latency_table
 from traffic.store import StoreFailed
 from wire.errors import RequestError
 

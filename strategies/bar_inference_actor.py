@@ -22,11 +22,8 @@ from strategies.model_call import Question
 from strategies.news_counts import NewsCounts
 from strategies.warm_start import WarmStart
 from traffic.assignment import Route
-from wire.errors import BadWindow, NotFinite, OutputNotFinite, RequestError, SchemaMismatch
+from wire.errors import OF_ONE_ROW, RequestError, SchemaMismatch
 from wire.news_windows import NewsWindow
-
-OF_ONE_ROW = (BadWindow, NotFinite, OutputNotFinite)
-"""Errors that one row of a request can bring upon the others."""
 
 
 class BarInferenceActorConfig(ModelActorConfig, kw_only=True, frozen=True):

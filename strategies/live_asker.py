@@ -3,25 +3,19 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from serving.client import Answer
-from serving.inputs import Inputs
 from strategies.guarded import Counting, guard
 from strategies.live_failover import Failover
 from strategies.live_server import LiveServer, in_words
 from strategies.model_actor_config import ModelActorConfig
 from strategies.model_call import Fate, Question
 from traffic.assignment import Route
-from wire.errors import BadText, BadWindow, NotFinite, OutputNotFinite, RequestError
-from wire.news_windows import NewsWindow
-
-OF_ONE_ROW = (BadText, BadWindow, NotFinite, OutputNotFinite)
-"""Errors that one row of a request can bring upon the others: after these each is asked about alone, once."""
+from wire.errors import OF_ONE_ROW, RequestError
 
 
 class Waiting(NamedTuple):
@@ -145,7 +139,7 @@ class Asker:
         try:
             about = [(each.instrument_id.value,) for each in questions]
             ts_ns = max(each.ts_event for each in questions)
-            answer = server.ask(route, _inputs(questions), about, ts_ns, deadline_ns)
+            answer = server.ask(route, np.stack([each.asked for each in questions]), about, ts_ns, deadline_ns)
         except RequestError as error:
             took_ns = time.perf_counter_ns() - began
             server.failed(error, route)
@@ -174,14 +168,3 @@ class Asker:
         if waiting:
             questions = tuple(each.question for each in waiting)
             self._tell(Ended(questions, Fate.FAILED, f"Unavailable: {self._failover.why_not}"))
-
-
-def _inputs(questions: Sequence[Question]) -> Inputs:
-    rows: list[NDArray[np.float32]] = []
-    windows: list[NewsWindow] = []
-    for each in questions:
-        if isinstance(each.asked, NewsWindow):
-            windows.append(each.asked)
-        else:
-            rows.append(each.asked)
-    return windows or np.stack(rows)

@@ -7,14 +7,14 @@ from nautilus_trader.model.identifiers import InstrumentId
 
 from features.news_window import NewsWindowConfig, RecentNews
 from serving.client import Answer
-from strategies.bar_inference_actor import OF_ONE_ROW, BarInferenceActor, BarInferenceActorConfig
+from strategies.bar_inference_actor import BarInferenceActor, BarInferenceActorConfig
 from strategies.checks import expect
 from strategies.model_call import Question
 from strategies.news_counts import NewsCounts
 from strategies.news_headline import HEADLINE_TOPIC, NewsHeadline
 from strategies.sentiment_actor import OF_ONE_TEXT
 from traffic.assignment import Route
-from wire.errors import RequestError
+from wire.errors import OF_ONE_ROW, RequestError
 from wire.news_windows import NewsWindow
 from wire.texts import MOST_TEXTS
 

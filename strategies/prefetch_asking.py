@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.client import InferenceClient
-from strategies.bar_inference_actor import OF_ONE_ROW
-from wire.errors import ServerFault
+from wire.errors import OF_ONE_ROW, ServerFault
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,9 +32,9 @@ def script_app(path: Path) -> Typer:
     return module.app
 
 
-def until(condition: Callable[[], bool], within_s: float = 20.0) -> None:
+def until(condition: Callable[[], bool], within_s: float = 20.0, what: str = "the condition") -> None:
     """Wait for a condition."""
     end = time.monotonic() + within_s
     while not condition():
-        assert time.monotonic() < end, "the condition did not come true"
+        assert time.monotonic() < end, f"{what} within {within_s:g} s expected, did not come"
         time.sleep(0.005)

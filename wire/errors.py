@@ -146,6 +146,9 @@ BY_NAME: dict[str, type[RequestError]] = {
     if issubclass(kind, RequestError)
 }
 
+OF_ONE_ROW = (BadWindow, NotFinite, OutputNotFinite)
+"""What one row of a request can bring upon the others."""
+
 _OF_TORCHSERVE: dict[int, type[RequestError]] = {
     404: UnknownModel,
     413: BodyTooLarge,

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from witness import heard
 
-from support import PROJECT
+from support import PROJECT, until
 
 HERE = Path(__file__).parent
 REPLAY = """
@@ -58,6 +59,17 @@ class LiveScript:
         """Exit status, the JSON object, and what was said on stderr."""
         out, err = self.process.communicate(timeout=within_s)
         return self.process.returncode, json.loads(out) if out else {}, err
+
+    def until(self, condition: Callable[[], bool], what: str) -> None:
+        """Wait for a condition while the script runs."""
+        until(lambda: self.process.poll() is not None or condition(), 40.0, what)
+        assert self.process.poll() is None, self.ended()
+
+    def until_filled(self, lines: Path) -> None:
+        """Wait for the first fill that the witness writes of."""
+        self.until(
+            lambda: lines.exists() and any(line.get("event") == "OrderFilled" for line in heard(lines)), "a fill"
+        )
 
 
 ReplayFile = Callable[..., Path]

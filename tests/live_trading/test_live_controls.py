@@ -1,7 +1,6 @@
 """Stopping a live run: signals, the kill switch, the loss limit, and what the next start makes of it."""
 
 import signal
-import time
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -31,14 +30,6 @@ def lines(tmp_path: Path) -> Path:
     return tmp_path / "lines.jsonl"
 
 
-def wait_for_position(run: Any, lines: Path) -> None:
-    until = time.monotonic() + 30
-    while not (lines.exists() and any(line.get("event") == "OrderFilled" for line in heard(lines))):
-        assert run.process.poll() is None, run.ended()
-        assert time.monotonic() < until, "a fill within 30 s expected, was none"
-        time.sleep(0.02)
-
-
 def test_signal_halts_until_somebody_says_that_it_may_go_on(
     url: str, replay_file: Callable[..., Path], live_script: Callable[..., Any], lines: Path, tmp_path: Path
 ) -> None:
@@ -46,7 +37,7 @@ def test_signal_halts_until_somebody_says_that_it_may_go_on(
     file = replay_file(url, **LONG, risk=state, end=witnessed(lines))
 
     run = live_script(file)
-    wait_for_position(run, lines)
+    run.until_filled(lines)
     run.process.send_signal(signal.SIGUSR1)
     status, said, err = run.ended()
 
@@ -63,7 +54,7 @@ def test_signal_halts_until_somebody_says_that_it_may_go_on(
 
     lines.unlink()
     run = live_script(file, "--resume")
-    wait_for_position(run, lines)
+    run.until_filled(lines)
     run.process.send_signal(signal.SIGTERM)
     status, said, err = run.ended()
 
@@ -79,7 +70,7 @@ def test_kill_file_halts_and_keeps_others_from_starting(
     file = replay_file(url, **LONG, risk=f'kill_file = "{kill}"', end=witnessed(lines))
 
     run = live_script(file)
-    wait_for_position(run, lines)
+    run.until_filled(lines)
     kill.touch()
     status, said, err = run.ended()
 
@@ -115,7 +106,7 @@ def test_positions_stay_where_that_is_asked_for(
     file = replay_file(url, **LONG, node="flatten_on_stop = false", end=witnessed(lines))
 
     run = live_script(file)
-    wait_for_position(run, lines)
+    run.until_filled(lines)
     run.process.send_signal(signal.SIGINT)
     status, said, err = run.ended()
 

@@ -1,7 +1,6 @@
 """Live runs on bars of several instruments, and through a data client that the file names."""
 
 import signal
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
@@ -133,11 +132,7 @@ def test_any_data_client_may_be_named(tick_archive: Path, live_script: Callable[
             )
         )
         run = live_script(config, SOME_KEY="key", SOME_SECRET="secret")
-        until = time.monotonic() + 30
-        while not (lines.exists() and any(line.get("event") == "OrderFilled" for line in heard(lines))):
-            assert run.process.poll() is None, run.ended()
-            assert time.monotonic() < until, "a fill within 30 s expected, was none"
-            time.sleep(0.05)
+        run.until_filled(lines)
         run.process.send_signal(signal.SIGINT)
         status, said, err = run.ended()
 

@@ -1,6 +1,6 @@
 """A whole live run offline: Binance's adapter, paper orders, a real TorchServe, and everything that can fail failing.
 
-The venue is on this machine (`loopback_venue`), the server is reached through a proxy that delays (`toxic_proxy`).
+The venue is on this machine (`loopback_venue`), the server is reached through a proxy that delays (`tcp_proxy`).
 """
 
 import json
@@ -11,19 +11,19 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import psutil
 import pytest
 from eager_archive import NEVER_HOLD, eager
 from loopback_venue import LoopbackVenue
 from made_versions import made
-from toxic_proxy import ToxicProxy
+from tcp_proxy import Proxy
 from witness import BEAT_S, heard, witnessed
 
 from market.source import load
 from market.trades import Instrument, Trades
 from serving.torchserve import ServerSettings, TorchServe, find_server, restart_server, start_server
+from support import until
 
 pytestmark = pytest.mark.slow
 
@@ -104,10 +104,7 @@ class Scene:
         self.marks[phase] = len(heard(self.lines))
 
     def wait(self, condition: Callable[[], bool], what: str) -> None:
-        until = time.monotonic() + WITHIN_S
-        while not condition():
-            assert time.monotonic() < until, f"{what} within {WITHIN_S} s expected, was not so"
-            time.sleep(0.05)
+        until(condition, WITHIN_S, what)
 
     def wait_for_answers(self, phase: str, count: int = 20) -> None:
         self.begin(phase)
@@ -146,9 +143,7 @@ def scene(
     """The run from its start to its end, through all that fails."""
     folder = tmp_path_factory.mktemp("run")
     scene = Scene(folder / "lines.jsonl", folder / "summary.json")
-    port = urlsplit(server.inference_url).port
-    assert port is not None
-    with LoopbackVenue(trades, past=200) as venue, ToxicProxy(port) as proxy:
+    with LoopbackVenue(trades, past=200) as venue, Proxy(server.inference_url) as proxy:
         config = folder / "live.toml"
         config.write_text(
             CONFIG.format(
@@ -167,7 +162,7 @@ def scene(
     return scene
 
 
-def play(scene: Scene, server: TorchServe, proxy: ToxicProxy, venue: LoopbackVenue) -> None:
+def play(scene: Scene, server: TorchServe, proxy: Proxy, venue: LoopbackVenue) -> None:
     """Let everything fail, one after the other, and wait each time until the run has found its way back."""
     scene.begin("worker killed")
     kill_worker(server)
@@ -182,9 +177,9 @@ def play(scene: Scene, server: TorchServe, proxy: ToxicProxy, venue: LoopbackVen
 
     scene.begin("server stopped")
     server.stop()
-    until = time.monotonic() + OUTAGE_S
+    outage_ends = time.monotonic() + OUTAGE_S
     scene.wait(lambda: "open" in scene.states("server stopped"), "an open breaker")
-    scene.wait(lambda: time.monotonic() > until, "the outage's end")
+    scene.wait(lambda: time.monotonic() > outage_ends, "the outage's end")
     restarted = restart_server(server.home)
     scene.wait_for_answers("server back")
 

@@ -1,7 +1,6 @@
 """Real execution through Binance's adapter, against a venue on this machine that takes the orders."""
 
 import signal
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
@@ -76,11 +75,7 @@ def run_until(
     log.mkdir()
     config.write_text(config.read_text().replace("[node]", f'[node]\nlog_folder = "{log}"'))
     run = live_script(config, "--real", LOOPBACK_KEY="key", LOOPBACK_SECRET="secret")
-    until = time.monotonic() + 40
-    while not done("".join(path.read_text() for path in log.glob("*"))):
-        assert run.process.poll() is None, run.ended()
-        assert time.monotonic() < until, f"the end within 40 s expected, was {len(venue.orders)} orders so far"
-        time.sleep(0.05)
+    run.until(lambda: done("".join(path.read_text() for path in log.glob("*"))), "what was waited for in the log")
     run.process.send_signal(signal.SIGINT)
     return run.ended()
 

@@ -1,23 +1,20 @@
 """A model asked as in a live run, over a connection that can be held up and cut."""
 
 import asyncio
-import contextlib
 import json
-import socket
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 from zipfile import ZipFile
 
 import numpy as np
 from nautilus_trader.model.identifiers import InstrumentId
 
+import support
 from features.schema import FeatureSchema
 from features.tick import tick_schema
-from serving.torchserve import free_ports
 from strategies.inference_actor import InferenceActorConfig
 from strategies.live_calls import LiveCalls
 from strategies.live_calls_config import LiveCallsConfig
@@ -25,69 +22,6 @@ from strategies.model_call import Fate, ModelCall, ModelHealth, Question
 
 BTC, ETH = (InstrumentId.from_str(f"{name}USDT-PERP.BINANCE") for name in ("BTC", "ETH"))
 MS = 1_000_000
-
-
-class Proxy:
-    """A TCP relay to a server, for as long as it is entered: it can hold answers back, and be cut and opened again."""
-
-    def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        self._server = parts.hostname, parts.port
-        self._port = free_ports(1)[0]
-        self.url = f"http://127.0.0.1:{self._port}"
-        self._flowing = threading.Event()
-        self._flowing.set()
-        self._open: list[socket.socket] = []
-        self._listener: socket.socket | None = None
-
-    def open(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", self._port))
-        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
-
-    def cut(self) -> None:
-        """Nobody listens any more, and what is connected breaks off."""
-        assert self._listener is not None
-        for each in (self._listener, *self._open):
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-            each.close()
-        self._open.clear()
-
-    def hold(self) -> None:
-        """Bytes from the server stay here until `release`."""
-        self._flowing.clear()
-
-    def release(self) -> None:
-        self._flowing.set()
-
-    def __enter__(self) -> "Proxy":
-        self.open()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.release()
-        self.cut()
-
-    def _accept(self, listener: socket.socket) -> None:
-        while True:
-            try:
-                client, _ = listener.accept()
-            except OSError:
-                return
-            server = socket.create_connection(self._server)
-            self._open += [client, server]
-            for each in ((client, server, False), (server, client, True)):
-                threading.Thread(target=self._relay, args=each, daemon=True).start()
-
-    def _relay(self, here: socket.socket, there: socket.socket, held: bool) -> None:
-        with contextlib.suppress(OSError):
-            while data := here.recv(65536):
-                if held:
-                    self._flowing.wait()
-                there.sendall(data)
-        for each in (here, there):
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
 
 
 class Asked:
@@ -167,7 +101,7 @@ def asking(configured: InferenceActorConfig, talk: Callable[[Asked], Awaitable[N
         return asked
 
     asked = asyncio.run(run())
-    wait_for(lambda: not threads_of(configured.model))
+    support.until(lambda: not threads_of(configured.model))
     return asked
 
 
@@ -182,14 +116,6 @@ async def until(condition: Callable[[], bool], within_s: float = 20.0) -> None:
     while not condition():
         assert time.monotonic() < end, "the condition did not come true"
         await asyncio.sleep(0.002)
-
-
-def wait_for(condition: Callable[[], bool], within_s: float = 20.0) -> None:
-    """Wait for a condition, without an event loop."""
-    end = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < end, "the condition did not come true"
-        time.sleep(0.002)
 
 
 def of_other_features(archive: Path, to: Path, version: str) -> Path:

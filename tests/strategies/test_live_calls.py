@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from live_support import BTC, ETH, MS, Asked, Proxy, asking, config, threads_of, until
+from live_support import BTC, ETH, MS, Asked, asking, config, threads_of, until
+from tcp_proxy import Proxy
 
 from features.tick import tick_schema
 from serving.client import connect
@@ -287,7 +288,7 @@ def test_an_error_of_our_own_while_connecting_is_counted_and_nothing_is_asked(ti
 def test_a_process_that_forgets_to_close_it_ends_all_the_same() -> None:
     code = f"""
 import asyncio, sys
-sys.path.insert(0, {str(PROJECT / "tests" / "strategies")!r})
+sys.path[:0] = {[str(PROJECT / "tests"), str(PROJECT / "tests" / "strategies")]!r}
 from live_support import Asked, config, tick_schema
 async def main():
     Asked(config("http://127.0.0.1:9"), tick_schema())

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import requests
-from live_support import BTC, ETH, Asked, Proxy, asking, config, of_other_features, until
+from live_support import BTC, ETH, Asked, asking, config, of_other_features, until
+from tcp_proxy import Proxy
 
 from features.tick import tick_schema
 from release.archive import build_archive
