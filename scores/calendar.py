@@ -25,6 +25,8 @@ class TradingCalendar:
     """Hour of that time zone at which a day ends; 24: midnight."""
     every_day: bool
     """Whether days without events count too; if not, they are no trading days."""
+    weekdays_only: bool = False
+    """Whether what happens on a Saturday or Sunday belongs to Monday."""
 
     def closes(self, first_ns: int, last_ns: int) -> NDArray[np.int64]:
         """Ends of the days that hold these times, Unix ns; a day holds its end, not its beginning."""
@@ -33,7 +35,7 @@ class TradingCalendar:
         ends: list[int] = []
         while not ends or ends[-1] < last_ns:
             end = self._close(day, zone)
-            if end >= first_ns:
+            if end >= first_ns and not (self.weekdays_only and day.weekday() >= 5):
                 ends.append(end)
             day += timedelta(days=1)
         return np.array(ends, dtype=np.int64)
@@ -49,11 +51,11 @@ class TradingCalendar:
 EVERY_DAY = TradingCalendar("every day of the week, UTC", 365, "UTC", 24, every_day=True)
 """Crypto: markets never close."""
 FX_DAYS = TradingCalendar(
-    "five days a week that end at 17:00 in New York", 261, "America/New_York", 17, every_day=False
+    "five days a week that end at 17:00 in New York", 261, "America/New_York", 17, every_day=False, weekdays_only=True
 )
 """FX: Sunday evening belongs to Monday; 365.2425 * 5 / 7 days a year."""
 FUTURES_SESSIONS = TradingCalendar(
-    "sessions that end at 17:00 in New York", 252, "America/New_York", 17, every_day=False
+    "sessions that end at 17:00 in New York", 252, "America/New_York", 17, every_day=False, weekdays_only=True
 )
 """Futures, options and other contracts of exchanges: CME's session ends at 17:00 in New York."""
 EQUITY_SESSIONS = TradingCalendar("UTC days with events", 252, "UTC", 24, every_day=False)

@@ -19,6 +19,7 @@ from market.source import load
 from market.trades import BadData, Trades
 from serving.archive_import import UnreadableArchive
 from serving.tokens import NoToken
+from strategies.backtest_options import BALANCE
 from strategies.bar_settings import BarBacktestSettings
 from strategies.checks import BadSetting
 from strategies.server_token import provide_token
@@ -71,13 +72,17 @@ def tick(
     ray: Address = None,
     drawn: Drawn = None,
     seed: Seed = 1,
+    balance: BALANCE = "10000",  # type: ignore[assignment]
     in_sample: InSample = False,
     report: Report = None,
     as_json: AsJson = False,
 ) -> None:
     """Settings of strategies.settings.BacktestSettings."""
     with errors_told():
-        settings = BacktestSettings(url=url, model=model, version=version, in_sample=in_sample, mode="prefetch")
+        settings = BacktestSettings(
+            url=url, model=model, version=version, in_sample=in_sample, mode="prefetch",
+            starting_balance=balance,
+        )
         found = run(changed, settings, token_file, lambda: load(data, trades, seed, instrument), jobs, ray, drawn, seed)
         tell(*found, settings, report, as_json)
 
@@ -96,13 +101,17 @@ def price(
     ray: Address = None,
     drawn: Drawn = None,
     seed: Seed = 1,
+    balance: BALANCE = "10000",  # type: ignore[assignment]
     in_sample: InSample = False,
     report: Report = None,
     as_json: AsJson = False,
 ) -> None:
     """Settings of strategies.bar_settings.BarBacktestSettings."""
     with errors_told():
-        settings = BarBacktestSettings(url=url, model=model, version=version, in_sample=in_sample, mode="prefetch")
+        settings = BarBacktestSettings(
+            url=url, model=model, version=version, in_sample=in_sample, mode="prefetch",
+            starting_balance=balance,
+        )
         found = run(
             changed, settings, token_file, lambda: [load_bars(data, bars, seed, instrument)], jobs, ray, drawn, seed
         )

@@ -38,9 +38,8 @@ class Deal(NamedTuple):
     maker: bool
 
 
-deals = st.lists(
-    st.builds(Deal, st.integers(-40, 40).filter(bool), st.integers(2_000, 90_000), st.booleans()), min_size=1, max_size=40
-)  # fmt: skip
+deal = st.builds(Deal, st.integers(-40, 40).filter(bool), st.integers(2_000, 90_000), st.booleans())
+deals = st.lists(deal, min_size=1, max_size=40)
 kinds = st.sampled_from(list(CONTRACTS))
 
 
@@ -58,8 +57,8 @@ def filled(instrument: Instrument, deal: Deal, number: int) -> OrderFilled:
     charged = value(instrument, price, quantity) * Fraction(rate)
     return OrderFilled(
         TraderId("T-1"), StrategyId("S-1"), instrument.id, ClientOrderId(f"O-{number}"), VenueOrderId(f"V-{number}"),
-        AccountId("VENUE-1"), TradeId(f"{number}"), PositionId("P-1"), OrderSide.BUY if deal.size > 0 else OrderSide.SELL,
-        OrderType.MARKET, Quantity(float(quantity), instrument.size_precision),
+        AccountId("VENUE-1"), TradeId(f"{number}"), PositionId("P-1"),
+        OrderSide.BUY if deal.size > 0 else OrderSide.SELL, OrderType.MARKET, Quantity(float(quantity), instrument.size_precision),
         Price(float(price), instrument.price_precision), instrument.quote_currency,
         Money(float(charged), account_currency(instrument)), LiquiditySide.MAKER if deal.maker else LiquiditySide.TAKER,
         UUID4(), number, number,
@@ -89,7 +88,8 @@ def test_gain_is_what_was_paid_and_received_and_what_is_held(kind: str, some: li
         price, quantity = price_of(instrument, deal), quantity_of(instrument, deal)
         side = 1 if deal.size > 0 else -1
         paid += side * sign * value(instrument, price, quantity)
-        fees += value(instrument, price, quantity) * Fraction(instrument.maker_fee if deal.maker else instrument.taker_fee)
+        rate = instrument.maker_fee if deal.maker else instrument.taker_fee
+        fees += value(instrument, price, quantity) * Fraction(rate)
         held += side * quantity
     last = price_of(instrument, some[-1])
     worth = sign * value(instrument, last, held)
@@ -164,7 +164,7 @@ def test_accounts_are_in_settlement_currency(kind: str, code: str) -> None:
 
 
 def test_an_inverse_contract_settled_in_a_third_currency_is_refused() -> None:
-    with pytest.raises(BadData, match="ETH/USD.BITMEX: expected an inverse contract settled .* ETH, got BTC: define"):
+    with pytest.raises(BadData, match=r"ETH/USD.BITMEX: expected an inverse contract settled .* ETH, got BTC: define"):
         Ledger(TestInstrumentProvider.ethusd_bitmex())
 
 

@@ -127,7 +127,9 @@ def test_where_markets_close_an_order_meets_the_next_open(bar_settings: BarBackt
     assert quotes.bid[149] == bars.open[150]
 
 
-def test_the_page_the_statistics_and_the_instruments_say_one_number(whole: BarBacktestResult, bar_settings: BarBacktestSettings) -> None:
+def test_the_page_the_statistics_and_the_instruments_say_one_number(
+    whole: BarBacktestResult, bar_settings: BarBacktestSettings
+) -> None:
     start = float(bar_settings.starting_balance)
 
     assert whole.equity["equity"].iloc[0] == start
