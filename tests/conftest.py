@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from news_run import write_backbone, write_ensemble_run, write_sentiment_run
 from price_run import write_price_run
 from rollout_desk import Desk
@@ -16,6 +17,9 @@ from signed_archives import keys
 from release.archive import build_archive
 from serving.torchserve import ServerSettings, TorchServe, find_server, start_server
 from support import BATCH, PROJECT, run_script
+
+settings.register_profile("untimed", deadline=None)  # a machine may be busy with other things
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -41,10 +41,8 @@ def market_of(kind: str, some: list[Step]) -> MarkedMarket:
     """Fills happen at the price of the event before them, at a fee of one."""
     contract = Contract.of(CONTRACTS[kind])
     times = np.cumsum([step.wait for step in some])
-    orders = sorted(
-        ((int(ts) + step.later, number, step.bought) for number, (ts, step) in enumerate(zip(times, some, strict=True))),
-        key=lambda order: order[0],
-    )
+    orders = [(int(ts) + step.later, at, step.bought) for at, (ts, step) in enumerate(zip(times, some, strict=True))]
+    orders.sort(key=lambda order: order[0])
     fills: list[Fill] = []
     gain, held, before = Decimal(0), Decimal(0), Decimal(1)
     for ts, number, bought in orders:

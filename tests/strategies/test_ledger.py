@@ -58,7 +58,8 @@ def filled(instrument: Instrument, deal: Deal, number: int) -> OrderFilled:
     return OrderFilled(
         TraderId("T-1"), StrategyId("S-1"), instrument.id, ClientOrderId(f"O-{number}"), VenueOrderId(f"V-{number}"),
         AccountId("VENUE-1"), TradeId(f"{number}"), PositionId("P-1"),
-        OrderSide.BUY if deal.size > 0 else OrderSide.SELL, OrderType.MARKET, Quantity(float(quantity), instrument.size_precision),
+        OrderSide.BUY if deal.size > 0 else OrderSide.SELL, OrderType.MARKET,
+        Quantity(float(quantity), instrument.size_precision),
         Price(float(price), instrument.price_precision), instrument.quote_currency,
         Money(float(charged), account_currency(instrument)), LiquiditySide.MAKER if deal.maker else LiquiditySide.TAKER,
         UUID4(), number, number,
