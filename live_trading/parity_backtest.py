@@ -27,6 +27,7 @@ from live_trading.recorded_run import NoParity, Recorded, RecordedRun
 from market.trades import Trades
 from strategies.decision import DECISIONS_TOPIC, HALT_TOPIC, Decision, Halt
 from strategies.instruments import quote_ticks, trade_ticks
+from strategies.ledger import account_currency
 from strategies.prediction import Prediction, prediction_topic
 
 BALANCE = 10_000_000
@@ -111,7 +112,7 @@ def _instruments(recorded: Recorded) -> list[Instrument]:
 
 
 def _balances(instruments: Sequence[Instrument]) -> list[Money]:
-    return [Money(BALANCE, currency) for currency in {instrument.quote_currency for instrument in instruments}]
+    return [Money(BALANCE, currency) for currency in {account_currency(each) for each in instruments}]
 
 
 def _strategies(recorded: Recorded) -> list[ImportableStrategyConfig]:
