@@ -29,7 +29,6 @@ from strategies.outcome_recorder import OutcomeRecorder
 from strategies.prefetch import prefetched_bars
 from strategies.prefetch_bars import BarsRun
 from strategies.ready_run import ReadyRun, asked_inline
-from strategies.ruin import RuinGuard
 from strategies.run_settings import challengers_metadata, served_metadata
 from strategies.sample import first_judged, fitted_on
 from strategies.settings import importable_actor, importable_strategy
@@ -123,10 +122,9 @@ def run_bar_backtest(
         ready = _inline(markets, actor, strategies, settings, others)
     with ready as run:
         bus = run.engine.kernel.msgbus
-        recorder = Recorder(bus, instruments, metadata["outputs"])
+        recorder = Recorder(bus, instruments, metadata["outputs"], settings.starting_balance)
         topics = {f"data.bars.{market.bar_type}": market.instrument.id for market in markets}
-        guard = RuinGuard(recorder.ledgers, settings.starting_balance, topics)
-        run.engine.add_actor(guard)
+        run.engine.add_actor(recorder.guard(topics))
         reasons = Reasons(bus, run.publisher)
         kept = settings.recorder([market.bar_type for market in markets], metadata)
         if kept is not None:
@@ -138,9 +136,8 @@ def run_bar_backtest(
         run.start()
         elapsed_s = time.perf_counter() - began
         return collect(
-            [market.judged for market in markets], instruments, metadata, settings.starting_balance, recorder, guard,
-            run.engine, elapsed_s, reasons, run.asked(),
-        )  # fmt: skip
+            [market.judged for market in markets], metadata, recorder, run.engine, elapsed_s, reasons, run.asked()
+        )
 
 
 @contextmanager

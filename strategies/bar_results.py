@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
@@ -18,7 +17,6 @@ from strategies.bookkeeping import InstrumentResult, Recorder, RunResult, accoun
 from strategies.equity import MarkedMarket, calendar_of
 from strategies.news_counts import NewsCounts
 from strategies.ready_run import Asked
-from strategies.ruin import RuinGuard
 from strategies.trade_reasons import Reasons
 
 
@@ -98,33 +96,23 @@ class BarBacktestResult(RunResult):
 
 def collect(
     judged: Sequence[JudgedBars],
-    instruments: Sequence[Instrument],
     metadata: Mapping[str, Any],
-    start: Decimal,
     recorded: Recorder,
-    guard: RuinGuard,
     engine: BacktestEngine,
     elapsed_s: float,
     reasons: Reasons,
     asked: Asked,
 ) -> BarBacktestResult:
-    """Read the results out of an engine that has run.
-
-    Parameters
-    ----------
-    instruments : sequence of Instrument
-        Of the bars, in their order.
-    start : Decimal
-        Each venue's account before the run.
-    """
+    """Read the results out of an engine that has run; the recorder's instruments are in the order of the bars."""
+    instruments = list(recorded.instruments.values())
     results = tuple(
-        _instrument_result(each, instrument, start, recorded, guard, engine, reasons, asked)
+        _instrument_result(each, instrument, recorded, engine, reasons, asked)
         for each, instrument in zip(judged, instruments, strict=True)
     )
     venues = {instrument.id.venue for instrument in instruments}
     ledgers = [recorded.ledgers[instrument.id] for instrument in instruments]
     markets = [_market(recorded, each.bars, instrument) for each, instrument in zip(judged, instruments, strict=True)]
-    account = account_of(ledgers, markets, start * len(venues), widest(map(calendar_of, instruments)))
+    account = account_of(ledgers, markets, recorded.balance * len(venues), widest(map(calendar_of, instruments)))
     return BarBacktestResult(
         sample_note=" ".join(dict.fromkeys(each.note for each in judged)),
         metadata=metadata,
@@ -144,9 +132,7 @@ def collect(
 def _instrument_result(
     judged: JudgedBars,
     instrument: Instrument,
-    start: Decimal,
     recorded: Recorder,
-    guard: RuinGuard,
     engine: BacktestEngine,
     reasons: Reasons,
     asked: Asked,
@@ -155,7 +141,7 @@ def _instrument_result(
     predictions = recorded.predictions[instrument.id].table()
     predictions.insert(3, "bar", np.searchsorted(bars.ts_event, predictions["ts_event"].to_numpy()))
     ledger, refusals = recorded.ledgers[instrument.id], recorded.refusals_of(instrument.id)
-    account = account_of([ledger], [_market(recorded, bars, instrument)], start, calendar_of(instrument))
+    account = account_of([ledger], [_market(recorded, bars, instrument)], recorded.balance, calendar_of(instrument))
     return BarResult(
         bars=bars,
         warm=judged.warm,
@@ -174,7 +160,7 @@ def _instrument_result(
         failed=asked.failed[instrument.id],
         not_arrived=asked.not_arrived[instrument.id],
         past_trades=reasons.past_trades(ledger.round_trips),
-        ruin=guard.ruins.get(instrument.id.venue),
+        ruin=recorded.ruins.get(instrument.id.venue),
     )
 
 
