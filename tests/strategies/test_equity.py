@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from contracts import CONTRACTS
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reporting.thinning import BINS
@@ -122,6 +122,7 @@ def equity_points(ts_ns: np.ndarray, equity: np.ndarray, piece: int):
     return (EquityPoints(ts_ns[at : at + piece], equity[at : at + piece]) for at in range(0, len(ts_ns), piece))
 
 
+@settings(max_examples=50)
 @given(curves, st.integers(1, 50))
 def test_statistics_are_those_of_pandas_over_all_days(curve: list[tuple[int, float]], piece: int) -> None:
     history = history_of(curve, piece)

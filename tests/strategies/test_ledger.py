@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pytest
 from contracts import CONTRACTS
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from nautilus_trader.core.uuid import UUID4
 from nautilus_trader.model.currencies import BTC, JPY, USD
@@ -106,6 +106,7 @@ def test_gain_is_what_was_paid_and_received_and_what_is_held(kind: str, some: li
     )
 
 
+@settings(max_examples=50)
 @given(kinds, deals)
 def test_a_closed_position_gains_by_its_average_prices(kind: str, some: list[Deal]) -> None:
     """BitMEX: contracts * multiplier * (1 / average entry - 1 / average exit), averages weighted by value."""
