@@ -15,6 +15,7 @@ from nautilus_trader.model.objects import Price, Quantity
 from nautilus_trader.trading.config import StrategyConfig
 from nautilus_trader.trading.strategy import Strategy
 
+from market.bars import PRICES
 from strategies.bar_backtest import run_bar_backtest
 from strategies.bar_report import notes, report_data, summary
 from strategies.bar_results import BarBacktestResult
@@ -164,3 +165,19 @@ def test_prefetch_ruins_an_account_at_the_same_moment(
 
     assert other.instruments[0].ruin == result.instruments[0].ruin
     assert other.balance == result.balance
+
+
+def test_a_ruined_account_stops_its_own_venue_alone(
+    ruined: tuple[BarBacktestSettings, BarBacktestResult]
+) -> None:
+    settings, alone = ruined
+    cheap = market(venue="ELSEWHERE")
+    cheap = replace(cheap, **{name: getattr(cheap, name) // 1000 + 1 for name in PRICES})
+
+    both = run_bar_backtest([market(), cheap], settings)
+
+    first, second = both.instruments
+    assert first.ruin == alone.instruments[0].ruin == both.together().ruin
+    assert second.ruin is None
+    assert second.fills["ts_ns"].iloc[-1] > first.fills["ts_ns"].iloc[-1] + 50 * 60 * SECOND
+    assert both.balance == pytest.approx(first.account.end + second.account.end, abs=1e-8)
