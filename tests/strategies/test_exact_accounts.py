@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from bar_support import market
 from contracts import CONTRACTS
-from nautilus_trader.model.data import QuoteTick
-from nautilus_trader.model.enums import OrderSide
+from nautilus_trader.model.data import QuoteTick, TradeTick
+from nautilus_trader.model.enums import AggressorSide, OrderSide
 from nautilus_trader.model.events import OrderFilled
+from nautilus_trader.model.identifiers import TradeId
 from nautilus_trader.model.instruments import CryptoPerpetual, Instrument
 from nautilus_trader.model.objects import Price, Quantity
 from nautilus_trader.trading.config import StrategyConfig
@@ -22,6 +23,7 @@ from strategies.bar_results import BarBacktestResult
 from strategies.bar_settings import BarBacktestSettings
 from strategies.bookkeeping import Recorder
 from strategies.console import result_table
+from strategies.decision import HALT_TOPIC, Halt
 from strategies.engine import built, run_config
 from strategies.ledger import account_currency
 
@@ -124,6 +126,51 @@ def test_an_order_that_is_refused_is_counted_with_its_reason() -> None:
     (reason,) = done.recorder.refusals_of(instrument.id)
     assert "0.05" in reason
     assert len(done.filled) == 1
+
+
+class Leaves(Scripted):
+    """Closes its position when its venue is halted."""
+
+    def on_start(self) -> None:
+        super().on_start()
+        self.msgbus.subscribe(topic=HALT_TOPIC, handler=self.on_halt)
+
+    def on_halt(self, halt: Halt) -> None:
+        assert halt.venue == self.instrument.id.venue
+        self.close_all_positions(self.instrument.id)
+
+
+def test_what_ruins_an_account_is_closed_at_the_quote_that_follows() -> None:
+    """A trade moves the engine's book to its price; the quote of its time, which sets it right, comes after it."""
+    instrument = CONTRACTS["linear perpetual"]
+    quotes = quotes_of(instrument, 1, 1000)[:3]
+    trades = [
+        TradeTick(
+            instrument.id, Price(float(price), 1), instrument.make_qty(1), AggressorSide.SELLER, TradeId(f"{number}"),
+            quotes[number].ts_event, quotes[number].ts_init,
+        )
+        for number, price in enumerate((15_000, 5_000, 5_000))
+    ]  # fmt: skip
+    quotes[1] = QuoteTick(
+        instrument.id, Price(4_000.0, 1), Price(6_000.0, 1), quotes[1].bid_size, quotes[1].ask_size,
+        quotes[1].ts_event, quotes[1].ts_init,
+    )  # fmt: skip
+    balance = Decimal(500)
+    with built(run_config([instrument], None, [], [], balance), [instrument]) as (_, engine):
+        recorder = Recorder(engine.kernel.msgbus, [instrument], [], balance)
+        topic = f"data.trades.{instrument.id.venue}.{instrument.id.symbol}"
+        engine.add_actor(recorder.guard({topic: instrument.id}))
+        engine.add_strategy(Leaves(instrument, [100]))
+        engine.add_data(trades, sort=False)
+        engine.add_data(quotes)
+        engine.run()
+
+    bought, sold = recorder.ledgers[instrument.id].fills
+    assert sold.ts_ns == recorder.ruins[instrument.id.venue].ts_ns == trades[1].ts_event
+    assert sold.price == Decimal("3999.5")  # one step below the bid, not below the trade
+    assert recorder.ruins[instrument.id.venue].equity == pytest.approx(
+        float(500 + Decimal("0.1") * (5_000 - bought.price) - bought.fee), abs=1e-8
+    )
 
 
 @pytest.fixture(scope="module")
