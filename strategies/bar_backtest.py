@@ -63,7 +63,7 @@ def run_bar_backtest(
     Parameters
     ----------
     bars : sequence of Bars
-        All there are, of different instruments of one interval and one quote currency.
+        All there are, of different instruments of one interval and one settlement currency.
     settings : BarBacktestSettings
     on_progress : callable, optional
         Called now and then with the number of bars done and of all.

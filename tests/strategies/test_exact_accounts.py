@@ -32,7 +32,7 @@ START, SECOND = 1_704_067_200_000_000_000, 1_000_000_000
 QUOTES = 120
 
 
-class Scripted(Strategy):
+class ScriptedStrategy(Strategy):
     """Sends a market order after each quote: signed sizes in the instrument's steps, 0 for none."""
 
     def __init__(self, instrument: Instrument, sizes: list[int]) -> None:
@@ -50,7 +50,7 @@ class Scripted(Strategy):
 
 
 @dataclass
-class Done:
+class EngineRun:
     """A run's ledger beside what the engine says."""
 
     recorder: Recorder
@@ -74,18 +74,18 @@ def quotes_of(instrument: Instrument, seed: int, size: int) -> list[QuoteTick]:
     ]  # fmt: skip
 
 
-def run(instrument: Instrument, sizes: list[int], quoted: int) -> Done:
+def run(instrument: Instrument, sizes: list[int], quoted: int) -> EngineRun:
     """Trade through quotes of some size: what exceeds it fills one step worse."""
     with built(run_config([instrument], None, [], [], BALANCE), [instrument]) as (_, engine):
         recorder = Recorder(engine.kernel.msgbus, [instrument], [], BALANCE)
-        engine.add_strategy(Scripted(instrument, sizes))
+        engine.add_strategy(ScriptedStrategy(instrument, sizes))
         engine.add_data(quotes_of(instrument, 1, quoted))
         engine.run()
         (account,) = engine.cache.accounts()
         balance = account.balance_total(account_currency(instrument))
         events = [event for order in engine.cache.orders() for event in order.events]
         filled = [event for event in events if isinstance(event, OrderFilled)]
-        return Done(recorder, float(balance.as_decimal() - BALANCE), filled)
+        return EngineRun(recorder, float(balance.as_decimal() - BALANCE), filled)
 
 
 @pytest.mark.parametrize("kind", CONTRACTS)
@@ -128,7 +128,7 @@ def test_an_order_that_is_refused_is_counted_with_its_reason() -> None:
     assert len(done.filled) == 1
 
 
-class Leaves(Scripted):
+class HaltableStrategy(ScriptedStrategy):
     """Closes its position when its venue is halted."""
 
     def on_start(self) -> None:
@@ -160,7 +160,7 @@ def test_what_ruins_an_account_is_closed_at_the_quote_that_follows() -> None:
         recorder = Recorder(engine.kernel.msgbus, [instrument], [], balance)
         topic = f"data.trades.{instrument.id.venue}.{instrument.id.symbol}"
         engine.add_actor(recorder.guard({topic: instrument.id}))
-        engine.add_strategy(Leaves(instrument, [100]))
+        engine.add_strategy(HaltableStrategy(instrument, [100]))
         engine.add_data(trades, sort=False)
         engine.add_data(quotes)
         engine.run()
