@@ -24,6 +24,7 @@ from strategies.sample import choose_sample, fit_records
 from strategies.settings import BacktestSettings, run_config
 from strategies.tick_strategy import TickStrategyConfig
 from strategies.trade_reasons import Reasons
+from strategies.venue_fills import fill_at_venue_time
 from wire.errors import SchemaMismatch
 
 
@@ -69,6 +70,7 @@ def run_backtest(
 
     ready_for = prefetched if settings.mode == "prefetch" else _inline
     with ready_for(trades, instrument, actor, strategy, settings.starting_balance) as run:
+        fill_at_venue_time(run.engine, trades, instrument)
         bus = run.engine.kernel.msgbus
         recorder = Recorder(bus, [instrument.id], CLASSES)
         reasons = Reasons(bus, run.publisher)

@@ -12,6 +12,7 @@ from nautilus_trader.model.data import Bar, BarType, QuoteTick
 from nautilus_trader.model.instruments import CryptoPerpetual
 
 from features.bar import bar_schema, window_ends
+from market.bar_quotes import breaks
 from market.bars import Bars
 from market.trades import BadData
 from strategies.bar_catalog import write_bar_catalog
@@ -22,6 +23,7 @@ from strategies.bar_strategy import BarStrategyConfig
 from strategies.bar_types import bar_type
 from strategies.bookkeeping import Recorder
 from strategies.checks import expect
+from strategies.closed_markets import ClosedMarkets
 from strategies.engine import built, count_events, only_actor, run_config
 from strategies.instruments import perpetual, split_symbol
 from strategies.outcome_recorder import OutcomeRecorder
@@ -120,6 +122,7 @@ def run_bar_backtest(
         ready = _inline(markets, actor, strategies, settings, others)
     with ready as run:
         bus = run.engine.kernel.msgbus
+        closed = ClosedMarkets(run.engine, {market.instrument.id: breaks(market.judged.run) for market in markets})
         recorder = Recorder(bus, [instrument.id for instrument in instruments], metadata["outputs"])
         reasons = Reasons(bus, run.publisher)
         kept = settings.recorder([market.bar_type for market in markets], metadata)
@@ -131,9 +134,8 @@ def run_bar_backtest(
         began = time.perf_counter()
         run.start()
         elapsed_s = time.perf_counter() - began
-        return collect(
-            [market.judged for market in markets], metadata, recorder, run.engine, elapsed_s, reasons, run.asked()
-        )
+        judged = [market.judged for market in markets]
+        return collect(judged, metadata, recorder, run.engine, elapsed_s, reasons, run.asked(), closed.held)
 
 
 @contextmanager
@@ -145,7 +147,7 @@ def _inline(
     others: Callable[[Path], list[BacktestDataConfig]],
 ) -> Iterator[ReadyRun]:
     with tempfile.TemporaryDirectory(prefix="catalog-") as folder:
-        data = _data(markets, settings.spread_bps, actor.max_gap_ns, Path(folder)) + others(Path(folder))
+        data = _data(markets, settings.spread_bps, Path(folder)) + others(Path(folder))
         config = run_config(
             [market.instrument for market in markets],
             importable_actor(actor),
@@ -203,13 +205,13 @@ def _judged(
     return JudgedBars(run, warm, asked, sample)
 
 
-def _data(markets: Sequence[Market], spread_bps: float, max_gap_ns: int, folder: Path) -> list[BacktestDataConfig]:
+def _data(markets: Sequence[Market], spread_bps: float, folder: Path) -> list[BacktestDataConfig]:
     """Write a catalog; its parts in the order in which data of one time are handled: all bars, then the quotes.
 
     No strategy sees a quote before the bar that closed with it, and no order is sent before both.
     """
     for market in markets:
-        write_bar_catalog(market.judged.run, market.instrument, market.bar_type, spread_bps, max_gap_ns, folder)
+        write_bar_catalog(market.judged.run, market.instrument, market.bar_type, spread_bps, folder)
     bars = [
         BacktestDataConfig(catalog_path=str(folder), data_cls=Bar, bar_types=[str(market.bar_type)])
         for market in markets

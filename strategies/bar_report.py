@@ -111,10 +111,10 @@ def notes(settings: BarBacktestSettings, run: BarBacktestResult, result: BarResu
     said += [
         note_on_latency(settings, "its bar closed"),
         f"The spread of {settings.spread_bps:g} bps is an assumption: bars hold no quotes. An order sent after a close "
-        "meets the next bar's open, half the spread and one price step worse, at once and whatever its size; before a "
-        "break (no bar within "
-        f"{format_duration(run.metadata['bars']['max_gap_ns'])}) it meets the last close. There is neither depth nor "
-        "impact.",
+        "meets the next bar's open, half the spread and one price step worse, at once and whatever its size. There is "
+        "neither depth nor impact.",
+        "The market is closed while no bar is in progress. An order sent then waits for the next open, and fills there "
+        f"in the same way: {result.held:,} of {result.orders:,} did.",
         f"Each fill costs a fee of {settings.fee_bps:g} bps; only expected returns above "
         f"{settings.threshold_bps:g} bps are acted on. There is no funding and no margin.",
         "A probability of BUY is the confidence where the expected return is positive, else 1 less it; it came true "
@@ -136,6 +136,7 @@ def summary(settings: BarBacktestSettings, run: BarBacktestResult) -> dict[str, 
             "sample": each.sample_note,
             "in_sample": each.in_sample,
             "bars": len(each.bars),
+            "orders_held": each.held,
             **trading_summary(each),
             **news_summary([each]),
         }
@@ -151,6 +152,7 @@ def summary(settings: BarBacktestSettings, run: BarBacktestResult) -> dict[str, 
         **model_summary(settings, run.metadata),
         "edge": run.metadata["metrics"]["edge"],
         "bars": sum(each["bars"] for each in instruments),
+        "orders_held": sum(each.held for each in run.instruments),
         **trading_summary(together),
         **news_summary(run.instruments),
         "gave_up": run.gave_up,

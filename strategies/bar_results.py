@@ -61,6 +61,8 @@ class BarResult(InstrumentResult):
     """Which bars were judged, and why."""
     in_sample: SampleKind
     """Whether the model's fit saw some of them."""
+    held: int
+    """Orders that were sent while the market was closed, and waited for its open."""
     news: NewsCounts | None
     """What became of the headlines about it; None where the model reads none."""
 
@@ -105,12 +107,13 @@ def collect(
     elapsed_s: float,
     reasons: Reasons,
     asked: Asked,
+    held: Mapping[InstrumentId, int],
 ) -> BarBacktestResult:
     """Read the results out of an engine that has run."""
     balances = Balances.of(engine)
     instruments = tuple(
         _instrument_result(
-            each, recorded, engine, asked, balances if len(judged) == 1 else None, reasons
+            each, recorded, engine, asked, balances if len(judged) == 1 else None, reasons, held
         )
         for each in judged
     )
@@ -137,6 +140,7 @@ def _instrument_result(
     asked: Asked,
     balances: Balances | None,
     reasons: Reasons,
+    held: Mapping[InstrumentId, int],
 ) -> BarResult:
     """``balances`` where the instrument has its account for itself."""
     bars = judged.bars
@@ -151,6 +155,7 @@ def _instrument_result(
         warm=judged.warm,
         sample_note=judged.sample.note,
         in_sample=judged.sample.in_sample,
+        held=held[instrument_id],
         news=asked.news[instrument_id],
         predictions=predictions,
         fills=fills,

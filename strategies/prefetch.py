@@ -193,7 +193,7 @@ def _of_bars(
     runs: Sequence[BarsRun], client: InferenceClient, actor: BarInferenceActorConfig, spread_bps: float
 ) -> Feed:
     failures, about = Failures(actor.max_failures), BarWindows(runs, actor)
-    market = bar_chunk(runs, spread_bps, actor.max_gap_ns)
+    market = bar_chunk(runs, spread_bps)
     return Feed(
         instrument_ids=tuple(each.bar_type.instrument_id for each in runs),
         market=[market],
