@@ -3,7 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from market.labels import label
+from market.trades import Trades
 from reporting.data import ReportData
 from reporting.page import write_report
 from strategies.durations import format_duration
@@ -79,10 +82,24 @@ def notes(settings: BacktestSettings, result: BacktestResult) -> tuple[str, ...]
         note_on_latency(settings, "its trade was received"),
         "Bid and ask are the prices of the last seller and the last buyer. A market order fills at once at the other "
         "side's and one price step worse, what exceeds the last trade's size two steps worse, whatever its size: "
-        "trades have no order book, so there is neither depth nor impact.",
+        "trades have no order book, so there is neither depth nor impact. Between trades the quotes stand: a market "
+        "without trades counts as open.",
+        *_feed_notes(result.trades),
         f"Each fill costs a fee of {settings.fee_bps:g} bps; the model's labels call a move worth trading above "
         f"{cost_bps:g} bps. There is no funding and no margin.",
     )
+
+
+def _feed_notes(trades: Trades) -> list[str]:
+    """What a reader must know where trades were received later than they were made."""
+    delays = trades.ts_init - trades.ts_event
+    if not delays.any():
+        return []
+    return [
+        f"Trades were received {format_duration(int(np.median(delays)))} after they were made (median; at most "
+        f"{format_duration(int(delays.max()))}). The model sees them then; orders meet the quotes that stood at the "
+        "venue."
+    ]
 
 
 def summary(settings: BacktestSettings, result: BacktestResult) -> dict[str, Any]:
