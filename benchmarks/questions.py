@@ -9,6 +9,7 @@ import requests
 from numpy.typing import NDArray
 
 from wire.body import BINARY, JSON, encode_rows
+from wire.user_error import UserError
 
 TICK, PRICE = "tick", "price"
 MANY, MANY_WINDOWS = 1024, 64
@@ -18,7 +19,7 @@ ReadJson = Callable[[bytes], NDArray[np.float32]]
 _TIMEOUT_S = 10.0
 
 
-class WrongAnswer(RuntimeError):
+class WrongAnswer(UserError):
     """A server that answers something else than the archive does; its speed is of no interest."""
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.schema import FeatureSchema
+from wire.user_error import UserError
 
 if TYPE_CHECKING:  # torch takes a second to import; who only reads an archive's files does without
     from torch import nn
@@ -20,7 +21,7 @@ GOLDEN = "golden.npz"
 _OUTPUT = "output."
 
 
-class BadArchive(RuntimeError):
+class BadArchive(UserError, RuntimeError):
     """An archive that must not serve: incomplete, or it does not answer what it was built to answer."""
 
 

@@ -10,13 +10,15 @@ from typing import Any, NamedTuple, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
+from wire.user_error import UserError
+
 FORMAT = 1
 """Of the file; another one is refused."""
 LONGEST_NS = 86_400_000_000_000
 """Longest service time that is believed: a day. It also keeps sums of many within int64."""
 
 
-class BadProfile(ValueError):
+class BadProfile(UserError, ValueError):
     """A latency profile that makes no sense; names the file, the field and what it was."""
 
 

@@ -7,11 +7,13 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from wire.user_error import UserError
+
 EXACT_INTEGERS = 2**53
 """Integers below this are exact in float64, which the features rely on."""
 
 
-class BadData(ValueError):
+class BadData(UserError, ValueError):
     """Market data that cannot be used as it is; names the file, the place and what was expected."""
 
 

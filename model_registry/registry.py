@@ -27,6 +27,7 @@ from model_registry.record import (
 )
 from release.signing import Untrusted
 from tracking.store import experiment_id, hasty, open_store, registry_store, shown, tracking_store, typed_errors
+from wire.user_error import UserError
 
 if TYPE_CHECKING:  # MLflow takes more than a second to import
     from mlflow import MlflowClient
@@ -40,7 +41,7 @@ _TRACKING = "tracking.json"
 _log = logging.getLogger(__name__)
 
 
-class RegistryRefused(RuntimeError):
+class RegistryRefused(UserError):
     """Nothing was changed: there is no such version, or it would contradict what is registered."""
 
 

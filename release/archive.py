@@ -13,11 +13,12 @@ from release.code_closure import code_closure
 from release.signing import sign_archive
 from serving.client import connect
 from wire.digest import archive_digest
+from wire.user_error import UserError
 
 PROJECT = Path(__file__).resolve().parent.parent
 
 
-class BuildFailed(RuntimeError):
+class BuildFailed(UserError):
     """No archive was built; what was at its place is untouched."""
 
 

@@ -3,11 +3,13 @@
 import ast
 from pathlib import Path
 
+from wire.user_error import UserError
+
 ROOMS = ("features", "handlers", "model_defs", "wire")
 """Rooms that may travel. The others know the outside of the server, or the trading side."""
 
 
-class ForbiddenImport(ImportError):
+class ForbiddenImport(UserError, ImportError):
     """Code that would travel in an archive imports a room that must not."""
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
+from wire.user_error import UserError
+
 TIMEOUT_S = 5.0
 
 
@@ -18,7 +20,7 @@ class Counters:
     """(model, version asked for) -> requests; ``default`` is the version of those that named none."""
 
 
-class NoCounters(RuntimeError):
+class NoCounters(UserError):
     """The metrics port gives none."""
 
 

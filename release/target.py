@@ -7,9 +7,10 @@ from pathlib import Path
 from serving.client import InferenceClient, connect
 from serving.management import ManagementClient
 from serving.torchserve import CONFIG, find_server
+from wire.user_error import UserError
 
 
-class NoTarget(RuntimeError):
+class NoTarget(UserError):
     """There is no such server, or what is needed to reach it was not said."""
 
 

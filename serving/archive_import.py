@@ -24,13 +24,14 @@ from typing import Any
 from zipfile import BadZipFile, ZipFile
 
 from wire.digest import MANIFEST, archive_digest
+from wire.user_error import UserError
 
 _numbers = itertools.count()
 # As in a worker, see `handlers`: before this process's first matrix product, or its bits may differ from a worker's.
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
 
-class UnreadableArchive(ValueError):
+class UnreadableArchive(UserError, ValueError):
     """A file that is no model archive, or one that does not load; names it and what is wrong."""
 
 

@@ -5,8 +5,10 @@ from typing import Any
 
 import requests
 
+from wire.user_error import UserError
 
-class ManagementError(RuntimeError):
+
+class ManagementError(UserError):
     """The management port refused or could not be reached; carries its HTTP status (0: no answer)."""
 
     def __init__(self, call: str, code: int, text: str) -> None:

@@ -4,10 +4,12 @@ import json
 from datetime import datetime
 from pathlib import Path
 
+from wire.user_error import UserError
+
 KEY_FILE = "key_file.json"
 
 
-class NoToken(RuntimeError):
+class NoToken(UserError):
     """The key file is missing or holds no such key."""
 
 

@@ -19,6 +19,7 @@ from serving.management import ManagementClient, ManagementError
 from serving.processes import end_family, is_torchserve
 from serving.properties import read_properties, write_properties
 from serving.snapshot import PROPERTY, archives_of, versions_of
+from wire.user_error import UserError
 
 PROJECT = Path(__file__).resolve().parent.parent
 STATE = "server.json"
@@ -36,7 +37,7 @@ _PORT_KEYS = {
 }
 
 
-class StartFailed(RuntimeError):
+class StartFailed(UserError):
     """The server cannot be started, or came up without its workers; says why."""
 
 

@@ -15,6 +15,8 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wire.user_error import UserError
+
 if TYPE_CHECKING:  # MLflow takes more than a second to import
     from mlflow import MlflowClient
 
@@ -44,7 +46,7 @@ for _variable, _value in _DEFAULTS.items():  # before anybody imports MLflow; wh
     os.environ.setdefault(_variable, _value)
 
 
-class TrackingFailed(RuntimeError):
+class TrackingFailed(UserError):
     """A tracking store that cannot be opened, or did not take what was to be kept."""
 
 

@@ -25,6 +25,7 @@ from training.ensemble_evaluate import evaluate_pool
 from training.ensemble_fit import fit_pool
 from training.run_folder import MEMBERS, git_commit, refuse_other_than_run, replace_run, working_folder, write_run
 from wire.errors import BadText
+from wire.user_error import UserError
 
 TOLERANCE = 1e-4
 """Of golden outputs on another device or library version, relative; absolute below 1."""
@@ -33,7 +34,7 @@ _TEXTS = 64
 """Texts that are scored together."""
 
 
-class BadMember(ValueError):
+class BadMember(UserError, ValueError):
     """A run folder that cannot be a member of an ensemble; names it."""
 
 

@@ -10,8 +10,10 @@ from http import HTTPStatus
 
 import orjson
 
+from wire.user_error import UserError
 
-class RequestError(Exception):
+
+class RequestError(UserError):
     """One request that failed; its batch mates are not touched."""
 
     code = 500
