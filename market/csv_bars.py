@@ -13,6 +13,7 @@ from market.bars import PRICES, Bars
 from market.csv_table import Table, read_cells
 from market.decimals import parse_decimals
 from market.trades import EXACT_INTEGERS, BadData, Instrument
+from wire.user_error import InvalidArgument
 
 TIME_COLUMNS = ("timestamp", "time", "date", "datetime", "open_time")
 """What the column of the stamps may be called."""
@@ -66,7 +67,7 @@ def load_csv_bars(path: Path, instrument_id: str | None = None, stamp: str = "op
         Naming file, column, row (0-based, header not counted), what it was and what was expected.
     """
     if stamp not in STAMPS:
-        raise ValueError(f"stamp {' or '.join(STAMPS)} expected, was {stamp!r}")
+        raise InvalidArgument(f"stamp {' or '.join(STAMPS)} expected, was {stamp!r}")
     table = _read(path)
     time_column = _time_column(table)
     if stamp == "close" and time_column == "open_time":

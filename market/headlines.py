@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from market.csv_table import ISO_DATE
 from market.headline_table import HeadlineTable, read_headline_table
 from market.trades import BadData
+from wire.user_error import InvalidArgument
 
 INSTRUMENT = re.compile(r"[!-~]+\.[!-~]+")
 """What an instrument's name looks like: ``BTCUSDT.BINANCE``, in printable ASCII as NautilusTrader wants it."""
@@ -103,7 +104,7 @@ def load_headlines(path: Path, instrument_id: str | None = None, delay_ns: int |
         A negative ``delay_ns``.
     """
     if delay_ns is not None and delay_ns < 0:
-        raise ValueError(f"delay_ns of at least 0 expected, was {delay_ns}")
+        raise InvalidArgument(f"delay_ns of at least 0 expected, was {delay_ns}")
     if instrument_id is not None and not INSTRUMENT.fullmatch(instrument_id):
         raise BadData(f"an instrument like BTCUSDT.BINANCE expected, was {instrument_id!r}")
     table = read_headline_table(path)

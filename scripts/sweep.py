@@ -10,17 +10,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
+from cli.app import App, console
 from market.bar_source import load_bars
 from market.bars import Bars
 from market.source import load
-from market.trades import BadData, Trades
-from serving.archive_import import UnreadableArchive
-from serving.tokens import NoToken
+from market.trades import Trades
 from strategies.bar_settings import BarBacktestSettings
-from strategies.checks import BadSetting
 from strategies.server_token import provide_token
 from strategies.settings import BacktestSettings
 from sweeps.console import show
@@ -28,10 +25,9 @@ from sweeps.grid import Combination, combinations, parse_grid
 from sweeps.parameter_sweep import ParameterSweep, Run, sweep_parameters, write_sweep_report
 from sweeps.processes import run_in_processes
 from sweeps.trial import Plan, Trial
-from wire.errors import RequestError
+from wire.user_error import UserError
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
-console = Console(stderr=True)
+app = App(no_args_is_help=True)
 
 Set = Annotated[
     list[str], typer.Option("--set", help="field=value,value of the backtest's settings; repeat for several fields.")
@@ -76,10 +72,9 @@ def tick(
     as_json: AsJson = False,
 ) -> None:
     """Settings of strategies.settings.BacktestSettings."""
-    with errors_told():
-        settings = BacktestSettings(url=url, model=model, version=version, in_sample=in_sample, mode="prefetch")
-        found = run(changed, settings, token_file, lambda: load(data, trades, seed, instrument), jobs, ray, drawn, seed)
-        tell(*found, settings, report, as_json)
+    settings = BacktestSettings(url=url, model=model, version=version, in_sample=in_sample, mode="prefetch")
+    found = run(changed, settings, token_file, lambda: load(data, trades, seed, instrument), jobs, ray, drawn, seed)
+    tell(*found, settings, report, as_json)
 
 
 @app.command()
@@ -101,12 +96,11 @@ def price(
     as_json: AsJson = False,
 ) -> None:
     """Settings of strategies.bar_settings.BarBacktestSettings."""
-    with errors_told():
-        settings = BarBacktestSettings(url=url, model=model, version=version, in_sample=in_sample, mode="prefetch")
-        found = run(
-            changed, settings, token_file, lambda: [load_bars(data, bars, seed, instrument)], jobs, ray, drawn, seed
-        )
-        tell(*found, settings, report, as_json)
+    settings = BarBacktestSettings(url=url, model=model, version=version, in_sample=in_sample, mode="prefetch")
+    found = run(
+        changed, settings, token_file, lambda: [load_bars(data, bars, seed, instrument)], jobs, ray, drawn, seed
+    )
+    tell(*found, settings, report, as_json)
 
 
 def run(
@@ -133,10 +127,7 @@ def runner(jobs: int, ray: str | None, on_done: Callable[[int, int], None]) -> R
     """What tries the combinations: processes, or Ray."""
     if ray is None:
         return lambda plan, tried: run_in_processes(plan, tried, jobs, on_done)
-    try:
-        from sweeps.on_ray import run_on_ray
-    except ModuleNotFoundError:
-        raise failed("Ray expected, was not installed: pip install -e '.[ray]'") from None
+    from sweeps.on_ray import run_on_ray
 
     def on_ray(plan: Plan, tried: Sequence[Combination]) -> list[Trial]:
         return run_on_ray(plan, tried, jobs, ray, on_done)
@@ -162,18 +153,7 @@ def tell(
             console.print(said["report"], soft_wrap=True, highlight=False)
     if found.failed:
         first = found.failed[0].error
-        raise failed(f"{len(found.failed):,} of {len(found.trials):,} backtests failed; the first: {first}")
-
-
-@contextmanager
-def errors_told() -> Iterator[None]:
-    """Status 2 for a setting that makes no sense, 1 for a job that failed."""
-    try:
-        yield
-    except BadSetting as error:
-        raise typer.BadParameter(str(error)) from None
-    except (BadData, UnreadableArchive, NoToken, RequestError, OSError) as error:
-        raise failed(f"{error}") from None
+        raise UserError(f"{len(found.failed):,} of {len(found.trials):,} backtests failed; the first: {first}")
 
 
 @contextmanager
@@ -182,11 +162,6 @@ def progress_of(noun: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=console, transient=True) as bar:
         task = bar.add_task(noun, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def failed(reason: str) -> typer.Exit:
-    typer.echo(f"error: {reason}", err=True)
-    return typer.Exit(1)
 
 
 if __name__ == "__main__":

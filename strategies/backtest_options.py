@@ -10,22 +10,17 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from cli.app import parsed
 from strategies.checks import BadSetting
 from strategies.durations import parse_duration, parse_latency
 
 
-def parsed(parse: Callable[[str], Any]) -> Callable[[str], Any]:
-    """The parser as typer wants it: a bad text is a wrong call."""
-
-    def parser(text: str) -> Any:
-        try:
-            return parse(text)
-        except BadSetting as error:
-            raise typer.BadParameter(str(error)) from None
-        except InvalidOperation:
-            raise typer.BadParameter(f"a number expected, was {text!r}") from None
-
-    return parser
+def parse_decimal(text: str) -> Decimal:
+    """Return the number that a text has; raise `BadSetting` for any other text."""
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        raise BadSetting(f"expected a number, got {text!r}") from None
 
 
 @dataclass(frozen=True)
@@ -72,7 +67,7 @@ _SETTINGS: dict[str, tuple[Any, Any]] = {
         Annotated[int, typer.Option(parser=parsed(parse_duration), help="Oldest prediction to trade on.")],
         "1s",
     ),
-    "size": (Annotated[Decimal, typer.Option(parser=parsed(Decimal), help="Position, in base currency.")], "0.1"),
+    "size": (Annotated[Decimal, typer.Option(parser=parsed(parse_decimal), help="Position, in base currency.")], "0.1"),
     "fee_bps": (Annotated[float, typer.Option(help="Fee on each fill (bps).")], 0.5),
     "in_sample": (Annotated[bool, typer.Option("--in-sample", help="Run on what the fit saw, too.")], False),
 }

@@ -11,6 +11,7 @@ from support import PROJECT
 BELOW = {
     "features": set(),
     "wire": set(),
+    "cli": {"wire"},
     "model_defs": set(),
     "reporting": {"wire"},
     "market": {"wire"},
@@ -20,11 +21,11 @@ BELOW = {
     "serving": {"features", "wire"},
     "traffic": {"features", "serving", "wire"},
     "tracking": {"wire"},
-    "release": {"handlers", "serving", "traffic", "wire"},
+    "release": {"cli", "handlers", "serving", "traffic", "wire"},
     "trials": {"release", "serving", "traffic", "wire"},
     "model_registry": {"handlers", "release", "serving", "tracking", "wire"},
     "training": {"features", "market", "model_defs", "handlers", "tracking", "wire"},
-    "strategies": {"features", "latency", "market", "reporting", "serving", "traffic", "wire"},
+    "strategies": {"cli", "features", "latency", "market", "reporting", "serving", "traffic", "wire"},
     "live_trading": {"auditing", "features", "latency", "market", "serving", "strategies", "traffic", "wire"},
     "sweeps": {"latency", "market", "reporting", "serving", "strategies", "wire"},
     "benchmarks": {
