@@ -61,9 +61,10 @@ def run_backtest(
     actor = settings.actor(instrument.id, WINDOW)  # bad settings are refused before anything is asked
     metadata = served_metadata(settings)
     actor = msgspec.structs.replace(actor, window=_window(metadata), version=settings.asking(metadata)["version"])
+    kept = settings.recorder(instrument.id, metadata)
+    trainings = [each.get("training", {}) for each in (metadata, *challengers_metadata(settings))]
     trades, sample_note = min(
-        (judged(trades, each["training"], settings.in_sample) for each in (metadata, *challengers_metadata(settings))),
-        key=lambda found: len(found[0]),
+        (judged(trades, training, settings.in_sample) for training in trainings), key=lambda found: len(found[0])
     )
     if len(trades) <= actor.window:
         raise BadData(f"{trades.source}: more than {actor.window} trades to run on expected, was {len(trades)}")
@@ -73,7 +74,6 @@ def run_backtest(
         bus = run.engine.kernel.msgbus
         recorder = Recorder(bus, [instrument.id], CLASSES)
         reasons = Reasons(bus, run.publisher)
-        kept = settings.recorder(instrument.id, metadata)
         if kept is not None:
             run.engine.add_actor(OutcomeRecorder(kept))
         if on_progress is not None:
@@ -106,4 +106,7 @@ def _window(metadata: Mapping[str, Any]) -> int:
     ours = tick_schema(theirs["window"])
     if ours.sha256 != metadata["feature_schema_sha256"]:
         raise SchemaMismatch(f"a model trained on features {ours.name} expected, was {theirs['name']}")
+    if not set(CLASSES) <= set(metadata["outputs"]):
+        got = ", ".join(metadata["outputs"])
+        raise SchemaMismatch(f"expected a model with outputs {', '.join(CLASSES)}, got {got}")
     return ours.window

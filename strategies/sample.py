@@ -33,7 +33,7 @@ def judged(trades: Trades, training: Mapping[str, Any], in_sample: bool) -> tupl
 def fitted_on(data: MarketData, training: Mapping[str, Any]) -> bool:
     """Whether the model was fitted on this instrument."""
     name = data.instrument.instrument_id
-    return data.sha256 == training["sha256"] or training.get("instrument_id", name) == name
+    return data.sha256 == training.get("sha256") or training.get("instrument_id", name) == name
 
 
 def first_judged(
@@ -46,7 +46,7 @@ def first_judged(
     data : Trades or Bars
         All there are.
     training : mapping
-        The model's ``metadata["training"]``.
+        The model's ``metadata["training"]``; empty where its archive does not say.
     in_sample : bool
         True takes all of them, whatever the fit saw.
     noun : str
@@ -67,7 +67,13 @@ def first_judged(
     BadData
         None are left.
     """
-    last, total = int(training["last_ts_event"]), len(data)
+    total = len(data)
+    if not training or "last_ts_event" not in training:
+        return 0, (
+            f"IN SAMPLE UNKNOWN: the archive does not say what its model's fit saw (training.last_ts_event in its "
+            f"model.json), all {total:,} {noun} may be among it; the result may say nothing about new data."
+        )
+    last = int(training["last_ts_event"])
     other = None if fitted_on(data, training) else training["instrument_id"]
     if other is not None and not beside_fitted:
         return 0, f"All {total:,} {noun}: the model was fitted on {other}, another instrument."
@@ -84,7 +90,7 @@ def first_judged(
             f"{data.source}: {noun} after {utc(last)} expected, the last that the model's fit saw, was none: "
             f"the data end at {utc(int(data.ts_event[-1]))} (--in-sample runs on them all the same)"
         )
-    same = "the same data" if data.sha256 == training["sha256"] else other or "the same instrument"
+    same = "the same data" if data.sha256 == training.get("sha256") else other or "the same instrument"
     return first, (
         f"Only the last {total - first:,} of {total:,} {noun}, after {utc(last)}: "
         f"the model's fit saw {same} until then."
