@@ -12,6 +12,8 @@ import typer
 from rich.console import Console
 
 from market.bar_source import load_bars
+from market.read_arguments import AllowJumps, Stamp, Timezone
+from market.read_options import ReadOptions
 from market.trades import BadData
 from reporting.explanation_console import explanation_lines, trade_line
 from reporting.trade_log import BadReport, read_trades
@@ -67,6 +69,9 @@ def price(
     url: Url = LOCAL,
     data: Data = None,
     instrument: Instrument = None,
+    stamp: Stamp = "open",
+    timezone: Timezone = None,
+    allow_jumps: AllowJumps = False,
     seed: Seed = 1,
     model: Name = None,
     version: Version = None,
@@ -76,7 +81,7 @@ def price(
 ) -> None:
     """Explain the price model's forecast for the last window of some bars."""
     with errors_told():
-        bars = load_bars(data, 400, seed, instrument)
+        bars = load_bars(data, 400, seed, instrument, read=ReadOptions(stamp, timezone, allow_jumps))
 
         def window(client: InferenceClient) -> Inputs:
             return last_window(bars, of_bars(client))[np.newaxis]
@@ -107,6 +112,9 @@ def ensemble(
     url: Url = LOCAL,
     data: Data = None,
     instrument: Instrument = None,
+    stamp: Stamp = "open",
+    timezone: Timezone = None,
+    allow_jumps: AllowJumps = False,
     seed: Seed = 1,
     model: Name = None,
     version: Version = None,
@@ -115,7 +123,7 @@ def ensemble(
 ) -> None:
     """Explain the ensemble's log odds of a rise for the last window of some bars, and news about them."""
     with errors_told():
-        bars = load_bars(data, 400, seed, instrument)
+        bars = load_bars(data, 400, seed, instrument, read=ReadOptions(stamp, timezone, allow_jumps))
 
         def window(client: InferenceClient) -> Inputs:
             return [NewsWindow(last_window(bars, of_bars(client)), tuple(texts or ()))]

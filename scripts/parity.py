@@ -14,6 +14,8 @@ from auditing.runs import UnknownRun
 from live_trading.parity import compare_run
 from live_trading.parity_text import parity_table
 from live_trading.recorded_run import NoParity
+from market.read_arguments import AllowJumps
+from market.read_options import ReadOptions
 from market.source import load
 from market.trades import BadData
 from serving.archive_import import UnreadableArchive
@@ -33,6 +35,7 @@ def main(
     run: Annotated[str | None, typer.Option(help="Which run; left out: the last one.")] = None,
     data: Annotated[Path | None, typer.Option(help="What was played; left out: the simulation.")] = None,
     instrument: Annotated[str | None, typer.Option(help="Instrument of a catalog: BTCUSDT.BINANCE.")] = None,
+    allow_jumps: AllowJumps = False,
     trades: Annotated[int, typer.Option(min=1, help="Trades that were simulated.")] = 60_000,
     seed: Annotated[int, typer.Option(min=0, help="Of the simulation.")] = 1,
     token_file: Annotated[Path | None, typer.Option(help="key_file.json of a server not started by serve.py.")] = None,
@@ -45,9 +48,8 @@ def main(
     """
     try:
         provide_token(TOKEN, url[0], token_file)
-        report = compare_run(
-            existing_log(log), load(data, trades, seed, instrument), url, run, os.environ.get(TOKEN)
-        )
+        loaded = load(data, trades, seed, instrument, ReadOptions(allow_jumps=allow_jumps))
+        report = compare_run(existing_log(log), loaded, url, run, os.environ.get(TOKEN))
     except (BadData, LogFailed, NoParity, NoToken, RequestError, UnknownRun, UnreadableArchive, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from None
