@@ -20,7 +20,7 @@ from strategies.prefetch import prefetched
 from strategies.ready_run import ReadyRun, asked_inline
 from strategies.results import CLASSES, BacktestResult, Recorder, collect
 from strategies.run_settings import challengers_metadata, served_metadata
-from strategies.sample import judged
+from strategies.sample import choose_sample, fit_records
 from strategies.settings import BacktestSettings, run_config
 from strategies.tick_strategy import TickStrategyConfig
 from strategies.trade_reasons import Reasons
@@ -62,10 +62,9 @@ def run_backtest(
     metadata = served_metadata(settings)
     actor = msgspec.structs.replace(actor, window=_window(metadata), version=settings.asking(metadata)["version"])
     kept = settings.recorder(instrument.id, metadata)
-    trainings = [each.get("training", {}) for each in (metadata, *challengers_metadata(settings))]
-    trades, sample_note = min(
-        (judged(trades, training, settings.in_sample) for training in trainings), key=lambda found: len(found[0])
-    )
+    fits = [fit for each in (metadata, *challengers_metadata(settings)) for fit in fit_records(each)]
+    sample = choose_sample(trades, fits, settings.in_sample, "trades")
+    trades = trades.between(sample.first, len(trades))
     if len(trades) <= actor.window:
         raise BadData(f"{trades.source}: more than {actor.window} trades to run on expected, was {len(trades)}")
 
@@ -82,7 +81,7 @@ def run_backtest(
         began = time.perf_counter()
         run.start()
         elapsed_s = time.perf_counter() - began
-        return collect(trades, metadata, sample_note, recorder, run.engine, elapsed_s, reasons, run.asked())
+        return collect(trades, metadata, sample, recorder, run.engine, elapsed_s, reasons, run.asked())
 
 
 @contextmanager
