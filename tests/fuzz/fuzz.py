@@ -115,8 +115,8 @@ def _be_the_command(call: Call, out: Path, err: Path) -> None:
             os.dup2(opened, number)
         os.chdir(call.folder)
         os.environ.update({**call.environment, "HOME": f"{call.folder}"})
-        sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)  # noqa: SIM115, PTH123
-        sys.stderr = open(2, "w", closefd=False, errors="backslashreplace")  # noqa: SIM115, PTH123
+        sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)  # noqa: SIM115
+        sys.stderr = open(2, "w", closefd=False, errors="backslashreplace")  # noqa: SIM115
         sys.argv = [f"{call.script}.py", *call.arguments]
         script_app(PROJECT / "scripts" / f"{call.script}.py")()
     except SystemExit as ended:

@@ -23,7 +23,8 @@ WORK = {
 
 FILES: dict[str, tuple[str, ...]] = {
     "data": ("trades", "bars", "catalog"), "news": ("headlines",), "evaluate": ("sentences",), "archive": ("archive",),
-    "run": ("run",), "price_run": ("price_run",), "sentiment_run": ("sentiment_run",), "ensemble_run": ("ensemble_run",),
+    "run": ("run",), "price_run": ("price_run",), "sentiment_run": ("sentiment_run",),
+    "ensemble_run": ("ensemble_run",),
     "sentiment": ("sentiment_run",), "token_file": ("tokens",), "trusted": ("trusted",), "report": (), "out": (),
     "reports": (), "private": (), "home": (), "profile": (), "runs": ("mlflow",), "backbone": ("backbone",),
     "latency_profile": ("profile",), "folder": ("store",), "model_store": ("store",), "store": ("store",),
@@ -56,6 +57,7 @@ TEXTS: dict[str, tuple[str, ...]] = {
     "baseline": ("1.0",), "to": ("2.0",), "order_id": ("O-20231114-221320-001-000-1",),
 }
 """Text option -> valid ones; others get names and odd texts."""
+_NAMES_OF_FILES = frozenset({"url", "log", "traffic", "sign_key", "key", "arrivals"})
 TIMES = ("1s", "500ms", "0", "1-MINUTE", "4-HOUR", "1d", "2m", "10", "0.1")
 ROW = ("1.5", "0.4", "0.5", "0.2")
 
@@ -108,7 +110,9 @@ class Calls:
         values = _Values(self._seeds, folder, name, random)
         parameters = [each for each in self._commands[name].params if each.name != "help"]
         chosen = [each for each in parameters if _always(each) or random.random() < 0.3]
-        damaged = set(random.sample([each.name for each in chosen], min(len(chosen), random.choice((0, 1, 1, 1, 2)))))
+        damaged = {each.name for each in random.sample(chosen, min(len(chosen), random.choice((0, 0, 1, 1))))}
+        files = [each.name for each in chosen if values.is_file(each)]
+        damaged |= set(random.sample(files, min(len(files), random.choice((0, 1, 1, 2)))))
         arguments, positional = name.split()[1:], []
         for each in chosen:
             text = values.of(each, each.name in damaged)
@@ -152,6 +156,11 @@ class _Values:
         count = self.random.choice((1, 1, 2)) if several else 1
         return [self._one(parameter, damaged) for _ in range(count)]
 
+    def is_file(self, parameter: Any) -> bool:
+        """Whether it names a file, a folder or a database that is read."""
+        is_path = parameter.type_descriptor.annotation in (Path, list[Path])
+        return parameter.name in _NAMES_OF_FILES or (is_path and FILES.get(parameter.name) != ())
+
     def _one(self, parameter: Any, damaged: bool) -> str:
         info = parameter.type_descriptor.parameter_info
         kind = parameter.type_descriptor.annotation
@@ -179,7 +188,7 @@ class _Values:
 
     def _text(self, name: str, damaged: bool) -> str:
         random = self.random
-        if damaged and random.random() < 0.3:
+        if damaged and random.random() < (0.1 if name in _NAMES_OF_FILES else 0.3):
             return random.choice(NASTY_TEXTS)
         text = random.choice(TEXTS.get(name, ("tick", "1.0", "x", "BTCUSDT.BINANCE")))
         if name == "model" and self.command.split()[-1] in TEXTS["model"] and random.random() < 0.8:

@@ -63,7 +63,8 @@ def _bars(seeds: Seeds, path: Path) -> None:
     closes = (100 + np.cumsum(random.normal(0, 0.2, BARS))).round(2)
     opens = np.concatenate([[100.0], closes[:-1]])
     path.write_text("timestamp,open,high,low,close,volume\n" + "".join(
-        f"{START_MS // 60_000 * 60_000 + 60_000 * at},{o:.2f},{max(o, c) + 0.05:.2f},{min(o, c) - 0.05:.2f},{c:.2f},{v}\n"
+        f"{START_MS // 60_000 * 60_000 + 60_000 * at},"
+        f"{o:.2f},{max(o, c) + 0.05:.2f},{min(o, c) - 0.05:.2f},{c:.2f},{v}\n"
         for at, (o, c, v) in enumerate(zip(opens, closes, random.integers(1, 900, BARS), strict=True))
     ))
 
