@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
@@ -62,9 +61,5 @@ class RowModel:
 def load_network(folder: Path, description: dict[str, Any], device: torch.device) -> nn.Module:
     """The network that a description names, with the folder's weights, ready to answer."""
     network = model_files.build_network(description)
-    path = folder / model_files.WEIGHTS
-    try:
-        network.load_state_dict(load_file(path))
-    except (SafetensorError, RuntimeError, OSError) as error:
-        raise model_files.BadArchive(f"{path}: expected the network's weights, got another file: {error}") from None
+    network.load_state_dict(load_file(folder / model_files.WEIGHTS))
     return network.to(device).eval()

@@ -74,15 +74,14 @@ def build_archive(
     for path in (handler, config, run / model_files.DESCRIPTION):
         if not path.is_file():
             raise BuildFailed(f"{path}: a file expected, was missing")
-    try:
-        description = model_files.read_description(run)
-        members = model_files.members(run)
-        modules = sorted(model_files.network_modules(run))
-    except model_files.BadArchive as error:
-        raise BuildFailed(f"{error}") from None
+    description = model_files.read_description(run)
     if description["model"] != model:
         raise BuildFailed(f"{run}: a run of {model!r} expected, was one of {description['model']!r}")
-    networks = [_network(run, module) for module in modules]
+    try:
+        members = model_files.members(run)
+    except model_files.BadArchive as error:
+        raise BuildFailed(f"{run}: {error}") from None
+    networks = [_network(run, module) for module in sorted(model_files.network_modules(run))]
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="archive-", dir=out) as work:
         content = Path(work) / "content"
