@@ -19,7 +19,7 @@ BELOW = {
     "handlers": {"features", "wire", "model_defs"},
     "serving": {"features", "wire"},
     "traffic": {"features", "serving", "wire"},
-    "tracking": set(),
+    "tracking": {"wire"},
     "release": {"handlers", "serving", "traffic", "wire"},
     "trials": {"release", "serving", "traffic", "wire"},
     "model_registry": {"handlers", "release", "serving", "tracking", "wire"},
