@@ -25,21 +25,24 @@ HOME = PROJECT / ".server"
 
 @app.command()
 def start(
-    models: Annotated[list[str] | None, typer.Argument(help="NAME=ARCHIVE in the model store.")] = None,
-    model_store: Annotated[Path, typer.Option(help="Folder of the archives.")] = Path("archives"),
+    models: Annotated[list[str] | None, typer.Argument(
+        help="NAME=ARCHIVE in the model store; default: the configuration's load_models, else tick=tick.mar.")] = None,
+    model_store: Annotated[Path | None, typer.Option(
+        help="Folder of the archives; default: the configuration's model_store, else archives.")] = None,
     home: Home = HOME,
     config: Annotated[Path, typer.Option(help="TorchServe's configuration.")] = PROJECT / "config.properties",
     free_ports: Annotated[bool, typer.Option(help="Take free ports instead of the configured ones.")] = False,
     as_json: Json = False,
 ) -> None:
     """Start a server and return when its workers are READY."""
-    named = dict(model.partition("=")[::2] for model in models or ["tick=tick.mar"])
     settings = ServerSettings(
-        named, model_store.resolve(), home.resolve(), config=config.resolve(), free_ports=free_ports
+        dict(model.partition("=")[::2] for model in models) if models else None,
+        None if model_store is None else model_store.resolve(),
+        home.resolve(), config=config.resolve(), free_ports=free_ports,
     )
     with console.status("Starting TorchServe"):
         server = start_server(settings)
-    _show(server, list(named), as_json)
+    _show(server, server.management().model_names(), as_json)
 
 
 @app.command()
