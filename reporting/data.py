@@ -61,6 +61,8 @@ class ReportData:
     """The account's currency."""
     statistics: Mapping[str, Mapping[str, float | str]]
     """NautilusTrader's analyzer: group -> name -> value."""
+    warnings: tuple[str, ...] = ()
+    """What makes the numbers worthless or doubtful, shown above them."""
     orders: int | None = None
     """Orders submitted; None where nobody counted."""
     events: str = "trades"

@@ -20,7 +20,7 @@ from strategies.prefetch import prefetched
 from strategies.ready_run import ReadyRun, asked_inline
 from strategies.results import CLASSES, BacktestResult, Recorder, collect
 from strategies.run_settings import challengers_metadata, served_metadata
-from strategies.sample import judged
+from strategies.sample import choose_sample, fit_records
 from strategies.settings import BacktestSettings, run_config
 from strategies.tick_strategy import TickStrategyConfig
 from strategies.trade_reasons import Reasons
@@ -61,10 +61,9 @@ def run_backtest(
     actor = settings.actor(instrument.id, WINDOW)  # bad settings are refused before anything is asked
     metadata = served_metadata(settings)
     actor = msgspec.structs.replace(actor, window=_window(metadata), version=settings.asking(metadata)["version"])
-    trades, sample_note = min(
-        (judged(trades, each["training"], settings.in_sample) for each in (metadata, *challengers_metadata(settings))),
-        key=lambda found: len(found[0]),
-    )
+    fits = [fit for each in (metadata, *challengers_metadata(settings)) for fit in fit_records(each)]
+    sample = choose_sample(trades, fits, settings.in_sample, "trades")
+    trades = trades.between(sample.first, len(trades))
     if len(trades) <= actor.window:
         raise BadData(f"{trades.source}: more than {actor.window} trades to run on expected, was {len(trades)}")
 
@@ -82,7 +81,7 @@ def run_backtest(
         began = time.perf_counter()
         run.start()
         elapsed_s = time.perf_counter() - began
-        return collect(trades, metadata, sample_note, recorder, run.engine, elapsed_s, reasons, run.asked())
+        return collect(trades, metadata, sample, recorder, run.engine, elapsed_s, reasons, run.asked())
 
 
 @contextmanager

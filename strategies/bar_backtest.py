@@ -29,7 +29,7 @@ from strategies.prefetch import prefetched_bars
 from strategies.prefetch_bars import BarsRun
 from strategies.ready_run import ReadyRun, asked_inline
 from strategies.run_settings import challengers_metadata, served_metadata
-from strategies.sample import first_judged, fitted_on
+from strategies.sample import choose_sample, fit_records
 from strategies.settings import importable_actor, importable_strategy
 from strategies.trade_reasons import Reasons
 from wire.errors import SchemaMismatch
@@ -96,10 +96,10 @@ def run_bar_backtest(
         settings.check_size(instrument)
     metadata = served_metadata(settings)
     _refuse_model(metadata, bars[0])
-    trainings = [each["training"] for each in (metadata, *challengers_metadata(settings))]
+    fits = [fit for each in (metadata, *challengers_metadata(settings)) for fit in fit_records(each)]
     markets = [
         Market(
-            _judged(each, bars, metadata, trainings, settings.in_sample),
+            _judged(each, bars, metadata, fits, settings.in_sample),
             instrument,
             bar_type(instrument.id, each.interval_ns),
         )
@@ -188,25 +188,19 @@ def _judged(
     bars: Bars,
     all_bars: Sequence[Bars],
     metadata: Mapping[str, Any],
-    trainings: Sequence[Mapping[str, Any]],
+    fits: Sequence[Mapping[str, Any]],
     in_sample: bool,
 ) -> JudgedBars:
     """One instrument's bars of a run, from after the last one that any of the fits saw."""
-    first, note = max(
-        (
-            first_judged(bars, each, in_sample, "bars", beside_fitted=any(fitted_on(other, each) for other in all_bars))
-            for each in trainings
-        ),
-        key=lambda found: found[0],
-    )
+    sample = choose_sample(bars, fits, in_sample, "bars", beside=[other for other in all_bars if other is not bars])
     lookback = bar_schema(metadata["bars"]["indicators"]).window
-    run = bars.between(max(0, first - lookback + 1), len(bars))
-    warm = len(run) - (len(bars) - first)
+    run = bars.between(max(0, sample.first - lookback + 1), len(bars))
+    warm = len(run) - (len(bars) - sample.first)
     ends = window_ends(run.ts_event, metadata["bars"]["max_gap_ns"], lookback)
     asked = int((ends >= warm).sum())
     if not asked:
         raise BadData(f"{bars.source}: {lookback} bars without a break expected, was fewer among {len(run)}")
-    return JudgedBars(run, warm, asked, note)
+    return JudgedBars(run, warm, asked, sample)
 
 
 def _data(markets: Sequence[Market], spread_bps: float, max_gap_ns: int, folder: Path) -> list[BacktestDataConfig]:

@@ -26,6 +26,7 @@ from strategies.bookkeeping import (
 )
 from strategies.news_counts import NewsCounts
 from strategies.ready_run import Asked
+from strategies.sample import Sample, SampleKind, worst
 from strategies.trade_reasons import Reasons
 
 
@@ -39,7 +40,7 @@ class JudgedBars:
     """How many of them, at the beginning, only fill the first window."""
     asked: int
     """How many of the others end a whole window."""
-    note: str
+    sample: Sample
     """Which bars are judged, and why."""
 
     @cached_property
@@ -58,6 +59,8 @@ class BarResult(InstrumentResult):
     """Bars before them that filled the first window."""
     sample_note: str
     """Which bars were judged, and why."""
+    in_sample: SampleKind
+    """Whether the model's fit saw some of them."""
     news: NewsCounts | None
     """What became of the headlines about it; None where the model reads none."""
 
@@ -113,7 +116,8 @@ def collect(
     )
     traded = [_traded(each.bars, each.fills) for each in instruments]
     return BarBacktestResult(
-        sample_note=" ".join(dict.fromkeys(each.note for each in judged)),
+        sample_note=" ".join(dict.fromkeys(each.sample.note for each in judged)),
+        in_sample=worst(each.sample.in_sample for each in judged),
         metadata=metadata,
         instruments=instruments,
         equity=equity_curve(traded, balances.start.as_double()),
@@ -145,7 +149,8 @@ def _instrument_result(
     return BarResult(
         bars=bars,
         warm=judged.warm,
-        sample_note=judged.note,
+        sample_note=judged.sample.note,
+        in_sample=judged.sample.in_sample,
         news=asked.news[instrument_id],
         predictions=predictions,
         fills=fills,

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from reporting.trade_log import PastTrade
 from strategies.prediction import prediction_topic
 from strategies.prediction_log import PredictionLog
+from strategies.sample import SampleKind
 
 EQUITY_POINTS = 1000
 """Regular points of an instrument's equity curve, besides those at fills."""
@@ -55,6 +56,8 @@ class RunResult:
 
     sample_note: str
     """Which events were run on, and why."""
+    in_sample: SampleKind
+    """Whether the model's fit saw some of them."""
     metadata: Mapping[str, Any]
     """The model's metadata."""
     currency: str

@@ -18,6 +18,10 @@ def result_table(said: Mapping[str, Any]) -> Table:
     table = Table(title=f"{said['model']} {said['version']} on {said['instrument_id']}", show_header=False)
     if said["simulated"]:
         table.add_row("market", "SIMULATED: the result says nothing about a real one")
+    if said["in_sample"] is True:
+        table.add_row("IN SAMPLE", "the model's fit saw these data: the result says nothing about new ones")
+    elif said["in_sample"] == "unknown":
+        table.add_row("in sample", "UNKNOWN: the prices could not be compared with those that the model's fit saw")
     news = ("headlines", "headlines_unread", "with_news")
     for name in ("source", "sample", "edge", "trades", "bars", *news, "predictions", "failed", "orders", "positions"):
         if name in said:

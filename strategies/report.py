@@ -14,6 +14,7 @@ from strategies.report_parts import (
     model_summary,
     note_on_latency,
     notes_on_events,
+    sample_warnings,
     setting_labels,
     trading_summary,
 )
@@ -54,6 +55,7 @@ def report_data(settings: BacktestSettings, result: BacktestResult) -> ReportDat
         model=model_labels(settings, metadata),
         settings=setting_labels(settings, result.currency, own_settings),
         notes=notes(settings, result),
+        warnings=sample_warnings(result.in_sample, result.sample_note),
         ts_ns=trades.ts_init,
         price=trades.prices(),
         predictions=predictions,
@@ -90,6 +92,7 @@ def summary(settings: BacktestSettings, result: BacktestResult) -> dict[str, Any
         "source": result.trades.source,
         "simulated": result.trades.simulated,
         "sample": result.sample_note,
+        "in_sample": result.in_sample,
         **model_summary(settings, result.metadata),
         "trades": len(result.trades),
         **trading_summary(result),

@@ -8,7 +8,7 @@ from reporting.metrics import percentiles_ms
 from strategies.bookkeeping import InstrumentResult, RunResult
 from strategies.durations import format_duration
 from strategies.run_settings import RunSettings
-from strategies.sample import MarketData, utc
+from strategies.sample import MarketData, SampleKind, utc
 
 
 def data_labels(data: MarketData, noun: str) -> dict[str, str]:
@@ -68,6 +68,11 @@ def notes_on_events(
     return said
 
 
+def sample_warnings(in_sample: SampleKind, sample_note: str) -> tuple[str, ...]:
+    """What belongs at the top of a page whose numbers may say nothing about new data."""
+    return () if in_sample is False else (sample_note,)
+
+
 def latency_words(settings: RunSettings) -> str:
     """The time from an event to the answer about it."""
     if settings.latency_profile is None:
@@ -91,7 +96,6 @@ def note_on_latency(settings: RunSettings, event: str) -> str:
 def model_summary(settings: RunSettings, metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Which model predicted, and on what terms."""
     return {
-        "in_sample": settings.in_sample,
         "model": settings.model,
         "version": metadata["version"],
         "archive_digest": metadata["archive_digest"],

@@ -18,6 +18,7 @@ from strategies.bookkeeping import (
     round_trip_statistics,
 )
 from strategies.ready_run import Asked
+from strategies.sample import Sample
 from strategies.trade_reasons import Reasons
 
 CLASSES = ("buy", "sell", "hold")
@@ -40,7 +41,7 @@ class BacktestResult(InstrumentResult, RunResult):
 def collect(
     trades: Trades,
     metadata: Mapping[str, Any],
-    sample_note: str,
+    sample: Sample,
     recorded: Recorder,
     engine: BacktestEngine,
     elapsed_s: float,
@@ -55,7 +56,8 @@ def collect(
     fills = fill_table(engine, instrument_id)
     return BacktestResult(
         trades=trades,
-        sample_note=sample_note,
+        sample_note=sample.note,
+        in_sample=sample.in_sample,
         metadata=metadata,
         predictions=predictions,
         fills=fills,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from handlers.explain import float64_copy
 from handlers.explain_windows import explain_window
 from market.bar_checks import examine
+from market.price_sketch import fit_record
 from model_defs.return_network import OUTPUTS, ReturnNetwork, predict
 from training.bar_dataset import BarDataset, Fold
 from training.bar_evaluate import Forecast, evaluate, scores
@@ -133,6 +134,7 @@ def describe(
             "last_ts_event": int(bars.ts_event[last]),
             "test_first_ts_event": int(bars.ts_event[fold.test.ends[0]]),
         },
+        "fits": [fit_record(bars, int(bars.ts_event[first]), int(bars.ts_event[last]))],
         "metrics": {
             **evaluation["scores"]["model"],
             **{name: evaluation[name] for name in ("gains", "log_likelihood", "beats_baselines", "edge")},

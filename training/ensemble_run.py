@@ -17,6 +17,7 @@ from handlers.row_model import load_network
 from handlers.text_model import TextModel
 from market.bars import Bars
 from market.headlines import Headline
+from market.price_sketch import fit_record
 from model_defs.news_pool import OUTPUTS, NewsPoolConfig, combine
 from model_defs.return_network import ReturnNetwork
 from training.bar_records import answers
@@ -166,11 +167,18 @@ def _describe(
             "last_ts_event": max(dataset.last_ts_event, price["training"]["last_ts_event"]),
             "sentiment": sentiment["training"],
         },
+        "fits": [*price.get("fits", [price["training"]]), _pool_record(bars, price, dataset)],
         "metrics": {**price["metrics"], "price_edge": price["metrics"]["edge"], **evaluation},
         "seed": seed,
         "git_commit": git_commit(),
         "torch": torch.__version__,
     }
+
+
+def _pool_record(bars: Bars, price: dict[str, Any], dataset: NewsDataset) -> dict[str, Any]:
+    """What the fit of the weights saw, from the first bar of its first window on."""
+    first = int(np.searchsorted(bars.ts_event, dataset.fit.ts_event[0])) - price["feature_schema"]["window"] + 1
+    return fit_record(bars, int(bars.ts_event[first]), dataset.last_ts_event)
 
 
 def _golden(

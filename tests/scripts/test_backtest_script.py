@@ -70,7 +70,7 @@ def test_data_that_the_fit_saw_fail_the_job_unless_asked_for(tick_archive: Path)
     refused, asked_for = run_script(SCRIPT, "tick", *seen), run_script(SCRIPT, "tick", *seen, "--in-sample")
 
     assert refused.returncode == 1
-    assert "the last that the model's fit saw" in refused.stderr
+    assert "as the model's fit saw" in refused.stderr
     assert asked_for.returncode == 0, asked_for.stderr
     assert json.loads(asked_for.stdout)["sample"].startswith("IN SAMPLE")
 

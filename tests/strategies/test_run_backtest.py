@@ -92,7 +92,7 @@ def test_by_default_the_fits_data_are_left_out(market: Trades, settings: Backtes
     last = result.metadata["training"]["last_ts_event"]
     assert result.trades.ts_event[0] > last
     assert len(result.trades) == (market.ts_event > last).sum() < len(market)
-    with pytest.raises(BadData, match="the last that the model's fit saw"):
+    with pytest.raises(BadData, match="as the model's fit saw"):
         run_backtest(market.between(0, CUT), replace(settings, in_sample=False))
 
 

@@ -185,7 +185,7 @@ def test_bars_that_the_fit_saw_fill_the_first_window_and_are_not_judged(
     for name in ("ts_event", "ts_init", "return_bps", "confidence"):
         np.testing.assert_array_equal(result.predictions[name], same[name])
     assert everything.sample_note.startswith("IN SAMPLE")
-    with pytest.raises(BadData, match=r"bars after .* expected, the last that the model's fit saw"):
+    with pytest.raises(BadData, match=r"expected bars after .*, as the model's fit saw"):
         run_bar_backtest([bars.between(0, 200)], settings)
 
 
