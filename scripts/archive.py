@@ -21,11 +21,15 @@ def main(
     version: Annotated[str, typer.Option(help="TorchServe's model version.")] = "1.0",
     out: Annotated[Path, typer.Option(help="The model store.")] = Path("archives"),
     sign_key: Annotated[str | None, typer.Option(help="Sign it: a private key's FILE, or env:VARIABLE.")] = None,
+    code: Annotated[
+        list[Path] | None,
+        typer.Option(help="Your own code that the model imports: a package's folder, or one of packages; repeatable."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Pack RUN, its handler and the code it needs into OUT/MODEL.mar."""
     with console.status(escape(f"Packing {model} {version}")):
-        built = build_archive(model, run or Path("runs") / model, version, out, sign_key)
+        built = build_archive(model, run or Path("runs") / model, version, out, sign_key, code or [])
     if as_json:
         print(json.dumps(asdict(built), default=str))
     else:

@@ -61,6 +61,7 @@ def run_backtest(
     actor = settings.actor(instrument.id, WINDOW)  # bad settings are refused before anything is asked
     metadata = served_metadata(settings)
     actor = msgspec.structs.replace(actor, window=_window(metadata), version=settings.asking(metadata)["version"])
+    kept = settings.recorder(instrument.id, metadata)
     fits = [fit for each in (metadata, *challengers_metadata(settings)) for fit in fit_records(each)]
     sample = choose_sample(trades, fits, settings.in_sample, "trades")
     trades = trades.between(sample.first, len(trades))
@@ -72,7 +73,6 @@ def run_backtest(
         bus = run.engine.kernel.msgbus
         recorder = Recorder(bus, [instrument.id], CLASSES)
         reasons = Reasons(bus, run.publisher)
-        kept = settings.recorder(instrument.id, metadata)
         if kept is not None:
             run.engine.add_actor(OutcomeRecorder(kept))
         if on_progress is not None:
@@ -105,4 +105,7 @@ def _window(metadata: Mapping[str, Any]) -> int:
     ours = tick_schema(theirs["window"])
     if ours.sha256 != metadata["feature_schema_sha256"]:
         raise SchemaMismatch(f"a model trained on features {ours.name} expected, was {theirs['name']}")
+    if not set(CLASSES) <= set(metadata["outputs"]):
+        got = ", ".join(metadata["outputs"])
+        raise SchemaMismatch(f"expected a model with outputs {', '.join(CLASSES)}, got {got}")
     return ours.window

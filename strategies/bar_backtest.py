@@ -14,6 +14,7 @@ from nautilus_trader.model.instruments import CryptoPerpetual
 from features.bar import bar_schema, window_ends
 from market.bars import Bars
 from market.trades import BadData
+from serving.model_metadata import BARS, WINDOWS_NEED, require
 from strategies.bar_catalog import write_bar_catalog
 from strategies.bar_inference_actor import BarInferenceActor, BarInferenceActorConfig
 from strategies.bar_results import BarBacktestResult, JudgedBars, collect
@@ -96,6 +97,7 @@ def run_bar_backtest(
         settings.check_size(instrument)
     metadata = served_metadata(settings)
     _refuse_model(metadata, bars[0])
+    kept = settings.recorder([bar_type(each.id, bars[0].interval_ns) for each in instruments], metadata)
     fits = [fit for each in (metadata, *challengers_metadata(settings)) for fit in fit_records(each)]
     markets = [
         Market(
@@ -122,7 +124,6 @@ def run_bar_backtest(
         bus = run.engine.kernel.msgbus
         recorder = Recorder(bus, [instrument.id for instrument in instruments], metadata["outputs"])
         reasons = Reasons(bus, run.publisher)
-        kept = settings.recorder([market.bar_type for market in markets], metadata)
         if kept is not None:
             run.engine.add_actor(OutcomeRecorder(kept))
         if on_progress is not None:
@@ -174,10 +175,14 @@ def _refuse_unlike(bars: Sequence[Bars], currency: str | None) -> None:
 
 def _refuse_model(metadata: Mapping[str, Any], bars: Bars) -> None:
     """Refuse a model of other features or other bars, before anything is run."""
-    theirs = metadata.get("bars")
+    theirs = require(metadata, "bars", *BARS, purpose=WINDOWS_NEED) if "bars" in metadata else None
     if theirs is None or bar_schema(theirs["indicators"]).sha256 != metadata["feature_schema_sha256"]:
         ours, other = bar_schema().name, metadata["feature_schema"]["name"]
         raise SchemaMismatch(f"a model trained on features {ours} as they are computed here expected, was {other}")
+    if not {"return_bps", "confidence"} <= set(metadata["outputs"]):
+        raise SchemaMismatch(
+            f"expected a model with outputs return_bps and confidence, got {', '.join(metadata['outputs'])}"
+        )
     if theirs["interval_ns"] != bars.interval_ns:
         raise SchemaMismatch(
             f"a model of {bars.interval_ns / 1e9:g} s bars expected, was of {theirs['interval_ns'] / 1e9:g} s"

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from features.bar import bar_schema
 from serving.client import Answer
+from serving.model_metadata import BARS, WINDOWS_NEED, require
 from strategies.bar_features import BarFeatures
 from strategies.checks import expect
 from strategies.guarded import guarded
@@ -119,7 +120,7 @@ class BarInferenceActor(ModelActor):
         if taken != self.inputs:
             raise SchemaMismatch(f"a model that takes {self.inputs} expected, was one of {taken}")
         ours = self.config.bar_types[0].spec.get_interval_ns()
-        theirs = metadata["bars"]["interval_ns"]
+        theirs = require(metadata, "bars", *BARS, purpose=WINDOWS_NEED)["interval_ns"]
         if theirs != ours:
             raise SchemaMismatch(f"a model of {ours / 1e9:g} s bars expected, was of {theirs / 1e9:g} s")
 

@@ -20,6 +20,7 @@ from strategies.explained_trade import with_explanation
 from strategies.news_report import news_labels, news_notes, news_summary
 from strategies.report_parts import (
     data_labels,
+    evaluation_of,
     model_labels,
     model_summary,
     note_on_latency,
@@ -149,7 +150,7 @@ def summary(settings: BarBacktestSettings, run: BarBacktestResult) -> dict[str, 
         "sample": run.sample_note,
         "in_sample": run.in_sample,
         **model_summary(settings, run.metadata),
-        "edge": run.metadata["metrics"]["edge"],
+        "edge": evaluation_of(run.metadata),
         "bars": sum(each["bars"] for each in instruments),
         **trading_summary(together),
         **news_summary(run.instruments),

@@ -8,6 +8,7 @@ from nautilus_trader.model.data import BarType
 from nautilus_trader.model.instruments import Instrument
 
 from market.bar_quotes import half_spread
+from serving.model_metadata import OUTCOMES_NEED, require
 from strategies.bar_inference_actor import BarInferenceActorConfig
 from strategies.bar_strategy import BarStrategyConfig
 from strategies.checks import BadSetting, expect
@@ -70,7 +71,8 @@ class BarBacktestSettings(RunSettings):
         """
         interval_ns = metadata["bars"]["interval_ns"]
         if self.horizon_ns is None:
-            return metadata["label"]["horizon_bars"] * interval_ns
+            purpose = "how long a signal holds, give it with --horizon"
+            return require(metadata, "label", "horizon_bars", purpose=purpose)["horizon_bars"] * interval_ns
         expect(
             self.horizon_ns >= interval_ns,
             f"horizon_ns of at least a bar's {interval_ns}, was {self.horizon_ns}",
@@ -109,7 +111,7 @@ class BarBacktestSettings(RunSettings):
             traffic=self.traffic,
             model=self.model,
             instrument_ids=[bar_type.instrument_id for bar_type in bar_types],
-            horizon=metadata["label"]["horizon_bars"],
+            horizon=require(metadata, "label", "horizon_bars", purpose=OUTCOMES_NEED)["horizon_bars"],
             bar_types=tuple(bar_types),
             max_gap_ns=metadata["bars"]["max_gap_ns"],
         )

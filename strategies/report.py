@@ -1,9 +1,12 @@
 """A tick backtest's results as the report page takes them, and as one object for a CI job."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from market.labels import label
+import numpy as np
+
+from market.labels import UNKNOWN, label
 from reporting.data import ReportData
 from reporting.page import write_report
 from strategies.durations import format_duration
@@ -41,7 +44,8 @@ def report_data(settings: BacktestSettings, result: BacktestResult) -> ReportDat
     horizon and cost that the model was trained for.
     """
     trades, metadata, predictions = result.trades, result.metadata, result.predictions
-    labels = label(trades.price, metadata["label"]["horizon"], metadata["label"]["cost_bps"])
+    terms = _label_terms(metadata)
+    labels = np.full(len(trades), UNKNOWN, np.int8) if terms is None else label(trades.price, *terms)
     instrument_id = trades.instrument.instrument_id
     own_settings = {
         "Least probability": f"{settings.min_probability:g}",
@@ -73,16 +77,26 @@ def report_data(settings: BacktestSettings, result: BacktestResult) -> ReportDat
 
 def notes(settings: BacktestSettings, result: BacktestResult) -> tuple[str, ...]:
     """What a reader must know before believing the numbers; the gravest first."""
-    cost_bps = result.metadata["label"]["cost_bps"]
+    terms = _label_terms(result.metadata)
+    scored = (
+        "the archive does not say what its labels were (label in its model.json), so no prediction is scored"
+        if terms is None
+        else f"the model's labels call a move worth trading above {terms[1]:g} bps"
+    )
     return (
         *notes_on_events(settings, result, result, result.sample_note, "trade"),
         note_on_latency(settings, "its trade was received"),
         "Bid and ask are the prices of the last seller and the last buyer. A market order fills at once at the other "
         "side's and one price step worse, what exceeds the last trade's size two steps worse, whatever its size: "
         "trades have no order book, so there is neither depth nor impact.",
-        f"Each fill costs a fee of {settings.fee_bps:g} bps; the model's labels call a move worth trading above "
-        f"{cost_bps:g} bps. There is no funding and no margin.",
+        f"Each fill costs a fee of {settings.fee_bps:g} bps; {scored}. There is no funding and no margin.",
     )
+
+
+def _label_terms(metadata: Mapping[str, Any]) -> tuple[int, float] | None:
+    """Horizon (trades) and cost (bps) of the model's labels; None where its archive does not say."""
+    terms = metadata.get("label", {})
+    return (terms["horizon"], terms["cost_bps"]) if {"horizon", "cost_bps"} <= terms.keys() else None
 
 
 def summary(settings: BacktestSettings, result: BacktestResult) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from strategies.durations import format_duration
 from strategies.run_settings import RunSettings
 from strategies.sample import MarketData, SampleKind, utc
 
+NOT_SAID = "unknown (the archive does not say)"
+
 
 def data_labels(data: MarketData, noun: str) -> dict[str, str]:
     """Where the trades or bars came from."""
@@ -28,12 +30,28 @@ def model_labels(settings: RunSettings, metadata: Mapping[str, Any]) -> dict[str
         "Version": metadata["version"],
         "Archive digest": metadata["archive_digest"],
         "Feature schema": metadata["feature_schema_sha256"],
-        "Fitted on": f"{metadata['training']['source']}, until {utc(metadata['training']['last_ts_event'])}",
-        "Its evaluation": metadata["metrics"]["edge"],
-        "Code": metadata["git_commit"] or "outside of a checkout",
-        "Same bits in any batch": f"yes, in tiles of {metadata['tile_rows']} rows on {metadata['device']}",
+        "Fitted on": _fitted_on(metadata.get("training", {})),
+        "Its evaluation": evaluation_of(metadata),
+        "Code": metadata.get("git_commit") or "outside of a checkout",
+        "Same bits in any batch": _same_bits(metadata),
         "Asked at": settings.url,
     }
+
+
+def evaluation_of(metadata: Mapping[str, Any]) -> str:
+    """What the model's evaluation came to, in one sentence."""
+    return metadata.get("metrics", {}).get("edge", NOT_SAID)
+
+
+def _fitted_on(training: Mapping[str, Any]) -> str:
+    until = training.get("last_ts_event")
+    return f"{training.get('source', NOT_SAID)}, until {NOT_SAID if until is None else utc(until)}"
+
+
+def _same_bits(metadata: Mapping[str, Any]) -> str:
+    if not metadata.get("batch_invariant"):
+        return NOT_SAID
+    return f"yes, in tiles of {metadata.get('tile_rows')} rows on {metadata.get('device')}"
 
 
 def setting_labels(settings: RunSettings, currency: str, own: Mapping[str, str]) -> dict[str, str]:

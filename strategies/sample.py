@@ -34,7 +34,7 @@ def fit_records(metadata: Mapping[str, Any]) -> list[dict[str, Any]]:
 
     An archive of an earlier release has one, without ``prices``.
     """
-    return metadata.get("fits") or [dict(metadata["training"])]
+    return metadata.get("fits") or [dict(metadata.get("training", {}))]
 
 
 def choose_sample(
@@ -88,7 +88,15 @@ def _sample(
     data: MarketData, record: Mapping[str, Any], in_sample: bool, noun: str, beside: Sequence[MarketData]
 ) -> Sample:
     """`choose_sample` for one fit."""
-    last, total = int(record["last_ts_event"]), len(data)
+    total = len(data)
+    if "last_ts_event" not in record:
+        return Sample(
+            0,
+            "unknown",
+            "NOT KNOWN WHETHER IN SAMPLE: the archive does not say what its model's fit saw (training.last_ts_event in "
+            f"its model.json), all {total:,} {noun} may be among it; the result may say nothing about new data.",
+        )
+    last = int(record["last_ts_event"])
     first = int(np.searchsorted(data.ts_event, last, side="right"))
     name = data.instrument.instrument_id
     fitted = record.get("instrument_id", name)

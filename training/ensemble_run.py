@@ -109,6 +109,18 @@ def train_ensemble(
     return EnsembleResult(out, description, evaluation)
 
 
+_NEEDED: dict[str, dict[str, tuple[str, ...]]] = {
+    "price": {
+        "bars": ("interval_ns", "max_gap_ns", "indicators"),
+        "label": ("horizon_bars",),
+        "training": ("last_ts_event",),
+        "metrics": ("edge",),
+    },
+    "sentiment": {"training": ()},
+}
+"""What a member's description must say."""
+
+
 def _member(run: Path, model: str) -> dict[str, Any]:
     try:
         members(run)
@@ -117,6 +129,11 @@ def _member(run: Path, model: str) -> dict[str, Any]:
         raise BadMember(f"{run}: a {model} model's run folder expected: {error}") from None
     if description.get("model") != model:
         raise BadMember(f"{run}: a run of {model!r} expected, was one of {description.get('model')!r}")
+    for section, fields in _NEEDED[model].items():
+        values = description.get(section)
+        if not isinstance(values, dict) or not values.keys() >= set(fields):
+            needed = f"{section} with {', '.join(fields)}" if fields else section
+            raise BadMember(f"{run}: expected {needed} in its model.json, got {values!r:.60}")
     return description
 
 
