@@ -1,18 +1,23 @@
 """Backtest a strategy on a served model: ``python scripts/backtest.py tick --url http://127.0.0.1:8080``."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.progress import MofNCompleteColumn, Progress
 
 from cli.app import App, console, parsed
+from market.bar_checks import reading_notes
 from market.bar_source import load_bars
+from market.bars import Bars
 from market.news_source import load_news_bars
+from market.read_arguments import AllowJumps, Stamp, Timezone
+from market.read_options import ReadOptions
 from market.source import load
+from market.trades import Trades
 from strategies.backtest import run_backtest
 from strategies.backtest_options import RunOptions, takes_run_options
 from strategies.bar_backtest import run_bar_backtest
@@ -49,7 +54,6 @@ Horizon = Annotated[
 BarFiles = Annotated[list[Path] | None, typer.Option(help="CSV of bars or catalog; repeat for several.")]
 Names = Annotated[list[str] | None, typer.Option(help="BTC-PERP.DERIBIT; in the order of --data.")]
 Currency = Annotated[str | None, typer.Option(help="Quoted in, where symbols do not say: USD for AAPL.")]
-Stamp = Annotated[Literal["open", "close"], typer.Option(help="Which end of its bar a CSV's time is.")]
 Count = Annotated[int, typer.Option(min=1, help="Bars to simulate.")]
 NewsFile = Annotated[Path | None, typer.Option(help="CSV or JSONL of headlines; with --data.")]
 NewsDelay = Annotated[
@@ -71,6 +75,8 @@ def tick(
     run: RunOptions,
     data: Annotated[Path | None, typer.Option(help="CSV of trades or catalog folder; left out: simulated.")] = None,
     instrument: Annotated[str | None, typer.Option(help="Instrument of a catalog: BTCUSDT.BINANCE.")] = None,
+    timezone: Timezone = None,
+    allow_jumps: AllowJumps = False,
     trades: Annotated[int, typer.Option(min=1, help="Trades to simulate.")] = 60_000,
     seed: Seed = 1,
     model: Model = "tick",
@@ -82,7 +88,8 @@ def tick(
         model=model, cooldown_ns=cooldown, min_probability=min_probability, **run.settings
     )
     provide_token(settings.token_env, settings.url, run.token_file)
-    loaded = load(data, trades, seed, instrument)
+    loaded = load(data, trades, seed, instrument, ReadOptions(timezone=timezone, allow_jumps=allow_jumps))
+    show_notes([loaded])
 
     def go(each: BacktestSettings) -> Any:
         with progress_of("trades") as on_progress:
@@ -100,6 +107,8 @@ def price(
     currency: Currency = None,
     bar: Interval = None,
     stamp: Stamp = "open",
+    timezone: Timezone = None,
+    allow_jumps: AllowJumps = False,
     bars: Count = 20_000,
     seed: Seed = 1,
     model: Model = "price",
@@ -119,7 +128,9 @@ def price(
         **run.settings,
     )
     provide_token(settings.token_env, settings.url, run.token_file)
-    loaded = [load_bars(path, bars, seed, name, bar, stamp) for path, name in pairs(data, instrument)]
+    read = ReadOptions(stamp, timezone, allow_jumps)
+    loaded = [load_bars(path, bars, seed, name, bar, read) for path, name in pairs(data, instrument)]
+    show_notes(loaded)
 
     def go(each: BarBacktestSettings) -> Any:
         with progress_of("bars") as on_progress:
@@ -139,6 +150,8 @@ def news(
     currency: Currency = None,
     bar: Interval = None,
     stamp: Stamp = "open",
+    timezone: Timezone = None,
+    allow_jumps: AllowJumps = False,
     bars: Count = 20_000,
     seed: Seed = 1,
     model: Model = "ensemble",
@@ -162,17 +175,25 @@ def news(
         **run.settings,
     )
     provide_token(settings.token_env, settings.url, run.token_file)
+    read = ReadOptions(stamp, timezone, allow_jumps)
     loaded, headlines = [], {}  # a headline on several instruments is loaded with each of them
     for path, name in pairs(data, instrument):
-        found, told = load_news_bars(path, news, bars, seed, name, bar, stamp, news_delay)
+        found, told = load_news_bars(path, news, bars, seed, name, bar, read, news_delay)
         loaded.append(found)
         headlines.update(dict.fromkeys(told))
+    show_notes(loaded)
 
     def go(each: NewsBacktestSettings) -> Any:
         with progress_of("bars") as on_progress:
             return run_news_backtest(loaded, list(headlines), each, on_progress)
 
     carry_out(run, settings, go, bar_summary, write_bar_reports)
+
+
+def show_notes(loaded: Sequence[Trades | Bars]) -> None:
+    """What was assumed or let through in reading the data."""
+    for note in dict.fromkeys(note for each in loaded for note in reading_notes(each)):
+        typer.echo(note, err=True)
 
 
 def carry_out(

@@ -15,6 +15,8 @@ from benchmarks.backtests import HTTP, Served, compare, find_targets, long_marke
 from benchmarks.machine import describe_machine
 from benchmarks.recording import own_server
 from cli.app import App
+from market.read_arguments import AllowJumps
+from market.read_options import ReadOptions
 from market.source import load
 from release.archive import build_archive
 from wire.user_error import InvalidArgument
@@ -30,6 +32,7 @@ def bench(
     ),
     trades: Annotated[int, typer.Option(min=100, help="Trades to simulate.")] = 200_000,
     data: Annotated[Path | None, typer.Option(help="CSV of trades or catalog folder; left out: simulated.")] = None,
+    allow_jumps: AllowJumps = False,
     rounds: Annotated[int, typer.Option(min=1, help="Runs of each kind; the median counts.")] = 3,
     inline: Annotated[int, typer.Option(min=100, help="Trades of the inline runs.")] = 2_000,
     long: Annotated[
@@ -42,7 +45,7 @@ def bench(
     if not run.is_dir():
         raise InvalidArgument(f"{run}: expected a run folder, got none: python scripts/train.py tick --out {run}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is stopped then too
-    machine = describe_machine()
+    machine, read = describe_machine(), ReadOptions(allow_jumps=allow_jumps)
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, Progress(console=words) as progress:
         task = progress.add_task("starting a server", total=4 * rounds + 1 + (long is not None))
 
@@ -56,7 +59,7 @@ def bench(
             if long is not None:
                 step(f"{long:,} trades")
                 longest = prefetched(long_market(long, seed), served, HTTP)
-            runs = compare(load(data, trades, seed), served, rounds, inline, step)
+            runs = compare(load(data, trades, seed, read=read), served, rounds, inline, step)
     targets = find_targets(runs, longest)
     said = {
         "machine": machine,

@@ -12,6 +12,8 @@ from rich.console import Console
 
 from cli.app import App
 from market.bar_source import load_bars
+from market.read_arguments import AllowJumps, Stamp, Timezone
+from market.read_options import ReadOptions
 from reporting.explanation_console import explanation_lines, trade_line
 from reporting.trade_log import read_trades
 from serving.client import InferenceClient, connect
@@ -63,6 +65,9 @@ def price(
     url: Url = LOCAL,
     data: Data = None,
     instrument: Instrument = None,
+    stamp: Stamp = "open",
+    timezone: Timezone = None,
+    allow_jumps: AllowJumps = False,
     seed: Seed = 1,
     model: Name = None,
     version: Version = None,
@@ -71,7 +76,7 @@ def price(
     as_json: AsJson = False,
 ) -> None:
     """Explain the price model's forecast for the last window of some bars."""
-    bars = load_bars(data, 400, seed, instrument)
+    bars = load_bars(data, 400, seed, instrument, read=ReadOptions(stamp, timezone, allow_jumps))
 
     def window(client: InferenceClient) -> Inputs:
         return last_window(bars, of_bars(client))[np.newaxis]
@@ -101,6 +106,9 @@ def ensemble(
     url: Url = LOCAL,
     data: Data = None,
     instrument: Instrument = None,
+    stamp: Stamp = "open",
+    timezone: Timezone = None,
+    allow_jumps: AllowJumps = False,
     seed: Seed = 1,
     model: Name = None,
     version: Version = None,
@@ -108,7 +116,7 @@ def ensemble(
     as_json: AsJson = False,
 ) -> None:
     """Explain the ensemble's log odds of a rise for the last window of some bars, and news about them."""
-    bars = load_bars(data, 400, seed, instrument)
+    bars = load_bars(data, 400, seed, instrument, read=ReadOptions(stamp, timezone, allow_jumps))
 
     def window(client: InferenceClient) -> Inputs:
         return [NewsWindow(last_window(bars, of_bars(client)), tuple(texts or ()))]

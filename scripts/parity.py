@@ -11,6 +11,8 @@ from auditing.opening import existing_log
 from cli.app import App, console
 from live_trading.parity import compare_run
 from live_trading.parity_text import parity_table
+from market.read_arguments import AllowJumps
+from market.read_options import ReadOptions
 from market.source import load
 from strategies.server_token import provide_token
 
@@ -25,6 +27,7 @@ def main(
     run: Annotated[str | None, typer.Option(help="Which run; left out: the last one.")] = None,
     data: Annotated[Path | None, typer.Option(help="What was played; left out: the simulation.")] = None,
     instrument: Annotated[str | None, typer.Option(help="Instrument of a catalog: BTCUSDT.BINANCE.")] = None,
+    allow_jumps: AllowJumps = False,
     trades: Annotated[int, typer.Option(min=1, help="Trades that were simulated.")] = 60_000,
     seed: Annotated[int, typer.Option(min=0, help="Of the simulation.")] = 1,
     token_file: Annotated[Path | None, typer.Option(help="key_file.json of a server not started by serve.py.")] = None,
@@ -36,9 +39,8 @@ def main(
     archives asked again; a backtest then gets each prediction when it arrived in the run.
     """
     provide_token(TOKEN, url[0], token_file)
-    report = compare_run(
-        existing_log(log), load(data, trades, seed, instrument), url, run, os.environ.get(TOKEN)
-    )
+    loaded = load(data, trades, seed, instrument, ReadOptions(allow_jumps=allow_jumps))
+    report = compare_run(existing_log(log), loaded, url, run, os.environ.get(TOKEN))
     if as_json:
         typer.echo(json.dumps(report.to_dict()))
     else:

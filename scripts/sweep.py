@@ -13,8 +13,11 @@ import typer
 from rich.progress import MofNCompleteColumn, Progress
 
 from cli.app import App, console
+from market.bar_checks import reading_notes
 from market.bar_source import load_bars
 from market.bars import Bars
+from market.read_arguments import AllowJumps, Stamp, Timezone
+from market.read_options import ReadOptions
 from market.source import load
 from market.trades import Trades
 from strategies.bar_settings import BarBacktestSettings
@@ -59,6 +62,8 @@ def tick(
     url: Url = "http://127.0.0.1:8080",
     data: Annotated[Path | None, typer.Option(help="CSV of trades or catalog folder; left out: simulated.")] = None,
     instrument: Annotated[str | None, typer.Option(help="Instrument of a catalog: BTCUSDT.BINANCE.")] = None,
+    timezone: Timezone = None,
+    allow_jumps: AllowJumps = False,
     trades: Annotated[int, typer.Option(min=1, help="Trades to simulate.")] = 60_000,
     model: Model = "tick",
     version: Version = None,
@@ -73,7 +78,10 @@ def tick(
 ) -> None:
     """Settings of strategies.settings.BacktestSettings."""
     settings = BacktestSettings(url=url, model=model, version=version, in_sample=in_sample, mode="prefetch")
-    found = run(changed, settings, token_file, lambda: load(data, trades, seed, instrument), jobs, ray, drawn, seed)
+    read = ReadOptions(timezone=timezone, allow_jumps=allow_jumps)
+    found = run(
+        changed, settings, token_file, lambda: load(data, trades, seed, instrument, read), jobs, ray, drawn, seed
+    )
     tell(*found, settings, report, as_json)
 
 
@@ -83,6 +91,9 @@ def price(
     url: Url = "http://127.0.0.1:8080",
     data: Annotated[Path | None, typer.Option(help="CSV of bars or catalog; left out: simulated.")] = None,
     instrument: Annotated[str | None, typer.Option(help="BTC-PERP.DERIBIT, where --data does not say.")] = None,
+    stamp: Stamp = "open",
+    timezone: Timezone = None,
+    allow_jumps: AllowJumps = False,
     bars: Annotated[int, typer.Option(min=1, help="Bars to simulate.")] = 20_000,
     model: Model = "price",
     version: Version = None,
@@ -97,9 +108,12 @@ def price(
 ) -> None:
     """Settings of strategies.bar_settings.BarBacktestSettings."""
     settings = BarBacktestSettings(url=url, model=model, version=version, in_sample=in_sample, mode="prefetch")
-    found = run(
-        changed, settings, token_file, lambda: [load_bars(data, bars, seed, instrument)], jobs, ray, drawn, seed
-    )
+    read = ReadOptions(stamp, timezone, allow_jumps)
+
+    def loaded() -> list[Bars]:
+        return [load_bars(data, bars, seed, instrument, read=read)]
+
+    found = run(changed, settings, token_file, loaded, jobs, ray, drawn, seed)
     tell(*found, settings, report, as_json)
 
 
@@ -117,7 +131,10 @@ def run(
     grid = parse_grid(type(settings), changed)
     tried = combinations(grid, drawn, seed)
     provide_token(settings.token_env, settings.url, token_file)
-    plan = Plan(loaded(), settings)
+    data = loaded()
+    for note in (note for each in (data if isinstance(data, list) else [data]) for note in reading_notes(each)):
+        typer.echo(note, err=True)
+    plan = Plan(data, settings)
     began = time.perf_counter()
     with progress_of("backtests") as on_done:
         return sweep_parameters(plan, grid, tried, runner(jobs, ray, on_done)), time.perf_counter() - began

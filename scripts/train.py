@@ -18,6 +18,8 @@ from market.bars import Bars
 from market.intervals import parse_interval
 from market.labels import LabelConfig
 from market.news_source import load_news_bars
+from market.read_arguments import AllowJumps, Stamp, Timezone
+from market.read_options import ReadOptions
 from market.source import load
 from reporting.evaluation_page import write_evaluation
 from reporting.sentiment_page import write_sentiment
@@ -55,6 +57,8 @@ def train() -> None:
 def tick(
     data: Annotated[Path | None, typer.Option(help="CSV of trades or catalog folder; left out: simulated.")] = None,
     instrument: Instrument = None,
+    timezone: Timezone = None,
+    allow_jumps: AllowJumps = False,
     trades: Annotated[int, typer.Option(min=1, help="Trades to simulate.")] = 60_000,
     out: Annotated[Path, typer.Option(help="Run folder to write.")] = Path("runs/tick"),
     seed: Seed = 1,
@@ -65,7 +69,9 @@ def tick(
 ) -> None:
     """BUY, SELL or HOLD from the last trades."""
     labels = LabelConfig(horizon, cost_bps)
-    loaded = load(data, trades, seed, instrument)
+    loaded = load(data, trades, seed, instrument, ReadOptions(timezone=timezone, allow_jumps=allow_jumps))
+    for note in loaded.notes:
+        typer.echo(note, err=True)
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("fitting", total=epochs)
         result = train_tick(
@@ -86,7 +92,9 @@ def price(
     data: Annotated[Path | None, typer.Option(help="CSV of bars or catalog folder; left out: simulated.")] = None,
     instrument: Instrument = None,
     bar: Annotated[int | None, typer.Option(parser=interval, help="1-MINUTE, 1-DAY; left out: as they are.")] = None,
-    stamp: Annotated[str, typer.Option(help="Which end of its bar a CSV's stamp is: open or close.")] = "open",
+    stamp: Stamp = "open",
+    timezone: Timezone = None,
+    allow_jumps: AllowJumps = False,
     bars: Annotated[int, typer.Option(min=1, help="Bars to simulate.")] = 20_000,
     model: Annotated[str, typer.Option(help="price_lstm, residual, cnn or patchtst.")] = "price_lstm",
     out: Annotated[Path, typer.Option(help="Run folder to write.")] = Path("runs/price"),
@@ -107,7 +115,7 @@ def price(
     training = price_training(
         model, config, chosen, indicators, device, folds=folds, max_gap_ns=max_gap, threads=threads
     )
-    loaded = load_bars(data, bars, seed, instrument, bar, stamp)
+    loaded = load_bars(data, bars, seed, instrument, bar, ReadOptions(stamp, timezone, allow_jumps))
     for line in examine(loaded).lines():
         typer.echo(line, err=True)
     if tune:
@@ -198,7 +206,9 @@ def ensemble(
     ] = None,
     instrument: Instrument = None,
     bar: Annotated[int | None, typer.Option(parser=interval, help="1-MINUTE, 1-DAY; left out: as they are.")] = None,
-    stamp: Annotated[str, typer.Option(help="Which end of its bar a CSV's stamp is: open or close.")] = "open",
+    stamp: Stamp = "open",
+    timezone: Timezone = None,
+    allow_jumps: AllowJumps = False,
     bars: Annotated[int, typer.Option(min=1, help="Bars to simulate.")] = 20_000,
     max_news_age: Annotated[int, typer.Option(parser=interval, help="Oldest headline to tell.")] = "4-HOUR",  # type: ignore[assignment]
     max_texts: Annotated[int, typer.Option(min=1, help="Most headlines to tell at once.")] = 8,
@@ -207,7 +217,10 @@ def ensemble(
     as_json: Json = False,
 ) -> None:
     """A price and a sentiment model in one call: their weights, from bars that the price model has not seen."""
-    loaded, headlines = load_news_bars(data, news, bars, seed, instrument, bar, stamp, news_delay)
+    read = ReadOptions(stamp, timezone, allow_jumps)
+    loaded, headlines = load_news_bars(data, news, bars, seed, instrument, bar, read, news_delay)
+    for line in examine(loaded).lines():
+        typer.echo(line, err=True)
     window = NewsWindowConfig(max_news_age, max_texts)
     with console.status("scoring headlines, fitting weights"):
         result = train_ensemble(loaded, headlines, price_run, sentiment_run, out, window, seed)

@@ -9,7 +9,7 @@ import pandas as pd
 from nautilus_trader.persistence.funcs import urisafe_identifier
 from numpy.typing import NDArray
 
-from market.bar_checks import examine
+from market.bar_checks import reading_notes
 from market.bars import Bars
 from reporting.data import UNKNOWN, ReportData
 from reporting.page import SUMMARY, write_report
@@ -108,7 +108,7 @@ def notes(settings: BarBacktestSettings, run: BarBacktestResult, result: BarResu
     if result.warm:
         said.append(f"The {result.warm:,} bars before filled the first window; they were not asked about.")
     said += news_notes(result, run.metadata)
-    said += [finding.sentence for finding in examine(result.bars).found]
+    said += reading_notes(result.bars)
     said += [
         note_on_latency(settings, "its bar closed"),
         f"The spread of {settings.spread_bps:g} bps is an assumption: bars hold no quotes. An order sent after a close "
@@ -134,6 +134,7 @@ def summary(settings: BarBacktestSettings, run: BarBacktestResult) -> dict[str, 
             "instrument_id": each.bars.instrument.instrument_id,
             "source": each.bars.source,
             "simulated": each.bars.simulated,
+            "notes": reading_notes(each.bars),
             "sample": each.sample_note,
             "in_sample": each.in_sample,
             "bars": len(each.bars),
@@ -147,6 +148,7 @@ def summary(settings: BarBacktestSettings, run: BarBacktestResult) -> dict[str, 
         "instrument_id": ", ".join(each["instrument_id"] for each in instruments),
         "source": ", ".join(dict.fromkeys(each["source"] for each in instruments)),
         "simulated": any(each["simulated"] for each in instruments),
+        "notes": list(dict.fromkeys(note for each in instruments for note in each["notes"])),
         "sample": run.sample_note,
         "in_sample": run.in_sample,
         **model_summary(settings, run.metadata),

@@ -85,6 +85,7 @@ def notes(settings: BacktestSettings, result: BacktestResult) -> tuple[str, ...]
     )
     return (
         *notes_on_events(settings, result, result, result.sample_note, "trade"),
+        *result.trades.notes,
         note_on_latency(settings, "its trade was received"),
         "Bid and ask are the prices of the last seller and the last buyer. A market order fills at once at the other "
         "side's and one price step worse, what exceeds the last trade's size two steps worse, whatever its size: "
@@ -105,6 +106,7 @@ def summary(settings: BacktestSettings, result: BacktestResult) -> dict[str, Any
         "instrument_id": result.trades.instrument.instrument_id,
         "source": result.trades.source,
         "simulated": result.trades.simulated,
+        "notes": list(result.trades.notes),
         "sample": result.sample_note,
         "in_sample": result.in_sample,
         **model_summary(settings, result.metadata),

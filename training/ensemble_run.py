@@ -180,6 +180,8 @@ def _describe(
             "headlines_refused": dataset.refused,
             "weights_source": bars.source,
             "weights_sha256": bars.sha256,
+            "weights_read": asdict(bars.read),
+            "weights_notes": list(bars.notes),
             "weights_windows": int((dataset.fit.counts > 0).sum()),
             "last_ts_event": max(dataset.last_ts_event, price["training"]["last_ts_event"]),
             "sentiment": sentiment["training"],
