@@ -144,7 +144,10 @@ def runner(jobs: int, ray: str | None, on_done: Callable[[int, int], None]) -> R
     """What tries the combinations: processes, or Ray."""
     if ray is None:
         return lambda plan, tried: run_in_processes(plan, tried, jobs, on_done)
-    from sweeps.on_ray import run_on_ray
+    try:
+        from sweeps.on_ray import run_on_ray
+    except ModuleNotFoundError:
+        raise UserError("--ray: expected Ray, which is not installed: pip install -e '.[ray]'") from None
 
     def on_ray(plan: Plan, tried: Sequence[Combination]) -> list[Trial]:
         return run_on_ray(plan, tried, jobs, ray, on_done)

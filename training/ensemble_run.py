@@ -127,8 +127,8 @@ def _member(run: Path, model: str) -> dict[str, Any]:
         description = read_description(run)
     except BadArchive as error:
         raise BadMember(f"{run}: a {model} model's run folder expected: {error}") from None
-    if description["model"] != model:
-        raise BadMember(f"{run}: a run of {model!r} expected, was one of {description['model']!r}")
+    if description.get("model") != model:
+        raise BadMember(f"{run}: a run of {model!r} expected, was one of {description.get('model')!r}")
     for section, fields in _NEEDED[model].items():
         values = description.get(section)
         if not isinstance(values, dict) or not values.keys() >= set(fields):

@@ -187,7 +187,11 @@ def test_metrics_port_speaks_prometheus(tick_server: TorchServe) -> None:
     assert "ts_inference_requests_total" in text
 
 
-def test_script_starts_shows_and_stops(tick_archive: Path, tmp_path: Path) -> None:
+def test_script_starts_shows_and_stops(tick_archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):  # of no account on this machine
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
     home, store, config = tmp_path / "home", tmp_path / "model store ü", tmp_path / "config.properties"
     store.mkdir()
     shutil.copyfile(tick_archive, store / "Tick Model v2.mar")
