@@ -20,6 +20,7 @@ from market.read_arguments import AllowJumps, Stamp, Timezone
 from market.read_options import ReadOptions
 from market.source import load
 from market.trades import Trades
+from strategies.backtest_options import BALANCE
 from strategies.bar_settings import BarBacktestSettings
 from strategies.server_token import provide_token
 from strategies.settings import BacktestSettings
@@ -72,12 +73,15 @@ def tick(
     ray: Address = None,
     drawn: Drawn = None,
     seed: Seed = 1,
+    balance: BALANCE = "10000",  # type: ignore[assignment]
     in_sample: InSample = False,
     report: Report = None,
     as_json: AsJson = False,
 ) -> None:
     """Settings of strategies.settings.BacktestSettings."""
-    settings = BacktestSettings(url=url, model=model, version=version, in_sample=in_sample, mode="prefetch")
+    settings = BacktestSettings(
+        url=url, model=model, version=version, in_sample=in_sample, mode="prefetch", starting_balance=balance
+    )
     read = ReadOptions(timezone=timezone, allow_jumps=allow_jumps)
     found = run(
         changed, settings, token_file, lambda: load(data, trades, seed, instrument, read), jobs, ray, drawn, seed
@@ -102,12 +106,15 @@ def price(
     ray: Address = None,
     drawn: Drawn = None,
     seed: Seed = 1,
+    balance: BALANCE = "10000",  # type: ignore[assignment]
     in_sample: InSample = False,
     report: Report = None,
     as_json: AsJson = False,
 ) -> None:
     """Settings of strategies.bar_settings.BarBacktestSettings."""
-    settings = BarBacktestSettings(url=url, model=model, version=version, in_sample=in_sample, mode="prefetch")
+    settings = BarBacktestSettings(
+        url=url, model=model, version=version, in_sample=in_sample, mode="prefetch", starting_balance=balance
+    )
     read = ReadOptions(stamp, timezone, allow_jumps)
 
     def loaded() -> list[Bars]:

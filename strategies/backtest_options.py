@@ -39,6 +39,11 @@ class RunOptions:
     """Whether to print the result as JSON."""
 
 
+BALANCE = Annotated[
+    Decimal,
+    typer.Option(parser=parsed(Decimal), help="Account at the start, in the instrument's settlement currency."),
+]
+"""The option ``--balance``."""
 _SETTINGS: dict[str, tuple[Any, Any]] = {
     "url": (Annotated[str, typer.Option(help="Inference port, or mar:PATH of an archive.")], "http://127.0.0.1:8080"),
     "version": (Annotated[str | None, typer.Option(help="Left out: the server's default one.")], None),
@@ -69,10 +74,13 @@ _SETTINGS: dict[str, tuple[Any, Any]] = {
     ),
     "size": (Annotated[Decimal, typer.Option(parser=parsed(parse_decimal), help="Position, in base currency.")], "0.1"),
     "fee_bps": (Annotated[float, typer.Option(help="Fee on each fill (bps).")], 0.5),
+    "balance": (BALANCE, "10000"),
     "in_sample": (Annotated[bool, typer.Option("--in-sample", help="Run on what the fit saw, too.")], False),
 }
 """Option -> its kind and its default."""
-_FIELDS = {"latency": "latency_ns", "max_age": "max_age_ns", "size": "trade_size"}
+_FIELDS = {
+    "latency": "latency_ns", "max_age": "max_age_ns", "size": "trade_size", "balance": "starting_balance",
+}
 """Option -> the setting that it is, where that has another name."""
 _OTHERS: dict[str, tuple[Any, Any]] = {
     "token_file": (

@@ -70,6 +70,9 @@ def report_data(settings: BacktestSettings, result: BacktestResult) -> ReportDat
         equity=result.equity,
         currency=result.currency,
         statistics=result.statistics,
+        statistics_basis=result.statistics_basis,
+        account=result.account,
+        ruined_ns=None if result.ruin is None else result.ruin.ts_ns,
         orders=result.orders,
         log=trade_log(settings, metadata, instrument_id, result.currency, result.past_trades),
     )

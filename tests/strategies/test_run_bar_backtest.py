@@ -127,16 +127,18 @@ def test_where_markets_close_an_order_meets_the_next_open(bar_settings: BarBackt
     assert quotes.bid[149] == bars.open[150]
 
 
-def test_equity_ends_where_the_engines_accounts_do(whole: BarBacktestResult, bar_settings: BarBacktestSettings) -> None:
-    start = bar_settings.starting_balance
+def test_the_page_the_statistics_and_the_instruments_say_one_number(
+    whole: BarBacktestResult, bar_settings: BarBacktestSettings
+) -> None:
+    start = float(bar_settings.starting_balance)
 
     assert whole.equity["equity"].iloc[0] == start
-    assert whole.equity["equity"].iloc[-1] == pytest.approx(whole.balance, abs=1e-5)
-    assert whole.statistics["PnL (USDT)"]["PnL (total)"] == pytest.approx(whole.balance - start, abs=1e-5)
+    assert whole.equity["equity"].iloc[-1] == pytest.approx(whole.balance, abs=1e-8)
+    assert whole.statistics["PnL (USDT)"]["PnL (total)"] == pytest.approx(whole.balance - start, abs=1e-8)
     made = [each.equity["equity"].iloc[-1] - start for each in whole.instruments]
-    assert sum(made) == pytest.approx(whole.balance - start, abs=1e-5)
+    assert sum(made) == pytest.approx(whole.balance - start, abs=1e-8)
     for each, pnl in zip(whole.instruments, made, strict=True):
-        assert each.statistics["PnL (USDT)"]["PnL (total)"] == pytest.approx(pnl, abs=1e-5)
+        assert each.statistics["PnL (USDT)"]["PnL (total)"] == pytest.approx(pnl, abs=1e-8)
 
 
 def test_each_venue_has_an_account_of_its_own(bar_settings: BarBacktestSettings) -> None:
@@ -145,7 +147,7 @@ def test_each_venue_has_an_account_of_its_own(bar_settings: BarBacktestSettings)
     result = run_bar_backtest(bars, bar_settings)
 
     assert result.equity["equity"].iloc[0] == 2 * bar_settings.starting_balance
-    assert result.equity["equity"].iloc[-1] == pytest.approx(result.balance, abs=1e-5)
+    assert result.equity["equity"].iloc[-1] == pytest.approx(result.balance, abs=1e-8)
     assert all(len(each.fills) > 20 for each in result.instruments)
 
 
@@ -214,7 +216,7 @@ def test_beside_the_fitted_instrument_others_are_judged_after_the_fit_too(
         ),
         (
             [market(), market("ETHUSDT")],
-            "bars of one quote currency expected, was USD of SIMUSD.SIM, USDT of ETHUSDT.SIM",
+            "expected instruments settled in one currency, got SIMUSD.SIM in USD, ETHUSDT.SIM in USDT",
         ),
         ([market(count=59)], "simulated bars .*: 60 bars without a break expected, was fewer among 59"),
         ([without(market(count=118), 59, 60)], "60 bars without a break expected"),
