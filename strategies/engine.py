@@ -21,6 +21,8 @@ from nautilus_trader.core.data import Data
 from nautilus_trader.model.instruments import Instrument
 from nautilus_trader.trading.config import ImportableStrategyConfig
 
+from strategies.simulated_time import watch_fills
+
 A = TypeVar("A", bound=Actor)
 PROGRESS_EVERY = 64
 """Events between two calls of ``on_progress``."""
@@ -94,6 +96,7 @@ def built(config: BacktestRunConfig) -> Iterator[tuple[BacktestNode, BacktestEng
     try:
         node.build()
         (engine,) = node.get_engines()
+        watch_fills(engine)
         yield node, engine
     finally:
         node.dispose()
