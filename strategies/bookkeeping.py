@@ -122,6 +122,11 @@ class Balances:
         """As an account says it."""
         return {self.currency: self.end}
 
+    @property
+    def events(self) -> list[object]:
+        """None: NautilusTrader 1.231 looks for daily balances among them, and takes returns by position without."""
+        return []
+
 
 def fill_table(engine: BacktestEngine, instrument_id: InstrumentId) -> pd.DataFrame:
     """Every fill of an instrument, in order of time."""
@@ -195,6 +200,7 @@ def round_trip_statistics(engine: BacktestEngine, closed: Sequence[PositionClose
     """
     currency = balances.currency
     analyzer = engine.portfolio.analyzer
+    analyzer.reset()  # NautilusTrader 1.231 has recorded what the portfolio saw, of all instruments
     analyzer.calculate_statistics(balances, [])
     for number, event in enumerate(closed):
         analyzer.add_trade(PositionId(f"{number}"), event.realized_pnl)
