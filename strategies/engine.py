@@ -24,6 +24,7 @@ from nautilus_trader.trading.config import ImportableStrategyConfig
 
 from strategies.currencies import precise_currencies, with_registered_currencies
 from strategies.ledger import account_currency
+from strategies.simulated_time import watch_fills
 
 A = TypeVar("A", bound=Actor)
 PROGRESS_EVERY = 64
@@ -111,6 +112,7 @@ def built(
             for instrument in instruments:
                 if engine.cache.instrument(instrument.id) is None:
                     engine.add_instrument(with_registered_currencies(instrument))
+            watch_fills(engine)
             yield node, engine
         finally:
             node.dispose()

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -97,16 +98,19 @@ def test_every_fill_is_at_the_quote_of_its_time_and_one_step_worse(
         assert len(fills) > 60
 
 
-def test_a_position_before_a_break_is_closed_within_it(bar_settings: BarBacktestSettings) -> None:
+@pytest.mark.parametrize("mode", ["inline", "prefetch"])
+def test_a_position_before_a_break_is_closed_at_the_next_open(
+    mode: Literal["inline", "prefetch"], bar_settings: BarBacktestSettings
+) -> None:
     bars = without(market(), 150, 200)
-    always_in = replace(bar_settings, cost_bps=0.0, spread_bps=0.0)
+    always_in = replace(bar_settings, cost_bps=0.0, spread_bps=0.0, mode=mode)
 
     fills = run_bar_backtest([bars], always_in).instruments[0].fills
 
-    closed, reopened = int(bars.ts_event[149]), int(bars.ts_event[150])
-    within = fills[(fills["ts_ns"] > closed + bar_settings.latency_ns) & (fills["ts_ns"] < reopened)]
-    assert within["ts_ns"].tolist() == [closed + MINUTE + bar_settings.max_age_ns + 1]
-    assert abs(within["price"].iloc[0] * 100 - bars.close[149]) == pytest.approx(1)
+    closed, opened = int(bars.ts_event[149]), int(bars.ts_event[150]) - MINUTE
+    closing = fills[(fills["ts_ns"] > closed + bar_settings.latency_ns) & (fills["ts_ns"] <= opened)]
+    assert closing["ts_ns"].tolist() == [opened]
+    assert abs(closing["price"].iloc[0] * 100 - bars.open[150]) == pytest.approx(1)
 
 
 def test_where_markets_close_an_order_meets_the_next_open(bar_settings: BarBacktestSettings, tmp_path: Path) -> None:
