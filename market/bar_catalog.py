@@ -99,6 +99,7 @@ def _to_arrays(source: str, interval_ns: int, bars: list[Bar]) -> Bars:
         simulated=False,
         interval_ns=interval_ns,
         ts_event=np.array([bar.ts_event for bar in bars], dtype=np.int64),
+        catalog=None,
         **{name: steps(name) for name in PRICES},
         volume=np.array([bar.volume.raw // size_step for bar in bars], dtype=np.int64),
     )

@@ -110,6 +110,7 @@ def simulate_bars(
         simulated=True,
         interval_ns=config.interval_ns,
         ts_event=START_NS + config.interval_ns * np.arange(1, bars + 1, dtype=np.int64),
+        catalog=None,
         **dict(zip(PRICES, prices, strict=True)),
         volume=_steps(_volumes(returns, rng, config), instrument.size_precision),
     )

@@ -1,5 +1,6 @@
 """One way in for bars, wherever they are."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from market.bar_aggregate import aggregate
@@ -63,4 +64,4 @@ def _from_path(path: Path, instrument_id: str | None, interval_ns: int | None, s
         return load_csv_bars(path, instrument_id, stamp)
     from market.bar_catalog import load_catalog_bars  # a host that only trains on files has no nautilus_trader
 
-    return load_catalog_bars(path, instrument_id, interval_ns)
+    return replace(load_catalog_bars(path, instrument_id, interval_ns), catalog=path)

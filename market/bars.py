@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,8 @@ class Bars:
     close: NDArray[np.int64]
     volume: NDArray[np.int64]
     """In steps of 10**-size_precision [n]; in which unit is the source's affair, models see it relative only."""
+    catalog: Path | None = None
+    """The NautilusTrader catalog they were read from, which may define the instrument; None for a file."""
 
     def __len__(self) -> int:
         return len(self.close)

@@ -1,5 +1,6 @@
 """One way in for trades, wherever they are."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from market.csv_trades import load_csv
@@ -40,4 +41,4 @@ def _from_path(path: Path, instrument_id: str | None) -> Trades:
         return load_csv(path)
     from market.catalog import load_catalog  # a host that only trains on files has no nautilus_trader
 
-    return load_catalog(path, instrument_id)
+    return replace(load_catalog(path, instrument_id), catalog=path)

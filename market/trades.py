@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +57,8 @@ class Trades:
     """Aggressor [n]: +1 buyer, -1 seller, 0 unknown."""
     trade_id: NDArray[np.str_]
     """The venue's identifiers [n]."""
+    catalog: Path | None = None
+    """The NautilusTrader catalog they were read from, which may define the instrument; None for a file."""
 
     def __len__(self) -> int:
         return len(self.price)

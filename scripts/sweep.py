@@ -19,8 +19,10 @@ from market.source import load
 from market.trades import BadData, Trades
 from serving.archive_import import UnreadableArchive
 from serving.tokens import NoToken
+from strategies.backtest_options import takes_instrument_options
 from strategies.bar_settings import BarBacktestSettings
 from strategies.checks import BadSetting
+from strategies.definitions.options import InstrumentOptions
 from strategies.server_token import provide_token
 from strategies.settings import BacktestSettings
 from sweeps.console import show
@@ -58,7 +60,9 @@ def sweep() -> None:
 
 
 @app.command()
+@takes_instrument_options
 def tick(
+    instruments: InstrumentOptions,
     changed: Set,
     url: Url = "http://127.0.0.1:8080",
     data: Annotated[Path | None, typer.Option(help="CSV of trades or catalog folder; left out: simulated.")] = None,
@@ -77,13 +81,17 @@ def tick(
 ) -> None:
     """Settings of strategies.settings.BacktestSettings."""
     with errors_told():
-        settings = BacktestSettings(url=url, model=model, version=version, in_sample=in_sample, mode="prefetch")
+        settings = BacktestSettings(
+            url=url, model=model, version=version, in_sample=in_sample, mode="prefetch", instruments=instruments
+        )
         found = run(changed, settings, token_file, lambda: load(data, trades, seed, instrument), jobs, ray, drawn, seed)
         tell(*found, settings, report, as_json)
 
 
 @app.command()
+@takes_instrument_options
 def price(
+    instruments: InstrumentOptions,
     changed: Set,
     url: Url = "http://127.0.0.1:8080",
     data: Annotated[Path | None, typer.Option(help="CSV of bars or catalog; left out: simulated.")] = None,
@@ -102,7 +110,9 @@ def price(
 ) -> None:
     """Settings of strategies.bar_settings.BarBacktestSettings."""
     with errors_told():
-        settings = BarBacktestSettings(url=url, model=model, version=version, in_sample=in_sample, mode="prefetch")
+        settings = BarBacktestSettings(
+            url=url, model=model, version=version, in_sample=in_sample, mode="prefetch", instruments=instruments
+        )
         found = run(
             changed, settings, token_file, lambda: [load_bars(data, bars, seed, instrument)], jobs, ray, drawn, seed
         )

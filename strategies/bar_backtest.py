@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from nautilus_trader.backtest.config import BacktestDataConfig
 from nautilus_trader.model.data import Bar, BarType, QuoteTick
-from nautilus_trader.model.instruments import CryptoPerpetual
+from nautilus_trader.model.instruments import Instrument
 
 from features.bar import bar_schema, window_ends
 from market.bars import Bars
@@ -22,8 +22,9 @@ from strategies.bar_strategy import BarStrategyConfig
 from strategies.bar_types import bar_type
 from strategies.bookkeeping import Recorder
 from strategies.checks import expect
+from strategies.definitions.conform import check_ticks, conform
+from strategies.definitions.resolve import Definition, resolve_all
 from strategies.engine import built, count_events, only_actor, run_config
-from strategies.instruments import perpetual, split_symbol
 from strategies.outcome_recorder import OutcomeRecorder
 from strategies.prefetch import prefetched_bars
 from strategies.prefetch_bars import BarsRun
@@ -39,8 +40,17 @@ class Market(NamedTuple):
     """One instrument of a run."""
 
     judged: JudgedBars
-    instrument: CryptoPerpetual
     bar_type: BarType
+
+    @property
+    def instrument(self) -> Instrument:
+        """What is traded."""
+        return self.judged.definition.instrument
+
+    @property
+    def run(self) -> Bars:
+        """The bars as the engine takes them."""
+        return conform(self.judged.run, self.instrument)
 
 
 OtherData = Callable[[Path, Mapping[str, Any], int, int], list[BacktestDataConfig]]
@@ -62,7 +72,7 @@ def run_bar_backtest(
     Parameters
     ----------
     bars : sequence of Bars
-        All there are, of different instruments of one interval and one quote currency.
+        All there are, of different instruments of one interval and one settlement currency.
     settings : BarBacktestSettings
     on_progress : callable, optional
         Called now and then with the number of bars done and of all.
@@ -90,21 +100,25 @@ def run_bar_backtest(
         settings.mode == "inline" or other_data is None,
         f"mode inline for a model that reads news (which come one by one), was {settings.mode!r}",
     )
-    _refuse_unlike(bars, settings.currency)
-    instruments = [perpetual(each.instrument, settings.fee_bps, settings.currency) for each in bars]
-    for instrument in instruments:
+    _refuse_unlike(bars)
+    definitions = resolve_all(bars, settings.instruments, settings.fee_bps)
+    _refuse_unlike_currencies(definitions)
+    instruments = [definition.instrument for definition in definitions]
+    for each, instrument in zip(bars, instruments, strict=True):
         settings.check_size(instrument)
+        check_ticks(each, instrument)
     metadata = served_metadata(settings)
     _refuse_model(metadata, bars[0])
     trainings = [each["training"] for each in (metadata, *challengers_metadata(settings))]
     markets = [
         Market(
-            _judged(each, bars, metadata, trainings, settings.in_sample),
-            instrument,
-            bar_type(instrument.id, each.interval_ns),
+            _judged(each, bars, metadata, trainings, settings.in_sample, definition),
+            bar_type(definition.instrument.id, each.interval_ns),
         )
-        for each, instrument in zip(bars, instruments, strict=True)
+        for each, definition in zip(bars, definitions, strict=True)
     ]
+    for market in markets:
+        settings.check_margin(market.instrument, market.judged.bars.prices()[0])
     first_ts_event = min(int(market.judged.bars.ts_event[0]) for market in markets)
     last_ts_event = max(int(market.judged.bars.ts_event[-1]) for market in markets)
     actor = settings.actor([market.bar_type for market in markets], metadata, first_ts_event)
@@ -114,7 +128,7 @@ def run_bar_backtest(
         return [] if other_data is None else other_data(folder, metadata, first_ts_event, last_ts_event)
 
     if settings.mode == "prefetch":
-        runs = [BarsRun(market.judged.run, market.instrument, market.bar_type) for market in markets]
+        runs = [BarsRun(market.run, market.instrument, market.bar_type) for market in markets]
         ready = prefetched_bars(runs, actor, strategies, settings.spread_bps, settings.starting_balance)
     else:
         ready = _inline(markets, actor, strategies, settings, others)
@@ -157,7 +171,7 @@ def _inline(
             yield asked_inline(node, engine, only_actor(engine, BarInferenceActor))
 
 
-def _refuse_unlike(bars: Sequence[Bars], currency: str | None) -> None:
+def _refuse_unlike(bars: Sequence[Bars]) -> None:
     if not bars:
         raise BadData("bars of at least 1 instrument expected, was none")
     names = [each.instrument.instrument_id for each in bars]
@@ -166,10 +180,16 @@ def _refuse_unlike(bars: Sequence[Bars], currency: str | None) -> None:
     intervals = [f"{each.interval_ns / 1e9:g} s of {each.instrument.instrument_id}" for each in bars]
     if len({each.interval_ns for each in bars}) > 1:
         raise BadData(f"bars of one interval expected, was {', '.join(intervals)}")
-    currencies = [split_symbol(each.instrument.symbol, currency)[1] for each in bars]
-    if len(set(currencies)) > 1:
-        quoted = ", ".join(f"{found} of {name}" for found, name in zip(currencies, names, strict=True))
-        raise BadData(f"bars of one quote currency expected, was {quoted}")
+
+
+def _refuse_unlike_currencies(definitions: Sequence[Definition]) -> None:
+    """Accounts have one currency, and P&L in different ones cannot be added."""
+    if len({each.settlement for each in definitions}) > 1:
+        settled = ", ".join(f"{each.settlement} of {each.instrument.id}" for each in definitions)
+        raise BadData(f"expected instruments that are settled in one currency, got {settled}")
+    ids = [each.instrument.id.value for each in definitions]
+    if len(set(ids)) < len(ids):
+        raise BadData(f"expected instruments that NautilusTrader can tell apart, got {', '.join(ids)}")
 
 
 def _refuse_model(metadata: Mapping[str, Any], bars: Bars) -> None:
@@ -190,6 +210,7 @@ def _judged(
     metadata: Mapping[str, Any],
     trainings: Sequence[Mapping[str, Any]],
     in_sample: bool,
+    definition: Definition,
 ) -> JudgedBars:
     """One instrument's bars of a run, from after the last one that any of the fits saw."""
     first, note = max(
@@ -206,7 +227,7 @@ def _judged(
     asked = int((ends >= warm).sum())
     if not asked:
         raise BadData(f"{bars.source}: {lookback} bars without a break expected, was fewer among {len(run)}")
-    return JudgedBars(run, warm, asked, note)
+    return JudgedBars(run, warm, asked, note, definition)
 
 
 def _data(markets: Sequence[Market], spread_bps: float, max_gap_ns: int, folder: Path) -> list[BacktestDataConfig]:
@@ -215,7 +236,7 @@ def _data(markets: Sequence[Market], spread_bps: float, max_gap_ns: int, folder:
     No strategy sees a quote before the bar that closed with it, and no order is sent before both.
     """
     for market in markets:
-        write_bar_catalog(market.judged.run, market.instrument, market.bar_type, spread_bps, max_gap_ns, folder)
+        write_bar_catalog(market.run, market.instrument, market.bar_type, spread_bps, max_gap_ns, folder)
     bars = [
         BacktestDataConfig(catalog_path=str(folder), data_cls=Bar, bar_types=[str(market.bar_type)])
         for market in markets

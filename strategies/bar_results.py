@@ -24,6 +24,7 @@ from strategies.bookkeeping import (
     fill_table,
     round_trip_statistics,
 )
+from strategies.definitions.resolve import Definition
 from strategies.news_counts import NewsCounts
 from strategies.ready_run import Asked
 from strategies.trade_reasons import Reasons
@@ -41,6 +42,8 @@ class JudgedBars:
     """How many of the others end a whole window."""
     note: str
     """Which bars are judged, and why."""
+    definition: Definition
+    """What they are traded as."""
 
     @cached_property
     def bars(self) -> Bars:
@@ -54,6 +57,8 @@ class BarResult(InstrumentResult):
 
     bars: Bars
     """Those that were judged."""
+    definition: Definition
+    """What they were traded as."""
     warm: int
     """Bars before them that filled the first window."""
     sample_note: str
@@ -136,7 +141,7 @@ def _instrument_result(
 ) -> BarResult:
     """``balances`` where the instrument has its account for itself."""
     bars = judged.bars
-    instrument_id = InstrumentId.from_str(bars.instrument.instrument_id)
+    instrument_id = judged.definition.instrument.id
     predictions = recorded.predictions[instrument_id].table()
     predictions.insert(3, "bar", np.searchsorted(bars.ts_event, predictions["ts_event"].to_numpy()))
     fills = fill_table(engine, instrument_id)
@@ -144,6 +149,7 @@ def _instrument_result(
     balances = balances or _own_balances(engine, instrument_id, closed)
     return BarResult(
         bars=bars,
+        definition=judged.definition,
         warm=judged.warm,
         sample_note=judged.note,
         news=asked.news[instrument_id],

@@ -44,9 +44,9 @@ def run_config(
     data : sequence of BacktestDataConfig
         In the order in which data of one time are handled.
     balance : int
-        Each account at the start, in quote currency.
+        Each account at the start, in the currency that its instruments are settled in.
     """
-    venues = {instrument.id.venue.value: instrument.quote_currency.code for instrument in instruments}
+    venues = {instrument.id.venue.value: instrument.get_cost_currency().code for instrument in instruments}
     return BacktestRunConfig(
         engine=BacktestEngineConfig(
             actors=[] if actor is None else [actor],

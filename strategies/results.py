@@ -17,6 +17,7 @@ from strategies.bookkeeping import (
     fill_table,
     round_trip_statistics,
 )
+from strategies.definitions.resolve import Definition
 from strategies.ready_run import Asked
 from strategies.trade_reasons import Reasons
 
@@ -30,6 +31,8 @@ class BacktestResult(InstrumentResult, RunResult):
 
     trades: Trades
     """The trades that were run on."""
+    definition: Definition
+    """What they were traded as."""
 
     @property
     def trades_per_s(self) -> float:
@@ -39,6 +42,7 @@ class BacktestResult(InstrumentResult, RunResult):
 
 def collect(
     trades: Trades,
+    definition: Definition,
     metadata: Mapping[str, Any],
     sample_note: str,
     recorded: Recorder,
@@ -55,6 +59,7 @@ def collect(
     fills = fill_table(engine, instrument_id)
     return BacktestResult(
         trades=trades,
+        definition=definition,
         sample_note=sample_note,
         metadata=metadata,
         predictions=predictions,
