@@ -30,7 +30,7 @@ class BarQuotes(NamedTuple):
     """Likewise; never below the bid."""
 
 
-def bar_quotes(bars: Bars, spread_bps: float, max_gap_ns: int) -> BarQuotes:
+def bar_quotes(bars: Bars, spread_bps: float, max_gap_ns: int, tick: int = 1) -> BarQuotes:
     """Quotes that bars imply, given a spread.
 
     From each close on the quote stands around the next bar's open; before a break around the close, until
@@ -42,10 +42,12 @@ def bar_quotes(bars: Bars, spread_bps: float, max_gap_ns: int) -> BarQuotes:
     bars : Bars
         Checked ones.
     spread_bps : float
-        Ask less bid, in bps of the price they stand around; both are rounded away from it to the price step.
+        Ask less bid, in bps of the price they stand around; both are rounded away from it to whole ticks.
     max_gap_ns : int
         Bars further apart than this, from close to close, have a break between them. Where it is more than the
         interval, a market was closed meanwhile, and an order had to wait for the next open.
+    tick : int
+        The instrument's smallest price change, in steps of 10**-price_precision.
 
     Raises
     ------
@@ -56,10 +58,10 @@ def bar_quotes(bars: Bars, spread_bps: float, max_gap_ns: int) -> BarQuotes:
     """
     ts_event, price = _quoted(bars, max_gap_ns)
     half = _share(price, half_spread(spread_bps))
-    if (price <= half).any():
-        lowest = int(price.min())
-        raise BadData(f"{bars.source}: a bid above 0 expected, was {lowest - int(half[price.argmin()])} steps")
-    return BarQuotes(ts_event, price - half, price + half)
+    bid, ask = (price - half) // tick * tick, -(-(price + half) // tick) * tick
+    if (bid <= 0).any():
+        raise BadData(f"{bars.source}: a bid above 0 expected, was {bid.min()} steps")
+    return BarQuotes(ts_event, bid, ask)
 
 
 def half_spread(spread_bps: float) -> Fraction:

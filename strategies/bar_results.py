@@ -15,6 +15,7 @@ from market.bars import Bars
 from scores.account import AccountHistory, Statistics
 from scores.calendar import widest
 from strategies.bookkeeping import InstrumentResult, Recorder, RunResult, account_of, fill_table, marked_market
+from strategies.definitions.resolve import Definition
 from strategies.equity import MarkedMarket, calendar_of
 from strategies.news_counts import NewsCounts
 from strategies.ready_run import Asked
@@ -35,6 +36,8 @@ class JudgedBars:
     """How many of the others end a whole window."""
     sample: Sample
     """Which bars are judged, and why."""
+    definition: Definition
+    """What they are traded as."""
 
     @cached_property
     def bars(self) -> Bars:
@@ -48,6 +51,8 @@ class BarResult(InstrumentResult):
 
     bars: Bars
     """Those that were judged."""
+    definition: Definition
+    """What they were traded as."""
     warm: int
     """Bars before them that filled the first window."""
     sample_note: str
@@ -162,6 +167,7 @@ def _instrument_result(
     account = account_of([ledger], [_market(recorded, bars, instrument)], start, calendar_of(instrument))
     return BarResult(
         bars=bars,
+        definition=judged.definition,
         warm=judged.warm,
         sample_note=judged.sample.note,
         in_sample=judged.sample.in_sample,

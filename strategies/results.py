@@ -6,10 +6,10 @@ from decimal import Decimal
 from typing import Any
 
 from nautilus_trader.backtest.engine import BacktestEngine
-from nautilus_trader.model.instruments import Instrument
 
 from market.trades import Trades
 from strategies.bookkeeping import InstrumentResult, Recorder, RunResult, account_of, fill_table, marked_market
+from strategies.definitions.resolve import Definition
 from strategies.equity import calendar_of
 from strategies.ready_run import Asked
 from strategies.ruin import RuinGuard
@@ -26,6 +26,8 @@ class BacktestResult(InstrumentResult, RunResult):
 
     trades: Trades
     """The trades that were run on."""
+    definition: Definition
+    """What they were traded as."""
 
     @property
     def trades_per_s(self) -> float:
@@ -35,7 +37,7 @@ class BacktestResult(InstrumentResult, RunResult):
 
 def collect(
     trades: Trades,
-    instrument: Instrument,
+    definition: Definition,
     metadata: Mapping[str, Any],
     sample: Sample,
     start: Decimal,
@@ -58,9 +60,10 @@ def collect(
     predictions = log.table()
     predictions.insert(3, "trade", log.numbers())
     market = marked_market(ledger, trades.instrument, trades.ts_init, trades.price)
-    account = account_of([ledger], [market], start, calendar_of(instrument))
+    account = account_of([ledger], [market], start, calendar_of(definition.instrument))
     return BacktestResult(
         trades=trades,
+        definition=definition,
         sample_note=sample.note,
         in_sample=sample.in_sample,
         metadata=metadata,
