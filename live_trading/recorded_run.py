@@ -19,9 +19,10 @@ from auditing.records import (
 )
 from auditing.runs import lost, started
 from market.trades import Trades
+from wire.user_error import UserError
 
 
-class NoParity(ValueError):
+class NoParity(UserError, ValueError):
     """A recorded run and data that cannot be compared; says what was expected."""
 
 

@@ -49,7 +49,7 @@ def _last_before_breaks(bars: Bars) -> NDArray[np.int64]:
     return np.flatnonzero(np.diff(bars.ts_event) > bars.interval_ns)
 
 
-def bar_quotes(bars: Bars, spread_bps: float) -> BarQuotes:
+def bar_quotes(bars: Bars, spread_bps: float, tick: int = 1) -> BarQuotes:
     """Quotes that bars imply, given a spread.
 
     From each close on the quote stands around the next bar's open; before a break around the close, until
@@ -62,7 +62,9 @@ def bar_quotes(bars: Bars, spread_bps: float) -> BarQuotes:
     bars : Bars
         Checked ones.
     spread_bps : float
-        Ask less bid, in bps of the price they stand around; both are rounded away from it to the price step.
+        Ask less bid, in bps of the price they stand around; both are rounded away from it to whole ticks.
+    tick : int
+        The instrument's smallest price change, in steps of 10**-price_precision.
 
     Raises
     ------
@@ -73,10 +75,10 @@ def bar_quotes(bars: Bars, spread_bps: float) -> BarQuotes:
     """
     ts_event, price = _quoted(bars)
     half = _share(price, half_spread(spread_bps))
-    if (price <= half).any():
-        lowest = int(price.min())
-        raise BadData(f"{bars.source}: a bid above 0 expected, was {lowest - int(half[price.argmin()])} steps")
-    return BarQuotes(ts_event, price - half, price + half)
+    bid, ask = (price - half) // tick * tick, -(-(price + half) // tick) * tick
+    if (bid <= 0).any():
+        raise BadData(f"{bars.source}: a bid above 0 expected, was {bid.min()} steps")
+    return BarQuotes(ts_event, bid, ask)
 
 
 def half_spread(spread_bps: float) -> Fraction:

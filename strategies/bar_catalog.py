@@ -1,16 +1,18 @@
 """Arrays of bars as NautilusTrader knows them: a catalog of bars and of the quotes around them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from nautilus_trader.model.data import Bar, BarType, QuoteTick
-from nautilus_trader.model.instruments import CryptoPerpetual
+from nautilus_trader.model.instruments import Instrument
 from nautilus_trader.model.objects import FIXED_PRECISION, PRICE_MAX, QUANTITY_MAX
 from nautilus_trader.persistence.catalog import ParquetDataCatalog
 
 from market.bar_quotes import bar_quotes
 from market.bars import PRICES, Bars
 from market.trades import BadData
+from strategies.definitions.conform import tick_steps
 from strategies.instruments import to_quote_ticks
 
 QUOTED_SIZE = int(QUANTITY_MAX) - 1  # at the very largest, NautilusTrader's own rounding ends the process
@@ -48,21 +50,28 @@ def bar_objects(bars: Bars, bar_type: BarType) -> list[Bar]:
     ]
 
 
-def bar_quote_ticks(bars: Bars, spread_bps: float) -> list[QuoteTick]:
-    """The quotes around the bars' prices, `market.bar_quotes`, with `QUOTED_SIZE` on both sides."""
-    quotes = bar_quotes(bars, spread_bps)
-    steps = QUOTED_SIZE * 10**bars.instrument.size_precision  # more than int64 holds
+def bar_quote_ticks(bars: Bars, instrument: Instrument, spread_bps: float) -> list[QuoteTick]:
+    """The quotes around the bars' prices, `market.bar_quotes`, with `QUOTED_SIZE` on both sides.
+
+    Parameters
+    ----------
+    bars : Bars
+        Conforming to the instrument; their volumes may be finer than its sizes.
+    """
+    quotes = bar_quotes(bars, spread_bps, tick_steps(instrument))
+    steps = QUOTED_SIZE * 10**instrument.size_precision  # more than int64 holds
     size = np.full(len(quotes.bid), steps, dtype=object)
-    return to_quote_ticks(bars.instrument, quotes.bid, quotes.ask, size, quotes.ts_event, quotes.ts_event)
+    quoted = replace(bars.instrument, size_precision=instrument.size_precision)
+    return to_quote_ticks(quoted, quotes.bid, quotes.ask, size, quotes.ts_event, quotes.ts_event)
 
 
 def write_bar_catalog(
-    bars: Bars, instrument: CryptoPerpetual, bar_type: BarType, spread_bps: float, folder: Path
+    bars: Bars, instrument: Instrument, bar_type: BarType, spread_bps: float, folder: Path
 ) -> None:
     """Write instrument, bars and quotes into a `ParquetDataCatalog`, which a `BacktestNode` reads."""
     catalog = ParquetDataCatalog(folder)
     catalog.write_data([instrument])
-    catalog.write_data(bar_quote_ticks(bars, spread_bps))
+    catalog.write_data(bar_quote_ticks(bars, instrument, spread_bps))
     catalog.write_data(bar_objects(bars, bar_type))
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from features.bar import bar_columns, bar_schema, window_ends, windows
 from market.bars import PRICES, Bars
 from market.trades import BadData
+from serving.model_metadata import BARS, WINDOWS_NEED, require
 
 
 def last_window(bars: Bars, metadata: Mapping[str, Any]) -> NDArray[np.float32]:
@@ -24,7 +25,7 @@ def last_window(bars: Bars, metadata: Mapping[str, Any]) -> NDArray[np.float32]:
     BadData
         No bar ends a whole window.
     """
-    theirs = metadata["bars"]
+    theirs = require(metadata, "bars", *BARS, purpose=WINDOWS_NEED)
     lookback = bar_schema(theirs["indicators"]).window
     ends = window_ends(bars.ts_event, theirs["max_gap_ns"], lookback)
     if not len(ends):

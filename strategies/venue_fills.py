@@ -18,20 +18,27 @@ from nautilus_trader.model.orders import Order
 
 from market.quotes import implied_quotes
 from market.trades import Trades
+from strategies.definitions.conform import tick_steps
 
 
-def fill_at_venue_time(engine: BacktestEngine, trades: Trades, instrument: Instrument) -> None:
+def fill_at_venue_time(engine: BacktestEngine, trades: Trades, instrument: Instrument) -> bool:
     """Let market orders in a backtest meet the quotes that the trades imply at the venue's time.
-
-    Where no trade is received later than it was made, nothing changes.
 
     Parameters
     ----------
     engine : BacktestEngine
         Built, with the venue, and not run yet.
+
+    Returns
+    -------
+    bool
+        Whether any trade is received later than it was made; where none is, nothing changes.
     """
-    if (trades.ts_init > trades.ts_event).any():
-        engine.change_fill_model(instrument.id.venue, VenueFillModel(trades, engine.kernel.clock))
+    is_late = bool((trades.ts_init > trades.ts_event).any())
+    if is_late:
+        model = VenueFillModel(trades, tick_steps(instrument), engine.kernel.clock)
+        engine.change_fill_model(instrument.id.venue, model)
+    return is_late
 
 
 class VenueFillModel(FillModel):
@@ -43,14 +50,16 @@ class VenueFillModel(FillModel):
     ----------
     trades : Trades
         All of the run.
+    tick : int
+        The instrument's, in steps of 10**-price_precision.
     clock : Clock
         Of the engine.
     """
 
-    def __init__(self, trades: Trades, clock: Clock) -> None:
+    def __init__(self, trades: Trades, tick: int, clock: Clock) -> None:
         super().__init__(prob_slippage=1.0, random_seed=1)
         self._ts_event = trades.ts_event
-        self._bid, self._ask = implied_quotes(trades)
+        self._bid, self._ask = implied_quotes(trades, tick)
         self._size = trades.size
         self._clock = clock
 

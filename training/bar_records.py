@@ -1,7 +1,7 @@
 """What is written of a price model's training: its evaluation and its description."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -64,6 +64,8 @@ def record(dataset: BarDataset, training: PriceTraining, fitted: list[Fitted]) -
             "source": bars.source,
             "sha256": bars.sha256,
             "simulated": bars.simulated,
+            "read": asdict(bars.read),
+            "notes": list(bars.notes),
             "instrument_id": bars.instrument.instrument_id,
             "bars": len(bars),
             "interval": f"{bars.interval_ns / 1e9:g} s",
@@ -125,6 +127,8 @@ def describe(
             "source": bars.source,
             "sha256": bars.sha256,
             "simulated": bars.simulated,
+            "read": asdict(bars.read),
+            "notes": list(bars.notes),
             "instrument_id": bars.instrument.instrument_id,
             "bars": len(bars),
             "train_rows": len(fold.train),

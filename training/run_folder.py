@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from handlers.model_files import DESCRIPTION, GOLDEN, WEIGHTS
+from wire.user_error import UserError
 
 EVALUATION = "evaluation.json"
 CHECKPOINTS = "checkpoints"
@@ -27,7 +28,7 @@ MEMBERS = ("price", "sentiment")
 CONTENTS = frozenset((*MEMBERS, DESCRIPTION, WEIGHTS, GOLDEN, TOKENIZER, EVALUATION, CHECKPOINTS, TRACKING, REPORT))
 
 
-class BadRunFolder(ValueError):
+class BadRunFolder(UserError, ValueError):
     """A folder that must not be replaced by a run."""
 
 

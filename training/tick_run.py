@@ -118,6 +118,8 @@ def _training_facts(trades: Trades, split: DatasetSplit) -> dict[str, Any]:
         "source": trades.source,
         "sha256": trades.sha256,
         "simulated": trades.simulated,
+        "read": asdict(trades.read),
+        "notes": list(trades.notes),
         "instrument_id": trades.instrument.instrument_id,
         "trades": len(trades),
         "train_rows": len(split.train),

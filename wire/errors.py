@@ -4,14 +4,17 @@ The server answers ``{"code", "error", "detail"}`` where ``error`` is the class'
 the client turns that back into the same class.
 """
 
+import http.client
 import inspect
 import sys
 from http import HTTPStatus
 
 import orjson
 
+from wire.user_error import UserError
 
-class RequestError(Exception):
+
+class RequestError(UserError):
     """One request that failed; its batch mates are not touched."""
 
     code = 500
@@ -122,6 +125,16 @@ class ServerFault(RequestError):
     code = 500
 
 
+class InvalidResponse(RequestError):
+    """Something answered, but not as a model's handler does: a proxy's page, half an answer, another service."""
+
+    code = 502
+
+
+class IncompleteMetadata(InvalidResponse):
+    """A model's description of itself lacks what the caller needs."""
+
+
 class OutputNotFinite(RequestError):
     """The model answered NaN or infinity, which nobody may trade on."""
 
@@ -164,7 +177,7 @@ def from_answer(code: int, body: bytes) -> RequestError:
     Parameters
     ----------
     code : int
-        HTTP status, 400 or above.
+        HTTP status, not 200.
     body : bytes
         As received: ours, TorchServe's, or empty (TorchServe's 413).
     """
@@ -174,10 +187,11 @@ def from_answer(code: int, body: bytes) -> RequestError:
         answer = {}
     if not isinstance(answer, dict):
         answer = {}
-    if answer.get("error") in BY_NAME:
-        return BY_NAME[answer["error"]](answer.get("detail", ""))
-    kind = _OF_TORCHSERVE.get(code, ServerFault)
-    if "Token" in answer.get("message", ""):
+    name, message = answer.get("error"), answer.get("message")
+    if isinstance(name, str) and name in BY_NAME:
+        return BY_NAME[name](str(answer.get("detail", "")))
+    kind = _OF_TORCHSERVE.get(code, ServerFault if code >= 400 else InvalidResponse)
+    if isinstance(message, str) and "Token" in message:
         kind = Unauthorized
-    text = answer.get("message") or body.decode(errors="replace")[:200] or HTTPStatus(code).phrase
-    return kind(f"{code}: {text}")
+    text = message if isinstance(message, str) else " ".join(body.decode(errors="replace")[:200].split())
+    return kind(f"{code}: {text or http.client.responses.get(code, 'without a body')}")

@@ -48,11 +48,10 @@ class AnyStrategy(Strategy):
 def run(plan: dict[int, Callable[[AnyStrategy], None]], bars: Bars = BARS) -> tuple[list[Order], ClosedMarkets]:
     """The orders of such a strategy on quotes alone, in the order in which they were sent."""
     instrument = perpetual(bars.instrument, 0.0)
-    with built(run_config([instrument], None, [], [], 1_000_000)) as (_, engine):
-        engine.add_instrument(instrument)
+    with built(run_config([instrument], None, [], [], Decimal(10**10)), [instrument]) as (_, engine):
         engine.add_strategy(AnyStrategy(plan))
         closed = ClosedMarkets(engine, {instrument.id: breaks(bars)})
-        engine.add_data(bar_quote_ticks(bars, 0.0))
+        engine.add_data(bar_quote_ticks(bars, instrument, 0.0))
         engine.run()
         return sorted(engine.cache.orders(), key=lambda order: order.ts_init), closed
 

@@ -1,5 +1,7 @@
 """Market orders meet the quotes in force at the venue, however late its trades are received."""
 
+from decimal import Decimal
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,15 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nautilus_trader.model.data import TradeTick
 from nautilus_trader.model.enums import OrderSide
+from nautilus_trader.model.events import OrderFilled
 from nautilus_trader.trading.config import StrategyConfig
 from nautilus_trader.trading.strategy import Strategy
 
 from market.quotes import implied_quotes
 from market.trades import Instrument, Trades
-from strategies.bookkeeping import fill_table
 from strategies.engine import built, run_config
 from strategies.instruments import perpetual, quote_ticks, trade_ticks
-from strategies.venue_fills import VenueFillModel, fill_at_venue_time
+from strategies.venue_fills import VenueFillModel
 
 MS = 10**6
 START = 1_700_000_000 * 10**9
@@ -49,17 +51,23 @@ class Alternating(Strategy):
 def fills_of(trades: Trades, wait_ns: int = 1, quantity: str = "0.001", always: bool = False) -> pd.DataFrame:
     """What such a strategy is filled at."""
     instrument = perpetual(trades.instrument, 0.0)
-    with built(run_config([instrument], None, [], [], 10**9)) as (_, engine):
-        engine.add_instrument(instrument)
+    fills: list[OrderFilled] = []
+    with built(run_config([instrument], None, [], [], Decimal(10**9)), [instrument], trades) as (_, engine):
         engine.add_strategy(Alternating(instrument.id, wait_ns, quantity))
+        engine.kernel.msgbus.subscribe(topic="events.fills.*", handler=fills.append)
         if always:
-            engine.change_fill_model(instrument.id.venue, VenueFillModel(trades, engine.kernel.clock))
-        else:
-            fill_at_venue_time(engine, trades, instrument)
+            engine.change_fill_model(instrument.id.venue, VenueFillModel(trades, 1, engine.kernel.clock))
         engine.add_data(trade_ticks(trades))
         engine.add_data(quote_ticks(trades))
         engine.run()
-        return fill_table(engine, instrument.id)
+    return pd.DataFrame(
+        {
+            "ts_ns": [fill.ts_event for fill in fills],
+            "side": [fill.order_side.name for fill in fills],
+            "price": [fill.last_px.as_double() for fill in fills],
+            "quantity": [fill.last_qty.as_double() for fill in fills],
+        }
+    )
 
 
 def made(ts_event: np.ndarray, ts_init: np.ndarray, price: np.ndarray, side: np.ndarray, size: int = 1000) -> Trades:
