@@ -80,7 +80,7 @@ def test_every_amount_is_the_sum_of_the_fills_own_arithmetic(market: Trades, set
     fills = result.fills
     bought = np.where(fills["side"] == "BUY", 1, -1) * fills["quantity"].map(str).map(Decimal)
     price = fills["price"].map(str).map(Decimal)
-    fees = (abs(bought) * price * Decimal(str(settings.fee_bps)) / 10_000).sum()
+    fees = (abs(bought) * price * Decimal(str(result.definition.fee_bps)) / 10_000).sum()
     made = float(-(bought * price).sum() - fees)
     said = summary(settings, result)
     assert bought.sum() == 0
