@@ -160,12 +160,12 @@ def load_recording(market: ReplayMarket) -> Recording:
     """
     if not market.bars:
         name = market.instruments[0] if market.instruments else None
-        trades = load(market.trades, market.simulate, market.seed, name)
+        trades = load(market.trades, market.simulate, market.seed, name, market.read)
         return RecordedTrades(trades, market.warm_up, market.fee_bps, market.currency)
     interval_ns = None if market.bar is None else parse_interval(market.bar)
     names: Sequence[str | None] = market.instruments or [None] * len(market.bars)
     bars = [
-        load_bars(Path(path), 0, market.seed, name, interval_ns, market.stamp)
+        load_bars(Path(path), 0, market.seed, name, interval_ns, market.read)
         for path, name in zip(market.bars, names, strict=True)
     ]
     return RecordedBars(bars, market.warm_up, market.fee_bps, market.spread_bps, market.currency)

@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 
-from strategies.checks import expect
+from market.read_options import BadReadOption, ReadOptions
+from strategies.checks import BadSetting, expect
 
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -71,6 +72,10 @@ class ReplayMarket(_Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Length of the bars wanted, ``5-MINUTE``; None takes them as they are."""
     stamp: str = "open"
     """Which end of its bar a CSV's stamp is, ``open`` or ``close``."""
+    timezone: str | None = None
+    """IANA name of the zone of times without an offset from UTC; None takes them as UTC."""
+    allow_jumps: bool = False
+    """Whether prices that jump as at an unadjusted split are let through."""
     currency: str | None = None
     """What the instruments are quoted in, where their symbols do not say."""
 
@@ -84,7 +89,21 @@ class ReplayMarket(_Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         expect(self.speed >= 1, f"speed of at least 1 (data would age while they wait), was {self.speed:g}")
         expect(self.warm_up >= 0, f"warm_up of at least 0, was {self.warm_up}")
         expect(self.fee_bps >= 0, f"fee_bps of at least 0, was {self.fee_bps:g}")
-        expect(self.stamp in ("open", "close"), f"stamp of open or close, was {self.stamp!r}")
+        _ = self.read
+
+    @property
+    def read(self) -> ReadOptions:
+        """How to read the data.
+
+        Raises
+        ------
+        BadSetting
+            An unknown stamp or timezone.
+        """
+        try:
+            return ReadOptions(self.stamp, self.timezone, self.allow_jumps)
+        except BadReadOption as error:
+            raise BadSetting(str(error)) from None
 
 
 class BinanceMarket(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="binance", tag_field="kind"):

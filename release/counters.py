@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
+from serving.http_session import HttpSession
 from wire.user_error import UserError
 
 TIMEOUT_S = 5.0
@@ -32,7 +33,8 @@ def read_counters(metrics_url: str) -> Counters:
     NoCounters
     """
     try:
-        answer = requests.get(f"{metrics_url}/metrics", timeout=TIMEOUT_S)
+        with HttpSession() as session:
+            answer = session.get(f"{metrics_url}/metrics", timeout=TIMEOUT_S)
         answer.raise_for_status()
     except requests.RequestException as error:
         raise NoCounters(f"{metrics_url}: TorchServe's metrics expected: {error}") from error

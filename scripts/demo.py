@@ -11,54 +11,46 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import Progress
 
+from cli.app import App, console
 from features.news_window import NewsWindowConfig
+from market.bar_checks import reading_notes
 from market.bar_source import load_bars
 from market.bars import Bars
 from market.labels import LabelConfig
 from market.news_source import load_news_bars
+from market.read_arguments import AllowJumps, Stamp, Timezone
+from market.read_options import ReadOptions
 from market.source import load
-from market.trades import BadData
-from release.archive import BuildFailed, build_archive
+from market.trades import Trades
+from release.archive import build_archive
 from reporting.evaluation_page import write_evaluation
 from reporting.sentiment_page import write_sentiment
-from serving.archive_import import UnreadableArchive
-from serving.java import NoJava
-from serving.torchserve import PROJECT, ServerSettings, StartFailed, start_server
+from serving.torchserve import PROJECT, ServerSettings, start_server
 from strategies.backtest import run_backtest
 from strategies.bar_backtest import run_bar_backtest
 from strategies.bar_report import summary as bar_summary
 from strategies.bar_report import write_bar_reports
 from strategies.bar_settings import BarBacktestSettings
-from strategies.checks import BadSetting
 from strategies.console import result_table
 from strategies.durations import parse_duration
 from strategies.news_backtest import run_news_backtest
 from strategies.news_settings import NewsBacktestSettings
 from strategies.report import summary, write_tick_report
 from strategies.settings import BacktestSettings
-from tracking.store import TrackingFailed
-from training.backbone import BadBackbone, find_backbone
+from training.backbone import find_backbone
 from training.bar_fit import BarFitConfig
 from training.bar_run import train_price
-from training.ensemble_run import BadMember, train_ensemble
-from training.news_corpus import BadCorpus
+from training.ensemble_run import train_ensemble
 from training.price_training import PriceTraining
-from training.run_folder import DESCRIPTION, REPORT, BadRunFolder
+from training.run_folder import DESCRIPTION, REPORT
 from training.sentiment_data import load_sentiment_data
 from training.sentiment_options import SentimentTraining
 from training.sentiment_run import train_sentiment
 from training.tick_fit import FitConfig
 from training.tick_run import train_tick
-from wire.errors import RequestError
 
-console = Console(stderr=True)
-EXPECTED = (
-    *(BadBackbone, BadCorpus, BadData, BadMember, BadRunFolder, BadSetting, BuildFailed, NoJava, TrackingFailed),
-    *(StartFailed, UnreadableArchive, RequestError, OSError),
-)
 PRICE = PriceTraining(
     network_config={"hidden": 32}, fit=BarFitConfig(epochs=5, learning_rate=4e-3), folds=2
 )
@@ -92,6 +84,8 @@ class Given:
     """Folder for what is trained."""
     sentiment: Path
     """Run folder of the sentiment model."""
+    read: ReadOptions
+    """How to read the data."""
 
 
 @dataclass(frozen=True)
@@ -118,10 +112,17 @@ class Steps:
     """Given data, URL and report folder: runs the backtest and reports; returns the summary."""
 
 
+def show_notes(loaded: Trades | Bars) -> None:
+    """What was assumed or let through in reading the data."""
+    for note in reading_notes(loaded):
+        console.print(note, soft_wrap=True, highlight=False, markup=False)
+
+
 def train_ticks(given: Given, begin: Begin) -> Trained:
     """Fit the tick classifier."""
     advance = begin("reading, training" if given.data else "simulating a market, training")
-    loaded, config = load(given.data, given.size, seed=1), FitConfig()
+    loaded, config = load(given.data, given.size, seed=1, read=given.read), FitConfig()
+    show_notes(loaded)
     trained = train_tick(
         loaded, given.run, LabelConfig(), config, on_epoch=lambda history: advance(history.epochs, config.epochs)
     )
@@ -140,7 +141,8 @@ def trade_ticks(loaded: Any, url: str, out: Path, advance: Advance) -> dict[str,
 def train_bars(given: Given, begin: Begin) -> Trained:
     """Fit a small price model."""
     advance = begin("reading, training" if given.data else "simulating a market, training")
-    loaded = load_bars(given.data, given.size, seed=1)
+    loaded = load_bars(given.data, given.size, seed=1, read=given.read)
+    show_notes(loaded)
     return Trained(loaded, {"price": given.run}, fit_price(loaded, given.run, advance))
 
 
@@ -159,7 +161,10 @@ def train_news(given: Given, begin: Begin) -> Trained:
     """Fit a small price model, a sentiment model where there is none yet, and the weights of both together."""
     price, ensemble = given.run / "price", given.run / "ensemble"
     advance = begin("reading, training" if given.data else "simulating a market and its news, training")
-    bars, headlines = load_news_bars(given.data, given.news, given.size, 1, delay_ns=given.news_delay_ns)
+    bars, headlines = load_news_bars(
+        given.data, given.news, given.size, 1, read=given.read, delay_ns=given.news_delay_ns
+    )
+    show_notes(bars)
     said = fit_price(bars, price, advance)
     if (given.sentiment / DESCRIPTION).is_file():
         console.print(f"{given.sentiment}: a sentiment model is there, and used again", soft_wrap=True)
@@ -211,6 +216,7 @@ def stop(number: int, _: object) -> None:
     raise KeyboardInterrupt
 
 
+app = App()
 STEPS = {
     Kind.TICKS: Steps(60_000, train_ticks, trade_ticks),
     Kind.BARS: Steps(20_000, train_bars, trade_bars),
@@ -218,9 +224,13 @@ STEPS = {
 }
 
 
+@app.command()
 def main(
     kind: Annotated[Kind, typer.Argument(help="Trade tick by tick, bar by bar, or on bars and news.")] = Kind.TICKS,
     data: Annotated[Path | None, typer.Option(help="CSV or catalog folder; left out: simulated.")] = None,
+    stamp: Stamp = "open",
+    timezone: Timezone = None,
+    allow_jumps: AllowJumps = False,
     news: Annotated[Path | None, typer.Option(help="CSV or JSONL of headlines, with --data.")] = None,
     news_delay: Annotated[str | None, typer.Option(help="Publication to receipt, where --news does not say.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the report [reports/demo, reports/demo-bars].")] = None,
@@ -241,11 +251,9 @@ def main(
     steps, out, run = STEPS[kind], out or Path("reports") / name, run or Path("runs") / name
     try:
         delay_ns = None if news_delay is None else parse_duration(news_delay)
-        given = Given(data, news, delay_ns, size or steps.size, run, sentiment)
+        read = ReadOptions(stamp, timezone, allow_jumps)
+        given = Given(data, news, delay_ns, size or steps.size, run, sentiment, read)
         said = demo(steps, given, out, store.resolve(), home.resolve(), free_ports)
-    except EXPECTED as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from None
     except KeyboardInterrupt:
         typer.echo("interrupted; everything that was started has been stopped", err=True)
         raise typer.Exit(stopped[0]) from None
@@ -285,4 +293,4 @@ def demo(steps: Steps, given: Given, out: Path, store: Path, home: Path, free_po
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()

@@ -29,6 +29,7 @@ from wire.errors import (
     Unavailable,
     UnknownModel,
 )
+from wire.user_error import InvalidArgument
 
 EXPLAIN_TIMEOUT_S = 60.0
 """Least longest wait for explanations: they take as long as many predictions."""
@@ -166,7 +167,7 @@ def connect(
     elif url.startswith(("http://", "https://")):
         client = HttpClient(url, model, version, token, timeout_s, None if schema is None else schema.sha256)
     else:
-        raise ValueError(f"url beginning with http://, https:// or mar: expected, was {url!r}")
+        raise InvalidArgument(f"url beginning with http://, https:// or mar: expected, was {url!r}")
     theirs = client.metadata["feature_schema_sha256"]
     if schema is not None and schema.sha256 != theirs:
         client.close()

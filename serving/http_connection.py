@@ -7,6 +7,7 @@ from io import BytesIO
 import pycurl
 
 from wire.errors import DeadlinePassed, RequestError, Unavailable, from_answer
+from wire.loopback import is_loopback
 
 Token = str | Callable[[], str | None] | None
 """A server's token, or what says which it is at each request; None where none is needed."""
@@ -50,7 +51,7 @@ class HttpConnection:
         curl = self._handle()
         received = BytesIO()
         lines: list[bytes] = []
-        curl.setopt(pycurl.URL, url)
+        set_url(curl, url)
         curl.setopt(pycurl.TIMEOUT_MS, round(timeout_s * 1000))
         token = self._token()
         authorization = [] if token is None else [f"Authorization: Bearer {token}"]
@@ -89,6 +90,15 @@ class HttpConnection:
             curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
             self._handles.append(curl)
         return curl
+
+
+def set_url(curl: pycurl.Curl, url: str) -> None:
+    """Set where a handle's next request goes; past the environment's proxies where that is this machine."""
+    curl.setopt(pycurl.URL, url)
+    if is_loopback(url):
+        curl.setopt(pycurl.PROXY, "")
+    else:
+        curl.unsetopt(pycurl.PROXY)
 
 
 def _unanswered(url: str, timeout_s: float, code: int, text: str) -> RequestError:

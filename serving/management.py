@@ -5,6 +5,7 @@ from typing import Any
 
 import requests
 
+from serving.http_session import HttpSession
 from wire.user_error import UserError
 
 
@@ -32,7 +33,7 @@ class ManagementClient:
     def __init__(self, url: str, token: str | None = None, timeout_s: float = 10.0) -> None:
         self._url = url.rstrip("/")
         self._timeout_s = timeout_s
-        self._session = requests.Session()
+        self._session = HttpSession()
         if token is not None:
             self._session.headers["Authorization"] = f"Bearer {token}"
 

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -17,24 +16,30 @@ from serving.archive_import import check_handler
 from serving.java import find_java_home
 from serving.management import ManagementClient, ManagementError
 from serving.processes import end_family, is_torchserve
-from serving.properties import read_properties, write_properties
+from serving.properties import BadProperties, format_properties
+from serving.server_config import (
+    ADDRESSES,
+    LOAD_MODELS,
+    MODEL_STORE,
+    address_of,
+    check_config,
+    check_ports_are_free,
+    configured_models,
+    is_true,
+    launcher_environment,
+    read_config,
+    with_free_ports,
+)
 from serving.snapshot import PROPERTY, archives_of, versions_of
 from wire.user_error import UserError
 
 PROJECT = Path(__file__).resolve().parent.parent
 STATE = "server.json"
+DEFAULT_MODELS = {"tick": "tick.mar"}
 CONFIG = "config.properties"
 """In the home: what the server was really started from."""
 _DIED = "Backend worker process died."
 """What a worker says before the traceback of what it could not load."""
-_PORT_KEYS = {
-    "inference_address": "http://127.0.0.1:{}",
-    "management_address": "http://127.0.0.1:{}",
-    "metrics_address": "http://127.0.0.1:{}",
-    "grpc_inference_port": "{}",
-    "grpc_management_port": "{}",
-    "initial_worker_port": "{}",
-}
 
 
 class StartFailed(UserError):
@@ -45,11 +50,11 @@ class StartFailed(UserError):
 class ServerSettings:
     """How to start a server."""
 
-    models: Mapping[str, str]
-    """Name -> archive in the model store: ``{"tick": "tick.mar"}``. Of no meaning where the configuration
-    holds a ``model_snapshot``: then that says what is served."""
-    model_store: Path = PROJECT / "archives"
-    """Folder of the archives."""
+    models: Mapping[str, str] | None = None
+    """Name -> archive in the model store: ``{"tick": "tick.mar"}``; None for the configuration's ``load_models``, else
+    `DEFAULT_MODELS`. Without meaning where the configuration has a ``model_snapshot``, which says what is served."""
+    model_store: Path | None = None
+    """Folder of the archives; None for the configuration's ``model_store``, else ``archives`` of the project."""
     home: Path = PROJECT / ".server"
     """Working directory: keys, logs, temporary files, state. One server a home."""
     config: Path | None = PROJECT / "config.properties"
@@ -79,10 +84,10 @@ class TorchServe:
         self.home = home
         self.pid = pid
         self.model_store = Path(properties["model_store"])
-        self.inference_url = properties.get("inference_address", "http://127.0.0.1:8080")
-        self.management_url = properties.get("management_address", "http://127.0.0.1:8081")
-        self.metrics_url = properties.get("metrics_address", "http://127.0.0.1:8082")
-        self._tokens_off = properties.get("disable_token_authorization", "false") == "true"
+        self.inference_url, self.management_url, self.metrics_url = (
+            address_of(properties, key).url for key in ADDRESSES
+        )
+        self._tokens_off = is_true(properties, "disable_token_authorization")
 
     @property
     def token(self) -> str | None:
@@ -183,21 +188,25 @@ def start_server(settings: ServerSettings) -> TorchServe:
     _check_home(settings.home)
     if (running := find_server(settings.home)) is not None:
         raise StartFailed(f"{settings.home}: no running server expected, was one with process id {running.pid}")
-    properties = _effective_properties(settings)
-    snapshot = properties.get(PROPERTY)
-    _check_archives(settings.model_store, archives_of(snapshot) if snapshot else set(settings.models.values()))
-    _check_ports(properties)
+    try:
+        properties = _effective_properties(settings)
+        model_store = Path(properties[MODEL_STORE])
+        models, snapshot = configured_models(properties, model_store), properties.get(PROPERTY)
+        _check_archives(model_store, archives_of(snapshot) if snapshot else set(models.values()))
+        check_ports_are_free(properties)
+        config = format_properties(properties)
+    except BadProperties as error:
+        raise StartFailed(str(error)) from error
     for name in ("logs", "tmp"):  # those of an earlier run would be taken for this one's
         shutil.rmtree(settings.home / name, ignore_errors=True)
         (settings.home / name).mkdir(parents=True)
     (settings.home / tokens.KEY_FILE).unlink(missing_ok=True)  # a token of an earlier run misleads
-    config = settings.home / CONFIG
-    write_properties(config, properties)
-    pid = _launch(settings, config, java_home)
+    (settings.home / CONFIG).write_text(config)
+    pid = _launch(settings, model_store, java_home)
     server = TorchServe(settings.home, pid, properties)
     (settings.home / STATE).write_text(json.dumps({"pid": pid, "properties": properties}))
     try:
-        served = versions_of(snapshot) if snapshot else [(model, None) for model in settings.models]
+        served = versions_of(snapshot) if snapshot else [(model, None) for model in models]
         server.wait_ready(served, settings.ready_within_s)
     except BaseException:  # Ctrl-C too: nothing may be left behind
         server.stop()
@@ -220,10 +229,7 @@ def restart_server(home: Path, ready_within_s: float = 120.0) -> TorchServe:
         running.stop()
     if not (home / CONFIG).is_file():
         raise StartFailed(f"{home}: a home in which a server was started expected, was without {CONFIG}")
-    properties = read_properties(home / CONFIG)
-    models = dict(each.split("=", 1) for each in properties["load_models"].split(",") if each)
-    model_store = Path(properties["model_store"])
-    return start_server(ServerSettings(models, model_store, home, home / CONFIG, ready_within_s=ready_within_s))
+    return start_server(ServerSettings(home=home, config=home / CONFIG, ready_within_s=ready_within_s))
 
 
 def find_server(home: Path) -> TorchServe | None:
@@ -234,18 +240,6 @@ def find_server(home: Path) -> TorchServe | None:
         return None
     server = TorchServe(home, state["pid"], state["properties"])
     return server if server.is_running() else None
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listened on a moment ago."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
 
 
 def _check_home(home: Path) -> None:
@@ -264,35 +258,30 @@ def _check_archives(model_store: Path, archives: set[str]) -> None:
 
 
 def _effective_properties(settings: ServerSettings) -> dict[str, str]:
-    """The configuration, with paths that hold from any working directory."""
-    properties = {} if settings.config is None else read_properties(settings.config)
+    """The configuration with this start's changes: always with a model store, and the models by name."""
+    properties = {} if settings.config is None else read_config(settings.config)
     if settings.free_ports:
-        ports = free_ports(len(_PORT_KEYS))
-        properties |= {key: form.format(port) for (key, form), port in zip(_PORT_KEYS.items(), ports, strict=True)}
-    if settings.config is not None and "metrics_config" in properties:
-        properties["metrics_config"] = str((settings.config.parent / properties["metrics_config"]).resolve())
-    models = ",".join(f"{name}={archive}" for name, archive in settings.models.items())
-    return properties | {"model_store": str(settings.model_store), "load_models": models} | dict(settings.properties)
+        properties = with_free_ports(properties)
+    store = settings.model_store or Path(properties.get(MODEL_STORE, PROJECT / "archives"))
+    models = settings.models
+    if models is None:
+        configured = LOAD_MODELS in properties or PROPERTY in properties
+        models = configured_models(properties, store) if configured else DEFAULT_MODELS
+    for name, archive in models.items():
+        if re.search("[,=]", name) or "," in archive:
+            raise StartFailed(f"{name}={archive}: expected a name and an archive without a comma, at which TorchServe "
+                              "cuts, got one")
+    names = ",".join(f"{name}={archive}" for name, archive in models.items())
+    properties |= {MODEL_STORE: str(store), LOAD_MODELS: names} | dict(settings.properties)
+    check_config(properties)
+    return properties
 
 
-def _check_ports(properties: Mapping[str, str]) -> None:
-    for key in _PORT_KEYS:
-        if key not in properties or key == "initial_worker_port":  # names a Unix socket, not a port
-            continue
-        host, _, port = properties[key].rpartition(":")
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host.rpartition("/")[2] or "127.0.0.1", int(port)))
-            except OSError as error:
-                raise StartFailed(f"{key}={properties[key]}: a free port expected, was {error.strerror}") from error
-
-
-def _launch(settings: ServerSettings, config: Path, java_home: Path) -> int:
+def _launch(settings: ServerSettings, model_store: Path, java_home: Path) -> int:
     """Start TorchServe's own launcher, which leaves the Java process running and ends."""
     home = settings.home
     environment = {
-        **os.environ,
+        **launcher_environment(),
         "JAVA_HOME": str(java_home),
         "PATH": f"{java_home / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}",
         "TMPDIR": str(home / "tmp"),
@@ -300,9 +289,8 @@ def _launch(settings: ServerSettings, config: Path, java_home: Path) -> int:
         "LOG_LOCATION": str(home / "logs"),
         "METRICS_LOCATION": str(home / "logs"),
     }
-    environment.pop("TS_CONFIG_FILE", None)  # would win over --ts-config
     command = [sys.executable, "-m", "ts.model_server", "--start", "--ncs"]
-    command += ["--ts-config", str(config)]
+    command += ["--ts-config", str(home / CONFIG), "--model-store", str(model_store)]
     if settings.config is not None:
         command += ["--log-config", str(PROJECT / "deploy" / "log4j2.xml")]
     with (home / "logs" / "console.log").open("wb") as console:

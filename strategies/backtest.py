@@ -4,6 +4,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ from strategies.outcome_recorder import OutcomeRecorder
 from strategies.prefetch import prefetched
 from strategies.ready_run import ReadyRun, asked_inline
 from strategies.results import CLASSES, BacktestResult, Recorder, collect
+from strategies.ruin import RuinGuard
 from strategies.run_settings import challengers_metadata, served_metadata
-from strategies.sample import judged
+from strategies.sample import choose_sample, fit_records
 from strategies.settings import BacktestSettings, run_config
 from strategies.tick_strategy import TickStrategyConfig
 from strategies.trade_reasons import Reasons
@@ -62,27 +64,31 @@ def run_backtest(
     metadata = served_metadata(settings)
     actor = msgspec.structs.replace(actor, window=_window(metadata), version=settings.asking(metadata)["version"])
     kept = settings.recorder(instrument.id, metadata)
-    trainings = [each.get("training", {}) for each in (metadata, *challengers_metadata(settings))]
-    trades, sample_note = min(
-        (judged(trades, training, settings.in_sample) for training in trainings), key=lambda found: len(found[0])
-    )
+    fits = [fit for each in (metadata, *challengers_metadata(settings)) for fit in fit_records(each)]
+    sample = choose_sample(trades, fits, settings.in_sample, "trades")
+    trades = trades.between(sample.first, len(trades))
     if len(trades) <= actor.window:
         raise BadData(f"{trades.source}: more than {actor.window} trades to run on expected, was {len(trades)}")
 
     ready_for = prefetched if settings.mode == "prefetch" else _inline
     with ready_for(trades, instrument, actor, strategy, settings.starting_balance) as run:
         bus = run.engine.kernel.msgbus
-        recorder = Recorder(bus, [instrument.id], CLASSES)
+        recorder = Recorder(bus, [instrument], CLASSES)
+        topic = f"data.trades.{instrument.id.venue}.{instrument.id.symbol}"
+        guard = RuinGuard(recorder.ledgers, settings.starting_balance, {topic: instrument.id})
+        run.engine.add_actor(guard)
         reasons = Reasons(bus, run.publisher)
         if kept is not None:
             run.engine.add_actor(OutcomeRecorder(kept))
         if on_progress is not None:
-            topic = f"data.trades.{instrument.id.venue}.{instrument.id.symbol}"
             count_events(bus, [topic], len(trades), on_progress)
         began = time.perf_counter()
         run.start()
         elapsed_s = time.perf_counter() - began
-        return collect(trades, metadata, sample_note, recorder, run.engine, elapsed_s, reasons, run.asked())
+        return collect(
+            trades, instrument, metadata, sample, settings.starting_balance, recorder, guard, run.engine,
+            elapsed_s, reasons, run.asked(),
+        )  # fmt: skip
 
 
 @contextmanager
@@ -91,12 +97,12 @@ def _inline(
     instrument: CryptoPerpetual,
     actor: InferenceActorConfig,
     strategy: TickStrategyConfig,
-    balance: int,
+    balance: Decimal,
 ) -> Iterator[ReadyRun]:
     with tempfile.TemporaryDirectory(prefix="catalog-") as folder:
         write_catalog(trades, instrument, Path(folder))
         config = run_config(instrument, actor, strategy, Path(folder), balance)
-        with built(config) as (node, engine):
+        with built(config, [instrument]) as (node, engine):
             yield asked_inline(node, engine, only_actor(engine, InferenceActor))
 
 

@@ -10,22 +10,17 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from cli.app import parsed
 from strategies.checks import BadSetting
 from strategies.durations import parse_duration, parse_latency
 
 
-def parsed(parse: Callable[[str], Any]) -> Callable[[str], Any]:
-    """The parser as typer wants it: a bad text is a wrong call."""
-
-    def parser(text: str) -> Any:
-        try:
-            return parse(text)
-        except BadSetting as error:
-            raise typer.BadParameter(str(error)) from None
-        except InvalidOperation:
-            raise typer.BadParameter(f"a number expected, was {text!r}") from None
-
-    return parser
+def parse_decimal(text: str) -> Decimal:
+    """Return the number that a text has; raise `BadSetting` for any other text."""
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        raise BadSetting(f"expected a number, got {text!r}") from None
 
 
 @dataclass(frozen=True)
@@ -44,6 +39,11 @@ class RunOptions:
     """Whether to print the result as JSON."""
 
 
+BALANCE = Annotated[
+    Decimal,
+    typer.Option(parser=parsed(Decimal), help="Account at the start, in the instrument's settlement currency."),
+]
+"""The option ``--balance``."""
 _SETTINGS: dict[str, tuple[Any, Any]] = {
     "url": (Annotated[str, typer.Option(help="Inference port, or mar:PATH of an archive.")], "http://127.0.0.1:8080"),
     "version": (Annotated[str | None, typer.Option(help="Left out: the server's default one.")], None),
@@ -72,12 +72,15 @@ _SETTINGS: dict[str, tuple[Any, Any]] = {
         Annotated[int, typer.Option(parser=parsed(parse_duration), help="Oldest prediction to trade on.")],
         "1s",
     ),
-    "size": (Annotated[Decimal, typer.Option(parser=parsed(Decimal), help="Position, in base currency.")], "0.1"),
+    "size": (Annotated[Decimal, typer.Option(parser=parsed(parse_decimal), help="Position, in base currency.")], "0.1"),
     "fee_bps": (Annotated[float, typer.Option(help="Fee on each fill (bps).")], 0.5),
+    "balance": (BALANCE, "10000"),
     "in_sample": (Annotated[bool, typer.Option("--in-sample", help="Run on what the fit saw, too.")], False),
 }
 """Option -> its kind and its default."""
-_FIELDS = {"latency": "latency_ns", "max_age": "max_age_ns", "size": "trade_size"}
+_FIELDS = {
+    "latency": "latency_ns", "max_age": "max_age_ns", "size": "trade_size", "balance": "starting_balance",
+}
 """Option -> the setting that it is, where that has another name."""
 _OTHERS: dict[str, tuple[Any, Any]] = {
     "token_file": (

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from nautilus_trader.backtest.config import BacktestDataConfig
 from nautilus_trader.model.data import Bar, BarType, QuoteTick
-from nautilus_trader.model.instruments import CryptoPerpetual
+from nautilus_trader.model.instruments import CryptoPerpetual, Instrument
 
 from features.bar import bar_schema, window_ends
 from market.bars import Bars
@@ -24,13 +24,15 @@ from strategies.bar_types import bar_type
 from strategies.bookkeeping import Recorder
 from strategies.checks import expect
 from strategies.engine import built, count_events, only_actor, run_config
-from strategies.instruments import perpetual, split_symbol
+from strategies.instruments import perpetual
+from strategies.ledger import account_currency
 from strategies.outcome_recorder import OutcomeRecorder
 from strategies.prefetch import prefetched_bars
 from strategies.prefetch_bars import BarsRun
 from strategies.ready_run import ReadyRun, asked_inline
+from strategies.ruin import RuinGuard
 from strategies.run_settings import challengers_metadata, served_metadata
-from strategies.sample import first_judged, fitted_on
+from strategies.sample import choose_sample, fit_records
 from strategies.settings import importable_actor, importable_strategy
 from strategies.trade_reasons import Reasons
 from wire.errors import SchemaMismatch
@@ -91,17 +93,18 @@ def run_bar_backtest(
         settings.mode == "inline" or other_data is None,
         f"mode inline for a model that reads news (which come one by one), was {settings.mode!r}",
     )
-    _refuse_unlike(bars, settings.currency)
+    _refuse_unlike(bars)
     instruments = [perpetual(each.instrument, settings.fee_bps, settings.currency) for each in bars]
+    _refuse_several_currencies(instruments)
     for instrument in instruments:
         settings.check_size(instrument)
     metadata = served_metadata(settings)
     _refuse_model(metadata, bars[0])
     kept = settings.recorder([bar_type(each.id, bars[0].interval_ns) for each in instruments], metadata)
-    trainings = [each.get("training", {}) for each in (metadata, *challengers_metadata(settings))]
+    fits = [fit for each in (metadata, *challengers_metadata(settings)) for fit in fit_records(each)]
     markets = [
         Market(
-            _judged(each, bars, metadata, trainings, settings.in_sample),
+            _judged(each, bars, metadata, fits, settings.in_sample),
             instrument,
             bar_type(instrument.id, each.interval_ns),
         )
@@ -122,19 +125,23 @@ def run_bar_backtest(
         ready = _inline(markets, actor, strategies, settings, others)
     with ready as run:
         bus = run.engine.kernel.msgbus
-        recorder = Recorder(bus, [instrument.id for instrument in instruments], metadata["outputs"])
+        recorder = Recorder(bus, instruments, metadata["outputs"])
+        topics = {f"data.bars.{market.bar_type}": market.instrument.id for market in markets}
+        guard = RuinGuard(recorder.ledgers, settings.starting_balance, topics)
+        run.engine.add_actor(guard)
         reasons = Reasons(bus, run.publisher)
         if kept is not None:
             run.engine.add_actor(OutcomeRecorder(kept))
         if on_progress is not None:
             total = sum(len(market.judged.run) for market in markets)
-            count_events(bus, [f"data.bars.{market.bar_type}" for market in markets], total, on_progress)
+            count_events(bus, topics, total, on_progress)
         began = time.perf_counter()
         run.start()
         elapsed_s = time.perf_counter() - began
         return collect(
-            [market.judged for market in markets], metadata, recorder, run.engine, elapsed_s, reasons, run.asked()
-        )
+            [market.judged for market in markets], instruments, metadata, settings.starting_balance, recorder, guard,
+            run.engine, elapsed_s, reasons, run.asked(),
+        )  # fmt: skip
 
 
 @contextmanager
@@ -147,18 +154,19 @@ def _inline(
 ) -> Iterator[ReadyRun]:
     with tempfile.TemporaryDirectory(prefix="catalog-") as folder:
         data = _data(markets, settings.spread_bps, actor.max_gap_ns, Path(folder)) + others(Path(folder))
+        instruments = [market.instrument for market in markets]
         config = run_config(
-            [market.instrument for market in markets],
+            instruments,
             importable_actor(actor),
             [importable_strategy(strategy) for strategy in strategies],
             data,
             settings.starting_balance,
         )
-        with built(config) as (node, engine):
+        with built(config, instruments) as (node, engine):
             yield asked_inline(node, engine, only_actor(engine, BarInferenceActor))
 
 
-def _refuse_unlike(bars: Sequence[Bars], currency: str | None) -> None:
+def _refuse_unlike(bars: Sequence[Bars]) -> None:
     if not bars:
         raise BadData("bars of at least 1 instrument expected, was none")
     names = [each.instrument.instrument_id for each in bars]
@@ -167,10 +175,13 @@ def _refuse_unlike(bars: Sequence[Bars], currency: str | None) -> None:
     intervals = [f"{each.interval_ns / 1e9:g} s of {each.instrument.instrument_id}" for each in bars]
     if len({each.interval_ns for each in bars}) > 1:
         raise BadData(f"bars of one interval expected, was {', '.join(intervals)}")
-    currencies = [split_symbol(each.instrument.symbol, currency)[1] for each in bars]
+
+
+def _refuse_several_currencies(instruments: Sequence[Instrument]) -> None:
+    currencies = [account_currency(each).code for each in instruments]
     if len(set(currencies)) > 1:
-        quoted = ", ".join(f"{found} of {name}" for found, name in zip(currencies, names, strict=True))
-        raise BadData(f"bars of one quote currency expected, was {quoted}")
+        settled = ", ".join(f"{each.id} in {code}" for each, code in zip(instruments, currencies, strict=True))
+        raise BadData(f"expected instruments settled in one currency, got {settled}: run them one by one")
 
 
 def _refuse_model(metadata: Mapping[str, Any], bars: Bars) -> None:
@@ -193,25 +204,19 @@ def _judged(
     bars: Bars,
     all_bars: Sequence[Bars],
     metadata: Mapping[str, Any],
-    trainings: Sequence[Mapping[str, Any]],
+    fits: Sequence[Mapping[str, Any]],
     in_sample: bool,
 ) -> JudgedBars:
     """One instrument's bars of a run, from after the last one that any of the fits saw."""
-    first, note = max(
-        (
-            first_judged(bars, each, in_sample, "bars", beside_fitted=any(fitted_on(other, each) for other in all_bars))
-            for each in trainings
-        ),
-        key=lambda found: found[0],
-    )
+    sample = choose_sample(bars, fits, in_sample, "bars", beside=[other for other in all_bars if other is not bars])
     lookback = bar_schema(metadata["bars"]["indicators"]).window
-    run = bars.between(max(0, first - lookback + 1), len(bars))
-    warm = len(run) - (len(bars) - first)
+    run = bars.between(max(0, sample.first - lookback + 1), len(bars))
+    warm = len(run) - (len(bars) - sample.first)
     ends = window_ends(run.ts_event, metadata["bars"]["max_gap_ns"], lookback)
     asked = int((ends >= warm).sum())
     if not asked:
         raise BadData(f"{bars.source}: {lookback} bars without a break expected, was fewer among {len(run)}")
-    return JudgedBars(run, warm, asked, note)
+    return JudgedBars(run, warm, asked, sample)
 
 
 def _data(markets: Sequence[Market], spread_bps: float, max_gap_ns: int, folder: Path) -> list[BacktestDataConfig]:

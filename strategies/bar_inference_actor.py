@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from nautilus_trader.common.component import TimeEvent
 from nautilus_trader.core.uuid import UUID4
 from nautilus_trader.model.data import Bar, BarType
 from nautilus_trader.model.identifiers import InstrumentId
@@ -21,6 +20,7 @@ from strategies.model_actor import ModelActor
 from strategies.model_actor_config import ModelActorConfig
 from strategies.model_call import Question
 from strategies.news_counts import NewsCounts
+from strategies.simulated_time import check_bar_types
 from strategies.warm_start import WarmStart
 from traffic.assignment import Route
 from wire.errors import OF_ONE_ROW, RequestError, SchemaMismatch
@@ -60,6 +60,7 @@ class BarInferenceActorConfig(ModelActorConfig, kw_only=True, frozen=True):
         expect(len(set(names)) == len(names), f"bar_types of different instruments, was {', '.join(names)}")
         specs = sorted({str(bar_type.spec) for bar_type in self.bar_types})
         expect(len(specs) == 1, f"bar_types of one interval, was {', '.join(specs)}")
+        expect(self.bar_types[0].spec.is_time_aggregated(), f"bar_types by time, was {specs[0]}")
         expect(self.max_gap_ns >= 1, f"max_gap_ns of at least 1, was {self.max_gap_ns}")
         expect(
             self.latency_profile is not None or 0 <= self.batch_wait_ns <= self.latency_ns,
@@ -105,6 +106,7 @@ class BarInferenceActor(ModelActor):
         """Instruments whose history has not come yet."""
 
     def on_start(self) -> None:
+        check_bar_types(self.config.bar_types, self.clock)
         self.connect_model(bar_schema(self.config.indicators), self._refuse_other_bars)
         for bar_type in self.config.bar_types:
             self.subscribe_bars(bar_type)
@@ -179,18 +181,16 @@ class BarInferenceActor(ModelActor):
         self._received_ns = received_ns
         self._arrived.clear()
         self._due_ns = self.schedule(received_ns)
-        wait_ns = self.config.batch_wait_ns
-        if len(self._features) > 1 and received_ns + wait_ns < self._due_ns:
-            self.clock.set_time_alert_ns(f"ask-{received_ns}", received_ns + wait_ns, self._on_waited)
+        if len(self._features) > 1:
+            self.set_alert(self._ask_by_ns())
 
-    def _on_waited(self, event: TimeEvent) -> None:
-        if self._received_ns + self.config.batch_wait_ns <= event.ts_event:
+    def _ask_by_ns(self) -> int:
+        """When those bars are asked about that are there, whichever are missing, Unix ns."""
+        return min(self._received_ns + self.config.batch_wait_ns, self._due_ns)
+
+    def ask_waiting(self, now_ns: int) -> None:
+        if self._ask_by_ns() <= now_ns:
             self._ask()
-
-    def _publish_due(self, event: TimeEvent) -> None:
-        if self._due_ns <= event.ts_event:
-            self._ask()  # where the wait is as long as the latency, it has no alert of its own
-        super()._publish_due(event)
 
     def _ask(self) -> None:
         """Ask about all windows that are waiting, those of one route together."""

@@ -9,7 +9,7 @@ import pandas as pd
 from nautilus_trader.persistence.funcs import urisafe_identifier
 from numpy.typing import NDArray
 
-from market.bar_checks import examine
+from market.bar_checks import reading_notes
 from market.bars import Bars
 from reporting.data import UNKNOWN, ReportData
 from reporting.page import SUMMARY, write_report
@@ -25,6 +25,7 @@ from strategies.report_parts import (
     model_summary,
     note_on_latency,
     notes_on_events,
+    sample_warnings,
     setting_labels,
     trading_summary,
 )
@@ -73,6 +74,7 @@ def report_data(settings: BarBacktestSettings, run: BarBacktestResult, result: B
         model=model_labels(settings, metadata),
         settings=setting_labels(settings, run.currency, own_settings),
         notes=notes(settings, run, result),
+        warnings=sample_warnings(result.in_sample, result.sample_note),
         ts_ns=bars.ts_event,
         price=bars.prices(),
         predictions=_with_classes(result.predictions),
@@ -83,6 +85,9 @@ def report_data(settings: BarBacktestSettings, run: BarBacktestResult, result: B
         equity=result.equity,
         currency=run.currency,
         statistics=result.statistics,
+        statistics_basis=result.statistics_basis,
+        account=result.account,
+        ruined_ns=None if result.ruin is None else result.ruin.ts_ns,
         orders=result.orders,
         events="bars",
         log=trade_log(settings, metadata, instrument_id, run.currency, result.past_trades),
@@ -106,7 +111,7 @@ def notes(settings: BarBacktestSettings, run: BarBacktestResult, result: BarResu
     if result.warm:
         said.append(f"The {result.warm:,} bars before filled the first window; they were not asked about.")
     said += news_notes(result, run.metadata)
-    said += [finding.sentence for finding in examine(result.bars).found]
+    said += reading_notes(result.bars)
     said += [
         note_on_latency(settings, "its bar closed"),
         f"The spread of {settings.spread_bps:g} bps is an assumption: bars hold no quotes. An order sent after a close "
@@ -132,7 +137,9 @@ def summary(settings: BarBacktestSettings, run: BarBacktestResult) -> dict[str, 
             "instrument_id": each.bars.instrument.instrument_id,
             "source": each.bars.source,
             "simulated": each.bars.simulated,
+            "notes": reading_notes(each.bars),
             "sample": each.sample_note,
+            "in_sample": each.in_sample,
             "bars": len(each.bars),
             **trading_summary(each),
             **news_summary([each]),
@@ -144,7 +151,9 @@ def summary(settings: BarBacktestSettings, run: BarBacktestResult) -> dict[str, 
         "instrument_id": ", ".join(each["instrument_id"] for each in instruments),
         "source": ", ".join(dict.fromkeys(each["source"] for each in instruments)),
         "simulated": any(each["simulated"] for each in instruments),
+        "notes": list(dict.fromkeys(note for each in instruments for note in each["notes"])),
         "sample": run.sample_note,
+        "in_sample": run.in_sample,
         **model_summary(settings, run.metadata),
         "edge": evaluation_of(run.metadata),
         "bars": sum(each["bars"] for each in instruments),

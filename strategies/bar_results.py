@@ -2,30 +2,24 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from nautilus_trader.backtest.engine import BacktestEngine
-from nautilus_trader.model.events import PositionClosed
-from nautilus_trader.model.identifiers import InstrumentId
-from nautilus_trader.model.objects import Money
+from nautilus_trader.model.instruments import Instrument
 
 from market.bars import Bars
-from strategies.bookkeeping import (
-    Balances,
-    InstrumentResult,
-    Recorder,
-    RunResult,
-    Statistics,
-    Traded,
-    equity_curve,
-    fill_table,
-    round_trip_statistics,
-)
+from scores.account import AccountHistory, Statistics
+from scores.calendar import widest
+from strategies.bookkeeping import InstrumentResult, Recorder, RunResult, account_of, fill_table, marked_market
+from strategies.equity import MarkedMarket, calendar_of
 from strategies.news_counts import NewsCounts
 from strategies.ready_run import Asked
+from strategies.ruin import RuinGuard
+from strategies.sample import Sample, SampleKind, worst
 from strategies.trade_reasons import Reasons
 
 
@@ -39,7 +33,7 @@ class JudgedBars:
     """How many of them, at the beginning, only fill the first window."""
     asked: int
     """How many of the others end a whole window."""
-    note: str
+    sample: Sample
     """Which bars are judged, and why."""
 
     @cached_property
@@ -58,6 +52,8 @@ class BarResult(InstrumentResult):
     """Bars before them that filled the first window."""
     sample_note: str
     """Which bars were judged, and why."""
+    in_sample: SampleKind
+    """Whether the model's fit saw some of them."""
     news: NewsCounts | None
     """What became of the headlines about it; None where the model reads none."""
 
@@ -68,10 +64,14 @@ class BarBacktestResult(RunResult):
 
     instruments: tuple[BarResult, ...]
     """In the order in which the bars were given."""
+    account: AccountHistory
+    """All accounts as one, marked to the instruments' last closes at every bar, less fees."""
     equity: pd.DataFrame
-    """``ts_ns`` and ``equity`` over all instruments, marked to their last closes, less fees."""
-    statistics: Statistics
-    """Over all closed positions."""
+    """``ts_ns``, ``equity``, ``drawdown``: that account thinned for a picture; the first row is the start."""
+    statistics: Mapping[str, Statistics]
+    """As an instrument's, over all of them."""
+    statistics_basis: Mapping[str, str]
+    """Group -> what its values are computed from."""
 
     @property
     def bars_per_s(self) -> float:
@@ -84,42 +84,61 @@ class BarBacktestResult(RunResult):
         return InstrumentResult(
             predictions=pd.concat([each.predictions for each in parts], ignore_index=True),
             fills=pd.concat([each.fills for each in parts], ignore_index=True),
+            account=self.account,
             equity=self.equity,
             statistics=self.statistics,
+            statistics_basis=self.statistics_basis,
             orders=sum(each.orders for each in parts),
+            refused=sum(each.refused for each in parts),
+            last_refusal=next((each.last_refusal for each in reversed(parts) if each.last_refusal), ""),
             positions=sum(each.positions for each in parts),
             failed=sum(each.failed for each in parts),
             not_arrived=sum(each.not_arrived for each in parts),
             past_trades=tuple(trade for each in parts for trade in each.past_trades),
+            ruin=min((each.ruin for each in parts if each.ruin is not None), default=None),
         )
 
 
 def collect(
     judged: Sequence[JudgedBars],
+    instruments: Sequence[Instrument],
     metadata: Mapping[str, Any],
+    start: Decimal,
     recorded: Recorder,
+    guard: RuinGuard,
     engine: BacktestEngine,
     elapsed_s: float,
     reasons: Reasons,
     asked: Asked,
 ) -> BarBacktestResult:
-    """Read the results out of an engine that has run."""
-    balances = Balances.of(engine)
-    instruments = tuple(
-        _instrument_result(
-            each, recorded, engine, asked, balances if len(judged) == 1 else None, reasons
+    """Read the results out of an engine that has run.
+
+    Parameters
+    ----------
+    instruments : sequence of Instrument
+        Of the bars, in their order.
+    start : Decimal
+        Each venue's account before the run.
+    """
+    results = tuple(
+        _instrument_result(each, instrument, start, recorded, guard, engine, reasons, asked)
+        for each, instrument in zip(judged, instruments, strict=True)
         )
-        for each in judged
-    )
-    traded = [_traded(each.bars, each.fills) for each in instruments]
+    venues = {instrument.id.venue for instrument in instruments}
+    ledgers = [recorded.ledgers[instrument.id] for instrument in instruments]
+    markets = [_market(recorded, each.bars, instrument) for each, instrument in zip(judged, instruments, strict=True)]
+    account = account_of(ledgers, markets, start * len(venues), widest(map(calendar_of, instruments)))
     return BarBacktestResult(
-        sample_note=" ".join(dict.fromkeys(each.note for each in judged)),
+        sample_note=" ".join(dict.fromkeys(each.sample.note for each in judged)),
+        in_sample=worst(each.sample.in_sample for each in judged),
         metadata=metadata,
-        instruments=instruments,
-        equity=equity_curve(traded, balances.start.as_double()),
-        currency=balances.currency.code,
-        balance=balances.end.as_double(),
-        statistics=round_trip_statistics(engine, recorded.closed, balances),
+        instruments=results,
+        account=account.history,
+        equity=account.picture,
+        statistics=account.statistics,
+        statistics_basis=account.basis,
+        currency=ledgers[0].contract.currency,
+        balance=account.history.end,
         last_error=asked.last_error,
         gave_up=asked.gave_up,
         elapsed_s=elapsed_s,
@@ -128,43 +147,41 @@ def collect(
 
 def _instrument_result(
     judged: JudgedBars,
+    instrument: Instrument,
+    start: Decimal,
     recorded: Recorder,
+    guard: RuinGuard,
     engine: BacktestEngine,
-    asked: Asked,
-    balances: Balances | None,
     reasons: Reasons,
+    asked: Asked,
 ) -> BarResult:
-    """``balances`` where the instrument has its account for itself."""
     bars = judged.bars
-    instrument_id = InstrumentId.from_str(bars.instrument.instrument_id)
-    predictions = recorded.predictions[instrument_id].table()
+    predictions = recorded.predictions[instrument.id].table()
     predictions.insert(3, "bar", np.searchsorted(bars.ts_event, predictions["ts_event"].to_numpy()))
-    fills = fill_table(engine, instrument_id)
-    closed = recorded.closed_of(instrument_id)
-    balances = balances or _own_balances(engine, instrument_id, closed)
+    ledger, refusals = recorded.ledgers[instrument.id], recorded.refusals_of(instrument.id)
+    account = account_of([ledger], [_market(recorded, bars, instrument)], start, calendar_of(instrument))
     return BarResult(
         bars=bars,
         warm=judged.warm,
-        sample_note=judged.note,
-        news=asked.news[instrument_id],
+        sample_note=judged.sample.note,
+        in_sample=judged.sample.in_sample,
+        news=asked.news[instrument.id],
         predictions=predictions,
-        fills=fills,
-        equity=equity_curve([_traded(bars, fills)], balances.start.as_double()),
-        statistics=round_trip_statistics(engine, closed, balances),
-        orders=engine.cache.orders_total_count(instrument_id=instrument_id),
-        positions=len(closed),
-        failed=asked.failed[instrument_id],
-        not_arrived=asked.not_arrived[instrument_id],
-        past_trades=reasons.past_trades(closed),
+        fills=fill_table(ledger),
+        account=account.history,
+        equity=account.picture,
+        statistics=account.statistics,
+        statistics_basis=account.basis,
+        orders=engine.cache.orders_total_count(instrument_id=instrument.id),
+        refused=len(refusals),
+        last_refusal=refusals[-1] if refusals else "",
+        positions=len(ledger.round_trips),
+        failed=asked.failed[instrument.id],
+        not_arrived=asked.not_arrived[instrument.id],
+        past_trades=reasons.past_trades(ledger.round_trips),
+        ruin=guard.ruins.get(instrument.id.venue),
     )
 
 
-def _own_balances(engine: BacktestEngine, instrument_id: InstrumentId, closed: Sequence[PositionClosed]) -> Balances:
-    """The venue's account as if this instrument alone had been traded on it."""
-    ((currency, start),) = engine.cache.account_for_venue(instrument_id.venue).starting_balances().items()
-    made = sum(event.realized_pnl.as_decimal() for event in closed)
-    return Balances(start, Money(start.as_decimal() + made, currency))
-
-
-def _traded(bars: Bars, fills: pd.DataFrame) -> Traded:
-    return Traded(bars.ts_event, bars.prices(), fills)
+def _market(recorded: Recorder, bars: Bars, instrument: Instrument) -> MarkedMarket:
+    return marked_market(recorded.ledgers[instrument.id], bars.instrument, bars.ts_event, bars.close)

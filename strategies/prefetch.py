@@ -4,6 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from decimal import Decimal
 from typing import NamedTuple
 
 from nautilus_trader.backtest.engine import BacktestEngine
@@ -113,15 +114,15 @@ def prefetched(
     instrument: CryptoPerpetual,
     actor: InferenceActorConfig,
     strategy: TickStrategyConfig,
-    balance: int,
+    balance: Decimal,
     chunk: int = CHUNK,
 ) -> Iterator[ReadyRun]:
     """A tick strategy's run, ready to start, on what an `InferenceActor` of this config would publish.
 
     Parameters
     ----------
-    balance : int
-        Account at the start, in quote currency.
+    balance : Decimal
+        Account at the start, in settlement currency.
     chunk : int
         See `CHUNK`.
 
@@ -132,10 +133,12 @@ def prefetched(
         rows ends the run: predictions are not left out where an actor, asking trade by trade, might have got them.
     """
     config = run_config([instrument], None, [importable_strategy(strategy)], [], balance)
-    with _client(actor, tick_schema(actor.window)) as client, built(config) as (_, engine):
-        engine.add_instrument(instrument)
-        with closing(Prefetch(engine, client, actor.model, _of_trades(trades, client, actor, chunk))) as prefetch:
-            yield ReadyRun(engine, prefetch, prefetch.run, prefetch.asked)
+    with (
+        _client(actor, tick_schema(actor.window)) as client,
+        built(config, [instrument]) as (_, engine),
+        closing(Prefetch(engine, client, actor.model, _of_trades(trades, client, actor, chunk))) as prefetch,
+    ):
+        yield ReadyRun(engine, prefetch, prefetch.run, prefetch.asked)
 
 
 @contextmanager
@@ -144,7 +147,7 @@ def prefetched_bars(
     actor: BarInferenceActorConfig,
     strategies: Sequence[BarStrategyConfig],
     spread_bps: float,
-    balance: int,
+    balance: Decimal,
 ) -> Iterator[ReadyRun]:
     """A bar strategy's run, ready to start, on what a `BarInferenceActor` of this config would publish.
 
@@ -154,8 +157,8 @@ def prefetched_bars(
         In the order of the actor's ``bar_types``.
     spread_bps : float
         Of the quotes around the bars.
-    balance : int
-        Each venue's account at the start, in quote currency.
+    balance : Decimal
+        Each venue's account at the start, in settlement currency.
 
     Raises
     ------
@@ -164,11 +167,12 @@ def prefetched_bars(
     """
     instruments = [each.instrument for each in runs]
     config = run_config(instruments, None, [importable_strategy(each) for each in strategies], [], balance)
-    with _client(actor, bar_schema(actor.indicators)) as client, built(config) as (_, engine):
-        for instrument in instruments:
-            engine.add_instrument(instrument)
-        with closing(Prefetch(engine, client, actor.model, _of_bars(runs, client, actor, spread_bps))) as prefetch:
-            yield ReadyRun(engine, prefetch, prefetch.run, prefetch.asked)
+    with (
+        _client(actor, bar_schema(actor.indicators)) as client,
+        built(config, instruments) as (_, engine),
+        closing(Prefetch(engine, client, actor.model, _of_bars(runs, client, actor, spread_bps))) as prefetch,
+    ):
+        yield ReadyRun(engine, prefetch, prefetch.run, prefetch.asked)
 
 
 def _client(actor: ModelActorConfig, schema: FeatureSchema) -> InferenceClient:

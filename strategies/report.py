@@ -17,6 +17,7 @@ from strategies.report_parts import (
     model_summary,
     note_on_latency,
     notes_on_events,
+    sample_warnings,
     setting_labels,
     trading_summary,
 )
@@ -58,6 +59,7 @@ def report_data(settings: BacktestSettings, result: BacktestResult) -> ReportDat
         model=model_labels(settings, metadata),
         settings=setting_labels(settings, result.currency, own_settings),
         notes=notes(settings, result),
+        warnings=sample_warnings(result.in_sample, result.sample_note),
         ts_ns=trades.ts_init,
         price=trades.prices(),
         predictions=predictions,
@@ -68,6 +70,9 @@ def report_data(settings: BacktestSettings, result: BacktestResult) -> ReportDat
         equity=result.equity,
         currency=result.currency,
         statistics=result.statistics,
+        statistics_basis=result.statistics_basis,
+        account=result.account,
+        ruined_ns=None if result.ruin is None else result.ruin.ts_ns,
         orders=result.orders,
         log=trade_log(settings, metadata, instrument_id, result.currency, result.past_trades),
     )
@@ -83,6 +88,7 @@ def notes(settings: BacktestSettings, result: BacktestResult) -> tuple[str, ...]
     )
     return (
         *notes_on_events(settings, result, result, result.sample_note, "trade"),
+        *result.trades.notes,
         note_on_latency(settings, "its trade was received"),
         "Bid and ask are the prices of the last seller and the last buyer. A market order fills at once at the other "
         "side's and one price step worse, what exceeds the last trade's size two steps worse, whatever its size: "
@@ -103,7 +109,9 @@ def summary(settings: BacktestSettings, result: BacktestResult) -> dict[str, Any
         "instrument_id": result.trades.instrument.instrument_id,
         "source": result.trades.source,
         "simulated": result.trades.simulated,
+        "notes": list(result.trades.notes),
         "sample": result.sample_note,
+        "in_sample": result.in_sample,
         **model_summary(settings, result.metadata),
         "trades": len(result.trades),
         **trading_summary(result),

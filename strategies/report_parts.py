@@ -4,11 +4,14 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from reporting.metrics import percentiles_ms
+from reporting.fragments import moment
+from reporting.summary import account_figures
+from scores.latency import percentiles_ms
 from strategies.bookkeeping import InstrumentResult, RunResult
 from strategies.durations import format_duration
+from strategies.ruin import Ruin
 from strategies.run_settings import RunSettings
-from strategies.sample import MarketData, utc
+from strategies.sample import MarketData, SampleKind, utc
 
 NOT_SAID = "unknown (the archive does not say)"
 
@@ -73,6 +76,10 @@ def notes_on_events(
     said = [sample_note]
     if run.gave_up:
         said.insert(0, f"THE MODEL STOPPED ANSWERING: no predictions after {settings.max_failures} failures in a row.")
+    if result.ruin is not None:
+        said.insert(0, ruin_words(result.ruin, run.currency))
+    if result.refused:
+        said.append(f"{result.refused:,} orders were refused and never filled; the last: {result.last_refusal}")
     if result.failed:
         said.append(f"{result.failed:,} requests failed, their {noun}s had no prediction; the last: {run.last_error}")
     ages = result.predictions["ts_init"] - result.predictions["ts_event"]
@@ -84,6 +91,19 @@ def notes_on_events(
     if result.not_arrived:
         said.append(f"{result.not_arrived:,} answers were due only after the last {noun} and never took effect.")
     return said
+
+
+def sample_warnings(in_sample: SampleKind, sample_note: str) -> tuple[str, ...]:
+    """What belongs at the top of a page whose numbers may say nothing about new data."""
+    return () if in_sample is False else (sample_note,)
+
+
+def ruin_words(ruin: Ruin, currency: str) -> str:
+    """What became of an account that had nothing left."""
+    return (
+        f"RUINED: equity of {ruin.equity:,.2f} {currency} at {moment(ruin.ts_ns)}; positions were closed at the "
+        "market, and nothing was traded after that."
+    )
 
 
 def latency_words(settings: RunSettings) -> str:
@@ -109,7 +129,6 @@ def note_on_latency(settings: RunSettings, event: str) -> str:
 def model_summary(settings: RunSettings, metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Which model predicted, and on what terms."""
     return {
-        "in_sample": settings.in_sample,
         "model": settings.model,
         "version": metadata["version"],
         "archive_digest": metadata["archive_digest"],
@@ -126,9 +145,14 @@ def trading_summary(result: InstrumentResult) -> dict[str, Any]:
         "fills": len(result.fills),
         "positions": result.positions,
         "latency_ms": _finite(percentiles_ms(result.predictions["latency_ns"].to_numpy())),
-        "pnl": float(result.equity["equity"].iloc[-1] - result.equity["equity"].iloc[0]),
-        "fees": float(result.fills["fee"].sum()),
+        "refused": result.refused,
+        "last_refusal": result.last_refusal,
+        **account_figures(result.account),
+        "fees": result.account.fees,
+        "balance": result.account.end,
+        "ruined": None if result.ruin is None else result.ruin._asdict(),
         "statistics": {group: _finite(values) for group, values in result.statistics.items()},
+        "statistics_basis": dict(result.statistics_basis),
     }
 
 

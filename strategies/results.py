@@ -2,22 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from nautilus_trader.backtest.engine import BacktestEngine
+from nautilus_trader.model.instruments import Instrument
 
 from market.trades import Trades
-from strategies.bookkeeping import (
-    Balances,
-    InstrumentResult,
-    Recorder,
-    RunResult,
-    Traded,
-    equity_curve,
-    fill_table,
-    round_trip_statistics,
-)
+from strategies.bookkeeping import InstrumentResult, Recorder, RunResult, account_of, fill_table, marked_market
+from strategies.equity import calendar_of
 from strategies.ready_run import Asked
+from strategies.ruin import RuinGuard
+from strategies.sample import Sample
 from strategies.trade_reasons import Reasons
 
 CLASSES = ("buy", "sell", "hold")
@@ -39,36 +35,52 @@ class BacktestResult(InstrumentResult, RunResult):
 
 def collect(
     trades: Trades,
+    instrument: Instrument,
     metadata: Mapping[str, Any],
-    sample_note: str,
+    sample: Sample,
+    start: Decimal,
     recorded: Recorder,
+    guard: RuinGuard,
     engine: BacktestEngine,
     elapsed_s: float,
     reasons: Reasons,
     asked: Asked,
 ) -> BacktestResult:
-    """Read the results out of an engine that has run."""
+    """Read the results out of an engine that has run.
+
+    Parameters
+    ----------
+    start : Decimal
+        The account before the run.
+    """
     ((instrument_id, log),) = recorded.predictions.items()
-    balances = Balances.of(engine)
+    ledger, refusals = recorded.ledgers[instrument_id], recorded.refusals_of(instrument_id)
     predictions = log.table()
     predictions.insert(3, "trade", log.numbers())
-    fills = fill_table(engine, instrument_id)
+    market = marked_market(ledger, trades.instrument, trades.ts_init, trades.price)
+    account = account_of([ledger], [market], start, calendar_of(instrument))
     return BacktestResult(
         trades=trades,
-        sample_note=sample_note,
+        sample_note=sample.note,
+        in_sample=sample.in_sample,
         metadata=metadata,
         predictions=predictions,
-        fills=fills,
-        equity=equity_curve([Traded(trades.ts_init, trades.prices(), fills)], balances.start.as_double()),
-        currency=balances.currency.code,
-        balance=balances.end.as_double(),
-        statistics=round_trip_statistics(engine, recorded.closed, balances),
+        fills=fill_table(ledger),
+        account=account.history,
+        equity=account.picture,
+        statistics=account.statistics,
+        statistics_basis=account.basis,
+        currency=ledger.contract.currency,
+        balance=account.history.end,
         orders=engine.cache.orders_total_count(),
-        positions=len(recorded.closed),
+        refused=len(refusals),
+        last_refusal=refusals[-1] if refusals else "",
+        positions=len(ledger.round_trips),
         failed=asked.failed[instrument_id],
         last_error=asked.last_error,
         gave_up=asked.gave_up,
         not_arrived=asked.not_arrived[instrument_id],
-        past_trades=reasons.past_trades(recorded.closed),
+        past_trades=reasons.past_trades(ledger.round_trips),
+        ruin=guard.ruins.get(instrument_id.venue),
         elapsed_s=elapsed_s,
     )

@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nautilus_trader.model.instruments import Instrument
+from nautilus_trader.model.objects import MONEY_MAX
 
 from latency.choice import chosen_delay
 from latency.delay import Delay
 from serving.client import connect
-from strategies.checks import expect
+from strategies.checks import BadSetting, expect
 from traffic.split import Kind
 from traffic.store import TrafficStore
 
 MODES = ("inline", "prefetch")
 """When a backtest asks the model."""
+_LARGEST_BALANCE = Decimal(MONEY_MAX)
 
 
 @dataclass(frozen=True)
@@ -65,14 +67,16 @@ class RunSettings:
     venue's time, so the way from the venue is part of it."""
     fee_bps: float = 0.5
     """Fee on each fill, bps of its value."""
-    starting_balance: int = 10_000
-    """Account at the start, in quote currency; one at each venue."""
+    starting_balance: Decimal = Decimal(10_000)
+    """Account at the start, in the currency that the instruments are settled in; one at each venue."""
     in_sample: bool = False
     """Trade on data that the model's fit saw too: good for looking at mechanics, worthless as a result."""
 
     def __post_init__(self) -> None:
         expect(self.fee_bps >= 0, f"fee_bps of at least 0, was {self.fee_bps:g}")
-        expect(self.starting_balance > 0, f"starting_balance above 0, was {self.starting_balance}")
+        balance = self.starting_balance
+        if not (balance.is_finite() and 0 < balance <= _LARGEST_BALANCE):
+            raise BadSetting(f"expected a starting_balance above 0 and at most {_LARGEST_BALANCE:.0f}, got {balance}")
         expect(self.mode in MODES, f"mode of {' or '.join(MODES)}, was {self.mode!r}")
         expect(
             self.mode == "inline" or self.traffic is None,

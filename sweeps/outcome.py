@@ -20,7 +20,13 @@ class Outcome:
     pnl: float
     """Equity at the end less that at the start, fees taken off."""
     fees: float
+    max_drawdown: float
+    """Over all events, never positive."""
+    ruined: bool
+    """Whether an account had nothing left before the end, and trading ended."""
     orders: int
+    refused: int
+    """Orders that were denied or rejected."""
     fills: int
     positions: int
     """Closed positions."""
@@ -60,11 +66,13 @@ def outcome_of(result: Result, settings: RunSettings) -> Outcome:
     """What came of a run."""
     whole = result.together() if isinstance(result, BarBacktestResult) else result
     ages = (whole.predictions["ts_init"] - whole.predictions["ts_event"]).to_numpy(dtype=np.int64)
-    equity = whole.equity["equity"]
     return Outcome(
-        pnl=float(equity.iloc[-1] - equity.iloc[0]),
-        fees=float(whole.fills["fee"].sum()),
+        pnl=whole.account.pnl,
+        fees=whole.account.fees,
+        max_drawdown=whole.account.max_drawdown,
+        ruined=whole.ruin is not None,
         orders=whole.orders,
+        refused=whole.refused,
         fills=len(whole.fills),
         positions=whole.positions,
         predictions=len(ages),

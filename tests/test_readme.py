@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from serving.java import find_java_home
-from serving.torchserve import free_ports
+from serving.server_config import free_ports
 from support import PROJECT
 
 README = (PROJECT / "README.md").read_text()

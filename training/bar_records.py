@@ -1,7 +1,7 @@
 """What is written of a price model's training: its evaluation and its description."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from handlers.explain import float64_copy
 from handlers.explain_windows import explain_window
 from market.bar_checks import examine
+from market.price_sketch import fit_record
 from model_defs.return_network import OUTPUTS, ReturnNetwork, predict
 from training.bar_dataset import BarDataset, Fold
 from training.bar_evaluate import Forecast, evaluate, scores
@@ -63,6 +64,8 @@ def record(dataset: BarDataset, training: PriceTraining, fitted: list[Fitted]) -
             "source": bars.source,
             "sha256": bars.sha256,
             "simulated": bars.simulated,
+            "read": asdict(bars.read),
+            "notes": list(bars.notes),
             "instrument_id": bars.instrument.instrument_id,
             "bars": len(bars),
             "interval": f"{bars.interval_ns / 1e9:g} s",
@@ -124,6 +127,8 @@ def describe(
             "source": bars.source,
             "sha256": bars.sha256,
             "simulated": bars.simulated,
+            "read": asdict(bars.read),
+            "notes": list(bars.notes),
             "instrument_id": bars.instrument.instrument_id,
             "bars": len(bars),
             "train_rows": len(fold.train),
@@ -133,6 +138,7 @@ def describe(
             "last_ts_event": int(bars.ts_event[last]),
             "test_first_ts_event": int(bars.ts_event[fold.test.ends[0]]),
         },
+        "fits": [fit_record(bars, int(bars.ts_event[first]), int(bars.ts_event[last]))],
         "metrics": {
             **evaluation["scores"]["model"],
             **{name: evaluation[name] for name in ("gains", "log_likelihood", "beats_baselines", "edge")},

@@ -25,7 +25,7 @@ def test_page_and_summary_are_written_and_nothing_else(report_data: ReportData, 
     assert sorted(file.name for file in path.parent.iterdir()) == ["index.html", "summary.json"]
     summary = json.loads((path.parent / "summary.json").read_bytes())
     assert summary["summary"]["fills"] == 10
-    assert summary["statistics"]["Returns"]["Sharpe Ratio (252 days)"] is None
+    assert summary["statistics"]["Returns"]["Sharpe Ratio (365 days)"] is None
     assert np.sum(summary["confusion_matrix"]["actual_by_predicted"]) == 448
     assert sum(row["count"] for row in summary["calibration"]) == 448
 
@@ -85,7 +85,7 @@ def test_strings_of_the_data_stay_text(report_data: ReportData, tmp_path: Path) 
         (("outcomes",), "No outcome is known yet", "calibration"),
         (("equity",), "No equity was recorded", "equity"),
         (("trades",), "There were no trades", "price"),
-        (("statistics",), "had nothing to report", None),
+        (("statistics",), "no account to compute", None),
         (("fills",), "nothing was filled", None),
         (
             ("predictions", "outcomes", "fills", "equity", "trades", "statistics", "inputs"),

@@ -15,7 +15,8 @@ from tcp_proxy import Proxy
 
 from features.tick import tick_schema
 from serving.client import connect
-from serving.torchserve import TorchServe, free_ports
+from serving.server_config import free_ports
+from serving.torchserve import TorchServe
 from strategies.model_call import Fate, ModelCall, ModelHealth
 from support import PROJECT
 from wire.errors import SchemaMismatch

@@ -132,7 +132,7 @@ def run(folder: Path, markets: list[Bars], news_first: bool = True, also: tuple[
         dispose_on_completion=False,
     )
     listeners = [Listener(each) for each in types]
-    with built(config) as (node, engine):
+    with built(config, []) as (node, engine):
         engine.add_actors([*listeners, *also])
         node.run()
     return listeners

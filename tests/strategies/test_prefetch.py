@@ -158,10 +158,11 @@ def test_chunks_change_nothing(
     whole = run_backtest(trades, replace(settings, mode="prefetch"))
 
     with ready(trades, settings, chunk=1000) as run:
-        (instrument_id,) = run.engine.cache.instrument_ids()
-        said = Recorder(run.engine.kernel.msgbus, [instrument_id], CLASSES).predictions[instrument_id]
+        (instrument,) = run.engine.cache.instruments()
+        recorder = Recorder(run.engine.kernel.msgbus, [instrument], CLASSES)
+        said = recorder.predictions[instrument.id]
         run.start()
-        fills = fill_table(run.engine, instrument_id)
+        fills = fill_table(recorder.ledgers[instrument.id])
 
     expected = whole.predictions.drop(columns=["trade", "latency_ns"])
     pd.testing.assert_frame_equal(said.table().drop(columns="latency_ns"), expected, check_exact=True)

@@ -68,6 +68,17 @@ def test_on_several_instruments_with_breaks_and_windows_that_no_model_answers(
     assert inline.instruments[0].not_arrived == 1
 
 
+def test_where_one_answer_is_due_when_the_wait_for_other_bars_ends(bar_settings: BarBacktestSettings) -> None:
+    late = market("ETHUSDT", 160, seed=2)
+    bars = [market("BTCUSDT", 160), replace(late, ts_event=late.ts_event + 5 * MS)]
+
+    inline = both(bars, replace(bar_settings, latency_ns=10 * MS, batch_wait_ns=5 * MS))
+
+    for each in inline.instruments:
+        assert (each.fills["ts_ns"] % MS == 0).all()
+        assert len(each.fills) > 20
+
+
 def test_it_gives_up_where_an_actor_would(bar_settings: BarBacktestSettings) -> None:
     bars = silent(market(count=200), 90, 180)
 

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -97,16 +98,19 @@ def test_every_fill_is_at_the_quote_of_its_time_and_one_step_worse(
         assert len(fills) > 60
 
 
-def test_a_position_before_a_break_is_closed_within_it(bar_settings: BarBacktestSettings) -> None:
+@pytest.mark.parametrize("mode", ["inline", "prefetch"])
+def test_a_position_before_a_break_is_closed_at_the_next_open(
+    mode: Literal["inline", "prefetch"], bar_settings: BarBacktestSettings
+) -> None:
     bars = without(market(), 150, 200)
-    always_in = replace(bar_settings, cost_bps=0.0, spread_bps=0.0)
+    always_in = replace(bar_settings, cost_bps=0.0, spread_bps=0.0, mode=mode)
 
     fills = run_bar_backtest([bars], always_in).instruments[0].fills
 
-    closed, reopened = int(bars.ts_event[149]), int(bars.ts_event[150])
-    within = fills[(fills["ts_ns"] > closed + bar_settings.latency_ns) & (fills["ts_ns"] < reopened)]
-    assert within["ts_ns"].tolist() == [closed + MINUTE + bar_settings.max_age_ns + 1]
-    assert abs(within["price"].iloc[0] * 100 - bars.close[149]) == pytest.approx(1)
+    closed, opened = int(bars.ts_event[149]), int(bars.ts_event[150]) - MINUTE
+    closing = fills[(fills["ts_ns"] > closed + bar_settings.latency_ns) & (fills["ts_ns"] <= opened)]
+    assert closing["ts_ns"].tolist() == [opened]
+    assert abs(closing["price"].iloc[0] * 100 - bars.open[150]) == pytest.approx(1)
 
 
 def test_where_markets_close_an_order_meets_the_next_open(bar_settings: BarBacktestSettings, tmp_path: Path) -> None:
@@ -127,16 +131,18 @@ def test_where_markets_close_an_order_meets_the_next_open(bar_settings: BarBackt
     assert quotes.bid[149] == bars.open[150]
 
 
-def test_equity_ends_where_the_engines_accounts_do(whole: BarBacktestResult, bar_settings: BarBacktestSettings) -> None:
-    start = bar_settings.starting_balance
+def test_the_page_the_statistics_and_the_instruments_say_one_number(
+    whole: BarBacktestResult, bar_settings: BarBacktestSettings
+) -> None:
+    start = float(bar_settings.starting_balance)
 
     assert whole.equity["equity"].iloc[0] == start
-    assert whole.equity["equity"].iloc[-1] == pytest.approx(whole.balance, abs=1e-5)
-    assert whole.statistics["PnL (USDT)"]["PnL (total)"] == pytest.approx(whole.balance - start, abs=1e-5)
+    assert whole.equity["equity"].iloc[-1] == pytest.approx(whole.balance, abs=1e-8)
+    assert whole.statistics["PnL (USDT)"]["PnL (total)"] == pytest.approx(whole.balance - start, abs=1e-8)
     made = [each.equity["equity"].iloc[-1] - start for each in whole.instruments]
-    assert sum(made) == pytest.approx(whole.balance - start, abs=1e-5)
+    assert sum(made) == pytest.approx(whole.balance - start, abs=1e-8)
     for each, pnl in zip(whole.instruments, made, strict=True):
-        assert each.statistics["PnL (USDT)"]["PnL (total)"] == pytest.approx(pnl, abs=1e-5)
+        assert each.statistics["PnL (USDT)"]["PnL (total)"] == pytest.approx(pnl, abs=1e-8)
 
 
 def test_each_venue_has_an_account_of_its_own(bar_settings: BarBacktestSettings) -> None:
@@ -145,7 +151,7 @@ def test_each_venue_has_an_account_of_its_own(bar_settings: BarBacktestSettings)
     result = run_bar_backtest(bars, bar_settings)
 
     assert result.equity["equity"].iloc[0] == 2 * bar_settings.starting_balance
-    assert result.equity["equity"].iloc[-1] == pytest.approx(result.balance, abs=1e-5)
+    assert result.equity["equity"].iloc[-1] == pytest.approx(result.balance, abs=1e-8)
     assert all(len(each.fills) > 20 for each in result.instruments)
 
 
@@ -185,7 +191,7 @@ def test_bars_that_the_fit_saw_fill_the_first_window_and_are_not_judged(
     for name in ("ts_event", "ts_init", "return_bps", "confidence"):
         np.testing.assert_array_equal(result.predictions[name], same[name])
     assert everything.sample_note.startswith("IN SAMPLE")
-    with pytest.raises(BadData, match=r"bars after .* expected, the last that the model's fit saw"):
+    with pytest.raises(BadData, match=r"expected bars after .*, as the model's fit saw"):
         run_bar_backtest([bars.between(0, 200)], settings)
 
 
@@ -214,7 +220,7 @@ def test_beside_the_fitted_instrument_others_are_judged_after_the_fit_too(
         ),
         (
             [market(), market("ETHUSDT")],
-            "bars of one quote currency expected, was USD of SIMUSD.SIM, USDT of ETHUSDT.SIM",
+            "expected instruments settled in one currency, got SIMUSD.SIM in USD, ETHUSDT.SIM in USDT",
         ),
         ([market(count=59)], "simulated bars .*: 60 bars without a break expected, was fewer among 59"),
         ([without(market(count=118), 59, 60)], "60 bars without a break expected"),
