@@ -142,7 +142,8 @@ def test_a_namespace_package_and_a_module_travel(project: Path, tmp_path: Path) 
 
 
 def test_two_folders_may_import_from_each_other(project: Path, tmp_path: Path) -> None:
-    write(tmp_path, {"one/alpha/__init__.py": "import beta\n", "two/beta/__init__.py": "from handlers.parts import b\n"})
+    beta = "from handlers.parts import b\n"
+    write(tmp_path, {"one/alpha/__init__.py": "import beta\n", "two/beta/__init__.py": beta})
     write(project, {"model_defs/own.py": "import alpha\n"})
 
     found = closure(project, tmp_path / "one", tmp_path / "two" / "beta")
