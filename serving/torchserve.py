@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from serving import tokens
-from serving.archive_import import read_manifest
+from serving.archive_import import check_handler
 from serving.java import find_java_home
 from serving.management import ManagementClient, ManagementError
 from serving.processes import end_family, is_torchserve
@@ -252,7 +252,7 @@ def _check_archives(model_store: Path, archives: set[str]) -> None:
     if not model_store.is_dir():
         raise StartFailed(f"{model_store}: a model store expected, was no folder")
     for archive in sorted(archives):
-        read_manifest(model_store / archive)
+        check_handler(model_store / archive)
 
 
 def _effective_properties(settings: ServerSettings) -> dict[str, str]:
