@@ -20,8 +20,8 @@ Hierarchy, by package (only what derives from the two bases directly)::
         strategies      OtherArchive
         live_trading    Halted (status 3), NoParity
         training        BadRunFolder, BadCorpus, BadBackbone, BadMember, StudyInUse, TuningFailed
-        release         BuildFailed, IncompleteArchive, ForbiddenImport, BadKey, NotPlain, Untrusted, NoTarget, NoCounters, GateFailed,
-                        RolloutRefused, WatchRefused
+        release         BuildFailed, IncompleteArchive, ForbiddenImport, BadKey, NotPlain, Untrusted, NoTarget,
+                        NoCounters, GateFailed, RolloutRefused, WatchRefused
         trials          NoExperiment
         tracking        TrackingFailed
         model_registry  RegistryRefused
