@@ -21,6 +21,12 @@ from wire.loopback import exempt_loopback
 exempt_loopback()  # tests ask servers on this machine with clients of all kinds
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How hard tests/fuzz looks."""
+    parser.addoption("--fuzz", type=int, default=0, help="Calls of commands with damaged inputs; default: a few.")
+    parser.addoption("--fuzz-seed", type=int, default=1, help="Seed of these calls; default: 1.")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def hear_interrupts() -> None:
     """A suite started in the background ignores SIGINT, and so would all that it starts."""
