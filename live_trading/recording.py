@@ -152,7 +152,7 @@ class RecordedBars:
         for each, instrument, of_type in zip(self._bars, self.instruments, self._types, strict=True):
             played = _later_bars(each.between(self._warm_up, len(each)), shift_ns)
             objects.append(bar_objects(played, of_type))
-            quotes.append(bar_quote_ticks(played, instrument, self._spread_bps, each.interval_ns))
+            quotes.append(bar_quote_ticks(played, instrument, self._spread_bps))
         merged = merge(*objects, *quotes, key=lambda event: event.ts_init)  # stable
         for ts_init, together in groupby(merged, key=lambda event: event.ts_init):
             yield ts_init, list(together)

@@ -108,7 +108,7 @@ def _inline(
     with tempfile.TemporaryDirectory(prefix="catalog-") as folder:
         write_catalog(trades, instrument, Path(folder))
         config = run_config(instrument, actor, strategy, Path(folder), balance)
-        with built(config, [instrument]) as (node, engine):
+        with built(config, [instrument], trades) as (node, engine):
             yield asked_inline(node, engine, only_actor(engine, InferenceActor))
 
 

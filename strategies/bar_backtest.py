@@ -12,6 +12,7 @@ from nautilus_trader.model.data import Bar, BarType, QuoteTick
 from nautilus_trader.model.instruments import Instrument
 
 from features.bar import bar_schema, window_ends
+from market.bar_quotes import breaks
 from market.bars import Bars
 from market.trades import BadData
 from serving.model_metadata import BARS, WINDOWS_NEED, require
@@ -23,6 +24,7 @@ from strategies.bar_strategy import BarStrategyConfig
 from strategies.bar_types import bar_type
 from strategies.bookkeeping import Recorder
 from strategies.checks import expect
+from strategies.closed_markets import ClosedMarkets
 from strategies.definitions.conform import check_ticks, conform
 from strategies.definitions.resolve import Definition, resolve_all
 from strategies.engine import built, count_events, only_actor, run_config
@@ -138,6 +140,7 @@ def run_bar_backtest(
         ready = _inline(markets, actor, strategies, settings, others)
     with ready as run:
         bus = run.engine.kernel.msgbus
+        closed = ClosedMarkets(run.engine, {market.instrument.id: breaks(market.run) for market in markets})
         recorder = Recorder(bus, instruments, metadata["outputs"])
         topics = {f"data.bars.{market.bar_type}": market.instrument.id for market in markets}
         guard = RuinGuard(recorder.ledgers, settings.starting_balance, topics)
@@ -153,7 +156,7 @@ def run_bar_backtest(
         elapsed_s = time.perf_counter() - began
         return collect(
             [market.judged for market in markets], instruments, metadata, settings.starting_balance, recorder, guard,
-            run.engine, elapsed_s, reasons, run.asked(),
+            run.engine, elapsed_s, reasons, run.asked(), closed.held,
         )  # fmt: skip
 
 
@@ -166,7 +169,7 @@ def _inline(
     others: Callable[[Path], list[BacktestDataConfig]],
 ) -> Iterator[ReadyRun]:
     with tempfile.TemporaryDirectory(prefix="catalog-") as folder:
-        data = _data(markets, settings.spread_bps, actor.max_gap_ns, Path(folder)) + others(Path(folder))
+        data = _data(markets, settings.spread_bps, Path(folder)) + others(Path(folder))
         instruments = [market.instrument for market in markets]
         config = run_config(
             instruments,
@@ -237,13 +240,13 @@ def _judged(
     return JudgedBars(run, warm, asked, sample, definition)
 
 
-def _data(markets: Sequence[Market], spread_bps: float, max_gap_ns: int, folder: Path) -> list[BacktestDataConfig]:
+def _data(markets: Sequence[Market], spread_bps: float, folder: Path) -> list[BacktestDataConfig]:
     """Write a catalog; its parts in the order in which data of one time are handled: all bars, then the quotes.
 
     No strategy sees a quote before the bar that closed with it, and no order is sent before both.
     """
     for market in markets:
-        write_bar_catalog(market.run, market.instrument, market.bar_type, spread_bps, max_gap_ns, folder)
+        write_bar_catalog(market.run, market.instrument, market.bar_type, spread_bps, folder)
     bars = [
         BacktestDataConfig(catalog_path=str(folder), data_cls=Bar, bar_types=[str(market.bar_type)])
         for market in markets

@@ -122,10 +122,10 @@ def notes(settings: BarBacktestSettings, run: BarBacktestResult, result: BarResu
     said += [
         note_on_latency(settings, "its bar closed"),
         f"The spread of {settings.spread_bps:g} bps is an assumption: bars hold no quotes. An order sent after a close "
-        "meets the next bar's open, half the spread and one tick worse, at once and whatever its size; before a "
-        "break (no bar within "
-        f"{format_duration(run.metadata['bars']['max_gap_ns'])}) it meets the last close. There is neither depth nor "
-        "impact.",
+        "meets the next bar's open, half the spread and one tick worse, at once and whatever its size. There is "
+        "neither depth nor impact.",
+        "The market is closed while no bar is in progress. An order sent then waits for the next open, and fills there "
+        f"in the same way: {result.held:,} of {result.orders:,} did.",
         f"Each fill costs a fee of {result.definition.fee_bps:g} bps; only expected returns above "
         f"{settings.threshold_bps(result.definition.instrument):g} bps are acted on. "
         + note_on_margin(result.definition),
@@ -150,6 +150,7 @@ def summary(settings: BarBacktestSettings, run: BarBacktestResult) -> dict[str, 
             "sample": each.sample_note,
             "in_sample": each.in_sample,
             "bars": len(each.bars),
+            "orders_held": each.held,
             **trading_summary(each),
             **news_summary([each]),
         }
@@ -166,6 +167,7 @@ def summary(settings: BarBacktestSettings, run: BarBacktestResult) -> dict[str, 
         **model_summary(settings, run.metadata),
         "edge": evaluation_of(run.metadata),
         "bars": sum(each["bars"] for each in instruments),
+        "orders_held": sum(each.held for each in run.instruments),
         **trading_summary(together),
         **news_summary(run.instruments),
         "gave_up": run.gave_up,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from nautilus_trader.backtest.engine import BacktestEngine
+from nautilus_trader.model.identifiers import InstrumentId
 from nautilus_trader.model.instruments import Instrument
 
 from market.bars import Bars
@@ -59,6 +60,8 @@ class BarResult(InstrumentResult):
     """Which bars were judged, and why."""
     in_sample: SampleKind
     """Whether the model's fit saw some of them."""
+    held: int
+    """Orders that were sent while the market was closed, and waited for its open."""
     news: NewsCounts | None
     """What became of the headlines about it; None where the model reads none."""
 
@@ -115,6 +118,7 @@ def collect(
     elapsed_s: float,
     reasons: Reasons,
     asked: Asked,
+    held: Mapping[InstrumentId, int],
 ) -> BarBacktestResult:
     """Read the results out of an engine that has run.
 
@@ -124,9 +128,11 @@ def collect(
         Of the bars, in their order.
     start : Decimal
         Each venue's account before the run.
+    held : mapping
+        How many orders of each instrument waited for its market's open.
     """
     results = tuple(
-        _instrument_result(each, instrument, start, recorded, guard, engine, reasons, asked)
+        _instrument_result(each, instrument, start, recorded, guard, engine, reasons, asked, held)
         for each, instrument in zip(judged, instruments, strict=True)
         )
     venues = {instrument.id.venue for instrument in instruments}
@@ -159,6 +165,7 @@ def _instrument_result(
     engine: BacktestEngine,
     reasons: Reasons,
     asked: Asked,
+    held: Mapping[InstrumentId, int],
 ) -> BarResult:
     bars = judged.bars
     predictions = recorded.predictions[instrument.id].table()
@@ -171,6 +178,7 @@ def _instrument_result(
         warm=judged.warm,
         sample_note=judged.sample.note,
         in_sample=judged.sample.in_sample,
+        held=held[instrument.id],
         news=asked.news[instrument.id],
         predictions=predictions,
         fills=fill_table(ledger),

@@ -84,7 +84,7 @@ def to_quote_ticks(
     instrument: Instrument,
     bid: NDArray[np.int64],
     ask: NDArray[np.int64],
-    size: NDArray[np.int64],
+    size: NDArray[np.int64] | NDArray[np.object_],
     ts_event: NDArray[np.int64],
     ts_init: NDArray[np.int64],
 ) -> list[QuoteTick]:

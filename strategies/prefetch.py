@@ -134,7 +134,10 @@ def prefetched(
         rows ends the run: predictions are not left out where an actor, asking trade by trade, might have got them.
     """
     config = run_config([instrument], None, [importable_strategy(strategy)], [], balance)
-    with _client(actor, tick_schema(actor.window)) as client, built(config, [instrument]) as (_, engine):
+    with (
+        _client(actor, tick_schema(actor.window)) as client,
+        built(config, [instrument], trades) as (_, engine),
+    ):
         feed = _of_trades(trades, client, actor, chunk, tick_steps(instrument))
         with closing(Prefetch(engine, client, actor.model, feed)) as prefetch:
             yield ReadyRun(engine, prefetch, prefetch.run, prefetch.asked)
@@ -198,7 +201,7 @@ def _of_bars(
     runs: Sequence[BarsRun], client: InferenceClient, actor: BarInferenceActorConfig, spread_bps: float
 ) -> Feed:
     failures, about = Failures(actor.max_failures), BarWindows(runs, actor)
-    market = bar_chunk(runs, spread_bps, actor.max_gap_ns)
+    market = bar_chunk(runs, spread_bps)
     return Feed(
         instrument_ids=tuple(each.bar_type.instrument_id for each in runs),
         market=[market],

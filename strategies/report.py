@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from market.labels import UNKNOWN, label
+from market.trades import Trades
 from reporting.data import ReportData
 from reporting.page import write_report
 from strategies.durations import format_duration
@@ -94,9 +95,23 @@ def notes(settings: BacktestSettings, result: BacktestResult) -> tuple[str, ...]
         note_on_latency(settings, "its trade was received"),
         "Bid and ask are the prices of the last seller and the last buyer. A market order fills at once at the other "
         "side's and one tick worse, what exceeds the last trade's size two ticks worse, whatever its size: "
-        "trades have no order book, so there is neither depth nor impact.",
+        "trades have no order book, so there is neither depth nor impact. Between trades the quotes stand: a market "
+        "without trades counts as open.",
+        *_feed_notes(result.trades),
         f"Each fill costs a fee of {result.definition.fee_bps:g} bps; {scored}. {note_on_margin(result.definition)}",
     )
+
+
+def _feed_notes(trades: Trades) -> list[str]:
+    """What a reader must know where trades were received later than they were made."""
+    delays = trades.ts_init - trades.ts_event
+    if not delays.any():
+        return []
+    return [
+        f"Trades were received {format_duration(int(np.median(delays)))} after they were made (median; at most "
+        f"{format_duration(int(delays.max()))}). The model sees them then; orders meet the quotes that stood at the "
+        "venue."
+    ]
 
 
 def _label_terms(metadata: Mapping[str, Any]) -> tuple[int, float] | None:

@@ -114,6 +114,8 @@ def test_the_report_scores_each_prediction_by_its_own_trade(whole: BacktestResul
     np.testing.assert_array_equal(data.actual, labels[whole.predictions["trade"]])
     assert (data.actual == UNKNOWN).sum() == whole.metadata["label"]["horizon"] - whole.not_arrived
     assert data.notes[0].startswith("IN SAMPLE")
+    assert data.warnings == data.notes[:1]
+    assert summary(settings, whole)["in_sample"] is True
     figures = summarize(data)
     assert figures["pnl"] == pytest.approx(summary(settings, whole)["pnl"])
     assert figures["arrival_ms"]["p99"] == pytest.approx(settings.latency_ns / 1e6)
