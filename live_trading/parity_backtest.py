@@ -29,6 +29,7 @@ from strategies.decision import DECISIONS_TOPIC, HALT_TOPIC, Decision, Halt
 from strategies.definitions.conform import conform, tick_steps
 from strategies.definitions.names import engine_id
 from strategies.instruments import quote_ticks, trade_ticks
+from strategies.ledger import account_currency
 from strategies.prediction import Prediction, prediction_topic
 
 BALANCE = 10_000_000
@@ -124,7 +125,7 @@ def _traded(instruments: Sequence[Instrument], trades: Trades) -> Instrument:
 
 
 def _balances(instruments: Sequence[Instrument]) -> list[Money]:
-    return [Money(BALANCE, currency) for currency in {instrument.get_cost_currency() for instrument in instruments}]
+    return [Money(BALANCE, currency) for currency in {account_currency(each) for each in instruments}]
 
 
 def _strategies(recorded: Recorded) -> list[ImportableStrategyConfig]:

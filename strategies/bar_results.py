@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
@@ -20,7 +19,6 @@ from strategies.definitions.resolve import Definition
 from strategies.equity import MarkedMarket, calendar_of
 from strategies.news_counts import NewsCounts
 from strategies.ready_run import Asked
-from strategies.ruin import RuinGuard
 from strategies.sample import Sample, SampleKind, worst
 from strategies.trade_reasons import Reasons
 
@@ -109,36 +107,30 @@ class BarBacktestResult(RunResult):
 
 def collect(
     judged: Sequence[JudgedBars],
-    instruments: Sequence[Instrument],
     metadata: Mapping[str, Any],
-    start: Decimal,
     recorded: Recorder,
-    guard: RuinGuard,
     engine: BacktestEngine,
     elapsed_s: float,
     reasons: Reasons,
     asked: Asked,
     held: Mapping[InstrumentId, int],
 ) -> BarBacktestResult:
-    """Read the results out of an engine that has run.
+    """Read the results out of an engine that has run; the recorder's instruments are in the order of the bars.
 
     Parameters
     ----------
-    instruments : sequence of Instrument
-        Of the bars, in their order.
-    start : Decimal
-        Each venue's account before the run.
     held : mapping
         How many orders of each instrument waited for its market's open.
     """
+    instruments = list(recorded.instruments.values())
     results = tuple(
-        _instrument_result(each, instrument, start, recorded, guard, engine, reasons, asked, held)
+        _instrument_result(each, instrument, recorded, engine, reasons, asked, held)
         for each, instrument in zip(judged, instruments, strict=True)
-        )
+    )
     venues = {instrument.id.venue for instrument in instruments}
     ledgers = [recorded.ledgers[instrument.id] for instrument in instruments]
     markets = [_market(recorded, each.bars, instrument) for each, instrument in zip(judged, instruments, strict=True)]
-    account = account_of(ledgers, markets, start * len(venues), widest(map(calendar_of, instruments)))
+    account = account_of(ledgers, markets, recorded.balance * len(venues), widest(map(calendar_of, instruments)))
     return BarBacktestResult(
         sample_note=" ".join(dict.fromkeys(each.sample.note for each in judged)),
         in_sample=worst(each.sample.in_sample for each in judged),
@@ -159,9 +151,7 @@ def collect(
 def _instrument_result(
     judged: JudgedBars,
     instrument: Instrument,
-    start: Decimal,
     recorded: Recorder,
-    guard: RuinGuard,
     engine: BacktestEngine,
     reasons: Reasons,
     asked: Asked,
@@ -171,7 +161,7 @@ def _instrument_result(
     predictions = recorded.predictions[instrument.id].table()
     predictions.insert(3, "bar", np.searchsorted(bars.ts_event, predictions["ts_event"].to_numpy()))
     ledger, refusals = recorded.ledgers[instrument.id], recorded.refusals_of(instrument.id)
-    account = account_of([ledger], [_market(recorded, bars, instrument)], start, calendar_of(instrument))
+    account = account_of([ledger], [_market(recorded, bars, instrument)], recorded.balance, calendar_of(instrument))
     return BarResult(
         bars=bars,
         definition=judged.definition,
@@ -193,7 +183,7 @@ def _instrument_result(
         failed=asked.failed[instrument.id],
         not_arrived=asked.not_arrived[instrument.id],
         past_trades=reasons.past_trades(ledger.round_trips),
-        ruin=guard.ruins.get(instrument.id.venue),
+        ruin=recorded.ruins.get(instrument.id.venue),
     )
 
 
