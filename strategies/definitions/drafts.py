@@ -54,8 +54,9 @@ def all_from(source: str) -> dict[str, str]:
 
 
 def of_contract(data: Trades | Bars, contract: Contract) -> Draft:
-    """A contract of the table, in the coarsest of its ticks that all prices are multiples of."""
-    origins = {**all_from(f"contract table: {contract.source.partition(':')[0]}"), "margin": NOT_GIVEN, "fee": NOT_GIVEN}
+    """A contract of the table, in the coarsest of its ticks that all prices fit."""
+    row = f"contract table: {contract.source.partition(':')[0]}"
+    origins = {**all_from(row), "margin": NOT_GIVEN, "fee": NOT_GIVEN}
     tick = _data_tick(data.instrument)
     if contract.ticks:
         tick = next((each for each in contract.ticks if _fits(data, each)), contract.ticks[-1])

@@ -218,7 +218,10 @@ def test_beside_the_fitted_instrument_others_are_judged_after_the_fit_too(
         ),
         ([market(count=59)], "simulated bars .*: 60 bars without a break expected, was fewer among 59"),
         ([without(market(count=118), 59, 60)], "60 bars without a break expected"),
-        ([replace(market(), instrument=Instrument("ESZ4", "CBX", 2, 3))], "ESZ4.CBX: expected a known instrument, as its symbol .*--currency does"),
+        (
+            [replace(market(), instrument=Instrument("ESZ4", "CBX", 2, 3))],
+            "ESZ4.CBX: expected a known instrument, as its symbol .*--currency does",
+        ),
         ([replace(market(), volume=market().volume * 10**14)], "volume below 3.4.*e[+]13 expected"),
     ],
 )
