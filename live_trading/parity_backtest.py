@@ -71,7 +71,7 @@ def backtest_recorded(recorded: Recorded, trades: Trades, outputs: Sequence[dict
         The log does not say what traded, or times make no sense.
     """
     instruments, strategies = _instruments(recorded), _strategies(recorded)
-    traded = _traded(instruments, trades)
+    traded = traded_instrument(recorded, trades)
     live = conform(_shifted(trades, recorded), traded)
     engine = BacktestEngine(
         BacktestEngineConfig(
@@ -114,8 +114,15 @@ def _instruments(recorded: Recorded) -> list[Instrument]:
     return [getattr(instrument_types, each["type"]).from_dict(each) for each in told]
 
 
-def _traded(instruments: Sequence[Instrument], trades: Trades) -> Instrument:
-    """The recorded instrument that the trades are of."""
+def traded_instrument(recorded: Recorded, trades: Trades) -> Instrument:
+    """The recorded run's instrument that the trades are of.
+
+    Raises
+    ------
+    NoParity
+        It has none of that name.
+    """
+    instruments = _instruments(recorded)
     wanted = engine_id(trades.instrument.symbol, trades.instrument.venue)
     found = next((each for each in instruments if each.id == wanted), None)
     if found is None:

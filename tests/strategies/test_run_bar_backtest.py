@@ -178,7 +178,7 @@ def test_higher_costs_mean_fewer_orders(
     dear = run_bar_backtest(pair, replace(bar_settings, fee_bps=2.5))
 
     predictions = dear.instruments[1].predictions
-    assert replace(bar_settings, fee_bps=2.5).threshold_bps == 6.0
+    assert replace(bar_settings, fee_bps=2.5).threshold_bps(dear.instruments[1].definition.instrument) == 6.0
     assert 0 < dear.instruments[1].orders < whole.instruments[1].orders
     entered = predictions[predictions["return_bps"].abs() > 6.0]["ts_init"]
     assert dear.instruments[1].fills["ts_ns"].iloc[0] == entered.iloc[0]
@@ -242,7 +242,10 @@ def test_beside_the_fitted_instrument_others_are_judged_after_the_fit_too(
         ),
         ([market(count=59)], "simulated bars .*: 60 bars without a break expected, was fewer among 59"),
         ([without(market(count=118), 59, 60)], "60 bars without a break expected"),
-        ([replace(market(), instrument=Instrument("ESZ4", "CME", 2, 3))], "a symbol ending in .* expected, was ESZ4"),
+        (
+            [replace(market(), instrument=Instrument("ESZ4", "CBX", 2, 3))],
+            "ESZ4.CBX: expected a known instrument, as its symbol .*--currency does",
+        ),
         ([replace(market(), volume=market().volume * 10**14)], "volume below 3.4.*e[+]13 expected"),
     ],
 )
