@@ -11,7 +11,7 @@ from nautilus_trader.backtest.config import BacktestDataConfig
 from nautilus_trader.model.data import Bar, BarType, QuoteTick
 from nautilus_trader.model.instruments import CryptoPerpetual
 
-from features.bar import bar_schema, window_ends
+from features.bar import bar_schema, have_volume, window_ends
 from market.bars import Bars
 from market.trades import BadData
 from strategies.bar_catalog import write_bar_catalog
@@ -203,10 +203,13 @@ def _judged(
     run = bars.between(max(0, first - lookback + 1), len(bars))
     warm = len(run) - (len(bars) - first)
     ends = window_ends(run.ts_event, metadata["bars"]["max_gap_ns"], lookback)
-    asked = int((ends >= warm).sum())
+    ends = ends[ends >= warm]
+    asked = int(have_volume(run.volumes(), ends).sum())
     if not asked:
-        raise BadData(f"{bars.source}: {lookback} bars without a break expected, was fewer among {len(run)}")
-    return JudgedBars(run, warm, asked, note)
+        raise BadData(
+            f"{bars.source}: expected {lookback} bars with volume and without a break, got fewer among {len(run)}"
+        )
+    return JudgedBars(run, warm, asked, len(ends) - asked, note)
 
 
 def _data(markets: Sequence[Market], spread_bps: float, max_gap_ns: int, folder: Path) -> list[BacktestDataConfig]:

@@ -104,6 +104,10 @@ def notes(settings: BarBacktestSettings, run: BarBacktestResult, result: BarResu
     said = notes_on_events(settings, run, result, result.sample_note, "bar")
     if result.warm:
         said.append(f"The {result.warm:,} bars before filled the first window; they were not asked about.")
+    if result.without_volume:
+        said.append(
+            f"{result.without_volume:,} bars end a window in which nobody traded; the model was not asked about them."
+        )
     said += news_notes(result, run.metadata)
     said += reading_notes(result.bars)
     said += [
@@ -134,6 +138,7 @@ def summary(settings: BarBacktestSettings, run: BarBacktestResult) -> dict[str, 
             "notes": reading_notes(each.bars),
             "sample": each.sample_note,
             "bars": len(each.bars),
+            "without_volume": each.without_volume,
             **trading_summary(each),
             **news_summary([each]),
         }
@@ -149,6 +154,7 @@ def summary(settings: BarBacktestSettings, run: BarBacktestResult) -> dict[str, 
         **model_summary(settings, run.metadata),
         "edge": run.metadata["metrics"]["edge"],
         "bars": sum(each["bars"] for each in instruments),
+        "without_volume": sum(each["without_volume"] for each in instruments),
         **trading_summary(together),
         **news_summary(run.instruments),
         "gave_up": run.gave_up,

@@ -38,7 +38,9 @@ class JudgedBars:
     warm: int
     """How many of them, at the beginning, only fill the first window."""
     asked: int
-    """How many of the others end a whole window."""
+    """How many of the others end a whole window with volume."""
+    without_volume: int
+    """How many end a window in which nobody traded; the model is not asked about it."""
     note: str
     """Which bars are judged, and why."""
 
@@ -60,6 +62,8 @@ class BarResult(InstrumentResult):
     """Which bars were judged, and why."""
     news: NewsCounts | None
     """What became of the headlines about it; None where the model reads none."""
+    without_volume: int
+    """Bars that end a window in which nobody traded; the model was not asked about it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +93,7 @@ class BarBacktestResult(RunResult):
             orders=sum(each.orders for each in parts),
             positions=sum(each.positions for each in parts),
             failed=sum(each.failed for each in parts),
+            refused=sum(each.refused for each in parts),
             not_arrived=sum(each.not_arrived for each in parts),
             past_trades=tuple(trade for each in parts for trade in each.past_trades),
         )
@@ -121,6 +126,7 @@ def collect(
         balance=balances.end.as_double(),
         statistics=round_trip_statistics(engine, recorded.closed, balances),
         last_error=asked.last_error,
+        last_refusal=asked.last_refusal,
         gave_up=asked.gave_up,
         elapsed_s=elapsed_s,
     )
@@ -147,6 +153,7 @@ def _instrument_result(
         warm=judged.warm,
         sample_note=judged.note,
         news=asked.news[instrument_id],
+        without_volume=judged.without_volume,
         predictions=predictions,
         fills=fills,
         equity=equity_curve([_traded(bars, fills)], balances.start.as_double()),
@@ -154,6 +161,7 @@ def _instrument_result(
         orders=engine.cache.orders_total_count(instrument_id=instrument_id),
         positions=len(closed),
         failed=asked.failed[instrument_id],
+        refused=asked.refused[instrument_id],
         not_arrived=asked.not_arrived[instrument_id],
         past_trades=reasons.past_trades(closed),
     )

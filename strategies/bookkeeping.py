@@ -43,6 +43,8 @@ class InstrumentResult:
     """Positions held, each counted once it is closed."""
     failed: int
     """Events that got no answer."""
+    refused: int
+    """Events whose features the model refused: it answered, but with no prediction."""
     not_arrived: int
     """Answers due only after the last event, which never took effect."""
     past_trades: tuple[PastTrade, ...]
@@ -63,6 +65,8 @@ class RunResult:
     """What the accounts hold at the end, by the engine."""
     last_error: str
     """What the last failed request said."""
+    last_refusal: str
+    """Why the last row was refused."""
     gave_up: bool
     """True when so many failed in a row that the actor stopped asking: the rest had no predictions."""
     elapsed_s: float

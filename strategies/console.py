@@ -18,9 +18,10 @@ def result_table(said: Mapping[str, Any]) -> Table:
     table = Table(title=f"{said['model']} {said['version']} on {said['instrument_id']}", show_header=False)
     if said["simulated"]:
         table.add_row("market", "SIMULATED: the result says nothing about a real one")
-    news = ("headlines", "headlines_unread", "with_news")
-    for name in ("source", "sample", "edge", "trades", "bars", *news, "predictions", "failed", "orders", "positions"):
-        if name in said:
+    news, rare = ("headlines", "headlines_unread", "with_news"), ("without_volume", "refused")
+    shown_first = ("source", "sample", "edge", "trades", "bars")
+    for name in (*shown_first, *news, "predictions", *rare, "failed", "orders", "positions"):
+        if name in said and (said[name] or name not in rare):
             shown = f"{said[name]:,}" if isinstance(said[name], int) else said[name]
             table.add_row(name.replace("_", " "), shown)
     table.add_row("PnL", f"{said['pnl']:,.2f} {said['currency']}, after fees of {said['fees']:,.2f}")

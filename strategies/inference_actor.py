@@ -12,7 +12,7 @@ from strategies.model_actor import ModelActor
 from strategies.model_actor_config import ModelActorConfig
 from strategies.model_call import Question
 from strategies.warm_start import WarmStart
-from wire.errors import RequestError
+from wire.errors import RequestError, is_refusal
 
 SIDE_SIGNS = (0, 1, -1)
 """Sign of `AggressorSide` NO_AGGRESSOR, BUYER, SELLER by its value."""
@@ -54,6 +54,8 @@ class InferenceActor(ModelActor):
         self.features = TickFeatures(config.window)
         self.failed: list[int] = []
         """Which trades' requests failed, 0 being the first trade seen."""
+        self.refused_rows: list[int] = []
+        """Which trades' features the model refused."""
         self._price_step = 1
         self._size_step = 1
         self._warm_start: WarmStart[TradeTick] = WarmStart(lambda tick: tick.trade_id.value)
@@ -114,6 +116,11 @@ class InferenceActor(ModelActor):
         try:
             answer = self.ask(route, asked[np.newaxis], [[instrument_id]], ts_event)
         except RequestError as error:
+            if is_refusal(error):
+                self.refused_rows.append(question.number)
+                self.record_refusal(error, f"trade {self.features.seen}")
+                self.count_event(answered=True)
+                return
             self.failed.append(question.number)
             self.say_failed(error, f"trade {self.features.seen}")
             self.count_event(answered=False, on_trial=route.on_trial)

@@ -57,6 +57,11 @@ def notes_on_events(
         said.insert(0, f"THE MODEL STOPPED ANSWERING: no predictions after {settings.max_failures} failures in a row.")
     if result.failed:
         said.append(f"{result.failed:,} requests failed, their {noun}s had no prediction; the last: {run.last_error}")
+    if result.refused:
+        said.append(
+            f"The model refused {result.refused:,} {noun}s' features, which had no prediction; the last: "
+            f"{run.last_refusal}"
+        )
     ages = result.predictions["ts_init"] - result.predictions["ts_event"]
     if (too_old := int((ages > settings.max_age_ns).sum())) > 0:
         said.append(
@@ -103,6 +108,7 @@ def trading_summary(result: InstrumentResult) -> dict[str, Any]:
     return {
         "predictions": len(result.predictions),
         "failed": result.failed,
+        "refused": result.refused,
         "not_arrived": result.not_arrived,
         "orders": result.orders,
         "fills": len(result.fills),

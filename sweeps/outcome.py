@@ -28,6 +28,8 @@ class Outcome:
     """Predictions that arrived."""
     failed: int
     """Events that got no answer."""
+    refused: int
+    """Events whose features the model refused."""
     mean_age_ns: float | None
     """Of predictions when they arrive, from their newest event on; None where none arrived."""
     too_old: float | None
@@ -69,6 +71,7 @@ def outcome_of(result: Result, settings: RunSettings) -> Outcome:
         positions=whole.positions,
         predictions=len(ages),
         failed=whole.failed,
+        refused=whole.refused,
         mean_age_ns=float(ages.mean()) if len(ages) else None,
         too_old=float((ages > settings.max_age_ns).mean()) if len(ages) else None,
         gave_up=result.gave_up,
