@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from market.quotes import implied_quotes
 from market.trades import BadData, Instrument, Trades
+from strategies.representable import check_price, check_quantity
 
 QUOTE_CURRENCIES = ("USDT", "USDC", "FDUSD", "TUSD", "BUSD", "USD", "EUR", "GBP", "JPY", "BTC", "ETH", "BNB")
 """What a symbol may end in."""
@@ -86,10 +87,18 @@ def perpetual(instrument: Instrument, fee_bps: float, currency: str | None = Non
 
 
 def trade_ticks(trades: Trades) -> list[TradeTick]:
-    """The trades as ticks; whole steps stay exact."""
+    """The trades as ticks; whole steps stay exact.
+
+    Raises
+    ------
+    BadData
+        A price or a size that NautilusTrader cannot hold.
+    """
     instrument = trades.instrument
     instrument_id = InstrumentId.from_str(instrument.instrument_id)
     price_precision, size_precision = instrument.price_precision, instrument.size_precision
+    check_price(trades.source, "price", trades.price, price_precision)
+    check_quantity(trades.source, "size", trades.size, size_precision)
     price_step = 10 ** (FIXED_PRECISION - price_precision)  # Python integers: raw values are 128 bits wide
     size_step = 10 ** (FIXED_PRECISION - size_precision)
     rows = zip(
