@@ -11,7 +11,7 @@ from nautilus_trader.backtest.config import BacktestDataConfig
 from nautilus_trader.model.data import Bar, BarType, QuoteTick
 from nautilus_trader.model.instruments import Instrument
 
-from features.bar import bar_schema, window_ends
+from features.bar import bar_schema, have_volume, window_ends
 from market.bar_quotes import breaks
 from market.bars import Bars
 from market.trades import BadData
@@ -232,10 +232,13 @@ def _judged(
     run = bars.between(max(0, sample.first - lookback + 1), len(bars))
     warm = len(run) - (len(bars) - sample.first)
     ends = window_ends(run.ts_event, metadata["bars"]["max_gap_ns"], lookback)
-    asked = int((ends >= warm).sum())
+    ends = ends[ends >= warm]
+    asked = int(have_volume(run.volumes(), ends).sum())
     if not asked:
-        raise BadData(f"{bars.source}: {lookback} bars without a break expected, was fewer among {len(run)}")
-    return JudgedBars(run, warm, asked, sample, definition)
+        raise BadData(
+            f"{bars.source}: expected {lookback} bars with volume and without a break, got fewer among {len(run)}"
+        )
+    return JudgedBars(run, warm, asked, len(ends) - asked, sample, definition)
 
 
 def _data(markets: Sequence[Market], spread_bps: float, folder: Path) -> list[BacktestDataConfig]:

@@ -32,7 +32,9 @@ class JudgedBars:
     warm: int
     """How many of them, at the beginning, only fill the first window."""
     asked: int
-    """How many of the others end a whole window."""
+    """How many of the others end a whole window with volume."""
+    without_volume: int
+    """How many end a window in which nobody traded; the model is not asked about it."""
     sample: Sample
     """Which bars are judged, and why."""
     definition: Definition
@@ -62,6 +64,8 @@ class BarResult(InstrumentResult):
     """Orders that were sent while the market was closed, and waited for its open."""
     news: NewsCounts | None
     """What became of the headlines about it; None where the model reads none."""
+    without_volume: int
+    """Bars that end a window in which nobody traded; the model was not asked about it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,10 +99,11 @@ class BarBacktestResult(RunResult):
             statistics=self.statistics,
             statistics_basis=self.statistics_basis,
             orders=sum(each.orders for each in parts),
-            refused=sum(each.refused for each in parts),
-            last_refusal=next((each.last_refusal for each in reversed(parts) if each.last_refusal), ""),
+            refused_orders=sum(each.refused_orders for each in parts),
+            last_refused_order=next(filter(None, (each.last_refused_order for each in reversed(parts))), ""),
             positions=sum(each.positions for each in parts),
             failed=sum(each.failed for each in parts),
+            refused=sum(each.refused for each in parts),
             not_arrived=sum(each.not_arrived for each in parts),
             past_trades=tuple(trade for each in parts for trade in each.past_trades),
             ruin=min((each.ruin for each in parts if each.ruin is not None), default=None),
@@ -143,6 +148,7 @@ def collect(
         currency=ledgers[0].contract.currency,
         balance=account.history.end,
         last_error=asked.last_error,
+        last_refusal=asked.last_refusal,
         gave_up=asked.gave_up,
         elapsed_s=elapsed_s,
     )
@@ -170,6 +176,7 @@ def _instrument_result(
         in_sample=judged.sample.in_sample,
         held=held[instrument.id],
         news=asked.news[instrument.id],
+        without_volume=judged.without_volume,
         predictions=predictions,
         fills=fill_table(ledger),
         account=account.history,
@@ -177,10 +184,11 @@ def _instrument_result(
         statistics=account.statistics,
         statistics_basis=account.basis,
         orders=engine.cache.orders_total_count(instrument_id=instrument.id),
-        refused=len(refusals),
-        last_refusal=refusals[-1] if refusals else "",
+        refused_orders=len(refusals),
+        last_refused_order=refusals[-1] if refusals else "",
         positions=len(ledger.round_trips),
         failed=asked.failed[instrument.id],
+        refused=asked.refused[instrument.id],
         not_arrived=asked.not_arrived[instrument.id],
         past_trades=reasons.past_trades(ledger.round_trips),
         ruin=recorded.ruins.get(instrument.id.venue),

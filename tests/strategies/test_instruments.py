@@ -4,10 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from market.catalog import load_catalog
-from market.trades import Trades
-from strategies.instruments import perpetual, write_catalog
+from market.trades import BadData, Trades
+from strategies.instruments import perpetual, trade_ticks, write_catalog
 
 ARRAYS = ("ts_event", "ts_init", "price", "size", "side", "trade_id")
 
@@ -24,6 +25,16 @@ def test_a_catalog_keeps_every_step_and_the_order_of_equal_times(market: Trades,
     assert back.instrument == trades.instrument
     for name in ARRAYS:
         np.testing.assert_array_equal(getattr(back, name), getattr(trades, name), err_msg=name)
+
+
+def test_what_no_engine_can_hold_is_refused_before_it_ends_the_process(market: Trades) -> None:
+    for name, largest in (("price", 17_014_118_346_047), ("size", 34_028_236_692_094)):
+        precision = getattr(market.instrument, f"{name}_precision")
+        values = getattr(market, name)[:2].copy()
+        values[1] = largest * 10**precision
+
+        with pytest.raises(BadData, match=rf"expected {name} below \d.*e\+13 .*, got {largest}\.0"):
+            trade_ticks(replace(market.between(0, 2), **{name: values}))
 
 
 def test_the_fee_is_in_bps_of_the_notional(market: Trades) -> None:
