@@ -29,6 +29,7 @@ from strategies.decision import DECISIONS_TOPIC, HALT_TOPIC, Decision, Halt
 from strategies.definitions.conform import conform, tick_steps
 from strategies.definitions.names import engine_id
 from strategies.instruments import quote_ticks, trade_ticks
+from strategies.ledger import account_currency
 from strategies.prediction import Prediction, prediction_topic
 
 BALANCE = 10_000_000
@@ -70,7 +71,7 @@ def backtest_recorded(recorded: Recorded, trades: Trades, outputs: Sequence[dict
         The log does not say what traded, or times make no sense.
     """
     instruments, strategies = _instruments(recorded), _strategies(recorded)
-    traded = _traded(instruments, trades)
+    traded = traded_instrument(recorded, trades)
     live = conform(_shifted(trades, recorded), traded)
     engine = BacktestEngine(
         BacktestEngineConfig(
@@ -113,8 +114,15 @@ def _instruments(recorded: Recorded) -> list[Instrument]:
     return [getattr(instrument_types, each["type"]).from_dict(each) for each in told]
 
 
-def _traded(instruments: Sequence[Instrument], trades: Trades) -> Instrument:
-    """The recorded instrument that the trades are of."""
+def traded_instrument(recorded: Recorded, trades: Trades) -> Instrument:
+    """The recorded run's instrument that the trades are of.
+
+    Raises
+    ------
+    NoParity
+        It has none of that name.
+    """
+    instruments = _instruments(recorded)
     wanted = engine_id(trades.instrument.symbol, trades.instrument.venue)
     found = next((each for each in instruments if each.id == wanted), None)
     if found is None:
@@ -124,7 +132,7 @@ def _traded(instruments: Sequence[Instrument], trades: Trades) -> Instrument:
 
 
 def _balances(instruments: Sequence[Instrument]) -> list[Money]:
-    return [Money(BALANCE, currency) for currency in {instrument.get_cost_currency() for instrument in instruments}]
+    return [Money(BALANCE, currency) for currency in {account_currency(each) for each in instruments}]
 
 
 def _strategies(recorded: Recorded) -> list[ImportableStrategyConfig]:

@@ -22,7 +22,6 @@ from strategies.outcome_recorder import OutcomeRecorder
 from strategies.prefetch import prefetched
 from strategies.ready_run import ReadyRun, asked_inline
 from strategies.results import CLASSES, BacktestResult, Recorder, collect
-from strategies.ruin import RuinGuard
 from strategies.run_settings import challengers_metadata, served_metadata
 from strategies.sample import choose_sample, fit_records
 from strategies.settings import BacktestSettings, run_config
@@ -79,10 +78,9 @@ def run_backtest(
     ready_for = prefetched if settings.mode == "prefetch" else _inline
     with ready_for(conform(trades, instrument), instrument, actor, strategy, settings.starting_balance) as run:
         bus = run.engine.kernel.msgbus
-        recorder = Recorder(bus, [instrument], CLASSES)
+        recorder = Recorder(bus, [instrument], CLASSES, settings.starting_balance)
         topic = f"data.trades.{instrument.id.venue}.{instrument.id.symbol}"
-        guard = RuinGuard(recorder.ledgers, settings.starting_balance, {topic: instrument.id})
-        run.engine.add_actor(guard)
+        run.engine.add_actor(recorder.guard({topic: instrument.id}))
         reasons = Reasons(bus, run.publisher)
         if kept is not None:
             run.engine.add_actor(OutcomeRecorder(kept))
@@ -92,9 +90,8 @@ def run_backtest(
         run.start()
         elapsed_s = time.perf_counter() - began
         return collect(
-            trades, definition, metadata, sample, settings.starting_balance, recorder, guard, run.engine,
-            elapsed_s, reasons, run.asked(),
-        )  # fmt: skip
+            trades, definition, metadata, sample, recorder, run.engine, elapsed_s, reasons, run.asked()
+        )
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from nautilus_trader.backtest.config import BacktestDataConfig
 from nautilus_trader.model.data import Bar, BarType, QuoteTick
 from nautilus_trader.model.instruments import Instrument
 
-from features.bar import bar_schema, window_ends
+from features.bar import bar_schema, have_volume, window_ends
 from market.bar_quotes import breaks
 from market.bars import Bars
 from market.trades import BadData
@@ -33,7 +33,6 @@ from strategies.outcome_recorder import OutcomeRecorder
 from strategies.prefetch import prefetched_bars
 from strategies.prefetch_bars import BarsRun
 from strategies.ready_run import ReadyRun, asked_inline
-from strategies.ruin import RuinGuard
 from strategies.run_settings import challengers_metadata, served_metadata
 from strategies.sample import choose_sample, fit_records
 from strategies.settings import importable_actor, importable_strategy
@@ -141,10 +140,9 @@ def run_bar_backtest(
     with ready as run:
         bus = run.engine.kernel.msgbus
         closed = ClosedMarkets(run.engine, {market.instrument.id: breaks(market.run) for market in markets})
-        recorder = Recorder(bus, instruments, metadata["outputs"])
+        recorder = Recorder(bus, instruments, metadata["outputs"], settings.starting_balance)
         topics = {f"data.bars.{market.bar_type}": market.instrument.id for market in markets}
-        guard = RuinGuard(recorder.ledgers, settings.starting_balance, topics)
-        run.engine.add_actor(guard)
+        run.engine.add_actor(recorder.guard(topics))
         reasons = Reasons(bus, run.publisher)
         if kept is not None:
             run.engine.add_actor(OutcomeRecorder(kept))
@@ -155,8 +153,8 @@ def run_bar_backtest(
         run.start()
         elapsed_s = time.perf_counter() - began
         return collect(
-            [market.judged for market in markets], instruments, metadata, settings.starting_balance, recorder, guard,
-            run.engine, elapsed_s, reasons, run.asked(), closed.held,
+            [market.judged for market in markets], metadata, recorder, run.engine, elapsed_s, reasons, run.asked(),
+            closed.held,
         )  # fmt: skip
 
 
@@ -234,10 +232,13 @@ def _judged(
     run = bars.between(max(0, sample.first - lookback + 1), len(bars))
     warm = len(run) - (len(bars) - sample.first)
     ends = window_ends(run.ts_event, metadata["bars"]["max_gap_ns"], lookback)
-    asked = int((ends >= warm).sum())
+    ends = ends[ends >= warm]
+    asked = int(have_volume(run.volumes(), ends).sum())
     if not asked:
-        raise BadData(f"{bars.source}: {lookback} bars without a break expected, was fewer among {len(run)}")
-    return JudgedBars(run, warm, asked, sample, definition)
+        raise BadData(
+            f"{bars.source}: expected {lookback} bars with volume and without a break, got fewer among {len(run)}"
+        )
+    return JudgedBars(run, warm, asked, len(ends) - asked, sample, definition)
 
 
 def _data(markets: Sequence[Market], spread_bps: float, folder: Path) -> list[BacktestDataConfig]:

@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 from nautilus_trader.model.data import Bar, BarType, QuoteTick
 from nautilus_trader.model.instruments import Instrument
-from nautilus_trader.model.objects import FIXED_PRECISION, PRICE_MAX, QUANTITY_MAX
+from nautilus_trader.model.objects import FIXED_PRECISION, QUANTITY_MAX
 from nautilus_trader.persistence.catalog import ParquetDataCatalog
 
 from market.bar_quotes import bar_quotes
 from market.bars import PRICES, Bars
-from market.trades import BadData
 from strategies.definitions.conform import tick_steps
 from strategies.instruments import to_quote_ticks
+from strategies.representable import check_price, check_quantity
 
 QUOTED_SIZE = int(QUANTITY_MAX) - 1  # at the very largest, NautilusTrader's own rounding ends the process
 """On each side of a quote: bars know no depth, so an order of any size that there can be fills at the quote."""
@@ -28,8 +28,9 @@ def bar_objects(bars: Bars, bar_type: BarType) -> list[Bar]:
         A price or a volume that NautilusTrader cannot hold.
     """
     instrument = bars.instrument
-    _refuse_too_large(bars)
     price_precision, size_precision = instrument.price_precision, instrument.size_precision
+    check_price(bars.source, "high", bars.high, price_precision)
+    check_quantity(bars.source, "volume", bars.volume, size_precision)
     price_step = 10 ** (FIXED_PRECISION - price_precision)  # Python integers: raw values are 128 bits wide
     size_step = 10 ** (FIXED_PRECISION - size_precision)
     columns = (*(getattr(bars, name) for name in PRICES), bars.volume, bars.ts_event)
@@ -73,14 +74,3 @@ def write_bar_catalog(
     catalog.write_data([instrument])
     catalog.write_data(bar_quote_ticks(bars, instrument, spread_bps))
     catalog.write_data(bar_objects(bars, bar_type))
-
-
-def _refuse_too_large(bars: Bars) -> None:
-    """NautilusTrader ends the process instead of raising."""
-    for name, most, precision in (
-        ("high", PRICE_MAX, bars.instrument.price_precision),
-        ("volume", QUANTITY_MAX, bars.instrument.size_precision),
-    ):
-        largest = getattr(bars, name).max() / 10**precision
-        if largest >= most:
-            raise BadData(f"{bars.source}: {name} below {most:g} expected (NautilusTrader's largest), was {largest:g}")

@@ -117,6 +117,10 @@ def notes(settings: BarBacktestSettings, run: BarBacktestResult, result: BarResu
     said = notes_on_events(settings, run, result, result.sample_note, "bar")
     if result.warm:
         said.append(f"The {result.warm:,} bars before filled the first window; they were not asked about.")
+    if result.without_volume:
+        said.append(
+            f"{result.without_volume:,} bars end a window in which nobody traded; the model was not asked about them."
+        )
     said += news_notes(result, run.metadata)
     said += reading_notes(result.bars)
     said += [
@@ -151,6 +155,7 @@ def summary(settings: BarBacktestSettings, run: BarBacktestResult) -> dict[str, 
             "in_sample": each.in_sample,
             "bars": len(each.bars),
             "orders_held": each.held,
+            "without_volume": each.without_volume,
             **trading_summary(each),
             **news_summary([each]),
         }
@@ -168,6 +173,7 @@ def summary(settings: BarBacktestSettings, run: BarBacktestResult) -> dict[str, 
         "edge": evaluation_of(run.metadata),
         "bars": sum(each["bars"] for each in instruments),
         "orders_held": sum(each.held for each in run.instruments),
+        "without_volume": sum(each["without_volume"] for each in instruments),
         **trading_summary(together),
         **news_summary(run.instruments),
         "gave_up": run.gave_up,

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
@@ -20,7 +19,6 @@ from strategies.definitions.resolve import Definition
 from strategies.equity import MarkedMarket, calendar_of
 from strategies.news_counts import NewsCounts
 from strategies.ready_run import Asked
-from strategies.ruin import RuinGuard
 from strategies.sample import Sample, SampleKind, worst
 from strategies.trade_reasons import Reasons
 
@@ -34,7 +32,9 @@ class JudgedBars:
     warm: int
     """How many of them, at the beginning, only fill the first window."""
     asked: int
-    """How many of the others end a whole window."""
+    """How many of the others end a whole window with volume."""
+    without_volume: int
+    """How many end a window in which nobody traded; the model is not asked about it."""
     sample: Sample
     """Which bars are judged, and why."""
     definition: Definition
@@ -64,6 +64,8 @@ class BarResult(InstrumentResult):
     """Orders that were sent while the market was closed, and waited for its open."""
     news: NewsCounts | None
     """What became of the headlines about it; None where the model reads none."""
+    without_volume: int
+    """Bars that end a window in which nobody traded; the model was not asked about it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,10 +99,11 @@ class BarBacktestResult(RunResult):
             statistics=self.statistics,
             statistics_basis=self.statistics_basis,
             orders=sum(each.orders for each in parts),
-            refused=sum(each.refused for each in parts),
-            last_refusal=next((each.last_refusal for each in reversed(parts) if each.last_refusal), ""),
+            refused_orders=sum(each.refused_orders for each in parts),
+            last_refused_order=next(filter(None, (each.last_refused_order for each in reversed(parts))), ""),
             positions=sum(each.positions for each in parts),
             failed=sum(each.failed for each in parts),
+            refused=sum(each.refused for each in parts),
             not_arrived=sum(each.not_arrived for each in parts),
             past_trades=tuple(trade for each in parts for trade in each.past_trades),
             ruin=min((each.ruin for each in parts if each.ruin is not None), default=None),
@@ -109,36 +112,30 @@ class BarBacktestResult(RunResult):
 
 def collect(
     judged: Sequence[JudgedBars],
-    instruments: Sequence[Instrument],
     metadata: Mapping[str, Any],
-    start: Decimal,
     recorded: Recorder,
-    guard: RuinGuard,
     engine: BacktestEngine,
     elapsed_s: float,
     reasons: Reasons,
     asked: Asked,
     held: Mapping[InstrumentId, int],
 ) -> BarBacktestResult:
-    """Read the results out of an engine that has run.
+    """Read the results out of an engine that has run; the recorder's instruments are in the order of the bars.
 
     Parameters
     ----------
-    instruments : sequence of Instrument
-        Of the bars, in their order.
-    start : Decimal
-        Each venue's account before the run.
     held : mapping
         How many orders of each instrument waited for its market's open.
     """
+    instruments = list(recorded.instruments.values())
     results = tuple(
-        _instrument_result(each, instrument, start, recorded, guard, engine, reasons, asked, held)
+        _instrument_result(each, instrument, recorded, engine, reasons, asked, held)
         for each, instrument in zip(judged, instruments, strict=True)
-        )
+    )
     venues = {instrument.id.venue for instrument in instruments}
     ledgers = [recorded.ledgers[instrument.id] for instrument in instruments]
     markets = [_market(recorded, each.bars, instrument) for each, instrument in zip(judged, instruments, strict=True)]
-    account = account_of(ledgers, markets, start * len(venues), widest(map(calendar_of, instruments)))
+    account = account_of(ledgers, markets, recorded.balance * len(venues), widest(map(calendar_of, instruments)))
     return BarBacktestResult(
         sample_note=" ".join(dict.fromkeys(each.sample.note for each in judged)),
         in_sample=worst(each.sample.in_sample for each in judged),
@@ -151,6 +148,7 @@ def collect(
         currency=ledgers[0].contract.currency,
         balance=account.history.end,
         last_error=asked.last_error,
+        last_refusal=asked.last_refusal,
         gave_up=asked.gave_up,
         elapsed_s=elapsed_s,
     )
@@ -159,9 +157,7 @@ def collect(
 def _instrument_result(
     judged: JudgedBars,
     instrument: Instrument,
-    start: Decimal,
     recorded: Recorder,
-    guard: RuinGuard,
     engine: BacktestEngine,
     reasons: Reasons,
     asked: Asked,
@@ -171,7 +167,7 @@ def _instrument_result(
     predictions = recorded.predictions[instrument.id].table()
     predictions.insert(3, "bar", np.searchsorted(bars.ts_event, predictions["ts_event"].to_numpy()))
     ledger, refusals = recorded.ledgers[instrument.id], recorded.refusals_of(instrument.id)
-    account = account_of([ledger], [_market(recorded, bars, instrument)], start, calendar_of(instrument))
+    account = account_of([ledger], [_market(recorded, bars, instrument)], recorded.balance, calendar_of(instrument))
     return BarResult(
         bars=bars,
         definition=judged.definition,
@@ -180,6 +176,7 @@ def _instrument_result(
         in_sample=judged.sample.in_sample,
         held=held[instrument.id],
         news=asked.news[instrument.id],
+        without_volume=judged.without_volume,
         predictions=predictions,
         fills=fill_table(ledger),
         account=account.history,
@@ -187,13 +184,14 @@ def _instrument_result(
         statistics=account.statistics,
         statistics_basis=account.basis,
         orders=engine.cache.orders_total_count(instrument_id=instrument.id),
-        refused=len(refusals),
-        last_refusal=refusals[-1] if refusals else "",
+        refused_orders=len(refusals),
+        last_refused_order=refusals[-1] if refusals else "",
         positions=len(ledger.round_trips),
         failed=asked.failed[instrument.id],
+        refused=asked.refused[instrument.id],
         not_arrived=asked.not_arrived[instrument.id],
         past_trades=reasons.past_trades(ledger.round_trips),
-        ruin=guard.ruins.get(instrument.id.venue),
+        ruin=recorded.ruins.get(instrument.id.venue),
     )
 
 

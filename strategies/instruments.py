@@ -17,6 +17,7 @@ from strategies.definitions.conform import tick_steps
 from strategies.definitions.drafts import fee_values, of_options
 from strategies.definitions.options import InstrumentOptions
 from strategies.definitions.stored import from_values, to_values
+from strategies.representable import check_price, check_quantity
 
 _AGGRESSORS = {1: AggressorSide.BUYER, -1: AggressorSide.SELLER, 0: AggressorSide.NO_AGGRESSOR}
 
@@ -37,10 +38,18 @@ def perpetual(instrument: Instrument, fee_bps: float | None = None) -> NautilusI
     pair = to_values(of_options(instrument, InstrumentOptions()).instrument)
     return from_values(pair | fee_values(fee_bps), instrument.instrument_id)
 def trade_ticks(trades: Trades) -> list[TradeTick]:
-    """The trades as ticks; whole steps stay exact."""
+    """The trades as ticks; whole steps stay exact.
+
+    Raises
+    ------
+    BadData
+        A price or a size that NautilusTrader cannot hold.
+    """
     instrument = trades.instrument
     instrument_id = InstrumentId.from_str(instrument.instrument_id)
     price_precision, size_precision = instrument.price_precision, instrument.size_precision
+    check_price(trades.source, "price", trades.price, price_precision)
+    check_quantity(trades.source, "size", trades.size, size_precision)
     price_step = 10 ** (FIXED_PRECISION - price_precision)  # Python integers: raw values are 128 bits wide
     size_step = 10 ** (FIXED_PRECISION - size_precision)
     rows = zip(

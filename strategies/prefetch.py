@@ -98,8 +98,10 @@ class Prefetch:
         late, ids, failures = self._merged.not_arrived(), self._feed.instrument_ids, self._feed.failures
         return Asked(
             failed=Counter({ids[subject]: len(numbers) for subject, numbers in failures.failed.items()}),
+            refused=Counter({ids[subject]: len(numbers) for subject, numbers in failures.refused.items()}),
             not_arrived=Counter(ids[subject] for subject in late.subject.tolist()) if late is not None else Counter(),
             last_error=failures.last_error,
+            last_refusal=failures.last_refusal,
             gave_up=failures.gave_up,
             news=dict.fromkeys(ids),
         )

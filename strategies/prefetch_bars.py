@@ -12,7 +12,7 @@ from nautilus_trader.model.data import BarType
 from nautilus_trader.model.instruments import Instrument
 from numpy.typing import NDArray
 
-from features.bar import TIME_STEPS, bar_columns, bar_schema, window_ends, windows
+from features.bar import TIME_STEPS, bar_columns, bar_schema, have_volume, window_ends, windows
 from latency.delay import Delay
 from market.bars import PRICES, Bars
 from serving.client import InferenceClient
@@ -74,7 +74,7 @@ class BarWindows:
         for position, each in enumerate(runs):
             closed_ns = each.bars.ts_event
             ends = window_ends(closed_ns, config.max_gap_ns, lookback)
-            ends = ends[closed_ns[ends] >= config.first_ts_event]
+            ends = ends[(closed_ns[ends] >= config.first_ts_event) & have_volume(each.bars.volumes(), ends)]
             subject.append(np.full(len(ends), position))
             number.append(ends)
             ts_event.append(closed_ns[ends])

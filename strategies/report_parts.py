@@ -101,10 +101,17 @@ def notes_on_events(
         said.insert(0, f"THE MODEL STOPPED ANSWERING: no predictions after {settings.max_failures} failures in a row.")
     if result.ruin is not None:
         said.insert(0, ruin_words(result.ruin, run.currency))
-    if result.refused:
-        said.append(f"{result.refused:,} orders were refused and never filled; the last: {result.last_refusal}")
+    if result.refused_orders:
+        said.append(
+            f"{result.refused_orders:,} orders were refused and never filled; the last: {result.last_refused_order}"
+        )
     if result.failed:
         said.append(f"{result.failed:,} requests failed, their {noun}s had no prediction; the last: {run.last_error}")
+    if result.refused:
+        said.append(
+            f"The model refused {result.refused:,} {noun}s' features, which had no prediction; the last: "
+            f"{run.last_refusal}"
+        )
     ages = result.predictions["ts_init"] - result.predictions["ts_event"]
     if (too_old := int((ages > settings.max_age_ns).sum())) > 0:
         said.append(
@@ -174,13 +181,14 @@ def trading_summary(result: InstrumentResult) -> dict[str, Any]:
     return {
         "predictions": len(result.predictions),
         "failed": result.failed,
+        "refused": result.refused,
         "not_arrived": result.not_arrived,
         "orders": result.orders,
         "fills": len(result.fills),
         "positions": result.positions,
         "latency_ms": _finite(percentiles_ms(result.predictions["latency_ns"].to_numpy())),
-        "refused": result.refused,
-        "last_refusal": result.last_refusal,
+        "refused_orders": result.refused_orders,
+        "last_refused_order": result.last_refused_order,
         **account_figures(result.account),
         "fees": result.account.fees,
         "balance": result.account.end,

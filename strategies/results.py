@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 from nautilus_trader.backtest.engine import BacktestEngine
@@ -12,7 +11,6 @@ from strategies.bookkeeping import InstrumentResult, Recorder, RunResult, accoun
 from strategies.definitions.resolve import Definition
 from strategies.equity import calendar_of
 from strategies.ready_run import Asked
-from strategies.ruin import RuinGuard
 from strategies.sample import Sample
 from strategies.trade_reasons import Reasons
 
@@ -40,27 +38,19 @@ def collect(
     definition: Definition,
     metadata: Mapping[str, Any],
     sample: Sample,
-    start: Decimal,
     recorded: Recorder,
-    guard: RuinGuard,
     engine: BacktestEngine,
     elapsed_s: float,
     reasons: Reasons,
     asked: Asked,
 ) -> BacktestResult:
-    """Read the results out of an engine that has run.
-
-    Parameters
-    ----------
-    start : Decimal
-        The account before the run.
-    """
+    """Read the results out of an engine that has run."""
     ((instrument_id, log),) = recorded.predictions.items()
     ledger, refusals = recorded.ledgers[instrument_id], recorded.refusals_of(instrument_id)
     predictions = log.table()
     predictions.insert(3, "trade", log.numbers())
     market = marked_market(ledger, trades.instrument, trades.ts_init, trades.price)
-    account = account_of([ledger], [market], start, calendar_of(definition.instrument))
+    account = account_of([ledger], [market], recorded.balance, calendar_of(definition.instrument))
     return BacktestResult(
         trades=trades,
         definition=definition,
@@ -76,14 +66,16 @@ def collect(
         currency=ledger.contract.currency,
         balance=account.history.end,
         orders=engine.cache.orders_total_count(),
-        refused=len(refusals),
-        last_refusal=refusals[-1] if refusals else "",
+        refused_orders=len(refusals),
+        last_refused_order=refusals[-1] if refusals else "",
         positions=len(ledger.round_trips),
         failed=asked.failed[instrument_id],
+        refused=asked.refused[instrument_id],
         last_error=asked.last_error,
+        last_refusal=asked.last_refusal,
         gave_up=asked.gave_up,
         not_arrived=asked.not_arrived[instrument_id],
         past_trades=reasons.past_trades(ledger.round_trips),
-        ruin=guard.ruins.get(instrument_id.venue),
+        ruin=recorded.ruins.get(instrument_id.venue),
         elapsed_s=elapsed_s,
     )

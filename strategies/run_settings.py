@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nautilus_trader.model.instruments import Instrument
-from nautilus_trader.model.objects import MONEY_MAX
 
 from latency.choice import chosen_delay
 from latency.delay import Delay
@@ -21,7 +20,8 @@ from traffic.store import TrafficStore
 
 MODES = ("inline", "prefetch")
 """When a backtest asks the model."""
-_LARGEST_BALANCE = Decimal(MONEY_MAX)
+_LARGEST_BALANCE = 10**12
+"""NautilusTrader holds amounts up to 1.7e13."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,8 @@ class RunSettings:
         expect(self.fee_bps is None or self.fee_bps >= 0, f"fee_bps of at least 0, was {self.fee_bps}")
         balance = self.starting_balance
         if not (balance.is_finite() and 0 < balance <= _LARGEST_BALANCE):
-            raise BadSetting(f"expected a starting_balance above 0 and at most {_LARGEST_BALANCE:.0f}, got {balance}")
+            most = f"above 0, at most {_LARGEST_BALANCE}"
+            raise BadSetting(f"expected a starting_balance (--balance) {most}, got {balance}")
         expect(self.mode in MODES, f"mode of {' or '.join(MODES)}, was {self.mode!r}")
         expect(
             self.mode == "inline" or self.traffic is None,

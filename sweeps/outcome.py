@@ -27,7 +27,7 @@ class Outcome:
     ruined: bool
     """Whether an account had nothing left before the end, and trading ended."""
     orders: int
-    refused: int
+    refused_orders: int
     """Orders that were denied or rejected."""
     fills: int
     positions: int
@@ -36,6 +36,8 @@ class Outcome:
     """Predictions that arrived."""
     failed: int
     """Events that got no answer."""
+    refused: int
+    """Events whose features the model refused."""
     mean_age_ns: float | None
     """Of predictions when they arrive, from their newest event on; None where none arrived."""
     too_old: float | None
@@ -76,11 +78,12 @@ def outcome_of(result: Result, settings: RunSettings) -> Outcome:
         max_drawdown=whole.account.max_drawdown,
         ruined=whole.ruin is not None,
         orders=whole.orders,
-        refused=whole.refused,
+        refused_orders=whole.refused_orders,
         fills=len(whole.fills),
         positions=whole.positions,
         predictions=len(ages),
         failed=whole.failed,
+        refused=whole.refused,
         mean_age_ns=float(ages.mean()) if len(ages) else None,
         too_old=float((ages > settings.max_age_ns).mean()) if len(ages) else None,
         gave_up=result.gave_up,

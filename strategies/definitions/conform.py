@@ -62,7 +62,7 @@ def check_ticks(data: Trades | Bars, instrument: Instrument) -> None:
             noun = "trade" if isinstance(data, Trades) else f"{name} of bar"
             raise BadData(
                 f"{data.source}: {noun} {position + 1}: expected a multiple of {instrument.id}'s tick size {tick}, "
-                f"got {price} ({off.sum()} such prices); --tick-size sets another one"
+                f"got {price.normalize():f} ({off.sum()} such prices); --tick-size sets another one"
             )
 
 

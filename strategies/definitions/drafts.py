@@ -54,8 +54,9 @@ def all_from(source: str) -> dict[str, str]:
 
 
 def of_contract(data: Trades | Bars, contract: Contract) -> Draft:
-    """A contract of the table, in the coarsest of its ticks that all prices are multiples of."""
-    origins = {**all_from(f"contract table: {contract.source.partition(':')[0]}"), "margin": NOT_GIVEN, "fee": NOT_GIVEN}
+    """A contract of the table, in the coarsest of its ticks that all prices fit."""
+    row = f"contract table: {contract.source.partition(':')[0]}"
+    origins = {**all_from(row), "margin": NOT_GIVEN, "fee": NOT_GIVEN}
     tick = _data_tick(data.instrument)
     if contract.ticks:
         tick = next((each for each in contract.ticks if _fits(data, each)), contract.ticks[-1])
@@ -96,7 +97,7 @@ def of_options(instrument: trades.Instrument, options: InstrumentOptions) -> Dra
     if options.currency is None:
         pair = None if unread and not terms_given else read_pair(symbol)
     else:
-        pair = _quoted_in(symbol.upper(), options.currency, options.inverse)
+        pair = _quoted_in(symbol.upper(), options.currency)
     origins = {
         **all_from(NOT_GIVEN),
         "type": "the symbol" if pair else "the options",
@@ -135,12 +136,12 @@ def fee_values(fee_bps: float | None) -> dict[str, str]:
     return {"maker_fee": f"{fee:f}", "taker_fee": f"{fee:f}"}
 
 
-def _quoted_in(symbol: str, currency: str, inverse: bool) -> Pair | None:
-    """The pair of a symbol that ends in this currency; an inverse contract may begin with its coin instead."""
+def _quoted_in(symbol: str, currency: str) -> Pair | None:
+    """The pair of a symbol that ends in this currency, or that begins with a coin, as ``BTC-PERP`` does."""
     parts = [part for part in re.split("[-_/]", symbol.removesuffix(currency)) if part]
     if symbol.endswith(currency) and parts:
         return named_pair(parts[-1], currency)
-    return named_pair(parts[0], currency) if inverse and parts and parts[0] in COINS else None
+    return named_pair(parts[0], currency) if len(parts) > 1 and parts[0] in COINS else None
 
 
 def _security(instrument: trades.Instrument, currency: str, options: InstrumentOptions) -> Instrument:

@@ -87,6 +87,8 @@ def resolve_all(
     data: Sequence[Trades | Bars], options: InstrumentOptions, fee_bps: float | None = None
 ) -> list[Definition]:
     """`resolve` for each instrument of a run; single options hold for all of them."""
+    for each in data:
+        engine_id(each.instrument.symbol, each.instrument.venue)  # refuses names that cannot be traded
     sources = {source: _read(source) for source in options.instrument_definition}
     return [
         _finish(each, _given(each, position, len(data), sources) or _found(each, options), options, fee_bps)

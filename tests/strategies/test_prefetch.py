@@ -170,7 +170,7 @@ def test_chunks_change_nothing(
 
     with ready(trades, settings, chunk=1000) as run:
         (instrument,) = run.engine.cache.instruments()
-        recorder = Recorder(run.engine.kernel.msgbus, [instrument], CLASSES)
+        recorder = Recorder(run.engine.kernel.msgbus, [instrument], CLASSES, settings.starting_balance)
         said = recorder.predictions[instrument.id]
         run.start()
         fills = fill_table(recorder.ledgers[instrument.id])

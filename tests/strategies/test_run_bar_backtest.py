@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from bar_support import MINUTE, market, silent, without
+from bar_support import MINUTE, market, reverse_split, silent, without
 from price_run import write_price_run
 
 from market.bar_aggregate import aggregate
@@ -163,7 +163,7 @@ def test_higher_costs_mean_fewer_orders(
     dear = run_bar_backtest(pair, replace(bar_settings, fee_bps=2.5))
 
     predictions = dear.instruments[1].predictions
-    assert replace(bar_settings, fee_bps=2.5).threshold_bps == 6.0
+    assert replace(bar_settings, fee_bps=2.5).threshold_bps(dear.instruments[1].definition.instrument) == 6.0
     assert 0 < dear.instruments[1].orders < whole.instruments[1].orders
     entered = predictions[predictions["return_bps"].abs() > 6.0]["ts_init"]
     assert dear.instruments[1].fills["ts_ns"].iloc[0] == entered.iloc[0]
@@ -227,8 +227,11 @@ def test_beside_the_fitted_instrument_others_are_judged_after_the_fit_too(
         ),
         ([market(count=59)], "simulated bars .*: 60 bars without a break expected, was fewer among 59"),
         ([without(market(count=118), 59, 60)], "60 bars without a break expected"),
-        ([replace(market(), instrument=Instrument("ESZ4", "CME", 2, 3))], "a symbol ending in .* expected, was ESZ4"),
-        ([replace(market(), volume=market().volume * 10**14)], "volume below 3.4.*e[+]13 expected"),
+        (
+            [replace(market(), instrument=Instrument("ESZ4", "CBX", 2, 3))],
+            "ESZ4.CBX: expected a known instrument, as its symbol .*--currency does",
+        ),
+        ([replace(market(), volume=market().volume * 10**14)], "expected volume below 3.4.*e[+]13 .*, got"),
     ],
 )
 def test_bars_that_do_not_fit_are_refused(bars: list[Bars], reason: str, bar_settings: BarBacktestSettings) -> None:
@@ -307,11 +310,27 @@ def test_one_instrument_has_one_page_and_several_have_one_each(
     assert write_bar_reports(bar_settings, alone, tmp_path / "one") == tmp_path / "one" / "index.html"
 
 
-def test_a_model_that_stops_answering_is_told(bar_settings: BarBacktestSettings) -> None:
-    result = run_bar_backtest([silent(market(), 100, 300)], bar_settings)
+def test_a_model_that_stops_answering_is_told(
+    tick_server: TorchServe, model_store: Path, bar_settings: BarBacktestSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = build_archive("price", write_price_run(model_store / "going-run"), "1.0", model_store).path
+    manager = tick_server.management()
+    manager.register(archive.name, model_name="price-going", initial_workers=1)
+    manager.wait_ready("price-going", "1.0")
+    assert tick_server.token is not None
+    monkeypatch.setenv(bar_settings.token_env, tick_server.token)
+    settings = replace(bar_settings, url=tick_server.inference_url, model="price-going")
+
+    registered = ["price-going"]
+
+    def leave(done: int, total: int) -> None:
+        if done >= total // 2 and registered:
+            manager.unregister(registered.pop())
+
+    result = run_bar_backtest([market(count=400)], settings, leave)
 
     assert result.gave_up
-    said = notes(bar_settings, result, result.instruments[0])
+    said = notes(settings, result, result.instruments[0])
     assert said[0].startswith("THE MODEL STOPPED ANSWERING: no predictions after 10 failures in a row")
     assert any("10 requests failed, their bars had no prediction" in note for note in said)
 
@@ -325,7 +344,7 @@ def test_over_http_the_same_as_in_process(
     manager.wait_ready("price-traded", "1.0")
     assert tick_server.token is not None
     monkeypatch.setenv(bar_settings.token_env, tick_server.token)
-    bars = [silent(market("SIMUSD", 200), 100, 180), market("ETHUSD", 200, seed=2)]
+    bars = [silent(market("SIMUSD", 200), 100, 180), reverse_split(market("ETHUSD", 200, seed=2), 100)]
     served = replace(bar_settings, url=tick_server.inference_url, model="price-traded")
 
     over_http, in_process = run_bar_backtest(bars, served), run_bar_backtest(bars, bar_settings)
@@ -333,5 +352,5 @@ def test_over_http_the_same_as_in_process(
     for one, other in zip(over_http.instruments, in_process.instruments, strict=True):
         pd.testing.assert_frame_equal(as_told(one.predictions), as_told(other.predictions))
         pd.testing.assert_frame_equal(one.fills, other.fills)
-    assert [each.failed for each in over_http.instruments] == [21, 0]
-    assert "BadWindow" in over_http.last_error
+    assert [(each.without_volume, each.refused) for each in over_http.instruments] == [(21, 0), (0, 59)]
+    assert "BadWindow" in over_http.last_refusal
