@@ -8,7 +8,9 @@ import orjson
 import requests
 from numpy.typing import NDArray
 
+from serving.http_session import HttpSession
 from wire.body import BINARY, JSON, encode_rows
+from wire.user_error import UserError
 
 TICK, PRICE = "tick", "price"
 MANY, MANY_WINDOWS = 1024, 64
@@ -18,7 +20,7 @@ ReadJson = Callable[[bytes], NDArray[np.float32]]
 _TIMEOUT_S = 10.0
 
 
-class WrongAnswer(RuntimeError):
+class WrongAnswer(UserError):
     """A server that answers something else than the archive does; its speed is of no interest."""
 
 
@@ -104,9 +106,10 @@ def check(server: Server, question: Question, expected: NDArray[np.float32]) -> 
     """
     where = f"{server.name}, {question.name}"
     try:
-        answer = requests.post(
-            server.url, data=question.body, headers={**server.headers, **question.headers}, timeout=_TIMEOUT_S
-        )
+        with HttpSession() as session:
+            answer = session.post(
+                server.url, data=question.body, headers={**server.headers, **question.headers}, timeout=_TIMEOUT_S
+            )
     except requests.RequestException as error:
         raise WrongAnswer(f"{where}: {error}") from error
     if answer.status_code != 200:

@@ -69,6 +69,8 @@ class ReportData:
     """The account over all events; None where there was none."""
     ruined_ns: int | None = None
     """When the account had nothing left, Unix ns; None where it always had."""
+    warnings: tuple[str, ...] = ()
+    """What makes the numbers worthless or doubtful, shown above them."""
     orders: int | None = None
     """Orders submitted; None where nobody counted."""
     events: str = "trades"

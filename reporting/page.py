@@ -52,6 +52,7 @@ def write_report(data: ReportData, folder: Path) -> Path:
         "title": data.title,
         "instrument_id": data.instrument_id,
         "simulated": data.simulated,
+        "warnings": list(data.warnings),
         "summary": summary,
         **tables(data),
     }
@@ -79,7 +80,9 @@ def render(data: ReportData, summary: Mapping[str, Any]) -> str:
         "page.html",
         title=escape(data.title),
         lead=escape(_lead(data)),
-        banner=(_ruin(data, summary) if data.ruined_ns is not None else "") + (_BANNER if data.simulated else ""),
+        banner=(_ruin(data, summary) if data.ruined_ns is not None else "")
+        + (_BANNER if data.simulated else "")
+        + _warnings(data),
         key_figures=_key_figures(summary),
         price=_price(data, summary, "price" in drawn),
         equity=chart("equity", f"Marked to market in {data.currency}; drawdown from the highest value so far.", "tall")
@@ -109,6 +112,10 @@ def _ruin(data: ReportData, summary: Mapping[str, Any]) -> str:
 def _lead(data: ReportData) -> str:
     parts = [data.instrument_id, *(data.data[key] for key in ("Period", "Source") if key in data.data)]
     return " \N{MIDDLE DOT} ".join(parts)
+
+
+def _warnings(data: ReportData) -> str:
+    return "".join(f'<p class="banner loud" role="alert">{escape(warning)}</p>' for warning in data.warnings)
 
 
 def _key_figures(summary: Mapping[str, Any]) -> str:

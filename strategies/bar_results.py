@@ -8,15 +8,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from nautilus_trader.backtest.engine import BacktestEngine
+from nautilus_trader.model.identifiers import InstrumentId
 from nautilus_trader.model.instruments import Instrument
 
 from market.bars import Bars
 from scores.account import AccountHistory, Statistics
 from scores.calendar import widest
 from strategies.bookkeeping import InstrumentResult, Recorder, RunResult, account_of, fill_table, marked_market
+from strategies.definitions.resolve import Definition
 from strategies.equity import MarkedMarket, calendar_of
 from strategies.news_counts import NewsCounts
 from strategies.ready_run import Asked
+from strategies.sample import Sample, SampleKind, worst
 from strategies.trade_reasons import Reasons
 
 
@@ -29,9 +32,13 @@ class JudgedBars:
     warm: int
     """How many of them, at the beginning, only fill the first window."""
     asked: int
-    """How many of the others end a whole window."""
-    note: str
+    """How many of the others end a whole window with volume."""
+    without_volume: int
+    """How many end a window in which nobody traded; the model is not asked about it."""
+    sample: Sample
     """Which bars are judged, and why."""
+    definition: Definition
+    """What they are traded as."""
 
     @cached_property
     def bars(self) -> Bars:
@@ -45,12 +52,20 @@ class BarResult(InstrumentResult):
 
     bars: Bars
     """Those that were judged."""
+    definition: Definition
+    """What they were traded as."""
     warm: int
     """Bars before them that filled the first window."""
     sample_note: str
     """Which bars were judged, and why."""
+    in_sample: SampleKind
+    """Whether the model's fit saw some of them."""
+    held: int
+    """Orders that were sent while the market was closed, and waited for its open."""
     news: NewsCounts | None
     """What became of the headlines about it; None where the model reads none."""
+    without_volume: int
+    """Bars that end a window in which nobody traded; the model was not asked about it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,10 +99,11 @@ class BarBacktestResult(RunResult):
             statistics=self.statistics,
             statistics_basis=self.statistics_basis,
             orders=sum(each.orders for each in parts),
-            refused=sum(each.refused for each in parts),
-            last_refusal=next((each.last_refusal for each in reversed(parts) if each.last_refusal), ""),
+            refused_orders=sum(each.refused_orders for each in parts),
+            last_refused_order=next(filter(None, (each.last_refused_order for each in reversed(parts))), ""),
             positions=sum(each.positions for each in parts),
             failed=sum(each.failed for each in parts),
+            refused=sum(each.refused for each in parts),
             not_arrived=sum(each.not_arrived for each in parts),
             past_trades=tuple(trade for each in parts for trade in each.past_trades),
             ruin=min((each.ruin for each in parts if each.ruin is not None), default=None),
@@ -102,11 +118,18 @@ def collect(
     elapsed_s: float,
     reasons: Reasons,
     asked: Asked,
+    held: Mapping[InstrumentId, int],
 ) -> BarBacktestResult:
-    """Read the results out of an engine that has run; the recorder's instruments are in the order of the bars."""
+    """Read the results out of an engine that has run; the recorder's instruments are in the order of the bars.
+
+    Parameters
+    ----------
+    held : mapping
+        How many orders of each instrument waited for its market's open.
+    """
     instruments = list(recorded.instruments.values())
     results = tuple(
-        _instrument_result(each, instrument, recorded, engine, reasons, asked)
+        _instrument_result(each, instrument, recorded, engine, reasons, asked, held)
         for each, instrument in zip(judged, instruments, strict=True)
     )
     venues = {instrument.id.venue for instrument in instruments}
@@ -114,7 +137,8 @@ def collect(
     markets = [_market(recorded, each.bars, instrument) for each, instrument in zip(judged, instruments, strict=True)]
     account = account_of(ledgers, markets, recorded.balance * len(venues), widest(map(calendar_of, instruments)))
     return BarBacktestResult(
-        sample_note=" ".join(dict.fromkeys(each.note for each in judged)),
+        sample_note=" ".join(dict.fromkeys(each.sample.note for each in judged)),
+        in_sample=worst(each.sample.in_sample for each in judged),
         metadata=metadata,
         instruments=results,
         account=account.history,
@@ -124,6 +148,7 @@ def collect(
         currency=ledgers[0].contract.currency,
         balance=account.history.end,
         last_error=asked.last_error,
+        last_refusal=asked.last_refusal,
         gave_up=asked.gave_up,
         elapsed_s=elapsed_s,
     )
@@ -136,6 +161,7 @@ def _instrument_result(
     engine: BacktestEngine,
     reasons: Reasons,
     asked: Asked,
+    held: Mapping[InstrumentId, int],
 ) -> BarResult:
     bars = judged.bars
     predictions = recorded.predictions[instrument.id].table()
@@ -144,9 +170,13 @@ def _instrument_result(
     account = account_of([ledger], [_market(recorded, bars, instrument)], recorded.balance, calendar_of(instrument))
     return BarResult(
         bars=bars,
+        definition=judged.definition,
         warm=judged.warm,
-        sample_note=judged.note,
+        sample_note=judged.sample.note,
+        in_sample=judged.sample.in_sample,
+        held=held[instrument.id],
         news=asked.news[instrument.id],
+        without_volume=judged.without_volume,
         predictions=predictions,
         fills=fill_table(ledger),
         account=account.history,
@@ -154,10 +184,11 @@ def _instrument_result(
         statistics=account.statistics,
         statistics_basis=account.basis,
         orders=engine.cache.orders_total_count(instrument_id=instrument.id),
-        refused=len(refusals),
-        last_refusal=refusals[-1] if refusals else "",
+        refused_orders=len(refusals),
+        last_refused_order=refusals[-1] if refusals else "",
         positions=len(ledger.round_trips),
         failed=asked.failed[instrument.id],
+        refused=asked.refused[instrument.id],
         not_arrived=asked.not_arrived[instrument.id],
         past_trades=reasons.past_trades(ledger.round_trips),
         ruin=recorded.ruins.get(instrument.id.venue),

@@ -22,6 +22,7 @@ from strategies.ledger import Ledger, RoundTrip
 from strategies.prediction import prediction_topic
 from strategies.prediction_log import PredictionLog
 from strategies.ruin import Ruin, RuinGuard
+from strategies.sample import SampleKind
 
 _FIRST = 10
 """Priority of what books fills, above the strategies' own handlers."""
@@ -46,14 +47,16 @@ class InstrumentResult:
     """Group -> what its values are computed from."""
     orders: int
     """Orders submitted."""
-    refused: int
+    refused_orders: int
     """Orders that the engine denied or the venue rejected."""
-    last_refusal: str
+    last_refused_order: str
     """Why the last of those was refused; empty without any."""
     positions: int
     """Positions held, each counted once it is closed."""
     failed: int
     """Events that got no answer."""
+    refused: int
+    """Events whose features the model refused: it answered, but with no prediction."""
     not_arrived: int
     """Answers due only after the last event, which never took effect."""
     past_trades: tuple[PastTrade, ...]
@@ -68,6 +71,8 @@ class RunResult:
 
     sample_note: str
     """Which events were run on, and why."""
+    in_sample: SampleKind
+    """Whether the model's fit saw some of them."""
     metadata: Mapping[str, Any]
     """The model's metadata."""
     currency: str
@@ -76,6 +81,8 @@ class RunResult:
     """What the accounts are worth at the end."""
     last_error: str
     """What the last failed request said."""
+    last_refusal: str
+    """Why the last row was refused."""
     gave_up: bool
     """True when so many failed in a row that the actor stopped asking: the rest had no predictions."""
     elapsed_s: float

@@ -20,13 +20,18 @@ def result_table(said: Mapping[str, Any]) -> Table:
     table = Table(title=f"{said['model']} {said['version']} on {said['instrument_id']}", show_header=False)
     if said["simulated"]:
         table.add_row("market", "SIMULATED: the result says nothing about a real one")
-    news = ("headlines", "headlines_unread", "with_news")
-    for name in ("source", "sample", "edge", "trades", "bars", *news, "predictions", "failed", "orders", "positions"):
-        if name in said:
+    if said["in_sample"] is True:
+        table.add_row("IN SAMPLE", "the model's fit saw these data: the result says nothing about new ones")
+    elif said["in_sample"] == "unknown":
+        table.add_row("in sample", "UNKNOWN: the prices could not be compared with those that the model's fit saw")
+    news, rare = ("headlines", "headlines_unread", "with_news"), ("without_volume", "refused")
+    shown_first = ("source", "sample", "edge", "trades", "bars")
+    for name in (*shown_first, *news, "predictions", *rare, "failed", "orders", "positions"):
+        if name in said and (said[name] or name not in rare):
             shown = f"{said[name]:,}" if isinstance(said[name], int) else said[name]
             table.add_row(name.replace("_", " "), shown)
-    if said["refused"]:
-        table.add_row("orders refused", f"{said['refused']:,}; the last: {said['last_refusal']}")
+    if said["refused_orders"]:
+        table.add_row("refused orders", f"{said['refused_orders']:,}; the last: {said['last_refused_order']}")
     currency = said["currency"]
     pnl, fees = plain_amount(said["pnl"]), plain_amount(said["fees"])
     table.add_row("PnL", f"{pnl} {currency} ({said['return_pct']:.3f} %), after fees of {fees}")

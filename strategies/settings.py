@@ -13,6 +13,7 @@ from nautilus_trader.model.identifiers import InstrumentId
 from nautilus_trader.model.instruments import Instrument
 from nautilus_trader.trading.config import ImportableStrategyConfig, StrategyConfig
 
+from serving.model_metadata import OUTCOMES_NEED, require
 from strategies import engine
 from strategies.inference_actor import InferenceActorConfig
 from strategies.outcome_recorder import OutcomeRecorderConfig
@@ -47,8 +48,13 @@ class BacktestSettings(RunSettings):
         """Config of the recorder of outcomes; None without ``traffic``."""
         if self.traffic is None:
             return None
+        label = require(metadata, "label", "horizon", "cost_bps", purpose=OUTCOMES_NEED)
         return OutcomeRecorderConfig(
-            traffic=self.traffic, model=self.model, instrument_ids=[instrument_id], **metadata["label"]
+            traffic=self.traffic,
+            model=self.model,
+            instrument_ids=[instrument_id],
+            horizon=label["horizon"],
+            cost_bps=label["cost_bps"],
         )
 
     def strategy(self, instrument: Instrument) -> TickStrategyConfig:

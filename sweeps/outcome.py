@@ -1,6 +1,8 @@
 """What a sweep keeps of each of its backtests."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +27,7 @@ class Outcome:
     ruined: bool
     """Whether an account had nothing left before the end, and trading ended."""
     orders: int
-    refused: int
+    refused_orders: int
     """Orders that were denied or rejected."""
     fills: int
     positions: int
@@ -34,6 +36,8 @@ class Outcome:
     """Predictions that arrived."""
     failed: int
     """Events that got no answer."""
+    refused: int
+    """Events whose features the model refused."""
     mean_age_ns: float | None
     """Of predictions when they arrive, from their newest event on; None where none arrived."""
     too_old: float | None
@@ -60,6 +64,8 @@ class Subject:
     """Which events were run on, and why."""
     currency: str
     """Of all amounts."""
+    definitions: tuple[Mapping[str, Any], ...]
+    """`Definition.as_dict` of each instrument; the fee is the first run's."""
 
 
 def outcome_of(result: Result, settings: RunSettings) -> Outcome:
@@ -72,11 +78,12 @@ def outcome_of(result: Result, settings: RunSettings) -> Outcome:
         max_drawdown=whole.account.max_drawdown,
         ruined=whole.ruin is not None,
         orders=whole.orders,
-        refused=whole.refused,
+        refused_orders=whole.refused_orders,
         fills=len(whole.fills),
         positions=whole.positions,
         predictions=len(ages),
         failed=whole.failed,
+        refused=whole.refused,
         mean_age_ns=float(ages.mean()) if len(ages) else None,
         too_old=float((ages > settings.max_age_ns).mean()) if len(ages) else None,
         gave_up=result.gave_up,
@@ -86,9 +93,12 @@ def outcome_of(result: Result, settings: RunSettings) -> Outcome:
 
 def subject_of(result: Result, settings: RunSettings) -> Subject:
     """What was run on, and who answered."""
-    data: list[Bars] | list[Trades] = (
-        [each.bars for each in result.instruments] if isinstance(result, BarBacktestResult) else [result.trades]
-    )
+    data: list[Bars] | list[Trades]
+    if isinstance(result, BarBacktestResult):
+        data = [each.bars for each in result.instruments]
+        definitions = [each.definition for each in result.instruments]
+    else:
+        data, definitions = [result.trades], [result.definition]
     return Subject(
         model=settings.model,
         version=result.metadata["version"],
@@ -98,4 +108,5 @@ def subject_of(result: Result, settings: RunSettings) -> Subject:
         simulated=any(each.simulated for each in data),
         sample=result.sample_note,
         currency=result.currency,
+        definitions=tuple(each.as_dict() for each in definitions),
     )

@@ -80,7 +80,7 @@ def test_every_amount_is_the_sum_of_the_fills_own_arithmetic(market: Trades, set
     fills = result.fills
     bought = np.where(fills["side"] == "BUY", 1, -1) * fills["quantity"].map(str).map(Decimal)
     price = fills["price"].map(str).map(Decimal)
-    fees = (abs(bought) * price * Decimal(str(settings.fee_bps)) / 10_000).sum()
+    fees = (abs(bought) * price * Decimal(str(result.definition.fee_bps)) / 10_000).sum()
     made = float(-(bought * price).sum() - fees)
     said = summary(settings, result)
     assert bought.sum() == 0
@@ -103,7 +103,7 @@ def test_by_default_the_fits_data_are_left_out(market: Trades, settings: Backtes
     last = result.metadata["training"]["last_ts_event"]
     assert result.trades.ts_event[0] > last
     assert len(result.trades) == (market.ts_event > last).sum() < len(market)
-    with pytest.raises(BadData, match="the last that the model's fit saw"):
+    with pytest.raises(BadData, match="as the model's fit saw"):
         run_backtest(market.between(0, CUT), replace(settings, in_sample=False))
 
 
@@ -114,6 +114,8 @@ def test_the_report_scores_each_prediction_by_its_own_trade(whole: BacktestResul
     np.testing.assert_array_equal(data.actual, labels[whole.predictions["trade"]])
     assert (data.actual == UNKNOWN).sum() == whole.metadata["label"]["horizon"] - whole.not_arrived
     assert data.notes[0].startswith("IN SAMPLE")
+    assert data.warnings == data.notes[:1]
+    assert summary(settings, whole)["in_sample"] is True
     figures = summarize(data)
     assert figures["pnl"] == pytest.approx(summary(settings, whole)["pnl"])
     assert figures["arrival_ms"]["p99"] == pytest.approx(settings.latency_ns / 1e6)
