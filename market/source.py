@@ -20,7 +20,8 @@ def load(data: Path | str | None, trades: int, seed: int, instrument_id: str | N
     seed : int
         Of the simulation.
     instrument_id : str, optional
-        Which instrument of a catalog; whatever else was loaded must be this one.
+        Which instrument of a catalog; whatever else was loaded must be this one, in whatever case and with either of
+        ``-`` and ``_``, which venues, vendors and NautilusTrader write differently.
 
     Raises
     ------
@@ -29,9 +30,13 @@ def load(data: Path | str | None, trades: int, seed: int, instrument_id: str | N
     """
     loaded = simulate(trades, seed) if data is None else _from_path(Path(data), instrument_id)
     found = loaded.instrument.instrument_id
-    if instrument_id is not None and found != instrument_id:
+    if instrument_id is not None and _plain(found) != _plain(instrument_id):
         raise BadData(f"{loaded.source}: trades of {instrument_id} expected, was {found}")
     return check(loaded)
+
+
+def _plain(name: str) -> str:
+    return name.upper().replace("-", "_")
 
 
 def _from_path(path: Path, instrument_id: str | None) -> Trades:
