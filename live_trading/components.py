@@ -115,7 +115,7 @@ def strategy_configs(
         name = engine_name(instrument_id.value)
         if name != instrument_id.value:
             raise BadSetting(
-                f"model.actor: expected an instrument that a simulated venue of NautilusTrader can trade, such as {name}, "
+                f"model.actor: expected an instrument that NautilusTrader's simulated venue can trade, such as {name}, "
                 f"got {instrument_id}"
             )
     fields = {**settings.strategy, "close_on_stop": settings.node.flatten_on_stop}
