@@ -39,7 +39,11 @@ def read_counters(metrics_url: str) -> Counters:
     except requests.RequestException as error:
         raise NoCounters(f"{metrics_url}: TorchServe's metrics expected: {error}") from error
     errors, asked = 0.0, {}
-    for family in text_string_to_metric_families(answer.text):
+    try:
+        families = list(text_string_to_metric_families(answer.text))
+    except ValueError as error:
+        raise NoCounters(f"{metrics_url}: expected TorchServe's metrics, got another text: {error}") from None
+    for family in families:
         for sample in family.samples:
             if sample.name == "Requests5XX_total" or sample.name == "Requests5XX":
                 errors += sample.value

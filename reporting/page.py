@@ -220,13 +220,12 @@ def _statistics(data: ReportData) -> str:
     if not groups:
         return words("There is no account to compute statistics from.")
     basis = "".join(
-        f"<li>{escape(group)}: {escape(data.statistics_basis[group])}</li>"
+        f'<p class="caption">{escape(group)}: {escape(data.statistics_basis[group])}</p>'
         for group in groups
         if group in data.statistics_basis
     )
     return (
-        (f'<ul class="caption">{basis}</ul>' if basis else "")
-        + '<div class="columns">'
+        f'{basis}<div class="columns">'
         + "".join(statistics_table(group, rows) for group, rows in groups.items())
         + "</div>"
     )

@@ -23,6 +23,8 @@ class AccountHistory:
     """Before the first event."""
     end: float
     """After the last event."""
+    pnl: float
+    """What was made, rounded once."""
     fees: float
     """Paid in all."""
     max_drawdown: float
@@ -37,11 +39,6 @@ class AccountHistory:
     """Equity at the end of each day [d]."""
     stretch_equity: NDArray[np.float64]
     """Equity at the ends of equal stretches of time, the start first [s + 1]."""
-
-    @property
-    def pnl(self) -> float:
-        """What was made."""
-        return self.end - self.start
 
     @property
     def daily_returns(self) -> NDArray[np.float64]:

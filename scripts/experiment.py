@@ -21,6 +21,7 @@ from trials.experiment_error_rates import error_rates
 from trials.experiment_reading import Analysis
 from trials.experiment_reading import analyze as analyze_once
 from trials.experiment_rules import Rules
+from wire.user_error import UserError
 
 app = App(help=__doc__, no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="The experiment's name.")]
@@ -113,9 +114,10 @@ def analyze(
     else:
         _show(look)
     if auto:
-        say(f"{done['state']}: {done['reason']}")
+        ended = f"{done['state']}: {done['reason']}"
         if not done["ok"]:
-            raise typer.Exit(1)
+            raise UserError(ended)
+        say(ended)
 
 
 @app.command()

@@ -15,6 +15,7 @@ from market.read_arguments import AllowJumps
 from market.read_options import ReadOptions
 from market.source import load
 from strategies.server_token import provide_token
+from wire.user_error import UserError
 
 TOKEN = "TORCHSERVE_TOKEN"
 app = App()
@@ -46,7 +47,7 @@ def main(
     else:
         console.print(parity_table(report))
     if not report.holds:
-        raise typer.Exit(1)
+        raise UserError("the run and its backtest differ in what nothing explains")
 
 
 if __name__ == "__main__":

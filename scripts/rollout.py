@@ -30,6 +30,7 @@ from trials.canary_gates import GateLimits
 from trials.shadow import ShadowSettings
 from trials.shadow import shadow as run_shadow
 from trials.trial import end_abandoned
+from wire.user_error import UserError
 
 
 def seconds(given: str | float) -> float:
@@ -148,7 +149,7 @@ def status(
             for text in filter(None, (each.under_way, each.left)):
                 say(f"{each.model}: {text}")
     if any(each.left or any(version.ghost for version in each.versions) for each in found):
-        raise typer.Exit(1)
+        raise UserError("what was left needs a repair: python scripts/rollout.py repair")
 
 
 @app.command()
@@ -228,7 +229,7 @@ def _end(work: Callable[[], Report], reports: Path, as_json: bool) -> None:
     else:
         say(report.as_text())
     if not report.ok:
-        raise typer.Exit(1)
+        raise UserError(f"{report.failed_at}: {report.reason}")
 
 
 def _hear_interrupts() -> None:

@@ -20,8 +20,9 @@ from market.read_arguments import AllowJumps, Stamp, Timezone
 from market.read_options import ReadOptions
 from market.source import load
 from market.trades import Trades
-from strategies.backtest_options import BALANCE
+from strategies.backtest_options import BALANCE, takes_instrument_options
 from strategies.bar_settings import BarBacktestSettings
+from strategies.definitions.options import InstrumentOptions
 from strategies.server_token import provide_token
 from strategies.settings import BacktestSettings
 from sweeps.console import show
@@ -58,7 +59,9 @@ def sweep() -> None:
 
 
 @app.command()
+@takes_instrument_options
 def tick(
+    instruments: InstrumentOptions,
     changed: Set,
     url: Url = "http://127.0.0.1:8080",
     data: Annotated[Path | None, typer.Option(help="CSV of trades or catalog folder; left out: simulated.")] = None,
@@ -80,8 +83,9 @@ def tick(
 ) -> None:
     """Settings of strategies.settings.BacktestSettings."""
     settings = BacktestSettings(
-        url=url, model=model, version=version, in_sample=in_sample, mode="prefetch", starting_balance=balance
-    )
+        url=url, model=model, version=version, in_sample=in_sample, mode="prefetch", starting_balance=balance,
+        instruments=instruments,
+    )  # fmt: skip
     read = ReadOptions(timezone=timezone, allow_jumps=allow_jumps)
     found = run(
         changed, settings, token_file, lambda: load(data, trades, seed, instrument, read), jobs, ray, drawn, seed
@@ -90,7 +94,9 @@ def tick(
 
 
 @app.command()
+@takes_instrument_options
 def price(
+    instruments: InstrumentOptions,
     changed: Set,
     url: Url = "http://127.0.0.1:8080",
     data: Annotated[Path | None, typer.Option(help="CSV of bars or catalog; left out: simulated.")] = None,
@@ -113,8 +119,9 @@ def price(
 ) -> None:
     """Settings of strategies.bar_settings.BarBacktestSettings."""
     settings = BarBacktestSettings(
-        url=url, model=model, version=version, in_sample=in_sample, mode="prefetch", starting_balance=balance
-    )
+        url=url, model=model, version=version, in_sample=in_sample, mode="prefetch", starting_balance=balance,
+        instruments=instruments,
+    )  # fmt: skip
     read = ReadOptions(stamp, timezone, allow_jumps)
 
     def loaded() -> list[Bars]:

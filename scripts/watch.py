@@ -14,6 +14,7 @@ from release.limits import Limits
 from release.target_options import FindTarget, takes_server
 from release.watch import Watched, watch
 from serving.torchserve import PROJECT
+from wire.user_error import UserError
 
 app = App(no_args_is_help=True)
 _D = Limits()
@@ -46,8 +47,9 @@ def main(
     taken = watch(Watched(folder, server, trusted, limits, interval), _stop_on_signals(), say, once)
     if as_json:
         print(json.dumps({"archives": [asdict(each) for each in taken]}, default=str))
-    if once and any(each.outcome != "done" for each in taken):
-        raise typer.Exit(1)
+    left = [each for each in taken if each.outcome != "done"]
+    if once and left:
+        raise UserError(f"{len(left)} of {len(taken)} archives were not rolled out")
 
 
 def _stop_on_signals() -> threading.Event:

@@ -9,18 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from nautilus_trader.model.instruments import CryptoPerpetual
+from nautilus_trader.model.instruments import Instrument
 
 from features.tick import WINDOW, tick_schema
 from market.trades import BadData, Trades
+from strategies.definitions.conform import check_ticks, conform
+from strategies.definitions.resolve import resolve
 from strategies.engine import built, count_events, only_actor
 from strategies.inference_actor import InferenceActor, InferenceActorConfig
-from strategies.instruments import perpetual, write_catalog
+from strategies.instruments import write_catalog
 from strategies.outcome_recorder import OutcomeRecorder
 from strategies.prefetch import prefetched
 from strategies.ready_run import ReadyRun, asked_inline
 from strategies.results import CLASSES, BacktestResult, Recorder, collect
-from strategies.ruin import RuinGuard
 from strategies.run_settings import challengers_metadata, served_metadata
 from strategies.sample import choose_sample, fit_records
 from strategies.settings import BacktestSettings, run_config
@@ -52,13 +53,16 @@ def run_backtest(
     BadSetting
         A setting makes no sense.
     BadData
-        No trades are left to run on, or too few for one row of features.
+        No trades are left to run on, or too few for one row of features; it is not known what was traded, or not traded
+        in its ticks.
     RequestError, UnreadableArchive
         The model cannot be reached, or was trained on other features than `tick_features`.
     StoreFailed
         The store of traffic splits cannot be opened.
     """
-    instrument = perpetual(trades.instrument, settings.fee_bps)
+    definition = resolve(trades, settings.instruments, settings.fee_bps)
+    instrument = definition.instrument
+    check_ticks(trades, instrument)
     strategy = settings.strategy(instrument)
     actor = settings.actor(instrument.id, WINDOW)  # bad settings are refused before anything is asked
     metadata = served_metadata(settings)
@@ -69,14 +73,14 @@ def run_backtest(
     trades = trades.between(sample.first, len(trades))
     if len(trades) <= actor.window:
         raise BadData(f"{trades.source}: more than {actor.window} trades to run on expected, was {len(trades)}")
+    settings.check_margin(instrument, trades.prices()[0])
 
     ready_for = prefetched if settings.mode == "prefetch" else _inline
-    with ready_for(trades, instrument, actor, strategy, settings.starting_balance) as run:
+    with ready_for(conform(trades, instrument), instrument, actor, strategy, settings.starting_balance) as run:
         bus = run.engine.kernel.msgbus
-        recorder = Recorder(bus, [instrument], CLASSES)
+        recorder = Recorder(bus, [instrument], CLASSES, settings.starting_balance)
         topic = f"data.trades.{instrument.id.venue}.{instrument.id.symbol}"
-        guard = RuinGuard(recorder.ledgers, settings.starting_balance, {topic: instrument.id})
-        run.engine.add_actor(guard)
+        run.engine.add_actor(recorder.guard({topic: instrument.id}))
         reasons = Reasons(bus, run.publisher)
         if kept is not None:
             run.engine.add_actor(OutcomeRecorder(kept))
@@ -86,15 +90,14 @@ def run_backtest(
         run.start()
         elapsed_s = time.perf_counter() - began
         return collect(
-            trades, instrument, metadata, sample, settings.starting_balance, recorder, guard, run.engine,
-            elapsed_s, reasons, run.asked(),
-        )  # fmt: skip
+            trades, definition, metadata, sample, recorder, run.engine, elapsed_s, reasons, run.asked()
+        )
 
 
 @contextmanager
 def _inline(
     trades: Trades,
-    instrument: CryptoPerpetual,
+    instrument: Instrument,
     actor: InferenceActorConfig,
     strategy: TickStrategyConfig,
     balance: Decimal,
@@ -102,7 +105,7 @@ def _inline(
     with tempfile.TemporaryDirectory(prefix="catalog-") as folder:
         write_catalog(trades, instrument, Path(folder))
         config = run_config(instrument, actor, strategy, Path(folder), balance)
-        with built(config, [instrument]) as (node, engine):
+        with built(config, [instrument], trades) as (node, engine):
             yield asked_inline(node, engine, only_actor(engine, InferenceActor))
 
 

@@ -2,23 +2,23 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from nautilus_trader.backtest.engine import BacktestEngine
+from nautilus_trader.model.identifiers import InstrumentId
 from nautilus_trader.model.instruments import Instrument
 
 from market.bars import Bars
 from scores.account import AccountHistory, Statistics
 from scores.calendar import widest
 from strategies.bookkeeping import InstrumentResult, Recorder, RunResult, account_of, fill_table, marked_market
+from strategies.definitions.resolve import Definition
 from strategies.equity import MarkedMarket, calendar_of
 from strategies.news_counts import NewsCounts
 from strategies.ready_run import Asked
-from strategies.ruin import RuinGuard
 from strategies.sample import Sample, SampleKind, worst
 from strategies.trade_reasons import Reasons
 
@@ -35,6 +35,8 @@ class JudgedBars:
     """How many of the others end a whole window."""
     sample: Sample
     """Which bars are judged, and why."""
+    definition: Definition
+    """What they are traded as."""
 
     @cached_property
     def bars(self) -> Bars:
@@ -48,12 +50,16 @@ class BarResult(InstrumentResult):
 
     bars: Bars
     """Those that were judged."""
+    definition: Definition
+    """What they were traded as."""
     warm: int
     """Bars before them that filled the first window."""
     sample_note: str
     """Which bars were judged, and why."""
     in_sample: SampleKind
     """Whether the model's fit saw some of them."""
+    held: int
+    """Orders that were sent while the market was closed, and waited for its open."""
     news: NewsCounts | None
     """What became of the headlines about it; None where the model reads none."""
 
@@ -101,33 +107,30 @@ class BarBacktestResult(RunResult):
 
 def collect(
     judged: Sequence[JudgedBars],
-    instruments: Sequence[Instrument],
     metadata: Mapping[str, Any],
-    start: Decimal,
     recorded: Recorder,
-    guard: RuinGuard,
     engine: BacktestEngine,
     elapsed_s: float,
     reasons: Reasons,
     asked: Asked,
+    held: Mapping[InstrumentId, int],
 ) -> BarBacktestResult:
-    """Read the results out of an engine that has run.
+    """Read the results out of an engine that has run; the recorder's instruments are in the order of the bars.
 
     Parameters
     ----------
-    instruments : sequence of Instrument
-        Of the bars, in their order.
-    start : Decimal
-        Each venue's account before the run.
+    held : mapping
+        How many orders of each instrument waited for its market's open.
     """
+    instruments = list(recorded.instruments.values())
     results = tuple(
-        _instrument_result(each, instrument, start, recorded, guard, engine, reasons, asked)
+        _instrument_result(each, instrument, recorded, engine, reasons, asked, held)
         for each, instrument in zip(judged, instruments, strict=True)
-        )
+    )
     venues = {instrument.id.venue for instrument in instruments}
     ledgers = [recorded.ledgers[instrument.id] for instrument in instruments]
     markets = [_market(recorded, each.bars, instrument) for each, instrument in zip(judged, instruments, strict=True)]
-    account = account_of(ledgers, markets, start * len(venues), widest(map(calendar_of, instruments)))
+    account = account_of(ledgers, markets, recorded.balance * len(venues), widest(map(calendar_of, instruments)))
     return BarBacktestResult(
         sample_note=" ".join(dict.fromkeys(each.sample.note for each in judged)),
         in_sample=worst(each.sample.in_sample for each in judged),
@@ -148,23 +151,24 @@ def collect(
 def _instrument_result(
     judged: JudgedBars,
     instrument: Instrument,
-    start: Decimal,
     recorded: Recorder,
-    guard: RuinGuard,
     engine: BacktestEngine,
     reasons: Reasons,
     asked: Asked,
+    held: Mapping[InstrumentId, int],
 ) -> BarResult:
     bars = judged.bars
     predictions = recorded.predictions[instrument.id].table()
     predictions.insert(3, "bar", np.searchsorted(bars.ts_event, predictions["ts_event"].to_numpy()))
     ledger, refusals = recorded.ledgers[instrument.id], recorded.refusals_of(instrument.id)
-    account = account_of([ledger], [_market(recorded, bars, instrument)], start, calendar_of(instrument))
+    account = account_of([ledger], [_market(recorded, bars, instrument)], recorded.balance, calendar_of(instrument))
     return BarResult(
         bars=bars,
+        definition=judged.definition,
         warm=judged.warm,
         sample_note=judged.sample.note,
         in_sample=judged.sample.in_sample,
+        held=held[instrument.id],
         news=asked.news[instrument.id],
         predictions=predictions,
         fills=fill_table(ledger),
@@ -179,7 +183,7 @@ def _instrument_result(
         failed=asked.failed[instrument.id],
         not_arrived=asked.not_arrived[instrument.id],
         past_trades=reasons.past_trades(ledger.round_trips),
-        ruin=guard.ruins.get(instrument.id.venue),
+        ruin=recorded.ruins.get(instrument.id.venue),
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from nautilus_trader.common.component import MessageBus
 from nautilus_trader.model.events import OrderDenied, OrderEvent, OrderFilled, OrderRejected
-from nautilus_trader.model.identifiers import InstrumentId
+from nautilus_trader.model.identifiers import InstrumentId, Venue
 from nautilus_trader.model.instruments import Instrument
 from numpy.typing import NDArray
 
@@ -21,7 +21,7 @@ from strategies.equity import MarkedMarket, equity_pieces, sum_up
 from strategies.ledger import Ledger, RoundTrip
 from strategies.prediction import prediction_topic
 from strategies.prediction_log import PredictionLog
-from strategies.ruin import Ruin
+from strategies.ruin import Ruin, RuinGuard
 from strategies.sample import SampleKind
 
 _FIRST = 10
@@ -95,16 +95,25 @@ class Recorder:
         What is traded.
     outputs : sequence of str
         Of the predictions.
+    balance : Decimal
+        Each venue's account before the run.
     """
 
-    def __init__(self, bus: MessageBus, instruments: Iterable[Instrument], outputs: Sequence[str]) -> None:
+    def __init__(
+        self, bus: MessageBus, instruments: Iterable[Instrument], outputs: Sequence[str], balance: Decimal
+    ) -> None:
+        self.instruments = {instrument.id: instrument for instrument in instruments}
+        """By their identifiers, in the order given."""
+        self.balance = balance
+        self.ruins: Mapping[Venue, Ruin] = {}
+        """Accounts that had nothing left, and when."""
         self.predictions: dict[InstrumentId, PredictionLog] = {}
         """Instrument -> predictions about it, with these outputs."""
         self.ledgers: dict[InstrumentId, Ledger] = {}
         """Instrument -> its fills and closed positions."""
         self.refusals: list[OrderDenied | OrderRejected] = []
         """Of all instruments, in order."""
-        for instrument in instruments:
+        for instrument in self.instruments.values():
             log = self.predictions[instrument.id] = PredictionLog(outputs)
             self.ledgers[instrument.id] = Ledger(instrument)
             bus.subscribe(topic=prediction_topic(instrument.id), handler=log.add)
@@ -115,6 +124,18 @@ class Recorder:
             self.ledgers[event.instrument_id].add(event)
         elif isinstance(event, OrderDenied | OrderRejected):
             self.refusals.append(event)
+
+    def guard(self, topics: Mapping[str, InstrumentId]) -> RuinGuard:
+        """The actor that ends the trading of ruined accounts; to be added to the engine.
+
+        Parameters
+        ----------
+        topics : mapping
+            Message bus topic of each instrument's trades or bars -> the instrument.
+        """
+        guard = RuinGuard(self.ledgers, self.balance, topics)
+        self.ruins = guard.ruins
+        return guard
 
     def refusals_of(self, instrument_id: InstrumentId) -> list[str]:
         """Why orders of one instrument were refused, in order."""
@@ -214,8 +235,13 @@ def _statistics(
     )
     basis = {
         account: "The account marked to market at every event, after fees.",
-        returns: f"Daily returns of that account on all {days:,} trading days, with trades or without "
+        returns: f"Daily returns of that account on {_counted(days, 'trading day')}, with trades or without "
         f"({calendar.name}); {few}.",
-        trades: f"{len(trips):,} closed positions, after the fees of opening and closing; returns on the value opened.",
+        trades: f"{_counted(len(trips), 'closed position')}, after the fees of opening and closing; returns on the "
+        "value opened.",
     }
     return statistics, basis
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")

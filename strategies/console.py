@@ -32,12 +32,11 @@ def result_table(said: Mapping[str, Any]) -> Table:
     if said["refused"]:
         table.add_row("orders refused", f"{said['refused']:,}; the last: {said['last_refusal']}")
     currency = said["currency"]
-    table.add_row(
-        "PnL", f"{_money(said['pnl'])} {currency} ({said['return_pct']:.3f} %), after fees of {_money(said['fees'])}"
-    )
-    table.add_row("max drawdown", f"{_money(said['max_drawdown'])} {currency}")
+    pnl, fees = plain_amount(said["pnl"]), plain_amount(said["fees"])
+    table.add_row("PnL", f"{pnl} {currency} ({said['return_pct']:.3f} %), after fees of {fees}")
+    table.add_row("max drawdown", f"{plain_amount(said['max_drawdown'])} {currency}")
     if said["ruined"] is not None:
-        when, left = moment(said["ruined"]["ts_ns"]), _money(said["balance"])
+        when, left = moment(said["ruined"]["ts_ns"]), plain_amount(said["balance"])
         table.add_row("RUINED", f"nothing left at {when}, trading ended; {left} {currency} at the end")
     latency = ", ".join(f"{name} {value:.2f}" for name, value in said["latency_ms"].items() if value is not None)
     table.add_row("latency (ms)", latency or "no predictions")
@@ -45,12 +44,13 @@ def result_table(said: Mapping[str, Any]) -> Table:
     table.add_row("speed", f"{said[f'{noun}_per_s']:,.0f} {noun}/s")
     if len(said.get("instruments", ())) > 1:
         for each in said["instruments"]:
-            table.add_row(each["instrument_id"], f"{_money(each['pnl'])} {currency} in {each['orders']:,} orders")
+            table.add_row(each["instrument_id"], f"{plain_amount(each['pnl'])} {currency} in {each['orders']:,} orders")
     for name in ("evaluation", "report"):
         if name in said:
             table.add_row(name, said[name])
     return table
 
 
-def _money(value: float) -> str:
+def plain_amount(value: float) -> str:
+    """A sum of money for a terminal."""
     return amount(value).replace("\N{MINUS SIGN}", "-")

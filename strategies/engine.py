@@ -22,9 +22,11 @@ from nautilus_trader.core.data import Data
 from nautilus_trader.model.instruments import Instrument
 from nautilus_trader.trading.config import ImportableStrategyConfig
 
+from market.trades import Trades
 from strategies.currencies import precise_currencies, with_registered_currencies
 from strategies.ledger import account_currency
 from strategies.simulated_time import watch_fills
+from strategies.venue_fills import fill_at_venue_time
 
 A = TypeVar("A", bound=Actor)
 PROGRESS_EVERY = 64
@@ -94,7 +96,7 @@ def _venue(venue: str, currency: str, balance: Decimal) -> BacktestVenueConfig:
 
 @contextmanager
 def built(
-    config: BacktestRunConfig, instruments: Sequence[Instrument]
+    config: BacktestRunConfig, instruments: Sequence[Instrument], trades: Trades | None = None
 ) -> Iterator[tuple[BacktestNode, BacktestEngine]]:
     """The node and its engine, ready to run; gone afterwards.
 
@@ -103,6 +105,8 @@ def built(
     instruments : sequence of Instrument
         What is traded: until the end money in their settlement currencies is not rounded. The engine has them; those
         of a catalog replace them.
+    trades : Trades, optional
+        Of the one instrument: market orders meet the quotes that they imply at the venue's time.
     """
     with precise_currencies(instruments):
         node = BacktestNode([config])
@@ -112,7 +116,8 @@ def built(
             for instrument in instruments:
                 if engine.cache.instrument(instrument.id) is None:
                     engine.add_instrument(with_registered_currencies(instrument))
-            watch_fills(engine)
+            is_late = trades is not None and fill_at_venue_time(engine, trades, instruments[0])
+            watch_fills(engine, check_prices=not is_late)
             yield node, engine
         finally:
             node.dispose()

@@ -170,6 +170,7 @@ def sum_up(
     history = AccountHistory(
         start=float(start),
         end=float(end),
+        pnl=float(end - start),
         fees=float(fees),
         max_drawdown=deepest,
         max_drawdown_share=deepest_share,

@@ -185,6 +185,11 @@ class Ledger:
         with localcontext(_EXACT):
             return self.gain + (self.position * self.contract.gain(self.price, price) if self.position else _ZERO)
 
+    @property
+    def holds(self) -> bool:
+        """Whether there is a position."""
+        return self._near[1] != 0.0
+
     def gain_near(self, price: float) -> float:
         """`gain_at` in floats, quick enough to be asked at every event."""
         gain, held, entry = self._near

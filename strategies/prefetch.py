@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from nautilus_trader.backtest.engine import BacktestEngine
 from nautilus_trader.model.identifiers import InstrumentId
-from nautilus_trader.model.instruments import CryptoPerpetual
+from nautilus_trader.model.instruments import Instrument
 
 from features.bar import bar_schema
 from features.schema import FeatureSchema
@@ -18,6 +18,7 @@ from market.trades import Trades
 from serving.client import InferenceClient, connect
 from strategies.bar_inference_actor import BarInferenceActorConfig
 from strategies.bar_strategy import BarStrategyConfig
+from strategies.definitions.conform import tick_steps
 from strategies.engine import built, run_config
 from strategies.inference_actor import InferenceActorConfig
 from strategies.model_actor_config import ModelActorConfig
@@ -111,7 +112,7 @@ class Prefetch:
 @contextmanager
 def prefetched(
     trades: Trades,
-    instrument: CryptoPerpetual,
+    instrument: Instrument,
     actor: InferenceActorConfig,
     strategy: TickStrategyConfig,
     balance: Decimal,
@@ -135,10 +136,11 @@ def prefetched(
     config = run_config([instrument], None, [importable_strategy(strategy)], [], balance)
     with (
         _client(actor, tick_schema(actor.window)) as client,
-        built(config, [instrument]) as (_, engine),
-        closing(Prefetch(engine, client, actor.model, _of_trades(trades, client, actor, chunk))) as prefetch,
+        built(config, [instrument], trades) as (_, engine),
     ):
-        yield ReadyRun(engine, prefetch, prefetch.run, prefetch.asked)
+        feed = _of_trades(trades, client, actor, chunk, tick_steps(instrument))
+        with closing(Prefetch(engine, client, actor.model, feed)) as prefetch:
+            yield ReadyRun(engine, prefetch, prefetch.run, prefetch.asked)
 
 
 @contextmanager
@@ -180,12 +182,14 @@ def _client(actor: ModelActorConfig, schema: FeatureSchema) -> InferenceClient:
     return connect(actor.url, actor.model, actor.version, schema=schema, token=token, timeout_s=actor.timeout_s)
 
 
-def _of_trades(trades: Trades, client: InferenceClient, actor: InferenceActorConfig, chunk: int) -> Feed:
+def _of_trades(
+    trades: Trades, client: InferenceClient, actor: InferenceActorConfig, chunk: int, tick: int
+) -> Feed:
     failures = Failures(actor.max_failures)
     threads, ahead = _threads_for(actor.url), THREADS + 2 * chunk // ROWS
     return Feed(
         instrument_ids=(actor.instrument_id,),
-        market=trade_chunks(trades, chunk),
+        market=trade_chunks(trades, chunk, tick),
         span_ns=(int(trades.ts_init[0]), int(trades.ts_init[-1])),
         predictions=tick_predictions(trades, client, actor.window, actor.delay(), failures, threads, ahead),
         failures=failures,
@@ -197,7 +201,7 @@ def _of_bars(
     runs: Sequence[BarsRun], client: InferenceClient, actor: BarInferenceActorConfig, spread_bps: float
 ) -> Feed:
     failures, about = Failures(actor.max_failures), BarWindows(runs, actor)
-    market = bar_chunk(runs, spread_bps, actor.max_gap_ns)
+    market = bar_chunk(runs, spread_bps)
     return Feed(
         instrument_ids=tuple(each.bar_type.instrument_id for each in runs),
         market=[market],

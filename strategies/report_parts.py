@@ -1,13 +1,14 @@
 """What reports on any backtest say."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reporting.fragments import moment
 from reporting.summary import account_figures
 from scores.latency import percentiles_ms
 from strategies.bookkeeping import InstrumentResult, RunResult
+from strategies.definitions.resolve import Definition
 from strategies.durations import format_duration
 from strategies.ruin import Ruin
 from strategies.run_settings import RunSettings
@@ -23,6 +24,28 @@ def data_labels(data: MarketData, noun: str) -> dict[str, str]:
         "Period": f"{utc(int(data.ts_event[0]))} to {utc(int(data.ts_event[-1]))}",
         f"{noun.capitalize()}s run on": f"{len(data):,}",
         "SHA-256 of these": data.sha256,
+    }
+
+
+def instrument_labels(definition: Mapping[str, Any]) -> dict[str, str]:
+    """What was traded and what says so, given `Definition.as_dict`."""
+    titles = {"type": "Instrument", "lot_size": "Smallest size", "fee": "Taker fee"}
+    properties = {
+        titles.get(name, name.replace("_", " ").capitalize()): f"{found['value']} ({found['from']})"
+        for name, found in definition.items()
+        if name != "engine_id"
+    }
+    return {"Name in the engine": definition["engine_id"], **properties}
+
+
+def all_instruments_labels(definitions: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """`instrument_labels` of one instrument or of several, each under its name."""
+    if len(definitions) == 1:
+        return instrument_labels(definitions[0])
+    return {
+        f"{definition['engine_id']}: {title}": text
+        for definition in definitions
+        for title, text in instrument_labels(definition).items()
     }
 
 
@@ -64,7 +87,7 @@ def setting_labels(settings: RunSettings, currency: str, own: Mapping[str, str])
         "Position size": str(settings.trade_size),
         **own,
         "Oldest prediction traded on": format_duration(settings.max_age_ns),
-        "Fee on each fill": f"{settings.fee_bps:g} bps",
+        "Fee on each fill": "the instrument's" if settings.fee_bps is None else f"{settings.fee_bps:g} bps",
         "Account at the start": f"{settings.starting_balance:,} {currency}",
     }
 
@@ -123,6 +146,17 @@ def note_on_latency(settings: RunSettings, event: str) -> str:
     return (
         f"A prediction takes effect {after} {event}, and an order "
         "on it is at the venue at that moment; the measured wall time of the call changes nothing in simulated time."
+    )
+
+
+def note_on_margin(definition: Definition) -> str:
+    """What holding a position costs."""
+    margin = definition.instrument.margin_init
+    if not margin:
+        return "There is no funding and no margin."
+    return (
+        f"There is no funding. A position needs a margin of {margin * 100:g}% of its value, which the account has at "
+        "the start; whether it still has it later is not looked at."
     )
 
 

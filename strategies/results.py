@@ -2,17 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 from nautilus_trader.backtest.engine import BacktestEngine
-from nautilus_trader.model.instruments import Instrument
 
 from market.trades import Trades
 from strategies.bookkeeping import InstrumentResult, Recorder, RunResult, account_of, fill_table, marked_market
+from strategies.definitions.resolve import Definition
 from strategies.equity import calendar_of
 from strategies.ready_run import Asked
-from strategies.ruin import RuinGuard
 from strategies.sample import Sample
 from strategies.trade_reasons import Reasons
 
@@ -26,6 +24,8 @@ class BacktestResult(InstrumentResult, RunResult):
 
     trades: Trades
     """The trades that were run on."""
+    definition: Definition
+    """What they were traded as."""
 
     @property
     def trades_per_s(self) -> float:
@@ -35,32 +35,25 @@ class BacktestResult(InstrumentResult, RunResult):
 
 def collect(
     trades: Trades,
-    instrument: Instrument,
+    definition: Definition,
     metadata: Mapping[str, Any],
     sample: Sample,
-    start: Decimal,
     recorded: Recorder,
-    guard: RuinGuard,
     engine: BacktestEngine,
     elapsed_s: float,
     reasons: Reasons,
     asked: Asked,
 ) -> BacktestResult:
-    """Read the results out of an engine that has run.
-
-    Parameters
-    ----------
-    start : Decimal
-        The account before the run.
-    """
+    """Read the results out of an engine that has run."""
     ((instrument_id, log),) = recorded.predictions.items()
     ledger, refusals = recorded.ledgers[instrument_id], recorded.refusals_of(instrument_id)
     predictions = log.table()
     predictions.insert(3, "trade", log.numbers())
     market = marked_market(ledger, trades.instrument, trades.ts_init, trades.price)
-    account = account_of([ledger], [market], start, calendar_of(instrument))
+    account = account_of([ledger], [market], recorded.balance, calendar_of(definition.instrument))
     return BacktestResult(
         trades=trades,
+        definition=definition,
         sample_note=sample.note,
         in_sample=sample.in_sample,
         metadata=metadata,
@@ -81,6 +74,6 @@ def collect(
         gave_up=asked.gave_up,
         not_arrived=asked.not_arrived[instrument_id],
         past_trades=reasons.past_trades(ledger.round_trips),
-        ruin=guard.ruins.get(instrument_id.venue),
+        ruin=recorded.ruins.get(instrument_id.venue),
         elapsed_s=elapsed_s,
     )

@@ -1,6 +1,6 @@
 """Ends the trading of an account that has nothing left."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -22,6 +22,16 @@ class Ruin(NamedTuple):
     """Simulated Unix ns."""
     equity: float
     """Of the account, marked to market; at most 0."""
+
+
+class _Account:
+    """A venue's account: ledgers of its instruments, and what each has gained at its last price."""
+
+    def __init__(self, venue: Venue, balance: float) -> None:
+        self.venue = venue
+        self.balance = balance
+        self.ledgers: list[Ledger] = []
+        self.gains: list[float] = []
 
 
 class RuinGuard(Actor):
@@ -46,51 +56,53 @@ class RuinGuard(Actor):
         super().__init__(ActorConfig())
         self.ruins: dict[Venue, Ruin] = {}
         """Accounts that were ruined, and when."""
-        self._ledgers = ledgers
-        self._balance = float(balance)
         self._topics = topics
-        self._prices: dict[InstrumentId, float] = {}
-        self._accounts: dict[Venue, list[InstrumentId]] = {}
-        for instrument_id in ledgers:
-            self._accounts.setdefault(instrument_id.venue, []).append(instrument_id)
+        self._accounts: dict[Venue, _Account] = {}
+        self._places: dict[InstrumentId, tuple[_Account, int]] = {}
+        for instrument_id, ledger in ledgers.items():
+            account = self._accounts.setdefault(instrument_id.venue, _Account(instrument_id.venue, float(balance)))
+            self._places[instrument_id] = account, len(account.ledgers)
+            account.ledgers.append(ledger)
+            account.gains.append(0.0)
 
     def on_start(self) -> None:
-        for topic in self._topics:
-            self.msgbus.subscribe(topic=topic, handler=self._on_price)
+        for topic, instrument_id in self._topics.items():
+            self.msgbus.subscribe(topic=topic, handler=self._price_handler(instrument_id))
         self.msgbus.subscribe(topic="events.order.*", handler=self._on_order)
 
-    def _on_price(self, data: TradeTick | Bar) -> None:
-        if isinstance(data, TradeTick):
-            instrument_id, price = data.instrument_id, data.price.as_double()
-        else:
-            instrument_id, price = data.bar_type.instrument_id, data.close.as_double()
-        self._prices[instrument_id] = price
-        venue = instrument_id.venue
-        if self._ledgers[instrument_id].position and self._is_ruined(venue):
-            # Not at once: the quote that follows this event at the same time is not in the book yet.
-            self.clock.set_time_alert_ns(f"ruin-{venue}", self.clock.timestamp_ns(), self._on_alert)
+    def _price_handler(self, instrument_id: InstrumentId) -> Callable[[TradeTick | Bar], None]:
+        """What is called at every event: quick while nothing is held."""
+        account, place = self._places[instrument_id]
+        ledger, gains, balance = account.ledgers[place], account.gains, account.balance
+
+        def on_price(data: TradeTick | Bar) -> None:
+            if not ledger.holds:
+                return
+            price = data.price if isinstance(data, TradeTick) else data.close
+            gains[place] = ledger.gain_near(price.as_double())
+            if balance + sum(gains) <= 0 and self._is_first(account):
+                # Not at once: the quote that follows this event at the same time is not in the book yet.
+                self.clock.set_time_alert_ns(f"ruin-{account.venue}", self.clock.timestamp_ns(), self._on_alert)
+
+        return on_price
 
     def _on_order(self, event: OrderEvent) -> None:
         if isinstance(event, OrderFilled):
-            self._prices[event.instrument_id] = event.last_px.as_double()
-            if self._is_ruined(event.instrument_id.venue):
-                self._halt(event.instrument_id.venue)
+            account, place = self._places[event.instrument_id]
+            account.gains[place] = account.ledgers[place].gain_near(event.last_px.as_double())
+            if account.balance + sum(account.gains) <= 0 and self._is_first(account):
+                self._halt(account.venue)
 
     def _on_alert(self, event: TimeEvent) -> None:
         self._halt(Venue(event.name.removeprefix("ruin-")))
 
-    def _is_ruined(self, venue: Venue) -> bool:
-        """Whether a venue's account has come to nothing just now."""
-        if venue in self.ruins:
+    def _is_first(self, account: _Account) -> bool:
+        """Note the ruin of an account; whether it is the first time."""
+        if account.venue in self.ruins:
             return False
-        gains = (self._ledgers[each].gain_near(self._prices.get(each, 1.0)) for each in self._accounts[venue])
-        equity = self._balance + sum(gains)
-        if equity > 0:
-            return False
-        self.ruins[venue] = Ruin(self.clock.timestamp_ns(), equity)
+        self.ruins[account.venue] = Ruin(self.clock.timestamp_ns(), account.balance + sum(account.gains))
         return True
 
     def _halt(self, venue: Venue) -> None:
-        ruin = self.ruins[venue]
-        reason = f"the account at {venue} is ruined: equity of {ruin.equity:.2f}"
+        reason = f"the account at {venue} is ruined: equity of {self.ruins[venue].equity:.2f}"
         self.msgbus.publish(topic=HALT_TOPIC, msg=Halt(reason, self.clock.timestamp_ns(), venue))

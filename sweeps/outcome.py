@@ -1,6 +1,8 @@
 """What a sweep keeps of each of its backtests."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -60,6 +62,8 @@ class Subject:
     """Which events were run on, and why."""
     currency: str
     """Of all amounts."""
+    definitions: tuple[Mapping[str, Any], ...]
+    """`Definition.as_dict` of each instrument; the fee is the first run's."""
 
 
 def outcome_of(result: Result, settings: RunSettings) -> Outcome:
@@ -86,9 +90,12 @@ def outcome_of(result: Result, settings: RunSettings) -> Outcome:
 
 def subject_of(result: Result, settings: RunSettings) -> Subject:
     """What was run on, and who answered."""
-    data: list[Bars] | list[Trades] = (
-        [each.bars for each in result.instruments] if isinstance(result, BarBacktestResult) else [result.trades]
-    )
+    data: list[Bars] | list[Trades]
+    if isinstance(result, BarBacktestResult):
+        data = [each.bars for each in result.instruments]
+        definitions = [each.definition for each in result.instruments]
+    else:
+        data, definitions = [result.trades], [result.definition]
     return Subject(
         model=settings.model,
         version=result.metadata["version"],
@@ -98,4 +105,5 @@ def subject_of(result: Result, settings: RunSettings) -> Subject:
         simulated=any(each.simulated for each in data),
         sample=result.sample_note,
         currency=result.currency,
+        definitions=tuple(each.as_dict() for each in definitions),
     )

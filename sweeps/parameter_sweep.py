@@ -10,7 +10,7 @@ from reporting.sweep_page import write_sweep
 from scores.sharpe import PERIODS, deflated_best
 from strategies.checks import expect
 from strategies.durations import format_duration
-from strategies.report_parts import setting_labels
+from strategies.report_parts import all_instruments_labels, setting_labels
 from strategies.run_settings import RunSettings, served_metadata
 from sweeps import grid as grids
 from sweeps.grid import Combination, Grid
@@ -99,7 +99,8 @@ def write_sweep_report(sweep: ParameterSweep, settings: RunSettings, folder: Pat
         At least one combination has an outcome.
     """
     said = sweep.as_dict()
-    labels = setting_labels(settings, said["subject"]["currency"], {})
+    subject = said["subject"]
+    labels = setting_labels(settings, subject["currency"], all_instruments_labels(subject["definitions"]))
     return write_sweep(said, labels, folder)
 
 

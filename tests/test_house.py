@@ -71,7 +71,7 @@ def test_imports_run_only_downward(room: str) -> None:
 SIDES = {
     "trading host": (
         ("torch", "ts", "safetensors", "model_archiver"),
-        ("features", "wire", "strategies", "reporting", "latency", "auditing", "live_trading", "sweeps"),
+        ("features", "wire", "strategies", "reporting", "scores", "latency", "auditing", "live_trading", "sweeps"),
     ),
     "serving host": (
         ("nautilus_trader", "pandas", "plotly"),
@@ -79,7 +79,7 @@ SIDES = {
     ),
     "training host": (
         ("nautilus_trader", "ts", "plotly"),
-        ("features", "market", "model_defs", "training"),
+        ("features", "market", "model_defs", "scores", "training"),
     ),
 }
 """What is absent there, and which packages must be importable all the same."""

@@ -18,8 +18,8 @@ from training.bar_evaluate import Forecast, evaluate, scores
 from training.bar_importance import importance
 from training.checkpoints import History
 from training.price_training import PriceTraining
-from training.run_folder import git_commit
 from training.threads import threads
+from wire.code_version import git_commit
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,6 +19,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
+from importlib import import_module
 from pathlib import Path
 from random import Random
 
@@ -31,6 +32,13 @@ from fuzz_seeds import Seeds  # noqa: E402
 from cli.app import A_BUG  # noqa: E402
 from support import script_app  # noqa: E402
 
+PRELOADED = (
+    "tracking.store", "mlflow.store.tracking.sqlalchemy_store", "mlflow.store.model_registry.sqlalchemy_store",
+    "transformers", "optuna", "plotly.graph_objects", "captum.attr", "nautilus_trader.backtest.engine",
+    "nautilus_trader.live.node", "training.bar_run", "training.sentiment_run", "training.tuning",
+    "model_registry.registry", "sklearn.metrics", "scipy.stats",
+)
+"""What commands import only when they need it, for many calls imported once."""
 MOST_S = 120
 """Seconds after which a call counts as hung."""
 FAKE_JAVA = """#!/bin/sh
@@ -55,6 +63,8 @@ def main() -> int:
     seeds = Seeds(folder / "seeds", lambda script, arguments: _must_succeed(Call(script, tuple(arguments), folder)))
     calls = Calls(seeds, folder / "calls")
     names = [each for each in calls.names if given.only in each]
+    for each in PRELOADED if given.number > 50 else ():
+        import_module(each)
     order = Random(given.seed)
     faults, statuses = [], Counter()
     for number in range(given.number):
@@ -64,12 +74,14 @@ def main() -> int:
             continue
         call = calls.make(names[number % len(names)], number, given.seed)
         began = time.monotonic()
+        if given.verbose:
+            print(f"{number}: {call}", flush=True)
         status, out, err = run(call)
         fault = wrong(call, status, out, err)
         statuses[status] += 1
         if given.verbose:
             last = (err.strip().splitlines() or [""])[-1]
-            print(f"{number}: {time.monotonic() - began:.1f} s, status {status}: {call}\n    {last[:300]}", flush=True)
+            print(f"    {time.monotonic() - began:.1f} s, status {status}: {last[:300]}", flush=True)
         if fault:
             faults.append(fault)
             print(f"call {number} of seed {given.seed}: {fault}: {call}\n{out[-500:]}{err[-2500:]}\n", flush=True)

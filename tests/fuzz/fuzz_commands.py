@@ -21,6 +21,10 @@ WORK = {
 }
 """Options that say how much there is to do -> the most that a fuzzed call asks for; such a call always has them."""
 
+MUST = frozenset({"url", "once", "data", "private", "only_data", "backbone", "quick", "store", "log", "run"})
+"""Options that every call has, too: without them it asks the default port, or trains on the whole corpus."""
+TOGETHER = frozenset({"management_url", "inference_url", "model_store"})
+"""Options that are refused unless all of them are given."""
 FILES: dict[str, tuple[str, ...]] = {
     "data": ("trades", "bars", "catalog"), "news": ("headlines",), "evaluate": ("sentences",), "archive": ("archive",),
     "run": ("run",), "price_run": ("price_run",), "sentiment_run": ("sentiment_run",),
@@ -109,7 +113,11 @@ class Calls:
         folder.mkdir(parents=True)
         values = _Values(self._seeds, folder, name, random)
         parameters = [each for each in self._commands[name].params if each.name != "help"]
-        chosen = [each for each in parameters if _always(each) or random.random() < 0.3]
+        whole = random.random() < 0.3
+        chosen = [
+            each for each in parameters
+            if _always(each) or (whole if each.name in TOGETHER else random.random() < 0.3)
+        ]
         damaged = {each.name for each in random.sample(chosen, min(len(chosen), random.choice((0, 0, 1, 1))))}
         files = [each.name for each in chosen if values.is_file(each)]
         damaged |= set(random.sample(files, min(len(files), random.choice((0, 1, 1, 2)))))
@@ -132,9 +140,9 @@ class Calls:
 def _always(parameter: Any) -> bool:
     """Whether every call has it: it is required, bounds the work, or its default lies outside of the call's folder."""
     default = parameter.default
-    outside = isinstance(default, str) and Path(default).is_absolute()
+    outside = isinstance(default, str | Path) and Path(default).is_absolute()
     work = parameter.name in WORK and not isinstance(default, bool)
-    return parameter.required or work or outside or parameter.name in ("url", "once", "data", "private")
+    return parameter.required or work or outside or parameter.name in MUST
 
 
 @dataclass(frozen=True)

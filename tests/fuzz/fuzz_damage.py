@@ -3,6 +3,7 @@
 import json
 import shutil
 import sqlite3
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -45,7 +46,8 @@ def damage(path: Path, random: Random) -> None:
     for _ in range(random.choice((1, 1, 1, 2, 3))):
         try:
             random.choice(kinds)(path, random)
-        except (OSError, ValueError, KeyError, IndexError, BadZipFile, sqlite3.Error, pa.ArrowException, EOFError):
+        except (OSError, ValueError, KeyError, IndexError, BadZipFile, sqlite3.Error, pa.ArrowException, EOFError,
+                zlib.error, RecursionError):
             _bytes(path, random)  # damaged already, so that its own kind of damage has nothing to take hold of
 
 

@@ -47,6 +47,7 @@ def report_data() -> ReportData:
         account=AccountHistory(
             start=1_000.0,
             end=float(equity[-1]),
+            pnl=float(equity[-1]) - 1_000,
             fees=1.0,
             max_drawdown=-31.25,
             max_drawdown_share=-0.03,

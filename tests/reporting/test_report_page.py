@@ -54,6 +54,14 @@ def test_a_simulated_market_is_announced(report_data: ReportData, simulated: boo
     assert ("Simulated market:" in text) is simulated
 
 
+def test_warnings_stand_above_the_numbers(report_data: ReportData, tmp_path: Path) -> None:
+    page_text = write_report(replace(report_data, warnings=("IN SAMPLE: seen before.",)), tmp_path).read_text()
+
+    banner = page_text.index('<p class="banner loud" role="alert">IN SAMPLE: seen before.')
+    assert banner < page_text.index("P&amp;L (")
+    assert json.loads((tmp_path / "summary.json").read_bytes())["warnings"] == ["IN SAMPLE: seen before."]
+
+
 def test_strings_of_the_data_stay_text(report_data: ReportData, tmp_path: Path) -> None:
     hostile = replace(
         report_data,
@@ -64,6 +72,7 @@ def test_strings_of_the_data_stay_text(report_data: ReportData, tmp_path: Path) 
         model={HOSTILE: HOSTILE},
         settings={HOSTILE: HOSTILE},
         notes=(HOSTILE,),
+        warnings=(HOSTILE,),
         class_names=("buy", "sell", HOSTILE),
         predictions=report_data.predictions.rename(columns={"hold": HOSTILE}),
         statistics={HOSTILE: {HOSTILE: HOSTILE}},

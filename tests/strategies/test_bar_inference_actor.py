@@ -163,7 +163,7 @@ def test_bars_before_the_first_to_ask_about_only_fill_the_window(
     bars = market(count=200)
     instrument = perpetual(bars.instrument, fee_bps=0.0)
     bar_type = BarType.from_str("SIMUSD.SIM-1-MINUTE-LAST-EXTERNAL")
-    write_bar_catalog(bars, instrument, bar_type, 1.0, MINUTE, tmp_path)
+    write_bar_catalog(bars, instrument, bar_type, 1.0, tmp_path)
 
     run_actor(actor_config(price_archive, first_ts_event=int(bars.ts_event[150])), instrument, tmp_path)
 
@@ -185,7 +185,7 @@ def test_a_model_of_other_features_or_bars_is_refused_at_the_start(
     bars = market(count=100)
     instrument = perpetual(bars.instrument, fee_bps=0.0)
     config = actor_config(price_archive, **changes)
-    write_bar_catalog(bars, instrument, config.bar_types[0], 1.0, MINUTE, tmp_path)
+    write_bar_catalog(bars, instrument, config.bar_types[0], 1.0, tmp_path)
 
     with pytest.raises(SchemaMismatch, match=reason):
         run_actor(config, instrument, tmp_path)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from contracts import CONTRACTS
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reporting.thinning import BINS
@@ -41,10 +41,8 @@ def market_of(kind: str, some: list[Step]) -> MarkedMarket:
     """Fills happen at the price of the event before them, at a fee of one."""
     contract = Contract.of(CONTRACTS[kind])
     times = np.cumsum([step.wait for step in some])
-    orders = sorted(
-        ((int(ts) + step.later, number, step.bought) for number, (ts, step) in enumerate(zip(times, some, strict=True))),
-        key=lambda order: order[0],
-    )
+    orders = [(int(ts) + step.later, at, step.bought) for at, (ts, step) in enumerate(zip(times, some, strict=True))]
+    orders.sort(key=lambda order: order[0])
     fills: list[Fill] = []
     gain, held, before = Decimal(0), Decimal(0), Decimal(1)
     for ts, number, bought in orders:
@@ -124,6 +122,7 @@ def equity_points(ts_ns: np.ndarray, equity: np.ndarray, piece: int):
     return (EquityPoints(ts_ns[at : at + piece], equity[at : at + piece]) for at in range(0, len(ts_ns), piece))
 
 
+@settings(max_examples=50)
 @given(curves, st.integers(1, 50))
 def test_statistics_are_those_of_pandas_over_all_days(curve: list[tuple[int, float]], piece: int) -> None:
     history = history_of(curve, piece)

@@ -74,7 +74,7 @@ def quotes_of(instrument: Instrument, seed: int, size: int) -> list[QuoteTick]:
 def run(instrument: Instrument, sizes: list[int], quoted: int) -> Done:
     """Trade through quotes of some size: what exceeds it fills one step worse."""
     with built(run_config([instrument], None, [], [], BALANCE), [instrument]) as (_, engine):
-        recorder = Recorder(engine.kernel.msgbus, [instrument], [])
+        recorder = Recorder(engine.kernel.msgbus, [instrument], [], BALANCE)
         engine.add_strategy(Scripted(instrument, sizes))
         engine.add_data(quotes_of(instrument, 1, quoted))
         engine.run()

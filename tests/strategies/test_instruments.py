@@ -4,11 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from market.catalog import load_catalog
-from market.trades import BadData, Trades
-from strategies.instruments import perpetual, split_symbol, write_catalog
+from market.trades import Trades
+from strategies.instruments import perpetual, write_catalog
 
 ARRAYS = ("ts_event", "ts_init", "price", "size", "side", "trade_id")
 
@@ -27,31 +26,5 @@ def test_a_catalog_keeps_every_step_and_the_order_of_equal_times(market: Trades,
         np.testing.assert_array_equal(getattr(back, name), getattr(trades, name), err_msg=name)
 
 
-def test_a_symbol_without_a_currency_takes_the_one_given(market: Trades) -> None:
-    stock = perpetual(replace(market.instrument, symbol="AAPL"), fee_bps=0.5, currency="USD")
-
-    assert (stock.base_currency.code, stock.quote_currency.code) == ("AAPL", "USD")
-    assert split_symbol("EURUSD", "USD") == ("EUR", "USD")
-    with pytest.raises(BadData, match="or its currency, expected, was AAPL"):
-        split_symbol("AAPL")
-
-
 def test_the_fee_is_in_bps_of_the_notional(market: Trades) -> None:
     assert float(perpetual(market.instrument, fee_bps=0.5).taker_fee) == 0.5e-4
-
-
-@pytest.mark.parametrize(
-    ("symbol", "base", "quote"),
-    [
-        *[("BTCUSDT", "BTC", "USDT"), ("ETHBTC", "ETH", "BTC"), ("SIMUSD", "SIM", "USD"), ("BTCFDUSD", "BTC", "FDUSD")],
-        *[("BTC-PERP", "BTC", "USD"), ("ETH-PERP", "ETH", "USD")],
-    ],
-)
-def test_a_symbol_is_base_and_quote(symbol: str, base: str, quote: str) -> None:
-    assert split_symbol(symbol) == (base, quote)
-
-
-@pytest.mark.parametrize("symbol", ["ESZ4", "USDT", "-PERP"])
-def test_a_symbol_without_a_known_quote_is_refused(symbol: str) -> None:
-    with pytest.raises(BadData, match=f"USDT.* expected, was {symbol}"):
-        split_symbol(symbol)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pytest
 from contracts import CONTRACTS
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from nautilus_trader.core.uuid import UUID4
 from nautilus_trader.model.currencies import BTC, JPY, USD
@@ -58,7 +58,8 @@ def filled(instrument: Instrument, deal: Deal, number: int) -> OrderFilled:
     return OrderFilled(
         TraderId("T-1"), StrategyId("S-1"), instrument.id, ClientOrderId(f"O-{number}"), VenueOrderId(f"V-{number}"),
         AccountId("VENUE-1"), TradeId(f"{number}"), PositionId("P-1"),
-        OrderSide.BUY if deal.size > 0 else OrderSide.SELL, OrderType.MARKET, Quantity(float(quantity), instrument.size_precision),
+        OrderSide.BUY if deal.size > 0 else OrderSide.SELL, OrderType.MARKET,
+        Quantity(float(quantity), instrument.size_precision),
         Price(float(price), instrument.price_precision), instrument.quote_currency,
         Money(float(charged), account_currency(instrument)), LiquiditySide.MAKER if deal.maker else LiquiditySide.TAKER,
         UUID4(), number, number,
@@ -105,6 +106,7 @@ def test_gain_is_what_was_paid_and_received_and_what_is_held(kind: str, some: li
     )
 
 
+@settings(max_examples=50)
 @given(kinds, deals)
 def test_a_closed_position_gains_by_its_average_prices(kind: str, some: list[Deal]) -> None:
     """BitMEX: contracts * multiplier * (1 / average entry - 1 / average exit), averages weighted by value."""

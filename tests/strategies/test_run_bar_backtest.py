@@ -13,7 +13,7 @@ from price_run import write_price_run
 
 from market.bar_aggregate import aggregate
 from market.bar_quotes import bar_quotes
-from market.bars import Bars
+from market.bars import PRICES, Bars
 from market.trades import BadData, Instrument
 from release.archive import build_archive
 from reporting.data import UNKNOWN
@@ -90,7 +90,7 @@ def test_every_fill_is_at_the_quote_of_its_time_and_one_step_worse(
     result = run_bar_backtest(pair, settings)
 
     for each in result.instruments:
-        quotes, fills = bar_quotes(each.bars, spread_bps, MINUTE), each.fills
+        quotes, fills = bar_quotes(each.bars, spread_bps), each.fills
         last = np.searchsorted(quotes.ts_event, fills["ts_ns"].to_numpy(), side="right") - 1
         price = np.round(fills["price"].to_numpy() * 100).astype(np.int64)
         steps_worse = np.where(fills["side"] == "BUY", price - quotes.ask[last], quotes.bid[last] - price)
@@ -113,22 +113,39 @@ def test_a_position_before_a_break_is_closed_at_the_next_open(
     assert abs(closing["price"].iloc[0] * 100 - bars.open[150]) == pytest.approx(1)
 
 
-def test_where_markets_close_an_order_meets_the_next_open(bar_settings: BarBacktestSettings, tmp_path: Path) -> None:
-    bars = without(market(), 150, 190)
-    run = write_price_run(tmp_path / "run", max_gap_ns=60 * MINUTE)
+def with_gaps(every: int) -> Bars:
+    """Bars with breaks of 1 to 15 minutes, after each of which the price is 2% higher."""
+    bars = market(count=560)
+    for number, start in enumerate(reversed(range(80, 440, every))):
+        bars = without(bars, start, start + (1, 5, 15)[number % 3])
+    later = 200 * np.cumsum(np.diff(bars.ts_event, prepend=bars.ts_event[0]) > MINUTE)
+    return replace(bars, **{name: getattr(bars, name) + later for name in PRICES})
+
+
+@pytest.mark.parametrize(("max_gap_minutes", "every"), [(1, 80), (60, 20)])
+def test_what_is_ordered_while_the_market_is_closed_fills_at_the_next_open(
+    bar_settings: BarBacktestSettings, tmp_path: Path, max_gap_minutes: int, every: int
+) -> None:
+    bars = with_gaps(every)
+    run = write_price_run(tmp_path / "run", max_gap_ns=max_gap_minutes * MINUTE)
     url = f"mar:{build_archive('price', run, '1.0', tmp_path).path}"
     turning = replace(bar_settings, url=url, cost_bps=0.0, spread_bps=0.0)
 
-    (result,) = run_bar_backtest([bars], turning).instruments
+    inline = run_bar_backtest([bars], turning)
+    beforehand = run_bar_backtest([bars], replace(turning, mode="prefetch"))
 
-    closed, reopened = int(bars.ts_event[149]), int(bars.ts_event[150])
-    fills = result.fills
-    assert result.predictions["bar"].tolist() == list(range(59, 219))  # windows span the closed market
-    assert not ((fills["ts_ns"] > closed + bar_settings.latency_ns) & (fills["ts_ns"] < reopened)).any()
-    quotes = bar_quotes(bars, 0.0, 60 * MINUTE)
-    last = np.searchsorted(quotes.ts_event, fills["ts_ns"].to_numpy(), side="right") - 1
-    np.testing.assert_allclose(np.abs(fills["price"] * 100 - quotes.bid[last]), 1, atol=1e-6)
-    assert quotes.bid[149] == bars.open[150]
+    (result,), fills = inline.instruments, inline.instruments[0].fills
+    pd.testing.assert_frame_equal(beforehand.instruments[0].fills, fills)
+    now, opens = fills["ts_ns"].to_numpy(), bars.ts_event - MINUTE
+    bar = np.searchsorted(opens, now, side="right") - 1
+    in_progress = now < bars.ts_event[bar]
+    assert in_progress[:-1].all()  # the last closes the position at the end of the data
+    worse = np.where(fills["side"] == "BUY", 1, -1) * (np.round(fills["price"] * 100) - bars.open[bar])
+    assert set(worse[:-1]) == {1}
+    after_breaks = np.intersect1d(now, opens[1:][np.diff(bars.ts_event) > MINUTE])
+    assert result.held == beforehand.instruments[0].held == len(after_breaks) >= 3
+    waited = f"waits for the next open, and fills there in the same way: {result.held} of"
+    assert any(waited in note for note in notes(turning, inline, result))
 
 
 def test_the_page_the_statistics_and_the_instruments_say_one_number(
@@ -161,7 +178,7 @@ def test_higher_costs_mean_fewer_orders(
     dear = run_bar_backtest(pair, replace(bar_settings, fee_bps=2.5))
 
     predictions = dear.instruments[1].predictions
-    assert replace(bar_settings, fee_bps=2.5).threshold_bps == 6.0
+    assert replace(bar_settings, fee_bps=2.5).threshold_bps(dear.instruments[1].definition.instrument) == 6.0
     assert 0 < dear.instruments[1].orders < whole.instruments[1].orders
     entered = predictions[predictions["return_bps"].abs() > 6.0]["ts_init"]
     assert dear.instruments[1].fills["ts_ns"].iloc[0] == entered.iloc[0]
@@ -191,6 +208,7 @@ def test_bars_that_the_fit_saw_fill_the_first_window_and_are_not_judged(
     for name in ("ts_event", "ts_init", "return_bps", "confidence"):
         np.testing.assert_array_equal(result.predictions[name], same[name])
     assert everything.sample_note.startswith("IN SAMPLE")
+    assert (result.in_sample, everything.in_sample) == (False, True)
     with pytest.raises(BadData, match=r"expected bars after .*, as the model's fit saw"):
         run_bar_backtest([bars.between(0, 200)], settings)
 
@@ -224,7 +242,10 @@ def test_beside_the_fitted_instrument_others_are_judged_after_the_fit_too(
         ),
         ([market(count=59)], "simulated bars .*: 60 bars without a break expected, was fewer among 59"),
         ([without(market(count=118), 59, 60)], "60 bars without a break expected"),
-        ([replace(market(), instrument=Instrument("ESZ4", "CME", 2, 3))], "a symbol ending in .* expected, was ESZ4"),
+        (
+            [replace(market(), instrument=Instrument("ESZ4", "CBX", 2, 3))],
+            "ESZ4.CBX: expected a known instrument, as its symbol .*--currency does",
+        ),
         ([replace(market(), volume=market().volume * 10**14)], "volume below 3.4.*e[+]13 expected"),
     ],
 )
