@@ -52,6 +52,8 @@ def read_config(path: Path) -> dict[str, str]:
     BadProperties
         Something that TorchServe, or this side, cannot use; names file and line.
     """
+    if not path.is_file():
+        raise BadProperties(f"{path}: expected a configuration, got no file")
     properties = read_properties(path)
     for key in _READ_HERE:
         for name in _VARIABLE.findall(properties.get(key, "")):

@@ -63,6 +63,12 @@ def test_what_cannot_be_started_is_refused_with_its_line(tmp_path: Path, line: s
         read_config(path)
 
 
+def test_no_configuration_is_refused(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "none.properties"):
+        with pytest.raises(BadProperties, match=f"^{path}: expected a configuration, got no file"):
+            read_config(path)
+
+
 def test_a_refusal_is_one_sentence_and_nothing_is_begun(tmp_path: Path) -> None:
     path = write(tmp_path, "management_address: unix:/tmp/ts.sock")
 
