@@ -54,7 +54,7 @@ class ServerSettings:
     """Name -> archive in the model store: ``{"tick": "tick.mar"}``; None for the configuration's ``load_models``, else
     `DEFAULT_MODELS`. Without meaning where the configuration has a ``model_snapshot``, which says what is served."""
     model_store: Path | None = None
-    """Folder of the archives; None for the configuration's ``model_store``, else ``archives`` of the working directory."""
+    """Folder of the archives; None for the configuration's ``model_store``, else ``archives`` of the current folder."""
     home: Path = PROJECT / ".server"
     """Working directory: keys, logs, temporary files, state. One server a home."""
     config: Path | None = PROJECT / "config.properties"
