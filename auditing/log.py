@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
 from auditing.records import Record
+from wire.user_error import UserError
 
 R = TypeVar("R", bound=Record)
 
 
-class LogFailed(RuntimeError):
+class LogFailed(UserError):
     """The log cannot be opened or read, or did not take what was to be kept."""
 
 

@@ -2,9 +2,10 @@
 
 from auditing.log import AuditLog
 from auditing.records import KINDS, STARTED, SessionRecord
+from wire.user_error import UserError
 
 
-class UnknownRun(LookupError):
+class UnknownRun(UserError, LookupError):
     """The log has no such run."""
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 from auditing.log import AuditLog
 from auditing.records import ANSWERED, STARTED, AskedRecord, DecisionRecord, FillRecord, OrderRecord, SessionRecord
+from wire.user_error import UserError
 
 
-class UnknownOrder(LookupError):
+class UnknownOrder(UserError, LookupError):
     """The log has no such order, or several."""
 
 

@@ -14,12 +14,13 @@ from tempfile import TemporaryDirectory
 from benchmarks.live_node import BLOCKING, LIVE, WAYS, Spec, Waits
 from benchmarks.targets import Target
 from serving.torchserve import PROJECT, ServerSettings, start_server
+from wire.user_error import UserError
 
 MODEL = "tick-slow"
 _ENDS_WITHIN_S = 300
 
 
-class NodeFailed(RuntimeError):
+class NodeFailed(UserError):
     """The node ended without a result."""
 
 

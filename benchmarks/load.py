@@ -18,11 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from wire.user_error import UserError
+
 PROJECT = Path(__file__).resolve().parent.parent
 _ENDS_WITHIN_S = 30
 
 
-class LoadFailed(RuntimeError):
+class LoadFailed(UserError):
     """An answer was no 200, a connection broke or none was answered: nothing was measured."""
 
 

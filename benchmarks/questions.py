@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from serving.http_session import HttpSession
 from wire.body import BINARY, JSON, encode_rows
+from wire.user_error import UserError
 
 TICK, PRICE = "tick", "price"
 MANY, MANY_WINDOWS = 1024, 64
@@ -19,7 +20,7 @@ ReadJson = Callable[[bytes], NDArray[np.float32]]
 _TIMEOUT_S = 10.0
 
 
-class WrongAnswer(RuntimeError):
+class WrongAnswer(UserError):
     """A server that answers something else than the archive does; its speed is of no interest."""
 
 

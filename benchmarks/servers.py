@@ -31,6 +31,7 @@ from model_defs.return_network import OUTPUTS
 from model_defs.tick_classifier import CLASSES
 from serving.server_config import free_ports
 from serving.torchserve import ServerSettings, TorchServe, start_server
+from wire.user_error import UserError
 
 PROJECT = Path(__file__).resolve().parent.parent
 OURS, OURS_MANY = TICK, "tick-many"
@@ -41,7 +42,7 @@ _OTHER_BITS = 1e-6
 _MANY: Mapping[str, int] = {"batch_size": 64, "max_batch_delay": 1}
 
 
-class ServerFailed(RuntimeError):
+class ServerFailed(UserError):
     """A server under test did not come up."""
 
 

@@ -2,8 +2,10 @@
 
 import torch
 
+from wire.user_error import UserError
 
-class UnsupportedDevice(RuntimeError):
+
+class UnsupportedDevice(UserError):
     """The GPU is there, but this torch has no kernels for it."""
 
 

@@ -8,10 +8,13 @@ from pathlib import Path
 import msgspec
 
 from strategies.checks import BadSetting
+from wire.user_error import UserError
 
 
-class Halted(RuntimeError):
+class Halted(UserError):
     """Trading was halted earlier in the day, and nobody has said that it may go on."""
+
+    exit_code = 3
 
 
 @dataclass(frozen=True)

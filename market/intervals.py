@@ -2,6 +2,8 @@
 
 import re
 
+from wire.user_error import InvalidArgument
+
 UNITS_NS = {
     "SECOND": 1_000_000_000,
     "MINUTE": 60_000_000_000,
@@ -10,7 +12,7 @@ UNITS_NS = {
 }
 
 
-class BadInterval(ValueError):
+class BadInterval(InvalidArgument):
     """A text that names no length of bars."""
 
 

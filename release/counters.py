@@ -6,6 +6,7 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 from serving.http_session import HttpSession
+from wire.user_error import UserError
 
 TIMEOUT_S = 5.0
 
@@ -20,7 +21,7 @@ class Counters:
     """(model, version asked for) -> requests; ``default`` is the version of those that named none."""
 
 
-class NoCounters(RuntimeError):
+class NoCounters(UserError):
     """The metrics port gives none."""
 
 
@@ -38,7 +39,11 @@ def read_counters(metrics_url: str) -> Counters:
     except requests.RequestException as error:
         raise NoCounters(f"{metrics_url}: TorchServe's metrics expected: {error}") from error
     errors, asked = 0.0, {}
-    for family in text_string_to_metric_families(answer.text):
+    try:
+        families = list(text_string_to_metric_families(answer.text))
+    except ValueError as error:
+        raise NoCounters(f"{metrics_url}: expected TorchServe's metrics, got another text: {error}") from None
+    for family in families:
         for sample in family.samples:
             if sample.name == "Requests5XX_total" or sample.name == "Requests5XX":
                 errors += sample.value

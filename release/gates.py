@@ -1,5 +1,7 @@
 """Why a version must not serve."""
 
+from wire.user_error import UserError
 
-class GateFailed(RuntimeError):
+
+class GateFailed(UserError):
     """A version did not hold what it is held to; says what was expected and what was."""

@@ -18,6 +18,7 @@ from typing import IO, Any
 
 from release.fresh_file import fresh_file, settle
 from release.target import Target
+from wire.user_error import UserError
 
 FOLDER = ".rollout"
 _LOOK_S = 0.3
@@ -25,7 +26,7 @@ _held = threading.local()
 """This thread's locks, so that a canary can hold a model's lock while it promotes."""
 
 
-class RolloutRefused(RuntimeError):
+class RolloutRefused(UserError):
     """Nothing was begun: somebody else changes this model now, or it makes no sense."""
 
 

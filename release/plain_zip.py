@@ -18,6 +18,8 @@ from os import SEEK_END
 from typing import BinaryIO, NoReturn
 from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 
+from wire.user_error import UserError
+
 MOST_BYTES = 4 << 30
 """Most that an archive may unpack to, and be long itself."""
 MOST_MEMBERS = 10_000
@@ -37,7 +39,7 @@ _HARMLESS_FLAGS = 0b1000_0000_0110
 """How hard it was compressed, and that its name is UTF-8; not: encrypted, or sizes that follow the content."""
 
 
-class NotPlain(ValueError):
+class NotPlain(UserError, ValueError):
     """A file that is no zip file, or one in which something is hidden or damaged; says what and where."""
 
 

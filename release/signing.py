@@ -21,6 +21,7 @@ from release.fresh_file import fresh_file, remove_unsettled, settle
 from release.plain_zip import MOST_BYTES, Member, NotPlain, list_members, read_member, write_member
 from release.signing_keys import BadKey, key_id, load_private_key, trusted_keys
 from wire.digest import MANIFEST, SIGNATURE, combined_digest, member_digest
+from wire.user_error import UserError
 
 ALGORITHM = "ed25519"
 SIGNED = b"nautilus-torchserve archive digest\n"
@@ -31,7 +32,7 @@ _MOST_JSON_BYTES = 1 << 20
 _DIGEST_CODE = "wire/digest.py"
 
 
-class Untrusted(ValueError):
+class Untrusted(UserError, ValueError):
     """An archive that must not run: unsigned, altered, signed by somebody who is not trusted, or no archive."""
 
 

@@ -24,12 +24,14 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
+from wire.user_error import UserError
+
 PASSPHRASE = "ARCHIVE_KEY_PASSPHRASE"
 """Environment variable with the private key's passphrase; unset or empty: it has none."""
 _FROM_ENVIRONMENT = "env:"
 
 
-class BadKey(ValueError):
+class BadKey(UserError, ValueError):
     """A key that cannot be made, read or used; says why, and nothing of the key."""
 
 

@@ -8,9 +8,10 @@ from serving.client import InferenceClient, connect
 from serving.management import ManagementClient
 from serving.properties import BadProperties, read_properties
 from serving.torchserve import CONFIG, find_server
+from wire.user_error import UserError
 
 
-class NoTarget(RuntimeError):
+class NoTarget(UserError):
     """There is no such server, or what is needed to reach it was not said."""
 
 

@@ -25,6 +25,7 @@ from release.signing import Untrusted, read_identity
 from release.target import NoTarget, Target
 from serving.management import ManagementError
 from serving.tokens import NoToken
+from wire.user_error import UserError
 
 UNDER_WAY: Final = "under-way"
 DONE: Final = "done"
@@ -34,7 +35,7 @@ MALFORMED = (ArithmeticError, AttributeError, BadZipFile, EOFError, LookupError,
 """What our own code raises over a signed archive that lacks what every archive has."""
 
 
-class WatchRefused(RuntimeError):
+class WatchRefused(UserError):
     """Another process watches this folder, or archives must not be taken away from it."""
 
 

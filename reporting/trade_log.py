@@ -12,10 +12,12 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from wire.user_error import UserError
+
 TRADES, ROWS = "trades.json", "trades.npz"
 
 
-class BadReport(ValueError):
+class BadReport(UserError, ValueError):
     """A report folder without the trades that it should hold; names the file."""
 
 

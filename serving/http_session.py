@@ -3,6 +3,7 @@
 from typing import Any
 
 import requests
+from urllib3.exceptions import LocationParseError
 
 from wire.loopback import is_loopback
 
@@ -16,6 +17,13 @@ class HttpSession(requests.Session):
     def __init__(self) -> None:
         super().__init__()
         self.auth = _as_given
+
+    def request(self, method: str, url: str, **options: Any) -> requests.Response:  # type: ignore[override]
+        """Make a request; a URL or a header that cannot be sent is a `requests.RequestException` like all failures."""
+        try:
+            return super().request(method, url, **options)
+        except (LocationParseError, UnicodeError) as error:  # requests lets these two through
+            raise requests.exceptions.InvalidURL(f"{error}") from None
 
     def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
         """Send a prepared request; every request and every redirection passes here."""

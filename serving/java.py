@@ -9,10 +9,12 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from wire.user_error import UserError
+
 OLDEST = 11
 
 
-class NoJava(RuntimeError):
+class NoJava(UserError):
     """No Java of at least version 11 was found; says where was looked."""
 
 

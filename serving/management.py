@@ -6,9 +6,10 @@ from typing import Any
 import requests
 
 from serving.http_session import HttpSession
+from wire.user_error import UserError
 
 
-class ManagementError(RuntimeError):
+class ManagementError(UserError):
     """The management port refused or could not be reached; carries its HTTP status (0: no answer)."""
 
     def __init__(self, call: str, code: int, text: str) -> None:
@@ -124,8 +125,11 @@ class ManagementClient:
         call = f"{method} {self._url}{path}"
         try:
             answer = self._session.request(method, self._url + path, timeout=self._timeout_s, **options)
+            if not answer.ok:
+                raise ManagementError(call, answer.status_code, answer.text.strip())
+            return answer.json() if answer.content else None
+        except requests.JSONDecodeError:
+            got = answer.text.strip()[:80]
+            raise ManagementError(call, answer.status_code, f"expected TorchServe's JSON, got {got!r}") from None
         except requests.RequestException as error:
             raise ManagementError(call, 0, str(error)) from error
-        if not answer.ok:
-            raise ManagementError(call, answer.status_code, answer.text.strip())
-        return answer.json() if answer.content else None

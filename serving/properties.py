@@ -12,13 +12,15 @@ from pathlib import Path
 
 import javaproperties
 
+from wire.user_error import UserError
+
 _LAUNCHER_KEYS = ("vmargs", "plugins_path")
 _BYTE_ORDER_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _EMPTY_FIRST_LINE = re.compile(r"[ \t\f]*\\(\r|\n|\Z)")
 _NOT_PLAIN = re.compile(r"[^ -~]|\\|^ ")
 
 
-class BadProperties(ValueError):
+class BadProperties(UserError, ValueError):
     """A configuration that TorchServe would not read as it was meant, or cannot be started with.
 
     Parameters

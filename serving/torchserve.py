@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from serving import tokens
-from serving.archive_import import read_manifest
+from serving.archive_import import check_handler
 from serving.java import find_java_home
 from serving.management import ManagementClient, ManagementError
 from serving.processes import end_family, is_torchserve
@@ -31,6 +31,7 @@ from serving.server_config import (
     with_free_ports,
 )
 from serving.snapshot import PROPERTY, archives_of, versions_of
+from wire.user_error import UserError
 
 PROJECT = Path(__file__).resolve().parent.parent
 STATE = "server.json"
@@ -42,7 +43,7 @@ _DIED = "Backend worker process died."
 _EXCEPTION = re.compile(r"-std(?:out|err)(?: \S+)? - ([A-Za-z_][\w.]*(?:: .*)?)$", re.MULTILINE)
 
 
-class StartFailed(RuntimeError):
+class StartFailed(UserError):
     """The server cannot be started, or came up without its workers; says why."""
 
 
@@ -251,7 +252,7 @@ def _check_archives(model_store: Path, archives: set[str]) -> None:
     if not model_store.is_dir():
         raise StartFailed(f"{model_store}: a model store expected, was no folder")
     for archive in sorted(archives):
-        read_manifest(model_store / archive)
+        check_handler(model_store / archive)
 
 
 def _effective_properties(settings: ServerSettings) -> dict[str, str]:

@@ -1,7 +1,9 @@
 """Refusing settings that make no sense, in one form of words."""
 
+from wire.user_error import InvalidArgument
 
-class BadSetting(ValueError):
+
+class BadSetting(InvalidArgument):
     """A setting that makes no sense; says what was expected and what it was."""
 
 

@@ -15,9 +15,10 @@ from serving.inputs import Inputs
 from strategies.run_settings import RunSettings
 from wire.errors import RequestError
 from wire.news_windows import NewsWindow
+from wire.user_error import UserError
 
 
-class OtherArchive(RuntimeError):
+class OtherArchive(UserError):
     """Another archive answers than the one whose prediction was traded on."""
 
 

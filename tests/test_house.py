@@ -11,22 +11,24 @@ from support import PROJECT
 BELOW = {
     "features": set(),
     "wire": set(),
+    "cli": {"wire"},
     "model_defs": set(),
-    "reporting": set(),
-    "market": set(),
-    "latency": set(),
-    "auditing": set(),
+    "scores": set(),
+    "reporting": {"scores", "wire"},
+    "market": {"wire"},
+    "latency": {"wire"},
+    "auditing": {"wire"},
     "handlers": {"features", "wire", "model_defs"},
     "serving": {"features", "wire"},
     "traffic": {"features", "serving", "wire"},
     "tracking": {"wire"},
-    "release": {"handlers", "serving", "traffic", "wire"},
-    "trials": {"release", "serving", "traffic", "wire"},
+    "release": {"cli", "handlers", "serving", "traffic", "wire"},
+    "trials": {"release", "scores", "serving", "traffic", "wire"},
     "model_registry": {"handlers", "release", "serving", "tracking", "wire"},
-    "training": {"features", "market", "model_defs", "handlers", "tracking", "wire"},
-    "strategies": {"features", "latency", "market", "reporting", "serving", "traffic", "wire"},
+    "training": {"features", "market", "model_defs", "handlers", "scores", "tracking", "wire"},
+    "strategies": {"cli", "features", "latency", "market", "reporting", "scores", "serving", "traffic", "wire"},
     "live_trading": {"auditing", "features", "latency", "market", "serving", "strategies", "traffic", "wire"},
-    "sweeps": {"latency", "market", "reporting", "serving", "strategies", "wire"},
+    "sweeps": {"latency", "market", "reporting", "scores", "serving", "strategies", "wire"},
     "benchmarks": {
         "features", "handlers", "latency", "market", "model_defs", "release", "serving", "strategies", "training",
         "wire",
@@ -69,7 +71,7 @@ def test_imports_run_only_downward(room: str) -> None:
 SIDES = {
     "trading host": (
         ("torch", "ts", "safetensors", "model_archiver"),
-        ("features", "wire", "strategies", "reporting", "latency", "auditing", "live_trading", "sweeps"),
+        ("features", "wire", "strategies", "reporting", "scores", "latency", "auditing", "live_trading", "sweeps"),
     ),
     "serving host": (
         ("nautilus_trader", "pandas", "plotly"),
@@ -77,7 +79,7 @@ SIDES = {
     ),
     "training host": (
         ("nautilus_trader", "ts", "plotly"),
-        ("features", "market", "model_defs", "training"),
+        ("features", "market", "model_defs", "scores", "training"),
     ),
 }
 """What is absent there, and which packages must be importable all the same."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wire.loopback import exempt_loopback
+from wire.user_error import UserError
 
 if TYPE_CHECKING:  # MLflow takes more than a second to import
     from mlflow import MlflowClient
@@ -47,7 +48,7 @@ for _variable, _value in _DEFAULTS.items():  # before anybody imports MLflow; wh
 exempt_loopback()
 
 
-class TrackingFailed(RuntimeError):
+class TrackingFailed(UserError):
     """A tracking store that cannot be opened, or did not take what was to be kept."""
 
 

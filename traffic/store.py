@@ -16,6 +16,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from traffic.records import CallWindow, ClosedTrade, ScoredPrediction, ShadowAnswer
 from traffic.split import Kind, Split, State, Unit
+from wire.user_error import UserError
 
 DEFAULT_URL = "sqlite:///runs/traffic.db"
 _LIBPQ = {"connect_timeout": 10, "tcp_user_timeout": 10_000}  # seconds; milliseconds
@@ -26,11 +27,11 @@ Record = CallWindow | ScoredPrediction | ClosedTrade | ShadowAnswer
 _Record = TypeVar("_Record", CallWindow, ScoredPrediction, ClosedTrade, ShadowAnswer)
 
 
-class StoreFailed(RuntimeError):
+class StoreFailed(UserError):
     """The database cannot be reached, or did not take what was to be kept."""
 
 
-class SplitRefused(ValueError):
+class SplitRefused(UserError, ValueError):
     """A split that cannot be: another one of the model runs, its name is taken, or there is no such one."""
 
 

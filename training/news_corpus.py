@@ -5,13 +5,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from wire.user_error import UserError
+
 CLASSES = ("negative", "neutral", "positive")
 HELD_OUT = "held_out.txt"
 COLUMNS = ("label", "subtopic", "style", "text")
 STYLES = ("wire", "press", "social")
 
 
-class BadCorpus(ValueError):
+class BadCorpus(UserError, ValueError):
     """Labelled text that cannot be read; names file, line and what was expected."""
 
 

@@ -9,10 +9,12 @@ from typing import Any, NoReturn, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
+from wire.user_error import InvalidArgument
+
 TUNED = "tuned"
 
 
-class BadConfig(ValueError):
+class BadConfig(InvalidArgument):
     """A configuration file with a key or a value that no run accepts; names file and key."""
 
 

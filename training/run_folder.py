@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from handlers.model_files import DESCRIPTION, GOLDEN, WEIGHTS
+from wire.user_error import UserError
 
 EVALUATION = "evaluation.json"
 CHECKPOINTS = "checkpoints"
@@ -25,7 +26,7 @@ MEMBERS = ("price", "sentiment")
 CONTENTS = frozenset((*MEMBERS, DESCRIPTION, WEIGHTS, GOLDEN, TOKENIZER, EVALUATION, CHECKPOINTS, TRACKING, REPORT))
 
 
-class BadRunFolder(ValueError):
+class BadRunFolder(UserError, ValueError):
     """A folder that must not be replaced by a run."""
 
 

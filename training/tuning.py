@@ -13,6 +13,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from training.run_config import Provenance, write_config
+from wire.user_error import UserError
 
 START_UP_TRIALS = 5
 """Complete trials before any is pruned."""
@@ -29,11 +30,11 @@ Space = Callable[[optuna.Trial], dict[str, object]]
 """Asks a trial for values and puts them into a configuration (of JSON types)."""
 
 
-class StudyInUse(RuntimeError):
+class StudyInUse(UserError):
     """A study that another process is working on."""
 
 
-class TuningFailed(RuntimeError):
+class TuningFailed(UserError):
     """A study none of whose trials came to a value."""
 
 

@@ -11,10 +11,15 @@ from collections.abc import Sequence
 from traffic.split import DAY_NS, Kind, Split, Unit
 from traffic.store import SplitRefused, TrafficStore
 from trials.experiment_rules import DEFAULT_RULES, Rules
+from wire.user_error import InvalidArgument, UserError
 
 
-class NoExperiment(ValueError):
-    """There is no such experiment, or one that cannot be meant."""
+class NoExperiment(UserError, ValueError):
+    """There is no such experiment."""
+
+
+class BadExperiment(InvalidArgument):
+    """A plan for an experiment that cannot be meant."""
 
 
 def plan(
@@ -34,15 +39,15 @@ def plan(
 
     Raises
     ------
-    NoExperiment
+    BadExperiment
         One that cannot be meant.
     """
     if baseline == challenger:
-        raise NoExperiment(f"{model}: two versions expected, was {baseline} twice")
+        raise BadExperiment(f"{model}: two versions expected, was {baseline} twice")
     if not 0 < share < 1:
-        raise NoExperiment(f"share: more than 0 and less than 100 % expected, was {100 * share:g} %")
+        raise BadExperiment(f"share: more than 0 and less than 100 % expected, was {100 * share:g} %")
     if slice_ns < 1:
-        raise NoExperiment(f"slice: more than 0 ns expected, was {slice_ns}")
+        raise BadExperiment(f"slice: more than 0 ns expected, was {slice_ns}")
     name = name or f"{model}-{challenger}-vs-{baseline}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"
     return Split(name, model, Kind.EXPERIMENT, baseline, challenger, share, unit, slice_ns, settings=rules.to_json())
 

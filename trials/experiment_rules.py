@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 
 from trials.sequential_test import Interval
+from wire.user_error import InvalidArgument
 
 _ABOVE_0 = ("promote_accuracy", "promote_latency_ms", "rollback_accuracy", "rollback_latency_ms", "block_s",
             "tuned_for")
@@ -14,7 +15,7 @@ _LEAST = {"least_predictions": 2, "least_requests": 2, "least_blocks": 2, "least
           "least_instruments": 1}
 
 
-class BadRules(ValueError):
+class BadRules(InvalidArgument):
     """Decision rules that cannot be meant."""
 
 

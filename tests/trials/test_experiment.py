@@ -14,7 +14,7 @@ from scipy import stats
 from traffic.records import ClosedTrade, ScoredPrediction
 from traffic.split import DAY_NS, Kind, Split, State, Unit
 from traffic.store import SplitRefused, TrafficStore
-from trials.experiment import NoExperiment, concerns, experiments, find_experiment, plan, with_challenger
+from trials.experiment import BadExperiment, NoExperiment, concerns, experiments, find_experiment, plan, with_challenger
 from trials.experiment_reading import Analysis, Reading, analyze
 from trials.experiment_rules import Action, Rules
 
@@ -173,7 +173,7 @@ def test_rules_are_stored_with_the_experiment(store: TrafficStore) -> None:
     ({"slice_ns": 0}, "slice"),
 ])
 def test_plans_that_cannot_be_meant_are_refused(changes: dict, because: str) -> None:
-    with pytest.raises(NoExperiment, match=because):
+    with pytest.raises(BadExperiment, match=because):
         plan(**({"model": "tick", "baseline": "1.0", "challenger": "2.0"} | changes))
 
 

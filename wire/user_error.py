@@ -1,0 +1,50 @@
+"""The base class of every error that what a user gave can cause.
+
+A command turns a `UserError` into one sentence on stderr and the exit status of its class (`cli.app`); every other
+exception is a bug and shows its traceback.
+
+Hierarchy, by package (only what derives from the two bases directly)::
+
+    UserError (status 1)
+        InvalidArgument (status 2)
+            market      BadInterval, BadReadOption
+            strategies  BadSetting
+            training    BadConfig
+            trials      BadRules, BadExperiment
+        wire            RequestError: one subclass for each HTTP status that a request can end with
+        market          BadData
+        latency         BadProfile
+        serving         BadProperties, NoToken, NoJava, StartFailed, ManagementError, UnreadableArchive
+        handlers        BadArchive, UnsupportedDevice
+        traffic         StoreFailed, SplitRefused
+        strategies      OtherArchive, TimeReversed, ImpossibleFill
+        live_trading    Halted (status 3), NoParity
+        training        BadRunFolder, BadCorpus, BadBackbone, BadMember, StudyInUse, TuningFailed
+        release         BuildFailed, IncompleteArchive, ForbiddenImport, BadKey, NotPlain, Untrusted, NoTarget,
+                        NoCounters, GateFailed, RolloutRefused, WatchRefused
+        trials          NoExperiment
+        tracking        TrackingFailed
+        model_registry  RegistryRefused
+        auditing        LogFailed, UnknownRun, UnknownOrder
+        reporting       BadReport
+        benchmarks      WrongAnswer, ServerFailed, NodeFailed, LoadFailed
+
+A new error derives from the nearest of these, so that callers that catch the family catch it too.
+"""
+
+
+class UserError(Exception):
+    """Something that the user gave cannot be used; the message is one sentence that the user can act on.
+
+    The message names the input (file and line, option, field), the value found, what was expected, and the option that
+    helps where there is one.
+    """
+
+    exit_code: int = 1
+    """Exit status of a command that ends with this error: 1 for a failed job, 2 for invalid arguments."""
+
+
+class InvalidArgument(UserError, ValueError):
+    """An option, a configuration file or a setting with a value that cannot be meant; nothing was begun."""
+
+    exit_code = 2
