@@ -1,5 +1,6 @@
 """Configurations that others wrote: started as TorchServe would start them, or refused by file and line."""
 
+import json
 import socket
 from pathlib import Path
 from zipfile import ZipFile
@@ -106,8 +107,9 @@ def test_environment_variables_count_as_with_torchserve(tmp_path: Path, monkeypa
 
 
 def archive(path: Path, name: str) -> None:
+    manifest = {"model": {"modelName": name, "modelVersion": "1.0", "handler": "handler.py"}}
     with ZipFile(path, "w") as file:
-        file.writestr("MAR-INF/MANIFEST.json", f'{{"model": {{"modelName": "{name}", "modelVersion": "1.0"}}}}')
+        file.writestr("MAR-INF/MANIFEST.json", json.dumps(manifest))
 
 
 def test_load_models_are_read_as_torchserve_reads_them(tmp_path: Path) -> None:
