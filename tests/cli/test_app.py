@@ -31,6 +31,7 @@ ENDINGS = {
     "argument": (InvalidArgument("expected 1 to 3, got 4"), 2, "error: expected 1 to 3, got 4\n"),
     "own status": (Halted("halted today"), 3, "error: halted today\n"),
     "path": (PermissionError(errno.EACCES, "Permission denied", "/a b"), 1, "error: /a b: Permission denied\n"),
+    "loop": (RuntimeError("Symlink loop from '/a'"), 1, "error: Symlink loop from '/a'\n"),
     "disk": (OSError(errno.ENOSPC, "No space left on device"), 1, "error: No space left on device\n"),
     "Ctrl-C": (KeyboardInterrupt(), 130, ""),
     "status": (typer.Exit(7), 7, ""),

@@ -10,7 +10,7 @@ import pandas as pd
 from news_run import write_backbone, write_ensemble_run, write_sentiment_run
 from price_run import write_price_run
 
-TRADES, BARS = 400, 300
+TRADES, BARS = 900, 500
 START_MS = 1_700_000_000_000
 
 
