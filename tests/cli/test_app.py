@@ -143,3 +143,10 @@ def test_every_exception_class_is_a_user_error_that_the_hierarchy_lists() -> Non
     assert len(found) > 40
     assert {name for name, bases in found.items() if not bases & {*BASES, *found}} - {"UserError"} == INTERNAL
     assert {name for name, bases in found.items() if bases & BASES and name not in printed} == set()
+
+
+def test_every_command_is_one_of_app() -> None:
+    for path in (PROJECT / "scripts").glob("*.py"):
+        text = path.read_text()
+        assert "app = App(" in text, path
+        assert "typer.Typer(" not in text and "typer.run(" not in text, path
