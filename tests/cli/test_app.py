@@ -149,4 +149,5 @@ def test_every_command_is_one_of_app() -> None:
     for path in (PROJECT / "scripts").glob("*.py"):
         text = path.read_text()
         assert "app = App(" in text, path
-        assert "typer.Typer(" not in text and "typer.run(" not in text, path
+        assert "typer.Typer(" not in text, path
+        assert "typer.run(" not in text, path
