@@ -80,7 +80,7 @@ def main() -> int:
         fault = wrong(call, status, out, err)
         statuses[status] += 1
         if given.verbose:
-            last = (err.strip().splitlines() or [""])[-1]
+            last = next((line for line in reversed(err.splitlines()) if line.strip('╰─╯ ')), '')
             print(f"    {time.monotonic() - began:.1f} s, status {status}: {last[:300]}", flush=True)
         if fault:
             faults.append(fault)
