@@ -14,10 +14,10 @@ from fuzz_seeds import KINDS, Seeds
 from support import PROJECT, script_app
 
 WORK = {
-    "trades": 300, "bars": 250, "epochs": 1, "rounds": 1, "tune": 1, "number": 4, "observations": 200, "max_texts": 2, "size": 1000,
-    "long": 100, "inline": 100, "folds": 1, "seconds": 0.2, "jobs": 1, "threads": 1, "swaps": 1, "rate": 1.0,
-    "settings": "fit.epochs=1", "model_ms": 1, "every": "1s", "for_": "1s", "watch": 0.1, "watch_s": 0.1, "hold": "1s",
-    "drain": 0.1, "drain_s": 0.1, "interval": 0.05, "once": True, "drawn": 2,
+    "trades": 300, "bars": 250, "epochs": 1, "rounds": 1, "tune": 1, "number": 4, "observations": 200, "max_texts": 2,
+    "size": 1000, "long": 100, "inline": 100, "folds": 1, "jobs": 1, "threads": 1, "swaps": 1, "rate": 1.0,
+    "seconds": 0.2, "settings": "fit.epochs=1", "every": "1s", "for_": "1s", "watch": 0.1, "watch_s": 0.1, "hold": "1s",
+    "model_ms": 1, "drain": 0.1, "drain_s": 0.1, "interval": 0.05, "once": True, "drawn": 2,
 }
 """Options that say how much there is to do -> the most that a fuzzed call asks for; such a call always has them."""
 
