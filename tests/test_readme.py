@@ -52,7 +52,7 @@ def runs_elsewhere(block: str) -> bool:
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The project's own files, with free ports in its configuration."""
     folder = tmp_path_factory.mktemp("readme") / "p"
-    made = (".git", ".venv", "runs", "reports", "logs", "*.mar", ".server", "__pycache__", ".*_cache")
+    made = (".git", ".venv*", "runs", "reports", "logs", "*.mar", ".server", "__pycache__", ".*_cache")
     shutil.copytree(PROJECT, folder, ignore=shutil.ignore_patterns(*made))
     config = folder / "config.properties"
     ports = free_ports(5)
