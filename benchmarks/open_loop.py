@@ -16,6 +16,7 @@ import pycurl
 from numpy.typing import NDArray
 
 from benchmarks.load import LoadFailed
+from serving.http_connection import set_url
 
 MOST_UNDER_WAY = 256
 """Requests unanswered at one time; at more the server does not keep up, and no profile would help."""
@@ -159,7 +160,7 @@ class OpenLoop:
     def _make(self) -> pycurl.Curl:
         handle = pycurl.Curl()
         handle.setopt(pycurl.NOSIGNAL, 1)
-        handle.setopt(pycurl.URL, self._url)
+        set_url(handle, self._url)
         handle.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
         handle.setopt(pycurl.TIMEOUT_MS, round(self._timeout_s * 1000))
         handle.setopt(pycurl.HTTPHEADER, self._headers)

@@ -8,6 +8,7 @@ import orjson
 import requests
 from numpy.typing import NDArray
 
+from serving.http_session import HttpSession
 from wire.body import BINARY, JSON, encode_rows
 from wire.user_error import UserError
 
@@ -105,9 +106,10 @@ def check(server: Server, question: Question, expected: NDArray[np.float32]) -> 
     """
     where = f"{server.name}, {question.name}"
     try:
-        answer = requests.post(
-            server.url, data=question.body, headers={**server.headers, **question.headers}, timeout=_TIMEOUT_S
-        )
+        with HttpSession() as session:
+            answer = session.post(
+                server.url, data=question.body, headers={**server.headers, **question.headers}, timeout=_TIMEOUT_S
+            )
     except requests.RequestException as error:
         raise WrongAnswer(f"{where}: {error}") from error
     if answer.status_code != 200:

@@ -29,7 +29,8 @@ from benchmarks.questions import PRICE, TICK, ReadJson, Server
 from handlers.model_files import DESCRIPTION, WEIGHTS
 from model_defs.return_network import OUTPUTS
 from model_defs.tick_classifier import CLASSES
-from serving.torchserve import ServerSettings, TorchServe, free_ports, start_server
+from serving.server_config import free_ports
+from serving.torchserve import ServerSettings, TorchServe, start_server
 from wire.user_error import UserError
 
 PROJECT = Path(__file__).resolve().parent.parent

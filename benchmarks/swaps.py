@@ -11,7 +11,6 @@ from tempfile import TemporaryDirectory
 from zipfile import ZipFile
 
 import numpy as np
-import requests
 from numpy.typing import NDArray
 
 from benchmarks.callers import Callers
@@ -20,6 +19,7 @@ from release.rollout import register, rollback
 from release.signing import sign_archive
 from release.signing_keys import make_key
 from release.target import Target, own_target
+from serving.http_session import HttpSession
 from serving.torchserve import ServerSettings, TorchServe, start_server
 from wire.digest import MANIFEST, SIGNATURE
 
@@ -99,13 +99,15 @@ def _naive_swap(target: Target, version: str, path: Path, note: Callable[[], Non
     """Register and wait for the answer, as TorchServe does by default; set the default; delete the old version."""
     old = target.manager().default_version(MODEL)
     shutil.copyfile(path, target.model_store / path.name)
-    headers = {"Authorization": f"Bearer {target.management_token}"}
-    note()
-    requests.post(f"{target.management_url}/models", headers=headers, timeout=60,
-                  json={"url": path.name, "model_name": MODEL, "initial_workers": 1, "synchronous": True})
-    note()
-    requests.put(f"{target.management_url}/models/{MODEL}/{version}/set-default", headers=headers, timeout=60)
-    requests.delete(f"{target.management_url}/models/{MODEL}/{old}", headers=headers, timeout=60)
+    url = f"{target.management_url}/models"
+    with HttpSession() as session:
+        session.headers["Authorization"] = f"Bearer {target.management_token}"
+        note()
+        session.post(url, timeout=60, json={"url": path.name, "model_name": MODEL, "initial_workers": 1,
+                                            "synchronous": True})
+        note()
+        session.put(f"{url}/{MODEL}/{version}/set-default", timeout=60)
+        session.delete(f"{url}/{MODEL}/{old}", timeout=60)
 
 
 def _swap_under_load(

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import MISSING, asdict, dataclass, fields
 from functools import cached_property
 
 
@@ -52,7 +53,34 @@ class FeatureSchema:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, data: dict) -> "FeatureSchema":
-        """Inverse of :meth:`to_dict`."""
-        columns = tuple(Column(**column) for column in data["columns"])
-        return cls(**{**data, "columns": columns})
+    def from_dict(cls, data: object) -> "FeatureSchema":
+        """Inverse of :meth:`to_dict`.
+
+        Raises
+        ------
+        ValueError
+            ``data`` is not what :meth:`to_dict` writes.
+        """
+        if not isinstance(data, dict):
+            raise ValueError(f"expected a feature schema as an object, got {type(data).__name__}")
+        expected = {field.name: field.default is MISSING for field in fields(cls)}
+        wrong = [name for name, required in expected.items() if required and name not in data]
+        if wrong or not data.keys() <= expected.keys():
+            raise ValueError(f"expected a feature schema with {', '.join(expected)}, got {', '.join(map(str, data))}")
+        columns = data["columns"]
+        if not isinstance(columns, list | tuple) or not columns:
+            raise ValueError(f"expected the feature schema's columns as a list, got {columns!r:.40}")
+        for column in columns:
+            if not isinstance(column, dict) or column.keys() != {"name", "unit"} or not _are_texts(column.values()):
+                raise ValueError(f"expected a feature schema's column with name and unit, got {column!r:.40}")
+        if not _are_texts((data["name"], data.get("dtype", ""))):
+            raise ValueError(f"expected the feature schema's name and dtype as texts, got {data['name']!r:.40}")
+        for name in ("window", "time_steps"):
+            value = data.get(name)
+            if not (type(value) is int and value > 0) and (value is not None or name == "window"):
+                raise ValueError(f"expected the feature schema's {name} as a positive integer, got {value!r:.40}")
+        return cls(**{**data, "columns": tuple(Column(**column) for column in columns)})
+
+
+def _are_texts(values: Iterable[object]) -> bool:
+    return all(isinstance(value, str) for value in values)

@@ -2,9 +2,12 @@
 
 import json
 import re
+import struct
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +44,10 @@ class Golden:
         for name, expected in self.outputs.items():
             if name not in answered:
                 raise BadArchive(f"output {name!r} expected by {GOLDEN}, was {sorted(answered)}")
+            if answered[name].shape != expected.shape or not expected.size:
+                raise BadArchive(
+                    f"{GOLDEN}: expected output {name!r} for {len(answered[name])} inputs, got shape {expected.shape}"
+                )
             error = float((np.abs(answered[name] - expected) / np.maximum(np.abs(expected), 1.0)).max())
             if not error <= self.tolerance:  # NaN too
                 raise BadArchive(
@@ -50,13 +57,55 @@ class Golden:
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """``model.json`` of a run or of an unpacked archive."""
-    return json.loads(_existing(folder / DESCRIPTION).read_text())
+    """``model.json`` of a run or of an unpacked archive.
+
+    Raises
+    ------
+    BadArchive
+        It is missing, no JSON, or lacks what every model's has.
+    """
+    path = _existing(folder / DESCRIPTION)
+    return parse_description(path.read_bytes(), str(path))
+
+
+def parse_description(data: bytes, path: str) -> dict[str, Any]:
+    """The content of a ``model.json``; raises as `read_description`, with ``path`` in the message."""
+    try:
+        description = json.loads(data)
+    except (ValueError, RecursionError) as error:  # no UTF-8 too
+        raise BadArchive(f"{path}: expected a JSON object, got {str(error) or type(error).__name__:.80}") from None
+    _check_keys(path, "", description, {"model": str, "network": dict, "feature_schema": dict})
+    _check_keys(path, "network.", description["network"], {"module": str, "config": dict})
+    for name in ("files", "members"):
+        if not _are_member_names(description.get(name, [])):
+            got = repr(description[name])
+            raise BadArchive(f"{path}: expected {name} as a list of names of files beside it, got {got:.60}")
+    return description
 
 
 def read_schema(description: dict[str, Any]) -> FeatureSchema:
-    """The feature schema that a description carries."""
-    return FeatureSchema.from_dict(description["feature_schema"])
+    """The feature schema that a description carries; `BadArchive` where it is none."""
+    try:
+        return FeatureSchema.from_dict(description["feature_schema"])
+    except ValueError as error:
+        raise BadArchive(f"{DESCRIPTION}: {error}") from None
+
+
+def _check_keys(path: str, inside: str, values: object, kinds: dict[str, type]) -> None:
+    if not isinstance(values, dict):
+        raise BadArchive(f"{path}: expected a JSON object, got {type(values).__name__}")
+    for name, kind in kinds.items():
+        if not isinstance(values.get(name), kind):
+            raise BadArchive(
+                f"{path}: expected {inside}{name} as {'a text' if kind is str else 'an object'}, "
+                f"got {values.get(name)!r:.60}"
+            )
+
+
+def _are_member_names(names: object) -> bool:
+    return isinstance(names, list) and all(
+        isinstance(name, str) and name and Path(name).parts == (name,) and name != ".." for name in names
+    )
 
 
 def build_network(description: dict[str, Any]) -> "nn.Module":
@@ -71,14 +120,38 @@ def build_network(description: dict[str, Any]) -> "nn.Module":
     if not re.fullmatch(r"model_defs\.[a-z0-9_]+", module):
         raise BadArchive(f"{DESCRIPTION}: a module of model_defs expected as network, was {module!r}")
     # Not importlib: `serving.archive_import` gives an archive's modules an __import__ that finds their own first.
-    return __import__(module, fromlist=["build"]).build(config)
+    build = __import__(module, fromlist=["build"]).build
+    try:
+        return build(config)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        got = f"{config!r:.100} ({' '.join(str(error).split()):.200})"
+        raise BadArchive(f"{DESCRIPTION}: expected a network.config for {module}, got {got}") from error
+
+
+def load_weights(folder: Path, network: "nn.Module") -> None:
+    """Read a run's, or an unpacked archive's, weights into its network; `BadArchive` where they do not fit."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = _existing(folder / WEIGHTS)
+    try:
+        network.load_state_dict(load_file(path))
+    except (SafetensorError, RuntimeError, ValueError, KeyError) as error:
+        raise BadArchive(f"{path}: expected the network's weights: {' '.join(str(error).split()):.300}") from error
 
 
 def read_golden(folder: Path) -> Golden:
-    """``golden.npz`` of a run or of an unpacked archive."""
-    with np.load(_existing(folder / GOLDEN), allow_pickle=False) as stored:
-        values = {name: stored[name] for name in stored.files}
-    tolerance = float(values.pop("tolerance"))
+    """``golden.npz`` of a run or of an unpacked archive; `BadArchive` where it is missing or damaged."""
+    path = _existing(folder / GOLDEN)
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            values = {name: stored[name] for name in stored.files}
+        tolerance = float(values.pop("tolerance"))
+    # what NumPy and `zipfile` let through of damaged files
+    except (ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, NotImplementedError, OSError,
+            RuntimeError, SyntaxError, TypeError, ValueError, BadZipFile, struct.error, zlib.error) as error:
+        got = str(error) or type(error).__name__
+        raise BadArchive(f"{path}: expected golden inputs and outputs, got {got:.100}") from error
     inputs = {name: value for name, value in values.items() if not name.startswith(_OUTPUT)}
     outputs = {name.removeprefix(_OUTPUT): value for name, value in values.items() if name not in inputs}
     return Golden(inputs, outputs, tolerance)

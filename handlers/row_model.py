@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from torch import nn
 
 from handlers import model_files
@@ -61,5 +60,5 @@ class RowModel:
 def load_network(folder: Path, description: dict[str, Any], device: torch.device) -> nn.Module:
     """The network that a description names, with the folder's weights, ready to answer."""
     network = model_files.build_network(description)
-    network.load_state_dict(load_file(folder / model_files.WEIGHTS))
+    model_files.load_weights(folder, network)
     return network.to(device).eval()

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
-from wire.user_error import UserError
+from wire.user_error import InvalidArgument, UserError
 
 FORMAT = 1
 """Of the file; another one is refused."""
@@ -85,15 +85,15 @@ def service_times(arrival_ns: NDArray[np.int64], completion_ns: NDArray[np.int64
         No pairs, arrivals out of order, a completion before its arrival, or less than one worker.
     """
     if workers < 1:
-        raise ValueError(f"service times: at least 1 worker expected, was {workers}")
+        raise InvalidArgument(f"service times: at least 1 worker expected, was {workers}")
     if len(arrival_ns) == 0 or arrival_ns.shape != completion_ns.shape:
         was = f"{len(arrival_ns)} and {len(completion_ns)}"
-        raise ValueError(f"service times: as many completions as arrivals, at least 1, expected, was {was}")
+        raise InvalidArgument(f"service times: as many completions as arrivals, at least 1, expected, was {was}")
     if (np.diff(arrival_ns) < 0).any():
-        raise ValueError("service times: arrivals in order expected, was another order")
+        raise InvalidArgument("service times: arrivals in order expected, was another order")
     if (completion_ns < arrival_ns).any():
         early = int(np.flatnonzero(completion_ns < arrival_ns)[0])
-        raise ValueError(
+        raise InvalidArgument(
             f"service times: completions at or after their arrivals expected, was {completion_ns[early]} for "
             f"{arrival_ns[early]} in request {early}"
         )

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latency.profile import LatencyProfile
+from wire.user_error import InvalidArgument
 
 _DRAWN_AT_ONCE = 4096
 """Draws are made in chunks of this many, so that they do not depend on how the requests are handed in."""
@@ -35,9 +36,9 @@ class QueuedDelay:
 
     def __init__(self, profile: LatencyProfile, workers: int, seed: int) -> None:
         if workers < 1:
-            raise ValueError(f"latency queue: at least 1 worker expected, was {workers}")
+            raise InvalidArgument(f"latency queue: at least 1 worker expected, was {workers}")
         if seed < 0:
-            raise ValueError(f"latency queue: a seed of at least 0 expected, was {seed}")
+            raise InvalidArgument(f"latency queue: a seed of at least 0 expected, was {seed}")
         self._service_ns = profile.service_ns
         self._random = np.random.default_rng(seed)
         self._drawn = np.empty(0, dtype=np.int64)  # of which those from _next on are not used yet

@@ -14,9 +14,11 @@ from features.schema import FeatureSchema
 from features.tick import tick_schema
 from live_trading.settings import LiveSettings
 from serving.client import connect
+from serving.model_metadata import BARS, WINDOWS_NEED, require
 from strategies.bar_inference_actor import BarInferenceActorConfig
 from strategies.bar_strategy import BarStrategyConfig
 from strategies.checks import BadSetting, expect
+from strategies.definitions.names import order_id_tag
 from strategies.inference_actor import InferenceActorConfig
 from strategies.server_token import provide_token
 from strategies.tick_strategy import TickStrategyConfig
@@ -71,7 +73,8 @@ def _schema(settings: LiveSettings, metadata: Metadata) -> FeatureSchema:
     if settings.model.kind == "tick":
         return tick_schema(settings.model.actor.get("window", metadata["feature_schema"]["window"]))
     expect("bars" in metadata, f"a model of bars for kind price, was {metadata['feature_schema']['name']}")
-    return bar_schema(settings.model.actor.get("indicators", metadata["bars"]["indicators"]))
+    bars = require(metadata, "bars", *BARS, purpose=WINDOWS_NEED)
+    return bar_schema(settings.model.actor.get("indicators", bars["indicators"]))
 
 
 def actor_config(settings: LiveSettings, metadata: Metadata | None) -> InferenceActorConfig | BarInferenceActorConfig:
@@ -115,12 +118,20 @@ def strategy_configs(
         return [config_from(TickStrategyConfig, {**fields, **_about(settings, actor.instrument_id)}, "strategy")]
     if metadata is not None:
         bars = metadata["bars"]
-        fields.setdefault("horizon_ns", metadata["label"]["horizon_bars"] * bars["interval_ns"])
+        if "horizon_ns" not in fields:
+            label = require(
+                metadata, "label", "horizon_bars", purpose="how long a signal holds, give it as strategy.horizon_ns"
+            )
+            fields["horizon_ns"] = label["horizon_bars"] * bars["interval_ns"]
         fields.setdefault("closed_market_ns", bars["max_gap_ns"] - bars["interval_ns"])
     return [
         config_from(
             BarStrategyConfig,
-            {**fields, **_about(settings, bar_type.instrument_id), "order_id_tag": str(bar_type.instrument_id)},
+            {
+                **fields,
+                **_about(settings, bar_type.instrument_id),
+                "order_id_tag": order_id_tag(bar_type.instrument_id),
+            },
             "strategy",
         )
         for bar_type in actor.bar_types

@@ -38,6 +38,7 @@ from live_trading.settings import (
 from live_trading.settings_file import environment_value
 from strategies.checks import BadSetting, expect
 from strategies.settings import importable_actor, importable_strategy
+from wire.loopback import exempt_loopback
 
 Client = tuple[str, Any, Any]
 """Name, config and factory of a data or execution client."""
@@ -62,6 +63,7 @@ def build_node(
     BadData
         What is to be replayed cannot be used.
     """
+    exempt_loopback()  # a gateway or a venue's simulator on this machine
     actor = actor_config(settings, metadata)
     strategies = strategy_configs(settings, actor, metadata)
     instrument_ids = traded(actor)

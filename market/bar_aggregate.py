@@ -56,6 +56,7 @@ def aggregate(bars: Bars, interval_ns: int) -> Bars:
     _refuse_too_large(bars, rows)
     return replace(
         bars,
+        lines=None,
         interval_ns=interval_ns,
         ts_event=bars.ts_event[rows[:, -1]],
         open=bars.open[rows[:, 0]],
@@ -81,6 +82,6 @@ def _refuse_too_large(bars: Bars, rows: NDArray[np.int64]) -> None:
     if (volume >= EXACT_INTEGERS).any():
         group = int((volume >= EXACT_INTEGERS).argmax())
         raise BadData(
-            f"{bars.source}: row {rows[group, 0]}: volume below 2**53 smallest steps expected, was {volume[group]:.0f} "
-            f"over {rows.shape[1]} bars"
+            f"{bars.source}: {bars.place(int(rows[group, 0]))}: expected a volume below 2**53 smallest steps, got "
+            f"{volume[group]:.0f} over {rows.shape[1]} bars"
         )

@@ -2,15 +2,12 @@
 
 from pathlib import Path
 
-import numpy as np
-from nautilus_trader.model.data import Bar, BarType
+from nautilus_trader.model.data import BarType
 from nautilus_trader.model.enums import BarAggregation
-from nautilus_trader.model.objects import FIXED_PRECISION
-from nautilus_trader.persistence.catalog import ParquetDataCatalog
 from nautilus_trader.persistence.funcs import urisafe_identifier
-from numpy.typing import NDArray
 
 from market.bars import PRICES, Bars
+from market.catalog_files import read_catalog_files
 from market.trades import BadData, Instrument
 
 TIMES = (BarAggregation.SECOND, BarAggregation.MINUTE, BarAggregation.HOUR, BarAggregation.DAY)
@@ -39,14 +36,26 @@ def load_catalog_bars(path: Path, instrument_id: str | None = None, interval_ns:
     Raises
     ------
     BadData
-        No bars of seconds, minutes, hours or days there, or the choice is open; lists what there is.
+        No bars of seconds, minutes, hours or days there, or the choice is open; lists what there is. Or a file
+        cannot be read, or a value does not fit.
     """
     chosen = _choose(path, instrument_id, interval_ns)
-    bars = ParquetDataCatalog(path).bars([str(chosen)])
-    try:
-        return _to_arrays(f"{path.name} ({chosen})", chosen.spec.get_interval_ns(), bars)
-    except OverflowError as error:
-        raise BadData(f"{path.name}: {chosen}: values below 2**63 smallest steps expected, was {error}") from error
+    table = read_catalog_files(f"{path.name} ({chosen})", path / "data/bar" / str(chosen), PRICES, "volume")
+    (open_, high, low, close), price_precision = table.steps(PRICES, table.price_precision)
+    (volume,), size_precision = table.steps(["volume"], table.size_precision)
+    symbol, _, venue = table.instrument_id.rpartition(".")
+    return Bars(
+        instrument=Instrument(symbol, venue, price_precision, size_precision),
+        source=table.source,
+        simulated=False,
+        interval_ns=chosen.spec.get_interval_ns(),
+        ts_event=table.integers("ts_event"),
+        open=open_,
+        high=high,
+        low=low,
+        close=close,
+        volume=volume,
+    )
 
 
 def _choose(path: Path, instrument_id: str | None, interval_ns: int | None) -> BarType:
@@ -81,24 +90,3 @@ def _longest_that_divide(stored: list[BarType], interval_ns: int) -> list[BarTyp
     intervals = [bar_type.spec.get_interval_ns() for bar_type in stored]
     longest = max((length for length in intervals if interval_ns % length == 0), default=None)
     return [bar_type for bar_type, length in zip(stored, intervals, strict=True) if length == longest]
-
-
-def _to_arrays(source: str, interval_ns: int, bars: list[Bar]) -> Bars:
-    first = bars[0]
-    instrument_id = first.bar_type.instrument_id
-    price_precision, size_precision = first.open.precision, first.volume.precision
-    price_step = 10 ** (FIXED_PRECISION - price_precision)  # raw values are fixed-point, 128 bits wide
-    size_step = 10 ** (FIXED_PRECISION - size_precision)
-
-    def steps(name: str) -> NDArray[np.int64]:
-        return np.array([getattr(bar, name).raw // price_step for bar in bars], dtype=np.int64)
-
-    return Bars(
-        instrument=Instrument(instrument_id.symbol.value, instrument_id.venue.value, price_precision, size_precision),
-        source=source,
-        simulated=False,
-        interval_ns=interval_ns,
-        ts_event=np.array([bar.ts_event for bar in bars], dtype=np.int64),
-        **{name: steps(name) for name in PRICES},
-        volume=np.array([bar.volume.raw // size_step for bar in bars], dtype=np.int64),
-    )

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from market.bars import PRICES, Bars
+from market.bars import Bars
 from market.simulator import INSTRUMENT, START_NS
 from market.trades import EXACT_INTEGERS, Instrument
 
@@ -103,14 +103,17 @@ def simulate_bars(
     rng = np.random.default_rng(seed)
     returns, sigma = _returns(bars, rng, config)
     returns = returns if drift is None else returns + drift
-    prices = _prices(returns, sigma, rng, config.start_price, instrument.price_precision)
+    open_, high, low, close = _prices(returns, sigma, rng, config.start_price, instrument.price_precision)
     return Bars(
         instrument=instrument,
         source=f"simulated bars (seed {seed})",
         simulated=True,
         interval_ns=config.interval_ns,
         ts_event=START_NS + config.interval_ns * np.arange(1, bars + 1, dtype=np.int64),
-        **dict(zip(PRICES, prices, strict=True)),
+        open=open_,
+        high=high,
+        low=low,
+        close=close,
         volume=_steps(_volumes(returns, rng, config), instrument.size_precision),
     )
 

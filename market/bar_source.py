@@ -1,5 +1,6 @@
 """One way in for bars, wherever they are."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from market.bar_aggregate import aggregate
@@ -7,6 +8,7 @@ from market.bar_checks import check_bars
 from market.bar_simulator import MINUTE_NS, BarSimulatorConfig, simulate_bars
 from market.bars import Bars
 from market.csv_bars import load_csv_bars
+from market.read_options import ReadOptions
 from market.trades import BadData
 
 
@@ -16,7 +18,7 @@ def load_bars(
     seed: int,
     instrument_id: str | None = None,
     interval_ns: int | None = None,
-    stamp: str = "open",
+    read: ReadOptions = ReadOptions(),  # noqa: B008, it is frozen
 ) -> Bars:
     """Load bars of one instrument and check them; make longer ones of them where these are asked for.
 
@@ -36,8 +38,8 @@ def load_bars(
     interval_ns : int, optional
         Length of the bars wanted, a multiple of those there are; None takes them as they are (and
         simulates minutes).
-    stamp : str
-        Which end of its bar a CSV's stamp is, ``open`` or ``close``; see `market.csv_bars`.
+    read : ReadOptions
+        How to read what does not say it itself, and whether prices may jump; see `market.csv_bars`.
 
     Raises
     ------
@@ -48,19 +50,19 @@ def load_bars(
     if data is None:
         loaded = simulate_bars(bars, seed, BarSimulatorConfig(interval_ns=interval_ns or MINUTE_NS))
     else:
-        loaded = _from_path(Path(data), instrument_id, interval_ns, stamp)
+        loaded = _from_path(Path(data), instrument_id, interval_ns, read)
     found = loaded.instrument.instrument_id
     if instrument_id is not None and found != instrument_id:
         raise BadData(f"{loaded.source}: bars of {instrument_id} expected, was {found}")
-    checked = check_bars(loaded)
+    checked = check_bars(replace(loaded, read=read))
     return checked if interval_ns is None else aggregate(checked, interval_ns)
 
 
-def _from_path(path: Path, instrument_id: str | None, interval_ns: int | None, stamp: str) -> Bars:
+def _from_path(path: Path, instrument_id: str | None, interval_ns: int | None, read: ReadOptions) -> Bars:
     if not path.exists():
         raise BadData(f"{path}: a CSV file or a catalog folder expected, was missing")
     if path.is_file():
-        return load_csv_bars(path, instrument_id, stamp)
+        return load_csv_bars(path, instrument_id, read)
     from market.bar_catalog import load_catalog_bars  # a host that only trains on files has no nautilus_trader
 
-    return load_catalog_bars(path, instrument_id, interval_ns)
+    return replace(load_catalog_bars(path, instrument_id, interval_ns), catalog=path)

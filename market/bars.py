@@ -1,13 +1,15 @@
 """Bars of one instrument as arrays, checked once, whatever they came from."""
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from market.trades import Instrument
+from market.read_options import CsvLines, ReadOptions
+from market.trades import Instrument, place
 
 PRICES = ("open", "high", "low", "close")
 
@@ -33,6 +35,14 @@ class Bars:
     close: NDArray[np.int64]
     volume: NDArray[np.int64]
     """In steps of 10**-size_precision [n]; in which unit is the source's affair, models see it relative only."""
+    read: ReadOptions = field(default_factory=ReadOptions)
+    """How they were read."""
+    notes: tuple[str, ...] = ()
+    """What was assumed or altered in reading them, a sentence each."""
+    lines: CsvLines | None = None
+    """Where they stand in a file; None where they are no rows of one."""
+    catalog: Path | None = None
+    """The NautilusTrader catalog they were read from, which may define the instrument; None for a file."""
 
     def __len__(self) -> int:
         return len(self.close)
@@ -47,7 +57,13 @@ class Bars:
 
     def between(self, start: int, stop: int) -> "Bars":
         """The bars at positions ``start`` to ``stop - 1``."""
-        return replace(self, **{name: getattr(self, name)[start:stop] for name in ("ts_event", *PRICES, "volume")})
+        arrays = ("ts_event", *PRICES, "volume")
+        lines = None if self.lines is None else self.lines.after(start)
+        return replace(self, lines=lines, **{name: getattr(self, name)[start:stop] for name in arrays})
+
+    def place(self, row: int) -> str:
+        """Where a bar stands, for messages: its line in a file, else its row and when it closed."""
+        return place(self.lines, row, int(self.ts_event[row]))
 
     def prices(self, name: str = "close") -> NDArray[np.float64]:
         """One of `PRICES` in quote currency, float64 [n]: whole steps over a power of ten, rounded once."""

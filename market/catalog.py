@@ -1,14 +1,12 @@
-"""Trades from a NautilusTrader data catalog; the only module here that imports nautilus_trader."""
+"""Trades from a NautilusTrader data catalog; one of the modules here that import nautilus_trader."""
 
 from pathlib import Path
 
 import numpy as np
-from nautilus_trader.model.data import TradeTick
 from nautilus_trader.model.enums import AggressorSide
-from nautilus_trader.model.objects import FIXED_PRECISION
-from nautilus_trader.persistence.catalog import ParquetDataCatalog
 from nautilus_trader.persistence.funcs import urisafe_identifier
 
+from market.catalog_files import read_catalog_files
 from market.trades import BadData, Instrument, Trades
 
 SIDES = {AggressorSide.BUYER: 1, AggressorSide.SELLER: -1, AggressorSide.NO_AGGRESSOR: 0}
@@ -16,6 +14,8 @@ SIDES = {AggressorSide.BUYER: 1, AggressorSide.SELLER: -1, AggressorSide.NO_AGGR
 
 def load_catalog(path: Path, instrument_id: str | None = None) -> Trades:
     """Read the trades of one instrument from a ``ParquetDataCatalog``.
+
+    Files of several precisions may lie side by side; the trades have the finest, and no value is altered.
 
     Parameters
     ----------
@@ -32,33 +32,31 @@ def load_catalog(path: Path, instrument_id: str | None = None) -> Trades:
     Raises
     ------
     BadData
-        No trades there, or the choice of the instrument is open; lists those that have trades.
+        No trades there, or the choice of the instrument is open; lists those that have trades. Or a file cannot be
+        read, or a value does not fit.
     """
     stored = sorted(folder.name for folder in path.glob("data/trade_tick/*") if any(folder.glob("*.parquet")))
     if not stored:
         raise BadData(f"{path.name}: a NautilusTrader catalog with trades expected, was without data/trade_tick")
     if instrument_id is None and len(stored) > 1:
         raise BadData(f"{path.name}: the name of one instrument expected, was none of {', '.join(stored)}")
-    chosen = stored[0] if instrument_id is None else instrument_id
-    if urisafe_identifier(chosen) not in stored:
+    chosen = urisafe_identifier(stored[0] if instrument_id is None else instrument_id)
+    if chosen not in stored:
         raise BadData(f"{path.name}: one of {', '.join(stored)} expected, was {chosen}")
-    return _to_arrays(path.name, ParquetDataCatalog(path).trade_ticks([chosen]))
-
-
-def _to_arrays(source: str, ticks: list[TradeTick]) -> Trades:
-    first = ticks[0]
-    price_precision, size_precision = first.price.precision, first.size.precision
-    price_step = 10 ** (FIXED_PRECISION - price_precision)  # raw values are fixed-point, 128 bits wide
-    size_step = 10 ** (FIXED_PRECISION - size_precision)
-    instrument_id = first.instrument_id
+    table = read_catalog_files(path.name, path / "data/trade_tick" / chosen, ["price"], "size")
+    (price,), price_precision = table.steps(["price"], table.price_precision)
+    (size,), size_precision = table.steps(["size"], table.size_precision)
+    symbol, _, venue = table.instrument_id.rpartition(".")
+    sides = np.zeros(len(AggressorSide) + 1, dtype=np.int8)
+    sides[list(map(int, SIDES))] = list(SIDES.values())
     return Trades(
-        instrument=Instrument(instrument_id.symbol.value, instrument_id.venue.value, price_precision, size_precision),
-        source=source,
+        instrument=Instrument(symbol, venue, price_precision, size_precision),
+        source=path.name,
         simulated=False,
-        ts_event=np.array([tick.ts_event for tick in ticks], dtype=np.int64),
-        ts_init=np.array([tick.ts_init for tick in ticks], dtype=np.int64),
-        price=np.array([tick.price.raw // price_step for tick in ticks], dtype=np.int64),
-        size=np.array([tick.size.raw // size_step for tick in ticks], dtype=np.int64),
-        side=np.array([SIDES[tick.aggressor_side] for tick in ticks], dtype=np.int8),
-        trade_id=np.array([tick.trade_id.value for tick in ticks], dtype=np.str_),
+        ts_event=table.integers("ts_event"),
+        ts_init=table.integers("ts_init"),
+        price=price,
+        size=size,
+        side=sides[table.integers("aggressor_side")],
+        trade_id=table.columns["trade_id"].to_numpy().astype(np.str_),
     )

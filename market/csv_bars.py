@@ -9,9 +9,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from market import local_time
 from market.bars import PRICES, Bars
-from market.csv_table import Table, read_cells
+from market.csv_table import Table, Times, read_cells
 from market.decimals import parse_decimals
+from market.local_time import DAY_NS
+from market.read_options import CsvLines, ReadOptions
 from market.trades import EXACT_INTEGERS, BadData, Instrument
 
 TIME_COLUMNS = ("timestamp", "time", "date", "datetime", "open_time")
@@ -23,20 +26,23 @@ KLINES = (
     *("taker_buy_volume", "taker_buy_quote_volume", "ignore"),
 )
 """The columns of Binance's klines, which have a header in some years and markets only."""
-STAMPS = ("open", "close")
-"""Which end of its bar a stamp may be."""
+HOUR_NS = 3_600 * 10**9
 FILE_NAME = re.compile(r"(?P<symbol>[A-Z0-9_]+)-\d+(?:s|m|h|d|w|mo)-\d{4}")
 """How Binance names its files of klines: ``BTCUSDT-1m-2022-01.zip``."""
 SUFFIXES = re.compile(r"(\.(csv|txt|gz|zip))+$", re.IGNORECASE)
 
 
-def load_csv_bars(path: Path, instrument_id: str | None = None, stamp: str = "open") -> Bars:
+def load_csv_bars(
+    path: Path,
+    instrument_id: str | None = None,
+    read: ReadOptions = ReadOptions(),  # noqa: B008, it is frozen
+) -> Bars:
     """Read one file of bars of one instrument, plain, ``.gz`` or ``.zip``.
 
     A header names the columns, in any order and case: one of `TIME_COLUMNS`, open, high, low, close,
     volume and perhaps symbol; others are ignored. Without one, a file has the six of `PLAIN` or the
-    twelve of `KLINES`. Times are ISO 8601 (UTC unless they carry an offset), dates, or Unix s, ms,
-    us or ns of the years 2000 to 2099.
+    twelve of `KLINES`. Times are ISO 8601, dates, or Unix s, ms, us or ns of the years 2000 to 2099. Those
+    without an offset are of ``read.timezone``; without one they are taken as UTC, and the bars' notes say so.
 
     Parameters
     ----------
@@ -46,9 +52,10 @@ def load_csv_bars(path: Path, instrument_id: str | None = None, stamp: str = "op
         What it holds, ``BTC-PERP.DERIBIT``. May be left out: Binance's file names tell, else a symbol
         column, else the file's name up to the first part that is not letters (``btc_perp_1m.csv`` is
         BTC-PERP.FILE). Must not contradict the first two.
-    stamp : str
-        Which end of its bar a stamp is: ``open``, as venues export, or ``close``. Taking an open for
-        a close would show every bar to a backtest before its time; the other way round costs one bar.
+    read : ReadOptions
+        Taking an open for a close (``stamp``) would show every bar to a backtest before its time; the other way round
+        costs one bar. A bar of days that is stamped at its open closes at the local midnight that ends it, so that a
+        day on which clocks go back has 25 hours.
 
     Returns
     -------
@@ -57,38 +64,49 @@ def load_csv_bars(path: Path, instrument_id: str | None = None, stamp: str = "op
         neighbouring stamps. Prices are exact; their precision is the most decimals seen in any of the
         four, zeros at the end not counted. So are volumes, up to the decimals at which the file's total
         stays below 2**53 steps, and with it every sum of volumes exact in a float64; what is beyond, the
-        noise of exporters that write binary floats (``218102.59507500002``), is rounded, and ``source``
-        says in how many bars.
+        noise of exporters that write binary floats (``218102.59507500002``), is rounded, and the notes
+        say in how many bars.
 
     Raises
     ------
     BadData
-        Naming file, column, row (0-based, header not counted), what it was and what was expected.
+        Naming file, line, column, what was expected and what it was.
     """
-    if stamp not in STAMPS:
-        raise ValueError(f"stamp {' or '.join(STAMPS)} expected, was {stamp!r}")
-    table = _read(path)
+    table, lines = _read(path)
     time_column = _time_column(table)
-    if stamp == "close" and time_column == "open_time":
+    if read.stamp == "close" and time_column == "open_time":
         raise BadData(f"{path.name}: stamps of the open expected in column 'open_time', was stamp='close'")
-    stamps = table.times(time_column, "a time like 2024-01-31 or 2024-01-31T09:30:00Z")
-    interval_ns = _interval_ns(table.name, stamps)
+    stamps = table.times(time_column, "a time like 2024-01-31 or 2024-01-31T09:30:00Z", read.timezone)
+    interval_ns = _interval_ns(table.name, stamps.utc_ns)
+    ts_event, note_on_days = (stamps.utc_ns, None) if read.stamp == "close" else _closes(
+        table.name, stamps, interval_ns, read.timezone
+    )
     prices, price_precision = _prices(table)
     volume, size_precision, rounded = _volumes(table)
+    note_on_volumes = None if not rounded else (
+        f"{path.name}: {rounded:,} of {len(volume):,} volumes had more than {size_precision} decimals, the noise of "
+        "binary floats, and were rounded to these."
+    )
     symbol, venue = _instrument(table, path, instrument_id)
     return Bars(
         instrument=Instrument(symbol, venue, price_precision, size_precision),
-        source=f"{path.name} ({rounded} volumes rounded to {size_precision} decimals)" if rounded else path.name,
+        source=path.name,
         simulated=False,
         interval_ns=interval_ns,
-        ts_event=stamps + interval_ns if stamp == "open" else stamps,
-        **dict(zip(PRICES, prices, strict=True)),
+        ts_event=ts_event,
+        open=prices[0],
+        high=prices[1],
+        low=prices[2],
+        close=prices[3],
         volume=volume,
+        read=read,
+        notes=tuple(note for note in (stamps.note, note_on_days, note_on_volumes) if note is not None),
+        lines=lines,
     )
 
 
-def _read(path: Path) -> Table:
-    cells, first, has_header = read_cells(path, "bar")
+def _read(path: Path) -> tuple[Table, CsvLines]:
+    cells, first, has_header, lines = read_cells(path, "bar")
     columns = [cell.lower() for cell in first] if has_header else _columns_of_row(path.name, first)
     if has_header:
         missing = [name for name in (*PRICES, "volume") if name not in columns]
@@ -98,7 +116,7 @@ def _read(path: Path) -> Table:
         repeated = sorted({name for name in columns if name in used and columns.count(name) > 1})
         if repeated:
             raise BadData(f"{path.name}: every column once expected, was {repeated} repeatedly in a header of {first}")
-    return Table(path.name, cells.set_axis(columns, axis=1))
+    return Table(path.name, cells.set_axis(columns, axis=1), lines), lines
 
 
 def _columns_of_row(name: str, row: list[str]) -> list[str]:
@@ -127,12 +145,41 @@ def _interval_ns(name: str, stamps: NDArray[np.int64]) -> int:
     return int(lengths[counts.argmax()])
 
 
+def _closes(name: str, opened: Times, interval_ns: int, timezone: str | None) -> tuple[NDArray[np.int64], str | None]:
+    """When bars that opened then closed, Unix ns [n], and what was assumed.
+
+    Where clocks change within a bar, an interval by the clock has another length. Bars of days run from midnight to
+    midnight by the clocks of ``timezone``. Without one, and for bars of hours, a bar runs to the stamp of the next
+    where that is one interval later by the clock.
+    """
+    utc_ns, offset_ns = opened.utc_ns, opened.offset_ns
+    closes = utc_ns + interval_ns
+    if offset_ns is None or interval_ns <= HOUR_NS:
+        return closes, None
+    if timezone is not None and interval_ns % DAY_NS == 0:
+        is_local = offset_ns == local_time.offsets_ns(utc_ns, timezone)  # a day in UTC has 24 hours everywhere
+        opens = (utc_ns + offset_ns)[is_local].astype("datetime64[ns]")
+        ends = local_time.day_starts(opens, utc_ns[is_local], timezone) + np.timedelta64(interval_ns, "ns")
+        closes[is_local] = local_time.day_bounds(ends, timezone, end=True)
+        return closes, None
+    changes = offset_ns[1:] != offset_ns[:-1]
+    by_clock_ns = np.diff(utc_ns + offset_ns)
+    closes[:-1] = np.where(changes & (by_clock_ns == interval_ns), utc_ns[1:], closes[:-1])
+    open_ended = int((changes & (by_clock_ns > interval_ns)).sum())
+    if not open_ended or timezone is not None:
+        return closes, None
+    return closes, (
+        f"{name}: {open_ended:,} bars before a break in which the offset from UTC changed are taken to have closed "
+        f"{interval_ns / 1e9:g} s after their open; --timezone says when exactly."
+    )
+
+
 def _prices(table: Table) -> tuple[NDArray[np.int64], int]:
     """The four prices int64 [4, n] in the same steps, and the decimals of these."""
     rows = len(table.frame)
 
-    def refuse(place: int, expected: str) -> BadData:
-        return table.refusal(PRICES[place // rows])(place % rows, expected)
+    def refuse(row: int, expected: str, remedy: str = "") -> Exception:
+        return table.refusal(PRICES[row // rows])(row % rows, expected, remedy)
 
     values, precision = parse_decimals(np.concatenate([table.texts(name) for name in PRICES]), refuse)
     return values.reshape(len(PRICES), rows), precision

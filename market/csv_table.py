@@ -1,15 +1,18 @@
 """A CSV file's cells as texts, whatever its columns mean: reading, times, and errors that name the place."""
 
 import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from market.decimals import parse_integers
+from market import local_time
+from market.decimals import Refusal, has_exponent, parse_integers
+from market.local_time import DAY_NS
+from market.read_options import CsvLines, RowLines
 from market.trades import BadData
 
 FIRST_S, LAST_S = 946_684_800, 4_102_444_800
@@ -20,8 +23,21 @@ NINETEEN_DIGITS = "[0-4][0-9]{18}"
 """Unix ns since 2001: one digit more than `market.decimals` takes, but still an int64."""
 ISO_DATE = r"\d{4}-\d{2}-\d{2}"
 """How a time that is no number begins; pandas alone would take ``now`` and ``2024`` too."""
-ISO_OFFSET = r"[T ].*(?:Z|[+-]\d{2}(?::?\d{2})?)$"
+ISO_OFFSET = r"[T ].*?(?:(?P<zulu>Z)|(?P<sign>[+-])(?P<hours>\d{2})(?::?(?P<minutes>\d{2}))?)$"
 """How one with an offset from UTC ends."""
+SPREADSHEET = "open the published file, not one that a spreadsheet saved"
+"""What helps where digits are lost."""
+
+
+class Times(NamedTuple):
+    """A column of times."""
+
+    utc_ns: NDArray[np.int64]
+    """Unix ns [n]."""
+    offset_ns: NDArray[np.int64] | None
+    """What the clocks of their place are ahead of UTC [n]; None for Unix times, which have no place."""
+    note: str | None
+    """What was assumed in reading them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,48 +48,107 @@ class Table:
     """The file's, for error messages."""
     frame: pd.DataFrame
     """Cells [n, columns], each a str."""
+    lines: RowLines
+    """Where the rows stand."""
 
     def texts(self, column: str) -> NDArray[np.object_]:
         """A column's cells [n]."""
         return self.frame[column].to_numpy()
 
-    def refusal(self, column: str) -> Callable[[int, str], BadData]:
-        """What makes the error for a row of ``column``, given what was expected there."""
+    def refusal(self, column: str) -> Refusal:
+        """What makes the error for a row of ``column``, given what was expected there and what helps."""
 
-        def refuse(row: int, expected: str) -> BadData:
-            was = self.frame[column].iloc[row]
-            return BadData(f"{self.name}: row {row}, column {column!r}: {expected} expected, was {was!r}")
+        def refuse(row: int, expected: str, remedy: str = "") -> BadData:
+            return refused(self.name, self.lines.line(row), column, expected, self.frame[column].iloc[row], remedy)
 
         return refuse
 
-    def times(self, column: str, example: str) -> NDArray[np.int64]:
-        """Unix ns [n] from Unix or ISO 8601 times, the first row tells which; UTC where there is no offset.
+    def times(
+        self, column: str, example: str, timezone: str | None = None, *, distinct: bool = True, day_ends: bool = False
+    ) -> Times:
+        """Unix or ISO 8601 times, the first row tells which.
 
         Parameters
         ----------
         example : str
             What was expected, for the error.
+        timezone : str, optional
+            IANA name of the zone of times without an offset; None takes them as UTC and notes it.
+        distinct : bool
+            Whether no two rows are of one time; see `market.local_time.to_utc`.
+        day_ends : bool
+            Whether a day without a time is the midnight after it, else before.
         """
         cells = self.frame[column]
         if is_number(cells.iloc[0]):
-            return self.unix_times(column, tuple(TIME_UNITS))
+            return Times(self.unix_times(column, tuple(TIME_UNITS)), None, None)
+        refuse = self.refusal(column)
+        parts = cells.str.extract(ISO_OFFSET, expand=True)
+        has_offset = (parts["zulu"].notna() | parts["sign"].notna()).to_numpy()
+        is_day = cells.str.fullmatch(ISO_DATE).to_numpy(dtype=bool)
         times = np.full(len(cells), np.datetime64("NaT"), dtype="datetime64[ns]")
-        has_offset = cells.str.contains(ISO_OFFSET, regex=True).to_numpy()
         for alike in (has_offset, ~has_offset):  # pandas lends a time without an offset that of the one above it
             texts = cells[alike]
             parsed = pd.to_datetime(texts.where(texts.str.match(ISO_DATE)), format="ISO8601", utc=True, errors="coerce")
             times[alike] = parsed.to_numpy(dtype="datetime64[ns]")
         bad = np.isnat(times)
         if bad.any():
-            raise self.refusal(column)(int(bad.argmax()), example)
-        return times.astype(np.int64)
+            row = int(bad.argmax())
+            remedy = "write dates as year-month-day" if "/" in cells.iloc[row] or "." in cells.iloc[row][:10] else ""
+            raise refuse(row, example, remedy)
+        times = times + np.where(is_day & day_ends, np.timedelta64(DAY_NS, "ns"), np.timedelta64(0, "ns"))
+        utc_ns = times.astype(np.int64)
+        if timezone is None:
+            offset_ns = _offsets_ns(parts, has_offset)
+            return Times(utc_ns, offset_ns, self._note_on_utc(column, ~has_offset))
+        utc_ns = self._in_zone(column, times, ~has_offset, is_day, timezone, distinct, day_ends)
+        of_zone_ns = local_time.offsets_ns(utc_ns, timezone)
+        return Times(utc_ns, np.where(has_offset, _offsets_ns(parts, has_offset), of_zone_ns), None)
+
+    def _in_zone(
+        self,
+        column: str,
+        times: NDArray[np.datetime64],
+        naive: NDArray[np.bool_],
+        is_day: NDArray[np.bool_],
+        timezone: str,
+        distinct: bool,
+        day_ends: bool,
+    ) -> NDArray[np.int64]:
+        """Unix ns of times of which the ``naive`` ones are what the clocks of a zone show."""
+        utc_ns, clock = times.astype(np.int64), naive & ~is_day
+        utc_ns[is_day] = local_time.day_bounds(times[is_day], timezone, day_ends)
+        utc_ns[clock], missing, ambiguous = local_time.to_utc(times[clock], timezone, distinct)
+        rows = np.flatnonzero(clock)
+        if missing.any():
+            expected = f"a time that clocks of {timezone} show (they skip this one when they go forward)"
+            raise self.refusal(column)(int(rows[missing.argmax()]), expected, "give times with their offset from UTC")
+        if ambiguous.any():
+            expected = f"a time that occurs once in {timezone} (clocks went back, and the order does not say which)"
+            raise self.refusal(column)(int(rows[ambiguous.argmax()]), expected, "give times with their offset from UTC")
+        return utc_ns
+
+    def _note_on_utc(self, column: str, naive: NDArray[np.bool_]) -> str | None:
+        """What is to be said of times without an offset."""
+        if not naive.any():
+            return None
+        row = int(naive.argmax())
+        return (
+            f"{self.name}: {naive.sum():,} of {len(naive):,} times in column {column!r} carry no offset and were taken "
+            f"as UTC, first in line {self.lines.line(row)} ({self.frame[column].iloc[row]!r}); --timezone names "
+            "another zone."
+        )
 
     def unix_times(self, column: str, units: tuple[str, ...]) -> NDArray[np.int64]:
         """Unix ns [n] from Unix times in any of ``units``, which no date from 2000 to 2099 leaves in doubt."""
         refuse = self.refusal(column)
         texts = self.texts(column)
         long = self.frame[column].str.fullmatch(NINETEEN_DIGITS).to_numpy()
-        raw = parse_integers(np.where(long, "0", texts), refuse)
+        in_digits = np.where(long, "0", texts)
+        exponents = has_exponent(in_digits)
+        if exponents.any():
+            raise refuse(int(exponents.argmax()), "a Unix time with all its digits", SPREADSHEET)
+        raw = parse_integers(in_digits, refuse)
         raw[long] = texts[long].astype(np.int64)
         unit_ns = np.zeros(len(raw), dtype=np.int64)
         for unit in units:
@@ -84,7 +159,7 @@ class Table:
         return raw * unit_ns
 
     def only_value(self, column: str) -> str:
-        """The one text that all of a column's cells hold; another one is refused with its row."""
+        """The one text that all of a column's cells hold; another one is refused with its line."""
         cells = self.frame[column]
         other = (cells != cells.iloc[0]).to_numpy()
         if other.any():
@@ -92,7 +167,22 @@ class Table:
         return cells.iloc[0]
 
 
-def read_cells(path: Path, what: str) -> tuple[pd.DataFrame, list[str], bool]:
+def _offsets_ns(parts: pd.DataFrame, has_offset: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """What `ISO_OFFSET` found as ns ahead of UTC [n]; 0 where there is none."""
+    hours, minutes = (pd.to_numeric(parts[name]).fillna(0).to_numpy(dtype=np.int64) for name in ("hours", "minutes"))
+    sign = np.where(parts["sign"] == "-", -1, 1)
+    return np.where(has_offset, sign * (hours * 60 + minutes) * 60 * 10**9, 0)
+
+
+def refused(name: str, line: int | None, column: str, expected: str, got: object, remedy: str = "") -> BadData:
+    """The error for one cell of a file."""
+    text = repr(got)
+    text = text if len(text) <= 80 else f"{text[:77]}..."
+    place = "" if line is None else f"line {line}, "
+    return BadData(f"{name}: {place}column {column!r}: expected {expected}, got {text}{remedy and f'; {remedy}'}")
+
+
+def read_cells(path: Path, what: str) -> tuple[pd.DataFrame, list[str], bool, CsvLines]:
     """Read a CSV file, plain, ``.gz`` or ``.zip``, every cell as the text it is.
 
     Parameters
@@ -110,6 +200,8 @@ def read_cells(path: Path, what: str) -> tuple[pd.DataFrame, list[str], bool]:
         The file's first line: the header, or the first row.
     has_header : bool
         Whether the first line is a header: none of its cells is a number.
+    lines : CsvLines
+        Where the rows stand.
     """
     cells = _read_texts(path, what)
     first = [str(cell).strip() for cell in cells.iloc[0]]
@@ -118,7 +210,7 @@ def read_cells(path: Path, what: str) -> tuple[pd.DataFrame, list[str], bool]:
         cells = cells.iloc[1:]
     if cells.empty:
         raise BadData(f"{path.name}: at least one {what} expected, was only a header")
-    return cells, first, has_header
+    return cells, first, has_header, CsvLines(path, int(has_header))
 
 
 def _read_texts(path: Path, what: str) -> pd.DataFrame:

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from market.csv_table import Table, is_number, read_cells
-from market.decimals import parse_decimals
+from market.csv_table import SPREADSHEET, Table, is_number, read_cells
+from market.decimals import has_exponent, parse_decimals
+from market.read_options import CsvLines, ReadOptions
 from market.trades import BadData, Instrument, Trades
 
 SIDES = {"buy": 1, "sell": -1, "unknown": 0}
@@ -69,13 +70,20 @@ BINANCE_AGGREGATED = Layout(
 LAYOUTS = (TARDIS, BINANCE, BINANCE_AGGREGATED)
 
 
-def load_csv(path: Path) -> Trades:
+def load_csv(path: Path, read: ReadOptions = ReadOptions()) -> Trades:  # noqa: B008, it is frozen
     """Read one file of trades, plain, ``.gz`` or ``.zip``, with or without a header.
 
     Tardis' ``trades`` (times in microseconds) and Binance's ``trades`` and ``aggTrades``
     (spot and futures, times in milliseconds or microseconds) are told apart by their header,
     else by their columns. Binance's files do not name the instrument: their file name does.
     They have no time of receipt either, so ``ts_init`` equals ``ts_event``.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    read : ReadOptions
+        Kept with the trades, for `market.trades.check`; times in such files need no timezone.
 
     Returns
     -------
@@ -86,9 +94,9 @@ def load_csv(path: Path) -> Trades:
     Raises
     ------
     BadData
-        Naming file, column, row (0-based, header not counted), what it was and what was expected.
+        Naming file, line, column, what was expected and what it was.
     """
-    table, layout = _read(path)
+    table, layout, lines = _read(path)
     price, price_precision = parse_decimals(table.texts(layout.price), table.refusal(layout.price))
     size, size_precision = parse_decimals(table.texts(layout.size), table.refusal(layout.size))
     symbol, venue = _tardis_instrument(table) if layout is TARDIS else (_symbol(path), "BINANCE")
@@ -102,15 +110,27 @@ def load_csv(path: Path) -> Trades:
         price=price,
         size=size,
         side=_sides(table, layout),
-        trade_id=table.texts(layout.trade_id).astype(np.str_),
+        trade_id=_trade_ids(table, layout),
+        read=read,
+        lines=lines,
     )
 
 
-def _read(path: Path) -> tuple[Table, Layout]:
-    cells, first, has_header = read_cells(path, "trade")
+def _read(path: Path) -> tuple[Table, Layout, CsvLines]:
+    cells, first, has_header, lines = read_cells(path, "trade")
     layout = _layout_of_header(path.name, first) if has_header else _layout_of_row(path.name, first)
     columns = first if has_header else list(layout.columns[: len(first)])
-    return Table(path.name, cells.set_axis(columns, axis=1)), layout
+    return Table(path.name, cells.set_axis(columns, axis=1), lines), layout, lines
+
+
+def _trade_ids(table: Table, layout: Layout) -> NDArray[np.str_]:
+    texts = table.texts(layout.trade_id)
+    doubtful = has_exponent(texts)
+    doubtful[doubtful] = [is_number(text) for text in texts[doubtful]]
+    if doubtful.any():
+        refuse = table.refusal(layout.trade_id)
+        raise refuse(int(doubtful.argmax()), "a trade id with all its digits", SPREADSHEET)
+    return texts.astype(np.str_)
 
 
 def _sides(table: Table, layout: Layout) -> NDArray[np.int8]:

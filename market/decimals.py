@@ -1,7 +1,7 @@
 """Decimal texts to whole numbers of 10**-precision steps, exactly and a column at a time."""
 
-from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,15 @@ _MINUS, _POINT, _ZERO, _NINE, _EXPONENT = b"-.09e"
 _LOWER = 0x20
 """The bit that makes an ASCII capital small."""
 
-Refusal = Callable[[int, str], Exception]
-"""Given a row and what was expected there, makes the error to raise."""
+_LOST = "the exponent hides digits; use the published file, not one that a spreadsheet saved"
+_GROUPED = "write numbers without separators of thousands"
+
+
+class Refusal(Protocol):
+    """Makes the error to raise."""
+
+    def __call__(self, row: int, expected: str, remedy: str = "") -> Exception:
+        """The error for a row, given what was expected there and what helps."""
 
 
 def parse_integers(texts: NDArray, refuse: Refusal) -> NDArray[np.int64]:
@@ -31,8 +38,9 @@ def parse_decimals(texts: NDArray, refuse: Refusal) -> tuple[NDArray[np.int64], 
     ----------
     texts : str [n]
         ``9682``, ``9682.50``, ``-1.5``; ``1e-07`` too, which some exporters write for small sizes.
-    refuse : callable
-        Given a row and what was expected there, makes the error to raise.
+    refuse : Refusal
+        Makes the error for a row: for what is no number, has too many digits, or has lost some to an exponent, as
+        ``1.738E+12`` has.
 
     Returns
     -------
@@ -60,7 +68,8 @@ def parse_decimals(texts: NDArray, refuse: Refusal) -> tuple[NDArray[np.int64], 
         in_decimals |= is_point
     bad |= seen <= negative  # the minus became a zero
     if bad.any():
-        raise refuse(int(bad.argmax()), "a number")
+        row = int(bad.argmax())
+        raise refuse(row, "a number", _GROUPED if "," in str(texts[row]) else "")
 
     precision = int(significant.max())
     long = np.maximum(digits, digits - decimals + precision) > MOST_DIGITS
@@ -75,6 +84,11 @@ def _power_of_ten(exponent: NDArray[np.int16]) -> NDArray[np.int64]:
     return 10 ** np.clip(exponent, 0, MOST_DIGITS).astype(np.int64)
 
 
+def has_exponent(texts: NDArray) -> NDArray[np.bool_]:
+    """Which texts are in scientific notation [n]."""
+    return np.array(["e" in text or "E" in text for text in texts.tolist()], dtype=bool)
+
+
 def _characters(texts: NDArray, refuse: Refusal) -> NDArray[np.uint8]:
     """The texts as ASCII [longest, n], exponents written out, padded with zero bytes."""
     characters = _ascii(texts, refuse)
@@ -86,6 +100,9 @@ def _characters(texts: NDArray, refuse: Refusal) -> NDArray[np.uint8]:
                 number = Decimal(texts[row])
             except InvalidOperation:
                 raise refuse(int(row), "a number") from None
+            exponent = number.as_tuple().exponent
+            if isinstance(exponent, int) and number and 0 < exponent <= MOST_DIGITS:
+                raise refuse(int(row), "a number with all its digits", _LOST)
             if abs(number.adjusted()) > MOST_DIGITS:
                 raise refuse(int(row), f"a number of at most {MOST_DIGITS} digits")
             texts[row] = f"{number:f}"

@@ -4,17 +4,16 @@ import csv
 import gzip
 import io
 import json
+import re
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from market.csv_table import Table
+from market.csv_table import Table, refused
 from market.trades import BadData
 
 NAMES = {
@@ -22,9 +21,16 @@ NAMES = {
     "published": ("published", "timestamp", "ts_event", "date", "datetime", "time"),
     "received": ("received", "ts_init"),
     "source": ("source",),
-    "instruments": ("instrument_ids", "instrument_id", "symbol", "symbols", "ticker", "tickers"),
+    "instruments": (
+        *("instrument_ids", "instrument_id", "instruments", "instrument", "symbols", "symbol", "tickers", "ticker"),
+        *("stocks", "stock", "assets", "asset", "coins", "coin"),
+    ),
 }
 """What a file may call what."""
+SYMBOL = re.compile(r"\$?(?:[A-Z]{2,10}:)?(?=[A-Z0-9]*[A-Z])[A-Z0-9]{1,10}(?:[./-][A-Z0-9]{1,9})*")
+"""What a symbol looks like: ``AAPL``, ``BRK.B``, ``$TSLA``, ``NASDAQ:AAPL``, ``BTC-USDT``."""
+NO_SYMBOLS = ("lang", "language", "country", "region", "category", "section", "type", "sentiment", "label", "provider")
+"""Columns whose capitals are no symbols."""
 TIMES = ("published", "received")
 REQUIRED = ("text", "published")
 """What no file can be without."""
@@ -33,12 +39,24 @@ DELIMITERS = ",;\t|"
 JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 
 
+@dataclass(frozen=True)
+class KnownLines:
+    """Lines of a file's rows, known from reading it."""
+
+    numbers: tuple[int, ...]
+    """Where each row begins, counted from 1 [n]."""
+
+    def line(self, row: int) -> int:
+        """See `market.read_options.RowLines.line`."""
+        return self.numbers[row]
+
+
 @dataclass(frozen=True, eq=False)
 class HeadlineTable(Table):
-    """A file's rows, and where they stand in it."""
+    """A file's rows under the names of their columns."""
 
-    lines: NDArray[np.int64]
-    """Where each row begins, counted from 1 [n]."""
+    lines: KnownLines
+    """Where they stand."""
     columns: dict[str, str]
     """Key of `NAMES` -> what the file calls it, for those that it has."""
 
@@ -46,14 +64,6 @@ class HeadlineTable(Table):
         """The cells [n] of what `NAMES` has under ``key``; empty texts where the file has none."""
         column = self.columns.get(key)
         return [""] * len(self.frame) if column is None else self.frame[column].tolist()
-
-    def refusal(self, column: str) -> Callable[[int, str], BadData]:
-        """What makes the error for a row of ``column``; it names the line."""
-
-        def refuse(row: int, expected: str) -> BadData:
-            return _refused(self.name, int(self.lines[row]), column, expected, self.frame[column].iloc[row])
-
-        return refuse
 
 
 def read_headline_table(path: Path) -> HeadlineTable:
@@ -70,6 +80,8 @@ def read_headline_table(path: Path) -> HeadlineTable:
         raise BadData(f"{path.name}: at least one headline expected, was an empty file")
     is_json = begin in "{[" or path.name.lower().removesuffix(".gz").endswith(JSON_SUFFIXES)
     columns, rows = _json_rows(path.name, text) if is_json else _csv_rows(path.name, text)
+    if "instruments" not in columns:
+        _refuse_symbols(path.name, _json_values(path.name, text) if is_json else _csv_values(path.name, text))
     lines, cells = [], []
     for line, row in rows:
         lines.append(line)
@@ -77,7 +89,51 @@ def read_headline_table(path: Path) -> HeadlineTable:
     if not cells:
         raise BadData(f"{path.name}: at least one headline expected, was only a header")
     frame = pd.DataFrame(cells, columns=list(columns.values()), dtype=object)
-    return HeadlineTable(path.name, frame, np.array(lines, dtype=np.int64), columns)
+    return HeadlineTable(path.name, frame, KnownLines(tuple(lines)), columns)
+
+
+def _refuse_symbols(name: str, values: Iterator[tuple[str, list[str]]]) -> None:
+    """Refuse a file without a known column of instruments that has another one that looks like it.
+
+    Parameters
+    ----------
+    values : iterator of (str, list of str)
+        An unknown column's name and a row's values in it.
+    """
+    symbols: dict[str, dict[str, None]] = {}
+    others = {cell.lower() for names in NAMES.values() for cell in names} | {*NO_SYMBOLS}
+    for column, texts in values:
+        if column.strip().lower() in others:
+            continue
+        if all(map(SYMBOL.fullmatch, texts)):
+            symbols.setdefault(column, {}).update(dict.fromkeys(texts))
+        else:
+            others.add(column.strip().lower())
+            symbols.pop(column, None)
+    for column, found in symbols.items():
+        if len(found) > 1:
+            raise BadData(
+                f"{name}: column {column!r} holds what look like symbols ({', '.join([*found][:3])}), expected under "
+                f"one of the names {', '.join(NAMES['instruments'])}; rename it, or remove it where it names none"
+            )
+
+
+def _csv_values(name: str, text: str) -> Iterator[tuple[str, list[str]]]:
+    records = _records(name, text, _delimiter(text))
+    header = next(records)[1]
+    for _, cells in records:
+        yield from ((column, _parts(cell)) for column, cell in zip(header, cells, strict=False))
+
+
+def _json_values(name: str, text: str) -> Iterator[tuple[str, list[str]]]:
+    for _, pairs in _objects(name, text):
+        for key, value in pairs:
+            texts = value if isinstance(value, list) else [value]
+            yield key, [part for each in texts for part in (_parts(each) if isinstance(each, str) else [repr(each)])]
+
+
+def _parts(cell: str) -> list[str]:
+    return [part for part in re.split(r"[;|,\s]+", cell) if part]
 
 
 def _text(path: Path) -> str:
@@ -91,14 +147,17 @@ def _text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         was = content[error.start : error.end]
-        raise BadData(f"{path.name}: line {line}: UTF-8 expected, was {was!r}") from None
+        raise BadData(
+            f"{path.name}: line {line}: expected UTF-8, got {was!r}; convert the file (a spreadsheet's are often "
+            "Windows-1252)"
+        ) from None
     except (OSError, EOFError, zlib.error) as error:
         raise BadData(f"{path.name}: a gzip file expected, was unreadable: {error}") from None
 
 
 def _csv_rows(name: str, text: str) -> tuple[dict[str, str], Iterator[tuple[int, list[str]]]]:
     """The columns of a CSV file, and its rows: line and cells of these columns."""
-    delimiter = max(DELIMITERS, key=lambda each: _known_names(text, each))  # the first of the best: the comma
+    delimiter = _delimiter(text)
     header = [cell.strip() for cell in next(_records(name, text, delimiter))[1]]
     columns = _columns(name, header)
     places = {key: header.index(column) for key, column in columns.items()}
@@ -112,6 +171,11 @@ def _csv_rows(name: str, text: str) -> tuple[dict[str, str], Iterator[tuple[int,
             yield line, [cells[at].strip() if key in TIMES else cells[at] for key, at in places.items()]
 
     return columns, rows()
+
+
+def _delimiter(text: str) -> str:
+    """What separates the cells: the first of those with which the header has most known names."""
+    return max(DELIMITERS, key=lambda each: _known_names(text, each))
 
 
 def _known_names(text: str, delimiter: str) -> int:
@@ -184,8 +248,8 @@ def _cell(name: str, line: int, key: str, column: str, value: Any) -> str:
         return ";".join(value)
     if isinstance(value, str):
         return value.strip() if key in TIMES else value
-    expected = {"instruments": "a string, or a list of strings,", "text": "a string", "source": "a string or null"}
-    raise _refused(name, line, column, expected.get(key, "a time"), value)
+    expected = {"instruments": "a string or a list of strings", "text": "a string", "source": "a string or null"}
+    raise refused(name, line, column, expected.get(key, "a time"), value)
 
 
 def _columns(name: str, header: Sequence[str]) -> dict[str, str]:
@@ -204,10 +268,6 @@ def _columns(name: str, header: Sequence[str]) -> dict[str, str]:
 def _recognised(header: Sequence[str]) -> list[str]:
     known = {each for names in NAMES.values() for each in names}
     return [cell for cell in header if cell.strip().lower() in known]
-
-
-def _refused(name: str, line: int, column: str, expected: str, was: object) -> BadData:
-    return BadData(f"{name}: line {line}, {column!r}: {expected} expected, was {_short(was)}")
 
 
 def _short(value: object) -> str:

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from market.csv_table import ISO_DATE
+from market.csv_table import Times
 from market.headline_table import HeadlineTable, read_headline_table
+from market.read_options import ReadOptions
 from market.trades import BadData
+from wire.user_error import InvalidArgument
 
 INSTRUMENT = re.compile(r"[!-~]+\.[!-~]+")
 """What an instrument's name looks like: ``BTCUSDT.BINANCE``, in printable ASCII as NautilusTrader wants it."""
@@ -17,7 +18,6 @@ BRACKETS = re.compile(r"[][(){}'\"]")
 """What shows that a list was written as a program prints it."""
 SEPARATORS = re.compile(r"[;|,\s]+")
 """What may stand between several instruments in one cell."""
-DAY_NS = 24 * 60 * 60 * 10**9
 
 
 @dataclass(frozen=True)
@@ -61,22 +61,35 @@ class Headline:
             )
 
 
-def load_headlines(path: Path, instrument_id: str | None = None, delay_ns: int | None = None) -> list[Headline]:
+class Headlines(list[Headline]):
+    """Headlines of a file, and what was assumed in reading them."""
+
+    notes: tuple[str, ...] = ()
+    """A sentence each."""
+
+
+def load_headlines(
+    path: Path,
+    instrument_id: str | None = None,
+    delay_ns: int | None = None,
+    read: ReadOptions = ReadOptions(),  # noqa: B008, it is frozen
+) -> Headlines:
     """Read a file of headlines, CSV or JSONL, plain or ``.gz``, UTF-8.
 
-    A CSV's header, or the names in each JSON object, tell what is what, in any order and case, and others
-    are ignored:
+    A CSV's header, or the names in each JSON object, tell what is what, in any order and case. Others are ignored,
+    but where none of instruments is there, another column of what look like symbols is refused:
 
     - text: ``text``, ``headline`` or ``title``;
     - time of publication: ``published``, ``timestamp``, ``ts_event``, ``date``, ``datetime`` or ``time``;
     - time of receipt, if there: ``received`` or ``ts_init``;
     - publisher, if there: ``source``;
-    - instruments, if there: ``instrument_ids``, ``instrument_id``, ``symbol``, ``symbols``, ``ticker`` or
-      ``tickers``, several with ``;``, ``|``, a comma or a space between, in JSON also as a list.
+    - instruments, if there: ``symbol``, ``ticker``, ``stock`` and the like (`market.headline_table.NAMES`), several
+      with ``;``, ``|``, a comma or a space between, in JSON also as a list.
 
-    Times are Unix s, ms, us or ns of the years 2000 to 2099, or ISO 8601 (UTC unless they carry an offset).
-    What is dated by a day alone was known for certain only when that day was over, and may have been
-    published at its last moment: its time is the midnight (UTC) after it.
+    Times are Unix s, ms, us or ns of the years 2000 to 2099, or ISO 8601; those without an offset are of
+    ``read.timezone``, or without one taken as UTC, which the notes say. What is dated by a day alone was known for
+    certain only when that day was over, and may have been published at its last moment: its time is the midnight
+    after it.
 
     Parameters
     ----------
@@ -90,9 +103,12 @@ def load_headlines(path: Path, instrument_id: str | None = None, delay_ns: int |
         Time from publication to receipt, at least 0, for files without times of receipt, and only for
         them. There is no default: an assumption that news is known at once has to be made by the user.
 
+    read : ReadOptions
+        The zone of times without an offset.
+
     Returns
     -------
-    list of Headline
+    Headlines
         By time of receipt; those of one time as in the file. Texts are as in the file, character by character.
 
     Raises
@@ -103,15 +119,16 @@ def load_headlines(path: Path, instrument_id: str | None = None, delay_ns: int |
         A negative ``delay_ns``.
     """
     if delay_ns is not None and delay_ns < 0:
-        raise ValueError(f"delay_ns of at least 0 expected, was {delay_ns}")
+        raise InvalidArgument(f"delay_ns of at least 0 expected, was {delay_ns}")
     if instrument_id is not None and not INSTRUMENT.fullmatch(instrument_id):
         raise BadData(f"an instrument like BTCUSDT.BINANCE expected, was {instrument_id!r}")
     table = read_headline_table(path)
-    ts_event, ts_init = _publication_and_receipt(table, delay_ns)
+    published, received = _publication_and_receipt(table, delay_ns, read.timezone)
+    ts_event, ts_init = published.utc_ns, received.utc_ns
     instruments = _instruments(table, instrument_id)
     texts, sources = table.cells("text"), table.cells("source")
     headlines = []
-    for row, line in enumerate(table.lines.tolist()):
+    for row, line in enumerate(table.lines.numbers):
         try:
             headline = Headline(texts[row], sources[row], instruments[row], int(ts_event[row]), int(ts_init[row]))
         except BadData as error:
@@ -122,29 +139,31 @@ def load_headlines(path: Path, instrument_id: str | None = None, delay_ns: int |
         named = sorted({name for names in instruments for name in names})
         was = ", ".join(named[:5]) + (f" and {len(named) - 5} more" if len(named) > 5 else "")
         raise BadData(f"{table.name}: a headline on {instrument_id} expected, was only on {was}")
-    return sorted(headlines, key=lambda headline: headline.ts_init)
+    found = Headlines(sorted(headlines, key=lambda headline: headline.ts_init))
+    found.notes = tuple(dict.fromkeys(note for note in (published.note, received.note) if note is not None))
+    return found
 
 
-def _publication_and_receipt(table: HeadlineTable, delay_ns: int | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Both times of each row, Unix ns [n]."""
+def _publication_and_receipt(table: HeadlineTable, delay_ns: int | None, timezone: str | None) -> tuple[Times, Times]:
+    """Both times of each row."""
     received = table.columns.get("received")
-    published = _times(table, table.columns["published"])
+    published = _times(table, table.columns["published"], timezone)
     if received is None and delay_ns is None:
         raise BadData(
             f"{table.name}: times of receipt (received or ts_init) expected, or a delay_ns from publication to receipt "
             f"(0 where news is known at once), was only {', '.join(table.columns.values())} and no delay_ns"
         )
     if received is None:
-        return published, published + np.int64(delay_ns or 0)
+        return published, published._replace(utc_ns=published.utc_ns + np.int64(delay_ns or 0))
     if delay_ns is not None:
         raise BadData(f"{table.name}: no delay_ns expected, as {received!r} holds times of receipt, was {delay_ns}")
-    return published, _times(table, received)
+    return published, _times(table, received, timezone)
 
 
-def _times(table: HeadlineTable, column: str) -> NDArray[np.int64]:
-    """A column of times as Unix ns [n]; a day is the midnight after it."""
-    times = table.times(column, "a time like 2024-01-31T09:30:00Z, or a day like 2024-01-31,")
-    return times + table.frame[column].str.fullmatch(ISO_DATE).to_numpy(dtype=bool) * DAY_NS
+def _times(table: HeadlineTable, column: str, timezone: str | None) -> Times:
+    """A column of times; a day is the midnight after it."""
+    example = "a time like 2024-01-31T09:30:00Z or a day like 2024-01-31"
+    return table.times(column, example, timezone, distinct=False, day_ends=True)
 
 
 def _instruments(table: HeadlineTable, instrument_id: str | None) -> list[tuple[str, ...]]:
@@ -155,7 +174,7 @@ def _instruments(table: HeadlineTable, instrument_id: str | None) -> list[tuple[
                 f"{table.name}: a column of instruments, or an instrument_id for all headlines, expected, "
                 f"was {', '.join(table.columns.values())}"
             )
-        return [(instrument_id,)] * len(table.lines)
+        return [(instrument_id,)] * len(table.frame)
     symbol, _, venue = (instrument_id or "").rpartition(".")
     refuse = table.refusal(table.columns["instruments"])
     named = []
@@ -164,7 +183,7 @@ def _instruments(table: HeadlineTable, instrument_id: str | None) -> list[tuple[
         if not names:
             raise refuse(row, "at least one instrument")
         if not venue and any("." not in name for name in names):
-            raise refuse(row, "instruments like BTCUSDT.BINANCE, or an instrument_id that tells the venue,")
+            raise refuse(row, "instruments like BTCUSDT.BINANCE", "--instrument names the venue of others")
         full = (instrument_id if name == symbol else name if "." in name else f"{name}.{venue}" for name in names)
         named.append(tuple(dict.fromkeys(str(name) for name in full)))
     return named

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from wire.user_error import InvalidArgument
+
 BUY, SELL, HOLD = 0, 1, 2
 UNKNOWN = -1
 """Of trades whose future lies beyond the data."""
@@ -21,9 +23,9 @@ class LabelConfig:
 
     def __post_init__(self) -> None:
         if self.horizon < 1:
-            raise ValueError(f"horizon of at least 1 trade expected, was {self.horizon}")
+            raise InvalidArgument(f"horizon of at least 1 trade expected, was {self.horizon}")
         if not 0 <= self.cost_bps < float("inf"):
-            raise ValueError(f"cost_bps of at least 0 expected, was {self.cost_bps}")
+            raise InvalidArgument(f"cost_bps of at least 0 expected, was {self.cost_bps}")
 
 
 def label(price: NDArray[np.int64], horizon: int = 20, cost_bps: float = 1.0) -> NDArray[np.int8]:

@@ -1,5 +1,6 @@
 """One way in for bars with the news about them, wherever they are."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from market.bar_simulator import MINUTE_NS, BarSimulatorConfig
@@ -7,6 +8,7 @@ from market.bar_source import load_bars
 from market.bars import Bars
 from market.headlines import Headline, load_headlines
 from market.news_simulator import NewsSimulatorConfig, load_labelled_texts, simulate_news
+from market.read_options import ReadOptions
 from market.trades import BadData
 
 DEMO_HEADLINES = Path(__file__).resolve().parent.parent / "corpus" / "demo_headlines.csv"
@@ -20,19 +22,25 @@ def load_news_bars(
     seed: int,
     instrument_id: str | None = None,
     interval_ns: int | None = None,
-    stamp: str = "open",
+    read: ReadOptions = ReadOptions(),  # noqa: B008, it is frozen
     delay_ns: int | None = None,
 ) -> tuple[Bars, list[Headline]]:
     """Load bars and headlines of one instrument; both or neither are simulated, as one moves the other.
 
     Parameters
     ----------
-    data, bars, seed, instrument_id, interval_ns, stamp
+    data, bars, seed, instrument_id, interval_ns, read
         As for `market.bar_source.load_bars`.
     news : path, optional
         A CSV or JSONL file of headlines; None with ``data`` None simulates.
     delay_ns : int, optional
         From publication to receipt, where the file does not say; see `market.headlines.load_headlines`.
+
+    Returns
+    -------
+    bars : Bars
+        Its notes say what was assumed in reading the headlines, too.
+    headlines : list of Headline
 
     Raises
     ------
@@ -45,5 +53,6 @@ def load_news_bars(
     if data is None or news is None:
         given, missing = ("bars", "headlines") if news is None else ("headlines", "bars")
         raise BadData(f"{missing} expected beside the {given}: real ones and simulated ones have nothing in common")
-    loaded = load_bars(data, bars, seed, instrument_id, interval_ns, stamp)
-    return loaded, load_headlines(Path(news), loaded.instrument.instrument_id, delay_ns)
+    loaded = load_bars(data, bars, seed, instrument_id, interval_ns, read)
+    headlines = load_headlines(Path(news), loaded.instrument.instrument_id, delay_ns, read)
+    return replace(loaded, notes=(*loaded.notes, *headlines.notes)), headlines

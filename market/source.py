@@ -1,13 +1,21 @@
 """One way in for trades, wherever they are."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from market.csv_trades import load_csv
+from market.read_options import ReadOptions
 from market.simulator import simulate
 from market.trades import BadData, Trades, check
 
 
-def load(data: Path | str | None, trades: int, seed: int, instrument_id: str | None = None) -> Trades:
+def load(
+    data: Path | str | None,
+    trades: int,
+    seed: int,
+    instrument_id: str | None = None,
+    read: ReadOptions = ReadOptions(),  # noqa: B008, it is frozen
+) -> Trades:
     """Load trades and check them.
 
     Parameters
@@ -20,24 +28,26 @@ def load(data: Path | str | None, trades: int, seed: int, instrument_id: str | N
         Of the simulation.
     instrument_id : str, optional
         Which instrument of a catalog; whatever else was loaded must be this one.
+    read : ReadOptions
+        How to read what does not say it itself, and whether prices may jump.
 
     Raises
     ------
     BadData
         Nothing there, not readable, another instrument, or not fit for use (`market.trades.check`).
     """
-    loaded = simulate(trades, seed) if data is None else _from_path(Path(data), instrument_id)
+    loaded = simulate(trades, seed) if data is None else _from_path(Path(data), instrument_id, read)
     found = loaded.instrument.instrument_id
     if instrument_id is not None and found != instrument_id:
         raise BadData(f"{loaded.source}: trades of {instrument_id} expected, was {found}")
-    return check(loaded)
+    return check(replace(loaded, read=read))
 
 
-def _from_path(path: Path, instrument_id: str | None) -> Trades:
+def _from_path(path: Path, instrument_id: str | None, read: ReadOptions) -> Trades:
     if not path.exists():
         raise BadData(f"{path}: a CSV file or a catalog folder expected, was missing")
     if path.is_file():
-        return load_csv(path)
+        return load_csv(path, read)
     from market.catalog import load_catalog  # a host that only trains on files has no nautilus_trader
 
-    return load_catalog(path, instrument_id)
+    return replace(load_catalog(path, instrument_id), catalog=path)

@@ -63,9 +63,9 @@ class RegisteredVersion:
         """The first and the last event of the training data, ISO 8601, UTC; None where the fit said none."""
         try:
             first, last = (int(self.training[name]) for name in ("first_ts_event", "last_ts_event"))
-        except KeyError:
+            return _iso(first // 10**9), _iso(last // 10**9)
+        except (KeyError, ValueError, OverflowError, OSError):
             return None
-        return _iso(first // 10**9), _iso(last // 10**9)
 
     def as_dict(self) -> dict[str, Any]:
         """In plain JSON types."""
@@ -79,8 +79,9 @@ def tags_of(description: Mapping[str, Any]) -> dict[str, str]:
     schema = read_schema(dict(description))
     tags = {name: str(description[name]) for name in _FACTS if description.get(name) is not None}
     tags |= {"feature_schema": schema.name, "feature_schema_sha256": schema.sha256}
-    if edge := description.get("metrics", {}).get("edge"):
-        tags["edge"] = edge
+    metrics = description.get("metrics")
+    if isinstance(metrics, dict) and metrics.get("edge"):
+        tags["edge"] = str(metrics["edge"])
     for group in _GROUPS:
         for name, value in _flat(description.get(group, {})):
             if group != "metrics":

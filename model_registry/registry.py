@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import ZipFile
 
+from handlers.model_files import parse_description
 from model_registry.examined_archive import ExaminedArchive, examined
 from model_registry.record import (
     ALIASES,
@@ -112,7 +113,7 @@ class Registry:
                     raise RegistryRefused(f"{archive}: an archive with {_DESCRIPTION} expected, was without")
                 said = members.read(_DESCRIPTION)
             trained_by = None if run is None else self._training(run, said, archive)
-            tags = tags_of(json.loads(said)) | {
+            tags = tags_of(parse_description(said, f"{archive}: {_DESCRIPTION}")) | {
                 "version": version, "digest": copy.digest, "bytes": str(copy.path.stat().st_size),
                 "archive": f"registry/{copy.digest[:12]}/{copy.path.name}",
             }

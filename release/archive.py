@@ -5,14 +5,17 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from handlers import model_files
 from release.code_closure import code_closure
-from release.signing import sign_archive
-from serving.client import connect
-from wire.digest import archive_digest
+from release.isolated_proof import IncompleteArchive, load_isolated
+from release.server_packages import has_package
+from release.signing import Untrusted, read_digest, sign_archive
+from serving.archive_import import UnreadableArchive, second_class
+from serving.model_metadata import check_metadata
 from wire.user_error import UserError
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -41,13 +44,13 @@ class BuiltArchive:
 
 
 def build_archive(
-    model: str, run: Path, version: str, out: Path, sign_key: str | Path | None = None
+    model: str, run: Path, version: str, out: Path, sign_key: str | Path | None = None, code: Sequence[Path] = ()
 ) -> BuiltArchive:
     """Pack a training run and the code it needs with torch-model-archiver.
 
     Holds the handler at its root, the modules it imports as packages, weights, description
     and golden rows; no ``strategies``, no ``training``. Before it takes its place it is
-    loaded in this process, which proves it complete.
+    loaded where there is nothing but itself and a server's packages, which proves it complete.
 
     Parameters
     ----------
@@ -61,11 +64,15 @@ def build_archive(
         The model store; the file is ``<out>/<model>.mar``.
     sign_key : str or Path, optional
         The private key that signs it before it takes its place: a file, or ``env:VARIABLE``.
+    code : sequence of Path
+        The user's own code: packages, or folders of packages and modules, see `release.code_closure`.
 
     Raises
     ------
     BuildFailed
         Naming what is missing, or what the archiver or the archive itself said.
+    ForbiddenImport
+        The code imports what a server does not have.
     BadKey
         The key cannot be used; nothing was built.
     """
@@ -81,34 +88,34 @@ def build_archive(
         members = model_files.members(run)
     except model_files.BadArchive as error:
         raise BuildFailed(f"{run}: {error}") from None
-    networks = [_network(run, module) for module in sorted(model_files.network_modules(run))]
+    networks = sorted(model_files.network_modules(run))
+    for module in networks:
+        _check_network(run, module)
+    if reason := second_class(handler.read_bytes()):
+        raise BuildFailed(f"{handler.relative_to(PROJECT)}:{reason}")
+    files = code_closure(PROJECT, handler, networks, code, has_package)
+    for member in members:
+        if any(member.parts[0] == path.parts[0] for path in files):
+            raise BuildFailed(f"{member.parts[0]}: the name of a module and of a part of {run}: rename the module")
+    files |= {member: run / member for member in members}
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="archive-", dir=out) as work:
         content = Path(work) / "content"
-        _stage(content, run, members, handler, networks)
+        for path, source in files.items():
+            (content / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, content / path)
         built = _archive(Path(work), content, model, version, handler, config)
         key_id = None if sign_key is None else sign_archive(built, sign_key).key_id
-        digest = _prove(built, model)
+        digest = _prove(built, model, {**files, Path(handler.name): handler})
         path = out / f"{model}.mar"
         built.replace(path)
     return BuiltArchive(path, model, version, digest, path.stat().st_size, key_id)
 
 
-def _network(run: Path, module: str) -> Path:
+def _check_network(run: Path, module: str) -> None:
     path = Path(*module.split(".")).with_suffix(".py")
     if path.parent.name != "model_defs" or not (PROJECT / path).is_file():
         raise BuildFailed(f"{run}: a network in model_defs expected, was {path}")
-    return path
-
-
-def _stage(content: Path, run: Path, members: list[Path], handler: Path, networks: list[Path]) -> None:
-    """Lay out what goes in beside the handler itself."""
-    entries = [PROJECT / network for network in networks]
-    code = {*networks, *code_closure(PROJECT, handler, *entries)}
-    for root, paths in ((run, members), (PROJECT, sorted(code))):
-        for path in paths:
-            (content / path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(root / path, content / path)
 
 
 def _archive(work: Path, content: Path, model: str, version: str, handler: Path, config: Path) -> Path:
@@ -129,13 +136,32 @@ def _archive(work: Path, content: Path, model: str, version: str, handler: Path,
     return built
 
 
-def _prove(archive: Path, model: str) -> str:
-    """Load it; returns the content digest, which it must compute as we do."""
+def _prove(archive: Path, model: str, files: Mapping[Path, Path]) -> str:
+    """Load it as a server would; returns the content digest, which it must compute as we do."""
     try:
-        with connect(f"mar:{archive}", model) as client:
-            said, digest = client.metadata["archive_digest"], archive_digest(archive)
-    except (ValueError, ImportError, KeyError, TypeError) as error:  # `UnreadableArchive` is a ValueError
+        digest = read_digest(archive)
+        said = check_metadata(load_isolated(archive))["archive_digest"]
+    except IncompleteArchive as error:
+        reason = f"the archive does not load: {error}{_remedy(error)}"
+        raise BuildFailed(f"{_place(error, files)}{model}: {reason}") from error
+    except (UnreadableArchive, Untrusted, ValueError) as error:
         raise BuildFailed(f"{model}: the archive does not load: {error}") from error
     if said != digest:
         raise BuildFailed(f"{model}: an archive that says {digest} of itself expected, was {said}")
     return digest
+
+
+def _place(error: IncompleteArchive, files: Mapping[Path, Path]) -> str:
+    if error.member is None:
+        return ""
+    source = files.get(Path(error.member), Path(error.member))
+    return f"{source.relative_to(PROJECT) if source.is_relative_to(PROJECT) else source}:{error.line}: "
+
+
+def _remedy(error: IncompleteArchive) -> str:
+    if error.missing is None:
+        return ""
+    return (
+        f"; {error.missing} is neither in the archive nor among a server's packages (the extra 'server' of setup.cfg): "
+        "add your own package with --code DIR"
+    )

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
+from serving.http_session import HttpSession
 from wire.user_error import UserError
 
 TIMEOUT_S = 5.0
@@ -32,12 +33,17 @@ def read_counters(metrics_url: str) -> Counters:
     NoCounters
     """
     try:
-        answer = requests.get(f"{metrics_url}/metrics", timeout=TIMEOUT_S)
+        with HttpSession() as session:
+            answer = session.get(f"{metrics_url}/metrics", timeout=TIMEOUT_S)
         answer.raise_for_status()
     except requests.RequestException as error:
         raise NoCounters(f"{metrics_url}: TorchServe's metrics expected: {error}") from error
     errors, asked = 0.0, {}
-    for family in text_string_to_metric_families(answer.text):
+    try:
+        families = list(text_string_to_metric_families(answer.text))
+    except ValueError as error:
+        raise NoCounters(f"{metrics_url}: expected TorchServe's metrics, got another text: {error}") from None
+    for family in families:
         for sample in family.samples:
             if sample.name == "Requests5XX_total" or sample.name == "Requests5XX":
                 errors += sample.value

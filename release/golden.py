@@ -2,25 +2,32 @@
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from zipfile import ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from handlers.model_files import GOLDEN, BadArchive, Golden, read_golden
 from release.gates import GateFailed
+from serving.archive_import import open_archive
 from serving.client import Answer, InferenceClient
 from serving.inputs import Inputs
 from wire.news_windows import NewsWindow
 
 
 def archived_golden(archive: Path) -> Golden:
-    """The golden inputs and outputs of an archive; raises `GateFailed` where it has none."""
-    with TemporaryDirectory(prefix="golden-") as folder, ZipFile(archive) as members:
-        if GOLDEN not in members.namelist():
-            raise GateFailed(f"{archive}: an archive of scripts/archive.py expected, was without {GOLDEN}")
-        members.extract(GOLDEN, folder)
-        return read_golden(Path(folder))
+    """The golden inputs and outputs of an archive; raises `GateFailed` where it has none that can be asked."""
+    with TemporaryDirectory(prefix="golden-") as folder:
+        with open_archive(archive) as members:
+            if GOLDEN not in members.namelist():
+                raise GateFailed(f"{archive}: an archive of scripts/archive.py expected, was without {GOLDEN}")
+            members.extract(GOLDEN, folder)
+        try:
+            golden = read_golden(Path(folder))
+            golden_inputs(golden)
+        except (BadArchive, KeyError, TypeError, ValueError) as error:
+            reason = str(error).replace(f"{folder}/", "")
+            raise GateFailed(f"{archive}: expected golden inputs that a model can be asked: {reason}") from None
+        return golden
 
 
 def golden_inputs(golden: Golden) -> Inputs:

@@ -7,7 +7,6 @@ during a synchronous registration, and makes a version without workers the defau
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from zipfile import ZipFile
 
 import yaml
 
@@ -25,8 +24,7 @@ from release.target import Target
 from release.versions import adopt, archive_name, drain, retire, take_out
 from release.watching import ErrorsBefore, watch
 from release.workers import is_ready, wait_loaded
-from serving.archive_import import read_manifest
-from wire.digest import archive_digest
+from serving.archive_import import archive_digest, open_archive, read_manifest
 
 DEFAULTS = Limits()
 
@@ -223,11 +221,27 @@ def _serve_like(serving: Mapping[str, Any] | None, archive: Path) -> tuple[dict[
     if serving is not None:
         options = {"batch_size": serving["batchSize"], "max_batch_delay": max(1, serving["maxBatchDelay"])}
         return options, max(1, len(serving["workers"]))
-    with ZipFile(archive) as members:
-        name = read_manifest(archive)["model"].get("configFile")
-        config = yaml.safe_load(members.read(name)) if name else {}
+    config = _model_config(archive)
     options = {"batch_size": config.get("batchSize", 1), "max_batch_delay": max(1, config.get("maxBatchDelay", 1))}
     return options, max(1, config.get("minWorkers", 1))
+
+
+def _model_config(archive: Path) -> dict[str, int]:
+    """Batch settings and workers by the archive's own configuration, where it has one."""
+    name = read_manifest(archive)["model"].get("configFile")
+    if not name:
+        return {}
+    with open_archive(archive) as members:
+        try:
+            config = yaml.safe_load(members.read(name))
+        except yaml.YAMLError as error:
+            raise GateFailed(f"{archive}: expected YAML in {name}: {' '.join(str(error).split())}") from None
+    keys = ("batchSize", "maxBatchDelay", "minWorkers")
+    found = {key: config.get(key) for key in keys} if isinstance(config, dict) else {}
+    said = {key: value for key, value in found.items() if value is not None}
+    if not all(type(value) is int and value >= 0 for value in said.values()):
+        raise GateFailed(f"{archive}: expected positive integers in {name}, got {said}")
+    return said
 
 
 def _adopt(change: Change, version: str | None) -> str:

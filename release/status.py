@@ -6,10 +6,9 @@ from typing import Any
 from release.journal import journaled_models, lock_holder, read_journal
 from release.target import Target
 from release.workers import is_ready
-from serving.archive_import import UnreadableArchive
+from serving.archive_import import UnreadableArchive, archive_digest
 from traffic.split import Split
 from traffic.store import TrafficStore
-from wire.digest import archive_digest
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ def _said_digest(target: Target, model: str, version: str) -> str:
 def _file_digest(target: Target, archive: str) -> str:
     try:
         return archive_digest(target.model_store / archive)
-    except (OSError, ValueError, KeyError, UnreadableArchive):
+    except UnreadableArchive:
         return ""
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from serving.client import InferenceClient, connect
 from serving.management import ManagementClient
+from serving.properties import BadProperties, read_properties
 from serving.torchserve import CONFIG, find_server
 from wire.user_error import UserError
 
@@ -76,12 +77,17 @@ def named_target(
     Raises
     ------
     NoTarget
-        Some of the URLs, but not all that are needed; or no server in ``home``.
+        Some of the URLs, but not all that are needed; a configuration that does not read; or no server in ``home``.
     """
     if management_url is None and inference_url is None and model_store is None:
         return own_target(home)
     if management_url is None or inference_url is None or model_store is None:
         raise NoTarget("all of --management-url, --inference-url and --model-store expected, or none of them")
+    if config is not None:  # before anything is changed: every change of a version is written into it
+        try:
+            read_properties(config)
+        except (BadProperties, OSError) as error:
+            raise NoTarget(str(error)) from error
     return Target(
         management_url.rstrip("/"), inference_url.rstrip("/"), model_store,
         os.environ.get("TORCHSERVE_MANAGEMENT_TOKEN"), os.environ.get("TORCHSERVE_TOKEN"), metrics_url, config,

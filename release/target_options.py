@@ -8,8 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from release.target import NoTarget, Target, named_target
-from serving.tokens import NoToken
+from release.target import Target, named_target
 from serving.torchserve import PROJECT
 
 FindTarget = Callable[[], Target]
@@ -55,12 +54,7 @@ def takes_target(command: Callable[..., None]) -> Callable[..., None]:
     """The same with the server itself, as parameter ``target``; status 1 where there is none."""
 
     def with_target(server: FindTarget, **given: Any) -> None:
-        try:
-            target = server()
-        except (NoTarget, NoToken) as error:
-            typer.echo(f"error: {error}", err=True)
-            raise typer.Exit(1) from None
-        command(target=target, **given)
+        command(target=server(), **given)
 
     own = [each for each in inspect.signature(command).parameters.values() if each.name != "target"]
     with_target.__name__, with_target.__doc__ = command.__name__, command.__doc__

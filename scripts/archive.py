@@ -6,15 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+from rich.markup import escape
 
-from handlers.model_files import BadArchive
-from release.archive import BuildFailed, build_archive
-from release.code_closure import ForbiddenImport
-from release.signing import Untrusted
-from release.signing_keys import BadKey
+from cli.app import App, console, say
+from release.archive import build_archive
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = App()
 
 
 @app.command()
@@ -24,22 +21,21 @@ def main(
     version: Annotated[str, typer.Option(help="TorchServe's model version.")] = "1.0",
     out: Annotated[Path, typer.Option(help="The model store.")] = Path("archives"),
     sign_key: Annotated[str | None, typer.Option(help="Sign it: a private key's FILE, or env:VARIABLE.")] = None,
+    code: Annotated[
+        list[Path] | None,
+        typer.Option(help="Your own code that the model imports: a package's folder, or one of packages; repeatable."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Pack RUN, its handler and the code it needs into OUT/MODEL.mar."""
-    words = Console(stderr=True)
-    try:
-        with words.status(f"Packing {model} {version}"):
-            built = build_archive(model, run or Path("runs") / model, version, out, sign_key)
-    except (BuildFailed, BadArchive, ForbiddenImport, BadKey, Untrusted) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from None
+    with console.status(escape(f"Packing {model} {version}")):
+        built = build_archive(model, run or Path("runs") / model, version, out, sign_key, code or [])
     if as_json:
         print(json.dumps(asdict(built), default=str))
     else:
         signed = f"signed by key {built.key_id}" if built.key_id else "unsigned"
         size = f"{built.bytes / 1024:.0f} KiB"
-        words.print(f"{built.path}: {model} {version}, {size}, digest {built.digest[:12]}, {signed}")
+        say(f"{built.path}: {model} {version}, {size}, digest {built.digest[:12]}, {signed}")
 
 
 if __name__ == "__main__":

@@ -4,17 +4,15 @@ import json
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Column, Table
 
-from auditing.log import LogFailed
 from auditing.opening import existing_log
-from auditing.story import UnknownOrder, orders, story_of
+from auditing.story import orders, story_of
 from auditing.story_text import story_dict, story_table
+from cli.app import App, console
 from features.tick import COLUMNS
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
-words = Console(stderr=True)
+app = App(no_args_is_help=True)
 
 
 @app.command()
@@ -29,19 +27,15 @@ def main(
     if (order_id is None) != list_orders:
         raise typer.BadParameter("ORDER_ID or --list expected")
     columns = [column.name for column in COLUMNS]
-    try:
-        opened = existing_log(log)
-        if order_id is None:
-            tell_orders(orders(opened, run), as_json)
-            return
-        story = story_of(opened, order_id, run)
-    except (LogFailed, UnknownOrder) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from None
+    opened = existing_log(log)
+    if order_id is None:
+        tell_orders(orders(opened, run), as_json)
+        return
+    story = story_of(opened, order_id, run)
     if as_json:
         typer.echo(json.dumps(story_dict(story, columns)))
     else:
-        words.print(story_table(story, columns))
+        console.print(story_table(story, columns))
 
 
 def tell_orders(found: list[dict], as_json: bool) -> None:
@@ -54,7 +48,7 @@ def tell_orders(found: list[dict], as_json: bool) -> None:
         table.add_row(
             each["order_id"], each["run_id"], each["instrument_id"], each["side"], each["quantity"], each["event"]
         )
-    words.print(table)
+    console.print(table)
 
 
 if __name__ == "__main__":

@@ -1,31 +1,31 @@
 """Backtest a strategy on a served model: ``python scripts/backtest.py tick --url http://127.0.0.1:8080``."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
-from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
-from latency.profile import BadProfile
+from cli.app import App, console, parsed
+from market.bar_checks import reading_notes
 from market.bar_source import load_bars
+from market.bars import Bars
 from market.news_source import load_news_bars
+from market.read_arguments import AllowJumps, Stamp, Timezone
+from market.read_options import ReadOptions
 from market.source import load
-from market.trades import BadData
-from serving.archive_import import UnreadableArchive
-from serving.tokens import NoToken
+from market.trades import Trades
 from strategies.backtest import run_backtest
-from strategies.backtest_options import RunOptions, parsed, takes_run_options
+from strategies.backtest_options import RunOptions, takes_run_options
 from strategies.bar_backtest import run_bar_backtest
 from strategies.bar_report import summary as bar_summary
 from strategies.bar_report import write_bar_reports
 from strategies.bar_results import BarBacktestResult
 from strategies.bar_settings import BarBacktestSettings
 from strategies.bar_types import parse_interval
-from strategies.checks import BadSetting
 from strategies.console import result_table
 from strategies.durations import parse_duration
 from strategies.news_backtest import run_news_backtest
@@ -37,11 +37,9 @@ from strategies.server_token import provide_token
 from strategies.settings import BacktestSettings
 from sweeps.console import latency_table
 from sweeps.latency_sweep import parse_latencies, shown, sweep_latencies, write_latency_report
-from traffic.store import StoreFailed
-from wire.errors import RequestError
+from wire.user_error import UserError
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
-console = Console(stderr=True)
+app = App(no_args_is_help=True)
 S = TypeVar("S", bound=RunSettings)
 R = TypeVar("R", BacktestResult, BarBacktestResult)
 
@@ -55,8 +53,6 @@ Horizon = Annotated[
 ]
 BarFiles = Annotated[list[Path] | None, typer.Option(help="CSV of bars or catalog; repeat for several.")]
 Names = Annotated[list[str] | None, typer.Option(help="BTC-PERP.DERIBIT; in the order of --data.")]
-Currency = Annotated[str | None, typer.Option(help="Quoted in, where symbols do not say: USD for AAPL.")]
-Stamp = Annotated[Literal["open", "close"], typer.Option(help="Which end of its bar a CSV's time is.")]
 Count = Annotated[int, typer.Option(min=1, help="Bars to simulate.")]
 NewsFile = Annotated[Path | None, typer.Option(help="CSV or JSONL of headlines; with --data.")]
 NewsDelay = Annotated[
@@ -78,6 +74,8 @@ def tick(
     run: RunOptions,
     data: Annotated[Path | None, typer.Option(help="CSV of trades or catalog folder; left out: simulated.")] = None,
     instrument: Annotated[str | None, typer.Option(help="Instrument of a catalog: BTCUSDT.BINANCE.")] = None,
+    timezone: Timezone = None,
+    allow_jumps: AllowJumps = False,
     trades: Annotated[int, typer.Option(min=1, help="Trades to simulate.")] = 60_000,
     seed: Seed = 1,
     model: Model = "tick",
@@ -85,18 +83,18 @@ def tick(
     min_probability: Annotated[float, typer.Option(help="Of BUY or SELL, to act on.")] = 0.45,
 ) -> None:
     """Long on BUY, short on SELL, as the tick model says trade by trade."""
-    with errors_told():
-        settings = BacktestSettings(
-            model=model, cooldown_ns=cooldown, min_probability=min_probability, **run.settings
-        )
-        provide_token(settings.token_env, settings.url, run.token_file)
-        loaded = load(data, trades, seed, instrument)
+    settings = BacktestSettings(
+        model=model, cooldown_ns=cooldown, min_probability=min_probability, **run.settings
+    )
+    provide_token(settings.token_env, settings.url, run.token_file)
+    loaded = load(data, trades, seed, instrument, ReadOptions(timezone=timezone, allow_jumps=allow_jumps))
+    show_notes([loaded])
 
-        def go(each: BacktestSettings) -> Any:
-            with progress_of("trades") as on_progress:
-                return run_backtest(loaded, each, on_progress)
+    def go(each: BacktestSettings) -> Any:
+        with progress_of("trades") as on_progress:
+            return run_backtest(loaded, each, on_progress)
 
-        carry_out(run, settings, go, summary, write_tick_report)
+    carry_out(run, settings, go, summary, write_tick_report)
 
 
 @app.command()
@@ -105,9 +103,10 @@ def price(
     run: RunOptions,
     data: BarFiles = None,
     instrument: Names = None,
-    currency: Currency = None,
     bar: Interval = None,
     stamp: Stamp = "open",
+    timezone: Timezone = None,
+    allow_jumps: AllowJumps = False,
     bars: Count = 20_000,
     seed: Seed = 1,
     model: Model = "price",
@@ -117,24 +116,24 @@ def price(
     spread_bps: Spread = 1.0,
 ) -> None:
     """Long or short on the next bar's expected return, where it exceeds the costs."""
-    with errors_told():
-        settings = BarBacktestSettings(
-            model=model,
-            horizon_ns=horizon,
-            min_confidence=min_confidence,
-            cost_bps=cost_bps,
-            spread_bps=spread_bps,
-            currency=currency,
-            **run.settings,
-        )
-        provide_token(settings.token_env, settings.url, run.token_file)
-        loaded = [load_bars(path, bars, seed, name, bar, stamp) for path, name in pairs(data, instrument)]
+    settings = BarBacktestSettings(
+        model=model,
+        horizon_ns=horizon,
+        min_confidence=min_confidence,
+        cost_bps=cost_bps,
+        spread_bps=spread_bps,
+        **run.settings,
+    )
+    provide_token(settings.token_env, settings.url, run.token_file)
+    read = ReadOptions(stamp, timezone, allow_jumps)
+    loaded = [load_bars(path, bars, seed, name, bar, read) for path, name in pairs(data, instrument)]
+    show_notes(loaded)
 
-        def go(each: BarBacktestSettings) -> Any:
-            with progress_of("bars") as on_progress:
-                return run_bar_backtest(loaded, each, on_progress)
+    def go(each: BarBacktestSettings) -> Any:
+        with progress_of("bars") as on_progress:
+            return run_bar_backtest(loaded, each, on_progress)
 
-        carry_out(run, settings, go, bar_summary, write_bar_reports)
+    carry_out(run, settings, go, bar_summary, write_bar_reports)
 
 
 @app.command()
@@ -145,9 +144,10 @@ def news(
     news: NewsFile = None,
     news_delay: NewsDelay = None,
     instrument: Names = None,
-    currency: Currency = None,
     bar: Interval = None,
     stamp: Stamp = "open",
+    timezone: Timezone = None,
+    allow_jumps: AllowJumps = False,
     bars: Count = 20_000,
     seed: Seed = 1,
     model: Model = "ensemble",
@@ -159,30 +159,36 @@ def news(
     spread_bps: Spread = 1.0,
 ) -> None:
     """As price, on what bars and headlines together say of the next bar."""
-    with errors_told():
-        settings = NewsBacktestSettings(
-            model=model,
-            horizon_ns=horizon,
-            min_confidence=min_confidence,
-            cost_bps=cost_bps,
-            require_news=require_news,
-            veto_score=veto_score,
-            spread_bps=spread_bps,
-            currency=currency,
-            **run.settings,
-        )
-        provide_token(settings.token_env, settings.url, run.token_file)
-        loaded, headlines = [], {}  # a headline on several instruments is loaded with each of them
-        for path, name in pairs(data, instrument):
-            found, told = load_news_bars(path, news, bars, seed, name, bar, stamp, news_delay)
-            loaded.append(found)
-            headlines.update(dict.fromkeys(told))
+    settings = NewsBacktestSettings(
+        model=model,
+        horizon_ns=horizon,
+        min_confidence=min_confidence,
+        cost_bps=cost_bps,
+        require_news=require_news,
+        veto_score=veto_score,
+        spread_bps=spread_bps,
+        **run.settings,
+    )
+    provide_token(settings.token_env, settings.url, run.token_file)
+    read = ReadOptions(stamp, timezone, allow_jumps)
+    loaded, headlines = [], {}  # a headline on several instruments is loaded with each of them
+    for path, name in pairs(data, instrument):
+        found, mentioned = load_news_bars(path, news, bars, seed, name, bar, read, news_delay)
+        loaded.append(found)
+        headlines.update(dict.fromkeys(mentioned))
+    show_notes(loaded)
 
-        def go(each: NewsBacktestSettings) -> Any:
-            with progress_of("bars") as on_progress:
-                return run_news_backtest(loaded, list(headlines), each, on_progress)
+    def go(each: NewsBacktestSettings) -> Any:
+        with progress_of("bars") as on_progress:
+            return run_news_backtest(loaded, list(headlines), each, on_progress)
 
-        carry_out(run, settings, go, bar_summary, write_bar_reports)
+    carry_out(run, settings, go, bar_summary, write_bar_reports)
+
+
+def show_notes(loaded: Sequence[Trades | Bars]) -> None:
+    """What was assumed or let through in reading the data."""
+    for note in dict.fromkeys(note for each in loaded for note in reading_notes(each)):
+        typer.echo(note, err=True)
 
 
 def carry_out(
@@ -219,7 +225,7 @@ def sweep(run: RunOptions, settings: S, go: Callable[[S], R]) -> None:
         console.print(said.get("report", ""))
     for each in swept.runs:
         if each.outcome.gave_up:
-            raise failed(f"at {shown(each.latency_ns)} the model stopped answering: {each.outcome.last_error}")
+            raise UserError(f"at {shown(each.latency_ns)} the model stopped answering: {each.outcome.last_error}")
 
 
 def pairs(data: list[Path] | None, instrument: list[str] | None) -> list[tuple[Path | None, str | None]]:
@@ -231,17 +237,6 @@ def pairs(data: list[Path] | None, instrument: list[str] | None) -> list[tuple[P
     if len(paths) != len(names):
         raise typer.BadParameter(f"as many --instrument as --data expected, was {len(names)} for {len(paths)}")
     return list(zip(paths, names, strict=True))
-
-
-@contextmanager
-def errors_told() -> Iterator[None]:
-    """Status 2 for a setting that makes no sense, 1 for a job that failed."""
-    try:
-        yield
-    except BadSetting as error:
-        raise typer.BadParameter(str(error)) from None
-    except (BadData, BadProfile, UnreadableArchive, NoToken, RequestError, StoreFailed, OSError) as error:
-        raise failed(f"{error}") from None
 
 
 @contextmanager
@@ -258,12 +253,7 @@ def tell(said: dict[str, Any], as_json: bool, gave_up: bool, last_error: str) ->
     else:
         console.print(result_table(said))
     if gave_up:
-        raise failed(f"the model stopped answering: {last_error}")
-
-
-def failed(reason: str) -> typer.Exit:
-    typer.echo(f"error: {reason}", err=True)
-    return typer.Exit(1)
+        raise UserError(f"the model stopped answering: {last_error}")
 
 
 if __name__ == "__main__":

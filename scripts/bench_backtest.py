@@ -14,26 +14,25 @@ from rich.progress import Progress
 from benchmarks.backtests import HTTP, Served, compare, find_targets, long_market, medians, prefetched
 from benchmarks.machine import describe_machine
 from benchmarks.recording import own_server
-from handlers.model_files import BadArchive
+from cli.app import App
+from market.read_arguments import AllowJumps
+from market.read_options import ReadOptions
 from market.source import load
-from market.trades import BadData
-from release.archive import BuildFailed, build_archive
-from serving.archive_import import UnreadableArchive
-from serving.java import NoJava
-from serving.management import ManagementError
-from serving.torchserve import StartFailed
-from wire.errors import RequestError
+from release.archive import build_archive
+from wire.user_error import InvalidArgument
 
+app = App()
 words = Console(stderr=True)
-_FAILURES = (BadArchive, BadData, BuildFailed, ManagementError, NoJava, RequestError, StartFailed, UnreadableArchive)
 
 
+@app.command()
 def bench(
     run: Annotated[Path, typer.Option(help="Training run of a tick model to build the archive from.")] = Path(
         "runs/tick"
     ),
     trades: Annotated[int, typer.Option(min=100, help="Trades to simulate.")] = 200_000,
     data: Annotated[Path | None, typer.Option(help="CSV of trades or catalog folder; left out: simulated.")] = None,
+    allow_jumps: AllowJumps = False,
     rounds: Annotated[int, typer.Option(min=1, help="Runs of each kind; the median counts.")] = 3,
     inline: Annotated[int, typer.Option(min=100, help="Trades of the inline runs.")] = 2_000,
     long: Annotated[
@@ -44,30 +43,23 @@ def bench(
 ) -> None:
     """Measure and report; exit status 1 when a measurement failed, 0 also when a target is missed."""
     if not run.is_dir():
-        words.print(
-            f"{run}: a run folder expected, was missing: python scripts/train.py tick --out {run}", soft_wrap=True
-        )
-        raise typer.Exit(2)
+        raise InvalidArgument(f"{run}: expected a run folder, got none: python scripts/train.py tick --out {run}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is stopped then too
-    machine = describe_machine()
-    try:
-        with tempfile.TemporaryDirectory(prefix="bench-") as folder, Progress(console=words) as progress:
-            task = progress.add_task("starting a server", total=4 * rounds + 1 + (long is not None))
+    machine, read = describe_machine(), ReadOptions(allow_jumps=allow_jumps)
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder, Progress(console=words) as progress:
+        task = progress.add_task("starting a server", total=4 * rounds + 1 + (long is not None))
 
-            def step(doing: str) -> None:
-                progress.update(task, advance=1, description=doing)
+        def step(doing: str) -> None:
+            progress.update(task, advance=1, description=doing)
 
-            archive = build_archive("tick", run, "1.0", Path(folder)).path
-            with own_server(run, archive) as asked:
-                served = Served(asked.url, asked.token, archive)
-                longest = None
-                if long is not None:
-                    step(f"{long:,} trades")
-                    longest = prefetched(long_market(long, seed), served, HTTP)
-                runs = compare(load(data, trades, seed), served, rounds, inline, step)
-    except _FAILURES as error:
-        words.print(f"[red]bench:[/] {error}", soft_wrap=True)
-        raise typer.Exit(1) from error
+        archive = build_archive("tick", run, "1.0", Path(folder)).path
+        with own_server(run, archive) as asked:
+            served = Served(asked.url, asked.token, archive)
+            longest = None
+            if long is not None:
+                step(f"{long:,} trades")
+                longest = prefetched(long_market(long, seed), served, HTTP)
+            runs = compare(load(data, trades, seed, read=read), served, rounds, inline, step)
     targets = find_targets(runs, longest)
     said = {
         "machine": machine,
@@ -90,4 +82,4 @@ def bench(
 
 
 if __name__ == "__main__":
-    typer.run(bench)
+    app()

@@ -12,9 +12,12 @@ from rich.console import Console
 from rich.progress import track
 
 from benchmarks.machine import describe_machine
+from cli.app import App
 from features.tick import WINDOW, TickFeatures, tick_features
 from market.simulator import simulate
 from market.trades import Trades
+
+app = App()
 
 
 def streaming(trades: Trades) -> None:
@@ -37,6 +40,7 @@ def vectorised(trades: Trades) -> None:
     tick_features(trades.price, trades.size, trades.side, trades.ts_event)
 
 
+@app.command()
 def main(
     trades: Annotated[int, typer.Option(min=1000, help="Simulated trades.")] = 50_000,
     rounds: Annotated[int, typer.Option(min=1, help="The median counts.")] = 5,
@@ -63,4 +67,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()

@@ -9,11 +9,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.live_wait import NodeFailed, compare
+from benchmarks.live_wait import compare
 from benchmarks.machine import describe_machine
-from serving.torchserve import StartFailed
+from cli.app import App
+
+app = App()
 
 
+@app.command()
 def main(
     archive: Annotated[Path, typer.Option(help="An archive of the tick model.")] = Path("archives/tick.mar"),
     model_ms: Annotated[int, typer.Option(min=1, help="What the model takes.")] = 5,
@@ -25,12 +28,8 @@ def main(
     """Run a TradingNode on trades sent by another process, with a real server, each way in turn."""
     words = Console(stderr=True)
     machine = describe_machine()
-    try:
-        with words.status("Running nodes"):
-            found = compare(archive, model_ms, rate, seconds, rounds)
-    except (StartFailed, NodeFailed, FileNotFoundError) as error:
-        words.print(f"[red]bench:[/] {error}", soft_wrap=True)
-        raise typer.Exit(1) from None
+    with words.status("Running nodes"):
+        found = compare(archive, model_ms, rate, seconds, rounds)
     if as_json:
         waits = {way: asdict(each) for way, each in found.waits.items()}
         said = {"machine": machine, "ways": waits, "times_longer": found.times_longer}
@@ -49,4 +48,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()

@@ -12,10 +12,13 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.swaps import CLIENTS, compare, rollback_ms
+from cli.app import App
 
+app = App()
 ROW = np.array([[1.5, 0.4, 0.5, 0.2]], dtype=np.float32)
 
 
+@app.command()
 def main(
     archive: Annotated[Path, typer.Option(help="An archive of the tick model.")] = Path("archives/tick.mar"),
     swaps: Annotated[int, typer.Option(min=1, help="How many of each kind.")] = 20,
@@ -42,4 +45,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()

@@ -5,47 +5,36 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from benchmarks.arrivals import parse_arrivals
 from benchmarks.comparison import Plan, compare
-from benchmarks.load import LoadFailed, find_generator
+from benchmarks.load import find_generator
 from benchmarks.machine import describe_machine
 from benchmarks.news import compare_news
-from benchmarks.questions import WrongAnswer
 from benchmarks.recording import Asked, lines, own_server, record, served_workers
 from benchmarks.report import Report
-from benchmarks.servers import ServerFailed
-from handlers.model_files import BadArchive, read_description
+from cli.app import App
+from handlers.model_files import read_description
 from latency.profile import LatencyProfile, save_profile
-from market.trades import BadData
-from release.archive import BuildFailed, build_archive
-from serving.archive_import import UnreadableArchive
-from serving.java import NoJava
-from serving.management import ManagementError
-from serving.tokens import NoToken
-from serving.torchserve import StartFailed
+from release.archive import build_archive
 from strategies.checks import BadSetting
 from strategies.server_token import provide_token
-from wire.errors import RequestError
+from wire.user_error import InvalidArgument
 
+app = App()
 words = Console(stderr=True)
-_FAILURES = (
-    BadArchive, BuildFailed, UnreadableArchive, NoJava, StartFailed, ManagementError, ServerFailed, WrongAnswer,
-    LoadFailed, BadData, NoToken, RequestError,
-)
 _TOKEN = "TORCHSERVE_TOKEN"
 
 
+@app.command()
 def bench(
     run: Annotated[Path, typer.Option(help="Training run to build the archive from.")] = Path("runs/tick"),
     archive: Annotated[Path | None, typer.Option(help="A tick.mar to measure instead.")] = None,
@@ -94,14 +83,13 @@ def bench(
         _refuse(ensemble_run, "ensemble")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are stopped then too
     if profile is not None:
-        with _failures_told():
-            found = parse_arrivals(arrivals, seconds or 20.0, speed)
-            server = own_server(run, archive) if url is None else nullcontext(
-                _named(url, model, version, token_file, workers)
-            )
-            with server as asked:
-                recorded = record(asked, found)
-            save_profile(recorded, profile)
+        found = parse_arrivals(arrivals, seconds or 20.0, speed)
+        server = own_server(run, archive) if url is None else nullcontext(
+            _named(url, model, version, token_file, workers)
+        )
+        with server as asked:
+            recorded = record(asked, found)
+        save_profile(recorded, profile)
         _tell(recorded, profile, as_json)
         return
     plan = Plan(0.3, 1, warm_up=False) if quick else Plan(seconds or 2.0, rounds)
@@ -109,7 +97,6 @@ def bench(
     machine: dict[str, Any] = {**describe_machine(), "generator": generator.name}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with (
-        _failures_told(),
         tempfile.TemporaryDirectory(prefix="bench-") as folder,
         Progress(*columns, console=words) as progress,
     ):
@@ -134,18 +121,6 @@ def bench(
     report.show(words if as_json else Console())
 
 
-@contextmanager
-def _failures_told() -> Iterator[None]:
-    """Status 2 for arrivals that make no sense, 1 for what failed."""
-    try:
-        yield
-    except BadSetting as error:
-        raise typer.BadParameter(str(error)) from None
-    except _FAILURES as error:
-        words.print(f"[red]bench:[/] {escape(str(error))}", soft_wrap=True)
-        raise typer.Exit(1) from error
-
-
 def _named(url: str, model: str, version: str | None, token_file: Path | None, workers: int | None) -> Asked:
     provide_token(_TOKEN, url, token_file)
     workers = served_workers(url, model, version) if workers is None else workers
@@ -165,11 +140,8 @@ def _tell(recorded: LatencyProfile, path: Path, as_json: bool) -> None:
 
 
 def _refuse(run: Path, model: str) -> NoReturn:
-    words.print(
-        f"{run}: a run folder expected, was missing: python scripts/train.py {model} --out {run}", soft_wrap=True
-    )
-    raise typer.Exit(2)
+    raise InvalidArgument(f"{run}: expected a run folder, got none: python scripts/train.py {model} --out {run}")
 
 
 if __name__ == "__main__":
-    typer.run(bench)
+    app()

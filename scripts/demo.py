@@ -5,60 +5,55 @@ import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import Progress
 
+from cli.app import App, console
 from features.news_window import NewsWindowConfig
+from market.bar_checks import reading_notes
 from market.bar_source import load_bars
 from market.bars import Bars
 from market.labels import LabelConfig
 from market.news_source import load_news_bars
+from market.read_arguments import AllowJumps, Stamp, Timezone
+from market.read_options import ReadOptions
 from market.source import load
-from market.trades import BadData
-from release.archive import BuildFailed, build_archive
+from market.trades import Trades
+from release.archive import build_archive
 from reporting.evaluation_page import write_evaluation
 from reporting.sentiment_page import write_sentiment
-from serving.archive_import import UnreadableArchive
-from serving.java import NoJava
-from serving.torchserve import PROJECT, ServerSettings, StartFailed, start_server
+from serving.torchserve import PROJECT, ServerSettings, start_server
 from strategies.backtest import run_backtest
+from strategies.backtest_options import takes_instrument_options
 from strategies.bar_backtest import run_bar_backtest
 from strategies.bar_report import summary as bar_summary
 from strategies.bar_report import write_bar_reports
 from strategies.bar_settings import BarBacktestSettings
-from strategies.checks import BadSetting
 from strategies.console import result_table
+from strategies.definitions.options import InstrumentOptions
+from strategies.definitions.resolve import resolve
 from strategies.durations import parse_duration
 from strategies.news_backtest import run_news_backtest
 from strategies.news_settings import NewsBacktestSettings
 from strategies.report import summary, write_tick_report
 from strategies.settings import BacktestSettings
-from tracking.store import TrackingFailed
-from training.backbone import BadBackbone, find_backbone
+from training.backbone import find_backbone
 from training.bar_fit import BarFitConfig
 from training.bar_run import train_price
-from training.ensemble_run import BadMember, train_ensemble
-from training.news_corpus import BadCorpus
+from training.ensemble_run import train_ensemble
 from training.price_training import PriceTraining
-from training.run_folder import DESCRIPTION, REPORT, BadRunFolder
+from training.run_folder import DESCRIPTION, REPORT
 from training.sentiment_data import load_sentiment_data
 from training.sentiment_options import SentimentTraining
 from training.sentiment_run import train_sentiment
 from training.tick_fit import FitConfig
 from training.tick_run import train_tick
-from wire.errors import RequestError
 
-console = Console(stderr=True)
-EXPECTED = (
-    *(BadBackbone, BadCorpus, BadData, BadMember, BadRunFolder, BadSetting, BuildFailed, NoJava, TrackingFailed),
-    *(StartFailed, UnreadableArchive, RequestError, OSError),
-)
 PRICE = PriceTraining(
     network_config={"hidden": 32}, fit=BarFitConfig(epochs=5, learning_rate=4e-3), folds=2
 )
@@ -92,6 +87,10 @@ class Given:
     """Folder for what is trained."""
     sentiment: Path
     """Run folder of the sentiment model."""
+    read: ReadOptions
+    """How to read the data."""
+    instruments: InstrumentOptions
+    """What is said of the instrument, beyond its data."""
 
 
 @dataclass(frozen=True)
@@ -114,14 +113,22 @@ class Steps:
     """Events to simulate."""
     train: Callable[[Given, Begin], Trained]
     """Loads and fits."""
-    trade: Callable[[Any, str, Path, Advance], dict[str, Any]]
-    """Given data, URL and report folder: runs the backtest and reports; returns the summary."""
+    trade: Callable[[Any, InstrumentOptions, str, Path, Advance], dict[str, Any]]
+    """Given data, instrument, URL and report folder: runs the backtest and reports; returns the summary."""
+
+
+def show_notes(loaded: Trades | Bars) -> None:
+    """What was assumed or let through in reading the data."""
+    for note in reading_notes(loaded):
+        console.print(note, soft_wrap=True, highlight=False, markup=False)
 
 
 def train_ticks(given: Given, begin: Begin) -> Trained:
     """Fit the tick classifier."""
     advance = begin("reading, training" if given.data else "simulating a market, training")
-    loaded, config = load(given.data, given.size, seed=1), FitConfig()
+    loaded, config = load(given.data, given.size, seed=1, read=given.read), FitConfig()
+    show_notes(loaded)
+    resolve(loaded, given.instruments)  # before the time is spent on training
     trained = train_tick(
         loaded, given.run, LabelConfig(), config, on_epoch=lambda history: advance(history.epochs, config.epochs)
     )
@@ -129,10 +136,11 @@ def train_ticks(given: Given, begin: Begin) -> Trained:
     return Trained(loaded, {"tick": given.run}, {"edge": trained.evaluation["edge"]})
 
 
-def trade_ticks(loaded: Any, url: str, out: Path, advance: Advance) -> dict[str, Any]:
+def trade_ticks(
+    loaded: Any, instruments: InstrumentOptions, url: str, out: Path, advance: Advance
+) -> dict[str, Any]:
     """Run the tick strategy."""
-    step = Decimal(1).scaleb(-loaded.instrument.size_precision)  # 1 where sizes are whole coins
-    settings = BacktestSettings(url=url, trade_size=max(BacktestSettings.trade_size, step))
+    settings = BacktestSettings(url=url, trade_size=least_size(loaded, instruments), instruments=instruments)
     result = run_backtest(loaded, settings, advance)
     return {**summary(settings, result), "report": str(write_tick_report(settings, result, out))}
 
@@ -140,7 +148,9 @@ def trade_ticks(loaded: Any, url: str, out: Path, advance: Advance) -> dict[str,
 def train_bars(given: Given, begin: Begin) -> Trained:
     """Fit a small price model."""
     advance = begin("reading, training" if given.data else "simulating a market, training")
-    loaded = load_bars(given.data, given.size, seed=1)
+    loaded = load_bars(given.data, given.size, seed=1, read=given.read)
+    show_notes(loaded)
+    resolve(loaded, given.instruments)  # before the time is spent on training
     return Trained(loaded, {"price": given.run}, fit_price(loaded, given.run, advance))
 
 
@@ -159,7 +169,11 @@ def train_news(given: Given, begin: Begin) -> Trained:
     """Fit a small price model, a sentiment model where there is none yet, and the weights of both together."""
     price, ensemble = given.run / "price", given.run / "ensemble"
     advance = begin("reading, training" if given.data else "simulating a market and its news, training")
-    bars, headlines = load_news_bars(given.data, given.news, given.size, 1, delay_ns=given.news_delay_ns)
+    bars, headlines = load_news_bars(
+        given.data, given.news, given.size, 1, read=given.read, delay_ns=given.news_delay_ns
+    )
+    show_notes(bars)
+    resolve(bars, given.instruments)  # before the time is spent on training
     said = fit_price(bars, price, advance)
     if (given.sentiment / DESCRIPTION).is_file():
         console.print(f"{given.sentiment}: a sentiment model is there, and used again", soft_wrap=True)
@@ -186,19 +200,25 @@ def fit_sentiment(run: Path, advance: Advance) -> None:
     write_sentiment(trained.evaluation, run / REPORT)
 
 
-def trade_bars(loaded: Any, url: str, out: Path, advance: Advance) -> dict[str, Any]:
+def trade_bars(loaded: Any, instruments: InstrumentOptions, url: str, out: Path, advance: Advance) -> dict[str, Any]:
     """Run the bar strategy."""
-    settings = BarBacktestSettings(url=url)
+    settings = BarBacktestSettings(url=url, trade_size=least_size(loaded, instruments), instruments=instruments)
     result = run_bar_backtest([loaded], settings, advance)
     return {**bar_summary(settings, result), "report": str(write_bar_reports(settings, result, out))}
 
 
-def trade_news(loaded: Any, url: str, out: Path, advance: Advance) -> dict[str, Any]:
+def trade_news(loaded: Any, instruments: InstrumentOptions, url: str, out: Path, advance: Advance) -> dict[str, Any]:
     """Run the news strategy."""
     bars, headlines = loaded
-    settings = NewsBacktestSettings(url=url)
+    settings = NewsBacktestSettings(url=url, trade_size=least_size(bars, instruments), instruments=instruments)
     result = run_news_backtest([bars], headlines, settings, advance)
     return {**bar_summary(settings, result), "report": str(write_bar_reports(settings, result, out))}
+
+
+def least_size(data: Trades | Bars, instruments: InstrumentOptions) -> Decimal:
+    """The default size, or the next larger one that the instrument can be traded in."""
+    step = resolve(data, instruments).instrument.size_increment.as_decimal()
+    return step * (BacktestSettings.trade_size / step).to_integral_value(ROUND_CEILING)
 
 
 stopped: list[int] = []
@@ -211,6 +231,7 @@ def stop(number: int, _: object) -> None:
     raise KeyboardInterrupt
 
 
+app = App()
 STEPS = {
     Kind.TICKS: Steps(60_000, train_ticks, trade_ticks),
     Kind.BARS: Steps(20_000, train_bars, trade_bars),
@@ -218,9 +239,15 @@ STEPS = {
 }
 
 
+@app.command()
+@takes_instrument_options
 def main(
+    instruments: InstrumentOptions,
     kind: Annotated[Kind, typer.Argument(help="Trade tick by tick, bar by bar, or on bars and news.")] = Kind.TICKS,
     data: Annotated[Path | None, typer.Option(help="CSV or catalog folder; left out: simulated.")] = None,
+    stamp: Stamp = "open",
+    timezone: Timezone = None,
+    allow_jumps: AllowJumps = False,
     news: Annotated[Path | None, typer.Option(help="CSV or JSONL of headlines, with --data.")] = None,
     news_delay: Annotated[str | None, typer.Option(help="Publication to receipt, where --news does not say.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the report [reports/demo, reports/demo-bars].")] = None,
@@ -241,11 +268,9 @@ def main(
     steps, out, run = STEPS[kind], out or Path("reports") / name, run or Path("runs") / name
     try:
         delay_ns = None if news_delay is None else parse_duration(news_delay)
-        given = Given(data, news, delay_ns, size or steps.size, run, sentiment)
+        read = ReadOptions(stamp, timezone, allow_jumps)
+        given = Given(data, news, delay_ns, size or steps.size, run, sentiment, read, instruments)
         said = demo(steps, given, out, store.resolve(), home.resolve(), free_ports)
-    except EXPECTED as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from None
     except KeyboardInterrupt:
         typer.echo("interrupted; everything that was started has been stopped", err=True)
         raise typer.Exit(stopped[0]) from None
@@ -280,9 +305,10 @@ def demo(steps: Steps, given: Given, out: Path, store: Path, home: Path, free_po
             serving(1, 1)
             if server.token is not None:
                 os.environ[BacktestSettings.token_env] = server.token
-            said = steps.trade(trained.loaded, server.inference_url, out, begin("trading over the inference port"))
+            trading = begin("trading over the inference port")
+            said = steps.trade(trained.loaded, given.instruments, server.inference_url, out, trading)
     return {**said, **trained.said}
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()

@@ -6,29 +6,24 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
-from release.journal import RolloutRefused
+from cli.app import App, console, say
 from release.limits import Limits
-from release.target import NoTarget, Target
+from release.target import Target
 from release.target_options import FindTarget, takes_server
-from serving.management import ManagementError
-from serving.tokens import NoToken
-from strategies.checks import BadSetting
 from strategies.durations import parse_duration
 from traffic.split import State, Unit
-from traffic.store import DEFAULT_URL, SplitRefused, StoreFailed, TrafficStore
+from traffic.store import DEFAULT_URL, TrafficStore
 from trials import experiment_words
-from trials.experiment import NoExperiment, concerns, experiments, find_experiment, plan, with_challenger
+from trials.experiment import concerns, experiments, find_experiment, plan, with_challenger
 from trials.experiment_auto import AutoSettings, check_versions, follow
 from trials.experiment_error_rates import error_rates
 from trials.experiment_reading import Analysis
 from trials.experiment_reading import analyze as analyze_once
-from trials.experiment_rules import BadRules, Rules
+from trials.experiment_rules import Rules
+from wire.user_error import UserError
 
-app = typer.Typer(add_completion=False, help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
-words = Console(stderr=True)
-ERRORS = (NoExperiment, SplitRefused, StoreFailed, RolloutRefused, NoTarget, NoToken, ManagementError, BadRules)
+app = App(help=__doc__, no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="The experiment's name.")]
 Store = Annotated[str, typer.Option(help="Database of the traffic, as SQLAlchemy names it.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
@@ -55,26 +50,21 @@ def create(
     """Begin an experiment: routers follow it at once, its rules are fixed."""
     if no_server and baseline is None:
         raise typer.BadParameter("--baseline expected with --no-server, was missing")
-    try:
-        if not no_server:
-            baseline = check_versions(server(), model, challenger, baseline)
-        planned = plan(model, str(baseline), challenger, share=share / 100, unit=by, slice_ns=parse_duration(slice_),
-                       rules=Rules.from_texts(rule or ()), name=name)
-        with TrafficStore(store) as traffic:
-            experiment = traffic.start(planned)
-    except (NoExperiment, BadRules, BadSetting) as error:
-        raise typer.BadParameter(str(error)) from None
-    except ERRORS as error:
-        raise _failed(error) from None
+    if not no_server:
+        baseline = check_versions(server(), model, challenger, baseline)
+    planned = plan(model, str(baseline), challenger, share=share / 100, unit=by, slice_ns=parse_duration(slice_),
+                   rules=Rules.from_texts(rule or ()), name=name)
+    with TrafficStore(store) as traffic:
+        experiment = traffic.start(planned)
     theirs, doubts = with_challenger(experiment, instrument or ()), concerns(experiment, instrument or ())
     if as_json:
         settings = asdict(Rules.from_json(experiment.settings))
         print(json.dumps({**asdict(experiment), "settings": settings, "with_challenger": theirs, "concerns": doubts}))
-    _say(experiment_words.described(experiment))
+    say(experiment_words.described(experiment))
     if instrument and by is Unit.INSTRUMENT:
-        _say(f"with {challenger}: {', '.join(theirs) or 'none'} of {len(instrument)} instruments")
+        say(f"with {challenger}: {', '.join(theirs) or 'none'} of {len(instrument)} instruments")
     for each in doubts:
-        _say(f"warning: {each}")
+        say(f"warning: {each}")
 
 
 @app.command()
@@ -84,20 +74,17 @@ def status(
     as_json: Json = False,
 ) -> None:
     """List experiments, what they have seen and what they say."""
-    try:
-        with TrafficStore(store) as traffic:
-            found = [analyze_once(traffic, each.name) for each in experiments(traffic, model)]
-    except ERRORS as error:
-        raise _failed(error) from None
+    with TrafficStore(store) as traffic:
+        found = [analyze_once(traffic, each.name) for each in experiments(traffic, model)]
     if as_json:
         print(json.dumps({"experiments": [each.as_dict() for each in found]}))
         return
     for each in found:
         counts = [f"{version.classification.predictions:,}" for version in (each.baseline, each.challenger)]
-        _say(experiment_words.described(each.experiment))
-        _say(f"  scored predictions {counts[0]} and {counts[1]}; {each.decision.action}: {each.decision.reason}")
+        say(experiment_words.described(each.experiment))
+        say(f"  scored predictions {counts[0]} and {counts[1]}; {each.decision.action}: {each.decision.reason}")
     if not found:
-        _say("no experiments")
+        say("no experiments")
 
 
 @app.command()
@@ -118,36 +105,29 @@ def analyze(
     if every is not None and not auto:
         raise typer.BadParameter("--auto expected with --every, was missing")
     done: dict[str, Any] = {}
-    try:
-        with TrafficStore(store) as traffic:
-            if auto:
-                done = _follow(server(), traffic, name, _settings(every, for_, watch, drain))
-            look = analyze_once(traffic, name)
-    except BadSetting as error:
-        raise typer.BadParameter(str(error)) from None
-    except ERRORS as error:
-        raise _failed(error) from None
+    with TrafficStore(store) as traffic:
+        if auto:
+            done = _follow(server(), traffic, name, _settings(every, for_, watch, drain))
+        look = analyze_once(traffic, name)
     if as_json:
         print(json.dumps(look.as_dict() | ({"outcome": done} if auto else {})))
     else:
         _show(look)
     if auto:
-        _say(f"{done['state']}: {done['reason']}")
+        ended = f"{done['state']}: {done['reason']}"
         if not done["ok"]:
-            raise typer.Exit(1)
+            raise UserError(ended)
+        say(ended)
 
 
 @app.command()
 def stop(name: Name, store: Store = DEFAULT_URL, as_json: Json = False) -> None:
     """End an experiment without a verdict: the baseline serves on, the challenger stays registered."""
-    try:
-        with TrafficStore(store) as traffic:
-            ended = traffic.end(find_experiment(traffic, name).name, State.STOPPED)
-    except ERRORS as error:
-        raise _failed(error) from None
+    with TrafficStore(store) as traffic:
+        ended = traffic.end(find_experiment(traffic, name).name, State.STOPPED)
     if as_json:
         print(json.dumps(asdict(ended)))
-    _say(experiment_words.described(ended))
+    say(experiment_words.described(ended))
 
 
 @app.command()
@@ -158,20 +138,20 @@ def simulate(
     as_json: Json = False,
 ) -> None:
     """Show the error rates: false promotions of equal versions, and how long a better one takes."""
-    with words.status("Simulating"):
+    with console.status("Simulating"):
         found = error_rates(number, observations, seed)
     if as_json:
         print(json.dumps(found.as_dict()))
         return
     for table in experiment_words.error_rate_tables(found):
-        words.print(table)
-    _say(experiment_words.error_rates_said(found))
+        console.print(table)
+    say(experiment_words.error_rates_said(found))
 
 
 def _follow(target: Target, traffic: TrafficStore, name: str, settings: AutoSettings) -> dict[str, Any]:
     for each in (signal.SIGINT, signal.SIGTERM):  # a promotion is undone; a job in the background ignores SIGINT else
         signal.signal(each, signal.default_int_handler)
-    return follow(target, traffic, name, settings, _say, lambda look: _say(f"{name}: {look.decision.reason}")).as_dict()
+    return follow(target, traffic, name, settings, say, lambda look: say(f"{name}: {look.decision.reason}")).as_dict()
 
 
 def _settings(every: str | None, for_: str, watch: float, drain: float | None) -> AutoSettings:
@@ -182,18 +162,9 @@ def _settings(every: str | None, for_: str, watch: float, drain: float | None) -
 
 
 def _show(look: Analysis) -> None:
-    _say(experiment_words.described(look.experiment))
-    words.print(experiment_words.metrics_table(look), experiment_words.differences_table(look))
-    _say(experiment_words.verdict(look))
-
-
-def _failed(error: Exception) -> typer.Exit:
-    typer.echo(f"error: {error}", err=True)
-    return typer.Exit(1)
-
-
-def _say(text: str) -> None:
-    words.print(text, markup=False, highlight=False, soft_wrap=True)
+    say(experiment_words.described(look.experiment))
+    console.print(experiment_words.metrics_table(look), experiment_words.differences_table(look))
+    say(experiment_words.verdict(look))
 
 
 if __name__ == "__main__":

@@ -2,8 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,22 +10,22 @@ import numpy as np
 import typer
 from rich.console import Console
 
+from cli.app import App
 from market.bar_source import load_bars
-from market.trades import BadData
+from market.read_arguments import AllowJumps, Stamp, Timezone
+from market.read_options import ReadOptions
 from reporting.explanation_console import explanation_lines, trade_line
-from reporting.trade_log import BadReport, read_trades
-from serving.archive_import import UnreadableArchive
+from reporting.trade_log import read_trades
 from serving.client import InferenceClient, connect
 from serving.inputs import Inputs
-from serving.tokens import NoToken
-from strategies.explained_trade import OtherArchive, explain_trade
+from strategies.explained_trade import explain_trade
 from strategies.last_window import last_window
 from strategies.server_token import provide_token
-from wire.errors import RequestError, SchemaMismatch
+from wire.errors import SchemaMismatch
 from wire.news_windows import NewsWindow
 
 TOKEN = "TORCHSERVE_TOKEN"
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
+app = App(no_args_is_help=True)
 
 Url = Annotated[str, typer.Option(help="Inference port, or mar:PATH of an archive.")]
 Name = Annotated[str | None, typer.Option("--model", help="The registered name [the command's].")]
@@ -57,8 +56,7 @@ def tick(
 ) -> None:
     """Explain the tick model's probability for one row of features."""
     inputs = np.array([row], dtype=np.float32)
-    with errors_told():
-        said = asked(url, model or "tick", version, token_file, lambda client: inputs, output)
+    said = asked(url, model or "tick", version, token_file, lambda client: inputs, output)
     tell(said, as_json)
 
 
@@ -67,6 +65,9 @@ def price(
     url: Url = LOCAL,
     data: Data = None,
     instrument: Instrument = None,
+    stamp: Stamp = "open",
+    timezone: Timezone = None,
+    allow_jumps: AllowJumps = False,
     seed: Seed = 1,
     model: Name = None,
     version: Version = None,
@@ -75,13 +76,12 @@ def price(
     as_json: AsJson = False,
 ) -> None:
     """Explain the price model's forecast for the last window of some bars."""
-    with errors_told():
-        bars = load_bars(data, 400, seed, instrument)
+    bars = load_bars(data, 400, seed, instrument, read=ReadOptions(stamp, timezone, allow_jumps))
 
-        def window(client: InferenceClient) -> Inputs:
-            return last_window(bars, of_bars(client))[np.newaxis]
+    def window(client: InferenceClient) -> Inputs:
+        return last_window(bars, of_bars(client))[np.newaxis]
 
-        said = asked(url, model or "price", version, token_file, window, output)
+    said = asked(url, model or "price", version, token_file, window, output)
     tell(said, as_json)
 
 
@@ -96,8 +96,7 @@ def sentiment(
     as_json: AsJson = False,
 ) -> None:
     """Explain the sentiment model's score for texts."""
-    with errors_told():
-        said = asked(url, model or "sentiment", version, token_file, lambda client: texts, output)
+    said = asked(url, model or "sentiment", version, token_file, lambda client: texts, output)
     tell(said, as_json)
 
 
@@ -107,6 +106,9 @@ def ensemble(
     url: Url = LOCAL,
     data: Data = None,
     instrument: Instrument = None,
+    stamp: Stamp = "open",
+    timezone: Timezone = None,
+    allow_jumps: AllowJumps = False,
     seed: Seed = 1,
     model: Name = None,
     version: Version = None,
@@ -114,13 +116,12 @@ def ensemble(
     as_json: AsJson = False,
 ) -> None:
     """Explain the ensemble's log odds of a rise for the last window of some bars, and news about them."""
-    with errors_told():
-        bars = load_bars(data, 400, seed, instrument)
+    bars = load_bars(data, 400, seed, instrument, read=ReadOptions(stamp, timezone, allow_jumps))
 
-        def window(client: InferenceClient) -> Inputs:
-            return [NewsWindow(last_window(bars, of_bars(client)), tuple(texts or ()))]
+    def window(client: InferenceClient) -> Inputs:
+        return [NewsWindow(last_window(bars, of_bars(client)), tuple(texts or ()))]
 
-        said = asked(url, model or "ensemble", version, token_file, window, None)
+    said = asked(url, model or "ensemble", version, token_file, window, None)
     tell(said, as_json)
 
 
@@ -134,16 +135,15 @@ def trade(
     as_json: AsJson = False,
 ) -> None:
     """Explain the prediction that a backtest's trade was opened on."""
-    with errors_told():
-        log = read_trades(report)
-        best = log.best()
-        chosen = log.trade(number if number is not None else best.number if best is not None else 1)
-        provide_token(TOKEN, url or log.url, token_file)
-        explained = explain_trade(log, chosen, url, os.environ.get(TOKEN), any_version)
+    log = read_trades(report)
+    best = log.best()
+    chosen = log.trade(number if number is not None else best.number if best is not None else 1)
+    provide_token(TOKEN, url or log.url, token_file)
+    explained = explain_trade(log, chosen, url, os.environ.get(TOKEN), any_version)
     if as_json:
         typer.echo(json.dumps(explained))
     else:
-        console = Console()
+        console = Console(markup=False)
         console.print(trade_line(explained), highlight=False)
         console.print(*explanation_lines(explained["explanation"]), sep="\n")
 
@@ -175,19 +175,9 @@ def tell(said: dict[str, Any], as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(said))
         return
-    console = Console()
+    console = Console(markup=False)
     for explanation in said["explanations"]:
         console.print(*explanation_lines(explanation), sep="\n")
-
-
-@contextmanager
-def errors_told() -> Iterator[None]:
-    """Status 1 for a job that failed."""
-    try:
-        yield
-    except (BadData, BadReport, OtherArchive, UnreadableArchive, NoToken, RequestError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from None
 
 
 if __name__ == "__main__":

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from release.signing_keys import PASSPHRASE, BadKey, make_key
+from cli.app import App, say
+from release.signing_keys import PASSPHRASE, make_key
 from serving.torchserve import PROJECT
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = App()
 HOME = Path("~/.config/nautilus-torchserve")
 
 
@@ -29,17 +29,12 @@ def main(
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
         raise typer.BadParameter(f"letters, digits and _ . - expected, was {name!r}", param_hint="NAME")
     private, public = (private or HOME / f"{name}.key").expanduser(), trusted / f"{name}.pub"
-    try:
-        made = make_key(private, public)
-    except (BadKey, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from None
+    made = make_key(private, public)
     if as_json:
         print(json.dumps({"key_id": made, "private": str(private), "public": str(public)}))
         return
-    words = Console(stderr=True, soft_wrap=True)
-    words.print(f"key {made}\n  private: {private} (only you can read it; with {PASSPHRASE} set, it is encrypted too)")
-    words.print(f"  public:  {public}: commit it, and archives signed with this key can be rolled out")
+    say(f"key {made}\n  private: {private} (only you can read it; with {PASSPHRASE} set, it is encrypted too)")
+    say(f"  public:  {public}: commit it, and archives signed with this key can be rolled out")
 
 
 if __name__ == "__main__":

@@ -8,25 +8,18 @@ from pathlib import Path
 from typing import Annotated, TextIO
 
 import typer
-from rich.console import Console
 
+from cli.app import App, console, say
 from live_trading.announcement import announcement
 from live_trading.live_run import run_live
 from live_trading.settings_file import load_settings
 from live_trading.trading_day import Halted
-from market.trades import BadData
-from serving.archive_import import UnreadableArchive
-from serving.tokens import NoToken
 from strategies.checks import BadSetting
-from traffic.store import StoreFailed
-from wire.errors import RequestError
+from wire.user_error import UserError
 
-HALTED = 3
-"""Exit status after the kill switch or a loss limit, and at a start on the day of one."""
 REAL_ONLY = "real execution with --real expected, was a sandbox: leave the flag out"
 REAL_MISSING = "--real with real execution expected, was without it: nothing was started"
-words = Console(stderr=True)
-app = typer.Typer(add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+app = App(help=__doc__)
 
 
 @app.command()
@@ -37,31 +30,24 @@ def live(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Trade until the end of the replay, Ctrl-C, the kill switch or a loss limit; status 3 after the last two."""
-    try:
-        settings = load_settings(config)
-        if settings.is_real != real:
-            raise BadSetting(f"{config}: {REAL_ONLY if real else REAL_MISSING}")
-        words.print(announcement(settings), highlight=False)
-        if settings.countdown_s:
-            words.print(f"starting in {settings.countdown_s:g} s; Ctrl-C keeps it from starting")
-            time.sleep(settings.countdown_s)
-        out = words_to_stderr()
-        said = run_live(settings, resume, words.print)
-    except BadSetting as error:
-        raise ended(f"{error}", 2) from None
-    except Halted as error:
-        raise ended(f"{error}", HALTED) from None
-    except (BadData, NoToken, UnreadableArchive, RequestError, StoreFailed, OSError) as error:
-        raise ended(f"{error}", 1) from None
+    settings = load_settings(config)
+    if settings.is_real != real:
+        raise BadSetting(f"{config}: {REAL_ONLY if real else REAL_MISSING}")
+    console.print(announcement(settings))
+    if settings.countdown_s:
+        say(f"starting in {settings.countdown_s:g} s; Ctrl-C keeps it from starting")
+        time.sleep(settings.countdown_s)
+    out = words_to_stderr()
+    said = run_live(settings, resume, say)
     if as_json:
         out.write(json.dumps(said) + "\n")
         out.flush()
     else:
-        words.print_json(data=said)
+        console.print_json(data=said)
     if said["halted"]:
-        raise typer.Exit(HALTED)
+        raise typer.Exit(Halted.exit_code)
     if said["failed"]:
-        raise ended(said["ending"] if said["flat"] else "not flat at the end", 1)
+        raise UserError(said["ending"] if said["flat"] else "not flat at the end")
 
 
 def words_to_stderr() -> TextIO:
@@ -70,11 +56,6 @@ def words_to_stderr() -> TextIO:
     os.dup2(2, 1)
     sys.stdout = sys.stderr
     return out
-
-
-def ended(reason: str, status: int) -> typer.Exit:
-    typer.echo(f"error: {reason}", err=True)
-    return typer.Exit(status)
 
 
 if __name__ == "__main__":

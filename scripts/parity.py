@@ -6,24 +6,19 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from auditing.log import LogFailed
 from auditing.opening import existing_log
-from auditing.runs import UnknownRun
+from cli.app import App, console
 from live_trading.parity import compare_run
 from live_trading.parity_text import parity_table
-from live_trading.recorded_run import NoParity
+from market.read_arguments import AllowJumps
+from market.read_options import ReadOptions
 from market.source import load
-from market.trades import BadData
-from serving.archive_import import UnreadableArchive
-from serving.tokens import NoToken
 from strategies.server_token import provide_token
-from wire.errors import RequestError
+from wire.user_error import UserError
 
 TOKEN = "TORCHSERVE_TOKEN"
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-words = Console(stderr=True)
+app = App()
 
 
 @app.command()
@@ -33,6 +28,7 @@ def main(
     run: Annotated[str | None, typer.Option(help="Which run; left out: the last one.")] = None,
     data: Annotated[Path | None, typer.Option(help="What was played; left out: the simulation.")] = None,
     instrument: Annotated[str | None, typer.Option(help="Instrument of a catalog: BTCUSDT.BINANCE.")] = None,
+    allow_jumps: AllowJumps = False,
     trades: Annotated[int, typer.Option(min=1, help="Trades that were simulated.")] = 60_000,
     seed: Annotated[int, typer.Option(min=0, help="Of the simulation.")] = 1,
     token_file: Annotated[Path | None, typer.Option(help="key_file.json of a server not started by serve.py.")] = None,
@@ -43,20 +39,15 @@ def main(
     The run is one of scripts/live.py on ticks with an audit log. Features are computed anew from the data and the
     archives asked again; a backtest then gets each prediction when it arrived in the run.
     """
-    try:
-        provide_token(TOKEN, url[0], token_file)
-        report = compare_run(
-            existing_log(log), load(data, trades, seed, instrument), url, run, os.environ.get(TOKEN)
-        )
-    except (BadData, LogFailed, NoParity, NoToken, RequestError, UnknownRun, UnreadableArchive, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from None
+    provide_token(TOKEN, url[0], token_file)
+    loaded = load(data, trades, seed, instrument, ReadOptions(allow_jumps=allow_jumps))
+    report = compare_run(existing_log(log), loaded, url, run, os.environ.get(TOKEN))
     if as_json:
         typer.echo(json.dumps(report.to_dict()))
     else:
-        words.print(parity_table(report))
+        console.print(parity_table(report))
     if not report.holds:
-        raise typer.Exit(1)
+        raise UserError("the run and its backtest differ in what nothing explains")
 
 
 if __name__ == "__main__":

@@ -7,27 +7,22 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+from rich.markup import escape
 from rich.table import Column, Table
 
+from cli.app import App, console, say
 from model_registry.comparison import Comparison
 from model_registry.record import ALIASES, RegisteredVersion
-from model_registry.registry import Registry, RegistryRefused
+from model_registry.registry import Registry
 from model_registry.transitions import differences, transition
-from release.journal import RolloutRefused
 from release.limits import Limits
-from release.signing import Untrusted
 from release.status import ModelStatus, model_status
 from release.target import NoTarget, Target
 from release.target_options import FindTarget, takes_server, takes_target
-from serving.management import ManagementError
-from serving.tokens import NoToken
 from serving.torchserve import PROJECT
-from tracking.store import TrackingFailed
+from wire.user_error import UserError
 
-app = typer.Typer(add_completion=False, help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
-words = Console(stderr=True)
-ERRORS = (RegistryRefused, Untrusted, TrackingFailed, RolloutRefused, NoTarget, NoToken, ManagementError, OSError)
+app = App(help=__doc__, no_args_is_help=True)
 Model = Annotated[str, typer.Argument(help="Which model: tick, price, sentiment or ensemble.")]
 Runs = Annotated[Path, typer.Option(help="Folder of mlflow.db, unless MLFLOW_TRACKING_URI names a store.")]
 Trusted = Annotated[Path, typer.Option(help="Folder of the public keys that count.")]
@@ -49,11 +44,8 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Register an archive as a version of its model, with all that it says of itself, and keep a copy."""
-    try:
-        with words.status(f"Registering {archive}"):
-            added = Registry(runs, trusted, allow_unsigned).add(archive, run)
-    except ERRORS as error:
-        raise failed(error) from None
+    with console.status(escape(f"Registering {archive}")):
+        added = Registry(runs, trusted, allow_unsigned).add(archive, run)
     version = added.version
     if as_json:
         print(json.dumps({"new": added.new, **version.as_dict()}))
@@ -71,13 +63,10 @@ def list_versions(
     as_json: Json = False,
 ) -> None:
     """Show what is registered, what the server really serves, and where that is something else."""
-    try:
-        target = running(server)
-        registry = Registry(runs, TRUSTED)
-        listed = {name: registry.versions(name) for name in ([model] if model else registry.models())}
-        on_server = {name: model_status(target, name) for name in listed} if target else {}
-    except ERRORS as error:
-        raise failed(error) from None
+    target = running(server)
+    registry = Registry(runs, TRUSTED)
+    listed = {name: registry.versions(name) for name in ([model] if model else registry.models())}
+    on_server = {name: model_status(target, name) for name in listed} if target else {}
     said = {name: differences(versions, on_server[name]) for name, versions in listed.items() if name in on_server}
     if as_json:
         models = {
@@ -89,7 +78,7 @@ def list_versions(
         print(json.dumps({"store": registry.store, "models": models}))
         return
     for name, versions in listed.items():
-        words.print(versions_table(name, versions, on_server.get(name)))
+        console.print(versions_table(name, versions, on_server.get(name)))
         for line in said.get(name, ()):
             say(f"DIFFERS: {name}: {line}")
     if not any(listed.values()):
@@ -105,11 +94,8 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Show two versions side by side."""
-    try:
-        registry = Registry(runs, TRUSTED)
-        comparison = Comparison(registry.find(model, a), registry.find(model, b))
-    except ERRORS as error:
-        raise failed(error) from None
+    registry = Registry(runs, TRUSTED)
+    comparison = Comparison(registry.find(model, a), registry.find(model, b))
     if as_json:
         print(json.dumps(comparison.as_dict()))
         return
@@ -117,7 +103,7 @@ def compare(
                     for name in (model, comparison.a.version, comparison.b.version, "difference")))
     for row in comparison.rows():
         table.add_row(row.name, row.a, row.b, row.differs, style="" if row.differs else "dim")
-    words.print(table)
+    console.print(table)
 
 
 @app.command()
@@ -139,17 +125,14 @@ def alias(
         raise typer.BadParameter(f"one of {', '.join(ALIASES)} expected, was {name!r}")
     for each in (signal.SIGINT, signal.SIGTERM):  # a job in the background is started with SIGINT ignored
         signal.signal(each, signal.default_int_handler)
-    try:
-        done = transition(Registry(runs, trusted), target, model, version, name, trusted, Limits(watch_s=watch), say,
-                          roll_out=not no_rollout)
-    except ERRORS as error:
-        raise failed(error) from None
+    done = transition(Registry(runs, trusted), target, model, version, name, trusted, Limits(watch_s=watch), say,
+                      roll_out=not no_rollout)
     if done.report is not None:
         done.report.write(reports)
     if as_json:
         print(json.dumps(done.as_dict()))
     if done.report is not None and not done.ok:
-        raise failed(f"{model} {version} is not {name}: {done.report.failed_at}: {done.report.reason}")
+        raise UserError(f"{model} {version} is not {name}: {done.report.failed_at}: {done.report.reason}")
     say(f"{model} {done.version.version} is {name}{'' if done.report else '; the server was so already'}")
 
 
@@ -164,13 +147,10 @@ def get(
     as_json: Json = False,
 ) -> None:
     """Write a registered archive to OUT, once its digest and its signature are found to be what they were."""
-    try:
-        registry = Registry(runs, trusted, allow_unsigned)
-        found = registry.find(model, version)
-        with words.status(f"Fetching {model} {found.version}"):
-            registry.fetch(found, out)
-    except ERRORS as error:
-        raise failed(error) from None
+    registry = Registry(runs, trusted, allow_unsigned)
+    found = registry.find(model, version)
+    with console.status(escape(f"Fetching {model} {found.version}")):
+        registry.fetch(found, out)
     if as_json:
         print(json.dumps({"path": str(out), **found.as_dict()}))
     say(f"{out}: {model} {found.version}, digest {found.digest[:12]}, signed by {found.signer or 'nobody'}")
@@ -196,15 +176,6 @@ def running(server: FindTarget) -> Target | None:
     except NoTarget as error:
         say(f"only what is registered, without a server: {error}")
         return None
-
-
-def say(text: str) -> None:
-    words.print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-def failed(error: Exception | str) -> typer.Exit:
-    typer.echo(f"error: {error}", err=True)
-    return typer.Exit(1)
 
 
 if __name__ == "__main__":

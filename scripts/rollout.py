@@ -10,28 +10,27 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from cli.app import App, console, parsed, say
 from release import rollout
-from release.journal import RolloutRefused
 from release.limits import Limits
 from release.repair import repair as repair_all
 from release.rollout_report import Report
 from release.status import ModelStatus, known_models, model_status
 from release.target import Target
 from release.target_options import takes_target
-from serving.management import ManagementError
 from serving.torchserve import PROJECT
 from strategies.durations import parse_duration
 from traffic.split import Unit
-from traffic.store import DEFAULT_URL, SplitRefused, StoreFailed, TrafficStore, is_there
+from traffic.store import DEFAULT_URL, TrafficStore, is_there
 from trials.canary import CanarySettings
 from trials.canary import canary as run_canary
 from trials.canary_gates import GateLimits
 from trials.shadow import ShadowSettings
 from trials.shadow import shadow as run_shadow
 from trials.trial import end_abandoned
+from wire.user_error import UserError
 
 
 def seconds(given: str | float) -> float:
@@ -40,16 +39,23 @@ def seconds(given: str | float) -> float:
     return float(given) if plain else parse_duration(str(given)) / 1e9
 
 
-app = typer.Typer(add_completion=False, help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
-words = Console(stderr=True)
+def percent(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise typer.BadParameter(f"expected percentages like 1,5,100, got {text!r}", param_hint="--steps") from None
+
+
+app = App(help=__doc__, no_args_is_help=True)
 Model = Annotated[str, typer.Argument(help="The name that the model is asked under.")]
 Version = Annotated[str, typer.Argument(help="A registered version.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Reports = Annotated[Path, typer.Option(help="Folder of the reports, as JSON and as text.")]
 WatchS = Annotated[float, typer.Option(
-    "--watch", parser=seconds, help="How long errors and latency are watched once it is the default version.")]
+    "--watch", parser=parsed(seconds), help="How long errors and latency are watched once it is the default version.")]
 DrainS = Annotated[float | None, typer.Option(
-    "--drain", parser=seconds, help="Time without a request before a version is unregistered; default: its timeout.")]
+    "--drain", parser=parsed(seconds),
+    help="Time without a request before a version is unregistered; default: its timeout.")]
 Store = Annotated[str, typer.Option(help="Database of the traffic splits, as SQLAlchemy names it.")]
 Keep = Annotated[int, typer.Option(help="Earlier default versions that stay loaded for a rollback.")]
 Ratio = Annotated[float, typer.Option(help="Median and p95 may be this many times the serving version's, and ...")]
@@ -79,7 +85,7 @@ def register(
     """Verify, store, load and gate ARCHIVE beside the version that serves; switch, watch, drain what is old."""
     limits = Limits(watch_s=watch, drain_s=drain, keep=keep, latency_ratio=latency_ratio, latency_add_ms=latency_add_ms,
                     latency_most_ms=latency_most_ms)
-    _end(lambda: rollout.register(target, model, archive, trusted, limits, not candidate, _say), reports, as_json)
+    _end(lambda: rollout.register(target, model, archive, trusted, limits, not candidate, say), reports, as_json)
 
 
 @app.command()
@@ -98,7 +104,7 @@ def promote(
 ) -> None:
     """Gate a registered version again and make it the default one."""
     limits = Limits(watch_s=watch, drain_s=drain, keep=keep, latency_ratio=latency_ratio, latency_add_ms=latency_add_ms)
-    _end(lambda: rollout.promote(target, model, version, limits, _say), reports, as_json)
+    _end(lambda: rollout.promote(target, model, version, limits, say), reports, as_json)
 
 
 @app.command()
@@ -111,7 +117,7 @@ def rollback(
     as_json: Json = False,
 ) -> None:
     """Make the default version before this one the default again, at once."""
-    _end(lambda: rollout.rollback(target, model, to, _say), reports, as_json)
+    _end(lambda: rollout.rollback(target, model, to, say), reports, as_json)
 
 
 @app.command()
@@ -121,7 +127,7 @@ def remove(
     as_json: Json = False,
 ) -> None:
     """Drain and unregister a version that is not the default one."""
-    _end(lambda: rollout.remove(target, model, version, Limits(drain_s=drain), _say), reports, as_json)
+    _end(lambda: rollout.remove(target, model, version, Limits(drain_s=drain), say), reports, as_json)
 
 
 @app.command()
@@ -133,39 +139,33 @@ def status(
     as_json: Json = False,
 ) -> None:
     """Versions, workers, default, digests, traffic split, ghosts; exit status 1 when something needs repair."""
-    try:
-        with TrafficStore(store) if is_there(store) else nullcontext() as splits:  # looking makes no database
-            found = [model_status(target, name, splits) for name in ([model] if model else known_models(target))]
-    except (ManagementError, StoreFailed) as error:
-        raise _failed(error) from None
+    with TrafficStore(store) if is_there(store) else nullcontext() as splits:  # looking makes no database
+        found = [model_status(target, name, splits) for name in ([model] if model else known_models(target))]
     if as_json:
         print(json.dumps({"models": [asdict(each) for each in found]}))
     else:
-        words.print(_table(found))
+        console.print(_table(found))
         for each in found:
             for text in filter(None, (each.under_way, each.left)):
-                _say(f"{each.model}: {text}")
+                say(f"{each.model}: {text}")
     if any(each.left or any(version.ghost for version in each.versions) for each in found):
-        raise typer.Exit(1)
+        raise UserError("what was left needs a repair: python scripts/rollout.py repair")
 
 
 @app.command()
 @takes_target
 def repair(target: Target, store: Store = DEFAULT_URL, as_json: Json = False) -> None:
     """Mend what rollouts, canaries, workers or a server that were killed have left."""
-    try:
-        mended = repair_all(target, _say)
-        with TrafficStore(store) if is_there(store) else nullcontext() as splits:
-            ended = [end_abandoned(target, splits, model) for model in known_models(target)] if splits else []
-    except (RolloutRefused, ManagementError, StoreFailed) as error:
-        raise _failed(error) from None
+    mended = repair_all(target, say)
+    with TrafficStore(store) if is_there(store) else nullcontext() as splits:
+        ended = [end_abandoned(target, splits, model) for model in known_models(target)] if splits else []
     for split in filter(None, ended):
         mended.append(f"{split.model}: {split.name}, which nobody watched any more, is {split.state}")
-        _say(mended[-1])
+        say(mended[-1])
     if as_json:
         print(json.dumps({"mended": mended}))
     else:
-        words.print(f"mended: {len(mended)}" if mended else "all is well")
+        say(f"mended: {len(mended)}" if mended else "all is well")
 
 
 @app.command()
@@ -175,9 +175,9 @@ def canary(
     model: Model,
     to: Annotated[str, typer.Option(help="The challenger: a candidate that is registered.")],
     steps: Annotated[str, typer.Option(help="Its shares, percent.")] = "1,5,25,100",
-    hold: Annotated[float, typer.Option(parser=seconds, help="How long each share is held.")] = 60.0,
+    hold: Annotated[float, typer.Option(parser=parsed(seconds), help="How long each share is held.")] = 60.0,
     by: Annotated[Unit, typer.Option(help="What keeps its version as a whole.")] = Unit.INSTRUMENT,
-    slice_: Annotated[float, typer.Option("--slice", parser=seconds, help="Length of a time slice.")] = 3600.0,
+    slice_: Annotated[float, typer.Option("--slice", parser=parsed(seconds), help="Length of a time slice.")] = 3600.0,
     least_calls: Annotated[int, typer.Option(help="Calls of the challenger that each step needs.")] = 100,
     psi: Annotated[float, typer.Option(help="Most that an output's distribution may drift.")] = GateLimits.psi,
     watch: WatchS = _D.watch_s,
@@ -187,16 +187,13 @@ def canary(
     as_json: Json = False,
 ) -> None:
     """Give a candidate a growing share of the strategies' traffic; it is taken back by itself when a gate breaks."""
-    try:
-        shares = tuple(float(each) / 100 for each in steps.split(","))
-        settings = CanarySettings(
-            shares, hold, least_calls, gates=GateLimits(psi=psi), unit=by, slice_ns=round(slice_ * 1e9),
-            limits=Limits(watch_s=watch, drain_s=drain),
-        )
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-    with _open(store) as splits:
-        _end(lambda: run_canary(target, splits, model, to, settings, _say), reports, as_json)
+    shares = tuple(percent(each) / 100 for each in steps.split(","))
+    settings = CanarySettings(
+        shares, hold, least_calls, gates=GateLimits(psi=psi), unit=by, slice_ns=round(slice_ * 1e9),
+        limits=Limits(watch_s=watch, drain_s=drain),
+    )
+    with TrafficStore(store) as splits:
+        _end(lambda: run_canary(target, splits, model, to, settings, say), reports, as_json)
 
 
 @app.command()
@@ -205,65 +202,40 @@ def shadow(
     target: Target,
     model: Model,
     to: Annotated[str, typer.Option(help="The challenger: a candidate that is registered.")],
-    for_: Annotated[float, typer.Option("--for", parser=seconds, help="How long.")] = 600.0,
+    for_: Annotated[float, typer.Option("--for", parser=parsed(seconds), help="How long.")] = 600.0,
     answers: Annotated[int | None, typer.Option(help="End earlier, after so many answers.")] = None,
     share: Annotated[float, typer.Option(help="Of the requests that are copied to it, percent.")] = 100.0,
     store: Store = DEFAULT_URL,
     as_json: Json = False,
 ) -> None:
     """Give a candidate copies of the strategies' traffic, and compare its answers with those that were traded on."""
-    try:
-        settings = ShadowSettings(for_, answers, share / 100)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-    with _open(store) as splits:
-        try:
-            _hear_interrupts()
-            report = run_shadow(target, splits, model, to, settings, _say)
-        except (RolloutRefused, SplitRefused, ManagementError, StoreFailed) as error:
-            raise _failed(error) from None
+    settings = ShadowSettings(for_, answers, share / 100)
+    with TrafficStore(store) as splits:
+        _hear_interrupts()
+        report = run_shadow(target, splits, model, to, settings, say)
     if as_json:
         print(json.dumps(report.as_dict()))
     else:
-        words.print(report.as_text(), markup=False, highlight=False, soft_wrap=True)
-
-
-def _open(store: str) -> TrafficStore:
-    try:
-        return TrafficStore(store)
-    except StoreFailed as error:
-        raise _failed(error) from None
+        say(report.as_text())
 
 
 def _end(work: Callable[[], Report], reports: Path, as_json: bool) -> None:
     """Carry out, keep the report, show it, exit."""
     _hear_interrupts()
-    try:
-        report = work()
-    except (RolloutRefused, SplitRefused, ManagementError, StoreFailed) as error:
-        raise _failed(error) from None
+    report = work()
     path = report.write(reports)
     if as_json:
         print(json.dumps({**report.as_dict(), "report": str(path)}))
     else:
-        words.print(report.as_text(), markup=False, highlight=False, soft_wrap=True)
+        say(report.as_text())
     if not report.ok:
-        raise typer.Exit(1)
+        raise UserError(f"{report.failed_at}: {report.reason}")
 
 
 def _hear_interrupts() -> None:
     """SIGTERM is undone like Ctrl-C; a job in the background is started with SIGINT ignored."""
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, signal.default_int_handler)
-
-
-def _failed(error: Exception) -> typer.Exit:
-    typer.echo(f"error: {error}", err=True)
-    return typer.Exit(1)
-
-
-def _say(text: str) -> None:
-    words.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _table(found: list[ModelStatus]) -> Table:

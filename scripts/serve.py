@@ -5,23 +5,19 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
-from serving.archive_import import UnreadableArchive
-from serving.java import NoJava
-from serving.management import ManagementError
+from cli.app import App, console, say
 from serving.torchserve import (
     PROJECT,
     ServerSettings,
-    StartFailed,
     TorchServe,
     find_server,
     restart_server,
     start_server,
 )
+from wire.user_error import UserError
 
-app = typer.Typer(add_completion=False, help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
-words = Console(stderr=True)
+app = App(help=__doc__, no_args_is_help=True)
 Home = Annotated[Path, typer.Option(help="The server's working directory: keys, logs, state.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 HOME = PROJECT / ".server"
@@ -29,37 +25,32 @@ HOME = PROJECT / ".server"
 
 @app.command()
 def start(
-    models: Annotated[list[str] | None, typer.Argument(help="NAME=ARCHIVE in the model store.")] = None,
-    model_store: Annotated[Path, typer.Option(help="Folder of the archives.")] = Path("archives"),
+    models: Annotated[list[str] | None, typer.Argument(
+        help="NAME=ARCHIVE in the model store; default: the configuration's load_models, else tick=tick.mar.")] = None,
+    model_store: Annotated[Path | None, typer.Option(
+        help="Folder of the archives; default: the configuration's model_store, else archives.")] = None,
     home: Home = HOME,
     config: Annotated[Path, typer.Option(help="TorchServe's configuration.")] = PROJECT / "config.properties",
     free_ports: Annotated[bool, typer.Option(help="Take free ports instead of the configured ones.")] = False,
     as_json: Json = False,
 ) -> None:
     """Start a server and return when its workers are READY."""
-    named = dict(model.partition("=")[::2] for model in models or ["tick=tick.mar"])
     settings = ServerSettings(
-        named, model_store.resolve(), home.resolve(), config=config.resolve(), free_ports=free_ports
+        dict(model.partition("=")[::2] for model in models) if models else None,
+        None if model_store is None else model_store.resolve(),
+        home.resolve(), config=config.resolve(), free_ports=free_ports,
     )
-    try:
-        with words.status("Starting TorchServe"):
-            server = start_server(settings)
-    except (StartFailed, NoJava, UnreadableArchive, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from None
-    _show(server, list(named), as_json)
+    with console.status("Starting TorchServe"):
+        server = start_server(settings)
+    _show(server, server.management().model_names(), as_json)
 
 
 @app.command()
 def restart(home: Home = HOME, as_json: Json = False) -> None:
     """Start again, on the same ports, what ran in HOME: with versions and default as the last rollout left them."""
-    try:
-        with words.status("Starting TorchServe"):
-            server = restart_server(home.resolve())
-        _show(server, server.management().model_names(), as_json)
-    except (StartFailed, NoJava, UnreadableArchive, ManagementError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from None
+    with console.status("Starting TorchServe"):
+        server = restart_server(home.resolve())
+    _show(server, server.management().model_names(), as_json)
 
 
 @app.command()
@@ -67,13 +58,8 @@ def status(home: Home = HOME, as_json: Json = False) -> None:
     """Say what runs; exit status 1 when nothing does."""
     server = find_server(home.resolve())
     if server is None:
-        words.print(f"no server runs in {home}")
-        raise typer.Exit(1)
-    try:
-        models = server.management().model_names()
-    except ManagementError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from None
+        raise UserError(f"no server runs in {home}")
+    models = server.management().model_names()
     _show(server, models, as_json)
 
 
@@ -82,10 +68,9 @@ def stop(home: Home = HOME) -> None:
     """Stop the server and its workers; exit status 1 when none runs."""
     server = find_server(home.resolve())
     if server is None:
-        words.print(f"no server runs in {home}")
-        raise typer.Exit(1)
+        raise UserError(f"no server runs in {home}")
     server.stop()
-    words.print(f"stopped the server in {home}")
+    say(f"stopped the server in {home}")
 
 
 def _show(server: TorchServe, models: list[str], as_json: bool) -> None:
@@ -100,9 +85,9 @@ def _show(server: TorchServe, models: list[str], as_json: bool) -> None:
     if as_json:
         print(json.dumps(found))
         return
-    words.print(f"TorchServe {server.pid}: predictions {server.inference_url}, management {server.management_url}")
+    say(f"TorchServe {server.pid}: predictions {server.inference_url}, management {server.management_url}")
     for each in versions:
-        words.print(f"  {each['model']} {each['version']}: workers {', '.join(each['workers']) or 'none'}")
+        say(f"  {each['model']} {each['version']}: workers {', '.join(each['workers']) or 'none'}")
 
 
 if __name__ == "__main__":

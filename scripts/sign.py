@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from release.signing import Untrusted, sign_archive
-from release.signing_keys import BadKey
+from cli.app import App, say
+from release.signing import sign_archive
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = App()
 
 
 @app.command()
@@ -21,15 +20,11 @@ def main(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Sign ARCHIVE. None of its code is run: a job that holds the key need not train or load anything."""
-    try:
-        signed = sign_archive(archive, key)
-    except (BadKey, Untrusted, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from None
+    signed = sign_archive(archive, key)
     if as_json:
         print(json.dumps(asdict(signed), default=str))
     else:
-        Console(stderr=True, soft_wrap=True).print(
+        say(
             f"{archive}: {signed.model} {signed.version}, digest {signed.digest[:12]}, signed by key {signed.key_id}"
         )
 

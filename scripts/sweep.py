@@ -10,17 +10,19 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
+from cli.app import App, console
+from market.bar_checks import reading_notes
 from market.bar_source import load_bars
 from market.bars import Bars
+from market.read_arguments import AllowJumps, Stamp, Timezone
+from market.read_options import ReadOptions
 from market.source import load
-from market.trades import BadData, Trades
-from serving.archive_import import UnreadableArchive
-from serving.tokens import NoToken
+from market.trades import Trades
+from strategies.backtest_options import BALANCE, takes_instrument_options
 from strategies.bar_settings import BarBacktestSettings
-from strategies.checks import BadSetting
+from strategies.definitions.options import InstrumentOptions
 from strategies.server_token import provide_token
 from strategies.settings import BacktestSettings
 from sweeps.console import show
@@ -28,10 +30,9 @@ from sweeps.grid import Combination, combinations, parse_grid
 from sweeps.parameter_sweep import ParameterSweep, Run, sweep_parameters, write_sweep_report
 from sweeps.processes import run_in_processes
 from sweeps.trial import Plan, Trial
-from wire.errors import RequestError
+from wire.user_error import UserError
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
-console = Console(stderr=True)
+app = App(no_args_is_help=True)
 
 Set = Annotated[
     list[str], typer.Option("--set", help="field=value,value of the backtest's settings; repeat for several fields.")
@@ -58,11 +59,15 @@ def sweep() -> None:
 
 
 @app.command()
+@takes_instrument_options
 def tick(
+    instruments: InstrumentOptions,
     changed: Set,
     url: Url = "http://127.0.0.1:8080",
     data: Annotated[Path | None, typer.Option(help="CSV of trades or catalog folder; left out: simulated.")] = None,
     instrument: Annotated[str | None, typer.Option(help="Instrument of a catalog: BTCUSDT.BINANCE.")] = None,
+    timezone: Timezone = None,
+    allow_jumps: AllowJumps = False,
     trades: Annotated[int, typer.Option(min=1, help="Trades to simulate.")] = 60_000,
     model: Model = "tick",
     version: Version = None,
@@ -71,23 +76,34 @@ def tick(
     ray: Address = None,
     drawn: Drawn = None,
     seed: Seed = 1,
+    balance: BALANCE = "10000",  # type: ignore[assignment]
     in_sample: InSample = False,
     report: Report = None,
     as_json: AsJson = False,
 ) -> None:
     """Settings of strategies.settings.BacktestSettings."""
-    with errors_told():
-        settings = BacktestSettings(url=url, model=model, version=version, in_sample=in_sample, mode="prefetch")
-        found = run(changed, settings, token_file, lambda: load(data, trades, seed, instrument), jobs, ray, drawn, seed)
-        tell(*found, settings, report, as_json)
+    settings = BacktestSettings(
+        url=url, model=model, version=version, in_sample=in_sample, mode="prefetch", starting_balance=balance,
+        instruments=instruments,
+    )  # fmt: skip
+    read = ReadOptions(timezone=timezone, allow_jumps=allow_jumps)
+    found = run(
+        changed, settings, token_file, lambda: load(data, trades, seed, instrument, read), jobs, ray, drawn, seed
+    )
+    tell(*found, settings, report, as_json)
 
 
 @app.command()
+@takes_instrument_options
 def price(
+    instruments: InstrumentOptions,
     changed: Set,
     url: Url = "http://127.0.0.1:8080",
     data: Annotated[Path | None, typer.Option(help="CSV of bars or catalog; left out: simulated.")] = None,
     instrument: Annotated[str | None, typer.Option(help="BTC-PERP.DERIBIT, where --data does not say.")] = None,
+    stamp: Stamp = "open",
+    timezone: Timezone = None,
+    allow_jumps: AllowJumps = False,
     bars: Annotated[int, typer.Option(min=1, help="Bars to simulate.")] = 20_000,
     model: Model = "price",
     version: Version = None,
@@ -96,17 +112,23 @@ def price(
     ray: Address = None,
     drawn: Drawn = None,
     seed: Seed = 1,
+    balance: BALANCE = "10000",  # type: ignore[assignment]
     in_sample: InSample = False,
     report: Report = None,
     as_json: AsJson = False,
 ) -> None:
     """Settings of strategies.bar_settings.BarBacktestSettings."""
-    with errors_told():
-        settings = BarBacktestSettings(url=url, model=model, version=version, in_sample=in_sample, mode="prefetch")
-        found = run(
-            changed, settings, token_file, lambda: [load_bars(data, bars, seed, instrument)], jobs, ray, drawn, seed
-        )
-        tell(*found, settings, report, as_json)
+    settings = BarBacktestSettings(
+        url=url, model=model, version=version, in_sample=in_sample, mode="prefetch", starting_balance=balance,
+        instruments=instruments,
+    )  # fmt: skip
+    read = ReadOptions(stamp, timezone, allow_jumps)
+
+    def loaded() -> list[Bars]:
+        return [load_bars(data, bars, seed, instrument, read=read)]
+
+    found = run(changed, settings, token_file, loaded, jobs, ray, drawn, seed)
+    tell(*found, settings, report, as_json)
 
 
 def run(
@@ -123,7 +145,10 @@ def run(
     grid = parse_grid(type(settings), changed)
     tried = combinations(grid, drawn, seed)
     provide_token(settings.token_env, settings.url, token_file)
-    plan = Plan(loaded(), settings)
+    data = loaded()
+    for note in (note for each in (data if isinstance(data, list) else [data]) for note in reading_notes(each)):
+        typer.echo(note, err=True)
+    plan = Plan(data, settings)
     began = time.perf_counter()
     with progress_of("backtests") as on_done:
         return sweep_parameters(plan, grid, tried, runner(jobs, ray, on_done)), time.perf_counter() - began
@@ -136,7 +161,7 @@ def runner(jobs: int, ray: str | None, on_done: Callable[[int, int], None]) -> R
     try:
         from sweeps.on_ray import run_on_ray
     except ModuleNotFoundError:
-        raise failed("Ray expected, was not installed: pip install -e '.[ray]'") from None
+        raise UserError("--ray: expected Ray, which is not installed: pip install -e '.[ray]'") from None
 
     def on_ray(plan: Plan, tried: Sequence[Combination]) -> list[Trial]:
         return run_on_ray(plan, tried, jobs, ray, on_done)
@@ -162,18 +187,7 @@ def tell(
             console.print(said["report"], soft_wrap=True, highlight=False)
     if found.failed:
         first = found.failed[0].error
-        raise failed(f"{len(found.failed):,} of {len(found.trials):,} backtests failed; the first: {first}")
-
-
-@contextmanager
-def errors_told() -> Iterator[None]:
-    """Status 2 for a setting that makes no sense, 1 for a job that failed."""
-    try:
-        yield
-    except BadSetting as error:
-        raise typer.BadParameter(str(error)) from None
-    except (BadData, UnreadableArchive, NoToken, RequestError, OSError) as error:
-        raise failed(f"{error}") from None
+        raise UserError(f"{len(found.failed):,} of {len(found.trials):,} backtests failed; the first: {first}")
 
 
 @contextmanager
@@ -182,11 +196,6 @@ def progress_of(noun: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=console, transient=True) as bar:
         task = bar.add_task(noun, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def failed(reason: str) -> typer.Exit:
-    typer.echo(f"error: {reason}", err=True)
-    return typer.Exit(1)
 
 
 if __name__ == "__main__":

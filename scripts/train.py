@@ -8,39 +8,37 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from cli.app import App, console, parsed
 from features.news_window import NewsWindowConfig
 from market.bar_checks import examine
 from market.bar_source import load_bars
 from market.bars import Bars
-from market.intervals import BadInterval, parse_interval
+from market.intervals import parse_interval
 from market.labels import LabelConfig
 from market.news_source import load_news_bars
+from market.read_arguments import AllowJumps, Stamp, Timezone
+from market.read_options import ReadOptions
 from market.source import load
-from market.trades import BadData
 from reporting.evaluation_page import write_evaluation
 from reporting.sentiment_page import write_sentiment
-from tracking.store import TrackingFailed
-from training.backbone import BadBackbone, find_backbone
+from training.backbone import find_backbone
 from training.bar_run import train_price
 from training.bar_tuning import tune_price
-from training.ensemble_run import BadMember, train_ensemble
-from training.news_corpus import BadCorpus
+from training.ensemble_run import train_ensemble
 from training.price_options import price_training
 from training.price_training import PriceTraining
-from training.run_config import BadConfig
-from training.run_folder import REPORT, BadRunFolder
+from training.run_folder import REPORT
 from training.sentiment_data import CORPUS, load_sentiment_data
 from training.sentiment_options import sentiment_training
 from training.sentiment_run import train_sentiment
 from training.tick_fit import FitConfig
 from training.tick_run import train_tick
-from training.tuning import StudyInUse, TuneProgress, TuningFailed, write_best
+from training.tuning import TuneProgress, write_best
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
-console = Console(stderr=True)
+interval = parsed(parse_interval)
+app = App(no_args_is_help=True)
 Instrument = Annotated[str | None, typer.Option(help="Instrument of a catalog: BTCUSDT.BINANCE.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of the fit and of the simulation.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
@@ -59,6 +57,8 @@ def train() -> None:
 def tick(
     data: Annotated[Path | None, typer.Option(help="CSV of trades or catalog folder; left out: simulated.")] = None,
     instrument: Instrument = None,
+    timezone: Timezone = None,
+    allow_jumps: AllowJumps = False,
     trades: Annotated[int, typer.Option(min=1, help="Trades to simulate.")] = 60_000,
     out: Annotated[Path, typer.Option(help="Run folder to write.")] = Path("runs/tick"),
     seed: Seed = 1,
@@ -68,34 +68,23 @@ def tick(
     as_json: Json = False,
 ) -> None:
     """BUY, SELL or HOLD from the last trades."""
-    try:
-        labels = LabelConfig(horizon, cost_bps)
-    except ValueError as error:  # not a number
-        raise typer.BadParameter(str(error)) from None
-    try:
-        loaded = load(data, trades, seed, instrument)
-        with Progress(console=console, transient=True) as progress:
-            task = progress.add_task("fitting", total=epochs)
-            result = train_tick(
-                loaded,
-                out,
-                labels,
-                FitConfig(epochs=epochs, seed=seed),
-                on_epoch=lambda history: progress.update(task, completed=history.epochs),
-            )
-    except (BadData, BadRunFolder, OSError) as error:
-        raise failed(error) from None
+    labels = LabelConfig(horizon, cost_bps)
+    loaded = load(data, trades, seed, instrument, ReadOptions(timezone=timezone, allow_jumps=allow_jumps))
+    for note in loaded.notes:
+        typer.echo(note, err=True)
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("fitting", total=epochs)
+        result = train_tick(
+            loaded,
+            out,
+            labels,
+            FitConfig(epochs=epochs, seed=seed),
+            on_epoch=lambda history: progress.update(task, completed=history.epochs),
+        )
     if as_json:
         typer.echo(json.dumps({"run": str(out), **result.description}))
     typer.echo(f"{loaded.source}: {len(loaded)} trades, best epoch {result.best_epoch} of {result.epochs}", err=True)
     typer.echo(f"{result.evaluation['edge']}\n{out} is ready to be packed.", err=True)
-
-
-def interval(text: str) -> int:
-    try:
-        return parse_interval(text)
-    except BadInterval as error:
-        raise typer.BadParameter(str(error)) from None
 
 
 @app.command()
@@ -103,7 +92,9 @@ def price(
     data: Annotated[Path | None, typer.Option(help="CSV of bars or catalog folder; left out: simulated.")] = None,
     instrument: Instrument = None,
     bar: Annotated[int | None, typer.Option(parser=interval, help="1-MINUTE, 1-DAY; left out: as they are.")] = None,
-    stamp: Annotated[str, typer.Option(help="Which end of its bar a CSV's stamp is: open or close.")] = "open",
+    stamp: Stamp = "open",
+    timezone: Timezone = None,
+    allow_jumps: AllowJumps = False,
     bars: Annotated[int, typer.Option(min=1, help="Bars to simulate.")] = 20_000,
     model: Annotated[str, typer.Option(help="price_lstm, residual, cnn or patchtst.")] = "price_lstm",
     out: Annotated[Path, typer.Option(help="Run folder to write.")] = Path("runs/price"),
@@ -121,39 +112,35 @@ def price(
 ) -> None:
     """The next bar's return from a window of bars; evaluated fold by fold, tracked with MLflow."""
     chosen = [*settings, f"fit.seed={seed}"]
-    try:
-        training = price_training(
-            model, config, chosen, indicators, device, folds=folds, max_gap_ns=max_gap, threads=threads
+    training = price_training(
+        model, config, chosen, indicators, device, folds=folds, max_gap_ns=max_gap, threads=threads
+    )
+    loaded = load_bars(data, bars, seed, instrument, bar, ReadOptions(stamp, timezone, allow_jumps))
+    for line in examine(loaded).lines():
+        typer.echo(line, err=True)
+    if tune:
+        search(loaded, out, tune, training, as_json)
+        return
+    with Progress(*FIT_COLUMNS, console=console, transient=True) as progress:
+        task = progress.add_task("fitting", total=folds * training.fit.epochs)
+        result = train_price(
+            loaded,
+            out,
+            training,
+            lambda fold, history: progress.update(
+                task,
+                completed=(fold - 1) * training.fit.epochs + history.epochs,
+                description=f"fold {fold} of {folds}, validation {history.validation_loss[-1]:.4f}, "
+                f"best {min(history.validation_loss):.4f}",
+            ),
+            lambda result: artifacts("price", result.folder, result.evaluation, write_evaluation, version),
         )
-    except (BadConfig, ValueError) as error:
-        raise typer.BadParameter(str(error)) from None
-    try:
-        loaded = load_bars(data, bars, seed, instrument, bar, stamp)
-        for line in examine(loaded).lines():
-            typer.echo(line, err=True)
-        if tune:
-            search(loaded, out, tune, training, as_json)
-            return
-        with Progress(*FIT_COLUMNS, console=console, transient=True) as progress:
-            task = progress.add_task("fitting", total=folds * training.fit.epochs)
-            result = train_price(
-                loaded,
-                out,
-                training,
-                lambda fold, history: progress.update(
-                    task,
-                    completed=(fold - 1) * training.fit.epochs + history.epochs,
-                    description=f"fold {fold} of {folds}, validation {history.validation_loss[-1]:.4f}, "
-                    f"best {min(history.validation_loss):.4f}",
-                ),
-                lambda result: artifacts("price", result.folder, result.evaluation, write_evaluation, version),
-            )
-    except (BadData, BadRunFolder, TrackingFailed, TuningFailed, StudyInUse, OSError) as error:
-        raise failed(error) from None
     report = result.folder / REPORT / "index.html"
     if as_json:
         said = {"run": str(out), "report": str(report), "mlflow_run_id": result.mlflow_run_id, **result.description}
         typer.echo(json.dumps(said))
+    if left_out := result.evaluation["data"]["without_volume"]:
+        typer.echo(f"{left_out:,} windows in which nobody traded were left out.", err=True)
     typer.echo(f"{result.evaluation['edge']}\n{report} shows why; {out} is ready to be packed.", err=True)
 
 
@@ -172,37 +159,31 @@ def sentiment(
     as_json: Json = False,
 ) -> None:
     """What a holder of the asset would feel about a text; judged on held-out sentences, tracked with MLflow."""
-    try:
-        training = sentiment_training(settings, seed, device, threads)
-    except (BadConfig, ValueError) as error:
-        raise typer.BadParameter(str(error)) from None
-    try:
-        corpus = None if only_data else CORPUS
-        loaded = load_sentiment_data(data, corpus, training.fit.validation_share, training.fit.seed)
-        if loaded.repeated:
-            typer.echo(
-                f"{loaded.repeated} sentences left out that were there before, {loaded.relabelled} of them with "
-                "another label.",
-                err=True,
-            )
-        with Progress(*FIT_COLUMNS, console=console, transient=True) as progress:
-            task = progress.add_task("the head alone", total=training.fit.epochs)
-            result = train_sentiment(
-                loaded,
-                find_backbone(backbone),
-                out,
-                training,
-                evaluate,
-                lambda history: progress.update(
-                    task,
-                    completed=history.epochs,
-                    description=f"validation {history.validation_loss[-1]:.4f}, "
-                    f"best {min(history.validation_loss):.4f}",
-                ),
-                lambda result: artifacts("sentiment", result.folder, result.evaluation, write_sentiment, version),
-            )
-    except (BadCorpus, BadBackbone, BadRunFolder, TrackingFailed, OSError) as error:
-        raise failed(error) from None
+    training = sentiment_training(settings, seed, device, threads)
+    corpus = None if only_data else CORPUS
+    loaded = load_sentiment_data(data, corpus, training.fit.validation_share, training.fit.seed)
+    if loaded.repeated:
+        typer.echo(
+            f"{loaded.repeated} sentences left out that were there before, {loaded.relabelled} of them with "
+            "another label.",
+            err=True,
+        )
+    with Progress(*FIT_COLUMNS, console=console, transient=True) as progress:
+        task = progress.add_task("the head alone", total=training.fit.epochs)
+        result = train_sentiment(
+            loaded,
+            find_backbone(backbone),
+            out,
+            training,
+            evaluate,
+            lambda history: progress.update(
+                task,
+                completed=history.epochs,
+                description=f"validation {history.validation_loss[-1]:.4f}, "
+                f"best {min(history.validation_loss):.4f}",
+            ),
+            lambda result: artifacts("sentiment", result.folder, result.evaluation, write_sentiment, version),
+        )
     report, metrics = result.folder / REPORT / "index.html", result.description["metrics"]
     if as_json:
         said = {"run": str(out), "report": str(report), "mlflow_run_id": result.mlflow_run_id, **result.description}
@@ -227,7 +208,9 @@ def ensemble(
     ] = None,
     instrument: Instrument = None,
     bar: Annotated[int | None, typer.Option(parser=interval, help="1-MINUTE, 1-DAY; left out: as they are.")] = None,
-    stamp: Annotated[str, typer.Option(help="Which end of its bar a CSV's stamp is: open or close.")] = "open",
+    stamp: Stamp = "open",
+    timezone: Timezone = None,
+    allow_jumps: AllowJumps = False,
     bars: Annotated[int, typer.Option(min=1, help="Bars to simulate.")] = 20_000,
     max_news_age: Annotated[int, typer.Option(parser=interval, help="Oldest headline to tell.")] = "4-HOUR",  # type: ignore[assignment]
     max_texts: Annotated[int, typer.Option(min=1, help="Most headlines to tell at once.")] = 8,
@@ -236,13 +219,13 @@ def ensemble(
     as_json: Json = False,
 ) -> None:
     """A price and a sentiment model in one call: their weights, from bars that the price model has not seen."""
-    try:
-        loaded, headlines = load_news_bars(data, news, bars, seed, instrument, bar, stamp, news_delay)
-        window = NewsWindowConfig(max_news_age, max_texts)
-        with console.status("scoring headlines, fitting weights"):
-            result = train_ensemble(loaded, headlines, price_run, sentiment_run, out, window, seed)
-    except (BadData, BadMember, BadRunFolder, OSError) as error:
-        raise failed(error) from None
+    read = ReadOptions(stamp, timezone, allow_jumps)
+    loaded, headlines = load_news_bars(data, news, bars, seed, instrument, bar, read, news_delay)
+    for line in examine(loaded).lines():
+        typer.echo(line, err=True)
+    window = NewsWindowConfig(max_news_age, max_texts)
+    with console.status("scoring headlines, fitting weights"):
+        result = train_ensemble(loaded, headlines, price_run, sentiment_run, out, window, seed)
     if as_json:
         typer.echo(json.dumps({"run": str(out), **result.description}))
     weights = ", ".join(f"{name} {value:.3g}" for name, value in result.description["network"]["config"].items())
@@ -283,11 +266,6 @@ def artifacts(
 
     with tempfile.TemporaryDirectory(prefix="archive-") as store:
         yield build_archive(model, folder, version, Path(store)).path, "archive"
-
-
-def failed(error: Exception) -> typer.Exit:
-    typer.echo(f"error: {error}", err=True)
-    return typer.Exit(1)
 
 
 if __name__ == "__main__":

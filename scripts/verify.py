@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from release.signing import Untrusted, verify_archive
+from cli.app import App, say
+from release.signing import verify_archive
 from serving.torchserve import PROJECT
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = App()
 
 
 @app.command()
@@ -21,15 +21,11 @@ def main(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Verify ARCHIVE: exit status 0 when a trusted key has signed just this content, else 1 and the reason."""
-    try:
-        verified = verify_archive(archive, trusted)
-    except (Untrusted, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from None
+    verified = verify_archive(archive, trusted)
     if as_json:
         print(json.dumps(asdict(verified)))
     else:
-        Console(stderr=True, soft_wrap=True).print(
+        say(
             f"{archive}: {verified.model} {verified.version}, signed by {verified.signer}, digest {verified.digest}"
         )
 

@@ -8,17 +8,15 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
-from rich.console import Console
 
+from cli.app import App, say
 from release.limits import Limits
-from release.target import NoTarget
 from release.target_options import FindTarget, takes_server
-from release.watch import Watched, WatchRefused, watch
-from serving.tokens import NoToken
+from release.watch import Watched, watch
 from serving.torchserve import PROJECT
+from wire.user_error import UserError
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
-words = Console(stderr=True)
+app = App(no_args_is_help=True)
 _D = Limits()
 
 
@@ -45,16 +43,13 @@ def main(
     """
     limits = Limits(watch_s=watch_s, drain_s=drain_s, keep=keep, latency_ratio=latency_ratio,
                     latency_add_ms=latency_add_ms, latency_most_ms=latency_most_ms)
-    try:
-        server()  # a wrong call, and a server that was never there, are said at once
-        taken = watch(Watched(folder, server, trusted, limits, interval), _stop_on_signals(), _say, once)
-    except (NoTarget, NoToken, WatchRefused, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from None
+    server()  # a wrong call, and a server that was never there, are said at once
+    taken = watch(Watched(folder, server, trusted, limits, interval), _stop_on_signals(), say, once)
     if as_json:
         print(json.dumps({"archives": [asdict(each) for each in taken]}, default=str))
-    if once and any(each.outcome != "done" for each in taken):
-        raise typer.Exit(1)
+    left = [each for each in taken if each.outcome != "done"]
+    if once and left:
+        raise UserError(f"{len(left)} of {len(taken)} archives were not rolled out")
 
 
 def _stop_on_signals() -> threading.Event:
@@ -68,10 +63,6 @@ def _stop_on_signals() -> threading.Event:
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
     return stopped
-
-
-def _say(text: str) -> None:
-    words.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

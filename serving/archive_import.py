@@ -1,38 +1,71 @@
 """An archive's handler in this process, with the archive's own code and no other.
 
-Archives carry the rooms they were built with (``handlers``, ``wire``, ...). Two versions
+Archives carry the packages they were built with (``handlers``, ``wire``, a user's own). Two versions
 must not see each other's, nor those of the checkout. So an archive's modules are imported
 under a prefix of their own, and their ``import`` statements look there first: a module's
 globals may carry its own ``__builtins__``, and with them its own ``__import__``.
 """
 
+import ast
 import builtins
 import importlib
+import importlib.resources
 import inspect
 import itertools
 import json
 import logging
 import os
+import struct
 import sys
+import traceback
 import types
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.machinery import FileFinder, ModuleSpec, SourceFileLoader
+from functools import partial
+from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, FileFinder, ModuleSpec, SourceFileLoader
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile
 
-from wire.digest import MANIFEST, archive_digest
+from serving.model_metadata import HOW_TO_DESCRIBE, check_metadata
+from wire import digest
+from wire.digest import MANIFEST
 from wire.user_error import UserError
 
 _numbers = itertools.count()
 # As in a worker, see `handlers`: before this process's first matrix product, or its bits may differ from a worker's.
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
+_MOST_MESSAGE = 300
 
 
 class UnreadableArchive(UserError, ValueError):
     """A file that is no model archive, or one that does not load; names it and what is wrong."""
+
+
+@contextmanager
+def open_archive(path: Path) -> Iterator[ZipFile]:
+    """Open a ``.mar`` to read it.
+
+    Raises
+    ------
+    UnreadableArchive
+        It is no zip file, or what is read of it inside the block is damaged or not there.
+    """
+    if not path.is_file():
+        raise UnreadableArchive(f"{path}: a model archive expected, was no file")
+    try:
+        with ZipFile(path) as archive:
+            yield archive
+    except UserError:
+        raise
+    except (
+        # what `zipfile` lets through of damaged files, besides its own: a flipped bit may ask for anything
+        *(BadZipFile, ArithmeticError, EOFError, LookupError, MemoryError, NotImplementedError, OSError),
+        *(RuntimeError, ValueError, struct.error, zlib.error),
+    ) as error:
+        raise UnreadableArchive(f"{path}: a model archive expected: {one_line(error)}") from error
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -42,16 +75,29 @@ def read_manifest(path: Path) -> dict[str, Any]:
     ------
     UnreadableArchive
     """
-    if not path.is_file():
-        raise UnreadableArchive(f"{path}: a model archive expected, was no file")
-    try:
-        with ZipFile(path) as archive:
-            damaged = archive.testzip()
-            if damaged is not None:
-                raise UnreadableArchive(f"{path}: {damaged} is damaged")
-            return json.loads(archive.read(MANIFEST))
-    except (BadZipFile, KeyError, EOFError, NotImplementedError, zlib.error, json.JSONDecodeError) as error:
-        raise UnreadableArchive(f"{path}: a model archive expected: {error}") from error
+    with open_archive(path) as archive:
+        damaged = archive.testzip()
+        if damaged is not None:
+            raise UnreadableArchive(f"{path}: {damaged} is damaged")
+        if MANIFEST not in archive.namelist():
+            raise UnreadableArchive(f"{path}: a model archive expected, got a zip file without {MANIFEST}")
+        manifest = json.loads(archive.read(MANIFEST))
+    model = manifest.get("model") if isinstance(manifest, dict) else None
+    for key in ("modelName", "modelVersion", "handler"):
+        if not isinstance(model, dict) or not isinstance(model.get(key), str):
+            raise UnreadableArchive(f"{path}: expected model.{key} as a text in {MANIFEST}, got {manifest!r:.60}")
+    return manifest
+
+
+def archive_digest(path: Path) -> str:
+    """The content digest of a ``.mar``.
+
+    Raises
+    ------
+    UnreadableArchive
+    """
+    with open_archive(path):
+        return digest.archive_digest(path)
 
 
 @dataclass(frozen=True)
@@ -60,6 +106,8 @@ class LoadedArchive:
 
     handler: Any
     """The archive's own handler, initialised."""
+    metadata: dict[str, Any]
+    """What it says of itself, checked."""
     request_error: type[Exception]
     """The archive's own `wire.errors.RequestError`, which is not this checkout's."""
     prefix: str
@@ -67,9 +115,7 @@ class LoadedArchive:
 
     def unload(self) -> None:
         """Forget the archive's modules."""
-        sys.meta_path[:] = [finder for finder in sys.meta_path if getattr(finder, "prefix", None) != self.prefix]
-        for name in [name for name in sys.modules if name == self.prefix or name.startswith(f"{self.prefix}.")]:
-            del sys.modules[name]
+        _forget(self.prefix)
 
 
 def load_archive(path: Path, folder: Path, model_name: str) -> LoadedArchive:
@@ -87,25 +133,137 @@ def load_archive(path: Path, folder: Path, model_name: str) -> LoadedArchive:
     Raises
     ------
     UnreadableArchive
-        The file is no archive, or its handler refuses its content.
+        The file is no archive, its handler refuses its content, or it does not describe itself.
     """
     manifest = read_manifest(path)
-    with ZipFile(path) as archive:
+    name = handler_module(path, manifest)
+    check_handler(path)
+    with open_archive(path) as archive:
         archive.extractall(folder)
     logging.getLogger("ts.torch_handler").setLevel(logging.ERROR)  # warns at import of optional backends
     prefix = f"mar_{archive_digest(path)[:12]}_{next(_numbers)}"
-    module = _import_isolated(folder, prefix, manifest)
-    (handler_class,) = (
-        member for _, member in inspect.getmembers(module, inspect.isclass) if member.__module__ == module.__name__
-    )
-    handler: Any = handler_class()
     level = logging.getLogger().level
     try:
+        module = _import_isolated(folder, prefix, name)
+        handler = handler_class(path, module)()
         handler.initialize(_context(model_name, folder, manifest))
-    except RuntimeError as error:  # the archive's own BadArchive, or torch's about weights
-        raise UnreadableArchive(f"{path}: {error}") from error
-    logging.getLogger().setLevel(level)  # handlers silence their worker; this process is the user's
-    return LoadedArchive(handler, sys.modules[f"{prefix}.wire.errors"].RequestError, prefix)
+        metadata = _check_metadata(path, handler)
+        errors = sys.modules.get(f"{prefix}.wire.errors")
+        return LoadedArchive(handler, metadata, getattr(errors, "RequestError", _NoRequestError), prefix)
+    except UserError:  # ours; the archive's own has another class
+        _forget(prefix)
+        raise
+    except (Exception, SystemExit) as error:  # whatever the archive's code, which is not ours, may raise
+        _forget(prefix)
+        raise UnreadableArchive(f"{path}: {one_line(error)}{_place(error, folder)}") from error
+    finally:
+        logging.getLogger().setLevel(level)  # handlers silence their worker; this process is the user's
+
+
+def handler_module(path: Path, manifest: Mapping[str, Any]) -> str:
+    """The module of an archive's handler, by TorchServe's rules.
+
+    Raises
+    ------
+    UnreadableArchive
+        The archive has no such file: it names one of TorchServe's own handlers, which do not describe themselves.
+    """
+    handler = manifest["model"]["handler"]
+    name = handler.partition(":")[0].removesuffix(".py").rpartition("/")[2]
+    with open_archive(path) as archive:
+        if f"{name}.py" not in archive.namelist():
+            raise UnreadableArchive(
+                f"{path}: expected handler {handler!r} as {name}.py in the archive, got one of TorchServe's own, or "
+                f"none: {HOW_TO_DESCRIBE}"
+            )
+    return name
+
+
+def check_handler(path: Path) -> None:
+    """Refuse an archive whose handler no worker could load.
+
+    Raises
+    ------
+    UnreadableArchive
+        Its handler's module defines several classes, and no function for TorchServe to call.
+    """
+    handler, _, function = read_manifest(path)["model"]["handler"].partition(":")
+    name = f"{handler.removesuffix('.py').rpartition('/')[2]}.py"
+    with open_archive(path) as archive:
+        source = archive.read(name) if name in archive.namelist() else b""  # one of TorchServe's own
+    if reason := second_class(source, function or "handle"):
+        raise UnreadableArchive(f"{path}: {name}:{reason}")
+
+
+def second_class(source: bytes, function: str = "handle") -> str:
+    """Line and words of why a worker refuses to load a handler module; empty where it does not.
+
+    TorchServe's loader calls the module's function of that name, else takes the only class that it defines.
+    """
+    try:
+        body = ast.parse(source).body
+    except (SyntaxError, ValueError):
+        return ""  # whoever imports it says where
+    classes = [node for node in body if isinstance(node, ast.ClassDef)]
+    functions = {node.name for node in body if isinstance(node, ast.FunctionDef)}
+    if len(classes) < 2 or function in functions:
+        return ""
+    return (
+        f"{classes[1].lineno}: expected one class, TorchServe loads no handler with more, "
+        f"got {', '.join(node.name for node in classes)}: keep the others in a module that it imports"
+    )
+
+
+def handler_class(path: Path, module: types.ModuleType) -> Any:
+    """The only class that a handler module defines, as TorchServe takes it.
+
+    Raises
+    ------
+    UnreadableArchive
+        There is another number of classes.
+    """
+    classes = [kind for _, kind in inspect.getmembers(module, inspect.isclass) if kind.__module__ == module.__name__]
+    if len(classes) != 1:
+        names = ", ".join(kind.__name__ for kind in classes) or "none"
+        name = f"{module.__name__.rpartition('.')[2]}.py"
+        raise UnreadableArchive(f"{path}: expected one class in {name} to run it in process, got {names}")
+    return classes[0]
+
+
+def one_line(error: BaseException) -> str:
+    """An exception's type and words, in one line of at most some 300 characters."""
+    words = " ".join(str(error).split())
+    return f"{type(error).__name__}: {words[:_MOST_MESSAGE]}" if words else type(error).__name__
+
+
+class _NoRequestError(Exception):
+    """What an archive without our ``wire`` raises for a bad request: nothing that we know."""
+
+
+def _check_metadata(path: Path, handler: Any) -> dict[str, Any]:
+    describe = getattr(handler, "describe_handle", None)
+    try:
+        metadata = check_metadata(describe() if callable(describe) else None)
+    except ValueError as error:
+        raise UnreadableArchive(f"{path}: {error}") from None
+    if not callable(getattr(handler, "predict", None)):
+        raise UnreadableArchive(f"{path}: expected a handler with predict(inputs) to run it in process, got none")
+    return metadata
+
+
+def _place(error: BaseException, folder: Path) -> str:
+    """Where in the archive an exception came from: `` (model_defs/own.py:3)``."""
+    places = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    if isinstance(error, SyntaxError) and error.filename:
+        places.append((error.filename, error.lineno))
+    inside = [(Path(file).relative_to(folder), line) for file, line in places if file.startswith(f"{folder}{os.sep}")]
+    return f" ({inside[-1][0]}:{inside[-1][1]})" if inside else ""
+
+
+def _forget(prefix: str) -> None:
+    sys.meta_path[:] = [finder for finder in sys.meta_path if getattr(finder, "prefix", None) != prefix]
+    for name in [name for name in sys.modules if name == prefix or name.startswith(f"{prefix}.")]:
+        del sys.modules[name]
 
 
 def _context(model_name: str, folder: Path, manifest: Mapping[str, Any]) -> Any:
@@ -117,12 +275,11 @@ def _context(model_name: str, folder: Path, manifest: Mapping[str, Any]) -> Any:
     return Context(model_name, str(folder), manifest, 1, gpu, ts.__version__)
 
 
-def _import_isolated(folder: Path, prefix: str, manifest: Mapping[str, Any]) -> types.ModuleType:
+def _import_isolated(folder: Path, prefix: str, name: str) -> types.ModuleType:
     package = types.ModuleType(prefix)
     package.__path__ = [str(folder)]
     sys.modules[prefix] = package
     sys.meta_path.insert(0, _ArchiveFinder(folder, prefix))
-    name = manifest["model"]["handler"].removesuffix(".py").rpartition("/")[2]
     return importlib.import_module(f"{prefix}.{name}")
 
 
@@ -131,7 +288,7 @@ class _ArchiveFinder:
 
     def __init__(self, folder: Path, prefix: str) -> None:
         self.prefix = prefix
-        scoped = _scoped_import(folder, prefix)
+        scoped = _ScopedImports(folder, prefix)
 
         class Loader(SourceFileLoader):
             def exec_module(self, module: types.ModuleType) -> None:
@@ -145,23 +302,57 @@ class _ArchiveFinder:
     ) -> ModuleSpec | None:
         if not fullname.startswith(f"{self.prefix}.") or not path:
             return None
-        return FileFinder(next(iter(path)), (self._loader, [".py"])).find_spec(fullname)
+        loaders = (self._loader, [".py"]), (ExtensionFileLoader, EXTENSION_SUFFIXES)
+        return FileFinder(next(iter(path)), *loaders).find_spec(fullname)
 
 
-def _scoped_import(folder: Path, prefix: str) -> Any:
-    def scoped(
+class _ScopedImports:
+    """What an archive's modules import with: their own names first.
+
+    Also in ``importlib.import_module`` and ``importlib.resources.files``, which take names instead of statements.
+    """
+
+    def __init__(self, folder: Path, prefix: str) -> None:
+        self._folder, self._prefix = folder, prefix
+        resources = _changed(importlib.resources, files=self._files)
+        self._stand_ins = {
+            "importlib": _changed(importlib, import_module=self._import_module, resources=resources),
+            "importlib.resources": resources,
+        }
+
+    def __call__(
+        self,
         name: str,
         globals: Mapping[str, Any] | None = None,
         locals: Mapping[str, Any] | None = None,
         fromlist: Sequence[str] = (),
         level: int = 0,
     ) -> types.ModuleType:
-        top = name.partition(".")[0]
-        if level or not ((folder / top).is_dir() or (folder / f"{top}.py").is_file()):
-            return builtins.__import__(name, globals, locals, fromlist, level)
-        importlib.import_module(f"{prefix}.{name}")
+        if level or not self._is_own(name):
+            module = builtins.__import__(name, globals, locals, fromlist, level)
+            return module if level else self._stand_ins.get(module.__name__, module)
+        importlib.import_module(f"{self._prefix}.{name}")
         if fromlist:
-            return builtins.__import__(f"{prefix}.{name}", globals, locals, fromlist, 0)
-        return sys.modules[f"{prefix}.{top}"]
+            return builtins.__import__(f"{self._prefix}.{name}", globals, locals, fromlist, 0)
+        return sys.modules[f"{self._prefix}.{name.partition('.')[0]}"]
 
-    return scoped
+    def _is_own(self, name: str) -> bool:
+        top = self._folder / name.partition(".")[0]
+        files = (top.with_name(f"{top.name}{suffix}") for suffix in (".py", *EXTENSION_SUFFIXES))
+        return top.is_dir() or any(file.is_file() for file in files)
+
+    def _import_module(self, name: str, package: str | None = None) -> types.ModuleType:
+        return importlib.import_module(self._own_name(name), package)
+
+    def _files(self, anchor: Any) -> Any:
+        return importlib.resources.files(self._own_name(anchor) if isinstance(anchor, str) else anchor)
+
+    def _own_name(self, name: str) -> str:
+        return f"{self._prefix}.{name}" if not name.startswith(".") and self._is_own(name) else name
+
+
+def _changed(module: types.ModuleType, **functions: Any) -> types.ModuleType:
+    changed = types.ModuleType(module.__name__)
+    later = partial(getattr, module)  # a submodule that is imported later
+    vars(changed).update({**vars(module), "__getattr__": later, **functions})
+    return changed

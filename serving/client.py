@@ -16,15 +16,20 @@ from features.schema import FeatureSchema
 from serving.archive_import import load_archive
 from serving.http_connection import HttpConnection, Token
 from serving.inputs import Inputs, check_inputs, encode_inputs
+from serving.model_metadata import HOW_TO_DESCRIBE, check_metadata
 from wire import body, headers
 from wire.answer import decode_binary
 from wire.errors import (
     BY_NAME,
     DeadlinePassed,
+    InvalidResponse,
+    OutputNotFinite,
     SchemaMismatch,
     ServerFault,
+    Unavailable,
     UnknownModel,
 )
+from wire.user_error import InvalidArgument
 
 EXPLAIN_TIMEOUT_S = 60.0
 """Least longest wait for explanations: they take as long as many predictions."""
@@ -162,7 +167,7 @@ def connect(
     elif url.startswith(("http://", "https://")):
         client = HttpClient(url, model, version, token, timeout_s, None if schema is None else schema.sha256)
     else:
-        raise ValueError(f"url beginning with http://, https:// or mar: expected, was {url!r}")
+        raise InvalidArgument(f"url beginning with http://, https:// or mar: expected, was {url!r}")
     theirs = client.metadata["feature_schema_sha256"]
     if schema is not None and schema.sha256 != theirs:
         client.close()
@@ -193,11 +198,28 @@ class HttpClient(InferenceClient):
         self._timeout_s = timeout_s
         self._schema_sha256 = schema_sha256
         self._connection = HttpConnection(token)
-        answer, _ = self._connection.exchange(self._url, None, ["describe: True"], timeout_s)
-        self.metadata = orjson.loads(answer)
+        self.metadata = self._describe()
         self._names = tuple(self.metadata["outputs"])
         self._shape = tuple(FeatureSchema.from_dict(self.metadata["feature_schema"]).row_shape)
-        self._kind: str = self.metadata.setdefault("inputs", "rows")  # archives older than texts do not say
+        self._kind: str = self.metadata["inputs"]
+
+    def _describe(self) -> dict[str, Any]:
+        try:
+            received, _ = self._connection.exchange(self._url, None, ["describe: True"], self._timeout_s)
+        except (ServerFault, Unavailable) as error:
+            if isinstance(error, Unavailable) and "Prediction failed" not in str(error):
+                raise
+            # a handler that tries to predict from a request without a body
+            raise InvalidResponse(f"{error}; the model may not describe itself: {HOW_TO_DESCRIBE}") from error
+        try:
+            return check_metadata(orjson.loads(received))
+        except orjson.JSONDecodeError:
+            raise InvalidResponse(
+                f"{self._url}: expected a JSON object in which the model describes itself, got {shown(received)}: "
+                f"{HOW_TO_DESCRIBE}"
+            ) from None
+        except ValueError as error:
+            raise InvalidResponse(f"{self._url}: {error}") from None
 
     def predict(self, inputs: Inputs, deadline_ns: int | None = None) -> Answer:
         began = time.perf_counter_ns()
@@ -206,13 +228,29 @@ class HttpClient(InferenceClient):
         if deadline_ns is not None:
             extra.append(f"{headers.DEADLINE_NS}: {deadline_ns}")
         received, said = self._connection.exchange(self._url, sent, extra, self._timeout_s)
-        self._check_schema(said)
+        version, digest = self._sender(self._url, received, said, body.BINARY)
+        expected = len(inputs) * len(self._names) * body.FLOAT32.itemsize
+        if len(received) != expected:
+            raise InvalidResponse(
+                f"{self._url}: expected {len(inputs)} rows of {len(self._names)} float32 values ({expected} bytes), "
+                f"got {len(received)} bytes"
+            )
         table = decode_binary(received, len(self._names))
-        if len(table) != len(inputs):
-            raise ServerFault(f"{self._url}: {len(inputs)} rows expected in the answer, was {len(table)}")
+        if not np.isfinite(table).all():
+            raise OutputNotFinite(f"{self._url}: expected finite outputs, got {table[~np.isfinite(table)][0]}")
         outputs = {name: table[:, column] for column, name in enumerate(self._names)}
-        latency_ns = time.perf_counter_ns() - began
-        return Answer(outputs, self._model, said[headers.MODEL_VERSION], said[headers.ARCHIVE_DIGEST], latency_ns)
+        return Answer(outputs, self._model, version, digest, time.perf_counter_ns() - began)
+
+    def _sender(self, url: str, received: bytes, said: dict[str, str], content_type: str) -> tuple[str, str]:
+        """Version and digest of the archive that sent an answer, whose headers say that it is one."""
+        if said.get("content-type", "").partition(";")[0].strip().lower() != content_type:
+            got = f"{said.get('content-type') or 'no content type'} with {shown(received)}"
+            raise InvalidResponse(f"{url}: expected an answer of content type {content_type}, got {got}")
+        for name in (headers.MODEL_VERSION, headers.ARCHIVE_DIGEST, headers.FEATURE_SCHEMA):
+            if not said.get(name):
+                raise InvalidResponse(f"{url}: expected an answer with header {name}, got none")
+        self._check_schema(said)
+        return said[headers.MODEL_VERSION], said[headers.ARCHIVE_DIGEST]
 
     def _check_schema(self, said: dict[str, str]) -> None:
         """The default version may have become one that was trained on other features of the same shape."""
@@ -230,13 +268,24 @@ class HttpClient(InferenceClient):
             extra.append(f"{headers.EXPLAIN_OUTPUT}: {output}")
         timeout_s = max(self._timeout_s, EXPLAIN_TIMEOUT_S)
         received, said = self._connection.exchange(self._explanations, sent, extra, timeout_s)
-        found = orjson.loads(received)["explanations"]
-        if len(found) != len(inputs):
-            raise ServerFault(f"{self._explanations}: {len(inputs)} explanations expected, was {len(found)}")
-        return Explained(found, said[headers.MODEL_VERSION], said[headers.ARCHIVE_DIGEST])
+        version, digest = self._sender(self._explanations, received, said, body.JSON)
+        try:
+            found = orjson.loads(received)["explanations"]
+        except (orjson.JSONDecodeError, KeyError, TypeError):
+            found = None
+        are_objects = isinstance(found, list) and all(isinstance(each, dict) for each in found)
+        if not are_objects or len(found) != len(inputs):
+            raise InvalidResponse(f"{self._explanations}: expected {len(inputs)} explanations, got {shown(received)}")
+        return Explained(found, version, digest)
 
     def close(self) -> None:
         self._connection.close()
+
+
+def shown(received: bytes) -> str:
+    """What was received, for a message, however long and whatever it is."""
+    text = " ".join(received[:200].decode(errors="replace").split())
+    return f"{len(received)} bytes that begin with {text[:40]!r}" if received else "an empty body"
 
 
 class InProcessClient(InferenceClient):
@@ -250,14 +299,14 @@ class InProcessClient(InferenceClient):
         self._folder = tempfile.TemporaryDirectory(prefix="mar-")
         self._archive = load_archive(archive, Path(self._folder.name), model)
         self._handler = self._archive.handler
-        self.metadata = self._handler.describe_handle()
+        self.metadata = self._archive.metadata
         self._version, self._digest = self.metadata["version"], self.metadata["archive_digest"]
         if version is not None and version != self._version:
             self.close()
             raise UnknownModel(f"{archive}: version {version} expected, was {self._version}")
-        self._names = self._handler.output_names
-        self._shape = self._handler.schema.row_shape
-        self._kind: str = self.metadata.setdefault("inputs", "rows")  # archives older than texts do not say
+        self._names = tuple(self.metadata["outputs"])
+        self._shape = FeatureSchema.from_dict(self.metadata["feature_schema"]).row_shape
+        self._kind: str = self.metadata["inputs"]
 
     def predict(self, inputs: Inputs, deadline_ns: int | None = None) -> Answer:
         began = time.perf_counter_ns()

@@ -6,7 +6,8 @@ from io import BytesIO
 
 import pycurl
 
-from wire.errors import DeadlinePassed, RequestError, Unavailable, from_answer
+from wire.errors import DeadlinePassed, RequestError, Unauthorized, Unavailable, from_answer
+from wire.loopback import is_loopback
 
 Token = str | Callable[[], str | None] | None
 """A server's token, or what says which it is at each request; None where none is needed."""
@@ -50,9 +51,11 @@ class HttpConnection:
         curl = self._handle()
         received = BytesIO()
         lines: list[bytes] = []
-        curl.setopt(pycurl.URL, url)
+        set_url(curl, url)
         curl.setopt(pycurl.TIMEOUT_MS, round(timeout_s * 1000))
         token = self._token()
+        if token is not None and not (token.isascii() and token.isprintable()):
+            raise Unauthorized(f"{url}: expected a token of ASCII letters, got another")
         authorization = [] if token is None else [f"Authorization: Bearer {token}"]
         curl.setopt(pycurl.HTTPHEADER, [*extra, *authorization, "Expect:", "User-Agent:"])
         if sent is None:
@@ -89,6 +92,15 @@ class HttpConnection:
             curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
             self._handles.append(curl)
         return curl
+
+
+def set_url(curl: pycurl.Curl, url: str) -> None:
+    """Set where a handle's next request goes; past the environment's proxies where that is this machine."""
+    curl.setopt(pycurl.URL, url.encode("utf-8", "surrogateescape"))
+    if is_loopback(url):
+        curl.setopt(pycurl.PROXY, "")
+    else:
+        curl.unsetopt(pycurl.PROXY)
 
 
 def _unanswered(url: str, timeout_s: float, code: int, text: str) -> RequestError:

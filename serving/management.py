@@ -5,6 +5,7 @@ from typing import Any
 
 import requests
 
+from serving.http_session import HttpSession
 from wire.user_error import UserError
 
 
@@ -32,7 +33,7 @@ class ManagementClient:
     def __init__(self, url: str, token: str | None = None, timeout_s: float = 10.0) -> None:
         self._url = url.rstrip("/")
         self._timeout_s = timeout_s
-        self._session = requests.Session()
+        self._session = HttpSession()
         if token is not None:
             self._session.headers["Authorization"] = f"Bearer {token}"
 
@@ -124,8 +125,11 @@ class ManagementClient:
         call = f"{method} {self._url}{path}"
         try:
             answer = self._session.request(method, self._url + path, timeout=self._timeout_s, **options)
+            if not answer.ok:
+                raise ManagementError(call, answer.status_code, answer.text.strip())
+            return answer.json() if answer.content else None
+        except requests.JSONDecodeError:
+            got = answer.text.strip()[:80]
+            raise ManagementError(call, answer.status_code, f"expected TorchServe's JSON, got {got!r}") from None
         except requests.RequestException as error:
             raise ManagementError(call, 0, str(error)) from error
-        if not answer.ok:
-            raise ManagementError(call, answer.status_code, answer.text.strip())
-        return answer.json() if answer.content else None

@@ -29,7 +29,10 @@ def read_token(key_file: Path, purpose: str) -> str:
 def read_expiry(key_file: Path, purpose: str) -> datetime | None:
     """When the token for one purpose ends; None: never. Raises what `read_token` does."""
     ends = _read_entry(key_file, purpose).get("expiration time")
-    return None if ends is None else datetime.fromisoformat(ends)
+    try:
+        return None if ends is None else datetime.fromisoformat(ends)
+    except (TypeError, ValueError):
+        raise NoToken(f"{key_file}: {purpose}: expiration time: expected an ISO 8601 time, got {ends!r}") from None
 
 
 def inference_token(key_file: Path) -> str:
@@ -44,11 +47,13 @@ def management_token(key_file: Path) -> str:
 
 def _read_entry(key_file: Path, purpose: str) -> dict[str, str]:
     try:
-        entry = json.loads(key_file.read_text())[purpose]
-        if "key" not in entry:
-            raise KeyError("key")
+        entries = json.loads(key_file.read_text("utf-8"))
     except FileNotFoundError as error:
         raise NoToken(f"{key_file}: TorchServe's key file expected, was missing (is the server running?)") from error
-    except (json.JSONDecodeError, KeyError) as error:
-        raise NoToken(f"{key_file}: a {purpose!r} key expected, was {error}") from error
+    except ValueError as error:  # no JSON, or no UTF-8
+        raise NoToken(f"{key_file}: expected TorchServe's key file, got no JSON: {error}") from None
+    entry = entries.get(purpose) if isinstance(entries, dict) else None
+    key = entry.get("key") if isinstance(entry, dict) else None
+    if not isinstance(entry, dict) or not isinstance(key, str) or not (key.isascii() and key.isprintable()):
+        raise NoToken(f"{key_file}: {purpose}: expected an object whose key is a text of ASCII letters, got another")
     return entry

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -13,28 +12,35 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from serving import tokens
-from serving.archive_import import read_manifest
+from serving.archive_import import check_handler
 from serving.java import find_java_home
 from serving.management import ManagementClient, ManagementError
 from serving.processes import end_family, is_torchserve
-from serving.properties import read_properties, write_properties
+from serving.properties import BadProperties, format_properties
+from serving.server_config import (
+    ADDRESSES,
+    LOAD_MODELS,
+    MODEL_STORE,
+    address_of,
+    check_config,
+    check_ports_are_free,
+    configured_models,
+    is_true,
+    launcher_environment,
+    read_config,
+    with_free_ports,
+)
 from serving.snapshot import PROPERTY, archives_of, versions_of
 from wire.user_error import UserError
 
 PROJECT = Path(__file__).resolve().parent.parent
 STATE = "server.json"
+DEFAULT_MODELS = {"tick": "tick.mar"}
 CONFIG = "config.properties"
 """In the home: what the server was really started from."""
 _DIED = "Backend worker process died."
 """What a worker says before the traceback of what it could not load."""
-_PORT_KEYS = {
-    "inference_address": "http://127.0.0.1:{}",
-    "management_address": "http://127.0.0.1:{}",
-    "metrics_address": "http://127.0.0.1:{}",
-    "grpc_inference_port": "{}",
-    "grpc_management_port": "{}",
-    "initial_worker_port": "{}",
-}
+_EXCEPTION = re.compile(r"-std(?:out|err)(?: \S+)? - ([A-Za-z_][\w.]*(?:: .*)?)$", re.MULTILINE)
 
 
 class StartFailed(UserError):
@@ -45,11 +51,11 @@ class StartFailed(UserError):
 class ServerSettings:
     """How to start a server."""
 
-    models: Mapping[str, str]
-    """Name -> archive in the model store: ``{"tick": "tick.mar"}``. Of no meaning where the configuration
-    holds a ``model_snapshot``: then that says what is served."""
-    model_store: Path = PROJECT / "archives"
-    """Folder of the archives."""
+    models: Mapping[str, str] | None = None
+    """Name -> archive in the model store: ``{"tick": "tick.mar"}``; None for the configuration's ``load_models``, else
+    `DEFAULT_MODELS`. Without meaning where the configuration has a ``model_snapshot``, which says what is served."""
+    model_store: Path | None = None
+    """Folder of the archives; None for the configuration's ``model_store``, else ``archives`` of the project."""
     home: Path = PROJECT / ".server"
     """Working directory: keys, logs, temporary files, state. One server a home."""
     config: Path | None = PROJECT / "config.properties"
@@ -79,10 +85,10 @@ class TorchServe:
         self.home = home
         self.pid = pid
         self.model_store = Path(properties["model_store"])
-        self.inference_url = properties.get("inference_address", "http://127.0.0.1:8080")
-        self.management_url = properties.get("management_address", "http://127.0.0.1:8081")
-        self.metrics_url = properties.get("metrics_address", "http://127.0.0.1:8082")
-        self._tokens_off = properties.get("disable_token_authorization", "false") == "true"
+        self.inference_url, self.management_url, self.metrics_url = (
+            address_of(properties, key).url for key in ADDRESSES
+        )
+        self._tokens_off = is_true(properties, "disable_token_authorization")
 
     @property
     def token(self) -> str | None:
@@ -102,27 +108,24 @@ class TorchServe:
         """Whether the Java process lives."""
         return is_torchserve(self.pid)
 
-    def _wait_for_reason(self, within_s: float) -> None:
-        """Wait for the exception's own line, the last of a traceback that comes line by line through a pipe."""
+    def _why_worker_died(self, within_s: float) -> str:
+        """The exception's own line, which ends a traceback that comes line by line through a pipe."""
         deadline = time.monotonic() + within_s
-        while time.monotonic() < deadline:
-            if re.search(r" - [A-Za-z_][\w.]*: ", self._said_by_workers().partition(_DIED)[2]):
-                return
+        reasons: list[str] = []
+        while not reasons and time.monotonic() < deadline:
             time.sleep(0.05)
+            reasons = _EXCEPTION.findall(self._log("model_log.log").partition(_DIED)[2])
+        return reasons[-1] if reasons else "for no reason that it gave"
 
-    def _said_by_workers(self) -> str:
-        path = self.home / "logs" / "model_log.log"
+    def _why_ended(self) -> str:
+        """What TorchServe printed last before it ended: its own sentence, or Java's exception."""
+        lines = self._log("console.log").splitlines()
+        reasons = [line for line in lines if re.match(r"Invalid |(Caused by: )?[\w.]+(Exception|Error)\b", line)]
+        return (reasons or list(filter(None, lines)) or ["for no reason that it gave"])[-1]
+
+    def _log(self, name: str) -> str:
+        path = self.home / "logs" / name
         return path.read_text(errors="replace") if path.is_file() else ""
-
-    def log_tail(self, lines: int = 25) -> str:
-        """The end of what server and workers said."""
-        said = []
-        for name in ("console.log", "model_log.log", "ts_log.log"):
-            path = self.home / "logs" / name
-            if path.is_file():
-                text = path.read_text(errors="replace").splitlines()[-lines:]
-                said.append(f"--- {name}\n" + "\n".join(text))
-        return "\n".join(said)
 
     def wait_ready(self, models: Iterable[tuple[str, str | None]], within_s: float) -> None:
         """Wait until models, in a version or in their default one, have their workers READY.
@@ -132,19 +135,19 @@ class TorchServe:
         Raises
         ------
         StartFailed
-            It died, or they were not ready in time; with the end of its logs.
+            It died, or they were not ready in time; says why, and where its logs are.
         """
+        logs = f"logs: {self.home / 'logs'}"
         deadline = time.monotonic() + within_s
         waiting = list(models)
         while waiting:
             if not self.is_running():
-                raise StartFailed(f"TorchServe ended while starting:\n{self.log_tail()}")
-            if _DIED in self._said_by_workers():
-                self._wait_for_reason(within_s=5.0)
-                raise StartFailed(f"a worker died while loading:\n{self.log_tail()}")
+                raise StartFailed(f"TorchServe ended while starting: {self._why_ended()} ({logs})")
+            if _DIED in self._log("model_log.log"):
+                raise StartFailed(f"a worker died while loading: {self._why_worker_died(within_s=5.0)} ({logs})")
             if time.monotonic() > deadline:
                 names = ", ".join("/".join(filter(None, each)) for each in waiting)
-                raise StartFailed(f"workers of {names} READY within {within_s:g} s expected:\n{self.log_tail()}")
+                raise StartFailed(f"expected READY workers of {names} within {within_s:g} s, got none ({logs})")
             try:
                 manager = self.management()
                 waiting = [each for each in waiting if not manager.is_ready(*each)]
@@ -183,21 +186,25 @@ def start_server(settings: ServerSettings) -> TorchServe:
     _check_home(settings.home)
     if (running := find_server(settings.home)) is not None:
         raise StartFailed(f"{settings.home}: no running server expected, was one with process id {running.pid}")
-    properties = _effective_properties(settings)
-    snapshot = properties.get(PROPERTY)
-    _check_archives(settings.model_store, archives_of(snapshot) if snapshot else set(settings.models.values()))
-    _check_ports(properties)
+    try:
+        properties = _effective_properties(settings)
+        model_store = Path(properties[MODEL_STORE])
+        models, snapshot = configured_models(properties, model_store), properties.get(PROPERTY)
+        _check_archives(model_store, archives_of(snapshot) if snapshot else set(models.values()))
+        check_ports_are_free(properties)
+        config = format_properties(properties)
+    except BadProperties as error:
+        raise StartFailed(str(error)) from error
     for name in ("logs", "tmp"):  # those of an earlier run would be taken for this one's
         shutil.rmtree(settings.home / name, ignore_errors=True)
         (settings.home / name).mkdir(parents=True)
     (settings.home / tokens.KEY_FILE).unlink(missing_ok=True)  # a token of an earlier run misleads
-    config = settings.home / CONFIG
-    write_properties(config, properties)
-    pid = _launch(settings, config, java_home)
+    (settings.home / CONFIG).write_text(config)
+    pid = _launch(settings, model_store, java_home)
     server = TorchServe(settings.home, pid, properties)
     (settings.home / STATE).write_text(json.dumps({"pid": pid, "properties": properties}))
     try:
-        served = versions_of(snapshot) if snapshot else [(model, None) for model in settings.models]
+        served = versions_of(snapshot) if snapshot else [(model, None) for model in models]
         server.wait_ready(served, settings.ready_within_s)
     except BaseException:  # Ctrl-C too: nothing may be left behind
         server.stop()
@@ -220,10 +227,7 @@ def restart_server(home: Path, ready_within_s: float = 120.0) -> TorchServe:
         running.stop()
     if not (home / CONFIG).is_file():
         raise StartFailed(f"{home}: a home in which a server was started expected, was without {CONFIG}")
-    properties = read_properties(home / CONFIG)
-    models = dict(each.split("=", 1) for each in properties["load_models"].split(",") if each)
-    model_store = Path(properties["model_store"])
-    return start_server(ServerSettings(models, model_store, home, home / CONFIG, ready_within_s=ready_within_s))
+    return start_server(ServerSettings(home=home, config=home / CONFIG, ready_within_s=ready_within_s))
 
 
 def find_server(home: Path) -> TorchServe | None:
@@ -234,18 +238,6 @@ def find_server(home: Path) -> TorchServe | None:
         return None
     server = TorchServe(home, state["pid"], state["properties"])
     return server if server.is_running() else None
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listened on a moment ago."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
 
 
 def _check_home(home: Path) -> None:
@@ -260,39 +252,34 @@ def _check_archives(model_store: Path, archives: set[str]) -> None:
     if not model_store.is_dir():
         raise StartFailed(f"{model_store}: a model store expected, was no folder")
     for archive in sorted(archives):
-        read_manifest(model_store / archive)
+        check_handler(model_store / archive)
 
 
 def _effective_properties(settings: ServerSettings) -> dict[str, str]:
-    """The configuration, with paths that hold from any working directory."""
-    properties = {} if settings.config is None else read_properties(settings.config)
+    """The configuration with this start's changes: always with a model store, and the models by name."""
+    properties = {} if settings.config is None else read_config(settings.config)
     if settings.free_ports:
-        ports = free_ports(len(_PORT_KEYS))
-        properties |= {key: form.format(port) for (key, form), port in zip(_PORT_KEYS.items(), ports, strict=True)}
-    if settings.config is not None and "metrics_config" in properties:
-        properties["metrics_config"] = str((settings.config.parent / properties["metrics_config"]).resolve())
-    models = ",".join(f"{name}={archive}" for name, archive in settings.models.items())
-    return properties | {"model_store": str(settings.model_store), "load_models": models} | dict(settings.properties)
+        properties = with_free_ports(properties)
+    store = settings.model_store or Path(properties.get(MODEL_STORE, PROJECT / "archives"))
+    models = settings.models
+    if models is None:
+        configured = LOAD_MODELS in properties or PROPERTY in properties
+        models = configured_models(properties, store) if configured else DEFAULT_MODELS
+    for name, archive in models.items():
+        if re.search("[,=]", name) or "," in archive:
+            raise StartFailed(f"{name}={archive}: expected a name and an archive without a comma, at which TorchServe "
+                              "cuts, got one")
+    names = ",".join(f"{name}={archive}" for name, archive in models.items())
+    properties |= {MODEL_STORE: str(store), LOAD_MODELS: names} | dict(settings.properties)
+    check_config(properties)
+    return properties
 
 
-def _check_ports(properties: Mapping[str, str]) -> None:
-    for key in _PORT_KEYS:
-        if key not in properties or key == "initial_worker_port":  # names a Unix socket, not a port
-            continue
-        host, _, port = properties[key].rpartition(":")
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host.rpartition("/")[2] or "127.0.0.1", int(port)))
-            except OSError as error:
-                raise StartFailed(f"{key}={properties[key]}: a free port expected, was {error.strerror}") from error
-
-
-def _launch(settings: ServerSettings, config: Path, java_home: Path) -> int:
+def _launch(settings: ServerSettings, model_store: Path, java_home: Path) -> int:
     """Start TorchServe's own launcher, which leaves the Java process running and ends."""
     home = settings.home
     environment = {
-        **os.environ,
+        **launcher_environment(),
         "JAVA_HOME": str(java_home),
         "PATH": f"{java_home / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}",
         "TMPDIR": str(home / "tmp"),
@@ -300,9 +287,8 @@ def _launch(settings: ServerSettings, config: Path, java_home: Path) -> int:
         "LOG_LOCATION": str(home / "logs"),
         "METRICS_LOCATION": str(home / "logs"),
     }
-    environment.pop("TS_CONFIG_FILE", None)  # would win over --ts-config
     command = [sys.executable, "-m", "ts.model_server", "--start", "--ncs"]
-    command += ["--ts-config", str(config)]
+    command += ["--ts-config", str(home / CONFIG), "--model-store", str(model_store)]
     if settings.config is not None:
         command += ["--log-config", str(PROJECT / "deploy" / "log4j2.xml")]
     with (home / "logs" / "console.log").open("wb") as console:
@@ -312,5 +298,6 @@ def _launch(settings: ServerSettings, config: Path, java_home: Path) -> int:
         )  # a session of its own: Ctrl-C in the terminal reaches us, and we stop it in order
     pid_file = home / "tmp" / ".model_server.pid"
     if result.returncode or not pid_file.is_file():
-        raise StartFailed(f"TorchServe's launcher failed:\n{(home / 'logs' / 'console.log').read_text()}")
+        said = (home / "logs" / "console.log").read_text(errors="replace").split("\n")
+        raise StartFailed(f"TorchServe's launcher failed: {' '.join(filter(None, said[-4:]))} (logs: {home / 'logs'})")
     return int(pid_file.read_text())

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from features.bar import bar_schema
 from serving.client import Answer
+from serving.model_metadata import BARS, WINDOWS_NEED, require
 from strategies.bar_features import BarFeatures
 from strategies.checks import expect
 from strategies.guarded import guarded
@@ -22,7 +23,7 @@ from strategies.news_counts import NewsCounts
 from strategies.simulated_time import check_bar_types
 from strategies.warm_start import WarmStart
 from traffic.assignment import Route
-from wire.errors import OF_ONE_ROW, RequestError, SchemaMismatch
+from wire.errors import OF_ONE_ROW, RequestError, SchemaMismatch, is_refusal
 from wire.news_windows import NewsWindow
 
 
@@ -90,9 +91,13 @@ class BarInferenceActor(ModelActor):
         super().__init__(config, instrument_ids)
         self.failed: dict[InstrumentId, list[int]] = {instrument_id: [] for instrument_id in instrument_ids}
         """Instrument -> ``ts_event`` of the bars that got no answer."""
+        self.refused_rows: dict[InstrumentId, list[int]] = {instrument_id: [] for instrument_id in instrument_ids}
+        """Instrument -> ``ts_event`` of the bars whose windows the model refused."""
         self._features = {
             instrument_id: BarFeatures(config.indicators, config.max_gap_ns) for instrument_id in instrument_ids
         }
+        self._quiet: set[InstrumentId] = set()
+        """Instruments whose last window had no volume."""
         self._seen = dict.fromkeys(instrument_ids, 0)
         self._received_ns = -1
         """When the bars that are being collected were received."""
@@ -121,7 +126,7 @@ class BarInferenceActor(ModelActor):
         if taken != self.inputs:
             raise SchemaMismatch(f"a model that takes {self.inputs} expected, was one of {taken}")
         ours = self.config.bar_types[0].spec.get_interval_ns()
-        theirs = metadata["bars"]["interval_ns"]
+        theirs = require(metadata, "bars", *BARS, purpose=WINDOWS_NEED)["interval_ns"]
         if theirs != ours:
             raise SchemaMismatch(f"a model of {ours / 1e9:g} s bars expected, was of {theirs / 1e9:g} s")
 
@@ -161,9 +166,20 @@ class BarInferenceActor(ModelActor):
     def _window(self, bar: Bar) -> NDArray[np.float32] | None:
         instrument_id = bar.bar_type.instrument_id
         self._seen[instrument_id] += 1
-        return self._features[instrument_id].update(
+        features = self._features[instrument_id]
+        left_out = features.without_volume
+        rows = features.update(
             exact(bar.open), exact(bar.high), exact(bar.low), exact(bar.close), exact(bar.volume), bar.ts_event
         )
+        if features.without_volume > left_out and instrument_id not in self._quiet:
+            self.log.warning(f"{instrument_id} has had no volume for a whole window: no predictions until it trades")
+        (self._quiet.add if features.without_volume > left_out else self._quiet.discard)(instrument_id)
+        return rows
+
+    @property
+    def without_volume(self) -> dict[InstrumentId, int]:
+        """Instrument -> windows that were left out as nobody traded in them."""
+        return {instrument_id: features.without_volume for instrument_id, features in self._features.items()}
 
     def _collect(self, bar: Bar, question: Question | None) -> None:
         """Ask together about bars received together."""
@@ -215,23 +231,24 @@ class BarInferenceActor(ModelActor):
         return None
 
     def _ask_together(self, route: Route, asked: list[Question]) -> bool:
-        """Whether any of these windows got an answer."""
+        """Whether the model responded to any of these windows, be it that it refused one."""
         try:
             answer = self.predict(route, asked)
         except RequestError as error:
             if len(asked) > 1 and isinstance(error, self.of_one_row):
                 answered = [self._ask_together(route, [each]) for each in asked]
                 return any(answered)
+            refusal = is_refusal(error, self.of_one_row)
             for each in asked:
-                self.failed[each.instrument_id].append(each.ts_event)
-                self.say_failed(error, f"{each.instrument_id}'s bar of {each.ts_event}")
-            return False
+                (self.refused_rows if refusal else self.failed)[each.instrument_id].append(each.ts_event)
+                record = self.record_refusal if refusal else self.say_failed
+                record(error, f"{each.instrument_id}'s bar of {each.ts_event}")
+            return refusal
         for row, each in enumerate(asked):
             self.hold_until_due(answer, row, each, self._due_ns, route.split, self.told(each))
         return True
 
 
 def exact(value: Price | Quantity) -> float:
-    """Whole steps over a power of ten, rounded once; ``as_double`` rounds twice."""
-    precision = value.precision
-    return (value.raw // 10 ** (FIXED_PRECISION - precision)) / 10.0**precision
+    """The float64 that is nearest to the decimal value, whatever its precision; ``as_double`` rounds twice."""
+    return value.raw / 10**FIXED_PRECISION  # of integers: rounded once

@@ -70,6 +70,8 @@ class ModelActor(LiveAsking):
         """True after ``max_failures`` in a row: nothing is asked any more."""
         self.last_error = ""
         """What the last failed request said."""
+        self.last_refusal = ""
+        """Why the last row was refused."""
         self._logged = ""
         self._failed_in_a_row = 0
         self._delay = config.delay()
@@ -275,9 +277,17 @@ class ModelActor(LiveAsking):
             self.log.error(f"No prediction for {asked_for}: {self.last_error}")
         self._logged = self.last_error
 
+    def record_refusal(self, error: RequestError, asked_for: str) -> None:
+        """Log and remember why the model refused the features of ``asked_for``; the same reason is logged once."""
+        refusal, before = f"{type(error).__name__}: {error}", self.last_refusal
+        self.last_refusal = refusal
+        if refusal.partition(",")[0] != before.partition(",")[0]:
+            self.log.warning(f"No prediction for {asked_for}, the model refused it: {refusal}")
+
     def count_event(self, answered: bool, on_trial: bool = False) -> None:
         """Count an event that got an answer, or none; too many of these in a row end the asking.
 
+        A refused row is an answer: the server works.
         Not so where only versions on trial were asked: ending that is the affair of whoever tries them.
         """
         if answered:

@@ -8,7 +8,7 @@ import msgspec
 from nautilus_trader.model.data import BarType
 from nautilus_trader.model.instruments import Instrument
 
-from features.news_window import NewsWindowConfig
+from serving.model_metadata import require
 from strategies.bar_settings import BarBacktestSettings
 from strategies.news_bar_actor import NewsBarActor, NewsBarActorConfig
 from strategies.news_bar_strategy import NewsBarStrategyConfig
@@ -44,10 +44,10 @@ class NewsBacktestSettings(BarBacktestSettings):
         """
         if "news" not in metadata:
             raise SchemaMismatch(f"a model that takes {NewsBarActor.inputs} expected, was one of {metadata['inputs']}")
-        news = NewsWindowConfig(**metadata["news"])
+        news = require(metadata, "news", "max_age_ns", "max_texts", purpose="it says which headlines count")
         return NewsBarActorConfig(
-            max_news_age_ns=news.max_age_ns,
-            max_texts=news.max_texts,
+            max_news_age_ns=news["max_age_ns"],
+            max_texts=news["max_texts"],
             **msgspec.structs.asdict(super().actor(bar_types, metadata, first_ts_event)),
         )
 

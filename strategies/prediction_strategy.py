@@ -230,7 +230,7 @@ class PredictionStrategy(Strategy):
     @guarded
     def _on_halt(self, halt: Halt) -> None:
         """Close what is open; what is in flight ends first."""
-        if not self.halted:
+        if not self.halted and (halt.venue is None or halt.venue == self.config.instrument_id.venue):
             self.halted = halt.reason
             self.log.warning(f"Halted: {halt.reason}")
             self.cancel_all_orders(self.config.instrument_id)

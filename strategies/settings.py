@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from nautilus_trader.model.identifiers import InstrumentId
 from nautilus_trader.model.instruments import Instrument
 from nautilus_trader.trading.config import ImportableStrategyConfig, StrategyConfig
 
+from serving.model_metadata import OUTCOMES_NEED, require
 from strategies import engine
 from strategies.inference_actor import InferenceActorConfig
 from strategies.outcome_recorder import OutcomeRecorderConfig
@@ -46,8 +48,13 @@ class BacktestSettings(RunSettings):
         """Config of the recorder of outcomes; None without ``traffic``."""
         if self.traffic is None:
             return None
+        label = require(metadata, "label", "horizon", "cost_bps", purpose=OUTCOMES_NEED)
         return OutcomeRecorderConfig(
-            traffic=self.traffic, model=self.model, instrument_ids=[instrument_id], **metadata["label"]
+            traffic=self.traffic,
+            model=self.model,
+            instrument_ids=[instrument_id],
+            horizon=label["horizon"],
+            cost_bps=label["cost_bps"],
         )
 
     def strategy(self, instrument: Instrument) -> TickStrategyConfig:
@@ -83,7 +90,7 @@ def _paths(config: ActorConfig | StrategyConfig) -> tuple[str, str]:
 
 
 def run_config(
-    instrument: Instrument, actor: InferenceActorConfig, strategy: TickStrategyConfig, catalog: Path, balance: int
+    instrument: Instrument, actor: InferenceActorConfig, strategy: TickStrategyConfig, catalog: Path, balance: Decimal
 ) -> BacktestRunConfig:
     """A run over an instrument's trades in a catalog, as `BacktestNode` takes it.
 
@@ -91,8 +98,8 @@ def run_config(
     ----------
     catalog : Path
         A `ParquetDataCatalog` that holds the instrument, its trades and its quotes.
-    balance : int
-        Account at the start, in quote currency.
+    balance : Decimal
+        Account at the start, in the currency that the instrument is settled in.
     """
     data = [
         BacktestDataConfig(catalog_path=str(catalog), data_cls=data_cls, instrument_id=instrument.id)

@@ -79,11 +79,16 @@ def check_time(clock: Clock, cache: CacheFacade, instrument_id: InstrumentId) ->
         )
 
 
-def watch_fills(engine: BacktestEngine) -> None:
+def watch_fills(engine: BacktestEngine, check_prices: bool = True) -> None:
     """Have a run end at the first fill that the quotes of its time do not explain; to be called before the run.
 
     A fill is explained where no data of the instrument are later than it, and where a market order's price is not
     better than the newest quote. Otherwise the run raises `TimeReversed` or `ImpossibleFill`.
+
+    Parameters
+    ----------
+    check_prices : bool
+        False where orders meet quotes that have not been received yet, see `strategies.venue_fills`.
     """
     cache = engine.kernel.cache
 
@@ -96,7 +101,7 @@ def watch_fills(engine: BacktestEngine) -> None:
                 f"{REMEDY}"
             )
         quote, trade = cache.quote_tick(fill.instrument_id), cache.trade_tick(fill.instrument_id)
-        if quote is None or fill.order_type != OrderType.MARKET:
+        if not check_prices or quote is None or fill.order_type != OrderType.MARKET:
             return
         if trade is not None and trade.ts_init > quote.ts_init:
             return  # trades move the book between quotes

@@ -14,9 +14,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from serving.torchserve import ServerSettings, TorchServe, find_server, start_server
 from support import BATCH, PROJECT, run_script
+from wire.loopback import exempt_loopback
+
+exempt_loopback()  # tests ask servers on this machine with clients of all kinds
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How hard tests/fuzz looks."""
+    parser.addoption("--fuzz", type=int, default=0, help="Calls of commands with damaged inputs; default: a few.")
+    parser.addoption("--fuzz-seed", type=int, default=1, help="Seed of these calls; default: 1.")
+
+settings.register_profile("untimed", deadline=None)  # a machine may be busy with other things
+settings.load_profile("untimed")
 
 if TYPE_CHECKING:
     from rollout_desk import Desk

@@ -11,8 +11,10 @@ from support import PROJECT
 BELOW = {
     "features": set(),
     "wire": set(),
+    "cli": {"wire"},
     "model_defs": set(),
-    "reporting": {"wire"},
+    "scores": set(),
+    "reporting": {"scores", "wire"},
     "market": {"wire"},
     "latency": {"wire"},
     "auditing": {"wire"},
@@ -20,13 +22,13 @@ BELOW = {
     "serving": {"features", "wire"},
     "traffic": {"features", "serving", "wire"},
     "tracking": {"wire"},
-    "release": {"handlers", "serving", "traffic", "wire"},
-    "trials": {"release", "serving", "traffic", "wire"},
+    "release": {"cli", "handlers", "serving", "traffic", "wire"},
+    "trials": {"release", "scores", "serving", "traffic", "wire"},
     "model_registry": {"handlers", "release", "serving", "tracking", "wire"},
-    "training": {"features", "market", "model_defs", "handlers", "tracking", "wire"},
-    "strategies": {"features", "latency", "market", "reporting", "serving", "traffic", "wire"},
+    "training": {"features", "market", "model_defs", "handlers", "scores", "tracking", "wire"},
+    "strategies": {"cli", "features", "latency", "market", "reporting", "scores", "serving", "traffic", "wire"},
     "live_trading": {"auditing", "features", "latency", "market", "serving", "strategies", "traffic", "wire"},
-    "sweeps": {"latency", "market", "reporting", "serving", "strategies", "wire"},
+    "sweeps": {"latency", "market", "reporting", "scores", "serving", "strategies", "wire"},
     "benchmarks": {
         "features", "handlers", "latency", "market", "model_defs", "release", "serving", "strategies", "training",
         "wire",
@@ -69,7 +71,7 @@ def test_imports_run_only_downward(room: str) -> None:
 SIDES = {
     "trading host": (
         ("torch", "ts", "safetensors", "model_archiver"),
-        ("features", "wire", "strategies", "reporting", "latency", "auditing", "live_trading", "sweeps"),
+        ("features", "wire", "strategies", "reporting", "scores", "latency", "auditing", "live_trading", "sweeps"),
     ),
     "serving host": (
         ("nautilus_trader", "pandas", "plotly"),
@@ -77,19 +79,23 @@ SIDES = {
     ),
     "training host": (
         ("nautilus_trader", "ts", "plotly"),
-        ("features", "market", "model_defs", "training"),
+        ("features", "market", "model_defs", "scores", "training"),
     ),
 }
-"""What is absent there, and which rooms must be importable all the same."""
+"""What is absent there, and which packages must be importable all the same."""
+EXTRAS = ("ray",)
+"""What `make setup` does not install, and no side needs."""
+NEEDED_BY = {"nautilus_trader": ("market.catalog", "market.bar_catalog"), "ray": ("sweeps.on_ray",)}
+"""Modules that are imported only where such a package is."""
 
 
 @pytest.mark.parametrize(("absent", "rooms"), SIDES.values(), ids=SIDES)
 def test_each_side_does_without_the_other(absent: tuple[str, ...], rooms: tuple[str, ...]) -> None:
-    needs_nautilus = {"market.catalog", "market.bar_catalog"} if "nautilus_trader" in absent else set()
-    names = [name for room in rooms for name in modules(room) if name not in needs_nautilus]
+    needing = {name for package, names in NEEDED_BY.items() if package in absent + EXTRAS for name in names}
+    names = [name for room in rooms for name in modules(room) if name not in needing]
 
     result = subprocess.run(
-        [sys.executable, "-c", IMPORT_ALL.format(absent=absent, modules=names)],
+        [sys.executable, "-c", IMPORT_ALL.format(absent=absent + EXTRAS, modules=names)],
         capture_output=True, text=True, cwd=PROJECT, check=False,
     )
 

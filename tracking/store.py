@@ -1,7 +1,7 @@
 """The MLflow store that training runs and registered versions go into: an SQLite file unless a server is named.
 
-Importing this, before anybody imports MLflow, turns off what MLflow sends to its makers and prints;
-what the user has set in the environment stays.
+Importing this, before anybody imports MLflow, turns off what MLflow sends to its makers and prints,
+and keeps a server on this machine from being asked through a proxy; what the user has set in the environment stays.
 """
 
 import os
@@ -15,6 +15,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wire.loopback import exempt_loopback
 from wire.user_error import UserError
 
 if TYPE_CHECKING:  # MLflow takes more than a second to import
@@ -44,6 +45,7 @@ _HASTY = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT":
 
 for _variable, _value in _DEFAULTS.items():  # before anybody imports MLflow; what the user has set stays
     os.environ.setdefault(_variable, _value)
+exempt_loopback()
 
 
 class TrackingFailed(UserError):

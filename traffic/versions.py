@@ -8,6 +8,7 @@ from features.schema import FeatureSchema
 from serving.client import InferenceClient, connect
 from serving.http_connection import Token
 from wire.errors import RequestError, SchemaMismatch
+from wire.user_error import InvalidArgument
 
 
 class Versions:
@@ -38,7 +39,7 @@ class Versions:
         fits: Callable[[Mapping[str, Any]], None] | None,
     ) -> None:
         if not url.startswith(("http://", "https://")):
-            raise ValueError(f"url of a server, http:// or https://, expected (a split needs one), was {url!r}")
+            raise InvalidArgument(f"url of a server, http:// or https://, expected (a split needs one), was {url!r}")
         self._url, self._model, self._schema, self._token, self._timeout_s = url, model, schema, token, timeout_s
         self._fits = fits
         self._lock = threading.Lock()

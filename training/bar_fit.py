@@ -17,6 +17,7 @@ from model_defs.return_network import ReturnNetwork, distribution, negative_log_
 from training.bar_dataset import BarDataset, Fold, Part
 from training.checkpoints import Checkpoints, History
 from training.fit_loop import fit_loop
+from wire.user_error import InvalidArgument
 
 FORECAST_WINDOWS = 1024
 """Windows of a batch where no gradient is needed."""
@@ -47,10 +48,10 @@ class BarFitConfig:
     def __post_init__(self) -> None:
         for name in ("epochs", "patience", "batch_windows"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} of at least 1 expected, was {getattr(self, name)}")
+                raise InvalidArgument(f"{name} of at least 1 expected, was {getattr(self, name)}")
         for name in ("learning_rate", "clip_norm"):
             if not getattr(self, name) > 0:
-                raise ValueError(f"{name} above 0 expected, was {getattr(self, name)}")
+                raise InvalidArgument(f"{name} above 0 expected, was {getattr(self, name)}")
 
 
 def fit_fold(

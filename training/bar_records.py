@@ -1,7 +1,7 @@
 """What is written of a price model's training: its evaluation and its description."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 from handlers.explain import float64_copy
 from handlers.explain_windows import explain_window
 from market.bar_checks import examine
+from market.price_sketch import fit_record
 from model_defs.return_network import OUTPUTS, ReturnNetwork, predict
 from training.bar_dataset import BarDataset, Fold
 from training.bar_evaluate import Forecast, evaluate, scores
 from training.bar_importance import importance
 from training.checkpoints import History
 from training.price_training import PriceTraining
-from training.run_folder import git_commit
 from training.threads import threads
+from wire.code_version import git_commit
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +38,13 @@ def answers(network: ReturnNetwork, rows: NDArray[np.float32]) -> NDArray[np.flo
     """What a worker answers to raw windows, float32 [m, 4]: it computes on one thread."""
     with threads(1), torch.inference_mode():
         return predict(network.eval(), torch.from_numpy(rows)).numpy()
+
+
+def left_out_notes(dataset: BarDataset) -> list[str]:
+    """What was left out of the fit and its evaluation for its values."""
+    if not dataset.without_volume:
+        return []
+    return [f"{dataset.without_volume:,} windows in which nobody traded were left out, as they are when predicting."]
 
 
 def record(dataset: BarDataset, training: PriceTraining, fitted: list[Fitted]) -> dict[str, Any]:
@@ -63,14 +71,17 @@ def record(dataset: BarDataset, training: PriceTraining, fitted: list[Fitted]) -
             "source": bars.source,
             "sha256": bars.sha256,
             "simulated": bars.simulated,
+            "read": asdict(bars.read),
+            "notes": list(bars.notes),
             "instrument_id": bars.instrument.instrument_id,
             "bars": len(bars),
             "interval": f"{bars.interval_ns / 1e9:g} s",
             "from": int(bars.ts_event[0]),
             "to": int(bars.ts_event[-1]),
-            "findings": examine(bars).lines(),
+            "findings": [*examine(bars).lines(), *left_out_notes(dataset)],
             "windows": len(bars) - dataset.left_out,
             "left_out": dataset.left_out,
+            "without_volume": dataset.without_volume,
         },
         "settings": _texts(training.to_dict()),
         "model_facts": {
@@ -124,6 +135,8 @@ def describe(
             "source": bars.source,
             "sha256": bars.sha256,
             "simulated": bars.simulated,
+            "read": asdict(bars.read),
+            "notes": list(bars.notes),
             "instrument_id": bars.instrument.instrument_id,
             "bars": len(bars),
             "train_rows": len(fold.train),
@@ -133,6 +146,7 @@ def describe(
             "last_ts_event": int(bars.ts_event[last]),
             "test_first_ts_event": int(bars.ts_event[fold.test.ends[0]]),
         },
+        "fits": [fit_record(bars, int(bars.ts_event[first]), int(bars.ts_event[last]))],
         "metrics": {
             **evaluation["scores"]["model"],
             **{name: evaluation[name] for name in ("gains", "log_likelihood", "beats_baselines", "edge")},

@@ -17,13 +17,15 @@ from handlers.row_model import load_network
 from handlers.text_model import TextModel
 from market.bars import Bars
 from market.headlines import Headline
+from market.price_sketch import fit_record
 from model_defs.news_pool import OUTPUTS, NewsPoolConfig, combine
 from model_defs.return_network import ReturnNetwork
 from training.bar_records import answers
 from training.ensemble_dataset import NewsDataset, NewsPart, news_dataset
 from training.ensemble_evaluate import evaluate_pool
 from training.ensemble_fit import fit_pool
-from training.run_folder import MEMBERS, git_commit, refuse_other_than_run, replace_run, working_folder, write_run
+from training.run_folder import MEMBERS, refuse_other_than_run, replace_run, working_folder, write_run
+from wire.code_version import git_commit
 from wire.errors import BadText
 from wire.user_error import UserError
 
@@ -108,14 +110,31 @@ def train_ensemble(
     return EnsembleResult(out, description, evaluation)
 
 
+_NEEDED: dict[str, dict[str, tuple[str, ...]]] = {
+    "price": {
+        "bars": ("interval_ns", "max_gap_ns", "indicators"),
+        "label": ("horizon_bars",),
+        "training": ("last_ts_event",),
+        "metrics": ("edge",),
+    },
+    "sentiment": {"training": ()},
+}
+"""What a member's description must say."""
+
+
 def _member(run: Path, model: str) -> dict[str, Any]:
     try:
         members(run)
         description = read_description(run)
     except BadArchive as error:
         raise BadMember(f"{run}: a {model} model's run folder expected: {error}") from None
-    if description["model"] != model:
-        raise BadMember(f"{run}: a run of {model!r} expected, was one of {description['model']!r}")
+    if description.get("model") != model:
+        raise BadMember(f"{run}: a run of {model!r} expected, was one of {description.get('model')!r}")
+    for section, fields in _NEEDED[model].items():
+        values = description.get(section)
+        if not isinstance(values, dict) or not values.keys() >= set(fields):
+            needed = f"{section} with {', '.join(fields)}" if fields else section
+            raise BadMember(f"{run}: expected {needed} in its model.json, got {values!r:.60}")
     return description
 
 
@@ -162,15 +181,24 @@ def _describe(
             "headlines_refused": dataset.refused,
             "weights_source": bars.source,
             "weights_sha256": bars.sha256,
+            "weights_read": asdict(bars.read),
+            "weights_notes": list(bars.notes),
             "weights_windows": int((dataset.fit.counts > 0).sum()),
             "last_ts_event": max(dataset.last_ts_event, price["training"]["last_ts_event"]),
             "sentiment": sentiment["training"],
         },
+        "fits": [*price.get("fits", [price["training"]]), _pool_record(bars, price, dataset)],
         "metrics": {**price["metrics"], "price_edge": price["metrics"]["edge"], **evaluation},
         "seed": seed,
         "git_commit": git_commit(),
         "torch": torch.__version__,
     }
+
+
+def _pool_record(bars: Bars, price: dict[str, Any], dataset: NewsDataset) -> dict[str, Any]:
+    """What the fit of the weights saw, from the first bar of its first window on."""
+    first = int(np.searchsorted(bars.ts_event, dataset.fit.ts_event[0])) - price["feature_schema"]["window"] + 1
+    return fit_record(bars, int(bars.ts_event[first]), dataset.last_ts_event)
 
 
 def _golden(

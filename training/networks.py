@@ -4,6 +4,8 @@ from dataclasses import asdict, fields
 from importlib import import_module
 from typing import Any
 
+from wire.user_error import InvalidArgument
+
 NETWORKS = {
     "price_lstm": ("model_defs.price_lstm", "PriceLSTMConfig"),
     "residual": ("model_defs.residual_price_lstm", "ResidualPriceLSTMConfig"),
@@ -27,11 +29,11 @@ def config_class(network: str) -> Any:
 
     Raises
     ------
-    ValueError
+    InvalidArgument
         There is no such network.
     """
     if network not in NETWORKS:
-        raise ValueError(f"model {', '.join(NETWORKS)} expected, was {network!r}")
+        raise InvalidArgument(f"model {', '.join(NETWORKS)} expected, was {network!r}")
     module, name = NETWORKS[network]
     return getattr(import_module(module), name)
 
@@ -48,12 +50,16 @@ def describe_network(network: str, inputs: int, config: dict[str, Any]) -> dict[
 
     Raises
     ------
-    ValueError
+    InvalidArgument
         A field that the config does not have, or a value it does not take.
     """
     kind = config_class(network)
     known = [each.name for each in fields(kind)]
     for name in config:
         if name not in known:
-            raise ValueError(f"a field of {network} ({', '.join(known)}) expected, was {name!r}")
-    return {"module": NETWORKS[network][0], "config": asdict(kind(**{**config, "inputs": inputs}))}
+            raise InvalidArgument(f"a field of {network} ({', '.join(known)}) expected, was {name!r}")
+    try:
+        checked = kind(**{**config, "inputs": inputs})
+    except ValueError as error:  # a network's own condition; model_defs knows nothing of ours
+        raise InvalidArgument(f"{network}: {error}") from None
+    return {"module": NETWORKS[network][0], "config": asdict(checked)}

@@ -6,6 +6,7 @@ from typing import Any
 from features.bar import bar_schema
 from training.bar_fit import BarFitConfig
 from training.networks import describe_network
+from wire.user_error import InvalidArgument
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class PriceTraining:
     def __post_init__(self) -> None:
         for name in ("folds", "threads"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} of at least 1 expected, was {getattr(self, name)}")
+                raise InvalidArgument(f"{name} of at least 1 expected, was {getattr(self, name)}")
         self.describe_network()  # refuses an unknown network and a config that does not fit it
 
     def describe_network(self) -> dict[str, Any]:

@@ -9,17 +9,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 from torch.nn import functional
 
 from model_defs.sentiment_transformer import CLASSES, SentimentTransformer
+from scores.classification import logit_log_losses
 from training.checkpoints import Checkpoints, History
 from training.fit_loop import fit_loop
 from training.moving_average import MovingAverage
 from training.sentiment_batches import Tokenised, padded, shuffled_batches, sorted_batches
 from training.sentiment_head import BATCH, put_head
+from wire.user_error import InvalidArgument
 
 _LOG_TEMPERATURES = (-2.0, 4.0)
 """Where the best temperature's logarithm is looked for: for a small part read without a mistake it has no lower end."""
@@ -69,17 +70,17 @@ class SentimentFitConfig:
     def __post_init__(self) -> None:
         for name in ("epochs", "patience", "batch_sentences"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} of at least 1 expected, was {getattr(self, name)}")
+                raise InvalidArgument(f"{name} of at least 1 expected, was {getattr(self, name)}")
         for name in ("learning_rate", "layer_decay", "head_learning_rate", "head_inverse_penalty", "clip_norm"):
             if not getattr(self, name) > 0:
-                raise ValueError(f"{name} above 0 expected, was {getattr(self, name)}")
+                raise InvalidArgument(f"{name} above 0 expected, was {getattr(self, name)}")
         if not 0 < self.validation_share < 1:
-            raise ValueError(f"validation_share in (0, 1) expected, was {self.validation_share}")
+            raise InvalidArgument(f"validation_share in (0, 1) expected, was {self.validation_share}")
         if not self.rdrop >= 0:
-            raise ValueError(f"rdrop of at least 0 expected, was {self.rdrop}")
+            raise InvalidArgument(f"rdrop of at least 0 expected, was {self.rdrop}")
         for name in ("warm_up_share", "label_smoothing", "average_decay", "dropout"):
             if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} in [0, 1) expected, was {getattr(self, name)}")
+                raise InvalidArgument(f"{name} in [0, 1) expected, was {getattr(self, name)}")
 
 
 def fit_sentiment(
@@ -152,7 +153,7 @@ def logits(network: SentimentTransformer, part: Tokenised, device: torch.device)
 
 def log_loss(logits: NDArray[np.float64], labels: NDArray[np.int64], temperature: float) -> float:
     """Mean negative log-likelihood of the labels, in nats, where logits are divided by a temperature."""
-    return float(0.0 - log_softmax(logits / temperature, axis=1)[np.arange(len(labels)), labels].mean())
+    return float(logit_log_losses(logits / temperature, labels).mean())
 
 
 def best_temperature(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> float:

@@ -7,6 +7,7 @@ from typing import Any
 from training.run_config import read_config
 from training.run_options import choose_device, read_setting
 from training.sentiment_fit import SentimentFitConfig
+from wire.user_error import InvalidArgument
 
 SECTIONS = ("fit",)
 
@@ -24,7 +25,7 @@ class SentimentTraining:
 
     def __post_init__(self) -> None:
         if self.threads < 1:
-            raise ValueError(f"threads of at least 1 expected, was {self.threads}")
+            raise InvalidArgument(f"threads of at least 1 expected, was {self.threads}")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""

@@ -14,6 +14,7 @@ from training.checkpoints import Checkpoints, History
 from training.fit_loop import fit_loop
 from training.threads import threads
 from training.tick_dataset import DatasetSplit, Part
+from wire.user_error import InvalidArgument
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class FitConfig:
     def __post_init__(self) -> None:
         for name in ("epochs", "patience", "batch_rows"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} of at least 1 expected, was {getattr(self, name)}")
+                raise InvalidArgument(f"{name} of at least 1 expected, was {getattr(self, name)}")
 
 
 def fit(

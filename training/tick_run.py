@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from features.tick import WINDOW, tick_schema
 from market.labels import LabelConfig
+from market.price_sketch import fit_record
 from market.trades import Trades
 from model_defs.tick_classifier import CLASSES, TickClassifier, TickClassifierConfig
 from training.checkpoints import Checkpoints, History
 from training.run_folder import (
     CHECKPOINTS,
-    git_commit,
     hash_inputs,
     refuse_other_than_run,
     replace_run,
@@ -26,6 +26,7 @@ from training.run_folder import (
 from training.tick_dataset import MIN_ROWS, DatasetSplit, tick_dataset
 from training.tick_evaluate import evaluate
 from training.tick_fit import FitConfig, fit, probabilities
+from wire.code_version import git_commit
 
 TOLERANCE = 1e-5
 """Of golden outputs on another device or library version."""
@@ -95,6 +96,7 @@ def train_tick(
         "scaler": {"center": network.center.tolist(), "scale": network.scale.tolist()},
         "label": asdict(labels),
         "training": _training_facts(trades, split),
+        "fits": [fit_record(trades, *(int(trades.ts_event[at]) for at in split.fitted))],
         "metrics": {
             **evaluation["model"],
             **{name: evaluation[name] for name in ("trade_probability", "gains", "beats_baselines", "edge")},
@@ -116,6 +118,8 @@ def _training_facts(trades: Trades, split: DatasetSplit) -> dict[str, Any]:
         "source": trades.source,
         "sha256": trades.sha256,
         "simulated": trades.simulated,
+        "read": asdict(trades.read),
+        "notes": list(trades.notes),
         "instrument_id": trades.instrument.instrument_id,
         "trades": len(trades),
         "train_rows": len(split.train),

@@ -23,6 +23,7 @@ from trials.calls import percentile_ms
 from trials.canary_calls import CanaryCalls
 from trials.canary_gates import Gate, GateLimits, Verdict, judge
 from trials.trial import check_challenger, stop
+from wire.user_error import InvalidArgument
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,9 @@ class CanarySettings:
     def __post_init__(self) -> None:
         rising = all(low < high for low, high in zip(self.steps, self.steps[1:], strict=False))
         if len(self.steps) < 2 or not rising or self.steps[0] <= 0 or self.steps[-1] != 1:
-            raise ValueError(f"steps: two or more shares rising from above 0 to 1 expected, was {list(self.steps)}")
+            raise InvalidArgument(f"steps: expected 2 or more shares rising from above 0 to 1, got {list(self.steps)}")
         if self.least_calls < 1 or self.look_s <= 0 or min(self.hold_s, self.patience_s, self.settle_s) < 0:
-            raise ValueError(f"least_calls >= 1, look_s > 0 and times >= 0 expected, was {self}")
+            raise InvalidArgument(f"least_calls >= 1, look_s > 0 and times >= 0 expected, was {self}")
 
 
 DEFAULTS = CanarySettings()

@@ -14,6 +14,7 @@ from enum import StrEnum
 from traffic.records import bucket_latency_ms
 from trials.calls import Calls, percentile_ms
 from trials.drift import stability
+from wire.user_error import InvalidArgument
 
 GATES = 3
 """Error rate, p99 latency and drift."""
@@ -51,9 +52,9 @@ class GateLimits:
 
     def __post_init__(self) -> None:
         if not (self.error_rate >= 0 and self.p99_ratio >= 1 and self.p99_add_ms >= 0 and self.psi > 0):
-            raise ValueError(f"error_rate and p99_add_ms >= 0, p99_ratio >= 1 and psi > 0 expected, was {self}")
+            raise InvalidArgument(f"error_rate and p99_add_ms >= 0, p99_ratio >= 1 and psi > 0 expected, was {self}")
         if not 0 < self.false_alarm < 1:
-            raise ValueError(f"false_alarm in (0, 1) expected, was {self.false_alarm}")
+            raise InvalidArgument(f"false_alarm in (0, 1) expected, was {self.false_alarm}")
 
     def p99_allowed_ms(self, baseline_ms: float) -> float:
         """What the challenger's p99 may be, given the baseline's."""

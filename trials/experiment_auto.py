@@ -29,6 +29,7 @@ from trials.experiment import NoExperiment, find_experiment
 from trials.experiment_reading import Analysis, Reading, analyze
 from trials.experiment_rules import Action
 from trials.trial import check_challenger
+from wire.user_error import InvalidArgument
 
 Say = Callable[[str], None]
 
@@ -50,10 +51,10 @@ class AutoSettings:
 
     def __post_init__(self) -> None:
         if self.every_s <= 0 or min(self.for_s, self.settle_s, self.leave_s) < 0:
-            raise ValueError(f"every_s > 0 and times >= 0 expected, was {self}")
+            raise InvalidArgument(f"every_s > 0 and times >= 0 expected, was {self}")
         if self.limits.keep < 1:
-            raise ValueError("keep: at least 1 expected, for routers ask the baseline until the experiment has ended, "
-                             f"was {self.limits.keep}")
+            raise InvalidArgument(f"keep: expected at least 1, got {self.limits.keep}: routers ask the baseline until "
+                                  "the experiment has ended")
 
 
 DEFAULTS = AutoSettings()

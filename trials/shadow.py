@@ -12,6 +12,7 @@ from traffic.store import TrafficStore
 from trials.calls import Calls
 from trials.shadow_report import Comparison, ShadowReport, latency_of
 from trials.trial import check_challenger, stop
+from wire.user_error import InvalidArgument
 
 SAY_EVERY_S = 10.0
 
@@ -33,9 +34,9 @@ class ShadowSettings:
 
     def __post_init__(self) -> None:
         if not (self.for_s > 0 and 0 < self.share <= 1 and self.look_s > 0 and self.settle_s >= 0):
-            raise ValueError(f"for_s and look_s > 0, share in (0, 1] and settle_s >= 0 expected, was {self}")
+            raise InvalidArgument(f"for_s and look_s > 0, share in (0, 1] and settle_s >= 0 expected, was {self}")
         if self.answers is not None and self.answers < 1:
-            raise ValueError(f"answers: one or more expected, was {self.answers}")
+            raise InvalidArgument(f"answers: one or more expected, was {self.answers}")
 
 
 DEFAULTS = ShadowSettings()

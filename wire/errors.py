@@ -4,6 +4,7 @@ The server answers ``{"code", "error", "detail"}`` where ``error`` is the class'
 the client turns that back into the same class.
 """
 
+import http.client
 import inspect
 import sys
 from http import HTTPStatus
@@ -124,6 +125,16 @@ class ServerFault(RequestError):
     code = 500
 
 
+class InvalidResponse(RequestError):
+    """Something answered, but not as a model's handler does: a proxy's page, half an answer, another service."""
+
+    code = 502
+
+
+class IncompleteMetadata(InvalidResponse):
+    """A model's description of itself lacks what the caller needs."""
+
+
 class OutputNotFinite(RequestError):
     """The model answered NaN or infinity, which nobody may trade on."""
 
@@ -151,6 +162,19 @@ BY_NAME: dict[str, type[RequestError]] = {
 OF_ONE_ROW = (BadWindow, NotFinite, OutputNotFinite)
 """What one row of a request can bring upon the others."""
 
+
+
+def is_refusal(error: RequestError, of_one_row: tuple[type[RequestError], ...] = OF_ONE_ROW) -> bool:
+    """Whether a server refused one row for what is in it: it works, and other rows may be answered.
+
+    Parameters
+    ----------
+    of_one_row : tuple of RequestError classes
+        Errors that concern one row. Those with a status of 500 and above say that the server is at fault.
+    """
+    return isinstance(error, of_one_row) and error.code < 500
+
+
 _OF_TORCHSERVE: dict[int, type[RequestError]] = {
     404: UnknownModel,
     413: BodyTooLarge,
@@ -166,7 +190,7 @@ def from_answer(code: int, body: bytes) -> RequestError:
     Parameters
     ----------
     code : int
-        HTTP status, 400 or above.
+        HTTP status, not 200.
     body : bytes
         As received: ours, TorchServe's, or empty (TorchServe's 413).
     """
@@ -176,10 +200,11 @@ def from_answer(code: int, body: bytes) -> RequestError:
         answer = {}
     if not isinstance(answer, dict):
         answer = {}
-    if answer.get("error") in BY_NAME:
-        return BY_NAME[answer["error"]](answer.get("detail", ""))
-    kind = _OF_TORCHSERVE.get(code, ServerFault)
-    if "Token" in answer.get("message", ""):
+    name, message = answer.get("error"), answer.get("message")
+    if isinstance(name, str) and name in BY_NAME:
+        return BY_NAME[name](str(answer.get("detail", "")))
+    kind = _OF_TORCHSERVE.get(code, ServerFault if code >= 400 else InvalidResponse)
+    if isinstance(message, str) and "Token" in message:
         kind = Unauthorized
-    text = answer.get("message") or body.decode(errors="replace")[:200] or HTTPStatus(code).phrase
-    return kind(f"{code}: {text}")
+    text = message if isinstance(message, str) else " ".join(body.decode(errors="replace")[:200].split())
+    return kind(f"{code}: {text or http.client.responses.get(code, 'without a body')}")

@@ -7,21 +7,21 @@ Hierarchy, by package (only what derives from the two bases directly)::
 
     UserError (status 1)
         InvalidArgument (status 2)
-            market      BadInterval
+            market      BadInterval, BadReadOption
             strategies  BadSetting
             training    BadConfig
             trials      BadRules, BadExperiment
         wire            RequestError: one subclass for each HTTP status that a request can end with
         market          BadData
         latency         BadProfile
-        serving         NoToken, NoJava, StartFailed, ManagementError, UnreadableArchive
+        serving         BadProperties, NoToken, NoJava, StartFailed, ManagementError, UnreadableArchive
         handlers        BadArchive, UnsupportedDevice
         traffic         StoreFailed, SplitRefused
         strategies      OtherArchive, TimeReversed, ImpossibleFill
         live_trading    Halted (status 3), NoParity
         training        BadRunFolder, BadCorpus, BadBackbone, BadMember, StudyInUse, TuningFailed
-        release         BuildFailed, ForbiddenImport, BadKey, NotPlain, Untrusted, NoTarget, NoCounters, GateFailed,
-                        RolloutRefused, WatchRefused
+        release         BuildFailed, IncompleteArchive, ForbiddenImport, BadKey, NotPlain, Untrusted, NoTarget,
+                        NoCounters, GateFailed, RolloutRefused, WatchRefused
         trials          NoExperiment
         tracking        TrackingFailed
         model_registry  RegistryRefused

@@ -93,5 +93,5 @@ def test_a_week_begins_on_a_monday() -> None:
 def test_a_volume_that_is_no_longer_exact_is_refused() -> None:
     huge = replace(GOOD, volume=np.full(240, EXACT_INTEGERS - 1))
 
-    with pytest.raises(BadData, match=r"row 0: volume below 2\*\*53 smallest steps expected, was \d+ over 2 bars"):
+    with pytest.raises(BadData, match=r"row 1 .*: expected a volume below 2\*\*53 smallest steps, got \d+ over 2 bars"):
         aggregate(huge, 2 * MINUTE_NS)

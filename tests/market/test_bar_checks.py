@@ -1,4 +1,6 @@
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 from market.bar_checks import Breaks, check_bars, examine
 from market.bar_simulator import MINUTE_NS, simulate_bars
 from market.bars import PRICES, Bars
+from market.read_options import ReadOptions
 from market.trades import EXACT_INTEGERS, BadData
 
 GOOD = simulate_bars(50)
@@ -43,18 +46,21 @@ def test_clean_bars_are_said_to_be_clean_in_one_sentence() -> None:
 @pytest.mark.parametrize(
     ("bars", "message"),
     [
-        (with_value(9, ts_event=GOOD.ts_event[8]), r"Duplicates in 1 of 50 bars, first in row 9 \(closed 2024-01-01"),
+        (with_value(9, ts_event=GOOD.ts_event[8]), r"Duplicates in 1 of 50 bars, first in row 10 \(closed 2024-01-01"),
         (with_value(9, ts_event=GOOD.ts_event[7] + 1), "Non-monotonic in 1 of 50 bars, .* after 2024-01-01T00:09:00Z"),
-        (with_value(3, high=GOOD.low[3] - 1), "High below low in 1 of 50 bars, first in row 3"),
-        (with_value(3, open=GOOD.high[3] + 1), "Outside low and high in 1 of 50 bars, first in row 3"),
-        (with_value(3, close=GOOD.low[3] - 1), "Outside low and high in 1 of 50 bars, first in row 3"),
-        (with_value(7, low=0), "Non-positive price in 1 of 50 bars, first in row 7 .*low 0.00"),
-        (with_value(7, low=-5), "Non-positive price in 1 of 50 bars, first in row 7 .*low -0.05"),
-        (with_value(4, volume=-1), "Negative volume in 1 of 50 bars, first in row 4 .*was -0.001"),
+        (with_value(3, high=GOOD.low[3] - 1), "High below low in 1 of 50 bars, first in row 4"),
+        (with_value(3, open=GOOD.high[3] + 1), "Outside low and high in 1 of 50 bars, first in row 4"),
+        (with_value(3, close=GOOD.low[3] - 1), "Outside low and high in 1 of 50 bars, first in row 4"),
+        (with_value(7, low=0), "Non-positive price in 1 of 50 bars, first in row 8 .*low 0.00"),
+        (with_value(7, low=-5), "Non-positive price in 1 of 50 bars, first in row 8 .*low -0.05"),
+        (with_value(4, volume=-1), "Negative volume in 1 of 50 bars, first in row 5 .*got -0.001"),
         (replace(GOOD, volume=GOOD.volume * 0), "Zero volume throughout in 50 of 50 bars"),
-        (with_value(8, high=4 * 10**8, close=4 * 10**8), "Jumps in 2 of 50 bars, first in row 8 .* 4000000.00 after"),
-        (with_value(8, high=EXACT_INTEGERS), "Too large price in 1 of 50 bars, first in row 8"),
-        (with_value(8, volume=EXACT_INTEGERS), "Too large volume in 1 of 50 bars, first in row 8"),
+        (
+            with_value(8, high=4 * 10**8, close=4 * 10**8),
+            "Jumps in 2 of 50 bars, first in row 9 .* close 4000000.00 after a close of",
+        ),
+        (with_value(8, high=EXACT_INTEGERS), "Too large price in 1 of 50 bars, first in row 9"),
+        (with_value(8, volume=EXACT_INTEGERS), "Too large volume in 1 of 50 bars, first in row 9"),
     ],
 )
 def test_unusable_bars_are_refused_with_count_row_and_value(bars: Bars, message: str) -> None:
@@ -75,13 +81,68 @@ def test_every_kind_of_fault_is_named_at_once() -> None:
     assert kinds(bars) == {"high below low": 1, "negative volume": 50, "jumps": 2}
 
 
-def test_four_times_the_price_is_no_jump_and_a_step_more_is_one() -> None:
-    def at(price: int) -> Bars:
-        prices = np.array([100] * 5 + [price] * 5)
-        return replace(GOOD.between(0, 10), open=prices, high=prices, low=prices, close=prices)
+def jump_bars(price: int, interval_ns: int = MINUTE_NS, gap: bool = False, closed_ns: int = 0) -> Bars:
+    """Ten bars at 1000, then ten at ``price``, to which the first of them falls after its open, or (``gap``) before."""
+    close = np.array([1000] * 10 + [price] * 10)
+    open_ = close.copy()
+    open_[10] = price if gap else 1000
+    ts_event = GOOD.ts_event[0] + interval_ns * np.arange(20) + np.where(np.arange(20) >= 10, closed_ns, 0)
+    return replace(
+        GOOD.between(0, 20), interval_ns=interval_ns, ts_event=ts_event, open=open_, high=np.maximum(open_, close),
+        low=np.minimum(open_, close), close=close,
+    )
 
-    assert kinds(at(400)) == kinds(at(25)) == {}
-    assert kinds(at(401)) == kinds(at(24)) == {"jumps": 1}
+
+DAY_NS = 1440 * MINUTE_NS
+
+
+@pytest.mark.parametrize(
+    ("bars", "allowed", "refused"),
+    [
+        (jump_bars, 1400, 1401),
+        (jump_bars, 715, 714),
+        (partial(jump_bars, interval_ns=DAY_NS), 1822, 1823),
+        (partial(jump_bars, interval_ns=DAY_NS), 549, 548),
+        (partial(jump_bars, interval_ns=DAY_NS, gap=True), 715, 714),
+        (partial(jump_bars, interval_ns=7 * DAY_NS), 4000, 4001),
+        (partial(jump_bars, interval_ns=7 * DAY_NS, gap=True), 1400, 1401),
+        (partial(jump_bars, interval_ns=DAY_NS, gap=True, closed_ns=4 * DAY_NS), 1400, 1401),
+        (partial(jump_bars, interval_ns=DAY_NS, gap=True, closed_ns=5 * DAY_NS), 3825, 3826),
+    ],
+    ids=["minute up", "minute down", "day up", "day down", "night", "week", "weekend", "holidays", "suspended"],
+)
+def test_what_a_market_may_move_depends_on_the_time_it_has(
+    bars: Callable[[int], Bars], allowed: int, refused: int
+) -> None:
+    assert "jumps" not in kinds(bars(allowed))
+    assert kinds(bars(refused))["jumps"] == 1
+
+
+@pytest.mark.parametrize(
+    ("price", "split"),
+    [(500, "2:1"), (333, "3:1"), (667, "3:2"), (251, "4:1"), (102, "10:1"), (2_050, "1:2"), (9_999, "1:10"), (60, "")],
+)
+def test_a_jump_is_named_and_let_through_on_request(price: int, split: str) -> None:
+    bars = jump_bars(price, DAY_NS, gap=True)
+
+    with pytest.raises(BadData, match="Adjust the prices, or pass --allow-jumps") as error:
+        check_bars(bars)
+    allowed = check_bars(replace(bars, read=ReadOptions(allow_jumps=True)))
+
+    named = f"open {price / 100:.2f} after a close of 10.00 in row 11 (2024-01-11T00:01:00Z)"
+    named += f" (probably an unadjusted {split} split)" if split else ""
+    assert named in str(error.value)
+    (sentence,) = [found.sentence for found in examine(allowed).found if found.kind == "jumps"]
+    assert named in sentence
+    assert "let through by --allow-jumps" in sentence
+
+
+def test_prices_of_a_few_steps_do_not_jump() -> None:
+    prices = np.array([1, 2, 1, 3] * 5)
+
+    bars = replace(GOOD.between(0, 20), **dict.fromkeys(PRICES, prices))
+
+    assert kinds(bars) == {}
 
 
 def test_breaks_are_counted_and_the_largest_has_its_place() -> None:
@@ -91,7 +152,7 @@ def test_breaks_are_counted_and_the_largest_has_its_place() -> None:
 
     assert findings.breaks == Breaks(3, 6, 3, "2024-01-01T00:20:00Z", "2024-01-01T00:23:00Z")
     assert findings.lines() == [
-        "Breaks in 3 of 44 bars, first in row 10 (closed 2024-01-01T00:12:00Z): a bar every 60 s expected, was 6 "
+        "Breaks in 3 of 44 bars, first in row 11 (closed 2024-01-01T00:12:00Z): expected a bar every 60 s, got 6 "
         "missing in all; the largest break lacks 3, from 2024-01-01T00:20:00Z to 2024-01-01T00:23:00Z."
     ]
 
@@ -111,7 +172,7 @@ def test_what_is_odd_only_is_said_and_let_through() -> None:
 
     assert check_bars(bars) is bars
     assert kinds(bars) == {"off the grid": 50, "zero volume": 1}
-    assert "was 1.5 s after it" in examine(bars).lines()[0]
+    assert "got 1.5 s after it" in examine(bars).lines()[0]
     assert "2024-01-01T00:01:01.500Z" in examine(bars).lines()[0]
 
 
@@ -126,7 +187,7 @@ def test_weeks_begin_on_a_monday() -> None:
 def test_newest_first_is_refused() -> None:
     backwards = replace(GOOD, **{name: getattr(GOOD, name)[::-1] for name in VALUES})
 
-    with pytest.raises(BadData, match="Non-monotonic in 49 of 50 bars, first in row 1"):
+    with pytest.raises(BadData, match="Non-monotonic in 49 of 50 bars, first in row 2"):
         check_bars(backwards)
 
 

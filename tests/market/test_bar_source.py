@@ -8,6 +8,7 @@ from market.bar_aggregate import aggregate
 from market.bar_simulator import MINUTE_NS, BarSimulatorConfig, simulate_bars
 from market.bar_source import load_bars
 from market.csv_bars import load_csv_bars
+from market.read_options import ReadOptions
 from market.trades import BadData
 
 T_S = 1_704_067_200
@@ -35,7 +36,7 @@ def test_a_file_is_a_csv(csv: Path) -> None:
     bars = load_bars(str(csv), bars=0, seed=0, instrument_id="ETHUSDT.BINANCE")
 
     assert bars.sha256 == load_csv_bars(csv).sha256
-    assert load_bars(csv, 0, 0, stamp="close").ts_event[0] == T_S * 10**9
+    assert load_bars(csv, 0, 0, read=ReadOptions("close")).ts_event[0] == T_S * 10**9
     with pytest.raises(BadData, match=r"bars of BTCUSDT\.BINANCE expected, was ETHUSDT\.BINANCE"):
         load_bars(csv, bars=0, seed=0, instrument_id="BTCUSDT.BINANCE")
 
@@ -59,7 +60,7 @@ def test_other_bars_cannot_be_made_of_them(csv: Path, interval_ns: int) -> None:
 def test_what_is_loaded_is_checked(csv: Path) -> None:
     csv.write_text(ROWS + ROWS)
 
-    with pytest.raises(BadData, match="Duplicates in 12 of 24 bars, first in row 12"):
+    with pytest.raises(BadData, match="Duplicates in 12 of 24 bars, first in line 13"):
         load_bars(csv, bars=0, seed=0)
 
 

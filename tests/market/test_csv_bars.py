@@ -9,6 +9,7 @@ import pytest
 from market.bar_checks import check_bars, examine
 from market.bars import PRICES
 from market.csv_bars import load_csv_bars
+from market.read_options import BadReadOption, ReadOptions
 from market.trades import BadData
 from support import REAL_DATA
 
@@ -109,14 +110,14 @@ def test_dates_are_days_of_utc(tmp_path: Path) -> None:
 def test_a_stamp_is_the_open_unless_said_otherwise(tmp_path: Path) -> None:
     path = written(tmp_path, UNIX)
 
-    opened, closed = load_csv_bars(path), load_csv_bars(path, stamp="close")
+    opened, closed = load_csv_bars(path), load_csv_bars(path, read=ReadOptions("close"))
 
     assert (opened.ts_event - closed.ts_event).tolist() == [MINUTE_NS] * 3
     assert opened.ts_event.tolist() == CLOSES
-    with pytest.raises(ValueError, match="stamp open or close expected, was 'mid'"):
-        load_csv_bars(path, stamp="mid")
+    with pytest.raises(BadReadOption, match="stamp: expected open or close, got 'mid'"):
+        ReadOptions("mid")
     with pytest.raises(BadData, match="stamps of the open expected in column 'open_time', was stamp='close'"):
-        load_csv_bars(written(tmp_path, klines(), NAME), stamp="close")
+        load_csv_bars(written(tmp_path, klines(), NAME), read=ReadOptions("close"))
 
 
 def test_the_interval_is_the_commonest(tmp_path: Path) -> None:
@@ -171,9 +172,9 @@ MIXED = SYMBOLS.replace("7,BTCUSDT", "7,ETHUSDT")
         (NAME, UNIX, "ETHUSDT.BINANCE", r"bars of ETHUSDT\.BINANCE expected, was BTCUSDT\.BINANCE"),
         ("bars.csv", SYMBOLS, "ETHUSDT.X", r"bars of ETHUSDT\.X expected, was BTCUSDT\.X"),
         ("ETHUSDT-1m-2024-01.csv", SYMBOLS, None, "ETHUSDT expected in column 'symbol', was BTCUSDT"),
-        ("bars.csv", MIXED, None, "row 2, column 'symbol': only 'BTCUSDT' expected, was 'ETHUSDT'"),
-        ("bars.csv", MIXED, "BTCUSDT.X", "row 2, column 'symbol': only 'BTCUSDT' expected, was 'ETHUSDT'"),
-        ("bars.csv", SYMBOLS.replace("BTCUSDT", ""), None, "row 0, column 'symbol': a symbol expected, was ''"),
+        ("bars.csv", MIXED, None, "line 4, column 'symbol': expected only 'BTCUSDT', got 'ETHUSDT'"),
+        ("bars.csv", MIXED, "BTCUSDT.X", "line 4, column 'symbol': expected only 'BTCUSDT', got 'ETHUSDT'"),
+        ("bars.csv", SYMBOLS.replace("BTCUSDT", ""), None, "line 2, column 'symbol': expected a symbol, got ''"),
         ("2024.csv", UNIX, None, "an instrument_id, or a file name that begins with the symbol expected"),
         ("bars.csv", UNIX, "BTCUSDT", r"an instrument like BTCUSDT\.BINANCE expected, was 'BTCUSDT'"),
     ],
@@ -194,18 +195,30 @@ def test_a_file_is_about_one_instrument(tmp_path: Path, name: str, text: str, gi
         (HEADER.replace("timestamp", "when") + UNIX, "one column of times .* expected, was a header of"),
         ("time,open,high,low,close,volume,date\n" + UNIX.replace("\n", ",1\n"), "one .* expected, was time and date"),
         ("time,open,high,low,Open,volume,close\n" + UNIX.replace("\n", ",1\n"), r"once expected, was \['open'\]"),
-        (UNIX.replace("42285.0,12.500", "4228x,12.500"), "row 0, column 'close': a number expected, was '4228x'"),
-        (UNIX.replace("42270.25", ""), "row 1, column 'low': a number expected, was ''"),
-        (UNIX.replace("3.1", "nan"), "row 1, column 'volume': a number expected, was 'nan'"),
-        (UNIX.replace("3.1", "inf"), "row 1, column 'volume': a number expected, was 'inf'"),
-        (UNIX.replace("3.1", "e-5"), "row 1, column 'volume': a number expected, was 'e-5'"),
-        (UNIX.replace(str(T_S + 60), "12345"), "row 1, column 'timestamp': Unix seconds or .* of 2000 to 2099"),
-        (UNIX.replace(str(T_S + 60), "9999999999999999999"), "row 1, column 'timestamp': a number of at most"),
-        (UNIX.replace(str(T_S + 60), f"{T_S}.5"), "row 1, column 'timestamp': a whole number expected"),
-        (UNIX.replace(str(T_S), "2024-01-01"), "row 1, column 'timestamp': a time like 2024-01-31 or"),
-        (HEADER + stamped(["2024-01-01", "now", "2024-01-03"]), "row 1, column 'timestamp': a time like .*'now'"),
-        (HEADER + stamped(["2024-01-01", "2024-02-30", "2024-01-03"]), "row 1, column 'timestamp': a time like"),
-        (HEADER + stamped(["2024-01-01", "", "2024-01-03"]), "row 1, column 'timestamp': a time like"),
+        (UNIX.replace("42285.0,12.500", "4228x,12.500"), "line 1, column 'close': expected a number, got '4228x'"),
+        (UNIX.replace("42270.25", ""), "line 2, column 'low': expected a number, got ''"),
+        (UNIX.replace("3.1", "nan"), "line 2, column 'volume': expected a number, got 'nan'"),
+        (UNIX.replace("3.1", "inf"), "line 2, column 'volume': expected a number, got 'inf'"),
+        (UNIX.replace("3.1", "e-5"), "line 2, column 'volume': expected a number, got 'e-5'"),
+        (
+            UNIX.replace(str(T_S + 60), "12345"),
+            "line 2, column 'timestamp': expected Unix seconds or .* of 2000 to 2099",
+        ),
+        (
+            UNIX.replace(str(T_S + 60), "9999999999999999999"),
+            "line 2, column 'timestamp': expected a number of at most",
+        ),
+        (UNIX.replace(str(T_S + 60), f"{T_S}.5"), "line 2, column 'timestamp': expected a whole number"),
+        (UNIX.replace(str(T_S), "2024-01-01"), "line 2, column 'timestamp': expected a time like 2024-01-31 or"),
+        (
+            HEADER + stamped(["2024-01-01", "now", "2024-01-03"]),
+            "line 3, column 'timestamp': expected a time like .*'now'",
+        ),
+        (
+            HEADER + stamped(["2024-01-01", "2024-02-30", "2024-01-03"]),
+            "line 3, column 'timestamp': expected a time like",
+        ),
+        (HEADER + stamped(["2024-01-01", "", "2024-01-03"]), "line 3, column 'timestamp': expected a time like"),
     ],
 )
 def test_a_bad_file_is_refused_with_its_place(tmp_path: Path, text: str, message: str) -> None:
@@ -222,14 +235,15 @@ def test_the_noise_of_binary_floats_in_volumes_is_rounded_and_said(tmp_path: Pat
 
     bars = load_csv_bars(written(tmp_path, noisy))
 
-    assert bars.source == "btc_perp_1m.csv (2 volumes rounded to 6 decimals)"
+    (note,) = bars.notes
+    assert note.startswith("btc_perp_1m.csv: 2 of 3 volumes had more than 6 decimals")
     assert bars.volume.tolist() == [900_000_000_500_000, 218_102_595_075, 0]
 
 
 def test_volumes_that_are_fine_enough_stay_exact(tmp_path: Path) -> None:
     bars = load_csv_bars(written(tmp_path, UNIX.replace("3.1", "0.12345678").replace(",7\n", ",1.5e-7\n")))
 
-    assert bars.source == "btc_perp_1m.csv"
+    assert bars.notes == ()
     assert bars.volume.tolist() == [1_250_000_000, 12_345_678, 15]
 
 
@@ -244,6 +258,6 @@ def test_the_real_sample_is_read_exactly() -> None:
     assert pd.Timestamp(bars.ts_event[0]) == pd.Timestamp("2021-12-31 23:02")
     for name in PRICES:
         np.testing.assert_array_equal(bars.prices(name), frame[name])
-    assert bars.source == "btc_perp_1m_2022-01.csv.gz (14 volumes rounded to 4 decimals)"
+    assert bars.notes[-1].startswith("btc_perp_1m_2022-01.csv.gz: 14 of 45,031 volumes had more than 4 decimals")
     np.testing.assert_allclose(bars.volumes(), frame["volume"], rtol=0, atol=0.5001e-4)
     assert (bars.volumes() != frame["volume"]).sum() == 14

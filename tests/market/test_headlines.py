@@ -204,19 +204,25 @@ RECEIVED = f"text,published,received\nUp,{T_S},{T_S}\n"
         (PLAIN, None, 0, "a column of instruments, or an instrument_id for all headlines, expected, was"),
         (PLAIN, "SIMUSD", 0, "an instrument like BTCUSDT.BINANCE expected, was 'SIMUSD'"),
         (MIXED, "XYZ.SIM", 0, "a headline on XYZ.SIM expected, was only on ETHUSD.SIM, SIMUSD.SIM, SIMUSD.X"),
-        (MIXED, None, 0, "line 4, 'symbol': instruments like BTCUSDT.BINANCE, or an instrument_id that"),
-        (MIXED.replace("SIMUSD.X", " ; "), SIM, 0, "line 5, 'symbol': at least one instrument expected, was ' ; '"),
+        (MIXED, None, 0, "line 4, column 'symbol': expected instruments like BTCUSDT.BINANCE, got"),
+        (
+            MIXED.replace("SIMUSD.X", " ; "), SIM, 0,
+            "line 5, column 'symbol': expected at least one instrument, got ' ; '",
+        ),
         (MIXED.replace("SIMUSD.X", "['SIMUSD.X']"), SIM, 0, "line 5: an instrument like BTCUSDT.BINANCE expected"),
         (PLAIN + f'"two\nlines",{T_S}\n ,{T_S}\n', SIM, 0, "line 5: a headline's text expected, was ' '"),
         (PLAIN + f"Up, and away,{T_S}\n", SIM, 0, "line 3: 2 cells expected, was 3: ['Up', ' and away'"),
         (PLAIN + "Up\n", SIM, 0, "line 3: 2 cells expected, was 1: ['Up']"),
         (PLAIN + f'"Up,{T_S}\n', SIM, 0, "line 3: cells separated by ',' expected, was: unexpected"),
-        (PLAIN + "Up,today\n", SIM, 0, "line 3, 'published': a number expected, was 'today'"),
-        (PLAIN + "Up,12345\n", SIM, 0, "line 3, 'published': Unix seconds or milliseconds or"),
-        (PLAIN + f"Up,{T_S}.5\n", SIM, 0, "line 3, 'published': a whole number expected, was '1704067200.5'"),
-        ("text,date\nUp,2024-01-01\nUp,now\n", SIM, 0, "line 3, 'date': a time like 2024-01-31T09:30:00Z, or a day"),
-        ("text,date\nUp,2024-01-01\nUp,2024-02-30\n", SIM, 0, "line 3, 'date': a time like"),
-        ("text,date\nUp,2024-01-01\nUp,\n", SIM, 0, "line 3, 'date': a time like"),
+        (PLAIN + "Up,today\n", SIM, 0, "line 3, column 'published': expected a number, got 'today'"),
+        (PLAIN + "Up,12345\n", SIM, 0, "line 3, column 'published': expected Unix seconds or milliseconds or"),
+        (PLAIN + f"Up,{T_S}.5\n", SIM, 0, "line 3, column 'published': expected a whole number, got '1704067200.5'"),
+        (
+            "text,date\nUp,2024-01-01\nUp,now\n", SIM, 0,
+            "line 3, column 'date': expected a time like 2024-01-31T09:30:00Z or",
+        ),
+        ("text,date\nUp,2024-01-01\nUp,2024-02-30\n", SIM, 0, "line 3, column 'date': expected a time like"),
+        ("text,date\nUp,2024-01-01\nUp,\n", SIM, 0, "line 3, column 'date': expected a time like"),
         ("text,date\nUp,1969-07-20\n", SIM, 0, "line 2: a headline published in 1970 or later expected"),
         (RECEIVED + f"Up,{T_S},{T_S - 1}\n", SIM, None, f"(ts_event, {T}) expected, was {T - SECOND}"),
         ('{"text": "Up"\n', SIM, 0, "line 1: a JSON object a line expected, was: Expecting ',' delimiter"),
@@ -224,10 +230,10 @@ RECEIVED = f"text,published,received\nUp,{T_S},{T_S}\n"
         ('{"text": "Up", "date": 1, "date": 2}', SIM, 0, "expected, was date and date"),
         (f'{OBJECT}\n{{"text": "Up"}}', SIM, 0, "line 2: date, text as in line 1 expected, was text"),
         (f'{OBJECT}\n{{"text": "Up", "date": 1, "received": 1}}', SIM, 0, "was date, received, text"),
-        (f'{{"text": null, "date": {T_S}}}', SIM, 0, "line 1, 'text': a string expected, was None"),
-        ('{"text": "Up", "date": true}', SIM, 0, "line 1, 'date': a time expected, was True"),
-        (OBJECT[:-1] + ', "symbol": [1]}', None, 0, "'symbol': a string, or a list of strings, expected, was [1]"),
-        (OBJECT[:-1] + ', "symbol": []}', None, 0, "line 1, 'symbol': at least one instrument expected, was ''"),
+        (f'{{"text": null, "date": {T_S}}}', SIM, 0, "line 1, column 'text': expected a string, got None"),
+        ('{"text": "Up", "date": true}', SIM, 0, "line 1, column 'date': expected a time, got True"),
+        (OBJECT[:-1] + ', "symbol": [1]}', None, 0, "column 'symbol': expected a string or a list of strings, got [1]"),
+        (OBJECT[:-1] + ', "symbol": []}', None, 0, "line 1, column 'symbol': expected at least one instrument, got ''"),
         (f'{{"text": "\\ud83d", "date": {T_S}}}', SIM, 0, "line 1: a headline's text in Unicode characters expected"),
     ],
 )
@@ -248,7 +254,7 @@ def test_what_is_no_text_is_refused_with_its_line(tmp_path: Path) -> None:
     broken = tmp_path / "news.csv.gz"
     broken.write_bytes(gzip.compress(PLAIN.encode())[:-9])
 
-    with pytest.raises(BadData, match=r"news\.csv: line 3: UTF-8 expected, was b'\\xfc'"):
+    with pytest.raises(BadData, match=r"news\.csv: line 3: expected UTF-8, got b'\\xfc'; convert the file"):
         load_headlines(latin, SIM, 0)
     with pytest.raises(BadData, match=r"news\.csv\.gz: a gzip file expected, was unreadable"):
         load_headlines(broken, SIM, 0)

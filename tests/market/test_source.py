@@ -29,7 +29,7 @@ def test_what_is_loaded_is_checked(tmp_path: Path) -> None:
     path = tmp_path / "ETHUSDT-trades-2024-01.csv"
     path.write_text(CSV + CSV)
 
-    with pytest.raises(BadData, match="every trade id once expected"):
+    with pytest.raises(BadData, match="expected every trade id once"):
         load(path, trades=0, seed=0)
 
 

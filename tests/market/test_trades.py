@@ -18,15 +18,15 @@ def with_value(name: str, row: int, value: object) -> Trades:
 @pytest.mark.parametrize(
     ("trades", "message"),
     [
-        (with_value("price", 7, 0), "row 7: positive price expected, was 0"),
-        (with_value("price", 7, -5), "row 7: positive price expected, was -5"),
-        (with_value("price", 7, EXACT_INTEGERS), "row 7: price below"),
-        (with_value("size", 3, 0), "row 3: positive size expected, was 0"),
-        (with_value("ts_event", 9, 1), "row 9: ts_event sorted in time expected"),
-        (with_value("ts_init", 9, 1), "row 9: ts_init sorted in time expected"),
-        (replace(GOOD, ts_event=GOOD.ts_event + 1), "row 0: ts_init not before ts_event expected"),
-        (with_value("side", 4, 2), r"row 4: side \+1, -1 or 0 expected, was 2"),
-        (with_value("trade_id", 8, "3"), "row 8: every trade id once expected, was a duplicate, was 3"),
+        (with_value("price", 7, 0), "row 8 .*: expected a positive price .*, got 0"),
+        (with_value("price", 7, -5), "row 8 .*: expected a positive price .*, got -0.05"),
+        (with_value("price", 7, EXACT_INTEGERS), "row 8 .*: expected a price below"),
+        (with_value("size", 3, 0), "row 4 .*: expected a positive size, got 0"),
+        (with_value("ts_event", 9, 1), "row 10 .*: expected ts_event sorted in time"),
+        (with_value("ts_init", 9, 1), "row 10 .*: expected ts_init sorted in time"),
+        (replace(GOOD, ts_event=GOOD.ts_event + 1), "row 1 .*: expected a time of receipt"),
+        (with_value("side", 4, 2), r"row 5 .*: expected side \+1, -1 or 0, got 2"),
+        (with_value("trade_id", 8, "3"), "row 9 .*: expected every trade id once .*, got '3'"),
         (GOOD.between(0, 0), "at least one trade expected"),
     ],
 )
@@ -38,7 +38,7 @@ def test_unusable_trades_are_refused_with_their_row(trades: Trades, message: str
 
 
 def test_further_bad_rows_are_counted() -> None:
-    with pytest.raises(BadData, match=r"row 0: positive size expected, was 0 \(and 49 more rows\)"):
+    with pytest.raises(BadData, match=r"row 1 .*: expected a positive size, got 0.000 \(and 49 more rows\)"):
         check(replace(GOOD, size=np.zeros(50, dtype=np.int64)))
 
 

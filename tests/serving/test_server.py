@@ -1,5 +1,6 @@
 """Server control: ready means ready, what is wrong is named before the start, nothing is left."""
 
+import json
 import os
 import shutil
 import socket
@@ -15,15 +16,28 @@ from serving.archive_import import UnreadableArchive
 from serving.client import connect
 from serving.java import NoJava, find_java_home
 from serving.management import ManagementError
-from serving.properties import read_properties, write_properties
 from serving.tokens import NoToken, inference_token
 from serving.torchserve import ServerSettings, StartFailed, TorchServe, find_server, start_server
-from support import PROJECT, run_script
+from support import run_script
 
 
 @pytest.fixture
 def settings(tick_archive: Path, tmp_path: Path) -> ServerSettings:
     return ServerSettings({"tick": tick_archive.name}, tick_archive.parent, tmp_path / "home", free_ports=True)
+
+
+FOREIGN_CONFIG = r"""! of another company
+inference_address : http\://127.0.0.1\:8080
+disable_token_authorization=TRUE
+enable_model_api = true
+model_store=model store \u00fc
+load_models=Tick Model v2.mar
+models={\
+  "tick": {"1.0": {\
+    "defaultVersion": true, "marName": "tick.mar", "minWorkers": 1, "maxWorkers": 1, "responseTimeout": 120\
+  }}\
+}
+"""
 
 
 def changed(settings: ServerSettings, **changes: object) -> ServerSettings:
@@ -83,7 +97,7 @@ def test_worker_that_dies_is_reported_with_its_reason(settings: ServerSettings, 
             if name != "weights.safetensors":
                 new.writestr(name, old.read(name))
 
-    with pytest.raises(StartFailed, match=r"weights\.safetensors"):
+    with pytest.raises(StartFailed, match=r"^a worker died while loading: \w+: .*weights\.safetensors.*\(logs: .*\)$"):
         start_server(changed(settings, model_store=tmp_path))
     assert find_server(settings.home) is None
 
@@ -164,23 +178,6 @@ def test_missing_keys_are_named(tmp_path: Path) -> None:
         inference_token(tmp_path / "key_file.json")
 
 
-def test_properties_round_trip(tmp_path: Path) -> None:
-    properties = read_properties(PROJECT / "config.properties")
-    assert properties["inference_address"] == "http://127.0.0.1:8080"
-    assert properties["disable_token_authorization"] == "false"
-
-    write_properties(tmp_path / "again", properties)
-
-    assert read_properties(tmp_path / "again") == properties
-
-
-def test_unreadable_property_is_named_with_its_line(tmp_path: Path) -> None:
-    (tmp_path / "bad").write_text("a=1\nnonsense\n")
-
-    with pytest.raises(ValueError, match=r"bad:2: .*nonsense"):
-        read_properties(tmp_path / "bad")
-
-
 def test_metrics_port_speaks_prometheus(tick_server: TorchServe) -> None:
     import requests
 
@@ -190,15 +187,23 @@ def test_metrics_port_speaks_prometheus(tick_server: TorchServe) -> None:
     assert "ts_inference_requests_total" in text
 
 
-def test_script_starts_shows_and_stops(tick_archive: Path, tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    start = ("scripts/serve.py", "start", "tick=tick.mar", "--model-store", tick_archive.parent, "--free-ports")
+def test_script_starts_shows_and_stops(tick_archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):  # of no account on this machine
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    home, store, config = tmp_path / "home", tmp_path / "model store ü", tmp_path / "config.properties"
+    store.mkdir()
+    shutil.copyfile(tick_archive, store / "Tick Model v2.mar")
+    config.write_text(FOREIGN_CONFIG, "latin-1", newline="\r\n")
+    start = ("scripts/serve.py", "start", "--config", config, "--free-ports")
 
     assert run_script("scripts/serve.py", "status", "--home", home).returncode == 1
     started = run_script(*start, "--home", home, "--json")
     try:
         assert started.returncode == 0, started.stderr
-        assert '"READY"' in started.stdout
+        assert json.loads(started.stdout)["models"] == [{"model": "tick", "version": "1.0", "workers": ["READY"]}]
+        assert find_server(home).management_token is None
         assert run_script("scripts/serve.py", "status", "--home", home, "--json").stdout == started.stdout
         again = run_script(*start, "--home", home)
         assert again.returncode == 1
@@ -207,3 +212,9 @@ def test_script_starts_shows_and_stops(tick_archive: Path, tmp_path: Path) -> No
         stopped = run_script("scripts/serve.py", "stop", "--home", home)
     assert stopped.returncode == 0
     assert run_script("scripts/serve.py", "status", "--home", home).returncode == 1
+
+
+def test_server_that_ends_is_reported_with_its_reason(settings: ServerSettings) -> None:
+    with pytest.raises(StartFailed, match=r"^TorchServe ended while starting: .*Exception.*\(logs: .*\)$"):
+        start_server(changed(settings, properties={"models": "{"}))
+    assert find_server(settings.home) is None

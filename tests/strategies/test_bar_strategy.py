@@ -72,7 +72,7 @@ def trade_on(predictions: Sequence[Prediction], bars: Bars = TEN, **options: Any
     config = BarStrategyConfig(
         instrument_id=instrument.id, trade_size=SIZE, **{"horizon_ns": MINUTE, "cost_bps": 2.0, **options}
     )
-    data = [bar_objects(bars, bar_type(instrument.id, MINUTE)), bar_quote_ticks(bars, 0.0, MINUTE)]
+    data = [bar_objects(bars, bar_type(instrument.id, MINUTE)), bar_quote_ticks(bars, instrument, 0.0)]
     return trade(BarStrategy(config), instrument, data, predictions, **engine_options)
 
 

@@ -7,9 +7,9 @@ from sweeps.grid import combinations, parse_grid
 from sweeps.trial import Plan, run_trial
 
 pytest.importorskip("ray", reason="Ray is an extra")
+pytestmark = pytest.mark.slow  # `make test-slow` installs Ray, `make test` runs on what `make setup` alone installs
 
 
-@pytest.mark.slow
 def test_ray_gives_what_one_after_the_other_gives(plan: Plan) -> None:
     import ray
 

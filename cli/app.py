@@ -1,0 +1,99 @@
+"""The application class of every command: the one place where errors become messages and exit statuses.
+
+==========================  ===========================================================  ===========
+raised in a command         shown                                                        exit status
+==========================  ===========================================================  ===========
+`UserError`                 ``error: <its sentence>`` on stderr                          its own
+`OSError` of the system     ``error: <path>: <reason>`` on stderr                        1
+typer's ``BadParameter``    usage and reason on stderr                                   2
+Ctrl-C                      nothing                                                      130
+a closed pipe               nothing                                                      1
+anything else: a bug        the traceback, and a line that calls it a bug                1
+==========================  ===========================================================  ===========
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import typer
+from rich.console import Console
+from typer.core import TyperCommand, TyperGroup
+
+from wire.user_error import InvalidArgument, UserError
+
+console = Console(stderr=True)
+"""Where all messages go; stdout is for what ``--json`` prints."""
+A_BUG = "This is a bug in nautilus-torchserve, not in what you gave it: please report it with the lines above."
+
+
+class App(typer.Typer):
+    """A `typer.Typer` whose commands end as the table above says."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(cls=_Group, add_completion=False, pretty_exceptions_enable=False, **settings)
+
+    def command(self, name: str | None = None, **settings: Any) -> Callable[[Callable], Callable]:  # type: ignore[override]
+        return super().command(name, cls=_Command, **settings)
+
+
+class _Group(TyperGroup):
+    def main(self, *args: Any, **extra: Any) -> Any:
+        with errors_shown():
+            return super().main(*args, **extra)
+
+
+class _Command(TyperCommand):
+    def main(self, *args: Any, **extra: Any) -> Any:
+        with errors_shown():
+            return super().main(*args, **extra)
+
+
+@contextmanager
+def errors_shown() -> Iterator[None]:
+    """Show what a user can act on as one line and exit; mark everything else as a bug and let it rise."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()  # a reader that has gone is noticed here, not while the interpreter shuts down
+    except UserError as error:
+        _exit(f"{error}", error.exit_code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            _exit(describe(error), 1)
+        error.add_note(A_BUG)
+        raise
+
+
+def describe(error: OSError) -> str:
+    """Return what the operating system refused as ``path: reason``."""
+    paths = " to ".join(f"{path}" for path in (error.filename, error.filename2) if path is not None)
+    return f"{paths}: {error.strerror}" if paths else f"{error.strerror or error}"
+
+
+def _exit(message: str, status: int) -> NoReturn:
+    typer.echo(f"error: {' '.join(message.splitlines())}", err=True)
+    sys.exit(status)
+
+
+def say(text: str) -> None:
+    """Print a line of text on stderr as it is, whatever brackets a path or a name has."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def parsed(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Return ``parse`` as a typer option's parser: a text that it refuses is a wrong call."""
+
+    def parser(text: str) -> Any:
+        try:
+            return parse(text)
+        except InvalidArgument as error:
+            raise typer.BadParameter(f"{error}") from None
+
+    return parser

@@ -1,0 +1,144 @@
+"""What a command shows, and how it ends, for everything that can be raised in it."""
+
+import ast
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from test_house import BELOW
+from typer.testing import CliRunner
+
+import wire.user_error
+from cli.app import A_BUG, App, describe, parsed
+from support import PROJECT
+from wire.user_error import InvalidArgument, UserError
+
+
+class Halted(UserError):
+    """A user's error with a status of its own."""
+
+    exit_code = 3
+
+
+ENDINGS = {
+    "user error": (UserError("a.csv:3: expected a number, got 'x'"), 1, "error: a.csv:3: expected a number, got 'x'\n"),
+    "two lines": (UserError("the library says:\nno"), 1, "error: the library says: no\n"),
+    "brackets": (UserError("[/red] 'x[0]'"), 1, "error: [/red] 'x[0]'\n"),
+    "argument": (InvalidArgument("expected 1 to 3, got 4"), 2, "error: expected 1 to 3, got 4\n"),
+    "own status": (Halted("halted today"), 3, "error: halted today\n"),
+    "path": (PermissionError(errno.EACCES, "Permission denied", "/a b"), 1, "error: /a b: Permission denied\n"),
+    "disk": (OSError(errno.ENOSPC, "No space left on device"), 1, "error: No space left on device\n"),
+    "Ctrl-C": (KeyboardInterrupt(), 130, ""),
+    "status": (typer.Exit(7), 7, ""),
+    "pipe": (BrokenPipeError(errno.EPIPE, "Broken pipe"), 1, ""),
+}
+
+
+@pytest.mark.parametrize(("raised", "status", "shown"), ENDINGS.values(), ids=ENDINGS)
+@pytest.mark.parametrize("commands", [1, 2])
+def test_what_is_raised_is_shown_and_has_a_status(
+    raised: BaseException, status: int, shown: str, commands: int
+) -> None:
+    app = App()
+
+    def one() -> None:
+        raise raised
+
+    for number in range(commands):
+        app.command(f"c{number}")(one)
+    result = CliRunner().invoke(app, ["c0"] if commands > 1 else [])
+
+    assert (result.exit_code, result.stderr, result.stdout) == (status, shown, "")
+
+
+@pytest.mark.parametrize("bug", [KeyError("x"), ValueError("x"), OSError("no errno: no system call failed")])
+def test_a_bug_keeps_its_traceback_and_is_called_one(bug: Exception) -> None:
+    app = App()
+
+    @app.command()
+    def command() -> None:
+        raise bug
+
+    result = CliRunner().invoke(app)
+
+    assert (result.exit_code, result.exception, bug.__notes__) == (1, bug, [A_BUG])
+
+
+def test_a_bug_in_a_process_of_its_own() -> None:
+    code = "from cli.app import App\napp = App()\n@app.command()\ndef main():\n    {}['x']\napp()"
+
+    result = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=False)
+
+    assert result.returncode == 1
+    assert result.stderr.startswith("Traceback")
+    assert result.stderr.endswith(f"KeyError: 'x'\n{A_BUG}\n")
+
+
+def test_a_reader_that_has_gone_is_no_error() -> None:
+    code = "from cli.app import App\napp = App()\n@app.command()\ndef main():\n    print('{}')\napp()"
+    reading, writing = os.pipe()
+    os.close(reading)
+
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=PROJECT, stdout=writing, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(writing)
+
+    assert (result.returncode, result.stderr) == (1, "")
+
+
+def test_two_paths_are_both_named() -> None:
+    assert describe(OSError(errno.EXDEV, "Invalid cross-device link", "a", None, "b")) == (
+        "a to b: Invalid cross-device link"
+    )
+
+
+def test_a_parser_says_why_it_refuses() -> None:
+    def parse(text: str) -> int:
+        raise InvalidArgument(f"expected 1-MINUTE, got {text!r}")
+
+    app = App()
+
+    @app.command()
+    def command(bar: int = typer.Option(parser=parsed(parse))) -> None:
+        raise AssertionError
+
+    result = CliRunner().invoke(app, ["--bar", "soon"])
+
+    assert result.exit_code == 2
+    assert "expected 1-MINUTE, got 'soon'" in result.stderr
+
+
+INTERNAL = {"Incomplete", "_NoRequestError"}
+"""Exceptions that never leave the module that raises them."""
+BASES = {"UserError", "InvalidArgument"}
+
+
+def exceptions() -> dict[str, set[str]]:
+    """Every exception class of the project -> its bases' names."""
+    found = {}
+    for path in (path for package in BELOW for path in (PROJECT / package).glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                bases = {base.id for base in node.bases if isinstance(base, ast.Name)}
+                found[node.name] = bases
+    kinds = {*BASES}
+    while more := {name for name, bases in found.items() if bases & kinds} - kinds:
+        kinds |= more
+    return {
+        name: bases for name, bases in found.items()
+        if name in kinds or any(base.endswith(("Error", "Exception", "Warning")) for base in bases)
+    }
+
+
+def test_every_exception_class_is_a_user_error_that_the_hierarchy_lists() -> None:
+    printed = Path(wire.user_error.__file__).read_text().split('"""')[1]
+    found = exceptions()
+
+    assert len(found) > 40
+    assert {name for name, bases in found.items() if not bases & {*BASES, *found}} - {"UserError"} == INTERNAL
+    assert {name for name, bases in found.items() if bases & BASES and name not in printed} == set()
