@@ -10,7 +10,7 @@ import pandas as pd
 from news_run import write_backbone, write_ensemble_run, write_sentiment_run
 from price_run import write_price_run
 
-TRADES, BARS = 400, 300
+TRADES, BARS = 900, 700
 START_MS = 1_700_000_000_000
 
 
@@ -84,12 +84,12 @@ def _headlines_jsonl(seeds: Seeds, path: Path) -> None:
 
 def _sentences(seeds: Seeds, path: Path) -> None:
     labels = ("positive", "negative", "neutral")
-    path.write_text("text,label\n" + "".join(f"Profit rose strong {at},{labels[at % 3]}\n" for at in range(60)))
+    path.write_text("text,label\n" + "".join(f"Profit rose strong {at},{labels[at % 3]}\n" for at in range(240)))
 
 
 def _labelled(seeds: Seeds, path: Path) -> None:
     labels = ("positive", "negative", "neutral")
-    path.write_text("".join(f"Shares of company {at} fell today@{labels[at % 3]}\n" for at in range(60)))
+    path.write_text("".join(f"Shares of company {at} fell today@{labels[at % 3]}\n" for at in range(240)))
 
 
 def _catalog(seeds: Seeds, path: Path) -> None:
