@@ -69,7 +69,7 @@ def test_a_call_that_cannot_work_says_why(
 
 
 def test_quiet_hours_are_left_out_and_jumps_let_through_on_request(tmp_path: Path) -> None:
-    """A coin that nobody trades for 200 minutes, and whose price then falls to a twelfth."""
+    """A coin without a trade for 200 minutes, and whose price then falls to a twelfth."""
     bars = simulate_bars(1200, seed=4)
     scale = np.where(np.arange(1200) >= 1100, 12, 1)
     volume = np.where((np.arange(1200) >= 300) & (np.arange(1200) < 500), 0, bars.volume)
@@ -86,12 +86,12 @@ def test_quiet_hours_are_left_out_and_jumps_let_through_on_request(tmp_path: Pat
     assert "first in line 1102 (closed 2024-01-01T18:22:00Z)" in refused.stderr
     assert trained.exit_code == 0, trained.stderr
     assert "let through by --allow-jumps" in trained.stderr
-    assert "141 windows in which nobody traded were left out." in trained.stderr
+    assert "141 windows without any volume were left out." in trained.stderr
     training = json.loads(trained.stdout)["training"]
     assert training["read"] == {"stamp": "open", "timezone": "America/New_York", "allow_jumps": True}
     assert training["notes"] == []
     findings = json.loads((tmp_path / "run" / "report" / "evaluation.json").read_text())["data"]["findings"]
-    assert any("141 windows in which nobody traded" in each for each in findings)
+    assert any("141 windows without any volume" in each for each in findings)
 
 
 @pytest.mark.parametrize(
