@@ -1,5 +1,5 @@
 # make demo | test | bench | setup. Everything happens in .venv; nothing else is installed.
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PYTHON ?=
 BIN := .venv/bin
 DATA ?=
 NEWS ?=
@@ -11,12 +11,12 @@ NEWS_DELAY ?=
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
 
-## make setup    .venv with the pinned dependencies (Python 3.11 and a package registry are all it needs)
+## make setup    .venv with the pinned dependencies (Python 3.11 and a package registry are all it needs: docs/setup.md)
 setup: .venv/installed
 
-.venv/installed: pyproject.toml setup.cfg constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(f"Python 3.11 expected, was {sys.version.split()[0]} ($(PYTHON)): make PYTHON=/path/to/python3.11" if sys.version_info[:2] != (3, 11) else 0)'
-	$(PYTHON) -m venv .venv
+# An editable install knows the packages that there were: a new one installs anew.
+.venv/installed: pyproject.toml setup.cfg constraints.txt $(wildcard */__init__.py)
+	@PYTHON='$(PYTHON)' sh deploy/make_venv.sh
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar on \
 		-c constraints.txt -e '.[trade,server,train,bench,dev]'
 	@touch $@

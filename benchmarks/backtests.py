@@ -181,8 +181,7 @@ def _engine(
     instrument = perpetual(trades.instrument, settings.fee_bps)
     strategy = importable_strategy(settings.strategy(instrument))
     config = run_config([instrument], actor, [strategy], [], settings.starting_balance)
-    with built(config) as (_, engine):
-        engine.add_instrument(instrument)
+    with built(config, [instrument]) as (_, engine):
         yield engine
 
 

@@ -2,11 +2,12 @@
 
 import os
 import platform
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from wire.code_version import package_version
 
 
 def describe_machine() -> dict[str, Any]:
@@ -18,9 +19,7 @@ def describe_machine() -> dict[str, Any]:
         "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "torchserve": version("torchserve"),
-        "fastapi": version("fastapi"),
-        "uvicorn": version("uvicorn"),
+        **{name: package_version(name) for name in ("torchserve", "fastapi", "uvicorn")},
     }
 
 

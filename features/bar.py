@@ -5,7 +5,8 @@ the source's own units, and, where a model asks for them, the columns of `featur
 them comparable (relative to the window's last close and mean volume) is the model's own affair, so
 that what goes over the wire is what a chart shows.
 
-A window never spans a break: bars further apart than ``max_gap_ns``. All columns look back on a
+A window never spans a break: bars further apart than ``max_gap_ns``. Nor is there one of bars without any volume, to
+whose mean nothing is relative: an instrument that nobody traded for so long has no forecast. All columns look back on a
 fixed number of bars, so a row depends on its last ``schema.window`` bars only, wherever the data begin.
 """
 
@@ -25,6 +26,8 @@ OHLCV = (
     Column("volume", "any"),
 )
 OPEN, HIGH, LOW, CLOSE, VOLUME = range(5)
+LEAST_VOLUME = float(np.finfo(np.float32).tiny)
+"""Least of a window's largest volume: the mean of smaller ones may be 0 as a float32."""
 
 
 def bar_schema(indicators: bool = False, time_steps: int = TIME_STEPS) -> FeatureSchema:
@@ -77,6 +80,28 @@ def window_ends(ts_event: NDArray[np.int64], max_gap_ns: int, lookback: int) -> 
     begins[1:] = np.diff(ts_event) > max_gap_ns
     since = here - np.maximum.accumulate(np.where(begins, here, 0))
     return np.flatnonzero(since >= lookback - 1)
+
+
+def have_volume(
+    volume: NDArray[np.floating], ends: NDArray[np.int64], time_steps: int = TIME_STEPS
+) -> NDArray[np.bool_]:
+    """Which windows have any volume.
+
+    Parameters
+    ----------
+    volume : float [n]
+        Of all bars.
+    ends : int64 [m]
+        Positions of the bars that end the windows, as `window_ends` gives them.
+    time_steps : int
+        Bars of a window.
+
+    Returns
+    -------
+    bool [m]
+    """
+    traded = np.concatenate([[0], np.cumsum(volume.astype(np.float32) >= np.float32(LEAST_VOLUME))])
+    return traded[ends + 1] > traded[ends + 1 - time_steps]
 
 
 def windows(columns: NDArray[np.float32], ends: NDArray[np.int64], time_steps: int = TIME_STEPS) -> NDArray[np.float32]:

@@ -68,7 +68,7 @@ class FeatureSchema:
         if wrong or not data.keys() <= expected.keys():
             raise ValueError(f"expected a feature schema with {', '.join(expected)}, got {', '.join(map(str, data))}")
         columns = data["columns"]
-        if not isinstance(columns, list) or not columns:
+        if not isinstance(columns, list | tuple) or not columns:
             raise ValueError(f"expected the feature schema's columns as a list, got {columns!r:.40}")
         for column in columns:
             if not isinstance(column, dict) or column.keys() != {"name", "unit"} or not _are_texts(column.values()):

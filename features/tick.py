@@ -103,6 +103,15 @@ class TickFeatures:
         )
 
 
+    def refine(self, price: int, size: int) -> None:
+        """Go on in finer steps: so many of them make up one of those so far."""
+        self._prices = [each * price for each in self._prices]
+        self._sizes = [each * size for each in self._sizes]
+        self._signed = [each * size for each in self._signed]
+        self._volume *= size
+        self._flow *= size
+
+
 def tick_features(
     price: NDArray[np.int64],
     size: NDArray[np.int64],

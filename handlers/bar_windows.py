@@ -5,14 +5,12 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from features.bar import CLOSE, HIGH, LOW, OHLCV, OPEN, VOLUME
+from features.bar import CLOSE, HIGH, LEAST_VOLUME, LOW, OHLCV, OPEN, VOLUME
 from wire.body import Request
 from wire.errors import BadWindow
 
 LARGEST_JUMP = 4.0
 """Factor between two neighbouring closes beyond which they are taken for two instruments, or a split."""
-LEAST_VOLUME = float(np.finfo(np.float32).tiny)
-"""Least of a window's largest volume: the mean of smaller ones may be 0, which nothing is relative to."""
 
 
 def check_windows(request: Request) -> None:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -16,16 +15,17 @@ from auditing.records import AskedRecord, DecisionRecord, FillRecord, OrderRecor
 from live_trading.replay_client import Playback
 from strategies.decision import Decision
 from strategies.model_call import ModelCall, OneInput
+from wire.code_version import NAME, code_version, package_version
 from wire.news_windows import NewsWindow
 
 Next = Callable[[int], dict[str, Any]]
 """Given a record's time, its ``run_id``, ``seq`` and ``ts_ns``."""
-PACKAGES = ("nautilus_trader", "numpy", "nautilus-torchserve")
+PACKAGES = ("nautilus_trader", "numpy")
 
 
 def packages() -> dict[str, str]:
     """Versions of what decides what comes out of a run on the trading side."""
-    return {name: version(name) for name in PACKAGES}
+    return {**{name: package_version(name) for name in PACKAGES}, NAME: code_version()}
 
 
 def as_json(strategies: Iterable[ImportableStrategyConfig]) -> str:

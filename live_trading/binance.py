@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from nautilus_trader.adapters.binance import BinanceAccountType, BinanceDataClientConfig, BinanceExecClientConfig
+from nautilus_trader.adapters.binance.common import enums as binance_enums
 from nautilus_trader.adapters.binance.common.symbol import BinanceSymbol
 from nautilus_trader.config import InstrumentProviderConfig
 from nautilus_trader.model.identifiers import InstrumentId
@@ -44,12 +45,20 @@ def _access(market: BinanceMarket) -> dict[str, Any]:
     prefix = "BINANCE_FUTURES_TESTNET" if testnet else "BINANCE"
     return {
         "account_type": BinanceAccountType.USDT_FUTURES,
-        "testnet": testnet,
+        **_environment(testnet),
         "api_key": environment_value(market.api_key_env or f"{prefix}_API_KEY", "market.api_key_env"),
         "api_secret": environment_value(market.api_secret_env or f"{prefix}_API_SECRET", "market.api_secret_env"),
         "base_url_http": market.http_url,
         "base_url_ws": market.ws_url,
     }
+
+
+def _environment(testnet: bool) -> dict[str, Any]:
+    """Which of the venue's environments to connect to, as this NautilusTrader's configs take it."""
+    if "testnet" in BinanceDataClientConfig.__struct_fields__:  # before an enumeration took its place
+        return {"testnet": testnet}
+    environments = vars(binance_enums)["BinanceEnvironment"]
+    return {"environment": environments.TESTNET if testnet else environments.LIVE}
 
 
 def _provider(instrument_ids: Iterable[InstrumentId]) -> InstrumentProviderConfig:

@@ -18,6 +18,7 @@ from serving.model_metadata import BARS, WINDOWS_NEED, require
 from strategies.bar_inference_actor import BarInferenceActorConfig
 from strategies.bar_strategy import BarStrategyConfig
 from strategies.checks import BadSetting, expect
+from strategies.definitions.names import order_id_tag
 from strategies.inference_actor import InferenceActorConfig
 from strategies.server_token import provide_token
 from strategies.tick_strategy import TickStrategyConfig
@@ -126,7 +127,11 @@ def strategy_configs(
     return [
         config_from(
             BarStrategyConfig,
-            {**fields, **_about(settings, bar_type.instrument_id), "order_id_tag": str(bar_type.instrument_id)},
+            {
+                **fields,
+                **_about(settings, bar_type.instrument_id),
+                "order_id_tag": order_id_tag(bar_type.instrument_id),
+            },
             "strategy",
         )
         for bar_type in actor.bar_types

@@ -5,12 +5,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from auditing.log import AuditLog
-from live_trading.parity_backtest import backtest_recorded
+from live_trading.parity_backtest import backtest_recorded, traded_instrument
 from live_trading.parity_orders import OrderParity, compare_orders
 from live_trading.parity_predictions import PredictionParity, compare_predictions
 from live_trading.parity_reasons import Market
 from live_trading.recorded_run import NoParity, Recorded, placed, recorded_run
 from market.trades import Trades
+from strategies.definitions.conform import conform, tick_steps
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +82,8 @@ def compare_run(
     recorded = recorded_run(log, run_id)
     _refuse_ahead(recorded)
     rows = placed(recorded, trades)
+    instrument = traded_instrument(recorded, trades)
+    trades = conform(trades, instrument)
     predictions = compare_predictions(recorded.run.asked, rows, trades, urls, token)
     backtest = backtest_recorded(recorded, trades, predictions.outputs)
     return ParityReport(
@@ -89,7 +92,7 @@ def compare_run(
         lost=recorded.lost,
         halts=len(recorded.run.halts),
         predictions=predictions,
-        orders=compare_orders(recorded.run, backtest, Market(trades, recorded.shift_ns)),
+        orders=compare_orders(recorded.run, backtest, Market(trades, recorded.shift_ns, tick_steps(instrument))),
     )
 
 

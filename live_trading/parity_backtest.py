@@ -26,11 +26,14 @@ from live_trading.paper import OneStepWorse
 from live_trading.recorded_run import NoParity, Recorded, RecordedRun
 from market.trades import Trades
 from strategies.decision import DECISIONS_TOPIC, HALT_TOPIC, Decision, Halt
+from strategies.definitions.conform import conform, tick_steps
+from strategies.definitions.names import engine_id
 from strategies.instruments import quote_ticks, trade_ticks
+from strategies.ledger import account_currency
 from strategies.prediction import Prediction, prediction_topic
 
 BALANCE = 10_000_000
-"""Account at the start, in quote currency: the recorded run's own limits are in its log, not in this one's account."""
+"""Account at the start, in settlement currency: the recorded run's own limits are in its log, not here."""
 _OK = "OK"
 
 
@@ -68,7 +71,8 @@ def backtest_recorded(recorded: Recorded, trades: Trades, outputs: Sequence[dict
         The log does not say what traded, or times make no sense.
     """
     instruments, strategies = _instruments(recorded), _strategies(recorded)
-    live = _shifted(trades, recorded)
+    traded = traded_instrument(recorded, trades)
+    live = conform(_shifted(trades, recorded), traded)
     engine = BacktestEngine(
         BacktestEngineConfig(
             logging=LoggingConfig(log_level="ERROR"),
@@ -86,7 +90,7 @@ def backtest_recorded(recorded: Recorded, trades: Trades, outputs: Sequence[dict
         for strategy in strategies:
             engine.add_strategy(StrategyFactory.create(strategy))
         engine.add_data(trade_ticks(live))
-        engine.add_data(quote_ticks(live))  # in this order at one time
+        engine.add_data(quote_ticks(live, tick_steps(traded)))  # in this order at one time
         deliveries = [CustomData(DELIVERY_TYPE, each) for each in _deliveries(recorded, outputs)]
         engine.add_data(deliveries, client_id=ClientId("RECORDED"))
         heard = _Heard(engine)
@@ -110,8 +114,25 @@ def _instruments(recorded: Recorded) -> list[Instrument]:
     return [getattr(instrument_types, each["type"]).from_dict(each) for each in told]
 
 
+def traded_instrument(recorded: Recorded, trades: Trades) -> Instrument:
+    """The recorded run's instrument that the trades are of.
+
+    Raises
+    ------
+    NoParity
+        It has none of that name.
+    """
+    instruments = _instruments(recorded)
+    wanted = engine_id(trades.instrument.symbol, trades.instrument.venue)
+    found = next((each for each in instruments if each.id == wanted), None)
+    if found is None:
+        ids = ", ".join(each.id.value for each in instruments)
+        raise NoParity(f"{trades.source}: expected trades of one of {ids}, which the log is about, got {wanted}")
+    return found
+
+
 def _balances(instruments: Sequence[Instrument]) -> list[Money]:
-    return [Money(BALANCE, currency) for currency in {instrument.quote_currency for instrument in instruments}]
+    return [Money(BALANCE, currency) for currency in {account_currency(each) for each in instruments}]
 
 
 def _strategies(recorded: Recorded) -> list[ImportableStrategyConfig]:

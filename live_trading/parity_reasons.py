@@ -26,23 +26,26 @@ class Market:
         As recorded.
     shift_ns : int
         What is added to their times.
+    tick : int
+        The instrument's, in steps of 10**-price_precision.
     """
 
-    def __init__(self, trades: Trades, shift_ns: int) -> None:
+    def __init__(self, trades: Trades, shift_ns: int, tick: int = 1) -> None:
         self._ts: NDArray[np.int64] = trades.ts_init + shift_ns
-        self._bid, self._ask = implied_quotes(trades)
+        self._bid, self._ask = implied_quotes(trades, tick)
         self._last = trades.price
-        self._step = Decimal(1).scaleb(-trades.instrument.price_precision)
+        self._unit = Decimal(1).scaleb(-trades.instrument.price_precision)
+        self._tick = tick
 
     def was_at(self, side: str, price: Decimal, since_ns: int, until_ns: int) -> int | None:
         """When, within these times, an order of this side would have been filled at a price; None: never.
 
-        One step worse than the quote, or than the trade just before its quote: for that moment the trade is the market.
+        One tick worse than the quote, or than the trade just before its quote: for that moment the trade is the market.
         """
         first = max(int(np.searchsorted(self._ts, since_ns, "right")) - 1, 0)
         stop = int(np.searchsorted(self._ts, until_ns, "right"))
-        steps = int(price / self._step)
-        quotes, worse = (self._ask, 1) if side == "BUY" else (self._bid, -1)
+        steps = int(price / self._unit)
+        quotes, worse = (self._ask, self._tick) if side == "BUY" else (self._bid, -self._tick)
         found = np.flatnonzero((quotes[first:stop] + worse == steps) | (self._last[first:stop] + worse == steps))
         return int(self._ts[first + found[-1]]) if len(found) else None
 
@@ -50,7 +53,8 @@ class Market:
         """Whether an order of this side would have been filled at a price by these quotes."""
         if not (bid and ask):
             return False
-        return price == (Decimal(ask) + self._step if side == "BUY" else Decimal(bid) - self._step)
+        worse = self._tick * self._unit
+        return price == (Decimal(ask) + worse if side == "BUY" else Decimal(bid) - worse)
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,6 +19,7 @@ from auditing.records import (
 )
 from auditing.runs import lost, started
 from market.trades import Trades
+from strategies.definitions.names import engine_name
 from wire.user_error import UserError
 
 
@@ -105,7 +106,7 @@ def placed(recorded: Recorded, trades: Trades) -> NDArray[np.int64]:
     names = {each.instrument_id for each in asked}
     if not names:
         raise NoParity(f"run {recorded.session.run_id}: questions in the log expected, was none")
-    if names != {trades.instrument.instrument_id}:
+    if names != {engine_name(trades.instrument.instrument_id)}:
         raise NoParity(
             f"{trades.source}: trades of {', '.join(sorted(names))} expected, was {trades.instrument.instrument_id}"
         )

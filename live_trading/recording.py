@@ -21,8 +21,12 @@ from market.source import load
 from market.trades import BadData, Trades
 from strategies.bar_catalog import bar_objects, bar_quote_ticks
 from strategies.bar_types import bar_type, parse_interval
-from strategies.instruments import perpetual, to_quote_ticks, trade_ticks
+from strategies.definitions.conform import conform, tick_steps
+from strategies.definitions.options import InstrumentOptions
+from strategies.definitions.resolve import resolve, resolve_all
+from strategies.instruments import to_quote_ticks, trade_ticks
 
+NO_OPTIONS = InstrumentOptions()
 CHUNK = 32
 """Trades made into objects at a time: some 0.2 ms, during which the event loop waits."""
 Moment = tuple[int, list[Data]]
@@ -38,18 +42,29 @@ class RecordedTrades:
         All there are.
     warm_up : int
         The first so many are not played.
+    options : InstrumentOptions, optional
+        What is said of the instrument, beyond its data.
+    fee_bps : float, optional
+        Fee on each fill; None takes the definition's.
 
     Raises
     ------
     BadData
-        Nothing is left to play after the warm-up.
+        Nothing is left to play after the warm-up, or it is not known what was traded.
     """
 
-    def __init__(self, trades: Trades, warm_up: int, fee_bps: float, currency: str | None = None) -> None:
+    def __init__(
+        self,
+        trades: Trades,
+        warm_up: int,
+        options: InstrumentOptions = NO_OPTIONS,
+        fee_bps: float | None = None,
+    ) -> None:
         if len(trades) <= warm_up:
             raise BadData(f"{trades.source}: more than {warm_up} trades to warm up on expected, was {len(trades)}")
-        self._trades, self._warm_up = trades, warm_up
-        self.instruments = [perpetual(trades.instrument, fee_bps, currency)]
+        instrument = resolve(trades, options, fee_bps).instrument
+        self._trades, self._warm_up = conform(trades, instrument), warm_up
+        self.instruments = [instrument]
         """What was traded."""
         self.source = trades.source
         """Where it was recorded."""
@@ -60,7 +75,7 @@ class RecordedTrades:
 
     @cached_property
     def _quotes(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        return implied_quotes(self._trades)
+        return implied_quotes(self._trades, tick_steps(self.instruments[0]))
 
     def moments(self, shift_ns: int) -> Iterator[Moment]:
         """What is played, in order of time: each trade, then the quote that it implies."""
@@ -94,21 +109,31 @@ class RecordedBars:
         One for each instrument.
     warm_up : int
         Bars of each that are not played.
+    spread_bps : float
+        Of the quotes around them.
+    options, fee_bps
+        As of `RecordedTrades`.
 
     Raises
     ------
     BadData
-        Nothing is left to play after the warm-up.
+        Nothing is left to play after the warm-up, or it is not known what was traded.
     """
 
     def __init__(
-        self, bars: Sequence[Bars], warm_up: int, fee_bps: float, spread_bps: float, currency: str | None = None
+        self,
+        bars: Sequence[Bars],
+        warm_up: int,
+        spread_bps: float,
+        options: InstrumentOptions = NO_OPTIONS,
+        fee_bps: float | None = None,
     ) -> None:
         for each in bars:
             if len(each) <= warm_up:
                 raise BadData(f"{each.source}: more than {warm_up} bars to warm up on expected, was {len(each)}")
-        self._bars, self._warm_up, self._spread_bps = bars, warm_up, spread_bps
-        self.instruments = [perpetual(each.instrument, fee_bps, currency) for each in bars]
+        self.instruments = [each.instrument for each in resolve_all(bars, options, fee_bps)]
+        self._bars = [conform(each, instrument) for each, instrument in zip(bars, self.instruments, strict=True)]
+        self._warm_up, self._spread_bps = warm_up, spread_bps
         self._types = [
             bar_type(instrument.id, each.interval_ns) for instrument, each in zip(self.instruments, bars, strict=True)
         ]
@@ -124,10 +149,10 @@ class RecordedBars:
         """What is played, in order of time; at one time all bars, then the quotes, as in a backtest."""
         objects: list[list[Data]] = []
         quotes: list[list[Data]] = []
-        for each, of_type in zip(self._bars, self._types, strict=True):
+        for each, instrument, of_type in zip(self._bars, self.instruments, self._types, strict=True):
             played = _later_bars(each.between(self._warm_up, len(each)), shift_ns)
             objects.append(bar_objects(played, of_type))
-            quotes.append(bar_quote_ticks(played, self._spread_bps, each.interval_ns))
+            quotes.append(bar_quote_ticks(played, instrument, self._spread_bps))
         merged = merge(*objects, *quotes, key=lambda event: event.ts_init)  # stable
         for ts_init, together in groupby(merged, key=lambda event: event.ts_init):
             yield ts_init, list(together)
@@ -161,14 +186,14 @@ def load_recording(market: ReplayMarket) -> Recording:
     if not market.bars:
         name = market.instruments[0] if market.instruments else None
         trades = load(market.trades, market.simulate, market.seed, name, market.read)
-        return RecordedTrades(trades, market.warm_up, market.fee_bps, market.currency)
+        return RecordedTrades(trades, market.warm_up, market.instrument_options, market.fee_bps)
     interval_ns = None if market.bar is None else parse_interval(market.bar)
     names: Sequence[str | None] = market.instruments or [None] * len(market.bars)
     bars = [
         load_bars(Path(path), 0, market.seed, name, interval_ns, market.read)
         for path, name in zip(market.bars, names, strict=True)
     ]
-    return RecordedBars(bars, market.warm_up, market.fee_bps, market.spread_bps, market.currency)
+    return RecordedBars(bars, market.warm_up, market.spread_bps, market.instrument_options, market.fee_bps)
 
 
 def _later(trades: Trades, shift_ns: int) -> Trades:

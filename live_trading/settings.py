@@ -1,6 +1,7 @@
 """What a live run is told by its file: where data come from, where orders go, which model, which limits."""
 
 import hashlib
+from dataclasses import fields
 from decimal import Decimal
 from typing import Any
 
@@ -8,6 +9,7 @@ import msgspec
 
 from market.read_options import BadReadOption, ReadOptions
 from strategies.checks import BadSetting, expect
+from strategies.definitions.options import InstrumentOptions
 
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -64,8 +66,8 @@ class ReplayMarket(_Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     deadlines say nothing."""
     warm_up: int = 0
     """Events before the first one played, which answer requests for history."""
-    fee_bps: float = 0.5
-    """Fee on each fill, bps of its value."""
+    fee_bps: float | None = None
+    """Fee on each fill, bps of its value; None takes what the instrument's definition says, else 0.5."""
     spread_bps: float = 1.0
     """Ask less bid around bars, which hold no quotes (bps of the price)."""
     bar: str | None = None
@@ -76,8 +78,20 @@ class ReplayMarket(_Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """IANA name of the zone of times without an offset from UTC; None takes them as UTC."""
     allow_jumps: bool = False
     """Whether prices that jump as at an unadjusted split are let through."""
+    instrument_definition: list[str] = []
+    """What defines the instruments: this and the next six are fields of `InstrumentOptions`."""
+    tick_size: Decimal | None = None
+    """Smallest price change."""
+    lot_size: Decimal | None = None
+    """Smallest order size, and the step of larger ones."""
+    multiplier: Decimal | None = None
+    """Units of the underlying in a size of 1."""
+    inverse: bool = False
+    """Whether profit is paid in the base currency."""
     currency: str | None = None
     """What the instruments are quoted in, where their symbols do not say."""
+    margin: Decimal | None = None
+    """Margin of a position as a share of its value."""
 
     def __post_init__(self) -> None:
         sources = [name for name in ("trades", "bars", "simulate") if getattr(self, name)]
@@ -88,7 +102,8 @@ class ReplayMarket(_Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         )
         expect(self.speed >= 1, f"speed of at least 1 (data would age while they wait), was {self.speed:g}")
         expect(self.warm_up >= 0, f"warm_up of at least 0, was {self.warm_up}")
-        expect(self.fee_bps >= 0, f"fee_bps of at least 0, was {self.fee_bps:g}")
+        expect(self.fee_bps is None or self.fee_bps >= 0, f"fee_bps of at least 0, was {self.fee_bps}")
+        self.instrument_options  # noqa: B018  (refuses what no instrument can have)
         _ = self.read
 
     @property
@@ -104,6 +119,12 @@ class ReplayMarket(_Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             return ReadOptions(self.stamp, self.timezone, self.allow_jumps)
         except BadReadOption as error:
             raise BadSetting(str(error)) from None
+
+    @property
+    def instrument_options(self) -> InstrumentOptions:
+        """What is said of the instruments, beyond their data."""
+        given = {each.name: getattr(self, each.name) for each in fields(InstrumentOptions)}
+        return InstrumentOptions(**{**given, "instrument_definition": tuple(self.instrument_definition)})
 
 
 class BinanceMarket(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="binance", tag_field="kind"):

@@ -1,7 +1,7 @@
 """Bid and ask around the prices of bars, for backtests on bars alone.
 
 Bars hold no quotes, so the spread is an assumption. What the quotes stand around is not: an order that is sent
-once a bar has closed meets the next bar's open.
+once a bar has closed meets the next bar's open, when that bar opens.
 """
 
 from decimal import Decimal
@@ -30,22 +30,41 @@ class BarQuotes(NamedTuple):
     """Likewise; never below the bid."""
 
 
-def bar_quotes(bars: Bars, spread_bps: float, max_gap_ns: int) -> BarQuotes:
+class Breaks(NamedTuple):
+    """When no bar is in progress, so that a market is taken to be closed; in order of time."""
+
+    closed_ns: NDArray[np.int64]
+    """When the last bar closes, Unix ns [b]."""
+    open_ns: NDArray[np.int64]
+    """When the next bar opens [b]; an order that is sent from the close on, and before, waits for it."""
+
+
+def breaks(bars: Bars) -> Breaks:
+    """The breaks between bars: nights, weekends, and minutes in which nothing was traded."""
+    last = _last_before_breaks(bars)
+    return Breaks(bars.ts_event[last], bars.ts_event[last + 1] - bars.interval_ns)
+
+
+def _last_before_breaks(bars: Bars) -> NDArray[np.int64]:
+    return np.flatnonzero(np.diff(bars.ts_event) > bars.interval_ns)
+
+
+def bar_quotes(bars: Bars, spread_bps: float, tick: int = 1) -> BarQuotes:
     """Quotes that bars imply, given a spread.
 
     From each close on the quote stands around the next bar's open; before a break around the close, until
-    the bar after the break opens. In a break it is said again one interval after the close: there is
-    no other datum then, and in a backtest time passes with the data only.
+    the bar after the break opens. Nothing is filled at it, see `strategies.closed_markets`: it only gives what is
+    held a price. It is repeated one interval after the close: there is no other datum then, and in a backtest time
+    passes with the data only.
 
     Parameters
     ----------
     bars : Bars
         Checked ones.
     spread_bps : float
-        Ask less bid, in bps of the price they stand around; both are rounded away from it to the price step.
-    max_gap_ns : int
-        Bars further apart than this, from close to close, have a break between them. Where it is more than the
-        interval, a market was closed meanwhile, and an order had to wait for the next open.
+        Ask less bid, in bps of the price they stand around; both are rounded away from it to whole ticks.
+    tick : int
+        The instrument's smallest price change, in steps of 10**-price_precision.
 
     Raises
     ------
@@ -54,12 +73,12 @@ def bar_quotes(bars: Bars, spread_bps: float, max_gap_ns: int) -> BarQuotes:
     BadData
         The spread leaves no bid above zero.
     """
-    ts_event, price = _quoted(bars, max_gap_ns)
+    ts_event, price = _quoted(bars)
     half = _share(price, half_spread(spread_bps))
-    if (price <= half).any():
-        lowest = int(price.min())
-        raise BadData(f"{bars.source}: a bid above 0 expected, was {lowest - int(half[price.argmin()])} steps")
-    return BarQuotes(ts_event, price - half, price + half)
+    bid, ask = (price - half) // tick * tick, -(-(price + half) // tick) * tick
+    if (bid <= 0).any():
+        raise BadData(f"{bars.source}: a bid above 0 expected, was {bid.min()} steps")
+    return BarQuotes(ts_event, bid, ask)
 
 
 def half_spread(spread_bps: float) -> Fraction:
@@ -77,16 +96,15 @@ def half_spread(spread_bps: float) -> Fraction:
     return Fraction(Decimal(str(spread_bps))) / 20_000
 
 
-def _quoted(bars: Bars, max_gap_ns: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _quoted(bars: Bars) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """When quotes change, and what they stand around."""
-    closed, opened = bars.ts_event, bars.ts_event - bars.interval_ns
-    follows = np.diff(closed) <= max_gap_ns
-    after_close = bars.close.copy()
-    after_close[:-1][follows] = bars.open[1:][follows]
-    breaks = np.flatnonzero(~follows)
-    long = breaks[opened[breaks + 1] > closed[breaks] + bars.interval_ns]
-    ts_event = np.concatenate([closed, closed[long] + bars.interval_ns, opened[breaks + 1]])
-    price = np.concatenate([after_close, bars.close[long], bars.open[breaks + 1]])
+    last = _last_before_breaks(bars)
+    after_close = np.append(bars.open[1:], bars.close[-1])
+    after_close[last] = bars.close[last]
+    closed_ns, open_ns = breaks(bars)
+    long = open_ns > closed_ns + bars.interval_ns
+    ts_event = np.concatenate([bars.ts_event, closed_ns[long] + bars.interval_ns, open_ns])
+    price = np.concatenate([after_close, bars.close[last[long]], bars.open[last + 1]])
     order = np.argsort(ts_event, kind="stable")
     return ts_event[order], price[order]
 

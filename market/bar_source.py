@@ -65,4 +65,4 @@ def _from_path(path: Path, instrument_id: str | None, interval_ns: int | None, r
         return load_csv_bars(path, instrument_id, read)
     from market.bar_catalog import load_catalog_bars  # a host that only trains on files has no nautilus_trader
 
-    return load_catalog_bars(path, instrument_id, interval_ns)
+    return replace(load_catalog_bars(path, instrument_id, interval_ns), catalog=path)

@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,8 @@ class Bars:
     """What was assumed or altered in reading them, a sentence each."""
     lines: CsvLines | None = None
     """Where they stand in a file; None where they are no rows of one."""
+    catalog: Path | None = None
+    """The NautilusTrader catalog they were read from, which may define the instrument; None for a file."""
 
     def __len__(self) -> int:
         return len(self.close)

@@ -158,7 +158,8 @@ def _closes(name: str, opened: Times, interval_ns: int, timezone: str | None) ->
         return closes, None
     if timezone is not None and interval_ns % DAY_NS == 0:
         is_local = offset_ns == local_time.offsets_ns(utc_ns, timezone)  # a day in UTC has 24 hours everywhere
-        ends = (utc_ns + offset_ns + interval_ns)[is_local].astype("datetime64[ns]")
+        opens = (utc_ns + offset_ns)[is_local].astype("datetime64[ns]")
+        ends = local_time.day_starts(opens, utc_ns[is_local], timezone) + np.timedelta64(interval_ns, "ns")
         closes[is_local] = local_time.day_bounds(ends, timezone, end=True)
         return closes, None
     changes = offset_ns[1:] != offset_ns[:-1]

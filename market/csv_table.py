@@ -63,7 +63,9 @@ class Table:
 
         return refuse
 
-    def times(self, column: str, example: str, timezone: str | None = None, day_ends: bool = False) -> Times:
+    def times(
+        self, column: str, example: str, timezone: str | None = None, *, distinct: bool = True, day_ends: bool = False
+    ) -> Times:
         """Unix or ISO 8601 times, the first row tells which.
 
         Parameters
@@ -72,6 +74,8 @@ class Table:
             What was expected, for the error.
         timezone : str, optional
             IANA name of the zone of times without an offset; None takes them as UTC and notes it.
+        distinct : bool
+            Whether no two rows are of one time; see `market.local_time.to_utc`.
         day_ends : bool
             Whether a day without a time is the midnight after it, else before.
         """
@@ -97,7 +101,7 @@ class Table:
         if timezone is None:
             offset_ns = _offsets_ns(parts, has_offset)
             return Times(utc_ns, offset_ns, self._note_on_utc(column, ~has_offset))
-        utc_ns = self._in_zone(column, times, ~has_offset, is_day, timezone, day_ends)
+        utc_ns = self._in_zone(column, times, ~has_offset, is_day, timezone, distinct, day_ends)
         of_zone_ns = local_time.offsets_ns(utc_ns, timezone)
         return Times(utc_ns, np.where(has_offset, _offsets_ns(parts, has_offset), of_zone_ns), None)
 
@@ -108,12 +112,13 @@ class Table:
         naive: NDArray[np.bool_],
         is_day: NDArray[np.bool_],
         timezone: str,
+        distinct: bool,
         day_ends: bool,
     ) -> NDArray[np.int64]:
         """Unix ns of times of which the ``naive`` ones are what the clocks of a zone show."""
         utc_ns, clock = times.astype(np.int64), naive & ~is_day
         utc_ns[is_day] = local_time.day_bounds(times[is_day], timezone, day_ends)
-        utc_ns[clock], missing, ambiguous = local_time.to_utc(times[clock], timezone)
+        utc_ns[clock], missing, ambiguous = local_time.to_utc(times[clock], timezone, distinct)
         rows = np.flatnonzero(clock)
         if missing.any():
             expected = f"a time that clocks of {timezone} show (they skip this one when they go forward)"

@@ -162,7 +162,8 @@ def _publication_and_receipt(table: HeadlineTable, delay_ns: int | None, timezon
 
 def _times(table: HeadlineTable, column: str, timezone: str | None) -> Times:
     """A column of times; a day is the midnight after it."""
-    return table.times(column, "a time like 2024-01-31T09:30:00Z or a day like 2024-01-31", timezone, day_ends=True)
+    example = "a time like 2024-01-31T09:30:00Z or a day like 2024-01-31"
+    return table.times(column, example, timezone, distinct=False, day_ends=True)
 
 
 def _instruments(table: HeadlineTable, instrument_id: str | None) -> list[tuple[str, ...]]:

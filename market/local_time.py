@@ -7,11 +7,14 @@ from numpy.typing import NDArray
 DAY_NS = 86_400 * 10**9
 
 
-def to_utc(local: NDArray[np.datetime64], zone: str) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
+def to_utc(
+    local: NDArray[np.datetime64], zone: str, distinct: bool
+) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
     """Unix ns of local times, those of a repeated hour told apart by their order.
 
     When clocks go back an hour is repeated. Rows that run through it twice, one after the other, say which is which:
-    where the local time goes back the second pass begins. Rows in such an hour that do not are ambiguous.
+    where the local time goes back the second pass begins. Rows in such an hour that do not are ambiguous, but for a
+    pair of ``distinct`` rows, as hourly bars have them.
 
     Parameters
     ----------
@@ -19,6 +22,8 @@ def to_utc(local: NDArray[np.datetime64], zone: str) -> tuple[NDArray[np.int64],
         What the clocks show.
     zone : str
         IANA name.
+    distinct : bool
+        Whether no two rows are of one time.
 
     Returns
     -------
@@ -35,7 +40,8 @@ def to_utc(local: NDArray[np.datetime64], zone: str) -> tuple[NDArray[np.int64],
     utc_ns, ambiguous = first.copy(), np.zeros(len(local), dtype=bool)
     edges = np.flatnonzero(np.diff(repeated.astype(np.int8), prepend=0, append=0))
     for start, stop in zip(edges[::2], edges[1::2], strict=True):
-        back = np.flatnonzero(local[start + 1 : stop] < local[start : stop - 1]) + start + 1
+        is_pair = distinct and stop - start == 2 and local[start] == local[start + 1]
+        back = np.flatnonzero((local[start + 1 : stop] < local[start : stop - 1]) | is_pair) + start + 1
         if len(back) == 1:
             utc_ns[back[0] : stop] = second[back[0] : stop]
         else:
@@ -52,6 +58,12 @@ def day_bounds(local: NDArray[np.datetime64], zone: str, end: bool) -> NDArray[n
     index = pd.DatetimeIndex(local)
     ambiguous = np.full(len(local), not end)
     return index.tz_localize(zone, ambiguous=ambiguous, nonexistent="shift_forward").as_unit("ns").asi8
+
+
+def day_starts(local: NDArray[np.datetime64], utc_ns: NDArray[np.int64], zone: str) -> NDArray[np.datetime64]:
+    """Local times, those at which a day began without a midnight set to the midnight that was skipped."""
+    midnight = local.astype("datetime64[D]").astype("datetime64[ns]")
+    return np.where(day_bounds(midnight, zone, end=False) == utc_ns, midnight, local)
 
 
 def offsets_ns(utc_ns: NDArray[np.int64], zone: str) -> NDArray[np.int64]:

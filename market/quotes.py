@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from market.trades import Trades
 
 
-def implied_quotes(trades: Trades) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def implied_quotes(trades: Trades, tick: int = 1) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Bid and ask after each trade: the prices of the last seller and the last buyer.
 
     Whichever side traded longer ago is moved out of the way when the price has passed it. Between
@@ -19,10 +19,15 @@ def implied_quotes(trades: Trades) -> tuple[NDArray[np.int64], NDArray[np.int64]
     BTCUSDT perpetual's trades of 2020-02-22 it made crossing the spread 0.3 to 0.5 bps dearer than the real
     quotes, where the last trade's price made it 0.15 bps too cheap.
 
+    Parameters
+    ----------
+    tick : int
+        The instrument's smallest price change, in steps of 10**-price_precision.
+
     Returns
     -------
     bid, ask : int64 [n]
-        In smallest price steps, ``bid < ask``; uses trades up to each one only.
+        In steps of 10**-price_precision, at least a tick apart; uses trades up to each one only.
     """
     price, side = trades.price, trades.side
     here = np.arange(len(price))
@@ -31,8 +36,8 @@ def implied_quotes(trades: Trades) -> tuple[NDArray[np.int64], NDArray[np.int64]
     ask = np.where(last_buy >= 0, price[last_buy], price)
     bid = np.where(last_sell >= 0, price[last_sell], price)
     bid, ask = np.minimum(bid, price), np.maximum(ask, price)
-    # At least one step apart; the side that has just traded stays where it is.
+    # At least one tick apart; the side that has just traded stays where it is.
     touching = bid == ask
-    bid = np.where(touching & (side >= 0), bid - 1, bid)
-    ask = np.where(touching & (side <= 0), ask + 1, ask)
+    bid = np.where(touching & (side >= 0), bid - tick, bid)
+    ask = np.where(touching & (side <= 0), ask + tick, ask)
     return bid, ask

@@ -50,4 +50,4 @@ def _from_path(path: Path, instrument_id: str | None, read: ReadOptions) -> Trad
         return load_csv(path, read)
     from market.catalog import load_catalog  # a host that only trains on files has no nautilus_trader
 
-    return load_catalog(path, instrument_id)
+    return replace(load_catalog(path, instrument_id), catalog=path)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,8 @@ class Trades:
     """What was assumed or let through in reading them, a sentence each."""
     lines: CsvLines | None = None
     """Where they stand in a file; None where they are no rows of one."""
+    catalog: Path | None = None
+    """The NautilusTrader catalog they were read from, which may define the instrument; None for a file."""
 
     def __len__(self) -> int:
         return len(self.price)

@@ -1,6 +1,5 @@
 """Building a model archive: everything a server needs to serve one version, in one file."""
 
-import ast
 import os
 import shutil
 import subprocess
@@ -15,7 +14,7 @@ from release.code_closure import code_closure
 from release.isolated_proof import IncompleteArchive, load_isolated
 from release.server_packages import has_package
 from release.signing import Untrusted, read_digest, sign_archive
-from serving.archive_import import UnreadableArchive
+from serving.archive_import import UnreadableArchive, second_class
 from serving.model_metadata import check_metadata
 from wire.user_error import UserError
 
@@ -92,7 +91,8 @@ def build_archive(
     networks = sorted(model_files.network_modules(run))
     for module in networks:
         _check_network(run, module)
-    _check_one_class(handler)
+    if reason := second_class(handler.read_bytes()):
+        raise BuildFailed(f"{handler.relative_to(PROJECT)}:{reason}")
     files = code_closure(PROJECT, handler, networks, code, has_package)
     for member in members:
         if any(member.parts[0] == path.parts[0] for path in files):
@@ -116,20 +116,6 @@ def _check_network(run: Path, module: str) -> None:
     path = Path(*module.split(".")).with_suffix(".py")
     if path.parent.name != "model_defs" or not (PROJECT / path).is_file():
         raise BuildFailed(f"{run}: a network in model_defs expected, was {path}")
-
-
-def _check_one_class(handler: Path) -> None:
-    """Refuse what TorchServe's loader does: "Expected only one class in custom service code"."""
-    try:
-        body = ast.parse(handler.read_bytes()).body
-    except SyntaxError:
-        return  # `code_closure` says where
-    classes = [node for node in body if isinstance(node, ast.ClassDef)]
-    if len(classes) > 1:
-        raise BuildFailed(
-            f"{handler.relative_to(PROJECT)}:{classes[1].lineno}: expected one class, TorchServe loads no handler with "
-            f"more, got {', '.join(node.name for node in classes)}: keep the others in a module that it imports"
-        )
 
 
 def _archive(work: Path, content: Path, model: str, version: str, handler: Path, config: Path) -> Path:

@@ -126,7 +126,8 @@ class _Closure:
             return
         self._used.add(top)
         taken = "of Python" if top in sys.stdlib_module_names else "of a library that servers have installed"
-        if (self._project / top / "__init__.py").is_file() or top == self._handler.stem:
+        ours = {*ROOMS, self._handler.stem}
+        if top in ours or (self._project / top / "__init__.py").is_file():
             taken = "of this project"
         elif top not in sys.stdlib_module_names and not self._has_package(top):
             taken = ""

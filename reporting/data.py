@@ -1,7 +1,7 @@
 """What a report is written from."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -9,12 +9,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from reporting.trade_log import TradeLog
+from scores.account import AccountHistory
 
 UNKNOWN = -1
 """The true class of a prediction whose outcome is not known yet."""
 _PREDICTION_COLUMNS = ("ts_event", "ts_init", "latency_ns")
 _FILL_COLUMNS = ("ts_ns", "side", "price", "quantity")
-_EQUITY_COLUMNS = ("ts_ns", "equity")
+_EQUITY_COLUMNS = ("ts_ns", "equity", "drawdown")
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,11 +57,18 @@ class ReportData:
     fills: pd.DataFrame
     """``ts_ns``, ``side`` ("BUY" or "SELL"), ``price``, ``quantity``."""
     equity: pd.DataFrame
-    """``ts_ns`` and ``equity`` in ``currency``, marked to market; the first row is the start."""
+    """``ts_ns``, ``equity`` and ``drawdown`` in ``currency``, marked to market, thinned for a picture; the first row is
+    the start."""
     currency: str
     """The account's currency."""
     statistics: Mapping[str, Mapping[str, float | str]]
-    """NautilusTrader's analyzer: group -> name -> value."""
+    """Group -> name -> value, NaN where there is none."""
+    statistics_basis: Mapping[str, str] = field(default_factory=dict)
+    """Group -> what its values are computed from."""
+    account: AccountHistory | None = None
+    """The account over all events; None where there was none."""
+    ruined_ns: int | None = None
+    """When the account had nothing left, Unix ns; None where it always had."""
     warnings: tuple[str, ...] = ()
     """What makes the numbers worthless or doubtful, shown above them."""
     orders: int | None = None

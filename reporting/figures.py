@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from reporting.data import ReportData, probabilities
 from reporting.drawing import BUY, LINE, SELL, blank_figure, reliability_figure
-from reporting.metrics import drawdown, percentiles_ms
 from reporting.summary import confident, outcome_calibration
 from reporting.thinning import line_points, strongest_points
+from scores.latency import percentiles_ms
 
 _LATENCY_BINS = 60
 _LOG_ABOVE = 4.0
@@ -44,7 +44,7 @@ def equity_figure(data: ReportData) -> go.Figure | None:
         return None
     ts_ns = data.equity["ts_ns"].to_numpy(dtype=np.int64)
     equity = data.equity["equity"].to_numpy(dtype=np.float64)
-    below = drawdown(equity)
+    below = data.equity["drawdown"].to_numpy(dtype=np.float64)
     figure = blank_figure()
     for name, values, axis, fill in (("Equity", equity, "y", "none"), ("Drawdown", below, "y2", "tozeroy")):
         kept = line_points(ts_ns, values)

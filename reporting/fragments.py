@@ -8,7 +8,7 @@ from html import escape
 import numpy as np
 from numpy.typing import NDArray
 
-from reporting.metrics import class_scores
+from scores.classification import class_scores
 
 Cell = str | tuple[str, str]
 _HASH = re.compile(r"(sha256:)?[0-9a-f]{16,}")
@@ -96,7 +96,7 @@ def label_table(title: str, rows: Mapping[str, str]) -> str:
 
 
 def statistics_table(title: str, rows: Mapping[str, float | str]) -> str:
-    """One group of the analyzer's statistics."""
+    """One group of statistics."""
     lines = "".join(
         f'<tr><th scope="row">{escape(name)}</th><td class="number">{escape(_statistic(value))}</td></tr>'
         for name, value in rows.items()

@@ -32,8 +32,9 @@ def write_latency_sweep(
 
         ``model``, ``version``, ``digest``, ``instrument_ids``, ``sources``, ``simulated``, ``sample``, ``currency``
         ``runs``
-            At least two, the latency increasing: ``latency_ns``, ``pnl``, ``fees``, ``orders``, ``fills``,
-            ``mean_age_ns`` and ``too_old`` (share; both None without predictions), ``failed``, ``gave_up``.
+            At least two, the latency increasing: ``latency_ns``, ``pnl``, ``fees``, ``max_drawdown``, ``ruined``,
+            ``orders``, ``fills``, ``mean_age_ns`` and ``too_old`` (share; both None without predictions), ``failed``,
+            ``gave_up``.
         ``millisecond_cost``
             ``from_ns``, ``to_ns``, ``per_ms``: the line through the first two runs.
     labels : sequence of str
@@ -93,13 +94,18 @@ def _body(sweep: Mapping[str, Any], labels: Sequence[str], settings: Mapping[str
 
 
 def _trouble(sweep: Mapping[str, Any], labels: Sequence[str]) -> str:
-    broken = [label for label, run in zip(labels, sweep["runs"], strict=True) if run["gave_up"]]
-    if not broken:
-        return ""
-    return (
-        '<p class="banner loud" role="note"><strong>THE MODEL STOPPED ANSWERING</strong> in the runs with a latency '
-        f"of {escape(', '.join(broken))}: they are not comparable.</p>"
-    )
+    said = ""
+    for key, headline, outcome in (
+        ("gave_up", "THE MODEL STOPPED ANSWERING", "they are not comparable"),
+        ("ruined", "RUINED: the account had nothing left", "trading ended there"),
+    ):
+        latencies = [label for label, run in zip(labels, sweep["runs"], strict=True) if run[key]]
+        if latencies:
+            said += (
+                f'<p class="banner loud" role="note"><strong>{headline}</strong> in the runs with a latency of '
+                f"{escape(', '.join(latencies))}: {outcome}.</p>"
+            )
+    return said
 
 
 def _key_figures(sweep: Mapping[str, Any], labels: Sequence[str]) -> str:
@@ -126,6 +132,7 @@ def _runs_table(sweep: Mapping[str, Any], labels: Sequence[str]) -> str:
             amount(run["pnl"], sign=True),
             amount(run["pnl"] - start, sign=True),
             amount(run["pnl"] + run["fees"], sign=True),
+            amount(run["max_drawdown"]),
             f"{run['orders']:,}",
             f"{run['fills']:,}",
             number(None if run["mean_age_ns"] is None else run["mean_age_ns"] / _MS, 2),
@@ -137,7 +144,10 @@ def _runs_table(sweep: Mapping[str, Any], labels: Sequence[str]) -> str:
         f"Amounts in {sweep['currency']}. Age: from a prediction's newest event to its arrival, in the mean, the way "
         "from the venue included. Too old: older than the limit at its arrival, and so not traded on."
     )
-    head = ("Latency", "P&L", "Against the first", "P&L before fees", "Orders", "Fills", "Mean age (ms)", "Too old")
+    head = (
+        *("Latency", "P&L", "Against the first", "P&L before fees", "Max drawdown", "Orders", "Fills"),
+        *("Mean age (ms)", "Too old"),
+    )
     return table(caption, head, rows)
 
 

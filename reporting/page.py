@@ -16,6 +16,7 @@ from reporting.fragments import (
     chart,
     label_table,
     matrix_table,
+    moment,
     note_list,
     number,
     scores_table,
@@ -79,7 +80,9 @@ def render(data: ReportData, summary: Mapping[str, Any]) -> str:
         "page.html",
         title=escape(data.title),
         lead=escape(_lead(data)),
-        banner=(_BANNER if data.simulated else "") + _warnings(data),
+        banner=(_ruin(data, summary) if data.ruined_ns is not None else "")
+        + (_BANNER if data.simulated else "")
+        + _warnings(data),
         key_figures=_key_figures(summary),
         price=_price(data, summary, "price" in drawn),
         equity=chart("equity", f"Marked to market in {data.currency}; drawdown from the highest value so far.", "tall")
@@ -95,6 +98,15 @@ def render(data: ReportData, summary: Mapping[str, Any]) -> str:
         inputs=_inputs(data),
     )
     return framed(data.title, body, {**drawn, **pictures})
+
+
+def _ruin(data: ReportData, summary: Mapping[str, Any]) -> str:
+    left = "" if data.account is None else f" It ended at {amount(data.account.end)} {data.currency}."
+    return (
+        '<p class="banner loud" role="note"><strong>RUINED.</strong> The account had nothing left at '
+        f"{escape(moment(data.ruined_ns))}: its positions were closed at the market, and it traded no more."
+        f"{escape(left)}</p>"
+    )
 
 
 def _lead(data: ReportData) -> str:
@@ -206,9 +218,14 @@ def _latency(summary: Mapping[str, Any], drawn: bool) -> str:
 def _statistics(data: ReportData) -> str:
     groups = {group: rows for group, rows in data.statistics.items() if rows}
     if not groups:
-        return words("NautilusTrader's analyzer had nothing to report.")
+        return words("There is no account to compute statistics from.")
+    basis = "".join(
+        f'<p class="caption">{escape(group)}: {escape(data.statistics_basis[group])}</p>'
+        for group in groups
+        if group in data.statistics_basis
+    )
     return (
-        '<p class="caption">From NautilusTrader\'s portfolio analyzer.</p><div class="columns">'
+        f'{basis}<div class="columns">'
         + "".join(statistics_table(group, rows) for group, rows in groups.items())
         + "</div>"
     )

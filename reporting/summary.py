@@ -6,17 +6,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reporting.data import UNKNOWN, ReportData, answered, probabilities
-from reporting.metrics import (
+from scores.account import AccountHistory
+from scores.classification import (
     Calibration,
     accuracy,
     calibration,
     class_scores,
     confusion_matrix,
-    drawdown,
-    drawdown_share,
     macro_f1,
-    percentiles_ms,
 )
+from scores.latency import percentiles_ms
 
 
 def summarize(data: ReportData) -> dict[str, Any]:
@@ -25,18 +24,20 @@ def summarize(data: ReportData) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``currency``, ``pnl``, ``return_pct``, ``max_drawdown`` (currency, <= 0), ``max_drawdown_pct`` (<= 0),
-        ``orders``, ``fills``, ``predictions``, ``answered`` (with finite probabilities), ``confident`` (BUY or SELL
-        at ``min_probability`` or more), ``known_outcomes``, ``accuracy``, ``majority_share`` (accuracy of always
-        saying the commonest class), ``macro_f1``, ``ece``, ``latency_ms`` (measured) and ``arrival_ms`` (simulated
-        time from event to arrival), both as ``{"p50", "p95", "p99"}``. A number that cannot be computed is None.
+        ``currency``, ``pnl``, ``return_pct``, ``max_drawdown`` (currency, <= 0, over all events),
+        ``max_drawdown_pct`` (<= 0), ``ruined_ns`` (when the account had nothing left, Unix ns, or None), ``orders``,
+        ``fills``, ``predictions``, ``answered`` (with finite probabilities), ``confident`` (BUY or SELL at
+        ``min_probability`` or more), ``known_outcomes``, ``accuracy``, ``majority_share`` (accuracy of always saying
+        the commonest class), ``macro_f1``, ``ece``, ``latency_ms`` (measured) and ``arrival_ms`` (simulated time from
+        event to arrival), both as ``{"p50", "p95", "p99"}``. A number that cannot be computed is None.
     """
     matrix, reliability = outcome_matrix(data), outcome_calibration(data)
     known = int(matrix.sum())
     predictions = data.predictions
     return {
         "currency": data.currency,
-        **_account(data.equity["equity"].to_numpy(dtype=np.float64)),
+        **account_figures(data.account),
+        "ruined_ns": data.ruined_ns,
         "orders": data.orders,
         "fills": len(data.fills),
         "predictions": len(predictions),
@@ -69,20 +70,12 @@ def tables(data: ReportData) -> dict[str, Any]:
             }
             for index, name in enumerate(data.class_names)
         },
-        "calibration": [
-            {
-                "above": float(reliability.edges[index]),
-                "to": float(reliability.edges[index + 1]),
-                "count": int(reliability.counts[index]),
-                "confidence": float(reliability.confidence[index]),
-                "accuracy": float(reliability.accuracy[index]),
-            }
-            for index in np.flatnonzero(reliability.counts)
-        ],
+        "calibration": reliability.rows("accuracy"),
         "statistics": {
             group: {name: _number(value) if isinstance(value, float) else value for name, value in values.items()}
             for group, values in data.statistics.items()
         },
+        "statistics_basis": dict(data.statistics_basis),
         "data": dict(data.data),
         "model": dict(data.model),
         "settings": dict(data.settings),
@@ -119,20 +112,19 @@ def _known(data: ReportData) -> NDArray[np.bool_]:
     return (data.actual != UNKNOWN) & answered(data)
 
 
-def _account(equity: NDArray[np.float64]) -> dict[str, float | None]:
-    if not len(equity):
+def account_figures(account: AccountHistory | None) -> dict[str, float | None]:
+    """``pnl``, ``return_pct``, ``max_drawdown`` and ``max_drawdown_pct`` of an account, over all events."""
+    if account is None:
         return dict.fromkeys(("pnl", "return_pct", "max_drawdown", "max_drawdown_pct"))
-    pnl = float(equity[-1] - equity[0])
-    shares = drawdown_share(equity)
     return {
-        "pnl": pnl,
-        "return_pct": 100 * pnl / float(equity[0]) if equity[0] > 0 else None,
-        "max_drawdown": float(drawdown(equity).min()),
-        "max_drawdown_pct": 100 * float(np.nanmin(shares)) if np.isfinite(shares).any() else None,
+        "pnl": account.pnl,
+        "return_pct": 100 * account.pnl / account.start,
+        "max_drawdown": account.max_drawdown,
+        "max_drawdown_pct": _number(100 * account.max_drawdown_share),
     }
 
 
-def _number(value: float) -> float | None:
+def _number(value: float | NDArray[np.float64]) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 

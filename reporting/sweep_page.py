@@ -39,7 +39,7 @@ def write_sweep(sweep: Mapping[str, Any], settings: Mapping[str, str], folder: P
             Of the best Sharpe ratio (None where it cannot be computed), and the stretches it was computed over.
         ``trials``
             The most profitable first: ``settings`` (field -> value), ``error``, and without one ``pnl``, ``fees``,
-            ``orders``, ``positions``, ``too_old`` (share or None), ``sharpe`` (or None).
+            ``max_drawdown``, ``ruined``, ``orders``, ``positions``, ``too_old`` (share or None), ``sharpe`` (or None).
     settings : mapping
         What the runs have in common but for the grid, as label and value.
 
@@ -100,12 +100,18 @@ def _body(sweep: Mapping[str, Any], settings: Mapping[str, str], title: str) -> 
 
 
 def _trouble(sweep: Mapping[str, Any]) -> str:
-    if not sweep["failed"]:
-        return ""
-    return (
-        f'<p class="banner" role="note">{sweep["failed"]:,} of {sweep["tried"]:,} combinations have no result; why is '
-        "at the end of the table.</p>"
-    )
+    said = ""
+    if ruined := sum(not trial["error"] and trial["ruined"] for trial in sweep["trials"]):
+        said += (
+            f'<p class="banner loud" role="note"><strong>RUINED:</strong> in {ruined:,} of {sweep["tried"]:,} '
+            "combinations the account had nothing left, and trading ended there.</p>"
+        )
+    if sweep["failed"]:
+        said += (
+            f'<p class="banner" role="note">{sweep["failed"]:,} of {sweep["tried"]:,} combinations have no result; why '
+            "is at the end of the table.</p>"
+        )
+    return said
 
 
 def _key_figures(sweep: Mapping[str, Any]) -> str:
@@ -158,7 +164,7 @@ def _matrix_cell(trial: Mapping[str, Any] | None, deepest: float) -> str:
 def _trials(sweep: Mapping[str, Any]) -> str:
     names = list(sweep["grid"])
     deepest = _deepest(sweep)
-    figures = ("P&L", "Before fees", "Orders", "Positions", "Too old", "Sharpe")
+    figures = ("P&L", "Before fees", "Max drawdown", "Orders", "Positions", "Too old", "Sharpe")
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
     head += "".join(f'<th scope="col" class="number">{escape(name)}</th>' for name in figures)
     lines = []
@@ -181,6 +187,7 @@ def _figures(trial: Mapping[str, Any], deepest: float, columns: int) -> str:
     first = f'<td class="number" style="{_paint(trial["pnl"], deepest)}">{escape(amount(trial["pnl"], sign=True))}</td>'
     others = (
         amount(trial["pnl"] + trial["fees"], sign=True),
+        amount(trial["max_drawdown"]) + (", RUINED" if trial["ruined"] else ""),
         f"{trial['orders']:,}",
         f"{trial['positions']:,}",
         share(trial["too_old"]),

@@ -53,7 +53,6 @@ Horizon = Annotated[
 ]
 BarFiles = Annotated[list[Path] | None, typer.Option(help="CSV of bars or catalog; repeat for several.")]
 Names = Annotated[list[str] | None, typer.Option(help="BTC-PERP.DERIBIT; in the order of --data.")]
-Currency = Annotated[str | None, typer.Option(help="Quoted in, where symbols do not say: USD for AAPL.")]
 Count = Annotated[int, typer.Option(min=1, help="Bars to simulate.")]
 NewsFile = Annotated[Path | None, typer.Option(help="CSV or JSONL of headlines; with --data.")]
 NewsDelay = Annotated[
@@ -104,7 +103,6 @@ def price(
     run: RunOptions,
     data: BarFiles = None,
     instrument: Names = None,
-    currency: Currency = None,
     bar: Interval = None,
     stamp: Stamp = "open",
     timezone: Timezone = None,
@@ -124,7 +122,6 @@ def price(
         min_confidence=min_confidence,
         cost_bps=cost_bps,
         spread_bps=spread_bps,
-        currency=currency,
         **run.settings,
     )
     provide_token(settings.token_env, settings.url, run.token_file)
@@ -147,7 +144,6 @@ def news(
     news: NewsFile = None,
     news_delay: NewsDelay = None,
     instrument: Names = None,
-    currency: Currency = None,
     bar: Interval = None,
     stamp: Stamp = "open",
     timezone: Timezone = None,
@@ -171,16 +167,15 @@ def news(
         require_news=require_news,
         veto_score=veto_score,
         spread_bps=spread_bps,
-        currency=currency,
         **run.settings,
     )
     provide_token(settings.token_env, settings.url, run.token_file)
     read = ReadOptions(stamp, timezone, allow_jumps)
     loaded, headlines = [], {}  # a headline on several instruments is loaded with each of them
     for path, name in pairs(data, instrument):
-        found, told = load_news_bars(path, news, bars, seed, name, bar, read, news_delay)
+        found, mentioned = load_news_bars(path, news, bars, seed, name, bar, read, news_delay)
         loaded.append(found)
-        headlines.update(dict.fromkeys(told))
+        headlines.update(dict.fromkeys(mentioned))
     show_notes(loaded)
 
     def go(each: NewsBacktestSettings) -> Any:

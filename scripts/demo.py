@@ -5,7 +5,7 @@ import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,11 +29,14 @@ from reporting.evaluation_page import write_evaluation
 from reporting.sentiment_page import write_sentiment
 from serving.torchserve import PROJECT, ServerSettings, start_server
 from strategies.backtest import run_backtest
+from strategies.backtest_options import takes_instrument_options
 from strategies.bar_backtest import run_bar_backtest
 from strategies.bar_report import summary as bar_summary
 from strategies.bar_report import write_bar_reports
 from strategies.bar_settings import BarBacktestSettings
 from strategies.console import result_table
+from strategies.definitions.options import InstrumentOptions
+from strategies.definitions.resolve import resolve
 from strategies.durations import parse_duration
 from strategies.news_backtest import run_news_backtest
 from strategies.news_settings import NewsBacktestSettings
@@ -86,6 +89,8 @@ class Given:
     """Run folder of the sentiment model."""
     read: ReadOptions
     """How to read the data."""
+    instruments: InstrumentOptions
+    """What is said of the instrument, beyond its data."""
 
 
 @dataclass(frozen=True)
@@ -108,8 +113,8 @@ class Steps:
     """Events to simulate."""
     train: Callable[[Given, Begin], Trained]
     """Loads and fits."""
-    trade: Callable[[Any, str, Path, Advance], dict[str, Any]]
-    """Given data, URL and report folder: runs the backtest and reports; returns the summary."""
+    trade: Callable[[Any, InstrumentOptions, str, Path, Advance], dict[str, Any]]
+    """Given data, instrument, URL and report folder: runs the backtest and reports; returns the summary."""
 
 
 def show_notes(loaded: Trades | Bars) -> None:
@@ -123,6 +128,7 @@ def train_ticks(given: Given, begin: Begin) -> Trained:
     advance = begin("reading, training" if given.data else "simulating a market, training")
     loaded, config = load(given.data, given.size, seed=1, read=given.read), FitConfig()
     show_notes(loaded)
+    resolve(loaded, given.instruments)  # before the time is spent on training
     trained = train_tick(
         loaded, given.run, LabelConfig(), config, on_epoch=lambda history: advance(history.epochs, config.epochs)
     )
@@ -130,10 +136,11 @@ def train_ticks(given: Given, begin: Begin) -> Trained:
     return Trained(loaded, {"tick": given.run}, {"edge": trained.evaluation["edge"]})
 
 
-def trade_ticks(loaded: Any, url: str, out: Path, advance: Advance) -> dict[str, Any]:
+def trade_ticks(
+    loaded: Any, instruments: InstrumentOptions, url: str, out: Path, advance: Advance
+) -> dict[str, Any]:
     """Run the tick strategy."""
-    step = Decimal(1).scaleb(-loaded.instrument.size_precision)  # 1 where sizes are whole coins
-    settings = BacktestSettings(url=url, trade_size=max(BacktestSettings.trade_size, step))
+    settings = BacktestSettings(url=url, trade_size=least_size(loaded, instruments), instruments=instruments)
     result = run_backtest(loaded, settings, advance)
     return {**summary(settings, result), "report": str(write_tick_report(settings, result, out))}
 
@@ -143,6 +150,7 @@ def train_bars(given: Given, begin: Begin) -> Trained:
     advance = begin("reading, training" if given.data else "simulating a market, training")
     loaded = load_bars(given.data, given.size, seed=1, read=given.read)
     show_notes(loaded)
+    resolve(loaded, given.instruments)  # before the time is spent on training
     return Trained(loaded, {"price": given.run}, fit_price(loaded, given.run, advance))
 
 
@@ -165,6 +173,7 @@ def train_news(given: Given, begin: Begin) -> Trained:
         given.data, given.news, given.size, 1, read=given.read, delay_ns=given.news_delay_ns
     )
     show_notes(bars)
+    resolve(bars, given.instruments)  # before the time is spent on training
     said = fit_price(bars, price, advance)
     if (given.sentiment / DESCRIPTION).is_file():
         console.print(f"{given.sentiment}: a sentiment model is there, and used again", soft_wrap=True)
@@ -191,19 +200,25 @@ def fit_sentiment(run: Path, advance: Advance) -> None:
     write_sentiment(trained.evaluation, run / REPORT)
 
 
-def trade_bars(loaded: Any, url: str, out: Path, advance: Advance) -> dict[str, Any]:
+def trade_bars(loaded: Any, instruments: InstrumentOptions, url: str, out: Path, advance: Advance) -> dict[str, Any]:
     """Run the bar strategy."""
-    settings = BarBacktestSettings(url=url)
+    settings = BarBacktestSettings(url=url, trade_size=least_size(loaded, instruments), instruments=instruments)
     result = run_bar_backtest([loaded], settings, advance)
     return {**bar_summary(settings, result), "report": str(write_bar_reports(settings, result, out))}
 
 
-def trade_news(loaded: Any, url: str, out: Path, advance: Advance) -> dict[str, Any]:
+def trade_news(loaded: Any, instruments: InstrumentOptions, url: str, out: Path, advance: Advance) -> dict[str, Any]:
     """Run the news strategy."""
     bars, headlines = loaded
-    settings = NewsBacktestSettings(url=url)
+    settings = NewsBacktestSettings(url=url, trade_size=least_size(bars, instruments), instruments=instruments)
     result = run_news_backtest([bars], headlines, settings, advance)
     return {**bar_summary(settings, result), "report": str(write_bar_reports(settings, result, out))}
+
+
+def least_size(data: Trades | Bars, instruments: InstrumentOptions) -> Decimal:
+    """The default size, or the next larger one that the instrument can be traded in."""
+    step = resolve(data, instruments).instrument.size_increment.as_decimal()
+    return step * (BacktestSettings.trade_size / step).to_integral_value(ROUND_CEILING)
 
 
 stopped: list[int] = []
@@ -225,7 +240,9 @@ STEPS = {
 
 
 @app.command()
+@takes_instrument_options
 def main(
+    instruments: InstrumentOptions,
     kind: Annotated[Kind, typer.Argument(help="Trade tick by tick, bar by bar, or on bars and news.")] = Kind.TICKS,
     data: Annotated[Path | None, typer.Option(help="CSV or catalog folder; left out: simulated.")] = None,
     stamp: Stamp = "open",
@@ -252,7 +269,7 @@ def main(
     try:
         delay_ns = None if news_delay is None else parse_duration(news_delay)
         read = ReadOptions(stamp, timezone, allow_jumps)
-        given = Given(data, news, delay_ns, size or steps.size, run, sentiment, read)
+        given = Given(data, news, delay_ns, size or steps.size, run, sentiment, read, instruments)
         said = demo(steps, given, out, store.resolve(), home.resolve(), free_ports)
     except KeyboardInterrupt:
         typer.echo("interrupted; everything that was started has been stopped", err=True)
@@ -288,7 +305,8 @@ def demo(steps: Steps, given: Given, out: Path, store: Path, home: Path, free_po
             serving(1, 1)
             if server.token is not None:
                 os.environ[BacktestSettings.token_env] = server.token
-            said = steps.trade(trained.loaded, server.inference_url, out, begin("trading over the inference port"))
+            trading = begin("trading over the inference port")
+            said = steps.trade(trained.loaded, given.instruments, server.inference_url, out, trading)
     return {**said, **trained.said}
 
 

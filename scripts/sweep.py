@@ -20,7 +20,9 @@ from market.read_arguments import AllowJumps, Stamp, Timezone
 from market.read_options import ReadOptions
 from market.source import load
 from market.trades import Trades
+from strategies.backtest_options import BALANCE, takes_instrument_options
 from strategies.bar_settings import BarBacktestSettings
+from strategies.definitions.options import InstrumentOptions
 from strategies.server_token import provide_token
 from strategies.settings import BacktestSettings
 from sweeps.console import show
@@ -57,7 +59,9 @@ def sweep() -> None:
 
 
 @app.command()
+@takes_instrument_options
 def tick(
+    instruments: InstrumentOptions,
     changed: Set,
     url: Url = "http://127.0.0.1:8080",
     data: Annotated[Path | None, typer.Option(help="CSV of trades or catalog folder; left out: simulated.")] = None,
@@ -72,12 +76,16 @@ def tick(
     ray: Address = None,
     drawn: Drawn = None,
     seed: Seed = 1,
+    balance: BALANCE = "10000",  # type: ignore[assignment]
     in_sample: InSample = False,
     report: Report = None,
     as_json: AsJson = False,
 ) -> None:
     """Settings of strategies.settings.BacktestSettings."""
-    settings = BacktestSettings(url=url, model=model, version=version, in_sample=in_sample, mode="prefetch")
+    settings = BacktestSettings(
+        url=url, model=model, version=version, in_sample=in_sample, mode="prefetch", starting_balance=balance,
+        instruments=instruments,
+    )  # fmt: skip
     read = ReadOptions(timezone=timezone, allow_jumps=allow_jumps)
     found = run(
         changed, settings, token_file, lambda: load(data, trades, seed, instrument, read), jobs, ray, drawn, seed
@@ -86,7 +94,9 @@ def tick(
 
 
 @app.command()
+@takes_instrument_options
 def price(
+    instruments: InstrumentOptions,
     changed: Set,
     url: Url = "http://127.0.0.1:8080",
     data: Annotated[Path | None, typer.Option(help="CSV of bars or catalog; left out: simulated.")] = None,
@@ -102,12 +112,16 @@ def price(
     ray: Address = None,
     drawn: Drawn = None,
     seed: Seed = 1,
+    balance: BALANCE = "10000",  # type: ignore[assignment]
     in_sample: InSample = False,
     report: Report = None,
     as_json: AsJson = False,
 ) -> None:
     """Settings of strategies.bar_settings.BarBacktestSettings."""
-    settings = BarBacktestSettings(url=url, model=model, version=version, in_sample=in_sample, mode="prefetch")
+    settings = BarBacktestSettings(
+        url=url, model=model, version=version, in_sample=in_sample, mode="prefetch", starting_balance=balance,
+        instruments=instruments,
+    )  # fmt: skip
     read = ReadOptions(stamp, timezone, allow_jumps)
 
     def loaded() -> list[Bars]:

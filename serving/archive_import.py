@@ -6,6 +6,7 @@ under a prefix of their own, and their ``import`` statements look there first: a
 globals may carry its own ``__builtins__``, and with them its own ``__import__``.
 """
 
+import ast
 import builtins
 import importlib
 import importlib.resources
@@ -136,6 +137,7 @@ def load_archive(path: Path, folder: Path, model_name: str) -> LoadedArchive:
     """
     manifest = read_manifest(path)
     name = handler_module(path, manifest)
+    check_handler(path)
     with open_archive(path) as archive:
         archive.extractall(folder)
     logging.getLogger("ts.torch_handler").setLevel(logging.ERROR)  # warns at import of optional backends
@@ -177,22 +179,54 @@ def handler_module(path: Path, manifest: Mapping[str, Any]) -> str:
     return name
 
 
+def check_handler(path: Path) -> None:
+    """Refuse an archive whose handler no worker could load.
+
+    Raises
+    ------
+    UnreadableArchive
+        Its handler's module defines several classes, and no function for TorchServe to call.
+    """
+    handler, _, function = read_manifest(path)["model"]["handler"].partition(":")
+    name = f"{handler.removesuffix('.py').rpartition('/')[2]}.py"
+    with open_archive(path) as archive:
+        source = archive.read(name) if name in archive.namelist() else b""  # one of TorchServe's own
+    if reason := second_class(source, function or "handle"):
+        raise UnreadableArchive(f"{path}: {name}:{reason}")
+
+
+def second_class(source: bytes, function: str = "handle") -> str:
+    """Line and words of why a worker refuses to load a handler module; empty where it does not.
+
+    TorchServe's loader calls the module's function of that name, else takes the only class that it defines.
+    """
+    try:
+        body = ast.parse(source).body
+    except (SyntaxError, ValueError):
+        return ""  # whoever imports it says where
+    classes = [node for node in body if isinstance(node, ast.ClassDef)]
+    functions = {node.name for node in body if isinstance(node, ast.FunctionDef)}
+    if len(classes) < 2 or function in functions:
+        return ""
+    return (
+        f"{classes[1].lineno}: expected one class, TorchServe loads no handler with more, "
+        f"got {', '.join(node.name for node in classes)}: keep the others in a module that it imports"
+    )
+
+
 def handler_class(path: Path, module: types.ModuleType) -> Any:
     """The only class that a handler module defines, as TorchServe takes it.
 
     Raises
     ------
     UnreadableArchive
-        There is another number of classes: a worker refuses to load the module.
+        There is another number of classes.
     """
-    name = f"{module.__name__.rpartition('.')[2]}.py"
     classes = [kind for _, kind in inspect.getmembers(module, inspect.isclass) if kind.__module__ == module.__name__]
     if len(classes) != 1:
         names = ", ".join(kind.__name__ for kind in classes) or "none"
-        raise UnreadableArchive(
-            f"{path}: expected one class in {name}, TorchServe loads no handler module with more, got {names}: "
-            "keep the others in a module that it imports"
-        )
+        name = f"{module.__name__.rpartition('.')[2]}.py"
+        raise UnreadableArchive(f"{path}: expected one class in {name} to run it in process, got {names}")
     return classes[0]
 
 

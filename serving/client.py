@@ -248,7 +248,7 @@ class HttpClient(InferenceClient):
             raise InvalidResponse(f"{url}: expected an answer of content type {content_type}, got {got}")
         for name in (headers.MODEL_VERSION, headers.ARCHIVE_DIGEST, headers.FEATURE_SCHEMA):
             if not said.get(name):
-                raise InvalidResponse(f"{url}: expected an answer with header {name}, got {', '.join(sorted(said))}")
+                raise InvalidResponse(f"{url}: expected an answer with header {name}, got none")
         self._check_schema(said)
         return said[headers.MODEL_VERSION], said[headers.ARCHIVE_DIGEST]
 

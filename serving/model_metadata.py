@@ -1,5 +1,6 @@
 """What a model says of itself (its metadata), checked once, where it is first read."""
 
+import base64
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -26,12 +27,21 @@ def _is_names(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(each, str) for each in value)
 
 
+def _is_sketch(value: Any) -> bool:
+    try:
+        size = len(base64.b64decode(value, validate=True)) if isinstance(value, str) else 0
+    except ValueError:
+        return False
+    return size > 0 and size % 6 == 0
+
+
 TEXT: Check = "a text", lambda value: isinstance(value, str)
 COUNT: Check = "a positive integer", lambda value: type(value) is int and value > 0
 TIME: Check = "Unix nanoseconds as an integer", lambda value: type(value) is int and 0 <= value < 2**63
 NUMBER: Check = "a number of at least 0", lambda value: type(value) in (int, float) and 0 <= value < float("inf")
 FLAG: Check = "true or false", lambda value: type(value) is bool
 NAMES: Check = "a list of names", _is_names
+SKETCH: Check = "base64 of pairs of 4 and 2 bytes", _is_sketch
 KIND: Check = f"one of {', '.join(KINDS)}", lambda value: value in KINDS
 OBJECT: Check = "an object", lambda value: isinstance(value, dict)
 
@@ -39,10 +49,11 @@ REQUIRED: Mapping[str, Check] = {
     "version": TEXT, "archive_digest": TEXT, "outputs": NAMES, "feature_schema": OBJECT, "feature_schema_sha256": TEXT,
 }
 OPTIONAL: Mapping[str, Check] = {"inputs": KIND, "explained_outputs": ("a list", lambda value: isinstance(value, list))}
+FIT: Mapping[str, Check] = {
+    "source": TEXT, "sha256": TEXT, "instrument_id": TEXT, "first_ts_event": TIME, "last_ts_event": TIME,
+}
 SECTIONS: Mapping[str, Mapping[str, Check]] = {
-    "training": {
-        "source": TEXT, "sha256": TEXT, "instrument_id": TEXT, "first_ts_event": TIME, "last_ts_event": TIME,
-    },
+    "training": FIT,
     "label": {"horizon": COUNT, "cost_bps": NUMBER, "horizon_bars": COUNT},
     "bars": {"interval_ns": COUNT, "max_gap_ns": COUNT, "indicators": FLAG},
     "news": {"max_age_ns": COUNT, "max_texts": COUNT},
@@ -73,8 +84,20 @@ def check_metadata(metadata: object) -> dict[str, Any]:
         _check_field(metadata, name, OBJECT)
         for field, check in checks.items():
             _check_field(metadata[name], field, check, f"{name}.")
+    _check_fits(metadata.get("fits", []))
     sections = {name: metadata[name] for name in metadata if name not in SECTIONS or metadata[name] is not None}
     return {"inputs": "rows", **sections}
+
+
+def _check_fits(fits: Any) -> None:
+    """What each fit saw, see `market.price_sketch`: with prices there must be the times that they are from."""
+    if not isinstance(fits, list) or not all(isinstance(fit, dict) for fit in fits):
+        raise ValueError(f"model.json: expected fits as a list of objects, got {excerpt(fits)}")
+    for fit in fits:
+        for field, check in {**FIT, "prices": SKETCH}.items():
+            _check_field(fit, field, check, "fits.")
+        if "prices" in fit and not {"first_ts_event", "last_ts_event"} <= fit.keys():
+            raise ValueError("model.json: expected fits.first_ts_event and .last_ts_event beside .prices, got none")
 
 
 def require(metadata: Mapping[str, Any], section: str, *fields: str, purpose: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from serving import tokens
-from serving.archive_import import read_manifest
+from serving.archive_import import check_handler
 from serving.java import find_java_home
 from serving.management import ManagementClient, ManagementError
 from serving.processes import end_family, is_torchserve
@@ -40,6 +40,7 @@ CONFIG = "config.properties"
 """In the home: what the server was really started from."""
 _DIED = "Backend worker process died."
 """What a worker says before the traceback of what it could not load."""
+_EXCEPTION = re.compile(r"-std(?:out|err)(?: \S+)? - ([A-Za-z_][\w.]*(?:: .*)?)$", re.MULTILINE)
 
 
 class StartFailed(UserError):
@@ -54,7 +55,7 @@ class ServerSettings:
     """Name -> archive in the model store: ``{"tick": "tick.mar"}``; None for the configuration's ``load_models``, else
     `DEFAULT_MODELS`. Without meaning where the configuration has a ``model_snapshot``, which says what is served."""
     model_store: Path | None = None
-    """Folder of the archives; None for the configuration's ``model_store``, else ``archives`` of the project."""
+    """Folder of the archives; None for the configuration's ``model_store``, else ``archives`` of the current folder."""
     home: Path = PROJECT / ".server"
     """Working directory: keys, logs, temporary files, state. One server a home."""
     config: Path | None = PROJECT / "config.properties"
@@ -107,27 +108,24 @@ class TorchServe:
         """Whether the Java process lives."""
         return is_torchserve(self.pid)
 
-    def _wait_for_reason(self, within_s: float) -> None:
-        """Wait for the exception's own line, the last of a traceback that comes line by line through a pipe."""
+    def _why_worker_died(self, within_s: float) -> str:
+        """The exception's own line, which ends a traceback that comes line by line through a pipe."""
         deadline = time.monotonic() + within_s
-        while time.monotonic() < deadline:
-            if re.search(r" - [A-Za-z_][\w.]*: ", self._said_by_workers().partition(_DIED)[2]):
-                return
+        reasons: list[str] = []
+        while not reasons and time.monotonic() < deadline:
             time.sleep(0.05)
+            reasons = _EXCEPTION.findall(self._log("model_log.log").partition(_DIED)[2])
+        return reasons[-1] if reasons else "for no reason that it gave"
 
-    def _said_by_workers(self) -> str:
-        path = self.home / "logs" / "model_log.log"
+    def _why_ended(self) -> str:
+        """What TorchServe printed last before it ended: its own sentence, or Java's exception."""
+        lines = self._log("console.log").splitlines()
+        reasons = [line for line in lines if re.match(r"Invalid |(Caused by: )?[\w.]+(Exception|Error)\b", line)]
+        return (reasons or list(filter(None, lines)) or ["for no reason that it gave"])[-1]
+
+    def _log(self, name: str) -> str:
+        path = self.home / "logs" / name
         return path.read_text(errors="replace") if path.is_file() else ""
-
-    def log_tail(self, lines: int = 25) -> str:
-        """The end of what server and workers said."""
-        said = []
-        for name in ("console.log", "model_log.log", "ts_log.log"):
-            path = self.home / "logs" / name
-            if path.is_file():
-                text = path.read_text(errors="replace").splitlines()[-lines:]
-                said.append(f"--- {name}\n" + "\n".join(text))
-        return "\n".join(said)
 
     def wait_ready(self, models: Iterable[tuple[str, str | None]], within_s: float) -> None:
         """Wait until models, in a version or in their default one, have their workers READY.
@@ -137,19 +135,19 @@ class TorchServe:
         Raises
         ------
         StartFailed
-            It died, or they were not ready in time; with the end of its logs.
+            It died, or they were not ready in time; says why, and where its logs are.
         """
+        logs = f"logs: {self.home / 'logs'}"
         deadline = time.monotonic() + within_s
         waiting = list(models)
         while waiting:
             if not self.is_running():
-                raise StartFailed(f"TorchServe ended while starting:\n{self.log_tail()}")
-            if _DIED in self._said_by_workers():
-                self._wait_for_reason(within_s=5.0)
-                raise StartFailed(f"a worker died while loading:\n{self.log_tail()}")
+                raise StartFailed(f"TorchServe ended while starting: {self._why_ended()} ({logs})")
+            if _DIED in self._log("model_log.log"):
+                raise StartFailed(f"a worker died while loading: {self._why_worker_died(within_s=5.0)} ({logs})")
             if time.monotonic() > deadline:
                 names = ", ".join("/".join(filter(None, each)) for each in waiting)
-                raise StartFailed(f"workers of {names} READY within {within_s:g} s expected:\n{self.log_tail()}")
+                raise StartFailed(f"expected READY workers of {names} within {within_s:g} s, got none ({logs})")
             try:
                 manager = self.management()
                 waiting = [each for each in waiting if not manager.is_ready(*each)]
@@ -254,7 +252,7 @@ def _check_archives(model_store: Path, archives: set[str]) -> None:
     if not model_store.is_dir():
         raise StartFailed(f"{model_store}: a model store expected, was no folder")
     for archive in sorted(archives):
-        read_manifest(model_store / archive)
+        check_handler(model_store / archive)
 
 
 def _effective_properties(settings: ServerSettings) -> dict[str, str]:
@@ -262,7 +260,7 @@ def _effective_properties(settings: ServerSettings) -> dict[str, str]:
     properties = {} if settings.config is None else read_config(settings.config)
     if settings.free_ports:
         properties = with_free_ports(properties)
-    store = settings.model_store or Path(properties.get(MODEL_STORE, PROJECT / "archives"))
+    store = settings.model_store or Path(properties.get(MODEL_STORE, "archives")).resolve()
     models = settings.models
     if models is None:
         configured = LOAD_MODELS in properties or PROPERTY in properties
@@ -300,5 +298,6 @@ def _launch(settings: ServerSettings, model_store: Path, java_home: Path) -> int
         )  # a session of its own: Ctrl-C in the terminal reaches us, and we stop it in order
     pid_file = home / "tmp" / ".model_server.pid"
     if result.returncode or not pid_file.is_file():
-        raise StartFailed(f"TorchServe's launcher failed:\n{(home / 'logs' / 'console.log').read_text()}")
+        said = (home / "logs" / "console.log").read_text(errors="replace").split("\n")
+        raise StartFailed(f"TorchServe's launcher failed: {' '.join(filter(None, said[-4:]))} (logs: {home / 'logs'})")
     return int(pid_file.read_text())

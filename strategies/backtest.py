@@ -4,17 +4,20 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from nautilus_trader.model.instruments import CryptoPerpetual
+from nautilus_trader.model.instruments import Instrument
 
 from features.tick import WINDOW, tick_schema
 from market.trades import BadData, Trades
+from strategies.definitions.conform import check_ticks, conform
+from strategies.definitions.resolve import resolve
 from strategies.engine import built, count_events, only_actor
 from strategies.inference_actor import InferenceActor, InferenceActorConfig
-from strategies.instruments import perpetual, write_catalog
+from strategies.instruments import write_catalog
 from strategies.outcome_recorder import OutcomeRecorder
 from strategies.prefetch import prefetched
 from strategies.ready_run import ReadyRun, asked_inline
@@ -50,13 +53,16 @@ def run_backtest(
     BadSetting
         A setting makes no sense.
     BadData
-        No trades are left to run on, or too few for one row of features.
+        No trades are left to run on, or too few for one row of features; it is not known what was traded, or not traded
+        in its ticks.
     RequestError, UnreadableArchive
         The model cannot be reached, or was trained on other features than `tick_features`.
     StoreFailed
         The store of traffic splits cannot be opened.
     """
-    instrument = perpetual(trades.instrument, settings.fee_bps)
+    definition = resolve(trades, settings.instruments, settings.fee_bps)
+    instrument = definition.instrument
+    check_ticks(trades, instrument)
     strategy = settings.strategy(instrument)
     actor = settings.actor(instrument.id, WINDOW)  # bad settings are refused before anything is asked
     metadata = served_metadata(settings)
@@ -67,35 +73,39 @@ def run_backtest(
     trades = trades.between(sample.first, len(trades))
     if len(trades) <= actor.window:
         raise BadData(f"{trades.source}: more than {actor.window} trades to run on expected, was {len(trades)}")
+    settings.check_margin(instrument, trades.prices()[0])
 
     ready_for = prefetched if settings.mode == "prefetch" else _inline
-    with ready_for(trades, instrument, actor, strategy, settings.starting_balance) as run:
+    with ready_for(conform(trades, instrument), instrument, actor, strategy, settings.starting_balance) as run:
         bus = run.engine.kernel.msgbus
-        recorder = Recorder(bus, [instrument.id], CLASSES)
+        recorder = Recorder(bus, [instrument], CLASSES, settings.starting_balance)
+        topic = f"data.trades.{instrument.id.venue}.{instrument.id.symbol}"
+        run.engine.add_actor(recorder.guard({topic: instrument.id}))
         reasons = Reasons(bus, run.publisher)
         if kept is not None:
             run.engine.add_actor(OutcomeRecorder(kept))
         if on_progress is not None:
-            topic = f"data.trades.{instrument.id.venue}.{instrument.id.symbol}"
             count_events(bus, [topic], len(trades), on_progress)
         began = time.perf_counter()
         run.start()
         elapsed_s = time.perf_counter() - began
-        return collect(trades, metadata, sample, recorder, run.engine, elapsed_s, reasons, run.asked())
+        return collect(
+            trades, definition, metadata, sample, recorder, run.engine, elapsed_s, reasons, run.asked()
+        )
 
 
 @contextmanager
 def _inline(
     trades: Trades,
-    instrument: CryptoPerpetual,
+    instrument: Instrument,
     actor: InferenceActorConfig,
     strategy: TickStrategyConfig,
-    balance: int,
+    balance: Decimal,
 ) -> Iterator[ReadyRun]:
     with tempfile.TemporaryDirectory(prefix="catalog-") as folder:
         write_catalog(trades, instrument, Path(folder))
         config = run_config(instrument, actor, strategy, Path(folder), balance)
-        with built(config) as (node, engine):
+        with built(config, [instrument], trades) as (node, engine):
             yield asked_inline(node, engine, only_actor(engine, InferenceActor))
 
 

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 
 from nautilus_trader.backtest.config import BacktestDataConfig
 from nautilus_trader.model.data import Bar, BarType, QuoteTick
-from nautilus_trader.model.instruments import CryptoPerpetual
+from nautilus_trader.model.instruments import Instrument
 
-from features.bar import bar_schema, window_ends
+from features.bar import bar_schema, have_volume, window_ends
+from market.bar_quotes import breaks
 from market.bars import Bars
 from market.trades import BadData
 from serving.model_metadata import BARS, WINDOWS_NEED, require
@@ -23,8 +24,11 @@ from strategies.bar_strategy import BarStrategyConfig
 from strategies.bar_types import bar_type
 from strategies.bookkeeping import Recorder
 from strategies.checks import expect
+from strategies.closed_markets import ClosedMarkets
+from strategies.definitions.conform import check_ticks, conform
+from strategies.definitions.resolve import Definition, resolve_all
 from strategies.engine import built, count_events, only_actor, run_config
-from strategies.instruments import perpetual, split_symbol
+from strategies.ledger import account_currency
 from strategies.outcome_recorder import OutcomeRecorder
 from strategies.prefetch import prefetched_bars
 from strategies.prefetch_bars import BarsRun
@@ -40,8 +44,17 @@ class Market(NamedTuple):
     """One instrument of a run."""
 
     judged: JudgedBars
-    instrument: CryptoPerpetual
     bar_type: BarType
+
+    @property
+    def instrument(self) -> Instrument:
+        """What is traded."""
+        return self.judged.definition.instrument
+
+    @property
+    def run(self) -> Bars:
+        """The bars as the engine takes them."""
+        return conform(self.judged.run, self.instrument)
 
 
 OtherData = Callable[[Path, Mapping[str, Any], int, int], list[BacktestDataConfig]]
@@ -63,7 +76,7 @@ def run_bar_backtest(
     Parameters
     ----------
     bars : sequence of Bars
-        All there are, of different instruments of one interval and one quote currency.
+        All there are, of different instruments of one interval and one settlement currency.
     settings : BarBacktestSettings
     on_progress : callable, optional
         Called now and then with the number of bars done and of all.
@@ -91,22 +104,26 @@ def run_bar_backtest(
         settings.mode == "inline" or other_data is None,
         f"mode inline for a model that reads news (which come one by one), was {settings.mode!r}",
     )
-    _refuse_unlike(bars, settings.currency)
-    instruments = [perpetual(each.instrument, settings.fee_bps, settings.currency) for each in bars]
-    for instrument in instruments:
+    _refuse_unlike(bars)
+    definitions = resolve_all(bars, settings.instruments, settings.fee_bps)
+    instruments = [definition.instrument for definition in definitions]
+    _refuse_several_currencies(instruments)
+    for each, instrument in zip(bars, instruments, strict=True):
         settings.check_size(instrument)
+        check_ticks(each, instrument)
     metadata = served_metadata(settings)
     _refuse_model(metadata, bars[0])
     kept = settings.recorder([bar_type(each.id, bars[0].interval_ns) for each in instruments], metadata)
     fits = [fit for each in (metadata, *challengers_metadata(settings)) for fit in fit_records(each)]
     markets = [
         Market(
-            _judged(each, bars, metadata, fits, settings.in_sample),
-            instrument,
-            bar_type(instrument.id, each.interval_ns),
+            _judged(each, bars, metadata, fits, settings.in_sample, definition),
+            bar_type(definition.instrument.id, each.interval_ns),
         )
-        for each, instrument in zip(bars, instruments, strict=True)
+        for each, definition in zip(bars, definitions, strict=True)
     ]
+    for market in markets:
+        settings.check_margin(market.instrument, market.judged.bars.prices()[0])
     first_ts_event = min(int(market.judged.bars.ts_event[0]) for market in markets)
     last_ts_event = max(int(market.judged.bars.ts_event[-1]) for market in markets)
     actor = settings.actor([market.bar_type for market in markets], metadata, first_ts_event)
@@ -116,25 +133,29 @@ def run_bar_backtest(
         return [] if other_data is None else other_data(folder, metadata, first_ts_event, last_ts_event)
 
     if settings.mode == "prefetch":
-        runs = [BarsRun(market.judged.run, market.instrument, market.bar_type) for market in markets]
+        runs = [BarsRun(market.run, market.instrument, market.bar_type) for market in markets]
         ready = prefetched_bars(runs, actor, strategies, settings.spread_bps, settings.starting_balance)
     else:
         ready = _inline(markets, actor, strategies, settings, others)
     with ready as run:
         bus = run.engine.kernel.msgbus
-        recorder = Recorder(bus, [instrument.id for instrument in instruments], metadata["outputs"])
+        closed = ClosedMarkets(run.engine, {market.instrument.id: breaks(market.run) for market in markets})
+        recorder = Recorder(bus, instruments, metadata["outputs"], settings.starting_balance)
+        topics = {f"data.bars.{market.bar_type}": market.instrument.id for market in markets}
+        run.engine.add_actor(recorder.guard(topics))
         reasons = Reasons(bus, run.publisher)
         if kept is not None:
             run.engine.add_actor(OutcomeRecorder(kept))
         if on_progress is not None:
             total = sum(len(market.judged.run) for market in markets)
-            count_events(bus, [f"data.bars.{market.bar_type}" for market in markets], total, on_progress)
+            count_events(bus, topics, total, on_progress)
         began = time.perf_counter()
         run.start()
         elapsed_s = time.perf_counter() - began
         return collect(
-            [market.judged for market in markets], metadata, recorder, run.engine, elapsed_s, reasons, run.asked()
-        )
+            [market.judged for market in markets], metadata, recorder, run.engine, elapsed_s, reasons, run.asked(),
+            closed.held,
+        )  # fmt: skip
 
 
 @contextmanager
@@ -146,19 +167,20 @@ def _inline(
     others: Callable[[Path], list[BacktestDataConfig]],
 ) -> Iterator[ReadyRun]:
     with tempfile.TemporaryDirectory(prefix="catalog-") as folder:
-        data = _data(markets, settings.spread_bps, actor.max_gap_ns, Path(folder)) + others(Path(folder))
+        data = _data(markets, settings.spread_bps, Path(folder)) + others(Path(folder))
+        instruments = [market.instrument for market in markets]
         config = run_config(
-            [market.instrument for market in markets],
+            instruments,
             importable_actor(actor),
             [importable_strategy(strategy) for strategy in strategies],
             data,
             settings.starting_balance,
         )
-        with built(config) as (node, engine):
+        with built(config, instruments) as (node, engine):
             yield asked_inline(node, engine, only_actor(engine, BarInferenceActor))
 
 
-def _refuse_unlike(bars: Sequence[Bars], currency: str | None) -> None:
+def _refuse_unlike(bars: Sequence[Bars]) -> None:
     if not bars:
         raise BadData("bars of at least 1 instrument expected, was none")
     names = [each.instrument.instrument_id for each in bars]
@@ -167,10 +189,17 @@ def _refuse_unlike(bars: Sequence[Bars], currency: str | None) -> None:
     intervals = [f"{each.interval_ns / 1e9:g} s of {each.instrument.instrument_id}" for each in bars]
     if len({each.interval_ns for each in bars}) > 1:
         raise BadData(f"bars of one interval expected, was {', '.join(intervals)}")
-    currencies = [split_symbol(each.instrument.symbol, currency)[1] for each in bars]
+
+
+def _refuse_several_currencies(instruments: Sequence[Instrument]) -> None:
+    """Accounts have one currency, and P&L in different ones cannot be added."""
+    currencies = [account_currency(each).code for each in instruments]
     if len(set(currencies)) > 1:
-        quoted = ", ".join(f"{found} of {name}" for found, name in zip(currencies, names, strict=True))
-        raise BadData(f"bars of one quote currency expected, was {quoted}")
+        settled = ", ".join(f"{each.id} in {code}" for each, code in zip(instruments, currencies, strict=True))
+        raise BadData(f"expected instruments settled in one currency, got {settled}: run them one by one")
+    ids = [each.id.value for each in instruments]
+    if len(set(ids)) < len(ids):
+        raise BadData(f"expected instruments that NautilusTrader can tell apart, got {', '.join(ids)}")
 
 
 def _refuse_model(metadata: Mapping[str, Any], bars: Bars) -> None:
@@ -195,6 +224,7 @@ def _judged(
     metadata: Mapping[str, Any],
     fits: Sequence[Mapping[str, Any]],
     in_sample: bool,
+    definition: Definition,
 ) -> JudgedBars:
     """One instrument's bars of a run, from after the last one that any of the fits saw."""
     sample = choose_sample(bars, fits, in_sample, "bars", beside=[other for other in all_bars if other is not bars])
@@ -202,19 +232,22 @@ def _judged(
     run = bars.between(max(0, sample.first - lookback + 1), len(bars))
     warm = len(run) - (len(bars) - sample.first)
     ends = window_ends(run.ts_event, metadata["bars"]["max_gap_ns"], lookback)
-    asked = int((ends >= warm).sum())
+    ends = ends[ends >= warm]
+    asked = int(have_volume(run.volumes(), ends).sum())
     if not asked:
-        raise BadData(f"{bars.source}: {lookback} bars without a break expected, was fewer among {len(run)}")
-    return JudgedBars(run, warm, asked, sample)
+        raise BadData(
+            f"{bars.source}: expected {lookback} bars with volume and without a break, got fewer among {len(run)}"
+        )
+    return JudgedBars(run, warm, asked, len(ends) - asked, sample, definition)
 
 
-def _data(markets: Sequence[Market], spread_bps: float, max_gap_ns: int, folder: Path) -> list[BacktestDataConfig]:
+def _data(markets: Sequence[Market], spread_bps: float, folder: Path) -> list[BacktestDataConfig]:
     """Write a catalog; its parts in the order in which data of one time are handled: all bars, then the quotes.
 
     No strategy sees a quote before the bar that closed with it, and no order is sent before both.
     """
     for market in markets:
-        write_bar_catalog(market.judged.run, market.instrument, market.bar_type, spread_bps, max_gap_ns, folder)
+        write_bar_catalog(market.run, market.instrument, market.bar_type, spread_bps, folder)
     bars = [
         BacktestDataConfig(catalog_path=str(folder), data_cls=Bar, bar_types=[str(market.bar_type)])
         for market in markets

@@ -1,20 +1,22 @@
 """Arrays of bars as NautilusTrader knows them: a catalog of bars and of the quotes around them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from nautilus_trader.model.data import Bar, BarType, QuoteTick
-from nautilus_trader.model.instruments import CryptoPerpetual
-from nautilus_trader.model.objects import FIXED_PRECISION, PRICE_MAX, QUANTITY_MAX
+from nautilus_trader.model.instruments import Instrument
+from nautilus_trader.model.objects import FIXED_PRECISION, QUANTITY_MAX
 from nautilus_trader.persistence.catalog import ParquetDataCatalog
 
 from market.bar_quotes import bar_quotes
 from market.bars import PRICES, Bars
-from market.trades import BadData
+from strategies.definitions.conform import tick_steps
 from strategies.instruments import to_quote_ticks
+from strategies.representable import check_price, check_quantity
 
-QUOTED_SIZE = 10**9
-"""Base currency on each side of a quote: bars know no depth, an order of any size is taken to fill at the quote."""
+QUOTED_SIZE = int(QUANTITY_MAX) - 1  # at the very largest, NautilusTrader's own rounding ends the process
+"""On each side of a quote: bars know no depth, so an order of any size that there can be fills at the quote."""
 
 
 def bar_objects(bars: Bars, bar_type: BarType) -> list[Bar]:
@@ -26,8 +28,9 @@ def bar_objects(bars: Bars, bar_type: BarType) -> list[Bar]:
         A price or a volume that NautilusTrader cannot hold.
     """
     instrument = bars.instrument
-    _refuse_too_large(bars)
     price_precision, size_precision = instrument.price_precision, instrument.size_precision
+    check_price(bars.source, "high", bars.high, price_precision)
+    check_quantity(bars.source, "volume", bars.volume, size_precision)
     price_step = 10 ** (FIXED_PRECISION - price_precision)  # Python integers: raw values are 128 bits wide
     size_step = 10 ** (FIXED_PRECISION - size_precision)
     columns = (*(getattr(bars, name) for name in PRICES), bars.volume, bars.ts_event)
@@ -48,29 +51,26 @@ def bar_objects(bars: Bars, bar_type: BarType) -> list[Bar]:
     ]
 
 
-def bar_quote_ticks(bars: Bars, spread_bps: float, max_gap_ns: int) -> list[QuoteTick]:
-    """The quotes around the bars' prices, `market.bar_quotes`, with `QUOTED_SIZE` on both sides."""
-    quotes = bar_quotes(bars, spread_bps, max_gap_ns)
-    size = np.full(len(quotes.bid), QUOTED_SIZE * 10**bars.instrument.size_precision)
-    return to_quote_ticks(bars.instrument, quotes.bid, quotes.ask, size, quotes.ts_event, quotes.ts_event)
+def bar_quote_ticks(bars: Bars, instrument: Instrument, spread_bps: float) -> list[QuoteTick]:
+    """The quotes around the bars' prices, `market.bar_quotes`, with `QUOTED_SIZE` on both sides.
+
+    Parameters
+    ----------
+    bars : Bars
+        Conforming to the instrument; their volumes may be finer than its sizes.
+    """
+    quotes = bar_quotes(bars, spread_bps, tick_steps(instrument))
+    steps = QUOTED_SIZE * 10**instrument.size_precision  # more than int64 holds
+    size = np.full(len(quotes.bid), steps, dtype=object)
+    quoted = replace(bars.instrument, size_precision=instrument.size_precision)
+    return to_quote_ticks(quoted, quotes.bid, quotes.ask, size, quotes.ts_event, quotes.ts_event)
 
 
 def write_bar_catalog(
-    bars: Bars, instrument: CryptoPerpetual, bar_type: BarType, spread_bps: float, max_gap_ns: int, folder: Path
+    bars: Bars, instrument: Instrument, bar_type: BarType, spread_bps: float, folder: Path
 ) -> None:
     """Write instrument, bars and quotes into a `ParquetDataCatalog`, which a `BacktestNode` reads."""
     catalog = ParquetDataCatalog(folder)
     catalog.write_data([instrument])
-    catalog.write_data(bar_quote_ticks(bars, spread_bps, max_gap_ns))
+    catalog.write_data(bar_quote_ticks(bars, instrument, spread_bps))
     catalog.write_data(bar_objects(bars, bar_type))
-
-
-def _refuse_too_large(bars: Bars) -> None:
-    """NautilusTrader ends the process instead of raising."""
-    for name, most, precision in (
-        ("high", PRICE_MAX, bars.instrument.price_precision),
-        ("volume", QUANTITY_MAX, bars.instrument.size_precision),
-    ):
-        largest = getattr(bars, name).max() / 10**precision
-        if largest >= most:
-            raise BadData(f"{bars.source}: {name} below {most:g} expected (NautilusTrader's largest), was {largest:g}")

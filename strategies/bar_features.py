@@ -12,7 +12,7 @@ from nautilus_trader.indicators import (
 )
 from numpy.typing import NDArray
 
-from features.bar import OHLCV, TIME_STEPS, bar_schema
+from features.bar import LEAST_VOLUME, OHLCV, TIME_STEPS, VOLUME, bar_schema
 from features.indicators import ATR, RETURN, RSI, SMA_FAST, SMA_SLOW, VOLATILITY
 
 
@@ -74,6 +74,9 @@ class BarFeatures:
             raise ValueError(f"time_steps of at least 1 expected, was {time_steps}")
         schema = bar_schema(indicators, time_steps)
         self.max_gap_ns = max_gap_ns
+        self.without_volume = 0
+        """Windows that were left out as nobody traded in any of their bars."""
+        self._quiet = time_steps  # bars since the last one with volume
         self._lookback = schema.window
         self._time_steps = time_steps
         self._indicators = BarIndicators() if indicators else None
@@ -98,7 +101,7 @@ class BarFeatures:
         Returns
         -------
         float32 [time_steps, columns] or None
-            The window that ends with this bar; None while it fills.
+            The window that ends with this bar; None while it fills, and where it has no volume.
 
         Raises
         ------
@@ -119,7 +122,11 @@ class BarFeatures:
         self._rows[at + steps] = row
         self._at = (at + 1) % steps
         self._since_break += 1
+        self._quiet = 0 if row[VOLUME] >= LEAST_VOLUME else self._quiet + 1
         if self._since_break < self._lookback:
+            return None
+        if self._quiet >= steps:
+            self.without_volume += 1
             return None
         return self._rows[at + 1 : at + 1 + steps].copy()
 

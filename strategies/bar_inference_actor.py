@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from nautilus_trader.common.component import TimeEvent
 from nautilus_trader.core.uuid import UUID4
 from nautilus_trader.model.data import Bar, BarType
 from nautilus_trader.model.identifiers import InstrumentId
@@ -21,9 +20,10 @@ from strategies.model_actor import ModelActor
 from strategies.model_actor_config import ModelActorConfig
 from strategies.model_call import Question
 from strategies.news_counts import NewsCounts
+from strategies.simulated_time import check_bar_types
 from strategies.warm_start import WarmStart
 from traffic.assignment import Route
-from wire.errors import OF_ONE_ROW, RequestError, SchemaMismatch
+from wire.errors import OF_ONE_ROW, RequestError, SchemaMismatch, is_refusal
 from wire.news_windows import NewsWindow
 
 
@@ -60,6 +60,7 @@ class BarInferenceActorConfig(ModelActorConfig, kw_only=True, frozen=True):
         expect(len(set(names)) == len(names), f"bar_types of different instruments, was {', '.join(names)}")
         specs = sorted({str(bar_type.spec) for bar_type in self.bar_types})
         expect(len(specs) == 1, f"bar_types of one interval, was {', '.join(specs)}")
+        expect(self.bar_types[0].spec.is_time_aggregated(), f"bar_types by time, was {specs[0]}")
         expect(self.max_gap_ns >= 1, f"max_gap_ns of at least 1, was {self.max_gap_ns}")
         expect(
             self.latency_profile is not None or 0 <= self.batch_wait_ns <= self.latency_ns,
@@ -90,9 +91,13 @@ class BarInferenceActor(ModelActor):
         super().__init__(config, instrument_ids)
         self.failed: dict[InstrumentId, list[int]] = {instrument_id: [] for instrument_id in instrument_ids}
         """Instrument -> ``ts_event`` of the bars that got no answer."""
+        self.refused_rows: dict[InstrumentId, list[int]] = {instrument_id: [] for instrument_id in instrument_ids}
+        """Instrument -> ``ts_event`` of the bars whose windows the model refused."""
         self._features = {
             instrument_id: BarFeatures(config.indicators, config.max_gap_ns) for instrument_id in instrument_ids
         }
+        self._quiet: set[InstrumentId] = set()
+        """Instruments whose last window had no volume."""
         self._seen = dict.fromkeys(instrument_ids, 0)
         self._received_ns = -1
         """When the bars that are being collected were received."""
@@ -105,6 +110,7 @@ class BarInferenceActor(ModelActor):
         """Instruments whose history has not come yet."""
 
     def on_start(self) -> None:
+        check_bar_types(self.config.bar_types, self.clock)
         self.connect_model(bar_schema(self.config.indicators), self._refuse_other_bars)
         for bar_type in self.config.bar_types:
             self.subscribe_bars(bar_type)
@@ -160,9 +166,20 @@ class BarInferenceActor(ModelActor):
     def _window(self, bar: Bar) -> NDArray[np.float32] | None:
         instrument_id = bar.bar_type.instrument_id
         self._seen[instrument_id] += 1
-        return self._features[instrument_id].update(
+        features = self._features[instrument_id]
+        left_out = features.without_volume
+        rows = features.update(
             exact(bar.open), exact(bar.high), exact(bar.low), exact(bar.close), exact(bar.volume), bar.ts_event
         )
+        if features.without_volume > left_out and instrument_id not in self._quiet:
+            self.log.warning(f"{instrument_id} has had no volume for a whole window: no predictions until it trades")
+        (self._quiet.add if features.without_volume > left_out else self._quiet.discard)(instrument_id)
+        return rows
+
+    @property
+    def without_volume(self) -> dict[InstrumentId, int]:
+        """Instrument -> windows that were left out as nobody traded in them."""
+        return {instrument_id: features.without_volume for instrument_id, features in self._features.items()}
 
     def _collect(self, bar: Bar, question: Question | None) -> None:
         """Ask together about bars received together."""
@@ -179,18 +196,16 @@ class BarInferenceActor(ModelActor):
         self._received_ns = received_ns
         self._arrived.clear()
         self._due_ns = self.schedule(received_ns)
-        wait_ns = self.config.batch_wait_ns
-        if len(self._features) > 1 and received_ns + wait_ns < self._due_ns:
-            self.clock.set_time_alert_ns(f"ask-{received_ns}", received_ns + wait_ns, self._on_waited)
+        if len(self._features) > 1:
+            self.set_alert(self._ask_by_ns())
 
-    def _on_waited(self, event: TimeEvent) -> None:
-        if self._received_ns + self.config.batch_wait_ns <= event.ts_event:
+    def _ask_by_ns(self) -> int:
+        """When those bars are asked about that are there, whichever are missing, Unix ns."""
+        return min(self._received_ns + self.config.batch_wait_ns, self._due_ns)
+
+    def ask_waiting(self, now_ns: int) -> None:
+        if self._ask_by_ns() <= now_ns:
             self._ask()
-
-    def _publish_due(self, event: TimeEvent) -> None:
-        if self._due_ns <= event.ts_event:
-            self._ask()  # where the wait is as long as the latency, it has no alert of its own
-        super()._publish_due(event)
 
     def _ask(self) -> None:
         """Ask about all windows that are waiting, those of one route together."""
@@ -216,23 +231,24 @@ class BarInferenceActor(ModelActor):
         return None
 
     def _ask_together(self, route: Route, asked: list[Question]) -> bool:
-        """Whether any of these windows got an answer."""
+        """Whether the model responded to any of these windows, be it that it refused one."""
         try:
             answer = self.predict(route, asked)
         except RequestError as error:
             if len(asked) > 1 and isinstance(error, self.of_one_row):
                 answered = [self._ask_together(route, [each]) for each in asked]
                 return any(answered)
+            refusal = is_refusal(error, self.of_one_row)
             for each in asked:
-                self.failed[each.instrument_id].append(each.ts_event)
-                self.say_failed(error, f"{each.instrument_id}'s bar of {each.ts_event}")
-            return False
+                (self.refused_rows if refusal else self.failed)[each.instrument_id].append(each.ts_event)
+                record = self.record_refusal if refusal else self.say_failed
+                record(error, f"{each.instrument_id}'s bar of {each.ts_event}")
+            return refusal
         for row, each in enumerate(asked):
             self.hold_until_due(answer, row, each, self._due_ns, route.split, self.told(each))
         return True
 
 
 def exact(value: Price | Quantity) -> float:
-    """Whole steps over a power of ten, rounded once; ``as_double`` rounds twice."""
-    precision = value.precision
-    return (value.raw // 10 ** (FIXED_PRECISION - precision)) / 10.0**precision
+    """The float64 that is nearest to the decimal value, whatever its precision; ``as_double`` rounds twice."""
+    return value.raw / 10**FIXED_PRECISION  # of integers: rounded once

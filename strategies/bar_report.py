@@ -21,9 +21,11 @@ from strategies.news_report import news_labels, news_notes, news_summary
 from strategies.report_parts import (
     data_labels,
     evaluation_of,
+    instrument_labels,
     model_labels,
     model_summary,
     note_on_latency,
+    note_on_margin,
     notes_on_events,
     sample_warnings,
     setting_labels,
@@ -61,7 +63,7 @@ def report_data(settings: BarBacktestSettings, run: BarBacktestResult, result: B
     holding_ns = settings.holding_ns(metadata)
     own_settings = {
         "Least confidence": f"{settings.min_confidence:g}",
-        "Expected return above": f"{settings.threshold_bps:g} bps",
+        "Expected return above": f"{settings.threshold_bps(result.definition.instrument):g} bps",
         "A signal holds for": f"{format_duration(holding_ns)} ({holding_ns / bars.interval_ns:g} bars)",
         "Spread assumed": f"{settings.spread_bps:g} bps",
     }
@@ -70,7 +72,12 @@ def report_data(settings: BarBacktestSettings, run: BarBacktestResult, result: B
         title=f"{settings.model} {metadata['version']} on {instrument_id}",
         instrument_id=instrument_id,
         simulated=bars.simulated,
-        data={**data_labels(bars, "bar"), "Bar": format_duration(bars.interval_ns), **news_labels(result)},
+        data={
+            **data_labels(bars, "bar"),
+            "Bar": format_duration(bars.interval_ns),
+            **instrument_labels(result.definition.as_dict()),
+            **news_labels(result),
+        },
         model=model_labels(settings, metadata),
         settings=setting_labels(settings, run.currency, own_settings),
         notes=notes(settings, run, result),
@@ -85,6 +92,9 @@ def report_data(settings: BarBacktestSettings, run: BarBacktestResult, result: B
         equity=result.equity,
         currency=run.currency,
         statistics=result.statistics,
+        statistics_basis=result.statistics_basis,
+        account=result.account,
+        ruined_ns=None if result.ruin is None else result.ruin.ts_ns,
         orders=result.orders,
         events="bars",
         log=trade_log(settings, metadata, instrument_id, run.currency, result.past_trades),
@@ -107,17 +117,22 @@ def notes(settings: BarBacktestSettings, run: BarBacktestResult, result: BarResu
     said = notes_on_events(settings, run, result, result.sample_note, "bar")
     if result.warm:
         said.append(f"The {result.warm:,} bars before filled the first window; they were not asked about.")
+    if result.without_volume:
+        said.append(
+            f"{result.without_volume:,} bars end a window in which nobody traded; the model was not asked about them."
+        )
     said += news_notes(result, run.metadata)
     said += reading_notes(result.bars)
     said += [
         note_on_latency(settings, "its bar closed"),
         f"The spread of {settings.spread_bps:g} bps is an assumption: bars hold no quotes. An order sent after a close "
-        "meets the next bar's open, half the spread and one price step worse, at once and whatever its size; before a "
-        "break (no bar within "
-        f"{format_duration(run.metadata['bars']['max_gap_ns'])}) it meets the last close. There is neither depth nor "
-        "impact.",
-        f"Each fill costs a fee of {settings.fee_bps:g} bps; only expected returns above "
-        f"{settings.threshold_bps:g} bps are acted on. There is no funding and no margin.",
+        "meets the next bar's open, half the spread and one tick worse, at once and whatever its size. There is "
+        "neither depth nor impact.",
+        "The market is closed while no bar is in progress. An order sent then waits for the next open, and fills there "
+        f"in the same way: {result.held:,} of {result.orders:,} did.",
+        f"Each fill costs a fee of {result.definition.fee_bps:g} bps; only expected returns above "
+        f"{settings.threshold_bps(result.definition.instrument):g} bps are acted on. "
+        + note_on_margin(result.definition),
         "A probability of BUY is the confidence where the expected return is positive, else 1 less it; it came true "
         "where the next close was higher. Unchanged closes and those after a break count as unknown.",
     ]
@@ -133,11 +148,14 @@ def summary(settings: BarBacktestSettings, run: BarBacktestResult) -> dict[str, 
         {
             "instrument_id": each.bars.instrument.instrument_id,
             "source": each.bars.source,
+            "definition": each.definition.as_dict(),
             "simulated": each.bars.simulated,
             "notes": reading_notes(each.bars),
             "sample": each.sample_note,
             "in_sample": each.in_sample,
             "bars": len(each.bars),
+            "orders_held": each.held,
+            "without_volume": each.without_volume,
             **trading_summary(each),
             **news_summary([each]),
         }
@@ -154,6 +172,8 @@ def summary(settings: BarBacktestSettings, run: BarBacktestResult) -> dict[str, 
         **model_summary(settings, run.metadata),
         "edge": evaluation_of(run.metadata),
         "bars": sum(each["bars"] for each in instruments),
+        "orders_held": sum(each.held for each in run.instruments),
+        "without_volume": sum(each["without_volume"] for each in instruments),
         **trading_summary(together),
         **news_summary(run.instruments),
         "gave_up": run.gave_up,

@@ -8,22 +8,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from nautilus_trader.backtest.engine import BacktestEngine
-from nautilus_trader.model.events import PositionClosed
 from nautilus_trader.model.identifiers import InstrumentId
-from nautilus_trader.model.objects import Money
+from nautilus_trader.model.instruments import Instrument
 
 from market.bars import Bars
-from strategies.bookkeeping import (
-    Balances,
-    InstrumentResult,
-    Recorder,
-    RunResult,
-    Statistics,
-    Traded,
-    equity_curve,
-    fill_table,
-    round_trip_statistics,
-)
+from scores.account import AccountHistory, Statistics
+from scores.calendar import widest
+from strategies.bookkeeping import InstrumentResult, Recorder, RunResult, account_of, fill_table, marked_market
+from strategies.definitions.resolve import Definition
+from strategies.equity import MarkedMarket, calendar_of
 from strategies.news_counts import NewsCounts
 from strategies.ready_run import Asked
 from strategies.sample import Sample, SampleKind, worst
@@ -39,9 +32,13 @@ class JudgedBars:
     warm: int
     """How many of them, at the beginning, only fill the first window."""
     asked: int
-    """How many of the others end a whole window."""
+    """How many of the others end a whole window with volume."""
+    without_volume: int
+    """How many end a window in which nobody traded; the model is not asked about it."""
     sample: Sample
     """Which bars are judged, and why."""
+    definition: Definition
+    """What they are traded as."""
 
     @cached_property
     def bars(self) -> Bars:
@@ -55,14 +52,20 @@ class BarResult(InstrumentResult):
 
     bars: Bars
     """Those that were judged."""
+    definition: Definition
+    """What they were traded as."""
     warm: int
     """Bars before them that filled the first window."""
     sample_note: str
     """Which bars were judged, and why."""
     in_sample: SampleKind
     """Whether the model's fit saw some of them."""
+    held: int
+    """Orders that were sent while the market was closed, and waited for its open."""
     news: NewsCounts | None
     """What became of the headlines about it; None where the model reads none."""
+    without_volume: int
+    """Bars that end a window in which nobody traded; the model was not asked about it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,10 +74,14 @@ class BarBacktestResult(RunResult):
 
     instruments: tuple[BarResult, ...]
     """In the order in which the bars were given."""
+    account: AccountHistory
+    """All accounts as one, marked to the instruments' last closes at every bar, less fees."""
     equity: pd.DataFrame
-    """``ts_ns`` and ``equity`` over all instruments, marked to their last closes, less fees."""
-    statistics: Statistics
-    """Over all closed positions."""
+    """``ts_ns``, ``equity``, ``drawdown``: that account thinned for a picture; the first row is the start."""
+    statistics: Mapping[str, Statistics]
+    """As an instrument's, over all of them."""
+    statistics_basis: Mapping[str, str]
+    """Group -> what its values are computed from."""
 
     @property
     def bars_per_s(self) -> float:
@@ -87,13 +94,19 @@ class BarBacktestResult(RunResult):
         return InstrumentResult(
             predictions=pd.concat([each.predictions for each in parts], ignore_index=True),
             fills=pd.concat([each.fills for each in parts], ignore_index=True),
+            account=self.account,
             equity=self.equity,
             statistics=self.statistics,
+            statistics_basis=self.statistics_basis,
             orders=sum(each.orders for each in parts),
+            refused_orders=sum(each.refused_orders for each in parts),
+            last_refused_order=next(filter(None, (each.last_refused_order for each in reversed(parts))), ""),
             positions=sum(each.positions for each in parts),
             failed=sum(each.failed for each in parts),
+            refused=sum(each.refused for each in parts),
             not_arrived=sum(each.not_arrived for each in parts),
             past_trades=tuple(trade for each in parts for trade in each.past_trades),
+            ruin=min((each.ruin for each in parts if each.ruin is not None), default=None),
         )
 
 
@@ -105,26 +118,37 @@ def collect(
     elapsed_s: float,
     reasons: Reasons,
     asked: Asked,
+    held: Mapping[InstrumentId, int],
 ) -> BarBacktestResult:
-    """Read the results out of an engine that has run."""
-    balances = Balances.of(engine)
-    instruments = tuple(
-        _instrument_result(
-            each, recorded, engine, asked, balances if len(judged) == 1 else None, reasons
-        )
-        for each in judged
+    """Read the results out of an engine that has run; the recorder's instruments are in the order of the bars.
+
+    Parameters
+    ----------
+    held : mapping
+        How many orders of each instrument waited for its market's open.
+    """
+    instruments = list(recorded.instruments.values())
+    results = tuple(
+        _instrument_result(each, instrument, recorded, engine, reasons, asked, held)
+        for each, instrument in zip(judged, instruments, strict=True)
     )
-    traded = [_traded(each.bars, each.fills) for each in instruments]
+    venues = {instrument.id.venue for instrument in instruments}
+    ledgers = [recorded.ledgers[instrument.id] for instrument in instruments]
+    markets = [_market(recorded, each.bars, instrument) for each, instrument in zip(judged, instruments, strict=True)]
+    account = account_of(ledgers, markets, recorded.balance * len(venues), widest(map(calendar_of, instruments)))
     return BarBacktestResult(
         sample_note=" ".join(dict.fromkeys(each.sample.note for each in judged)),
         in_sample=worst(each.sample.in_sample for each in judged),
         metadata=metadata,
-        instruments=instruments,
-        equity=equity_curve(traded, balances.start.as_double()),
-        currency=balances.currency.code,
-        balance=balances.end.as_double(),
-        statistics=round_trip_statistics(engine, recorded.closed, balances),
+        instruments=results,
+        account=account.history,
+        equity=account.picture,
+        statistics=account.statistics,
+        statistics_basis=account.basis,
+        currency=ledgers[0].contract.currency,
+        balance=account.history.end,
         last_error=asked.last_error,
+        last_refusal=asked.last_refusal,
         gave_up=asked.gave_up,
         elapsed_s=elapsed_s,
     )
@@ -132,44 +156,44 @@ def collect(
 
 def _instrument_result(
     judged: JudgedBars,
+    instrument: Instrument,
     recorded: Recorder,
     engine: BacktestEngine,
-    asked: Asked,
-    balances: Balances | None,
     reasons: Reasons,
+    asked: Asked,
+    held: Mapping[InstrumentId, int],
 ) -> BarResult:
-    """``balances`` where the instrument has its account for itself."""
     bars = judged.bars
-    instrument_id = InstrumentId.from_str(bars.instrument.instrument_id)
-    predictions = recorded.predictions[instrument_id].table()
+    predictions = recorded.predictions[instrument.id].table()
     predictions.insert(3, "bar", np.searchsorted(bars.ts_event, predictions["ts_event"].to_numpy()))
-    fills = fill_table(engine, instrument_id)
-    closed = recorded.closed_of(instrument_id)
-    balances = balances or _own_balances(engine, instrument_id, closed)
+    ledger, refusals = recorded.ledgers[instrument.id], recorded.refusals_of(instrument.id)
+    account = account_of([ledger], [_market(recorded, bars, instrument)], recorded.balance, calendar_of(instrument))
     return BarResult(
         bars=bars,
+        definition=judged.definition,
         warm=judged.warm,
         sample_note=judged.sample.note,
         in_sample=judged.sample.in_sample,
-        news=asked.news[instrument_id],
+        held=held[instrument.id],
+        news=asked.news[instrument.id],
+        without_volume=judged.without_volume,
         predictions=predictions,
-        fills=fills,
-        equity=equity_curve([_traded(bars, fills)], balances.start.as_double()),
-        statistics=round_trip_statistics(engine, closed, balances),
-        orders=engine.cache.orders_total_count(instrument_id=instrument_id),
-        positions=len(closed),
-        failed=asked.failed[instrument_id],
-        not_arrived=asked.not_arrived[instrument_id],
-        past_trades=reasons.past_trades(closed),
+        fills=fill_table(ledger),
+        account=account.history,
+        equity=account.picture,
+        statistics=account.statistics,
+        statistics_basis=account.basis,
+        orders=engine.cache.orders_total_count(instrument_id=instrument.id),
+        refused_orders=len(refusals),
+        last_refused_order=refusals[-1] if refusals else "",
+        positions=len(ledger.round_trips),
+        failed=asked.failed[instrument.id],
+        refused=asked.refused[instrument.id],
+        not_arrived=asked.not_arrived[instrument.id],
+        past_trades=reasons.past_trades(ledger.round_trips),
+        ruin=recorded.ruins.get(instrument.id.venue),
     )
 
 
-def _own_balances(engine: BacktestEngine, instrument_id: InstrumentId, closed: Sequence[PositionClosed]) -> Balances:
-    """The venue's account as if this instrument alone had been traded on it."""
-    ((currency, start),) = engine.cache.account_for_venue(instrument_id.venue).starting_balances().items()
-    made = sum(event.realized_pnl.as_decimal() for event in closed)
-    return Balances(start, Money(start.as_decimal() + made, currency))
-
-
-def _traded(bars: Bars, fills: pd.DataFrame) -> Traded:
-    return Traded(bars.ts_event, bars.prices(), fills)
+def _market(recorded: Recorder, bars: Bars, instrument: Instrument) -> MarkedMarket:
+    return marked_market(recorded.ledgers[instrument.id], bars.instrument, bars.ts_event, bars.close)

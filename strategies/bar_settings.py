@@ -12,6 +12,7 @@ from serving.model_metadata import OUTCOMES_NEED, require
 from strategies.bar_inference_actor import BarInferenceActorConfig
 from strategies.bar_strategy import BarStrategyConfig
 from strategies.checks import BadSetting, expect
+from strategies.definitions.names import order_id_tag
 from strategies.outcome_recorder import OutcomeRecorderConfig
 from strategies.run_settings import RunSettings
 
@@ -36,8 +37,6 @@ class BarBacktestSettings(RunSettings):
     """Least probability of the return's sign to act on, in [0.5, 1)."""
     spread_bps: float = 1.0
     """Ask less bid, bps of the price; an assumption, since bars hold no quotes."""
-    currency: str | None = None
-    """What the instruments are quoted in; None where their symbols say so (``BTCUSDT``, not ``AAPL``)."""
     cost_bps: float | None = None
     """Expected returns of no more than this are not acted on, bps; None takes what a trade costs there and back."""
     horizon_ns: int | None = None
@@ -56,10 +55,10 @@ class BarBacktestSettings(RunSettings):
             f"batch_wait_ns of 0 to latency_ns = {self.latency_ns}, was {self.batch_wait_ns}",
         )
 
-    @property
-    def threshold_bps(self) -> float:
+    def threshold_bps(self, instrument: Instrument) -> float:
         """``cost_bps``, or else two fees and the spread."""
-        return 2 * self.fee_bps + self.spread_bps if self.cost_bps is None else self.cost_bps
+        two_fees = float(2 * instrument.taker_fee * 10_000)
+        return two_fees + self.spread_bps if self.cost_bps is None else self.cost_bps
 
     def holding_ns(self, metadata: Mapping[str, Any]) -> int:
         """``horizon_ns``, or else the model's.
@@ -121,10 +120,10 @@ class BarBacktestSettings(RunSettings):
         self.check_size(instrument)
         return BarStrategyConfig(
             instrument_id=instrument.id,
-            order_id_tag=instrument.id.value,
+            order_id_tag=order_id_tag(instrument.id),
             trade_size=self.trade_size,
             min_confidence=self.min_confidence,
-            cost_bps=self.threshold_bps,
+            cost_bps=self.threshold_bps(instrument),
             horizon_ns=self.holding_ns(metadata),
             closed_market_ns=metadata["bars"]["max_gap_ns"] - metadata["bars"]["interval_ns"],
             max_age_ns=self.max_age_ns,

@@ -2,17 +2,14 @@
 
 from decimal import Decimal
 
-from nautilus_trader.common.component import TimeEvent
+from nautilus_trader.model.data import QuoteTick
 from nautilus_trader.model.enums import OrderSide
 from nautilus_trader.model.events import OrderEvent, OrderFilled
 
 from strategies.checks import expect
 from strategies.guarded import guarded
 from strategies.prediction import Prediction
-from strategies.prediction_strategy import PredictionStrategy, PredictionStrategyConfig
-
-ALERT = "horizon"
-"""The name of the one alert."""
+from strategies.prediction_strategy import RETRY_NS, PredictionStrategy, PredictionStrategyConfig
 
 
 class BarStrategyConfig(PredictionStrategyConfig, kw_only=True, frozen=True):
@@ -50,7 +47,8 @@ class BarStrategy(PredictionStrategy):
     A signal is a prediction whose confidence and expected return are large enough. One in the position's
     direction renews it, one against it turns it with a single order. A position that was not renewed is
     closed by the first prediction on a bar that closed at or after the horizon's end, or, where there
-    is none, as soon as no prediction of that bar could be young enough any more.
+    is none, with the first quote after no prediction of that bar could be young enough any more: in a break, at the
+    next open.
 
     Parameters
     ----------
@@ -61,12 +59,14 @@ class BarStrategy(PredictionStrategy):
         super().__init__(config)
         self._signal: Prediction | None = None
         """The last one that was acted on."""
+        self._left_ns = -RETRY_NS
+        """When an order was last sent that closes a position in silence, Unix ns."""
 
     def act_on(self, prediction: Prediction) -> str:
         position = self.portfolio.net_position(self.config.instrument_id)
         direction = self._direction(prediction)
         if direction and (direction * position > 0 or self.may_enter(prediction, direction)):
-            self._hold_on(prediction)
+            self._signal = prediction
             if direction * position > 0:
                 return "a signal that renews the position"
             return self.order(_side(direction), self.config.trade_size + abs(position), prediction)
@@ -74,9 +74,15 @@ class BarStrategy(PredictionStrategy):
             return self.order(_side(-position), abs(position), prediction)
         return "a signal that may not enter" if direction else "no signal"
 
-    def on_stop(self) -> None:
-        self._cancel_alert()
-        super().on_stop()
+    def on_start(self) -> None:
+        super().on_start()
+        if self._instrument is not None:
+            self.subscribe_quote_ticks(self.config.instrument_id)
+
+    @guarded
+    def on_quote_tick(self, tick: QuoteTick) -> None:
+        if self._signal is not None:
+            self._leave_in_silence()
 
     def may_enter(self, signal: Prediction, direction: int) -> bool:
         """Whether a signal up (+1) or down (-1) may open or turn a position; here always."""
@@ -89,29 +95,21 @@ class BarStrategy(PredictionStrategy):
             return 0
         return 1 if expected_bps > 0 else -1
 
-    def _hold_on(self, signal: Prediction) -> None:
-        """Hold until a horizon after this signal's bar; an alert ends it where predictions fail to come."""
-        self._signal = signal
-        self._cancel_alert()
-        self.clock.set_time_alert_ns(ALERT, self._silence(), self._on_silence)
-
     @guarded
     def on_order_event(self, event: OrderEvent) -> None:
         super().on_order_event(event)
         if isinstance(event, OrderFilled):
             self._leave_in_silence()  # the horizon may have ended while the order was under way
 
-    @guarded
-    def _on_silence(self, event: TimeEvent) -> None:
-        self._leave_in_silence()
-
     def _leave_in_silence(self) -> None:
-        if self._signal is None or self.clock.timestamp_ns() < self._silence():
+        now_ns = self.clock.timestamp_ns()
+        if self._signal is None or now_ns < self._silence():
             return
         if self.halted or self.in_flight is not None:
             return
         position = self.portfolio.net_position(self.config.instrument_id)
-        if position:
+        if position and now_ns - self._left_ns >= RETRY_NS:  # one that was refused is not sent with every quote
+            self._left_ns = now_ns
             self.order(_side(-position), abs(position), self._signal)
 
     def _horizon_end(self) -> int:
@@ -121,10 +119,6 @@ class BarStrategy(PredictionStrategy):
     def _silence(self) -> int:
         """From when on no prediction on a bar of the horizon's end is young enough, Unix ns."""
         return self._horizon_end() + self.config.closed_market_ns + self.config.max_age_ns + 1
-
-    def _cancel_alert(self) -> None:
-        if ALERT in self.clock.timer_names:
-            self.clock.cancel_timer(ALERT)
 
 
 def _side(sign: int | Decimal) -> OrderSide:

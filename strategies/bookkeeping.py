@@ -1,28 +1,31 @@
-"""What any backtest gave: tables from the engine, and the equity marked to market."""
+"""What any backtest gave: predictions, fills, and the account by exact arithmetic of the fills."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from nautilus_trader.backtest.engine import BacktestEngine
 from nautilus_trader.common.component import MessageBus
-from nautilus_trader.core.datetime import unix_nanos_to_dt
-from nautilus_trader.model.events import OrderFilled, PositionClosed, PositionEvent
-from nautilus_trader.model.identifiers import InstrumentId, PositionId
-from nautilus_trader.model.objects import Currency, Money
+from nautilus_trader.model.events import OrderDenied, OrderEvent, OrderFilled, OrderRejected
+from nautilus_trader.model.identifiers import InstrumentId, Venue
+from nautilus_trader.model.instruments import Instrument
 from numpy.typing import NDArray
 
+from market.trades import Instrument as MarketInstrument
 from reporting.trade_log import PastTrade
+from scores.account import MIN_DAYS, AccountHistory, Statistics, return_statistics, trade_statistics
+from scores.calendar import TradingCalendar
+from strategies.equity import MarkedMarket, equity_pieces, sum_up
+from strategies.ledger import Ledger, RoundTrip
 from strategies.prediction import prediction_topic
 from strategies.prediction_log import PredictionLog
+from strategies.ruin import Ruin, RuinGuard
 from strategies.sample import SampleKind
 
-EQUITY_POINTS = 1000
-"""Regular points of an instrument's equity curve, besides those at fills."""
-Statistics = Mapping[str, Mapping[str, float]]
-"""NautilusTrader's analyzer: group -> name -> value."""
+_FIRST = 10
+"""Priority of what books fills, above the strategies' own handlers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,20 +37,32 @@ class InstrumentResult:
     a float32 column for each output; in order of arrival."""
     fills: pd.DataFrame
     """``ts_ns``, ``side`` ("BUY" or "SELL"), ``price``, ``quantity``, ``fee``."""
+    account: AccountHistory
+    """The account as if this alone were traded, marked to the last price at every event, less fees."""
     equity: pd.DataFrame
-    """``ts_ns`` and ``equity``, marked to the last price, less fees; the first row is the start."""
-    statistics: Statistics
-    """Over its closed positions."""
+    """``ts_ns``, ``equity``, ``drawdown``: that account thinned for a picture; the first row is the start."""
+    statistics: Mapping[str, Statistics]
+    """Group -> name -> value, all after fees; NaN where there is none."""
+    statistics_basis: Mapping[str, str]
+    """Group -> what its values are computed from."""
     orders: int
     """Orders submitted."""
+    refused_orders: int
+    """Orders that the engine denied or the venue rejected."""
+    last_refused_order: str
+    """Why the last of those was refused; empty without any."""
     positions: int
     """Positions held, each counted once it is closed."""
     failed: int
     """Events that got no answer."""
+    refused: int
+    """Events whose features the model refused: it answered, but with no prediction."""
     not_arrived: int
     """Answers due only after the last event, which never took effect."""
     past_trades: tuple[PastTrade, ...]
     """Its closed positions, each with the prediction it was opened on."""
+    ruin: Ruin | None
+    """When the account that it is traded on had nothing left; None where it always had."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,11 +76,13 @@ class RunResult:
     metadata: Mapping[str, Any]
     """The model's metadata."""
     currency: str
-    """The accounts' currency."""
+    """The accounts' currency: what the instruments are settled in."""
     balance: float
-    """What the accounts hold at the end, by the engine."""
+    """What the accounts are worth at the end."""
     last_error: str
     """What the last failed request said."""
+    last_refusal: str
+    """Why the last row was refused."""
     gave_up: bool
     """True when so many failed in a row that the actor stopped asking: the rest had no predictions."""
     elapsed_s: float
@@ -73,134 +90,162 @@ class RunResult:
 
 
 class Recorder:
-    """Keeps what passes over the message bus and is nowhere to be found after a run."""
+    """Keeps what passes over the message bus and is nowhere to be found after a run.
 
-    def __init__(self, bus: MessageBus, instrument_ids: Iterable[InstrumentId], outputs: Sequence[str]) -> None:
+    Parameters
+    ----------
+    bus : MessageBus
+    instruments : iterable of Instrument
+        What is traded.
+    outputs : sequence of str
+        Of the predictions.
+    balance : Decimal
+        Each venue's account before the run.
+    """
+
+    def __init__(
+        self, bus: MessageBus, instruments: Iterable[Instrument], outputs: Sequence[str], balance: Decimal
+    ) -> None:
+        self.instruments = {instrument.id: instrument for instrument in instruments}
+        """By their identifiers, in the order given."""
+        self.balance = balance
+        self.ruins: Mapping[Venue, Ruin] = {}
+        """Accounts that had nothing left, and when."""
         self.predictions: dict[InstrumentId, PredictionLog] = {}
         """Instrument -> predictions about it, with these outputs."""
-        self.closed: list[PositionClosed] = []
-        """Closed positions of all instruments, in order."""
-        for instrument_id in instrument_ids:
-            log = self.predictions[instrument_id] = PredictionLog(outputs)
-            bus.subscribe(topic=prediction_topic(instrument_id), handler=log.add)
-        bus.subscribe(topic="events.position.*", handler=self._on_position)
+        self.ledgers: dict[InstrumentId, Ledger] = {}
+        """Instrument -> its fills and closed positions."""
+        self.refusals: list[OrderDenied | OrderRejected] = []
+        """Of all instruments, in order."""
+        for instrument in self.instruments.values():
+            log = self.predictions[instrument.id] = PredictionLog(outputs)
+            self.ledgers[instrument.id] = Ledger(instrument)
+            bus.subscribe(topic=prediction_topic(instrument.id), handler=log.add)
+        bus.subscribe(topic="events.order.*", handler=self._on_order, priority=_FIRST)
 
-    def _on_position(self, event: PositionEvent) -> None:
-        if isinstance(event, PositionClosed):
-            self.closed.append(event)
+    def _on_order(self, event: OrderEvent) -> None:
+        if isinstance(event, OrderFilled):
+            self.ledgers[event.instrument_id].add(event)
+        elif isinstance(event, OrderDenied | OrderRejected):
+            self.refusals.append(event)
 
-    def closed_of(self, instrument_id: InstrumentId) -> list[PositionClosed]:
-        """Closed positions of one instrument, in order."""
-        return [event for event in self.closed if event.instrument_id == instrument_id]
+    def guard(self, topics: Mapping[str, InstrumentId]) -> RuinGuard:
+        """The actor that ends the trading of ruined accounts; to be added to the engine.
 
+        Parameters
+        ----------
+        topics : mapping
+            Message bus topic of each instrument's trades or bars -> the instrument.
+        """
+        guard = RuinGuard(self.ledgers, self.balance, topics)
+        self.ruins = guard.ruins
+        return guard
 
-@dataclass(frozen=True)
-class Balances:
-    """The accounts of a run as if they were one; enough of an account for the analyzer."""
-
-    start: Money
-    """At the start."""
-    end: Money
-    """At the end."""
-
-    @classmethod
-    def of(cls, engine: BacktestEngine) -> "Balances":
-        """All accounts of an engine; they have one currency."""
-        accounts = engine.cache.accounts()
-        (currency,) = {currency for account in accounts for currency in account.starting_balances()}
-        start = sum(account.starting_balances()[currency].as_decimal() for account in accounts)
-        end = sum(account.balance_total(currency).as_decimal() for account in accounts)
-        return cls(Money(start, currency), Money(end, currency))
-
-    @property
-    def currency(self) -> Currency:
-        """Theirs."""
-        return self.start.currency
-
-    def starting_balances(self) -> dict[Currency, Money]:
-        """As an account says it."""
-        return {self.currency: self.start}
-
-    def balances_total(self) -> dict[Currency, Money]:
-        """As an account says it."""
-        return {self.currency: self.end}
+    def refusals_of(self, instrument_id: InstrumentId) -> list[str]:
+        """Why orders of one instrument were refused, in order."""
+        return [event.reason for event in self.refusals if event.instrument_id == instrument_id]
 
 
-def fill_table(engine: BacktestEngine, instrument_id: InstrumentId) -> pd.DataFrame:
+def fill_table(ledger: Ledger) -> pd.DataFrame:
     """Every fill of an instrument, in order of time."""
-    orders = engine.cache.orders(instrument_id=instrument_id)
-    events = [event for order in orders for event in order.events if isinstance(event, OrderFilled)]
-    events.sort(key=lambda event: event.ts_event)
+    fills = ledger.fills
     return pd.DataFrame(
         {
-            "ts_ns": np.array([event.ts_event for event in events], dtype=np.int64),
-            "side": [event.order_side.name for event in events],
-            "price": np.array([event.last_px.as_double() for event in events], dtype=np.float64),
-            "quantity": np.array([event.last_qty.as_double() for event in events], dtype=np.float64),
-            "fee": np.array([event.commission.as_double() for event in events], dtype=np.float64),
+            "ts_ns": np.array([fill.ts_ns for fill in fills], dtype=np.int64),
+            "side": [fill.side for fill in fills],
+            **{
+                name: np.array([float(getattr(fill, name)) for fill in fills], dtype=np.float64)
+                for name in ("price", "quantity", "fee")
+            },
         }
     )
 
 
-class Traded(NamedTuple):
-    """An instrument's prices, and what was traded at them."""
-
-    ts_ns: NDArray[np.int64]
-    """When each price was known, Unix ns [n], increasing or equal."""
-    price: NDArray[np.float64]
-    """In quote currency [n]."""
-    fills: pd.DataFrame
-    """As `fill_table` gives them; none before the first price."""
-
-
-def equity_curve(traded: Sequence[Traded], start: float) -> pd.DataFrame:
-    """Cash plus positions at their last prices, at regular events of each instrument, at every fill and at the end.
+def marked_market(
+    ledger: Ledger, instrument: MarketInstrument, ts_ns: NDArray[np.int64], price: NDArray[np.int64]
+) -> MarkedMarket:
+    """An instrument's ledger and the prices that it is valued at.
 
     Parameters
     ----------
-    start : float
-        The accounts at the start.
-
-    Returns
-    -------
-    DataFrame
-        ``ts_ns``, ``equity``.
+    ts_ns : int64 [n]
+        When each price was known, Unix ns.
+    price : int64 [n]
+        In the instrument's smallest steps.
     """
-    points = [each.fills["ts_ns"].to_numpy() for each in traded]
-    for each in traded:
-        regular = np.linspace(0, len(each.ts_ns) - 1, min(EQUITY_POINTS, len(each.ts_ns))).astype(np.int64)
-        points.append(each.ts_ns[regular])
-    ts_ns = np.unique(np.concatenate(points))
-    equity = start + sum(_gains(each, ts_ns) for each in traded)
-    return pd.DataFrame({"ts_ns": ts_ns, "equity": equity})
+    precision = instrument.price_precision
+    return MarkedMarket(
+        ts_ns=ts_ns,
+        prices=lambda start, stop: price[start:stop] / 10.0**precision,
+        contract=ledger.contract,
+        fills=ledger.fills,
+        last_price=Decimal(int(price[-1])).scaleb(-precision),
+    )
 
 
-def _gains(traded: Traded, ts_ns: NDArray[np.int64]) -> NDArray[np.float64]:
-    fills = traded.fills
-    signed = np.where(fills["side"] == "BUY", 1.0, -1.0) * fills["quantity"].to_numpy()
-    cash = np.concatenate([[0.0], np.cumsum(-signed * fills["price"].to_numpy() - fills["fee"].to_numpy())])
-    held = np.concatenate([[0.0], np.cumsum(signed)])
-    filled = np.searchsorted(fills["ts_ns"].to_numpy(), ts_ns, side="right")
-    last = np.searchsorted(traded.ts_ns, ts_ns, side="right") - 1
-    return cash[filled] + held[filled] * traded.price[np.maximum(last, 0)]  # nothing is held before the first price
+class Account(NamedTuple):
+    """An account at the end of a run, and what it went through."""
+
+    history: AccountHistory
+    picture: pd.DataFrame
+    """``ts_ns``, ``equity``, ``drawdown``."""
+    statistics: Mapping[str, Statistics]
+    basis: Mapping[str, str]
 
 
-def round_trip_statistics(engine: BacktestEngine, closed: Sequence[PositionClosed], balances: Balances) -> Statistics:
-    """The analyzer's statistics over positions that were closed.
-
-    The engine's own summary knows only the last one: with NETTING, a position that is opened by
-    the order that closes another takes that one's identifier and its place in the cache.
+def account_of(
+    ledgers: Sequence[Ledger],
+    markets: Sequence[MarkedMarket],
+    start: Decimal,
+    calendar: TradingCalendar,
+) -> Account:
+    """The account that some instruments were traded on.
 
     Parameters
     ----------
-    balances : Balances
-        What these positions began and ended with.
+    start : Decimal
+        What it held before the first event.
     """
-    currency = balances.currency
-    analyzer = engine.portfolio.analyzer
-    analyzer.calculate_statistics(balances, [])
-    for number, event in enumerate(closed):
-        analyzer.add_trade(PositionId(f"{number}"), event.realized_pnl)
-        analyzer.add_return(unix_nanos_to_dt(event.ts_closed), event.realized_return)
-    pnls = analyzer.get_performance_stats_pnls(currency) if closed else {}
-    return {f"PnL ({currency.code})": pnls, "Returns": analyzer.get_performance_stats_returns()}
+    end = start + sum(
+        (ledger.gain_at(market.last_price) for ledger, market in zip(ledgers, markets, strict=True)), Decimal(0)
+    )
+    span_ns = min(int(each.ts_ns[0]) for each in markets), max(int(each.ts_ns[-1]) for each in markets)
+    fees = sum((fill.fee for ledger in ledgers for fill in ledger.fills), Decimal(0))
+    history, picture = sum_up(equity_pieces(markets, start), start, end, fees, span_ns, calendar)
+    trips = sorted((trip for ledger in ledgers for trip in ledger.round_trips), key=lambda trip: trip.ts_closed)
+    return Account(history, picture, *_statistics(history, trips, ledgers[0].contract.currency))
+
+
+def _statistics(
+    history: AccountHistory, trips: Sequence[RoundTrip], currency: str
+) -> tuple[dict[str, Statistics], dict[str, str]]:
+    calendar, days = history.calendar, len(history.day_equity)
+    account, returns, trades = f"PnL ({currency})", "Returns", "Trades"
+    made = np.array([float(trip.pnl) for trip in trips])
+    shares = np.array([float(trip.pnl / trip.value_opened) for trip in trips])
+    statistics: dict[str, Statistics] = {
+        account: {
+            "PnL (total)": history.pnl,
+            "PnL% (total)": 100 * history.pnl / history.start,
+            "Fees": history.fees,
+            "Max Drawdown": history.max_drawdown,
+            "Max Drawdown%": 100 * history.max_drawdown_share,
+        },
+        returns: return_statistics(history),
+        trades: trade_statistics(made, shares),
+    }
+    few = f"not enough days for ratios (at least {MIN_DAYS})" if days < MIN_DAYS else (
+        f"annualised by {calendar.days_a_year} days, no risk-free rate"
+    )
+    basis = {
+        account: "The account marked to market at every event, after fees.",
+        returns: f"Daily returns of that account on {_counted(days, 'trading day')}, with trades or without "
+        f"({calendar.name}); {few}.",
+        trades: f"{_counted(len(trips), 'closed position')}, after the fees of opening and closing; returns on the "
+        "value opened.",
+    }
+    return statistics, basis
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from decimal import Decimal
 
+from nautilus_trader.model.identifiers import Venue
+
 from strategies.prediction import Prediction
 
 DECISIONS_TOPIC = "model.decisions"
@@ -43,3 +45,5 @@ class Halt:
     """Why: ``daily loss of 512.30 USDT, at most 500 allowed``."""
     ts_ns: int
     """When, Unix ns."""
+    venue: Venue | None = None
+    """Whose instruments are meant; None: all."""

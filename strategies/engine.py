@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from decimal import Decimal
 from typing import TypeVar
 
 from nautilus_trader.backtest.config import (
@@ -21,6 +22,12 @@ from nautilus_trader.core.data import Data
 from nautilus_trader.model.instruments import Instrument
 from nautilus_trader.trading.config import ImportableStrategyConfig
 
+from market.trades import Trades
+from strategies.currencies import precise_currencies, with_registered_currencies
+from strategies.ledger import account_currency
+from strategies.simulated_time import watch_fills
+from strategies.venue_fills import fill_at_venue_time
+
 A = TypeVar("A", bound=Actor)
 PROGRESS_EVERY = 64
 """Events between two calls of ``on_progress``."""
@@ -31,7 +38,7 @@ def run_config(
     actor: ImportableActorConfig | None,
     strategies: Sequence[ImportableStrategyConfig],
     data: Sequence[BacktestDataConfig],
-    balance: int,
+    balance: Decimal,
 ) -> BacktestRunConfig:
     """One run, as `BacktestNode` takes it.
 
@@ -43,10 +50,10 @@ def run_config(
         Who asks the model; None where it has been asked beforehand.
     data : sequence of BacktestDataConfig
         In the order in which data of one time are handled.
-    balance : int
-        Each account at the start, in quote currency.
+    balance : Decimal
+        Each account at the start, in the currency that its instruments are settled in.
     """
-    venues = {instrument.id.venue.value: instrument.quote_currency.code for instrument in instruments}
+    venues = {instrument.id.venue.value: account_currency(instrument).code for instrument in instruments}
     return BacktestRunConfig(
         engine=BacktestEngineConfig(
             actors=[] if actor is None else [actor],
@@ -61,7 +68,7 @@ def run_config(
     )
 
 
-def _venue(venue: str, currency: str, balance: int) -> BacktestVenueConfig:
+def _venue(venue: str, currency: str, balance: Decimal) -> BacktestVenueConfig:
     """Market orders fill at once at the other side's quote and one step worse, what exceeds its size two steps.
 
     A trade sets bid and ask to its price even with ``trade_execution=False``; the quote that follows it at
@@ -74,7 +81,7 @@ def _venue(venue: str, currency: str, balance: int) -> BacktestVenueConfig:
         oms_type="NETTING",
         account_type="MARGIN",
         base_currency=None,
-        starting_balances=[f"{balance} {currency}"],
+        starting_balances=[f"{balance:f} {currency}"],
         book_type="L1_MBP",
         trade_execution=False,
         bar_execution=False,
@@ -88,15 +95,32 @@ def _venue(venue: str, currency: str, balance: int) -> BacktestVenueConfig:
 
 
 @contextmanager
-def built(config: BacktestRunConfig) -> Iterator[tuple[BacktestNode, BacktestEngine]]:
-    """The node and its engine, ready to run; gone afterwards."""
-    node = BacktestNode([config])
-    try:
-        node.build()
-        (engine,) = node.get_engines()
-        yield node, engine
-    finally:
-        node.dispose()
+def built(
+    config: BacktestRunConfig, instruments: Sequence[Instrument], trades: Trades | None = None
+) -> Iterator[tuple[BacktestNode, BacktestEngine]]:
+    """The node and its engine, ready to run; gone afterwards.
+
+    Parameters
+    ----------
+    instruments : sequence of Instrument
+        What is traded: until the end money in their settlement currencies is not rounded. The engine has them; those
+        of a catalog replace them.
+    trades : Trades, optional
+        Of the one instrument: market orders meet the quotes that they imply at the venue's time.
+    """
+    with precise_currencies(instruments):
+        node = BacktestNode([config])
+        try:
+            node.build()
+            (engine,) = node.get_engines()
+            for instrument in instruments:
+                if engine.cache.instrument(instrument.id) is None:
+                    engine.add_instrument(with_registered_currencies(instrument))
+            is_late = trades is not None and fill_at_venue_time(engine, trades, instruments[0])
+            watch_fills(engine, check_prices=not is_late)
+            yield node, engine
+        finally:
+            node.dispose()
 
 
 def only_actor(engine: BacktestEngine, kind: type[A]) -> A:

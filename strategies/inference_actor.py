@@ -12,7 +12,7 @@ from strategies.model_actor import ModelActor
 from strategies.model_actor_config import ModelActorConfig
 from strategies.model_call import Question
 from strategies.warm_start import WarmStart
-from wire.errors import RequestError
+from wire.errors import RequestError, is_refusal
 
 SIDE_SIGNS = (0, 1, -1)
 """Sign of `AggressorSide` NO_AGGRESSOR, BUYER, SELLER by its value."""
@@ -54,6 +54,8 @@ class InferenceActor(ModelActor):
         self.features = TickFeatures(config.window)
         self.failed: list[int] = []
         """Which trades' requests failed, 0 being the first trade seen."""
+        self.refused_rows: list[int] = []
+        """Which trades' features the model refused."""
         self._price_step = 1
         self._size_step = 1
         self._warm_start: WarmStart[TradeTick] = WarmStart(lambda tick: tick.trade_id.value)
@@ -96,12 +98,19 @@ class InferenceActor(ModelActor):
             self._ask(question)
 
     def _row(self, tick: TradeTick) -> tuple[float, ...] | None:
-        return self.features.update(
-            tick.price.raw // self._price_step,
-            tick.size.raw // self._size_step,
-            SIDE_SIGNS[tick.aggressor_side],
-            tick.ts_event,
-        )
+        price, finer_price = divmod(tick.price.raw, self._price_step)
+        size, finer_size = divmod(tick.size.raw, self._size_step)
+        if finer_price or finer_size:
+            self._refine(tick)
+            price, size = tick.price.raw // self._price_step, tick.size.raw // self._size_step
+        return self.features.update(price, size, SIDE_SIGNS[tick.aggressor_side], tick.ts_event)
+
+    def _refine(self, tick: TradeTick) -> None:
+        """Count in the steps of a trade that has more decimals than the instrument says, as after a change of tick."""
+        price_step, size_step = _step(tick.price.raw, self._price_step), _step(tick.size.raw, self._size_step)
+        self.features.refine(self._price_step // price_step, self._size_step // size_step)
+        self._price_step, self._size_step = price_step, size_step
+        self.log.warning(f"{tick} has more decimals than its instrument; features go on in its steps")
 
     def _take_in_history(self) -> str:
         for tick in self._warm_start.end():
@@ -114,9 +123,21 @@ class InferenceActor(ModelActor):
         try:
             answer = self.ask(route, asked[np.newaxis], [[instrument_id]], ts_event)
         except RequestError as error:
+            if is_refusal(error):
+                self.refused_rows.append(question.number)
+                self.record_refusal(error, f"trade {self.features.seen}")
+                self.count_event(answered=True)
+                return
             self.failed.append(question.number)
             self.say_failed(error, f"trade {self.features.seen}")
             self.count_event(answered=False, on_trial=route.on_trial)
         else:
             self.count_event(answered=True)
             self.hold_until_due(answer, 0, question, self.schedule(ts_init), route.split)
+
+
+def _step(raw: int, step: int) -> int:
+    """The largest step, a power of ten parts of ``step``, of which ``raw`` is a multiple."""
+    while raw % step:
+        step //= 10
+    return step

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from features.bar import bar_columns, bar_schema, window_ends, windows
+from features.bar import bar_columns, bar_schema, have_volume, window_ends, windows
 from market.bars import PRICES, Bars
 from market.trades import BadData
 from serving.model_metadata import BARS, WINDOWS_NEED, require
@@ -28,7 +28,10 @@ def last_window(bars: Bars, metadata: Mapping[str, Any]) -> NDArray[np.float32]:
     theirs = require(metadata, "bars", *BARS, purpose=WINDOWS_NEED)
     lookback = bar_schema(theirs["indicators"]).window
     ends = window_ends(bars.ts_event, theirs["max_gap_ns"], lookback)
+    ends = ends[have_volume(bars.volumes(), ends)]
     if not len(ends):
-        raise BadData(f"{bars.source}: {lookback} bars without a break expected, was fewer among {len(bars)}")
+        raise BadData(
+            f"{bars.source}: expected {lookback} bars with volume and without a break, got fewer among {len(bars)}"
+        )
     ohlcv = np.stack([*(bars.prices(name) for name in PRICES), bars.volumes()], axis=1)
     return windows(bar_columns(ohlcv, theirs["indicators"]), ends[-1:])[0]

@@ -15,7 +15,7 @@ from strategies.live_server import LiveServer, in_words
 from strategies.model_actor_config import ModelActorConfig
 from strategies.model_call import Fate, Question
 from traffic.assignment import Route
-from wire.errors import OF_ONE_ROW, RequestError
+from wire.errors import OF_ONE_ROW, RequestError, is_refusal
 
 
 class Waiting(NamedTuple):
@@ -147,7 +147,8 @@ class Asker:
                 for each in waiting:
                     self._ask_together(server, route, [each])
                 return
-            self._tell(Ended(questions, Fate.FAILED, in_words(error), server.url, route.split, sent_ns, took_ns))
+            fate = Fate.REFUSED if is_refusal(error) else Fate.FAILED
+            self._tell(Ended(questions, fate, in_words(error), server.url, route.split, sent_ns, took_ns))
         else:
             server.answered(in_time=self._now_ns() <= deadline_ns)
             latency_ns = answer.latency_ns

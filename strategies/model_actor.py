@@ -1,6 +1,7 @@
 """What actors that ask a model share: connecting, publishing when it is due, giving up."""
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -17,6 +18,7 @@ from strategies.live_asking import LiveAsking
 from strategies.model_actor_config import ModelActorConfig
 from strategies.model_call import OneInput, Question
 from strategies.prediction import Prediction, Status, prediction_type
+from strategies.simulated_time import check_time
 from traffic.assignment import Route
 from traffic.router import Router
 from traffic.store import StoreFailed, TrafficStore
@@ -68,6 +70,8 @@ class ModelActor(LiveAsking):
         """True after ``max_failures`` in a row: nothing is asked any more."""
         self.last_error = ""
         """What the last failed request said."""
+        self.last_refusal = ""
+        """Why the last row was refused."""
         self._logged = ""
         self._failed_in_a_row = 0
         self._delay = config.delay()
@@ -137,6 +141,8 @@ class ModelActor(LiveAsking):
         return self.is_asking_live or self._client is not None or self._router is not None
 
     def on_stop(self) -> None:
+        if self.is_connected and not self.is_live:
+            self.ask_waiting(sys.maxsize)  # the answers never take effect, as those that are due after the end
         super().on_stop()
         for each in (self._client, self._router, self._store):
             if each is not None:
@@ -179,16 +185,29 @@ class ModelActor(LiveAsking):
 
         To be called once a request, in the order in which they leave.
 
-        To be called while that event is handled: an alert that is set by another alert's handler fires
-        only with the datum after next in a backtest, with the clock turned back.
+        To be called while that event is handled, see `strategies.simulated_time`.
         """
         due = self._delay.due(ts_init)
-        # One alert for all answers due at the same time: names must be unique, and alerts at one
-        # time have no order of their own.
-        if due not in self._alerts:
-            self._alerts.add(due)
-            self.clock.set_time_alert_ns(f"prediction-{due}", due, self._publish_due)
+        self.set_alert(due)
         return due
+
+    def set_alert(self, ts_ns: int) -> None:
+        """Have `ask_waiting` called at a time, Unix ns, and what is due by then published.
+
+        There is one alert for all that is to be done at that time: alerts of one time have no order of their own, and
+        NautilusTrader before 1.223 has the venue take the orders of the first of them alone.
+        """
+        if ts_ns not in self._alerts:
+            self._alerts.add(ts_ns)
+            self.clock.set_time_alert_ns(f"model-{ts_ns}", ts_ns, self._on_alert)
+
+    def ask_waiting(self, now_ns: int) -> None:
+        """Ask about what has waited until now, Unix ns; here nothing ever waits."""
+
+    def _on_alert(self, event: TimeEvent) -> None:
+        self._alerts.discard(event.ts_event)
+        self.ask_waiting(event.ts_event)
+        self._publish_due(event.ts_event)
 
     def hold_until_due(
         self,
@@ -241,9 +260,9 @@ class ModelActor(LiveAsking):
             if isinstance(said, Prediction) and said.instrument_id == instrument_id:
                 said.status = Status.LEFT
 
-    def _publish_due(self, event: TimeEvent) -> None:
-        self._alerts.discard(event.ts_event)
-        for said in self.pending.until(event.ts_event):
+    def _publish_due(self, now_ns: int) -> None:
+        for said in self.pending.until(now_ns):
+            check_time(self.clock, self.cache, said.instrument_id)
             if isinstance(said, Prediction):
                 self.published = said, self._asked.pop(id(said))
             self.publish_data(self.data_types[said.instrument_id], said)
@@ -258,9 +277,17 @@ class ModelActor(LiveAsking):
             self.log.error(f"No prediction for {asked_for}: {self.last_error}")
         self._logged = self.last_error
 
+    def record_refusal(self, error: RequestError, asked_for: str) -> None:
+        """Log and remember why the model refused the features of ``asked_for``; the same reason is logged once."""
+        refusal, before = f"{type(error).__name__}: {error}", self.last_refusal
+        self.last_refusal = refusal
+        if refusal.partition(",")[0] != before.partition(",")[0]:
+            self.log.warning(f"No prediction for {asked_for}, the model refused it: {refusal}")
+
     def count_event(self, answered: bool, on_trial: bool = False) -> None:
         """Count an event that got an answer, or none; too many of these in a row end the asking.
 
+        A refused row is an answer: the server works.
         Not so where only versions on trial were asked: ending that is the affair of whoever tries them.
         """
         if answered:

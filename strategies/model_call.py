@@ -39,6 +39,8 @@ class Fate(StrEnum):
     """Answered after its deadline: the answer was dropped."""
     EXPIRED = "EXPIRED"
     """Its deadline passed, or newer ones took its place, before it was sent."""
+    REFUSED = "REFUSED"
+    """The model refused its features: the server works, and other rows are answered."""
     FAILED = "FAILED"
     """There is no answer, or none that could be used."""
 

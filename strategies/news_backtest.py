@@ -1,6 +1,7 @@
 """Runs the news strategy over bars and headlines, with an ensemble's predictions asked bar by bar."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from market.bars import Bars
 from market.headlines import Headline
 from strategies.bar_backtest import run_bar_backtest
 from strategies.bar_results import BarBacktestResult
+from strategies.definitions.names import engine_name
 from strategies.news_catalog import news_data, write_news_catalog
 from strategies.news_settings import NewsBacktestSettings
 
@@ -46,7 +48,12 @@ def run_news_backtest(
         As a backtest on bars alone.
     """
     names = {each.instrument.instrument_id for each in bars}
-    ours = [headline for headline in headlines if not names.isdisjoint(headline.instrument_ids)]
+    traded = {name: engine_name(name) for name in names}
+    ours = [
+        replace(headline, instrument_ids=tuple(traded.get(name, name) for name in headline.instrument_ids))
+        for headline in headlines
+        if not names.isdisjoint(headline.instrument_ids)
+    ]
 
     def news(folder: Path, metadata: Mapping[str, Any], first_ns: int, last_ns: int) -> list[BacktestDataConfig]:
         # A datum after the last bar would let orders on that bar's prediction meet a market that has ended.

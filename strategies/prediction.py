@@ -97,6 +97,10 @@ class Prediction(Data):
             "ts_init": self.ts_init,
         }
 
+    def to_arrow(self) -> pa.RecordBatch:
+        """Our own: NautilusTrader 1.231 would make JSON of the map."""
+        return pa.RecordBatch.from_pylist([self.to_dict()], schema=self._schema)
+
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Prediction":
         """Inverse of :meth:`to_dict`; fields that were not there when it was written are as they are by default."""

@@ -8,6 +8,7 @@ from nautilus_trader.model.enums import OrderSide
 from nautilus_trader.model.events import OrderEvent, OrderFilled
 from nautilus_trader.model.identifiers import ClientOrderId, InstrumentId
 from nautilus_trader.model.instruments import Instrument
+from nautilus_trader.model.orders import MarketOrder
 from nautilus_trader.trading.config import StrategyConfig
 from nautilus_trader.trading.strategy import Strategy
 
@@ -15,6 +16,7 @@ from strategies.checks import expect
 from strategies.decision import DECISIONS_TOPIC, HALT_TOPIC, Decision, Halt
 from strategies.guarded import guarded
 from strategies.prediction import Prediction, Status, prediction_topic
+from strategies.simulated_time import check_time
 
 RETRY_NS = 1_000_000_000
 """Until a closing order that was refused is sent again (nanoseconds)."""
@@ -124,6 +126,7 @@ class PredictionStrategy(Strategy):
     @guarded
     def on_data(self, data: Prediction) -> None:
         """Take in a prediction, and tell who listens what was made of it."""
+        check_time(self.clock, self.cache, self.config.instrument_id)
         if not self._tells:
             if not self._refusal(data):
                 self.act_on(data)
@@ -207,10 +210,14 @@ class PredictionStrategy(Strategy):
                 *split,
             ],
         )
-        self.in_flight = order.client_order_id
         self._sent = _Sent(side, quantity, order.client_order_id)
-        self.submit_order(order)
+        self._submit(order)
         return "ordered"
+
+    def _submit(self, order: MarketOrder) -> None:
+        check_time(self.clock, self.cache, order.instrument_id)
+        self.in_flight = order.client_order_id
+        self.submit_order(order)
 
     @guarded
     def on_order_event(self, event: OrderEvent) -> None:
@@ -223,7 +230,7 @@ class PredictionStrategy(Strategy):
     @guarded
     def _on_halt(self, halt: Halt) -> None:
         """Close what is open; what is in flight ends first."""
-        if not self.halted:
+        if not self.halted and (halt.venue is None or halt.venue == self.config.instrument_id.venue):
             self.halted = halt.reason
             self.log.warning(f"Halted: {halt.reason}")
             self.cancel_all_orders(self.config.instrument_id)
@@ -244,8 +251,7 @@ class PredictionStrategy(Strategy):
             reduce_only=True,
             tags=["halted"],
         )
-        self.in_flight = order.client_order_id
-        self.submit_order(order)
+        self._submit(order)
 
     @guarded
     def _on_close_again(self, event: TimeEvent) -> None:

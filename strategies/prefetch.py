@@ -4,11 +4,12 @@ import os
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from decimal import Decimal
 from typing import NamedTuple
 
 from nautilus_trader.backtest.engine import BacktestEngine
 from nautilus_trader.model.identifiers import InstrumentId
-from nautilus_trader.model.instruments import CryptoPerpetual
+from nautilus_trader.model.instruments import Instrument
 
 from features.bar import bar_schema
 from features.schema import FeatureSchema
@@ -17,6 +18,7 @@ from market.trades import Trades
 from serving.client import InferenceClient, connect
 from strategies.bar_inference_actor import BarInferenceActorConfig
 from strategies.bar_strategy import BarStrategyConfig
+from strategies.definitions.conform import tick_steps
 from strategies.engine import built, run_config
 from strategies.inference_actor import InferenceActorConfig
 from strategies.model_actor_config import ModelActorConfig
@@ -96,8 +98,10 @@ class Prefetch:
         late, ids, failures = self._merged.not_arrived(), self._feed.instrument_ids, self._feed.failures
         return Asked(
             failed=Counter({ids[subject]: len(numbers) for subject, numbers in failures.failed.items()}),
+            refused=Counter({ids[subject]: len(numbers) for subject, numbers in failures.refused.items()}),
             not_arrived=Counter(ids[subject] for subject in late.subject.tolist()) if late is not None else Counter(),
             last_error=failures.last_error,
+            last_refusal=failures.last_refusal,
             gave_up=failures.gave_up,
             news=dict.fromkeys(ids),
         )
@@ -110,18 +114,18 @@ class Prefetch:
 @contextmanager
 def prefetched(
     trades: Trades,
-    instrument: CryptoPerpetual,
+    instrument: Instrument,
     actor: InferenceActorConfig,
     strategy: TickStrategyConfig,
-    balance: int,
+    balance: Decimal,
     chunk: int = CHUNK,
 ) -> Iterator[ReadyRun]:
     """A tick strategy's run, ready to start, on what an `InferenceActor` of this config would publish.
 
     Parameters
     ----------
-    balance : int
-        Account at the start, in quote currency.
+    balance : Decimal
+        Account at the start, in settlement currency.
     chunk : int
         See `CHUNK`.
 
@@ -132,9 +136,12 @@ def prefetched(
         rows ends the run: predictions are not left out where an actor, asking trade by trade, might have got them.
     """
     config = run_config([instrument], None, [importable_strategy(strategy)], [], balance)
-    with _client(actor, tick_schema(actor.window)) as client, built(config) as (_, engine):
-        engine.add_instrument(instrument)
-        with closing(Prefetch(engine, client, actor.model, _of_trades(trades, client, actor, chunk))) as prefetch:
+    with (
+        _client(actor, tick_schema(actor.window)) as client,
+        built(config, [instrument], trades) as (_, engine),
+    ):
+        feed = _of_trades(trades, client, actor, chunk, tick_steps(instrument))
+        with closing(Prefetch(engine, client, actor.model, feed)) as prefetch:
             yield ReadyRun(engine, prefetch, prefetch.run, prefetch.asked)
 
 
@@ -144,7 +151,7 @@ def prefetched_bars(
     actor: BarInferenceActorConfig,
     strategies: Sequence[BarStrategyConfig],
     spread_bps: float,
-    balance: int,
+    balance: Decimal,
 ) -> Iterator[ReadyRun]:
     """A bar strategy's run, ready to start, on what a `BarInferenceActor` of this config would publish.
 
@@ -154,8 +161,8 @@ def prefetched_bars(
         In the order of the actor's ``bar_types``.
     spread_bps : float
         Of the quotes around the bars.
-    balance : int
-        Each venue's account at the start, in quote currency.
+    balance : Decimal
+        Each venue's account at the start, in settlement currency.
 
     Raises
     ------
@@ -164,11 +171,12 @@ def prefetched_bars(
     """
     instruments = [each.instrument for each in runs]
     config = run_config(instruments, None, [importable_strategy(each) for each in strategies], [], balance)
-    with _client(actor, bar_schema(actor.indicators)) as client, built(config) as (_, engine):
-        for instrument in instruments:
-            engine.add_instrument(instrument)
-        with closing(Prefetch(engine, client, actor.model, _of_bars(runs, client, actor, spread_bps))) as prefetch:
-            yield ReadyRun(engine, prefetch, prefetch.run, prefetch.asked)
+    with (
+        _client(actor, bar_schema(actor.indicators)) as client,
+        built(config, instruments) as (_, engine),
+        closing(Prefetch(engine, client, actor.model, _of_bars(runs, client, actor, spread_bps))) as prefetch,
+    ):
+        yield ReadyRun(engine, prefetch, prefetch.run, prefetch.asked)
 
 
 def _client(actor: ModelActorConfig, schema: FeatureSchema) -> InferenceClient:
@@ -176,12 +184,14 @@ def _client(actor: ModelActorConfig, schema: FeatureSchema) -> InferenceClient:
     return connect(actor.url, actor.model, actor.version, schema=schema, token=token, timeout_s=actor.timeout_s)
 
 
-def _of_trades(trades: Trades, client: InferenceClient, actor: InferenceActorConfig, chunk: int) -> Feed:
+def _of_trades(
+    trades: Trades, client: InferenceClient, actor: InferenceActorConfig, chunk: int, tick: int
+) -> Feed:
     failures = Failures(actor.max_failures)
     threads, ahead = _threads_for(actor.url), THREADS + 2 * chunk // ROWS
     return Feed(
         instrument_ids=(actor.instrument_id,),
-        market=trade_chunks(trades, chunk),
+        market=trade_chunks(trades, chunk, tick),
         span_ns=(int(trades.ts_init[0]), int(trades.ts_init[-1])),
         predictions=tick_predictions(trades, client, actor.window, actor.delay(), failures, threads, ahead),
         failures=failures,
@@ -193,7 +203,7 @@ def _of_bars(
     runs: Sequence[BarsRun], client: InferenceClient, actor: BarInferenceActorConfig, spread_bps: float
 ) -> Feed:
     failures, about = Failures(actor.max_failures), BarWindows(runs, actor)
-    market = bar_chunk(runs, spread_bps, actor.max_gap_ns)
+    market = bar_chunk(runs, spread_bps)
     return Feed(
         instrument_ids=tuple(each.bar_type.instrument_id for each in runs),
         market=[market],

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.client import InferenceClient
-from wire.errors import OF_ONE_ROW, ServerFault
+from wire.errors import OF_ONE_ROW, RequestError, ServerFault, is_refusal
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,8 +18,8 @@ class Told:
     """[n, outputs]; of no meaning in rows that got no answer."""
     latency_ns: NDArray[np.int64]
     """Measured wall time of the request that a row was a part of [n]."""
-    errors: Mapping[int, str]
-    """Row -> ``Kind: words`` of why it got no answer."""
+    errors: Mapping[int, RequestError]
+    """Row -> why it got no answer."""
 
     def __len__(self) -> int:
         return len(self.outputs)
@@ -40,7 +40,7 @@ def ask_rows(client: InferenceClient, rows: NDArray[np.float32]) -> Told:
             half = len(rows) // 2
             return _joined(ask_rows(client, rows[:half]), ask_rows(client, rows[half:]))
         nothing = np.full((1, len(client.metadata["outputs"])), np.nan, dtype=np.float32)
-        return Told(nothing, np.zeros(1, dtype=np.int64), {0: f"{type(error).__name__}: {error}"})
+        return Told(nothing, np.zeros(1, dtype=np.int64), {0: error})
     digest = client.metadata["archive_digest"]
     if answer.digest != digest:
         raise ServerFault(f"answers of archive {digest[:12]} for the whole run expected, was {answer.digest[:12]}")
@@ -62,7 +62,8 @@ class Failures:
     Parameters
     ----------
     max_failures : int
-        Events that may get no answer one after another; then nothing is asked any more.
+        Events that may get no answer one after another; then nothing is asked any more. A row that is refused shows
+        that the server works.
     """
 
     def __init__(self, max_failures: int) -> None:
@@ -70,8 +71,12 @@ class Failures:
         self._in_a_row = 0
         self.failed: dict[int, list[int]] = {}
         """Position of an instrument -> numbers of its events that got no answer."""
+        self.refused: dict[int, list[int]] = {}
+        """Position of an instrument -> numbers of its events whose rows were refused."""
         self.last_error = ""
-        """What the last of them was told."""
+        """Why the last one failed."""
+        self.last_refusal = ""
+        """Why the last one was refused."""
         self.gave_up = False
         """Whether nothing was asked any more."""
 
@@ -94,11 +99,14 @@ class Failures:
         """
         answered = np.ones(len(told), dtype=bool)
         answered[list(told.errors)] = False
+        refused = [row for row, error in told.errors.items() if is_refusal(error)]
+        responded = answered.copy()
+        responded[refused] = True
         stop = len(told)
         if told.errors:
             begins = np.flatnonzero(np.diff(event, prepend=event[0] - 1))
-            for at, any_answered in zip(begins, np.logical_or.reduceat(answered, begins), strict=True):
-                self._in_a_row = 0 if any_answered else self._in_a_row + 1
+            for at, any_responded in zip(begins, np.logical_or.reduceat(responded, begins), strict=True):
+                self._in_a_row = 0 if any_responded else self._in_a_row + 1
                 if self._in_a_row >= self._max_failures:
                     self.gave_up = True
                     stop = int(np.searchsorted(event, event[at], side="right"))
@@ -107,6 +115,14 @@ class Failures:
             self._in_a_row = 0
         for row in sorted(told.errors):
             if row < stop:
-                self.failed.setdefault(int(subject[row]), []).append(int(number[row]))
-                self.last_error = told.errors[row]
+                self._count(int(subject[row]), int(number[row]), told.errors[row])
         return np.flatnonzero(answered[:stop])
+
+    def _count(self, subject: int, number: int, error: RequestError) -> None:
+        said = f"{type(error).__name__}: {error}"
+        if is_refusal(error):
+            self.refused.setdefault(subject, []).append(number)
+            self.last_refusal = said
+        else:
+            self.failed.setdefault(subject, []).append(number)
+            self.last_error = said

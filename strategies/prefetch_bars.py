@@ -9,10 +9,10 @@ from typing import NamedTuple
 import numpy as np
 from nautilus_trader.core.data import Data
 from nautilus_trader.model.data import BarType
-from nautilus_trader.model.instruments import CryptoPerpetual
+from nautilus_trader.model.instruments import Instrument
 from numpy.typing import NDArray
 
-from features.bar import TIME_STEPS, bar_columns, bar_schema, window_ends, windows
+from features.bar import TIME_STEPS, bar_columns, bar_schema, have_volume, window_ends, windows
 from latency.delay import Delay
 from market.bars import PRICES, Bars
 from serving.client import InferenceClient
@@ -31,7 +31,7 @@ class BarsRun(NamedTuple):
 
     bars: Bars
     """All that go through the engine."""
-    instrument: CryptoPerpetual
+    instrument: Instrument
     bar_type: BarType
 
 
@@ -46,13 +46,13 @@ class WindowsAsked(NamedTuple):
     """When that bar closed, which is when it was received, Unix ns."""
 
 
-def bar_chunk(runs: Sequence[BarsRun], spread_bps: float, max_gap_ns: int) -> MarketChunk:
+def bar_chunk(runs: Sequence[BarsRun], spread_bps: float) -> MarketChunk:
     """All bars of a run, then all quotes around them: the order in which those of one time are handled."""
     streams: list[tuple[Sequence[Data], NDArray[np.int64]]] = [
         (bar_objects(each.bars, each.bar_type), each.bars.ts_event) for each in runs
     ]
     for each in runs:
-        quotes = bar_quote_ticks(each.bars, spread_bps, max_gap_ns)
+        quotes = bar_quote_ticks(each.bars, each.instrument, spread_bps)
         streams.append((quotes, np.array([quote.ts_init for quote in quotes], dtype=np.int64)))
     return MarketChunk(streams, max(int(times[-1]) for _, times in streams) + 1)
 
@@ -74,7 +74,7 @@ class BarWindows:
         for position, each in enumerate(runs):
             closed_ns = each.bars.ts_event
             ends = window_ends(closed_ns, config.max_gap_ns, lookback)
-            ends = ends[closed_ns[ends] >= config.first_ts_event]
+            ends = ends[(closed_ns[ends] >= config.first_ts_event) & have_volume(each.bars.volumes(), ends)]
             subject.append(np.full(len(ends), position))
             number.append(ends)
             ts_event.append(closed_ns[ends])

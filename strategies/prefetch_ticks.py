@@ -22,26 +22,32 @@ ROWS = 8192
 """Of one request."""
 
 
-def trade_chunks(trades: Trades, size: int) -> Generator[MarketChunk, None, None]:
-    """Trades and the quotes that they imply, some ``size`` at a time; trades of one time stay together."""
+def trade_chunks(trades: Trades, size: int, tick: int = 1) -> Generator[MarketChunk, None, None]:
+    """Trades and the quotes that they imply, some ``size`` at a time; trades of one time stay together.
+
+    Parameters
+    ----------
+    tick : int
+        The instrument's, in steps of 10**-price_precision.
+    """
     start = 0
     while start < len(trades):
         last_ns = trades.ts_init[min(start + size, len(trades)) - 1]
         stop = int(np.searchsorted(trades.ts_init, last_ns, side="right"))
         chunk = trades.between(start, stop)
-        bid, ask = _quotes(trades, start, stop)
+        bid, ask = _quotes(trades, start, stop, tick)
         quotes = to_quote_ticks(trades.instrument, bid, ask, chunk.size, chunk.ts_event, chunk.ts_init)
         until_ns = int(trades.ts_init[stop]) if stop < len(trades) else int(last_ns) + 1
         yield MarketChunk([(trade_ticks(chunk), chunk.ts_init), (quotes, chunk.ts_init)], until_ns)
         start = stop
 
 
-def _quotes(trades: Trades, start: int, stop: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _quotes(trades: Trades, start: int, stop: int, tick: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """`implied_quotes` after trades ``start`` to ``stop - 1``, which depend on the last buy and sell before them."""
     before = sorted(at for at in (_last(trades, side, start) for side in (1, -1)) if at >= 0)
     positions = np.concatenate([np.array(before, dtype=np.int64), np.arange(start, stop)])
     known = replace(trades, price=trades.price[positions], side=trades.side[positions])
-    bid, ask = implied_quotes(known)
+    bid, ask = implied_quotes(known, tick)
     return bid[len(before) :], ask[len(before) :]
 
 

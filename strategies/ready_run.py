@@ -30,10 +30,14 @@ class Asked:
 
     failed: Mapping[InstrumentId, int]
     """Events that got no answer."""
+    refused: Mapping[InstrumentId, int]
+    """Events whose features the model refused."""
     not_arrived: Mapping[InstrumentId, int]
     """Answers due only after the last datum, which never took effect."""
     last_error: str
     """What the last failed request said."""
+    last_refusal: str
+    """Why the last row was refused."""
     gave_up: bool
     """Whether so many failed in a row that nothing was asked any more."""
     news: Mapping[InstrumentId, NewsCounts | None]
@@ -59,11 +63,13 @@ def asked_inline(node: BacktestNode, engine: BacktestEngine, actor: InferenceAct
     def asked() -> Asked:
         if isinstance(actor, InferenceActor):
             failed = Counter({actor.config.instrument_id: len(actor.failed)})
+            refused = Counter({actor.config.instrument_id: len(actor.refused_rows)})
             news: dict[InstrumentId, NewsCounts | None] = {actor.config.instrument_id: None}
         else:
             failed = Counter({instrument_id: len(events) for instrument_id, events in actor.failed.items()})
+            refused = Counter({instrument_id: len(events) for instrument_id, events in actor.refused_rows.items()})
             news = {instrument_id: actor.news_counts(instrument_id) for instrument_id in actor.failed}
         not_arrived = Counter(said.instrument_id for said in actor.pending)
-        return Asked(failed, not_arrived, actor.last_error, actor.gave_up, news)
+        return Asked(failed, refused, not_arrived, actor.last_error, actor.last_refusal, actor.gave_up, news)
 
     return ReadyRun(engine, actor, node.run, asked)

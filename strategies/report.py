@@ -7,15 +7,18 @@ from typing import Any
 import numpy as np
 
 from market.labels import UNKNOWN, label
+from market.trades import Trades
 from reporting.data import ReportData
 from reporting.page import write_report
 from strategies.durations import format_duration
 from strategies.explained_trade import with_explanation
 from strategies.report_parts import (
     data_labels,
+    instrument_labels,
     model_labels,
     model_summary,
     note_on_latency,
+    note_on_margin,
     notes_on_events,
     sample_warnings,
     setting_labels,
@@ -55,7 +58,7 @@ def report_data(settings: BacktestSettings, result: BacktestResult) -> ReportDat
         title=f"{settings.model} {metadata['version']} on {instrument_id}",
         instrument_id=instrument_id,
         simulated=trades.simulated,
-        data=data_labels(trades, "trade"),
+        data={**data_labels(trades, "trade"), **instrument_labels(result.definition.as_dict())},
         model=model_labels(settings, metadata),
         settings=setting_labels(settings, result.currency, own_settings),
         notes=notes(settings, result),
@@ -70,6 +73,9 @@ def report_data(settings: BacktestSettings, result: BacktestResult) -> ReportDat
         equity=result.equity,
         currency=result.currency,
         statistics=result.statistics,
+        statistics_basis=result.statistics_basis,
+        account=result.account,
+        ruined_ns=None if result.ruin is None else result.ruin.ts_ns,
         orders=result.orders,
         log=trade_log(settings, metadata, instrument_id, result.currency, result.past_trades),
     )
@@ -88,10 +94,24 @@ def notes(settings: BacktestSettings, result: BacktestResult) -> tuple[str, ...]
         *result.trades.notes,
         note_on_latency(settings, "its trade was received"),
         "Bid and ask are the prices of the last seller and the last buyer. A market order fills at once at the other "
-        "side's and one price step worse, what exceeds the last trade's size two steps worse, whatever its size: "
-        "trades have no order book, so there is neither depth nor impact.",
-        f"Each fill costs a fee of {settings.fee_bps:g} bps; {scored}. There is no funding and no margin.",
+        "side's and one tick worse, what exceeds the last trade's size two ticks worse, whatever its size: "
+        "trades have no order book, so there is neither depth nor impact. Between trades the quotes stand: a market "
+        "without trades counts as open.",
+        *_feed_notes(result.trades),
+        f"Each fill costs a fee of {result.definition.fee_bps:g} bps; {scored}. {note_on_margin(result.definition)}",
     )
+
+
+def _feed_notes(trades: Trades) -> list[str]:
+    """What a reader must know where trades were received later than they were made."""
+    delays = trades.ts_init - trades.ts_event
+    if not delays.any():
+        return []
+    return [
+        f"Trades were received {format_duration(int(np.median(delays)))} after they were made (median; at most "
+        f"{format_duration(int(delays.max()))}). The model sees them then; orders meet the quotes that stood at the "
+        "venue."
+    ]
 
 
 def _label_terms(metadata: Mapping[str, Any]) -> tuple[int, float] | None:
@@ -105,6 +125,7 @@ def summary(settings: BacktestSettings, result: BacktestResult) -> dict[str, Any
     return {
         "instrument_id": result.trades.instrument.instrument_id,
         "source": result.trades.source,
+        "definition": result.definition.as_dict(),
         "simulated": result.trades.simulated,
         "notes": list(result.trades.notes),
         "sample": result.sample_note,

@@ -1,12 +1,16 @@
 """What reports on any backtest say."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from reporting.metrics import percentiles_ms
+from reporting.fragments import moment
+from reporting.summary import account_figures
+from scores.latency import percentiles_ms
 from strategies.bookkeeping import InstrumentResult, RunResult
+from strategies.definitions.resolve import Definition
 from strategies.durations import format_duration
+from strategies.ruin import Ruin
 from strategies.run_settings import RunSettings
 from strategies.sample import MarketData, SampleKind, utc
 
@@ -20,6 +24,28 @@ def data_labels(data: MarketData, noun: str) -> dict[str, str]:
         "Period": f"{utc(int(data.ts_event[0]))} to {utc(int(data.ts_event[-1]))}",
         f"{noun.capitalize()}s run on": f"{len(data):,}",
         "SHA-256 of these": data.sha256,
+    }
+
+
+def instrument_labels(definition: Mapping[str, Any]) -> dict[str, str]:
+    """What was traded and what says so, given `Definition.as_dict`."""
+    titles = {"type": "Instrument", "lot_size": "Smallest size", "fee": "Taker fee"}
+    properties = {
+        titles.get(name, name.replace("_", " ").capitalize()): f"{found['value']} ({found['from']})"
+        for name, found in definition.items()
+        if name != "engine_id"
+    }
+    return {"Name in the engine": definition["engine_id"], **properties}
+
+
+def all_instruments_labels(definitions: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """`instrument_labels` of one instrument or of several, each under its name."""
+    if len(definitions) == 1:
+        return instrument_labels(definitions[0])
+    return {
+        f"{definition['engine_id']}: {title}": text
+        for definition in definitions
+        for title, text in instrument_labels(definition).items()
     }
 
 
@@ -61,7 +87,7 @@ def setting_labels(settings: RunSettings, currency: str, own: Mapping[str, str])
         "Position size": str(settings.trade_size),
         **own,
         "Oldest prediction traded on": format_duration(settings.max_age_ns),
-        "Fee on each fill": f"{settings.fee_bps:g} bps",
+        "Fee on each fill": "the instrument's" if settings.fee_bps is None else f"{settings.fee_bps:g} bps",
         "Account at the start": f"{settings.starting_balance:,} {currency}",
     }
 
@@ -73,8 +99,19 @@ def notes_on_events(
     said = [sample_note]
     if run.gave_up:
         said.insert(0, f"THE MODEL STOPPED ANSWERING: no predictions after {settings.max_failures} failures in a row.")
+    if result.ruin is not None:
+        said.insert(0, ruin_words(result.ruin, run.currency))
+    if result.refused_orders:
+        said.append(
+            f"{result.refused_orders:,} orders were refused and never filled; the last: {result.last_refused_order}"
+        )
     if result.failed:
         said.append(f"{result.failed:,} requests failed, their {noun}s had no prediction; the last: {run.last_error}")
+    if result.refused:
+        said.append(
+            f"The model refused {result.refused:,} {noun}s' features, which had no prediction; the last: "
+            f"{run.last_refusal}"
+        )
     ages = result.predictions["ts_init"] - result.predictions["ts_event"]
     if (too_old := int((ages > settings.max_age_ns).sum())) > 0:
         said.append(
@@ -89,6 +126,14 @@ def notes_on_events(
 def sample_warnings(in_sample: SampleKind, sample_note: str) -> tuple[str, ...]:
     """What belongs at the top of a page whose numbers may say nothing about new data."""
     return () if in_sample is False else (sample_note,)
+
+
+def ruin_words(ruin: Ruin, currency: str) -> str:
+    """What became of an account that had nothing left."""
+    return (
+        f"RUINED: equity of {ruin.equity:,.2f} {currency} at {moment(ruin.ts_ns)}; positions were closed at the "
+        "market, and nothing was traded after that."
+    )
 
 
 def latency_words(settings: RunSettings) -> str:
@@ -111,6 +156,17 @@ def note_on_latency(settings: RunSettings, event: str) -> str:
     )
 
 
+def note_on_margin(definition: Definition) -> str:
+    """What holding a position costs."""
+    margin = definition.instrument.margin_init
+    if not margin:
+        return "There is no funding and no margin."
+    return (
+        f"There is no funding. A position needs a margin of {margin * 100:g}% of its value, which the account has at "
+        "the start; whether it still has it later is not looked at."
+    )
+
+
 def model_summary(settings: RunSettings, metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Which model predicted, and on what terms."""
     return {
@@ -125,14 +181,20 @@ def trading_summary(result: InstrumentResult) -> dict[str, Any]:
     return {
         "predictions": len(result.predictions),
         "failed": result.failed,
+        "refused": result.refused,
         "not_arrived": result.not_arrived,
         "orders": result.orders,
         "fills": len(result.fills),
         "positions": result.positions,
         "latency_ms": _finite(percentiles_ms(result.predictions["latency_ns"].to_numpy())),
-        "pnl": float(result.equity["equity"].iloc[-1] - result.equity["equity"].iloc[0]),
-        "fees": float(result.fills["fee"].sum()),
+        "refused_orders": result.refused_orders,
+        "last_refused_order": result.last_refused_order,
+        **account_figures(result.account),
+        "fees": result.account.fees,
+        "balance": result.account.end,
+        "ruined": None if result.ruin is None else result.ruin._asdict(),
         "statistics": {group: _finite(values) for group, values in result.statistics.items()},
+        "statistics_basis": dict(result.statistics_basis),
     }
 
 

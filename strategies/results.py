@@ -7,16 +7,9 @@ from typing import Any
 from nautilus_trader.backtest.engine import BacktestEngine
 
 from market.trades import Trades
-from strategies.bookkeeping import (
-    Balances,
-    InstrumentResult,
-    Recorder,
-    RunResult,
-    Traded,
-    equity_curve,
-    fill_table,
-    round_trip_statistics,
-)
+from strategies.bookkeeping import InstrumentResult, Recorder, RunResult, account_of, fill_table, marked_market
+from strategies.definitions.resolve import Definition
+from strategies.equity import calendar_of
 from strategies.ready_run import Asked
 from strategies.sample import Sample
 from strategies.trade_reasons import Reasons
@@ -31,6 +24,8 @@ class BacktestResult(InstrumentResult, RunResult):
 
     trades: Trades
     """The trades that were run on."""
+    definition: Definition
+    """What they were traded as."""
 
     @property
     def trades_per_s(self) -> float:
@@ -40,6 +35,7 @@ class BacktestResult(InstrumentResult, RunResult):
 
 def collect(
     trades: Trades,
+    definition: Definition,
     metadata: Mapping[str, Any],
     sample: Sample,
     recorded: Recorder,
@@ -50,27 +46,36 @@ def collect(
 ) -> BacktestResult:
     """Read the results out of an engine that has run."""
     ((instrument_id, log),) = recorded.predictions.items()
-    balances = Balances.of(engine)
+    ledger, refusals = recorded.ledgers[instrument_id], recorded.refusals_of(instrument_id)
     predictions = log.table()
     predictions.insert(3, "trade", log.numbers())
-    fills = fill_table(engine, instrument_id)
+    market = marked_market(ledger, trades.instrument, trades.ts_init, trades.price)
+    account = account_of([ledger], [market], recorded.balance, calendar_of(definition.instrument))
     return BacktestResult(
         trades=trades,
+        definition=definition,
         sample_note=sample.note,
         in_sample=sample.in_sample,
         metadata=metadata,
         predictions=predictions,
-        fills=fills,
-        equity=equity_curve([Traded(trades.ts_init, trades.prices(), fills)], balances.start.as_double()),
-        currency=balances.currency.code,
-        balance=balances.end.as_double(),
-        statistics=round_trip_statistics(engine, recorded.closed, balances),
+        fills=fill_table(ledger),
+        account=account.history,
+        equity=account.picture,
+        statistics=account.statistics,
+        statistics_basis=account.basis,
+        currency=ledger.contract.currency,
+        balance=account.history.end,
         orders=engine.cache.orders_total_count(),
-        positions=len(recorded.closed),
+        refused_orders=len(refusals),
+        last_refused_order=refusals[-1] if refusals else "",
+        positions=len(ledger.round_trips),
         failed=asked.failed[instrument_id],
+        refused=asked.refused[instrument_id],
         last_error=asked.last_error,
+        last_refusal=asked.last_refusal,
         gave_up=asked.gave_up,
         not_arrived=asked.not_arrived[instrument_id],
-        past_trades=reasons.past_trades(recorded.closed),
+        past_trades=reasons.past_trades(ledger.round_trips),
+        ruin=recorded.ruins.get(instrument_id.venue),
         elapsed_s=elapsed_s,
     )

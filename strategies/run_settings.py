@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
+from operator import gt, lt
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,12 +13,15 @@ from nautilus_trader.model.instruments import Instrument
 from latency.choice import chosen_delay
 from latency.delay import Delay
 from serving.client import connect
-from strategies.checks import expect
+from strategies.checks import BadSetting, expect
+from strategies.definitions.options import InstrumentOptions
 from traffic.split import Kind
 from traffic.store import TrafficStore
 
 MODES = ("inline", "prefetch")
 """When a backtest asks the model."""
+_LARGEST_BALANCE = 10**12
+"""NautilusTrader holds amounts up to 1.7e13."""
 
 
 @dataclass(frozen=True)
@@ -59,20 +63,25 @@ class RunSettings:
     latency_seed: int = 1
     """Of the draws from the profile."""
     trade_size: Decimal = Decimal("0.1")
-    """Size of the position to hold, long or short, in base currency."""
+    """Size of the position to hold, long or short: base currency, shares, or contracts."""
     max_age_ns: int = 1_000_000_000
     """Predictions whose newest event is older than this when they arrive are not traded on; counts from the
     venue's time, so the way from the venue is part of it."""
-    fee_bps: float = 0.5
-    """Fee on each fill, bps of its value."""
-    starting_balance: int = 10_000
-    """Account at the start, in quote currency; one at each venue."""
+    instruments: InstrumentOptions = field(default_factory=InstrumentOptions)
+    """What is said of the instruments, beyond their data."""
+    fee_bps: float | None = None
+    """Fee on each fill, bps of its value; None takes what the instrument's definition says, else 0.5."""
+    starting_balance: Decimal = Decimal(10_000)
+    """Account at the start, in the currency that the instruments are settled in; one at each venue."""
     in_sample: bool = False
     """Trade on data that the model's fit saw too: good for looking at mechanics, worthless as a result."""
 
     def __post_init__(self) -> None:
-        expect(self.fee_bps >= 0, f"fee_bps of at least 0, was {self.fee_bps:g}")
-        expect(self.starting_balance > 0, f"starting_balance above 0, was {self.starting_balance}")
+        expect(self.fee_bps is None or self.fee_bps >= 0, f"fee_bps of at least 0, was {self.fee_bps}")
+        balance = self.starting_balance
+        if not (balance.is_finite() and 0 < balance <= _LARGEST_BALANCE):
+            most = f"above 0, at most {_LARGEST_BALANCE}"
+            raise BadSetting(f"expected a starting_balance (--balance) {most}, got {balance}")
         expect(self.mode in MODES, f"mode of {' or '.join(MODES)}, was {self.mode!r}")
         expect(
             self.mode == "inline" or self.traffic is None,
@@ -119,9 +128,29 @@ class RunSettings:
         return chosen_delay(self.latency_ns, self.latency_profile, self.latency_workers, self.latency_seed)
 
     def check_size(self, instrument: Instrument) -> None:
-        """Refuse a trade size that the instrument has no step for."""
+        """Refuse a trade size that the venue would not take."""
         step = instrument.size_increment.as_decimal()
-        expect(self.trade_size % step == 0, f"trade_size in steps of {step}, was {self.trade_size}")
+        if self.trade_size % step:
+            raise BadSetting(
+                f"expected a trade_size in steps of {step} for {instrument.id}, got {self.trade_size}; --size sets it"
+            )
+        for limit, is_beyond in ((instrument.min_quantity, lt), (instrument.max_quantity, gt)):
+            if limit is not None and is_beyond(self.trade_size, limit.as_decimal()):
+                least_or_most = "at least" if is_beyond is lt else "at most"
+                raise BadSetting(
+                    f"expected a trade_size of {least_or_most} {limit} for {instrument.id}, as it is defined, "
+                    f"got {self.trade_size}; --size sets it"
+                )
+
+    def check_margin(self, instrument: Instrument, price: float) -> None:
+        """Refuse a position whose margin the account cannot pay; NautilusTrader's own engine would trade it."""
+        size, at = instrument.make_qty(self.trade_size), instrument.make_price(price)
+        needed = instrument.notional_value(size, at).as_decimal() * instrument.margin_init
+        if needed > self.starting_balance:
+            raise BadSetting(
+                f"expected a starting_balance of at least {needed:f} {instrument.get_cost_currency()}, the margin of "
+                f"{size} {instrument.id} at {at}, got {self.starting_balance}"
+            )
 
 
 def served_metadata(settings: RunSettings, version: str | None = None) -> dict[str, Any]:

@@ -32,7 +32,7 @@ class Sample:
 def fit_records(metadata: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What each fit of a model saw, see `market.price_sketch.fit_record`; an ensemble has several.
 
-    An archive of an earlier release has one, without ``prices``.
+    An archive of an earlier release has one, without ``prices``; one that does not say has an empty one.
     """
     return metadata.get("fits") or [dict(metadata.get("training", {}))]
 
@@ -94,7 +94,7 @@ def _sample(
             0,
             "unknown",
             "NOT KNOWN WHETHER IN SAMPLE: the archive does not say what its model's fit saw (training.last_ts_event in "
-            f"its model.json), all {total:,} {noun} may be among it; the result may say nothing about new data.",
+            f"its model.json); all {total:,} {noun} may be among it.",
         )
     last = int(record["last_ts_event"])
     first = int(np.searchsorted(data.ts_event, last, side="right"))
@@ -152,7 +152,7 @@ def _comparison(data: MarketData, record: Mapping[str, Any]) -> Comparison:
         return compare(data, dict(record))
     symbol, _, venue = record.get("instrument_id", data.instrument.instrument_id).rpartition(".")
     named = Instrument(symbol, venue, data.instrument.price_precision, data.instrument.size_precision)
-    if replace(data, instrument=named).sha256 == record["sha256"]:
+    if replace(data, instrument=named).sha256 == record.get("sha256"):
         return Comparison(True, "all data are equal")
     return NOT_COMPARED
 

@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-from nautilus_trader.common.component import TimeEvent
 from nautilus_trader.model.identifiers import InstrumentId
 
 from features.text import TEXT_SCHEMA
@@ -106,10 +105,9 @@ class SentimentActor(ModelActor):
         """Which of our instruments it is about."""
         return [name for name in dict.fromkeys(headline.instrument_ids) if name in self._sentiment]
 
-    def _publish_due(self, event: TimeEvent) -> None:
-        if self._due_ns <= event.ts_event:
+    def ask_waiting(self, now_ns: int) -> None:
+        if self._due_ns <= now_ns:
             self._ask()  # nothing received at the same time can follow any more
-        super()._publish_due(event)
 
     def _ask(self) -> None:
         """Ask about all headlines that are waiting, those of one route together."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,7 @@ def _paths(config: ActorConfig | StrategyConfig) -> tuple[str, str]:
 
 
 def run_config(
-    instrument: Instrument, actor: InferenceActorConfig, strategy: TickStrategyConfig, catalog: Path, balance: int
+    instrument: Instrument, actor: InferenceActorConfig, strategy: TickStrategyConfig, catalog: Path, balance: Decimal
 ) -> BacktestRunConfig:
     """A run over an instrument's trades in a catalog, as `BacktestNode` takes it.
 
@@ -97,8 +98,8 @@ def run_config(
     ----------
     catalog : Path
         A `ParquetDataCatalog` that holds the instrument, its trades and its quotes.
-    balance : int
-        Account at the start, in quote currency.
+    balance : Decimal
+        Account at the start, in the currency that the instrument is settled in.
     """
     data = [
         BacktestDataConfig(catalog_path=str(catalog), data_cls=data_cls, instrument_id=instrument.id)

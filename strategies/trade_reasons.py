@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from nautilus_trader.common.component import MessageBus
-from nautilus_trader.model.events import OrderEvent, OrderInitialized, PositionClosed
+from nautilus_trader.model.events import OrderEvent, OrderInitialized
 from nautilus_trader.model.identifiers import ClientOrderId, InstrumentId
 
 from reporting.trade_log import PastTrade, TradeLog
+from strategies.ledger import RoundTrip
 from strategies.model_call import OneInput
 from strategies.prediction import Prediction
 from strategies.ready_run import Publisher
@@ -49,10 +50,10 @@ class Reasons:
         ):
             self._of[event.client_order_id] = Reason(prediction, asked)
 
-    def past_trades(self, closed: Sequence[PositionClosed]) -> tuple[PastTrade, ...]:
+    def past_trades(self, closed: Sequence[RoundTrip]) -> tuple[PastTrade, ...]:
         """Closed positions with the reasons that they were opened for, in their order."""
         return tuple(
-            _past_trade(number, event, self._of[event.opening_order_id]) for number, event in enumerate(closed, 1)
+            _past_trade(number, trip, self._of[trip.opening_order_id]) for number, trip in enumerate(closed, 1)
         )
 
 
@@ -76,18 +77,18 @@ def trade_log(
     )
 
 
-def _past_trade(number: int, event: PositionClosed, reason: Reason) -> PastTrade:
+def _past_trade(number: int, trip: RoundTrip, reason: Reason) -> PastTrade:
     asked = reason.asked
     told = asked if isinstance(asked, NewsWindow) else NewsWindow(asked)
     return PastTrade(
         number=number,
-        side=event.entry.name,
-        quantity=event.peak_qty.as_double(),
-        ts_opened=event.ts_opened,
-        ts_closed=event.ts_closed,
-        price_opened=float(event.avg_px_open),
-        price_closed=float(event.avg_px_close),
-        pnl=event.realized_pnl.as_double(),
+        side=trip.side,
+        quantity=float(trip.quantity),
+        ts_opened=trip.ts_opened,
+        ts_closed=trip.ts_closed,
+        price_opened=float(trip.price_opened),
+        price_closed=float(trip.price_closed),
+        pnl=float(trip.pnl),
         feature_ts=reason.prediction.feature_ts,
         outputs=dict(reason.prediction.outputs),
         row=told.window,

@@ -3,7 +3,9 @@
 from rich.console import Console
 from rich.table import Table
 
+from strategies.console import plain_amount
 from sweeps.latency_sweep import LatencySweep, shown
+from sweeps.outcome import Outcome
 from sweeps.parameter_sweep import ParameterSweep, written
 
 _SHOWN = 20
@@ -19,7 +21,7 @@ def show(sweep: ParameterSweep, console: Console) -> None:
             table.add_row(*chosen, "failed")
         else:
             ratio = "" if trial.sharpe is None else f"{trial.sharpe.ratio:.3f}"
-            table.add_row(*chosen, f"{trial.outcome.pnl:,.2f}", f"{trial.outcome.orders:,}", ratio)
+            table.add_row(*chosen, _pnl(trial.outcome), f"{trial.outcome.orders:,}", ratio)
     console.print(table)
     if done > 1:
         console.print(f"The best of {done:,} on the same data looks better than it is.", highlight=False)
@@ -34,12 +36,16 @@ def latency_table(sweep: LatencySweep) -> Table:
         "latency", f"P&L ({subject.currency})", "orders", "too old",
         title=f"{subject.model} {subject.version} on {', '.join(subject.instrument_ids)}",
         caption=(
-            f"From {shown(cost.from_ns)} to {shown(cost.to_ns)} each millisecond costs {cost.per_ms:,.2f} "
+            f"From {shown(cost.from_ns)} to {shown(cost.to_ns)} each millisecond costs {plain_amount(cost.per_ms)} "
             f"{subject.currency}, by a straight line."
         ),
     )
     for run in sweep.runs:
         outcome = run.outcome
         too_old = "no predictions" if outcome.too_old is None else f"{outcome.too_old:.1%}"
-        table.add_row(shown(run.latency_ns), f"{outcome.pnl:,.2f}", f"{outcome.orders:,}", too_old)
+        table.add_row(shown(run.latency_ns), _pnl(outcome), f"{outcome.orders:,}", too_old)
     return table
+
+
+def _pnl(outcome: Outcome) -> str:
+    return plain_amount(outcome.pnl) + (" RUINED" if outcome.ruined else "")

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 from reporting.latency_sweep_page import write_latency_sweep
 from strategies.checks import BadSetting, expect
 from strategies.durations import UNITS_NS, format_duration
-from strategies.report_parts import setting_labels
+from strategies.report_parts import all_instruments_labels, setting_labels
 from strategies.run_settings import RunSettings
 from sweeps.outcome import Outcome, Result, Subject, outcome_of, subject_of
 
@@ -119,7 +119,7 @@ def sweep_latencies(
 
 def write_latency_report(sweep: LatencySweep, settings: RunSettings, folder: Path) -> Path:
     """Write the page and the same numbers as JSON; returns ``folder/index.html``."""
-    labels = setting_labels(settings, sweep.subject.currency, {})
+    labels = setting_labels(settings, sweep.subject.currency, all_instruments_labels(sweep.subject.definitions))
     del labels["Latency"]  # each run has its own
     return write_latency_sweep(sweep.as_dict(), [shown(run.latency_ns) for run in sweep.runs], labels, folder)
 

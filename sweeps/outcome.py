@@ -1,6 +1,8 @@
 """What a sweep keeps of each of its backtests."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +22,13 @@ class Outcome:
     pnl: float
     """Equity at the end less that at the start, fees taken off."""
     fees: float
+    max_drawdown: float
+    """Over all events, never positive."""
+    ruined: bool
+    """Whether an account had nothing left before the end, and trading ended."""
     orders: int
+    refused_orders: int
+    """Orders that were denied or rejected."""
     fills: int
     positions: int
     """Closed positions."""
@@ -28,6 +36,8 @@ class Outcome:
     """Predictions that arrived."""
     failed: int
     """Events that got no answer."""
+    refused: int
+    """Events whose features the model refused."""
     mean_age_ns: float | None
     """Of predictions when they arrive, from their newest event on; None where none arrived."""
     too_old: float | None
@@ -54,21 +64,26 @@ class Subject:
     """Which events were run on, and why."""
     currency: str
     """Of all amounts."""
+    definitions: tuple[Mapping[str, Any], ...]
+    """`Definition.as_dict` of each instrument; the fee is the first run's."""
 
 
 def outcome_of(result: Result, settings: RunSettings) -> Outcome:
     """What came of a run."""
     whole = result.together() if isinstance(result, BarBacktestResult) else result
     ages = (whole.predictions["ts_init"] - whole.predictions["ts_event"]).to_numpy(dtype=np.int64)
-    equity = whole.equity["equity"]
     return Outcome(
-        pnl=float(equity.iloc[-1] - equity.iloc[0]),
-        fees=float(whole.fills["fee"].sum()),
+        pnl=whole.account.pnl,
+        fees=whole.account.fees,
+        max_drawdown=whole.account.max_drawdown,
+        ruined=whole.ruin is not None,
         orders=whole.orders,
+        refused_orders=whole.refused_orders,
         fills=len(whole.fills),
         positions=whole.positions,
         predictions=len(ages),
         failed=whole.failed,
+        refused=whole.refused,
         mean_age_ns=float(ages.mean()) if len(ages) else None,
         too_old=float((ages > settings.max_age_ns).mean()) if len(ages) else None,
         gave_up=result.gave_up,
@@ -78,9 +93,12 @@ def outcome_of(result: Result, settings: RunSettings) -> Outcome:
 
 def subject_of(result: Result, settings: RunSettings) -> Subject:
     """What was run on, and who answered."""
-    data: list[Bars] | list[Trades] = (
-        [each.bars for each in result.instruments] if isinstance(result, BarBacktestResult) else [result.trades]
-    )
+    data: list[Bars] | list[Trades]
+    if isinstance(result, BarBacktestResult):
+        data = [each.bars for each in result.instruments]
+        definitions = [each.definition for each in result.instruments]
+    else:
+        data, definitions = [result.trades], [result.definition]
     return Subject(
         model=settings.model,
         version=result.metadata["version"],
@@ -90,4 +108,5 @@ def subject_of(result: Result, settings: RunSettings) -> Subject:
         simulated=any(each.simulated for each in data),
         sample=result.sample_note,
         currency=result.currency,
+        definitions=tuple(each.as_dict() for each in definitions),
     )

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from reporting.sweep_page import write_sweep
+from scores.sharpe import PERIODS, deflated_best
 from strategies.checks import expect
 from strategies.durations import format_duration
-from strategies.report_parts import setting_labels
+from strategies.report_parts import all_instruments_labels, setting_labels
 from strategies.run_settings import RunSettings, served_metadata
 from sweeps import grid as grids
 from sweeps.grid import Combination, Grid
-from sweeps.sharpe import PERIODS, deflated_best
 from sweeps.trial import Plan, Trial
 
 Run = Callable[[Plan, Sequence[Combination]], list[Trial]]
@@ -45,7 +45,7 @@ class ParameterSweep:
 
     @property
     def deflated_sharpe(self) -> float | None:
-        """Of the highest Sharpe ratio among those that traded, see `sweeps.sharpe.deflated_sharpe`."""
+        """Of the highest Sharpe ratio among those that traded, see `scores.sharpe.deflated_sharpe`."""
         return deflated_best([trial.sharpe for trial in self.trials if trial.sharpe is not None])
 
     def as_dict(self) -> dict[str, Any]:
@@ -99,7 +99,8 @@ def write_sweep_report(sweep: ParameterSweep, settings: RunSettings, folder: Pat
         At least one combination has an outcome.
     """
     said = sweep.as_dict()
-    labels = setting_labels(settings, said["subject"]["currency"], {})
+    subject = said["subject"]
+    labels = setting_labels(settings, subject["currency"], all_instruments_labels(subject["definitions"]))
     return write_sweep(said, labels, folder)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from latency.profile import BadProfile
 from market.bars import Bars
 from market.trades import BadData, Trades
+from scores.sharpe import Sharpe, sharpe_of
 from serving.archive_import import UnreadableArchive
 from strategies.backtest import run_backtest
 from strategies.bar_backtest import run_bar_backtest
@@ -15,7 +16,6 @@ from strategies.run_settings import RunSettings
 from strategies.settings import BacktestSettings
 from sweeps.grid import Combination
 from sweeps.outcome import Outcome, Result, Subject, outcome_of, subject_of
-from sweeps.sharpe import Sharpe, sharpe_of
 from wire.errors import RequestError
 
 _FAILURES = (BadSetting, BadData, BadProfile, RequestError, UnreadableArchive, OSError)
@@ -55,7 +55,8 @@ def run_trial(plan: Plan, combination: Combination) -> Trial:
         return Trial(combination, error=f"{error}")
     if result.gave_up:
         return Trial(combination, error=f"the model stopped answering: {result.last_error}")
-    return Trial(combination, outcome_of(result, settings), sharpe_of(result.equity), subject_of(result, settings))
+    sharpe = sharpe_of(result.account.stretch_equity)
+    return Trial(combination, outcome_of(result, settings), sharpe, subject_of(result, settings))
 
 
 def run_plan(data: Trades | Sequence[Bars], settings: RunSettings) -> Result:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from news_run import write_backbone, write_ensemble_run, write_sentiment_run
 from price_run import write_price_run
 from rollout_desk import Desk
@@ -25,6 +26,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """How hard tests/fuzz looks."""
     parser.addoption("--fuzz", type=int, default=0, help="Calls of commands with damaged inputs; default: a few.")
     parser.addoption("--fuzz-seed", type=int, default=1, help="Seed of these calls; default: 1.")
+
+settings.register_profile("untimed", deadline=None)  # a machine may be busy with other things
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session", autouse=True)

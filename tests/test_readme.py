@@ -1,7 +1,8 @@
-"""Every command of the README, run as it stands there.
+"""Every command of the README and of the pages in ``docs/``, run as it stands there.
 
-Its ``bash`` blocks run in order in a copy of the project, so that each finds what the one
-before it made. Free ports take the place of 8080 to 8082, and the language model learns for one epoch.
+The ``bash`` blocks of a page run in order in a copy of the project, so that each finds what the one before it made.
+Every page has a copy of its own: it needs nothing but the checkout. Free ports take the place of 8080 to 8082, and the
+language model learns for one epoch. What changes the machine (``apt``, ``brew``) is a ``console`` block, never run.
 """
 
 import json
@@ -10,7 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ from serving.java import find_java_home
 from serving.server_config import free_ports
 from support import PROJECT
 
-README = (PROJECT / "README.md").read_text()
-BLOCKS = re.findall(r"^```bash\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+PAGES = {path.name: path.read_text() for path in (PROJECT / "README.md", *sorted(PROJECT.glob("docs/*.md")))}
+BLOCKS = {name: re.findall(r"^```bash\n(.*?)^```", text, re.MULTILINE | re.DOTALL) for name, text in PAGES.items()}
 RUN_ELSEWHERE = {
     "make setup": ".ci/run",
     "make test": ".ci/run",
@@ -49,9 +50,28 @@ def runs_elsewhere(block: str) -> bool:
 
 
 @pytest.fixture(scope="module")
-def copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The project's own files, with free ports in its configuration."""
-    folder = tmp_path_factory.mktemp("readme") / "p"
+def copies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Path]]:
+    """Page -> its copy of the project, made when it is first asked for."""
+    made: dict[str, Path] = {}
+
+    def copy_of(page: str) -> Path:
+        if page not in made:
+            made[page] = copy_project(tmp_path_factory.mktemp(page.split(".")[0].lower()) / "p")
+        return made[page]
+
+    yield copy_of
+    # A block that failed half-way may have left its server running.
+    for folder in made.values():
+        for home in [path.parent for path in folder.glob("*/server.json")]:
+            command = [sys.executable, "scripts/serve.py", "stop", "--home", home]
+            subprocess.run(command, env=environment(folder), cwd=folder, check=False, capture_output=True)
+        if (folder / "tmp" / ".model_server.pid").exists():
+            command = ["torchserve", "--stop"]
+            subprocess.run(command, env=environment(folder), cwd=folder, check=False, capture_output=True)
+
+
+def copy_project(folder: Path) -> Path:
+    """Copy the project's own files, with free ports in its configuration."""
     made = (".git", ".venv", "runs", "reports", "logs", "*.mar", ".server", "__pycache__", ".*_cache")
     shutil.copytree(PROJECT, folder, ignore=shutil.ignore_patterns(*made))
     config = folder / "config.properties"
@@ -64,10 +84,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     config.write_text(text.replace("=7070", f"={ports[3]}").replace("=7071", f"={ports[4]}"))
     (folder / "ports").write_text(" ".join(map(str, ports)))
     (folder / "tmp").mkdir()
-    yield folder
-    # A block that failed half-way may have left its server running.
-    for stop in (["torchserve", "--stop"], [sys.executable, "scripts/serve.py", "stop"]):
-        subprocess.run(stop, env=environment(folder), cwd=folder, check=False, capture_output=True)
+    return folder
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -85,23 +102,26 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def blocks() -> list[Any]:
-    """Those that are run here, the long ones marked."""
+    """Page and block of those that are run here, the long ones marked."""
     return [
-        pytest.param(block, id=block.splitlines()[0][:60], marks=[pytest.mark.slow] if is_slow(block) else [])
-        for block in BLOCKS
+        pytest.param(page, block, id=f"{page}: {block.splitlines()[0][:60]}",
+                     marks=[pytest.mark.slow] if is_slow(block) else [])
+        for page, found in BLOCKS.items()
+        for block in found
         if not runs_elsewhere(block)
     ]
 
 
-@pytest.mark.parametrize("block", blocks())
-def test_commands_of_the_readme_run(copy: Path, block: str) -> None:
+@pytest.mark.parametrize(("page", "block"), blocks())
+def test_commands_of_a_page_run(copies: Callable[[str], Path], page: str, block: str) -> None:
+    copy = copies(page)
     ports = (copy / "ports").read_text().split()
     for old, new in zip((8080, 8081, 8082), ports, strict=False):
         block = block.replace(f":{old}", f":{new}")
     for command, more in QUICKLY.items():
         block = block.replace(command, command + more)
-    if "tick.mar" in block and not (copy / "archives" / "tick.mar").exists():  # the slow ones alone
-        block = next(each for each in BLOCKS if each.startswith(MAKES_TICK)) + block
+    if page == "README.md" and "tick.mar" in block and not (copy / "archives" / "tick.mar").exists():
+        block = next(each for each in BLOCKS[page] if each.startswith(MAKES_TICK)) + block  # the slow ones alone
 
     result = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", block], cwd=copy, env=environment(copy),
@@ -112,9 +132,9 @@ def test_commands_of_the_readme_run(copy: Path, block: str) -> None:
 
 
 @pytest.mark.slow
-def test_the_language_model_of_the_readme_beats_its_baselines(copy: Path) -> None:
+def test_the_language_model_of_the_readme_beats_its_baselines(copies: Callable[[str], Path]) -> None:
     """After one epoch."""
-    evaluation = json.loads((copy / "runs" / "sentiment" / "evaluation.json").read_text())
+    evaluation = json.loads((copies("README.md") / "runs" / "sentiment" / "evaluation.json").read_text())
 
     scores = evaluation["scores"]
     model = scores.pop("model")
@@ -127,7 +147,7 @@ def test_the_language_model_of_the_readme_beats_its_baselines(copy: Path) -> Non
 
 
 def test_readme_has_commands() -> None:
-    assert len(BLOCKS) > 5
+    assert len(BLOCKS["README.md"]) > 5
 
 
 @pytest.mark.parametrize("place", [place for place in RUN_ELSEWHERE.values() if "/" in place])
@@ -135,8 +155,9 @@ def test_what_runs_elsewhere_is_there(place: str) -> None:
     assert (PROJECT / place).is_file()
 
 
-def test_what_the_readme_links_to_is_there() -> None:
-    links = re.findall(r"\]\((?!https?://|#)([^)#]+)", README) + re.findall(r'src="([^"]+)"', README)
+@pytest.mark.parametrize("page", PAGES)
+def test_what_a_page_links_to_is_there(page: str) -> None:
+    folder = PROJECT if page == "README.md" else PROJECT / "docs"
+    links = re.findall(r"\]\((?!https?://|#)([^)#]+)", PAGES[page]) + re.findall(r'src="([^"]+)"', PAGES[page])
 
-    assert links
-    assert not [link for link in links if not (PROJECT / link).exists()]
+    assert not [link for link in links if not (folder / link).exists()]

@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from features.bar import bar_columns, bar_schema, window_ends, windows
+from features.bar import VOLUME, bar_columns, bar_schema, have_volume, window_ends, windows
 from features.schema import FeatureSchema
 from market.bars import PRICES, Bars
 from market.trades import BadData
@@ -60,7 +60,10 @@ class BarDataset:
     """One row of columns a bar [n, F]; windows are cut from it when they are needed."""
     folds: tuple[Fold, ...]
     left_out: int
-    """Bars that end no window: the first ones, those after breaks, and those whose next bar is not known."""
+    """Bars that end no window: the first ones, those after breaks, and those whose next bar is not known; and
+    those ``without_volume``."""
+    without_volume: int
+    """Bars that end a window in which nobody traded."""
 
     def rows(self, ends: NDArray[np.int64]) -> NDArray[np.float32]:
         """The raw windows that end at these bars, float32 [m, time_steps, F]."""
@@ -95,6 +98,8 @@ def bar_dataset(bars: Bars, indicators: bool, max_gap_ns: int, folds: int) -> Ba
     ends = window_ends(bars.ts_event, max_gap_ns, schema.window)
     ends = ends[ends < len(bars) - 1]
     ends = ends[bars.ts_event[ends + 1] - bars.ts_event[ends] <= max_gap_ns]
+    traded = have_volume(ohlcv[:, VOLUME], ends)
+    ends = ends[traded]
     close = bars.prices()
     returns = np.log(close[ends + 1] / close[ends]).astype(np.float32)
     every = Part(ends, returns)
@@ -109,10 +114,11 @@ def bar_dataset(bars: Bars, indicators: bool, max_gap_ns: int, folds: int) -> Ba
         raise BadData(
             f"{bars.source}: at least {MIN_WINDOWS} windows expected in each part of {folds} folds, was "
             f"{len(first.train)} train, {len(first.validation)} validation and {len(first.test)} test windows in the "
-            f"first, of {len(bars)} bars with {len(ends)} whole windows of {schema.window} bars (as many lie between "
-            "two parts)"
+            f"first, of {len(bars)} bars with {len(ends)} whole windows of {schema.window} bars with volume (as many "
+            "lie between two parts)"
         )
-    return BarDataset(bars, schema, bar_columns(ohlcv, indicators), laid_out, len(bars) - len(ends))
+    columns = bar_columns(ohlcv, indicators)
+    return BarDataset(bars, schema, columns, laid_out, len(bars) - len(ends), int((~traded).sum()))
 
 
 def _fold(number: int, every: Part, start: int, stop: int, lookback: int) -> Fold:

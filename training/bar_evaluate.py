@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 from scipy.stats import t as student_t
 
 from model_defs.return_network import DEGREES_OF_FREEDOM, distribution
+from scores.classification import calibration
+from scores.regression import mae, rmse, signs
+from scores.verdict import is_gain, is_loss
 from training.bootstrap import CONFIDENCE, RESAMPLES, Blocks, interval
 
 LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
@@ -17,6 +20,8 @@ SIGN_BINS = 10
 """Equally full bins of the sign's probability."""
 A_COIN = "a coin"
 _PER_BPS = 1e4
+_BPS_DECIMALS, _SHARE_DECIMALS = 3, 3
+"""Of gains and their intervals in words: 0.001 bps, 0.1 %."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,8 +72,7 @@ def evaluate(forecast: Forecast, block_rows: int, seed: int) -> dict[str, Any]:
         "mae": _error_gain(forecast, scored, blocks, "mae_bps"),
         "direction": _direction_gain(scored["model"]),
     }
-    better_error, better_sign = gains["rmse"]["interval"], gains["direction"]["interval"]
-    beats = better_error[0] > 0 and better_sign is not None and better_sign[0] > 0
+    beats = beats_baselines(gains)
     return {
         "scores": scored,
         "gains": gains,
@@ -80,6 +84,12 @@ def evaluate(forecast: Forecast, block_rows: int, seed: int) -> dict[str, Any]:
     }
 
 
+def beats_baselines(gains: dict[str, dict[str, Any]]) -> bool:
+    """Whether RMSE and signs are better than every baseline's, beyond chance and as far as is printed."""
+    right = gains["direction"]["interval"]
+    return is_gain(gains["rmse"]["interval"], _BPS_DECIMALS) and right is not None and is_gain(right, _SHARE_DECIMALS)
+
+
 def scores(forecast: Forecast, blocks: Blocks | None = None) -> dict[str, dict[str, Any]]:
     """Errors and share of right signs of each forecaster; the latter's interval where blocks are given.
 
@@ -87,13 +97,11 @@ def scores(forecast: Forecast, blocks: Blocks | None = None) -> dict[str, dict[s
     """
     found = {}
     for name, point in forecast.points.items():
-        error = point - forecast.returns
-        signed = (forecast.returns != 0) & (point != 0)
-        right = np.sign(point) == np.sign(forecast.returns)
+        right, signed = signs(forecast.returns, point)
         ends = interval(blocks.means(right.astype(np.float64), signed)) if blocks and signed.any() else None
         found[name] = {
-            "rmse_bps": _PER_BPS * float(np.sqrt(np.mean(error**2))),
-            "mae_bps": _PER_BPS * float(np.mean(np.abs(error))),
+            "rmse_bps": _PER_BPS * rmse(forecast.returns, point),
+            "mae_bps": _PER_BPS * mae(forecast.returns, point),
             "directional_accuracy": float(right[signed].mean()) if signed.any() else None,
             "directional_interval": ends,
         }
@@ -106,21 +114,8 @@ def sign_calibration(forecast: Forecast) -> dict[str, Any]:
     if not len(right):
         return {"sign": [], "ece": None}
     edges = np.unique(np.quantile(confidence, np.linspace(0.0, 1.0, SIGN_BINS + 1)))
-    place = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, max(len(edges) - 2, 0))
-    bins = []
-    for at in np.unique(place):
-        inside = place == at
-        bins.append(
-            {
-                "above": float(edges[at]),
-                "to": float(edges[min(at + 1, len(edges) - 1)]),
-                "count": int(inside.sum()),
-                "confidence": float(confidence[inside].mean()),
-                "right": float(right[inside].mean()),
-            }
-        )
-    ece = sum(each["count"] * abs(each["right"] - each["confidence"]) for each in bins) / len(right)
-    return {"sign": bins, "ece": float(ece)}
+    found = calibration(confidence, right, edges if len(edges) > 1 else np.repeat(edges, 2))
+    return {"sign": found.rows(), "ece": found.ece}
 
 
 def coverage(forecast: Forecast) -> list[dict[str, float]]:
@@ -191,6 +186,6 @@ def _in_words(gains: dict[str, dict[str, Any]], beats: bool) -> str:
         )
     if beats:
         return f"The model beats every baseline on the test bars ({numbers}). That is before the costs of trading."
-    if error["interval"][1] < 0:
+    if is_loss(error["interval"], _BPS_DECIMALS):
         return f"No edge: the model is worse than a simple baseline on the test bars ({numbers})."
     return f"No edge shown: the model does not beat every baseline beyond chance on the test bars ({numbers})."

@@ -18,8 +18,8 @@ from training.bar_evaluate import Forecast, evaluate, scores
 from training.bar_importance import importance
 from training.checkpoints import History
 from training.price_training import PriceTraining
-from training.run_folder import git_commit
 from training.threads import threads
+from wire.code_version import git_commit
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +38,13 @@ def answers(network: ReturnNetwork, rows: NDArray[np.float32]) -> NDArray[np.flo
     """What a worker answers to raw windows, float32 [m, 4]: it computes on one thread."""
     with threads(1), torch.inference_mode():
         return predict(network.eval(), torch.from_numpy(rows)).numpy()
+
+
+def left_out_notes(dataset: BarDataset) -> list[str]:
+    """What was left out of the fit and its evaluation for its values."""
+    if not dataset.without_volume:
+        return []
+    return [f"{dataset.without_volume:,} windows in which nobody traded were left out, as they are when predicting."]
 
 
 def record(dataset: BarDataset, training: PriceTraining, fitted: list[Fitted]) -> dict[str, Any]:
@@ -71,9 +78,10 @@ def record(dataset: BarDataset, training: PriceTraining, fitted: list[Fitted]) -
             "interval": f"{bars.interval_ns / 1e9:g} s",
             "from": int(bars.ts_event[0]),
             "to": int(bars.ts_event[-1]),
-            "findings": examine(bars).lines(),
+            "findings": [*examine(bars).lines(), *left_out_notes(dataset)],
             "windows": len(bars) - dataset.left_out,
             "left_out": dataset.left_out,
+            "without_volume": dataset.without_volume,
         },
         "settings": _texts(training.to_dict()),
         "model_facts": {

@@ -22,7 +22,6 @@ from training.price_training import PriceTraining
 from training.run_folder import (
     CHECKPOINTS,
     TRACKING,
-    git_commit,
     hash_inputs,
     interrupted_run,
     refuse_other_than_run,
@@ -33,6 +32,7 @@ from training.run_folder import (
 )
 from training.threads import threads
 from training.tracking import TrackedRun, track
+from wire.code_version import git_commit
 
 EXPERIMENT = "price"
 """What MLflow groups these runs under."""

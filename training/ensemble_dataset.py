@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from features.bar import bar_columns, window_ends, windows
+from features.bar import bar_columns, have_volume, window_ends, windows
 from features.news_window import NewsWindowConfig, news_before
 from features.schema import FeatureSchema
 from market.bars import PRICES, Bars
@@ -116,6 +116,8 @@ def _unseen(
     ends = window_ends(bars.ts_event, max_gap_ns, schema.window)
     ends = ends[ends < len(bars) - 1]
     ends = ends[bars.ts_event[ends + 1] - bars.ts_event[ends] <= max_gap_ns]
+    assert schema.time_steps is not None
+    ends = ends[have_volume(bars.volumes(), ends, schema.time_steps)]
     ends = ends[bars.ts_event[ends - schema.window + 1] > price["training"]["last_ts_event"]]
     close = bars.prices()
     return ends, np.log(close[ends + 1] / close[ends])

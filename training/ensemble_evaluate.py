@@ -6,9 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_defs.news_pool import NewsPoolConfig
+from scores.classification import odds_log_losses
+from scores.verdict import is_gain, is_loss
 from training.bootstrap import CONFIDENCE, Blocks, interval
 from training.ensemble_dataset import NewsPart
-from training.ensemble_fit import log_losses, odds
+from training.ensemble_fit import odds
+
+_DECIMALS = 4
+"""Of the gain and its interval in words."""
 
 
 def evaluate_pool(
@@ -29,7 +34,7 @@ def evaluate_pool(
         "news alone": pool.weight_sentiment * given.news,
         "a coin": np.zeros(len(given.rose)),
     }
-    losses = {name: log_losses(log_odds, given.rose) for name, log_odds in forecasts.items()}
+    losses = {name: odds_log_losses(log_odds, given.rose) for name, log_odds in forecasts.items()}
     gained = losses["price alone"] - losses["ensemble"]
     ends = interval(Blocks(len(gained), max(1, min(block_rows, len(gained) // 20)), seed).means(gained))
     scores = {
@@ -55,12 +60,13 @@ def _in_words(scores: dict[str, Any], gain: dict[str, Any], windows: int) -> str
     low, high = gain["interval"]
     right, alone = (scores[name]["directional_accuracy"] for name in ("ensemble", "price alone"))
     numbers = (
-        f"log loss {gain['value']:+.4f} better than the price model's alone, {CONFIDENCE:.0%} interval {low:+.4f} to "
-        f"{high:+.4f}; signs right {_share(right)} against {_share(alone)}; {windows} test windows with news"
+        f"log loss {gain['value']:+.{_DECIMALS}f} better than the price model's alone, {CONFIDENCE:.0%} interval "
+        f"{low:+.{_DECIMALS}f} to {high:+.{_DECIMALS}f}; signs right {_share(right)} against {_share(alone)}; "
+        f"{windows} test windows with news"
     )
-    if low > 0:
+    if is_gain(gain["interval"], _DECIMALS):
         return f"The news adds to the price model's forecast ({numbers})."
-    if high < 0:
+    if is_loss(gain["interval"], _DECIMALS):
         return f"The news makes the price model's forecast worse ({numbers})."
     return f"No gain from the news shown ({numbers})."
 

@@ -9,6 +9,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from model_defs.news_pool import NewsPoolConfig, log_odds_of_score, log_odds_up, sentiment_of
+from scores.classification import odds_log_losses
 from training.ensemble_dataset import NewsPart
 
 HALF_LIVES_BARS = (1.0, 3.0, 10.0, 30.0, 100.0)
@@ -65,12 +66,7 @@ def fit_pool(part: NewsPart, answers: NDArray[np.float32], interval_ns: int) -> 
 
 def log_loss(log_odds: NDArray[np.float64], rose: NDArray[np.bool_]) -> float:
     """Mean negative log-likelihood of what came."""
-    return float(log_losses(log_odds, rose).mean())
-
-
-def log_losses(log_odds: NDArray[np.float64], rose: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Negative log-likelihood of each move."""
-    return np.logaddexp(0.0, np.where(rose, -log_odds, log_odds))
+    return float(odds_log_losses(log_odds, rose).mean())
 
 
 def _weights(given: Odds) -> tuple[float, float]:

@@ -24,7 +24,8 @@ from training.bar_records import answers
 from training.ensemble_dataset import NewsDataset, NewsPart, news_dataset
 from training.ensemble_evaluate import evaluate_pool
 from training.ensemble_fit import fit_pool
-from training.run_folder import MEMBERS, git_commit, refuse_other_than_run, replace_run, working_folder, write_run
+from training.run_folder import MEMBERS, refuse_other_than_run, replace_run, working_folder, write_run
+from wire.code_version import git_commit
 from wire.errors import BadText
 from wire.user_error import UserError
 

@@ -3,8 +3,6 @@
 import hashlib
 import json
 import shutil
-import subprocess
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,21 +106,3 @@ def hash_inputs(*values: object) -> str:
     """Hash of all that decides a fit's outcome, torch's version included; plain JSON types."""
     canonical = json.dumps([*values, torch.__version__], sort_keys=True)
     return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-def git_commit() -> str | None:
-    """The checkout's commit, with ``-dirty`` where it has changes; None outside of a checkout."""
-    root = Path(__file__).parents[1]
-
-    def git(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            ["git", "--no-optional-locks", *words], cwd=root, capture_output=True, text=True, check=False
-        )
-
-    try:
-        head = git(["rev-parse", "--verify", "HEAD"])
-    except FileNotFoundError:  # no git on this host
-        return None
-    if head.returncode:
-        return None
-    return head.stdout.strip() + ("-dirty" if git(["status", "--porcelain"]).stdout else "")

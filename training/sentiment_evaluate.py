@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scores.classification import accuracy, calibration, class_scores, confusion_matrix, macro_f1
+from scores.verdict import is_gain, is_loss
 from training.bootstrap import CONFIDENCE, RESAMPLES, interval
-from training.confusion import confusion
 from training.news_corpus import CLASSES, Sentence
 
 MODEL = "model"
@@ -16,6 +17,8 @@ BINS = 10
 """Of confidence, equally wide, from a third to 1: the likeliest of three classes has no less."""
 _EDGES = np.linspace(1 / len(CLASSES), 1.0, BINS + 1)
 _SCORES = ("accuracy", "macro_f1")
+_DECIMALS = 3
+"""Of gains in words: 0.1 points."""
 
 
 def evaluate(
@@ -53,7 +56,7 @@ def evaluate(
         for name, each in answers.items()
     }
     gains = {score: _gain(score, scored, resampled) for score in _SCORES}
-    beats = all(gain["interval"][0] > 0 for gain in gains.values())
+    beats = beats_baselines(gains)
     return {
         "scores": scored,
         "gains": gains,
@@ -66,23 +69,28 @@ def evaluate(
     }
 
 
+def beats_baselines(gains: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether every score is above every baseline's, beyond chance and as far as is printed."""
+    return all(is_gain(gain["interval"], _DECIMALS) for gain in gains.values())
+
+
 def scores(labels: NDArray[np.int64], answers: NDArray[np.int64]) -> dict[str, float]:
     """Share of right answers, and the mean of the classes' F1."""
-    table = confusion(labels, answers)
-    return {"accuracy": float(_accuracy(table)), "macro_f1": float(_macro_f1(table))}
+    table = confusion_matrix(labels, answers, len(CLASSES))
+    return {"accuracy": float(accuracy(table)), "macro_f1": float(macro_f1(table))}
 
 
 def class_facts(labels: NDArray[np.int64], answers: NDArray[np.int64]) -> dict[str, Any]:
     """``confusion`` (labels by rows, answers by columns) and ``per_class`` scores; None where a share has no whole."""
-    table = confusion(labels, answers)
-    hits, said, were = np.diagonal(table), table.sum(axis=0), table.sum(axis=1)
+    table = confusion_matrix(labels, answers, len(CLASSES))
+    scored = class_scores(table)
     rows = [
         {
             "class": name,
-            "support": int(were[at]),
-            "precision": _share(hits[at], said[at]),
-            "recall": _share(hits[at], were[at]),
-            "f1": _share(2 * hits[at], said[at] + were[at]),
+            "support": int(scored.support[at]),
+            "precision": _known(scored.precision[at]),
+            "recall": _known(scored.recall[at]),
+            "f1": _known(scored.f1[at]),
         }
         for at, name in enumerate(CLASSES)
     ]
@@ -99,19 +107,8 @@ def reliability(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -
         ``count``, ``confidence`` and ``right``, those that hold something.
     """
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
-    place = np.clip(np.searchsorted(_EDGES, confidence, side="left") - 1, 0, BINS - 1)
-    bins = [
-        {
-            "above": float(_EDGES[at]),
-            "to": float(_EDGES[at + 1]),
-            "count": int((place == at).sum()),
-            "confidence": float(confidence[place == at].mean()),
-            "right": float(right[place == at].mean()),
-        }
-        for at in np.unique(place)
-    ]
-    ece = sum(each["count"] * abs(each["right"] - each["confidence"]) for each in bins) / len(labels)
-    return {"ece": float(ece), "bins": bins}
+    found = calibration(confidence, right, _EDGES)
+    return {"ece": found.ece, "bins": found.rows()}
 
 
 def wrong_ones(
@@ -153,18 +150,7 @@ def _resampled(
     size = len(CLASSES)
     cells = np.bincount((clusters * size + labels) * size + answers, minlength=drawn.shape[1] * size**2)
     tables = np.tensordot(drawn, cells.reshape(-1, size, size), axes=1)
-    return {"accuracy": _accuracy(tables), "macro_f1": _macro_f1(tables)}
-
-
-def _accuracy(tables: NDArray[np.int64]) -> NDArray[np.float64]:
-    return np.trace(tables, axis1=-2, axis2=-1) / tables.sum(axis=(-2, -1))
-
-
-def _macro_f1(tables: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Mean F1 of the classes that occur in tables [..., label, answer], as labels or as answers."""
-    hits = np.diagonal(tables, axis1=-2, axis2=-1)
-    either = tables.sum(axis=-1) + tables.sum(axis=-2)
-    return (2 * hits / np.maximum(either, 1)).sum(axis=-1) / (either > 0).sum(axis=-1)
+    return {"accuracy": accuracy(tables), "macro_f1": macro_f1(tables)}
 
 
 def _gain(
@@ -196,8 +182,8 @@ def _by(
     return sorted(rows, key=lambda row: row["accuracy"][MODEL])
 
 
-def _share(part: int, whole: int) -> float | None:
-    return float(part / whole) if whole else None
+def _known(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
 def _in_words(gains: Mapping[str, Mapping[str, Any]], beats: bool) -> str:
@@ -208,6 +194,6 @@ def _in_words(gains: Mapping[str, Mapping[str, Any]], beats: bool) -> str:
     )
     if beats:
         return f"The model reads the held-out sentences better than every baseline ({numbers})."
-    if all(gain["interval"][1] < 0 for gain in gains.values()):
+    if all(is_loss(gain["interval"], _DECIMALS) for gain in gains.values()):
         return f"The model reads the held-out sentences worse than a simple baseline ({numbers})."
     return f"The model is not shown to read the held-out sentences better than every baseline ({numbers})."

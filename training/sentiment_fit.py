@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 from torch.nn import functional
 
 from model_defs.sentiment_transformer import CLASSES, SentimentTransformer
+from scores.classification import logit_log_losses
 from training.checkpoints import Checkpoints, History
 from training.fit_loop import fit_loop
 from training.moving_average import MovingAverage
@@ -153,7 +153,7 @@ def logits(network: SentimentTransformer, part: Tokenised, device: torch.device)
 
 def log_loss(logits: NDArray[np.float64], labels: NDArray[np.int64], temperature: float) -> float:
     """Mean negative log-likelihood of the labels, in nats, where logits are divided by a temperature."""
-    return float(0.0 - log_softmax(logits / temperature, axis=1)[np.arange(len(labels)), labels].mean())
+    return float(logit_log_losses(logits / temperature, labels).mean())
 
 
 def best_temperature(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> float:

@@ -16,13 +16,13 @@ from model_defs.sentiment_transformer import SentimentTransformer
 from training.backbone import Backbone
 from training.checkpoints import History
 from training.news_corpus import CLASSES, Sentence
-from training.run_folder import git_commit
 from training.sentiment_batches import Tokenised
 from training.sentiment_data import SentimentData
 from training.sentiment_evaluate import MODEL, class_facts, evaluate, reliability, scores, wrong_ones
 from training.sentiment_fit import log_loss
 from training.sentiment_lexicon import lexicon_answers
 from training.sentiment_options import SentimentTraining
+from wire.code_version import git_commit
 
 WORD_LIST, HEAD_ALONE = "word list", "head on the frozen encoder"
 _LEAST_SCRIPT_SHARE = 0.01

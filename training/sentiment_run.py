@@ -22,7 +22,6 @@ from training.news_corpus import BadCorpus, Sentence, load_labelled
 from training.run_folder import (
     CHECKPOINTS,
     TRACKING,
-    git_commit,
     hash_inputs,
     interrupted_run,
     refuse_other_than_run,
@@ -39,6 +38,7 @@ from training.sentiment_options import SentimentTraining
 from training.sentiment_records import Benchmark, Judged, describe, record
 from training.threads import threads
 from training.tracking import TrackedRun, track
+from wire.code_version import git_commit
 from wire.errors import BadText
 
 EXPERIMENT = "sentiment"

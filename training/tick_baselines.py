@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 from features.tick import COLUMNS
 from market.labels import BUY, HOLD, SELL
 from model_defs.tick_classifier import CLASSES
-from training.confusion import confusion
+from scores.classification import confusion_matrix, macro_f1
 from training.tick_dataset import DatasetSplit, Part
 
 RETURN = [column.name for column in COLUMNS].index("return_bps")
@@ -44,7 +44,7 @@ class Forecast:
             Probabilities for the two parts' rows.
         """
         thresholds = np.unique(np.quantile(_trade_probability(train), _QUANTILES))
-        threshold = max(thresholds, key=lambda at: macro_f1(confusion(labels, _decide(train, at))))
+        threshold = max(thresholds, key=lambda at: macro_f1(confusion_matrix(labels, _decide(train, at), len(CLASSES))))
         return cls(_decide(test, threshold), test.astype(np.float64))
 
 
@@ -64,8 +64,9 @@ def momentum(split: DatasetSplit) -> Forecast:
     labels = split.train.labels
     thresholds = np.quantile(np.abs(split.train.rows[:, RETURN]), _QUANTILES)
     rules = [(direction, threshold) for direction in (1, -1) for threshold in thresholds]
-    best = max(rules, key=lambda rule: macro_f1(confusion(labels, _follow(split.train, *rule))))
-    seen = 1 + confusion(_follow(split.train, *best), labels)  # one more each, so that none is impossible
+    best = max(rules, key=lambda rule: macro_f1(confusion_matrix(labels, _follow(split.train, *rule), len(CLASSES))))
+    # One more each, so that none is impossible.
+    seen = 1 + confusion_matrix(_follow(split.train, *best), labels, len(CLASSES))
     answers = _follow(split.test, *best)
     return Forecast(answers, (seen / seen.sum(axis=1, keepdims=True))[answers])
 
@@ -80,13 +81,6 @@ def logistic(split: DatasetSplit) -> Forecast:
 
 
 BASELINES = {"majority class": majority, "momentum rule": momentum, "logistic regression": logistic}
-
-
-def macro_f1(table: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Mean F1 over the classes of confusion tables [..., label, answer]; a class that never occurs counts as 0."""
-    hits = np.diagonal(table, axis1=-2, axis2=-1)
-    either = table.sum(axis=-1) + table.sum(axis=-2)
-    return (2 * hits / np.maximum(either, 1)).mean(axis=-1)
 
 
 def _trade_probability(probabilities: NDArray[np.floating]) -> NDArray[np.floating]:

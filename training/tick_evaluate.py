@@ -7,13 +7,14 @@ from numpy.typing import NDArray
 
 from market.labels import HOLD
 from model_defs.tick_classifier import CLASSES
+from scores.classification import accuracy, confusion_matrix, log_losses, macro_f1
+from scores.verdict import is_gain, is_loss
 from training.bootstrap import CONFIDENCE, RESAMPLES, Blocks, interval
-from training.confusion import confusion
-from training.tick_baselines import BASELINES, Forecast, macro_f1
+from training.tick_baselines import BASELINES, Forecast
 from training.tick_dataset import DatasetSplit
 
-_LEAST = 1e-12
-"""Probabilities are held above this before their logarithm is taken."""
+_DECIMALS = 3
+"""Of gains and their intervals in words."""
 
 
 def evaluate(split: DatasetSplit, train: NDArray[np.float32], test: NDArray[np.float32], seed: int) -> dict[str, Any]:
@@ -66,7 +67,7 @@ def evaluate(split: DatasetSplit, train: NDArray[np.float32], test: NDArray[np.f
         "trade_probability": {f"p{at}": float(np.percentile(trade_probability, at)) for at in (50, 90, 99)},
         "gains": gains,
         "bootstrap": {"confidence": CONFIDENCE, "block_rows": blocks.length, "resamples": RESAMPLES},
-        "beats_baselines": all(gain["interval"][0] > 0 for gain in gains.values()),
+        "beats_baselines": _beats(gains),
         "edge": _in_words(gains),
     }
 
@@ -76,7 +77,10 @@ def _macro_f1_gain(blocks: Blocks, labels: NDArray[np.int64], model: Forecast, b
 
     def resampled(answers: NDArray[np.int64]) -> NDArray[np.float64]:
         ends = blocks.starts + blocks.length
-        tables = [confusion(labels[at:end], answers[at:end]) for at, end in zip(blocks.starts, ends, strict=True)]
+        size = len(CLASSES)
+        tables = [
+            confusion_matrix(labels[at:end], answers[at:end], size) for at, end in zip(blocks.starts, ends, strict=True)
+        ]
         return macro_f1(np.tensordot(blocks.times, np.array(tables), axes=1))  # of (resamples, 3, 3)
 
     return interval(resampled(model.answers) - resampled(baseline.answers))
@@ -88,26 +92,30 @@ def _log_loss_gain(blocks: Blocks, labels: NDArray[np.int64], model: Forecast, b
 
 
 def _losses(labels: NDArray[np.int64], forecast: Forecast) -> NDArray[np.float64]:
-    return -np.log(np.maximum(forecast.probabilities[np.arange(len(labels)), labels], _LEAST))
+    return log_losses(forecast.probabilities, labels)
 
 
 def _scores(labels: NDArray[np.int64], forecast: Forecast) -> dict[str, float]:
+    table = confusion_matrix(labels, forecast.answers, len(CLASSES))
     return {
-        "macro_f1": float(macro_f1(confusion(labels, forecast.answers))),
-        "accuracy": float((forecast.answers == labels).mean()),
+        "macro_f1": float(macro_f1(table)),
+        "accuracy": float(accuracy(table)),
         "log_loss": float(_losses(labels, forecast).mean()),
     }
 
 
+def _beats(gains: dict[str, dict[str, Any]]) -> bool:
+    return all(is_gain(gain["interval"], _DECIMALS) for gain in gains.values())
+
+
 def _in_words(gains: dict[str, dict[str, Any]]) -> str:
     numbers = "; ".join(
-        f"{name.replace('_', ' ')} gain over {gain['best_baseline']} {gain['gain']:+.3f}, "
-        f"{CONFIDENCE:.0%} interval {gain['interval'][0]:+.3f} to {gain['interval'][1]:+.3f}"
+        f"{name.replace('_', ' ')} gain over {gain['best_baseline']} {gain['gain']:+.{_DECIMALS}f}, "
+        f"{CONFIDENCE:.0%} interval {gain['interval'][0]:+.{_DECIMALS}f} to {gain['interval'][1]:+.{_DECIMALS}f}"
         for name, gain in gains.items()
     )
-    lows, highs = zip(*(gain["interval"] for gain in gains.values()), strict=True)
-    if min(lows) > 0:
+    if _beats(gains):
         return f"The model beats every baseline on the test part ({numbers}). That is before the costs of trading."
-    if min(highs) < 0:
+    if any(is_loss(gain["interval"], _DECIMALS) for gain in gains.values()):
         return f"No edge: the model is worse than a simple baseline on the test part ({numbers})."
     return f"No edge shown: the model does not beat every baseline beyond chance on the test part ({numbers})."

@@ -17,7 +17,6 @@ from model_defs.tick_classifier import CLASSES, TickClassifier, TickClassifierCo
 from training.checkpoints import Checkpoints, History
 from training.run_folder import (
     CHECKPOINTS,
-    git_commit,
     hash_inputs,
     refuse_other_than_run,
     replace_run,
@@ -27,6 +26,7 @@ from training.run_folder import (
 from training.tick_dataset import MIN_ROWS, DatasetSplit, tick_dataset
 from training.tick_evaluate import evaluate
 from training.tick_fit import FitConfig, fit, probabilities
+from wire.code_version import git_commit
 
 TOLERANCE = 1e-5
 """Of golden outputs on another device or library version."""

@@ -5,6 +5,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
+from scores.classification import accuracy, class_scores
 from traffic.records import CallWindow, ClosedTrade, ScoredPrediction
 from trials.calls import percentile_ms
 from trials.tally import Tally
@@ -150,28 +153,21 @@ class VersionTally:
 
 def classification(confusion: Mapping[tuple[str, str], int]) -> Classification:
     """Scores from counts of (predicted, actual)."""
-    classes = {name: _class_scores(confusion, name) for name in sorted({each for pair in confusion for each in pair})}
-    total = sum(confusion.values())
-    right = sum(count for (predicted, actual), count in confusion.items() if predicted == actual)
+    names = sorted({each for pair in confusion for each in pair})
+    counts = [[confusion.get((predicted, actual), 0) for predicted in names] for actual in names]
+    table = np.array(counts, dtype=np.int64).reshape(len(names), len(names))
+    scored = class_scores(table)
+    precision, recall, f1 = (np.nan_to_num(each).tolist() for each in (scored.precision, scored.recall, scored.f1))
+    classes = {
+        name: ClassScores(precision[at], recall[at], f1[at], int(scored.support[at])) for at, name in enumerate(names)
+    }
     return Classification(
-        predictions=total,
-        accuracy=right / total if total else math.nan,
-        precision=_average(each.precision for each in classes.values()),
-        recall=_average(each.recall for each in classes.values()),
-        f1=_average(each.f1 for each in classes.values()),
+        predictions=int(table.sum()),
+        accuracy=float(accuracy(table)),
+        precision=_average(precision),
+        recall=_average(recall),
+        f1=_average(f1),
         classes=classes,
-    )
-
-
-def _class_scores(confusion: Mapping[tuple[str, str], int], name: str) -> ClassScores:
-    hits = confusion.get((name, name), 0)
-    said = sum(count for (predicted, _), count in confusion.items() if predicted == name)
-    came = sum(count for (_, actual), count in confusion.items() if actual == name)
-    return ClassScores(
-        precision=hits / said if said else 0.0,
-        recall=hits / came if came else 0.0,
-        f1=2 * hits / (said + came),
-        support=came,
     )
 
 

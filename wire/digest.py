@@ -25,7 +25,7 @@ def content_digest(members: Iterable[tuple[str, bytes]]) -> str:
     Raises
     ------
     ValueError
-        A member's name holds a line break, with which one member could pass for two.
+        A member's name holds a line break, with which one member could pass for two; or the manifest is no object.
     """
     return combined_digest((name, member_digest(name, [data])) for name, data in members)
 
@@ -33,7 +33,10 @@ def content_digest(members: Iterable[tuple[str, bytes]]) -> str:
 def member_digest(name: str, pieces: Iterable[bytes]) -> str:
     """SHA-256 of one member's content, given in pieces."""
     if name == MANIFEST:
-        manifest = {key: value for key, value in json.loads(b"".join(pieces)).items() if key != "createdOn"}
+        manifest = json.loads(b"".join(pieces))
+        if not isinstance(manifest, dict):
+            raise ValueError(f"expected a JSON object as {MANIFEST}, got {type(manifest).__name__}")
+        manifest.pop("createdOn", None)
         pieces = [json.dumps(manifest, sort_keys=True).encode()]
     digest = hashlib.sha256()
     for piece in pieces:

@@ -162,6 +162,19 @@ BY_NAME: dict[str, type[RequestError]] = {
 OF_ONE_ROW = (BadWindow, NotFinite, OutputNotFinite)
 """What one row of a request can bring upon the others."""
 
+
+
+def is_refusal(error: RequestError, of_one_row: tuple[type[RequestError], ...] = OF_ONE_ROW) -> bool:
+    """Whether a server refused one row for what is in it: it works, and other rows may be answered.
+
+    Parameters
+    ----------
+    of_one_row : tuple of RequestError classes
+        Errors that concern one row. Those with a status of 500 and above say that the server is at fault.
+    """
+    return isinstance(error, of_one_row) and error.code < 500
+
+
 _OF_TORCHSERVE: dict[int, type[RequestError]] = {
     404: UnknownModel,
     413: BodyTooLarge,

@@ -17,7 +17,7 @@ Hierarchy, by package (only what derives from the two bases directly)::
         serving         BadProperties, NoToken, NoJava, StartFailed, ManagementError, UnreadableArchive
         handlers        BadArchive, UnsupportedDevice
         traffic         StoreFailed, SplitRefused
-        strategies      OtherArchive
+        strategies      OtherArchive, TimeReversed, ImpossibleFill
         live_trading    Halted (status 3), NoParity
         training        BadRunFolder, BadCorpus, BadBackbone, BadMember, StudyInUse, TuningFailed
         release         BuildFailed, IncompleteArchive, ForbiddenImport, BadKey, NotPlain, Untrusted, NoTarget,

@@ -53,6 +53,21 @@ def test_the_future_changes_nothing(tape: Tape, window: int, now: int) -> None:
     assert tick_features(*past, window=window).tobytes() == tick_features(*tape, window=window)[:now].tobytes()
 
 
+@given(tapes, windows, st.integers(0, 120), st.sampled_from([1, 10, 1000]), st.sampled_from([1, 100]))
+def test_a_stream_goes_on_in_finer_steps(tape: Tape, window: int, now: int, price: int, size: int) -> None:
+    fine = tape._replace(price=tape.price * price, size=tape.size * size)
+    features = TickFeatures(window)
+    for trade in zip(*(column[:now].tolist() for column in tape), strict=True):
+        features.update(*trade)
+
+    features.refine(price, size)
+    rows = [features.update(*trade) for trade in zip(*(column[now:].tolist() for column in fine), strict=True)]
+
+    expected = tick_features(*fine, window=window)[now:]
+    found = np.array([[np.nan] * 4 if row is None else row for row in rows], dtype=np.float32).reshape(-1, 4)
+    np.testing.assert_array_equal(found, expected)
+
+
 @given(tapes, windows, st.integers(1, 50))
 def test_the_units_of_price_size_and_time_change_nothing(tape: Tape, window: int, factor: int) -> None:
     start = 1_700_000_000_000_000_000

@@ -4,6 +4,7 @@ import io
 import json
 from pathlib import Path
 
+import nautilus_trader
 import pytest
 from audited_run import DIGEST, SIZE, audited_run, said
 from nautilus_trader.backtest.engine import BacktestEngine
@@ -103,7 +104,8 @@ def test_a_run_has_a_begin_with_what_a_backtest_needs_and_an_end(url: str) -> No
     assert strategy["config"]["trade_size"] == str(SIZE)
     (instrument,) = json.loads(first.instruments)
     assert instrument["id"] == "BTCUSDT.BINANCE"
-    assert first.packages["nautilus_trader"] == "1.221.0"
+    assert first.packages["nautilus_trader"] == nautilus_trader.__version__
+    assert first.packages["nautilus-torchserve"].startswith("0.1.0 (commit ")
     assert started(log).run_id == started(log, first.run_id).run_id == first.run_id
     with pytest.raises(UnknownRun, match="run none in the log expected"):
         started(log, "none")

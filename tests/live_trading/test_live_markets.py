@@ -93,7 +93,7 @@ def test_bars_of_two_instruments_are_traded_after_their_warm_up(
         bars = replace(load_bars(None, BARS, seed), instrument=Instrument(symbol, "SIM", 2, 3))
         of_type = bar_type(InstrumentId.from_str(f"{symbol}.SIM"), bars.interval_ns)
         folder = tmp_path / symbol
-        write_bar_catalog(bars, perpetual(bars.instrument, 0.5), of_type, 1.0, bars.interval_ns, folder)
+        write_bar_catalog(bars, perpetual(bars.instrument, 0.5), of_type, 1.0, folder)
         files.append(str(folder))
         types.append(str(of_type))
     lines = tmp_path / "lines.jsonl"

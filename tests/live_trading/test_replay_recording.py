@@ -34,7 +34,7 @@ def bars() -> list[Bars]:
 @settings(max_examples=20, deadline=None)
 @given(warm_up=st.integers(0, 199), shift_ns=st.integers(0, 10**17))
 def test_history_and_stream_are_the_recording_shifted(trades: Trades, warm_up: int, shift_ns: int) -> None:
-    recording = RecordedTrades(trades, warm_up, fee_bps=0.5)
+    recording = RecordedTrades(trades, warm_up)
     whole = replace(trades, ts_event=trades.ts_event + shift_ns, ts_init=trades.ts_init + shift_ns)
 
     past = recording.past_trades(recording.instruments[0].id, shift_ns)
@@ -46,7 +46,7 @@ def test_history_and_stream_are_the_recording_shifted(trades: Trades, warm_up: i
 
 
 def test_bars_of_one_time_come_before_its_quotes(bars: list[Bars]) -> None:
-    recording = RecordedBars(bars, warm_up=5, fee_bps=0.5, spread_bps=1.0)
+    recording = RecordedBars(bars, warm_up=5, spread_bps=1.0)
 
     moments = list(recording.moments(shift_ns=10**15))
 
@@ -59,7 +59,7 @@ def test_bars_of_one_time_come_before_its_quotes(bars: list[Bars]) -> None:
 
 
 def test_history_of_bars_is_asked_for_by_type(bars: list[Bars]) -> None:
-    recording = RecordedBars(bars, warm_up=5, fee_bps=0.5, spread_bps=1.0)
+    recording = RecordedBars(bars, warm_up=5, spread_bps=1.0)
     played = [event for _, events in recording.moments(0) for event in events if isinstance(event, Bar)]
     of_type = next(bar.bar_type for bar in played if bar.bar_type.instrument_id.symbol.value == "OTHERUSD")
 
@@ -71,13 +71,13 @@ def test_history_of_bars_is_asked_for_by_type(bars: list[Bars]) -> None:
 
 def test_a_warm_up_that_leaves_nothing_is_refused(trades: Trades, bars: list[Bars]) -> None:
     with pytest.raises(BadData, match="more than 200 trades to warm up on expected, was 200"):
-        RecordedTrades(trades, 200, fee_bps=0.5)
+        RecordedTrades(trades, 200)
     with pytest.raises(BadData, match="more than 40 bars to warm up on expected, was 40"):
-        RecordedBars(bars, 40, fee_bps=0.5, spread_bps=1.0)
+        RecordedBars(bars, 40, spread_bps=1.0)
 
 
 def test_trades_are_of_the_instrument(trades: Trades) -> None:
-    recording = RecordedTrades(trades, 10, fee_bps=0.5)
+    recording = RecordedTrades(trades, 10)
 
     (instrument,) = recording.instruments
     trade = next(recording.moments(0))[1][0]

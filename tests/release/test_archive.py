@@ -11,7 +11,6 @@ import pytest
 
 from handlers.model_files import BadArchive
 from release.archive import BuildFailed, build_archive
-from release.code_closure import ForbiddenImport, code_closure
 from serving.archive_import import UnreadableArchive, read_manifest
 from serving.client import connect
 from support import PROJECT, run_script
@@ -185,17 +184,6 @@ def test_run_of_another_model_is_refused(tick_run: Path, tmp_path: Path) -> None
 
     with pytest.raises(BuildFailed, match="'price'"):
         build_archive("tick", run, "1.0", tmp_path / "out")
-
-
-def test_rooms_that_must_not_travel_are_refused(tmp_path: Path) -> None:
-    for room in ("handlers", "strategies"):
-        (tmp_path / room).mkdir()
-        (tmp_path / room / "__init__.py").touch()
-    entry = tmp_path / "handlers" / "x_handler.py"
-    entry.write_text("def late():\n    from strategies import secret\n")
-
-    with pytest.raises(ForbiddenImport, match=r"x_handler\.py.*strategies"):
-        code_closure(tmp_path, entry)
 
 
 def test_missing_golden_output_is_named(tick_run: Path, tmp_path: Path) -> None:

@@ -3,6 +3,8 @@ import pandas as pd
 import pytest
 
 from reporting.data import ReportData
+from scores.account import AccountHistory, drawdown
+from scores.calendar import EVERY_DAY
 
 TRADES, WINDOW = 500, 32
 START = 1_714_521_600_000_000_000
@@ -23,6 +25,7 @@ def report_data() -> ReportData:
     actual = rng.integers(0, 3, len(rows)).astype(np.int8)
     actual[-20:] = -1
     traded = np.arange(50, 450, 40)
+    equity = 1_000 + np.cumsum(rng.normal(0, 1, TRADES))
     return ReportData(
         title="Tick classifier",
         instrument_id="BTCUSDT.SIM",
@@ -40,8 +43,21 @@ def report_data() -> ReportData:
         fills=pd.DataFrame(
             {"ts_ns": ts_ns[traded], "side": ["BUY", "SELL"] * 5, "price": price[traded], "quantity": 0.01}
         ),
-        equity=pd.DataFrame({"ts_ns": ts_ns, "equity": 1_000 + np.cumsum(rng.normal(0, 1, TRADES))}),
+        equity=pd.DataFrame({"ts_ns": ts_ns, "equity": equity, "drawdown": drawdown(equity)}),
+        account=AccountHistory(
+            start=1_000.0,
+            end=float(equity[-1]),
+            pnl=float(equity[-1]) - 1_000,
+            fees=1.0,
+            max_drawdown=-31.25,
+            max_drawdown_share=-0.03,
+            calendar=EVERY_DAY,
+            day_ends=np.array([START + 86_400_000_000_000]),
+            day_equity=equity[-1:],
+            stretch_equity=equity[[0, -1]],
+        ),
         currency="USDT",
-        statistics={"PnL (USDT)": {"PnL (total)": -1.5}, "Returns": {"Sharpe Ratio (252 days)": float("nan")}},
+        statistics={"PnL (USDT)": {"PnL (total)": -1.5}, "Returns": {"Sharpe Ratio (365 days)": float("nan")}},
+        statistics_basis={"Returns": "1 day: not enough days."},
         orders=12,
     )

@@ -25,7 +25,7 @@ def test_page_and_summary_are_written_and_nothing_else(report_data: ReportData, 
     assert sorted(file.name for file in path.parent.iterdir()) == ["index.html", "summary.json"]
     summary = json.loads((path.parent / "summary.json").read_bytes())
     assert summary["summary"]["fills"] == 10
-    assert summary["statistics"]["Returns"]["Sharpe Ratio (252 days)"] is None
+    assert summary["statistics"]["Returns"]["Sharpe Ratio (365 days)"] is None
     assert np.sum(summary["confusion_matrix"]["actual_by_predicted"]) == 448
     assert sum(row["count"] for row in summary["calibration"]) == 448
 
@@ -54,6 +54,14 @@ def test_a_simulated_market_is_announced(report_data: ReportData, simulated: boo
     assert ("Simulated market:" in text) is simulated
 
 
+def test_warnings_stand_above_the_numbers(report_data: ReportData, tmp_path: Path) -> None:
+    page_text = write_report(replace(report_data, warnings=("IN SAMPLE: seen before.",)), tmp_path).read_text()
+
+    banner = page_text.index('<p class="banner loud" role="alert">IN SAMPLE: seen before.')
+    assert banner < page_text.index("P&amp;L (")
+    assert json.loads((tmp_path / "summary.json").read_bytes())["warnings"] == ["IN SAMPLE: seen before."]
+
+
 def test_strings_of_the_data_stay_text(report_data: ReportData, tmp_path: Path) -> None:
     hostile = replace(
         report_data,
@@ -64,6 +72,7 @@ def test_strings_of_the_data_stay_text(report_data: ReportData, tmp_path: Path) 
         model={HOSTILE: HOSTILE},
         settings={HOSTILE: HOSTILE},
         notes=(HOSTILE,),
+        warnings=(HOSTILE,),
         class_names=("buy", "sell", HOSTILE),
         predictions=report_data.predictions.rename(columns={"hold": HOSTILE}),
         statistics={HOSTILE: {HOSTILE: HOSTILE}},
@@ -85,7 +94,7 @@ def test_strings_of_the_data_stay_text(report_data: ReportData, tmp_path: Path) 
         (("outcomes",), "No outcome is known yet", "calibration"),
         (("equity",), "No equity was recorded", "equity"),
         (("trades",), "There were no trades", "price"),
-        (("statistics",), "had nothing to report", None),
+        (("statistics",), "no account to compute", None),
         (("fills",), "nothing was filled", None),
         (
             ("predictions", "outcomes", "fills", "equity", "trades", "statistics", "inputs"),

@@ -11,13 +11,14 @@ from reporting.summary import confident, summarize
 def test_key_figures_are_those_of_the_data(report_data: ReportData) -> None:
     figures = summarize(report_data)
 
-    equity = report_data.equity["equity"]
+    account = report_data.account
+    assert account is not None
     known = report_data.actual >= 0
     said = report_data.predictions[["buy", "sell", "hold"]].to_numpy()[known].argmax(axis=1)
     truth = report_data.actual[known]
-    assert figures["pnl"] == pytest.approx(equity.iloc[-1] - equity.iloc[0])
-    assert figures["return_pct"] == pytest.approx(100 * (equity.iloc[-1] / equity.iloc[0] - 1))
-    assert figures["max_drawdown"] == pytest.approx((equity - equity.cummax()).min())
+    assert figures["pnl"] == pytest.approx(account.end - 1_000)
+    assert figures["return_pct"] == pytest.approx(100 * (account.end / 1_000 - 1))
+    assert figures["max_drawdown"] == -31.25  # of all events, not of the picture
     assert (figures["orders"], figures["fills"], figures["predictions"]) == (12, 10, 468)
     assert figures["known_outcomes"] == known.sum() == 448
     assert figures["accuracy"] == pytest.approx(oracle.accuracy_score(truth, said))
@@ -49,6 +50,7 @@ def test_nothing_computable_is_none(report_data: ReportData) -> None:
         predictions=report_data.predictions[:0],
         actual=report_data.actual[:0],
         equity=report_data.equity[:0],
+        account=None,
     )
     figures = summarize(empty)
 

@@ -30,6 +30,7 @@ LABELS = ["0", "1ms", "100ms"]
 def latency_sweep(**changed: Any) -> dict[str, Any]:
     runs = [
         {"latency_ns": latency_ns, "pnl": pnl, "fees": 10.0, "orders": orders, "fills": orders, "failed": 0,
+         "max_drawdown": -99.5, "ruined": False,
          "mean_age_ns": latency_ns + 2_500_000, "too_old": too_old, "gave_up": False}
         for latency_ns, pnl, orders, too_old in (
             (0, 41.5, 1234, 0.0), (1_000_000, 37.25, 1230, 0.0), (100_000_000, -12.0, 987, 0.125),
@@ -42,6 +43,7 @@ def latency_sweep(**changed: Any) -> dict[str, Any]:
 def settings_sweep(**changed: Any) -> dict[str, Any]:
     trials = [
         {"settings": {"min_probability": first, "latency_ns": second}, "pnl": pnl, "fees": 2.0, "orders": 1234,
+         "max_drawdown": -9.5, "ruined": False,
          "positions": 617, "too_old": 0.0, "sharpe": 0.0625, "error": ""}
         for first, second, pnl in (("0.4", "1ms", 50.5), ("0.45", "1ms", 7.75), ("0.4", "5ms", -3.5))
     ]
@@ -115,12 +117,14 @@ def test_what_a_millisecond_costs_is_said_with_how_it_was_found(per_ms: float, w
 def test_what_is_wrong_with_runs_is_said_first(tmp_path: Path) -> None:
     sweep = latency_sweep(simulated=True)
     sweep["runs"][1]["gave_up"] = True
+    sweep["runs"][2]["ruined"] = True
     sweep["runs"][2].update(mean_age_ns=None, too_old=None)
 
     text = read(write_latency_sweep(sweep, LABELS, {}, tmp_path)).text
 
     assert "SIMULATED MARKET." in text
     assert "THE MODEL STOPPED ANSWERING in the runs with a latency of 1ms" in " ".join(text.split())
+    assert "RUINED: the account had nothing left in the runs with a latency of 100ms" in " ".join(text.split())
 
 
 def test_sweep_page_ranks_says_what_failed_and_what_the_best_is_worth(tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ def test_price_takes_several_files_with_their_names_in_order(price_archive: Path
     options += [word for name in ("BTC-PERP.X", "ETH-PERP.X") for word in ("--instrument", name)]
 
     result = run_script(
-        SCRIPT, "price", "--url", f"mar:{price_archive}", *options, "--bar", "1-MINUTE", *EAGER,
+        SCRIPT, "price", "--url", f"mar:{price_archive}", *options, "--currency", "USD", "--bar", "1-MINUTE", *EAGER,
         "--report", tmp_path / "r",
     )
 

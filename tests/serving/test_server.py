@@ -97,7 +97,7 @@ def test_worker_that_dies_is_reported_with_its_reason(settings: ServerSettings, 
             if name != "weights.safetensors":
                 new.writestr(name, old.read(name))
 
-    with pytest.raises(StartFailed, match=r"weights\.safetensors"):
+    with pytest.raises(StartFailed, match=r"^a worker died while loading: \w+: .*weights\.safetensors.*\(logs: .*\)$"):
         start_server(changed(settings, model_store=tmp_path))
     assert find_server(settings.home) is None
 
@@ -212,3 +212,9 @@ def test_script_starts_shows_and_stops(tick_archive: Path, tmp_path: Path, monke
         stopped = run_script("scripts/serve.py", "stop", "--home", home)
     assert stopped.returncode == 0
     assert run_script("scripts/serve.py", "status", "--home", home).returncode == 1
+
+
+def test_server_that_ends_is_reported_with_its_reason(settings: ServerSettings) -> None:
+    with pytest.raises(StartFailed, match=r"^TorchServe ended while starting: .*Exception.*\(logs: .*\)$"):
+        start_server(changed(settings, properties={"models": "{"}))
+    assert find_server(settings.home) is None

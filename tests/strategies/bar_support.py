@@ -24,9 +24,15 @@ def without(bars: Bars, start: int, stop: int) -> Bars:
 
 
 def silent(bars: Bars, start: int, stop: int) -> Bars:
-    """The bars, of which nobody traded those at positions ``start`` to ``stop - 1``: no window of these is answered."""
+    """The bars, of which nobody traded those at positions ``start`` to ``stop - 1``."""
     here = np.arange(len(bars))
     return replace(bars, volume=np.where((here >= start) & (here < stop), 0, bars.volume))
+
+
+def reverse_split(bars: Bars, at: int) -> Bars:
+    """The bars at five times their prices from position ``at`` on: a model refuses the 59 windows that span it."""
+    factor = np.where(np.arange(len(bars)) >= at, 5, 1)
+    return replace(bars, **{name: getattr(bars, name) * factor for name in PRICES})
 
 
 def ohlcv(bars: Bars) -> NDArray[np.float64]:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.bar import bar_columns, bar_schema, window_ends, windows
+from features.bar import VOLUME, bar_columns, bar_schema, have_volume, window_ends, windows
 from features.indicators import WARM_UP, indicator_columns
 from market.bar_source import load_bars
 from market.bars import PRICES, Bars
@@ -45,12 +45,16 @@ def streamed(ohlcv: np.ndarray, ts_event: np.ndarray, features: BarFeatures) -> 
 
 def assert_equal_bits(ohlcv: np.ndarray, ts_event: np.ndarray, indicators: bool, time_steps: int) -> int:
     """Hold the streaming form to the vectorised one; how many windows there were."""
-    expected_ends = window_ends(ts_event, MINUTE, bar_schema(indicators, time_steps).window)
+    whole = window_ends(ts_event, MINUTE, bar_schema(indicators, time_steps).window)
+    expected_ends = whole[have_volume(ohlcv[:, VOLUME], whole, time_steps)]
     expected = windows(bar_columns(ohlcv, indicators), expected_ends, time_steps)
 
-    ends, found = streamed(ohlcv, ts_event, BarFeatures(indicators, MINUTE, time_steps))
+    features = BarFeatures(indicators, MINUTE, time_steps)
+    ends, found = streamed(ohlcv, ts_event, features)
 
     assert ends == expected_ends.tolist()
+    assert features.without_volume == len(whole) - len(ends)
+    assert (expected[:, :, VOLUME].max(axis=1, initial=0) > 0).all()
     if ends:
         np.testing.assert_array_equal(np.stack(found).view(np.uint32), expected.view(np.uint32))
     return len(ends)
@@ -62,16 +66,25 @@ def assert_equal_bits(ohlcv: np.ndarray, ts_event: np.ndarray, indicators: bool,
     decimals=st.integers(0, 8),
     break_share=st.sampled_from([0.0, 0.01, 0.3]),
     flat_share=st.sampled_from([0.0, 0.5, 0.99]),
+    quiet_share=st.sampled_from([0.0, 0.5, 0.98]),
     indicators=st.booleans(),
     time_steps=st.integers(1, 60),
 )
 @settings(max_examples=60, deadline=None)
 def test_any_bars_give_the_vectorised_windows_bit_for_bit(
-    seed: int, count: int, decimals: int, break_share: float, flat_share: float, indicators: bool, time_steps: int
+    seed: int,
+    count: int,
+    decimals: int,
+    break_share: float,
+    flat_share: float,
+    quiet_share: float,
+    indicators: bool,
+    time_steps: int,
 ) -> None:
-    bars = random_bars(seed, count, decimals, break_share, flat_share)
+    ohlcv, ts_event = random_bars(seed, count, decimals, break_share, flat_share)
+    ohlcv[np.random.default_rng(seed).random(count) < quiet_share, VOLUME] = 0
 
-    assert_equal_bits(*bars, indicators, time_steps)
+    assert_equal_bits(ohlcv, ts_event, indicators, time_steps)
 
 
 @given(seed=st.integers(0, 2**32), flat_share=st.sampled_from([0.0, 0.5, 0.99]))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bar_support import MINUTE, Asked, market, ohlcv, silent, without
+from bar_support import MINUTE, Asked, market, ohlcv, reverse_split, silent, without
 from nautilus_trader.backtest.config import BacktestDataConfig
 from nautilus_trader.backtest.node import BacktestNode
 from nautilus_trader.model.data import Bar, BarType
@@ -21,6 +21,7 @@ from serving.client import Answer, InProcessClient, connect
 from strategies.bar_backtest import run_bar_backtest
 from strategies.bar_catalog import write_bar_catalog
 from strategies.bar_inference_actor import BarInferenceActorConfig
+from strategies.bar_report import notes, summary
 from strategies.bar_settings import BarBacktestSettings
 from strategies.checks import BadSetting
 from strategies.engine import run_config
@@ -134,27 +135,46 @@ def test_a_bar_that_does_not_come_keeps_the_others_waiting_no_longer_than_told(
     assert len(second.predictions) == of_second - 1
 
 
-def test_one_bad_window_costs_the_others_nothing(bar_settings: BarBacktestSettings, asked: Asked) -> None:
-    bars = [market("SIMUSD"), silent(market("ETHUSD", seed=2), 100, 180), market("SOLUSD", seed=3)]
-
-    result = run_bar_backtest(bars, bar_settings)
-
-    assert [each.failed for each in result.instruments] == [0, 21, 0]  # those whose 60 bars were all silent
-    assert [len(each.predictions) for each in result.instruments] == [200, 200 - 21, 200]
-    assert "some volume expected" in result.last_error
-    assert not result.gave_up
-    assert Counter(asked.sizes) == {3: 201, 1: 3 * 21}
-
-
-def test_windows_that_all_fail_end_the_asking(bar_settings: BarBacktestSettings, asked: Asked) -> None:
-    bars = [silent(market("SIMUSD"), 100, 300), silent(market("ETHUSD", seed=2), 100, 300)]
+def test_a_refused_window_costs_the_others_nothing_and_ends_nothing(
+    bar_settings: BarBacktestSettings, asked: Asked
+) -> None:
+    bars = [market("SIMUSD"), reverse_split(market("ETHUSD", seed=2), 120), market("SOLUSD", seed=3)]
 
     result = run_bar_backtest(bars, replace(bar_settings, max_failures=4))
 
-    assert result.gave_up
-    assert [each.failed for each in result.instruments] == [4, 4]
-    assert Counter(asked.sizes) == {2: 100 + 4, 1: 2 * 4}
-    assert [each.predictions["bar"].max() for each in result.instruments] == [158, 158]
+    assert [each.failed for each in result.instruments] == [0, 0, 0]
+    assert [each.refused for each in result.instruments] == [0, 59, 0]
+    assert [len(each.predictions) for each in result.instruments] == [200, 200 - 59, 200]
+    assert (result.last_error, result.gave_up) == ("", False)
+    assert "closes of one instrument expected" in result.last_refusal
+    assert Counter(asked.sizes) == {3: 201, 1: 3 * 59}
+    assert summary(bar_settings, result)["refused"] == 59
+    said = notes(bar_settings, result, result.instruments[1])
+    assert any("The model refused 59 bars' features" in note for note in said)
+
+
+def test_windows_of_which_all_are_refused_end_nothing(bar_settings: BarBacktestSettings, asked: Asked) -> None:
+    bars = reverse_split(market("SIMUSD"), 120)
+
+    result = run_bar_backtest([bars], replace(bar_settings, max_failures=4))
+
+    assert not result.gave_up
+    assert result.instruments[0].refused == 59
+    assert result.instruments[0].predictions["bar"].max() == 258
+
+
+def test_windows_without_volume_are_not_asked_about(bar_settings: BarBacktestSettings, asked: Asked) -> None:
+    bars = [market("SIMUSD"), silent(market("ETHUSD", seed=2), 100, 180)]
+
+    result = run_bar_backtest(bars, bar_settings)
+
+    assert [each.without_volume for each in result.instruments] == [0, 21]  # those whose 60 bars were all silent
+    assert [(each.refused, each.failed) for each in result.instruments] == [(0, 0), (0, 0)]
+    assert [len(each.predictions) for each in result.instruments] == [200, 200 - 21]
+    assert Counter(asked.sizes) == {2: 201 - 21, 1: 21}
+    assert summary(bar_settings, result)["without_volume"] == 21
+    said = notes(bar_settings, result, result.instruments[1])
+    assert any("21 bars end a window in which nobody traded" in note for note in said)
 
 
 def test_bars_before_the_first_to_ask_about_only_fill_the_window(
@@ -163,7 +183,7 @@ def test_bars_before_the_first_to_ask_about_only_fill_the_window(
     bars = market(count=200)
     instrument = perpetual(bars.instrument, fee_bps=0.0)
     bar_type = BarType.from_str("SIMUSD.SIM-1-MINUTE-LAST-EXTERNAL")
-    write_bar_catalog(bars, instrument, bar_type, 1.0, MINUTE, tmp_path)
+    write_bar_catalog(bars, instrument, bar_type, 1.0, tmp_path)
 
     run_actor(actor_config(price_archive, first_ts_event=int(bars.ts_event[150])), instrument, tmp_path)
 
@@ -185,7 +205,7 @@ def test_a_model_of_other_features_or_bars_is_refused_at_the_start(
     bars = market(count=100)
     instrument = perpetual(bars.instrument, fee_bps=0.0)
     config = actor_config(price_archive, **changes)
-    write_bar_catalog(bars, instrument, config.bar_types[0], 1.0, MINUTE, tmp_path)
+    write_bar_catalog(bars, instrument, config.bar_types[0], 1.0, tmp_path)
 
     with pytest.raises(SchemaMismatch, match=reason):
         run_actor(config, instrument, tmp_path)

@@ -72,7 +72,7 @@ def trade_on(predictions: Sequence[Prediction], bars: Bars = TEN, **options: Any
     config = BarStrategyConfig(
         instrument_id=instrument.id, trade_size=SIZE, **{"horizon_ns": MINUTE, "cost_bps": 2.0, **options}
     )
-    data = [bar_objects(bars, bar_type(instrument.id, MINUTE)), bar_quote_ticks(bars, 0.0, MINUTE)]
+    data = [bar_objects(bars, bar_type(instrument.id, MINUTE)), bar_quote_ticks(bars, instrument, 0.0)]
     return trade(BarStrategy(config), instrument, data, predictions, **engine_options)
 
 
@@ -132,11 +132,14 @@ def test_an_opposite_sign_within_the_costs_does_not_turn_it() -> None:
     assert trade_on(said, horizon_ns=20 * MINUTE).sides() == [("BUY", SIZE)]
 
 
-def test_without_predictions_it_leaves_once_none_could_be_young_enough() -> None:
-    traded = trade_on([predict(1, 3.0)], max_age_ns=500 * MS)
+@pytest.mark.parametrize(("max_age_ns", "minute"), [(MINUTE - 1, 3), (MINUTE, 4)])
+def test_without_predictions_it_leaves_with_the_first_quote_after_none_could_be_young_enough(
+    max_age_ns: int, minute: int
+) -> None:
+    traded = trade_on([predict(1, 3.0)], max_age_ns=max_age_ns)
 
     assert traded.sides() == [("BUY", SIZE), ("SELL", SIZE)]
-    assert traded.orders[1].ts_init == START + 2 * MINUTE + 500 * MS + 1
+    assert traded.orders[1].ts_init == traded.orders[1].ts_last == START + minute * MINUTE
 
 
 def test_where_markets_close_it_waits_for_the_next_bar() -> None:
@@ -193,10 +196,16 @@ def test_an_order_before_a_break_fills_at_the_last_close() -> None:
 
     traded = trade_on([predict(2, 3.0), predict(60, 0.0)], bars)
 
-    entry, leaving = traded.orders[:2]
-    assert entry.avg_px == pytest.approx((bars.close[1] + 1) / 100, abs=1e-9)
-    assert leaving.avg_px == pytest.approx((bars.close[1] - 1) / 100, abs=1e-9)
-    assert minutes(traded)[1] == pytest.approx(3 + 1 / 60, abs=1e-3)
+    assert traded.orders[0].avg_px == pytest.approx((bars.close[1] + 1) / 100, abs=1e-9)
+
+
+def test_a_position_whose_horizon_ends_in_a_break_is_closed_at_the_next_open() -> None:
+    bars = minute_bars([1, 2, 60, 61])
+
+    leaving = trade_on([predict(2, 3.0), predict(60, 0.0)], bars).orders[1]
+
+    assert leaving.avg_px == pytest.approx((bars.open[2] - 1) / 100, abs=1e-9)
+    assert leaving.ts_init == leaving.ts_last == START + 59 * MINUTE
 
 
 def test_orders_say_which_model_they_came_from() -> None:

@@ -60,7 +60,7 @@ def test_each_trade_of_ticks_has_the_row_of_its_own_prediction(market: Trades, t
 def test_what_trades_gained_is_what_the_account_gained(settings: BacktestSettings, ticks: BacktestResult) -> None:
     gained = sum(trade.pnl for trade in ticks.past_trades)
 
-    assert gained == pytest.approx(ticks.balance - settings.starting_balance, abs=1e-6)
+    assert gained == pytest.approx(ticks.balance - float(settings.starting_balance), abs=1e-8)
 
 
 def windows_of(bars: Bars, trade: PastTrade) -> np.ndarray:

@@ -14,8 +14,8 @@ from market.trades import Trades
 from serving.client import connect
 from strategies.backtest import run_backtest
 from strategies.checks import BadSetting
-from strategies.inference_actor import InferenceActorConfig
-from strategies.instruments import perpetual, write_catalog
+from strategies.inference_actor import InferenceActor, InferenceActorConfig
+from strategies.instruments import perpetual, trade_ticks, write_catalog
 from strategies.results import CLASSES
 from strategies.settings import BacktestSettings, run_config
 from wire.errors import SchemaMismatch
@@ -61,6 +61,18 @@ def test_each_prediction_arrives_exactly_the_latency_after_its_trade(
     filled = result.fills["ts_ns"]
     assert set(filled[filled < trades.ts_init[-1]]) <= set(result.predictions["ts_init"])  # all but closing at the end
     assert len(filled) > 10
+
+
+def test_trades_of_more_decimals_than_their_instruments_are_not_cut(market: Trades) -> None:
+    trades = market.between(0, 100)
+    ticks = trade_ticks(trades)
+    actor = InferenceActor(InferenceActorConfig(instrument_id=INSTRUMENT_ID, url="mar:tick.mar"))
+    actor._price_step, actor._size_step = 10**16, 10**16  # as if the instrument said: whole numbers
+
+    rows = [actor._row(tick) for tick in ticks]
+
+    expected = tick_features(trades.price, trades.size, trades.side, trades.ts_event)
+    np.testing.assert_array_equal(np.array(rows[WINDOW:], dtype=np.float32), expected[WINDOW:])
 
 
 def test_a_window_other_than_the_models_is_refused_at_the_start(

@@ -8,7 +8,7 @@ import pytest
 
 from market.catalog import load_catalog
 from market.trades import BadData, Trades
-from strategies.instruments import perpetual, split_symbol, write_catalog
+from strategies.instruments import perpetual, trade_ticks, write_catalog
 
 ARRAYS = ("ts_event", "ts_init", "price", "size", "side", "trade_id")
 
@@ -27,31 +27,15 @@ def test_a_catalog_keeps_every_step_and_the_order_of_equal_times(market: Trades,
         np.testing.assert_array_equal(getattr(back, name), getattr(trades, name), err_msg=name)
 
 
-def test_a_symbol_without_a_currency_takes_the_one_given(market: Trades) -> None:
-    stock = perpetual(replace(market.instrument, symbol="AAPL"), fee_bps=0.5, currency="USD")
+def test_what_no_engine_can_hold_is_refused_before_it_ends_the_process(market: Trades) -> None:
+    for name, largest in (("price", 17_014_118_346_047), ("size", 34_028_236_692_094)):
+        precision = getattr(market.instrument, f"{name}_precision")
+        values = getattr(market, name)[:2].copy()
+        values[1] = largest * 10**precision
 
-    assert (stock.base_currency.code, stock.quote_currency.code) == ("AAPL", "USD")
-    assert split_symbol("EURUSD", "USD") == ("EUR", "USD")
-    with pytest.raises(BadData, match="or its currency, expected, was AAPL"):
-        split_symbol("AAPL")
+        with pytest.raises(BadData, match=rf"expected {name} below \d.*e\+13 .*, got {largest}\.0"):
+            trade_ticks(replace(market.between(0, 2), **{name: values}))
 
 
 def test_the_fee_is_in_bps_of_the_notional(market: Trades) -> None:
     assert float(perpetual(market.instrument, fee_bps=0.5).taker_fee) == 0.5e-4
-
-
-@pytest.mark.parametrize(
-    ("symbol", "base", "quote"),
-    [
-        *[("BTCUSDT", "BTC", "USDT"), ("ETHBTC", "ETH", "BTC"), ("SIMUSD", "SIM", "USD"), ("BTCFDUSD", "BTC", "FDUSD")],
-        *[("BTC-PERP", "BTC", "USD"), ("ETH-PERP", "ETH", "USD")],
-    ],
-)
-def test_a_symbol_is_base_and_quote(symbol: str, base: str, quote: str) -> None:
-    assert split_symbol(symbol) == (base, quote)
-
-
-@pytest.mark.parametrize("symbol", ["ESZ4", "USDT", "-PERP"])
-def test_a_symbol_without_a_known_quote_is_refused(symbol: str) -> None:
-    with pytest.raises(BadData, match=f"USDT.* expected, was {symbol}"):
-        split_symbol(symbol)

@@ -123,8 +123,8 @@ def test_one_bad_row_fails_alone_and_is_no_failure_of_the_server(tick_server: To
 
     asked = asking(config(tick_server.inference_url, live={"failures_to_open": 1}), talk)
 
-    assert list(asked.fates().values()) == [Fate.ANSWERED, Fate.FAILED, Fate.ANSWERED] * 4
-    assert all("NotFinite" in call.error for call in asked.calls if Fate.FAILED in call.fates)
+    assert list(asked.fates().values()) == [Fate.ANSWERED, Fate.REFUSED, Fate.ANSWERED] * 4
+    assert all("NotFinite" in call.error for call in asked.calls if Fate.REFUSED in call.fates)
     assert asked.states() == ["half_open", "closed"]
 
 

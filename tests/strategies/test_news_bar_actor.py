@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bar_support import MINUTE, market, ohlcv, silent
+from bar_support import MINUTE, market, ohlcv, reverse_split
 from nautilus_trader.core.data import Data
 from nautilus_trader.model.data import BarType
 from news_support import ELSEWHERE, ETH, SIM, TEXTS, UNREADABLE, as_data, headline, ids, run_actor
@@ -166,15 +166,16 @@ def test_of_headlines_that_are_too_long_together_the_newest_are_told(news_archiv
 
 
 def test_a_bad_window_costs_the_others_nothing_and_news_does_not_save_it(news_archives: dict[str, Path]) -> None:
-    markets = [market("SIMUSD", COUNT), silent(market("ETHUSD", COUNT, seed=2), 0, 80)]
+    markets = [market("SIMUSD", COUNT), reverse_split(market("ETHUSD", COUNT, seed=2), 60)]
     close = int(markets[0].ts_event[60])
     news = [headline(TEXTS[0], close + 1, SIM, ETH), headline(UNREADABLE, close + 2, SIM, ETH)]
 
     actor, heard = run(news_archives["ensemble"], markets, news)
 
     sim, eth = ids(SIM, ETH)
-    assert {name: len(bars) for name, bars in actor.failed.items()} == {sim: 0, eth: 21}
-    assert Counter(each.instrument_id for each in heard) == {sim: 40, eth: 19}
+    assert {name: len(bars) for name, bars in actor.refused_rows.items()} == {sim: 0, eth: COUNT - 60}
+    assert (actor.failed, actor.gave_up) == ({sim: [], eth: []}, False)
+    assert Counter(each.instrument_id for each in heard) == {sim: 40, eth: 1}
     assert [each.outputs["texts"] for each in heard if each.instrument_id == sim][:3] == [0, 0, 1]
 
 

@@ -45,7 +45,7 @@ def trade_on(predictions: Sequence[Prediction], plain: bool = False, **options: 
     strategy = BarStrategy(BarStrategyConfig(**settings)) if plain else NewsBarStrategy(
         NewsBarStrategyConfig(**settings)
     )
-    data = [bar_objects(TEN, bar_type(INSTRUMENT.id, MINUTE)), bar_quote_ticks(TEN, 0.0, MINUTE)]
+    data = [bar_objects(TEN, bar_type(INSTRUMENT.id, MINUTE)), bar_quote_ticks(TEN, INSTRUMENT, 0.0)]
     return trade(strategy, INSTRUMENT, data, predictions)
 
 

@@ -120,7 +120,7 @@ def run(folder: Path, markets: list[Bars], news_first: bool = True, also: tuple[
     for bars in markets:
         instrument = perpetual(bars.instrument, fee_bps=0.0)
         types.append(bar_type(instrument.id, bars.interval_ns))
-        write_bar_catalog(bars, instrument, types[-1], 1.0, bars.interval_ns, folder)
+        write_bar_catalog(bars, instrument, types[-1], 1.0, folder)
     data = [BacktestDataConfig(catalog_path=str(folder), data_cls=Bar, bar_types=[str(each)]) for each in types]
     config = BacktestRunConfig(
         engine=BacktestEngineConfig(logging=LoggingConfig(log_level="ERROR")),
@@ -132,7 +132,7 @@ def run(folder: Path, markets: list[Bars], news_first: bool = True, also: tuple[
         dispose_on_completion=False,
     )
     listeners = [Listener(each) for each in types]
-    with built(config) as (node, engine):
+    with built(config, []) as (node, engine):
         engine.add_actors([*listeners, *also])
         node.run()
     return listeners

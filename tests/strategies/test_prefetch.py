@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from features.tick import WINDOW
 from latency.profile import LatencyProfile, save_profile
+from market.quotes import implied_quotes
 from market.simulator import simulate
 from market.source import load
 from market.trades import Trades
@@ -70,6 +71,11 @@ def shared_times(trades: Trades) -> Trades:
     return replace(trades, ts_event=tenth, ts_init=tenth)
 
 
+def received_late(trades: Trades) -> Trades:
+    """The same trades over a feed that takes 200 ms."""
+    return replace(trades, ts_init=trades.ts_event + 200 * MS)
+
+
 def ready(trades: Trades, settings: BacktestSettings, chunk: int) -> AbstractContextManager[ReadyRun]:
     instrument = perpetual(trades.instrument, settings.fee_bps)
     actor, strategy = settings.actor(instrument.id, WINDOW), settings.strategy(instrument)
@@ -94,11 +100,12 @@ def assert_same(ours: BacktestResult, theirs: BacktestResult) -> None:
 CASES = [
     *((latency, lambda trades: trades) for latency in LATENCIES),
     *((latency, shared_times) for latency in ("zero", "3 workers")),
+    ("constant", received_late),
 ]
 
 
 @pytest.mark.parametrize(
-    ("latency", "change"), CASES, ids=[*LATENCIES, "zero, shared times", "3 workers, shared times"]
+    ("latency", "change"), CASES, ids=[*LATENCIES, "zero, shared times", "3 workers, shared times", "received late"]
 )
 def test_prefetched_and_inline_runs_are_the_same_to_the_last_digit(
     market: Trades, eager: BacktestSettings, bursty: Path, latency: str, change: Callable[[Trades], Trades]
@@ -111,6 +118,10 @@ def test_prefetched_and_inline_runs_are_the_same_to_the_last_digit(
     assert_same(beforehand, inline)
     assert len(inline.fills) > 20
     assert inline.not_arrived > 0
+    bid, ask = implied_quotes(trades)
+    last = np.searchsorted(trades.ts_event, inline.fills["ts_ns"].to_numpy(), side="right") - 1  # at the venue
+    price = np.round(inline.fills["price"].to_numpy() * 100)
+    assert set(np.where(inline.fills["side"] == "BUY", price - ask[last], bid[last] - price)) <= {1, 2}
     overtaken = bool((np.diff(inline.predictions["trade"]) < 0).any())
     assert overtaken == (latency == "3 workers")
 
@@ -158,10 +169,11 @@ def test_chunks_change_nothing(
     whole = run_backtest(trades, replace(settings, mode="prefetch"))
 
     with ready(trades, settings, chunk=1000) as run:
-        (instrument_id,) = run.engine.cache.instrument_ids()
-        said = Recorder(run.engine.kernel.msgbus, [instrument_id], CLASSES).predictions[instrument_id]
+        (instrument,) = run.engine.cache.instruments()
+        recorder = Recorder(run.engine.kernel.msgbus, [instrument], CLASSES, settings.starting_balance)
+        said = recorder.predictions[instrument.id]
         run.start()
-        fills = fill_table(run.engine, instrument_id)
+        fills = fill_table(recorder.ledgers[instrument.id])
 
     expected = whole.predictions.drop(columns=["trade", "latency_ns"])
     pd.testing.assert_frame_equal(said.table().drop(columns="latency_ns"), expected, check_exact=True)

@@ -22,12 +22,12 @@ from strategies.prefetch import prefetched
 from strategies.prefetch_asking import Failures, Told, ask_rows
 from strategies.prefetch_stream import ask_ahead
 from strategies.settings import BacktestSettings
-from wire.errors import BadWindow, ServerFault, UnknownModel
+from wire.errors import BadWindow, OutputNotFinite, ServerFault, UnknownModel
 
 
 @pytest.fixture(scope="module")
 def rows() -> np.ndarray:
-    """Windows of which those without any volume are refused, float32 [n, 60, 5]."""
+    """Windows of which those without any volume are refused, float32 [n, 60, 5]; nobody would ask about them."""
     bars = silent(silent(bars_of(count=260), 90, 160), 190, 251)
     return windows(bar_columns(ohlcv(bars)), window_ends(bars.ts_event, bars.interval_ns, 60))
 
@@ -43,7 +43,8 @@ def test_rows_that_are_refused_do_not_touch_the_others(rows: np.ndarray, price_a
             if row in told.errors:
                 with pytest.raises(BadWindow) as refused:
                     client.predict(rows[row : row + 1])
-                assert told.errors[row] == f"BadWindow: {refused.value}"
+                assert str(told.errors[row]) == str(refused.value)
+                assert isinstance(told.errors[row], BadWindow)
             else:
                 alone = np.concatenate(list(client.predict(rows[row : row + 1]).outputs.values()))
                 np.testing.assert_array_equal(told.outputs[row].view(np.uint32), alone.view(np.uint32))
@@ -58,12 +59,14 @@ def test_answers_of_another_archive_are_refused(rows: np.ndarray, price_archive:
 
 
 @given(
-    events=st.lists(st.lists(st.booleans(), min_size=1, max_size=3), min_size=1, max_size=30),
+    events=st.lists(st.lists(st.sampled_from("afr"), min_size=1, max_size=3), min_size=1, max_size=30),
     most=st.integers(1, 4),
     cut=st.integers(0, 30),
 )
-def test_asking_ends_where_an_actor_would_end_it(events: list[list[bool]], most: int, cut: int) -> None:
-    answered = np.array([each for event in events for each in event])
+def test_asking_ends_where_an_actor_would_end_it(events: list[list[str]], most: int, cut: int) -> None:
+    """Rows are answered, fail or are refused; a refusal shows that the server works."""
+    fate = np.array([each for event in events for each in event])
+    kinds = {"f": OutputNotFinite("no number"), "r": BadWindow("no window")}
     event = np.repeat(np.arange(len(events)), [len(each) for each in events])
     number = np.arange(len(event))
     failures = Failures(most)
@@ -71,18 +74,20 @@ def test_asking_ends_where_an_actor_would_end_it(events: list[list[bool]], most:
     taken: list[int] = []
     for part in (event < cut, event >= cut):
         if part.any() and not failures.gave_up:
-            errors = dict.fromkeys(np.flatnonzero(~answered[part]).tolist(), "refused")
+            errors = {row: kinds[said] for row, said in enumerate(fate[part].tolist()) if said != "a"}
             told = Told(np.zeros((part.sum(), 1), dtype=np.float32), np.zeros(part.sum(), dtype=np.int64), errors)
             taken += number[part][failures.taken(told, number[part] * 0, number[part], event[part])].tolist()
 
-    expected, failed, in_a_row = [], [], 0
+    expected, failed, refused, in_a_row = [], [], [], 0
     for _, together in groupby(number.tolist(), key=event.__getitem__):
         if in_a_row < most:
             here = list(together)
-            expected += [each for each in here if answered[each]]
-            failed += [each for each in here if not answered[each]]
-            in_a_row = 0 if answered[here].any() else in_a_row + 1
-    assert (taken, failures.failed.get(0, []), failures.gave_up) == (expected, failed, in_a_row == most)
+            expected += [each for each in here if fate[each] == "a"]
+            failed += [each for each in here if fate[each] == "f"]
+            refused += [each for each in here if fate[each] == "r"]
+            in_a_row = in_a_row + 1 if (fate[here] == "f").all() else 0
+    assert (taken, failures.failed.get(0, []), failures.refused.get(0, [])) == (expected, failed, refused)
+    assert failures.gave_up == (in_a_row == most)
 
 
 def test_several_requests_are_under_way_at_once_and_answers_keep_their_order() -> None:

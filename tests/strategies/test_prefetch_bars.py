@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from bar_support import market, silent, without
+from bar_support import market, reverse_split, silent, without
 
 from latency.profile import LatencyProfile, save_profile
 from market.bar_source import load_bars
@@ -43,13 +43,13 @@ def both(bars: Sequence[Bars], settings: BarBacktestSettings) -> BarBacktestResu
         pd.testing.assert_frame_equal(
             ours.predictions.drop(columns="latency_ns"), theirs.predictions.drop(columns="latency_ns"), check_exact=True
         )
-        for name in ("orders", "positions", "failed", "not_arrived"):
+        for name in ("orders", "positions", "failed", "refused", "without_volume", "not_arrived"):
             assert getattr(ours, name) == getattr(theirs, name), name
         assert repr(ours.statistics) == repr(theirs.statistics)  # some are NaN
         for one, other in zip(ours.past_trades, theirs.past_trades, strict=True):
             np.testing.assert_array_equal(one.row, other.row)
             assert {**vars(one), "row": None} == {**vars(other), "row": None}
-    for name in ("balance", "gave_up", "last_error", "currency"):
+    for name in ("balance", "gave_up", "last_error", "last_refusal", "currency"):
         assert getattr(beforehand, name) == getattr(inline, name), name
     return inline
 
@@ -58,24 +58,27 @@ def both(bars: Sequence[Bars], settings: BarBacktestSettings) -> BarBacktestResu
 def test_on_several_instruments_with_breaks_and_windows_that_no_model_answers(
     bar_settings: BarBacktestSettings, latency_ns: int
 ) -> None:
-    bars = [without(market("BTCUSDT", 240), 80, 81), silent(market("ETHUSDT", 240, seed=2), 90, 155)]
+    quiet, split = silent(market("ETHUSDT", 240, seed=2), 90, 155), reverse_split(market("SOLUSDT", 240, seed=3), 150)
+    bars = [without(market("BTCUSDT", 240), 80, 81), quiet, split]
 
-    inline = both(bars, replace(bar_settings, latency_ns=latency_ns))
+    inline = both(bars, replace(bar_settings, latency_ns=latency_ns, max_failures=5))
 
-    assert inline.instruments[1].failed > 0
-    assert "BadWindow" in inline.last_error
+    assert [each.without_volume for each in inline.instruments] == [0, 6, 0]
+    assert [each.refused for each in inline.instruments] == [0, 0, 59]
+    assert "BadWindow" in inline.last_refusal
     assert all(len(each.fills) > 20 for each in inline.instruments)
     assert inline.instruments[0].not_arrived == 1
 
 
-def test_it_gives_up_where_an_actor_would(bar_settings: BarBacktestSettings) -> None:
-    bars = silent(market(count=200), 90, 180)
+def test_where_one_answer_is_due_when_the_wait_for_other_bars_ends(bar_settings: BarBacktestSettings) -> None:
+    late = market("ETHUSDT", 160, seed=2)
+    bars = [market("BTCUSDT", 160), replace(late, ts_event=late.ts_event + 5 * MS)]
 
-    inline = both([bars], replace(bar_settings, max_failures=5))
+    inline = both(bars, replace(bar_settings, latency_ns=10 * MS, batch_wait_ns=5 * MS))
 
-    assert inline.gave_up
-    assert inline.instruments[0].failed == 5
-    assert inline.instruments[0].predictions["bar"].max() < 180
+    for each in inline.instruments:
+        assert (each.fills["ts_ns"] % MS == 0).all()
+        assert len(each.fills) > 20
 
 
 @pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 3])

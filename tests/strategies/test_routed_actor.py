@@ -20,7 +20,6 @@ from features.tick import WINDOW
 from market.trades import Trades
 from serving.torchserve import TorchServe
 from strategies.backtest import run_backtest
-from strategies.bookkeeping import Recorder
 from strategies.checks import BadSetting
 from strategies.engine import built, only_actor
 from strategies.inference_actor import InferenceActor, InferenceActorConfig
@@ -137,17 +136,22 @@ def run(trades: Trades, settings: BacktestSettings, folder: Path) -> Ran:
     instrument = perpetual(trades.instrument, settings.fee_bps)
     write_catalog(trades, instrument, folder)
     actor, strategy = settings.actor(instrument.id, WINDOW), settings.strategy(instrument)
-    with built(run_config(instrument, actor, strategy, folder, settings.starting_balance)) as (node, engine):
+    config = run_config(instrument, actor, strategy, folder, settings.starting_balance)
+    with built(config, [instrument]) as (node, engine):
         bus = engine.kernel.msgbus
         said: list[Prediction] = []
         bus.subscribe(topic=prediction_topic(instrument.id), handler=said.append)
-        recorded = Recorder(bus, [], [])
+        closed: list[PositionClosed] = []
+        bus.subscribe(
+            topic="events.position.*",
+            handler=lambda event: closed.append(event) if isinstance(event, PositionClosed) else None,
+        )
         kept = settings.recorder(instrument.id, served_metadata(settings))
         assert kept is not None
         engine.add_actor(OutcomeRecorder(kept))
         node.run()
         found = only_actor(engine, InferenceActor)
-        return Ran(engine.cache.orders(), said, recorded.closed, found)
+        return Ran(engine.cache.orders(), said, closed, found)
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -73,16 +74,26 @@ def test_every_fill_is_at_the_other_sides_quote_and_one_or_two_steps_worse(whole
     assert set(steps_worse[~first_of_its_order]) == {2}
 
 
-def test_equity_ends_where_the_engines_account_does(market: Trades, settings: BacktestSettings) -> None:
-    in_usdt = replace(market, instrument=replace(market.instrument, symbol="SIMUSDT"))  # USD rounds fees to cents
+def test_every_amount_is_the_sum_of_the_fills_own_arithmetic(market: Trades, settings: BacktestSettings) -> None:
+    result = run_backtest(market, replace(settings, trade_size=Decimal("0.01")))  # fees of less than a cent each
 
-    result = run_backtest(in_usdt, settings)
-
-    assert result.equity["equity"].iloc[0] == settings.starting_balance
-    assert result.equity["equity"].iloc[-1] == pytest.approx(result.balance, abs=1e-6)
-    assert result.statistics["PnL (USDT)"]["PnL (total)"] == pytest.approx(
-        result.balance - settings.starting_balance, abs=1e-6
-    )
+    fills = result.fills
+    bought = np.where(fills["side"] == "BUY", 1, -1) * fills["quantity"].map(str).map(Decimal)
+    price = fills["price"].map(str).map(Decimal)
+    fees = (abs(bought) * price * Decimal(str(result.definition.fee_bps)) / 10_000).sum()
+    made = float(-(bought * price).sum() - fees)
+    said = summary(settings, result)
+    assert bought.sum() == 0
+    assert said["fees"] == pytest.approx(float(fees), abs=1e-8)
+    for number in (
+        said["pnl"],
+        said["balance"] - float(settings.starting_balance),
+        result.equity["equity"].iloc[-1] - float(settings.starting_balance),
+        result.statistics["PnL (USD)"]["PnL (total)"],
+        sum(trade.pnl for trade in result.past_trades),
+        summarize(report_data(settings, result))["pnl"],
+    ):
+        assert number == pytest.approx(made, abs=1e-8)
     assert result.positions == result.orders - 1  # each order but the first closes what is held
 
 
@@ -103,6 +114,8 @@ def test_the_report_scores_each_prediction_by_its_own_trade(whole: BacktestResul
     np.testing.assert_array_equal(data.actual, labels[whole.predictions["trade"]])
     assert (data.actual == UNKNOWN).sum() == whole.metadata["label"]["horizon"] - whole.not_arrived
     assert data.notes[0].startswith("IN SAMPLE")
+    assert data.warnings == data.notes[:1]
+    assert summary(settings, whole)["in_sample"] is True
     figures = summarize(data)
     assert figures["pnl"] == pytest.approx(summary(settings, whole)["pnl"])
     assert figures["arrival_ms"]["p99"] == pytest.approx(settings.latency_ns / 1e6)
@@ -118,7 +131,8 @@ def test_too_few_trades_are_refused(market: Trades, settings: BacktestSettings) 
     [
         ({"latency_ns": 2, "max_age_ns": 1}, "latency_ns of at most max_age_ns = 1 .* was 2"),
         ({"fee_bps": -1.0}, "fee_bps of at least 0 expected, was -1"),
-        ({"starting_balance": 0}, "starting_balance above 0 expected, was 0"),
+        ({"starting_balance": Decimal(0)}, "expected a starting_balance .* above 0, .*, got 0"),
+        ({"starting_balance": Decimal("NaN")}, "expected a starting_balance .* above 0, .*, got NaN"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(wrong: dict, message: str) -> None:

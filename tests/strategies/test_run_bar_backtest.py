@@ -3,16 +3,17 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 import pytest
-from bar_support import MINUTE, market, silent, without
+from bar_support import MINUTE, market, reverse_split, silent, without
 from price_run import write_price_run
 
 from market.bar_aggregate import aggregate
 from market.bar_quotes import bar_quotes
-from market.bars import Bars
+from market.bars import PRICES, Bars
 from market.trades import BadData, Instrument
 from release.archive import build_archive
 from reporting.data import UNKNOWN
@@ -89,7 +90,7 @@ def test_every_fill_is_at_the_quote_of_its_time_and_one_step_worse(
     result = run_bar_backtest(pair, settings)
 
     for each in result.instruments:
-        quotes, fills = bar_quotes(each.bars, spread_bps, MINUTE), each.fills
+        quotes, fills = bar_quotes(each.bars, spread_bps), each.fills
         last = np.searchsorted(quotes.ts_event, fills["ts_ns"].to_numpy(), side="right") - 1
         price = np.round(fills["price"].to_numpy() * 100).astype(np.int64)
         steps_worse = np.where(fills["side"] == "BUY", price - quotes.ask[last], quotes.bid[last] - price)
@@ -97,46 +98,68 @@ def test_every_fill_is_at_the_quote_of_its_time_and_one_step_worse(
         assert len(fills) > 60
 
 
-def test_a_position_before_a_break_is_closed_within_it(bar_settings: BarBacktestSettings) -> None:
+@pytest.mark.parametrize("mode", ["inline", "prefetch"])
+def test_a_position_before_a_break_is_closed_at_the_next_open(
+    mode: Literal["inline", "prefetch"], bar_settings: BarBacktestSettings
+) -> None:
     bars = without(market(), 150, 200)
-    always_in = replace(bar_settings, cost_bps=0.0, spread_bps=0.0)
+    always_in = replace(bar_settings, cost_bps=0.0, spread_bps=0.0, mode=mode)
 
     fills = run_bar_backtest([bars], always_in).instruments[0].fills
 
-    closed, reopened = int(bars.ts_event[149]), int(bars.ts_event[150])
-    within = fills[(fills["ts_ns"] > closed + bar_settings.latency_ns) & (fills["ts_ns"] < reopened)]
-    assert within["ts_ns"].tolist() == [closed + MINUTE + bar_settings.max_age_ns + 1]
-    assert abs(within["price"].iloc[0] * 100 - bars.close[149]) == pytest.approx(1)
+    closed, opened = int(bars.ts_event[149]), int(bars.ts_event[150]) - MINUTE
+    closing = fills[(fills["ts_ns"] > closed + bar_settings.latency_ns) & (fills["ts_ns"] <= opened)]
+    assert closing["ts_ns"].tolist() == [opened]
+    assert abs(closing["price"].iloc[0] * 100 - bars.open[150]) == pytest.approx(1)
 
 
-def test_where_markets_close_an_order_meets_the_next_open(bar_settings: BarBacktestSettings, tmp_path: Path) -> None:
-    bars = without(market(), 150, 190)
-    run = write_price_run(tmp_path / "run", max_gap_ns=60 * MINUTE)
+def with_gaps(every: int) -> Bars:
+    """Bars with breaks of 1 to 15 minutes, after each of which the price is 2% higher."""
+    bars = market(count=560)
+    for number, start in enumerate(reversed(range(80, 440, every))):
+        bars = without(bars, start, start + (1, 5, 15)[number % 3])
+    later = 200 * np.cumsum(np.diff(bars.ts_event, prepend=bars.ts_event[0]) > MINUTE)
+    return replace(bars, **{name: getattr(bars, name) + later for name in PRICES})
+
+
+@pytest.mark.parametrize(("max_gap_minutes", "every"), [(1, 80), (60, 20)])
+def test_what_is_ordered_while_the_market_is_closed_fills_at_the_next_open(
+    bar_settings: BarBacktestSettings, tmp_path: Path, max_gap_minutes: int, every: int
+) -> None:
+    bars = with_gaps(every)
+    run = write_price_run(tmp_path / "run", max_gap_ns=max_gap_minutes * MINUTE)
     url = f"mar:{build_archive('price', run, '1.0', tmp_path).path}"
     turning = replace(bar_settings, url=url, cost_bps=0.0, spread_bps=0.0)
 
-    (result,) = run_bar_backtest([bars], turning).instruments
+    inline = run_bar_backtest([bars], turning)
+    beforehand = run_bar_backtest([bars], replace(turning, mode="prefetch"))
 
-    closed, reopened = int(bars.ts_event[149]), int(bars.ts_event[150])
-    fills = result.fills
-    assert result.predictions["bar"].tolist() == list(range(59, 219))  # windows span the closed market
-    assert not ((fills["ts_ns"] > closed + bar_settings.latency_ns) & (fills["ts_ns"] < reopened)).any()
-    quotes = bar_quotes(bars, 0.0, 60 * MINUTE)
-    last = np.searchsorted(quotes.ts_event, fills["ts_ns"].to_numpy(), side="right") - 1
-    np.testing.assert_allclose(np.abs(fills["price"] * 100 - quotes.bid[last]), 1, atol=1e-6)
-    assert quotes.bid[149] == bars.open[150]
+    (result,), fills = inline.instruments, inline.instruments[0].fills
+    pd.testing.assert_frame_equal(beforehand.instruments[0].fills, fills)
+    now, opens = fills["ts_ns"].to_numpy(), bars.ts_event - MINUTE
+    bar = np.searchsorted(opens, now, side="right") - 1
+    in_progress = now < bars.ts_event[bar]
+    assert in_progress[:-1].all()  # the last closes the position at the end of the data
+    worse = np.where(fills["side"] == "BUY", 1, -1) * (np.round(fills["price"] * 100) - bars.open[bar])
+    assert set(worse[:-1]) == {1}
+    after_breaks = np.intersect1d(now, opens[1:][np.diff(bars.ts_event) > MINUTE])
+    assert result.held == beforehand.instruments[0].held == len(after_breaks) >= 3
+    waited = f"waits for the next open, and fills there in the same way: {result.held} of"
+    assert any(waited in note for note in notes(turning, inline, result))
 
 
-def test_equity_ends_where_the_engines_accounts_do(whole: BarBacktestResult, bar_settings: BarBacktestSettings) -> None:
-    start = bar_settings.starting_balance
+def test_the_page_the_statistics_and_the_instruments_say_one_number(
+    whole: BarBacktestResult, bar_settings: BarBacktestSettings
+) -> None:
+    start = float(bar_settings.starting_balance)
 
     assert whole.equity["equity"].iloc[0] == start
-    assert whole.equity["equity"].iloc[-1] == pytest.approx(whole.balance, abs=1e-5)
-    assert whole.statistics["PnL (USDT)"]["PnL (total)"] == pytest.approx(whole.balance - start, abs=1e-5)
+    assert whole.equity["equity"].iloc[-1] == pytest.approx(whole.balance, abs=1e-8)
+    assert whole.statistics["PnL (USDT)"]["PnL (total)"] == pytest.approx(whole.balance - start, abs=1e-8)
     made = [each.equity["equity"].iloc[-1] - start for each in whole.instruments]
-    assert sum(made) == pytest.approx(whole.balance - start, abs=1e-5)
+    assert sum(made) == pytest.approx(whole.balance - start, abs=1e-8)
     for each, pnl in zip(whole.instruments, made, strict=True):
-        assert each.statistics["PnL (USDT)"]["PnL (total)"] == pytest.approx(pnl, abs=1e-5)
+        assert each.statistics["PnL (USDT)"]["PnL (total)"] == pytest.approx(pnl, abs=1e-8)
 
 
 def test_each_venue_has_an_account_of_its_own(bar_settings: BarBacktestSettings) -> None:
@@ -145,7 +168,7 @@ def test_each_venue_has_an_account_of_its_own(bar_settings: BarBacktestSettings)
     result = run_bar_backtest(bars, bar_settings)
 
     assert result.equity["equity"].iloc[0] == 2 * bar_settings.starting_balance
-    assert result.equity["equity"].iloc[-1] == pytest.approx(result.balance, abs=1e-5)
+    assert result.equity["equity"].iloc[-1] == pytest.approx(result.balance, abs=1e-8)
     assert all(len(each.fills) > 20 for each in result.instruments)
 
 
@@ -155,7 +178,7 @@ def test_higher_costs_mean_fewer_orders(
     dear = run_bar_backtest(pair, replace(bar_settings, fee_bps=2.5))
 
     predictions = dear.instruments[1].predictions
-    assert replace(bar_settings, fee_bps=2.5).threshold_bps == 6.0
+    assert replace(bar_settings, fee_bps=2.5).threshold_bps(dear.instruments[1].definition.instrument) == 6.0
     assert 0 < dear.instruments[1].orders < whole.instruments[1].orders
     entered = predictions[predictions["return_bps"].abs() > 6.0]["ts_init"]
     assert dear.instruments[1].fills["ts_ns"].iloc[0] == entered.iloc[0]
@@ -185,6 +208,7 @@ def test_bars_that_the_fit_saw_fill_the_first_window_and_are_not_judged(
     for name in ("ts_event", "ts_init", "return_bps", "confidence"):
         np.testing.assert_array_equal(result.predictions[name], same[name])
     assert everything.sample_note.startswith("IN SAMPLE")
+    assert (result.in_sample, everything.in_sample) == (False, True)
     with pytest.raises(BadData, match=r"expected bars after .*, as the model's fit saw"):
         run_bar_backtest([bars.between(0, 200)], settings)
 
@@ -214,12 +238,15 @@ def test_beside_the_fitted_instrument_others_are_judged_after_the_fit_too(
         ),
         (
             [market(), market("ETHUSDT")],
-            "bars of one quote currency expected, was USD of SIMUSD.SIM, USDT of ETHUSDT.SIM",
+            "expected instruments settled in one currency, got SIMUSD.SIM in USD, ETHUSDT.SIM in USDT",
         ),
         ([market(count=59)], "simulated bars .*: 60 bars without a break expected, was fewer among 59"),
         ([without(market(count=118), 59, 60)], "60 bars without a break expected"),
-        ([replace(market(), instrument=Instrument("ESZ4", "CME", 2, 3))], "a symbol ending in .* expected, was ESZ4"),
-        ([replace(market(), volume=market().volume * 10**14)], "volume below 3.4.*e[+]13 expected"),
+        (
+            [replace(market(), instrument=Instrument("ESZ4", "CBX", 2, 3))],
+            "ESZ4.CBX: expected a known instrument, as its symbol .*--currency does",
+        ),
+        ([replace(market(), volume=market().volume * 10**14)], "expected volume below 3.4.*e[+]13 .*, got"),
     ],
 )
 def test_bars_that_do_not_fit_are_refused(bars: list[Bars], reason: str, bar_settings: BarBacktestSettings) -> None:
@@ -298,11 +325,27 @@ def test_one_instrument_has_one_page_and_several_have_one_each(
     assert write_bar_reports(bar_settings, alone, tmp_path / "one") == tmp_path / "one" / "index.html"
 
 
-def test_a_model_that_stops_answering_is_told(bar_settings: BarBacktestSettings) -> None:
-    result = run_bar_backtest([silent(market(), 100, 300)], bar_settings)
+def test_a_model_that_stops_answering_is_told(
+    tick_server: TorchServe, model_store: Path, bar_settings: BarBacktestSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = build_archive("price", write_price_run(model_store / "going-run"), "1.0", model_store).path
+    manager = tick_server.management()
+    manager.register(archive.name, model_name="price-going", initial_workers=1)
+    manager.wait_ready("price-going", "1.0")
+    assert tick_server.token is not None
+    monkeypatch.setenv(bar_settings.token_env, tick_server.token)
+    settings = replace(bar_settings, url=tick_server.inference_url, model="price-going")
+
+    registered = ["price-going"]
+
+    def leave(done: int, total: int) -> None:
+        if done >= total // 2 and registered:
+            manager.unregister(registered.pop())
+
+    result = run_bar_backtest([market(count=400)], settings, leave)
 
     assert result.gave_up
-    said = notes(bar_settings, result, result.instruments[0])
+    said = notes(settings, result, result.instruments[0])
     assert said[0].startswith("THE MODEL STOPPED ANSWERING: no predictions after 10 failures in a row")
     assert any("10 requests failed, their bars had no prediction" in note for note in said)
 
@@ -316,7 +359,7 @@ def test_over_http_the_same_as_in_process(
     manager.wait_ready("price-traded", "1.0")
     assert tick_server.token is not None
     monkeypatch.setenv(bar_settings.token_env, tick_server.token)
-    bars = [silent(market("SIMUSD", 200), 100, 180), market("ETHUSD", 200, seed=2)]
+    bars = [silent(market("SIMUSD", 200), 100, 180), reverse_split(market("ETHUSD", 200, seed=2), 100)]
     served = replace(bar_settings, url=tick_server.inference_url, model="price-traded")
 
     over_http, in_process = run_bar_backtest(bars, served), run_bar_backtest(bars, bar_settings)
@@ -324,5 +367,5 @@ def test_over_http_the_same_as_in_process(
     for one, other in zip(over_http.instruments, in_process.instruments, strict=True):
         pd.testing.assert_frame_equal(as_told(one.predictions), as_told(other.predictions))
         pd.testing.assert_frame_equal(one.fills, other.fills)
-    assert [each.failed for each in over_http.instruments] == [21, 0]
-    assert "BadWindow" in over_http.last_error
+    assert [(each.without_volume, each.refused) for each in over_http.instruments] == [(21, 0), (0, 59)]
+    assert "BadWindow" in over_http.last_refusal

@@ -3,11 +3,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from sklearn.metrics import f1_score, log_loss
+from sklearn.metrics import log_loss
 
 from market.labels import HOLD
-from training.confusion import confusion
-from training.tick_baselines import BASELINES, Forecast, macro_f1
+from training.tick_baselines import BASELINES, Forecast
 from training.tick_dataset import DatasetSplit, Part
 from training.tick_evaluate import evaluate
 
@@ -22,13 +21,6 @@ def certain(part: Part, share: float = 0.9) -> np.ndarray:
 def flat(part: Part) -> np.ndarray:
     """Probabilities that know nothing."""
     return np.full((len(part), 3), 1 / 3, dtype=np.float32)
-
-
-def test_macro_f1_is_that_of_scikit_learn() -> None:
-    rng = np.random.default_rng(0)
-    labels, answers = rng.integers(0, 3, 500), rng.integers(0, 3, 500)
-
-    assert macro_f1(confusion(labels, answers)) == pytest.approx(f1_score(labels, answers, average="macro"))
 
 
 def test_a_model_that_knows_the_future_beats_every_baseline(split: DatasetSplit) -> None:

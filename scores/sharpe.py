@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
-import pandas as pd
+from numpy.typing import NDArray
 
 PERIODS = 250
 """Equal stretches of time that a run is cut into."""
@@ -27,15 +27,12 @@ class Sharpe:
     """How many stretches."""
 
 
-def sharpe_of(equity: pd.DataFrame) -> Sharpe | None:
-    """Of an equity curve (``ts_ns``, ``equity``); None where it never moves.
+def sharpe_of(equity: NDArray[np.float64]) -> Sharpe | None:
+    """Of an account's equity at the ends of equal stretches of time, the start first; None where it never moves.
 
     The account does not grow by reinvesting, so gains are amounts; their ratio has no unit either way.
     """
-    ts_ns, value = equity["ts_ns"].to_numpy(dtype=np.int64), equity["equity"].to_numpy(dtype=np.float64)
-    edges = np.linspace(int(ts_ns[0]), int(ts_ns[-1]), PERIODS + 1)
-    last = np.clip(np.searchsorted(ts_ns, edges, side="right") - 1, 0, len(ts_ns) - 1)
-    gains = np.diff(value[last])
+    gains = np.diff(equity)
     deviation = float(gains.std())
     if deviation == 0:
         return None
@@ -44,7 +41,7 @@ def sharpe_of(equity: pd.DataFrame) -> Sharpe | None:
         ratio=float(gains.mean()) / deviation,
         skewness=float((scaled**3).mean()),
         kurtosis=float((scaled**4).mean()),
-        periods=PERIODS,
+        periods=len(gains),
     )
 
 

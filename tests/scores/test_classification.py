@@ -2,25 +2,24 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 from sklearn import metrics as oracle
 
-from reporting.metrics import (
+from scores.classification import (
     accuracy,
     calibration,
     class_scores,
     confusion_matrix,
-    drawdown,
-    drawdown_share,
+    log_losses,
+    logit_log_losses,
     macro_f1,
-    percentiles_ms,
+    odds_log_losses,
 )
+from scores.latency import percentiles_ms
 
 CLASSES = 3
 pairs = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=60).map(
     lambda both: np.array(both, dtype=np.int8).T
 )
-equities = hnp.arrays(np.float64, st.integers(1, 80), elements=st.floats(-1e6, 1e6, width=32))
 answers = st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=60)
 
 
@@ -39,19 +38,6 @@ def test_matrix_and_scores_are_those_of_scikit_learn(both: np.ndarray) -> None:
     np.testing.assert_allclose(scores.precision, precision)
     np.testing.assert_allclose(scores.recall, recall)
     assert (scores.support == support).all()
-
-
-@given(equities)
-def test_drawdown_is_the_distance_from_the_highest_value_so_far(equity: np.ndarray) -> None:
-    expected = [value - max(equity[: index + 1]) for index, value in enumerate(equity)]
-
-    assert drawdown(equity).tolist() == expected
-
-
-def test_drawdown_share_is_undefined_before_equity_is_positive() -> None:
-    shares = drawdown_share(np.array([-1.0, 0.0, 100.0, 75.0, 200.0, 50.0]))
-
-    np.testing.assert_allclose(shares, [np.nan, np.nan, 0.0, -0.25, 0.0, -0.75])
 
 
 @given(answers)
@@ -83,3 +69,26 @@ def test_nothing_seen_has_no_scores() -> None:
     assert np.isnan(macro_f1(empty))
     assert np.isnan(calibration(np.empty(0), np.empty(0, dtype=bool)).ece)
     assert np.isnan(list(percentiles_ms(np.empty(0)).values())).all()
+
+
+@given(st.lists(pairs, min_size=1, max_size=4))
+def test_scores_of_several_tables_are_those_of_each(several: list[np.ndarray]) -> None:
+    tables = np.stack([confusion_matrix(*both, CLASSES) for both in several])
+
+    np.testing.assert_array_equal(macro_f1(tables), [macro_f1(table) for table in tables])
+    np.testing.assert_array_equal(accuracy(tables), [accuracy(table) for table in tables])
+
+
+@given(st.lists(st.tuples(st.floats(-6, 6), st.floats(-6, 6), st.integers(0, 1)), min_size=1, max_size=30))
+def test_log_losses_are_those_of_scikit_learn(rows: list[tuple[float, float, int]]) -> None:
+    logits = np.array([row[:2] for row in rows])
+    labels = np.array([row[2] for row in rows])
+    odds = logits[:, 1] - logits[:, 0]
+    probabilities = np.stack([1 / (1 + np.exp(odds)), 1 / (1 + np.exp(-odds))], axis=1)
+
+    expected = oracle.log_loss(labels, probabilities, labels=[0, 1])
+
+    for losses in (
+        logit_log_losses(logits, labels), odds_log_losses(odds, labels == 1), log_losses(probabilities, labels)
+    ):
+        assert losses.mean() == pytest.approx(expected, rel=1e-6)

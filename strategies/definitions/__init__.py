@@ -1,0 +1,1 @@
+"""What an instrument is: from a catalog, a file, the table of common contracts, options, or its name."""

@@ -1,0 +1,92 @@
+"""`make setup` on machines without the right Python: one sentence, and nothing half-made."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support import PROJECT
+
+TOOLS = ("sh", "make", "rm", "touch")
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Path:
+    """A checkout's files for `make setup`, and a folder ``bin`` with all programs of the machine: no Python yet."""
+    for name in ("Makefile", "pyproject.toml", "setup.cfg", "constraints.txt", "deploy/make_venv.sh"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(PROJECT / name, tmp_path / name)
+    (tmp_path / "bin").mkdir()
+    for name in TOOLS:
+        (tmp_path / "bin" / name).symlink_to(shutil.which(name) or name)
+    return tmp_path
+
+
+def install(machine: Path, name: str, script: str) -> None:
+    (machine / "bin" / name).write_text(f"#!/bin/sh\n{script}\n")
+    (machine / "bin" / name).chmod(0o755)
+
+
+def make(machine: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["make", "setup", *arguments], cwd=machine, env={"PATH": str(machine / "bin")},
+                          capture_output=True, text=True, check=False)
+
+
+WITHOUT_VENV = f"""
+if [ "$2" = venv ]; then mkdir -p .venv/bin; echo "ensurepip is not available"; exit 1; fi
+exec {sys.executable} "$@"
+"""
+"""Debian's Python without python3-venv leaves a .venv without pip."""
+
+
+@pytest.mark.parametrize(("pythons", "arguments", "message"), [
+    ({}, [], "error: expected Python 3.11, got none: docs/setup.md says how"),
+    ({"python3": "echo 3.13"}, [], "error: expected Python 3.11, got 3.13 ({bin}/python3): docs/setup.md"),
+    ({"python3.11": "echo 'pyenv: python3.11: command not found' >&2; exit 127", "python3": "echo 3.9"}, [],
+     "error: expected Python 3.11, got one that does not run ({bin}/python3.11), 3.9 ({bin}/python3): docs"),
+    ({"python3.11": WITHOUT_VENV}, ["PYTHON=/nowhere/python"],
+     "error: expected Python 3.11, got no program /nowhere/python: docs"),
+    ({"python3.11": WITHOUT_VENV}, [], "error: expected a Python with the modules venv and ensurepip, got "
+     "{bin}/python3.11 without them: on Debian and Ubuntu, apt install python3.11-venv"),
+    ({"uv": "echo {bin}/elsewhere", "elsewhere": WITHOUT_VENV}, [], "got {bin}/elsewhere without them"),
+])
+def test_what_is_missing_is_named_and_nothing_is_left(
+    machine: Path, pythons: dict[str, str], arguments: list[str], message: str
+) -> None:
+    (machine / "bin" / "mkdir").symlink_to(shutil.which("mkdir") or "mkdir")
+    for name, script in pythons.items():
+        install(machine, name, script.replace("{bin}", str(machine / "bin")))
+
+    result = make(machine, *arguments)
+
+    assert result.returncode == 2
+    assert message.replace("{bin}", str(machine / "bin")) in result.stderr
+    assert len(result.stderr.splitlines()) == 2  # ours, and make's
+    assert not (machine / ".venv").exists()
+
+
+def test_an_environment_of_another_python_is_the_users_to_remove(machine: Path) -> None:
+    (machine / ".venv" / "bin").mkdir(parents=True)
+    (machine / ".venv" / "bin" / "python").write_text("#!/bin/sh\necho 3.12\n")
+    (machine / ".venv" / "bin" / "python").chmod(0o755)
+
+    result = make(machine)
+
+    assert "error: expected Python 3.11 in .venv, got 3.12: make clean removes it" in result.stderr
+    assert (machine / ".venv" / "bin" / "python").exists()
+
+
+@pytest.mark.slow
+def test_a_half_made_environment_is_made_anew_and_a_whole_one_kept(machine: Path) -> None:
+    install(machine, "python3", f'exec {sys.executable} "$@"')
+    (machine / ".venv" / "bin").mkdir(parents=True)
+    command = ["sh", "deploy/make_venv.sh"]
+
+    subprocess.run(command, cwd=machine, env={"PATH": str(machine / "bin")}, check=True)
+    subprocess.run([machine / ".venv" / "bin" / "python", "-m", "pip", "--version"], check=True)
+    (machine / ".venv" / "kept").touch()
+    subprocess.run(command, cwd=machine, env={"PATH": str(machine / "bin")}, check=True)
+
+    assert (machine / ".venv" / "kept").exists()

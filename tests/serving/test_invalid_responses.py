@@ -1,0 +1,188 @@
+"""A client says what it expected, and what came, whatever answers at its URL."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from features.schema import FeatureSchema
+from features.tick import tick_schema
+from serving.client import connect
+from serving.model_metadata import check_metadata, require
+from wire import errors
+from wire.errors import IncompleteMetadata, InvalidResponse, OutputNotFinite, RequestError
+
+ROWS = np.zeros((2, 4), dtype=np.float32)
+METADATA: dict[str, Any] = {
+    "model": "tick",
+    "version": "1.0",
+    "archive_digest": "0" * 64,
+    "outputs": ["buy", "sell", "hold"],
+    "feature_schema": tick_schema().to_dict(),
+    "feature_schema_sha256": tick_schema().sha256,
+}
+DESCRIPTION = json.dumps(METADATA).encode()
+BINARY, JSON = ({"Content-Type": f"application/{kind}"} for kind in ("octet-stream", "json"))
+HEADERS = {"x-model-version": "1.0", "x-archive-digest": "0" * 64, "x-feature-schema": "0" * 64}
+RIGHT = np.full((2, 3), 0.25, dtype="<f4").tobytes()
+
+
+class Endpoint(ThreadingHTTPServer):
+    """Answers a GET with ``described`` and a POST with ``answered``: status, headers, body."""
+
+    daemon_threads = True
+    described: tuple[int, dict[str, str], bytes] = (200, {}, DESCRIPTION)
+    answered: tuple[int, dict[str, str], bytes] = (200, {}, b"")
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class Scripted(BaseHTTPRequestHandler):
+    server: Endpoint
+
+    def do_GET(self) -> None:
+        self._answer(*self.server.described)
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self._answer(*self.server.answered)
+
+    def _answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        self.send_response(status)
+        for name, value in ({"Content-Length": str(len(body))} | headers).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[Endpoint]:
+    with Endpoint(("127.0.0.1", 0), Scripted) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"", "a JSON object in which the model describes itself, got an empty body"),
+        (b"<!DOCTYPE html><html><body>Login</body>", r"got 39 bytes that begin with '<!DOCTYPE html>"),
+        (DESCRIPTION[:-20], "describes itself, got .* that begin with"),
+        (b"\xff\xfe\x00", "describes itself, got 3 bytes"),
+        (b"null", "does not describe itself, got None: a handler that is traded on answers"),
+        (b"[1, 2]", r"does not describe itself, got \[1, 2\]"),
+        (b'{"code": 200}', "does not describe itself, got no version, archive_digest, outputs"),
+        (json.dumps(METADATA | {"outputs": "buy"}).encode(), "expected outputs as a list of names, got buy"),
+        (json.dumps(METADATA | {"outputs": []}).encode(), r"expected outputs as a list of names, got \[\]"),
+        (json.dumps(METADATA | {"version": 1}).encode(), "expected version as a text, got 1"),
+        (json.dumps(METADATA | {"inputs": "images"}).encode(), "expected inputs as one of rows, texts"),
+        (json.dumps(METADATA | {"feature_schema": {}}).encode(), "expected a feature schema with name, columns"),
+        (json.dumps(METADATA | {"training": []}).encode(), r"expected training as an object, got \[\]"),
+        (json.dumps(METADATA | {"training": {"last_ts_event": "x"}}).encode(), "training.last_ts_event as Unix nano"),
+        (json.dumps(METADATA | {"label": {"horizon": 0}}).encode(), "label.horizon as a positive integer, got 0"),
+        (json.dumps(METADATA | {"bars": {"indicators": 1}}).encode(), "bars.indicators as true or false, got 1"),
+        (json.dumps(METADATA | {"fits": {}}).encode(), r"expected fits as a list of objects, got \{\}"),
+        (json.dumps(METADATA | {"fits": [{"prices": "a b"}]}).encode(), "expected fits.prices as base64"),
+    ],
+)
+def test_what_is_no_description_is_named(endpoint: Endpoint, body: bytes, says: str) -> None:
+    endpoint.described = (200, {}, body)
+
+    with pytest.raises(InvalidResponse, match=rf"^{endpoint.url}/predictions/tick: .*{says}") as caught:
+        connect(endpoint.url, "tick")
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (301, b"", InvalidResponse),
+        (204, b"", InvalidResponse),
+        (404, b"<html>nginx</html>", errors.UnknownModel),
+        (502, b"<html>Bad Gateway</html>", InvalidResponse),
+        (599, b"\x00\xff", InvalidResponse),
+        (400, b'{"error": ["x"], "message": 5}', InvalidResponse),
+        (503, b'{"code": 503, "message": "Model has no worker"}', errors.Unavailable),
+        (503, b'{"code": 503, "message": "Prediction failed"}', InvalidResponse),
+        (400, b'{"error": "BadShape", "detail": 7}', errors.BadShape),
+    ],
+)
+def test_a_refusal_of_any_form_is_typed(
+    endpoint: Endpoint, status: int, body: bytes, kind: type[RequestError]
+) -> None:
+    endpoint.described = (status, {}, body)
+
+    with pytest.raises(RequestError, match=endpoint.url) as caught:
+        connect(endpoint.url, "tick")
+    assert type(caught.value) is kind
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "kind", "says"),
+    [
+        (HEADERS | {"Content-Type": "text/html"}, b"<html>", InvalidResponse, "type .*octet-stream, got text/html"),
+        (HEADERS, RIGHT, InvalidResponse, "got no content type with 24 bytes"),
+        (HEADERS | JSON, b"[0.1, 0.2, 0.3, 0.4, 10]", InvalidResponse, "got application/json with 24 bytes"),
+        (BINARY, RIGHT, InvalidResponse, "with header x-model-version, got none"),
+        (HEADERS | BINARY, RIGHT[:-1], InvalidResponse, r"2 rows of 3 float32 values \(24 bytes\), got 23"),
+        (HEADERS | BINARY, RIGHT[:12], InvalidResponse, "got 12 bytes"),
+        (HEADERS | BINARY, b"", InvalidResponse, "got 0 bytes"),
+        (HEADERS | BINARY, RIGHT[:-4] + b"\0\0\xc0\x7f", OutputNotFinite, "finite outputs, got nan"),
+    ],
+)
+def test_what_is_no_prediction_is_named(
+    endpoint: Endpoint, headers: dict[str, str], body: bytes, kind: type[RequestError], says: str
+) -> None:
+    endpoint.described, endpoint.answered = (200, {}, DESCRIPTION), (200, headers, body)
+
+    with connect(endpoint.url, "tick") as client, pytest.raises(kind, match=f"^{endpoint.url}.*{says}"):
+        client.predict(ROWS)
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"explanations": 1}', b'{"explanations": [{}]}', b'{"expl'])
+def test_what_is_no_explanation_is_named(endpoint: Endpoint, body: bytes) -> None:
+    endpoint.described = (200, {}, DESCRIPTION)
+    endpoint.answered = (200, HEADERS | JSON, body)
+
+    with connect(endpoint.url, "tick") as client, pytest.raises(InvalidResponse, match="expected 2 explanations, got"):
+        client.explain(ROWS)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.dictionaries(st.sampled_from([*METADATA, "training", "label", "bars", "news", "metrics", "fits"]), VALUES))
+def test_any_description_is_checked_or_refused(changed: dict[str, Any]) -> None:
+    with suppress(ValueError):
+        checked = check_metadata(METADATA | changed)
+        assert isinstance(checked.get("training", {}), dict)
+        assert FeatureSchema.from_dict(checked["feature_schema"]).row_shape
+
+
+def test_what_a_model_does_without_is_asked_for_by_name() -> None:
+    metadata = check_metadata(METADATA | {"label": {"horizon": 5}, "training": None})
+
+    assert "training" not in metadata
+    assert require(metadata, "label", "horizon", purpose="it is") == {"horizon": 5}
+    with pytest.raises(IncompleteMetadata, match=r"tick 1\.0: expected label\.cost_bps in its model\.json, .*: for it"):
+        require(metadata, "label", "horizon", "cost_bps", purpose="for it")
+    with pytest.raises(IncompleteMetadata, match=r"expected bars in its model\.json"):
+        require(metadata, "bars", purpose="for it")

@@ -1,0 +1,166 @@
+"""The engine's own account, and the end of one that has nothing left, for every kind of instrument."""
+
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+import numpy as np
+import pytest
+from bar_support import market
+from contracts import CONTRACTS
+from nautilus_trader.model.data import QuoteTick
+from nautilus_trader.model.enums import OrderSide
+from nautilus_trader.model.events import OrderFilled
+from nautilus_trader.model.instruments import CryptoPerpetual, Instrument
+from nautilus_trader.model.objects import Price, Quantity
+from nautilus_trader.trading.config import StrategyConfig
+from nautilus_trader.trading.strategy import Strategy
+
+from strategies.bar_backtest import run_bar_backtest
+from strategies.bar_report import notes, report_data, summary
+from strategies.bar_results import BarBacktestResult
+from strategies.bar_settings import BarBacktestSettings
+from strategies.bookkeeping import Recorder
+from strategies.console import result_table
+from strategies.engine import built, run_config
+from strategies.ledger import account_currency
+
+BALANCE = Decimal(1_000_000)
+START, SECOND = 1_704_067_200_000_000_000, 1_000_000_000
+QUOTES = 120
+
+
+class Scripted(Strategy):
+    """Sends a market order after each quote: signed sizes in the instrument's steps, 0 for none."""
+
+    def __init__(self, instrument: Instrument, sizes: list[int]) -> None:
+        super().__init__(StrategyConfig())
+        self.instrument, self.sizes = instrument, iter(sizes)
+
+    def on_start(self) -> None:
+        self.subscribe_quote_ticks(self.instrument.id)
+
+    def on_quote_tick(self, tick: QuoteTick) -> None:
+        if size := next(self.sizes, 0):
+            steps = abs(size) * self.instrument.size_increment.as_decimal()
+            side = OrderSide.BUY if size > 0 else OrderSide.SELL
+            self.submit_order(self.order_factory.market(self.instrument.id, side, self.instrument.make_qty(steps)))
+
+
+@dataclass
+class Done:
+    """A run's ledger beside what the engine says."""
+
+    recorder: Recorder
+    engine_gain: float
+    filled: list[OrderFilled]
+
+
+def quotes_of(instrument: Instrument, seed: int, size: int) -> list[QuoteTick]:
+    """A random walk of quotes, each with so many steps of size."""
+    rng = np.random.default_rng(seed)
+    tick = instrument.price_increment.as_decimal()
+    middle = 30_000 + np.cumsum(rng.integers(-40, 41, QUOTES))
+    quantity = Quantity(float(size * instrument.size_increment.as_decimal()), instrument.size_precision)
+    return [
+        QuoteTick(
+            instrument.id,
+            *(Price(float(int(at) * tick), instrument.price_precision) for at in (steps - 1, steps + 1)),
+            quantity, quantity, START + number * SECOND, START + number * SECOND,
+        )
+        for number, steps in enumerate(middle)
+    ]  # fmt: skip
+
+
+def run(instrument: Instrument, sizes: list[int], quoted: int) -> Done:
+    """Trade through quotes of some size: what exceeds it fills one step worse."""
+    with built(run_config([instrument], None, [], [], BALANCE), [instrument]) as (_, engine):
+        recorder = Recorder(engine.kernel.msgbus, [instrument], [], BALANCE)
+        engine.add_strategy(Scripted(instrument, sizes))
+        engine.add_data(quotes_of(instrument, 1, quoted))
+        engine.run()
+        (account,) = engine.cache.accounts()
+        balance = account.balance_total(account_currency(instrument))
+        events = [event for order in engine.cache.orders() for event in order.events]
+        filled = [event for event in events if isinstance(event, OrderFilled)]
+        return Done(recorder, float(balance.as_decimal() - BALANCE), filled)
+
+
+@pytest.mark.parametrize("kind", CONTRACTS)
+def test_the_engines_account_and_positions_say_the_same_number(kind: str) -> None:
+    """Partial closes, turns, many small fills.
+
+    Two things the engine does otherwise than venues: it averages an inverse position's entry prices as if it were
+    linear (here each is opened by one fill), and takes a quanto's fees in quote currency.
+    """
+    instrument = CONTRACTS[kind]
+    rng = np.random.default_rng(2)
+    if instrument.is_inverse:
+        sizes, quoted = [size for _ in range(QUOTES // 6) for size in (3, -1, -2, -3, 1, 2)], 1000
+    else:
+        sizes, quoted = rng.integers(-9, 10, QUOTES - 20).tolist(), 4
+    sizes.append(-sum(sizes))
+
+    done = run(instrument, sizes, quoted)
+
+    ledger = done.recorder.ledgers[instrument.id]
+    assert ledger.position == 0
+    assert len(ledger.fills) == len(done.filled) > 80
+    fees = [float(fill.fee) for fill in ledger.fills]
+    elsewhere = [event.commission.currency != account_currency(instrument) for event in done.filled]
+    assert all(elsewhere) == any(elsewhere) == (kind == "quanto perpetual")
+    expected = done.engine_gain - (sum(fees) if any(elsewhere) else 0)
+    assert sum(fees) > 0
+    assert float(ledger.gain) == pytest.approx(expected, abs=1e-8)
+    assert sum(float(trip.pnl) for trip in ledger.round_trips) == pytest.approx(expected, abs=1e-8)
+
+
+def test_an_order_that_is_refused_is_counted_with_its_reason() -> None:
+    values = CryptoPerpetual.to_dict(CONTRACTS["linear perpetual"])
+    instrument = CryptoPerpetual.from_dict({**values, "max_quantity": "0.050"})
+
+    done = run(instrument, [100, 1], 1000)
+
+    (reason,) = done.recorder.refusals_of(instrument.id)
+    assert "0.05" in reason
+    assert len(done.filled) == 1
+
+
+@pytest.fixture(scope="module")
+def ruined(bar_settings: BarBacktestSettings) -> tuple[BarBacktestSettings, BarBacktestResult]:
+    """An account of 500 USD that turns a position of 6,000 USD nearly every minute, for 60 USD in fees."""
+    settings = replace(
+        bar_settings, starting_balance=Decimal(500), trade_size=Decimal("0.1"), cost_bps=0.0, fee_bps=50.0
+    )
+    return settings, run_bar_backtest([market()], settings)
+
+
+def test_an_account_with_nothing_left_stops(ruined: tuple[BarBacktestSettings, BarBacktestResult]) -> None:
+    settings, result = ruined
+    (one,) = result.instruments
+
+    assert one.ruin is not None
+    assert one.ruin.equity <= 0
+    assert one.bars.ts_event[0] < one.ruin.ts_ns < one.bars.ts_event[-1] - 100 * 60 * SECOND
+    assert one.fills["ts_ns"].iloc[-1] <= one.ruin.ts_ns + SECOND
+    signed = np.where(one.fills["side"] == "BUY", 1, -1) * one.fills["quantity"]
+    assert signed.sum() == pytest.approx(0)
+    assert one.account.end == result.balance == pytest.approx(one.equity["equity"].iloc[-1], abs=1e-8)
+    assert -120 < result.balance <= 0  # what the last turn, the way to the market and its fee cost
+    assert 5 < one.positions < 20
+    data = report_data(settings, result, one)
+    assert data.ruined_ns == one.ruin.ts_ns
+    assert notes(settings, result, one)[0].startswith("RUINED: equity of ")
+    said = summary(settings, result)
+    assert said["ruined"] == {"ts_ns": one.ruin.ts_ns, "equity": one.ruin.equity}
+    assert "RUINED" in [cell for column in result_table(said).columns for cell in column.cells]
+
+
+def test_prefetch_ruins_an_account_at_the_same_moment(
+    ruined: tuple[BarBacktestSettings, BarBacktestResult]
+) -> None:
+    settings, result = ruined
+
+    other = run_bar_backtest([market()], replace(settings, mode="prefetch"))
+
+    assert other.instruments[0].ruin == result.instruments[0].ruin
+    assert other.balance == result.balance
