@@ -6,7 +6,7 @@ NEWS ?=
 NEWS_DELAY ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-bars demo-news test test-slow bench lint clean
+.PHONY: help setup demo demo-bars demo-news test test-slow test-latest-nautilus bench lint clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -49,6 +49,30 @@ test-slow: setup .venv/ray
 	$(BIN)/python -m pytest -q -m slow tests/test_readme.py
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow -n 2 --dist loadfile --ignore tests/test_readme.py
 
+LATEST := 1.231.0
+LATEST_PYTHON ?= $(shell for each in python3.12 python3.13 python3.14 "$$(uv python find '>=3.12,<3.15' 2>/dev/null)" \
+	"$$HOME"/.pyenv/versions/3.1[234].*/bin/python; do \
+	"$$each" -c 'import sys; sys.exit(not (3, 12) <= sys.version_info[:2] < (3, 15))' 2>/dev/null \
+	&& { command -v "$$each"; break; }; done)
+
+.venv-latest/installed: setup.cfg constraints.txt
+	$(LATEST_PYTHON) -m venv .venv-latest
+	sed '/^fsspec==/d; /^nautilus_trader==/d' constraints.txt > .venv-latest/constraints.txt  # this one pins fsspec itself
+	.venv-latest/bin/python -m pip install --disable-pip-version-check --quiet -c .venv-latest/constraints.txt \
+		-e '.[trade]' nautilus_trader==$(LATEST) cryptography hypothesis pytest pytest-xdist websockets
+	@touch $@
+
+## make test-latest-nautilus  the trading side with NautilusTrader 1.231, which needs Python 3.12 or later; skipped without
+test-latest-nautilus:
+ifeq ($(LATEST_PYTHON),)
+	@echo 'skipped: expected Python 3.12 to 3.14 for NautilusTrader $(LATEST), got none:' \
+		'make test-latest-nautilus LATEST_PYTHON=/path/to/python3.12 names it'
+else
+	$(MAKE) .venv-latest/installed
+	OMP_NUM_THREADS=1 .venv-latest/bin/python -m pytest -q -m 'not slow' -n 2 --dist loadfile -r fE \
+		tests/strategies tests/live_trading tests/market tests/latency
+endif
+
 ## make bench    the server against TorchServe's defaults, FastAPI and the bare forward
 bench: setup
 	$(BIN)/python scripts/bench_features.py
@@ -66,4 +90,4 @@ lint: setup
 
 ## make clean    remove what was made here (.venv too)
 clean:
-	rm -rf .venv runs reports .server archives/*.mar *.egg-info
+	rm -rf .venv .venv-latest runs reports .server archives/*.mar *.egg-info

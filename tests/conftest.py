@@ -1,20 +1,21 @@
 """Real things, made once a session: a trained run, its archive, a running TorchServe."""
 
+from __future__ import annotations
+
 import itertools
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from importlib.abc import MetaPathFinder
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from hypothesis import settings
-from news_run import write_backbone, write_ensemble_run, write_sentiment_run
-from price_run import write_price_run
-from rollout_desk import Desk
-from signed_archives import keys
 
-from release.archive import build_archive
 from serving.torchserve import ServerSettings, TorchServe, find_server, start_server
 from support import BATCH, PROJECT, run_script
 from wire.loopback import exempt_loopback
@@ -30,6 +31,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 settings.register_profile("untimed", deadline=None)  # a machine may be busy with other things
 settings.load_profile("untimed")
 
+if TYPE_CHECKING:
+    from rollout_desk import Desk
+
+
+class SkipWithoutTorch(MetaPathFinder):
+    """On a host without torch, which only trades, skips the tests that import it, by way of whatever module."""
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: object = None) -> None:
+        if name == "torch":
+            pytest.skip("this host has no torch", allow_module_level=True)
+        return
+
+
+if find_spec("torch") is None:
+    sys.meta_path.append(SkipWithoutTorch())
+
 
 @pytest.fixture(scope="session", autouse=True)
 def hear_interrupts() -> None:
@@ -40,6 +57,7 @@ def hear_interrupts() -> None:
 @pytest.fixture(scope="session")
 def tick_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tick classifier trained on a small simulated market."""
+    pytest.importorskip("torch")
     run = tmp_path_factory.mktemp("runs") / "tick"
     result = run_script(PROJECT / "scripts/train.py", "tick", "--trades", "6000", "--epochs", "3", "--out", run)
     assert result.returncode == 0, result.stderr
@@ -55,6 +73,8 @@ def model_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tick_archive(tick_run: Path, model_store: Path) -> Path:
     """Version 1.0 of the tick classifier, in the model store."""
+    from release.archive import build_archive
+
     return build_archive("tick", tick_run, "1.0", model_store).path
 
 
@@ -74,6 +94,9 @@ def tick_server(tick_archive: Path, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture(scope="session")
 def news_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Model -> run: price and sentiment models that nobody fitted, and an ensemble in which both count."""
+    from news_run import write_backbone, write_ensemble_run, write_sentiment_run
+    from price_run import write_price_run
+
     folder = tmp_path_factory.mktemp("news")
     runs = {
         "price": write_price_run(folder / "price"),
@@ -88,6 +111,8 @@ def news_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(scope="session")
 def news_archives(news_runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Model -> archive of `news_runs`, version 1.0."""
+    from release.archive import build_archive
+
     store = tmp_path_factory.mktemp("news-store")
     return {model: build_archive(model, run, "1.0", store).path for model, run in news_runs.items()}
 
@@ -110,6 +135,9 @@ def fresh_version() -> Callable[[], str]:
 @pytest.fixture(scope="module")
 def desk(tick_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     """A server of its own that ``tick`` 1.0 is served by, for rollouts, started once a module."""
+    from rollout_desk import Desk
+    from signed_archives import keys
+
     folder = tmp_path_factory.mktemp("desk")
     private, trusted = keys(folder)
     store = folder / "store"

@@ -72,7 +72,7 @@ def copies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str],
 
 def copy_project(folder: Path) -> Path:
     """Copy the project's own files, with free ports in its configuration."""
-    made = (".git", ".venv", "runs", "reports", "logs", "*.mar", ".server", "__pycache__", ".*_cache")
+    made = (".git", ".venv*", "runs", "reports", "logs", "*.mar", ".server", "__pycache__", ".*_cache")
     shutil.copytree(PROJECT, folder, ignore=shutil.ignore_patterns(*made))
     config = folder / "config.properties"
     ports = free_ports(5)

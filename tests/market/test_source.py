@@ -46,6 +46,7 @@ def test_a_folder_is_a_catalog(tmp_path: Path) -> None:
 
 
 def test_training_imports_no_trading_platform() -> None:
+    pytest.importorskip("torch")
     code = """
 import sys, training.tick_run, training.bar_run, market.source, market.bar_source
 sys.exit('nautilus_trader' in sys.modules or 'ts' in sys.modules)

@@ -7,13 +7,11 @@ from typing import Any
 import pytest
 import small_trades
 from nautilus_trader.model.identifiers import InstrumentId
-from price_run import write_price_run
 from small_trades import MS, START
 from trading_support import ENGINE_OPTIONS, SIZE, Traded, trade
 
 from market.source import load
 from market.trades import Trades
-from release.archive import build_archive
 from strategies.bar_settings import BarBacktestSettings
 from strategies.instruments import perpetual, quote_ticks, trade_ticks
 from strategies.prediction import Prediction, Status
@@ -76,6 +74,9 @@ def market() -> Trades:
 @pytest.fixture(scope="session")
 def eager_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tick model that learnt that every move is worth trading, so that backtests see many orders."""
+    pytest.importorskip("torch")
+    from release.archive import build_archive
+
     folder = tmp_path_factory.mktemp("eager")
     options = ("--trades", "6000", "--epochs", "3", "--cost-bps", "0", "--out", folder / "run")
     result = run_script("scripts/train.py", "tick", *options)
@@ -92,6 +93,10 @@ def settings(eager_archive: Path) -> BacktestSettings:
 @pytest.fixture(scope="session")
 def price_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A price model that has not seen any bar."""
+    from price_run import write_price_run
+
+    from release.archive import build_archive
+
     folder = tmp_path_factory.mktemp("price")
     return build_archive("price", write_price_run(folder / "run"), "1.0", folder).path
 

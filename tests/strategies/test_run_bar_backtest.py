@@ -3,7 +3,6 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -98,21 +97,6 @@ def test_every_fill_is_at_the_quote_of_its_time_and_one_step_worse(
         assert len(fills) > 60
 
 
-@pytest.mark.parametrize("mode", ["inline", "prefetch"])
-def test_a_position_before_a_break_is_closed_at_the_next_open(
-    mode: Literal["inline", "prefetch"], bar_settings: BarBacktestSettings
-) -> None:
-    bars = without(market(), 150, 200)
-    always_in = replace(bar_settings, cost_bps=0.0, spread_bps=0.0, mode=mode)
-
-    fills = run_bar_backtest([bars], always_in).instruments[0].fills
-
-    closed, opened = int(bars.ts_event[149]), int(bars.ts_event[150]) - MINUTE
-    closing = fills[(fills["ts_ns"] > closed + bar_settings.latency_ns) & (fills["ts_ns"] <= opened)]
-    assert closing["ts_ns"].tolist() == [opened]
-    assert abs(closing["price"].iloc[0] * 100 - bars.open[150]) == pytest.approx(1)
-
-
 def with_gaps(every: int) -> Bars:
     """Bars with breaks of 1 to 15 minutes, after each of which the price is 2% higher."""
     bars = market(count=560)
@@ -143,7 +127,8 @@ def test_what_is_ordered_while_the_market_is_closed_fills_at_the_next_open(
     worse = np.where(fills["side"] == "BUY", 1, -1) * (np.round(fills["price"] * 100) - bars.open[bar])
     assert set(worse[:-1]) == {1}
     after_breaks = np.intersect1d(now, opens[1:][np.diff(bars.ts_event) > MINUTE])
-    assert result.held == beforehand.instruments[0].held == len(after_breaks) >= 3
+    assert len(after_breaks) >= 3  # some close a position whose horizon ended in the break
+    assert len(after_breaks) >= result.held == beforehand.instruments[0].held >= 2
     waited = f"waits for the next open, and fills there in the same way: {result.held} of"
     assert any(waited in note for note in notes(turning, inline, result))
 
