@@ -35,6 +35,7 @@ FILES: dict[str, tuple[str, ...]] = {
 }
 """Path option -> what it reads; () is written. Others get any kind of file."""
 OF_COMMAND: dict[tuple[str, str], tuple[str, ...]] = {
+    ("bench_backtest", "run"): ("tick_run",), ("bench_serving", "run"): ("tick_run",),
     ("backtest tick", "data"): ("trades", "catalog"), ("backtest price", "data"): ("bars", "catalog"),
     ("backtest news", "data"): ("bars", "catalog"), ("sweep tick", "data"): ("trades", "catalog"),
     ("sweep price", "data"): ("bars", "catalog"), ("train tick", "data"): ("trades", "catalog"),
@@ -51,7 +52,7 @@ TEXTS: dict[str, tuple[str, ...]] = {
     "url": URLS, "management_url": URLS[4:], "inference_url": URLS[4:], "metrics_url": URLS[4:],
     "log": ("parquet:audit", "sqlite:///audit.db"), "traffic": ("sqlite:///traffic.db",),
     "store": ("sqlite:///traffic.db",), "sign_key": ("key", "env:KEY"), "key": ("key", "env:KEY"),
-    "models": ("tick=tick_mar.mar", "tick"), "instrument": ("BTCUSDT.BINANCE", "SIMUSD.SIM", "EURUSD.SIM", "X"),
+    "models": ("tick=tick_mar.mar", "tick"), "instrument": ("BTCUSDT.BINANCE",), "timezone": ("UTC", "Asia/Tokyo"),
     "currency": ("USD", "USDT", "JPY"), "stamp": ("open", "close"), "device": ("cpu", "auto"), "cell": ("lstm",),
     "model": ("tick", "price", "sentiment", "ensemble"), "version": ("1.0", "2.0"), "output": ("buy", "sell", "up"),
     "changed": ("min_probability=0.4,0.5", "min_confidence=0.5,0.6", "cooldown_ns=1s,2s", "fee_bps=0,1"),
@@ -161,7 +162,7 @@ class _Values:
                 row[self.random.randrange(4)] = self.random.choice(NASTY_TEXTS)
                 del row[self.random.choice((4, 4, 3)):]
             return row
-        count = self.random.choice((1, 1, 2)) if several else 1
+        count = self.random.choice((1, 1, 1, 2)) if several and parameter.name != "instrument" else 1
         return [self._one(parameter, damaged) for _ in range(count)]
 
     def is_file(self, parameter: Any) -> bool:
@@ -182,16 +183,17 @@ class _Values:
             return random.choice(("nan", "-1", "0", "x", "", "-inf", "1e-9"))
         if name in WORK:
             return f"{max(WORK[name], info.min or 0) if isinstance(WORK[name], int) else WORK[name]}"
-        if not damaged and isinstance(parameter.default, str | int | float) and random.random() < 0.7:
+        by_default = name not in _NAMES_OF_FILES and isinstance(parameter.default, str | int | float)
+        if not damaged and by_default and random.random() < 0.7:
             return f"{parameter.default}"
-        if info.parser is not None:
+        if info.parser is not None and name not in TEXTS:
             return random.choice(INTERVALS if name in ("bar", "max_gap", "max_news_age") else TIMES)
         if get_origin(kind) is Literal:
             return random.choice(NASTY_TEXTS) if damaged else random.choice(get_args(kind))
         if isinstance(kind, type) and issubclass(kind, Enum):
             return random.choice(NASTY_TEXTS) if damaged else random.choice([each.value for each in kind])
         if kind is int:
-            return random.choice(("0", "1", "2", "7", "100"))
+            return f"{max(random.choice((0, 1, 2, 7, 100)), 0 if damaged else info.min or 0)}"
         if kind is float:
             return random.choice(("0", "0.1", "0.4", "0.5", "1", "2", "10"))
         return self._text(name, damaged)

@@ -12,6 +12,7 @@ from price_run import write_price_run
 
 TRADES, BARS = 900, 700
 START_MS = 1_700_000_000_000
+_PUBLISHED = range(START_MS, START_MS + 25 * 600_000, 600_000)
 
 
 class Seeds:
@@ -70,15 +71,15 @@ def _bars(seeds: Seeds, path: Path) -> None:
 
 
 def _headlines(seeds: Seeds, path: Path) -> None:
-    path.write_text("timestamp,headline\n" + "".join(
-        f"{START_MS + 600_000 * at},\"Profit rose {at}, record order\"\n" for at in range(25)
+    path.write_text("timestamp,ts_init,headline\n" + "".join(
+        f'{published},{published + 900},"Profit rose {at}, record order"\n' for at, published in enumerate(_PUBLISHED)
     ))
 
 
 def _headlines_jsonl(seeds: Seeds, path: Path) -> None:
     path.write_text("".join(
-        json.dumps({"timestamp": START_MS + 600_000 * at, "headline": f"The bank warns of a loss {at}"}) + "\n"
-        for at in range(25)
+        json.dumps({"timestamp": each, "ts_init": each + 900, "headline": "The bank warns"}) + "\n"
+        for each in _PUBLISHED
     ))
 
 
