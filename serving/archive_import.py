@@ -203,7 +203,7 @@ def second_class(source: bytes, function: str = "handle") -> str:
     try:
         body = ast.parse(source).body
     except (SyntaxError, ValueError):
-        return ""  # whoever imports it says where
+        return ""  # importing it says where
     classes = [node for node in body if isinstance(node, ast.ClassDef)]
     functions = {node.name for node in body if isinstance(node, ast.FunctionDef)}
     if len(classes) < 2 or function in functions:

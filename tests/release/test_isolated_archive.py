@@ -22,7 +22,7 @@ NETWORK = "from model_defs.tick_classifier import build as _build\n{}\nbuild = _
 
 @pytest.fixture
 def own_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A checkout of somebody's own, from which archives are built."""
+    """A user's own checkout, from which archives are built."""
     project = tmp_path / "project"
     for name in ("features", "handlers", "model_defs", "wire", "archives/model-config"):
         shutil.copytree(PROJECT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))

@@ -1,4 +1,4 @@
-"""Archives that other people made with torch-model-archiver: they serve, and are not traded on without a word."""
+"""Archives that other people made with torch-model-archiver: they serve, and are not taken for ours."""
 
 import json
 from collections.abc import Iterator

@@ -42,10 +42,10 @@ def test_a_tick_archive_that_says_nothing_of_its_fit(
     result = run_backtest(small_market, settings)
     page = write_tick_report(settings, result, tmp_path / "report").read_text()
 
-    told = summary(settings, result)
-    assert told["in_sample"] == "unknown"
-    assert told["trades"] == len(small_market)
-    assert told["predictions"] > 50
+    numbers = summary(settings, result)
+    assert numbers["in_sample"] == "unknown"
+    assert numbers["trades"] == len(small_market)
+    assert numbers["predictions"] > 50
     assert page.index("NOT KNOWN WHETHER IN SAMPLE") < page.index("Account at the start")
     assert "so no prediction is scored" in page
     assert "unknown (the archive does not say)" in page
