@@ -14,7 +14,8 @@ help:
 ## make setup    .venv with the pinned dependencies (Python 3.11 and a package registry are all it needs: docs/setup.md)
 setup: .venv/installed
 
-.venv/installed: pyproject.toml setup.cfg constraints.txt
+# An editable install knows the packages that there were: a new one installs anew.
+.venv/installed: pyproject.toml setup.cfg constraints.txt $(wildcard */__init__.py)
 	@PYTHON='$(PYTHON)' sh deploy/make_venv.sh
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar on \
 		-c constraints.txt -e '.[trade,server,train,bench,dev]'

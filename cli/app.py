@@ -67,6 +67,8 @@ def errors_shown() -> Iterator[None]:
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:
             _exit(describe(error), 1)
+        if isinstance(error, RuntimeError) and f"{error}".startswith("Symlink loop from "):
+            _exit(f"{error}", 1)  # an OSError as Path.resolve raises it before Python 3.13
         error.add_note(A_BUG)
         raise
 

@@ -6,7 +6,7 @@ them comparable (relative to the window's last close and mean volume) is the mod
 that what goes over the wire is what a chart shows.
 
 A window never spans a break: bars further apart than ``max_gap_ns``. Nor is there one of bars without any volume, to
-whose mean nothing is relative: an instrument that nobody traded for so long has no forecast. All columns look back on a
+whose mean nothing is relative: an instrument that did not trade for so long has no forecast. All columns look back on a
 fixed number of bars, so a row depends on its last ``schema.window`` bars only, wherever the data begin.
 """
 

@@ -1,6 +1,7 @@
 """Refusing windows that are no bars of one instrument in order of time."""
 
-from typing import NoReturn
+from collections.abc import Mapping
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +14,21 @@ LARGEST_JUMP = 4.0
 """Factor between two neighbouring closes beyond which they are taken for two instruments, or a split."""
 
 
-def check_windows(request: Request) -> None:
+def allows_jumps(description: Mapping[str, Any]) -> bool:
+    """Whether a model was fitted on data whose jumps were let through, so that it answers windows with such."""
+    training = description.get("training", {})
+    return any(training.get(name, {}).get("allow_jumps", False) for name in ("read", "weights_read"))
+
+
+def check_windows(request: Request, allow_jumps: bool = False) -> None:
     """Raise `BadWindow`, naming the first window, step and column concerned.
 
     Parameters
     ----------
     request : Request
         Rows float32 [n, time, 5 or more], raw, finite; ``ts_event`` int64 [n, time] where the sender gave it.
+    allow_jumps : bool
+        Whether neighbouring closes may differ by more than `LARGEST_JUMP`.
     """
     rows = request.rows
     prices = rows[..., :VOLUME]
@@ -42,7 +51,7 @@ def check_windows(request: Request) -> None:
     close = rows[..., CLOSE]
     with np.errstate(over="ignore"):  # infinitely many times as large is too many
         ratio = close[:, 1:] / close[:, :-1]
-    if ratio.size and (ratio.max() > LARGEST_JUMP or ratio.min() < 1 / LARGEST_JUMP):
+    if not allow_jumps and ratio.size and (ratio.max() > LARGEST_JUMP or ratio.min() < 1 / LARGEST_JUMP):
         window, step = np.argwhere((ratio > LARGEST_JUMP) | (ratio < 1 / LARGEST_JUMP))[0].tolist()
         raise BadWindow(
             f"closes of one instrument expected, at most {LARGEST_JUMP:g} times their neighbours, was "

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from handlers import model_files
-from handlers.bar_windows import check_windows
+from handlers.bar_windows import allows_jumps, check_windows
 from handlers.explain import chosen, float64_copy, refuse_too_many
 from handlers.explain_news import OUTPUT, News, explain_news_window
 from handlers.explain_texts import refuse_long
@@ -93,7 +93,7 @@ class EnsembleHandler(TradingHandler):
         return {**named, "texts": counts, "fallback": np.where(counts > 0, "", NO_NEWS)}
 
     def _read_texts(self, request: NewsRequest) -> ReadNews:
-        check_windows(request.windows)
+        check_windows(request.windows, allows_jumps(self.description))
         return ReadNews(request, self.sentiment.read(request.texts))
 
 

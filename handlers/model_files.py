@@ -74,7 +74,7 @@ def parse_description(data: bytes, path: str) -> dict[str, Any]:
         description = json.loads(data)
     except (ValueError, RecursionError) as error:  # no UTF-8 too
         raise BadArchive(f"{path}: expected a JSON object, got {str(error) or type(error).__name__:.80}") from None
-    _check_keys(path, "", description, {"model": str, "network": dict, "feature_schema": dict})
+    _check_keys(path, "", description, {"network": dict})
     _check_keys(path, "network.", description["network"], {"module": str, "config": dict})
     for name in ("files", "members"):
         if not _are_member_names(description.get(name, [])):
@@ -86,7 +86,7 @@ def parse_description(data: bytes, path: str) -> dict[str, Any]:
 def read_schema(description: dict[str, Any]) -> FeatureSchema:
     """The feature schema that a description carries; `BadArchive` where it is none."""
     try:
-        return FeatureSchema.from_dict(description["feature_schema"])
+        return FeatureSchema.from_dict(description.get("feature_schema"))
     except ValueError as error:
         raise BadArchive(f"{DESCRIPTION}: {error}") from None
 

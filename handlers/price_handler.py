@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from handlers.bar_windows import check_windows
+from handlers.bar_windows import allows_jumps, check_windows
 from handlers.explain_windows import explain_window
 from handlers.row_handler import RowHandler
 from handlers.tiles import WINDOW_TILES
@@ -23,7 +23,7 @@ class PriceHandler(RowHandler):
     base_tiles, large_tiles = WINDOW_TILES
 
     def check(self, request: Request) -> None:
-        check_windows(request)
+        check_windows(request, allows_jumps(self.description))
 
     def answer(self, network: nn.Module, rows: torch.Tensor) -> torch.Tensor:
         return predict(cast(ReturnNetwork, network), rows)  # (B, 4)

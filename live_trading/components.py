@@ -18,7 +18,7 @@ from serving.model_metadata import BARS, WINDOWS_NEED, require
 from strategies.bar_inference_actor import BarInferenceActorConfig
 from strategies.bar_strategy import BarStrategyConfig
 from strategies.checks import BadSetting, expect
-from strategies.definitions.names import order_id_tag
+from strategies.definitions.names import engine_name, order_id_tag
 from strategies.inference_actor import InferenceActorConfig
 from strategies.server_token import provide_token
 from strategies.tick_strategy import TickStrategyConfig
@@ -113,6 +113,13 @@ def strategy_configs(
     """
     for name, follows_from in (("instrument_id", "model.actor"), ("close_on_stop", "node.flatten_on_stop")):
         expect(name not in settings.strategy, f"strategy without {name} (it follows from {follows_from}), was with it")
+    for instrument_id in [] if settings.is_real else traded(actor):
+        name = engine_name(instrument_id.value)
+        if name != instrument_id.value:
+            raise BadSetting(
+                f"model.actor: expected an instrument that NautilusTrader's simulated venue can trade, such as {name}, "
+                f"got {instrument_id}"
+            )
     fields = {**settings.strategy, "close_on_stop": settings.node.flatten_on_stop}
     if isinstance(actor, InferenceActorConfig):
         return [config_from(TickStrategyConfig, {**fields, **_about(settings, actor.instrument_id)}, "strategy")]

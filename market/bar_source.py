@@ -55,7 +55,7 @@ def load_bars(
     if instrument_id is not None and found != instrument_id:
         raise BadData(f"{loaded.source}: bars of {instrument_id} expected, was {found}")
     checked = check_bars(replace(loaded, read=read))
-    return checked if interval_ns is None else aggregate(checked, interval_ns)
+    return checked if interval_ns is None else check_bars(aggregate(checked, interval_ns))
 
 
 def _from_path(path: Path, instrument_id: str | None, interval_ns: int | None, read: ReadOptions) -> Bars:

@@ -13,7 +13,7 @@ DECIMALS = {16: 16, 8: 9}
 """Bytes of a stored value -> decimals of its unit."""
 _LARGEST = np.uint64(2**63 - 1)
 _DIVISOR = 8
-"""Decimals divided by at once: a remainder below 10**8 leaves room for 32 more bits."""
+"""Decimals divided by at once: a remainder below 10**8 leaves 32 more bits free."""
 
 
 def to_steps(

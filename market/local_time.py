@@ -10,7 +10,7 @@ DAY_NS = 86_400 * 10**9
 def to_utc(
     local: NDArray[np.datetime64], zone: str, distinct: bool
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
-    """Unix ns of local times, those of a repeated hour told apart by their order.
+    """Unix ns of local times, those of a repeated hour distinguished by their order.
 
     When clocks go back an hour is repeated. Rows that run through it twice, one after the other, say which is which:
     where the local time goes back the second pass begins. Rows in such an hour that do not are ambiguous, but for a

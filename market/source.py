@@ -27,7 +27,8 @@ def load(
     seed : int
         Of the simulation.
     instrument_id : str, optional
-        Which instrument of a catalog; whatever else was loaded must be this one.
+        Which instrument of a catalog; whatever else was loaded must be this one, in whatever case and with either of
+        ``-`` and ``_``, which venues, vendors and NautilusTrader write differently.
     read : ReadOptions
         How to read what does not say it itself, and whether prices may jump.
 
@@ -38,9 +39,13 @@ def load(
     """
     loaded = simulate(trades, seed) if data is None else _from_path(Path(data), instrument_id, read)
     found = loaded.instrument.instrument_id
-    if instrument_id is not None and found != instrument_id:
+    if instrument_id is not None and _plain(found) != _plain(instrument_id):
         raise BadData(f"{loaded.source}: trades of {instrument_id} expected, was {found}")
     return check(replace(loaded, read=read))
+
+
+def _plain(name: str) -> str:
+    return name.upper().replace("-", "_")
 
 
 def _from_path(path: Path, instrument_id: str | None, read: ReadOptions) -> Trades:

@@ -82,8 +82,8 @@ def build_archive(
         if not path.is_file():
             raise BuildFailed(f"{path}: a file expected, was missing")
     description = model_files.read_description(run)
-    if description["model"] != model:
-        raise BuildFailed(f"{run}: a run of {model!r} expected, was one of {description['model']!r}")
+    if description.get("model") != model:
+        raise BuildFailed(f"{run}: a run of {model!r} expected, was one of {description.get('model')!r}")
     try:
         members = model_files.members(run)
     except model_files.BadArchive as error:

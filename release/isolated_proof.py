@@ -12,11 +12,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from release.server_packages import link_server_packages
+from release.server_packages import PROJECT, link_server_packages
 from serving.archive_import import handler_module, open_archive, read_manifest
 from wire.user_error import UserError
 
-PROGRAM = Path(__file__).with_name("isolated_load.py")
+PROGRAM = PROJECT / "serving" / "isolated_load.py"
 _lock = threading.Lock()
 
 

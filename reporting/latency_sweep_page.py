@@ -94,18 +94,18 @@ def _body(sweep: Mapping[str, Any], labels: Sequence[str], settings: Mapping[str
 
 
 def _trouble(sweep: Mapping[str, Any], labels: Sequence[str]) -> str:
-    said = ""
+    banners = ""
     for key, headline, outcome in (
         ("gave_up", "THE MODEL STOPPED ANSWERING", "they are not comparable"),
         ("ruined", "RUINED: the account had nothing left", "trading ended there"),
     ):
         latencies = [label for label, run in zip(labels, sweep["runs"], strict=True) if run[key]]
         if latencies:
-            said += (
+            banners += (
                 f'<p class="banner loud" role="note"><strong>{headline}</strong> in the runs with a latency of '
                 f"{escape(', '.join(latencies))}: {outcome}.</p>"
             )
-    return said
+    return banners
 
 
 def _key_figures(sweep: Mapping[str, Any], labels: Sequence[str]) -> str:

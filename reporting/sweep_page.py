@@ -100,18 +100,18 @@ def _body(sweep: Mapping[str, Any], settings: Mapping[str, str], title: str) -> 
 
 
 def _trouble(sweep: Mapping[str, Any]) -> str:
-    said = ""
+    banners = ""
     if ruined := sum(not trial["error"] and trial["ruined"] for trial in sweep["trials"]):
-        said += (
+        banners += (
             f'<p class="banner loud" role="note"><strong>RUINED:</strong> in {ruined:,} of {sweep["tried"]:,} '
             "combinations the account had nothing left, and trading ended there.</p>"
         )
     if sweep["failed"]:
-        said += (
+        banners += (
             f'<p class="banner" role="note">{sweep["failed"]:,} of {sweep["tried"]:,} combinations have no result; why '
             "is at the end of the table.</p>"
         )
-    return said
+    return banners
 
 
 def _key_figures(sweep: Mapping[str, Any]) -> str:

@@ -140,7 +140,7 @@ def price(
         said = {"run": str(out), "report": str(report), "mlflow_run_id": result.mlflow_run_id, **result.description}
         typer.echo(json.dumps(said))
     if left_out := result.evaluation["data"]["without_volume"]:
-        typer.echo(f"{left_out:,} windows in which nobody traded were left out.", err=True)
+        typer.echo(f"{left_out:,} windows without any volume were left out.", err=True)
     typer.echo(f"{result.evaluation['edge']}\n{report} shows why; {out} is ready to be packed.", err=True)
 
 

@@ -52,6 +52,8 @@ def read_config(path: Path) -> dict[str, str]:
     BadProperties
         Something that TorchServe, or this side, cannot use; names file and line.
     """
+    if not path.is_file():
+        raise BadProperties(f"{path}: expected a configuration, got no file")
     properties = read_properties(path)
     for key in _READ_HERE:
         for name in _VARIABLE.findall(properties.get(key, "")):
@@ -139,7 +141,7 @@ def with_free_ports(properties: Mapping[str, str]) -> dict[str, str]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listened on a moment ago."""
+    """Return ports of 127.0.0.1 that were free a moment ago."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for each in sockets:

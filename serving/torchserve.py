@@ -55,7 +55,7 @@ class ServerSettings:
     """Name -> archive in the model store: ``{"tick": "tick.mar"}``; None for the configuration's ``load_models``, else
     `DEFAULT_MODELS`. Without meaning where the configuration has a ``model_snapshot``, which says what is served."""
     model_store: Path | None = None
-    """Folder of the archives; None for the configuration's ``model_store``, else ``archives`` of the project."""
+    """Folder of the archives; None for the configuration's ``model_store``, else ``archives`` of the current folder."""
     home: Path = PROJECT / ".server"
     """Working directory: keys, logs, temporary files, state. One server a home."""
     config: Path | None = PROJECT / "config.properties"
@@ -260,7 +260,7 @@ def _effective_properties(settings: ServerSettings) -> dict[str, str]:
     properties = {} if settings.config is None else read_config(settings.config)
     if settings.free_ports:
         properties = with_free_ports(properties)
-    store = settings.model_store or Path(properties.get(MODEL_STORE, PROJECT / "archives"))
+    store = settings.model_store or Path(properties.get(MODEL_STORE, "archives")).resolve()
     models = settings.models
     if models is None:
         configured = LOAD_MODELS in properties or PROPERTY in properties

@@ -75,7 +75,7 @@ class BarFeatures:
         schema = bar_schema(indicators, time_steps)
         self.max_gap_ns = max_gap_ns
         self.without_volume = 0
-        """Windows that were left out as nobody traded in any of their bars."""
+        """Windows that were left out as none of their bars had any volume."""
         self._quiet = time_steps  # bars since the last one with volume
         self._lookback = schema.window
         self._time_steps = time_steps

@@ -178,7 +178,7 @@ class BarInferenceActor(ModelActor):
 
     @property
     def without_volume(self) -> dict[InstrumentId, int]:
-        """Instrument -> windows that were left out as nobody traded in them."""
+        """Instrument -> windows that were left out as they had no volume."""
         return {instrument_id: features.without_volume for instrument_id, features in self._features.items()}
 
     def _collect(self, bar: Bar, question: Question | None) -> None:

@@ -119,7 +119,7 @@ def notes(settings: BarBacktestSettings, run: BarBacktestResult, result: BarResu
         said.append(f"The {result.warm:,} bars before filled the first window; they were not asked about.")
     if result.without_volume:
         said.append(
-            f"{result.without_volume:,} bars end a window in which nobody traded; the model was not asked about them."
+            f"{result.without_volume:,} bars end a window without any volume; the model was not asked about them."
         )
     said += news_notes(result, run.metadata)
     said += reading_notes(result.bars)

@@ -34,7 +34,7 @@ class JudgedBars:
     asked: int
     """How many of the others end a whole window with volume."""
     without_volume: int
-    """How many end a window in which nobody traded; the model is not asked about it."""
+    """How many end a window without any volume; the model is not asked about it."""
     sample: Sample
     """Which bars are judged, and why."""
     definition: Definition
@@ -65,7 +65,7 @@ class BarResult(InstrumentResult):
     news: NewsCounts | None
     """What became of the headlines about it; None where the model reads none."""
     without_volume: int
-    """Bars that end a window in which nobody traded; the model was not asked about it."""
+    """Bars that end a window without any volume; the model was not asked about it."""
 
 
 @dataclass(frozen=True, eq=False)

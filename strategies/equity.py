@@ -69,7 +69,7 @@ def equity_pieces(markets: Sequence[MarkedMarket], start: Decimal, piece: int = 
     order = None if len(markets) == 1 else np.argsort(ts_ns, kind="stable")
     ts_ns = ts_ns if order is None else ts_ns[order]
     owner = None if order is None else np.repeat(np.arange(len(markets)), [len(each.ts_ns) for each in markets])[order]
-    ledgers = [_Held(each) for each in markets]
+    ledgers = [_Holdings(each) for each in markets]
     filled_ns = np.unique(np.concatenate([each.ts_ns for each in ledgers]))
     after = np.searchsorted(ts_ns, filled_ns, side="right")  # events before which number of points
     seen = np.full(len(markets), -1)  # position of each market's last event so far
@@ -89,7 +89,7 @@ def equity_pieces(markets: Sequence[MarkedMarket], start: Decimal, piece: int = 
         yield EquityPoints(times, equity)
 
 
-class _Held:
+class _Holdings:
     """What one market's fills come to at any time, in floats that do not grow with the number of fills."""
 
     def __init__(self, market: MarkedMarket) -> None:

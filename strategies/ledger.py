@@ -121,8 +121,8 @@ class RoundTrip(NamedTuple):
     fees: Decimal
 
 
-class _Side:
-    """Fills on one side of a round trip."""
+class _AveragePrice:
+    """Size and value of the fills on one side of a round trip."""
 
     def __init__(self) -> None:
         self.quantity, self.value = _ZERO, _ZERO
@@ -138,7 +138,7 @@ class _Side:
         return self.value / (contract.multiplier * self.quantity)
 
 
-class _Open:
+class _OpenTrip:
     """The round trip under way."""
 
     def __init__(self, event: OrderFilled) -> None:
@@ -146,7 +146,7 @@ class _Open:
         self.side = event.order_side.name
         self.ts_opened = event.ts_event
         self.largest, self.pnl, self.fees = _ZERO, _ZERO, _ZERO
-        self.entry, self.exit = _Side(), _Side()
+        self.entry, self.exit = _AveragePrice(), _AveragePrice()
 
 
 class Ledger:
@@ -171,7 +171,7 @@ class Ledger:
         """Signed size held."""
         self.gain = _ZERO
         """Profit so far, fees taken off, the position valued at the last fill's price."""
-        self._open: _Open | None = None
+        self._open: _OpenTrip | None = None
         self._near = (0.0, 0.0, 1.0)
 
     def add(self, event: OrderFilled) -> None:
@@ -226,7 +226,7 @@ class Ledger:
 
     def _enlarge(self, event: OrderFilled, price: Decimal, quantity: Decimal, fee: Decimal) -> None:
         if self._open is None:
-            self._open = _Open(event)
+            self._open = _OpenTrip(event)
         trip = self._open
         trip.entry.add(quantity, self.contract, price)
         trip.largest = max(trip.largest, trip.entry.quantity - trip.exit.quantity)

@@ -30,7 +30,7 @@ def run_news_backtest(
     Parameters
     ----------
     bars : sequence of Bars
-        All there are, of different instruments of one interval and one quote currency.
+        All there are, of different instruments of one interval and one settlement currency.
     headlines : sequence of Headline
         In any order; none at all leaves the price model's forecasts.
     settings : NewsBacktestSettings

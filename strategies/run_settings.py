@@ -132,7 +132,8 @@ class RunSettings:
         step = instrument.size_increment.as_decimal()
         if self.trade_size % step:
             raise BadSetting(
-                f"expected a trade_size in steps of {step} for {instrument.id}, got {self.trade_size}; --size sets it"
+                f"expected a trade_size in steps of {step} for {instrument.id}, got {self.trade_size}; --size sets it, "
+                "--lot-size the step"
             )
         for limit, is_beyond in ((instrument.min_quantity, lt), (instrument.max_quantity, gt)):
             if limit is not None and is_beyond(self.trade_size, limit.as_decimal()):

@@ -30,7 +30,7 @@ class MillisecondCost(NamedTuple):
     from_ns: int
     to_ns: int
     per_ms: float
-    """What each millisecond between them costs, in quote currency; negative where the slower run made more."""
+    """What each millisecond between them costs, in settlement currency; negative where the slower run made more."""
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ class BarDataset:
     """Bars that end no window: the first ones, those after breaks, and those whose next bar is not known; and
     those ``without_volume``."""
     without_volume: int
-    """Bars that end a window in which nobody traded."""
+    """Bars that end a window without any volume."""
 
     def rows(self, ends: NDArray[np.int64]) -> NDArray[np.float32]:
         """The raw windows that end at these bars, float32 [m, time_steps, F]."""

@@ -44,7 +44,7 @@ def left_out_notes(dataset: BarDataset) -> list[str]:
     """What was left out of the fit and its evaluation for its values."""
     if not dataset.without_volume:
         return []
-    return [f"{dataset.without_volume:,} windows in which nobody traded were left out, as they are when predicting."]
+    return [f"{dataset.without_volume:,} windows without any volume were left out, as they are when predicting."]
 
 
 def record(dataset: BarDataset, training: PriceTraining, fitted: list[Fitted]) -> dict[str, Any]:

@@ -18,7 +18,13 @@ NUMBERS = (
     *("min_price", "margin_init", "margin_maint", "maker_fee", "taker_fee"),
 )
 """Fields that NautilusTrader's JSON holds as texts, so that no digit is lost."""
-_OPTIONAL: dict[str, Any] = {"ts_event": 0, "ts_init": 0, "info": None}
+_LIMITS = tuple(f"{end}_{of}" for end in ("max", "min") for of in ("quantity", "notional", "price"))
+_OPTIONAL: dict[str, Any] = {
+    "ts_event": 0,
+    "ts_init": 0,
+    **dict.fromkeys((*_LIMITS, "lot_size", "tick_scheme_name", "isin", "exchange", "info")),
+}
+"""What may be missing: it is not known, or does not matter here."""
 
 
 def read_json(path: Path) -> list[Instrument]:

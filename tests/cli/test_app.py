@@ -31,6 +31,7 @@ ENDINGS = {
     "argument": (InvalidArgument("expected 1 to 3, got 4"), 2, "error: expected 1 to 3, got 4\n"),
     "own status": (Halted("halted today"), 3, "error: halted today\n"),
     "path": (PermissionError(errno.EACCES, "Permission denied", "/a b"), 1, "error: /a b: Permission denied\n"),
+    "loop": (RuntimeError("Symlink loop from '/a'"), 1, "error: Symlink loop from '/a'\n"),
     "disk": (OSError(errno.ENOSPC, "No space left on device"), 1, "error: No space left on device\n"),
     "Ctrl-C": (KeyboardInterrupt(), 130, ""),
     "status": (typer.Exit(7), 7, ""),
@@ -142,3 +143,11 @@ def test_every_exception_class_is_a_user_error_that_the_hierarchy_lists() -> Non
     assert len(found) > 40
     assert {name for name, bases in found.items() if not bases & {*BASES, *found}} - {"UserError"} == INTERNAL
     assert {name for name, bases in found.items() if bases & BASES and name not in printed} == set()
+
+
+def test_every_command_is_one_of_app() -> None:
+    for path in (PROJECT / "scripts").glob("*.py"):
+        text = path.read_text()
+        assert "app = App(" in text, path
+        assert "typer.Typer(" not in text, path
+        assert "typer.run(" not in text, path

@@ -12,6 +12,7 @@ Each call is made in a fork of this process, in an empty folder, with a home of 
 import argparse
 import json
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -19,6 +20,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from random import Random
@@ -39,8 +41,8 @@ PRELOADED = (
     "model_registry.registry", "sklearn.metrics", "scipy.stats",
 )
 """What commands import only when they need it, for many calls imported once."""
-MOST_S = 120
-"""Seconds after which a call counts as hung."""
+MOST_CPU_S, MOST_S = 60, 900
+"""Seconds of processor time, and of waiting, after which a call counts as hung."""
 FAKE_JAVA = """#!/bin/sh
 case "$*" in *-version*) echo 'openjdk version "17.0.9"' >&2; exit 0;; esac
 echo 'this Java ends at once' >&2
@@ -80,7 +82,7 @@ def main() -> int:
         fault = wrong(call, status, out, err)
         statuses[status] += 1
         if given.verbose:
-            last = (err.strip().splitlines() or [""])[-1]
+            last = next((line for line in reversed(err.splitlines()) if line.strip('╰─╯ ')), '')
             print(f"    {time.monotonic() - began:.1f} s, status {status}: {last[:300]}", flush=True)
         if fault:
             faults.append(fault)
@@ -100,6 +102,7 @@ def run(call: Call) -> tuple[int, str, str]:
     child = os.fork()
     if child == 0:
         os.setpgid(0, 0)
+        resource.setrlimit(resource.RLIMIT_CPU, (MOST_CPU_S, MOST_CPU_S))
         _be_the_command(call, *paths)
     end = time.monotonic() + MOST_S
     while True:
@@ -107,11 +110,8 @@ def run(call: Call) -> tuple[int, str, str]:
         if pid or time.monotonic() > end:
             break
         time.sleep(0.005)
-    for each in (child,):
-        try:
-            os.killpg(each, signal.SIGKILL)  # and what it has started
-        except ProcessLookupError:
-            continue
+    with suppress(ProcessLookupError):
+        os.killpg(child, signal.SIGKILL)  # and what it has started
     if not pid:
         _, status = os.waitpid(child, 0)
     out, err = (path.read_text("utf-8", "replace") if path.exists() else "" for path in paths)

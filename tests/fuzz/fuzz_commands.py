@@ -14,14 +14,14 @@ from fuzz_seeds import KINDS, Seeds
 from support import PROJECT, script_app
 
 WORK = {
-    "trades": 300, "bars": 250, "epochs": 1, "rounds": 1, "tune": 1, "number": 4, "observations": 200, "size": 1000,
-    "long": 100, "inline": 100, "folds": 2, "seconds": 0.2, "jobs": 1, "threads": 1, "swaps": 1, "rate": 1.0,
-    "settings": "fit.epochs=1", "model_ms": 1, "every": "1s", "for_": "1s", "watch": 0.1, "watch_s": 0.1, "hold": "1s",
-    "drain": 0.1, "drain_s": 0.1, "interval": 0.05, "once": True, "drawn": 2, "max_texts": 2,
+    "trades": 300, "bars": 250, "epochs": 1, "rounds": 1, "tune": 1, "number": 4, "observations": 200, "max_texts": 2,
+    "size": 1000, "long": 100, "inline": 100, "folds": 1, "jobs": 1, "threads": 1, "swaps": 1, "rate": 1.0,
+    "seconds": 0.2, "settings": "fit.epochs=1", "every": "1s", "for_": "1s", "watch": 0.1, "watch_s": 0.1, "hold": "1s",
+    "model_ms": 1, "drain": 0.1, "drain_s": 0.1, "interval": 0.05, "once": True, "drawn": 2,
 }
 """Options that say how much there is to do -> the most that a fuzzed call asks for; such a call always has them."""
 
-MUST = frozenset({"url", "once", "data", "private", "only_data", "backbone", "quick", "store", "log", "run"})
+MUST = frozenset({"url", "once", "data", "private", "only_data", "backbone", "quick", "store", "log", "run", "news"})
 """Options that every call has, too: without them it asks the default port, or trains on the whole corpus."""
 TOGETHER = frozenset({"management_url", "inference_url", "model_store"})
 """Options that are refused unless all of them are given."""
@@ -35,6 +35,7 @@ FILES: dict[str, tuple[str, ...]] = {
 }
 """Path option -> what it reads; () is written. Others get any kind of file."""
 OF_COMMAND: dict[tuple[str, str], tuple[str, ...]] = {
+    ("bench_backtest", "run"): ("tick_run",), ("bench_serving", "run"): ("tick_run",),
     ("backtest tick", "data"): ("trades", "catalog"), ("backtest price", "data"): ("bars", "catalog"),
     ("backtest news", "data"): ("bars", "catalog"), ("sweep tick", "data"): ("trades", "catalog"),
     ("sweep price", "data"): ("bars", "catalog"), ("train tick", "data"): ("trades", "catalog"),
@@ -51,18 +52,18 @@ TEXTS: dict[str, tuple[str, ...]] = {
     "url": URLS, "management_url": URLS[4:], "inference_url": URLS[4:], "metrics_url": URLS[4:],
     "log": ("parquet:audit", "sqlite:///audit.db"), "traffic": ("sqlite:///traffic.db",),
     "store": ("sqlite:///traffic.db",), "sign_key": ("key", "env:KEY"), "key": ("key", "env:KEY"),
-    "models": ("tick=tick_mar.mar", "tick"), "instrument": ("BTCUSDT.BINANCE", "SIMUSD.SIM", "EURUSD.SIM", "X"),
+    "models": ("tick=tick_mar.mar", "tick"), "instrument": ("BTCUSDT.BINANCE",), "timezone": ("UTC", "Asia/Tokyo"),
     "currency": ("USD", "USDT", "JPY"), "stamp": ("open", "close"), "device": ("cpu", "auto"), "cell": ("lstm",),
     "model": ("tick", "price", "sentiment", "ensemble"), "version": ("1.0", "2.0"), "output": ("buy", "sell", "up"),
     "changed": ("min_probability=0.4,0.5", "min_confidence=0.5,0.6", "cooldown_ns=1s,2s", "fee_bps=0,1"),
-    "latency_sweep": ("0,1,5ms", "0"), "arrivals": ("poisson:50", "trades"), "ray": ("127.0.0.1:1",),
+    "latency_sweep": ("0,1,5ms",), "arrivals": ("poisson:50", "trades"), "ray": ("127.0.0.1:1",),
     "texts": ("Profit rose", "The bank warns"), "name": ("e1", "production", "staging"), "a": ("1.0",), "b": ("2.0",),
     "rule": ("alpha=0.05", "min_predictions=10"), "steps": ("1,100", "50,100"), "challenger": ("2.0",),
     "baseline": ("1.0",), "to": ("2.0",), "order_id": ("O-20231114-221320-001-000-1",),
 }
 """Text option -> valid ones; others get names and odd texts."""
 _NAMES_OF_FILES = frozenset({"url", "log", "traffic", "sign_key", "key", "arrivals"})
-TIMES = ("1s", "500ms", "0", "1-MINUTE", "4-HOUR", "1d", "2m", "10", "0.1")
+TIMES, INTERVALS = ("1s", "500ms", "10s", "1d", "2m", "1us"), ("1-MINUTE", "5-MINUTE", "4-HOUR")
 ROW = ("1.5", "0.4", "0.5", "0.2")
 
 
@@ -116,7 +117,7 @@ class Calls:
         whole = random.random() < 0.3
         chosen = [
             each for each in parameters
-            if _always(each) or (whole if each.name in TOGETHER else random.random() < 0.3)
+            if _always(each) or (whole if each.name in TOGETHER else random.random() < 0.15)
         ]
         damaged = {each.name for each in random.sample(chosen, min(len(chosen), random.choice((0, 0, 1, 1))))}
         files = [each.name for each in chosen if values.is_file(each)]
@@ -161,7 +162,7 @@ class _Values:
                 row[self.random.randrange(4)] = self.random.choice(NASTY_TEXTS)
                 del row[self.random.choice((4, 4, 3)):]
             return row
-        count = self.random.choice((1, 1, 2)) if several else 1
+        count = self.random.choice((1, 1, 1, 2)) if several and parameter.name != "instrument" else 1
         return [self._one(parameter, damaged) for _ in range(count)]
 
     def is_file(self, parameter: Any) -> bool:
@@ -181,15 +182,18 @@ class _Values:
                 return random.choice((*NASTY_TEXTS, "1e9", "1e18", "-0.1", "0.999999"))
             return random.choice(("nan", "-1", "0", "x", "", "-inf", "1e-9"))
         if name in WORK:
-            return f"{WORK[name]}"
-        if info.parser is not None:
-            return random.choice(TIMES)
+            return f"{max(WORK[name], info.min or 0) if isinstance(WORK[name], int) else WORK[name]}"
+        by_default = name not in _NAMES_OF_FILES and isinstance(parameter.default, str | int | float)
+        if not damaged and by_default and random.random() < 0.7:
+            return f"{parameter.default}"
+        if info.parser is not None and name not in TEXTS:
+            return random.choice(INTERVALS if name in ("bar", "max_gap", "max_news_age") else TIMES)
         if get_origin(kind) is Literal:
             return random.choice(NASTY_TEXTS) if damaged else random.choice(get_args(kind))
         if isinstance(kind, type) and issubclass(kind, Enum):
             return random.choice(NASTY_TEXTS) if damaged else random.choice([each.value for each in kind])
         if kind is int:
-            return random.choice(("0", "1", "2", "7", "100"))
+            return f"{max(random.choice((0, 1, 2, 7, 100)), 0 if damaged else info.min or 0)}"
         if kind is float:
             return random.choice(("0", "0.1", "0.4", "0.5", "1", "2", "10"))
         return self._text(name, damaged)

@@ -10,8 +10,9 @@ import pandas as pd
 from news_run import write_backbone, write_ensemble_run, write_sentiment_run
 from price_run import write_price_run
 
-TRADES, BARS = 400, 300
+TRADES, BARS = 900, 700
 START_MS = 1_700_000_000_000
+_PUBLISHED = range(START_MS, START_MS + 25 * 600_000, 600_000)
 
 
 class Seeds:
@@ -70,26 +71,26 @@ def _bars(seeds: Seeds, path: Path) -> None:
 
 
 def _headlines(seeds: Seeds, path: Path) -> None:
-    path.write_text("timestamp,headline\n" + "".join(
-        f"{START_MS + 600_000 * at},\"Profit rose {at}, record order\"\n" for at in range(25)
+    path.write_text("timestamp,ts_init,headline\n" + "".join(
+        f'{published},{published + 900},"Profit rose {at}, record order"\n' for at, published in enumerate(_PUBLISHED)
     ))
 
 
 def _headlines_jsonl(seeds: Seeds, path: Path) -> None:
     path.write_text("".join(
-        json.dumps({"timestamp": START_MS + 600_000 * at, "headline": f"The bank warns of a loss {at}"}) + "\n"
-        for at in range(25)
+        json.dumps({"timestamp": each, "ts_init": each + 900, "headline": "The bank warns"}) + "\n"
+        for each in _PUBLISHED
     ))
 
 
 def _sentences(seeds: Seeds, path: Path) -> None:
     labels = ("positive", "negative", "neutral")
-    path.write_text("text,label\n" + "".join(f"Profit rose strong {at},{labels[at % 3]}\n" for at in range(60)))
+    path.write_text("text,label\n" + "".join(f"Profit rose strong {at},{labels[at % 3]}\n" for at in range(240)))
 
 
 def _labelled(seeds: Seeds, path: Path) -> None:
     labels = ("positive", "negative", "neutral")
-    path.write_text("".join(f"Shares of company {at} fell today@{labels[at % 3]}\n" for at in range(60)))
+    path.write_text("".join(f"Shares of company {at} fell today@{labels[at % 3]}\n" for at in range(240)))
 
 
 def _catalog(seeds: Seeds, path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from support import PROJECT
 
-FEW, MANY = 12, 1000
+FEW, MANY = 8, 1000
 
 
 def fuzz(calls: int, seed: int) -> None:

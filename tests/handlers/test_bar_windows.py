@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from features.bar import CLOSE, HIGH, LOW, OPEN, VOLUME, bar_columns, bar_schema, window_ends, windows
-from handlers.bar_windows import LARGEST_JUMP, check_windows
+from handlers.bar_windows import LARGEST_JUMP, allows_jumps, check_windows
 from market.bar_simulator import BarSimulatorConfig, simulate_bars
 from market.bars import PRICES, Bars
 from model_defs.return_network import relative
@@ -142,6 +142,16 @@ def test_prices_of_another_instrument_are_refused(rows: np.ndarray, factor: floa
         "closes of one instrument expected, at most 4 times their neighbours, was "
         f"100 then {np.float32(100) * np.float32(factor):g} in window 2, step 21, column close"
     )
+
+
+def test_a_model_that_was_fitted_on_jumps_answers_windows_with_them(rows: np.ndarray) -> None:
+    rows[:, :, :VOLUME] = 100
+    rows[2, 21:, :VOLUME] *= 12
+
+    check_windows(body.Request(rows), allows_jumps({"training": {"read": {"allow_jumps": True}}}))
+
+    for training in ({}, {"read": {"allow_jumps": False}}):
+        assert not allows_jumps({"training": training})
 
 
 def test_two_instruments_in_one_request_pass(rows: np.ndarray) -> None:

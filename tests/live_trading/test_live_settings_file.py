@@ -10,8 +10,10 @@ import pytest
 
 from live_trading.components import actor_config, strategy_configs, traded
 from live_trading.node import build_node
-from live_trading.settings import NodeSettings
+from live_trading.recording import load_recording
+from live_trading.settings import NodeSettings, ReplayMarket
 from live_trading.settings_file import environment_value, load_settings
+from market.trades import BadData
 from strategies.checks import BadSetting
 from support import PROJECT
 
@@ -184,3 +186,26 @@ def test_good_file_is_read(written: Any) -> None:
 
     assert settings.risk.max_daily_loss == Decimal(10)
     assert not settings.is_real
+
+
+def test_a_replay_defines_its_instruments_as_backtests_do(written: Any) -> None:
+    more = 'simulate = 100\ntick_size = "0.05"\nmultiplier = "10"\nmargin = "0.1"\nfee_bps = 2.0'
+
+    settings = load_settings(written("simulate = 100", more))
+
+    assert isinstance(settings.market, ReplayMarket)
+    recording = load_recording(msgspec.structs.replace(settings.market, tick_size=Decimal("0.01")))
+    (instrument,) = recording.instruments
+    assert instrument.multiplier.as_decimal() == 10
+    assert (instrument.margin_init, instrument.taker_fee) == (Decimal("0.1"), Decimal("0.0002"))
+    with pytest.raises(BadData, match=r"simulated market .*: trade \d+: expected a multiple of .* tick size 0.05, got"):
+        load_recording(settings.market)
+    with pytest.raises(BadSetting, match="expected a tick_size in"):
+        load_settings(written("simulate = 100", 'simulate = 100\ntick_size = "0"'))
+
+
+def test_a_name_that_a_simulated_venue_cannot_trade_is_refused_with_one_that_it_can(written: Any) -> None:
+    settings = load_settings(written("SIMUSD.SIM", "BTC_USDT.GATE-IO"))
+
+    with pytest.raises(BadSetting, match=r"such as BTC-USDT.GATE_IO, got BTC_USDT.GATE-IO"):
+        strategy_configs(settings, actor_config(settings, METADATA), METADATA)

@@ -9,6 +9,7 @@ import sysconfig
 import venv
 from importlib.util import find_spec
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -49,19 +50,31 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def environment(context: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def wheel(context: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel that is built from the context, by the build backend that ``pyproject.toml`` names."""
+    folder = tmp_path_factory.mktemp("wheel")
+    build = f"from setuptools.build_meta import build_wheel; build_wheel({str(folder)!r})"
+    subprocess.run([sys.executable, "-c", build], cwd=context, env=without_our_paths(), check=True, capture_output=True)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fresh environment with the wheel, which sees this one's dependencies but none of our packages."""
     folder = tmp_path_factory.mktemp("environment")
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
-    build = ["wheel", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", folder, context]
-    subprocess.run([*pip, *build], check=True)
-    (wheel,) = folder.glob("*.whl")
     venv.create(folder / "venv", with_pip=False, symlinks=True)
     packages = Path(sysconfig.get_path("purelib", vars={"base": str(folder / "venv")}))
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
     subprocess.run([*pip, "install", "--no-deps", "--no-index", "--target", packages, wheel], check=True)
     # A folder named in a .pth file is searched last, and its own .pth files, an editable install's, are not read.
     (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return folder / "venv"
+
+
+def without_our_paths() -> dict[str, str]:
+    """The environment without PYTHONPATH and its like."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
 
 
 def modules_of(context: Path) -> list[str]:
@@ -92,10 +105,9 @@ def test_every_module_of_the_wheel_imports_and_an_archive_answers(
     rows = [[0.5, 0.1, 0.2, 0.3]]
     url = f"mar:{tick_archive}"
 
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     result = subprocess.run(
         [environment / "bin" / "python", "-c", USE_ALL], input=json.dumps([modules, url, rows]),
-        capture_output=True, text=True, cwd=tmp_path, env=clean, check=False,
+        capture_output=True, text=True, cwd=tmp_path, env=without_our_paths(), check=False,
     )
 
     assert result.returncode == 0, result.stderr
@@ -107,11 +119,13 @@ def test_every_module_of_the_wheel_imports_and_an_archive_answers(
     assert outputs == {name: values.tolist() for name, values in answer.outputs.items()}
 
 
-def test_the_wheel_holds_all_data_that_lies_beside_modules(context: Path, environment: Path) -> None:
+def test_the_wheel_holds_all_modules_and_all_data_beside_them(context: Path, wheel: Path) -> None:
     packages = {name.partition(".")[0] for name in modules_of(context)}
     data = {path.relative_to(context) for name in packages for path in (context / name).rglob("*")
             if path.is_file() and path.suffix != ".py" and "__pycache__" not in path.parts}
-    (installed,) = (environment / "lib").glob("python*/site-packages")
+
+    held = ZipFile(wheel).namelist()
 
     assert data
-    assert not [path for path in data if not (installed / path).is_file()]
+    assert not {path.as_posix() for path in data} - set(held)
+    assert {name.partition("/")[0] for name in held if "dist-info" not in name} == packages

@@ -13,7 +13,7 @@ from handlers.model_files import BadArchive
 from release.archive import BuildFailed, build_archive
 from serving.archive_import import UnreadableArchive, read_manifest
 from serving.client import connect
-from support import PROJECT, run_script
+from support import run_script
 
 
 def rewrite(archive: Path, to: Path, changed: dict[str, bytes]) -> Path:
@@ -50,30 +50,6 @@ def test_archive_holds_what_it_needs_and_no_more(tick_archive: Path) -> None:
     assert {"features/schema.py", "wire/body.py", "model_defs/tick_classifier.py", "handlers/tiles.py"} <= names
     assert not [name for name in names if name.split("/")[0] in ("strategies", "training", "serving", "release")]
     assert not [name for name in names if name.endswith((".pt", ".pkl", ".pyc"))]
-
-
-def test_archive_loads_far_from_the_checkout(tick_archive: Path, tmp_path: Path, rows: np.ndarray) -> None:
-    """A server needs no checkout: only the archive's own folder is on the path."""
-    with ZipFile(tick_archive) as archive:
-        archive.extractall(tmp_path)
-    program = (
-        "import sys, json\n"
-        f"sys.path = ['.'] + [p for p in sys.path if p.rstrip('/') != {str(PROJECT)!r}]\n"
-        "sys.meta_path = [f for f in sys.meta_path if 'editable' not in repr(f).lower()]\n"
-        "import tick_handler, handlers\n"
-        "from ts.context import Context\n"
-        "handler = tick_handler.TickHandler()\n"
-        "manifest = json.load(open('MAR-INF/MANIFEST.json'))\n"
-        "handler.initialize(Context('tick', '.', manifest, 1, None, '0.12'))\n"
-        "print(handlers.__file__, handler.version)\n"
-    )
-    (tmp_path / "far.py").write_text(program)
-
-    result = run_script("-I", "far.py", cwd=tmp_path)
-
-    assert result.returncode == 0, result.stderr
-    assert str(PROJECT) not in result.stdout
-    assert "1.0" in result.stdout
 
 
 def test_an_archive_from_before_there_were_texts_is_asked_for_rows(

@@ -1,5 +1,6 @@
 """Configurations that others wrote: started as TorchServe would start them, or refused by file and line."""
 
+import json
 import socket
 from pathlib import Path
 from zipfile import ZipFile
@@ -63,6 +64,12 @@ def test_what_cannot_be_started_is_refused_with_its_line(tmp_path: Path, line: s
         read_config(path)
 
 
+def test_no_configuration_is_refused(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "none.properties"):
+        with pytest.raises(BadProperties, match=f"^{path}: expected a configuration, got no file"):
+            read_config(path)
+
+
 def test_a_refusal_is_one_sentence_and_nothing_is_begun(tmp_path: Path) -> None:
     path = write(tmp_path, "management_address: unix:/tmp/ts.sock")
 
@@ -100,8 +107,9 @@ def test_environment_variables_count_as_with_torchserve(tmp_path: Path, monkeypa
 
 
 def archive(path: Path, name: str) -> None:
+    manifest = {"model": {"modelName": name, "modelVersion": "1.0", "handler": "handler.py"}}
     with ZipFile(path, "w") as file:
-        file.writestr("MAR-INF/MANIFEST.json", f'{{"model": {{"modelName": "{name}", "modelVersion": "1.0"}}}}')
+        file.writestr("MAR-INF/MANIFEST.json", json.dumps(manifest))
 
 
 def test_load_models_are_read_as_torchserve_reads_them(tmp_path: Path) -> None:

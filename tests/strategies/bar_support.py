@@ -24,7 +24,7 @@ def without(bars: Bars, start: int, stop: int) -> Bars:
 
 
 def silent(bars: Bars, start: int, stop: int) -> Bars:
-    """The bars, of which nobody traded those at positions ``start`` to ``stop - 1``."""
+    """The bars, without volume at positions ``start`` to ``stop - 1``."""
     here = np.arange(len(bars))
     return replace(bars, volume=np.where((here >= start) & (here < stop), 0, bars.volume))
 

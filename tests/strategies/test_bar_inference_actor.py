@@ -174,7 +174,7 @@ def test_windows_without_volume_are_not_asked_about(bar_settings: BarBacktestSet
     assert Counter(asked.sizes) == {2: 201 - 21, 1: 21}
     assert summary(bar_settings, result)["without_volume"] == 21
     said = notes(bar_settings, result, result.instruments[1])
-    assert any("21 bars end a window in which nobody traded" in note for note in said)
+    assert any("21 bars end a window without any volume" in note for note in said)
 
 
 def test_bars_before_the_first_to_ask_about_only_fill_the_window(

@@ -1,5 +1,6 @@
 """Equity at every event, and what is computed from it, against a loop in exact arithmetic and pandas."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
 from typing import NamedTuple
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from reporting.thinning import BINS
 from scores.account import MIN_DAYS, AccountHistory, drawdown, return_statistics, trade_statistics
 from scores.calendar import EQUITY_SESSIONS, EVERY_DAY, FUTURES_SESSIONS, FX_DAYS, widest
-from strategies.equity import MarkedMarket, calendar_of, equity_pieces, sum_up
+from strategies.equity import EquityPoints, MarkedMarket, calendar_of, equity_pieces, sum_up
 from strategies.ledger import Contract, Fill
 
 START = Decimal(10_000)
@@ -116,9 +117,7 @@ def arrays(curve: list[tuple[int, float]]) -> tuple[np.ndarray, np.ndarray]:
     return MONDAY + np.cumsum(waits, dtype=np.int64), np.maximum(1.0, 10_000 + np.cumsum(gains))
 
 
-def equity_points(ts_ns: np.ndarray, equity: np.ndarray, piece: int):
-    from strategies.equity import EquityPoints
-
+def equity_points(ts_ns: np.ndarray, equity: np.ndarray, piece: int) -> Iterator[EquityPoints]:
     return (EquityPoints(ts_ns[at : at + piece], equity[at : at + piece]) for at in range(0, len(ts_ns), piece))
 
 

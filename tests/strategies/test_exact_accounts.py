@@ -7,20 +7,23 @@ import numpy as np
 import pytest
 from bar_support import market
 from contracts import CONTRACTS
-from nautilus_trader.model.data import QuoteTick
-from nautilus_trader.model.enums import OrderSide
+from nautilus_trader.model.data import QuoteTick, TradeTick
+from nautilus_trader.model.enums import AggressorSide, OrderSide
 from nautilus_trader.model.events import OrderFilled
+from nautilus_trader.model.identifiers import TradeId
 from nautilus_trader.model.instruments import CryptoPerpetual, Instrument
 from nautilus_trader.model.objects import Price, Quantity
 from nautilus_trader.trading.config import StrategyConfig
 from nautilus_trader.trading.strategy import Strategy
 
+from market.bars import PRICES
 from strategies.bar_backtest import run_bar_backtest
 from strategies.bar_report import notes, report_data, summary
 from strategies.bar_results import BarBacktestResult
 from strategies.bar_settings import BarBacktestSettings
 from strategies.bookkeeping import Recorder
 from strategies.console import result_table
+from strategies.decision import HALT_TOPIC, Halt
 from strategies.engine import built, run_config
 from strategies.ledger import account_currency
 
@@ -29,7 +32,7 @@ START, SECOND = 1_704_067_200_000_000_000, 1_000_000_000
 QUOTES = 120
 
 
-class Scripted(Strategy):
+class ScriptedStrategy(Strategy):
     """Sends a market order after each quote: signed sizes in the instrument's steps, 0 for none."""
 
     def __init__(self, instrument: Instrument, sizes: list[int]) -> None:
@@ -47,7 +50,7 @@ class Scripted(Strategy):
 
 
 @dataclass
-class Done:
+class EngineRun:
     """A run's ledger beside what the engine says."""
 
     recorder: Recorder
@@ -71,18 +74,18 @@ def quotes_of(instrument: Instrument, seed: int, size: int) -> list[QuoteTick]:
     ]  # fmt: skip
 
 
-def run(instrument: Instrument, sizes: list[int], quoted: int) -> Done:
+def run(instrument: Instrument, sizes: list[int], quoted: int) -> EngineRun:
     """Trade through quotes of some size: what exceeds it fills one step worse."""
     with built(run_config([instrument], None, [], [], BALANCE), [instrument]) as (_, engine):
         recorder = Recorder(engine.kernel.msgbus, [instrument], [], BALANCE)
-        engine.add_strategy(Scripted(instrument, sizes))
+        engine.add_strategy(ScriptedStrategy(instrument, sizes))
         engine.add_data(quotes_of(instrument, 1, quoted))
         engine.run()
         (account,) = engine.cache.accounts()
         balance = account.balance_total(account_currency(instrument))
         events = [event for order in engine.cache.orders() for event in order.events]
         filled = [event for event in events if isinstance(event, OrderFilled)]
-        return Done(recorder, float(balance.as_decimal() - BALANCE), filled)
+        return EngineRun(recorder, float(balance.as_decimal() - BALANCE), filled)
 
 
 @pytest.mark.parametrize("kind", CONTRACTS)
@@ -125,6 +128,51 @@ def test_an_order_that_is_refused_is_counted_with_its_reason() -> None:
     assert len(done.filled) == 1
 
 
+class HaltableStrategy(ScriptedStrategy):
+    """Closes its position when its venue is halted."""
+
+    def on_start(self) -> None:
+        super().on_start()
+        self.msgbus.subscribe(topic=HALT_TOPIC, handler=self.on_halt)
+
+    def on_halt(self, halt: Halt) -> None:
+        assert halt.venue == self.instrument.id.venue
+        self.close_all_positions(self.instrument.id)
+
+
+def test_what_ruins_an_account_is_closed_at_the_quote_that_follows() -> None:
+    """A trade moves the engine's book to its price; the quote of its time, which sets it right, comes after it."""
+    instrument = CONTRACTS["linear perpetual"]
+    quotes = quotes_of(instrument, 1, 1000)[:3]
+    trades = [
+        TradeTick(
+            instrument.id, Price(float(price), 1), instrument.make_qty(1), AggressorSide.SELLER, TradeId(f"{number}"),
+            quotes[number].ts_event, quotes[number].ts_init,
+        )
+        for number, price in enumerate((15_000, 5_000, 5_000))
+    ]  # fmt: skip
+    quotes[1] = QuoteTick(
+        instrument.id, Price(4_000.0, 1), Price(6_000.0, 1), quotes[1].bid_size, quotes[1].ask_size,
+        quotes[1].ts_event, quotes[1].ts_init,
+    )  # fmt: skip
+    balance = Decimal(500)
+    with built(run_config([instrument], None, [], [], balance), [instrument]) as (_, engine):
+        recorder = Recorder(engine.kernel.msgbus, [instrument], [], balance)
+        topic = f"data.trades.{instrument.id.venue}.{instrument.id.symbol}"
+        engine.add_actor(recorder.guard({topic: instrument.id}))
+        engine.add_strategy(HaltableStrategy(instrument, [100]))
+        engine.add_data(trades, sort=False)
+        engine.add_data(quotes)
+        engine.run()
+
+    bought, sold = recorder.ledgers[instrument.id].fills
+    assert sold.ts_ns == recorder.ruins[instrument.id.venue].ts_ns == trades[1].ts_event
+    assert sold.price == Decimal("3999.5")  # one step below the bid, not below the trade
+    assert recorder.ruins[instrument.id.venue].equity == pytest.approx(
+        float(500 + Decimal("0.1") * (5_000 - bought.price) - bought.fee), abs=1e-8
+    )
+
+
 @pytest.fixture(scope="module")
 def ruined(bar_settings: BarBacktestSettings) -> tuple[BarBacktestSettings, BarBacktestResult]:
     """An account of 500 USD that turns a position of 6,000 USD nearly every minute, for 60 USD in fees."""
@@ -164,3 +212,19 @@ def test_prefetch_ruins_an_account_at_the_same_moment(
 
     assert other.instruments[0].ruin == result.instruments[0].ruin
     assert other.balance == result.balance
+
+
+def test_a_ruined_account_stops_its_own_venue_alone(
+    ruined: tuple[BarBacktestSettings, BarBacktestResult]
+) -> None:
+    settings, alone = ruined
+    cheap = market(venue="ELSEWHERE")
+    cheap = replace(cheap, **{name: getattr(cheap, name) // 1000 + 1 for name in PRICES})
+
+    both = run_bar_backtest([market(), cheap], settings)
+
+    first, second = both.instruments
+    assert first.ruin == alone.instruments[0].ruin == both.together().ruin
+    assert second.ruin is None
+    assert second.fills["ts_ns"].iloc[-1] > first.fills["ts_ns"].iloc[-1] + 50 * 60 * SECOND
+    assert both.balance == pytest.approx(first.account.end + second.account.end, abs=1e-8)

@@ -57,7 +57,8 @@ def test_nautilus_json_is_used_as_it_is_whatever_the_numbers_are_written_as(kind
     defined, path = DEFINED[kind], tmp_path / "instrument.json"
     values = to_values(defined)
     numbers = {name: float(values[name]) for name in ("margin_init", "taker_fee", "maker_fee")}
-    path.write_text(json.dumps({**{name: each for name, each in values.items() if name != "info"}, **numbers}))
+    known = {name: each for name, each in values.items() if each is not None and name not in ("ts_event", "ts_init")}
+    path.write_text(json.dumps({**known, **numbers}))
 
     definition = resolve(trades_of(defined), InstrumentOptions(instrument_definition=(str(path),)))
 

@@ -59,7 +59,6 @@ def test_names_for_the_engine_are_those_of_the_data_but_for_two_characters(symbo
         return
 
     assert found.symbol.value == symbol.replace("_", "-")
-    assert "_" not in found.symbol.value  # which makes a spread in NautilusTrader 1.221
     assert found.venue.value == venue.replace("-", "_").replace(".", "_")
 
 

@@ -27,7 +27,7 @@ from wire.errors import BadWindow, OutputNotFinite, ServerFault, UnknownModel
 
 @pytest.fixture(scope="module")
 def rows() -> np.ndarray:
-    """Windows of which those without any volume are refused, float32 [n, 60, 5]; nobody would ask about them."""
+    """Windows of which those without any volume are refused, float32 [n, 60, 5]."""
     bars = silent(silent(bars_of(count=260), 90, 160), 190, 251)
     return windows(bar_columns(ohlcv(bars)), window_ends(bars.ts_event, bars.interval_ns, 60))
 

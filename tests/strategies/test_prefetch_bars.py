@@ -16,6 +16,7 @@ from strategies.bar_backtest import run_bar_backtest
 from strategies.bar_results import BarBacktestResult
 from strategies.bar_settings import BarBacktestSettings
 from strategies.checks import BadSetting
+from strategies.definitions.options import InstrumentOptions
 from strategies.news_backtest import run_news_backtest
 from strategies.news_settings import NewsBacktestSettings
 from support import REAL_DATA
@@ -97,7 +98,8 @@ def test_through_a_queue(bar_settings: BarBacktestSettings, slow: Path, workers:
 def test_on_real_minutes(bar_settings: BarBacktestSettings) -> None:
     bars = load_bars(REAL_BARS, 0, 0).between(0, 700)
 
-    inline = both([bars], replace(bar_settings, trade_size=bar_settings.trade_size / 10))
+    dollars = InstrumentOptions(currency="USD")
+    inline = both([bars], replace(bar_settings, trade_size=bar_settings.trade_size / 10, instruments=dollars))
 
     assert len(inline.instruments[0].predictions) > 600
     assert len(inline.instruments[0].fills) > 20

@@ -225,8 +225,8 @@ def test_beside_the_fitted_instrument_others_are_judged_after_the_fit_too(
             [market(), market("ETHUSDT")],
             "expected instruments settled in one currency, got SIMUSD.SIM in USD, ETHUSDT.SIM in USDT",
         ),
-        ([market(count=59)], "simulated bars .*: 60 bars without a break expected, was fewer among 59"),
-        ([without(market(count=118), 59, 60)], "60 bars without a break expected"),
+        ([market(count=59)], "simulated bars .*: expected 60 bars with volume and without a break, got fewer among 59"),
+        ([without(market(count=118), 59, 60)], "expected 60 bars with volume and without a break"),
         (
             [replace(market(), instrument=Instrument("ESZ4", "CBX", 2, 3))],
             "ESZ4.CBX: expected a known instrument, as its symbol .*--currency does",

@@ -4,9 +4,11 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from market.bar_simulator import simulate_bars
 from support import PROJECT, REAL_DATA, run_script, script_app
 
 SCRIPT = PROJECT / "scripts/train.py"
@@ -64,6 +66,32 @@ def test_a_call_that_cannot_work_says_why(
 
     assert result.exit_code == status
     assert expected in " ".join(result.stderr.replace("│", " ").split())
+
+
+def test_quiet_hours_are_left_out_and_jumps_let_through_on_request(tmp_path: Path) -> None:
+    """A coin without a trade for 200 minutes, and whose price then falls to a twelfth."""
+    bars = simulate_bars(1200, seed=4)
+    scale = np.where(np.arange(1200) >= 1100, 12, 1)
+    volume = np.where((np.arange(1200) >= 300) & (np.arange(1200) < 500), 0, bars.volume)
+    columns = {name: getattr(bars, name) // scale / 100 for name in ("open", "high", "low", "close")}
+    stamps = pd.to_datetime(bars.ts_event).tz_localize("UTC").tz_convert("America/New_York").tz_localize(None)
+    path = tmp_path / "coin_1m.csv"
+    pd.DataFrame({"time": stamps, **columns, "volume": volume / 1000}).to_csv(path, index=False)
+    options = ["price", "--data", str(path), *QUICK, "--out", str(tmp_path / "run"), "--timezone", "America/New_York"]
+
+    refused = CliRunner().invoke(APP, options)
+    trained = CliRunner().invoke(APP, [*options, "--allow-jumps", "--json"])
+
+    assert refused.exit_code == 1
+    assert "first in line 1102 (closed 2024-01-01T18:22:00Z)" in refused.stderr
+    assert trained.exit_code == 0, trained.stderr
+    assert "let through by --allow-jumps" in trained.stderr
+    assert "141 windows without any volume were left out." in trained.stderr
+    training = json.loads(trained.stdout)["training"]
+    assert training["read"] == {"stamp": "open", "timezone": "America/New_York", "allow_jumps": True}
+    assert training["notes"] == []
+    findings = json.loads((tmp_path / "run" / "report" / "evaluation.json").read_text())["data"]["findings"]
+    assert any("141 windows without any volume" in each for each in findings)
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,7 @@ def test_this_machine_is_asked_directly(
 
 @pytest.mark.parametrize("variable", VARIABLES)
 @pytest.mark.parametrize("client", [with_requests, with_curl])
-def test_a_proxy_that_refuses_is_in_nobodys_way(
+def test_a_proxy_that_refuses_does_not_matter(
     client: Callable[[str], str], variable: str, port: int, environment: pytest.MonkeyPatch
 ) -> None:
     environment.setenv(variable, "http://127.0.0.1:9")
