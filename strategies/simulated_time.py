@@ -118,7 +118,14 @@ def watch_fills(engine: BacktestEngine, check_prices: bool = True) -> None:
 
 
 def _newest_ns(cache: CacheFacade, instrument_id: InstrumentId) -> int:
-    """``ts_init`` of the newest market datum of an instrument that was processed, Unix ns; 0 where there is none."""
-    data = [cache.quote_tick(instrument_id), cache.trade_tick(instrument_id)]
-    data += [cache.bar(bar_type) for bar_type in cache.bar_types(instrument_id=instrument_id)]
-    return max((datum.ts_init for datum in data if datum is not None), default=0)
+    """``ts_init`` of an instrument's newest quote or trade that was processed, Unix ns.
+
+    Where there is neither, of its newest bar, and 0 without any: this is called with every prediction.
+    """
+    quote, trade = cache.quote_tick(instrument_id), cache.trade_tick(instrument_id)
+    if quote is not None:
+        return quote.ts_init if trade is None else max(quote.ts_init, trade.ts_init)
+    if trade is not None:
+        return trade.ts_init
+    bars = (cache.bar(bar_type) for bar_type in cache.bar_types(instrument_id=instrument_id))
+    return max((bar.ts_init for bar in bars), default=0)
