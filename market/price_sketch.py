@@ -97,24 +97,24 @@ def compare(data: Trades | Bars, record: dict[str, Any]) -> Comparison:
     mine = mine[mine["time"] <= (kept["time"][-1] if len(kept) >= SIZE else _LARGEST)]
     place = np.minimum(np.searchsorted(kept["time"], mine["time"]), len(kept) - 1)
     common = kept["time"][place] == mine["time"]
-    theirs, ours = kept["price"][place][common], mine["price"][common]
-    if len(ours) < MIN_COMMON:
-        missed = len(mine) - len(ours)
+    fitted, own = kept["price"][place][common], mine["price"][common]
+    if len(own) < MIN_COMMON:
+        missed = len(mine) - len(own)
         return Comparison(
-            False if missed >= MIN_MISSED else None, f"{len(ours):,} of {len(mine):,} sampled times are common"
+            False if missed >= MIN_MISSED else None, f"{len(own):,} of {len(mine):,} sampled times are common"
         )
-    equal = int((ours == theirs).sum())
-    finding = f"{equal:,} of {len(ours):,} prices at common times are equal"
-    chance = _chance(ours, theirs)
+    equal = int((own == fitted).sum())
+    finding = f"{equal:,} of {len(own):,} prices at common times are equal"
+    chance = _chance(own, fitted)
     if chance > MAX_CHANCE:
         return Comparison(None, f"{finding}, but they hardly move")
-    return Comparison((equal / len(ours) - chance) / (1 - chance) >= MIN_AGREEMENT, finding)
+    return Comparison((equal / len(own) - chance) / (1 - chance) >= MIN_AGREEMENT, finding)
 
 
-def _chance(ours: NDArray[np.uint16], theirs: NDArray[np.uint16]) -> float:
+def _chance(own: NDArray[np.uint16], fitted: NDArray[np.uint16]) -> float:
     """Share of equal prices among all pairs, whatever their times."""
     bins = 2**16
-    shares = [np.bincount(prices, minlength=bins) / len(prices) for prices in (ours, theirs)]
+    shares = [np.bincount(prices, minlength=bins) / len(prices) for prices in (own, fitted)]
     return float(shares[0] @ shares[1])
 
 

@@ -32,7 +32,7 @@ class TimeReversed(UserError):
 
 
 class ImpossibleFill(UserError):
-    """An order was filled at a price that nobody could have had at that time."""
+    """An order was filled at a better price than the quote of its time."""
 
 
 def are_alerts_in_order(version: str = nautilus_trader.__version__) -> bool:

@@ -1,4 +1,4 @@
-"""Instruments that somebody has defined already: in NautilusTrader's JSON, or in a catalog."""
+"""Instruments that are defined already: in NautilusTrader's JSON, or in a catalog."""
 
 import json
 from decimal import Decimal, InvalidOperation

@@ -6,7 +6,7 @@ Each call is made in a fork of this process, in an empty folder, with a home of 
   that commands get as far as TorchServe's start and report that it failed.
 - sizes of work (`fuzz_commands.WORK`) above some hundreds of trades, bars and one epoch; ``demo news`` without a
   sentiment model that is there already (minutes).
-- connections that are answered: URLs are of archives (``mar:``) or of a port that nobody listens on.
+- connections that are answered: URLs are of archives (``mar:``) or of a closed port.
 """
 
 import argparse
