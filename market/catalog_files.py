@@ -40,9 +40,11 @@ class CatalogTable:
         Raises
         ------
         BadData
-            A value of 2**63 or more.
+            A value of 2**63 or more, or no integers.
         """
         values = self.columns[name].to_numpy()
+        if values.dtype.kind not in "iu":
+            raise BadData(f"{self.source}: expected {name} as integers, got {self.columns[name].type}")
         if values.dtype == np.uint64 and (large := values >= 2**63).any():
             row = int(large.argmax())
             raise BadData(f"{self.source}: row {row + 1}: expected {name} below 2**63, got {values[row]}")

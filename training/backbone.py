@@ -126,7 +126,13 @@ def _encoder(backbone: Backbone) -> dict[str, torch.Tensor]:
     lacking = sorted(name for name in found["missing_keys"] if not name.startswith("pooler."))
     if lacking:
         raise BadBackbone(f"{backbone.weights}: all of the encoder's weights expected, was without {_few(lacking)}")
-    return encoder.float().state_dict()
+    encoder = encoder.float().eval()
+    try:
+        with torch.inference_mode():
+            encoder(input_ids=torch.zeros((1, 2), dtype=torch.long))
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise BadBackbone(f"{backbone.weights}: expected an encoder that its config.json fits, got {error}") from None
+    return encoder.state_dict()
 
 
 def _packaged() -> Path:
