@@ -2,9 +2,9 @@
 
 import csv
 import zoneinfo
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from pandas.io.common import get_handle  # type: ignore[import-not-found]
 
@@ -40,6 +40,10 @@ class ReadOptions:
             raise BadReadOption(f"stamp: expected {' or '.join(STAMPS)}, got {self.stamp!r}")
         if self.timezone is not None:
             check_timezone(self.timezone)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON types; what was not given is left out, as TorchServe leaves out JSON's ``null``."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 def check_timezone(name: str) -> str:

@@ -39,6 +39,8 @@ DEFAULT_MODELS = {"tick": "tick.mar"}
 CONFIG = "config.properties"
 """In the home: what the server was really started from."""
 _DIED = "Backend worker process died."
+_TRACEBACK, _NEXT_WORKER = "Traceback (most recent call last):", "s_name_part0="
+_UNKNOWN = "RuntimeError: 500 - Unknown exception"  # TorchServe's own, after any RuntimeError of a handler
 """What a worker says before the traceback of what it could not load."""
 _EXCEPTION = re.compile(r"-std(?:out|err)(?: \S+)? - ([A-Za-z_][\w.]*(?:: .*)?)$", re.MULTILINE)
 
@@ -109,12 +111,16 @@ class TorchServe:
         return is_torchserve(self.pid)
 
     def _why_worker_died(self, within_s: float) -> str:
-        """The exception's own line, which ends a traceback that comes line by line through a pipe."""
+        """The exception's own line, which ends a traceback that comes line by line through a pipe.
+
+        TorchServe logs a handler's RuntimeError before the worker dies, and any other exception after that.
+        """
         deadline = time.monotonic() + within_s
         reasons: list[str] = []
         while not reasons and time.monotonic() < deadline:
             time.sleep(0.05)
-            reasons = _EXCEPTION.findall(self._log("model_log.log").partition(_DIED)[2])
+            raised = self._log("model_log.log").partition(_TRACEBACK)[2].partition(_NEXT_WORKER)[0]
+            reasons = [each for each in _EXCEPTION.findall(raised) if each != _UNKNOWN]
         return reasons[-1] if reasons else "for no reason that it gave"
 
     def _why_ended(self) -> str:

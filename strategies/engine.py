@@ -20,6 +20,7 @@ from nautilus_trader.common.config import ImportableActorConfig
 from nautilus_trader.config import LoggingConfig, RiskEngineConfig
 from nautilus_trader.core.data import Data
 from nautilus_trader.model.instruments import Instrument
+from nautilus_trader.model.objects import Money
 from nautilus_trader.trading.config import ImportableStrategyConfig
 
 from market.trades import Trades
@@ -103,12 +104,13 @@ def built(
     Parameters
     ----------
     instruments : sequence of Instrument
-        What is traded: until the end money in their settlement currencies is not rounded. The engine has them; those
-        of a catalog replace them.
+        What is traded: until the end, money in their settlement currencies is as precise as `account_decimals` allows.
+        The engine has them; those of a catalog replace them.
     trades : Trades, optional
         Of the one instrument: market orders meet the quotes that they imply at the venue's time.
     """
-    with precise_currencies(instruments):
+    balances = [Money.from_str(text).as_decimal() for venue in config.venues for text in venue.starting_balances]
+    with precise_currencies(instruments, max(balances)):
         node = BacktestNode([config])
         try:
             node.build()

@@ -1,7 +1,7 @@
 """What is written of a price model's training: its evaluation and its description."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -71,7 +71,7 @@ def record(dataset: BarDataset, training: PriceTraining, fitted: list[Fitted]) -
             "source": bars.source,
             "sha256": bars.sha256,
             "simulated": bars.simulated,
-            "read": asdict(bars.read),
+            "read": bars.read.as_dict(),
             "notes": list(bars.notes),
             "instrument_id": bars.instrument.instrument_id,
             "bars": len(bars),
@@ -135,7 +135,7 @@ def describe(
             "source": bars.source,
             "sha256": bars.sha256,
             "simulated": bars.simulated,
-            "read": asdict(bars.read),
+            "read": bars.read.as_dict(),
             "notes": list(bars.notes),
             "instrument_id": bars.instrument.instrument_id,
             "bars": len(bars),

@@ -118,7 +118,7 @@ def _training_facts(trades: Trades, split: DatasetSplit) -> dict[str, Any]:
         "source": trades.source,
         "sha256": trades.sha256,
         "simulated": trades.simulated,
-        "read": asdict(trades.read),
+        "read": trades.read.as_dict(),
         "notes": list(trades.notes),
         "instrument_id": trades.instrument.instrument_id,
         "trades": len(trades),

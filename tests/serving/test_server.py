@@ -97,7 +97,8 @@ def test_worker_that_dies_is_reported_with_its_reason(settings: ServerSettings, 
             if name != "weights.safetensors":
                 new.writestr(name, old.read(name))
 
-    with pytest.raises(StartFailed, match=r"^a worker died while loading: \w+: .*weights\.safetensors.*\(logs: .*\)$"):
+    reason = r"^a worker died while loading: [\w.]+: .*weights\.safetensors.*\(logs: .*\)$"
+    with pytest.raises(StartFailed, match=reason):
         start_server(changed(settings, model_store=tmp_path))
     assert find_server(settings.home) is None
 

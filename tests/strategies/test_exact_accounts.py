@@ -23,6 +23,7 @@ from strategies.bar_results import BarBacktestResult
 from strategies.bar_settings import BarBacktestSettings
 from strategies.bookkeeping import Recorder
 from strategies.console import result_table
+from strategies.currencies import account_decimals
 from strategies.decision import HALT_TOPIC, Halt
 from strategies.engine import built, run_config
 from strategies.ledger import account_currency
@@ -74,10 +75,10 @@ def quotes_of(instrument: Instrument, seed: int, size: int) -> list[QuoteTick]:
     ]  # fmt: skip
 
 
-def run(instrument: Instrument, sizes: list[int], quoted: int) -> EngineRun:
+def run(instrument: Instrument, sizes: list[int], quoted: int, start: Decimal = BALANCE) -> EngineRun:
     """Trade through quotes of some size: what exceeds it fills one step worse."""
-    with built(run_config([instrument], None, [], [], BALANCE), [instrument]) as (_, engine):
-        recorder = Recorder(engine.kernel.msgbus, [instrument], [], BALANCE)
+    with built(run_config([instrument], None, [], [], start), [instrument]) as (_, engine):
+        recorder = Recorder(engine.kernel.msgbus, [instrument], [], start)
         engine.add_strategy(ScriptedStrategy(instrument, sizes))
         engine.add_data(quotes_of(instrument, 1, quoted))
         engine.run()
@@ -85,7 +86,7 @@ def run(instrument: Instrument, sizes: list[int], quoted: int) -> EngineRun:
         balance = account.balance_total(account_currency(instrument))
         events = [event for order in engine.cache.orders() for event in order.events]
         filled = [event for event in events if isinstance(event, OrderFilled)]
-        return EngineRun(recorder, float(balance.as_decimal() - BALANCE), filled)
+        return EngineRun(recorder, float(balance.as_decimal() - start), filled)
 
 
 @pytest.mark.parametrize("kind", CONTRACTS)
@@ -115,6 +116,26 @@ def test_the_engines_account_and_positions_say_the_same_number(kind: str) -> Non
     assert sum(fees) > 0
     assert float(ledger.gain) == pytest.approx(expected, abs=1e-8)
     assert sum(float(trip.pnl) for trip in ledger.round_trips) == pytest.approx(expected, abs=1e-8)
+
+
+@pytest.mark.parametrize("balance", [Decimal("0.01"), Decimal(10_000), Decimal(10**9)])
+@pytest.mark.parametrize("kind", CONTRACTS)
+def test_an_account_that_holds_margin_adds_up(kind: str, balance: Decimal) -> None:
+    """NautilusTrader ends a run whose free money is not the total less the margin, to the last decimal."""
+    values = {**type(CONTRACTS[kind]).to_dict(CONTRACTS[kind]), "margin_init": "0.01", "margin_maint": "0.005"}
+    instrument = type(CONTRACTS[kind]).from_dict(values)
+    sizes = np.random.default_rng(3).integers(-9, 10, QUOTES - 20).tolist()
+    sizes.append(-sum(sizes))
+
+    done = run(instrument, sizes, 1000, balance)
+
+    ledger = done.recorder.ledgers[instrument.id]
+    elsewhere = kind == "quanto perpetual"  # whose fees the engine takes in quote currency
+    if not instrument.is_inverse:  # whose entry prices the engine averages otherwise
+        rounding = len(ledger.fills) * 10.0 ** -account_decimals([instrument], balance)
+        fees = sum(float(fill.fee) for fill in ledger.fills) if elsewhere else 0.0
+        assert float(ledger.gain) == pytest.approx(done.engine_gain - fees, abs=1e-8 + rounding)
+    assert len(ledger.fills) == len(done.filled) > 50
 
 
 def test_an_order_that_is_refused_is_counted_with_its_reason() -> None:

@@ -85,7 +85,7 @@ def test_a_catalogs_future_is_traded_in_its_ticks_multiplier_and_fees(
     catalog = ParquetDataCatalog(tmp_path)
     catalog.write_data([DEFINED["future"]])
     catalog.write_data(trade_ticks(data))
-    own = replace(settings, trade_size=Decimal(1), min_probability=0.34, starting_balance=100_000)
+    own = replace(settings, trade_size=Decimal(1), min_probability=0.34, starting_balance=Decimal(100_000))
 
     result = run_backtest(load(tmp_path, 0, 1), own)
 
@@ -96,14 +96,14 @@ def test_a_catalogs_future_is_traded_in_its_ticks_multiplier_and_fees(
     points = (closed.price_closed - closed.price_opened) * (1 if closed.side == "BUY" else -1)
     assert closed.pnl == pytest.approx(50 * points, abs=0.005)
     with pytest.raises(BadSetting, match=r"expected a starting_balance of at least 13\d{3}.* USD, the margin of"):
-        run_backtest(load(tmp_path, 0, 1), replace(own, starting_balance=10_000))
+        run_backtest(load(tmp_path, 0, 1), replace(own, starting_balance=Decimal(10_000)))
     with pytest.raises(BadSetting, match=r"expected a trade_size in steps of 1 for ESH5.GLBX, got 0.5; --size sets it"):
         run_backtest(load(tmp_path, 0, 1), replace(own, trade_size=Decimal("0.5")))
 
 
 def test_bars_of_a_future_meet_quotes_on_its_ticks(bar_settings: BarBacktestSettings) -> None:
     bars = in_ticks(bars_of(count=200), 25)
-    ours = replace(bar_settings, trade_size=Decimal(1), cost_bps=0.0, starting_balance=1_000_000)
+    ours = replace(bar_settings, trade_size=Decimal(1), cost_bps=0.0, starting_balance=Decimal(1_000_000))
 
     inline = run_bar_backtest([bars], ours)
     prefetched = run_bar_backtest([bars], replace(ours, mode="prefetch"))

@@ -1,6 +1,7 @@
 """Profit and loss against the formulas that venues publish, in fractions."""
 
 from collections.abc import Sequence
+from decimal import Decimal
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -174,7 +175,7 @@ def test_money_is_not_rounded_while_a_backtest_runs_and_as_before_afterwards() -
     instrument = CONTRACTS["FX pair"]
     before = {code.code: type(code).from_str(code.code).precision for code in (JPY, USD, BTC)}
 
-    with precise_currencies([instrument]):
+    with precise_currencies([instrument], Decimal(10_000)):
         precise = with_registered_currencies(instrument)
         assert str(Money.from_str("0.0075 JPY")).startswith("0.0075")
         assert float(Money(0.0075, precise.quote_currency)) == 0.0075

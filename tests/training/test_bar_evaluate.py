@@ -114,7 +114,7 @@ def test_baselines_foresee_from_the_past_only(dataset: BarDataset) -> None:
     cut = fold.test.ends[0]
     columns = dataset.columns.copy()
     columns[cut + 1 :] *= 3
-    changed = BarDataset(dataset.bars, dataset.schema, columns, dataset.folds, dataset.left_out)
+    changed = replace(dataset, columns=columns)
 
     for rule in BASELINES.values():
         assert rule(dataset, fold)[0] == rule(changed, fold)[0]

@@ -293,5 +293,5 @@ def test_experiment_needs_no_watcher(target: Target, store: TrafficStore) -> Non
      {"look_s": 0.0}, {"hold_s": -1.0}],
 )
 def test_settings_that_make_no_sense_are_refused(wrong: dict) -> None:
-    with pytest.raises(ValueError, match="expected, was"):
+    with pytest.raises(ValueError, match="expected"):
         CanarySettings(**wrong)
