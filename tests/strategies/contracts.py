@@ -85,6 +85,7 @@ def future() -> Instrument:
 CONTRACTS: dict[str, Instrument] = {
     "linear perpetual": perpetual("BTCUSDT", "BTC", "USDT", "USDT", "1", "0.001", inverse=False),
     "inverse perpetual": perpetual("XBTUSD", "BTC", "USD", "BTC", "1", "1", inverse=True),
+    "COIN-M perpetual": perpetual("BTCUSD-PERP", "BTC", "USD", "BTC", "100", "1", inverse=True),
     "quanto perpetual": perpetual("ETHUSD", "ETH", "USD", "BTC", "0.000001", "1", inverse=False),
     "future": future(),
     "FX pair": fx_pair(),

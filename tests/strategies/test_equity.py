@@ -99,9 +99,8 @@ def test_equity_is_that_of_a_loop_over_every_event_and_fill(kinds: list[tuple[st
     )
 
 
-curves = st.lists(
-    st.tuples(st.integers(1, 30 * HOUR), st.floats(-800, 800)), min_size=2, max_size=120
-)
+waits = st.one_of(st.integers(1, HOUR), st.integers(8, 60).map(lambda hours: hours * HOUR))
+curves = st.lists(st.tuples(waits, st.floats(-800, 800)), min_size=2, max_size=60)
 
 
 def history_of(curve: list[tuple[int, float]], piece: int = 7, calendar=EVERY_DAY) -> AccountHistory:
