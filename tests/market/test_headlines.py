@@ -172,8 +172,11 @@ MIXED = (
 )
 
 
-def test_of_other_instruments_only_what_names_ours_too_is_kept(tmp_path: Path) -> None:
-    headlines = load_headlines(written(tmp_path, MIXED), SIM, delay_ns=0)
+@pytest.mark.parametrize(
+    "column", ["symbol", "Symbols", "stock", "Stock", "stocks", "ticker", "tickers", "instrument", "asset", "coin"]
+)
+def test_of_other_instruments_only_what_names_ours_too_is_kept(tmp_path: Path, column: str) -> None:
+    headlines = load_headlines(written(tmp_path, MIXED.replace("symbol", column)), SIM, delay_ns=0)
 
     assert [(each.text, each.instrument_ids) for each in headlines] == [("both", (SIM, "ETHUSD.SIM")), ("bare", (SIM,))]
 
