@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
+from nautilus_trader.model.objects import Money
 
 from market.read_options import BadReadOption, ReadOptions
 from strategies.checks import BadSetting, expect
@@ -174,6 +175,14 @@ class SandboxExecution(
     """The account at the start."""
     leverage: Decimal = Decimal(1)
     """Of the account."""
+
+    def __post_init__(self) -> None:
+        try:
+            amount = Money.from_str(self.balance).as_decimal()
+        except (ValueError, TypeError, OverflowError):
+            amount = None
+        expect(amount is not None and amount > 0, f"balance of an amount above 0 like 10000 USDT, was {self.balance!r}")
+        expect(self.leverage > 0, f"leverage above 0, was {self.leverage}")
 
 
 class BinanceExecution(

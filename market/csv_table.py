@@ -42,7 +42,13 @@ class Times(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """A file's cells as texts under the names of their columns."""
+    """A file's cells as texts under the names of their columns.
+
+    Raises
+    ------
+    BadData
+        Two columns have one name.
+    """
 
     name: str
     """The file's, for error messages."""
@@ -50,6 +56,11 @@ class Table:
     """Cells [n, columns], each a str."""
     lines: RowLines
     """Where the rows stand."""
+
+    def __post_init__(self) -> None:
+        twice = self.frame.columns[self.frame.columns.duplicated()]
+        if len(twice):
+            raise BadData(f"{self.name}: line 1: expected every column once, got {twice[0]!r} more than once")
 
     def texts(self, column: str) -> NDArray[np.object_]:
         """A column's cells [n]."""

@@ -5,8 +5,10 @@
 
 import io
 import json
+import zlib
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import orjson
@@ -113,18 +115,28 @@ def read_trades(folder: Path) -> TradeLog:
     path = folder / TRADES
     if not path.is_file():
         raise BadReport(f"{path} expected, which a backtest's report of one instrument has, was missing")
-    plain = json.loads(path.read_text())
-    said = plain.pop("trades")
-    rows: list[NDArray[np.float32]] = []
-    if said:
-        if not (folder / ROWS).is_file():
-            raise BadReport(f"{folder / ROWS} expected, was missing")
-        with np.load(folder / ROWS, allow_pickle=False) as stored:
-            rows = list(stored["rows"])
-    if len(rows) != len(said):
-        raise BadReport(f"{folder / ROWS}: {len(said)} rows for as many trades expected, was {len(rows)}")
-    trades = tuple(
-        PastTrade(**{**each, "texts": tuple(each["texts"]), "ages_s": tuple(each["ages_s"])}, row=row)
-        for each, row in zip(said, rows, strict=True)
-    )
-    return TradeLog(**plain, trades=trades)
+    try:
+        plain = json.loads(path.read_text())
+        values = plain.pop("trades")
+        rows = _read_rows(folder / ROWS) if values else []
+        if len(rows) != len(values):
+            raise BadReport(f"{folder / ROWS}: expected {len(values)} rows for as many trades, got {len(rows)}")
+        trades = tuple(
+            PastTrade(**{**each, "texts": tuple(each["texts"]), "ages_s": tuple(each["ages_s"])}, row=row)
+            for each, row in zip(values, rows, strict=True)
+        )
+        return TradeLog(**plain, trades=trades)
+    except BadReport:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise BadReport(f"{path}: expected the trades of a report as it was written, got: {error!r}") from error
+
+
+def _read_rows(path: Path) -> list[NDArray[np.float32]]:
+    if not path.is_file():
+        raise BadReport(f"{path} expected, was missing")
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return list(stored["rows"])
+    except (ValueError, EOFError, KeyError, TypeError, AttributeError, BadZipFile, zlib.error) as error:
+        raise BadReport(f"{path}: expected the rows of a report's trades, got: {error}") from error

@@ -4,6 +4,7 @@ Importing this, before anybody imports MLflow, turns off what MLflow sends to it
 and keeps a server on this machine from being asked through a proxy; what the user has set in the environment stays.
 """
 
+import logging
 import os
 import re
 import shutil
@@ -154,6 +155,7 @@ def _build_tables(database: Path, artifacts: Path) -> None:
 @contextmanager
 def typed_errors(store: str, what: str) -> Iterator[None]:
     """Any error of the store inside becomes `TrackingFailed`, which names the store and what it did not take."""
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it logs a traceback with each such error
     try:
         yield
     except Exception as error:

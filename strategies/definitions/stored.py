@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import nautilus_trader.model.instruments as instrument_types
+import pyarrow as pa
 from nautilus_trader.model.instruments import Instrument
 from nautilus_trader.persistence.catalog import ParquetDataCatalog
 
@@ -68,11 +69,23 @@ def to_values(instrument: Instrument) -> dict[str, Any]:
 
 
 def read_catalog(path: Path) -> list[Instrument]:
-    """The instruments that a catalog defines, the newest definition of each."""
+    """The instruments that a catalog defines, the newest definition of each.
+
+    Raises
+    ------
+    BadData
+        NautilusTrader cannot read them.
+    """
     if not (path / "data").is_dir():
         return []
     newest: dict[str, Instrument] = {}
-    for each in ParquetDataCatalog(path).instruments():
+    try:
+        instruments = ParquetDataCatalog(path).instruments()
+    except (pa.ArrowException, OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
+        raise BadData(
+            f"{path}: expected instruments as NautilusTrader writes them, got what it cannot read: {error}"
+        ) from error
+    for each in instruments:
         known = newest.get(each.id.value)
         if known is None or each.ts_init >= known.ts_init:
             newest[each.id.value] = each

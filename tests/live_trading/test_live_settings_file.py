@@ -70,6 +70,8 @@ WRONG = {
     "unknown kind": ('kind = "replay"', 'kind = "rewind"', "market.kind: a known kind expected, was 'rewind'"),
     "no sense": ("simulate = 100", "simulate = 100\nspeed = 0.5", "market: speed of at least 1"),
     "two sources": ("simulate = 100", 'simulate = 100\ntrades = "x"', "one of trades, bars and simulate expected"),
+    "no amount": ('balance = "1000 USD"', 'balance = "EUR"', "balance of an amount above 0 like"),
+    "no currency": ('balance = "1000 USD"', 'balance = "1000"', "balance of an amount above 0 like"),
     "no duration": ('url = "http://127.0.0.1:1"', 'warm_up_ns = "long"', "model.actor.warm_up_ns: a duration such as"),
     "no TOML": ("[risk]", "[risk", "TOML expected"),
     "api key": ('kind = "sandbox"', 'kind = "sandbox"\napi_key = "abc123"', "execution.api_key: no secret in a file"),

@@ -119,6 +119,7 @@ def test_binance_needs_a_file_name_with_the_symbol(tmp_path: Path, name: str) ->
             "line 1, column 'time': expected Unix milliseconds or microseconds",
         ),
         (FUTURES.replace(str(T_MS), f"{T_MS}.5"), "line 1, column 'time': expected a whole number"),
+        (FUTURES_HEADER.replace("quote_qty", "qty") + FUTURES, "line 1: expected every column once, got 'qty' more"),
         (TARDIS.replace("sell", "bid"), "line 3, column 'side': expected buy or sell or unknown, got 'bid'"),
         (
             TARDIS.replace("BTCUSDT,1582329602150", "ETHUSDT,1582329602150"),

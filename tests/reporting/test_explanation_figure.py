@@ -114,6 +114,13 @@ def test_trades_that_are_missing_are_named(report_data: ReportData, tmp_path: Pa
     write_report(replace(report_data, log=log_of(past_trade(1, 1.0))), tmp_path)
     with pytest.raises(BadReport, match="trade 1 to 1 expected, was 2"):
         read_trades(tmp_path).trade(2)
+    for name in ("trades.npz", "trades.json"):
+        whole = (tmp_path / name).read_bytes()
+        for damaged in (b"", b"\x80pickle", whole[:-40], whole.replace(b"rows", b"rose").replace(b"trades", b"trials")):
+            (tmp_path / name).write_bytes(damaged)
+            with pytest.raises(BadReport, match=rf"{name}: expected the (rows|trades) of a report"):
+                read_trades(tmp_path)
+        (tmp_path / name).write_bytes(whole)
     (tmp_path / "trades.npz").unlink()
     with pytest.raises(BadReport, match=r"trades\.npz expected, was missing"):
         read_trades(tmp_path)

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from definition_support import DEFINED, future, trades_at
 from hypothesis import given
@@ -23,7 +25,7 @@ from strategies.definitions.contract_table import by_name, known_names
 from strategies.definitions.drafts import of_contract
 from strategies.definitions.options import InstrumentOptions
 from strategies.definitions.resolve import resolve, resolve_all
-from strategies.definitions.stored import to_values
+from strategies.definitions.stored import read_catalog, to_values
 from strategies.instruments import trade_ticks
 
 NOTHING = InstrumentOptions()
@@ -35,6 +37,15 @@ def trades_of(instrument: Instrument) -> Any:
     symbol, _, venue = instrument.id.value.rpartition(".")
     tick, price = instrument.price_increment.as_decimal(), Decimal(1) if "EUR" in symbol else Decimal(100)
     return trades_at([str(price + tick * steps) for steps in (0, 1, 3, 2)], symbol, venue)
+
+
+def test_a_catalog_whose_definitions_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    ParquetDataCatalog(tmp_path).write_data([DEFINED["future"]])
+    (stored,) = tmp_path.glob("data/*/*/*.parquet")
+    for table in (pq.read_table(stored).replace_schema_metadata(None), pa.table({"id": ["ESH5.GLBX"]})):
+        pq.write_table(table, stored)
+        with pytest.raises(BadData, match="expected instruments as NautilusTrader writes them"):
+            read_catalog(tmp_path)
 
 
 @BY_KIND

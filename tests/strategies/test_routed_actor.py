@@ -277,7 +277,8 @@ def test_what_the_challengers_fit_saw_is_left_out_too(
     later, cut = tmp_path / "run", int(alone.ts_event[199])
     shutil.copytree(eager_archive.parent / "run", later)
     description = json.loads((later / "model.json").read_text())
-    description["training"]["last_ts_event"] = cut
+    for fit in description["fits"]:
+        fit["last_ts_event"] = cut
     (later / "model.json").write_text(json.dumps(description))
     register(split_settings.model, later, "1.3")
     start(url, split_settings.model, 0.5, challenger="1.3")
