@@ -11,8 +11,8 @@ FEW, MANY = 8, 1000
 
 
 def fuzz(calls: int, seed: int) -> None:
-    """Run the fuzzer in a process of its own: it forks, which a process with threads had better not."""
-    command = [sys.executable, PROJECT / "tests/fuzz/fuzz.py", f"{calls}", "--seed", f"{seed}"]
+    """Run the fuzzer in a process of its own (it forks), at low priority beside tests that measure latencies."""
+    command = ["nice", "-n", "15", sys.executable, PROJECT / "tests/fuzz/fuzz.py", f"{calls}", "--seed", f"{seed}"]
     result = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
 
