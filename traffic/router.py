@@ -209,8 +209,8 @@ class Router:
         with self._refreshing:
             try:
                 self._follow(self._store.running(self._model))  # first: a version may have been withdrawn
+                self._flush()  # before the store hears that a version is left: then all that was counted of it is there
                 self._store.say_alive(self.name, self._model, self._assignment.in_use())
-                self._flush()
             except StoreFailed as error:
                 self._outage.begin(error)
             else:

@@ -1,7 +1,7 @@
 """Whom a router asks, what it counts, and how it does without its database; on a real server's two versions."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -85,6 +85,25 @@ def test_a_position_keeps_its_version_until_it_is_withdrawn(
     router.refresh()
     assert store.users(MODEL, "1.1") == []
     assert store.users(MODEL, "1.0") == ["host-1"]
+
+
+def test_a_version_is_left_only_once_its_calls_are_written(
+    router_of: MakeRouter, store: TrafficStore, rows: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.start(canary(1.0))
+    router = router_of(store)
+    assert set(versions(router, rows)) == {"1.1"}
+    store.end("canary-1", State.WITHDRAWN)
+    written, say_alive = [], store.say_alive
+
+    def observe(name: str, model: str, in_use: Sequence[str]) -> None:
+        written.append((list(in_use), calls(store, "canary-1")))
+        say_alive(name, model, in_use)
+
+    monkeypatch.setattr(store, "say_alive", observe)
+    router.refresh()
+
+    assert written[0] == (["1.0"], {"1.1": (30, 0)})
 
 
 def test_the_split_is_read_in_the_background(
