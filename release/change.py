@@ -12,10 +12,10 @@ from release.gates import GateFailed
 from release.journal import RolloutRefused, UnderWay, locked, read_journal, write_journal
 from release.repair import mend, undo
 from release.rollout_report import INTERRUPTED, Report, Step
-from release.signing import Untrusted
 from release.target import Target
 from serving.archive_import import UnreadableArchive
 from serving.management import ManagementError
+from signing.archive_signature import Untrusted
 from wire.errors import RequestError
 
 Say = Callable[[str], None]

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from cli.app import App, say
-from release.signing_keys import PASSPHRASE, make_key
 from serving.torchserve import PROJECT
+from signing.keys import PASSPHRASE, make_key
 
 app = App()
 HOME = Path("~/.config/nautilus-torchserve")

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from signed_archives import EVIL, HONEST, MANIFEST_SAYS, content, keys, mode, packed, signed
 
 from release.archive import build_archive
-from release.signing import Untrusted, sign_archive, verify_archive
-from release.signing_keys import PASSPHRASE, BadKey, load_private_key, make_key, trusted_keys
 from serving.client import connect
+from signing.archive_signature import Untrusted, sign_archive, verify_archive
+from signing.keys import PASSPHRASE, BadKey, load_private_key, make_key, trusted_keys
 from wire.digest import MANIFEST, SIGNATURE, archive_digest
 
 NAMES = st.from_regex(r"[a-c_][a-z0-9_.]{0,3}(/[a-c_][a-z0-9_.]{0,3})?", fullmatch=True)

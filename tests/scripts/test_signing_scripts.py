@@ -8,7 +8,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from release.signing_keys import trusted_keys
+from signing.keys import trusted_keys
 from support import PROJECT, run_script, script_app
 
 APPS = {name: script_app(PROJECT / "scripts" / f"{name}.py") for name in ("keys", "sign", "verify", "archive")}

@@ -1,7 +1,7 @@
 """Signed archives: who vouches for the code in one.
 
 A verified archive is code that runs where orders are made. So a signature covers every member by name and content
-(`wire.digest`), and what it cannot cover is refused: see `release.plain_zip` for what could hide in a zip file.
+(`wire.digest`), and what it cannot cover is refused: see `signing.plain_zip` for what could hide in a zip file.
 """
 
 import base64
@@ -18,8 +18,8 @@ from zipfile import ZIP_DEFLATED, ZipFile
 from cryptography.exceptions import InvalidSignature
 
 from release.fresh_file import fresh_file, remove_unsettled, settle
-from release.plain_zip import MOST_BYTES, Member, NotPlain, list_members, read_member, write_member
-from release.signing_keys import BadKey, key_id, load_private_key, trusted_keys
+from signing.keys import BadKey, key_id, load_private_key, trusted_keys
+from signing.plain_zip import MOST_BYTES, Member, NotPlain, list_members, read_member, write_member
 from wire.digest import MANIFEST, SIGNATURE, combined_digest, member_digest
 from wire.user_error import UserError
 
@@ -84,7 +84,7 @@ def sign_archive(archive: Path, key: str | Path) -> Signed:
     Parameters
     ----------
     key : str or Path
-        The private key's file, or ``env:VARIABLE``: `release.signing_keys.load_private_key`.
+        The private key's file, or ``env:VARIABLE``: `signing.keys.load_private_key`.
 
     Raises
     ------
