@@ -30,16 +30,30 @@ A_BUG = "This is a bug in nautilus-torchserve, not in what you gave it: please r
 
 
 class App(typer.Typer):
-    """A `typer.Typer` whose commands end as the table above says."""
+    """A `typer.Typer` whose commands end as the table above says.
 
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(cls=_Group, add_completion=False, pretty_exceptions_enable=False, **settings)
+    Parameters
+    ----------
+    default_command : str, optional
+        The command that is meant where the first argument names none.
+    """
+
+    def __init__(self, default_command: str | None = None, **settings: Any) -> None:
+        kind = type("_Group", (_Group,), {"default_command": default_command})
+        super().__init__(cls=kind, add_completion=False, pretty_exceptions_enable=False, **settings)
 
     def command(self, name: str | None = None, **settings: Any) -> Callable[[Callable], Callable]:  # type: ignore[override]
         return super().command(name, cls=_Command, **settings)
 
 
 class _Group(TyperGroup):
+    default_command: str | None = None
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if self.default_command is not None and args and args[0] not in {*self.commands, "--help"}:
+            args = [self.default_command, *args]
+        return super().parse_args(ctx, args)
+
     def main(self, *args: Any, **extra: Any) -> Any:
         with errors_shown():
             return super().main(*args, **extra)

@@ -15,10 +15,10 @@ from release.gates import GateFailed
 from release.journal import Action, Journal, RolloutRefused, UnderWay, locked, read_journal, write_journal
 from release.repair import mend, undo
 from release.rollout_report import INTERRUPTED, UNRECORDED, Report, Step
-from release.signing import Untrusted
 from release.target import Target
 from serving.archive_import import UnreadableArchive
 from serving.management import ManagementError
+from signing.archive_signature import Untrusted
 from wire.errors import RequestError
 from wire.names import InvalidName, check_version
 from wire.state_file import DamagedState

@@ -146,9 +146,9 @@ def write_journal(target: Target, model: str, journal: Journal) -> None:
     write_state(journal_path(target.model_store, model), journal)
 
 
-def journaled_models(target: Target) -> list[str]:
-    """Return the models that were ever rolled out."""
-    return sorted(path.stem for path in (target.model_store / FOLDER).glob("*.json") if is_model_name(path.stem))
+def journaled_models(model_store: Path) -> list[str]:
+    """Return the models that were ever rolled out to a model store."""
+    return sorted(path.stem for path in (model_store / FOLDER).glob("*.json") if is_model_name(path.stem))
 
 
 class _Holder(msgspec.Struct, frozen=True):
@@ -157,6 +157,22 @@ class _Holder(msgspec.Struct, frozen=True):
     action: str
     process: int
     host: str
+
+
+def remembered_digests(model_store: Path) -> dict[tuple[str, str], str]:
+    """Return the content digest of every version that is remembered in a model store, by model and version.
+
+    Raises
+    ------
+    DamagedState
+        A journal cannot be read.
+    """
+    return {
+        (model, version): digest
+        for model in journaled_models(model_store)
+        for version, digest in read_journal_in(model_store, model).digests.items()
+        if digest
+    }
 
 
 @contextmanager

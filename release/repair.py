@@ -115,7 +115,7 @@ def repair(target: Target, say: Callable[[str], None]) -> list[str]:
         say(text)
 
     manager = target.manager()
-    for model in sorted({*journaled_models(target), *manager.model_names()}):
+    for model in sorted({*journaled_models(target.model_store), *manager.model_names()}):
         with locked(target, model, "repair"):
             if (done := mend(target, model)) is not None:
                 note(f"{model}: {done}")

@@ -19,12 +19,12 @@ from release.limits import Limits
 from release.model_store import store_verified
 from release.repair import remember, settle
 from release.rollout_report import Report
-from release.signing import verify_archive
 from release.target import Target
 from release.versions import adopt, archive_name, drain, retire, take_out
 from release.watching import ErrorsBefore, watch
 from release.workers import is_ready, wait_loaded
 from serving.archive_import import UnreadableArchive, archive_digest, open_archive, read_manifest
+from signing.archive_signature import verify_archive
 
 DEFAULTS = Limits()
 

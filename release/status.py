@@ -71,7 +71,7 @@ def model_status(target: Target, model: str, store: TrafficStore | None = None) 
 
 def known_models(target: Target) -> list[str]:
     """Models that are registered or were ever rolled out."""
-    return sorted({*target.manager().model_names(), *journaled_models(target)})
+    return sorted({*target.manager().model_names(), *journaled_models(target.model_store)})
 
 
 def _version(target: Target, model: str, version: str, status: dict[str, Any], default: bool) -> VersionStatus:

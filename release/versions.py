@@ -35,7 +35,7 @@ def save_snapshot(target: Target) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)  # another model's rollout must not write what it saw before this change
         archives = {
             (model, version): file
-            for model in journaled_models(target)
+            for model in journaled_models(target.model_store)
             for version, file in read_journal(target, model).files.items()
         }
         set_property(target.config, PROPERTY, take_snapshot(target.manager(), archives))

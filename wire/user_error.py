@@ -21,8 +21,9 @@ Hierarchy, by package (only what derives from the two bases directly)::
         strategies      OtherArchive, TimeReversed, ImpossibleFill
         live_trading    Halted (status 3), NoParity
         training        BadRunFolder, BadCorpus, BadBackbone, BadMember, StudyInUse, TuningFailed
-        release         BuildFailed, IncompleteArchive, ForbiddenImport, BadKey, NotPlain, Untrusted, NoTarget,
-                        NoCounters, GateFailed, RolloutRefused, WatchRefused
+        signing         BadKey, NotPlain, Untrusted
+        release         BuildFailed, IncompleteArchive, ForbiddenImport, NoTarget, NoCounters, GateFailed,
+                        RolloutRefused, WatchRefused
         trials          NoExperiment
         tracking        TrackingFailed
         model_registry  RegistryRefused
