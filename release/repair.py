@@ -2,10 +2,11 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from release.gates import GateFailed
-from release.journal import journaled_models, locked, read_journal, write_journal
+from release.journal import UnderWay, journaled_models, locked, read_journal, write_journal
 from release.target import Target
 from release.versions import drain, forget, retire, save_snapshot, take_out
 from release.workers import is_ready, processes, wait_loaded
@@ -32,16 +33,17 @@ def undo(target: Target, model: str, drain_s: float | None = None) -> str:
     else:
         drain_s = 0.0  # nobody but the rollout itself has asked it
     if change.registers:
-        if change.file is not None:
-            write_journal(target, model, replace(journal, files={**journal.files, change.version: change.file}))
         try:
             drain(target, model, change.version, drain_s)
         except GateFailed:
-            done.append(f"somebody goes on asking {change.version} by its own route")
-        take_out(target, model, change.version)  # even so: it failed
+            done.append(f"{change.version} still gets requests by its own route")
+        manager.unregister(model, change.version)  # even so: it failed
+        if change.file is not None:  # first, so that a full disk has space for what follows
+            (target.model_store / change.file).unlink(missing_ok=True)
+        journal = journal.without(change.version)
         done.append(f"{change.version} is removed")
-    _close(target, model)
     save_snapshot(target)
+    write_journal(target, model, replace(journal, under_way=None))
     return ", ".join(done) or "nothing had changed"
 
 
@@ -62,13 +64,19 @@ def finish(target: Target, model: str, keep: int = 1, drain_s: float | None = No
 
 def settle(target: Target, model: str) -> None:
     """Remember, of the change under way, what there is now: its archive, the default version, the server's snapshot."""
-    journal = read_journal(target, model)
-    change = journal.under_way
+    change = read_journal(target, model).under_way
     assert change is not None
+    remember(target, model, change)
+
+
+def remember(target: Target, model: str, change: UnderWay) -> None:
+    """Write down what a change has brought: the archive and its digest, the default version, the server's snapshot."""
+    journal = read_journal(target, model)
+    journal = replace(journal, digests={**journal.digests, change.version: change.digest})
     if change.file is not None:
         journal = replace(journal, files={**journal.files, change.version: change.file})
-    if change.action == "rollback" and change.previous is not None:  # there is no going back to that one
-        journal = replace(journal, defaults=tuple(each for each in journal.defaults if each != change.previous))
+    if change.action == "rollback":
+        journal = journal.went_back(change.version, change.previous)
     write_journal(target, model, journal.with_default(target.manager().default_version(model)))
     save_snapshot(target)
 
@@ -107,7 +115,7 @@ def repair(target: Target, say: Callable[[str], None]) -> list[str]:
         say(text)
 
     manager = target.manager()
-    for model in sorted({*journaled_models(target), *manager.model_names()}):
+    for model in sorted({*journaled_models(target.model_store), *manager.model_names()}):
         with locked(target, model, "repair"):
             if (done := mend(target, model)) is not None:
                 note(f"{model}: {done}")

@@ -8,6 +8,8 @@ from typing import Any
 
 DONE = ("serving", "candidate", "removed", "nothing to do")
 """Outcomes that were asked for."""
+UNRECORDED = "unrecorded"
+"""Outcome: the server is as was asked, but what is to be remembered of it could not be written; `repair` does it."""
 INTERRUPTED = "interrupted"
 """The reason of one that Ctrl-C or SIGTERM ended."""
 
@@ -39,8 +41,11 @@ class Report:
     """Content digest of its archive; empty when not known."""
     previous: str | None
     """The default version before."""
+    default: str | None
+    """The default version now, as the server says; None where it has none or does not answer."""
     outcome: str
-    """One of `DONE`; ``undone``: it failed, all is as before; ``left``: it failed, and undoing it did too."""
+    """One of `DONE`, or `UNRECORDED`; ``undone``: it failed, all is as before; ``left``: it failed, and so did undoing
+    or finishing it."""
     failed_at: str | None
     """Name of the step that failed."""
     reason: str | None
@@ -67,7 +72,8 @@ class Report:
             found = ", ".join(f"{name} {_shown(name, value)}" for name, value in step.found.items())
             state = "done  " if step.ok else "FAILED"
             lines.append(f"  {state} {step.name:<12} {step.took_ms:9.1f} ms  {found}".rstrip())
-        lines += ["", f"{self.outcome} after {self.took_s:.1f} s; default version before: {self.previous or 'none'}"]
+        lines += ["", f"{self.outcome} after {self.took_s:.1f} s; default version now: {self.default or 'unknown'}, "
+                      f"before: {self.previous or 'none'}"]
         if self.reason is not None:
             lines.append(f"{self.failed_at}: {self.reason}")
         return "\n".join(lines) + "\n"

@@ -5,6 +5,7 @@ from typing import Any
 
 from release.journal import journaled_models, lock_holder, read_journal
 from release.target import Target
+from release.versions import served_digest
 from release.workers import is_ready
 from serving.archive_import import UnreadableArchive, archive_digest
 from traffic.split import Split
@@ -70,7 +71,7 @@ def model_status(target: Target, model: str, store: TrafficStore | None = None) 
 
 def known_models(target: Target) -> list[str]:
     """Models that are registered or were ever rolled out."""
-    return sorted({*target.manager().model_names(), *journaled_models(target)})
+    return sorted({*target.manager().model_names(), *journaled_models(target.model_store)})
 
 
 def _version(target: Target, model: str, version: str, status: dict[str, Any], default: bool) -> VersionStatus:
@@ -81,14 +82,13 @@ def _version(target: Target, model: str, version: str, status: dict[str, Any], d
         tuple(worker["status"] for worker in status["workers"]),
         ghost,
         status["modelUrl"],
-        _file_digest(target, status["modelUrl"]) if ghost else _said_digest(target, model, version),
+        _file_digest(target, status["modelUrl"]) if ghost else _said(target, model, version),
         status["jobQueueStatus"]["pendingRequests"],
     )
 
 
-def _said_digest(target: Target, model: str, version: str) -> str:
-    said = target.manager().describe(model, version, customized=True)[0].get("customizedMetadata")
-    return str((said or {}).get("archive_digest", ""))  # a plain TorchServe model says none
+def _said(target: Target, model: str, version: str) -> str:
+    return served_digest(target.manager().describe(model, version, customized=True)[0])
 
 
 def _file_digest(target: Target, archive: str) -> str:

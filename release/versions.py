@@ -1,9 +1,12 @@
 """Versions on a server: what lasts of them over a restart, and how one goes without losing a request."""
 
 import fcntl
+import re
 import shutil
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
 
 from release.gates import GateFailed
 from release.journal import FOLDER, journaled_models, read_journal, write_journal
@@ -13,6 +16,7 @@ from serving.archive_import import archive_digest, read_manifest
 from serving.properties import set_property
 from serving.snapshot import PROPERTY, take_snapshot
 from wire.fresh_file import fresh_file, settle
+from wire.names import check_model_name, check_version
 
 DRAIN_WITHIN_S = 30.0
 """How long, beyond the quiet time itself, a version may go on being asked before that counts as being in use."""
@@ -20,7 +24,7 @@ DRAIN_WITHIN_S = 30.0
 
 def archive_name(model: str, version: str) -> str:
     """The name of a version's archive in the model store: no later version takes it."""
-    return f"{model}-{version}.mar"
+    return f"{check_model_name(model)}-{check_version(version)}.mar"
 
 
 def save_snapshot(target: Target) -> None:
@@ -31,7 +35,7 @@ def save_snapshot(target: Target) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)  # another model's rollout must not write what it saw before this change
         archives = {
             (model, version): file
-            for model in journaled_models(target)
+            for model in journaled_models(target.model_store)
             for version, file in read_journal(target, model).files.items()
         }
         set_property(target.config, PROPERTY, take_snapshot(target.manager(), archives))
@@ -52,28 +56,39 @@ def adopt(target: Target, model: str, version: str) -> str | None:
         The server serves from another folder.
     """
     journal = read_journal(target, model)
-    if version in journal.files:
-        return journal.files[version]
+    kept = journal.files.get(version)
+    if kept is not None and version in journal.digests and (target.model_store / kept).is_file():
+        return kept
     status = target.manager().describe(model, version, customized=True)[0]
+    digest = served_digest(status)
     served = target.model_store / status["modelUrl"]
     if not served.is_file():
-        raise GateFailed(f"{target.model_store}: the model store with {status['modelUrl']!r} expected, was without it")
-    if not _is_archive(served, version, (status.get("customizedMetadata") or {}).get("archive_digest")):
+        raise GateFailed(f"{target.model_store}: expected the model store with {status['modelUrl']!r}, got one without")
+    if not _is_archive(served, version, digest):
         return None
     lasting = target.model_store / archive_name(model, version)
     if served != lasting:
         with fresh_file(target.model_store, f"{model}.mar") as file, served.open("rb") as archive:
             shutil.copyfileobj(archive, file)
             settle(file, lasting, 0o644)
-    write_journal(target, model, replace(journal, files={**journal.files, version: lasting.name}))
+    write_journal(target, model, replace(
+        journal, files={**journal.files, version: lasting.name}, digests={**journal.digests, version: digest},
+    ))
     return lasting.name
 
 
-def _is_archive(path: Path, version: str, digest: str | None) -> bool:
-    """Whether a file is still what the server serves; plain TorchServe models say no digest."""
+def served_digest(status: dict[str, Any]) -> str:
+    """Return the content digest that a version's workers say, of its customized status; empty where they say none."""
+    metadata = status.get("customizedMetadata")
+    digest = metadata.get("archive_digest") if isinstance(metadata, dict) else None  # plain TorchServe models say none
+    return digest if isinstance(digest, str) and re.fullmatch("[0-9a-f]{64}", digest) else ""
+
+
+def _is_archive(path: Path, version: str, digest: str) -> bool:
+    """Whether a file is still what the server serves."""
     if str(read_manifest(path)["model"]["modelVersion"]) != version:
         return False
-    return digest is None or archive_digest(path) == digest
+    return not digest or archive_digest(path) == digest
 
 
 def quiet_time_s(target: Target, model: str, version: str, drain_s: float | None) -> float:

@@ -12,7 +12,7 @@ Hierarchy, by package (only what derives from the two bases directly)::
             training    BadConfig
             trials      BadRules, BadExperiment
             wire        InvalidName
-        wire            RequestError: one subclass for each HTTP status that a request can end with
+        wire            DamagedState; RequestError: one subclass for each HTTP status that a request can end with
         market          BadData
         latency         BadProfile
         serving         BadProperties, NoToken, NoJava, StartFailed, ManagementError, UnreadableArchive

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
+from msgspec.structs import replace
 
 import pytest
 from made_versions import made
