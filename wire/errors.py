@@ -141,6 +141,12 @@ class OutputNotFinite(RequestError):
     code = 500
 
 
+class OutputOutOfRange(RequestError):
+    """The model answered outside of what it declares about its outputs: a range, or a sum of 1."""
+
+    code = 500
+
+
 class Unavailable(RequestError):
     """No worker could take the request: none is up, or the queue is full."""
 
@@ -159,7 +165,7 @@ BY_NAME: dict[str, type[RequestError]] = {
     if issubclass(kind, RequestError)
 }
 
-OF_ONE_ROW = (BadWindow, NotFinite, OutputNotFinite)
+OF_ONE_ROW = (BadWindow, NotFinite, OutputNotFinite, OutputOutOfRange)
 """What one row of a request can bring upon the others."""
 
 
