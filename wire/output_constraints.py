@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wire.body import excerpt
 from wire.errors import OutputNotFinite, OutputOutOfRange
 
 SLACK = 1e-6
@@ -128,9 +129,11 @@ class OutputConstraints:
         OutputOutOfRange
             An output is missing, outside of its range, or a group does not sum to 1.
         """
+        if not isinstance(outputs, Mapping):
+            raise OutputOutOfRange(f"expected outputs by their names, got {type(outputs).__name__}")
         for name, value in outputs.items():
             if not _is_finite(value):
-                raise OutputNotFinite(f"expected finite outputs, got {value!r:.40} as {name:.40}")
+                raise OutputNotFinite(f"expected finite outputs, got {excerpt(value)} as {excerpt(name)}")
         try:
             for name, low, high in self._bounds:
                 if not low <= outputs[name] <= high:
@@ -142,7 +145,7 @@ class OutputConstraints:
                 if abs(total - 1.0) > sum_tolerance(len(group)):
                     raise OutputOutOfRange(f"expected a sum of 1 of {', '.join(group):.80}, got {total:g}")
         except KeyError as missing:
-            got = ", ".join(outputs) or "none"
+            got = ", ".join(map(str, outputs)) or "none"
             raise OutputOutOfRange(f"expected an output {missing.args[0]}, got {got:.80}") from None
 
     def check_table(self, table: NDArray[np.float32], names: Sequence[str]) -> None:

@@ -82,11 +82,17 @@ def test_many_rows_are_judged_as_each_alone(rows: list[list[float]]) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["0.5", None, b"0.5", math.nan, [0.5], 10**400, 1j, Decimal("sNaN"), -math.inf, object()]
+    "value", ["0.5", "\x1b[31m" * 999, None, b"0.5", math.nan, [0.5], 10**400, 1j, Decimal("sNaN"), -math.inf, object()]
 )
 def test_what_is_no_number_is_refused(value: Any) -> None:
     with pytest.raises(OutputNotFinite, match=r"expected finite outputs, got .* as buy"):
         TICK.check_row({"buy": value, "sell": 0.25, "hold": 0.25})
+
+
+@pytest.mark.parametrize("outputs", [None, 1.0, [0.5], "buy", (0.2, 0.3, 0.5)])
+def test_outputs_without_names_are_refused(outputs: Any) -> None:
+    with pytest.raises(OutputOutOfRange, match="expected outputs by their names"):
+        TICK.check_row(outputs)
 
 
 @pytest.mark.parametrize("outputs", [{}, {"buy": 1.0}, {"Buy": 0.5, "sell": 0.25, "hold": 0.25}])
