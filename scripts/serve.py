@@ -8,8 +8,9 @@ import typer
 
 from cli.app import App, console, raise_on_signals, say
 from release.journal import remembered_digests
+from serving.archive_import import TRUSTED_VARIABLE
 from serving.server_config import TRUSTED_KEYS
-from serving.start_plan import PROJECT, TRUSTED_VARIABLE, ServerSettings
+from serving.start_plan import PROJECT, ServerSettings
 from serving.torchserve import TorchServe, find_server, restart_server, start_server, stop_server
 from wire.names import check_model_name
 from wire.user_error import UserError
@@ -18,8 +19,8 @@ app = App(help=__doc__, no_args_is_help=True)
 Home = Annotated[Path, typer.Option(help="The server's working directory: keys, logs, state.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Trusted = Annotated[Path | None, typer.Option(
-    help=f"Folder of keys; archives that none of them signed are refused; default: {TRUSTED_KEYS} of the configuration, "
-    f"else {TRUSTED_VARIABLE} of the environment, else none are verified.")]
+    help=f"Folder of keys: an archive signed by none of them is refused; default: {TRUSTED_KEYS} of the "
+    f"configuration, else {TRUSTED_VARIABLE} of the environment, else none are verified.")]
 HOME = PROJECT / ".server"
 
 
@@ -33,7 +34,7 @@ def start(
     config: Annotated[Path, typer.Option(help="TorchServe's configuration.")] = PROJECT / "config.properties",
     free_ports: Annotated[bool, typer.Option(help="Take free ports instead of the configured ones.")] = False,
     trusted: Trusted = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Forget the versions that rollouts have left in HOME.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Forget what rollouts have left in HOME.")] = False,
     as_json: Json = False,
 ) -> None:
     """Start a server and return when its workers are READY.

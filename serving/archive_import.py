@@ -18,6 +18,7 @@ import os
 import stat
 import struct
 import sys
+import tempfile
 import traceback
 import types
 import zlib
@@ -35,6 +36,8 @@ from wire import digest
 from wire.digest import MANIFEST
 from wire.user_error import UserError
 
+TRUSTED_VARIABLE = "ARCHIVE_TRUSTED_KEYS"
+"""Environment variable: folder of the keys whose signatures archives need, where nothing else names one."""
 _numbers = itertools.count()
 # As in a worker, see `handlers`: before this process's first matrix product, or its bits may differ from a worker's.
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
@@ -153,7 +156,7 @@ class LoadedArchive:
         _forget(self.prefix)
 
 
-def load_archive(path: Path, folder: Path, model_name: str) -> LoadedArchive:
+def load_archive(path: Path, folder: Path, model_name: str, trusted: Path | None = None) -> LoadedArchive:
     """Unpack an archive, import its handler and initialise it as a worker would.
 
     Parameters
@@ -164,12 +167,18 @@ def load_archive(path: Path, folder: Path, model_name: str) -> LoadedArchive:
         An empty folder to unpack to; must exist as long as the handler is used.
     model_name : str
         The name it is asked under.
+    trusted : Path, optional
+        Folder of the keys whose signature it needs: what is unpacked are the very bytes that were verified.
 
     Raises
     ------
     UnreadableArchive
         The file is no archive, its handler refuses its content, or it does not describe itself.
+    Untrusted
+        It is not signed by a trusted key.
     """
+    if trusted is not None:
+        return _load_verified(path, folder, model_name, trusted)
     manifest = read_manifest(path)
     name = handler_module(path, manifest)
     check_handler(path)
@@ -193,6 +202,20 @@ def load_archive(path: Path, folder: Path, model_name: str) -> LoadedArchive:
         raise UnreadableArchive(f"{path}: {one_line(error)}{_place(error, folder)}") from error
     finally:
         logging.getLogger().setLevel(level)  # handlers silence their worker; this process is the user's
+
+
+def _load_verified(path: Path, folder: Path, model_name: str, trusted: Path) -> LoadedArchive:
+    # Not at the top: a host that only trades has no library for signatures, and none to load archives either.
+    from signing.archive_signature import verify_archive
+
+    with tempfile.TemporaryDirectory(prefix="verified-") as place:
+        copy = Path(place) / path.name
+        with copy.open("wb") as file:
+            verify_archive(path, trusted, copy=file)
+        try:
+            return load_archive(copy, folder, model_name)
+        except UnreadableArchive as error:
+            raise UnreadableArchive(f"{error}".replace(f"{copy}", f"{path}")) from None
 
 
 def handler_module(path: Path, manifest: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from serving import environment
+from serving.archive_import import TRUSTED_VARIABLE
 from serving.java import find_java_home
 from serving.processes import CONFIG
 from serving.properties import BadProperties, format_properties, read_properties
@@ -26,8 +27,6 @@ from wire.user_error import UserError
 
 PROJECT = Path(__file__).resolve().parent.parent
 DEFAULT_MODELS = {"tick": "tick.mar"}
-TRUSTED_VARIABLE = "ARCHIVE_TRUSTED_KEYS"
-"""Environment variable: folder of trusted keys where nothing else names one."""
 
 
 class StartFailed(UserError):
@@ -134,6 +133,8 @@ def _effective_properties(settings: ServerSettings) -> dict[str, str]:
     if settings.free_ports:
         properties = with_free_ports(properties)
     store = settings.model_store or Path(properties.get(MODEL_STORE, "archives")).resolve()
+    if not store.is_dir():
+        raise StartFailed(f"{store}: expected a model store, got no folder")
     models = settings.models
     if models is None:
         configured = LOAD_MODELS in properties or PROPERTY in properties
@@ -167,6 +168,6 @@ def _left_by_rollouts(settings: ServerSettings, properties: Mapping[str, str]) -
                             f"{left[PROPERTY]!r:.100}: {str(error)!s:.100}: `start --fresh` ignores it") from error
     store = settings.model_store or Path(properties.get(MODEL_STORE, left.get(MODEL_STORE, ""))).resolve()
     if settings.models is not None or str(store) != left.get(MODEL_STORE):
-        raise StartFailed(f"{settings.home}: expected no models and no other model store, as rollouts have left versions "
-                          f"there, got some: `serve.py restart` serves {versions:.200} again, `start --fresh` forgets them")
+        raise StartFailed(f"{settings.home}: expected no models and no other model store, as rollouts have left "
+                          f"versions there, got some: `serve.py restart` serves {versions:.200} again, `start --fresh` forgets them")
     return {key: left[key] for key in (PROPERTY, MODEL_STORE, LOAD_MODELS) if key in left}
