@@ -168,6 +168,8 @@ def _left_by_rollouts(settings: ServerSettings, properties: Mapping[str, str]) -
                             f"{left[PROPERTY]!r:.100}: {str(error)!s:.100}: `start --fresh` ignores it") from error
     store = settings.model_store or Path(properties.get(MODEL_STORE, left.get(MODEL_STORE, ""))).resolve()
     if settings.models is not None or str(store) != left.get(MODEL_STORE):
-        raise StartFailed(f"{settings.home}: expected no models and no other model store, as rollouts have left "
-                          f"versions there, got some: `serve.py restart` serves {versions:.200} again, `start --fresh` forgets them")
+        raise StartFailed(
+            f"{settings.home}: expected no models and no other model store, as rollouts have left versions there, got "
+            f"some: `serve.py restart` serves {versions:.200} again, `start --fresh` forgets them"
+        )
     return {key: left[key] for key in (PROPERTY, MODEL_STORE, LOAD_MODELS) if key in left}
