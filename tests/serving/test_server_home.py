@@ -193,7 +193,8 @@ def test_an_archive_that_was_replaced_since_its_rollout_is_refused(
 
 
 SNAPSHOTS = ["", "{", "[]", "{}", '{"models": 1}', '{"models": {"tick": {}}}', '{"models": {"tick": {"1.0": {}}}}',
-             "[" * 9999, '{"models": {"tick": {"1.0": {"marName": 1}}}}', '{"models": {"tick": {"1.0": {"marName": ""}}}}']
+             "[" * 9999, '{"models": {"tick": {"1.0": {"marName": 1}}}}',
+             '{"models": {"tick": {"1.0": {"marName": ""}}}}']
 
 
 @pytest.mark.parametrize("snapshot", SNAPSHOTS, ids=range(len(SNAPSHOTS)))
