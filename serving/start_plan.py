@@ -23,6 +23,7 @@ from serving.server_config import (
     with_free_ports,
 )
 from serving.snapshot import PROPERTY, read_snapshot
+from wire.names import check_model_name
 from wire.user_error import UserError
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -143,6 +144,7 @@ def _effective_properties(settings: ServerSettings) -> dict[str, str]:
         if re.search("[,=]", name) or "," in archive:
             raise StartFailed(f"{name}={archive}: expected a name and an archive without a comma, at which TorchServe "
                               "cuts, got one")
+        check_model_name(name)
     names = ",".join(f"{name}={archive}" for name, archive in models.items())
     properties |= {MODEL_STORE: str(store), LOAD_MODELS: names} | dict(settings.properties)
     trusted = settings.trusted or properties.get(TRUSTED_KEYS) or os.environ.get(TRUSTED_VARIABLE)

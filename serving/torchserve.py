@@ -30,6 +30,8 @@ from wire.fresh_file import fresh_file, settle
 from wire.state_file import DamagedState
 from wire.user_error import UserError
 
+_MAX_LOG_BYTES, _MAX_REASON = 8 << 20, 300
+"""How much of a log is read from its begin, and how much of a line is shown (characters)."""
 _DIED = "Backend worker process died."
 _TRACEBACK, _NEXT_WORKER = "Traceback (most recent call last):", "s_name_part0="
 _UNKNOWN = "RuntimeError: 500 - Unknown exception"  # TorchServe's own, after any RuntimeError of a handler
@@ -92,17 +94,20 @@ class TorchServe:
             time.sleep(0.05)
             raised = self._log("model_log.log").partition(_TRACEBACK)[2].partition(_NEXT_WORKER)[0]
             reasons = [each for each in _EXCEPTION.findall(raised) if each != _UNKNOWN]
-        return reasons[-1] if reasons else "for no reason that it gave"
+        return reasons[-1][:_MAX_REASON] if reasons else "for no reason that it gave"
 
     def _why_ended(self) -> str:
         """What TorchServe printed last before it ended: its own sentence, or Java's exception."""
         lines = self._log("console.log").splitlines()
         reasons = [line for line in lines if re.match(r"Invalid |(Caused by: )?[\w.]+(Exception|Error)\b", line)]
-        return (reasons or list(filter(None, lines)) or ["for no reason that it gave"])[-1]
+        return (reasons or list(filter(None, lines)) or ["for no reason that it gave"])[-1][:_MAX_REASON]
 
     def _log(self, name: str) -> str:
         path = self.home / "logs" / name
-        return path.read_text(errors="replace") if path.is_file() else ""
+        if not path.is_file():
+            return ""
+        with path.open("rb") as log:
+            return log.read(_MAX_LOG_BYTES).decode(errors="replace")
 
     def wait_ready(self, models: Iterable[tuple[str, str | None]], within_s: float) -> None:
         """Wait until models, in a version or in their default one, have their workers READY.
@@ -372,5 +377,6 @@ def _launch(plan: StartPlan) -> int:
     pid_file = home / "tmp" / ".model_server.pid"
     if result.returncode or not pid_file.is_file():
         said = (home / "logs" / "console.log").read_text(errors="replace").split("\n")
-        raise StartFailed(f"TorchServe's launcher failed: {' '.join(filter(None, said[-4:]))} (logs: {home / 'logs'})")
+        reason = " ".join(filter(None, said[-4:]))[-_MAX_REASON:]
+        raise StartFailed(f"TorchServe's launcher failed: {reason} (logs: {home / 'logs'})")
     return int(pid_file.read_text())
