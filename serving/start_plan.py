@@ -24,6 +24,7 @@ from serving.server_config import (
 )
 from serving.snapshot import PROPERTY, read_snapshot
 from wire.names import check_model_name
+from wire.state_file import DamagedState
 from wire.user_error import UserError
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -104,7 +105,10 @@ def plan_start(settings: ServerSettings, running: Mapping[str, str] | None = Non
     except BadProperties as error:
         raise StartFailed(str(error)) from error
     trusted = properties.get(TRUSTED_KEYS)
-    remembered = {} if settings.remembered is None or settings.fresh else settings.remembered(store)
+    try:
+        remembered = {} if settings.remembered is None or settings.fresh else settings.remembered(store)
+    except DamagedState as error:
+        raise StartFailed(f"{error}; where no server runs, move {error.path} away and repair after the start") from error
     checked = check_archives(store, served, None if trusted is None else Path(trusted), remembered)
     check_space(home, sum(each.bytes for each in checked.values()), folder_bytes(home / "tmp") if running else 0)
     digests = {key: each.digest for key, each in checked.items()}

@@ -350,7 +350,7 @@ def _bring_back(before: StartPlan, error: Exception) -> str:
 def _write_config(home: Path, properties: Mapping[str, str]) -> None:
     with fresh_file(home, CONFIG) as file:
         file.write(format_properties(properties).encode())
-        settle(file, home / CONFIG, 0o644)
+        settle(file, home / CONFIG, 0o600)  # it may hold the key store's password
 
 
 def _launch(plan: StartPlan) -> int:
