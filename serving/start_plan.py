@@ -108,7 +108,7 @@ def plan_start(settings: ServerSettings, running: Mapping[str, str] | None = Non
     try:
         remembered = {} if settings.remembered is None or settings.fresh else settings.remembered(store)
     except DamagedState as error:
-        raise StartFailed(f"{error}; where no server runs, move {error.path} away and repair after the start") from error
+        raise StartFailed(f"{error}; where none runs, move {error.path} away and repair after the start") from error
     checked = check_archives(store, served, None if trusted is None else Path(trusted), remembered)
     check_space(home, sum(each.bytes for each in checked.values()), folder_bytes(home / "tmp") if running else 0)
     digests = {key: each.digest for key, each in checked.items()}

@@ -32,6 +32,7 @@ from wire.user_error import UserError
 
 _MAX_LOG_BYTES, _MAX_REASON = 8 << 20, 300
 """How much of a log is read from its begin, and how much of a line is shown (characters)."""
+_LEAST_FREE_BYTES = 64 << 10
 _DIED = "Backend worker process died."
 _TRACEBACK, _NEXT_WORKER = "Traceback (most recent call last):", "s_name_part0="
 _UNKNOWN = "RuntimeError: 500 - Unknown exception"  # TorchServe's own, after any RuntimeError of a handler
@@ -127,6 +128,8 @@ class TorchServe:
                 raise StartFailed(f"TorchServe ended while starting: {self._why_ended()} ({logs})")
             if _DIED in self._log("model_log.log"):
                 raise StartFailed(f"a worker died while loading: {self._why_worker_died(within_s=5.0)} ({logs})")
+            if shutil.disk_usage(self.home).free < _LEAST_FREE_BYTES:
+                raise StartFailed(f"{self.home}: expected free space while models are unpacked, got a full disk")
             if time.monotonic() > deadline:
                 names = ", ".join("/".join(filter(None, each)) for each in waiting)
                 raise StartFailed(f"expected READY workers of {names} within {within_s:g} s, got none ({logs})")
