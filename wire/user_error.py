@@ -23,7 +23,7 @@ Hierarchy, by package (only what derives from the two bases directly)::
         training        BadRunFolder, BadCorpus, BadBackbone, BadMember, StudyInUse, TuningFailed
         signing         BadKey, NotPlain, Untrusted
         release         BuildFailed, IncompleteArchive, ForbiddenImport, NoTarget, NoCounters, GateFailed,
-                        RolloutRefused, WatchRefused
+                        RolloutRefused, RepairFailed, Unrecorded (status 3), WatchRefused
         trials          NoExperiment
         tracking        TrackingFailed
         model_registry  RegistryRefused
