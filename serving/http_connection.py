@@ -5,6 +5,7 @@ What a server sends is bounded: the status line and headers by `HEADER_LINES` an
 is aborted and the connection closed.
 """
 
+import re
 import threading
 from collections.abc import Callable
 from typing import NamedTuple
@@ -30,13 +31,14 @@ SINGLE = frozenset(
     )
 )
 """Headers that have one value, or the response is invalid."""
+_STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})(?:[ \r\n]|$)")
 _NO_RESPONSE = frozenset(
     (
         *(pycurl.E_COULDNT_CONNECT, pycurl.E_COULDNT_RESOLVE_HOST, pycurl.E_COULDNT_RESOLVE_PROXY),
         *(pycurl.E_GOT_NOTHING, pycurl.E_RECV_ERROR, pycurl.E_SEND_ERROR, pycurl.E_URL_MALFORMAT),
     )
 )
-"""libcurl's errors that say that there is no response; with every other one there is, and it cannot be read."""
+"""libcurl's errors where there was no response, unless some of it was there; with all others it cannot be read."""
 
 
 class Response(NamedTuple):
@@ -134,13 +136,12 @@ class HttpConnection:
             curl.perform()
         except pycurl.error as error:
             self.drop()
-            raise _without_response(url, timeout_s, receiver.exceeded, *error.args) from error
+            raise _without_response(url, timeout_s, receiver, *error.args) from error
         try:
-            found = receiver.headers()
+            return receiver.response()
         except InvalidResponse as error:
             self.drop()
             raise InvalidResponse(f"{url}: {error}") from None
-        return Response(curl.getinfo(pycurl.RESPONSE_CODE), found, b"".join(receiver.body))
 
     def drop(self) -> None:
         """Close this thread's connection: what comes over it next may belong to an earlier request."""
@@ -182,6 +183,11 @@ class _Receiver:
         self._lines: list[bytes] = []
         self._header_bytes = 0
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether any of a response was there."""
+        return bool(self._lines)
+
     def take_body(self, data: bytes) -> int | None:
         if len(data) > self._left:
             self.exceeded = f"a body of at most {self._left + sum(map(len, self.body)):,} bytes"
@@ -198,17 +204,19 @@ class _Receiver:
         self._lines.append(line)
         return None
 
-    def headers(self) -> dict[str, str]:
-        """Of the last response: others, of status 1xx, may have come before it.
+    def response(self) -> Response:
+        """The last response: others, of status 1xx, may have come before it.
 
         Raises
         ------
         InvalidResponse
-            A header of `SINGLE` has two values.
+            Its status line, which libcurl reads generously, is none, or a header of `SINGLE` has two values.
         """
         found: dict[str, str] = {}
+        status_line = b""
         for line in self._lines:
             if line.startswith(b"HTTP/"):
+                status_line = line
                 found.clear()
                 continue
             name, colon, value = line.decode("latin-1").partition(":")
@@ -217,7 +225,10 @@ class _Receiver:
             name, value = name.lower(), value.strip()
             if found.setdefault(name, value) != value and name in SINGLE:
                 raise InvalidResponse(f"expected one header {name}, got {one_line(f'{found[name]!r} and {value!r}')}")
-        return found
+        status = _STATUS_LINE.match(status_line)
+        if status is None:
+            raise InvalidResponse(f"expected an HTTP status line, got {one_line(status_line.decode('latin-1'))!r}")
+        return Response(int(status[1]), found, b"".join(self.body))
 
 
 def set_url(curl: pycurl.Curl, url: str) -> None:
@@ -229,10 +240,10 @@ def set_url(curl: pycurl.Curl, url: str) -> None:
         curl.unsetopt(pycurl.PROXY)
 
 
-def _without_response(url: str, timeout_s: float, exceeded: str, code: int, text: str) -> RequestError:
-    if exceeded:
-        return InvalidResponse(f"{url}: expected {exceeded}, got more")
+def _without_response(url: str, timeout_s: float, receiver: _Receiver, code: int, text: str) -> RequestError:
+    if receiver.exceeded:
+        return InvalidResponse(f"{url}: expected {receiver.exceeded}, got more")
     if code == pycurl.E_OPERATION_TIMEDOUT:
         return DeadlinePassed(f"{url}: expected an answer within {timeout_s:g} s, got none: {one_line(text)}")
-    kind = Unavailable if code in _NO_RESPONSE else InvalidResponse
+    kind = Unavailable if code in _NO_RESPONSE and not receiver.has_begun else InvalidResponse
     return kind(f"{url}: {one_line(text)}")

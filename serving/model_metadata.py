@@ -15,8 +15,7 @@ MOST_OUTPUTS = 1024
 KINDS = ("rows", "texts", "windows and texts")
 """What a model can take as ``inputs``."""
 HOW_TO_DESCRIBE = (
-    "a handler that is traded on answers a request with the header 'describe: True' with a JSON object of version, "
-    "archive_digest, outputs (names in the order of its columns), feature_schema and feature_schema_sha256, "
+    "a model that is traded on answers a request with the header 'describe: True' with a JSON object, "
     "see docs/archives.md"
 )
 BARS = ("interval_ns", "max_gap_ns", "indicators")
