@@ -1,16 +1,14 @@
 """Keep-alive HTTP through libcurl, whose overhead a request is a fraction of `requests`'."""
 
 import threading
-from collections.abc import Callable
 from io import BytesIO
 
 import pycurl
 
+from serving.token_source import with_token
+from serving.tokens import Token
 from wire.errors import DeadlinePassed, RequestError, Unauthorized, Unavailable, from_answer
 from wire.loopback import is_loopback
-
-Token = str | Callable[[], str | None] | None
-"""A server's token, or what says which it is at each request; None where none is needed."""
 
 
 class HttpConnection:
@@ -21,11 +19,11 @@ class HttpConnection:
     Parameters
     ----------
     token : Token
-        TorchServe's inference token.
+        TorchServe's inference token; where a `TokenSource`'s is refused, the request is sent again with another.
     """
 
     def __init__(self, token: Token) -> None:
-        self._token = token if callable(token) else lambda: token
+        self._token = token
         self._threads = threading.local()
         self._handles: list[pycurl.Curl] = []
 
@@ -48,12 +46,16 @@ class HttpConnection:
         RequestError
             What the server refused with, or why there was no answer.
         """
+        return with_token(self._token, lambda token: self._exchange(token, url, sent, extra, timeout_s), Unauthorized)
+
+    def _exchange(
+        self, token: str | None, url: str, sent: bytes | None, extra: list[str], timeout_s: float
+    ) -> tuple[bytes, dict[str, str]]:
         curl = self._handle()
         received = BytesIO()
         lines: list[bytes] = []
         set_url(curl, url)
         curl.setopt(pycurl.TIMEOUT_MS, round(timeout_s * 1000))
-        token = self._token()
         if token is not None and not (token.isascii() and token.isprintable()):
             raise Unauthorized(f"{url}: expected a token of ASCII letters, got another")
         authorization = [] if token is None else [f"Authorization: Bearer {token}"]
