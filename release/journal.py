@@ -16,8 +16,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
-from release.fresh_file import fresh_file, settle
 from release.target import Target
+from wire.fresh_file import fresh_file, settle
 from wire.user_error import UserError
 
 FOLDER = ".rollout"

@@ -4,12 +4,12 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from release.fresh_file import remove_unsettled
 from release.gates import GateFailed
 from release.journal import journaled_models, locked, read_journal, write_journal
 from release.target import Target
 from release.versions import drain, forget, retire, save_snapshot, take_out
 from release.workers import is_ready, processes, wait_loaded
+from wire.fresh_file import remove_unsettled
 
 LOADING_S = 30.0
 """How long a version may have no READY worker, nobody rolling it out, before it counts as failed."""

@@ -17,10 +17,10 @@ from zipfile import ZIP_DEFLATED, ZipFile
 
 from cryptography.exceptions import InvalidSignature
 
-from release.fresh_file import fresh_file, remove_unsettled, settle
 from release.plain_zip import MOST_BYTES, Member, NotPlain, list_members, read_member, write_member
 from release.signing_keys import BadKey, key_id, load_private_key, trusted_keys
 from wire.digest import MANIFEST, SIGNATURE, combined_digest, member_digest
+from wire.fresh_file import fresh_file, remove_unsettled, settle
 from wire.user_error import UserError
 
 ALGORITHM = "ed25519"

@@ -5,7 +5,6 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from release.fresh_file import fresh_file, settle
 from release.gates import GateFailed
 from release.journal import FOLDER, journaled_models, read_journal, write_journal
 from release.target import Target
@@ -13,6 +12,7 @@ from release.workers import wait_drained
 from serving.archive_import import archive_digest, read_manifest
 from serving.properties import set_property
 from serving.snapshot import PROPERTY, take_snapshot
+from wire.fresh_file import fresh_file, settle
 
 DRAIN_WITHIN_S = 30.0
 """How long, beyond the quiet time itself, a version may go on being asked before that counts as being in use."""

@@ -7,17 +7,16 @@ is aborted and the connection closed.
 
 import re
 import threading
-from collections.abc import Callable
 from typing import NamedTuple
 
 import pycurl
 
+from serving.token_source import with_token
+from serving.tokens import Token
 from wire import headers
 from wire.errors import DeadlinePassed, InvalidResponse, RequestError, Unauthorized, Unavailable, from_answer, one_line
 from wire.loopback import is_loopback
 
-Token = str | Callable[[], str | None] | None
-"""A server's token, or what says which it is at each request; None where none is needed."""
 HEADER_LINES = 100
 """Most lines of headers, status lines included."""
 HEADER_BYTES = 32 * 1024
@@ -58,11 +57,11 @@ class HttpConnection:
     Parameters
     ----------
     token : Token
-        TorchServe's inference token.
+        TorchServe's inference token; where a `TokenSource`'s is refused, the request is sent again with another.
     """
 
     def __init__(self, token: Token) -> None:
-        self._token = token if callable(token) else lambda: token
+        self._token = token
         self._threads = threading.local()
         self._handles: list[pycurl.Curl] = []
 
@@ -113,13 +112,28 @@ class HttpConnection:
         InvalidResponse
             What came is no HTTP response, or exceeds a bound.
         """
+
+        def attempt(token: str | None) -> Response:
+            return self._send(token, url, sent, extra, timeout_s, limit, keep_alive)
+
+        return with_token(self._token, attempt, Unauthorized)
+
+    def _send(
+        self,
+        token: str | None,
+        url: str,
+        sent: bytes | None,
+        extra: list[str],
+        timeout_s: float,
+        limit: int,
+        keep_alive: bool,
+    ) -> Response:
         curl = self._handle()
         receiver = _Receiver(max(limit, ERROR_BYTES))
         set_url(curl, url)
         curl.setopt(pycurl.TIMEOUT_MS, max(1, round(timeout_s * 1000)))  # 0 would wait for ever
         curl.setopt(pycurl.FRESH_CONNECT, not keep_alive)
         curl.setopt(pycurl.FORBID_REUSE, not keep_alive)
-        token = self._token()
         if token is not None and not (token.isascii() and token.isprintable()):
             raise Unauthorized(f"{url}: expected a token of ASCII letters, got another")
         authorization = [] if token is None else [f"Authorization: Bearer {token}"]
@@ -138,10 +152,13 @@ class HttpConnection:
             self.drop()
             raise _without_response(url, timeout_s, receiver, *error.args) from error
         try:
-            return receiver.response()
+            response = receiver.response()
         except InvalidResponse as error:
             self.drop()
             raise InvalidResponse(f"{url}: {error}") from None
+        if response.status != 200 and isinstance(refused := from_answer(response.status, response.body), Unauthorized):
+            raise Unauthorized(f"{url}: {refused}")
+        return response
 
     def drop(self) -> None:
         """Close this thread's connection: what comes over it next may belong to an earlier request."""

@@ -31,12 +31,15 @@ from serving.server_config import (
     with_free_ports,
 )
 from serving.snapshot import PROPERTY, archives_of, versions_of
+from serving.token_source import TokenSource
 from wire.user_error import UserError
 
 PROJECT = Path(__file__).resolve().parent.parent
 STATE = "server.json"
 DEFAULT_MODELS = {"tick": "tick.mar"}
 CONFIG = "config.properties"
+RENEW_BEFORE_NS = 30_000_000_000
+"""Time before a token's end at which commands renew it (nanoseconds)."""
 """In the home: what the server was really started from."""
 _DIED = "Backend worker process died."
 _TRACEBACK, _NEXT_WORKER = "Traceback (most recent call last):", "s_name_part0="
@@ -102,9 +105,16 @@ class TorchServe:
         """The management token; None where tokens are off."""
         return None if self._tokens_off else tokens.management_token(self.home / tokens.KEY_FILE)
 
+    def token_source(self, purpose: str) -> TokenSource | None:
+        """Return a token that follows restarts and is renewed, ``inference`` or ``management``; None where tokens are
+        off."""
+        if self._tokens_off:
+            return None
+        return TokenSource(self.home / tokens.KEY_FILE, self.management_url, RENEW_BEFORE_NS, purpose)
+
     def management(self) -> ManagementClient:
         """A client of the management port, with its token."""
-        return ManagementClient(self.management_url, self.management_token)
+        return ManagementClient(self.management_url, self.token_source("management"))
 
     def is_running(self) -> bool:
         """Whether the Java process lives."""

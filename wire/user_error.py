@@ -11,6 +11,7 @@ Hierarchy, by package (only what derives from the two bases directly)::
             strategies  BadSetting
             training    BadConfig
             trials      BadRules, BadExperiment
+            wire        InvalidName
         wire            RequestError: one subclass for each HTTP status that a request can end with
         market          BadData
         latency         BadProfile

@@ -124,7 +124,7 @@ def test_a_full_disk_leaves_nothing_behind(pair: tuple[Path, Path], tmp_path: Pa
 def test_what_a_killed_process_left_is_taken_away(pair: tuple[Path, Path], tmp_path: Path, store: Path) -> None:
     program = (
         "import os, pathlib, signal\n"
-        "from release.fresh_file import fresh_file\n"
+        "from wire.fresh_file import fresh_file\n"
         "store = pathlib.Path(os.environ['STORE'])\n"
         "with fresh_file(store, 'tick.mar') as one, fresh_file(store, 'tick-fast.mar') as other:\n"
         "    for file in (one, other):\n"
