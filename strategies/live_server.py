@@ -30,6 +30,8 @@ OF_THE_QUESTION = (
     errors.OutputNotFinite,
 )
 """Errors that say nothing against the server."""
+SLOW = "no answer within the deadline"
+"""What the reason of a server's health begins with whose answers come too late."""
 
 
 class LiveServer:
@@ -110,7 +112,7 @@ class LiveServer:
         if in_time:
             self._change(Breaker.succeeded, "")
         else:
-            self._change(Breaker.failed, f"no answer within the deadline of {self._config.live.deadline_ns / 1e6:g} ms")
+            self._change(Breaker.failed, f"{SLOW} of {self._config.live.deadline_ns / 1e6:g} ms")
 
     def failed(self, error: RequestError, route: Route) -> None:
         """Take a failed request into account, where it says something about the server.

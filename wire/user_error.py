@@ -19,7 +19,7 @@ Hierarchy, by package (only what derives from the two bases directly)::
         handlers        BadArchive, UnsupportedDevice
         traffic         StoreFailed, SplitRefused
         strategies      OtherArchive, TimeReversed, ImpossibleFill
-        live_trading    Halted (status 3), NoParity
+        live_trading    Halted (status 3), RunFailed (status of the run: 1, 3, 4 or 5), NoParity
         training        BadRunFolder, BadCorpus, BadBackbone, BadMember, StudyInUse, TuningFailed
         release         BuildFailed, IncompleteArchive, ForbiddenImport, BadKey, NotPlain, Untrusted, NoTarget,
                         NoCounters, GateFailed, RolloutRefused, WatchRefused
