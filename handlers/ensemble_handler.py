@@ -25,6 +25,7 @@ from handlers.trading_handler import TradingHandler
 from model_defs.news_pool import OUTPUTS, NewsPool, combine
 from model_defs.return_network import ReturnNetwork, predict
 from wire.news_windows import NewsRequest, NewsWindow, check_news, decode_news
+from wire.texts import check_characters
 
 NO_NEWS = "no news: the price model's forecast alone"
 
@@ -94,6 +95,7 @@ class EnsembleHandler(TradingHandler):
 
     def _read_texts(self, request: NewsRequest) -> ReadNews:
         check_windows(request.windows, allows_jumps(self.description))
+        check_characters(request.texts, self.limits.characters)
         return ReadNews(request, self.sentiment.read(request.texts))
 
 

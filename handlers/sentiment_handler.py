@@ -13,7 +13,7 @@ from handlers.text_model import COLUMNS, TextModel
 from handlers.text_request import ReadTexts, together
 from handlers.trading_handler import TradingHandler
 from model_defs.sentiment_transformer import CLASSES, OUTPUTS
-from wire.texts import TextRequest, check_texts, decode_texts
+from wire.texts import TextRequest, check_characters, check_texts, decode_texts
 
 
 class SentimentHandler(TradingHandler):
@@ -62,4 +62,5 @@ class SentimentHandler(TradingHandler):
         }
 
     def _read_texts(self, request: TextRequest) -> ReadTexts:
+        check_characters(request.texts, self.limits.characters)
         return ReadTexts(request.texts, self.texts.read(request.texts), request.open_inference, request.request_id)

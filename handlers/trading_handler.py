@@ -1,5 +1,6 @@
 """What every model's handler shares: batches of requests, each with its own answer or its own error."""
 
+import gc
 import json
 import logging
 import time
@@ -127,8 +128,10 @@ class TradingHandler(BaseHandler):
         # Each line of a worker's log goes through a pipe and a regular expression in Java, and a
         # client's malformed JSON is a warning of 20 lines there.
         logging.getLogger().setLevel(logging.ERROR)
-        if worker_socket.install() and headroom and self.device.type == "cpu":  # CUDA maps memory as data
-            limits.limit_memory(headroom)
+        if worker_socket.install():
+            gc.freeze()  # or a body of many lists takes up to ten times as long: the collector looks at all of torch again
+            if headroom and self.device.type == "cpu":  # CUDA maps memory as data
+                limits.limit_memory(headroom)
         self.initialized = True
 
     @abstractmethod
