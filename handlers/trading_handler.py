@@ -119,7 +119,8 @@ class TradingHandler(BaseHandler):
         golden = model_files.read_golden(folder)
         answers = self._compute([self.golden_request(golden.inputs)])
         golden.verify(dict(zip(self.output_names, answers.T, strict=True)))
-        self._answer_size = AnswerSize.of(self.columns(answers[:1]), len(self.output_names))
+        size, most = AnswerSize.of(self.columns(answers[:1]), len(self.output_names)), self.limits.answer_bytes
+        self._most_rows = {binary: size.most_rows(most, binary) for binary in (True, False)}
         self._headers = {
             headers.MODEL_VERSION: self.version,
             headers.ARCHIVE_DIGEST: self.digest,
@@ -129,7 +130,7 @@ class TradingHandler(BaseHandler):
         # client's malformed JSON is a warning of 20 lines there.
         logging.getLogger().setLevel(logging.ERROR)
         if worker_socket.install():
-            gc.freeze()  # or a body of many lists takes up to ten times as long: the collector looks at all of torch again
+            gc.freeze()  # or a body of many lists has the collector look at all of torch again, for seconds
             if headroom and self.device.type == "cpu":  # CUDA maps memory as data
                 limits.limit_memory(headroom)
         self.initialized = True
@@ -299,15 +300,12 @@ class TradingHandler(BaseHandler):
 
     def _check_answer_size(self, request: Request) -> None:
         """Refuse a request for more rows than its answer can hold, before they are computed."""
-        rows, most = len(request.asked), self.limits.answer_bytes
-        if self._answer_size.most_bytes(rows, request.binary) > most:
-            fitting, form = self._answer_size.most_rows(most, request.binary), BINARY if request.binary else JSON
-            remedy = "send fewer rows in a request"
-            if not request.binary:
-                remedy += f", or accept {BINARY}, which holds {self._answer_size.most_rows(most, binary=True):,}"
+        rows, most = len(request.asked), self._most_rows[request.binary]
+        if rows > most:
+            remedy = "" if request.binary else f", or accept {BINARY}, which holds {self._most_rows[True]:,}"
             raise ResponseTooLarge(
-                f"expected a request for at most {fitting:,} rows, as an answer of {most:,} bytes holds in {form}, "
-                f"got {rows:,}: {remedy}"
+                f"expected a request for at most {most:,} rows, as an answer of {self.limits.answer_bytes:,} bytes holds "
+                f"in {BINARY if request.binary else JSON}, got {rows:,}: send fewer rows in a request{remedy}"
             )
 
     def describe_handle(self) -> dict[str, Any]:

@@ -82,10 +82,6 @@ class AnswerSize:
         names = sum(_NAME_BYTES + 4 * len(name) for name in columns)
         return cls(_ENVELOPE_BYTES + names, row, FLOAT32.itemsize * outputs)
 
-    def most_bytes(self, rows: int, binary: bool) -> int:
-        """Return how many bytes an answer of this many rows has at most."""
-        return rows * self.binary_row_bytes if binary else self.json_bytes + rows * self.json_row_bytes
-
     def most_rows(self, size: int, binary: bool) -> int:
         """Return for how many rows an answer of this many bytes is certainly enough."""
         return size // self.binary_row_bytes if binary else max(size - self.json_bytes, 0) // self.json_row_bytes
