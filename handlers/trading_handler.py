@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from ts.context import Context
 from ts.torch_handler.base_handler import BaseHandler
 
-from handlers import model_files, worker_socket
+from handlers import explain, model_files, worker_socket
 from handlers.device import choose_device
 from wire import headers
 from wire.answer import Asked, encode_binary, encode_json
 from wire.body import BINARY, JSON
 from wire.digest import folder_digest
-from wire.errors import BadHeader, DeadlinePassed, NotAcceptable, OutputNotFinite, RequestError
+from wire.errors import BadHeader, DeadlinePassed, NotAcceptable, NotExplained, OutputNotFinite, RequestError
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,15 @@ class TradingHandler(BaseHandler):
     explained: tuple[str, ...]
     """Outputs that can be explained."""
     explaining_s: float
-    """Longest time that one request's explanations may take: well below ``responseTimeout`` of the archive."""
+    """Longest time that all explanations of a batch may take: the predictions of the batch, and all that wait for the
+    worker, wait for them."""
+    explaining_alone_s: float
+    """The same in a registration for explanations alone (`explain.ALONE`), and of one call in process; well below
+    ``responseTimeout`` of the archive."""
+    most_explained: int
+    """Rows, texts or windows that one request may ask to have explained."""
+    most_explained_bytes: int
+    """Length of a request's body above which it is refused unread; well above that of `most_explained`."""
 
     @abstractmethod
     def load(self, folder: Path) -> tuple[int, ...]:
@@ -154,13 +162,14 @@ class TradingHandler(BaseHandler):
         RequestError
             Inputs that the model refuses, or an output that it does not explain.
         """
-        return self.explain_request(self.accept(inputs), output, time.perf_counter() + self.explaining_s)
+        return self.explain_request(self.accept(inputs), output, time.perf_counter() + self.explaining_alone_s)
 
     def handle(self, data: list[dict[str, Any]], context: Context) -> list[Any]:
         """Answer a batch: one answer a request, a bad request's error in its own place."""
         self.context = context
         answers: list[Any] = [None] * len(data)
         requests: dict[int, Request] = {}
+        explained: dict[int, tuple[dict[str, Any], dict[str, Any]]] = {}
         for index, item in enumerate(data):
             sent = {name.lower(): value for name, value in context.get_all_request_header(index).items()}
             try:
@@ -168,11 +177,13 @@ class TradingHandler(BaseHandler):
                     answers[index] = self.describe_handle()
                     self._label(index, JSON)
                 elif sent.get(headers.EXPLAIN) == "True":
-                    answers[index] = self._explain(index, item, sent)
+                    explained[index] = item, sent
                 else:
                     requests[index] = self._read(item, sent)
             except RequestError as error:
                 answers[index] = self._refuse(index, error)
+        if explained:
+            self._explain_all(explained, answers)
         if requests:
             self._answer(requests, answers)
         return answers
@@ -189,12 +200,30 @@ class TradingHandler(BaseHandler):
         content_type = sent.get("body", {}).get("content-type") or sent.get("content-type")
         return Request(self.decode(item.get("body"), content_type), binary)
 
-    def _explain(self, index: int, item: dict[str, Any], sent: dict[str, Any]) -> bytes:
-        """One request's explanations; its batch mates wait for them, as all answers of a batch go together."""
+    def _explain_all(
+        self, explained: dict[int, tuple[dict[str, Any], dict[str, Any]]], answers: list[Any]
+    ) -> None:
+        """Explain what a batch's requests ask for, in equal shares of the time that a batch has for it."""
+        alone = self.context.model_name.endswith(explain.ALONE)
+        until_s = time.perf_counter() + (self.explaining_alone_s if alone else self.explaining_s)
+        for waiting, (index, (item, sent)) in zip(range(len(explained), 0, -1), explained.items(), strict=True):
+            try:
+                answers[index] = self._explain(index, item, sent, explain.fair_share(until_s, waiting))
+            except RequestError as error:
+                answers[index] = self._refuse(index, error)
+
+    def _explain(self, index: int, item: dict[str, Any], sent: dict[str, Any], until_s: float) -> bytes:
+        """Answer one request's explanations."""
+        content = item.get("body")
+        if isinstance(content, bytes | bytearray) and len(content) > self.most_explained_bytes:
+            raise NotExplained(
+                f"expected a body of at most {self.most_explained_bytes:,} bytes to explain, got {len(content):,}: ask "
+                f"for the explanation of at most {self.most_explained} inputs in a request"
+            )
         request, output = self._read(item, sent), sent.get(headers.EXPLAIN_OUTPUT)
         if request.binary and JSON not in sent["accept"]:
             raise NotAcceptable(f"accept {JSON} expected for explanations, was {sent['accept']}")
-        explanations = self.explain_request(request.asked, output, time.perf_counter() + self.explaining_s)
+        explanations = self.explain_request(request.asked, output, until_s)
         self._label(index, JSON)
         return orjson.dumps(
             {"model": self.context.model_name, "version": self.version, "output": output, "explanations": explanations}
