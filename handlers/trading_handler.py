@@ -18,14 +18,21 @@ from numpy.typing import NDArray
 from ts.context import Context
 from ts.torch_handler.base_handler import BaseHandler
 
-from handlers import failures, limits, model_files, worker_socket
+from handlers import explain, failures, limits, model_files, worker_socket
 from handlers.device import choose_device
 from handlers.request_headers import BODY, accepts_binary, check_deadline, client_request_id, read_headers
 from wire import headers
 from wire.answer import AnswerSize, Asked, encode_binary, encode_json
 from wire.body import BINARY, JSON, excerpt
 from wire.digest import folder_digest
-from wire.errors import BodyTooLarge, MalformedBody, NotAcceptable, OutputNotFinite, ResponseTooLarge
+from wire.errors import (
+    BodyTooLarge,
+    MalformedBody,
+    NotAcceptable,
+    NotExplained,
+    OutputNotFinite,
+    ResponseTooLarge,
+)
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,15 @@ class TradingHandler(BaseHandler):
     explained: tuple[str, ...]
     """Outputs that can be explained."""
     explaining_s: float
-    """Longest time that one request's explanations may take: well below ``responseTimeout`` of the archive."""
+    """Longest time that all explanations of a batch may take: the predictions of the batch, and all that wait for the
+    worker, wait for them."""
+    explaining_alone_s: float
+    """The same in a registration for explanations alone (`explain.ALONE`), and of one call in process; well below
+    ``responseTimeout`` of the archive."""
+    most_explained: int
+    """Rows, texts or windows that one request may ask to have explained."""
+    most_explained_bytes: int
+    """Length of a request's body above which it is refused unread; well above that of `most_explained`."""
 
     @abstractmethod
     def load(self, folder: Path) -> tuple[int, ...]:
@@ -165,13 +180,14 @@ class TradingHandler(BaseHandler):
         RequestError
             Inputs that the model refuses, or an output that it does not explain.
         """
-        return self.explain_request(self.accept(inputs), output, time.perf_counter() + self.explaining_s)
+        return self.explain_request(self.accept(inputs), output, time.perf_counter() + self.explaining_alone_s)
 
     def handle(self, data: list[dict[str, Any]], context: Context) -> list[bytes | None]:
         """Answer a batch: one answer a request, and whatever a request raises in its own place."""
         self.context = context
         answers: list[bytes | None] = [None] * len(data)
         requests: dict[int, Request] = {}
+        explained: dict[int, tuple[dict[str, Any], dict[str, str]]] = {}
         for index, item in enumerate(data):
             try:
                 sent = read_headers(context.get_all_request_header(index))
@@ -179,13 +195,15 @@ class TradingHandler(BaseHandler):
                 if sent.get("describe") == "True":  # as TorchServe's management port asks, and our client
                     answers[index] = self._describe(index)
                 elif sent.get(headers.EXPLAIN) == "True":
-                    answers[index] = self._explain(index, item, sent)
+                    explained[index] = item, sent
                 else:
                     request = self._read(item, sent)
                     self._check_answer_size(request)
                     requests[index] = request
             except Exception as error:
                 answers[index] = self._fail(index, error)
+        if explained:
+            self._explain_all(explained, answers)
         if requests:
             self._answer(requests, answers)
         return answers
@@ -206,24 +224,37 @@ class TradingHandler(BaseHandler):
             self._check_body_size(len(content), self.limits.body_bytes)
         return Request(self.decode(content, sent.get("content-type")), binary)
 
-    def _explain(self, index: int, item: dict[str, Any], sent: dict[str, str]) -> bytes:
-        """One request's explanations; its batch mates wait for them, as all answers of a batch go together."""
+    def _explain_all(
+        self, explained: dict[int, tuple[dict[str, Any], dict[str, str]]], answers: list[bytes | None]
+    ) -> None:
+        """Explain what a batch's requests ask for, in equal shares of the time that a batch has for it."""
+        alone = self.context.model_name.endswith(explain.ALONE)
+        until_s = time.perf_counter() + (self.explaining_alone_s if alone else self.explaining_s)
+        for waiting, (index, (item, sent)) in zip(range(len(explained), 0, -1), explained.items(), strict=True):
+            try:
+                answers[index] = self._explain(index, item, sent, explain.fair_share(until_s, waiting))
+            except Exception as error:
+                answers[index] = self._fail(index, error)
+
+    def _explain(self, index: int, item: dict[str, Any], sent: dict[str, str], until_s: float) -> bytes:
+        """Answer one request's explanations."""
+        content = item.get(BODY)
+        if isinstance(content, bytes | bytearray) and len(content) > self.most_explained_bytes:
+            raise NotExplained(
+                f"expected a body of at most {self.most_explained_bytes:,} bytes to explain, got {len(content):,}: ask "
+                f"for the explanation of at most {self.most_explained} inputs in a request"
+            )
         request, output = self._read(item, sent), sent.get(headers.EXPLAIN_OUTPUT)
         if request.binary and JSON not in sent["accept"]:
             raise NotAcceptable(f"accept {JSON} expected for explanations, was {excerpt(sent['accept'])}")
-        explanations = self.explain_request(request.asked, output, time.perf_counter() + self.explaining_s)
-        return self._checked(
-            index,
-            JSON,
-            orjson.dumps(
-                {
-                    "model": self.context.model_name,
-                    "version": self.version,
-                    "output": output,
-                    "explanations": explanations,
-                }
-            ),
-        )
+        explanations = self.explain_request(request.asked, output, until_s)
+        answer = {
+            "model": self.context.model_name,
+            "version": self.version,
+            "output": output,
+            "explanations": explanations,
+        }
+        return self._checked(index, JSON, orjson.dumps(answer))
 
     def _compute(self, asked: Sequence[Asked]) -> NDArray[np.float32]:
         """Return what `compute` does, refused where a row is missing: the next request would get its answer."""
@@ -304,7 +335,7 @@ class TradingHandler(BaseHandler):
         if rows > most:
             remedy = "" if request.binary else f", or accept {BINARY}, which holds {self._most_rows[True]:,}"
             raise ResponseTooLarge(
-                f"expected a request for at most {most:,} rows, as an answer of {self.limits.answer_bytes:,} bytes holds "
+                f"expected a request for at most {most:,} rows, as {self.limits.answer_bytes:,} bytes of answer hold "
                 f"in {BINARY if request.binary else JSON}, got {rows:,}: send fewer rows in a request{remedy}"
             )
 

@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 
 from wire.body import FLOAT32, bytes_to_rows
 
+MAX_RESPONSE_SIZE = "TS_MAX_RESPONSE_SIZE"
+"""Environment variable that tells a worker the server's ``max_response_size``, in bytes."""
+
 
 class Asked(Protocol):
     """What a request asks for, whatever it carries: `wire.body.Request`, `wire.texts.TextRequest`, ..."""
