@@ -268,17 +268,13 @@ class TradingHandler(BaseHandler):
 
         Where that fails each request is computed alone, so that only the one that cannot be computed gets the error.
         """
+        failure: Exception | None = None
         try:
             table = self._compute([request.asked for request in requests.values()])
         except Exception as error:
-            if len(requests) == 1:
-                (index,) = requests
-                answers[index] = self._fail(index, error)
-                return
-            for index, request in requests.items():
-                self._answer({index: request}, answers)
-            if all(self.context.get_response_status(index)[0] == HTTPStatus.OK for index in requests):
-                failures.log_traceback(error, f"a batch of {len(requests)} requests, each of which could be answered,")
+            failure = error
+        if failure is not None:  # outside of the except clause, or each failure of one would be chained to it
+            self._answer_alone(requests, answers, failure)
             return
         finite = bool(np.isfinite(table).all())  # of all at once: a look at each part costs more than the network
         start = 0
@@ -291,6 +287,19 @@ class TradingHandler(BaseHandler):
                 answers[index] = self._encode(index, part, request)
             except Exception as error:
                 answers[index] = self._fail(index, error)
+
+    def _answer_alone(
+        self, requests: dict[int, Request], answers: list[bytes | None], failure: Exception
+    ) -> None:
+        """Answer one by one the requests that could not be computed together."""
+        if len(requests) == 1:
+            (index,) = requests
+            answers[index] = self._fail(index, failure)
+            return
+        for index, request in requests.items():
+            self._answer({index: request}, answers)
+        if all(self.context.get_response_status(index)[0] == HTTPStatus.OK for index in requests):
+            failures.log_traceback(failure, f"a batch of {len(requests)} requests, each of which could be answered,")
 
     def _encode(self, index: int, table: NDArray[np.float32], request: Request) -> bytes:
         if request.binary:
