@@ -56,7 +56,7 @@ def decode_texts(body: object, content_type: str | None) -> TextRequest:
         return TextRequest(check_texts(parsed["instances"]))
     if isinstance(parsed, dict) and "inputs" in parsed:
         return TextRequest(tensor_texts(only(tensors(parsed["inputs"]))), True, identifier(parsed))
-    was = f"an object with {sorted(parsed)}" if isinstance(parsed, dict) else type(parsed).__name__
+    was = f"an object with {excerpt(sorted(parsed))}" if isinstance(parsed, dict) else type(parsed).__name__
     raise MalformedBody(f'a list of strings, {{"instances"}} or {{"inputs"}} expected, was {was}')
 
 
@@ -68,13 +68,13 @@ def encode_texts(texts: Sequence[str]) -> bytes:
 def tensor_texts(tensor: dict[str, object], at_least: int = 1) -> tuple[str, ...]:
     """The strings of a tensor of ``BYTES``, [n] or [n, 1]; raises what `check_texts` does, and `BadShape`."""
     if tensor["datatype"] != "BYTES":
-        raise BadType(f"datatype BYTES expected for texts, was {tensor['datatype']}")
+        raise BadType(f"datatype BYTES expected for texts, was {excerpt(tensor['datatype'])}")
     data, shape = tensor["data"], tensor["shape"]
     if isinstance(data, list) and all(isinstance(row, list) and len(row) == 1 for row in data):
         data = [text for (text,) in data]
     texts = check_texts(data, at_least)
     if shape != [len(texts)] and shape != [len(texts), 1]:
-        raise BadShape(f"shape [{len(texts)}] for {len(texts)} texts expected, was {shape}")
+        raise BadShape(f"shape [{len(texts)}] for {len(texts)} texts expected, was {excerpt(shape)}")
     return texts
 
 
