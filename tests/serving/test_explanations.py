@@ -211,8 +211,8 @@ def test_explanations_have_one_time_budget_a_batch(tick_archive: Path, tmp_path:
 def test_explanations_do_not_end_their_batch_worker(tick_server: TorchServe) -> None:
     url = f"{tick_server.inference_url}/{{}}/tick-batched"
     named = {"Authorization": f"Bearer {tick_server.token}"}
-    rows = [2000] * 3 + [16] * 3
-    asked = [*(("explanations", ROW.repeat(count, axis=0).tolist()) for count in rows), *[("predictions", ROW.tolist())] * (BATCH - 6)]
+    explained = [ROW.repeat(count, axis=0).tolist() for count in (2000, 2000, 2000, 16, 16, 16)]
+    asked = [("explanations", rows) for rows in explained] + [("predictions", ROW.tolist())] * (BATCH - 6)
     (before,) = tick_server.management().describe("tick-batched")
 
     with ThreadPoolExecutor(BATCH) as pool:
