@@ -233,7 +233,7 @@ class TradingHandler(BaseHandler):
         for waiting, (index, (item, sent)) in zip(range(len(explained), 0, -1), explained.items(), strict=True):
             try:
                 answers[index] = self._explain(index, item, sent, explain.fair_share(until_s, waiting))
-            except Exception as error:
+            except Exception as error:  # the boundary of a request
                 answers[index] = self._fail(index, error)
 
     def _explain(self, index: int, item: dict[str, Any], sent: dict[str, str], until_s: float) -> bytes:
@@ -247,12 +247,11 @@ class TradingHandler(BaseHandler):
         request, output = self._read(item, sent), sent.get(headers.EXPLAIN_OUTPUT)
         if request.binary and JSON not in sent["accept"]:
             raise NotAcceptable(f"accept {JSON} expected for explanations, was {excerpt(sent['accept'])}")
-        explanations = self.explain_request(request.asked, output, until_s)
         answer = {
             "model": self.context.model_name,
             "version": self.version,
             "output": output,
-            "explanations": explanations,
+            "explanations": self.explain_request(request.asked, output, until_s),
         }
         return self._checked(index, JSON, orjson.dumps(answer))
 
