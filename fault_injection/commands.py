@@ -10,6 +10,7 @@ import time
 import traceback
 from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 
 from typer import Typer
@@ -24,6 +25,10 @@ STATUSES = frozenset({0, 1, 2, 3})
 HUNG = -999
 """Status of a call that did not end."""
 _SIGNS_OF_A_BUG = ("Traceback (most recent call last)", A_BUG, "Exception ignored", "panicked at")
+_PRELOADED = (
+    "release.rollout", "trials.canary", "trials.experiment_auto", "live_trading.live_run", "nautilus_trader.live.node",
+    "nautilus_trader.backtest.engine", "auditing.opening",
+)
 _FAKE_JAVA = """#!/bin/sh
 case "$*" in *-version*) echo 'openjdk version "17.0.9"' >&2; exit 0;; esac
 echo 'this Java ends at once' >&2
@@ -53,6 +58,12 @@ def script_app(path: Path) -> Typer:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.app
+
+
+def preload() -> None:
+    """Import what commands about servers and live runs import, once for many calls."""
+    for name in _PRELOADED:
+        import_module(name)
 
 
 def run(call: Call, most_s: float = MOST_S) -> tuple[int, str, str]:

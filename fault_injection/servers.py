@@ -6,7 +6,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from fault_injection.commands import Call, run
 from serving.management import ManagementError
 from serving.torchserve import PROJECT, ServerSettings, TorchServe, find_server, start_server
 from wire.user_error import UserError
@@ -30,6 +32,24 @@ def train_archive(folder: Path) -> Path:
         if result.returncode:
             raise NoServerToAttack(f"{arguments[0]} failed: {result.stderr.strip()[-200:]}")
     return folder / "built" / "tick.mar"
+
+
+def make_keys(folder: Path) -> None:
+    """Make ``alice.key`` and the folder ``trusted`` with its public half, where there are none."""
+    if not (folder / "alice.key").exists():
+        _must("keys", "alice", "--private", f"{folder / 'alice.key'}", "--trusted", f"{folder / 'trusted'}")
+
+
+def sign(archive: Path, folder: Path) -> None:
+    """Sign an archive with ``alice.key``."""
+    _must("sign", f"{archive}", "--key", f"{folder / 'alice.key'}")
+
+
+def _must(script: str, *arguments: str) -> None:
+    with TemporaryDirectory(prefix="attack-call-") as folder:
+        status, out, err = run(Call(script, arguments, Path(folder)))
+    if status:
+        raise NoServerToAttack(f"{script} failed with status {status}: {(out + err).strip()[-300:]}")
 
 
 @contextmanager

@@ -4,6 +4,7 @@ A template folder holds every state file as a real server, rollout, live run and
 is a copy in which one file is damaged, missing, or no file at all; the commands that read it are called in forks.
 """
 
+import json
 import re
 import shutil
 import time
@@ -11,15 +12,15 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 from random import Random
 from tempfile import mkdtemp
 
-from fault_injection.commands import Call, fault_of, quiet_environment, run
+from fault_injection.commands import Call, fault_of, preload, quiet_environment, run
 from fault_injection.damage import damage
-from fault_injection.servers import MODEL
+from fault_injection.servers import MODEL, make_keys, sign
 from fault_injection.verdict import Failure, Findings
+from fault_injection.versions import as_version
 from serving.management import ManagementError
 from serving.torchserve import TorchServe
 
@@ -31,12 +32,6 @@ LONG_ERRORS = "sentences of more than 1,000 characters"
 MUST_BE_ZERO = (TRACEBACKS, UNDOCUMENTED, NOT_REPAIRED, LOST, LONG_ERRORS)
 _MOST_S = 120.0
 _DEAD_PID = 4_194_303
-_PRELOADED = (
-    "release.rollout", "trials.canary", "trials.experiment_auto", "live_trading.live_run", "nautilus_trader.live.node",
-    "nautilus_trader.backtest.engine", "auditing.opening", "tracking.store", "model_registry.registry",
-    "mlflow.store.tracking.sqlalchemy_store", "mlflow.store.model_registry.sqlalchemy_store",
-)
-"""What commands import only when they need it, for many calls imported once."""
 
 
 @dataclass(frozen=True)
@@ -146,15 +141,11 @@ def make_template(server: TorchServe, folder: Path) -> Template:
     server : TorchServe
         Serves ``tick`` of ``folder/store`` from ``folder/home``.
     """
-    for name in _PRELOADED:
-        import_module(name)
+    preload()
     template = Template(server, folder, quiet_environment(folder / "environment"))
     archive = folder / "store" / f"{MODEL}.mar"
-    template.must("keys alice --private {here}/alice.key --trusted {here}/trusted")
-    from fault_injection.versions import as_version
-
-    as_version(archive, folder / "signed.mar", "1.1")
-    template.must("sign {here}/signed.mar --key {here}/alice.key")
+    make_keys(folder)
+    sign(as_version(archive, folder / "signed.mar", "1.1"), folder)
     template.must(f"rollout register tick {_HOME} --archive {{here}}/signed.mar --trusted {{here}}/trusted --watch 0.2 "
                   "--drain 0.1 --latency-add-ms 1000 --reports {here}/reports")
     template.must("experiment create tick --challenger 2.0 --baseline 1.0 --no-server --name e1 "
@@ -245,8 +236,6 @@ def _copy(template: Template, state: StateFile, kind: str) -> Path:
 
 def _leave_under_way(path: Path) -> None:
     """Write into a journal what a killed rollout leaves."""
-    import json
-
     journal = json.loads(path.read_text())
     journal["under_way"] = {
         "action": "register", "version": "1.2", "previous": "1.1", "step": "golden", "file": "tick-1.2.mar",
