@@ -75,21 +75,20 @@ class _Tally:
 
 def attack_requests(server: TorchServe, subject: Subject, plan: Plan) -> Findings:
     """Send all cases and return what came of them."""
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("fork")  # before this process has threads; spawned ones would import for seconds
     parts = urlsplit(server.inference_url)
     target = (parts.hostname or "", parts.port or 80), server.token
     started, pipes = [], []
     end = time.time() + plan.time_limit_s
-    watch = _Workers(server.pid)
     began = time.monotonic()
-    with watch:
-        for number in range(PROCESSES):
-            pipe, says = context.Pipe(duplex=False)
-            process = context.Process(target=_attack, args=(subject, plan, target, number, end, says), daemon=True)
-            process.start()
-            says.close()
-            started.append(process)
-            pipes.append(pipe)
+    for number in range(PROCESSES):
+        pipe, says = context.Pipe(duplex=False)
+        process = context.Process(target=_attack, args=(subject, plan, target, number, end, says), daemon=True)
+        process.start()
+        says.close()
+        started.append(process)
+        pipes.append(pipe)
+    with _Workers(server.pid) as watch:
         tallies = [_received(pipe, process) for pipe, process in zip(pipes, started, strict=True)]
         for process in started:
             process.join()
