@@ -12,11 +12,13 @@ anything else: a bug        the traceback, and a line that calls it a bug       
 ==========================  ===========================================================  ===========
 """
 
+import io
+import json
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
 import typer
@@ -95,7 +97,8 @@ def describe(error: OSError) -> str:
 
 
 def _exit(message: str, status: int) -> NoReturn:
-    typer.echo(f"error: {' '.join(message.splitlines())}", err=True)
+    with suppress(OSError):  # a full disk or a closed pipe does not change the status
+        typer.echo(f"error: {' '.join(message.splitlines())}", err=True)
     sys.exit(status)
 
 
@@ -119,8 +122,28 @@ def raise_on_signals() -> None:
 
 
 def say(text: str) -> None:
-    """Print a line of text on stderr as it is, whatever brackets a path or a name has."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    """Print a line of text on stderr as it is, whatever brackets a path or a name has.
+
+    Where stderr takes nothing any more, a full disk or a closed pipe, the work goes on without its messages.
+    """
+    with suppress(OSError):
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def print_json(value: object) -> None:
+    """Print one line of JSON on stdout, which takes it before this returns.
+
+    Raises
+    ------
+    OSError
+        It did not, for a full disk or a closed pipe; what is printed from now on is dropped.
+    """
+    try:
+        print(json.dumps(value), flush=True)
+    except OSError:
+        with suppress(io.UnsupportedOperation):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
 
 
 def parsed(parse: Callable[[str], Any]) -> Callable[[str], Any]:

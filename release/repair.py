@@ -5,12 +5,21 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
+from cli.app import describe
 from release.gates import GateFailed
-from release.journal import UnderWay, journaled_models, locked, read_journal, write_journal
+from release.journal import FOLDER, UnderWay, journaled_models, locked, read_journal, write_journal
+from release.journal_repair import check_journal, check_snapshot, clear_places
 from release.target import Target
 from release.versions import drain, forget, retire, save_snapshot, take_out
 from release.workers import is_ready, processes, wait_loaded
 from wire.fresh_file import remove_unsettled
+from wire.names import is_model_name
+from wire.user_error import UserError
+
+
+class RepairFailed(UserError):
+    """Something could not be repaired; the rest was."""
+
 
 LOADING_S = 30.0
 """How long a version may have no READY worker, nobody rolling it out, before it counts as failed."""
@@ -77,6 +86,10 @@ def remember(target: Target, model: str, change: UnderWay) -> None:
         journal = replace(journal, files={**journal.files, change.version: change.file})
     if change.action == "rollback":
         journal = journal.went_back(change.version, change.previous)
+    elif change.version in journal.rolled_back:  # it has passed the gates again
+        journal = replace(journal, rolled_back={
+            version: since for version, since in journal.rolled_back.items() if version != change.version
+        })
     write_journal(target, model, journal.with_default(target.manager().default_version(model)))
     save_snapshot(target)
 
@@ -94,36 +107,53 @@ def mend(target: Target, model: str) -> str | None:
 
 
 def repair(target: Target, say: Callable[[str], None]) -> list[str]:
-    """Mend all models: rollouts that were left, versions without workers, defaults that cannot answer.
+    """Recover all models: rollouts that were left, damaged journals, versions without workers, dead defaults.
 
     Returns
     -------
     list of str
-        What was mended, in words; empty where all was well.
+        What was repaired, in words; empty where all was well.
 
     Raises
     ------
-    RolloutRefused
-        A model is being rolled out right now.
+    RepairFailed
+        Some of it could not be repaired, or a model is being rolled out right now; the rest was.
     ManagementError
         The server cannot be reached.
     """
     mended: list[str] = []
+    failed: list[str] = []
 
     def note(text: str) -> None:
         mended.append(text)
         say(text)
 
-    manager = target.manager()
-    for model in sorted({*journaled_models(target.model_store), *manager.model_names()}):
-        with locked(target, model, "repair"):
-            if (done := mend(target, model)) is not None:
-                note(f"{model}: {done}")
-            _mend_dead(target, model, note)
-            remove_unsettled(target.model_store, f"{model}.mar")
-    if mended:
-        save_snapshot(target)
+    names = target.manager().model_names()
+    clear_places(target, note)
+    for model in sorted({*journaled_models(target.model_store), *filter(is_model_name, names)}):
+        try:
+            with locked(target, model, "repair"):
+                _repair_model(target, model, note)
+        except (UserError, OSError) as error:
+            failed.append(f"{model}: {describe(error) if isinstance(error, OSError) else error}")
+    try:
+        if mended:
+            save_snapshot(target)
+        check_snapshot(target, note)
+    except (UserError, OSError) as error:
+        failed.append(describe(error) if isinstance(error, OSError) else f"{error}")
+    if failed:
+        raise RepairFailed("; ".join(failed))
     return mended
+
+
+def _repair_model(target: Target, model: str, note: Callable[[str], None]) -> None:
+    check_journal(target, model, note)
+    if (done := mend(target, model)) is not None:
+        note(f"{model}: {done}")
+    _mend_dead(target, model, note)
+    remove_unsettled(target.model_store, f"{model}.mar")
+    remove_unsettled(target.model_store / FOLDER, f"{model}.json")
 
 
 def _mend_dead(target: Target, model: str, note: Callable[[str], None]) -> None:

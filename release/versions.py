@@ -1,6 +1,7 @@
 """Versions on a server: what lasts of them over a restart, and how one goes without losing a request."""
 
 import fcntl
+import json
 import re
 import shutil
 from pathlib import Path
@@ -9,14 +10,15 @@ from typing import Any
 from msgspec.structs import replace
 
 from release.gates import GateFailed
-from release.journal import FOLDER, journaled_models, read_journal, write_journal
+from release.journal import journaled_models, open_lock, read_journal, write_journal
 from release.target import Target
 from release.workers import wait_drained
 from serving.archive_import import archive_digest, read_manifest
-from serving.properties import set_property
+from serving.properties import read_properties, set_property
 from serving.snapshot import PROPERTY, take_snapshot
 from wire.fresh_file import fresh_file, settle
 from wire.names import check_model_name, check_version
+from wire.state_file import DamagedState
 
 DRAIN_WITHIN_S = 30.0
 """How long, beyond the quiet time itself, a version may go on being asked before that counts as being in use."""
@@ -31,14 +33,30 @@ def save_snapshot(target: Target) -> None:
     """Write into the server's configuration what it serves now, where the target names that file."""
     if target.config is None:
         return
-    with (target.model_store / FOLDER / "snapshot.lock").open("w") as lock:
+    with open_lock(target, "snapshot") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # another model's rollout must not write what it saw before this change
-        archives = {
-            (model, version): file
-            for model in journaled_models(target.model_store)
-            for version, file in read_journal(target, model).files.items()
-        }
+        kept = _archives_kept(read_properties(target.config).get(PROPERTY, ""))
+        archives: dict[tuple[str, str], str] = {}
+        for model in journaled_models(target.model_store):
+            try:
+                archives |= {(model, version): file for version, file in read_journal(target, model).files.items()}
+            except DamagedState:  # another model's: for that one, names stay as they are
+                archives |= {each: file for each, file in kept.items() if each[0] == model}
         set_property(target.config, PROPERTY, take_snapshot(target.manager(), archives))
+
+
+def _archives_kept(snapshot: str) -> dict[tuple[str, str], str]:
+    """Return the archives that a snapshot names, by model and version; none of what is no snapshot."""
+    try:
+        models = json.loads(snapshot)["models"]
+        return {
+            (model, version): entry["marName"]
+            for model, versions in models.items()
+            for version, entry in versions.items()
+            if isinstance(entry["marName"], str)
+        }
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return {}
 
 
 def adopt(target: Target, model: str, version: str) -> str | None:
