@@ -15,6 +15,7 @@ anything else: a bug        the traceback, and a line that calls it a bug       
 import io
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -99,6 +100,25 @@ def _exit(message: str, status: int) -> NoReturn:
     with suppress(OSError):  # a full disk or a closed pipe does not change the status
         typer.echo(f"error: {' '.join(message.splitlines())}", err=True)
     sys.exit(status)
+
+
+def raise_on_signals() -> None:
+    """Let SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt, so that a command cleans up; those after it are ignored.
+
+    For the main thread. A job that the shell started in the background has SIGINT ignored, and is to end all the same;
+    a command under ``nohup`` goes on at SIGHUP.
+    """
+    signals = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signals.append(signal.SIGHUP)
+
+    def interrupt(number: int, frame: Any) -> NoReturn:
+        for each in signals:
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for each in signals:
+        signal.signal(each, interrupt)
 
 
 def say(text: str) -> None:

@@ -10,12 +10,14 @@ from torch import nn
 from handlers.explain_features import explain_features
 from handlers.row_handler import RowHandler
 from model_defs.tick_classifier import CLASSES
+from wire.output_constraints import PROBABILITY, OutputConstraints
 
 
 class TickHandler(RowHandler):
     """Logits to probabilities."""
 
     output_names = explained = CLASSES
+    constraints = OutputConstraints(dict.fromkeys(CLASSES, PROBABILITY), (CLASSES,))
     explaining_s = 2.0
 
     def answer(self, network: nn.Module, rows: torch.Tensor) -> torch.Tensor:

@@ -17,11 +17,13 @@ from ts.torch_handler.base_handler import BaseHandler
 
 from handlers import model_files, worker_socket
 from handlers.device import choose_device
+from handlers.model_files import BadArchive
 from wire import headers
 from wire.answer import Asked, encode_binary, encode_json
 from wire.body import BINARY, JSON
 from wire.digest import folder_digest
-from wire.errors import BadHeader, DeadlinePassed, NotAcceptable, OutputNotFinite, RequestError
+from wire.errors import BadHeader, DeadlinePassed, NotAcceptable, OutputNotFinite, OutputOutOfRange, RequestError
+from wire.output_constraints import OutputConstraints
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class TradingHandler(BaseHandler):
 
     output_names: tuple[str, ...]
     """What the columns of a table of answers are called, in order."""
+    constraints = OutputConstraints()
+    """What clients may rely on: ranges of outputs, and which of them sum to 1."""
     inputs: str
     """What a request holds: ``rows``, ``texts``, or ``windows and texts``."""
     explained: tuple[str, ...]
@@ -113,6 +117,7 @@ class TradingHandler(BaseHandler):
         golden = model_files.read_golden(folder)
         answers = self.compute([self.golden_request(golden.inputs)])
         golden.verify(dict(zip(self.output_names, answers.T, strict=True)))
+        self._check_constraints(answers)
         self._headers = {
             headers.MODEL_VERSION: self.version,
             headers.ARCHIVE_DIGEST: self.digest,
@@ -123,6 +128,16 @@ class TradingHandler(BaseHandler):
         logging.getLogger().setLevel(logging.ERROR)
         worker_socket.install()
         self.initialized = True
+
+    def _check_constraints(self, answers: NDArray[np.float32]) -> None:
+        """Golden answers outside of the declared constraints: clients would refuse every answer."""
+        unknown = self.constraints.names.difference(self.output_names)
+        try:
+            if unknown:
+                raise BadArchive(f"expected constraints of {', '.join(self.output_names)}, got {min(unknown)}")
+            self.constraints.check_table(answers, self.output_names)
+        except (OutputNotFinite, OutputOutOfRange) as error:
+            raise BadArchive(f"{model_files.GOLDEN}: the handler's own constraints: {error}") from error
 
     @abstractmethod
     def golden_request(self, inputs: Mapping[str, NDArray[Any]]) -> Asked:
@@ -241,6 +256,7 @@ class TradingHandler(BaseHandler):
             "feature_schema_sha256": self.schema.sha256,
             "inputs": self.inputs,
             "outputs": list(self.output_names),
+            "output_constraints": self.constraints.to_dict(),
             "explained_outputs": list(self.explained),
             "batch_invariant": True,  # the probe found tiles, or the worker would not be here
             "tile_rows": list(self.tile_sizes),

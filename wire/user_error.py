@@ -15,7 +15,8 @@ Hierarchy, by package (only what derives from the two bases directly)::
         wire            DamagedState; RequestError: one subclass for each HTTP status that a request can end with
         market          BadData
         latency         BadProfile
-        serving         BadProperties, NoToken, NoJava, StartFailed, ManagementError, UnreadableArchive
+        serving         BadProperties, NoToken, NoJava, StartFailed, HomeInUse, CannotEnd, ManagementError,
+                        UnreadableArchive
         handlers        BadArchive, UnsupportedDevice
         traffic         StoreFailed, SplitRefused
         strategies      OtherArchive, TimeReversed, ImpossibleFill
