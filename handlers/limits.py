@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wire.answer import MAX_RESPONSE_SIZE
 from wire.texts import MOST_CHARACTERS
 
 MEBIBYTE = 1 << 20
@@ -20,8 +21,6 @@ BATCH_BYTES = 16 * MEBIBYTE
 """Of all bodies of a batch, and of all its answers."""
 BATCH_CHARACTERS = 2 * MOST_CHARACTERS
 """Of all texts of a batch."""
-MAX_RESPONSE_SIZE = "TS_MAX_RESPONSE_SIZE"
-"""Environment variable with the server's ``max_response_size``, bytes; `serving.torchserve` sets it for workers."""
 DEFAULT_RESPONSE_BYTES = 4 * MEBIBYTE
 """Where the variable is not set: ``max_response_size`` of our ``config.properties``; TorchServe's own is larger."""
 MEMORY_HEADROOM = "memoryHeadroomMiB"

@@ -1,5 +1,6 @@
 """What every model's handler shares: batches of requests, each with its own answer or its own error."""
 
+import gc
 import json
 import logging
 import time
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from ts.context import Context
 from ts.torch_handler.base_handler import BaseHandler
 
-from handlers import failures, limits, model_files, worker_socket
+from handlers import explain, failures, limits, model_files, worker_socket
 from handlers.device import choose_device
 from handlers.model_files import BadArchive
 from handlers.request_headers import BODY, accepts_binary, check_deadline, client_request_id, read_headers
@@ -29,6 +30,7 @@ from wire.errors import (
     BodyTooLarge,
     MalformedBody,
     NotAcceptable,
+    NotExplained,
     OutputNotFinite,
     OutputOutOfRange,
     ResponseTooLarge,
@@ -62,7 +64,15 @@ class TradingHandler(BaseHandler):
     explained: tuple[str, ...]
     """Outputs that can be explained."""
     explaining_s: float
-    """Longest time that one request's explanations may take: well below ``responseTimeout`` of the archive."""
+    """Longest time that all explanations of a batch may take: the predictions of the batch, and all that wait for the
+    worker, wait for them."""
+    explaining_alone_s: float
+    """The same in a registration for explanations alone (`explain.ALONE`), and of one call in process; well below
+    ``responseTimeout`` of the archive."""
+    most_explained: int
+    """Rows, texts or windows that one request may ask to have explained."""
+    most_explained_bytes: int
+    """Length of a request's body above which it is refused unread; well above that of `most_explained`."""
 
     @abstractmethod
     def load(self, folder: Path) -> tuple[int, ...]:
@@ -130,7 +140,8 @@ class TradingHandler(BaseHandler):
         answers = self._compute([self.golden_request(golden.inputs)])
         golden.verify(dict(zip(self.output_names, answers.T, strict=True)))
         self._check_constraints(answers)
-        self._answer_size = AnswerSize.of(self.columns(answers[:1]), len(self.output_names))
+        size, most = AnswerSize.of(self.columns(answers[:1]), len(self.output_names)), self.limits.answer_bytes
+        self._most_rows = {binary: size.most_rows(most, binary) for binary in (True, False)}
         self._headers = {
             headers.MODEL_VERSION: self.version,
             headers.ARCHIVE_DIGEST: self.digest,
@@ -139,8 +150,10 @@ class TradingHandler(BaseHandler):
         # Each line of a worker's log goes through a pipe and a regular expression in Java, and a
         # client's malformed JSON is a warning of 20 lines there.
         logging.getLogger().setLevel(logging.ERROR)
-        if worker_socket.install() and headroom and self.device.type == "cpu":  # CUDA maps memory as data
-            limits.limit_memory(headroom)
+        if worker_socket.install():
+            gc.freeze()  # or a body of many lists has the collector look at all of torch again, for seconds
+            if headroom and self.device.type == "cpu":  # CUDA maps memory as data
+                limits.limit_memory(headroom)
         self.initialized = True
 
     def _check_constraints(self, answers: NDArray[np.float32]) -> None:
@@ -183,13 +196,14 @@ class TradingHandler(BaseHandler):
         RequestError
             Inputs that the model refuses, or an output that it does not explain.
         """
-        return self.explain_request(self.accept(inputs), output, time.perf_counter() + self.explaining_s)
+        return self.explain_request(self.accept(inputs), output, time.perf_counter() + self.explaining_alone_s)
 
     def handle(self, data: list[dict[str, Any]], context: Context) -> list[bytes | None]:
         """Answer a batch: one answer a request, and whatever a request raises in its own place."""
         self.context = context
         answers: list[bytes | None] = [None] * len(data)
         requests: dict[int, Request] = {}
+        explained: dict[int, tuple[dict[str, Any], dict[str, str]]] = {}
         for index, item in enumerate(data):
             try:
                 sent = read_headers(context.get_all_request_header(index))
@@ -197,13 +211,15 @@ class TradingHandler(BaseHandler):
                 if sent.get("describe") == "True":  # as TorchServe's management port asks, and our client
                     answers[index] = self._describe(index)
                 elif sent.get(headers.EXPLAIN) == "True":
-                    answers[index] = self._explain(index, item, sent)
+                    explained[index] = item, sent
                 else:
                     request = self._read(item, sent)
                     self._check_answer_size(request)
                     requests[index] = request
             except Exception as error:
                 answers[index] = self._fail(index, error)
+        if explained:
+            self._explain_all(explained, answers)
         if requests:
             self._answer(requests, answers)
         return answers
@@ -224,24 +240,36 @@ class TradingHandler(BaseHandler):
             self._check_body_size(len(content), self.limits.body_bytes)
         return Request(self.decode(content, sent.get("content-type")), binary)
 
-    def _explain(self, index: int, item: dict[str, Any], sent: dict[str, str]) -> bytes:
-        """One request's explanations; its batch mates wait for them, as all answers of a batch go together."""
+    def _explain_all(
+        self, explained: dict[int, tuple[dict[str, Any], dict[str, str]]], answers: list[bytes | None]
+    ) -> None:
+        """Explain what a batch's requests ask for, in equal shares of the time that a batch has for it."""
+        alone = self.context.model_name.endswith(explain.ALONE)
+        until_s = time.perf_counter() + (self.explaining_alone_s if alone else self.explaining_s)
+        for waiting, (index, (item, sent)) in zip(range(len(explained), 0, -1), explained.items(), strict=True):
+            try:
+                answers[index] = self._explain(index, item, sent, explain.fair_share(until_s, waiting))
+            except Exception as error:  # the boundary of a request
+                answers[index] = self._fail(index, error)
+
+    def _explain(self, index: int, item: dict[str, Any], sent: dict[str, str], until_s: float) -> bytes:
+        """Answer one request's explanations."""
+        content = item.get(BODY)
+        if isinstance(content, bytes | bytearray) and len(content) > self.most_explained_bytes:
+            raise NotExplained(
+                f"expected a body of at most {self.most_explained_bytes:,} bytes to explain, got {len(content):,}: ask "
+                f"for the explanation of at most {self.most_explained} inputs in a request"
+            )
         request, output = self._read(item, sent), sent.get(headers.EXPLAIN_OUTPUT)
         if request.binary and JSON not in sent["accept"]:
             raise NotAcceptable(f"accept {JSON} expected for explanations, was {excerpt(sent['accept'])}")
-        explanations = self.explain_request(request.asked, output, time.perf_counter() + self.explaining_s)
-        return self._checked(
-            index,
-            JSON,
-            orjson.dumps(
-                {
-                    "model": self.context.model_name,
-                    "version": self.version,
-                    "output": output,
-                    "explanations": explanations,
-                }
-            ),
-        )
+        answer = {
+            "model": self.context.model_name,
+            "version": self.version,
+            "output": output,
+            "explanations": self.explain_request(request.asked, output, until_s),
+        }
+        return self._checked(index, JSON, orjson.dumps(answer))
 
     def _compute(self, asked: Sequence[Asked]) -> NDArray[np.float32]:
         """Return what `compute` does, refused where a row is missing: the next request would get its answer."""
@@ -255,17 +283,13 @@ class TradingHandler(BaseHandler):
 
         Where that fails each request is computed alone, so that only the one that cannot be computed gets the error.
         """
+        failure: Exception | None = None
         try:
             table = self._compute([request.asked for request in requests.values()])
         except Exception as error:
-            if len(requests) == 1:
-                (index,) = requests
-                answers[index] = self._fail(index, error)
-                return
-            for index, request in requests.items():
-                self._answer({index: request}, answers)
-            if all(self.context.get_response_status(index)[0] == HTTPStatus.OK for index in requests):
-                failures.log_traceback(error, f"a batch of {len(requests)} requests, each of which could be answered,")
+            failure = error
+        if failure is not None:  # outside of the except clause, or each failure of one would be chained to it
+            self._answer_alone(requests, answers, failure)
             return
         finite = bool(np.isfinite(table).all())  # of all at once: a look at each part costs more than the network
         start = 0
@@ -278,6 +302,19 @@ class TradingHandler(BaseHandler):
                 answers[index] = self._encode(index, part, request)
             except Exception as error:
                 answers[index] = self._fail(index, error)
+
+    def _answer_alone(
+        self, requests: dict[int, Request], answers: list[bytes | None], failure: Exception
+    ) -> None:
+        """Answer one by one the requests that could not be computed together."""
+        if len(requests) == 1:
+            (index,) = requests
+            answers[index] = self._fail(index, failure)
+            return
+        for index, request in requests.items():
+            self._answer({index: request}, answers)
+        if all(self.context.get_response_status(index)[0] == HTTPStatus.OK for index in requests):
+            failures.log_traceback(failure, f"a batch of {len(requests)} requests, each of which could be answered,")
 
     def _encode(self, index: int, table: NDArray[np.float32], request: Request) -> bytes:
         if request.binary:
@@ -318,15 +355,12 @@ class TradingHandler(BaseHandler):
 
     def _check_answer_size(self, request: Request) -> None:
         """Refuse a request for more rows than its answer can hold, before they are computed."""
-        rows, most = len(request.asked), self.limits.answer_bytes
-        if self._answer_size.most_bytes(rows, request.binary) > most:
-            fitting, form = self._answer_size.most_rows(most, request.binary), BINARY if request.binary else JSON
-            remedy = "send fewer rows in a request"
-            if not request.binary:
-                remedy += f", or accept {BINARY}, which holds {self._answer_size.most_rows(most, binary=True):,}"
+        rows, most = len(request.asked), self._most_rows[request.binary]
+        if rows > most:
+            remedy = "" if request.binary else f", or accept {BINARY}, which holds {self._most_rows[True]:,}"
             raise ResponseTooLarge(
-                f"expected a request for at most {fitting:,} rows, as an answer of {most:,} bytes holds in {form}, "
-                f"got {rows:,}: {remedy}"
+                f"expected a request for at most {most:,} rows, as {self.limits.answer_bytes:,} bytes of answer hold "
+                f"in {BINARY if request.binary else JSON}, got {rows:,}: send fewer rows in a request{remedy}"
             )
 
     def describe_handle(self) -> dict[str, Any]:

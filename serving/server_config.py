@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from serving.archive_import import read_manifest
+from serving.environment import server_environment
 from serving.properties import BadProperties, find_line, read_properties
 from serving.snapshot import PROPERTY, versions_of
 
@@ -167,10 +168,10 @@ def check_ports_are_free(properties: Mapping[str, str]) -> None:
                 raise BadProperties(f"{key}={value}: expected a free port, got {reason}", key) from error
 
 
-def launcher_environment() -> dict[str, str]:
-    """Return this process's environment without the variables that would win over the configuration."""
+def launcher_environment(properties: Mapping[str, str]) -> dict[str, str]:
+    """Return what TorchServe may have of this process's environment, without what would win over the properties."""
     overriding = {"TS_CONFIG_FILE", *(f"TS_{key.upper()}" for key in _READ_HERE)}
-    return {name: value for name, value in os.environ.items() if name not in overriding}
+    return {name: value for name, value in server_environment(properties).items() if name not in overriding}
 
 
 def _check_port(properties: Mapping[str, str], key: str, port: str) -> int:

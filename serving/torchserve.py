@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from serving import tokens
+from serving import environment, tokens
 from serving.archive_import import check_handler
 from serving.java import find_java_home
 from serving.management import ManagementClient, ManagementError
@@ -32,6 +32,7 @@ from serving.server_config import (
 )
 from serving.snapshot import PROPERTY, archives_of, versions_of
 from serving.token_source import TokenSource
+from wire.answer import MAX_RESPONSE_SIZE
 from wire.user_error import UserError
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -41,6 +42,8 @@ CONFIG = "config.properties"
 RENEW_BEFORE_NS = 30_000_000_000
 """Time before a token's end at which commands renew it (nanoseconds)."""
 """In the home: what the server was really started from."""
+_DEFAULT_MAX_RESPONSE_SIZE = "6553500"
+"""TorchServe's own, bytes."""
 _DIED = "Backend worker process died."
 _TRACEBACK, _NEXT_WORKER = "Traceback (most recent call last):", "s_name_part0="
 _UNKNOWN = "RuntimeError: 500 - Unknown exception"  # TorchServe's own, after any RuntimeError of a handler
@@ -216,7 +219,7 @@ def start_server(settings: ServerSettings) -> TorchServe:
         (settings.home / name).mkdir(parents=True)
     (settings.home / tokens.KEY_FILE).unlink(missing_ok=True)  # a token of an earlier run misleads
     (settings.home / CONFIG).write_text(config)
-    pid = _launch(settings, model_store, java_home)
+    pid = _launch(settings, properties, java_home)
     server = TorchServe(settings.home, pid, properties)
     (settings.home / STATE).write_text(json.dumps({"pid": pid, "properties": properties}))
     try:
@@ -287,29 +290,31 @@ def _effective_properties(settings: ServerSettings) -> dict[str, str]:
                               "cuts, got one")
     names = ",".join(f"{name}={archive}" for name, archive in models.items())
     properties |= {MODEL_STORE: str(store), LOAD_MODELS: names} | dict(settings.properties)
+    properties[environment.PROPERTY] = environment.withheld_names(properties)
     check_config(properties)
     return properties
 
 
-def _launch(settings: ServerSettings, model_store: Path, java_home: Path) -> int:
+def _launch(settings: ServerSettings, properties: Mapping[str, str], java_home: Path) -> int:
     """Start TorchServe's own launcher, which leaves the Java process running and ends."""
     home = settings.home
-    environment = {
-        **launcher_environment(),
+    variables = {
+        **launcher_environment(properties),
         "JAVA_HOME": str(java_home),
         "PATH": f"{java_home / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}",
         "TMPDIR": str(home / "tmp"),
         "TEMP": str(home / "tmp"),
         "LOG_LOCATION": str(home / "logs"),
         "METRICS_LOCATION": str(home / "logs"),
+        MAX_RESPONSE_SIZE: properties.get("max_response_size", _DEFAULT_MAX_RESPONSE_SIZE),
     }
     command = [sys.executable, "-m", "ts.model_server", "--start", "--ncs"]
-    command += ["--ts-config", str(home / CONFIG), "--model-store", str(model_store)]
+    command += ["--ts-config", str(home / CONFIG), "--model-store", properties[MODEL_STORE]]
     if settings.config is not None:
         command += ["--log-config", str(PROJECT / "deploy" / "log4j2.xml")]
     with (home / "logs" / "console.log").open("wb") as console:
         result = subprocess.run(
-            command, cwd=home, env=environment, stdin=subprocess.DEVNULL, stdout=console, stderr=console,
+            command, cwd=home, env=variables, stdin=subprocess.DEVNULL, stdout=console, stderr=console,
             start_new_session=True, check=False,
         )  # a session of its own: Ctrl-C in the terminal reaches us, and we stop it in order
     pid_file = home / "tmp" / ".model_server.pid"

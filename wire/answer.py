@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 
 from wire.body import FLOAT32, bytes_to_rows
 
+MAX_RESPONSE_SIZE = "TS_MAX_RESPONSE_SIZE"
+"""Environment variable that tells a worker the server's ``max_response_size``, in bytes."""
+
 
 class Asked(Protocol):
     """What a request asks for, whatever it carries: `wire.body.Request`, `wire.texts.TextRequest`, ..."""
@@ -81,10 +84,6 @@ class AnswerSize:
         row = sum(values.size * _most_bytes(values.dtype) + _BRACKETS for values in columns.values())
         names = sum(_NAME_BYTES + 4 * len(name) for name in columns)
         return cls(_ENVELOPE_BYTES + names, row, FLOAT32.itemsize * outputs)
-
-    def most_bytes(self, rows: int, binary: bool) -> int:
-        """Return how many bytes an answer of this many rows has at most."""
-        return rows * self.binary_row_bytes if binary else self.json_bytes + rows * self.json_row_bytes
 
     def most_rows(self, size: int, binary: bool) -> int:
         """Return for how many rows an answer of this many bytes is certainly enough."""
