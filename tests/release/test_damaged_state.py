@@ -17,7 +17,7 @@ from release.repair import repair
 from release.status import model_status
 from release.target import own_target
 from serving.properties import read_properties
-from serving.snapshot import PROPERTY, versions_of
+from serving.snapshot import PROPERTY
 from serving.torchserve import CONFIG, STATE, TorchServe
 from serving.tokens import KEY_FILE
 from support import PROJECT, script_app
