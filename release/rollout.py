@@ -101,7 +101,8 @@ def rollback(target: Target, model: str, to: str | None = None, say: Say = say_n
 
     The one that it goes back from stays loaded, and is no longer among those that a rollback goes back to, nor is any
     default version between the two. It needs no free space: what cannot be remembered then (outcome ``unrecorded``) is
-    learned from the server by the next rollout or repair.
+    learned from the server by the next rollout or repair. Its golden answers are asked afterwards (``unchecked`` where
+    they are wrong).
     """
 
     def work(change: Change) -> str:
@@ -120,12 +121,13 @@ def rollback(target: Target, model: str, to: str | None = None, say: Say = say_n
         change.passed()  # there is no way but back
         with change.step("set default"):
             manager.set_default(model, version)
-        with change.step("golden") as found, target.connect(model) as client:
-            golden = archived_golden(archive)
-            found["max_error"] = check_parity(ask_golden(client, golden, version, change.digest), golden)
+        change.switched = True
         with change.step("remember"), change.recording():
             remember(target, model, UnderWay("rollback", version, change.previous, digest=change.digest))
         change.end()
+        with change.step("golden") as found, change.recording(), target.connect(model) as client:
+            golden = archived_golden(archive)
+            found["max_error"] = check_parity(ask_golden(client, golden, version, change.digest), golden)
         return "serving"
 
     return carry_out(target, model, "rollback", say, work, 0.0, urgent=True)

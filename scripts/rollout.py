@@ -15,11 +15,12 @@ from cli.app import App, console, describe, parsed, print_json, say
 from cli.name_types import AnyModel, Challenger, Model, Version
 from release import rollout
 from release.journal import RolloutRefused, journaled_models
+from release.kept_report import check_reports, keep_report, raise_if_not_ok
 from release.limits import Limits
 from release.prune import prune as prune_model
 from release.repair import RepairFailed
 from release.repair import repair as repair_all
-from release.rollout_report import UNRECORDED, Report, Unrecorded, check_writable
+from release.rollout_report import Report
 from release.status import ModelStatus, known_models, model_status
 from release.target import Target
 from release.target_options import takes_target
@@ -280,20 +281,13 @@ def _end(work: Callable[[], Report], reports: Path, as_json: bool, urgent: bool 
 
     Exit status 3: the server is as was asked, but not everything could be written down.
     """
-    try:
-        check_writable(reports)
-    except OSError as error:
-        if not urgent:
-            raise UserError(f"{describe(error)}: expected a folder that takes the report; nothing was begun") from None
+    if not urgent:
+        check_reports(reports)
     _hear_interrupts()
     report = work()
     for each in (signal.SIGINT, signal.SIGTERM):  # what was done is said, whatever comes
         signal.signal(each, signal.SIG_IGN)
-    path, unwritten = None, []
-    try:
-        path = report.write(reports)
-    except OSError as error:
-        unwritten.append(f"the report could not be written: {describe(error)}")
+    path, unwritten = keep_report(report, reports)
     if as_json:
         try:
             print_json({**report.as_dict(), "report": path and str(path), "unwritten": unwritten})
@@ -301,19 +295,7 @@ def _end(work: Callable[[], Report], reports: Path, as_json: bool, urgent: bool 
             unwritten.append(f"stdout took no JSON: {describe(error)}")
     else:
         say(report.as_text())
-    _raise_if_not_ok(report, unwritten)
-
-
-def _raise_if_not_ok(report: Report, unwritten: list[str]) -> None:
-    serving = f"default version now: {report.default or 'unknown'}"
-    if report.outcome == UNRECORDED:
-        unwritten = [f"{report.failed_at} failed: {report.reason}; python scripts/rollout.py repair writes it down",
-                     *unwritten]
-    elif not report.ok:
-        raise UserError("; ".join([f"{report.failed_at}: {report.reason}", serving, *unwritten]))
-    if unwritten:
-        what = f"{report.model}: {report.action} of {report.version} is done ({serving})"
-        raise Unrecorded("; ".join([f"{what}, but {unwritten[0]}", *unwritten[1:]]))
+    raise_if_not_ok(report, unwritten)
 
 
 @contextmanager

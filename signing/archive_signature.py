@@ -209,9 +209,9 @@ def _identity(archive: Path, manifest: bytes) -> tuple[str, str]:
         _refuse(archive, f"{MANIFEST}: a date as createdOn expected, was {date!r:.100}")
     if not isinstance(model, dict):
         _refuse(archive, f'{MANIFEST}: "model" expected, was {type(model).__name__}')
-    for key, is_name in (("modelName", is_model_name), ("modelVersion", is_version)):
-        if not is_name(model.get(key)):
-            _refuse(archive, f"{MANIFEST}: expected a {key} of letters, digits and _ . -, got {model.get(key)!r:.100}")
+    for key, fits in (("modelName", is_model_name), ("modelVersion", is_version)):
+        if not fits(model.get(key)):
+            _refuse(archive, f"{MANIFEST}: a {key} of letters, digits and _ . - expected, was {model.get(key)!r:.100}")
     return model["modelName"], model["modelVersion"]
 
 
