@@ -212,7 +212,7 @@ def load_archive(path: Path, folder: Path, model_name: str, trusted: Path | None
         raise
     except (Exception, SystemExit) as error:  # whatever the archive's code, which is not ours, may raise
         _forget(prefix)
-        raise UnreadableArchive(f"{path}: {one_line(error)}{_place(error, folder)}") from error
+        raise UnreadableArchive(f"{path}: {one_line(error)}{place(error, folder)}") from error
     finally:
         logging.getLogger().setLevel(level)  # handlers silence their worker; this process is the user's
 
@@ -328,7 +328,7 @@ def _check_metadata(path: Path, handler: Any) -> dict[str, Any]:
     return metadata
 
 
-def _place(error: BaseException, folder: Path) -> str:
+def place(error: BaseException, folder: Path) -> str:
     """Where in the archive an exception came from: `` (model_defs/own.py:3)``."""
     places = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
     if isinstance(error, SyntaxError) and error.filename:
