@@ -25,6 +25,7 @@ from handlers.trading_handler import TradingHandler
 from model_defs.news_pool import OUTPUTS, NewsPool, combine
 from model_defs.return_network import ReturnNetwork, predict
 from wire.news_windows import NewsRequest, NewsWindow, check_news, decode_news
+from wire.output_constraints import NON_NEGATIVE, POSITIVE, PROBABILITY, RETURN_BPS, SCORE, OutputConstraints
 from wire.texts import check_characters
 
 NO_NEWS = "no news: the price model's forecast alone"
@@ -34,6 +35,15 @@ class EnsembleHandler(TradingHandler):
     """Both members at once, then `model_defs.news_pool`; TorchServe's own workflows are slower and lose answers."""
 
     output_names = OUTPUTS
+    constraints = OutputConstraints(
+        {
+            "price": POSITIVE,
+            **dict.fromkeys(("return_bps", "price_return_bps"), RETURN_BPS),
+            **dict.fromkeys(("confidence", "price_confidence"), PROBABILITY),
+            **dict.fromkeys(("sigma_bps", "weight_price", "weight_sentiment", "texts"), NON_NEGATIVE),
+            "sentiment_score": SCORE,
+        }
+    )
     inputs = "windows and texts"
     explained = (OUTPUT,)
     explaining_s, explaining_alone_s = 1.0, 20.0

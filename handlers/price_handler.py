@@ -14,12 +14,14 @@ from handlers.row_handler import RowHandler
 from handlers.tiles import WINDOW_TILES
 from model_defs.return_network import OUTPUTS, ReturnNetwork, predict
 from wire.body import Request
+from wire.output_constraints import NON_NEGATIVE, POSITIVE, PROBABILITY, RETURN_BPS, OutputConstraints
 
 
 class PriceHandler(RowHandler):
     """Windows of bars to `OUTPUTS`; the network is whichever the archive holds."""
 
     output_names = explained = OUTPUTS
+    constraints = OutputConstraints(dict(zip(OUTPUTS, (POSITIVE, RETURN_BPS, NON_NEGATIVE, PROBABILITY), strict=True)))
     explaining_s, explaining_alone_s = 0.5, 4.0
     most_explained, most_explained_bytes = 8, 1 << 18
     base_tiles, large_tiles = WINDOW_TILES

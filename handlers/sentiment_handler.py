@@ -13,6 +13,7 @@ from handlers.text_model import COLUMNS, TextModel
 from handlers.text_request import ReadTexts, together
 from handlers.trading_handler import TradingHandler
 from model_defs.sentiment_transformer import CLASSES, OUTPUTS
+from wire.output_constraints import NON_NEGATIVE, PROBABILITY, SCORE, OutputConstraints
 from wire.texts import TextRequest, check_characters, check_texts, decode_texts
 
 
@@ -20,6 +21,13 @@ class SentimentHandler(TradingHandler):
     """Texts to `COLUMNS`; in JSON with the likeliest class' name and the probabilities side by side."""
 
     output_names = COLUMNS
+    constraints = OutputConstraints(
+        {
+            "score": SCORE, **dict.fromkeys((*CLASSES, "confidence"), PROBABILITY), "chunks": NON_NEGATIVE,
+            "truncated": PROBABILITY,
+        },
+        (CLASSES,),
+    )
     inputs = "texts"
     explained = OUTPUTS
     explaining_s, explaining_alone_s = 1.0, 20.0

@@ -11,12 +11,14 @@ from handlers.explain import TimeLimit
 from handlers.explain_features import explain_features
 from handlers.row_handler import RowHandler
 from model_defs.tick_classifier import CLASSES
+from wire.output_constraints import PROBABILITY, OutputConstraints
 
 
 class TickHandler(RowHandler):
     """Logits to probabilities."""
 
     output_names = explained = CLASSES
+    constraints = OutputConstraints(dict.fromkeys(CLASSES, PROBABILITY), (CLASSES,))
     explaining_s, explaining_alone_s = 0.25, 2.0
     most_explained, most_explained_bytes = 16, 1 << 14
 

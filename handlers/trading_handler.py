@@ -20,6 +20,7 @@ from ts.torch_handler.base_handler import BaseHandler
 
 from handlers import explain, failures, limits, model_files, worker_socket
 from handlers.device import choose_device
+from handlers.model_files import BadArchive
 from handlers.request_headers import BODY, accepts_binary, check_deadline, client_request_id, read_headers
 from wire import headers
 from wire.answer import AnswerSize, Asked, encode_binary, encode_json
@@ -31,8 +32,10 @@ from wire.errors import (
     NotAcceptable,
     NotExplained,
     OutputNotFinite,
+    OutputOutOfRange,
     ResponseTooLarge,
 )
+from wire.output_constraints import OutputConstraints
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,8 @@ class TradingHandler(BaseHandler):
 
     output_names: tuple[str, ...]
     """What the columns of a table of answers are called, in order."""
+    constraints = OutputConstraints()
+    """What clients may rely on: ranges of outputs, and which of them sum to 1."""
     inputs: str
     """What a request holds: ``rows``, ``texts``, or ``windows and texts``."""
     explained: tuple[str, ...]
@@ -134,6 +139,7 @@ class TradingHandler(BaseHandler):
         golden = model_files.read_golden(folder)
         answers = self._compute([self.golden_request(golden.inputs)])
         golden.verify(dict(zip(self.output_names, answers.T, strict=True)))
+        self._check_constraints(answers)
         size, most = AnswerSize.of(self.columns(answers[:1]), len(self.output_names)), self.limits.answer_bytes
         self._most_rows = {binary: size.most_rows(most, binary) for binary in (True, False)}
         self._headers = {
@@ -149,6 +155,16 @@ class TradingHandler(BaseHandler):
             if headroom and self.device.type == "cpu":  # CUDA maps memory as data
                 limits.limit_memory(headroom)
         self.initialized = True
+
+    def _check_constraints(self, answers: NDArray[np.float32]) -> None:
+        """Golden answers outside of the declared constraints: clients would refuse every answer."""
+        unknown = self.constraints.names.difference(self.output_names)
+        try:
+            if unknown:
+                raise BadArchive(f"expected constraints of {', '.join(self.output_names)}, got {min(unknown)}")
+            self.constraints.check_table(answers, self.output_names)
+        except (OutputNotFinite, OutputOutOfRange) as error:
+            raise BadArchive(f"{model_files.GOLDEN}: the handler's own constraints: {error}") from error
 
     @abstractmethod
     def golden_request(self, inputs: Mapping[str, NDArray[Any]]) -> Asked:
@@ -356,6 +372,7 @@ class TradingHandler(BaseHandler):
             "feature_schema_sha256": self.schema.sha256,
             "inputs": self.inputs,
             "outputs": list(self.output_names),
+            "output_constraints": self.constraints.to_dict(),
             "explained_outputs": list(self.explained),
             "batch_invariant": True,  # the probe found tiles, or the worker would not be here
             "tile_rows": list(self.tile_sizes),
