@@ -20,16 +20,6 @@ from traffic.store import StoreFailed, TrafficStore
 from wire import errors
 from wire.errors import RequestError
 
-OF_THE_QUESTION = (
-    errors.BadShape,
-    errors.BadText,
-    errors.BadType,
-    errors.BadWindow,
-    errors.BodyTooLarge,
-    errors.NotFinite,
-    errors.OutputNotFinite,
-)
-"""Errors that say nothing against the server."""
 SLOW = "no answer within the deadline"
 """What the reason of a server's health begins with whose answers come too late."""
 
@@ -73,7 +63,8 @@ class LiveServer:
         self._changed, self._now_ns = changed, now_ns
         live = config.live
         self._breaker = Breaker(
-            live.failures_to_open, live.probe_after_ns, live.max_probe_after_ns, time.monotonic_ns
+            live.failures_to_open, live.probe_after_ns, live.max_probe_after_ns, time.monotonic_ns,
+            live.refusals_to_open,
         )
         self._lock = threading.Lock()
         self._met: set[tuple[str, str]] = set()  # (version, digest) that were checked
@@ -115,15 +106,19 @@ class LiveServer:
             self._change(Breaker.failed, f"{SLOW} of {self._config.live.deadline_ns / 1e6:g} ms")
 
     def failed(self, error: RequestError, route: Route) -> None:
-        """Take a failed request into account, where it says something about the server.
+        """Take a failed request into account.
 
-        A version on trial may fail: ending that is the affair of whoever tries it. And where a version is no more,
-        its instruments go to the others.
+        What the server finds in a request's content may be right, a version on trial may fail (the trial's gates end
+        that), and where a version is no more its instruments go to the others: these count as refusals. Everything
+        else is the server's fault, but what the client found before it sent anything.
         """
-        no_more = isinstance(error, errors.UnknownModel) and route.version
-        if isinstance(error, OF_THE_QUESTION) or route.on_trial or no_more:
+        if isinstance(error, errors.PROVEN_RIGHT):
             return
-        how = Breaker.trip if isinstance(error, errors.SchemaMismatch) else Breaker.failed
+        no_more = isinstance(error, errors.UnknownModel) and route.version
+        if isinstance(error, errors.OF_THE_CONTENT) or route.on_trial or no_more:
+            how = Breaker.refused
+        else:
+            how = Breaker.trip if isinstance(error, errors.SchemaMismatch) else Breaker.failed
         self._change(how, in_words(error))
 
     def probe(self, store: Callable[[], TrafficStore | None]) -> None:
@@ -179,12 +174,11 @@ class LiveServer:
         """Check a version that has not answered before, as when connecting."""
         client = connect_version(self.url, self._config, answer.version, self._schema, self._fits, self._token)
         client.close()
-        theirs = list(client.metadata["outputs"])
-        if theirs != list(answer.outputs):  # taken for those of the version that was connected to
-            raise errors.SchemaMismatch(
-                f"{self._config.model} {answer.version}: outputs {', '.join(answer.outputs)} expected, "
-                f"was {', '.join(theirs)}"
-            )
+        for version, digest in self._met:
+            if version == answer.version and digest != answer.digest:
+                raise errors.ModelChanged(
+                    f"{self._config.model} {version}: expected archive {digest[:12]}, got {answer.digest[:12]}"
+                )
         self._last_met = answer.version, answer.digest
         self._met.add(self._last_met)
 

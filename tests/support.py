@@ -1,17 +1,25 @@
 """What tests share besides fixtures."""
 
-import importlib.util
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from typer import Typer
+from fault_injection.commands import script_app as script_app  # tests call commands in this process with it
 
 PROJECT = Path(__file__).resolve().parent.parent
 REAL_DATA = PROJECT.parent / "shared" / "data"
 """Real market data; tests that use it skip where it is absent."""
+SECRETS = {
+    name: f"leaked-{name}"
+    for name in (
+        *("ARCHIVE_SIGN_KEY", "ARCHIVE_KEY_PASSPHRASE", "AWS_ACCESS_KEY_ID", "BINANCE_API_KEY", "BINANCE_API_SECRET"),
+        *("DATABASE_URL", "HF_TOKEN", "MLFLOW_TRACKING_URI", "TORCHSERVE_TOKEN", "api_token", "Unheard_of", "X7"),
+        *("CUDA_API_KEY", "HTTPS_PROXY_AUTH", "PATHS", "PYTHON_DB", "TORCH_HUB_TOKEN", "TS_KEYSTORE_PASS", "lang"),
+    )
+}
+"""Environment variables that no server may show."""
 BATCH = 8
 """Requests that ``tick-batched`` waits for."""
 
@@ -20,16 +28,6 @@ def run_script(*arguments: str | Path, cwd: Path = PROJECT) -> subprocess.Comple
     """Run one of the project's scripts as a user does, with this environment's Python."""
     command = [sys.executable, *map(str, arguments)]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
-
-
-def script_app(path: Path) -> Typer:
-    """A script's commands, to be called in this process where only its answer matters: typer.testing.CliRunner."""
-    spec = importlib.util.spec_from_file_location(f"script_{path.stem}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.app
 
 
 def until(condition: Callable[[], bool], within_s: float = 20.0, what: str = "the condition") -> None:
