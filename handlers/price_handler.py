@@ -8,18 +8,22 @@ from numpy.typing import NDArray
 from torch import nn
 
 from handlers.bar_windows import allows_jumps, check_windows
+from handlers.explain import TimeLimit
 from handlers.explain_windows import explain_window
 from handlers.row_handler import RowHandler
 from handlers.tiles import WINDOW_TILES
 from model_defs.return_network import OUTPUTS, ReturnNetwork, predict
 from wire.body import Request
+from wire.output_constraints import NON_NEGATIVE, POSITIVE, PROBABILITY, RETURN_BPS, OutputConstraints
 
 
 class PriceHandler(RowHandler):
     """Windows of bars to `OUTPUTS`; the network is whichever the archive holds."""
 
     output_names = explained = OUTPUTS
-    explaining_s = 4.0
+    constraints = OutputConstraints(dict(zip(OUTPUTS, (POSITIVE, RETURN_BPS, NON_NEGATIVE, PROBABILITY), strict=True)))
+    explaining_s, explaining_alone_s = 0.5, 4.0
+    most_explained, most_explained_bytes = 8, 1 << 18
     base_tiles, large_tiles = WINDOW_TILES
 
     def check(self, request: Request) -> None:
@@ -29,6 +33,6 @@ class PriceHandler(RowHandler):
         return predict(cast(ReturnNetwork, network), rows)  # (B, 4)
 
     def explain_row(
-        self, network: nn.Module, row: NDArray[np.float32], output: str | None, until_s: float
+        self, network: nn.Module, row: NDArray[np.float32], output: str | None, limit: TimeLimit
     ) -> dict[str, Any]:
-        return explain_window(network, row, self.schema.columns, output, until_s)
+        return explain_window(network, row, self.schema.columns, output, limit)

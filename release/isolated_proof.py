@@ -14,6 +14,7 @@ from typing import Any
 
 from release.server_packages import PROJECT, link_server_packages
 from serving.archive_import import handler_module, open_archive, read_manifest
+from serving.environment import server_environment
 from wire.user_error import UserError
 
 PROGRAM = PROJECT / "serving" / "isolated_load.py"
@@ -81,7 +82,7 @@ def _interpreter() -> tuple["subprocess.Popen[str]", Path]:
     (folder / "site").mkdir()
     link_server_packages(folder / "site")
     errors = folder / "stderr.log"
-    environment = {**os.environ, "OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES"}  # macOS
+    environment = {**server_environment({}), "OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES"}  # macOS
     with errors.open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-I", "-S", str(PROGRAM), str(folder / "site")],

@@ -18,13 +18,16 @@ class BreakerState(StrEnum):
 class Breaker:
     """One server's state; not safe to use from several threads. Begins open, a probe being due at once.
 
-    A success brings the count of failures and the time between probes back to where they began. What is said about
+    A success brings the counts and the time between probes back to where they began. What is said about
     a request that was sent before the breaker opened is of no account: only a probe leads out of OPEN.
 
     Parameters
     ----------
     failures_to_open : int
         Failures in a row after which it opens.
+    refusals_to_open : int
+        Refusals in a row, failures between them or not, after which it opens: a server that refuses whatever it is
+        sent is not well.
     probe_after_ns : int
         Time until the first probe (nanoseconds); doubles with each one that fails.
     max_probe_after_ns : int
@@ -34,13 +37,18 @@ class Breaker:
     """
 
     def __init__(
-        self, failures_to_open: int, probe_after_ns: int, max_probe_after_ns: int, now_ns: Callable[[], int]
+        self,
+        failures_to_open: int,
+        probe_after_ns: int,
+        max_probe_after_ns: int,
+        now_ns: Callable[[], int],
+        refusals_to_open: int = 20,
     ) -> None:
         self.state = BreakerState.OPEN
-        self._failures_to_open = failures_to_open
+        self._failures_to_open, self._refusals_to_open = failures_to_open, refusals_to_open
         self._first_after_ns, self._max_after_ns = probe_after_ns, max_probe_after_ns
         self._now_ns = now_ns
-        self._failures = 0
+        self._failures = self._refusals = 0
         self._after_ns = probe_after_ns
         """From the next opening, or failed probe, to the probe after it."""
         self._probe_at_ns = now_ns()
@@ -59,7 +67,7 @@ class Breaker:
         """A request was answered."""
         if self.lets_through:
             self.state = BreakerState.CLOSED
-            self._failures, self._after_ns = 0, self._first_after_ns
+            self._failures, self._refusals, self._after_ns = 0, 0, self._first_after_ns
 
     def failed(self) -> None:
         """A request failed by the server's fault."""
@@ -69,11 +77,19 @@ class Breaker:
         if self.state is BreakerState.HALF_OPEN or self._failures >= self._failures_to_open:
             self.trip()
 
+    def refused(self) -> None:
+        """A request was refused for what is in it, or failed for a reason that may not be the server's."""
+        if not self.lets_through:
+            return
+        self._refusals += 1
+        if self._refusals >= self._refusals_to_open:
+            self.trip()
+
     def trip(self) -> None:
         """Open at once: whatever else is asked will fail, too."""
         if self.lets_through:
             self.state = BreakerState.OPEN
-            self._failures = 0
+            self._failures = self._refusals = 0
             self._put_probe_off()
 
     def probed(self, is_well: bool) -> None:

@@ -1,6 +1,7 @@
 """Asking a model for predictions: over HTTP, or in this process from an archive."""
 
 import asyncio
+import os
 import tempfile
 import time
 from abc import ABC, abstractmethod
@@ -9,30 +10,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
 from features.schema import FeatureSchema
-from serving.archive_import import load_archive
-from serving.http_connection import HttpConnection, Token
-from serving.inputs import Inputs, check_inputs, encode_inputs
-from serving.model_metadata import HOW_TO_DESCRIBE, check_metadata
-from wire import body, headers
-from wire.answer import decode_binary
+from serving.archive_import import TRUSTED_VARIABLE, load_archive
+from serving.explanation_checks import check_explanations
+from serving.http_connection import Token
+from serving.inputs import Inputs, check_inputs
+from serving.served_version import ServedVersion, check_table
 from wire.errors import (
     BY_NAME,
+    PROVEN_RIGHT,
     DeadlinePassed,
     InvalidResponse,
-    OutputNotFinite,
+    RequestError,
     SchemaMismatch,
     ServerFault,
-    Unavailable,
     UnknownModel,
 )
 from wire.user_error import InvalidArgument
-
-EXPLAIN_TIMEOUT_S = 60.0
-"""Least longest wait for explanations: they take as long as many predictions."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +136,9 @@ def connect(
     ----------
     url : str
         ``http://`` or ``https://`` of the inference port, or ``mar:PATH`` for an archive's own
-        handler run in this process (needs torch and torchserve here).
+        handler run in this process (needs torch and torchserve here). ``mar:PATH?trusted=DIR`` runs it only where
+        one of the keys in DIR has signed it (`signing.trust`); the environment's ``ARCHIVE_TRUSTED_KEYS`` is the
+        default DIR.
     model : str
         The registered name.
     version : str, optional
@@ -158,134 +156,37 @@ def connect(
         The model was trained on other features.
     RequestError
         The model cannot be reached, or there is no such model or version.
-    UnreadableArchive
-        The path after ``mar:`` is no archive.
+    UnreadableArchive, Untrusted
+        The path after ``mar:`` is no archive, or one that no trusted key has signed.
     """
     client: InferenceClient
     if url.startswith("mar:"):
-        client = InProcessClient(Path(url.removeprefix("mar:")), model, version)
+        client = InProcessClient(*_parse_archive_url(url), model, version)
     elif url.startswith(("http://", "https://")):
+        from serving.http_client import HttpClient  # which is an `InferenceClient`
+
         client = HttpClient(url, model, version, token, timeout_s, None if schema is None else schema.sha256)
     else:
         raise InvalidArgument(f"url beginning with http://, https:// or mar: expected, was {url!r}")
-    theirs = client.metadata["feature_schema_sha256"]
+    theirs, trained = client.metadata["feature_schema_sha256"], client.metadata["feature_schema"]
     if schema is not None and schema.sha256 != theirs:
         client.close()
         raise SchemaMismatch(
             f"{model} {client.metadata['version']} at {url}: trained on features "
-            f"{client.metadata['feature_schema']['name']} over {client.metadata['feature_schema']['window']} events "
+            f"{trained['name']:.40} over {trained['window']} events "
             f"({theirs[:12]}), was asked with {schema.name} over {schema.window} ({schema.sha256[:12]})"
         )
     return client
 
 
-class HttpClient(InferenceClient):
-    """Keep-alive HTTP, see `HttpConnection`. Safe to use from several threads: each has its own connection."""
-
-    def __init__(
-        self,
-        url: str,
-        model: str,
-        version: str | None,
-        token: Token,
-        timeout_s: float,
-        schema_sha256: str | None = None,
-    ) -> None:
-        route = "/".join((model, *([version] if version else [])))
-        self._url = f"{url.rstrip('/')}/predictions/{route}"
-        self._explanations = f"{url.rstrip('/')}/explanations/{route}"
-        self._model = model
-        self._timeout_s = timeout_s
-        self._schema_sha256 = schema_sha256
-        self._connection = HttpConnection(token)
-        self.metadata = self._describe()
-        self._names = tuple(self.metadata["outputs"])
-        self._shape = tuple(FeatureSchema.from_dict(self.metadata["feature_schema"]).row_shape)
-        self._kind: str = self.metadata["inputs"]
-
-    def _describe(self) -> dict[str, Any]:
-        try:
-            received, _ = self._connection.exchange(self._url, None, ["describe: True"], self._timeout_s)
-        except (ServerFault, Unavailable) as error:
-            if isinstance(error, Unavailable) and "Prediction failed" not in str(error):
-                raise
-            # a handler that tries to predict from a request without a body
-            raise InvalidResponse(f"{error}; the model may not describe itself: {HOW_TO_DESCRIBE}") from error
-        try:
-            return check_metadata(orjson.loads(received))
-        except orjson.JSONDecodeError:
-            raise InvalidResponse(
-                f"{self._url}: expected a JSON object in which the model describes itself, got {shown(received)}: "
-                f"{HOW_TO_DESCRIBE}"
-            ) from None
-        except ValueError as error:
-            raise InvalidResponse(f"{self._url}: {error}") from None
-
-    def predict(self, inputs: Inputs, deadline_ns: int | None = None) -> Answer:
-        began = time.perf_counter_ns()
-        sent, content_type = encode_inputs(inputs, self._kind, self._shape)
-        extra = [f"Content-Type: {content_type}", f"Accept: {body.BINARY}"]
-        if deadline_ns is not None:
-            extra.append(f"{headers.DEADLINE_NS}: {deadline_ns}")
-        received, said = self._connection.exchange(self._url, sent, extra, self._timeout_s)
-        version, digest = self._sender(self._url, received, said, body.BINARY)
-        expected = len(inputs) * len(self._names) * body.FLOAT32.itemsize
-        if len(received) != expected:
-            raise InvalidResponse(
-                f"{self._url}: expected {len(inputs)} rows of {len(self._names)} float32 values ({expected} bytes), "
-                f"got {len(received)} bytes"
-            )
-        table = decode_binary(received, len(self._names))
-        if not np.isfinite(table).all():
-            raise OutputNotFinite(f"{self._url}: expected finite outputs, got {table[~np.isfinite(table)][0]}")
-        outputs = {name: table[:, column] for column, name in enumerate(self._names)}
-        return Answer(outputs, self._model, version, digest, time.perf_counter_ns() - began)
-
-    def _sender(self, url: str, received: bytes, said: dict[str, str], content_type: str) -> tuple[str, str]:
-        """Version and digest of the archive that sent an answer, whose headers say that it is one."""
-        if said.get("content-type", "").partition(";")[0].strip().lower() != content_type:
-            got = f"{said.get('content-type') or 'no content type'} with {shown(received)}"
-            raise InvalidResponse(f"{url}: expected an answer of content type {content_type}, got {got}")
-        for name in (headers.MODEL_VERSION, headers.ARCHIVE_DIGEST, headers.FEATURE_SCHEMA):
-            if not said.get(name):
-                raise InvalidResponse(f"{url}: expected an answer with header {name}, got none")
-        self._check_schema(said)
-        return said[headers.MODEL_VERSION], said[headers.ARCHIVE_DIGEST]
-
-    def _check_schema(self, said: dict[str, str]) -> None:
-        """The default version may have become one that was trained on other features of the same shape."""
-        theirs = said[headers.FEATURE_SCHEMA]
-        if self._schema_sha256 is not None and theirs != self._schema_sha256:
-            raise SchemaMismatch(
-                f"{self._url}: an answer by a model trained on features {self._schema_sha256[:12]} expected, "
-                f"was by {said[headers.MODEL_VERSION]} trained on {theirs[:12]}"
-            )
-
-    def explain(self, inputs: Inputs, output: str | None = None) -> Explained:
-        sent, content_type = encode_inputs(inputs, self._kind, self._shape)
-        extra = [f"Content-Type: {content_type}", f"Accept: {body.JSON}"]
-        if output is not None:
-            extra.append(f"{headers.EXPLAIN_OUTPUT}: {output}")
-        timeout_s = max(self._timeout_s, EXPLAIN_TIMEOUT_S)
-        received, said = self._connection.exchange(self._explanations, sent, extra, timeout_s)
-        version, digest = self._sender(self._explanations, received, said, body.JSON)
-        try:
-            found = orjson.loads(received)["explanations"]
-        except (orjson.JSONDecodeError, KeyError, TypeError):
-            found = None
-        are_objects = isinstance(found, list) and all(isinstance(each, dict) for each in found)
-        if not are_objects or len(found) != len(inputs):
-            raise InvalidResponse(f"{self._explanations}: expected {len(inputs)} explanations, got {shown(received)}")
-        return Explained(found, version, digest)
-
-    def close(self) -> None:
-        self._connection.close()
-
-
-def shown(received: bytes) -> str:
-    """What was received, for a message, however long and whatever it is."""
-    text = " ".join(received[:200].decode(errors="replace").split())
-    return f"{len(received)} bytes that begin with {text[:40]!r}" if received else "an empty body"
+def _parse_archive_url(url: str) -> tuple[Path, Path | None]:
+    """The archive of ``mar:PATH?trusted=DIR``, and the folder of the keys whose signature it needs."""
+    path, option, trusted = url.removeprefix("mar:").rpartition("?trusted=")
+    if not option:
+        path, trusted = trusted, os.environ.get(TRUSTED_VARIABLE, "")
+    elif not trusted:
+        raise InvalidArgument(f"expected a folder of keys after ?trusted=, got {url!r:.200}")
+    return Path(path), Path(trusted) if trusted else None
 
 
 class InProcessClient(InferenceClient):
@@ -294,41 +195,51 @@ class InProcessClient(InferenceClient):
     Sets torch to one thread, as in a worker: with more, kernels and so bits may differ.
     """
 
-    def __init__(self, archive: Path, model: str, version: str | None) -> None:
+    def __init__(self, archive: Path, trusted: Path | None, model: str, version: str | None) -> None:
         self._model = model
         self._folder = tempfile.TemporaryDirectory(prefix="mar-")
-        self._archive = load_archive(archive, Path(self._folder.name), model)
+        self._archive = load_archive(archive, Path(self._folder.name), model, trusted)
         self._handler = self._archive.handler
         self.metadata = self._archive.metadata
         self._version, self._digest = self.metadata["version"], self.metadata["archive_digest"]
         if version is not None and version != self._version:
             self.close()
             raise UnknownModel(f"{archive}: version {version} expected, was {self._version}")
-        self._names = tuple(self.metadata["outputs"])
-        self._shape = FeatureSchema.from_dict(self.metadata["feature_schema"]).row_shape
-        self._kind: str = self.metadata["inputs"]
+        self._served = ServedVersion.from_metadata(self.metadata)
 
     def predict(self, inputs: Inputs, deadline_ns: int | None = None) -> Answer:
         began = time.perf_counter_ns()
-        inputs = check_inputs(inputs, self._kind, self._shape)
+        served = self._served
+        inputs = check_inputs(inputs, served.inputs, served.schema.row_shape)
         if deadline_ns is not None and time.time_ns() > deadline_ns:
             raise DeadlinePassed(f"an answer before {deadline_ns} was asked for")
         try:
             table = self._handler.predict(inputs)
         except self._archive.request_error as error:  # the archive's own class of that name
-            raise BY_NAME[type(error).__name__](str(error)) from error
-        outputs = {name: table[:, column] for column, name in enumerate(self._names)}
+            raise _as_ours(error) from error
+        check_table(table, len(inputs), len(served.outputs))
+        served.constraints.check_table(table, served.outputs)
+        outputs = {name: table[:, column] for column, name in enumerate(served.outputs)}
         return Answer(outputs, self._model, self._version, self._digest, time.perf_counter_ns() - began)
 
     def explain(self, inputs: Inputs, output: str | None = None) -> Explained:
-        inputs = check_inputs(inputs, self._kind, self._shape)
+        inputs = check_inputs(inputs, self._served.inputs, self._served.schema.row_shape)
         try:
             found = self._handler.explanations(inputs, output)
         except self._archive.request_error as error:
-            raise BY_NAME[type(error).__name__](str(error)) from error
+            raise _as_ours(error) from error
+        check_explanations(found, inputs, output, self._served.schema)
         return Explained(found, self._version, self._digest)
 
     def close(self) -> None:
         self._archive.unload()
         self._folder.cleanup()
+
+
+def _as_ours(error: Exception) -> RequestError:
+    """An archive's own error as this checkout's of that name; inputs that were checked here it cannot blame."""
+    kind, name = BY_NAME.get(type(error).__name__, ServerFault), type(error).__name__
+    if issubclass(kind, PROVEN_RIGHT):
+        return InvalidResponse(f"expected an answer to valid inputs of the archive's handler, got {name}: {error}")
+    return kind(str(error))
 

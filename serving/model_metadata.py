@@ -1,18 +1,22 @@
 """What a model says of itself (its metadata), checked once, where it is first read."""
 
 import base64
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from features.schema import FeatureSchema
 from wire.body import excerpt
 from wire.errors import IncompleteMetadata
+from wire.names import is_version
+from wire.output_constraints import NON_NEGATIVE, POSITIVE, PROBABILITY, RETURN_BPS, OutputConstraints
 
+MOST_OUTPUTS = 1024
+"""Of a model."""
 KINDS = ("rows", "texts", "windows and texts")
 """What a model can take as ``inputs``."""
 HOW_TO_DESCRIBE = (
-    "a handler that is traded on answers a request with the header 'describe: True' with a JSON object of version, "
-    "archive_digest, outputs (names in the order of its columns), feature_schema and feature_schema_sha256, "
+    "a model that is traded on answers a request with the header 'describe: True' with a JSON object, "
     "see docs/archives.md"
 )
 BARS = ("interval_ns", "max_gap_ns", "indicators")
@@ -23,8 +27,18 @@ Check = tuple[str, Callable[[Any], bool]]
 """What a value is to be, in words, and whether it is that."""
 
 
+def is_digest(value: object) -> bool:
+    """Whether a value can be a content digest: part of messages and of orders' tags."""
+    return isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9._+~:-]{1,128}", value) is not None
+
+
 def _is_names(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(each, str) for each in value)
+    return (
+        isinstance(value, list)
+        and 1 <= len(value) <= MOST_OUTPUTS
+        and all(isinstance(each, str) and each.isprintable() and 1 <= len(each) <= 128 for each in value)
+        and len(set(value)) == len(value)
+    )
 
 
 def _is_sketch(value: Any) -> bool:
@@ -40,13 +54,16 @@ COUNT: Check = "a positive integer", lambda value: type(value) is int and value 
 TIME: Check = "Unix nanoseconds as an integer", lambda value: type(value) is int and 0 <= value < 2**63
 NUMBER: Check = "a number of at least 0", lambda value: type(value) in (int, float) and 0 <= value < float("inf")
 FLAG: Check = "true or false", lambda value: type(value) is bool
-NAMES: Check = "a list of names", _is_names
+NAMES: Check = f"a list of 1 to {MOST_OUTPUTS} different names", _is_names
+DIGEST: Check = "a text of 1 to 128 letters and digits", is_digest
+VERSION: Check = "a version of 1 to 100 letters, digits and _ . -", is_version
 SKETCH: Check = "base64 of pairs of 4 and 2 bytes", _is_sketch
 KIND: Check = f"one of {', '.join(KINDS)}", lambda value: value in KINDS
 OBJECT: Check = "an object", lambda value: isinstance(value, dict)
 
 REQUIRED: Mapping[str, Check] = {
-    "version": TEXT, "archive_digest": TEXT, "outputs": NAMES, "feature_schema": OBJECT, "feature_schema_sha256": TEXT,
+    "version": VERSION, "archive_digest": DIGEST, "outputs": NAMES, "feature_schema": OBJECT,
+    "feature_schema_sha256": DIGEST,
 }
 OPTIONAL: Mapping[str, Check] = {"inputs": KIND, "explained_outputs": ("a list", lambda value: isinstance(value, list))}
 FIT: Mapping[str, Check] = {
@@ -60,10 +77,18 @@ SECTIONS: Mapping[str, Mapping[str, Check]] = {
     "metrics": {"edge": TEXT},
 }
 """Parts of ``model.json`` that a model may do without, and what their fields are where they are there."""
+_TICK, _PRICE = ("buy", "sell", "hold"), ("price", "return_bps", "sigma_bps", "confidence")
+KNOWN_OUTPUTS: Mapping[tuple[str, ...], OutputConstraints] = {
+    _TICK: OutputConstraints(dict.fromkeys(_TICK, PROBABILITY), (_TICK,)),
+    _PRICE: OutputConstraints(dict(zip(_PRICE, (POSITIVE, RETURN_BPS, NON_NEGATIVE, PROBABILITY), strict=True))),
+}
+"""What outputs of these names are in this project, where a description declares no ``output_constraints``."""
 
 
 def check_metadata(metadata: object) -> dict[str, Any]:
     """Check what a model says of itself; ``inputs`` that it does not say are rows.
+
+    ``output_constraints`` that it does not declare, as archives did not once, are those of `KNOWN_OUTPUTS`.
 
     Raises
     ------
@@ -85,8 +110,11 @@ def check_metadata(metadata: object) -> dict[str, Any]:
         for field, check in checks.items():
             _check_field(metadata[name], field, check, f"{name}.")
     _check_fits(metadata.get("fits", []))
+    outputs = metadata["outputs"]
+    undeclared = KNOWN_OUTPUTS.get(tuple(outputs), OutputConstraints()).to_dict()
+    constraints = OutputConstraints.from_dict(metadata.get("output_constraints", undeclared), outputs)
     sections = {name: metadata[name] for name in metadata if name not in SECTIONS or metadata[name] is not None}
-    return {"inputs": "rows", **sections}
+    return {"inputs": "rows", **sections, "output_constraints": constraints.to_dict()}
 
 
 def _check_fits(fits: Any) -> None:

@@ -10,6 +10,7 @@ from strategies.checks import expect
 from strategies.guarded import guarded
 from strategies.prediction import Prediction
 from strategies.prediction_strategy import RETRY_NS, PredictionStrategy, PredictionStrategyConfig
+from wire.output_constraints import PROBABILITY, RETURN_BPS, OutputConstraints
 
 
 class BarStrategyConfig(PredictionStrategyConfig, kw_only=True, frozen=True):
@@ -54,6 +55,8 @@ class BarStrategy(PredictionStrategy):
     ----------
     config : BarStrategyConfig
     """
+
+    required = OutputConstraints({"return_bps": RETURN_BPS, "confidence": PROBABILITY})
 
     def __init__(self, config: BarStrategyConfig) -> None:
         super().__init__(config)

@@ -19,6 +19,8 @@ class LiveCallsConfig(NautilusConfig, kw_only=True, frozen=True):
         Most questions that may wait for the next request, and so most of one request; beyond it the oldest expire.
     failures_to_open : int
         Failures of a server in a row after which it is not asked any more.
+    refusals_to_open : int
+        Requests that a server refuses in a row, each for what it says is in it, after which it is not asked any more.
     probe_after_ns : int
         Time until a server that is not asked is tried for the first time (nanoseconds); doubles with each trial.
     max_probe_after_ns : int
@@ -41,6 +43,7 @@ class LiveCallsConfig(NautilusConfig, kw_only=True, frozen=True):
     deadline_ns: int = 1_000_000_000
     max_rows: int = 64
     failures_to_open: int = 3
+    refusals_to_open: int = 20
     probe_after_ns: int = 250_000_000
     max_probe_after_ns: int = 5_000_000_000
     fallback_urls: tuple[str, ...] = ()
@@ -51,7 +54,8 @@ class LiveCallsConfig(NautilusConfig, kw_only=True, frozen=True):
     fallback_renew_urls: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("deadline_ns", "max_rows", "failures_to_open", "probe_after_ns", "renew_before_ns"):
+        counts = ("max_rows", "failures_to_open", "refusals_to_open")
+        for name in ("deadline_ns", *counts, "probe_after_ns", "renew_before_ns"):
             value = getattr(self, name)
             expect(value >= 1, f"{name} of at least 1, was {value}")
         expect(

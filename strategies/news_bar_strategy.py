@@ -3,6 +3,7 @@
 from strategies.bar_strategy import BarStrategy, BarStrategyConfig
 from strategies.checks import expect
 from strategies.prediction import Prediction
+from wire.output_constraints import NON_NEGATIVE, SCORE, OutputConstraints
 
 
 class NewsBarStrategyConfig(BarStrategyConfig, kw_only=True, frozen=True):
@@ -39,6 +40,10 @@ class NewsBarStrategy(BarStrategy):
     ----------
     config : NewsBarStrategyConfig
     """
+
+    required = OutputConstraints(
+        {**BarStrategy.required.ranges, "texts": NON_NEGATIVE, "sentiment_score": SCORE}
+    )
 
     def may_enter(self, signal: Prediction, direction: int) -> bool:
         outputs, veto = signal.outputs, self.config.veto_score

@@ -1,6 +1,7 @@
 """What strategies on predictions share: which ones count, one order in flight, failures, halts, whose word it was."""
 
 from decimal import Decimal
+from operator import index
 from typing import Literal, NamedTuple
 
 from nautilus_trader.common.component import TimeEvent
@@ -17,6 +18,9 @@ from strategies.decision import DECISIONS_TOPIC, HALT_TOPIC, Decision, Halt
 from strategies.guarded import guarded
 from strategies.prediction import Prediction, Status, prediction_topic
 from strategies.simulated_time import check_time
+from wire.body import excerpt
+from wire.errors import RequestError
+from wire.output_constraints import OutputConstraints
 
 RETRY_NS = 1_000_000_000
 """Until a closing order that was refused is sent again (nanoseconds)."""
@@ -85,10 +89,16 @@ class PredictionStrategy(Strategy):
 
     There is never more than one order in flight. After a `Halt` the position is closed, and stays so.
 
+    A prediction whose values are not what the rule needs (`required`), or not finite, is not acted on, whoever
+    published it: it is counted, logged, and no good prediction, so that ``on_failure`` says what happens next.
+
     Parameters
     ----------
     config : PredictionStrategyConfig
     """
+
+    required = OutputConstraints()
+    """What a subclass needs of a prediction's outputs; the others must be finite numbers."""
 
     def __init__(self, config: PredictionStrategyConfig) -> None:
         super().__init__(config)
@@ -98,6 +108,8 @@ class PredictionStrategy(Strategy):
         """Why it trades no more; empty while it does."""
         self.handler_errors = 0
         """Exceptions in its handlers in a live run; each was logged."""
+        self.invalid_predictions = 0
+        """Predictions whose values it refused to trade on."""
         self._instrument: Instrument | None = None
         self._newest_ts = 0
         self._good_until_ns = 0
@@ -120,6 +132,8 @@ class PredictionStrategy(Strategy):
         self.msgbus.unsubscribe(topic=HALT_TOPIC, handler=self._on_halt)
         if _CLOSE_AGAIN in self.clock.timer_names:
             self.clock.cancel_timer(_CLOSE_AGAIN)
+        if self.invalid_predictions:
+            self.log.warning(f"{self.invalid_predictions} invalid predictions were not traded on")
         if self.config.close_on_stop:
             self.close_all_positions(self.config.instrument_id)
 
@@ -145,6 +159,10 @@ class PredictionStrategy(Strategy):
         now_ns = self.clock.timestamp_ns()
         if self.halted:
             return f"halted: {self.halted}"
+        why = self._invalid(prediction)
+        if why:
+            self._count_invalid(why)
+            return self._on_failure(prediction, now_ns, why) if self.config.on_failure == "flatten" else why
         if prediction.status == _OK:
             if prediction.feature_ts < self._newest_ts:
                 return "a newer one came before it"
@@ -153,32 +171,55 @@ class PredictionStrategy(Strategy):
             if now_ns - prediction.feature_ts > self.config.max_age_ns:
                 return "older than max_age_ns"
         elif prediction.status == _DEGRADED:
-            if (why := self._on_failure(prediction, now_ns)) != "":
+            if (why := self._on_failure(prediction, now_ns, "no answer in time")) != "":
                 return why
         else:
             return f"{prediction.status}"
         return "an order is in flight" if self.in_flight is not None else ""
 
-    def _on_failure(self, prediction: Prediction, now_ns: int) -> str:
+    def _invalid(self, prediction: Prediction) -> str:
+        """What is wrong with a prediction's fields; empty where nothing is."""
+        try:
+            if prediction.outputs or prediction.status != _DEGRADED:  # where a model has never answered there are none
+                self.required.check_row(prediction.outputs)
+        except RequestError as error:
+            return f"invalid: {error}"
+        if prediction.instrument_id != self.config.instrument_id:
+            return f"invalid: expected a prediction about {self.config.instrument_id}, got {prediction.instrument_id}"
+        try:
+            is_right = 0 <= index(prediction.feature_ts) <= prediction.ts_event
+        except TypeError:
+            is_right = False
+        if not is_right:
+            got = f"{excerpt(prediction.feature_ts)} and {excerpt(prediction.ts_event)}"
+            return f"invalid: expected feature_ts in Unix nanoseconds, not after ts_event, got {got}"
+        return ""
+
+    def _count_invalid(self, why: str) -> None:
+        self.invalid_predictions += 1
+        if self.invalid_predictions.bit_count() == 1:  # the 1st, 2nd, 4th, ...: a stream of them does not fill the log
+            self.log.warning(f"Prediction {self.invalid_predictions} that is not traded on: {why}")
+
+    def _on_failure(self, prediction: Prediction, now_ns: int, failure: str) -> str:
         """What the failure mode makes of a prediction that repeats the last good one; empty: it may be traded on."""
         mode = self.config.on_failure
         if mode == "hold":
-            return "no answer in time: hold"
+            return f"{failure}: hold"
         if mode == "last_good":
             if not prediction.outputs:
-                return "no answer in time, and none before"
+                return f"{failure}, and none before"
             if now_ns - prediction.feature_ts > self.config.last_good_ns:
-                return "no answer in time, the last good one is older than last_good_ns"
+                return f"{failure}, the last good one is older than last_good_ns"
             return ""
         if now_ns < self._good_until_ns:
-            return "no answer in time: within failure_grace_ns"
+            return f"{failure}: within failure_grace_ns"
         if self.in_flight is not None:
-            return "no answer in time: an order is in flight"
+            return f"{failure}: an order is in flight"
         position = self.portfolio.net_position(self.config.instrument_id)
         if not position:
-            return "no answer in time: flat"
+            return f"{failure}: flat"
         self.order(OrderSide.SELL if position > 0 else OrderSide.BUY, abs(position), prediction)
-        return "no answer in time: flatten"
+        return f"{failure}: flatten"
 
     def order(self, side: OrderSide, quantity: Decimal, prediction: Prediction) -> str:
         """Send a market order, tagged with the prediction that was the reason; what became of that, in words.

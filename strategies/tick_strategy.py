@@ -7,6 +7,10 @@ from nautilus_trader.model.enums import OrderSide
 from strategies.checks import expect
 from strategies.prediction import Prediction
 from strategies.prediction_strategy import PredictionStrategy, PredictionStrategyConfig
+from wire.output_constraints import PROBABILITY, OutputConstraints
+
+CLASSES = ("buy", "sell", "hold")
+"""Outputs of a tick model, probabilities that sum to 1."""
 
 
 class TickStrategyConfig(PredictionStrategyConfig, kw_only=True, frozen=True):
@@ -37,6 +41,8 @@ class TickStrategy(PredictionStrategy):
     config : TickStrategyConfig
     """
 
+    required = OutputConstraints(dict.fromkeys(CLASSES, PROBABILITY), (CLASSES,))
+
     def __init__(self, config: TickStrategyConfig) -> None:
         super().__init__(config)
         self._next_order_ns = 0
@@ -44,7 +50,7 @@ class TickStrategy(PredictionStrategy):
     def act_on(self, prediction: Prediction) -> str:
         if self.clock.timestamp_ns() < self._next_order_ns:
             return "within cooldown_ns of the last order"
-        likeliest = max(prediction.outputs, key=prediction.outputs.__getitem__)
+        likeliest = max(CLASSES, key=prediction.outputs.__getitem__)
         if prediction.outputs[likeliest] < self.config.min_probability:
             return "below min_probability"
         position = self.portfolio.net_position(self.config.instrument_id)

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import settings
 
 from serving.torchserve import ServerSettings, TorchServe, find_server, start_server
-from support import BATCH, PROJECT, run_script
+from support import BATCH, PROJECT, SECRETS, run_script
 from wire.loopback import exempt_loopback
 
 exempt_loopback()  # tests ask servers on this machine with clients of all kinds
@@ -80,11 +80,18 @@ def tick_archive(tick_run: Path, model_store: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def tick_server(tick_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TorchServe]:
-    """A server with ``tick`` one request at a time, and ``tick-batched``, which waits for `BATCH` of them."""
+    """A server with ``tick`` one request at a time, and ``tick-batched``, which waits for `BATCH` of them.
+
+    Started with `SECRETS` in its environment.
+    """
     settings = ServerSettings(
         {"tick": tick_archive.name}, tick_archive.parent, tmp_path_factory.mktemp("server"), free_ports=True
     )
-    with start_server(settings) as server:
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in SECRETS.items():
+            environment.setenv(name, value)
+        server = start_server(settings)
+    with server:
         manager = server.management()
         manager.register(tick_archive.name, model_name="tick-batched", batch_size=BATCH, max_batch_delay=1000)
         manager.wait_ready("tick-batched", "1.0")

@@ -11,6 +11,15 @@ from fault_injection.commands import script_app as script_app  # tests call comm
 PROJECT = Path(__file__).resolve().parent.parent
 REAL_DATA = PROJECT.parent / "shared" / "data"
 """Real market data; tests that use it skip where it is absent."""
+SECRETS = {
+    name: f"leaked-{name}"
+    for name in (
+        *("ARCHIVE_SIGN_KEY", "ARCHIVE_KEY_PASSPHRASE", "AWS_ACCESS_KEY_ID", "BINANCE_API_KEY", "BINANCE_API_SECRET"),
+        *("DATABASE_URL", "HF_TOKEN", "MLFLOW_TRACKING_URI", "TORCHSERVE_TOKEN", "api_token", "Unheard_of", "X7"),
+        *("CUDA_API_KEY", "HTTPS_PROXY_AUTH", "PATHS", "PYTHON_DB", "TORCH_HUB_TOKEN", "TS_KEYSTORE_PASS", "lang"),
+    )
+}
+"""Environment variables that no server may show."""
 BATCH = 8
 """Requests that ``tick-batched`` waits for."""
 

@@ -13,11 +13,27 @@ import orjson
 
 from wire.user_error import UserError
 
+LONGEST_MESSAGE = 400
+"""Characters of an error's message that are kept whole."""
+_BEGINNING, _END = 140, 60
+"""Characters that are kept of a longer one: together at most 200 of whatever it quotes."""
+
 
 class RequestError(UserError):
-    """One request that failed; its batch mates are not touched."""
+    """One request that failed; its batch mates are not touched.
+
+    Parameters
+    ----------
+    message : str
+        Of any length and content: it is cut to a length that may be sent and logged, and what is no Unicode text in it
+        (lone surrogates) is escaped.
+    """
 
     code = 500
+
+    def __init__(self, message: str = "") -> None:
+        text = message if message.isascii() else message.encode(errors="backslashreplace").decode()
+        super().__init__(text if len(text) <= LONGEST_MESSAGE else f"{text[:_BEGINNING]} ... {text[-_END:]}")
 
     @property
     def reason(self) -> str:
@@ -107,8 +123,18 @@ class SchemaMismatch(RequestError):
     code = 409
 
 
+class ModelChanged(SchemaMismatch):
+    """Another archive answers under the version that was checked when the client connected."""
+
+
 class BodyTooLarge(RequestError):
-    """The body exceeds the server's ``max_request_size``."""
+    """The body exceeds the server's ``max_request_size``, or what one request may ask of a worker."""
+
+    code = 413
+
+
+class ResponseTooLarge(RequestError):
+    """The answer would exceed what one request may receive; fewer rows, or the binary form, fit."""
 
     code = 413
 
@@ -141,6 +167,12 @@ class OutputNotFinite(RequestError):
     code = 500
 
 
+class OutputOutOfRange(RequestError):
+    """The model answered outside of what it declares about its outputs: a range, or a sum of 1."""
+
+    code = 500
+
+
 class Unavailable(RequestError):
     """No worker could take the request: none is up, or the queue is full."""
 
@@ -159,7 +191,15 @@ BY_NAME: dict[str, type[RequestError]] = {
     if issubclass(kind, RequestError)
 }
 
-OF_ONE_ROW = (BadWindow, NotFinite, OutputNotFinite)
+PROVEN_RIGHT = (
+    BadHeader, BadShape, BadType, EmptyBody, MalformedBody, NotAcceptable, NotFinite, UnsupportedContentType,
+)
+"""Errors that a client rules out before it sends: where a server answers with one, that is an `InvalidResponse`."""
+OF_THE_CONTENT = (BadText, BadWindow, BodyTooLarge, NotExplained, ResponseTooLarge)
+"""Errors that only the server can find in a request that is well formed."""
+LONGEST_TEXT = 200
+"""Characters that a message quotes of what a server sent."""
+OF_ONE_ROW = (BadWindow, NotFinite, OutputNotFinite, OutputOutOfRange)
 """What one row of a request can bring upon the others."""
 
 
@@ -200,11 +240,20 @@ def from_answer(code: int, body: bytes) -> RequestError:
         answer = {}
     if not isinstance(answer, dict):
         answer = {}
-    name, message = answer.get("error"), answer.get("message")
+    name, detail, message = answer.get("error"), answer.get("detail", ""), answer.get("message")
     if isinstance(name, str) and name in BY_NAME:
-        return BY_NAME[name](str(answer.get("detail", "")))
+        kind = BY_NAME[name]
+        if kind.code == code and isinstance(detail, str):
+            return kind(one_line(detail))
+        return InvalidResponse(f"expected status {kind.code} of {name}, got {code}: {one_line(str(detail))}")
     kind = _OF_TORCHSERVE.get(code, ServerFault if code >= 400 else InvalidResponse)
-    if isinstance(message, str) and "Token" in message:
+    if isinstance(message, str) and "Token" in message and 400 <= code < 500:
         kind = Unauthorized
-    text = message if isinstance(message, str) else " ".join(body.decode(errors="replace")[:200].split())
+    text = one_line(message if isinstance(message, str) else body[: 4 * LONGEST_TEXT].decode(errors="replace"))
     return kind(f"{code}: {text or http.client.responses.get(code, 'without a body')}")
+
+
+def one_line(text: str, limit: int = LONGEST_TEXT) -> str:
+    """A text from elsewhere for a message: in one line, printable, and of at most so many characters."""
+    words = " ".join(text[: 4 * limit].split())
+    return "".join(each if each.isprintable() else "?" for each in words)[:limit]

@@ -31,7 +31,7 @@ from fault_injection.commands import Call, fault_of, quiet_environment, run  # n
 
 PRELOADED = (
     "tracking.store", "mlflow.store.tracking.sqlalchemy_store", "mlflow.store.model_registry.sqlalchemy_store",
-    "transformers", "optuna", "plotly.graph_objects", "captum.attr", "nautilus_trader.backtest.engine",
+    "transformers", "optuna", "plotly.graph_objects", "nautilus_trader.backtest.engine",
     "nautilus_trader.live.node", "training.bar_run", "training.sentiment_run", "training.tuning",
     "model_registry.registry", "sklearn.metrics", "scipy.stats",
 )

@@ -14,7 +14,7 @@ from ci_jobs import CI, check_out, github, gitlab, hand_over, run, run_github_jo
 from rollout_desk import Desk
 
 from model_registry.registry import Registry
-from release.signing_keys import make_key
+from signing.keys import make_key
 from tracking.store import FILES_VARIABLE, REGISTRY_VARIABLE, URI_VARIABLE, tracking_store
 from wire.digest import archive_digest
 
@@ -150,8 +150,8 @@ def plant(desk: Desk, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plan
         }
         secrets = {
             "ARCHIVE_SIGN_KEY": desk.key.read_text(),
-            "TORCHSERVE_MANAGEMENT_TOKEN": str(target.management_token),
-            "TORCHSERVE_TOKEN": str(target.inference_token),
+            "TORCHSERVE_MANAGEMENT_TOKEN": str(desk.server.management_token),
+            "TORCHSERVE_TOKEN": str(desk.server.token),
             "MLFLOW_TRACKING_URI": tracking_store(folder / "mlflow"),
         }
         yield Plant(desk, registry, folder, variables, secrets)

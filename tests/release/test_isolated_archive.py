@@ -11,11 +11,12 @@ import pytest
 from test_code_closure import write
 
 from release import archive as builder
+from release import isolated_proof
 from release.archive import BuildFailed, build_archive
 from release.code_closure import ForbiddenImport
 from release.server_packages import has_package
 from serving.client import InProcessClient, connect
-from support import PROJECT
+from support import PROJECT, SECRETS
 
 NETWORK = "from model_defs.tick_classifier import build as _build\n{}\nbuild = _build\n"
 
@@ -162,3 +163,17 @@ def test_a_class_beside_the_handler_is_refused(own_project: Path, tick_run: Path
 def test_servers_have_what_is_declared_for_them_and_no_more() -> None:
     assert all(map(has_package, ("torch", "ts", "numpy", "yaml", "orjson", "safetensors", "PIL")))
     assert not any(map(has_package, ("nautilus_trader", "sklearn", "optuna", "pytest", "handlers", "market")))
+
+
+@pytest.mark.slow
+def test_an_archives_code_sees_no_secret_of_its_builder(
+    own_project: Path, own_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    code = "import os\nassert 'leaked' not in str(os.environ), 'a secret'"
+    write(own_project, {"model_defs/own.py": NETWORK.format(code)})
+    isolated_proof._interpreter.cache_clear()  # one that another test has started may not have had them
+    monkeypatch.chdir(tmp_path)
+
+    build_archive("tick", own_run, "1.0", tmp_path / "out")

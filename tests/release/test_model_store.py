@@ -17,9 +17,9 @@ from forged_zip import Entry, entries_of, forge
 from signed_archives import EVIL, HONEST, MANIFEST_SAYS, content, keys, mode, packed, signed
 
 from release.model_store import store_verified
-from release.signing import Untrusted, sign_archive, verify_archive
 from serving.client import connect
 from serving.torchserve import TorchServe
+from signing.archive_signature import Untrusted, sign_archive, verify_archive
 from support import PROJECT
 from wire.digest import MANIFEST
 
@@ -124,7 +124,7 @@ def test_a_full_disk_leaves_nothing_behind(pair: tuple[Path, Path], tmp_path: Pa
 def test_what_a_killed_process_left_is_taken_away(pair: tuple[Path, Path], tmp_path: Path, store: Path) -> None:
     program = (
         "import os, pathlib, signal\n"
-        "from release.fresh_file import fresh_file\n"
+        "from wire.fresh_file import fresh_file\n"
         "store = pathlib.Path(os.environ['STORE'])\n"
         "with fresh_file(store, 'tick.mar') as one, fresh_file(store, 'tick-fast.mar') as other:\n"
         "    for file in (one, other):\n"

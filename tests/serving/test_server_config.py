@@ -103,7 +103,7 @@ def test_environment_variables_count_as_with_torchserve(tmp_path: Path, monkeypa
 
     overridden = read_config(write(tmp_path, *lines, "enable_envvars_config=true"))
     assert overridden["metrics_address"] == "http://127.0.0.1:9082"
-    assert "TS_METRICS_ADDRESS" not in launcher_environment()  # would win over --free-ports
+    assert "TS_METRICS_ADDRESS" not in launcher_environment(overridden)  # would win over --free-ports
 
 
 def archive(path: Path, name: str) -> None:
