@@ -108,12 +108,8 @@ def _attack(
 ) -> None:
     """Send this process's share of the cases."""
     tally = _Tally()
-    numbers: Iterator[int]
-    if plan.indexes:
-        numbers = iter(plan.indexes * 20)
-    else:
-        numbers = iter(range(number, plan.count, PROCESSES))
-    cases = _Cases(numbers, end)
+    numbers = plan.indexes * 20 or range(number, plan.count, PROCESSES)
+    cases = _Cases(iter(numbers), end)
     threads = [threading.Thread(target=_send_all, args=(subject, plan, target, cases, tally)) for _ in range(THREADS)]
     for thread in threads:
         thread.start()

@@ -81,8 +81,8 @@ STATE_FILES: Mapping[str, StateFile] = {
 }
 _FOLDERS = ("store", "trusted", "audit")
 _FILES = (
-    "home/server.json", "home/key_file.json", "home/config.properties", "traffic.db", "live.toml", "day.json", "alice.key",
-    "signed.mar",
+    "home/server.json", "home/key_file.json", "home/config.properties", "traffic.db", "live.toml", "day.json",
+    "alice.key", "signed.mar",
 )
 _LIVE = """[node]
 settle_s = 0.1
