@@ -186,6 +186,9 @@ def start_server(settings: ServerSettings) -> TorchServe:
     """
     settings = replace(settings, home=settings.home.resolve())
     check_home(settings.home)  # before the home is made
+    if settings.config is not None and settings.config.resolve() == settings.home / CONFIG:
+        raise StartFailed(f"{settings.config}: expected a configuration outside of the home, where a start replaces "
+                          "it, got that one: `serve.py restart` starts from it")
     with locked_home(settings.home):
         _check_nothing_runs(settings.home)
         return _start(plan_start(settings))
@@ -299,11 +302,11 @@ def _start(plan: StartPlan) -> TorchServe:
     home, properties = plan.home, dict(plan.properties)
     try:
         write_server_state(home, ServerState(properties, starter=os.getpid()))
+        _write_config(home, properties)
         for name in ("logs", "tmp"):  # those of an earlier run would be taken for this one's
             shutil.rmtree(home / name, ignore_errors=True)
             (home / name).mkdir()
         (home / tokens.KEY_FILE).unlink(missing_ok=True)  # a token of an earlier run misleads
-        _write_config(home, properties)
         pid = _launch(plan)
         started_s = start_time_s(pid)
         server = TorchServe(home, pid, properties, started_s)
