@@ -67,8 +67,8 @@ def locked_home(home: Path) -> Iterator[None]:
         try:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise HomeInUse(f"{home}: expected no other start, restart or stop, got one by process {_holder(home)}; "
-                            "it leaves nothing behind when it is ended with SIGTERM") from None
+            raise HomeInUse(f"{home}: expected no other start, restart or stop, got one {_holder(home)}; it "
+                            "leaves nothing behind when it is ended with SIGTERM") from None
         if not home.exists() or home.stat().st_ino != os.fstat(folder).st_ino:
             raise HomeInUse(f"{home}: expected the folder to stay, another start removed it: try again")
         yield
@@ -81,6 +81,7 @@ def locked_home(home: Path) -> Iterator[None]:
 
 def _holder(home: Path) -> str:
     try:
-        return str(read_server_state(home).starter or "unknown")
+        starter = read_server_state(home).starter
     except (UserError, OSError):
-        return "unknown"
+        starter = None
+    return "that checks what it needs" if starter is None else f"by process {starter}"
