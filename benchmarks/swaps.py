@@ -18,6 +18,7 @@ from release.limits import Limits
 from release.rollout import register, rollback
 from release.target import Target, own_target
 from serving.http_session import HttpSession
+from serving.tokens import current_token
 from serving.torchserve import ServerSettings, TorchServe, start_server
 from signing.archive_signature import sign_archive
 from signing.keys import make_key
@@ -101,7 +102,7 @@ def _naive_swap(target: Target, version: str, path: Path, note: Callable[[], Non
     shutil.copyfile(path, target.model_store / path.name)
     url = f"{target.management_url}/models"
     with HttpSession() as session:
-        session.headers["Authorization"] = f"Bearer {target.management_token}"
+        session.headers["Authorization"] = f"Bearer {current_token(target.management_token)}"
         note()
         session.post(url, timeout=60, json={"url": path.name, "model_name": MODEL, "initial_workers": 1,
                                             "synchronous": True})

@@ -11,9 +11,9 @@ from torch import nn
 
 from handlers import model_files
 from handlers.bar_windows import allows_jumps, check_windows
-from handlers.explain import chosen, float64_copy, refuse_too_many
+from handlers.explain import TimeLimit, check_count, chosen, explain_each, float64_copy
 from handlers.explain_news import OUTPUT, News, explain_news_window
-from handlers.explain_texts import refuse_long
+from handlers.explain_texts import check_length
 from handlers.news_request import ReadNews
 from handlers.row_model import RowModel
 from handlers.score_cache import ScoreCache
@@ -26,6 +26,7 @@ from model_defs.news_pool import OUTPUTS, NewsPool, combine
 from model_defs.return_network import ReturnNetwork, predict
 from wire.news_windows import NewsRequest, NewsWindow, check_news, decode_news
 from wire.output_constraints import NON_NEGATIVE, POSITIVE, PROBABILITY, RETURN_BPS, SCORE, OutputConstraints
+from wire.texts import check_characters
 
 NO_NEWS = "no news: the price model's forecast alone"
 
@@ -45,7 +46,8 @@ class EnsembleHandler(TradingHandler):
     )
     inputs = "windows and texts"
     explained = (OUTPUT,)
-    explaining_s = 20.0
+    explaining_s, explaining_alone_s = 1.0, 20.0
+    most_explained, most_explained_bytes = 4, 1 << 17
 
     def load(self, folder: Path) -> tuple[int, ...]:
         price, sentiment = self.description["members"]
@@ -85,17 +87,19 @@ class EnsembleHandler(TradingHandler):
     def explain_request(self, asked: ReadNews, output: str | None, until_s: float) -> list[dict[str, Any]]:
         chosen(output, OUTPUT, self.explained)
         tokens, request = asked.tokens, asked.asked
-        refuse_long(tokens.chunks)
-        network, columns, start = float64_copy(self.price.network), self.schema.columns, 0
-        found: list[dict[str, Any]] = []
-        for window, count in zip(request.rows, request.counts.tolist(), strict=True):
-            refuse_too_many(len(found), len(request), "windows", until_s)
-            part = slice(start, start + count)
-            start += count
+        check_count(len(request), self.most_explained, "windows")
+        check_length(tokens.chunks)
+        network, columns = float64_copy(self.price.network), self.schema.columns
+        ends = np.cumsum(request.counts).tolist()
+
+        def explain_one(number: int, limit: TimeLimit) -> dict[str, Any]:
+            window, count = request.rows[number], int(request.counts[number])
+            part = slice(ends[number] - count, ends[number])
             news = News(request.texts[part], request.ages_s[part], tokens.chunks[part], tokens.truncated[part])
-            said = explain_news_window(network, self.sentiment, self.pool, window, news, columns, until_s)
-            found.append({**said, "fallback": "" if count else NO_NEWS})
-        return found
+            said = explain_news_window(network, self.sentiment, self.pool, window, news, columns, limit)
+            return {**said, "fallback": "" if count else NO_NEWS}
+
+        return explain_each(explain_one, range(len(request)), "windows", until_s)
 
     def columns(self, table: NDArray[np.float32]) -> Mapping[str, NDArray[Any]]:
         named = dict(zip(OUTPUTS, table.T, strict=True))
@@ -104,6 +108,7 @@ class EnsembleHandler(TradingHandler):
 
     def _read_texts(self, request: NewsRequest) -> ReadNews:
         check_windows(request.windows, allows_jumps(self.description))
+        check_characters(request.texts, self.limits.characters)
         return ReadNews(request, self.sentiment.read(request.texts))
 
 

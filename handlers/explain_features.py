@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from features.schema import Column
-from handlers.explain import chosen, integrate
+from handlers.explain import TimeLimit, chosen, integrate
 from model_defs.tick_classifier import CLASSES, TickClassifier
 
 BASELINE = "every feature at its mean in the fit"
@@ -18,7 +18,7 @@ FLOOR = 1e-4
 
 
 def explain_features(
-    network: nn.Module, row: NDArray[np.float32], columns: Sequence[Column], output: str | None, until_s: float
+    network: nn.Module, row: NDArray[np.float32], columns: Sequence[Column], output: str | None, limit: TimeLimit
 ) -> dict[str, Any]:
     """What moved one class' probability away from that of a mean row.
 
@@ -30,7 +30,7 @@ def explain_features(
         Raw.
     output : str or None
         One of `CLASSES`; None: the row's likeliest.
-    until_s : float
+    limit : TimeLimit
         See `handlers.explain.integrate`.
 
     Returns
@@ -54,7 +54,7 @@ def explain_features(
         likeliest = CLASSES[int(network(given).argmax())]
     name = chosen(output, likeliest, CLASSES)
     column = CLASSES.index(name)
-    integral = integrate(lambda rows: network(rows).softmax(dim=1)[:, column], (given,), (mean,), FLOOR, until_s)
+    integral = integrate(lambda rows: network(rows).softmax(dim=1)[:, column], (given,), (mean,), FLOOR, limit)
     values = zip(columns, raw[0].tolist(), mean[0].tolist(), integral.attributions[0].tolist(), strict=True)
     return {
         "output": name,

@@ -11,7 +11,7 @@ from tokenizers import Encoding
 from torch import nn
 
 from features.schema import Column
-from handlers.explain import Integral
+from handlers.explain import Integral, TimeLimit
 from handlers.explain_texts import Probabilities, baseline_words, integrate_texts, text_parts
 from handlers.explain_windows import integrate_window, window_parts
 from handlers.text_model import TextModel
@@ -43,7 +43,7 @@ def explain_news_window(
     window: NDArray[np.float32],
     news: News,
     columns: Sequence[Column],
-    until_s: float,
+    limit: TimeLimit,
 ) -> dict[str, Any]:
     """What moved the pooled log odds away from those of a window without events and texts that say nothing.
 
@@ -67,7 +67,7 @@ def explain_news_window(
     def of_price(windows: torch.Tensor) -> torch.Tensor:
         return weight * log_odds_up(predict(cast(ReturnNetwork, network), windows))
 
-    bars = integrate_window(network, window, of_price, FLOOR, until_s)
+    bars = integrate_window(network, window, of_price, FLOOR, limit)
     price = {"weight": weight, **bars.to_dict(), **window_parts(bars, window, columns)}
     if not news.texts:
         return {"output": OUTPUT, **bars.to_dict(), "price": price, "news": None}
@@ -77,7 +77,7 @@ def explain_news_window(
         scores = [share * outputs(each)[:, 0] for share, each in zip(shares, answered, strict=True)]
         return pool.weight_sentiment * log_odds_of_score(torch.stack(scores).sum(dim=0))
 
-    heard = integrate_texts(model, news.chunks, of_texts, FLOOR, until_s)
+    heard = integrate_texts(model, news.chunks, of_texts, FLOOR, limit)
     both = Integral(
         (*bars.attributions, *heard.attributions),
         bars.value + heard.value,

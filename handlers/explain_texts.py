@@ -6,24 +6,25 @@ from typing import Any
 import torch
 from tokenizers import Encoding
 
-from handlers.explain import Integral, chosen, integrate
+from handlers.explain import Integral, TimeLimit, check_count, chosen, integrate
 from handlers.text_model import TextModel
 from model_defs.sentiment_transformer import OUTPUTS, SentimentTransformer, outputs
-from wire.errors import NotExplained
 
 DEFAULT = "score"
 FLOOR = 1e-3
 """Completeness error let pass: of a score, or of a probability."""
 MOST_TOKENS = 1024
 """Of all texts in a request: a path of them takes half a minute on a core."""
-TOKENS_AT_ONCE = 2048
-"""Tokens times points of the path that are computed together."""
+TOKENS_AT_ONCE = 512
+"""Tokens times points of the path that are computed together; more are no quicker."""
+STEPS = 8
+"""Points of a piece: a transformer is smooth, and its points are dear."""
 Probabilities = Sequence[torch.Tensor]
 """Of each text, float [points, 3]."""
 
 
 def explain_text(
-    model: TextModel, text: str, chunks: Sequence[Encoding], truncated: bool, output: str | None, until_s: float
+    model: TextModel, text: str, chunks: Sequence[Encoding], truncated: bool, output: str | None, limit: TimeLimit
 ) -> dict[str, Any]:
     """What moved one output away from what it is for words that say nothing.
 
@@ -37,7 +38,7 @@ def explain_text(
         Whether there is more in the text than its chunks.
     output : str or None
         One of `OUTPUTS`; None: `DEFAULT`.
-    until_s : float
+    limit : TimeLimit
         See `handlers.explain.integrate`.
 
     Returns
@@ -53,7 +54,7 @@ def explain_text(
     """
     name = chosen(output, DEFAULT, OUTPUTS)
     column = OUTPUTS.index(name)
-    integral = integrate_texts(model, [chunks], lambda answered: outputs(answered[0])[:, column], FLOOR, until_s)
+    integral = integrate_texts(model, [chunks], lambda answered: outputs(answered[0])[:, column], FLOOR, limit)
     return {
         "output": name,
         **integral.to_dict(),
@@ -67,7 +68,7 @@ def integrate_texts(
     texts: Sequence[Sequence[Encoding]],
     combine: Callable[[Probabilities], torch.Tensor],
     floor: float,
-    until_s: float,
+    limit: TimeLimit,
 ) -> Integral:
     """From texts whose every token is the blank one to the texts, all on one path.
 
@@ -103,7 +104,7 @@ def integrate_texts(
 
     with torch.no_grad():
         given, baselines = ([network.embeddings(ids) for ids in each] for each in (tokens, blanks))
-    return integrate(output, given, baselines, floor, until_s, TOKENS_AT_ONCE // sum(map(len, chunks)))
+    return integrate(output, given, baselines, floor, limit, max(1, TOKENS_AT_ONCE // sum(map(len, chunks))), STEPS)
 
 
 def weights(chunks: Sequence[Encoding]) -> list[float]:
@@ -145,11 +146,9 @@ def baseline_words(model: TextModel) -> str:
     return f"words that say nothing ({_blank(model)[1]} in the place of each)"
 
 
-def refuse_long(texts: Sequence[Sequence[Encoding]]) -> None:
+def check_length(texts: Sequence[Sequence[Encoding]]) -> None:
     """Raise `NotExplained` where a request's texts would take too long."""
-    count = sum(len(chunk) for each in texts for chunk in each)
-    if count > MOST_TOKENS:
-        raise NotExplained(f"at most {MOST_TOKENS:,} tokens to explain in a request expected, was {count:,}")
+    check_count(sum(len(chunk) for each in texts for chunk in each), MOST_TOKENS, "tokens")
 
 
 def _probability(network: SentimentTransformer, embeddings: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:

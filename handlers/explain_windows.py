@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from features.schema import Column
-from handlers.explain import Integral, chosen, integrate
+from handlers.explain import Integral, TimeLimit, chosen, integrate
 from model_defs.return_network import CLOSE, OUTPUTS, PRICES, VOLUME, ReturnNetwork, predict
 
 DEFAULT = "return_bps"
@@ -17,13 +17,15 @@ BASELINE = (
     "a window in which nothing happened (every price at its last close, volume at its mean, indicators at their "
     "centre in the fit)"
 )
+WINDOWS_AT_ONCE = 64
+"""Points of the path that are computed together."""
 FLOOR_BPS, FLOOR_CONFIDENCE = 1e-3, 1e-4
 FLOORS = {"price": FLOOR_BPS / 1e4, "return_bps": FLOOR_BPS, "sigma_bps": FLOOR_BPS, "confidence": FLOOR_CONFIDENCE}
 """Completeness error let pass: in bps, of a probability; of the price as a share of the last close."""
 
 
 def explain_window(
-    network: nn.Module, window: NDArray[np.float32], columns: Sequence[Column], output: str | None, until_s: float
+    network: nn.Module, window: NDArray[np.float32], columns: Sequence[Column], output: str | None, limit: TimeLimit
 ) -> dict[str, Any]:
     """What moved one output away from what it is where nothing happened.
 
@@ -35,7 +37,7 @@ def explain_window(
         Raw.
     output : str or None
         One of `OUTPUTS`; None: `DEFAULT`.
-    until_s : float
+    limit : TimeLimit
         See `handlers.explain.integrate`.
 
     Returns
@@ -56,7 +58,7 @@ def explain_window(
     def forecast(windows: torch.Tensor) -> torch.Tensor:
         return predict(cast(ReturnNetwork, network), windows)[:, column]
 
-    integral = integrate_window(network, window, forecast, floor, until_s)
+    integral = integrate_window(network, window, forecast, floor, limit)
     return {"output": name, **integral.to_dict(), **window_parts(integral, window, columns)}
 
 
@@ -65,7 +67,7 @@ def integrate_window(
     window: NDArray[np.float32],
     forecast: Callable[[torch.Tensor], torch.Tensor],
     floor: float,
-    until_s: float,
+    limit: TimeLimit,
 ) -> Integral:
     """From `eventless` to the window; ``forecast`` is float64 [points, time, columns] -> float64 [points].
 
@@ -74,7 +76,8 @@ def integrate_window(
     """
     device = next(network.parameters()).device
     given = torch.from_numpy(window.astype(np.float64)).unsqueeze(0).to(device)   # (1, T, F)
-    return integrate(forecast, (given,), (eventless(cast(ReturnNetwork, network), given),), floor, until_s)
+    baseline = eventless(cast(ReturnNetwork, network), given)
+    return integrate(forecast, (given,), (baseline,), floor, limit, WINDOWS_AT_ONCE)
 
 
 def eventless(network: ReturnNetwork, windows: torch.Tensor) -> torch.Tensor:

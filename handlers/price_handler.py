@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from handlers.bar_windows import allows_jumps, check_windows
+from handlers.explain import TimeLimit
 from handlers.explain_windows import explain_window
 from handlers.row_handler import RowHandler
 from handlers.tiles import WINDOW_TILES
@@ -21,7 +22,8 @@ class PriceHandler(RowHandler):
 
     output_names = explained = OUTPUTS
     constraints = OutputConstraints(dict(zip(OUTPUTS, (POSITIVE, RETURN_BPS, NON_NEGATIVE, PROBABILITY), strict=True)))
-    explaining_s = 4.0
+    explaining_s, explaining_alone_s = 0.5, 4.0
+    most_explained, most_explained_bytes = 8, 1 << 18
     base_tiles, large_tiles = WINDOW_TILES
 
     def check(self, request: Request) -> None:
@@ -31,6 +33,6 @@ class PriceHandler(RowHandler):
         return predict(cast(ReturnNetwork, network), rows)  # (B, 4)
 
     def explain_row(
-        self, network: nn.Module, row: NDArray[np.float32], output: str | None, until_s: float
+        self, network: nn.Module, row: NDArray[np.float32], output: str | None, limit: TimeLimit
     ) -> dict[str, Any]:
-        return explain_window(network, row, self.schema.columns, output, until_s)
+        return explain_window(network, row, self.schema.columns, output, limit)

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from handlers.explain import float64_copy, refuse_too_many
+from handlers.explain import TimeLimit, check_count, explain_each, float64_copy
 from handlers.row_model import RowModel
 from handlers.tiles import BASE_TILES, LARGE_TILES
 from handlers.trading_handler import TradingHandler
@@ -38,7 +38,7 @@ class RowHandler(TradingHandler):
 
     @abstractmethod
     def explain_row(
-        self, network: nn.Module, row: NDArray[np.float32], output: str | None, until_s: float
+        self, network: nn.Module, row: NDArray[np.float32], output: str | None, limit: TimeLimit
     ) -> dict[str, Any]:
         """Explain one row with the network in float64; see `explain_request`."""
 
@@ -67,9 +67,7 @@ class RowHandler(TradingHandler):
         return self.rows.compute(batches[0] if len(batches) == 1 else np.concatenate(batches))
 
     def explain_request(self, asked: body.Request, output: str | None, until_s: float) -> list[dict[str, Any]]:
+        check_count(len(asked), self.most_explained, "rows")
         network = float64_copy(self.rows.network)
-        found: list[dict[str, Any]] = []
-        for row in asked.rows:
-            refuse_too_many(len(found), len(asked), "rows", until_s)
-            found.append(self.explain_row(network, row, output, until_s))
-        return found
+        rows = list(asked.rows)
+        return explain_each(lambda row, limit: self.explain_row(network, row, output, limit), rows, "rows", until_s)

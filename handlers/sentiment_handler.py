@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from handlers.explain import refuse_too_many
-from handlers.explain_texts import explain_text, refuse_long
+from handlers.explain import TimeLimit, check_count, explain_each
+from handlers.explain_texts import check_length, explain_text
 from handlers.text_model import COLUMNS, TextModel
 from handlers.text_request import ReadTexts, together
 from handlers.trading_handler import TradingHandler
 from model_defs.sentiment_transformer import CLASSES, OUTPUTS
 from wire.output_constraints import NON_NEGATIVE, PROBABILITY, SCORE, OutputConstraints
-from wire.texts import TextRequest, check_texts, decode_texts
+from wire.texts import TextRequest, check_characters, check_texts, decode_texts
 
 
 class SentimentHandler(TradingHandler):
@@ -30,7 +30,8 @@ class SentimentHandler(TradingHandler):
     )
     inputs = "texts"
     explained = OUTPUTS
-    explaining_s = 20.0
+    explaining_s, explaining_alone_s = 1.0, 20.0
+    most_explained, most_explained_bytes = 16, 1 << 15
 
     def load(self, folder: Path) -> tuple[int, ...]:
         self.texts = TextModel(folder, self.device)
@@ -50,12 +51,13 @@ class SentimentHandler(TradingHandler):
 
     def explain_request(self, asked: ReadTexts, output: str | None, until_s: float) -> list[dict[str, Any]]:
         chunks, truncated = asked.tokens.chunks, asked.tokens.truncated
-        refuse_long(chunks)
-        found: list[dict[str, Any]] = []
-        for number, text in enumerate(asked.texts):
-            refuse_too_many(number, len(asked), "texts", until_s)
-            found.append(explain_text(self.texts, text, chunks[number], truncated[number], output, until_s))
-        return found
+        check_count(len(asked), self.most_explained, "texts")
+        check_length(chunks)
+
+        def explain_one(number: int, limit: TimeLimit) -> dict[str, Any]:
+            return explain_text(self.texts, asked.texts[number], chunks[number], truncated[number], output, limit)
+
+        return explain_each(explain_one, range(len(asked)), "texts", until_s)
 
     def columns(self, table: NDArray[np.float32]) -> Mapping[str, NDArray[Any]]:
         named = dict(zip(COLUMNS, table.T, strict=True))
@@ -70,4 +72,5 @@ class SentimentHandler(TradingHandler):
         }
 
     def _read_texts(self, request: TextRequest) -> ReadTexts:
+        check_characters(request.texts, self.limits.characters)
         return ReadTexts(request.texts, self.texts.read(request.texts), request.open_inference, request.request_id)

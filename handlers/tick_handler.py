@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from handlers.explain import TimeLimit
 from handlers.explain_features import explain_features
 from handlers.row_handler import RowHandler
 from model_defs.tick_classifier import CLASSES
@@ -18,12 +19,13 @@ class TickHandler(RowHandler):
 
     output_names = explained = CLASSES
     constraints = OutputConstraints(dict.fromkeys(CLASSES, PROBABILITY), (CLASSES,))
-    explaining_s = 2.0
+    explaining_s, explaining_alone_s = 0.25, 2.0
+    most_explained, most_explained_bytes = 16, 1 << 14
 
     def answer(self, network: nn.Module, rows: torch.Tensor) -> torch.Tensor:
         return network(rows).softmax(dim=1)  # (B, 3)
 
     def explain_row(
-        self, network: nn.Module, row: NDArray[np.float32], output: str | None, until_s: float
+        self, network: nn.Module, row: NDArray[np.float32], output: str | None, limit: TimeLimit
     ) -> dict[str, Any]:
-        return explain_features(network, row, self.schema.columns, output, until_s)
+        return explain_features(network, row, self.schema.columns, output, limit)

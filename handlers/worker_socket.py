@@ -8,18 +8,17 @@ torchserve 0.12.0 is frozen upstream; any other version keeps its own.
 
 import struct
 import sys
+from contextlib import suppress
 from socket import socket
 from typing import Any
 
 import ts
 
 VERSION = "0.12.0"
+MOST_PARTS = 16
+"""Parts of a request that are handed on."""
 _PIECE = 1 << 18
 _int_at = struct.Struct("!i").unpack_from
-
-
-class Incomplete(Exception):
-    """More of the message is to come."""
 
 
 def install() -> bool:
@@ -32,69 +31,106 @@ def install() -> bool:
 
 
 class Reader:
-    """What was received and not yet parsed."""
+    """What was received of a batch and not yet parsed, and what was.
+
+    A batch is a command byte and requests; a request is an identifier, headers (name, value) and parts (name, content
+    type, value). A field is its length and its bytes; a length of -1 ends a list. Whatever has been parsed is not
+    parsed again when more arrives: batches of large bodies come in thousands of pieces.
+    """
 
     def __init__(self) -> None:
         self._held = bytearray()
+        self._at = 0
+        self._batch: list[dict[str, Any]] | None = None
+        self._request: dict[str, Any] | None = None
 
     def retrieve_msg(self, connection: socket) -> tuple[bytes, list[dict[str, Any]]]:
         """The next batch, as ``ts.protocol.otf_message_handler.retrieve_msg`` returns it; JSON stays bytes."""
         while True:
-            if self._held:
-                try:
-                    batch, end = _parse(self._held)
-                except (Incomplete, struct.error):
-                    pass
-                else:
-                    del self._held[:end]
-                    return b"I", batch
+            if self._held and (batch := self._parse()) is not None:
+                return b"I", batch
             received = connection.recv(_PIECE)
             if not received:
                 sys.exit(0)  # the frontend is gone: as TorchServe's own reader does
             self._held += received
 
+    def _parse(self) -> list[dict[str, Any]] | None:
+        """Parse as far as there is something; return the batch once it is complete."""
+        held = self._held
+        if self._batch is None:
+            if held[:1] != b"I":
+                raise ValueError(f"command b'I' expected, was {bytes(held[:1])!r}")
+            self._batch, self._at = [], 1
+        batch, complete = self._batch, False
+        with suppress(struct.error):  # the next length has not arrived
+            while True:
+                if self._request is None:
+                    if _int_at(held, self._at)[0] == -1:
+                        self._at += 4
+                        complete = True
+                        break
+                    self._request, self._at = _parse_head(held, self._at)
+                self._at, ended = _parse_parts(held, self._at, self._request["parameters"])
+                if not ended:
+                    break
+                batch.append(self._request)
+                self._request = None
+        del held[: self._at]
+        self._at = 0
+        if not complete:
+            return None
+        self._batch = None
+        return batch
 
-def _parse(held: bytearray) -> tuple[list[dict[str, Any]], int]:
-    """One batch and where it ends. Written flat: a function call a field costs a third of the gain.
 
-    A batch is a command byte and requests; a request is an identifier, headers (name, value) and
-    parameters (name, content type, value). A field is its length and its bytes; a length of -1
-    ends a list. A field that is cut off ends beyond ``held``, so that the next length cannot be read.
+def _parse_head(held: bytearray, at: int) -> tuple[dict[str, Any], int]:
+    """One request without its parts, and where they begin; `struct.error` where it is cut off.
+
+    Written flat: a function call a field costs a third of the gain. A field that is cut off ends beyond ``held``, so
+    that the next length cannot be read.
     """
-    if held[:1] != b"I":
-        raise ValueError(f"command b'I' expected, was {bytes(held[:1])!r}")
-    requests = []
-    (length,) = _int_at(held, 1)
-    at = 5
+    (length,) = _int_at(held, at)
+    at += 4
+    identifier = held[at : at + length]
+    at += length
+    headers = []
+    (length,) = _int_at(held, at)
     while length != -1:
-        identifier = held[at : at + length]
-        at += length
-        headers, parameters = [], []
+        name = held[at + 4 : at + 4 + length]
+        at += 4 + length
         (length,) = _int_at(held, at)
-        while length != -1:
-            name = held[at + 4 : at + 4 + length]
-            at += 4 + length
-            (length,) = _int_at(held, at)
-            headers.append({"name": name, "value": held[at + 4 : at + 4 + length]})
-            at += 4 + length
-            (length,) = _int_at(held, at)
-        at += 4
+        headers.append({"name": name, "value": held[at + 4 : at + 4 + length]})
+        at += 4 + length
         (length,) = _int_at(held, at)
-        while length != -1:
-            name = held[at + 4 : at + 4 + length]
-            at += 4 + length
+    return {"requestId": identifier, "headers": headers, "parameters": []}, at + 4
+
+
+def _parse_parts(held: bytearray, at: int, parts: list[dict[str, Any]]) -> tuple[int, bool]:
+    """Add a request's parts as far as they have arrived; where that is, and whether the list has ended there.
+
+    Of a form of millions of fields, which are bytes on the wire and half a kilobyte each as objects, the first
+    `MOST_PARTS` are kept: handlers answer one.
+    """
+    try:
+        while True:
             (length,) = _int_at(held, at)
-            kind = held[at + 4 : at + 4 + length]
-            at += 4 + length
-            (length,) = _int_at(held, at)
-            if at + 4 + length > len(held):
-                raise Incomplete  # before a large body is copied in vain
-            value = held[at + 4 : at + 4 + length]
-            parameters.append({"name": name.decode(), "contentType": kind.decode(), "value": value})
-            at += 4 + length
-            (length,) = _int_at(held, at)
-        requests.append({"requestId": identifier, "headers": headers, "parameters": parameters})
-        at += 4
-        (length,) = _int_at(held, at)
-        at += 4
-    return requests, at
+            if length == -1:
+                return at + 4, True
+            name_end = at + 4 + length
+            (length,) = _int_at(held, name_end)
+            kind_end = name_end + 4 + length
+            (length,) = _int_at(held, kind_end)
+            end = kind_end + 4 + length
+            if end > len(held):
+                return at, False
+            if len(parts) < MOST_PARTS:
+                parts.append(
+                    {
+                        "name": held[at + 4 : name_end].decode(),
+                        "contentType": held[name_end + 4 : kind_end].decode(),
+                        "value": held[kind_end + 4 : end],
+                    }
+                )
+            at = end
+    except struct.error:
+        return at, False

@@ -7,7 +7,9 @@ from pathlib import Path
 from serving.client import InferenceClient, connect
 from serving.management import ManagementClient
 from serving.properties import BadProperties, read_properties
-from serving.torchserve import CONFIG, find_server
+from serving.token_source import TokenSource
+from serving.tokens import Token
+from serving.torchserve import CONFIG, RENEW_BEFORE_NS, find_server
 from wire.user_error import UserError
 
 
@@ -25,10 +27,10 @@ class Target:
     """``http://127.0.0.1:8080``."""
     model_store: Path
     """The server's folder of archives, as it is reached from here: local or mounted."""
-    management_token: str | None = None
-    """None where tokens are off."""
-    inference_token: str | None = None
-    """None where tokens are off."""
+    management_token: Token = None
+    """None where tokens are off; a `TokenSource` is followed and renewed, a text is used as long as it lasts."""
+    inference_token: Token = None
+    """The same for predictions."""
     metrics_url: str | None = None
     """``http://127.0.0.1:8082``; None: the server's error counters are not watched."""
     config: Path | None = None
@@ -56,8 +58,8 @@ def own_target(home: Path) -> Target:
     if server is None:
         raise NoTarget(f"{home}: a running server expected, was none (python scripts/serve.py start)")
     return Target(
-        server.management_url, server.inference_url, server.model_store, server.management_token, server.token,
-        server.metrics_url, home / CONFIG,
+        server.management_url, server.inference_url, server.model_store, server.token_source("management"),
+        server.token_source("inference"), server.metrics_url, home / CONFIG,
     )
 
 
@@ -68,11 +70,12 @@ def named_target(
     model_store: Path | None = None,
     metrics_url: str | None = None,
     config: Path | None = None,
+    token_file: Path | None = None,
 ) -> Target:
     """The server meant by a command's options: by its URLs, else the own one in ``home``.
 
-    Tokens of a server named by its URLs are read from the environment: TORCHSERVE_MANAGEMENT_TOKEN and
-    TORCHSERVE_TOKEN, unset where tokens are off.
+    Tokens of a server named by its URLs are read from ``token_file`` and renewed with its API key, else from the
+    environment: TORCHSERVE_MANAGEMENT_TOKEN and TORCHSERVE_TOKEN, unset where tokens are off.
 
     Raises
     ------
@@ -80,6 +83,9 @@ def named_target(
         Some of the URLs, but not all that are needed; a configuration that does not read; or no server in ``home``.
     """
     if management_url is None and inference_url is None and model_store is None:
+        if token_file is not None:
+            raise NoTarget("--token-file: expected it with --management-url, got it without: the server in --home has "
+                           "its key file there")
         return own_target(home)
     if management_url is None or inference_url is None or model_store is None:
         raise NoTarget("all of --management-url, --inference-url and --model-store expected, or none of them")
@@ -90,5 +96,15 @@ def named_target(
             raise NoTarget(str(error)) from error
     return Target(
         management_url.rstrip("/"), inference_url.rstrip("/"), model_store,
-        os.environ.get("TORCHSERVE_MANAGEMENT_TOKEN"), os.environ.get("TORCHSERVE_TOKEN"), metrics_url, config,
+        *_tokens(token_file, management_url), metrics_url, config,
+    )
+
+
+def _tokens(token_file: Path | None, management_url: str) -> tuple[Token, Token]:
+    """Return the tokens for management and for predictions."""
+    if token_file is None:
+        return os.environ.get("TORCHSERVE_MANAGEMENT_TOKEN"), os.environ.get("TORCHSERVE_TOKEN")
+    return (
+        TokenSource(token_file, management_url, RENEW_BEFORE_NS, "management"),
+        TokenSource(token_file, management_url, RENEW_BEFORE_NS, "inference"),
     )

@@ -23,6 +23,9 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
         help="The same: its folder of archives, as it is reached from here.")], None),
     "metrics_url": (Annotated[str | None, typer.Option(help="The same; without it error counters are not watched.")],
                     None),
+    "token_file": (Annotated[Path | None, typer.Option(
+        help="The same: its key_file.json, whose tokens are followed and renewed; default: TORCHSERVE_MANAGEMENT_TOKEN "
+             "and TORCHSERVE_TOKEN, which are not.")], None),
     "config": (Annotated[Path | None, typer.Option(
         help="The same: its config.properties, kept such that a restart brings versions and default back.")], None),
 }

@@ -9,9 +9,9 @@ import orjson
 
 from serving.client import Answer, Explained, InferenceClient
 from serving.explanation_checks import read_explanations
-from serving.http_connection import HttpConnection, Response, Token
+from serving.http_connection import HttpConnection, Response
 from serving.inputs import Inputs, encode_inputs
-from serving.model_metadata import HOW_TO_DESCRIBE, check_metadata, is_identifier
+from serving.model_metadata import HOW_TO_DESCRIBE, check_metadata, is_digest
 from serving.served_version import (
     Sender,
     ServedVersion,
@@ -21,6 +21,7 @@ from serving.served_version import (
     sender,
     shown,
 )
+from serving.tokens import Token
 from wire import body, headers
 from wire.answer import decode_binary
 from wire.errors import (
@@ -36,6 +37,7 @@ from wire.errors import (
     from_answer,
     one_line,
 )
+from wire.names import is_version
 
 EXPLAIN_TIMEOUT_S = 60.0
 """Least longest wait for explanations: they take as long as many predictions."""
@@ -217,7 +219,7 @@ class HttpClient(InferenceClient):
                 f"expected an answer by a model trained on features {self._schema_sha256:.12}, "
                 f"got one by {one_line(version)} trained on {one_line(schema_sha256):.12}"
             )
-        if not is_identifier(version) or not is_identifier(digest):
+        if not is_version(version) or not is_digest(digest):
             got = f"{one_line(version)!r} and {one_line(digest)!r}"
             raise InvalidResponse(f"expected a version and a digest, got {got}")
         if self._version is not None and version != self._version:

@@ -5,18 +5,18 @@ What a server sends is bounded: the status line and headers by `HEADER_LINES` an
 is aborted and the connection closed.
 """
 
+import re
 import threading
-from collections.abc import Callable
 from typing import NamedTuple
 
 import pycurl
 
+from serving.token_source import with_token
+from serving.tokens import Token
 from wire import headers
 from wire.errors import DeadlinePassed, InvalidResponse, RequestError, Unauthorized, Unavailable, from_answer, one_line
 from wire.loopback import is_loopback
 
-Token = str | Callable[[], str | None] | None
-"""A server's token, or what says which it is at each request; None where none is needed."""
 HEADER_LINES = 100
 """Most lines of headers, status lines included."""
 HEADER_BYTES = 32 * 1024
@@ -30,13 +30,14 @@ SINGLE = frozenset(
     )
 )
 """Headers that have one value, or the response is invalid."""
+_STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})(?:[ \r\n]|$)")
 _NO_RESPONSE = frozenset(
     (
         *(pycurl.E_COULDNT_CONNECT, pycurl.E_COULDNT_RESOLVE_HOST, pycurl.E_COULDNT_RESOLVE_PROXY),
         *(pycurl.E_GOT_NOTHING, pycurl.E_RECV_ERROR, pycurl.E_SEND_ERROR, pycurl.E_URL_MALFORMAT),
     )
 )
-"""libcurl's errors that say that there is no response; with every other one there is, and it cannot be read."""
+"""libcurl's errors where there was no response, unless some of it was there; with all others it cannot be read."""
 
 
 class Response(NamedTuple):
@@ -56,11 +57,11 @@ class HttpConnection:
     Parameters
     ----------
     token : Token
-        TorchServe's inference token.
+        TorchServe's inference token; where a `TokenSource`'s is refused, the request is sent again with another.
     """
 
     def __init__(self, token: Token) -> None:
-        self._token = token if callable(token) else lambda: token
+        self._token = token
         self._threads = threading.local()
         self._handles: list[pycurl.Curl] = []
 
@@ -111,13 +112,28 @@ class HttpConnection:
         InvalidResponse
             What came is no HTTP response, or exceeds a bound.
         """
+
+        def attempt(token: str | None) -> Response:
+            return self._send(token, url, sent, extra, timeout_s, limit, keep_alive)
+
+        return with_token(self._token, attempt, Unauthorized)
+
+    def _send(
+        self,
+        token: str | None,
+        url: str,
+        sent: bytes | None,
+        extra: list[str],
+        timeout_s: float,
+        limit: int,
+        keep_alive: bool,
+    ) -> Response:
         curl = self._handle()
         receiver = _Receiver(max(limit, ERROR_BYTES))
         set_url(curl, url)
         curl.setopt(pycurl.TIMEOUT_MS, max(1, round(timeout_s * 1000)))  # 0 would wait for ever
         curl.setopt(pycurl.FRESH_CONNECT, not keep_alive)
         curl.setopt(pycurl.FORBID_REUSE, not keep_alive)
-        token = self._token()
         if token is not None and not (token.isascii() and token.isprintable()):
             raise Unauthorized(f"{url}: expected a token of ASCII letters, got another")
         authorization = [] if token is None else [f"Authorization: Bearer {token}"]
@@ -134,13 +150,15 @@ class HttpConnection:
             curl.perform()
         except pycurl.error as error:
             self.drop()
-            raise _without_response(url, timeout_s, receiver.exceeded, *error.args) from error
+            raise _without_response(url, timeout_s, receiver, *error.args) from error
         try:
-            found = receiver.headers()
+            response = receiver.response()
         except InvalidResponse as error:
             self.drop()
             raise InvalidResponse(f"{url}: {error}") from None
-        return Response(curl.getinfo(pycurl.RESPONSE_CODE), found, b"".join(receiver.body))
+        if response.status != 200 and isinstance(refused := from_answer(response.status, response.body), Unauthorized):
+            raise Unauthorized(f"{url}: {refused}")
+        return response
 
     def drop(self) -> None:
         """Close this thread's connection: what comes over it next may belong to an earlier request."""
@@ -182,6 +200,11 @@ class _Receiver:
         self._lines: list[bytes] = []
         self._header_bytes = 0
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether any of a response was there."""
+        return bool(self._lines)
+
     def take_body(self, data: bytes) -> int | None:
         if len(data) > self._left:
             self.exceeded = f"a body of at most {self._left + sum(map(len, self.body)):,} bytes"
@@ -198,17 +221,19 @@ class _Receiver:
         self._lines.append(line)
         return None
 
-    def headers(self) -> dict[str, str]:
-        """Of the last response: others, of status 1xx, may have come before it.
+    def response(self) -> Response:
+        """The last response: others, of status 1xx, may have come before it.
 
         Raises
         ------
         InvalidResponse
-            A header of `SINGLE` has two values.
+            Its status line, which libcurl reads generously, is none, or a header of `SINGLE` has two values.
         """
         found: dict[str, str] = {}
+        status_line = b""
         for line in self._lines:
             if line.startswith(b"HTTP/"):
+                status_line = line
                 found.clear()
                 continue
             name, colon, value = line.decode("latin-1").partition(":")
@@ -217,7 +242,10 @@ class _Receiver:
             name, value = name.lower(), value.strip()
             if found.setdefault(name, value) != value and name in SINGLE:
                 raise InvalidResponse(f"expected one header {name}, got {one_line(f'{found[name]!r} and {value!r}')}")
-        return found
+        status = _STATUS_LINE.match(status_line)
+        if status is None:
+            raise InvalidResponse(f"expected an HTTP status line, got {one_line(status_line.decode('latin-1'))!r}")
+        return Response(int(status[1]), found, b"".join(self.body))
 
 
 def set_url(curl: pycurl.Curl, url: str) -> None:
@@ -229,10 +257,10 @@ def set_url(curl: pycurl.Curl, url: str) -> None:
         curl.unsetopt(pycurl.PROXY)
 
 
-def _without_response(url: str, timeout_s: float, exceeded: str, code: int, text: str) -> RequestError:
-    if exceeded:
-        return InvalidResponse(f"{url}: expected {exceeded}, got more")
+def _without_response(url: str, timeout_s: float, receiver: _Receiver, code: int, text: str) -> RequestError:
+    if receiver.exceeded:
+        return InvalidResponse(f"{url}: expected {receiver.exceeded}, got more")
     if code == pycurl.E_OPERATION_TIMEDOUT:
         return DeadlinePassed(f"{url}: expected an answer within {timeout_s:g} s, got none: {one_line(text)}")
-    kind = Unavailable if code in _NO_RESPONSE else InvalidResponse
+    kind = Unavailable if code in _NO_RESPONSE and not receiver.has_begun else InvalidResponse
     return kind(f"{url}: {one_line(text)}")

@@ -1,11 +1,15 @@
 """HTTP through `requests`, for calls that are not on the hot path."""
 
+import time
 from typing import Any
 
 import requests
-from urllib3.exceptions import LocationParseError
+from urllib3.exceptions import HTTPError, LocationParseError
 
 from wire.loopback import is_loopback
+
+MAX_ANSWER_BYTES = 64 << 20
+"""Size limit of one answer."""
 
 
 class HttpSession(requests.Session):
@@ -24,6 +28,28 @@ class HttpSession(requests.Session):
             return super().request(method, url, **options)
         except (LocationParseError, UnicodeError) as error:  # requests lets these two through
             raise requests.exceptions.InvalidURL(f"{error}") from None
+
+    def fetch(self, method: str, url: str, timeout_s: float, **options: Any) -> tuple[int, bytes]:
+        """Make a request; return its status and its whole answer.
+
+        Raises
+        ------
+        requests.RequestException
+            The request failed, or its answer is larger than `MAX_ANSWER_BYTES` or takes longer than ``timeout_s``.
+        """
+        deadline = time.monotonic() + timeout_s
+        content = bytearray()
+        with self.request(method, url, timeout=timeout_s, stream=True, **options) as response:
+            try:
+                while part := response.raw.read1(1 << 16, decode_content=True):
+                    content += part
+                    if len(content) > MAX_ANSWER_BYTES:
+                        raise requests.ConnectionError(f"{url}: expected at most {MAX_ANSWER_BYTES:,} bytes, got more")
+                    if time.monotonic() > deadline:
+                        raise requests.ReadTimeout(f"{url}: expected a whole answer within {timeout_s:g} s")
+            except HTTPError as error:
+                raise requests.ConnectionError(f"{url}: {error}") from None
+        return response.status_code, bytes(content)
 
     def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
         """Send a prepared request; every request and every redirection passes here."""

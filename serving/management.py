@@ -1,12 +1,20 @@
 """TorchServe's management port: which versions there are, and which one serves."""
 
 import time
-from typing import Any
+from typing import Any, TypedDict
 
+import msgspec
+import orjson
 import requests
 
 from serving.http_session import HttpSession
+from serving.token_source import TokenSource, with_token
+from serving.tokens import NoToken, Token
 from wire.user_error import UserError
+
+_MAX_REASON = 200
+TOKEN_REFUSED = "InvalidKeyException"
+"""TorchServe's name of every refusal of a token, whose HTTP status is 400 like that of other errors."""
 
 
 class ManagementError(UserError):
@@ -17,6 +25,43 @@ class ManagementError(UserError):
         self.code = code
 
 
+class TokenRefused(ManagementError):
+    """The management port refused the token, and no other one was found."""
+
+    def __init__(self, message: str) -> None:
+        Exception.__init__(self, message)
+        self.code = 400
+
+
+class _Worker(TypedDict):
+    id: str
+    pid: int
+    status: str
+
+
+class _Queue(TypedDict):
+    pendingRequests: int
+
+
+class _Status(TypedDict):
+    """What the status of a version has at least."""
+
+    modelVersion: str
+    modelUrl: str
+    minWorkers: int
+    maxWorkers: int
+    workers: list[_Worker]
+    jobQueueStatus: _Queue
+
+
+class _Entry(TypedDict):
+    modelName: str
+
+
+class _Page(TypedDict):
+    models: list[_Entry]
+
+
 class ManagementClient:
     """The management calls that a rollout needs.
 
@@ -24,27 +69,28 @@ class ManagementClient:
     ----------
     url : str
         ``http://127.0.0.1:8081``.
-    token : str, optional
-        The management token.
+    token : Token, optional
+        The management token; a `TokenSource` is followed when it changes, and renewed where it can be.
     timeout_s : float
         Longest wait for one answer, seconds.
     """
 
-    def __init__(self, url: str, token: str | None = None, timeout_s: float = 10.0) -> None:
+    def __init__(self, url: str, token: Token = None, timeout_s: float = 10.0) -> None:
         self._url = url.rstrip("/")
+        self._token = token
         self._timeout_s = timeout_s
         self._session = HttpSession()
-        if token is not None:
-            self._session.headers["Authorization"] = f"Bearer {token}"
 
     def model_names(self) -> list[str]:
         """Names of the registered models."""
         names: list[str] = []
         page: str | None = "0"
         while page is not None:
-            found = self._call("GET", "/models", params={"limit": 100, "next_page_token": page})
+            found = self._call("GET", "/models", _Page, params={"limit": 100, "next_page_token": page})
             names += [entry["modelName"] for entry in found["models"]]
             page = found.get("nextPageToken")
+            if page is not None and not found["models"]:  # would go on for ever
+                raise ManagementError(f"GET {self._url}/models", 200, "expected models on each page, got none")
         return names
 
     def default_version(self, model: str) -> str | None:
@@ -71,7 +117,12 @@ class ManagementClient:
         ``customized`` adds the handler's own description as ``customizedMetadata``.
         """
         path = f"/models/{model}" + (f"/{version}" if version else "")
-        return self._call("GET", path, params={"customized": "true"} if customized else None)
+        statuses: list[dict[str, Any]] = self._call(
+            "GET", path, list[_Status], params={"customized": "true"} if customized else None
+        )
+        if not statuses:
+            raise ManagementError(f"GET {self._url}{path}", 200, "expected the status of a version, got an empty list")
+        return statuses
 
     def is_ready(self, model: str, version: str | None = None) -> bool:
         """Whether at least ``minWorkers`` (and one) workers run and all of them are READY."""
@@ -121,15 +172,51 @@ class ManagementClient:
             if error.code != 404:
                 raise
 
-    def _call(self, method: str, path: str, **options: Any) -> Any:
+    def _call(self, method: str, path: str, kind: Any = None, **options: Any) -> Any:
+        """Make a call; return its JSON, which fits ``kind``."""
         call = f"{method} {self._url}{path}"
+        self._refresh(call)
+        code, content = with_token(
+            self._token, lambda token: self._send(call, method, path, token, options), TokenRefused
+        )
+        if kind is None:
+            return None
         try:
-            answer = self._session.request(method, self._url + path, timeout=self._timeout_s, **options)
-            if not answer.ok:
-                raise ManagementError(call, answer.status_code, answer.text.strip())
-            return answer.json() if answer.content else None
-        except requests.JSONDecodeError:
-            got = answer.text.strip()[:80]
-            raise ManagementError(call, answer.status_code, f"expected TorchServe's JSON, got {got!r}") from None
+            answer = orjson.loads(content)
+            msgspec.convert(answer, kind)
+        except ValueError as error:
+            got = shown(content) if isinstance(error, orjson.JSONDecodeError) else f"{error}"[:_MAX_REASON]
+            raise ManagementError(call, code, f"expected TorchServe's JSON, got {got}") from None
+        return answer
+
+    def _refresh(self, call: str) -> None:
+        """Renew a token that is about to end; while that fails, the one at hand is used as long as it is accepted."""
+        if not isinstance(self._token, TokenSource):
+            return
+        try:
+            self._token.refresh()
+        except NoToken as error:
+            if self._token() is None:
+                raise TokenRefused(f"{call}: {error}") from None
+
+    def _send(self, call: str, method: str, path: str, token: str | None, options: dict[str, Any]) -> tuple[int, bytes]:
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        try:
+            code, content = self._session.fetch(method, self._url + path, self._timeout_s, headers=headers, **options)
         except requests.RequestException as error:
-            raise ManagementError(call, 0, str(error)) from error
+            raise ManagementError(call, 0, f"{error}"[:_MAX_REASON]) from error
+        if code >= 400:
+            if code == 400 and TOKEN_REFUSED.encode() in content:
+                raise TokenRefused(f"{call}: {code}: {shown(content)}")
+            raise ManagementError(call, code, shown(content))
+        return code, content
+
+
+def shown(content: bytes) -> str:
+    """Return the message of an answer in TorchServe's form, else how the answer begins; at most 200 characters."""
+    try:
+        answer = orjson.loads(content)
+        text = answer["message"]
+    except (ValueError, TypeError, KeyError):
+        text = content[:_MAX_REASON].decode(errors="replace")
+    return " ".join(f"{text}".split())[:_MAX_REASON] or "an empty answer"

@@ -8,6 +8,7 @@ from typing import Any
 from features.schema import FeatureSchema
 from wire.body import excerpt
 from wire.errors import IncompleteMetadata
+from wire.names import is_version
 from wire.output_constraints import NON_NEGATIVE, POSITIVE, PROBABILITY, RETURN_BPS, OutputConstraints
 
 MOST_OUTPUTS = 1024
@@ -15,8 +16,7 @@ MOST_OUTPUTS = 1024
 KINDS = ("rows", "texts", "windows and texts")
 """What a model can take as ``inputs``."""
 HOW_TO_DESCRIBE = (
-    "a handler that is traded on answers a request with the header 'describe: True' with a JSON object of version, "
-    "archive_digest, outputs (names in the order of its columns), feature_schema and feature_schema_sha256, "
+    "a model that is traded on answers a request with the header 'describe: True' with a JSON object, "
     "see docs/archives.md"
 )
 BARS = ("interval_ns", "max_gap_ns", "indicators")
@@ -27,9 +27,9 @@ Check = tuple[str, Callable[[Any], bool]]
 """What a value is to be, in words, and whether it is that."""
 
 
-def is_identifier(value: object) -> bool:
-    """Whether a value can be a version or a digest: part of a URL's path and of messages."""
-    return isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9._+~:-]{1,128}", value) is not None and ".." not in value
+def is_digest(value: object) -> bool:
+    """Whether a value can be a content digest: part of messages and of orders' tags."""
+    return isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9._+~:-]{1,128}", value) is not None
 
 
 def _is_names(value: Any) -> bool:
@@ -55,14 +55,15 @@ TIME: Check = "Unix nanoseconds as an integer", lambda value: type(value) is int
 NUMBER: Check = "a number of at least 0", lambda value: type(value) in (int, float) and 0 <= value < float("inf")
 FLAG: Check = "true or false", lambda value: type(value) is bool
 NAMES: Check = f"a list of 1 to {MOST_OUTPUTS} different names", _is_names
-IDENTIFIER: Check = "a text of letters, digits and ._+~:-, 128 at most", is_identifier
+DIGEST: Check = "a text of 1 to 128 letters and digits", is_digest
+VERSION: Check = "a version of 1 to 100 letters, digits and _ . -", is_version
 SKETCH: Check = "base64 of pairs of 4 and 2 bytes", _is_sketch
 KIND: Check = f"one of {', '.join(KINDS)}", lambda value: value in KINDS
 OBJECT: Check = "an object", lambda value: isinstance(value, dict)
 
 REQUIRED: Mapping[str, Check] = {
-    "version": IDENTIFIER, "archive_digest": IDENTIFIER, "outputs": NAMES, "feature_schema": OBJECT,
-    "feature_schema_sha256": IDENTIFIER,
+    "version": VERSION, "archive_digest": DIGEST, "outputs": NAMES, "feature_schema": OBJECT,
+    "feature_schema_sha256": DIGEST,
 }
 OPTIONAL: Mapping[str, Check] = {"inputs": KIND, "explained_outputs": ("a list", lambda value: isinstance(value, list))}
 FIT: Mapping[str, Check] = {

@@ -85,7 +85,7 @@ def sender(received: dict[str, str]) -> Sender:
 
 
 def check_content(received: dict[str, str], body: bytes, content_type: str) -> None:
-    """Check the type and the encoding of an answer's body.
+    """Check the type, the encoding and the declared length of an answer's body.
 
     Raises
     ------
@@ -98,6 +98,9 @@ def check_content(received: dict[str, str], body: bytes, content_type: str) -> N
     encoding = received.get("content-encoding", "identity")
     if encoding.lower() != "identity":
         raise InvalidResponse(f"expected an answer without content encoding, got {one_line(encoding)}")
+    length = received.get("content-length")
+    if length is not None and length != str(len(body)) and "transfer-encoding" not in received:
+        raise InvalidResponse(f"expected a body of content length {one_line(length):.40}, got {len(body)} bytes")
 
 
 def check_length(body: bytes, rows: int, outputs: int) -> None:

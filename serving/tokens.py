@@ -1,20 +1,39 @@
-"""TorchServe's tokens, which it writes anew to ``key_file.json`` at every start."""
+"""TorchServe's tokens, which it writes anew to ``key_file.json`` at every start and with each renewal."""
 
-import json
-from datetime import datetime
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+from wire.state_file import DamagedState, read_state
 from wire.user_error import UserError
 
 KEY_FILE = "key_file.json"
+Token = str | Callable[[], str | None] | None
+"""A server's token, or a callable that returns the current one; None where the server takes requests without one."""
+_WRITTEN_WITHIN_S = 0.25
+_RETRY_EVERY_S = 0.01
+_UNFINISHED = ("an empty file", "JSON that ends early")
+"""What a reader finds while TorchServe writes the file, which it does in place."""
 
 
 class NoToken(UserError):
-    """The key file is missing or holds no such key."""
+    """The key file is missing, cannot be used, or its token cannot be renewed."""
 
 
-def read_token(key_file: Path, purpose: str) -> str:
-    """The token for one purpose.
+@dataclass(frozen=True)
+class Key:
+    """A token of the key file."""
+
+    token: str
+    ends: datetime | None
+    """When the server stops accepting it; None: never."""
+
+
+def read_key(key_file: Path, purpose: str) -> Key:
+    """Read the token for one purpose; waits for a file that is being written.
 
     Parameters
     ----------
@@ -22,38 +41,58 @@ def read_token(key_file: Path, purpose: str) -> str:
         ``key_file.json`` of the server's working directory.
     purpose : str
         ``inference``, ``management`` or ``API`` (which only renews the others).
+
+    Raises
+    ------
+    NoToken
+        The file is missing, damaged or unreadable, or has no such token.
     """
-    return _read_entry(key_file, purpose)["key"]
-
-
-def read_expiry(key_file: Path, purpose: str) -> datetime | None:
-    """When the token for one purpose ends; None: never. Raises what `read_token` does."""
-    ends = _read_entry(key_file, purpose).get("expiration time")
-    try:
-        return None if ends is None else datetime.fromisoformat(ends)
-    except (TypeError, ValueError):
-        raise NoToken(f"{key_file}: {purpose}: expiration time: expected an ISO 8601 time, got {ends!r}") from None
+    entry = _read_entries(key_file).get(purpose)
+    token = entry.get("key") if isinstance(entry, dict) else None
+    if not isinstance(entry, dict) or not isinstance(token, str) or not _fits_header(token):
+        raise NoToken(f"{key_file}: {purpose}: expected an object whose key is a text of ASCII letters, got another")
+    return Key(token, _ends(entry.get("expiration time"), f"{key_file}: {purpose}"))
 
 
 def inference_token(key_file: Path) -> str:
-    """The token for predictions."""
-    return read_token(key_file, "inference")
+    """Return the token for predictions; raises what `read_key` does."""
+    return read_key(key_file, "inference").token
 
 
 def management_token(key_file: Path) -> str:
-    """The token for the management port: whoever holds it can run code on the server."""
-    return read_token(key_file, "management")
+    """Return the token for the management port, which lets its holder run code on the server."""
+    return read_key(key_file, "management").token
 
 
-def _read_entry(key_file: Path, purpose: str) -> dict[str, str]:
+def current_token(token: Token) -> str | None:
+    """Return the token to send now."""
+    return token() if callable(token) else token
+
+
+def _read_entries(key_file: Path) -> dict[str, Any]:
+    deadline = time.monotonic() + _WRITTEN_WITHIN_S
+    while True:
+        try:
+            return read_state(key_file, dict[str, Any], "TorchServe's key file", "restart the server, or copy it again")
+        except FileNotFoundError:
+            raise NoToken(f"{key_file}: expected TorchServe's key file, found none (is the server running?)") from None
+        except DamagedState as error:
+            if error.found not in _UNFINISHED or time.monotonic() > deadline:
+                raise NoToken(f"{error}") from None
+        time.sleep(_RETRY_EVERY_S)
+
+
+def _fits_header(token: str) -> bool:
+    return bool(token) and token.isascii() and token.isprintable()
+
+
+def _ends(written: Any, where: str) -> datetime | None:
+    """Return an expiry as Java prints it, ``2026-11-30T14:00:00.123456789Z``; a year beyond 9999 is never."""
+    if written is None or (isinstance(written, str) and written.startswith("+")):
+        return None
     try:
-        entries = json.loads(key_file.read_text("utf-8"))
-    except FileNotFoundError as error:
-        raise NoToken(f"{key_file}: TorchServe's key file expected, was missing (is the server running?)") from error
-    except ValueError as error:  # no JSON, or no UTF-8
-        raise NoToken(f"{key_file}: expected TorchServe's key file, got no JSON: {error}") from None
-    entry = entries.get(purpose) if isinstance(entries, dict) else None
-    key = entry.get("key") if isinstance(entry, dict) else None
-    if not isinstance(entry, dict) or not isinstance(key, str) or not (key.isascii() and key.isprintable()):
-        raise NoToken(f"{key_file}: {purpose}: expected an object whose key is a text of ASCII letters, got another")
-    return entry
+        ends = datetime.fromisoformat(written)
+    except (TypeError, ValueError):
+        shown = f"{written!r}"[:40]
+        raise NoToken(f"{where}: expiration time: expected an ISO 8601 time, got {shown}") from None
+    return ends if ends.tzinfo is not None else ends.replace(tzinfo=UTC)

@@ -26,10 +26,16 @@ from serving.server_config import (
 from serving.server_state import STATE, ServerState, locked_home, read_server_state, write_server_state
 from serving.snapshot import PROPERTY, read_snapshot, take_snapshot
 from serving.start_plan import PROJECT, ServerSettings, StartFailed, StartPlan, check_home, plan_start, served_archives
+from serving.token_source import TokenSource
+from wire.answer import MAX_RESPONSE_SIZE
 from wire.fresh_file import fresh_file, settle
 from wire.state_file import DamagedState
 from wire.user_error import UserError
 
+RENEW_BEFORE_NS = 30_000_000_000
+"""Time before a token's end at which commands renew it (nanoseconds)."""
+_DEFAULT_MAX_RESPONSE_SIZE = "6553500"
+"""TorchServe's own, bytes."""
 _DIED = "Backend worker process died."
 _TRACEBACK, _NEXT_WORKER = "Traceback (most recent call last):", "s_name_part0="
 _UNKNOWN = "RuntimeError: 500 - Unknown exception"  # TorchServe's own, after any RuntimeError of a handler
@@ -73,9 +79,16 @@ class TorchServe:
         """The management token; None where tokens are off."""
         return None if self._tokens_off else tokens.management_token(self.home / tokens.KEY_FILE)
 
+    def token_source(self, purpose: str) -> TokenSource | None:
+        """Return a token that follows restarts and is renewed, ``inference`` or ``management``; None where tokens are
+        off."""
+        if self._tokens_off:
+            return None
+        return TokenSource(self.home / tokens.KEY_FILE, self.management_url, RENEW_BEFORE_NS, purpose)
+
     def management(self) -> ManagementClient:
         """A client of the management port, with its token."""
-        return ManagementClient(self.management_url, self.management_token)
+        return ManagementClient(self.management_url, self.token_source("management"))
 
     def is_running(self) -> bool:
         """Whether the Java process lives."""
@@ -359,6 +372,7 @@ def _launch(plan: StartPlan) -> int:
         "TEMP": str(home / "tmp"),
         "LOG_LOCATION": str(home / "logs"),
         "METRICS_LOCATION": str(home / "logs"),
+        MAX_RESPONSE_SIZE: properties.get("max_response_size", _DEFAULT_MAX_RESPONSE_SIZE),
     }
     command = [sys.executable, "-m", "ts.model_server", "--start", "--ncs"]
     command += ["--ts-config", str(home / CONFIG), "--model-store", properties[MODEL_STORE]]

@@ -3,16 +3,15 @@
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from features.schema import FeatureSchema
 from serving.archive_import import UnreadableArchive
 from serving.breaker import Breaker, BreakerState
 from serving.client import Answer
-from serving.http_connection import Token
 from serving.inputs import Inputs
 from serving.token_source import TokenSource
-from serving.tokens import NoToken
+from serving.tokens import NoToken, Token
 from strategies.live_routes import DefaultVersion, Routes, connect_version, open_routes
 from strategies.model_actor_config import ModelActorConfig
 from strategies.model_call import ModelHealth
@@ -21,7 +20,8 @@ from traffic.store import StoreFailed, TrafficStore
 from wire import errors
 from wire.errors import RequestError
 
-Done = TypeVar("Done")
+SLOW = "no answer within the deadline"
+"""What the reason of a server's health begins with whose answers come too late."""
 
 
 class LiveServer:
@@ -84,7 +84,7 @@ class LiveServer:
     def ask(
         self, route: Route, inputs: Inputs, about: Sequence[tuple[str, ...]], ts_ns: int, deadline_ns: int
     ) -> Answer:
-        """Send one request; see `traffic.router.Router.ask`. A refused token is replaced, and the request sent again.
+        """Send one request; see `traffic.router.Router.ask`.
 
         Raises
         ------
@@ -93,7 +93,7 @@ class LiveServer:
         """
         routes = self.routes
         assert routes is not None
-        answer = self._with_token(lambda: routes.ask(route, inputs, about, ts_ns, deadline_ns))
+        answer = routes.ask(route, inputs, about, ts_ns, deadline_ns)
         if (answer.version, answer.digest) not in self._met:
             self._meet(answer)
         return answer
@@ -103,7 +103,7 @@ class LiveServer:
         if in_time:
             self._change(Breaker.succeeded, "")
         else:
-            self._change(Breaker.failed, f"no answer within the deadline of {self._config.live.deadline_ns / 1e6:g} ms")
+            self._change(Breaker.failed, f"{SLOW} of {self._config.live.deadline_ns / 1e6:g} ms")
 
     def failed(self, error: RequestError, route: Route) -> None:
         """Take a failed request into account.
@@ -161,9 +161,7 @@ class LiveServer:
             self.routes.close()
 
     def _connect(self, store: TrafficStore | None) -> None:
-        made = self._with_token(
-            lambda: open_routes(self.url, self._config, self._schema, self._fits, self._token, store)
-        )
+        made = open_routes(self.url, self._config, self._schema, self._fits, self._token, store)
         before, self.routes = self.routes, made
         self._last_met = made.metadata["version"], made.metadata["archive_digest"]
         self._met = {self._last_met}
@@ -174,9 +172,7 @@ class LiveServer:
 
     def _meet(self, answer: Answer) -> None:
         """Check a version that has not answered before, as when connecting."""
-        client = self._with_token(
-            lambda: connect_version(self.url, self._config, answer.version, self._schema, self._fits, self._token)
-        )
+        client = connect_version(self.url, self._config, answer.version, self._schema, self._fits, self._token)
         client.close()
         for version, digest in self._met:
             if version == answer.version and digest != answer.digest:
@@ -185,22 +181,6 @@ class LiveServer:
                 )
         self._last_met = answer.version, answer.digest
         self._met.add(self._last_met)
-
-    def _with_token(self, call: Callable[[], Done]) -> Done:
-        """Call; once more with another token where the one in use is refused (and nothing was computed)."""
-        if not isinstance(self._token, TokenSource):
-            return call()
-        used = self._token()
-        try:
-            return call()
-        except errors.Unauthorized as refused:
-            try:
-                found = self._token.replace(used)
-            except (NoToken, RequestError) as error:
-                raise errors.Unauthorized(f"{refused}; no other token: {error}") from error
-            if not found:
-                raise
-            return call()
 
     def _change(self, how: Callable[[Breaker], None], why: str) -> None:
         """Change the breaker's state, and tell health where it is another one than was told before."""

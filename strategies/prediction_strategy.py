@@ -159,7 +159,7 @@ class PredictionStrategy(Strategy):
         now_ns = self.clock.timestamp_ns()
         if self.halted:
             return f"halted: {self.halted}"
-        why = self._invalid(prediction, now_ns)
+        why = self._invalid(prediction)
         if why:
             self._count_invalid(why)
             return self._on_failure(prediction, now_ns, why) if self.config.on_failure == "flatten" else why
@@ -177,7 +177,7 @@ class PredictionStrategy(Strategy):
             return f"{prediction.status}"
         return "an order is in flight" if self.in_flight is not None else ""
 
-    def _invalid(self, prediction: Prediction, now_ns: int) -> str:
+    def _invalid(self, prediction: Prediction) -> str:
         """What is wrong with a prediction's fields; empty where nothing is."""
         try:
             if prediction.outputs or prediction.status != _DEGRADED:  # where a model has never answered there are none
@@ -187,11 +187,12 @@ class PredictionStrategy(Strategy):
         if prediction.instrument_id != self.config.instrument_id:
             return f"invalid: expected a prediction about {self.config.instrument_id}, got {prediction.instrument_id}"
         try:
-            ahead_ns = index(prediction.feature_ts) - now_ns
+            is_right = 0 <= index(prediction.feature_ts) <= prediction.ts_event
         except TypeError:
-            return f"invalid: expected feature_ts in Unix nanoseconds, got {excerpt(prediction.feature_ts)}"
-        if ahead_ns > self.config.max_age_ns:
-            return f"invalid: its newest event is {ahead_ns / 1e9:.3f} s ahead of the clock"
+            is_right = False
+        if not is_right:
+            got = f"{excerpt(prediction.feature_ts)} and {excerpt(prediction.ts_event)}"
+            return f"invalid: expected feature_ts in Unix nanoseconds, not after ts_event, got {got}"
         return ""
 
     def _count_invalid(self, why: str) -> None:

@@ -1,6 +1,5 @@
 """What is written of a price model's training: its evaluation and its description."""
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from handlers.explain import float64_copy
+from handlers.explain import TimeLimit, float64_copy
 from handlers.explain_windows import explain_window
 from market.bar_checks import examine
 from market.price_sketch import fit_record
@@ -98,7 +97,7 @@ def _explained(dataset: BarDataset, done: Fitted) -> dict[str, Any]:
     end = done.fold.test.ends[surest]
     (window,) = dataset.rows(np.array([end]))
     with threads(1):
-        explanation = explain_window(float64_copy(done.network), window, dataset.schema.columns, None, math.inf)
+        explanation = explain_window(float64_copy(done.network), window, dataset.schema.columns, None, TimeLimit())
     return {"ts_event": int(dataset.bars.ts_event[end]), "explanation": explanation}
 
 

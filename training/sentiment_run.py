@@ -1,6 +1,5 @@
 """From labelled sentences to a sentiment model's run folder."""
 
-import math
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from tokenizers import Tokenizer
 
+from handlers.explain import TimeLimit
 from handlers.explain_texts import explain_text
 from handlers.text_model import COLUMNS, TOKENIZER, TextModel
 from model_defs.sentiment_transformer import SentimentTransformer
@@ -223,7 +223,7 @@ def _explained(model: TextModel, texts: Sequence[str], scores: NDArray[np.float3
     """Which words made the score of the text that it is strongest of."""
     text = texts[int(np.abs(scores[: len(texts)]).argmax())]
     tokens = model.read([text])
-    return explain_text(model, text, tokens.chunks[0], tokens.truncated[0], None, math.inf)
+    return explain_text(model, text, tokens.chunks[0], tokens.truncated[0], None, TimeLimit())
 
 
 def _golden_texts(model: TextModel, data: SentimentData, longest: int) -> list[str]:

@@ -9,6 +9,7 @@
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,6 +17,9 @@ import orjson
 from numpy.typing import NDArray
 
 from wire.body import FLOAT32, bytes_to_rows
+
+MAX_RESPONSE_SIZE = "TS_MAX_RESPONSE_SIZE"
+"""Environment variable that tells a worker the server's ``max_response_size``, in bytes."""
 
 
 class Asked(Protocol):
@@ -53,6 +57,51 @@ def encode_json(model: str, version: str, columns: Mapping[str, NDArray[Any]], a
         outputs = {name: _plain(values) for name, values in columns.items()}
         answer = {"model": model, "version": version, "outputs": outputs}
     return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+@dataclass(frozen=True)
+class AnswerSize:
+    """How long an answer can become, known from its number of rows before it is computed."""
+
+    json_bytes: int
+    """Of a JSON answer without rows, at most."""
+    json_row_bytes: int
+    """Of a row in JSON, at most."""
+    binary_row_bytes: int
+    """Of a row in binary."""
+
+    @classmethod
+    def of(cls, columns: Mapping[str, NDArray[Any]], outputs: int) -> "AnswerSize":
+        """Return the sizes of answers like one of a single row.
+
+        Parameters
+        ----------
+        columns : mapping
+            As `encode_json` takes them, [1, ...] each.
+        outputs : int
+            Columns of the binary answer.
+        """
+        row = sum(values.size * _most_bytes(values.dtype) + _BRACKETS for values in columns.values())
+        names = sum(_NAME_BYTES + 4 * len(name) for name in columns)
+        return cls(_ENVELOPE_BYTES + names, row, FLOAT32.itemsize * outputs)
+
+    def most_rows(self, size: int, binary: bool) -> int:
+        """Return for how many rows an answer of this many bytes is certainly enough."""
+        return size // self.binary_row_bytes if binary else max(size - self.json_bytes, 0) // self.json_row_bytes
+
+
+_NUMBER_BYTES = {"f": 18, "i": 21, "b": 6}
+"""NumPy's kind -> bytes of its longest value in JSON, comma included: ``-0.000012345679``, with two digits to spare."""
+_BRACKETS = 3
+"""Bytes of a row that is a list, comma included."""
+_NAME_BYTES = 150
+"""What the Open Inference Protocol says of a tensor besides its name and values, at most."""
+_ENVELOPE_BYTES = 4096
+"""Names of model and version, and the protocol's ``id``, all of them bounded."""
+
+
+def _most_bytes(dtype: np.dtype[Any]) -> int:
+    return dtype.itemsize + 3 if dtype.kind == "U" else _NUMBER_BYTES[dtype.kind]  # UTF-8, quotes, comma
 
 
 def encode_binary(table: NDArray[np.float32]) -> bytes:

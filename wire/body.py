@@ -15,6 +15,7 @@ import math
 import reprlib
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,10 @@ BINARY = "application/octet-stream"
 JSON = "application/json"
 
 FLOAT32 = np.dtype("<f4")
+LONGEST_ID = 200
+"""Characters of the Open Inference Protocol's ``id``, which is sent back."""
+_MOST_SIZE = 1 << 31
+"""Of a tensor's axis: beyond any body, and small enough to be multiplied and shown."""
 _OIP_NUMBERS = frozenset(
     ("FP16", "FP32", "FP64", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64")
 )
@@ -71,7 +76,17 @@ def decode(body: object, content_type: str | None, row_shape: tuple[int, ...]) -
         if not isinstance(body, bytes | bytearray):
             raise BadType(f"float32 bytes expected for {BINARY}, was {type(body).__name__}")
         return Request(_finite(bytes_to_rows(body, row_shape)))
-    return _from_json(parse_json(body) if isinstance(body, bytes | bytearray | str) else body, row_shape)
+    if not isinstance(body, bytes | bytearray):
+        return _from_json(parse_json(body) if isinstance(body, str) else body, row_shape)
+    parsed = parse_json(body)
+    if isinstance(parsed, list) and _holds_numbers_only(body):
+        return Request(_from_list(parsed, row_shape, checked=True))
+    return _from_json(parsed, row_shape)
+
+
+def _holds_numbers_only(text: bytes | bytearray) -> bool:
+    """Whether JSON has no leaves but numbers: not one letter of any others, which a search for bytes shows at once."""
+    return not (b'"' in text or b"{" in text or b"u" in text or b"a" in text)  # true and null; false and NaN
 
 
 def check_content(body: object, content_type: str | None, kinds: tuple[str, ...], what: str) -> str:
@@ -83,7 +98,7 @@ def check_content(body: object, content_type: str | None, kinds: tuple[str, ...]
     """
     kind = (content_type or "none").split(";")[0].strip().lower()
     if kind not in kinds and (body or content_type):
-        raise UnsupportedContentType(f"content type {' or '.join(kinds)} expected, was {kind}")
+        raise UnsupportedContentType(f"content type {' or '.join(kinds)} expected, was {excerpt(kind)}")
     if body is None or (isinstance(body, bytes | bytearray | str) and not body):
         raise EmptyBody(f"{what} expected, was an empty body")
     return kind
@@ -128,7 +143,8 @@ def _from_json(body: object, row_shape: tuple[int, ...]) -> Request:
     if "inputs" in body:
         rows = _from_tensor(only(tensors(body["inputs"])), row_shape)
         return Request(rows, True, identifier(body), _times(body.get("ts_event"), rows))
-    raise MalformedBody(f'a list of rows, {{"instances"}} or {{"inputs"}} expected, was an object with {sorted(body)}')
+    was = f"an object with {excerpt(sorted(body))}"
+    raise MalformedBody(f'a list of rows, {{"instances"}} or {{"inputs"}} expected, was {was}')
 
 
 def _times(nested: object, rows: NDArray[np.float32]) -> NDArray[np.int64] | None:
@@ -146,11 +162,26 @@ def _times(nested: object, rows: NDArray[np.float32]) -> NDArray[np.int64] | Non
 
 
 def identifier(body: dict[str, object]) -> str | None:
-    """The Open Inference Protocol's optional ``id``; `MalformedBody` where it is no string."""
+    """The Open Inference Protocol's optional ``id``; `MalformedBody` where it is no string that can be sent back."""
     found = body.get("id")
-    if found is not None and not isinstance(found, str):
+    if found is None:
+        return None
+    if not isinstance(found, str):
         raise MalformedBody(f'"id" as a string expected, was {type(found).__name__}')
+    if len(found) > LONGEST_ID:
+        raise MalformedBody(f'expected "id" of at most {LONGEST_ID} characters, got {len(found):,}')
+    if not is_unicode(found):
+        raise MalformedBody(f'expected "id" as Unicode text, got a lone surrogate in {excerpt(found)!r}')
     return found
+
+
+def is_unicode(text: str) -> bool:
+    """Return whether UTF-8 can hold a text: JSON can also escape halves of characters (lone surrogates)."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def tensors(inputs: object) -> list[dict[str, object]]:
@@ -162,7 +193,7 @@ def tensors(inputs: object) -> list[dict[str, object]]:
         if missing:
             raise MalformedBody(f'tensor with "name", "shape", "datatype" and "data" expected, was without {missing}')
         shape = tensor["shape"]
-        if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
+        if not isinstance(shape, list) or not all(type(size) is int and 0 <= size < _MOST_SIZE for size in shape):
             raise MalformedBody(f'"shape" as a list of sizes expected, was {excerpt(shape)}')
         for key in ("name", "datatype"):
             if not isinstance(tensor[key], str):
@@ -189,51 +220,70 @@ def tensor_numbers(tensor: dict[str, Any], row_shape: tuple[int, ...]) -> NDArra
     BadType, BadShape
     """
     if tensor["datatype"] not in _OIP_NUMBERS:
-        raise BadType(f"datatype FP32 or another number expected, was {tensor['datatype']}")
+        raise BadType(f"datatype FP32 or another number expected, was {excerpt(tensor['datatype'])}")
     shape = tensor["shape"]
     if tuple(shape[1:]) != row_shape:
-        raise BadShape(f"rows of shape {_shape(row_shape)} expected, was {shape}")
+        raise BadShape(f"rows of shape {_shape(row_shape)} expected, was {excerpt(shape)}")
     values = numbers(tensor["data"])
     if values.size != math.prod(shape):
         raise BadShape(f"{math.prod(shape)} values for shape {shape} expected, was {values.size}")
     return values.reshape(shape)
 
 
-def _from_list(rows: object, row_shape: tuple[int, ...]) -> NDArray[np.float32]:
+def _from_list(rows: object, row_shape: tuple[int, ...], checked: bool = False) -> NDArray[np.float32]:
     if not isinstance(rows, list):
         raise MalformedBody(f"a list of rows expected, was {type(rows).__name__}")
     if not rows:
         raise EmptyBody(f"rows of shape {_shape(row_shape)} expected, was an empty list")
-    return check_rows(numbers(rows), row_shape)
+    return check_rows(numbers(rows, checked), row_shape)
 
 
-def numbers(nested: object) -> NDArray:
-    """Nested lists of numbers as an array of NumPy's choice of type.
+def numbers(nested: object, checked: bool = False) -> NDArray:
+    """Nested lists of numbers, or an array, as an array of NumPy's choice of type.
+
+    Parameters
+    ----------
+    nested : list or array
+    checked : bool
+        Whether a list is known to hold numbers and lists alone.
 
     Raises
     ------
     BadShape, BadType, NotFinite
     """
+    if not (checked or isinstance(nested, np.ndarray)):
+        _check_leaves(nested)
     try:
         values = np.asarray(nested)
     except ValueError as error:
         raise BadShape("rows of equal length expected, was a ragged list") from error
     if values.dtype.kind not in "iuf":
-        if values.dtype.kind == "O" and _holds_big_integers(values):
+        if values.dtype.kind == "O" and not isinstance(nested, np.ndarray):  # all are int or float: see _check_leaves
             raise NotFinite("numbers expected, was an integer beyond the range of 64 bits")
-        raise BadType(f"numbers expected, was {_first_stranger(nested)}")
+        raise BadType(f"numbers expected, was an array of {values.dtype}")
     return values
 
 
-def _holds_big_integers(values: NDArray) -> bool:
-    return all(type(value) in (int, float) for value in values.ravel())
+def _check_leaves(nested: object) -> None:
+    """Refuse whatever holds something else than numbers, or numbers beside lists, before NumPy sees it.
+
+    NumPy makes room in every place for the longest of all strings, so that a body of 100 KB can take a gigabyte; and it
+    takes truth values for numbers. Here the lists of a level are joined into one, until their items are no lists.
+    """
+    level: list[Any] = nested if isinstance(nested, list) else [nested]
+    while True:
+        kinds = set(map(type, level))
+        if not kinds <= _NESTED:
+            stranger = next(item for item in level if type(item) not in _NESTED)
+            raise BadType(f"numbers expected, was {type(stranger).__name__} {excerpt(stranger)!r}")
+        if list not in kinds:
+            return
+        if len(kinds) > 1:
+            raise BadShape("rows of equal length expected, was a ragged list, of numbers and of lists")
+        level = list(chain.from_iterable(level))
 
 
-def _first_stranger(nested: object) -> str:
-    """The first leaf that is no number, for the message."""
-    if isinstance(nested, list):
-        return next((found for item in nested if (found := _first_stranger(item))), "")
-    return "" if type(nested) in (int, float) else f"{type(nested).__name__} {excerpt(nested)!r}"
+_NESTED = frozenset((int, float, list))
 
 
 def excerpt(value: object) -> str:
@@ -251,7 +301,7 @@ def check_rows(values: NDArray, row_shape: tuple[int, ...]) -> NDArray[np.float3
     if values.shape[1:] != row_shape:
         raise BadShape(f"rows of shape {_shape(row_shape)} expected, was {list(values.shape)}")
     with np.errstate(over="ignore"):  # an overflow becomes inf and is refused by name
-        return _finite(values.astype(FLOAT32))
+        return _finite(values.astype(FLOAT32, copy=False))
 
 
 def _finite(rows: NDArray[np.float32]) -> NDArray[np.float32]:

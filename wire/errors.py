@@ -13,11 +13,27 @@ import orjson
 
 from wire.user_error import UserError
 
+LONGEST_MESSAGE = 400
+"""Characters of an error's message that are kept whole."""
+_BEGINNING, _END = 140, 60
+"""Characters that are kept of a longer one: together at most 200 of whatever it quotes."""
+
 
 class RequestError(UserError):
-    """One request that failed; its batch mates are not touched."""
+    """One request that failed; its batch mates are not touched.
+
+    Parameters
+    ----------
+    message : str
+        Of any length and content: it is cut to a length that may be sent and logged, and what is no Unicode text in it
+        (lone surrogates) is escaped.
+    """
 
     code = 500
+
+    def __init__(self, message: str = "") -> None:
+        text = message if message.isascii() else message.encode(errors="backslashreplace").decode()
+        super().__init__(text if len(text) <= LONGEST_MESSAGE else f"{text[:_BEGINNING]} ... {text[-_END:]}")
 
     @property
     def reason(self) -> str:
@@ -112,7 +128,13 @@ class ModelChanged(SchemaMismatch):
 
 
 class BodyTooLarge(RequestError):
-    """The body exceeds the server's ``max_request_size``."""
+    """The body exceeds the server's ``max_request_size``, or what one request may ask of a worker."""
+
+    code = 413
+
+
+class ResponseTooLarge(RequestError):
+    """The answer would exceed what one request may receive; fewer rows, or the binary form, fit."""
 
     code = 413
 
@@ -173,7 +195,7 @@ PROVEN_RIGHT = (
     BadHeader, BadShape, BadType, EmptyBody, MalformedBody, NotAcceptable, NotFinite, UnsupportedContentType,
 )
 """Errors that a client rules out before it sends: where a server answers with one, that is an `InvalidResponse`."""
-OF_THE_CONTENT = (BadText, BadWindow, BodyTooLarge, NotExplained)
+OF_THE_CONTENT = (BadText, BadWindow, BodyTooLarge, NotExplained, ResponseTooLarge)
 """Errors that only the server can find in a request that is well formed."""
 LONGEST_TEXT = 200
 """Characters that a message quotes of what a server sent."""

@@ -84,7 +84,7 @@ def decode_news(body: object, content_type: str | None, row_shape: tuple[int, ..
         return _from_instances(parsed["instances"], row_shape)
     if isinstance(parsed, dict) and "inputs" in parsed:
         return _from_tensors(parsed, row_shape)
-    was = f"an object with {sorted(parsed)}" if isinstance(parsed, dict) else type(parsed).__name__
+    was = f"an object with {excerpt(sorted(parsed))}" if isinstance(parsed, dict) else type(parsed).__name__
     raise MalformedBody(f'a list of windows with texts, {{"instances"}} or {{"inputs"}} expected, was {was}')
 
 
@@ -134,7 +134,7 @@ def _from_instance(
         raise MalformedBody('an object with "window", and "texts" where there is news, expected')
     unknown = sorted(set(instance) - {"window", "texts", "ages_s"})
     if unknown:
-        raise MalformedBody(f'"window", "texts" and "ages_s" expected, was also {unknown}')
+        raise MalformedBody(f'"window", "texts" and "ages_s" expected, was also {excerpt(unknown)}')
     (window,) = check_rows(numbers(instance["window"])[np.newaxis], row_shape)
     texts = check_texts(instance.get("texts", []), 0)
     return window, texts, _check_ages(instance.get("ages_s"), len(texts))
@@ -161,7 +161,7 @@ def _from_tensors(body: dict[str, Any], row_shape: tuple[int, ...]) -> NewsReque
     if unknown or twice or "window" not in named or ("texts" in named) != ("text_counts" in named):
         raise MalformedBody(
             'tensors "window", and "texts" with "text_counts" where there is news, and "ages_s" expected, '
-            f"was {sorted(str(tensor['name']) for tensor in inputs)}"
+            f"was {excerpt(sorted(str(tensor['name']) for tensor in inputs))}"
         )
     rows = check_rows(tensor_numbers(named["window"], row_shape), row_shape)
     counts = np.zeros(len(rows), np.int64)

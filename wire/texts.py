@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from wire.body import JSON, check_content, excerpt, identifier, only, parse_json, tensors
+from wire.body import JSON, check_content, excerpt, identifier, is_unicode, only, parse_json, tensors
 from wire.errors import BadShape, BadText, BadType, BodyTooLarge, EmptyBody, MalformedBody
 
 MOST_TEXTS = 1024
@@ -56,7 +56,7 @@ def decode_texts(body: object, content_type: str | None) -> TextRequest:
         return TextRequest(check_texts(parsed["instances"]))
     if isinstance(parsed, dict) and "inputs" in parsed:
         return TextRequest(tensor_texts(only(tensors(parsed["inputs"]))), True, identifier(parsed))
-    was = f"an object with {sorted(parsed)}" if isinstance(parsed, dict) else type(parsed).__name__
+    was = f"an object with {excerpt(sorted(parsed))}" if isinstance(parsed, dict) else type(parsed).__name__
     raise MalformedBody(f'a list of strings, {{"instances"}} or {{"inputs"}} expected, was {was}')
 
 
@@ -68,13 +68,13 @@ def encode_texts(texts: Sequence[str]) -> bytes:
 def tensor_texts(tensor: dict[str, object], at_least: int = 1) -> tuple[str, ...]:
     """The strings of a tensor of ``BYTES``, [n] or [n, 1]; raises what `check_texts` does, and `BadShape`."""
     if tensor["datatype"] != "BYTES":
-        raise BadType(f"datatype BYTES expected for texts, was {tensor['datatype']}")
+        raise BadType(f"datatype BYTES expected for texts, was {excerpt(tensor['datatype'])}")
     data, shape = tensor["data"], tensor["shape"]
     if isinstance(data, list) and all(isinstance(row, list) and len(row) == 1 for row in data):
         data = [text for (text,) in data]
     texts = check_texts(data, at_least)
     if shape != [len(texts)] and shape != [len(texts), 1]:
-        raise BadShape(f"shape [{len(texts)}] for {len(texts)} texts expected, was {shape}")
+        raise BadShape(f"shape [{len(texts)}] for {len(texts)} texts expected, was {excerpt(shape)}")
     return texts
 
 
@@ -96,13 +96,17 @@ def check_texts(texts: object, at_least: int = 1) -> tuple[str, ...]:
     for number, text in enumerate(texts):
         if not isinstance(text, str):
             raise BadType(f"strings expected, was {type(text).__name__} {excerpt(text)!r} as text {number}")
-        try:
-            text.encode()
-        except UnicodeEncodeError:  # half of a character, which no UTF-8 can hold
-            raise BadText(f"Unicode text expected, was a lone surrogate in text {number}") from None
+    check_characters(texts, MOST_CHARACTERS)
+    for number, text in enumerate(texts):
+        if not is_unicode(text):  # half of a character, which no UTF-8 can hold
+            raise BadText(f"Unicode text expected, was a lone surrogate in text {number}")
         if not any(letter > " " and letter.isprintable() for letter in text):  # a character may have no width
             raise BadText(f"something to read expected, was {text[:10]!r} as text {number}")
-    characters = sum(map(len, texts))
-    if characters > MOST_CHARACTERS:
-        raise BodyTooLarge(f"at most {MOST_CHARACTERS:,} characters in a request expected, was {characters:,}")
     return tuple(texts)
+
+
+def check_characters(texts: Sequence[str], most: int) -> None:
+    """Refuse texts that have more characters together than a request may hold, with `BodyTooLarge`."""
+    characters = sum(map(len, texts))
+    if characters > most:
+        raise BodyTooLarge(f"at most {most:,} characters in a request expected, was {characters:,}")

@@ -20,7 +20,7 @@ Hierarchy, by package (only what derives from the two bases directly)::
         handlers        BadArchive, UnsupportedDevice
         traffic         StoreFailed, SplitRefused
         strategies      OtherArchive, TimeReversed, ImpossibleFill
-        live_trading    Halted (status 3), NoParity
+        live_trading    Halted (status 3), RunFailed (status of the run: 1, 3, 4 or 5), NoParity
         training        BadRunFolder, BadCorpus, BadBackbone, BadMember, StudyInUse, TuningFailed
         signing         BadKey, NotPlain, Untrusted
         release         BuildFailed, IncompleteArchive, ForbiddenImport, NoTarget, NoCounters, GateFailed,

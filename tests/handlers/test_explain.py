@@ -6,10 +6,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from captum.attr import IntegratedGradients
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from price_run import golden_rows
@@ -19,12 +21,24 @@ from features.bar import bar_schema
 from features.indicators import INDICATORS
 from features.tick import tick_schema
 from handlers.bar_windows import check_windows
-from handlers.explain import MOST_PIECES, STEPS, Integral, float64_copy, integrate
+from handlers.explain import (
+    MOST_PIECES,
+    STEPS,
+    Integral,
+    TimeIsUp,
+    TimeLimit,
+    _attribute,
+    _cut,
+    explain_each,
+    fair_share,
+    float64_copy,
+    integrate,
+)
 from handlers.explain_features import explain_features
 from handlers.explain_windows import eventless, explain_window
 from model_defs import cnn_lstm, patch_tst, price_lstm, residual_price_lstm, tick_classifier
-from model_defs.return_network import CLOSE, OUTPUTS, VOLUME, ReturnNetwork, relative
-from support import PROJECT
+from model_defs.return_network import CLOSE, OUTPUTS, VOLUME, ReturnNetwork, predict, relative
+from support import PROJECT, until
 from training.threads import threads
 from wire.body import Request
 from wire.errors import NotExplained, OutputNotFinite
@@ -78,7 +92,7 @@ def test_of_a_linear_output_each_part_is_weight_times_way(
 ) -> None:
     weight, given_row, start = (torch.tensor([values], dtype=torch.float64) for values in (weights, row, baseline))
 
-    integral = integrate(lambda rows: (rows * weight).sum(dim=1) + 3.0, [given_row], [start], 1e-9, math.inf)
+    integral = integrate(lambda rows: (rows * weight).sum(dim=1) + 3.0, [given_row], [start], 1e-9, TimeLimit())
 
     np.testing.assert_allclose(integral.attributions[0], (weight * (given_row - start))[0], atol=1e-5)
     assert integral.steps == STEPS
@@ -87,7 +101,7 @@ def test_of_a_linear_output_each_part_is_weight_times_way(
 def test_inputs_of_one_path_share_what_they_do_together() -> None:
     one, zero = torch.ones(1, 1, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64)
 
-    integral = integrate(lambda a, b: (a * b).sum(dim=1), [one, 3 * one], [zero, zero], 1e-9, math.inf, 7)
+    integral = integrate(lambda a, b: (a * b).sum(dim=1), [one, 3 * one], [zero, zero], 1e-9, TimeLimit(), 7)
 
     assert [each.item() for each in integral.attributions] == pytest.approx([1.5, 1.5])
 
@@ -97,7 +111,7 @@ def test_inputs_of_one_path_share_what_they_do_together() -> None:
 def test_a_ticks_attributions_add_up_to_what_they_explain(row: tuple[float, ...], output: str | None) -> None:
     network, given_row = tick_network(), np.array(row, np.float32)
 
-    said = explain_features(network, given_row, TICKS, output, math.inf)
+    said = explain_features(network, given_row, TICKS, output, TimeLimit())
 
     with torch.no_grad():
         ends = torch.stack([torch.from_numpy(given_row).double(), network.center])
@@ -112,7 +126,7 @@ def test_a_ticks_attributions_add_up_to_what_they_explain(row: tuple[float, ...]
 def test_without_an_output_named_the_likeliest_class_is_explained() -> None:
     network, row = tick_network(), np.array([4.0, 0.9, 0.5, 0.1], np.float32)
 
-    said = explain_features(network, row, TICKS, None, math.inf)
+    said = explain_features(network, row, TICKS, None, TimeLimit())
 
     with torch.no_grad():
         likeliest = network(torch.from_numpy(row).double().unsqueeze(0)).argmax().item()
@@ -125,7 +139,7 @@ def test_a_planted_cause_comes_first_and_what_is_not_looked_at_has_no_part() -> 
         network.hidden.weight[:, 1] *= 20
         network.hidden.weight[:, 3] = 0
 
-    said = explain_features(network, np.array([1.5, 0.4, 0.6, 0.9], np.float32), TICKS, "buy", math.inf)
+    said = explain_features(network, np.array([1.5, 0.4, 0.6, 0.9], np.float32), TICKS, "buy", TimeLimit())
 
     parts = {feature["name"]: abs(feature["attribution"]) for feature in said["features"]}
     assert max(parts, key=parts.__getitem__) == "flow_imbalance"
@@ -138,7 +152,7 @@ def test_a_windows_attributions_add_up_to_what_they_explain(kind: str, output: s
     network = price_network(kind)
     columns = bar_schema(indicators=network.center.shape[1] > 5).columns
     for window in golden_rows(len(columns))[:2]:
-        said = explain_window(network, window, columns, output, math.inf)
+        said = explain_window(network, window, columns, output, TimeLimit())
 
         total = np.sum(said["attributions"])
         floor = {"price": 1e-7 * window[-1, CLOSE], "confidence": 1e-4}.get(output, 1e-3)
@@ -167,7 +181,7 @@ def test_where_nothing_happened_there_is_nothing_to_attribute() -> None:
     flat = window.copy()
     flat[:, :VOLUME], flat[:, VOLUME] = 128.0, 2.0
 
-    said = explain_window(network, flat, bar_schema().columns, None, math.inf)
+    said = explain_window(network, flat, bar_schema().columns, None, TimeLimit())
 
     assert np.abs(said["attributions"]).max() == 0
     assert said["value"] == said["baseline_value"]
@@ -184,15 +198,15 @@ def test_indicators_are_compared_with_their_centre() -> None:
 def test_an_output_that_there_is_not_is_refused_with_those_that_there_are() -> None:
     row = np.zeros(4, np.float32)
 
-    with pytest.raises(NotExplained, match="output buy, sell, hold expected to be explained, was 'rally'"):
-        explain_features(tick_network(), row, TICKS, "rally", math.inf)
+    with pytest.raises(NotExplained, match="expected output buy, sell, hold to explain, got 'rally'"):
+        explain_features(tick_network(), row, TICKS, "rally", TimeLimit())
 
 
 def test_an_output_that_is_not_finite_is_not_explained() -> None:
     one = torch.ones(1, 1, dtype=torch.float64)
 
-    with pytest.raises(OutputNotFinite, match="finite output to explain expected, was nan"):
-        integrate(lambda rows: rows[:, 0] / 0 - rows[:, 0] / 0, [one], [one], 1e-9, math.inf)
+    with pytest.raises(OutputNotFinite, match="expected a finite output to explain, got nan"):
+        integrate(lambda rows: rows[:, 0] / 0 - rows[:, 0] / 0, [one], [one], 1e-9, TimeLimit())
 
 
 def step(rows: torch.Tensor) -> torch.Tensor:
@@ -203,7 +217,7 @@ def step(rows: torch.Tensor) -> torch.Tensor:
 def test_attributions_that_do_not_add_up_say_so() -> None:
     one, zero = torch.ones(1, 1, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64)
 
-    integral = integrate(step, [one], [zero], 1e-4, math.inf)
+    integral = integrate(step, [one], [zero], 1e-4, TimeLimit())
 
     assert integral.steps == STEPS * MOST_PIECES
     assert not integral.complete
@@ -213,7 +227,7 @@ def test_attributions_that_do_not_add_up_say_so() -> None:
 def test_steps_are_not_doubled_when_time_is_up() -> None:
     one, zero = torch.ones(1, 1, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64)
 
-    assert integrate(step, [one], [zero], 1e-4, time.perf_counter()).steps == STEPS
+    assert integrate(step, [one], [zero], 1e-4, TimeLimit(time.perf_counter())).steps == STEPS
 
 
 def test_completeness_is_the_sum_less_the_difference() -> None:
@@ -223,7 +237,57 @@ def test_completeness_is_the_sum_less_the_difference() -> None:
     assert integral.complete
 
 
-def test_workers_that_explain_nothing_do_not_import_captum() -> None:
+@pytest.mark.parametrize("pieces", [1, 4])
+def test_attributions_are_those_of_captum(pieces: int) -> None:
+    network, (window, *_) = price_network("lstm"), golden_rows(5)
+    given_window = torch.from_numpy(window.astype(np.float64)).unsqueeze(0)
+    start = eventless(network, given_window)
+
+    def forecast(windows: torch.Tensor) -> torch.Tensor:
+        return predict(network, windows)[:, 1]
+
+    found = _attribute(forecast, [given_window], [start], pieces, math.inf, 7, STEPS)
+
+    ends, begins = _cut([given_window], [start], pieces)
+    captums = IntegratedGradients(forecast).attribute(ends, begins, n_steps=STEPS)
+    np.testing.assert_allclose(found[0], captums[0].sum(dim=0).detach().numpy(), rtol=1e-7, atol=1e-9)
+
+
+def test_a_path_is_given_up_when_time_is_up_unless_it_was_computed_once() -> None:
+    one, zero = torch.ones(1, 1, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64)
+    computed: list[int] = []
+
+    def slow_from_second_pass(rows: torch.Tensor) -> torch.Tensor:
+        computed.append(len(rows))
+        if sum(computed) > 2 + STEPS:
+            until(lambda: time.perf_counter() > limit.until_s)
+        return step(rows)
+
+    limit = TimeLimit(until_s=time.perf_counter() + 0.2)
+    assert integrate(slow_from_second_pass, [one], [zero], 1e-4, limit, STEPS).steps == STEPS
+    with pytest.raises(TimeIsUp):
+        integrate(step, [one], [zero], 1e-4, TimeLimit(until_s=time.perf_counter()), STEPS // 2)
+
+
+def test_what_is_left_undone_when_time_is_up_is_said() -> None:
+    def explain_one(number: int, limit: TimeLimit) -> dict[str, Any]:
+        if number == 3:
+            until(lambda: time.perf_counter() > limit.until_s)
+        return {"number": number}
+
+    with pytest.raises(NotExplained, match=r"of 8 rows within the time .*, got 4: send fewer .* '-explain'"):
+        explain_each(explain_one, range(8), "rows", time.perf_counter() + 0.1)
+    assert explain_each(explain_one, range(3), "rows", math.inf) == [{"number": number} for number in range(3)]
+
+
+def test_each_has_the_same_part_of_the_time() -> None:
+    now = time.perf_counter()
+
+    assert fair_share(now + 60, 4) == pytest.approx(now + 15, abs=5)
+    assert fair_share(now - 60, 4) == pytest.approx(now, abs=5)
+
+
+def test_workers_do_not_import_captum() -> None:
     script = (
         "import sys, json, handlers.tick_handler, handlers.price_handler, handlers.ensemble_handler; "
         "print(json.dumps([name in sys.modules for name in ('captum', 'matplotlib')]))"

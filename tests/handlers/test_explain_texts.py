@@ -13,9 +13,9 @@ from news_run import WORDS, write_backbone, write_sentiment_run
 from price_run import golden_rows, write_price_run
 
 from features.bar import bar_schema
-from handlers.explain import float64_copy
+from handlers.explain import TimeLimit, float64_copy
 from handlers.explain_news import News, explain_news_window
-from handlers.explain_texts import MOST_TOKENS, explain_text, refuse_long
+from handlers.explain_texts import MOST_TOKENS, check_length, explain_text
 from handlers.model_files import read_description
 from handlers.row_model import load_network
 from handlers.text_model import COLUMNS, TextModel
@@ -56,7 +56,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> ReturnNetwork:
 
 def explained(model: TextModel, text: str, output: str | None = None) -> dict[str, Any]:
     tokens = model.read([text])
-    return explain_text(model, text, tokens.chunks[0], tokens.truncated[0], output, math.inf)
+    return explain_text(model, text, tokens.chunks[0], tokens.truncated[0], output, TimeLimit())
 
 
 def total(tokens: list[dict[str, Any]]) -> float:
@@ -145,9 +145,9 @@ def test_only_words_that_are_not_the_blank_have_a_part(model: TextModel, monkeyp
 def test_too_many_tokens_and_unknown_outputs_are_refused(model: TextModel) -> None:
     (chunks,) = model.read([LONG]).chunks
 
-    with pytest.raises(NotExplained, match=rf"at most {MOST_TOKENS:,} tokens to explain in a request expected"):
-        refuse_long([chunks] * 20)
-    with pytest.raises(NotExplained, match="output score, negative, neutral, positive, confidence expected"):
+    with pytest.raises(NotExplained, match=rf"expected at most {MOST_TOKENS:,} tokens to explain in a request, got"):
+        check_length([chunks] * 20)
+    with pytest.raises(NotExplained, match="expected output score, negative, neutral, positive, confidence to explain"):
         explained(model, "Profit rose", "chunks")
 
 
@@ -168,7 +168,7 @@ def test_bars_and_news_add_up_to_the_pooled_log_odds(
     texts, ages_s = tuple(text for text, _ in news), tuple(age for _, age in news)
 
     said = explain_news_window(
-        network, model, POOL, window, news_of(model, texts, ages_s), bar_schema().columns, math.inf
+        network, model, POOL, window, news_of(model, texts, ages_s), bar_schema().columns, TimeLimit()
     )
 
     scores = model.compute(model.read(texts))[:, 0] if texts else np.zeros(0, np.float32)
@@ -195,7 +195,7 @@ def test_bars_and_news_add_up_to_the_pooled_log_odds(
 def test_an_older_text_weighs_less(network: ReturnNetwork, model: TextModel) -> None:
     news = news_of(model, ("Profit rose", "Profit rose"), (3600.0, 0.0))
 
-    said = explain_news_window(network, model, POOL, golden_rows(5)[0], news, bar_schema().columns, math.inf)
+    said = explain_news_window(network, model, POOL, golden_rows(5)[0], news, bar_schema().columns, TimeLimit())
 
     older, newer = said["news"]["texts"]
     assert (older["weight"], newer["weight"]) == pytest.approx((1 / 3, 2 / 3))

@@ -1,50 +1,20 @@
 """The worker's reader gives what TorchServe's own gives, however the bytes arrive."""
 
-import struct
+import tracemalloc
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ts.protocol import otf_message_handler
+from worker_frames import END, Trickle, length_and, message
 
-from handlers.worker_socket import Reader, install
+from handlers.worker_socket import MOST_PARTS, Reader, install
 
 TEXT = st.text("abc-/1é", max_size=8)
 HEADERS = st.lists(st.tuples(TEXT, TEXT), max_size=4)
 KINDS = st.sampled_from(["", "application/octet-stream", "image/png"])  # not JSON and text, which it leaves as bytes
 PARAMETERS = st.lists(st.tuples(TEXT, KINDS, st.binary(max_size=40)), max_size=3)
 BATCHES = st.lists(st.tuples(TEXT, HEADERS, PARAMETERS), max_size=4)
-END = struct.pack("!i", -1)
-
-
-def field(content: str | bytes) -> bytes:
-    data = content.encode() if isinstance(content, str) else content
-    return struct.pack("!i", len(data)) + data
-
-
-def message(batch: list) -> bytes:
-    """A batch as TorchServe's frontend writes it."""
-    written = b"I"
-    for identifier, headers, parameters in batch:
-        written += field(identifier)
-        written += b"".join(field(name) + field(value) for name, value in headers) + END
-        written += b"".join(field(name) + field(kind) + field(value) for name, kind, value in parameters) + END
-    return written + END
-
-
-class Trickle:
-    """A socket's receiving end whose bytes arrive in pieces of these sizes, the rest at once."""
-
-    def __init__(self, data: bytes, sizes: list[int]) -> None:
-        self._data = data
-        self._sizes = list(sizes)
-
-    def recv(self, limit: int) -> bytes:
-        size = min(limit, self._sizes.pop(0) if self._sizes else len(self._data))
-        piece, self._data = self._data[:size], self._data[size:]
-        return piece
-
-
 @given(BATCHES, BATCHES, st.lists(st.integers(1, 30), max_size=20))
 def test_reads_what_torchserves_own_reader_reads(first: list, second: list, sizes: list[int]) -> None:
     data = message(first) + message(second)
@@ -52,6 +22,36 @@ def test_reads_what_torchserves_own_reader_reads(first: list, second: list, size
 
     for _ in range(2):
         assert reader.retrieve_msg(ours) == otf_message_handler.retrieve_msg(theirs)  # type: ignore[arg-type]
+
+
+def test_a_form_of_many_fields_takes_less_memory_than_its_bytes() -> None:
+    data = b"".join((b"I", length_and("id"), END, 100_000 * (length_and("a") + 2 * length_and("")), END, END))
+    pieces = Trickle(data, [4096] * (len(data) // 4096))
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+
+    _, batch = Reader().retrieve_msg(pieces)  # type: ignore[arg-type]
+
+    grown = tracemalloc.get_traced_memory()[1] - before
+    tracemalloc.stop()
+    assert len(batch[0]["parameters"]) == MOST_PARTS
+    assert grown < len(data) / 2
+
+
+def test_what_has_arrived_is_not_parsed_again() -> None:
+    """A batch of large bodies comes in thousands of pieces: 64 of 4 MB took minutes."""
+    body = bytes(1 << 20)
+    data = message([("id", [], [("body", "application/octet-stream", body)])] * 16)
+    pieces = Trickle(data, [1 << 14] * (len(data) >> 14))
+    reader = Reader()
+    tracemalloc.start()
+
+    _, batch = reader.retrieve_msg(pieces)  # type: ignore[arg-type]
+
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [len(request["parameters"][0]["value"]) for request in batch] == [len(body)] * 16
+    assert most < 1.3 * len(data)  # the parsed, and one body that is not: not all that has arrived besides
 
 
 def test_frontend_that_is_gone_ends_the_worker() -> None:

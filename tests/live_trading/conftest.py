@@ -96,7 +96,7 @@ def live_script() -> Iterator[StartLive]:
 
     def start(*arguments: str | Path, **environment: str) -> LiveScript:
         command = [sys.executable, str(PROJECT / "scripts/live.py"), *map(str, arguments), "--json"]
-        variables = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE), **environment}
+        variables = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{HERE}{os.pathsep}{PROJECT}", **environment}
         process = subprocess.Popen(
             command, cwd=PROJECT, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )

@@ -67,7 +67,7 @@ class Witness(Actor):
         self._write(
             "decision", status=str(said.status), version=said.version, number=said.number, age_ns=decision.age_ns,
             position=str(decision.position), side=decision.side, order=decision.client_order_id, why=decision.why,
-            leaving=said.leaving, feature_ts=said.feature_ts,
+            leaving=said.leaving, feature_ts=said.feature_ts, digest=said.archive_digest,
         )  # fmt: skip
 
     def _on_call(self, call: ModelCall) -> None:

@@ -150,8 +150,8 @@ def plant(desk: Desk, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plan
         }
         secrets = {
             "ARCHIVE_SIGN_KEY": desk.key.read_text(),
-            "TORCHSERVE_MANAGEMENT_TOKEN": str(target.management_token),
-            "TORCHSERVE_TOKEN": str(target.inference_token),
+            "TORCHSERVE_MANAGEMENT_TOKEN": str(desk.server.management_token),
+            "TORCHSERVE_TOKEN": str(desk.server.token),
             "MLFLOW_TRACKING_URI": tracking_store(folder / "mlflow"),
         }
         yield Plant(desk, registry, folder, variables, secrets)

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import requests
 from price_run import golden_rows
+from ts.context import Context, RequestProcessor
 
+from serving.archive_import import load_archive
 from serving.client import InferenceClient, connect
 from serving.inputs import Inputs
 from serving.torchserve import TorchServe
@@ -147,7 +149,7 @@ def test_an_unknown_output_is_refused_with_those_that_there_are(
 ) -> None:
     names = ", ".join(remote[model].metadata["explained_outputs"])
     for client in (remote[model], in_process[model]):
-        with pytest.raises(NotExplained, match=f"output {names} expected"):
+        with pytest.raises(NotExplained, match=f"expected output {names} to explain, got 'rally'"):
             client.explain(inputs_of(model), "rally")
 
 
@@ -165,6 +167,65 @@ def test_a_request_that_is_refused_for_predictions_is_refused_for_explanations(
     assert post(servers, "tick", [[1.0, 2.0]]).json()["error"] == "BadShape"
     assert post(servers, "tick", ROW.tolist(), accept=body.BINARY).json()["error"] == "NotAcceptable"
     assert post(servers, "tick", ROW.tolist(), x_deadline_ns="1").status_code == 504
+
+
+@pytest.mark.parametrize("model", ["tick", *MODELS])
+def test_more_than_a_request_may_explain_is_refused_at_once(
+    servers: dict[str, TorchServe], in_process: dict[str, InferenceClient], model: str
+) -> None:
+    inputs = inputs_of(model)
+    limits = {"tick": (16, "rows"), "price": (8, "rows"), "sentiment": (16, "texts"), "ensemble": (4, "windows")}
+    most, what = limits[model]
+    many = np.repeat(inputs[:1], most + 1, axis=0) if isinstance(inputs, np.ndarray) else [*inputs[:1]] * (most + 1)
+
+    with pytest.raises(NotExplained, match=f"expected at most {most} {what} to explain in a request, got {most + 1}"):
+        in_process[model].explain(many)
+    answer = post(servers, model, [[0.0] * 60] * 1_500)  # refused unread: by its length alone
+    assert answer.status_code == 422
+    assert answer.json()["detail"].startswith("expected a body of at most ")
+
+
+def test_explanations_have_one_time_budget_a_batch(tick_archive: Path, tmp_path: Path) -> None:
+    loaded = load_archive(tick_archive, tmp_path, "tick")
+    handler = loaded.handler
+    kinds = ["True", "False", "True", "True"]
+    batch = [{"body": ROW.tobytes()} for _ in kinds]
+
+    def statuses(name: str) -> list[int]:
+        asked = [RequestProcessor({"explain": kind, "content-type": body.BINARY}) for kind in kinds]
+        context = Context(name, str(tmp_path), handler.manifest, len(kinds), None, "0.12.0")
+        context.request_ids, context._request_processor = dict.fromkeys(range(len(kinds)), "id"), asked
+        answers = handler.handle(batch, context)
+        return [each.get_response_status_code() for each in asked] if all(answers) else []
+
+    try:
+        type(handler).explaining_s = 60.0
+        assert statuses("tick") == [200] * 4
+        type(handler).explaining_s = 0.0
+        assert statuses("tick") == [422, 200, 422, 422]
+        assert statuses("tick-explain") == [200] * 4  # where predictions do not wait for them
+    finally:
+        loaded.unload()
+
+
+def test_explanations_do_not_end_their_batch_worker(tick_server: TorchServe) -> None:
+    url = f"{tick_server.inference_url}/{{}}/tick-batched"
+    named = {"Authorization": f"Bearer {tick_server.token}"}
+    explained = [ROW.repeat(count, axis=0).tolist() for count in (2000, 2000, 2000, 16, 16, 16)]
+    asked = [("explanations", rows) for rows in explained] + [("predictions", ROW.tolist())] * (BATCH - 6)
+    (before,) = tick_server.management().describe("tick-batched")
+
+    with ThreadPoolExecutor(BATCH) as pool:
+        answers = list(
+            pool.map(lambda each: requests.post(url.format(each[0]), json=each[1], headers=named, timeout=60), asked)
+        )
+
+    statuses = [answer.status_code for answer in answers]
+    assert statuses[:3] == [422] * 3
+    assert set(statuses[3:6]) <= {200, 422}  # as many as could be finished
+    assert statuses[6:] == [200] * (BATCH - 6)
+    (after,) = tick_server.management().describe("tick-batched")
+    assert [each["pid"] for each in after["workers"]] == [each["pid"] for each in before["workers"]]
 
 
 def test_bad_explanations_cost_their_batch_mates_nothing(tick_server: TorchServe) -> None:

@@ -102,7 +102,7 @@ def test_a_foreign_model_serves_and_is_not_taken_for_one_of_ours(
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("spread", "spread.mar: the model does not describe itself, got None: a handler that is traded on"),
+        ("spread", "spread.mar: the model does not describe itself, got None: a model that is traded on"),
         ("function", "function.mar: expected one class in function_handler.py to run it in process, got Helper, Other"),
         ("beside", r"beside.mar: beside_handler\.py:\d+: expected one class, TorchServe loads no handler with more"),
         ("image_classifier", r"expected handler 'image_classifier' as image_classifier\.py in the archive, got one of"),

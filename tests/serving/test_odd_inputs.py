@@ -11,7 +11,7 @@ from release.counters import read_counters
 from serving.client import connect
 from serving.http_session import HttpSession
 from serving.management import ManagementClient
-from serving.tokens import NoToken, read_expiry, read_token
+from serving.tokens import NoToken, read_key
 from wire.user_error import UserError
 
 URLS = ["http://" + "a" * 5000, "http://a..b", "http://é中:1/", "http://[b/", "http://127.0.0.1:99999", "http://", "x",
@@ -51,8 +51,7 @@ def test_a_key_file_gives_a_token_or_names_itself(
     path = tmp_path_factory.getbasetemp() / "key_file.json"
     path.write_bytes(content)
     try:
-        token = read_token(path, "inference")
-        read_expiry(path, "inference")
+        token = read_key(path, "inference").token
     except NoToken as error:
         token = f"{error}".removeprefix(f"{path}: ")
         assert token != f"{error}"  # noqa: PT017

@@ -15,7 +15,7 @@ from tcp_proxy import Proxy
 from features.tick import tick_schema
 from release.archive import build_archive
 from serving.client import connect
-from serving.tokens import KEY_FILE, NoToken, read_token
+from serving.tokens import KEY_FILE, NoToken, read_key
 from serving.torchserve import ServerSettings, TorchServe, find_server, restart_server, start_server
 from strategies.inference_actor import InferenceActorConfig
 from strategies.model_call import Fate
@@ -311,7 +311,7 @@ def killed_and_back(home: Path) -> TorchServe:
 
 def renew(server: TorchServe) -> None:
     """As another process may do: the token before is refused from now on."""
-    api_key = read_token(server.home / KEY_FILE, "API")
+    api_key = read_key(server.home / KEY_FILE, "API").token
     answer = requests.get(
         f"{server.management_url}/token?type=inference", headers={"Authorization": f"Bearer {api_key}"}, timeout=10
     )
