@@ -92,6 +92,16 @@ def is_there(url: str) -> bool:
     return parsed.get_backend_name() != "sqlite" or not parsed.database or os.path.lexists(parsed.database)
 
 
+@contextmanager
+def open_splits(url: str) -> Iterator["TrafficStore | None"]:
+    """Open the store where there is one, and none otherwise: looking makes no database."""
+    if not is_there(url):
+        yield None
+        return
+    with TrafficStore(url) as store:
+        yield store
+
+
 class TrafficStore:
     """An open database; safe to use from several threads and processes.
 
