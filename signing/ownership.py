@@ -58,12 +58,22 @@ def _reason(entry: Path, is_last: bool) -> str | None:
     if stat.S_ISLNK(status.st_mode):  # a link has no permissions of its own
         return None
     others = bool(status.st_mode & stat.S_IWOTH)
-    group = bool(status.st_mode & stat.S_IWGRP) and not _is_private_group(status.st_gid, status.st_uid)
+    group = bool(status.st_mode & stat.S_IWGRP) and (  # with an access control list these bits are its mask
+        _has_access_list(entry) or not _is_private_group(status.st_gid, status.st_uid)
+    )
     sticky = stat.S_ISDIR(status.st_mode) and bool(status.st_mode & stat.S_ISVTX) and not is_last
     if (others or group) and not sticky:
         return (f"{entry}: expected to be writable for its owner only, got mode {stat.S_IMODE(status.st_mode):04o} "
                 "(chmod go-w)")
     return None
+
+
+def _has_access_list(entry: Path) -> bool:
+    """Whether users beside the owner may have rights of their own (``setfacl``)."""
+    try:
+        return "system.posix_acl_access" in os.listxattr(entry, follow_symlinks=False)
+    except (AttributeError, OSError):  # no such lists on this system
+        return False
 
 
 def _is_private_group(gid: int, uid: int) -> bool:

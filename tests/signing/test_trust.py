@@ -2,6 +2,7 @@
 
 import json
 import os
+import struct
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -188,6 +189,19 @@ def test_a_private_group_may_write_and_another_may_not(alice: tuple[Path, Path],
     if os.geteuid() == 0:
         os.chown(alice[1], 0, 65534)
         assert "got mode 0775 (chmod go-w)" in str(writable_by_others(alice[1]))
+
+
+def test_a_user_with_rights_of_an_access_list_may_not_write(alice: tuple[Path, Path]) -> None:
+    everything, nothing, nobody = 7, 2**32 - 1, 65534
+    entries = [(0x01, everything, nothing), (0x02, everything, nobody), (0x04, 5, nothing), (0x10, everything, nothing),
+               (0x20, 5, nothing)]  # owner, a user, group, mask, others
+    content = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+    try:
+        os.setxattr(alice[1], "system.posix_acl_access", content)
+    except OSError:
+        pytest.skip("this file system has no access control lists")
+
+    assert "trusted: expected to be writable for its owner only" in str(writable_by_others(alice[1]))
 
 
 def test_keys_are_listed_with_what_they_are_good_for(tmp_path: Path) -> None:
