@@ -29,7 +29,7 @@ from serving.start_plan import PROJECT, ServerSettings, StartFailed, StartPlan, 
 from serving.token_source import TokenSource
 from wire.answer import MAX_RESPONSE_SIZE
 from wire.fresh_file import fresh_file, settle
-from wire.state_file import DamagedState
+from wire.state_file import DamagedState, set_aside
 from wire.user_error import UserError
 
 _MAX_LOG_BYTES, _MAX_REASON = 8 << 20, 300
@@ -300,6 +300,7 @@ def _check_nothing_runs(home: Path) -> None:
 def _start(plan: StartPlan) -> TorchServe:
     """Start a server in a home where none runs; when that fails, or is interrupted, nothing is left behind."""
     home, properties = plan.home, dict(plan.properties)
+    _end(home)  # nothing runs, but something else may be in the place of its files
     try:
         write_server_state(home, ServerState(properties, starter=os.getpid()))
         _write_config(home, properties)
@@ -322,8 +323,10 @@ def _start(plan: StartPlan) -> TorchServe:
 def _end(home: Path) -> int:
     """End what runs in a home, and take away what only a running server needs."""
     ended = end_processes(home)
-    for name in (STATE, tokens.KEY_FILE):
-        (home / name).unlink(missing_ok=True)
+    for path in (home / STATE, home / tokens.KEY_FILE):
+        if path.is_dir() and not path.is_symlink():
+            set_aside(path)
+        path.unlink(missing_ok=True)
     shutil.rmtree(home / "tmp", ignore_errors=True)
     return ended
 

@@ -99,6 +99,16 @@ def test_where_nothing_runs_a_damaged_state_is_of_no_account(tmp_path: Path, con
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_in_the_place_of_the_state_is_set_aside(tmp_path: Path) -> None:
+    (tmp_path / STATE).mkdir()
+    (tmp_path / STATE / "mine.txt").touch()
+
+    assert find_server(tmp_path) is None
+    assert stop_server(tmp_path) == 0
+    assert [path.name for path in tmp_path.rglob("*.txt")] == ["mine.txt"]
+    assert not (tmp_path / STATE).exists()
+
+
 def test_another_process_with_the_same_id_is_left_alone(tick_server: TorchServe, tmp_path: Path) -> None:
     """Even one that is a TorchServe, of another home; and one that only looks like this home's."""
     home = tmp_path / "home"
