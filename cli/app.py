@@ -92,7 +92,7 @@ def errors_shown() -> Iterator[None]:
 
 def describe(error: OSError) -> str:
     """Return what the operating system refused as ``path: reason``."""
-    paths = " to ".join(f"{path}" for path in (error.filename, error.filename2) if path is not None)
+    paths = " to ".join(f"{path!s:.200}" for path in (error.filename, error.filename2) if path is not None)
     return f"{paths}: {error.strerror}" if paths else f"{error.strerror or error}"
 
 

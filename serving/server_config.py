@@ -189,10 +189,10 @@ def check_ports_are_free(properties: Mapping[str, str], held_by: Mapping[str, st
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(end)
-            except OSError as error:
+            except (OSError, TypeError, UnicodeError) as error:  # a name that cannot be one of a host
                 value = properties.get(key, f"http://{end[0]}:{end[1]}")
-                reason = error.strerror or str(error)
-                raise BadProperties(f"{key}={value}: expected a free port, got {reason}", key) from error
+                reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+                raise BadProperties(f"{key}={value:.200}: expected a free port, got {reason}", key) from error
 
 
 def _ports(properties: Mapping[str, str]) -> dict[str, tuple[str, int]]:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import msgspec
 
+from serving.server_config import check_config
 from wire.state_file import read_state, write_state
 from wire.user_error import UserError
 
@@ -31,6 +32,7 @@ class ServerState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if "model_store" not in self.properties:
             raise ValueError("properties without model_store")
+        check_config(self.properties)
 
 
 class HomeInUse(UserError):

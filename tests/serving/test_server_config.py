@@ -138,6 +138,12 @@ def test_free_ports_leave_nothing_of_the_configuration() -> None:
     assert properties["job_queue_size"] == "7"
 
 
+@pytest.mark.parametrize("host", ["a" * 300, "\udcff", "x..y", "\0"])
+def test_a_host_that_cannot_be_one_is_named(host: str) -> None:
+    with pytest.raises(BadProperties, match=r"metrics_address=http://.*expected a free port, got"):
+        check_ports_are_free({**with_free_ports({}), "metrics_address": f"http://{host}:9"})
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0"])
 def test_a_port_in_use_is_named_by_its_property(host: str) -> None:
     with socket.socket() as taken:

@@ -61,6 +61,7 @@ DAMAGED_STATES = [
     b'{"pid": 1e400, "properties": {"model_store": "x"}}', b'{"pid": -1, "properties": {"model_store": "x"}}',
     b'{"pid": ' + b"9" * 400 + b', "properties": {"model_store": "x"}}',
     b'{"pid": 1, "properties": {"model_store": 7}}',
+    b'{"pid": 1, "properties": {"model_store": "x", "inference_address": "unix:/x"}}',
 ]
 
 
