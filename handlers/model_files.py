@@ -7,7 +7,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,8 @@ DESCRIPTION = "model.json"
 WEIGHTS = "weights.safetensors"
 GOLDEN = "golden.npz"
 _OUTPUT = "output."
+_MAX_GOLDEN_BYTES = 256 << 20
+"""Unpacked; a few kilobytes of zip may hold gigabytes of zeros."""
 
 
 class BadArchive(UserError, RuntimeError):
@@ -149,6 +151,11 @@ def read_golden(folder: Path) -> Golden:
 def parse_golden(file: Path | BinaryIO, place: str) -> Golden:
     """As `read_golden`, of a file that may be in memory; ``place`` names it."""
     try:
+        with ZipFile(file) as members:
+            if (size := sum(member.file_size for member in members.infolist())) > _MAX_GOLDEN_BYTES:
+                raise ValueError(f"{size:,} bytes, more than {_MAX_GOLDEN_BYTES:,}")
+        if not isinstance(file, Path):
+            file.seek(0)
         with np.load(file, allow_pickle=False) as stored:
             values = {name: stored[name] for name in stored.files}
         tolerance = float(values.pop("tolerance"))

@@ -27,6 +27,7 @@ from serving.archive_import import UnreadableArchive, archive_digest, open_archi
 from signing.archive_signature import verify_archive
 
 DEFAULTS = Limits()
+_MAX_CONFIG_BYTES = 1 << 20
 
 
 def register(
@@ -254,16 +255,21 @@ def _model_config(archive: Path) -> dict[str, int]:
     name = read_manifest(archive)["model"].get("configFile")
     if not name:
         return {}
+    if not isinstance(name, str):
+        raise GateFailed(f"{archive}: expected configFile as a text, got {type(name).__name__}")
     with open_archive(archive) as members:
+        if (size := members.getinfo(name).file_size) > _MAX_CONFIG_BYTES:
+            raise GateFailed(f"{archive}: expected {name} of at most {_MAX_CONFIG_BYTES:,} bytes, got {size:,}")
         try:
             config = yaml.safe_load(members.read(name))
         except yaml.YAMLError as error:
-            raise GateFailed(f"{archive}: expected YAML in {name}: {' '.join(str(error).split())}") from None
+            raise GateFailed(f"{archive}: expected YAML in {name}: {' '.join(str(error).split()):.200}") from None
     keys = ("batchSize", "maxBatchDelay", "minWorkers")
     found = {key: config.get(key) for key in keys} if isinstance(config, dict) else {}
     said = {key: value for key, value in found.items() if value is not None}
     if not all(type(value) is int and value >= 0 for value in said.values()):
-        raise GateFailed(f"{archive}: expected positive integers in {name}, got {said}")
+        got = {key: value if type(value) is int else type(value).__name__ for key, value in said.items()}
+        raise GateFailed(f"{archive}: expected positive integers in {name}, got {got!s:.200}")
     return said
 
 
