@@ -18,15 +18,18 @@ from release.rollout_report import INTERRUPTED, UNRECORDED, Report, Step
 from release.target import Target
 from serving.archive_import import UnreadableArchive
 from serving.management import ManagementError
+from serving.properties import BadProperties, read_properties
 from signing.archive_signature import Untrusted
 from wire.errors import RequestError
 from wire.names import InvalidName, check_version
 from wire.state_file import DamagedState
 
 Say = Callable[[str], None]
+_UNWRITABLE = (OSError, DamagedState, BadProperties)
+"""Why what was done cannot be written down."""
 FAILURES = (
     GateFailed, Untrusted, UnreadableArchive, BadArchive, ManagementError, RequestError, NoCounters, OSError,
-    KeyboardInterrupt,
+    DamagedState, BadProperties, KeyboardInterrupt,
 )
 """What makes a change fail, to be undone and reported; anything else is a mistake of ours, undone and raised."""
 
@@ -50,6 +53,8 @@ class Change:
     version: str = ""
     digest: str = ""
     steps: list[Step] = field(default_factory=list)
+    begun: bool = False
+    """Whether anything may have been changed."""
     switched: bool = False
     """Whether an urgent change has been made, and only checks of it are left."""
     unrecorded: str | None = None
@@ -74,14 +79,14 @@ class Change:
         """Write down what an urgent change has done, as far as the file system takes it."""
         try:
             yield
-        except OSError as error:
+        except _UNWRITABLE as error:
             if not self.urgent:
                 raise
-            self.unrecorded = self.unrecorded or describe(error)
+            self.unrecorded = self.unrecorded or _in_words(error)
 
     def begin(self, version: str, digest: str, file: str | None = None, registers: bool = False) -> None:
         """Write down what is going to be changed, before anything is: from now on it can be undone."""
-        self.version, self.digest = version, digest
+        self.version, self.digest, self.begun = version, digest, True
         under_way = UnderWay(
             self.action, check_version(version), self.previous, file=file, registers=registers, digest=digest
         )
@@ -126,7 +131,7 @@ def carry_out(
 
     Raises
     ------
-    RolloutRefused, DamagedState, InvalidName
+    RolloutRefused, DamagedState, BadProperties, InvalidName
         Nothing was begun.
     """
     began = time.time()
@@ -139,10 +144,12 @@ def carry_out(
             if change.unrecorded is not None:
                 failed_at, reason, outcome = "remember", change.unrecorded, UNRECORDED
         except FAILURES as error:
+            if isinstance(error, DamagedState | BadProperties) and not change.begun:
+                raise
             failed_at, reason = _last_failed(change), _in_words(error)
             say(f"{action} {model} {change.version}: {failed_at} failed: {reason}")
             outcome = UNRECORDED if _is_done(change, error) else _undo(change, drain_s)
-        except (RolloutRefused, DamagedState, InvalidName):
+        except (RolloutRefused, InvalidName):
             raise
         except BaseException:
             _undo(change, drain_s)
@@ -160,6 +167,8 @@ def _take_up(change: Change) -> None:
     if change.journal().under_way is not None:
         with change.step("mend") as found, change.recording():
             found["done"] = mend(target, model)
+    if target.config is not None and not change.urgent:
+        read_properties(target.config)  # every change is written into it
     change.previous = target.manager().default_version(model)
     if change.previous is not None:
         check_version(change.previous)
@@ -171,7 +180,7 @@ def _take_up(change: Change) -> None:
 def _is_done(change: Change, error: BaseException) -> bool:
     """Whether the server is as it was asked to be, and only what was to be written down of it is missing."""
     under_way = change.journal().under_way
-    if not isinstance(error, OSError) or under_way is None or not under_way.passed:
+    if not isinstance(error, _UNWRITABLE) or under_way is None or not under_way.passed:
         return False
     try:
         manager = change.target.manager()

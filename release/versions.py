@@ -1,7 +1,6 @@
 """Versions on a server: what lasts of them over a restart, and how one goes without losing a request."""
 
 import fcntl
-import json
 import re
 import shutil
 from pathlib import Path
@@ -15,7 +14,7 @@ from release.target import Target
 from release.workers import wait_drained
 from serving.archive_import import archive_digest, read_manifest
 from serving.properties import read_properties, set_property
-from serving.snapshot import PROPERTY, take_snapshot
+from serving.snapshot import PROPERTY, read_snapshot, take_snapshot
 from wire.fresh_file import fresh_file, settle
 from wire.names import check_model_name, check_version
 from wire.state_file import DamagedState
@@ -48,14 +47,8 @@ def save_snapshot(target: Target) -> None:
 def _archives_kept(snapshot: str) -> dict[tuple[str, str], str]:
     """Return the archives that a snapshot names, by model and version; none of what is no snapshot."""
     try:
-        models = json.loads(snapshot)["models"]
-        return {
-            (model, version): entry["marName"]
-            for model, versions in models.items()
-            for version, entry in versions.items()
-            if isinstance(entry["marName"], str)
-        }
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return read_snapshot(snapshot)
+    except ValueError:
         return {}
 
 

@@ -106,15 +106,15 @@ def _parse(path: Path) -> Iterator[tuple[int, javaproperties.PropertiesElement]]
             element = next(elements, None)
         except javaproperties.InvalidUEscapeError as error:
             number = _line_of_escape(content, number, error.escape)
-            raise BadProperties(f"{path}:{number}: expected four hexadecimal digits after \\u, got '{error.escape}': "
-                                "write a backslash as \\\\") from error
+            raise BadProperties(f"{path}:{number}: expected four hexadecimal digits after \\u, "
+                                f"got '{error.escape:.200}': write a backslash as \\\\") from error
         if element is None:
             return
         text = element.source
         if not isinstance(element, javaproperties.Comment) and _EMPTY_FIRST_LINE.match(text):
             raise BadProperties(f"{path}:{number}: expected key=value, got a line with nothing but a backslash")
         if isinstance(element, javaproperties.KeyValue) and not element.value and not re.search(r"[=: \t\f]", text):
-            raise BadProperties(f"{path}:{number}: expected key=value, got {text.strip()!r}")
+            raise BadProperties(f"{path}:{number}: expected key=value, got {text.strip()!r:.200}")
         yield number, element
         number += _line_ends(text)
 
@@ -138,6 +138,6 @@ def _line(key: str, value: str) -> str:
     if key not in _LAUNCHER_KEYS:
         return javaproperties.join_key_value(key, value)
     if strange := _NOT_PLAIN.search(value):
-        raise BadProperties(f"{key}={value}: expected printable ASCII without backslashes, as TorchServe's launcher "
-                            f"reads no more, got {strange[0]!r}")
+        raise BadProperties(f"{key}={value:.200}: expected printable ASCII without backslashes, as TorchServe's "
+                            f"launcher reads no more, got {strange[0]!r:.200}")
     return f"{key}={value}"

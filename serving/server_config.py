@@ -123,7 +123,7 @@ def address_of(properties: Mapping[str, str], key: str) -> Address:
             reason = ": strategies, rollouts and metrics reach a server over TCP only"
         elif "[" in value:
             reason = ": TorchServe 0.12 takes no IPv6 address; use 127.0.0.1, 0.0.0.0 or a host name"
-        raise BadProperties(f"{key}: expected http://HOST:PORT or https://HOST:PORT, got {value!r}{reason}", key)
+        raise BadProperties(f"{key}: expected http://HOST:PORT or https://HOST:PORT, got {value!r:.200}{reason}", key)
     scheme, host, port = match[1].lower(), match[2], match[3]
     return Address(scheme, host, _check_port(properties, key, port or str(https if scheme == "https" else http)))
 
@@ -208,8 +208,8 @@ def launcher_environment(properties: Mapping[str, str]) -> dict[str, str]:
 
 
 def _check_port(properties: Mapping[str, str], key: str, port: str) -> int:
-    if not (re.fullmatch("[0-9]+", port) and 0 < int(port) < 65535):
-        raise BadProperties(f"{key}: expected a port from 1 to 65534, got {properties[key]!r}", key)
+    if not (re.fullmatch("[0-9]{1,5}", port) and 0 < int(port) < 65535):
+        raise BadProperties(f"{key}: expected a port from 1 to 65534, got {properties[key]!r:.200}", key)
     return int(port)
 
 

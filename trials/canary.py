@@ -14,7 +14,7 @@ from release.change import Say, default_now, say_nothing
 from release.journal import RolloutRefused, locked
 from release.limits import Limits
 from release.rollout import promote, remove
-from release.rollout_report import INTERRUPTED, Report, Step
+from release.rollout_report import DONE, INTERRUPTED, UNRECORDED, Report, Step
 from release.target import Target
 from serving.management import ManagementError
 from traffic.split import DAY_NS, Kind, Split, State, Unit
@@ -143,6 +143,8 @@ def _interrupted(end: _End, why: str, steps: Sequence[Step]) -> _End:
     """What became of it when something else ended it: stopped, if it had not been withdrawn before."""
     if end.state is State.WITHDRAWN:
         return replace(end, reason=f"{end.reason}; its removal: {why}", outcome="left")
+    if end.state is State.PROMOTED and end.outcome in (*DONE, UNRECORDED):
+        return replace(end, reason=f"the end of its split: {why}", failed_at="end", outcome=UNRECORDED)
     return _End(State.STOPPED, why, steps[-1].name if steps and not steps[-1].ok else "begin")
 
 

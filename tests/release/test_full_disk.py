@@ -21,7 +21,7 @@ from release.prune import prune
 from release.repair import repair
 from release.rollout import promote, register, rollback
 from release.status import model_status
-from serving.properties import read_properties
+from serving.properties import BadProperties, read_properties
 from serving.snapshot import PROPERTY
 from support import PROJECT, script_app
 from traffic.split import Kind, Split, State
@@ -202,3 +202,27 @@ def test_messages_that_cannot_be_printed_stop_nothing(desk: Desk, tmp_path: Path
         result = subprocess.run(command, cwd=PROJECT, text=True, check=False, stdout=subprocess.PIPE, stderr=full)
 
     assert (result.returncode, json.loads(result.stdout)["failed"]) == (0, [])
+
+
+@pytest.mark.slow
+def test_damaged_configuration_is_noticed_before_a_switch_and_stops_no_rollback(
+    desk: Desk, fresh_version: FreshVersion
+) -> None:
+    before, version = default(desk), fresh_version()
+    assert register(desk.target, "tick", desk.make(version), desk.trusted, QUICK).ok
+    config, there = desk.server.home / "config.properties", desk.server.management().versions("tick").keys()
+    good = config.read_bytes()
+    config.write_bytes(b"\xef\xbb\xbf" + good)
+    try:
+        with pytest.raises(BadProperties, match="byte order mark"):
+            register(desk.target, "tick", desk.make(fresh_version()), desk.trusted, QUICK)
+        registered = desk.server.management().versions("tick").keys()
+        report = rollback(desk.target, "tick")
+    finally:
+        config.write_bytes(good)
+    repair(desk.target, lambda _: None)
+
+    assert registered == there
+    assert (report.outcome, report.default) == ("unrecorded", before)
+    assert default_after_a_restart(desk) == before
+    prune(desk.target, "tick", 0.0, None, QUICK)
