@@ -15,14 +15,7 @@ from serving import tokens
 from serving.management import ManagementClient, ManagementError
 from serving.processes import CONFIG, end_processes, find_java, is_in_use, is_server, start_time_s
 from serving.properties import BadProperties, format_properties
-from serving.server_config import (
-    ADDRESSES,
-    MODEL_STORE,
-    address_of,
-    is_true,
-    launcher_environment,
-    read_config,
-)
+from serving.server_config import ADDRESSES, MODEL_STORE, address_of, is_true, launcher_environment, read_config
 from serving.server_state import STATE, ServerState, locked_home, read_server_state, write_server_state
 from serving.snapshot import PROPERTY, read_snapshot, take_snapshot
 from serving.start_plan import PROJECT, ServerSettings, StartFailed, StartPlan, check_home, plan_start, served_archives
