@@ -211,6 +211,7 @@ def test_journal_is_rebuilt_from_the_server(site: Site) -> None:
         assert damaged in kept
 
 
+@pytest.mark.slow
 def test_other_things_in_the_place_of_state_files_are_set_aside(site: Site) -> None:
     for name in ("journal", "lock", "snapshot lock"):
         for put in (put_folder, PLACES["symlink loop"], PLACES["named pipe"], PLACES["a device"]):
