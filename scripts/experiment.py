@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.app import App, console, say
+from cli.app import App, console, parsed, say
+from cli.name_types import AnyModel, Model
 from release.limits import Limits
 from release.target import Target
 from release.target_options import FindTarget, takes_server
@@ -21,6 +22,7 @@ from trials.experiment_error_rates import error_rates
 from trials.experiment_reading import Analysis
 from trials.experiment_reading import analyze as analyze_once
 from trials.experiment_rules import Rules
+from wire.names import check_version
 from wire.user_error import UserError
 
 app = App(help=__doc__, no_args_is_help=True)
@@ -34,9 +36,11 @@ _D = Limits()
 @takes_server
 def create(
     server: FindTarget,
-    model: Annotated[str, typer.Argument(help="The name that the model is asked under.")],
-    challenger: Annotated[str, typer.Option(help="Version on trial, registered and READY.")],
-    baseline: Annotated[str | None, typer.Option(help="Version that serves; default: the server's.")] = None,
+    model: Model,
+    challenger: Annotated[str, typer.Option(
+        parser=parsed(check_version), metavar="VERSION", help="Version on trial, registered and READY.")],
+    baseline: Annotated[str | None, typer.Option(
+        parser=parsed(check_version), metavar="VERSION", help="Version that serves; default: the server's.")] = None,
     name: Annotated[str | None, typer.Option(help="Unique; decides which instruments or slices are whose.")] = None,
     share: Annotated[float, typer.Option(help="Percent of the instruments or slices for the challenger.")] = 10.0,
     by: Annotated[Unit, typer.Option(help="What changes hands as a whole.")] = Unit.INSTRUMENT,
@@ -69,7 +73,7 @@ def create(
 
 @app.command()
 def status(
-    model: Annotated[str | None, typer.Argument(help="Which model; default: all.")] = None,
+    model: AnyModel = None,
     store: Store = DEFAULT_URL,
     as_json: Json = False,
 ) -> None:

@@ -1,5 +1,8 @@
 """A server that versions are rolled out to, with what a rollout needs."""
 
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,3 +50,14 @@ class Desk:
     def files(self) -> set[str]:
         """What lies in the model store, but for what rollouts remember there."""
         return {path.name for path in self.server.model_store.iterdir()} - {FOLDER}
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """Have no file of this process take a byte: the kernel's limit on the size of files stands for the disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -20,6 +20,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from traffic.records import CallWindow, ClosedTrade, ScoredPrediction, ShadowAnswer
 from traffic.split import Kind, Split, State, Unit
+from wire.state_file import describe_mismatch
 from wire.user_error import UserError
 
 DEFAULT_URL = "sqlite:///runs/traffic.db"
@@ -258,7 +259,7 @@ def _restored(record: type[_Row], row: RowMapping, key: object) -> _Row:
     try:
         restored = msgspec.convert(values, record, str_keys=True)  # JSON knows only texts as keys; buckets are numbers
     except msgspec.ValidationError as error:
-        raise ValueError(f"row {key!r:.60} of {record.__name__}: {error}".replace("`", "")) from None
+        raise ValueError(f"row {key!r:.60} of {record.__name__.strip('_')}: {describe_mismatch(error)}") from None
     if isinstance(restored, Split) and not 0 <= restored.share <= 1:
         raise ValueError(f"row {key!r:.60} of Split: a share of {restored.share:g}")
     return restored

@@ -5,8 +5,12 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
+from typing import Any
+
+import msgspec
 
 from trials.sequential_test import Interval
+from wire.state_file import describe_mismatch
 from wire.user_error import InvalidArgument
 
 _ABOVE_0 = ("promote_accuracy", "promote_latency_ms", "rollback_accuracy", "rollback_latency_ms", "block_s",
@@ -95,11 +99,19 @@ class Rules:
         BadRules
             They hold no rules, or one that is not known here.
         """
-        stored = json.loads(settings).get("rules")
-        if stored is None or (unknown := stored.keys() - {each.name for each in fields(cls)}):
-            was = settings if stored is None else sorted(unknown)
-            raise BadRules(f"settings: the rules of an experiment expected, was {was}")
-        return cls(**stored)
+        try:
+            stored = msgspec.json.decode(settings, type=dict[str, Any]).get("rules")
+            unknown = sorted(set(stored) - {each.name for each in fields(cls)}) if isinstance(stored, dict) else None
+            if unknown != []:
+                got = settings if unknown is None else f"{unknown}"
+                raise BadRules(f"settings: expected the rules of an experiment, got {got:.200}")
+            return msgspec.convert(stored, cls)
+        except BadRules:
+            raise
+        except (ValueError, RecursionError) as error:
+            reason = describe_mismatch(error) if isinstance(error, ValueError) else "nested too deeply"
+            got = f"{settings:.100}: {reason:.100}"
+            raise BadRules(f"settings: expected the rules of an experiment, got {got}") from None
 
 
 DEFAULT_RULES = Rules()

@@ -69,7 +69,7 @@ def read_state(path: Path, kind: type[State], what: str, remedy: str) -> State:
     except UnicodeDecodeError:
         found = "text that is not UTF-8"
     except ValueError as error:
-        found = _reason(error)
+        found = describe_mismatch(error)
     except RecursionError:
         found = "JSON that is nested too deeply"
     raise DamagedState(path, what, found, remedy)
@@ -128,8 +128,8 @@ def _read_text(path: Path) -> bytes:
     return content
 
 
-def _reason(error: ValueError) -> str:
-    """What was found, in the words of `msgspec`."""
+def describe_mismatch(error: Exception) -> str:
+    """Return what `msgspec` found, the place first: ``$.pid: Expected int, got str``."""
     text = f"{error}"
     if text == "Input data was truncated":
         return "JSON that ends early"

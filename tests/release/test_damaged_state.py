@@ -9,13 +9,17 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from release.journal import FOLDER, Journal, write_journal
+from release.journal import FOLDER, Journal, read_journal, remembered_digests, write_journal
+from release.status import model_status
 from release.target import Target
 from release.versions import save_snapshot
+from serving.properties import read_properties
+from serving.snapshot import PROPERTY, read_snapshot
 from serving.torchserve import CONFIG, TorchServe
 from support import PROJECT, script_app
 from traffic.split import Kind, Split
 from traffic.store import TrafficStore
+from wire.digest import archive_digest
 
 JOURNAL = Journal(("0.8", "0.9", "1.0"), digests={"0.9": "a" * 64})
 COMMANDS = {
@@ -24,7 +28,7 @@ COMMANDS = {
     "rollback": ["rollback", "tick"],
     "promote": ["promote", "tick", "0.9"],
     "remove": ["remove", "tick", "1.0"],
-    "prune": ["prune", "--json"],
+    "prune": ["prune", "tick", "--json"],
     "canary": ["canary", "tick", "--to", "0.9"],
 }
 READ_BY = {
@@ -184,6 +188,70 @@ def outcome(site: Site, command: str) -> str | None:
         return f"status {status}: {said:.300}"
     longest = max((len(line) for line in said.splitlines() if line.startswith("error:")), default=0)
     return f"a message of {longest} characters" if longest > 200 + 4 * len(str(site.home)) + 400 else None
+
+
+def test_journal_is_rebuilt_from_the_server(site: Site) -> None:
+    journal = site.files["journal"]
+    good = journal.read_bytes()
+    for damaged in (b"", good[:-9], b"[" * 100_000, good.replace(b"1.0", b"../x")):
+        journal.write_bytes(damaged)
+
+        refused, why = site.call(["rollback", "tick"])
+        told = model_status(site.target, "tick").left
+        status, _ = site.call(["repair"])
+
+        assert (refused, status) == (1, 0)
+        assert f"{journal}: expected the rollout journal of tick, got" in why
+        assert "repair rebuilds it" in str(told)
+        digest = archive_digest(site.store / "tick.mar")
+        assert read_journal(site.target, "tick") == Journal(("1.0",), digests={"1.0": digest})
+        assert remembered_digests(site.store) == {("tick", "1.0"): digest}
+        assert site.call(["status"])[0] == 0
+        kept = {path.read_bytes() for path in journal.parent.glob("tick.json.damaged-*")}
+        assert damaged in kept
+
+
+@pytest.mark.slow
+def test_other_things_in_the_place_of_state_files_are_set_aside(site: Site) -> None:
+    for name in ("journal", "lock", "snapshot lock"):
+        for put in (put_folder, PLACES["symlink loop"], PLACES["named pipe"], PLACES["a device"]):
+            take_away(site.files[name])
+            put(site.files[name])
+
+            assert site.call(["repair"])[0] == 0
+            assert site.call(["status"])[0] == 0
+    shutil.rmtree(site.files["journals' folder"])
+    site.files["journals' folder"].touch()
+    assert site.call(["repair"])[0] == 0
+    assert site.call(["status"])[0] == 0
+
+
+def test_one_models_damage_is_no_other_models(site: Site) -> None:
+    other = site.store / FOLDER / "tick-batched.json"
+    write_journal(site.target, "tick-batched", Journal(("1.0",), files={"1.0": "tick-batched-1.0.mar"}))
+    save_snapshot(site.target)
+    other.write_bytes(b"\xff")
+
+    save_snapshot(site.target)
+
+    snapshot = read_properties(site.home / CONFIG)[PROPERTY]
+    assert read_snapshot(snapshot)["tick-batched", "1.0"] == "tick-batched-1.0.mar"
+    assert "damaged" not in str(model_status(site.target, "tick").left)
+    assert model_status(site.target, "tick-batched").left is not None
+
+
+@pytest.mark.parametrize("name", ["../../../x", "a/b", "..", "a\\b", "%2e%2e", "token", "", " x", "x" * 101])
+def test_names_are_checked_at_the_door(site: Site, name: str) -> None:
+    """`../../../x` wrote a journal and a lock beside the model store."""
+    before = sorted(site.store.parent.rglob("*"))
+
+    for arguments in COMMANDS.values():
+        if arguments[0] == "repair":
+            continue
+        status, said = site.call([arguments[0], name, *arguments[2:]])
+        assert (status, "expected a model name" in " ".join(said.split())) == (2, True)
+    assert site.call(["rollback", "tick", "--to", "../x"])[0] == 2
+    assert sorted(site.store.parent.rglob("*")) == before
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Rollouts on a full disk: what was switched is said, nothing is half done, a rollback needs no free space.
+"""Rollouts on a full disk: what was switched is said, and nothing is half done.
 
 The kernel's limit on the size of files, which this process sets for itself, is the full disk.
 """
@@ -7,8 +7,7 @@ import json
 import resource
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import pytest
 from rollout_desk import QUICK, Desk
 from typer.testing import CliRunner
 
-from release.journal import RolloutRefused, read_journal
+from release.journal import read_journal
 from release.prune import prune
 from release.repair import repair
 from release.rollout import promote, register, rollback
@@ -24,22 +23,10 @@ from release.status import model_status
 from serving.properties import BadProperties, read_properties
 from serving.snapshot import PROPERTY
 from support import PROJECT, script_app
-from traffic.split import Kind, Split, State
-from traffic.store import TrafficStore
 
 FreshVersion = Callable[[], str]
+pytestmark = pytest.mark.slow
 APP = script_app(PROJECT / "scripts/rollout.py")
-
-
-@contextmanager
-def full_disk() -> Iterator[None]:
-    """Have no file take a byte."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def default(desk: Desk) -> str:
@@ -52,49 +39,6 @@ def default_after_a_restart(desk: Desk) -> str:
     snapshot = json.loads(read_properties(desk.server.home / "config.properties")[PROPERTY])
     (version,) = [name for name, entry in snapshot["models"]["tick"].items() if entry["defaultVersion"]]
     return version
-
-
-def test_rollback_needs_no_space_and_what_it_left_is_pruned(
-    desk: Desk, fresh_version: FreshVersion, tmp_path: Path
-) -> None:
-    before, version = default(desk), fresh_version()
-    assert register(desk.target, "tick", desk.make(version), desk.trusted, QUICK).ok
-
-    with full_disk():
-        report = rollback(desk.target, "tick")
-    serves, remembered = default(desk), read_journal(desk.target, "tick").defaults[-1]
-    mended = repair(desk.target, lambda _: None)
-
-    assert (report.outcome, report.default, report.previous) == ("unrecorded", before, version)
-    assert "File too large" in str(report.reason)
-    assert (serves, remembered) == (before, version)
-    assert any("as the server says" in text for text in mended)
-    assert default_after_a_restart(desk) == before
-    assert repair(desk.target, lambda _: None) == []
-    journal = read_journal(desk.target, "tick")
-    assert journal.defaults[-1] == before
-    assert version not in journal.defaults
-    with pytest.raises(RolloutRefused, match=f"expected a version that was not rolled back from, got {version}"):
-        rollback(desk.target, "tick", to=version)
-
-    with TrafficStore(f"sqlite:///{tmp_path / 'traffic.db'}") as splits:
-        too_young = prune(desk.target, "tick", 3600.0, splits, QUICK)
-        splits.say_alive("host-1", "tick", [version])
-        held = prune(desk.target, "tick", 0.0, splits, QUICK)
-        splits.say_gone("host-1", "tick")
-        splits.start(Split("exp-1", "tick", Kind.EXPERIMENT, before, version, 0.5))
-        split = prune(desk.target, "tick", 0.0, splits, QUICK)
-        splits.end("exp-1", State.STOPPED)
-        pruned = prune(desk.target, "tick", 0.0, splits, QUICK)
-        again = prune(desk.target, "tick", 0.0, splits, QUICK)
-
-    assert (too_young.removed, too_young.kept) == ((), {})
-    assert "host-1" in held.kept[version]
-    assert "exp-1" in split.kept[version]
-    assert (pruned.removed, pruned.kept, pruned.failed) == ((version,), {}, {})
-    assert version not in desk.server.management().versions("tick")
-    assert f"tick-{version}.mar" not in desk.files()
-    assert (again.removed, default(desk)) == ((), before)
 
 
 def test_version_that_passed_the_gates_again_is_not_pruned(desk: Desk, fresh_version: FreshVersion) -> None:
@@ -111,7 +55,6 @@ def test_version_that_passed_the_gates_again_is_not_pruned(desk: Desk, fresh_ver
     assert rollback(desk.target, "tick").default == before
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "step", ["verify", "adopt", "store", "load", "parity", "set default", "watch", "remember", "retire"]
 )
@@ -166,7 +109,6 @@ def test_reports_that_cannot_be_written_are_noticed_before_anything_begins(
     assert sorted(desk.server.management().versions("tick")) == before
 
 
-@pytest.mark.slow
 def test_exit_status_3_says_that_the_server_is_as_asked(
     desk: Desk, fresh_version: FreshVersion, tmp_path: Path
 ) -> None:
@@ -204,7 +146,6 @@ def test_messages_that_cannot_be_printed_stop_nothing(desk: Desk, tmp_path: Path
     assert (result.returncode, json.loads(result.stdout)["failed"]) == (0, [])
 
 
-@pytest.mark.slow
 def test_damaged_configuration_is_noticed_before_a_switch_and_stops_no_rollback(
     desk: Desk, fresh_version: FreshVersion
 ) -> None:

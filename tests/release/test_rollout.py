@@ -21,16 +21,20 @@ from made_versions import (
     TAKES_30_MS,
     made,
 )
-from rollout_desk import QUICK, Desk
+from rollout_desk import QUICK, Desk, full_disk
 from signed_archives import keys
 
 from benchmarks.callers import Callers
 from release.journal import RolloutRefused, locked, read_journal
+from release.prune import prune
+from release.repair import repair
 from release.rollout import promote, register, remove, rollback
 from release.status import model_status
 from serving.client import connect
 from serving.properties import read_properties
 from serving.snapshot import PROPERTY, read_snapshot
+from traffic.split import Kind, Split, State
+from traffic.store import TrafficStore
 from wire.digest import archive_digest
 
 FreshVersion = Callable[[], str]
@@ -297,3 +301,52 @@ def test_report_is_kept_as_json_and_as_text(desk: Desk, fresh_version: FreshVers
 
     assert json.loads(path.read_text())["failed_at"] == "verify"
     assert "FAILED verify" in path.with_suffix(".txt").read_text()
+
+
+def default_after_a_restart(desk: Desk) -> str:
+    snapshot = json.loads(read_properties(desk.server.home / "config.properties")[PROPERTY])
+    (version,) = [name for name, entry in snapshot["models"]["tick"].items() if entry["defaultVersion"]]
+    return str(version)
+
+
+def test_rollback_needs_no_space_and_what_it_left_is_pruned(
+    desk: Desk, fresh_version: FreshVersion, tmp_path: Path
+) -> None:
+    before, version = serving(desk), fresh_version()
+    assert register(desk.target, "tick", desk.make(version), desk.trusted, QUICK).ok
+
+    with full_disk():
+        report = rollback(desk.target, "tick")
+    serves, last = serving(desk), read_journal(desk.target, "tick").defaults[-1]
+    mended = repair(desk.target, lambda _: None)
+
+    assert (report.outcome, report.default, report.previous) == ("unrecorded", before, version)
+    assert "File too large" in str(report.reason)
+    assert (serves, last) == (before, version)
+    assert any("as the server says" in text for text in mended)
+    assert default_after_a_restart(desk) == before
+    assert repair(desk.target, lambda _: None) == []
+    journal = read_journal(desk.target, "tick")
+    assert journal.defaults[-1] == before
+    assert version not in journal.defaults
+    with pytest.raises(RolloutRefused, match=f"expected a version that was not rolled back from, got {version}"):
+        rollback(desk.target, "tick", to=version)
+
+    with TrafficStore(f"sqlite:///{tmp_path / 'traffic.db'}") as splits:
+        too_young = prune(desk.target, "tick", 3600.0, splits, QUICK)
+        splits.say_alive("host-1", "tick", [version])
+        held = prune(desk.target, "tick", 0.0, splits, QUICK)
+        splits.say_gone("host-1", "tick")
+        splits.start(Split("exp-1", "tick", Kind.EXPERIMENT, before, version, 0.5))
+        split = prune(desk.target, "tick", 0.0, splits, QUICK)
+        splits.end("exp-1", State.STOPPED)
+        pruned = prune(desk.target, "tick", 0.0, splits, QUICK)
+        again = prune(desk.target, "tick", 0.0, splits, QUICK)
+
+    assert (too_young.removed, too_young.kept) == ((), {})
+    assert "host-1" in held.kept[version]
+    assert "exp-1" in split.kept[version]
+    assert (pruned.removed, pruned.kept, pruned.failed) == ((version,), {}, {})
+    assert version not in desk.server.management().versions("tick")
+    assert f"tick-{version}.mar" not in desk.files()
+    assert (again.removed, serving(desk)) == ((), before)

@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 
 from release.arrivals import arrived, look
 from release.journal import read_journal
+from release.rollout import register, rollback
 from release.target import NoTarget, Target
 from release.watch import Taken, Watched, WatchRefused, watch
 from signing.archive_signature import sign_archive
@@ -239,10 +240,15 @@ def folder(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def watching(desk: Desk, folder: Path, say: Callable[[str], None] = quiet) -> Iterator[list[Taken]]:
+def watching(
+    desk: Desk, folder: Path, say: Callable[[str], None] = quiet, unload_after_s: float | None = None
+) -> Iterator[list[Taken]]:
     """The folder watched in a thread until the block ends; what became of the archives is there then."""
     stopped, ended = threading.Event(), []
-    watched = Watched(folder, lambda: desk.target, desk.trusted, QUICK, interval_s=0.1)
+    watched = Watched(
+        folder, lambda: desk.target, desk.trusted, QUICK, interval_s=0.1, unload_after_s=unload_after_s,
+        splits="sqlite:////nowhere/traffic.db",
+    )
     thread = threading.Thread(target=lambda: ended.extend(watch(watched, stopped, say)))
     thread.start()
     try:
@@ -385,3 +391,19 @@ def test_once_ends_with_what_is_there(desk: Desk, fresh_version: FreshVersion, f
         "done": "good.mar", "refused": "bad.mar"
     }
     assert "bad.mar: refused: " in err
+
+
+@pytest.mark.slow
+def test_version_that_was_rolled_back_from_is_unloaded_after_a_while(
+    desk: Desk, fresh_version: FreshVersion, folder: Path
+) -> None:
+    version = fresh_version()
+    said: list[str] = []
+    assert register(desk.target, "tick", desk.make(version), desk.trusted, QUICK).ok
+    back_to = rollback(desk.target, "tick").default
+
+    with watching(desk, folder, said.append, unload_after_s=0.0):
+        wait_for(lambda: f"tick {version}: removed" in "\n".join(said))
+
+    assert version not in desk.server.management().versions("tick")
+    assert desk.server.management().default_version("tick") == back_to

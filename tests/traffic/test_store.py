@@ -1,8 +1,10 @@
 """What a store keeps, in SQLite and in PostgreSQL alike, and what it refuses."""
 
+import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 
 from traffic.records import CallWindow, ClosedTrade, ScoredPrediction, ShadowAnswer
 from traffic.split import Kind, Split, State, Unit
-from traffic.store import SplitRefused, StoreFailed, TrafficStore
+from traffic.store import SplitRefused, StoreFailed, TrafficStore, is_there
 
 SPLIT = Split("exp-1", "tick", Kind.EXPERIMENT, "1.0", "1.1", 0.1, Unit.TIME, 3_600_000_000_000, settings='{"ü": 0.05}')
 WINDOW = CallWindow("exp-1", "tick", "1.1", "host-1", 1_700_000_000_000_000_001, 12, 2, 10.5, 12.25, {-3: 4, 0: 6},
@@ -166,3 +168,46 @@ def test_what_no_column_can_hold_is_refused(tmp_path: Path, store: TrafficStore)
         store.keep([RECORDS[0], replace(WINDOW, requests=None)])  # type: ignore[arg-type]
 
     assert store.read(CallWindow, "exp-1") == []
+
+
+@pytest.mark.parametrize(("table", "column", "value", "found"), [
+    ("splits", "kind", "coffee", "kind: Invalid enum value"),
+    ("splits", "share", "much", "share: Expected float, got str"),
+    ("splits", "share", 7.0, "a share of 7"),
+    ("splits", "settings", b"\xff\x00", "settings: Expected str, got bytes"),
+    ("splits", "created_ns", "x" * 5000, "row 'exp-1' of Split"),
+    ("calls", "latencies", '{"x": 1}', "key in .*latencies"),
+    ("calls", "latencies", "{", "Expecting property name"),
+    ("calls", "requests", "many", "requests: Expected int"),
+    ("routers", "versions", '{"1.0": 1}', "versions: Expected array, got object"),
+])
+def test_row_that_another_program_wrote_is_named(
+    tmp_path: Path, table: str, column: str, value: object, found: str
+) -> None:
+    database = tmp_path / "traffic.db"
+    with TrafficStore(f"sqlite:///{database}") as store:
+        store.start(SPLIT)
+        store.keep([WINDOW])
+        store.say_alive("host-1", "tick", ["1.0"])
+        with closing(sqlite3.connect(database)) as connection, connection:
+            connection.execute(f"UPDATE {table} SET {column} = ?", (value,))
+
+        expected = f"{database}: expected a database that can be read, got: .*{found}"
+        with pytest.raises(StoreFailed, match=expected) as failed:
+            {"splits": store.splits, "calls": lambda: store.read(CallWindow, "exp-1"),
+             "routers": lambda: store.users("tick", "1.0")}[table]()
+
+    assert len(str(failed.value)) < 400 + len(str(database))
+
+
+@pytest.mark.parametrize("content", [b"not a database" * 100, b"SQLite format 3\x00" + b"\xff" * 4096, None])
+def test_file_that_is_no_database_is_named(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "traffic.db"
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+
+    assert is_there(f"sqlite:///{path}")
+    with pytest.raises(StoreFailed, match=f"{path}: expected a database that can be opened, got: "):
+        TrafficStore(f"sqlite:///{path}")

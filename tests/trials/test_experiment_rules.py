@@ -80,7 +80,12 @@ def test_rules_are_given_as_texts() -> None:
     assert all(name.name in Rules.from_texts([]).to_json() for name in fields(Rules))
 
 
-@pytest.mark.parametrize("stored", ["{}", '{"rules": {"bogus": 1}}'])
+@pytest.mark.parametrize("stored", [
+    "{}", '{"rules": {"bogus": 1}}', "", "{", "null", "[]", '{"rules": []}', '{"rules": {"alpha": "x"}}',
+    '{"rules": {"alpha": 2}}', '{"rules": {"tuned_for": 1.5}}', '{"rules": ' + "[" * 50_000, '{"rules": "' + "x" * 9000,
+])
 def test_settings_without_rules_are_no_experiments(stored: str) -> None:
-    with pytest.raises(BadRules, match="rules of an experiment expected"):
+    with pytest.raises(BadRules, match="expected the rules of an experiment") as refused:
         Rules.from_json(stored)
+
+    assert len(str(refused.value)) < 450
