@@ -252,6 +252,18 @@ def test_attributions_are_those_of_captum(pieces: int) -> None:
     np.testing.assert_allclose(found[0], captums[0].sum(dim=0).detach().numpy(), rtol=1e-7, atol=1e-9)
 
 
+@pytest.mark.parametrize(("slope", "steps"), [(5, STEPS), (13, 2 * STEPS)])
+def test_few_points_count_only_where_they_are_far_more_exact_than_asked_for(slope: float, steps: int) -> None:
+    one, zero = torch.ones(1, 1, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64)
+
+    def curve(rows: torch.Tensor) -> torch.Tensor:
+        return torch.sigmoid((rows[:, 0] - 0.3) * slope)
+
+    (few,) = _attribute(curve, [one], [zero], 1, math.inf, STEPS)
+    assert few.sum() == pytest.approx(float(curve(one) - curve(zero)), rel=0.01)  # both within the tolerance
+    assert integrate(curve, [one], [zero], 1e-9, TimeLimit()).steps == steps
+
+
 def test_a_path_is_given_up_when_time_is_up_unless_it_was_computed_once() -> None:
     one, zero = torch.ones(1, 1, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64)
     computed: list[int] = []
