@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,46 @@ def test_a_folder_that_cannot_be_written_for_a_while_gets_the_rest_afterwards(
     assert writer.dropped == 30
     assert seqs(open_log(str(tmp_path / "log"))) == list(range(30, 130))
     assert "1 records dropped so far, 100 of a kind wait for it" in caplog.text
+
+
+def test_a_disk_that_becomes_full_is_counted_from_the_first_record_that_is_lost(
+    small_disk: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    writer = Writer(open_log(str(small_disk)), every_s=0.01, most=100)
+    reader = open_log(str(small_disk))
+    writer.add(made(FillRecord, 0))
+    until(lambda: seqs(reader) == [0])
+    with suppress(OSError), (small_disk / "filler").open("wb", buffering=0) as filler:
+        while True:
+            filler.write(bytes(4096))
+
+    for seq in range(1, 51):
+        writer.add(made(FillRecord, seq, trade_id="x" * 4096))
+    until(lambda: "goes on without its audit log" in caplog.text)
+    for seq in range(51, 300):
+        writer.add(made(FillRecord, seq))
+    left = writer.close()
+
+    there = seqs(open_log(str(small_disk)))
+    assert writer.dropped == 300 - len(there)
+    assert left == 100
+    assert "No space left on device" in writer.why
+    assert writer.dropped_since_ns == made(FillRecord, min(set(range(300)) - set(there))).ts_ns
+    assert verify(small_disk).findings == ()
+
+
+@pytest.mark.parametrize("log_url", ["parquet", "sqlite"], indirect=True)
+def test_a_record_that_no_log_can_hold_costs_itself_alone(log_url: str) -> None:
+    writer = Writer(open_log(log_url), every_s=NEVER_S)
+    for seq in range(100):
+        changes = {3: {"trade_id": "\ud800"}, 50: {"ts_event": 2**63}}.get(seq, {})
+        writer.add(made(FillRecord, seq, **changes))
+
+    assert writer.close() == 0
+
+    assert writer.dropped == 2
+    assert writer.dropped_since_ns == made(FillRecord, 3).ts_ns
+    assert seqs(open_log(log_url)) == [seq for seq in range(100) if seq not in (3, 50)]
 
 
 def test_what_a_log_never_took_is_told_at_the_end(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
