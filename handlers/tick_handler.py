@@ -19,7 +19,7 @@ class TickHandler(RowHandler):
 
     output_names = explained = CLASSES
     constraints = OutputConstraints(dict.fromkeys(CLASSES, PROBABILITY), (CLASSES,))
-    explaining_s, explaining_alone_s = 0.25, 2.0
+    explaining_s, explaining_alone_s = 0.4, 2.0
     most_explained, most_explained_bytes = 16, 1 << 14
 
     def answer(self, network: nn.Module, rows: torch.Tensor) -> torch.Tensor:

@@ -29,7 +29,9 @@ WITHHELD = (
     ")(?!.)).*)"
 )
 """Matches every name but those that Java, Python and torch need: paths, locale, threads, GPUs. Java and Python read it
-alike. ``TS_...`` are those that TorchServe itself sets for its workers."""
+alike. ``TS_...`` and ``PYTHONPATH`` are those that TorchServe itself sets for its workers."""
+_SHADOWING = "PYTHONPATH"
+"""TorchServe puts it before an archive's folder: modules there would replace the archive's own, signed or not."""
 _UNKNOWN = ("QZX", "QZX_7", "Qzx", "qzx_7", "_qzx", "é")
 """Made-up names, which an allow-list withholds."""
 _VARIABLE = re.compile(r"\$\$([^$]+)\$\$")
@@ -52,8 +54,8 @@ def withheld_names(properties: Mapping[str, str]) -> str:
 def server_environment(properties: Mapping[str, str]) -> dict[str, str]:
     """Return the variables of this process that TorchServe may have.
 
-    They are those that the configuration does not withhold, those that it names (``$$NAME$$``) and, where
-    ``enable_envvars_config`` is true, ``TS_...``. Workers get the first kind alone.
+    They are those that the configuration does not withhold, but `_SHADOWING`, those that it names (``$$NAME$$``) and,
+    where ``enable_envvars_config`` is true, ``TS_...``. Workers get the first kind alone.
     """
     pattern = withheld_names(properties)
     named = {name for value in properties.values() for name in _VARIABLE.findall(value)}
@@ -61,7 +63,7 @@ def server_environment(properties: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, value in os.environ.items()
-        if name in named or name.startswith(prefix) or not _is_withheld(pattern, name)
+        if name in named or name.startswith(prefix) or not (name == _SHADOWING or _is_withheld(pattern, name))
     }
 
 

@@ -105,6 +105,7 @@ def tick_server(tick_archive: Path, tmp_path_factory: pytest.TempPathFactory) ->
     with pytest.MonkeyPatch.context() as environment:
         for name, value in SECRETS.items():
             environment.setenv(name, value)
+        environment.setenv("PYTHONPATH", "leaked-folder")
         server = start_server(settings)
     with server:
         manager = server.management()

@@ -1,11 +1,13 @@
 """Integrated gradients against what is known without them: linear networks, planted causes, sums."""
 
+import itertools
 import json
 import math
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from torch import nn
 from features.bar import bar_schema
 from features.indicators import INDICATORS
 from features.tick import tick_schema
+from handlers import explain
 from handlers.bar_windows import check_windows
 from handlers.explain import (
     MOST_PIECES,
@@ -37,7 +40,7 @@ from handlers.explain_features import explain_features
 from handlers.explain_windows import eventless, explain_window
 from model_defs import cnn_lstm, patch_tst, price_lstm, residual_price_lstm, tick_classifier
 from model_defs.return_network import CLOSE, OUTPUTS, VOLUME, ReturnNetwork, predict, relative
-from support import PROJECT, until
+from support import PROJECT
 from training.threads import threads
 from wire.body import Request
 from wire.errors import NotExplained, OutputNotFinite
@@ -252,30 +255,42 @@ def test_attributions_are_those_of_captum(pieces: int) -> None:
     np.testing.assert_allclose(found[0], captums[0].sum(dim=0).detach().numpy(), rtol=1e-7, atol=1e-9)
 
 
-def test_a_path_is_given_up_when_time_is_up_unless_it_was_computed_once() -> None:
+@pytest.mark.parametrize(("slope", "steps"), [(5, STEPS), (13, 2 * STEPS)])
+def test_few_points_count_only_where_they_are_far_more_exact_than_asked_for(slope: float, steps: int) -> None:
     one, zero = torch.ones(1, 1, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64)
-    computed: list[int] = []
 
-    def slow_from_second_pass(rows: torch.Tensor) -> torch.Tensor:
-        computed.append(len(rows))
-        if sum(computed) > 2 + STEPS:
-            until(lambda: time.perf_counter() > limit.until_s)
-        return step(rows)
+    def curve(rows: torch.Tensor) -> torch.Tensor:
+        return torch.sigmoid((rows[:, 0] - 0.3) * slope)
 
-    limit = TimeLimit(until_s=time.perf_counter() + 0.2)
-    assert integrate(slow_from_second_pass, [one], [zero], 1e-4, limit, STEPS).steps == STEPS
+    (few,) = _attribute(curve, [one], [zero], 1, math.inf, STEPS)
+    assert few.sum() == pytest.approx(float(curve(one) - curve(zero)), rel=0.01)  # both within the tolerance
+    assert integrate(curve, [one], [zero], 1e-9, TimeLimit()).steps == steps
+
+
+def test_a_path_is_given_up_when_time_is_up_unless_it_was_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, zero = torch.ones(1, 1, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64)
+
+    def steps(until_s: float) -> int:
+        looks = itertools.count()  # a second passes with each look at the clock, three with a pass
+        monkeypatch.setattr(explain, "time", SimpleNamespace(perf_counter=lambda: next(looks)))
+        return integrate(step, [one], [zero], 1e-4, TimeLimit(until_s=until_s)).steps
+
+    assert steps(until_s=3.5) == STEPS
+    assert steps(until_s=6.5) == 2 * STEPS
     with pytest.raises(TimeoutError):
-        integrate(step, [one], [zero], 1e-4, TimeLimit(until_s=time.perf_counter()), STEPS // 2)
+        steps(until_s=0.5)
 
 
 def test_what_is_left_undone_when_time_is_up_is_said() -> None:
     def explain_one(number: int, limit: TimeLimit) -> dict[str, Any]:
-        if number == 3:
-            until(lambda: time.perf_counter() > limit.until_s)
+        if number == 4:
+            raise TimeoutError
         return {"number": number}
 
     with pytest.raises(NotExplained, match=r"of 8 rows within the time .*, got 4: send fewer .* '-explain'"):
-        explain_each(explain_one, range(8), "rows", time.perf_counter() + 0.1)
+        explain_each(explain_one, range(8), "rows", math.inf)
+    with pytest.raises(NotExplained, match=r"of 3 rows within the time .*, got 0"):
+        explain_each(explain_one, range(3), "rows", -math.inf)
     assert explain_each(explain_one, range(3), "rows", math.inf) == [{"number": number} for number in range(3)]
 
 

@@ -99,7 +99,7 @@ def test_a_job_that_fails_says_why_in_one_line(arguments: tuple[str, ...], reaso
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (("tick", "--output", "rally", *ROW), "output buy, sell, hold expected to be explained, was 'rally'"),
+        (("tick", "--output", "rally", *ROW), "expected output buy, sell, hold to explain, got 'rally'"),
         (("tick", "1", "2"), "rows of shape [n, 4] expected, was [1, 2]"),
         (("price", "--model", "tick"), "a model of bars expected, was one that takes rows"),
     ],

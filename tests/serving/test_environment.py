@@ -41,7 +41,7 @@ def test_neither_java_nor_a_worker_of_a_started_server_has_a_secret(tick_server:
     for process in (java, *workers):
         variables = process.environ()
         assert not variables.keys() & SECRETS.keys()
-        assert not [value for value in variables.values() if "leaked" in value]
+        assert not [value for value in variables.values() if "leaked" in value]  # nor a PYTHONPATH
         assert variables["PATH"]
         assert variables["LOG_LOCATION"] == str(tick_server.home / "logs")
 

@@ -199,7 +199,7 @@ def test_explanations_have_one_time_budget_a_batch(tick_archive: Path, tmp_path:
         return [each.get_response_status_code() for each in asked] if all(answers) else []
 
     try:
-        type(handler).explaining_s = 60.0
+        type(handler).explaining_s = type(handler).explaining_alone_s = 60.0
         assert statuses("tick") == [200] * 4
         type(handler).explaining_s = 0.0
         assert statuses("tick") == [422, 200, 422, 422]
