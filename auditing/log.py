@@ -13,19 +13,27 @@ class LogFailed(UserError):
     """The log cannot be opened or read, or did not take what was to be kept."""
 
 
+class UnfitRecord(LogFailed):
+    """Records of which at least one has a value that the log cannot hold; none of them was taken."""
+
+
 class AuditLog(Protocol):
     """Records in the order in which they were appended; nothing is ever changed."""
 
     name: str
     """Where it is, without passwords."""
+    last_hash: str | None
+    """Hash of the chain of segments as of this log's last entry in it; None where a log has no chain."""
 
     def keep(self, records: Sequence[Record]) -> None:
         """Append records of one kind: all of them, and durable, when it returns.
 
         Raises
         ------
+        UnfitRecord
+            One of them can never be taken.
         LogFailed
-            None of them was taken, or nobody can tell; they may be given again.
+            None of them was taken, or that is not known; they may be given again.
         """
 
     def tidy(self) -> None:

@@ -44,5 +44,21 @@ def existing_log(url: str) -> AuditLog:
     return open_log(url)
 
 
+def folder_of(url: str) -> Path:
+    """Return the folder of a log of Parquet files, the only ones with a chain.
+
+    Raises
+    ------
+    LogFailed
+        It is in a database.
+    """
+    if _is_database(url):
+        raise LogFailed(
+            "expected parquet:FOLDER to verify, got a database, whose rows have no chain: let the run's user insert "
+            "and select only, and rely on the database's own means (a write-ahead log kept elsewhere)"
+        )
+    return Path(url.removeprefix(PARQUET))
+
+
 def _is_database(url: str) -> bool:
     return "://" in url

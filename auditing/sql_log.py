@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
 from auditing.arrow_tables import from_rows
-from auditing.log import LogFailed, R
+from auditing.log import LogFailed, R, UnfitRecord
 from auditing.records import KINDS, Floats, Numbers, Outputs, Record, Shape, Texts, Words
 
 _LIBPQ = {"connect_timeout": 10, "tcp_user_timeout": 10_000}  # seconds; milliseconds
@@ -62,6 +62,8 @@ class SqlLog:
         It cannot be opened.
     """
 
+    last_hash: str | None = None
+
     def __init__(self, url: str) -> None:
         try:
             parsed = sa.make_url(url)
@@ -85,8 +87,13 @@ class SqlLog:
         """As `auditing.log.AuditLog.keep`; what is there already, since an answer got lost, is not there twice."""
         rows = [_row(record) for record in records]
         insert = self._insert(_of_kind[type(records[0])]).on_conflict_do_nothing()
-        with self._failures("take records"), self._engine.begin() as connection:
-            connection.execute(insert, rows)
+        with self._failures("take records"):
+            try:
+                with self._engine.begin() as connection:
+                    connection.execute(insert, rows)
+            except (ValueError, OverflowError, TypeError, sa.exc.DataError) as error:
+                reason = f"{error}"[:200]
+                raise UnfitRecord(f"{self.name}: expected values that a column can hold: {reason}") from error
 
     def tidy(self) -> None:
         """Nothing to do: a database leaves nothing half done."""

@@ -5,7 +5,7 @@ import threading
 import time
 from collections import deque
 
-from auditing.log import AuditLog, LogFailed
+from auditing.log import AuditLog, LogFailed, UnfitRecord
 from auditing.records import Record
 
 MOST_RECORDS = 50_000
@@ -30,16 +30,21 @@ class Writer:
     """
 
     def __init__(self, log: AuditLog, every_s: float, most: int = MOST_RECORDS) -> None:
-        self._to = log
+        self.log = log
         self._every_s = every_s
         self._most = most
         self._lock = threading.Lock()  # of the queues
         self._waiting: dict[type[Record], deque[Record]] = {}
         self._failed: LogFailed | None = None
         self._ended = False
+        self._batch = _BATCH
         self._wake = threading.Event()
         self.dropped = 0
-        """Records that found no room."""
+        """Records that the log lacks: dropped while too many waited, refused by the log, or left at the end."""
+        self.dropped_since_ns: int | None = None
+        """Time of the earliest of them, by the run's clock, Unix ns; None: there are none."""
+        self.why = ""
+        """Why the first of them was not written."""
         self._thread = threading.Thread(target=self._write_until_closed, daemon=True, name="audit writer")
         self._thread.start()
 
@@ -55,18 +60,28 @@ class Writer:
         self._wake.set()
 
     def close(self) -> int:
-        """Write what is waiting, end and close the log; returns how many records it did not take, also logged."""
+        """Write what is waiting, end and close the log; return how many records it did not take, also logged."""
         self._ended = True
         self._wake.set()
         self._thread.join()
-        self._to.close()
-        left = sum(map(len, self._waiting.values()))
+        self.log.close()
+        left = [record for queue in self._waiting.values() for record in queue]
+        self._waiting.clear()
+        for record in left:
+            self._drop(record, f"{self._failed}")
         if left:
-            _log.error("%s: %d records are lost: %s", self._to.name, left, self._failed)
-        return left
+            _log.error("%s: %d records are lost: %s", self.log.name, len(left), self._failed)
+        return len(left)
 
     def _write_until_closed(self) -> None:
-        self._to.tidy()
+        try:
+            self._tidy_and_write()
+        except BaseException as error:
+            self._failed = LogFailed(f"a bug: {type(error).__name__}: {error}"[:200])
+            raise  # into the log; what is still added is counted as lost at the end
+
+    def _tidy_and_write(self) -> None:
+        self.log.tidy()
         while not self._ended:
             began = time.monotonic()
             self._wake.clear()
@@ -81,16 +96,30 @@ class Writer:
         for queue in queues:
             while batch := self._taken(queue):
                 try:
-                    self._to.keep(batch)
+                    self.log.keep(batch)
+                except UnfitRecord as error:
+                    self._separate(queue, batch, error)
                 except LogFailed as error:
                     self._put_back(queue, batch)
                     self._begin_outage(error)
                     return
+                else:
+                    self._batch = min(_BATCH, 2 * self._batch)
         self._end_outage()
+
+    def _separate(self, queue: deque[Record], batch: list[Record], error: UnfitRecord) -> None:
+        """Halve batches until the record that cannot be written is alone, and drop it."""
+        self._batch = max(1, len(batch) // 2)
+        if len(batch) > 1:
+            self._put_back(queue, batch)
+            return
+        _log.error("%s: a record is lost: %s", self.log.name, error)
+        with self._lock:
+            self._drop(batch[0], f"{error}")
 
     def _taken(self, queue: deque[Record]) -> list[Record]:
         with self._lock:
-            return [queue.popleft() for _ in range(min(len(queue), _BATCH))]
+            return [queue.popleft() for _ in range(min(len(queue), self._batch))]
 
     def _put_back(self, queue: deque[Record], batch: list[Record]) -> None:
         with self._lock:
@@ -99,11 +128,16 @@ class Writer:
 
     def _drop_beyond_room(self, queue: deque[Record]) -> None:
         while len(queue) > self._most:
-            queue.popleft()
-            self.dropped += 1
+            self._drop(queue.popleft(), f"{self._failed or f'more than {self._most} records of a kind waited'}")
             if self.dropped == 1 or self.dropped % self._most == 0:
-                _log.error("%s: %d records dropped so far, %d of a kind wait for it", self._to.name, self.dropped,
+                _log.error("%s: %d records dropped so far, %d of a kind wait for it", self.log.name, self.dropped,
                            self._most)
+
+    def _drop(self, record: Record, why: str) -> None:
+        self.dropped += 1
+        self.why = self.why or why
+        since_ns = self.dropped_since_ns
+        self.dropped_since_ns = record.ts_ns if since_ns is None else min(since_ns, record.ts_ns)
 
     def _begin_outage(self, error: LogFailed) -> None:
         if self._failed is None:
@@ -112,5 +146,5 @@ class Writer:
 
     def _end_outage(self) -> None:
         if self._failed is not None:
-            _log.warning("%s: the audit log takes records again; %d were dropped", self._to.name, self.dropped)
+            _log.warning("%s: the audit log takes records again; %d were dropped", self.log.name, self.dropped)
         self._failed = None

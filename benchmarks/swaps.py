@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from benchmarks.callers import Callers
 from release.limits import Limits
 from release.rollout import register, rollback
-from release.signing import sign_archive
-from release.signing_keys import make_key
 from release.target import Target, own_target
 from serving.http_session import HttpSession
 from serving.tokens import current_token
 from serving.torchserve import ServerSettings, TorchServe, start_server
+from signing.archive_signature import sign_archive
+from signing.keys import make_key
 from wire.digest import MANIFEST, SIGNATURE
 
 MODEL = "tick"

@@ -12,10 +12,13 @@ anything else: a bug        the traceback, and a line that calls it a bug       
 ==========================  ===========================================================  ===========
 """
 
+import io
+import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
 import typer
@@ -30,16 +33,30 @@ A_BUG = "This is a bug in nautilus-torchserve, not in what you gave it: please r
 
 
 class App(typer.Typer):
-    """A `typer.Typer` whose commands end as the table above says."""
+    """A `typer.Typer` whose commands end as the table above says.
 
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(cls=_Group, add_completion=False, pretty_exceptions_enable=False, **settings)
+    Parameters
+    ----------
+    default_command : str, optional
+        The command that is meant where the first argument names none.
+    """
+
+    def __init__(self, default_command: str | None = None, **settings: Any) -> None:
+        kind = type("_Group", (_Group,), {"default_command": default_command})
+        super().__init__(cls=kind, add_completion=False, pretty_exceptions_enable=False, **settings)
 
     def command(self, name: str | None = None, **settings: Any) -> Callable[[Callable], Callable]:  # type: ignore[override]
         return super().command(name, cls=_Command, **settings)
 
 
 class _Group(TyperGroup):
+    default_command: str | None = None
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if self.default_command is not None and args and args[0] not in {*self.commands, "--help"}:
+            args = [self.default_command, *args]
+        return super().parse_args(ctx, args)
+
     def main(self, *args: Any, **extra: Any) -> Any:
         with errors_shown():
             return super().main(*args, **extra)
@@ -80,13 +97,53 @@ def describe(error: OSError) -> str:
 
 
 def _exit(message: str, status: int) -> NoReturn:
-    typer.echo(f"error: {' '.join(message.splitlines())}", err=True)
+    with suppress(OSError):  # a full disk or a closed pipe does not change the status
+        typer.echo(f"error: {' '.join(message.splitlines())}", err=True)
     sys.exit(status)
 
 
+def raise_on_signals() -> None:
+    """Let SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt, so that a command cleans up; those after it are ignored.
+
+    For the main thread. A job that the shell started in the background has SIGINT ignored, and is to end all the same;
+    a command under ``nohup`` goes on at SIGHUP.
+    """
+    signals = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signals.append(signal.SIGHUP)
+
+    def interrupt(number: int, frame: Any) -> NoReturn:
+        for each in signals:
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for each in signals:
+        signal.signal(each, interrupt)
+
+
 def say(text: str) -> None:
-    """Print a line of text on stderr as it is, whatever brackets a path or a name has."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    """Print a line of text on stderr as it is, whatever brackets a path or a name has.
+
+    Where stderr takes nothing any more, a full disk or a closed pipe, the work goes on without its messages.
+    """
+    with suppress(OSError):
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def print_json(value: object) -> None:
+    """Print one line of JSON on stdout, which takes it before this returns.
+
+    Raises
+    ------
+    OSError
+        It did not, for a full disk or a closed pipe; what is printed from now on is dropped.
+    """
+    try:
+        print(json.dumps(value), flush=True)
+    except OSError:
+        with suppress(io.UnsupportedOperation):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
 
 
 def parsed(parse: Callable[[str], Any]) -> Callable[[str], Any]:

@@ -63,15 +63,15 @@ class TradingHandler(BaseHandler):
     """What a request holds: ``rows``, ``texts``, or ``windows and texts``."""
     explained: tuple[str, ...]
     """Outputs that can be explained."""
-    explaining_s: float
+    explaining_s: float = 0.5
     """Longest time that all explanations of a batch may take: the predictions of the batch, and all that wait for the
     worker, wait for them."""
-    explaining_alone_s: float
+    explaining_alone_s: float = 2.0
     """The same in a registration for explanations alone (`explain.ALONE`), and of one call in process; well below
     ``responseTimeout`` of the archive."""
-    most_explained: int
+    most_explained: int = 8
     """Rows, texts or windows that one request may ask to have explained."""
-    most_explained_bytes: int
+    most_explained_bytes: int = 1 << 18
     """Length of a request's body above which it is refused unread; well above that of `most_explained`."""
 
     @abstractmethod

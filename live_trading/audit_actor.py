@@ -3,6 +3,7 @@
 import itertools
 import time
 import uuid
+from dataclasses import dataclass
 from typing import Any
 
 from nautilus_trader.common.actor import Actor
@@ -32,6 +33,23 @@ from strategies.guarded import guarded
 from strategies.model_call import ModelCall, calls_topic
 
 ORDERS = "events.order.*"
+
+
+@dataclass(frozen=True)
+class AuditSummary:
+    """What became of a run's audit log."""
+
+    log: str
+    """Where it is, without passwords."""
+    run_id: str
+    missing: int
+    """Records that it lacks."""
+    missing_since_ns: int | None
+    """Time of the earliest of them, Unix ns; None: there are none, or it is not known."""
+    why: str
+    """Why the first of them was not written."""
+    last_hash: str | None
+    """Of the folder's chain after the run's last segment, see `auditing.chain`; None for a database."""
 
 
 class AuditActorConfig(ActorConfig, kw_only=True, frozen=True):
@@ -88,6 +106,7 @@ class AuditActor(Actor):
         """Exceptions in handlers of a live run, see `strategies.guarded`."""
         self._numbers = itertools.count()
         self._writer: Writer | None = None
+        self._summary: AuditSummary | None = None
         self._topics = [
             (ORDERS, self._on_order),
             (DECISIONS_TOPIC, self._on_decision),
@@ -124,12 +143,23 @@ class AuditActor(Actor):
             self._writer.wake()
 
     def on_dispose(self) -> None:
-        if self._writer is None:
-            return
-        for topic, handler in self._topics:
-            self.msgbus.unsubscribe(topic=topic, handler=handler)
-        self._writer.close()
-        self._writer = None
+        self.end()
+
+    def end(self) -> AuditSummary | None:
+        """Write what is waiting and close the log; return what became of it, None where it was never opened."""
+        if self._writer is not None:
+            for topic, handler in self._topics:
+                self.msgbus.unsubscribe(topic=topic, handler=handler)
+            writer, self._writer = self._writer, None
+            writer.close()
+            missing = writer.dropped + self.handler_errors
+            why = writer.why or "records that could not be made, see the log" if missing else ""
+            self._summary = AuditSummary(
+                writer.log.name, self.run_id, missing, writer.dropped_since_ns, why, writer.log.last_hash
+            )
+            ending = f"{missing} records missing, last hash {writer.log.last_hash}"
+            self.log.info(f"Audit log of run {self.run_id}: {ending}")
+        return self._summary
 
     @guarded
     def _on_call(self, call: ModelCall) -> None:

@@ -12,6 +12,7 @@ from nautilus_trader.live.node import TradingNode
 from nautilus_trader.model.enums import TradingState
 from nautilus_trader.model.identifiers import InstrumentId
 
+from live_trading.audit_actor import AuditActor
 from live_trading.components import asked_model
 from live_trading.loop_lag import LoopLag
 from live_trading.node import build_node
@@ -80,7 +81,11 @@ def run_live(
         try:
             parts = _parts(settings, node, instrument_ids, resume)
             ending = loop.run_until_complete(_run(parts, settings))
-            said = run_summary(settings, metadata, node, instrument_ids, parts.guard, parts.record, parts.lag, ending)
+            audit = next((each for each in node.trader.actors() if isinstance(each, AuditActor)), None)
+            said = run_summary(
+                settings, metadata, node, instrument_ids, parts.guard, parts.record, parts.lag, ending,
+                None if audit is None else audit.end(),
+            )
         finally:
             node.dispose()
     finally:
@@ -125,7 +130,8 @@ def _parts(settings: LiveSettings, node: TradingNode, instrument_ids: list[Instr
     guard = RiskGuard(config, day, on_halt=ended.put_nowait)
     node.trader.add_actor(guard)
     name = settings.model.actor.get("model", settings.model.kind)
-    record = RunRecord(node.kernel.msgbus, name, instrument_ids, ended.put_nowait)
+    max_failures = settings.model.actor.get("live", {}).get("failures_to_open", LiveCallsConfig().failures_to_open)
+    record = RunRecord(node.kernel.msgbus, name, instrument_ids, ended.put_nowait, max_failures)
     return Parts(node, guard, record, LoopLag(), ended)
 
 

@@ -12,6 +12,7 @@ from nautilus_trader.model.enums import OrderSide
 from nautilus_trader.model.events import OrderEvent, OrderFilled
 from nautilus_trader.model.identifiers import InstrumentId
 
+from live_trading.model_outage import ModelWatch
 from live_trading.replay_client import PLAYBACK_TOPIC, Playback
 from strategies.model_call import ModelCall, ModelHealth, calls_topic, health_topic
 from strategies.prediction import Prediction, prediction_topic
@@ -33,11 +34,20 @@ class RunRecord:
         What is traded.
     on_played : callable
         Called, with why, when a replay has come to its end.
+    max_failures : int
+        As `live_trading.model_outage.ModelWatch` takes it.
     """
 
     def __init__(
-        self, bus: MessageBus, model: str, instrument_ids: Iterable[InstrumentId], on_played: Callable[[str], None]
+        self,
+        bus: MessageBus,
+        model: str,
+        instrument_ids: Iterable[InstrumentId],
+        on_played: Callable[[str], None],
+        max_failures: int,
     ) -> None:
+        self.model = ModelWatch(max_failures)
+        """Whether the model answers."""
         self.events = 0
         """Trades and bars received."""
         self.questions: Counter[str] = Counter()
@@ -113,12 +123,14 @@ class RunRecord:
 
     def _on_call(self, call: ModelCall) -> None:
         self.last_activity_ns = time.time_ns()
+        self.model.on_call(call)
         for question, fate in zip(call.questions, call.fates, strict=True):
             self.questions[fate] += 1
             last = self._last_ended.get(question.instrument_id, -1)
             self._last_ended[question.instrument_id] = max(last, question.ts_event)
 
     def _on_health(self, health: ModelHealth) -> None:
+        self.model.on_health(health)
         if len(self.health) < HEALTH_KEPT:
             self.health.append(health)
 

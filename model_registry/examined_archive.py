@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from zipfile import ZipFile
 
-from release.signing import read_digest, read_identity, verify_archive
+from signing.archive_signature import read_digest, read_identity, verify_archive
 from wire.digest import SIGNATURE
 
 

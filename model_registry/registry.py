@@ -26,7 +26,7 @@ from model_registry.record import (
     read_version,
     tags_of,
 )
-from release.signing import Untrusted
+from signing.archive_signature import Untrusted
 from tracking.store import experiment_id, hasty, open_store, registry_store, shown, tracking_store, typed_errors
 from wire.user_error import UserError
 

@@ -13,9 +13,9 @@ from handlers import model_files
 from release.code_closure import code_closure
 from release.isolated_proof import IncompleteArchive, load_isolated
 from release.server_packages import has_package
-from release.signing import Untrusted, read_digest, sign_archive
 from serving.archive_import import UnreadableArchive, second_class
 from serving.model_metadata import check_metadata
+from signing.archive_signature import Untrusted, read_digest, sign_archive
 from wire.user_error import UserError
 
 PROJECT = Path(__file__).resolve().parent.parent

@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from release.signing import Untrusted, read_identity
+from signing.archive_signature import Untrusted, read_identity
 
 PATIENCE_S = 60.0
 """How long a file that is no archive (yet) may go unwritten until it counts as one that never will be."""

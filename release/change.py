@@ -3,20 +3,25 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec.structs import replace
+
+from cli.app import describe
 from handlers.model_files import BadArchive
 from release.counters import NoCounters
 from release.gates import GateFailed
-from release.journal import RolloutRefused, UnderWay, locked, read_journal, write_journal
+from release.journal import Action, Journal, RolloutRefused, UnderWay, locked, read_journal, write_journal
 from release.repair import mend, undo
-from release.rollout_report import INTERRUPTED, Report, Step
-from release.signing import Untrusted
+from release.rollout_report import INTERRUPTED, UNRECORDED, Report, Step
 from release.target import Target
 from serving.archive_import import UnreadableArchive
 from serving.management import ManagementError
+from signing.archive_signature import Untrusted
 from wire.errors import RequestError
+from wire.names import InvalidName, check_version
+from wire.state_file import DamagedState
 
 Say = Callable[[str], None]
 FAILURES = (
@@ -36,32 +41,49 @@ class Change:
 
     target: Target
     model: str
-    action: str
+    action: Action
     say: Say
+    urgent: bool = False
+    """Whether it is carried out even where the journal cannot be written, as a rollback is."""
     previous: str | None = None
     """The default version when it began."""
     version: str = ""
     digest: str = ""
     steps: list[Step] = field(default_factory=list)
+    unrecorded: str | None = None
+    """Why something that has been done could not be written down."""
 
     @contextmanager
     def step(self, name: str) -> Iterator[dict[str, Any]]:
         """Do one step inside; what it measures goes into the dictionary."""
-        self._remember(name)
         self.say(f"{self.action} {self.model} {self.version}: {name}")
         found: dict[str, Any] = {}
         began, done = time.perf_counter(), False
         try:
+            if name != "undo":  # it needs no free space
+                self._change_under_way(step=name)
             yield found
             done = True
         finally:
             self.steps.append(Step(name, done, (time.perf_counter() - began) * 1000, found))
 
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Write down what an urgent change has done, as far as the file system takes it."""
+        try:
+            yield
+        except OSError as error:
+            if not self.urgent:
+                raise
+            self.unrecorded = describe(error)
+
     def begin(self, version: str, digest: str, file: str | None = None, registers: bool = False) -> None:
         """Write down what is going to be changed, before anything is: from now on it can be undone."""
         self.version, self.digest = version, digest
-        under_way = UnderWay(self.action, version, self.previous, file=file, registers=registers)
-        write_journal(self.target, self.model, replace(read_journal(self.target, self.model), under_way=under_way))
+        under_way = UnderWay(
+            self.action, check_version(version), self.previous, file=file, registers=registers, digest=digest
+        )
+        self._write(replace(self.journal(), under_way=under_way))
 
     def passed(self) -> None:
         """All gates are behind it: from now on it is finished, not undone."""
@@ -69,21 +91,25 @@ class Change:
 
     def end(self) -> None:
         """Nothing is under way any more."""
-        journal = read_journal(self.target, self.model)
-        write_journal(self.target, self.model, replace(journal, under_way=None))
+        self._write(replace(self.journal(), under_way=None))
 
-    def _remember(self, step: str) -> None:
-        if read_journal(self.target, self.model).under_way is not None:
-            self._change_under_way(step=step)
+    def journal(self) -> Journal:
+        """Return what is remembered of the model."""
+        return read_journal(self.target, self.model)
 
     def _change_under_way(self, **values: Any) -> None:
-        journal = read_journal(self.target, self.model)
-        assert journal.under_way is not None
-        write_journal(self.target, self.model, replace(journal, under_way=replace(journal.under_way, **values)))
+        journal = self.journal()
+        if journal.under_way is not None:
+            self._write(replace(journal, under_way=replace(journal.under_way, **values)))
+
+    def _write(self, journal: Journal) -> None:
+        with self.recording():
+            write_journal(self.target, self.model, journal)
 
 
 def carry_out(
-    target: Target, model: str, action: str, say: Say, work: Callable[[Change], str], drain_s: float | None = None
+    target: Target, model: str, action: Action, say: Say, work: Callable[[Change], str], drain_s: float | None = None,
+    urgent: bool = False,
 ) -> Report:
     """Do a change under the model's lock, undo it when it fails, and report.
 
@@ -93,47 +119,78 @@ def carry_out(
         Does the steps; returns the report's outcome.
     drain_s : float, optional
         As in `Limits`, for the undoing.
+    urgent : bool
+        As in `Change`.
 
     Raises
     ------
-    RolloutRefused
+    RolloutRefused, DamagedState, InvalidName
         Nothing was begun.
     """
     began = time.time()
     with locked(target, model, action):
-        change = Change(target, model, action, say)
+        change = Change(target, model, action, say, urgent)
         failed_at = reason = None
         try:
             _take_up(change)
             outcome = work(change)
+            if change.unrecorded is not None:
+                failed_at, reason, outcome = "remember", change.unrecorded, UNRECORDED
         except FAILURES as error:
             failed_at, reason = _last_failed(change), _in_words(error)
             say(f"{action} {model} {change.version}: {failed_at} failed: {reason}")
-            outcome = _undo(change, drain_s)
-        except RolloutRefused:
+            outcome = UNRECORDED if _is_done(change, error) else _undo(change, drain_s)
+        except (RolloutRefused, DamagedState, InvalidName):
             raise
         except BaseException:
             _undo(change, drain_s)
             raise
         return Report(
-            action, model, change.version, change.digest, change.previous, outcome, failed_at, reason,
-            tuple(change.steps), time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began)), time.time() - began,
+            action, model, change.version, change.digest, change.previous, default_now(target, model), outcome,
+            failed_at, reason, tuple(change.steps), time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began)),
+            time.time() - began,
         )
 
 
 def _take_up(change: Change) -> None:
-    """Mend what a killed process left; find the default version, whoever set it."""
+    """Recover what a killed process left; find the default version, wherever it was set."""
     target, model = change.target, change.model
-    if read_journal(target, model).under_way is not None:
-        with change.step("mend") as found:
+    if change.journal().under_way is not None:
+        with change.step("mend") as found, change.recording():
             found["done"] = mend(target, model)
     change.previous = target.manager().default_version(model)
-    write_journal(target, model, read_journal(target, model).with_default(change.previous))
+    if change.previous is not None:
+        check_version(change.previous)
+    journal = change.journal()
+    if (learned := journal.learned(change.previous)) != journal:
+        change._write(learned)
+
+
+def _is_done(change: Change, error: BaseException) -> bool:
+    """Whether the server is as it was asked to be, and only what was to be written down of it is missing."""
+    under_way = change.journal().under_way
+    if not isinstance(error, OSError) or under_way is None or not under_way.passed:
+        return False
+    try:
+        manager = change.target.manager()
+        if change.action == "remove":
+            return change.version not in manager.versions(change.model)
+        return change.action != "rollback" or manager.default_version(change.model) == change.version
+    except ManagementError:
+        return False
+
+
+def default_now(target: Target, model: str) -> str | None:
+    """Return the default version; None where there is none, or the server does not answer."""
+    try:
+        return target.manager().default_version(model)
+    except ManagementError:
+        return None
 
 
 def _undo(change: Change, drain_s: float | None) -> str:
     """Undo what was begun; the report's outcome."""
-    under_way = read_journal(change.target, change.model).under_way
+    under_way = change.journal().under_way
     if under_way is None:
         return "undone"
     if under_way.passed:
@@ -152,4 +209,6 @@ def _last_failed(change: Change) -> str:
 
 
 def _in_words(error: BaseException) -> str:
+    if isinstance(error, OSError):
+        return describe(error)
     return INTERRUPTED if isinstance(error, KeyboardInterrupt) else f"{error}" or type(error).__name__

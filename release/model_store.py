@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from release.plain_zip import MOST_BYTES
-from release.signing import Untrusted, read_digest, verify_archive
 from release.versions import archive_name
+from signing.archive_signature import Untrusted, read_digest, verify_archive
+from signing.plain_zip import MOST_BYTES
 from wire.fresh_file import fresh_file, remove_unsettled, settle
 
 

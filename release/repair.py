@@ -2,14 +2,24 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
+from msgspec.structs import replace
+
+from cli.app import describe
 from release.gates import GateFailed
-from release.journal import journaled_models, locked, read_journal, write_journal
+from release.journal import FOLDER, UnderWay, journaled_models, locked, read_journal, write_journal
+from release.journal_repair import check_journal, check_snapshot, clear_places
 from release.target import Target
 from release.versions import drain, forget, retire, save_snapshot, take_out
 from release.workers import is_ready, processes, wait_loaded
 from wire.fresh_file import remove_unsettled
+from wire.names import is_model_name
+from wire.user_error import UserError
+
+
+class RepairFailed(UserError):
+    """Something could not be repaired; the rest was."""
+
 
 LOADING_S = 30.0
 """How long a version may have no READY worker, nobody rolling it out, before it counts as failed."""
@@ -32,16 +42,17 @@ def undo(target: Target, model: str, drain_s: float | None = None) -> str:
     else:
         drain_s = 0.0  # nobody but the rollout itself has asked it
     if change.registers:
-        if change.file is not None:
-            write_journal(target, model, replace(journal, files={**journal.files, change.version: change.file}))
         try:
             drain(target, model, change.version, drain_s)
         except GateFailed:
-            done.append(f"somebody goes on asking {change.version} by its own route")
-        take_out(target, model, change.version)  # even so: it failed
+            done.append(f"{change.version} still gets requests by its own route")
+        manager.unregister(model, change.version)  # even so: it failed
+        if change.file is not None:  # first, so that a full disk has space for what follows
+            (target.model_store / change.file).unlink(missing_ok=True)
+        journal = journal.without(change.version)
         done.append(f"{change.version} is removed")
-    _close(target, model)
     save_snapshot(target)
+    write_journal(target, model, replace(journal, under_way=None))
     return ", ".join(done) or "nothing had changed"
 
 
@@ -62,13 +73,23 @@ def finish(target: Target, model: str, keep: int = 1, drain_s: float | None = No
 
 def settle(target: Target, model: str) -> None:
     """Remember, of the change under way, what there is now: its archive, the default version, the server's snapshot."""
-    journal = read_journal(target, model)
-    change = journal.under_way
+    change = read_journal(target, model).under_way
     assert change is not None
+    remember(target, model, change)
+
+
+def remember(target: Target, model: str, change: UnderWay) -> None:
+    """Write down what a change has brought: the archive and its digest, the default version, the server's snapshot."""
+    journal = read_journal(target, model)
+    journal = replace(journal, digests={**journal.digests, change.version: change.digest})
     if change.file is not None:
         journal = replace(journal, files={**journal.files, change.version: change.file})
-    if change.action == "rollback" and change.previous is not None:  # there is no going back to that one
-        journal = replace(journal, defaults=tuple(each for each in journal.defaults if each != change.previous))
+    if change.action == "rollback":
+        journal = journal.went_back(change.version, change.previous)
+    elif change.version in journal.rolled_back:  # it has passed the gates again
+        journal = replace(journal, rolled_back={
+            version: since for version, since in journal.rolled_back.items() if version != change.version
+        })
     write_journal(target, model, journal.with_default(target.manager().default_version(model)))
     save_snapshot(target)
 
@@ -86,36 +107,53 @@ def mend(target: Target, model: str) -> str | None:
 
 
 def repair(target: Target, say: Callable[[str], None]) -> list[str]:
-    """Mend all models: rollouts that were left, versions without workers, defaults that cannot answer.
+    """Recover all models: rollouts that were left, damaged journals, versions without workers, dead defaults.
 
     Returns
     -------
     list of str
-        What was mended, in words; empty where all was well.
+        What was repaired, in words; empty where all was well.
 
     Raises
     ------
-    RolloutRefused
-        A model is being rolled out right now.
+    RepairFailed
+        Some of it could not be repaired, or a model is being rolled out right now; the rest was.
     ManagementError
         The server cannot be reached.
     """
     mended: list[str] = []
+    failed: list[str] = []
 
     def note(text: str) -> None:
         mended.append(text)
         say(text)
 
-    manager = target.manager()
-    for model in sorted({*journaled_models(target), *manager.model_names()}):
-        with locked(target, model, "repair"):
-            if (done := mend(target, model)) is not None:
-                note(f"{model}: {done}")
-            _mend_dead(target, model, note)
-            remove_unsettled(target.model_store, f"{model}.mar")
-    if mended:
-        save_snapshot(target)
+    names = target.manager().model_names()
+    clear_places(target, note)
+    for model in sorted({*journaled_models(target.model_store), *filter(is_model_name, names)}):
+        try:
+            with locked(target, model, "repair"):
+                _repair_model(target, model, note)
+        except (UserError, OSError) as error:
+            failed.append(f"{model}: {describe(error) if isinstance(error, OSError) else error}")
+    try:
+        if mended:
+            save_snapshot(target)
+        check_snapshot(target, note)
+    except (UserError, OSError) as error:
+        failed.append(describe(error) if isinstance(error, OSError) else f"{error}")
+    if failed:
+        raise RepairFailed("; ".join(failed))
     return mended
+
+
+def _repair_model(target: Target, model: str, note: Callable[[str], None]) -> None:
+    check_journal(target, model, note)
+    if (done := mend(target, model)) is not None:
+        note(f"{model}: {done}")
+    _mend_dead(target, model, note)
+    remove_unsettled(target.model_store, f"{model}.mar")
+    remove_unsettled(target.model_store / FOLDER, f"{model}.json")
 
 
 def _mend_dead(target: Target, model: str, note: Callable[[str], None]) -> None:

@@ -13,18 +13,18 @@ import yaml
 from release.change import Change, Say, carry_out, say_nothing
 from release.gates import GateFailed
 from release.golden import archived_golden, ask_golden, check_parity, golden_inputs
-from release.journal import RolloutRefused, read_journal
+from release.journal import RolloutRefused, UnderWay
 from release.latency_gate import compare_latency, one_input
 from release.limits import Limits
 from release.model_store import store_verified
-from release.repair import settle
+from release.repair import remember, settle
 from release.rollout_report import Report
-from release.signing import verify_archive
 from release.target import Target
 from release.versions import adopt, archive_name, drain, retire, take_out
 from release.watching import ErrorsBefore, watch
 from release.workers import is_ready, wait_loaded
-from serving.archive_import import archive_digest, open_archive, read_manifest
+from serving.archive_import import UnreadableArchive, archive_digest, open_archive, read_manifest
+from signing.archive_signature import verify_archive
 
 DEFAULTS = Limits()
 
@@ -98,37 +98,58 @@ def promote(target: Target, model: str, version: str, limits: Limits = DEFAULTS,
 def rollback(target: Target, model: str, to: str | None = None, say: Say = say_nothing) -> Report:
     """Make the default version before this one, or another earlier one, the default again, at once.
 
-    The one that it goes back from stays loaded, and is no longer among those that a rollback goes back to.
+    The one that it goes back from stays loaded, and is no longer among those that a rollback goes back to, nor is any
+    default version between the two. It needs no free space: what cannot be remembered then (outcome ``unrecorded``) is
+    learned from the server by the next rollout or repair.
     """
 
     def work(change: Change) -> str:
-        earlier = read_journal(target, model).defaults[:-1]
-        if to is None and not earlier:
-            raise RolloutRefused(f"{model}: an earlier default version to go back to expected, was none")
-        version = to if to is not None else earlier[-1]
+        manager = target.manager()
+        version = _earlier(change, to)
         status = _registered(change, version)
         if version == change.previous:
             change.version = version
             return "nothing to do"
-        manager = target.manager()
         if not is_ready(status):
             with change.step("load"):
                 manager.scale_up(model, version, max(1, status["minWorkers"]))
                 wait_loaded(manager, model, version, 1, DEFAULTS.ready_within_s)
         archive = target.model_store / status["modelUrl"]
-        change.begin(version, archive_digest(archive))
+        change.begin(version, _digest_of(archive))
         change.passed()  # there is no way but back
         with change.step("set default"):
             manager.set_default(model, version)
         with change.step("golden") as found, target.connect(model) as client:
             golden = archived_golden(archive)
             found["max_error"] = check_parity(ask_golden(client, golden, version, change.digest), golden)
-        with change.step("remember"):
-            settle(target, model)
+        with change.step("remember"), change.recording():
+            remember(target, model, UnderWay("rollback", version, change.previous, digest=change.digest))
         change.end()
         return "serving"
 
-    return carry_out(target, model, "rollback", say, work, 0.0)
+    return carry_out(target, model, "rollback", say, work, 0.0, urgent=True)
+
+
+def _earlier(change: Change, to: str | None) -> str:
+    """Return which version a rollback goes to."""
+    journal, model = change.journal(), change.model
+    if to is not None and to in journal.rolled_back:
+        raise RolloutRefused(f"{model}: expected a version that was not rolled back from, got {to}, at "
+                             f"{journal.rolled_back[to].isoformat()}: promote it, which gates it again")
+    registered = change.target.manager().versions(model)
+    earlier = [version for version in journal.defaults[:-1] if version in registered]
+    if to is None and not earlier:
+        raise RolloutRefused(f"{model}: expected an earlier default version to go back to, got none (--to names a "
+                             f"registered one: {sorted(registered)})")
+    return to if to is not None else earlier[-1]
+
+
+def _digest_of(archive: Path) -> str:
+    """Return an archive's digest; empty where it cannot be read, which keeps no loaded version from serving."""
+    try:
+        return archive_digest(archive)
+    except UnreadableArchive:
+        return ""
 
 
 def remove(target: Target, model: str, version: str, limits: Limits = DEFAULTS, say: Say = say_nothing) -> Report:
@@ -142,7 +163,7 @@ def remove(target: Target, model: str, version: str, limits: Limits = DEFAULTS, 
         if version == change.previous:
             raise RolloutRefused(f"{model}: a version that is not the default one expected, was {version}")
         archive = target.model_store / status["modelUrl"]
-        change.begin(version, archive_digest(archive) if archive.is_file() else "")
+        change.begin(version, _digest_of(archive))
         with change.step("drain"):
             drain(target, model, version, limits.drain_s)
         change.passed()

@@ -3,12 +3,15 @@
 from dataclasses import dataclass
 from typing import Any
 
-from release.journal import journaled_models, lock_holder, read_journal
+from release.journal import Journal, journaled_models, lock_holder, read_journal
 from release.target import Target
+from release.versions import served_digest
 from release.workers import is_ready
 from serving.archive_import import UnreadableArchive, archive_digest
 from traffic.split import Split
 from traffic.store import TrafficStore
+from wire.names import is_model_name
+from wire.state_file import DamagedState
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class ModelStatus:
     under_way: str | None
     """Who changes it now."""
     left: str | None
-    """What a rollout left that was killed; for `repair` to mend."""
+    """What a rollout left that was killed, or that its journal is damaged; for `repair`."""
     split: Split | None
     """How its traffic is split, as the routers of strategies are told."""
 
@@ -57,20 +60,21 @@ def model_status(target: Target, model: str, store: TrafficStore | None = None) 
     manager = target.manager()
     default = manager.default_version(model)
     versions = manager.versions(model)
-    earlier = tuple(each for each in read_journal(target, model).defaults if each in versions and each != default)
+    journal, damage = _journal(target, model)
+    earlier = tuple(each for each in journal.defaults if each in versions and each != default)
     return ModelStatus(
         model,
         tuple(_version(target, model, version, status, version == default) for version, status in versions.items()),
         earlier,
-        holder := lock_holder(target, model),
-        _left(target, model) if holder is None else None,
+        holder := lock_holder(target, model) if is_model_name(model) else None,
+        damage or (_left(journal) if holder is None else None),
         None if store is None else store.running(model),
     )
 
 
 def known_models(target: Target) -> list[str]:
     """Models that are registered or were ever rolled out."""
-    return sorted({*target.manager().model_names(), *journaled_models(target)})
+    return sorted({*target.manager().model_names(), *journaled_models(target.model_store)})
 
 
 def _version(target: Target, model: str, version: str, status: dict[str, Any], default: bool) -> VersionStatus:
@@ -81,14 +85,13 @@ def _version(target: Target, model: str, version: str, status: dict[str, Any], d
         tuple(worker["status"] for worker in status["workers"]),
         ghost,
         status["modelUrl"],
-        _file_digest(target, status["modelUrl"]) if ghost else _said_digest(target, model, version),
+        _file_digest(target, status["modelUrl"]) if ghost else _said(target, model, version),
         status["jobQueueStatus"]["pendingRequests"],
     )
 
 
-def _said_digest(target: Target, model: str, version: str) -> str:
-    said = target.manager().describe(model, version, customized=True)[0].get("customizedMetadata")
-    return str((said or {}).get("archive_digest", ""))  # a plain TorchServe model says none
+def _said(target: Target, model: str, version: str) -> str:
+    return served_digest(target.manager().describe(model, version, customized=True)[0])
 
 
 def _file_digest(target: Target, archive: str) -> str:
@@ -98,6 +101,16 @@ def _file_digest(target: Target, archive: str) -> str:
         return ""
 
 
-def _left(target: Target, model: str) -> str | None:
-    change = read_journal(target, model).under_way
+def _journal(target: Target, model: str) -> tuple[Journal, str | None]:
+    """Return what is remembered of a model, and what is wrong with that."""
+    if not is_model_name(model):  # another company's, which is never rolled out
+        return Journal(), None
+    try:
+        return read_journal(target, model), None
+    except DamagedState as damaged:
+        return Journal(), f"{damaged}"
+
+
+def _left(journal: Journal) -> str | None:
+    change = journal.under_way
     return None if change is None else f"{change.action} of {change.version} was left at {change.step!r}: repair it"

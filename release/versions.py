@@ -1,18 +1,24 @@
 """Versions on a server: what lasts of them over a restart, and how one goes without losing a request."""
 
 import fcntl
+import json
+import re
 import shutil
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
 
 from release.gates import GateFailed
-from release.journal import FOLDER, journaled_models, read_journal, write_journal
+from release.journal import journaled_models, open_lock, read_journal, write_journal
 from release.target import Target
 from release.workers import wait_drained
 from serving.archive_import import archive_digest, read_manifest
-from serving.properties import set_property
+from serving.properties import read_properties, set_property
 from serving.snapshot import PROPERTY, take_snapshot
 from wire.fresh_file import fresh_file, settle
+from wire.names import check_model_name, check_version
+from wire.state_file import DamagedState
 
 DRAIN_WITHIN_S = 30.0
 """How long, beyond the quiet time itself, a version may go on being asked before that counts as being in use."""
@@ -20,21 +26,37 @@ DRAIN_WITHIN_S = 30.0
 
 def archive_name(model: str, version: str) -> str:
     """The name of a version's archive in the model store: no later version takes it."""
-    return f"{model}-{version}.mar"
+    return f"{check_model_name(model)}-{check_version(version)}.mar"
 
 
 def save_snapshot(target: Target) -> None:
     """Write into the server's configuration what it serves now, where the target names that file."""
     if target.config is None:
         return
-    with (target.model_store / FOLDER / "snapshot.lock").open("w") as lock:
+    with open_lock(target, "snapshot") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # another model's rollout must not write what it saw before this change
-        archives = {
-            (model, version): file
-            for model in journaled_models(target)
-            for version, file in read_journal(target, model).files.items()
-        }
+        kept = _archives_kept(read_properties(target.config).get(PROPERTY, ""))
+        archives: dict[tuple[str, str], str] = {}
+        for model in journaled_models(target.model_store):
+            try:
+                archives |= {(model, version): file for version, file in read_journal(target, model).files.items()}
+            except DamagedState:  # another model's: for that one, names stay as they are
+                archives |= {each: file for each, file in kept.items() if each[0] == model}
         set_property(target.config, PROPERTY, take_snapshot(target.manager(), archives))
+
+
+def _archives_kept(snapshot: str) -> dict[tuple[str, str], str]:
+    """Return the archives that a snapshot names, by model and version; none of what is no snapshot."""
+    try:
+        models = json.loads(snapshot)["models"]
+        return {
+            (model, version): entry["marName"]
+            for model, versions in models.items()
+            for version, entry in versions.items()
+            if isinstance(entry["marName"], str)
+        }
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return {}
 
 
 def adopt(target: Target, model: str, version: str) -> str | None:
@@ -52,28 +74,39 @@ def adopt(target: Target, model: str, version: str) -> str | None:
         The server serves from another folder.
     """
     journal = read_journal(target, model)
-    if version in journal.files:
-        return journal.files[version]
+    kept = journal.files.get(version)
+    if kept is not None and version in journal.digests and (target.model_store / kept).is_file():
+        return kept
     status = target.manager().describe(model, version, customized=True)[0]
+    digest = served_digest(status)
     served = target.model_store / status["modelUrl"]
     if not served.is_file():
-        raise GateFailed(f"{target.model_store}: the model store with {status['modelUrl']!r} expected, was without it")
-    if not _is_archive(served, version, (status.get("customizedMetadata") or {}).get("archive_digest")):
+        raise GateFailed(f"{target.model_store}: expected the model store with {status['modelUrl']!r}, got one without")
+    if not _is_archive(served, version, digest):
         return None
     lasting = target.model_store / archive_name(model, version)
     if served != lasting:
         with fresh_file(target.model_store, f"{model}.mar") as file, served.open("rb") as archive:
             shutil.copyfileobj(archive, file)
             settle(file, lasting, 0o644)
-    write_journal(target, model, replace(journal, files={**journal.files, version: lasting.name}))
+    write_journal(target, model, replace(
+        journal, files={**journal.files, version: lasting.name}, digests={**journal.digests, version: digest},
+    ))
     return lasting.name
 
 
-def _is_archive(path: Path, version: str, digest: str | None) -> bool:
-    """Whether a file is still what the server serves; plain TorchServe models say no digest."""
+def served_digest(status: dict[str, Any]) -> str:
+    """Return the content digest that a version's workers say, of its customized status; empty where they say none."""
+    metadata = status.get("customizedMetadata")
+    digest = metadata.get("archive_digest") if isinstance(metadata, dict) else None  # plain TorchServe models say none
+    return digest if isinstance(digest, str) and re.fullmatch("[0-9a-f]{64}", digest) else ""
+
+
+def _is_archive(path: Path, version: str, digest: str) -> bool:
+    """Whether a file is still what the server serves."""
     if str(read_manifest(path)["model"]["modelVersion"]) != version:
         return False
-    return digest is None or archive_digest(path) == digest
+    return not digest or archive_digest(path) == digest
 
 
 def quiet_time_s(target: Target, model: str, version: str, drain_s: float | None) -> float:

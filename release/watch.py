@@ -21,10 +21,10 @@ from release.arrivals import PATIENCE_S, Files, arrived, look
 from release.journal import RolloutRefused
 from release.limits import Limits
 from release.rollout import DEFAULTS, register
-from release.signing import Untrusted, read_identity
 from release.target import NoTarget, Target
 from serving.management import ManagementError
 from serving.tokens import NoToken
+from signing.archive_signature import Untrusted, read_identity
 from wire.user_error import UserError
 
 UNDER_WAY: Final = "under-way"

@@ -1,16 +1,20 @@
 """Tell the story of an order: ``python scripts/audit.py O-20231114-221320-001-000-1 --log parquet:runs/audit``."""
 
 import json
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 from rich.table import Column, Table
 
-from auditing.opening import existing_log
+from auditing.opening import existing_log, folder_of
 from auditing.story import orders, story_of
 from auditing.story_text import story_dict, story_table
-from cli.app import App, console
+from auditing.verification import Verification
+from auditing.verification import verify as verify_log
+from cli.app import App, console, say
 from features.tick import COLUMNS
+from wire.user_error import UserError
 
 app = App(no_args_is_help=True)
 
@@ -21,11 +25,17 @@ def main(
     log: Annotated[str, typer.Option(help="parquet:FOLDER, or a database URL of SQLAlchemy.")] = "parquet:runs/audit",
     run: Annotated[str | None, typer.Option(help="Which run's, where several have it.")] = None,
     list_orders: Annotated[bool, typer.Option("--list", help="All orders instead.")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Compare all files with the log's chain instead.")] = False,
+    last_hash: Annotated[str | None, typer.Option(
+        help="With --verify: a hash that the chain must contain, from a run's summary; default: none.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """What the model was asked, what it said, what the strategy made of it, and what came of the order."""
-    if (order_id is None) != list_orders:
-        raise typer.BadParameter("ORDER_ID or --list expected")
+    if [order_id is not None, list_orders, verify].count(True) != 1:
+        raise typer.BadParameter("expected one of ORDER_ID, --list and --verify")
+    if verify:
+        show_verification(log, verify_log(folder_of(log), last_hash), as_json)
+        return
     columns = [column.name for column in COLUMNS]
     opened = existing_log(log)
     if order_id is None:
@@ -36,6 +46,20 @@ def main(
         typer.echo(json.dumps(story_dict(story, columns)))
     else:
         console.print(story_table(story, columns))
+
+
+def show_verification(log: str, found: Verification, as_json: bool) -> None:
+    """Print what was compared; raise where a file is not as it was written."""
+    if as_json:
+        typer.echo(json.dumps({"whole": not found.findings, **asdict(found)}))
+    for each in found.findings:
+        say(f"{each.problem}: {each.file}: expected {each.expected}, got {each.got}")
+    if found.findings:
+        raise UserError(f"{log}: {len(found.findings)} findings in {found.entries} entries of the chain")
+    say(
+        f"{log} is whole: {found.segments} files ({found.adopted} from before it had a chain), {found.streams} still "
+        f"written or left by a crash; last hash {found.last_hash}"
+    )
 
 
 def tell_orders(found: list[dict], as_json: bool) -> None:

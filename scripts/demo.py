@@ -301,7 +301,7 @@ def demo(steps: Steps, given: Given, out: Path, store: Path, home: Path, free_po
             archives[model] = build_archive(model, run, "1.0", store).path.name
             packing(1, 1)
         serving = begin("starting TorchServe")
-        with start_server(ServerSettings(archives, store, home, free_ports=free_ports)) as server:
+        with start_server(ServerSettings(archives, store, home, free_ports=free_ports, fresh=True)) as server:
             serving(1, 1)
             if server.token is not None:
                 os.environ[BacktestSettings.token_env] = server.token

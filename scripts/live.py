@@ -12,10 +12,9 @@ import typer
 from cli.app import App, console, say
 from live_trading.announcement import announcement
 from live_trading.live_run import run_live
+from live_trading.run_summary import RunFailed
 from live_trading.settings_file import load_settings
-from live_trading.trading_day import Halted
 from strategies.checks import BadSetting
-from wire.user_error import UserError
 
 REAL_ONLY = "real execution with --real expected, was a sandbox: leave the flag out"
 REAL_MISSING = "--real with real execution expected, was without it: nothing was started"
@@ -29,7 +28,11 @@ def live(
     resume: Annotated[bool, typer.Option("--resume", help="Go on although trading was halted today.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
-    """Trade until the end of the replay, Ctrl-C, the kill switch or a loss limit; status 3 after the last two."""
+    """Trade until the end of the replay, Ctrl-C, the kill switch or a loss limit.
+
+    Exit status: 0 done; 1 not started, failed or not flat at the end; 2 a file that makes no sense; 3 after the kill
+    switch or a loss limit; 4 ended without its model; 5 records are missing from the audit log.
+    """
     settings = load_settings(config)
     if settings.is_real != real:
         raise BadSetting(f"{config}: {REAL_ONLY if real else REAL_MISSING}")
@@ -44,10 +47,10 @@ def live(
         out.flush()
     else:
         console.print_json(data=said)
-    if said["halted"]:
-        raise typer.Exit(Halted.exit_code)
-    if said["failed"]:
-        raise UserError(said["ending"] if said["flat"] else "not flat at the end")
+    if said["failures"]:
+        raise RunFailed(said)
+    if said["exit_status"]:
+        raise typer.Exit(said["exit_status"])
 
 
 def words_to_stderr() -> TextIO:

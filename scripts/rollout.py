@@ -1,10 +1,9 @@
 """New versions of a model into service and back out, while strategies trade."""
 
-import json
 import re
 import signal
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,24 +11,30 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from cli.app import App, console, parsed, say
+from cli.app import App, console, describe, parsed, print_json, say
+from cli.name_types import AnyModel, Challenger, Model, Version
 from release import rollout
+from release.journal import RolloutRefused, journaled_models
 from release.limits import Limits
+from release.prune import prune as prune_model
+from release.repair import RepairFailed
 from release.repair import repair as repair_all
-from release.rollout_report import Report
+from release.rollout_report import UNRECORDED, Report, Unrecorded, check_writable
 from release.status import ModelStatus, known_models, model_status
 from release.target import Target
 from release.target_options import takes_target
 from serving.torchserve import PROJECT
 from strategies.durations import parse_duration
 from traffic.split import Unit
-from traffic.store import DEFAULT_URL, TrafficStore, is_there
+from traffic.store import DEFAULT_URL, SplitRefused, StoreFailed, TrafficStore, is_there
 from trials.canary import CanarySettings
 from trials.canary import canary as run_canary
 from trials.canary_gates import GateLimits
 from trials.shadow import ShadowSettings
 from trials.shadow import shadow as run_shadow
 from trials.trial import end_abandoned
+from wire.names import check_version, is_model_name
+from wire.state_file import DamagedState
 from wire.user_error import UserError
 
 
@@ -47,8 +52,6 @@ def percent(text: str) -> float:
 
 
 app = App(help=__doc__, no_args_is_help=True)
-Model = Annotated[str, typer.Argument(help="The name that the model is asked under.")]
-Version = Annotated[str, typer.Argument(help="A registered version.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Reports = Annotated[Path, typer.Option(help="Folder of the reports, as JSON and as text.")]
 WatchS = Annotated[float, typer.Option(
@@ -112,12 +115,13 @@ def promote(
 def rollback(
     target: Target,
     model: Model,
-    to: Annotated[str | None, typer.Option(help="Which version; default: the default one before this one.")] = None,
+    to: Annotated[str | None, typer.Option(
+        parser=parsed(check_version), metavar="VERSION", help="default: the default version before this one.")] = None,
     reports: Reports = REPORTS,
     as_json: Json = False,
 ) -> None:
     """Make the default version before this one the default again, at once."""
-    _end(lambda: rollout.rollback(target, model, to, say), reports, as_json)
+    _end(lambda: rollout.rollback(target, model, to, say), reports, as_json, urgent=True)
 
 
 @app.command()
@@ -132,22 +136,58 @@ def remove(
 
 @app.command()
 @takes_target
-def status(
+def prune(
     target: Target,
-    model: Annotated[str | None, typer.Argument(help="Which model; default: all.")] = None,
+    model: AnyModel = None,
+    older_than: Annotated[float, typer.Option(
+        parser=parsed(seconds), help="Least time since it was rolled back from.")] = 3600.0,
+    drain: DrainS = None,
     store: Store = DEFAULT_URL,
     as_json: Json = False,
 ) -> None:
-    """Versions, workers, default, digests, traffic split, ghosts; exit status 1 when something needs repair."""
-    with TrafficStore(store) if is_there(store) else nullcontext() as splits:  # looking makes no database
-        found = [model_status(target, name, splits) for name in ([model] if model else known_models(target))]
+    """Remove versions that were rolled back from a while ago, unless something still uses them; for cron."""
+    _hear_interrupts()
+    pruned, refused = [], []
+    with _splits(store) as splits:
+        for name in [model] if model else journaled_models(target.model_store):
+            try:
+                pruned.append(prune_model(target, name, older_than, splits, Limits(drain_s=drain), say))
+            except (RolloutRefused, DamagedState) as error:  # the other models' turn all the same
+                refused.append(f"{error}")
+    for each in pruned:
+        for version in each.removed:
+            say(f"{each.model} {version}: removed")
+        for version, reason in each.kept.items():
+            say(f"{each.model} {version}: stays, {reason}")
     if as_json:
-        print(json.dumps({"models": [asdict(each) for each in found]}))
+        print_json({"models": [asdict(each) for each in pruned], "refused": refused})
+    failed = [f"{each.model} {version}: {reason}" for each in pruned for version, reason in each.failed.items()]
+    failed += refused
+    if failed:
+        raise UserError("; ".join(failed))
+
+
+@app.command()
+@takes_target
+def status(target: Target, model: AnyModel = None, store: Store = DEFAULT_URL, as_json: Json = False) -> None:
+    """Versions, workers, default, digests, traffic split, ghosts; exit status 1 when something needs repair."""
+    unread: StoreFailed | None = None
+    names = [model] if model else known_models(target)
+    try:
+        with _splits(store) as splits:
+            found = [model_status(target, name, splits) for name in names]
+    except StoreFailed as error:  # what the server says is said all the same
+        unread, found = error, [model_status(target, name) for name in names]
+    if as_json:
+        print_json({"models": [asdict(each) for each in found]})
     else:
-        console.print(_table(found))
+        with suppress(OSError):
+            console.print(_table(found))
         for each in found:
             for text in filter(None, (each.under_way, each.left)):
                 say(f"{each.model}: {text}")
+    if unread is not None:
+        raise unread
     if any(each.left or any(version.ghost for version in each.versions) for each in found):
         raise UserError("what was left needs a repair: python scripts/rollout.py repair")
 
@@ -155,17 +195,33 @@ def status(
 @app.command()
 @takes_target
 def repair(target: Target, store: Store = DEFAULT_URL, as_json: Json = False) -> None:
-    """Mend what rollouts, canaries, workers or a server that were killed have left."""
-    mended = repair_all(target, say)
-    with TrafficStore(store) if is_there(store) else nullcontext() as splits:
-        ended = [end_abandoned(target, splits, model) for model in known_models(target)] if splits else []
-    for split in filter(None, ended):
-        mended.append(f"{split.model}: {split.name}, which nobody watched any more, is {split.state}")
-        say(mended[-1])
+    """Recover from what rollouts, canaries, workers or a server that were killed have left, and damaged journals."""
+    mended: list[str] = []
+    failed: list[str] = []
+
+    def note(text: str) -> None:
+        mended.append(text)
+        say(text)
+
+    try:
+        repair_all(target, note)
+    except RepairFailed as error:
+        failed.append(f"{error}")
+    try:
+        with _splits(store) as splits:
+            for name in known_models(target):
+                if splits is None or not is_model_name(name):
+                    continue
+                if (split := end_abandoned(target, splits, name)) is not None:
+                    note(f"{split.model}: {split.name}, which no process watches any more, is {split.state}")
+    except (StoreFailed, SplitRefused, RolloutRefused, DamagedState) as error:
+        failed.append(f"{error}")
     if as_json:
-        print(json.dumps({"mended": mended}))
-    else:
+        print_json({"mended": mended, "failed": failed})
+    elif not failed:
         say(f"mended: {len(mended)}" if mended else "all is well")
+    if failed:
+        raise RepairFailed("; ".join(dict.fromkeys(failed)))
 
 
 @app.command()
@@ -173,7 +229,7 @@ def repair(target: Target, store: Store = DEFAULT_URL, as_json: Json = False) ->
 def canary(
     target: Target,
     model: Model,
-    to: Annotated[str, typer.Option(help="The challenger: a candidate that is registered.")],
+    to: Challenger,
     steps: Annotated[str, typer.Option(help="Its shares, percent.")] = "1,5,25,100",
     hold: Annotated[float, typer.Option(parser=parsed(seconds), help="How long each share is held.")] = 60.0,
     by: Annotated[Unit, typer.Option(help="What keeps its version as a whole.")] = Unit.INSTRUMENT,
@@ -201,7 +257,7 @@ def canary(
 def shadow(
     target: Target,
     model: Model,
-    to: Annotated[str, typer.Option(help="The challenger: a candidate that is registered.")],
+    to: Challenger,
     for_: Annotated[float, typer.Option("--for", parser=parsed(seconds), help="How long.")] = 600.0,
     answers: Annotated[int | None, typer.Option(help="End earlier, after so many answers.")] = None,
     share: Annotated[float, typer.Option(help="Of the requests that are copied to it, percent.")] = 100.0,
@@ -214,22 +270,60 @@ def shadow(
         _hear_interrupts()
         report = run_shadow(target, splits, model, to, settings, say)
     if as_json:
-        print(json.dumps(report.as_dict()))
+        print_json(report.as_dict())
     else:
         say(report.as_text())
 
 
-def _end(work: Callable[[], Report], reports: Path, as_json: bool) -> None:
-    """Carry out, keep the report, show it, exit."""
+def _end(work: Callable[[], Report], reports: Path, as_json: bool, urgent: bool = False) -> None:
+    """Carry out, keep the report, show it, exit.
+
+    Exit status 3: the server is as was asked, but not everything could be written down.
+    """
+    try:
+        check_writable(reports)
+    except OSError as error:
+        if not urgent:
+            raise UserError(f"{describe(error)}: expected a folder that takes the report; nothing was begun") from None
     _hear_interrupts()
     report = work()
-    path = report.write(reports)
+    for each in (signal.SIGINT, signal.SIGTERM):  # what was done is said, whatever comes
+        signal.signal(each, signal.SIG_IGN)
+    path, unwritten = None, []
+    try:
+        path = report.write(reports)
+    except OSError as error:
+        unwritten.append(f"the report could not be written: {describe(error)}")
     if as_json:
-        print(json.dumps({**report.as_dict(), "report": str(path)}))
+        try:
+            print_json({**report.as_dict(), "report": path and str(path), "unwritten": unwritten})
+        except OSError as error:
+            unwritten.append(f"stdout took no JSON: {describe(error)}")
     else:
         say(report.as_text())
-    if not report.ok:
-        raise UserError(f"{report.failed_at}: {report.reason}")
+    _raise_if_not_ok(report, unwritten)
+
+
+def _raise_if_not_ok(report: Report, unwritten: list[str]) -> None:
+    serving = f"default version now: {report.default or 'unknown'}"
+    if report.outcome == UNRECORDED:
+        unwritten = [f"{report.failed_at} failed: {report.reason}; python scripts/rollout.py repair writes it down",
+                     *unwritten]
+    elif not report.ok:
+        raise UserError("; ".join([f"{report.failed_at}: {report.reason}", serving, *unwritten]))
+    if unwritten:
+        what = f"{report.model}: {report.action} of {report.version} is done ({serving})"
+        raise Unrecorded("; ".join([f"{what}, but {unwritten[0]}", *unwritten[1:]]))
+
+
+@contextmanager
+def _splits(url: str) -> Iterator[TrafficStore | None]:
+    """The store of splits where there is one: looking makes no database."""
+    if not is_there(url):
+        yield None
+        return
+    with TrafficStore(url) as splits:
+        yield splits
 
 
 def _hear_interrupts() -> None:

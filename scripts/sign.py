@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cli.app import App, say
-from release.signing import sign_archive
+from signing.archive_signature import sign_archive
 
 app = App()
 

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from cli.app import App, say
-from release.signing import verify_archive
 from serving.torchserve import PROJECT
+from signing.archive_signature import verify_archive
 
 app = App()
 

@@ -15,8 +15,10 @@ import itertools
 import json
 import logging
 import os
+import stat
 import struct
 import sys
+import tempfile
 import traceback
 import types
 import zlib
@@ -34,10 +36,15 @@ from wire import digest
 from wire.digest import MANIFEST
 from wire.user_error import UserError
 
+TRUSTED_VARIABLE = "ARCHIVE_TRUSTED_KEYS"
+"""Environment variable: folder of the keys whose signatures archives need, where nothing else names one."""
 _numbers = itertools.count()
 # As in a worker, see `handlers`: before this process's first matrix product, or its bits may differ from a worker's.
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 _MOST_MESSAGE = 300
+_MAX_UNPACKED_BYTES = 4 << 30
+_MAX_MEMBERS = 10_000
+_MAX_MANIFEST_BYTES = 1 << 20
 
 
 class UnreadableArchive(UserError, ValueError):
@@ -57,6 +64,7 @@ def open_archive(path: Path) -> Iterator[ZipFile]:
         raise UnreadableArchive(f"{path}: a model archive expected, was no file")
     try:
         with ZipFile(path) as archive:
+            _check_bounds(path, archive)
             yield archive
     except UserError:
         raise
@@ -66,6 +74,36 @@ def open_archive(path: Path) -> Iterator[ZipFile]:
         *(RuntimeError, ValueError, struct.error, zlib.error),
     ) as error:
         raise UnreadableArchive(f"{path}: a model archive expected: {one_line(error)}") from error
+
+
+def _check_bounds(path: Path, archive: ZipFile) -> None:
+    """Refuse what would fill memory or disk, or overwrite one member by another, before anything is unpacked."""
+    members = archive.infolist()
+    if len(members) > _MAX_MEMBERS:
+        raise UnreadableArchive(f"{path}: expected at most {_MAX_MEMBERS:,} members, got {len(members):,}")
+    size = sum(member.file_size for member in members)
+    if size > _MAX_UNPACKED_BYTES:
+        raise UnreadableArchive(f"{path}: expected at most {_MAX_UNPACKED_BYTES:,} bytes unpacked, got {size:,}")
+    names = [member.filename for member in members]
+    if len(set(names)) != len(names):
+        twice = next(name for index, name in enumerate(names) if name in names[:index])
+        raise UnreadableArchive(f"{path}: expected every member once, got {twice!r:.100} twice")
+    for member in members:
+        kind = stat.S_IFMT(member.external_attr >> 16)
+        if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+            raise UnreadableArchive(f"{path}: expected files, got a link or device as {member.filename!r:.100}")
+        parts = Path(member.filename.replace("\\", "/")).parts
+        if ".." in parts or member.filename.startswith(("/", "\\")):
+            raise UnreadableArchive(f"{path}: expected members inside the archive, got {member.filename!r:.100}")
+        if member.filename == MANIFEST and member.file_size > _MAX_MANIFEST_BYTES:
+            raise UnreadableArchive(f"{path}: expected {MANIFEST} of at most {_MAX_MANIFEST_BYTES:,} bytes, got "
+                                    f"{member.file_size:,}")
+
+
+def unpacked_bytes(path: Path) -> int:
+    """Return what an archive unpacks to, bytes; raises `UnreadableArchive`."""
+    with open_archive(path) as archive:
+        return sum(member.file_size for member in archive.infolist())
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -118,7 +156,7 @@ class LoadedArchive:
         _forget(self.prefix)
 
 
-def load_archive(path: Path, folder: Path, model_name: str) -> LoadedArchive:
+def load_archive(path: Path, folder: Path, model_name: str, trusted: Path | None = None) -> LoadedArchive:
     """Unpack an archive, import its handler and initialise it as a worker would.
 
     Parameters
@@ -129,12 +167,18 @@ def load_archive(path: Path, folder: Path, model_name: str) -> LoadedArchive:
         An empty folder to unpack to; must exist as long as the handler is used.
     model_name : str
         The name it is asked under.
+    trusted : Path, optional
+        Folder of the keys whose signature it needs: what is unpacked are the very bytes that were verified.
 
     Raises
     ------
     UnreadableArchive
         The file is no archive, its handler refuses its content, or it does not describe itself.
+    Untrusted
+        It is not signed by a trusted key.
     """
+    if trusted is not None:
+        return _load_verified(path, folder, model_name, trusted)
     manifest = read_manifest(path)
     name = handler_module(path, manifest)
     check_handler(path)
@@ -160,6 +204,20 @@ def load_archive(path: Path, folder: Path, model_name: str) -> LoadedArchive:
         logging.getLogger().setLevel(level)  # handlers silence their worker; this process is the user's
 
 
+def _load_verified(path: Path, folder: Path, model_name: str, trusted: Path) -> LoadedArchive:
+    # Not at the top: a host that only trades has no library for signatures, and none to load archives either.
+    from signing.archive_signature import verify_archive
+
+    with tempfile.TemporaryDirectory(prefix="verified-") as place:
+        copy = Path(place) / path.name
+        with copy.open("wb") as file:
+            verify_archive(path, trusted, copy=file)
+        try:
+            return load_archive(copy, folder, model_name)
+        except UnreadableArchive as error:
+            raise UnreadableArchive(f"{error}".replace(f"{copy}", f"{path}")) from None
+
+
 def handler_module(path: Path, manifest: Mapping[str, Any]) -> str:
     """The module of an archive's handler, by TorchServe's rules.
 
@@ -179,20 +237,22 @@ def handler_module(path: Path, manifest: Mapping[str, Any]) -> str:
     return name
 
 
-def check_handler(path: Path) -> None:
-    """Refuse an archive whose handler no worker could load.
+def check_handler(path: Path) -> dict[str, Any]:
+    """Refuse an archive whose handler no worker could load; return its manifest.
 
     Raises
     ------
     UnreadableArchive
         Its handler's module defines several classes, and no function for TorchServe to call.
     """
-    handler, _, function = read_manifest(path)["model"]["handler"].partition(":")
+    manifest = read_manifest(path)
+    handler, _, function = manifest["model"]["handler"].partition(":")
     name = f"{handler.removesuffix('.py').rpartition('/')[2]}.py"
     with open_archive(path) as archive:
         source = archive.read(name) if name in archive.namelist() else b""  # one of TorchServe's own
     if reason := second_class(source, function or "handle"):
         raise UnreadableArchive(f"{path}: {name}:{reason}")
+    return manifest
 
 
 def second_class(source: bytes, function: str = "handle") -> str:

@@ -1,6 +1,7 @@
 """Asking a model for predictions: over HTTP, or in this process from an archive."""
 
 import asyncio
+import os
 import tempfile
 import time
 from abc import ABC, abstractmethod
@@ -13,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.schema import FeatureSchema
-from serving.archive_import import load_archive, one_line, place
+from serving.archive_import import TRUSTED_VARIABLE, load_archive, one_line, place
 from serving.explanation_checks import check_explanations
-from serving.http_connection import Token
 from serving.inputs import Inputs, check_inputs
 from serving.served_version import ServedVersion, check_table
+from serving.tokens import Token
 from wire.errors import (
     BY_NAME,
     PROVEN_RIGHT,
@@ -136,7 +137,9 @@ def connect(
     ----------
     url : str
         ``http://`` or ``https://`` of the inference port, or ``mar:PATH`` for an archive's own
-        handler run in this process (needs torch and torchserve here).
+        handler run in this process (needs torch and torchserve here). ``mar:PATH?trusted=DIR`` runs it only where
+        one of the keys in DIR has signed it (`signing.trust`); the environment's ``ARCHIVE_TRUSTED_KEYS`` is the
+        default DIR.
     model : str
         The registered name.
     version : str, optional
@@ -154,12 +157,12 @@ def connect(
         The model was trained on other features.
     RequestError
         The model cannot be reached, or there is no such model or version.
-    UnreadableArchive
-        The path after ``mar:`` is no archive.
+    UnreadableArchive, Untrusted
+        The path after ``mar:`` is no archive, or one that no trusted key has signed.
     """
     client: InferenceClient
     if url.startswith("mar:"):
-        client = InProcessClient(Path(url.removeprefix("mar:")), model, version)
+        client = InProcessClient(*_parse_archive_url(url), model, version)
     elif url.startswith(("http://", "https://")):
         from serving.http_client import HttpClient  # which is an `InferenceClient`
 
@@ -177,16 +180,26 @@ def connect(
     return client
 
 
+def _parse_archive_url(url: str) -> tuple[Path, Path | None]:
+    """The archive of ``mar:PATH?trusted=DIR``, and the folder of the keys whose signature it needs."""
+    path, option, trusted = url.removeprefix("mar:").rpartition("?trusted=")
+    if not option:
+        path, trusted = trusted, os.environ.get(TRUSTED_VARIABLE, "")
+    elif not trusted:
+        raise InvalidArgument(f"expected a folder of keys after ?trusted=, got {url!r:.200}")
+    return Path(path), Path(trusted) if trusted else None
+
+
 class InProcessClient(InferenceClient):
     """An archive's own handler in this process: no server, the same bits.
 
     Sets torch to one thread, as in a worker: with more, kernels and so bits may differ.
     """
 
-    def __init__(self, archive: Path, model: str, version: str | None) -> None:
+    def __init__(self, archive: Path, trusted: Path | None, model: str, version: str | None) -> None:
         self._model, self._path = model, archive
         self._folder = tempfile.TemporaryDirectory(prefix="mar-")
-        self._archive = load_archive(archive, Path(self._folder.name), model)
+        self._archive = load_archive(archive, Path(self._folder.name), model, trusted)
         self._handler = self._archive.handler
         self.metadata = self._archive.metadata
         self._version, self._digest = self.metadata["version"], self.metadata["archive_digest"]

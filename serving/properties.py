@@ -5,13 +5,14 @@ escapes, for ``vmargs`` and ``plugins_path``. What is written here means the sam
 """
 
 import codecs
-import os
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import javaproperties
 
+from wire.fresh_file import fresh_file, naming, settle
 from wire.user_error import UserError
 
 _LAUNCHER_KEYS = ("vmargs", "plugins_path")
@@ -83,10 +84,9 @@ def set_property(path: Path, key: str, value: str) -> None:
     for index in reversed(places):
         del lines[index]
     lines.insert(places[0] if places else len(lines), _line(key, value) + ending)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.write_bytes("".join(lines).encode("latin-1"))
-    fresh.chmod(path.stat().st_mode)
-    fresh.replace(path)
+    with naming(path), fresh_file(path.parent, path.name) as file:
+        file.write("".join(lines).encode("latin-1"))
+        settle(file, path, stat.S_IMODE(path.stat().st_mode))
 
 
 def _parse(path: Path) -> Iterator[tuple[int, javaproperties.PropertiesElement]]:

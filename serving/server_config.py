@@ -10,7 +10,7 @@ from typing import NamedTuple
 from serving.archive_import import read_manifest
 from serving.environment import server_environment
 from serving.properties import BadProperties, find_line, read_properties
-from serving.snapshot import PROPERTY, versions_of
+from serving.snapshot import PROPERTY, read_snapshot
 
 LOAD_MODELS = "load_models"
 MODEL_STORE = "model_store"
@@ -22,7 +22,13 @@ _WORKER_PORT = "initial_worker_port"
 """Names the workers' Unix sockets."""
 _ADDRESS = re.compile(r"(https?)://([^:/^]+)(?::([0-9]+))?", re.IGNORECASE)
 """TorchServe's own pattern, without Unix sockets."""
-_PATHS = ("certificate_file", "cpp_log_config", "keystore", "metrics_config", "private_key_file", "workflow_store")
+TRUSTED_KEYS = "trusted_keys"
+"""Folder of the keys whose signatures archives need (`signing.trust`). A property of this project's: TorchServe
+ignores it, and started by itself loads whatever lies in the model store."""
+_INCLUDE = "include"
+"""Another configuration, whose properties count where this one has none; also this project's alone."""
+_FILES = ("certificate_file", "cpp_log_config", "keystore", "metrics_config", "private_key_file")
+_PATHS = (*_FILES, TRUSTED_KEYS, "workflow_store")
 _VARIABLE = re.compile(r"\$\$([^$]+)\$\$")
 _READ_HERE = (*ADDRESSES, *_GRPC_PORTS, _WORKER_PORT, *_PATHS, LOAD_MODELS, MODEL_STORE, PROPERTY,
               "disable_token_authorization")
@@ -46,7 +52,8 @@ def read_config(path: Path) -> dict[str, str]:
     """Read a configuration and check what this side needs of it.
 
     Environment variables are filled in as TorchServe does it: ``$$NAME$$``, and ``TS_...`` where
-    ``enable_envvars_config`` is true. Relative paths become absolute, from the folder of the configuration.
+    ``enable_envvars_config`` is true. Relative paths become absolute, from the folder of the configuration. What an
+    included configuration says counts where this one does not say it.
 
     Raises
     ------
@@ -69,7 +76,13 @@ def read_config(path: Path) -> dict[str, str]:
         check_config(properties)
     except BadProperties as error:
         raise BadProperties(f"{_place(path, error.key)}{error}") from error
-    return properties
+    if _INCLUDE not in properties:
+        return properties
+    included = (path.parent / properties.pop(_INCLUDE)).resolve()
+    if included.is_file() and _INCLUDE in read_properties(included):
+        raise BadProperties(f"{_place(path, _INCLUDE)}{_INCLUDE}: expected a configuration that includes no other, got "
+                            f"{included}", _INCLUDE)
+    return read_config(included) | properties
 
 
 def check_config(properties: Mapping[str, str]) -> None:
@@ -80,10 +93,17 @@ def check_config(properties: Mapping[str, str]) -> None:
         _check_port(properties, key, properties.get(key, "1"))
     if PROPERTY in properties:
         try:
-            versions_of(properties[PROPERTY])
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            read_snapshot(properties[PROPERTY])
+        except ValueError as error:
             raise BadProperties(f"{PROPERTY}: expected TorchServe's JSON of models and versions, "
-                                f"got {properties[PROPERTY]!r}", PROPERTY) from error
+                                f"got {properties[PROPERTY]!r:.100}: {str(error)!s:.100}", PROPERTY) from error
+
+
+def check_files(properties: Mapping[str, str]) -> None:
+    """Refuse a property that names a file which is not there: TorchServe or its workers would die of it."""
+    for key in _FILES:
+        if key in properties and not Path(properties[key]).is_file():
+            raise BadProperties(f"{key}={properties[key]}: expected a file, got none", key)
 
 
 def address_of(properties: Mapping[str, str], key: str) -> Address:
@@ -153,11 +173,18 @@ def free_ports(count: int) -> list[int]:
             each.close()
 
 
-def check_ports_are_free(properties: Mapping[str, str]) -> None:
-    """Refuse ports that are in use, by the property that names them."""
-    ends = {key: address_of(properties, key)[1:] for key in ADDRESSES}
-    ends |= {key: ("127.0.0.1", int(properties[key])) for key in _GRPC_PORTS if key in properties}
-    for key, end in ends.items():
+def check_ports_are_free(properties: Mapping[str, str], held_by: Mapping[str, str] | None = None) -> None:
+    """Refuse ports that are in use, by the property that names them.
+
+    Parameters
+    ----------
+    held_by : mapping, optional
+        The properties of a running server that will have given its ports back.
+    """
+    held = set() if held_by is None else set(_ports(held_by).values())
+    for key, end in _ports(properties).items():
+        if end in held:
+            continue
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -166,6 +193,12 @@ def check_ports_are_free(properties: Mapping[str, str]) -> None:
                 value = properties.get(key, f"http://{end[0]}:{end[1]}")
                 reason = error.strerror or str(error)
                 raise BadProperties(f"{key}={value}: expected a free port, got {reason}", key) from error
+
+
+def _ports(properties: Mapping[str, str]) -> dict[str, tuple[str, int]]:
+    """Property -> host and port."""
+    ends = {key: address_of(properties, key)[1:] for key in ADDRESSES}
+    return ends | {key: ("127.0.0.1", int(properties[key])) for key in _GRPC_PORTS if key in properties}
 
 
 def launcher_environment(properties: Mapping[str, str]) -> dict[str, str]:

@@ -6,7 +6,9 @@ passes the last one; a line in the configuration that the server is started from
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from serving.management import ManagementClient
 
@@ -38,11 +40,28 @@ def take_snapshot(manager: ManagementClient, archives: Mapping[tuple[str, str], 
     return json.dumps({"name": "rollout", "modelCount": count, "created": 1, "models": models}, separators=(",", ":"))
 
 
-def versions_of(snapshot: str) -> list[tuple[str, str]]:
-    """Models and versions that a server started with this snapshot serves."""
-    return [(model, version) for model, versions in json.loads(snapshot)["models"].items() for version in versions]
+class _Version(msgspec.Struct):
+    """What is read of one version; TorchServe has more."""
+
+    archive: Annotated[str, msgspec.Meta(min_length=1)] = msgspec.field(name="marName")
 
 
-def archives_of(snapshot: str) -> set[str]:
-    """Files of the model store that a server started with this snapshot needs."""
-    return {each["marName"] for versions in json.loads(snapshot)["models"].values() for each in versions.values()}
+class _Snapshot(msgspec.Struct):
+    models: dict[str, Annotated[dict[str, _Version], msgspec.Meta(min_length=1)]]
+
+
+def read_snapshot(text: str) -> dict[tuple[str, str], str]:
+    """Return model and version -> file of the model store, of what a server started with this snapshot serves.
+
+    Raises
+    ------
+    ValueError
+        It is no snapshot.
+    """
+    try:
+        models = msgspec.json.decode(text, type=_Snapshot).models
+    except UnicodeEncodeError:
+        raise ValueError("expected text, got lone surrogates") from None
+    except RecursionError:
+        raise ValueError("expected a snapshot, got JSON that is nested too deeply") from None
+    return {(model, name): each.archive for model, versions in models.items() for name, each in versions.items()}

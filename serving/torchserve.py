@@ -1,47 +1,39 @@
 """A TorchServe of one's own: started, really ready, stopped, nothing left behind."""
 
-import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
-from serving import environment, tokens
-from serving.archive_import import check_handler
-from serving.java import find_java_home
+from serving import tokens
 from serving.management import ManagementClient, ManagementError
-from serving.processes import end_family, is_torchserve
+from serving.processes import CONFIG, end_processes, find_java, is_in_use, is_server, start_time_s
 from serving.properties import BadProperties, format_properties
 from serving.server_config import (
     ADDRESSES,
-    LOAD_MODELS,
     MODEL_STORE,
     address_of,
-    check_config,
-    check_ports_are_free,
-    configured_models,
     is_true,
     launcher_environment,
     read_config,
-    with_free_ports,
 )
-from serving.snapshot import PROPERTY, archives_of, versions_of
+from serving.server_state import STATE, ServerState, locked_home, read_server_state, write_server_state
+from serving.snapshot import PROPERTY, read_snapshot, take_snapshot
+from serving.start_plan import PROJECT, ServerSettings, StartFailed, StartPlan, check_home, plan_start, served_archives
 from serving.token_source import TokenSource
 from wire.answer import MAX_RESPONSE_SIZE
+from wire.fresh_file import fresh_file, settle
+from wire.state_file import DamagedState
 from wire.user_error import UserError
 
-PROJECT = Path(__file__).resolve().parent.parent
-STATE = "server.json"
-DEFAULT_MODELS = {"tick": "tick.mar"}
-CONFIG = "config.properties"
 RENEW_BEFORE_NS = 30_000_000_000
 """Time before a token's end at which commands renew it (nanoseconds)."""
-"""In the home: what the server was really started from."""
 _DEFAULT_MAX_RESPONSE_SIZE = "6553500"
 """TorchServe's own, bytes."""
 _DIED = "Backend worker process died."
@@ -49,31 +41,6 @@ _TRACEBACK, _NEXT_WORKER = "Traceback (most recent call last):", "s_name_part0="
 _UNKNOWN = "RuntimeError: 500 - Unknown exception"  # TorchServe's own, after any RuntimeError of a handler
 """What a worker says before the traceback of what it could not load."""
 _EXCEPTION = re.compile(r"-std(?:out|err)(?: \S+)? - ([A-Za-z_][\w.]*(?:: .*)?)$", re.MULTILINE)
-
-
-class StartFailed(UserError):
-    """The server cannot be started, or came up without its workers; says why."""
-
-
-@dataclass(frozen=True)
-class ServerSettings:
-    """How to start a server."""
-
-    models: Mapping[str, str] | None = None
-    """Name -> archive in the model store: ``{"tick": "tick.mar"}``; None for the configuration's ``load_models``, else
-    `DEFAULT_MODELS`. Without meaning where the configuration has a ``model_snapshot``, which says what is served."""
-    model_store: Path | None = None
-    """Folder of the archives; None for the configuration's ``model_store``, else ``archives`` of the current folder."""
-    home: Path = PROJECT / ".server"
-    """Working directory: keys, logs, temporary files, state. One server a home."""
-    config: Path | None = PROJECT / "config.properties"
-    """What to start from; None for TorchServe's defaults."""
-    properties: Mapping[str, str] = field(default_factory=dict)
-    """Changes to the configuration."""
-    free_ports: bool = False
-    """Take free ports instead of the configured ones."""
-    ready_within_s: float = 120.0
-    """How long workers may take to load."""
 
 
 class TorchServe:
@@ -87,11 +54,15 @@ class TorchServe:
         Of the Java process.
     model_store : Path
         Folder of its archives.
+    properties : mapping
+        What it was started from.
     """
 
-    def __init__(self, home: Path, pid: int, properties: Mapping[str, str]) -> None:
+    def __init__(self, home: Path, pid: int, properties: Mapping[str, str], started_s: float | None = None) -> None:
         self.home = home
         self.pid = pid
+        self.properties = properties
+        self._started_s = started_s
         self.model_store = Path(properties["model_store"])
         self.inference_url, self.management_url, self.metrics_url = (
             address_of(properties, key).url for key in ADDRESSES
@@ -121,7 +92,7 @@ class TorchServe:
 
     def is_running(self) -> bool:
         """Whether the Java process lives."""
-        return is_torchserve(self.pid)
+        return is_server(self.pid, self.home, self._started_s)
 
     def _why_worker_died(self, within_s: float) -> str:
         """The exception's own line, which ends a traceback that comes line by line through a pipe.
@@ -176,14 +147,13 @@ class TorchServe:
                 time.sleep(0.05)
 
     def stop(self) -> None:
-        """End server and workers, and take away state, keys and unpacked models; the logs stay.
+        """End what runs in the home, and take away state, keys and unpacked models; the logs stay.
 
-        By SIGKILL: on SIGTERM TorchServe resets what it is asked all the same, and starts workers anew while it ends.
+        Raises
+        ------
+        HomeInUse, CannotEnd
         """
-        end_family(self.pid)
-        (self.home / STATE).unlink(missing_ok=True)
-        (self.home / tokens.KEY_FILE).unlink(missing_ok=True)
-        shutil.rmtree(self.home / "tmp", ignore_errors=True)
+        stop_server(self.home)
 
     def __enter__(self) -> "TorchServe":
         return self
@@ -195,109 +165,205 @@ class TorchServe:
 def start_server(settings: ServerSettings) -> TorchServe:
     """Start a server and return when its workers are ready.
 
+    In a home where rollouts have left other versions than the configuration's, these are served again, unless
+    ``models`` names others or ``fresh`` is set.
+
     Raises
     ------
-    NoJava, StartFailed, UnreadableArchive
-        Before anything is started where that can be known: no Java, a port in use, no such
-        model store, a missing or damaged archive, a server already in this home.
+    NoJava, StartFailed, UnreadableArchive, Untrusted
+        Before anything is started where that can be known: no Java, a port in use, no such model store, a missing,
+        damaged, replaced or untrusted archive, a server already in this home, models that rollouts have left.
+    HomeInUse
+        Another start, restart or stop is under way there.
     """
-    java_home = find_java_home()
-    _check_home(settings.home)
-    if (running := find_server(settings.home)) is not None:
-        raise StartFailed(f"{settings.home}: no running server expected, was one with process id {running.pid}")
-    try:
-        properties = _effective_properties(settings)
-        model_store = Path(properties[MODEL_STORE])
-        models, snapshot = configured_models(properties, model_store), properties.get(PROPERTY)
-        _check_archives(model_store, archives_of(snapshot) if snapshot else set(models.values()))
-        check_ports_are_free(properties)
-        config = format_properties(properties)
-    except BadProperties as error:
-        raise StartFailed(str(error)) from error
-    for name in ("logs", "tmp"):  # those of an earlier run would be taken for this one's
-        shutil.rmtree(settings.home / name, ignore_errors=True)
-        (settings.home / name).mkdir(parents=True)
-    (settings.home / tokens.KEY_FILE).unlink(missing_ok=True)  # a token of an earlier run misleads
-    (settings.home / CONFIG).write_text(config)
-    pid = _launch(settings, properties, java_home)
-    server = TorchServe(settings.home, pid, properties)
-    (settings.home / STATE).write_text(json.dumps({"pid": pid, "properties": properties}))
-    try:
-        served = versions_of(snapshot) if snapshot else [(model, None) for model in models]
-        server.wait_ready(served, settings.ready_within_s)
-    except BaseException:  # Ctrl-C too: nothing may be left behind
-        server.stop()
-        raise
-    return server
+    settings = replace(settings, home=settings.home.resolve())
+    check_home(settings.home)  # before the home is made
+    with locked_home(settings.home):
+        _check_nothing_runs(settings.home)
+        return _start(plan_start(settings))
 
 
-def restart_server(home: Path, ready_within_s: float = 120.0) -> TorchServe:
+def restart_server(
+    home: Path, ready_within_s: float = 120.0, trusted: Path | None = None,
+    remembered: Callable[[Path], Mapping[tuple[str, str], str]] | None = None,
+) -> TorchServe:
     """Start again, on the same ports, what was started in this home, stopping it first where it still runs.
 
-    With the versions and the default that rollouts have left in the home's configuration, else with
-    the models of the first start.
+    With the versions and the default that rollouts have left in the home's configuration, else with the models of the
+    first start. The running server is stopped once everything that can be checked is; where the new start fails all the
+    same, what ran before is started again.
 
     Raises
     ------
-    NoJava, StartFailed, UnreadableArchive
-        Nothing was ever started there, or as `start_server`.
+    StartFailed
+        Nothing was ever started there, or the start failed; says what runs now.
+    NoJava, UnreadableArchive, Untrusted, HomeInUse, CannotEnd
+        As `start_server`; the running server was not touched.
     """
-    if (running := find_server(home)) is not None:
-        running.stop()
+    home = home.resolve()
     if not (home / CONFIG).is_file():
-        raise StartFailed(f"{home}: a home in which a server was started expected, was without {CONFIG}")
-    return start_server(ServerSettings(home=home, config=home / CONFIG, ready_within_s=ready_within_s))
+        raise StartFailed(f"{home}: expected a home in which a server was started, got none with {CONFIG}")
+    settings = ServerSettings(home=home, config=home / CONFIG, ready_within_s=ready_within_s, trusted=trusted,
+                              remembered=remembered)
+    with locked_home(home):
+        running = find_server(home)
+        if running is None:
+            _check_nothing_runs(home)
+            return _start(plan_start(settings))
+        plan = plan_start(settings, running.properties)
+        before = _start_before(running, plan)
+        _end(home)
+        try:
+            return _start(plan)
+        except (UserError, OSError) as error:
+            raise StartFailed(_bring_back(before, error)) from error
+
+
+def stop_server(home: Path) -> int:
+    """End what runs in a home, whatever its files say, and take away state, keys and unpacked models; the logs stay.
+
+    Returns
+    -------
+    int
+        How many processes were ended.
+
+    Raises
+    ------
+    HomeInUse
+        A start or restart is under way there.
+    CannotEnd
+    """
+    home = home.resolve()
+    if not home.is_dir():
+        return 0
+    with locked_home(home):
+        return _end(home)
 
 
 def find_server(home: Path) -> TorchServe | None:
-    """The server that runs in this home, if any."""
+    """Return the server that runs in this home, if any.
+
+    Raises
+    ------
+    DamagedState
+        One runs, and neither its state nor the home's configuration says how it is reached.
+    """
+    home = home.resolve()
     try:
-        state = json.loads((home / STATE).read_text())
+        state = read_server_state(home)
     except FileNotFoundError:
         return None
-    server = TorchServe(home, state["pid"], state["properties"])
+    except DamagedState:
+        pid = find_java(home)
+        if pid is None:
+            return None
+        try:
+            properties = read_config(home / CONFIG)
+        except (BadProperties, OSError):
+            properties = {}
+        if MODEL_STORE not in properties:
+            raise
+        return TorchServe(home, pid, properties)
+    if state.pid is None:
+        return None
+    server = TorchServe(home, state.pid, state.properties, state.started_s)
     return server if server.is_running() else None
 
 
-def _check_home(home: Path) -> None:
-    """Workers listen on a Unix socket in the home, whose path the kernel limits to 107 characters."""
-    longest = home / "tmp" / ".ts.sock.65535"
-    if len(str(longest)) > 107:
-        raise StartFailed(f"{home}: a path of at most {107 - len('/tmp/.ts.sock.65535')} characters expected, "
-                          f"was {len(str(home))}")
+def _check_nothing_runs(home: Path) -> None:
+    """Refuse a home in which a server runs; end what a start that was killed has left."""
+    if (running := find_server(home)) is not None:
+        raise StartFailed(f"{home}: expected no running server, got one with process id {running.pid}")
+    if not is_in_use(home):
+        return
+    try:
+        interrupted = read_server_state(home).pid is None
+    except (FileNotFoundError, DamagedState):
+        interrupted = False
+    if not interrupted:
+        raise StartFailed(f"{home}: expected no running server, got processes that {STATE} does not record: "
+                          f"`scripts/serve.py stop --home {home}` ends them")
+    _end(home)
 
 
-def _check_archives(model_store: Path, archives: set[str]) -> None:
-    if not model_store.is_dir():
-        raise StartFailed(f"{model_store}: a model store expected, was no folder")
-    for archive in sorted(archives):
-        check_handler(model_store / archive)
+def _start(plan: StartPlan) -> TorchServe:
+    """Start a server in a home where none runs; when that fails, or is interrupted, nothing is left behind."""
+    home, properties = plan.home, dict(plan.properties)
+    try:
+        write_server_state(home, ServerState(properties, starter=os.getpid()))
+        for name in ("logs", "tmp"):  # those of an earlier run would be taken for this one's
+            shutil.rmtree(home / name, ignore_errors=True)
+            (home / name).mkdir()
+        (home / tokens.KEY_FILE).unlink(missing_ok=True)  # a token of an earlier run misleads
+        _write_config(home, properties)
+        pid = _launch(plan)
+        started_s = start_time_s(pid)
+        server = TorchServe(home, pid, properties, started_s)
+        server.wait_ready(plan.digests, plan.ready_within_s)
+        _check_digests(server, plan.digests)
+        write_server_state(home, ServerState(properties, pid, started_s))
+        return server
+    except BaseException:  # Ctrl-C too
+        _end(home)
+        raise
 
 
-def _effective_properties(settings: ServerSettings) -> dict[str, str]:
-    """The configuration with this start's changes: always with a model store, and the models by name."""
-    properties = {} if settings.config is None else read_config(settings.config)
-    if settings.free_ports:
-        properties = with_free_ports(properties)
-    store = settings.model_store or Path(properties.get(MODEL_STORE, "archives")).resolve()
-    models = settings.models
-    if models is None:
-        configured = LOAD_MODELS in properties or PROPERTY in properties
-        models = configured_models(properties, store) if configured else DEFAULT_MODELS
-    for name, archive in models.items():
-        if re.search("[,=]", name) or "," in archive:
-            raise StartFailed(f"{name}={archive}: expected a name and an archive without a comma, at which TorchServe "
-                              "cuts, got one")
-    names = ",".join(f"{name}={archive}" for name, archive in models.items())
-    properties |= {MODEL_STORE: str(store), LOAD_MODELS: names} | dict(settings.properties)
-    properties[environment.PROPERTY] = environment.withheld_names(properties)
-    check_config(properties)
-    return properties
+def _end(home: Path) -> int:
+    """End what runs in a home, and take away what only a running server needs."""
+    ended = end_processes(home)
+    for name in (STATE, tokens.KEY_FILE):
+        (home / name).unlink(missing_ok=True)
+    shutil.rmtree(home / "tmp", ignore_errors=True)
+    return ended
 
 
-def _launch(settings: ServerSettings, properties: Mapping[str, str], java_home: Path) -> int:
+def _check_digests(server: TorchServe, digests: Mapping[tuple[str, str | None], str | None]) -> None:
+    """Refuse workers that loaded something else than what was checked: the store may have changed in between."""
+    manager = server.management()
+    for (model, version), digest in digests.items():
+        if digest is None:
+            continue
+        status = manager.describe(model, version, customized=True)[0]
+        metadata = status.get("customizedMetadata")
+        loaded = metadata.get("archive_digest") if isinstance(metadata, dict) else None  # others' say none
+        if loaded not in (None, digest):
+            raise StartFailed(f"{model}: expected workers to load the archive with digest {digest}, which was checked, "
+                              f"got {loaded!s:.64}: it was replaced in {server.model_store} during the start")
+
+
+def _start_before(running: TorchServe, plan: StartPlan) -> StartPlan:
+    """What brings back a running server with the versions that it serves now."""
+    properties = dict(running.properties)
+    with suppress(ManagementError, tokens.NoToken):  # one that answers no more comes back with its first versions
+        lasting = read_snapshot(plan.properties[PROPERTY]) if PROPERTY in plan.properties else {}
+        properties[PROPERTY] = take_snapshot(running.management(), lasting)
+    return replace(plan, properties=properties, digests=dict.fromkeys(served_archives(properties)))
+
+
+def _bring_back(before: StartPlan, error: Exception) -> str:
+    """Start what ran before a restart that failed; return what happened, in a sentence."""
+    home = before.home
+    failed = home / f"{CONFIG}.failed"
+    (home / CONFIG).replace(failed)
+    try:
+        server = _start(before)
+    except (UserError, OSError) as second:
+        failed.replace(home / CONFIG)
+        return (f"the restart failed: {error}; what ran before could not be started again either: {second}; no server "
+                f"runs in {home}")
+    return (f"the restart failed: {error}; what ran before runs again, process {server.pid}; the configuration that "
+            f"failed is {failed}")
+
+
+def _write_config(home: Path, properties: Mapping[str, str]) -> None:
+    with fresh_file(home, CONFIG) as file:
+        file.write(format_properties(properties).encode())
+        settle(file, home / CONFIG, 0o644)
+
+
+def _launch(plan: StartPlan) -> int:
     """Start TorchServe's own launcher, which leaves the Java process running and ends."""
-    home = settings.home
+    home, properties, java_home = plan.home, plan.properties, plan.java_home
     variables = {
         **launcher_environment(properties),
         "JAVA_HOME": str(java_home),
@@ -310,7 +376,7 @@ def _launch(settings: ServerSettings, properties: Mapping[str, str], java_home: 
     }
     command = [sys.executable, "-m", "ts.model_server", "--start", "--ncs"]
     command += ["--ts-config", str(home / CONFIG), "--model-store", properties[MODEL_STORE]]
-    if settings.config is not None:
+    if plan.quiet:
         command += ["--log-config", str(PROJECT / "deploy" / "log4j2.xml")]
     with (home / "logs" / "console.log").open("wb") as console:
         result = subprocess.run(

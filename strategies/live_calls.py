@@ -13,7 +13,7 @@ from strategies.guarded import Counting, guard
 from strategies.live_asker import Asker, Ended, Waiting
 from strategies.live_failover import Failover
 from strategies.model_actor_config import ModelActorConfig
-from strategies.model_call import Fate, ModelCall, ModelHealth, Question
+from strategies.model_call import STOPPED, Fate, ModelCall, ModelHealth, Question
 
 
 class LiveCalls:
@@ -110,7 +110,7 @@ class LiveCalls:
         """
         if self._closed:
             return
-        left = Ended(tuple(reversed(self._unended.values())), Fate.FAILED, "Stopped: the run ended before the answer")
+        left = Ended(tuple(reversed(self._unended.values())), Fate.FAILED, STOPPED)
         self._end(left)
         self._closed = True
         self._failover.end()

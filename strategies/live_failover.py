@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from features.schema import FeatureSchema
-from serving.http_connection import Token
 from serving.token_source import TokenSource
-from serving.tokens import NoToken
+from serving.tokens import NoToken, Token
 from strategies.guarded import Counting, guard
 from strategies.live_server import LiveServer, in_words
 from strategies.model_actor_config import ModelActorConfig

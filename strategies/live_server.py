@@ -20,6 +20,9 @@ from traffic.store import StoreFailed, TrafficStore
 from wire import errors
 from wire.errors import RequestError
 
+SLOW = "no answer within the deadline"
+"""What the reason of a server's health begins with whose answers come too late."""
+
 
 class LiveServer:
     """One server, its breaker and its connections.
@@ -100,7 +103,7 @@ class LiveServer:
         if in_time:
             self._change(Breaker.succeeded, "")
         else:
-            self._change(Breaker.failed, f"no answer within the deadline of {self._config.live.deadline_ns / 1e6:g} ms")
+            self._change(Breaker.failed, f"{SLOW} of {self._config.live.deadline_ns / 1e6:g} ms")
 
     def failed(self, error: RequestError, route: Route) -> None:
         """Take a failed request into account.

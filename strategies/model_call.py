@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from wire.news_windows import NewsWindow
 
+STOPPED = "Stopped: the run ended before the answer"
+"""Error of the calls that the end of a run cuts off."""
 OneInput = NDArray[np.float32] | NewsWindow
 """What a model is asked for one prediction."""
 

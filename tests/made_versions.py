@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from zipfile import ZipFile
 
-from release.signing import sign_archive
+from signing.archive_signature import sign_archive
 from wire.digest import MANIFEST, SIGNATURE
 
 HANDLER = "tick_handler.py"

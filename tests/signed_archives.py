@@ -5,8 +5,8 @@ import stat
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZipFile
 
-from release.signing import sign_archive
-from release.signing_keys import make_key
+from signing.archive_signature import sign_archive
+from signing.keys import make_key
 from wire.digest import MANIFEST, SIGNATURE
 
 MANIFEST_SAYS = {

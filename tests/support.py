@@ -1,13 +1,12 @@
 """What tests share besides fixtures."""
 
-import importlib.util
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from typer import Typer
+from fault_injection.commands import script_app as script_app  # tests call commands in this process with it
 
 PROJECT = Path(__file__).resolve().parent.parent
 REAL_DATA = PROJECT.parent / "shared" / "data"
@@ -29,16 +28,6 @@ def run_script(*arguments: str | Path, cwd: Path = PROJECT) -> subprocess.Comple
     """Run one of the project's scripts as a user does, with this environment's Python."""
     command = [sys.executable, *map(str, arguments)]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
-
-
-def script_app(path: Path) -> Typer:
-    """A script's commands, to be called in this process where only its answer matters: typer.testing.CliRunner."""
-    spec = importlib.util.spec_from_file_location(f"script_{path.stem}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.app
 
 
 def until(condition: Callable[[], bool], within_s: float = 20.0, what: str = "the condition") -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from release.change import Say, say_nothing
+from release.change import Say, default_now, say_nothing
 from release.journal import RolloutRefused, locked
 from release.limits import Limits
 from release.rollout import promote, remove
@@ -135,8 +135,8 @@ def canary(
         except BaseException:  # routers would follow a split that nobody watches
             stop(store, split)
             raise
-    return Report("canary", model, challenger, digest, baseline, end.outcome, end.failed_at, end.reason, tuple(steps),
-                  began, time.monotonic() - clock)
+    return Report("canary", model, challenger, digest, baseline, default_now(target, model), end.outcome, end.failed_at,
+                  end.reason, tuple(steps), began, time.monotonic() - clock)
 
 
 def _interrupted(end: _End, why: str, steps: Sequence[Step]) -> _End:

@@ -21,6 +21,16 @@ def fresh_file(folder: Path, label: str) -> Iterator[IO[bytes]]:
             Path(file.name).unlink(missing_ok=True)
 
 
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Name this file in an `OSError` of the block, which knows only the name that the file has for now, or none."""
+    try:
+        yield
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None
+        raise
+
+
 def settle(file: IO[bytes], path: Path, mode: int) -> None:
     """Give what was written its place in the same folder, over what was there, with these permissions."""
     file.flush()

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from wire.fresh_file import fresh_file, settle
+from wire.fresh_file import fresh_file, naming, settle
 from wire.user_error import UserError
 
 State = TypeVar("State")
@@ -83,13 +83,9 @@ def write_state(path: Path, state: Any, mode: int = 0o644) -> None:
     OSError
         It could not be written; names the file. What was there before still is.
     """
-    try:
-        with fresh_file(path.parent, path.name) as file:
-            file.write(msgspec.json.format(msgspec.json.encode(state), indent=1) + b"\n")
-            settle(file, path, mode)
-    except OSError as error:
-        error.filename, error.filename2 = str(path), None
-        raise
+    with naming(path), fresh_file(path.parent, path.name) as file:
+        file.write(msgspec.json.format(msgspec.json.encode(state), indent=1) + b"\n")
+        settle(file, path, mode)
 
 
 def set_aside(path: Path) -> Path:

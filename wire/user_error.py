@@ -12,17 +12,19 @@ Hierarchy, by package (only what derives from the two bases directly)::
             training    BadConfig
             trials      BadRules, BadExperiment
             wire        InvalidName
-        wire            RequestError: one subclass for each HTTP status that a request can end with
+        wire            DamagedState; RequestError: one subclass for each HTTP status that a request can end with
         market          BadData
         latency         BadProfile
-        serving         BadProperties, NoToken, NoJava, StartFailed, ManagementError, UnreadableArchive
+        serving         BadProperties, NoToken, NoJava, StartFailed, HomeInUse, CannotEnd, ManagementError,
+                        UnreadableArchive
         handlers        BadArchive, UnsupportedDevice
         traffic         StoreFailed, SplitRefused
         strategies      OtherArchive, TimeReversed, ImpossibleFill
-        live_trading    Halted (status 3), NoParity
+        live_trading    Halted (status 3), RunFailed (status of the run: 1, 3, 4 or 5), NoParity
         training        BadRunFolder, BadCorpus, BadBackbone, BadMember, StudyInUse, TuningFailed
-        release         BuildFailed, IncompleteArchive, ForbiddenImport, BadKey, NotPlain, Untrusted, NoTarget,
-                        NoCounters, GateFailed, RolloutRefused, WatchRefused
+        signing         BadKey, NotPlain, Untrusted
+        release         BuildFailed, IncompleteArchive, ForbiddenImport, NoTarget, NoCounters, GateFailed,
+                        RolloutRefused, RepairFailed, Unrecorded (status 3), WatchRefused
         trials          NoExperiment
         tracking        TrackingFailed
         model_registry  RegistryRefused

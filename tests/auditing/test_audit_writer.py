@@ -105,12 +105,11 @@ def test_what_a_log_never_took_is_told_at_the_end(tmp_path: Path, caplog: pytest
 
 
 def test_what_a_crash_left_is_rolled_by_the_next_run_and_read_by_anybody(tmp_path: Path) -> None:
-    crashed = open_log(str(tmp_path))
+    crashed = open_log(str(tmp_path / "before"))
     crashed.keep([made(FillRecord, seq, "run-1") for seq in range(5)])
-    (stream,) = (tmp_path / "fills").glob("*.arrows")
+    (stream,) = (tmp_path / "before" / "fills").glob("*.arrows")
+    shutil.copytree(tmp_path / "before", tmp_path / "after")  # as when its writer is gone, and its lock with it
     copied = tmp_path / "after" / "fills"
-    copied.mkdir(parents=True)
-    shutil.copyfile(stream, copied / stream.name)  # as it lies there when its writer is gone, and its lock with it
 
     as_left = seqs(open_log(str(tmp_path / "after")))
     Writer(open_log(str(tmp_path / "after")), every_s=NEVER_S).close()

@@ -12,15 +12,11 @@ Each call is made in a fork of this process, in an empty folder, with a home of 
 import argparse
 import json
 import os
-import resource
 import shutil
-import signal
 import sys
 import tempfile
 import time
-import traceback
 from collections import Counter
-from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from random import Random
@@ -28,11 +24,10 @@ from random import Random
 PROJECT = Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(PROJECT / "tests"), str(PROJECT / "tests/fuzz"), str(PROJECT)]
 
-from fuzz_commands import Call, Calls  # noqa: E402
+from fuzz_commands import Calls  # noqa: E402
 from fuzz_seeds import Seeds  # noqa: E402
 
-from cli.app import A_BUG  # noqa: E402
-from support import script_app  # noqa: E402
+from fault_injection.commands import Call, fault_of, quiet_environment, run  # noqa: E402
 
 PRELOADED = (
     "tracking.store", "mlflow.store.tracking.sqlalchemy_store", "mlflow.store.model_registry.sqlalchemy_store",
@@ -41,15 +36,6 @@ PRELOADED = (
     "model_registry.registry", "sklearn.metrics", "scipy.stats",
 )
 """What commands import only when they need it, for many calls imported once."""
-MOST_CPU_S, MOST_S = 60, 900
-"""Seconds of processor time, and of waiting, after which a call counts as hung."""
-FAKE_JAVA = """#!/bin/sh
-case "$*" in *-version*) echo 'openjdk version "17.0.9"' >&2; exit 0;; esac
-echo 'this Java ends at once' >&2
-exit 1
-"""
-STATUSES = {0, 1, 2, 3}
-
 
 def main() -> int:
     """Call, report what broke, and return 1 where anything did."""
@@ -61,7 +47,7 @@ def main() -> int:
     parser.add_argument("--verbose", action="store_true", help="show every call and how it ended")
     given = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
-    os.environ.update(_environment(folder))
+    os.environ.update(quiet_environment(folder))
     seeds = Seeds(folder / "seeds", lambda script, arguments: _must_succeed(Call(script, tuple(arguments), folder)))
     calls = Calls(seeds, folder / "calls")
     names = [each for each in calls.names if given.only in each]
@@ -79,7 +65,7 @@ def main() -> int:
         if given.verbose:
             print(f"{number}: {call}", flush=True)
         status, out, err = run(call)
-        fault = wrong(call, status, out, err)
+        fault = fault_of(call, status, out, err)
         statuses[status] += 1
         if given.verbose:
             last = next((line for line in reversed(err.splitlines()) if line.strip('╰─╯ ')), '')
@@ -95,90 +81,11 @@ def main() -> int:
     return 1 if faults else 0
 
 
-def run(call: Call) -> tuple[int, str, str]:
-    """Make a call in a fork of this process; return its exit status (negative: the signal), stdout and stderr."""
-    paths = call.folder / ".stdout", call.folder / ".stderr"
-    sys.stdout.flush()
-    child = os.fork()
-    if child == 0:
-        os.setpgid(0, 0)
-        resource.setrlimit(resource.RLIMIT_CPU, (MOST_CPU_S, MOST_CPU_S))
-        _be_the_command(call, *paths)
-    end = time.monotonic() + MOST_S
-    while True:
-        pid, status = os.waitpid(child, os.WNOHANG)
-        if pid or time.monotonic() > end:
-            break
-        time.sleep(0.005)
-    with suppress(ProcessLookupError):
-        os.killpg(child, signal.SIGKILL)  # and what it has started
-    if not pid:
-        _, status = os.waitpid(child, 0)
-    out, err = (path.read_text("utf-8", "replace") if path.exists() else "" for path in paths)
-    return (os.waitstatus_to_exitcode(status) if pid else -999), out, err
-
-
-def _be_the_command(call: Call, out: Path, err: Path) -> None:
-    """Become ``python scripts/NAME.py``, as far as anybody outside can see; never returns."""
-    status = 1
-    try:
-        for number, path in enumerate((os.devnull, out, err)):
-            opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-            os.dup2(opened, number)
-        os.chdir(call.folder)
-        os.environ.update({**call.environment, "HOME": f"{call.folder}"})
-        sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)  # noqa: SIM115
-        sys.stderr = open(2, "w", closefd=False, errors="backslashreplace")  # noqa: SIM115
-        sys.argv = [f"{call.script}.py", *call.arguments]
-        script_app(PROJECT / "scripts" / f"{call.script}.py")()
-    except SystemExit as ended:
-        status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
-
-
-def wrong(call: Call, status: int, out: str, err: str) -> str | None:
-    """Say what is wrong with how a call ended."""
-    if status == -999:
-        return f"no end within {MOST_S} s"
-    if status not in STATUSES:
-        return f"status {status}"
-    for sign in ("Traceback (most recent call last)", A_BUG, "Exception ignored", "panicked at"):
-        if sign in out + err:
-            return sign
-    errors = [line for line in err.splitlines() if line.startswith("error: ")]
-    if status in (1, 2, 3) and len(errors) != 1 and "Usage:" not in err and not out.startswith("{"):
-        return f"status {status} with {len(errors)} lines of errors"
-    if status == 0 and "--json" in call.arguments and "--help" not in call.arguments:
-        try:
-            json.loads(out)
-        except ValueError:
-            return "stdout is no JSON object"
-    return None
-
-
 def _must_succeed(call: Call) -> None:
     status, out, err = run(call)
     for name in (".stdout", ".stderr"):
         (call.folder / name).unlink(missing_ok=True)
     assert status == 0, f"{call}\n{out}{err}"
-
-
-def _environment(folder: Path) -> dict[str, str]:
-    java = folder / "java" / "bin" / "java"
-    java.parent.mkdir(parents=True)
-    java.write_text(FAKE_JAVA)
-    java.chmod(0o755)
-    for name in ("TORCHSERVE_TOKEN", "TORCHSERVE_MANAGEMENT_TOKEN", "MLFLOW_TRACKING_URI"):
-        os.environ.pop(name, None)
-    return {
-        "JAVA_HOME": f"{folder / 'java'}", "PATH": f"{java.parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": f"{PROJECT}", "COLUMNS": "200", "NO_COLOR": "1", "PYTHONWARNINGS": "ignore",
-    }
 
 
 if __name__ == "__main__":

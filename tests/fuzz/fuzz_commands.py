@@ -1,16 +1,18 @@
 """Random calls of every command: its options by their declared types, valid but for one or two of them."""
 
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from random import Random
 from typing import Any, Literal, get_args, get_origin
 
 import typer.main
-from fuzz_damage import NASTY_TEXTS, damage, odd_path
 from fuzz_seeds import KINDS, Seeds
 
+from fault_injection.commands import Call
+from fault_injection.damage import damage, odd_path
+from fault_injection.nasty import NASTY_TEXTS
 from support import PROJECT, script_app
 
 WORK = {
@@ -65,20 +67,6 @@ TEXTS: dict[str, tuple[str, ...]] = {
 _NAMES_OF_FILES = frozenset({"url", "log", "traffic", "sign_key", "key", "arrivals"})
 TIMES, INTERVALS = ("1s", "500ms", "10s", "1d", "2m", "1us"), ("1-MINUTE", "5-MINUTE", "4-HOUR")
 ROW = ("1.5", "0.4", "0.5", "0.2")
-
-
-@dataclass(frozen=True)
-class Call:
-    """One call of a command."""
-
-    script: str
-    arguments: tuple[str, ...]
-    folder: Path
-    """Where it is made; relative paths are there, and so is the home folder."""
-    environment: dict[str, str] = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        return f"cd {self.folder}; python scripts/{self.script}.py {' '.join(map(repr, self.arguments))[:3000]}"
 
 
 def commands() -> dict[str, Any]:

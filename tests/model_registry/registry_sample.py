@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
-from release.signing import sign_archive
+from signing.archive_signature import sign_archive
 from wire.digest import MANIFEST, SIGNATURE
 
 

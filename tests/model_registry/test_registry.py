@@ -14,8 +14,8 @@ from registry_sample import variant
 from features.schema import FeatureSchema
 from handlers.model_files import read_description
 from model_registry.registry import Registry, RegistryRefused
-from release.signing import Untrusted, sign_archive, verify_archive
-from release.signing_keys import make_key
+from signing.archive_signature import Untrusted, sign_archive, verify_archive
+from signing.keys import make_key
 from tracking.store import FILES_VARIABLE, REGISTRY_VARIABLE, URI_VARIABLE, TrackingFailed, tracking_store
 from training.tracking import track
 

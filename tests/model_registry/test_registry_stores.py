@@ -9,7 +9,7 @@ from registry_sample import variant
 from signed_archives import keys
 
 from model_registry.registry import Registry
-from release.signing import verify_archive
+from signing.archive_signature import verify_archive
 from tracking.store import FILES_VARIABLE, REGISTRY_VARIABLE, URI_VARIABLE, TrackingFailed
 
 

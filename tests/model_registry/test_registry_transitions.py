@@ -2,10 +2,10 @@
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 from made_versions import made
+from msgspec.structs import replace
 from rollout_desk import QUICK, Desk
 
 from model_registry.registry import Registry, RegistryRefused

@@ -14,7 +14,7 @@ from ci_jobs import CI, check_out, github, gitlab, hand_over, run, run_github_jo
 from rollout_desk import Desk
 
 from model_registry.registry import Registry
-from release.signing_keys import make_key
+from signing.keys import make_key
 from tracking.store import FILES_VARIABLE, REGISTRY_VARIABLE, URI_VARIABLE, tracking_store
 from wire.digest import archive_digest
 

@@ -19,9 +19,9 @@ from model_registry.examined_archive import examined
 from model_registry.record import tags_of
 from release.golden import archived_golden
 from release.rollout import _serve_like
-from release.signing import read_digest, verify_archive
 from serving.archive_import import archive_digest, check_handler, open_archive
 from serving.client import connect
+from signing.archive_signature import read_digest, verify_archive
 from wire.user_error import UserError
 
 Damage = Callable[[Path, Path], None]

@@ -17,9 +17,9 @@ from forged_zip import Entry, entries_of, forge
 from signed_archives import EVIL, HONEST, MANIFEST_SAYS, content, keys, mode, packed, signed
 
 from release.model_store import store_verified
-from release.signing import Untrusted, sign_archive, verify_archive
 from serving.client import connect
 from serving.torchserve import TorchServe
+from signing.archive_signature import Untrusted, sign_archive, verify_archive
 from support import PROJECT
 from wire.digest import MANIFEST
 

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from signed_archives import EVIL, HONEST, content, keys, packed, signed
 
-from release.plain_zip import MOST_MEMBERS, NotPlain, list_members
-from release.signing import Untrusted, sign_archive, verify_archive
+from signing.archive_signature import Untrusted, sign_archive, verify_archive
+from signing.plain_zip import MOST_MEMBERS, NotPlain, list_members
 from wire.digest import MANIFEST, SIGNATURE
 
 Entries = list[Entry]

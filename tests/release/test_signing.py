@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 from signed_archives import EVIL, HONEST, MANIFEST_SAYS, content, keys, mode, packed, signed
 
 from release.archive import build_archive
-from release.signing import Untrusted, sign_archive, verify_archive
-from release.signing_keys import PASSPHRASE, BadKey, load_private_key, make_key, trusted_keys
 from serving.client import connect
+from signing.archive_signature import Untrusted, sign_archive, verify_archive
+from signing.keys import PASSPHRASE, BadKey, load_private_key, make_key
+from signing.trust import read_trust
 from wire.digest import MANIFEST, SIGNATURE, archive_digest
 
 NAMES = st.from_regex(r"[a-c_][a-z0-9_.]{0,3}(/[a-c_][a-z0-9_.]{0,3})?", fullmatch=True)
@@ -97,7 +98,7 @@ def test_a_key_with_a_passphrase_needs_it(tmp_path: Path, monkeypatch: pytest.Mo
     private, trusted = keys(tmp_path)
     archive = packed(tmp_path / "tick.mar")
 
-    assert sign_archive(archive, private).key_id in trusted_keys(trusted)
+    assert sign_archive(archive, private).key_id in read_trust(trusted).keys
     monkeypatch.setenv(PASSPHRASE, "battery staple")
     with pytest.raises(BadKey, match=f"the passphrase in {PASSPHRASE} is another"):
         sign_archive(archive, private)
@@ -161,8 +162,8 @@ def test_a_key_of_another_kind_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(BadKey, match=r"a\.key: an Ed25519 private key expected, was a ECPrivateKey"):
         load_private_key(tmp_path / "a.key")
-    with pytest.raises(BadKey, match=r"a\.pub: an Ed25519 public key expected, was a ECPublicKey"):
-        trusted_keys(tmp_path)
+    with pytest.raises(BadKey, match=r"a\.pub: expected an Ed25519 public key, got a ECPublicKey"):
+        read_trust(tmp_path)
 
 
 # --- signing
@@ -195,7 +196,7 @@ def test_signing_twice_leaves_the_last_signature(pair: tuple[Path, Path], tmp_pa
     assert verify_archive(archive, trusted).signer == "bob"
     with ZipFile(archive) as members:
         assert members.namelist().count(SIGNATURE) == 1
-    with pytest.raises(Untrusted, match=r"trusted by .*: alice \("):
+    with pytest.raises(Untrusted, match=r"keys there: alice \("):
         verify_archive(archive, pair[1])
 
 
@@ -208,7 +209,7 @@ def test_a_signature_names_key_digest_and_time(pair: tuple[Path, Path], tmp_path
     with ZipFile(archive) as members:
         said = json.loads(members.read(SIGNATURE))
     assert (said["key_id"], said["digest"], said["signed_at"]) == (made.key_id, made.digest, made.signed_at)
-    assert made.key_id in trusted_keys(pair[1])
+    assert made.key_id in read_trust(pair[1]).keys
     assert made.signed_at.endswith("Z")
     assert (made.model, made.version) == ("tick", "1.0")
     assert mode(archive) == 0o640
@@ -301,14 +302,14 @@ def test_a_key_that_is_not_trusted_is_named_with_those_that_are(pair: tuple[Path
     (tmp_path / "elsewhere").mkdir()
     mallorys, _ = keys(tmp_path / "elsewhere", "mallory")
     archive = signed(tmp_path / "tick.mar", mallorys)
-    (known,) = trusted_keys(pair[1])
+    (known,) = read_trust(pair[1]).keys
 
-    with pytest.raises(Untrusted, match=rf"trusted by .*trusted: alice \({known}\)"):
+    with pytest.raises(Untrusted, match=rf"a key in .*trusted, got one by .*: alice \({known}\)"):
         verify_archive(archive, pair[1])
     (tmp_path / "nobody").mkdir()
-    with pytest.raises(Untrusted, match=r"trusted by .*: nobody"):
+    with pytest.raises(Untrusted, match=r"keys there: none"):
         verify_archive(archive, tmp_path / "nobody")
-    with pytest.raises(Untrusted, match="a folder of public keys expected, was none"):
+    with pytest.raises(Untrusted, match="expected a folder of public keys, got none"):
         verify_archive(archive, tmp_path / "nowhere")
 
 
@@ -316,7 +317,7 @@ def test_a_trusted_file_that_is_no_key_is_named(pair: tuple[Path, Path], tmp_pat
     trusted = shutil.copytree(pair[1], tmp_path / "trusted")
     (trusted / "bob.pub").write_text("ssh-ed25519 AAAA bob")
 
-    with pytest.raises(Untrusted, match=r"bob\.pub: an Ed25519 public key in PEM expected"):
+    with pytest.raises(Untrusted, match=r"bob\.pub: expected an Ed25519 public key in PEM"):
         verify_archive(signed(tmp_path / "tick.mar", pair[0]), trusted)
 
 
@@ -438,7 +439,7 @@ def test_an_archive_is_built_signed(pair: tuple[Path, Path], tick_run: Path, tmp
     verified = verify_archive(built.path, pair[1])
 
     assert (verified.digest, verified.signer) == (built.digest, "alice")
-    assert built.key_id in trusted_keys(pair[1])
+    assert built.key_id in read_trust(pair[1]).keys
     assert [path.name for path in tmp_path.iterdir()] == ["tick.mar"]
 
 

@@ -23,9 +23,9 @@ from typer.testing import CliRunner
 
 from release.arrivals import arrived, look
 from release.journal import read_journal
-from release.signing import sign_archive
 from release.target import NoTarget, Target
 from release.watch import Taken, Watched, WatchRefused, watch
+from signing.archive_signature import sign_archive
 from support import PROJECT, script_app
 from wire.digest import MANIFEST, SIGNATURE
 

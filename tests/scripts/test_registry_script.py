@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from release.signing import sign_archive
-from release.signing_keys import make_key
 from serving.torchserve import TorchServe
+from signing.archive_signature import sign_archive
+from signing.keys import make_key
 from support import PROJECT, run_script, script_app
 from tracking.store import FILES_VARIABLE, REGISTRY_VARIABLE, URI_VARIABLE
 from wire.digest import archive_digest

@@ -8,7 +8,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from release.signing_keys import trusted_keys
+from signing.trust import read_trust
 from support import PROJECT, run_script, script_app
 
 APPS = {name: script_app(PROJECT / "scripts" / f"{name}.py") for name in ("keys", "sign", "verify", "archive")}
@@ -41,7 +41,7 @@ def test_from_a_key_to_a_verified_archive(tmp_path: Path, archive: Path) -> None
 
     assert verified == {"model": "tick", "version": "1.0", "digest": signed["digest"], "signer": "alice"}
     assert made["key_id"] == signed["key_id"]
-    assert list(trusted_keys(trusted)) == [made["key_id"]]
+    assert list(read_trust(trusted).keys) == [made["key_id"]]
 
 
 def test_people_are_told_in_words(tmp_path: Path, archive: Path) -> None:

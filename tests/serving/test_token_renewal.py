@@ -101,11 +101,11 @@ def test_predictions_of_a_rollout_follow_the_token(server: TorchServe, rows: np.
 
 
 def test_a_fixed_token_that_is_refused_names_the_remedy(server: TorchServe) -> None:
-    with pytest.raises(TokenRefused, match="a fixed token ends .* pass the server's key file"):
+    with pytest.raises(TokenRefused, match=r"a fixed token ends .* pass the server's key file"):
         ManagementClient(server.management_url, STALE).model_names()
     with pytest.raises(TokenRefused, match="no token was sent: pass the server's key file"):
         ManagementClient(server.management_url).model_names()
-    with pytest.raises(Unauthorized, match="a fixed token ends .* pass the server's key file"):
+    with pytest.raises(Unauthorized, match=r"a fixed token ends .* pass the server's key file"):
         connect(server.inference_url, "tick", token=STALE)
 
 

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file, save_file
 from handlers.model_files import GOLDEN, WEIGHTS, build_network, read_description, read_golden
 from model_defs.tick_classifier import CLASSES
 from release.archive import build_archive
-from release.signing import sign_archive
+from signing.archive_signature import sign_archive
 
 RIGHT = 0.85
 """Share of the outcomes that order imbalance foretells."""

@@ -1,7 +1,7 @@
 """Signed archives: who vouches for the code in one.
 
 A verified archive is code that runs where orders are made. So a signature covers every member by name and content
-(`wire.digest`), and what it cannot cover is refused: see `release.plain_zip` for what could hide in a zip file.
+(`wire.digest`), and what it cannot cover is refused: see `signing.plain_zip` for what could hide in a zip file.
 """
 
 import base64
@@ -9,7 +9,7 @@ import binascii
 import json
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, BinaryIO, NoReturn
@@ -17,8 +17,9 @@ from zipfile import ZIP_DEFLATED, ZipFile
 
 from cryptography.exceptions import InvalidSignature
 
-from release.plain_zip import MOST_BYTES, Member, NotPlain, list_members, read_member, write_member
-from release.signing_keys import BadKey, key_id, load_private_key, trusted_keys
+from signing.keys import BadKey, key_id, load_private_key
+from signing.plain_zip import MOST_BYTES, Member, NotPlain, list_members, read_member, write_member
+from signing.trust import Trust, read_trust
 from wire.digest import MANIFEST, SIGNATURE, combined_digest, member_digest
 from wire.fresh_file import fresh_file, remove_unsettled, settle
 from wire.user_error import UserError
@@ -84,7 +85,7 @@ def sign_archive(archive: Path, key: str | Path) -> Signed:
     Parameters
     ----------
     key : str or Path
-        The private key's file, or ``env:VARIABLE``: `release.signing_keys.load_private_key`.
+        The private key's file, or ``env:VARIABLE``: `signing.keys.load_private_key`.
 
     Raises
     ------
@@ -115,29 +116,39 @@ def sign_archive(archive: Path, key: str | Path) -> Signed:
 
 
 def verify_archive(
-    archive: Path, trusted: Path, most_bytes: int = MOST_BYTES, copy: IO[bytes] | None = None
+    archive: Path, trusted: Path, most_bytes: int = MOST_BYTES, copy: IO[bytes] | None = None,
+    accepted: Collection[str] = (),
 ) -> Verified:
     """Verify an archive by the public keys in ``trusted``; runs none of its code.
+
+    Everything that loads code by signature does so by this function: rollouts, CI, the registry, `serving`.
 
     Parameters
     ----------
     trusted : Path
-        Folder of ``NAME.pub``.
+        Folder of ``NAME.pub``, revoked keys and allowed digests: `signing.trust`.
     most_bytes : int
         Most that it may unpack to.
     copy : binary file, optional
         Where the archive is written anew, member by member, from the bytes that are verified: nothing else is in
         there, and nobody can change the archive between verifying and using. Not compressed, since weights hardly
         get smaller. Of no use if this raises.
+    accepted : collection of str
+        Content digests that were verified before, while their keys had not expired.
 
     Raises
     ------
     Untrusted
-        Says which: no archive, unsigned, signed by an unknown key, a signature that was forged, or altered since.
+        Says which: no archive, unsigned, signed by an unknown, revoked or expired key, a signature that was forged,
+        altered since, or not among the digests that are allowed.
     """
+    try:
+        trust = read_trust(trusted)
+    except BadKey as error:
+        raise Untrusted(str(error)) from None
     with _open(archive) as file:
         content = _read_content(archive, file, most_bytes)
-        signer, signed_digest = _check_signature(archive, content.signature, trusted)
+        signer, signed_digest = _check_signature(archive, content.signature, trust, accepted)
         if copy is None:
             digest = _digest(archive, content, None)
         else:
@@ -146,6 +157,8 @@ def verify_archive(
                 _write(out, SIGNATURE, content.signature or b"")
     if digest != signed_digest:
         _refuse(archive, f"altered since {signer} signed it: content {signed_digest} expected, was {digest}")
+    if (reason := trust.objection_to_content(digest)) is not None:
+        _refuse(archive, reason)
     return Verified(content.model, content.version, digest, signer)
 
 
@@ -249,7 +262,9 @@ def _write(out: ZipFile, name: str, data: bytes) -> None:
         pass
 
 
-def _check_signature(archive: Path, signature: bytes | None, trusted: Path) -> tuple[str, str]:
+def _check_signature(
+    archive: Path, signature: bytes | None, trust: Trust, accepted: Collection[str]
+) -> tuple[str, str]:
     """Who signed, and which digest; the archive itself may have another."""
     if signature is None:
         _refuse(archive, "a signed archive expected, was unsigned")
@@ -259,20 +274,14 @@ def _check_signature(archive: Path, signature: bytes | None, trusted: Path) -> t
             _refuse(archive, f'{SIGNATURE}: "{field}" as a text expected, was {type(said.get(field)).__name__}')
     if said["algorithm"] != ALGORITHM or not re.fullmatch("[0-9a-f]{64}", said["digest"]):
         _refuse(archive, f"{SIGNATURE}: {ALGORITHM} over a SHA-256 expected, was {said['algorithm']!r:.40}")
+    if (reason := trust.objection_to_key(said["key_id"], said["digest"], accepted)) is not None:
+        _refuse(archive, reason)
+    key = trust.keys[said["key_id"]]
     try:
-        keys = trusted_keys(trusted)
-    except BadKey as error:
-        raise Untrusted(str(error)) from None
-    if said["key_id"] not in keys:
-        known = ", ".join(f"{name} ({each})" for each, (name, _) in sorted(keys.items())) or "nobody"
-        _refuse(archive, f"the signature of a trusted key expected, was one of {said['key_id']!r:.40}; "
-                f"trusted by {trusted}: {known}")
-    signer, key = keys[said["key_id"]]
-    try:
-        key.verify(base64.b64decode(said["signature"], validate=True), SIGNED + said["digest"].encode())
+        key.public.verify(base64.b64decode(said["signature"], validate=True), SIGNED + said["digest"].encode())
     except (InvalidSignature, binascii.Error, ValueError):
-        _refuse(archive, f"the signature of {signer} expected, was not made with that key")
-    return signer, said["digest"]
+        _refuse(archive, f"the signature of {key.name} expected, was not made with that key")
+    return key.name, said["digest"]
 
 
 def _check_digest_code(archive: Path, content: _Content) -> None:

@@ -9,6 +9,8 @@ import binascii
 import hashlib
 import os
 import stat
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -29,13 +31,30 @@ from wire.user_error import UserError
 PASSPHRASE = "ARCHIVE_KEY_PASSPHRASE"
 """Environment variable with the private key's passphrase; unset or empty: it has none."""
 _FROM_ENVIRONMENT = "env:"
+_MAX_TEXT_BYTES = 1 << 20
+_BEGIN, _END = b"-----BEGIN ", b"-----END "
 
 
 class BadKey(UserError, ValueError):
     """A key that cannot be made, read or used; says why, and nothing of the key."""
 
 
-def make_key(private: Path, public: Path) -> str:
+@dataclass(frozen=True)
+class TrustedKey:
+    """A public key."""
+
+    name: str
+    """NAME of ``NAME.pub``."""
+    public: Ed25519PublicKey
+    expires: datetime | None
+    """From then on it vouches for nothing new; None: never."""
+
+    def has_expired(self) -> bool:
+        """Whether it has, by this machine's clock."""
+        return self.expires is not None and datetime.now(UTC) >= self.expires
+
+
+def make_key(private: Path, public: Path, expires: datetime | None = None) -> str:
     """Make a pair of keys as PEM files and return its id; the private one is encrypted where `PASSPHRASE` is set.
 
     Parameters
@@ -44,6 +63,8 @@ def make_key(private: Path, public: Path) -> str:
         For its owner's eyes only (mode 0600), outside of any git work tree. Never overwritten.
     public : Path
         ``trusted_keys/NAME.pub``. Never overwritten.
+    expires : datetime, optional
+        From then on the key signs nothing and vouches for nothing new; both files say so in a line before the key.
 
     Raises
     ------
@@ -58,9 +79,11 @@ def make_key(private: Path, public: Path) -> str:
     encryption: KeySerializationEncryption = BestAvailableEncryption(passphrase) if passphrase else NoEncryption()
     private.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     public.parent.mkdir(parents=True, exist_ok=True)
-    _create(private, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption), 0o600)
+    header = b"" if expires is None else f"expires: {expires.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}\n".encode()
+    _create(private, header + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption), 0o600)
     try:
-        _create(public, key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo), 0o644)
+        content = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        _create(public, header + content, 0o644)
     except BaseException:  # half a pair is of no use
         private.unlink()
         raise
@@ -75,9 +98,13 @@ def load_private_key(where: str | Path) -> Ed25519PrivateKey:
     Raises
     ------
     BadKey
-        Missing, readable for others than its owner, encrypted with another passphrase, or no Ed25519 key.
+        Missing, readable for others than its owner, encrypted with another passphrase, expired, or no Ed25519 key.
     """
-    pem = _from_environment(str(where)) if str(where).startswith(_FROM_ENVIRONMENT) else _from_file(Path(where))
+    data = _from_environment(str(where)) if str(where).startswith(_FROM_ENVIRONMENT) else _from_file(Path(where))
+    pem, expires = _split(str(where), data)
+    if expires is not None and datetime.now(UTC) >= expires:
+        raise BadKey(f"{where}: expected a key that has not expired, got one that expired {expires:%Y-%m-%d}: make a "
+                     "new one (scripts/keys.py)")
     passphrase = _passphrase()
     try:
         key = load_pem_private_key(pem, passphrase)
@@ -92,31 +119,68 @@ def load_private_key(where: str | Path) -> Ed25519PrivateKey:
     return key
 
 
-def trusted_keys(folder: Path) -> dict[str, tuple[str, Ed25519PublicKey]]:
-    """Key id -> its owner's name and the key, of every ``NAME.pub`` in a folder.
+def read_public_key(path: Path) -> TrustedKey:
+    """Read ``NAME.pub``; raises `BadKey` where that holds no Ed25519 public key."""
+    pem, expires = _split(str(path), read_text(path).encode())
+    try:
+        key = load_pem_public_key(pem)
+    except (ValueError, UnsupportedAlgorithm):
+        raise BadKey(f"{path}: expected an Ed25519 public key in PEM, got something else") from None
+    if not isinstance(key, Ed25519PublicKey):
+        raise BadKey(f"{path}: expected an Ed25519 public key, got a {type(key).__name__}")
+    return TrustedKey(path.stem, key, expires)
+
+
+def read_text(path: Path) -> str:
+    """Read a small text file; raises `BadKey` where there is something else."""
+    try:
+        if not path.is_file():
+            raise BadKey(f"{path}: expected a file, got none")
+        with path.open("rb") as file:
+            data = file.read(_MAX_TEXT_BYTES + 1)
+        if len(data) > _MAX_TEXT_BYTES:
+            raise BadKey(f"{path}: expected at most {_MAX_TEXT_BYTES:,} bytes, got more")
+        return data.decode()
+    except UnicodeDecodeError:
+        raise BadKey(f"{path}: expected UTF-8 text, got other bytes") from None
+    except OSError as error:
+        raise BadKey(f"{path}: expected a file that can be read: {error.strerror}") from None
+
+
+def parse_expiry(text: str) -> datetime:
+    """Return the moment that an ISO 8601 date, or date and time, names; UTC where it says no zone.
 
     Raises
     ------
-    BadKey
-        No such folder, or one of the files holds no Ed25519 public key.
+    ValueError
     """
-    if not folder.is_dir():
-        raise BadKey(f"{folder}: a folder of public keys expected, was none")
-    found = {}
-    for path in sorted(folder.glob("*.pub"), reverse=True):  # of two names for one key, the first in the alphabet
-        try:
-            key = load_pem_public_key(path.read_bytes())
-        except (ValueError, UnsupportedAlgorithm):
-            raise BadKey(f"{path}: an Ed25519 public key in PEM expected, was not readable as one") from None
-        if not isinstance(key, Ed25519PublicKey):
-            raise BadKey(f"{path}: an Ed25519 public key expected, was a {type(key).__name__}")
-        found[key_id(key)] = (path.stem, key)
-    return found
+    moment = datetime.fromisoformat(text.strip())
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def key_id(key: Ed25519PublicKey) -> str:
     """The first 16 hexadecimal digits of the SHA-256 of the raw public key."""
     return hashlib.sha256(key.public_bytes(Encoding.Raw, PublicFormat.Raw)).hexdigest()[:16]
+
+
+def _split(where: str, data: bytes) -> tuple[bytes, datetime | None]:
+    """The PEM text of the only key in a file, and when it expires by a line before it."""
+    before, begin, pem = data.partition(_BEGIN)
+    after = pem.partition(_END)[2].partition(b"\n")[2]
+    if _BEGIN in pem or after.strip():
+        raise BadKey(f"{where}: expected one key and nothing after it, got more")
+    expires = None
+    for line in before.decode(errors="replace").splitlines() if begin else ():
+        name, _, value = (part.strip() for part in line.partition(":"))
+        if not line.strip() or line.startswith("#"):
+            continue
+        if name != "expires" or expires is not None:
+            raise BadKey(f"{where}: expected comments and one line 'expires: DATE' before the key, got another line")
+        try:
+            expires = parse_expiry(value)
+        except (ValueError, OverflowError):
+            raise BadKey(f"{where}: expected expires as an ISO 8601 date, got {value!r:.40}") from None
+    return begin + pem, expires
 
 
 def _passphrase() -> bytes | None:

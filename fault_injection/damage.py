@@ -14,15 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-NASTY_TEXTS = (
-    "", " ", "nan", "inf", "-inf", "NaN", "1e309", "-1", "0", "-0.0", "1e-400", "9" * 30, "9223372036854775808", "1.5",
-    "é中😀", "'", '"', "[/b]", "[0]", "{}", "%s", "1,5", "0x10", "None", "true", "null", "../..", "a" * 5000, "\t",
-    "2024-13-45", "1970-01-01T00:00:00Z", "2262-04-12", "1_000", "٣", "\x07", "\u2028", "=1+1",
-)
-NASTY_VALUES: tuple[Any, ...] = (
-    None, True, False, -1, 0, 1, 10**30, 1.5, -1e308, float("nan"), float("inf"), "", "x", "é中", [], {}, [[]],
-    {"": None}, [None], ["x"], "9" * 400, 2**63, [1, 2, 3],
-)
+from fault_injection.nasty import NASTY_TEXTS, damaged_json
+
 MOST_BYTES = 4_000_000
 
 
@@ -109,24 +102,6 @@ def _cell(path: Path, random: Random) -> None:
             row[which] = new
         lines[number] = separator.join(row)
     path.write_text("\n".join(lines), "utf-8")
-
-
-def damaged_json(value: Any, random: Random) -> Any:
-    """Replace, remove or rename one node somewhere in a JSON value."""
-    if isinstance(value, dict) and value and random.random() < 0.85:
-        key = random.choice(sorted(value))
-        chance = random.random()
-        if chance < 0.12:
-            return {name: each for name, each in value.items() if name != key}
-        if chance < 0.18:
-            return {(f"{name}_" if name == key else name): each for name, each in value.items()}
-        return {**value, key: damaged_json(value[key], random)}
-    if isinstance(value, list) and value and random.random() < 0.7:
-        at = random.randrange(len(value))
-        if random.random() < 0.2:
-            return value[:at] + value[at + 1 :]
-        return [*value[:at], damaged_json(value[at], random), *value[at + 1 :]]
-    return random.choice(NASTY_VALUES)
 
 
 def _json(path: Path, random: Random) -> None:

@@ -1,0 +1,197 @@
+"""Answers of a misbehaving server: to the client, and to a strategy that trades on them.
+
+The client must raise a `RequestError` in a short sentence or return exactly the model's bits; the strategy must not
+order on anything else, whether it comes over the port or on the bus.
+"""
+
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from fault_injection.misbehaving_server import GARBAGE, REPLIES, MisbehavingServer, damaged_description, reply_kind
+from fault_injection.verdict import Failure, Findings
+from serving.client import InferenceClient, connect
+from wire.body import FLOAT32, bytes_to_rows
+from wire.errors import RequestError
+
+ORDERS = "orders on garbage"
+TRACEBACKS = "exceptions that are no RequestError"
+LOG_TRACEBACKS = "tracebacks in live runs"
+WRONG_BITS = "answers with wrong bits"
+ACCEPTED = "garbage taken for an answer"
+LONG_MESSAGES = "messages of more than 1,000 characters"
+LATE = "calls that outlast their time limit by a second"
+MEMORY = "peak memory beyond 100 MB above the start"
+STAYS_SHUT = "live runs on garbage whose breaker never opened"
+MUST_BE_ZERO = (ORDERS, TRACEBACKS, LOG_TRACEBACKS, WRONG_BITS, ACCEPTED, LONG_MESSAGES, LATE, MEMORY, STAYS_SHUT)
+TIMEOUT_S = 0.25
+_MOST_MEMORY_KB = 100_000
+_DESCRIPTIONS = 0.2
+"""Share of the answers that describe the model."""
+
+
+def attack_answers(
+    archive: Path, seed: int, count: int, time_limit_s: float, indexes: tuple[int, ...] = (), live_runs: int = 2
+) -> Findings:
+    """Give a client ``count`` generated answers, and trade on garbage in live replays."""
+    findings = Findings("answers", MUST_BE_ZERO)
+    end = time.monotonic() + time_limit_s
+    began = time.monotonic()
+    with connect(f"mar:{archive}", "tick") as oracle:
+        shape, metadata = _shape(oracle), oracle.metadata
+        names = metadata["outputs"]
+
+        def answer(body: bytes) -> np.ndarray:
+            try:
+                outputs = oracle.predict(bytes_to_rows(body, shape)).outputs
+            except RequestError:
+                return np.zeros((1, len(names)), np.float32)
+            return np.stack([outputs[name] for name in names], axis=1)
+
+        with MisbehavingServer(metadata, answer) as server:
+            server.seed = seed
+            given = _ask(server, oracle, findings, seed, indexes or range(count), end)
+            if not indexes:
+                for number in range(live_runs):
+                    _trade(server, findings, seed + number)
+    findings.counts = {
+        "answers": given, **findings.counts, "seconds": time.monotonic() - began,
+        **{f"replies: {kind}": number for kind, number in sorted(server.replies.items())},
+    }
+    return findings
+
+
+def _shape(client: InferenceClient) -> tuple[int, ...]:
+    from features.schema import FeatureSchema
+
+    return tuple(FeatureSchema.from_dict(client.metadata["feature_schema"]).row_shape)
+
+
+def _ask(
+    server: MisbehavingServer, oracle: InferenceClient, findings: Findings, seed: int, indexes: Any, end: float
+) -> int:
+    """Ask for each index on one connection after the other answers; how many were asked."""
+    pool = np.random.default_rng(seed).normal(0, 1, (997, *_shape(oracle))).astype(FLOAT32)
+    client = connect(server.url, "tick", timeout_s=TIMEOUT_S)
+    memory_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    asked = 0
+    for index in indexes:
+        if time.monotonic() > end:
+            break
+        asked += 1
+        server.index = index
+        random = Random(f"{seed} {index}")
+        began = time.monotonic()
+        kind = reply_kind(seed, index)
+        try:
+            if random.random() < _DESCRIPTIONS:
+                kind = f"description {_describe(server, random)}"
+            else:
+                rows = pool[np.arange(index, index + 1 + index % 3) % len(pool)]
+                _check(client.predict(rows).outputs, oracle.predict(rows).outputs, kind, findings, seed, index)
+        except RequestError as error:
+            if len(str(error)) > 1000:
+                _fail(findings, LONG_MESSAGES, kind, f"{len(str(error))} characters: {error}", seed, index)
+        except Exception as error:  # any other is what this looks for
+            _fail(findings, TRACEBACKS, kind, f"{type(error).__name__}: {error}", seed, index)
+        took_s = time.monotonic() - began
+        if took_s > TIMEOUT_S + 1.0:
+            _fail(findings, LATE, kind, f"{took_s:.2f} s, {TIMEOUT_S:g} s were allowed", seed, index)
+        grown_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory_kb
+        if grown_kb > _MOST_MEMORY_KB:
+            _fail(findings, MEMORY, kind, f"{grown_kb / 1000:.0f} MB", seed, index)
+            memory_kb += grown_kb
+    client.close()
+    return asked
+
+
+def _describe(server: MisbehavingServer, random: Random) -> str:
+    """Connect to a model that describes itself wrongly, or not at all."""
+    if random.random() < 0.3:
+        server.describing = random.choice([name for name in REPLIES if name not in ("right", "values", "length")])
+    else:
+        server.description = damaged_description(server.metadata, random)
+    try:
+        connect(server.url, "tick", timeout_s=TIMEOUT_S).close()
+    finally:
+        kind, server.describing, server.description = server.describing or "json", None, None
+    return kind
+
+
+def _check(
+    got: dict[str, np.ndarray], expected: dict[str, np.ndarray], kind: str, findings: Findings, seed: int, index: int
+) -> None:
+    if not REPLIES[kind][1]:
+        _fail(findings, ACCEPTED, kind, f"{ {name: values[:2].tolist() for name, values in got.items()} }", seed, index)
+    elif any(got[name].tobytes() != values.tobytes() for name, values in expected.items()):
+        _fail(findings, WRONG_BITS, kind, f"{got} instead of {expected}", seed, index)
+
+
+def _fail(findings: Findings, count: str, kind: str, what: str, seed: int, index: int) -> None:
+    findings.fail(Failure(count, kind, what[:400], f"answers --seed {seed} --index {index}"))
+
+
+_LIVE = """[node]
+settle_s = 0.1
+[market]
+kind = "replay"
+simulate = 1500
+seed = {seed}
+speed = 200.0
+warm_up = 150
+[execution]
+kind = "sandbox"
+balance = "100000 USD"
+[model]
+kind = "tick"
+[model.actor]
+url = "{url}"
+instrument_id = "SIMUSD.SIM"
+warm_up_ns = "1h"
+timeout_s = 0.3
+[model.actor.live]
+deadline_ns = "5s"
+max_rows = 4
+probe_after_ns = "1ms"
+max_probe_after_ns = "2ms"
+[strategy]
+trade_size = "0.01"
+max_position = "0.01"
+min_probability = 0.34
+max_age_ns = "1h"
+cooldown_ns = "1ns"
+on_failure = "hold"
+[risk]
+max_daily_loss = "100000"
+"""
+
+
+def _trade(server: MisbehavingServer, findings: Findings, seed: int) -> None:
+    """Trade live on a replay, asking a server that answers nothing but garbage."""
+    server.names, server.advances, server.index = GARBAGE, True, 0
+    before = sum(server.replies.values())
+    with TemporaryDirectory(prefix="attack-live-") as folder:
+        config = Path(folder) / "live.toml"
+        config.write_text(_LIVE.format(url=server.url, seed=seed))
+        command = [sys.executable, str(Path(__file__).parent.parent / "scripts" / "live.py"), str(config), "--json"]
+        result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, timeout=120)
+    kind, reproduce = "live replay on garbage", f"answers --seed {seed} --count 0 --live-runs 1"
+    given = sum(server.replies.values()) - before
+    findings.counts["answers in live runs"] = findings.counts.get("answers in live runs", 0) + given
+    lines = result.stdout.strip().splitlines()
+    said: dict[str, Any] = json.loads(lines[-1]) if lines else {}
+    if "Traceback (most recent call last)" in result.stderr or not said:
+        at = result.stderr.find("Traceback (most recent call last)")
+        findings.fail(Failure(LOG_TRACEBACKS, kind, result.stderr[at:][-600:], reproduce))
+    if said.get("orders"):
+        findings.fail(Failure(ORDERS, kind, f"{said['orders']} orders after {given} answers, all garbage", reproduce))
+    if said and "open" not in result.stderr.lower():
+        findings.fail(Failure(STAYS_SHUT, kind, f"{given} answers, all garbage", reproduce))

@@ -1,0 +1,71 @@
+"""What an answer to a request of the attack says about the server."""
+
+import re
+
+from fault_injection.grammar import Draft
+from fault_injection.raw_http import Response
+from fault_injection.samples import Subject, differs
+from wire.headers import ARCHIVE_DIGEST, CLIENT_REQUEST_ID
+
+HARMED = "good requests without their answer"
+DIFFERS = "good answers with other bits"
+FOREIGN = "answers to another request"
+SERVER_ERROR = "unexpected 5xx"
+FRONT_ERROR = "5xx of TorchServe's front (docs/attack.md)"
+LEAKS = "answers with a Java class, a path or a traceback"
+FRONT_LEAKS = "such answers of TorchServe's front (docs/attack.md)"
+LONG_ERROR = "errors of more than 1,000 characters"
+HUNG = "requests without an answer in time"
+_LEAK = re.compile(
+    rb"\b(?:java|javax|jdk|sun|io\.netty|org\.pytorch|com\.google)\.[\w.$]+|Traceback \(most|File \"|site-packages"
+    rb"|/(?:tmp|home|usr|root|opt|work|mnt)/\w+|\bat [\w.]+\([\w.]+:\d+\)"
+)
+_LONGEST_ERROR = 1000
+
+
+def judge(
+    draft: Draft, response: Response, subject: Subject, request_id: str, sent: bytes = b""
+) -> list[tuple[str, str]]:
+    """Counts that an answer belongs to beside its status, with what was seen."""
+    found = []
+    if draft.sample is not None:
+        found += _judge_good(draft, response, subject, request_id)
+    elif response.status >= 500 and not _is_late(response):
+        found.append((FRONT_ERROR if _is_front(response) else SERVER_ERROR, shown(response)))
+    leak = _LEAK.search(response.body) if response.status != 200 else None
+    if leak is not None and leak.group() not in sent:  # what the request says may be quoted
+        found.append((FRONT_LEAKS if _is_front(response) else LEAKS, f"{leak.group()[:80]!r} in {shown(response)}"))
+    if response.status != 200 and len(response.body) > _LONGEST_ERROR and not _is_front(response):
+        found.append((LONG_ERROR, f"{len(response.body)} bytes: {shown(response)}"))
+    return found
+
+
+def _judge_good(draft: Draft, response: Response, subject: Subject, request_id: str) -> list[tuple[str, str]]:
+    assert draft.sample is not None
+    if response.status != 200:
+        return [(HARMED, shown(response))]
+    echoed = response.headers.get(CLIENT_REQUEST_ID)
+    if echoed is not None and echoed != request_id:
+        return [(FOREIGN, f"{CLIENT_REQUEST_ID} {request_id} expected, got {echoed}")]
+    if response.headers.get(ARCHIVE_DIGEST) != subject.digest:
+        return [(DIFFERS, f"{ARCHIVE_DIGEST} {subject.digest} expected, got {response.headers.get(ARCHIVE_DIGEST)}")]
+    difference = differs(draft.sample, response.body, response.headers.get("content-type", ""), subject.outputs)
+    return [] if difference is None else [(DIFFERS, difference)]
+
+
+def shown(response: Response) -> str:
+    """An answer in one short line."""
+    return f"{response.status} {' '.join(response.body[:200].decode(errors='replace').split())}"
+
+
+def _is_late(response: Response) -> bool:
+    return response.status == 504 and b"DeadlinePassed" in response.body
+
+
+_OF_FRONT = re.compile(rb'"type":\s*"(?:InternalServerException|ErrorDataDecoderException|\w*DecoderException|\w*Exception)"')
+_OF_WORKER = re.compile(rb"Worker died|Prediction failed|number of batch response|Invalid model predict output|no worker")
+
+
+def _is_front(response: Response) -> bool:
+    """Whether TorchServe's front made the answer by itself, without asking a worker."""
+    return _OF_FRONT.search(response.body) is not None and _OF_WORKER.search(response.body) is None

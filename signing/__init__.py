@@ -1,0 +1,1 @@
+"""Signatures of archives: whose code may run."""
