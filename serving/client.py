@@ -177,6 +177,12 @@ def connect(
             f"{trained['name']:.40} over {trained['window']} events "
             f"({theirs[:12]}), was asked with {schema.name} over {schema.window} ({schema.sha256[:12]})"
         )
+    if schema is not None and FeatureSchema.from_dict(trained) != schema:
+        client.close()
+        raise InvalidResponse(
+            f"{model} {client.metadata['version']} at {url}: expected the feature schema of hash {theirs[:12]}, "
+            f"got {trained['name']:.40}, which has another"
+        )
     return client
 
 

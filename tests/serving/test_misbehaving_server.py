@@ -199,6 +199,13 @@ def test_a_fixed_version_is_answered_by_no_other(server: MisbehavingServer) -> N
         connect(server.url, "tick", "2.0")
 
 
+def test_a_description_whose_hash_is_another_schemas_is_refused(server: MisbehavingServer) -> None:
+    server.describe = lambda request: described(feature_schema=METADATA["feature_schema"] | {"time_steps": 3})
+
+    with pytest.raises(InvalidResponse, match="expected the feature schema of hash"):
+        connect(server.url, "tick", schema=SCHEMA)
+
+
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=9),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),

@@ -60,6 +60,21 @@ def test_garbage_opens_the_breaker_and_the_fallback_answers(
     assert all(len(call.error) < 500 and call.error.isprintable() for call in asked.calls)
 
 
+def test_a_server_that_describes_other_inputs_is_left(servers: tuple[MisbehavingServer, MisbehavingServer]) -> None:
+    """The client refuses each question before it is sent, by what the server said of itself."""
+    primary, fallback = servers
+    primary.mode, primary.describe = good, lambda request: described(inputs="texts")
+    live = {"fallback_urls": (fallback.url,), "refusals_to_open": 4, "probe_after_ns": 60_000 * MS,
+            "max_probe_after_ns": 60_000 * MS}  # fmt: skip
+
+    async def talk(asked: Asked) -> None:
+        await until(lambda: len({each.url for each in asked.health}) == 2)
+        while (await asked.ask(ROW)).url != fallback.url:
+            assert len(asked.calls) < 10
+
+    assert [call.error[:7] for call in asking(config(primary.url, live=live), talk).calls] == ["BadType"] * 4 + [""]
+
+
 def test_another_archive_under_the_same_version_is_connected_to_anew(
     servers: tuple[MisbehavingServer, MisbehavingServer]
 ) -> None:
