@@ -271,7 +271,7 @@ JSON_VALUES = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     st.binary(max_size=99)
     | st.builds(lambda changes: json.dumps(METADATA | changes).encode(),
@@ -298,7 +298,7 @@ BODIES = st.sampled_from([RIGHT.tobytes(), RIGHT.tobytes()[:-1], b"", RIGHT.toby
 ) | st.lists(st.floats(width=32), min_size=6, max_size=6).map(lambda row: np.array(row, "<f4").tobytes())
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(
     status=STATUSES,
     headers=st.dictionaries(st.sampled_from(NAMES), st.none() | VALUES, max_size=3),
