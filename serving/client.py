@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from features.schema import FeatureSchema
 from serving.archive_import import TRUSTED_VARIABLE, load_archive, one_line, place
 from serving.explanation_checks import check_explanations
-from serving.http_connection import Token
 from serving.inputs import Inputs, check_inputs
 from serving.served_version import ServedVersion, check_table
+from serving.tokens import Token
 from wire.errors import (
     BY_NAME,
     PROVEN_RIGHT,
@@ -176,6 +176,12 @@ def connect(
             f"{model} {client.metadata['version']} at {url}: trained on features "
             f"{trained['name']:.40} over {trained['window']} events "
             f"({theirs[:12]}), was asked with {schema.name} over {schema.window} ({schema.sha256[:12]})"
+        )
+    if schema is not None and FeatureSchema.from_dict(trained) != schema:
+        client.close()
+        raise InvalidResponse(
+            f"{model} {client.metadata['version']} at {url}: expected the feature schema of hash {theirs[:12]}, "
+            f"got {trained['name']:.40}, which has another"
         )
     return client
 

@@ -43,6 +43,8 @@ EXPLAIN_TIMEOUT_S = 60.0
 """Least longest wait for explanations: they take as long as many predictions."""
 DESCRIPTION_BYTES = 4 * 1024**2
 """Longest description that a model gives of itself."""
+DESCRIPTION_VALUES = 100_000
+"""Most values in it, at any depth."""
 EXPLANATION_BYTES = 16 * 1024**2
 """Longest body of explanations."""
 MOST_VERSIONS = 64
@@ -147,6 +149,10 @@ class HttpClient(InferenceClient):
             # a handler that tries to predict from a request without a body
             raise InvalidResponse(f"{error}; the model may not describe itself: {HOW_TO_DESCRIBE}") from error
         received = reply.response.body
+        values = sum(map(received.count, (b",", b"[", b"{")))
+        if values > DESCRIPTION_VALUES:  # parsing millions of them would hold up every other thread
+            expected = f"expected a description of at most {DESCRIPTION_VALUES:,} values"
+            raise InvalidResponse(f"{url}: {expected}, got {values:,}")
         try:
             metadata = check_metadata(orjson.loads(received))
         except orjson.JSONDecodeError:

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 from features.schema import FeatureSchema
 from serving.archive_import import UnreadableArchive
 from serving.client import Answer, InferenceClient, connect
-from serving.http_connection import Token
 from serving.inputs import Inputs
+from serving.tokens import Token
 from strategies.model_actor_config import ModelActorConfig
 from traffic.assignment import Assignment, Route
 from traffic.router import Router

@@ -109,14 +109,13 @@ class LiveServer:
     def failed(self, error: RequestError, route: Route) -> None:
         """Take a failed request into account.
 
-        What the server finds in a request's content may be right, a version on trial may fail (the trial's gates end
+        What the server finds in a request's content may be right, and what the client found before it sent anything
+        is no fault of the server, unless its description is wrong; a version on trial may fail (the trial's gates end
         that), and where a version is no more its instruments go to the others: these count as refusals. Everything
-        else is the server's fault, but what the client found before it sent anything.
+        else is the server's fault.
         """
-        if isinstance(error, errors.PROVEN_RIGHT):
-            return
         no_more = isinstance(error, errors.UnknownModel) and route.version
-        if isinstance(error, errors.OF_THE_CONTENT) or route.on_trial or no_more:
+        if isinstance(error, errors.OF_THE_CONTENT + errors.PROVEN_RIGHT) or route.on_trial or no_more:
             how = Breaker.refused
         else:
             how = Breaker.trip if isinstance(error, errors.SchemaMismatch) else Breaker.failed

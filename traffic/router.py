@@ -11,8 +11,8 @@ from typing import Any
 
 from features.schema import FeatureSchema
 from serving.client import Answer
-from serving.http_connection import Token
 from serving.inputs import Inputs
+from serving.tokens import Token
 from traffic.assignment import Assignment, Route
 from traffic.backlog import Backlog, Outage
 from traffic.counts import CallCounts

@@ -6,7 +6,7 @@ from typing import Any
 
 from features.schema import FeatureSchema
 from serving.client import InferenceClient, connect
-from serving.http_connection import Token
+from serving.tokens import Token
 from wire.errors import RequestError, SchemaMismatch
 from wire.user_error import InvalidArgument
 

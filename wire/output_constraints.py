@@ -190,8 +190,12 @@ def _is_finite(value: object) -> bool:
 
 def _range(name: str, data: object) -> OutputRange:
     if not isinstance(data, dict) or not data.keys() <= set(_KEYS):
-        raise ValueError(f"expected output_constraints.ranges.{name} with {', '.join(_KEYS)}, got {data!r:.40}")
+        raise ValueError(f"expected output_constraints.ranges.{name:.40} with {', '.join(_KEYS)}, got {data!r:.40}")
     for key, value in data.items():
         if type(value) not in (int, float) or not _is_finite(value):
-            raise ValueError(f"expected output_constraints.ranges.{name}.{key} as a finite number, got {value!r:.40}")
-    return OutputRange(**{key: float(value) for key, value in data.items()})
+            got = excerpt(value)
+            raise ValueError(f"expected output_constraints.ranges.{name:.40}.{key} as a finite number, got {got}")
+    found = OutputRange(**{key: float(value) for key, value in data.items()})
+    if found.bounds[0] > found.bounds[1]:
+        raise ValueError(f"expected output_constraints.ranges.{name:.40} that holds a number, got {found}")
+    return found

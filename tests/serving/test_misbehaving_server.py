@@ -136,6 +136,56 @@ def test_archives_that_send_no_id_back_are_asked_over_new_connections(server: Mi
     assert len(ports) == 6
 
 
+FEATURES = [
+    {"name": column.name, "unit": column.unit, "value": 1.0, "baseline": 0.0, "attribution": 0.5}
+    for column in SCHEMA.columns
+]
+EXPLANATION = {"output": "buy", "value": 0.5, "baseline_value": 0.25, "baseline": "a mean row", "features": FEATURES}
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"output": "sell"}, "expected output buy, got sell"),
+        ({"output": None}, "expected output buy, got None"),
+        ({"value": None}, "expected value as a finite number, got None"),
+        ({"baseline_value": "0"}, "expected baseline_value as a finite number, got 0"),
+        ({"features": FEATURES[:3]}, "expected features .*, got others"),
+        ({"features": FEATURES[::-1]}, "expected features .*, got others"),
+        ({"features": 7}, "expected features as a list of objects, got 7"),
+        ({"features": [{**FEATURES[0], "attribution": None}, *FEATURES[1:]]}, "expected attribution as a finite"),
+        ({"attributions": [0.5, 0.5]}, r"expected attributions of shape \[4\], got another"),
+        ({"attributions": [[0.5] * 4]}, r"expected attributions of shape \[4\], got another"),
+        ({"window": [9.0, 9.0, 9.0, 9.0]}, "expected the window that was sent, got another"),
+    ],
+)
+def test_explanations_are_of_what_was_asked_about(
+    changes: dict[str, Any], says: str, server: MisbehavingServer, client: InferenceClient
+) -> None:
+    def explained(explanation: dict[str, Any]) -> Any:
+        text = json.dumps({"explanations": [EXPLANATION, explanation]}).encode()
+        return lambda request: Reply(text, headers={"Content-Type": "application/json"})
+
+    server.mode = explained(EXPLANATION)
+    assert client.explain(ROWS, "buy").explanations == [EXPLANATION] * 2
+    server.mode = explained(EXPLANATION | changes)
+    with pytest.raises(InvalidResponse, match=f"explanation 1: {says}"):
+        client.explain(ROWS, "buy")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"[]", b"{}", b'{"explanations": 1}', b'{"explanations": [{}]}', b'{"explanations": [[], []]}', b'{"expl',
+     b'{"explanations": [{"value": NaN}, {}]}', b'{"explanations": [{"value": 1e999}, {}]}', b"[" * 100_000],
+)  # fmt: skip
+def test_what_is_no_explanation_is_named(body: bytes, server: MisbehavingServer, client: InferenceClient) -> None:
+    server.mode = lambda request: Reply(body, headers={"Content-Type": "application/json"})
+
+    with pytest.raises(InvalidResponse, match="expected 2 explanations, got") as caught:
+        client.explain(ROWS)
+    assert is_sentence(caught.value, server.url)
+
+
 def versions(**answering: Any) -> Any:
     """A server whose default version has become 2.0, which says this of itself."""
 
@@ -199,6 +249,21 @@ def test_a_fixed_version_is_answered_by_no_other(server: MisbehavingServer) -> N
         connect(server.url, "tick", "2.0")
 
 
+def test_a_description_whose_hash_is_another_schemas_is_refused(server: MisbehavingServer) -> None:
+    server.describe = lambda request: described(feature_schema=METADATA["feature_schema"] | {"time_steps": 3})
+
+    with pytest.raises(InvalidResponse, match="expected the feature schema of hash"):
+        connect(server.url, "tick", schema=SCHEMA)
+
+
+@pytest.mark.parametrize("body", [b"[" + b",".join([b"[]"] * 1_300_000) + b"]", b'"' + b"x" * 5_000_000 + b'"'])
+def test_a_description_is_bounded_before_it_is_parsed(server: MisbehavingServer, body: bytes) -> None:
+    server.describe = lambda request: Reply(body)
+
+    with pytest.raises(InvalidResponse, match=r"expected a (description|body) of at most [0-9,]+ (values|bytes), got"):
+        connect(server.url, "tick")
+
+
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=9),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
@@ -206,7 +271,7 @@ JSON_VALUES = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     st.binary(max_size=99)
     | st.builds(lambda changes: json.dumps(METADATA | changes).encode(),
@@ -233,7 +298,7 @@ BODIES = st.sampled_from([RIGHT.tobytes(), RIGHT.tobytes()[:-1], b"", RIGHT.toby
 ) | st.lists(st.floats(width=32), min_size=6, max_size=6).map(lambda row: np.array(row, "<f4").tobytes())
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(
     status=STATUSES,
     headers=st.dictionaries(st.sampled_from(NAMES), st.none() | VALUES, max_size=3),

@@ -11,7 +11,14 @@ from strategies.model_call import Fate
 
 ROW = np.array([0.5, -0.5, 0.25, 1.0], np.float32)
 RIGHT = dict(zip(("buy", "sell", "hold"), probabilities(ROW[np.newaxis])[0].tolist(), strict=True))
-ENDLESS = ("never", "drips")
+OF_EACH_KIND = (
+    *("nan", "ones", "above-1", "html-12", "short", "20-mb", "gzip", "truncated", "chunked-garbage", "length-2**70"),
+    *("no-headers", "two-versions", "no-id", "other-id", "other-digest", "other-schema", "many-lines"),
+    *("204", "404-html", "599", "status-text", "error-list", "error-20-mb", "error-detail-60-kb"),
+    *("blames-finite-rows", "blames-as-500", "blames-without-id", "http-0.9", "closed", "never"),
+)
+"""Modes; tests/live_trading/test_live_garbage.py takes a run through all of them."""
+ENDLESS = ("never",)
 """Modes that only the timeout ends."""
 REFUSALS = {
     "refuses-every-window": json_error("422 Bad", error="BadWindow", detail="x"),
@@ -28,7 +35,7 @@ def servers() -> Iterator[tuple[MisbehavingServer, MisbehavingServer]]:
         yield primary, fallback
 
 
-@pytest.mark.parametrize("name", [*MODES, *REFUSALS])
+@pytest.mark.parametrize("name", [*OF_EACH_KIND, *REFUSALS])
 def test_garbage_opens_the_breaker_and_the_fallback_answers(
     name: str, servers: tuple[MisbehavingServer, MisbehavingServer]
 ) -> None:
@@ -58,6 +65,21 @@ def test_garbage_opens_the_breaker_and_the_fallback_answers(
     assert all({name: values.item(0) for name, values in call.outputs.items()} == RIGHT for call in answered)
     assert asked.live.handler_errors == 0
     assert all(len(call.error) < 500 and call.error.isprintable() for call in asked.calls)
+
+
+def test_a_server_that_describes_other_inputs_is_left(servers: tuple[MisbehavingServer, MisbehavingServer]) -> None:
+    """The client refuses each question before it is sent, by what the server said of itself."""
+    primary, fallback = servers
+    primary.mode, primary.describe = good, lambda request: described(inputs="texts")
+    live = {"fallback_urls": (fallback.url,), "refusals_to_open": 4, "probe_after_ns": 60_000 * MS,
+            "max_probe_after_ns": 60_000 * MS}  # fmt: skip
+
+    async def talk(asked: Asked) -> None:
+        await until(lambda: len({each.url for each in asked.health}) == 2)
+        while (await asked.ask(ROW)).url != fallback.url:
+            assert len(asked.calls) < 10
+
+    assert [call.error[:7] for call in asking(config(primary.url, live=live), talk).calls] == ["BadType"] * 4 + [""]
 
 
 def test_another_archive_under_the_same_version_is_connected_to_anew(
