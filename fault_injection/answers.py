@@ -16,11 +16,13 @@ from typing import Any
 
 import numpy as np
 
+from fault_injection.garbage_predictions import attack_strategy
 from fault_injection.misbehaving_server import GARBAGE, REPLIES, MisbehavingServer, damaged_description, reply_kind
 from fault_injection.verdict import Failure, Findings
+from features.schema import FeatureSchema
 from serving.client import InferenceClient, connect
 from wire.body import FLOAT32, bytes_to_rows
-from wire.errors import RequestError
+from wire.errors import DeadlinePassed, RequestError
 
 ORDERS = "orders on garbage"
 TRACEBACKS = "exceptions that are no RequestError"
@@ -31,9 +33,16 @@ LONG_MESSAGES = "messages of more than 1,000 characters"
 LATE = "calls that outlast their time limit by a second"
 MEMORY = "peak memory beyond 100 MB above the start"
 STAYS_SHUT = "live runs on garbage whose breaker never opened"
-MUST_BE_ZERO = (ORDERS, TRACEBACKS, LOG_TRACEBACKS, WRONG_BITS, ACCEPTED, LONG_MESSAGES, LATE, MEMORY, STAYS_SHUT)
+REFUSED = "right answers refused"
+MUST_BE_ZERO = (
+    ORDERS, TRACEBACKS, LOG_TRACEBACKS, WRONG_BITS, ACCEPTED, REFUSED, LONG_MESSAGES, LATE, MEMORY, STAYS_SHUT,
+)
 TIMEOUT_S = 0.25
 _MOST_MEMORY_KB = 100_000
+_DISTURBING = ("second answer", "late")
+"""Kinds of which something may be left on the connection for the next question to find."""
+PREDICTIONS = 300
+"""On the bus."""
 _DESCRIPTIONS = 0.2
 """Share of the answers that describe the model."""
 
@@ -62,6 +71,13 @@ def attack_answers(
             if not indexes:
                 for number in range(live_runs):
                     _trade(server, findings, seed + number)
+    if not indexes:
+        orders = attack_strategy(seed, PREDICTIONS)
+        findings.counts["garbage predictions on the bus"] = PREDICTIONS
+        if orders:
+            findings.counts[ORDERS] += orders - 1
+            findings.fail(Failure(ORDERS, "predictions on the bus", f"{orders} orders",
+                f"answers --seed {seed} --count 0"))
     findings.counts = {
         "answers": given, **findings.counts, "seconds": time.monotonic() - began,
         **{f"replies: {kind}": number for kind, number in sorted(server.replies.items())},
@@ -70,8 +86,6 @@ def attack_answers(
 
 
 def _shape(client: InferenceClient) -> tuple[int, ...]:
-    from features.schema import FeatureSchema
-
     return tuple(FeatureSchema.from_dict(client.metadata["feature_schema"]).row_shape)
 
 
@@ -98,6 +112,9 @@ def _ask(
                 rows = pool[np.arange(index, index + 1 + index % 3) % len(pool)]
                 _check(client.predict(rows).outputs, oracle.predict(rows).outputs, kind, findings, seed, index)
         except RequestError as error:
+            undisturbed = reply_kind(seed, index - 1) not in _DISTURBING and not isinstance(error, DeadlinePassed)
+            if kind == "right" and undisturbed:
+                _fail(findings, REFUSED, kind, f"{error}", seed, index)
             if len(str(error)) > 1000:
                 _fail(findings, LONG_MESSAGES, kind, f"{len(str(error))} characters: {error}", seed, index)
         except Exception as error:  # any other is what this looks for

@@ -95,7 +95,7 @@ def _be_the_command(call: Call, out: Path, err: Path) -> None:
     """Become ``python scripts/NAME.py``, as far as anybody outside can see; never returns."""
     status = 1
     try:
-        for number, path in enumerate((os.devnull, out, err)):
+        for number, path in enumerate((Path(os.devnull), out, err)):
             opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
             os.dup2(opened, number)
         os.chdir(call.folder)

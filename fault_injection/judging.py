@@ -62,8 +62,10 @@ def _is_late(response: Response) -> bool:
     return response.status == 504 and b"DeadlinePassed" in response.body
 
 
-_OF_FRONT = re.compile(rb'"type":\s*"(?:InternalServerException|ErrorDataDecoderException|\w*DecoderException|\w*Exception)"')
-_OF_WORKER = re.compile(rb"Worker died|Prediction failed|number of batch response|Invalid model predict output|no worker")
+_OF_FRONT = re.compile(rb'"type":\s*"\w*Exception"')
+_OF_WORKER = re.compile(
+    rb"Worker died|Prediction failed|number of batch response|Invalid model predict output|no worker"
+)
 
 
 def _is_front(response: Response) -> bool:

@@ -163,7 +163,8 @@ def _alarm(after_s: float | None, kill: int) -> Iterator[None]:
 
 
 def attack_by_kills(
-    server: TorchServe, archive: Path, folder: Path, seed: int, count: int, time_limit_s: float, indexes: Iterable[int] = ()
+    server: TorchServe, archive: Path, folder: Path, seed: int, count: int, time_limit_s: float,
+    indexes: Iterable[int] = ()
 ) -> Findings:
     """Kill ``count`` times; the server is one of one's own, its model store ``folder/store``."""
     findings = Findings("kills", MUST_BE_ZERO)
@@ -209,7 +210,7 @@ def _kill_java(scene: Scene, random: Random) -> None:
     """Its workers have to end by themselves; a restart brings back what was served."""
     versions = set(scene.server.management().versions(MODEL))
     default = scene.server.management().default_version(MODEL)
-    workers = [child for child in psutil.Process(scene.server.pid).children(recursive=True)]
+    workers = psutil.Process(scene.server.pid).children(recursive=True)
     began = time.monotonic()
     os.kill(scene.server.pid, signal.SIGKILL)
     _, alive = psutil.wait_procs(workers, timeout=_GONE_WITHIN_S)
@@ -240,8 +241,8 @@ def _kill_rollout(scene: Scene, random: Random) -> None:
     if action == "register":
         path = as_version(scene.archive, scene.folder / "new.mar", f"2.{next(scene.numbers)}")
         sign(path, scene.folder)
-        text = (f"rollout register tick {where} --archive {path} --trusted {scene.folder}/trusted --watch 0.3 --drain 0.1 "
-                "--latency-add-ms 1000")
+        text = (f"rollout register tick {where} --archive {path} --trusted {scene.folder}/trusted --watch 0.3 "
+                "--drain 0.1 --latency-add-ms 1000")
     elif action == "rollback":
         text = f"rollout rollback tick {where}"
     else:

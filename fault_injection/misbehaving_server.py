@@ -24,6 +24,7 @@ from wire.headers import ARCHIVE_DIGEST, CLIENT_REQUEST_ID, FEATURE_SCHEMA, MODE
 
 Piece = bytes | float | None
 """Bytes to send, seconds to wait, or None: reset the connection."""
+Headers = Mapping[str, str | None]
 Table = NDArray[np.float32]
 _HUGE = 20_000_000
 _BLOCK = b"x" * 65536
@@ -39,14 +40,14 @@ class Question:
     request_id: str
     """Empty where the client sent none."""
 
-    def head(self, length: int, status: str = "200 OK", **changes: str | None) -> bytes:
+    def head(self, length: int, status: str = "200 OK", changes: Headers | None = None) -> bytes:
         """The head of a right answer but for the changes; None leaves a header out."""
         headers: dict[str, str | None] = {
             "content-type": "application/octet-stream", MODEL_VERSION: self.metadata["version"],
             ARCHIVE_DIGEST: self.metadata["archive_digest"], FEATURE_SCHEMA: self.metadata["feature_schema_sha256"],
             CLIENT_REQUEST_ID: self.request_id or None, "content-length": str(length),
         }
-        headers |= {name.replace("_", "-"): value for name, value in changes.items()}
+        headers |= changes or {}
         lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in headers.items() if value is not None)]
         return ("\r\n".join(lines) + "\r\n\r\n").encode("utf-8", "surrogateescape")
 
@@ -56,8 +57,8 @@ class Question:
         return self.head(len(body)) + body
 
 
-def _whole(question: Question, body: bytes, status: str = "200 OK", **changes: str | None) -> Iterator[Piece]:
-    yield question.head(len(body), status, **changes)
+def _whole(question: Question, body: bytes, status: str = "200 OK", changes: Headers | None = None) -> Iterator[Piece]:
+    yield question.head(len(body), status, changes)
     yield body
 
 
@@ -92,35 +93,40 @@ def _length(question: Question, random: Random) -> Iterator[Piece]:
 def _content_type(question: Question, random: Random) -> Iterator[Piece]:
     """As many bytes as the rows need, of another content type."""
     size = question.table.nbytes
-    kind = random.choice(("text/html", "application/json", "text/plain; charset=utf-8", "", None, "image/png", "\udcff"))
+    kind = random.choice(("text/html", "application/json", "text/plain; charset=utf-8", "", None, "image/png",
+        "\udcff"))
     body = (b"<html>gateway" * (size // 13 + 1))[:size] if random.random() < 0.5 else question.table.tobytes()
-    yield from _whole(question, body, content_type=kind)
+    yield from _whole(question, body, changes={"content-type": kind})
 
 
 def _headers(question: Question, random: Random) -> Iterator[Piece]:
     """A right body under headers that lack, repeat or spoil something."""
     name = random.choice((MODEL_VERSION, ARCHIVE_DIGEST, FEATURE_SCHEMA, CLIENT_REQUEST_ID))
     value = random.choice((None, "", " ", "\udcff\udcfe", "a" * 20_000, "\x01", *NASTY_TEXTS[:12], "another-request"))
-    yield from _whole(question, question.table.tobytes(), **{name: value})
+    yield from _whole(question, question.table.tobytes(), changes={name: value})
 
 
 def _status(question: Question, random: Random) -> Iterator[Piece]:
     """Another status over a right body."""
     status = random.choice((
         "201 Created", "202 Accepted", "203 x", "206 Partial Content", "299 x", "300 x", "301 Moved", "302 Found",
-        "307 x", "400 Bad Request", "401 x", "403 x", "404 x", "409 x", "418 x", "429 x", "500 x", "502 x", "503 x", "504 x",
+        "307 x", "400 Bad Request", "401 x", "403 x", "404 x", "409 x", "418 x", "429 x", "500 x", "502 x", "503 x",
+        "504 x",
         "507 x", "599 x", "600 x", "999 x", "0 x", "-1 x", "abc", "", "99999",
     ))
     location = random.choice((None, "http://127.0.0.1:1/", "/", "file:///etc/passwd"))
-    yield from _whole(question, question.table.tobytes(), status, location=location)
+    yield from _whole(question, question.table.tobytes(), status, {"location": location})
 
 
 _ERROR_BODIES: tuple[Any, ...] = (
-    {"error": []}, {"error": {}}, {"error": None}, {"error": 5}, {"error": "BadShape"}, {"error": "NotFinite", "detail": []},
+    {"error": []}, {"error": {}}, {"error": None}, {"error": 5}, {"error": "BadShape"},
+    {"error": "NotFinite", "detail": []},
     {"error": "DeadlinePassed", "detail": {"a": 1}}, {"error": "RequestError"}, {"error": "UserError"}, {"message": 5},
-    {"error": "SchemaMismatch", "code": "x"}, {"code": 10**400}, {"message": ["Token"]}, {"message": "Token"}, [], "x", 5,
+    {"error": "SchemaMismatch", "code": "x"}, {"code": 10**400}, {"message": ["Token"]}, {"message": "Token"}, [], "x",
+    5,
     None, True, {"error": "InvalidResponse", "detail": "\ud800"}, {"error": "__class__"}, {"error": "OutputNotFinite"},
-    {"error": "BadWindow", "detail": "a\nb\r\nc\x1b[31m"}, {"message": "[/red]%s{0}"}, {"detail": "x"}, {"error": "x" * 5000},
+    {"error": "BadWindow", "detail": "a\nb\r\nc\x1b[31m"}, {"message": "[/red]%s{0}"}, {"detail": "x"},
+        {"error": "x" * 5000},
     {"error": "Unavailable", "detail": "x" * 100_000}, {"message": "y" * 100_000}, {"type": "x", "message": None},
 )
 
@@ -133,14 +139,14 @@ def _error_body(question: Question, random: Random) -> Iterator[Piece]:
         json.dumps(value).encode(), json.dumps(value).encode(), b"\xff\xfe" * 50, b"[" * 50_000, b"<html>" * 100, b"",
         b'{"error": "BadShape"', b"\0" * 100, "é中".encode("utf-16"), b'{"code": 1e999, "error": NaN}',
     )
-    yield from _whole(question, random.choice(bodies), status, content_type="application/json")
+    yield from _whole(question, random.choice(bodies), status, {"content-type": "application/json"})
 
 
 def _huge(question: Question, random: Random) -> Iterator[Piece]:
     """More than anybody would want to read."""
     way = random.randrange(5)
     if way == 0:  # an error text
-        yield question.head(_HUGE, random.choice(("500 x", "400 x")), content_type="text/plain")
+        yield question.head(_HUGE, random.choice(("500 x", "400 x")), {"content-type": "text/plain"})
         yield from (_BLOCK for _ in range(_HUGE // len(_BLOCK)))
     elif way == 1:  # an answer
         yield question.head(10 * _HUGE)
@@ -149,10 +155,10 @@ def _huge(question: Question, random: Random) -> Iterator[Piece]:
         yield b"HTTP/1.1 200 OK\r\n"
         yield from (b"x-%d: %s\r\n" % (number, b"a" * 60_000) for number in range(2000))
     elif way == 3:  # chunks without an end
-        yield question.head(0, content_length=None, transfer_encoding="chunked")
+        yield question.head(0, changes={"content-length": None, "transfer-encoding": "chunked"})
         yield from (b"10000\r\n" + _BLOCK + b"\r\n" for _ in range(10 * _HUGE // len(_BLOCK)))
     else:  # no length at all
-        yield question.head(0, content_length=None)
+        yield question.head(0, changes={"content-length": None})
         yield from (_BLOCK for _ in range(10 * _HUGE // len(_BLOCK)))
     yield None
 
@@ -162,7 +168,7 @@ def _framing(question: Question, random: Random) -> Iterator[Piece]:
     body = question.table.tobytes()
     length = random.choice(("-1", "x", str(len(body) + 12), str(10**15), "9" * 30, "1,1", None))
     chunked = random.choice((None, "chunked", "gzip, chunked", "identity"))
-    yield question.head(0, content_length=length, transfer_encoding=chunked)
+    yield question.head(0, changes={"content-length": length, "transfer-encoding": chunked})
     yield random.choice((body, b"zz\r\n" + body, b"c\r\n" + body[:12] + b"\r\n0\r\n\r\n", b""))
     if random.random() < 0.5:
         yield None
@@ -173,14 +179,15 @@ def _second_answer(question: Question, random: Random) -> Iterator[Piece]:
     yield question.right()
     yield random.choice((0.0, 0.002))
     other = np.roll(question.table, 1, axis=1)
-    headers: dict[str, str | None] = {} if random.random() < 0.5 else {CLIENT_REQUEST_ID: random.choice((None, "old"))}
-    yield question.head(other.nbytes, **headers) + other.tobytes()
+    headers: Headers = {} if random.random() < 0.5 else {CLIENT_REQUEST_ID: random.choice((None, "old"))}
+    yield question.head(other.nbytes, changes=headers) + other.tobytes()
 
 
 def _stale(question: Question, random: Random) -> Iterator[Piece]:
     """A whole answer to the question before this one."""
     other = np.roll(question.table, 1, axis=1)
-    yield question.head(other.nbytes, **{CLIENT_REQUEST_ID: random.choice((None, "of-another-question"))}) + other.tobytes()
+    headers = {CLIENT_REQUEST_ID: random.choice((None, "of-another-question"))}
+    yield question.head(other.nbytes, changes=headers) + other.tobytes()
 
 
 def _late(question: Question, random: Random) -> Iterator[Piece]:
@@ -207,9 +214,12 @@ def _reset(question: Question, random: Random) -> Iterator[Piece]:
 def _garbage(question: Question, random: Random) -> Iterator[Piece]:
     """Another protocol."""
     yield random.choice((
-        b"", random.randbytes(300), b"\x15\x03\x03\x00\x02\x02\x28", b"\0\0\x12\x04\0\0\0\0\0\0\x03\0\0\0\x80", b"SSH-2.0-x\r\n",
-        b"HTTP/1.1\r\n\r\n", b"HTTP/0.9 200 OK\r\n\r\n", b"HTTP/2 200\r\n\r\n", b"<html></html>", b"\r\n" * 500, b"220 ftp\r\n",
-        b"HTTP/1.1 100 Continue\r\n\r\n" * 300, b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n", b"ICY 200 OK\r\n\r\n" + b"a" * 500,
+        b"", random.randbytes(300), b"\x15\x03\x03\x00\x02\x02\x28", b"\0\0\x12\x04\0\0\0\0\0\0\x03\0\0\0\x80",
+        b"SSH-2.0-x\r\n",
+        b"HTTP/1.1\r\n\r\n", b"HTTP/0.9 200 OK\r\n\r\n", b"HTTP/2 200\r\n\r\n", b"<html></html>", b"\r\n" * 500,
+        b"220 ftp\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 300, b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
+        b"ICY 200 OK\r\n\r\n" + b"a" * 500,
     ))
     yield None
 
@@ -218,7 +228,7 @@ def _compressed(question: Question, random: Random) -> Iterator[Piece]:
     """An answer that says it is compressed, and is, or is not."""
     body = question.table.tobytes()
     packed = random.choice((gzip.compress(body), body, gzip.compress(b"\0" * _HUGE), b"\x1f\x8b\x08" + body))
-    yield from _whole(question, packed, content_encoding=random.choice(("gzip", "deflate", "br", "x")))
+    yield from _whole(question, packed, changes={"content-encoding": random.choice(("gzip", "deflate", "br", "x"))})
 
 
 def _mutated_head(question: Question, random: Random) -> Iterator[Piece]:
@@ -233,7 +243,8 @@ REPLIES: Mapping[str, tuple[float, bool, Callable[[Question, Random], Iterator[P
     "right": (6, True, _right), "values": (14, False, _values), "length": (6, False, _length),
     "content type": (6, False, _content_type), "headers": (10, True, _headers), "status": (8, False, _status),
     "error body": (14, False, _error_body), "huge": (2, False, _huge), "framing": (8, True, _framing),
-    "second answer": (6, True, _second_answer), "stale": (4, False, _stale), "late": (2, True, _late), "drip": (2, True, _drip),
+    "second answer": (6, True, _second_answer), "stale": (4, False, _stale), "late": (2, True, _late),
+    "drip": (2, True, _drip),
     "reset": (6, True, _reset), "garbage": (5, False, _garbage), "compressed": (3, True, _compressed),
     "mutated head": (10, True, _mutated_head),
 }
@@ -335,7 +346,7 @@ class MisbehavingServer:
             question = Question(np.zeros((1, 3), np.float32), self.metadata, request_id)
             if self.describing is not None:
                 return REPLIES[self.describing][2](question, Random(f"reply {self.seed} {self.index}"))
-            return _whole(question, text, content_type="application/json")
+            return _whole(question, text, changes={"content-type": "application/json"})
         with self._lock:
             kind = reply_kind(self.seed, self.index, self.names)
             self.replies[kind] = self.replies.get(kind, 0) + 1

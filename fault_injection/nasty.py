@@ -44,7 +44,8 @@ def mutated(data: bytes, random: Random, most: int = 4) -> bytes:
         elif chance < 0.5:
             del result[at:end]
         elif chance < 0.7:
-            result[at:at] = random.choice((b"\0", b"\r\n", b"\xff\xfe", b"%00", b'"', b"\\ud800", b"{", b"[", b":", b","))
+            result[at:at] = random.choice((b"\0", b"\r\n", b"\xff\xfe", b"%00", b'"', b"\\ud800", b"{", b"[", b":",
+                b","))
         elif chance < 0.85:
             result[at:at] = result[at:end] * random.choice((1, 2, 50))
         else:

@@ -20,7 +20,8 @@ from urllib.parse import urlsplit
 import numpy as np
 import psutil
 
-from fault_injection.grammar import KINDS, Draft, encoded, good, make_case
+from fault_injection.drafts import Draft, encoded
+from fault_injection.grammar import KINDS, make_case
 from fault_injection.judging import (
     DIFFERS,
     FOREIGN,
@@ -75,7 +76,7 @@ class _Tally:
 
 def attack_requests(server: TorchServe, subject: Subject, plan: Plan) -> Findings:
     """Send all cases and return what came of them."""
-    context = multiprocessing.get_context("fork")  # before this process has threads; spawned ones would import for seconds
+    context = multiprocessing.get_context("fork")  # while this process has no threads; spawned ones import for seconds
     parts = urlsplit(server.inference_url)
     target = (parts.hostname or "", parts.port or 80), server.token
     started, pipes = [], []
@@ -107,11 +108,8 @@ def _attack(
 ) -> None:
     """Send this process's share of the cases."""
     tally = _Tally()
-    if plan.indexes:
-        numbers = (index for _ in range(20) for index in plan.indexes)
-    else:
-        numbers = iter(range(number, plan.count, PROCESSES))
-    cases = _Cases(numbers, end)
+    numbers = plan.indexes * 20 or range(number, plan.count, PROCESSES)
+    cases = _Cases(iter(numbers), end)
     threads = [threading.Thread(target=_send_all, args=(subject, plan, target, cases, tally)) for _ in range(THREADS)]
     for thread in threads:
         thread.start()
@@ -283,10 +281,9 @@ def show_cases(server: TorchServe, subject: Subject, plan: Plan) -> Iterator[str
         kind, draft, batched = _case(subject, plan, index)
         model = subject.batched if batched else subject.model
         data = encoded(draft, model, f"{address[0]}:{address[1]}", server.token, f"attack-{plan.seed}-{index}")
-        response, seen = _exchange_once(address, replace(draft, framing=True), data, subject, f"attack-{plan.seed}-{index}")
+        response, seen = _exchange_once(address, replace(draft, framing=True), data, subject,
+            f"attack-{plan.seed}-{index}")
         yield f"{index}: {kind}, {draft.delivery}, {len(data)} bytes to {model}: {data[:300]!r}"
         yield f"    {'no answer' if response is None else shown(response)}"
         yield from (f"    {count}: {what}" for count, what in seen)
 
-
-__all__ = ["Plan", "attack_requests", "good", "show_cases"]

@@ -1,15 +1,16 @@
 """Damaged state files: no command that reads one ends in a traceback, and a repair works from what the server serves.
 
-A template folder holds every state file as a real server, rollout, live run and experiment have left it. Each case
-is a copy in which one file is damaged, missing, or no file at all; the commands that read it are called in forks.
+A folder holds every state file as a real server, rollout, live run and experiment have left it. In each case one of
+them is damaged, missing, or no file at all; the commands that read it are called in forks, and then a repair.
 """
 
 import json
 import re
 import shutil
+import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,12 +59,15 @@ STATE_FILES: Mapping[str, StateFile] = {
     "rollout folder": StateFile("store/.rollout", (f"rollout status {_HOME} --json",), 2, repaired=True),
     "server.json": StateFile("home/server.json", (f"serve status {_HOME} --json", f"rollout status {_HOME}"), 4),
     "key file": StateFile("home/key_file.json", (f"serve status {_HOME}", f"rollout status {_HOME}"), 3),
-    "configuration": StateFile("home/config.properties", (f"serve status {_HOME}", f"rollout rollback tick {_HOME}"), 3),
+    "configuration": StateFile("home/config.properties", (f"serve status {_HOME}", f"rollout rollback tick {_HOME}"),
+        3),
     "configuration at restart": StateFile(
-        "home/config.properties", (f"serve restart {_HOME}", f"serve start {_HOME} --config {{here}}/home/config.properties"),
+        "home/config.properties",
+        (f"serve restart {_HOME}", f"serve start {_HOME} --config {{here}}/home/config.properties"),
         3, dead=True,
     ),
-    "server.json at restart": StateFile("home/server.json", (f"serve restart {_HOME}", f"serve stop {_HOME}"), 2, dead=True),
+    "server.json at restart": StateFile("home/server.json", (f"serve restart {_HOME}", f"serve stop {_HOME}"), 2,
+        dead=True),
     "journal at restart": StateFile("store/.rollout/tick.json", (f"serve restart {_HOME}",), 2, dead=True),
     "traffic database": StateFile("traffic.db", (
         "experiment status --store sqlite:///{here}/traffic.db --json",
@@ -75,6 +79,11 @@ STATE_FILES: Mapping[str, StateFile] = {
     "trusted keys": StateFile("trusted", ("verify {here}/signed.mar --trusted {here}/trusted",), 2),
     "private key": StateFile("alice.key", ("sign {here}/signed.mar --key {here}/alice.key",), 1),
 }
+_FOLDERS = ("store", "trusted", "audit")
+_FILES = (
+    "home/server.json", "home/key_file.json", "home/config.properties", "traffic.db", "live.toml", "day.json",
+    "alice.key", "signed.mar",
+)
 _LIVE = """[node]
 settle_s = 0.1
 [market]
@@ -115,6 +124,11 @@ class Template:
     environment: dict[str, str]
     versions: set[str] = field(default_factory=set)
     default: str = ""
+
+    @property
+    def backup(self) -> Path:
+        """Where its files are kept as they were."""
+        return self.folder / "backup"
 
     def call(self, text: str, here: Path, fake_java: bool = False) -> tuple[Call, int, str, str]:
         """Make the call of a command."""
@@ -157,21 +171,26 @@ def make_template(server: TorchServe, folder: Path) -> Template:
     (folder / "live.toml").write_text(_LIVE.format(archive=archive, folder=folder, audit=""))
     manager = server.management()
     template.versions, template.default = set(manager.versions(MODEL)), str(manager.default_version(MODEL))
+    template.backup.mkdir()
+    _copy_state(folder, template.backup)
     return template
 
 
 def attack_state_files(
-    template: Template, seed: int, count: int, time_limit_s: float, indexes: Iterable[int] = ()
+    template: Template, seed: int, count: int, time_limit_s: float, indexes: Sequence[int] = ()
 ) -> Findings:
     """Damage ``count`` copies and call what reads them."""
     findings = Findings("state files", MUST_BE_ZERO)
     statuses: Counter[int] = Counter()
     began, end, done = time.monotonic(), time.monotonic() + time_limit_s, 0
-    for index in tuple(indexes) or range(count):
-        if time.monotonic() > end:
-            break
-        done += 1
-        _attack_one(template, findings, statuses, seed, index, keep=bool(tuple(indexes)))
+    try:
+        for index in tuple(indexes) or range(count):
+            if time.monotonic() > end:
+                break
+            done += 1
+            _attack_one(template, findings, statuses, seed, index, show=bool(indexes))
+    finally:
+        _copy_state(template.backup, template.folder)
     findings.counts = {
         "damaged files": done, "calls of commands": sum(statuses.values()), **findings.counts,
         **{f"exit status {status}": number for status, number in sorted(statuses.items())},
@@ -181,12 +200,12 @@ def attack_state_files(
 
 
 def _attack_one(
-    template: Template, findings: Findings, statuses: Counter[int], seed: int, index: int, keep: bool
+    template: Template, findings: Findings, statuses: Counter[int], seed: int, index: int, show: bool
 ) -> None:
     random = Random(f"{seed} {index}")
     (kind,) = random.choices(tuple(STATE_FILES), [each.weight for each in STATE_FILES.values()])
     state = STATE_FILES[kind]
-    here = _copy(template, state, kind)
+    here = _prepare(template, state, kind)
     path = here / state.path
     with suppress(FileNotFoundError):
         _spoil(path, random)
@@ -204,34 +223,39 @@ def _attack_one(
             findings.fail(Failure(NOT_REPAIRED, kind, f"status {status} of {what}", reproduce))
         if any(len(line) > 1000 for line in err.splitlines() if line.startswith("error: ")):
             findings.fail(Failure(LONG_ERRORS, kind, what[:300], reproduce))
-        if keep:
-            print(f"{call}\n    status {status}: {_last_line(err)}")
+        if show:
+            print(f"{kind}: {call}\n    status {status}: {_last_line(err)}", file=sys.stderr)
     _check_server(template, findings, kind, f"state-files --seed {seed} --index {index}")
-    if keep:
-        print(f"kept: {here}")
-    else:
+    if state.dead:
         shutil.rmtree(here)
 
 
-def _copy(template: Template, state: StateFile, kind: str) -> Path:
-    """A copy of the template's files, which name the copy's folder instead of its own."""
-    here = Path(mkdtemp(prefix="attack-state-"))
-    for name in ("store", "trusted", "audit"):
-        shutil.copytree(template.folder / name, here / name)
-    (here / "home").mkdir()
-    for name in ("home/server.json", "home/key_file.json", "home/config.properties", "traffic.db", "live.toml", "day.json",
-                 "alice.key", "signed.mar"):
-        shutil.copy(template.folder / name, here / name)
-    for name in ("home/server.json", "home/config.properties", "live.toml"):
-        text = (here / name).read_text()
-        (here / name).write_text(text.replace(f"{template.folder}/store", f"{here}/store").replace(
-            f"{template.folder}/day.json", f"{here}/day.json"))
-    if state.dead:
-        text = (here / "home/server.json").read_text()
-        (here / "home/server.json").write_text(text.replace(f"{template.server.pid}", f"{_DEAD_PID}"))
+def _prepare(template: Template, state: StateFile, kind: str) -> Path:
+    """The folder in which a case's commands run, with all files as they were: the server's own, or a dead one's."""
+    if state.dead:  # a copy that names itself, and a process that there is not
+        here = Path(mkdtemp(prefix="attack-state-"))
+        _copy_state(template.backup, here)
+        for name in ("home/server.json", "home/config.properties"):
+            text = (here / name).read_text().replace(f"{template.folder}/", f"{here}/")
+            (here / name).write_text(text.replace(f"{template.server.pid}", f"{_DEAD_PID}"))
+    else:
+        here = template.folder
+        _copy_state(template.backup, here)
     if kind == "journal of a killed rollout":
         _leave_under_way(here / state.path)
     return here
+
+
+def _copy_state(source: Path, to: Path) -> None:
+    """Copy all state files, whatever is in their places."""
+    (to / "home").mkdir(exist_ok=True)
+    for name in (*_FILES, *_FOLDERS):
+        path = to / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+        (shutil.copytree if name in _FOLDERS else shutil.copy)(source / name, path)
 
 
 def _leave_under_way(path: Path) -> None:
@@ -284,5 +308,6 @@ def _check_server(template: Template, findings: Findings, kind: str, reproduce: 
 
 def _last_line(err: str) -> str:
     lines = [line for line in err.splitlines() if line.strip("╰─╯ ")]
-    telling = [line for line in lines if line.startswith("error: ") or re.match(r"[A-Za-z_.]+(Error|Exception)\b", line)]
+    telling = [line for line in lines if line.startswith("error: ") or re.match(r"[A-Za-z_.]+(Error|Exception)\b",
+        line)]
     return (telling or lines or [""])[-1][:250]

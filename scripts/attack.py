@@ -118,7 +118,8 @@ def swaps(
 def all_parts(
     seed: Seed = 1,
     scale: Annotated[float, typer.Option(help="Of the parts' usual counts.")] = 1.0,
-    time_limit: Annotated[float, typer.Option(help="Of each part: begin no further case after so many seconds.")] = 900.0,
+    time_limit: Annotated[float,
+        typer.Option(help="Of each part: begin no further case after so many seconds.")] = 900.0,
     archive: Archive = None,
     as_json: Json = False,
 ) -> None:
@@ -198,12 +199,11 @@ def _end(parts: list[Findings], seed: int, as_json: bool) -> None:
     if as_json:
         ok = all(findings.ok for findings in parts)
         print(json.dumps({
-            "ok": ok, "seed": seed, "machine": describe_machine(), "ended": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "ok": ok, "seed": seed, "machine": describe_machine(),
+            "ended": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "parts": [findings.as_dict() for findings in parts],
         }))
-    harmed = [
-        f"{name}: {findings.counts[name]:g}" for findings in parts for name in findings.must_be_zero if findings.counts[name]
-    ]
+    harmed = [f"{name}: {part.counts[name]:g}" for part in parts for name in part.must_be_zero if part.counts[name]]
     if harmed:
         raise HarmDone(f"expected zero, got {', '.join(harmed)}")
 

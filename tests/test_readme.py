@@ -33,7 +33,7 @@ RUN_ELSEWHERE = {
 """Commands that this test does not run, and what does."""
 SLOW = tuple(f"python scripts/train.py {what}" for what in ("sentiment", "price --bars 4000", "price --bars 2000"))
 """Blocks that begin so take long: they are run by `make test-slow`."""
-ALSO_SLOW = ("scripts/live.py", "--latency-profile")
+ALSO_SLOW = ("scripts/live.py", "--latency-profile", "deploy/production.properties")
 """And so do blocks with these in them."""
 QUICKLY = {"python scripts/train.py sentiment --out runs/sentiment": " --set fit.epochs=1 --set fit.rdrop=0"}
 """Commands that would take ten minutes and more, and what makes them quick."""
