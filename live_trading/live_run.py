@@ -18,7 +18,7 @@ from live_trading.loop_lag import LoopLag
 from live_trading.node import build_node
 from live_trading.risk_guard import RiskGuard, RiskGuardConfig
 from live_trading.run_record import RunRecord
-from live_trading.run_summary import Ending, run_summary
+from live_trading.run_summary import Ending, RunFailed, run_summary
 from live_trading.settings import LiveSettings
 from live_trading.trading_day import begin_day, utc_day
 from strategies.checks import BadSetting
@@ -94,8 +94,17 @@ def run_live(
     finally:
         if not loop.is_closed():
             loop.close()
-    if settings.node.summary_file is not None:
-        Path(settings.node.summary_file).write_text(json.dumps(said) + "\n")
+    return said if settings.node.summary_file is None else _with_file(said, Path(settings.node.summary_file))
+
+
+def _with_file(said: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Write the summary to its file; return it, failed where that cannot be written."""
+    try:
+        path.write_text(json.dumps(said) + "\n")
+    except OSError as error:
+        reason = f"{path}: the summary cannot be written: {error.strerror}"
+        status = said["exit_status"] or RunFailed.exit_code
+        return {**said, "failed": True, "failures": [*said["failures"], reason], "exit_status": status}
     return said
 
 

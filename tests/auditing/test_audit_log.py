@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
@@ -183,6 +184,29 @@ def test_a_disk_that_is_full_leaves_what_was_there_and_takes_the_rest_later(tmp_
     log.close()
 
     assert [record.seq for record in ParquetLog(tmp_path).read(FillRecord)] == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("damage", [
+    lambda path: pq.write_table(pa.table({"run_id": pa.array([None], pa.string())}), path),
+    lambda path: pq.write_table(as_null(pq.read_table(path), "quantity"), path),
+    lambda path: path.write_bytes(path.read_bytes()[:-20]),
+    lambda path: path.write_bytes(b""),
+], ids=["columns", "nulls", "torn", "empty"])
+def test_a_damaged_file_is_a_sentence(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    log = ParquetLog(tmp_path)
+    log.keep([made(FillRecord, 0)])
+    log.close()
+    (path,) = (tmp_path / "fills").glob("*.parquet")
+    damage(path)
+
+    with pytest.raises(LogFailed, match="expected fills that can be read, got: ") as caught:
+        log.read(FillRecord)
+    assert len(f"{caught.value}".removeprefix(f"{tmp_path}")) < 300
+
+
+def as_null(table: pa.Table, column: str) -> pa.Table:
+    place = table.schema.get_field_index(column)
+    return table.set_column(place, column, pa.nulls(table.num_rows, table.schema.field(column).type))
 
 
 def test_where_nothing_can_be_written_it_says_so(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Tokens that change: when the key file is read again, and what is kept when it cannot be."""
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -74,6 +76,43 @@ def test_a_token_about_to_end_is_to_be_renewed_and_no_other(key_file: Path) -> N
     with pytest.raises(NoToken, match="/token"):
         token.refresh()
     assert token() == "has ended"
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("2026-01-02T03:04:05Z", "2026-01-02T03:04:05+00:00"),
+        ("2026-01-02T03:04:05", "2026-01-02T03:04:05+00:00"),
+        ("2026-01-02T03:04:05.5+01:00", "2026-01-02T03:04:05.500000+01:00"),
+        ("+12026-01-02T03:04:05Z", None),
+        (None, None),
+    ],
+)
+def test_an_expiry_is_read_in_all_forms_that_java_prints(
+    key_file: Path, written: str | None, expected: str | None
+) -> None:
+    write(key_file, "any", ends=written)
+
+    ends = read_key(key_file, "inference").ends
+
+    assert (None if ends is None else ends.isoformat()) == expected
+
+
+@pytest.mark.parametrize("written", [1.7e9, "soon", [], {"a": 1}, "x" * 10_000, True])
+def test_an_expiry_that_cannot_be_read_is_named_in_short(key_file: Path, written: object) -> None:
+    write(key_file, "any", ends=written)  # type: ignore[arg-type]
+
+    with pytest.raises(NoToken, match="inference: expiration time: expected an ISO 8601 time") as caught:
+        read_key(key_file, "inference")
+    assert len(f"{caught.value}".removeprefix(f"{key_file}")) < 200
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, lambda path: os.mkfifo(path), lambda path: path.symlink_to(path)])
+def test_what_is_no_file_is_named(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / KEY_FILE)
+
+    with pytest.raises(NoToken, match="expected TorchServe's key file"):
+        TokenSource(tmp_path / KEY_FILE, "http://127.0.0.1:9").replace("refused")
 
 
 def test_the_end_of_a_token_is_read_to_the_microsecond(key_file: Path) -> None:
