@@ -107,7 +107,8 @@ def _ask(
         kind = reply_kind(seed, index)
         try:
             if random.random() < _DESCRIPTIONS:
-                kind = f"description {_describe(server, random)}"
+                kind = "description"
+                _describe(server, random)
             else:
                 rows = pool[np.arange(index, index + 1 + index % 3) % len(pool)]
                 _check(client.predict(rows).outputs, oracle.predict(rows).outputs, kind, findings, seed, index)
@@ -130,7 +131,7 @@ def _ask(
     return asked
 
 
-def _describe(server: MisbehavingServer, random: Random) -> str:
+def _describe(server: MisbehavingServer, random: Random) -> None:
     """Connect to a model that describes itself wrongly, or not at all."""
     if random.random() < 0.3:
         server.describing = random.choice([name for name in REPLIES if name not in ("right", "values", "length")])
@@ -139,8 +140,7 @@ def _describe(server: MisbehavingServer, random: Random) -> str:
     try:
         connect(server.url, "tick", timeout_s=TIMEOUT_S).close()
     finally:
-        kind, server.describing, server.description = server.describing or "json", None, None
-    return kind
+        server.describing = server.description = None
 
 
 def _check(
