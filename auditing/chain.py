@@ -2,12 +2,14 @@
 
 A line is ``<hash> <JSON of an Entry>``; its hash is the SHA-256 of the hash of the line before, a blank, and the JSON.
 All runs that write to a folder append to the same chain, one at a time. A segment that is still written has a sidecar
-beside the chain: its size and the hash of all its bytes so far, a line for each time that records were appended.
+beside the chain with two lines for each time that records are appended: the size and hash that the segment is going to
+have, and that it has them.
 """
 
 import fcntl
 import hashlib
 import os
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -88,8 +90,11 @@ class Chain:
         """
         if not shared:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.path, os.O_RDONLY if shared else os.O_RDWR | os.O_CREAT, 0o644)
+        access = os.O_RDONLY if shared else os.O_RDWR | os.O_CREAT
+        descriptor = os.open(self.path, access | os.O_NONBLOCK, 0o644)
         try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):  # reading it might not end
+                raise OSError(f"no regular file: {self.path}")
             fcntl.flock(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
             yield
         finally:

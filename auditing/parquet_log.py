@@ -84,8 +84,9 @@ class ParquetLog:
         """As `auditing.log.AuditLog.read`."""
         try:
             tables = list(self._tables(kind, equal))
-        except (OSError, pa.ArrowException) as error:
-            raise LogFailed(f"{self._folder}: a log that can be read expected: {error}") from error
+        except (OSError, pa.ArrowException, ValueError) as error:  # ValueError: a column of other values
+            reason = f"{error}"[:200]
+            raise LogFailed(f"{self._folder}: expected {kind.kind} that can be read, got: {reason}") from error
         table = pa.concat_tables([arrow_schema(kind).empty_table(), *tables])
         return from_rows(kind, table.sort_by([("run_id", "ascending"), ("seq", "ascending")]).to_pylist())
 

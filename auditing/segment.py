@@ -27,6 +27,7 @@ OPEN, WHOLE, PART = ".arrows", ".parquet", ".part"
 """Suffixes of a segment that is being written, of one that is done, and of one that is becoming a Parquet file."""
 CHUNK = 64
 """Records that are made a batch at a time: some 0.6 ms in which no other thread of this process can work."""
+_CONFIRMED = "written"
 _log = logging.getLogger(__name__)
 
 
@@ -61,21 +62,25 @@ class Segment:
         self, path: Path, kind: type[Record], chain: Chain, changed: Callable[[str], None] = lambda line_hash: None
     ) -> None:
         self._path, self._chain, self._changed = path, chain, changed
-        chain.path.parent.mkdir(parents=True, exist_ok=True)
+        self._hash = hashlib.sha256()
+        self._pending = _Pending()
+        self._stream = pa.ipc.new_stream(pa.PythonFile(self._pending, mode="w"), arrow_schema(kind))
+        self._durable = self._durable_sizes = self.rows = 0
+        self.is_broken = False
+        with chain.locked():
+            self._begin()
+
+    def _begin(self) -> None:
+        """Make the files and name them in the chain."""
+        path, chain = self._path, self._chain
         self._file = path.open("xb", buffering=0)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # before there is anything in it: `roll_leftover`
             self._sizes = chain.sizes_of(segment_name(path)).open("xb", buffering=0)
-            self._hash = hashlib.sha256()
-            self._pending = _Pending()
-            self._stream = pa.ipc.new_stream(pa.PythonFile(self._pending, mode="w"), arrow_schema(kind))
-            self._durable = self._durable_sizes = self.rows = 0
-            self.is_broken = False
             self._commit()
             sync_folder(path.parent)
             sync_folder(chain.path.parent)
-            with chain.locked():
-                changed(chain.append(Entry(event="begun", segment=segment_name(path), at=now())))
+            self._changed(chain.append(Entry(event="begun", segment=segment_name(path), at=now())))
         except OSError:
             self._file.close()
             _remove(path, chain)
@@ -123,23 +128,24 @@ class Segment:
         self._sizes.close()
 
     def _commit(self) -> None:
-        """Write what is pending to the disk, its hash first: a process that is killed leaves no bytes without one."""
+        """Write what is pending to the disk; its hash first and that it is there last, both to the sidecar."""
         data = self._pending.take()
         digest = self._hash.copy()
         digest.update(data)
         size = self._durable + len(data)
-        line = f"{size} {digest.hexdigest()}\n".encode()
+        line, confirmation = f"{size} {digest.hexdigest()}\n".encode(), f"{_CONFIRMED}\n".encode()
         try:
             if not os.fstat(self._file.fileno()).st_nlink:
                 raise FileNotFoundError(errno.ENOENT, "removed while it was written", f"{self._path}")
             _write_all(self._sizes, line)
             _write_all(self._file, data)
             os.fsync(self._file.fileno())
+            _write_all(self._sizes, confirmation)
             os.fsync(self._sizes.fileno())
         except OSError as error:
             self._take_back(is_removed=isinstance(error, FileNotFoundError))
             raise
-        self._hash, self._durable, self._durable_sizes = digest, size, self._durable_sizes + len(line)
+        self._hash, self._durable, self._durable_sizes = digest, size, self._sizes.tell()
 
     def _take_back(self, is_removed: bool) -> None:
         """Make files that were written in part what they were before."""
@@ -196,16 +202,19 @@ def read_segment(path: Path) -> pa.Table:
         return pa.Table.from_batches(batches, stream.schema)
 
 
-class Damage(NamedTuple):
-    """How a stream differs from what its sidecar says."""
+class StreamCheck(NamedTuple):
+    """How a stream compares with its sidecar."""
 
-    expected: str
-    got: str
+    expected: str = ""
+    """Of a stream that differs: what it should have; empty where they agree."""
+    got: str = ""
     is_truncated: bool = False
+    is_confirmed: bool = True
+    """Whether its last records were confirmed to be on the disk; False after a crash while they were written."""
 
 
-def damage_of(path: Path, sizes: Path, is_written: bool = False) -> Damage | None:
-    """Compare a stream with its sidecar; return None where they agree.
+def check_stream(path: Path, sizes: Path, is_written: bool = False) -> StreamCheck:
+    """Compare a stream with its sidecar.
 
     Parameters
     ----------
@@ -222,21 +231,28 @@ def damage_of(path: Path, sizes: Path, is_written: bool = False) -> Damage | Non
         present = os.fstat(file.fileno()).st_size  # before the sidecar, which is written first
         lines = sizes.read_text("ascii", "replace").split("\n")
         if lines.pop() and not is_written:
-            return Damage("a sidecar that ends with a line", f"{sizes.name} that breaks off", is_truncated=True)
-        for number, line in enumerate(lines, start=1):
-            size_text, _, expected = line.partition(" ")
+            return StreamCheck("a sidecar that ends with a line", f"{sizes.name} that breaks off", is_truncated=True)
+        for number in range(0, len(lines), 2):  # what is going to be written, and that it was
+            size_text, _, expected = lines[number].partition(" ")
             size = int(size_text) if size_text.isascii() and size_text.isdigit() and len(size_text) < 16 else -1
-            if size < done or len(expected) != 64 or size_text != f"{size}":
-                return Damage("lines of a size and a hash", f"{sizes.name}:{number}: {line[:80]!r}")
+            is_last, is_confirmed = number + 2 >= len(lines), lines[number + 1 : number + 2] == [_CONFIRMED]
+            if size < done or len(expected) != 64 or size_text != f"{size}" or not (is_confirmed or is_last):
+                return StreamCheck("lines of a size and a hash", f"{sizes.name}:{number + 1}: {lines[number][:80]!r}")
+            if number + 1 < len(lines) and not is_confirmed:
+                return StreamCheck(_CONFIRMED, f"{sizes.name}:{number + 2}: {lines[number + 1][:80]!r}")
+            if size > present and is_written:
+                return StreamCheck()
+            if size > present and not is_confirmed and present == done:
+                return StreamCheck(is_confirmed=False)
             if size > present:
-                return None if is_written else Damage(f"{size} bytes", f"{present} bytes", is_truncated=True)
+                return StreamCheck(f"{size} bytes", f"{present} bytes", is_truncated=True)
             digest.update(file.read(size - done))
             if digest.hexdigest() != expected:
-                return Damage(f"SHA-256 {expected[:64]} of the first {size} bytes", digest.hexdigest())
+                return StreamCheck(f"SHA-256 {expected[:64]} of the first {size} bytes", digest.hexdigest())
             done = size
     if done != present and not is_written:
-        return Damage(f"{done} bytes", f"{present} bytes")
-    return None
+        return StreamCheck(f"{done} bytes", f"{present} bytes")
+    return StreamCheck(is_confirmed=len(lines) % 2 == 0 or is_written)
 
 
 def is_written(path: Path) -> bool:
@@ -289,8 +305,8 @@ def _roll_left(path: Path, chain: Chain, entries: Sequence[Entry]) -> None:
         if read_segment(path).num_rows:
             raise OSError(f"{path}: expected an entry of this segment in {chain.path}, got none")
         _remove(path, chain)  # the crash was before its first record
-    elif (damage := damage_of(path, chain.sizes_of(segment_name(path)))) is not None:
-        raise OSError(f"{path}: expected {damage.expected}, got {damage.got}")
+    elif (check := check_stream(path, chain.sizes_of(segment_name(path)))).expected:
+        raise OSError(f"{path}: expected {check.expected}, got {check.got}")
     else:
         _make_whole(path, chain)
 

@@ -5,13 +5,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
+
 from auditing.chain import Chain, Entry, Line, file_sha256
 from auditing.log import LogFailed
 from auditing.records import KINDS
-from auditing.segment import OPEN, PART, WHOLE, damage_of, is_written
+from auditing.segment import OPEN, PART, WHOLE, check_stream, is_written, read_segment
 
+MAX_SCHEMA_BYTES = 1 << 20
+"""Size limit of a stream without records."""
 MISSING, ALTERED, TRUNCATED, INSERTED = "missing", "altered", "truncated", "inserted"
-_ATTEMPTS = 5
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class Verification:
     """Segments that are still written, or were left by a crash."""
     adopted: int
     """Of the Parquet files those from before the folder had a chain: their hashes are of when it got one."""
+    unconfirmed: tuple[str, ...]
+    """Streams whose writer crashed while it wrote its last records, which may be missing."""
     last_hash: str
     """Hash of the chain's last line."""
     findings: tuple[Finding, ...]
@@ -59,26 +64,25 @@ def verify(folder: Path, known_hash: str | None = None) -> Verification:
     """
     chain = Chain(folder)
     try:
-        for attempt in range(1, _ATTEMPTS + 1):
-            with chain.locked(shared=True):
-                lines = chain.lines()
-                files = set(_files(folder))
+        with chain.locked(shared=True):  # so that no segment becomes a Parquet file meanwhile; those do not change
+            lines = chain.lines()
+            files = set(_files(folder))
             state = _Segments(lines)
-            findings = [
-                *_chain_findings(chain, lines, known_hash),
-                *state.findings,
-                *(each for name in sorted(state.whole) for each in _whole_findings(folder, state.whole[name], files)),
-                *(each for name in sorted(state.open) for each in _open_findings(chain, name, files)),
-                *_inserted(state, files),
-            ]
-            if not findings or attempt == _ATTEMPTS or len(chain.lines()) == len(lines):
-                break  # else segments became Parquet files meanwhile
+            of_streams = [each for name in sorted(state.open) for each in _open_findings(chain, name, files)]
+        findings = [
+            *_chain_findings(lines, known_hash),
+            *state.findings,
+            *(each for name in sorted(state.whole) for each in _whole_findings(folder, state.whole[name], files)),
+            *(each for each in of_streams if isinstance(each, Finding)),
+            *_inserted(folder, state, files),
+        ]
     except OSError as error:
         raise LogFailed(f"{folder}: expected a log with {chain.path.relative_to(folder)}, got {error}") from None
     whole = state.whole.values()
+    unconfirmed = tuple(each for each in of_streams if isinstance(each, str))
     return Verification(
         len(lines), sum(each.rows > 0 for each in whole), len(state.open),
-        sum(each.event == "adopted" for each in whole), lines[-1].hash if lines else "", tuple(findings),
+        sum(each.event == "adopted" for each in whole), unconfirmed, lines[-1].hash if lines else "", tuple(findings),
     )
 
 
@@ -114,7 +118,7 @@ def _files(folder: Path) -> Iterator[str]:
     yield from (f"{path.parent.name}/{path.name}" for path in Chain(folder).path.parent.iterdir())
 
 
-def _chain_findings(chain: Chain, lines: list[Line], known_hash: str | None) -> Iterator[Finding]:
+def _chain_findings(lines: list[Line], known_hash: str | None) -> Iterator[Finding]:
     for line in lines:
         if not line.is_whole:
             yield Finding(_line_name(line.number), ALTERED, f"hash {line.expected} and an entry", line.hash[:64])
@@ -145,7 +149,8 @@ def _whole_findings(folder: Path, entry: Entry, files: set[str]) -> Iterator[Fin
         yield Finding(name, ALTERED, "a file that can be read", error.strerror or f"{error}")
 
 
-def _open_findings(chain: Chain, name: str, files: set[str]) -> Iterator[Finding]:
+def _open_findings(chain: Chain, name: str, files: set[str]) -> Iterator[Finding | str]:
+    """Yield what is wrong with a stream, or its name where a crash left its last records unconfirmed."""
     path, sizes = chain.folder / f"{name}{OPEN}", chain.sizes_of(name)
     sizes_name = f"{sizes.parent.name}/{sizes.name}"
     missing = [each for each in (name + OPEN, sizes_name) if each not in files]
@@ -154,15 +159,16 @@ def _open_findings(chain: Chain, name: str, files: set[str]) -> Iterator[Finding
         return
     try:
         _size(path), _size(sizes)
-        damage = damage_of(path, sizes, is_written(path))
+        check = check_stream(path, sizes, is_written(path))
     except FileNotFoundError:
         yield Finding(name + OPEN, MISSING, "a segment that was not ended", "no file")
     except OSError as error:
         yield Finding(name + OPEN, ALTERED, "a file that can be read", error.strerror or f"{error}")
     else:
-        if damage is not None:
-            problem = TRUNCATED if damage.is_truncated else ALTERED
-            yield Finding(name + OPEN, problem, damage.expected, damage.got)
+        if check.expected:
+            yield Finding(name + OPEN, TRUNCATED if check.is_truncated else ALTERED, check.expected, check.got)
+        elif not check.is_confirmed:
+            yield name
 
 
 def _size(path: Path) -> int:
@@ -173,7 +179,14 @@ def _size(path: Path) -> int:
     return status.st_size
 
 
-def _inserted(state: _Segments, files: set[str]) -> Iterator[Finding]:
+def _has_no_records(path: Path) -> bool:
+    try:
+        return _size(path) < MAX_SCHEMA_BYTES and read_segment(path).num_rows == 0
+    except (OSError, pa.ArrowException):
+        return False
+
+
+def _inserted(folder: Path, state: _Segments, files: set[str]) -> Iterator[Finding]:
     chain = Chain(Path())
     known = {f"{chain.path.parent.name}/{chain.path.name}"}
     for name in state.open:
@@ -184,7 +197,10 @@ def _inserted(state: _Segments, files: set[str]) -> Iterator[Finding]:
         if name + WHOLE not in files:  # a crash before the last step leaves these
             known |= {name + PART, name + OPEN, f"{chain.path.parent.name}/{chain.sizes_of(name).name}"}
     for name in sorted(files - known):
-        yield Finding(name, INSERTED, "files that the chain names", "another")
+        if name.endswith(OPEN) and _has_no_records(folder / name):  # a crash while it was begun
+            files.discard(f"{chain.path.parent.name}/{chain.sizes_of(name.removesuffix(OPEN)).name}")
+        elif name in files:
+            yield Finding(name, INSERTED, "files that the chain names", "another")
 
 
 def _line_name(number: int | None = None) -> str:

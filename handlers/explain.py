@@ -20,22 +20,20 @@ from torch import nn
 
 from wire.errors import NotExplained, OutputNotFinite
 
-STEPS = 32
+STEPS = 8
 """Points of a piece of the path (Gauss-Legendre)."""
-MOST_PIECES = 64
+MOST_PIECES = 256
 """Pieces of the path, doubled from one to this many until the attributions add up."""
 TOLERANCE = 0.01
 """Completeness error allowed, relative to the output's difference; each output has an absolute one besides."""
+FEW_STEPS, FEW_TOLERANCE = 32, 0.1
+"""Attributions of fewer points may add up by chance: they count only with this part of the error allowed."""
 ALONE = "-explain"
 """Registrations whose names end so are asked for explanations alone, which then may take longer."""
 Tensors = tuple[torch.Tensor, ...]
 Output = Callable[..., torch.Tensor]
 """Inputs, each [points, ...] -> float [points]."""
 T = TypeVar("T")
-
-
-class TimeIsUp(Exception):
-    """No explanation could be finished; `explain_each` turns it into an answer."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +71,12 @@ class Integral:
         """Whether they add up."""
         return abs(self.completeness_error) <= self.allowed
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether they add up, and not by chance."""
+        part = FEW_TOLERANCE if self.steps < FEW_STEPS else 1.0
+        return abs(self.completeness_error) <= part * self.allowed
+
     def to_dict(self) -> dict[str, Any]:
         """All but the attributions, in plain JSON types."""
         return {
@@ -92,7 +96,6 @@ def integrate(
     floor: float,
     limit: TimeLimit,
     points_at_once: int = STEPS * MOST_PIECES,
-    steps: int = STEPS,
 ) -> Integral:
     """Attribute an output's difference to its inputs, which all move along one path.
 
@@ -105,17 +108,15 @@ def integrate(
     floor : float
         Completeness error that is let pass however small the difference is, in the output's unit.
     limit : TimeLimit
-        Looked at before each computation of ``points_at_once`` points but the first.
+        Looked at before each computation of ``points_at_once`` points.
     points_at_once : int
         Most points computed together.
-    steps : int
-        Points of a piece; few are exact enough for a smooth output.
 
     Raises
     ------
     OutputNotFinite
         At one of the ends.
-    TimeIsUp
+    TimeoutError
         Before the path was computed once.
     """
     ends = []
@@ -130,14 +131,14 @@ def integrate(
     while True:
         began = time.perf_counter()
         try:
-            parts = _attribute(output, inputs, baselines, pieces, limit.until_s, points_at_once, steps)
-        except TimeIsUp:
+            parts = _attribute(output, inputs, baselines, pieces, limit.until_s, points_at_once)
+        except TimeoutError:
             if integral is None:
                 raise
             return integral
-        integral = Integral(parts, value, baseline_value, pieces * steps, allowed)
+        integral = Integral(parts, value, baseline_value, pieces * STEPS, allowed)
         now = time.perf_counter()
-        if integral.complete or pieces == MOST_PIECES or now + 2 * (now - began) > limit.refine_until_s:
+        if integral.is_exact or pieces == MOST_PIECES or now + 2 * (now - began) > limit.refine_until_s:
             return integral
         pieces *= 2
 
@@ -149,17 +150,16 @@ def _attribute(
     pieces: int,
     until_s: float,
     points_at_once: int,
-    steps: int,
 ) -> tuple[NDArray[np.float64], ...]:
     """Return each input's attributions, by a path of so many pieces."""
-    nodes, weights = (torch.from_numpy(each) for each in np.polynomial.legendre.leggauss(steps))   # on [-1, 1]
+    nodes, weights = (torch.from_numpy(each) for each in np.polynomial.legendre.leggauss(STEPS))   # on [-1, 1]
     ends, begins = _cut(inputs, baselines, pieces)
     ways = [end - begin for end, begin in zip(ends, begins, strict=True)]
     found = [torch.zeros_like(each[0], dtype=torch.float64) for each in inputs]
-    place, piece = torch.arange(steps).repeat(pieces), torch.arange(pieces).repeat_interleave(steps)
+    place, piece = torch.arange(STEPS).repeat(pieces), torch.arange(pieces).repeat_interleave(STEPS)
     for start in range(0, len(place), points_at_once):
-        if start and time.perf_counter() > until_s:
-            raise TimeIsUp
+        if time.perf_counter() > until_s:
+            raise TimeoutError
         some = slice(start, start + points_at_once)
         along = [each[place[some]].to(inputs[0].device) for each in ((1 + nodes) / 2, weights / 2)]
         path = [
@@ -230,10 +230,10 @@ def explain_each(
     for item in items:
         try:
             if time.perf_counter() > until_s:
-                raise TimeIsUp
+                raise TimeoutError
             limit = TimeLimit(fair_share(until_s, len(items) - len(found)), until_s)
             found.append(explain_one(item, limit))
-        except TimeIsUp:
+        except TimeoutError:
             raise NotExplained(
                 f"expected explanations of {len(items)} {what} within the time that a batch has for them, got "
                 f"{len(found)}: send fewer or shorter {what} in a request, or ask a registration of the archive whose "

@@ -17,8 +17,6 @@ MOST_TOKENS = 1024
 """Of all texts in a request: a path of them takes half a minute on a core."""
 TOKENS_AT_ONCE = 512
 """Tokens times points of the path that are computed together; more are no quicker."""
-STEPS = 8
-"""Points of a piece: a transformer is smooth, and its points are dear."""
 Probabilities = Sequence[torch.Tensor]
 """Of each text, float [points, 3]."""
 
@@ -104,7 +102,7 @@ def integrate_texts(
 
     with torch.no_grad():
         given, baselines = ([network.embeddings(ids) for ids in each] for each in (tokens, blanks))
-    return integrate(output, given, baselines, floor, limit, max(1, TOKENS_AT_ONCE // sum(map(len, chunks))), STEPS)
+    return integrate(output, given, baselines, floor, limit, max(1, TOKENS_AT_ONCE // sum(map(len, chunks))))
 
 
 def weights(chunks: Sequence[Encoding]) -> list[float]:

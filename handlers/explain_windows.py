@@ -17,7 +17,7 @@ BASELINE = (
     "a window in which nothing happened (every price at its last close, volume at its mean, indicators at their "
     "centre in the fit)"
 )
-WINDOWS_AT_ONCE = 64
+WINDOWS_AT_ONCE = 8
 """Points of the path that are computed together."""
 FLOOR_BPS, FLOOR_CONFIDENCE = 1e-3, 1e-4
 FLOORS = {"price": FLOOR_BPS / 1e4, "return_bps": FLOOR_BPS, "sigma_bps": FLOOR_BPS, "confidence": FLOOR_CONFIDENCE}

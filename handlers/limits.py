@@ -11,7 +11,6 @@ import resource
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from wire.answer import MAX_RESPONSE_SIZE
 from wire.texts import MOST_CHARACTERS
@@ -60,7 +59,7 @@ def read_limits(batch_size: int | None) -> Limits:
     return Limits(size, share, min(most, share), min(MOST_CHARACTERS, BATCH_CHARACTERS // size))
 
 
-def read_memory_headroom(config: Mapping[str, Any] | None) -> int:
+def read_memory_headroom(config: object) -> int:
     """Return the bytes that an archive's ``model-config.yaml`` lets a worker take; 0: without a limit.
 
     Raises
@@ -68,7 +67,8 @@ def read_memory_headroom(config: Mapping[str, Any] | None) -> int:
     ValueError
         They are no whole number of MiB.
     """
-    mebibytes = (config or {}).get(MEMORY_HEADROOM, DEFAULT_MEMORY_HEADROOM_MIB)
+    given = config if isinstance(config, Mapping) else {}
+    mebibytes = given.get(MEMORY_HEADROOM, DEFAULT_MEMORY_HEADROOM_MIB)
     if type(mebibytes) is not int or not 0 <= mebibytes < 1 << 20:
         raise ValueError(f"{MEMORY_HEADROOM}: expected a whole number of MiB, got {mebibytes!r:.40}")
     return mebibytes * MEBIBYTE

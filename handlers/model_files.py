@@ -6,8 +6,8 @@ import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
+from typing import TYPE_CHECKING, Any, BinaryIO
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,8 @@ DESCRIPTION = "model.json"
 WEIGHTS = "weights.safetensors"
 GOLDEN = "golden.npz"
 _OUTPUT = "output."
+_MAX_GOLDEN_BYTES = 256 << 20
+"""Unpacked; a few kilobytes of zip may hold gigabytes of zeros."""
 
 
 class BadArchive(UserError, RuntimeError):
@@ -143,15 +145,25 @@ def load_weights(folder: Path, network: "nn.Module") -> None:
 def read_golden(folder: Path) -> Golden:
     """``golden.npz`` of a run or of an unpacked archive; `BadArchive` where it is missing or damaged."""
     path = _existing(folder / GOLDEN)
+    return parse_golden(path, f"{path}")
+
+
+def parse_golden(file: Path | BinaryIO, place: str) -> Golden:
+    """As `read_golden`, of a file that may be in memory; ``place`` names it."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with ZipFile(file) as members:
+            if (size := sum(member.file_size for member in members.infolist())) > _MAX_GOLDEN_BYTES:
+                raise ValueError(f"{size:,} bytes, more than {_MAX_GOLDEN_BYTES:,}")
+        if not isinstance(file, Path):
+            file.seek(0)
+        with np.load(file, allow_pickle=False) as stored:
             values = {name: stored[name] for name in stored.files}
         tolerance = float(values.pop("tolerance"))
     # what NumPy and `zipfile` let through of damaged files
     except (ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, NotImplementedError, OSError,
             RuntimeError, SyntaxError, TypeError, ValueError, BadZipFile, struct.error, zlib.error) as error:
         got = str(error) or type(error).__name__
-        raise BadArchive(f"{path}: expected golden inputs and outputs, got {got:.100}") from error
+        raise BadArchive(f"{place}: expected golden inputs and outputs, got {got:.100}") from error
     inputs = {name: value for name, value in values.items() if not name.startswith(_OUTPUT)}
     outputs = {name.removeprefix(_OUTPUT): value for name, value in values.items() if name not in inputs}
     return Golden(inputs, outputs, tolerance)

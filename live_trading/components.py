@@ -2,10 +2,10 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 from nautilus_trader.common.config import NautilusConfig, msgspec_decoding_hook, resolve_path
 from nautilus_trader.model.identifiers import InstrumentId
 
@@ -15,12 +15,15 @@ from features.tick import tick_schema
 from live_trading.settings import LiveSettings
 from serving.client import connect
 from serving.model_metadata import BARS, WINDOWS_NEED, require
+from serving.tokens import Token
 from strategies.bar_inference_actor import BarInferenceActorConfig
 from strategies.bar_strategy import BarStrategyConfig
 from strategies.checks import BadSetting, expect
 from strategies.definitions.names import engine_name, order_id_tag
 from strategies.inference_actor import InferenceActorConfig
-from strategies.server_token import provide_token
+from strategies.live_calls_config import LiveCallsConfig
+from strategies.live_failover import server_tokens
+from strategies.server_token import own_key_file
 from strategies.tick_strategy import TickStrategyConfig
 from wire.errors import RequestError, SchemaMismatch
 
@@ -35,16 +38,14 @@ def asked_model(settings: LiveSettings) -> dict[str, Any]:
     ------
     BadSetting
         The settings do not say which model.
-    NoToken
-        The token's file holds none.
     RequestError, UnreadableArchive
         No server can be reached, or the model was trained on other features than ours.
     """
-    actor, live = settings.model.actor, settings.model.actor.get("live", {})
+    actor, live = settings.model.actor, live_table(settings)
     expect("url" in actor, "model.actor.url, was missing")
-    token_env = actor.get("token_env", "TORCHSERVE_TOKEN")
-    provide_token(token_env, actor["url"], Path(live["token_file"]) if "token_file" in live else None)
-    metadata = _first_answer([actor["url"], *live.get("fallback_urls", [])], settings, os.environ.get(token_env))
+    expect(isinstance(actor["url"], str), f"model.actor.url as a text, was {actor['url']!r}")
+    tokens = server_tokens(actor["url"], config_from(LiveCallsConfig, live, "model.actor.live"), fixed_token(settings))
+    metadata = _first_answer([actor["url"], *live.get("fallback_urls", [])], settings, tokens)
     ours = _schema(settings, metadata)
     if ours.sha256 != metadata["feature_schema_sha256"]:
         theirs = metadata["feature_schema"]
@@ -55,10 +56,40 @@ def asked_model(settings: LiveSettings) -> dict[str, Any]:
     return metadata
 
 
-def _first_answer(urls: Sequence[str], settings: LiveSettings, token: str | None) -> dict[str, Any]:
+def live_table(settings: LiveSettings) -> Mapping[str, Any]:
+    """Return the table ``[model.actor.live]``, empty where there is none.
+
+    Raises
+    ------
+    BadSetting
+        It is no table.
+    """
+    live = settings.model.actor.get("live", {})
+    expect(isinstance(live, dict), f"model.actor.live as a table, was {live!r}")
+    return live
+
+
+def fixed_token(settings: LiveSettings) -> str | None:
+    """Return the token of the environment, for servers whose key file the settings do not name."""
+    return os.environ.get(settings.model.actor.get("token_env", "TORCHSERVE_TOKEN"))
+
+
+def with_own_server(settings: LiveSettings) -> LiveSettings:
+    """Return the settings with the key file of the server that scripts/serve.py started, where they name no token."""
+    actor = settings.model.actor
+    live = live_table(settings)
+    is_named = "token_file" in live or fixed_token(settings) is not None
+    found = None if is_named else own_key_file(f"{actor.get('url')}")
+    if found is None:
+        return settings
+    live = {**live, "token_file": f"{found[0]}", "renew_url": found[1]}
+    return replace(settings, model=replace(settings.model, actor={**actor, "live": live}))
+
+
+def _first_answer(urls: Sequence[str], settings: LiveSettings, tokens: Sequence[Token]) -> dict[str, Any]:
     actor = settings.model.actor
     name, timeout_s = actor.get("model", settings.model.kind), actor.get("timeout_s", 5.0)
-    for place, url in enumerate(urls):
+    for place, (url, token) in enumerate(zip(urls, tokens, strict=True)):
         try:
             with connect(url, name, actor.get("version"), token=token, timeout_s=timeout_s) as client:
                 return client.metadata

@@ -13,7 +13,7 @@ from nautilus_trader.model.enums import TradingState
 from nautilus_trader.model.identifiers import InstrumentId
 
 from live_trading.audit_actor import AuditActor
-from live_trading.components import asked_model
+from live_trading.components import asked_model, fixed_token, live_table, with_own_server
 from live_trading.loop_lag import LoopLag
 from live_trading.node import build_node
 from live_trading.risk_guard import RiskGuard, RiskGuardConfig
@@ -74,6 +74,9 @@ def run_live(
         The model cannot be reached, or was trained on other features.
     """
     _refuse_kill_file(settings)
+    settings = with_own_server(settings)
+    if (warning := _token_warning(settings)) is not None:
+        say(warning)
     metadata = _model(settings, say)
     loop = asyncio.new_event_loop()
     try:
@@ -100,6 +103,19 @@ def _refuse_kill_file(settings: LiveSettings) -> None:
     kill_file = settings.risk.kill_file
     if kill_file is not None and Path(kill_file).exists():
         raise BadSetting(f"{kill_file}: no kill file at the start expected, was there")
+
+
+def _token_warning(settings: LiveSettings) -> str | None:
+    """Return what a run should know that cannot follow its server."""
+    actor = settings.model.actor
+    is_followed = "token_file" in live_table(settings) or f"{actor.get('url')}".startswith("mar:")
+    if is_followed or fixed_token(settings) is None:
+        return None
+    return (
+        f"the token of {actor.get('token_env', 'TORCHSERVE_TOKEN')} ends when the server restarts, when it expires and "
+        "when it is renewed: this run cannot follow that and would lose its model; model.actor.live.token_file names "
+        "the server's key file, which is followed"
+    )
 
 
 def _model(settings: LiveSettings, say: Callable[[str], None]) -> Mapping[str, Any] | None:
@@ -130,7 +146,7 @@ def _parts(settings: LiveSettings, node: TradingNode, instrument_ids: list[Instr
     guard = RiskGuard(config, day, on_halt=ended.put_nowait)
     node.trader.add_actor(guard)
     name = settings.model.actor.get("model", settings.model.kind)
-    max_failures = settings.model.actor.get("live", {}).get("failures_to_open", LiveCallsConfig().failures_to_open)
+    max_failures = live_table(settings).get("failures_to_open", LiveCallsConfig().failures_to_open)
     record = RunRecord(node.kernel.msgbus, name, instrument_ids, ended.put_nowait, max_failures)
     return Parts(node, guard, record, LoopLag(), ended)
 
@@ -235,7 +251,7 @@ def _has_settled(parts: Parts, settings: LiveSettings) -> bool:
     kernel, cache, record = parts.node.kernel, parts.node.cache, parts.record
     if kernel.data_engine.data_qsize() or cache.orders_inflight_count() or kernel.exec_engine.evt_qsize():
         return False
-    deadline_ns = settings.model.actor.get("live", {}).get("deadline_ns", LiveCallsConfig().deadline_ns)
+    deadline_ns = live_table(settings).get("deadline_ns", LiveCallsConfig().deadline_ns)
     quiet_ns = kernel.clock.timestamp_ns() - record.last_activity_ns
     return quiet_ns > (QUIET_NS if record.all_ended else QUIET_NS + deadline_ns)
 

@@ -17,6 +17,7 @@ from release.rollout_report import Report
 from release.status import ModelStatus, model_status
 from release.target import Target
 from release.versions import archive_name
+from tracking.store import TrackingFailed
 
 
 @dataclass(frozen=True)
@@ -28,16 +29,19 @@ class Transition:
     alias: str
     report: Report | None
     """What the rollout said; None where the server was already as the alias says."""
+    unlabelled: str | None = None
+    """Why the registry did not take the alias, although the server is as it says."""
 
     @property
     def ok(self) -> bool:
         """Whether the alias is set: it is when the rollout was carried out or none was needed."""
-        return self.report is None or self.report.ok
+        return self.unlabelled is None and (self.report is None or self.report.ok)
 
     def as_dict(self) -> dict[str, Any]:
         """In plain JSON types."""
         report = None if self.report is None else self.report.as_dict()
-        return {"ok": self.ok, "alias": self.alias, "version": self.version.as_dict(), "rollout": report}
+        return {"ok": self.ok, "unlabelled": self.unlabelled, "alias": self.alias, "version": self.version.as_dict(),
+                "rollout": report}
 
 
 def differences(registered: Sequence[RegisteredVersion], on_server: ModelStatus) -> list[str]:
@@ -108,9 +112,15 @@ def transition(
         report = None
         if work is not None:
             report = _roll_out(work, registry, target, version, alias, trusted, limits, say)
-        if report is None or report.ok:
+        if report is not None and not report.done:
+            return Transition(version, alias, report)
+        try:
             registry.label(version, alias)
-    return Transition(registry.find(model, version.version), alias, report)
+            return Transition(registry.find(model, version.version), alias, report)
+        except TrackingFailed as error:
+            if report is None:
+                raise
+            return Transition(version, alias, report, unlabelled=f"{error}")
 
 
 def _needed(target: Target, version: RegisteredVersion, alias: str) -> Literal["register", "promote", "remove"] | None:

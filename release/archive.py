@@ -16,6 +16,7 @@ from release.server_packages import has_package
 from serving.archive_import import UnreadableArchive, second_class
 from serving.model_metadata import check_metadata
 from signing.archive_signature import Untrusted, read_digest, sign_archive
+from wire.names import check_model_name, check_version
 from wire.user_error import UserError
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -75,8 +76,10 @@ def build_archive(
         The code imports what a server does not have.
     BadKey
         The key cannot be used; nothing was built.
+    InvalidName
     """
-    handler = PROJECT / "handlers" / f"{model}_handler.py"
+    check_version(version)
+    handler = PROJECT / "handlers" / f"{check_model_name(model)}_handler.py"
     config = PROJECT / "archives" / "model-config" / f"{model}.yaml"
     for path in (handler, config, run / model_files.DESCRIPTION):
         if not path.is_file():

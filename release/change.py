@@ -50,6 +50,8 @@ class Change:
     version: str = ""
     digest: str = ""
     steps: list[Step] = field(default_factory=list)
+    switched: bool = False
+    """Whether an urgent change has been made, and only checks of it are left."""
     unrecorded: str | None = None
     """Why something that has been done could not be written down."""
 
@@ -75,7 +77,7 @@ class Change:
         except OSError as error:
             if not self.urgent:
                 raise
-            self.unrecorded = describe(error)
+            self.unrecorded = self.unrecorded or describe(error)
 
     def begin(self, version: str, digest: str, file: str | None = None, registers: bool = False) -> None:
         """Write down what is going to be changed, before anything is: from now on it can be undone."""
@@ -190,6 +192,8 @@ def default_now(target: Target, model: str) -> str | None:
 
 def _undo(change: Change, drain_s: float | None) -> str:
     """Undo what was begun; the report's outcome."""
+    if change.switched:
+        return "unchecked"
     under_way = change.journal().under_way
     if under_way is None:
         return "undone"

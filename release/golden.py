@@ -1,12 +1,12 @@
 """Asking a registered version what its archive says it must answer."""
 
+import io
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
 
-from handlers.model_files import GOLDEN, BadArchive, Golden, read_golden
+from handlers.model_files import GOLDEN, BadArchive, Golden, parse_golden
 from release.gates import GateFailed
 from serving.archive_import import open_archive
 from serving.client import Answer, InferenceClient
@@ -16,18 +16,16 @@ from wire.news_windows import NewsWindow
 
 def archived_golden(archive: Path) -> Golden:
     """The golden inputs and outputs of an archive; raises `GateFailed` where it has none that can be asked."""
-    with TemporaryDirectory(prefix="golden-") as folder:
-        with open_archive(archive) as members:
-            if GOLDEN not in members.namelist():
-                raise GateFailed(f"{archive}: an archive of scripts/archive.py expected, was without {GOLDEN}")
-            members.extract(GOLDEN, folder)
-        try:
-            golden = read_golden(Path(folder))
-            golden_inputs(golden)
-        except (BadArchive, KeyError, TypeError, ValueError) as error:
-            reason = str(error).replace(f"{folder}/", "")
-            raise GateFailed(f"{archive}: expected golden inputs that a model can be asked: {reason}") from None
-        return golden
+    with open_archive(archive) as members:
+        if GOLDEN not in members.namelist():
+            raise GateFailed(f"{archive}: an archive of scripts/archive.py expected, was without {GOLDEN}")
+        content = io.BytesIO(members.read(GOLDEN))  # in memory: a rollback needs no free space
+    try:
+        golden = parse_golden(content, GOLDEN)
+        golden_inputs(golden)
+    except (BadArchive, KeyError, TypeError, ValueError) as error:
+        raise GateFailed(f"{archive}: expected golden inputs that a model can be asked: {error}") from None
+    return golden
 
 
 def golden_inputs(golden: Golden) -> Inputs:

@@ -27,6 +27,7 @@ from serving.archive_import import UnreadableArchive, archive_digest, open_archi
 from signing.archive_signature import verify_archive
 
 DEFAULTS = Limits()
+_MAX_CONFIG_BYTES = 1 << 20
 
 
 def register(
@@ -100,7 +101,8 @@ def rollback(target: Target, model: str, to: str | None = None, say: Say = say_n
 
     The one that it goes back from stays loaded, and is no longer among those that a rollback goes back to, nor is any
     default version between the two. It needs no free space: what cannot be remembered then (outcome ``unrecorded``) is
-    learned from the server by the next rollout or repair.
+    learned from the server by the next rollout or repair. Its golden answers are asked afterwards (``unchecked`` where
+    they are wrong).
     """
 
     def work(change: Change) -> str:
@@ -119,12 +121,13 @@ def rollback(target: Target, model: str, to: str | None = None, say: Say = say_n
         change.passed()  # there is no way but back
         with change.step("set default"):
             manager.set_default(model, version)
-        with change.step("golden") as found, target.connect(model) as client:
-            golden = archived_golden(archive)
-            found["max_error"] = check_parity(ask_golden(client, golden, version, change.digest), golden)
+        change.switched = True
         with change.step("remember"), change.recording():
             remember(target, model, UnderWay("rollback", version, change.previous, digest=change.digest))
         change.end()
+        with change.step("golden") as found, change.recording(), target.connect(model) as client:
+            golden = archived_golden(archive)
+            found["max_error"] = check_parity(ask_golden(client, golden, version, change.digest), golden)
         return "serving"
 
     return carry_out(target, model, "rollback", say, work, 0.0, urgent=True)
@@ -252,16 +255,21 @@ def _model_config(archive: Path) -> dict[str, int]:
     name = read_manifest(archive)["model"].get("configFile")
     if not name:
         return {}
+    if not isinstance(name, str):
+        raise GateFailed(f"{archive}: expected configFile as a text, got {type(name).__name__}")
     with open_archive(archive) as members:
+        if (size := members.getinfo(name).file_size) > _MAX_CONFIG_BYTES:
+            raise GateFailed(f"{archive}: expected {name} of at most {_MAX_CONFIG_BYTES:,} bytes, got {size:,}")
         try:
             config = yaml.safe_load(members.read(name))
         except yaml.YAMLError as error:
-            raise GateFailed(f"{archive}: expected YAML in {name}: {' '.join(str(error).split())}") from None
+            raise GateFailed(f"{archive}: expected YAML in {name}: {' '.join(str(error).split()):.200}") from None
     keys = ("batchSize", "maxBatchDelay", "minWorkers")
     found = {key: config.get(key) for key in keys} if isinstance(config, dict) else {}
     said = {key: value for key, value in found.items() if value is not None}
     if not all(type(value) is int and value >= 0 for value in said.values()):
-        raise GateFailed(f"{archive}: expected positive integers in {name}, got {said}")
+        got = {key: value if type(value) is int else type(value).__name__ for key, value in said.items()}
+        raise GateFailed(f"{archive}: expected positive integers in {name}, got {got!s:.200}")
     return said
 
 

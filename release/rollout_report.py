@@ -57,7 +57,7 @@ class Report:
     """The default version now, as the server says; None where it has none or does not answer."""
     outcome: str
     """One of `DONE`, or `UNRECORDED`; ``undone``: it failed, all is as before; ``left``: it failed, and so did undoing
-    or finishing it."""
+    or finishing it; ``unchecked``: it was rolled back to, but its golden answers are wrong or do not come."""
     failed_at: str | None
     """Name of the step that failed."""
     reason: str | None
@@ -71,6 +71,11 @@ class Report:
     def ok(self) -> bool:
         """Whether what was asked for is so now."""
         return self.outcome in DONE
+
+    @property
+    def done(self) -> bool:
+        """Whether the server is as was asked, be it recorded or not."""
+        return self.ok or self.outcome == UNRECORDED
 
     def as_dict(self) -> dict[str, Any]:
         """In plain JSON types."""

@@ -5,8 +5,8 @@ with a report beside it. What is under way when the process ends is gone on with
 """
 
 import fcntl
-import json
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,19 +18,23 @@ from zipfile import BadZipFile
 from yaml import YAMLError
 
 from release.arrivals import PATIENCE_S, Files, arrived, look
-from release.journal import RolloutRefused
+from release.journal import RolloutRefused, journaled_models
 from release.limits import Limits
+from release.prune import prune
 from release.rollout import DEFAULTS, register
 from release.target import NoTarget, Target
 from serving.management import ManagementError
 from serving.tokens import NoToken
 from signing.archive_signature import Untrusted, read_identity
+from traffic.store import DEFAULT_URL, open_splits
+from wire.state_file import write_state
 from wire.user_error import UserError
 
 UNDER_WAY: Final = "under-way"
 DONE: Final = "done"
 REFUSED: Final = "refused"
 LOCK = ".watch.lock"
+_PRUNE_EVERY_S = 60.0
 MALFORMED = (ArithmeticError, AttributeError, BadZipFile, EOFError, LookupError, TypeError, ValueError, YAMLError)
 """What our own code raises over a signed archive that lacks what every archive has."""
 
@@ -70,6 +74,10 @@ class Watched:
     """Time between two looks, and how long an archive must have been unchanged, seconds."""
     patience_s: float = PATIENCE_S
     """How long a file that is no archive must have been unwritten until it is refused, seconds."""
+    unload_after_s: float | None = None
+    """How long after a rollback the version that was rolled back from is removed, seconds; None: it stays."""
+    splits: str = DEFAULT_URL
+    """Database of routers and splits, which may still use such a version."""
 
 
 def watch(
@@ -101,6 +109,7 @@ def watch(
         (watched.folder / name).mkdir(parents=True, exist_ok=True)
     ended: list[Taken] = []
     left: list[Taken] = []
+    pruning = _Pruning()
     with _alone(watched.folder):
         try:
             seen = look(watched.folder, {})
@@ -115,6 +124,7 @@ def watch(
                     (left if taken.outcome == "left" else ended).append(taken)
                     if taken not in was_left:
                         say(f"{taken.path}: {taken.outcome}{f': {taken.reason}' if taken.reason else ''}")
+                _prune(watched, pruning, say)
                 if once:
                     break
         except KeyboardInterrupt:
@@ -202,13 +212,44 @@ def _take(watched: Watched, path: Path, stopped: threading.Event, say: Callable[
     return _put(watched, path, REFUSED, model, version, report.as_dict())
 
 
+@dataclass
+class _Pruning:
+    """When versions were last looked at, and what was said of them."""
+
+    next_s: float = 0.0
+    said: str = ""
+
+
+def _prune(watched: Watched, pruning: _Pruning, say: Callable[[str], None]) -> None:
+    """Remove, once a minute, what was rolled back from long enough ago; a failure is said once and tried again."""
+    if watched.unload_after_s is None or time.monotonic() < pruning.next_s:
+        return
+    pruning.next_s = time.monotonic() + _PRUNE_EVERY_S
+    try:
+        target = watched.find_target()
+        with open_splits(watched.splits) as splits:
+            pruned = [
+                prune(target, model, watched.unload_after_s, splits, watched.limits, say)
+                for model in journaled_models(target.model_store)
+            ]
+        lines = [f"{each.model} {version}: removed" for each in pruned for version in each.removed]
+        lines += [f"{each.model} {version}: stays, {reason}"
+                  for each in pruned for version, reason in {**each.kept, **each.failed}.items()]
+    except UserError as error:
+        lines = [f"nothing is unloaded: {error}"]
+    if (text := "\n".join(lines)) != pruning.said:
+        pruning.said = text
+        if text:
+            say(text)
+
+
 def _put(
     watched: Watched, path: Path, outcome: Literal["done", "refused"], model: str, version: str, found: dict[str, Any]
 ) -> Taken:
     """Move an archive to where it belongs, its report first."""
     to = _free(watched.folder / outcome, path.name)
     report = {"archive": to.name, "ok": outcome == DONE, "model": model, "version": version, **found}
-    to.with_name(f"{to.name}.json").write_text(json.dumps(report, indent=1) + "\n")
+    write_state(to.with_name(f"{to.name}.json"), report)
     with suppress(FileNotFoundError):  # somebody has taken it away; the report stays
         path.rename(to)
     return Taken(to, outcome, model, version, found.get("reason"))

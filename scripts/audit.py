@@ -52,6 +52,8 @@ def show_verification(log: str, found: Verification, as_json: bool) -> None:
     """Print what was compared; raise where a file is not as it was written."""
     if as_json:
         typer.echo(json.dumps({"whole": not found.findings, **asdict(found)}))
+    for name in found.unconfirmed:
+        say(f"{name}: its run crashed while it wrote, and its last records may be missing")
     for each in found.findings:
         say(f"{each.problem}: {each.file}: expected {each.expected}, got {each.got}")
     if found.findings:

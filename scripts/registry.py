@@ -10,20 +10,25 @@ import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
-from cli.app import App, console, say
+from cli.app import App, console, parsed, print_json, say
+from cli.name_types import AnyModel
 from model_registry.comparison import Comparison
 from model_registry.record import ALIASES, RegisteredVersion
 from model_registry.registry import Registry
 from model_registry.transitions import differences, transition
+from release.kept_report import check_reports, keep_report, raise_if_not_ok
 from release.limits import Limits
+from release.rollout_report import Unrecorded
 from release.status import ModelStatus, model_status
 from release.target import NoTarget, Target
 from release.target_options import FindTarget, takes_server, takes_target
 from serving.torchserve import PROJECT
+from wire.names import check_model_name, check_version
 from wire.user_error import UserError
 
 app = App(help=__doc__, no_args_is_help=True)
-Model = Annotated[str, typer.Argument(help="Which model: tick, price, sentiment or ensemble.")]
+Model = Annotated[str, typer.Argument(
+    parser=parsed(check_model_name), help="Which model: tick, price, sentiment or ensemble.")]
 Runs = Annotated[Path, typer.Option(help="Folder of mlflow.db, unless MLFLOW_TRACKING_URI names a store.")]
 Trusted = Annotated[Path, typer.Option(help="Folder of the public keys that count.")]
 Unsigned = Annotated[bool, typer.Option("--allow-unsigned", help="Archives without any signature, too.")]
@@ -58,7 +63,7 @@ def add(
 @takes_server
 def list_versions(
     server: FindTarget,
-    model: Annotated[str | None, typer.Argument(help="One model only.")] = None,
+    model: AnyModel = None,
     runs: Runs = RUNS,
     as_json: Json = False,
 ) -> None:
@@ -88,8 +93,8 @@ def list_versions(
 @app.command()
 def compare(
     model: Model,
-    a: Annotated[str, typer.Argument(help="A version or an alias.")],
-    b: Annotated[str, typer.Argument(help="Another one.")],
+    a: Annotated[str, typer.Argument(parser=parsed(check_version), help="A version or an alias.")],
+    b: Annotated[str, typer.Argument(parser=parsed(check_version), help="Another one.")],
     runs: Runs = RUNS,
     as_json: Json = False,
 ) -> None:
@@ -111,7 +116,7 @@ def compare(
 def alias(
     target: Target,
     model: Model,
-    version: Annotated[str, typer.Argument(help="A version, or the alias it has.")],
+    version: Annotated[str, typer.Argument(parser=parsed(check_version), help="A version, or the alias it has.")],
     name: Annotated[str, typer.Argument(metavar="ALIAS", help=", ".join(ALIASES))],
     runs: Runs = RUNS,
     trusted: Trusted = TRUSTED,
@@ -123,23 +128,28 @@ def alias(
     """Make a version staging, production or archived: on the server first, past all gates, by name afterwards."""
     if name not in ALIASES:
         raise typer.BadParameter(f"one of {', '.join(ALIASES)} expected, was {name!r}")
+    check_reports(reports)
     for each in (signal.SIGINT, signal.SIGTERM):  # a job in the background is started with SIGINT ignored
         signal.signal(each, signal.default_int_handler)
     done = transition(Registry(runs, trusted), target, model, version, name, trusted, Limits(watch_s=watch), say,
                       roll_out=not no_rollout)
-    if done.report is not None:
-        done.report.write(reports)
+    unwritten = [] if done.report is None else keep_report(done.report, reports)[1]
     if as_json:
-        print(json.dumps(done.as_dict()))
-    if done.report is not None and not done.ok:
+        print_json({**done.as_dict(), "unwritten": unwritten})
+    if not done.ok and done.report is not None and not done.report.done:
         raise UserError(f"{model} {version} is not {name}: {done.report.failed_at}: {done.report.reason}")
+    if done.unlabelled is not None:
+        raise Unrecorded(f"{model} {version} is {name} on the server, but the registry does not say so: "
+                         f"{done.unlabelled}; run this again")
+    if done.report is not None:
+        raise_if_not_ok(done.report, unwritten)
     say(f"{model} {done.version.version} is {name}{'' if done.report else '; the server was so already'}")
 
 
 @app.command()
 def get(
     model: Model,
-    version: Annotated[str, typer.Argument(help="A version or an alias.")],
+    version: Annotated[str, typer.Argument(parser=parsed(check_version), help="A version or an alias.")],
     out: Annotated[Path, typer.Option(help="The .mar to write.")],
     runs: Runs = RUNS,
     trusted: Trusted = TRUSTED,

@@ -1,9 +1,8 @@
 """New versions of a model into service and back out, while strategies trade."""
 
-import re
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,18 +14,19 @@ from cli.app import App, console, describe, parsed, print_json, say
 from cli.name_types import AnyModel, Challenger, Model, Version
 from release import rollout
 from release.journal import RolloutRefused, journaled_models
+from release.kept_report import check_reports, keep_report, raise_if_not_ok
 from release.limits import Limits
 from release.prune import prune as prune_model
 from release.repair import RepairFailed
 from release.repair import repair as repair_all
-from release.rollout_report import UNRECORDED, Report, Unrecorded, check_writable
+from release.rollout_report import Report
 from release.status import ModelStatus, known_models, model_status
 from release.target import Target
 from release.target_options import takes_target
 from serving.torchserve import PROJECT
-from strategies.durations import parse_duration
+from strategies.durations import parse_seconds
 from traffic.split import Unit
-from traffic.store import DEFAULT_URL, SplitRefused, StoreFailed, TrafficStore, is_there
+from traffic.store import DEFAULT_URL, SplitRefused, StoreFailed, TrafficStore, open_splits
 from trials.canary import CanarySettings
 from trials.canary import canary as run_canary
 from trials.canary_gates import GateLimits
@@ -36,12 +36,6 @@ from trials.trial import end_abandoned
 from wire.names import check_version, is_model_name
 from wire.state_file import DamagedState
 from wire.user_error import UserError
-
-
-def seconds(given: str | float) -> float:
-    """Of ``10s``, ``2m``, or a plain number of seconds."""
-    plain = re.fullmatch(r"\d+(\.\d+)?", str(given))
-    return float(given) if plain else parse_duration(str(given)) / 1e9
 
 
 def percent(text: str) -> float:
@@ -55,9 +49,10 @@ app = App(help=__doc__, no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Reports = Annotated[Path, typer.Option(help="Folder of the reports, as JSON and as text.")]
 WatchS = Annotated[float, typer.Option(
-    "--watch", parser=parsed(seconds), help="How long errors and latency are watched once it is the default version.")]
+    "--watch", parser=parsed(parse_seconds),
+    help="How long errors and latency are watched once it is the default version.")]
 DrainS = Annotated[float | None, typer.Option(
-    "--drain", parser=parsed(seconds),
+    "--drain", parser=parsed(parse_seconds),
     help="Time without a request before a version is unregistered; default: its timeout.")]
 Store = Annotated[str, typer.Option(help="Database of the traffic splits, as SQLAlchemy names it.")]
 Keep = Annotated[int, typer.Option(help="Earlier default versions that stay loaded for a rollback.")]
@@ -140,7 +135,7 @@ def prune(
     target: Target,
     model: AnyModel = None,
     older_than: Annotated[float, typer.Option(
-        parser=parsed(seconds), help="Least time since it was rolled back from.")] = 3600.0,
+        parser=parsed(parse_seconds), help="Least time since it was rolled back from.")] = 3600.0,
     drain: DrainS = None,
     store: Store = DEFAULT_URL,
     as_json: Json = False,
@@ -148,7 +143,7 @@ def prune(
     """Remove versions that were rolled back from a while ago, unless something still uses them; for cron."""
     _hear_interrupts()
     pruned, refused = [], []
-    with _splits(store) as splits:
+    with open_splits(store) as splits:
         for name in [model] if model else journaled_models(target.model_store):
             try:
                 pruned.append(prune_model(target, name, older_than, splits, Limits(drain_s=drain), say))
@@ -174,7 +169,7 @@ def status(target: Target, model: AnyModel = None, store: Store = DEFAULT_URL, a
     unread: StoreFailed | None = None
     names = [model] if model else known_models(target)
     try:
-        with _splits(store) as splits:
+        with open_splits(store) as splits:
             found = [model_status(target, name, splits) for name in names]
     except StoreFailed as error:  # what the server says is said all the same
         unread, found = error, [model_status(target, name) for name in names]
@@ -208,7 +203,7 @@ def repair(target: Target, store: Store = DEFAULT_URL, as_json: Json = False) ->
     except RepairFailed as error:
         failed.append(f"{error}")
     try:
-        with _splits(store) as splits:
+        with open_splits(store) as splits:
             for name in known_models(target):
                 if splits is None or not is_model_name(name):
                     continue
@@ -231,9 +226,10 @@ def canary(
     model: Model,
     to: Challenger,
     steps: Annotated[str, typer.Option(help="Its shares, percent.")] = "1,5,25,100",
-    hold: Annotated[float, typer.Option(parser=parsed(seconds), help="How long each share is held.")] = 60.0,
+    hold: Annotated[float, typer.Option(parser=parsed(parse_seconds), help="How long each share is held.")] = 60.0,
     by: Annotated[Unit, typer.Option(help="What keeps its version as a whole.")] = Unit.INSTRUMENT,
-    slice_: Annotated[float, typer.Option("--slice", parser=parsed(seconds), help="Length of a time slice.")] = 3600.0,
+    slice_: Annotated[float, typer.Option(
+        "--slice", parser=parsed(parse_seconds), help="Length of a time slice.")] = 3600.0,
     least_calls: Annotated[int, typer.Option(help="Calls of the challenger that each step needs.")] = 100,
     psi: Annotated[float, typer.Option(help="Most that an output's distribution may drift.")] = GateLimits.psi,
     watch: WatchS = _D.watch_s,
@@ -258,7 +254,7 @@ def shadow(
     target: Target,
     model: Model,
     to: Challenger,
-    for_: Annotated[float, typer.Option("--for", parser=parsed(seconds), help="How long.")] = 600.0,
+    for_: Annotated[float, typer.Option("--for", parser=parsed(parse_seconds), help="How long.")] = 600.0,
     answers: Annotated[int | None, typer.Option(help="End earlier, after so many answers.")] = None,
     share: Annotated[float, typer.Option(help="Of the requests that are copied to it, percent.")] = 100.0,
     store: Store = DEFAULT_URL,
@@ -280,20 +276,13 @@ def _end(work: Callable[[], Report], reports: Path, as_json: bool, urgent: bool 
 
     Exit status 3: the server is as was asked, but not everything could be written down.
     """
-    try:
-        check_writable(reports)
-    except OSError as error:
-        if not urgent:
-            raise UserError(f"{describe(error)}: expected a folder that takes the report; nothing was begun") from None
+    if not urgent:
+        check_reports(reports)
     _hear_interrupts()
     report = work()
     for each in (signal.SIGINT, signal.SIGTERM):  # what was done is said, whatever comes
         signal.signal(each, signal.SIG_IGN)
-    path, unwritten = None, []
-    try:
-        path = report.write(reports)
-    except OSError as error:
-        unwritten.append(f"the report could not be written: {describe(error)}")
+    path, unwritten = keep_report(report, reports)
     if as_json:
         try:
             print_json({**report.as_dict(), "report": path and str(path), "unwritten": unwritten})
@@ -301,29 +290,7 @@ def _end(work: Callable[[], Report], reports: Path, as_json: bool, urgent: bool 
             unwritten.append(f"stdout took no JSON: {describe(error)}")
     else:
         say(report.as_text())
-    _raise_if_not_ok(report, unwritten)
-
-
-def _raise_if_not_ok(report: Report, unwritten: list[str]) -> None:
-    serving = f"default version now: {report.default or 'unknown'}"
-    if report.outcome == UNRECORDED:
-        unwritten = [f"{report.failed_at} failed: {report.reason}; python scripts/rollout.py repair writes it down",
-                     *unwritten]
-    elif not report.ok:
-        raise UserError("; ".join([f"{report.failed_at}: {report.reason}", serving, *unwritten]))
-    if unwritten:
-        what = f"{report.model}: {report.action} of {report.version} is done ({serving})"
-        raise Unrecorded("; ".join([f"{what}, but {unwritten[0]}", *unwritten[1:]]))
-
-
-@contextmanager
-def _splits(url: str) -> Iterator[TrafficStore | None]:
-    """The store of splits where there is one: looking makes no database."""
-    if not is_there(url):
-        yield None
-        return
-    with TrafficStore(url) as splits:
-        yield splits
+    raise_if_not_ok(report, unwritten)
 
 
 def _hear_interrupts() -> None:

@@ -9,11 +9,13 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from cli.app import App, say
+from cli.app import App, parsed, say
 from release.limits import Limits
 from release.target_options import FindTarget, takes_server
 from release.watch import Watched, watch
 from serving.torchserve import PROJECT
+from strategies.durations import parse_seconds
+from traffic.store import DEFAULT_URL
 from wire.user_error import UserError
 
 app = App(no_args_is_help=True)
@@ -34,6 +36,10 @@ def main(
     latency_ratio: Annotated[float, typer.Option(help="The same.")] = _D.latency_ratio,
     latency_add_ms: Annotated[float, typer.Option(help="The same.")] = _D.latency_add_ms,
     latency_most_ms: Annotated[float | None, typer.Option(help="The same.")] = _D.latency_most_ms,
+    unload_after: Annotated[float | None, typer.Option(
+        parser=parsed(parse_seconds), help="Remove versions so long after they were rolled back from; default: never.",
+    )] = None,
+    store: Annotated[str, typer.Option(help="Database of routers and splits, which may still use one.")] = DEFAULT_URL,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout when it ends.")] = False,
 ) -> None:
     """Roll out every .mar that appears in FOLDER, until Ctrl-C or SIGTERM; each gets a report beside it.
@@ -43,8 +49,9 @@ def main(
     """
     limits = Limits(watch_s=watch_s, drain_s=drain_s, keep=keep, latency_ratio=latency_ratio,
                     latency_add_ms=latency_add_ms, latency_most_ms=latency_most_ms)
+    watched = Watched(folder, server, trusted, limits, interval, unload_after_s=unload_after, splits=store)
     server()  # a wrong call, and a server that was never there, are said at once
-    taken = watch(Watched(folder, server, trusted, limits, interval), _stop_on_signals(), say, once)
+    taken = watch(watched, _stop_on_signals(), say, once)
     if as_json:
         print(json.dumps({"archives": [asdict(each) for each in taken]}, default=str))
     left = [each for each in taken if each.outcome != "done"]

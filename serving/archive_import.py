@@ -29,11 +29,10 @@ from functools import partial
 from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, FileFinder, ModuleSpec, SourceFileLoader
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile, ZipFile
+from zipfile import BadZipFile, ZipFile, ZipInfo
 
 from serving.model_metadata import HOW_TO_DESCRIBE, check_metadata
-from wire import digest
-from wire.digest import MANIFEST
+from wire.digest import MANIFEST, combined_digest, member_digest
 from wire.user_error import UserError
 
 TRUSTED_VARIABLE = "ARCHIVE_TRUSTED_KEYS"
@@ -43,8 +42,10 @@ _numbers = itertools.count()
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 _MOST_MESSAGE = 300
 _MAX_UNPACKED_BYTES = 4 << 30
+_MAX_UNPACKED_SMALL_BYTES, _MAX_RATIO = 256 << 20, 100
+"""What unpacks to more than the first has to be compressed by less than the second: bombs are, by 1,000."""
 _MAX_MEMBERS = 10_000
-_MAX_MANIFEST_BYTES = 1 << 20
+_MAX_MANIFEST_BYTES = _MAX_SOURCE_BYTES = 1 << 20
 
 
 class UnreadableArchive(UserError, ValueError):
@@ -84,6 +85,9 @@ def _check_bounds(path: Path, archive: ZipFile) -> None:
     size = sum(member.file_size for member in members)
     if size > _MAX_UNPACKED_BYTES:
         raise UnreadableArchive(f"{path}: expected at most {_MAX_UNPACKED_BYTES:,} bytes unpacked, got {size:,}")
+    if size > _MAX_UNPACKED_SMALL_BYTES and size > _MAX_RATIO * path.stat().st_size:
+        raise UnreadableArchive(f"{path}: expected to unpack to at most {_MAX_RATIO} times its size, got {size:,} "
+                                f"bytes in {path.stat().st_size:,}")
     names = [member.filename for member in members]
     if len(set(names)) != len(names):
         twice = next(name for index, name in enumerate(names) if name in names[:index])
@@ -134,8 +138,17 @@ def archive_digest(path: Path) -> str:
     ------
     UnreadableArchive
     """
-    with open_archive(path):
-        return digest.archive_digest(path)
+    with open_archive(path) as archive:
+        return combined_digest(
+            (member.filename, member_digest(member.filename, _pieces(archive, member)))
+            for member in archive.infolist() if not member.is_dir()
+        )
+
+
+def _pieces(archive: ZipFile, member: ZipInfo) -> Iterator[bytes]:
+    with archive.open(member) as file:
+        while piece := file.read(1 << 20):
+            yield piece
 
 
 @dataclass(frozen=True)
@@ -199,7 +212,7 @@ def load_archive(path: Path, folder: Path, model_name: str, trusted: Path | None
         raise
     except (Exception, SystemExit) as error:  # whatever the archive's code, which is not ours, may raise
         _forget(prefix)
-        raise UnreadableArchive(f"{path}: {one_line(error)}{_place(error, folder)}") from error
+        raise UnreadableArchive(f"{path}: {one_line(error)}{place(error, folder)}") from error
     finally:
         logging.getLogger().setLevel(level)  # handlers silence their worker; this process is the user's
 
@@ -249,7 +262,11 @@ def check_handler(path: Path) -> dict[str, Any]:
     handler, _, function = manifest["model"]["handler"].partition(":")
     name = f"{handler.removesuffix('.py').rpartition('/')[2]}.py"
     with open_archive(path) as archive:
-        source = archive.read(name) if name in archive.namelist() else b""  # one of TorchServe's own
+        if name not in archive.namelist():
+            return manifest  # one of TorchServe's own
+        if (size := archive.getinfo(name).file_size) > _MAX_SOURCE_BYTES:
+            raise UnreadableArchive(f"{path}: expected {name} of at most {_MAX_SOURCE_BYTES:,} bytes, got {size:,}")
+        source = archive.read(name)
     if reason := second_class(source, function or "handle"):
         raise UnreadableArchive(f"{path}: {name}:{reason}")
     return manifest
@@ -262,7 +279,7 @@ def second_class(source: bytes, function: str = "handle") -> str:
     """
     try:
         body = ast.parse(source).body
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return ""  # importing it says where
     classes = [node for node in body if isinstance(node, ast.ClassDef)]
     functions = {node.name for node in body if isinstance(node, ast.FunctionDef)}
@@ -311,7 +328,7 @@ def _check_metadata(path: Path, handler: Any) -> dict[str, Any]:
     return metadata
 
 
-def _place(error: BaseException, folder: Path) -> str:
+def place(error: BaseException, folder: Path) -> str:
     """Where in the archive an exception came from: `` (model_defs/own.py:3)``."""
     places = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
     if isinstance(error, SyntaxError) and error.filename:

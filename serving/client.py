@@ -5,6 +5,7 @@ import os
 import tempfile
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.schema import FeatureSchema
-from serving.archive_import import TRUSTED_VARIABLE, load_archive
+from serving.archive_import import TRUSTED_VARIABLE, load_archive, one_line, place
 from serving.explanation_checks import check_explanations
 from serving.http_connection import Token
 from serving.inputs import Inputs, check_inputs
@@ -196,7 +197,7 @@ class InProcessClient(InferenceClient):
     """
 
     def __init__(self, archive: Path, trusted: Path | None, model: str, version: str | None) -> None:
-        self._model = model
+        self._model, self._path = model, archive
         self._folder = tempfile.TemporaryDirectory(prefix="mar-")
         self._archive = load_archive(archive, Path(self._folder.name), model, trusted)
         self._handler = self._archive.handler
@@ -213,10 +214,7 @@ class InProcessClient(InferenceClient):
         inputs = check_inputs(inputs, served.inputs, served.schema.row_shape)
         if deadline_ns is not None and time.time_ns() > deadline_ns:
             raise DeadlinePassed(f"an answer before {deadline_ns} was asked for")
-        try:
-            table = self._handler.predict(inputs)
-        except self._archive.request_error as error:  # the archive's own class of that name
-            raise _as_ours(error) from error
+        table = self._call(lambda: self._handler.predict(inputs))
         check_table(table, len(inputs), len(served.outputs))
         served.constraints.check_table(table, served.outputs)
         outputs = {name: table[:, column] for column, name in enumerate(served.outputs)}
@@ -224,16 +222,22 @@ class InProcessClient(InferenceClient):
 
     def explain(self, inputs: Inputs, output: str | None = None) -> Explained:
         inputs = check_inputs(inputs, self._served.inputs, self._served.schema.row_shape)
-        try:
-            found = self._handler.explanations(inputs, output)
-        except self._archive.request_error as error:
-            raise _as_ours(error) from error
+        found = self._call(lambda: self._handler.explanations(inputs, output))
         check_explanations(found, inputs, output, self._served.schema)
         return Explained(found, self._version, self._digest)
 
     def close(self) -> None:
         self._archive.unload()
         self._folder.cleanup()
+
+    def _call(self, call: Callable[[], Any]) -> Any:
+        """Call the archive's handler; whatever its code, which is not ours, raises is a `RequestError`."""
+        try:
+            return call()
+        except self._archive.request_error as error:  # the archive's own class of that name
+            raise _as_ours(error) from error
+        except Exception as error:
+            raise ServerFault(f"{self._path}: {one_line(error)}{place(error, Path(self._folder.name))}") from error
 
 
 def _as_ours(error: Exception) -> RequestError:

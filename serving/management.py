@@ -1,6 +1,7 @@
 """TorchServe's management port: which versions there are, and which one serves."""
 
 import time
+from contextlib import suppress
 from typing import Any, TypedDict
 
 import msgspec
@@ -175,7 +176,9 @@ class ManagementClient:
     def _call(self, method: str, path: str, kind: Any = None, **options: Any) -> Any:
         """Make a call; return its JSON, which fits ``kind``."""
         call = f"{method} {self._url}{path}"
-        self._refresh(call)
+        if isinstance(self._token, TokenSource):
+            with suppress(NoToken):  # the server decides whether the one at hand will do, and says why not
+                self._token.refresh()
         code, content = with_token(
             self._token, lambda token: self._send(call, method, path, token, options), TokenRefused
         )
@@ -188,16 +191,6 @@ class ManagementClient:
             got = shown(content) if isinstance(error, orjson.JSONDecodeError) else f"{error}"[:_MAX_REASON]
             raise ManagementError(call, code, f"expected TorchServe's JSON, got {got}") from None
         return answer
-
-    def _refresh(self, call: str) -> None:
-        """Renew a token that is about to end; while that fails, the one at hand is used as long as it is accepted."""
-        if not isinstance(self._token, TokenSource):
-            return
-        try:
-            self._token.refresh()
-        except NoToken as error:
-            if self._token() is None:
-                raise TokenRefused(f"{call}: {error}") from None
 
     def _send(self, call: str, method: str, path: str, token: str | None, options: dict[str, Any]) -> tuple[int, bytes]:
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}

@@ -13,6 +13,7 @@ from pathlib import Path
 import javaproperties
 
 from wire.fresh_file import fresh_file, naming, settle
+from wire.state_file import read_small_file
 from wire.user_error import UserError
 
 _LAUNCHER_KEYS = ("vmargs", "plugins_path")
@@ -91,7 +92,10 @@ def set_property(path: Path, key: str, value: str) -> None:
 
 def _parse(path: Path) -> Iterator[tuple[int, javaproperties.PropertiesElement]]:
     """The file's elements with the number of their first lines."""
-    content = path.read_bytes()
+    try:
+        content = read_small_file(path)
+    except ValueError as error:
+        raise BadProperties(f"{path}: expected a configuration, got {error}") from None
     if content.startswith(_BYTE_ORDER_MARKS):
         raise BadProperties(f"{path}:1: expected no byte order mark, which Java takes for part of the first key, "
                             "got one: save the file as UTF-8 without BOM")

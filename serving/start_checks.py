@@ -58,6 +58,13 @@ def check_archives(
     return checked
 
 
+def check_owner(home: Path) -> None:
+    """Refuse a home that others can write to: its configuration says whose archives are trusted; raises `Untrusted`."""
+    there = next(each for each in (home, *home.parents) if each.exists())
+    if (reason := writable_by_others(there)) is not None:
+        raise Untrusted(f"{reason}: the home {home} says whose archives are trusted")
+
+
 def check_space(home: Path, needed: int, freed: int) -> None:
     """Refuse a home without room for what a server unpacks and logs there; raises OSError where there is none.
 

@@ -22,7 +22,10 @@ from serving.server_config import (
     read_config,
     with_free_ports,
 )
+from serving.server_state import STATE
 from serving.snapshot import PROPERTY, read_snapshot
+from wire.names import check_model_name
+from wire.state_file import DamagedState
 from wire.user_error import UserError
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -90,7 +93,7 @@ def plan_start(settings: ServerSettings, running: Mapping[str, str] | None = Non
         Too little free space.
     """
     # Not at the top: a host that only trades finds servers, and has no library for signatures.
-    from serving.start_checks import check_archives, check_space, folder_bytes
+    from serving.start_checks import check_archives, check_owner, check_space, folder_bytes
 
     home, java_home = settings.home, find_java_home()
     try:
@@ -103,7 +106,12 @@ def plan_start(settings: ServerSettings, running: Mapping[str, str] | None = Non
     except BadProperties as error:
         raise StartFailed(str(error)) from error
     trusted = properties.get(TRUSTED_KEYS)
-    remembered = {} if settings.remembered is None or settings.fresh else settings.remembered(store)
+    try:
+        remembered = {} if settings.remembered is None or settings.fresh else settings.remembered(store)
+    except DamagedState as error:
+        raise StartFailed(f"{error}; where none runs, move {error.path} away and repair after the start") from error
+    if trusted is not None:
+        check_owner(home)
     checked = check_archives(store, served, None if trusted is None else Path(trusted), remembered)
     check_space(home, sum(each.bytes for each in checked.values()), folder_bytes(home / "tmp") if running else 0)
     digests = {key: each.digest for key, each in checked.items()}
@@ -119,11 +127,36 @@ def served_archives(properties: Mapping[str, str]) -> dict[tuple[str, str | None
 
 
 def check_home(home: Path) -> None:
-    """Workers listen on a Unix socket in the home, whose path the kernel limits to 107 characters."""
+    """Refuse a home that no server can be started in, or whose files are not a server's and would be lost.
+
+    Workers listen on a Unix socket in the home, whose path the kernel limits to 107 characters.
+    """
     longest = home / "tmp" / ".ts.sock.65535"
     if len(str(longest)) > 107:
         raise StartFailed(f"{home}: expected a path of at most {107 - len('/tmp/.ts.sock.65535')} characters, "
                           f"got {len(str(home))}")
+    if not f"{home}".isprintable() or not _is_utf8(home):
+        raise StartFailed(f"{str(home)!r:.200}: expected a path of printable UTF-8 characters, got others")
+    others = [name for name in ("logs", "tmp") if (home / name).exists()]
+    if others and not (home / CONFIG).is_file() and not (home / STATE).exists():
+        raise StartFailed(f"{home}: expected an empty folder or one in which a server was started, got one with "
+                          f"{' and '.join(others)} but no {CONFIG}: a start would empty {others[0]}")
+
+
+def _check_places(settings: ServerSettings, store: Path) -> None:
+    """Refuse a model store, or a configuration, that starting in this home would delete or replace."""
+    if any(store.is_relative_to(settings.home / name) for name in ("logs", "tmp")):
+        raise StartFailed(f"{store}: expected a model store outside of {settings.home}'s logs and tmp, which a start "
+                          "empties, got one inside")
+    if not _is_utf8(store):
+        raise StartFailed(f"{str(store)!r:.200}: expected a path of UTF-8 characters, got others")
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        return bool(f"{path}".encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def _effective_properties(settings: ServerSettings) -> dict[str, str]:
@@ -135,6 +168,7 @@ def _effective_properties(settings: ServerSettings) -> dict[str, str]:
     store = settings.model_store or Path(properties.get(MODEL_STORE, "archives")).resolve()
     if not store.is_dir():
         raise StartFailed(f"{store}: expected a model store, got no folder")
+    _check_places(settings, store)
     models = settings.models
     if models is None:
         configured = LOAD_MODELS in properties or PROPERTY in properties
@@ -143,6 +177,7 @@ def _effective_properties(settings: ServerSettings) -> dict[str, str]:
         if re.search("[,=]", name) or "," in archive:
             raise StartFailed(f"{name}={archive}: expected a name and an archive without a comma, at which TorchServe "
                               "cuts, got one")
+        check_model_name(name)
     names = ",".join(f"{name}={archive}" for name, archive in models.items())
     properties |= {MODEL_STORE: str(store), LOAD_MODELS: names} | dict(settings.properties)
     trusted = settings.trusted or properties.get(TRUSTED_KEYS) or os.environ.get(TRUSTED_VARIABLE)
@@ -158,7 +193,10 @@ def _left_by_rollouts(settings: ServerSettings, properties: Mapping[str, str]) -
     config = settings.home / CONFIG
     if settings.fresh or settings.config == config or not config.is_file():
         return {}
-    left = read_properties(config)
+    try:
+        left = read_properties(config)
+    except BadProperties as error:
+        raise BadProperties(f"{error}: that is what ran in this home before; `start --fresh` replaces it") from error
     if left.get(PROPERTY) in (None, properties.get(PROPERTY)):
         return {}
     try:

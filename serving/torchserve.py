@@ -32,6 +32,9 @@ from wire.fresh_file import fresh_file, settle
 from wire.state_file import DamagedState
 from wire.user_error import UserError
 
+_MAX_LOG_BYTES, _MAX_REASON = 8 << 20, 300
+"""How much of a log is read from its begin, and how much of a line is shown (characters)."""
+_LEAST_FREE_BYTES = 64 << 10
 RENEW_BEFORE_NS = 30_000_000_000
 """Time before a token's end at which commands renew it (nanoseconds)."""
 _DEFAULT_MAX_RESPONSE_SIZE = "6553500"
@@ -105,17 +108,20 @@ class TorchServe:
             time.sleep(0.05)
             raised = self._log("model_log.log").partition(_TRACEBACK)[2].partition(_NEXT_WORKER)[0]
             reasons = [each for each in _EXCEPTION.findall(raised) if each != _UNKNOWN]
-        return reasons[-1] if reasons else "for no reason that it gave"
+        return reasons[-1][:_MAX_REASON] if reasons else "for no reason that it gave"
 
     def _why_ended(self) -> str:
         """What TorchServe printed last before it ended: its own sentence, or Java's exception."""
         lines = self._log("console.log").splitlines()
         reasons = [line for line in lines if re.match(r"Invalid |(Caused by: )?[\w.]+(Exception|Error)\b", line)]
-        return (reasons or list(filter(None, lines)) or ["for no reason that it gave"])[-1]
+        return (reasons or list(filter(None, lines)) or ["for no reason that it gave"])[-1][:_MAX_REASON]
 
     def _log(self, name: str) -> str:
         path = self.home / "logs" / name
-        return path.read_text(errors="replace") if path.is_file() else ""
+        if not path.is_file():
+            return ""
+        with path.open("rb") as log:
+            return log.read(_MAX_LOG_BYTES).decode(errors="replace")
 
     def wait_ready(self, models: Iterable[tuple[str, str | None]], within_s: float) -> None:
         """Wait until models, in a version or in their default one, have their workers READY.
@@ -135,6 +141,8 @@ class TorchServe:
                 raise StartFailed(f"TorchServe ended while starting: {self._why_ended()} ({logs})")
             if _DIED in self._log("model_log.log"):
                 raise StartFailed(f"a worker died while loading: {self._why_worker_died(within_s=5.0)} ({logs})")
+            if shutil.disk_usage(self.home).free < _LEAST_FREE_BYTES:
+                raise StartFailed(f"{self.home}: expected free space while models are unpacked, got a full disk")
             if time.monotonic() > deadline:
                 names = ", ".join("/".join(filter(None, each)) for each in waiting)
                 raise StartFailed(f"expected READY workers of {names} within {within_s:g} s, got none ({logs})")
@@ -178,6 +186,9 @@ def start_server(settings: ServerSettings) -> TorchServe:
     """
     settings = replace(settings, home=settings.home.resolve())
     check_home(settings.home)  # before the home is made
+    if settings.config is not None and settings.config.resolve() == settings.home / CONFIG:
+        raise StartFailed(f"{settings.config}: expected a configuration outside of the home, where a start replaces "
+                          "it, got that one: `serve.py restart` starts from it")
     with locked_home(settings.home):
         _check_nothing_runs(settings.home)
         return _start(plan_start(settings))
@@ -291,11 +302,11 @@ def _start(plan: StartPlan) -> TorchServe:
     home, properties = plan.home, dict(plan.properties)
     try:
         write_server_state(home, ServerState(properties, starter=os.getpid()))
+        _write_config(home, properties)
         for name in ("logs", "tmp"):  # those of an earlier run would be taken for this one's
             shutil.rmtree(home / name, ignore_errors=True)
             (home / name).mkdir()
         (home / tokens.KEY_FILE).unlink(missing_ok=True)  # a token of an earlier run misleads
-        _write_config(home, properties)
         pid = _launch(plan)
         started_s = start_time_s(pid)
         server = TorchServe(home, pid, properties, started_s)
@@ -358,7 +369,7 @@ def _bring_back(before: StartPlan, error: Exception) -> str:
 def _write_config(home: Path, properties: Mapping[str, str]) -> None:
     with fresh_file(home, CONFIG) as file:
         file.write(format_properties(properties).encode())
-        settle(file, home / CONFIG, 0o644)
+        settle(file, home / CONFIG, 0o600)  # it may hold the key store's password
 
 
 def _launch(plan: StartPlan) -> int:
@@ -386,5 +397,6 @@ def _launch(plan: StartPlan) -> int:
     pid_file = home / "tmp" / ".model_server.pid"
     if result.returncode or not pid_file.is_file():
         said = (home / "logs" / "console.log").read_text(errors="replace").split("\n")
-        raise StartFailed(f"TorchServe's launcher failed: {' '.join(filter(None, said[-4:]))} (logs: {home / 'logs'})")
+        reason = " ".join(filter(None, said[-4:]))[-_MAX_REASON:]
+        raise StartFailed(f"TorchServe's launcher failed: {reason} (logs: {home / 'logs'})")
     return int(pid_file.read_text())

@@ -22,13 +22,12 @@ from signing.plain_zip import MOST_BYTES, Member, NotPlain, list_members, read_m
 from signing.trust import Trust, read_trust
 from wire.digest import MANIFEST, SIGNATURE, combined_digest, member_digest
 from wire.fresh_file import fresh_file, remove_unsettled, settle
+from wire.names import is_model_name, is_version
 from wire.user_error import UserError
 
 ALGORITHM = "ed25519"
 SIGNED = b"nautilus-torchserve archive digest\n"
 """Comes before the digest in what is signed: a signature for this says nothing about anything else."""
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
-"""Models and versions: they become file names and parts of URLs."""
 _MOST_JSON_BYTES = 1 << 20
 _DIGEST_CODE = "wire/digest.py"
 
@@ -210,8 +209,8 @@ def _identity(archive: Path, manifest: bytes) -> tuple[str, str]:
         _refuse(archive, f"{MANIFEST}: a date as createdOn expected, was {date!r:.100}")
     if not isinstance(model, dict):
         _refuse(archive, f'{MANIFEST}: "model" expected, was {type(model).__name__}')
-    for key in ("modelName", "modelVersion"):
-        if not isinstance(model.get(key), str) or not _NAME.fullmatch(model[key]):
+    for key, fits in (("modelName", is_model_name), ("modelVersion", is_version)):
+        if not fits(model.get(key)):
             _refuse(archive, f"{MANIFEST}: a {key} of letters, digits and _ . - expected, was {model.get(key)!r:.100}")
     return model["modelName"], model["modelVersion"]
 

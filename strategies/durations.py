@@ -25,6 +25,12 @@ def parse_duration(text: str) -> int:
     return duration_ns
 
 
+def parse_seconds(given: str | float) -> float:
+    """Return the seconds of a duration, or of a plain number of seconds."""
+    plain = re.fullmatch(r"\d+(\.\d+)?", str(given))
+    return float(given) if plain else parse_duration(str(given)) / 1e9
+
+
 def parse_latency(text: str) -> int:
     """As `parse_duration`, and ``0``: a latency may be left out of account where that is asked for.
 

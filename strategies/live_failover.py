@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from features.schema import FeatureSchema
-from serving.http_connection import Token
 from serving.token_source import TokenSource
-from serving.tokens import NoToken
+from serving.tokens import NoToken, Token
 from strategies.guarded import Counting, guard
+from strategies.live_calls_config import LiveCallsConfig
 from strategies.live_server import LiveServer, in_words
 from strategies.model_actor_config import ModelActorConfig
 from strategies.model_call import ModelHealth
@@ -53,9 +53,10 @@ class Failover:
         self._traffic = config.traffic
         self._store: TrafficStore | None = None
         urls = (config.url, *config.live.fallback_urls)
+        tokens = server_tokens(config.url, config.live, os.environ.get(config.token_env))
         self._servers = [
             LiveServer(url, config, schema, fits, token, self._hear, now_ns)
-            for url, token in zip(urls, _tokens(config), strict=True)
+            for url, token in zip(urls, tokens, strict=True)
         ]
         self._in_use: LiveServer | None = None
         self._assignment: Assignment | None = None
@@ -136,11 +137,16 @@ class Failover:
         return self._store
 
 
-def _tokens(config: ModelActorConfig) -> list[Token]:
-    """Of the server and its fallbacks, in this order."""
-    live = config.live
-    first: Token = os.environ.get(config.token_env)
-    if live.token_file is not None:
+def server_tokens(url: str, live: LiveCallsConfig, fixed: str | None) -> list[Token]:
+    """Return the tokens of a server and its fallbacks, in this order.
+
+    Parameters
+    ----------
+    fixed : str, optional
+        The token of those servers for which ``live`` names no key file.
+    """
+    first: Token = fixed
+    if live.token_file is not None and not url.startswith("mar:"):
         first = TokenSource(Path(live.token_file), live.renew_url, live.renew_before_ns)
     if not live.fallback_token_files:
         return [first] * (1 + len(live.fallback_urls))

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from features.schema import FeatureSchema
@@ -132,10 +133,11 @@ class LiveServer:
         why = "the probe broke off"
         try:
             if isinstance(self._token, TokenSource):
-                self._token.refresh()
+                with suppress(NoToken):  # the server decides whether the one at hand will do, and says why not
+                    self._token.refresh()
             self._connect(store())
             why = ""
-        except (RequestError, NoToken, StoreFailed, UnreadableArchive) as error:
+        except (RequestError, StoreFailed, UnreadableArchive) as error:
             why = in_words(error)
         finally:
             self._change(lambda breaker: breaker.probed(is_well=not why), why)

@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
-from serving.tokens import inference_token
-from serving.torchserve import PROJECT, find_server
+from serving.tokens import KEY_FILE, inference_token
+from serving.torchserve import PROJECT, TorchServe, find_server
 
 
 def provide_token(variable: str, url: str, key_file: Path | None) -> None:
@@ -19,7 +19,19 @@ def provide_token(variable: str, url: str, key_file: Path | None) -> None:
     """
     if key_file is not None:
         os.environ[variable] = inference_token(key_file)
-    elif variable not in os.environ:
-        server = find_server(PROJECT / ".server")
-        if server is not None and server.inference_url == url.rstrip("/") and server.token is not None:
-            os.environ[variable] = server.token
+    elif variable not in os.environ and (server := _own_server(url)) is not None:
+        os.environ[variable] = inference_token(server.home / KEY_FILE)
+
+
+def own_key_file(url: str) -> tuple[Path, str] | None:
+    """Return the key file and the management URL of the server that scripts/serve.py started, where it is the one meant
+    and takes tokens."""
+    server = _own_server(url)
+    return None if server is None else (server.home / KEY_FILE, server.management_url)
+
+
+def _own_server(url: str) -> TorchServe | None:
+    server = find_server(PROJECT / ".server")
+    if server is None or server.inference_url != url.rstrip("/") or server.token_source("inference") is None:
+        return None
+    return server

@@ -33,7 +33,7 @@ RUN_ELSEWHERE = {
 """Commands that this test does not run, and what does."""
 SLOW = tuple(f"python scripts/train.py {what}" for what in ("sentiment", "price --bars 4000", "price --bars 2000"))
 """Blocks that begin so take long: they are run by `make test-slow`."""
-ALSO_SLOW = ("scripts/live.py", "--latency-profile")
+ALSO_SLOW = ("scripts/live.py", "--latency-profile", "deploy/production.properties")
 """And so do blocks with these in them."""
 QUICKLY = {"python scripts/train.py sentiment --out runs/sentiment": " --set fit.epochs=1 --set fit.rdrop=0"}
 """Commands that would take ten minutes and more, and what makes them quick."""
@@ -80,7 +80,8 @@ def copy_project(folder: Path) -> Path:
     for old, new in zip((8080, 8081, 8082), ports, strict=False):
         text = text.replace(f":{old}", f":{new}")
     for live in (folder / "deploy" / "live").glob("*.toml"):
-        live.write_text(live.read_text().replace(":8080", f":{ports[0]}").replace("port = 9464", "port = 0"))
+        written = live.read_text().replace(":8080", f":{ports[0]}").replace(":8081", f":{ports[1]}")
+        live.write_text(written.replace("port = 9464", "port = 0"))
     config.write_text(text.replace("=7070", f"={ports[3]}").replace("=7071", f"={ports[4]}"))
     (folder / "ports").write_text(" ".join(map(str, ports)))
     (folder / "tmp").mkdir()

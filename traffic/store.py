@@ -4,14 +4,18 @@ One database is shared by the trading hosts, which read the split and write what
 runs canaries and experiments. Several hosts need a server (PostgreSQL); one host does with a file.
 """
 
+import os
+import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
 import sqlalchemy as sa
+from sqlalchemy.engine import RowMapping
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from traffic.records import CallWindow, ClosedTrade, ScoredPrediction, ShadowAnswer
@@ -25,6 +29,17 @@ _TIMEOUTS: dict[str, dict[str, Any]] = {"pysqlite": {"timeout": 20.0}, "psycopg"
 _tables = sa.MetaData()
 Record = CallWindow | ScoredPrediction | ClosedTrade | ShadowAnswer
 _Record = TypeVar("_Record", CallWindow, ScoredPrediction, ClosedTrade, ShadowAnswer)
+
+
+@dataclass(frozen=True)
+class _RouterRow:
+    """A row of the routers' table."""
+
+    router: str
+    versions: list[str]
+
+
+_Row = TypeVar("_Row", Split, CallWindow, ScoredPrediction, ClosedTrade, ShadowAnswer, _RouterRow)
 
 
 class StoreFailed(UserError):
@@ -74,7 +89,17 @@ def is_there(url: str) -> bool:
         parsed = sa.make_url(url)
     except SQLAlchemyError:
         return True
-    return parsed.get_backend_name() != "sqlite" or not parsed.database or Path(parsed.database).is_file()
+    return parsed.get_backend_name() != "sqlite" or not parsed.database or os.path.lexists(parsed.database)
+
+
+@contextmanager
+def open_splits(url: str) -> Iterator["TrafficStore | None"]:
+    """Open the store where there is one, and none otherwise: looking makes no database."""
+    if not is_there(url):
+        yield None
+        return
+    with TrafficStore(url) as store:
+        yield store
 
 
 class TrafficStore:
@@ -179,10 +204,7 @@ class TrafficStore:
         table = _of_record[record]
         wanted = sa.select(table).where(table.c.split == split).order_by(table.c.number).offset(after)
         with self._failures("be read"), self._engine.connect() as connection:
-            rows = [dict(row) for row in connection.execute(wanted).mappings()]
-        for row in rows:
-            del row["number"]
-        return [_restored(record, row) for row in rows]
+            return [_restored(record, row, row["number"]) for row in connection.execute(wanted).mappings()]
 
     def say_alive(self, router: str, model: str, versions: Sequence[str]) -> None:
         """A router's word that it lives, and which versions its instruments are with."""
@@ -203,16 +225,13 @@ class TrafficStore:
             _routers.c.model == model, _routers.c.seen_ns > time.time_ns() - round(within_s * 1e9)
         )
         with self._failures("be read"), self._engine.connect() as connection:
-            return [row.router for row in connection.execute(fresh) if version in row.versions]
+            rows = [_restored(_RouterRow, row, row["router"]) for row in connection.execute(fresh).mappings()]
+        return [row.router for row in rows if version in row.versions]
 
     def _read_splits(self, *conditions: sa.ColumnElement[bool]) -> list[Split]:
         wanted = sa.select(_splits).where(*conditions).order_by(_splits.c.created_ns)
         with self._failures("be read"), self._engine.connect() as connection:
-            rows = connection.execute(wanted).mappings().all()
-        return [
-            Split(**{**row, "kind": Kind(row["kind"]), "unit": Unit(row["unit"]), "state": State(row["state"])})
-            for row in rows
-        ]
+            return [_restored(Split, row, row["name"]) for row in connection.execute(wanted).mappings()]
 
     def _change(self, name: str, **values: object) -> Split:
         running = (_splits.c.name == name) & (_splits.c.state == State.RUNNING.value)
@@ -227,18 +246,22 @@ class TrafficStore:
     def _failures(self, what: str) -> Iterator[None]:
         try:
             yield
-        except (SQLAlchemyError, ImportError, OSError) as error:  # ImportError: the database's driver
-            raise StoreFailed(f"{self._name}: a database that can {what} expected: {error}") from error
+        except (SQLAlchemyError, sqlite3.Error, ValueError, ImportError, OSError) as error:  # ImportError: its driver
+            cause = getattr(error, "orig", None) or error
+            reason = f"{cause}".strip().split("\n")[0] or type(cause).__name__
+            raise StoreFailed(f"{self._name}: expected a database that can {what}, got: {reason:.200}") from error
 
 
-def _restored(record: type[_Record], row: dict[str, Any]) -> _Record:
-    """JSON knows only texts as keys; buckets are numbers."""
-    if record is CallWindow:
-        row["latencies"] = {int(bucket): count for bucket, count in row["latencies"].items()}
-        row["outputs"] = {
-            name: {int(bucket): count for bucket, count in counts.items()} for name, counts in row["outputs"].items()
-        }
-    return record(**row)
+def _restored(record: type[_Row], row: RowMapping, key: object) -> _Row:
+    """Return a row of a table as what was kept; raises ValueError where another program wrote something else."""
+    values = {str(name): value for name, value in row.items() if name != "number"}  # of SQLAlchemy's own class of names
+    try:
+        restored = msgspec.convert(values, record, str_keys=True)  # JSON knows only texts as keys; buckets are numbers
+    except msgspec.ValidationError as error:
+        raise ValueError(f"row {key!r:.60} of {record.__name__}: {error}".replace("`", "")) from None
+    if isinstance(restored, Split) and not 0 <= restored.share <= 1:
+        raise ValueError(f"row {key!r:.60} of Split: a share of {restored.share:g}")
+    return restored
 
 
 def _readers_beside_a_writer(connection: Any, _: object) -> None:

@@ -81,7 +81,9 @@ class AnswerSize:
         outputs : int
             Columns of the binary answer.
         """
-        row = sum(values.size * _most_bytes(values.dtype) + _BRACKETS for values in columns.values())
+        row = sum(
+            values.size * _most_bytes(values.dtype) + _BRACKETS * (values.ndim > 1) for values in columns.values()
+        )
         names = sum(_NAME_BYTES + 4 * len(name) for name in columns)
         return cls(_ENVELOPE_BYTES + names, row, FLOAT32.itemsize * outputs)
 

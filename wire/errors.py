@@ -247,6 +247,8 @@ def from_answer(code: int, body: bytes) -> RequestError:
             return kind(one_line(detail))
         return InvalidResponse(f"expected status {kind.code} of {name}, got {code}: {one_line(str(detail))}")
     kind = _OF_TORCHSERVE.get(code, ServerFault if code >= 400 else InvalidResponse)
+    if kind is UnknownModel and not isinstance(message, str):  # a proxy's page, or another service
+        kind = InvalidResponse
     if isinstance(message, str) and "Token" in message and 400 <= code < 500:
         kind = Unauthorized
     text = one_line(message if isinstance(message, str) else body[: 4 * LONGEST_TEXT].decode(errors="replace"))

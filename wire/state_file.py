@@ -61,7 +61,7 @@ def read_state(path: Path, kind: type[State], what: str, remedy: str) -> State:
         Something else than such a file is there, or it cannot be read.
     """
     try:
-        return msgspec.json.decode(_read(path), type=kind)
+        return msgspec.json.decode(_read_text(path), type=kind)
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -100,8 +100,15 @@ def set_aside(path: Path) -> Path:
     return aside
 
 
-def _read(path: Path) -> bytes:
-    """The bytes of a regular file; opening a named pipe must not wait for a writer."""
+def read_small_file(path: Path) -> bytes:
+    """Return the bytes of a regular file of at most `MAX_BYTES`; a named pipe or a device is not waited for.
+
+    Raises
+    ------
+    OSError
+    ValueError
+        It is something else, or larger; says what.
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     kind = os.fstat(descriptor).st_mode
     if not stat.S_ISREG(kind):
@@ -111,6 +118,11 @@ def _read(path: Path) -> bytes:
         content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
         raise ValueError(f"more than {MAX_BYTES:,} bytes")
+    return content
+
+
+def _read_text(path: Path) -> bytes:
+    content = read_small_file(path)
     if not content.strip():
         raise ValueError("a blank file" if content else "an empty file")
     return content

@@ -10,11 +10,14 @@ import pytest
 from eager_archive import eager
 from witness import heard, witnessed
 
+from auditing.verification import verify
+from serving.http_session import HttpSession
+from serving.tokens import KEY_FILE, read_key
 from serving.torchserve import TorchServe
 
 pytestmark = pytest.mark.slow
 
-HALTED = 3
+HALTED, MODEL_LOST, AUDIT_INCOMPLETE = 3, 4, 5
 LONG = {"trades": 6_000, "speed": 20.0}
 """Long enough to be stopped."""
 
@@ -131,8 +134,12 @@ def test_a_model_that_is_not_there_is_waited_for_when_asked(
     file.write_text(file.read_text().replace('kind = "tick"', 'kind = "tick"\nwait_for_model = true'))
     status, said, err = live_script(file).ended()
 
-    assert status == 0, err[-3000:]
+    assert status == MODEL_LOST, err[-3000:]
+    assert "error: the run ended without its model: " in err
     assert set(said["questions"]) == {"FAILED"}
+    assert said["failed"]
+    assert said["model_lost"]["failed"] == said["questions"]["FAILED"]
+    assert "http://127.0.0.1:9: Unavailable" in said["model_lost"]["why"]
     assert sum(said["questions"].values()) == said["replay"]["events"]
     assert said["orders"] == 0
     assert said["connected"] is None
@@ -151,3 +158,78 @@ def test_a_fallback_is_asked_where_the_first_server_is_gone(
     assert said["connected"]["version"] == "1.0"
     assert said["questions"]["ANSWERED"] > 0
     assert {line["url"] for line in said["health"] if line["state"] == "closed"} == {tick_server.inference_url}
+
+
+def test_a_run_whose_fixed_token_ends_says_that_it_has_lost_its_model(
+    tick_server: TorchServe, replay_file: Callable[..., Path], live_script: Callable[..., Any], lines: Path
+) -> None:
+    file = replay_file(tick_server.inference_url, **LONG, end=witnessed(lines))
+    assert tick_server.token is not None
+
+    run = live_script(file, TORCHSERVE_TOKEN=tick_server.token)
+    run.until(lambda: lines.exists() and any("ANSWERED" in each for each in fates(lines)), "an answer")
+    renew(tick_server)
+    run.until(lambda: fates(lines)[-20:] == [["FAILED"]] * 20, "failures alone")
+    run.process.send_signal(signal.SIGINT)
+    status, said, err = run.ended()
+
+    assert status == MODEL_LOST, err[-3000:]
+    assert "the token of TORCHSERVE_TOKEN ends when the server restarts" in " ".join(err.split())
+    assert said["failed"]
+    assert said["exit_status"] == MODEL_LOST
+    assert 20 <= said["model_lost"]["failed"] <= said["questions"]["FAILED"]
+    assert "Unauthorized" in said["model_lost"]["why"]
+    assert said["started"] < said["model_lost"]["since"] < said["ended"]
+
+
+def test_a_run_with_a_key_file_follows_a_renewal(
+    tick_server: TorchServe, replay_file: Callable[..., Path], live_script: Callable[..., Any], lines: Path
+) -> None:
+    live = f'live = {{ token_file = "{tick_server.home}/key_file.json" }}'
+    file = replay_file(tick_server.inference_url, actor=live, **LONG, end=witnessed(lines))
+
+    run = live_script(file)
+    run.until(lambda: lines.exists() and any("ANSWERED" in each for each in fates(lines)), "an answer")
+    renew(tick_server)
+    renewed = len(fates(lines))
+    run.until(lambda: len(fates(lines)) > renewed + 50, "calls after the renewal")
+    run.process.send_signal(signal.SIGINT)
+    status, said, err = run.ended()
+
+    assert status == 0, err[-3000:]
+    assert said["model_lost"] is None
+    assert said["exit_status"] == 0
+    assert "FAILED" not in said["questions"]
+
+
+def test_a_full_disk_under_the_audit_log_is_in_summary_and_status(
+    url: str, replay_file: Callable[..., Path], live_script: Callable[..., Any], small_disk: Path, lines: Path
+) -> None:
+    audit = f'[audit]\nurl = "parquet:{small_disk}/audit"\n'
+    run = live_script(replay_file(url, **LONG, end=audit + witnessed(lines)))
+
+    run.until(lambda: lines.exists() and len(fates(lines)) > 300, "calls")
+    run.process.send_signal(signal.SIGINT)
+    status, said, err = run.ended()
+
+    assert status == AUDIT_INCOMPLETE, err[-3000:]
+    assert said["failed"]
+    assert said["audit"]["missing"] > 0
+    assert said["started"] <= said["audit"]["since"] <= said["ended"]
+    assert "No space left on device" in said["audit"]["why"]
+    assert f"lacks {said['audit']['missing']} records since {said['audit']['since']}" in err
+    found = verify(small_disk / "audit", said["audit"]["last_hash"])
+    assert found.findings == ()
+
+
+def fates(lines: Path) -> list[list[str]]:
+    """Of each call that the witness has heard of."""
+    return [line["fates"] for line in heard(lines) if line["kind"] == "call"]
+
+
+def renew(server: TorchServe) -> None:
+    """As another process does; the inference token before is refused from now on."""
+    url = f"{server.management_url}/token?type=inference"
+    with HttpSession() as session:
+        api_key = read_key(server.home / KEY_FILE, "API").token
+        assert session.fetch("GET", url, 10.0, headers={"Authorization": f"Bearer {api_key}"})[0] == 200

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from misbehaving_server import MODES, MisbehavingServer, described, good, headed
+from misbehaving_server import MODES, MisbehavingServer, described, headed
 from witness import heard, witnessed
 
 pytestmark = pytest.mark.slow

@@ -30,7 +30,7 @@ from release.rollout import promote, register, remove, rollback
 from release.status import model_status
 from serving.client import connect
 from serving.properties import read_properties
-from serving.snapshot import PROPERTY, versions_of
+from serving.snapshot import PROPERTY, read_snapshot
 from wire.digest import archive_digest
 
 FreshVersion = Callable[[], str]
@@ -51,7 +51,7 @@ def serving(desk: Desk) -> str:
 
 def remembered(desk: Desk) -> list[tuple[str, str]]:
     """What a server started anew would serve."""
-    return versions_of(read_properties(desk.server.home / "config.properties")[PROPERTY])
+    return list(read_snapshot(read_properties(desk.server.home / "config.properties")[PROPERTY]))
 
 
 def test_new_version_serves_and_the_one_before_stays_warm(

@@ -114,7 +114,8 @@ def test_what_is_no_description_is_named(endpoint: Endpoint, body: bytes, says: 
     [
         (301, b"", InvalidResponse),
         (204, b"", InvalidResponse),
-        (404, b"<html>nginx</html>", errors.UnknownModel),
+        (404, b"<html>nginx</html>", InvalidResponse),
+        (404, b'{"code": 404, "type": "ModelNotFoundException", "message": "Model not found: x"}', errors.UnknownModel),
         (502, b"<html>Bad Gateway</html>", InvalidResponse),
         (599, b"\x00\xff", InvalidResponse),
         (400, b'{"error": ["x"], "message": 5}', InvalidResponse),

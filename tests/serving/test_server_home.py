@@ -210,12 +210,30 @@ def test_a_damaged_snapshot_is_one_sentence_at_start_and_restart(rolled_out: Ser
 
 def test_a_damaged_journal_or_configuration_is_one_sentence(rolled_out: ServerSettings, store: Path) -> None:
     (store / ".rollout" / "tick.json").write_text("{")
-    with pytest.raises(DamagedState, match="expected the rollout journal of tick, got JSON that ends early"):
+    with pytest.raises(StartFailed, match=r"the rollout journal of tick, got JSON that ends early.*move .*tick\.json"):
         start_server(rolled_out)
     (rolled_out.home / CONFIG).write_bytes(b"\xef\xbb\xbfa=b")
     for command in (lambda: start_server(rolled_out), lambda: restart_server(rolled_out.home)):
         with pytest.raises(StartFailed, match="byte order mark"):
             command()
+
+
+def test_a_start_deletes_nothing_that_is_no_servers(settings: ServerSettings, store: Path, tmp_path: Path) -> None:
+    (tmp_path / "tmp").mkdir()
+    (tmp_path / "tmp" / "mine.txt").touch()
+    with pytest.raises(StartFailed, match=r"got one with tmp but no config\.properties: a start would empty tmp"):
+        start_server(replace(settings, home=tmp_path))
+    (settings.home / "tmp").mkdir(parents=True)
+    (settings.home / CONFIG).touch()
+    shutil.copytree(store, settings.home / "tmp" / "store")
+    with pytest.raises(StartFailed, match="expected a model store outside of"):
+        start_server(replace(settings, model_store=settings.home / "tmp" / "store"))
+    with pytest.raises(StartFailed, match=r"`serve\.py restart` starts from it"):
+        start_server(replace(settings, config=settings.home / CONFIG))
+    with pytest.raises(StartFailed, match="printable UTF-8"):
+        start_server(replace(settings, home=tmp_path / "\udcff"))
+    assert (tmp_path / "tmp" / "mine.txt").exists()
+    assert (settings.home / "tmp" / "store" / "tick.mar").exists()
 
 
 # --- signatures
@@ -255,6 +273,14 @@ def test_what_no_trusted_key_has_signed_is_not_started(
     damage(store)
 
     with pytest.raises(UserError, match=reason):
+        plan_start(signed_store)
+
+
+def test_a_home_that_others_can_write_to_decides_nothing(signed_store: ServerSettings) -> None:
+    signed_store.home.mkdir()
+    signed_store.home.chmod(0o777)
+
+    with pytest.raises(Untrusted, match=r"home: .* got mode 0777 .*says whose archives are trusted"):
         plan_start(signed_store)
 
 

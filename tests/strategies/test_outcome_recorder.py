@@ -221,7 +221,7 @@ def test_other_models_predictions_and_trades_are_not_ours(
 def test_a_store_that_cannot_be_opened_is_told_at_the_start(
     small_market: Trades, predictions: list[Prediction]
 ) -> None:
-    with pytest.raises(StoreFailed, match="a database that can be opened expected"):
+    with pytest.raises(StoreFailed, match="expected a database that can be opened"):
         run(small_market, predictions, "sqlite:////proc/traffic/traffic.db")
 
 

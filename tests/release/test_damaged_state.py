@@ -1,0 +1,203 @@
+"""Every state file, damaged in every way, under every command that reads it: a sentence and a status, no traceback."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from release.journal import FOLDER, Journal, write_journal
+from release.target import Target
+from release.versions import save_snapshot
+from serving.torchserve import CONFIG, TorchServe
+from support import PROJECT, script_app
+from traffic.split import Kind, Split
+from traffic.store import TrafficStore
+
+JOURNAL = Journal(("0.8", "0.9", "1.0"), digests={"0.9": "a" * 64})
+COMMANDS = {
+    "status": ["status", "tick", "--json"],
+    "repair": ["repair", "--json"],
+    "rollback": ["rollback", "tick"],
+    "promote": ["promote", "tick", "0.9"],
+    "remove": ["remove", "tick", "1.0"],
+    "prune": ["prune", "--json"],
+    "canary": ["canary", "tick", "--to", "0.9"],
+}
+READ_BY = {
+    "journal": ["status", "repair", "rollback", "prune"],
+    "lock": ["status", "repair", "rollback", "prune"],
+    "snapshot lock": ["repair", "remove"],
+    "journals' folder": ["status", "repair", "rollback", "prune"],
+    "configuration": ["status", "repair"],
+    "database": ["status", "repair", "prune", "canary"],
+}
+"""State file -> commands that read it."""
+
+
+class Site:
+    """A configuration, a model store and a database of splits of their own, for a server that many tests share."""
+
+    def __init__(self, server: TorchServe, folder: Path) -> None:
+        self.home, self.store, self.database = folder / "home", folder / "store", folder / "traffic.db"
+        self.reports = folder / "reports"
+        self.home.mkdir()
+        self.store.mkdir()
+        for archive in server.model_store.glob("*.mar"):
+            shutil.copyfile(archive, self.store / archive.name)
+        shutil.copyfile(server.home / CONFIG, self.home / CONFIG)
+        self.target = Target(
+            server.management_url, server.inference_url, self.store, server.management_token, server.token,
+            config=self.home / CONFIG,
+        )
+        save_snapshot(self.target)
+        write_journal(self.target, "tick", JOURNAL)
+        (self.store / FOLDER / "tick.lock").touch()
+        (self.store / FOLDER / "snapshot.lock").touch()
+        with TrafficStore(f"sqlite:///{self.database}") as store:
+            store.start(Split("exp-1", "tick", Kind.EXPERIMENT, "1.0", "0.9", 0.1))
+            store.say_alive("host-1", "tick", ["1.0"])
+        self.files = {
+            "journal": self.store / FOLDER / "tick.json",
+            "lock": self.store / FOLDER / "tick.lock",
+            "snapshot lock": self.store / FOLDER / "snapshot.lock",
+            "journals' folder": self.store / FOLDER,
+            "configuration": self.home / CONFIG,
+            "database": self.database,
+        }
+
+    def call(self, arguments: Sequence[str]) -> tuple[int, str]:
+        """Exit status and what was said."""
+        options = [
+            "--management-url", self.target.management_url, "--inference-url", self.target.inference_url,
+            "--model-store", str(self.store), "--config", str(self.home / CONFIG),
+        ]
+        if arguments[0] in ("status", "repair", "prune", "canary"):
+            options += ["--store", f"sqlite:///{self.database}"]
+        if arguments[0] not in ("status", "repair", "prune"):
+            options += ["--reports", str(self.reports)]
+        tokens = {"TORCHSERVE_MANAGEMENT_TOKEN": f"{self.target.management_token}",
+                  "TORCHSERVE_TOKEN": f"{self.target.inference_token}"}
+        result = CliRunner().invoke(APP, [*arguments, *options], env=tokens)
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result.exit_code, result.output
+
+
+APP = script_app(PROJECT / "scripts/rollout.py")
+
+
+@pytest.fixture
+def site(tick_server: TorchServe, tmp_path: Path) -> Site:
+    return Site(tick_server, tmp_path)
+
+
+def texts(good: bytes) -> dict[str, bytes]:
+    """What a file may hold instead."""
+    cuts = sorted({len(good) * part // 5 for part in range(5)} | {1, len(good) - 2})
+    return {f"cut at {place}": good[:place] for place in cuts if 0 <= place < len(good)} | {
+        "blank": b" \n\n",
+        "binary": bytes(range(256)) * 40,
+        "zeros": bytes(4096),
+        "not UTF-8": good[:20] + b"\xff\xfe" + good[20:],
+        "BOM": b"\xef\xbb\xbf" + good,
+        "null": b"null",
+        "number": b"1e999",
+        "long number": b"9" * 5000,
+        "list": b"[]",
+        "object": b"{}",
+        "nested": b"[" * 100_000,
+        "nested objects": b'{"defaults":' * 50_000,
+        "twice": good + good,
+        "long": b'{"x": "' + b"y" * 300_000 + b'"}',
+        "surrogate": good.replace(b"1.0", b"\\ud800"),
+        "HTML": b"<html>502 Bad Gateway</html>",
+        "NaN": good.replace(b'"1.0"', b"NaN"),
+    }
+
+
+def wrong_values(good: bytes) -> dict[str, bytes]:
+    """A JSON object with each of its values replaced, left out, and with one more."""
+    try:
+        plain = json.loads(good)
+    except ValueError:
+        return {}
+    found = {"extra key": json.dumps({**plain, "other": 1}).encode()}
+    for key in plain:
+        found[f"without {key}"] = json.dumps({name: value for name, value in plain.items() if name != key}).encode()
+        for value in (None, True, 10**400, "../../x", [[]], ["../x"], {}, {"../x": "../y"}, {"1.0": "\u0000"}):
+            found[f"{key}: {value!r:.20}"] = json.dumps({**plain, key: value}).encode()
+    return found
+
+
+def put_folder(path: Path) -> None:
+    path.mkdir()
+    (path / "x").touch()
+
+
+PLACES: dict[str, Callable[[Path], None]] = {
+    "folder": put_folder,
+    "symlink loop": lambda path: path.symlink_to(path),
+    "dangling symlink": lambda path: path.symlink_to(path.parent / "nowhere" / "x"),
+    "named pipe": os.mkfifo,
+    "gone": lambda path: None,
+    "a file": lambda path: path.touch(),
+    "a device": lambda path: path.symlink_to("/dev/zero"),
+}
+
+
+def take_away(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def damages(site: Site, name: str) -> Iterator[tuple[str, Callable[[], None]]]:
+    """Each damage's name, and what does it."""
+    path = site.files[name]
+    if path.is_file():
+        good = path.read_bytes()
+        for what, content in {**texts(good), **wrong_values(good)}.items():
+            yield what, lambda content=content: path.write_bytes(content)  # type: ignore[misc]
+    for what, put in PLACES.items():
+        yield what, lambda put=put: put(path)  # type: ignore[misc]
+
+
+def put_back(folder: Path) -> None:
+    """Have what lay there before the damage again."""
+    for part in ("home", "store"):
+        take_away(folder / part)
+        shutil.copytree(folder / "good" / part, folder / part)
+
+
+def outcome(site: Site, command: str) -> str | None:
+    """Return what is wrong with how a command ends; None where it ends as it should."""
+    try:
+        status, said = site.call(COMMANDS[command])
+    except Exception as error:
+        return f"{type(error).__name__}: {error!s:.300}"
+    if status not in (0, 1, 2, 3) or "Traceback" in said or (status and "error:" not in said):
+        return f"status {status}: {said:.300}"
+    longest = max((len(line) for line in said.splitlines() if line.startswith("error:")), default=0)
+    return f"a message of {longest} characters" if longest > 200 + 4 * len(str(site.home)) + 400 else None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", READ_BY)
+def test_no_damage_ends_a_command_in_a_traceback(site: Site, tmp_path: Path, name: str) -> None:
+    for part in ("home", "store"):
+        shutil.copytree(tmp_path / part, tmp_path / "good" / part)
+    wrong = []
+    for what, damage in damages(site, name):
+        for command in READ_BY[name]:
+            take_away(site.files[name])
+            damage()
+            if (found := outcome(site, command)) is not None:
+                wrong.append(f"{what}, {command}: {found}")
+            put_back(tmp_path)
+
+    assert wrong == []
