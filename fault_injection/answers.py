@@ -30,7 +30,7 @@ LOG_TRACEBACKS = "tracebacks in live runs"
 WRONG_BITS = "answers with wrong bits"
 ACCEPTED = "garbage taken for an answer"
 LONG_MESSAGES = "messages of more than 1,000 characters"
-LATE = "calls that outlast their time limit by a second"
+LATE = "calls that outlast their time limit by five seconds"
 MEMORY = "peak memory beyond 100 MB above the start"
 STAYS_SHUT = "live runs on garbage whose breaker never opened"
 REFUSED = "right answers refused"
@@ -38,6 +38,8 @@ MUST_BE_ZERO = (
     ORDERS, TRACEBACKS, LOG_TRACEBACKS, WRONG_BITS, ACCEPTED, REFUSED, LONG_MESSAGES, LATE, MEMORY, STAYS_SHUT,
 )
 TIMEOUT_S = 0.25
+_PATIENCE_S = 5.0
+"""Beyond the time limit, for a machine that is busy with other things."""
 _MOST_MEMORY_KB = 100_000
 _DISTURBING = ("second answer", "late")
 """Kinds of which something may be left on the connection for the next question to find."""
@@ -121,7 +123,7 @@ def _ask(
         except Exception as error:  # any other is what this looks for
             _fail(findings, TRACEBACKS, kind, f"{type(error).__name__}: {error}", seed, index)
         took_s = time.monotonic() - began
-        if took_s > TIMEOUT_S + 1.0:
+        if took_s > TIMEOUT_S + _PATIENCE_S:
             _fail(findings, LATE, kind, f"{took_s:.2f} s, {TIMEOUT_S:g} s were allowed", seed, index)
         grown_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory_kb
         if grown_kb > _MOST_MEMORY_KB:

@@ -34,8 +34,8 @@ NOT_REPAIRED = "kills after which a command failed"
 ORPHANS = "processes left behind"
 TRACEBACKS = "tracebacks"
 MUST_BE_ZERO = (LOST, WRONG, NOT_REPAIRED, ORPHANS, TRACEBACKS)
-_RECOVERS_WITHIN_S = 60.0
-_GONE_WITHIN_S = 15.0
+_RECOVERS_WITHIN_S = 120.0
+_GONE_WITHIN_S = 30.0
 _ROLLOUT_S, _LIVE_S, _START_S = 2.5, 2.0, 4.0
 """Within which time a rollout, a live run and a start are killed (seconds)."""
 _LIVE = """[node]
