@@ -30,7 +30,7 @@ LOG_TRACEBACKS = "tracebacks in live runs"
 WRONG_BITS = "answers with wrong bits"
 ACCEPTED = "garbage taken for an answer"
 LONG_MESSAGES = "messages of more than 1,000 characters"
-LATE = "calls that outlast their time limit by a second"
+LATE = "calls that outlast their time limit by five seconds"
 MEMORY = "peak memory beyond 100 MB above the start"
 STAYS_SHUT = "live runs on garbage whose breaker never opened"
 REFUSED = "right answers refused"
@@ -38,6 +38,8 @@ MUST_BE_ZERO = (
     ORDERS, TRACEBACKS, LOG_TRACEBACKS, WRONG_BITS, ACCEPTED, REFUSED, LONG_MESSAGES, LATE, MEMORY, STAYS_SHUT,
 )
 TIMEOUT_S = 0.25
+_PATIENCE_S = 5.0
+"""Beyond the time limit, for a machine that is busy with other things."""
 _MOST_MEMORY_KB = 100_000
 _DISTURBING = ("second answer", "late")
 """Kinds of which something may be left on the connection for the next question to find."""
@@ -95,8 +97,9 @@ def _ask(
     """Ask for each index on one connection after the other answers; how many were asked."""
     pool = np.random.default_rng(seed).normal(0, 1, (997, *_shape(oracle))).astype(FLOAT32)
     client = connect(server.url, "tick", timeout_s=TIMEOUT_S)
+    oracle.predict(pool[:3])  # what a first call allocates is not the answers'
     memory_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    asked = 0
+    asked, before = 0, ""
     for index in indexes:
         if time.monotonic() > end:
             break
@@ -107,20 +110,21 @@ def _ask(
         kind = reply_kind(seed, index)
         try:
             if random.random() < _DESCRIPTIONS:
-                kind = f"description {_describe(server, random)}"
+                kind = "description"
+                _describe(server, random)
             else:
                 rows = pool[np.arange(index, index + 1 + index % 3) % len(pool)]
                 _check(client.predict(rows).outputs, oracle.predict(rows).outputs, kind, findings, seed, index)
         except RequestError as error:
-            undisturbed = reply_kind(seed, index - 1) not in _DISTURBING and not isinstance(error, DeadlinePassed)
-            if kind == "right" and undisturbed:
+            if kind == "right" and before not in _DISTURBING and not isinstance(error, DeadlinePassed):
                 _fail(findings, REFUSED, kind, f"{error}", seed, index)
             if len(str(error)) > 1000:
                 _fail(findings, LONG_MESSAGES, kind, f"{len(str(error))} characters: {error}", seed, index)
         except Exception as error:  # any other is what this looks for
             _fail(findings, TRACEBACKS, kind, f"{type(error).__name__}: {error}", seed, index)
+        before = before if kind == "description" else kind
         took_s = time.monotonic() - began
-        if took_s > TIMEOUT_S + 1.0:
+        if took_s > TIMEOUT_S + _PATIENCE_S:
             _fail(findings, LATE, kind, f"{took_s:.2f} s, {TIMEOUT_S:g} s were allowed", seed, index)
         grown_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory_kb
         if grown_kb > _MOST_MEMORY_KB:
@@ -130,7 +134,7 @@ def _ask(
     return asked
 
 
-def _describe(server: MisbehavingServer, random: Random) -> str:
+def _describe(server: MisbehavingServer, random: Random) -> None:
     """Connect to a model that describes itself wrongly, or not at all."""
     if random.random() < 0.3:
         server.describing = random.choice([name for name in REPLIES if name not in ("right", "values", "length")])
@@ -139,8 +143,7 @@ def _describe(server: MisbehavingServer, random: Random) -> str:
     try:
         connect(server.url, "tick", timeout_s=TIMEOUT_S).close()
     finally:
-        kind, server.describing, server.description = server.describing or "json", None, None
-    return kind
+        server.describing = server.description = None
 
 
 def _check(

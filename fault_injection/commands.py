@@ -20,8 +20,10 @@ from cli.app import A_BUG
 PROJECT = Path(__file__).resolve().parent.parent
 MOST_CPU_S, MOST_S = 60, 900
 """Seconds of processor time, and of waiting, after which a call counts as hung."""
-STATUSES = frozenset({0, 1, 2, 3})
+STATUSES = frozenset({0, 1, 2, 3, 4})
 """Exit statuses that commands document."""
+LOST_MODEL = 4
+"""Status of a live run that ended without its model: on a busy machine a short replay is over before it connects."""
 HUNG = -999
 """Status of a call that did not end."""
 _SIGNS_OF_A_BUG = ("Traceback (most recent call last)", A_BUG, "Exception ignored", "panicked at")
@@ -124,7 +126,7 @@ def fault_of(call: Call, status: int, out: str, err: str) -> str | None:
         if sign in out + err:
             return sign
     errors = [line for line in err.splitlines() if line.startswith("error: ")]
-    if status in (1, 2, 3) and len(errors) != 1 and "Usage:" not in err and not out.startswith("{"):
+    if status and len(errors) != 1 and "Usage:" not in err and not out.startswith("{"):
         return f"status {status} with {len(errors)} lines of errors"
     if status == 0 and "--json" in call.arguments and "--help" not in call.arguments:
         try:

@@ -1,4 +1,4 @@
-"""Requests as an attacker would write them, made from a seed and an index: the same two give the same bytes.
+"""Requests as an attacker would write them: the same seed and index give the same bytes.
 
 A kind of request is a function from a `Subject` and a random source to a `Draft`; `KINDS` weighs them by how often
 they come. Most are built from a grammar of what HTTP, JSON, forms and the Open Inference Protocol allow, with one

@@ -1,4 +1,4 @@
-"""Versions swapped while clients ask: no request may be lost, none answered with other bits than the model's."""
+"""Versions swapped while clients ask: no request may be lost."""
 
 import time
 from pathlib import Path

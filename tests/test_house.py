@@ -34,6 +34,9 @@ BELOW = {
         "features", "handlers", "latency", "market", "model_defs", "release", "serving", "signing", "strategies",
         "training", "wire",
     },
+    "fault_injection": {
+        "benchmarks", "cli", "features", "handlers", "market", "release", "serving", "strategies", "wire",
+    },
 }
 """Room -> the rooms it may import."""
 
