@@ -146,7 +146,8 @@ BAD: dict[str, tuple[object, int, str, str]] = {
     "Chinese": (["利润上升"], 422, "BadText", "was CJK in text 0"),
     "emoji": (["🚀🚀🚀"], 422, "BadText", "words that the model knows expected"),
     "too many texts": (["a"] * 1025, 413, "BodyTooLarge", "at most 1,024 texts"),
-    "three megabytes": (["a " * 1_500_000], 413, "BodyTooLarge", "at most 250,000 characters"),
+    "three megabytes": (["a " * 1_500_000], 413, "BodyTooLarge", "at most 2,097,152 bytes"),
+    "one megabyte": (["a " * 500_000], 413, "BodyTooLarge", "at most 250,000 characters"),
     "tensor of numbers": (
         {"inputs": [{"name": "x", "shape": [1], "datatype": "FP32", "data": [1]}]}, 400, "BadType", "BYTES"
     ),
