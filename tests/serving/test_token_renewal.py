@@ -201,7 +201,7 @@ def test_a_missing_token_file_is_named(server: TorchServe, tmp_path: Path) -> No
     target: Target = named_target(
         tmp_path, server.management_url, server.inference_url, tmp_path, token_file=tmp_path / KEY_FILE
     )
-    with pytest.raises(TokenRefused, match=r"no other token: .*key_file\.json: expected TorchServe's key file, found no"):
+    with pytest.raises(TokenRefused, match=r"no other token: .*key_file\.json: expected .* found none"):
         target.manager().model_names()
     with pytest.raises(NoToken, match="found none"):
         TokenSource(tmp_path / KEY_FILE).refresh()
