@@ -96,6 +96,7 @@ def run(call: Call, most_s: float = MOST_S) -> tuple[int, str, str]:
 def _be_the_command(call: Call, out: Path, err: Path) -> None:
     """Become ``python scripts/NAME.py``, as far as anybody outside can see; never returns."""
     status = 1
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         for number, path in enumerate((Path(os.devnull), out, err)):
             opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)

@@ -4,6 +4,7 @@ Each case follows from a seed and its index: a failure names the command that re
 """
 
 import json
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -186,6 +187,7 @@ def _swaps(folder: Path, archive: Path, seed: int, count: int, time_limit_s: flo
 
 @contextmanager
 def _folder() -> Iterator[Path]:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers and folders go then, too
     with TemporaryDirectory(prefix="attack-") as name:
         yield Path(name)
 
