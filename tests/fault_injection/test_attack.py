@@ -1,4 +1,4 @@
-"""The whole attack, as the issue of its counts: nothing is harmed. Some eight minutes on two cores."""
+"""The whole attack with its full counts: nothing is harmed. Some ten minutes on two cores."""
 
 import json
 import subprocess
