@@ -114,7 +114,7 @@ def test_a_parser_says_why_it_refuses() -> None:
     assert "expected 1-MINUTE, got 'soon'" in result.stderr
 
 
-INTERNAL = {"_NoRequestError"}
+INTERNAL = {"NoAnswer", "_NoRequestError"}
 """Exceptions that never leave the module that raises them."""
 BASES = {"UserError", "InvalidArgument"}
 

@@ -34,7 +34,7 @@ def said(number: int, buy: float, sell: float, instrument: Instrument, **changes
     fields = {
         "ts_event": ts, "ts_init": ts + 4 * MS, "instrument_id": instrument.id, "model": "tick", "version": "1.0",
         "archive_digest": DIGEST, "feature_ts": ts, "latency_ns": 3 * MS, "number": number,
-        "outputs": {"buy": float(np.float32(buy)), "sell": float(np.float32(sell)), "hold": 0.0},
+        "outputs": {"buy": float(np.float32(buy)), "sell": float(np.float32(sell)), "hold": 1 - buy - sell},
     }
     return Prediction(**{**fields, **changes})
 

@@ -38,8 +38,8 @@ def predictions(instrument: Instrument) -> list[Prediction]:
     }
     return [
         said(40, 0.75, 0.125, instrument),
-        said(50, 0.25, 0.25, instrument),
-        said(50, 0.25, 0.25, instrument, **degraded),
+        said(50, 0.375, 0.3125, instrument),
+        said(50, 0.375, 0.3125, instrument, **degraded),
         said(70, 0.125, 0.75, instrument),
     ]
 
@@ -76,7 +76,7 @@ def test_every_request_decision_order_and_fill_is_in_the_log(url: str) -> None:
         (40, "ANSWERED"), (50, "ANSWERED"), (50, "FAILED"), (70, "ANSWERED")
     ]
     assert asked[0].features.tolist() == [40.0, 0.5, 0.25, 0.125]
-    assert asked[0].outputs == {"buy": 0.75, "sell": 0.125, "hold": 0.0}
+    assert asked[0].outputs == {"buy": 0.75, "sell": 0.125, "hold": 0.125}
     assert [(each.side, each.quantity, each.position, each.why) for each in decisions] == [
         ("BUY", "0.010", "0", "ordered"),
         ("", "0", "0.010", "below min_probability"),
@@ -149,7 +149,7 @@ def test_an_orders_story_goes_from_the_question_to_the_fill(url: str) -> None:
     for said_of_it in (
         "event 40 of BTCUSDT.BINANCE at the venue",
         "+0.500 ms", "tick asked at http://127.0.0.1:8080: return_bps 40, flow_imbalance 0.5",
-        "+4.000 ms", f"tick 1.0 ({DIGEST[:12]}) said buy 0.75, sell 0.125, hold 0",
+        "+4.000 ms", f"tick 1.0 ({DIGEST[:12]}) said buy 0.75, sell 0.125, hold 0.125",
         "decided at an age of 4.000 ms, position 0: BUY 0.010: ordered; bid",
         "order INITIALIZED BUY 0.010 MARKET [model=tick, version=1.0",
         "order SUBMITTED", "filled BUY 0.010 at 50000.", "bps worse than",

@@ -43,7 +43,7 @@ def test_asks_a_server_with_the_token_of_its_key_file(tick_server: TorchServe) -
         (("--url", "http://127.0.0.1:9"), "Could not connect"),
         (("--url", "mar:nowhere.mar"), "nowhere.mar: a model archive expected, was no file"),
         (("--data", "nowhere.csv"), "nowhere.csv: a CSV file or a catalog folder expected, was missing"),
-        (("--token-file", "nowhere.json"), "nowhere.json: TorchServe's key file expected"),
+        (("--token-file", "nowhere.json"), "nowhere.json: expected TorchServe's key file"),
     ],
 )
 def test_a_job_that_fails_says_why_in_one_line(arguments: tuple[str, ...], reason: str) -> None:

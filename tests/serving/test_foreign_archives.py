@@ -80,7 +80,7 @@ def served(tick_server: TorchServe, tick_archive: Path, store: Path) -> Iterator
 @pytest.mark.parametrize(
     ("model", "spread", "says"),
     [
-        ("spread", 0.5, "/predictions/spread: the model does not describe itself, got None: a handler that"),
+        ("spread", 0.5, "/predictions/spread: the model does not describe itself, got None: a model that is traded on"),
         ("function", 7.0, "/predictions/function: 503: Prediction failed; the model may not describe itself: "),
     ],
 )
