@@ -1,6 +1,5 @@
 """Swapping versions under load: the sequence of calls that comes to mind first, against a rollout."""
 
-import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -8,12 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from zipfile import ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.callers import Callers
+from benchmarks.versions import as_version
 from release.limits import Limits
 from release.rollout import register, rollback
 from release.target import Target, own_target
@@ -22,7 +21,6 @@ from serving.tokens import current_token
 from serving.torchserve import ServerSettings, TorchServe, start_server
 from signing.archive_signature import sign_archive
 from signing.keys import make_key
-from wire.digest import MANIFEST, SIGNATURE
 
 MODEL = "tick"
 CLIENTS = 8
@@ -145,14 +143,5 @@ def _server(archive: Path) -> Iterator[tuple[TorchServe, Path]]:
 
 def _version(archive: Path, to: Path, version: str, key: Path) -> Path:
     """The same archive under another version, signed."""
-    with ZipFile(archive) as old, ZipFile(to, "w") as new:
-        for name in old.namelist():
-            data = old.read(name)
-            if name == MANIFEST:
-                manifest = json.loads(data)
-                manifest["model"]["modelVersion"] = version
-                data = json.dumps(manifest).encode()
-            if name != SIGNATURE:
-                new.writestr(name, data)
-    sign_archive(to, key)
+    sign_archive(as_version(archive, to, version), key)
     return to

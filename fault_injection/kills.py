@@ -19,10 +19,11 @@ from random import Random
 import numpy as np
 import psutil
 
+from benchmarks.versions import as_version
 from fault_injection.commands import LOST_MODEL, Call, fault_of, preload, run
+from fault_injection.live_settings import write_live_settings
 from fault_injection.servers import MODEL, make_keys, sign
 from fault_injection.verdict import Failure, Findings
-from fault_injection.versions import as_version
 from serving.client import InferenceClient, connect
 from serving.tokens import NoToken
 from serving.torchserve import TorchServe, find_server
@@ -38,36 +39,6 @@ _RECOVERS_WITHIN_S = 120.0
 _GONE_WITHIN_S = 30.0
 _ROLLOUT_S, _LIVE_S, _START_S = 2.5, 2.0, 4.0
 """Within which time a rollout, a live run and a start are killed (seconds)."""
-_LIVE = """[node]
-settle_s = 0.1
-[market]
-kind = "replay"
-simulate = 400
-seed = 9
-speed = 80.0
-warm_up = 150
-[execution]
-kind = "sandbox"
-balance = "10000 USD"
-[model]
-kind = "tick"
-[model.actor]
-url = "mar:{archive}"
-instrument_id = "SIMUSD.SIM"
-warm_up_ns = "1h"
-[model.actor.live]
-deadline_ns = "5s"
-[strategy]
-trade_size = "0.01"
-max_position = "0.01"
-min_probability = 0.34
-max_age_ns = "5s"
-[risk]
-max_daily_loss = "2000"
-state_file = "{folder}/day.json"
-[audit]
-url = "parquet:{folder}/audit"
-"""
 
 
 @dataclass
@@ -174,7 +145,7 @@ def attack_by_kills(
     scene = Scene(server, archive, folder, findings, rows, expected, seed)
     make_keys(folder)
     preload()
-    (folder / "live.toml").write_text(_LIVE.format(archive=archive, folder=folder))
+    write_live_settings(folder, archive, trades=400, speed=80.0)
     began, end, done = time.monotonic(), time.monotonic() + time_limit_s, 0
     for index in tuple(indexes) or range(count):
         if time.monotonic() > end:

@@ -17,11 +17,12 @@ from pathlib import Path
 from random import Random
 from tempfile import mkdtemp
 
+from benchmarks.versions import as_version
 from fault_injection.commands import LOST_MODEL, Call, fault_of, preload, quiet_environment, run
 from fault_injection.damage import damage
+from fault_injection.live_settings import write_live_settings
 from fault_injection.servers import MODEL, make_keys, sign
 from fault_injection.verdict import Failure, Findings
-from fault_injection.versions import as_version
 from serving.management import ManagementError
 from serving.torchserve import TorchServe
 
@@ -84,35 +85,6 @@ _FILES = (
     "home/server.json", "home/key_file.json", "home/config.properties", "traffic.db", "live.toml", "day.json",
     "alice.key", "signed.mar",
 )
-_LIVE = """[node]
-settle_s = 0.1
-[market]
-kind = "replay"
-simulate = 250
-seed = 9
-speed = {speed}
-warm_up = 150
-[execution]
-kind = "sandbox"
-balance = "10000 USD"
-[model]
-kind = "tick"
-[model.actor]
-url = "mar:{archive}"
-instrument_id = "SIMUSD.SIM"
-warm_up_ns = "1h"
-[model.actor.live]
-deadline_ns = "5s"
-[strategy]
-trade_size = "0.01"
-max_position = "0.01"
-min_probability = 0.34
-max_age_ns = "5s"
-[risk]
-max_daily_loss = "200"
-state_file = "{folder}/day.json"
-{audit}
-"""
 
 
 @dataclass
@@ -164,11 +136,9 @@ def make_template(server: TorchServe, folder: Path) -> Template:
                   "--drain 0.1 --latency-add-ms 1000 --reports {here}/reports")
     template.must("experiment create tick --challenger 2.0 --baseline 1.0 --no-server --name e1 "
                   "--store sqlite:///{here}/traffic.db")
-    (folder / "live.toml").write_text(
-        _LIVE.format(archive=archive, folder=folder, speed=5.0, audit=f'[audit]\nurl = "parquet:{folder}/audit"')
-    )
+    write_live_settings(folder, archive, trades=250, speed=5.0)
     template.must("live {here}/live.toml --json", statuses=(0, LOST_MODEL))
-    (folder / "live.toml").write_text(_LIVE.format(archive=archive, folder=folder, speed=1000.0, audit=""))
+    write_live_settings(folder, archive, trades=250, speed=1000.0, audit=False)
     manager = server.management()
     template.versions, template.default = set(manager.versions(MODEL)), str(manager.default_version(MODEL))
     template.backup.mkdir()

@@ -7,9 +7,9 @@ from random import Random
 import numpy as np
 
 from benchmarks.callers import Callers
+from benchmarks.versions import as_version
 from fault_injection.servers import MODEL, make_keys, sign
 from fault_injection.verdict import Failure, Findings
-from fault_injection.versions import as_version
 from release.limits import Limits
 from release.rollout import register, rollback
 from release.rollout_report import Report
