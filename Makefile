@@ -41,14 +41,14 @@ demo-news: setup
 # Two processes, one OpenMP thread each: two OpenMP programs on two cores spin against each other.
 ## make test     the test suite, with a real TorchServe; under ten minutes on two cores
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m 'not slow' -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m 'not slow' -n 2 --dist loadfile --no-loadscope-reorder
 
 # The README trains a language model and the attack puts a server under load: each takes both cores.
 ## make test-slow  the longer proofs
 test-slow: setup .venv/ray
 	$(BIN)/python -m pytest -q -m slow tests/test_readme.py
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow tests/fault_injection
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow -n 2 --dist loadfile \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow -n 2 --dist loadfile --no-loadscope-reorder \
 		--ignore tests/test_readme.py --ignore tests/fault_injection
 
 LATEST := 1.231.0
@@ -71,7 +71,7 @@ ifeq ($(LATEST_PYTHON),)
 		'make test-latest-nautilus LATEST_PYTHON=/path/to/python3.12 names it'
 else
 	$(MAKE) .venv-latest/installed
-	OMP_NUM_THREADS=1 .venv-latest/bin/python -m pytest -q -m 'not slow' -n 2 --dist loadfile -r fE \
+	OMP_NUM_THREADS=1 .venv-latest/bin/python -m pytest -q -m 'not slow' -n 2 --dist loadfile --no-loadscope-reorder -r fE \
 		tests/strategies tests/live_trading tests/market tests/latency
 endif
 

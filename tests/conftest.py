@@ -29,11 +29,33 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fuzz", type=int, default=0, help="Calls of commands with damaged inputs; default: a few.")
     parser.addoption("--fuzz-seed", type=int, default=1, help="Seed of these calls; default: 1.")
 
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling | None:
+    """Give each process whole files, but of the documentation's tests, which are minutes long, whole pages."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFileOrPage(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return nodeid.partition(": ")[0] if "test_readme.py" in nodeid else super()._split_scope(nodeid)
+
+    return ByFileOrPage(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the documentation: what takes longest is not to be left to one process at the end."""
+    items.sort(key=lambda item: item.path.name != "test_readme.py")
+
+
 settings.register_profile("untimed", deadline=None)  # a machine may be busy with other things
 settings.load_profile("untimed")
 
 if TYPE_CHECKING:
     from rollout_desk import Desk
+    from xdist.remote import Producer
+    from xdist.scheduler import LoadFileScheduling
 
 
 class SkipWithoutTorch(MetaPathFinder):
