@@ -186,7 +186,7 @@ def test_kill_9_of_a_live_run_costs_no_more_than_the_last_second(
     seen: list[tuple[float, Samples]] = []
 
     while not seen or seen[-1][0] - seen[0][0] < 3.0:
-        samples = watch(run.port, until_questions=1)
+        samples = watch(run.port, until_questions=60)
         seen.append((time.monotonic(), samples))
     script.process.kill()
     killed = time.monotonic()

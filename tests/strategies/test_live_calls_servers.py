@@ -190,7 +190,7 @@ def test_a_client_refuses_what_a_version_of_other_features_says(home: Path, rows
         client.predict(rows)
         manager.set_default("tick", "1.2")
         try:
-            with pytest.raises(SchemaMismatch, match=r"an answer by a model trained on .* expected, was by 1\.2"):
+            with pytest.raises(SchemaMismatch, match=r"expected an answer by a model trained on .*, got one by 1\.2"):
                 client.predict(rows)
         finally:
             manager.set_default("tick", "1.0")
