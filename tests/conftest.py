@@ -26,7 +26,7 @@ exempt_loopback()  # tests ask servers on this machine with clients of all kinds
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """How hard tests/fuzz looks."""
-    parser.addoption("--fuzz", type=int, default=0, help="Calls of commands with damaged inputs; default: a few.")
+    parser.addoption("--fuzz", type=int, default=0, help="Calls of commands with damaged inputs; default: 1000.")
     parser.addoption("--fuzz-seed", type=int, default=1, help="Seed of these calls; default: 1.")
 
 
