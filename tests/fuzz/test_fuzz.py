@@ -1,4 +1,4 @@
-"""No command shows a traceback, whatever it is given; ``pytest -m slow tests/fuzz --fuzz 10000 --fuzz-seed 7`` tries more."""
+"""No command shows a traceback; ``pytest -m slow tests/fuzz --fuzz 10000 --fuzz-seed 7`` tries more inputs."""
 
 import subprocess
 import sys
