@@ -121,3 +121,10 @@ def test_set_aside_keeps_every_damaged_file(tmp_path: Path) -> None:
 
     assert not path.exists()
     assert [each.read_text() for each in sorted(tmp_path.iterdir()) if each.is_file()] == ["one", "two"]
+
+
+def test_nesting_without_an_end_is_named(tmp_path: Path) -> None:
+    (tmp_path / "state.json").write_bytes(b'{"a":' * 100_000)
+
+    with pytest.raises(DamagedState, match="JSON that is nested too deeply"):
+        read_state(tmp_path / "state.json", dict[str, object], "an object", "write it anew")
