@@ -9,7 +9,7 @@ import shutil
 import signal
 import threading
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -146,7 +146,7 @@ def attack_by_kills(
     make_keys(folder)
     preload()
     write_live_settings(folder, archive, trades=400, speed=80.0)
-    began, end, done = time.monotonic(), time.monotonic() + time_limit_s, 0
+    began, end, done = time.monotonic(), time.monotonic() + time_limit_s, Counter[str]()
     for index in tuple(indexes) or range(count):
         if time.monotonic() > end:
             break
@@ -154,10 +154,10 @@ def attack_by_kills(
         scene.index = index
         (scene.kind,) = random.choices(tuple(KILLS), [weight for weight, _ in KILLS.values()])
         KILLS[scene.kind][1](scene, random)
-        done += 1
+        done[scene.kind] += 1
     findings.counts = {
-        "kills": done, **findings.counts,
-        **{f"{kind}: kills": len(taken) for kind, taken in sorted(scene.recoveries_s.items())},
+        "kills": done.total(), **findings.counts,
+        **{f"{kind}: kills": number for kind, number in sorted(done.items())},
         **{f"{kind}: longest recovery (s)": round(max(taken), 2) for kind, taken in sorted(scene.recoveries_s.items())},
         "seconds": time.monotonic() - began,
     }
