@@ -176,7 +176,7 @@ def _framing(question: Question, random: Random) -> Iterator[Piece]:
 
 
 def _second_answer(question: Question, random: Random) -> Iterator[Piece]:
-    """A right answer, and after it another that nobody has asked for."""
+    """A right answer, and after it another to no request."""
     yield question.right()
     yield random.choice((0.0, 0.002))
     other = np.roll(question.table, 1, axis=1)

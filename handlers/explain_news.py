@@ -77,19 +77,19 @@ def explain_news_window(
         scores = [share * outputs(each)[:, 0] for share, each in zip(shares, answered, strict=True)]
         return pool.weight_sentiment * log_odds_of_score(torch.stack(scores).sum(dim=0))
 
-    heard = integrate_texts(model, news.chunks, of_texts, FLOOR, limit)
+    texts = integrate_texts(model, news.chunks, of_texts, FLOOR, limit)
     both = Integral(
-        (*bars.attributions, *heard.attributions),
-        bars.value + heard.value,
-        bars.baseline_value + heard.baseline_value,
-        max(bars.steps, heard.steps),
-        bars.allowed + heard.allowed,
+        (*bars.attributions, *texts.attributions),
+        bars.value + texts.value,
+        bars.baseline_value + texts.baseline_value,
+        max(bars.steps, texts.steps),
+        bars.allowed + texts.allowed,
     )
     said = {
         "weight": pool.weight_sentiment,
-        **heard.to_dict(),
+        **texts.to_dict(),
         "baseline": baseline_words(model),
-        "texts": _texts(model, news, shares, heard),
+        "texts": _texts(model, news, shares, texts),
     }
     return {"output": OUTPUT, **both.to_dict(), "price": price, "news": said}
 

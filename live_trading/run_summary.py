@@ -64,7 +64,7 @@ def run_summary(
     """The run in figures.
 
     ``failures`` says why the run failed, in sentences; ``model_lost`` what is missing of the model at the end, and
-    ``audit`` of the audit log. ``fills_lost`` is what the execution engine told of and no order in its cache has,
+    ``audit`` of the audit log. ``fills_lost`` is what the execution engine reported and no order in its cache has,
     which ought to be 0; ``position`` is the net position of each instrument at the end, ``filled`` what was bought and
     sold of it.
     """

@@ -97,7 +97,7 @@ class Journal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def learned(self, default: str | None) -> "Journal":
         """Return the journal with the server's default version, which may have changed without a word here.
 
-        A version that was the default one before can be so again only because somebody went back to it.
+        A version that was the default one before is so again only after a rollback to it.
         """
         if default in self.defaults[:-1]:
             return self.went_back(default, None)
@@ -260,7 +260,7 @@ def _lock(file: IO[bytes]) -> bool:
 
 
 def lock_holder(target: Target, model: str) -> str | None:
-    """Return who changes a model now, in words; None when nobody does."""
+    """Return which process changes a model now, in words; None without one."""
     path = target.model_store / FOLDER / f"{check_model_name(model)}.lock"
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
