@@ -68,11 +68,15 @@ class Change:
         began, done = time.perf_counter(), False
         try:
             if name != "undo":  # it needs no free space
-                self._change_under_way(step=name)
+                self.enter(name)
             yield found
             done = True
         finally:
             self.steps.append(Step(name, done, (time.perf_counter() - began) * 1000, found))
+
+    def enter(self, name: str) -> None:
+        """Write down which step is under way."""
+        self._change_under_way(step=name)
 
     @contextmanager
     def recording(self) -> Iterator[None]:

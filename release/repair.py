@@ -11,7 +11,7 @@ from release.journal import FOLDER, UnderWay, journaled_models, locked, read_jou
 from release.journal_repair import check_journal, check_snapshot, clear_places
 from release.target import Target
 from release.versions import drain, forget, retire, save_snapshot, take_out
-from release.workers import is_ready, processes, wait_loaded
+from release.workers import is_ready, processes, wait_loaded, wait_registered
 from wire.fresh_file import remove_unsettled
 from wire.names import is_model_name
 from wire.user_error import UserError
@@ -23,6 +23,9 @@ class RepairFailed(UserError):
 
 LOADING_S = 30.0
 """How long a version may have no READY worker, nobody rolling it out, before it counts as failed."""
+
+REGISTERED_WITHIN_S = 5.0
+"""How long TorchServe may take to list a version whose registration was interrupted before its response came."""
 
 
 def undo(target: Target, model: str, drain_s: float | None = None) -> str:
@@ -42,6 +45,8 @@ def undo(target: Target, model: str, drain_s: float | None = None) -> str:
     else:
         drain_s = 0.0  # nobody but the rollout itself has asked it
     if change.registers:
+        if change.step == "register":
+            wait_registered(manager, model, change.version, REGISTERED_WITHIN_S)
         try:
             drain(target, model, change.version, drain_s)
         except GateFailed:

@@ -24,6 +24,7 @@ from release.versions import adopt, archive_name, drain, retire, take_out
 from release.watching import ErrorsBefore, watch
 from release.workers import is_ready, wait_loaded
 from serving.archive_import import UnreadableArchive, archive_digest, open_archive, read_manifest
+from serving.management import ManagementError
 from signing.archive_signature import verify_archive
 
 DEFAULTS = Limits()
@@ -216,10 +217,16 @@ def _bring_in(change: Change, archive: Path, trusted: Path, limits: Limits) -> N
         found |= {"file": stored.path.name, "bytes": stored.bytes}
         if (stored.version, stored.digest) != (change.version, change.digest):
             raise GateFailed(f"{archive}: the archive that was verified expected, it has changed since")
-    with change.step("load") as found:
-        serving = manager.versions(model).get(change.previous) if change.previous is not None else None
+    serving = manager.versions(model).get(change.previous) if change.previous is not None else None
+    with change.step("register") as found:
         options, workers = _serve_like(serving, stored.path)
-        manager.register(file, model_name=model, **options)
+        try:
+            manager.register(file, model_name=model, **options)
+        except ManagementError as error:
+            if error.code:  # TorchServe has refused it: an undo need not wait for the version to appear
+                change.enter("load")
+            raise
+    with change.step("load") as found:
         wait_loaded(manager, model, change.version, 1, limits.ready_within_s)
         if workers > 1:
             manager.scale_up(model, change.version, workers)

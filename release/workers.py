@@ -48,6 +48,16 @@ def wait_loaded(manager: ManagementClient, model: str, version: str, workers: in
         time.sleep(POLL_S)
 
 
+def wait_registered(manager: ManagementClient, model: str, version: str, within_s: float) -> None:
+    """Wait until a version is listed, or for as long as TorchServe may take to carry out a registration.
+
+    TorchServe goes on with a request whose client has gone: a version may appear after its registration was given up.
+    """
+    deadline = time.monotonic() + within_s
+    while version not in manager.versions(model) and time.monotonic() < deadline:
+        time.sleep(POLL_S)
+
+
 def wait_drained(target: Target, model: str, version: str, quiet_s: float, within_s: float) -> None:
     """Wait until a version has been asked nothing for a while: removing it ends what runs and what waits.
 

@@ -56,7 +56,7 @@ def test_version_that_passed_the_gates_again_is_not_pruned(desk: Desk, fresh_ver
 
 
 @pytest.mark.parametrize(
-    "step", ["verify", "adopt", "store", "load", "parity", "set default", "watch", "remember", "retire"]
+    "step", ["verify", "adopt", "store", "register", "load", "parity", "set default", "watch", "remember", "retire"]
 )
 def test_disk_that_fills_up_at_a_step_leaves_what_can_be_repaired(
     desk: Desk, fresh_version: FreshVersion, step: str

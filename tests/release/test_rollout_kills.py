@@ -1,24 +1,28 @@
 """kill -9 of a rollout at each of its steps, of a worker, of the server: what was serving serves on, or is mended."""
 
+import json
 import multiprocessing
 import os
 import shutil
 import signal
+import socket
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import psutil
 import pytest
 from made_versions import RAISES
+from msgspec import structs
 from rollout_desk import QUICK, Desk
 
 from benchmarks.callers import Callers
 from release.archive import build_archive
 from release.gates import GateFailed
-from release.journal import read_journal
-from release.repair import repair
+from release.journal import UnderWay, locked, read_journal, write_journal
+from release.repair import repair, undo
 from release.rollout import register
 from release.rollout_report import Report
 from release.status import model_status
@@ -30,7 +34,7 @@ from serving.management import ManagementError
 from serving.torchserve import ServerSettings, find_server, restart_server, start_server
 
 FreshVersion = Callable[[], str]
-UNDONE = ["adopt", "store", "load", "golden", "parity", "latency", "set default", "watch"]
+UNDONE = ["adopt", "store", "register", "load", "golden", "parity", "latency", "set default", "watch"]
 """Steps at whose begin a killed rollout is to be undone."""
 FINISHED = ["remember", "retire"]
 """The gates are behind it: it is to be finished."""
@@ -77,6 +81,33 @@ def test_rollout_killed_before_its_gates_are_passed_is_undone(
         assert "repair" in told
         assert len(mended) == 1
     assert repair(desk.target, lambda _: None) == []
+
+
+def test_registration_that_arrives_after_its_rollout_was_interrupted_is_undone(
+    desk: Desk, fresh_version: FreshVersion
+) -> None:
+    """TorchServe goes on with a request whose client has gone."""
+    before, version = state(desk), fresh_version()
+    archive = desk.make(version)
+    file = archive_name("tick", version)
+    shutil.copyfile(archive, desk.server.model_store / file)
+    under_way = UnderWay("register", version, before[0], "register", file, registers=True)
+    address = urlsplit(desk.server.management_url)
+    body = json.dumps({"url": file, "model_name": "tick", "initial_workers": 1, "synchronous": False}).encode()
+    head = (
+        f"POST /models HTTP/1.1\r\nHost: {address.netloc}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        f"Authorization: Bearer {desk.server.management_token}\r\n\r\n"
+    )
+
+    with locked(desk.target, "tick", "register"):
+        write_journal(desk.target, "tick", structs.replace(read_journal(desk.target, "tick"), under_way=under_way))
+        with socket.create_connection((address.hostname, address.port)) as connection:
+            connection.sendall(head.encode() + body)
+        undo(desk.target, "tick", 0.0)
+
+    assert state(desk) == before
+    assert version not in desk.server.management().versions("tick")
 
 
 @pytest.mark.slow

@@ -351,14 +351,15 @@ def started(desk: Desk, folder: Path, *options: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("step", ["register", "load"])
 @pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGTERM])
 def test_a_watcher_that_ends_during_a_rollout_goes_on_when_it_is_started_again(
-    desk: Desk, fresh_version: FreshVersion, folder: Path, kill: signal.Signals
+    desk: Desk, fresh_version: FreshVersion, folder: Path, kill: signal.Signals, step: str
 ) -> None:
     before, version = desk.server.management().default_version("tick"), fresh_version()
     shutil.move(desk.make(version), folder / "tick.mar")
     first = started(desk, folder)
-    wait_for(lambda: getattr(read_journal(desk.target, "tick").under_way, "step", "") == "load")
+    wait_for(lambda: getattr(read_journal(desk.target, "tick").under_way, "step", "") == step)
 
     first.send_signal(kill)
     out, _ = first.communicate(timeout=60)
