@@ -72,7 +72,7 @@ ifeq ($(LATEST_PYTHON),)
 else
 	$(MAKE) .venv-latest/installed
 	OMP_NUM_THREADS=1 .venv-latest/bin/python -m pytest -q -m 'not slow' -n 2 --dist loadfile --no-loadscope-reorder -r fE \
-		tests/strategies tests/live_trading tests/market tests/latency
+		tests/trading tests/market tests/latency
 endif
 
 ## make bench    the server against TorchServe's defaults, FastAPI and the bare forward

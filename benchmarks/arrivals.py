@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from features.bar import bar_columns, bar_schema, window_ends, windows
-from features.tick import tick_features, tick_schema
-from market.bar_simulator import simulate_bars
-from market.bars import PRICES
-from market.source import load
-from market.trades import BadData, Trades
-from strategies.checks import BadSetting
+from nautilus_torchserve.features.bar import bar_columns, bar_schema, window_ends, windows
+from nautilus_torchserve.features.tick import tick_features, tick_schema
+from nautilus_torchserve.market.bars.bars import PRICES
+from nautilus_torchserve.market.bars.simulator import simulate_bars
+from nautilus_torchserve.market.trades.load import load
+from nautilus_torchserve.market.trades.trades import BadData, Trades
+from nautilus_torchserve.trading.checks import BadSetting
 
 FEWEST = 100
 """Arrivals; a p99 of fewer is a guess."""

@@ -15,13 +15,13 @@ from nautilus_trader.backtest.engine import BacktestEngine
 from nautilus_trader.common.config import ImportableActorConfig
 
 from benchmarks.targets import Target
-from features.tick import WINDOW
-from market.simulator import simulate
-from market.trades import Trades
-from strategies.engine import built, run_config
-from strategies.instruments import perpetual, quote_ticks, trade_ticks
-from strategies.prefetch import prefetched as prefetch
-from strategies.settings import BacktestSettings, importable_actor, importable_strategy
+from nautilus_torchserve.features.tick import WINDOW
+from nautilus_torchserve.market.trades.simulator import simulate
+from nautilus_torchserve.market.trades.trades import Trades
+from nautilus_torchserve.trading.backtest.engine import built, run_config
+from nautilus_torchserve.trading.backtest.prefetch.run import prefetched as prefetch
+from nautilus_torchserve.trading.backtest.tick_settings import BacktestSettings, importable_actor, importable_strategy
+from nautilus_torchserve.trading.instruments.instruments import perpetual, quote_ticks, trade_ticks
 
 ENGINE, HTTP, ARCHIVE, INLINE = "engine alone", "prefetch, http", "prefetch, mar", "inline, http"
 MIN_PROBABILITY = 0.999

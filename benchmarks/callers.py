@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.client import connect
-from serving.torchserve import TorchServe
-from wire.errors import RequestError
+from nautilus_torchserve.serving.client.client import connect
+from nautilus_torchserve.serving.server.torchserve import TorchServe
+from nautilus_torchserve.wire.errors import RequestError
 
 TIMEOUT_S = 20.0
 """Longest wait for one answer."""
@@ -96,7 +96,13 @@ def _ask_all(asked: tuple[Any, ...], count: int, pause_s: float, stop: Any, ende
 
 
 def _ask(
-    url: str, model: str, token: str | None, row: NDArray[np.float32], pause_s: float, stop: Any, ended: Any,
+    url: str,
+    model: str,
+    token: str | None,
+    row: NDArray[np.float32],
+    pause_s: float,
+    stop: Any,
+    ended: Any,
     calls: list[Call],
 ) -> None:
     with connect(url, model, token=token, timeout_s=TIMEOUT_S) as client:

@@ -16,8 +16,8 @@ from benchmarks.in_process import Call, make_calls, measure
 from benchmarks.load import Generator, Load, LoadResult
 from benchmarks.questions import PRICE, TICK, Question, Server, check, make_questions, make_window_questions
 from benchmarks.servers import NAMES, start_all, unpack_network
-from handlers.model_files import GOLDEN
-from serving.client import InferenceClient, connect
+from nautilus_torchserve.inference.model_files import GOLDEN
+from nautilus_torchserve.serving.client.client import InferenceClient, connect
 
 CONNECTIONS = {TICK: (1, 8, 64), PRICE: (1, 8)}
 """Model -> how many at a time; bars fall due for a few actors at once, not for hundreds."""
@@ -66,9 +66,7 @@ class Cell:
         return {**asdict(self), "rows_per_s": self.requests_per_s * self.rows}
 
 
-def compare(
-    archive: Path, price: Path | None, generator: Generator, plan: Plan, work: Path, step: Step
-) -> list[Cell]:
+def compare(archive: Path, price: Path | None, generator: Generator, plan: Plan, work: Path, step: Step) -> list[Cell]:
     """Start all servers, check their answers, load one after the other.
 
     Servers alternate within a round, so that a machine that grows slower does so for all.

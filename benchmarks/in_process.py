@@ -15,9 +15,9 @@ from torch import nn
 
 from benchmarks.load import LoadResult
 from benchmarks.questions import MANY, MANY_WINDOWS, PRICE, Question
-from handlers.model_files import DESCRIPTION, WEIGHTS, build_network
-from handlers.tiles import Tiles
-from serving.client import InferenceClient
+from nautilus_torchserve.inference.model_files import DESCRIPTION, WEIGHTS, build_network
+from nautilus_torchserve.inference.tiles import Tiles
+from nautilus_torchserve.serving.client.client import InferenceClient
 
 FORWARD, IN_TILES, MAR = "forward", "forward in tiles", "mar:"
 ONE, ROWS = "one row", f"{MANY:,} rows"

@@ -24,12 +24,12 @@ from nautilus_trader.model.identifiers import TradeId, TraderId
 from nautilus_trader.model.instruments import CryptoPerpetual
 
 from benchmarks.tick_feed import STAMP
-from features.tick import TickFeatures, tick_schema
-from market.trades import Instrument
-from serving.client import InferenceClient, connect
-from strategies.inference_actor import SIDE_SIGNS, InferenceActor, InferenceActorConfig
-from strategies.instruments import perpetual
-from strategies.model_call import Fate, ModelCall, calls_topic
+from nautilus_torchserve.features.tick import TickFeatures, tick_schema
+from nautilus_torchserve.market.trades.trades import Instrument
+from nautilus_torchserve.serving.client.client import InferenceClient, connect
+from nautilus_torchserve.trading.inference.messages import Fate, ModelCall, calls_topic
+from nautilus_torchserve.trading.instruments.instruments import perpetual
+from nautilus_torchserve.trading.tick.actor import SIDE_SIGNS, InferenceActor, InferenceActorConfig
 
 LIVE, BLOCKING, IDLE = "ours", "blocking", "asking nobody"
 WAYS = (LIVE, BLOCKING, IDLE)

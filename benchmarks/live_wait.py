@@ -13,8 +13,9 @@ from tempfile import TemporaryDirectory
 
 from benchmarks.live_node import BLOCKING, LIVE, WAYS, Spec, Waits
 from benchmarks.targets import Target
-from serving.torchserve import PROJECT, ServerSettings, start_server
-from wire.user_error import UserError
+from nautilus_torchserve.bundle import BUNDLE
+from nautilus_torchserve.serving.server.torchserve import ServerSettings, start_server
+from nautilus_torchserve.user_error import UserError
 
 MODEL = "tick-slow"
 _ENDS_WITHIN_S = 300
@@ -71,8 +72,14 @@ def compare(archive: Path, model_ms: int, rate: float, seconds: float, rounds: i
 def _in_its_own_process(spec: Spec, token: str | None) -> Waits:
     environment = {**os.environ, **({"TORCHSERVE_TOKEN": token} if token else {})}
     result = subprocess.run(
-        [sys.executable, "-m", "benchmarks.live_node"], input=json.dumps(dataclasses.asdict(spec)), cwd=PROJECT,
-        env=environment, capture_output=True, text=True, timeout=_ENDS_WITHIN_S, check=False,
+        [sys.executable, "-m", "benchmarks.live_node"],
+        input=json.dumps(dataclasses.asdict(spec)),
+        cwd=BUNDLE,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=_ENDS_WITHIN_S,
+        check=False,
     )
     if result.returncode:
         raise NodeFailed(f"{spec.way}: a result expected, was exit status {result.returncode}:\n{result.stderr}")

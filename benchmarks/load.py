@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from wire.user_error import UserError
+from nautilus_torchserve.user_error import UserError
 
 PROJECT = Path(__file__).resolve().parent.parent
 _ENDS_WITHIN_S = 30
@@ -107,8 +107,13 @@ class ClosedLoop:
         asked = {**vars(load), "headers": dict(load.headers), "body": base64.b64encode(load.body).decode()}
         try:
             result = subprocess.run(
-                [sys.executable, "-m", "benchmarks.closed_loop"], input=json.dumps(asked), cwd=PROJECT,
-                capture_output=True, text=True, timeout=load.seconds + _ENDS_WITHIN_S, check=False,
+                [sys.executable, "-m", "benchmarks.closed_loop"],
+                input=json.dumps(asked),
+                cwd=PROJECT,
+                capture_output=True,
+                text=True,
+                timeout=load.seconds + _ENDS_WITHIN_S,
+                check=False,
             )
         except subprocess.TimeoutExpired as error:
             raise LoadFailed(f"{load.url}: the load generator did not end") from error

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from wire.code_version import package_version
+from nautilus_torchserve.code_version import package_version
 
 
 def describe_machine() -> dict[str, Any]:

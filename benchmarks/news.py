@@ -18,16 +18,17 @@ from tokenizers import Tokenizer
 from benchmarks.comparison import Plan
 from benchmarks.questions import WrongAnswer
 from benchmarks.targets import Target
-from handlers.model_files import read_description, read_golden
-from handlers.row_model import load_network
-from handlers.score_cache import SIZE
-from handlers.text_model import TOKENIZER
 from model_defs.sentiment_transformer import SentimentTransformer
-from release.archive import build_archive
-from serving.client import connect
-from serving.torchserve import ServerSettings, start_server
-from training.news_corpus import load_corpus
-from wire.news_windows import NewsWindow
+from nautilus_torchserve.inference.model_files import read_description, read_golden
+from nautilus_torchserve.inference.row_model import load_network
+from nautilus_torchserve.inference.score_cache import SIZE
+from nautilus_torchserve.inference.text_model import TOKENIZER
+from nautilus_torchserve.release.build.archive import build_archive
+from nautilus_torchserve.serving.client.client import connect
+from nautilus_torchserve.serving.server.torchserve import ServerSettings, start_server
+from nautilus_torchserve.training.sentiment.data import CORPUS
+from nautilus_torchserve.training.sentiment.news_corpus import load_corpus
+from nautilus_torchserve.wire.news_windows import NewsWindow
 
 TOKENS = 30
 """Of each sentence, the marks at both ends included."""
@@ -35,7 +36,6 @@ COUNTS = (1, 32)
 """Sentences of a request."""
 BARE, IN_PROCESS, PORT = "tokenise and forward", "handler (mar:)", "inference port"
 PRICE, SENTIMENT, ENSEMBLE = "price", "sentiment", "ensemble"
-_CORPUS = Path(__file__).resolve().parent.parent / "corpus" / "news"
 KNOWN = "ensemble, news it has read before"
 _DIFFERENT = 2 * SIZE
 """Sentences for the ensemble, which remembers the scores of the last `SIZE`: each is new to it whenever it comes."""
@@ -99,9 +99,7 @@ def compare_news(run: Path, plan: Plan, work: Path, step: Step) -> list[NewsCell
     )
     with ExitStack() as stack:
         server = stack.enter_context(start_server(settings))
-        over = {
-            name: stack.enter_context(connect(server.inference_url, name, token=server.token)) for name in archives
-        }
+        over = {name: stack.enter_context(connect(server.inference_url, name, token=server.token)) for name in archives}
         inside = stack.enter_context(connect(f"mar:{archives[SENTIMENT]}", SENTIMENT))
         bare = _Bare(run / SENTIMENT)
         sentences = bare.sentences(_DIFFERENT)
@@ -132,7 +130,9 @@ def find_news_targets(cells: Sequence[NewsCell]) -> list[Target]:
         found.append(
             Target(
                 f"{count} sentence{'s' if count > 1 else ''} of {TOKENS} tokens: p50, handler / tokenise and forward",
-                p50[IN_PROCESS, request] / p50[BARE, request], 1.15, at_most=True,
+                p50[IN_PROCESS, request] / p50[BARE, request],
+                1.15,
+                at_most=True,
             )
         )
     text = f"a window, a sentence of {TOKENS} tokens"
@@ -163,7 +163,7 @@ class _Bare:
 
     def _cut(self) -> Iterator[str]:
         """Pieces of the corpus that are `TOKENS` tokens long."""
-        words = " ".join(each.text for each in load_corpus(_CORPUS).train).split()
+        words = " ".join(each.text for each in load_corpus(CORPUS).train).split()
         start = 0
         for stop in range(1, len(words) + 1):
             length = len(self._tokenizer.encode(" ".join(words[start:stop])))
@@ -175,10 +175,10 @@ class _Bare:
     @torch.inference_mode()
     def probabilities(self, texts: list[str]) -> NDArray[np.float32]:
         encodings = self._tokenizer.encode_batch(texts)
-        tokens = torch.tensor([encoding.ids for encoding in encodings], device=self._device)            # (B, L)
+        tokens = torch.tensor([encoding.ids for encoding in encodings], device=self._device)  # (B, L)
         present = torch.tensor([encoding.attention_mask for encoding in encodings], device=self._device)
-        states = self._network.encoder(input_ids=tokens, attention_mask=present).last_hidden_state      # (B, L, H)
-        mean = (states * present.unsqueeze(2)).sum(dim=1) / present.sum(dim=1, keepdim=True)             # (B, H)
+        states = self._network.encoder(input_ids=tokens, attention_mask=present).last_hidden_state  # (B, L, H)
+        mean = (states * present.unsqueeze(2)).sum(dim=1) / present.sum(dim=1, keepdim=True)  # (B, H)
         return (self._network.head(mean) / self._network.temperature).softmax(dim=1).cpu().numpy()
 
 

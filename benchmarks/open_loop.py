@@ -16,7 +16,7 @@ import pycurl
 from numpy.typing import NDArray
 
 from benchmarks.load import LoadFailed
-from serving.http_connection import set_url
+from nautilus_torchserve.serving.client.http_connection import set_url
 
 MOST_UNDER_WAY = 256
 """Requests unanswered at one time; at more the server does not keep up, and no profile would help."""
@@ -118,8 +118,10 @@ class OpenLoop:
 
     def _start(self, number: int, body: bytes) -> None:
         if len(self._asked) == MOST_UNDER_WAY:
-            raise LoadFailed(f"{self._url}: at most {MOST_UNDER_WAY} requests unanswered expected, was one more: "
-                             "the server does not keep up with these arrivals")
+            raise LoadFailed(
+                f"{self._url}: at most {MOST_UNDER_WAY} requests unanswered expected, was one more: "
+                "the server does not keep up with these arrivals"
+            )
         handle = self._idle.pop() if self._idle else self._make()
         received = BytesIO()
         handle.setopt(pycurl.POSTFIELDSIZE, len(body))

@@ -41,6 +41,5 @@ class PlainTickHandler(BaseHandler):
     def postprocess(self, data: torch.Tensor) -> list[Any]:
         parts = data.softmax(dim=1).cpu().split(self.counts)  # (n, 3) each
         return [
-            part.numpy().tobytes() if binary else part.tolist()
-            for part, binary in zip(parts, self.binary, strict=True)
+            part.numpy().tobytes() if binary else part.tolist() for part, binary in zip(parts, self.binary, strict=True)
         ]

@@ -8,9 +8,9 @@ import orjson
 import requests
 from numpy.typing import NDArray
 
-from serving.http_session import HttpSession
-from wire.body import BINARY, JSON, encode_rows
-from wire.user_error import UserError
+from nautilus_torchserve.serving.http_session import HttpSession
+from nautilus_torchserve.user_error import UserError
+from nautilus_torchserve.wire.body import BINARY, JSON, encode_rows
 
 TICK, PRICE = "tick", "price"
 MANY, MANY_WINDOWS = 1024, 64

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from benchmarks.arrivals import Arrivals, rows_of
 from benchmarks.machine import describe_machine
 from benchmarks.open_loop import Exchanges, OpenLoop
-from handlers.model_files import read_description
-from latency.profile import LatencyProfile, service_times
-from release.archive import build_archive
-from serving.client import connect
-from serving.torchserve import PROJECT, ServerSettings, find_server, start_server
-from wire.body import BINARY, encode_rows
+from nautilus_torchserve.bundle import BUNDLE
+from nautilus_torchserve.inference.model_files import read_description
+from nautilus_torchserve.latency.profile import LatencyProfile, service_times
+from nautilus_torchserve.release.build.archive import build_archive
+from nautilus_torchserve.serving.client.client import connect
+from nautilus_torchserve.serving.server.torchserve import ServerSettings, find_server, start_server
+from nautilus_torchserve.wire.body import BINARY, encode_rows
 
 _WARM_UP_S = 1.0
 _CONNECTIONS = 8
@@ -46,7 +47,8 @@ def record(asked: Asked, arrivals: Arrivals) -> LatencyProfile:
     """Send one row with each arrival, in an open loop, and derive the service times.
 
     A service time is what is left of an answer's time when its wait for a free worker is taken off
-    (`latency.profile.service_times`); the way to the server and back is part of it, as if the worker were taken
+    (`nautilus_torchserve.latency.profile.service_times`); the way to the server and back is part of it, as if the
+    worker were taken
     meanwhile, so that a replay errs on the side of more queueing. Requests that leave together reach the workers in
     an order that is not seen from here (of 40 at once, half overtook another): the k-th answer is taken for the
     k-th request's. ``about`` says what was recorded and measured.
@@ -85,7 +87,7 @@ def served_workers(url: str, model: str, version: str | None) -> int | None:
     ManagementError
         That server does not say.
     """
-    server = find_server(PROJECT / ".server")
+    server = find_server(BUNDLE / ".server")
     if server is None or server.inference_url != url.rstrip("/"):
         return None
     return len(server.management().describe(model, version)[0]["workers"])
@@ -136,9 +138,7 @@ def lines(profile: LatencyProfile) -> list[tuple[str, str]]:
     ]
 
 
-def _profile(
-    asked: Asked, arrivals: Arrivals, metadata: Mapping[str, Any], exchanges: Exchanges
-) -> LatencyProfile:
+def _profile(asked: Asked, arrivals: Arrivals, metadata: Mapping[str, Any], exchanges: Exchanges) -> LatencyProfile:
     found = service_times(exchanges.sent_ns, np.sort(exchanges.answered_ns), asked.workers)
     seconds = float(exchanges.answered_ns.max()) / 1e9
     about = {

@@ -82,8 +82,12 @@ def _table(request: str, cells: Sequence[Cell]) -> Table:
     for connections, group in groupby(cells, key=lambda cell: cell.connections):
         table.add_section()
         for cell in group:
-            numbers = (f"{cell.p50_ms:.3f}", f"{cell.p99_ms:.3f}", f"{cell.requests_per_s:,.0f}",
-                       f"{cell.requests_per_s * cell.rows:,.0f}")
+            numbers = (
+                f"{cell.p50_ms:.3f}",
+                f"{cell.p99_ms:.3f}",
+                f"{cell.requests_per_s:,.0f}",
+                f"{cell.requests_per_s * cell.rows:,.0f}",
+            )
             table.add_row(str(connections), cell.server, *numbers)
     return table
 

@@ -26,12 +26,12 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from benchmarks.questions import PRICE, TICK, ReadJson, Server
-from handlers.model_files import DESCRIPTION, WEIGHTS
 from model_defs.return_network import OUTPUTS
 from model_defs.tick_classifier import CLASSES
-from serving.server_config import free_ports
-from serving.torchserve import ServerSettings, TorchServe, start_server
-from wire.user_error import UserError
+from nautilus_torchserve.inference.model_files import DESCRIPTION, WEIGHTS
+from nautilus_torchserve.serving.server.config import free_ports
+from nautilus_torchserve.serving.server.torchserve import ServerSettings, TorchServe, start_server
+from nautilus_torchserve.user_error import UserError
 
 PROJECT = Path(__file__).resolve().parent.parent
 OURS, OURS_MANY = TICK, "tick-many"

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from benchmarks.callers import Callers
 from benchmarks.versions import as_version
-from release.limits import Limits
-from release.rollout import register, rollback
-from release.target import Target, own_target
-from serving.http_session import HttpSession
-from serving.tokens import current_token
-from serving.torchserve import ServerSettings, TorchServe, start_server
-from signing.archive_signature import sign_archive
-from signing.keys import make_key
+from nautilus_torchserve.release.rollout.limits import Limits
+from nautilus_torchserve.release.rollout.rollout import register, rollback
+from nautilus_torchserve.release.rollout.target import Target, own_target
+from nautilus_torchserve.serving.http_session import HttpSession
+from nautilus_torchserve.serving.server.torchserve import ServerSettings, TorchServe, start_server
+from nautilus_torchserve.serving.tokens import current_token
+from nautilus_torchserve.signing.archive_signature import sign_archive
+from nautilus_torchserve.signing.keys import make_key
 
 MODEL = "tick"
 CLIENTS = 8
@@ -60,7 +60,11 @@ def compare(archive: Path, swaps: int, rows: NDArray[np.float32]) -> dict[str, S
         def careful(note: Callable[[], None]) -> None:
             _, path = fresh()
             report = register(
-                own_target(server.home), MODEL, path, trusted, _LIMITS,
+                own_target(server.home),
+                MODEL,
+                path,
+                trusted,
+                _LIMITS,
                 say=lambda text: note() if text.endswith((": load", ": golden")) else None,
             )
             if not report.ok:
@@ -102,8 +106,9 @@ def _naive_swap(target: Target, version: str, path: Path, note: Callable[[], Non
     with HttpSession() as session:
         session.headers["Authorization"] = f"Bearer {current_token(target.management_token)}"
         note()
-        session.post(url, timeout=60, json={"url": path.name, "model_name": MODEL, "initial_workers": 1,
-                                            "synchronous": True})
+        session.post(
+            url, timeout=60, json={"url": path.name, "model_name": MODEL, "initial_workers": 1, "synchronous": True}
+        )
         note()
         session.put(f"{url}/{MODEL}/{version}/set-default", timeout=60)
         session.delete(f"{url}/{MODEL}/{old}", timeout=60)

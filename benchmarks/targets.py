@@ -44,23 +44,33 @@ def find_targets(cells: Sequence[Cell]) -> list[Target]:
     targets = [
         Target(
             "one row JSON, 1 connection: p50, tick / default",
-            p50(OURS, ONE_JSON) / p50(PLAIN, ONE_JSON), 0.5, at_most=True,
+            p50(OURS, ONE_JSON) / p50(PLAIN, ONE_JSON),
+            0.5,
+            at_most=True,
         ),
         Target(
             "one row binary, 1 connection: p50, tick / default",
-            p50(OURS, ONE_BINARY) / p50(PLAIN, ONE_BINARY), 0.5, at_most=True,
+            p50(OURS, ONE_BINARY) / p50(PLAIN, ONE_BINARY),
+            0.5,
+            at_most=True,
         ),
         Target(
             "one row JSON, 64 connections: requests/s, tick-many / default-many",
-            rate(OURS_MANY, ONE_JSON, 64) / rate(PLAIN_MANY, ONE_JSON, 64), 2.0, at_most=False,
+            rate(OURS_MANY, ONE_JSON, 64) / rate(PLAIN_MANY, ONE_JSON, 64),
+            2.0,
+            at_most=False,
         ),
         Target(
             "one row JSON, 64 connections: requests/s, tick-many / fastapi",
-            rate(OURS_MANY, ONE_JSON, 64) / rate(FASTAPI, ONE_JSON, 64), 2.5, at_most=False,
+            rate(OURS_MANY, ONE_JSON, 64) / rate(FASTAPI, ONE_JSON, 64),
+            2.5,
+            at_most=False,
         ),
         Target(
             "1,024 rows binary, 1 connection: rows/s, tick / default",
-            rate(OURS, MANY_BINARY, 1) / rate(PLAIN, MANY_BINARY, 1), 2.0, at_most=False,
+            rate(OURS, MANY_BINARY, 1) / rate(PLAIN, MANY_BINARY, 1),
+            2.0,
+            at_most=False,
         ),
         Target("one row in process: p50, mar: over the bare forward (us)", overhead_us, 40.0, at_most=True),
     ]
@@ -69,11 +79,15 @@ def find_targets(cells: Sequence[Cell]) -> list[Target]:
         targets += [
             Target(
                 "one window binary, 1 connection: p50, price / (bare forward + tick's round trip)",
-                p50(PRICE, WINDOW_BINARY) / floor_ms, 1.3, at_most=True,
+                p50(PRICE, WINDOW_BINARY) / floor_ms,
+                1.3,
+                at_most=True,
             ),
             Target(
                 f"{MANY_WINDOWS} windows binary, 1 connection: windows/s, price",
-                rate(PRICE, WINDOWS_BINARY, 1) * MANY_WINDOWS, 1500.0, at_most=False,
+                rate(PRICE, WINDOWS_BINARY, 1) * MANY_WINDOWS,
+                1500.0,
+                at_most=False,
             ),
         ]
     return targets

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from zipfile import ZipFile
 
-from wire.digest import MANIFEST, SIGNATURE
+from nautilus_torchserve.wire.digest import MANIFEST, SIGNATURE
 
 
 def as_version(archive: Path, to: Path, version: str) -> Path:

@@ -19,10 +19,10 @@ import numpy as np
 from fault_injection.garbage_predictions import attack_strategy
 from fault_injection.misbehaving_server import GARBAGE, REPLIES, MisbehavingServer, damaged_description, reply_kind
 from fault_injection.verdict import Failure, Findings
-from features.schema import FeatureSchema
-from serving.client import InferenceClient, connect
-from wire.body import FLOAT32, bytes_to_rows
-from wire.errors import DeadlinePassed, RequestError
+from nautilus_torchserve.features.schema import FeatureSchema
+from nautilus_torchserve.serving.client.client import InferenceClient, connect
+from nautilus_torchserve.wire.body import FLOAT32, bytes_to_rows
+from nautilus_torchserve.wire.errors import DeadlinePassed, RequestError
 
 ORDERS = "orders on garbage"
 TRACEBACKS = "exceptions that are no RequestError"
@@ -35,7 +35,16 @@ MEMORY = "peak memory beyond 100 MB above the start"
 STAYS_SHUT = "live runs on garbage whose breaker never opened"
 REFUSED = "right answers refused"
 MUST_BE_ZERO = (
-    ORDERS, TRACEBACKS, LOG_TRACEBACKS, WRONG_BITS, ACCEPTED, REFUSED, LONG_MESSAGES, LATE, MEMORY, STAYS_SHUT,
+    ORDERS,
+    TRACEBACKS,
+    LOG_TRACEBACKS,
+    WRONG_BITS,
+    ACCEPTED,
+    REFUSED,
+    LONG_MESSAGES,
+    LATE,
+    MEMORY,
+    STAYS_SHUT,
 )
 TIMEOUT_S = 0.25
 _PATIENCE_S = 5.0
@@ -78,10 +87,13 @@ def attack_answers(
         findings.counts["garbage predictions on the bus"] = PREDICTIONS
         if orders:
             findings.counts[ORDERS] += orders - 1
-            findings.fail(Failure(ORDERS, "predictions on the bus", f"{orders} orders",
-                f"answers --seed {seed} --count 0"))
+            findings.fail(
+                Failure(ORDERS, "predictions on the bus", f"{orders} orders", f"answers --seed {seed} --count 0")
+            )
     findings.counts = {
-        "answers": given, **findings.counts, "seconds": time.monotonic() - began,
+        "answers": given,
+        **findings.counts,
+        "seconds": time.monotonic() - began,
         **{f"replies: {kind}": number for kind, number in sorted(server.replies.items())},
     }
     return findings

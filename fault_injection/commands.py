@@ -15,7 +15,7 @@ from pathlib import Path
 
 from typer import Typer
 
-from cli.app import A_BUG
+from nautilus_torchserve.cli.app import A_BUG
 
 PROJECT = Path(__file__).resolve().parent.parent
 MOST_CPU_S, MOST_S = 60, 900
@@ -28,8 +28,13 @@ HUNG = -999
 """Status of a call that did not end."""
 _SIGNS_OF_A_BUG = ("Traceback (most recent call last)", A_BUG, "Exception ignored", "panicked at")
 _PRELOADED = (
-    "release.rollout", "trials.canary", "trials.experiment_auto", "live_trading.live_run", "nautilus_trader.live.node",
-    "nautilus_trader.backtest.engine", "auditing.opening",
+    "nautilus_torchserve.release.rollout.rollout",
+    "nautilus_torchserve.experiments.canary.canary",
+    "nautilus_torchserve.experiments.ab.auto",
+    "nautilus_torchserve.trading.live.run",
+    "nautilus_trader.live.node",
+    "nautilus_trader.backtest.engine",
+    "nautilus_torchserve.audit.opening",
 )
 _FAKE_JAVA = """#!/bin/sh
 case "$*" in *-version*) echo 'openjdk version "17.0.9"' >&2; exit 0;; esac
@@ -149,6 +154,11 @@ def quiet_environment(folder: Path) -> dict[str, str]:
     for name in ("TORCHSERVE_TOKEN", "TORCHSERVE_MANAGEMENT_TOKEN", "MLFLOW_TRACKING_URI"):
         os.environ.pop(name, None)
     return {
-        "JAVA_HOME": f"{folder / 'java'}", "PATH": f"{java.parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": f"{PROJECT}", "COLUMNS": "200", "NO_COLOR": "1", "PYTHONWARNINGS": "ignore",
+        "JAVA_HOME": f"{folder / 'java'}",
+        "PATH": f"{java.parent}:{os.environ['PATH']}",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": f"{PROJECT}",
+        "COLUMNS": "200",
+        "NO_COLOR": "1",
+        "PYTHONWARNINGS": "ignore",
     }

@@ -39,8 +39,18 @@ def damage(path: Path, random: Random) -> None:
     for _ in range(random.choice((1, 1, 1, 2, 3))):
         try:
             random.choice(kinds)(path, random)
-        except (OSError, ValueError, KeyError, IndexError, BadZipFile, sqlite3.Error, pa.ArrowException, EOFError,
-                zlib.error, RecursionError):
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            IndexError,
+            BadZipFile,
+            sqlite3.Error,
+            pa.ArrowException,
+            EOFError,
+            zlib.error,
+            RecursionError,
+        ):
             _bytes(path, random)  # damaged already, so that its own kind of damage has nothing to take hold of
 
 
@@ -119,10 +129,33 @@ def _toml(path: Path, random: Random) -> None:
     lines = path.read_text("utf-8").split("\n")
     at = random.choice([number for number, line in enumerate(lines) if line.strip()])
     key, equals, _ = lines[at].partition(" = ")
-    literal = random.choice((
-        '""', "-1", "0", "nan", "inf", "1e300", "9" * 19, "true", "[]", "{}", '"x"', '"9s"', "[1]", "1979-05-27", "'é'",
-        "1.5", '"mar:none.mar"', '"EUR"', '"USDT"', '"-1"', '"1e9"', '"nan"', "'''a\nb'''",
-    ))
+    literal = random.choice(
+        (
+            '""',
+            "-1",
+            "0",
+            "nan",
+            "inf",
+            "1e300",
+            "9" * 19,
+            "true",
+            "[]",
+            "{}",
+            '"x"',
+            '"9s"',
+            "[1]",
+            "1979-05-27",
+            "'é'",
+            "1.5",
+            '"mar:none.mar"',
+            '"EUR"',
+            '"USDT"',
+            '"-1"',
+            '"1e9"',
+            '"nan"',
+            "'''a\nb'''",
+        )
+    )
     lines[at] = random.choice((f"{key}{equals}{literal}", f"{key}_{equals}{literal}", "", f"[{key}]", lines[at] * 2))
     path.write_text("\n".join(lines), "utf-8")
 
@@ -232,7 +265,17 @@ def odd_path(folder: Path, random: Random) -> Path:
         loop.symlink_to(loop)
     folder_there.mkdir(exist_ok=True)
     (folder / "empty.csv").touch()
-    return random.choice((
-        folder / "missing.csv", folder_there, loop, folder / "empty.csv" / "inside.csv", folder / ("n" * 300),
-        Path("/dev/null"), folder / "empty.csv", Path("-"), Path("/proc/self/mem"), folder / "[/b] é 中.csv",
-    ))
+    return random.choice(
+        (
+            folder / "missing.csv",
+            folder_there,
+            loop,
+            folder / "empty.csv" / "inside.csv",
+            folder / ("n" * 300),
+            Path("/dev/null"),
+            folder / "empty.csv",
+            Path("-"),
+            Path("/proc/self/mem"),
+            folder / "[/b] é 中.csv",
+        )
+    )

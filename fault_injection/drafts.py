@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from random import Random
 
 from fault_injection.samples import Sample, Subject
-from wire.headers import CLIENT_REQUEST_ID, DEADLINE_NS
+from nautilus_torchserve.wire.headers import CLIENT_REQUEST_ID, DEADLINE_NS
 
 Headers = tuple[tuple[bytes, bytes], ...]
 JSON_TYPE: Headers = ((b"Content-Type", b"application/json"),)

@@ -11,9 +11,9 @@ from nautilus_trader.model.enums import AccountType, OmsType
 from nautilus_trader.model.identifiers import ClientId
 from nautilus_trader.model.objects import Money
 
-from market.trades import Instrument, Trades
-from strategies.instruments import perpetual, quote_ticks, trade_ticks
-from strategies.prediction import Prediction, prediction_type
+from nautilus_torchserve.market.trades.trades import Instrument, Trades
+from nautilus_torchserve.trading.instruments.instruments import perpetual, quote_ticks, trade_ticks
+from nautilus_torchserve.trading.prediction import Prediction, prediction_type
 from strategies.tick_strategy import TickStrategy, TickStrategyConfig
 
 _MS, _START = 1_000_000, 1_700_000_000_000_000_000
@@ -42,21 +42,38 @@ def count_orders(outputs: list[dict[str, float]]) -> int:
     engine = BacktestEngine(BacktestEngineConfig(logging=LoggingConfig(bypass_logging=True)))
     try:
         engine.add_venue(
-            instrument.id.venue, OmsType.NETTING, AccountType.MARGIN,
-            starting_balances=[Money(100_000, instrument.quote_currency)], trade_execution=False, bar_execution=False,
+            instrument.id.venue,
+            OmsType.NETTING,
+            AccountType.MARGIN,
+            starting_balances=[Money(100_000, instrument.quote_currency)],
+            trade_execution=False,
+            bar_execution=False,
         )
         engine.add_instrument(instrument)
-        engine.add_strategy(TickStrategy(TickStrategyConfig(
-            instrument_id=instrument.id, trade_size=Decimal("0.010"), min_probability=0.34, cooldown_ns=0,
-            close_on_stop=False,
-        )))
+        engine.add_strategy(
+            TickStrategy(
+                TickStrategyConfig(
+                    instrument_id=instrument.id,
+                    trade_size=Decimal("0.010"),
+                    min_probability=0.34,
+                    cooldown_ns=0,
+                    close_on_stop=False,
+                )
+            )
+        )
         for data in (trade_ticks(market), quote_ticks(market)):
             engine.add_data(data)
         predictions = [
             Prediction(
-                ts_event=_START + number * 10 * _MS, ts_init=_START + number * 10 * _MS + _MS,
-                instrument_id=instrument.id, model="tick", version="1.0", archive_digest="0" * 16, outputs=each,
-                feature_ts=_START + number * 10 * _MS, latency_ns=100_000,
+                ts_event=_START + number * 10 * _MS,
+                ts_init=_START + number * 10 * _MS + _MS,
+                instrument_id=instrument.id,
+                model="tick",
+                version="1.0",
+                archive_digest="0" * 16,
+                outputs=each,
+                feature_ts=_START + number * 10 * _MS,
+                latency_ns=100_000,
             )
             for number, each in enumerate(outputs)
         ]
@@ -81,8 +98,13 @@ def _market(predictions: int) -> Trades:
     number = predictions + 100
     ts = _START + np.arange(number, dtype=np.int64) * 10 * _MS
     return Trades(
-        instrument=Instrument("BTCUSDT", "BINANCE", 2, 3), source="small market", simulated=True, ts_event=ts,
+        instrument=Instrument("BTCUSDT", "BINANCE", 2, 3),
+        source="small market",
+        simulated=True,
+        ts_event=ts,
         ts_init=ts,
-        price=5_000_000 + np.arange(number) % 7, size=np.full(number, 1_000),
-        side=np.where(np.arange(number) % 2, 1, -1).astype(np.int8), trade_id=np.arange(number).astype(str),
+        price=5_000_000 + np.arange(number) % 7,
+        size=np.full(number, 1_000),
+        side=np.where(np.arange(number) % 2, 1, -1).astype(np.int8),
+        trade_id=np.arange(number).astype(str),
     )

@@ -14,7 +14,7 @@ from fault_injection import odd_bodies, odd_heads
 from fault_injection.drafts import JSON_TYPE, Draft, good
 from fault_injection.nasty import mutated
 from fault_injection.samples import Subject
-from wire.headers import EXPLAIN_OUTPUT
+from nautilus_torchserve.wire.headers import EXPLAIN_OUTPUT
 
 
 def _explanations(subject: Subject, random: Random) -> Draft:
@@ -69,18 +69,31 @@ def _pipelined(subject: Subject, random: Random) -> Draft:
 
 
 KINDS: Mapping[str, tuple[float, Callable[[Subject, Random], Draft]]] = {
-    "json text": (10, odd_bodies.json_text), "json values": (14, odd_bodies.json_values),
-    "surrogates": (8, odd_bodies.surrogates), "oip": (12, odd_bodies.oip),
-    "bomb": (1.5, odd_bodies.bomb), "binary": (10, odd_bodies.binary), "content type": (8, odd_heads.content_type),
+    "json text": (10, odd_bodies.json_text),
+    "json values": (14, odd_bodies.json_values),
+    "surrogates": (8, odd_bodies.surrogates),
+    "oip": (12, odd_bodies.oip),
+    "bomb": (1.5, odd_bodies.bomb),
+    "binary": (10, odd_bodies.binary),
+    "content type": (8, odd_heads.content_type),
     "headers": (14, odd_heads.odd_headers),
-    "deadline": (8, odd_heads.deadlines), "accept": (3, odd_heads.not_accepted), "path": (8, odd_heads.paths),
+    "deadline": (8, odd_heads.deadlines),
+    "accept": (3, odd_heads.not_accepted),
+    "path": (8, odd_heads.paths),
     "method": (3, odd_heads.methods),
-    "token": (3, odd_heads.tokens), "multipart": (8, odd_bodies.multipart), "form": (5, odd_bodies.forms),
+    "token": (3, odd_heads.tokens),
+    "multipart": (8, odd_bodies.multipart),
+    "form": (5, odd_bodies.forms),
     "encoding": (2, odd_bodies.encodings),
-    "framing": (6, odd_heads.framing), "too large": (1, odd_heads.too_large),
+    "framing": (6, odd_heads.framing),
+    "too large": (1, odd_heads.too_large),
     "large answer": (0.08, odd_bodies.large_answer),
-    "explanation": (3, _explanations), "describe": (2, _described), "mutated": (16, _mutated),
-    "broken off": (5, _broken_off), "pieces": (2, _in_pieces), "pipelined": (2, _pipelined),
+    "explanation": (3, _explanations),
+    "describe": (2, _described),
+    "mutated": (16, _mutated),
+    "broken off": (5, _broken_off),
+    "pieces": (2, _in_pieces),
+    "pipelined": (2, _pipelined),
 }
 """Kind -> how often it comes among malformed requests, and what makes one."""
 _NAMES, _WEIGHTS = tuple(KINDS), tuple(weight for weight, _ in KINDS.values())

@@ -5,7 +5,7 @@ import re
 from fault_injection.grammar import Draft
 from fault_injection.raw_http import Response
 from fault_injection.samples import Subject, differs
-from wire.headers import ARCHIVE_DIGEST, CLIENT_REQUEST_ID
+from nautilus_torchserve.wire.headers import ARCHIVE_DIGEST, CLIENT_REQUEST_ID
 
 HARMED = "good requests without their answer"
 DIFFERS = "good answers with other bits"

@@ -24,10 +24,10 @@ from fault_injection.commands import LOST_MODEL, Call, fault_of, preload, run
 from fault_injection.live_settings import write_live_settings
 from fault_injection.servers import MODEL, make_keys, sign
 from fault_injection.verdict import Failure, Findings
-from serving.client import InferenceClient, connect
-from serving.tokens import NoToken
-from serving.torchserve import TorchServe, find_server
-from wire.errors import RequestError
+from nautilus_torchserve.serving.client.client import InferenceClient, connect
+from nautilus_torchserve.serving.server.torchserve import TorchServe, find_server
+from nautilus_torchserve.serving.tokens import NoToken
+from nautilus_torchserve.wire.errors import RequestError
 
 LOST = "kills after which nothing was answered"
 WRONG = "kills after which something else was answered"
@@ -134,8 +134,13 @@ def _alarm(after_s: float | None, kill: int) -> Iterator[None]:
 
 
 def attack_by_kills(
-    server: TorchServe, archive: Path, folder: Path, seed: int, count: int, time_limit_s: float,
-    indexes: Iterable[int] = ()
+    server: TorchServe,
+    archive: Path,
+    folder: Path,
+    seed: int,
+    count: int,
+    time_limit_s: float,
+    indexes: Iterable[int] = (),
 ) -> Findings:
     """Kill ``count`` times; the server is one of one's own, its model store ``folder/store``."""
     findings = Findings("kills", MUST_BE_ZERO)
@@ -156,7 +161,8 @@ def attack_by_kills(
         KILLS[scene.kind][1](scene, random)
         done[scene.kind] += 1
     findings.counts = {
-        "kills": done.total(), **findings.counts,
+        "kills": done.total(),
+        **findings.counts,
         **{f"{kind}: kills": number for kind, number in sorted(done.items())},
         **{f"{kind}: longest recovery (s)": round(max(taken), 2) for kind, taken in sorted(scene.recoveries_s.items())},
         "seconds": time.monotonic() - began,
@@ -212,8 +218,10 @@ def _kill_rollout(scene: Scene, random: Random) -> None:
     if action == "register":
         path = as_version(scene.archive, scene.folder / "new.mar", f"2.{next(scene.numbers)}")
         sign(path, scene.folder)
-        text = (f"rollout register tick {where} --archive {path} --trusted {scene.folder}/trusted --watch 0.3 "
-                "--drain 0.1 --latency-add-ms 1000")
+        text = (
+            f"rollout register tick {where} --archive {path} --trusted {scene.folder}/trusted --watch 0.3 "
+            "--drain 0.1 --latency-add-ms 1000"
+        )
     elif action == "rollback":
         text = f"rollout rollback tick {where}"
     else:
@@ -275,15 +283,20 @@ def _of_home(home: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            if process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE and (
-                any(f"{home}/" in part for part in process.cmdline()) or process.cwd() == f"{home}"
+            if (
+                process.pid != os.getpid()
+                and process.status() != psutil.STATUS_ZOMBIE
+                and (any(f"{home}/" in part for part in process.cmdline()) or process.cwd() == f"{home}")
             ):
                 found.append(process)
     return found
 
 
 KILLS: dict[str, tuple[float, Callable[[Scene, Random], None]]] = {
-    "worker": (20, _kill_worker), "java": (4, _kill_java), "rollout": (18, _kill_rollout),
-    "live run": (4, _kill_live_run), "server's start": (4, _kill_start),
+    "worker": (20, _kill_worker),
+    "java": (4, _kill_java),
+    "rollout": (18, _kill_rollout),
+    "live run": (4, _kill_live_run),
+    "server's start": (4, _kill_start),
 }
 """Kind -> how often it comes, and what does it."""

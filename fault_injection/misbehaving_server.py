@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fault_injection.nasty import NASTY_TEXTS, NASTY_VALUES, damaged_json, mutated
-from wire.headers import ARCHIVE_DIGEST, CLIENT_REQUEST_ID, FEATURE_SCHEMA, MODEL_VERSION
+from nautilus_torchserve.wire.headers import ARCHIVE_DIGEST, CLIENT_REQUEST_ID, FEATURE_SCHEMA, MODEL_VERSION
 
 Piece = bytes | float | None
 """Bytes to send, seconds to wait, or None: reset the connection."""
@@ -44,9 +44,12 @@ class Question:
     def head(self, length: int, status: str = "200 OK", changes: Headers | None = None) -> bytes:
         """The head of a right answer but for the changes; None leaves a header out."""
         headers: dict[str, str | None] = {
-            "content-type": "application/octet-stream", MODEL_VERSION: self.metadata["version"],
-            ARCHIVE_DIGEST: self.metadata["archive_digest"], FEATURE_SCHEMA: self.metadata["feature_schema_sha256"],
-            CLIENT_REQUEST_ID: self.request_id or None, "content-length": str(length),
+            "content-type": "application/octet-stream",
+            MODEL_VERSION: self.metadata["version"],
+            ARCHIVE_DIGEST: self.metadata["archive_digest"],
+            FEATURE_SCHEMA: self.metadata["feature_schema_sha256"],
+            CLIENT_REQUEST_ID: self.request_id or None,
+            "content-length": str(length),
         }
         headers |= changes or {}
         lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in headers.items() if value is not None)]
@@ -94,8 +97,9 @@ def _length(question: Question, random: Random) -> Iterator[Piece]:
 def _content_type(question: Question, random: Random) -> Iterator[Piece]:
     """As many bytes as the rows need, of another content type."""
     size = question.table.nbytes
-    kind = random.choice(("text/html", "application/json", "text/plain; charset=utf-8", "", None, "image/png",
-        "\udcff"))
+    kind = random.choice(
+        ("text/html", "application/json", "text/plain; charset=utf-8", "", None, "image/png", "\udcff")
+    )
     body = (b"<html>gateway" * (size // 13 + 1))[:size] if random.random() < 0.5 else question.table.tobytes()
     yield from _whole(question, body, changes={"content-type": kind})
 
@@ -109,26 +113,73 @@ def _headers(question: Question, random: Random) -> Iterator[Piece]:
 
 def _status(question: Question, random: Random) -> Iterator[Piece]:
     """Another status over a right body."""
-    status = random.choice((
-        "201 Created", "202 Accepted", "203 x", "206 Partial Content", "299 x", "300 x", "301 Moved", "302 Found",
-        "307 x", "400 Bad Request", "401 x", "403 x", "404 x", "409 x", "418 x", "429 x", "500 x", "502 x", "503 x",
-        "504 x",
-        "507 x", "599 x", "600 x", "999 x", "0 x", "-1 x", "abc", "", "99999",
-    ))
+    status = random.choice(
+        (
+            "201 Created",
+            "202 Accepted",
+            "203 x",
+            "206 Partial Content",
+            "299 x",
+            "300 x",
+            "301 Moved",
+            "302 Found",
+            "307 x",
+            "400 Bad Request",
+            "401 x",
+            "403 x",
+            "404 x",
+            "409 x",
+            "418 x",
+            "429 x",
+            "500 x",
+            "502 x",
+            "503 x",
+            "504 x",
+            "507 x",
+            "599 x",
+            "600 x",
+            "999 x",
+            "0 x",
+            "-1 x",
+            "abc",
+            "",
+            "99999",
+        )
+    )
     location = random.choice((None, "http://127.0.0.1:1/", "/", "file:///etc/passwd"))
     yield from _whole(question, question.table.tobytes(), status, {"location": location})
 
 
 _ERROR_BODIES: tuple[Any, ...] = (
-    {"error": []}, {"error": {}}, {"error": None}, {"error": 5}, {"error": "BadShape"},
+    {"error": []},
+    {"error": {}},
+    {"error": None},
+    {"error": 5},
+    {"error": "BadShape"},
     {"error": "NotFinite", "detail": []},
-    {"error": "DeadlinePassed", "detail": {"a": 1}}, {"error": "RequestError"}, {"error": "UserError"}, {"message": 5},
-    {"error": "SchemaMismatch", "code": "x"}, {"code": 10**400}, {"message": ["Token"]}, {"message": "Token"}, [], "x",
+    {"error": "DeadlinePassed", "detail": {"a": 1}},
+    {"error": "RequestError"},
+    {"error": "UserError"},
+    {"message": 5},
+    {"error": "SchemaMismatch", "code": "x"},
+    {"code": 10**400},
+    {"message": ["Token"]},
+    {"message": "Token"},
+    [],
+    "x",
     5,
-    None, True, {"error": "InvalidResponse", "detail": "\ud800"}, {"error": "__class__"}, {"error": "OutputNotFinite"},
-    {"error": "BadWindow", "detail": "a\nb\r\nc\x1b[31m"}, {"message": "[/red]%s{0}"}, {"detail": "x"},
-        {"error": "x" * 5000},
-    {"error": "Unavailable", "detail": "x" * 100_000}, {"message": "y" * 100_000}, {"type": "x", "message": None},
+    None,
+    True,
+    {"error": "InvalidResponse", "detail": "\ud800"},
+    {"error": "__class__"},
+    {"error": "OutputNotFinite"},
+    {"error": "BadWindow", "detail": "a\nb\r\nc\x1b[31m"},
+    {"message": "[/red]%s{0}"},
+    {"detail": "x"},
+    {"error": "x" * 5000},
+    {"error": "Unavailable", "detail": "x" * 100_000},
+    {"message": "y" * 100_000},
+    {"type": "x", "message": None},
 )
 
 
@@ -137,8 +188,16 @@ def _error_body(question: Question, random: Random) -> Iterator[Piece]:
     status = random.choice(("400 x", "404 x", "409 x", "413 x", "422 x", "500 x", "502 x", "503 x", "504 x", "599 x"))
     value = random.choice((*_ERROR_BODIES, *NASTY_VALUES))
     bodies = (
-        json.dumps(value).encode(), json.dumps(value).encode(), b"\xff\xfe" * 50, b"[" * 50_000, b"<html>" * 100, b"",
-        b'{"error": "BadShape"', b"\0" * 100, "é中".encode("utf-16"), b'{"code": 1e999, "error": NaN}',
+        json.dumps(value).encode(),
+        json.dumps(value).encode(),
+        b"\xff\xfe" * 50,
+        b"[" * 50_000,
+        b"<html>" * 100,
+        b"",
+        b'{"error": "BadShape"',
+        b"\0" * 100,
+        "é中".encode("utf-16"),
+        b'{"code": 1e999, "error": NaN}',
     )
     yield from _whole(question, random.choice(bodies), status, {"content-type": "application/json"})
 
@@ -214,22 +273,31 @@ def _reset(question: Question, random: Random) -> Iterator[Piece]:
 
 def _garbage(question: Question, random: Random) -> Iterator[Piece]:
     """Another protocol."""
-    yield random.choice((
-        b"", random.randbytes(300), b"\x15\x03\x03\x00\x02\x02\x28", b"\0\0\x12\x04\0\0\0\0\0\0\x03\0\0\0\x80",
-        b"SSH-2.0-x\r\n",
-        b"HTTP/1.1\r\n\r\n", b"HTTP/0.9 200 OK\r\n\r\n", b"HTTP/2 200\r\n\r\n", b"<html></html>", b"\r\n" * 500,
-        b"220 ftp\r\n",
-        b"HTTP/1.1 100 Continue\r\n\r\n" * 300, b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
-        b"ICY 200 OK\r\n\r\n" + b"a" * 500,
-    ))
+    yield random.choice(
+        (
+            b"",
+            random.randbytes(300),
+            b"\x15\x03\x03\x00\x02\x02\x28",
+            b"\0\0\x12\x04\0\0\0\0\0\0\x03\0\0\0\x80",
+            b"SSH-2.0-x\r\n",
+            b"HTTP/1.1\r\n\r\n",
+            b"HTTP/0.9 200 OK\r\n\r\n",
+            b"HTTP/2 200\r\n\r\n",
+            b"<html></html>",
+            b"\r\n" * 500,
+            b"220 ftp\r\n",
+            b"HTTP/1.1 100 Continue\r\n\r\n" * 300,
+            b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
+            b"ICY 200 OK\r\n\r\n" + b"a" * 500,
+        )
+    )
     yield None
 
 
 def _compressed(question: Question, random: Random) -> Iterator[Piece]:
     """An answer that says it is compressed, and is, or is not."""
     body = question.table.tobytes()
-    packed = random.choice((gzip.compress(body, mtime=0), body, _BOMB,
-        b"\x1f\x8b\x08" + body))
+    packed = random.choice((gzip.compress(body, mtime=0), body, _BOMB, b"\x1f\x8b\x08" + body))
     yield from _whole(question, packed, changes={"content-encoding": random.choice(("gzip", "deflate", "br", "x"))})
 
 
@@ -242,12 +310,22 @@ def _mutated_head(question: Question, random: Random) -> Iterator[Piece]:
 
 
 REPLIES: Mapping[str, tuple[float, bool, Callable[[Question, Random], Iterator[Piece]]]] = {
-    "right": (6, True, _right), "values": (14, False, _values), "length": (6, False, _length),
-    "content type": (6, False, _content_type), "headers": (10, True, _headers), "status": (8, False, _status),
-    "error body": (14, False, _error_body), "huge": (2, False, _huge), "framing": (8, True, _framing),
-    "second answer": (6, True, _second_answer), "stale": (4, False, _stale), "late": (2, True, _late),
+    "right": (6, True, _right),
+    "values": (14, False, _values),
+    "length": (6, False, _length),
+    "content type": (6, False, _content_type),
+    "headers": (10, True, _headers),
+    "status": (8, False, _status),
+    "error body": (14, False, _error_body),
+    "huge": (2, False, _huge),
+    "framing": (8, True, _framing),
+    "second answer": (6, True, _second_answer),
+    "stale": (4, False, _stale),
+    "late": (2, True, _late),
     "drip": (2, True, _drip),
-    "reset": (6, True, _reset), "garbage": (5, False, _garbage), "compressed": (3, True, _compressed),
+    "reset": (6, True, _reset),
+    "garbage": (5, False, _garbage),
+    "compressed": (3, True, _compressed),
     "mutated head": (10, True, _mutated_head),
 }
 """Kind -> how often it comes, whether a client may take the right bits from it, and what makes it."""

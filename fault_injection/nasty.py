@@ -4,13 +4,68 @@ from random import Random
 from typing import Any
 
 NASTY_TEXTS = (
-    "", " ", "nan", "inf", "-inf", "NaN", "1e309", "-1", "0", "-0.0", "1e-400", "9" * 30, "9223372036854775808", "1.5",
-    "é中😀", "'", '"', "[/b]", "[0]", "{}", "%s", "1,5", "0x10", "None", "true", "null", "../..", "a" * 5000, "\t",
-    "2024-13-45", "1970-01-01T00:00:00Z", "2262-04-12", "1_000", "٣", "\x07", "\u2028", "=1+1",
+    "",
+    " ",
+    "nan",
+    "inf",
+    "-inf",
+    "NaN",
+    "1e309",
+    "-1",
+    "0",
+    "-0.0",
+    "1e-400",
+    "9" * 30,
+    "9223372036854775808",
+    "1.5",
+    "é中😀",
+    "'",
+    '"',
+    "[/b]",
+    "[0]",
+    "{}",
+    "%s",
+    "1,5",
+    "0x10",
+    "None",
+    "true",
+    "null",
+    "../..",
+    "a" * 5000,
+    "\t",
+    "2024-13-45",
+    "1970-01-01T00:00:00Z",
+    "2262-04-12",
+    "1_000",
+    "٣",
+    "\x07",
+    "\u2028",
+    "=1+1",
 )
 NASTY_VALUES: tuple[Any, ...] = (
-    None, True, False, -1, 0, 1, 10**30, 1.5, -1e308, float("nan"), float("inf"), "", "x", "é中", [], {}, [[]],
-    {"": None}, [None], ["x"], "9" * 400, 2**63, [1, 2, 3],
+    None,
+    True,
+    False,
+    -1,
+    0,
+    1,
+    10**30,
+    1.5,
+    -1e308,
+    float("nan"),
+    float("inf"),
+    "",
+    "x",
+    "é中",
+    [],
+    {},
+    [[]],
+    {"": None},
+    [None],
+    ["x"],
+    "9" * 400,
+    2**63,
+    [1, 2, 3],
 )
 
 
@@ -44,8 +99,9 @@ def mutated(data: bytes, random: Random, most: int = 4) -> bytes:
         elif chance < 0.5:
             del result[at:end]
         elif chance < 0.7:
-            result[at:at] = random.choice((b"\0", b"\r\n", b"\xff\xfe", b"%00", b'"', b"\\ud800", b"{", b"[", b":",
-                b","))
+            result[at:at] = random.choice(
+                (b"\0", b"\r\n", b"\xff\xfe", b"%00", b'"', b"\\ud800", b"{", b"[", b":", b",")
+            )
         elif chance < 0.85:
             result[at:at] = result[at:end] * random.choice((1, 2, 50))
         else:

@@ -27,12 +27,45 @@ def json_text(subject: Subject, random: Random) -> Draft:
     """Bytes that are no JSON, or hardly."""
     row = json.dumps([row_of(subject)]).encode()
     texts: tuple[bytes, ...] = (
-        b"", b"{", b"[", b"[[", b"]", b"nul", b"\xff\xfe[\x001\0]\0", b"\xef\xbb\xbf" + row, b"\0" * 30, row[:-1],
-        row + row, row + b",", b"[" * random.choice((10, 500, 2000, 100_000)),
-        b"[" * 3000 + b"]" * 3000, b'{"a":' * 5000 + b"1" + b"}" * 5000, b"'a'", b"[1,]", b"[01]", b"[1.]", b"[.5]",
-        b"[+1]", b"[0x1]", b"// c\n" + row, b"[[\xc3\x28]]", b'["\xff"]', b'"\\ud800"', b"[NaN]", b"-Infinity",
-        b"[[1e999,1,1,1]]", b"[[1" + b"0" * 5000 + b"]]", b"[[-" + b"9" * 400 + b",1,1,1]]",
-        b"[[" + b"1" * 100_000 + b"]]", b"[[1e" + b"9" * 1000 + b"]]", b"1e5", b"true", b"null", b"{}", b"[]", b"[[]]",
+        b"",
+        b"{",
+        b"[",
+        b"[[",
+        b"]",
+        b"nul",
+        b"\xff\xfe[\x001\0]\0",
+        b"\xef\xbb\xbf" + row,
+        b"\0" * 30,
+        row[:-1],
+        row + row,
+        row + b",",
+        b"[" * random.choice((10, 500, 2000, 100_000)),
+        b"[" * 3000 + b"]" * 3000,
+        b'{"a":' * 5000 + b"1" + b"}" * 5000,
+        b"'a'",
+        b"[1,]",
+        b"[01]",
+        b"[1.]",
+        b"[.5]",
+        b"[+1]",
+        b"[0x1]",
+        b"// c\n" + row,
+        b"[[\xc3\x28]]",
+        b'["\xff"]',
+        b'"\\ud800"',
+        b"[NaN]",
+        b"-Infinity",
+        b"[[1e999,1,1,1]]",
+        b"[[1" + b"0" * 5000 + b"]]",
+        b"[[-" + b"9" * 400 + b",1,1,1]]",
+        b"[[" + b"1" * 100_000 + b"]]",
+        b"[[1e" + b"9" * 1000 + b"]]",
+        b"1e5",
+        b"true",
+        b"null",
+        b"{}",
+        b"[]",
+        b"[[]]",
     )
     return json_draft(random.choice(texts))
 
@@ -41,12 +74,33 @@ def json_values(subject: Subject, random: Random) -> Draft:
     """JSON of mixed types, odd numbers and odd objects."""
     row, odd = row_of(subject), random.choice(NASTY_VALUES)
     values: tuple[Any, ...] = (
-        odd, [odd], [[odd]], [row, odd], [row, [*row[:-1], odd]], [[*row[:-1], odd]], [[row]], [row[:-1]],
-        {"instances": odd}, {"instances": [odd]}, {"instances": [row], "ts_event": odd}, {odd if isinstance(odd, str)
-        else "x": [row]}, {"instances": [row], "inputs": [row]}, {"instances": [row], "body": odd}, [[True] * 4],
-        {"instances": [row] * 3, "ts_event": [2**64, 1, 0.5]}, {"instances": [row], "ts_event": [[0]]},
-        [row, [10**400] * len(row)], [[-0.0] * 4, row], {"data": odd}, {"body": [row]}, [[None] * 4], ["1.5"] * 4,
-        [[2**63, 2**64, -(2**63), 1]], [[1e38 * 9.99, 1, 1, 1]], {"instances": {"0": row}}, [{"0": 1.0}] * 3,
+        odd,
+        [odd],
+        [[odd]],
+        [row, odd],
+        [row, [*row[:-1], odd]],
+        [[*row[:-1], odd]],
+        [[row]],
+        [row[:-1]],
+        {"instances": odd},
+        {"instances": [odd]},
+        {"instances": [row], "ts_event": odd},
+        {odd if isinstance(odd, str) else "x": [row]},
+        {"instances": [row], "inputs": [row]},
+        {"instances": [row], "body": odd},
+        [[True] * 4],
+        {"instances": [row] * 3, "ts_event": [2**64, 1, 0.5]},
+        {"instances": [row], "ts_event": [[0]]},
+        [row, [10**400] * len(row)],
+        [[-0.0] * 4, row],
+        {"data": odd},
+        {"body": [row]},
+        [[None] * 4],
+        ["1.5"] * 4,
+        [[2**63, 2**64, -(2**63), 1]],
+        [[1e38 * 9.99, 1, 1, 1]],
+        {"instances": {"0": row}},
+        [{"0": 1.0}] * 3,
     )
     return json_draft(random.choice(values))
 
@@ -124,38 +178,67 @@ def binary(subject: Subject, random: Random) -> Draft:
 def multipart(subject: Subject, random: Random) -> Draft:
     """Multipart bodies: parts named like headers, broken boundaries, many parts."""
     boundary = random.choice((b"b", b"b" * 70, b"'b'", b"", b"b=b", b"\xff", b"--"))
-    names = (b"body", b"data", b"x-deadline-ns", b"explain", b"describe", b"", b"a" * 500, b"content-type", b"\xe4",
+    names = (
+        b"body",
+        b"data",
+        b"x-deadline-ns",
+        b"explain",
+        b"describe",
+        b"",
+        b"a" * 500,
+        b"content-type",
+        b"\xe4",
         b"file",
-             b"accept", b"x-client-request-id", b"host")
+        b"accept",
+        b"x-client-request-id",
+        b"host",
+    )
     parts = []
     for _ in range(random.choice((0, 1, 1, 2, 3, 40))):
         disposition = b'form-data; name="%s"' % random.choice(names)
         if random.random() < 0.3:
             disposition += b'; filename="%s"' % random.choice((b"a.json", b"../../x", b"", b"\0", b"a" * 300))
         if random.random() < 0.1:
-            disposition = random.choice((b"form-data", b"attachment", b"", b'form-data; name=', b'form-data; name*=x'))
+            disposition = random.choice((b"form-data", b"attachment", b"", b"form-data; name=", b"form-data; name*=x"))
         kind = random.choice((b"application/json", b"text/plain", b"application/octet-stream", b"image/png", b"", b"x"))
         head = b"Content-Disposition: %s\r\nContent-Type: %s\r\n" % (disposition, kind)
         if random.random() < 0.1:
-            head += random.choice((b"Content-Transfer-Encoding: x\r\n", b"Content-Length: -1\r\n", b": \r\n",
-                b"no colon\r\n"))
+            head += random.choice(
+                (b"Content-Transfer-Encoding: x\r\n", b"Content-Length: -1\r\n", b": \r\n", b"no colon\r\n")
+            )
         content = random.choice((b"[[1,2,3,4]]", b"1", b"", b"\0\0", b"[" * 200, b"--b--"))
         parts.append(b"--" + boundary + b"\r\n" + head + b"\r\n" + content + b"\r\n")
     ending = random.choice((b"--" + boundary + b"--\r\n", b"--" + boundary, b"", b"--x--"))
     kind = b"multipart/form-data; boundary=" + boundary
     if random.random() < 0.1:
-        kind = random.choice((b"multipart/mixed; boundary=b", b"multipart/form-data", b"multipart/",
-            kind + b"; charset=x"))
+        kind = random.choice(
+            (b"multipart/mixed; boundary=b", b"multipart/form-data", b"multipart/", kind + b"; charset=x")
+        )
     return Draft(((b"Content-Type", kind),), b"".join(parts) + ending)
 
 
 def forms(subject: Subject, random: Random) -> Draft:
     """URL-encoded forms."""
     bodies = (
-        b"body=%5B%5B1%2C2%2C3%2C4%5D%5D", b"a&" * random.choice((10, 1000, 5000)), b"=", b"&&&", b"%", b"%zz=%",
+        b"body=%5B%5B1%2C2%2C3%2C4%5D%5D",
+        b"a&" * random.choice((10, 1000, 5000)),
+        b"=",
+        b"&&&",
+        b"%",
+        b"%zz=%",
         b"a=%ff",
-        b"x-deadline-ns=1", b"body", b"body=1&body=2", b"data=" + b"a" * 10_000, b"=" * 1000, b"a=b;c=d", b"\xff\xfe",
-        b"describe=True&explain=True", b"body[]=1&body[a]=2", b"+++", b"%00=%00", b"body=" + b"%41" * 3000,
+        b"x-deadline-ns=1",
+        b"body",
+        b"body=1&body=2",
+        b"data=" + b"a" * 10_000,
+        b"=" * 1000,
+        b"a=b;c=d",
+        b"\xff\xfe",
+        b"describe=True&explain=True",
+        b"body[]=1&body[a]=2",
+        b"+++",
+        b"%00=%00",
+        b"body=" + b"%41" * 3000,
     )
     return Draft(((b"Content-Type", b"application/x-www-form-urlencoded"),), random.choice(bodies))
 
@@ -163,8 +246,15 @@ def forms(subject: Subject, random: Random) -> Draft:
 def encodings(subject: Subject, random: Random) -> Draft:
     """Bodies that say they are compressed, and are, or are not, or are much when they are unpacked."""
     body = json.dumps([row_of(subject)]).encode()
-    packed = random.choice((gzip.compress(body, mtime=0), body, gzip.compress(b"[" * 1_000_000, mtime=0), b"\x1f\x8b",
-        gzip.compress(body, mtime=0)[:-9]))
+    packed = random.choice(
+        (
+            gzip.compress(body, mtime=0),
+            body,
+            gzip.compress(b"[" * 1_000_000, mtime=0),
+            b"\x1f\x8b",
+            gzip.compress(body, mtime=0)[:-9],
+        )
+    )
     encoding = random.choice((b"gzip", b"deflate", b"br", b"identity", b"gzip, gzip", b"x"))
     return Draft((*JSON_TYPE, (b"Content-Encoding", encoding)), packed)
 

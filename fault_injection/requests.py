@@ -38,7 +38,7 @@ from fault_injection.judging import (
 from fault_injection.raw_http import NoAnswer, RawConnection, Response, TimedOut
 from fault_injection.samples import Subject
 from fault_injection.verdict import Failure, Findings
-from serving.torchserve import TorchServe
+from nautilus_torchserve.serving.server.torchserve import TorchServe
 
 DEATHS = "worker deaths"
 MUST_BE_ZERO = (HARMED, DIFFERS, FOREIGN, SERVER_ERROR, LEAKS, LONG_ERROR, HUNG, DEATHS)
@@ -254,18 +254,30 @@ def _findings(tallies: Sequence[_Tally], plan: Plan, workers: _Workers, took_s: 
     malformed = [each for tally in tallies for each in tally.malformed]
     number = sum(counts.values())
     findings.counts = {
-        "requests": number, "good": counts["good"], "malformed": counts["malformed"], **findings.counts,
-        FRONT_ERROR: 0, FRONT_LEAKS: 0,
+        "requests": number,
+        "good": counts["good"],
+        "malformed": counts["malformed"],
+        **findings.counts,
+        FRONT_ERROR: 0,
+        FRONT_LEAKS: 0,
         **{f"answers {status}": statuses[status] for status in sorted(statuses)},
-        "longest good request (ms)": float(good_ms.max()), "good requests p99 (ms)": float(np.percentile(good_ms, 99)),
-        "largest worker (MB)": workers.peak_bytes / 1e6, "requests/s": number / took_s, "seconds": took_s,
+        "longest good request (ms)": float(good_ms.max()),
+        "good requests p99 (ms)": float(np.percentile(good_ms, 99)),
+        "largest worker (MB)": workers.peak_bytes / 1e6,
+        "requests/s": number / took_s,
+        "seconds": took_s,
     }
     for tally in tallies:
         for count, kind, what, index, batched, began, ended in tally.failures:
-            suspects = [] if count != HARMED else [
-                other for first, last, other, together in malformed
-                if together == batched and first <= ended and last >= began
-            ]
+            suspects = (
+                []
+                if count != HARMED
+                else [
+                    other
+                    for first, last, other, together in malformed
+                    if together == batched and first <= ended and last >= began
+                ]
+            )
             indexes = ",".join(map(str, [index, *suspects[:_MOST_SUSPECTS]]))
             only = "" if plan.kind is None else f" --kind '{plan.kind}'"
             findings.fail(Failure(count, kind, what[:400], f"requests --seed {plan.seed}{only} --index {indexes}"))
@@ -281,9 +293,9 @@ def show_cases(server: TorchServe, subject: Subject, plan: Plan) -> Iterator[str
         kind, draft, batched = _case(subject, plan, index)
         model = subject.batched if batched else subject.model
         data = encoded(draft, model, f"{address[0]}:{address[1]}", server.token, f"attack-{plan.seed}-{index}")
-        response, seen = _exchange_once(address, replace(draft, framing=True), data, subject,
-            f"attack-{plan.seed}-{index}")
+        response, seen = _exchange_once(
+            address, replace(draft, framing=True), data, subject, f"attack-{plan.seed}-{index}"
+        )
         yield f"{index}: {kind}, {draft.delivery}, {len(data)} bytes to {model}: {data[:300]!r}"
         yield f"    {'no answer' if response is None else shown(response)}"
         yield from (f"    {count}: {what}" for count, what in seen)
-

@@ -10,15 +10,15 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from features.schema import FeatureSchema
-from handlers.model_files import GOLDEN, read_golden
-from release.golden import golden_inputs
-from serving.archive_import import open_archive
-from serving.client import connect
-from serving.inputs import Inputs
-from wire.body import BINARY, JSON, encode_rows
-from wire.news_windows import NewsWindow, encode_news
-from wire.texts import encode_texts
+from nautilus_torchserve.features.schema import FeatureSchema
+from nautilus_torchserve.inference.model_files import GOLDEN, read_golden
+from nautilus_torchserve.release.rollout.golden import golden_inputs
+from nautilus_torchserve.serving.client.archive_import import open_archive
+from nautilus_torchserve.serving.client.client import connect
+from nautilus_torchserve.serving.client.inputs import Inputs
+from nautilus_torchserve.wire.body import BINARY, JSON, encode_rows
+from nautilus_torchserve.wire.news_windows import NewsWindow, encode_news
+from nautilus_torchserve.wire.texts import encode_texts
 
 SIZES = (1, 1, 1, 1, 1, 2, 3, 16, 64, 300)
 """Inputs of one request."""
@@ -69,9 +69,7 @@ def read_subject(archive: Path, model: str, batched: str, seed: int, count: int 
             chosen = [random.randrange(len(inputs)) for _ in range(size)]
             samples.append(Sample(*_encode(inputs, chosen, random), table[chosen]))
         shape = tuple(FeatureSchema.from_dict(metadata["feature_schema"]).row_shape)
-        return Subject(
-            model, batched, metadata["inputs"], shape, outputs, metadata["archive_digest"], tuple(samples)
-        )
+        return Subject(model, batched, metadata["inputs"], shape, outputs, metadata["archive_digest"], tuple(samples))
 
 
 def _golden(archive: Path) -> Any:

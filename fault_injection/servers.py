@@ -9,9 +9,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from fault_injection.commands import Call, run
-from serving.management import ManagementError
-from serving.torchserve import PROJECT, ServerSettings, TorchServe, find_server, start_server
-from wire.user_error import UserError
+from nautilus_torchserve.bundle import BUNDLE
+from nautilus_torchserve.serving.server.management import ManagementError
+from nautilus_torchserve.serving.server.torchserve import ServerSettings, TorchServe, find_server, start_server
+from nautilus_torchserve.user_error import UserError
 
 MODEL, BATCHED = "tick", "tick-many"
 BATCH, BATCH_DELAY_MS = 64, 1
@@ -27,8 +28,8 @@ def train_archive(folder: Path) -> Path:
         ("train.py", "tick", "--trades", "6000", "--epochs", "3", "--out", f"{folder / 'run'}"),
         ("archive.py", "tick", "--run", f"{folder / 'run'}", "--out", f"{folder / 'built'}"),
     ):
-        command = [sys.executable, str(PROJECT / "scripts" / arguments[0]), *arguments[1:]]
-        result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=PROJECT)
+        command = [sys.executable, str(BUNDLE / "scripts" / arguments[0]), *arguments[1:]]
+        result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=BUNDLE)
         if result.returncode:
             raise NoServerToAttack(f"{arguments[0]} failed: {result.stderr.strip()[-200:]}")
     return folder / "built" / "tick.mar"

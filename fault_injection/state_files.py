@@ -23,8 +23,8 @@ from fault_injection.damage import damage
 from fault_injection.live_settings import write_live_settings
 from fault_injection.servers import MODEL, make_keys, sign
 from fault_injection.verdict import Failure, Findings
-from serving.management import ManagementError
-from serving.torchserve import TorchServe
+from nautilus_torchserve.serving.server.management import ManagementError
+from nautilus_torchserve.serving.server.torchserve import TorchServe
 
 TRACEBACKS = "tracebacks"
 UNDOCUMENTED = "endings without one sentence and a documented status"
@@ -53,28 +53,41 @@ class StateFile:
 
 _HOME = "--home {here}/home"
 STATE_FILES: Mapping[str, StateFile] = {
-    "journal": StateFile("store/.rollout/tick.json", (
-        f"rollout status {_HOME} --json --store sqlite:///{{here}}/none.db", f"rollout rollback tick {_HOME} --json",
-    ), 5, repaired=True),
+    "journal": StateFile(
+        "store/.rollout/tick.json",
+        (
+            f"rollout status {_HOME} --json --store sqlite:///{{here}}/none.db",
+            f"rollout rollback tick {_HOME} --json",
+        ),
+        5,
+        repaired=True,
+    ),
     "journal of a killed rollout": StateFile("store/.rollout/tick.json", (f"rollout status {_HOME} --json",), 2, True),
     "rollout folder": StateFile("store/.rollout", (f"rollout status {_HOME} --json",), 2, repaired=True),
     "server.json": StateFile("home/server.json", (f"serve status {_HOME} --json", f"rollout status {_HOME}"), 4),
     "key file": StateFile("home/key_file.json", (f"serve status {_HOME}", f"rollout status {_HOME}"), 3),
-    "configuration": StateFile("home/config.properties", (f"serve status {_HOME}", f"rollout rollback tick {_HOME}"),
-        3),
+    "configuration": StateFile(
+        "home/config.properties", (f"serve status {_HOME}", f"rollout rollback tick {_HOME}"), 3
+    ),
     "configuration at restart": StateFile(
         "home/config.properties",
         (f"serve restart {_HOME}", f"serve start {_HOME} --config {{here}}/home/config.properties"),
-        3, dead=True,
+        3,
+        dead=True,
     ),
-    "server.json at restart": StateFile("home/server.json", (f"serve restart {_HOME}", f"serve stop {_HOME}"), 2,
-        dead=True),
+    "server.json at restart": StateFile(
+        "home/server.json", (f"serve restart {_HOME}", f"serve stop {_HOME}"), 2, dead=True
+    ),
     "journal at restart": StateFile("store/.rollout/tick.json", (f"serve restart {_HOME}",), 2, dead=True),
-    "traffic database": StateFile("traffic.db", (
-        "experiment status --store sqlite:///{here}/traffic.db --json",
-        f"rollout status {_HOME} --store sqlite:///{{here}}/traffic.db",
-        f"rollout repair {_HOME} --store sqlite:///{{here}}/traffic.db",
-    ), 3),
+    "traffic database": StateFile(
+        "traffic.db",
+        (
+            "experiment status --store sqlite:///{here}/traffic.db --json",
+            f"rollout status {_HOME} --store sqlite:///{{here}}/traffic.db",
+            f"rollout repair {_HOME} --store sqlite:///{{here}}/traffic.db",
+        ),
+        3,
+    ),
     "trading day": StateFile("day.json", ("live {here}/live.toml --json",), 1),
     "audit log": StateFile("audit", ("audit --list --log parquet:{here}/audit --json",), 3),
     "trusted keys": StateFile("trusted", ("verify {here}/signed.mar --trusted {here}/trusted",), 2),
@@ -82,8 +95,14 @@ STATE_FILES: Mapping[str, StateFile] = {
 }
 _FOLDERS = ("store", "trusted", "audit")
 _FILES = (
-    "home/server.json", "home/key_file.json", "home/config.properties", "traffic.db", "live.toml", "day.json",
-    "alice.key", "signed.mar",
+    "home/server.json",
+    "home/key_file.json",
+    "home/config.properties",
+    "traffic.db",
+    "live.toml",
+    "day.json",
+    "alice.key",
+    "signed.mar",
 )
 
 
@@ -106,9 +125,11 @@ class Template:
         """Make the call of a command."""
         script, *arguments = text.split()
         filled = tuple(each.replace("{here}", f"{here}") for each in arguments)
-        variables = self.environment if fake_java else {
-            name: value for name, value in self.environment.items() if name not in ("JAVA_HOME", "PATH")
-        }
+        variables = (
+            self.environment
+            if fake_java
+            else {name: value for name, value in self.environment.items() if name not in ("JAVA_HOME", "PATH")}
+        )
         call = Call(script, filled, here, variables)
         return (call, *run(call, _MOST_S))
 
@@ -132,10 +153,14 @@ def make_template(server: TorchServe, folder: Path) -> Template:
     archive = folder / "store" / f"{MODEL}.mar"
     make_keys(folder)
     sign(as_version(archive, folder / "signed.mar", "1.1"), folder)
-    template.must(f"rollout register tick {_HOME} --archive {{here}}/signed.mar --trusted {{here}}/trusted --watch 0.2 "
-                  "--drain 0.1 --latency-add-ms 1000 --reports {here}/reports")
-    template.must("experiment create tick --challenger 2.0 --baseline 1.0 --no-server --name e1 "
-                  "--store sqlite:///{here}/traffic.db")
+    template.must(
+        f"rollout register tick {_HOME} --archive {{here}}/signed.mar --trusted {{here}}/trusted --watch 0.2 "
+        "--drain 0.1 --latency-add-ms 1000 --reports {here}/reports"
+    )
+    template.must(
+        "experiment create tick --challenger 2.0 --baseline 1.0 --no-server --name e1 "
+        "--store sqlite:///{here}/traffic.db"
+    )
     write_live_settings(folder, archive, trades=250, speed=5.0)
     template.must("live {here}/live.toml --json", statuses=(0, LOST_MODEL))
     write_live_settings(folder, archive, trades=250, speed=1000.0, audit=False)
@@ -162,7 +187,9 @@ def attack_state_files(
     finally:
         _copy_state(template.backup, template.folder)
     findings.counts = {
-        "damaged files": done, "calls of commands": sum(statuses.values()), **findings.counts,
+        "damaged files": done,
+        "calls of commands": sum(statuses.values()),
+        **findings.counts,
         **{f"exit status {status}": number for status, number in sorted(statuses.items())},
         "seconds": time.monotonic() - began,
     }
@@ -232,8 +259,13 @@ def _leave_under_way(path: Path) -> None:
     """Write into a journal what a killed rollout leaves."""
     journal = json.loads(path.read_text())
     journal["under_way"] = {
-        "action": "register", "version": "1.2", "previous": "1.1", "step": "golden", "file": "tick-1.2.mar",
-        "registers": True, "passed": False,
+        "action": "register",
+        "version": "1.2",
+        "previous": "1.1",
+        "step": "golden",
+        "file": "tick-1.2.mar",
+        "registers": True,
+        "passed": False,
     }
     path.write_text(json.dumps(journal))
 
@@ -279,6 +311,7 @@ def _check_server(template: Template, findings: Findings, kind: str, reproduce: 
 
 def _last_line(err: str) -> str:
     lines = [line for line in err.splitlines() if line.strip("╰─╯ ")]
-    telling = [line for line in lines if line.startswith("error: ") or re.match(r"[A-Za-z_.]+(Error|Exception)\b",
-        line)]
+    telling = [
+        line for line in lines if line.startswith("error: ") or re.match(r"[A-Za-z_.]+(Error|Exception)\b", line)
+    ]
     return (telling or lines or [""])[-1][:250]

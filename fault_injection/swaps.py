@@ -10,11 +10,11 @@ from benchmarks.callers import Callers
 from benchmarks.versions import as_version
 from fault_injection.servers import MODEL, make_keys, sign
 from fault_injection.verdict import Failure, Findings
-from release.limits import Limits
-from release.rollout import register, rollback
-from release.rollout_report import Report
-from release.target import own_target
-from serving.torchserve import TorchServe
+from nautilus_torchserve.release.rollout.limits import Limits
+from nautilus_torchserve.release.rollout.report import Report
+from nautilus_torchserve.release.rollout.rollout import register, rollback
+from nautilus_torchserve.release.rollout.target import own_target
+from nautilus_torchserve.serving.server.torchserve import TorchServe
 
 LOST = "requests without an answer"
 FAILED = "swaps that did not come off"
@@ -40,15 +40,25 @@ def attack_by_swaps(
             report = _swap(server, archive, folder, f"5.{seed}.{number}", back=number > 0 and random.random() < 0.3)
             done += 1
             if not report.ok:
-                findings.fail(Failure(FAILED, report.action, f"{report.failed_at}: {report.reason}"[:400],
-                                      f"swaps --seed {seed} --count {number + 1}"))
+                findings.fail(
+                    Failure(
+                        FAILED,
+                        report.action,
+                        f"{report.failed_at}: {report.reason}"[:400],
+                        f"swaps --seed {seed} --count {number + 1}",
+                    )
+                )
     for error in callers.errors:
         findings.fail(Failure(LOST, "swap", error[:400], f"swaps --seed {seed} --count {done}"))
     versions = {call.version for call in callers.calls if call.version}
     longest_ms = max(call.took_ms for call in callers.calls)
     findings.counts = {
-        "swaps": done, "requests": len(callers.calls), **findings.counts, "versions that answered": len(versions),
-        "longest request (ms)": longest_ms, "seconds": time.monotonic() - began,
+        "swaps": done,
+        "requests": len(callers.calls),
+        **findings.counts,
+        "versions that answered": len(versions),
+        "longest request (ms)": longest_ms,
+        "seconds": time.monotonic() - began,
     }
     return findings
 

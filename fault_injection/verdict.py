@@ -52,7 +52,10 @@ class Findings:
     def as_dict(self) -> dict[str, Any]:
         """For ``--json``."""
         return {
-            "part": self.part, "ok": self.ok, "counts": self.counts, "must_be_zero": list(self.must_be_zero),
+            "part": self.part,
+            "ok": self.ok,
+            "counts": self.counts,
+            "must_be_zero": list(self.must_be_zero),
             "failures": [vars(failure) for failure in self.failures[:MOST_SHOWN]],
         }
 

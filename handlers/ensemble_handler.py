@@ -9,24 +9,31 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from handlers import model_files
-from handlers.bar_windows import allows_jumps, check_windows
-from handlers.explain import TimeLimit, check_count, chosen, explain_each, float64_copy
-from handlers.explain_news import OUTPUT, News, explain_news_window
-from handlers.explain_texts import check_length
-from handlers.news_request import ReadNews
-from handlers.row_model import RowModel
-from handlers.score_cache import ScoreCache
-from handlers.side_by_side import SideBySide
-from handlers.text_model import TextModel
-from handlers.text_request import together
-from handlers.tiles import WINDOW_TILES
-from handlers.trading_handler import TradingHandler
 from model_defs.news_pool import OUTPUTS, NewsPool, combine
 from model_defs.return_network import ReturnNetwork, predict
-from wire.news_windows import NewsRequest, NewsWindow, check_news, decode_news
-from wire.output_constraints import NON_NEGATIVE, POSITIVE, PROBABILITY, RETURN_BPS, SCORE, OutputConstraints
-from wire.texts import check_characters
+from nautilus_torchserve.inference import model_files
+from nautilus_torchserve.inference.bar_windows import allows_jumps, check_windows
+from nautilus_torchserve.inference.explain.integrate import TimeLimit, check_count, chosen, explain_each, float64_copy
+from nautilus_torchserve.inference.explain.news import OUTPUT, News, explain_news_window
+from nautilus_torchserve.inference.explain.texts import check_length
+from nautilus_torchserve.inference.news_request import ReadNews
+from nautilus_torchserve.inference.row_model import RowModel
+from nautilus_torchserve.inference.score_cache import ScoreCache
+from nautilus_torchserve.inference.side_by_side import SideBySide
+from nautilus_torchserve.inference.text_model import TextModel
+from nautilus_torchserve.inference.text_request import together
+from nautilus_torchserve.inference.tiles import WINDOW_TILES
+from nautilus_torchserve.wire.news_windows import NewsRequest, NewsWindow, check_news, decode_news
+from nautilus_torchserve.wire.output_constraints import (
+    NON_NEGATIVE,
+    POSITIVE,
+    PROBABILITY,
+    RETURN_BPS,
+    SCORE,
+    OutputConstraints,
+)
+from nautilus_torchserve.wire.texts import check_characters
+from nautilus_torchserve.worker.trading_handler import TradingHandler
 
 NO_NEWS = "no news: the price model's forecast alone"
 
@@ -77,9 +84,7 @@ class EnsembleHandler(TradingHandler):
         )
         texts = [text for request in asked for text in request.asked.texts]
         tokens = together([request.texts for request in asked])
-        forecast, scores = self.members.run(
-            lambda: self.price.compute(rows), lambda: self.scores.scores(texts, tokens)
-        )
+        forecast, scores = self.members.run(lambda: self.price.compute(rows), lambda: self.scores.scores(texts, tokens))
         with torch.inference_mode():
             answer, score, age, count = map(torch.from_numpy, (forecast, scores, ages, counts))
             return combine(answer, score, age, count, self.pool).numpy()

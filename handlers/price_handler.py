@@ -7,14 +7,20 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from handlers.bar_windows import allows_jumps, check_windows
-from handlers.explain import TimeLimit
-from handlers.explain_windows import explain_window
-from handlers.row_handler import RowHandler
-from handlers.tiles import WINDOW_TILES
 from model_defs.return_network import OUTPUTS, ReturnNetwork, predict
-from wire.body import Request
-from wire.output_constraints import NON_NEGATIVE, POSITIVE, PROBABILITY, RETURN_BPS, OutputConstraints
+from nautilus_torchserve.inference.bar_windows import allows_jumps, check_windows
+from nautilus_torchserve.inference.explain.integrate import TimeLimit
+from nautilus_torchserve.inference.explain.windows import explain_window
+from nautilus_torchserve.inference.tiles import WINDOW_TILES
+from nautilus_torchserve.wire.body import Request
+from nautilus_torchserve.wire.output_constraints import (
+    NON_NEGATIVE,
+    POSITIVE,
+    PROBABILITY,
+    RETURN_BPS,
+    OutputConstraints,
+)
+from nautilus_torchserve.worker.row_handler import RowHandler
 
 
 class PriceHandler(RowHandler):

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from handlers.explain import TimeLimit, check_count, explain_each
-from handlers.explain_texts import check_length, explain_text
-from handlers.text_model import COLUMNS, TextModel
-from handlers.text_request import ReadTexts, together
-from handlers.trading_handler import TradingHandler
 from model_defs.sentiment_transformer import CLASSES, OUTPUTS
-from wire.output_constraints import NON_NEGATIVE, PROBABILITY, SCORE, OutputConstraints
-from wire.texts import TextRequest, check_characters, check_texts, decode_texts
+from nautilus_torchserve.inference.explain.integrate import TimeLimit, check_count, explain_each
+from nautilus_torchserve.inference.explain.texts import check_length, explain_text
+from nautilus_torchserve.inference.text_model import COLUMNS, TextModel
+from nautilus_torchserve.inference.text_request import ReadTexts, together
+from nautilus_torchserve.wire.output_constraints import NON_NEGATIVE, PROBABILITY, SCORE, OutputConstraints
+from nautilus_torchserve.wire.texts import TextRequest, check_characters, check_texts, decode_texts
+from nautilus_torchserve.worker.trading_handler import TradingHandler
 
 
 class SentimentHandler(TradingHandler):
@@ -23,7 +23,9 @@ class SentimentHandler(TradingHandler):
     output_names = COLUMNS
     constraints = OutputConstraints(
         {
-            "score": SCORE, **dict.fromkeys((*CLASSES, "confidence"), PROBABILITY), "chunks": NON_NEGATIVE,
+            "score": SCORE,
+            **dict.fromkeys((*CLASSES, "confidence"), PROBABILITY),
+            "chunks": NON_NEGATIVE,
             "truncated": PROBABILITY,
         },
         (CLASSES,),

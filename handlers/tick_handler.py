@@ -7,11 +7,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from handlers.explain import TimeLimit
-from handlers.explain_features import explain_features
-from handlers.row_handler import RowHandler
 from model_defs.tick_classifier import CLASSES
-from wire.output_constraints import PROBABILITY, OutputConstraints
+from nautilus_torchserve.inference.explain.features import explain_features
+from nautilus_torchserve.inference.explain.integrate import TimeLimit
+from nautilus_torchserve.wire.output_constraints import PROBABILITY, OutputConstraints
+from nautilus_torchserve.worker.row_handler import RowHandler
 
 
 class TickHandler(RowHandler):

@@ -26,5 +26,5 @@ class AttentionPool(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
-        weights = self.score(states).softmax(dim=1)          # (B, T, 1)
-        return (self.dropout(weights) * states).sum(dim=1)   # (B, H)
+        weights = self.score(states).softmax(dim=1)  # (B, T, 1)
+        return (self.dropout(weights) * states).sum(dim=1)  # (B, H)

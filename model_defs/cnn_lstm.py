@@ -16,7 +16,7 @@ class CnnLSTMConfig:
     """Shape of a `CnnLSTM`."""
 
     inputs: int = 13
-    """Columns of a window: five of a bar, eight of `features.indicators`; 5 without them."""
+    """Columns of a window: five of a bar, eight of `nautilus_torchserve.features.indicators`; 5 without them."""
     channels: int = 64
     """Width of the convolutional front."""
     kernel: int = 3
@@ -67,9 +67,9 @@ class CnnLSTM(nn.Module):
         self.pool = AttentionPool(config.hidden, config.dropout)
 
     def forward(self, window: torch.Tensor) -> torch.Tensor:
-        patterns = self.front(window.transpose(1, 2)).transpose(1, 2)   # (B, T, C)
-        states, _ = self.cells(self.dropout(patterns))                  # (B, T, H)
-        return torch.cat([states[:, -1], self.pool(states)], dim=1)     # (B, 2H)
+        patterns = self.front(window.transpose(1, 2)).transpose(1, 2)  # (B, T, C)
+        states, _ = self.cells(self.dropout(patterns))  # (B, T, H)
+        return torch.cat([states[:, -1], self.pool(states)], dim=1)  # (B, 2H)
 
 
 class CausalConvolution(nn.Module):
@@ -87,8 +87,8 @@ class CausalConvolution(nn.Module):
         self.convolution = nn.Conv1d(inputs, outputs, kernel, dilation=dilation)
 
     def forward(self, series: torch.Tensor) -> torch.Tensor:
-        padded = nn.functional.pad(series, (self.lookback, 0))    # (B, F, lookback + T)
-        return self.convolution(padded).relu()                    # (B, C, T)
+        padded = nn.functional.pad(series, (self.lookback, 0))  # (B, F, lookback + T)
+        return self.convolution(padded).relu()  # (B, C, T)
 
 
 def build(config: dict[str, Any]) -> nn.Module:

@@ -64,9 +64,7 @@ def build(config: dict[str, Any]) -> NewsPool:
     return NewsPool(NewsPoolConfig(**config))
 
 
-def sentiment_of(
-    scores: torch.Tensor, ages_s: torch.Tensor, counts: torch.Tensor, half_life_s: float
-) -> torch.Tensor:
+def sentiment_of(scores: torch.Tensor, ages_s: torch.Tensor, counts: torch.Tensor, half_life_s: float) -> torch.Tensor:
     """One score a window: the mean of its texts', each weighted by its age relative to the window's newest.
 
     Parameters
@@ -84,14 +82,14 @@ def sentiment_of(
     float64 [n]
         0 where a window has no texts.
     """
-    ages = ages_s.double()                                                        # (texts,)
+    ages = ages_s.double()  # (texts,)
     window = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
     zero = torch.zeros(len(counts), dtype=torch.float64, device=counts.device)
-    newest = zero.scatter_reduce(0, window, ages, "amin", include_self=False)     # (n,)
+    newest = zero.scatter_reduce(0, window, ages, "amin", include_self=False)  # (n,)
     # The newest weighs 1: of texts so old that their weights vanish one still counts.
-    weights = ((newest[window] - ages) / half_life_s * math.log(2)).exp()         # (texts,)
-    total = zero.index_add(0, window, weights)                                    # (n,), 1 or more where there is any
-    weighted = zero.index_add(0, window, weights * scores.double())               # (n,)
+    weights = ((newest[window] - ages) / half_life_s * math.log(2)).exp()  # (texts,)
+    total = zero.index_add(0, window, weights)  # (n,), 1 or more where there is any
+    weighted = zero.index_add(0, window, weights * scores.double())  # (n,)
     return torch.where(counts > 0, weighted / total.clamp_min(1.0), zero)
 
 
@@ -135,11 +133,11 @@ def combine(
     float32 [n, 10]
     """
     given = answer.double()
-    score = sentiment_of(scores, ages_s, counts, config.half_life_s)              # (n,)
-    news = counts > 0                                                             # (n,)
-    price = log_odds_up(answer)                                                   # (n,)
+    score = sentiment_of(scores, ages_s, counts, config.half_life_s)  # (n,)
+    news = counts > 0  # (n,)
+    price = log_odds_up(answer)  # (n,)
     moved = _moved(given, price, pooled(price, log_odds_of_score(score), config))
-    forecast = torch.where(news.unsqueeze(1), moved, given)                       # (n, 4)
+    forecast = torch.where(news.unsqueeze(1), moved, given)  # (n, 4)
     even = torch.ones_like(score)
     parts = [
         given[:, RETURN],

@@ -84,8 +84,8 @@ class PatchEncoder(nn.Module):
         self.dropout = nn.Dropout(shape.dropout)
 
     def forward(self, window: torch.Tensor) -> torch.Tensor:
-        states = self.transformer(past_values=window).last_hidden_state    # (B, F, P, H)
-        return self.dropout(states.flatten(start_dim=1))                   # (B, F * P * H)
+        states = self.transformer(past_values=window).last_hidden_state  # (B, F, P, H)
+        return self.dropout(states.flatten(start_dim=1))  # (B, F * P * H)
 
 
 def build(config: dict[str, Any]) -> nn.Module:

@@ -56,8 +56,8 @@ class PriceLSTM(nn.Module):
         self.pool = AttentionPool(config.hidden, config.dropout)
 
     def forward(self, window: torch.Tensor) -> torch.Tensor:
-        states, _ = self.cells(window)                                  # (B, T, H)
-        return torch.cat([states[:, -1], self.pool(states)], dim=1)     # (B, 2H)
+        states, _ = self.cells(window)  # (B, T, H)
+        return torch.cat([states[:, -1], self.pool(states)], dim=1)  # (B, 2H)
 
 
 def build(config: dict[str, Any]) -> nn.Module:

@@ -54,11 +54,11 @@ class ResidualPriceLSTM(nn.Module):
         self.pool = AttentionPool(config.hidden, config.dropout)
 
     def forward(self, window: torch.Tensor) -> torch.Tensor:
-        states = self.embedding(window)                                    # (B, T, H)
+        states = self.embedding(window)  # (B, T, H)
         for layer in self.layers:
-            states = layer(states)                                         # (B, T, H)
-        states = self.norm(self.attention(states))                         # (B, T, H)
-        return torch.cat([states[:, -1], self.pool(states)], dim=1)        # (B, 2H)
+            states = layer(states)  # (B, T, H)
+        states = self.norm(self.attention(states))  # (B, T, H)
+        return torch.cat([states[:, -1], self.pool(states)], dim=1)  # (B, 2H)
 
 
 class ResidualLSTM(nn.Module):
@@ -77,7 +77,7 @@ class ResidualLSTM(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
-        added, _ = self.cells(self.norm(states))    # (B, T, H)
+        added, _ = self.cells(self.norm(states))  # (B, T, H)
         return states + self.dropout(added)
 
 
@@ -98,7 +98,7 @@ class ResidualAttention(nn.Module):
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         normed = self.norm(states)
-        added, _ = self.heads(normed, normed, normed, need_weights=False)   # (B, T, H)
+        added, _ = self.heads(normed, normed, normed, need_weights=False)  # (B, T, H)
         return states + self.dropout(added)
 
 

@@ -76,9 +76,9 @@ class ReturnNetwork(nn.Module):
 
     def from_standard(self, standard: torch.Tensor) -> torch.Tensor:
         """The forecast for standardised windows, float32 [batch, 2]."""
-        location, spread = self.head(self.encoder(standard)).float().unbind(dim=1)   # (B,), (B,)
+        location, spread = self.head(self.encoder(standard)).float().unbind(dim=1)  # (B,), (B,)
         scale = nn.functional.softplus(spread) + _LEAST_SCALE
-        return torch.stack([location, scale], dim=1) * self.return_scale             # (B, 2)
+        return torch.stack([location, scale], dim=1) * self.return_scale  # (B, 2)
 
 
 def relative(rows: torch.Tensor) -> torch.Tensor:
@@ -94,11 +94,11 @@ def relative(rows: torch.Tensor) -> torch.Tensor:
     float32 [batch, time, inputs]
         Indicator columns as they were.
     """
-    last = rows[:, -1:, CLOSE : CLOSE + 1]                                # (B, 1, 1)
-    volume = rows[..., VOLUME : VOLUME + 1]                               # (B, T, 1)
-    prices = torch.log(rows[..., :PRICES] / last)                         # (B, T, 4)
+    last = rows[:, -1:, CLOSE : CLOSE + 1]  # (B, 1, 1)
+    volume = rows[..., VOLUME : VOLUME + 1]  # (B, T, 1)
+    prices = torch.log(rows[..., :PRICES] / last)  # (B, T, 4)
     volumes = torch.log(volume / volume.mean(dim=1, keepdim=True) + _QUIET_VOLUME)
-    return torch.cat([prices, volumes, rows[..., VOLUME + 1 :]], dim=2)   # (B, T, F)
+    return torch.cat([prices, volumes, rows[..., VOLUME + 1 :]], dim=2)  # (B, T, F)
 
 
 def predict(network: ReturnNetwork, rows: torch.Tensor) -> torch.Tensor:
@@ -122,9 +122,7 @@ def predict(network: ReturnNetwork, rows: torch.Tensor) -> torch.Tensor:
     location, scale = network(rows).unbind(dim=1)
     confidence = distribution(network.sharpness * location.abs() / scale)
     sigma = scale * math.sqrt(DEGREES_OF_FREEDOM / (DEGREES_OF_FREEDOM - 2))
-    return torch.stack(
-        [rows[:, -1, CLOSE] * location.exp(), 1e4 * location.expm1(), 1e4 * sigma, confidence], dim=1
-    )
+    return torch.stack([rows[:, -1, CLOSE] * location.exp(), 1e4 * location.expm1(), 1e4 * sigma, confidence], dim=1)
 
 
 def negative_log_likelihood(forecast: torch.Tensor, returns: torch.Tensor) -> torch.Tensor:

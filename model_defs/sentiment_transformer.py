@@ -73,14 +73,14 @@ class SentimentTransformer(nn.Module):
 
     def states(self, embeddings: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         """The encoder's last states, float32 [batch, tokens, width]."""
-        present = (tokens != self.padding).long()                                         # (B, L)
+        present = (tokens != self.padding).long()  # (B, L)
         return self.encoder(inputs_embeds=embeddings, attention_mask=present).last_hidden_state
 
     def from_states(self, states: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         """The mean of the tokens' logits."""
-        present = (tokens != self.padding).unsqueeze(2)                                   # (B, L, 1)
-        logits = self.head(self.dropout(states))                                          # (B, L, 3)
-        return (logits * present).sum(dim=1) / present.sum(dim=1)                         # (B, 3)
+        present = (tokens != self.padding).unsqueeze(2)  # (B, L, 1)
+        logits = self.head(self.dropout(states))  # (B, L, 3)
+        return (logits * present).sum(dim=1) / present.sum(dim=1)  # (B, 3)
 
 
 def build(config: dict[str, Any]) -> SentimentTransformer:

@@ -50,7 +50,7 @@ class TickClassifier(nn.Module):
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
         standard = ((rows - self.center) / self.scale).clamp(-self.clip, self.clip)  # (B, 4)
-        return self.output(self.hidden(standard).relu())                             # (B, 3)
+        return self.output(self.hidden(standard).relu())  # (B, 3)
 
 
 def build(config: dict[str, Any]) -> nn.Module:

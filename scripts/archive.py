@@ -1,42 +1,6 @@
-"""Pack a training run into a model archive."""
+"""`nautilus-torchserve pack` from a checkout."""
 
-import json
-from dataclasses import asdict
-from pathlib import Path
-from typing import Annotated
-
-import typer
-from rich.markup import escape
-
-from cli.app import App, console, say
-from release.archive import build_archive
-
-app = App()
-
-
-@app.command()
-def main(
-    model: Annotated[str, typer.Argument(help="Which model: tick, price, sentiment or ensemble.")],
-    run: Annotated[Path | None, typer.Option(help="What scripts/train.py wrote (runs/MODEL).")] = None,
-    version: Annotated[str, typer.Option(help="TorchServe's model version.")] = "1.0",
-    out: Annotated[Path, typer.Option(help="The model store.")] = Path("archives"),
-    sign_key: Annotated[str | None, typer.Option(help="Sign it: a private key's FILE, or env:VARIABLE.")] = None,
-    code: Annotated[
-        list[Path] | None,
-        typer.Option(help="Your own code that the model imports: a package's folder, or one of packages; repeatable."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
-) -> None:
-    """Pack RUN, its handler and the code it needs into OUT/MODEL.mar."""
-    with console.status(escape(f"Packing {model} {version}")):
-        built = build_archive(model, run or Path("runs") / model, version, out, sign_key, code or [])
-    if as_json:
-        print(json.dumps(asdict(built), default=str))
-    else:
-        signed = f"signed by key {built.key_id}" if built.key_id else "unsigned"
-        size = f"{built.bytes / 1024:.0f} KiB"
-        say(f"{built.path}: {model} {version}, {size}, digest {built.digest[:12]}, {signed}")
-
+from nautilus_torchserve.cli.pack import app
 
 if __name__ == "__main__":
     app()

@@ -16,7 +16,6 @@ from typing import Annotated
 import typer
 
 from benchmarks.machine import describe_machine
-from cli.app import App, console, say
 from fault_injection.answers import attack_answers
 from fault_injection.grammar import KINDS
 from fault_injection.kills import attack_by_kills
@@ -26,8 +25,9 @@ from fault_injection.servers import BATCHED, MODEL, own_server, running_server, 
 from fault_injection.state_files import attack_state_files, make_template
 from fault_injection.swaps import attack_by_swaps
 from fault_injection.verdict import Findings, as_table, describe_failures
-from serving.torchserve import TorchServe
-from wire.user_error import UserError
+from nautilus_torchserve.cli.app import App, console, say
+from nautilus_torchserve.serving.server.torchserve import TorchServe
+from nautilus_torchserve.user_error import UserError
 
 app = App(help=__doc__, no_args_is_help=True)
 Seed = Annotated[int, typer.Option(help="Which cases.")]
@@ -119,8 +119,9 @@ def swaps(
 def all_parts(
     seed: Seed = 1,
     scale: Annotated[float, typer.Option(help="Of the parts' usual counts.")] = 1.0,
-    time_limit: Annotated[float,
-        typer.Option(help="Of each part: begin no further case after so many seconds.")] = 900.0,
+    time_limit: Annotated[
+        float, typer.Option(help="Of each part: begin no further case after so many seconds.")
+    ] = 900.0,
     archive: Archive = None,
     as_json: Json = False,
 ) -> None:
@@ -200,11 +201,17 @@ def _end(parts: list[Findings], seed: int, as_json: bool) -> None:
     console.print(as_table(parts))
     if as_json:
         ok = all(findings.ok for findings in parts)
-        print(json.dumps({
-            "ok": ok, "seed": seed, "machine": describe_machine(),
-            "ended": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "parts": [findings.as_dict() for findings in parts],
-        }))
+        print(
+            json.dumps(
+                {
+                    "ok": ok,
+                    "seed": seed,
+                    "machine": describe_machine(),
+                    "ended": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                    "parts": [findings.as_dict() for findings in parts],
+                }
+            )
+        )
     harmed = [f"{name}: {part.counts[name]:g}" for part in parts for name in part.must_be_zero if part.counts[name]]
     if harmed:
         raise HarmDone(f"expected zero, got {', '.join(harmed)}")

@@ -14,12 +14,12 @@ from rich.progress import Progress
 from benchmarks.backtests import HTTP, Served, compare, find_targets, long_market, medians, prefetched
 from benchmarks.machine import describe_machine
 from benchmarks.recording import own_server
-from cli.app import App
-from market.read_arguments import AllowJumps
-from market.read_options import ReadOptions
-from market.source import load
-from release.archive import build_archive
-from wire.user_error import InvalidArgument
+from nautilus_torchserve.cli.app import App
+from nautilus_torchserve.cli.read_arguments import AllowJumps
+from nautilus_torchserve.market.read_options import ReadOptions
+from nautilus_torchserve.market.trades.load import load
+from nautilus_torchserve.release.build.archive import build_archive
+from nautilus_torchserve.user_error import InvalidArgument
 
 app = App()
 words = Console(stderr=True)

@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.progress import track
 
 from benchmarks.machine import describe_machine
-from cli.app import App
-from features.tick import WINDOW, TickFeatures, tick_features
-from market.simulator import simulate
-from market.trades import Trades
+from nautilus_torchserve.cli.app import App
+from nautilus_torchserve.features.tick import WINDOW, TickFeatures, tick_features
+from nautilus_torchserve.market.trades.simulator import simulate
+from nautilus_torchserve.market.trades.trades import Trades
 
 app = App()
 

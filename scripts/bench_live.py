@@ -11,7 +11,7 @@ from rich.table import Table
 
 from benchmarks.live_wait import compare
 from benchmarks.machine import describe_machine
-from cli.app import App
+from nautilus_torchserve.cli.app import App
 
 app = App()
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.swaps import CLIENTS, compare, rollback_ms
-from cli.app import App
+from nautilus_torchserve.cli.app import App
 
 app = App()
 ROW = np.array([[1.5, 0.4, 0.5, 0.2]], dtype=np.float32)
@@ -36,9 +36,14 @@ def main(
     table = Table(*columns, title=f"{CLIENTS} clients")
     for name, each in found.items():
         table.add_row(
-            name, str(each.swaps), str(each.requests), str(each.failed), f"{each.p99_ms:.1f}",
+            name,
+            str(each.swaps),
+            str(each.requests),
+            str(each.failed),
+            f"{each.p99_ms:.1f}",
             f"{each.loading_p99_ms:.1f} ({each.loading_p99_ms / each.p99_ms:.1f} x)",
-            f"{each.longest_ms:.1f} ({each.longest_ms / each.p99_ms:.1f} x)", f"{each.took_s:.1f}",
+            f"{each.longest_ms:.1f} ({each.longest_ms / each.p99_ms:.1f} x)",
+            f"{each.took_s:.1f}",
         )
     words.print(table)
     words.print(f"rollback: {median(rollbacks):.0f} ms until the version before is the default one, checked")

@@ -21,13 +21,13 @@ from benchmarks.machine import describe_machine
 from benchmarks.news import compare_news
 from benchmarks.recording import Asked, lines, own_server, record, served_workers
 from benchmarks.report import Report
-from cli.app import App
-from handlers.model_files import read_description
-from latency.profile import LatencyProfile, save_profile
-from release.archive import build_archive
-from strategies.checks import BadSetting
-from strategies.server_token import provide_token
-from wire.user_error import InvalidArgument
+from nautilus_torchserve.cli.app import App
+from nautilus_torchserve.inference.model_files import read_description
+from nautilus_torchserve.latency.profile import LatencyProfile, save_profile
+from nautilus_torchserve.release.build.archive import build_archive
+from nautilus_torchserve.trading.checks import BadSetting
+from nautilus_torchserve.trading.server_token import provide_token
+from nautilus_torchserve.user_error import InvalidArgument
 
 app = App()
 words = Console(stderr=True)
@@ -84,8 +84,8 @@ def bench(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are stopped then too
     if profile is not None:
         found = parse_arrivals(arrivals, seconds or 20.0, speed)
-        server = own_server(run, archive) if url is None else nullcontext(
-            _named(url, model, version, token_file, workers)
+        server = (
+            own_server(run, archive) if url is None else nullcontext(_named(url, model, version, token_file, workers))
         )
         with server as asked:
             recorded = record(asked, found)

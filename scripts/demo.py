@@ -13,50 +13,48 @@ from typing import Annotated, Any
 import typer
 from rich.progress import Progress
 
-from cli.app import App, console
-from features.news_window import NewsWindowConfig
-from market.bar_checks import reading_notes
-from market.bar_source import load_bars
-from market.bars import Bars
-from market.labels import LabelConfig
-from market.news_source import load_news_bars
-from market.read_arguments import AllowJumps, Stamp, Timezone
-from market.read_options import ReadOptions
-from market.source import load
-from market.trades import Trades
-from release.archive import build_archive
-from reporting.evaluation_page import write_evaluation
-from reporting.sentiment_page import write_sentiment
-from serving.torchserve import PROJECT, ServerSettings, start_server
-from strategies.backtest import run_backtest
-from strategies.backtest_options import takes_instrument_options
-from strategies.bar_backtest import run_bar_backtest
-from strategies.bar_report import summary as bar_summary
-from strategies.bar_report import write_bar_reports
-from strategies.bar_settings import BarBacktestSettings
-from strategies.console import result_table
-from strategies.definitions.options import InstrumentOptions
-from strategies.definitions.resolve import resolve
-from strategies.durations import parse_duration
-from strategies.news_backtest import run_news_backtest
-from strategies.news_settings import NewsBacktestSettings
-from strategies.report import summary, write_tick_report
-from strategies.settings import BacktestSettings
-from training.backbone import find_backbone
-from training.bar_fit import BarFitConfig
-from training.bar_run import train_price
-from training.ensemble_run import train_ensemble
-from training.price_training import PriceTraining
-from training.run_folder import DESCRIPTION, REPORT
-from training.sentiment_data import load_sentiment_data
-from training.sentiment_options import SentimentTraining
-from training.sentiment_run import train_sentiment
-from training.tick_fit import FitConfig
-from training.tick_run import train_tick
+from nautilus_torchserve.cli.app import App, console
+from nautilus_torchserve.cli.backtest_console import result_table
+from nautilus_torchserve.cli.backtest_options import takes_instrument_options
+from nautilus_torchserve.cli.read_arguments import AllowJumps, Stamp, Timezone
+from nautilus_torchserve.features.news_window import NewsWindowConfig
+from nautilus_torchserve.market.bars.bars import Bars
+from nautilus_torchserve.market.bars.checks import reading_notes
+from nautilus_torchserve.market.bars.load import load_bars
+from nautilus_torchserve.market.news.load import load_news_bars
+from nautilus_torchserve.market.read_options import ReadOptions
+from nautilus_torchserve.market.trades.labels import LabelConfig
+from nautilus_torchserve.market.trades.load import load
+from nautilus_torchserve.market.trades.trades import Trades
+from nautilus_torchserve.release.build.archive import build_archive
+from nautilus_torchserve.reporting.evaluation.price_page import write_evaluation
+from nautilus_torchserve.reporting.evaluation.sentiment_page import write_sentiment
+from nautilus_torchserve.serving.server.torchserve import PROJECT, ServerSettings, start_server
+from nautilus_torchserve.trading.backtest.bars import run_bar_backtest
+from nautilus_torchserve.trading.backtest.bars_report import summary as bar_summary
+from nautilus_torchserve.trading.backtest.bars_report import write_bar_reports
+from nautilus_torchserve.trading.backtest.bars_settings import BarBacktestSettings
+from nautilus_torchserve.trading.backtest.news import run_news_backtest
+from nautilus_torchserve.trading.backtest.news_settings import NewsBacktestSettings
+from nautilus_torchserve.trading.backtest.report import summary, write_tick_report
+from nautilus_torchserve.trading.backtest.tick import run_backtest
+from nautilus_torchserve.trading.backtest.tick_settings import BacktestSettings
+from nautilus_torchserve.trading.durations import parse_duration
+from nautilus_torchserve.trading.instruments.options import InstrumentOptions
+from nautilus_torchserve.trading.instruments.resolve import resolve
+from nautilus_torchserve.training.ensemble.run import train_ensemble
+from nautilus_torchserve.training.price.fit import BarFitConfig
+from nautilus_torchserve.training.price.run import train_price
+from nautilus_torchserve.training.price.training import PriceTraining
+from nautilus_torchserve.training.runs.folder import DESCRIPTION, REPORT
+from nautilus_torchserve.training.sentiment.backbone import find_backbone
+from nautilus_torchserve.training.sentiment.data import load_sentiment_data
+from nautilus_torchserve.training.sentiment.options import SentimentTraining
+from nautilus_torchserve.training.sentiment.run import train_sentiment
+from nautilus_torchserve.training.tick.fit import FitConfig
+from nautilus_torchserve.training.tick.run import train_tick
 
-PRICE = PriceTraining(
-    network_config={"hidden": 32}, fit=BarFitConfig(epochs=5, learning_rate=4e-3), folds=2
-)
+PRICE = PriceTraining(network_config={"hidden": 32}, fit=BarFitConfig(epochs=5, learning_rate=4e-3), folds=2)
 """Small enough for a demo."""
 NEWS_BARS, NEWS_TEXTS = 20, 4
 """For how many bars a headline is told, and how many at most."""
@@ -136,9 +134,7 @@ def train_ticks(given: Given, begin: Begin) -> Trained:
     return Trained(loaded, {"tick": given.run}, {"edge": trained.evaluation["edge"]})
 
 
-def trade_ticks(
-    loaded: Any, instruments: InstrumentOptions, url: str, out: Path, advance: Advance
-) -> dict[str, Any]:
+def trade_ticks(loaded: Any, instruments: InstrumentOptions, url: str, out: Path, advance: Advance) -> dict[str, Any]:
     """Run the tick strategy."""
     settings = BacktestSettings(url=url, trade_size=least_size(loaded, instruments), instruments=instruments)
     result = run_backtest(loaded, settings, advance)

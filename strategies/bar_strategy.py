@@ -6,11 +6,11 @@ from nautilus_trader.model.data import QuoteTick
 from nautilus_trader.model.enums import OrderSide
 from nautilus_trader.model.events import OrderEvent, OrderFilled
 
-from strategies.checks import expect
-from strategies.guarded import guarded
-from strategies.prediction import Prediction
-from strategies.prediction_strategy import RETRY_NS, PredictionStrategy, PredictionStrategyConfig
-from wire.output_constraints import PROBABILITY, RETURN_BPS, OutputConstraints
+from nautilus_torchserve.trading.checks import expect
+from nautilus_torchserve.trading.isolate_errors import guarded
+from nautilus_torchserve.trading.prediction import Prediction
+from nautilus_torchserve.trading.prediction_strategy import RETRY_NS, PredictionStrategy, PredictionStrategyConfig
+from nautilus_torchserve.wire.output_constraints import PROBABILITY, RETURN_BPS, OutputConstraints
 
 
 class BarStrategyConfig(PredictionStrategyConfig, kw_only=True, frozen=True):

@@ -1,9 +1,9 @@
 """Trades on an ensemble's forecast of the next bar: the bar strategy's rule, and what the news may forbid."""
 
+from nautilus_torchserve.trading.checks import expect
+from nautilus_torchserve.trading.prediction import Prediction
+from nautilus_torchserve.wire.output_constraints import NON_NEGATIVE, SCORE, OutputConstraints
 from strategies.bar_strategy import BarStrategy, BarStrategyConfig
-from strategies.checks import expect
-from strategies.prediction import Prediction
-from wire.output_constraints import NON_NEGATIVE, SCORE, OutputConstraints
 
 
 class NewsBarStrategyConfig(BarStrategyConfig, kw_only=True, frozen=True):
@@ -41,9 +41,7 @@ class NewsBarStrategy(BarStrategy):
     config : NewsBarStrategyConfig
     """
 
-    required = OutputConstraints(
-        {**BarStrategy.required.ranges, "texts": NON_NEGATIVE, "sentiment_score": SCORE}
-    )
+    required = OutputConstraints({**BarStrategy.required.ranges, "texts": NON_NEGATIVE, "sentiment_score": SCORE})
 
     def may_enter(self, signal: Prediction, direction: int) -> bool:
         outputs, veto = signal.outputs, self.config.veto_score

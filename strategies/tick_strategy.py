@@ -4,10 +4,10 @@ from decimal import Decimal
 
 from nautilus_trader.model.enums import OrderSide
 
-from strategies.checks import expect
-from strategies.prediction import Prediction
-from strategies.prediction_strategy import PredictionStrategy, PredictionStrategyConfig
-from wire.output_constraints import PROBABILITY, OutputConstraints
+from nautilus_torchserve.trading.checks import expect
+from nautilus_torchserve.trading.prediction import Prediction
+from nautilus_torchserve.trading.prediction_strategy import PredictionStrategy, PredictionStrategyConfig
+from nautilus_torchserve.wire.output_constraints import PROBABILITY, OutputConstraints
 
 CLASSES = ("buy", "sell", "hold")
 """Outputs of a tick model, probabilities that sum to 1."""

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from serving.torchserve import ServerSettings, TorchServe, find_server, start_server
+from nautilus_torchserve.serving.server.torchserve import ServerSettings, TorchServe, find_server, start_server
+from nautilus_torchserve.wire.loopback import exempt_loopback
 from support import BATCH, PROJECT, SECRETS, run_script
-from wire.loopback import exempt_loopback
 
 exempt_loopback()  # tests ask servers on this machine with clients of all kinds
 
@@ -110,7 +110,7 @@ def model_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tick_archive(tick_run: Path, model_store: Path) -> Path:
     """Version 1.0 of the tick classifier, in the model store."""
-    from release.archive import build_archive
+    from nautilus_torchserve.release.build.archive import build_archive
 
     return build_archive("tick", tick_run, "1.0", model_store).path
 
@@ -156,7 +156,7 @@ def news_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(scope="session")
 def news_archives(news_runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Model -> archive of `news_runs`, version 1.0."""
-    from release.archive import build_archive
+    from nautilus_torchserve.release.build.archive import build_archive
 
     store = tmp_path_factory.mktemp("news-store")
     return {model: build_archive(model, run, "1.0", store).path for model, run in news_runs.items()}

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from zipfile import ZipFile
 
-from signing.archive_signature import sign_archive
-from wire.digest import MANIFEST, SIGNATURE
+from nautilus_torchserve.signing.archive_signature import sign_archive
+from nautilus_torchserve.wire.digest import MANIFEST, SIGNATURE
 
 HANDLER = "tick_handler.py"
 RAISES = "\nraise RuntimeError('raised on purpose')\n"

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from features.tick import tick_schema
-from wire import errors
-from wire.output_constraints import PROBABILITY, OutputConstraints
+from nautilus_torchserve.features.tick import tick_schema
+from nautilus_torchserve.wire import errors
+from nautilus_torchserve.wire.output_constraints import PROBABILITY, OutputConstraints
 
 SCHEMA = tick_schema()
 CLASSES = ("buy", "sell", "hold")
@@ -157,13 +157,16 @@ MODES: dict[str, tuple[Callable[[Request], Reply], Kind | tuple[Kind, ...]]] = {
     "deflate": (headed(Content_Encoding="deflate"), INVALID),
     "transfer-gzip": (altered(body=gzip.compress, headers={"Transfer-Encoding": "gzip"}, length=None), INVALID),
     "chunked-garbage": (
-        altered(body=b"zz\r\nabc", headers={"Transfer-Encoding": "chunked"}, length=None, ends="close"), INVALID,
+        altered(body=b"zz\r\nabc", headers={"Transfer-Encoding": "chunked"}, length=None, ends="close"),
+        INVALID,
     ),
     "chunked-cut": (
-        altered(body=b"c\r\nabc", headers={"Transfer-Encoding": "chunked"}, length=None, ends="close"), INVALID,
+        altered(body=b"c\r\nabc", headers={"Transfer-Encoding": "chunked"}, length=None, ends="close"),
+        INVALID,
     ),
     "chunked-huge": (
-        altered(body=b"ffffffffffffffffff\r\n", headers={"Transfer-Encoding": "chunked"}, length=None), INVALID,
+        altered(body=b"ffffffffffffffffff\r\n", headers={"Transfer-Encoding": "chunked"}, length=None),
+        INVALID,
     ),
     "length-negative": (altered(length="-5", ends="close"), INVALID),
     "length-text": (altered(length="many", ends="close"), INVALID),
@@ -173,7 +176,8 @@ MODES: dict[str, tuple[Callable[[Request], Reply], Kind | tuple[Kind, ...]]] = {
     "no-type": (headed(Content_Type=None), INVALID),
     "two-types": (altered(more_headers=b"Content-Type: text/html\r\n"), INVALID),
     "no-headers": (
-        headed(x_model_version=None, x_archive_digest=None, x_feature_schema=None, Content_Type=None), INVALID,
+        headed(x_model_version=None, x_archive_digest=None, x_feature_schema=None, Content_Type=None),
+        INVALID,
     ),
     "no-version": (headed(x_model_version=None), INVALID),
     "no-digest": (headed(x_archive_digest=None), INVALID),
@@ -222,7 +226,8 @@ MODES: dict[str, tuple[Callable[[Request], Reply], Kind | tuple[Kind, ...]]] = {
     "blames-as-500": (json_error("500 Error", error="NotFinite", detail="x"), INVALID),
     "blames-as-200": (error("200 OK", b'{"error": "NotFinite"}'), INVALID),
     "blames-without-id": (
-        error("422 Bad", b'{"error": "BadWindow", "detail": "x"}', **{"x-client-request-id": None}), INVALID,
+        error("422 Bad", b'{"error": "BadWindow", "detail": "x"}', **{"x-client-request-id": None}),
+        INVALID,
     ),
     # what is no HTTP
     "http-0.9": (altered(raw=b"\0" * 12, ends="close"), INVALID),
@@ -248,9 +253,7 @@ class MisbehavingServer:
         Of a GET.
     """
 
-    def __init__(
-        self, mode: Callable[[Request], Reply] = good, describe: Callable[[Request], Reply] = good
-    ) -> None:
+    def __init__(self, mode: Callable[[Request], Reply] = good, describe: Callable[[Request], Reply] = good) -> None:
         self.mode, self.describe = mode, describe
         self.requests = 0
         """POSTs so far."""
@@ -316,7 +319,7 @@ def _read(reader: Any) -> Request | None:
     if len(first) != 3:
         return None
     headers = {}
-    while (line := reader.readline().strip()):
+    while line := reader.readline().strip():
         name, _, value = line.decode("latin-1").partition(":")
         headers[name.lower()] = value.strip()
     return Request(first[0].decode(), first[1].decode(), headers, reader.read(int(headers.get("content-length", 0))))

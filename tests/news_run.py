@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from features.text import TEXT_SCHEMA
-from handlers import model_files
-from handlers.text_model import COLUMNS, TOKENIZER, TextModel
 from model_defs.sentiment_transformer import SentimentTransformer, build
-from training.run_folder import write_run
+from nautilus_torchserve.features.text import TEXT_SCHEMA
+from nautilus_torchserve.inference import model_files
+from nautilus_torchserve.inference.text_model import COLUMNS, TOKENIZER, TextModel
+from nautilus_torchserve.training.runs.folder import write_run
 
 WORDS = """
     profit rose fell strong weak sales bank beats misses raises cuts a the of in on its outlook to shares company loss
@@ -33,8 +33,13 @@ def write_backbone(folder: Path, **config: Any) -> Path:
     shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
     BertModel(BertConfig(vocab_size=tokenizer.get_vocab_size(), **{**shape, **config})).save_pretrained(folder)
     PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, model_max_length=512, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]",
-        sep_token="[SEP]", mask_token="[MASK]",
+        tokenizer_object=tokenizer,
+        model_max_length=512,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
     ).save_pretrained(folder)
     return folder
 

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from features.bar import bar_schema
-from handlers.model_files import build_network
-from market.bar_simulator import simulate_bars
 from model_defs.return_network import OUTPUTS, ReturnNetwork, predict
-from training.run_folder import write_run
+from nautilus_torchserve.features.bar import bar_schema
+from nautilus_torchserve.inference.model_files import build_network
+from nautilus_torchserve.market.bars.simulator import simulate_bars
+from nautilus_torchserve.training.runs.folder import write_run
 
 MINUTE = 60 * 10**9
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from made_versions import made
 
-from release.journal import FOLDER
-from release.limits import Limits
-from release.target import Target, own_target
-from serving.torchserve import TorchServe
+from nautilus_torchserve.release.rollout.journal import FOLDER
+from nautilus_torchserve.release.rollout.limits import Limits
+from nautilus_torchserve.release.rollout.target import Target, own_target
+from nautilus_torchserve.serving.server.torchserve import TorchServe
 
 QUICK = Limits(watch_s=0.3, drain_s=0.1, latency_requests=20, latency_add_ms=1000.0)
 """Limits that no busy machine breaks: latency is the affair of the tests that are about it."""

@@ -5,16 +5,18 @@ import stat
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZipFile
 
-from signing.archive_signature import sign_archive
-from signing.keys import make_key
-from wire.digest import MANIFEST, SIGNATURE
+from nautilus_torchserve.signing.archive_signature import sign_archive
+from nautilus_torchserve.signing.keys import make_key
+from nautilus_torchserve.wire.digest import MANIFEST, SIGNATURE
 
 MANIFEST_SAYS = {
     "createdOn": "01/02/2026 03:04:05",
     "model": {"modelName": "tick", "modelVersion": "1.0", "handler": "tick_handler.py"},
 }
 HONEST = {
-    "tick_handler.py": b"print('honest')\n", "wire/__init__.py": b"", "weights.safetensors": bytes(range(256)) * 9
+    "tick_handler.py": b"print('honest')\n",
+    "wire/__init__.py": b"",
+    "weights.safetensors": bytes(range(256)) * 9,
 }
 EVIL = b"print('evil')\n"
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from market.trades import Instrument, Trades
+from nautilus_torchserve.market.trades.trades import Instrument, Trades
 
 MS = 1_000_000
 START = 1_700_000_000_000 * MS

@@ -6,7 +6,7 @@ import time
 from contextlib import suppress
 from urllib.parse import urlsplit
 
-from serving.server_config import free_ports
+from nautilus_torchserve.serving.server.config import free_ports
 
 HOST = "127.0.0.1"
 

@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from serving.java import find_java_home
-from serving.server_config import free_ports
+from nautilus_torchserve.serving.server.config import free_ports
+from nautilus_torchserve.serving.server.java import find_java_home
 from support import PROJECT
 
 PAGES = {path.name: path.read_text() for path in (PROJECT / "README.md", *sorted(PROJECT.glob("docs/*.md")))}
@@ -105,8 +105,9 @@ def environment(folder: Path) -> dict[str, str]:
 def blocks() -> list[Any]:
     """Page and block of those that are run here, the long ones marked."""
     return [
-        pytest.param(page, block, id=f"{page}: {block.splitlines()[0][:60]}",
-                     marks=[pytest.mark.slow] if is_slow(block) else [])
+        pytest.param(
+            page, block, id=f"{page}: {block.splitlines()[0][:60]}", marks=[pytest.mark.slow] if is_slow(block) else []
+        )
         for page, found in BLOCKS.items()
         for block in found
         if not runs_elsewhere(block)
@@ -125,8 +126,13 @@ def test_commands_of_a_page_run(copies: Callable[[str], Path], page: str, block:
         block = next(each for each in BLOCKS[page] if each.startswith(MAKES_TICK)) + block  # the slow ones alone
 
     result = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", block], cwd=copy, env=environment(copy),
-        capture_output=True, text=True, timeout=1800 if is_slow(block) else 240, check=False,
+        ["bash", "-euo", "pipefail", "-c", block],
+        cwd=copy,
+        env=environment(copy),
+        capture_output=True,
+        text=True,
+        timeout=1800 if is_slow(block) else 240,
+        check=False,
     )
 
     assert result.returncode == 0, f"{block}\n{result.stdout}\n{result.stderr}"

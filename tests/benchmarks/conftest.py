@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from features.bar import bar_columns, bar_schema, window_ends, windows
-from handlers.model_files import build_network
-from market.bar_simulator import simulate_bars
-from market.bars import PRICES
 from model_defs.return_network import OUTPUTS, ReturnNetwork, predict
-from training.run_folder import write_run
+from nautilus_torchserve.features.bar import bar_columns, bar_schema, window_ends, windows
+from nautilus_torchserve.inference.model_files import build_network
+from nautilus_torchserve.market.bars.bars import PRICES
+from nautilus_torchserve.market.bars.simulator import simulate_bars
+from nautilus_torchserve.training.runs.folder import write_run
 
 
 @pytest.fixture(scope="session")

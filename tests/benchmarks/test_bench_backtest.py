@@ -7,21 +7,35 @@ import numpy as np
 import pytest
 
 from benchmarks.backtests import ARCHIVE, ENGINE, HTTP, INLINE, Run, find_targets, long_market
-from market.trades import check
+from nautilus_torchserve.market.trades.trades import check
 from support import run_script
 
 
 @pytest.mark.slow
 def test_every_kind_of_run_is_measured(tick_run: Path) -> None:
     result = run_script(
-        "scripts/bench_backtest.py", "--run", tick_run, "--trades", "3000", "--inline", "200", "--rounds", "1",
-        "--long", "20000", "--json",
+        "scripts/bench_backtest.py",
+        "--run",
+        tick_run,
+        "--trades",
+        "3000",
+        "--inline",
+        "200",
+        "--rounds",
+        "1",
+        "--long",
+        "20000",
+        "--json",
     )
 
     assert result.returncode == 0, result.stderr
     said = json.loads(result.stdout)
     assert [(run["name"], run["ticks"]) for run in said["runs"]] == [
-        (ENGINE, 3000), (HTTP, 3000), (ARCHIVE, 3000), (INLINE, 200), (HTTP, 20000),
+        (ENGINE, 3000),
+        (HTTP, 3000),
+        (ARCHIVE, 3000),
+        (INLINE, 200),
+        (HTTP, 20000),
     ]
     assert all(run["seconds"] > 0 for run in said["runs"])
     assert list(said["ticks_per_s"]) == list(said["ticks_per_cpu_s"]) == [ENGINE, HTTP, ARCHIVE, INLINE]

@@ -49,10 +49,15 @@ PRICE_CELLS = [
 
 
 NEWS_CELLS = [
-    *(NewsCell(name, f"{count} of 30 tokens", count, base * count, base, 1.0)
-      for count in (1, 32) for name, base in ((BARE, 8.0), (IN_PROCESS, 8.4), (PORT, 9.0))),
-    *(NewsCell(name, "a window, a sentence of 30 tokens", 1, p50_ms, p50_ms, 1.0)
-      for name, p50_ms in (("price", 2.0), ("sentiment", 9.0), ("ensemble", 9.9))),
+    *(
+        NewsCell(name, f"{count} of 30 tokens", count, base * count, base, 1.0)
+        for count in (1, 32)
+        for name, base in ((BARE, 8.0), (IN_PROCESS, 8.4), (PORT, 9.0))
+    ),
+    *(
+        NewsCell(name, "a window, a sentence of 30 tokens", 1, p50_ms, p50_ms, 1.0)
+        for name, p50_ms in (("price", 2.0), ("sentiment", 9.0), ("ensemble", 9.9))
+    ),
 ]
 
 

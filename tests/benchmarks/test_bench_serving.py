@@ -32,7 +32,7 @@ from benchmarks.questions import (
     make_window_questions,
 )
 from benchmarks.servers import NAMES
-from serving.torchserve import TorchServe
+from nautilus_torchserve.serving.server.torchserve import TorchServe
 from support import PROJECT
 
 
@@ -108,9 +108,7 @@ def test_load_is_measured(server: Server, generator: Generator) -> None:
     assert result.requests_per_s > 0
 
 
-@pytest.mark.parametrize(
-    ("path", "body"), [("-missing", b"[[0, 0, 0, 0]]"), ("", b"[[0, 0]]")], ids=["404", "400"]
-)
+@pytest.mark.parametrize(("path", "body"), [("-missing", b"[[0, 0, 0, 0]]"), ("", b"[[0, 0]]")], ids=["404", "400"])
 def test_refused_requests_are_no_measurement(server: Server, generator: Generator, path: str, body: bytes) -> None:
     with pytest.raises(LoadFailed, match=r"status 200 expected, was 'HTTP/1.1 40[04]|errors: {'status': \d+"):
         generator.run(load_on(server, path, body))

@@ -10,19 +10,19 @@ from benchmarks.arrivals import FEWEST, parse_arrivals, rows_of
 from benchmarks.load import LoadFailed
 from benchmarks.open_loop import MOST_UNDER_WAY, OpenLoop
 from benchmarks.recording import Asked, record
-from features.bar import bar_schema
-from features.tick import TickFeatures, tick_schema
-from handlers.model_files import read_description
-from latency.profile import load_profile
-from latency.queue import QueuedDelay
-from market.source import load
-from market.trades import BadData
-from serving.client import connect
-from serving.tokens import KEY_FILE
-from serving.torchserve import TorchServe
-from strategies.checks import BadSetting
+from nautilus_torchserve.features.bar import bar_schema
+from nautilus_torchserve.features.tick import TickFeatures, tick_schema
+from nautilus_torchserve.inference.model_files import read_description
+from nautilus_torchserve.latency.profile import load_profile
+from nautilus_torchserve.latency.queue import QueuedDelay
+from nautilus_torchserve.market.trades.load import load
+from nautilus_torchserve.market.trades.trades import BadData
+from nautilus_torchserve.serving.client.client import connect
+from nautilus_torchserve.serving.server.torchserve import TorchServe
+from nautilus_torchserve.serving.tokens import KEY_FILE
+from nautilus_torchserve.trading.checks import BadSetting
+from nautilus_torchserve.wire.body import BINARY, encode_rows
 from support import REAL_DATA, run_script
-from wire.body import BINARY, encode_rows
 
 SCRIPT = "scripts/bench_serving.py"
 MS = 1_000_000

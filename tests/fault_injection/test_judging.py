@@ -39,23 +39,38 @@ def front(kind: str, message: str) -> bytes:
     return json.dumps({"code": 500, "type": kind, "message": message}).encode()
 
 
-@pytest.mark.parametrize(("draft", "response", "counts"), [
-    (GOOD, Response(200, RIGHT, TABLE.tobytes()), []),
-    (GOOD, Response(200, {**RIGHT, "content-type": "application/json"}, AS_JSON), []),
-    (GOOD, Response(200, RIGHT, OTHER_BIT), [DIFFERS]),
-    (GOOD, Response(200, {**RIGHT, "content-type": "application/json"}, AS_JSON.replace(b"0.5", b"0.501")), [DIFFERS]),
-    (GOOD, Response(200, {**RIGHT, "x-archive-digest": "d2"}, TABLE.tobytes()), [DIFFERS]),
-    (GOOD, Response(200, {**RIGHT, "x-client-request-id": "r2"}, TABLE.tobytes()), [FOREIGN]),
-    (GOOD, Response(503, {}, front("InternalServerException", "Prediction failed")), [HARMED]),
-    (MALFORMED, Response(400, {}, b'{"code": 400, "error": "BadShape", "detail": "no"}'), []),
-    (MALFORMED, Response(503, {}, front("InternalServerException", "Prediction failed")), [SERVER_ERROR]),
-    (MALFORMED, Response(500, {}, front("InternalServerException", "Worker died.")), [SERVER_ERROR]),
-    (MALFORMED, Response(500, {}, b'{"code": 500, "error": "ServerFault"}'), [SERVER_ERROR]),
-    (MALFORMED, Response(504, {}, b'{"code": 504, "error": "DeadlinePassed"}'), []),
-    (MALFORMED, Response(500, {}, front("ErrorDataDecoderException", "java.lang.X: y")), [FRONT_ERROR, FRONT_LEAKS]),
-    (MALFORMED, Response(400, {}, b'{"code": 400, "error": "BadType", "detail": "/home/me/x.py"}'), [LEAKS]),
-    (MALFORMED, Response(400, {}, b'{"code": 400, "error": "BadType", "detail": "%s"}' % (b"a" * 1000)), [LONG_ERROR]),
-])
+@pytest.mark.parametrize(
+    ("draft", "response", "counts"),
+    [
+        (GOOD, Response(200, RIGHT, TABLE.tobytes()), []),
+        (GOOD, Response(200, {**RIGHT, "content-type": "application/json"}, AS_JSON), []),
+        (GOOD, Response(200, RIGHT, OTHER_BIT), [DIFFERS]),
+        (
+            GOOD,
+            Response(200, {**RIGHT, "content-type": "application/json"}, AS_JSON.replace(b"0.5", b"0.501")),
+            [DIFFERS],
+        ),
+        (GOOD, Response(200, {**RIGHT, "x-archive-digest": "d2"}, TABLE.tobytes()), [DIFFERS]),
+        (GOOD, Response(200, {**RIGHT, "x-client-request-id": "r2"}, TABLE.tobytes()), [FOREIGN]),
+        (GOOD, Response(503, {}, front("InternalServerException", "Prediction failed")), [HARMED]),
+        (MALFORMED, Response(400, {}, b'{"code": 400, "error": "BadShape", "detail": "no"}'), []),
+        (MALFORMED, Response(503, {}, front("InternalServerException", "Prediction failed")), [SERVER_ERROR]),
+        (MALFORMED, Response(500, {}, front("InternalServerException", "Worker died.")), [SERVER_ERROR]),
+        (MALFORMED, Response(500, {}, b'{"code": 500, "error": "ServerFault"}'), [SERVER_ERROR]),
+        (MALFORMED, Response(504, {}, b'{"code": 504, "error": "DeadlinePassed"}'), []),
+        (
+            MALFORMED,
+            Response(500, {}, front("ErrorDataDecoderException", "java.lang.X: y")),
+            [FRONT_ERROR, FRONT_LEAKS],
+        ),
+        (MALFORMED, Response(400, {}, b'{"code": 400, "error": "BadType", "detail": "/home/me/x.py"}'), [LEAKS]),
+        (
+            MALFORMED,
+            Response(400, {}, b'{"code": 400, "error": "BadType", "detail": "%s"}' % (b"a" * 1000)),
+            [LONG_ERROR],
+        ),
+    ],
+)
 def test_an_answer_is_counted_by_what_it_harms(draft: Draft, response: Response, counts: list[str]) -> None:
     assert [count for count, _ in judge(draft, response, SUBJECT, "r1")] == counts
 
@@ -103,4 +118,3 @@ def test_a_client_makes_errors_or_the_models_bits_of_any_answer(tick_archive: Pa
 
 def test_no_order_on_garbage_that_is_published() -> None:
     assert attack_strategy(seed=2, count=200) == 0
-

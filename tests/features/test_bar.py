@@ -1,12 +1,12 @@
-"""Windows of bars and their indicator columns, as arrays; the streaming form is held to them in tests/strategies."""
+"""Windows of bars and their indicator columns, as arrays; the streaming form is held to them in tests/trading."""
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from features.bar import OHLCV, TIME_STEPS, bar_columns, bar_schema, window_ends, windows
-from features.indicators import INDICATORS, WARM_UP
+from nautilus_torchserve.features.bar import OHLCV, TIME_STEPS, bar_columns, bar_schema, window_ends, windows
+from nautilus_torchserve.features.indicators import INDICATORS, WARM_UP
 
 
 def random_bars(count: int, seed: int = 3) -> NDArray[np.float64]:

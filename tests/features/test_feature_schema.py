@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from features.schema import Column, FeatureSchema
-from features.tick import tick_schema
+from nautilus_torchserve.features.schema import Column, FeatureSchema
+from nautilus_torchserve.features.tick import tick_schema
 
 SCHEMA = FeatureSchema(name="bars/1", columns=(Column("open", "1"), Column("close", "1")), window=60, time_steps=60)
 CHANGES: dict[str, Any] = {

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.news_window import NewsWindowConfig, RecentNews, news_before
+from nautilus_torchserve.features.news_window import NewsWindowConfig, RecentNews, news_before
 
 TIMES = st.lists(st.integers(0, 60), max_size=30).map(sorted)
 CONFIGS = st.builds(NewsWindowConfig, max_age_ns=st.integers(1, 70), max_texts=st.integers(1, 6))
@@ -35,11 +35,9 @@ def test_each_told_headline_is_past_young_and_among_the_newest(
     received: list[int], bars: list[int], config: NewsWindowConfig
 ) -> None:
     expected = [
-        [
-            place
-            for place, time in enumerate(received)
-            if time < bar and bar - time <= config.max_age_ns
-        ][-config.max_texts :]
+        [place for place, time in enumerate(received) if time < bar and bar - time <= config.max_age_ns][
+            -config.max_texts :
+        ]
         for bar in bars
     ]
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.text import TEXT_SCHEMA, script_of
+from nautilus_torchserve.features.text import TEXT_SCHEMA, script_of
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.tick import WINDOW, TickFeatures, tick_features, tick_schema
+from nautilus_torchserve.features.tick import WINDOW, TickFeatures, tick_features, tick_schema
 
 
 class Tape(NamedTuple):

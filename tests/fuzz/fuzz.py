@@ -30,12 +30,23 @@ from fuzz_seeds import Seeds  # noqa: E402
 from fault_injection.commands import Call, fault_of, quiet_environment, run  # noqa: E402
 
 PRELOADED = (
-    "tracking.store", "mlflow.store.tracking.sqlalchemy_store", "mlflow.store.model_registry.sqlalchemy_store",
-    "transformers", "optuna", "plotly.graph_objects", "nautilus_trader.backtest.engine",
-    "nautilus_trader.live.node", "training.bar_run", "training.sentiment_run", "training.tuning",
-    "model_registry.registry", "sklearn.metrics", "scipy.stats",
+    "nautilus_torchserve.mlflow_store",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "mlflow.store.model_registry.sqlalchemy_store",
+    "transformers",
+    "optuna",
+    "plotly.graph_objects",
+    "nautilus_trader.backtest.engine",
+    "nautilus_trader.live.node",
+    "nautilus_torchserve.training.price.run",
+    "nautilus_torchserve.training.sentiment.run",
+    "nautilus_torchserve.training.runs.tuning",
+    "nautilus_torchserve.registry.registry",
+    "sklearn.metrics",
+    "scipy.stats",
 )
 """What commands import only when they need it, for many calls imported once."""
+
 
 def main() -> int:
     """Call, report what broke, and return 1 where anything did."""
@@ -68,7 +79,7 @@ def main() -> int:
         fault = fault_of(call, status, out, err)
         statuses[status] += 1
         if given.verbose:
-            last = next((line for line in reversed(err.splitlines()) if line.strip('╰─╯ ')), '')
+            last = next((line for line in reversed(err.splitlines()) if line.strip("╰─╯ ")), "")
             print(f"    {time.monotonic() - began:.1f} s, status {status}: {last[:300]}", flush=True)
         if fault:
             faults.append(fault)

@@ -16,10 +16,35 @@ from fault_injection.nasty import NASTY_TEXTS
 from support import PROJECT, script_app
 
 WORK = {
-    "trades": 300, "bars": 250, "epochs": 1, "rounds": 1, "tune": 1, "number": 4, "observations": 200, "max_texts": 2,
-    "size": 1000, "long": 100, "inline": 100, "folds": 1, "jobs": 1, "threads": 1, "swaps": 1, "rate": 1.0,
-    "seconds": 0.2, "settings": "fit.epochs=1", "every": "1s", "for_": "1s", "watch": 0.1, "watch_s": 0.1, "hold": "1s",
-    "model_ms": 1, "drain": 0.1, "drain_s": 0.1, "interval": 0.05, "once": True, "drawn": 2,
+    "trades": 300,
+    "bars": 250,
+    "epochs": 1,
+    "rounds": 1,
+    "tune": 1,
+    "number": 4,
+    "observations": 200,
+    "max_texts": 2,
+    "size": 1000,
+    "long": 100,
+    "inline": 100,
+    "folds": 1,
+    "jobs": 1,
+    "threads": 1,
+    "swaps": 1,
+    "rate": 1.0,
+    "seconds": 0.2,
+    "settings": "fit.epochs=1",
+    "every": "1s",
+    "for_": "1s",
+    "watch": 0.1,
+    "watch_s": 0.1,
+    "hold": "1s",
+    "model_ms": 1,
+    "drain": 0.1,
+    "drain_s": 0.1,
+    "interval": 0.05,
+    "once": True,
+    "drawn": 2,
 }
 """Options that say how much there is to do -> the most that a fuzzed call asks for; such a call always has them."""
 
@@ -28,40 +53,91 @@ MUST = frozenset({"url", "once", "data", "private", "only_data", "backbone", "qu
 TOGETHER = frozenset({"management_url", "inference_url", "model_store"})
 """Options that are refused unless all of them are given."""
 FILES: dict[str, tuple[str, ...]] = {
-    "data": ("trades", "bars", "catalog"), "news": ("headlines",), "evaluate": ("sentences",), "archive": ("archive",),
-    "run": ("run",), "price_run": ("price_run",), "sentiment_run": ("sentiment_run",),
+    "data": ("trades", "bars", "catalog"),
+    "news": ("headlines",),
+    "evaluate": ("sentences",),
+    "archive": ("archive",),
+    "run": ("run",),
+    "price_run": ("price_run",),
+    "sentiment_run": ("sentiment_run",),
     "ensemble_run": ("ensemble_run",),
-    "sentiment": ("sentiment_run",), "token_file": ("tokens",), "trusted": ("trusted",), "report": (), "out": (),
-    "reports": (), "private": (), "home": (), "profile": (), "runs": ("mlflow",), "backbone": ("backbone",),
-    "latency_profile": ("profile",), "folder": ("store",), "model_store": ("store",), "store": ("store",),
+    "sentiment": ("sentiment_run",),
+    "token_file": ("tokens",),
+    "trusted": ("trusted",),
+    "report": (),
+    "out": (),
+    "reports": (),
+    "private": (),
+    "home": (),
+    "profile": (),
+    "runs": ("mlflow",),
+    "backbone": ("backbone",),
+    "latency_profile": ("profile",),
+    "folder": ("store",),
+    "model_store": ("store",),
+    "store": ("store",),
 }
 """Path option -> what it reads; () is written. Others get any kind of file."""
 OF_COMMAND: dict[tuple[str, str], tuple[str, ...]] = {
-    ("bench_backtest", "run"): ("tick_run",), ("bench_serving", "run"): ("tick_run",),
-    ("backtest tick", "data"): ("trades", "catalog"), ("backtest price", "data"): ("bars", "catalog"),
-    ("backtest news", "data"): ("bars", "catalog"), ("sweep tick", "data"): ("trades", "catalog"),
-    ("sweep price", "data"): ("bars", "catalog"), ("train tick", "data"): ("trades", "catalog"),
-    ("train price", "data"): ("bars", "catalog"), ("train ensemble", "data"): ("bars", "catalog"),
-    ("train sentiment", "data"): ("sentences",), ("parity", "data"): ("trades", "catalog"),
-    ("explain price", "data"): ("bars", "catalog"), ("explain ensemble", "data"): ("bars", "catalog"),
-    ("explain trade", "report"): ("report",), ("live", "config"): ("live",), ("train price", "config"): ("tuned",),
-    ("keys", "trusted"): (), ("archive", "out"): (), ("demo", "store"): (), ("demo", "run"): (),
+    ("bench_backtest", "run"): ("tick_run",),
+    ("bench_serving", "run"): ("tick_run",),
+    ("backtest tick", "data"): ("trades", "catalog"),
+    ("backtest price", "data"): ("bars", "catalog"),
+    ("backtest news", "data"): ("bars", "catalog"),
+    ("sweep tick", "data"): ("trades", "catalog"),
+    ("sweep price", "data"): ("bars", "catalog"),
+    ("train tick", "data"): ("trades", "catalog"),
+    ("train price", "data"): ("bars", "catalog"),
+    ("train ensemble", "data"): ("bars", "catalog"),
+    ("train sentiment", "data"): ("sentences",),
+    ("parity", "data"): ("trades", "catalog"),
+    ("explain price", "data"): ("bars", "catalog"),
+    ("explain ensemble", "data"): ("bars", "catalog"),
+    ("explain trade", "report"): ("report",),
+    ("live", "config"): ("live",),
+    ("train price", "config"): ("tuned",),
+    ("keys", "trusted"): (),
+    ("archive", "out"): (),
+    ("demo", "store"): (),
+    ("demo", "run"): (),
 }
 """The same where an option's name means another thing in one command."""
 
 URLS = ("mar", "mar", "mar", "mar", "http://127.0.0.1:1", "http://127.0.0.1:1/", "https://127.0.0.1:1", "http://")
 TEXTS: dict[str, tuple[str, ...]] = {
-    "url": URLS, "management_url": URLS[4:], "inference_url": URLS[4:], "metrics_url": URLS[4:],
-    "log": ("parquet:audit", "sqlite:///audit.db"), "traffic": ("sqlite:///traffic.db",),
-    "store": ("sqlite:///traffic.db",), "sign_key": ("key", "env:KEY"), "key": ("key", "env:KEY"),
-    "models": ("tick=tick_mar.mar", "tick"), "instrument": ("BTCUSDT.BINANCE",), "timezone": ("UTC", "Asia/Tokyo"),
-    "currency": ("USD", "USDT", "JPY"), "stamp": ("open", "close"), "device": ("cpu", "auto"), "cell": ("lstm",),
-    "model": ("tick", "price", "sentiment", "ensemble"), "version": ("1.0", "2.0"), "output": ("buy", "sell", "up"),
+    "url": URLS,
+    "management_url": URLS[4:],
+    "inference_url": URLS[4:],
+    "metrics_url": URLS[4:],
+    "log": ("parquet:audit", "sqlite:///audit.db"),
+    "traffic": ("sqlite:///traffic.db",),
+    "store": ("sqlite:///traffic.db",),
+    "sign_key": ("key", "env:KEY"),
+    "key": ("key", "env:KEY"),
+    "models": ("tick=tick_mar.mar", "tick"),
+    "instrument": ("BTCUSDT.BINANCE",),
+    "timezone": ("UTC", "Asia/Tokyo"),
+    "currency": ("USD", "USDT", "JPY"),
+    "stamp": ("open", "close"),
+    "device": ("cpu", "auto"),
+    "cell": ("lstm",),
+    "model": ("tick", "price", "sentiment", "ensemble"),
+    "version": ("1.0", "2.0"),
+    "output": ("buy", "sell", "up"),
     "changed": ("min_probability=0.4,0.5", "min_confidence=0.5,0.6", "cooldown_ns=1s,2s", "fee_bps=0,1"),
-    "latency_sweep": ("0,1,5ms",), "arrivals": ("poisson:50", "trades"), "ray": ("127.0.0.1:1",),
-    "texts": ("Profit rose", "The bank warns"), "name": ("e1", "production", "staging"), "a": ("1.0",), "b": ("2.0",),
-    "rule": ("alpha=0.05", "min_predictions=10"), "steps": ("1,100", "50,100"), "challenger": ("2.0",),
-    "baseline": ("1.0",), "to": ("2.0",), "order_id": ("O-20231114-221320-001-000-1",),
+    "latency_sweep": ("0,1,5ms",),
+    "arrivals": ("poisson:50", "trades"),
+    "ray": ("127.0.0.1:1",),
+    "texts": ("Profit rose", "The bank warns"),
+    "name": ("e1", "production", "staging"),
+    "a": ("1.0",),
+    "b": ("2.0",),
+    "rule": ("alpha=0.05", "min_predictions=10"),
+    "steps": ("1,100", "50,100"),
+    "challenger": ("2.0",),
+    "baseline": ("1.0",),
+    "to": ("2.0",),
+    "order_id": ("O-20231114-221320-001-000-1",),
 }
 """Text option -> valid ones; others get names and odd texts."""
 _NAMES_OF_FILES = frozenset({"url", "log", "traffic", "sign_key", "key", "arrivals"})
@@ -104,8 +180,7 @@ class Calls:
         parameters = [each for each in self._commands[name].params if each.name != "help"]
         whole = random.random() < 0.3
         chosen = [
-            each for each in parameters
-            if _always(each) or (whole if each.name in TOGETHER else random.random() < 0.15)
+            each for each in parameters if _always(each) or (whole if each.name in TOGETHER else random.random() < 0.15)
         ]
         damaged = {each.name for each in random.sample(chosen, min(len(chosen), random.choice((0, 0, 1, 1))))}
         files = [each.name for each in chosen if values.is_file(each)]
@@ -148,7 +223,7 @@ class _Values:
             row = list(ROW)
             if damaged:
                 row[self.random.randrange(4)] = self.random.choice(NASTY_TEXTS)
-                del row[self.random.choice((4, 4, 3)):]
+                del row[self.random.choice((4, 4, 3)) :]
             return row
         count = self.random.choice((1, 1, 1, 2)) if several and parameter.name != "instrument" else 1
         return [self._one(parameter, damaged) for _ in range(count)]

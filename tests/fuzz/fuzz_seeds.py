@@ -53,34 +53,46 @@ def _trades(seeds: Seeds, path: Path) -> None:
     random = np.random.default_rng(1)
     prices = 100 + np.cumsum(random.normal(0, 0.05, TRADES)).round(2)
     rows = zip(range(TRADES), prices.round(2), random.integers(1, 500, TRADES) / 1000, strict=True)
-    path.write_text("id,price,qty,quote_qty,time,is_buyer_maker\n" + "".join(
-        f"{at},{price:.2f},{size:.3f},{price * size:.5f},{START_MS + 250 * at},{'true' if at % 3 else 'false'}\n"
-        for at, price, size in rows
-    ))
+    path.write_text(
+        "id,price,qty,quote_qty,time,is_buyer_maker\n"
+        + "".join(
+            f"{at},{price:.2f},{size:.3f},{price * size:.5f},{START_MS + 250 * at},{'true' if at % 3 else 'false'}\n"
+            for at, price, size in rows
+        )
+    )
 
 
 def _bars(seeds: Seeds, path: Path) -> None:
     random = np.random.default_rng(2)
     closes = (100 + np.cumsum(random.normal(0, 0.2, BARS))).round(2)
     opens = np.concatenate([[100.0], closes[:-1]])
-    path.write_text("timestamp,open,high,low,close,volume\n" + "".join(
-        f"{START_MS // 60_000 * 60_000 + 60_000 * at},"
-        f"{o:.2f},{max(o, c) + 0.05:.2f},{min(o, c) - 0.05:.2f},{c:.2f},{v}\n"
-        for at, (o, c, v) in enumerate(zip(opens, closes, random.integers(1, 900, BARS), strict=True))
-    ))
+    path.write_text(
+        "timestamp,open,high,low,close,volume\n"
+        + "".join(
+            f"{START_MS // 60_000 * 60_000 + 60_000 * at},"
+            f"{o:.2f},{max(o, c) + 0.05:.2f},{min(o, c) - 0.05:.2f},{c:.2f},{v}\n"
+            for at, (o, c, v) in enumerate(zip(opens, closes, random.integers(1, 900, BARS), strict=True))
+        )
+    )
 
 
 def _headlines(seeds: Seeds, path: Path) -> None:
-    path.write_text("timestamp,ts_init,headline\n" + "".join(
-        f'{published},{published + 900},"Profit rose {at}, record order"\n' for at, published in enumerate(_PUBLISHED)
-    ))
+    path.write_text(
+        "timestamp,ts_init,headline\n"
+        + "".join(
+            f'{published},{published + 900},"Profit rose {at}, record order"\n'
+            for at, published in enumerate(_PUBLISHED)
+        )
+    )
 
 
 def _headlines_jsonl(seeds: Seeds, path: Path) -> None:
-    path.write_text("".join(
-        json.dumps({"timestamp": each, "ts_init": each + 900, "headline": "The bank warns"}) + "\n"
-        for each in _PUBLISHED
-    ))
+    path.write_text(
+        "".join(
+            json.dumps({"timestamp": each, "ts_init": each + 900, "headline": "The bank warns"}) + "\n"
+            for each in _PUBLISHED
+        )
+    )
 
 
 def _sentences(seeds: Seeds, path: Path) -> None:
@@ -107,8 +119,15 @@ def _catalog(seeds: Seeds, path: Path) -> None:
     frame.index = pd.to_datetime(frame.pop("timestamp"), unit="ms", utc=True)
     bar_type = BarType.from_str(f"{instrument.id}-1-MINUTE-LAST-EXTERNAL")
     trades = [
-        TradeTick(instrument.id, instrument.make_price(each.price), instrument.make_qty(each.qty),
-                  AggressorSide.BUYER, TradeId(f"{each.id}"), each.time * 10**6, each.time * 10**6)
+        TradeTick(
+            instrument.id,
+            instrument.make_price(each.price),
+            instrument.make_qty(each.qty),
+            AggressorSide.BUYER,
+            TradeId(f"{each.id}"),
+            each.time * 10**6,
+            each.time * 10**6,
+        )
         for each in pd.read_csv(seeds["trades"]).itertuples()
     ]
     for data in ([instrument], trades, BarDataWrangler(bar_type, instrument).process(frame)):
@@ -138,20 +157,41 @@ def _signed(seeds: Seeds, path: Path) -> None:
 
 def _tokens(seeds: Seeds, path: Path) -> None:
     ends = {"expiration time": "2030-01-01T00:00:00.000000Z"}
-    path.write_text(json.dumps({
-        "management": {"key": "m" * 8, **ends}, "inference": {"key": "i" * 8, **ends}, "API": {"key": "a" * 8},
-    }))
+    path.write_text(
+        json.dumps(
+            {
+                "management": {"key": "m" * 8, **ends},
+                "inference": {"key": "i" * 8, **ends},
+                "API": {"key": "a" * 8},
+            }
+        )
+    )
 
 
 def _profile(seeds: Seeds, path: Path) -> None:
-    from latency.profile import LatencyProfile, save_profile
+    from nautilus_torchserve.latency.profile import LatencyProfile, save_profile
 
     save_profile(LatencyProfile(np.array([10**6, 2 * 10**6, 3 * 10**6]), 2, {"model": "tick"}), path)
 
 
 def _report(seeds: Seeds, path: Path) -> None:
-    seeds.run("backtest", "tick", "--data", seeds["trades"], "--url", f"mar:{seeds['tick_mar']}", "--in-sample",
-              "--report", path, "--min-probability", "0.34", "--cooldown", "1ms", "--latency", "0")
+    seeds.run(
+        "backtest",
+        "tick",
+        "--data",
+        seeds["trades"],
+        "--url",
+        f"mar:{seeds['tick_mar']}",
+        "--in-sample",
+        "--report",
+        path,
+        "--min-probability",
+        "0.34",
+        "--cooldown",
+        "1ms",
+        "--latency",
+        "0",
+    )
 
 
 def _live(seeds: Seeds, path: Path) -> None:
@@ -170,7 +210,7 @@ balance = "10000 USD"
 kind = "tick"
 
 [model.actor]
-url = "mar:{seeds['tick_mar']}"
+url = "mar:{seeds["tick_mar"]}"
 instrument_id = "SIMUSD.SIM"
 warm_up_ns = "1h"
 
@@ -200,8 +240,20 @@ def _audit(seeds: Seeds, path: Path) -> None:
 
 
 def _traffic(seeds: Seeds, path: Path) -> None:
-    seeds.run("experiment", "create", "tick", "--challenger", "2.0", "--baseline", "1.0", "--no-server", "--name", "e1",
-              "--store", f"sqlite:///{path}")
+    seeds.run(
+        "experiment",
+        "create",
+        "tick",
+        "--challenger",
+        "2.0",
+        "--baseline",
+        "1.0",
+        "--no-server",
+        "--name",
+        "e1",
+        "--store",
+        f"sqlite:///{path}",
+    )
 
 
 def _mlflow(seeds: Seeds, path: Path) -> None:
@@ -209,8 +261,10 @@ def _mlflow(seeds: Seeds, path: Path) -> None:
 
 
 def _properties(seeds: Seeds, path: Path) -> None:
-    path.write_text("inference_address=http://127.0.0.1:8080\nmanagement_address=http://127.0.0.1:8081\n"
-                    "metrics_address=http://127.0.0.1:8082\nmodel_store=/models\ndefault_workers_per_model=1\n")
+    path.write_text(
+        "inference_address=http://127.0.0.1:8080\nmanagement_address=http://127.0.0.1:8081\n"
+        "metrics_address=http://127.0.0.1:8082\nmodel_store=/models\ndefault_workers_per_model=1\n"
+    )
 
 
 def _tuned(seeds: Seeds, path: Path) -> None:
@@ -234,9 +288,7 @@ _MAKERS: dict[str, tuple[str, Callable[[Seeds, Path], None]]] = {
     "backbone": ("backbone", lambda seeds, path: write_backbone(path) and None),
     "tick_run": ("runs/tick", _tick_run),
     "price_run": ("runs/price", lambda seeds, path: write_price_run(path) and None),
-    "sentiment_run": (
-        "runs/sentiment", lambda seeds, path: write_sentiment_run(path, seeds["backbone"]) and None
-    ),
+    "sentiment_run": ("runs/sentiment", lambda seeds, path: write_sentiment_run(path, seeds["backbone"]) and None),
     "ensemble_run": (
         "runs/ensemble",
         lambda seeds, path: write_ensemble_run(path, seeds["price_run"], seeds["sentiment_run"]) and None,

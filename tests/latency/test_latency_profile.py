@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latency.profile import LONGEST_NS, BadProfile, LatencyProfile, load_profile, save_profile, service_times
+from nautilus_torchserve.latency.profile import (
+    LONGEST_NS,
+    BadProfile,
+    LatencyProfile,
+    load_profile,
+    save_profile,
+    service_times,
+)
 
 times = st.integers(1, 10**9)
 gaps = st.integers(0, 10**8)

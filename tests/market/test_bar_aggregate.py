@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from market.bar_aggregate import aggregate
-from market.bar_checks import check_bars
-from market.bar_simulator import MINUTE_NS, simulate_bars
-from market.bars import PRICES, Bars
-from market.trades import EXACT_INTEGERS, BadData
+from nautilus_torchserve.market.bars.aggregate import aggregate
+from nautilus_torchserve.market.bars.bars import PRICES, Bars
+from nautilus_torchserve.market.bars.checks import check_bars
+from nautilus_torchserve.market.bars.simulator import MINUTE_NS, simulate_bars
+from nautilus_torchserve.market.trades.trades import EXACT_INTEGERS, BadData
 
 GOOD = simulate_bars(240)
 DAY_NS = 1440 * MINUTE_NS

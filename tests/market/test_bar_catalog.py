@@ -8,13 +8,13 @@ from nautilus_trader.model.data import Bar, BarType
 from nautilus_trader.model.objects import Price, Quantity
 from nautilus_trader.persistence.catalog import ParquetDataCatalog
 
-from market.bar_aggregate import aggregate
-from market.bar_catalog import load_catalog_bars
-from market.bar_checks import check_bars, examine
-from market.bar_simulator import MINUTE_NS, simulate_bars
-from market.bar_source import load_bars
-from market.bars import PRICES, Bars
-from market.trades import BadData, Instrument
+from nautilus_torchserve.market.bars.aggregate import aggregate
+from nautilus_torchserve.market.bars.bars import PRICES, Bars
+from nautilus_torchserve.market.bars.catalog import load_catalog_bars
+from nautilus_torchserve.market.bars.checks import check_bars, examine
+from nautilus_torchserve.market.bars.load import load_bars
+from nautilus_torchserve.market.bars.simulator import MINUTE_NS, simulate_bars
+from nautilus_torchserve.market.trades.trades import BadData, Instrument
 
 GOOD = simulate_bars(30, instrument=Instrument("BTC-PERP", "DERIBIT", 2, 3))
 

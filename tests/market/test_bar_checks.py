@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from market.bar_checks import Breaks, check_bars, examine
-from market.bar_simulator import MINUTE_NS, simulate_bars
-from market.bars import PRICES, Bars
-from market.read_options import ReadOptions
-from market.trades import EXACT_INTEGERS, BadData
+from nautilus_torchserve.market.bars.bars import PRICES, Bars
+from nautilus_torchserve.market.bars.checks import Breaks, check_bars, examine
+from nautilus_torchserve.market.bars.simulator import MINUTE_NS, simulate_bars
+from nautilus_torchserve.market.read_options import ReadOptions
+from nautilus_torchserve.market.trades.trades import EXACT_INTEGERS, BadData
 
 GOOD = simulate_bars(50)
 VALUES = ("ts_event", *PRICES, "volume")
@@ -88,8 +88,13 @@ def jump_bars(price: int, interval_ns: int = MINUTE_NS, gap: bool = False, close
     open_[10] = price if gap else 1000
     ts_event = GOOD.ts_event[0] + interval_ns * np.arange(20) + np.where(np.arange(20) >= 10, closed_ns, 0)
     return replace(
-        GOOD.between(0, 20), interval_ns=interval_ns, ts_event=ts_event, open=open_, high=np.maximum(open_, close),
-        low=np.minimum(open_, close), close=close,
+        GOOD.between(0, 20),
+        interval_ns=interval_ns,
+        ts_event=ts_event,
+        open=open_,
+        high=np.maximum(open_, close),
+        low=np.minimum(open_, close),
+        close=close,
     )
 
 

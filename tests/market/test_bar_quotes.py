@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from market.bar_quotes import bar_quotes
-from market.bars import Bars
-from market.trades import BadData, Instrument
+from nautilus_torchserve.market.bars.bars import Bars
+from nautilus_torchserve.market.bars.quotes import bar_quotes
+from nautilus_torchserve.market.trades.trades import BadData, Instrument
 
 MINUTE = 60 * 10**9
 
@@ -55,9 +55,7 @@ PRICES = st.integers(min_value=10_000, max_value=2**53 - 1)
     bars=st.lists(st.tuples(PRICES, PRICES, st.sampled_from([1, 1, 1, 2, 3, 500])), min_size=1, max_size=30),
     spread_bps=st.integers(min_value=0, max_value=99_999_999).map(lambda steps: f"{steps / 10_000:.4f}"),
 )
-def test_quotes_are_those_of_the_rule_for_each_bar(
-    bars: list[tuple[int, int, int]], spread_bps: str
-) -> None:
+def test_quotes_are_those_of_the_rule_for_each_bar(bars: list[tuple[int, int, int]], spread_bps: str) -> None:
     opens, closes, steps = (list(column) for column in zip(*bars, strict=True))
     made = make_bars(opens, closes, np.cumsum(steps).tolist())
 

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from market.bar_checks import check_bars, examine
-from market.bar_simulator import MINUTE_NS, BarSimulatorConfig, simulate_bars
-from market.bars import Bars
-from market.simulator import START_NS
-from market.trades import Instrument
+from nautilus_torchserve.market.bars.bars import Bars
+from nautilus_torchserve.market.bars.checks import check_bars, examine
+from nautilus_torchserve.market.bars.simulator import MINUTE_NS, BarSimulatorConfig, simulate_bars
+from nautilus_torchserve.market.trades.simulator import START_NS
+from nautilus_torchserve.market.trades.trades import Instrument
 
 
 @pytest.fixture(scope="module")

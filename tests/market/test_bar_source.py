@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from market.bar_aggregate import aggregate
-from market.bar_simulator import MINUTE_NS, BarSimulatorConfig, simulate_bars
-from market.bar_source import load_bars
-from market.csv_bars import load_csv_bars
-from market.read_options import ReadOptions
-from market.trades import BadData
+from nautilus_torchserve.market.bars.aggregate import aggregate
+from nautilus_torchserve.market.bars.csv_files import load_csv_bars
+from nautilus_torchserve.market.bars.load import load_bars
+from nautilus_torchserve.market.bars.simulator import MINUTE_NS, BarSimulatorConfig, simulate_bars
+from nautilus_torchserve.market.read_options import ReadOptions
+from nautilus_torchserve.market.trades.trades import BadData
 
 T_S = 1_704_067_200
 ROWS = "".join(f"{T_S + 60 * i},{100 + i},{102 + i},{99 + i},{101 + i},{1 + i}\n" for i in range(12))
@@ -77,6 +77,6 @@ def test_a_folder_is_a_catalog(tmp_path: Path) -> None:
 
 
 def test_bars_from_files_need_no_trading_platform() -> None:
-    code = "import sys, market.bar_source; sys.exit('nautilus_trader' in sys.modules)"
+    code = "import sys, nautilus_torchserve.market.bars.load; sys.exit('nautilus_trader' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

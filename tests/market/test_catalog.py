@@ -11,8 +11,8 @@ from nautilus_trader.model.instruments import Instrument
 from nautilus_trader.persistence.catalog import ParquetDataCatalog
 from nautilus_trader.test_kit.providers import TestInstrumentProvider
 
-from market.catalog import load_catalog
-from market.trades import BadData, check
+from nautilus_torchserve.market.trades.catalog import load_catalog
+from nautilus_torchserve.market.trades.trades import BadData, check
 
 SIDES = [AggressorSide.BUYER, AggressorSide.SELLER, AggressorSide.NO_AGGRESSOR]
 START = 1_704_067_200_000_000_000

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from market.bar_checks import check_bars, examine
-from market.bars import PRICES
-from market.csv_bars import load_csv_bars
-from market.read_options import BadReadOption, ReadOptions
-from market.trades import BadData
+from nautilus_torchserve.market.bars.bars import PRICES
+from nautilus_torchserve.market.bars.checks import check_bars, examine
+from nautilus_torchserve.market.bars.csv_files import load_csv_bars
+from nautilus_torchserve.market.read_options import BadReadOption, ReadOptions
+from nautilus_torchserve.market.trades.trades import BadData
 from support import REAL_DATA
 
 REAL = REAL_DATA / "btc_perp_1m_2022-01.csv.gz"
@@ -21,7 +21,8 @@ CLOSES = [T_S * 10**9 + MINUTE_NS, T_S * 10**9 + 2 * MINUTE_NS, T_S * 10**9 + 3 
 """When the three bars of a file with stamps of the open from `T_S` on close."""
 
 KLINES_HEADER = (
-    "open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,taker_buy_quote_volume,ignore\n"
+    "open_time,open,high,low,close,volume,close_time,"
+    "quote_volume,count,taker_buy_volume,taker_buy_quote_volume,ignore\n"
 )
 NAME = "BTCUSDT-1m-2024-01.csv"
 VALUES = [

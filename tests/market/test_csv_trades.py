@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from market.csv_trades import load_csv
-from market.trades import BadData, check
+from nautilus_torchserve.market.trades.csv_files import load_csv
+from nautilus_torchserve.market.trades.trades import BadData, check
 
 SAMPLE = Path(__file__).parents[3] / "shared/data/btcusdt_perp_trades_2020-02-22.csv"
 T_MS, T_NS = 1_704_067_200_123, 1_704_067_200_123_000_000

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from market.decimals import parse_decimals, parse_integers
+from nautilus_torchserve.market.decimals import parse_decimals, parse_integers
 
 numbers = st.decimals(min_value=-(10**9), max_value=10**9, places=8, allow_nan=False)
 

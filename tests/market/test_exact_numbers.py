@@ -22,20 +22,20 @@ from nautilus_trader.model.identifiers import InstrumentId, TradeId
 from nautilus_trader.model.objects import FIXED_PRECISION, Price, Quantity
 from nautilus_trader.persistence.catalog import ParquetDataCatalog
 
-from features.bar import bar_columns
-from features.tick import tick_features
-from market.bar_catalog import load_catalog_bars
-from market.bar_simulator import simulate_bars
-from market.bars import PRICES
-from market.catalog import load_catalog
-from market.csv_bars import load_csv_bars
-from market.csv_trades import load_csv
-from market.fixed_point import to_steps
-from market.quotes import implied_quotes
-from market.simulator import simulate
-from market.trades import BadData, Instrument, Trades
-from strategies.bar_catalog import bar_objects
-from strategies.instruments import to_quote_ticks, trade_ticks
+from nautilus_torchserve.features.bar import bar_columns
+from nautilus_torchserve.features.tick import tick_features
+from nautilus_torchserve.market.bars.bars import PRICES
+from nautilus_torchserve.market.bars.catalog import load_catalog_bars
+from nautilus_torchserve.market.bars.csv_files import load_csv_bars
+from nautilus_torchserve.market.bars.simulator import simulate_bars
+from nautilus_torchserve.market.fixed_point import to_steps
+from nautilus_torchserve.market.trades.catalog import load_catalog
+from nautilus_torchserve.market.trades.csv_files import load_csv
+from nautilus_torchserve.market.trades.quotes import implied_quotes
+from nautilus_torchserve.market.trades.simulator import simulate
+from nautilus_torchserve.market.trades.trades import BadData, Instrument, Trades
+from nautilus_torchserve.trading.backtest.bar_catalog import bar_objects
+from nautilus_torchserve.trading.instruments.instruments import to_quote_ticks, trade_ticks
 
 START = 1_704_067_200_000_000_000
 SECOND = 10**9
@@ -215,7 +215,9 @@ def finer(trades: Trades, decimals: int) -> Trades:
     return replace(
         trades,
         instrument=Instrument(
-            instrument.symbol, instrument.venue, instrument.price_precision + decimals,
+            instrument.symbol,
+            instrument.venue,
+            instrument.price_precision + decimals,
             instrument.size_precision + decimals,
         ),
         price=trades.price * 10**decimals,

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from market.headlines import Headline, load_headlines
-from market.trades import BadData
+from nautilus_torchserve.market.news.headlines import Headline, load_headlines
+from nautilus_torchserve.market.trades.trades import BadData
 
 T_S = 1_704_067_200
 """2024-01-01T00:00:00Z."""
@@ -158,10 +158,14 @@ def test_compressed_files_are_read_too(tmp_path: Path, name: str, text: str) -> 
 
 
 def test_headlines_come_by_time_of_receipt_and_else_as_in_the_file(tmp_path: Path) -> None:
-    path = written(tmp_path, "text,published,received\n" + "".join(
-        f"{text},{T_S + published},{T_S + received}\n"
-        for text, published, received in (("a", 3, 9), ("b", 1, 8), ("c", 4, 8), ("d", 2, 2), ("e", 0, 8))
-    ))
+    path = written(
+        tmp_path,
+        "text,published,received\n"
+        + "".join(
+            f"{text},{T_S + published},{T_S + received}\n"
+            for text, published, received in (("a", 3, 9), ("b", 1, 8), ("c", 4, 8), ("d", 2, 2), ("e", 0, 8))
+        ),
+    )
 
     assert [each.text for each in load_headlines(path, SIM)] == ["d", "b", "c", "e", "a"]
 
@@ -209,7 +213,9 @@ RECEIVED = f"text,published,received\nUp,{T_S},{T_S}\n"
         (MIXED, "XYZ.SIM", 0, "a headline on XYZ.SIM expected, was only on ETHUSD.SIM, SIMUSD.SIM, SIMUSD.X"),
         (MIXED, None, 0, "line 4, column 'symbol': expected instruments like BTCUSDT.BINANCE, got"),
         (
-            MIXED.replace("SIMUSD.X", " ; "), SIM, 0,
+            MIXED.replace("SIMUSD.X", " ; "),
+            SIM,
+            0,
             "line 5, column 'symbol': expected at least one instrument, got ' ; '",
         ),
         (MIXED.replace("SIMUSD.X", "['SIMUSD.X']"), SIM, 0, "line 5: an instrument like BTCUSDT.BINANCE expected"),
@@ -221,7 +227,9 @@ RECEIVED = f"text,published,received\nUp,{T_S},{T_S}\n"
         (PLAIN + "Up,12345\n", SIM, 0, "line 3, column 'published': expected Unix seconds or milliseconds or"),
         (PLAIN + f"Up,{T_S}.5\n", SIM, 0, "line 3, column 'published': expected a whole number, got '1704067200.5'"),
         (
-            "text,date\nUp,2024-01-01\nUp,now\n", SIM, 0,
+            "text,date\nUp,2024-01-01\nUp,now\n",
+            SIM,
+            0,
             "line 3, column 'date': expected a time like 2024-01-31T09:30:00Z or",
         ),
         ("text,date\nUp,2024-01-01\nUp,2024-02-30\n", SIM, 0, "line 3, column 'date': expected a time like"),

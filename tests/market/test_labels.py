@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from market.labels import BUY, HOLD, SELL, UNKNOWN, label
+from nautilus_torchserve.market.trades.labels import BUY, HOLD, SELL, UNKNOWN, label
 
 
 def test_labels_by_hand() -> None:

@@ -9,17 +9,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from market.bar_checks import check_bars
-from market.bar_simulator import MINUTE_NS, BarSimulatorConfig, simulate_bars
-from market.bars import PRICES, Bars
-from market.headlines import Headline
-from market.news_simulator import SIGNS, LabelledText, NewsSimulatorConfig, load_labelled_texts, simulate_news
-from market.simulator import START_NS
-from market.trades import BadData, Instrument
-from support import PROJECT
-from training.news_corpus import load_corpus
+from nautilus_torchserve.market.bars.bars import PRICES, Bars
+from nautilus_torchserve.market.bars.checks import check_bars
+from nautilus_torchserve.market.bars.simulator import MINUTE_NS, BarSimulatorConfig, simulate_bars
+from nautilus_torchserve.market.news.headlines import Headline
+from nautilus_torchserve.market.news.load import DEMO_HEADLINES
+from nautilus_torchserve.market.news.simulator import (
+    SIGNS,
+    LabelledText,
+    NewsSimulatorConfig,
+    load_labelled_texts,
+    simulate_news,
+)
+from nautilus_torchserve.market.trades.simulator import START_NS
+from nautilus_torchserve.market.trades.trades import BadData, Instrument
+from nautilus_torchserve.training.sentiment.data import CORPUS
+from nautilus_torchserve.training.sentiment.news_corpus import load_corpus
 
-DEMO = PROJECT / "corpus/demo_headlines.csv"
+DEMO = DEMO_HEADLINES
 TEXTS = tuple(LabelledText(label, f"{label} news") for label in SIGNS)
 
 
@@ -38,7 +45,7 @@ def test_the_demos_headlines_are_enough_balanced_and_about_the_coin() -> None:
 
 
 def test_no_model_was_trained_on_the_demos_headlines() -> None:
-    corpus = load_corpus(PROJECT / "corpus/news")
+    corpus = load_corpus(CORPUS)
     known = {" ".join(each.text.lower().split()) for each in corpus.train + corpus.held_out}
 
     assert not known & {" ".join(each.text.lower().split()) for each in load_labelled_texts(DEMO)}

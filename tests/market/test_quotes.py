@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from market.quotes import implied_quotes
-from market.simulator import simulate
-from market.trades import Instrument, Trades
+from nautilus_torchserve.market.trades.quotes import implied_quotes
+from nautilus_torchserve.market.trades.simulator import simulate
+from nautilus_torchserve.market.trades.trades import Instrument, Trades
 
 
 def trades_of(events: list[tuple[int, int]]) -> Trades:

@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from market.bar_checks import examine
-from market.csv_bars import load_csv_bars
-from market.csv_trades import load_csv
-from market.headlines import load_headlines
-from market.news_source import load_news_bars
-from market.read_options import BadReadOption, CsvLines, ReadOptions
-from market.simulator import simulate
-from market.source import load
-from market.trades import BadData, check
+from nautilus_torchserve.market.bars.checks import examine
+from nautilus_torchserve.market.bars.csv_files import load_csv_bars
+from nautilus_torchserve.market.news.headlines import load_headlines
+from nautilus_torchserve.market.news.load import load_news_bars
+from nautilus_torchserve.market.read_options import BadReadOption, CsvLines, ReadOptions
+from nautilus_torchserve.market.trades.csv_files import load_csv
+from nautilus_torchserve.market.trades.load import load
+from nautilus_torchserve.market.trades.simulator import simulate
+from nautilus_torchserve.market.trades.trades import BadData, check
 
 HEADER = "timestamp,open,high,low,close,volume\n"
 ZONES = ("America/New_York", "Europe/Berlin", "Australia/Lord_Howe", "America/Havana", "Asia/Kathmandu", "UTC")
@@ -222,7 +222,8 @@ def test_a_stock_column_says_what_headlines_are_about(tmp_path: Path) -> None:
     assert in_new_york.notes == ()
     zone = ZoneInfo("America/New_York")
     assert [each.ts_event for each in in_new_york] == [
-        ns(datetime(2020, 6, 5, 10, 30, 54, tzinfo=zone)), ns(datetime(2020, 6, 5, 14, tzinfo=zone)),
+        ns(datetime(2020, 6, 5, 10, 30, 54, tzinfo=zone)),
+        ns(datetime(2020, 6, 5, 14, tzinfo=zone)),
         ns(datetime(2020, 6, 6, tzinfo=zone)),
     ]
     stamps = [f"2020-06-0{day}T10:00:00Z" for day in (5, 6, 7)]

@@ -3,8 +3,8 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from market.simulator import START_NS, SimulatorConfig, simulate
-from market.trades import check
+from nautilus_torchserve.market.trades.simulator import START_NS, SimulatorConfig, simulate
+from nautilus_torchserve.market.trades.trades import check
 
 TRADES = 60_000
 

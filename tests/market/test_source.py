@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from market.simulator import simulate
-from market.source import load
-from market.trades import BadData
+from nautilus_torchserve.market.trades.load import load
+from nautilus_torchserve.market.trades.simulator import simulate
+from nautilus_torchserve.market.trades.trades import BadData
 
 CSV = "7,42283.50,0.100,4228.35,1704067200123,true\n"
 
@@ -48,7 +48,8 @@ def test_a_folder_is_a_catalog(tmp_path: Path) -> None:
 def test_training_imports_no_trading_platform() -> None:
     pytest.importorskip("torch")
     code = """
-import sys, training.tick_run, training.bar_run, market.source, market.bar_source
+import sys, nautilus_torchserve.training.tick.run, nautilus_torchserve.training.price.run,
+nautilus_torchserve.market.trades.load, nautilus_torchserve.market.bars.load
 sys.exit('nautilus_trader' in sys.modules or 'ts' in sys.modules)
 """
 

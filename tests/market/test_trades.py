@@ -3,8 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from market.simulator import simulate
-from market.trades import EXACT_INTEGERS, BadData, Trades, check
+from nautilus_torchserve.market.trades.simulator import simulate
+from nautilus_torchserve.market.trades.trades import EXACT_INTEGERS, BadData, Trades, check
 
 GOOD = simulate(50)
 

@@ -272,8 +272,11 @@ def test_a_windows_bits_are_its_own_in_any_company(batch: tuple[torch.Tensor, ..
 
     whole = combine(answer, scores, ages, counts, POOL)
     shuffled = combine(
-        answer[order], torch.cat([scores[texts[row]] for row in order]), torch.cat([ages[texts[row]] for row in order]),
-        counts[order], POOL,
+        answer[order],
+        torch.cat([scores[texts[row]] for row in order]),
+        torch.cat([ages[texts[row]] for row in order]),
+        counts[order],
+        POOL,
     )
 
     assert torch.equal(shuffled, whole[order])

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from features.bar import bar_columns, window_ends, windows
-from market.bar_simulator import simulate_bars
-from market.bars import PRICES as PRICE_NAMES
 from model_defs.cnn_lstm import CnnLSTM, CnnLSTMConfig
 from model_defs.return_network import CLOSE, OUTPUTS, PRICES, VOLUME, ReturnNetwork, negative_log_likelihood, predict
+from nautilus_torchserve.features.bar import bar_columns, window_ends, windows
+from nautilus_torchserve.market.bars.bars import PRICES as PRICE_NAMES
+from nautilus_torchserve.market.bars.simulator import simulate_bars
 from support import PROJECT
 
 torch.set_num_threads(1)

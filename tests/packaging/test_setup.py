@@ -30,8 +30,14 @@ def install(machine: Path, name: str, script: str) -> None:
 
 
 def make(machine: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["make", "setup", *arguments], cwd=machine, env={"PATH": str(machine / "bin")},
-                          capture_output=True, text=True, check=False)
+    return subprocess.run(
+        ["make", "setup", *arguments],
+        cwd=machine,
+        env={"PATH": str(machine / "bin")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 WITHOUT_VENV = f"""
@@ -41,17 +47,30 @@ exec {sys.executable} "$@"
 """Debian's Python without python3-venv leaves a .venv without pip."""
 
 
-@pytest.mark.parametrize(("pythons", "arguments", "message"), [
-    ({}, [], "error: expected Python 3.11, got none: docs/setup.md says how"),
-    ({"python3": "echo 3.13"}, [], "error: expected Python 3.11, got 3.13 ({bin}/python3): docs/setup.md"),
-    ({"python3.11": "echo 'pyenv: python3.11: command not found' >&2; exit 127", "python3": "echo 3.9"}, [],
-     "error: expected Python 3.11, got one that does not run ({bin}/python3.11), 3.9 ({bin}/python3): docs"),
-    ({"python3.11": WITHOUT_VENV}, ["PYTHON=/nowhere/python"],
-     "error: expected Python 3.11, got no program /nowhere/python: docs"),
-    ({"python3.11": WITHOUT_VENV}, [], "error: expected a Python with the modules venv and ensurepip, got "
-     "{bin}/python3.11 without them: on Debian and Ubuntu, apt install python3.11-venv"),
-    ({"uv": "echo {bin}/elsewhere", "elsewhere": WITHOUT_VENV}, [], "got {bin}/elsewhere without them"),
-])
+@pytest.mark.parametrize(
+    ("pythons", "arguments", "message"),
+    [
+        ({}, [], "error: expected Python 3.11, got none: docs/setup.md says how"),
+        ({"python3": "echo 3.13"}, [], "error: expected Python 3.11, got 3.13 ({bin}/python3): docs/setup.md"),
+        (
+            {"python3.11": "echo 'pyenv: python3.11: command not found' >&2; exit 127", "python3": "echo 3.9"},
+            [],
+            "error: expected Python 3.11, got one that does not run ({bin}/python3.11), 3.9 ({bin}/python3): docs",
+        ),
+        (
+            {"python3.11": WITHOUT_VENV},
+            ["PYTHON=/nowhere/python"],
+            "error: expected Python 3.11, got no program /nowhere/python: docs",
+        ),
+        (
+            {"python3.11": WITHOUT_VENV},
+            [],
+            "error: expected a Python with the modules venv and ensurepip, got "
+            "{bin}/python3.11 without them: on Debian and Ubuntu, apt install python3.11-venv",
+        ),
+        ({"uv": "echo {bin}/elsewhere", "elsewhere": WITHOUT_VENV}, [], "got {bin}/elsewhere without them"),
+    ],
+)
 def test_what_is_missing_is_named_and_nothing_is_left(
     machine: Path, pythons: dict[str, str], arguments: list[str], message: str
 ) -> None:

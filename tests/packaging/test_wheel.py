@@ -15,17 +15,17 @@ import numpy as np
 import pytest
 from docker.utils.build import exclude_paths
 
-from serving.client import connect
+from nautilus_torchserve.serving.client.client import connect
 from support import PROJECT
 
-OPTIONAL = {"sweeps.on_ray": "ray"}
+OPTIONAL = {"nautilus_torchserve.trading.backtest.sweeps.on_ray": "ray"}
 """Modules of extras that `make setup` does not install, and what they need."""
 USE_ALL = """
 import importlib, json, sys
 modules, archive, rows = json.load(sys.stdin)
 places = {name: importlib.import_module(name).__file__ for name in modules}
 import numpy as np
-from serving.client import connect
+from nautilus_torchserve.serving.client.client import connect
 with connect(archive, "tick") as client:
     answer = client.predict(np.array(rows, np.float32))
 print(json.dumps([places, {name: values.tolist() for name, values in answer.outputs.items()}]))
@@ -80,16 +80,27 @@ def without_our_paths() -> dict[str, str]:
 def modules_of(context: Path) -> list[str]:
     """Modules of all packages; a package is a folder with an ``__init__.py``."""
     paths = [path.relative_to(context) for path in sorted(context.rglob("*.py"))]
-    in_packages = [path for path in paths
-                   if path.parents[1:] and all((context / each / "__init__.py").exists() for each in path.parents[:-1])]
+    in_packages = [
+        path
+        for path in paths
+        if path.parents[1:] and all((context / each / "__init__.py").exists() for each in path.parents[:-1])
+    ]
     names = [".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in in_packages]
     return [name for name in names if name not in OPTIONAL or find_spec(OPTIONAL[name]) is not None]
 
 
 def test_the_context_holds_no_secret_and_nothing_built(tmp_path: Path) -> None:
     kept = {"config.properties", "archives/model-config/tick.yaml", "a_new_package/deep/data.csv"}
-    left_out = {".git/HEAD", ".venv/bin/python", ".server/key_file.json", "keys/desk.key", "archives/tick.mar",
-                "wire/__pycache__/body.cpython-311.pyc", "runs/tick/weights.safetensors", "tests/conftest.py"}
+    left_out = {
+        ".git/HEAD",
+        ".venv/bin/python",
+        ".server/key_file.json",
+        "keys/desk.key",
+        "archives/tick.mar",
+        "wire/__pycache__/body.cpython-311.pyc",
+        "runs/tick/weights.safetensors",
+        "tests/conftest.py",
+    }
     for name in kept | left_out:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
@@ -106,8 +117,13 @@ def test_every_module_of_the_wheel_imports_and_an_archive_answers(
     url = f"mar:{tick_archive}"
 
     result = subprocess.run(
-        [environment / "bin" / "python", "-c", USE_ALL], input=json.dumps([modules, url, rows]),
-        capture_output=True, text=True, cwd=tmp_path, env=without_our_paths(), check=False,
+        [environment / "bin" / "python", "-c", USE_ALL],
+        input=json.dumps([modules, url, rows]),
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=without_our_paths(),
+        check=False,
     )
 
     assert result.returncode == 0, result.stderr
@@ -121,8 +137,12 @@ def test_every_module_of_the_wheel_imports_and_an_archive_answers(
 
 def test_the_wheel_holds_all_modules_and_all_data_beside_them(context: Path, wheel: Path) -> None:
     packages = {name.partition(".")[0] for name in modules_of(context)}
-    data = {path.relative_to(context) for name in packages for path in (context / name).rglob("*")
-            if path.is_file() and path.suffix != ".py" and "__pycache__" not in path.parts}
+    data = {
+        path.relative_to(context)
+        for name in packages
+        for path in (context / name).rglob("*")
+        if path.is_file() and path.suffix != ".py" and "__pycache__" not in path.parts
+    }
 
     held = ZipFile(wheel).namelist()
 

@@ -85,8 +85,20 @@ def hand_over(paths: list[str], of: Path, to: Path) -> None:
 
 def check_out(folder: Path, public_key: Path) -> Path:
     """A copy of the project's own files as they would be committed, with this key trusted and its .venv made."""
-    made = (".git", ".venv", "runs", "reports", "logs", "build", "*.mar", ".server", "__pycache__", ".*_cache",
-            "*.egg-info", ".hypothesis")
+    made = (
+        ".git",
+        ".venv",
+        "runs",
+        "reports",
+        "logs",
+        "build",
+        "*.mar",
+        ".server",
+        "__pycache__",
+        ".*_cache",
+        "*.egg-info",
+        ".hypothesis",
+    )
     shutil.copytree(PROJECT, folder, ignore=shutil.ignore_patterns(*made))
     (folder / "trusted_keys").mkdir(exist_ok=True)
     shutil.copy(public_key, folder / "trusted_keys")
@@ -101,7 +113,13 @@ def check_out(folder: Path, public_key: Path) -> Path:
 def run(command: list[str], folder: Path, variables: Mapping[str, str]) -> Ended:
     environment = {name: os.environ[name] for name in _RUNNER if name in os.environ}
     result = subprocess.run(
-        command, cwd=folder, env={**environment, "PYTHONPATH": str(folder), **variables},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120, check=False,
+        command,
+        cwd=folder,
+        env={**environment, "PYTHONPATH": str(folder), **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+        check=False,
     )
     return Ended(result.returncode == 0, result.stdout)

@@ -47,8 +47,14 @@ def deflate(data: bytes) -> bytes:
 
 
 def forge(
-    path: Path, entries: Sequence[Entry], *, gap: bytes = b"", after: bytes = b"", comment: bytes = b"",
-    count: int | None = None, comment_bytes: int | None = None,
+    path: Path,
+    entries: Sequence[Entry],
+    *,
+    gap: bytes = b"",
+    after: bytes = b"",
+    comment: bytes = b"",
+    count: int | None = None,
+    comment_bytes: int | None = None,
 ) -> Path:
     """Write a zip file; ``gap`` lies before the central directory, ``after`` behind all; the counts are as it says."""
     body, directory, listed = b"", b"", 0

@@ -9,10 +9,10 @@ from zipfile import ZipFile
 import numpy as np
 import pytest
 
-from handlers.model_files import BadArchive
-from release.archive import BuildFailed, build_archive
-from serving.archive_import import UnreadableArchive, read_manifest
-from serving.client import connect
+from nautilus_torchserve.inference.model_files import BadArchive
+from nautilus_torchserve.release.build.archive import BuildFailed, build_archive
+from nautilus_torchserve.serving.client.archive_import import UnreadableArchive, read_manifest
+from nautilus_torchserve.serving.client.client import connect
 from support import run_script
 
 
@@ -47,7 +47,12 @@ def test_archive_holds_what_it_needs_and_no_more(tick_archive: Path) -> None:
         names = set(archive.namelist())
 
     assert {"tick_handler.py", "weights.safetensors", "model.json", "golden.npz", "model-config.yaml"} <= names
-    assert {"features/schema.py", "wire/body.py", "model_defs/tick_classifier.py", "handlers/tiles.py"} <= names
+    assert {
+        "nautilus_torchserve/features/schema.py",
+        "nautilus_torchserve/wire/body.py",
+        "model_defs/tick_classifier.py",
+        "nautilus_torchserve/inference/tiles.py",
+    } <= names
     assert not [name for name in names if name.split("/")[0] in ("strategies", "training", "serving", "release")]
     assert not [name for name in names if name.endswith((".pt", ".pkl", ".pyc"))]
 
@@ -56,11 +61,13 @@ def test_an_archive_from_before_there_were_texts_is_asked_for_rows(
     tick_archive: Path, tmp_path: Path, rows: np.ndarray
 ) -> None:
     with ZipFile(tick_archive) as archive:
-        handler = archive.read("handlers/trading_handler.py").decode()
+        handler = archive.read("nautilus_torchserve/worker/trading_handler.py").decode()
     said = '            "inputs": self.inputs,\n'
     assert said in handler
     older = rewrite(
-        tick_archive, tmp_path / "tick.mar", {"handlers/trading_handler.py": handler.replace(said, "").encode()}
+        tick_archive,
+        tmp_path / "tick.mar",
+        {"nautilus_torchserve/worker/trading_handler.py": handler.replace(said, "").encode()},
     )
 
     with connect(f"mar:{older}", "tick") as client, connect(f"mar:{tick_archive}", "tick") as today:

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from release.archive import BuildFailed, build_archive
-from serving.client import connect
-from wire.news_windows import NewsWindow
+from nautilus_torchserve.release.build.archive import BuildFailed, build_archive
+from nautilus_torchserve.serving.client.client import connect
+from nautilus_torchserve.wire.news_windows import NewsWindow
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +70,19 @@ def test_a_members_other_weights_do_not_pass_the_ensembles_golden_answers(
     ("changed", "says"),
     [
         ({"members": ["price", "sentiment", "volume"]}, "model.json expected in .*volume, was missing"),
-        ({"network": {"module": "training.tick_fit", "config": {}}}, "a network in model_defs expected"),
-        ({"network": {"module": "model_defs.news_pool", "config": {
-            "weight_price": -1, "weight_sentiment": 0, "half_life_s": 1}}}, "weight_price of at least 0 expected"),
+        (
+            {"network": {"module": "nautilus_torchserve.training.tick.fit", "config": {}}},
+            "a network in model_defs expected",
+        ),
+        (
+            {
+                "network": {
+                    "module": "model_defs.news_pool",
+                    "config": {"weight_price": -1, "weight_sentiment": 0, "half_life_s": 1},
+                }
+            },
+            "weight_price of at least 0 expected",
+        ),
     ],
 )
 def test_a_description_that_cannot_be_built_is_refused(

@@ -13,10 +13,10 @@ import pytest
 from ci_jobs import CI, check_out, github, gitlab, hand_over, run, run_github_job, run_gitlab_job
 from rollout_desk import Desk
 
-from model_registry.registry import Registry
-from signing.keys import make_key
-from tracking.store import FILES_VARIABLE, REGISTRY_VARIABLE, URI_VARIABLE, tracking_store
-from wire.digest import archive_digest
+from nautilus_torchserve.mlflow_store import FILES_VARIABLE, REGISTRY_VARIABLE, URI_VARIABLE, tracking_store
+from nautilus_torchserve.registry.registry import Registry
+from nautilus_torchserve.signing.keys import make_key
+from nautilus_torchserve.wire.digest import archive_digest
 
 JOBS = ("build", "deploy", "roll-back")
 RELEASE_STEP = "bash deploy/ci/release.sh "
@@ -194,8 +194,12 @@ def test_gitlab_s_steps_with_a_key_that_is_not_trusted_fail_and_leave_all_as_it_
     versions = [each.version for each in plant.registry.versions("tick")]
     checkout = plant.check_out("gitlab")
     make_key(plant.folder / "stranger.key", plant.folder / "stranger.pub")
-    variables = {**plant.variables, **plant.secrets, "CI_PIPELINE_IID": "8",
-                 "ARCHIVE_SIGN_KEY": (plant.folder / "stranger.key").read_text()}
+    variables = {
+        **plant.variables,
+        **plant.secrets,
+        "CI_PIPELINE_IID": "8",
+        "ARCHIVE_SIGN_KEY": (plant.folder / "stranger.key").read_text(),
+    }
 
     built = run_gitlab_job("build", checkout, variables)
     deployed = run_gitlab_job("deploy", checkout, variables)

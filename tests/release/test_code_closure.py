@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from release.code_closure import ForbiddenImport, code_closure
+from nautilus_torchserve.release.build.code_closure import ForbiddenImport, code_closure
 
 LIBRARIES = {"torch", "numpy"}
 

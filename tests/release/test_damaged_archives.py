@@ -14,15 +14,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from handlers.model_files import parse_description
-from model_registry.examined_archive import examined
-from model_registry.record import tags_of
-from release.golden import archived_golden
-from release.rollout import _serve_like
-from serving.archive_import import archive_digest, check_handler, open_archive
-from serving.client import connect
-from signing.archive_signature import read_digest, verify_archive
-from wire.user_error import UserError
+from nautilus_torchserve.inference.model_files import parse_description
+from nautilus_torchserve.registry.examined_archive import examined
+from nautilus_torchserve.registry.record import tags_of
+from nautilus_torchserve.release.rollout.golden import archived_golden
+from nautilus_torchserve.release.rollout.rollout import _serve_like
+from nautilus_torchserve.serving.client.archive_import import archive_digest, check_handler, open_archive
+from nautilus_torchserve.serving.client.client import connect
+from nautilus_torchserve.signing.archive_signature import read_digest, verify_archive
+from nautilus_torchserve.user_error import UserError
 
 Damage = Callable[[Path, Path], None]
 """Makes a damaged copy of an archive."""
@@ -68,7 +68,12 @@ def cut_off(draw: st.DrawFn) -> Damage:
 
 
 DATA = ("model.json", "golden.npz", "weights.safetensors", "MAR-INF/MANIFEST.json", "model-config.yaml")
-CODE = ("tick_handler.py", "wire/body.py", "model_defs/tick_classifier.py", "handlers/tiles.py")
+CODE = (
+    "tick_handler.py",
+    "nautilus_torchserve/wire/body.py",
+    "model_defs/tick_classifier.py",
+    "nautilus_torchserve/inference/tiles.py",
+)
 
 
 @st.composite
@@ -178,7 +183,10 @@ def test_a_damaged_archive_is_refused_in_one_sentence_or_read(tick_archive: Path
         (with_member("model.json", b"{"), "model.json: expected a JSON object, got Expecting"),
         (with_member("weights.safetensors", b""), "expected the network's weights"),
         (with_member("tick_handler.py", b"x ="), r"SyntaxError: .*\(tick_handler\.py:1\)"),
-        (with_member("wire/body.py", b"import gone\n"), r"No module named 'gone' \(wire/body\.py:1\)"),
+        (
+            with_member("nautilus_torchserve/wire/body.py", b"import gone\n"),
+            r"No module named 'gone' \(wire/body\.py:1\)",
+        ),
         (with_member("MAR-INF/MANIFEST.json", b"[]"), r"model\.modelName as a text in MAR"),
         (lambda archive, to: shutil.copy(Path(__file__), to) and None, "a model archive expected: BadZipFile"),
     ],

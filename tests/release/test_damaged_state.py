@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from release.journal import FOLDER, Journal, read_journal, remembered_digests, write_journal
-from release.status import model_status
-from release.target import Target
-from release.versions import save_snapshot
-from serving.properties import read_properties
-from serving.snapshot import PROPERTY, read_snapshot
-from serving.torchserve import CONFIG, TorchServe
+from nautilus_torchserve.release.rollout.journal import FOLDER, Journal, read_journal, remembered_digests, write_journal
+from nautilus_torchserve.release.rollout.status import model_status
+from nautilus_torchserve.release.rollout.target import Target
+from nautilus_torchserve.release.rollout.versions import save_snapshot
+from nautilus_torchserve.serving.server.properties import read_properties
+from nautilus_torchserve.serving.server.snapshot import PROPERTY, read_snapshot
+from nautilus_torchserve.serving.server.torchserve import CONFIG, TorchServe
+from nautilus_torchserve.traffic.split import Kind, Split
+from nautilus_torchserve.traffic.store import TrafficStore
+from nautilus_torchserve.wire.digest import archive_digest
 from support import PROJECT, script_app
-from traffic.split import Kind, Split
-from traffic.store import TrafficStore
-from wire.digest import archive_digest
 
 JOURNAL = Journal(("0.8", "0.9", "1.0"), digests={"0.9": "a" * 64})
 COMMANDS = {
@@ -54,7 +54,11 @@ class Site:
             shutil.copyfile(archive, self.store / archive.name)
         shutil.copyfile(server.home / CONFIG, self.home / CONFIG)
         self.target = Target(
-            server.management_url, server.inference_url, self.store, server.management_token, server.token,
+            server.management_url,
+            server.inference_url,
+            self.store,
+            server.management_token,
+            server.token,
             config=self.home / CONFIG,
         )
         save_snapshot(self.target)
@@ -76,15 +80,23 @@ class Site:
     def call(self, arguments: Sequence[str]) -> tuple[int, str]:
         """Exit status and what was said."""
         options = [
-            "--management-url", self.target.management_url, "--inference-url", self.target.inference_url,
-            "--model-store", str(self.store), "--config", str(self.home / CONFIG),
+            "--management-url",
+            self.target.management_url,
+            "--inference-url",
+            self.target.inference_url,
+            "--model-store",
+            str(self.store),
+            "--config",
+            str(self.home / CONFIG),
         ]
         if arguments[0] in ("status", "repair", "prune", "canary"):
             options += ["--store", f"sqlite:///{self.database}"]
         if arguments[0] not in ("status", "repair", "prune"):
             options += ["--reports", str(self.reports)]
-        tokens = {"TORCHSERVE_MANAGEMENT_TOKEN": f"{self.target.management_token}",
-                  "TORCHSERVE_TOKEN": f"{self.target.inference_token}"}
+        tokens = {
+            "TORCHSERVE_MANAGEMENT_TOKEN": f"{self.target.management_token}",
+            "TORCHSERVE_TOKEN": f"{self.target.inference_token}",
+        }
         result = CliRunner().invoke(APP, [*arguments, *options], env=tokens)
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception

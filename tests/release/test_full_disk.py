@@ -15,13 +15,13 @@ import pytest
 from rollout_desk import QUICK, Desk
 from typer.testing import CliRunner
 
-from release.journal import read_journal
-from release.prune import prune
-from release.repair import repair
-from release.rollout import promote, register, rollback
-from release.status import model_status
-from serving.properties import BadProperties, read_properties
-from serving.snapshot import PROPERTY
+from nautilus_torchserve.release.rollout.journal import read_journal
+from nautilus_torchserve.release.rollout.prune import prune
+from nautilus_torchserve.release.rollout.repair import repair
+from nautilus_torchserve.release.rollout.rollout import promote, register, rollback
+from nautilus_torchserve.release.rollout.status import model_status
+from nautilus_torchserve.serving.server.properties import BadProperties, read_properties
+from nautilus_torchserve.serving.server.snapshot import PROPERTY
 from support import PROJECT, script_app
 
 FreshVersion = Callable[[], str]
@@ -122,7 +122,11 @@ def test_exit_status_3_says_that_the_server_is_as_asked(
         command = ["scripts/rollout.py", "rollback", "tick", "--json", "--home", home, "--reports", reports]
         with Path("/dev/full").open("w") as full:
             result = subprocess.run(
-                [sys.executable, *map(str, command)], cwd=PROJECT, text=True, check=False, stderr=subprocess.PIPE,
+                [sys.executable, *map(str, command)],
+                cwd=PROJECT,
+                text=True,
+                check=False,
+                stderr=subprocess.PIPE,
                 stdout=full if output == "stdout" else subprocess.PIPE,
             )
 
@@ -138,8 +142,16 @@ def test_exit_status_3_says_that_the_server_is_as_asked(
 
 def test_messages_that_cannot_be_printed_stop_nothing(desk: Desk, tmp_path: Path) -> None:
     """A pipe whose reader has gone, or a disk that is full, under stderr."""
-    command = [sys.executable, "scripts/rollout.py", "repair", "--json", "--home", str(desk.server.home),
-               "--store", f"sqlite:///{tmp_path / 'none.db'}"]
+    command = [
+        sys.executable,
+        "scripts/rollout.py",
+        "repair",
+        "--json",
+        "--home",
+        str(desk.server.home),
+        "--store",
+        f"sqlite:///{tmp_path / 'none.db'}",
+    ]
     with Path("/dev/full").open("w") as full:
         result = subprocess.run(command, cwd=PROJECT, text=True, check=False, stdout=subprocess.PIPE, stderr=full)
 

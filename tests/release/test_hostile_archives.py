@@ -17,10 +17,10 @@ from made_versions import made
 from signed_archives import keys
 from test_damaged_archives import READERS, refusal
 
-from serving.client import connect
-from signing.archive_signature import Untrusted, sign_archive
-from wire.digest import MANIFEST
-from wire.user_error import InvalidArgument, UserError
+from nautilus_torchserve.serving.client.client import connect
+from nautilus_torchserve.signing.archive_signature import Untrusted, sign_archive
+from nautilus_torchserve.user_error import InvalidArgument, UserError
+from nautilus_torchserve.wire.digest import MANIFEST
 
 Hostile = Callable[[Path, Path], object]
 """Makes a hostile copy of an archive."""
@@ -78,9 +78,11 @@ def tensors(header: bytes, length: int | None = None) -> bytes:
     return struct.pack("<Q", len(header) if length is None else length) + header
 
 
-YAML_BOMB = b"a: &a [x,x,x,x,x,x,x,x,x]\n" + b"".join(
-    b"%c: &%c [*%c,*%c,*%c,*%c,*%c,*%c,*%c,*%c,*%c]\n" % (n + 1, n + 1, *([n] * 9)) for n in range(97, 107)
-) + b"batchSize: *k\n"
+YAML_BOMB = (
+    b"a: &a [x,x,x,x,x,x,x,x,x]\n"
+    + b"".join(b"%c: &%c [*%c,*%c,*%c,*%c,*%c,*%c,*%c,*%c,*%c]\n" % (n + 1, n + 1, *([n] * 9)) for n in range(97, 107))
+    + b"batchSize: *k\n"
+)
 CONFIG, WEIGHTS, HANDLER = "model-config.yaml", "weights.safetensors", "tick_handler.py"
 HOSTILE: dict[str, tuple[Hostile, set[str]]] = {
     "leaves the folder": (adding("../evil.py", b"x"), {*READS}),
@@ -92,10 +94,14 @@ HOSTILE: dict[str, tuple[Hostile, set[str]]] = {
     "file and folder": (adding(f"{HANDLER}/x.py", b""), {"verify", "sign", "in process"}),
     "line break": (adding("a\nb.py", b""), {"verify", "sign", "in process", "digest"}),
     "bomb that says so": (forging(*(Entry(name, b"", deflate(b""), True, size=3 << 30) for name in "ab")), {*READS}),
-    "bomb of a thousand": (forging(Entry("zeros", b"", deflate(bytes(300 << 20)), True, size=300 << 20)),
-                           {*READS} - {"verify", "sign"}),
-    "bomb that lies": (forging(Entry("zeros", b"", deflate(bytes(300 << 20)), True, size=10)),
-                       {"verify", "sign", "server", "in process", "digest", "rollout's settings"}),
+    "bomb of a thousand": (
+        forging(Entry("zeros", b"", deflate(bytes(300 << 20)), True, size=300 << 20)),
+        {*READS} - {"verify", "sign"},
+    ),
+    "bomb that lies": (
+        forging(Entry("zeros", b"", deflate(bytes(300 << 20)), True, size=10)),
+        {"verify", "sign", "server", "in process", "digest", "rollout's settings"},
+    ),
     "manifest of 20 MB": (replacing(MANIFEST, b" " * (20 << 20)), {*READS}),
     "manifest, deep": (replacing(MANIFEST, b"[" * 100_000), {"verify", "sign", "server", "in process"}),
     "manifest, version of an object": (replacing("x", b"", modelVersion={"a": 1}), {"verify", "server", "in process"}),
@@ -112,18 +118,26 @@ HOSTILE: dict[str, tuple[Hostile, set[str]]] = {
     "YAML, long number": (replacing(CONFIG, b"batchSize: " + b"9" * 10_000), {"rollout's settings"}),
     "YAML of 2 MB": (replacing(CONFIG, b"#" * (2 << 20)), {"rollout's settings"}),
     "description, deep": (replacing("model.json", b'{"a":' * 100_000), {"in process"}),
-    "golden, pickle": (replacing("golden.npz", golden(rows=np.array([{}], dtype=object))),
-                       {"rollout's golden", "in process"}),
+    "golden, pickle": (
+        replacing("golden.npz", golden(rows=np.array([{}], dtype=object))),
+        {"rollout's golden", "in process"},
+    ),
     "golden, shape": (replacing("golden.npz", npy("(999999999999, 4)")), {"rollout's golden", "in process"}),
     "golden, negative shape": (replacing("golden.npz", npy("(-1, 4)")), {"rollout's golden", "in process"}),
     "golden, long texts": (replacing("golden.npz", npy("(9,)", "<U999999999")), {"rollout's golden", "in process"}),
-    "golden, bomb": (replacing("golden.npz", golden(rows=np.zeros((1 << 24, 8), np.float32))),
-                     {"rollout's golden", "in process"}),
+    "golden, bomb": (
+        replacing("golden.npz", golden(rows=np.zeros((1 << 24, 8), np.float32))),
+        {"rollout's golden", "in process"},
+    ),
     "weights, header length": (replacing(WEIGHTS, tensors(b"{}", 1 << 63)), {"in process"}),
-    "weights, offsets": (replacing(WEIGHTS, tensors(b'{"a":{"dtype":"F32","shape":[9],"data_offsets":[0,36]}}')),
-                         {"in process"}),
-    "weights, shape": (replacing(WEIGHTS, tensors(
-        b'{"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,0]}}')), {"in process"}),
+    "weights, offsets": (
+        replacing(WEIGHTS, tensors(b'{"a":{"dtype":"F32","shape":[9],"data_offsets":[0,36]}}')),
+        {"in process"},
+    ),
+    "weights, shape": (
+        replacing(WEIGHTS, tensors(b'{"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,0]}}')),
+        {"in process"},
+    ),
     "weights, deep": (replacing(WEIGHTS, tensors(b'{"a":' * 50_000)), {"in process"}),
     "weights, pickle": (replacing(WEIGHTS, b"\x80\x04cos\nsystem\n(S'id'\ntR."), {"in process"}),
 }

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from test_code_closure import write
 
-from release import archive as builder
-from release import isolated_proof
-from release.archive import BuildFailed, build_archive
-from release.code_closure import ForbiddenImport
-from release.server_packages import has_package
-from serving.client import InProcessClient, connect
+from nautilus_torchserve.release.build import archive as builder
+from nautilus_torchserve.release.build import isolated_proof
+from nautilus_torchserve.release.build.archive import BuildFailed, build_archive
+from nautilus_torchserve.release.build.code_closure import ForbiddenImport
+from nautilus_torchserve.release.build.server_packages import has_package
+from nautilus_torchserve.serving.client.client import InProcessClient, connect
 from support import PROJECT, SECRETS
 
 NETWORK = "from model_defs.tick_classifier import build as _build\n{}\nbuild = _build\n"
@@ -143,9 +143,7 @@ def test_what_a_server_lacks_is_refused_with_its_place(
     assert not list((tmp_path / "out").glob("*.mar"))
 
 
-def test_a_module_that_may_be_absent_is_absent_as_on_a_server(
-    own_project: Path, own_run: Path, tmp_path: Path
-) -> None:
+def test_a_module_that_may_be_absent_is_absent_as_on_a_server(own_project: Path, own_run: Path, tmp_path: Path) -> None:
     guarded = "try:\n    import pandas\nexcept ImportError:\n    pandas = None\nassert pandas is None"
     write(own_project, {"model_defs/own.py": NETWORK.format(guarded)})
 

@@ -16,12 +16,12 @@ import pytest
 from forged_zip import Entry, entries_of, forge
 from signed_archives import EVIL, HONEST, MANIFEST_SAYS, content, keys, mode, packed, signed
 
-from release.model_store import store_verified
-from serving.client import connect
-from serving.torchserve import TorchServe
-from signing.archive_signature import Untrusted, sign_archive, verify_archive
+from nautilus_torchserve.release.rollout.model_store import store_verified
+from nautilus_torchserve.serving.client.client import connect
+from nautilus_torchserve.serving.server.torchserve import TorchServe
+from nautilus_torchserve.signing.archive_signature import Untrusted, sign_archive, verify_archive
+from nautilus_torchserve.wire.digest import MANIFEST
 from support import PROJECT
-from wire.digest import MANIFEST
 
 
 @pytest.fixture(scope="module")
@@ -59,15 +59,22 @@ def test_a_verified_archive_is_stored_under_its_version(pair: tuple[Path, Path],
     "bad",
     [
         lambda folder, key: packed(folder / "x.mar"),
-        lambda folder, key: signed(folder / "x.mar", key, manifest={
-            "model": MANIFEST_SAYS["model"] | {"modelName": "news"}}),
-        lambda folder, key: forge(folder / "x.mar", [
-            *(each for each in entries_of(signed(folder / "y.mar", key)) if each.name != "tick_handler.py"),
-            Entry("tick_handler.py", EVIL)]),
-        lambda folder, key: forge(folder / "x.mar", [
-            *entries_of(signed(folder / "y.mar", key)), Entry("tick_handler.py", EVIL, listed=False)]),
-        lambda folder, key: forge(folder / "x.mar", [
-            *entries_of(signed(folder / "y.mar", key)), Entry("late.py", EVIL, crc=7)]),
+        lambda folder, key: signed(
+            folder / "x.mar", key, manifest={"model": MANIFEST_SAYS["model"] | {"modelName": "news"}}
+        ),
+        lambda folder, key: forge(
+            folder / "x.mar",
+            [
+                *(each for each in entries_of(signed(folder / "y.mar", key)) if each.name != "tick_handler.py"),
+                Entry("tick_handler.py", EVIL),
+            ],
+        ),
+        lambda folder, key: forge(
+            folder / "x.mar", [*entries_of(signed(folder / "y.mar", key)), Entry("tick_handler.py", EVIL, listed=False)]
+        ),
+        lambda folder, key: forge(
+            folder / "x.mar", [*entries_of(signed(folder / "y.mar", key)), Entry("late.py", EVIL, crc=7)]
+        ),
         lambda folder, key: folder / "missing.mar",
     ],
     ids=["unsigned", "of another model", "altered", "with a hidden member", "damaged at its end", "missing"],
@@ -124,7 +131,7 @@ def test_a_full_disk_leaves_nothing_behind(pair: tuple[Path, Path], tmp_path: Pa
 def test_what_a_killed_process_left_is_taken_away(pair: tuple[Path, Path], tmp_path: Path, store: Path) -> None:
     program = (
         "import os, pathlib, signal\n"
-        "from wire.fresh_file import fresh_file\n"
+        "from nautilus_torchserve.files.atomic_file import fresh_file\n"
         "store = pathlib.Path(os.environ['STORE'])\n"
         "with fresh_file(store, 'tick.mar') as one, fresh_file(store, 'tick-fast.mar') as other:\n"
         "    for file in (one, other):\n"

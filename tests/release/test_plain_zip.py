@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from signed_archives import EVIL, HONEST, content, keys, packed, signed
 
-from signing.archive_signature import Untrusted, sign_archive, verify_archive
-from signing.plain_zip import MOST_MEMBERS, NotPlain, list_members
-from wire.digest import MANIFEST, SIGNATURE
+from nautilus_torchserve.signing.archive_signature import Untrusted, sign_archive, verify_archive
+from nautilus_torchserve.signing.plain_zip import MOST_MEMBERS, NotPlain, list_members
+from nautilus_torchserve.wire.digest import MANIFEST, SIGNATURE
 
 Entries = list[Entry]
 
@@ -77,17 +77,23 @@ ATTACKS: dict[str, tuple[Callable[[Entries], Entries], str]] = {
     "an extra field": (told("tick_handler.py", extra=struct.pack("<HH", 0x7075, 4) + b"evil"), "no extra fields"),
     "an extra field behind that of ZIP64": (
         told("tick_handler.py", size=0xFFFFFFFF, extra=struct.pack("<HHQHH", 1, 8, 16, 0x7075, 4) + b"evil"),
-        "no extra fields but those of ZIP64"),
+        "no extra fields but those of ZIP64",
+    ),
     "a comment of a member": (told("tick_handler.py", comment=b"evil"), "late sizes and comments"),
     "another checksum": (told("tick_handler.py", crc=7), "damaged"),
     "longer than declared": (
-        told("weights.safetensors", packed=deflate(BOMB), deflated=True, size=2304), "as declared, was more"),
+        told("weights.safetensors", packed=deflate(BOMB), deflated=True, size=2304),
+        "as declared, was more",
+    ),
     "shorter than declared": (told("tick_handler.py", size=17), "damaged: 17 bytes"),
     "something behind what is compressed": (
         told("tick_handler.py", packed=deflate(HONEST["tick_handler.py"]) + HIDDEN_LOCAL, deflated=True),
-        "another length"),
+        "another length",
+    ),
     "compressed and cut off": (
-        told("tick_handler.py", packed=deflate(HONEST["tick_handler.py"])[:-3], deflated=True), "another length"),
+        told("tick_handler.py", packed=deflate(HONEST["tick_handler.py"])[:-3], deflated=True),
+        "another length",
+    ),
     "no compression at all": (told("tick_handler.py", packed=b"\xff" * 9, deflated=True), "damaged"),
 }
 
@@ -219,9 +225,7 @@ def signed_part(path: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("limit", ["ZIP64_LIMIT", "ZIP_FILECOUNT_LIMIT"])
-def test_large_archives_need_zip64_and_are_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str
-) -> None:
+def test_large_archives_need_zip64_and_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
     key, trusted = keys(tmp_path)
     monkeypatch.setattr(zipfile, limit, 3)  # so that Python writes ZIP64 for small ones too
 

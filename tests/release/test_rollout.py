@@ -25,17 +25,17 @@ from rollout_desk import QUICK, Desk, full_disk
 from signed_archives import keys
 
 from benchmarks.callers import Callers
-from release.journal import RolloutRefused, locked, read_journal
-from release.prune import prune
-from release.repair import repair
-from release.rollout import promote, register, remove, rollback
-from release.status import model_status
-from serving.client import connect
-from serving.properties import read_properties
-from serving.snapshot import PROPERTY, read_snapshot
-from traffic.split import Kind, Split, State
-from traffic.store import TrafficStore
-from wire.digest import archive_digest
+from nautilus_torchserve.release.rollout.journal import RolloutRefused, locked, read_journal
+from nautilus_torchserve.release.rollout.prune import prune
+from nautilus_torchserve.release.rollout.repair import repair
+from nautilus_torchserve.release.rollout.rollout import promote, register, remove, rollback
+from nautilus_torchserve.release.rollout.status import model_status
+from nautilus_torchserve.serving.client.client import connect
+from nautilus_torchserve.serving.server.properties import read_properties
+from nautilus_torchserve.serving.server.snapshot import PROPERTY, read_snapshot
+from nautilus_torchserve.traffic.split import Kind, Split, State
+from nautilus_torchserve.traffic.store import TrafficStore
+from nautilus_torchserve.wire.digest import archive_digest
 
 FreshVersion = Callable[[], str]
 
@@ -193,14 +193,16 @@ TIGHTER: dict[str, dict[str, float]] = {
 }
 """Limits that such an archive is to break."""
 SLOW = (
-    "another digest", "slower than allowed", "init raises", "weights missing", "loads too slowly",
+    "another digest",
+    "slower than allowed",
+    "init raises",
+    "weights missing",
+    "loads too slowly",
     "dies when it serves",
 )
 
 
-@pytest.mark.parametrize(
-    "kind", [pytest.param(kind, marks=[pytest.mark.slow] if kind in SLOW else []) for kind in BAD]
-)
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=[pytest.mark.slow] if kind in SLOW else []) for kind in BAD])
 def test_bad_archive_never_serves_and_leaves_nothing(
     desk: Desk, fresh_version: FreshVersion, rows: np.ndarray, kind: str
 ) -> None:
@@ -259,7 +261,8 @@ def test_batching_and_workers_are_those_of_the_version_before(desk: Desk, fresh_
 def test_another_rollout_of_the_model_is_refused_and_told_whose_it_is(desk: Desk, fresh_version: FreshVersion) -> None:
     archive = desk.make(fresh_version())
     hold = (
-        "import sys, time; from pathlib import Path; from release.journal import locked; from release.target import *\n"
+        "import sys, time; from pathlib import Path; from nautilus_torchserve.release.rollout.journal import locked; "
+        "from nautilus_torchserve.release.rollout.target import *\n"
         "with locked(own_target(Path(sys.argv[1])), 'tick', 'register'):\n"
         "    print('held', flush=True); time.sleep(60)"
     )

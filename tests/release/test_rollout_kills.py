@@ -19,19 +19,19 @@ from msgspec import structs
 from rollout_desk import QUICK, Desk
 
 from benchmarks.callers import Callers
-from release.archive import build_archive
-from release.gates import GateFailed
-from release.journal import UnderWay, locked, read_journal, write_journal
-from release.repair import repair, undo
-from release.rollout import register
-from release.rollout_report import Report
-from release.status import model_status
-from release.target import own_target
-from release.versions import archive_name
-from release.workers import wait_loaded
-from serving.client import connect
-from serving.management import ManagementError
-from serving.torchserve import ServerSettings, find_server, restart_server, start_server
+from nautilus_torchserve.release.build.archive import build_archive
+from nautilus_torchserve.release.rollout.gates import GateFailed
+from nautilus_torchserve.release.rollout.journal import UnderWay, locked, read_journal, write_journal
+from nautilus_torchserve.release.rollout.repair import repair, undo
+from nautilus_torchserve.release.rollout.report import Report
+from nautilus_torchserve.release.rollout.rollout import register
+from nautilus_torchserve.release.rollout.status import model_status
+from nautilus_torchserve.release.rollout.target import own_target
+from nautilus_torchserve.release.rollout.versions import archive_name
+from nautilus_torchserve.release.rollout.workers import wait_loaded
+from nautilus_torchserve.serving.client.client import connect
+from nautilus_torchserve.serving.server.management import ManagementError
+from nautilus_torchserve.serving.server.torchserve import ServerSettings, find_server, restart_server, start_server
 
 FreshVersion = Callable[[], str]
 UNDONE = ["adopt", "store", "register", "load", "golden", "parity", "latency", "set default", "watch"]
@@ -241,8 +241,11 @@ def test_registering_at_a_server_that_is_not_there_changes_nothing(desk: Desk, f
     files = desk.files()
 
     report = register(
-        replace(desk.target, management_url="http://127.0.0.1:9", metrics_url=None), "tick",
-        desk.make(fresh_version()), desk.trusted, QUICK,
+        replace(desk.target, management_url="http://127.0.0.1:9", metrics_url=None),
+        "tick",
+        desk.make(fresh_version()),
+        desk.trusted,
+        QUICK,
     )
 
     assert (report.ok, report.failed_at) == (False, "begin")

@@ -18,12 +18,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from signed_archives import EVIL, HONEST, MANIFEST_SAYS, content, keys, mode, packed, signed
 
-from release.archive import build_archive
-from serving.client import connect
-from signing.archive_signature import Untrusted, sign_archive, verify_archive
-from signing.keys import PASSPHRASE, BadKey, load_private_key, make_key
-from signing.trust import read_trust
-from wire.digest import MANIFEST, SIGNATURE, archive_digest
+from nautilus_torchserve.release.build.archive import build_archive
+from nautilus_torchserve.serving.client.client import connect
+from nautilus_torchserve.signing.archive_signature import Untrusted, sign_archive, verify_archive
+from nautilus_torchserve.signing.keys import PASSPHRASE, BadKey, load_private_key, make_key
+from nautilus_torchserve.signing.trust import read_trust
+from nautilus_torchserve.wire.digest import MANIFEST, SIGNATURE, archive_digest
 
 NAMES = st.from_regex(r"[a-c_][a-z0-9_.]{0,3}(/[a-c_][a-z0-9_.]{0,3})?", fullmatch=True)
 ANYWHERE = [HealthCheck.function_scoped_fixture]
@@ -108,9 +108,7 @@ def test_a_key_with_a_passphrase_needs_it(tmp_path: Path, monkeypatch: pytest.Mo
     assert b"ENCRYPTED" in private.read_bytes()
 
 
-def test_a_passphrase_for_a_key_without_is_a_mistake(
-    pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_passphrase_for_a_key_without_is_a_mistake(pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(PASSPHRASE, "correct horse")
 
     with pytest.raises(BadKey, match="was one without passphrase"):
@@ -254,9 +252,7 @@ def test_a_signed_archive_says_what_it_is(pair: tuple[Path, Path], tmp_path: Pat
 
     verified = verify_archive(archive, pair[1])
 
-    assert vars(verified) == {
-        "model": "tick", "version": "1.0", "digest": archive_digest(archive), "signer": "alice"
-    }
+    assert vars(verified) == {"model": "tick", "version": "1.0", "digest": archive_digest(archive), "signer": "alice"}
 
 
 def test_an_unsigned_archive_is_refused(pair: tuple[Path, Path], tmp_path: Path) -> None:
@@ -270,8 +266,10 @@ def test_an_unsigned_archive_is_refused(pair: tuple[Path, Path], tmp_path: Path)
         lambda members: members | {"tick_handler.py": EVIL},
         lambda members: members | {"evil.py": EVIL},
         lambda members: {name: data for name, data in members.items() if name != "wire/__init__.py"},
-        lambda members: members | {"tick_handler.py": members["weights.safetensors"],
-                                   "weights.safetensors": members["tick_handler.py"]},
+        lambda members: (
+            members
+            | {"tick_handler.py": members["weights.safetensors"], "weights.safetensors": members["tick_handler.py"]}
+        ),
         lambda members: members | {MANIFEST: members[MANIFEST].replace(b'"1.0"', b'"1.1"')},
         lambda members: members | {MANIFEST: members[MANIFEST].replace(b'"tick"', b'"news"')},
         lambda members: members | {MANIFEST: members[MANIFEST].replace(b"tick_handler.py", b"wire/__init__.py")},
@@ -291,9 +289,7 @@ def test_an_altered_archive_is_refused(
 
 def test_the_date_of_packing_is_not_content(pair: tuple[Path, Path], tmp_path: Path) -> None:
     archive = signed(tmp_path / "tick.mar", pair[0])
-    entries = [
-        Entry(each.name, each.data.replace(b"01/02/2026", b"02/02/2026")) for each in entries_of(archive)
-    ]
+    entries = [Entry(each.name, each.data.replace(b"01/02/2026", b"02/02/2026")) for each in entries_of(archive)]
 
     assert verify_archive(forge(tmp_path / "later.mar", entries), pair[1]) == verify_archive(archive, pair[1])
 

@@ -9,8 +9,8 @@ from made_versions import TAKES_30_MS
 from rollout_desk import Desk
 
 from benchmarks.callers import Callers
-from release.limits import Limits
-from release.rollout import register
+from nautilus_torchserve.release.rollout.limits import Limits
+from nautilus_torchserve.release.rollout.rollout import register
 
 LIMITS = Limits(watch_s=0.5, latency_requests=5, latency_add_ms=1000.0, drain_s=0.5)
 """Latencies are not what this is about; eight clients in one process delay each other."""
@@ -41,7 +41,9 @@ def test_no_request_fails_in_many_swaps_under_eight_clients(
         callers.latencies_ms(begin, end).max() / np.percentile(callers.latencies_ms(begin - 1.0, begin), 99)
         for begin, end in zip(loading[::2], loading[1::2], strict=True)
     ]
-    print(f"{len(callers.calls)} requests in {swaps} swaps; longest while a version loads, over the p99 before: "
-          f"median {np.median(ratios):.1f}, largest {max(ratios):.1f}")
+    print(
+        f"{len(callers.calls)} requests in {swaps} swaps; longest while a version loads, over the p99 before: "
+        f"median {np.median(ratios):.1f}, largest {max(ratios):.1f}"
+    )
     assert callers.errors == []
     assert set(versions) <= {call.version for call in callers.calls}

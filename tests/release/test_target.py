@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from release.target import NoTarget, named_target
+from nautilus_torchserve.release.rollout.target import NoTarget, named_target
 
 
 def test_a_configuration_that_cannot_be_changed_is_refused_before_anything_is_changed(tmp_path: Path) -> None:

@@ -21,14 +21,14 @@ from rollout_desk import QUICK, Desk
 from signed_archives import keys, packed, signed
 from typer.testing import CliRunner
 
-from release.arrivals import arrived, look
-from release.journal import read_journal
-from release.rollout import register, rollback
-from release.target import NoTarget, Target
-from release.watch import Taken, Watched, WatchRefused, watch
-from signing.archive_signature import sign_archive
+from nautilus_torchserve.release.rollout.journal import read_journal
+from nautilus_torchserve.release.rollout.rollout import register, rollback
+from nautilus_torchserve.release.rollout.target import NoTarget, Target
+from nautilus_torchserve.release.watch.arrivals import arrived, look
+from nautilus_torchserve.release.watch.watch import Taken, Watched, WatchRefused, watch
+from nautilus_torchserve.signing.archive_signature import sign_archive
+from nautilus_torchserve.wire.digest import MANIFEST, SIGNATURE
 from support import PROJECT, script_app
-from wire.digest import MANIFEST, SIGNATURE
 
 SCRIPT = PROJECT / "scripts" / "watch.py"
 FreshVersion = Callable[[], str]
@@ -145,7 +145,8 @@ def test_an_archive_waits_for_the_server(lonely: Watched) -> None:
     assert (taken.outcome, taken.model, taken.version) == ("left", "tick", "1.0")
     assert str(taken.reason).startswith("waits for the server: GET http://127.0.0.1:9/models")
     assert [each.path.relative_to(lonely.folder).as_posix() for each in second] == [
-        "under-way/tick.mar", "under-way/tick.2.mar"
+        "under-way/tick.mar",
+        "under-way/tick.2.mar",
     ]
 
 
@@ -158,7 +159,8 @@ def test_a_server_that_is_gone_for_now_is_waited_for(lonely: Watched) -> None:
     (taken,) = watch(Watched(lonely.folder, find, lonely.trusted, interval_s=0.05), threading.Event(), quiet, once=True)
 
     assert (taken.outcome, taken.reason) == (
-        "left", "waits for the server: .server: a running server expected, was none"
+        "left",
+        "waits for the server: .server: a running server expected, was none",
     )
 
 
@@ -171,7 +173,10 @@ def test_what_is_no_archive_is_refused_with_a_reason_beside_it(lonely: Watched) 
         assert taken.outcome == "refused"
 
     assert sorted(path.name for path in (lonely.folder / "refused").iterdir()) == [
-        "tick.2.mar", "tick.2.mar.json", "tick.mar", "tick.mar.json"
+        "tick.2.mar",
+        "tick.2.mar.json",
+        "tick.mar",
+        "tick.mar.json",
     ]
     said = report_of(taken.path)
     assert (said["archive"], said["ok"]) == ("tick.2.mar", False)
@@ -246,7 +251,12 @@ def watching(
     """The folder watched in a thread until the block ends; what became of the archives is there then."""
     stopped, ended = threading.Event(), []
     watched = Watched(
-        folder, lambda: desk.target, desk.trusted, QUICK, interval_s=0.1, unload_after_s=unload_after_s,
+        folder,
+        lambda: desk.target,
+        desk.trusted,
+        QUICK,
+        interval_s=0.1,
+        unload_after_s=unload_after_s,
         splits="sqlite:////nowhere/traffic.db",
     )
     thread = threading.Thread(target=lambda: ended.extend(watch(watched, stopped, say)))
@@ -389,7 +399,8 @@ def test_once_ends_with_what_is_there(desk: Desk, fresh_version: FreshVersion, f
 
     assert ended.returncode == 1, err
     assert {each["outcome"]: Path(each["path"]).name for each in json.loads(out)["archives"]} == {
-        "done": "good.mar", "refused": "bad.mar"
+        "done": "good.mar",
+        "refused": "bad.mar",
     }
     assert "bad.mar: refused: " in err
 

@@ -2,9 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reporting.data import ReportData
-from scores.account import AccountHistory, drawdown
-from scores.calendar import EVERY_DAY
+from nautilus_torchserve.reporting.backtest.data import ReportData
+from nautilus_torchserve.scores.account import AccountHistory, drawdown
+from nautilus_torchserve.scores.calendar import EVERY_DAY
 
 TRADES, WINDOW = 500, 32
 START = 1_714_521_600_000_000_000

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from reporting.trade_log import PastTrade, TradeLog
+from nautilus_torchserve.reporting.backtest.trade_log import PastTrade, TradeLog
 
 
 def _ends(output: str, value: float, baseline_value: float, complete: bool = True) -> dict[str, Any]:

@@ -50,7 +50,9 @@ def evaluation() -> dict[str, Any]:
             "sources": ["corpus/news", "mine/own.txt"],
             "sha256": "5e" * 32,
             "parts": [
-                _part("train", 1_602, 90), _part("validation", 189, 11), _part("held-out", 201, 18),
+                _part("train", 1_602, 90),
+                _part("validation", 189, 11),
+                _part("held-out", 201, 18),
             ],
             "repeated": 17,
             "relabelled": 4,

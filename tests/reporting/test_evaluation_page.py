@@ -9,7 +9,7 @@ import pytest
 from evaluation_sample import evaluation
 from page_elements import Elements
 
-from reporting.evaluation_page import render, write_evaluation
+from nautilus_torchserve.reporting.evaluation.price_page import render, write_evaluation
 
 HOSTILE = "</script><img src=x onerror=alert(1)>\"'&$title"
 CHARTS = {"direction", "gains", "sign", "scale", "columns", "steps", "history-1", "history-2", "history-3"}
@@ -147,7 +147,12 @@ def test_the_tables_hold_the_numbers() -> None:
         ],
     ]
     assert tables["Fold"][1][:6] == [
-        "2", "2024-01-18 15:20 UTC | to 2024-01-21 13:08 UTC", "20,056", "2,066", "4,128", "4 of 9",
+        "2",
+        "2024-01-18 15:20 UTC | to 2024-01-21 13:08 UTC",
+        "20,056",
+        "2,066",
+        "4,128",
+        "4 of 9",
     ]
     assert tables["Probability"][0] == ["0.500 to 0.510", "7,412", "50.43 %", "50.60 %"]
     assert tables["Probability"][-1] == ["0.560 to 0.570", "0", NONE, NONE]

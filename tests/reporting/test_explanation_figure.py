@@ -10,12 +10,17 @@ import numpy as np
 import pytest
 from explanation_sample import explained_trade, features, log_of, past_trade, pooled, sentence, window
 
-from reporting.data import ReportData
-from reporting.explanation_figure import bar_rows, explanation_picture, sentence_figure, window_figure
-from reporting.explanation_words import drivers
-from reporting.page import render, write_report
-from reporting.summary import summarize
-from reporting.trade_log import BadReport, read_trades
+from nautilus_torchserve.reporting.backtest.data import ReportData
+from nautilus_torchserve.reporting.backtest.page import render, write_report
+from nautilus_torchserve.reporting.backtest.summary import summarize
+from nautilus_torchserve.reporting.backtest.trade_log import BadReport, read_trades
+from nautilus_torchserve.reporting.explanation.figure import (
+    bar_rows,
+    explanation_picture,
+    sentence_figure,
+    window_figure,
+)
+from nautilus_torchserve.reporting.explanation.sentences import drivers
 
 
 def test_the_words_of_a_text_are_all_there_and_shaded_by_their_part() -> None:
@@ -42,7 +47,9 @@ def test_bars_begin_in_the_middle_and_the_strongest_is_half_of_the_cell() -> Non
     html = bar_rows(drivers(features()), features())
 
     assert re.findall(r'class="(up|down)" style="--share:([\d.]+)%', html) == [
-        ("up", "50.00"), ("down", "6.67"), ("down", "1.67"),
+        ("up", "50.00"),
+        ("down", "6.67"),
+        ("down", "1.67"),
     ]
 
 

@@ -7,8 +7,8 @@ import pytest
 from explanation_sample import explained_trade, features, pooled, sentence, window
 from rich.console import Console
 
-from reporting.explanation_console import explanation_lines, trade_line
-from reporting.explanation_words import drivers, sentences, spans, strongest
+from nautilus_torchserve.cli.explanation_console import explanation_lines, trade_line
+from nautilus_torchserve.reporting.explanation.sentences import drivers, sentences, spans, strongest
 
 
 def test_bars_are_put_together_by_column_and_distance() -> None:

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from page_elements import Elements
 
-from reporting import page
-from reporting.data import ReportData
-from reporting.page import write_report
+from nautilus_torchserve.reporting.backtest import page
+from nautilus_torchserve.reporting.backtest.data import ReportData
+from nautilus_torchserve.reporting.backtest.page import write_report
 
 HOSTILE = "</script><img src=x onerror=alert(1)>\"'&$title"
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn import metrics as oracle
 
-from reporting.data import ReportData
-from reporting.summary import confident, summarize
+from nautilus_torchserve.reporting.backtest.data import ReportData
+from nautilus_torchserve.reporting.backtest.summary import confident, summarize
 
 
 def test_key_figures_are_those_of_the_data(report_data: ReportData) -> None:

@@ -8,7 +8,7 @@ import pytest
 from page_elements import Elements
 from sentiment_evaluation import evaluation
 
-from reporting.sentiment_page import render, write_sentiment
+from nautilus_torchserve.reporting.evaluation.sentiment_page import render, write_sentiment
 
 CHARTS = {"scores", "calibration", "topics", "history-1"}
 OTHERS = {"head on the frozen encoder", "model", "negative", "neutral", "before", "explained"}

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from page_elements import Elements
 
-from reporting.latency_sweep_figure import positions
-from reporting.latency_sweep_page import cost_in_words, write_latency_sweep
-from reporting.sweep_page import optimism_in_words, write_sweep
+from nautilus_torchserve.reporting.sweeps.grid_page import optimism_in_words, write_sweep
+from nautilus_torchserve.reporting.sweeps.latency_figure import positions
+from nautilus_torchserve.reporting.sweeps.latency_page import cost_in_words, write_latency_sweep
 
 HOSTILE = "</script><img src=x onerror=alert(1)>\"'&$title"
 SUBJECT = {
@@ -29,11 +29,23 @@ LABELS = ["0", "1ms", "100ms"]
 
 def latency_sweep(**changed: Any) -> dict[str, Any]:
     runs = [
-        {"latency_ns": latency_ns, "pnl": pnl, "fees": 10.0, "orders": orders, "fills": orders, "failed": 0,
-         "max_drawdown": -99.5, "ruined": False,
-         "mean_age_ns": latency_ns + 2_500_000, "too_old": too_old, "gave_up": False}
+        {
+            "latency_ns": latency_ns,
+            "pnl": pnl,
+            "fees": 10.0,
+            "orders": orders,
+            "fills": orders,
+            "failed": 0,
+            "max_drawdown": -99.5,
+            "ruined": False,
+            "mean_age_ns": latency_ns + 2_500_000,
+            "too_old": too_old,
+            "gave_up": False,
+        }
         for latency_ns, pnl, orders, too_old in (
-            (0, 41.5, 1234, 0.0), (1_000_000, 37.25, 1230, 0.0), (100_000_000, -12.0, 987, 0.125),
+            (0, 41.5, 1234, 0.0),
+            (1_000_000, 37.25, 1230, 0.0),
+            (100_000_000, -12.0, 987, 0.125),
         )
     ]
     cost = {"from_ns": 0, "to_ns": 1_000_000, "per_ms": 4.25}
@@ -42,17 +54,31 @@ def latency_sweep(**changed: Any) -> dict[str, Any]:
 
 def settings_sweep(**changed: Any) -> dict[str, Any]:
     trials = [
-        {"settings": {"min_probability": first, "latency_ns": second}, "pnl": pnl, "fees": 2.0, "orders": 1234,
-         "max_drawdown": -9.5, "ruined": False,
-         "positions": 617, "too_old": 0.0, "sharpe": 0.0625, "error": ""}
+        {
+            "settings": {"min_probability": first, "latency_ns": second},
+            "pnl": pnl,
+            "fees": 2.0,
+            "orders": 1234,
+            "max_drawdown": -9.5,
+            "ruined": False,
+            "positions": 617,
+            "too_old": 0.0,
+            "sharpe": 0.0625,
+            "error": "",
+        }
         for first, second, pnl in (("0.4", "1ms", 50.5), ("0.45", "1ms", 7.75), ("0.4", "5ms", -3.5))
     ]
     trials.append({"settings": {"min_probability": "0.45", "latency_ns": "5ms"}, "sharpe": None, "error": "no answer"})
     return {
         "subject": SUBJECT,
         "grid": {"min_probability": ["0.4", "0.45"], "latency_ns": ["1ms", "5ms"]},
-        "possible": 4, "tried": 4, "failed": 1, "deflated_sharpe": 0.61, "sharpe_periods": 250,
-        "trials": trials, **changed,
+        "possible": 4,
+        "tried": 4,
+        "failed": 1,
+        "deflated_sharpe": 0.61,
+        "sharpe_periods": 250,
+        "trials": trials,
+        **changed,
     }
 
 
@@ -145,7 +171,9 @@ def test_two_settings_make_a_matrix_painted_by_profit(tmp_path: Path) -> None:
 
     painted = [each["style"] for tag, each in found if tag == "td" and "style" in each][:3]
     assert [style.partition(",")[2] for style in painted if style] == [
-        " var(--buy) 55%, var(--card))", " var(--sell) 4%, var(--card))", " var(--buy) 8%, var(--card))",
+        " var(--buy) 55%, var(--card))",
+        " var(--sell) 4%, var(--card))",
+        " var(--buy) 8%, var(--card))",
     ]
 
 

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reporting.thinning import line_points, strongest_points
+from nautilus_torchserve.reporting.backtest.thinning import line_points, strongest_points
 
 series = st.lists(st.tuples(st.integers(0, 10_000), st.integers(-50, 50)), min_size=1, max_size=200).map(
     lambda points: (np.sort(np.array([t for t, _ in points])), np.array([float(v) for _, v in points]))

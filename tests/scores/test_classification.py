@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as oracle
 
-from scores.classification import (
+from nautilus_torchserve.scores.classification import (
     accuracy,
     calibration,
     class_scores,
@@ -14,7 +14,7 @@ from scores.classification import (
     macro_f1,
     odds_log_losses,
 )
-from scores.latency import percentiles_ms
+from nautilus_torchserve.scores.latency import percentiles_ms
 
 CLASSES = 3
 pairs = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=60).map(
@@ -89,6 +89,8 @@ def test_log_losses_are_those_of_scikit_learn(rows: list[tuple[float, float, int
     expected = oracle.log_loss(labels, probabilities, labels=[0, 1])
 
     for losses in (
-        logit_log_losses(logits, labels), odds_log_losses(odds, labels == 1), log_losses(probabilities, labels)
+        logit_log_losses(logits, labels),
+        odds_log_losses(odds, labels == 1),
+        log_losses(probabilities, labels),
     ):
         assert losses.mean() == pytest.approx(expected, rel=1e-6)

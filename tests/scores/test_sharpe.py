@@ -4,7 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scores.sharpe import PERIODS, Sharpe, deflated_best, deflated_sharpe, expected_maximum, sharpe_of
+from nautilus_torchserve.scores.sharpe import (
+    PERIODS,
+    Sharpe,
+    deflated_best,
+    deflated_sharpe,
+    expected_maximum,
+    sharpe_of,
+)
 
 DAILY = math.sqrt(250)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from price_run import write_price_run
 
-from release.archive import build_archive
+from nautilus_torchserve.release.build.archive import build_archive
 
 
 @pytest.fixture(scope="session")

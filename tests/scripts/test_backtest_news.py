@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner, Result
 
-from market.bars import PRICES
-from market.news_source import load_news_bars
+from nautilus_torchserve.market.bars.bars import PRICES
+from nautilus_torchserve.market.news.load import load_news_bars
 from support import PROJECT, script_app
 
 BARS = 120

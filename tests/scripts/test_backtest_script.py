@@ -7,10 +7,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from market.bar_simulator import simulate_bars
-from market.bars import PRICES
-from serving.tokens import KEY_FILE
-from serving.torchserve import TorchServe
+from nautilus_torchserve.market.bars.bars import PRICES
+from nautilus_torchserve.market.bars.simulator import simulate_bars
+from nautilus_torchserve.serving.server.torchserve import TorchServe
+from nautilus_torchserve.serving.tokens import KEY_FILE
 from support import run_script
 
 SCRIPT = "scripts/backtest.py"
@@ -118,8 +118,18 @@ def test_price_takes_several_files_with_their_names_in_order(price_archive: Path
     options += [word for name in ("BTC-PERP.X", "ETH-PERP.X") for word in ("--instrument", name)]
 
     result = run_script(
-        SCRIPT, "price", "--url", f"mar:{price_archive}", *options, "--currency", "USD", "--bar", "1-MINUTE", *EAGER,
-        "--report", tmp_path / "r",
+        SCRIPT,
+        "price",
+        "--url",
+        f"mar:{price_archive}",
+        *options,
+        "--currency",
+        "USD",
+        "--bar",
+        "1-MINUTE",
+        *EAGER,
+        "--report",
+        tmp_path / "r",
     )
 
     assert result.returncode == 0, result.stderr

@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from market.simulator import simulate
-from serving.torchserve import find_server
+from nautilus_torchserve.market.trades.simulator import simulate
+from nautilus_torchserve.serving.server.torchserve import find_server
 from support import PROJECT, REAL_DATA, run_script
 
 REAL_TRADES = REAL_DATA / "btcusdt_perp_trades_2020-02-22.csv"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from news_run import write_backbone, write_sentiment_run
 
-from serving.torchserve import find_server
+from nautilus_torchserve.serving.server.torchserve import find_server
 from support import run_script
 
 
@@ -33,7 +33,9 @@ def test_demo_trades_on_news_with_the_sentiment_model_that_is_there(tmp_path: Pa
     assert said["failed"] == 0
     assert "Simulated market" in (tmp_path / "report" / "index.html").read_text()
     assert sorted(path.name for path in (tmp_path / "store").glob("*.mar")) == [
-        "ensemble.mar", "price.mar", "sentiment.mar",
+        "ensemble.mar",
+        "price.mar",
+        "sentiment.mar",
     ]
     assert find_server(tmp_path / "home") is None
 

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from serving.torchserve import TorchServe
+from nautilus_torchserve.experiments.ab.experiment import plan
+from nautilus_torchserve.experiments.ab.rules import Rules
+from nautilus_torchserve.serving.server.torchserve import TorchServe
+from nautilus_torchserve.traffic.records import CallWindow, ClosedTrade, ScoredPrediction, latency_bucket
+from nautilus_torchserve.traffic.split import Split
+from nautilus_torchserve.traffic.store import TrafficStore
 from support import PROJECT, script_app
-from traffic.records import CallWindow, ClosedTrade, ScoredPrediction, latency_bucket
-from traffic.split import Split
-from traffic.store import TrafficStore
-from trials.experiment import plan
-from trials.experiment_rules import Rules
 
 APP = script_app(PROJECT / "scripts/experiment.py")
 HOUR_NS = 3_600_000_000_000
@@ -36,16 +36,39 @@ def keep_outcomes(url: str, accuracies: dict[str, int]) -> None:
     """1,000 predictions of each version, of ten so many right; some trades and requests."""
     with TrafficStore(url) as store:
         for version, of_ten in accuracies.items():
-            store.keep([
-                ScoredPrediction("trial", "tick", version, f"I{number % 4}", number % 25 * HOUR_NS, "BUY",
-                                 "BUY" if number // 4 * 7 % 10 < of_ten else "SELL", 0.5)
-                for number in range(1_000)
-            ])
+            store.keep(
+                [
+                    ScoredPrediction(
+                        "trial",
+                        "tick",
+                        version,
+                        f"I{number % 4}",
+                        number % 25 * HOUR_NS,
+                        "BUY",
+                        "BUY" if number // 4 * 7 % 10 < of_ten else "SELL",
+                        0.5,
+                    )
+                    for number in range(1_000)
+                ]
+            )
             store.keep([ClosedTrade("trial", "tick", version, "I1", 0, 1, each, each) for each in (1.5, -0.5, 2.0)])
-            store.keep([
-                CallWindow("trial", "tick", version, "desk", number * 60_000_000_000, 600, 0, 600.0, 601.0,
-                           {latency_bucket(1.0): 600}) for number in range(2)
-            ])
+            store.keep(
+                [
+                    CallWindow(
+                        "trial",
+                        "tick",
+                        version,
+                        "desk",
+                        number * 60_000_000_000,
+                        600,
+                        0,
+                        600.0,
+                        601.0,
+                        {latency_bucket(1.0): 600},
+                    )
+                    for number in range(2)
+                ]
+            )
 
 
 def test_an_experiment_from_begin_to_end(url: str) -> None:
@@ -112,8 +135,21 @@ def test_create_warns_of_one_instrument(url: str) -> None:
 
 
 def test_rules_and_slices_are_kept(url: str) -> None:
-    created = call("create", "tick", *VERSIONS, "--name", "trial", "--by", "time", "--slice", "30m", "--rule",
-                   "least_blocks=8", "--store", url)
+    created = call(
+        "create",
+        "tick",
+        *VERSIONS,
+        "--name",
+        "trial",
+        "--by",
+        "time",
+        "--slice",
+        "30m",
+        "--rule",
+        "least_blocks=8",
+        "--store",
+        url,
+    )
 
     with TrafficStore(url) as store:
         kept = store.split("trial")
@@ -122,12 +158,15 @@ def test_rules_and_slices_are_kept(url: str) -> None:
     assert Rules.from_json(kept.settings) == Rules(least_blocks=8)
 
 
-@pytest.mark.parametrize(("arguments", "because"), [
-    (("--share", "100"), "less than 100 % expected"),
-    (("--rule", "least_blocs=8"), "rule: one of alpha"),
-    (("--slice", "1 hour"), "a duration such as"),
-    (("--baseline", "2.0"), "two versions expected, was 2.0 twice"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "because"),
+    [
+        (("--share", "100"), "less than 100 % expected"),
+        (("--rule", "least_blocs=8"), "rule: one of alpha"),
+        (("--slice", "1 hour"), "a duration such as"),
+        (("--baseline", "2.0"), "two versions expected, was 2.0 twice"),
+    ],
+)
 def test_a_wrong_call_begins_nothing(url: str, arguments: tuple[str, ...], because: str) -> None:
     result = call("create", "tick", *VERSIONS, *arguments, "--store", url)
 
@@ -183,7 +222,12 @@ def test_the_simulation_prints_its_error_rates() -> None:
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     assert [(each["accuracy"], each["share"]) for each in found["equal"]] == [
-        (0.4, 0.5), (0.55, 0.5), (0.95, 0.5), (0.4, 0.1), (0.55, 0.1), (0.95, 0.1)
+        (0.4, 0.5),
+        (0.55, 0.5),
+        (0.95, 0.5),
+        (0.4, 0.1),
+        (0.55, 0.1),
+        (0.95, 0.1),
     ]
     assert all(each["promoted"] <= 0.1 for each in found["equal"])
     assert [each["gain"] for each in found["better"]] == [0.02, 0.05, 0.1] * 2

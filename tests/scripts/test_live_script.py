@@ -6,8 +6,8 @@ import pytest
 from typer import Typer
 from typer.testing import CliRunner
 
-from live_trading.announcement import announcement
-from live_trading.settings_file import load_settings
+from nautilus_torchserve.trading.live.announcement import announcement
+from nautilus_torchserve.trading.live.settings_file import load_settings
 from support import PROJECT, script_app
 
 EXAMPLES = PROJECT / "deploy/live"

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from serving.torchserve import TorchServe
-from signing.archive_signature import sign_archive
-from signing.keys import make_key
+from nautilus_torchserve.mlflow_store import FILES_VARIABLE, REGISTRY_VARIABLE, URI_VARIABLE
+from nautilus_torchserve.serving.server.torchserve import TorchServe
+from nautilus_torchserve.signing.archive_signature import sign_archive
+from nautilus_torchserve.signing.keys import make_key
+from nautilus_torchserve.wire.digest import archive_digest
 from support import PROJECT, run_script, script_app
-from tracking.store import FILES_VARIABLE, REGISTRY_VARIABLE, URI_VARIABLE
-from wire.digest import archive_digest
 
 
 @pytest.fixture(autouse=True)
@@ -59,8 +59,14 @@ def test_adding_again_says_so_and_is_no_error(folder: Path) -> None:
 @pytest.mark.slow
 def test_the_script_by_itself_prints_one_object_and_nothing_of_mlflow(folder: Path, tmp_path: Path) -> None:
     result = run_script(
-        PROJECT / "scripts/registry.py", "add", folder / "tick.mar", "--trusted", folder / "trusted",
-        "--runs", tmp_path / "runs", "--json",
+        PROJECT / "scripts/registry.py",
+        "add",
+        folder / "tick.mar",
+        "--trusted",
+        folder / "trusted",
+        "--runs",
+        tmp_path / "runs",
+        "--json",
     )
 
     assert result.returncode == 0, result.stderr
@@ -96,8 +102,9 @@ def test_a_model_that_is_not_registered_is_said_to_be_none(folder: Path) -> None
 
 
 def test_compare_shows_both_and_gives_all_as_json(folder: Path) -> None:
-    shown, compared = registry(folder, "compare", "tick", "1.0", "1.0"), registry(
-        folder, "compare", "tick", "1.0", "1.0", "--json"
+    shown, compared = (
+        registry(folder, "compare", "tick", "1.0", "1.0"),
+        registry(folder, "compare", "tick", "1.0", "1.0", "--json"),
     )
 
     assert "differs" not in shown.stderr

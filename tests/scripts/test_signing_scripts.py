@@ -8,7 +8,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from signing.trust import read_trust
+from nautilus_torchserve.signing.trust import read_trust
 from support import PROJECT, run_script, script_app
 
 APPS = {name: script_app(PROJECT / "scripts" / f"{name}.py") for name in ("keys", "sign", "verify", "archive")}
@@ -107,9 +107,7 @@ def test_an_archive_is_packed_signed(tick_run: Path, tmp_path: Path) -> None:
     verified = run_script("scripts/verify.py", built["path"], "--trusted", tmp_path, "--json")
 
     assert verified.returncode == 0, verified.stderr
-    assert json.loads(verified.stdout) == {
-        "model": "tick", "version": "3.2", "digest": built["digest"], "signer": "ci"
-    }
+    assert json.loads(verified.stdout) == {"model": "tick", "version": "3.2", "digest": built["digest"], "signer": "ci"}
 
 
 def test_a_key_that_cannot_be_used_packs_nothing(tick_run: Path, tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from serving.tokens import KEY_FILE
-from serving.torchserve import TorchServe
+from nautilus_torchserve.serving.server.torchserve import TorchServe
+from nautilus_torchserve.serving.tokens import KEY_FILE
 from support import PROJECT, run_script, script_app
 
 SCRIPT = "scripts/sweep.py"

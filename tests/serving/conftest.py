@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.torchserve import ServerSettings, TorchServe, start_server
+from nautilus_torchserve.serving.server.torchserve import ServerSettings, TorchServe, start_server
 from support import BATCH
 
 

@@ -4,8 +4,8 @@ import json
 
 import requests
 
-from serving.torchserve import TorchServe
-from wire import body
+from nautilus_torchserve.serving.server.torchserve import TorchServe
+from nautilus_torchserve.wire import body
 
 
 def post(server: TorchServe, content: object, route: str, **sent: str) -> requests.Response:

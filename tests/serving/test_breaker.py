@@ -4,7 +4,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from serving.breaker import Breaker, BreakerState
+from nautilus_torchserve.serving.client.breaker import Breaker, BreakerState
 
 TO_OPEN, FIRST_NS, MOST_NS = 3, 100, 500
 WAITS_NS = (100, 200, 400, 500)

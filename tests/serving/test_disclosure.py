@@ -7,7 +7,7 @@ from http.client import HTTPResponse
 
 import pytest
 
-from serving.torchserve import TorchServe
+from nautilus_torchserve.serving.server.torchserve import TorchServe
 from support import PROJECT
 
 PREDICT = "POST /predictions/tick HTTP/1.1"

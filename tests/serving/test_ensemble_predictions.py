@@ -13,16 +13,16 @@ import torch
 from news_run import WORDS
 from posting import post
 
-from features.bar import bar_columns, bar_schema, windows
-from market.bar_simulator import simulate_bars
-from market.bars import PRICES
 from model_defs.news_pool import OUTPUTS, NewsPoolConfig, combine
-from serving.archive_import import load_archive
-from serving.client import InferenceClient, connect
-from serving.torchserve import TorchServe
-from wire import body, errors, headers
-from wire.answer import decode_binary
-from wire.news_windows import NewsWindow, encode_news
+from nautilus_torchserve.features.bar import bar_columns, bar_schema, windows
+from nautilus_torchserve.market.bars.bars import PRICES
+from nautilus_torchserve.market.bars.simulator import simulate_bars
+from nautilus_torchserve.serving.client.archive_import import load_archive
+from nautilus_torchserve.serving.client.client import InferenceClient, connect
+from nautilus_torchserve.serving.server.torchserve import TorchServe
+from nautilus_torchserve.wire import body, errors, headers
+from nautilus_torchserve.wire.news_windows import NewsWindow, encode_news
+from nautilus_torchserve.wire.response import decode_binary
 
 AGES = (0.0, 900.0, 7200.0)
 
@@ -85,8 +85,11 @@ def test_the_answer_is_the_members_answers_combined_to_the_bit(
     answer = clients["ensemble"].predict(asked)
 
     expected = combine(
-        torch.from_numpy(price), torch.from_numpy(scores), torch.tensor(ages, dtype=torch.float64),
-        torch.tensor([len(each.texts) for each in asked]), config,
+        torch.from_numpy(price),
+        torch.from_numpy(scores),
+        torch.tensor(ages, dtype=torch.float64),
+        torch.tensor([len(each.texts) for each in asked]),
+        config,
     )
     assert list(answer.outputs) == list(OUTPUTS)
     assert table(answer.outputs).tobytes() == expected.numpy().tobytes()
@@ -118,8 +121,12 @@ def test_every_form_of_request_and_answer_says_the_same(
     texts = [text for each in some for text in each.texts]
     ages = [age for each in some for age in each.ages_s or [0.0] * len(each.texts)]
     tensors = [
-        {"name": "window", "shape": [6, 60, 5], "datatype": "FP32",
-         "data": np.stack([each.window for each in some]).ravel().tolist()},
+        {
+            "name": "window",
+            "shape": [6, 60, 5],
+            "datatype": "FP32",
+            "data": np.stack([each.window for each in some]).ravel().tolist(),
+        },
         {"name": "texts", "shape": [len(texts)], "datatype": "BYTES", "data": texts},
         {"name": "text_counts", "shape": [6], "datatype": "INT64", "data": [len(each.texts) for each in some]},
         {"name": "ages_s", "shape": [len(texts)], "datatype": "FP64", "data": ages},
@@ -248,7 +255,11 @@ def test_news_that_means_nothing_is_refused_by_name(
     ],
 )
 def test_clients_refuse_alike(
-    clients: dict[str, InferenceClient], in_process: InferenceClient, rows: np.ndarray, transport: str, change: Any,
+    clients: dict[str, InferenceClient],
+    in_process: InferenceClient,
+    rows: np.ndarray,
+    transport: str,
+    change: Any,
     error: type[errors.RequestError],
 ) -> None:
     client = in_process if transport == "in_process" else clients["ensemble"]

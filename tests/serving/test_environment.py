@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.environment import PROPERTY, WITHHELD, server_environment, withheld_names
-from serving.java import find_java_home
-from serving.properties import BadProperties, format_properties, read_properties
-from serving.server_config import with_free_ports
-from serving.torchserve import TorchServe
+from nautilus_torchserve.serving.server.config import with_free_ports
+from nautilus_torchserve.serving.server.environment import PROPERTY, WITHHELD, server_environment, withheld_names
+from nautilus_torchserve.serving.server.java import find_java_home
+from nautilus_torchserve.serving.server.properties import BadProperties, format_properties, read_properties
+from nautilus_torchserve.serving.server.torchserve import TorchServe
 from support import PROJECT, SECRETS, until
 
 NEEDED = {"PATH": "/bin", "HOME": "/h", "LC_ALL": "C", "CUDA_VISIBLE_DEVICES": "0", "OMP_NUM_THREADS": "1", "TZ": "UTC"}
@@ -109,7 +109,13 @@ def test_a_secret_that_torchserves_own_command_is_given_stays_with_java(
 ) -> None:
     command = [str(Path(sys.executable).with_name("torchserve"))]
     if clean:
-        command = [sys.executable, "-m", "serving.environment", "config.properties", *command]
+        command = [
+            sys.executable,
+            "-m",
+            "nautilus_torchserve.serving.server.environment",
+            "config.properties",
+            *command,
+        ]
     with torchserve(command, tmp_path, tick_archive.parent, tick_archive.name) as launcher:
         until(lambda: any(_is_worker(each) for each in launcher.children(recursive=True)), 60, "a worker")
         java, *workers = launcher.children(recursive=True)

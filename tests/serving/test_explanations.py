@@ -11,14 +11,14 @@ import requests
 from price_run import golden_rows
 from ts.context import Context, RequestProcessor
 
-from serving.archive_import import load_archive
-from serving.client import InferenceClient, connect
-from serving.inputs import Inputs
-from serving.torchserve import TorchServe
+from nautilus_torchserve.serving.client.archive_import import load_archive
+from nautilus_torchserve.serving.client.client import InferenceClient, connect
+from nautilus_torchserve.serving.client.inputs import Inputs
+from nautilus_torchserve.serving.server.torchserve import TorchServe
+from nautilus_torchserve.wire import body
+from nautilus_torchserve.wire.errors import BadWindow, NotExplained
+from nautilus_torchserve.wire.news_windows import NewsWindow
 from support import BATCH
-from wire import body
-from wire.errors import BadWindow, NotExplained
-from wire.news_windows import NewsWindow
 
 MODELS = ("price", "sentiment", "ensemble")
 ROW = np.array([[1.5, 0.4, 0.5, 0.2]], np.float32)
@@ -110,12 +110,17 @@ def test_the_answer_says_who_explained_what(servers: dict[str, TorchServe]) -> N
     assert answer.headers["content-type"] == body.JSON
     assert answer.headers["x-model-version"] == "1.0"
     assert {name: value for name, value in answer.json().items() if name != "explanations"} == {
-        "model": "tick", "version": "1.0", "output": "sell",
+        "model": "tick",
+        "version": "1.0",
+        "output": "sell",
     }
     (explanation,) = answer.json()["explanations"]
     assert explanation["output"] == "sell"
     assert [each["name"] for each in explanation["features"]] == [
-        "return_bps", "flow_imbalance", "relative_size", "relative_gap",
+        "return_bps",
+        "flow_imbalance",
+        "relative_size",
+        "relative_gap",
     ]
 
 
@@ -237,9 +242,7 @@ def test_bad_explanations_cost_their_batch_mates_nothing(tick_server: TorchServe
     with ThreadPoolExecutor(BATCH) as pool:
         answers = list(
             pool.map(
-                lambda each: requests.post(
-                    url.format(each[0]), json=ROW.tolist(), headers=named | each[1], timeout=60
-                ),
+                lambda each: requests.post(url.format(each[0]), json=ROW.tolist(), headers=named | each[1], timeout=60),
                 asked,
             )
         )

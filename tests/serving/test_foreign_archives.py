@@ -8,10 +8,10 @@ from zipfile import ZipFile
 import pytest
 import requests
 
-from serving.archive_import import UnreadableArchive, check_handler
-from serving.client import connect
-from serving.torchserve import ServerSettings, TorchServe, start_server
-from wire.errors import InvalidResponse
+from nautilus_torchserve.serving.client.archive_import import UnreadableArchive, check_handler
+from nautilus_torchserve.serving.client.client import connect
+from nautilus_torchserve.serving.server.torchserve import ServerSettings, TorchServe, start_server
+from nautilus_torchserve.wire.errors import InvalidResponse
 
 NET = """
 import torch

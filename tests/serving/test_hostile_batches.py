@@ -9,10 +9,10 @@ import orjson
 import pytest
 import requests
 
-from handlers.limits import BATCH_BYTES
-from serving.torchserve import TorchServe
+from nautilus_torchserve.serving.server.torchserve import TorchServe
+from nautilus_torchserve.wire import body, headers
+from nautilus_torchserve.worker.limits import BATCH_BYTES
 from support import BATCH
-from wire import body, headers
 
 ROW = struct.pack("<4f", 1.5, 0.4, 0.5, 0.2)
 GOOD_ROWS = orjson.dumps([[1.5, 0.4, 0.5, 0.2], [0.5, 0.1, 0.3, 0.7]])
@@ -68,18 +68,25 @@ ROWS = {
     "client request id too long": Hostile(GOOD_ROWS, "BadHeader", {headers.CLIENT_REQUEST_ID: "a" * 201}),
     "client request id of other letters": Hostile(GOOD_ROWS, "BadHeader", {headers.CLIENT_REQUEST_ID: "é"}),
     "a part named like a header": Hostile(
-        b"", "MalformedBody", says="got also ['x-deadline-ns']",
+        b"",
+        "MalformedBody",
+        says="got also ['x-deadline-ns']",
         form={"body": (None, GOOD_ROWS, body.JSON), headers.DEADLINE_NS: (None, b"1", "text/plain")},
     ),
-    "form fields": Hostile(b"x-deadline-ns=1&accept=1&describe=True&explain=True&body=1", "MalformedBody",
-                           {"Content-Type": "application/x-www-form-urlencoded"}),
-    "ten thousand form fields": Hostile(b"a&" * 10_000, "UnsupportedContentType",
-                                        {"Content-Type": "application/x-www-form-urlencoded"}),
+    "form fields": Hostile(
+        b"x-deadline-ns=1&accept=1&describe=True&explain=True&body=1",
+        "MalformedBody",
+        {"Content-Type": "application/x-www-form-urlencoded"},
+    ),
+    "ten thousand form fields": Hostile(
+        b"a&" * 10_000, "UnsupportedContentType", {"Content-Type": "application/x-www-form-urlencoded"}
+    ),
 }
 TEXTS = {
     "lone text": Hostile(b'["Profit ' + LONE + b'"]', "BadText", says="lone surrogate"),
-    "lone id": Hostile(b'{"id":"' + LONE + b'","inputs":[{"name":"a","shape":[1],"datatype":"BYTES","data":["a"]}]}',
-                       "MalformedBody"),
+    "lone id": Hostile(
+        b'{"id":"' + LONE + b'","inputs":[{"name":"a","shape":[1],"datatype":"BYTES","data":["a"]}]}', "MalformedBody"
+    ),
     "characters that become many": Hostile(orjson.dumps(["ﷺ" * 20_000]), "BadText"),
     "a word without an end": Hostile(orjson.dumps(["a" * 60_000]), "BadText", says="unknown"),
     "more than its share of a batch": Hostile(orjson.dumps(["Profit rose. " * 5000]), "BodyTooLarge", says="62,500"),
@@ -156,7 +163,7 @@ def test_the_largest_requests_allowed_are_answered(tick_server: TorchServe) -> N
     assert [answer.status_code for answer in together] == [200] * BATCH
 
 
-@pytest.mark.parametrize("chosen", ["7", "a" * 200, "!~\"\\ {}", "0b8c5b0e-6a1f-4a51-9d1b-2f1d5a6f7b8c"])
+@pytest.mark.parametrize("chosen", ["7", "a" * 200, '!~"\\ {}', "0b8c5b0e-6a1f-4a51-9d1b-2f1d5a6f7b8c"])
 def test_the_clients_request_id_comes_back_with_answers_and_errors(tick_server: TorchServe, chosen: str) -> None:
     for content, status in ((GOOD_ROWS, 200), (b"[[1,2,3]]", 400)):
         answer = post(tick_server, "tick", Hostile(content, None, {headers.CLIENT_REQUEST_ID: chosen}))

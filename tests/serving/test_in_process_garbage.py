@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from misbehaving_server import CLASSES, METADATA
 
-from serving.client import InferenceClient, connect
-from wire import errors
+from nautilus_torchserve.serving.client.client import InferenceClient, connect
+from nautilus_torchserve.wire import errors
 
 pytest.importorskip("ts")
 HANDLER = """
@@ -34,7 +34,11 @@ class GarbageHandler:
         return [{{"attributions": [None] * 4}}]
 """
 KINDS = [
-    None, errors.OutputNotFinite, errors.OutputNotFinite, *[errors.OutputOutOfRange] * 3, *[errors.InvalidResponse] * 6,
+    None,
+    errors.OutputNotFinite,
+    errors.OutputNotFinite,
+    *[errors.OutputOutOfRange] * 3,
+    *[errors.InvalidResponse] * 6,
     errors.ServerFault,
 ]
 """What a row that begins with this position's number ends with."""

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.schema import FeatureSchema
-from features.tick import tick_schema
-from serving.client import connect
-from serving.model_metadata import check_metadata, require
-from wire import errors
-from wire.errors import IncompleteMetadata, InvalidResponse, RequestError
+from nautilus_torchserve.features.schema import FeatureSchema
+from nautilus_torchserve.features.tick import tick_schema
+from nautilus_torchserve.serving.client.client import connect
+from nautilus_torchserve.serving.model_metadata import check_metadata, require
+from nautilus_torchserve.wire import errors
+from nautilus_torchserve.wire.errors import IncompleteMetadata, InvalidResponse, RequestError
 
 METADATA: dict[str, Any] = {
     "model": "tick",
@@ -121,9 +121,7 @@ def test_what_is_no_description_is_named(endpoint: Endpoint, body: bytes, says: 
         (400, b'{"error": "EmptyBody", "detail": "no rows"}', InvalidResponse),
     ],
 )
-def test_a_refusal_of_any_form_is_typed(
-    endpoint: Endpoint, status: int, body: bytes, kind: type[RequestError]
-) -> None:
+def test_a_refusal_of_any_form_is_typed(endpoint: Endpoint, status: int, body: bytes, kind: type[RequestError]) -> None:
     endpoint.described = (status, {}, body)
 
     with pytest.raises(RequestError, match=endpoint.url) as caught:

@@ -23,8 +23,15 @@ from misbehaving_server import (
     probabilities,
 )
 
-from serving.client import InferenceClient, connect
-from wire.errors import BY_NAME, InvalidResponse, ModelChanged, OutputNotFinite, RequestError, SchemaMismatch
+from nautilus_torchserve.serving.client.client import InferenceClient, connect
+from nautilus_torchserve.wire.errors import (
+    BY_NAME,
+    InvalidResponse,
+    ModelChanged,
+    OutputNotFinite,
+    RequestError,
+    SchemaMismatch,
+)
 
 ROWS = np.random.default_rng(1).normal(size=(2, 4)).astype(np.float32)
 RIGHT = probabilities(ROWS)
@@ -274,8 +281,10 @@ JSON_VALUES = st.recursive(
 @settings(max_examples=80, deadline=None)
 @given(
     st.binary(max_size=99)
-    | st.builds(lambda changes: json.dumps(METADATA | changes).encode(),
-                st.dictionaries(st.sampled_from([*METADATA, "inputs", "label", "fits"]), JSON_VALUES, max_size=2))
+    | st.builds(
+        lambda changes: json.dumps(METADATA | changes).encode(),
+        st.dictionaries(st.sampled_from([*METADATA, "inputs", "label", "fits"]), JSON_VALUES, max_size=2),
+    )
     | st.builds(lambda depth, text: text.encode() * depth, st.integers(1, 5000), st.sampled_from(["[", '{"a":', "9"]))
 )
 def test_any_description_is_taken_or_refused_in_a_sentence(server: MisbehavingServer, body: bytes) -> None:
@@ -293,9 +302,12 @@ VALUES = st.sampled_from(["", "1.0", "24", "0", "-1", "application/octet-stream"
 STATUSES = st.sampled_from(["200 OK", "200", "201 Created", "204 No", "301 Moved", "400 Bad", "404 No", "422 Un",
                             "500 Err", "503 Busy", "599", "20 OK", "+200 OK", "0200 OK", "200.5"])  # fmt: skip
 ERRORS = st.sampled_from(sorted(BY_NAME)).map(lambda name: json.dumps({"error": name, "detail": "x"}).encode())
-BODIES = st.sampled_from([RIGHT.tobytes(), RIGHT.tobytes()[:-1], b"", RIGHT.tobytes() * 2]) | ERRORS | st.binary(
-    max_size=48
-) | st.lists(st.floats(width=32), min_size=6, max_size=6).map(lambda row: np.array(row, "<f4").tobytes())
+BODIES = (
+    st.sampled_from([RIGHT.tobytes(), RIGHT.tobytes()[:-1], b"", RIGHT.tobytes() * 2])
+    | ERRORS
+    | st.binary(max_size=48)
+    | st.lists(st.floats(width=32), min_size=6, max_size=6).map(lambda row: np.array(row, "<f4").tobytes())
+)
 
 
 @settings(max_examples=120, deadline=None)

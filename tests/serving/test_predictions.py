@@ -13,12 +13,12 @@ import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from features.tick import tick_schema
-from serving.client import InferenceClient, connect
-from serving.torchserve import TorchServe
+from nautilus_torchserve.features.tick import tick_schema
+from nautilus_torchserve.serving.client.client import InferenceClient, connect
+from nautilus_torchserve.serving.server.torchserve import TorchServe
+from nautilus_torchserve.wire import body, errors, headers
+from nautilus_torchserve.wire.response import decode_binary
 from support import BATCH
-from wire import body, errors, headers
-from wire.answer import decode_binary
 
 
 @pytest.fixture(scope="module")
@@ -59,11 +59,14 @@ def test_random_company_in_a_batch_changes_no_bit(
     asked = [rows[random.integers(0, len(rows), count)] for count in parts]
 
     with ThreadPoolExecutor(BATCH) as pool:
-        answers = list(pool.map(
-            lambda part: post(tick_server, body.encode_rows(part), "tick-batched",
-                              Content_Type=body.BINARY, Accept=body.BINARY),
-            asked,
-        ))
+        answers = list(
+            pool.map(
+                lambda part: post(
+                    tick_server, body.encode_rows(part), "tick-batched", Content_Type=body.BINARY, Accept=body.BINARY
+                ),
+                asked,
+            )
+        )
 
     for part, answer in zip(asked, answers, strict=True):
         alone = [in_process.predict(row[None]) for row in part]
@@ -125,8 +128,9 @@ BAD = {
     "infinity": Bad(b"[[1e999,2,3,4]]", 400, "NotFinite", "inf"),
     "half a row": Bad(b"123456", 400, "BadShape", "6 bytes", (("Content-Type", body.BINARY),)),
     "unknown content type": Bad(b"1,2,3,4", 415, "UnsupportedContentType", "text/csv", (("Content-Type", "text/csv"),)),
-    "a form": Bad(b"a=1", 415, "UnsupportedContentType", "form",
-                  (("Content-Type", "application/x-www-form-urlencoded"),)),
+    "a form": Bad(
+        b"a=1", 415, "UnsupportedContentType", "form", (("Content-Type", "application/x-www-form-urlencoded"),)
+    ),
     "asked for XML": Bad([[1, 2, 3, 4]], 406, "NotAcceptable", "text/xml", (("Accept", "text/xml"),)),
     "late": Bad([[1, 2, 3, 4]], 504, "DeadlinePassed", "12345", (("x-deadline-ns", "12345"),)),
     "unreadable deadline": Bad([[1, 2, 3, 4]], 400, "BadHeader", "soon", (("x-deadline-ns", "soon"),)),

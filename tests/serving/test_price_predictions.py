@@ -11,15 +11,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from price_run import write_price_run
 
-from features.bar import bar_columns, bar_schema, windows
-from market.bar_simulator import simulate_bars
-from market.bars import PRICES
-from release.archive import build_archive
-from serving.client import InferenceClient, connect
-from serving.torchserve import TorchServe
+from nautilus_torchserve.features.bar import bar_columns, bar_schema, windows
+from nautilus_torchserve.market.bars.bars import PRICES
+from nautilus_torchserve.market.bars.simulator import simulate_bars
+from nautilus_torchserve.release.build.archive import build_archive
+from nautilus_torchserve.serving.client.client import InferenceClient, connect
+from nautilus_torchserve.serving.server.torchserve import TorchServe
+from nautilus_torchserve.wire import body
+from nautilus_torchserve.wire.errors import SchemaMismatch
 from support import BATCH
-from wire import body
-from wire.errors import SchemaMismatch
 
 MODEL, BATCHED = "price-served", "price-batched"
 
@@ -120,11 +120,15 @@ BAD = {
     "no volume": (lambda row: spoilt(row, slice(None), 4, 0), 422, "BadWindow", "some volume expected"),
     "two instruments": (
         lambda row: (row * np.where(np.arange(60) < 30, 1, 50)[None, :, None]).tolist(),
-        422, "BadWindow", "closes of one instrument expected",
+        422,
+        "BadWindow",
+        "closes of one instrument expected",
     ),
     "not in order": (
         lambda row: {"instances": row.tolist(), "ts_event": [[*TIMES[0][:30], TIMES[0][28], *TIMES[0][31:]]]},
-        422, "BadWindow", "increasing",
+        422,
+        "BadWindow",
+        "increasing",
     ),
 }
 

@@ -11,7 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ts.model_server import load_properties
 
-from serving.properties import BadProperties, find_line, format_properties, read_properties, set_property
+from nautilus_torchserve.serving.server.properties import (
+    BadProperties,
+    find_line,
+    format_properties,
+    read_properties,
+    set_property,
+)
 from support import PROJECT
 
 DUMP = """
@@ -42,8 +48,33 @@ public class Dump {
 }
 """
 PIECES = [
-    b"a", b"b", b"key", b"=", b":", b" ", b"\t", b"\f", b"\n", b"\r", b"\r\n", b"\\", b"\\\\", b"\\\n", b"\\\r\n  ",
-    b"#", b"!", b"u", b"\\u0041", b"\\u12", b"\\ud83d\\ude00", b"\xe9", b"\xc3\xbc", b"\x85", b"\x1c", b"\x0b", b"{\"",
+    b"a",
+    b"b",
+    b"key",
+    b"=",
+    b":",
+    b" ",
+    b"\t",
+    b"\f",
+    b"\n",
+    b"\r",
+    b"\r\n",
+    b"\\",
+    b"\\\\",
+    b"\\\n",
+    b"\\\r\n  ",
+    b"#",
+    b"!",
+    b"u",
+    b"\\u0041",
+    b"\\u12",
+    b"\\ud83d\\ude00",
+    b"\xe9",
+    b"\xc3\xbc",
+    b"\x85",
+    b"\x1c",
+    b"\x0b",
+    b'{"',
 ]
 NO_VALUE = re.compile(rb"(^|[\r\n])[ \t\f]*((\\[\s\S]|[^ \t\f\r\n=:\\])+\\?|\\)([ \t\f]|[\r\n]|$)")
 """A line without key and value: Java reads an empty one."""
@@ -106,27 +137,33 @@ def test_launcher_and_java_read_the_same_vmargs(tmp_path: Path) -> None:
         format_properties({"vmargs": "-Dfolder=C:\\logs"})
 
 
-@pytest.mark.parametrize(("content", "read"), [
-    (b"models={\\\n  \"tick\": {\\\n  }\\\n}\nb=1\n", {"models": '{"tick": {}}', "b": "1"}),
-    (b"a : http\\://h\\:1\r\n! no pair\r\nb  2\r\n", {"a": "http://h:1", "b": "2"}),
-    (b"folder=/\xe9\n", {"folder": "/é"}),
-    (b"a=1\na=2\n", {"a": "2"}),
-    (b"a=1 \n", {"a": "1 "}),
-    (b"load_models=\n", {"load_models": ""}),
-])
+@pytest.mark.parametrize(
+    ("content", "read"),
+    [
+        (b'models={\\\n  "tick": {\\\n  }\\\n}\nb=1\n', {"models": '{"tick": {}}', "b": "1"}),
+        (b"a : http\\://h\\:1\r\n! no pair\r\nb  2\r\n", {"a": "http://h:1", "b": "2"}),
+        (b"folder=/\xe9\n", {"folder": "/é"}),
+        (b"a=1\na=2\n", {"a": "2"}),
+        (b"a=1 \n", {"a": "1 "}),
+        (b"load_models=\n", {"load_models": ""}),
+    ],
+)
 def test_layouts_of_others(tmp_path: Path, content: bytes, read: dict[str, str]) -> None:
     (tmp_path / "config.properties").write_bytes(content)
 
     assert read_properties(tmp_path / "config.properties") == read
 
 
-@pytest.mark.parametrize(("content", "place"), [
-    (b"\xef\xbb\xbfa=1\n", "1: expected no byte order mark"),
-    ("a=1\n".encode("utf-16"), "1: expected no byte order mark"),
-    (b"a=1\n\n# C:\\users\nb=\\\n  C:\\users\n", r"5: .*four hexadecimal digits.* got '\\users'"),
-    (b"a=1\nnonsense\n", "2: expected key=value, got 'nonsense'"),
-    (b"a=1\r\n\\\r\nb=2\r\n", "2: expected key=value"),
-])
+@pytest.mark.parametrize(
+    ("content", "place"),
+    [
+        (b"\xef\xbb\xbfa=1\n", "1: expected no byte order mark"),
+        ("a=1\n".encode("utf-16"), "1: expected no byte order mark"),
+        (b"a=1\n\n# C:\\users\nb=\\\n  C:\\users\n", r"5: .*four hexadecimal digits.* got '\\users'"),
+        (b"a=1\nnonsense\n", "2: expected key=value, got 'nonsense'"),
+        (b"a=1\r\n\\\r\nb=2\r\n", "2: expected key=value"),
+    ],
+)
 def test_what_torchserve_would_misread_is_refused_with_its_line(tmp_path: Path, content: bytes, place: str) -> None:
     (tmp_path / "bad").write_bytes(content)
 
@@ -134,12 +171,15 @@ def test_what_torchserve_would_misread_is_refused_with_its_line(tmp_path: Path, 
         read_properties(tmp_path / "bad")
 
 
-@pytest.mark.parametrize(("before", "after"), [
-    (b"# c\r\na=1\r\n", b"# c\r\na=1\r\nm=x\r\n"),
-    (b"m={\\\n 1}\n\n! caf\xe9\nb=2", b"m=x\n\n! caf\xe9\nb=2\n"),
-    (b"m:1\nb=2\nm 3\n", b"m=x\nb=2\n"),
-    (b"", b"m=x\n"),
-])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b"# c\r\na=1\r\n", b"# c\r\na=1\r\nm=x\r\n"),
+        (b"m={\\\n 1}\n\n! caf\xe9\nb=2", b"m=x\n\n! caf\xe9\nb=2\n"),
+        (b"m:1\nb=2\nm 3\n", b"m=x\nb=2\n"),
+        (b"", b"m=x\n"),
+    ],
+)
 def test_all_other_lines_stay_as_they_are(tmp_path: Path, before: bytes, after: bytes) -> None:
     path = tmp_path / "config.properties"
     path.write_bytes(before)

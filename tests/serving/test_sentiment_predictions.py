@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from news_run import TEXTS, WORDS
 from posting import post
 
-from features.text import TEXT_SCHEMA
-from serving.client import InferenceClient, connect
-from serving.torchserve import TorchServe
+from nautilus_torchserve.features.text import TEXT_SCHEMA
+from nautilus_torchserve.serving.client.client import InferenceClient, connect
+from nautilus_torchserve.serving.server.torchserve import TorchServe
+from nautilus_torchserve.wire import body, errors, headers
+from nautilus_torchserve.wire.news_windows import NewsWindow
+from nautilus_torchserve.wire.response import decode_binary
+from nautilus_torchserve.wire.texts import encode_texts
 from support import BATCH
-from wire import body, errors, headers
-from wire.answer import decode_binary
-from wire.news_windows import NewsWindow
-from wire.texts import encode_texts
 
 CLASSES = ["negative", "neutral", "positive"]
 
@@ -75,7 +75,11 @@ def test_every_form_of_request_and_answer_says_the_same(
     assert plain.json() == instances.json()
     assert protocol["id"] == "9"
     assert {each["name"]: each["datatype"] for each in protocol["outputs"]} == {
-        "score": "FP32", "label": "BYTES", "probabilities": "FP32", "confidence": "FP32", "chunks": "INT64",
+        "score": "FP32",
+        "label": "BYTES",
+        "probabilities": "FP32",
+        "confidence": "FP32",
+        "chunks": "INT64",
         "truncated": "BOOL",
     }
     for each in protocol["outputs"]:
@@ -113,9 +117,9 @@ def test_random_company_in_a_batch_changes_no_bit(
     asked = [[next(texts) for _ in range(count)] for count in parts]
 
     with ThreadPoolExecutor(BATCH) as pool:
-        answers = list(pool.map(
-            lambda part: post(news_server, encode_texts(part), "sentiment-batched", Accept=body.BINARY), asked
-        ))
+        answers = list(
+            pool.map(lambda part: post(news_server, encode_texts(part), "sentiment-batched", Accept=body.BINARY), asked)
+        )
 
     for part, answer in zip(asked, answers, strict=True):
         assert answer.content == b"".join(bits(in_process, [text]) for text in part)
@@ -149,7 +153,10 @@ BAD: dict[str, tuple[object, int, str, str]] = {
     "three megabytes": (["a " * 1_500_000], 413, "BodyTooLarge", "at most 2,097,152 bytes"),
     "one megabyte": (["a " * 500_000], 413, "BodyTooLarge", "at most 250,000 characters"),
     "tensor of numbers": (
-        {"inputs": [{"name": "x", "shape": [1], "datatype": "FP32", "data": [1]}]}, 400, "BadType", "BYTES"
+        {"inputs": [{"name": "x", "shape": [1], "datatype": "FP32", "data": [1]}]},
+        400,
+        "BadType",
+        "BYTES",
     ),
 }
 

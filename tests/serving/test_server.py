@@ -12,12 +12,18 @@ from pathlib import Path
 import psutil
 import pytest
 
-from serving.archive_import import UnreadableArchive
-from serving.client import connect
-from serving.java import NoJava, find_java_home
-from serving.management import ManagementError
-from serving.tokens import NoToken, inference_token
-from serving.torchserve import ServerSettings, StartFailed, TorchServe, find_server, start_server
+from nautilus_torchserve.serving.client.archive_import import UnreadableArchive
+from nautilus_torchserve.serving.client.client import connect
+from nautilus_torchserve.serving.server.java import NoJava, find_java_home
+from nautilus_torchserve.serving.server.management import ManagementError
+from nautilus_torchserve.serving.server.torchserve import (
+    ServerSettings,
+    StartFailed,
+    TorchServe,
+    find_server,
+    start_server,
+)
+from nautilus_torchserve.serving.tokens import NoToken, inference_token
 from support import run_script
 
 
@@ -144,7 +150,7 @@ def test_server_runs_on_the_packages_java(settings: ServerSettings, monkeypatch:
 
 
 def test_hot_registration_of_a_second_version(tick_server: TorchServe, tick_run: Path, model_store: Path) -> None:
-    from release.archive import build_archive
+    from nautilus_torchserve.release.build.archive import build_archive
 
     # The store's tick.mar is version 1.0 and stays; the new version comes under its own file name.
     built = build_archive("tick", tick_run, "2.0", model_store / "next")
@@ -153,6 +159,7 @@ def test_hot_registration_of_a_second_version(tick_server: TorchServe, tick_run:
     manager.register(archive.name, model_name="tick")
     manager.wait_ready("tick", "2.0")
     try:
+
         def serving() -> str:
             return connect(tick_server.inference_url, "tick", token=tick_server.token).metadata["version"]
 

@@ -7,8 +7,7 @@ from zipfile import ZipFile
 
 import pytest
 
-from serving.properties import BadProperties
-from serving.server_config import (
+from nautilus_torchserve.serving.server.config import (
     ADDRESSES,
     address_of,
     check_ports_are_free,
@@ -18,7 +17,8 @@ from serving.server_config import (
     read_config,
     with_free_ports,
 )
-from serving.torchserve import ServerSettings, StartFailed, start_server
+from nautilus_torchserve.serving.server.properties import BadProperties
+from nautilus_torchserve.serving.server.torchserve import ServerSettings, StartFailed, start_server
 from support import run_script
 
 LOCAL = dict.fromkeys(ADDRESSES, "http://127.0.0.1:1")
@@ -30,33 +30,39 @@ def write(folder: Path, *lines: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("value", "url"), [
-    ("http://127.0.0.1:9080", "http://127.0.0.1:9080"),
-    ("HTTPS://host.example:9443", "https://host.example:9443"),
-    ("http://0.0.0.0", "http://0.0.0.0:8081"),
-    ("https://0.0.0.0", "https://0.0.0.0:8444"),
-    (None, "http://127.0.0.1:8081"),
-])
+@pytest.mark.parametrize(
+    ("value", "url"),
+    [
+        ("http://127.0.0.1:9080", "http://127.0.0.1:9080"),
+        ("HTTPS://host.example:9443", "https://host.example:9443"),
+        ("http://0.0.0.0", "http://0.0.0.0:8081"),
+        ("https://0.0.0.0", "https://0.0.0.0:8444"),
+        (None, "http://127.0.0.1:8081"),
+    ],
+)
 def test_an_address_is_what_torchserve_binds(value: str | None, url: str) -> None:
     assert address_of({} if value is None else {"management_address": value}, "management_address").url == url
 
 
-@pytest.mark.parametrize(("line", "got"), [
-    ("inference_address=unix:/tmp/ts.sock", "'unix:/tmp/ts.sock': .*over TCP"),
-    ("inference_address=unix:relative", "'unix:relative'"),
-    ("inference_address=http://[::1]:8080", r"'http://\[::1\]:8080': .*no IPv6"),
-    ("inference_address=http://127.0.0.1:8080 ", "'http://127.0.0.1:8080 '"),
-    ("inference_address=127.0.0.1:8080", "'127.0.0.1:8080'"),
-    ("inference_address=http://127.0.0.1:8080/", "'http://127.0.0.1:8080/'"),
-    ("inference_address=", "''"),
-    ("metrics_address=http://127.0.0.1:0", "from 1 to 65534, got 'http://127.0.0.1:0'"),
-    ("metrics_address=http://127.0.0.1:65535", "from 1 to 65534"),
-    ("grpc_inference_port=7o70", "from 1 to 65534, got '7o70'"),
-    ("initial_worker_port=-1", "from 1 to 65534, got '-1'"),
-    ("model_snapshot={", "JSON"),
-    ('model_snapshot=["tick"]', "JSON"),
-    ("inference_address=http://127.0.0.1:$$NO_SUCH_PORT$$", "environment variable NO_SUCH_PORT, got none"),
-])
+@pytest.mark.parametrize(
+    ("line", "got"),
+    [
+        ("inference_address=unix:/tmp/ts.sock", "'unix:/tmp/ts.sock': .*over TCP"),
+        ("inference_address=unix:relative", "'unix:relative'"),
+        ("inference_address=http://[::1]:8080", r"'http://\[::1\]:8080': .*no IPv6"),
+        ("inference_address=http://127.0.0.1:8080 ", "'http://127.0.0.1:8080 '"),
+        ("inference_address=127.0.0.1:8080", "'127.0.0.1:8080'"),
+        ("inference_address=http://127.0.0.1:8080/", "'http://127.0.0.1:8080/'"),
+        ("inference_address=", "''"),
+        ("metrics_address=http://127.0.0.1:0", "from 1 to 65534, got 'http://127.0.0.1:0'"),
+        ("metrics_address=http://127.0.0.1:65535", "from 1 to 65534"),
+        ("grpc_inference_port=7o70", "from 1 to 65534, got '7o70'"),
+        ("initial_worker_port=-1", "from 1 to 65534, got '-1'"),
+        ("model_snapshot={", "JSON"),
+        ('model_snapshot=["tick"]', "JSON"),
+        ("inference_address=http://127.0.0.1:$$NO_SUCH_PORT$$", "environment variable NO_SUCH_PORT, got none"),
+    ],
+)
 def test_what_cannot_be_started_is_refused_with_its_line(tmp_path: Path, line: str, got: str) -> None:
     path = write(tmp_path, "# a comment", line, "default_workers_per_model=1")
 

@@ -16,19 +16,39 @@ import pytest
 from made_versions import RAISES, made
 from signed_archives import keys
 
-from release.journal import Journal, remembered_digests, write_journal
-from release.target import Target
-from serving.archive_import import UnreadableArchive
-from serving.processes import CannotEnd, end_processes, find_java, is_in_use, is_server, start_time_s
-from serving.properties import read_properties, set_property
-from serving.server_state import STATE, HomeInUse, ServerState, locked_home, read_server_state, write_server_state
-from serving.snapshot import PROPERTY
-from serving.start_plan import CONFIG, ServerSettings, StartFailed, plan_start
-from serving.torchserve import TorchServe, find_server, restart_server, start_server, stop_server
-from signing.archive_signature import Untrusted, read_digest, sign_archive
+from nautilus_torchserve.files.state_file import DamagedState
+from nautilus_torchserve.release.rollout.journal import Journal, remembered_digests, write_journal
+from nautilus_torchserve.release.rollout.target import Target
+from nautilus_torchserve.serving.client.archive_import import UnreadableArchive
+from nautilus_torchserve.serving.server.processes import (
+    CannotEnd,
+    end_processes,
+    find_java,
+    is_in_use,
+    is_server,
+    start_time_s,
+)
+from nautilus_torchserve.serving.server.properties import read_properties, set_property
+from nautilus_torchserve.serving.server.snapshot import PROPERTY
+from nautilus_torchserve.serving.server.start_plan import CONFIG, ServerSettings, StartFailed, plan_start
+from nautilus_torchserve.serving.server.state import (
+    STATE,
+    HomeInUse,
+    ServerState,
+    locked_home,
+    read_server_state,
+    write_server_state,
+)
+from nautilus_torchserve.serving.server.torchserve import (
+    TorchServe,
+    find_server,
+    restart_server,
+    start_server,
+    stop_server,
+)
+from nautilus_torchserve.signing.archive_signature import Untrusted, read_digest, sign_archive
+from nautilus_torchserve.user_error import UserError
 from support import PROJECT, run_script, until
-from wire.state_file import DamagedState
-from wire.user_error import UserError
 
 
 @pytest.fixture
@@ -57,8 +77,17 @@ def restored(tick_server: TorchServe) -> Iterator[Path]:
 
 
 DAMAGED_STATES = [
-    b"", b" \n", b"{", b"[]", b"null", b"\xff", b'{"pid": "1"}', b'{"pid": 1, "properties": {}}', b"[" * 100_000,
-    b'{"pid": 1e400, "properties": {"model_store": "x"}}', b'{"pid": -1, "properties": {"model_store": "x"}}',
+    b"",
+    b" \n",
+    b"{",
+    b"[]",
+    b"null",
+    b"\xff",
+    b'{"pid": "1"}',
+    b'{"pid": 1, "properties": {}}',
+    b"[" * 100_000,
+    b'{"pid": 1e400, "properties": {"model_store": "x"}}',
+    b'{"pid": -1, "properties": {"model_store": "x"}}',
     b'{"pid": ' + b"9" * 400 + b', "properties": {"model_store": "x"}}',
     b'{"pid": 1, "properties": {"model_store": 7}}',
     b'{"pid": 1, "properties": {"model_store": "x", "inference_address": "unix:/x"}}',
@@ -157,8 +186,10 @@ def test_a_process_that_may_not_be_ended_is_named(tmp_path: Path, monkeypatch: p
     process.wait(timeout=10)
 
 
-SNAPSHOT = ('{"name":"rollout","modelCount":1,"created":1,"models":{"tick":{"1.0":{"defaultVersion":true,'
-            '"marName":"tick-1.0.mar","minWorkers":1,"maxWorkers":1,"batchSize":1,"maxBatchDelay":1}}}}')
+SNAPSHOT = (
+    '{"name":"rollout","modelCount":1,"created":1,"models":{"tick":{"1.0":{"defaultVersion":true,'
+    '"marName":"tick-1.0.mar","minWorkers":1,"maxWorkers":1,"batchSize":1,"maxBatchDelay":1}}}}'
+)
 
 
 @pytest.fixture
@@ -188,9 +219,7 @@ def test_a_start_resumes_what_rollouts_left_or_says_how(rolled_out: ServerSettin
             plan_start(replace(rolled_out, **given))
 
 
-def test_an_archive_that_was_replaced_since_its_rollout_is_refused(
-    rolled_out: ServerSettings, store: Path
-) -> None:
+def test_an_archive_that_was_replaced_since_its_rollout_is_refused(rolled_out: ServerSettings, store: Path) -> None:
     known = read_digest(store / "tick.mar")
     made(store / "tick.mar", store / "tick-1.0.mar", "2.0", None)
     with pytest.raises(UnreadableArchive, match=r"tick-1\.0\.mar: expected tick 1\.0, got version 2\.0"):
@@ -203,9 +232,18 @@ def test_an_archive_that_was_replaced_since_its_rollout_is_refused(
         plan_start(rolled_out)
 
 
-SNAPSHOTS = ["", "{", "[]", "{}", '{"models": 1}', '{"models": {"tick": {}}}', '{"models": {"tick": {"1.0": {}}}}',
-             "[" * 9999, '{"models": {"tick": {"1.0": {"marName": 1}}}}',
-             '{"models": {"tick": {"1.0": {"marName": ""}}}}']
+SNAPSHOTS = [
+    "",
+    "{",
+    "[]",
+    "{}",
+    '{"models": 1}',
+    '{"models": {"tick": {}}}',
+    '{"models": {"tick": {"1.0": {}}}}',
+    "[" * 9999,
+    '{"models": {"tick": {"1.0": {"marName": 1}}}}',
+    '{"models": {"tick": {"1.0": {"marName": ""}}}}',
+]
 
 
 @pytest.mark.parametrize("snapshot", SNAPSHOTS, ids=range(len(SNAPSHOTS)))
@@ -358,8 +396,17 @@ def test_a_restart_checks_before_it_stops(tick_server: TorchServe, restored: Pat
 
 def start_until_java(settings: ServerSettings) -> subprocess.Popen[str]:
     """`serve.py start` in a process of its own, returned when Java runs and loads its models."""
-    command = [sys.executable, "scripts/serve.py", "start", "tick=tick.mar", "--home", str(settings.home),
-               "--model-store", str(settings.model_store), "--free-ports"]
+    command = [
+        sys.executable,
+        "scripts/serve.py",
+        "start",
+        "tick=tick.mar",
+        "--home",
+        str(settings.home),
+        "--model-store",
+        str(settings.model_store),
+        "--free-ports",
+    ]
     process = subprocess.Popen(command, cwd=PROJECT, stderr=subprocess.PIPE, text=True)
     until(lambda: process.poll() is not None or find_java(settings.home) is not None, 60, "Java")
     assert process.poll() is None, process.communicate()

@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from release.target import NoTarget, Target, named_target
-from serving.client import connect
-from serving.http_session import HttpSession
-from serving.management import ManagementClient, TokenRefused
-from serving.token_source import TokenSource
-from serving.tokens import KEY_FILE, NoToken, read_key
-from serving.torchserve import TorchServe
+from nautilus_torchserve.release.rollout.target import NoTarget, Target, named_target
+from nautilus_torchserve.serving.client.client import connect
+from nautilus_torchserve.serving.http_session import HttpSession
+from nautilus_torchserve.serving.server.management import ManagementClient, TokenRefused
+from nautilus_torchserve.serving.server.torchserve import TorchServe
+from nautilus_torchserve.serving.token_source import TokenSource
+from nautilus_torchserve.serving.tokens import KEY_FILE, NoToken, read_key
+from nautilus_torchserve.wire.errors import Unauthorized
 from support import PROJECT, script_app
-from wire.errors import Unauthorized
 
 STALE = "AAAAAAAA"
 """A token that no server issued."""
@@ -86,9 +86,7 @@ def test_clients_that_are_refused_at_once_all_succeed(server: TorchServe) -> Non
 
 def test_predictions_of_a_rollout_follow_the_token(server: TorchServe, rows: np.ndarray) -> None:
     key_file = server.home / KEY_FILE
-    target = named_target(
-        PROJECT, server.management_url, server.inference_url, server.model_store, token_file=key_file
-    )
+    target = named_target(PROJECT, server.management_url, server.inference_url, server.model_store, token_file=key_file)
     with target.connect("tick") as client:
         expected = client.predict(rows).outputs["buy"]
         renew(server, "inference")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from serving.token_source import TokenSource
-from serving.tokens import KEY_FILE, NoToken, read_key
+from nautilus_torchserve.serving.token_source import TokenSource
+from nautilus_torchserve.serving.tokens import KEY_FILE, NoToken, read_key
 
 
 def write(key_file: Path, token: str, ends: str | None = "2099-01-01T00:00:00.5Z") -> None:

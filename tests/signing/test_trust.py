@@ -11,11 +11,11 @@ import pytest
 from signed_archives import keys, mode, signed
 from typer.testing import CliRunner
 
-from release.model_store import store_verified
-from signing.archive_signature import Untrusted, read_digest, sign_archive, verify_archive
-from signing.keys import BadKey, make_key
-from signing.ownership import writable_by_others
-from signing.trust import read_trust, revoke
+from nautilus_torchserve.release.rollout.model_store import store_verified
+from nautilus_torchserve.signing.archive_signature import Untrusted, read_digest, sign_archive, verify_archive
+from nautilus_torchserve.signing.keys import BadKey, make_key
+from nautilus_torchserve.signing.ownership import writable_by_others
+from nautilus_torchserve.signing.trust import read_trust, revoke
 from support import PROJECT, script_app
 
 NOW = datetime.now(UTC)
@@ -193,8 +193,13 @@ def test_a_private_group_may_write_and_another_may_not(alice: tuple[Path, Path],
 
 def test_a_user_with_rights_of_an_access_list_may_not_write(alice: tuple[Path, Path]) -> None:
     everything, nothing, nobody = 7, 2**32 - 1, 65534
-    entries = [(0x01, everything, nothing), (0x02, everything, nobody), (0x04, 5, nothing), (0x10, everything, nothing),
-               (0x20, 5, nothing)]  # owner, a user, group, mask, others
+    entries = [
+        (0x01, everything, nothing),
+        (0x02, everything, nobody),
+        (0x04, 5, nothing),
+        (0x10, everything, nothing),
+        (0x20, 5, nothing),
+    ]  # owner, a user, group, mask, others
     content = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
     try:
         os.setxattr(alice[1], "system.posix_acl_access", content)
@@ -227,9 +232,7 @@ def test_keys_are_listed_with_what_they_are_good_for(tmp_path: Path) -> None:
         (("revoke", "carol"), 1, "'carol': expected the name of a key in"),
     ],
 )
-def test_a_wrong_call_says_why(
-    alice: tuple[Path, Path], arguments: tuple[str, ...], status: int, reason: str
-) -> None:
+def test_a_wrong_call_says_why(alice: tuple[Path, Path], arguments: tuple[str, ...], status: int, reason: str) -> None:
     result = CliRunner().invoke(KEYS, [*arguments, "--trusted", str(alice[1])])
 
     assert result.exit_code == status

@@ -12,10 +12,10 @@ import sqlalchemy as sa
 from postgres import Postgres
 from traffic_support import MODEL, NEVER_S, MakeRouter
 
-from release.archive import build_archive
-from serving.torchserve import TorchServe
-from traffic.router import Router
-from traffic.store import TrafficStore
+from nautilus_torchserve.release.build.archive import build_archive
+from nautilus_torchserve.serving.server.torchserve import TorchServe
+from nautilus_torchserve.traffic.router import Router
+from nautilus_torchserve.traffic.store import TrafficStore
 
 
 @pytest.fixture(scope="session")

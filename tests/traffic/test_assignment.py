@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from traffic.assignment import Assignment, Route
-from traffic.split import Kind, Split
-from wire.errors import SchemaMismatch
+from nautilus_torchserve.traffic.assignment import Assignment, Route
+from nautilus_torchserve.traffic.split import Kind, Split
+from nautilus_torchserve.wire.errors import SchemaMismatch
 
 SPLIT = Split("canary-1", "tick", Kind.CANARY, "1.0", "1.1", 1.0)
 BASELINE, CHALLENGER = Route("1.0", "canary-1", False), Route("1.1", "canary-1", True)

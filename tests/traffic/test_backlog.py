@@ -9,11 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nautilus_torchserve.traffic.backlog import Backlog, Writer
+from nautilus_torchserve.traffic.counts import CallCounts
+from nautilus_torchserve.traffic.records import (
+    CallWindow,
+    ShadowAnswer,
+    bucket_latency_ms,
+    latency_bucket,
+    output_bucket,
+    output_buckets,
+)
+from nautilus_torchserve.traffic.store import StoreFailed, TrafficStore
 from support import until
-from traffic.backlog import Backlog, Writer
-from traffic.counts import CallCounts
-from traffic.records import CallWindow, ShadowAnswer, bucket_latency_ms, latency_bucket, output_bucket, output_buckets
-from traffic.store import StoreFailed, TrafficStore
 
 ANSWER = ShadowAnswer("s", "tick", "1.1", "BTC", 0, {"buy": 0.5}, {"buy": 0.4}, 1.0, "")
 

@@ -11,15 +11,15 @@ import pytest
 from postgres import Postgres
 from traffic_support import MODEL, NEVER_S, MakeRouter, calls, canary, versions
 
-from features.tick import tick_schema
-from serving.client import connect
-from serving.torchserve import TorchServe
+from nautilus_torchserve.features.tick import tick_schema
+from nautilus_torchserve.serving.client.client import connect
+from nautilus_torchserve.serving.server.torchserve import TorchServe
+from nautilus_torchserve.traffic.records import CallWindow
+from nautilus_torchserve.traffic.router import Router
+from nautilus_torchserve.traffic.split import State
+from nautilus_torchserve.traffic.store import TrafficStore
+from nautilus_torchserve.wire.errors import NotFinite, SchemaMismatch, UnknownModel
 from support import until
-from traffic.records import CallWindow
-from traffic.router import Router
-from traffic.split import State
-from traffic.store import TrafficStore
-from wire.errors import NotFinite, SchemaMismatch, UnknownModel
 
 
 def test_without_a_split_the_default_version_answers_with_the_same_bits(
@@ -106,9 +106,7 @@ def test_a_version_is_left_only_once_its_calls_are_written(
     assert written[0] == (["1.0"], {"1.1": (30, 0)})
 
 
-def test_the_split_is_read_in_the_background(
-    router_of: MakeRouter, store: TrafficStore, rows: np.ndarray
-) -> None:
+def test_the_split_is_read_in_the_background(router_of: MakeRouter, store: TrafficStore, rows: np.ndarray) -> None:
     router = router_of(store, refresh_s=0.02)
     store.start(canary(1.0))
 
@@ -225,9 +223,7 @@ def test_an_archive_without_a_server_is_refused(store: TrafficStore, tick_archiv
         Router(f"mar:{tick_archive}", MODEL, store)
 
 
-def test_calls_of_many_threads_are_all_counted(
-    router_of: MakeRouter, store: TrafficStore, rows: np.ndarray
-) -> None:
+def test_calls_of_many_threads_are_all_counted(router_of: MakeRouter, store: TrafficStore, rows: np.ndarray) -> None:
     store.start(canary(0.5))
     router = router_of(store, refresh_s=0.01)
 

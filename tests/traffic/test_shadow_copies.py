@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from traffic_support import MODEL, MakeRouter, calls, canary, versions
 
+from nautilus_torchserve.traffic.records import ShadowAnswer
+from nautilus_torchserve.traffic.router import Router
+from nautilus_torchserve.traffic.shadow import MOST_COPIES
+from nautilus_torchserve.traffic.split import Kind
+from nautilus_torchserve.traffic.store import TrafficStore
 from support import until
-from traffic.records import ShadowAnswer
-from traffic.router import Router
-from traffic.shadow import MOST_COPIES
-from traffic.split import Kind
-from traffic.store import TrafficStore
 
 
 def test_a_shadow_hears_what_its_share_says_and_answers_nobody(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from traffic.split import Kind, Split, Unit, fraction
+from nautilus_torchserve.traffic.split import Kind, Split, Unit, fraction
 
 SPLIT = Split("canary-1", "tick", Kind.CANARY, "1.0", "1.1", 0.3)
 SHARES = st.floats(0, 1)

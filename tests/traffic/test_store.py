@@ -10,13 +10,24 @@ from pathlib import Path
 
 import pytest
 
-from traffic.records import CallWindow, ClosedTrade, ScoredPrediction, ShadowAnswer
-from traffic.split import Kind, Split, State, Unit
-from traffic.store import SplitRefused, StoreFailed, TrafficStore, is_there
+from nautilus_torchserve.traffic.records import CallWindow, ClosedTrade, ScoredPrediction, ShadowAnswer
+from nautilus_torchserve.traffic.split import Kind, Split, State, Unit
+from nautilus_torchserve.traffic.store import SplitRefused, StoreFailed, TrafficStore, is_there
 
 SPLIT = Split("exp-1", "tick", Kind.EXPERIMENT, "1.0", "1.1", 0.1, Unit.TIME, 3_600_000_000_000, settings='{"ü": 0.05}')
-WINDOW = CallWindow("exp-1", "tick", "1.1", "host-1", 1_700_000_000_000_000_001, 12, 2, 10.5, 12.25, {-3: 4, 0: 6},
-                    {"buy": {-1: 3, 9: 7}, "sell": {}})
+WINDOW = CallWindow(
+    "exp-1",
+    "tick",
+    "1.1",
+    "host-1",
+    1_700_000_000_000_000_001,
+    12,
+    2,
+    10.5,
+    12.25,
+    {-3: 4, 0: 6},
+    {"buy": {-1: 3, 9: 7}, "sell": {}},
+)
 RECORDS = [
     WINDOW,
     ScoredPrediction("exp-1", "tick", "1.0", "BTCUSDT.BINANCE", 1_700_000_000_000_000_001, "HOLD", "BUY", None),
@@ -170,17 +181,20 @@ def test_what_no_column_can_hold_is_refused(tmp_path: Path, store: TrafficStore)
     assert store.read(CallWindow, "exp-1") == []
 
 
-@pytest.mark.parametrize(("table", "column", "value", "found"), [
-    ("splits", "kind", "coffee", "kind: Invalid enum value"),
-    ("splits", "share", "much", "share: Expected float, got str"),
-    ("splits", "share", 7.0, "a share of 7"),
-    ("splits", "settings", b"\xff\x00", "settings: Expected str, got bytes"),
-    ("splits", "created_ns", "x" * 5000, "row 'exp-1' of Split"),
-    ("calls", "latencies", '{"x": 1}', "key in .*latencies"),
-    ("calls", "latencies", "{", "Expecting property name"),
-    ("calls", "requests", "many", "requests: Expected int"),
-    ("routers", "versions", '{"1.0": 1}', "versions: Expected array, got object"),
-])
+@pytest.mark.parametrize(
+    ("table", "column", "value", "found"),
+    [
+        ("splits", "kind", "coffee", "kind: Invalid enum value"),
+        ("splits", "share", "much", "share: Expected float, got str"),
+        ("splits", "share", 7.0, "a share of 7"),
+        ("splits", "settings", b"\xff\x00", "settings: Expected str, got bytes"),
+        ("splits", "created_ns", "x" * 5000, "row 'exp-1' of Split"),
+        ("calls", "latencies", '{"x": 1}', "key in .*latencies"),
+        ("calls", "latencies", "{", "Expecting property name"),
+        ("calls", "requests", "many", "requests: Expected int"),
+        ("routers", "versions", '{"1.0": 1}', "versions: Expected array, got object"),
+    ],
+)
 def test_row_that_another_program_wrote_is_named(
     tmp_path: Path, table: str, column: str, value: object, found: str
 ) -> None:
@@ -194,8 +208,11 @@ def test_row_that_another_program_wrote_is_named(
 
         expected = f"{database}: expected a database that can be read, got: .*{found}"
         with pytest.raises(StoreFailed, match=expected) as failed:
-            {"splits": store.splits, "calls": lambda: store.read(CallWindow, "exp-1"),
-             "routers": lambda: store.users("tick", "1.0")}[table]()
+            {
+                "splits": store.splits,
+                "calls": lambda: store.read(CallWindow, "exp-1"),
+                "routers": lambda: store.users("tick", "1.0"),
+            }[table]()
 
     assert len(str(failed.value)) < 400 + len(str(database))
 

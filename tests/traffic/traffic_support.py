@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from traffic.records import CallWindow
-from traffic.router import Router
-from traffic.split import Kind, Split
-from traffic.store import TrafficStore
+from nautilus_torchserve.traffic.records import CallWindow
+from nautilus_torchserve.traffic.router import Router
+from nautilus_torchserve.traffic.split import Kind, Split
+from nautilus_torchserve.traffic.store import TrafficStore
 
 MODEL = "tick-split"
 """Has versions 1.0, the server's default, and 1.1."""
@@ -28,8 +28,17 @@ def calls(store: TrafficStore, split: str) -> dict[str, tuple[int, int]]:
 
 def canary(share: float, **changes: Any) -> Split:
     """A split of `MODEL` between its versions."""
-    return Split(**{"name": "canary-1", "model": MODEL, "kind": Kind.CANARY, "baseline": "1.0", "challenger": "1.1",
-                    "share": share, **changes})
+    return Split(
+        **{
+            "name": "canary-1",
+            "model": MODEL,
+            "kind": Kind.CANARY,
+            "baseline": "1.0",
+            "challenger": "1.1",
+            "share": share,
+            **changes,
+        }
+    )
 
 
 def versions(router: Router, rows: np.ndarray, instruments: int = 30, held: bool = False) -> list[str]:

@@ -1,15 +1,15 @@
 import pytest
 
-from market.bar_simulator import simulate_bars
-from market.bars import Bars
-from market.labels import LabelConfig
-from market.simulator import simulate
-from market.trades import Trades
-from training.bar_dataset import BarDataset, bar_dataset
-from training.bar_fit import BarFitConfig
-from training.price_training import PriceTraining
-from training.tick_dataset import DatasetSplit, tick_dataset
-from training.tick_fit import FitConfig
+from nautilus_torchserve.market.bars.bars import Bars
+from nautilus_torchserve.market.bars.simulator import simulate_bars
+from nautilus_torchserve.market.trades.labels import LabelConfig
+from nautilus_torchserve.market.trades.simulator import simulate
+from nautilus_torchserve.market.trades.trades import Trades
+from nautilus_torchserve.training.price.dataset import BarDataset, bar_dataset
+from nautilus_torchserve.training.price.fit import BarFitConfig
+from nautilus_torchserve.training.price.training import PriceTraining
+from nautilus_torchserve.training.tick.dataset import DatasetSplit, tick_dataset
+from nautilus_torchserve.training.tick.fit import FitConfig
 
 
 @pytest.fixture(scope="session")

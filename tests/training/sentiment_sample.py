@@ -10,7 +10,10 @@ WORDS = {
     "neutral": ("the company", "today", "bank outlook", "shares"),
 }
 QUICK = (
-    "fit.epochs=3", "fit.learning_rate=0.003", "fit.freeze_embeddings=false", "fit.batch_sentences=8",
+    "fit.epochs=3",
+    "fit.learning_rate=0.003",
+    "fit.freeze_embeddings=false",
+    "fit.batch_sentences=8",
     "fit.validation_share=0.2",
 )
 """Settings for these, and for an encoder that knows nothing yet."""

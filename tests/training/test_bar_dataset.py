@@ -3,10 +3,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from features.bar import bar_columns
-from market.bars import PRICES, Bars
-from market.trades import BadData
-from training.bar_dataset import DAY_NS, BarDataset, Part, bar_dataset, default_max_gap_ns
+from nautilus_torchserve.features.bar import bar_columns
+from nautilus_torchserve.market.bars.bars import PRICES, Bars
+from nautilus_torchserve.market.trades.trades import BadData
+from nautilus_torchserve.training.price.dataset import DAY_NS, BarDataset, Part, bar_dataset, default_max_gap_ns
 
 
 def seen(part: Part, lookback: int) -> set[int]:

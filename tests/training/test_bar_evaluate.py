@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from scipy.stats import t as student_t
 
-from training.bar_baselines import BASELINES, constant_log_likelihood
-from training.bar_dataset import BarDataset
-from training.bar_evaluate import Forecast, coverage, evaluate, scores, sign_calibration
+from nautilus_torchserve.training.price.baselines import BASELINES, constant_log_likelihood
+from nautilus_torchserve.training.price.dataset import BarDataset
+from nautilus_torchserve.training.price.evaluate import Forecast, coverage, evaluate, scores, sign_calibration
 
 ROWS, SCALE = 4_000, 5e-4
 
@@ -126,7 +126,9 @@ def test_the_last_return_is_that(dataset: BarDataset) -> None:
 
     np.testing.assert_allclose(
         BASELINES["last return"](dataset, fold),
-        np.log(close[fold.test.ends] / close[fold.test.ends - 1]), rtol=0, atol=2e-7,  # windows are float32
+        np.log(close[fold.test.ends] / close[fold.test.ends - 1]),
+        rtol=0,
+        atol=2e-7,  # windows are float32
     )
 
 

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from handlers.model_files import build_network
-from market.bars import PRICES, Bars
-from market.trades import BadData
 from model_defs.return_network import ReturnNetwork, relative
-from training.bar_dataset import BarDataset, bar_dataset
-from training.bar_fit import BarFitConfig, _calibrate, _learning_rate, fit_fold, forecast
-from training.checkpoints import Checkpoints, History
-from training.price_training import PriceTraining
+from nautilus_torchserve.inference.model_files import build_network
+from nautilus_torchserve.market.bars.bars import PRICES, Bars
+from nautilus_torchserve.market.trades.trades import BadData
+from nautilus_torchserve.training.fit.checkpoints import Checkpoints, History
+from nautilus_torchserve.training.price.dataset import BarDataset, bar_dataset
+from nautilus_torchserve.training.price.fit import BarFitConfig, _calibrate, _learning_rate, fit_fold, forecast
+from nautilus_torchserve.training.price.training import PriceTraining
 
 CPU = torch.device("cpu")
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from handlers.model_files import read_golden
-from market.bars import Bars
-from training.bar_fit import BarFitConfig
-from training.bar_run import train_price
-from training.price_training import PriceTraining
+from nautilus_torchserve.inference.model_files import read_golden
+from nautilus_torchserve.market.bars.bars import Bars
+from nautilus_torchserve.training.price.fit import BarFitConfig
+from nautilus_torchserve.training.price.run import train_price
+from nautilus_torchserve.training.price.training import PriceTraining
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 
@@ -20,9 +20,7 @@ def test_a_network_fits_in_bfloat16_and_serves_in_float32(
     bars: Bars, small: PriceTraining, network: str, tmp_path: Path
 ) -> None:
     fit = BarFitConfig(epochs=2)
-    training = replace(
-        small, network=network, network_config={}, fit=fit, device="cuda", indicators=network == "cnn"
-    )
+    training = replace(small, network=network, network_config={}, fit=fit, device="cuda", indicators=network == "cnn")
 
     result = train_price(bars, tmp_path / "run", training)
 

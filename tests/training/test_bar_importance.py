@@ -3,9 +3,9 @@ import torch
 from torch import nn
 
 from model_defs.return_network import ReturnNetwork
-from training.bar_dataset import BarDataset
-from training.bar_fit import _fit_scaler
-from training.bar_importance import importance
+from nautilus_torchserve.training.price.dataset import BarDataset
+from nautilus_torchserve.training.price.fit import _fit_scaler
+from nautilus_torchserve.training.price.importance import importance
 
 
 class LastVolume(nn.Module):
@@ -40,5 +40,9 @@ def test_every_column_and_every_step_has_its_place_the_greatest_first(dataset: B
     assert sorted(each["column"] for each in found["importance"]) == ["close", "high", "low", "open", "volume"]
     assert rises == sorted(rises, reverse=True)
     assert [each["steps"] for each in found["importance_steps"]] == [
-        "last bar", "2 to 4 back", "5 to 12 back", "13 to 32 back", "33 to 60 back",
+        "last bar",
+        "2 to 4 back",
+        "5 to 12 back",
+        "13 to 32 back",
+        "33 to 60 back",
     ]

@@ -13,17 +13,17 @@ import torch
 from mlflow import MlflowClient
 from safetensors.torch import load_file
 
-from features.bar import bar_schema
-from handlers.model_files import build_network, read_description, read_golden, read_schema
-from market.bars import Bars
-from market.trades import BadData
 from model_defs.return_network import OUTPUTS, ReturnNetwork, predict
+from nautilus_torchserve.features.bar import bar_schema
+from nautilus_torchserve.inference.model_files import build_network, read_description, read_golden, read_schema
+from nautilus_torchserve.market.bars.bars import Bars
+from nautilus_torchserve.market.trades.trades import BadData
+from nautilus_torchserve.training.price.dataset import BarDataset
+from nautilus_torchserve.training.price.run import PriceResult, train_price
+from nautilus_torchserve.training.price.training import PriceTraining
+from nautilus_torchserve.training.runs.folder import BadRunFolder
+from nautilus_torchserve.training.runs.tracking import TrackedRun
 from support import PROJECT, run_script
-from training.bar_dataset import BarDataset
-from training.bar_run import PriceResult, train_price
-from training.price_training import PriceTraining
-from training.run_folder import BadRunFolder
-from training.tracking import TrackedRun
 
 FILES = ("model.json", "weights.safetensors", "golden.npz", "evaluation.json")
 OPTIONS = ("price", "--bars", "1600", "--folds", "2", "--set", "network.hidden=4", "--set", "fit.epochs=3")

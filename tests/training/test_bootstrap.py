@@ -1,6 +1,6 @@
 import numpy as np
 
-from training.bootstrap import RESAMPLES, Blocks, interval
+from nautilus_torchserve.training.fit.bootstrap import RESAMPLES, Blocks, interval
 
 
 def test_each_resample_has_as_many_blocks_as_there_are() -> None:

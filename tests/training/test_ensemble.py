@@ -9,22 +9,22 @@ import torch
 from news_run import write_backbone, write_sentiment_run
 from price_run import write_price_run
 
-from features.news_window import NewsWindowConfig
-from handlers.model_files import read_description, read_golden
-from market.bar_simulator import MINUTE_NS
-from market.bars import Bars
-from market.headlines import Headline
-from market.news_simulator import SIGNS, load_labelled_texts, simulate_news
-from market.news_source import DEMO_HEADLINES, load_news_bars
-from market.trades import BadData
 from model_defs.news_pool import OUTPUTS, NewsPoolConfig, combine
-from release.archive import build_archive
-from serving.client import connect
-from training.ensemble_dataset import NewsPart, news_dataset
-from training.ensemble_evaluate import evaluate_pool
-from training.ensemble_fit import fit_pool, log_loss, odds
-from training.ensemble_run import BadMember, train_ensemble
-from wire.news_windows import NewsWindow
+from nautilus_torchserve.features.news_window import NewsWindowConfig
+from nautilus_torchserve.inference.model_files import read_description, read_golden
+from nautilus_torchserve.market.bars.bars import Bars
+from nautilus_torchserve.market.bars.simulator import MINUTE_NS
+from nautilus_torchserve.market.news.headlines import Headline
+from nautilus_torchserve.market.news.load import DEMO_HEADLINES, load_news_bars
+from nautilus_torchserve.market.news.simulator import SIGNS, load_labelled_texts, simulate_news
+from nautilus_torchserve.market.trades.trades import BadData
+from nautilus_torchserve.release.build.archive import build_archive
+from nautilus_torchserve.serving.client.client import connect
+from nautilus_torchserve.training.ensemble.dataset import NewsPart, news_dataset
+from nautilus_torchserve.training.ensemble.evaluate import evaluate_pool
+from nautilus_torchserve.training.ensemble.fit import fit_pool, log_loss, odds
+from nautilus_torchserve.training.ensemble.run import BadMember, train_ensemble
+from nautilus_torchserve.wire.news_windows import NewsWindow
 
 TEXTS = load_labelled_texts(DEMO_HEADLINES)
 SCORES = {text.text: 0.9 * SIGNS[text.label] for text in TEXTS}

@@ -8,8 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nautilus_torchserve.training.sentiment.news_corpus import (
+    CLASSES,
+    BadCorpus,
+    Corpus,
+    Sentence,
+    load_corpus,
+    load_labelled,
+)
 from support import PROJECT
-from training.news_corpus import CLASSES, BadCorpus, Corpus, Sentence, load_corpus, load_labelled
 
 NEWS = PROJECT / "corpus/news"
 

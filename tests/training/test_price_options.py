@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from training.price_options import price_training
-from training.run_config import BadConfig
+from nautilus_torchserve.training.price.options import price_training
+from nautilus_torchserve.training.runs.config import BadConfig
 
 
 def test_without_a_word_everything_has_its_default() -> None:

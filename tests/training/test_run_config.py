@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.run_config import TUNED, BadConfig, Provenance, read_config, write_config
+from nautilus_torchserve.training.runs.config import TUNED, BadConfig, Provenance, read_config, write_config
 
 
 @dataclass(frozen=True)

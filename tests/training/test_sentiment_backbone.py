@@ -14,8 +14,8 @@ from news_run import write_backbone
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
-from training import backbone as module
-from training.backbone import DEFAULT_SHA256, BadBackbone, build_network, find_backbone
+from nautilus_torchserve.training.sentiment import backbone as module
+from nautilus_torchserve.training.sentiment.backbone import DEFAULT_SHA256, BadBackbone, build_network, find_backbone
 
 TOKENS = torch.tensor([[2, 5, 9, 7, 3], [2, 6, 3, 0, 0]])
 TEXT = "Profit rose 5% at the Company, sales fell"
@@ -150,7 +150,13 @@ def test_code_in_old_weights_does_not_run(own: Path, tmp_path: Path) -> None:
         ),
     ],
     ids=[
-        "no folder", "no config", "broken config", "empty config", "no weights", "no tokenizer", "broken tokenizer",
+        "no folder",
+        "no config",
+        "broken config",
+        "empty config",
+        "no weights",
+        "no tokenizer",
+        "broken tokenizer",
         "another vocabulary",
     ],
 )

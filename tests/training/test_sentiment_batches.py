@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from news_run import write_backbone
 from tokenizers import Tokenizer
 
-from training.moving_average import MovingAverage
-from training.news_corpus import load_labelled
-from training.sentiment_batches import Tokenised, padded, shuffled_batches, sorted_batches, tokenise
-from training.sentiment_options import sentiment_training
+from nautilus_torchserve.training.fit.moving_average import MovingAverage
+from nautilus_torchserve.training.sentiment.batches import Tokenised, padded, shuffled_batches, sorted_batches, tokenise
+from nautilus_torchserve.training.sentiment.news_corpus import load_labelled
+from nautilus_torchserve.training.sentiment.options import sentiment_training
 
 
 @settings(deadline=None)

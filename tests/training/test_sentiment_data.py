@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 from sentiment_sample import lines, write_sentences
 
-from training.news_corpus import BadCorpus
-from training.sentiment_data import CORPUS, SentimentData, load_sentiment_data
+from nautilus_torchserve.training.sentiment.data import CORPUS, SentimentData, load_sentiment_data
+from nautilus_torchserve.training.sentiment.news_corpus import BadCorpus
 
 CLASSES = {"negative", "neutral", "positive"}
 

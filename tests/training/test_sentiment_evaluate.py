@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precision_recall_fscore_support
 
-from training.news_corpus import CLASSES, Sentence
-from training.sentiment_evaluate import BINS, class_facts, evaluate, reliability, scores, wrong_ones
-from training.sentiment_records import scripts
+from nautilus_torchserve.training.sentiment.evaluate import BINS, class_facts, evaluate, reliability, scores, wrong_ones
+from nautilus_torchserve.training.sentiment.news_corpus import CLASSES, Sentence
+from nautilus_torchserve.training.sentiment.records import scripts
 
 PLACES = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=60)
 
@@ -138,7 +138,9 @@ def test_every_mistake_is_listed_the_surest_first() -> None:
 
     assert [row["text"] for row in found] == ["text 2", "text 1", "text 3"]
     assert [(row["label"], row["said"]) for row in found] == [
-        ("positive", "neutral"), ("neutral", "negative"), ("negative", "positive"),
+        ("positive", "neutral"),
+        ("neutral", "negative"),
+        ("negative", "positive"),
     ]
     assert found[0]["probabilities"] == {"negative": 0.1, "neutral": 0.8, "positive": 0.1}
 

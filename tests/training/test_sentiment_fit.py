@@ -15,11 +15,11 @@ from sklearn.metrics import log_loss as sklearn_log_loss
 from tokenizers import Tokenizer
 
 from model_defs.sentiment_transformer import SentimentTransformer
-from training.backbone import Backbone, build_network, find_backbone
-from training.checkpoints import Checkpoints, History
-from training.news_corpus import load_labelled
-from training.sentiment_batches import Tokenised, tokenise
-from training.sentiment_fit import (
+from nautilus_torchserve.training.fit.checkpoints import Checkpoints, History
+from nautilus_torchserve.training.fit.threads import threads
+from nautilus_torchserve.training.sentiment.backbone import Backbone, build_network, find_backbone
+from nautilus_torchserve.training.sentiment.batches import Tokenised, tokenise
+from nautilus_torchserve.training.sentiment.fit import (
     SentimentFitConfig,
     best_temperature,
     class_weights,
@@ -28,9 +28,9 @@ from training.sentiment_fit import (
     log_loss,
     logits,
 )
-from training.sentiment_head import fit_head, mean_states, put_head
-from training.sentiment_options import sentiment_training
-from training.threads import threads
+from nautilus_torchserve.training.sentiment.head import fit_head, mean_states, put_head
+from nautilus_torchserve.training.sentiment.news_corpus import load_labelled
+from nautilus_torchserve.training.sentiment.options import sentiment_training
 
 CPU = torch.device("cpu")
 CONFIG = sentiment_training(QUICK, device="cpu").fit

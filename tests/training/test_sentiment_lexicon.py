@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from training.sentiment_data import load_sentiment_data
-from training.sentiment_lexicon import BAD, BURDENS, DOWN, GOOD, UP, lexicon_answers, lexicon_score
+from nautilus_torchserve.training.sentiment.data import load_sentiment_data
+from nautilus_torchserve.training.sentiment.lexicon import BAD, BURDENS, DOWN, GOOD, UP, lexicon_answers, lexicon_score
 
 
 @pytest.mark.parametrize(

@@ -9,17 +9,17 @@ from mlflow import MlflowClient
 from news_run import write_backbone
 from sentiment_sample import QUICK, lines, write_sentences
 
-from features.text import TEXT_SCHEMA
-from handlers.model_files import read_description, read_golden, read_schema
-from handlers.text_model import COLUMNS, TextModel
-from training.backbone import Backbone, find_backbone
-from training.checkpoints import History
-from training.news_corpus import BadCorpus
-from training.run_folder import BadRunFolder, write_run
-from training.sentiment_data import SentimentData, load_sentiment_data
-from training.sentiment_options import SentimentTraining, sentiment_training
-from training.sentiment_run import SentimentResult, train_sentiment
-from training.threads import threads
+from nautilus_torchserve.features.text import TEXT_SCHEMA
+from nautilus_torchserve.inference.model_files import read_description, read_golden, read_schema
+from nautilus_torchserve.inference.text_model import COLUMNS, TextModel
+from nautilus_torchserve.training.fit.checkpoints import History
+from nautilus_torchserve.training.fit.threads import threads
+from nautilus_torchserve.training.runs.folder import BadRunFolder, write_run
+from nautilus_torchserve.training.sentiment.backbone import Backbone, find_backbone
+from nautilus_torchserve.training.sentiment.data import SentimentData, load_sentiment_data
+from nautilus_torchserve.training.sentiment.news_corpus import BadCorpus
+from nautilus_torchserve.training.sentiment.options import SentimentTraining, sentiment_training
+from nautilus_torchserve.training.sentiment.run import SentimentResult, train_sentiment
 
 FILES = ("model.json", "weights.safetensors", "golden.npz", "evaluation.json", "tokenizer.json")
 CPU = torch.device("cpu")
@@ -120,7 +120,9 @@ def test_the_evaluation_is_of_the_held_out_part(result: SentimentResult, data: S
     off = len(data.held_out) - np.trace(evaluation["confusion"])
     assert len(evaluation["wrong"]) == off
     assert [part["sentences"] for part in evaluation["data"]["parts"]] == [
-        len(data.train), len(data.validation), len(data.held_out),
+        len(data.train),
+        len(data.validation),
+        len(data.held_out),
     ]
     assert len(evaluation["history"]["validation_loss"]) <= 3
 
@@ -182,8 +184,12 @@ def test_held_out_sentences_decide_nothing(
     """With every held-out label turned round, the same weights come out."""
     turn: Mapping[str, str] = {"positive": "negative", "negative": "positive", "neutral": "neutral"}
     turned = SentimentData(
-        data.sources, data.train, data.validation,
-        tuple(type(each)(each.text, turn[each.label], each.topic, each.style) for each in data.held_out), 0, 0,
+        data.sources,
+        data.train,
+        data.validation,
+        tuple(type(each)(each.text, turn[each.label], each.topic, each.style) for each in data.held_out),
+        0,
+        0,
     )
 
     other = train_sentiment(turned, backbone, runs / "turned", training)

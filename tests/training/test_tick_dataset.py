@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from features.tick import WINDOW, tick_features
-from market.labels import LabelConfig, label
-from market.simulator import simulate
-from market.trades import BadData, Trades
-from training.tick_dataset import DatasetSplit, tick_dataset
+from nautilus_torchserve.features.tick import WINDOW, tick_features
+from nautilus_torchserve.market.trades.labels import LabelConfig, label
+from nautilus_torchserve.market.trades.simulator import simulate
+from nautilus_torchserve.market.trades.trades import BadData, Trades
+from nautilus_torchserve.training.tick.dataset import DatasetSplit, tick_dataset
 
 
 def test_rows_and_labels_are_those_of_their_trades(trades: Trades, split: DatasetSplit) -> None:

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss
 
-from market.labels import HOLD
-from training.tick_baselines import BASELINES, Forecast
-from training.tick_dataset import DatasetSplit, Part
-from training.tick_evaluate import evaluate
+from nautilus_torchserve.market.trades.labels import HOLD
+from nautilus_torchserve.training.tick.baselines import BASELINES, Forecast
+from nautilus_torchserve.training.tick.dataset import DatasetSplit, Part
+from nautilus_torchserve.training.tick.evaluate import evaluate
 
 
 def certain(part: Part, share: float = 0.9) -> np.ndarray:

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from model_defs.tick_classifier import TickClassifier, TickClassifierConfig
-from training.checkpoints import Checkpoints, History
-from training.tick_dataset import DatasetSplit
-from training.tick_fit import FitConfig, fit, probabilities
+from nautilus_torchserve.training.fit.checkpoints import Checkpoints, History
+from nautilus_torchserve.training.tick.dataset import DatasetSplit
+from nautilus_torchserve.training.tick.fit import FitConfig, fit, probabilities
 
 NETWORK = TickClassifierConfig()
 

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
-from features.tick import tick_schema
-from handlers.model_files import read_description, read_golden, read_schema
-from market.labels import LabelConfig
-from market.trades import BadData, Trades
 from model_defs.tick_classifier import TickClassifier, TickClassifierConfig
-from training.checkpoints import History
-from training.run_folder import BadRunFolder
-from training.tick_dataset import DatasetSplit
-from training.tick_fit import FitConfig, probabilities
-from training.tick_run import train_tick
+from nautilus_torchserve.features.tick import tick_schema
+from nautilus_torchserve.inference.model_files import read_description, read_golden, read_schema
+from nautilus_torchserve.market.trades.labels import LabelConfig
+from nautilus_torchserve.market.trades.trades import BadData, Trades
+from nautilus_torchserve.training.fit.checkpoints import History
+from nautilus_torchserve.training.runs.folder import BadRunFolder
+from nautilus_torchserve.training.tick.dataset import DatasetSplit
+from nautilus_torchserve.training.tick.fit import FitConfig, probabilities
+from nautilus_torchserve.training.tick.run import train_tick
 
 FILES = ("model.json", "weights.safetensors", "golden.npz", "evaluation.json")
 

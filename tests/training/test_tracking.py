@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nautilus_torchserve.mlflow_store import ARTIFACTS, DATABASE, URI_VARIABLE, TrackingFailed, tracking_store
+from nautilus_torchserve.training.runs.tracking import LONGEST_PARAMETER, flatten, track
 from support import PROJECT
-from tracking.store import ARTIFACTS, DATABASE, URI_VARIABLE, TrackingFailed, tracking_store
-from training.tracking import LONGEST_PARAMETER, flatten, track
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 TRAIN = """
 import sys
 from pathlib import Path
-from training.tracking import track
+from nautilus_torchserve.training.runs.tracking import track
 
 with track(Path(sys.argv[1]), "price", sys.argv[2], {"seed": 1}, {}) as run:
     for epoch in (1, 2, 3):
@@ -61,7 +61,7 @@ def client(runs: Path) -> "MlflowClient":
 
 
 def mlflow_client(runs: Path) -> "MlflowClient":
-    from mlflow import MlflowClient  # not before tracking.store has turned its telemetry off
+    from mlflow import MlflowClient  # not before nautilus_torchserve.mlflow_store has turned its telemetry off
 
     return MlflowClient(tracking_store(runs))
 
@@ -295,6 +295,8 @@ def test_two_first_runs_at_once_share_a_new_store_in_silence_and_off_the_network
 
 
 def test_mlflow_is_not_imported_before_a_run_begins(tmp_path: Path) -> None:
-    process = start("import training.tracking, sys; print('mlflow' in sys.modules)", home=tmp_path)
+    process = start(
+        "import nautilus_torchserve.training.runs.tracking, sys; print('mlflow' in sys.modules)", home=tmp_path
+    )
 
     assert process.communicate() == ("False\n", "")

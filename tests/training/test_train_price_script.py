@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from market.bar_simulator import simulate_bars
+from nautilus_torchserve.market.bars.simulator import simulate_bars
 from support import PROJECT, REAL_DATA, run_script, script_app
 
 SCRIPT = PROJECT / "scripts/train.py"
@@ -59,9 +59,7 @@ def test_what_tuning_finds_the_next_run_takes(tmp_path: Path) -> None:
     ],
     ids=["no file", "no such model", "no epochs", "no such interval", "too few bars", "no such config"],
 )
-def test_a_call_that_cannot_work_says_why(
-    options: tuple[str, ...], status: int, expected: str, tmp_path: Path
-) -> None:
+def test_a_call_that_cannot_work_says_why(options: tuple[str, ...], status: int, expected: str, tmp_path: Path) -> None:
     result = CliRunner().invoke(APP, ["price", *options, "--out", str(tmp_path / "run")])
 
     assert result.exit_code == status
@@ -130,8 +128,21 @@ def test_real_minutes_train_without_a_word_on_their_format(tmp_path: Path) -> No
     (tmp_path / "btc_perp_1m_2022-01.csv").write_bytes(b"\n".join(lines[:2_001]) + b"\n")
 
     result = run_script(
-        SCRIPT, "price", "--data", tmp_path / "btc_perp_1m_2022-01.csv", "--model", "cnn", "--folds", "1",
-        "--set", "fit.epochs=1", "--set", "network.hidden=4", "--out", tmp_path / "run", "--json",
+        SCRIPT,
+        "price",
+        "--data",
+        tmp_path / "btc_perp_1m_2022-01.csv",
+        "--model",
+        "cnn",
+        "--folds",
+        "1",
+        "--set",
+        "fit.epochs=1",
+        "--set",
+        "network.hidden=4",
+        "--out",
+        tmp_path / "run",
+        "--json",
     )
 
     assert result.returncode == 0, result.stderr

@@ -9,14 +9,21 @@ from typing import Any
 import optuna
 import pytest
 
+from nautilus_torchserve.training.runs.config import read_config
+from nautilus_torchserve.training.runs.tuning import (
+    START_UP_TRIALS,
+    StudyInUse,
+    TuneProgress,
+    TuningFailed,
+    tune,
+    write_best,
+)
 from support import PROJECT
-from training.run_config import read_config
-from training.tuning import START_UP_TRIALS, StudyInUse, TuneProgress, TuningFailed, tune, write_best
 
 SEARCH = """
 import sys
 from pathlib import Path
-from training.tuning import tune
+from nautilus_torchserve.training.runs.tuning import tune
 
 def space(trial):
     return {"network": {"hidden": trial.suggest_int("hidden", 8, 256)},

@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from wire import body
-from wire.answer import decode_binary, encode_binary, encode_json
-from wire.errors import (
+from nautilus_torchserve.wire import body
+from nautilus_torchserve.wire.errors import (
     BadShape,
     BadType,
     EmptyBody,
@@ -21,6 +20,7 @@ from wire.errors import (
     RequestError,
     UnsupportedContentType,
 )
+from nautilus_torchserve.wire.response import decode_binary, encode_binary, encode_json
 
 SHAPES = st.sampled_from([(4,), (3, 5)])
 FINITE = st.floats(width=32, allow_nan=False, allow_infinity=False)
@@ -131,8 +131,9 @@ REFUSED: list[tuple[str, object, str | None, type[RequestError], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("sent", "content_type", "error", "says"), [case[1:] for case in REFUSED],
-                         ids=[case[0] for case in REFUSED])
+@pytest.mark.parametrize(
+    ("sent", "content_type", "error", "says"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED]
+)
 def test_bad_body_is_refused_by_name(
     sent: object, content_type: str | None, error: type[RequestError], says: str
 ) -> None:

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from wire import body
-from wire.answer import AnswerSize, encode_binary, encode_json
-from wire.errors import LONGEST_MESSAGE, BadShape, BadType, RequestError
-from wire.news_windows import decode_news
-from wire.texts import decode_texts
+from nautilus_torchserve.wire import body
+from nautilus_torchserve.wire.errors import LONGEST_MESSAGE, BadShape, BadType, RequestError
+from nautilus_torchserve.wire.news_windows import decode_news
+from nautilus_torchserve.wire.response import AnswerSize, encode_binary, encode_json
+from nautilus_torchserve.wire.texts import decode_texts
 
 SIZE = 100_000
 TIMES = 40
@@ -31,8 +31,9 @@ BOMBS = {
     "one long string among short ones": b'["' + b"a" * (SIZE // 2) + b'"' + b',"b"' * (SIZE // 8) + b"]",
     "a long string in numbers": b'[["' + b"a" * (SIZE // 2) + b'",1,1,1]' + b",[1,1,1,1]" * (SIZE // 20) + b"]",
     "a string of wide characters": b'["' + b"a" * (SIZE // 2) + "\U0001f680".encode() + b'"' + b',"b"' * 999 + b"]",
-    "a string in a tensor": b'{"inputs":[{"name":"a","shape":[2,4],"datatype":"FP32","data":["' + b"a" * SIZE
-                            + b'",1,1,1,1,1,1,1]}]}',
+    "a string in a tensor": b'{"inputs":[{"name":"a","shape":[2,4],"datatype":"FP32","data":["'
+    + b"a" * SIZE
+    + b'",1,1,1,1,1,1,1]}]}',
     "strings": filled("[", '"a",', "1]"),
     "empty lists": filled("[", "[],", "1]"),
     "empty lists in rows": filled("[", "[[],[],[],[]],", "[]]"),

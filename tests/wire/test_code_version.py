@@ -8,7 +8,10 @@ import pytest
 
 from support import PROJECT
 
-SAY = "from wire.code_version import code_version, git_commit; print(code_version(), git_commit(), sep='|')"
+SAY = (
+    "from nautilus_torchserve.code_version import code_version, git_commit; "
+    "print(code_version(), git_commit(), sep='|')"
+)
 METADATA = "Metadata-Version: 2.1\nName: nautilus-torchserve\nVersion: {version}\n"
 
 

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wire.digest import MANIFEST, SIGNATURE, archive_digest, content_digest, folder_digest, member_digest
+from nautilus_torchserve.wire.digest import (
+    MANIFEST,
+    SIGNATURE,
+    archive_digest,
+    content_digest,
+    folder_digest,
+    member_digest,
+)
 
 MEMBERS = st.dictionaries(st.text("abc/.", min_size=1, max_size=6), st.binary(max_size=8), max_size=5)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from wire import errors
+from nautilus_torchserve.wire import errors
 
 
 @pytest.mark.parametrize("name", sorted(errors.BY_NAME))

@@ -12,9 +12,9 @@ import pytest
 import requests
 from nautilus_trader.core.nautilus_pyo3 import HttpClient, HttpMethod
 
-from serving.http_connection import HttpConnection
-from serving.http_session import HttpSession
-from wire.loopback import exempt_loopback, is_loopback
+from nautilus_torchserve.serving.client.http_connection import HttpConnection
+from nautilus_torchserve.serving.http_session import HttpSession
+from nautilus_torchserve.wire.loopback import exempt_loopback, is_loopback
 
 VARIABLES = ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
 EXEMPTIONS = ("no_proxy", "NO_PROXY")
@@ -79,13 +79,14 @@ def with_curl(url: str) -> str:
 
 
 def with_exempted_requests(url: str) -> str:
-    """As MLflow asks its server, once `tracking.store` is imported."""
+    """As MLflow asks its server, once `nautilus_torchserve.mlflow_store` is imported."""
     exempt_loopback()
     return requests.get(url, timeout=5).text
 
 
 def with_exempted_nautilus(url: str) -> str:
     """As NautilusTrader's adapters ask a venue."""
+
     async def get() -> str:
         return (await HttpClient(timeout_secs=5).request(HttpMethod.GET, url)).body.decode()
 
@@ -143,9 +144,7 @@ def test_one_connection_tells_both_kinds_of_hosts_apart(port: int, environment: 
     connection.close()
 
 
-def test_a_token_is_not_replaced_by_a_netrc_file(
-    port: int, environment: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_token_is_not_replaced_by_a_netrc_file(port: int, environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "netrc").write_text("default login me password secret\n")
     environment.setenv("NETRC", str(tmp_path / "netrc"))
     with HttpSession() as session:
@@ -153,25 +152,46 @@ def test_a_token_is_not_replaced_by_a_netrc_file(
         assert session.get(f"http://127.0.0.1:{port}/", timeout=5).headers["x-authorization"] == "Bearer token"
 
 
-@pytest.mark.parametrize(("url", "expected"), [
-    ("http://localhost:8080", True), ("http://LOCALHOST", True), ("https://api.localhost./x", True),
-    ("http://127.0.0.1", True), ("http://127.255.255.254:1", True), ("http://127.1", True), ("http://0.0.0.0:1", True),
-    ("http://[::1]:8080", True), ("http://[::ffff:127.0.0.1]", True), ("http://[::]", True), ("http://u:p@[::1]", True),
-    ("http://128.0.0.1", False), ("http://10.0.0.127", False), ("http://localhost.example.com", False),
-    ("http://127.0.0.1.nip.io", False), ("http://mylocalhost", False), ("http://127.0.0.1@example.com", False),
-    ("http://[::2]", False), ("http://[::1", False), ("http://", False), ("", False),
-])
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://localhost:8080", True),
+        ("http://LOCALHOST", True),
+        ("https://api.localhost./x", True),
+        ("http://127.0.0.1", True),
+        ("http://127.255.255.254:1", True),
+        ("http://127.1", True),
+        ("http://0.0.0.0:1", True),
+        ("http://[::1]:8080", True),
+        ("http://[::ffff:127.0.0.1]", True),
+        ("http://[::]", True),
+        ("http://u:p@[::1]", True),
+        ("http://128.0.0.1", False),
+        ("http://10.0.0.127", False),
+        ("http://localhost.example.com", False),
+        ("http://127.0.0.1.nip.io", False),
+        ("http://mylocalhost", False),
+        ("http://127.0.0.1@example.com", False),
+        ("http://[::2]", False),
+        ("http://[::1", False),
+        ("http://", False),
+        ("", False),
+    ],
+)
 def test_which_hosts_are_this_machine(url: str, expected: bool) -> None:
     assert is_loopback(url) is expected
 
 
-@pytest.mark.parametrize(("given", "exempted"), [
-    ({}, None),
-    ({"no_proxy": "corp"}, "corp"),
-    ({"https_proxy": "http://p:1"}, "localhost,127.0.0.1,127.0.0.0/8,::1"),
-    ({"ALL_PROXY": "socks5://p:1", "NO_PROXY": ".corp, ::1"}, ".corp,::1,localhost,127.0.0.1,127.0.0.0/8"),
-    ({"http_proxy": "http://p:1", "NO_PROXY": "*"}, "*"),
-])
+@pytest.mark.parametrize(
+    ("given", "exempted"),
+    [
+        ({}, None),
+        ({"no_proxy": "corp"}, "corp"),
+        ({"https_proxy": "http://p:1"}, "localhost,127.0.0.1,127.0.0.0/8,::1"),
+        ({"ALL_PROXY": "socks5://p:1", "NO_PROXY": ".corp, ::1"}, ".corp,::1,localhost,127.0.0.1,127.0.0.0/8"),
+        ({"http_proxy": "http://p:1", "NO_PROXY": "*"}, "*"),
+    ],
+)
 def test_exemptions_of_the_user_stay(
     given: dict[str, str], exempted: str | None, environment: pytest.MonkeyPatch
 ) -> None:

@@ -5,12 +5,37 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wire.names import InvalidName, ModelName, VersionName, check_model_name, check_version
+from nautilus_torchserve.wire.names import InvalidName, ModelName, VersionName, check_model_name, check_version
 
 GOOD = ("tick", "tick-many", "news_v2", "A.b-c_d", "_x", "0", "a..b", "x" * 100, "all-weather", "mytoken")
 BAD = (
-    "", ".", "..", "../x", "../../../x", "/etc/passwd", "a/b", "a\\b", "a\0b", "a b", " a", "a\n", "-a", ".a", "%2e%2e",
-    "tick?x", "tick#", "ti:ck", "tïck", "tick\u200b", "\uff11", "x" * 101, "\ud800", "a,b", "a=b", "{}", "*",
+    "",
+    ".",
+    "..",
+    "../x",
+    "../../../x",
+    "/etc/passwd",
+    "a/b",
+    "a\\b",
+    "a\0b",
+    "a b",
+    " a",
+    "a\n",
+    "-a",
+    ".a",
+    "%2e%2e",
+    "tick?x",
+    "tick#",
+    "ti:ck",
+    "tïck",
+    "tick\u200b",
+    "\uff11",
+    "x" * 101,
+    "\ud800",
+    "a,b",
+    "a=b",
+    "{}",
+    "*",
 )
 
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from wire import body
-from wire.errors import (
+from nautilus_torchserve.wire import body
+from nautilus_torchserve.wire.errors import (
     BadShape,
     BadText,
     BadType,
@@ -23,8 +23,8 @@ from wire.errors import (
     RequestError,
     UnsupportedContentType,
 )
-from wire.news_windows import NewsRequest, NewsWindow, check_news, decode_news, encode_news
-from wire.texts import MOST_TEXTS
+from nautilus_torchserve.wire.news_windows import NewsRequest, NewsWindow, check_news, decode_news, encode_news
+from nautilus_torchserve.wire.texts import MOST_TEXTS
 
 SHAPE = (3, 2)
 thrifty = settings(deadline=None, max_examples=60)
@@ -147,10 +147,16 @@ REFUSED: dict[str, tuple[object, str | None, type[RequestError], str]] = {
     "no width": (one(texts=["a", "\u200b"]), body.JSON, BadText, "something to read"),
     "lone surrogate": (one(texts=["a", "\ud83d"]), body.JSON, BadText, "lone surrogate in text 1"),
     "too many texts": (
-        [{"window": ROWS, "texts": ["a"] * 1000}] * 2, body.JSON, BodyTooLarge, "at most 1,024 texts .* was 2,000"
+        [{"window": ROWS, "texts": ["a"] * 1000}] * 2,
+        body.JSON,
+        BodyTooLarge,
+        "at most 1,024 texts .* was 2,000",
     ),
     "too many characters": (
-        [{"window": ROWS, "texts": ["a" * 200_000]}] * 2, body.JSON, BodyTooLarge, "at most 250,000 .* was 400,000"
+        [{"window": ROWS, "texts": ["a" * 200_000]}] * 2,
+        body.JSON,
+        BodyTooLarge,
+        "at most 250,000 .* was 400,000",
     ),
     "too few ages": (one(ages_s=[1]), body.JSON, BadShape, r'instance 1: "ages_s" with one .* 2 in all, was \[1\]'),
     "ages without texts": ([{"window": ROWS, "ages_s": [1]}], body.JSON, BadShape, '"ages_s" with one .* 0 in all'),
@@ -180,7 +186,10 @@ REFUSED: dict[str, tuple[object, str | None, type[RequestError], str]] = {
     "half a text": (with_texts([0.5, 1.5]), body.JSON, BadShape, r"was \[0.5, 1.5\]"),
     "counts that come round": (with_texts([2**63 - 1, 2**63 - 1]), body.JSON, BadShape, "was .922"),
     "count of all in a scalar": (
-        {"inputs": [*with_texts()["inputs"][:2], tensor("text_counts", [], "INT64", 2)]}, body.JSON, BadShape, "was 2"
+        {"inputs": [*with_texts()["inputs"][:2], tensor("text_counts", [], "INT64", 2)]},
+        body.JSON,
+        BadShape,
+        "was 2",
     ),
     "ages tensor too short": (with_texts(ages=[1]), body.JSON, BadShape, "2 values for shape"),
     "ages tensor negative": (with_texts(ages=[1, -1]), body.JSON, NotFinite, "was -1"),
@@ -233,9 +242,12 @@ KEYS = st.sampled_from(["window", "texts", "ages_s", "text_counts", "shape", "da
 ANY = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4))
 NAMES = st.sampled_from(["window", "texts", "ages_s", "text_counts"]) | ANY
 TENSORS = st.fixed_dictionaries(
-    {"name": NAMES, "shape": st.lists(st.integers(0, 3), max_size=3) | st.just([1, *SHAPE]) | ANY,
-     "datatype": st.sampled_from(["FP32", "INT64", "BYTES"]) | ANY,
-     "data": st.just(ROWS) | st.lists(st.integers(0, 2), max_size=2) | st.lists(TEXTS, max_size=2) | ANY}
+    {
+        "name": NAMES,
+        "shape": st.lists(st.integers(0, 3), max_size=3) | st.just([1, *SHAPE]) | ANY,
+        "datatype": st.sampled_from(["FP32", "INT64", "BYTES"]) | ANY,
+        "data": st.just(ROWS) | st.lists(st.integers(0, 2), max_size=2) | st.lists(TEXTS, max_size=2) | ANY,
+    }
 )
 INSTANCES = st.fixed_dictionaries({"window": st.just(ROWS) | ANY}, optional={"texts": ANY, "ages_s": ANY})
 

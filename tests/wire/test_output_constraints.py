@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from wire.errors import OutputNotFinite, OutputOutOfRange, RequestError
-from wire.output_constraints import (
+from nautilus_torchserve.wire.errors import OutputNotFinite, OutputOutOfRange, RequestError
+from nautilus_torchserve.wire.output_constraints import (
     NON_NEGATIVE,
     POSITIVE,
     PROBABILITY,
@@ -57,9 +57,7 @@ def test_what_a_classifier_cannot_answer_is_refused(row: list[float], says: str)
 
 
 @given(
-    st.integers(1, 300).flatmap(
-        lambda count: arrays(np.float32, (2, count), elements=st.floats(-1e4, 1e4, width=32))
-    )
+    st.integers(1, 300).flatmap(lambda count: arrays(np.float32, (2, count), elements=st.floats(-1e4, 1e4, width=32)))
 )
 def test_no_genuine_softmax_is_refused(logits: np.ndarray) -> None:
     exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -115,14 +113,17 @@ def test_ranges(allowed: OutputRange, passes: list[float], fails: list[float]) -
     constraints = OutputConstraints({"x": allowed})
 
     assert [bool(refused(constraints, [[value]], ("x",))) for value in passes + fails] == [
-        *(False for _ in passes), *(True for _ in fails),
+        *(False for _ in passes),
+        *(True for _ in fails),
     ]
 
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from([*CLASSES, "minimum", "x"]),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from(["ranges", "sum_to_one", "minimum", "maximum", *CLASSES]), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["ranges", "sum_to_one", "minimum", "maximum", *CLASSES]), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 

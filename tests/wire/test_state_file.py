@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wire.state_file import DamagedState, read_state, set_aside, write_state
+from nautilus_torchserve.files.state_file import DamagedState, read_state, set_aside, write_state
 
 
 class Person(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -36,28 +36,31 @@ def test_what_was_written_is_read(tmp_path_factory: pytest.TempPathFactory, pers
     assert [each.name for each in path.parent.glob(".person*")] == []
 
 
-@pytest.mark.parametrize(("content", "found"), [
-    (b"", "an empty file"),
-    (b" \n", "a blank file"),
-    (b'{"name": "a", "age"', "JSON that ends early"),
-    (b'{"name": "a"} x', "trailing characters"),
-    (b"[1]", "Expected object, got array"),
-    (b"null", "Expected object, got null"),
-    (b"{}", "missing required field name"),
-    (b'{"name": "a", "other": 1}', "unknown field other"),
-    (b'{"name": "a", "' + b"x" * 5000 + b'": 1}', "unknown field xxx"),
-    (b'{"name": 1}', r"\$.name: Expected str, got int"),
-    (b'{"name": "a", "age": true}', r"\$.age: Expected int, got bool"),
-    (b'{"name": "a", "age": 1e999}', "age"),
-    (b'{"name": "a", "age": ' + b"9" * 5000 + b"}", "."),
-    (b'{"name": "a", "births": {"x": "yesterday"}}', r"\$.births\[...\]: Invalid RFC3339"),
-    (b'{"name": "\xff"}', "text that is not UTF-8"),
-    (b'{"name": "\\ud800"}', "."),
-    (b"\x00\x01\x02" * 100, "malformed"),
-    (b"[" * 200_000, "."),
-    (b'{"name": ' * 200_000, "."),
-    (b" " * (17 << 20) + b"1", "more than 16,777,216 bytes"),
-])
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"", "an empty file"),
+        (b" \n", "a blank file"),
+        (b'{"name": "a", "age"', "JSON that ends early"),
+        (b'{"name": "a"} x', "trailing characters"),
+        (b"[1]", "Expected object, got array"),
+        (b"null", "Expected object, got null"),
+        (b"{}", "missing required field name"),
+        (b'{"name": "a", "other": 1}', "unknown field other"),
+        (b'{"name": "a", "' + b"x" * 5000 + b'": 1}', "unknown field xxx"),
+        (b'{"name": 1}', r"\$.name: Expected str, got int"),
+        (b'{"name": "a", "age": true}', r"\$.age: Expected int, got bool"),
+        (b'{"name": "a", "age": 1e999}', "age"),
+        (b'{"name": "a", "age": ' + b"9" * 5000 + b"}", "."),
+        (b'{"name": "a", "births": {"x": "yesterday"}}', r"\$.births\[...\]: Invalid RFC3339"),
+        (b'{"name": "\xff"}', "text that is not UTF-8"),
+        (b'{"name": "\\ud800"}', "."),
+        (b"\x00\x01\x02" * 100, "malformed"),
+        (b"[" * 200_000, "."),
+        (b'{"name": ' * 200_000, "."),
+        (b" " * (17 << 20) + b"1", "more than 16,777,216 bytes"),
+    ],
+)
 def test_damaged_content_is_named_in_one_sentence(tmp_path: Path, content: bytes, found: str) -> None:
     path = tmp_path / "person.json"
     path.write_bytes(content)
@@ -99,7 +102,7 @@ def test_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
     path = tmp_path / "person.json"
     write_state(path, Person("Ann"))
     code = (
-        "import resource, sys; from pathlib import Path; from wire.state_file import write_state\n"
+        "import resource, sys; from pathlib import Path; from nautilus_torchserve.files.state_file import write_state\n"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, (1000, {resource.RLIM_INFINITY}))\n"
         f"write_state(Path({str(path)!r}), ['x' * 2000])\n"
     )

@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wire import body
-from wire.answer import encode_json
-from wire.errors import (
+from nautilus_torchserve.wire import body
+from nautilus_torchserve.wire.errors import (
     BadShape,
     BadText,
     BadType,
@@ -22,12 +21,21 @@ from wire.errors import (
     RequestError,
     UnsupportedContentType,
 )
-from wire.texts import MOST_CHARACTERS, MOST_TEXTS, TextRequest, check_texts, decode_texts, encode_texts
+from nautilus_torchserve.wire.response import encode_json
+from nautilus_torchserve.wire.texts import (
+    MOST_CHARACTERS,
+    MOST_TEXTS,
+    TextRequest,
+    check_texts,
+    decode_texts,
+    encode_texts,
+)
 
 thrifty = settings(deadline=None, max_examples=60)
 TEXTS = st.lists(
     st.text(st.characters(exclude_categories=["Cs"]), max_size=40).map(lambda text: f"{text}a{text}"),
-    min_size=1, max_size=6,
+    min_size=1,
+    max_size=6,
 )
 
 
@@ -128,12 +136,14 @@ def test_a_caller_says_how_few_texts_will_do() -> None:
 
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
 KEYS = st.sampled_from(["instances", "inputs", "shape", "data", "datatype", "name", "id"])
-JSON_VALUES = st.recursive(
-    LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4)
-)
+JSON_VALUES = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4))
 TENSORS = st.fixed_dictionaries(
-    {"name": JSON_VALUES, "shape": JSON_VALUES | st.just([1]), "datatype": JSON_VALUES | st.just("BYTES"),
-     "data": JSON_VALUES}
+    {
+        "name": JSON_VALUES,
+        "shape": JSON_VALUES | st.just([1]),
+        "datatype": JSON_VALUES | st.just("BYTES"),
+        "data": JSON_VALUES,
+    }
 )
 
 
@@ -179,8 +189,7 @@ def test_words_tables_counts_and_truths_are_tensors_in_the_open_inference_protoc
 
     assert answer["outputs"] == [
         {"name": "label", "shape": [2], "datatype": "BYTES", "data": ["negative", "größer \u4e2d"]},
-        {"name": "probabilities", "shape": [2, 3], "datatype": "FP32",
-         "data": [0.1, 0.2, 0.7, 0.33333334, 1e-20, 0.5]},
+        {"name": "probabilities", "shape": [2, 3], "datatype": "FP32", "data": [0.1, 0.2, 0.7, 0.33333334, 1e-20, 0.5]},
         {"name": "chunks", "shape": [2], "datatype": "INT64", "data": [1, 16]},
         {"name": "truncated", "shape": [2], "datatype": "BOOL", "data": [False, True]},
     ]

@@ -1,0 +1,1 @@
+"""PyTorch models behind TorchServe, and NautilusTrader strategies that trade on their predictions."""

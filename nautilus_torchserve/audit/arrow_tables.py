@@ -1,0 +1,63 @@
+"""Records as Arrow tables and back."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from nautilus_torchserve.audit.log import R
+from nautilus_torchserve.audit.records import KINDS, Floats, Numbers, Outputs, Record, Shape, Texts, Words
+
+_TYPES: dict[Any, pa.DataType] = {
+    str: pa.string(),
+    int: pa.int64(),
+    bool: pa.bool_(),
+    Floats: pa.list_(pa.float32()),
+    Numbers: pa.list_(pa.float64()),
+    Shape: pa.list_(pa.int64()),
+    Texts: pa.list_(pa.string()),
+    Outputs: pa.map_(pa.string(), pa.float32()),
+    Words: pa.map_(pa.string(), pa.string()),
+}
+"""A field's type -> its column's."""
+
+
+_SCHEMAS = {
+    kind: pa.schema([pa.field(each.name, _TYPES[each.type], nullable=False) for each in fields(kind)]) for kind in KINDS
+}
+
+
+def arrow_schema(kind: type[Record]) -> pa.Schema:
+    """One column a field, in their order."""
+    return _SCHEMAS[kind]
+
+
+def as_batch(records: Sequence[Record]) -> pa.RecordBatch:
+    """Records of one kind as a batch of `arrow_schema`."""
+    schema = arrow_schema(type(records[0]))
+    columns = []
+    for column in schema:
+        values: list[Any] = [getattr(record, column.name) for record in records]
+        if pa.types.is_map(column.type):
+            values = [list(value.items()) for value in values]
+        columns.append(pa.array(values, column.type))
+    return pa.record_batch(columns, schema=schema)
+
+
+def from_rows(kind: type[R], rows: Iterable[dict[str, Any]]) -> list[R]:
+    """Records from rows of plain types, as Arrow or a database gives them."""
+    arrays = [each.name for each in fields(kind) if each.type == Floats]
+    tuples = [each.name for each in fields(kind) if each.type in (Numbers, Shape, Texts)]
+    maps = [each.name for each in fields(kind) if each.type in (Outputs, Words)]
+    found = []
+    for row in rows:
+        for name in arrays:
+            row[name] = np.array(row[name], np.float32)
+        for name in tuples:
+            row[name] = tuple(row[name])
+        for name in maps:
+            row[name] = dict(row[name])
+        found.append(kind(**row))
+    return found

@@ -1,0 +1,246 @@
+"""What is kept of a run: what was asked, what was decided on it, and what came of the orders.
+
+Plain types alone, so that a log is read without NautilusTrader. Prices and quantities are decimals as texts, exact.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Outputs = Mapping[str, float]
+Texts = tuple[str, ...]
+Numbers = tuple[float, ...]
+Shape = tuple[int, ...]
+Words = Mapping[str, str]
+
+STARTED = "STARTED"
+STOPPED = "STOPPED"
+ANSWERED = "ANSWERED"
+"""An `AskedRecord`'s fate where the answer came in time."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Record:
+    """What all records have."""
+
+    kind: ClassVar[str]
+    """What records of this kind are called, in folders and tables."""
+
+    run_id: str
+    """Whose record it is: one start of one process, or one backtest."""
+    seq: int
+    """Position among all records of the run, from 0: a gap is a record that was lost."""
+    ts_ns: int
+    """When it happened, or was heard of, by the run's clock, Unix ns; simulated in a backtest."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SessionRecord(Record):
+    """The begin of a run, or its end."""
+
+    kind = "sessions"
+
+    event: str
+    """``STARTED`` or ``STOPPED``; a run without the second was ended by a crash, or still runs."""
+    wall_ns: int
+    """When, by the machine's clock, Unix ns."""
+    trader_id: str
+    source: str
+    """Where the data come from, in words."""
+    config_digest: str
+    """SHA-256 of the run's configuration; empty where nobody said."""
+    strategies: str
+    """The strategies' configs as JSON: ``[{"strategy_path", "config_path", "config"}, ...]``."""
+    instruments: str
+    """The instruments as JSON, as NautilusTrader writes them."""
+    packages: Words
+    """Name -> version of the packages that decide what comes out."""
+    dropped: int
+    """Records that found no room so far."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PlaybackRecord(Record):
+    """The begin or the end of a replay of recorded data."""
+
+    kind = "playbacks"
+
+    shift_ns: int
+    """What was added to all recorded times."""
+    source: str
+    """Where they were recorded."""
+    sha256: str
+    """Of the recorded values, as recorded."""
+    events: int
+    """Played so far, quotes not counted."""
+    ended: bool
+    """Whether those were all."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class AskedRecord(Record):
+    """One question to a model, and what became of it."""
+
+    kind = "asked"
+
+    instrument_id: str
+    question: int
+    """Position of its newest event among all that were received of the instrument, from 0."""
+    ts_event: int
+    """When that event happened at the venue, Unix ns."""
+    ts_init: int
+    """When it was received, Unix ns."""
+    features: Floats
+    """What was asked, float32, all in one row."""
+    shape: Shape
+    """The features' own: ``(4,)`` of ticks, ``(60, 5)`` of bars."""
+    texts: Texts
+    """What was asked besides."""
+    ages_s: Numbers
+    """Of each text, seconds."""
+    model: str
+    """The name asked for."""
+    url: str
+    """Which server; empty where none was asked."""
+    version: str
+    """The version that answered; empty without an answer."""
+    digest: str
+    """Content digest of the archive that answered; empty without an answer."""
+    outputs: Outputs
+    """Name -> value, exact float32; empty without an answer."""
+    fate: str
+    """``ANSWERED``, ``LATE``, ``EXPIRED`` or ``FAILED``."""
+    error: str
+    """What went wrong; empty where nothing did."""
+    sent_ns: int
+    """When the request was sent, Unix ns; 0: it was not."""
+    ended_ns: int
+    """When its end was known, Unix ns."""
+    latency_ns: int
+    """Wall time of the call; 0 where nothing was sent."""
+    rows: int
+    """Questions in the same request."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class DecisionRecord(Record):
+    """What a strategy made of a prediction."""
+
+    kind = "decisions"
+
+    strategy_id: str
+    instrument_id: str
+    model: str
+    version: str
+    digest: str
+    status: str
+    """The prediction's: ``OK``, ``LATE``, ``DEGRADED`` or ``LEFT``."""
+    outputs: Outputs
+    """The prediction's, exact float32."""
+    question: int
+    """Whose answer it is, as `AskedRecord.question`; -1 where nobody counted."""
+    ts_event: int
+    """The prediction's, Unix ns."""
+    ts_init: int
+    """When the prediction took effect, Unix ns."""
+    feature_ts: int
+    """When the newest event among the features happened, Unix ns."""
+    latency_ns: int
+    """Of the call that was answered."""
+    split: str
+    """Of traffic, that the request was a part of; empty without one."""
+    leaving: bool
+    """Whether the instrument was to change to another version."""
+    age_ns: int
+    """Of the prediction's newest event when it was decided on (nanoseconds)."""
+    position: str
+    """Net position before it, in base currency."""
+    side: str
+    """``BUY`` or ``SELL``; empty where no order was sent."""
+    quantity: str
+    """Of the order; 0 without one."""
+    client_order_id: str
+    """Of the order; empty without one."""
+    why: str
+    """In words."""
+    bid: str
+    """Best bid at that moment; empty where it was not known."""
+    ask: str
+    """Best ask at that moment; empty where it was not known."""
+    last: str
+    """Price of the last trade at that moment; empty where it was not known."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class OrderRecord(Record):
+    """One event in an order's life, fills apart."""
+
+    kind = "orders"
+
+    strategy_id: str
+    instrument_id: str
+    client_order_id: str
+    venue_order_id: str
+    """Empty while the venue has not given one."""
+    event: str
+    """``INITIALIZED``, ``SUBMITTED``, ``ACCEPTED``, ``REJECTED``, ``DENIED``, ``CANCELED`` ..."""
+    ts_event: int
+    """When it happened by the venue's clock, Unix ns; a paper venue's stands still between two data."""
+    order_type: str
+    """``MARKET`` ...; told with ``INITIALIZED``, else empty."""
+    side: str
+    """``BUY`` or ``SELL``; told with ``INITIALIZED``, else empty."""
+    quantity: str
+    """Told with ``INITIALIZED``, else empty."""
+    tags: Texts
+    """``model=tick``, ``version=1.0`` ...; told with ``INITIALIZED``, else none."""
+    reason: str
+    """Why it was rejected or denied; else empty."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FillRecord(Record):
+    """One fill."""
+
+    kind = "fills"
+
+    strategy_id: str
+    instrument_id: str
+    client_order_id: str
+    venue_order_id: str
+    ts_event: int
+    """When it happened by the venue's clock, Unix ns; a paper venue's stands still between two data."""
+    trade_id: str
+    position_id: str
+    side: str
+    quantity: str
+    price: str
+    fee: str
+    """In ``fee_currency``; below 0 it was paid to us."""
+    fee_currency: str
+    liquidity: str
+    """``MAKER`` or ``TAKER``."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class HaltRecord(Record):
+    """The order to stop trading."""
+
+    kind = "halts"
+
+    reason: str
+
+
+KINDS: tuple[type[Record], ...] = (
+    SessionRecord,
+    PlaybackRecord,
+    AskedRecord,
+    DecisionRecord,
+    OrderRecord,
+    FillRecord,
+    HaltRecord,
+)

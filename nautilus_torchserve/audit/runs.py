@@ -1,0 +1,38 @@
+"""Which runs a log holds, and whether it holds all of a run."""
+
+from nautilus_torchserve.audit.log import AuditLog
+from nautilus_torchserve.audit.records import KINDS, STARTED, SessionRecord
+from nautilus_torchserve.user_error import UserError
+
+
+class UnknownRun(UserError, LookupError):
+    """The log has no such run."""
+
+
+def started(log: AuditLog, run_id: str | None = None) -> SessionRecord:
+    """A run's begin; without ``run_id`` that of the run that was started last.
+
+    Raises
+    ------
+    UnknownRun
+        There is none.
+    LogFailed
+        The log cannot be read.
+    """
+    found = log.read(SessionRecord, event=STARTED, **({} if run_id is None else {"run_id": run_id}))
+    if not found:
+        wanted = "a run" if run_id is None else f"run {run_id}"
+        raise UnknownRun(f"{log.name}: {wanted} in the log expected, was none")
+    return max(found, key=lambda session: session.wall_ns)
+
+
+def lost(log: AuditLog, run_id: str) -> int:
+    """How many records between a run's first and its last are missing.
+
+    Raises
+    ------
+    LogFailed
+        The log cannot be read.
+    """
+    seqs = {record.seq for kind in KINDS for record in log.read(kind, run_id=run_id)}
+    return max(seqs) + 1 - len(seqs) if seqs else 0

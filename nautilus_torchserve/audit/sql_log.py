@@ -1,0 +1,157 @@
+"""A log in a database: PostgreSQL (with TimescaleDB where it is installed), or an SQLite file."""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import SQLAlchemyError
+
+from nautilus_torchserve.audit.arrow_tables import from_rows
+from nautilus_torchserve.audit.log import LogFailed, R, UnfitRecord
+from nautilus_torchserve.audit.records import KINDS, Floats, Numbers, Outputs, Record, Shape, Texts, Words
+
+_LIBPQ = {"connect_timeout": 10, "tcp_user_timeout": 10_000}  # seconds; milliseconds
+_ARGUMENTS: dict[str, dict[str, Any]] = {"pysqlite": {"timeout": 20.0}, "psycopg": _LIBPQ, "psycopg2": _LIBPQ}
+"""Driver -> its arguments, so that a database that has gone away is told as an error, not waited for."""
+_INSERTS: dict[str, Any] = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
+_DAY_NS = 86_400_000_000_000
+_JSON = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
+_TYPES: dict[Any, Any] = {
+    str: sa.Text(),
+    int: sa.BigInteger(),
+    bool: sa.Boolean(),
+    Floats: postgresql.ARRAY(sa.REAL()).with_variant(sa.JSON(), "sqlite"),
+    Numbers: postgresql.ARRAY(sa.Double()).with_variant(sa.JSON(), "sqlite"),
+    Shape: postgresql.ARRAY(sa.BigInteger()).with_variant(sa.JSON(), "sqlite"),
+    Texts: postgresql.ARRAY(sa.Text()).with_variant(sa.JSON(), "sqlite"),
+    Outputs: _JSON,
+    Words: _JSON,
+}
+"""A field's type -> its column's."""
+_tables = sa.MetaData()
+
+
+def _table(kind: type[Record]) -> sa.Table:
+    columns = [sa.Column(each.name, _TYPES[each.type], nullable=False) for each in fields(kind)]
+    key = sa.PrimaryKeyConstraint("run_id", "seq", "ts_ns")  # TimescaleDB wants the time in it
+    table = sa.Table(f"audit_{kind.kind}", _tables, *columns, key)
+    if "client_order_id" in table.c:
+        sa.Index(f"{table.name}_order", table.c.client_order_id)
+    return table
+
+
+_of_kind = {kind: _table(kind) for kind in KINDS}
+
+
+class SqlLog:
+    """Tables ``audit_<kind>``, which are made where they are missing; only ever inserted into.
+
+    Parameters
+    ----------
+    url : str
+        Of SQLAlchemy: ``postgresql+psycopg://user@host/name``, ``sqlite:///runs/audit.db``.
+
+    Raises
+    ------
+    LogFailed
+        It cannot be opened.
+    """
+
+    last_hash: str | None = None
+
+    def __init__(self, url: str) -> None:
+        try:
+            parsed = sa.make_url(url)
+        except SQLAlchemyError as error:
+            raise LogFailed(f"a folder or a database URL of SQLAlchemy expected, was {url!r}: {error}") from None
+        self.name = parsed.render_as_string(hide_password=True)
+        backend = parsed.get_backend_name()
+        if backend not in _INSERTS:
+            raise LogFailed(f"{self.name}: a database of {' or '.join(_INSERTS)} expected, was {backend}")
+        self._insert = _INSERTS[backend]
+        with self._failures("be opened"):
+            if backend == "sqlite" and parsed.database:
+                Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+            arguments = _ARGUMENTS.get(parsed.get_driver_name(), {})
+            self._engine = sa.create_engine(parsed, connect_args=arguments, pool_pre_ping=True)
+            _tables.create_all(self._engine)
+            if backend == "postgresql":
+                self._use_timescale()
+
+    def keep(self, records: Sequence[Record]) -> None:
+        """As `nautilus_torchserve.audit.log.AuditLog.keep`; what is there already, since an answer got lost, is not
+        there twice.
+        """
+        rows = [_row(record) for record in records]
+        insert = self._insert(_of_kind[type(records[0])]).on_conflict_do_nothing()
+        with self._failures("take records"):
+            try:
+                with self._engine.begin() as connection:
+                    connection.execute(insert, rows)
+            except (ValueError, OverflowError, TypeError, sa.exc.DataError) as error:
+                reason = f"{error}"[:200]
+                raise UnfitRecord(f"{self.name}: expected values that a column can hold: {reason}") from error
+
+    def tidy(self) -> None:
+        """Nothing to do: a database leaves nothing half done."""
+
+    def read(self, kind: type[R], **equal: str | int) -> list[R]:
+        """As `nautilus_torchserve.audit.log.AuditLog.read`."""
+        table = _of_kind[kind]
+        wanted = sa.select(table).where(*(table.c[name] == value for name, value in equal.items()))
+        with self._failures("be read"), self._engine.connect() as connection:
+            rows = connection.execute(wanted.order_by(table.c.run_id, table.c.seq)).mappings()
+            return from_rows(kind, (_restored(kind, dict(row)) for row in rows))
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._engine.dispose()
+
+    def _use_timescale(self) -> None:
+        with self._engine.begin() as connection:
+            if not connection.scalar(sa.text("SELECT 1 FROM pg_extension WHERE extname = 'timescaledb'")):
+                return
+            for table in _of_kind.values():
+                connection.execute(
+                    sa.text(
+                        "SELECT create_hypertable(:name, 'ts_ns', chunk_time_interval => :day, "
+                        "if_not_exists => TRUE, migrate_data => TRUE)"
+                    ),
+                    {"name": table.name, "day": _DAY_NS},
+                )
+
+    @contextmanager
+    def _failures(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (SQLAlchemyError, ImportError, OSError) as error:  # ImportError: the database's driver
+            raise LogFailed(f"{self.name}: a database that can {what} expected: {error}") from error
+
+
+def _row(record: Record) -> dict[str, Any]:
+    row = dict(vars(record))
+    for each in fields(record):
+        value = row[each.name]
+        if each.type is str:  # PostgreSQL's texts know no NUL: one would keep back all that follow
+            row[each.name] = value.replace("\0", "\N{REPLACEMENT CHARACTER}")
+        elif each.type == Floats:
+            row[each.name] = value.tolist()
+        elif each.type in (Numbers, Shape, Texts):
+            row[each.name] = list(value)
+        elif each.type == Outputs:  # JSON has no infinities
+            row[each.name] = {name: said if math.isfinite(said) else repr(said) for name, said in value.items()}
+        elif each.type == Words:
+            row[each.name] = dict(value)
+    return row
+
+
+def _restored(kind: type[Record], row: dict[str, Any]) -> dict[str, Any]:
+    for each in fields(kind):
+        if each.type == Outputs:
+            row[each.name] = {name: float(said) for name, said in row[each.name].items()}
+    return row

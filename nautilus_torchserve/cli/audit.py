@@ -1,0 +1,80 @@
+"""Tell the story of an order: ``python scripts/audit.py O-20231114-221320-001-000-1 --log parquet:runs/audit``."""
+
+import json
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.table import Column, Table
+
+from nautilus_torchserve.audit.opening import existing_log, folder_of
+from nautilus_torchserve.audit.story import orders, story_of
+from nautilus_torchserve.audit.verification import Verification
+from nautilus_torchserve.audit.verification import verify as verify_log
+from nautilus_torchserve.cli.app import App, console, say
+from nautilus_torchserve.cli.story_text import story_dict, story_table
+from nautilus_torchserve.features.tick import COLUMNS
+from nautilus_torchserve.user_error import UserError
+
+app = App(no_args_is_help=True)
+
+
+@app.command()
+def main(
+    order_id: Annotated[str | None, typer.Argument(help="The client order id.")] = None,
+    log: Annotated[str, typer.Option(help="parquet:FOLDER, or a database URL of SQLAlchemy.")] = "parquet:runs/audit",
+    run: Annotated[str | None, typer.Option(help="Which run's, where several have it.")] = None,
+    list_orders: Annotated[bool, typer.Option("--list", help="All orders instead.")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Compare all files with the log's chain instead.")] = False,
+    last_hash: Annotated[
+        str | None,
+        typer.Option(help="With --verify: a hash that the chain must contain, from a run's summary; default: none."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """What the model was asked, what it said, what the strategy made of it, and what came of the order."""
+    if [order_id is not None, list_orders, verify].count(True) != 1:
+        raise typer.BadParameter("expected one of ORDER_ID, --list and --verify")
+    if verify:
+        show_verification(log, verify_log(folder_of(log), last_hash), as_json)
+        return
+    columns = [column.name for column in COLUMNS]
+    opened = existing_log(log)
+    if order_id is None:
+        tell_orders(orders(opened, run), as_json)
+        return
+    story = story_of(opened, order_id, run)
+    if as_json:
+        typer.echo(json.dumps(story_dict(story, columns)))
+    else:
+        console.print(story_table(story, columns))
+
+
+def show_verification(log: str, found: Verification, as_json: bool) -> None:
+    """Print what was compared; raise where a file is not as it was written."""
+    if as_json:
+        typer.echo(json.dumps({"whole": not found.findings, **asdict(found)}))
+    for name in found.unconfirmed:
+        say(f"{name}: its run crashed while it wrote, and its last records may be missing")
+    for each in found.findings:
+        say(f"{each.problem}: {each.file}: expected {each.expected}, got {each.got}")
+    if found.findings:
+        raise UserError(f"{log}: {len(found.findings)} findings in {found.entries} entries of the chain")
+    say(
+        f"{log} is whole: {found.segments} files ({found.adopted} from before it had a chain), {found.streams} still "
+        f"written or left by a crash; last hash {found.last_hash}"
+    )
+
+
+def tell_orders(found: list[dict], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps({"orders": found}))
+        return
+    table = Table(
+        Column("order", overflow="fold"), Column("run", overflow="fold"), "instrument", "side", "quantity", "came to"
+    )
+    for each in found:
+        table.add_row(
+            each["order_id"], each["run_id"], each["instrument_id"], each["side"], each["quantity"], each["event"]
+        )
+    console.print(table)

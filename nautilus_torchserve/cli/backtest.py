@@ -1,0 +1,259 @@
+"""Backtest a strategy on a served model: ``python scripts/backtest.py tick --url http://127.0.0.1:8080``."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+from rich.progress import MofNCompleteColumn, Progress
+
+from nautilus_torchserve.cli.app import App, console, parsed
+from nautilus_torchserve.cli.backtest_console import result_table
+from nautilus_torchserve.cli.backtest_options import RunOptions, takes_run_options
+from nautilus_torchserve.cli.read_arguments import AllowJumps, Stamp, Timezone
+from nautilus_torchserve.cli.sweep_console import latency_table
+from nautilus_torchserve.market.bars.bars import Bars
+from nautilus_torchserve.market.bars.checks import reading_notes
+from nautilus_torchserve.market.bars.load import load_bars
+from nautilus_torchserve.market.news.load import load_news_bars
+from nautilus_torchserve.market.read_options import ReadOptions
+from nautilus_torchserve.market.trades.load import load
+from nautilus_torchserve.market.trades.trades import Trades
+from nautilus_torchserve.trading.backtest.bars import run_bar_backtest
+from nautilus_torchserve.trading.backtest.bars_report import summary as bar_summary
+from nautilus_torchserve.trading.backtest.bars_report import write_bar_reports
+from nautilus_torchserve.trading.backtest.bars_results import BarBacktestResult
+from nautilus_torchserve.trading.backtest.bars_settings import BarBacktestSettings
+from nautilus_torchserve.trading.backtest.news import run_news_backtest
+from nautilus_torchserve.trading.backtest.news_settings import NewsBacktestSettings
+from nautilus_torchserve.trading.backtest.report import summary, write_tick_report
+from nautilus_torchserve.trading.backtest.settings import RunSettings
+from nautilus_torchserve.trading.backtest.sweeps.latency_sweep import (
+    parse_latencies,
+    shown,
+    sweep_latencies,
+    write_latency_report,
+)
+from nautilus_torchserve.trading.backtest.tick import run_backtest
+from nautilus_torchserve.trading.backtest.tick_results import BacktestResult
+from nautilus_torchserve.trading.backtest.tick_settings import BacktestSettings
+from nautilus_torchserve.trading.bars.types import parse_interval
+from nautilus_torchserve.trading.durations import parse_duration
+from nautilus_torchserve.trading.server_token import provide_token
+from nautilus_torchserve.user_error import UserError
+
+app = App(no_args_is_help=True)
+S = TypeVar("S", bound=RunSettings)
+R = TypeVar("R", BacktestResult, BarBacktestResult)
+
+Seed = Annotated[int, typer.Option(min=0, help="Of the simulation.")]
+Model = Annotated[str, typer.Option(help="The registered name.")]
+Interval = Annotated[
+    int | None, typer.Option(parser=parsed(parse_interval), help="1-MINUTE, 4-HOUR, 1-DAY; left out: as they are.")
+]
+Horizon = Annotated[
+    int | None, typer.Option(parser=parsed(parse_duration), help="How long a signal holds; left out: the model's.")
+]
+BarFiles = Annotated[list[Path] | None, typer.Option(help="CSV of bars or catalog; repeat for several.")]
+Names = Annotated[list[str] | None, typer.Option(help="BTC-PERP.DERIBIT; in the order of --data.")]
+Count = Annotated[int, typer.Option(min=1, help="Bars to simulate.")]
+NewsFile = Annotated[Path | None, typer.Option(help="CSV or JSONL of headlines; with --data.")]
+NewsDelay = Annotated[
+    int | None, typer.Option(parser=parsed(parse_duration), help="Publication to receipt, where --news does not say.")
+]
+Confidence = Annotated[float, typer.Option(help="Of the return's sign, to act on.")]
+Cost = Annotated[float | None, typer.Option(help="Least return to act on; left out: fees and spread.")]
+Spread = Annotated[float, typer.Option(help="Bid to ask, assumed (bps).")]
+
+
+@app.callback()
+def backtest() -> None:
+    """Backtest a strategy on a served model."""
+
+
+@app.command()
+@takes_run_options(latency="1ms")
+def tick(
+    run: RunOptions,
+    data: Annotated[Path | None, typer.Option(help="CSV of trades or catalog folder; left out: simulated.")] = None,
+    instrument: Annotated[str | None, typer.Option(help="Instrument of a catalog: BTCUSDT.BINANCE.")] = None,
+    timezone: Timezone = None,
+    allow_jumps: AllowJumps = False,
+    trades: Annotated[int, typer.Option(min=1, help="Trades to simulate.")] = 60_000,
+    seed: Seed = 1,
+    model: Model = "tick",
+    cooldown: Annotated[int, typer.Option(parser=parsed(parse_duration), help="Least time between orders.")] = "1s",  # type: ignore[assignment]
+    min_probability: Annotated[float, typer.Option(help="Of BUY or SELL, to act on.")] = 0.45,
+) -> None:
+    """Long on BUY, short on SELL, as the tick model says trade by trade."""
+    settings = BacktestSettings(model=model, cooldown_ns=cooldown, min_probability=min_probability, **run.settings)
+    provide_token(settings.token_env, settings.url, run.token_file)
+    loaded = load(data, trades, seed, instrument, ReadOptions(timezone=timezone, allow_jumps=allow_jumps))
+    show_notes([loaded])
+
+    def go(each: BacktestSettings) -> Any:
+        with progress_of("trades") as on_progress:
+            return run_backtest(loaded, each, on_progress)
+
+    carry_out(run, settings, go, summary, write_tick_report)
+
+
+@app.command()
+@takes_run_options(latency="10ms")
+def price(
+    run: RunOptions,
+    data: BarFiles = None,
+    instrument: Names = None,
+    bar: Interval = None,
+    stamp: Stamp = "open",
+    timezone: Timezone = None,
+    allow_jumps: AllowJumps = False,
+    bars: Count = 20_000,
+    seed: Seed = 1,
+    model: Model = "price",
+    horizon: Horizon = None,
+    min_confidence: Confidence = 0.52,
+    cost_bps: Cost = None,
+    spread_bps: Spread = 1.0,
+) -> None:
+    """Long or short on the next bar's expected return, where it exceeds the costs."""
+    settings = BarBacktestSettings(
+        model=model,
+        horizon_ns=horizon,
+        min_confidence=min_confidence,
+        cost_bps=cost_bps,
+        spread_bps=spread_bps,
+        **run.settings,
+    )
+    provide_token(settings.token_env, settings.url, run.token_file)
+    read = ReadOptions(stamp, timezone, allow_jumps)
+    loaded = [load_bars(path, bars, seed, name, bar, read) for path, name in pairs(data, instrument)]
+    show_notes(loaded)
+
+    def go(each: BarBacktestSettings) -> Any:
+        with progress_of("bars") as on_progress:
+            return run_bar_backtest(loaded, each, on_progress)
+
+    carry_out(run, settings, go, bar_summary, write_bar_reports)
+
+
+@app.command()
+@takes_run_options(latency="10ms")
+def news(
+    run: RunOptions,
+    data: BarFiles = None,
+    news: NewsFile = None,
+    news_delay: NewsDelay = None,
+    instrument: Names = None,
+    bar: Interval = None,
+    stamp: Stamp = "open",
+    timezone: Timezone = None,
+    allow_jumps: AllowJumps = False,
+    bars: Count = 20_000,
+    seed: Seed = 1,
+    model: Model = "ensemble",
+    horizon: Horizon = None,
+    min_confidence: Confidence = 0.52,
+    cost_bps: Cost = None,
+    require_news: Annotated[bool, typer.Option("--require-news", help="Enter only where news counted.")] = False,
+    veto_score: Annotated[float | None, typer.Option(help="Never enter against a sentiment this strong.")] = None,
+    spread_bps: Spread = 1.0,
+) -> None:
+    """As price, on what bars and headlines together say of the next bar."""
+    settings = NewsBacktestSettings(
+        model=model,
+        horizon_ns=horizon,
+        min_confidence=min_confidence,
+        cost_bps=cost_bps,
+        require_news=require_news,
+        veto_score=veto_score,
+        spread_bps=spread_bps,
+        **run.settings,
+    )
+    provide_token(settings.token_env, settings.url, run.token_file)
+    read = ReadOptions(stamp, timezone, allow_jumps)
+    loaded, headlines = [], {}  # a headline on several instruments is loaded with each of them
+    for path, name in pairs(data, instrument):
+        found, mentioned = load_news_bars(path, news, bars, seed, name, bar, read, news_delay)
+        loaded.append(found)
+        headlines.update(dict.fromkeys(mentioned))
+    show_notes(loaded)
+
+    def go(each: NewsBacktestSettings) -> Any:
+        with progress_of("bars") as on_progress:
+            return run_news_backtest(loaded, list(headlines), each, on_progress)
+
+    carry_out(run, settings, go, bar_summary, write_bar_reports)
+
+
+def show_notes(loaded: Sequence[Trades | Bars]) -> None:
+    """What was assumed or let through in reading the data."""
+    for note in dict.fromkeys(note for each in loaded for note in reading_notes(each)):
+        typer.echo(note, err=True)
+
+
+def carry_out(
+    run: RunOptions,
+    settings: S,
+    go: Callable[[S], R],
+    summarise: Callable[[S, R], dict[str, Any]],
+    write_report: Callable[[S, R, Path], Path],
+) -> None:
+    """Run once, or at each latency of the sweep, and tell what came of it."""
+    if run.report is not None and settings.traffic is not None:
+        raise typer.BadParameter("no --report beside --traffic expected: a report is about one version")
+    if run.latency_sweep is not None:
+        sweep(run, settings, go)
+        return
+    result = go(settings)
+    said = summarise(settings, result)
+    if run.report is not None:
+        said["report"] = str(write_report(settings, result, run.report))
+    tell(said, run.as_json, result.gave_up, result.last_error)
+
+
+def sweep(run: RunOptions, settings: S, go: Callable[[S], R]) -> None:
+    """Run at each latency, and tell what a millisecond is worth."""
+    assert run.latency_sweep is not None
+    swept = sweep_latencies(go, settings, parse_latencies(run.latency_sweep))
+    said = swept.as_dict()
+    if run.report is not None:
+        said["report"] = str(write_latency_report(swept, settings, run.report))
+    if run.as_json:
+        typer.echo(json.dumps(said))
+    else:
+        console.print(latency_table(swept))
+        console.print(said.get("report", ""))
+    for each in swept.runs:
+        if each.outcome.gave_up:
+            raise UserError(f"at {shown(each.latency_ns)} the model stopped answering: {each.outcome.last_error}")
+
+
+def pairs(data: list[Path] | None, instrument: list[str] | None) -> list[tuple[Path | None, str | None]]:
+    """Where each instrument's bars are; of one catalog, several instruments may be named."""
+    paths: list[Path | None] = [*data] if data else [None]
+    names: list[str | None] = [*instrument] if instrument else [None] * len(paths)
+    if len(paths) == 1:
+        paths *= len(names)
+    if len(paths) != len(names):
+        raise typer.BadParameter(f"as many --instrument as --data expected, was {len(names)} for {len(paths)}")
+    return list(zip(paths, names, strict=True))
+
+
+@contextmanager
+def progress_of(noun: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr, and what moves it."""
+    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=console, transient=True) as bar:
+        task = bar.add_task(noun, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def tell(said: dict[str, Any], as_json: bool, gave_up: bool, last_error: str) -> None:
+    if as_json:
+        typer.echo(json.dumps(said))
+    else:
+        console.print(result_table(said))
+    if gave_up:
+        raise UserError(f"the model stopped answering: {last_error}")

@@ -1,0 +1,61 @@
+"""Trade live, as a file says: a replay of recorded data or a venue's, on paper or, with --real, with real orders."""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, TextIO
+
+import typer
+
+from nautilus_torchserve.cli.app import App, console, say
+from nautilus_torchserve.trading.checks import BadSetting
+from nautilus_torchserve.trading.live.announcement import announcement
+from nautilus_torchserve.trading.live.run import run_live
+from nautilus_torchserve.trading.live.run_summary import RunFailed
+from nautilus_torchserve.trading.live.settings_file import load_settings
+
+REAL_ONLY = "real execution with --real expected, was a sandbox: leave the flag out"
+REAL_MISSING = "--real with real execution expected, was without it: nothing was started"
+app = App(help=__doc__)
+
+
+@app.command()
+def live(
+    config: Annotated[Path, typer.Argument(help="TOML file; deploy/live/ has examples.")],
+    real: Annotated[bool, typer.Option("--real", help="Send real orders, as the file says.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on although trading was halted today.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Trade until the end of the replay, Ctrl-C, the kill switch or a loss limit.
+
+    Exit status: 0 done; 1 not started, failed or not flat at the end; 2 a file that makes no sense; 3 after the kill
+    switch or a loss limit; 4 ended without its model; 5 records are missing from the audit log.
+    """
+    settings = load_settings(config)
+    if settings.is_real != real:
+        raise BadSetting(f"{config}: {REAL_ONLY if real else REAL_MISSING}")
+    console.print(announcement(settings))
+    if settings.countdown_s:
+        say(f"starting in {settings.countdown_s:g} s; Ctrl-C keeps it from starting")
+        time.sleep(settings.countdown_s)
+    out = words_to_stderr()
+    said = run_live(settings, resume, say)
+    if as_json:
+        out.write(json.dumps(said) + "\n")
+        out.flush()
+    else:
+        console.print_json(data=said)
+    if said["failures"]:
+        raise RunFailed(said)
+    if said["exit_status"]:
+        raise typer.Exit(said["exit_status"])
+
+
+def words_to_stderr() -> TextIO:
+    """Stdout for the JSON object alone: NautilusTrader's log, which writes there, goes to stderr from now on."""
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    return out

@@ -1,0 +1,349 @@
+"""New versions of a model into service and back out, while strategies trade."""
+
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from nautilus_torchserve.bundle import BUNDLE
+from nautilus_torchserve.cli.app import App, console, describe, parsed, print_json, say
+from nautilus_torchserve.cli.name_types import AnyModel, Challenger, Model, Version
+from nautilus_torchserve.cli.target_options import takes_target
+from nautilus_torchserve.experiments.canary.canary import CanarySettings
+from nautilus_torchserve.experiments.canary.canary import canary as run_canary
+from nautilus_torchserve.experiments.canary.gates import GateLimits
+from nautilus_torchserve.experiments.lifecycle import end_abandoned
+from nautilus_torchserve.experiments.shadow.shadow import ShadowSettings
+from nautilus_torchserve.experiments.shadow.shadow import shadow as run_shadow
+from nautilus_torchserve.files.state_file import DamagedState
+from nautilus_torchserve.release.rollout import rollout
+from nautilus_torchserve.release.rollout.journal import RolloutRefused, journaled_models
+from nautilus_torchserve.release.rollout.kept_report import check_reports, keep_report, raise_if_not_ok
+from nautilus_torchserve.release.rollout.limits import Limits
+from nautilus_torchserve.release.rollout.prune import prune as prune_model
+from nautilus_torchserve.release.rollout.repair import RepairFailed
+from nautilus_torchserve.release.rollout.repair import repair as repair_all
+from nautilus_torchserve.release.rollout.report import Report
+from nautilus_torchserve.release.rollout.status import ModelStatus, known_models, model_status
+from nautilus_torchserve.release.rollout.target import Target
+from nautilus_torchserve.trading.durations import parse_seconds
+from nautilus_torchserve.traffic.split import Unit
+from nautilus_torchserve.traffic.store import DEFAULT_URL, SplitRefused, StoreFailed, TrafficStore, open_splits
+from nautilus_torchserve.user_error import UserError
+from nautilus_torchserve.wire.names import check_version, is_model_name
+
+
+def percent(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise typer.BadParameter(f"expected percentages like 1,5,100, got {text!r}", param_hint="--steps") from None
+
+
+app = App(help=__doc__, no_args_is_help=True)
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+Reports = Annotated[Path, typer.Option(help="Folder of the reports, as JSON and as text.")]
+WatchS = Annotated[
+    float,
+    typer.Option(
+        "--watch",
+        parser=parsed(parse_seconds),
+        help="How long errors and latency are watched once it is the default version.",
+    ),
+]
+DrainS = Annotated[
+    float | None,
+    typer.Option(
+        "--drain",
+        parser=parsed(parse_seconds),
+        help="Time without a request before a version is unregistered; default: its timeout.",
+    ),
+]
+Store = Annotated[str, typer.Option(help="Database of the traffic splits, as SQLAlchemy names it.")]
+Keep = Annotated[int, typer.Option(help="Earlier default versions that stay loaded for a rollback.")]
+Ratio = Annotated[float, typer.Option(help="Median and p95 may be this many times the serving version's, and ...")]
+AddMs = Annotated[float, typer.Option(help="... this many milliseconds more.")]
+MostMs = Annotated[float | None, typer.Option(help="Most that the p95 may be, milliseconds.")]
+REPORTS = BUNDLE / "reports" / "rollouts"
+_D = Limits()
+
+
+@app.command()
+@takes_target
+def register(
+    target: Target,
+    model: Model,
+    archive: Annotated[Path, typer.Option(help="A signed archive.")],
+    trusted: Annotated[Path, typer.Option(help="Folder of public keys.")] = BUNDLE / "trusted_keys",
+    candidate: Annotated[bool, typer.Option("--candidate", help="Load and gate it, but do not switch.")] = False,
+    watch: WatchS = _D.watch_s,
+    drain: DrainS = _D.drain_s,
+    keep: Keep = _D.keep,
+    latency_ratio: Ratio = _D.latency_ratio,
+    latency_add_ms: AddMs = _D.latency_add_ms,
+    latency_most_ms: MostMs = _D.latency_most_ms,
+    reports: Reports = REPORTS,
+    as_json: Json = False,
+) -> None:
+    """Verify, store, load and gate ARCHIVE beside the version that serves; switch, watch, drain what is old."""
+    limits = Limits(
+        watch_s=watch,
+        drain_s=drain,
+        keep=keep,
+        latency_ratio=latency_ratio,
+        latency_add_ms=latency_add_ms,
+        latency_most_ms=latency_most_ms,
+    )
+    _end(lambda: rollout.register(target, model, archive, trusted, limits, not candidate, say), reports, as_json)
+
+
+@app.command()
+@takes_target
+def promote(
+    target: Target,
+    model: Model,
+    version: Version,
+    watch: WatchS = _D.watch_s,
+    drain: DrainS = _D.drain_s,
+    keep: Keep = _D.keep,
+    latency_ratio: Ratio = _D.latency_ratio,
+    latency_add_ms: AddMs = _D.latency_add_ms,
+    reports: Reports = REPORTS,
+    as_json: Json = False,
+) -> None:
+    """Gate a registered version again and make it the default one."""
+    limits = Limits(watch_s=watch, drain_s=drain, keep=keep, latency_ratio=latency_ratio, latency_add_ms=latency_add_ms)
+    _end(lambda: rollout.promote(target, model, version, limits, say), reports, as_json)
+
+
+@app.command()
+@takes_target
+def rollback(
+    target: Target,
+    model: Model,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            parser=parsed(check_version), metavar="VERSION", help="default: the default version before this one."
+        ),
+    ] = None,
+    reports: Reports = REPORTS,
+    as_json: Json = False,
+) -> None:
+    """Make the default version before this one the default again, at once."""
+    _end(lambda: rollout.rollback(target, model, to, say), reports, as_json, urgent=True)
+
+
+@app.command()
+@takes_target
+def remove(
+    target: Target,
+    model: Model,
+    version: Version,
+    drain: DrainS = None,
+    reports: Reports = REPORTS,
+    as_json: Json = False,
+) -> None:
+    """Drain and unregister a version that is not the default one."""
+    _end(lambda: rollout.remove(target, model, version, Limits(drain_s=drain), say), reports, as_json)
+
+
+@app.command()
+@takes_target
+def prune(
+    target: Target,
+    model: AnyModel = None,
+    older_than: Annotated[
+        float, typer.Option(parser=parsed(parse_seconds), help="Least time since it was rolled back from.")
+    ] = 3600.0,
+    drain: DrainS = None,
+    store: Store = DEFAULT_URL,
+    as_json: Json = False,
+) -> None:
+    """Remove versions that were rolled back from a while ago, unless something still uses them; for cron."""
+    _hear_interrupts()
+    pruned, refused = [], []
+    with open_splits(store) as splits:
+        for name in [model] if model else journaled_models(target.model_store):
+            try:
+                pruned.append(prune_model(target, name, older_than, splits, Limits(drain_s=drain), say))
+            except (RolloutRefused, DamagedState) as error:  # the other models' turn all the same
+                refused.append(f"{error}")
+    for each in pruned:
+        for version in each.removed:
+            say(f"{each.model} {version}: removed")
+        for version, reason in each.kept.items():
+            say(f"{each.model} {version}: stays, {reason}")
+    if as_json:
+        print_json({"models": [asdict(each) for each in pruned], "refused": refused})
+    failed = [f"{each.model} {version}: {reason}" for each in pruned for version, reason in each.failed.items()]
+    failed += refused
+    if failed:
+        raise UserError("; ".join(failed))
+
+
+@app.command()
+@takes_target
+def status(target: Target, model: AnyModel = None, store: Store = DEFAULT_URL, as_json: Json = False) -> None:
+    """Versions, workers, default, digests, traffic split, ghosts; exit status 1 when something needs repair."""
+    unread: StoreFailed | None = None
+    names = [model] if model else known_models(target)
+    try:
+        with open_splits(store) as splits:
+            found = [model_status(target, name, splits) for name in names]
+    except StoreFailed as error:  # what the server says is said all the same
+        unread, found = error, [model_status(target, name) for name in names]
+    if as_json:
+        print_json({"models": [asdict(each) for each in found]})
+    else:
+        with suppress(OSError):
+            console.print(_table(found))
+        for each in found:
+            for text in filter(None, (each.under_way, each.left)):
+                say(f"{each.model}: {text}")
+    if unread is not None:
+        raise unread
+    if any(each.left or any(version.ghost for version in each.versions) for each in found):
+        raise UserError("what was left needs a repair: python scripts/rollout.py repair")
+
+
+@app.command()
+@takes_target
+def repair(target: Target, store: Store = DEFAULT_URL, as_json: Json = False) -> None:
+    """Recover from what rollouts, canaries, workers or a server that were killed have left, and damaged journals."""
+    mended: list[str] = []
+    failed: list[str] = []
+
+    def note(text: str) -> None:
+        mended.append(text)
+        say(text)
+
+    try:
+        repair_all(target, note)
+    except RepairFailed as error:
+        failed.append(f"{error}")
+    try:
+        with open_splits(store) as splits:
+            for name in known_models(target):
+                if splits is None or not is_model_name(name):
+                    continue
+                if (split := end_abandoned(target, splits, name)) is not None:
+                    note(f"{split.model}: {split.name}, which no process watches any more, is {split.state}")
+    except (StoreFailed, SplitRefused, RolloutRefused, DamagedState) as error:
+        failed.append(f"{error}")
+    if as_json:
+        print_json({"mended": mended, "failed": failed})
+    elif not failed:
+        say(f"mended: {len(mended)}" if mended else "all is well")
+    if failed:
+        raise RepairFailed("; ".join(dict.fromkeys(failed)))
+
+
+@app.command()
+@takes_target
+def canary(
+    target: Target,
+    model: Model,
+    to: Challenger,
+    steps: Annotated[str, typer.Option(help="Its shares, percent.")] = "1,5,25,100",
+    hold: Annotated[float, typer.Option(parser=parsed(parse_seconds), help="How long each share is held.")] = 60.0,
+    by: Annotated[Unit, typer.Option(help="What keeps its version as a whole.")] = Unit.INSTRUMENT,
+    slice_: Annotated[
+        float, typer.Option("--slice", parser=parsed(parse_seconds), help="Length of a time slice.")
+    ] = 3600.0,
+    least_calls: Annotated[int, typer.Option(help="Calls of the challenger that each step needs.")] = 100,
+    psi: Annotated[float, typer.Option(help="Most that an output's distribution may drift.")] = GateLimits.psi,
+    watch: WatchS = _D.watch_s,
+    drain: DrainS = _D.drain_s,
+    store: Store = DEFAULT_URL,
+    reports: Reports = REPORTS,
+    as_json: Json = False,
+) -> None:
+    """Give a candidate a growing share of the strategies' traffic; it is taken back by itself when a gate breaks."""
+    shares = tuple(percent(each) / 100 for each in steps.split(","))
+    settings = CanarySettings(
+        shares,
+        hold,
+        least_calls,
+        gates=GateLimits(psi=psi),
+        unit=by,
+        slice_ns=round(slice_ * 1e9),
+        limits=Limits(watch_s=watch, drain_s=drain),
+    )
+    with TrafficStore(store) as splits:
+        _end(lambda: run_canary(target, splits, model, to, settings, say), reports, as_json)
+
+
+@app.command()
+@takes_target
+def shadow(
+    target: Target,
+    model: Model,
+    to: Challenger,
+    for_: Annotated[float, typer.Option("--for", parser=parsed(parse_seconds), help="How long.")] = 600.0,
+    answers: Annotated[int | None, typer.Option(help="End earlier, after so many answers.")] = None,
+    share: Annotated[float, typer.Option(help="Of the requests that are copied to it, percent.")] = 100.0,
+    store: Store = DEFAULT_URL,
+    as_json: Json = False,
+) -> None:
+    """Give a candidate copies of the strategies' traffic, and compare its answers with those that were traded on."""
+    settings = ShadowSettings(for_, answers, share / 100)
+    with TrafficStore(store) as splits:
+        _hear_interrupts()
+        report = run_shadow(target, splits, model, to, settings, say)
+    if as_json:
+        print_json(report.as_dict())
+    else:
+        say(report.as_text())
+
+
+def _end(work: Callable[[], Report], reports: Path, as_json: bool, urgent: bool = False) -> None:
+    """Carry out, keep the report, show it, exit.
+
+    Exit status 3: the server is as was asked, but not everything could be written down.
+    """
+    if not urgent:
+        check_reports(reports)
+    _hear_interrupts()
+    report = work()
+    for each in (signal.SIGINT, signal.SIGTERM):  # what was done is said, whatever comes
+        signal.signal(each, signal.SIG_IGN)
+    path, unwritten = keep_report(report, reports)
+    if as_json:
+        try:
+            print_json({**report.as_dict(), "report": path and str(path), "unwritten": unwritten})
+        except OSError as error:
+            unwritten.append(f"stdout took no JSON: {describe(error)}")
+    else:
+        say(report.as_text())
+    raise_if_not_ok(report, unwritten)
+
+
+def _hear_interrupts() -> None:
+    """SIGTERM is undone like Ctrl-C; a job in the background is started with SIGINT ignored."""
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.default_int_handler)
+
+
+def _table(found: list[ModelStatus]) -> Table:
+    table = Table("model", "version", "default", "workers", "digest", "waiting", "traffic")
+    for model in found:
+        for each in model.versions:
+            share: Any = ""
+            if model.split is not None and each.version == model.split.challenger:
+                share = f"{model.split.kind}: {model.split.share:.0%}"
+            table.add_row(
+                model.model,
+                each.version,
+                "yes" if each.default else "",
+                ", ".join(each.workers) or "GHOST: none",
+                each.digest[:12],
+                str(each.waiting),
+                share,
+            )
+    return table

@@ -1,0 +1,27 @@
+"""Sign an archive that is built already."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nautilus_torchserve.cli.app import App, say
+from nautilus_torchserve.signing.archive_signature import sign_archive
+
+app = App()
+
+
+@app.command()
+def main(
+    archive: Annotated[Path, typer.Argument(help="The .mar; it is replaced by the signed one.")],
+    key: Annotated[str, typer.Option(help="A private key's FILE, or env:VARIABLE that holds one.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Sign ARCHIVE. None of its code is run: a job that holds the key need not train or load anything."""
+    signed = sign_archive(archive, key)
+    if as_json:
+        print(json.dumps(asdict(signed), default=str))
+    else:
+        say(f"{archive}: {signed.model} {signed.version}, digest {signed.digest[:12]}, signed by key {signed.key_id}")

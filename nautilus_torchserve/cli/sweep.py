@@ -1,0 +1,203 @@
+"""Many backtests over a grid of settings: ``python scripts/sweep.py tick --set min_probability=0.4,0.45,0.5``."""
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import MofNCompleteColumn, Progress
+
+from nautilus_torchserve.cli.app import App, console
+from nautilus_torchserve.cli.backtest_options import BALANCE, takes_instrument_options
+from nautilus_torchserve.cli.read_arguments import AllowJumps, Stamp, Timezone
+from nautilus_torchserve.cli.sweep_console import show
+from nautilus_torchserve.market.bars.bars import Bars
+from nautilus_torchserve.market.bars.checks import reading_notes
+from nautilus_torchserve.market.bars.load import load_bars
+from nautilus_torchserve.market.read_options import ReadOptions
+from nautilus_torchserve.market.trades.load import load
+from nautilus_torchserve.market.trades.trades import Trades
+from nautilus_torchserve.trading.backtest.bars_settings import BarBacktestSettings
+from nautilus_torchserve.trading.backtest.sweeps.grid import Combination, combinations, parse_grid
+from nautilus_torchserve.trading.backtest.sweeps.parameter_sweep import (
+    ParameterSweep,
+    Run,
+    sweep_parameters,
+    write_sweep_report,
+)
+from nautilus_torchserve.trading.backtest.sweeps.point import Plan, Trial
+from nautilus_torchserve.trading.backtest.sweeps.processes import run_in_processes
+from nautilus_torchserve.trading.backtest.tick_settings import BacktestSettings
+from nautilus_torchserve.trading.instruments.options import InstrumentOptions
+from nautilus_torchserve.trading.server_token import provide_token
+from nautilus_torchserve.user_error import UserError
+
+app = App(no_args_is_help=True)
+
+Set = Annotated[
+    list[str], typer.Option("--set", help="field=value,value of the backtest's settings; repeat for several fields.")
+]
+Url = Annotated[str, typer.Option(help="Inference port that all ask, or mar:PATH of an archive.")]
+Model = Annotated[str, typer.Option(help="The registered name.")]
+Version = Annotated[str | None, typer.Option(help="Left out: the server's default one.")]
+TokenFile = Annotated[Path | None, typer.Option(help="key_file.json of a server not started by serve.py.")]
+Jobs = Annotated[int, typer.Option(min=1, help="Backtests at a time.")]
+Address = Annotated[
+    str | None, typer.Option("--ray", help="Run on Ray: local (starts one of --jobs CPUs), or its head's HOST:PORT.")
+]
+Drawn = Annotated[int | None, typer.Option("--random", min=1, help="Try so many of the combinations, drawn.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of --random, and of the simulation.")]
+InSample = Annotated[bool, typer.Option("--in-sample", help="Run on what the fit saw, too.")]
+Report = Annotated[Path | None, typer.Option(help="Folder for the page.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+@app.callback()
+def sweep() -> None:
+    """Backtest many settings in parallel, with one shared server."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the processes are ended then too
+
+
+@app.command()
+@takes_instrument_options
+def tick(
+    instruments: InstrumentOptions,
+    changed: Set,
+    url: Url = "http://127.0.0.1:8080",
+    data: Annotated[Path | None, typer.Option(help="CSV of trades or catalog folder; left out: simulated.")] = None,
+    instrument: Annotated[str | None, typer.Option(help="Instrument of a catalog: BTCUSDT.BINANCE.")] = None,
+    timezone: Timezone = None,
+    allow_jumps: AllowJumps = False,
+    trades: Annotated[int, typer.Option(min=1, help="Trades to simulate.")] = 60_000,
+    model: Model = "tick",
+    version: Version = None,
+    token_file: TokenFile = None,
+    jobs: Jobs = 2,
+    ray: Address = None,
+    drawn: Drawn = None,
+    seed: Seed = 1,
+    balance: BALANCE = "10000",  # type: ignore[assignment]
+    in_sample: InSample = False,
+    report: Report = None,
+    as_json: AsJson = False,
+) -> None:
+    """Settings of nautilus_torchserve.trading.backtest.tick_settings.BacktestSettings."""
+    settings = BacktestSettings(
+        url=url, model=model, version=version, in_sample=in_sample, mode="prefetch", starting_balance=balance,
+        instruments=instruments,
+    )  # fmt: skip
+    read = ReadOptions(timezone=timezone, allow_jumps=allow_jumps)
+    found = run(
+        changed, settings, token_file, lambda: load(data, trades, seed, instrument, read), jobs, ray, drawn, seed
+    )
+    tell(*found, settings, report, as_json)
+
+
+@app.command()
+@takes_instrument_options
+def price(
+    instruments: InstrumentOptions,
+    changed: Set,
+    url: Url = "http://127.0.0.1:8080",
+    data: Annotated[Path | None, typer.Option(help="CSV of bars or catalog; left out: simulated.")] = None,
+    instrument: Annotated[str | None, typer.Option(help="BTC-PERP.DERIBIT, where --data does not say.")] = None,
+    stamp: Stamp = "open",
+    timezone: Timezone = None,
+    allow_jumps: AllowJumps = False,
+    bars: Annotated[int, typer.Option(min=1, help="Bars to simulate.")] = 20_000,
+    model: Model = "price",
+    version: Version = None,
+    token_file: TokenFile = None,
+    jobs: Jobs = 2,
+    ray: Address = None,
+    drawn: Drawn = None,
+    seed: Seed = 1,
+    balance: BALANCE = "10000",  # type: ignore[assignment]
+    in_sample: InSample = False,
+    report: Report = None,
+    as_json: AsJson = False,
+) -> None:
+    """Settings of nautilus_torchserve.trading.backtest.bars_settings.BarBacktestSettings."""
+    settings = BarBacktestSettings(
+        url=url, model=model, version=version, in_sample=in_sample, mode="prefetch", starting_balance=balance,
+        instruments=instruments,
+    )  # fmt: skip
+    read = ReadOptions(stamp, timezone, allow_jumps)
+
+    def loaded() -> list[Bars]:
+        return [load_bars(data, bars, seed, instrument, read=read)]
+
+    found = run(changed, settings, token_file, loaded, jobs, ray, drawn, seed)
+    tell(*found, settings, report, as_json)
+
+
+def run(
+    changed: list[str],
+    settings: BacktestSettings | BarBacktestSettings,
+    token_file: Path | None,
+    loaded: Callable[[], Trades | list[Bars]],
+    jobs: int,
+    ray: str | None,
+    drawn: int | None,
+    seed: int,
+) -> tuple[ParameterSweep, float]:
+    """The sweep, and how long it took."""
+    grid = parse_grid(type(settings), changed)
+    tried = combinations(grid, drawn, seed)
+    provide_token(settings.token_env, settings.url, token_file)
+    data = loaded()
+    for note in (note for each in (data if isinstance(data, list) else [data]) for note in reading_notes(each)):
+        typer.echo(note, err=True)
+    plan = Plan(data, settings)
+    began = time.perf_counter()
+    with progress_of("backtests") as on_done:
+        return sweep_parameters(plan, grid, tried, runner(jobs, ray, on_done)), time.perf_counter() - began
+
+
+def runner(jobs: int, ray: str | None, on_done: Callable[[int, int], None]) -> Run:
+    """What tries the combinations: processes, or Ray."""
+    if ray is None:
+        return lambda plan, tried: run_in_processes(plan, tried, jobs, on_done)
+    try:
+        from nautilus_torchserve.trading.backtest.sweeps.on_ray import run_on_ray
+    except ModuleNotFoundError:
+        raise UserError("--ray: expected Ray, which is not installed: pip install -e '.[ray]'") from None
+
+    def on_ray(plan: Plan, tried: Sequence[Combination]) -> list[Trial]:
+        return run_on_ray(plan, tried, jobs, ray, on_done)
+
+    return on_ray
+
+
+def tell(
+    found: ParameterSweep,
+    elapsed_s: float,
+    settings: BacktestSettings | BarBacktestSettings,
+    report: Path | None,
+    as_json: bool,
+) -> None:
+    said: dict[str, Any] = {**found.as_dict(), "elapsed_s": elapsed_s}
+    if report is not None and len(found.failed) < len(found.trials):
+        said["report"] = str(write_sweep_report(found, settings, report))
+    if as_json:
+        typer.echo(json.dumps(said))
+    else:
+        show(found, console)
+        if "report" in said:
+            console.print(said["report"], soft_wrap=True, highlight=False)
+    if found.failed:
+        first = found.failed[0].error
+        raise UserError(f"{len(found.failed):,} of {len(found.trials):,} backtests failed; the first: {first}")
+
+
+@contextmanager
+def progress_of(noun: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr, and what moves it."""
+    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=console, transient=True) as bar:
+        task = bar.add_task(noun, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

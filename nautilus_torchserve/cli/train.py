@@ -1,0 +1,267 @@
+"""Fit a model and write its run folder: ``python scripts/train.py tick --data trades.csv``."""
+
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from nautilus_torchserve.cli.app import App, console, parsed
+from nautilus_torchserve.cli.read_arguments import AllowJumps, Stamp, Timezone
+from nautilus_torchserve.features.news_window import NewsWindowConfig
+from nautilus_torchserve.market.bars.bars import Bars
+from nautilus_torchserve.market.bars.checks import examine
+from nautilus_torchserve.market.bars.load import load_bars
+from nautilus_torchserve.market.intervals import parse_interval
+from nautilus_torchserve.market.news.load import load_news_bars
+from nautilus_torchserve.market.read_options import ReadOptions
+from nautilus_torchserve.market.trades.labels import LabelConfig
+from nautilus_torchserve.market.trades.load import load
+from nautilus_torchserve.reporting.evaluation.price_page import write_evaluation
+from nautilus_torchserve.reporting.evaluation.sentiment_page import write_sentiment
+from nautilus_torchserve.training.ensemble.run import train_ensemble
+from nautilus_torchserve.training.price.options import price_training
+from nautilus_torchserve.training.price.run import train_price
+from nautilus_torchserve.training.price.training import PriceTraining
+from nautilus_torchserve.training.price.tuning import tune_price
+from nautilus_torchserve.training.runs.folder import REPORT
+from nautilus_torchserve.training.runs.tuning import TuneProgress, write_best
+from nautilus_torchserve.training.sentiment.backbone import find_backbone
+from nautilus_torchserve.training.sentiment.data import CORPUS, load_sentiment_data
+from nautilus_torchserve.training.sentiment.options import sentiment_training
+from nautilus_torchserve.training.sentiment.run import train_sentiment
+from nautilus_torchserve.training.tick.fit import FitConfig
+from nautilus_torchserve.training.tick.run import train_tick
+
+interval = parsed(parse_interval)
+app = App(no_args_is_help=True)
+Instrument = Annotated[str | None, typer.Option(help="Instrument of a catalog: BTCUSDT.BINANCE.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of the fit and of the simulation.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Threads = Annotated[int, typer.Option(min=1, help="Of the CPU; other numbers give other last bits.")]
+Version = Annotated[str, typer.Option(help="Model version of the tracked archive.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+FIT_COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+
+
+@app.callback()
+def train() -> None:
+    """Fit a model and write its run folder."""
+
+
+@app.command()
+def tick(
+    data: Annotated[Path | None, typer.Option(help="CSV of trades or catalog folder; left out: simulated.")] = None,
+    instrument: Instrument = None,
+    timezone: Timezone = None,
+    allow_jumps: AllowJumps = False,
+    trades: Annotated[int, typer.Option(min=1, help="Trades to simulate.")] = 60_000,
+    out: Annotated[Path, typer.Option(help="Run folder to write.")] = Path("runs/tick"),
+    seed: Seed = 1,
+    horizon: Annotated[int, typer.Option(min=1, help="Trades that a label looks ahead.")] = 20,
+    cost_bps: Annotated[float, typer.Option(min=0.0, help="Move worth trading (bps).")] = 1.0,
+    epochs: Annotated[int, typer.Option(min=1, help="Most passes over the training part.")] = 60,
+    as_json: Json = False,
+) -> None:
+    """BUY, SELL or HOLD from the last trades."""
+    labels = LabelConfig(horizon, cost_bps)
+    loaded = load(data, trades, seed, instrument, ReadOptions(timezone=timezone, allow_jumps=allow_jumps))
+    for note in loaded.notes:
+        typer.echo(note, err=True)
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("fitting", total=epochs)
+        result = train_tick(
+            loaded,
+            out,
+            labels,
+            FitConfig(epochs=epochs, seed=seed),
+            on_epoch=lambda history: progress.update(task, completed=history.epochs),
+        )
+    if as_json:
+        typer.echo(json.dumps({"run": str(out), **result.description}))
+    typer.echo(f"{loaded.source}: {len(loaded)} trades, best epoch {result.best_epoch} of {result.epochs}", err=True)
+    typer.echo(f"{result.evaluation['edge']}\n{out} is ready to be packed.", err=True)
+
+
+@app.command()
+def price(
+    data: Annotated[Path | None, typer.Option(help="CSV of bars or catalog folder; left out: simulated.")] = None,
+    instrument: Instrument = None,
+    bar: Annotated[int | None, typer.Option(parser=interval, help="1-MINUTE, 1-DAY; left out: as they are.")] = None,
+    stamp: Stamp = "open",
+    timezone: Timezone = None,
+    allow_jumps: AllowJumps = False,
+    bars: Annotated[int, typer.Option(min=1, help="Bars to simulate.")] = 20_000,
+    model: Annotated[str, typer.Option(help="price_lstm, residual, cnn or patchtst.")] = "price_lstm",
+    out: Annotated[Path, typer.Option(help="Run folder to write.")] = Path("runs/price"),
+    indicators: Annotated[bool | None, typer.Option(help="Indicator columns; left out: what suits MODEL.")] = None,
+    folds: Annotated[int, typer.Option(min=1, help="Test parts of the walk-forward evaluation.")] = 4,
+    max_gap: Annotated[int | None, typer.Option(parser=interval, help="Longest break within a window.")] = None,
+    config: Annotated[Path | None, typer.Option(help="Configuration that --tune wrote.")] = None,
+    settings: Annotated[list[str], typer.Option("--set", help="network.hidden=64, fit.epochs=5, ...")] = [],  # noqa: B006
+    tune: Annotated[int, typer.Option(min=0, help="Search with so many trials instead, in all.")] = 0,
+    device: Device = "auto",
+    threads: Threads = 1,
+    version: Version = "1.0",
+    seed: Seed = 1,
+    as_json: Json = False,
+) -> None:
+    """The next bar's return from a window of bars; evaluated fold by fold, tracked with MLflow."""
+    chosen = [*settings, f"fit.seed={seed}"]
+    training = price_training(
+        model, config, chosen, indicators, device, folds=folds, max_gap_ns=max_gap, threads=threads
+    )
+    loaded = load_bars(data, bars, seed, instrument, bar, ReadOptions(stamp, timezone, allow_jumps))
+    for line in examine(loaded).lines():
+        typer.echo(line, err=True)
+    if tune:
+        search(loaded, out, tune, training, as_json)
+        return
+    with Progress(*FIT_COLUMNS, console=console, transient=True) as progress:
+        task = progress.add_task("fitting", total=folds * training.fit.epochs)
+        result = train_price(
+            loaded,
+            out,
+            training,
+            lambda fold, history: progress.update(
+                task,
+                completed=(fold - 1) * training.fit.epochs + history.epochs,
+                description=f"fold {fold} of {folds}, validation {history.validation_loss[-1]:.4f}, "
+                f"best {min(history.validation_loss):.4f}",
+            ),
+            lambda result: artifacts("price", result.folder, result.evaluation, write_evaluation, version),
+        )
+    report = result.folder / REPORT / "index.html"
+    if as_json:
+        said = {"run": str(out), "report": str(report), "mlflow_run_id": result.mlflow_run_id, **result.description}
+        typer.echo(json.dumps(said))
+    if left_out := result.evaluation["data"]["without_volume"]:
+        typer.echo(f"{left_out:,} windows without any volume were left out.", err=True)
+    typer.echo(f"{result.evaluation['edge']}\n{report} shows why; {out} is ready to be packed.", err=True)
+
+
+@app.command()
+def sentiment(
+    data: Annotated[list[Path], typer.Option(help="Labelled sentences of your own: CSV or text@label.")] = [],  # noqa: B006
+    only_data: Annotated[bool, typer.Option("--only-data", help="Leave the project's own sentences out.")] = False,
+    backbone: Annotated[Path | None, typer.Option(help="Encoder's folder; left out: all-MiniLM-L6-v2.")] = None,
+    evaluate: Annotated[list[Path], typer.Option(help="Labelled file to score the finished model on.")] = [],  # noqa: B006
+    out: Annotated[Path, typer.Option(help="Run folder to write.")] = Path("runs/sentiment"),
+    settings: Annotated[list[str], typer.Option("--set", help="fit.epochs=5, ...")] = [],  # noqa: B006
+    device: Device = "auto",
+    threads: Threads = 2,
+    version: Version = "1.0",
+    seed: Annotated[int, typer.Option(min=0, help="Of the fit and of the validation part.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """What a holder of the asset would feel about a text; judged on held-out sentences, tracked with MLflow."""
+    training = sentiment_training(settings, seed, device, threads)
+    corpus = None if only_data else CORPUS
+    loaded = load_sentiment_data(data, corpus, training.fit.validation_share, training.fit.seed)
+    if loaded.repeated:
+        typer.echo(
+            f"{loaded.repeated} sentences left out that were there before, {loaded.relabelled} of them with "
+            "another label.",
+            err=True,
+        )
+    with Progress(*FIT_COLUMNS, console=console, transient=True) as progress:
+        task = progress.add_task("the head alone", total=training.fit.epochs)
+        result = train_sentiment(
+            loaded,
+            find_backbone(backbone),
+            out,
+            training,
+            evaluate,
+            lambda history: progress.update(
+                task,
+                completed=history.epochs,
+                description=f"validation {history.validation_loss[-1]:.4f}, best {min(history.validation_loss):.4f}",
+            ),
+            lambda result: artifacts("sentiment", result.folder, result.evaluation, write_sentiment, version),
+        )
+    report, metrics = result.folder / REPORT / "index.html", result.description["metrics"]
+    if as_json:
+        said = {"run": str(out), "report": str(report), "mlflow_run_id": result.mlflow_run_id, **result.description}
+        typer.echo(json.dumps({**said, "benchmarks": result.evaluation["benchmarks"]}))
+    scores = f"accuracy {metrics['held_out']['accuracy']:.3f}, macro-F1 {metrics['held_out']['macro_f1']:.3f}"
+    typer.echo(f"{len(loaded.held_out)} held-out sentences: {scores}.\n{metrics['edge']}", err=True)
+    for each in result.evaluation["benchmarks"]:
+        scored = each["scores"]["model"]
+        scores = f"accuracy {scored['accuracy']:.3f}, macro-F1 {scored['macro_f1']:.3f}"
+        typer.echo(f"{each['source']}, {each['sentences']} sentences: {scores}.", err=True)
+    typer.echo(f"{report} shows why; {out} is ready to be packed.", err=True)
+
+
+@app.command()
+def ensemble(
+    price_run: Annotated[Path, typer.Option(help="Run folder of the price model.")] = Path("runs/price"),
+    sentiment_run: Annotated[Path, typer.Option(help="Run folder of the sentiment model.")] = Path("runs/sentiment"),
+    data: Annotated[Path | None, typer.Option(help="CSV of bars or catalog folder; left out: simulated.")] = None,
+    news: Annotated[Path | None, typer.Option(help="CSV or JSONL of headlines; with --data.")] = None,
+    news_delay: Annotated[
+        int | None, typer.Option(parser=interval, help="Publication to receipt, where NEWS does not say: 2-SECOND.")
+    ] = None,
+    instrument: Instrument = None,
+    bar: Annotated[int | None, typer.Option(parser=interval, help="1-MINUTE, 1-DAY; left out: as they are.")] = None,
+    stamp: Stamp = "open",
+    timezone: Timezone = None,
+    allow_jumps: AllowJumps = False,
+    bars: Annotated[int, typer.Option(min=1, help="Bars to simulate.")] = 20_000,
+    max_news_age: Annotated[int, typer.Option(parser=interval, help="Oldest headline to tell.")] = "4-HOUR",  # type: ignore[assignment]
+    max_texts: Annotated[int, typer.Option(min=1, help="Most headlines to tell at once.")] = 8,
+    out: Annotated[Path, typer.Option(help="Run folder to write.")] = Path("runs/ensemble"),
+    seed: Annotated[int, typer.Option(min=0, help="Of the simulation and of the intervals.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """A price and a sentiment model in one call: their weights, from bars that the price model has not seen."""
+    read = ReadOptions(stamp, timezone, allow_jumps)
+    loaded, headlines = load_news_bars(data, news, bars, seed, instrument, bar, read, news_delay)
+    for line in examine(loaded).lines():
+        typer.echo(line, err=True)
+    window = NewsWindowConfig(max_news_age, max_texts)
+    with console.status("scoring headlines, fitting weights"):
+        result = train_ensemble(loaded, headlines, price_run, sentiment_run, out, window, seed)
+    if as_json:
+        typer.echo(json.dumps({"run": str(out), **result.description}))
+    weights = ", ".join(f"{name} {value:.3g}" for name, value in result.description["network"]["config"].items())
+    typer.echo(f"{weights}\n{result.evaluation['edge']}\n{out} is ready to be packed.", err=True)
+
+
+def search(loaded: Bars, out: Path, trials: int, training: PriceTraining, as_json: bool) -> None:
+    """Tune, and write the best configuration beside the run folder."""
+    storage, best = out.parent / "tuning.db", out.with_name(f"{out.name}.best.json")
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("searching", total=trials)
+
+        def on_trial(trial: TuneProgress) -> None:
+            shown = "none yet" if trial.best_value is None else f"{trial.best_value:.4f}"
+            progress.update(task, completed=trial.done, description=f"best validation {shown}")
+
+        tuned = tune_price(loaded, storage, trials, training, on_trial)
+    plain = training.to_dict()
+    write_best(best, tuned, {"network": training.network_config, "fit": plain["fit"]})
+    if as_json:
+        typer.echo(json.dumps({"config": str(best), "value": tuned.best_value, "trials": tuned.trials}))
+    typer.echo(f"{best}: the best of {tuned.trials} trials ({tuned.pruned} pruned), --config takes it", err=True)
+
+
+def artifacts(
+    model: str,
+    folder: Path,
+    evaluation: Mapping[str, Any],
+    write: Callable[[Mapping[str, Any], Path], Path],
+    version: str,
+) -> Iterator[tuple[Path, str]]:
+    """The evaluation's page, and the archive where this host can build one."""
+    yield write(evaluation, folder / REPORT).parent, REPORT
+    if find_spec("model_archiver") is None or find_spec("ts") is None:
+        typer.echo("No archive tracked: that needs torchserve and torch-model-archiver (extra 'server').", err=True)
+        return
+    from nautilus_torchserve.release.build.archive import build_archive  # a host that only trains has neither
+
+    with tempfile.TemporaryDirectory(prefix="archive-") as store:
+        yield build_archive(model, folder, version, Path(store)).path, "archive"

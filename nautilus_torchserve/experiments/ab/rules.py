@@ -1,0 +1,247 @@
+"""What decides an experiment: the rules, and the decision that they give on what was measured."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from nautilus_torchserve.experiments.ab.sequential_tests import Interval
+from nautilus_torchserve.files.state_file import describe_mismatch
+from nautilus_torchserve.user_error import InvalidArgument
+
+_ABOVE_0 = (
+    "promote_accuracy",
+    "promote_latency_ms",
+    "rollback_accuracy",
+    "rollback_latency_ms",
+    "block_s",
+    "tuned_for",
+)
+_LEAST = {
+    "least_predictions": 2,
+    "least_requests": 2,
+    "least_blocks": 2,
+    "least_rollback_blocks": 1,
+    "least_instruments": 1,
+}
+
+
+class BadRules(InvalidArgument):
+    """Decision rules that cannot be meant."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """When an experiment ends, and how. Stored with the experiment, so that nobody moves the goalposts."""
+
+    alpha: float = 0.05
+    """Probability that a confidence sequence ever misses the true difference. A promotion rests on one side of
+    one sequence, so equal challengers are promoted in about alpha / 2 of the experiments at most; a rollback
+    on one side of each of three."""
+    promote_accuracy: float = 0.02
+    """Promote: accuracy must be up by this much (0.02: two points), and its sequence be above zero."""
+    promote_latency_ms: float = 2.0
+    """Promote: mean latency must be up by less than this, milliseconds."""
+    rollback_latency_ms: float = 2.0
+    """Roll back: mean latency up by more than this, milliseconds, and its sequence above zero."""
+    rollback_error_ratio: float = 1.5
+    """Roll back: error rate this many times the baseline's or more, and the difference's sequence above zero."""
+    rollback_accuracy: float = 0.05
+    """Roll back: accuracy down by this much or more, and its sequence below zero."""
+    least_predictions: int = 100
+    """Scored predictions of each version before accuracy says anything."""
+    least_requests: int = 1_000
+    """Requests to each version before latency and errors say anything."""
+    least_blocks: int = 20
+    """Blocks of time with predictions of each version before a promotion: fewer say little about how much blocks
+    differ."""
+    least_rollback_blocks: int = 2
+    """Blocks of time of each version before a rollback: one bad block decides nothing. Fewer than for a promotion:
+    a rollback made in error costs a new experiment, a promotion made in error costs money."""
+    least_instruments: int = 3
+    """Instruments with each version before a promotion in a split by instrument."""
+    block_s: float = 3_600.0
+    """Length of a block of time in a split by instrument, seconds: predictions within one are taken to depend on
+    each other. In a split by time a block is a slice."""
+    tuned_for: int = 5_000
+    """Predictions, evenly split, at which the confidence sequence is narrowest; valid at any number."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.alpha < 1:
+            raise BadRules(f"alpha: a probability in (0, 1) expected, was {self.alpha}")
+        if not self.rollback_error_ratio > 1:
+            raise BadRules(f"rollback_error_ratio: more than 1 expected, was {self.rollback_error_ratio}")
+        for name in _ABOVE_0:
+            if not (math.isfinite(value := getattr(self, name)) and value > 0):
+                raise BadRules(f"{name}: a number above 0 expected, was {value}")
+        for name, least in _LEAST.items():
+            if getattr(self, name) < least:
+                raise BadRules(f"{name}: at least {least} expected, was {getattr(self, name)}")
+
+    @classmethod
+    def from_texts(cls, settings: Iterable[str]) -> "Rules":
+        """The defaults with some ``NAME=VALUE`` in the place of theirs; raises `BadRules`."""
+        kinds = {each.name: float if each.type is float else int for each in fields(cls)}
+        given: dict[str, float | int] = {}
+        for text in settings:
+            name, _, value = text.partition("=")
+            try:
+                given[name] = kinds[name](value)
+            except KeyError:
+                raise BadRules(f"rule: one of {', '.join(kinds)} expected, was {name!r}") from None
+            except ValueError:
+                raise BadRules(f"{name}: {kinds[name].__name__} expected, was {value!r}") from None
+        return cls(**given)  # type: ignore[arg-type]
+
+    def to_json(self) -> str:
+        """For a split's ``settings``."""
+        return json.dumps({"rules": asdict(self)})
+
+    @classmethod
+    def from_json(cls, settings: str) -> "Rules":
+        """From a split's ``settings``.
+
+        Raises
+        ------
+        BadRules
+            They hold no rules, or one that is not known here.
+        """
+        try:
+            stored = msgspec.json.decode(settings, type=dict[str, Any]).get("rules")
+            unknown = sorted(set(stored) - {each.name for each in fields(cls)}) if isinstance(stored, dict) else None
+            if unknown != []:
+                got = settings if unknown is None else f"{unknown}"
+                raise BadRules(f"settings: expected the rules of an experiment, got {got:.200}")
+            return msgspec.convert(stored, cls)
+        except BadRules:
+            raise
+        except (ValueError, RecursionError) as error:
+            reason = describe_mismatch(error) if isinstance(error, ValueError) else "nested too deeply"
+            got = f"{settings:.100}: {reason:.100}"
+            raise BadRules(f"settings: expected the rules of an experiment, got {got}") from None
+
+
+DEFAULT_RULES = Rules()
+
+
+class Action(StrEnum):
+    """What to do with a challenger."""
+
+    PROMOTE = "promote"
+    ROLL_BACK = "roll back"
+    CONTINUE = "continue"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the rules look at, challenger - baseline."""
+
+    accuracy: Interval
+    latency_ms: Interval
+    error_rate: Interval
+    baseline_error_rate: float
+    """nan without requests."""
+    blocks: int
+    """Blocks of time with predictions of the version that has fewer."""
+    call_blocks: int
+    """Likewise with requests."""
+    instruments: int | None
+    """Instruments with predictions of the version that has fewer; None where instruments are not what is split."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the rules say, and why."""
+
+    action: Action
+    reason: str
+    """In words, with the numbers that decided."""
+    numbers: Mapping[str, float | None]
+    """All numbers that the rules looked at; None where nothing is known."""
+
+
+def decide(rules: Rules, evidence: Evidence) -> Decision:
+    """Roll back if any rule for it holds, else promote if all rules for it hold, else continue."""
+    if reasons := _against(rules, evidence):
+        return Decision(Action.ROLL_BACK, "; ".join(reasons), _numbers(evidence))
+    if missing := _missing(rules, evidence):
+        return Decision(Action.CONTINUE, "; ".join(missing), _numbers(evidence))
+    accuracy, latency = evidence.accuracy, evidence.latency_ms
+    reason = (
+        f"accuracy is up by {_points(accuracy)}, at least {_point(rules.promote_accuracy)} are asked for; "
+        f"latency differs by {latency.difference:+.2f} ms, less than {rules.promote_latency_ms:g} are allowed"
+    )
+    return Decision(Action.PROMOTE, reason, _numbers(evidence))
+
+
+def _against(rules: Rules, evidence: Evidence) -> list[str]:
+    """Reasons to roll back."""
+    found = []
+    latency, errors, accuracy = evidence.latency_ms, evidence.error_rate, evidence.accuracy
+    if evidence.call_blocks >= rules.least_rollback_blocks:
+        if latency.difference > rules.rollback_latency_ms and latency.lower > 0:
+            found.append(
+                f"latency is up by {latency.difference:.2f} ms ({latency.lower:.2f} to {latency.upper:.2f}), "
+                f"more than {rules.rollback_latency_ms:g}"
+            )
+        challenger_rate = evidence.baseline_error_rate + errors.difference
+        if challenger_rate >= rules.rollback_error_ratio * evidence.baseline_error_rate and errors.lower > 0:
+            found.append(
+                f"{challenger_rate:.2%} of the challenger's requests failed, "
+                f"{evidence.baseline_error_rate:.2%} of the baseline's: {rules.rollback_error_ratio:g} times "
+                "as many or more"
+            )
+    down = accuracy.difference <= -rules.rollback_accuracy and accuracy.upper < 0
+    if down and evidence.blocks >= rules.least_rollback_blocks:
+        found.append(f"accuracy is down by {_points(accuracy)}, {_point(rules.rollback_accuracy)} or more")
+    return found
+
+
+def _missing(rules: Rules, evidence: Evidence) -> list[str]:
+    """What is missing for a promotion."""
+    found = []
+    accuracy, latency = evidence.accuracy, evidence.latency_ms
+    if not math.isfinite(accuracy.radius):
+        found.append(f"{rules.least_predictions} scored predictions of each version, right and wrong ones, are needed")
+    elif not accuracy.difference >= rules.promote_accuracy:
+        found.append(f"accuracy differs by {_points(accuracy)}, at least {_point(rules.promote_accuracy)} up needed")
+    elif not accuracy.lower > 0:
+        found.append(f"accuracy is up by {_points(accuracy)}, which may still be chance")
+    if not math.isfinite(latency.radius):
+        found.append(f"{rules.least_requests} requests of each version are needed to know its latency")
+    elif not latency.difference < rules.promote_latency_ms:
+        found.append(f"latency is up by {latency.difference:.2f} ms, less than {rules.promote_latency_ms:g} is needed")
+    if evidence.blocks < rules.least_blocks:
+        found.append(f"{evidence.blocks} of {rules.least_blocks} blocks of time")
+    if evidence.instruments is not None and evidence.instruments < rules.least_instruments:
+        found.append(
+            f"{evidence.instruments} of {rules.least_instruments} instruments with each version; with few "
+            "instruments, split by time"
+        )
+    return found
+
+
+def _numbers(evidence: Evidence) -> dict[str, float | None]:
+    numbers: dict[str, float | None] = {}
+    for name in ("accuracy", "latency_ms", "error_rate"):
+        interval: Interval = getattr(evidence, name)
+        numbers |= {name: interval.difference, f"{name}_lower": interval.lower, f"{name}_upper": interval.upper}
+    numbers |= {
+        "baseline_error_rate": evidence.baseline_error_rate,
+        "blocks": evidence.blocks,
+        "call_blocks": evidence.call_blocks,
+        "instruments": evidence.instruments,
+    }
+    return {name: value if value is not None and math.isfinite(value) else None for name, value in numbers.items()}
+
+
+def _points(interval: Interval) -> str:
+    return f"{100 * interval.difference:+.1f} points ({100 * interval.lower:+.1f} to {100 * interval.upper:+.1f})"
+
+
+def _point(margin: float) -> str:
+    return f"{100 * margin:g}"

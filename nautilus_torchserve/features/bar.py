@@ -1,0 +1,112 @@
+"""Windows of bars: what a price model sees.
+
+A row is the last ``TIME_STEPS`` bars, oldest first: open, high, low, close and volume as they are, in
+the source's own units, and, where a model asks for them, the columns of `nautilus_torchserve.features.indicators`.
+Making them comparable (relative to the window's last close and mean volume) is the model's own affair, so
+that what goes over the wire is what a chart shows.
+
+A window never spans a break: bars further apart than ``max_gap_ns``. Nor is there one of bars without any volume, to
+whose mean nothing is relative: an instrument that did not trade for so long has no forecast. All columns look back on a
+fixed number of bars, so a row depends on its last ``schema.window`` bars only, wherever the data begin.
+"""
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from nautilus_torchserve.features.indicators import INDICATORS, WARM_UP, indicator_columns
+from nautilus_torchserve.features.schema import Column, FeatureSchema
+
+TIME_STEPS = 60
+OHLCV = (
+    Column("open", "quote"),
+    Column("high", "quote"),
+    Column("low", "quote"),
+    Column("close", "quote"),
+    Column("volume", "any"),
+)
+OPEN, HIGH, LOW, CLOSE, VOLUME = range(5)
+LEAST_VOLUME = float(np.finfo(np.float32).tiny)
+"""Least of a window's largest volume: the mean of smaller ones may be 0 as a float32."""
+
+
+def bar_schema(indicators: bool = False, time_steps: int = TIME_STEPS) -> FeatureSchema:
+    """The schema of windows of ``time_steps`` bars, with or without indicator columns."""
+    return FeatureSchema(
+        name="bar/1",
+        columns=(*OHLCV, *INDICATORS) if indicators else OHLCV,
+        window=time_steps + (WARM_UP - 1 if indicators else 0),
+        time_steps=time_steps,
+    )
+
+
+def bar_columns(ohlcv: NDArray[np.float64], indicators: bool = False) -> NDArray[np.float32]:
+    """One row of columns a bar; the vectorised form of what a live actor collects.
+
+    Parameters
+    ----------
+    ohlcv : float64 [n, 5]
+        Open, high, low, close, volume.
+    indicators : bool
+        Whether `nautilus_torchserve.features.indicators` follow; their first `WARM_UP` - 1 values are NaN.
+
+    Returns
+    -------
+    float32 [n, 5] or [n, 5 + indicators]
+    """
+    if not indicators:
+        return ohlcv.astype(np.float32)
+    return np.hstack([ohlcv, indicator_columns(ohlcv)]).astype(np.float32)
+
+
+def window_ends(ts_event: NDArray[np.int64], max_gap_ns: int, lookback: int) -> NDArray[np.int64]:
+    """Positions of the bars that end a whole window.
+
+    Parameters
+    ----------
+    ts_event : int64 [n]
+        Unix nanoseconds, increasing.
+    max_gap_ns : int
+        Bars further apart than this begin anew.
+    lookback : int
+        Bars that a row needs: ``schema.window``.
+
+    Returns
+    -------
+    int64 [m]
+    """
+    here = np.arange(len(ts_event))
+    begins = np.ones(len(ts_event), dtype=bool)
+    begins[1:] = np.diff(ts_event) > max_gap_ns
+    since = here - np.maximum.accumulate(np.where(begins, here, 0))
+    return np.flatnonzero(since >= lookback - 1)
+
+
+def have_volume(
+    volume: NDArray[np.floating], ends: NDArray[np.int64], time_steps: int = TIME_STEPS
+) -> NDArray[np.bool_]:
+    """Which windows have any volume.
+
+    Parameters
+    ----------
+    volume : float [n]
+        Of all bars.
+    ends : int64 [m]
+        Positions of the bars that end the windows, as `window_ends` gives them.
+    time_steps : int
+        Bars of a window.
+
+    Returns
+    -------
+    bool [m]
+    """
+    traded = np.concatenate([[0], np.cumsum(volume.astype(np.float32) >= np.float32(LEAST_VOLUME))])
+    return traded[ends + 1] > traded[ends + 1 - time_steps]
+
+
+def windows(columns: NDArray[np.float32], ends: NDArray[np.int64], time_steps: int = TIME_STEPS) -> NDArray[np.float32]:
+    """The rows that end at these bars, float32 [m, time_steps, columns]; a copy."""
+    if not len(ends):
+        return np.empty((0, time_steps, columns.shape[1]), dtype=np.float32)
+    every = sliding_window_view(columns, time_steps, axis=0)  # (n - T + 1, F, T)
+    return np.ascontiguousarray(every[ends - time_steps + 1].transpose(0, 2, 1))

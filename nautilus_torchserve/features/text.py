@@ -1,0 +1,24 @@
+"""What a model of texts sees: one text a row, as it is."""
+
+import unicodedata
+from collections import Counter
+from itertools import islice
+
+from nautilus_torchserve.features.schema import Column, FeatureSchema
+
+TEXT_SCHEMA = FeatureSchema(name="text/1", columns=(Column("text", "utf-8"),), window=1, dtype="string")
+"""Cleaning, tokens and chunks are the model's own affair, and travel in its archive."""
+_LETTERS = 1000
+"""Looked at for a text's script."""
+
+
+def script_of(text: str) -> str | None:
+    """The script of most of a text's first letters: ``LATIN``, ``CYRILLIC``, ``CJK``; None without letters.
+
+    The first word of a letter's Unicode name, which is its script's for all that are in daily use.
+    """
+    if text.isascii():  # as nearly all are
+        return "LATIN" if any(map(str.isalpha, text)) else None
+    letters = islice(filter(str.isalpha, text), _LETTERS)
+    names = Counter(unicodedata.name(letter, "UNKNOWN").split()[0].partition("-")[0] for letter in letters)
+    return names.most_common(1)[0][0] if names else None

@@ -1,0 +1,1 @@
+"""Files that survive crashes and damage: atomic replacement and checked state files."""

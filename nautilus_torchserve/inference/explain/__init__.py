@@ -1,0 +1,1 @@
+"""Attributions of one prediction to its inputs."""

@@ -1,0 +1,170 @@
+"""What moved a sentiment: one attribution a token, where it stands in its text."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from tokenizers import Encoding
+
+from model_defs.sentiment_transformer import OUTPUTS, SentimentTransformer, outputs
+from nautilus_torchserve.inference.explain.integrate import Integral, TimeLimit, check_count, chosen, integrate
+from nautilus_torchserve.inference.text_model import TextModel
+
+DEFAULT = "score"
+FLOOR = 1e-3
+"""Completeness error let pass: of a score, or of a probability."""
+MOST_TOKENS = 1024
+"""Of all texts in a request: a path of them takes half a minute on a core."""
+TOKENS_AT_ONCE = 512
+"""Tokens times points of the path that are computed together; more are no quicker."""
+Probabilities = Sequence[torch.Tensor]
+"""Of each text, float [points, 3]."""
+
+
+def explain_text(
+    model: TextModel, text: str, chunks: Sequence[Encoding], truncated: bool, output: str | None, limit: TimeLimit
+) -> dict[str, Any]:
+    """What moved one output away from what it is for words that say nothing.
+
+    Parameters
+    ----------
+    text : str
+        As it came.
+    chunks : sequence of Encoding
+        It as tokens; what several chunks share is added up.
+    truncated : bool
+        Whether there is more in the text than its chunks.
+    output : str or None
+        One of `OUTPUTS`; None: `DEFAULT`.
+    limit : TimeLimit
+        See `nautilus_torchserve.inference.explain.integrate.integrate`.
+
+    Returns
+    -------
+    dict
+        Plain JSON types: ``output``, what `nautilus_torchserve.inference.explain.integrate.Integral.to_dict` has,
+        ``baseline`` (in words) and what `text_parts` gives.
+
+    Raises
+    ------
+    NotExplained
+        There is no such output.
+    """
+    name = chosen(output, DEFAULT, OUTPUTS)
+    column = OUTPUTS.index(name)
+    integral = integrate_texts(model, [chunks], lambda answered: outputs(answered[0])[:, column], FLOOR, limit)
+    return {
+        "output": name,
+        **integral.to_dict(),
+        "baseline": baseline_words(model),
+        **text_parts(model, text, chunks, truncated, integral.attributions),
+    }
+
+
+def integrate_texts(
+    model: TextModel,
+    texts: Sequence[Sequence[Encoding]],
+    combine: Callable[[Probabilities], torch.Tensor],
+    floor: float,
+    limit: TimeLimit,
+) -> Integral:
+    """From texts whose every token is the blank one to the texts, all on one path.
+
+    Parameters
+    ----------
+    texts : sequence of sequence of Encoding
+        Each text's chunks.
+    combine : callable
+        The texts' probabilities -> what is to be attributed, float [points].
+
+    Returns
+    -------
+    Integral
+        One array of attributions [tokens, width] a chunk, text after text.
+    """
+    network, blank = model.network, _blank(model)[0]
+    device = next(network.parameters()).device
+    chunks = [chunk for each in texts for chunk in each]
+    tokens = [torch.tensor([chunk.ids], device=device) for chunk in chunks]  # (1, L) each
+    blanks = [
+        torch.where(torch.tensor([chunk.special_tokens_mask], device=device) > 0, ids, blank)
+        for chunk, ids in zip(chunks, tokens, strict=True)
+    ]
+
+    def output(*embeddings: torch.Tensor) -> torch.Tensor:
+        said = [_probability(network, each, ids) for each, ids in zip(embeddings, tokens, strict=True)]
+        answered, start = [], 0
+        for each in texts:
+            weighted = [weight * said[start + at] for at, weight in enumerate(weights(each))]
+            answered.append(torch.stack(weighted).sum(dim=0))  # (points, 3)
+            start += len(each)
+        return combine(answered)
+
+    with torch.no_grad():
+        given, baselines = ([network.embeddings(ids) for ids in each] for each in (tokens, blanks))
+    return integrate(output, given, baselines, floor, limit, max(1, TOKENS_AT_ONCE // sum(map(len, chunks))))
+
+
+def weights(chunks: Sequence[Encoding]) -> list[float]:
+    """What each chunk counts in its text, by its length: as `TextModel.compute` has it."""
+    total = sum(map(len, chunks))
+    return [len(chunk) / total for chunk in chunks]
+
+
+def text_parts(
+    model: TextModel, text: str, chunks: Sequence[Encoding], truncated: bool, attributions: Sequence[Any]
+) -> dict[str, Any]:
+    """What an explanation says of a text, in plain JSON types.
+
+    Returns
+    -------
+    dict
+        ``text``, ``truncated``, ``chunks`` (rows of ``tokens`` and ``weight``) and ``tokens`` (rows of ``text``,
+        ``start`` and ``end`` in characters, ``attribution``), in the text's order and without the marks at its ends.
+    """
+    found: dict[int, dict[str, Any]] = {}
+    for number, (chunk, values) in enumerate(zip(chunks, attributions, strict=True)):
+        content = [place for place, mark in enumerate(chunk.special_tokens_mask) if not mark]
+        for position, place in enumerate(content, number * _stride(model)):
+            start, end = chunk.offsets[place]
+            token = {"text": text[start:end], "start": start, "end": end, "attribution": 0.0}
+            found.setdefault(position, token)["attribution"] += float(values[place].sum())
+    return {
+        "text": text,
+        "truncated": truncated,
+        "chunks": [
+            {"tokens": len(chunk), "weight": weight} for chunk, weight in zip(chunks, weights(chunks), strict=True)
+        ],
+        "tokens": list(found.values()),
+    }
+
+
+def baseline_words(model: TextModel) -> str:
+    """What texts are compared with."""
+    return f"words that say nothing ({_blank(model)[1]} in the place of each)"
+
+
+def check_length(texts: Sequence[Sequence[Encoding]]) -> None:
+    """Raise `NotExplained` where a request's texts would take too long."""
+    check_count(sum(len(chunk) for each in texts for chunk in each), MOST_TOKENS, "tokens")
+
+
+def _probability(network: SentimentTransformer, embeddings: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+    logits = network.from_embeddings(embeddings, ids.expand(len(embeddings), -1))
+    return (logits / network.temperature).softmax(dim=1).double()  # (points, 3)
+
+
+def _blank(model: TextModel) -> tuple[int, str]:
+    """The token that stands for no word, and its name: the mask where there is one, as encoders have learned it."""
+    for name in ("[MASK]", "<mask>"):
+        found = model.tokenizer.token_to_id(name)
+        if found is not None:
+            return found, name
+    return model.network.padding, "the padding token"
+
+
+def _stride(model: TextModel) -> int:
+    """Tokens from the beginning of a chunk to that of the next, marks not counted."""
+    cut = model.tokenizer.truncation
+    assert cut is not None  # `TextModel` has set it
+    return int(cut["max_length"] - model.tokenizer.num_special_tokens_to_add(is_pair=False) - cut["stride"])

@@ -1,0 +1,210 @@
+"""What an archive holds besides code: its description, its weights and its golden rows."""
+
+import json
+import re
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+from zipfile import BadZipFile, ZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nautilus_torchserve.features.schema import FeatureSchema
+from nautilus_torchserve.user_error import UserError
+
+if TYPE_CHECKING:  # torch takes a second to import; who only reads an archive's files does without
+    from torch import nn
+
+DESCRIPTION = "model.json"
+WEIGHTS = "weights.safetensors"
+GOLDEN = "golden.npz"
+_OUTPUT = "output."
+_MAX_GOLDEN_BYTES = 256 << 20
+"""Unpacked; a few kilobytes of zip may hold gigabytes of zeros."""
+
+
+class BadArchive(UserError, RuntimeError):
+    """An archive that must not serve: incomplete, or it does not answer what it was built to answer."""
+
+
+@dataclass(frozen=True)
+class Golden:
+    """Inputs with the outputs that the freshly trained network gave."""
+
+    inputs: dict[str, NDArray[Any]]
+    """What the network was asked: ``rows``, float32 [n, *row_shape], or ``texts``, or both and more."""
+    outputs: dict[str, NDArray[np.float32]]
+    """Name -> float32 [n], in the order in which the model answers."""
+    tolerance: float
+    """Greatest difference allowed on another device or library version: relative, absolute below 1."""
+
+    def verify(self, answered: dict[str, NDArray[np.float32]]) -> None:
+        """Raise `BadArchive` when an output is missing or further off than the tolerance."""
+        for name, expected in self.outputs.items():
+            if name not in answered:
+                raise BadArchive(f"output {name!r} expected by {GOLDEN}, was {sorted(answered)}")
+            if answered[name].shape != expected.shape or not expected.size:
+                raise BadArchive(
+                    f"{GOLDEN}: expected output {name!r} for {len(answered[name])} inputs, got shape {expected.shape}"
+                )
+            error = float((np.abs(answered[name] - expected) / np.maximum(np.abs(expected), 1.0)).max())
+            if not error <= self.tolerance:  # NaN too
+                raise BadArchive(
+                    f"{GOLDEN}: output {name!r} within {self.tolerance:g} of the trained network's expected, "
+                    f"was off by {error:g}"
+                )
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """``model.json`` of a run or of an unpacked archive.
+
+    Raises
+    ------
+    BadArchive
+        It is missing, no JSON, or lacks what every model's has.
+    """
+    path = _existing(folder / DESCRIPTION)
+    return parse_description(path.read_bytes(), str(path))
+
+
+def parse_description(data: bytes, path: str) -> dict[str, Any]:
+    """The content of a ``model.json``; raises as `read_description`, with ``path`` in the message."""
+    try:
+        description = json.loads(data)
+    except (ValueError, RecursionError) as error:  # no UTF-8 too
+        raise BadArchive(f"{path}: expected a JSON object, got {str(error) or type(error).__name__:.80}") from None
+    _check_keys(path, "", description, {"network": dict})
+    _check_keys(path, "network.", description["network"], {"module": str, "config": dict})
+    for name in ("files", "members"):
+        if not _are_member_names(description.get(name, [])):
+            got = repr(description[name])
+            raise BadArchive(f"{path}: expected {name} as a list of names of files beside it, got {got:.60}")
+    return description
+
+
+def read_schema(description: dict[str, Any]) -> FeatureSchema:
+    """The feature schema that a description carries; `BadArchive` where it is none."""
+    try:
+        return FeatureSchema.from_dict(description.get("feature_schema"))
+    except ValueError as error:
+        raise BadArchive(f"{DESCRIPTION}: {error}") from None
+
+
+def _check_keys(path: str, inside: str, values: object, kinds: dict[str, type]) -> None:
+    if not isinstance(values, dict):
+        raise BadArchive(f"{path}: expected a JSON object, got {type(values).__name__}")
+    for name, kind in kinds.items():
+        if not isinstance(values.get(name), kind):
+            raise BadArchive(
+                f"{path}: expected {inside}{name} as {'a text' if kind is str else 'an object'}, "
+                f"got {values.get(name)!r:.60}"
+            )
+
+
+def _are_member_names(names: object) -> bool:
+    return isinstance(names, list) and all(
+        isinstance(name, str) and name and Path(name).parts == (name,) and name != ".." for name in names
+    )
+
+
+def build_network(description: dict[str, Any]) -> "nn.Module":
+    """The untrained network that a description names, by the ``build`` of its module.
+
+    Raises
+    ------
+    BadArchive
+        The module is none of ``model_defs``: a description must not choose what else is imported.
+    """
+    module, config = description["network"]["module"], description["network"]["config"]
+    if not re.fullmatch(r"model_defs\.[a-z0-9_]+", module):
+        raise BadArchive(f"{DESCRIPTION}: a module of model_defs expected as network, was {module!r}")
+    # Not importlib: `nautilus_torchserve.serving.client.archive_import` gives an archive's modules an __import__ that
+    # finds their own first.
+    build = __import__(module, fromlist=["build"]).build
+    try:
+        return build(config)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        got = f"{config!r:.100} ({' '.join(str(error).split()):.200})"
+        raise BadArchive(f"{DESCRIPTION}: expected a network.config for {module}, got {got}") from error
+
+
+def load_weights(folder: Path, network: "nn.Module") -> None:
+    """Read a run's, or an unpacked archive's, weights into its network; `BadArchive` where they do not fit."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = _existing(folder / WEIGHTS)
+    try:
+        network.load_state_dict(load_file(path))
+    except (SafetensorError, RuntimeError, ValueError, KeyError) as error:
+        raise BadArchive(f"{path}: expected the network's weights: {' '.join(str(error).split()):.300}") from error
+
+
+def read_golden(folder: Path) -> Golden:
+    """``golden.npz`` of a run or of an unpacked archive; `BadArchive` where it is missing or damaged."""
+    path = _existing(folder / GOLDEN)
+    return parse_golden(path, f"{path}")
+
+
+def parse_golden(file: Path | BinaryIO, place: str) -> Golden:
+    """As `read_golden`, of a file that may be in memory; ``place`` names it."""
+    try:
+        with ZipFile(file) as members:
+            if (size := sum(member.file_size for member in members.infolist())) > _MAX_GOLDEN_BYTES:
+                raise ValueError(f"{size:,} bytes, more than {_MAX_GOLDEN_BYTES:,}")
+        if not isinstance(file, Path):
+            file.seek(0)
+        with np.load(file, allow_pickle=False) as stored:
+            values = {name: stored[name] for name in stored.files}
+        tolerance = float(values.pop("tolerance"))
+    # what NumPy and `zipfile` let through of damaged files
+    except (
+        ArithmeticError,
+        AttributeError,
+        EOFError,
+        LookupError,
+        MemoryError,
+        NotImplementedError,
+        OSError,
+        RuntimeError,
+        SyntaxError,
+        TypeError,
+        ValueError,
+        BadZipFile,
+        struct.error,
+        zlib.error,
+    ) as error:
+        got = str(error) or type(error).__name__
+        raise BadArchive(f"{place}: expected golden inputs and outputs, got {got:.100}") from error
+    inputs = {name: value for name, value in values.items() if not name.startswith(_OUTPUT)}
+    outputs = {name.removeprefix(_OUTPUT): value for name, value in values.items() if name not in inputs}
+    return Golden(inputs, outputs, tolerance)
+
+
+def members(folder: Path) -> list[Path]:
+    """What an archive of this run holds besides code, relative to the run: of an ensemble, its members' files too."""
+    description = read_description(folder)
+    found = [Path(DESCRIPTION), Path(GOLDEN), *map(Path, description.get("files", ()))]
+    for member in description.get("members", ()):
+        found += [member / path for path in members(folder / member)]
+    if "members" not in description:
+        found.append(Path(WEIGHTS))
+    for path in found:
+        _existing(folder / path)
+    return found
+
+
+def network_modules(folder: Path) -> set[str]:
+    """The modules that build a run's networks: ``model_defs.price_lstm``; of an ensemble, its members' too."""
+    description = read_description(folder)
+    inner = (network_modules(folder / member) for member in description.get("members", ()))
+    return {description["network"]["module"]}.union(*inner)
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise BadArchive(f"{path.name} expected in {path.parent}, was missing")
+    return path

@@ -1,0 +1,170 @@
+"""A sentiment model of a run, or of an unpacked archive: tokens, chunks, groups of equal length."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tokenizers import Encoding, Tokenizer
+
+from model_defs.sentiment_transformer import OUTPUTS, SentimentTransformer, outputs, probabilities
+from nautilus_torchserve.features.text import script_of
+from nautilus_torchserve.inference import model_files
+from nautilus_torchserve.inference.model_files import BadArchive
+from nautilus_torchserve.inference.row_model import load_network
+from nautilus_torchserve.inference.tiles import TEXT_TILES, Tiles, probe
+from nautilus_torchserve.wire.errors import BadText
+
+TOKENIZER = "tokenizer.json"
+COLUMNS = (*OUTPUTS, "chunks", "truncated")
+"""What `TextModel.compute` answers."""
+OVERLAP = 64
+"""Tokens that two neighbouring chunks of a long text share, at most a quarter of a chunk."""
+MOST_CHUNKS = 16
+"""Of one text; what comes after them is not read, and the answer says so (``truncated``)."""
+GROUP = 8
+"""Texts are filled up to a multiple of this many tokens, and computed with others of that length."""
+LONGEST_IN_COMPANY = 64
+"""Tokens. Longer texts keep the cores busy alone: a batch of them is no quicker."""
+_PROBED = 8
+"""Rows that invariance is proved with, at each length."""
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """What the network sees of some texts."""
+
+    chunks: tuple[tuple[Encoding, ...], ...]
+    """Of each text: one, or several of a long one."""
+    truncated: tuple[bool, ...]
+    """Whether there is more in the text than its chunks."""
+
+
+class TextModel:
+    """A network with its tokenizer on a device, proved invariant.
+
+    Parameters
+    ----------
+    folder : Path
+        With description, weights, tokenizer and golden texts.
+    device : torch.device
+
+    Raises
+    ------
+    BadArchive
+        Description, tokenizer and network do not fit each other.
+    """
+
+    def __init__(self, folder: Path, device: torch.device) -> None:
+        self.description: dict[str, Any] = model_files.read_description(folder)
+        self.network = cast(SentimentTransformer, load_network(folder, self.description, device))
+        self.tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+        longest: int = self.description["network"]["config"]["max_tokens"]
+        self.tokenizer.encode_special_tokens = True  # "[PAD]" in a text is a word of its author's, not a mark of ours
+        self.tokenizer.no_padding()
+        self.tokenizer.enable_truncation(longest, stride=min(OVERLAP, longest // 4))
+        self._scripts = frozenset(self.description["scripts"])
+        self._unknown = self._find_unknown()
+        self._longest, self._device = longest, device
+        lengths = {min(length, longest) for length in range(GROUP, LONGEST_IN_COMPANY + 1, GROUP)}
+        with torch.inference_mode():
+            self._try_longest()
+            self._tiles = {length: self._prove(length) for length in sorted(lengths)}
+
+    @property
+    def tile_sizes(self) -> tuple[int, ...]:
+        """Those that are used at every length."""
+        return tuple(sorted(set.intersection(*(set(tiles.sizes) for tiles in self._tiles.values()))))
+
+    def read(self, texts: Sequence[str]) -> Tokens:
+        """Turn texts into tokens.
+
+        Raises
+        ------
+        BadText
+            Of another script than the model was trained on, or hardly a word that it knows; names the first.
+        """
+        for number, text in enumerate(texts):
+            script = script_of(text)
+            if script is not None and script not in self._scripts:
+                raise BadText(
+                    f"text in {' or '.join(sorted(self._scripts))} script expected, which the model was trained on, "
+                    f"was {script} in text {number}"
+                )
+        encodings = self.tokenizer.encode_batch(list(texts))
+        for number, encoding in enumerate(encodings):
+            self._refuse_unknown(number, texts[number], encoding)
+        chunks = [(encoding, *encoding.overflowing) for encoding in encodings]
+        return Tokens(tuple(each[:MOST_CHUNKS] for each in chunks), tuple(len(each) > MOST_CHUNKS for each in chunks))
+
+    def compute(self, tokens: Tokens) -> NDArray[np.float32]:
+        """The columns of `COLUMNS`, float32 [n, 7]; a long text's are the mean of its chunks' by their lengths."""
+        chunks = [chunk for each in tokens.chunks for chunk in each]
+        probability = self._probabilities(chunks).astype(np.float64)  # (chunks, 3)
+        lengths = np.array([len(chunk) for chunk in chunks], np.float64)
+        counts = np.array([len(each) for each in tokens.chunks])
+        starts = np.cumsum(counts) - counts
+        total = np.add.reduceat(lengths, starts)
+        mean = np.add.reduceat(probability * lengths[:, np.newaxis], starts) / total[:, np.newaxis]
+        answered = outputs(torch.from_numpy(mean)).numpy()  # (n, 5)
+        return np.column_stack([answered, counts, tokens.truncated]).astype(np.float32)
+
+    def _probabilities(self, chunks: list[Encoding]) -> NDArray[np.float32]:
+        """Of each chunk, computed with the others of its length."""
+        groups: dict[int, list[int]] = defaultdict(list)
+        for place, chunk in enumerate(chunks):
+            groups[min(-(-len(chunk) // GROUP) * GROUP, self._longest)].append(place)
+        found = np.empty((len(chunks), 3), np.float32)
+        with torch.inference_mode():
+            for length, places in groups.items():
+                rows = np.full((len(places), length), self.network.padding, np.int64)
+                for row, place in zip(rows, places, strict=True):
+                    row[: len(chunks[place])] = chunks[place].ids
+                tiles = self._tiles.get(length, Tiles((1,)))
+                found[places] = tiles.run(self._forward, torch.from_numpy(rows).to(self._device)).cpu().numpy()
+        return found
+
+    def _forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return probabilities(self.network, rows)
+
+    def _find_unknown(self) -> int | None:
+        """The token for what the vocabulary lacks; None of a tokenizer of bytes, which lacks nothing."""
+        name: str | None = self.description["unknown_token"]
+        found = None if name is None else self.tokenizer.token_to_id(name)
+        if name is not None and found is None:
+            raise BadArchive(f"{TOKENIZER}: {model_files.DESCRIPTION}'s unknown token {name!r} expected, was missing")
+        return found
+
+    def _try_longest(self) -> None:
+        known, used = self.network.encoder.get_input_embeddings().num_embeddings, self.tokenizer.get_vocab_size()
+        if used > known:
+            raise BadArchive(f"{TOKENIZER}: at most the {known} tokens that the network knows expected, was {used}")
+        try:
+            self._forward(self._arbitrary(1, self._longest).to(self._device))
+        except (IndexError, RuntimeError) as error:
+            raise BadArchive(f"a network for {self._longest} tokens expected, was one for fewer: {error}") from error
+
+    def _prove(self, length: int) -> Tiles:
+        """The tiles for texts of this many tokens, found with arbitrary ones, some of them padded."""
+        rows = self._arbitrary(_PROBED, length)
+        rows[::2, -(GROUP // 2) :] = self.network.padding
+        return probe(self._forward, rows.to(self._device), *TEXT_TILES)
+
+    def _arbitrary(self, count: int, length: int) -> torch.Tensor:
+        """Tokens none of which is padding, int64 [count, length]."""
+        generator = torch.Generator().manual_seed(length)
+        size = self.tokenizer.get_vocab_size()
+        rows = torch.randint(size, (count, length), generator=generator)
+        return torch.where(rows == self.network.padding, (rows + 1) % size, rows)
+
+    def _refuse_unknown(self, number: int, text: str, encoding: Encoding) -> None:
+        words = len(encoding) - sum(encoding.special_tokens_mask)
+        unknown = 0 if self._unknown is None else encoding.ids.count(self._unknown)
+        if words == 0 or 2 * unknown > words:
+            raise BadText(
+                f"words that the model knows expected, was {unknown} unknown of {words} in text {number}: {text[:40]!r}"
+            )

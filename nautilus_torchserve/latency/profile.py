@@ -1,0 +1,167 @@
+"""Service times recorded from a real server: how they follow from what a client saw, and the file that keeps them."""
+
+import heapq
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, TypeGuard
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nautilus_torchserve.user_error import InvalidArgument, UserError
+
+FORMAT = 1
+"""Of the file; another one is refused."""
+LONGEST_NS = 86_400_000_000_000
+"""Longest service time that is believed: a day. It also keeps sums of many within int64."""
+
+
+class BadProfile(UserError, ValueError):
+    """A latency profile that makes no sense; names the file, the field and what it was."""
+
+
+@dataclass(frozen=True, eq=False)
+class LatencyProfile:
+    """How long requests occupied a worker, without the time they queued for it.
+
+    Raises
+    ------
+    BadProfile
+        A field makes no sense.
+    """
+
+    service_ns: NDArray[np.int64]
+    """Service times [n] in the order of the requests' arrival, nanoseconds, each at least 1."""
+    workers: int
+    """How many workers served them side by side."""
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """What was recorded: model, version, digest, arrivals, rate, when, on which machine, p50 and p99 of the whole
+    latency. Words for people: nothing is computed from it."""
+
+    def __post_init__(self) -> None:
+        if self.workers < 1:
+            raise BadProfile(f"workers: a whole number of at least 1 expected, was {self.workers}")
+        if self.service_ns.dtype != np.int64 or self.service_ns.ndim != 1 or len(self.service_ns) == 0:
+            was = f"{self.service_ns.dtype} {list(self.service_ns.shape)}"
+            raise BadProfile(f"service_ns: int64 [n] with at least 1 time expected, was {was}")
+        if self.service_ns.min() < 1 or self.service_ns.max() > LONGEST_NS:
+            odd = int(np.flatnonzero((self.service_ns < 1) | (self.service_ns > LONGEST_NS))[0])
+            raise BadProfile(
+                f"service_ns[{odd}]: nanoseconds from 1 to {LONGEST_NS} (a day) expected, was {self.service_ns[odd]}"
+            )
+
+
+class ServiceTimes(NamedTuple):
+    """What `service_times` found."""
+
+    service_ns: NDArray[np.int64]
+    """[n], nanoseconds, each at least 1."""
+    raised: int
+    """How many were raised to 1 ns: those answered before the queue's rule lets them begin."""
+
+
+def service_times(arrival_ns: NDArray[np.int64], completion_ns: NDArray[np.int64], workers: int) -> ServiceTimes:
+    """The service times that make a first-come-first-served queue give the recorded completions.
+
+    The queue is run backwards: request k began at ``b_k = max(a_k, when the worker that is free first is free)``, so
+    it occupied a worker for ``s_k = c_k - b_k`` (for one worker Lindley's recursion: D. V. Lindley, "The theory of
+    queues with a single server", Proc. Camb. Phil. Soc. 48, 1952; for several, Kiefer & Wolfowitz, Trans. AMS 78,
+    1955). Replaying the times in this order over the same arrivals gives the recorded completions back.
+
+    A server that batches, or answers out of turn, may complete a request at or before its ``b_k``. Such a time is
+    raised to 1 ns and counted; in the replay that request completes at ``b_k + 1``, all others as recorded.
+
+    Parameters
+    ----------
+    arrival_ns, completion_ns : int64 [n]
+        In the order of arrival, on one clock.
+    workers : int
+
+    Raises
+    ------
+    ValueError
+        No pairs, arrivals out of order, a completion before its arrival, or less than one worker.
+    """
+    if workers < 1:
+        raise InvalidArgument(f"service times: at least 1 worker expected, was {workers}")
+    if len(arrival_ns) == 0 or arrival_ns.shape != completion_ns.shape:
+        was = f"{len(arrival_ns)} and {len(completion_ns)}"
+        raise InvalidArgument(f"service times: as many completions as arrivals, at least 1, expected, was {was}")
+    if (np.diff(arrival_ns) < 0).any():
+        raise InvalidArgument("service times: arrivals in order expected, was another order")
+    if (completion_ns < arrival_ns).any():
+        early = int(np.flatnonzero(completion_ns < arrival_ns)[0])
+        raise InvalidArgument(
+            f"service times: completions at or after their arrivals expected, was {completion_ns[early]} for "
+            f"{arrival_ns[early]} in request {early}"
+        )
+    free = [int(arrival_ns[0])] * workers
+    service, raised = [], 0
+    for arrived, completed in zip(arrival_ns.tolist(), completion_ns.tolist(), strict=True):
+        began = max(arrived, free[0])
+        took = completed - began
+        if took < 1:
+            took, raised = 1, raised + 1
+        heapq.heapreplace(free, began + took)
+        service.append(took)
+    return ServiceTimes(np.array(service, dtype=np.int64), raised)
+
+
+def save_profile(profile: LatencyProfile, path: Path) -> None:
+    """Write it as JSON; the folder is made where there is none."""
+    said = {
+        "format": FORMAT,
+        "about": dict(profile.about),
+        "workers": profile.workers,
+        "service_ns": profile.service_ns.tolist(),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(said) + "\n", encoding="utf-8")
+
+
+def load_profile(path: Path) -> LatencyProfile:
+    """What `save_profile` wrote.
+
+    Raises
+    ------
+    BadProfile
+        The file cannot be read, or is no such profile.
+    """
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:  # ValueError: no JSON, or no UTF-8
+        raise BadProfile(f"{path}: a latency profile as JSON expected, was unreadable: {error}") from None
+    try:
+        return _profile_of(said)
+    except BadProfile as error:
+        raise BadProfile(f"{path}: {error}") from None
+
+
+def _profile_of(said: Any) -> LatencyProfile:
+    if not isinstance(said, dict):
+        raise BadProfile(f"a JSON object expected, was {type(said).__name__}")
+    if (found := said.get("format", "missing")) != FORMAT:
+        raise BadProfile(f"format: {FORMAT} expected, was {found}")
+    workers, about, service = (said.get(name) for name in ("workers", "about", "service_ns"))
+    if not _is_whole(workers):
+        raise BadProfile(f"workers: a whole number of at least 1 expected, was {_shown(workers)}")
+    if not isinstance(about, dict):
+        raise BadProfile(f"about: an object expected, was {_shown(about)}")
+    if not isinstance(service, list):
+        raise BadProfile(f"service_ns: a list of nanoseconds expected, was {_shown(service)}")
+    for at, took in enumerate(service):
+        if not _is_whole(took) or not 1 <= took <= LONGEST_NS:
+            raise BadProfile(
+                f"service_ns[{at}]: nanoseconds from 1 to {LONGEST_NS} (a day) expected, was {_shown(took)}"
+            )
+    return LatencyProfile(np.array(service, dtype=np.int64), workers, about)
+
+
+def _is_whole(value: Any) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _shown(value: Any) -> str:
+    return "missing" if value is None else json.dumps(value)[:60]

@@ -1,0 +1,98 @@
+"""A recorded profile replayed: requests wait in line for as many workers as the server has."""
+
+import heapq
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nautilus_torchserve.latency.profile import LatencyProfile
+from nautilus_torchserve.user_error import InvalidArgument
+
+_DRAWN_AT_ONCE = 4096
+"""Draws are made in chunks of this many, so that they do not depend on how the requests are handed in."""
+
+
+class QueuedDelay:
+    """A `nautilus_torchserve.latency.delay.Delay`: first come, first served by ``workers`` servers.
+
+    The k-th request occupies the server that is free first for a time drawn, with replacement, from the profile. When
+    requests come faster than they are served the line grows, which a constant delay hides. With several workers,
+    answers may come out of the order of their requests. Times are integers throughout: the same profile, workers and
+    seed give the same answers to the nanosecond.
+
+    Parameters
+    ----------
+    profile : LatencyProfile
+    workers : int
+        At least 1; may differ from the profile's, to ask what more of them would bring.
+    seed : int
+        Of the draws, 0 or more.
+
+    Raises
+    ------
+    ValueError
+        Fewer workers than 1 or a negative seed; in `due` and `due_many` an arrival before its predecessor.
+    """
+
+    def __init__(self, profile: LatencyProfile, workers: int, seed: int) -> None:
+        if workers < 1:
+            raise InvalidArgument(f"latency queue: at least 1 worker expected, was {workers}")
+        if seed < 0:
+            raise InvalidArgument(f"latency queue: a seed of at least 0 expected, was {seed}")
+        self._service_ns = profile.service_ns
+        self._random = np.random.default_rng(seed)
+        self._drawn = np.empty(0, dtype=np.int64)  # of which those from _next on are not used yet
+        self._next = 0
+        self._free = [0] * workers  # a heap: when each worker is free
+        self._latest = 0
+
+    def due(self, arrival_ns: int) -> int:
+        """When the answer to a request is there, Unix ns; requests never arrive before their predecessor."""
+        if arrival_ns < self._latest:
+            raise _out_of_order(self._latest, arrival_ns)
+        self._latest = arrival_ns
+        return self._serve(arrival_ns, int(self._draw(1)[0]))
+
+    def due_many(self, arrival_ns: NDArray[np.int64]) -> NDArray[np.int64]:
+        """`due` of requests [n] in order; nothing has happened where they are refused."""
+        before = np.concatenate([[self._latest], arrival_ns[:-1]])
+        if (early := np.flatnonzero(arrival_ns < before)).size:
+            raise _out_of_order(int(before[early[0]]), int(arrival_ns[early[0]]))
+        due = np.empty(len(arrival_ns), dtype=np.int64)
+        done = 0
+        while done < len(due):
+            service = self._draw(len(due) - done)
+            arrived = arrival_ns[done : done + len(service)]
+            due[done : done + len(service)] = self._serve_many(arrived, service)
+            done += len(service)
+        if len(due):
+            self._latest = int(arrival_ns[-1])
+        return due
+
+    def _draw(self, wanted: int) -> NDArray[np.int64]:
+        """From 1 to ``wanted`` service times, as many as are at hand."""
+        if self._next == len(self._drawn):
+            self._drawn = self._random.choice(self._service_ns, size=_DRAWN_AT_ONCE)
+            self._next = 0
+        drawn = self._drawn[self._next : self._next + wanted]
+        self._next += len(drawn)
+        return drawn
+
+    def _serve_many(self, arrived: NDArray[np.int64], service: NDArray[np.int64]) -> NDArray[np.int64]:
+        if len(self._free) > 1:
+            pairs = zip(arrived.tolist(), service.tolist(), strict=True)
+            return np.array([self._serve(at, took) for at, took in pairs], dtype=np.int64)
+        # One worker: d_k = S_k + max(free, max over j <= k of a_j - S_(j-1)), S the running sum of service times.
+        until = np.cumsum(service)
+        due = until + np.maximum(np.maximum.accumulate(arrived - (until - service)), self._free[0])
+        self._free[0] = int(due[-1])
+        return due
+
+    def _serve(self, arrived: int, took: int) -> int:
+        done = max(arrived, self._free[0]) + took
+        heapq.heapreplace(self._free, done)
+        return done
+
+
+def _out_of_order(latest: int, was: int) -> ValueError:
+    return ValueError(f"latency queue: an arrival at or after {latest} expected, was {was}")

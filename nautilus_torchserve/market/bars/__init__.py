@@ -1,0 +1,1 @@
+"""Bars: files, catalogs, checks, simulation."""

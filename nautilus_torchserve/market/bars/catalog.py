@@ -1,0 +1,95 @@
+"""Bars from a NautilusTrader data catalog; imports nautilus_trader, like
+nautilus_torchserve/market/trades/catalog.py.
+"""
+
+from pathlib import Path
+
+from nautilus_trader.model.data import BarType
+from nautilus_trader.model.enums import BarAggregation
+from nautilus_trader.persistence.funcs import urisafe_identifier
+
+from nautilus_torchserve.market.bars.bars import PRICES, Bars
+from nautilus_torchserve.market.catalog_files import read_catalog_files
+from nautilus_torchserve.market.trades.trades import BadData, Instrument
+
+TIMES = (BarAggregation.SECOND, BarAggregation.MINUTE, BarAggregation.HOUR, BarAggregation.DAY)
+"""What of a bar's kinds has a length in time that is always the same."""
+
+
+def load_catalog_bars(path: Path, instrument_id: str | None = None, interval_ns: int | None = None) -> Bars:
+    """Read the bars of one instrument and one bar type from a ``ParquetDataCatalog``.
+
+    Parameters
+    ----------
+    path : Path
+        The catalog's root, which holds ``data/bar/``.
+    instrument_id : str, optional
+        Which instrument, ``BTCUSDT.BINANCE``; may be left out where only one has bars.
+    interval_ns : int, optional
+        Which bars: those of this length where there are such, else the longest that it is a multiple
+        of, for `nautilus_torchserve.market.bars.aggregate`. May be left out where the instrument has bars of one
+        length.
+
+    Returns
+    -------
+    Bars
+        Not checked yet: see `nautilus_torchserve.market.bars.checks`. Their ``ts_event`` is the catalog's, by
+        NautilusTrader's convention the close.
+
+    Raises
+    ------
+    BadData
+        No bars of seconds, minutes, hours or days there, or the choice is open; lists what there is. Or a file
+        cannot be read, or a value does not fit.
+    """
+    chosen = _choose(path, instrument_id, interval_ns)
+    table = read_catalog_files(f"{path.name} ({chosen})", path / "data/bar" / str(chosen), PRICES, "volume")
+    (open_, high, low, close), price_precision = table.steps(PRICES, table.price_precision)
+    (volume,), size_precision = table.steps(["volume"], table.size_precision)
+    symbol, _, venue = table.instrument_id.rpartition(".")
+    return Bars(
+        instrument=Instrument(symbol, venue, price_precision, size_precision),
+        source=table.source,
+        simulated=False,
+        interval_ns=chosen.spec.get_interval_ns(),
+        ts_event=table.integers("ts_event"),
+        open=open_,
+        high=high,
+        low=low,
+        close=close,
+        volume=volume,
+    )
+
+
+def _choose(path: Path, instrument_id: str | None, interval_ns: int | None) -> BarType:
+    """The one bar type that was asked for, as its folder is named: without the slash of ``AUD/USD``."""
+    stored = [_bar_type(path, folder) for folder in sorted(path.glob("data/bar/*")) if any(folder.glob("*.parquet"))]
+    if not stored:
+        raise BadData(f"{path.name}: a NautilusTrader catalog with bars expected, was without data/bar")
+    fitting = [bar_type for bar_type in stored if bar_type.spec.aggregation in TIMES]
+    wanted = "one kind of bars of seconds, minutes, hours or days"
+    if instrument_id is not None:
+        fitting = [found for found in fitting if found.instrument_id.value == urisafe_identifier(instrument_id)]
+        wanted += f" of {instrument_id}"
+    if interval_ns is not None:
+        fitting = _longest_that_divide(fitting, interval_ns)
+        wanted += f" that make up {interval_ns / 1e9:g} s"
+    if len(fitting) != 1:
+        was = "several" if fitting else "none"
+        names = ", ".join(map(str, fitting or stored))
+        raise BadData(f"{path.name}: {wanted} expected, was {was} of {names}")
+    return fitting[0]
+
+
+def _bar_type(path: Path, folder: Path) -> BarType:
+    try:
+        return BarType.from_str(folder.name)
+    except ValueError as error:
+        raise BadData(f"{path.name}: bar types in data/bar expected, was {folder.name!r}") from error
+
+
+def _longest_that_divide(stored: list[BarType], interval_ns: int) -> list[BarType]:
+    """Bar types of the greatest interval that ``interval_ns`` is a multiple of; empty where there is none."""
+    intervals = [bar_type.spec.get_interval_ns() for bar_type in stored]
+    longest = max((length for length in intervals if interval_ns % length == 0), default=None)
+    return [bar_type for bar_type, length in zip(stored, intervals, strict=True) if length == longest]

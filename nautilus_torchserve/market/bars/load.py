@@ -1,0 +1,72 @@
+"""One way in for bars, wherever they are."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from nautilus_torchserve.market.bars.aggregate import aggregate
+from nautilus_torchserve.market.bars.bars import Bars
+from nautilus_torchserve.market.bars.checks import check_bars
+from nautilus_torchserve.market.bars.csv_files import load_csv_bars
+from nautilus_torchserve.market.bars.simulator import MINUTE_NS, BarSimulatorConfig, simulate_bars
+from nautilus_torchserve.market.read_options import ReadOptions
+from nautilus_torchserve.market.trades.trades import BadData
+
+
+def load_bars(
+    data: Path | str | None,
+    bars: int,
+    seed: int,
+    instrument_id: str | None = None,
+    interval_ns: int | None = None,
+    read: ReadOptions = ReadOptions(),  # noqa: B008, it is frozen
+) -> Bars:
+    """Load bars of one instrument and check them; make longer ones of them where these are asked for.
+
+    What the checks find but let through, such as breaks, is not said here: see
+    `nautilus_torchserve.market.bars.checks.examine`.
+
+    Parameters
+    ----------
+    data : path, optional
+        A folder is a NautilusTrader catalog, a file is a CSV; None simulates.
+    bars : int
+        How many to simulate.
+    seed : int
+        Of the simulation.
+    instrument_id : str, optional
+        Which instrument of a catalog, or what a CSV holds that does not tell; whatever else was
+        loaded must be this one.
+    interval_ns : int, optional
+        Length of the bars wanted, a multiple of those there are; None takes them as they are (and
+        simulates minutes).
+    read : ReadOptions
+        How to read what does not say it itself, and whether prices may jump; see
+        `nautilus_torchserve.market.bars.csv_files`.
+
+    Raises
+    ------
+    BadData
+        Nothing there, not readable, another instrument, not fit for use (`nautilus_torchserve.market.bars.checks`), or
+        an interval that they do not make up.
+    """
+    if data is None:
+        loaded = simulate_bars(bars, seed, BarSimulatorConfig(interval_ns=interval_ns or MINUTE_NS))
+    else:
+        loaded = _from_path(Path(data), instrument_id, interval_ns, read)
+    found = loaded.instrument.instrument_id
+    if instrument_id is not None and found != instrument_id:
+        raise BadData(f"{loaded.source}: bars of {instrument_id} expected, was {found}")
+    checked = check_bars(replace(loaded, read=read))
+    return checked if interval_ns is None else check_bars(aggregate(checked, interval_ns))
+
+
+def _from_path(path: Path, instrument_id: str | None, interval_ns: int | None, read: ReadOptions) -> Bars:
+    if not path.exists():
+        raise BadData(f"{path}: a CSV file or a catalog folder expected, was missing")
+    if path.is_file():
+        return load_csv_bars(path, instrument_id, read)
+    from nautilus_torchserve.market.bars.catalog import (
+        load_catalog_bars,  # a host that only trains on files has no nautilus_trader
+    )
+
+    return replace(load_catalog_bars(path, instrument_id, interval_ns), catalog=path)

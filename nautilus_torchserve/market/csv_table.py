@@ -1,0 +1,242 @@
+"""A CSV file's cells as texts, whatever its columns mean: reading, times, and errors that name the place."""
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from nautilus_torchserve.market import local_time
+from nautilus_torchserve.market.decimals import Refusal, has_exponent, parse_integers
+from nautilus_torchserve.market.local_time import DAY_NS
+from nautilus_torchserve.market.read_options import CsvLines, RowLines
+from nautilus_torchserve.market.trades.trades import BadData
+
+FIRST_S, LAST_S = 946_684_800, 4_102_444_800
+"""The years 2000 to 2099 in Unix seconds: within them no two units of time can be confused."""
+TIME_UNITS = {"seconds": 10**9, "milliseconds": 10**6, "microseconds": 10**3, "nanoseconds": 1}
+"""Units of Unix times, and their length in ns."""
+NINETEEN_DIGITS = "[0-4][0-9]{18}"
+"""Unix ns since 2001: one digit more than `nautilus_torchserve.market.decimals` takes, but still an int64."""
+ISO_DATE = r"\d{4}-\d{2}-\d{2}"
+"""How a time that is no number begins; pandas alone would take ``now`` and ``2024`` too."""
+ISO_OFFSET = r"[T ].*?(?:(?P<zulu>Z)|(?P<sign>[+-])(?P<hours>\d{2})(?::?(?P<minutes>\d{2}))?)$"
+"""How one with an offset from UTC ends."""
+SPREADSHEET = "open the published file, not one that a spreadsheet saved"
+"""What helps where digits are lost."""
+
+
+class Times(NamedTuple):
+    """A column of times."""
+
+    utc_ns: NDArray[np.int64]
+    """Unix ns [n]."""
+    offset_ns: NDArray[np.int64] | None
+    """What the clocks of their place are ahead of UTC [n]; None for Unix times, which have no place."""
+    note: str | None
+    """What was assumed in reading them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A file's cells as texts under the names of their columns.
+
+    Raises
+    ------
+    BadData
+        Two columns have one name.
+    """
+
+    name: str
+    """The file's, for error messages."""
+    frame: pd.DataFrame
+    """Cells [n, columns], each a str."""
+    lines: RowLines
+    """Where the rows stand."""
+
+    def __post_init__(self) -> None:
+        twice = self.frame.columns[self.frame.columns.duplicated()]
+        if len(twice):
+            raise BadData(f"{self.name}: line 1: expected every column once, got {twice[0]!r} more than once")
+
+    def texts(self, column: str) -> NDArray[np.object_]:
+        """A column's cells [n]."""
+        return self.frame[column].to_numpy()
+
+    def refusal(self, column: str) -> Refusal:
+        """What makes the error for a row of ``column``, given what was expected there and what helps."""
+
+        def refuse(row: int, expected: str, remedy: str = "") -> BadData:
+            return refused(self.name, self.lines.line(row), column, expected, self.frame[column].iloc[row], remedy)
+
+        return refuse
+
+    def times(
+        self, column: str, example: str, timezone: str | None = None, *, distinct: bool = True, day_ends: bool = False
+    ) -> Times:
+        """Unix or ISO 8601 times, the first row tells which.
+
+        Parameters
+        ----------
+        example : str
+            What was expected, for the error.
+        timezone : str, optional
+            IANA name of the zone of times without an offset; None takes them as UTC and notes it.
+        distinct : bool
+            Whether no two rows are of one time; see `nautilus_torchserve.market.local_time.to_utc`.
+        day_ends : bool
+            Whether a day without a time is the midnight after it, else before.
+        """
+        cells = self.frame[column]
+        if is_number(cells.iloc[0]):
+            return Times(self.unix_times(column, tuple(TIME_UNITS)), None, None)
+        refuse = self.refusal(column)
+        parts = cells.str.extract(ISO_OFFSET, expand=True)
+        has_offset = (parts["zulu"].notna() | parts["sign"].notna()).to_numpy()
+        is_day = cells.str.fullmatch(ISO_DATE).to_numpy(dtype=bool)
+        times = np.full(len(cells), np.datetime64("NaT"), dtype="datetime64[ns]")
+        for alike in (has_offset, ~has_offset):  # pandas lends a time without an offset that of the one above it
+            texts = cells[alike]
+            parsed = pd.to_datetime(texts.where(texts.str.match(ISO_DATE)), format="ISO8601", utc=True, errors="coerce")
+            times[alike] = parsed.to_numpy(dtype="datetime64[ns]")
+        bad = np.isnat(times)
+        if bad.any():
+            row = int(bad.argmax())
+            remedy = "write dates as year-month-day" if "/" in cells.iloc[row] or "." in cells.iloc[row][:10] else ""
+            raise refuse(row, example, remedy)
+        times = times + np.where(is_day & day_ends, np.timedelta64(DAY_NS, "ns"), np.timedelta64(0, "ns"))
+        utc_ns = times.astype(np.int64)
+        if timezone is None:
+            offset_ns = _offsets_ns(parts, has_offset)
+            return Times(utc_ns, offset_ns, self._note_on_utc(column, ~has_offset))
+        utc_ns = self._in_zone(column, times, ~has_offset, is_day, timezone, distinct, day_ends)
+        of_zone_ns = local_time.offsets_ns(utc_ns, timezone)
+        return Times(utc_ns, np.where(has_offset, _offsets_ns(parts, has_offset), of_zone_ns), None)
+
+    def _in_zone(
+        self,
+        column: str,
+        times: NDArray[np.datetime64],
+        naive: NDArray[np.bool_],
+        is_day: NDArray[np.bool_],
+        timezone: str,
+        distinct: bool,
+        day_ends: bool,
+    ) -> NDArray[np.int64]:
+        """Unix ns of times of which the ``naive`` ones are what the clocks of a zone show."""
+        utc_ns, clock = times.astype(np.int64), naive & ~is_day
+        utc_ns[is_day] = local_time.day_bounds(times[is_day], timezone, day_ends)
+        utc_ns[clock], missing, ambiguous = local_time.to_utc(times[clock], timezone, distinct)
+        rows = np.flatnonzero(clock)
+        if missing.any():
+            expected = f"a time that clocks of {timezone} show (they skip this one when they go forward)"
+            raise self.refusal(column)(int(rows[missing.argmax()]), expected, "give times with their offset from UTC")
+        if ambiguous.any():
+            expected = f"a time that occurs once in {timezone} (clocks went back, and the order does not say which)"
+            raise self.refusal(column)(int(rows[ambiguous.argmax()]), expected, "give times with their offset from UTC")
+        return utc_ns
+
+    def _note_on_utc(self, column: str, naive: NDArray[np.bool_]) -> str | None:
+        """What is to be said of times without an offset."""
+        if not naive.any():
+            return None
+        row = int(naive.argmax())
+        return (
+            f"{self.name}: {naive.sum():,} of {len(naive):,} times in column {column!r} carry no offset and were taken "
+            f"as UTC, first in line {self.lines.line(row)} ({self.frame[column].iloc[row]!r}); --timezone names "
+            "another zone."
+        )
+
+    def unix_times(self, column: str, units: tuple[str, ...]) -> NDArray[np.int64]:
+        """Unix ns [n] from Unix times in any of ``units``, which no date from 2000 to 2099 leaves in doubt."""
+        refuse = self.refusal(column)
+        texts = self.texts(column)
+        long = self.frame[column].str.fullmatch(NINETEEN_DIGITS).to_numpy()
+        in_digits = np.where(long, "0", texts)
+        exponents = has_exponent(in_digits)
+        if exponents.any():
+            raise refuse(int(exponents.argmax()), "a Unix time with all its digits", SPREADSHEET)
+        raw = parse_integers(in_digits, refuse)
+        raw[long] = texts[long].astype(np.int64)
+        unit_ns = np.zeros(len(raw), dtype=np.int64)
+        for unit in units:
+            per_second = 10**9 // TIME_UNITS[unit]
+            unit_ns[(raw >= FIRST_S * per_second) & (raw < LAST_S * per_second)] = TIME_UNITS[unit]
+        if not unit_ns.all():
+            raise refuse(int((unit_ns == 0).argmax()), f"Unix {' or '.join(units)} of 2000 to 2099")
+        return raw * unit_ns
+
+    def only_value(self, column: str) -> str:
+        """The one text that all of a column's cells hold; another one is refused with its line."""
+        cells = self.frame[column]
+        other = (cells != cells.iloc[0]).to_numpy()
+        if other.any():
+            raise self.refusal(column)(int(other.argmax()), f"only {cells.iloc[0]!r}")
+        return cells.iloc[0]
+
+
+def _offsets_ns(parts: pd.DataFrame, has_offset: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """What `ISO_OFFSET` found as ns ahead of UTC [n]; 0 where there is none."""
+    hours, minutes = (pd.to_numeric(parts[name]).fillna(0).to_numpy(dtype=np.int64) for name in ("hours", "minutes"))
+    sign = np.where(parts["sign"] == "-", -1, 1)
+    return np.where(has_offset, sign * (hours * 60 + minutes) * 60 * 10**9, 0)
+
+
+def refused(name: str, line: int | None, column: str, expected: str, got: object, remedy: str = "") -> BadData:
+    """The error for one cell of a file."""
+    text = repr(got)
+    text = text if len(text) <= 80 else f"{text[:77]}..."
+    place = "" if line is None else f"line {line}, "
+    return BadData(f"{name}: {place}column {column!r}: expected {expected}, got {text}{remedy and f'; {remedy}'}")
+
+
+def read_cells(path: Path, what: str) -> tuple[pd.DataFrame, list[str], bool, CsvLines]:
+    """Read a CSV file, plain, ``.gz`` or ``.zip``, every cell as the text it is.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    what : str
+        What a row of it is ("trade"), for messages.
+
+    Returns
+    -------
+    cells : pandas.DataFrame
+        Of text [n, columns], n >= 1, without the header.
+    first : list of str
+        The file's first line: the header, or the first row.
+    has_header : bool
+        Whether the first line is a header: none of its cells is a number.
+    lines : CsvLines
+        Where the rows stand.
+    """
+    cells = _read_texts(path, what)
+    first = [str(cell).strip() for cell in cells.iloc[0]]
+    has_header = not any(is_number(cell) for cell in first)
+    if has_header:
+        cells = cells.iloc[1:]
+    if cells.empty:
+        raise BadData(f"{path.name}: at least one {what} expected, was only a header")
+    return cells, first, has_header, CsvLines(path, int(has_header))
+
+
+def _read_texts(path: Path, what: str) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path, header=None, dtype=str, na_filter=False, skipinitialspace=True)
+    except pd.errors.EmptyDataError:
+        raise BadData(f"{path.name}: at least one {what} expected, was an empty file") from None
+    except (pd.errors.ParserError, UnicodeDecodeError, EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
+        raise BadData(f"{path.name}: comma-separated values expected, was unreadable: {str(error).strip()}") from error
+
+
+def is_number(cell: str) -> bool:
+    """Whether a cell reads as a number."""
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True

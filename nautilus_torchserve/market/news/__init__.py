@@ -1,0 +1,1 @@
+"""Headlines: files and simulation."""

@@ -1,0 +1,190 @@
+"""Headlines about instruments: checked once, from CSV or JSONL files."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nautilus_torchserve.market.csv_table import Times
+from nautilus_torchserve.market.news.table import HeadlineTable, read_headline_table
+from nautilus_torchserve.market.read_options import ReadOptions
+from nautilus_torchserve.market.trades.trades import BadData
+from nautilus_torchserve.user_error import InvalidArgument
+
+INSTRUMENT = re.compile(r"[!-~]+\.[!-~]+")
+"""What an instrument's name looks like: ``BTCUSDT.BINANCE``, in printable ASCII as NautilusTrader wants it."""
+BRACKETS = re.compile(r"[][(){}'\"]")
+"""What shows that a list was written as a program prints it."""
+SEPARATORS = re.compile(r"[;|,\s]+")
+"""What may stand between several instruments in one cell."""
+
+
+@dataclass(frozen=True)
+class Headline:
+    """One headline, not to be used before ``ts_init``.
+
+    Raises
+    ------
+    BadData
+        No text, no instrument or one that is not like ``BTCUSDT.BINANCE``, times that cannot be.
+    """
+
+    text: str
+    """What it says."""
+    source: str
+    """Who published it; empty where nobody says."""
+    instrument_ids: tuple[str, ...]
+    """What it is about: ``BTCUSDT.BINANCE``."""
+    ts_event: int
+    """When it was published, Unix ns."""
+    ts_init: int
+    """When it was received, Unix ns; never before ``ts_event``."""
+
+    def __post_init__(self) -> None:
+        if not self.text.strip():
+            raise BadData(f"a headline's text expected, was {self.text!r}")
+        for name, value in (("text", self.text), ("source", self.source)):
+            if any("\ud800" <= character <= "\udfff" for character in value):
+                raise BadData(f"a headline's {name} in Unicode characters expected, was half of one in {value!r}")
+        if not self.instrument_ids:
+            raise BadData("a headline on at least one instrument expected, was none")
+        for name in self.instrument_ids:
+            if not INSTRUMENT.fullmatch(name) or BRACKETS.search(name) or SEPARATORS.search(name):
+                raise BadData(f"an instrument like BTCUSDT.BINANCE expected, was {name!r}")
+        if self.ts_event < 0:
+            raise BadData(f"a headline published in 1970 or later expected, was {self.ts_event} ns before")
+        if self.ts_init < self.ts_event:
+            raise BadData(
+                f"a headline received (ts_init) not before it was published (ts_event, {self.ts_event}) expected, "
+                f"was {self.ts_init}; a day without a time counts as its end"
+            )
+
+
+class Headlines(list[Headline]):
+    """Headlines of a file, and what was assumed in reading them."""
+
+    notes: tuple[str, ...] = ()
+    """A sentence each."""
+
+
+def load_headlines(
+    path: Path,
+    instrument_id: str | None = None,
+    delay_ns: int | None = None,
+    read: ReadOptions = ReadOptions(),  # noqa: B008, it is frozen
+) -> Headlines:
+    """Read a file of headlines, CSV or JSONL, plain or ``.gz``, UTF-8.
+
+    A CSV's header, or the names in each JSON object, tell what is what, in any order and case. Others are ignored,
+    but where none of instruments is there, another column of what look like symbols is refused:
+
+    - text: ``text``, ``headline`` or ``title``;
+    - time of publication: ``published``, ``timestamp``, ``ts_event``, ``date``, ``datetime`` or ``time``;
+    - time of receipt, if there: ``received`` or ``ts_init``;
+    - publisher, if there: ``source``;
+    - instruments, if there: ``symbol``, ``ticker``, ``stock`` and the like
+    (`nautilus_torchserve.market.news.table.NAMES`), several
+      with ``;``, ``|``, a comma or a space between, in JSON also as a list.
+
+    Times are Unix s, ms, us or ns of the years 2000 to 2099, or ISO 8601; those without an offset are of
+    ``read.timezone``, or without one taken as UTC, which the notes say. What is dated by a day alone was known for
+    certain only when that day was over, and may have been published at its last moment: its time is the midnight
+    after it.
+
+    Parameters
+    ----------
+    path : Path
+        The file. Cells of a CSV may be separated by comma, semicolon, tab or ``|``, and run over several lines
+        within quotes.
+    instrument_id : str, optional
+        What all headlines are about where the file does not say. Where it does, rows that do not name this
+        instrument are left out; a symbol without a venue is taken to be on this one's.
+    delay_ns : int, optional
+        Time from publication to receipt, at least 0, for files without times of receipt, and only for
+        them. There is no default: an assumption that news is known at once has to be made by the user.
+
+    read : ReadOptions
+        The zone of times without an offset.
+
+    Returns
+    -------
+    Headlines
+        By time of receipt; those of one time as in the file. Texts are as in the file, character by character.
+
+    Raises
+    ------
+    BadData
+        Naming file, line, what it was and what was expected. Nothing else is left out.
+    ValueError
+        A negative ``delay_ns``.
+    """
+    if delay_ns is not None and delay_ns < 0:
+        raise InvalidArgument(f"delay_ns of at least 0 expected, was {delay_ns}")
+    if instrument_id is not None and not INSTRUMENT.fullmatch(instrument_id):
+        raise BadData(f"an instrument like BTCUSDT.BINANCE expected, was {instrument_id!r}")
+    table = read_headline_table(path)
+    published, received = _publication_and_receipt(table, delay_ns, read.timezone)
+    ts_event, ts_init = published.utc_ns, received.utc_ns
+    instruments = _instruments(table, instrument_id)
+    texts, sources = table.cells("text"), table.cells("source")
+    headlines = []
+    for row, line in enumerate(table.lines.numbers):
+        try:
+            headline = Headline(texts[row], sources[row], instruments[row], int(ts_event[row]), int(ts_init[row]))
+        except BadData as error:
+            raise BadData(f"{table.name}: line {line}: {error}") from None
+        if instrument_id is None or instrument_id in headline.instrument_ids:
+            headlines.append(headline)
+    if not headlines:
+        named = sorted({name for names in instruments for name in names})
+        was = ", ".join(named[:5]) + (f" and {len(named) - 5} more" if len(named) > 5 else "")
+        raise BadData(f"{table.name}: a headline on {instrument_id} expected, was only on {was}")
+    found = Headlines(sorted(headlines, key=lambda headline: headline.ts_init))
+    found.notes = tuple(dict.fromkeys(note for note in (published.note, received.note) if note is not None))
+    return found
+
+
+def _publication_and_receipt(table: HeadlineTable, delay_ns: int | None, timezone: str | None) -> tuple[Times, Times]:
+    """Both times of each row."""
+    received = table.columns.get("received")
+    published = _times(table, table.columns["published"], timezone)
+    if received is None and delay_ns is None:
+        raise BadData(
+            f"{table.name}: times of receipt (received or ts_init) expected, or a delay_ns from publication to receipt "
+            f"(0 where news is known at once), was only {', '.join(table.columns.values())} and no delay_ns"
+        )
+    if received is None:
+        return published, published._replace(utc_ns=published.utc_ns + np.int64(delay_ns or 0))
+    if delay_ns is not None:
+        raise BadData(f"{table.name}: no delay_ns expected, as {received!r} holds times of receipt, was {delay_ns}")
+    return published, _times(table, received, timezone)
+
+
+def _times(table: HeadlineTable, column: str, timezone: str | None) -> Times:
+    """A column of times; a day is the midnight after it."""
+    example = "a time like 2024-01-31T09:30:00Z or a day like 2024-01-31"
+    return table.times(column, example, timezone, distinct=False, day_ends=True)
+
+
+def _instruments(table: HeadlineTable, instrument_id: str | None) -> list[tuple[str, ...]]:
+    """What each row is about."""
+    if "instruments" not in table.columns:
+        if instrument_id is None:
+            raise BadData(
+                f"{table.name}: a column of instruments, or an instrument_id for all headlines, expected, "
+                f"was {', '.join(table.columns.values())}"
+            )
+        return [(instrument_id,)] * len(table.frame)
+    symbol, _, venue = (instrument_id or "").rpartition(".")
+    refuse = table.refusal(table.columns["instruments"])
+    named = []
+    for row, cell in enumerate(table.cells("instruments")):
+        names = [name for name in SEPARATORS.split(cell) if name]
+        if not names:
+            raise refuse(row, "at least one instrument")
+        if not venue and any("." not in name for name in names):
+            raise refuse(row, "instruments like BTCUSDT.BINANCE", "--instrument names the venue of others")
+        full = (instrument_id if name == symbol else name if "." in name else f"{name}.{venue}" for name in names)
+        named.append(tuple(dict.fromkeys(str(name) for name in full)))
+    return named

@@ -1,0 +1,278 @@
+"""Files of headlines as rows of texts under known names, CSV and JSONL alike;
+`nautilus_torchserve.market.news.headlines` reads them.
+"""
+
+import csv
+import gzip
+import io
+import json
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from nautilus_torchserve.market.csv_table import Table, refused
+from nautilus_torchserve.market.trades.trades import BadData
+
+NAMES = {
+    "text": ("text", "headline", "title"),
+    "published": ("published", "timestamp", "ts_event", "date", "datetime", "time"),
+    "received": ("received", "ts_init"),
+    "source": ("source",),
+    "instruments": (
+        *("instrument_ids", "instrument_id", "instruments", "instrument", "symbols", "symbol", "tickers", "ticker"),
+        *("stocks", "stock", "assets", "asset", "coins", "coin"),
+    ),
+}
+"""What a file may call what."""
+SYMBOL = re.compile(r"\$?(?:[A-Z]{2,10}:)?(?=[A-Z0-9]*[A-Z])[A-Z0-9]{1,10}(?:[./-][A-Z0-9]{1,9})*")
+"""What a symbol looks like: ``AAPL``, ``BRK.B``, ``$TSLA``, ``NASDAQ:AAPL``, ``BTC-USDT``."""
+NO_SYMBOLS = ("lang", "language", "country", "region", "category", "section", "type", "sentiment", "label", "provider")
+"""Columns whose capitals are no symbols."""
+TIMES = ("published", "received")
+REQUIRED = ("text", "published")
+"""What no file can be without."""
+DELIMITERS = ",;\t|"
+"""What may stand between the cells of a CSV file."""
+JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
+
+
+@dataclass(frozen=True)
+class KnownLines:
+    """Lines of a file's rows, known from reading it."""
+
+    numbers: tuple[int, ...]
+    """Where each row begins, counted from 1 [n]."""
+
+    def line(self, row: int) -> int:
+        """See `nautilus_torchserve.market.read_options.RowLines.line`."""
+        return self.numbers[row]
+
+
+@dataclass(frozen=True, eq=False)
+class HeadlineTable(Table):
+    """A file's rows under the names of their columns."""
+
+    lines: KnownLines
+    """Where they stand."""
+    columns: dict[str, str]
+    """Key of `NAMES` -> what the file calls it, for those that it has."""
+
+    def cells(self, key: str) -> list[str]:
+        """The cells [n] of what `NAMES` has under ``key``; empty texts where the file has none."""
+        column = self.columns.get(key)
+        return [""] * len(self.frame) if column is None else self.frame[column].tolist()
+
+
+def read_headline_table(path: Path) -> HeadlineTable:
+    """Read a file; it is JSONL where it is named so or begins with a bracket, else CSV with a header.
+
+    Raises
+    ------
+    BadData
+        Naming file, line, what it was and what was expected.
+    """
+    text = _text(path)
+    begin = text.lstrip()[:1]
+    if not begin:
+        raise BadData(f"{path.name}: at least one headline expected, was an empty file")
+    is_json = begin in "{[" or path.name.lower().removesuffix(".gz").endswith(JSON_SUFFIXES)
+    columns, rows = _json_rows(path.name, text) if is_json else _csv_rows(path.name, text)
+    if "instruments" not in columns:
+        _refuse_symbols(path.name, _json_values(path.name, text) if is_json else _csv_values(path.name, text))
+    lines, cells = [], []
+    for line, row in rows:
+        lines.append(line)
+        cells.append(row)
+    if not cells:
+        raise BadData(f"{path.name}: at least one headline expected, was only a header")
+    frame = pd.DataFrame(cells, columns=list(columns.values()), dtype=object)
+    return HeadlineTable(path.name, frame, KnownLines(tuple(lines)), columns)
+
+
+def _refuse_symbols(name: str, values: Iterator[tuple[str, list[str]]]) -> None:
+    """Refuse a file without a known column of instruments that has another one that looks like it.
+
+    Parameters
+    ----------
+    values : iterator of (str, list of str)
+        An unknown column's name and a row's values in it.
+    """
+    symbols: dict[str, dict[str, None]] = {}
+    others = {cell.lower() for names in NAMES.values() for cell in names} | {*NO_SYMBOLS}
+    for column, texts in values:
+        if column.strip().lower() in others:
+            continue
+        if all(map(SYMBOL.fullmatch, texts)):
+            symbols.setdefault(column, {}).update(dict.fromkeys(texts))
+        else:
+            others.add(column.strip().lower())
+            symbols.pop(column, None)
+    for column, found in symbols.items():
+        if len(found) > 1:
+            raise BadData(
+                f"{name}: column {column!r} holds what look like symbols ({', '.join([*found][:3])}), expected under "
+                f"one of the names {', '.join(NAMES['instruments'])}; rename it, or remove it where it names none"
+            )
+
+
+def _csv_values(name: str, text: str) -> Iterator[tuple[str, list[str]]]:
+    records = _records(name, text, _delimiter(text))
+    header = next(records)[1]
+    for _, cells in records:
+        yield from ((column, _parts(cell)) for column, cell in zip(header, cells, strict=False))
+
+
+def _json_values(name: str, text: str) -> Iterator[tuple[str, list[str]]]:
+    for _, pairs in _objects(name, text):
+        for key, value in pairs:
+            texts = value if isinstance(value, list) else [value]
+            yield key, [part for each in texts for part in (_parts(each) if isinstance(each, str) else [repr(each)])]
+
+
+def _parts(cell: str) -> list[str]:
+    return [part for part in re.split(r"[;|,\s]+", cell) if part]
+
+
+def _text(path: Path) -> str:
+    if not path.is_file():
+        raise BadData(f"{path}: a file of headlines expected, was missing")
+    content = path.read_bytes()
+    try:
+        if path.suffix.lower() == ".gz":
+            content = gzip.decompress(content)
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        was = content[error.start : error.end]
+        raise BadData(
+            f"{path.name}: line {line}: expected UTF-8, got {was!r}; convert the file (a spreadsheet's are often "
+            "Windows-1252)"
+        ) from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise BadData(f"{path.name}: a gzip file expected, was unreadable: {error}") from None
+
+
+def _csv_rows(name: str, text: str) -> tuple[dict[str, str], Iterator[tuple[int, list[str]]]]:
+    """The columns of a CSV file, and its rows: line and cells of these columns."""
+    delimiter = _delimiter(text)
+    header = [cell.strip() for cell in next(_records(name, text, delimiter))[1]]
+    columns = _columns(name, header)
+    places = {key: header.index(column) for key, column in columns.items()}
+
+    def rows() -> Iterator[tuple[int, list[str]]]:
+        records = _records(name, text, delimiter)
+        next(records)
+        for line, cells in records:
+            if len(cells) != len(header):
+                raise BadData(f"{name}: line {line}: {len(header)} cells expected, was {len(cells)}: {_short(cells)}")
+            yield line, [cells[at].strip() if key in TIMES else cells[at] for key, at in places.items()]
+
+    return columns, rows()
+
+
+def _delimiter(text: str) -> str:
+    """What separates the cells: the first of those with which the header has most known names."""
+    return max(DELIMITERS, key=lambda each: _known_names(text, each))
+
+
+def _known_names(text: str, delimiter: str) -> int:
+    """How many names of `NAMES` a CSV file's header has if read like this."""
+    try:
+        _, header = next(_records("", text, delimiter))
+    except BadData:
+        return 0
+    return len(_recognised(header))
+
+
+def _records(name: str, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """A CSV file's records, each with the line it begins in; lines without anything are none."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    line = 1
+    try:
+        for cells in reader:
+            if cells:
+                yield line, cells
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise BadData(f"{name}: line {line}: cells separated by {delimiter!r} expected, was: {error}") from None
+
+
+def _json_rows(name: str, text: str) -> tuple[dict[str, str], Iterator[tuple[int, list[str]]]]:
+    """What the objects of a JSONL file call what, as the first does, and their rows."""
+    objects = _objects(name, text)
+    first_line, first = next(objects)
+    columns = _columns(name, [key for key, _ in first])
+    expected = sorted(columns.values())
+
+    def rows() -> Iterator[tuple[int, list[str]]]:
+        for line, pairs in _objects(name, text):
+            was = sorted(_recognised([key for key, _ in pairs]))
+            if was != expected:
+                raise BadData(
+                    f"{name}: line {line}: {', '.join(expected)} as in line {first_line} expected, was {', '.join(was)}"
+                )
+            values = dict(pairs)
+            yield line, [_cell(name, line, key, column, values[column]) for key, column in columns.items()]
+
+    return columns, rows()
+
+
+def _objects(name: str, text: str) -> Iterator[tuple[int, list[tuple[str, Any]]]]:
+    """A JSONL file's objects as pairs, so that none is lost where a name stands twice, each with its line."""
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line, object_pairs_hook=_Pairs)
+        except ValueError as error:
+            raise BadData(f"{name}: line {number}: a JSON object a line expected, was: {error}") from None
+        if not isinstance(value, _Pairs):
+            raise BadData(f"{name}: line {number}: a JSON object a line expected, was {_short(value)}")
+        yield number, value
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """An object of JSON, which is no list."""
+
+
+def _cell(name: str, line: int, key: str, column: str, value: Any) -> str:
+    """A value of JSON as the cell of a CSV that says the same."""
+    if key in TIMES and isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    if key == "source" and value is None:
+        return ""
+    if key == "instruments" and isinstance(value, list) and all(isinstance(each, str) for each in value):
+        return ";".join(value)
+    if isinstance(value, str):
+        return value.strip() if key in TIMES else value
+    expected = {"instruments": "a string or a list of strings", "text": "a string", "source": "a string or null"}
+    raise refused(name, line, column, expected.get(key, "a time"), value)
+
+
+def _columns(name: str, header: Sequence[str]) -> dict[str, str]:
+    """Key of `NAMES` -> which of the header's names it is."""
+    columns = {}
+    for key, names in NAMES.items():
+        found = [cell for cell in header if cell.strip().lower() in names]
+        if len(found) > 1 or (key in REQUIRED and not found):
+            was = " and ".join(found) if found else f"only {', '.join(header)}"
+            raise BadData(f"{name}: one column of {key} ({', '.join(names)}) expected, was {was}")
+        if found:
+            columns[key] = found[0]
+    return columns
+
+
+def _recognised(header: Sequence[str]) -> list[str]:
+    known = {each for names in NAMES.values() for each in names}
+    return [cell for cell in header if cell.strip().lower() in known]
+
+
+def _short(value: object) -> str:
+    """A value for a message, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

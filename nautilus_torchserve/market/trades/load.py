@@ -1,0 +1,61 @@
+"""One way in for trades, wherever they are."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from nautilus_torchserve.market.read_options import ReadOptions
+from nautilus_torchserve.market.trades.csv_files import load_csv
+from nautilus_torchserve.market.trades.simulator import simulate
+from nautilus_torchserve.market.trades.trades import BadData, Trades, check
+
+
+def load(
+    data: Path | str | None,
+    trades: int,
+    seed: int,
+    instrument_id: str | None = None,
+    read: ReadOptions = ReadOptions(),  # noqa: B008, it is frozen
+) -> Trades:
+    """Load trades and check them.
+
+    Parameters
+    ----------
+    data : path, optional
+        A folder is a NautilusTrader catalog, a file is a CSV; None simulates.
+    trades : int
+        How many to simulate.
+    seed : int
+        Of the simulation.
+    instrument_id : str, optional
+        Which instrument of a catalog; whatever else was loaded must be this one, in whatever case and with either of
+        ``-`` and ``_``, which venues, vendors and NautilusTrader write differently.
+    read : ReadOptions
+        How to read what does not say it itself, and whether prices may jump.
+
+    Raises
+    ------
+    BadData
+        Nothing there, not readable, another instrument, or not fit for use
+        (`nautilus_torchserve.market.trades.trades.check`).
+    """
+    loaded = simulate(trades, seed) if data is None else _from_path(Path(data), instrument_id, read)
+    found = loaded.instrument.instrument_id
+    if instrument_id is not None and _plain(found) != _plain(instrument_id):
+        raise BadData(f"{loaded.source}: trades of {instrument_id} expected, was {found}")
+    return check(replace(loaded, read=read))
+
+
+def _plain(name: str) -> str:
+    return name.upper().replace("-", "_")
+
+
+def _from_path(path: Path, instrument_id: str | None, read: ReadOptions) -> Trades:
+    if not path.exists():
+        raise BadData(f"{path}: a CSV file or a catalog folder expected, was missing")
+    if path.is_file():
+        return load_csv(path, read)
+    from nautilus_torchserve.market.trades.catalog import (
+        load_catalog,  # a host that only trains on files has no nautilus_trader
+    )
+
+    return replace(load_catalog(path, instrument_id), catalog=path)

@@ -1,0 +1,197 @@
+"""The MLflow store that training runs and registered versions go into: an SQLite file unless a server is named.
+
+Importing this, before anybody imports MLflow, turns off what MLflow sends to its makers and prints,
+and keeps a server on this machine from being asked through a proxy; what the user has set in the environment stays.
+"""
+
+import logging
+import os
+import re
+import shutil
+import sqlite3
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nautilus_torchserve.user_error import UserError
+from nautilus_torchserve.wire.loopback import exempt_loopback
+
+if TYPE_CHECKING:  # MLflow takes more than a second to import
+    from mlflow import MlflowClient
+
+URI_VARIABLE = "MLFLOW_TRACKING_URI"
+REGISTRY_VARIABLE = "MLFLOW_REGISTRY_URI"
+"""Where versions are registered, when not in the tracking store."""
+FILES_VARIABLE = "MLFLOW_DEFAULT_ARTIFACT_ROOT"
+"""Where files of new experiments go, as MLflow's own server takes it: a folder, ``s3://bucket/path``."""
+DATABASE = "mlflow.db"
+ARTIFACTS = "mlflow-artifacts"
+_SQLITE = "sqlite:///"
+_DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+"""Stores that MLflow asks without a server."""
+_LOCK_TIMEOUT_S = 20.0
+_DEFAULTS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",  # at INFO it tells how it makes its tables
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # stdout belongs to --json
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",  # scripts show their own
+}
+_S3_ERRORS = {"boto3.exceptions": ("Boto3Error",), "botocore.exceptions": ("BotoCoreError", "ClientError")}
+_HASTY = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+"""With MLflow's own values, good ones in the middle of a fit, a server that is not there costs four minutes."""
+
+for _variable, _value in _DEFAULTS.items():  # before anybody imports MLflow; what the user has set stays
+    os.environ.setdefault(_variable, _value)
+exempt_loopback()
+
+
+class TrackingFailed(UserError):
+    """A tracking store that cannot be opened, or did not take what was to be kept."""
+
+
+def tracking_store(runs: Path) -> str:
+    """The store's URI: MLFLOW_TRACKING_URI where it is set, else the SQLite file in ``runs``."""
+    return os.environ.get(URI_VARIABLE) or f"{_SQLITE}{runs.resolve() / DATABASE}"
+
+
+def registry_store(runs: Path) -> str:
+    """The URI of the store of registered versions: MLFLOW_REGISTRY_URI where it is set, else that of runs."""
+    return os.environ.get(REGISTRY_VARIABLE) or tracking_store(runs)
+
+
+def open_store(store: str, registry: str | None = None) -> "MlflowClient":
+    """A client of the store; an SQLite store is made where it is not there. Use within :func:`typed_errors`.
+
+    ``registry`` is the store of registered versions, ``store`` itself when it is left out.
+    """
+    for uri in {store, registry or store}:
+        if database := database_file(uri):
+            _make_database(database)
+    from mlflow import MlflowClient
+
+    return MlflowClient(store, registry or store)
+
+
+def experiment_id(client: "MlflowClient", store: str, name: str) -> str:
+    """The id of what MLflow groups runs by; made where it is not there.
+
+    Files go where MLFLOW_DEFAULT_ARTIFACT_ROOT says, else those of an SQLite store beside its database; a server
+    decides by itself.
+
+    Raises
+    ------
+    TrackingFailed
+        Another database and no word where files go: MLflow would put them into the working directory.
+    """
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return client.create_experiment(name, artifact_location=_files_of(store, name))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            found = client.get_experiment_by_name(name)  # another process was faster
+            assert found is not None
+    return found.experiment_id
+
+
+def _files_of(store: str, experiment: str) -> str | None:
+    if not store.startswith(_DATABASES):
+        return None
+    if root := os.environ.get(FILES_VARIABLE):
+        return f"{root.rstrip('/')}/{experiment}" if "://" in root else (Path(root).resolve() / experiment).as_uri()
+    if database := database_file(store):
+        return (database.parent / ARTIFACTS / experiment).as_uri()
+    raise TrackingFailed(f"{shown(store)}: {FILES_VARIABLE} expected, where files of runs go, was not set")
+
+
+def database_file(store: str) -> Path | None:
+    """The file of an SQLite store, None for another store."""
+    if not store.startswith(_SQLITE):
+        return None
+    if unfit := sorted(set(store) & set("%?")):  # MLflow reads them as escapes in one place and not in another
+        raise TrackingFailed(f"{store}: a path without % and ? expected, was one with {' and '.join(unfit)}")
+    return Path(store.removeprefix(_SQLITE)).resolve()
+
+
+def _make_database(path: Path) -> None:
+    """Make a new database, or prove that the one there can be written.
+
+    MLflow builds its tables in some forty steps and cannot go on from the middle, nor build them
+    from two processes at once. So they are built in a folder of their own, and the finished file gets its
+    place in one step, unless another process was faster.
+
+    Raises
+    ------
+    OSError, sqlite3.Error
+        With these MLflow would try again for minutes.
+    """
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".mlflow-", dir=path.parent) as folder:
+            building, finished = Path(folder) / "building.db", Path(folder) / "finished.db"
+            _build_tables(building, path.parent / ARTIFACTS)
+            shutil.copyfile(building, finished)
+            with suppress(FileExistsError):
+                os.link(finished, path)
+    with closing(sqlite3.connect(path, timeout=_LOCK_TIMEOUT_S)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("SELECT count(*) FROM sqlite_master")
+        connection.rollback()
+
+
+def _build_tables(database: Path, artifacts: Path) -> None:
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    SqlAlchemyStore(f"{_SQLITE}{database}", artifacts.as_uri()).engine.dispose()
+
+
+@contextmanager
+def typed_errors(store: str, what: str) -> Iterator[None]:
+    """Any error of the store inside becomes `TrackingFailed`, which names the store and what it did not take."""
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it logs a traceback with each such error
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, TrackingFailed) or not isinstance(error, _store_errors()):
+            raise
+        raise TrackingFailed(shown(f"{store}: a store that takes {what} expected, was: {error}")) from error
+
+
+def _store_errors() -> tuple[type[Exception], ...]:
+    from alembic.util import CommandError
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    # Drivers and clients of other stores (psycopg, boto3) are the user's to install: ImportError.
+    found = [MlflowException, SQLAlchemyError, CommandError, sqlite3.Error, OSError, ImportError]
+    for module, names in _S3_ERRORS.items():
+        if (loaded := sys.modules.get(module)) is not None:
+            found += [getattr(loaded, name) for name in names]
+    return tuple(found)
+
+
+@contextmanager
+def hasty() -> Iterator[None]:
+    """Inside, a server that is not there is given up on in seconds: nothing has been fitted yet that could be lost.
+
+    What the user has set of `_HASTY` stays.
+    """
+    added = [name for name in _HASTY if name not in os.environ]
+    os.environ.update({name: _HASTY[name] for name in added})
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
+
+
+def shown(text: str) -> str:
+    """A URI, or a text with one, without a user's name and password."""
+    return re.sub(r"//[^/@]+@", "//", text)

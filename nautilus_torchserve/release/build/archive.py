@@ -1,0 +1,170 @@
+"""Building a model archive: everything a server needs to serve one version, in one file."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nautilus_torchserve.bundle import BUNDLE
+from nautilus_torchserve.inference import model_files
+from nautilus_torchserve.release.build.code_closure import code_closure
+from nautilus_torchserve.release.build.isolated_proof import IncompleteArchive, load_isolated
+from nautilus_torchserve.release.build.server_packages import has_package
+from nautilus_torchserve.serving.client.archive_import import UnreadableArchive, second_class
+from nautilus_torchserve.serving.model_metadata import check_metadata
+from nautilus_torchserve.signing.archive_signature import Untrusted, read_digest, sign_archive
+from nautilus_torchserve.user_error import UserError
+from nautilus_torchserve.wire.names import check_model_name, check_version
+
+
+class BuildFailed(UserError):
+    """No archive was built; what was at its place is untouched."""
+
+
+@dataclass(frozen=True)
+class BuiltArchive:
+    """An archive on disk, loaded once and found to answer its golden rows."""
+
+    path: Path
+    """The ``.mar``."""
+    model: str
+    """The model's name."""
+    version: str
+    """Its version."""
+    digest: str
+    """Content digest, which every answer carries; the same for the same content."""
+    bytes: int
+    """Its size."""
+    key_id: str | None = None
+    """Of the key that signed it; None where none was given."""
+
+
+def build_archive(
+    model: str, run: Path, version: str, out: Path, sign_key: str | Path | None = None, code: Sequence[Path] = ()
+) -> BuiltArchive:
+    """Pack a training run and the code it needs with torch-model-archiver.
+
+    Holds the handler at its root, the modules it imports as packages, weights, description
+    and golden rows; no ``strategies``, no ``training``. Before it takes its place it is
+    loaded where there is nothing but itself and a server's packages, which proves it complete.
+
+    Parameters
+    ----------
+    model : str
+        Which handler: ``tick`` for ``handlers/tick_handler.py``.
+    run : Path
+        What `scripts/train.py` wrote.
+    version : str
+        TorchServe's model version: ``1.0``.
+    out : Path
+        The model store; the file is ``<out>/<model>.mar``.
+    sign_key : str or Path, optional
+        The private key that signs it before it takes its place: a file, or ``env:VARIABLE``.
+    code : sequence of Path
+        The user's own code: packages, or folders of packages and modules, see
+        `nautilus_torchserve.release.build.code_closure`.
+
+    Raises
+    ------
+    BuildFailed
+        Naming what is missing, or what the archiver or the archive itself said.
+    ForbiddenImport
+        The code imports what a server does not have.
+    BadKey
+        The key cannot be used; nothing was built.
+    InvalidName
+    """
+    check_version(version)
+    handler = BUNDLE / "handlers" / f"{check_model_name(model)}_handler.py"
+    config = BUNDLE / "archives" / "model-config" / f"{model}.yaml"
+    for path in (handler, config, run / model_files.DESCRIPTION):
+        if not path.is_file():
+            raise BuildFailed(f"{path}: a file expected, was missing")
+    description = model_files.read_description(run)
+    if description.get("model") != model:
+        raise BuildFailed(f"{run}: a run of {model!r} expected, was one of {description.get('model')!r}")
+    try:
+        members = model_files.members(run)
+    except model_files.BadArchive as error:
+        raise BuildFailed(f"{run}: {error}") from None
+    networks = sorted(model_files.network_modules(run))
+    for module in networks:
+        _check_network(run, module)
+    if reason := second_class(handler.read_bytes()):
+        raise BuildFailed(f"{handler.relative_to(BUNDLE)}:{reason}")
+    files = code_closure(BUNDLE, handler, networks, code, has_package)
+    for member in members:
+        if any(member.parts[0] == path.parts[0] for path in files):
+            raise BuildFailed(f"{member.parts[0]}: the name of a module and of a part of {run}: rename the module")
+    files |= {member: run / member for member in members}
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="archive-", dir=out) as work:
+        content = Path(work) / "content"
+        for path, source in files.items():
+            (content / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, content / path)
+        built = _archive(Path(work), content, model, version, handler, config)
+        key_id = None if sign_key is None else sign_archive(built, sign_key).key_id
+        digest = _prove(built, model, {**files, Path(handler.name): handler})
+        path = out / f"{model}.mar"
+        built.replace(path)
+    return BuiltArchive(path, model, version, digest, path.stat().st_size, key_id)
+
+
+def _check_network(run: Path, module: str) -> None:
+    path = Path(*module.split(".")).with_suffix(".py")
+    if path.parent.name != "model_defs" or not (BUNDLE / path).is_file():
+        raise BuildFailed(f"{run}: a network in model_defs expected, was {path}")
+
+
+def _archive(work: Path, content: Path, model: str, version: str, handler: Path, config: Path) -> Path:
+    """Run the archiver, in a temporary folder of its own: it works at a fixed name in it."""
+    temporary = work / "tmp"
+    temporary.mkdir()
+    # The archiver names the config in the manifest as it is called here.
+    shutil.copyfile(config, temporary / "model-config.yaml")
+    command = [sys.executable, "-m", "model_archiver.model_packaging", "--model-name", model, "--version", version]
+    command += ["--handler", str(handler), "--extra-files", str(content), "--export-path", str(work)]
+    command += ["--config-file", str(temporary / "model-config.yaml")]
+    result = subprocess.run(
+        command, env={**os.environ, "TMPDIR": str(temporary)}, capture_output=True, text=True, check=False
+    )
+    built = work / f"{model}.mar"
+    if result.returncode or not built.is_file():
+        raise BuildFailed(f"torch-model-archiver: {(result.stderr or result.stdout).strip()}")
+    return built
+
+
+def _prove(archive: Path, model: str, files: Mapping[Path, Path]) -> str:
+    """Load it as a server would; returns the content digest, which it must compute as we do."""
+    try:
+        digest = read_digest(archive)
+        said = check_metadata(load_isolated(archive))["archive_digest"]
+    except IncompleteArchive as error:
+        reason = f"the archive does not load: {error}{_remedy(error)}"
+        raise BuildFailed(f"{_place(error, files)}{model}: {reason}") from error
+    except (UnreadableArchive, Untrusted, ValueError) as error:
+        raise BuildFailed(f"{model}: the archive does not load: {error}") from error
+    if said != digest:
+        raise BuildFailed(f"{model}: an archive that says {digest} of itself expected, was {said}")
+    return digest
+
+
+def _place(error: IncompleteArchive, files: Mapping[Path, Path]) -> str:
+    if error.member is None:
+        return ""
+    source = files.get(Path(error.member), Path(error.member))
+    return f"{source.relative_to(BUNDLE) if source.is_relative_to(BUNDLE) else source}:{error.line}: "
+
+
+def _remedy(error: IncompleteArchive) -> str:
+    if error.missing is None:
+        return ""
+    return (
+        f"; {error.missing} is neither in the archive nor among a server's packages (the extra 'server' of setup.cfg): "
+        "add your own package with --code DIR"
+    )

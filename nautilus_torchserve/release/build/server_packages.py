@@ -1,0 +1,83 @@
+"""What a server has installed: the packages that this project declares for it, and what those need in turn."""
+
+import os
+from collections.abc import Iterable, Iterator
+from configparser import ConfigParser
+from functools import cache
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from nautilus_torchserve.bundle import BUNDLE
+
+
+def link_server_packages(folder: Path) -> None:
+    """Fill a folder with links to the files of a server's packages: a site-packages without anything else."""
+    for found in server_distributions():
+        _link([Path(line).parts for line in _files(found)], Path(str(found.locate_file(""))), folder)
+
+
+def has_package(name: str) -> bool:
+    """Whether a server has a top-level package or module of this name."""
+    return name in _top_level_names()
+
+
+@cache
+def server_distributions() -> tuple[Distribution, ...]:
+    """The declared packages and their requirements, as far as they are installed here."""
+    found: dict[tuple[str, frozenset[str]], Distribution] = {}
+    waiting = [Requirement(line) for line in _declared()]
+    while waiting:
+        requirement = waiting.pop()
+        key = canonicalize_name(requirement.name), frozenset(requirement.extras)
+        if key in found:
+            continue
+        try:
+            found[key] = distribution(requirement.name)
+        except PackageNotFoundError:
+            continue
+        for line in found[key].requires or []:
+            needed = Requirement(line)
+            extras = requirement.extras or {""}
+            if needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in extras):
+                waiting.append(needed)
+    return tuple({name: each for (name, _), each in found.items()}.values())
+
+
+@cache
+def _top_level_names() -> frozenset[str]:
+    tops = {Path(line).parts[0].partition(".")[0] for found in server_distributions() for line in _files(found)}
+    declared = {Requirement(line).name.replace("-", "_") for line in _declared()}
+    return frozenset(tops | declared)
+
+
+def _declared() -> list[str]:
+    config = ConfigParser()
+    config.read(BUNDLE / "setup.cfg")
+    lists = config["options"]["install_requires"], config["options.extras_require"]["server"]
+    return [line for each in lists for line in each.split("\n") if line and not line.startswith("#")]
+
+
+def _files(found: Distribution) -> Iterator[str]:
+    """The files of a distribution inside its site-packages, by its own record."""
+    records = (found.read_text(name) for name in ("RECORD", "installed-files.txt", "top_level.txt"))
+    for line in next(filter(None, records), "").splitlines():
+        name = line.partition(",")[0].strip('"')
+        if name and not name.startswith(("..", os.sep, "__pycache__")):
+            yield name
+
+
+def _link(paths: Iterable[tuple[str, ...]], real: Path, folder: Path) -> None:
+    """Link whole packages; a namespace, which several distributions may fill, is a folder of links."""
+    inside: dict[str, list[tuple[str, ...]]] = {}
+    for first, *rest in paths:
+        inside.setdefault(first, []).append(tuple(rest))
+    for name, rests in inside.items():
+        is_package = (real / name / "__init__.py").is_file() or name.endswith((".dist-info", ".egg-info", ".libs"))
+        if (real / name).is_dir() and not is_package and all(rests):
+            (folder / name).mkdir(exist_ok=True)
+            _link(rests, real / name, folder / name)
+        elif not (folder / name).exists():
+            (folder / name).symlink_to(real / name)

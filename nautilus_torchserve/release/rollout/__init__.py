@@ -1,0 +1,1 @@
+"""Rollouts of versions to a running server."""

@@ -1,0 +1,262 @@
+"""One change of a model's versions while it is carried out: its steps, its journal, its end."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from msgspec.structs import replace
+
+from nautilus_torchserve.files.state_file import DamagedState
+from nautilus_torchserve.inference.model_files import BadArchive
+from nautilus_torchserve.release.rollout.counters import NoCounters
+from nautilus_torchserve.release.rollout.gates import GateFailed
+from nautilus_torchserve.release.rollout.journal import (
+    Action,
+    Journal,
+    RolloutRefused,
+    UnderWay,
+    locked,
+    read_journal,
+    write_journal,
+)
+from nautilus_torchserve.release.rollout.repair import mend, undo
+from nautilus_torchserve.release.rollout.report import INTERRUPTED, UNRECORDED, Report, Step
+from nautilus_torchserve.release.rollout.target import Target
+from nautilus_torchserve.serving.client.archive_import import UnreadableArchive
+from nautilus_torchserve.serving.server.management import ManagementError
+from nautilus_torchserve.serving.server.properties import BadProperties, read_properties
+from nautilus_torchserve.signing.archive_signature import Untrusted
+from nautilus_torchserve.user_error import describe
+from nautilus_torchserve.wire.errors import RequestError
+from nautilus_torchserve.wire.names import InvalidName, check_version
+
+Say = Callable[[str], None]
+_UNWRITABLE = (OSError, DamagedState, BadProperties)
+"""Why what was done cannot be written down."""
+FAILURES = (
+    GateFailed,
+    Untrusted,
+    UnreadableArchive,
+    BadArchive,
+    ManagementError,
+    RequestError,
+    NoCounters,
+    OSError,
+    DamagedState,
+    BadProperties,
+    KeyboardInterrupt,
+)
+"""What makes a change fail, to be undone and reported; anything else is a mistake of ours, undone and raised."""
+
+
+def say_nothing(_: str) -> None:
+    """For callers that read the report."""
+
+
+@dataclass
+class Change:
+    """A change under way. `carry_out` makes one and hands it to the function that knows the steps."""
+
+    target: Target
+    model: str
+    action: Action
+    say: Say
+    urgent: bool = False
+    """Whether it is carried out even where the journal cannot be written, as a rollback is."""
+    previous: str | None = None
+    """The default version when it began."""
+    version: str = ""
+    digest: str = ""
+    steps: list[Step] = field(default_factory=list)
+    begun: bool = False
+    """Whether anything may have been changed."""
+    switched: bool = False
+    """Whether an urgent change has been made, and only checks of it are left."""
+    unrecorded: str | None = None
+    """Why something that has been done could not be written down."""
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[dict[str, Any]]:
+        """Do one step inside; what it measures goes into the dictionary."""
+        self.say(f"{self.action} {self.model} {self.version}: {name}")
+        found: dict[str, Any] = {}
+        began, done = time.perf_counter(), False
+        try:
+            if name != "undo":  # it needs no free space
+                self.enter(name)
+            yield found
+            done = True
+        finally:
+            self.steps.append(Step(name, done, (time.perf_counter() - began) * 1000, found))
+
+    def enter(self, name: str) -> None:
+        """Write down which step is under way."""
+        self._change_under_way(step=name)
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Write down what an urgent change has done, as far as the file system takes it."""
+        try:
+            yield
+        except _UNWRITABLE as error:
+            if not self.urgent:
+                raise
+            self.unrecorded = self.unrecorded or _in_words(error)
+
+    def begin(self, version: str, digest: str, file: str | None = None, registers: bool = False) -> None:
+        """Write down what is going to be changed, before anything is: from now on it can be undone."""
+        self.version, self.digest, self.begun = version, digest, True
+        under_way = UnderWay(
+            self.action, check_version(version), self.previous, file=file, registers=registers, digest=digest
+        )
+        self._write(replace(self.journal(), under_way=under_way))
+
+    def passed(self) -> None:
+        """All gates are behind it: from now on it is finished, not undone."""
+        self._change_under_way(passed=True)
+
+    def end(self) -> None:
+        """Nothing is under way any more."""
+        self._write(replace(self.journal(), under_way=None))
+
+    def journal(self) -> Journal:
+        """Return what is remembered of the model."""
+        return read_journal(self.target, self.model)
+
+    def _change_under_way(self, **values: Any) -> None:
+        journal = self.journal()
+        if journal.under_way is not None:
+            self._write(replace(journal, under_way=replace(journal.under_way, **values)))
+
+    def _write(self, journal: Journal) -> None:
+        with self.recording():
+            write_journal(self.target, self.model, journal)
+
+
+def carry_out(
+    target: Target,
+    model: str,
+    action: Action,
+    say: Say,
+    work: Callable[[Change], str],
+    drain_s: float | None = None,
+    urgent: bool = False,
+) -> Report:
+    """Do a change under the model's lock, undo it when it fails, and report.
+
+    Parameters
+    ----------
+    work : callable
+        Does the steps; returns the report's outcome.
+    drain_s : float, optional
+        As in `Limits`, for the undoing.
+    urgent : bool
+        As in `Change`.
+
+    Raises
+    ------
+    RolloutRefused, DamagedState, BadProperties, InvalidName
+        Nothing was begun.
+    """
+    began = time.time()
+    with locked(target, model, action):
+        change = Change(target, model, action, say, urgent)
+        failed_at = reason = None
+        try:
+            _take_up(change)
+            outcome = work(change)
+            if change.unrecorded is not None:
+                failed_at, reason, outcome = "remember", change.unrecorded, UNRECORDED
+        except FAILURES as error:
+            if isinstance(error, DamagedState | BadProperties) and not change.begun:
+                raise
+            failed_at, reason = _last_failed(change), _in_words(error)
+            say(f"{action} {model} {change.version}: {failed_at} failed: {reason}")
+            outcome = UNRECORDED if _is_done(change, error) else _undo(change, drain_s)
+        except (RolloutRefused, InvalidName):
+            raise
+        except BaseException:
+            _undo(change, drain_s)
+            raise
+        return Report(
+            action,
+            model,
+            change.version,
+            change.digest,
+            change.previous,
+            default_now(target, model),
+            outcome,
+            failed_at,
+            reason,
+            tuple(change.steps),
+            time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began)),
+            time.time() - began,
+        )
+
+
+def _take_up(change: Change) -> None:
+    """Recover what a killed process left; find the default version, wherever it was set."""
+    target, model = change.target, change.model
+    if change.journal().under_way is not None:
+        with change.step("mend") as found, change.recording():
+            found["done"] = mend(target, model)
+    if target.config is not None and not change.urgent:
+        read_properties(target.config)  # every change is written into it
+    change.previous = target.manager().default_version(model)
+    if change.previous is not None:
+        check_version(change.previous)
+    journal = change.journal()
+    if (learned := journal.learned(change.previous)) != journal:
+        change._write(learned)
+
+
+def _is_done(change: Change, error: BaseException) -> bool:
+    """Whether the server is as it was asked to be, and only what was to be written down of it is missing."""
+    under_way = change.journal().under_way
+    if not isinstance(error, _UNWRITABLE) or under_way is None or not under_way.passed:
+        return False
+    try:
+        manager = change.target.manager()
+        if change.action == "remove":
+            return change.version not in manager.versions(change.model)
+        return change.action != "rollback" or manager.default_version(change.model) == change.version
+    except ManagementError:
+        return False
+
+
+def default_now(target: Target, model: str) -> str | None:
+    """Return the default version; None where there is none, or the server does not answer."""
+    try:
+        return target.manager().default_version(model)
+    except ManagementError:
+        return None
+
+
+def _undo(change: Change, drain_s: float | None) -> str:
+    """Undo what was begun; the report's outcome."""
+    if change.switched:
+        return "unchecked"
+    under_way = change.journal().under_way
+    if under_way is None:
+        return "undone"
+    if under_way.passed:
+        return "left"  # all gates are behind it: the next rollout or `repair` finishes it
+    try:
+        with change.step("undo") as found:
+            found["done"] = undo(change.target, change.model, drain_s)
+    except FAILURES as error:
+        change.say(f"{change.action} {change.model} {change.version}: not undone, repair it later: {_in_words(error)}")
+        return "left"
+    return "undone"
+
+
+def _last_failed(change: Change) -> str:
+    return next((step.name for step in reversed(change.steps) if not step.ok), "begin")
+
+
+def _in_words(error: BaseException) -> str:
+    if isinstance(error, OSError):
+        return describe(error)
+    return INTERRUPTED if isinstance(error, KeyboardInterrupt) else f"{error}" or type(error).__name__

@@ -1,0 +1,52 @@
+"""What TorchServe counts, read from its metrics port."""
+
+from dataclasses import dataclass, field
+
+import requests
+from prometheus_client.parser import text_string_to_metric_families
+
+from nautilus_torchserve.serving.http_session import HttpSession
+from nautilus_torchserve.user_error import UserError
+
+TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True)
+class Counters:
+    """Counters since the server's start."""
+
+    errors_5xx: float = 0.0
+    """Answers 5xx, of all models."""
+    requests: dict[tuple[str, str], float] = field(default_factory=dict)
+    """(model, version asked for) -> requests; ``default`` is the version of those that named none."""
+
+
+class NoCounters(UserError):
+    """The metrics port gives none."""
+
+
+def read_counters(metrics_url: str) -> Counters:
+    """What the metrics port says now (``metrics_mode=prometheus``).
+
+    Raises
+    ------
+    NoCounters
+    """
+    try:
+        with HttpSession() as session:
+            answer = session.get(f"{metrics_url}/metrics", timeout=TIMEOUT_S)
+        answer.raise_for_status()
+    except requests.RequestException as error:
+        raise NoCounters(f"{metrics_url}: TorchServe's metrics expected: {error}") from error
+    errors, asked = 0.0, {}
+    try:
+        families = list(text_string_to_metric_families(answer.text))
+    except ValueError as error:
+        raise NoCounters(f"{metrics_url}: expected TorchServe's metrics, got another text: {error}") from None
+    for family in families:
+        for sample in family.samples:
+            if sample.name == "Requests5XX_total" or sample.name == "Requests5XX":
+                errors += sample.value
+            elif sample.name == "ts_inference_requests_total":
+                asked[sample.labels["model_name"], sample.labels["model_version"]] = sample.value
+    return Counters(errors, asked)

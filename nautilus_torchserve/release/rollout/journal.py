@@ -1,0 +1,287 @@
+"""What outlives a rollout's process: who may change a model now, what is under way, which versions served before.
+
+Kept beside the archives (``<model store>/.rollout``), so that every host that can put an archive into the
+store sees the same.
+"""
+
+import errno
+import fcntl
+import os
+import socket
+import stat
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Annotated, Any, Literal
+
+import msgspec
+from msgspec.structs import replace
+
+from nautilus_torchserve.files.state_file import DamagedState, read_state, write_state
+from nautilus_torchserve.release.rollout.target import Target
+from nautilus_torchserve.user_error import UserError
+from nautilus_torchserve.wire.names import VersionName, check_model_name, is_model_name
+
+FOLDER = ".rollout"
+REMEDY = "python scripts/rollout.py repair rebuilds it from what the server serves"
+_LOOK_S = 0.3
+_held = threading.local()
+"""This thread's locks, so that a canary can hold a model's lock while it promotes."""
+ArchiveFile = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}\Z")]
+"""Type of the name of an archive in the model store."""
+Digest = Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{64})?\Z")]
+"""Type of an archive's content digest; empty where none is known."""
+Action = Literal["register", "promote", "rollback", "remove"]
+"""What can be changed about a model."""
+Time = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+class RolloutRefused(UserError):
+    """Nothing was begun: somebody else changes this model now, or it makes no sense."""
+
+
+class UnderWay(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A change that has begun; what is left of it when its process was killed is recovered from this."""
+
+    action: Action
+    version: VersionName
+    previous: VersionName | None
+    """The default version before."""
+    step: str = ""
+    """The step begun last."""
+    file: ArchiveFile | None = None
+    """The archive that it put into the model store."""
+    registers: bool = False
+    """Whether the version was registered by it, and goes when it fails."""
+    passed: bool = False
+    """Whether all gates are behind it: then it is finished, not undone."""
+    digest: Digest = ""
+    """Content digest of the version's archive."""
+
+
+class Journal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is remembered of a model."""
+
+    defaults: tuple[VersionName, ...] = ()
+    """Versions that were the default one, the present one last."""
+    under_way: UnderWay | None = None
+    """A change that has begun and not ended."""
+    files: dict[VersionName, ArchiveFile] = {}
+    """Version -> archive that rollouts put into the model store and may delete from it."""
+    digests: dict[VersionName, Digest] = {}
+    """Version -> content digest of its archive, of versions that were registered, promoted, rolled back to or kept
+    under a lasting name; empty where the server does not say it."""
+    rolled_back: dict[VersionName, Time] = {}
+    """Version -> when it was rolled back from; no rollback goes to it."""
+
+    def with_default(self, version: str | None) -> "Journal":
+        """Return the journal with this as the present default version."""
+        if version is None or (self.defaults[-1:] == (version,) and version not in self.rolled_back):
+            return self
+        return replace(
+            self,
+            defaults=(*(each for each in self.defaults if each != version), version),
+            rolled_back=_without(self.rolled_back, version),
+        )
+
+    def went_back(self, version: str, previous: str | None) -> "Journal":
+        """Return the journal after a rollback to this version: no rollback goes to those that came after it."""
+        place = self.defaults.index(version) if version in self.defaults else len(self.defaults)
+        now = datetime.now(UTC).replace(microsecond=0)
+        left = {each: now for each in (*self.defaults[place:], *filter(None, (previous,))) if each != version}
+        kept = tuple(each for each in self.defaults if each not in left)
+        return replace(self, defaults=kept, rolled_back={**self.rolled_back, **left}).with_default(version)
+
+    def learned(self, default: str | None) -> "Journal":
+        """Return the journal with the server's default version, which may have changed without a word here.
+
+        A version that was the default one before is so again only after a rollback to it.
+        """
+        if default in self.defaults[:-1]:
+            return self.went_back(default, None)
+        return self.with_default(default)
+
+    def without(self, version: str) -> "Journal":
+        """Return the journal with this version forgotten."""
+        return replace(
+            self,
+            defaults=tuple(each for each in self.defaults if each != version),
+            files=_without(self.files, version),
+            digests=_without(self.digests, version),
+            rolled_back=_without(self.rolled_back, version),
+        )
+
+
+def _without(values: dict[str, Any], version: str) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name != version}
+
+
+def journal_path(model_store: Path, model: str) -> Path:
+    """Return where a model's journal is kept; raises `InvalidName`."""
+    return model_store / FOLDER / f"{check_model_name(model)}.json"
+
+
+def read_journal_in(model_store: Path, model: str) -> Journal:
+    """Return what is remembered of a model in this model store; an empty journal where it was never rolled out.
+
+    Raises
+    ------
+    DamagedState
+        The journal cannot be read.
+    InvalidName
+    """
+    try:
+        return read_state(journal_path(model_store, model), Journal, f"the rollout journal of {model}", REMEDY)
+    except FileNotFoundError:
+        return Journal()
+
+
+def read_journal(target: Target, model: str) -> Journal:
+    """Return what is remembered of a model; raises as `read_journal_in`."""
+    return read_journal_in(target.model_store, model)
+
+
+def write_journal(target: Target, model: str, journal: Journal) -> None:
+    """Remember it, in one step and on the disk before this returns."""
+    write_state(journal_path(target.model_store, model), journal)
+
+
+def journaled_models(model_store: Path) -> list[str]:
+    """Return the models that were ever rolled out to a model store."""
+    return sorted(path.stem for path in (model_store / FOLDER).glob("*.json") if is_model_name(path.stem))
+
+
+class _Holder(msgspec.Struct, frozen=True):
+    """Who holds a model's lock, as its file says."""
+
+    action: str
+    process: int
+    host: str
+
+
+def remembered_digests(model_store: Path) -> dict[tuple[str, str], str]:
+    """Return the content digest of every version that is remembered in a model store, by model and version.
+
+    Raises
+    ------
+    DamagedState
+        A journal cannot be read.
+    """
+    return {
+        (model, version): digest
+        for model in journaled_models(model_store)
+        for version, digest in read_journal_in(model_store, model).digests.items()
+        if digest
+    }
+
+
+@contextmanager
+def locked(target: Target, model: str, action: str) -> Iterator[None]:
+    """Hold a model against other changes. The kernel gives the lock back when the process ends, however it does.
+
+    The same thread may take it again while it holds it.
+
+    Raises
+    ------
+    RolloutRefused
+        Somebody else holds it; says who.
+    DamagedState
+        Something else lies in the place of the lock, or of its folder.
+    InvalidName
+    """
+    folder = target.model_store / FOLDER
+    key = folder.resolve() / check_model_name(model)
+    held: set[Path] = vars(_held).setdefault("models", set())
+    if key in held:
+        yield
+        return
+    with open_lock(target, model) as lock:
+        deadline = time.monotonic() + _LOOK_S
+        while not _lock(lock):  # somebody may hold it for the moment it takes to see whether it is held
+            if time.monotonic() > deadline:
+                holder_name = lock_holder(target, model)
+                raise RolloutRefused(
+                    f"{model}: expected no other rollout, got {holder_name}; it undoes itself when interrupted (SIGINT)"
+                )
+            time.sleep(0.01)
+        holder = _Holder(action, os.getpid(), socket.gethostname())
+        with suppress(OSError):  # on a full disk the lock holds all the same
+            lock.truncate(0)
+            os.pwrite(lock.fileno(), msgspec.json.encode(holder), 0)
+        held.add(key)
+        try:
+            yield
+        finally:
+            held.discard(key)
+            with suppress(OSError):
+                lock.truncate(0)
+
+
+@contextmanager
+def open_lock(target: Target, name: str) -> Iterator[IO[bytes]]:
+    """Open ``NAME.lock`` beside the journals, made where it is not there.
+
+    Raises
+    ------
+    RolloutRefused
+        There is no such model store, or its file system takes names that differ in upper and lower case for one.
+    DamagedState
+        Something else lies in the place of the lock, or of its folder.
+    """
+    folder = target.model_store / FOLDER
+    if not target.model_store.is_dir():
+        raise RolloutRefused(f"{target.model_store}: expected the server's model store, got no folder")
+    try:
+        folder.mkdir(exist_ok=True)
+    except FileExistsError:
+        raise DamagedState(folder, "the folder of rollout journals", "no folder", REMEDY) from None
+    path = folder / f"{name}.lock"
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, 0o644)
+    except OSError as error:
+        if error.errno not in (errno.EISDIR, errno.ELOOP, errno.ENXIO):
+            raise
+        raise DamagedState(path, "a lock file", error.strerror or f"{error}", REMEDY) from None
+    with os.fdopen(descriptor, "r+b", buffering=0) as lock:
+        if not stat.S_ISREG(os.fstat(lock.fileno()).st_mode):
+            raise DamagedState(path, "a lock file", "a device, pipe or socket", REMEDY)
+        if path not in folder.iterdir():
+            raise RolloutRefused(
+                f"{path}: expected a file system that tells upper from lower case, or no other model "
+                "whose name differs in nothing else"
+            )
+        yield lock
+
+
+def _lock(file: IO[bytes]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def lock_holder(target: Target, model: str) -> str | None:
+    """Return which process changes a model now, in words; None without one."""
+    path = target.model_store / FOLDER / f"{check_model_name(model)}.lock"
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return None  # nothing that a rollout could hold
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return None
+    except BlockingIOError:
+        content = os.read(descriptor, 4096)
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+    try:
+        holder = msgspec.json.decode(content, type=_Holder)
+    except ValueError:  # it writes its name just now, or could not for lack of space
+        return "a rollout that does not say which"
+    return f"{holder.action}, process {holder.process} on {holder.host}"

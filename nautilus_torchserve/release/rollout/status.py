@@ -1,0 +1,116 @@
+"""What a server serves, and what is being changed about it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from nautilus_torchserve.files.state_file import DamagedState
+from nautilus_torchserve.release.rollout.journal import Journal, journaled_models, lock_holder, read_journal
+from nautilus_torchserve.release.rollout.target import Target
+from nautilus_torchserve.release.rollout.versions import served_digest
+from nautilus_torchserve.release.rollout.workers import is_ready
+from nautilus_torchserve.serving.client.archive_import import UnreadableArchive, archive_digest
+from nautilus_torchserve.traffic.split import Split
+from nautilus_torchserve.traffic.store import TrafficStore
+from nautilus_torchserve.wire.names import is_model_name
+
+
+@dataclass(frozen=True)
+class VersionStatus:
+    """One registered version."""
+
+    version: str
+    default: bool
+    """Whether requests without a version go to it."""
+    workers: tuple[str, ...]
+    """State of each worker."""
+    ghost: bool
+    """Whether it could not answer: no workers, or one that is not READY."""
+    archive: str
+    """Its file in the model store."""
+    digest: str
+    """Content digest that its workers say; of one that cannot answer, of its file; empty where neither is there."""
+    waiting: int
+    """Requests in its queue."""
+
+
+@dataclass(frozen=True)
+class ModelStatus:
+    """One model."""
+
+    model: str
+    versions: tuple[VersionStatus, ...]
+    earlier: tuple[str, ...]
+    """Former default versions that a rollback can go back to, the next one last."""
+    under_way: str | None
+    """Who changes it now."""
+    left: str | None
+    """What a rollout left that was killed, or that its journal is damaged; for `repair`."""
+    split: Split | None
+    """How its traffic is split, as the routers of strategies are told."""
+
+
+def model_status(target: Target, model: str, store: TrafficStore | None = None) -> ModelStatus:
+    """What there is of a model.
+
+    Raises
+    ------
+    ManagementError
+        The server cannot be reached.
+    """
+    manager = target.manager()
+    default = manager.default_version(model)
+    versions = manager.versions(model)
+    journal, damage = _journal(target, model)
+    earlier = tuple(each for each in journal.defaults if each in versions and each != default)
+    return ModelStatus(
+        model,
+        tuple(_version(target, model, version, status, version == default) for version, status in versions.items()),
+        earlier,
+        holder := lock_holder(target, model) if is_model_name(model) else None,
+        damage or (_left(journal) if holder is None else None),
+        None if store is None else store.running(model),
+    )
+
+
+def known_models(target: Target) -> list[str]:
+    """Models that are registered or were ever rolled out."""
+    return sorted({*target.manager().model_names(), *journaled_models(target.model_store)})
+
+
+def _version(target: Target, model: str, version: str, status: dict[str, Any], default: bool) -> VersionStatus:
+    ghost = not is_ready(status)
+    return VersionStatus(
+        version,
+        default,
+        tuple(worker["status"] for worker in status["workers"]),
+        ghost,
+        status["modelUrl"],
+        _file_digest(target, status["modelUrl"]) if ghost else _said(target, model, version),
+        status["jobQueueStatus"]["pendingRequests"],
+    )
+
+
+def _said(target: Target, model: str, version: str) -> str:
+    return served_digest(target.manager().describe(model, version, customized=True)[0])
+
+
+def _file_digest(target: Target, archive: str) -> str:
+    try:
+        return archive_digest(target.model_store / archive)
+    except UnreadableArchive:
+        return ""
+
+
+def _journal(target: Target, model: str) -> tuple[Journal, str | None]:
+    """Return what is remembered of a model, and what is wrong with that."""
+    if not is_model_name(model):  # another company's, which is never rolled out
+        return Journal(), None
+    try:
+        return read_journal(target, model), None
+    except DamagedState as damaged:
+        return Journal(), f"{damaged}"
+
+
+def _left(journal: Journal) -> str | None:
+    change = journal.under_way
+    return None if change is None else f"{change.action} of {change.version} was left at {change.step!r}: repair it"

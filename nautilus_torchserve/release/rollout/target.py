@@ -1,0 +1,121 @@
+"""Which server versions are rolled out to, and how it is reached."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from nautilus_torchserve.serving.client.client import InferenceClient, connect
+from nautilus_torchserve.serving.server.management import ManagementClient
+from nautilus_torchserve.serving.server.properties import BadProperties, read_properties
+from nautilus_torchserve.serving.server.torchserve import CONFIG, RENEW_BEFORE_NS, find_server
+from nautilus_torchserve.serving.token_source import TokenSource
+from nautilus_torchserve.serving.tokens import Token
+from nautilus_torchserve.user_error import UserError
+
+
+class NoTarget(UserError):
+    """There is no such server, or what is needed to reach it was not said."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """One TorchServe. Whoever holds its management token can run code there."""
+
+    management_url: str
+    """``http://127.0.0.1:8081``."""
+    inference_url: str
+    """``http://127.0.0.1:8080``."""
+    model_store: Path
+    """The server's folder of archives, as it is reached from here: local or mounted."""
+    management_token: Token = None
+    """None where tokens are off; a `TokenSource` is followed and renewed, a text is used as long as it lasts."""
+    inference_token: Token = None
+    """The same for predictions."""
+    metrics_url: str | None = None
+    """``http://127.0.0.1:8082``; None: the server's error counters are not watched."""
+    config: Path | None = None
+    """The ``config.properties`` that the server is started from: its ``model_snapshot`` follows every change, so
+    that a restart brings back versions, default and workers. None: a restart loses what was registered."""
+
+    def manager(self) -> ManagementClient:
+        """A client of the management port."""
+        return ManagementClient(self.management_url, self.management_token)
+
+    def connect(self, model: str, version: str | None = None, timeout_s: float = 5.0) -> InferenceClient:
+        """A client of the inference port; raises what `nautilus_torchserve.serving.client.client.connect` does."""
+        return connect(self.inference_url, model, version, token=self.inference_token, timeout_s=timeout_s)
+
+
+def own_target(home: Path) -> Target:
+    """The server that `scripts/serve.py` started in this home.
+
+    Raises
+    ------
+    NoTarget
+        None runs there.
+    """
+    server = find_server(home)
+    if server is None:
+        raise NoTarget(f"{home}: a running server expected, was none (python scripts/serve.py start)")
+    return Target(
+        server.management_url,
+        server.inference_url,
+        server.model_store,
+        server.token_source("management"),
+        server.token_source("inference"),
+        server.metrics_url,
+        home / CONFIG,
+    )
+
+
+def named_target(
+    home: Path,
+    management_url: str | None = None,
+    inference_url: str | None = None,
+    model_store: Path | None = None,
+    metrics_url: str | None = None,
+    config: Path | None = None,
+    token_file: Path | None = None,
+) -> Target:
+    """The server meant by a command's options: by its URLs, else the own one in ``home``.
+
+    Tokens of a server named by its URLs are read from ``token_file`` and renewed with its API key, else from the
+    environment: TORCHSERVE_MANAGEMENT_TOKEN and TORCHSERVE_TOKEN, unset where tokens are off.
+
+    Raises
+    ------
+    NoTarget
+        Some of the URLs, but not all that are needed; a configuration that does not read; or no server in ``home``.
+    """
+    if management_url is None and inference_url is None and model_store is None:
+        if token_file is not None:
+            raise NoTarget(
+                "--token-file: expected it with --management-url, got it without: the server in --home has "
+                "its key file there"
+            )
+        return own_target(home)
+    if management_url is None or inference_url is None or model_store is None:
+        raise NoTarget("all of --management-url, --inference-url and --model-store expected, or none of them")
+    if config is not None:  # before anything is changed: every change of a version is written into it
+        try:
+            read_properties(config)
+        except (BadProperties, OSError) as error:
+            raise NoTarget(str(error)) from error
+    return Target(
+        management_url.rstrip("/"),
+        inference_url.rstrip("/"),
+        model_store,
+        *_tokens(token_file, management_url),
+        metrics_url,
+        config,
+    )
+
+
+def _tokens(token_file: Path | None, management_url: str) -> tuple[Token, Token]:
+    """Return the tokens for management and for predictions."""
+    if token_file is None:
+        return os.environ.get("TORCHSERVE_MANAGEMENT_TOKEN"), os.environ.get("TORCHSERVE_TOKEN")
+    return (
+        TokenSource(token_file, management_url, RENEW_BEFORE_NS, "management"),
+        TokenSource(token_file, management_url, RENEW_BEFORE_NS, "inference"),
+    )

@@ -1,0 +1,151 @@
+"""Versions on a server: what lasts of them over a restart, and how one goes without losing a request."""
+
+import fcntl
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
+
+from nautilus_torchserve.files.atomic_file import fresh_file, settle
+from nautilus_torchserve.files.state_file import DamagedState
+from nautilus_torchserve.release.rollout.gates import GateFailed
+from nautilus_torchserve.release.rollout.journal import journaled_models, open_lock, read_journal, write_journal
+from nautilus_torchserve.release.rollout.target import Target
+from nautilus_torchserve.release.rollout.workers import wait_drained
+from nautilus_torchserve.serving.client.archive_import import archive_digest, read_manifest
+from nautilus_torchserve.serving.server.properties import read_properties, set_property
+from nautilus_torchserve.serving.server.snapshot import PROPERTY, read_snapshot, take_snapshot
+from nautilus_torchserve.wire.names import check_model_name, check_version
+
+DRAIN_WITHIN_S = 30.0
+"""How long, beyond the quiet time itself, a version may go on being asked before that counts as being in use."""
+
+
+def archive_name(model: str, version: str) -> str:
+    """The name of a version's archive in the model store: no later version takes it."""
+    return f"{check_model_name(model)}-{check_version(version)}.mar"
+
+
+def save_snapshot(target: Target) -> None:
+    """Write into the server's configuration what it serves now, where the target names that file."""
+    if target.config is None:
+        return
+    with open_lock(target, "snapshot") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another model's rollout must not write what it saw before this change
+        kept = _archives_kept(read_properties(target.config).get(PROPERTY, ""))
+        archives: dict[tuple[str, str], str] = {}
+        for model in journaled_models(target.model_store):
+            try:
+                archives |= {(model, version): file for version, file in read_journal(target, model).files.items()}
+            except DamagedState:  # another model's: for that one, names stay as they are
+                archives |= {each: file for each, file in kept.items() if each[0] == model}
+        set_property(target.config, PROPERTY, take_snapshot(target.manager(), archives))
+
+
+def _archives_kept(snapshot: str) -> dict[tuple[str, str], str]:
+    """Return the archives that a snapshot names, by model and version; none of what is no snapshot."""
+    try:
+        return read_snapshot(snapshot)
+    except ValueError:
+        return {}
+
+
+def adopt(target: Target, model: str, version: str) -> str | None:
+    """Keep the serving version's archive under a lasting name, so that building the next one cannot overwrite it.
+
+    Returns
+    -------
+    str or None
+        The name; None where the file has changed since it was registered: a restart of the server cannot bring
+        this version back.
+
+    Raises
+    ------
+    GateFailed
+        The server serves from another folder.
+    """
+    journal = read_journal(target, model)
+    kept = journal.files.get(version)
+    if kept is not None and version in journal.digests and (target.model_store / kept).is_file():
+        return kept
+    status = target.manager().describe(model, version, customized=True)[0]
+    digest = served_digest(status)
+    served = target.model_store / status["modelUrl"]
+    if not served.is_file():
+        raise GateFailed(f"{target.model_store}: expected the model store with {status['modelUrl']!r}, got one without")
+    if not _is_archive(served, version, digest):
+        return None
+    lasting = target.model_store / archive_name(model, version)
+    if served != lasting:
+        with fresh_file(target.model_store, f"{model}.mar") as file, served.open("rb") as archive:
+            shutil.copyfileobj(archive, file)
+            settle(file, lasting, 0o644)
+    write_journal(
+        target,
+        model,
+        replace(
+            journal,
+            files={**journal.files, version: lasting.name},
+            digests={**journal.digests, version: digest},
+        ),
+    )
+    return lasting.name
+
+
+def served_digest(status: dict[str, Any]) -> str:
+    """Return the content digest that a version's workers say, of its customized status; empty where they say none."""
+    metadata = status.get("customizedMetadata")
+    digest = metadata.get("archive_digest") if isinstance(metadata, dict) else None  # plain TorchServe models say none
+    return digest if isinstance(digest, str) and re.fullmatch("[0-9a-f]{64}", digest) else ""
+
+
+def _is_archive(path: Path, version: str, digest: str) -> bool:
+    """Whether a file is still what the server serves."""
+    if str(read_manifest(path)["model"]["modelVersion"]) != version:
+        return False
+    return not digest or archive_digest(path) == digest
+
+
+def quiet_time_s(target: Target, model: str, version: str, drain_s: float | None) -> float:
+    """How long nothing must be asked until nothing can be running any more, seconds."""
+    if drain_s is not None:
+        return drain_s
+    status = target.manager().versions(model).get(version)
+    return 0.0 if status is None else float(status["responseTimeout"])
+
+
+def drain(target: Target, model: str, version: str, drain_s: float | None) -> None:
+    """Wait until a version is asked nothing any more; raises `GateFailed` when somebody goes on asking it."""
+    wait_drained(target, model, version, quiet_time_s(target, model, version, drain_s), DRAIN_WITHIN_S)
+
+
+def take_out(target: Target, model: str, version: str) -> None:
+    """Unregister a version, and delete its archive where a rollout put it there. May be called again."""
+    target.manager().unregister(model, version)
+    forget(target, model, version)
+    save_snapshot(target)
+
+
+def forget(target: Target, model: str, version: str) -> None:
+    """Delete an unregistered version's archive where it is ours, and what is remembered of it."""
+    journal = read_journal(target, model)
+    file = journal.files.get(version)
+    if file is not None:
+        (target.model_store / file).unlink(missing_ok=True)
+    write_journal(target, model, journal.without(version))
+
+
+def retire(target: Target, model: str, keep: int, drain_s: float | None) -> dict[str, list[str]]:
+    """Remove former default versions but the last ``keep``; one that is still asked stays until the next time."""
+    journal = read_journal(target, model)
+    removed, in_use = [], []
+    for version in journal.defaults[: -1 - keep]:
+        try:
+            drain(target, model, version, drain_s)
+            take_out(target, model, version)
+            removed.append(version)
+        except GateFailed:
+            in_use.append(version)
+    return {"removed": removed, "kept": list(journal.defaults[-1 - keep : -1]), "still asked": in_use}

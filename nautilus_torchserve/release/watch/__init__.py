@@ -1,0 +1,1 @@
+"""Rolling out the archives that appear in a folder."""

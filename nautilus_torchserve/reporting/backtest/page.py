@@ -1,0 +1,247 @@
+"""Writes a backtest's report: ``index.html``, whole in itself, ``summary.json``, and the trades."""
+
+from collections.abc import Mapping
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from nautilus_torchserve.reporting.backtest.data import ReportData
+from nautilus_torchserve.reporting.backtest.figures import (
+    calibration_figure,
+    equity_figure,
+    latency_figure,
+    price_figure,
+)
+from nautilus_torchserve.reporting.backtest.summary import outcome_matrix, summarize, tables
+from nautilus_torchserve.reporting.backtest.thinning import BINS
+from nautilus_torchserve.reporting.backtest.trade_log import trade_files
+from nautilus_torchserve.reporting.explanation.section import explained_section
+from nautilus_torchserve.reporting.fragments import (
+    amount,
+    card,
+    chart,
+    label_table,
+    matrix_table,
+    moment,
+    note_list,
+    number,
+    scores_table,
+    statistics_table,
+    words,
+)
+from nautilus_torchserve.reporting.frame import filled, framed, replace_files
+
+PAGE = "index.html"
+SUMMARY = "summary.json"
+_BANNER = (
+    '<p class="banner" role="note"><strong>Simulated market:</strong> it was generated, not recorded from '
+    "an exchange. The figures show how the machinery behaves, not what a strategy would earn.</p>"
+)
+
+
+def write_report(data: ReportData, folder: Path) -> Path:
+    """Write the page, the summary and the trades into `folder`, which is made if missing.
+
+    Each file is written beside its place and moved there once all are whole.
+
+    Returns
+    -------
+    Path
+        The page.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    summary = summarize(data)
+    everything = {
+        "title": data.title,
+        "instrument_id": data.instrument_id,
+        "simulated": data.simulated,
+        "warnings": list(data.warnings),
+        "summary": summary,
+        **tables(data),
+    }
+    replace_files(
+        {
+            folder / SUMMARY: orjson.dumps(everything, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY),
+            folder / PAGE: render(data, summary).encode(),
+            **(trade_files(data.log, folder) if data.log is not None else {}),
+        }
+    )
+    return folder / PAGE
+
+
+def render(data: ReportData, summary: Mapping[str, Any]) -> str:
+    """The page's HTML."""
+    figures = {
+        "price": price_figure(data),
+        "equity": equity_figure(data),
+        "calibration": calibration_figure(data),
+        "latency": latency_figure(data),
+    }
+    drawn = {name: figure for name, figure in figures.items() if figure is not None}
+    explained, pictures = explained_section(data)
+    body = filled(
+        "page.html",
+        title=escape(data.title),
+        lead=escape(_lead(data)),
+        banner=(_ruin(data, summary) if data.ruined_ns is not None else "")
+        + (_BANNER if data.simulated else "")
+        + _warnings(data),
+        key_figures=_key_figures(summary),
+        price=_price(data, summary, "price" in drawn),
+        equity=chart("equity", f"Marked to market in {data.currency}; drawdown from the highest value so far.", "tall")
+        if "equity" in drawn
+        else words("No equity was recorded."),
+        matrix=_matrix(data, summary),
+        calibration=chart("calibration", _calibration_caption(summary), "tall")
+        if "calibration" in drawn
+        else words("No outcome is known yet, so nothing says how far the probabilities hold."),
+        latency=_latency(summary, "latency" in drawn),
+        statistics=_statistics(data),
+        explanation=explained,
+        inputs=_inputs(data),
+    )
+    return framed(data.title, body, {**drawn, **pictures})
+
+
+def _ruin(data: ReportData, summary: Mapping[str, Any]) -> str:
+    left = "" if data.account is None else f" It ended at {amount(data.account.end)} {data.currency}."
+    return (
+        '<p class="banner loud" role="note"><strong>RUINED.</strong> The account had nothing left at '
+        f"{escape(moment(data.ruined_ns))}: its positions were closed at the market, and it traded no more."
+        f"{escape(left)}</p>"
+    )
+
+
+def _lead(data: ReportData) -> str:
+    parts = [data.instrument_id, *(data.data[key] for key in ("Period", "Source") if key in data.data)]
+    return " \N{MIDDLE DOT} ".join(parts)
+
+
+def _warnings(data: ReportData) -> str:
+    return "".join(f'<p class="banner loud" role="alert">{escape(warning)}</p>' for warning in data.warnings)
+
+
+def _key_figures(summary: Mapping[str, Any]) -> str:
+    latency, orders = summary["latency_ms"], summary["orders"]
+    share = summary["majority_share"]
+    return "\n".join(
+        (
+            card(
+                f"P&L ({summary['currency']})",
+                amount(summary["pnl"], sign=True),
+                f"return {number(summary['return_pct'], 3, ' %')}",
+            ),
+            card(
+                "Max drawdown",
+                number(summary["max_drawdown_pct"], 3, " %"),
+                f"{amount(summary['max_drawdown'])} {summary['currency']}",
+            ),
+            card(
+                "Fills",
+                f"{summary['fills']:,}",
+                "orders not counted" if orders is None else f"of {orders:,} orders",
+            ),
+            card(
+                "Predictions",
+                f"{summary['predictions']:,}",
+                f"{summary['confident']:,} confident",
+                f"{summary['known_outcomes']:,} outcomes known",
+            ),
+            card(
+                "Macro-F1",
+                number(summary["macro_f1"]),
+                f"accuracy {number(summary['accuracy'])}",
+                f"commonest class {number(share)}",
+            ),
+            card(
+                "Latency p50 (ms)",
+                _ms(latency["p50"]),
+                f"p95 {_ms(latency['p95'])} ms",
+                f"p99 {_ms(latency['p99'])} ms",
+            ),
+        )
+    )
+
+
+def _price(data: ReportData, summary: Mapping[str, Any], drawn: bool) -> str:
+    if not drawn:
+        return words(f"There were no {data.events} in this period.")
+    few = len(data.ts_ns) <= 4 * BINS
+    parts = [f"{len(data.ts_ns):,} {data.events}" + ("" if few else ", thinned to each moment's extremes")]
+    if summary["confident"]:
+        parts.append(
+            f"{summary['confident']:,} predictions of BUY or SELL at {data.min_probability:g} or more as dots"
+            + _thinned("surest", summary["confident"])
+        )
+    else:
+        parts.append(f"no prediction of BUY or SELL reached {data.min_probability:g}")
+    if len(data.fills):
+        parts.append(
+            ("1 fill as a triangle" if len(data.fills) == 1 else f"{len(data.fills):,} fills as triangles")
+            + _thinned("largest", len(data.fills))
+        )
+    else:
+        parts.append("nothing was filled")
+    return chart("price", "; ".join(parts) + ". Drag to zoom, double-click to go back.", "tall")
+
+
+def _thinned(which: str, count: int) -> str:
+    return f", at most each side's {which} in each of {BINS:,} stretches of time" if count > BINS else ""
+
+
+def _matrix(data: ReportData, summary: Mapping[str, Any]) -> str:
+    if not summary["predictions"]:
+        return words("The model was not asked: there are no predictions.")
+    if not summary["known_outcomes"]:
+        return words("No outcome is known yet, so there is nothing to compare the predictions with.")
+    matrix = outcome_matrix(data)
+    caption = f"{summary['known_outcomes']:,} predictions whose outcome is known; shares are of a row."
+    return (
+        f'<p class="caption">{escape(caption)}</p>'
+        + matrix_table(matrix, data.class_names)
+        + scores_table(matrix, data.class_names)
+    )
+
+
+def _calibration_caption(summary: Mapping[str, Any]) -> str:
+    return f"Expected calibration error {number(summary['ece'], 4)}. On the dotted line, probabilities hold."
+
+
+def _latency(summary: Mapping[str, Any], drawn: bool) -> str:
+    if not drawn:
+        return words("No inference latency was measured.")
+    arrival = summary["arrival_ms"]
+    caption = (
+        f"Measured from asking to having the answer. In simulated time a prediction arrived {_ms(arrival['p50'])} ms "
+        f"after its event (p50; p99 {_ms(arrival['p99'])} ms)."
+    )
+    return chart("latency", caption)
+
+
+def _statistics(data: ReportData) -> str:
+    groups = {group: rows for group, rows in data.statistics.items() if rows}
+    if not groups:
+        return words("There is no account to compute statistics from.")
+    basis = "".join(
+        f'<p class="caption">{escape(group)}: {escape(data.statistics_basis[group])}</p>'
+        for group in groups
+        if group in data.statistics_basis
+    )
+    return (
+        f'{basis}<div class="columns">'
+        + "".join(statistics_table(group, rows) for group, rows in groups.items())
+        + "</div>"
+    )
+
+
+def _inputs(data: ReportData) -> str:
+    parts = [("Data", data.data), ("Model", data.model), ("Settings", data.settings)]
+    table = "".join(label_table(title, rows) for title, rows in parts if rows)
+    body = f'<div class="columns">{table}</div>' if table else words("Nothing was noted.")
+    return body + (note_list(data.notes) if data.notes else "")
+
+
+def _ms(value: float | None) -> str:
+    return number(value, 3 if value is not None and value < 10 else 1)

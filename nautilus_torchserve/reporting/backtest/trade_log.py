@@ -1,0 +1,140 @@
+"""The trades of a backtest beside its report, each with what the model was asked before it: to be explained later.
+
+``trades.json`` holds all but the rows of numbers, which are in ``trades.npz``, float32 as they were asked.
+"""
+
+import io
+import json
+import zlib
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from nautilus_torchserve.user_error import UserError
+
+TRADES, ROWS = "trades.json", "trades.npz"
+
+
+class BadReport(UserError, ValueError):
+    """A report folder without the trades that it should hold; names the file."""
+
+
+@dataclass(frozen=True, eq=False)
+class PastTrade:
+    """One position from its opening to its close, and the prediction that it was opened on."""
+
+    number: int
+    """From 1, in order of their closing."""
+    side: str
+    """Of the opening order: ``BUY`` or ``SELL``."""
+    quantity: float
+    """Greatest size held."""
+    ts_opened: int
+    """Simulated Unix ns."""
+    ts_closed: int
+    """Simulated Unix ns."""
+    price_opened: float
+    price_closed: float
+    """Averages over fills."""
+    pnl: float
+    """In the account's currency, less fees."""
+    feature_ts: int
+    """When the newest event that the model saw happened, Unix ns."""
+    outputs: dict[str, float]
+    """What the model said."""
+    row: NDArray[np.float32]
+    """What it was asked."""
+    texts: tuple[str, ...] = ()
+    """Headlines that it was told with the row."""
+    ages_s: tuple[float, ...] = ()
+    """Seconds since each was received."""
+
+
+@dataclass(frozen=True, eq=False)
+class TradeLog:
+    """The trades of one instrument."""
+
+    instrument_id: str
+    currency: str
+    """Of the account."""
+    model: str
+    """The name asked for."""
+    version: str
+    archive_digest: str
+    """Content digest of the archive that predicted."""
+    url: str
+    """Where it was asked."""
+    inputs: str
+    """What it takes: ``rows``, or ``windows and texts``."""
+    trades: tuple[PastTrade, ...]
+
+    def trade(self, number: int) -> PastTrade:
+        """The trade of a number.
+
+        Raises
+        ------
+        BadReport
+            There is none.
+        """
+        if not 1 <= number <= len(self.trades):
+            held = f"trade 1 to {len(self.trades)}" if self.trades else "no trade, as no position was closed,"
+            raise BadReport(f"{held} expected, was {number}")
+        return self.trades[number - 1]
+
+    def best(self) -> PastTrade | None:
+        """The most profitable trade, the first of equals, of those on news where there are any; None without trades."""
+        return max(self.trades, key=lambda trade: (bool(trade.texts), trade.pnl), default=None)
+
+
+def trade_files(log: TradeLog, folder: Path) -> dict[Path, bytes]:
+    """The files that hold a log, and their content; no rows where there are no trades."""
+    plain = asdict(replace(log, trades=()))
+    plain["trades"] = [{name: value for name, value in vars(trade).items() if name != "row"} for trade in log.trades]
+    files = {folder / TRADES: orjson.dumps(plain, option=orjson.OPT_INDENT_2)}
+    if log.trades:
+        packed = io.BytesIO()
+        np.savez_compressed(packed, rows=np.stack([trade.row for trade in log.trades]))
+        files[folder / ROWS] = packed.getvalue()
+    return files
+
+
+def read_trades(folder: Path) -> TradeLog:
+    """Inverse of `trade_files`.
+
+    Raises
+    ------
+    BadReport
+        The folder holds no trades, or they do not belong together.
+    """
+    path = folder / TRADES
+    if not path.is_file():
+        raise BadReport(f"{path} expected, which a backtest's report of one instrument has, was missing")
+    try:
+        plain = json.loads(path.read_text())
+        values = plain.pop("trades")
+        rows = _read_rows(folder / ROWS) if values else []
+        if len(rows) != len(values):
+            raise BadReport(f"{folder / ROWS}: expected {len(values)} rows for as many trades, got {len(rows)}")
+        trades = tuple(
+            PastTrade(**{**each, "texts": tuple(each["texts"]), "ages_s": tuple(each["ages_s"])}, row=row)
+            for each, row in zip(values, rows, strict=True)
+        )
+        return TradeLog(**plain, trades=trades)
+    except BadReport:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise BadReport(f"{path}: expected the trades of a report as it was written, got: {error!r}") from error
+
+
+def _read_rows(path: Path) -> list[NDArray[np.float32]]:
+    if not path.is_file():
+        raise BadReport(f"{path} expected, was missing")
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return list(stored["rows"])
+    except (ValueError, EOFError, KeyError, TypeError, AttributeError, BadZipFile, zlib.error) as error:
+        raise BadReport(f"{path}: expected the rows of a report's trades, got: {error}") from error

@@ -1,0 +1,297 @@
+"""Writes a price model's evaluation: ``index.html``, whole in itself, and ``evaluation.json``."""
+
+from collections.abc import Container, Mapping
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from nautilus_torchserve.reporting.evaluation.price_figures import figures
+from nautilus_torchserve.reporting.evaluation.price_tables import (
+    DASH,
+    GAINS,
+    bps,
+    columns_table,
+    fold_scores_table,
+    folds_table,
+    gains_table,
+    history_table,
+    nats,
+    nats_gain,
+    scale_table,
+    scores_table,
+    sign_table,
+    steps_table,
+)
+from nautilus_torchserve.reporting.explanation.figure import Figures, explanation_picture
+from nautilus_torchserve.reporting.fragments import (
+    card,
+    chart,
+    details,
+    label_table,
+    moment,
+    note_list,
+    number,
+    share,
+    span,
+    words,
+)
+from nautilus_torchserve.reporting.frame import filled, framed, replace_files
+
+PAGE = "index.html"
+EVALUATION = "evaluation.json"
+_DOT = " \N{MIDDLE DOT} "
+_SIMULATED = (
+    '<p class="banner loud" role="note"><strong>SIMULATED MARKET.</strong> These bars were generated, not recorded '
+    "from an exchange. The figures show how the machinery behaves, not what the model would foresee of a market.</p>"
+)
+
+
+def write_evaluation(evaluation: Mapping[str, Any], folder: Path) -> Path:
+    """Write the page and the same numbers as JSON into `folder`, which is made if missing.
+
+    Each file is written beside its place and moved there once both are whole.
+
+    Parameters
+    ----------
+    evaluation : mapping
+        Plain JSON types, None where a number cannot be computed:
+
+        ``title``, ``network``, ``edge`` (sentences), ``beats_baselines`` (bool)
+        ``scores``
+            ``model`` and each baseline -> ``rmse_bps``, ``mae_bps``, ``directional_accuracy`` (share),
+            ``directional_interval`` ([low, high]); all folds' test windows together.
+        ``gains``
+            ``rmse`` and ``mae`` -> ``best_baseline``, ``gain_bps``, ``interval``;
+            ``direction`` -> ``best_baseline``, ``gain`` (share), ``interval``. Positive is better.
+        ``log_likelihood``
+            ``model``, ``constant`` (one Student t for all bars), ``gain``, ``interval``; nats per bar.
+        ``calibration``
+            ``sign``: rows of ``above``, ``to``, ``count``, ``confidence``, ``right``; ``ece``;
+            ``scale``: rows of ``level`` and ``covered`` (shares).
+        ``folds``
+            Rows of ``number``, ``train_windows``, ``validation_windows``, ``test_windows``, ``test_from`` and
+            ``test_to`` (ns), ``best_epoch`` (from 1), ``epochs``, ``scores`` (as above).
+        ``importance``, ``importance_steps``
+            Rows of ``column``, ``nll_rise``, ``rmse_rise_bps``, descending; rows of ``steps``, ``nll_rise``.
+        ``explained``
+            ``ts_event`` (ns) and ``explanation`` of one forecast, see
+            `nautilus_torchserve.inference.explain.windows.explain_window`.
+        ``history``
+            Rows of ``fold``, ``train_loss`` and ``validation_loss`` (one number an epoch).
+        ``data``
+            ``source``, ``sha256``, ``simulated``, ``instrument_id``, ``bars``, ``interval``, ``from`` and ``to``
+            (ns), ``findings`` (sentences), ``windows``, ``left_out``.
+        ``bootstrap``
+            ``confidence``, ``block_rows``, ``resamples``.
+        ``settings``, ``model_facts``
+            Labels and their texts.
+
+    Returns
+    -------
+    Path
+        The page.
+    """
+    files = {
+        folder / EVALUATION: orjson.dumps(evaluation, option=orjson.OPT_INDENT_2),
+        folder / PAGE: render(evaluation).encode(),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    replace_files(files)
+    return folder / PAGE
+
+
+def render(evaluation: Mapping[str, Any]) -> str:
+    """The page's HTML."""
+    drawn = figures(evaluation)
+    explained, pictures = _explained(evaluation.get("explained"))
+    folds, confidence = evaluation["folds"], evaluation["bootstrap"]["confidence"]
+    body = filled(
+        "evaluation_page.html",
+        title=escape(evaluation["title"]),
+        lead=escape(_lead(evaluation)),
+        verdict=_verdict(evaluation),
+        banner=_SIMULATED if evaluation["data"]["simulated"] else "",
+        key_figures=_key_figures(evaluation),
+        scores='<div class="columns">'
+        f"<div>{scores_table(evaluation['scores'], confidence)}</div>"
+        f"<div>{gains_table(evaluation['gains'], evaluation['log_likelihood'], evaluation['bootstrap'])}</div></div>",
+        direction=_direction(confidence, "direction" in drawn),
+        gains=_gains("gains" in drawn),
+        folds=folds_table(folds, confidence) + details("Every forecast's scores in each fold", fold_scores_table(folds))
+        if folds
+        else words("There were no folds."),
+        sign=_sign(evaluation["calibration"], "sign" in drawn),
+        scale=_scale(evaluation["calibration"], "scale" in drawn),
+        importance=_importance(evaluation, drawn),
+        explained=explained,
+        history=_history(evaluation, drawn),
+        data=_data(evaluation["data"]),
+        inputs=_inputs(evaluation),
+    )
+    return framed(evaluation["title"], body, {**drawn, **pictures})
+
+
+def _lead(evaluation: Mapping[str, Any]) -> str:
+    data = evaluation["data"]
+    return _DOT.join(
+        (
+            evaluation["network"],
+            data["instrument_id"],
+            f"{data['bars']:,} bars of {data['interval']}",
+            f"{moment(data['from'])} to {moment(data['to'])}",
+        )
+    )
+
+
+def _verdict(evaluation: Mapping[str, Any]) -> str:
+    beats = evaluation["beats_baselines"]
+    headline = "Better than every baseline" if beats else "Not shown to be better than the baselines"
+    if evaluation["data"]["simulated"]:
+        headline += ", in a simulated market"
+    kind = "verdict good" if beats else "verdict"
+    return f'<div class="{kind}" role="note"><strong>{headline}</strong><p>{escape(evaluation["edge"])}</p></div>'
+
+
+def _key_figures(evaluation: Mapping[str, Any]) -> str:
+    model, likelihood = evaluation["scores"]["model"], evaluation["log_likelihood"]
+    folds, data, calibration = evaluation["folds"], evaluation["data"], evaluation["calibration"]
+    cards = [
+        card("RMSE (bps)", bps(model["rmse_bps"]), *_gain_asides(evaluation, "rmse")),
+        card("MAE (bps)", bps(model["mae_bps"]), *_gain_asides(evaluation, "mae")),
+        card("Direction right", share(model["directional_accuracy"]), *_gain_asides(evaluation, "direction")),
+        card(
+            "Log likelihood (nats)",
+            nats(likelihood["model"]),
+            f"{nats_gain(likelihood['gain'])} on a constant",
+            f"({span(likelihood['interval'], nats_gain)})",
+        ),
+        card(
+            "Calibration error",
+            number(calibration["ece"], 4),
+            "of the sign's probability",
+            *(
+                f"{share(row['level'], 0)} interval: {share(row['covered'], 1)}"
+                for row in sorted(calibration["scale"], key=lambda row: abs(row["level"] - 0.9))[:1]
+            ),
+        ),
+        card(
+            "Test windows",
+            f"{sum(fold['test_windows'] for fold in folds):,}",
+            "in 1 fold" if len(folds) == 1 else f"in {len(folds)} folds",
+            f"of {data['windows']:,} windows",
+        ),
+    ]
+    return "\n".join(cards)
+
+
+def _gain_asides(evaluation: Mapping[str, Any], key: str) -> tuple[str, str]:
+    gain = evaluation["gains"][key]
+    _, value, write, unit = GAINS[key]
+    return f"{write(gain[value])}{unit} on {gain['best_baseline'] or DASH}", f"({span(gain['interval'], write, unit)})"
+
+
+def _direction(confidence: float, drawn: bool) -> str:
+    if not drawn:
+        return words("No direction was forecast.")
+    caption = (
+        f"Share of the test windows whose return had the sign that was forecast, the model's with its {confidence:.0%} "
+        "interval. Where that reaches the dotted line, a coin may have done as well."
+    )
+    return chart("direction", caption)
+
+
+def _gains(drawn: bool) -> str:
+    if not drawn:
+        return words("There is no fold in which both the model and a baseline have a score.")
+    return chart(
+        "gains", "By how much the model's error is less than that of each fold's best baseline; below zero it is more."
+    )
+
+
+def _sign(calibration: Mapping[str, Any], drawn: bool) -> str:
+    if not drawn:
+        return words("No sign was forecast, so nothing says how far its probability holds.")
+    caption = f"Expected calibration error {number(calibration['ece'], 4)}. On the dotted line, probabilities hold."
+    return chart("sign", caption, "tall") + details("In numbers", sign_table(calibration["sign"]))
+
+
+def _scale(calibration: Mapping[str, Any], drawn: bool) -> str:
+    if not drawn:
+        return words("No interval was compared with the returns.")
+    caption = (
+        "Share of the returns inside the forecasts' central intervals. Above the dotted line the forecast scale is too "
+        "wide, below it too narrow."
+    )
+    return chart("scale", caption, "tall") + details("In numbers", scale_table(calibration["scale"]))
+
+
+def _importance(evaluation: Mapping[str, Any], drawn: Container[str]) -> str:
+    parts = (
+        ("columns", "Columns: how much the loss rises when one is shuffled among the windows.", columns_table),
+        ("steps", "Time: how much the loss rises when bars of the window are shuffled.", steps_table),
+    )
+    rows = {"columns": evaluation["importance"], "steps": evaluation["importance_steps"]}
+    shown = "".join(
+        f"<div>{chart(name, caption)}{details('In numbers', write(rows[name]))}</div>"
+        for name, caption, write in parts
+        if name in drawn
+    )
+    if not shown:
+        return words("Nothing was shuffled.")
+    return f'<p class="caption">On the last fold\'s test windows.</p><div class="columns">{shown}</div>'
+
+
+def _explained(explained: Mapping[str, Any] | None) -> tuple[str, Figures]:
+    """One forecast; evaluations written by earlier versions have none."""
+    if explained is None:
+        return words("No forecast was explained."), {}
+    picture, figures = explanation_picture(explained["explanation"], "explanation")
+    return (
+        f'<p class="caption">Of the last fold\'s test windows the one with the surest forecast, which ended on '
+        f"{moment(explained['ts_event'])}.</p>{picture}",
+        figures,
+    )
+
+
+def _history(evaluation: Mapping[str, Any], drawn: Container[str]) -> str:
+    epochs = {fold["number"]: f"epoch {fold['best_epoch']} of {fold['epochs']}" for fold in evaluation["folds"]}
+    charts = "".join(
+        f"<div>{chart(name, f'Fold {fold}: {epochs.get(fold, DASH)} was kept.', 'small')}</div>"
+        for fold in (history["fold"] for history in evaluation["history"])
+        if (name := f"history-{fold}") in drawn
+    )
+    if not charts:
+        return words("No epoch was recorded.")
+    table = details("In numbers", history_table(evaluation["history"]))
+    return f'<div class="columns">{charts}</div>{table}'
+
+
+def _data(data: Mapping[str, Any]) -> str:
+    rows = {
+        "Source": data["source"],
+        "SHA-256": data["sha256"],
+        "Instrument": data["instrument_id"],
+        "Market": "simulated" if data["simulated"] else "recorded",
+    }
+    extent = {
+        "Period": f"{moment(data['from'])} to {moment(data['to'])}",
+        "Bars": f"{data['bars']:,} of {data['interval']}",
+        "Windows": f"{data['windows']:,}",
+        "Windows left out": f"{data['left_out']:,}",
+    }
+    tables = label_table("Bars", rows) + label_table("Extent", extent)
+    findings = data["findings"]
+    found = (
+        note_list(findings, "What checking the bars found")
+        if findings
+        else words("Checking the bars found nothing amiss.")
+    )
+    return f'<div class="columns">{tables}</div>{found}'
+
+
+def _inputs(evaluation: Mapping[str, Any]) -> str:
+    model = {"Network": evaluation["network"], **evaluation["model_facts"]}
+    settings = label_table("Settings", evaluation["settings"]) if evaluation["settings"] else ""
+    return f'<div class="columns">{label_table("Model", model)}{settings}</div>'

@@ -1,0 +1,219 @@
+"""The tables of a price model's evaluation, as HTML."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from nautilus_torchserve.reporting.evaluation.scores import Scores, best, error_gain
+from nautilus_torchserve.reporting.fragments import Cell, change, moment, number, share, share_span, span, table
+
+DASH = number(None)
+bps = partial(number, digits=3)
+bps_gain = partial(change, digits=4)
+nats = partial(number, digits=4)
+nats_gain = partial(change, digits=4)
+
+
+def points(value: float | None) -> str:
+    """Difference of two shares, in percentage points."""
+    return change(None if value is None else 100 * value, 2)
+
+
+GAINS: dict[str, tuple[str, str, Callable[[float | None], str], str]] = {
+    "rmse": ("RMSE (bps)", "gain_bps", bps_gain, ""),
+    "mae": ("MAE (bps)", "gain_bps", bps_gain, ""),
+    "direction": ("Direction right", "gain", points, " pp"),
+}
+"""Key of a gain -> its score's name, where its number is, how that is written, the unit that follows."""
+
+
+def scores_table(scores: Scores, confidence: float) -> str:
+    """Model and baselines on all folds' test windows together; the best of each score is marked in words."""
+    marked = {key: best(scores, key) for key in ("rmse_bps", "mae_bps", "directional_accuracy")}
+
+    def cell(name: str, key: str, text: str, below: str = "") -> Cell:
+        notes = [note for note in ("best" if name in marked[key] else "", below) if note]
+        return (text, ", ".join(notes)) if notes else text
+
+    rows = []
+    for name, score in scores.items():
+        right, interval = score["directional_accuracy"], score["directional_interval"]
+        rows.append(
+            (
+                name,
+                cell(name, "rmse_bps", bps(score["rmse_bps"])),
+                cell(name, "mae_bps", bps(score["mae_bps"])),
+                cell(name, "directional_accuracy", share(right), "" if right is None else share_span(interval)),
+            )
+        )
+    return table(
+        "All folds' test windows together. Errors of the forecast return: less is better. Below the direction its "
+        f"{confidence:.0%} interval.",
+        ("Forecast", "RMSE (bps)", "MAE (bps)", "Direction right"),
+        rows,
+    )
+
+
+def gains_table(gains: Mapping[str, Any], likelihood: Mapping[str, Any], bootstrap: Mapping[str, Any]) -> str:
+    """The model's gains over the best baseline of each score, with their intervals and what those say."""
+    rows: list[tuple[Cell, ...]] = []
+    for key, (name, value, write, unit) in GAINS.items():
+        gain = gains[key]
+        rows.append(
+            (
+                (name, f"on {gain['best_baseline'] or DASH}"),
+                (write(gain[value]) + unit, span(gain["interval"], write, unit)),
+                reading(gain["interval"]),
+            )
+        )
+    rows.append(
+        (
+            ("Log likelihood (nats per bar)", f"{nats(likelihood['constant'])} for one Student t for all bars"),
+            (nats_gain(likelihood["gain"]), span(likelihood["interval"], nats_gain)),
+            reading(likelihood["interval"]),
+        )
+    )
+    return table(
+        "What the model gains on the best baseline of each score: more is better. Below each gain its "
+        f"{bootstrap['confidence']:.0%} interval, from {bootstrap['resamples']:,} resamplings of blocks of "
+        f"{bootstrap['block_rows']:,} windows.",
+        ("Score", "Gain", "The model is"),
+        rows,
+        texts=(2,),
+    )
+
+
+def reading(interval: Sequence[float | None] | None) -> str:
+    """What a gain's interval says."""
+    if interval is None:
+        return DASH
+    low, high = interval
+    if low is None or high is None:
+        return DASH
+    return "better" if low > 0 else "worse" if high < 0 else "within chance"
+
+
+def folds_table(folds: Sequence[Mapping[str, Any]], confidence: float) -> str:
+    """What each fold was fitted and tested on, and how the model did there."""
+    rows = []
+    for fold in folds:
+        model = fold["scores"]["model"]
+        rows.append(
+            (
+                str(fold["number"]),
+                (moment(fold["test_from"]), f"to {moment(fold['test_to'])}"),
+                f"{fold['train_windows']:,}",
+                f"{fold['validation_windows']:,}",
+                f"{fold['test_windows']:,}",
+                f"{fold['best_epoch']} of {fold['epochs']}",
+                (bps(model["rmse_bps"]), _against_best(fold["scores"], "rmse_bps")),
+                (bps(model["mae_bps"]), _against_best(fold["scores"], "mae_bps")),
+                (share(model["directional_accuracy"]), share_span(model["directional_interval"])),
+            )
+        )
+    return table(
+        f"Each fold is fitted on what came before its test period. Below an error the gain on the fold's best "
+        f"baseline, below the direction its {confidence:.0%} interval.",
+        (
+            "Fold",
+            "Tested",
+            "Training windows",
+            "Validation windows",
+            "Test windows",
+            "Best epoch",
+            "RMSE (bps)",
+            "MAE (bps)",
+            "Direction right",
+        ),
+        rows,
+        texts=(1,),
+    )
+
+
+def fold_scores_table(folds: Sequence[Mapping[str, Any]]) -> str:
+    """Every score of every fold."""
+    rows = [
+        (
+            (name, f"fold {fold['number']}"),
+            bps(score["rmse_bps"]),
+            bps(score["mae_bps"]),
+            (share(score["directional_accuracy"]), share_span(score["directional_interval"])),
+        )
+        for fold in folds
+        for name, score in fold["scores"].items()
+    ]
+    return table(
+        "The forecasts' scores in each fold; below the direction its interval.",
+        ("Forecast in fold", "RMSE (bps)", "MAE (bps)", "Direction right"),
+        rows,
+    )
+
+
+def sign_table(bins: Sequence[Mapping[str, Any]]) -> str:
+    """The reliability diagram's numbers."""
+    rows = [
+        (
+            f"{number(row['above'])} to {number(row['to'])}",
+            f"{row['count']:,}",
+            share(row["confidence"]),
+            share(row["right"]),
+        )
+        for row in bins
+    ]
+    return table("Forecasts by the probability of their sign.", ("Probability", "Forecasts", "Said", "Came true"), rows)
+
+
+def scale_table(levels: Sequence[Mapping[str, Any]]) -> str:
+    """Share of the returns inside central intervals, and how far that is from what it should be."""
+    rows = [
+        (
+            share(row["level"], 0),
+            share(row["covered"]),
+            points(None if row["covered"] is None else row["covered"] - row["level"]),
+        )
+        for row in levels
+    ]
+    return table("Returns inside the forecasts' central intervals.", ("Interval", "Inside", "Difference (pp)"), rows)
+
+
+def columns_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What shuffling each column costs."""
+    return table(
+        "What the scores lose when a column is shuffled.",
+        ("Column", "Loss (nats)", "RMSE (bps)"),
+        [(row["column"], change(row["nll_rise"], 5), change(row["rmse_rise_bps"], 4)) for row in rows],
+    )
+
+
+def steps_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What shuffling each stretch of time steps costs."""
+    return table(
+        "What the score loses when bars of the window are shuffled.",
+        ("Bars", "Loss (nats)"),
+        [(row["steps"], change(row["nll_rise"], 5)) for row in rows],
+    )
+
+
+def history_table(histories: Sequence[Mapping[str, Any]]) -> str:
+    """Both losses after each epoch, one column a fold."""
+    losses = [list(zip(history["validation_loss"], history["train_loss"], strict=True)) for history in histories]
+    rows = [
+        (
+            str(epoch + 1),
+            *(
+                (number(fold[epoch][0], 5), f"training {number(fold[epoch][1], 5)}") if epoch < len(fold) else DASH
+                for fold in losses
+            ),
+        )
+        for epoch in range(max(map(len, losses), default=0))
+    ]
+    return table(
+        "Validation loss after each epoch, below it the training loss; a dash where the fold's fit had ended.",
+        ("Epoch", *(f"Fold {history['fold']}" for history in histories)),
+        rows,
+    )
+
+
+def _against_best(scores: Scores, key: str) -> str:
+    gain = error_gain(scores, key)
+    return DASH if gain is None else f"{bps_gain(gain[1])} on {gain[0]}"

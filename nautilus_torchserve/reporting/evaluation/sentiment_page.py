@@ -1,0 +1,227 @@
+"""Writes a sentiment model's evaluation: ``index.html``, whole in itself, and ``evaluation.json``."""
+
+from collections.abc import Container, Mapping
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+from nautilus_torchserve.reporting.evaluation.price_page import EVALUATION, PAGE
+from nautilus_torchserve.reporting.evaluation.price_tables import history_table, points
+from nautilus_torchserve.reporting.evaluation.sentiment_figures import MODEL, figures
+from nautilus_torchserve.reporting.evaluation.sentiment_tables import (
+    benchmark_table,
+    bins_table,
+    classes_table,
+    gains_table,
+    groups_table,
+    parts_table,
+    scores_table,
+    wrong_table,
+)
+from nautilus_torchserve.reporting.explanation.figure import explanation_picture
+from nautilus_torchserve.reporting.fragments import (
+    card,
+    chart,
+    details,
+    label_table,
+    matrix_table,
+    note_list,
+    number,
+    share,
+    span,
+    words,
+)
+from nautilus_torchserve.reporting.frame import filled, framed, replace_files
+
+_DOT = " \N{MIDDLE DOT} "
+
+
+def write_sentiment(evaluation: Mapping[str, Any], folder: Path) -> Path:
+    """Write the page and the same numbers as JSON into `folder`, which is made if missing.
+
+    Each file is written beside its place and moved there once both are whole.
+
+    Parameters
+    ----------
+    evaluation : mapping
+        ``evaluation.json`` of a sentiment model's run folder: what
+        `nautilus_torchserve.training.sentiment.evaluate.evaluate` gives, and
+
+        ``title``, ``classes`` (names)
+        ``calibration``
+            ``temperature``; ``before`` and ``after`` with ``ece``, ``log_loss`` (nats) and ``bins``, rows of
+            ``above``, ``to``, ``count``, ``confidence``, ``right``.
+        ``wrong``
+            Rows of ``text``, ``topic``, ``style``, ``label``, ``said``, ``probabilities`` (by class).
+        ``benchmarks``
+            Rows of ``source``, ``sentences``, ``left_out``, ``cut``, ``scores``, ``confusion``, ``per_class``, ``ece``.
+        ``explained``
+            One sentence's explanation, see `nautilus_torchserve.inference.explain.texts.explain_text`.
+        ``history``
+            ``train_loss`` and ``validation_loss`` (one number an epoch), ``best_epoch`` (from 1).
+        ``data``
+            ``sources``, ``sha256``, ``parts`` (rows of ``part``, ``sentences``, ``classes``, ``topics``),
+            ``repeated``, ``relabelled``.
+        ``settings``, ``model_facts``
+            Labels and their texts.
+
+    Returns
+    -------
+    Path
+        The page.
+    """
+    files = {
+        folder / EVALUATION: orjson.dumps(evaluation, option=orjson.OPT_INDENT_2),
+        folder / PAGE: render(evaluation).encode(),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    replace_files(files)
+    return folder / PAGE
+
+
+def render(evaluation: Mapping[str, Any]) -> str:
+    """The page's HTML."""
+    drawn = figures(evaluation)
+    explained, pictures = explanation_picture(evaluation["explained"], "explanation")
+    classes = evaluation["classes"]
+    body = filled(
+        "sentiment_page.html",
+        title=escape(evaluation["title"]),
+        lead=escape(_lead(evaluation)),
+        verdict=_verdict(evaluation),
+        key_figures=_key_figures(evaluation),
+        scores=chart("scores", "Held-out sentences read right.", "small")
+        + scores_table(evaluation["scores"], evaluation["bootstrap"]),
+        gains=gains_table(evaluation["gains"]) + _readers(),
+        classes=matrix_table(np.array(evaluation["confusion"], np.int64), tuple(classes))
+        + classes_table(evaluation["per_class"]),
+        calibration=_calibration(evaluation["calibration"], drawn),
+        groups=_groups(evaluation, drawn),
+        benchmarks=_benchmarks(evaluation),
+        wrong=_wrong(evaluation),
+        explained=explained,
+        history=_history(evaluation["history"], drawn),
+        data=_data(evaluation["data"], classes),
+        inputs='<div class="columns">'
+        + label_table("Model", evaluation["model_facts"])
+        + label_table("Settings", evaluation["settings"])
+        + "</div>",
+    )
+    return framed(evaluation["title"], body, {**drawn, **pictures})
+
+
+def _lead(evaluation: Mapping[str, Any]) -> str:
+    parts = (f"{part['sentences']:,} {part['part']}" for part in evaluation["data"]["parts"])
+    return _DOT.join((", ".join(evaluation["data"]["sources"]), f"sentences: {', '.join(parts)}"))
+
+
+def _verdict(evaluation: Mapping[str, Any]) -> str:
+    beats = evaluation["beats_baselines"]
+    headline = "Better than every baseline" if beats else "Not shown to be better than the baselines"
+    kind = "verdict good" if beats else "verdict"
+    return f'<div class="{kind}" role="note"><strong>{headline}</strong><p>{escape(evaluation["edge"])}</p></div>'
+
+
+def _key_figures(evaluation: Mapping[str, Any]) -> str:
+    model, gains, calibration = evaluation["scores"][MODEL], evaluation["gains"], evaluation["calibration"]
+    before, after = calibration["before"], calibration["after"]
+    total = sum(row["support"] for row in evaluation["per_class"])
+    cards = [
+        card(
+            "Accuracy",
+            share(model["accuracy"], 1),
+            f"{points(gains['accuracy']['gain'])} pp on {gains['accuracy']['best_baseline']}",
+        ),
+        card(
+            "Macro-F1",
+            number(model["macro_f1"]),
+            span(model["macro_f1_interval"], number),
+        ),
+        *(
+            card(f"F1 of {row['class']}", number(row["f1"]), f"{row['support']:,} sentences")
+            for row in evaluation["per_class"]
+        ),
+        card(
+            "Calibration error",
+            number(after["ece"]),
+            f"{number(before['ece'])} before the temperature",
+            f"{len(evaluation['wrong']):,} of {total:,} read wrong",
+        ),
+    ]
+    return "\n".join(cards)
+
+
+def _readers() -> str:
+    return note_list(
+        [
+            "Word list: some 350 good and bad words, with negations and the movements of burdens turned round.",
+            "Head on the frozen encoder: a logistic regression on the mean state of the encoder as it came.",
+            "A gain is real where its interval does not hold zero.",
+        ],
+        "Who else reads",
+    )
+
+
+def _calibration(calibration: Mapping[str, Any], drawn: Container[str]) -> str:
+    if "calibration" not in drawn:
+        return words("There was no held-out sentence.")
+    before, after = calibration["before"], calibration["after"]
+    caption = (
+        f"Temperature {number(calibration['temperature'], 2)}, chosen on the validation part: calibration error "
+        f"{number(before['ece'])} before and {number(after['ece'])} after, log loss {number(before['log_loss'])} and "
+        f"{number(after['log_loss'])} nats. On the dotted line, probabilities hold."
+    )
+    return chart("calibration", caption, "tall") + details("In numbers", bins_table(calibration))
+
+
+def _groups(evaluation: Mapping[str, Any], drawn: Container[str]) -> str:
+    topics, styles = evaluation["by_topic"], evaluation["by_style"]
+    if "topics" not in drawn:
+        return words("There was no held-out sentence.")
+    caption = "Share read right in each topic, how many sentences in brackets: a few of them say little."
+    tables = groups_table("Topic", topics[::-1]) + groups_table("Style", styles[::-1])
+    return f'<div class="columns"><div>{chart("topics", caption, "long")}</div><div>{tables}</div></div>'
+
+
+def _benchmarks(evaluation: Mapping[str, Any]) -> str:
+    benchmarks, classes = evaluation["benchmarks"], tuple(evaluation["classes"])
+    if not benchmarks:
+        return ""
+    shown = "".join(f"<div>{_benchmark(each, classes)}</div>" for each in benchmarks)
+    return f'<section>\n<h2>Other labelled files</h2>\n<div class="columns">{shown}</div>\n</section>'
+
+
+def _benchmark(benchmark: Mapping[str, Any], classes: tuple[str, ...]) -> str:
+    inside = matrix_table(np.array(benchmark["confusion"], np.int64), classes) + classes_table(benchmark["per_class"])
+    return benchmark_table(benchmark) + details("Class by class", inside)
+
+
+def _wrong(evaluation: Mapping[str, Any]) -> str:
+    wrong = evaluation["wrong"]
+    if not wrong:
+        return words("Nothing.")
+    first, others = wrong[:20], wrong[20:]
+    more = details(f"The other {len(others)}", wrong_table(others, evaluation["classes"])) if others else ""
+    return f'<div class="sentences">{wrong_table(first, evaluation["classes"])}{more}</div>'
+
+
+def _history(history: Mapping[str, Any], drawn: Container[str]) -> str:
+    if "history-1" not in drawn:
+        return words("No epoch was recorded.")
+    caption = (
+        f"Epoch {history['best_epoch']} of {len(history['validation_loss'])} was kept: the least validation loss, "
+        "which is that of the averaged weights at their best temperature. The training loss has smoothed labels."
+    )
+    return chart("history-1", caption, "small") + details("In numbers", history_table([{"fold": 1, **history}]))
+
+
+def _data(data: Mapping[str, Any], classes: list[str]) -> str:
+    facts = {
+        "Sources": ", ".join(data["sources"]),
+        "SHA-256": data["sha256"],
+        "Left out": f"{data['repeated']:,} that were there before, {data['relabelled']:,} of them with another label",
+    }
+    return f'<div class="columns"><div>{parts_table(data["parts"], classes)}</div>{label_table("Origin", facts)}</div>'

@@ -1,0 +1,128 @@
+"""The picture of an explanation: bars for features, a heat map for a window of bars, shaded words for texts."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from nautilus_torchserve.reporting.drawing import BUY, LINE, SELL, blank_figure
+from nautilus_torchserve.reporting.explanation.sentences import Driver, amount, sentences, strongest
+from nautilus_torchserve.reporting.fragments import chart, note_list
+
+_LEGEND = "Blue pushed the output up, orange down."
+_CLEAR_BLUE, _CLEAR_ORANGE = "rgba(42, 120, 200, 0)", "rgba(221, 107, 32, 0)"
+Figures = dict[str, go.Figure]
+
+
+def explanation_picture(explanation: Mapping[str, Any], name: str) -> tuple[str, Figures]:
+    """What a page shows of any model's explanation.
+
+    Parameters
+    ----------
+    explanation : mapping
+        As a model gives it, see `nautilus_torchserve.serving.client.client.Explained`.
+    name : str
+        What the figures' names begin with, letters and dashes.
+
+    Returns
+    -------
+    (str, dict of Figure)
+        HTML, and the figures for whose places it has left room: see `nautilus_torchserve.reporting.frame.framed`.
+    """
+    figures: Figures = {}
+    if "tokens" in explanation:
+        picture = sentence_figure(explanation)
+    elif "features" in explanation:
+        picture = _caption(f"Each feature's part in the output. {_LEGEND}")
+        picture += bar_rows(strongest(explanation), explanation)
+    else:
+        window = explanation if "window" in explanation else {**explanation["price"], "output": explanation["output"]}
+        figures[name] = window_figure(window)
+        picture = chart(name, f"The closes of the window, and each value's part in the output. {_LEGEND}", "tall")
+        picture += bar_rows(strongest(explanation), explanation)
+        for text in (explanation.get("news") or {"texts": ()})["texts"]:
+            part = amount(text["attribution"], explanation["output"], sign=True)
+            caption = f"Heard {text['age_s']:,.0f} s before, weight {text['weight']:.2f}; in all {part}."
+            picture += sentence_figure({**text, "output": explanation["output"]}, caption)
+    return picture + note_list(sentences(explanation), "In words"), figures
+
+
+def sentence_figure(explanation: Mapping[str, Any], caption: str = "Each word's part in the score.") -> str:
+    """A text with its tokens shaded by their attributions."""
+    text, tokens = explanation["text"], explanation["tokens"]
+    most = max((abs(token["attribution"]) for token in tokens), default=0.0) or 1.0
+    parts, at = [], 0
+    for token in tokens:
+        if token["start"] < at:  # several tokens of one character
+            continue
+        share = abs(token["attribution"]) / most
+        kind = "up" if token["attribution"] > 0 else "down"
+        title = escape(amount(token["attribution"], explanation.get("output", "score"), sign=True))
+        parts.append(escape(text[at : token["start"]]))
+        parts.append(
+            f'<span class="token {kind}" style="--share:{share:.3f}" title="{title}">'
+            f"{escape(text[token['start'] : token['end']])}</span>"
+        )
+        at = token["end"]
+    parts.append(escape(text[at:]))
+    return _caption(f"{caption} {_LEGEND}") + f'<p class="tokens">{"".join(parts)}</p>'
+
+
+def window_figure(explanation: Mapping[str, Any]) -> go.Figure:
+    """The closes of a window above a heat map of attributions, column by bar; newest bar to the right."""
+    values = np.asarray(explanation["attributions"], dtype=np.float64)
+    window = np.asarray(explanation["window"], dtype=np.float64)
+    columns: list[str] = list(explanation["columns"])
+    back = np.arange(-len(values) + 1, 1)
+    most = float(np.abs(values).max()) or 1.0
+    figure = blank_figure()
+    figure.add_scatter(
+        x=back,
+        y=window[:, columns.index("close")],
+        mode="lines",
+        line={"color": LINE, "width": 1.4},
+        hovertemplate="close %{y:,}<extra></extra>",
+    )
+    figure.add_heatmap(
+        x=back,
+        y=columns,
+        z=values.T,
+        yaxis="y2",
+        zmin=-most,
+        zmax=most,
+        colorscale=[[0, SELL], [0.5, _CLEAR_ORANGE], [0.5, _CLEAR_BLUE], [1, BUY]],
+        showscale=False,
+        xgap=1,
+        ygap=1,
+        hovertemplate="%{y}, %{x} bars: %{z:+.4f}<extra></extra>",
+    )
+    figure.update_layout(
+        showlegend=False,
+        hovermode="closest",
+        xaxis={"anchor": "y2", "title": {"text": "Bars from the newest"}, "nticks": 9},
+        yaxis={"domain": [0.58, 1.0], "title": {"text": "Close"}, "tickformat": ",~r", "nticks": 5},
+        yaxis2={"domain": [0.0, 0.52], "autorange": "reversed", "showgrid": False},
+    )
+    return figure
+
+
+def bar_rows(drivers: Sequence[Driver], explanation: Mapping[str, Any]) -> str:
+    """One bar a driver, to the right of the middle where it pushed the output up."""
+    most = max((abs(driver.attribution) for driver in drivers), default=0.0) or 1.0
+    rows = []
+    for driver in drivers:
+        share = 50 * abs(driver.attribution) / most
+        kind = "up" if driver.attribution > 0 else "down"
+        detail = f"<small>{escape(driver.detail)}</small>" if driver.detail else ""
+        rows.append(
+            f'<tr><th scope="row">{escape(driver.name)}{detail}</th>'
+            f'<td class="bar"><span class="{kind}" style="--share:{share:.2f}%"></span></td>'
+            f'<td class="number">{escape(amount(driver.attribution, explanation["output"], sign=True))}</td></tr>'
+        )
+    return f'<table class="drivers">{"".join(rows)}</table>'
+
+
+def _caption(text: str) -> str:
+    return f'<p class="caption">{escape(text)}</p>'

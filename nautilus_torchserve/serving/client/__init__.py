@@ -1,0 +1,1 @@
+"""Clients of a model version: over HTTP and in process."""

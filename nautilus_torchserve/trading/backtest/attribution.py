@@ -1,0 +1,97 @@
+"""Which prediction each position was opened on, and what the model had been asked for it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from nautilus_trader.common.component import MessageBus
+from nautilus_trader.model.events import OrderEvent, OrderInitialized
+from nautilus_trader.model.identifiers import ClientOrderId, InstrumentId
+
+from nautilus_torchserve.reporting.backtest.trade_log import PastTrade, TradeLog
+from nautilus_torchserve.trading.backtest.ledger import RoundTrip
+from nautilus_torchserve.trading.backtest.run import Publisher
+from nautilus_torchserve.trading.backtest.settings import RunSettings
+from nautilus_torchserve.trading.inference.messages import OneInput
+from nautilus_torchserve.trading.prediction import Prediction
+from nautilus_torchserve.wire.news_windows import NewsWindow
+
+
+class Reason(NamedTuple):
+    """Why an order was sent."""
+
+    prediction: Prediction
+    asked: OneInput
+
+
+class Reasons:
+    """Keeps, for each order, the prediction that was being handled when it was sent.
+
+    A strategy orders while it is handed a prediction, so the reason is the one that was published last;
+    an order on an earlier one, such as that which ends a position in silence, has another tag and no reason here.
+
+    Parameters
+    ----------
+    bus : MessageBus
+    publisher : Publisher
+        Whose predictions the orders are sent on.
+    """
+
+    def __init__(self, bus: MessageBus, publisher: Publisher) -> None:
+        self._publisher = publisher
+        self._of: dict[ClientOrderId, Reason] = {}
+        bus.subscribe(topic="events.order.*", handler=self._on_order)
+
+    def _on_order(self, event: OrderEvent) -> None:
+        if not isinstance(event, OrderInitialized) or (published := self._publisher.published) is None:
+            return
+        prediction, asked = published
+        if prediction.instrument_id == event.instrument_id and f"feature_ts={prediction.feature_ts}" in (
+            event.tags or ()
+        ):
+            self._of[event.client_order_id] = Reason(prediction, asked)
+
+    def past_trades(self, closed: Sequence[RoundTrip]) -> tuple[PastTrade, ...]:
+        """Closed positions with the reasons that they were opened for, in their order."""
+        return tuple(
+            _past_trade(number, trip, self._of[trip.opening_order_id]) for number, trip in enumerate(closed, 1)
+        )
+
+
+def trade_log(
+    settings: RunSettings,
+    metadata: Mapping[str, Any],
+    instrument_id: InstrumentId | str,
+    currency: str,
+    trades: Sequence[PastTrade],
+) -> TradeLog:
+    """One instrument's trades with the model that they were made on."""
+    return TradeLog(
+        instrument_id=str(instrument_id),
+        currency=currency,
+        model=settings.model,
+        version=metadata["version"],
+        archive_digest=metadata["archive_digest"],
+        url=settings.url,
+        inputs=metadata["inputs"],
+        trades=tuple(trades),
+    )
+
+
+def _past_trade(number: int, trip: RoundTrip, reason: Reason) -> PastTrade:
+    asked = reason.asked
+    told = asked if isinstance(asked, NewsWindow) else NewsWindow(asked)
+    return PastTrade(
+        number=number,
+        side=trip.side,
+        quantity=float(trip.quantity),
+        ts_opened=trip.ts_opened,
+        ts_closed=trip.ts_closed,
+        price_opened=float(trip.price_opened),
+        price_closed=float(trip.price_closed),
+        pnl=float(trip.pnl),
+        feature_ts=reason.prediction.feature_ts,
+        outputs=dict(reason.prediction.outputs),
+        row=told.window,
+        texts=told.texts,
+        ages_s=told.ages_s,
+    )

@@ -1,0 +1,145 @@
+"""NautilusTrader's backtest engine as every backtest here sets it up."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from decimal import Decimal
+from typing import TypeVar
+
+from nautilus_trader.backtest.config import (
+    BacktestDataConfig,
+    BacktestEngineConfig,
+    BacktestRunConfig,
+    BacktestVenueConfig,
+    ImportableFillModelConfig,
+)
+from nautilus_trader.backtest.engine import BacktestEngine
+from nautilus_trader.backtest.node import BacktestNode
+from nautilus_trader.common.actor import Actor
+from nautilus_trader.common.component import MessageBus
+from nautilus_trader.common.config import ImportableActorConfig
+from nautilus_trader.config import LoggingConfig, RiskEngineConfig
+from nautilus_trader.core.data import Data
+from nautilus_trader.model.instruments import Instrument
+from nautilus_trader.model.objects import Money
+from nautilus_trader.trading.config import ImportableStrategyConfig
+
+from nautilus_torchserve.market.trades.trades import Trades
+from nautilus_torchserve.trading.backtest.ledger import account_currency
+from nautilus_torchserve.trading.backtest.simulated_time import watch_fills
+from nautilus_torchserve.trading.backtest.venue_fills import fill_at_venue_time
+from nautilus_torchserve.trading.instruments.currencies import precise_currencies, with_registered_currencies
+
+A = TypeVar("A", bound=Actor)
+PROGRESS_EVERY = 64
+"""Events between two calls of ``on_progress``."""
+
+
+def run_config(
+    instruments: Sequence[Instrument],
+    actor: ImportableActorConfig | None,
+    strategies: Sequence[ImportableStrategyConfig],
+    data: Sequence[BacktestDataConfig],
+    balance: Decimal,
+) -> BacktestRunConfig:
+    """One run, as `BacktestNode` takes it.
+
+    Parameters
+    ----------
+    instruments : sequence of Instrument
+        What is traded; each venue among them gets an account of its own.
+    actor : ImportableActorConfig, optional
+        Who asks the model; None where it has been asked beforehand.
+    data : sequence of BacktestDataConfig
+        In the order in which data of one time are handled.
+    balance : Decimal
+        Each account at the start, in the currency that its instruments are settled in.
+    """
+    venues = {instrument.id.venue.value: account_currency(instrument).code for instrument in instruments}
+    return BacktestRunConfig(
+        engine=BacktestEngineConfig(
+            actors=[] if actor is None else [actor],
+            strategies=list(strategies),
+            logging=LoggingConfig(log_level="ERROR"),  # to stderr; anything below goes to stdout
+            risk_engine=RiskEngineConfig(max_order_submit_rate="1000000/00:00:01"),
+        ),
+        venues=[_venue(venue, currency, balance) for venue, currency in venues.items()],
+        data=list(data),
+        raise_exception=True,
+        dispose_on_completion=False,
+    )
+
+
+def _venue(venue: str, currency: str, balance: Decimal) -> BacktestVenueConfig:
+    """Market orders fill at once at the other side's quote and one step worse, what exceeds its size two steps.
+
+    A trade sets bid and ask to its price even with ``trade_execution=False``; the quote that follows it at
+    the same time sets them right, before any prediction on that trade can arrive. Bars do not touch them.
+
+    There is no latency model: the actor's latency delays the prediction, and so the order.
+    """
+    return BacktestVenueConfig(
+        name=venue,
+        oms_type="NETTING",
+        account_type="MARGIN",
+        base_currency=None,
+        starting_balances=[f"{balance:f} {currency}"],
+        book_type="L1_MBP",
+        trade_execution=False,
+        bar_execution=False,
+        fill_model=ImportableFillModelConfig(
+            fill_model_path="nautilus_trader.backtest.models:FillModel",
+            config_path="nautilus_trader.backtest.config:FillModelConfig",
+            config={"prob_slippage": 1.0, "random_seed": 1},
+        ),
+        latency_model=None,
+    )
+
+
+@contextmanager
+def built(
+    config: BacktestRunConfig, instruments: Sequence[Instrument], trades: Trades | None = None
+) -> Iterator[tuple[BacktestNode, BacktestEngine]]:
+    """The node and its engine, ready to run; gone afterwards.
+
+    Parameters
+    ----------
+    instruments : sequence of Instrument
+        What is traded: until the end, money in their settlement currencies is as precise as `account_decimals` allows.
+        The engine has them; those of a catalog replace them.
+    trades : Trades, optional
+        Of the one instrument: market orders meet the quotes that they imply at the venue's time.
+    """
+    balances = [Money.from_str(text).as_decimal() for venue in config.venues for text in venue.starting_balances]
+    with precise_currencies(instruments, max(balances)):
+        node = BacktestNode([config])
+        try:
+            node.build()
+            (engine,) = node.get_engines()
+            for instrument in instruments:
+                if engine.cache.instrument(instrument.id) is None:
+                    engine.add_instrument(with_registered_currencies(instrument))
+            is_late = trades is not None and fill_at_venue_time(engine, trades, instruments[0])
+            watch_fills(engine, check_prices=not is_late)
+            yield node, engine
+        finally:
+            node.dispose()
+
+
+def only_actor(engine: BacktestEngine, kind: type[A]) -> A:
+    """The one actor of its kind."""
+    (actor,) = (found for found in engine.trader.actors() if isinstance(found, kind))
+    return actor
+
+
+def count_events(bus: MessageBus, topics: Iterable[str], total: int, on_progress: Callable[[int, int], None]) -> None:
+    """Call ``on_progress`` now and then with the number of events on these topics and their total."""
+    done = 0
+
+    def count(_: Data) -> None:
+        nonlocal done
+        done += 1
+        if done % PROGRESS_EVERY == 0 or done == total:
+            on_progress(done, total)
+
+    for topic in topics:
+        bus.subscribe(topic=topic, handler=count)

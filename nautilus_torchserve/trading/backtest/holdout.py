@@ -1,0 +1,164 @@
+"""Which data a model may be judged on: those that its fit has not seen."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import numpy as np
+
+from nautilus_torchserve.market.bars.bars import Bars
+from nautilus_torchserve.market.price_sketch import Comparison, compare
+from nautilus_torchserve.market.trades.trades import BadData, Instrument, Trades
+
+MarketData = Trades | Bars
+SampleKind = bool | Literal["unknown"]
+"""Whether the fit saw some of what a run is judged on."""
+NOT_COMPARED = Comparison(None, "its archive, of an earlier release, keeps none of the prices")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The part of the data that a run is judged on."""
+
+    first: int
+    """Position where it begins; it goes on to the end."""
+    in_sample: SampleKind
+    """Whether the fit saw some of it."""
+    note: str
+    """What was chosen and why, in one sentence or a few."""
+
+
+def fit_records(metadata: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What each fit of a model saw, see `nautilus_torchserve.market.price_sketch.fit_record`; an ensemble has several.
+
+    An archive of an earlier release has one, without ``prices``; one that does not say has an empty one.
+    """
+    return metadata.get("fits") or [dict(metadata.get("training", {}))]
+
+
+def choose_sample(
+    data: MarketData,
+    records: Iterable[Mapping[str, Any]],
+    in_sample: bool,
+    noun: str,
+    beside: Sequence[MarketData] = (),
+) -> Sample:
+    """Choose where to begin: after the last event that any of the fits saw.
+
+    Data are the fit's where they hold the same prices at the same times, whatever they are called, or have the
+    name of the instrument that it was fitted on.
+
+    Parameters
+    ----------
+    data : Trades or Bars
+        All there are.
+    records : iterable of mapping
+        Of all models that the run asks, see `fit_records`.
+    in_sample : bool
+        True takes all data, whatever the fits saw.
+    noun : str
+        What they are: ``"trades"``.
+    beside : sequence of Trades or Bars
+        Other instruments of the run. Where one of them is what a model was fitted on, what moved both then was in
+        what the fit saw.
+
+    Raises
+    ------
+    BadData
+        None are left.
+    """
+    samples = [_sample(data, record, in_sample, noun, beside) for record in records]
+    latest = max(samples, key=lambda sample: (sample.in_sample is True, sample.first))
+    doubts = [sample.note for sample in samples if sample.in_sample == "unknown" and sample is not latest]
+    return replace(
+        latest,
+        in_sample=worst(sample.in_sample for sample in samples),
+        note=" ".join(dict.fromkeys([latest.note, *doubts])),
+    )
+
+
+def worst(kinds: Iterable[SampleKind]) -> SampleKind:
+    """True where one is, else ``"unknown"`` where one is, else False."""
+    found = set(kinds)
+    return True if True in found else "unknown" if "unknown" in found else False
+
+
+def _sample(
+    data: MarketData, record: Mapping[str, Any], in_sample: bool, noun: str, beside: Sequence[MarketData]
+) -> Sample:
+    """`choose_sample` for one fit."""
+    total = len(data)
+    if "last_ts_event" not in record:
+        return Sample(
+            0,
+            "unknown",
+            "NOT KNOWN WHETHER IN SAMPLE: the archive does not say what its model's fit saw (training.last_ts_event in "
+            f"its model.json); all {total:,} {noun} may be among it.",
+        )
+    last = int(record["last_ts_event"])
+    first = int(np.searchsorted(data.ts_event, last, side="right"))
+    name = data.instrument.instrument_id
+    fitted = record.get("instrument_id", name)
+    comparison = _comparison(data, record)
+    saw = _saw(data, record, comparison)
+    if saw is not True and not any(_saw(other, record, _comparison(other, record)) for other in beside):
+        if saw is None and first:
+            return Sample(
+                0,
+                "unknown",
+                f"NOT KNOWN WHETHER IN SAMPLE: the model was fitted on {fitted} up to {utc(last)}, and {first:,} of "
+                f"these {total:,} {noun} are no later. Their prices could not be compared with those that the fit "
+                f"saw: {comparison.finding}. All are taken as another instrument's.",
+            )
+        why = f" ({comparison.finding})" if first and "prices" in record else ""
+        return Sample(0, False, f"All {total:,} {noun}: the model was fitted on {fitted}, another instrument{why}.")
+    if first == 0:
+        return Sample(0, False, f"All {total:,} {noun}: the fit saw none after {utc(last)}, before they begin.")
+    same = (
+        f"the same prices, as {fitted} ({comparison.finding})"
+        if comparison.same
+        else fitted
+        if saw is not True
+        else "the same instrument"
+    )
+    if in_sample:
+        return Sample(
+            0,
+            True,
+            f"IN SAMPLE: the model's fit saw {same} up to {utc(last)}; {first:,} of these {total:,} {noun} are no "
+            "later. The result says nothing about how the model does on new data.",
+        )
+    if first == total:
+        raise BadData(
+            f"{data.source}: expected {noun} after {utc(last)}, as the model's fit saw {same} until then; "
+            f"the data end at {utc(int(data.ts_event[-1]))} (--in-sample runs on them all the same)"
+        )
+    return Sample(
+        first,
+        False,
+        f"Only the last {total - first:,} of {total:,} {noun}, after {utc(last)}: the model's fit saw {same} "
+        "until then.",
+    )
+
+
+def _saw(data: MarketData, record: Mapping[str, Any], comparison: Comparison) -> bool | None:
+    """Whether the fit saw these data's instrument; None where it cannot be known."""
+    name = data.instrument.instrument_id
+    return True if record.get("instrument_id", name) == name else comparison.same
+
+
+def _comparison(data: MarketData, record: Mapping[str, Any]) -> Comparison:
+    """The comparison by prices, or, where the archive keeps none, by the hash of all data under the fit's name."""
+    if "prices" in record:
+        return compare(data, dict(record))
+    symbol, _, venue = record.get("instrument_id", data.instrument.instrument_id).rpartition(".")
+    named = Instrument(symbol, venue, data.instrument.price_precision, data.instrument.size_precision)
+    if replace(data, instrument=named).sha256 == record.get("sha256"):
+        return Comparison(True, "all data are equal")
+    return NOT_COMPARED
+
+
+def utc(ts_ns: int) -> str:
+    """Unix ns for people, to the second."""
+    return datetime.fromtimestamp(ts_ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

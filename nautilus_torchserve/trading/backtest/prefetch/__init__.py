@@ -1,0 +1,1 @@
+"""Predictions requested in bulk before a backtest."""

@@ -1,0 +1,108 @@
+"""Trades and their predictions for a prefetched run, chunk by chunk."""
+
+from collections.abc import Generator
+from contextlib import closing
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nautilus_torchserve.features.tick import tick_features
+from nautilus_torchserve.latency.delay import Delay
+from nautilus_torchserve.market.trades.quotes import implied_quotes
+from nautilus_torchserve.market.trades.trades import Trades
+from nautilus_torchserve.serving.client.client import InferenceClient
+from nautilus_torchserve.trading.backtest.prefetch.prediction_table import Predictions
+from nautilus_torchserve.trading.backtest.prefetch.requests import Failures, ask_rows
+from nautilus_torchserve.trading.backtest.prefetch.stream import MarketChunk, ask_ahead
+from nautilus_torchserve.trading.instruments.instruments import to_quote_ticks, trade_ticks
+
+ROWS = 8192
+"""Of one request."""
+
+
+def trade_chunks(trades: Trades, size: int, tick: int = 1) -> Generator[MarketChunk, None, None]:
+    """Trades and the quotes that they imply, some ``size`` at a time; trades of one time stay together.
+
+    Parameters
+    ----------
+    tick : int
+        The instrument's, in steps of 10**-price_precision.
+    """
+    start = 0
+    while start < len(trades):
+        last_ns = trades.ts_init[min(start + size, len(trades)) - 1]
+        stop = int(np.searchsorted(trades.ts_init, last_ns, side="right"))
+        chunk = trades.between(start, stop)
+        bid, ask = _quotes(trades, start, stop, tick)
+        quotes = to_quote_ticks(trades.instrument, bid, ask, chunk.size, chunk.ts_event, chunk.ts_init)
+        until_ns = int(trades.ts_init[stop]) if stop < len(trades) else int(last_ns) + 1
+        yield MarketChunk([(trade_ticks(chunk), chunk.ts_init), (quotes, chunk.ts_init)], until_ns)
+        start = stop
+
+
+def _quotes(trades: Trades, start: int, stop: int, tick: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """`implied_quotes` after trades ``start`` to ``stop - 1``, which depend on the last buy and sell before them."""
+    before = sorted(at for at in (_last(trades, side, start) for side in (1, -1)) if at >= 0)
+    positions = np.concatenate([np.array(before, dtype=np.int64), np.arange(start, stop)])
+    known = replace(trades, price=trades.price[positions], side=trades.side[positions])
+    bid, ask = implied_quotes(known, tick)
+    return bid[len(before) :], ask[len(before) :]
+
+
+def _last(trades: Trades, side: int, stop: int, step: int = 4096) -> int:
+    """Position of the last trade of a side before ``stop``, -1 where there is none."""
+    while stop > 0:
+        start = max(0, stop - step)
+        found = np.flatnonzero(trades.side[start:stop] == side)
+        if len(found):
+            return start + int(found[-1])
+        stop = start
+    return -1
+
+
+def tick_predictions(
+    trades: Trades,
+    client: InferenceClient,
+    window: int,
+    delay: Delay,
+    failures: Failures,
+    threads: int,
+    ahead: int,
+) -> Generator[Predictions, None, None]:
+    """What the model says about each trade after the first ``window``, in their order.
+
+    Parameters
+    ----------
+    threads, ahead : int
+        See `ask_ahead`.
+    """
+    starts = range(window, len(trades), ROWS)
+    rows = (tick_rows(trades, start, min(start + ROWS, len(trades)), window) for start in starts)
+    with closing(ask_ahead(partial(ask_rows, client), rows, threads, ahead)) as answers:
+        for start, told in zip(starts, answers, strict=True):
+            number = np.arange(start, start + len(told))
+            about = np.zeros(len(told), dtype=np.int64)
+            taken = failures.taken(told, about, number, event=number)
+            number = number[taken]
+            arrived_ns = trades.ts_init[number]
+            yield Predictions(
+                subject=about[taken],
+                number=number,
+                ts_event=trades.ts_event[number],
+                arrived_ns=arrived_ns,
+                due_ns=delay.due_many(arrived_ns),
+                latency_ns=told.latency_ns[taken],
+                outputs=told.outputs[taken],
+            )
+            if failures.gave_up:
+                return
+
+
+def tick_rows(trades: Trades, start: int, stop: int, window: int) -> NDArray[np.float32]:
+    """The features of trades ``start`` to ``stop - 1``, of which none is among the first ``window``."""
+    known = slice(start - window, stop)
+    return tick_features(trades.price[known], trades.size[known], trades.side[known], trades.ts_event[known], window)[
+        window:
+    ]

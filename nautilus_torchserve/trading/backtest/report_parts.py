@@ -1,0 +1,202 @@
+"""What reports on any backtest say."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nautilus_torchserve.reporting.backtest.summary import account_figures
+from nautilus_torchserve.reporting.fragments import moment
+from nautilus_torchserve.scores.latency import percentiles_ms
+from nautilus_torchserve.trading.backtest.holdout import MarketData, SampleKind, utc
+from nautilus_torchserve.trading.backtest.results import InstrumentResult, RunResult
+from nautilus_torchserve.trading.backtest.ruin import Ruin
+from nautilus_torchserve.trading.backtest.settings import RunSettings
+from nautilus_torchserve.trading.durations import format_duration
+from nautilus_torchserve.trading.instruments.resolve import Definition
+
+NOT_SAID = "unknown (the archive does not say)"
+
+
+def data_labels(data: MarketData, noun: str) -> dict[str, str]:
+    """Where the trades or bars came from."""
+    return {
+        "Source": data.source,
+        "Period": f"{utc(int(data.ts_event[0]))} to {utc(int(data.ts_event[-1]))}",
+        f"{noun.capitalize()}s run on": f"{len(data):,}",
+        "SHA-256 of these": data.sha256,
+    }
+
+
+def instrument_labels(definition: Mapping[str, Any]) -> dict[str, str]:
+    """What was traded and what says so, given `Definition.as_dict`."""
+    titles = {"type": "Instrument", "lot_size": "Smallest size", "fee": "Taker fee"}
+    properties = {
+        titles.get(name, name.replace("_", " ").capitalize()): f"{found['value']} ({found['from']})"
+        for name, found in definition.items()
+        if name != "engine_id"
+    }
+    return {"Name in the engine": definition["engine_id"], **properties}
+
+
+def all_instruments_labels(definitions: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """`instrument_labels` of one instrument or of several, each under its name."""
+    if len(definitions) == 1:
+        return instrument_labels(definitions[0])
+    return {
+        f"{definition['engine_id']}: {title}": text
+        for definition in definitions
+        for title, text in instrument_labels(definition).items()
+    }
+
+
+def model_labels(settings: RunSettings, metadata: Mapping[str, Any]) -> dict[str, str]:
+    """Which model predicted."""
+    return {
+        "Name": settings.model,
+        "Version": metadata["version"],
+        "Archive digest": metadata["archive_digest"],
+        "Feature schema": metadata["feature_schema_sha256"],
+        "Fitted on": _fitted_on(metadata.get("training", {})),
+        "Its evaluation": evaluation_of(metadata),
+        "Code": metadata.get("git_commit") or "outside of a checkout",
+        "Same bits in any batch": _same_bits(metadata),
+        "Asked at": settings.url,
+    }
+
+
+def evaluation_of(metadata: Mapping[str, Any]) -> str:
+    """What the model's evaluation came to, in one sentence."""
+    return metadata.get("metrics", {}).get("edge", NOT_SAID)
+
+
+def _fitted_on(training: Mapping[str, Any]) -> str:
+    until = training.get("last_ts_event")
+    return f"{training.get('source', NOT_SAID)}, until {NOT_SAID if until is None else utc(until)}"
+
+
+def _same_bits(metadata: Mapping[str, Any]) -> str:
+    if not metadata.get("batch_invariant"):
+        return NOT_SAID
+    return f"yes, in tiles of {metadata.get('tile_rows')} rows on {metadata.get('device')}"
+
+
+def setting_labels(settings: RunSettings, currency: str, own: Mapping[str, str]) -> dict[str, str]:
+    """What the backtest was run with; ``own`` holds the settings of its kind."""
+    return {
+        "Latency": latency_words(settings),
+        "Position size": str(settings.trade_size),
+        **own,
+        "Oldest prediction traded on": format_duration(settings.max_age_ns),
+        "Fee on each fill": "the instrument's" if settings.fee_bps is None else f"{settings.fee_bps:g} bps",
+        "Account at the start": f"{settings.starting_balance:,} {currency}",
+    }
+
+
+def notes_on_events(
+    settings: RunSettings, run: RunResult, result: InstrumentResult, sample_note: str, noun: str
+) -> list[str]:
+    """What was run on and what went wrong, the gravest first."""
+    said = [sample_note]
+    if run.gave_up:
+        said.insert(0, f"THE MODEL STOPPED ANSWERING: no predictions after {settings.max_failures} failures in a row.")
+    if result.ruin is not None:
+        said.insert(0, ruin_words(result.ruin, run.currency))
+    if result.refused_orders:
+        said.append(
+            f"{result.refused_orders:,} orders were refused and never filled; the last: {result.last_refused_order}"
+        )
+    if result.failed:
+        said.append(f"{result.failed:,} requests failed, their {noun}s had no prediction; the last: {run.last_error}")
+    if result.refused:
+        said.append(
+            f"The model refused {result.refused:,} {noun}s' features, which had no prediction; the last: "
+            f"{run.last_refusal}"
+        )
+    ages = result.predictions["ts_init"] - result.predictions["ts_event"]
+    if (too_old := int((ages > settings.max_age_ns).sum())) > 0:
+        said.append(
+            f"{too_old:,} predictions were not traded on: their newest {noun} was older than "
+            f"{format_duration(settings.max_age_ns)} when they arrived, its way from the venue included."
+        )
+    if result.not_arrived:
+        said.append(f"{result.not_arrived:,} answers were due only after the last {noun} and never took effect.")
+    return said
+
+
+def sample_warnings(in_sample: SampleKind, sample_note: str) -> tuple[str, ...]:
+    """What belongs at the top of a page whose numbers may say nothing about new data."""
+    return () if in_sample is False else (sample_note,)
+
+
+def ruin_words(ruin: Ruin, currency: str) -> str:
+    """What became of an account that had nothing left."""
+    return (
+        f"RUINED: equity of {ruin.equity:,.2f} {currency} at {moment(ruin.ts_ns)}; positions were closed at the "
+        "market, and nothing was traded after that."
+    )
+
+
+def latency_words(settings: RunSettings) -> str:
+    """The time from an event to the answer about it."""
+    if settings.latency_profile is None:
+        return format_duration(settings.latency_ns) if settings.latency_ns else "none"
+    workers = "its workers" if settings.latency_workers is None else f"{settings.latency_workers} workers"
+    return f"drawn from {settings.latency_profile}, queued for {workers}, seed {settings.latency_seed}"
+
+
+def note_on_latency(settings: RunSettings, event: str) -> str:
+    """When a prediction counts; ``event`` is what it follows: "its trade was received"."""
+    if settings.latency_profile is None:
+        after = f"{format_duration(settings.latency_ns)} after" if settings.latency_ns else "at once when"
+    else:
+        after = "a recorded latency and the wait for a worker after"
+    return (
+        f"A prediction takes effect {after} {event}, and an order "
+        "on it is at the venue at that moment; the measured wall time of the call changes nothing in simulated time."
+    )
+
+
+def note_on_margin(definition: Definition) -> str:
+    """What holding a position costs."""
+    margin = definition.instrument.margin_init
+    if not margin:
+        return "There is no funding and no margin."
+    return (
+        f"There is no funding. A position needs a margin of {margin * 100:g}% of its value, which the account has at "
+        "the start; whether it still has it later is not looked at."
+    )
+
+
+def model_summary(settings: RunSettings, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Which model predicted, and on what terms."""
+    return {
+        "model": settings.model,
+        "version": metadata["version"],
+        "archive_digest": metadata["archive_digest"],
+    }
+
+
+def trading_summary(result: InstrumentResult) -> dict[str, Any]:
+    """One instrument's numbers in plain JSON types; one that cannot be computed is None."""
+    return {
+        "predictions": len(result.predictions),
+        "failed": result.failed,
+        "refused": result.refused,
+        "not_arrived": result.not_arrived,
+        "orders": result.orders,
+        "fills": len(result.fills),
+        "positions": result.positions,
+        "latency_ms": _finite(percentiles_ms(result.predictions["latency_ns"].to_numpy())),
+        "refused_orders": result.refused_orders,
+        "last_refused_order": result.last_refused_order,
+        **account_figures(result.account),
+        "fees": result.account.fees,
+        "balance": result.account.end,
+        "ruined": None if result.ruin is None else result.ruin._asdict(),
+        "statistics": {group: _finite(values) for group, values in result.statistics.items()},
+        "statistics_basis": dict(result.statistics_basis),
+    }
+
+
+def _finite(values: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}

@@ -1,0 +1,195 @@
+"""What every backtest is run with, whatever the model looks at."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from operator import gt, lt
+from pathlib import Path
+from typing import Any, Literal
+
+from nautilus_trader.model.instruments import Instrument
+
+from nautilus_torchserve.latency.choice import chosen_delay
+from nautilus_torchserve.latency.delay import Delay
+from nautilus_torchserve.serving.client.client import connect
+from nautilus_torchserve.trading.checks import BadSetting, expect
+from nautilus_torchserve.trading.instruments.options import InstrumentOptions
+from nautilus_torchserve.traffic.split import Kind
+from nautilus_torchserve.traffic.store import TrafficStore
+
+MODES = ("inline", "prefetch")
+"""When a backtest asks the model."""
+_LARGEST_BALANCE = 10**12
+"""NautilusTrader holds amounts up to 1.7e13."""
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Settings that backtests share.
+
+    Raises
+    ------
+    BadSetting
+        One of them makes no sense.
+    """
+
+    url: str
+    """The inference port, ``http://`` or ``https://``, or ``mar:PATH`` of an archive."""
+    model: str
+    """The model's name."""
+    version: str | None = None
+    """A fixed version; None takes the server's default one and keeps to it for the whole run, but for ``traffic``."""
+    traffic: str | None = None
+    """SQLAlchemy URL of the store of traffic splits: the running split says which version is asked about which
+    instrument, and what comes of the predictions is kept there. None: one version, and nothing is kept."""
+    token_env: str = "TORCHSERVE_TOKEN"
+    """Environment variable that holds TorchServe's inference token."""
+    timeout_s: float = 5.0
+    """Longest wait for one answer, seconds of wall time."""
+    max_failures: int = 10
+    """Events that may get no answer one after another before the actor stops asking."""
+    mode: Literal["inline", "prefetch"] = "inline"
+    """When the model is asked: ``inline``, with each event as the run comes to it; ``prefetch``, beforehand in large
+    requests, many times as fast. Predictions, orders and fills are the same to the last bit."""
+    latency_ns: int = 1_000_000
+    """Simulated time from an event's receipt until its prediction takes effect and an order on it is at the venue.
+    With 0 that is the event's own time, after all data of that time."""
+    latency_profile: Path | None = None
+    """File of latencies recorded from a server, which are drawn from in place of ``latency_ns`` and put through a
+    queue in front of its workers."""
+    latency_workers: int | None = None
+    """Workers behind that queue; None takes as many as the profile was recorded from."""
+    latency_seed: int = 1
+    """Of the draws from the profile."""
+    trade_size: Decimal = Decimal("0.1")
+    """Size of the position to hold, long or short: base currency, shares, or contracts."""
+    max_age_ns: int = 1_000_000_000
+    """Predictions whose newest event is older than this when they arrive are not traded on; counts from the
+    venue's time, so the way from the venue is part of it."""
+    instruments: InstrumentOptions = field(default_factory=InstrumentOptions)
+    """What is said of the instruments, beyond their data."""
+    fee_bps: float | None = None
+    """Fee on each fill, bps of its value; None takes what the instrument's definition says, else 0.5."""
+    starting_balance: Decimal = Decimal(10_000)
+    """Account at the start, in the currency that the instruments are settled in; one at each venue."""
+    in_sample: bool = False
+    """Trade on data that the model's fit saw too: good for looking at mechanics, worthless as a result."""
+
+    def __post_init__(self) -> None:
+        expect(self.fee_bps is None or self.fee_bps >= 0, f"fee_bps of at least 0, was {self.fee_bps}")
+        balance = self.starting_balance
+        if not (balance.is_finite() and 0 < balance <= _LARGEST_BALANCE):
+            most = f"above 0, at most {_LARGEST_BALANCE}"
+            raise BadSetting(f"expected a starting_balance (--balance) {most}, got {balance}")
+        expect(self.mode in MODES, f"mode of {' or '.join(MODES)}, was {self.mode!r}")
+        expect(
+            self.mode == "inline" or self.traffic is None,
+            f"no traffic in mode prefetch (versions are chosen as a run goes on), was {self.traffic!r}",
+        )
+        expect(self.latency_ns >= 0, f"latency_ns of at least 0, was {self.latency_ns}")
+        expect(
+            self.latency_profile is not None or self.latency_ns <= self.max_age_ns,
+            f"latency_ns of at most max_age_ns = {self.max_age_ns} (older predictions are not traded on), "
+            f"was {self.latency_ns}",
+        )
+
+    def asking(self, metadata: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The fields of a `nautilus_torchserve.trading.inference.config.ModelActorConfig`.
+
+        Parameters
+        ----------
+        metadata : mapping, optional
+            Of the version to keep to, where there is no traffic to split.
+        """
+        kept = self.version if metadata is None or self.traffic is not None else metadata["version"]
+        return {
+            "url": self.url,
+            "model": self.model,
+            "version": kept,
+            "traffic": self.traffic,
+            "token_env": self.token_env,
+            "latency_ns": self.latency_ns,
+            "latency_profile": None if self.latency_profile is None else str(self.latency_profile),
+            "latency_workers": self.latency_workers,
+            "latency_seed": self.latency_seed,
+            "timeout_s": self.timeout_s,
+            "max_failures": self.max_failures,
+        }
+
+    def delay(self) -> Delay:
+        """When answers are there; a new one for each run, since it keeps the queue's state.
+
+        Raises
+        ------
+        BadProfile
+            The profile cannot be read.
+        """
+        return chosen_delay(self.latency_ns, self.latency_profile, self.latency_workers, self.latency_seed)
+
+    def check_size(self, instrument: Instrument) -> None:
+        """Refuse a trade size that the venue would not take."""
+        step = instrument.size_increment.as_decimal()
+        if self.trade_size % step:
+            raise BadSetting(
+                f"expected a trade_size in steps of {step} for {instrument.id}, got {self.trade_size}; --size sets it, "
+                "--lot-size the step"
+            )
+        for limit, is_beyond in ((instrument.min_quantity, lt), (instrument.max_quantity, gt)):
+            if limit is not None and is_beyond(self.trade_size, limit.as_decimal()):
+                least_or_most = "at least" if is_beyond is lt else "at most"
+                raise BadSetting(
+                    f"expected a trade_size of {least_or_most} {limit} for {instrument.id}, as it is defined, "
+                    f"got {self.trade_size}; --size sets it"
+                )
+
+    def check_margin(self, instrument: Instrument, price: float) -> None:
+        """Refuse a position whose margin the account cannot pay; NautilusTrader's own engine would trade it."""
+        size, at = instrument.make_qty(self.trade_size), instrument.make_price(price)
+        needed = instrument.notional_value(size, at).as_decimal() * instrument.margin_init
+        if needed > self.starting_balance:
+            raise BadSetting(
+                f"expected a starting_balance of at least {needed:f} {instrument.get_cost_currency()}, the margin of "
+                f"{size} {instrument.id} at {at}, got {self.starting_balance}"
+            )
+
+
+def served_metadata(settings: RunSettings, version: str | None = None) -> dict[str, Any]:
+    """The metadata of the model that the settings name.
+
+    Parameters
+    ----------
+    version : str, optional
+        Another version than theirs.
+
+    Raises
+    ------
+    RequestError, UnreadableArchive
+        It cannot be reached.
+    """
+    token = os.environ.get(settings.token_env)
+    with connect(
+        settings.url, settings.model, version or settings.version, token=token, timeout_s=settings.timeout_s
+    ) as client:
+        return client.metadata
+
+
+def challengers_metadata(settings: RunSettings) -> list[dict[str, Any]]:
+    """The metadata of the running split's challenger, where there is one that answers callers.
+
+    Its fit may have seen data that the baseline's has not.
+
+    Raises
+    ------
+    StoreFailed
+        The store of traffic splits cannot be read.
+    RequestError
+        The challenger cannot be reached.
+    """
+    if settings.traffic is None:
+        return []
+    with TrafficStore(settings.traffic) as store:
+        split = store.running(settings.model)
+    if split is None or split.kind is Kind.SHADOW:
+        return []
+    return [served_metadata(settings, split.challenger)]

@@ -1,0 +1,112 @@
+"""What a sweep keeps of each of its backtests."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nautilus_torchserve.market.bars.bars import Bars
+from nautilus_torchserve.market.trades.trades import Trades
+from nautilus_torchserve.trading.backtest.bars_results import BarBacktestResult
+from nautilus_torchserve.trading.backtest.settings import RunSettings
+from nautilus_torchserve.trading.backtest.tick_results import BacktestResult
+
+Result = BacktestResult | BarBacktestResult
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One backtest in a row of a table."""
+
+    pnl: float
+    """Equity at the end less that at the start, fees taken off."""
+    fees: float
+    max_drawdown: float
+    """Over all events, never positive."""
+    ruined: bool
+    """Whether an account had nothing left before the end, and trading ended."""
+    orders: int
+    refused_orders: int
+    """Orders that were denied or rejected."""
+    fills: int
+    positions: int
+    """Closed positions."""
+    predictions: int
+    """Predictions that arrived."""
+    failed: int
+    """Events that got no answer."""
+    refused: int
+    """Events whose features the model refused."""
+    mean_age_ns: float | None
+    """Of predictions when they arrive, from their newest event on; None where none arrived."""
+    too_old: float | None
+    """Share of them that was older than ``max_age_ns``, and so not traded on."""
+    gave_up: bool
+    """True when the model stopped answering: the rest of the run had no predictions."""
+    last_error: str
+    """What the last failed request said."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What the backtests of one sweep have in common."""
+
+    model: str
+    version: str
+    digest: str
+    """Of the archive that answered."""
+    instrument_ids: tuple[str, ...]
+    sources: tuple[str, ...]
+    """Where the data came from."""
+    simulated: bool
+    sample: str
+    """Which events were run on, and why."""
+    currency: str
+    """Of all amounts."""
+    definitions: tuple[Mapping[str, Any], ...]
+    """`Definition.as_dict` of each instrument; the fee is the first run's."""
+
+
+def outcome_of(result: Result, settings: RunSettings) -> Outcome:
+    """What came of a run."""
+    whole = result.together() if isinstance(result, BarBacktestResult) else result
+    ages = (whole.predictions["ts_init"] - whole.predictions["ts_event"]).to_numpy(dtype=np.int64)
+    return Outcome(
+        pnl=whole.account.pnl,
+        fees=whole.account.fees,
+        max_drawdown=whole.account.max_drawdown,
+        ruined=whole.ruin is not None,
+        orders=whole.orders,
+        refused_orders=whole.refused_orders,
+        fills=len(whole.fills),
+        positions=whole.positions,
+        predictions=len(ages),
+        failed=whole.failed,
+        refused=whole.refused,
+        mean_age_ns=float(ages.mean()) if len(ages) else None,
+        too_old=float((ages > settings.max_age_ns).mean()) if len(ages) else None,
+        gave_up=result.gave_up,
+        last_error=result.last_error,
+    )
+
+
+def subject_of(result: Result, settings: RunSettings) -> Subject:
+    """What was run on, and who answered."""
+    data: list[Bars] | list[Trades]
+    if isinstance(result, BarBacktestResult):
+        data = [each.bars for each in result.instruments]
+        definitions = [each.definition for each in result.instruments]
+    else:
+        data, definitions = [result.trades], [result.definition]
+    return Subject(
+        model=settings.model,
+        version=result.metadata["version"],
+        digest=result.metadata["archive_digest"],
+        instrument_ids=tuple(each.instrument.instrument_id for each in data),
+        sources=tuple(dict.fromkeys(each.source for each in data)),
+        simulated=any(each.simulated for each in data),
+        sample=result.sample_note,
+        currency=result.currency,
+        definitions=tuple(each.as_dict() for each in definitions),
+    )

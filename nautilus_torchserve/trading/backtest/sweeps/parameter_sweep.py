@@ -1,0 +1,113 @@
+"""Many backtests over a grid of settings: tried, ranked, and the best one taken with the salt that it needs."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from nautilus_torchserve.reporting.sweeps.grid_page import write_sweep
+from nautilus_torchserve.scores.sharpe import PERIODS, deflated_best
+from nautilus_torchserve.trading.backtest.report_parts import all_instruments_labels, setting_labels
+from nautilus_torchserve.trading.backtest.settings import RunSettings, served_metadata
+from nautilus_torchserve.trading.backtest.sweeps import grid as grids
+from nautilus_torchserve.trading.backtest.sweeps.grid import Combination, Grid
+from nautilus_torchserve.trading.backtest.sweeps.point import Plan, Trial
+from nautilus_torchserve.trading.checks import expect
+from nautilus_torchserve.trading.durations import format_duration
+
+Run = Callable[[Plan, Sequence[Combination]], list[Trial]]
+"""Tries combinations, somewhere: `nautilus_torchserve.trading.backtest.sweeps.processes.run_in_processes` or
+`nautilus_torchserve.trading.backtest.sweeps.on_ray.run_on_ray`, told the rest.
+"""
+
+
+@dataclass(frozen=True)
+class ParameterSweep:
+    """What came of the combinations tried."""
+
+    grid: Grid
+    trials: tuple[Trial, ...]
+    """In the order of the grid."""
+
+    @property
+    def possible(self) -> int:
+        """How many combinations the grid has."""
+        return math.prod(len(values) for values in self.grid.values())
+
+    @property
+    def ranked(self) -> list[Trial]:
+        """The most profitable first, those that failed last; equal ones in the order of the grid."""
+        return sorted(self.trials, key=lambda trial: -trial.outcome.pnl if trial.outcome else math.inf)
+
+    @property
+    def failed(self) -> list[Trial]:
+        """Those without an outcome."""
+        return [trial for trial in self.trials if trial.outcome is None]
+
+    @property
+    def deflated_sharpe(self) -> float | None:
+        """Of the highest Sharpe ratio among those that traded, see
+        `nautilus_torchserve.scores.sharpe.deflated_sharpe`.
+        """
+        return deflated_best([trial.sharpe for trial in self.trials if trial.sharpe is not None])
+
+    def as_dict(self) -> dict[str, Any]:
+        """In plain JSON types, the best first."""
+        subject = next((trial.subject for trial in self.trials if trial.subject is not None), None)
+        return {
+            "subject": None if subject is None else asdict(subject),
+            "grid": {name: [written(name, value) for value in values] for name, values in self.grid.items()},
+            "possible": self.possible,
+            "tried": len(self.trials),
+            "failed": len(self.failed),
+            "deflated_sharpe": self.deflated_sharpe,
+            "sharpe_periods": PERIODS,
+            "trials": [
+                {
+                    "settings": {name: written(name, value) for name, value in trial.combination.items()},
+                    **({} if trial.outcome is None else asdict(trial.outcome)),
+                    "sharpe": None if trial.sharpe is None else trial.sharpe.ratio,
+                    "error": trial.error,
+                }
+                for trial in self.ranked
+            ],
+        }
+
+
+def sweep_parameters(plan: Plan, grid: Grid, tried: Sequence[Combination], run: Run) -> ParameterSweep:
+    """Try combinations of a grid.
+
+    All ask the version that is the default one at the beginning, unless model or version are swept.
+
+    Raises
+    ------
+    BadSetting
+        Versions are split.
+    RequestError, UnreadableArchive
+        The model cannot be reached.
+    """
+    settings = plan.settings
+    expect(settings.traffic is None, f"no traffic in a sweep (it moves while one runs), was {settings.traffic}")
+    if not {"model", "version"} & set(grid):
+        settings = replace(settings, version=served_metadata(settings)["version"])
+    return ParameterSweep(grid, tuple(run(replace(plan, settings=settings), tried)))
+
+
+def write_sweep_report(sweep: ParameterSweep, settings: RunSettings, folder: Path) -> Path:
+    """Write the page and the same numbers as JSON; returns ``folder/index.html``.
+
+    Parameters
+    ----------
+    sweep : ParameterSweep
+        At least one combination has an outcome.
+    """
+    said = sweep.as_dict()
+    subject = said["subject"]
+    labels = setting_labels(settings, subject["currency"], all_instruments_labels(subject["definitions"]))
+    return write_sweep(said, labels, folder)
+
+
+def written(name: str, value: Any) -> str:
+    """A field's value as people write it."""
+    return format_duration(value) if name.endswith("_ns") and value else grids.shown(value)

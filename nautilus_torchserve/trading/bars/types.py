@@ -1,0 +1,51 @@
+"""Bar intervals as NautilusTrader names them: ``1-MINUTE``."""
+
+from nautilus_trader.model.data import BarSpecification, BarType
+from nautilus_trader.model.enums import AggregationSource, PriceType, bar_aggregation_from_str
+from nautilus_trader.model.identifiers import InstrumentId
+
+from nautilus_torchserve.market import intervals
+from nautilus_torchserve.market.intervals import UNITS_NS, BadInterval
+from nautilus_torchserve.market.trades.trades import BadData
+from nautilus_torchserve.trading.checks import BadSetting
+
+
+def parse_interval(text: str) -> int:
+    """Nanoseconds of ``5-MINUTE`` and the like; SECOND, MINUTE, HOUR, DAY.
+
+    Raises
+    ------
+    BadSetting
+        Another form, or a step that does not divide the next larger unit, which NautilusTrader does not know.
+    """
+    try:
+        interval_ns = intervals.parse_interval(text)
+    except BadInterval as error:
+        raise BadSetting(str(error)) from None
+    step, _, unit = text.strip().upper().partition("-")
+    try:
+        BarSpecification(int(step), bar_aggregation_from_str(unit), PriceType.LAST)
+    except ValueError as error:
+        raise BadSetting(f"bars that NautilusTrader knows expected, was {text!r}: {error}") from None
+    return interval_ns
+
+
+def bar_type(instrument_id: InstrumentId, interval_ns: int) -> BarType:
+    """The type of bars of ``interval_ns`` that come from outside.
+
+    Raises
+    ------
+    BadData
+        NautilusTrader has no name for such bars.
+    """
+    for unit, unit_ns in reversed(UNITS_NS.items()):
+        if interval_ns % unit_ns == 0:
+            try:
+                specification = BarSpecification(interval_ns // unit_ns, bar_aggregation_from_str(unit), PriceType.LAST)
+            except ValueError:
+                continue
+            return BarType(instrument_id, specification, AggregationSource.EXTERNAL)
+    raise BadData(
+        f"{instrument_id}: bars of an interval that NautilusTrader knows (1-MINUTE, 4-HOUR, 1-DAY) expected, "
+        f"was {interval_ns / 1e9:g} s"
+    )

@@ -1,0 +1,48 @@
+"""Durations as people write them: ``500us``, ``1ms``, ``2h``."""
+
+import re
+
+from nautilus_torchserve.trading.checks import BadSetting
+
+UNITS_NS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9, "d": 86_400 * 10**9}
+_PATTERN = re.compile(r"(\d+(?:\.\d+)?)(ns|us|ms|s|m|h|d)")
+
+
+def parse_duration(text: str) -> int:
+    """Nanoseconds of ``1.5ms`` and the like; units ns, us, ms, s, m, h, d.
+
+    Raises
+    ------
+    BadSetting
+        Another form, or less than a nanosecond: nothing here takes no time.
+    """
+    match = _PATTERN.fullmatch(text.strip())
+    if match is None:
+        raise BadSetting(f"a duration such as 500us, 1ms or 2s expected, was {text!r}")
+    duration_ns = round(float(match[1]) * UNITS_NS[match[2]])
+    if duration_ns < 1:
+        raise BadSetting(f"a duration above 0 expected, was {text!r}")
+    return duration_ns
+
+
+def parse_seconds(given: str | float) -> float:
+    """Return the seconds of a duration, or of a plain number of seconds."""
+    plain = re.fullmatch(r"\d+(\.\d+)?", str(given))
+    return float(given) if plain else parse_duration(str(given)) / 1e9
+
+
+def parse_latency(text: str) -> int:
+    """As `parse_duration`, and ``0``: a latency may be left out of account where that is asked for.
+
+    Raises
+    ------
+    BadSetting
+        Another form.
+    """
+    return 0 if text.strip() == "0" else parse_duration(text)
+
+
+def format_duration(duration_ns: int) -> str:
+    """Inverse of `parse_duration`, in the largest unit up to seconds that keeps the number at least 1."""
+    unit = next((name for name in ("s", "ms", "us") if duration_ns >= UNITS_NS[name]), "ns")
+    return f"{duration_ns / UNITS_NS[unit]:.12g}{unit}"

@@ -1,0 +1,1 @@
+"""Actors that request predictions."""

@@ -1,0 +1,96 @@
+"""Market data in the steps of the instrument that they are traded with."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from decimal import Decimal
+from math import gcd
+from typing import Any, TypeVar
+
+import numpy as np
+from nautilus_trader.model.instruments import Instrument
+from numpy.typing import NDArray
+
+from nautilus_torchserve.market.bars.bars import PRICES, Bars
+from nautilus_torchserve.market.trades import trades
+from nautilus_torchserve.market.trades.trades import EXACT_INTEGERS, BadData, Trades
+from nautilus_torchserve.trading.instruments.options import decimals
+
+D = TypeVar("D", Trades, Bars)
+
+
+def conform(data: D, instrument: Instrument) -> D:
+    """The same values under the engine's name and in the engine's decimals; nothing is rounded.
+
+    NautilusTrader refuses a trade or a quote whose decimals are not the instrument's. Bars' volumes are no orders, and
+    keep their decimals where they have more of them.
+
+    Raises
+    ------
+    BadData
+        A price is not a whole number of ticks, or a trade's size is finer than the instrument's.
+    """
+    check_ticks(data, instrument)
+    price_precision, size_precision = instrument.price_precision, instrument.size_precision
+    known = data.instrument
+    columns: dict[str, Any] = {
+        name: _rescaled(data, name, known.price_precision, price_precision) for name in _prices(data)
+    }
+    if isinstance(data, Trades):
+        columns["size"] = _rescaled(data, "size", known.size_precision, size_precision)
+    else:
+        size_precision = max(size_precision, known.size_precision)
+        columns["volume"] = _rescaled(data, "volume", known.size_precision, size_precision)
+    named = trades.Instrument(instrument.id.symbol.value, instrument.id.venue.value, price_precision, size_precision)
+    return replace(data, instrument=named, **columns)
+
+
+def tick_steps(instrument: Instrument) -> int:
+    """The tick in steps of 10**-price_precision."""
+    return int(instrument.price_increment.as_decimal().scaleb(instrument.price_precision))
+
+
+def check_ticks(data: Trades | Bars, instrument: Instrument) -> None:
+    """Refuse data with a price between two ticks."""
+    tick = instrument.price_increment.as_decimal()
+    for name in _prices(data):
+        off = off_tick(getattr(data, name), data.instrument.price_precision, tick)
+        if off.any():
+            position = int(off.argmax())
+            price = Decimal(int(getattr(data, name)[position])).scaleb(-data.instrument.price_precision)
+            noun = "trade" if isinstance(data, Trades) else f"{name} of bar"
+            raise BadData(
+                f"{data.source}: {noun} {position + 1}: expected a multiple of {instrument.id}'s tick size {tick}, "
+                f"got {price.normalize():f} ({off.sum()} such prices); --tick-size sets another one"
+            )
+
+
+def off_tick(price: NDArray[np.int64], precision: int, tick: Decimal) -> NDArray[np.bool_]:
+    """Which prices, in steps of 10**-precision [n], are not a whole number of ticks."""
+    scale = max(decimals(tick), precision)
+    step, factor = int(tick.scaleb(scale)), 10 ** (scale - precision)
+    divisor = step // gcd(step, factor)  # price * factor % step == 0, without the product
+    return price % divisor != 0 if divisor < EXACT_INTEGERS else price != 0
+
+
+def _prices(data: Trades | Bars) -> Sequence[str]:
+    return ("price",) if isinstance(data, Trades) else PRICES
+
+
+def _rescaled(data: Trades | Bars, name: str, have: int, want: int) -> NDArray[np.int64]:
+    """A column in steps of 10**-want instead of 10**-have."""
+    values: NDArray[np.int64] = getattr(data, name)
+    if want >= have:
+        factor = 10 ** (want - have)
+        if len(values) and int(values.max()) * factor >= 2**63:
+            largest = Decimal(int(values.max())).scaleb(-have)
+            raise BadData(f"{data.source}: expected a {name} below 2**63 steps of 1e-{want}, got {largest}")
+        return values * factor
+    whole, rest = np.divmod(values, 10 ** (have - want))
+    if rest.any():
+        position = int((rest != 0).argmax())
+        value = Decimal(int(values[position])).scaleb(-have)
+        raise BadData(
+            f"{data.source}: {name} {position + 1}: expected at most {want} decimals, as the instrument is defined, "
+            f"got {value}; --lot-size sets another step where the kind of instrument has one"
+        )
+    return whole

@@ -1,0 +1,132 @@
+"""Arrays of trades as NautilusTrader knows them: an instrument, a catalog of trade ticks."""
+
+from pathlib import Path
+
+import numpy as np
+from nautilus_trader.model.data import QuoteTick, TradeTick
+from nautilus_trader.model.enums import AggressorSide
+from nautilus_trader.model.identifiers import InstrumentId, TradeId
+from nautilus_trader.model.instruments import Instrument as NautilusInstrument
+from nautilus_trader.model.objects import FIXED_PRECISION
+from nautilus_trader.persistence.catalog import ParquetDataCatalog
+from numpy.typing import NDArray
+
+from nautilus_torchserve.market.trades.quotes import implied_quotes
+from nautilus_torchserve.market.trades.trades import Instrument, Trades
+from nautilus_torchserve.trading.instruments.conform import tick_steps
+from nautilus_torchserve.trading.instruments.drafts import fee_values, of_options
+from nautilus_torchserve.trading.instruments.options import InstrumentOptions
+from nautilus_torchserve.trading.instruments.representable import check_price, check_quantity
+from nautilus_torchserve.trading.instruments.stored import from_values, to_values
+
+_AGGRESSORS = {1: AggressorSide.BUYER, -1: AggressorSide.SELLER, 0: AggressorSide.NO_AGGRESSOR}
+
+
+def perpetual(instrument: Instrument, fee_bps: float | None = None) -> NautilusInstrument:
+    """A pair whose symbol says its currencies, without margin; what else there is resolves `strategies.definitions`.
+
+    Parameters
+    ----------
+    fee_bps : float, optional
+        Fee on each fill's notional, in bps; None takes
+        `nautilus_torchserve.trading.instruments.drafts.DEFAULT_FEE_BPS`.
+
+    Raises
+    ------
+    BadData
+        The symbol does not say what the instrument is.
+    """
+    pair = to_values(of_options(instrument, InstrumentOptions()).instrument)
+    return from_values(pair | fee_values(fee_bps), instrument.instrument_id)
+
+
+def trade_ticks(trades: Trades) -> list[TradeTick]:
+    """The trades as ticks; whole steps stay exact.
+
+    Raises
+    ------
+    BadData
+        A price or a size that NautilusTrader cannot hold.
+    """
+    instrument = trades.instrument
+    instrument_id = InstrumentId.from_str(instrument.instrument_id)
+    price_precision, size_precision = instrument.price_precision, instrument.size_precision
+    check_price(trades.source, "price", trades.price, price_precision)
+    check_quantity(trades.source, "size", trades.size, size_precision)
+    price_step = 10 ** (FIXED_PRECISION - price_precision)  # Python integers: raw values are 128 bits wide
+    size_step = 10 ** (FIXED_PRECISION - size_precision)
+    rows = zip(
+        trades.price.tolist(),
+        trades.size.tolist(),
+        trades.side.tolist(),
+        trades.trade_id.tolist(),
+        trades.ts_event.tolist(),
+        trades.ts_init.tolist(),
+        strict=True,
+    )
+    return [
+        TradeTick.from_raw(
+            instrument_id,
+            price * price_step,
+            price_precision,
+            size * size_step,
+            size_precision,
+            _AGGRESSORS[side],
+            TradeId(trade_id),
+            ts_event,
+            ts_init,
+        )
+        for price, size, side, trade_id, ts_event, ts_init in rows
+    ]
+
+
+def quote_ticks(trades: Trades, tick: int = 1) -> list[QuoteTick]:
+    """The quotes that the trades imply, one after each trade and known with it; sizes are the trade's.
+
+    Parameters
+    ----------
+    tick : int
+        The instrument's, in steps of 10**-price_precision.
+    """
+    bids, asks = implied_quotes(trades, tick)
+    return to_quote_ticks(trades.instrument, bids, asks, trades.size, trades.ts_event, trades.ts_init)
+
+
+def to_quote_ticks(
+    instrument: Instrument,
+    bid: NDArray[np.int64],
+    ask: NDArray[np.int64],
+    size: NDArray[np.int64] | NDArray[np.object_],
+    ts_event: NDArray[np.int64],
+    ts_init: NDArray[np.int64],
+) -> list[QuoteTick]:
+    """Quotes [n] as ticks; prices and sizes in the instrument's smallest steps, the same size on both sides."""
+    instrument_id = InstrumentId.from_str(instrument.instrument_id)
+    price_precision, size_precision = instrument.price_precision, instrument.size_precision
+    price_step = 10 ** (FIXED_PRECISION - price_precision)
+    size_step = 10 ** (FIXED_PRECISION - size_precision)
+    columns = (bid, ask, size, ts_event, ts_init)
+    return [
+        QuoteTick.from_raw(
+            instrument_id,
+            bid * price_step,
+            ask * price_step,
+            price_precision,
+            price_precision,
+            size * size_step,
+            size * size_step,
+            size_precision,
+            size_precision,
+            ts_event,
+            ts_init,
+        )
+        for bid, ask, size, ts_event, ts_init in zip(*(column.tolist() for column in columns), strict=True)
+    ]
+
+
+def write_catalog(trades: Trades, instrument: NautilusInstrument, folder: Path) -> None:
+    """Write instrument, trades and implied quotes as a `ParquetDataCatalog`, which a `BacktestNode` reads."""
+    catalog = ParquetDataCatalog(folder)
+    catalog.write_data([instrument])
+    catalog.write_data(quote_ticks(trades, tick_steps(instrument)))
+    catalog.write_data(trade_ticks(trades))

@@ -1,0 +1,62 @@
+"""Keeping a live node alive: an exception in a handler of ours is logged and counted, not raised into the node."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
+
+from nautilus_trader.common.component import Clock, Logger, TestClock
+
+
+class Counting(Protocol):
+    """Who counts and logs its handlers' exceptions."""
+
+    handler_errors: int
+    """How many there were."""
+
+    @property
+    def log(self) -> Logger:
+        """Where they are logged, with their traceback."""
+
+
+class Handling(Counting, Protocol):
+    """An actor or a strategy that has ``handler_errors``."""
+
+    @property
+    def clock(self) -> Clock:
+        """Says whether this is a live run."""
+
+
+Owner = TypeVar("Owner", bound=Handling)
+Arguments = ParamSpec("Arguments")
+
+
+@contextmanager
+def guard(owner: Counting, where: str) -> Iterator[None]:
+    """Log and count what goes wrong inside, and go on after it.
+
+    An exception in a data handler ends a TradingNode's process, its positions left as they are; so this is the one
+    place where any exception is caught.
+    """
+    try:
+        yield
+    except Exception as error:
+        owner.handler_errors += 1
+        owner.log.exception(f"{where} failed", error)
+
+
+def guarded(handler: Callable[Concatenate[Owner, Arguments], None]) -> Callable[Concatenate[Owner, Arguments], None]:
+    """Decorate a handler of an actor or a strategy: in a live run `guard` it; in a backtest exceptions are raised.
+
+    It is the clock that says which it is.
+    """
+
+    @wraps(handler)
+    def handle(self: Owner, *args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
+        if isinstance(self.clock, TestClock):
+            handler(self, *args, **kwargs)
+            return
+        with guard(self, f"{type(self).__name__}.{handler.__name__}"):
+            handler(self, *args, **kwargs)
+
+    return handle

@@ -1,0 +1,162 @@
+"""Exports a run's metrics on a port, for Prometheus to scrape."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from nautilus_trader.common.actor import Actor
+from nautilus_trader.common.component import TestClock
+from nautilus_trader.common.config import ActorConfig
+from nautilus_trader.model.events import OrderEvent, OrderInitialized, PositionEvent
+from nautilus_trader.model.identifiers import ClientOrderId, Identifier, InstrumentId
+from prometheus_client import start_http_server
+
+from nautilus_torchserve.trading.checks import expect
+from nautilus_torchserve.trading.decision import HALT_TOPIC, Halt
+from nautilus_torchserve.trading.inference.messages import ModelCall, ModelHealth, calls_topic, health_topic
+from nautilus_torchserve.trading.isolate_errors import guarded
+from nautilus_torchserve.trading.live.metrics.metrics import TradingMetrics
+from nautilus_torchserve.trading.prediction import Prediction, prediction_topic
+
+LOOK_EVERY_S = 0.1
+"""Between two measurements of the event loop's lag (seconds)."""
+
+
+class Counted(Protocol):
+    """A component that counts its handlers' exceptions."""
+
+    id: Identifier
+    handler_errors: int
+
+
+class MetricsActorConfig(ActorConfig, kw_only=True, frozen=True):
+    """Configuration of a `MetricsActor`.
+
+    Parameters
+    ----------
+    models : list of str
+        Whose calls to count.
+    instrument_ids : list of InstrumentId
+        Whose predictions to count.
+    port : int
+        Where to listen; 0 takes any that is free, which is logged.
+    host : str
+        At which address; ``0.0.0.0`` lets other machines look.
+    """
+
+    models: list[str]
+    instrument_ids: list[InstrumentId]
+    port: int = 0
+    host: str = "127.0.0.1"
+
+    def __post_init__(self) -> None:
+        expect(0 <= self.port <= 65_535, f"port of 0 to 65535, was {self.port}")
+        expect(bool(self.instrument_ids), "instrument_ids of at least 1 instrument, was none")
+
+
+class MetricsActor(Actor):
+    """Counts what passes over the message bus; `nautilus_torchserve.trading.live.metrics.metrics` says what there is.
+
+    The port is open from the start until the actor is disposed of, so that what strategies do when they are
+    stopped can be scraped, too.
+
+    Parameters
+    ----------
+    config : MetricsActorConfig
+    """
+
+    def __init__(self, config: MetricsActorConfig) -> None:
+        super().__init__(config)
+        self.handler_errors = 0
+        """Exceptions in handlers of a live run, see `nautilus_torchserve.trading.isolate_errors`."""
+        self.metrics = TradingMetrics(self._errors)
+        """What is counted."""
+        self.port: int | None = None
+        """Where it listens; None while it does not."""
+        self._watched: Sequence[Counted] = ()
+        self._looking: asyncio.TimerHandle | None = None
+        self._topics = [
+            *((calls_topic(model), self._on_call) for model in config.models),
+            *((health_topic(model), self._on_health) for model in config.models),
+            *((prediction_topic(instrument_id), self._on_prediction) for instrument_id in config.instrument_ids),
+            ("events.order.*", self._on_order),
+            ("events.position.*", self._on_position),
+            (HALT_TOPIC, self._on_halt),
+        ]
+
+    def watch(self, components: Iterable[object]) -> None:
+        """Export the ``handler_errors`` of those components that count them."""
+        self._watched = [each for each in components if hasattr(each, "handler_errors")]  # type: ignore[misc]
+
+    def on_start(self) -> None:
+        config = self.config
+        try:
+            self._server, self._thread = start_http_server(config.port, config.host, self.metrics.registry)
+        except OSError as error:
+            self.log.error(f"Cannot export metrics at {config.host}:{config.port}: {error}")
+            raise
+        self.port = self._server.server_port
+        self.log.info(f"Metrics at http://{config.host}:{self.port}/metrics")
+        for topic, handler in self._topics:
+            self.msgbus.subscribe(topic=topic, handler=handler)
+        if not isinstance(self.clock, TestClock):
+            self._look(asyncio.get_running_loop())
+
+    def on_stop(self) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
+
+    def on_dispose(self) -> None:
+        if self.port is None:
+            return
+        for topic, handler in self._topics:
+            self.msgbus.unsubscribe(topic=topic, handler=handler)
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+        self.port = None
+
+    @guarded
+    def _on_call(self, call: ModelCall) -> None:
+        self.metrics.take_call(call)
+
+    @guarded
+    def _on_health(self, health: ModelHealth) -> None:
+        self.metrics.take_health(health)
+
+    @guarded
+    def _on_prediction(self, prediction: Prediction) -> None:
+        self.metrics.take_prediction(prediction, self.clock.timestamp_ns())
+
+    @guarded
+    def _on_order(self, event: OrderEvent) -> None:
+        told = isinstance(event, OrderInitialized)  # before the cache knows the order
+        self.metrics.take_order(event, (event.tags or ()) if told else self._tags(event.client_order_id))
+
+    @guarded
+    def _on_position(self, event: PositionEvent) -> None:
+        self.metrics.take_position(
+            event.instrument_id.value,
+            self._tags(event.opening_order_id),
+            event.signed_qty,  # of a closed one 0
+        )
+
+    @guarded
+    def _on_halt(self, halt: Halt) -> None:
+        self.metrics.take_halt()
+
+    def _tags(self, client_order_id: ClientOrderId) -> Sequence[str]:
+        order = self.cache.order(client_order_id)
+        return (order and order.tags) or ()
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        due = loop.time() + LOOK_EVERY_S
+
+        def look() -> None:
+            self.metrics.take_lag(max(0.0, loop.time() - due))
+            self._look(loop)
+
+        self._looking = loop.call_at(due, look)
+
+    def _errors(self) -> dict[str, int]:
+        return {str(each.id): each.handler_errors for each in (*self._watched, self)}

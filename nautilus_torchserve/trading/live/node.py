@@ -1,0 +1,206 @@
+"""NautilusTrader's `TradingNode`, set up as the settings say."""
+
+import asyncio
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from nautilus_trader.adapters.binance import BinanceLiveDataClientFactory, BinanceLiveExecClientFactory
+from nautilus_trader.common.config import ImportableActorConfig
+from nautilus_trader.config import (
+    LiveDataEngineConfig,
+    LiveExecEngineConfig,
+    LiveRiskEngineConfig,
+    LoggingConfig,
+    TradingNodeConfig,
+)
+from nautilus_trader.live.node import TradingNode
+from nautilus_trader.model.identifiers import InstrumentId, TraderId
+from nautilus_trader.persistence.config import DataCatalogConfig
+from nautilus_trader.trading.config import ImportableStrategyConfig
+
+from nautilus_torchserve.trading.backtest.tick_settings import importable_actor, importable_strategy
+from nautilus_torchserve.trading.checks import BadSetting, expect
+from nautilus_torchserve.trading.live import binance
+from nautilus_torchserve.trading.live.announcement import market_in_words
+from nautilus_torchserve.trading.live.audit.actor import AuditActorConfig
+from nautilus_torchserve.trading.live.components import actor_config, named, named_config, strategy_configs, traded
+from nautilus_torchserve.trading.live.metrics.actor import MetricsActor, MetricsActorConfig
+from nautilus_torchserve.trading.live.paper import SandboxLiveExecClientFactory, paper_client
+from nautilus_torchserve.trading.live.replay.client import ReplayDataClientConfig, ReplayDataClientFactory
+from nautilus_torchserve.trading.live.risk.order_limits import OrderLimits
+from nautilus_torchserve.trading.live.settings import (
+    AdapterExecution,
+    AdapterMarket,
+    BinanceExecution,
+    BinanceMarket,
+    LiveSettings,
+)
+from nautilus_torchserve.trading.live.settings_file import environment_value
+from nautilus_torchserve.wire.loopback import exempt_loopback
+
+Client = tuple[str, Any, Any]
+"""Name, config and factory of a data or execution client."""
+
+
+def build_node(
+    settings: LiveSettings, metadata: Mapping[str, Any] | None, loop: asyncio.AbstractEventLoop
+) -> tuple[TradingNode, list[InstrumentId]]:
+    """The node, ready to run, and what it trades.
+
+    Parameters
+    ----------
+    metadata : mapping, optional
+        What `nautilus_torchserve.trading.live.components.asked_model` found; None where nothing is known yet.
+    loop : AbstractEventLoop
+        What it is to run on.
+
+    Raises
+    ------
+    BadSetting
+        A setting makes no sense, or an environment variable is missing.
+    BadData
+        What is to be replayed cannot be used.
+    """
+    exempt_loopback()  # a gateway or a venue's simulator on this machine
+    actor = actor_config(settings, metadata)
+    strategies = strategy_configs(settings, actor, metadata)
+    instrument_ids = traded(actor)
+    _check_limits(settings, instrument_ids)
+    data, execution = _data_client(settings, instrument_ids), _execution_client(settings, instrument_ids)
+    traders = [importable_strategy(each) for each in strategies]
+    node = TradingNode(
+        config=TradingNodeConfig(
+            trader_id=TraderId(settings.node.trader_id),
+            logging=_logging(settings),
+            data_engine=LiveDataEngineConfig(graceful_shutdown_on_exception=True),
+            exec_engine=LiveExecEngineConfig(
+                reconciliation=settings.is_real,
+                reconciliation_instrument_ids=instrument_ids,
+                graceful_shutdown_on_exception=True,
+            ),
+            risk_engine=LiveRiskEngineConfig(
+                max_order_submit_rate=settings.risk.max_order_submit_rate,
+                max_notional_per_order=settings.risk.max_notional_per_order,
+                graceful_shutdown_on_exception=True,
+            ),
+            data_clients={data[0]: data[1]},
+            exec_clients={execution[0]: execution[1]},
+            actors=[*_listeners(settings, actor.model, instrument_ids, traders), importable_actor(actor)],
+            strategies=traders,
+            catalogs=_catalogs(settings),
+            timeout_connection=settings.node.connect_within_s,
+            timeout_reconciliation=settings.node.connect_within_s,
+            timeout_portfolio=settings.node.connect_within_s,
+            timeout_post_stop=settings.node.settle_s,
+        ),
+        loop=loop,
+    )
+    node.add_data_client_factory(data[0], data[2])
+    node.add_exec_client_factory(execution[0], execution[2])
+    node.build()
+    limits = settings.risk.max_notional_per_order.items()
+    OrderLimits(node.kernel, {InstrumentId.from_str(name): Decimal(most) for name, most in limits})
+    for each in node.trader.actors():
+        if isinstance(each, MetricsActor):
+            each.watch([*node.trader.actors(), *node.trader.strategies()])
+    return node, instrument_ids
+
+
+def _listeners(
+    settings: LiveSettings, model: str, instrument_ids: list[InstrumentId], traders: list[ImportableStrategyConfig]
+) -> list[ImportableActorConfig]:
+    """What listens to the run; before all else, so that nothing is missed."""
+    found = [
+        ImportableActorConfig(actor_path=each.path, config_path=each.config_path, config=each.config)
+        for each in settings.actors
+    ]
+    if settings.metrics is not None:
+        config = MetricsActorConfig(
+            models=[model], instrument_ids=instrument_ids, port=settings.metrics.port, host=settings.metrics.host
+        )
+        found.insert(0, importable_actor(config))
+    if settings.audit is not None:
+        log = AuditActorConfig(
+            url=settings.audit.url,
+            models=[model],
+            instrument_ids=instrument_ids,
+            source=market_in_words(settings),
+            config_digest=settings.sha256,
+            strategies=tuple(traders),
+            flush_s=settings.audit.flush_s,
+        )
+        found.insert(0, importable_actor(log))
+    return found
+
+
+def _catalogs(settings: LiveSettings) -> list[DataCatalogConfig]:
+    catalog = settings.node.catalog
+    if catalog is None:
+        return []
+    expect(Path(catalog).is_dir(), f"node.catalog: the folder of a catalog, was {catalog}")
+    return [DataCatalogConfig(path=str(Path(catalog).resolve()))]
+
+
+def _logging(settings: LiveSettings) -> LoggingConfig:
+    folder = settings.node.log_folder
+    return LoggingConfig(
+        log_level=settings.node.log_level,
+        log_level_file=None if folder is None else settings.node.log_level,
+        log_directory=folder,
+        log_colors=False,
+        print_config=False,
+    )
+
+
+def _check_limits(settings: LiveSettings, instrument_ids: list[InstrumentId]) -> None:
+    limited = set(settings.risk.max_notional_per_order)
+    names = {str(instrument_id) for instrument_id in instrument_ids}
+    expect(
+        limited <= names,
+        f"risk.max_notional_per_order of instruments traded ({', '.join(sorted(names))}), "
+        f"was of {', '.join(sorted(limited - names))}",
+    )
+    expect(
+        not settings.is_real or names <= limited,
+        f"risk.max_notional_per_order of each instrument, was none of {', '.join(sorted(names - limited))}",
+    )
+
+
+def _data_client(settings: LiveSettings, instrument_ids: list[InstrumentId]) -> Client:
+    market = settings.market
+    if isinstance(market, BinanceMarket):
+        return binance.CLIENT, binance.data_client(market, instrument_ids), BinanceLiveDataClientFactory
+    if isinstance(market, AdapterMarket):
+        return _adapter(market, "market")
+    venue = _only_venue(instrument_ids)
+    return venue, ReplayDataClientConfig(market=market), ReplayDataClientFactory
+
+
+def _execution_client(settings: LiveSettings, instrument_ids: list[InstrumentId]) -> Client:
+    execution, market = settings.execution, settings.market
+    if isinstance(execution, BinanceExecution):
+        assert isinstance(market, BinanceMarket)
+        config = binance.execution_client(market, execution, instrument_ids)
+        return binance.CLIENT, config, BinanceLiveExecClientFactory
+    if isinstance(execution, AdapterExecution):
+        return _adapter(execution, "execution")
+    venue = _only_venue(instrument_ids)
+    return venue, paper_client(execution, venue), SandboxLiveExecClientFactory
+
+
+def _adapter(chosen: AdapterMarket | AdapterExecution, place: str) -> Client:
+    """A client of any adapter; the secrets of its config come from the environment."""
+    secrets = {
+        name: environment_value(variable, f"{place}.config_env.{name}") for name, variable in chosen.config_env.items()
+    }
+    config = named_config(chosen.config_path, {**chosen.config, **secrets}, f"{place}.config")
+    return chosen.name, config, named(chosen.factory, f"{place}.factory")
+
+
+def _only_venue(instrument_ids: list[InstrumentId]) -> str:
+    venues = sorted({instrument_id.venue.value for instrument_id in instrument_ids})
+    if len(venues) != 1:
+        raise BadSetting(f"instruments of one venue expected, was {', '.join(venues)}")
+    return venues[0]

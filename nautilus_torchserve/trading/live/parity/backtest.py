@@ -1,0 +1,226 @@
+"""A backtest of a recorded run: the same data, strategies and instruments, each prediction when it arrived then."""
+
+import itertools
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import nautilus_trader.model.instruments as instrument_types
+from nautilus_trader.backtest.config import BacktestEngineConfig
+from nautilus_trader.backtest.engine import BacktestEngine
+from nautilus_trader.common.component import MessageBus
+from nautilus_trader.config import LoggingConfig, RiskEngineConfig
+from nautilus_trader.core.data import Data
+from nautilus_trader.model.data import CustomData, DataType
+from nautilus_trader.model.enums import AccountType, OmsType
+from nautilus_trader.model.events import OrderEvent
+from nautilus_trader.model.identifiers import ClientId, InstrumentId
+from nautilus_trader.model.instruments import Instrument
+from nautilus_trader.model.objects import Money
+from nautilus_trader.trading.config import ImportableStrategyConfig, StrategyFactory
+
+from nautilus_torchserve.audit.records import ANSWERED, AskedRecord, DecisionRecord, FillRecord, OrderRecord
+from nautilus_torchserve.market.trades.trades import Trades
+from nautilus_torchserve.trading.backtest.ledger import account_currency
+from nautilus_torchserve.trading.decision import DECISIONS_TOPIC, HALT_TOPIC, Decision, Halt
+from nautilus_torchserve.trading.instruments.conform import conform, tick_steps
+from nautilus_torchserve.trading.instruments.instruments import quote_ticks, trade_ticks
+from nautilus_torchserve.trading.instruments.names import engine_id
+from nautilus_torchserve.trading.live.audit.records import decision_record, order_record
+from nautilus_torchserve.trading.live.paper import OneStepWorse
+from nautilus_torchserve.trading.live.parity.recorded_run import NoParity, Recorded, RecordedRun
+from nautilus_torchserve.trading.prediction import Prediction, prediction_topic
+
+BALANCE = 10_000_000
+"""Account at the start, in settlement currency: the recorded run's own limits are in its log, not here."""
+_OK = "OK"
+
+
+class Delivery(Data):
+    """Messages that were published at one time, in their order."""
+
+    __slots__ = ("messages", "ts_event", "ts_init")
+
+    def __init__(self, ts_ns: int) -> None:
+        self.ts_event = self.ts_init = ts_ns
+        self.messages: list[tuple[str, object]] = []
+        """Topic and message."""
+
+
+DELIVERY_TYPE = DataType(Delivery)
+
+
+def backtest_recorded(recorded: Recorded, trades: Trades, outputs: Sequence[dict[str, float]]) -> RecordedRun:
+    """Run it, in the time of the recorded run, from its begin to its end.
+
+    Only predictions that were answered in time are fed in, as a backtest has no others: what the recorded run did
+    about late and missing ones is a difference. Halts are, too: they come from outside, as data do. The venue is the
+    sandbox of live runs.
+
+    Parameters
+    ----------
+    trades : Trades
+        As recorded, not shifted.
+    outputs : sequence of dict
+        Of each question, see `nautilus_torchserve.trading.live.parity.predictions.PredictionParity`.
+
+    Raises
+    ------
+    NoParity
+        The log does not say what traded, or times make no sense.
+    """
+    instruments, strategies = _instruments(recorded), _strategies(recorded)
+    traded = traded_instrument(recorded, trades)
+    live = conform(_shifted(trades, recorded), traded)
+    engine = BacktestEngine(
+        BacktestEngineConfig(
+            logging=LoggingConfig(log_level="ERROR"),
+            risk_engine=RiskEngineConfig(max_order_submit_rate="1000000/00:00:01"),
+        )
+    )
+    try:
+        for venue in {instrument.id.venue for instrument in instruments}:
+            engine.add_venue(
+                venue,
+                OmsType.NETTING,
+                AccountType.MARGIN,
+                starting_balances=_balances(instruments),
+                fill_model=OneStepWorse(),
+                trade_execution=False,
+                bar_execution=False,
+            )
+        for instrument in instruments:
+            engine.add_instrument(instrument)
+        for strategy in strategies:
+            engine.add_strategy(StrategyFactory.create(strategy))
+        engine.add_data(trade_ticks(live))
+        engine.add_data(quote_ticks(live, tick_steps(traded)))  # in this order at one time
+        deliveries = [CustomData(DELIVERY_TYPE, each) for each in _deliveries(recorded, outputs)]
+        engine.add_data(deliveries, client_id=ClientId("RECORDED"))
+        heard = _Heard(engine)
+        engine.run(end=max(recorded.until_ns, int(live.ts_init[-1])))
+        return heard.run()
+    finally:
+        engine.dispose()
+
+
+def _shifted(trades: Trades, recorded: Recorded) -> Trades:
+    """The trades in the recorded run's time, up to its end."""
+    stop = int((trades.ts_init + recorded.shift_ns <= recorded.until_ns).sum())
+    if not stop:
+        raise NoParity(f"{trades.source}: data from before the run's end expected, was none")
+    known = trades.between(0, stop)
+    return replace(known, ts_event=known.ts_event + recorded.shift_ns, ts_init=known.ts_init + recorded.shift_ns)
+
+
+def _instruments(recorded: Recorded) -> list[Instrument]:
+    told = json.loads(recorded.session.instruments)
+    return [getattr(instrument_types, each["type"]).from_dict(each) for each in told]
+
+
+def traded_instrument(recorded: Recorded, trades: Trades) -> Instrument:
+    """The recorded run's instrument that the trades are of.
+
+    Raises
+    ------
+    NoParity
+        It has none of that name.
+    """
+    instruments = _instruments(recorded)
+    wanted = engine_id(trades.instrument.symbol, trades.instrument.venue)
+    found = next((each for each in instruments if each.id == wanted), None)
+    if found is None:
+        ids = ", ".join(each.id.value for each in instruments)
+        raise NoParity(f"{trades.source}: expected trades of one of {ids}, which the log is about, got {wanted}")
+    return found
+
+
+def _balances(instruments: Sequence[Instrument]) -> list[Money]:
+    return [Money(BALANCE, currency) for currency in {account_currency(each) for each in instruments}]
+
+
+def _strategies(recorded: Recorded) -> list[ImportableStrategyConfig]:
+    told = json.loads(recorded.session.strategies)
+    if not told:
+        raise NoParity(f"run {recorded.session.run_id}: the strategies' configs in the log expected, was none")
+    return [ImportableStrategyConfig(**each) for each in told]
+
+
+def _deliveries(recorded: Recorded, outputs: Sequence[dict[str, float]]) -> list[Delivery]:
+    """Predictions when they took effect, and halts, those of one time together and in the recorded order."""
+    arrivals = _arrivals(recorded.run.decisions)
+    messages: list[tuple[int, int, str, object]] = []
+    for each, said in zip(recorded.run.asked, outputs, strict=True):
+        if each.fate != ANSWERED or not said:
+            continue
+        decision = arrivals.get((each.instrument_id, each.model, each.question))
+        prediction = _prediction(each, said, decision)
+        messages.append((prediction.ts_init, each.seq, prediction_topic(prediction.instrument_id), prediction))
+    for halt in recorded.run.halts:
+        messages.append((halt.ts_ns, halt.seq, HALT_TOPIC, Halt(reason=halt.reason, ts_ns=halt.ts_ns)))
+    deliveries: dict[int, Delivery] = {}
+    for ts_ns, _, topic, message in sorted(messages, key=lambda each: each[:2]):
+        deliveries.setdefault(ts_ns, Delivery(ts_ns)).messages.append((topic, message))
+    return list(deliveries.values())
+
+
+def _arrivals(decisions: Sequence[DecisionRecord]) -> dict[tuple[str, str, int], DecisionRecord]:
+    """The first decision on each good prediction."""
+    found: dict[tuple[str, str, int], DecisionRecord] = {}
+    for each in decisions:
+        if each.status == _OK:
+            found.setdefault((each.instrument_id, each.model, each.question), each)
+    return found
+
+
+def _prediction(asked: AskedRecord, outputs: dict[str, float], decision: DecisionRecord | None) -> Prediction:
+    return Prediction(
+        ts_event=asked.ts_event,
+        ts_init=asked.ended_ns if decision is None else decision.ts_init,
+        instrument_id=InstrumentId.from_str(asked.instrument_id),
+        model=asked.model,
+        version=asked.version,
+        archive_digest=asked.digest,
+        outputs=outputs,
+        feature_ts=asked.ts_event,
+        latency_ns=asked.latency_ns,
+        split="" if decision is None else decision.split,
+        leaving=decision is not None and decision.leaving,
+        number=asked.question,
+    )
+
+
+class _Heard:
+    """Publishes what is delivered, and keeps what the backtest does as an audit log would."""
+
+    def __init__(self, engine: BacktestEngine) -> None:
+        self._bus: MessageBus = engine.kernel.msgbus
+        self._cache, self._clock = engine.cache, engine.kernel.clock
+        self._numbers = itertools.count()
+        self._decisions: list[DecisionRecord] = []
+        self._orders: list[OrderRecord] = []
+        self._fills: list[FillRecord] = []
+        self._bus.subscribe(topic=f"data.{DELIVERY_TYPE.topic}", handler=self._deliver)
+        self._bus.subscribe(topic=DECISIONS_TOPIC, handler=self._on_decision)
+        self._bus.subscribe(topic="events.order.*", handler=self._on_order)
+
+    def run(self) -> RecordedRun:
+        return RecordedRun((), tuple(self._decisions), tuple(self._orders), tuple(self._fills), ())
+
+    def _deliver(self, delivery: Delivery) -> None:
+        for topic, message in delivery.messages:
+            self._bus.publish(topic=topic, msg=message)
+
+    def _on_decision(self, decision: Decision) -> None:
+        self._decisions.append(decision_record(decision, self._cache, self._begin))
+
+    def _on_order(self, event: OrderEvent) -> None:
+        record = order_record(event, self._begin(self._clock.timestamp_ns()))
+        if isinstance(record, FillRecord):
+            self._fills.append(record)
+        else:
+            self._orders.append(record)
+
+    def _begin(self, ts_ns: int) -> dict[str, Any]:
+        return {"run_id": "backtest", "seq": next(self._numbers), "ts_ns": ts_ns}

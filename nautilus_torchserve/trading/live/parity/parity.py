@@ -1,0 +1,106 @@
+"""Whether a recorded live run and a backtest over the same data and latencies did the same."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from nautilus_torchserve.audit.log import AuditLog
+from nautilus_torchserve.market.trades.trades import Trades
+from nautilus_torchserve.trading.instruments.conform import conform, tick_steps
+from nautilus_torchserve.trading.live.parity.backtest import backtest_recorded, traded_instrument
+from nautilus_torchserve.trading.live.parity.orders import OrderParity, compare_orders
+from nautilus_torchserve.trading.live.parity.predictions import PredictionParity, compare_predictions
+from nautilus_torchserve.trading.live.parity.reasons import Market
+from nautilus_torchserve.trading.live.parity.recorded_run import NoParity, Recorded, placed, recorded_run
+
+
+@dataclass(frozen=True, eq=False)
+class ParityReport:
+    """What became of the comparison."""
+
+    run_id: str
+    data: str
+    lost: int
+    """Records that are missing from the log."""
+    halts: int
+    """Orders to stop trading, which the backtest got at their recorded times."""
+    predictions: PredictionParity
+    orders: OrderParity
+
+    @property
+    def holds(self) -> bool:
+        """All predictions are equal to the bit, each differing order is explained, and no record is missing."""
+        return self.predictions.equal and self.orders.explained and not self.lost
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        said = self.predictions
+        return {
+            "run_id": self.run_id,
+            "data": self.data,
+            "holds": self.holds,
+            "lost": self.lost,
+            "halts": self.halts,
+            "predictions": {
+                "asked": said.asked,
+                "features_equal": said.features_equal,
+                "answered": said.answered,
+                "outputs_equal": said.outputs_equal,
+                "differences": [asdict(each) for each in said.differences],
+            },
+            "orders": asdict(self.orders),
+        }
+
+
+def compare_run(
+    log: AuditLog, trades: Trades, urls: Sequence[str], run_id: str | None = None, token: str | None = None
+) -> ParityReport:
+    """Compare a run of tick strategies with a backtest of it.
+
+    Parameters
+    ----------
+    trades : Trades
+        What was played, as recorded.
+    urls : sequence of str
+        Where the archives that answered can be asked: servers, or ``mar:PATH``.
+    run_id : str, optional
+        Which run of the log; None takes the last one.
+    token : str, optional
+        TorchServe's inference token.
+
+    Raises
+    ------
+    NoParity
+        The log, the data and the archives do not belong together, or times make no sense.
+    UnknownRun
+        There is no such run.
+    LogFailed
+        The log cannot be read.
+    RequestError, UnreadableArchive
+        A model cannot be reached.
+    """
+    recorded = recorded_run(log, run_id)
+    _refuse_ahead(recorded)
+    rows = placed(recorded, trades)
+    instrument = traded_instrument(recorded, trades)
+    trades = conform(trades, instrument)
+    predictions = compare_predictions(recorded.run.asked, rows, trades, urls, token)
+    backtest = backtest_recorded(recorded, trades, predictions.outputs)
+    return ParityReport(
+        run_id=recorded.session.run_id,
+        data=trades.source,
+        lost=recorded.lost,
+        halts=len(recorded.run.halts),
+        predictions=predictions,
+        orders=compare_orders(recorded.run, backtest, Market(trades, recorded.shift_ns, tick_steps(instrument))),
+    )
+
+
+def _refuse_ahead(recorded: Recorded) -> None:
+    """Data that are played faster than they were recorded are stamped ahead of the clock."""
+    for each in recorded.run.asked:
+        if each.ended_ns < each.ts_init:
+            raise NoParity(
+                f"run {recorded.session.run_id}: data played at speed 1 expected, was an answer "
+                f"{(each.ts_init - each.ended_ns) / 1e6:.3f} ms before its question"
+            )

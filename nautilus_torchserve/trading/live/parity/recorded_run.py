@@ -1,0 +1,135 @@
+"""A live run as its audit log has it, with what a backtest of the same needs."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nautilus_torchserve.audit.log import AuditLog
+from nautilus_torchserve.audit.records import (
+    STOPPED,
+    AskedRecord,
+    DecisionRecord,
+    FillRecord,
+    HaltRecord,
+    OrderRecord,
+    PlaybackRecord,
+    Record,
+    SessionRecord,
+)
+from nautilus_torchserve.audit.runs import lost, started
+from nautilus_torchserve.market.trades.trades import Trades
+from nautilus_torchserve.trading.instruments.names import engine_name
+from nautilus_torchserve.user_error import UserError
+
+
+class NoParity(UserError, ValueError):
+    """A recorded run and data that cannot be compared; says what was expected."""
+
+
+@dataclass(frozen=True, eq=False)
+class RecordedRun:
+    """What a run did, each kind in order of happening, or what a backtest of it did."""
+
+    asked: tuple[AskedRecord, ...]
+    decisions: tuple[DecisionRecord, ...]
+    orders: tuple[OrderRecord, ...]
+    fills: tuple[FillRecord, ...]
+    halts: tuple[HaltRecord, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Recorded:
+    """A run of a log."""
+
+    session: SessionRecord
+    """Its begin."""
+    run: RecordedRun
+    shift_ns: int
+    """What was added to the times of the data."""
+    sha256: str
+    """Of the data that were played; empty where they came as they happened."""
+    until_ns: int
+    """When it was stopped, or of one that crashed its last record, Unix ns."""
+    lost: int
+    """Records that are missing from the log."""
+
+
+def recorded_run(log: AuditLog, run_id: str | None = None) -> Recorded:
+    """Read a run; without ``run_id`` the one that was started last.
+
+    Raises
+    ------
+    UnknownRun
+        There is none.
+    LogFailed
+        The log cannot be read.
+    """
+    session = started(log, run_id)
+    only = {"run_id": session.run_id}
+    run = RecordedRun(
+        tuple(log.read(AskedRecord, **only)),
+        tuple(log.read(DecisionRecord, **only)),
+        tuple(log.read(OrderRecord, **only)),
+        tuple(log.read(FillRecord, **only)),
+        tuple(log.read(HaltRecord, **only)),
+    )
+    playbacks = log.read(PlaybackRecord, **only)
+    ends = [each.ts_ns for each in log.read(SessionRecord, **only) if each.event == STOPPED]
+    every: tuple[Record, ...] = (session, *run.asked, *run.decisions, *run.orders, *run.fills)
+    return Recorded(
+        session=session,
+        run=run,
+        shift_ns=playbacks[0].shift_ns if playbacks else 0,
+        sha256=playbacks[0].sha256 if playbacks else "",
+        until_ns=max(ends) if ends else max(each.ts_ns for each in every),
+        lost=lost(log, session.run_id),
+    )
+
+
+def placed(recorded: Recorded, trades: Trades) -> NDArray[np.int64]:
+    """Position of each question's newest event among the trades [asked]; -1 where the data have no such event.
+
+    A run counts events from its own first one, which need not be that of the data; and of several events at one time
+    the time does not tell which one it was.
+
+    Raises
+    ------
+    NoParity
+        The data are not those of the run.
+    """
+    asked = recorded.run.asked
+    if recorded.sha256 and recorded.sha256 != trades.sha256:
+        raise NoParity(
+            f"{trades.source}: the data that were played ({recorded.sha256[:12]}) expected, was {trades.sha256[:12]}"
+        )
+    names = {each.instrument_id for each in asked}
+    if not names:
+        raise NoParity(f"run {recorded.session.run_id}: questions in the log expected, was none")
+    if names != {engine_name(trades.instrument.instrument_id)}:
+        raise NoParity(
+            f"{trades.source}: trades of {', '.join(sorted(names))} expected, was {trades.instrument.instrument_id}"
+        )
+    numbers = np.array([each.question for each in asked], np.int64)
+    times = np.array([each.ts_event for each in asked], np.int64) - recorded.shift_ns
+    first = np.searchsorted(trades.ts_event, times[0], "left")
+    stop = np.searchsorted(trades.ts_event, times[0], "right")
+    best = np.full(len(asked), -1, np.int64)
+    for candidate in range(int(first), int(stop)):
+        found = _at(trades, numbers + (candidate - numbers[0]), times)
+        if (found >= 0).sum() > (best >= 0).sum():
+            best = found
+    if not (best >= 0).any():
+        raise NoParity(f"{trades.source}: the events of run {recorded.session.run_id} expected, was none of them")
+    missing = best < 0  # the run's stream had a gap, or began before the data: by time, where that tells
+    alone = np.searchsorted(trades.ts_event, times[missing], "left")
+    last = np.searchsorted(trades.ts_event, times[missing], "right") - 1
+    best[missing] = np.where(alone == last, alone, -1)
+    return best
+
+
+def _at(trades: Trades, rows: NDArray[np.int64], times: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The rows at which there is an event of the time, -1 in place of the others."""
+    inside = (rows >= 0) & (rows < len(trades))
+    there = np.where(inside, rows, 0)
+    return np.where(inside & (trades.ts_event[there] == times), rows, -1)

@@ -1,0 +1,1 @@
+"""Replays of recorded data through the live machinery."""

@@ -1,0 +1,204 @@
+"""Recorded market data as a stream of NautilusTrader's objects, all times shifted by one constant."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
+from heapq import merge
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+from nautilus_trader.core.data import Data
+from nautilus_trader.model.data import Bar, BarType, TradeTick
+from nautilus_trader.model.identifiers import InstrumentId
+from numpy.typing import NDArray
+
+from nautilus_torchserve.market.bars.bars import Bars
+from nautilus_torchserve.market.bars.load import load_bars
+from nautilus_torchserve.market.trades.load import load
+from nautilus_torchserve.market.trades.quotes import implied_quotes
+from nautilus_torchserve.market.trades.trades import BadData, Trades
+from nautilus_torchserve.trading.backtest.bar_catalog import bar_objects, bar_quote_ticks
+from nautilus_torchserve.trading.bars.types import bar_type, parse_interval
+from nautilus_torchserve.trading.instruments.conform import conform, tick_steps
+from nautilus_torchserve.trading.instruments.instruments import to_quote_ticks, trade_ticks
+from nautilus_torchserve.trading.instruments.options import InstrumentOptions
+from nautilus_torchserve.trading.instruments.resolve import resolve, resolve_all
+from nautilus_torchserve.trading.live.settings import ReplayMarket
+
+NO_OPTIONS = InstrumentOptions()
+CHUNK = 32
+"""Trades made into objects at a time: some 0.2 ms, during which the event loop waits."""
+Moment = tuple[int, list[Data]]
+"""When, Unix ns, and what is received then."""
+
+
+class RecordedTrades:
+    """One instrument's trades, each with the quotes that it implies.
+
+    Parameters
+    ----------
+    trades : Trades
+        All there are.
+    warm_up : int
+        The first so many are not played.
+    options : InstrumentOptions, optional
+        What is said of the instrument, beyond its data.
+    fee_bps : float, optional
+        Fee on each fill; None takes the definition's.
+
+    Raises
+    ------
+    BadData
+        Nothing is left to play after the warm-up, or it is not known what was traded.
+    """
+
+    def __init__(
+        self,
+        trades: Trades,
+        warm_up: int,
+        options: InstrumentOptions = NO_OPTIONS,
+        fee_bps: float | None = None,
+    ) -> None:
+        if len(trades) <= warm_up:
+            raise BadData(f"{trades.source}: more than {warm_up} trades to warm up on expected, was {len(trades)}")
+        instrument = resolve(trades, options, fee_bps).instrument
+        self._trades, self._warm_up = conform(trades, instrument), warm_up
+        self.instruments = [instrument]
+        """What was traded."""
+        self.source = trades.source
+        """Where it was recorded."""
+        self.sha256 = trades.sha256
+        """Of the values as recorded, the warm-up's too."""
+        self.first_ts = int(trades.ts_init[warm_up])
+        """When the first trade after the warm-up was received, as recorded, Unix ns."""
+
+    @cached_property
+    def _quotes(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        return implied_quotes(self._trades, tick_steps(self.instruments[0]))
+
+    def moments(self, shift_ns: int) -> Iterator[Moment]:
+        """What is played, in order of time: each trade, then the quote that it implies."""
+        bids, asks = self._quotes
+        for start in range(self._warm_up, len(self._trades), CHUNK):
+            stop = start + CHUNK
+            part = _later(self._trades.between(start, stop), shift_ns)
+            quotes = to_quote_ticks(
+                part.instrument, bids[start:stop], asks[start:stop], part.size, part.ts_event, part.ts_init
+            )
+            for trade, quote in zip(trade_ticks(part), quotes, strict=True):
+                yield trade.ts_init, [trade, quote]
+
+    def past_trades(self, instrument_id: InstrumentId, shift_ns: int) -> list[TradeTick]:
+        """Those of the warm-up."""
+        if instrument_id != self.instruments[0].id:
+            return []
+        return trade_ticks(_later(self._trades.between(0, self._warm_up), shift_ns))
+
+    def past_bars(self, of_type: BarType, shift_ns: int) -> list[Bar]:
+        """None: these are trades."""
+        return []
+
+
+class RecordedBars:
+    """Bars of several instruments and the quotes around them.
+
+    Parameters
+    ----------
+    bars : sequence of Bars
+        One for each instrument.
+    warm_up : int
+        Bars of each that are not played.
+    spread_bps : float
+        Of the quotes around them.
+    options, fee_bps
+        As of `RecordedTrades`.
+
+    Raises
+    ------
+    BadData
+        Nothing is left to play after the warm-up, or it is not known what was traded.
+    """
+
+    def __init__(
+        self,
+        bars: Sequence[Bars],
+        warm_up: int,
+        spread_bps: float,
+        options: InstrumentOptions = NO_OPTIONS,
+        fee_bps: float | None = None,
+    ) -> None:
+        for each in bars:
+            if len(each) <= warm_up:
+                raise BadData(f"{each.source}: more than {warm_up} bars to warm up on expected, was {len(each)}")
+        self.instruments = [each.instrument for each in resolve_all(bars, options, fee_bps)]
+        self._bars = [conform(each, instrument) for each, instrument in zip(bars, self.instruments, strict=True)]
+        self._warm_up, self._spread_bps = warm_up, spread_bps
+        self._types = [
+            bar_type(instrument.id, each.interval_ns) for instrument, each in zip(self.instruments, bars, strict=True)
+        ]
+        """What was traded."""
+        self.source = ", ".join(each.source for each in bars)
+        """Where they were recorded."""
+        self.sha256 = "+".join(each.sha256 for each in bars)
+        """Of the values as recorded, the warm-up's too."""
+        self.first_ts = min(int(each.ts_event[warm_up]) for each in bars)
+        """When the first bar after the warm-up closed, as recorded, Unix ns."""
+
+    def moments(self, shift_ns: int) -> Iterator[Moment]:
+        """What is played, in order of time; at one time all bars, then the quotes, as in a backtest."""
+        objects: list[list[Data]] = []
+        quotes: list[list[Data]] = []
+        for each, instrument, of_type in zip(self._bars, self.instruments, self._types, strict=True):
+            played = _later_bars(each.between(self._warm_up, len(each)), shift_ns)
+            objects.append(bar_objects(played, of_type))
+            quotes.append(bar_quote_ticks(played, instrument, self._spread_bps))
+        merged = merge(*objects, *quotes, key=lambda event: event.ts_init)  # stable
+        for ts_init, together in groupby(merged, key=lambda event: event.ts_init):
+            yield ts_init, list(together)
+
+    def past_trades(self, instrument_id: InstrumentId, shift_ns: int) -> list[TradeTick]:
+        """None: these are bars."""
+        return []
+
+    def past_bars(self, of_type: BarType, shift_ns: int) -> list[Bar]:
+        """Those of the warm-up."""
+        for each, known in zip(self._bars, self._types, strict=True):
+            if known == of_type:
+                return bar_objects(_later_bars(each.between(0, self._warm_up), shift_ns), of_type)
+        return []
+
+
+Recording = RecordedTrades | RecordedBars
+"""What a replay plays."""
+
+
+def load_recording(market: ReplayMarket) -> Recording:
+    """What the settings name, loaded and checked.
+
+    Raises
+    ------
+    BadData
+        It cannot be used as it is.
+    BadSetting
+        The interval is none.
+    """
+    if not market.bars:
+        name = market.instruments[0] if market.instruments else None
+        trades = load(market.trades, market.simulate, market.seed, name, market.read)
+        return RecordedTrades(trades, market.warm_up, market.instrument_options, market.fee_bps)
+    interval_ns = None if market.bar is None else parse_interval(market.bar)
+    names: Sequence[str | None] = market.instruments or [None] * len(market.bars)
+    bars = [
+        load_bars(Path(path), 0, market.seed, name, interval_ns, market.read)
+        for path, name in zip(market.bars, names, strict=True)
+    ]
+    return RecordedBars(bars, market.warm_up, market.spread_bps, market.instrument_options, market.fee_bps)
+
+
+def _later(trades: Trades, shift_ns: int) -> Trades:
+    return replace(trades, ts_event=trades.ts_event + shift_ns, ts_init=trades.ts_init + shift_ns)
+
+
+def _later_bars(bars: Bars, shift_ns: int) -> Bars:
+    return replace(bars, ts_event=bars.ts_event + shift_ns)

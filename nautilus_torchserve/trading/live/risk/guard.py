@@ -1,0 +1,168 @@
+"""Watches the day's loss and the kill switch, and tells strategies to close everything when one of them strikes."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+
+from nautilus_trader.common.actor import Actor
+from nautilus_trader.common.component import TimeEvent
+from nautilus_trader.common.config import ActorConfig
+from nautilus_trader.model.identifiers import InstrumentId
+
+from nautilus_torchserve.trading.checks import expect
+from nautilus_torchserve.trading.decision import HALT_TOPIC, Halt
+from nautilus_torchserve.trading.isolate_errors import guard
+from nautilus_torchserve.trading.live.risk.trading_day import TradingDay, halted, keep_day, utc_day
+
+KEEP_EVERY_NS = 5_000_000_000
+"""Time between two writings of an unhalted day (nanoseconds)."""
+_TIMER = "risk-guard"
+
+
+class RiskGuardConfig(ActorConfig, kw_only=True, frozen=True):
+    """Configuration of a `RiskGuard`.
+
+    Parameters
+    ----------
+    instrument_ids : list of InstrumentId
+        What is traded, all of it settled in one currency.
+    max_daily_loss : Decimal, optional
+        Loss of a UTC day at which trading is halted (account currency); None: no limit.
+    kill_file : str, optional
+        File whose appearance halts trading.
+    state_file : str, optional
+        Where the day is kept.
+    check_every_ms : int
+        Time between two looks (milliseconds).
+    """
+
+    instrument_ids: list[InstrumentId]
+    max_daily_loss: Decimal | None = None
+    kill_file: str | None = None
+    state_file: str | None = None
+    check_every_ms: int = 200
+
+    def __post_init__(self) -> None:
+        expect(bool(self.instrument_ids), "instrument_ids of at least 1 instrument, was none")
+        expect(self.check_every_ms >= 10, f"check_every_ms of at least 10, was {self.check_every_ms}")
+
+
+class RiskGuard(Actor):
+    """Publishes a `Halt` when the day's loss reaches its limit, or when it is told to.
+
+    The day's P&L is what NautilusTrader's portfolio says of the instruments, realised and not, with fees, less what
+    it was at the day's beginning or the run's, plus what earlier runs of the day left. Payments for funding and what
+    is moved into or out of the account are no part of it. An open position that nothing prices yet counts as last
+    known.
+
+    What cannot be watched is not traded: an error in here halts, too.
+
+    It also subscribes to the instruments' quotes, by which positions are valued and paper orders filled.
+
+    Parameters
+    ----------
+    config : RiskGuardConfig
+    day : TradingDay
+        What came before.
+    on_halt : callable
+        Called with the reason, once.
+    """
+
+    def __init__(self, config: RiskGuardConfig, day: TradingDay, on_halt: Callable[[str], None]) -> None:
+        super().__init__(config)
+        self.halted = ""
+        """Why trading was halted in this run; empty while it was not."""
+        self.handler_errors = 0
+        """Exceptions in here, each of which halts."""
+        self._day = day
+        self._on_halt = on_halt
+        self._carried = day.pnl
+        self._at_beginning: Decimal | None = None
+        self._kill_file = None if config.kill_file is None else Path(config.kill_file)
+        self._state_file = None if config.state_file is None else Path(config.state_file)
+        self._kept_ns = 0
+
+    @property
+    def pnl(self) -> Decimal:
+        """Of the UTC day, as last looked at (account currency)."""
+        return self._day.pnl
+
+    def on_start(self) -> None:
+        self._refuse_several_currencies()
+        for instrument_id in self.config.instrument_ids:
+            self.subscribe_quote_ticks(instrument_id)
+        keep_day(self._state_file, self._day)  # a place that cannot be written to is told before any trading
+        interval = timedelta(milliseconds=self.config.check_every_ms)
+        self.clock.set_timer(_TIMER, interval=interval, callback=self._on_timer)
+
+    def on_stop(self) -> None:
+        self.clock.cancel_timer(_TIMER)
+        with guard(self, "stopping"):
+            self.look()
+            keep_day(self._state_file, self._day)
+
+    def halt(self, reason: str) -> None:
+        """Have everything closed, and remember it for the day. Of several reasons the first counts."""
+        if self.halted:
+            return
+        self.halted = reason
+        self._day = halted(self._day, reason)
+        self.log.error(f"Trading is halted: {reason}")
+        self.msgbus.publish(topic=HALT_TOPIC, msg=Halt(reason=reason, ts_ns=self.clock.timestamp_ns()))
+        self._on_halt(reason)
+        with guard(self, "keeping the day"):
+            keep_day(self._state_file, self._day)
+
+    def look(self) -> None:
+        """Bring the day's P&L up to now, and begin the next day when it is over."""
+        total = self._total()
+        if total is None:
+            return
+        if self._at_beginning is None:
+            self._at_beginning = total  # a position of before the run has its P&L from before the run
+        today = utc_day(self.clock.timestamp_ns())
+        if today != self._day.day:
+            self.log.info(f"{self._day.day} ended with a P&L of {self._day.pnl}")
+            self._day, self._carried, self._at_beginning = TradingDay(today), Decimal(0), total
+        self._day = replace(self._day, pnl=self._carried + total - self._at_beginning)
+
+    def _on_timer(self, event: TimeEvent) -> None:
+        with guard(self, "watching"):
+            self._watch()
+        if self.handler_errors:
+            self.halt("the risk guard failed, see the log")
+
+    def _watch(self) -> None:
+        if self._kill_file is not None and self._kill_file.exists():
+            self.halt(f"kill file {self._kill_file}")
+        self.look()
+        most = self.config.max_daily_loss
+        if most is not None and self._day.pnl <= -most:
+            self.halt(f"daily loss of {-self._day.pnl:.2f}, below {most} expected")
+        now_ns = self.clock.timestamp_ns()
+        if now_ns - self._kept_ns >= KEEP_EVERY_NS:
+            self._kept_ns = now_ns
+            keep_day(self._state_file, self._day)
+
+    def _refuse_several_currencies(self) -> None:
+        currencies = set()
+        for instrument_id in self.config.instrument_ids:
+            instrument = self.cache.instrument(instrument_id)
+            if instrument is None:
+                raise RuntimeError(f"{instrument_id} in the cache expected, was missing")
+            currencies.add(getattr(instrument, "settlement_currency", instrument.quote_currency).code)
+        if len(currencies) > 1:
+            raise RuntimeError(f"instruments settled in one currency expected, was {', '.join(sorted(currencies))}")
+
+    def _total(self) -> Decimal | None:
+        """P&L of all positions since the node's start; None where an open one cannot be valued."""
+        total = Decimal(0)
+        for instrument_id in self.config.instrument_ids:
+            realised = self.portfolio.realized_pnl(instrument_id)
+            unrealised = self.portfolio.unrealized_pnl(instrument_id)
+            if unrealised is None and self.cache.positions_open_count(instrument_id=instrument_id):
+                return None
+            total += sum(each.as_decimal() for each in (realised, unrealised) if each is not None)
+        return total

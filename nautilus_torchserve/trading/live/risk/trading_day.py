@@ -1,0 +1,83 @@
+"""What is remembered of a day from one run to the next: its P&L and whether trading was halted."""
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import msgspec
+
+from nautilus_torchserve.trading.checks import BadSetting
+from nautilus_torchserve.user_error import UserError
+
+
+class Halted(UserError):
+    """Trading was halted earlier in the day, and nobody has said that it may go on."""
+
+    exit_code = 3
+
+
+@dataclass(frozen=True)
+class TradingDay:
+    """One UTC day, as runs that came before leave it to the next."""
+
+    day: str
+    """``2026-11-22``, UTC."""
+    pnl: Decimal = Decimal(0)
+    """Profit and loss so far, realised and not, fees included (account currency)."""
+    halted: str = ""
+    """Why trading was halted; empty where it was not."""
+
+
+def utc_day(ts_ns: int) -> str:
+    """The UTC day of a time, Unix ns."""
+    return datetime.fromtimestamp(ts_ns // 10**9, UTC).date().isoformat()
+
+
+def begin_day(path: Path | None, today: str, resume: bool) -> TradingDay:
+    """What the day has brought before this run.
+
+    Parameters
+    ----------
+    path : Path, optional
+        Where it is kept; None: nowhere.
+    today : str
+        `utc_day` of now.
+    resume : bool
+        Go on after a halt, and count losses from 0 again.
+
+    Raises
+    ------
+    Halted
+        Trading was halted today, and ``resume`` is not asked for.
+    BadSetting
+        The file cannot be read: it might say that trading was halted.
+    """
+    if path is None or not path.exists():
+        return TradingDay(today)
+    try:
+        kept = msgspec.json.decode(path.read_bytes(), type=TradingDay)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise BadSetting(f"{path}: the state of a trading day expected, was {error}") from None
+    if kept.day != today:
+        return TradingDay(today)
+    if not kept.halted:
+        return kept
+    if not resume:
+        raise Halted(f"{path}: trading was halted today: {kept.halted}; --resume goes on")
+    return TradingDay(today)
+
+
+def keep_day(path: Path | None, day: TradingDay) -> None:
+    """Write it, whole or not at all."""
+    if path is None:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f"{path.name}.new")
+    beside.write_bytes(msgspec.json.encode(day))
+    beside.replace(path)
+
+
+def halted(day: TradingDay, reason: str) -> TradingDay:
+    """The day from its halt on; of two reasons the first counts."""
+    return day if day.halted else replace(day, halted=reason)

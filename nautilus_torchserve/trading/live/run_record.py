@@ -1,0 +1,147 @@
+"""Counts what a live run does, from the message bus, for its summary and for knowing when it has settled."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from decimal import Decimal
+from typing import Any
+
+from nautilus_trader.common.component import MessageBus
+from nautilus_trader.model.data import Bar, TradeTick
+from nautilus_trader.model.enums import OrderSide
+from nautilus_trader.model.events import OrderEvent, OrderFilled
+from nautilus_trader.model.identifiers import InstrumentId
+
+from nautilus_torchserve.trading.inference.messages import ModelCall, ModelHealth, calls_topic, health_topic
+from nautilus_torchserve.trading.live.model_outage import ModelWatch
+from nautilus_torchserve.trading.live.replay.client import PLAYBACK_TOPIC, Playback
+from nautilus_torchserve.trading.prediction import Prediction, prediction_topic
+
+HEALTH_KEPT = 1000
+"""Changes of health that the summary lists; of more the first."""
+
+
+class RunRecord:
+    """What passes over the message bus, counted.
+
+    Parameters
+    ----------
+    bus : MessageBus
+        Of the node.
+    model : str
+        The name asked for.
+    instrument_ids : iterable of InstrumentId
+        What is traded.
+    on_played : callable
+        Called, with why, when a replay has come to its end.
+    max_failures : int
+        As `nautilus_torchserve.trading.live.model_outage.ModelWatch` takes it.
+    """
+
+    def __init__(
+        self,
+        bus: MessageBus,
+        model: str,
+        instrument_ids: Iterable[InstrumentId],
+        on_played: Callable[[str], None],
+        max_failures: int,
+    ) -> None:
+        self.model = ModelWatch(max_failures)
+        """Whether the model answers."""
+        self.events = 0
+        """Trades and bars received."""
+        self.questions: Counter[str] = Counter()
+        """Fate -> questions."""
+        self.predictions: Counter[tuple[str, str]] = Counter()
+        """Version and status -> predictions."""
+        self.health: list[ModelHealth] = []
+        """Changes, in order."""
+        self.order_events: Counter[str] = Counter()
+        """Kind of event -> how many."""
+        self.filled: dict[str, dict[str, Decimal]] = {}
+        """Instrument -> side -> quantity filled, as the execution engine said."""
+        self.playback: Playback | None = None
+        """Of a replay, as last told."""
+        self.last_activity_ns = 0
+        """When data came, a question ended or an order changed for the last time, by the wall clock, Unix ns."""
+        self._on_played = on_played
+        self._last_event: dict[InstrumentId, int] = {}
+        self._last_ended: dict[InstrumentId, int] = {}
+        for instrument_id in instrument_ids:
+            venue, symbol = instrument_id.venue, instrument_id.symbol
+            bus.subscribe(topic=f"data.trades.{venue}.{symbol}", handler=self._on_trade)
+            bus.subscribe(topic=f"data.bars.{instrument_id}-*", handler=self._on_bar)
+            bus.subscribe(topic=prediction_topic(instrument_id), handler=self._on_prediction)
+        bus.subscribe(topic=calls_topic(model), handler=self._on_call)
+        bus.subscribe(topic=health_topic(model), handler=self._on_health)
+        bus.subscribe(topic="events.order.*", handler=self._on_order_event)
+        bus.subscribe(topic=PLAYBACK_TOPIC, handler=self._on_playback)
+
+    @property
+    def has_played(self) -> bool:
+        """Whether a replay has come to its end."""
+        return self.playback is not None and self.playback.ended
+
+    @property
+    def all_ended(self) -> bool:
+        """Whether the question about the last event of each instrument has ended."""
+        return all(self._last_ended.get(name, -1) >= ts for name, ts in self._last_event.items())
+
+    def summary(self) -> dict[str, Any]:
+        """The counts, for JSON."""
+        versions: dict[str, dict[str, int]] = {}
+        for (version, status), count in self.predictions.items():
+            versions.setdefault(version, {})[status] = count
+        return {
+            "events": self.events,
+            "questions": {str(fate): count for fate, count in self.questions.items()},
+            "predictions": versions,
+            "order_events": dict(self.order_events),
+            "filled": {
+                name: {side: str(quantity) for side, quantity in sides.items()} for name, sides in self.filled.items()
+            },
+            "health": [
+                {"ts_ns": each.ts_ns, "url": each.url, "state": each.state, "version": each.version, "why": each.why}
+                for each in self.health
+            ],
+        }
+
+    def _on_trade(self, trade: TradeTick) -> None:
+        self._count_event()
+        self._last_event[trade.instrument_id] = trade.ts_event
+
+    def _on_bar(self, bar: Bar) -> None:
+        self._count_event()
+        self._last_event[bar.bar_type.instrument_id] = bar.ts_event
+
+    def _count_event(self) -> None:
+        self.events += 1
+        self.last_activity_ns = time.time_ns()
+
+    def _on_prediction(self, prediction: Prediction) -> None:
+        self.predictions[prediction.version, str(prediction.status)] += 1
+
+    def _on_call(self, call: ModelCall) -> None:
+        self.last_activity_ns = time.time_ns()
+        self.model.on_call(call)
+        for question, fate in zip(call.questions, call.fates, strict=True):
+            self.questions[fate] += 1
+            last = self._last_ended.get(question.instrument_id, -1)
+            self._last_ended[question.instrument_id] = max(last, question.ts_event)
+
+    def _on_health(self, health: ModelHealth) -> None:
+        self.model.on_health(health)
+        if len(self.health) < HEALTH_KEPT:
+            self.health.append(health)
+
+    def _on_order_event(self, event: OrderEvent) -> None:
+        self.last_activity_ns = time.time_ns()
+        self.order_events[type(event).__name__] += 1
+        if isinstance(event, OrderFilled):
+            sides = self.filled.setdefault(str(event.instrument_id), {"BUY": Decimal(0), "SELL": Decimal(0)})
+            sides["BUY" if event.order_side == OrderSide.BUY else "SELL"] += event.last_qty.as_decimal()
+
+    def _on_playback(self, playback: Playback) -> None:
+        self.playback = playback
+        if playback.ended:
+            self._on_played("end of the recorded data")

@@ -1,0 +1,169 @@
+"""What a live run did, as one JSON object."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from nautilus_trader.live.node import TradingNode
+from nautilus_trader.model.events import OrderFilled
+from nautilus_trader.model.identifiers import InstrumentId
+
+from nautilus_torchserve.trading.live.audit.actor import AuditSummary
+from nautilus_torchserve.trading.live.loop_lag import LoopLag
+from nautilus_torchserve.trading.live.model_outage import ModelOutage
+from nautilus_torchserve.trading.live.risk.guard import RiskGuard
+from nautilus_torchserve.trading.live.risk.trading_day import Halted
+from nautilus_torchserve.trading.live.run_record import RunRecord
+from nautilus_torchserve.trading.live.settings import LiveSettings
+from nautilus_torchserve.user_error import UserError
+
+MODEL_LOST, AUDIT_INCOMPLETE = 4, 5
+"""Exit statuses of a run that ended without its model, and of one whose audit log lacks records."""
+
+
+class RunFailed(UserError):
+    """A live run that did not do what it was asked for.
+
+    Parameters
+    ----------
+    said : mapping
+        The run's summary, which holds the reasons and the exit status.
+    """
+
+    def __init__(self, said: Mapping[str, Any]) -> None:
+        super().__init__("; ".join(said["failures"]))
+        self.exit_code = said["exit_status"]
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a run ended."""
+
+    reason: str
+    """In words."""
+    failed: bool
+    """Whether it was not what was asked for."""
+    flat: bool
+    """Whether positions and orders were closed, where that was asked for."""
+
+
+def run_summary(
+    settings: LiveSettings,
+    metadata: Mapping[str, Any] | None,
+    node: TradingNode,
+    instrument_ids: list[InstrumentId],
+    guard: RiskGuard,
+    record: RunRecord,
+    lag: LoopLag,
+    ending: Ending,
+    audit: AuditSummary | None,
+) -> dict[str, Any]:
+    """The run in figures.
+
+    ``failures`` says why the run failed, in sentences; ``model_lost`` what is missing of the model at the end, and
+    ``audit`` of the audit log. ``fills_lost`` is what the execution engine reported and no order in its cache has,
+    which ought to be 0; ``position`` is the net position of each instrument at the end, ``filled`` what was bought and
+    sold of it.
+    """
+    orders = node.cache.orders()
+    fills = sum(isinstance(event, OrderFilled) for order in orders for event in order.events)
+    playback, outage = record.playback, record.model.outage
+    failures = _failures(ending, guard, outage, audit)
+    return {
+        "trader_id": settings.node.trader_id,
+        "real": settings.is_real,
+        "model": settings.model.actor.get("model", settings.model.kind),
+        "connected": None
+        if metadata is None
+        else {"version": metadata["version"], "digest": metadata["archive_digest"]},
+        "started": _iso(node.kernel.ts_started),
+        "ended": _iso(node.kernel.clock.timestamp_ns()),
+        "ending": ending.reason,
+        "failed": bool(failures),
+        "failures": failures,
+        "exit_status": _exit_status(ending, guard, outage, audit),
+        "model_lost": None
+        if outage is None
+        else {"since": _iso(outage.since_ns), "failed": outage.failed, "why": outage.why},
+        "audit": None
+        if audit is None
+        else {
+            "log": audit.log,
+            "run_id": audit.run_id,
+            "missing": audit.missing,
+            "since": _iso(audit.missing_since_ns),
+            "why": audit.why,
+            "last_hash": audit.last_hash,
+        },
+        "flat": ending.flat,
+        "halted": guard.halted,
+        "replay": None
+        if playback is None
+        else {
+            "source": playback.source,
+            "sha256": playback.sha256,
+            "shift_ns": playback.shift_ns,
+            "events": playback.events,
+            "ended": playback.ended,
+        },
+        **record.summary(),
+        "orders": len(orders),
+        "orders_by_status": Counter(order.status_string() for order in orders),
+        "fills": fills,
+        "fills_lost": record.order_events["OrderFilled"] - fills,
+        "position": {str(name): str(_position(node, name)) for name in instrument_ids},
+        "pnl": str(guard.pnl),
+        "loop_lag_ms": {
+            "p50": round(lag.quantile_ms(0.5), 3),
+            "p99": round(lag.quantile_ms(0.99), 3),
+            "max": round(lag.max_ms, 3),
+        },
+        "loop_blocked_s": round(lag.blocked_s, 3),
+    }
+
+
+def _exit_status(ending: Ending, guard: RiskGuard, outage: ModelOutage | None, audit: AuditSummary | None) -> int:
+    """Return the exit status; of several reasons the one that comes first here."""
+    if guard.halted:
+        return Halted.exit_code
+    if _run_failures(ending, guard):
+        return RunFailed.exit_code
+    if outage is not None:
+        return MODEL_LOST
+    return AUDIT_INCOMPLETE if audit is not None and audit.missing else 0
+
+
+def _failures(ending: Ending, guard: RiskGuard, outage: ModelOutage | None, audit: AuditSummary | None) -> list[str]:
+    found = _run_failures(ending, guard)
+    if outage is not None:
+        found.append(
+            f"the run ended without its model: {outage.failed} predictions failed since {_iso(outage.since_ns)}: "
+            f"{outage.why}"
+        )
+    if audit is not None and audit.missing:
+        found.append(
+            f"{audit.log}: the audit log of run {audit.run_id} lacks {audit.missing} records since "
+            f"{_iso(audit.missing_since_ns) or 'a time that the log gives'}: {audit.why}"
+        )
+    return found
+
+
+def _run_failures(ending: Ending, guard: RiskGuard) -> list[str]:
+    found = []
+    if ending.failed:
+        found.append(ending.reason if ending.flat else f"not flat at the end ({ending.reason})")
+    if guard.handler_errors:
+        found.append(f"{guard.handler_errors} errors in the risk guard, see the log")
+    return found
+
+
+def _position(node: TradingNode, instrument_id: InstrumentId) -> Decimal:
+    positions = node.cache.positions_open(instrument_id=instrument_id)
+    return sum((position.signed_decimal_qty() for position in positions), Decimal(0))
+
+
+def _iso(ts_ns: int | None) -> str | None:
+    return None if ts_ns is None else datetime.fromtimestamp(ts_ns / 1e9, UTC).isoformat()

@@ -1,0 +1,332 @@
+"""What a live run is told by its file: where data come from, where orders go, which model, which limits."""
+
+import hashlib
+from dataclasses import fields
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+from nautilus_trader.model.objects import Money
+
+from nautilus_torchserve.market.read_options import BadReadOption, ReadOptions
+from nautilus_torchserve.trading.checks import BadSetting, expect
+from nautilus_torchserve.trading.instruments.options import InstrumentOptions
+
+
+class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of the file; a field that it does not know is an error."""
+
+
+class NodeSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[node]``: the process."""
+
+    trader_id: str = "LIVE-001"
+    """A name and a number; client order ids carry the number."""
+    log_level: str = "INFO"
+    """Least level on stderr: DEBUG, INFO, WARNING, ERROR or OFF."""
+    log_folder: str | None = None
+    """Where log files go as well; None: nowhere."""
+    catalog: str | None = None
+    """A NautilusTrader catalog that requests for history are answered from, as far as it reaches; None: the venue
+    answers all of them."""
+    connect_within_s: float = 60.0
+    """Longest wait for venue and account at the start (seconds)."""
+    flatten_on_stop: bool = True
+    """Close positions before a clean stop; False leaves them, and the orders, as they are."""
+    flat_within_s: float = 10.0
+    """Longest wait for positions and orders to be closed, at a stop and after a halt (seconds)."""
+    summary_file: str | None = None
+    """Where the run's summary is written as JSON; None: nowhere, ``--json`` prints it."""
+    settle_s: float = 1.0
+    """From the stop of strategies to the disconnection, for what the venue still has to say (seconds)."""
+
+    def __post_init__(self) -> None:
+        levels = ("DEBUG", "INFO", "WARNING", "ERROR", "OFF")
+        expect(self.log_level in levels, f"log_level of {', '.join(levels)}, was {self.log_level}")
+        expect("-" in self.trader_id.strip("-"), f"trader_id such as LIVE-001, was {self.trader_id!r}")
+        for name in ("connect_within_s", "flat_within_s"):
+            expect(getattr(self, name) > 0, f"{name} above 0, was {getattr(self, name):g}")
+        expect(self.settle_s >= 0, f"settle_s of at least 0, was {self.settle_s:g}")
+
+
+class ReplayMarket(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="replay", tag_field="kind"):
+    """``[market] kind = "replay"``: recorded data, as if they came in now."""
+
+    trades: str | None = None
+    """CSV file or NautilusTrader catalog of one instrument's trades."""
+    bars: list[str] = []
+    """CSV files or catalogs of bars, one for each instrument."""
+    instruments: list[str] = []
+    """Which instrument each of them is of, where a catalog holds several or a CSV does not say."""
+    simulate: int = 0
+    """Trades of the simulated market to play instead of recorded ones."""
+    seed: int = 1
+    """Of that simulation."""
+    speed: float = 1.0
+    """1 plays in real time. Above it data come faster and are stamped ahead of the clock, so that ages and
+    deadlines say nothing."""
+    warm_up: int = 0
+    """Events before the first one played, which answer requests for history."""
+    fee_bps: float | None = None
+    """Fee on each fill, bps of its value; None takes what the instrument's definition says, else 0.5."""
+    spread_bps: float = 1.0
+    """Ask less bid around bars, which hold no quotes (bps of the price)."""
+    bar: str | None = None
+    """Length of the bars wanted, ``5-MINUTE``; None takes them as they are."""
+    stamp: str = "open"
+    """Which end of its bar a CSV's stamp is, ``open`` or ``close``."""
+    timezone: str | None = None
+    """IANA name of the zone of times without an offset from UTC; None takes them as UTC."""
+    allow_jumps: bool = False
+    """Whether prices that jump as at an unadjusted split are let through."""
+    instrument_definition: list[str] = []
+    """What defines the instruments: this and the next six are fields of `InstrumentOptions`."""
+    tick_size: Decimal | None = None
+    """Smallest price change."""
+    lot_size: Decimal | None = None
+    """Smallest order size, and the step of larger ones."""
+    multiplier: Decimal | None = None
+    """Units of the underlying in a size of 1."""
+    inverse: bool = False
+    """Whether profit is paid in the base currency."""
+    currency: str | None = None
+    """What the instruments are quoted in, where their symbols do not say."""
+    margin: Decimal | None = None
+    """Margin of a position as a share of its value."""
+
+    def __post_init__(self) -> None:
+        sources = [name for name in ("trades", "bars", "simulate") if getattr(self, name)]
+        expect(len(sources) == 1, f"one of trades, bars and simulate, was {' and '.join(sources) or 'none'}")
+        files = len(self.bars) or 1
+        expect(len(self.instruments) in (0, files), f"instruments of {files} or none, was {len(self.instruments)}")
+        expect(self.speed >= 1, f"speed of at least 1 (data would age while they wait), was {self.speed:g}")
+        expect(self.warm_up >= 0, f"warm_up of at least 0, was {self.warm_up}")
+        expect(self.fee_bps is None or self.fee_bps >= 0, f"fee_bps of at least 0, was {self.fee_bps}")
+        self.instrument_options  # noqa: B018  (refuses what no instrument can have)
+        _ = self.read
+
+    @property
+    def read(self) -> ReadOptions:
+        """How to read the data.
+
+        Raises
+        ------
+        BadSetting
+            An unknown stamp or timezone.
+        """
+        try:
+            return ReadOptions(self.stamp, self.timezone, self.allow_jumps)
+        except BadReadOption as error:
+            raise BadSetting(str(error)) from None
+
+    @property
+    def instrument_options(self) -> InstrumentOptions:
+        """What is said of the instruments, beyond their data."""
+        given = {each.name: getattr(self, each.name) for each in fields(InstrumentOptions)}
+        return InstrumentOptions(**{**given, "instrument_definition": tuple(self.instrument_definition)})
+
+
+class BinanceMarket(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="binance", tag_field="kind"):
+    """``[market] kind = "binance"``: Binance's USDT futures.
+
+    Even data want a key: NautilusTrader's adapter reads the account's fee tier with the instruments.
+    """
+
+    environment: str
+    """``testnet`` or ``live``."""
+    api_key_env: str = ""
+    """Variable that holds the key; empty takes NautilusTrader's, ``BINANCE_FUTURES_TESTNET_API_KEY`` and
+    ``BINANCE_API_KEY``."""
+    api_secret_env: str = ""
+    """Variable that holds its secret; empty as above."""
+    http_url: str | None = None
+    """Another address of the REST interface than Binance's own."""
+    ws_url: str | None = None
+    """Another address of the streams than Binance's own."""
+
+    def __post_init__(self) -> None:
+        known = ("testnet", "live")
+        expect(self.environment in known, f"environment of {' or '.join(known)}, was {self.environment!r}")
+
+
+class AdapterMarket(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="adapter", tag_field="kind"):
+    """``[market] kind = "adapter"``: any data client of NautilusTrader's, or one of your own."""
+
+    name: str
+    """The client's name, by NautilusTrader's custom the venue's."""
+    factory: str
+    """``module:Class`` of the client's factory."""
+    config_path: str
+    """``module:Class`` of its config."""
+    config: dict[str, Any] = {}
+    """Fields of the config."""
+    config_env: dict[str, str] = {}
+    """Fields whose values environment variables hold: field -> variable."""
+
+
+class SandboxExecution(
+    _Section, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="sandbox", tag_field="kind"
+):
+    """``[execution] kind = "sandbox"``: paper trading, orders meet the quotes here."""
+
+    balance: str = "10000 USDT"
+    """The account at the start."""
+    leverage: Decimal = Decimal(1)
+    """Of the account."""
+
+    def __post_init__(self) -> None:
+        try:
+            amount = Money.from_str(self.balance).as_decimal()
+        except (ValueError, TypeError, OverflowError):
+            amount = None
+        expect(amount is not None and amount > 0, f"balance of an amount above 0 like 10000 USDT, was {self.balance!r}")
+        expect(self.leverage > 0, f"leverage above 0, was {self.leverage}")
+
+
+class BinanceExecution(
+    _Section, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="binance", tag_field="kind"
+):
+    """``[execution] kind = "binance"``: real orders, in the environment and with the key of ``[market]``."""
+
+    countdown_s: float = 5.0
+    """Between saying what will be traded and the start (seconds)."""
+    leverages: dict[str, int] = {}
+    """Symbol -> leverage that is set at the start."""
+
+
+class AdapterExecution(
+    _Section, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="adapter", tag_field="kind"
+):
+    """``[execution] kind = "adapter"``: real orders through any execution client; fields as of `AdapterMarket`."""
+
+    name: str
+    """The client's name."""
+    factory: str
+    """``module:Class`` of the client's factory."""
+    config_path: str
+    """``module:Class`` of its config."""
+    config: dict[str, Any] = {}
+    """Fields of the config."""
+    config_env: dict[str, str] = {}
+    """Fields whose values environment variables hold: field -> variable."""
+    countdown_s: float = 5.0
+    """Between saying what will be traded and the start (seconds)."""
+
+
+class ModelSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[model]``: who is asked about what."""
+
+    kind: str
+    """``tick`` or ``price``."""
+    actor: dict[str, Any]
+    """Fields of `InferenceActorConfig` or `BarInferenceActorConfig`; what the model's metadata say need not be said."""
+    wait_for_model: bool = False
+    """Start although the model cannot be reached yet. Then nothing is known of it: say window, gap and horizon."""
+
+    def __post_init__(self) -> None:
+        expect(self.kind in ("tick", "price"), f"kind of tick or price, was {self.kind!r}")
+
+
+class RiskSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[risk]``: limits beyond the strategy's own ``max_position``."""
+
+    max_order_submit_rate: str = "10/00:00:01"
+    """Orders in a period; NautilusTrader's RiskEngine denies those above."""
+    max_notional_per_order: dict[str, int] = {}
+    """Instrument -> largest value of an order, in quote currency; what is above is denied, unless it only makes a
+    position smaller."""
+    max_daily_loss: Decimal | None = None
+    """Loss since 0:00 UTC, realised and not, with fees, at which everything is closed and the run ends."""
+    kill_file: str | None = None
+    """A file whose appearance closes everything and ends the run, as does the signal SIGUSR1."""
+    state_file: str | None = None
+    """Keeps the day's P&L and whether trading was halted, for the next start."""
+    check_every_ms: int = 200
+    """Time between two looks at P&L and kill file (milliseconds)."""
+
+    def __post_init__(self) -> None:
+        loss = self.max_daily_loss
+        expect(loss is None or loss > 0, f"max_daily_loss above 0, was {loss}")
+        expect(10 <= self.check_every_ms <= 10_000, f"check_every_ms of 10 to 10000, was {self.check_every_ms}")
+        for instrument_id, most in self.max_notional_per_order.items():
+            expect(most > 0, f"max_notional_per_order of {instrument_id} above 0, was {most}")
+
+
+class AuditSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[audit]``: a log of every request and decision, see `nautilus_torchserve.trading.live.audit.actor`."""
+
+    url: str
+    """``parquet:FOLDER``, or SQLAlchemy's URL of a PostgreSQL; its password from ``PGPASSWORD`` or ``~/.pgpass``."""
+    flush_s: float = 0.5
+    """Between two writings, in (0, 1] (seconds): what a crash costs."""
+
+
+class MetricsSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[metrics]``: for Prometheus, see `nautilus_torchserve.trading.live.metrics.actor`."""
+
+    port: int
+    """Where to listen; 0 takes any that is free, which is logged."""
+    host: str = "127.0.0.1"
+    """At which address; ``0.0.0.0`` lets other machines look."""
+
+
+class ComponentSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[[actors]]``: an actor of your own beside ours."""
+
+    path: str
+    """``module:Class``."""
+    config_path: str
+    """``module:Class`` of its config."""
+    config: dict[str, Any] = {}
+    """Fields of the config."""
+
+
+class LiveSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A whole file."""
+
+    market: ReplayMarket | BinanceMarket | AdapterMarket
+    """Where data come from."""
+    execution: SandboxExecution | BinanceExecution | AdapterExecution
+    """Where orders go."""
+    model: ModelSettings
+    """Who is asked."""
+    strategy: dict[str, Any]
+    """Fields of `TickStrategyConfig` or `BarStrategyConfig`; the instrument is the actor's."""
+    risk: RiskSettings
+    """Limits."""
+    node: NodeSettings = NodeSettings()
+    """The process."""
+    audit: AuditSettings | None = None
+    """What is kept of the run; None: nothing."""
+    metrics: MetricsSettings | None = None
+    """What is exported of it; None: nothing."""
+    actors: list[ComponentSettings] = []
+    """What runs beside ours."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.execution, BinanceExecution):
+            expect(
+                isinstance(self.market, BinanceMarket),
+                f"market kind binance (execution binance takes its key), was {type(self.market).__name__}",
+            )
+        if self.is_real:
+            expect(not isinstance(self.market, ReplayMarket), "execution kind sandbox for a replay, was a real one")
+            expect(self.risk.max_daily_loss is not None, "risk.max_daily_loss for real execution, was none")
+            expect(bool(self.risk.max_notional_per_order), "risk.max_notional_per_order for real execution, was none")
+            expect(self.risk.state_file is not None, "risk.state_file for real execution, was none")
+            expect("max_position" in self.strategy, "strategy.max_position for real execution, was none")
+
+    @property
+    def is_real(self) -> bool:
+        """Whether orders leave this process."""
+        return not isinstance(self.execution, SandboxExecution)
+
+    @property
+    def sha256(self) -> str:
+        """Of all settings; the same settings, the same hash, in whatever order the file has them."""
+        return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()
+
+    @property
+    def countdown_s(self) -> float:
+        """Wait between saying what will be traded and the start (seconds)."""
+        return 0.0 if isinstance(self.execution, SandboxExecution) else self.execution.countdown_s

@@ -1,0 +1,1 @@
+"""The sentiment model's and the ensemble's actors."""

@@ -1,0 +1,68 @@
+"""A headline about one or several instruments, as data that actors subscribe to and catalogs store."""
+
+from typing import Any
+
+import pyarrow as pa
+from nautilus_trader.core.data import Data
+from nautilus_trader.model.custom import customdataclass
+from nautilus_trader.model.data import DataType
+from nautilus_trader.model.identifiers import InstrumentId
+
+
+@customdataclass
+class NewsHeadline(Data):
+    """One headline.
+
+    ``ts_event`` is when it was published, ``ts_init`` when it was received here, both Unix nanoseconds.
+    NautilusTrader hands it out at ``ts_init``: nothing may act on it earlier.
+
+    A `ParquetDataCatalog` writes and reads it like any custom data, all headlines in one place whatever
+    they are about: see `nautilus_torchserve.trading.backtest.news_catalog`.
+    """
+
+    text: str
+    """What it says."""
+    source: str
+    """Who published it; empty where nobody says."""
+    instrument_ids: list[InstrumentId]
+    """What it is about, at least one."""
+
+    _schema = pa.schema(
+        {
+            "text": pa.string(),
+            "source": pa.string(),
+            "instrument_ids": pa.list_(pa.string()),
+            "type": pa.string(),
+            "ts_event": pa.int64(),
+            "ts_init": pa.int64(),
+        }
+    )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types, as the schema wants them."""
+        return {
+            "text": self.text,
+            "source": self.source,
+            "instrument_ids": [instrument_id.value for instrument_id in self.instrument_ids],
+            "type": "NewsHeadline",
+            "ts_event": self.ts_event,
+            "ts_init": self.ts_init,
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "NewsHeadline":
+        """Inverse of :meth:`to_dict`."""
+        fields = {name: value for name, value in data.items() if name != "type"}
+        fields["instrument_ids"] = [InstrumentId.from_str(value) for value in data["instrument_ids"]]
+        return cls(**fields)
+
+
+HEADLINE_TYPE = DataType(NewsHeadline)
+"""What all headlines are published as, once each, whatever they are about.
+
+It carries no instrument: data have one type only, and a headline on two instruments would have to be sent
+twice and be scored twice. Subscribers leave out what is not about them.
+"""
+
+HEADLINE_TOPIC = f"data.{HEADLINE_TYPE.topic}"
+"""The message bus's topic of `HEADLINE_TYPE`; subscribing to it works the same in backtest and live."""

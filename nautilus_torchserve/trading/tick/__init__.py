@@ -1,0 +1,1 @@
+"""The tick model's actor."""

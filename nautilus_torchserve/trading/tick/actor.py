@@ -1,0 +1,143 @@
+"""Asks a model about every trade and publishes what it says."""
+
+import numpy as np
+from nautilus_trader.model.data import TradeTick
+from nautilus_trader.model.identifiers import InstrumentId
+from nautilus_trader.model.objects import FIXED_PRECISION
+
+from nautilus_torchserve.features.tick import WINDOW, TickFeatures, tick_schema
+from nautilus_torchserve.trading.checks import expect
+from nautilus_torchserve.trading.inference.actor import ModelActor
+from nautilus_torchserve.trading.inference.config import ModelActorConfig
+from nautilus_torchserve.trading.inference.messages import Question
+from nautilus_torchserve.trading.inference.warm_start import WarmStart
+from nautilus_torchserve.trading.isolate_errors import guarded
+from nautilus_torchserve.wire.errors import RequestError, is_refusal
+
+SIDE_SIGNS = (0, 1, -1)
+"""Sign of `AggressorSide` NO_AGGRESSOR, BUYER, SELLER by its value."""
+
+
+class InferenceActorConfig(ModelActorConfig, kw_only=True, frozen=True):
+    """Configuration of `InferenceActor`: what `ModelActorConfig` has, and this.
+
+    Parameters
+    ----------
+    instrument_id : InstrumentId
+        Whose trades to ask about.
+    window : int
+        Trades that a row of features looks back on; must be the model's.
+    """
+
+    instrument_id: InstrumentId
+    model: str = "tick"
+    window: int = WINDOW
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        expect(self.window >= 1, f"window of at least 1 trade, was {self.window}")
+
+
+class InferenceActor(ModelActor):
+    """Keeps the tick features, asks for a prediction with each trade and publishes it when it is due.
+
+    A request that fails is logged and counted, and there is no prediction for that trade. In a live run with
+    ``warm_up_ns`` the features are filled from history first; nothing is asked about its trades.
+
+    Parameters
+    ----------
+    config : InferenceActorConfig
+    """
+
+    def __init__(self, config: InferenceActorConfig) -> None:
+        super().__init__(config, [config.instrument_id])
+        self.features = TickFeatures(config.window)
+        self.failed: list[int] = []
+        """Which trades' requests failed, 0 being the first trade seen."""
+        self.refused_rows: list[int] = []
+        """Which trades' features the model refused."""
+        self._price_step = 1
+        self._size_step = 1
+        self._warm_start: WarmStart[TradeTick] = WarmStart(lambda tick: tick.trade_id.value)
+
+    def on_start(self) -> None:
+        config = self.config
+        instrument = self.connect_model(tick_schema(config.window))[config.instrument_id]
+        self._price_step = 10 ** (FIXED_PRECISION - instrument.price_precision)
+        self._size_step = 10 ** (FIXED_PRECISION - instrument.size_precision)
+        self.subscribe_trade_ticks(config.instrument_id)
+        since = self.warm_up(self._take_in_history)
+        if since is None:
+            self._warm_start.over = True
+        else:
+            self.request_trade_ticks(config.instrument_id, start=since, callback=self.end_warm_up)
+
+    @guarded
+    def on_historical_data(self, data: TradeTick) -> None:
+        if isinstance(data, TradeTick) and data.instrument_id == self.config.instrument_id:
+            self._warm_start.past(data)
+
+    @guarded
+    def on_trade_tick(self, tick: TradeTick) -> None:
+        if not self._warm_start.over:
+            self._warm_start.hold(tick)
+            return
+        row = self._row(tick)
+        if row is None or self.gave_up or not self.is_connected:
+            return
+        question = Question(
+            self.config.instrument_id,
+            self.features.seen - 1,
+            tick.ts_event,
+            tick.ts_init,
+            np.array(row, dtype=np.float32),
+        )
+        if self.is_live:
+            self.put(question)
+        else:
+            self._ask(question)
+
+    def _row(self, tick: TradeTick) -> tuple[float, ...] | None:
+        price, finer_price = divmod(tick.price.raw, self._price_step)
+        size, finer_size = divmod(tick.size.raw, self._size_step)
+        if finer_price or finer_size:
+            self._refine(tick)
+            price, size = tick.price.raw // self._price_step, tick.size.raw // self._size_step
+        return self.features.update(price, size, SIDE_SIGNS[tick.aggressor_side], tick.ts_event)
+
+    def _refine(self, tick: TradeTick) -> None:
+        """Count in the steps of a trade that has more decimals than the instrument says, as after a change of tick."""
+        price_step, size_step = _step(tick.price.raw, self._price_step), _step(tick.size.raw, self._size_step)
+        self.features.refine(self._price_step // price_step, self._size_step // size_step)
+        self._price_step, self._size_step = price_step, size_step
+        self.log.warning(f"{tick} has more decimals than its instrument; features go on in its steps")
+
+    def _take_in_history(self) -> str:
+        for tick in self._warm_start.end():
+            self._row(tick)
+        return f"{self.features.seen} trades, of which {self.config.window + 1} make the first row of features"
+
+    def _ask(self, question: Question) -> None:
+        instrument_id, _, ts_event, ts_init, asked = question
+        route = self.route(instrument_id, ts_event)
+        try:
+            answer = self.ask(route, asked[np.newaxis], [[instrument_id]], ts_event)
+        except RequestError as error:
+            if is_refusal(error):
+                self.refused_rows.append(question.number)
+                self.record_refusal(error, f"trade {self.features.seen}")
+                self.count_event(answered=True)
+                return
+            self.failed.append(question.number)
+            self.say_failed(error, f"trade {self.features.seen}")
+            self.count_event(answered=False, on_trial=route.on_trial)
+        else:
+            self.count_event(answered=True)
+            self.hold_until_due(answer, 0, question, self.schedule(ts_init), route.split)
+
+
+def _step(raw: int, step: int) -> int:
+    """The largest step, a power of ten parts of ``step``, of which ``raw`` is a multiple."""
+    while raw % step:
+        step //= 10
+    return step

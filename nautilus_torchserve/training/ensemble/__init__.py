@@ -1,0 +1,1 @@
+"""Training of the ensemble of a price and a sentiment model."""

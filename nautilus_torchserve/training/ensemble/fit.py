@@ -1,0 +1,81 @@
+"""The weights of a price model's and the news' log odds, and how quickly news grows old."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import expit
+
+from model_defs.news_pool import NewsPoolConfig, log_odds_of_score, log_odds_up, sentiment_of
+from nautilus_torchserve.scores.classification import odds_log_losses
+from nautilus_torchserve.training.ensemble.dataset import NewsPart
+
+HALF_LIVES_BARS = (1.0, 3.0, 10.0, 30.0, 100.0)
+"""Half-lives to choose from, in bars."""
+_LARGEST_WEIGHT = 10.0
+
+
+@dataclass(frozen=True, eq=False)
+class Odds:
+    """What both say about the windows with news and a move after them, as log odds of a rise."""
+
+    price: NDArray[np.float64]
+    news: NDArray[np.float64]
+    rose: NDArray[np.bool_]
+    """What came."""
+    chosen: NDArray[np.bool_]
+    """Which windows of the part these are."""
+
+
+def odds(part: NewsPart, answers: NDArray[np.float32], half_life_s: float) -> Odds:
+    """Log odds of a part's windows that count.
+
+    Parameters
+    ----------
+    answers : float32 [m, 4]
+        The price model's.
+    """
+    chosen = (part.counts > 0) & (part.returns != 0)
+    scores, ages_s, counts = map(torch.from_numpy, (part.scores, part.ages_s, part.counts))
+    score = sentiment_of(scores, ages_s, counts, half_life_s)
+    return Odds(
+        log_odds_up(torch.from_numpy(answers)).numpy()[chosen],
+        log_odds_of_score(score).numpy()[chosen],
+        (part.returns > 0)[chosen],
+        chosen,
+    )
+
+
+def fit_pool(part: NewsPart, answers: NDArray[np.float32], interval_ns: int) -> NewsPoolConfig:
+    """Weights and half-life under which what came was likeliest.
+
+    For each half-life of `HALF_LIVES_BARS` a logistic regression of the next move's sign on both log odds, without
+    intercept and with weights of at least 0: neither member is taken to mean the opposite of what it says.
+    """
+    fits = []
+    for bars in HALF_LIVES_BARS:
+        half_life_s = bars * interval_ns / 1e9
+        given = odds(part, answers, half_life_s)
+        weights = _weights(given)
+        fits.append((log_loss(weights[0] * given.price + weights[1] * given.news, given.rose), *weights, half_life_s))
+    _, weight_price, weight_sentiment, half_life_s = min(fits)
+    return NewsPoolConfig(weight_price, weight_sentiment, half_life_s)
+
+
+def log_loss(log_odds: NDArray[np.float64], rose: NDArray[np.bool_]) -> float:
+    """Mean negative log-likelihood of what came."""
+    return float(odds_log_losses(log_odds, rose).mean())
+
+
+def _weights(given: Odds) -> tuple[float, float]:
+    columns = np.stack([given.price, given.news], axis=1)
+
+    def loss(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        total = columns @ weights
+        return log_loss(total, given.rose), columns.T @ (expit(total) - given.rose) / len(total)
+
+    found = minimize(loss, np.array([1.0, 0.1]), jac=True, method="L-BFGS-B", bounds=[(0.0, _LARGEST_WEIGHT)] * 2)
+    weight_price, weight_sentiment = found.x.tolist()
+    return weight_price, weight_sentiment

@@ -1,0 +1,1 @@
+"""Parts of fitting that all model kinds share."""

@@ -1,0 +1,198 @@
+"""Fitting a price model: scaler, network, and the calibration of its confidence."""
+
+import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from torch import nn
+
+from model_defs.return_network import ReturnNetwork, distribution, negative_log_likelihood, relative
+from nautilus_torchserve.market.trades.trades import BadData
+from nautilus_torchserve.training.fit.checkpoints import Checkpoints, History
+from nautilus_torchserve.training.fit.loop import fit_loop
+from nautilus_torchserve.training.price.dataset import BarDataset, Fold, Part
+from nautilus_torchserve.user_error import InvalidArgument
+
+FORECAST_WINDOWS = 1024
+"""Windows of a batch where no gradient is needed."""
+WARM_UP_SHARE = 0.05
+"""Share of all steps in which the learning rate rises to its full size."""
+_LARGEST_SHARPNESS = 20.0
+
+
+@dataclass(frozen=True)
+class BarFitConfig:
+    """How to fit."""
+
+    epochs: int = 15
+    """At most so many passes over the training part."""
+    patience: int = 5
+    """Stop after so many epochs without a smaller validation loss."""
+    batch_windows: int = 256
+    """Windows of a mini batch."""
+    learning_rate: float = 2e-3
+    """AdamW's step size at its greatest (Loshchilov & Hutter 2019)."""
+    weight_decay: float = 1e-2
+    """AdamW's decoupled weight decay."""
+    clip_norm: float = 1.0
+    """Longest gradient; longer ones are shortened to it (Pascanu et al. 2013)."""
+    seed: int = 1
+    """Of the first weights, each epoch's order of windows and its dropout."""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "patience", "batch_windows"):
+            if getattr(self, name) < 1:
+                raise InvalidArgument(f"{name} of at least 1 expected, was {getattr(self, name)}")
+        for name in ("learning_rate", "clip_norm"):
+            if not getattr(self, name) > 0:
+                raise InvalidArgument(f"{name} above 0 expected, was {getattr(self, name)}")
+
+
+def fit_fold(
+    dataset: BarDataset,
+    fold: Fold,
+    build: Callable[[], nn.Module],
+    config: BarFitConfig,
+    device: torch.device,
+    checkpoints: Checkpoints,
+    inputs: str,
+    on_epoch: Callable[[History], None],
+) -> tuple[ReturnNetwork, History]:
+    """Fit a network on a fold's training part, stop by its validation part.
+
+    The loss is the negative log-likelihood of the next return. The learning rate rises over the first
+    steps and falls along a cosine (Loshchilov & Hutter 2017) to zero at the last of ``epochs``. On CUDA
+    the network computes in bfloat16 where it can. An epoch depends on seed, number and state alone, so
+    that an interrupted fit goes on to the same weights (on a CPU: to the same bits).
+
+    Parameters
+    ----------
+    build : callable
+        Makes the untrained `ReturnNetwork`, its first weights from torch's seed.
+    inputs : str
+        Hash of all that decides the outcome.
+
+    Returns
+    -------
+    ReturnNetwork
+        On the CPU, in eval mode, with the weights of the best epoch and its confidence calibrated.
+    History
+    """
+    torch.manual_seed(config.seed)
+    network = build()
+    assert isinstance(network, ReturnNetwork)
+    _fit_scaler(network, dataset, fold.train)
+    network.to(device)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    history = fit_loop(
+        network,
+        optimizer,
+        lambda epoch: _train_epoch(network, optimizer, dataset, fold.train, config, epoch, device),
+        lambda: _validation_loss(network, dataset, fold.validation, device),
+        config.epochs,
+        config.patience,
+        checkpoints,
+        inputs,
+        on_epoch,
+    )
+    _calibrate(network, forecast(network, dataset, fold.validation.ends, device), fold.validation.returns)
+    return network.cpu().eval(), history
+
+
+def forecast(
+    network: ReturnNetwork, dataset: BarDataset, ends: NDArray[np.int64], device: torch.device
+) -> NDArray[np.float64]:
+    """Location and scale of the return after each of these windows, float64 [m, 2]."""
+    network.to(device).eval()
+    with torch.inference_mode(), _mixed_precision(device):
+        parts = [
+            network(torch.from_numpy(dataset.rows(ends[at : at + FORECAST_WINDOWS])).to(device)).float().cpu()
+            for at in range(0, len(ends), FORECAST_WINDOWS)
+        ]
+    return torch.cat(parts).double().numpy()
+
+
+def _fit_scaler(network: ReturnNetwork, dataset: BarDataset, part: Part) -> None:
+    """Mean and deviation of each step and column over all windows; the returns' root mean square."""
+    total, squares = (torch.zeros_like(network.center, dtype=torch.float64) for _ in range(2))  # (T, F)
+    for at in range(0, len(part), FORECAST_WINDOWS):
+        rows = relative(torch.from_numpy(dataset.rows(part.ends[at : at + FORECAST_WINDOWS])).double())  # (B, T, F)
+        total, squares = total + rows.sum(dim=0), squares + rows.square().sum(dim=0)
+    mean = total / len(part)
+    deviation = (squares / len(part) - mean**2).clamp(min=0.0).sqrt()
+    network.center.copy_(mean)
+    network.scale.copy_(torch.where(deviation > 1e-12, deviation, 1.0))  # a constant column stays finite
+    root_mean_square = float(np.sqrt(np.mean(part.returns.astype(np.float64) ** 2)))
+    if root_mean_square == 0.0:
+        raise BadData(f"{dataset.bars.source}: moving prices expected in the training part, was one price throughout")
+    network.return_scale.fill_(root_mean_square)
+
+
+def _train_epoch(
+    network: ReturnNetwork,
+    optimizer: torch.optim.Optimizer,
+    dataset: BarDataset,
+    part: Part,
+    config: BarFitConfig,
+    epoch: int,
+    device: torch.device,
+) -> float:
+    """One pass; returns the mean loss."""
+    network.train()
+    torch.manual_seed(config.seed * 1_000_003 + epoch)  # of the dropout
+    order = np.random.default_rng([config.seed, epoch]).permutation(len(part))
+    steps = -(-len(part) // config.batch_windows)
+    total = 0.0
+    for step in range(steps):
+        batch = order[step * config.batch_windows : (step + 1) * config.batch_windows]
+        rate = _learning_rate(epoch * steps + step, config.epochs * steps, config.learning_rate)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        rows = torch.from_numpy(dataset.rows(part.ends[batch])).to(device)
+        returns = torch.from_numpy(part.returns[batch]).to(device)
+        with _mixed_precision(device):
+            answer = network(rows)
+        loss = negative_log_likelihood(answer, returns).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
+        optimizer.step()
+        total += loss.item() * len(batch)
+    return total / len(part)
+
+
+def _learning_rate(step: int, steps: int, greatest: float) -> float:
+    warm_up = max(1, int(WARM_UP_SHARE * steps))
+    if step < warm_up:
+        return greatest * (step + 1) / warm_up
+    return greatest * 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
+
+
+def _validation_loss(network: ReturnNetwork, dataset: BarDataset, part: Part, device: torch.device) -> float:
+    answers = torch.from_numpy(forecast(network, dataset, part.ends, device))
+    return negative_log_likelihood(answers, torch.from_numpy(part.returns).double()).mean().item()
+
+
+def _calibrate(network: ReturnNetwork, answers: NDArray[np.float64], returns: NDArray[np.float32]) -> None:
+    """Choose the sharpness that makes the probabilities of the validation part's signs likeliest.
+
+    One number, like the temperature of Guo et al. 2017; 0 says that the signs are a coin's.
+    """
+    moved = returns != 0
+    signed = torch.from_numpy(np.sign(returns[moved]) * answers[moved, 0] / answers[moved, 1])
+
+    def loss(sharpness: float) -> float:
+        return -distribution(sharpness * signed).clamp(min=1e-12).log().mean().item()
+
+    if len(signed):
+        network.sharpness.fill_(float(minimize_scalar(loss, bounds=(0.0, _LARGEST_SHARPNESS), method="bounded").x))
+
+
+def _mixed_precision(device: torch.device) -> AbstractContextManager[Any]:
+    return torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else nullcontext()

@@ -1,0 +1,167 @@
+"""What is written of a price model's training: its evaluation and its description."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from model_defs.return_network import OUTPUTS, ReturnNetwork, predict
+from nautilus_torchserve.code_version import git_commit
+from nautilus_torchserve.inference.explain.integrate import TimeLimit, float64_copy
+from nautilus_torchserve.inference.explain.windows import explain_window
+from nautilus_torchserve.market.bars.checks import examine
+from nautilus_torchserve.market.price_sketch import fit_record
+from nautilus_torchserve.training.fit.checkpoints import History
+from nautilus_torchserve.training.fit.threads import threads
+from nautilus_torchserve.training.price.dataset import BarDataset, Fold
+from nautilus_torchserve.training.price.evaluate import Forecast, evaluate, scores
+from nautilus_torchserve.training.price.importance import importance
+from nautilus_torchserve.training.price.training import PriceTraining
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """One fold, done."""
+
+    fold: Fold
+    network: ReturnNetwork
+    """With the best epoch's weights, on the CPU."""
+    history: History
+    forecast: Forecast
+    """Of the fold's test windows."""
+
+
+def answers(network: ReturnNetwork, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What a worker answers to raw windows, float32 [m, 4]: it computes on one thread."""
+    with threads(1), torch.inference_mode():
+        return predict(network.eval(), torch.from_numpy(rows)).numpy()
+
+
+def left_out_notes(dataset: BarDataset) -> list[str]:
+    """What was left out of the fit and its evaluation for its values."""
+    if not dataset.without_volume:
+        return []
+    return [f"{dataset.without_volume:,} windows without any volume were left out, as they are when predicting."]
+
+
+def record(dataset: BarDataset, training: PriceTraining, fitted: list[Fitted]) -> dict[str, Any]:
+    """``evaluation.json``: all that `nautilus_torchserve.reporting.evaluation.price_page` shows, in plain JSON
+    types.
+    """
+    bars, last = dataset.bars, fitted[-1]
+    together = Forecast.together([each.forecast for each in fitted])
+    block_rows = max(1, min(dataset.schema.window, len(together.returns) // 20))
+    return {
+        "title": f"{training.network} on {bars.instrument.instrument_id}",
+        "network": training.network,
+        **evaluate(together, block_rows, training.fit.seed),
+        "folds": [_fold_facts(dataset, each) for each in fitted],
+        **importance(last.network, dataset, last.fold.test, training.fit.seed),
+        "explained": _explained(dataset, last),
+        "history": [
+            {
+                "fold": each.fold.number,
+                "train_loss": each.history.train_loss,
+                "validation_loss": each.history.validation_loss,
+            }
+            for each in fitted
+        ],
+        "data": {
+            "source": bars.source,
+            "sha256": bars.sha256,
+            "simulated": bars.simulated,
+            "read": bars.read.as_dict(),
+            "notes": list(bars.notes),
+            "instrument_id": bars.instrument.instrument_id,
+            "bars": len(bars),
+            "interval": f"{bars.interval_ns / 1e9:g} s",
+            "from": int(bars.ts_event[0]),
+            "to": int(bars.ts_event[-1]),
+            "findings": [*examine(bars).lines(), *left_out_notes(dataset)],
+            "windows": len(bars) - dataset.left_out,
+            "left_out": dataset.left_out,
+            "without_volume": dataset.without_volume,
+        },
+        "settings": _texts(training.to_dict()),
+        "model_facts": {
+            "Parameters": f"{sum(values.numel() for values in last.network.parameters()):,}",
+            "Columns": ", ".join(column.name for column in dataset.schema.columns),
+            "Sharpness of the confidence": f"{last.network.sharpness.item():.3f}",
+        },
+    }
+
+
+def _explained(dataset: BarDataset, done: Fitted) -> dict[str, Any]:
+    """What the surest forecast of a fold's test windows rested on."""
+    surest = np.abs(done.forecast.location / done.forecast.scale).argmax()
+    end = done.fold.test.ends[surest]
+    (window,) = dataset.rows(np.array([end]))
+    with threads(1):
+        explanation = explain_window(float64_copy(done.network), window, dataset.schema.columns, None, TimeLimit())
+    return {"ts_event": int(dataset.bars.ts_event[end]), "explanation": explanation}
+
+
+def _fold_facts(dataset: BarDataset, done: Fitted) -> dict[str, Any]:
+    fold, ts_event = done.fold, dataset.bars.ts_event
+    return {
+        "number": fold.number,
+        "train_windows": len(fold.train),
+        "validation_windows": len(fold.validation),
+        "test_windows": len(fold.test),
+        "test_from": int(ts_event[fold.test.ends[0]]),
+        "test_to": int(ts_event[fold.test.ends[-1]]),
+        "epochs": done.history.epochs,
+        "best_epoch": done.history.best_epoch,
+        "scores": scores(done.forecast),
+    }
+
+
+def describe(
+    dataset: BarDataset, training: PriceTraining, served: Fitted, evaluation: dict[str, Any], max_gap_ns: int
+) -> dict[str, Any]:
+    """``model.json``: what goes into the archive about the model that is served."""
+    bars, fold, network = dataset.bars, served.fold, served.network
+    first, last = dataset.fitted
+    confidence = answers(network, dataset.rows(fold.validation.ends[-1024:]))[:, OUTPUTS.index("confidence")]
+    return {
+        "model": "price",
+        "network": training.describe_network(),
+        "feature_schema": dataset.schema.to_dict(),
+        "bars": {"interval_ns": bars.interval_ns, "max_gap_ns": max_gap_ns, "indicators": training.indicators},
+        "scaler": {name: getattr(network, name).tolist() for name in ("center", "scale", "return_scale", "sharpness")},
+        "label": {"horizon_bars": 1},
+        "training": {
+            "source": bars.source,
+            "sha256": bars.sha256,
+            "simulated": bars.simulated,
+            "read": bars.read.as_dict(),
+            "notes": list(bars.notes),
+            "instrument_id": bars.instrument.instrument_id,
+            "bars": len(bars),
+            "train_rows": len(fold.train),
+            "validation_rows": len(fold.validation),
+            "test_rows": len(fold.test),
+            "first_ts_event": int(bars.ts_event[first]),
+            "last_ts_event": int(bars.ts_event[last]),
+            "test_first_ts_event": int(bars.ts_event[fold.test.ends[0]]),
+        },
+        "fits": [fit_record(bars, int(bars.ts_event[first]), int(bars.ts_event[last]))],
+        "metrics": {
+            **evaluation["scores"]["model"],
+            **{name: evaluation[name] for name in ("gains", "log_likelihood", "beats_baselines", "edge")},
+            "confidence": {f"p{at}": float(np.percentile(confidence, at)) for at in (50, 90, 99)},
+        },
+        "seed": training.fit.seed,
+        "git_commit": git_commit(),
+        "torch": torch.__version__,
+    }
+
+
+def _texts(settings: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested settings as dotted names with texts."""
+    found: dict[str, str] = {}
+    for name, value in settings.items():
+        found |= _texts(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": str(value)}
+    return found

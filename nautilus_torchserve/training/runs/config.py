@@ -1,0 +1,159 @@
+"""A run's configuration as a file: what tuning found, in the form that the next training accepts."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, NoReturn, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+
+from nautilus_torchserve.user_error import InvalidArgument
+
+TUNED = "tuned"
+
+
+class BadConfig(InvalidArgument):
+    """A configuration file with a key or a value that no run accepts; names file and key."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a tuned configuration comes from: section `TUNED` of the file."""
+
+    study: str
+    """Name of the study."""
+    trials: int
+    """Trials that it was the best of."""
+    value: float
+    """What its objective came to."""
+
+
+def write_config(
+    path: Path, best: Mapping[str, object], fixed: Mapping[str, Mapping[str, object]], provenance: Provenance
+) -> None:
+    """Write sections of tuned and fixed values as JSON, all at once or not at all.
+
+    Parameters
+    ----------
+    best : mapping
+        Section -> name -> value, such as ``{"network": {"hidden": 64}, "fit": {"learning_rate": 1e-3}}``.
+    fixed : mapping
+        Sections of what was not tuned; a tuned value goes before a fixed one.
+
+    Raises
+    ------
+    BadConfig
+        What is tuned is not in sections, or is not JSON.
+    """
+    sections: dict[str, dict[str, object]] = {name: dict(values) for name, values in fixed.items()}
+    for name, values in best.items():
+        if not isinstance(values, Mapping):
+            raise BadConfig(f"{path}: {name}: a section expected, was {values!r}")
+        sections.setdefault(name, {}).update(values)
+    try:
+        text = json.dumps({**sections, TUNED: asdict(provenance)}, indent=2, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise BadConfig(f"{path}: values of JSON types expected, was: {error}") from None
+    _write_whole(path, text + "\n")
+
+
+def read_config(
+    path: Path | None, sections: Mapping[str, type], overrides: Mapping[str, Mapping[str, object]] | None = None
+) -> dict[str, Any]:
+    """Read a configuration, every key and type checked.
+
+    Parameters
+    ----------
+    path : Path, optional
+        JSON: an object of sections, and optionally `TUNED`; None for defaults and overrides alone.
+    sections : mapping
+        Section -> its frozen dataclass, such as ``{"network": PriceLSTMConfig, "fit": FitConfig}``.
+    overrides : mapping, optional
+        Section -> name -> value, which go before those of the file.
+
+    Returns
+    -------
+    dict
+        Section -> instance; what the file leaves out has its default. `TUNED` -> `Provenance`
+        where the file has one.
+
+    Raises
+    ------
+    BadConfig
+        Names the file, the key, and what was expected there.
+    """
+    where = "settings" if path is None else str(path)
+    document = {} if path is None else _section(where, "the file", _parse(path), {**sections, TUNED: Provenance})
+    config = {}
+    for name, kind in sections.items():
+        values = document.get(name, {})
+        if overrides and isinstance(values, dict):
+            values = {**values, **overrides.get(name, {})}
+        config[name] = _build(where, name, kind, values)
+    if TUNED in document:
+        config[TUNED] = _build(where, TUNED, Provenance, document[TUNED])
+    return config
+
+
+def _parse(path: Path) -> object:
+    def refuse(constant: str) -> NoReturn:
+        raise BadConfig(f"{path}: a finite number expected, was {constant}")
+
+    try:
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+    except FileNotFoundError:
+        raise BadConfig(f"{path}: a configuration file expected, was nothing") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise BadConfig(f"{path}: JSON expected, was unreadable: {error}") from None
+
+
+def _build(path: str, section: str, kind: type, values: object) -> Any:
+    known: dict[str, Field[Any]] = {field.name: field for field in fields(kind)}
+    hints = get_type_hints(kind)
+    values = _section(path, section, values, known)
+    missing = [
+        name
+        for name, field in known.items()
+        if field.default is MISSING and field.default_factory is MISSING and name not in values
+    ]
+    if missing:
+        raise BadConfig(f"{path}: {section}.{missing[0]}: a value expected, was missing")
+    checked = {name: _value(path, f"{section}.{name}", hints[name], value) for name, value in values.items()}
+    try:
+        return kind(**checked)
+    except ValueError as error:  # the dataclass's own conditions
+        raise BadConfig(f"{path}: {section}: {error}") from None
+
+
+def _section(path: str, name: str, values: object, known: Mapping[str, object]) -> dict[str, object]:
+    if not isinstance(values, dict):
+        raise BadConfig(f"{path}: {name}: an object expected, was {values!r}")
+    for key in values:
+        if key not in known:
+            raise BadConfig(f"{path}: {name}: one of {', '.join(known)} expected, was {key!r}")
+    return values
+
+
+def _value(path: str, key: str, hint: Any, value: object) -> object:
+    try:  # as JSON: a list may be a tuple and 1 a float there, but "1" is no number and True no int
+        return TypeAdapter(hint).validate_json(json.dumps(value), strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        inner = "".join(f"[{at}]" for at in first["loc"] if isinstance(at, int))
+        raise BadConfig(f"{path}: {key}{inner}: {_as_text(hint)} expected, was {first['input']!r}") from None
+
+
+def _as_text(hint: Any) -> str:
+    return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
+
+
+def _write_whole(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writing = path.with_name(f".{path.name}.writing")
+    with writing.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    writing.replace(path)

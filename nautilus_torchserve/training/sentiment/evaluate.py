@@ -1,0 +1,199 @@
+"""How well a sentiment model reads sentences that nothing was fitted on, beside simpler readers."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nautilus_torchserve.scores.classification import accuracy, calibration, class_scores, confusion_matrix, macro_f1
+from nautilus_torchserve.scores.verdict import is_gain, is_loss
+from nautilus_torchserve.training.fit.bootstrap import CONFIDENCE, RESAMPLES, interval
+from nautilus_torchserve.training.sentiment.news_corpus import CLASSES, Sentence
+
+MODEL = "model"
+"""Its name among those who answer; all others are baselines."""
+BINS = 10
+"""Of confidence, equally wide, from a third to 1: the likeliest of three classes has no less."""
+_EDGES = np.linspace(1 / len(CLASSES), 1.0, BINS + 1)
+_SCORES = ("accuracy", "macro_f1")
+_DECIMALS = 3
+"""Of gains in words: 0.1 points."""
+
+
+def evaluate(
+    sentences: Sequence[Sentence], labels: NDArray[np.int64], answers: Mapping[str, NDArray[np.int64]], seed: int
+) -> dict[str, Any]:
+    """Score the model and the baselines on the same sentences.
+
+    Sentences of one subtopic resemble each other, so that intervals come from resampling whole subtopics
+    (the cluster bootstrap of Davison & Hinkley 1997, 3.8); a sentence without topic is one of its own.
+
+    Parameters
+    ----------
+    labels : int64 [n]
+        Places in `CLASSES`.
+    answers : mapping
+        `MODEL` and each baseline -> the classes it decides for, int64 [n].
+    seed : int
+        Of the resampling.
+
+    Returns
+    -------
+    dict
+        Plain JSON types: ``scores``, ``gains``, ``per_class``, ``confusion``, ``by_topic``, ``by_style``,
+        ``bootstrap``, ``beats_baselines`` (accuracy and macro-F1 above every baseline's, beyond chance), ``edge``
+        (that in words).
+    """
+    clusters = _clusters(sentences)
+    drawn = _resamples(int(clusters.max()) + 1, seed)
+    resampled = {name: _resampled(clusters, labels, each, drawn) for name, each in answers.items()}
+    scored = {
+        name: {
+            **scores(labels, each),
+            **{f"{score}_interval": interval(resampled[name][score]) for score in _SCORES},
+        }
+        for name, each in answers.items()
+    }
+    gains = {score: _gain(score, scored, resampled) for score in _SCORES}
+    beats = beats_baselines(gains)
+    return {
+        "scores": scored,
+        "gains": gains,
+        **class_facts(labels, answers[MODEL]),
+        "by_topic": _by([each.topic.partition("/")[0] for each in sentences], labels, answers),
+        "by_style": _by([each.style for each in sentences], labels, answers),
+        "bootstrap": {"confidence": CONFIDENCE, "resamples": RESAMPLES, "groups": int(clusters.max()) + 1},
+        "beats_baselines": beats,
+        "edge": _in_words(gains, beats),
+    }
+
+
+def beats_baselines(gains: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether every score is above every baseline's, beyond chance and as far as is printed."""
+    return all(is_gain(gain["interval"], _DECIMALS) for gain in gains.values())
+
+
+def scores(labels: NDArray[np.int64], answers: NDArray[np.int64]) -> dict[str, float]:
+    """Share of right answers, and the mean of the classes' F1."""
+    table = confusion_matrix(labels, answers, len(CLASSES))
+    return {"accuracy": float(accuracy(table)), "macro_f1": float(macro_f1(table))}
+
+
+def class_facts(labels: NDArray[np.int64], answers: NDArray[np.int64]) -> dict[str, Any]:
+    """``confusion`` (labels by rows, answers by columns) and ``per_class`` scores; None where a share has no whole."""
+    table = confusion_matrix(labels, answers, len(CLASSES))
+    scored = class_scores(table)
+    rows = [
+        {
+            "class": name,
+            "support": int(scored.support[at]),
+            "precision": _known(scored.precision[at]),
+            "recall": _known(scored.recall[at]),
+            "f1": _known(scored.f1[at]),
+        }
+        for at, name in enumerate(CLASSES)
+    ]
+    return {"confusion": table.tolist(), "per_class": rows}
+
+
+def reliability(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str, Any]:
+    """Whether the likeliest class is right as often as its probability says.
+
+    Returns
+    -------
+    dict
+        ``ece``, the expected calibration error (Guo et al. 2017, eq. 3), and ``bins``: rows of ``above``, ``to``,
+        ``count``, ``confidence`` and ``right``, those that hold something.
+    """
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    found = calibration(confidence, right, _EDGES)
+    return {"ece": found.ece, "bins": found.rows()}
+
+
+def wrong_ones(
+    sentences: Sequence[Sentence], labels: NDArray[np.int64], probabilities: NDArray[np.float64]
+) -> list[dict[str, Any]]:
+    """Every sentence that the model reads otherwise than it is labelled, the surest mistakes first."""
+    answers = probabilities.argmax(axis=1)
+    places = np.flatnonzero(answers != labels)
+    order = places[np.argsort(-probabilities.max(axis=1)[places], kind="stable")]
+    return [
+        {
+            "text": sentences[at].text,
+            "topic": sentences[at].topic,
+            "style": sentences[at].style,
+            "label": CLASSES[labels[at]],
+            "said": CLASSES[answers[at]],
+            "probabilities": dict(zip(CLASSES, probabilities[at].tolist(), strict=True)),
+        }
+        for at in order
+    ]
+
+
+def _clusters(sentences: Sequence[Sentence]) -> NDArray[np.int64]:
+    """Which sentences belong together, int64 [n], from 0."""
+    places: dict[str, int] = {}
+    names = [each.topic or f"sentence {number}" for number, each in enumerate(sentences)]
+    return np.array([places.setdefault(name, len(places)) for name in names], np.int64)
+
+
+def _resamples(clusters: int, seed: int) -> NDArray[np.int64]:
+    """How often each cluster is drawn, int64 [resamples, clusters]."""
+    return np.random.default_rng(seed).multinomial(clusters, np.full(clusters, 1 / clusters), size=RESAMPLES)
+
+
+def _resampled(
+    clusters: NDArray[np.int64], labels: NDArray[np.int64], answers: NDArray[np.int64], drawn: NDArray[np.int64]
+) -> dict[str, NDArray[np.float64]]:
+    """Each score on each resample [resamples]."""
+    size = len(CLASSES)
+    cells = np.bincount((clusters * size + labels) * size + answers, minlength=drawn.shape[1] * size**2)
+    tables = np.tensordot(drawn, cells.reshape(-1, size, size), axes=1)
+    return {"accuracy": accuracy(tables), "macro_f1": macro_f1(tables)}
+
+
+def _gain(
+    score: str, scored: Mapping[str, Mapping[str, Any]], resampled: Mapping[str, Mapping[str, NDArray[np.float64]]]
+) -> dict[str, Any]:
+    """By how much the model's score is above the best baseline's, both on the same resamples."""
+    best = max((name for name in scored if name != MODEL), key=lambda name: scored[name][score])
+    return {
+        "best_baseline": best,
+        "gain": scored[MODEL][score] - scored[best][score],
+        "interval": interval(resampled[MODEL][score] - resampled[best][score]),
+    }
+
+
+def _by(
+    names: Sequence[str], labels: NDArray[np.int64], answers: Mapping[str, NDArray[np.int64]]
+) -> list[dict[str, Any]]:
+    """Share of right answers in each group, the model's weakest first."""
+    rows = []
+    for name in sorted(set(names)):
+        chosen = np.array([each == name for each in names])
+        rows.append(
+            {
+                "name": name or "without",
+                "sentences": int(chosen.sum()),
+                "accuracy": {who: float((each == labels)[chosen].mean()) for who, each in answers.items()},
+            }
+        )
+    return sorted(rows, key=lambda row: row["accuracy"][MODEL])
+
+
+def _known(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _in_words(gains: Mapping[str, Mapping[str, Any]], beats: bool) -> str:
+    numbers = "; ".join(
+        f"{name} {100 * gain['gain']:+.1f} points on {gain['best_baseline']}, {CONFIDENCE:.0%} interval "
+        f"{100 * gain['interval'][0]:+.1f} to {100 * gain['interval'][1]:+.1f}"
+        for name, gain in (("accuracy", gains["accuracy"]), ("macro-F1", gains["macro_f1"]))
+    )
+    if beats:
+        return f"The model reads the held-out sentences better than every baseline ({numbers})."
+    if all(is_loss(gain["interval"], _DECIMALS) for gain in gains.values()):
+        return f"The model reads the held-out sentences worse than a simple baseline ({numbers})."
+    return f"The model is not shown to read the held-out sentences better than every baseline ({numbers})."

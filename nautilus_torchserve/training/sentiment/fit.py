@@ -1,0 +1,249 @@
+"""Fitting a sentiment model: the head on the encoder as it is, then both; the temperature of its probabilities."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from sklearn.linear_model import LogisticRegression
+from torch import nn
+from torch.nn import functional
+
+from model_defs.sentiment_transformer import CLASSES, SentimentTransformer
+from nautilus_torchserve.scores.classification import logit_log_losses
+from nautilus_torchserve.training.fit.checkpoints import Checkpoints, History
+from nautilus_torchserve.training.fit.loop import fit_loop
+from nautilus_torchserve.training.fit.moving_average import MovingAverage
+from nautilus_torchserve.training.sentiment.batches import Tokenised, padded, shuffled_batches, sorted_batches
+from nautilus_torchserve.training.sentiment.head import BATCH, put_head
+from nautilus_torchserve.user_error import InvalidArgument
+
+_LOG_TEMPERATURES = (-2.0, 4.0)
+"""Where the best temperature's logarithm is looked for: for a small part read without a mistake it has no lower end."""
+
+
+@dataclass(frozen=True)
+class SentimentFitConfig:
+    """How to fit."""
+
+    epochs: int = 4
+    """At most so many passes over the training part."""
+    patience: int = 3
+    """Stop after so many epochs without a smaller validation loss."""
+    batch_sentences: int = 16
+    """Sentences of a mini batch."""
+    learning_rate: float = 1e-4
+    """AdamW's step size at its greatest (Loshchilov & Hutter 2019), of the encoder's last layer."""
+    layer_decay: float = 1.0
+    """Each layer's step size, as a share of that of the layer above it (Howard & Ruder 2018)."""
+    head_learning_rate: float = 1e-3
+    """The same for the head."""
+    head_inverse_penalty: float = 1.0
+    """Of the head that the fit begins with: a logistic regression's ``C``."""
+    warm_up_share: float = 0.1
+    """Share of all steps in which the step size rises to its greatest; it falls to zero in the others."""
+    weight_decay: float = 1e-2
+    """AdamW's decoupled weight decay."""
+    label_smoothing: float = 0.05
+    """Share of a label that goes to all classes alike (Szegedy et al. 2016)."""
+    rdrop: float = 1.0
+    """Weight of the divergence between two passes with other dropout (R-Drop, Liang et al. 2021); twice the time."""
+    class_weights: bool = True
+    """Whether each class counts the same, however frequent it is."""
+    freeze_embeddings: bool = True
+    """Whether words, positions and their norm stay as they are: few of the words stand in the training part."""
+    average_decay: float = 0.99
+    """Of the weights' moving average, which is what is kept; 0 keeps the last step's."""
+    dropout: float = 0.1
+    """Of the last states; within the encoder its own configuration decides."""
+    validation_share: float = 0.1
+    """Of the sentences that are not held out: they say when to stop, and the temperature."""
+    clip_norm: float = 1.0
+    """Longest gradient; longer ones are shortened to it (Pascanu et al. 2013)."""
+    seed: int = 1
+    """Of the validation part, each epoch's order of sentences and its dropout."""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "patience", "batch_sentences"):
+            if getattr(self, name) < 1:
+                raise InvalidArgument(f"{name} of at least 1 expected, was {getattr(self, name)}")
+        for name in ("learning_rate", "layer_decay", "head_learning_rate", "head_inverse_penalty", "clip_norm"):
+            if not getattr(self, name) > 0:
+                raise InvalidArgument(f"{name} above 0 expected, was {getattr(self, name)}")
+        if not 0 < self.validation_share < 1:
+            raise InvalidArgument(f"validation_share in (0, 1) expected, was {self.validation_share}")
+        if not self.rdrop >= 0:
+            raise InvalidArgument(f"rdrop of at least 0 expected, was {self.rdrop}")
+        for name in ("warm_up_share", "label_smoothing", "average_decay", "dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InvalidArgument(f"{name} in [0, 1) expected, was {getattr(self, name)}")
+
+
+def fit_sentiment(
+    network: SentimentTransformer,
+    head: LogisticRegression,
+    train: Tokenised,
+    validation: Tokenised,
+    config: SentimentFitConfig,
+    device: torch.device,
+    checkpoints: Checkpoints,
+    inputs: str,
+    on_epoch: Callable[[History], None] = lambda history: None,
+) -> History:
+    """Fit head and encoder from ``head`` on, and leave the best epoch's average in the network, calibrated.
+
+    Fitted whole from an untrained head, an encoder would lose what it knows to the head's first gradients
+    (Kumar et al. 2022). An epoch counts by the validation part's log loss at the temperature that is best for it:
+    as probabilities are calibrated in the end, a fit that has become too sure of itself but ranks better is the
+    better one (Berta et al. 2025). An epoch depends on seed, number and state alone, so that an interrupted fit
+    goes on to the same weights (on a CPU, on as many threads: to the same bits). On CUDA the network computes in
+    bfloat16 where it can.
+
+    Parameters
+    ----------
+    network : SentimentTransformer
+        With a backbone's weights.
+    head : LogisticRegression
+        Fitted on the training part's states.
+    inputs : str
+        Hash of all that decides the outcome.
+    """
+    put_head(network, head)
+    network.to(device)
+    if config.freeze_embeddings:
+        _embeddings(network.encoder).requires_grad_(False)
+    average = MovingAverage(network, config.average_decay)
+    optimizer = torch.optim.AdamW(_groups(network, config), weight_decay=config.weight_decay)
+
+    def validation_loss() -> float:
+        with average.averaged():
+            answers = logits(network, validation, device)
+        return log_loss(answers, validation.labels, best_temperature(answers, validation.labels))
+
+    history = fit_loop(
+        average.state,
+        optimizer,
+        lambda epoch: _train_epoch(network, optimizer, average, train, config, epoch, device),
+        validation_loss,
+        config.epochs,
+        config.patience,
+        checkpoints,
+        inputs,
+        on_epoch,
+    )
+    average.settle()
+    network.temperature.fill_(best_temperature(logits(network, validation, device), validation.labels))
+    network.requires_grad_(True).cpu().eval()
+    return history
+
+
+def logits(network: SentimentTransformer, part: Tokenised, device: torch.device) -> NDArray[np.float64]:
+    """What the network says to each sentence, before temperature and softmax, float64 [n, 3]."""
+    network.to(device).eval()
+    found = np.empty((len(part), len(CLASSES)))
+    with torch.inference_mode(), _mixed_precision(device):
+        for places in sorted_batches(part, BATCH):
+            found[places] = network(padded(part, places, network.padding).to(device)).double().cpu().numpy()
+    return found
+
+
+def log_loss(logits: NDArray[np.float64], labels: NDArray[np.int64], temperature: float) -> float:
+    """Mean negative log-likelihood of the labels, in nats, where logits are divided by a temperature."""
+    return float(logit_log_losses(logits / temperature, labels).mean())
+
+
+def best_temperature(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+    """The one of the least `log_loss` (Guo et al. 2017)."""
+    found = minimize_scalar(
+        lambda logarithm: log_loss(logits, labels, float(np.exp(logarithm))), bounds=_LOG_TEMPERATURES, method="bounded"
+    )
+    return float(np.exp(found.x))
+
+
+def class_weights(labels: NDArray[np.int64]) -> torch.Tensor:
+    """Inverse to each class' frequency, 1 for all where they are equally frequent; float32 [3]."""
+    return torch.from_numpy(len(labels) / (len(CLASSES) * np.bincount(labels, minlength=len(CLASSES)))).float()
+
+
+def divergence(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """Mean of the Kullback-Leibler divergences of two answers, one way and the other, per sentence."""
+    logs = one.log_softmax(dim=1), other.log_softmax(dim=1)
+    ways = (functional.kl_div(*pair, reduction="batchmean", log_target=True) for pair in (logs, logs[::-1]))
+    return torch.stack(list(ways)).mean()
+
+
+def _train_epoch(
+    network: SentimentTransformer,
+    optimizer: torch.optim.Optimizer,
+    average: MovingAverage,
+    part: Tokenised,
+    config: SentimentFitConfig,
+    epoch: int,
+    device: torch.device,
+) -> float:
+    """One pass; returns the mean loss."""
+    network.train()
+    torch.manual_seed(config.seed * 1_000_003 + epoch)  # of the dropout
+    weights = class_weights(part.labels).to(device) if config.class_weights else None
+    options: dict[str, Any] = {"weight": weights, "label_smoothing": config.label_smoothing}
+    batches = shuffled_batches(part, config.batch_sentences, config.seed, epoch)
+    total = 0.0
+    for number, places in enumerate(batches):
+        step = epoch * len(batches) + number
+        share = _rate_share(step, config.epochs * len(batches), config.warm_up_share)
+        for group in optimizer.param_groups:
+            group["lr"] = group["greatest"] * share
+        tokens = padded(part, places, network.padding).to(device)
+        labels = torch.from_numpy(part.labels[places]).to(device)
+        with _mixed_precision(device):
+            answers = [network(tokens).float() for _ in range(2 if config.rdrop else 1)]  # (B, 3) each
+        loss = torch.stack([functional.cross_entropy(each, labels, **options) for each in answers]).mean()
+        if config.rdrop:
+            loss = loss + config.rdrop * divergence(*answers)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_([weight for weight in network.parameters() if weight.requires_grad], config.clip_norm)
+        optimizer.step()
+        average.update(step + 1)
+        total += loss.item() * len(places)
+    return total / len(part)
+
+
+def _rate_share(step: int, steps: int, warm_up_share: float) -> float:
+    """Of the greatest learning rate: up in a line, down in a line, above zero in the first step and in the last."""
+    up = (step + 1) / (warm_up_share * steps) if warm_up_share else 1.0
+    return min(1.0, up, (steps - step) / ((1 - warm_up_share) * steps))
+
+
+def _groups(network: SentimentTransformer, config: SentimentFitConfig) -> list[dict[str, Any]]:
+    """The head, each layer from the last to the first, and what is below them, with their greatest rates."""
+    layers = _layers(network.encoder)
+    parts: list[tuple[float, list[nn.Parameter]]] = [(config.head_learning_rate, list(network.head.parameters()))]
+    for depth, layer in enumerate(reversed(layers)):
+        parts.append((config.learning_rate * config.layer_decay**depth, list(layer.parameters())))
+    taken = {id(weight) for _, weights in parts for weight in weights}
+    below = [weight for weight in network.parameters() if id(weight) not in taken]
+    parts.append((config.learning_rate * config.layer_decay ** len(layers), below))
+    trained = [(rate, [weight for weight in weights if weight.requires_grad]) for rate, weights in parts]
+    return [{"params": weights, "lr": rate, "greatest": rate} for rate, weights in trained if weights]
+
+
+def _layers(encoder: nn.Module) -> list[nn.Module]:
+    """The encoder's layers from the first to the last; none where it shares one among them."""
+    count = encoder.config.num_hidden_layers  # type: ignore[union-attr]
+    lists = (part for part in encoder.modules() if isinstance(part, nn.ModuleList) and len(part) == count)
+    return list(next(lists, nn.ModuleList()))
+
+
+def _embeddings(encoder: nn.Module) -> nn.Module:
+    """What is below the first layer; of an encoder that does not say, the words' vectors."""
+    below = getattr(encoder, "embeddings", None)
+    return below if isinstance(below, nn.Module) else encoder.get_input_embeddings()  # type: ignore[operator]
+
+
+def _mixed_precision(device: torch.device) -> AbstractContextManager[Any]:
+    return torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else nullcontext()

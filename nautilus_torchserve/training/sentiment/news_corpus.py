@@ -1,0 +1,153 @@
+"""Labelled sentences: the project's own corpus, and files of the two usual formats."""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from nautilus_torchserve.user_error import UserError
+
+CLASSES = ("negative", "neutral", "positive")
+HELD_OUT = "held_out.txt"
+COLUMNS = ("label", "subtopic", "style", "text")
+STYLES = ("wire", "press", "social")
+
+
+class BadCorpus(UserError, ValueError):
+    """Labelled text that cannot be read; names file, line and what was expected."""
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One labelled sentence."""
+
+    text: str
+    label: str
+    """One of `CLASSES`: what a holder of the named asset would feel."""
+    topic: str = ""
+    """``earnings/revenue_beat``: file and subtopic; empty where the source has none."""
+    style: str = ""
+    """One of `STYLES`; empty where the source has none."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Sentences to train on, and others to be judged by."""
+
+    train: tuple[Sentence, ...]
+    held_out: tuple[Sentence, ...]
+    """Of subtopics that no sentence of ``train`` has."""
+
+
+def load_corpus(folder: Path) -> Corpus:
+    """Read a folder as ``corpus/news`` is: a CSV a topic, and the subtopics that are held out.
+
+    Raises
+    ------
+    BadCorpus
+        Something is missing, a row cannot be read, a text stands twice, or a held-out subtopic does not exist.
+    """
+    paths = sorted(folder.glob("*.csv"))
+    if not paths:
+        raise BadCorpus(f"{folder}: CSV files of sentences expected, was without")
+    held_out_path = folder / HELD_OUT
+    if not held_out_path.is_file():
+        raise BadCorpus(f"{held_out_path}: the subtopics held out expected, one a line, was missing")
+    sentences = [sentence for path in paths for sentence in _topic(path)]
+    _refuse_repeated(folder, sentences)
+    held_out = set(held_out_path.read_text(encoding="utf-8").split())
+    unknown = sorted(held_out - {sentence.topic for sentence in sentences})
+    if unknown:
+        raise BadCorpus(f"{held_out_path}: subtopics of the corpus expected, was {', '.join(unknown)}")
+    return Corpus(
+        train=tuple(sentence for sentence in sentences if sentence.topic not in held_out),
+        held_out=tuple(sentence for sentence in sentences if sentence.topic in held_out),
+    )
+
+
+def load_labelled(path: Path) -> tuple[Sentence, ...]:
+    """Read one file of somebody's own: CSV with the columns ``text`` and ``label``, or ``text@label`` lines.
+
+    The latter is the Financial PhraseBank's form (Malo et al. 2014). Which it is, the first line tells.
+    UTF-8; a file that is not is read as Latin-1, as the PhraseBank's are.
+
+    Raises
+    ------
+    BadCorpus
+        Naming file, line, what it was and what was expected.
+    """
+    if not path.is_file():
+        raise BadCorpus(f"{path}: a file of labelled sentences expected, was missing")
+    content = path.read_bytes()
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = content.decode("latin-1")
+    lines = text.splitlines()
+    if not lines:
+        raise BadCorpus(f"{path}: labelled sentences expected, was empty")
+    header = {name.strip().lower() for name in next(csv.reader(lines[:1]))}
+    read = _csv(path, text) if {"text", "label"} <= header else _at_lines(path, lines)
+    sentences = tuple(read)
+    if not sentences:
+        raise BadCorpus(f"{path}: labelled sentences expected, was only a header")
+    return sentences
+
+
+def _topic(path: Path) -> Iterator[Sentence]:
+    """The rows of one of the corpus's own files."""
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file, strict=True)
+        if tuple(reader.fieldnames or ()) != COLUMNS:
+            raise BadCorpus(f"{path}: columns {', '.join(COLUMNS)} expected, was {reader.fieldnames}")
+        for row in reader:
+            if row.get(None) or None in row.values():
+                raise BadCorpus(f"{path}: line {reader.line_num}: {len(COLUMNS)} columns expected, was another number")
+            if row["style"] not in STYLES:
+                raise BadCorpus(f"{path}: line {reader.line_num}: style {_one_of(STYLES)}, was {row['style']!r}")
+            text, label = _checked(path, reader.line_num, row["text"], row["label"])
+            yield Sentence(text, label, f"{path.stem}/{row['subtopic']}", row["style"])
+
+
+def _csv(path: Path, text: str) -> Iterator[Sentence]:
+    reader = csv.DictReader(text.splitlines(keepends=True), strict=True)
+    reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
+    try:
+        for row in reader:
+            yield Sentence(*_checked(path, reader.line_num, row["text"] or "", row["label"] or ""))
+    except csv.Error as error:
+        raise BadCorpus(f"{path}: line {reader.line_num}: comma-separated values expected, was: {error}") from None
+
+
+def _at_lines(path: Path, lines: list[str]) -> Iterator[Sentence]:
+    for number, line in enumerate(lines, 1):
+        text, at, label = line.rpartition("@")
+        if not at:
+            raise BadCorpus(
+                f"{path}: line {number}: text@label, or a CSV header with text and label, expected, was {line[:60]!r}"
+            )
+        yield Sentence(*_checked(path, number, text, label))
+
+
+def _checked(path: Path, line: int, text: str, label: str) -> tuple[str, str]:
+    text, label = text.strip(), label.strip().lower()
+    if not text:
+        raise BadCorpus(f"{path}: line {line}: a sentence expected, was empty")
+    if label not in CLASSES:
+        raise BadCorpus(f"{path}: line {line}: label {_one_of(CLASSES)}, was {label!r}")
+    return text, label
+
+
+def _one_of(names: tuple[str, ...]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]} expected"
+
+
+def _refuse_repeated(folder: Path, sentences: list[Sentence]) -> None:
+    seen: dict[str, str] = {}
+    for sentence in sentences:
+        key = " ".join(sentence.text.lower().split())
+        if key in seen:
+            raise BadCorpus(
+                f"{folder}: every sentence once expected, was in {seen[key]} and {sentence.topic}: {sentence.text!r}"
+            )
+        seen[key] = sentence.topic

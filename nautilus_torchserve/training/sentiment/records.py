@@ -1,0 +1,206 @@
+"""What is written of a sentiment model's training: its evaluation and its description."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import softmax
+
+from model_defs.sentiment_transformer import SentimentTransformer
+from nautilus_torchserve.code_version import git_commit
+from nautilus_torchserve.features.text import TEXT_SCHEMA, script_of
+from nautilus_torchserve.inference.text_model import TOKENIZER
+from nautilus_torchserve.training.fit.checkpoints import History
+from nautilus_torchserve.training.sentiment.backbone import Backbone
+from nautilus_torchserve.training.sentiment.batches import Tokenised
+from nautilus_torchserve.training.sentiment.data import SentimentData
+from nautilus_torchserve.training.sentiment.evaluate import (
+    MODEL,
+    class_facts,
+    evaluate,
+    reliability,
+    scores,
+    wrong_ones,
+)
+from nautilus_torchserve.training.sentiment.fit import log_loss
+from nautilus_torchserve.training.sentiment.lexicon import lexicon_answers
+from nautilus_torchserve.training.sentiment.news_corpus import CLASSES, Sentence
+from nautilus_torchserve.training.sentiment.options import SentimentTraining
+
+WORD_LIST, HEAD_ALONE = "word list", "head on the frozen encoder"
+_LEAST_SCRIPT_SHARE = 0.01
+"""Of the training part's texts with letters: a script that has less was not learned."""
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """Sentences with what the finished model, and others, say to them."""
+
+    sentences: tuple[Sentence, ...]
+    part: Tokenised
+    """The same as tokens."""
+    logits: NDArray[np.float64]
+    """The model's [n, 3], before its temperature."""
+    head_alone: NDArray[np.int64]
+    """What the head on the encoder as it was decides for [n]."""
+
+    def probabilities(self, temperature: float) -> NDArray[np.float64]:
+        """The model's [n, 3], at a temperature."""
+        return np.asarray(softmax(self.logits / temperature, axis=1), np.float64)
+
+    def answers(self) -> dict[str, NDArray[np.int64]]:
+        """What everybody decides for, the model first."""
+        return {
+            MODEL: self.logits.argmax(axis=1),
+            HEAD_ALONE: self.head_alone,
+            WORD_LIST: lexicon_answers([each.text for each in self.sentences]),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Benchmark:
+    """A user's labelled file that the finished model is scored on."""
+
+    source: str
+    judged: Judged
+    left_out: int
+    """Its sentences that the model was fitted on or stopped by."""
+
+
+def record(
+    data: SentimentData,
+    backbone: Backbone,
+    training: SentimentTraining,
+    network: SentimentTransformer,
+    history: History,
+    held_out: Judged,
+    benchmarks: Sequence[Benchmark],
+) -> dict[str, Any]:
+    """``evaluation.json``: all that `nautilus_torchserve.reporting.evaluation.sentiment_page` shows, in plain JSON
+    types.
+    """
+    labels, temperature = held_out.part.labels, network.temperature.item()
+    probabilities = held_out.probabilities(temperature)
+    return {
+        "title": f"Sentiment on {backbone.name}",
+        "classes": list(CLASSES),
+        **evaluate(held_out.sentences, labels, held_out.answers(), training.fit.seed),
+        "calibration": {
+            "temperature": temperature,
+            "before": _calibration(held_out, 1.0),
+            "after": _calibration(held_out, temperature),
+        },
+        "wrong": wrong_ones(held_out.sentences, labels, probabilities),
+        "benchmarks": [_benchmark(each, temperature) for each in benchmarks],
+        "history": {
+            "train_loss": history.train_loss,
+            "validation_loss": history.validation_loss,
+            "best_epoch": history.best_epoch,
+        },
+        "data": {
+            "sources": list(data.sources),
+            "sha256": data.sha256,
+            "parts": [
+                {"part": name, "sentences": len(part), "classes": _class_counts(part), "topics": _topics(part)}
+                for name, part in _parts(data).items()
+            ],
+            "repeated": data.repeated,
+            "relabelled": data.relabelled,
+        },
+        "settings": {f"fit.{name}": str(value) for name, value in asdict(training.fit).items()}
+        | {"device": training.device, "threads": str(training.threads)},
+        "model_facts": {
+            "Encoder": backbone.name,
+            "SHA-256 of its weights": backbone.sha256,
+            "Parameters": f"{sum(weight.numel() for weight in network.parameters()):,}",
+            "Tokens at once": f"{backbone.max_tokens}",
+            "Temperature": f"{temperature:.3f}",
+        },
+    }
+
+
+def describe(
+    data: SentimentData,
+    backbone: Backbone,
+    training: SentimentTraining,
+    network: SentimentTransformer,
+    evaluation: Mapping[str, Any],
+) -> dict[str, Any]:
+    """``model.json``: what goes into the archive about the model that is served."""
+    after = evaluation["calibration"]["after"]
+    held_out = {**evaluation["scores"][MODEL], "ece": after["ece"], "log_loss": after["log_loss"]}
+    return {
+        "model": "sentiment",
+        "network": {
+            "module": SentimentTransformer.__module__,
+            "config": {
+                "backbone": backbone.config,
+                "max_tokens": backbone.max_tokens,
+                "dropout": training.fit.dropout,
+            },
+        },
+        "feature_schema": TEXT_SCHEMA.to_dict(),
+        "files": [TOKENIZER],
+        "scripts": scripts(each.text for each in data.train),
+        "unknown_token": backbone.unknown_token,
+        "temperature": network.temperature.item(),
+        "label": {"classes": list(CLASSES)},
+        "training": {
+            "source": ", ".join(data.sources),
+            "sha256": data.sha256,
+            "sentences": sum(map(len, _parts(data).values())),
+            **{f"{name.replace('-', '_')}_sentences": len(part) for name, part in _parts(data).items()},
+            "backbone": backbone.name,
+            "backbone_sha256": backbone.sha256,
+        },
+        "metrics": {
+            "held_out": held_out,
+            **{name: evaluation[name] for name in ("per_class", "gains", "beats_baselines", "edge", "benchmarks")},
+        },
+        "seed": training.fit.seed,
+        "git_commit": git_commit(),
+        "torch": torch.__version__,
+    }
+
+
+def scripts(texts: Iterable[str]) -> list[str]:
+    """The scripts that enough of the texts are in to have been learned, sorted."""
+    counts = Counter(script for text in texts if (script := script_of(text)) is not None)
+    least = _LEAST_SCRIPT_SHARE * counts.total()
+    return sorted(script for script, count in counts.items() if count >= least)
+
+
+def _benchmark(benchmark: Benchmark, temperature: float) -> dict[str, Any]:
+    judged = benchmark.judged
+    labels, answers = judged.part.labels, judged.answers()
+    return {
+        "source": benchmark.source,
+        "sentences": len(judged.sentences),
+        "left_out": benchmark.left_out,
+        "cut": judged.part.cut,
+        "scores": {name: scores(labels, each) for name, each in answers.items()},
+        **class_facts(labels, answers[MODEL]),
+        "ece": reliability(judged.probabilities(temperature), labels)["ece"],
+    }
+
+
+def _calibration(judged: Judged, temperature: float) -> dict[str, Any]:
+    found = reliability(judged.probabilities(temperature), judged.part.labels)
+    return {**found, "log_loss": log_loss(judged.logits, judged.part.labels, temperature)}
+
+
+def _parts(data: SentimentData) -> dict[str, tuple[Sentence, ...]]:
+    return {"train": data.train, "validation": data.validation, "held-out": data.held_out}
+
+
+def _class_counts(sentences: Sequence[Sentence]) -> dict[str, int]:
+    counts = Counter(each.label for each in sentences)
+    return {name: counts[name] for name in CLASSES}
+
+
+def _topics(sentences: Sequence[Sentence]) -> int:
+    return len({each.topic for each in sentences if each.topic})

@@ -1,0 +1,121 @@
+"""Whether a fitted network foresees more than simple rules do, on trades that nothing was fitted on."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model_defs.tick_classifier import CLASSES
+from nautilus_torchserve.market.trades.labels import HOLD
+from nautilus_torchserve.scores.classification import accuracy, confusion_matrix, log_losses, macro_f1
+from nautilus_torchserve.scores.verdict import is_gain, is_loss
+from nautilus_torchserve.training.fit.bootstrap import CONFIDENCE, RESAMPLES, Blocks, interval
+from nautilus_torchserve.training.tick.baselines import BASELINES, Forecast
+from nautilus_torchserve.training.tick.dataset import DatasetSplit
+
+_DECIMALS = 3
+"""Of gains and their intervals in words."""
+
+
+def evaluate(split: DatasetSplit, train: NDArray[np.float32], test: NDArray[np.float32], seed: int) -> dict[str, Any]:
+    """Score a network on the test part and compare it with the best baseline of each score.
+
+    Neighbouring rows share trades, so the intervals of the gains come from resampling blocks
+    of twice the span that a row and its label cover (Carlstein 1986).
+
+    Parameters
+    ----------
+    train, test : float32 [n, classes]
+        The network's probabilities for the rows of the two parts.
+    seed : int
+        Of the resampling.
+
+    Returns
+    -------
+    dict
+        Plain JSON types: ``model`` and ``baselines`` with macro_f1, accuracy and log_loss,
+        ``classes`` (share of each in the test part), ``trade_probability`` (percentiles over
+        test rows of the greater of P(buy), P(sell)), ``gains`` over the best baseline in
+        macro-F1 and log loss (positive is better), ``beats_baselines`` (both beyond chance)
+        and ``edge``, which says in words what that means.
+    """
+    labels = split.test.labels
+    model = Forecast.of_probabilities(split.train.labels, train, test)
+    baselines = {name: rule(split) for name, rule in BASELINES.items()}
+    scores = {name: _scores(labels, forecast) for name, forecast in baselines.items()}
+    model_scores = _scores(labels, model)
+    best_f1 = max(scores, key=lambda name: scores[name]["macro_f1"])
+    best_loss = min(scores, key=lambda name: scores[name]["log_loss"])
+    blocks = Blocks(len(labels), 2 * (split.window + split.horizon), seed)
+    gains: dict[str, dict[str, Any]] = {
+        "macro_f1": {
+            "best_baseline": best_f1,
+            "gain": model_scores["macro_f1"] - scores[best_f1]["macro_f1"],
+            "interval": _macro_f1_gain(blocks, labels, model, baselines[best_f1]),
+        },
+        "log_loss": {
+            "best_baseline": best_loss,
+            "gain": scores[best_loss]["log_loss"] - model_scores["log_loss"],
+            "interval": _log_loss_gain(blocks, labels, model, baselines[best_loss]),
+        },
+    }
+    trade_probability = np.delete(test, HOLD, axis=1).max(axis=1)
+    return {
+        "model": model_scores,
+        "baselines": scores,
+        "classes": dict(zip(CLASSES, (np.bincount(labels, minlength=3) / len(labels)).tolist(), strict=True)),
+        "trade_probability": {f"p{at}": float(np.percentile(trade_probability, at)) for at in (50, 90, 99)},
+        "gains": gains,
+        "bootstrap": {"confidence": CONFIDENCE, "block_rows": blocks.length, "resamples": RESAMPLES},
+        "beats_baselines": _beats(gains),
+        "edge": _in_words(gains),
+    }
+
+
+def _macro_f1_gain(blocks: Blocks, labels: NDArray[np.int64], model: Forecast, baseline: Forecast) -> list[float]:
+    """Interval of macro-F1 of model less baseline, both on the same blocks."""
+
+    def resampled(answers: NDArray[np.int64]) -> NDArray[np.float64]:
+        ends = blocks.starts + blocks.length
+        size = len(CLASSES)
+        tables = [
+            confusion_matrix(labels[at:end], answers[at:end], size) for at, end in zip(blocks.starts, ends, strict=True)
+        ]
+        return macro_f1(np.tensordot(blocks.times, np.array(tables), axes=1))  # of (resamples, 3, 3)
+
+    return interval(resampled(model.answers) - resampled(baseline.answers))
+
+
+def _log_loss_gain(blocks: Blocks, labels: NDArray[np.int64], model: Forecast, baseline: Forecast) -> list[float]:
+    """Interval of log loss of baseline less model, both on the same blocks."""
+    return interval(blocks.means(_losses(labels, baseline) - _losses(labels, model)))
+
+
+def _losses(labels: NDArray[np.int64], forecast: Forecast) -> NDArray[np.float64]:
+    return log_losses(forecast.probabilities, labels)
+
+
+def _scores(labels: NDArray[np.int64], forecast: Forecast) -> dict[str, float]:
+    table = confusion_matrix(labels, forecast.answers, len(CLASSES))
+    return {
+        "macro_f1": float(macro_f1(table)),
+        "accuracy": float(accuracy(table)),
+        "log_loss": float(_losses(labels, forecast).mean()),
+    }
+
+
+def _beats(gains: dict[str, dict[str, Any]]) -> bool:
+    return all(is_gain(gain["interval"], _DECIMALS) for gain in gains.values())
+
+
+def _in_words(gains: dict[str, dict[str, Any]]) -> str:
+    numbers = "; ".join(
+        f"{name.replace('_', ' ')} gain over {gain['best_baseline']} {gain['gain']:+.{_DECIMALS}f}, "
+        f"{CONFIDENCE:.0%} interval {gain['interval'][0]:+.{_DECIMALS}f} to {gain['interval'][1]:+.{_DECIMALS}f}"
+        for name, gain in gains.items()
+    )
+    if _beats(gains):
+        return f"The model beats every baseline on the test part ({numbers}). That is before the costs of trading."
+    if any(is_loss(gain["interval"], _DECIMALS) for gain in gains.values()):
+        return f"No edge: the model is worse than a simple baseline on the test part ({numbers})."
+    return f"No edge shown: the model does not beat every baseline beyond chance on the test part ({numbers})."

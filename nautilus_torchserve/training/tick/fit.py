@@ -1,0 +1,123 @@
+"""The fit loop: cross-entropy, AdamW, early stopping, a checkpoint after each epoch."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from model_defs.tick_classifier import TickClassifier, TickClassifierConfig
+from nautilus_torchserve.training.fit.checkpoints import Checkpoints, History
+from nautilus_torchserve.training.fit.loop import fit_loop
+from nautilus_torchserve.training.fit.threads import threads
+from nautilus_torchserve.training.tick.dataset import DatasetSplit, Part
+from nautilus_torchserve.user_error import InvalidArgument
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How to fit."""
+
+    epochs: int = 60
+    """At most so many passes over the training part."""
+    patience: int = 10
+    """Stop after so many epochs without a smaller validation loss."""
+    batch_rows: int = 512
+    """Rows of a mini batch."""
+    learning_rate: float = 3e-3
+    """AdamW's step size."""
+    weight_decay: float = 1e-2
+    """AdamW's decoupled weight decay (Loshchilov & Hutter 2019)."""
+    seed: int = 1
+    """Of the first weights and of each epoch's order of rows."""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "patience", "batch_rows"):
+            if getattr(self, name) < 1:
+                raise InvalidArgument(f"{name} of at least 1 expected, was {getattr(self, name)}")
+
+
+def fit(
+    split: DatasetSplit,
+    network_config: TickClassifierConfig,
+    config: FitConfig,
+    checkpoints: Checkpoints,
+    inputs: str,
+    on_epoch: Callable[[History], None] = lambda history: None,
+) -> tuple[TickClassifier, History]:
+    """Fit the scaler and the network on the training part only.
+
+    The loss weighs no class, so that the outputs are probabilities as frequent as they say.
+    Goes on from the newest checkpoint when it has the same ``inputs``, with the same outcome
+    as without the interruption. One thread, as more would add numbers in another order.
+
+    Parameters
+    ----------
+    inputs : str
+        Hash of all that decides the outcome.
+    on_epoch : callable
+        Called with the history after each epoch.
+
+    Returns
+    -------
+    TickClassifier
+        In eval mode, with the weights of the best epoch.
+    History
+    """
+    with threads(1):
+        torch.manual_seed(config.seed)
+        network = TickClassifier(network_config)
+        _fit_scaler(network, split.train.rows)
+        optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+        history = fit_loop(
+            network,
+            optimizer,
+            lambda epoch: _train_epoch(network, optimizer, split.train, config, epoch),
+            lambda: _loss(network, split.validation),
+            config.epochs,
+            config.patience,
+            checkpoints,
+            inputs,
+            on_epoch,
+        )
+    return network.eval(), history
+
+
+def probabilities(network: nn.Module, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Probability of each class, float32 [n, classes], for raw rows, float32 [n, columns]."""
+    network.eval()
+    with threads(1), torch.inference_mode():
+        return network(torch.from_numpy(rows)).softmax(dim=1).numpy()
+
+
+def _fit_scaler(network: TickClassifier, rows: NDArray[np.float32]) -> None:
+    exact = rows.astype(np.float64)
+    deviation = exact.std(axis=0)
+    network.center.copy_(torch.from_numpy(exact.mean(axis=0)))
+    network.scale.copy_(torch.from_numpy(np.where(deviation > 0, deviation, 1.0)))  # a constant column stays finite
+
+
+def _train_epoch(
+    network: nn.Module, optimizer: torch.optim.Optimizer, part: Part, config: FitConfig, epoch: int
+) -> float:
+    """One pass in an order that depends on seed and epoch alone; returns the mean loss."""
+    network.train()
+    order = torch.from_numpy(np.random.default_rng([config.seed, epoch]).permutation(len(part)))
+    rows, labels = torch.from_numpy(part.rows), torch.from_numpy(part.labels)
+    total = 0.0
+    for batch in order.split(config.batch_rows):
+        loss = cross_entropy(network(rows[batch]), labels[batch])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        total += loss.item() * len(batch)
+    return total / len(part)
+
+
+def _loss(network: nn.Module, part: Part) -> float:
+    network.eval()
+    with torch.inference_mode():
+        return cross_entropy(network(torch.from_numpy(part.rows)), torch.from_numpy(part.labels)).item()

@@ -1,0 +1,321 @@
+"""Rows of numbers as a request's body, in three forms.
+
+======================================  =====================================================
+``application/octet-stream``            little-endian float32 rows in C order (the fast path)
+``application/json``                    a nested list of rows, or ``{"instances": rows}``, or the
+                                        Open Inference Protocol's ``{"inputs": [tensor]}``;
+                                        ``"ts_event"`` beside either: Unix ns of each row's steps
+======================================  =====================================================
+
+The Open Inference Protocol: https://github.com/kserve/open-inference-protocol
+"""
+
+import json
+import math
+import reprlib
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from nautilus_torchserve.wire.errors import (
+    BadShape,
+    BadType,
+    EmptyBody,
+    MalformedBody,
+    NotFinite,
+    RequestError,
+    UnsupportedContentType,
+)
+
+BINARY = "application/octet-stream"
+JSON = "application/json"
+
+FLOAT32 = np.dtype("<f4")
+LONGEST_ID = 200
+"""Characters of the Open Inference Protocol's ``id``, which is sent back."""
+_MOST_SIZE = 1 << 31
+"""Of a tensor's axis: beyond any body, and small enough to be multiplied and shown."""
+_OIP_NUMBERS = frozenset(
+    ("FP16", "FP32", "FP64", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64")
+)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What one request asks for."""
+
+    rows: NDArray[np.float32]
+    """float32 [n, *row_shape], finite, n >= 1."""
+    open_inference: bool = False
+    """True when it came as an Open Inference Protocol body and wants its answer in kind."""
+    request_id: str | None = None
+    """The protocol's optional ``id``, sent back."""
+    ts_event: NDArray[np.int64] | None = None
+    """int64 [n, time_steps], Unix ns: when each step of a row was, where the sender said so."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def decode(body: object, content_type: str | None, row_shape: tuple[int, ...]) -> Request:
+    """Read one request's body.
+
+    Parameters
+    ----------
+    body : bytes, bytearray, or parsed JSON
+        TorchServe's own reader parses ``application/json`` and hands malformed JSON on as bytes; ours
+        leaves it to this function.
+    content_type : str or None
+        The header as sent; parameters such as ``charset`` are ignored.
+    row_shape : tuple of int
+        Shape of one row by the model's schema.
+
+    Raises
+    ------
+    EmptyBody, MalformedBody, BadShape, BadType, NotFinite, UnsupportedContentType
+    """
+    kind = check_content(body, content_type, (BINARY, JSON), f"rows of shape {_shape(row_shape)}")
+    if kind == BINARY:
+        if not isinstance(body, bytes | bytearray):
+            raise BadType(f"float32 bytes expected for {BINARY}, was {type(body).__name__}")
+        return Request(_finite(bytes_to_rows(body, row_shape)))
+    if not isinstance(body, bytes | bytearray):
+        return _from_json(parse_json(body) if isinstance(body, str) else body, row_shape)
+    parsed = parse_json(body)
+    if isinstance(parsed, list) and _holds_numbers_only(body):
+        return Request(_from_list(parsed, row_shape, checked=True))
+    return _from_json(parsed, row_shape)
+
+
+def _holds_numbers_only(text: bytes | bytearray) -> bool:
+    """Whether JSON has no leaves but numbers: not one letter of any others, which a search for bytes shows at once."""
+    return not (b'"' in text or b"{" in text or b"u" in text or b"a" in text)  # true and null; false and NaN
+
+
+def check_content(body: object, content_type: str | None, kinds: tuple[str, ...], what: str) -> str:
+    """The content type without its parameters, one of ``kinds``; ``what`` says what the body should hold.
+
+    Raises
+    ------
+    EmptyBody, UnsupportedContentType
+    """
+    kind = (content_type or "none").split(";")[0].strip().lower()
+    if kind not in kinds and (body or content_type):
+        raise UnsupportedContentType(f"content type {' or '.join(kinds)} expected, was {excerpt(kind)}")
+    if body is None or (isinstance(body, bytes | bytearray | str) and not body):
+        raise EmptyBody(f"{what} expected, was an empty body")
+    return kind
+
+
+def encode_rows(rows: NDArray[np.float32]) -> bytes:
+    """Rows as the body of an ``application/octet-stream`` request."""
+    return np.ascontiguousarray(rows, dtype=FLOAT32).tobytes()
+
+
+def _shape(row_shape: tuple[int, ...]) -> str:
+    return "[" + ", ".join(("n", *map(str, row_shape))) + "]"
+
+
+def bytes_to_rows(body: bytes | bytearray, row_shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Little-endian float32 in C order as ``[n, *row_shape]``, whatever the values; `BadShape` where n is not whole."""
+    width = FLOAT32.itemsize * math.prod(row_shape)
+    if len(body) % width:
+        raise BadShape(f"float32 rows of shape {_shape(row_shape)} expected, {width} bytes each, was {len(body)} bytes")
+    return np.frombuffer(body, dtype=FLOAT32).reshape(-1, *row_shape)
+
+
+def parse_json(text: bytes | bytearray | str) -> object:
+    """JSON, or what Python's own module writes for it; `MalformedBody` where it is neither."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        # NaN, Infinity and 1e999 are no JSON, but Python's own module reads and writes them.
+        with suppress(ValueError, RecursionError):
+            return json.loads(text)
+        raise MalformedBody(f"JSON expected: {error}") from error
+
+
+def _from_json(body: object, row_shape: tuple[int, ...]) -> Request:
+    if isinstance(body, list):
+        return Request(_from_list(body, row_shape))
+    if not isinstance(body, dict):
+        raise MalformedBody(f'a list of rows, {{"instances"}} or {{"inputs"}} expected, was {type(body).__name__}')
+    if "instances" in body:
+        rows = _from_list(body["instances"], row_shape)
+        return Request(rows, ts_event=_times(body.get("ts_event"), rows))
+    if "inputs" in body:
+        rows = _from_tensor(only(tensors(body["inputs"])), row_shape)
+        return Request(rows, True, identifier(body), _times(body.get("ts_event"), rows))
+    was = f"an object with {excerpt(sorted(body))}"
+    raise MalformedBody(f'a list of rows, {{"instances"}} or {{"inputs"}} expected, was {was}')
+
+
+def _times(nested: object, rows: NDArray[np.float32]) -> NDArray[np.int64] | None:
+    if nested is None:
+        return None
+    try:
+        times = numbers(nested)
+    except RequestError as error:
+        raise type(error)(f'"ts_event": {error}') from error
+    if times.shape != rows.shape[:-1]:
+        raise BadShape(f'"ts_event" of shape {list(rows.shape[:-1])} expected, was {list(times.shape)}')
+    if times.dtype != np.int64:  # a float has lost nanoseconds by now, and so has a mixture with what fits uint64 only
+        raise BadType(f'"ts_event" in whole Unix nanoseconds of 64 bits expected, was {times.flat[0]} as {times.dtype}')
+    return times
+
+
+def identifier(body: dict[str, object]) -> str | None:
+    """The Open Inference Protocol's optional ``id``; `MalformedBody` where it is no string that can be sent back."""
+    found = body.get("id")
+    if found is None:
+        return None
+    if not isinstance(found, str):
+        raise MalformedBody(f'"id" as a string expected, was {type(found).__name__}')
+    if len(found) > LONGEST_ID:
+        raise MalformedBody(f'expected "id" of at most {LONGEST_ID} characters, got {len(found):,}')
+    if not is_unicode(found):
+        raise MalformedBody(f'expected "id" as Unicode text, got a lone surrogate in {excerpt(found)!r}')
+    return found
+
+
+def is_unicode(text: str) -> bool:
+    """Return whether UTF-8 can hold a text: JSON can also escape halves of characters (lone surrogates)."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def tensors(inputs: object) -> list[dict[str, object]]:
+    """The protocol's ``inputs``, each with name, shape, datatype and data; `MalformedBody` where they are not."""
+    if not isinstance(inputs, list) or not inputs or not all(isinstance(tensor, dict) for tensor in inputs):
+        raise MalformedBody('"inputs" as a list of tensors expected')
+    for tensor in inputs:
+        missing = sorted({"name", "shape", "datatype", "data"} - set(tensor))
+        if missing:
+            raise MalformedBody(f'tensor with "name", "shape", "datatype" and "data" expected, was without {missing}')
+        shape = tensor["shape"]
+        if not isinstance(shape, list) or not all(type(size) is int and 0 <= size < _MOST_SIZE for size in shape):
+            raise MalformedBody(f'"shape" as a list of sizes expected, was {excerpt(shape)}')
+        for key in ("name", "datatype"):
+            if not isinstance(tensor[key], str):
+                raise MalformedBody(f'"{key}" as a string expected, was {type(tensor[key]).__name__}')
+    return inputs
+
+
+def only(inputs: list[dict[str, object]]) -> dict[str, object]:
+    """The one tensor there is to be."""
+    if len(inputs) != 1:
+        raise MalformedBody(f'"inputs" as a list of one tensor expected, was of {len(inputs)}')
+    return inputs[0]
+
+
+def _from_tensor(tensor: dict[str, object], row_shape: tuple[int, ...]) -> NDArray[np.float32]:
+    return check_rows(tensor_numbers(tensor, row_shape), row_shape)
+
+
+def tensor_numbers(tensor: dict[str, Any], row_shape: tuple[int, ...]) -> NDArray:
+    """A tensor's values, [n, *row_shape], of whatever numeric type.
+
+    Raises
+    ------
+    BadType, BadShape
+    """
+    if tensor["datatype"] not in _OIP_NUMBERS:
+        raise BadType(f"datatype FP32 or another number expected, was {excerpt(tensor['datatype'])}")
+    shape = tensor["shape"]
+    if tuple(shape[1:]) != row_shape:
+        raise BadShape(f"rows of shape {_shape(row_shape)} expected, was {excerpt(shape)}")
+    values = numbers(tensor["data"])
+    if values.size != math.prod(shape):
+        raise BadShape(f"{math.prod(shape)} values for shape {shape} expected, was {values.size}")
+    return values.reshape(shape)
+
+
+def _from_list(rows: object, row_shape: tuple[int, ...], checked: bool = False) -> NDArray[np.float32]:
+    if not isinstance(rows, list):
+        raise MalformedBody(f"a list of rows expected, was {type(rows).__name__}")
+    if not rows:
+        raise EmptyBody(f"rows of shape {_shape(row_shape)} expected, was an empty list")
+    return check_rows(numbers(rows, checked), row_shape)
+
+
+def numbers(nested: object, checked: bool = False) -> NDArray:
+    """Nested lists of numbers, or an array, as an array of NumPy's choice of type.
+
+    Parameters
+    ----------
+    nested : list or array
+    checked : bool
+        Whether a list is known to hold numbers and lists alone.
+
+    Raises
+    ------
+    BadShape, BadType, NotFinite
+    """
+    if not (checked or isinstance(nested, np.ndarray)):
+        _check_leaves(nested)
+    try:
+        values = np.asarray(nested)
+    except ValueError as error:
+        raise BadShape("rows of equal length expected, was a ragged list") from error
+    if values.dtype.kind not in "iuf":
+        if values.dtype.kind == "O" and not isinstance(nested, np.ndarray):  # all are int or float: see _check_leaves
+            raise NotFinite("numbers expected, was an integer beyond the range of 64 bits")
+        raise BadType(f"numbers expected, was an array of {values.dtype}")
+    return values
+
+
+def _check_leaves(nested: object) -> None:
+    """Refuse whatever holds something else than numbers, or numbers beside lists, before NumPy sees it.
+
+    NumPy makes room in every place for the longest of all strings, so that a body of 100 KB can take a gigabyte; and it
+    takes truth values for numbers. Here the lists of a level are joined into one, until their items are no lists.
+    """
+    level: list[Any] = nested if isinstance(nested, list) else [nested]
+    while True:
+        kinds = set(map(type, level))
+        if not kinds <= _NESTED:
+            stranger = next(item for item in level if type(item) not in _NESTED)
+            raise BadType(f"numbers expected, was {type(stranger).__name__} {excerpt(stranger)!r}")
+        if list not in kinds:
+            return
+        if len(kinds) > 1:
+            raise BadShape("rows of equal length expected, was a ragged list, of numbers and of lists")
+        level = list(chain.from_iterable(level))
+
+
+_NESTED = frozenset((int, float, list))
+
+
+def excerpt(value: object) -> str:
+    """The beginning of a value for a message, however large or deeply nested it is."""
+    return (value if isinstance(value, str) else reprlib.repr(value))[:40]
+
+
+def check_rows(values: NDArray, row_shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Numbers as float32 ``[n, *row_shape]``, refused unless n >= 1 and all are finite.
+
+    Raises
+    ------
+    BadShape, EmptyBody, NotFinite
+    """
+    if values.shape[1:] != row_shape:
+        raise BadShape(f"rows of shape {_shape(row_shape)} expected, was {list(values.shape)}")
+    with np.errstate(over="ignore"):  # an overflow becomes inf and is refused by name
+        return _finite(values.astype(FLOAT32, copy=False))
+
+
+def _finite(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    if not len(rows):
+        raise EmptyBody("at least one row expected, was none")
+    if not np.isfinite(rows).all():
+        place = np.argwhere(~np.isfinite(rows))[0].tolist()
+        raise NotFinite(f"finite float32 values expected, was {rows[tuple(place)]} at {place}")
+    return rows

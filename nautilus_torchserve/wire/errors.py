@@ -1,0 +1,267 @@
+"""Every way in which a request can fail, each with its HTTP code: the only table of them.
+
+The server answers ``{"code", "error", "detail"}`` where ``error`` is the class's name;
+the client turns that back into the same class.
+"""
+
+import http.client
+import inspect
+import sys
+from http import HTTPStatus
+
+import orjson
+
+from nautilus_torchserve.user_error import UserError
+
+LONGEST_MESSAGE = 400
+"""Characters of an error's message that are kept whole."""
+_BEGINNING, _END = 140, 60
+"""Characters that are kept of a longer one: together at most 200 of whatever it quotes."""
+
+
+class RequestError(UserError):
+    """One request that failed; its batch mates are not touched.
+
+    Parameters
+    ----------
+    message : str
+        Of any length and content: it is cut to a length that may be sent and logged, and what is no Unicode text in it
+        (lone surrogates) is escaped.
+    """
+
+    code = 500
+
+    def __init__(self, message: str = "") -> None:
+        text = message if message.isascii() else message.encode(errors="backslashreplace").decode()
+        super().__init__(text if len(text) <= LONGEST_MESSAGE else f"{text[:_BEGINNING]} ... {text[-_END:]}")
+
+    @property
+    def reason(self) -> str:
+        """The HTTP reason phrase of the code."""
+        return HTTPStatus(self.code).phrase
+
+    def body(self) -> bytes:
+        """What the server answers."""
+        return orjson.dumps({"code": self.code, "error": type(self).__name__, "detail": str(self)})
+
+
+class EmptyBody(RequestError):
+    """The request carries no rows."""
+
+    code = 400
+
+
+class MalformedBody(RequestError):
+    """The body does not parse as what its content type says."""
+
+    code = 400
+
+
+class BadShape(RequestError):
+    """The rows have another shape than the model's schema."""
+
+    code = 400
+
+
+class BadType(RequestError):
+    """The values are not numbers, or not of the type the schema asks for."""
+
+    code = 400
+
+
+class NotFinite(RequestError):
+    """A value is NaN or infinite, or overflows float32."""
+
+    code = 400
+
+
+class BadWindow(RequestError):
+    """The rows are finite and of the right shape, but no bars of one instrument in order of time."""
+
+    code = 422
+
+
+class BadText(RequestError):
+    """A text has nothing in it that the model could read: it is empty, broken, or in another script."""
+
+    code = 422
+
+
+class NotExplained(RequestError):
+    """An explanation of something that the model does not answer, or cannot explain."""
+
+    code = 422
+
+
+class BadHeader(RequestError):
+    """A header's value cannot be read."""
+
+    code = 400
+
+
+class Unauthorized(RequestError):
+    """The token is missing, wrong or expired (TorchServe answers 400 for it)."""
+
+    code = 400
+
+
+class UnknownModel(RequestError):
+    """No such model, or no such version of it."""
+
+    code = 404
+
+
+class NotAcceptable(RequestError):
+    """The answer was asked for in a form there is not."""
+
+    code = 406
+
+
+class SchemaMismatch(RequestError):
+    """The model was trained on other features than the client computes."""
+
+    code = 409
+
+
+class ModelChanged(SchemaMismatch):
+    """Another archive answers under the version that was checked when the client connected."""
+
+
+class BodyTooLarge(RequestError):
+    """The body exceeds the server's ``max_request_size``, or what one request may ask of a worker."""
+
+    code = 413
+
+
+class ResponseTooLarge(RequestError):
+    """The answer would exceed what one request may receive; fewer rows, or the binary form, fit."""
+
+    code = 413
+
+
+class UnsupportedContentType(RequestError):
+    """The body's content type is none of those that the wire knows."""
+
+    code = 415
+
+
+class ServerFault(RequestError):
+    """The server failed on a request that may be good."""
+
+    code = 500
+
+
+class InvalidResponse(RequestError):
+    """Something answered, but not as a model's handler does: a proxy's page, half an answer, another service."""
+
+    code = 502
+
+
+class IncompleteMetadata(InvalidResponse):
+    """A model's description of itself lacks what the caller needs."""
+
+
+class OutputNotFinite(RequestError):
+    """The model answered NaN or infinity, which nobody may trade on."""
+
+    code = 500
+
+
+class OutputOutOfRange(RequestError):
+    """The model answered outside of what it declares about its outputs: a range, or a sum of 1."""
+
+    code = 500
+
+
+class Unavailable(RequestError):
+    """No worker could take the request: none is up, or the queue is full."""
+
+    code = 503
+
+
+class DeadlinePassed(RequestError):
+    """The request was late before it was computed, or no answer came in time."""
+
+    code = 504
+
+
+BY_NAME: dict[str, type[RequestError]] = {
+    name: kind
+    for name, kind in inspect.getmembers(sys.modules[__name__], inspect.isclass)
+    if issubclass(kind, RequestError)
+}
+
+PROVEN_RIGHT = (
+    BadHeader,
+    BadShape,
+    BadType,
+    EmptyBody,
+    MalformedBody,
+    NotAcceptable,
+    NotFinite,
+    UnsupportedContentType,
+)
+"""Errors that a client rules out before it sends: where a server answers with one, that is an `InvalidResponse`."""
+OF_THE_CONTENT = (BadText, BadWindow, BodyTooLarge, NotExplained, ResponseTooLarge)
+"""Errors that only the server can find in a request that is well formed."""
+LONGEST_TEXT = 200
+"""Characters that a message quotes of what a server sent."""
+OF_ONE_ROW = (BadWindow, NotFinite, OutputNotFinite, OutputOutOfRange)
+"""What one row of a request can bring upon the others."""
+
+
+def is_refusal(error: RequestError, of_one_row: tuple[type[RequestError], ...] = OF_ONE_ROW) -> bool:
+    """Whether a server refused one row for what is in it: it works, and other rows may be answered.
+
+    Parameters
+    ----------
+    of_one_row : tuple of RequestError classes
+        Errors that concern one row. Those with a status of 500 and above say that the server is at fault.
+    """
+    return isinstance(error, of_one_row) and error.code < 500
+
+
+_OF_TORCHSERVE: dict[int, type[RequestError]] = {
+    404: UnknownModel,
+    413: BodyTooLarge,
+    503: Unavailable,
+    507: ServerFault,
+}
+"""What TorchServe's own answers mean, whose bodies are `{"code", "type", "message"}` or empty."""
+
+
+def from_answer(code: int, body: bytes) -> RequestError:
+    """The error that an answer with this status means.
+
+    Parameters
+    ----------
+    code : int
+        HTTP status, not 200.
+    body : bytes
+        As received: ours, TorchServe's, or empty (TorchServe's 413).
+    """
+    try:
+        answer = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        answer = {}
+    if not isinstance(answer, dict):
+        answer = {}
+    name, detail, message = answer.get("error"), answer.get("detail", ""), answer.get("message")
+    if isinstance(name, str) and name in BY_NAME:
+        kind = BY_NAME[name]
+        if kind.code == code and isinstance(detail, str):
+            return kind(one_line(detail))
+        return InvalidResponse(f"expected status {kind.code} of {name}, got {code}: {one_line(str(detail))}")
+    kind = _OF_TORCHSERVE.get(code, ServerFault if code >= 400 else InvalidResponse)
+    if kind is UnknownModel and not isinstance(message, str):  # a proxy's page, or another service
+        kind = InvalidResponse
+    if isinstance(message, str) and "Token" in message and 400 <= code < 500:
+        kind = Unauthorized
+    text = one_line(message if isinstance(message, str) else body[: 4 * LONGEST_TEXT].decode(errors="replace"))
+    return kind(f"{code}: {text or http.client.responses.get(code, 'without a body')}")
+
+
+def one_line(text: str, limit: int = LONGEST_TEXT) -> str:
+    """A text from elsewhere for a message: in one line, printable, and of at most so many characters."""
+    words = " ".join(text[: 4 * limit].split())
+    return "".join(each if each.isprintable() else "?" for each in words)[:limit]

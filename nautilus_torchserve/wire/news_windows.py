@@ -1,0 +1,179 @@
+"""Windows of bars with the news about them, as the body of an ensemble's request: JSON alone.
+
+``{"instances": [{"window": [[...], ...], "texts": [strings], "ages_s": [numbers]}, ...]}``, where ``texts`` may be
+left out or empty, and ``ages_s`` (seconds since each text was received; left out: all 0) has one a text. In
+the Open Inference Protocol's form ``inputs`` are the tensors ``window`` (``[n, time, columns]``), and where there
+is news ``texts`` (BYTES, all windows' after each other), ``text_counts`` (``[n]``) and optionally ``ages_s``.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from nautilus_torchserve.wire.body import (
+    JSON,
+    Request,
+    check_content,
+    check_rows,
+    excerpt,
+    identifier,
+    numbers,
+    parse_json,
+    tensor_numbers,
+    tensors,
+)
+from nautilus_torchserve.wire.errors import BadShape, BadType, EmptyBody, MalformedBody, NotFinite, RequestError
+from nautilus_torchserve.wire.texts import check_texts, tensor_texts
+
+
+@dataclass(frozen=True)
+class NewsWindow:
+    """One window and what has been heard about its instrument."""
+
+    window: NDArray[np.float32]
+    """float32 [time, columns]."""
+    texts: tuple[str, ...] = ()
+    """None, or several."""
+    ages_s: tuple[float, ...] = ()
+    """Seconds since each text was received; empty: all 0."""
+
+
+@dataclass(frozen=True)
+class NewsRequest:
+    """What one request asks for."""
+
+    rows: NDArray[np.float32]
+    """float32 [n, time, columns], finite, n >= 1."""
+    texts: tuple[str, ...]
+    """Of all windows, one after the other."""
+    ages_s: NDArray[np.float64]
+    """float64 [texts], at least 0."""
+    counts: NDArray[np.int64]
+    """int64 [n]: how many texts each window has."""
+    open_inference: bool = False
+    """True when it came as an Open Inference Protocol body and wants its answer in kind."""
+    request_id: str | None = None
+    """The protocol's optional ``id``, sent back."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def windows(self) -> Request:
+        """The windows alone, as a price model is asked."""
+        return Request(self.rows)
+
+
+def decode_news(body: object, content_type: str | None, row_shape: tuple[int, ...]) -> NewsRequest:
+    """Read one request's body.
+
+    Raises
+    ------
+    EmptyBody, MalformedBody, BadShape, BadType, BadText, NotFinite, BodyTooLarge, UnsupportedContentType
+    """
+    check_content(body, content_type, (JSON,), "windows and texts")
+    parsed = parse_json(body) if isinstance(body, bytes | bytearray | str) else body
+    if isinstance(parsed, list):
+        return _from_instances(parsed, row_shape)
+    if isinstance(parsed, dict) and "instances" in parsed:
+        return _from_instances(parsed["instances"], row_shape)
+    if isinstance(parsed, dict) and "inputs" in parsed:
+        return _from_tensors(parsed, row_shape)
+    was = f"an object with {excerpt(sorted(parsed))}" if isinstance(parsed, dict) else type(parsed).__name__
+    raise MalformedBody(f'a list of windows with texts, {{"instances"}} or {{"inputs"}} expected, was {was}')
+
+
+def check_news(windows: Sequence[NewsWindow], row_shape: tuple[int, ...]) -> NewsRequest:
+    """What a caller holds as objects, checked as if it had come over the wire."""
+    return _from_instances([_as_instance(window) for window in windows], row_shape)
+
+
+def encode_news(windows: Sequence[NewsWindow]) -> bytes:
+    """Windows and texts as the body of an ``application/json`` request."""
+    return orjson.dumps({"instances": [_as_instance(window) for window in windows]}, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _as_instance(window: NewsWindow) -> dict[str, Any]:
+    instance: dict[str, Any] = {"window": np.ascontiguousarray(window.window), "texts": list(window.texts)}
+    if window.ages_s:
+        instance["ages_s"] = list(window.ages_s)
+    return instance
+
+
+def _from_instances(instances: object, row_shape: tuple[int, ...]) -> NewsRequest:
+    if not isinstance(instances, list):
+        raise MalformedBody(f"a list of windows with texts expected, was {type(instances).__name__}")
+    if not instances:
+        raise EmptyBody("at least one window expected, was none")
+    windows, counts = [], []
+    texts: list[str] = []
+    ages: list[float] = []
+    for number, instance in enumerate(instances):
+        try:
+            window, news, old = _from_instance(instance, row_shape)
+        except RequestError as error:
+            raise type(error)(f"instance {number}: {error}") from error
+        windows.append(window)
+        texts += news
+        ages += old
+        counts.append(len(news))
+    return NewsRequest(np.stack(windows), check_texts(texts, 0), np.array(ages, np.float64), np.array(counts, np.int64))
+
+
+def _from_instance(
+    instance: object, row_shape: tuple[int, ...]
+) -> tuple[NDArray[np.float32], tuple[str, ...], list[float]]:
+    if not isinstance(instance, dict) or "window" not in instance:
+        raise MalformedBody('an object with "window", and "texts" where there is news, expected')
+    unknown = sorted(set(instance) - {"window", "texts", "ages_s"})
+    if unknown:
+        raise MalformedBody(f'"window", "texts" and "ages_s" expected, was also {excerpt(unknown)}')
+    (window,) = check_rows(numbers(instance["window"])[np.newaxis], row_shape)
+    texts = check_texts(instance.get("texts", []), 0)
+    return window, texts, _check_ages(instance.get("ages_s"), len(texts))
+
+
+def _check_ages(ages: object, count: int) -> list[float]:
+    if ages is None:
+        return [0.0] * count
+    if not isinstance(ages, list | tuple) or len(ages) != count:
+        raise BadShape(f'"ages_s" with one number a text expected, {count} in all, was {excerpt(ages)}')
+    for age in ages:
+        if not isinstance(age, int | float) or isinstance(age, bool):
+            raise BadType(f'"ages_s" of numbers expected, was {type(age).__name__}')
+        if not 0 <= age <= sys.float_info.max:  # NaN too, and integers beyond any float
+            raise NotFinite(f'"ages_s" of at least 0, and finite, expected, was {excerpt(age)}')
+    return [float(age) for age in ages]
+
+
+def _from_tensors(body: dict[str, Any], row_shape: tuple[int, ...]) -> NewsRequest:
+    inputs = tensors(body["inputs"])
+    named = {tensor["name"]: tensor for tensor in inputs}
+    unknown = set(named) - {"window", "texts", "text_counts", "ages_s"}
+    twice = len(named) < len(inputs)
+    if unknown or twice or "window" not in named or ("texts" in named) != ("text_counts" in named):
+        raise MalformedBody(
+            'tensors "window", and "texts" with "text_counts" where there is news, and "ages_s" expected, '
+            f"was {excerpt(sorted(str(tensor['name']) for tensor in inputs))}"
+        )
+    rows = check_rows(tensor_numbers(named["window"], row_shape), row_shape)
+    counts = np.zeros(len(rows), np.int64)
+    texts: tuple[str, ...] = ()
+    if "texts" in named:
+        texts = tensor_texts(named["texts"], 0)
+        given = tensor_numbers(named["text_counts"], ())
+        whole = given.shape == (len(rows),) and given.dtype.kind == "i"
+        # each at most all of them, or their sum may come round
+        if not whole or given.min() < 0 or given.max() > len(texts) or given.sum() != len(texts):
+            raise BadShape(
+                f'"text_counts" with one whole number a window, {len(rows)} that add up to {len(texts)}, expected, '
+                f"was {excerpt(given.tolist())}"
+            )
+        counts = given.astype(np.int64)
+    ages = _check_ages(tensor_numbers(named["ages_s"], ()).tolist() if "ages_s" in named else None, len(texts))
+    return NewsRequest(rows, texts, np.array(ages, np.float64), counts, True, identifier(body))

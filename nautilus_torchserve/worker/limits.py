@@ -1,0 +1,94 @@
+"""How much one request may ask of a worker, what it may receive, and how much memory the worker may take for it.
+
+TorchServe limits a body (``max_request_size``) and an answer (``max_response_size``: a longer one ends the worker), but
+not what a batch holds together. So that a batch of the largest requests allowed is answered within its time and memory
+too, a registration that batches takes a smaller share in each request: the same one whatever else is in the batch.
+"""
+
+import os
+import re
+import resource
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from nautilus_torchserve.wire.response import MAX_RESPONSE_SIZE
+from nautilus_torchserve.wire.texts import MOST_CHARACTERS
+
+MEBIBYTE = 1 << 20
+BATCH_BYTES = 16 * MEBIBYTE
+"""Of all bodies of a batch, and of all its answers."""
+BATCH_CHARACTERS = 2 * MOST_CHARACTERS
+"""Of all texts of a batch."""
+DEFAULT_RESPONSE_BYTES = 4 * MEBIBYTE
+"""Where the variable is not set: ``max_response_size`` of our ``config.properties``; TorchServe's own is larger."""
+MEMORY_HEADROOM = "memoryHeadroomMiB"
+"""Key of ``model-config.yaml``: see `limit_memory`."""
+DEFAULT_MEMORY_HEADROOM_MIB = 1024
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one request to this registration may hold and receive."""
+
+    batch_size: int
+    """Requests that TorchServe may put into one batch."""
+    body_bytes: int | None
+    """Of a body; None: as many as TorchServe lets through."""
+    answer_bytes: int
+    """Of an answer."""
+    characters: int
+    """Of all texts of a request."""
+
+
+def read_limits(batch_size: int | None) -> Limits:
+    """Return the limits of a registration with this batch size.
+
+    Raises
+    ------
+    ValueError
+        `MAX_RESPONSE_SIZE` is no number of bytes.
+    """
+    given = os.environ.get(MAX_RESPONSE_SIZE, str(DEFAULT_RESPONSE_BYTES))
+    if not re.fullmatch("[0-9]{1,10}", given):
+        raise ValueError(f"{MAX_RESPONSE_SIZE}: expected a number of bytes, got {given[:40]!r}")
+    most, size = int(given), max(batch_size or 1, 1)
+    if size == 1:
+        return Limits(1, None, most, MOST_CHARACTERS)
+    share = BATCH_BYTES // size
+    return Limits(size, share, min(most, share), min(MOST_CHARACTERS, BATCH_CHARACTERS // size))
+
+
+def read_memory_headroom(config: object) -> int:
+    """Return the bytes that an archive's ``model-config.yaml`` lets a worker take; 0: without a limit.
+
+    Raises
+    ------
+    ValueError
+        They are no whole number of MiB.
+    """
+    given = config if isinstance(config, Mapping) else {}
+    mebibytes = given.get(MEMORY_HEADROOM, DEFAULT_MEMORY_HEADROOM_MIB)
+    if type(mebibytes) is not int or not 0 <= mebibytes < 1 << 20:
+        raise ValueError(f"{MEMORY_HEADROOM}: expected a whole number of MiB, got {mebibytes!r:.40}")
+    return mebibytes * MEBIBYTE
+
+
+def limit_memory(headroom: int) -> int | None:
+    """Let this process take at most so many bytes more than it holds now: beyond them an allocation fails.
+
+    The limit is on data (``RLIMIT_DATA``), not on addresses, of which torch reserves far more than it uses.
+
+    Returns
+    -------
+    int or None
+        The limit, bytes; None where the system has none (only Linux counts what is mapped).
+    """
+    status = Path("/proc/self/status")
+    match = re.search(r"^VmData:\s+(\d+) kB$", status.read_text(), re.MULTILINE) if status.is_file() else None
+    if match is None:
+        return None
+    limit, (_, hard) = int(match[1]) * 1024 + headroom, resource.getrlimit(resource.RLIMIT_DATA)
+    limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+    return limit

@@ -1,0 +1,82 @@
+"""What a request's headers say, as TorchServe hands them to a worker."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from nautilus_torchserve.wire import headers
+from nautilus_torchserve.wire.body import BINARY, JSON, excerpt
+from nautilus_torchserve.wire.errors import BadHeader, DeadlinePassed, NotAcceptable
+
+BODY = "body"
+"""The part of a request that holds what it asks; a request that is no form has only this one."""
+_READ = frozenset((headers.DEADLINE_NS, headers.CLIENT_REQUEST_ID, headers.EXPLAIN_OUTPUT, "accept", "content-type"))
+"""Headers that mean something here."""
+_NS_DIGITS = 19
+"""Digits of a nanosecond in int64."""
+_LONGEST_ID = 200
+
+
+def read_headers(properties: Mapping[str, Any]) -> dict[str, str]:
+    """Return a request's headers by their names in lower case.
+
+    Parameters
+    ----------
+    properties : mapping
+        Of TorchServe's `RequestProcessor`: headers (name -> text), and among them the parts of the body
+        (name -> ``{"content-type": text}``), which a client may name as it likes. A header named like a part wins.
+
+    Raises
+    ------
+    BadHeader
+        A header that is read here came twice, in other letters and with another value.
+    """
+    sent: dict[str, str] = {}
+    for name, value in properties.items():
+        if isinstance(value, str):
+            lower = name.lower()
+            if sent.setdefault(lower, value) != value and lower in _READ:
+                raise BadHeader(f"expected {lower} once, got it twice: {excerpt(sent[lower])!r}, {excerpt(value)!r}")
+    if isinstance(explain := properties.get(headers.EXPLAIN), str):
+        sent[headers.EXPLAIN] = explain  # TorchServe's own, by the route, which writes it like this
+    part = properties.get(BODY)
+    if isinstance(part, dict) and part.get("content-type"):
+        sent["content-type"] = part["content-type"]
+    return sent
+
+
+def client_request_id(sent: Mapping[str, str]) -> str | None:
+    """Return what the answer sends back to tie it to its request; `BadHeader` where a header cannot hold it."""
+    chosen = sent.get(headers.CLIENT_REQUEST_ID)
+    if chosen is not None and not (len(chosen) <= _LONGEST_ID and chosen.isascii() and chosen.isprintable()):
+        raise BadHeader(
+            f"{headers.CLIENT_REQUEST_ID}: expected at most {_LONGEST_ID} printable ASCII characters, "
+            f"got {len(chosen)}: {excerpt(ascii(chosen))}"
+        )
+    return chosen
+
+
+def check_deadline(sent: Mapping[str, str]) -> None:
+    """Refuse a request that is late already.
+
+    Raises
+    ------
+    BadHeader, DeadlinePassed
+    """
+    deadline = sent.get(headers.DEADLINE_NS)
+    if deadline is None:
+        return
+    if not (deadline.isdecimal() and deadline.isascii() and len(deadline) <= _NS_DIGITS):
+        raise BadHeader(f"{headers.DEADLINE_NS} in Unix nanoseconds expected, was {excerpt(deadline)!r}")
+    late_ns = time.time_ns() - int(deadline)
+    if late_ns > 0:
+        raise DeadlinePassed(f"an answer before {deadline} was asked for, that was {late_ns} ns ago")
+
+
+def accepts_binary(sent: Mapping[str, str]) -> bool:
+    """Return whether a request wants float32 back instead of JSON; `NotAcceptable` where it wants neither."""
+    accept = sent.get("accept", "*/*")
+    binary = BINARY in accept
+    if not (binary or JSON in accept or "*/*" in accept or "application/*" in accept):
+        raise NotAcceptable(f"accept {JSON} or {BINARY} expected, was {excerpt(accept)}")
+    return binary

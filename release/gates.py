@@ -1,7 +1,0 @@
-"""Why a version must not serve."""
-
-from wire.user_error import UserError
-
-
-class GateFailed(UserError):
-    """A version did not hold what it is held to; says what was expected and what was."""

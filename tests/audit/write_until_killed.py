@@ -1,0 +1,17 @@
+"""Adds a record of two kinds each 2 ms to a log, and says so: ``python write_until_killed.py URL``; never ends."""
+
+import itertools
+import sys
+import time
+
+from audit_support import made
+
+from nautilus_torchserve.audit.opening import open_log
+from nautilus_torchserve.audit.records import AskedRecord, FillRecord
+from nautilus_torchserve.audit.writer import Writer
+
+writer = Writer(open_log(sys.argv[1]), every_s=0.5)
+for seq in itertools.count():
+    writer.add(made(FillRecord if seq % 3 == 0 else AskedRecord, seq))
+    print(seq, time.monotonic_ns(), flush=True)
+    time.sleep(0.002)

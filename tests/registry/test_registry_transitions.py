@@ -1,0 +1,105 @@
+"""What an alias means on a server: there first, by name afterwards."""
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from made_versions import made
+from msgspec.structs import replace
+from rollout_desk import QUICK, Desk
+
+from nautilus_torchserve.mlflow_store import FILES_VARIABLE, REGISTRY_VARIABLE, URI_VARIABLE
+from nautilus_torchserve.registry.registry import Registry, RegistryRefused
+from nautilus_torchserve.registry.transitions import differences, transition
+from nautilus_torchserve.release.rollout.journal import UnderWay, read_journal, write_journal
+from nautilus_torchserve.release.rollout.limits import Limits
+from nautilus_torchserve.release.rollout.rollout import register
+from nautilus_torchserve.release.rollout.status import model_status
+from nautilus_torchserve.release.rollout.target import Target
+
+"""These tests are not about the gates."""
+
+
+@pytest.fixture(scope="module")
+def registry(desk: Desk, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """Holds 1.0, which the desk's server serves."""
+    with pytest.MonkeyPatch.context() as environment:
+        for variable in (URI_VARIABLE, REGISTRY_VARIABLE, FILES_VARIABLE):
+            environment.delenv(variable, raising=False)
+        registry = Registry(tmp_path_factory.mktemp("desk-registry"), desk.trusted)
+        registry.add(desk.make("1.0"))
+        yield registry
+
+
+def serves(target: Target) -> tuple[str, str]:
+    """Version and digest that answer on the default route."""
+    with target.connect("tick") as client:
+        return client.metadata["version"], client.metadata["archive_digest"]
+
+
+@pytest.mark.slow
+def test_an_alias_is_set_when_the_server_is_what_it_says_and_not_before(registry: Registry, desk: Desk) -> None:
+    target = desk.target
+    digests = {version: registry.add(desk.make(version)).version.digest for version in ("1.0", "2.0", "3.0")}
+
+    def to(version: str, alias: str, limits: Limits = QUICK) -> tuple[str | None, tuple[str, ...], list[str]]:
+        done = transition(registry, target, "tick", version, alias, desk.trusted, limits)
+        left = differences(registry.versions("tick"), model_status(target, "tick"))
+        return done.report and done.report.outcome, done.version.aliases, left
+
+    assert differences(registry.versions("tick"), model_status(target, "tick")) == [
+        "production is no version, the server's default version is 1.0"
+    ]
+    assert to("1.0", "production") == (None, ("production",), [])
+    for alias in ("staging", "archived"):
+        with pytest.raises(RegistryRefused, match="a version that does not serve expected"):
+            to("1.0", alias)
+    with pytest.raises(RegistryRefused, match="was one that has to register it"):
+        transition(registry, target, "tick", "2.0", "production", desk.trusted, QUICK, roll_out=False)
+    assert to("2.0", "staging") == ("candidate", ("staging",), [])
+    assert serves(target) == ("1.0", digests["1.0"])
+    assert to("staging", "production") == ("serving", ("production",), [])
+    assert serves(target) == ("2.0", digests["2.0"])
+    assert to("1.0", "archived") == ("removed", ("archived",), [])
+    assert set(target.manager().versions("tick")) == {"2.0"}
+    assert to("3.0", "production", Limits(watch_s=0.0, latency_ratio=0.0, latency_add_ms=0.0)) == ("undone", (), [])
+    assert serves(target) == ("2.0", digests["2.0"])
+    assert registry.find("tick", "production").version == "2.0"
+    assert to("3.0", "archived") == (None, ("archived",), [])
+    assert to("archived", "production") == ("serving", ("production",), [])
+    assert serves(target) == ("3.0", digests["3.0"])
+    target.manager().set_default("tick", "2.0")
+    assert differences(registry.versions("tick"), model_status(target, "tick")) == [
+        "production is 3.0, the server's default version is 2.0"
+    ]
+
+
+@pytest.mark.slow
+def test_other_content_under_a_version_s_number_is_found_and_not_promoted(registry: Registry, desk: Desk) -> None:
+    registered = registry.add(desk.make("4.0")).version
+    other = made(desk.archive, desk.folder / "other.mar", "4.0", desk.key, code="\n# changed")
+    assert register(desk.target, "tick", other, desk.trusted, QUICK, promote=False).ok
+
+    with pytest.raises(RegistryRefused, match=f"digest {registered.digest[:12]} expected on the server"):
+        transition(registry, desk.target, "tick", "4.0", "production", desk.trusted, QUICK)
+
+    found = differences(registry.versions("tick"), model_status(desk.target, "tick"))
+    assert [line for line in found if line.startswith("4.0 has digest")]
+    assert registry.find("tick", "4.0").aliases == ()
+
+
+@pytest.mark.slow
+def test_what_a_killed_rollout_left_is_gated_before_it_is_staging(registry: Registry, desk: Desk) -> None:
+    archive, manager = desk.make("5.0"), desk.target.manager()
+    registry.add(archive)
+    shutil.copy(archive, desk.server.model_store / "tick-5.0.mar")
+    left = UnderWay("register", "5.0", manager.default_version("tick"), file="tick-5.0.mar", registers=True)
+    write_journal(desk.target, "tick", replace(read_journal(desk.target, "tick"), under_way=left))
+    manager.register("tick-5.0.mar", model_name="tick", batch_size=1, max_batch_delay=1)
+    manager.wait_ready("tick", "5.0")
+
+    done = transition(registry, desk.target, "tick", "5.0", "staging", desk.trusted, QUICK)
+
+    assert done.report is not None
+    assert "golden" in [step.name for step in done.report.steps]
+    assert done.version.aliases == ("staging",)

@@ -1,0 +1,90 @@
+from decimal import Decimal
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nautilus_torchserve.trading.backtest.bars_settings import BarBacktestSettings
+from nautilus_torchserve.trading.backtest.sweeps.grid import Grid, combinations, parse_grid
+from nautilus_torchserve.trading.backtest.tick_settings import BacktestSettings
+from nautilus_torchserve.trading.checks import BadSetting
+
+grids = st.dictionaries(
+    st.sampled_from("abcd"), st.lists(st.integers(), min_size=1, max_size=4, unique=True).map(tuple), min_size=1
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "values"),
+    [
+        ("min_confidence=0.6,0.65", "min_confidence", (0.6, 0.65)),
+        ("latency=0,500us,1ms", "latency_ns", (0, 500_000, 1_000_000)),
+        ("max-age=1s", "max_age_ns", (10**9,)),
+        ("latency_seed=1,2", "latency_seed", (1, 2)),
+        ("trade_size=0.1, 0.2", "trade_size", (Decimal("0.1"), Decimal("0.2"))),
+        ("cost_bps=none,1.5", "cost_bps", (None, 1.5)),
+        ("horizon=none,2m", "horizon_ns", (None, 120 * 10**9)),
+        ("latency_profile=a.json,none", "latency_profile", (Path("a.json"), None)),
+        ("version=1.0,1.1", "version", ("1.0", "1.1")),
+        ("mode=inline,prefetch", "mode", ("inline", "prefetch")),
+    ],
+)
+def test_values_are_of_their_fields_types(text: str, name: str, values: tuple[Any, ...]) -> None:
+    grid = parse_grid(BarBacktestSettings, [text])
+
+    assert grid == {name: values}
+    assert [type(value) for value in grid[name]] == [type(value) for value in values]
+
+
+@pytest.mark.parametrize(
+    ("texts", "error"),
+    [
+        (["probability=0.4"], r"one of model, .*min_probability, cooldown_ns expected, was 'probability'"),
+        (["min_probability"], r"field=value,value expected, was 'min_probability'"),
+        (["min_probability="], r"field=value,value expected"),
+        (["min_probability=high"], r"min_probability: a number expected, was 'high'"),
+        (["min_probability=nan"], r"min_probability: a number expected, was 'nan'"),
+        (["trade_size=big"], r"trade_size: a number expected, was 'big'"),
+        (["latency_seed=1.5"], r"latency_seed: a whole number expected, was '1.5'"),
+        (["latency=5"], r"a duration such as 500us, 1ms or 2s expected, was '5'"),
+        (["latency=none"], r"a duration such as"),
+        (["mode=fast"], r"mode of inline or prefetch expected, was 'fast'"),
+        (["latency=1ms", "latency_ns=2ms"], r"each field once expected, was latency_ns twice"),
+        (["min_probability=0.4,0.40"], r"each value of min_probability once expected, was '0.4,0.40'"),
+        (["url=http://x"], r"expected, was 'url'"),
+        (["in_sample=true"], r"expected, was 'in_sample'"),
+    ],
+)
+def test_what_is_no_grid_is_refused(texts: list[str], error: str) -> None:
+    with pytest.raises(BadSetting, match=error):
+        parse_grid(BacktestSettings, texts)
+
+
+@given(grids)
+def test_combinations_are_the_product_in_order(grid: Grid) -> None:
+    found = combinations(grid)
+
+    assert [tuple(each.values()) for each in found] == list(product(*grid.values()))
+    assert all(list(each) == list(grid) for each in found)
+
+
+@given(grids, st.integers(1, 300), st.integers(0, 2**32))
+def test_drawn_ones_are_different_and_in_order(grid: Grid, drawn: int, seed: int) -> None:
+    everything = combinations(grid)
+
+    found = combinations(grid, drawn, seed)
+
+    assert len(found) == min(drawn, len(everything))
+    places = [everything.index(each) for each in found]
+    assert places == sorted(set(places))
+    assert found == combinations(grid, drawn, seed)
+
+
+def test_large_grids_are_drawn_from_without_being_made() -> None:
+    grid = {str(field): tuple(range(1000)) for field in range(5)}
+
+    assert len(combinations(grid, 10, seed=1)) == 10
+    assert combinations(grid, 10, seed=1) != combinations(grid, 10, seed=2)

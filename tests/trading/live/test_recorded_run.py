@@ -1,0 +1,62 @@
+"""Questions of a recorded run find their events among the data."""
+
+from dataclasses import replace
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nautilus_torchserve.audit.records import AskedRecord
+from nautilus_torchserve.market.trades.load import load
+from nautilus_torchserve.market.trades.trades import Trades
+from nautilus_torchserve.trading.live.parity.recorded_run import Recorded, RecordedRun, placed
+
+SHIFT = 7_000_000_000_000
+
+
+@settings(deadline=None, max_examples=30)
+@given(data=st.data())
+def test_questions_find_their_events_among_those_of_the_same_time(data: st.DataObject) -> None:
+    gaps = data.draw(st.lists(st.integers(0, 2), min_size=30, max_size=60))
+    base = load(None, 6000, 3).between(0, len(gaps))
+    times = np.cumsum(np.array(gaps, np.int64)) + 10**18
+    trades = replace(base, ts_event=times, ts_init=times)
+    first = data.draw(st.integers(0, 10))
+    truth = sorted(data.draw(st.sets(st.integers(first, len(gaps) - 1), min_size=12)))
+    asked = tuple(_asked(trades, row, row - first) for row in truth)
+    run = RecordedRun(asked, (), (), (), ())
+
+    found = placed(Recorded(None, run, SHIFT, "", 0, 0), trades)  # type: ignore[arg-type]
+
+    assert (found >= 0).all()
+    assert (trades.ts_event[found] + SHIFT == [each.ts_event for each in asked]).all()
+    assert (np.diff(found) == np.diff(truth)).all()
+    if len(set(gaps)) == 3 and set(truth) == set(range(first, len(gaps))):
+        assert found.tolist() == truth
+
+
+def _asked(trades: Trades, row: int, question: int) -> AskedRecord:
+    return AskedRecord(
+        run_id="run",
+        seq=question,
+        ts_ns=0,
+        instrument_id=trades.instrument.instrument_id,
+        question=question,
+        ts_event=int(trades.ts_event[row]) + SHIFT,
+        ts_init=0,
+        features=np.zeros(4, np.float32),
+        shape=(4,),
+        texts=(),
+        ages_s=(),
+        model="tick",
+        url="",
+        version="",
+        digest="",
+        outputs={},
+        fate="EXPIRED",
+        error="",
+        sent_ns=0,
+        ended_ns=0,
+        latency_ns=0,
+        rows=1,
+    )

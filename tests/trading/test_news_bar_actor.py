@@ -1,0 +1,208 @@
+"""What is told with each window, never too early; what a headline that cannot be read costs; whom it may not ask."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from bar_support import MINUTE, market, ohlcv, reverse_split
+from nautilus_trader.core.data import Data
+from nautilus_trader.model.data import BarType
+from news_support import ELSEWHERE, ETH, SIM, TEXTS, UNREADABLE, as_data, headline, ids, run_actor
+
+from nautilus_torchserve.features.bar import bar_columns, window_ends, windows
+from nautilus_torchserve.market.bars.bars import Bars
+from nautilus_torchserve.market.news.headlines import Headline
+from nautilus_torchserve.serving.client.client import Answer, InProcessClient, connect
+from nautilus_torchserve.trading.backtest.bar_catalog import bar_objects
+from nautilus_torchserve.trading.bars.actor import BarInferenceActor, BarInferenceActorConfig
+from nautilus_torchserve.trading.checks import BadSetting
+from nautilus_torchserve.trading.instruments.instruments import perpetual
+from nautilus_torchserve.trading.news.actor import NewsBarActor, NewsBarActorConfig
+from nautilus_torchserve.trading.prediction import Prediction, prediction_topic
+from nautilus_torchserve.wire.errors import RequestError, SchemaMismatch
+from nautilus_torchserve.wire.news_windows import NewsWindow
+
+MAX_AGE = 5 * MINUTE
+MAX_TEXTS = 3
+COUNT = 100
+"""Bars of a market: 41 whole windows, the last of whose answers never arrives."""
+
+
+@dataclass
+class AskedNews:
+    """What ensembles were asked."""
+
+    answered: list[list[NewsWindow]] = field(default_factory=list)
+    refused: list[list[NewsWindow]] = field(default_factory=list)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> AskedNews:
+    """Every request to in-process clients, as it was sent."""
+    seen = AskedNews()
+    predict = InProcessClient.predict
+
+    def noting(client: InProcessClient, inputs: list[NewsWindow], deadline_ns: int | None = None) -> Answer:
+        try:
+            answer = predict(client, inputs, deadline_ns)
+        except RequestError:
+            seen.refused.append(inputs)
+            raise
+        seen.answered.append(inputs)
+        return answer
+
+    monkeypatch.setattr(InProcessClient, "predict", noting)
+    return seen
+
+
+def bar_type(bars: Bars) -> BarType:
+    return BarType.from_str(f"{bars.instrument.instrument_id}-1-MINUTE-LAST-EXTERNAL")
+
+
+def run(
+    archive: Path, markets: list[Bars], headlines: list[Headline], news_first: bool = True, **changes: Any
+) -> tuple[NewsBarActor, list[Prediction]]:
+    """The actor, and what it published."""
+    settings = {"max_news_age_ns": MAX_AGE, "max_texts": MAX_TEXTS, "max_gap_ns": MINUTE, **changes}
+    types = [bar_type(bars) for bars in markets]
+    actor = NewsBarActor(NewsBarActorConfig(bar_types=types, url=f"mar:{archive}", **settings))
+    data: list[list[Data]] = [bar_objects(bars, each) for bars, each in zip(markets, types, strict=True)]
+    news = [as_data(headlines)] if headlines else []
+    return actor, run_actor(
+        actor,
+        [perpetual(bars.instrument, fee_bps=0.0) for bars in markets],
+        [*news, *data] if news_first else [*data, *news],
+        [prediction_topic(each.instrument_id) for each in types],
+    )
+
+
+def told(headlines: list[Headline], name: str, bar_ns: int) -> list[Headline]:
+    """The rule, read off anew for each bar."""
+    known = [each for each in headlines if name in each.instrument_ids and each.ts_init < bar_ns]
+    return [each for each in known if bar_ns - each.ts_init <= MAX_AGE][-MAX_TEXTS:]
+
+
+def around_closes(bars: Bars) -> list[Headline]:
+    """Headlines at and around the closes of bars and of their ages' ends, some of them many at once."""
+    close = bars.ts_event
+    exact = [int(close[at]) + shift for at in (61, 70, 80, 81, 90) for shift in (-1, 0, 1)]
+    old = [int(close[at]) - MAX_AGE + shift for at in (66, 76) for shift in (-1, 0, 1)]
+    crowd = [int(close[85]) + 7] * 5
+    times = sorted([*exact, *old, *crowd])
+    about = ((SIM,), (ETH,), (SIM, ETH), (SIM,), (ELSEWHERE,), (ETH, ELSEWHERE), (SIM,))
+    return [headline(TEXTS[at % 6], time, *about[at % 7]) for at, time in enumerate(times)]
+
+
+@pytest.mark.parametrize("news_first", [True, False])
+def test_each_window_is_told_what_was_received_before_its_bar_whatever_is_handled_first(
+    news_first: bool, news_archives: dict[str, Path], asked: AskedNews
+) -> None:
+    markets = [market("SIMUSD", COUNT), market("ETHUSD", COUNT, seed=2)]
+    headlines = around_closes(markets[0])
+
+    actor, heard = run(news_archives["ensemble"], markets, headlines, news_first)
+
+    assert [len(request) for request in asked.answered] == [2] * 41
+    assert asked.refused == []
+    for row, bars in enumerate(markets):
+        name = bars.instrument.instrument_id
+        ends = window_ends(bars.ts_event, MINUTE, 60)
+        rows = windows(bar_columns(ohlcv(bars)), ends)
+        counts = Counter()
+        for request, end, window in zip(asked.answered, ends, rows, strict=True):
+            expected = told(headlines, name, int(bars.ts_event[end]))
+            sent = request[row]
+            assert sent.texts == tuple(each.text for each in expected)
+            assert sent.ages_s == tuple((int(bars.ts_event[end]) - each.ts_init) / 1e9 for each in expected)
+            np.testing.assert_array_equal(sent.window, window)
+            counts[len(expected)] += 1
+        assert set(counts) == {0, 1, 2, 3}
+        assert actor.headlines[ids(name)[0]] == sum(name in each.instrument_ids for each in headlines)
+    with connect(f"mar:{news_archives['ensemble']}", "ensemble") as client:
+        answers = [client.predict(request).outputs for request in asked.answered[:40]]
+    for row, bars in enumerate(markets):
+        said = [each for each in heard if each.instrument_id == bar_type(bars).instrument_id]
+        assert [each.outputs for each in said] == [
+            {name: values.item(row) for name, values in answer.items()} for answer in answers
+        ]
+        assert [each.ts_init - each.ts_event for each in said] == [10_000_000] * 40
+
+
+def test_headlines_that_cannot_be_read_cost_no_window_its_prediction_or_its_other_news(
+    news_archives: dict[str, Path], asked: AskedNews
+) -> None:
+    markets = [market("SIMUSD", COUNT), market("ETHUSD", COUNT, seed=2)]
+    close = markets[0].ts_event
+    readable = [headline(text, int(close[at]) + 5, SIM, ETH) for text, at in zip(TEXTS, range(60, 72, 2), strict=True)]
+    bad = {UNREADABLE: 63, 2 * UNREADABLE: 66, "Прибыль выросла": 66, "profit " * 40_000: 66, f"{UNREADABLE}!": 66}
+    spoilt = [headline(text, int(close[at]) + 6, SIM) for text, at in bad.items()]
+
+    actor, heard = run(news_archives["ensemble"], markets, sorted([*readable, *spoilt], key=lambda each: each.ts_init))
+
+    sim, eth = ids(SIM, ETH)
+    assert actor.unreadable == {sim: [each.ts_init for each in spoilt], eth: []}
+    assert actor.news_counts(sim).unread == 5
+    assert actor.news_counts(sim).last_refusal.startswith(("BadText: ", "BodyTooLarge: "))
+    assert (actor.failed, actor.gave_up) == ({sim: [], eth: []}, False)
+    refused = len(asked.refused)
+    assert refused == 2 * (1 + 1) + 5  # two bars asked about together, then alone, then each headline once
+    _, without = run(news_archives["ensemble"], markets, readable)
+    assert [each.outputs for each in heard] == [each.outputs for each in without]
+    assert len(heard) == 80
+
+
+def test_of_headlines_that_are_too_long_together_the_newest_are_told(news_archives: dict[str, Path]) -> None:
+    bars = market(count=64)
+    close = int(bars.ts_event[61])
+    long = [headline("profit " * 20_000, close + at) for at in (1, 2)]
+
+    actor, heard = run(news_archives["ensemble"], [bars], [*long, headline(TEXTS[0], close + 3)])
+
+    assert [each.outputs["texts"] for each in heard] == [0, 0, 0, 2]
+    assert actor.news_counts(ids(SIM)[0]).unread == 0
+
+
+def test_a_bad_window_costs_the_others_nothing_and_news_does_not_save_it(news_archives: dict[str, Path]) -> None:
+    markets = [market("SIMUSD", COUNT), reverse_split(market("ETHUSD", COUNT, seed=2), 60)]
+    close = int(markets[0].ts_event[60])
+    news = [headline(TEXTS[0], close + 1, SIM, ETH), headline(UNREADABLE, close + 2, SIM, ETH)]
+
+    actor, heard = run(news_archives["ensemble"], markets, news)
+
+    sim, eth = ids(SIM, ETH)
+    assert {name: len(bars) for name, bars in actor.refused_rows.items()} == {sim: 0, eth: COUNT - 60}
+    assert (actor.failed, actor.gave_up) == ({sim: [], eth: []}, False)
+    assert Counter(each.instrument_id for each in heard) == {sim: 40, eth: 1}
+    assert [each.outputs["texts"] for each in heard if each.instrument_id == sim][:3] == [0, 0, 1]
+
+
+def test_models_that_take_something_else_are_refused_at_the_start(news_archives: dict[str, Path]) -> None:
+    bars = market(count=61)
+    plain = BarInferenceActor(
+        BarInferenceActorConfig(
+            bar_types=[bar_type(bars)], url=f"mar:{news_archives['ensemble']}", model="ensemble", max_gap_ns=MINUTE
+        )
+    )
+
+    with pytest.raises(SchemaMismatch, match="a model that takes rows expected, was one of windows and texts"):
+        run_actor(plain, [perpetual(bars.instrument, fee_bps=0.0)], [bar_objects(bars, bar_type(bars))], [])
+    with pytest.raises(SchemaMismatch, match="a model that takes windows and texts expected, was one of rows"):
+        run(news_archives["price"], [bars], [], model="price")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"max_news_age_ns": 0}, "max_news_age_ns of at least 1 expected, was 0"),
+        ({"max_texts": 0}, "max_texts of 1 to 1024 expected, was 0"),
+        ({"max_texts": 1025}, "max_texts of 1 to 1024 expected, was 1025"),
+        ({"bar_types": []}, "bar_types of at least 1 instrument expected, was none"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(wrong: dict, message: str) -> None:
+    settings = {"bar_types": [bar_type(market(count=1))], "max_news_age_ns": 1, "max_texts": 1, **wrong}
+    with pytest.raises(BadSetting, match=message):
+        NewsBarActorConfig(url="mar:ensemble.mar", max_gap_ns=MINUTE, **settings)

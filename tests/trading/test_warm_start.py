@@ -1,0 +1,59 @@
+"""A warm start loses nothing and counts nothing twice; what is due leaves by its time."""
+
+from dataclasses import dataclass
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nautilus_torchserve.trading.inference.delay_queue import Due
+from nautilus_torchserve.trading.inference.warm_start import WarmStart
+
+
+@given(st.data())
+def test_history_and_stream_make_the_whole_whatever_they_share(data: st.DataObject) -> None:
+    whole = list(range(data.draw(st.integers(0, 30))))
+    streamed_from = data.draw(st.integers(0, len(whole)))
+    history_until = data.draw(st.integers(streamed_from, len(whole)))  # it is asked for after the stream began
+    arrivals = [("past", event) for event in whole[:history_until]]
+    for event in whole[streamed_from:]:
+        arrivals.insert(data.draw(st.integers(0, len(arrivals))), ("hold", event))
+    held = iter(whole[streamed_from:])  # in order, however they fell among the history
+    warm_start: WarmStart[int] = WarmStart(lambda event: event)
+
+    for kind, event in arrivals:
+        if kind == "past":
+            warm_start.past(event)
+        else:
+            warm_start.hold(next(held))
+
+    assert list(warm_start.end()) == whole
+    assert warm_start.over
+
+
+def test_history_that_comes_after_the_end_is_left_out() -> None:
+    warm_start: WarmStart[int] = WarmStart(lambda event: event)
+    warm_start.hold(2)
+
+    first = list(warm_start.end())
+    warm_start.past(1)
+
+    assert (first, list(warm_start.end())) == ([2], [])
+
+
+@dataclass
+class Said:
+    ts_init: int
+    number: int
+
+
+@given(st.lists(st.integers(0, 9)), st.lists(st.integers(0, 9)))
+def test_what_is_due_leaves_by_time_and_then_by_arrival(times: list[int], looks: list[int]) -> None:
+    due: Due[Said] = Due()
+    everything = [Said(ts_init, number) for number, ts_init in enumerate(times)]
+    for said in everything:
+        due.add(said)
+
+    left = [said for now in [*sorted(looks), 9] for said in due.until(now)]
+
+    assert left == sorted(everything, key=lambda said: said.ts_init)
+    assert len(due) == 0

@@ -1,0 +1,62 @@
+"""Remembered scores: the same bits, and no text computed twice while it is remembered."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nautilus_torchserve.inference.score_cache import LONGEST, ScoreCache
+from nautilus_torchserve.inference.text_model import TextModel, Tokens
+
+TEXTS = ["Profit rose", "The bank warns of a loss", "record order", "weak sales today", "strong outlook " * 90]
+
+
+class Counting:
+    """A model that says how many texts it computed."""
+
+    def __init__(self, model: TextModel) -> None:
+        self.model = model
+        self.computed = 0
+
+    def compute(self, tokens: Tokens) -> np.ndarray:
+        self.computed += len(tokens.chunks)
+        return self.model.compute(tokens)
+
+
+@pytest.fixture(scope="module")
+def model(news_runs: dict[str, Path]) -> TextModel:
+    torch.set_num_threads(1)
+    return TextModel(news_runs["sentiment"], torch.device("cpu"))
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.lists(st.sampled_from(TEXTS), max_size=6), max_size=8), st.integers(1, 5))
+def test_scores_have_the_bits_of_a_model_without_memory(model: TextModel, asked: list[list[str]], size: int) -> None:
+    cache = ScoreCache(model, size)
+
+    for texts in asked:
+        if texts:
+            tokens = model.read(texts)
+            assert cache.scores(texts, tokens).tobytes() == model.compute(tokens)[:, 0].tobytes()
+
+
+def test_a_text_is_computed_once_while_it_is_remembered(model: TextModel) -> None:
+    counting = Counting(model)
+    cache = ScoreCache(counting, size=2)  # type: ignore[arg-type]
+
+    def computed(*texts: str) -> int:
+        before = counting.computed
+        cache.scores(texts, model.read(texts))
+        return counting.computed - before
+
+    one, other, third, _, long = TEXTS
+    assert computed(one, other, one) == 2
+    assert computed(other, one) == 0
+    assert computed(third) == 1  # which takes the place of the one not asked for for longest
+    assert computed(one) == 0
+    assert computed(other) == 1
+    assert len(long) > LONGEST
+    assert [computed(long), computed(long)] == [1, 1]

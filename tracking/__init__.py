@@ -1,1 +1,0 @@
-"""The MLflow store that training runs and registered versions are kept in."""
