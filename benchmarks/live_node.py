@@ -27,7 +27,7 @@ from benchmarks.tick_feed import STAMP
 from nautilus_torchserve.features.tick import TickFeatures, tick_schema
 from nautilus_torchserve.market.trades.trades import Instrument
 from nautilus_torchserve.serving.client.client import InferenceClient, connect
-from nautilus_torchserve.trading.inference.messages import Fate, ModelCall, calls_topic
+from nautilus_torchserve.trading.inference.messages import InferenceCall, RequestOutcome, calls_topic
 from nautilus_torchserve.trading.instruments.instruments import perpetual
 from nautilus_torchserve.trading.tick.actor import SIDE_SIGNS, InferenceActor, InferenceActorConfig
 
@@ -101,9 +101,9 @@ class Live(Hears, InferenceActor):
     def is_ready(self) -> bool:
         return self._live is not None and self._live.is_up
 
-    def _count(self, call: ModelCall) -> None:
+    def _count(self, call: InferenceCall) -> None:
         self.asked += len(call.questions)
-        self.answered += call.fates.count(Fate.ANSWERED)
+        self.answered += call.fates.count(RequestOutcome.ANSWERED)
         if call.sent_ns:
             self.model_ns.append(call.latency_ns)
 

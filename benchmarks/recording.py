@@ -47,7 +47,7 @@ def record(asked: Asked, arrivals: Arrivals) -> LatencyProfile:
     """Send one row with each arrival, in an open loop, and derive the service times.
 
     A service time is what is left of an answer's time when its wait for a free worker is taken off
-    (`nautilus_torchserve.latency.profile.service_times`); the way to the server and back is part of it, as if the
+    (`latency.profile.service_times`); the way to the server and back is part of it, as if the
     worker were taken
     meanwhile, so that a replay errs on the side of more queueing. Requests that leave together reach the workers in
     an order that is not seen from here (of 40 at once, half overtook another): the k-th answer is taken for the

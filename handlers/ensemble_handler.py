@@ -16,7 +16,7 @@ from nautilus_torchserve.inference.bar_windows import allows_jumps, check_window
 from nautilus_torchserve.inference.explain.integrate import TimeLimit, check_count, chosen, explain_each, float64_copy
 from nautilus_torchserve.inference.explain.news import OUTPUT, News, explain_news_window
 from nautilus_torchserve.inference.explain.texts import check_length
-from nautilus_torchserve.inference.news_request import ReadNews
+from nautilus_torchserve.inference.news_request import TokenizedNews
 from nautilus_torchserve.inference.row_model import RowModel
 from nautilus_torchserve.inference.score_cache import ScoreCache
 from nautilus_torchserve.inference.side_by_side import SideBySide
@@ -67,18 +67,18 @@ class EnsembleHandler(TradingHandler):
         self.members = SideBySide(lambda: self.price.compute(window), lambda: self.sentiment.compute(text))
         return self.price.tiles.sizes
 
-    def decode(self, content: object, content_type: str | None) -> ReadNews:
+    def decode(self, content: object, content_type: str | None) -> TokenizedNews:
         return self._read_texts(decode_news(content, content_type, self.schema.row_shape))
 
-    def accept(self, inputs: Sequence[NewsWindow]) -> ReadNews:
+    def accept(self, inputs: Sequence[NewsWindow]) -> TokenizedNews:
         return self._read_texts(check_news(inputs, self.schema.row_shape))
 
-    def golden_request(self, inputs: Mapping[str, NDArray[Any]]) -> ReadNews:
+    def golden_request(self, inputs: Mapping[str, NDArray[Any]]) -> TokenizedNews:
         return self._read_texts(
             NewsRequest(inputs["rows"], tuple(inputs["texts"].tolist()), inputs["ages_s"], inputs["counts"])
         )
 
-    def compute(self, asked: Sequence[ReadNews]) -> NDArray[np.float32]:
+    def compute(self, asked: Sequence[TokenizedNews]) -> NDArray[np.float32]:
         rows, ages, counts = (
             np.concatenate([getattr(request.asked, name) for request in asked]) for name in ("rows", "ages_s", "counts")
         )
@@ -89,7 +89,7 @@ class EnsembleHandler(TradingHandler):
             answer, score, age, count = map(torch.from_numpy, (forecast, scores, ages, counts))
             return combine(answer, score, age, count, self.pool).numpy()
 
-    def explain_request(self, asked: ReadNews, output: str | None, until_s: float) -> list[dict[str, Any]]:
+    def explain_request(self, asked: TokenizedNews, output: str | None, until_s: float) -> list[dict[str, Any]]:
         chosen(output, OUTPUT, self.explained)
         tokens, request = asked.tokens, asked.asked
         check_count(len(request), self.most_explained, "windows")
@@ -111,10 +111,10 @@ class EnsembleHandler(TradingHandler):
         counts = named.pop("texts").astype(np.int64)
         return {**named, "texts": counts, "fallback": np.where(counts > 0, "", NO_NEWS)}
 
-    def _read_texts(self, request: NewsRequest) -> ReadNews:
+    def _read_texts(self, request: NewsRequest) -> TokenizedNews:
         check_windows(request.windows, allows_jumps(self.description))
         check_characters(request.texts, self.limits.characters)
-        return ReadNews(request, self.sentiment.read(request.texts))
+        return TokenizedNews(request, self.sentiment.read(request.texts))
 
 
 def _predict(network: nn.Module, rows: torch.Tensor) -> torch.Tensor:

@@ -11,7 +11,7 @@ from model_defs.sentiment_transformer import CLASSES, OUTPUTS
 from nautilus_torchserve.inference.explain.integrate import TimeLimit, check_count, explain_each
 from nautilus_torchserve.inference.explain.texts import check_length, explain_text
 from nautilus_torchserve.inference.text_model import COLUMNS, TextModel
-from nautilus_torchserve.inference.text_request import ReadTexts, together
+from nautilus_torchserve.inference.text_request import TokenizedTexts, together
 from nautilus_torchserve.wire.output_constraints import NON_NEGATIVE, PROBABILITY, SCORE, OutputConstraints
 from nautilus_torchserve.wire.texts import TextRequest, check_characters, check_texts, decode_texts
 from nautilus_torchserve.worker.trading_handler import TradingHandler
@@ -39,19 +39,19 @@ class SentimentHandler(TradingHandler):
         self.texts = TextModel(folder, self.device)
         return self.texts.tile_sizes
 
-    def decode(self, content: object, content_type: str | None) -> ReadTexts:
+    def decode(self, content: object, content_type: str | None) -> TokenizedTexts:
         return self._read_texts(decode_texts(content, content_type))
 
-    def accept(self, inputs: Sequence[str]) -> ReadTexts:
+    def accept(self, inputs: Sequence[str]) -> TokenizedTexts:
         return self._read_texts(TextRequest(check_texts(list(inputs))))
 
-    def golden_request(self, inputs: Mapping[str, NDArray[Any]]) -> ReadTexts:
+    def golden_request(self, inputs: Mapping[str, NDArray[Any]]) -> TokenizedTexts:
         return self.accept(inputs["texts"].tolist())
 
-    def compute(self, asked: Sequence[ReadTexts]) -> NDArray[np.float32]:
+    def compute(self, asked: Sequence[TokenizedTexts]) -> NDArray[np.float32]:
         return self.texts.compute(together(asked))
 
-    def explain_request(self, asked: ReadTexts, output: str | None, until_s: float) -> list[dict[str, Any]]:
+    def explain_request(self, asked: TokenizedTexts, output: str | None, until_s: float) -> list[dict[str, Any]]:
         chunks, truncated = asked.tokens.chunks, asked.tokens.truncated
         check_count(len(asked), self.most_explained, "texts")
         check_length(chunks)
@@ -73,6 +73,6 @@ class SentimentHandler(TradingHandler):
             "truncated": named["truncated"].astype(np.bool_),
         }
 
-    def _read_texts(self, request: TextRequest) -> ReadTexts:
+    def _read_texts(self, request: TextRequest) -> TokenizedTexts:
         check_characters(request.texts, self.limits.characters)
-        return ReadTexts(request.texts, self.texts.read(request.texts), request.open_inference, request.request_id)
+        return TokenizedTexts(request.texts, self.texts.read(request.texts), request.open_inference, request.request_id)

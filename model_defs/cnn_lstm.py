@@ -16,7 +16,7 @@ class CnnLSTMConfig:
     """Shape of a `CnnLSTM`."""
 
     inputs: int = 13
-    """Columns of a window: five of a bar, eight of `nautilus_torchserve.features.indicators`; 5 without them."""
+    """Columns of a window: five of a bar, eight of `features.indicators`; 5 without them."""
     channels: int = 64
     """Width of the convolutional front."""
     kernel: int = 3

@@ -1,7 +1,7 @@
 """The base class of every error that what a user gave can cause.
 
 A command turns a `UserError` into one sentence on stderr and the exit status of its class
-(`nautilus_torchserve.cli.app`); every other exception is a bug and shows its traceback.
+(`cli.app`); every other exception is a bug and shows its traceback.
 
 Hierarchy, by package (only what derives from the two bases directly)::
 

@@ -7,7 +7,7 @@ from nautilus_trader.model.enums import OrderSide
 from nautilus_trader.model.events import OrderEvent, OrderFilled
 
 from nautilus_torchserve.trading.checks import expect
-from nautilus_torchserve.trading.isolate_errors import guarded
+from nautilus_torchserve.trading.isolate_errors import isolate_errors
 from nautilus_torchserve.trading.prediction import Prediction
 from nautilus_torchserve.trading.prediction_strategy import RETRY_NS, PredictionStrategy, PredictionStrategyConfig
 from nautilus_torchserve.wire.output_constraints import PROBABILITY, RETURN_BPS, OutputConstraints
@@ -82,7 +82,7 @@ class BarStrategy(PredictionStrategy):
         if self._instrument is not None:
             self.subscribe_quote_ticks(self.config.instrument_id)
 
-    @guarded
+    @isolate_errors
     def on_quote_tick(self, tick: QuoteTick) -> None:
         if self._signal is not None:
             self._leave_in_silence()
@@ -98,7 +98,7 @@ class BarStrategy(PredictionStrategy):
             return 0
         return 1 if expected_bps > 0 else -1
 
-    @guarded
+    @isolate_errors
     def on_order_event(self, event: OrderEvent) -> None:
         super().on_order_event(event)
         if isinstance(event, OrderFilled):

@@ -37,7 +37,7 @@ class ParquetLog:
 
     Several processes may write to one folder, each run to its own files; any number may read meanwhile. Not to be
     written by several threads. Which segments there are, and their hashes, is in the folder's chain, see
-    `nautilus_torchserve.audit.chain`.
+    `audit.chain`.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ class ParquetLog:
         self._numbers: dict[type[Record], int] = {}
 
     def keep(self, records: Sequence[Record]) -> None:
-        """As `nautilus_torchserve.audit.log.AuditLog.keep`."""
+        """As `audit.log.AuditLog.keep`."""
         kind = type(records[0])
         try:
             segment = self._segment(kind, records[0].run_id)
@@ -75,7 +75,7 @@ class ParquetLog:
             self._roll(kind)
 
     def tidy(self) -> None:
-        """As `nautilus_torchserve.audit.log.AuditLog.tidy`."""
+        """As `audit.log.AuditLog.tidy`."""
         leftovers = [path for kind in KINDS for path in sorted((self._folder / kind.kind).glob(f"*{OPEN}"))]
         try:
             entries = [line.entry for line in self._chain.lines() if line.entry is not None] if leftovers else []
@@ -90,7 +90,7 @@ class ParquetLog:
                 _log.warning("%s: stays as it is: %s", path, error)
 
     def read(self, kind: type[R], **equal: str | int) -> list[R]:
-        """As `nautilus_torchserve.audit.log.AuditLog.read`."""
+        """As `audit.log.AuditLog.read`."""
         try:
             tables = list(self._tables(kind, equal))
         except (OSError, pa.ArrowException, ValueError) as error:  # ValueError: a column of other values

@@ -2,7 +2,7 @@
 
 A Parquet file can be read only once its end has been written; of an Arrow stream that breaks off, all whole batches
 can. Its writer holds a lock on it, which ends with the process, however that ends. Its beginning and its end are in the
-folder's chain, and the hash of its bytes so far in a sidecar: see `nautilus_torchserve.audit.chain`.
+folder's chain, and the hash of its bytes so far in a sidecar: see `audit.chain`.
 """
 
 import errno
@@ -268,7 +268,7 @@ def is_written(path: Path) -> bool:
 def roll_leftover(path: Path, chain: Chain, entries: Sequence[Entry]) -> bool:
     """Make a Parquet file of a segment whose writer has crashed; return False where it is still being written.
 
-    A segment that does not agree with the chain is left as it is: `nautilus_torchserve.audit.verification` names it.
+    A segment that does not agree with the chain is left as it is: `audit.verification` names it.
 
     Parameters
     ----------

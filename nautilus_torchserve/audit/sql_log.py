@@ -84,7 +84,7 @@ class SqlLog:
                 self._use_timescale()
 
     def keep(self, records: Sequence[Record]) -> None:
-        """As `nautilus_torchserve.audit.log.AuditLog.keep`; what is there already, since an answer got lost, is not
+        """As `audit.log.AuditLog.keep`; what is there already, since an answer got lost, is not
         there twice.
         """
         rows = [_row(record) for record in records]
@@ -101,7 +101,7 @@ class SqlLog:
         """Nothing to do: a database leaves nothing half done."""
 
     def read(self, kind: type[R], **equal: str | int) -> list[R]:
-        """As `nautilus_torchserve.audit.log.AuditLog.read`."""
+        """As `audit.log.AuditLog.read`."""
         table = _of_kind[kind]
         wanted = sa.select(table).where(*(table.c[name] == value for name, value in equal.items()))
         with self._failures("be read"), self._engine.connect() as connection:

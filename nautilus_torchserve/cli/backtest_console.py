@@ -9,8 +9,8 @@ from nautilus_torchserve.reporting.fragments import amount, moment
 
 
 def result_table(said: Mapping[str, Any]) -> Table:
-    """What `nautilus_torchserve.trading.backtest.report.summary` or
-    `nautilus_torchserve.trading.backtest.bars_report.summary` says, in a dozen lines.
+    """What `trading.backtest.report.summary` or
+    `trading.backtest.bars_report.summary` says, in a dozen lines.
 
     Parameters
     ----------

@@ -26,7 +26,7 @@ def parse_decimal(text: str) -> Decimal:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What `takes_run_options` was given: the fields of `nautilus_torchserve.trading.backtest.settings.RunSettings`,
+    """What `takes_run_options` was given: the fields of `trading.backtest.settings.RunSettings`,
     and what is not one.
     """
 

@@ -25,7 +25,7 @@ def explanation_lines(explanation: Mapping[str, Any]) -> Iterator[RenderableType
 
 
 def trade_line(explained: Mapping[str, Any]) -> str:
-    """Which trade it was; ``explained`` is what `nautilus_torchserve.trading.backtest.explain.explain_trade` gives."""
+    """Which trade it was; ``explained`` is what `trading.backtest.explain.explain_trade` gives."""
     trade = explained["trade"]
     said = ", ".join(f"{name} {value:.4g}" for name, value in trade["outputs"].items())
     return (

@@ -30,7 +30,7 @@ from nautilus_torchserve.trading.backtest.sweeps.parameter_sweep import (
     sweep_parameters,
     write_sweep_report,
 )
-from nautilus_torchserve.trading.backtest.sweeps.point import Plan, Trial
+from nautilus_torchserve.trading.backtest.sweeps.point import Plan, SweepPoint
 from nautilus_torchserve.trading.backtest.sweeps.processes import run_in_processes
 from nautilus_torchserve.trading.backtest.tick_settings import BacktestSettings
 from nautilus_torchserve.trading.instruments.options import InstrumentOptions
@@ -168,7 +168,7 @@ def runner(jobs: int, ray: str | None, on_done: Callable[[int, int], None]) -> R
     except ModuleNotFoundError:
         raise UserError("--ray: expected Ray, which is not installed: pip install -e '.[ray]'") from None
 
-    def on_ray(plan: Plan, tried: Sequence[Combination]) -> list[Trial]:
+    def on_ray(plan: Plan, tried: Sequence[Combination]) -> list[SweepPoint]:
         return run_on_ray(plan, tried, jobs, ray, on_done)
 
     return on_ray

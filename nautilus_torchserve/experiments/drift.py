@@ -30,7 +30,7 @@ class Stability:
         independent, and neighbouring events of a market are not.
         """
         per_row = 1 / self.rows_expected + 1 / self.rows_actual
-        from scipy.special import chdtri  # late, see `nautilus_torchserve.experiments.canary.gates.rate_bounds`
+        from scipy.special import chdtri  # late, see `experiments.canary.gates.rate_bounds`
 
         return per_row * float(chdtri(self.bins - 1, alpha)) if self.bins > 1 else 0.0
 

@@ -1,7 +1,7 @@
 """Windows of bars: what a price model sees.
 
 A row is the last ``TIME_STEPS`` bars, oldest first: open, high, low, close and volume as they are, in
-the source's own units, and, where a model asks for them, the columns of `nautilus_torchserve.features.indicators`.
+the source's own units, and, where a model asks for them, the columns of `features.indicators`.
 Making them comparable (relative to the window's last close and mean volume) is the model's own affair, so
 that what goes over the wire is what a chart shows.
 
@@ -48,7 +48,7 @@ def bar_columns(ohlcv: NDArray[np.float64], indicators: bool = False) -> NDArray
     ohlcv : float64 [n, 5]
         Open, high, low, close, volume.
     indicators : bool
-        Whether `nautilus_torchserve.features.indicators` follow; their first `WARM_UP` - 1 values are NaN.
+        Whether `features.indicators` follow; their first `WARM_UP` - 1 values are NaN.
 
     Returns
     -------

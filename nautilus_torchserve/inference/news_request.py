@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 from nautilus_torchserve.inference.text_model import Tokens
-from nautilus_torchserve.inference.text_request import ReadTexts
+from nautilus_torchserve.inference.text_request import TokenizedTexts
 from nautilus_torchserve.wire.news_windows import NewsRequest
 
 
 @dataclass(frozen=True)
-class ReadNews:
+class TokenizedNews:
     """One request's windows, and its texts as tokens."""
 
     asked: NewsRequest
@@ -27,9 +27,9 @@ class ReadNews:
         return self.asked.request_id
 
     @property
-    def texts(self) -> ReadTexts:
+    def texts(self) -> TokenizedTexts:
         """The texts alone, as a sentiment model is asked."""
-        return ReadTexts(self.asked.texts, self.tokens)
+        return TokenizedTexts(self.asked.texts, self.tokens)
 
     def __len__(self) -> int:
         return len(self.asked)

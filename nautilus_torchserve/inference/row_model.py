@@ -27,7 +27,7 @@ class RowModel:
         What it is asked, given network and rows.
     device : torch.device
     base_tiles, large_tiles : tuple of int
-        See `nautilus_torchserve.inference.tiles.probe`.
+        See `inference.tiles.probe`.
     """
 
     def __init__(

@@ -7,7 +7,7 @@ from nautilus_torchserve.inference.text_model import Tokens
 
 
 @dataclass(frozen=True)
-class ReadTexts:
+class TokenizedTexts:
     """One request's texts as tokens."""
 
     texts: tuple[str, ...]
@@ -23,7 +23,7 @@ class ReadTexts:
         return len(self.texts)
 
 
-def together(asked: Sequence[ReadTexts]) -> Tokens:
+def together(asked: Sequence[TokenizedTexts]) -> Tokens:
     """The tokens of several requests, one after the other."""
     if len(asked) == 1:
         return asked[0].tokens

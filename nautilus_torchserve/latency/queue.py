@@ -13,7 +13,7 @@ _DRAWN_AT_ONCE = 4096
 
 
 class QueuedDelay:
-    """A `nautilus_torchserve.latency.delay.Delay`: first come, first served by ``workers`` servers.
+    """A `latency.delay.Delay`: first come, first served by ``workers`` servers.
 
     The k-th request occupies the server that is free first for a time drawn, with replacement, from the profile. When
     requests come faster than they are served the line grows, which a constant delay hides. With several workers,

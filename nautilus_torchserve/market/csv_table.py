@@ -20,7 +20,7 @@ FIRST_S, LAST_S = 946_684_800, 4_102_444_800
 TIME_UNITS = {"seconds": 10**9, "milliseconds": 10**6, "microseconds": 10**3, "nanoseconds": 1}
 """Units of Unix times, and their length in ns."""
 NINETEEN_DIGITS = "[0-4][0-9]{18}"
-"""Unix ns since 2001: one digit more than `nautilus_torchserve.market.decimals` takes, but still an int64."""
+"""Unix ns since 2001: one digit more than `market.decimals` takes, but still an int64."""
 ISO_DATE = r"\d{4}-\d{2}-\d{2}"
 """How a time that is no number begins; pandas alone would take ``now`` and ``2024`` too."""
 ISO_OFFSET = r"[T ].*?(?:(?P<zulu>Z)|(?P<sign>[+-])(?P<hours>\d{2})(?::?(?P<minutes>\d{2}))?)$"
@@ -86,7 +86,7 @@ class Table:
         timezone : str, optional
             IANA name of the zone of times without an offset; None takes them as UTC and notes it.
         distinct : bool
-            Whether no two rows are of one time; see `nautilus_torchserve.market.local_time.to_utc`.
+            Whether no two rows are of one time; see `market.local_time.to_utc`.
         day_ends : bool
             Whether a day without a time is the midnight after it, else before.
         """

@@ -12,7 +12,6 @@ from nautilus_torchserve.registry.registry import Registry, RegistryRefused
 from nautilus_torchserve.release.rollout.change import Say, say_nothing
 from nautilus_torchserve.release.rollout.journal import locked, read_journal
 from nautilus_torchserve.release.rollout.limits import Limits
-from nautilus_torchserve.release.rollout.repair import mend
 from nautilus_torchserve.release.rollout.report import Report
 from nautilus_torchserve.release.rollout.rollout import promote, register, remove
 from nautilus_torchserve.release.rollout.status import ModelStatus, model_status
@@ -111,7 +110,7 @@ def transition(
     version = registry.find(model, name)
     with locked(target, model, f"alias {alias}"):
         if read_journal(target, model).under_way is not None:  # what a killed rollout left is no candidate
-            say(f"{model}: {mend(target, model)}")
+            say(f"{model}: {recover(target, model)}")
         work = _needed(target, version, alias)
         if work is not None and not roll_out:
             raise RegistryRefused(

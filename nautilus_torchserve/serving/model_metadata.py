@@ -131,7 +131,7 @@ def check_metadata(metadata: object) -> dict[str, Any]:
 
 
 def _check_fits(fits: Any) -> None:
-    """What each fit saw, see `nautilus_torchserve.market.price_sketch`: with prices there must be the times that they
+    """What each fit saw, see `market.price_sketch`: with prices there must be the times that they
     are from.
     """
     if not isinstance(fits, list) or not all(isinstance(fit, dict) for fit in fits):

@@ -1,7 +1,7 @@
 """Signed archives: who vouches for the code in one.
 
 A verified archive is code that runs where orders are made. So a signature covers every member by name and content
-(`nautilus_torchserve.wire.digest`), and what it cannot cover is refused: see `nautilus_torchserve.signing.plain_zip`
+(`wire.digest`), and what it cannot cover is refused: see `signing.plain_zip`
 for what could hide in a zip file.
 """
 
@@ -85,7 +85,7 @@ def sign_archive(archive: Path, key: str | Path) -> Signed:
     Parameters
     ----------
     key : str or Path
-        The private key's file, or ``env:VARIABLE``: `nautilus_torchserve.signing.keys.load_private_key`.
+        The private key's file, or ``env:VARIABLE``: `signing.keys.load_private_key`.
 
     Raises
     ------
@@ -129,7 +129,7 @@ def verify_archive(
     Parameters
     ----------
     trusted : Path
-        Folder of ``NAME.pub``, revoked keys and allowed digests: `nautilus_torchserve.signing.trust`.
+        Folder of ``NAME.pub``, revoked keys and allowed digests: `signing.trust`.
     most_bytes : int
         Most that it may unpack to.
     copy : binary file, optional

@@ -3,7 +3,7 @@
 ===================  ===============================================================================================
 in the folder        holds
 ===================  ===============================================================================================
-``NAME.pub``         a public key (`nautilus_torchserve.signing.keys`); NAME is what a verified archive's signer is
+``NAME.pub``         a public key (`signing.keys`); NAME is what a verified archive's signer is
 called ``revoked``          ids of keys whose signatures never count, one a line: ``KEY_ID  # reason``
 ``allowed_digests``  content digests, one a line: ``DIGEST  # comment``; with this file, no others are accepted
 ===================  ===============================================================================================

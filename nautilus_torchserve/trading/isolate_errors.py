@@ -8,7 +8,7 @@ from typing import Concatenate, ParamSpec, Protocol, TypeVar
 from nautilus_trader.common.component import Clock, Logger, TestClock
 
 
-class Counting(Protocol):
+class HasErrorCount(Protocol):
     """Who counts and logs its handlers' exceptions."""
 
     handler_errors: int
@@ -19,7 +19,7 @@ class Counting(Protocol):
         """Where they are logged, with their traceback."""
 
 
-class Handling(Counting, Protocol):
+class Handling(HasErrorCount, Protocol):
     """An actor or a strategy that has ``handler_errors``."""
 
     @property
@@ -32,7 +32,7 @@ Arguments = ParamSpec("Arguments")
 
 
 @contextmanager
-def guard(owner: Counting, where: str) -> Iterator[None]:
+def log_errors(owner: HasErrorCount, where: str) -> Iterator[None]:
     """Log and count what goes wrong inside, and go on after it.
 
     An exception in a data handler ends a TradingNode's process, its positions left as they are; so this is the one
@@ -45,8 +45,10 @@ def guard(owner: Counting, where: str) -> Iterator[None]:
         owner.log.exception(f"{where} failed", error)
 
 
-def guarded(handler: Callable[Concatenate[Owner, Arguments], None]) -> Callable[Concatenate[Owner, Arguments], None]:
-    """Decorate a handler of an actor or a strategy: in a live run `guard` it; in a backtest exceptions are raised.
+def isolate_errors(
+    handler: Callable[Concatenate[Owner, Arguments], None],
+) -> Callable[Concatenate[Owner, Arguments], None]:
+    """Decorate a handler of an actor or a strategy: in a live run `log_errors` it; in a backtest exceptions are raised.
 
     It is the clock that says which it is.
     """
@@ -56,7 +58,7 @@ def guarded(handler: Callable[Concatenate[Owner, Arguments], None]) -> Callable[
         if isinstance(self.clock, TestClock):
             handler(self, *args, **kwargs)
             return
-        with guard(self, f"{type(self).__name__}.{handler.__name__}"):
+        with log_errors(self, f"{type(self).__name__}.{handler.__name__}"):
             handler(self, *args, **kwargs)
 
     return handle

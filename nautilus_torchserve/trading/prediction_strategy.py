@@ -16,7 +16,7 @@ from nautilus_trader.trading.strategy import Strategy
 from nautilus_torchserve.trading.backtest.simulated_time import check_time
 from nautilus_torchserve.trading.checks import expect
 from nautilus_torchserve.trading.decision import DECISIONS_TOPIC, HALT_TOPIC, Decision, Halt
-from nautilus_torchserve.trading.isolate_errors import guarded
+from nautilus_torchserve.trading.isolate_errors import isolate_errors
 from nautilus_torchserve.trading.prediction import Prediction, Status, prediction_topic
 from nautilus_torchserve.wire.body import excerpt
 from nautilus_torchserve.wire.errors import RequestError
@@ -137,7 +137,7 @@ class PredictionStrategy(Strategy):
         if self.config.close_on_stop:
             self.close_all_positions(self.config.instrument_id)
 
-    @guarded
+    @isolate_errors
     def on_data(self, data: Prediction) -> None:
         """Take in a prediction, and tell who listens what was made of it."""
         check_time(self.clock, self.cache, self.config.instrument_id)
@@ -260,7 +260,7 @@ class PredictionStrategy(Strategy):
         self.in_flight = order.client_order_id
         self.submit_order(order)
 
-    @guarded
+    @isolate_errors
     def on_order_event(self, event: OrderEvent) -> None:
         order = self.cache.order(event.client_order_id)  # None while it is only initialised
         if order is not None and order.is_closed and order.client_order_id == self.in_flight:
@@ -268,7 +268,7 @@ class PredictionStrategy(Strategy):
             if self.halted:
                 self._close(at_once=isinstance(event, OrderFilled))
 
-    @guarded
+    @isolate_errors
     def _on_halt(self, halt: Halt) -> None:
         """Close what is open; what is in flight ends first."""
         if not self.halted and (halt.venue is None or halt.venue == self.config.instrument_id.venue):
@@ -294,7 +294,7 @@ class PredictionStrategy(Strategy):
         )
         self._submit(order)
 
-    @guarded
+    @isolate_errors
     def _on_close_again(self, event: TimeEvent) -> None:
         self._close(at_once=True)
 

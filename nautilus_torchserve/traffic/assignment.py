@@ -69,9 +69,9 @@ class Assignment:
         with self._lock:
             self._with.update(dict.fromkeys(instrument_ids, version))
         if not route.version:
-            self.hear_default(version)
+            self.on_default_version(version)
 
-    def hear_default(self, version: str) -> None:
+    def on_default_version(self, version: str) -> None:
         """This is the server's default version."""
         self.default_version, self.heard_of_default = version, True
 
@@ -80,7 +80,7 @@ class Assignment:
         with self._lock:
             self._with = {instrument_id: kept for instrument_id, kept in self._with.items() if kept != version}
 
-    def take_over(self, other: "Assignment") -> None:
+    def inherit(self, other: "Assignment") -> None:
         """Keep each instrument with the version that it has with another server of the model."""
         with other._lock:
             kept, withdrawn = dict(other._with), set(other._withdrawn)
@@ -102,7 +102,7 @@ class Assignment:
                 self._withdrawn.discard(split.challenger)  # on trial once more
             self.split = split
 
-    def say_unfit(self, version: str, why: RequestError | None) -> bool:
+    def mark_unusable(self, version: str, why: RequestError | None) -> bool:
         """This version cannot be asked, or can be; whether that is news."""
         with self._lock:
             before = self._unfit.pop(version, None)

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from nautilus_torchserve.features.schema import FeatureSchema
-from nautilus_torchserve.serving.client.client import Answer
+from nautilus_torchserve.serving.client.client import PredictionResponse
 from nautilus_torchserve.serving.client.inputs import Inputs
 from nautilus_torchserve.serving.tokens import Token
 from nautilus_torchserve.traffic.assignment import Assignment, Route
@@ -121,7 +121,7 @@ class Router:
 
     def predict(
         self, inputs: Inputs, instrument_id: str, ts_ns: int, held: bool = False, deadline_ns: int | None = None
-    ) -> Answer:
+    ) -> PredictionResponse:
         """`route` and `ask` for one instrument.
 
         Parameters
@@ -159,7 +159,7 @@ class Router:
         about: Sequence[tuple[str, ...]],
         ts_ns: int,
         deadline_ns: int | None = None,
-    ) -> Answer:
+    ) -> PredictionResponse:
         """Send one request along a route and wait for the answer.
 
         Parameters
@@ -210,7 +210,7 @@ class Router:
             try:
                 self._follow(self._store.running(self._model))  # first: a version may have been withdrawn
                 self._flush()  # before the store hears that a version is left: then all that was counted of it is there
-                self._store.say_alive(self.name, self._model, self._assignment.in_use())
+                self._store.heartbeat(self.name, self._model, self._assignment.in_use())
             except StoreFailed as error:
                 self._outage.begin(error)
             else:
@@ -225,7 +225,7 @@ class Router:
         self._shadower.close()
         try:
             self._flush()
-            self._store.say_gone(self.name, self._model)
+            self._store.unregister(self.name, self._model)
         except StoreFailed as error:
             lost = sum(window.requests for window in self._counts.take())
             _log.error(
@@ -274,7 +274,7 @@ class Router:
             self._versions.client(version)
         except RequestError as error:
             why = error
-        if self._assignment.say_unfit(version, why) and why is not None:
+        if self._assignment.mark_unusable(version, why) and why is not None:
             _log.error("%s %s cannot be asked: %s: %s", self._model, version, type(why).__name__, why)
         return why is None
 
@@ -288,7 +288,7 @@ class Router:
         heard, self._assignment.heard_of_default = self._assignment.heard_of_default, False
         if self.split is None and not heard:
             with suppress(RequestError):  # told to who asks it
-                self._assignment.hear_default(self._versions.default_version())
+                self._assignment.on_default_version(self._versions.default_version())
 
     def _flush(self) -> None:
         windows = self._counts.take()

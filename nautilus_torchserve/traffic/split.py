@@ -1,6 +1,6 @@
 """A split of a model's traffic between the version that serves and a challenger.
 
-TorchServe has no split of its own: the trading side chooses the versioned route (`nautilus_torchserve.traffic.router`)
+TorchServe has no split of its own: the trading side chooses the versioned route (`traffic.router`)
 by what is written here, and the release side writes it (canary, experiment, shadow).
 """
 

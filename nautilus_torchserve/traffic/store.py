@@ -225,7 +225,7 @@ class TrafficStore:
         with self._failures("be read"), self._engine.connect() as connection:
             return [_restored(record, row, row["number"]) for row in connection.execute(wanted).mappings()]
 
-    def say_alive(self, router: str, model: str, versions: Sequence[str]) -> None:
+    def heartbeat(self, router: str, model: str, versions: Sequence[str]) -> None:
         """A router's word that it lives, and which versions its instruments are with."""
         said = {"router": router, "model": model, "versions": sorted(versions), "seen_ns": time.time_ns()}
         mine = (_routers.c.router == router) & (_routers.c.model == model)
@@ -233,7 +233,7 @@ class TrafficStore:
             if not connection.execute(_routers.update().where(mine).values(said)).rowcount:
                 connection.execute(_routers.insert(), [said])
 
-    def say_gone(self, router: str, model: str) -> None:
+    def unregister(self, router: str, model: str) -> None:
         """A router's word that it asks no more."""
         with self._failures("take a router's word"), self._engine.begin() as connection:
             connection.execute(_routers.delete().where(_routers.c.router == router, _routers.c.model == model))

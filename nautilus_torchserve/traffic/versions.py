@@ -17,7 +17,7 @@ class Versions:
     Parameters
     ----------
     url, model, schema, token, timeout_s
-        As `nautilus_torchserve.serving.client.client.connect` takes them.
+        As `serving.client.client.connect` takes them.
     fits : callable, optional
         Given a version's metadata, raises `RequestError` where the caller cannot ask it.
 

@@ -206,11 +206,11 @@ OF_THE_CONTENT = (BadText, BadWindow, BodyTooLarge, NotExplained, ResponseTooLar
 """Errors that only the server can find in a request that is well formed."""
 LONGEST_TEXT = 200
 """Characters that a message quotes of what a server sent."""
-OF_ONE_ROW = (BadWindow, NotFinite, OutputNotFinite, OutputOutOfRange)
+PER_ROW_ERRORS = (BadWindow, NotFinite, OutputNotFinite, OutputOutOfRange)
 """What one row of a request can bring upon the others."""
 
 
-def is_refusal(error: RequestError, of_one_row: tuple[type[RequestError], ...] = OF_ONE_ROW) -> bool:
+def is_refusal(error: RequestError, of_one_row: tuple[type[RequestError], ...] = PER_ROW_ERRORS) -> bool:
     """Whether a server refused one row for what is in it: it works, and other rows may be answered.
 
     Parameters

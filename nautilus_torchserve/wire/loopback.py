@@ -1,7 +1,7 @@
 """Servers on this machine are never asked through a proxy, whatever the environment says.
 
-Our own clients look at each URL (`nautilus_torchserve.serving.http_session`,
-`nautilus_torchserve.serving.client.http_connection`). Those of MLflow and NautilusTrader
+Our own clients look at each URL (`serving.http_session`,
+`serving.client.http_connection`). Those of MLflow and NautilusTrader
 know the environment alone: for them `exempt_loopback` adds this machine to ``NO_PROXY``.
 """
 

@@ -22,9 +22,9 @@ MAX_RESPONSE_SIZE = "TS_MAX_RESPONSE_SIZE"
 """Environment variable that tells a worker the server's ``max_response_size``, in bytes."""
 
 
-class Asked(Protocol):
-    """What a request asks for, whatever it carries: `nautilus_torchserve.wire.body.Request`,
-    `nautilus_torchserve.wire.texts.TextRequest`, ...
+class DecodedRequest(Protocol):
+    """What a request asks for, whatever it carries: `wire.body.Request`,
+    `wire.texts.TextRequest`, ...
     """
 
     @property
@@ -39,7 +39,7 @@ class Asked(Protocol):
         """Rows of the answer."""
 
 
-def encode_json(model: str, version: str, columns: Mapping[str, NDArray[Any]], asked: Asked) -> bytes:
+def encode_json(model: str, version: str, columns: Mapping[str, NDArray[Any]], asked: DecodedRequest) -> bytes:
     """The JSON answer; float32 values as the shortest decimals that read back as the same float32.
 
     Parameters

@@ -25,7 +25,7 @@ class RowHandler(TradingHandler):
 
     inputs = "rows"
     base_tiles: tuple[int, ...] = BASE_TILES
-    """Smallest tiles to try, in order of preference: see `nautilus_torchserve.inference.tiles.probe`."""
+    """Smallest tiles to try, in order of preference: see `inference.tiles.probe`."""
     large_tiles: tuple[int, ...] = LARGE_TILES
     """Larger tiles to try for many rows at once."""
 

@@ -35,7 +35,7 @@ from nautilus_torchserve.wire.errors import (
     ResponseTooLarge,
 )
 from nautilus_torchserve.wire.output_constraints import OutputConstraints
-from nautilus_torchserve.wire.response import AnswerSize, Asked, encode_binary, encode_json
+from nautilus_torchserve.wire.response import AnswerSize, DecodedRequest, encode_binary, encode_json
 from nautilus_torchserve.worker import failures, limits, worker_socket
 from nautilus_torchserve.worker.request_headers import (
     BODY,
@@ -51,7 +51,7 @@ class Request:
     """One request of a batch, checked."""
 
     asked: Any
-    """What it asks for, a `nautilus_torchserve.wire.response.Asked`: what `TradingHandler.decode` made of its body."""
+    """What it asks for, a `wire.response.DecodedRequest`: what `TradingHandler.decode` made of its body."""
     binary: bool
     """Whether it wants float32 back instead of JSON."""
 
@@ -87,11 +87,11 @@ class TradingHandler(BaseHandler):
         """Load from the unpacked archive to `device`, prove invariance; the sizes of the tiles used."""
 
     @abstractmethod
-    def decode(self, content: object, content_type: str | None) -> Asked:
+    def decode(self, content: object, content_type: str | None) -> DecodedRequest:
         """Read and check one request's body; raises `RequestError`."""
 
     @abstractmethod
-    def accept(self, inputs: Any) -> Asked:
+    def accept(self, inputs: Any) -> DecodedRequest:
         """Check what a caller in this process holds as objects, as `decode` does a body."""
 
     @abstractmethod
@@ -101,7 +101,7 @@ class TradingHandler(BaseHandler):
     @abstractmethod
     def explain_request(self, asked: Any, output: str | None, until_s: float) -> list[dict[str, Any]]:
         """What moved an output, of each row of a request in plain JSON types; see
-        `nautilus_torchserve.inference.explain.integrate`.
+        `inference.explain.integrate`.
 
         Parameters
         ----------
@@ -176,7 +176,7 @@ class TradingHandler(BaseHandler):
             raise BadArchive(f"{model_files.GOLDEN}: the handler's own constraints: {error}") from error
 
     @abstractmethod
-    def golden_request(self, inputs: Mapping[str, NDArray[Any]]) -> Asked:
+    def golden_request(self, inputs: Mapping[str, NDArray[Any]]) -> DecodedRequest:
         """What ``golden.npz`` asks."""
 
     def predict(self, inputs: Any) -> NDArray[np.float32]:
@@ -280,7 +280,7 @@ class TradingHandler(BaseHandler):
         }
         return self._checked(index, JSON, orjson.dumps(answer))
 
-    def _compute(self, asked: Sequence[Asked]) -> NDArray[np.float32]:
+    def _compute(self, asked: Sequence[DecodedRequest]) -> NDArray[np.float32]:
         """Return what `compute` does, refused where a row is missing: the next request would get its answer."""
         table = self.compute(asked)
         if len(table) != sum(map(len, asked)):

@@ -228,11 +228,11 @@ def test_a_rollback_that_was_killed_is_finished_by_the_next_one(
 ) -> None:
     worse = challenge(desk.make(fresh_version()))
     decided(store, worse, 0.4)
-    store.say_alive("a router", "tick", [worse])
+    store.heartbeat("a router", "tick", [worse])
     with auto_process(desk, f"sqlite:///{tmp_path}/traffic.db") as process:
         until(lambda: store.split("ab").state is State.WITHDRAWN, process)
     assert worse in versions(desk)  # the router has not left it: killed while waiting
-    store.say_gone("a router", "tick")
+    store.unregister("a router", "tick")
 
     outcome = follow(desk.target, store, "ab", SETTINGS)
 
@@ -277,7 +277,7 @@ def test_a_challenger_that_a_router_does_not_leave_stays(
 ) -> None:
     worse = challenge(desk.make(fresh_version()))
     decided(store, worse, 0.4)
-    store.say_alive("a router", "tick", [worse])
+    store.heartbeat("a router", "tick", [worse])
 
     outcome = follow(desk.target, store, "ab", AutoSettings(settle_s=0.1, leave_s=0.3, limits=LIMITS))
 

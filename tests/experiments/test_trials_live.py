@@ -23,7 +23,7 @@ from nautilus_torchserve.experiments.shadow.shadow import ShadowSettings, shadow
 from nautilus_torchserve.release.rollout.limits import Limits
 from nautilus_torchserve.release.rollout.report import Report
 from nautilus_torchserve.release.rollout.target import Target
-from nautilus_torchserve.serving.client.client import Answer
+from nautilus_torchserve.serving.client.client import PredictionResponse
 from nautilus_torchserve.serving.server.torchserve import ServerSettings, start_server
 from nautilus_torchserve.traffic.records import ShadowAnswer
 from nautilus_torchserve.traffic.router import Router
@@ -113,7 +113,7 @@ def strategies(
         while not closed.wait(0.002):
             instrument = instruments[random.integers(len(instruments))]
             try:
-                answer: Answer = router.predict(
+                answer: PredictionResponse = router.predict(
                     rows[random.integers(len(rows))][None], instrument, time.time_ns(), held=instrument in held
                 )
                 seen.answers.append(Asked(time.monotonic(), instrument, answer.version))

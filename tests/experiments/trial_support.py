@@ -25,7 +25,7 @@ SOFTENED = "return (0.5 * network(rows) + torch.tensor([0.2, 0.0, 0.0])).softmax
 
 
 def target_of(server: TorchServe) -> Target:
-    """As `nautilus_torchserve.release.rollout.target.own_target`, without the file that would restore what tests
+    """As `release.rollout.target.own_target`, without the file that would restore what tests
     register.
     """
     return Target(
@@ -75,9 +75,9 @@ def made_up_router(
         while not closed.wait(0.02):
             split = store.running(model)
             if split is None or split.kind is not Kind.CANARY:
-                store.say_alive("made up", model, [] if leaves else list(behaviour))
+                store.heartbeat("made up", model, [] if leaves else list(behaviour))
                 continue
-            store.say_alive("made up", model, [split.baseline, split.challenger])
+            store.heartbeat("made up", model, [split.baseline, split.challenger])
             for instrument in INSTRUMENTS:
                 version = split.version_for(instrument, 0)
                 if behaviour[version].fails:

@@ -67,7 +67,7 @@ class Site:
         (self.store / FOLDER / "snapshot.lock").touch()
         with TrafficStore(f"sqlite:///{self.database}") as store:
             store.start(Split("exp-1", "tick", Kind.EXPERIMENT, "1.0", "0.9", 0.1))
-            store.say_alive("host-1", "tick", ["1.0"])
+            store.heartbeat("host-1", "tick", ["1.0"])
         self.files = {
             "journal": self.store / FOLDER / "tick.json",
             "lock": self.store / FOLDER / "tick.lock",

@@ -337,9 +337,9 @@ def test_rollback_needs_no_space_and_what_it_left_is_pruned(
 
     with TrafficStore(f"sqlite:///{tmp_path / 'traffic.db'}") as splits:
         too_young = prune(desk.target, "tick", 3600.0, splits, QUICK)
-        splits.say_alive("host-1", "tick", [version])
+        splits.heartbeat("host-1", "tick", [version])
         held = prune(desk.target, "tick", 0.0, splits, QUICK)
-        splits.say_gone("host-1", "tick")
+        splits.unregister("host-1", "tick")
         splits.start(Split("exp-1", "tick", Kind.EXPERIMENT, before, version, 0.5))
         split = prune(desk.target, "tick", 0.0, splits, QUICK)
         splits.end("exp-1", State.STOPPED)

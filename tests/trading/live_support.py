@@ -15,9 +15,9 @@ from nautilus_trader.model.identifiers import InstrumentId
 import support
 from nautilus_torchserve.features.schema import FeatureSchema
 from nautilus_torchserve.features.tick import tick_schema
-from nautilus_torchserve.trading.inference.live_calls import LiveCalls
+from nautilus_torchserve.trading.inference.live_calls import InferenceDispatcher
 from nautilus_torchserve.trading.inference.live_config import LiveCallsConfig
-from nautilus_torchserve.trading.inference.messages import Fate, ModelCall, ModelHealth, Question
+from nautilus_torchserve.trading.inference.messages import InferenceCall, ModelHealth, PredictionRequest, RequestOutcome
 from nautilus_torchserve.trading.tick.actor import InferenceActorConfig
 
 BTC, ETH = (InstrumentId.from_str(f"{name}USDT-PERP.BINANCE") for name in ("BTC", "ETH"))
@@ -25,16 +25,16 @@ MS = 1_000_000
 
 
 class Asked:
-    """`LiveCalls` with what it delivered; its methods are for the event loop."""
+    """`InferenceDispatcher` with what it delivered; its methods are for the event loop."""
 
     def __init__(self, config: InferenceActorConfig, schema: FeatureSchema, **given: Any) -> None:
-        self.calls: list[ModelCall] = []
+        self.calls: list[InferenceCall] = []
         self.splits: list[str] = []
         self.health: list[ModelHealth] = []
         self.held: set[InstrumentId] = set()
-        self.questions: list[Question] = []
+        self.questions: list[PredictionRequest] = []
         callables = {"held": self.held.__contains__, "deliver": self._deliver, "changed": self.health.append, **given}
-        self.live = LiveCalls(
+        self.live = InferenceDispatcher(
             config,
             schema,
             callables.pop("fits", _fits),
@@ -43,14 +43,14 @@ class Asked:
             **callables,
         )
 
-    def put(self, row: np.ndarray, instrument_id: InstrumentId = BTC, *, age_ns: int = 0) -> Question:
+    def put(self, row: np.ndarray, instrument_id: InstrumentId = BTC, *, age_ns: int = 0) -> PredictionRequest:
         """Ask about a row that was received so long ago."""
         at = time.time_ns() - age_ns
-        self.questions.append(Question(instrument_id, len(self.questions), at, at, row))
+        self.questions.append(PredictionRequest(instrument_id, len(self.questions), at, at, row))
         self.live.put(self.questions[-1])
         return self.questions[-1]
 
-    def fates(self) -> dict[int, Fate]:
+    def fates(self) -> dict[int, RequestOutcome]:
         """By the questions' numbers; each ended once, or this fails."""
         ended = [
             (each.number, fate) for call in self.calls for each, fate in zip(call.questions, call.fates, strict=True)
@@ -58,7 +58,7 @@ class Asked:
         assert len(ended) == len(dict(ended))
         return dict(sorted(ended))
 
-    async def ask(self, row: np.ndarray, instrument_id: InstrumentId = BTC) -> ModelCall:
+    async def ask(self, row: np.ndarray, instrument_id: InstrumentId = BTC) -> InferenceCall:
         """Ask and wait; the call that answered."""
         question = self.put(row, instrument_id)
         await until(lambda: question.number in self.fates())
@@ -73,7 +73,7 @@ class Asked:
         found = [each.state for each in self.health]
         return [state for state, before in zip(found, ["", *found], strict=False) if state != before]
 
-    def _deliver(self, call: ModelCall, split: str) -> None:
+    def _deliver(self, call: InferenceCall, split: str) -> None:
         self.calls.append(call)
         self.splits.append(split)
 

@@ -17,7 +17,7 @@ from price_run import write_price_run
 from nautilus_torchserve.features.bar import bar_columns, window_ends, windows
 from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.release.build.archive import build_archive
-from nautilus_torchserve.serving.client.client import Answer, InProcessClient, connect
+from nautilus_torchserve.serving.client.client import InProcessClient, PredictionResponse, connect
 from nautilus_torchserve.trading.backtest.bar_catalog import write_bar_catalog
 from nautilus_torchserve.trading.backtest.bars import run_bar_backtest
 from nautilus_torchserve.trading.backtest.bars_report import notes, summary
@@ -36,9 +36,9 @@ MS = 1_000_000
 def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
     """Every request that in-process clients answer, as they are sent."""
     seen = Asked([])
-    predict: Callable[..., Answer] = InProcessClient.predict
+    predict: Callable[..., PredictionResponse] = InProcessClient.predict
 
-    def noting(client: InProcessClient, rows: np.ndarray, deadline_ns: int | None = None) -> Answer:
+    def noting(client: InProcessClient, rows: np.ndarray, deadline_ns: int | None = None) -> PredictionResponse:
         seen.rows.append(rows)
         return predict(client, rows, deadline_ns)
 

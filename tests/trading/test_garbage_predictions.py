@@ -7,7 +7,7 @@ import pytest
 from live_support import MS, Asked, asking, config, until
 from misbehaving_server import MODES, MisbehavingServer, described, error, good, headed, json_error, probabilities
 
-from nautilus_torchserve.trading.inference.messages import Fate
+from nautilus_torchserve.trading.inference.messages import RequestOutcome
 
 ROW = np.array([0.5, -0.5, 0.25, 1.0], np.float32)
 RIGHT = dict(zip(("buy", "sell", "hold"), probabilities(ROW[np.newaxis])[0].tolist(), strict=True))
@@ -49,7 +49,7 @@ def test_garbage_opens_the_breaker_and_the_fallback_answers(
         "max_probe_after_ns": 60_000 * MS,
         **({"deadline_ns": 300 * MS} if name in ENDLESS else {}),
     }
-    in_time = (Fate.ANSWERED, Fate.LATE) if name in ENDLESS else (Fate.ANSWERED,)
+    in_time = (RequestOutcome.ANSWERED, RequestOutcome.LATE) if name in ENDLESS else (RequestOutcome.ANSWERED,)
 
     async def talk(asked: Asked) -> None:
         await until(lambda: len({each.url for each in asked.health}) == 2)  # both are connected
@@ -63,7 +63,7 @@ def test_garbage_opens_the_breaker_and_the_fallback_answers(
 
     garbage = [call for call in asked.calls[1:] if call.url == primary.url]
     assert 1 <= len(garbage) <= 4
-    assert all(Fate.ANSWERED not in call.fates and not call.outputs for call in garbage)
+    assert all(RequestOutcome.ANSWERED not in call.fates and not call.outputs for call in garbage)
     assert [each for each in asked.health if each.url == primary.url][-1].state == "open"
     answered = [call for call in asked.calls if call.outputs]
     assert all({name: values.item(0) for name, values in call.outputs.items()} == RIGHT for call in answered)
@@ -100,7 +100,7 @@ def test_another_archive_under_the_same_version_is_connected_to_anew(
         primary.mode = other
         primary.describe = lambda request: described(archive_digest="e" * 64)
         call = await asked.ask(ROW)
-        assert call.fates == (Fate.FAILED,)
+        assert call.fates == (RequestOutcome.FAILED,)
         assert call.error.startswith("ModelChanged: ")
         await asked.up()
         assert (await asked.ask(ROW)).digest == "e" * 64

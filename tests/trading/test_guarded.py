@@ -13,7 +13,7 @@ from nautilus_trader.portfolio.portfolio import Portfolio
 
 from nautilus_torchserve.market.trades.trades import Trades
 from nautilus_torchserve.trading.instruments.instruments import trade_ticks
-from nautilus_torchserve.trading.isolate_errors import guarded
+from nautilus_torchserve.trading.isolate_errors import isolate_errors
 
 
 class Clumsy(Actor):
@@ -24,11 +24,11 @@ class Clumsy(Actor):
         self.handler_errors = 0
         self.heard: list[Any] = []
 
-    @guarded
+    @isolate_errors
     def on_trade_tick(self, tick: Any) -> None:
         self._hear(tick)
 
-    @guarded
+    @isolate_errors
     def on_alert(self, event: TimeEvent) -> None:
         self._hear(event)
 

@@ -6,17 +6,17 @@ import numpy as np
 from nautilus_trader.model.identifiers import InstrumentId
 
 from nautilus_torchserve.trading.inference.live_answers import LiveAnswers
-from nautilus_torchserve.trading.inference.messages import Fate, ModelCall, Question
+from nautilus_torchserve.trading.inference.messages import InferenceCall, PredictionRequest, RequestOutcome
 from nautilus_torchserve.trading.prediction import Prediction, Status
 
 BTC, ETH = InstrumentId.from_str("BTCUSDT.BINANCE"), InstrumentId.from_str("ETHUSDT.BINANCE")
 NOW = 1_000
 
 
-def call(asked: Sequence[tuple[InstrumentId, int, Fate, float]]) -> ModelCall:
+def call(asked: Sequence[tuple[InstrumentId, int, RequestOutcome, float]]) -> InferenceCall:
     """A request about (instrument, event's number and time, fate, answer)."""
-    answered = any(fate is Fate.ANSWERED for _, _, fate, _ in asked)
-    return ModelCall(
+    answered = any(fate is RequestOutcome.ANSWERED for _, _, fate, _ in asked)
+    return InferenceCall(
         model="tick",
         url="http://127.0.0.1:1",
         version="1.1" if answered else "",
@@ -25,18 +25,22 @@ def call(asked: Sequence[tuple[InstrumentId, int, Fate, float]]) -> ModelCall:
         ended_ns=NOW,
         latency_ns=7,
         error="",
-        questions=tuple(Question(name, ts, ts, ts, np.zeros(4, np.float32)) for name, ts, _, _ in asked),
+        questions=tuple(PredictionRequest(name, ts, ts, ts, np.zeros(4, np.float32)) for name, ts, _, _ in asked),
         fates=tuple(fate for _, _, fate, _ in asked),
         outputs={"buy": np.array([said for *_, said in asked], dtype=np.float32)} if answered else {},
     )
 
 
-def heard(answers: LiveAnswers, *asked: tuple[InstrumentId, int, Fate, float]) -> list[Prediction]:
+def heard(answers: LiveAnswers, *asked: tuple[InstrumentId, int, RequestOutcome, float]) -> list[Prediction]:
     return list(answers.predictions(call(asked), "", NOW, lambda instrument_id, _: instrument_id == ETH))
 
 
 def test_answers_become_predictions_in_the_order_of_the_request() -> None:
-    asked = (BTC, 9, Fate.ANSWERED, 0.5), (ETH, 8, Fate.ANSWERED, 0.25), (BTC, 3, Fate.ANSWERED, 1.0)
+    asked = (
+        (BTC, 9, RequestOutcome.ANSWERED, 0.5),
+        (ETH, 8, RequestOutcome.ANSWERED, 0.25),
+        (BTC, 3, RequestOutcome.ANSWERED, 1.0),
+    )
 
     said = heard(LiveAnswers("tick"), *asked)
 
@@ -51,9 +55,14 @@ def test_answers_become_predictions_in_the_order_of_the_request() -> None:
 
 def test_an_instrument_without_an_answer_hears_its_last_good_one_again_once() -> None:
     answers = LiveAnswers("tick")
-    heard(answers, (BTC, 9, Fate.ANSWERED, 0.5), (BTC, 3, Fate.ANSWERED, 1.0))
+    heard(answers, (BTC, 9, RequestOutcome.ANSWERED, 0.5), (BTC, 3, RequestOutcome.ANSWERED, 1.0))
 
-    said = heard(answers, (BTC, 12, Fate.LATE, 0.9), (ETH, 11, Fate.FAILED, 0.0), (BTC, 10, Fate.EXPIRED, 0.0))
+    said = heard(
+        answers,
+        (BTC, 12, RequestOutcome.LATE, 0.9),
+        (ETH, 11, RequestOutcome.FAILED, 0.0),
+        (BTC, 10, RequestOutcome.EXPIRED, 0.0),
+    )
 
     btc, eth = said
     assert (btc.status, btc.ts_event, btc.feature_ts, btc.number, btc.version) == (Status.DEGRADED, 12, 9, 9, "1.1")
@@ -62,6 +71,6 @@ def test_an_instrument_without_an_answer_hears_its_last_good_one_again_once() ->
 
 
 def test_what_expired_beside_an_answer_degrades_nothing() -> None:
-    said = heard(LiveAnswers("tick"), (BTC, 9, Fate.ANSWERED, 0.5), (BTC, 3, Fate.EXPIRED, 0.0))
+    said = heard(LiveAnswers("tick"), (BTC, 9, RequestOutcome.ANSWERED, 0.5), (BTC, 3, RequestOutcome.EXPIRED, 0.0))
 
     assert [each.status for each in said] == [Status.OK]

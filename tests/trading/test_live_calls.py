@@ -17,7 +17,7 @@ from nautilus_torchserve.features.tick import tick_schema
 from nautilus_torchserve.serving.client.client import connect
 from nautilus_torchserve.serving.server.config import free_ports
 from nautilus_torchserve.serving.server.torchserve import TorchServe
-from nautilus_torchserve.trading.inference.messages import Fate, ModelCall, ModelHealth
+from nautilus_torchserve.trading.inference.messages import InferenceCall, ModelHealth, RequestOutcome
 from nautilus_torchserve.wire.errors import SchemaMismatch
 from support import PROJECT
 
@@ -51,7 +51,7 @@ def test_answers_are_those_of_the_server_bit_for_bit(tick_server: TorchServe, ro
 
     with connect(tick_server.inference_url, "tick", token=tick_server.token) as client:
         expected = client.predict(rows[:200])
-    assert set(asked.fates().values()) == {Fate.ANSWERED}
+    assert set(asked.fates().values()) == {RequestOutcome.ANSWERED}
     for call in asked.calls:
         assert (call.url, call.version, call.digest) == (tick_server.inference_url, expected.version, expected.digest)
         numbers = [each.number for each in call.questions]
@@ -77,7 +77,11 @@ def test_a_request_in_flight_blocks_nothing_and_what_queues_goes_into_the_next(p
     asked = asking(config(proxy.url, live={"max_rows": 3}), talk)
 
     assert [[each.number for each in call.questions] for call in asked.calls] == [[2, 1], [0], [5, 4, 3]]
-    assert [set(call.fates) for call in asked.calls] == [{Fate.EXPIRED}, {Fate.ANSWERED}, {Fate.ANSWERED}]
+    assert [set(call.fates) for call in asked.calls] == [
+        {RequestOutcome.EXPIRED},
+        {RequestOutcome.ANSWERED},
+        {RequestOutcome.ANSWERED},
+    ]
     assert [bool(call.sent_ns) for call in asked.calls] == [False, True, True]
 
 
@@ -94,7 +98,7 @@ def test_late_answers_are_dropped_and_what_is_late_is_not_sent(proxy: Proxy, row
 
     asked = asking(config(proxy.url, live={"deadline_ns": 400 * MS}), talk)
 
-    assert asked.fates() == {0: Fate.LATE, 1: Fate.EXPIRED}
+    assert asked.fates() == {0: RequestOutcome.LATE, 1: RequestOutcome.EXPIRED}
     late, expired = asked.calls
     assert late.ended_ns - late.questions[0].ts_init > 400 * MS
     assert "DeadlinePassed" in late.error
@@ -108,7 +112,10 @@ def test_a_question_that_is_old_when_it_is_put_expires(tick_server: TorchServe, 
         asked.put(rows[1])
         await until(lambda: len(asked.fates()) == 2)
 
-    assert asking(config(tick_server.inference_url), talk).fates() == {0: Fate.EXPIRED, 1: Fate.ANSWERED}
+    assert asking(config(tick_server.inference_url), talk).fates() == {
+        0: RequestOutcome.EXPIRED,
+        1: RequestOutcome.ANSWERED,
+    }
 
 
 def test_one_bad_row_fails_alone_and_is_no_failure_of_the_server(tick_server: TorchServe, rows: np.ndarray) -> None:
@@ -123,8 +130,10 @@ def test_one_bad_row_fails_alone_and_is_no_failure_of_the_server(tick_server: To
 
     asked = asking(config(tick_server.inference_url, live={"failures_to_open": 1}), talk)
 
-    assert list(asked.fates().values()) == [Fate.ANSWERED, Fate.REFUSED, Fate.ANSWERED] * 4
-    assert all("NotFinite" in call.error for call in asked.calls if Fate.REFUSED in call.fates)
+    assert (
+        list(asked.fates().values()) == [RequestOutcome.ANSWERED, RequestOutcome.REFUSED, RequestOutcome.ANSWERED] * 4
+    )
+    assert all("NotFinite" in call.error for call in asked.calls if RequestOutcome.REFUSED in call.fates)
     assert asked.states() == ["half_open", "closed"]
 
 
@@ -136,12 +145,12 @@ def test_without_a_server_questions_fail_at_once(rows: np.ndarray) -> None:
         await until(lambda: bool(asked.health))
         call = await asked.ask(rows[1])
         assert not asked.live.is_up
-        assert (call.url, call.sent_ns, call.fates) == ("", 0, (Fate.FAILED,))
+        assert (call.url, call.sent_ns, call.fates) == ("", 0, (RequestOutcome.FAILED,))
         assert url in call.error
 
     asked = asking(config(url), talk)
 
-    assert asked.fates() == {0: Fate.FAILED, 1: Fate.FAILED}
+    assert asked.fates() == {0: RequestOutcome.FAILED, 1: RequestOutcome.FAILED}
     assert asked.states() == ["open"]
     assert "Unavailable" in asked.health[0].why
 
@@ -162,7 +171,7 @@ def test_a_fallback_takes_over_and_hands_back(tick_server: TorchServe, proxy: Pr
     asking(config(first, live={"fallback_urls": (second,), "failures_to_open": 2}), talk)
 
     assert [call.url for call in answered] == [first, first, first, second, first]
-    assert [call.fates[0] is Fate.ANSWERED for call in answered] == [True, False, False, True, True]
+    assert [call.fates[0] is RequestOutcome.ANSWERED for call in answered] == [True, False, False, True, True]
 
 
 def test_after_an_outage_only_new_questions_are_asked(proxy: Proxy, rows: np.ndarray) -> None:
@@ -177,11 +186,15 @@ def test_after_an_outage_only_new_questions_are_asked(proxy: Proxy, rows: np.nda
         proxy.open()
         await until(lambda: asked.live.is_up)
         assert len(asked.fates()) == len(asked.questions)
-        assert (await asked.ask(rows[1])).fates == (Fate.ANSWERED,)
+        assert (await asked.ask(rows[1])).fates == (RequestOutcome.ANSWERED,)
 
     asked = asking(config(proxy.url), talk)
 
-    assert list(asked.fates().values()) == [Fate.ANSWERED, *[Fate.FAILED] * 23, Fate.ANSWERED]
+    assert list(asked.fates().values()) == [
+        RequestOutcome.ANSWERED,
+        *[RequestOutcome.FAILED] * 23,
+        RequestOutcome.ANSWERED,
+    ]
     assert asked.states() == ["half_open", "closed", "open", "half_open", "closed"]
 
 
@@ -199,7 +212,7 @@ def test_a_server_that_answers_too_late_is_a_server_that_fails(proxy: Proxy, row
 
     asked = asking(config(proxy.url, live={"deadline_ns": 400 * MS, "failures_to_open": 1}), talk)
 
-    assert asked.fates() == {0: Fate.ANSWERED, 1: Fate.LATE, 2: Fate.ANSWERED}
+    assert asked.fates() == {0: RequestOutcome.ANSWERED, 1: RequestOutcome.LATE, 2: RequestOutcome.ANSWERED}
     assert asked.states() == ["half_open", "closed", "open", "half_open", "closed"]
     assert "no answer within the deadline of 400 ms" in asked.health[2].why
 
@@ -209,7 +222,7 @@ def test_a_server_that_says_nothing_is_not_waited_for_long(proxy: Proxy, rows: n
         await asked.up()
         proxy.hold()
         call = await asked.ask(rows[0])
-        assert call.fates == (Fate.FAILED,)
+        assert call.fates == (RequestOutcome.FAILED,)
         assert "DeadlinePassed" in call.error
         assert "within 0.2 s" in call.error  # twice the deadline
 
@@ -219,7 +232,7 @@ def test_a_server_that_says_nothing_is_not_waited_for_long(proxy: Proxy, rows: n
 def test_a_model_of_other_features_is_never_asked(tick_server: TorchServe, rows: np.ndarray) -> None:
     async def talk(asked: Asked) -> None:
         await until(lambda: bool(asked.health))
-        assert (await asked.ask(rows[0])).fates == (Fate.FAILED,)
+        assert (await asked.ask(rows[0])).fates == (RequestOutcome.FAILED,)
 
     asked = asking(config(tick_server.inference_url), talk, schema=tick_schema(window=16))
 
@@ -239,9 +252,9 @@ def test_a_model_that_does_not_fit_is_never_asked(tick_server: TorchServe, rows:
 
 
 def test_errors_of_whom_it_tells_are_counted_and_nothing_else(tick_server: TorchServe, rows: np.ndarray) -> None:
-    delivered: list[ModelCall] = []
+    delivered: list[InferenceCall] = []
 
-    def deliver(call: ModelCall, split: str) -> None:
+    def deliver(call: InferenceCall, split: str) -> None:
         delivered.append(call)
         raise ZeroDivisionError
 
@@ -257,7 +270,7 @@ def test_errors_of_whom_it_tells_are_counted_and_nothing_else(tick_server: Torch
 
     asked = asking(config(tick_server.inference_url), talk, deliver=deliver, changed=changed)
 
-    assert [call.fates for call in delivered] == [(Fate.ANSWERED,)] * 3
+    assert [call.fates for call in delivered] == [(RequestOutcome.ANSWERED,)] * 3
     assert asked.live.handler_errors == 5  # three answers, half_open and closed
 
 
@@ -266,8 +279,8 @@ def test_an_error_of_our_own_fails_its_questions_and_no_others(tick_server: Torc
         await asked.up()
         ragged = [asked.put(rows[0]), asked.put(rows[0, :2])]  # which no actor of ours makes
         await until(lambda: len(asked.fates()) == 2)
-        assert all(asked.fates()[each.number] is Fate.FAILED for each in ragged)
-        assert (await asked.ask(rows[0])).fates == (Fate.ANSWERED,)
+        assert all(asked.fates()[each.number] is RequestOutcome.FAILED for each in ragged)
+        assert (await asked.ask(rows[0])).fates == (RequestOutcome.ANSWERED,)
 
     asked = asking(config(tick_server.inference_url), talk)
 
@@ -310,14 +323,14 @@ def test_closing_ends_what_is_left_and_nothing_comes_after(proxy: Proxy, rows: n
         asked.put(rows[1])
         asked.live.close()
         asked.put(rows[2])
-        assert asked.fates() == {0: Fate.FAILED, 1: Fate.FAILED}
+        assert asked.fates() == {0: RequestOutcome.FAILED, 1: RequestOutcome.FAILED}
         proxy.release()
         await until(lambda: not threads_of("tick"))
         await asyncio.sleep(0)
 
     asked = asking(config(proxy.url), talk)
 
-    assert asked.fates() == {0: Fate.FAILED, 1: Fate.FAILED}
+    assert asked.fates() == {0: RequestOutcome.FAILED, 1: RequestOutcome.FAILED}
     assert [each.number for each in asked.calls[0].questions] == [1, 0]
     assert "Stopped" in asked.calls[0].error
 

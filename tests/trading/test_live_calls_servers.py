@@ -23,7 +23,7 @@ from nautilus_torchserve.serving.server.torchserve import (
     start_server,
 )
 from nautilus_torchserve.serving.tokens import KEY_FILE, NoToken, read_key
-from nautilus_torchserve.trading.inference.messages import Fate
+from nautilus_torchserve.trading.inference.messages import RequestOutcome
 from nautilus_torchserve.trading.tick.actor import InferenceActorConfig
 from nautilus_torchserve.traffic.records import CallWindow
 from nautilus_torchserve.traffic.split import Kind, Split
@@ -91,7 +91,7 @@ def test_a_swap_is_noticed_and_a_held_instrument_stays(home: Path, rows: np.ndar
     finally:
         manager.set_default("tick", "1.0")
 
-    assert set(asked.fates().values()) == {Fate.ANSWERED}
+    assert set(asked.fates().values()) == {RequestOutcome.ANSWERED}
     assert [(each.state, each.version) for each in asked.health] == [
         ("half_open", "1.0"),
         ("closed", "1.0"),
@@ -129,7 +129,7 @@ def test_a_held_instrument_stays_with_its_version_on_another_server(home: Path, 
             asked.held.add(BTC)
             await asyncio.to_thread(manager.set_default, "tick", "1.1")
             proxy.cut()
-            assert (await asked.ask(rows[0])).fates == (Fate.FAILED,)
+            assert (await asked.ask(rows[0])).fates == (RequestOutcome.FAILED,)
             answered = [await asked.ask(rows[0], each) for each in (BTC, ETH)]
             assert [each.url for each in answered] == [server.inference_url] * 2
             assert [each.version for each in answered] == ["1.0", "1.1"]
@@ -186,7 +186,7 @@ def test_a_swap_to_other_features_gives_no_answers_until_it_is_undone(home: Path
     finally:
         manager.set_default("tick", "1.0")
 
-    assert list(asked.fates().values()) == [Fate.ANSWERED, Fate.FAILED, Fate.ANSWERED]
+    assert list(asked.fates().values()) == [RequestOutcome.ANSWERED, RequestOutcome.FAILED, RequestOutcome.ANSWERED]
     assert {call.version for call in asked.calls} == {"1.0", ""}
 
 
@@ -234,7 +234,7 @@ def test_a_token_that_somebody_renewed_costs_no_answer(home: Path, rows: np.ndar
             before = server.token
             await asyncio.to_thread(renew, server)
             assert server.token != before
-            assert (await asked.ask(row)).fates == (Fate.ANSWERED,)
+            assert (await asked.ask(row)).fates == (RequestOutcome.ANSWERED,)
 
     assert asking(live(server, failures_to_open=1), talk).states() == ["half_open", "closed"]
 
@@ -254,7 +254,7 @@ def test_a_token_is_renewed_before_it_ends(home: Path, rows: np.ndarray) -> None
         await asked.up()
         await until(is_renewed)
         for row in rows[:20]:
-            assert (await asked.ask(row)).fates == (Fate.ANSWERED,)
+            assert (await asked.ask(row)).fates == (RequestOutcome.ANSWERED,)
 
     asking(live(server, renewed=True, renew_before_ns=a_year_ns, failures_to_open=1), talk)
 
@@ -267,7 +267,7 @@ def test_a_refused_token_is_renewed(home: Path, rows: np.ndarray) -> None:
 
     async def talk(asked: Asked) -> None:
         await asked.up()
-        assert (await asked.ask(rows[0])).fates == (Fate.ANSWERED,)
+        assert (await asked.ask(rows[0])).fates == (RequestOutcome.ANSWERED,)
 
     assert asking(live(server, renewed=True), talk).states() == ["half_open", "closed"]
     assert (home / KEY_FILE).read_text() != ended
@@ -295,7 +295,7 @@ def test_a_server_that_was_killed_is_asked_again_when_it_is_back(home: Path, row
         await asked.ask(rows[0])
         tokens.append(running(home).token)
         back = asyncio.create_task(asyncio.to_thread(killed_and_back, home))
-        while not back.done() or asked.fates()[len(asked.questions) - 1] is not Fate.ANSWERED:
+        while not back.done() or asked.fates()[len(asked.questions) - 1] is not RequestOutcome.ANSWERED:
             asked.put(rows[0])
             await asyncio.sleep(0.02)
             await until(lambda: len(asked.fates()) == len(asked.questions))
@@ -304,7 +304,7 @@ def test_a_server_that_was_killed_is_asked_again_when_it_is_back(home: Path, row
     asked = asking(live(running(home)), talk)
 
     assert tokens[0] != tokens[1]
-    assert {*asked.fates().values()} == {Fate.ANSWERED, Fate.FAILED}
+    assert {*asked.fates().values()} == {RequestOutcome.ANSWERED, RequestOutcome.FAILED}
     assert asked.states()[:3] == ["half_open", "closed", "open"]
     assert asked.states()[-2:] == ["half_open", "closed"]
     waits_ns = [call.ended_ns - each.ts_init for call in asked.calls if not call.sent_ns for each in call.questions]

@@ -22,7 +22,7 @@ from nautilus_torchserve.serving.server.torchserve import TorchServe
 from nautilus_torchserve.trading.backtest.prefetch.run import prefetched
 from nautilus_torchserve.trading.backtest.prefetch.ticks import trade_chunks
 from nautilus_torchserve.trading.backtest.results import Recorder, fill_table
-from nautilus_torchserve.trading.backtest.run import ReadyRun
+from nautilus_torchserve.trading.backtest.run import PreparedRun
 from nautilus_torchserve.trading.backtest.tick import run_backtest
 from nautilus_torchserve.trading.backtest.tick_results import CLASSES, BacktestResult
 from nautilus_torchserve.trading.backtest.tick_settings import BacktestSettings
@@ -76,7 +76,7 @@ def received_late(trades: Trades) -> Trades:
     return replace(trades, ts_init=trades.ts_event + 200 * MS)
 
 
-def ready(trades: Trades, settings: BacktestSettings, chunk: int) -> AbstractContextManager[ReadyRun]:
+def ready(trades: Trades, settings: BacktestSettings, chunk: int) -> AbstractContextManager[PreparedRun]:
     instrument = perpetual(trades.instrument, settings.fee_bps)
     actor, strategy = settings.actor(instrument.id, WINDOW), settings.strategy(instrument)
     return prefetched(trades, instrument, actor, strategy, settings.starting_balance, chunk)

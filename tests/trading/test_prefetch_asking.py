@@ -17,7 +17,7 @@ from nautilus_torchserve.features.tick import WINDOW
 from nautilus_torchserve.market.trades.trades import Trades
 from nautilus_torchserve.serving.client.client import connect
 from nautilus_torchserve.serving.server.torchserve import TorchServe
-from nautilus_torchserve.trading.backtest.prefetch.requests import Failures, Told, ask_rows
+from nautilus_torchserve.trading.backtest.prefetch.requests import BatchResponse, Failures, ask_rows
 from nautilus_torchserve.trading.backtest.prefetch.run import prefetched
 from nautilus_torchserve.trading.backtest.prefetch.stream import ask_ahead
 from nautilus_torchserve.trading.backtest.tick_settings import BacktestSettings
@@ -75,7 +75,9 @@ def test_asking_ends_where_an_actor_would_end_it(events: list[list[str]], most: 
     for part in (event < cut, event >= cut):
         if part.any() and not failures.gave_up:
             errors = {row: kinds[said] for row, said in enumerate(fate[part].tolist()) if said != "a"}
-            told = Told(np.zeros((part.sum(), 1), dtype=np.float32), np.zeros(part.sum(), dtype=np.int64), errors)
+            told = BatchResponse(
+                np.zeros((part.sum(), 1), dtype=np.float32), np.zeros(part.sum(), dtype=np.int64), errors
+            )
             taken += number[part][failures.taken(told, number[part] * 0, number[part], event[part])].tolist()
 
     expected, failed, refused, in_a_row = [], [], [], 0

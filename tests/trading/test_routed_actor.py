@@ -130,7 +130,7 @@ class Ran:
 
 
 def run(trades: Trades, settings: BacktestSettings, folder: Path) -> Ran:
-    """`nautilus_torchserve.trading.backtest.tick.run_backtest`, but for what it gives back."""
+    """`trading.backtest.tick.run_backtest`, but for what it gives back."""
     instrument = perpetual(trades.instrument, settings.fee_bps)
     write_catalog(trades, instrument, folder)
     actor, strategy = settings.actor(instrument.id, WINDOW), settings.strategy(instrument)

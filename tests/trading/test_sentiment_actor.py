@@ -13,7 +13,7 @@ from news_support import ELSEWHERE, ETH, SECOND, SIM, TEXTS, UNREADABLE, as_data
 
 from nautilus_torchserve.market.news.headlines import Headline
 from nautilus_torchserve.market.trades.trades import Instrument
-from nautilus_torchserve.serving.client.client import Answer, InProcessClient, connect
+from nautilus_torchserve.serving.client.client import InProcessClient, PredictionResponse, connect
 from nautilus_torchserve.trading.checks import BadSetting
 from nautilus_torchserve.trading.instruments.instruments import perpetual
 from nautilus_torchserve.trading.news.decayed_mean import DecayedMean
@@ -34,7 +34,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     seen: list[list[str]] = []
     predict = InProcessClient.predict
 
-    def noting(client: InProcessClient, texts: list[str], deadline_ns: int | None = None) -> Answer:
+    def noting(client: InProcessClient, texts: list[str], deadline_ns: int | None = None) -> PredictionResponse:
         seen.append(texts)
         return predict(client, texts, deadline_ns)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nautilus_torchserve.trading.inference.delay_queue import Due
+from nautilus_torchserve.trading.inference.delay_queue import DelayQueue
 from nautilus_torchserve.trading.inference.warm_start import WarmStart
 
 
@@ -48,7 +48,7 @@ class Said:
 
 @given(st.lists(st.integers(0, 9)), st.lists(st.integers(0, 9)))
 def test_what_is_due_leaves_by_time_and_then_by_arrival(times: list[int], looks: list[int]) -> None:
-    due: Due[Said] = Due()
+    due: DelayQueue[Said] = DelayQueue()
     everything = [Said(ts_init, number) for number, ts_init in enumerate(times)]
     for said in everything:
         due.add(said)

@@ -84,13 +84,13 @@ def test_a_version_that_is_gone_keeps_nobody(assignment: Assignment) -> None:
 
 
 def test_an_unfit_challenger_gets_nothing_and_what_it_missed_is_told(assignment: Assignment) -> None:
-    assert assignment.say_unfit("1.1", SchemaMismatch("other features"))
-    assert not assignment.say_unfit("1.1", SchemaMismatch("other features"))
+    assert assignment.mark_unusable("1.1", SchemaMismatch("other features"))
+    assert not assignment.mark_unusable("1.1", SchemaMismatch("other features"))
     assignment.follow(SPLIT, None)
 
     assert assignment.route("BTC", 0, False) == (BASELINE, CHALLENGER)
     assert assignment.in_use() == ["1.0"]
-    assert assignment.say_unfit("1.1", None)
+    assert assignment.mark_unusable("1.1", None)
     assert assignment.route("BTC", 0, False) == (CHALLENGER, None)
     assert assignment.in_use() == ["1.0", "1.1"]
 
@@ -120,7 +120,7 @@ def test_an_instrument_is_leaving_while_only_its_position_keeps_it(assignment: A
     assert not assignment.leaving("BTC", 0)
     assignment.follow(None, None)
     assert assignment.leaving("BTC", 0)
-    assignment.hear_default("1.1")
+    assignment.on_default_version("1.1")
     assert not assignment.leaving("BTC", 0)
 
 
@@ -145,7 +145,7 @@ def test_an_assignment_taken_over_keeps_who_is_held(assignment: Assignment) -> N
     assignment.answered(Route(), "1.0", ["BTC"])
     elsewhere = Assignment("1.1")
 
-    elsewhere.take_over(assignment)
+    elsewhere.inherit(assignment)
 
     assert elsewhere.route("BTC", 0, held=True) == (Route("1.0"), None)
     assert elsewhere.route("ETH", 0, held=True) == (Route(), None)

@@ -94,11 +94,11 @@ def test_a_version_is_left_only_once_its_calls_are_written(
     router = router_of(store)
     assert set(versions(router, rows)) == {"1.1"}
     store.end("canary-1", State.WITHDRAWN)
-    written, say_alive = [], store.say_alive
+    written, heartbeat = [], store.heartbeat
 
     def observe(name: str, model: str, in_use: Sequence[str]) -> None:
         written.append((list(in_use), calls(store, "canary-1")))
-        say_alive(name, model, in_use)
+        heartbeat(name, model, in_use)
 
     monkeypatch.setattr(store, "say_alive", observe)
     router.refresh()

@@ -144,15 +144,15 @@ def test_who_reads_on_while_several_write_misses_nothing_and_reads_nothing_twice
 
 def test_a_version_is_used_by_the_routers_that_said_so_lately(database: str) -> None:
     with TrafficStore(database) as store:
-        store.say_alive("host-1", "tick", ["1.0", "1.1"])
-        store.say_alive("host-2", "tick", ["1.1"])
-        store.say_alive("host-1", "price", ["1.0"])
+        store.heartbeat("host-1", "tick", ["1.0", "1.1"])
+        store.heartbeat("host-2", "tick", ["1.1"])
+        store.heartbeat("host-1", "price", ["1.0"])
 
         assert store.users("tick", "1.0") == ["host-1"]
         assert sorted(store.users("tick", "1.1")) == ["host-1", "host-2"]
         assert store.users("tick", "1.1", within_s=0.0) == []
-        store.say_alive("host-1", "tick", ["1.1"])
-        store.say_gone("host-2", "tick")
+        store.heartbeat("host-1", "tick", ["1.1"])
+        store.unregister("host-2", "tick")
         assert store.users("tick", "1.0") == []
         assert store.users("tick", "1.1") == ["host-1"]
         assert store.users("price", "1.0") == ["host-1"]
@@ -202,7 +202,7 @@ def test_row_that_another_program_wrote_is_named(
     with TrafficStore(f"sqlite:///{database}") as store:
         store.start(SPLIT)
         store.keep([WINDOW])
-        store.say_alive("host-1", "tick", ["1.0"])
+        store.heartbeat("host-1", "tick", ["1.0"])
         with closing(sqlite3.connect(database)) as connection, connection:
             connection.execute(f"UPDATE {table} SET {column} = ?", (value,))
 

@@ -79,7 +79,7 @@ def with_curl(url: str) -> str:
 
 
 def with_exempted_requests(url: str) -> str:
-    """As MLflow asks its server, once `nautilus_torchserve.mlflow_store` is imported."""
+    """As MLflow asks its server, once `mlflow_store` is imported."""
     exempt_loopback()
     return requests.get(url, timeout=5).text
 

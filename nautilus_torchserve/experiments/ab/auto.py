@@ -5,7 +5,7 @@ Promotion: the server's default version first, the experiment's end second. Unti
 versions by their own routes, so it makes no difference to them when the default changes; ended first, they would
 all go to a default version that is still the baseline, and a promotion that then fails would leave a lie in
 the store. Killed in between, the default is the challenger and the experiment still runs: the next one ends it.
-Killed within the promotion, `nautilus_torchserve.release.rollout.repair` takes it back or finishes it before the next
+Killed within the promotion, `release.rollout.repair` takes it back or finishes it before the next
 one looks.
 
 Rollback: the experiment's end first, the removal second, and in between every router must have left the challenger.
@@ -24,7 +24,7 @@ from nautilus_torchserve.experiments.lifecycle import check_challenger
 from nautilus_torchserve.release.rollout.change import say_nothing
 from nautilus_torchserve.release.rollout.journal import RolloutRefused, locked
 from nautilus_torchserve.release.rollout.limits import Limits
-from nautilus_torchserve.release.rollout.repair import mend
+from nautilus_torchserve.release.rollout.repair import recover
 from nautilus_torchserve.release.rollout.report import Report
 from nautilus_torchserve.release.rollout.rollout import promote, remove
 from nautilus_torchserve.release.rollout.target import Target
@@ -150,7 +150,7 @@ def _finish(target: Target, store: TrafficStore, name: str, settings: AutoSettin
     if experiment.state is State.PROMOTED:
         return Outcome(State.PROMOTED, True, f"{experiment.challenger} was promoted")
     with locked(target, experiment.model, f"experiment {name}"):
-        if (done := mend(target, experiment.model)) is not None:
+        if (done := recover(target, experiment.model)) is not None:
             say(done)
         if experiment.state is State.WITHDRAWN:
             return _take_away(target, store, experiment, f"{experiment.challenger} was withdrawn", settings, say)

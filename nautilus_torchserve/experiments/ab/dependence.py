@@ -121,7 +121,7 @@ def _around(random: np.random.Generator, mean: float, deviation: float, shape: t
 
 
 def by_blocks(right: NDArray[Any], counts: NDArray[Any]) -> Arm:
-    """What `nautilus_torchserve.experiments.ab.cluster_sums.Tally.arm` says after each block [experiments, blocks];
+    """What `experiments.ab.cluster_sums.Tally.arm` says after each block [experiments, blocks];
     blocks without a count are none.
     """
     count, total, blocks = (_running(each) for each in (counts, right, counts > 0))

@@ -2,7 +2,7 @@
 
 An experiment is a `Split` of `Kind.EXPERIMENT`; its decision rules are the split's ``settings``, fixed when it is
 created. Routers follow it, strategies and routers keep what came of it in the same store, and whoever may read
-the store can analyse it (`nautilus_torchserve.experiments.ab.analysis`).
+the store can analyse it (`experiments.ab.analysis`).
 """
 
 import time

@@ -21,7 +21,7 @@ together: a small arm of 0/1 outcomes that has not failed yet looks certain of i
 challenger with 10 % of the units would be promoted in 5 % of the experiments at an accuracy of 0.95 and in
 30 % at 0.99 for that alone.
 
-`nautilus_torchserve.experiments.ab.simulation` shows the error rates.
+`experiments.ab.simulation` shows the error rates.
 """
 
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ class Arm:
     """Of one observation, with ``count - 1`` in the denominator."""
     long_run_variance: Values
     """``count`` times the variance of the mean: `variance` for independent observations, more for those that
-    come in clusters (`nautilus_torchserve.experiments.ab.cluster_sums`)."""
+    come in clusters (`experiments.ab.cluster_sums`)."""
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ class Difference:
     p95: float
     """95th percentile of the absolute difference."""
     psi: float
-    """Population stability index, see `nautilus_torchserve.experiments.drift.stability`."""
+    """Population stability index, see `experiments.drift.stability`."""
 
 
 @dataclass(frozen=True)

@@ -31,12 +31,12 @@ def explain_features(
     output : str or None
         One of `CLASSES`; None: the row's likeliest.
     limit : TimeLimit
-        See `nautilus_torchserve.inference.explain.integrate.integrate`.
+        See `inference.explain.integrate.integrate`.
 
     Returns
     -------
     dict
-        Plain JSON types: ``output``, what `nautilus_torchserve.inference.explain.integrate.Integral.to_dict` has,
+        Plain JSON types: ``output``, what `inference.explain.integrate.Integral.to_dict` has,
         ``baseline`` (in words) and
         ``features``, rows of ``name``, ``unit``, ``value``, ``baseline``, ``attribution`` in the schema's order.
 

@@ -57,7 +57,7 @@ def explain_news_window(
     Returns
     -------
     dict
-        Plain JSON types: ``output``, what `nautilus_torchserve.inference.explain.integrate.Integral.to_dict` has, of
+        Plain JSON types: ``output``, what `inference.explain.integrate.Integral.to_dict` has, of
         both parts together, ``price``
         (``weight``, the part's own and what `window_parts` gives) and ``news`` (``weight``, the part's own,
         ``baseline`` and ``texts``: rows of ``age_s``, ``weight``, ``attribution`` and what `text_parts` gives), None

@@ -37,12 +37,12 @@ def explain_text(
     output : str or None
         One of `OUTPUTS`; None: `DEFAULT`.
     limit : TimeLimit
-        See `nautilus_torchserve.inference.explain.integrate.integrate`.
+        See `inference.explain.integrate.integrate`.
 
     Returns
     -------
     dict
-        Plain JSON types: ``output``, what `nautilus_torchserve.inference.explain.integrate.Integral.to_dict` has,
+        Plain JSON types: ``output``, what `inference.explain.integrate.Integral.to_dict` has,
         ``baseline`` (in words) and what `text_parts` gives.
 
     Raises

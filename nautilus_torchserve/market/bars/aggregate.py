@@ -29,7 +29,7 @@ def aggregate(bars: Bars, interval_ns: int) -> Bars:
     Parameters
     ----------
     bars : Bars
-        Checked ones (`nautilus_torchserve.market.bars.checks`).
+        Checked ones (`market.bars.checks`).
     interval_ns : int
         A multiple of theirs; the same interval gives them back as they are.
 

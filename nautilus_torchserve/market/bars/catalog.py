@@ -27,13 +27,13 @@ def load_catalog_bars(path: Path, instrument_id: str | None = None, interval_ns:
         Which instrument, ``BTCUSDT.BINANCE``; may be left out where only one has bars.
     interval_ns : int, optional
         Which bars: those of this length where there are such, else the longest that it is a multiple
-        of, for `nautilus_torchserve.market.bars.aggregate`. May be left out where the instrument has bars of one
+        of, for `market.bars.aggregate`. May be left out where the instrument has bars of one
         length.
 
     Returns
     -------
     Bars
-        Not checked yet: see `nautilus_torchserve.market.bars.checks`. Their ``ts_event`` is the catalog's, by
+        Not checked yet: see `market.bars.checks`. Their ``ts_event`` is the catalog's, by
         NautilusTrader's convention the close.
 
     Raises

@@ -60,7 +60,7 @@ def load_csv_bars(
     Returns
     -------
     Bars
-        Not checked yet: see `nautilus_torchserve.market.bars.checks`. Their interval is the commonest time between
+        Not checked yet: see `market.bars.checks`. Their interval is the commonest time between
         neighbouring stamps. Prices are exact; their precision is the most decimals seen in any of the
         four, zeros at the end not counted. So are volumes, up to the decimals at which the file's total
         stays below 2**53 steps, and with it every sum of volumes exact in a float64; what is beyond, the

@@ -23,7 +23,7 @@ def load_bars(
     """Load bars of one instrument and check them; make longer ones of them where these are asked for.
 
     What the checks find but let through, such as breaks, is not said here: see
-    `nautilus_torchserve.market.bars.checks.examine`.
+    `market.bars.checks.examine`.
 
     Parameters
     ----------
@@ -41,12 +41,12 @@ def load_bars(
         simulates minutes).
     read : ReadOptions
         How to read what does not say it itself, and whether prices may jump; see
-        `nautilus_torchserve.market.bars.csv_files`.
+        `market.bars.csv_files`.
 
     Raises
     ------
     BadData
-        Nothing there, not readable, another instrument, not fit for use (`nautilus_torchserve.market.bars.checks`), or
+        Nothing there, not readable, another instrument, not fit for use (`market.bars.checks`), or
         an interval that they do not make up.
     """
     if data is None:

@@ -84,7 +84,7 @@ def load_headlines(
     - time of receipt, if there: ``received`` or ``ts_init``;
     - publisher, if there: ``source``;
     - instruments, if there: ``symbol``, ``ticker``, ``stock`` and the like
-    (`nautilus_torchserve.market.news.table.NAMES`), several
+    (`market.news.table.NAMES`), several
       with ``;``, ``|``, a comma or a space between, in JSON also as a list.
 
     Times are Unix s, ms, us or ns of the years 2000 to 2099, or ISO 8601; those without an offset are of

@@ -30,12 +30,12 @@ def load_news_bars(
     Parameters
     ----------
     data, bars, seed, instrument_id, interval_ns, read
-        As for `nautilus_torchserve.market.bars.load.load_bars`.
+        As for `market.bars.load.load_bars`.
     news : path, optional
         A CSV or JSONL file of headlines; None with ``data`` None simulates.
     delay_ns : int, optional
         From publication to receipt, where the file does not say; see
-        `nautilus_torchserve.market.news.headlines.load_headlines`.
+        `market.news.headlines.load_headlines`.
 
     Returns
     -------

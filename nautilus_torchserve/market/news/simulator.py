@@ -2,7 +2,7 @@
 
 Headlines are published as a Poisson process, each drawn at random from a set of labelled ones, and received
 ``delay_ns`` later. Beginning with the first bar that opens after a headline's receipt, the bars of
-`nautilus_torchserve.market.bars.simulator` drift by ``sign * impact_bps`` in all, where the sign is the label's. The
+`market.bars.simulator` drift by ``sign * impact_bps`` in all, where the sign is the label's. The
 drift's share in the
 j-th of these ``reaction_bars`` bars is proportional to ``decay**j``; drifts of several headlines add up. Until the
 close of the bar in which the first headline is received, the market is, bit for bit, the one without any news.

@@ -1,5 +1,5 @@
 """Files of headlines as rows of texts under known names, CSV and JSONL alike;
-`nautilus_torchserve.market.news.headlines` reads them.
+`market.news.headlines` reads them.
 """
 
 import csv
@@ -49,7 +49,7 @@ class KnownLines:
     """Where each row begins, counted from 1 [n]."""
 
     def line(self, row: int) -> int:
-        """See `nautilus_torchserve.market.read_options.RowLines.line`."""
+        """See `market.read_options.RowLines.line`."""
         return self.numbers[row]
 
 

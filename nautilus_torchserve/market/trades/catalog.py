@@ -27,7 +27,7 @@ def load_catalog(path: Path, instrument_id: str | None = None) -> Trades:
     Returns
     -------
     Trades
-        Not checked yet: see `nautilus_torchserve.market.trades.trades.check`.
+        Not checked yet: see `market.trades.trades.check`.
 
     Raises
     ------

@@ -83,13 +83,13 @@ def load_csv(path: Path, read: ReadOptions = ReadOptions()) -> Trades:  # noqa: 
     path : Path
         The file.
     read : ReadOptions
-        Kept with the trades, for `nautilus_torchserve.market.trades.trades.check`; times in such files need no
+        Kept with the trades, for `market.trades.trades.check`; times in such files need no
         timezone.
 
     Returns
     -------
     Trades
-        Not checked yet: see `nautilus_torchserve.market.trades.trades.check`. Prices and sizes are exact; their
+        Not checked yet: see `market.trades.trades.check`. Prices and sizes are exact; their
         precision is the most decimals seen, zeros at the end not counted.
 
     Raises

@@ -36,7 +36,7 @@ def load(
     ------
     BadData
         Nothing there, not readable, another instrument, or not fit for use
-        (`nautilus_torchserve.market.trades.trades.check`).
+        (`market.trades.trades.check`).
     """
     loaded = simulate(trades, seed) if data is None else _from_path(Path(data), instrument_id, read)
     found = loaded.instrument.instrument_id

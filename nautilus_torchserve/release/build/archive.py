@@ -66,7 +66,7 @@ def build_archive(
         The private key that signs it before it takes its place: a file, or ``env:VARIABLE``.
     code : sequence of Path
         The user's own code: packages, or folders of packages and modules, see
-        `nautilus_torchserve.release.build.code_closure`.
+        `release.build.code_closure`.
 
     Raises
     ------

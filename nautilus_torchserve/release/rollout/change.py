@@ -21,7 +21,7 @@ from nautilus_torchserve.release.rollout.journal import (
     read_journal,
     write_journal,
 )
-from nautilus_torchserve.release.rollout.repair import mend, undo
+from nautilus_torchserve.release.rollout.repair import recover, undo
 from nautilus_torchserve.release.rollout.report import INTERRUPTED, UNRECORDED, Report, Step
 from nautilus_torchserve.release.rollout.target import Target
 from nautilus_torchserve.serving.client.archive_import import UnreadableArchive
@@ -201,7 +201,7 @@ def _take_up(change: Change) -> None:
     target, model = change.target, change.model
     if change.journal().under_way is not None:
         with change.step("mend") as found, change.recording():
-            found["done"] = mend(target, model)
+            found["done"] = recover(target, model)
     if target.config is not None and not change.urgent:
         read_properties(target.config)  # every change is written into it
     change.previous = target.manager().default_version(model)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from nautilus_torchserve.inference.model_files import GOLDEN, BadArchive, Golden, parse_golden
 from nautilus_torchserve.release.rollout.gates import GateFailed
 from nautilus_torchserve.serving.client.archive_import import open_archive
-from nautilus_torchserve.serving.client.client import Answer, InferenceClient
+from nautilus_torchserve.serving.client.client import InferenceClient, PredictionResponse
 from nautilus_torchserve.serving.client.inputs import Inputs
 from nautilus_torchserve.wire.news_windows import NewsWindow
 
@@ -43,7 +43,7 @@ def golden_inputs(golden: Golden) -> Inputs:
     return windows
 
 
-def ask_golden(client: InferenceClient, golden: Golden, version: str, digest: str) -> Answer:
+def ask_golden(client: InferenceClient, golden: Golden, version: str, digest: str) -> PredictionResponse:
     """The version's answer to all golden inputs, checked to be of this version and this archive.
 
     Raises
@@ -61,7 +61,7 @@ def ask_golden(client: InferenceClient, golden: Golden, version: str, digest: st
     return answer
 
 
-def check_parity(answer: Answer, golden: Golden) -> float:
+def check_parity(answer: PredictionResponse, golden: Golden) -> float:
     """The largest difference from the expected outputs; raises `GateFailed` beyond the archive's tolerance."""
     try:
         golden.verify(answer.outputs)

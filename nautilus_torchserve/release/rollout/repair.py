@@ -17,7 +17,7 @@ from nautilus_torchserve.release.rollout.journal import (
 )
 from nautilus_torchserve.release.rollout.journal_repair import check_journal, check_snapshot, clear_places
 from nautilus_torchserve.release.rollout.target import Target
-from nautilus_torchserve.release.rollout.versions import drain, forget, retire, save_snapshot, take_out
+from nautilus_torchserve.release.rollout.versions import drain, forget, retire, save_snapshot, unregister_and_delete
 from nautilus_torchserve.release.rollout.workers import is_ready, processes, wait_loaded, wait_registered
 from nautilus_torchserve.user_error import UserError, describe
 from nautilus_torchserve.wire.names import is_model_name
@@ -72,17 +72,17 @@ def finish(target: Target, model: str, keep: int = 1, drain_s: float | None = No
     change = read_journal(target, model).under_way
     assert change is not None
     if change.action == "remove":
-        take_out(target, model, change.version)
+        unregister_and_delete(target, model, change.version)
     else:
         if change.action == "rollback":
             target.manager().set_default(model, change.version)
-        settle(target, model)
+        commit(target, model)
         retire(target, model, keep, drain_s)
     _close(target, model)
     return f"{change.action} of {change.version} is finished"
 
 
-def settle(target: Target, model: str) -> None:
+def commit(target: Target, model: str) -> None:
     """Remember, of the change under way, what there is now: its archive, the default version, the server's snapshot."""
     change = read_journal(target, model).under_way
     assert change is not None
@@ -106,7 +106,7 @@ def remember(target: Target, model: str, change: UnderWay) -> None:
     save_snapshot(target)
 
 
-def mend(target: Target, model: str) -> str | None:
+def recover(target: Target, model: str) -> str | None:
     """Undo or finish what a killed process left of a model's rollout, whose lock the caller holds.
 
     Returns what was done, in words; None where nothing was left.
@@ -161,7 +161,7 @@ def repair(target: Target, say: Callable[[str], None]) -> list[str]:
 
 def _repair_model(target: Target, model: str, note: Callable[[str], None]) -> None:
     check_journal(target, model, note)
-    if (done := mend(target, model)) is not None:
+    if (done := recover(target, model)) is not None:
         note(f"{model}: {done}")
     _mend_dead(target, model, note)
     remove_unsettled(target.model_store, f"{model}.mar")

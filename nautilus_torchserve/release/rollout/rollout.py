@@ -17,10 +17,10 @@ from nautilus_torchserve.release.rollout.journal import RolloutRefused, UnderWay
 from nautilus_torchserve.release.rollout.latency_gate import compare_latency, one_input
 from nautilus_torchserve.release.rollout.limits import Limits
 from nautilus_torchserve.release.rollout.model_store import store_verified
-from nautilus_torchserve.release.rollout.repair import remember, settle
+from nautilus_torchserve.release.rollout.repair import commit, remember
 from nautilus_torchserve.release.rollout.report import Report
 from nautilus_torchserve.release.rollout.target import Target
-from nautilus_torchserve.release.rollout.versions import adopt, archive_name, drain, retire, take_out
+from nautilus_torchserve.release.rollout.versions import adopt, archive_name, drain, retire, unregister_and_delete
 from nautilus_torchserve.release.rollout.watching import ErrorsBefore, watch
 from nautilus_torchserve.release.rollout.workers import is_ready, wait_loaded
 from nautilus_torchserve.serving.client.archive_import import (
@@ -78,7 +78,7 @@ def register(
         if not promote and change.previous is not None:  # TorchServe makes a first version the default one itself
             change.passed()
             with change.step("remember"):
-                settle(target, model)
+                commit(target, model)
             change.end()
             return "candidate"
         _make_default(change, asked, serving_p95_ms, errors, limits)
@@ -186,7 +186,7 @@ def remove(target: Target, model: str, version: str, limits: Limits = DEFAULTS, 
             drain(target, model, version, limits.drain_s)
         change.passed()
         with change.step("unregister"):
-            take_out(target, model, version)
+            unregister_and_delete(target, model, version)
         change.end()
         return "removed"
 
@@ -336,7 +336,7 @@ def _make_default(
             found |= watch(target, model, change.version, asked, serving_p95_ms, anyway, limits)
     change.passed()
     with change.step("remember"):
-        settle(target, model)
+        commit(target, model)
     with change.step("retire") as found:
         found |= retire(target, model, limits.keep, limits.drain_s)
     change.end()

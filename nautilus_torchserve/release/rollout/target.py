@@ -42,7 +42,7 @@ class Target:
         return ManagementClient(self.management_url, self.management_token)
 
     def connect(self, model: str, version: str | None = None, timeout_s: float = 5.0) -> InferenceClient:
-        """A client of the inference port; raises what `nautilus_torchserve.serving.client.client.connect` does."""
+        """A client of the inference port; raises what `serving.client.client.connect` does."""
         return connect(self.inference_url, model, version, token=self.inference_token, timeout_s=timeout_s)
 
 

@@ -121,7 +121,7 @@ def drain(target: Target, model: str, version: str, drain_s: float | None) -> No
     wait_drained(target, model, version, quiet_time_s(target, model, version, drain_s), DRAIN_WITHIN_S)
 
 
-def take_out(target: Target, model: str, version: str) -> None:
+def unregister_and_delete(target: Target, model: str, version: str) -> None:
     """Unregister a version, and delete its archive where a rollout put it there. May be called again."""
     target.manager().unregister(model, version)
     forget(target, model, version)
@@ -144,7 +144,7 @@ def retire(target: Target, model: str, keep: int, drain_s: float | None) -> dict
     for version in journal.defaults[: -1 - keep]:
         try:
             drain(target, model, version, drain_s)
-            take_out(target, model, version)
+            unregister_and_delete(target, model, version)
             removed.append(version)
         except GateFailed:
             in_use.append(version)

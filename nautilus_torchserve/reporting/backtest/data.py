@@ -78,7 +78,7 @@ class ReportData:
     log: TradeLog | None = None
     """The trades, kept beside the page so that each can be explained; None: they are not kept."""
     explained: Mapping[str, Any] | str | None = None
-    """One trade explained, as `nautilus_torchserve.trading.backtest.explain.explain_trade` gives it, or a sentence that
+    """One trade explained, as `trading.backtest.explain.explain_trade` gives it, or a sentence that
     says why there is none; None: nobody asked, and the page has no such section."""
 
     def __post_init__(self) -> None:

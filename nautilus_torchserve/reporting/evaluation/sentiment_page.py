@@ -48,7 +48,7 @@ def write_sentiment(evaluation: Mapping[str, Any], folder: Path) -> Path:
     ----------
     evaluation : mapping
         ``evaluation.json`` of a sentiment model's run folder: what
-        `nautilus_torchserve.training.sentiment.evaluate.evaluate` gives, and
+        `training.sentiment.evaluate.evaluate` gives, and
 
         ``title``, ``classes`` (names)
         ``calibration``
@@ -59,7 +59,7 @@ def write_sentiment(evaluation: Mapping[str, Any], folder: Path) -> Path:
         ``benchmarks``
             Rows of ``source``, ``sentences``, ``left_out``, ``cut``, ``scores``, ``confusion``, ``per_class``, ``ece``.
         ``explained``
-            One sentence's explanation, see `nautilus_torchserve.inference.explain.texts.explain_text`.
+            One sentence's explanation, see `inference.explain.texts.explain_text`.
         ``history``
             ``train_loss`` and ``validation_loss`` (one number an epoch), ``best_epoch`` (from 1).
         ``data``

@@ -22,14 +22,14 @@ def explanation_picture(explanation: Mapping[str, Any], name: str) -> tuple[str,
     Parameters
     ----------
     explanation : mapping
-        As a model gives it, see `nautilus_torchserve.serving.client.client.Explained`.
+        As a model gives it, see `serving.client.client.ExplanationResponse`.
     name : str
         What the figures' names begin with, letters and dashes.
 
     Returns
     -------
     (str, dict of Figure)
-        HTML, and the figures for whose places it has left room: see `nautilus_torchserve.reporting.frame.framed`.
+        HTML, and the figures for whose places it has left room: see `reporting.frame.framed`.
     """
     figures: Figures = {}
     if "tokens" in explanation:

@@ -164,7 +164,7 @@ class LoadedArchive:
     metadata: dict[str, Any]
     """What it says of itself, checked."""
     request_error: type[Exception]
-    """The archive's own `nautilus_torchserve.wire.errors.RequestError`, which is not this checkout's."""
+    """The archive's own `wire.errors.RequestError`, which is not this checkout's."""
     prefix: str
     """What its modules are called by in `sys.modules`."""
 

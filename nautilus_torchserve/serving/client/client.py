@@ -33,7 +33,7 @@ from nautilus_torchserve.wire.errors import (
 
 
 @dataclass(frozen=True)
-class Answer:
+class PredictionResponse:
     """What a model said to some inputs."""
 
     outputs: dict[str, NDArray[np.float32]]
@@ -49,13 +49,13 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Explained:
+class ExplanationResponse:
     """Why a model says what it says to some inputs."""
 
     explanations: list[dict[str, Any]]
-    """One for each input in plain JSON types, as `nautilus_torchserve.inference.explain.features`,
-    `nautilus_torchserve.inference.explain.windows`,
-    `nautilus_torchserve.inference.explain.texts` or `nautilus_torchserve.inference.explain.news` describe it."""
+    """One for each input in plain JSON types, as `inference.explain.features`,
+    `inference.explain.windows`,
+    `inference.explain.texts` or `inference.explain.news` describe it."""
     version: str
     """The version that answered."""
     digest: str
@@ -70,7 +70,7 @@ class InferenceClient(ABC):
     ``explained_outputs``, ``inputs``, ``batch_invariant``, ``tile_rows`` and ``device``, as of connecting."""
 
     @abstractmethod
-    def predict(self, inputs: Inputs, deadline_ns: int | None = None) -> Answer:
+    def predict(self, inputs: Inputs, deadline_ns: int | None = None) -> PredictionResponse:
         """Ask for predictions and wait for them.
 
         Parameters
@@ -83,11 +83,11 @@ class InferenceClient(ABC):
         Raises
         ------
         RequestError
-            One of `nautilus_torchserve.wire.errors`, the same whatever the transport. Nothing is sent again.
+            One of `wire.errors`, the same whatever the transport. Nothing is sent again.
         """
 
     @abstractmethod
-    def explain(self, inputs: Inputs, output: str | None = None) -> Explained:
+    def explain(self, inputs: Inputs, output: str | None = None) -> ExplanationResponse:
         """Ask what moved an output, by integrated gradients, and wait for it: some ms a row, a second a sentence.
 
         In process and over the port explanations agree to 1e-5 of the largest attribution: unlike predictions,
@@ -108,7 +108,7 @@ class InferenceClient(ABC):
             As `predict`.
         """
 
-    async def predict_async(self, inputs: Inputs, deadline_ns: int | None = None) -> Answer:
+    async def predict_async(self, inputs: Inputs, deadline_ns: int | None = None) -> PredictionResponse:
         """Like `predict`, without blocking the event loop; each pool thread keeps its own connection."""
         return await asyncio.to_thread(self.predict, inputs, deadline_ns)
 
@@ -139,7 +139,7 @@ def connect(
     url : str
         ``http://`` or ``https://`` of the inference port, or ``mar:PATH`` for an archive's own
         handler run in this process (needs torch and torchserve here). ``mar:PATH?trusted=DIR`` runs it only where
-        one of the keys in DIR has signed it (`nautilus_torchserve.signing.trust`); the environment's
+        one of the keys in DIR has signed it (`signing.trust`); the environment's
         ``ARCHIVE_TRUSTED_KEYS`` is the default DIR.
     model : str
         The registered name.
@@ -215,7 +215,7 @@ class InProcessClient(InferenceClient):
             raise UnknownModel(f"{archive}: version {version} expected, was {self._version}")
         self._served = ServedVersion.from_metadata(self.metadata)
 
-    def predict(self, inputs: Inputs, deadline_ns: int | None = None) -> Answer:
+    def predict(self, inputs: Inputs, deadline_ns: int | None = None) -> PredictionResponse:
         began = time.perf_counter_ns()
         served = self._served
         inputs = check_inputs(inputs, served.inputs, served.schema.row_shape)
@@ -225,13 +225,13 @@ class InProcessClient(InferenceClient):
         check_table(table, len(inputs), len(served.outputs))
         served.constraints.check_table(table, served.outputs)
         outputs = {name: table[:, column] for column, name in enumerate(served.outputs)}
-        return Answer(outputs, self._model, self._version, self._digest, time.perf_counter_ns() - began)
+        return PredictionResponse(outputs, self._model, self._version, self._digest, time.perf_counter_ns() - began)
 
-    def explain(self, inputs: Inputs, output: str | None = None) -> Explained:
+    def explain(self, inputs: Inputs, output: str | None = None) -> ExplanationResponse:
         inputs = check_inputs(inputs, self._served.inputs, self._served.schema.row_shape)
         found = self._call(lambda: self._handler.explanations(inputs, output))
         check_explanations(found, inputs, output, self._served.schema)
-        return Explained(found, self._version, self._digest)
+        return ExplanationResponse(found, self._version, self._digest)
 
     def close(self) -> None:
         self._archive.unload()

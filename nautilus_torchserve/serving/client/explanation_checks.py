@@ -28,7 +28,7 @@ def read_explanations(body: bytes, inputs: Inputs, output: str | None, schema: F
 def check_explanations(found: object, inputs: Inputs, output: str | None, schema: FeatureSchema) -> None:
     """Check that there is one explanation for each input: of the output, and about the input, that was asked about.
 
-    What is checked is what `nautilus_torchserve.inference.explain.integrate` and its kin write; a handler of another
+    What is checked is what `inference.explain.integrate` and its kin write; a handler of another
     kind may say more, or less.
 
     Parameters

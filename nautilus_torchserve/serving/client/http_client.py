@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from nautilus_torchserve.serving.client.client import Answer, Explained, InferenceClient
+from nautilus_torchserve.serving.client.client import ExplanationResponse, InferenceClient, PredictionResponse
 from nautilus_torchserve.serving.client.explanation_checks import read_explanations
 from nautilus_torchserve.serving.client.http_connection import HttpConnection, Response
 from nautilus_torchserve.serving.client.inputs import Inputs, encode_inputs
@@ -55,10 +55,10 @@ class HttpClient(InferenceClient):
     """Keep-alive HTTP, see `HttpConnection`. Safe to use from several threads: each has its own connection.
 
     Nothing of a response is used before it is checked: that it answers this request (an id goes with each, and comes
-    back), its form, who sent it, and the values (`nautilus_torchserve.wire.output_constraints`). What cannot be read as
+    back), its form, who sent it, and the values (`wire.output_constraints`). What cannot be read as
     the answer of the
     model is an `InvalidResponse`, and the connection that it came over is closed. A version that has not answered
-    before is asked to describe itself first; see `nautilus_torchserve.serving.client.served_version`.
+    before is asked to describe itself first; see `serving.client.served_version`.
 
     Archives built before ids were sent back are asked over a new connection each time, so that no late answer to
     another request can be there.
@@ -93,7 +93,7 @@ class HttpClient(InferenceClient):
         self._last = self._first
         """The version that answered last."""
 
-    def predict(self, inputs: Inputs, deadline_ns: int | None = None) -> Answer:
+    def predict(self, inputs: Inputs, deadline_ns: int | None = None) -> PredictionResponse:
         began = time.perf_counter_ns()
         first = self._first
         sent, content_type = encode_inputs(inputs, first.inputs, first.schema.row_shape)
@@ -113,9 +113,9 @@ class HttpClient(InferenceClient):
         except RequestError as error:
             raise self._unusable(url, error) from None
         outputs = {name: table[:, column] for column, name in enumerate(served.outputs)}
-        return Answer(outputs, self._model, served.version, served.digest, time.perf_counter_ns() - began)
+        return PredictionResponse(outputs, self._model, served.version, served.digest, time.perf_counter_ns() - began)
 
-    def explain(self, inputs: Inputs, output: str | None = None) -> Explained:
+    def explain(self, inputs: Inputs, output: str | None = None) -> ExplanationResponse:
         first = self._first
         sent, content_type = encode_inputs(inputs, first.inputs, first.schema.row_shape)
         extra = [f"Content-Type: {content_type}", f"Accept: {body.JSON}"]
@@ -133,7 +133,7 @@ class HttpClient(InferenceClient):
             found = read_explanations(reply.response.body, inputs, output, served.schema)
         except RequestError as error:
             raise self._unusable(url, error) from None
-        return Explained(found, served.version, served.digest)
+        return ExplanationResponse(found, served.version, served.digest)
 
     def close(self) -> None:
         self._connection.close()

@@ -1,6 +1,6 @@
 """Loads archives as a worker would, in an interpreter that finds nothing but them and a server's packages.
 
-Run by path with ``python -I -S``, by `nautilus_torchserve.release.build.isolated_proof`: it imports nothing of this
+Run by path with ``python -I -S``, by `release.build.isolated_proof`: it imports nothing of this
 project. What it is asked,
 one JSON object a line on stdin, it does in a process of its own each, forked when torch has been imported.
 """

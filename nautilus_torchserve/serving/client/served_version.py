@@ -29,12 +29,12 @@ class ServedVersion:
     constraints: OutputConstraints
     echoes: bool
     """Whether it sends a request's id back. Archives built before that do not: see
-    `nautilus_torchserve.serving.client.client.HttpClient`.
+    `serving.client.client.HttpClient`.
     """
 
     @classmethod
     def from_metadata(cls, metadata: dict[str, Any], echoes: bool = True) -> "ServedVersion":
-        """Of checked metadata, see `nautilus_torchserve.serving.model_metadata.check_metadata`."""
+        """Of checked metadata, see `serving.model_metadata.check_metadata`."""
         outputs = tuple(metadata["outputs"])
         return cls(
             metadata["version"],

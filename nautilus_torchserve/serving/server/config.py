@@ -26,7 +26,7 @@ _WORKER_PORT = "initial_worker_port"
 _ADDRESS = re.compile(r"(https?)://([^:/^]+)(?::([0-9]+))?", re.IGNORECASE)
 """TorchServe's own pattern, without Unix sockets."""
 TRUSTED_KEYS = "trusted_keys"
-"""Folder of the keys whose signatures archives need (`nautilus_torchserve.signing.trust`). A property of this
+"""Folder of the keys whose signatures archives need (`signing.trust`). A property of this
 project's: TorchServe ignores it, and started by itself loads whatever lies in the model store."""
 _INCLUDE = "include"
 """Another configuration, whose properties count where this one has none; also this project's alone."""

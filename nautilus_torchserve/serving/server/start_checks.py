@@ -45,7 +45,7 @@ def check_archives(
     served : mapping
         Model and version (None: its archive's) -> file of the model store.
     trusted : Path, optional
-        Folder of the keys whose signatures they need (`nautilus_torchserve.signing.trust`).
+        Folder of the keys whose signatures they need (`signing.trust`).
     remembered : mapping
         Model and version -> the content digest with which it was rolled out.
 

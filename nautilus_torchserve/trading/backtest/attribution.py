@@ -23,7 +23,7 @@ class Reason(NamedTuple):
     asked: OneInput
 
 
-class Reasons:
+class TradeAttribution:
     """Keeps, for each order, the prediction that was being handled when it was sent.
 
     A strategy orders while it is handed a prediction, so the reason is the one that was published last;

@@ -52,7 +52,7 @@ def bar_objects(bars: Bars, bar_type: BarType) -> list[Bar]:
 
 
 def bar_quote_ticks(bars: Bars, instrument: Instrument, spread_bps: float) -> list[QuoteTick]:
-    """The quotes around the bars' prices, `nautilus_torchserve.market.bars.quotes`, with `QUOTED_SIZE` on both sides.
+    """The quotes around the bars' prices, `market.bars.quotes`, with `QUOTED_SIZE` on both sides.
 
     Parameters
     ----------

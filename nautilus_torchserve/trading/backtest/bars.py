@@ -16,9 +16,9 @@ from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.market.bars.quotes import breaks
 from nautilus_torchserve.market.trades.trades import BadData
 from nautilus_torchserve.serving.model_metadata import BARS, WINDOWS_NEED, require
-from nautilus_torchserve.trading.backtest.attribution import Reasons
+from nautilus_torchserve.trading.backtest.attribution import TradeAttribution
 from nautilus_torchserve.trading.backtest.bar_catalog import write_bar_catalog
-from nautilus_torchserve.trading.backtest.bars_results import BarBacktestResult, JudgedBars, collect
+from nautilus_torchserve.trading.backtest.bars_results import BarBacktestResult, EvaluationBars, collect
 from nautilus_torchserve.trading.backtest.bars_settings import BarBacktestSettings
 from nautilus_torchserve.trading.backtest.closed_markets import ClosedMarkets
 from nautilus_torchserve.trading.backtest.engine import built, count_events, only_actor, run_config
@@ -27,7 +27,7 @@ from nautilus_torchserve.trading.backtest.ledger import account_currency
 from nautilus_torchserve.trading.backtest.prefetch.bars import BarsRun
 from nautilus_torchserve.trading.backtest.prefetch.run import prefetched_bars
 from nautilus_torchserve.trading.backtest.results import Recorder
-from nautilus_torchserve.trading.backtest.run import ReadyRun, asked_inline
+from nautilus_torchserve.trading.backtest.run import PreparedRun, inline_run
 from nautilus_torchserve.trading.backtest.settings import challengers_metadata, served_metadata
 from nautilus_torchserve.trading.backtest.tick_settings import importable_actor, importable_strategy
 from nautilus_torchserve.trading.bars.actor import BarInferenceActor, BarInferenceActorConfig
@@ -43,7 +43,7 @@ from strategies.bar_strategy import BarStrategyConfig
 class Market(NamedTuple):
     """One instrument of a run."""
 
-    judged: JudgedBars
+    judged: EvaluationBars
     bar_type: BarType
 
     @property
@@ -143,7 +143,7 @@ def run_bar_backtest(
         recorder = Recorder(bus, instruments, metadata["outputs"], settings.starting_balance)
         topics = {f"data.bars.{market.bar_type}": market.instrument.id for market in markets}
         run.engine.add_actor(recorder.guard(topics))
-        reasons = Reasons(bus, run.publisher)
+        reasons = TradeAttribution(bus, run.publisher)
         if kept is not None:
             run.engine.add_actor(OutcomeRecorder(kept))
         if on_progress is not None:
@@ -165,7 +165,7 @@ def _inline(
     strategies: Sequence[BarStrategyConfig],
     settings: BarBacktestSettings,
     others: Callable[[Path], list[BacktestDataConfig]],
-) -> Iterator[ReadyRun]:
+) -> Iterator[PreparedRun]:
     with tempfile.TemporaryDirectory(prefix="catalog-") as folder:
         data = _data(markets, settings.spread_bps, Path(folder)) + others(Path(folder))
         instruments = [market.instrument for market in markets]
@@ -177,7 +177,7 @@ def _inline(
             settings.starting_balance,
         )
         with built(config, instruments) as (node, engine):
-            yield asked_inline(node, engine, only_actor(engine, BarInferenceActor))
+            yield inline_run(node, engine, only_actor(engine, BarInferenceActor))
 
 
 def _refuse_unlike(bars: Sequence[Bars]) -> None:
@@ -225,7 +225,7 @@ def _judged(
     fits: Sequence[Mapping[str, Any]],
     in_sample: bool,
     definition: Definition,
-) -> JudgedBars:
+) -> EvaluationBars:
     """One instrument's bars of a run, from after the last one that any of the fits saw."""
     sample = choose_sample(bars, fits, in_sample, "bars", beside=[other for other in all_bars if other is not bars])
     lookback = bar_schema(metadata["bars"]["indicators"]).window
@@ -238,7 +238,7 @@ def _judged(
         raise BadData(
             f"{bars.source}: expected {lookback} bars with volume and without a break, got fewer among {len(run)}"
         )
-    return JudgedBars(run, warm, asked, len(ends) - asked, sample, definition)
+    return EvaluationBars(run, warm, asked, len(ends) - asked, sample, definition)
 
 
 def _data(markets: Sequence[Market], spread_bps: float, folder: Path) -> list[BacktestDataConfig]:

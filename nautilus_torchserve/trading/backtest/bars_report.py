@@ -57,7 +57,7 @@ def write_bar_reports(settings: BarBacktestSettings, result: BarBacktestResult, 
 
 
 def report_data(settings: BarBacktestSettings, run: BarBacktestResult, result: BarResult) -> ReportData:
-    """Put together what `nautilus_torchserve.reporting.backtest.page.write_report` writes about one instrument."""
+    """Put together what `reporting.backtest.page.write_report` writes about one instrument."""
     bars, metadata = result.bars, run.metadata
     instrument_id = bars.instrument.instrument_id
     holding_ns = settings.holding_ns(metadata)

@@ -14,7 +14,7 @@ from nautilus_trader.model.instruments import Instrument
 from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.scores.account import AccountHistory, Statistics
 from nautilus_torchserve.scores.calendar import widest
-from nautilus_torchserve.trading.backtest.attribution import Reasons
+from nautilus_torchserve.trading.backtest.attribution import TradeAttribution
 from nautilus_torchserve.trading.backtest.equity import MarkedMarket, calendar_of
 from nautilus_torchserve.trading.backtest.holdout import Sample, SampleKind, worst
 from nautilus_torchserve.trading.backtest.results import (
@@ -25,13 +25,13 @@ from nautilus_torchserve.trading.backtest.results import (
     fill_table,
     marked_market,
 )
-from nautilus_torchserve.trading.backtest.run import Asked
+from nautilus_torchserve.trading.backtest.run import RequestStats
 from nautilus_torchserve.trading.instruments.resolve import Definition
 from nautilus_torchserve.trading.news.news_counts import NewsCounts
 
 
 @dataclass(frozen=True)
-class JudgedBars:
+class EvaluationBars:
     """Bars of one instrument to run on."""
 
     run: Bars
@@ -118,13 +118,13 @@ class BarBacktestResult(RunResult):
 
 
 def collect(
-    judged: Sequence[JudgedBars],
+    judged: Sequence[EvaluationBars],
     metadata: Mapping[str, Any],
     recorded: Recorder,
     engine: BacktestEngine,
     elapsed_s: float,
-    reasons: Reasons,
-    asked: Asked,
+    reasons: TradeAttribution,
+    asked: RequestStats,
     held: Mapping[InstrumentId, int],
 ) -> BarBacktestResult:
     """Read the results out of an engine that has run; the recorder's instruments are in the order of the bars.
@@ -162,12 +162,12 @@ def collect(
 
 
 def _instrument_result(
-    judged: JudgedBars,
+    judged: EvaluationBars,
     instrument: Instrument,
     recorded: Recorder,
     engine: BacktestEngine,
-    reasons: Reasons,
-    asked: Asked,
+    reasons: TradeAttribution,
+    asked: RequestStats,
     held: Mapping[InstrumentId, int],
 ) -> BarResult:
     bars = judged.bars

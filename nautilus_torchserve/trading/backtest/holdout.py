@@ -30,7 +30,7 @@ class Sample:
 
 
 def fit_records(metadata: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What each fit of a model saw, see `nautilus_torchserve.market.price_sketch.fit_record`; an ensemble has several.
+    """What each fit of a model saw, see `market.price_sketch.fit_record`; an ensemble has several.
 
     An archive of an earlier release has one, without ``prices``; one that does not say has an empty one.
     """

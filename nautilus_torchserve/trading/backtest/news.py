@@ -22,7 +22,7 @@ def run_news_backtest(
     settings: NewsBacktestSettings,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> BarBacktestResult:
-    """Run a backtest; bars are judged as in `nautilus_torchserve.trading.backtest.bars.run_bar_backtest`.
+    """Run a backtest; bars are judged as in `trading.backtest.bars.run_bar_backtest`.
 
     Headlines are handed on when they were received, and told with the bars after that. Left out are those on other
     instruments, those too old for the first judged bar, and those received after the last one's close.

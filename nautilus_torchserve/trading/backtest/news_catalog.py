@@ -53,11 +53,11 @@ def write_news_catalog(folder: Path, headlines: Sequence[Headline]) -> None:
 
 
 def news_data(folder: Path) -> BacktestDataConfig:
-    """The catalog's headlines as a part of a run's data, for `nautilus_torchserve.trading.backtest.engine.run_config`.
+    """The catalog's headlines as a part of a run's data, for `trading.backtest.engine.run_config`.
 
     It loads all of them, and names no instrument: NautilusTrader would look for instruments of that name.
 
-    Each arrives once, at its ``ts_init``, on `nautilus_torchserve.trading.news.headline.HEADLINE_TOPIC`. Where that is
+    Each arrives once, at its ``ts_init``, on `trading.news.headline.HEADLINE_TOPIC`. Where that is
     the very time of other data, the part that stands first among the run's is handled first.
     """
     return BacktestDataConfig(

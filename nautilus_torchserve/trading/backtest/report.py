@@ -41,10 +41,10 @@ def write_tick_report(settings: BacktestSettings, result: BacktestResult, folder
 
 
 def report_data(settings: BacktestSettings, result: BacktestResult) -> ReportData:
-    """Put together what `nautilus_torchserve.reporting.backtest.page.write_report` writes, but for the explanation,
+    """Put together what `reporting.backtest.page.write_report` writes, but for the explanation,
     which must be asked for.
 
-    The true class of a prediction is what `nautilus_torchserve.market.trades.labels.label` says of its trade, with the
+    The true class of a prediction is what `market.trades.labels.label` says of its trade, with the
     horizon and cost that the model was trained for.
     """
     trades, metadata, predictions = result.trades, result.metadata, result.predictions

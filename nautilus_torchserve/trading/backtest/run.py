@@ -25,7 +25,7 @@ class Publisher(Protocol):
 
 
 @dataclass(frozen=True)
-class Asked:
+class RequestStats:
     """What came of the asking, by the instrument that it was about."""
 
     failed: Mapping[InstrumentId, int]
@@ -44,7 +44,7 @@ class Asked:
     """What became of the news; None where the model reads none."""
 
 
-class ReadyRun(NamedTuple):
+class PreparedRun(NamedTuple):
     """A run that has all that it needs."""
 
     engine: BacktestEngine
@@ -53,14 +53,14 @@ class ReadyRun(NamedTuple):
     """Whose predictions its strategies get."""
     start: Callable[[], object]
     """Runs to the end of the data."""
-    asked: Callable[[], Asked]
+    asked: Callable[[], RequestStats]
     """To be called after that."""
 
 
-def asked_inline(node: BacktestNode, engine: BacktestEngine, actor: InferenceActor | BarInferenceActor) -> ReadyRun:
+def inline_run(node: BacktestNode, engine: BacktestEngine, actor: InferenceActor | BarInferenceActor) -> PreparedRun:
     """A node's run in which an actor asks the model."""
 
-    def asked() -> Asked:
+    def asked() -> RequestStats:
         if isinstance(actor, InferenceActor):
             failed = Counter({actor.config.instrument_id: len(actor.failed)})
             refused = Counter({actor.config.instrument_id: len(actor.refused_rows)})
@@ -70,6 +70,6 @@ def asked_inline(node: BacktestNode, engine: BacktestEngine, actor: InferenceAct
             refused = Counter({instrument_id: len(events) for instrument_id, events in actor.refused_rows.items()})
             news = {instrument_id: actor.news_counts(instrument_id) for instrument_id in actor.failed}
         not_arrived = Counter(said.instrument_id for said in actor.pending)
-        return Asked(failed, refused, not_arrived, actor.last_error, actor.last_refusal, actor.gave_up, news)
+        return RequestStats(failed, refused, not_arrived, actor.last_error, actor.last_refusal, actor.gave_up, news)
 
-    return ReadyRun(engine, actor, node.run, asked)
+    return PreparedRun(engine, actor, node.run, asked)

@@ -95,7 +95,7 @@ class RunSettings:
         )
 
     def asking(self, metadata: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """The fields of a `nautilus_torchserve.trading.inference.config.ModelActorConfig`.
+        """The fields of a `trading.inference.config.ModelActorConfig`.
 
         Parameters
         ----------

@@ -13,11 +13,11 @@ from nautilus_trader.model.instruments import Instrument
 
 from nautilus_torchserve.features.tick import WINDOW, tick_schema
 from nautilus_torchserve.market.trades.trades import BadData, Trades
-from nautilus_torchserve.trading.backtest.attribution import Reasons
+from nautilus_torchserve.trading.backtest.attribution import TradeAttribution
 from nautilus_torchserve.trading.backtest.engine import built, count_events, only_actor
 from nautilus_torchserve.trading.backtest.holdout import choose_sample, fit_records
 from nautilus_torchserve.trading.backtest.prefetch.run import prefetched
-from nautilus_torchserve.trading.backtest.run import ReadyRun, asked_inline
+from nautilus_torchserve.trading.backtest.run import PreparedRun, inline_run
 from nautilus_torchserve.trading.backtest.settings import challengers_metadata, served_metadata
 from nautilus_torchserve.trading.backtest.tick_results import CLASSES, BacktestResult, Recorder, collect
 from nautilus_torchserve.trading.backtest.tick_settings import BacktestSettings, run_config
@@ -81,7 +81,7 @@ def run_backtest(
         recorder = Recorder(bus, [instrument], CLASSES, settings.starting_balance)
         topic = f"data.trades.{instrument.id.venue}.{instrument.id.symbol}"
         run.engine.add_actor(recorder.guard({topic: instrument.id}))
-        reasons = Reasons(bus, run.publisher)
+        reasons = TradeAttribution(bus, run.publisher)
         if kept is not None:
             run.engine.add_actor(OutcomeRecorder(kept))
         if on_progress is not None:
@@ -99,12 +99,12 @@ def _inline(
     actor: InferenceActorConfig,
     strategy: TickStrategyConfig,
     balance: Decimal,
-) -> Iterator[ReadyRun]:
+) -> Iterator[PreparedRun]:
     with tempfile.TemporaryDirectory(prefix="catalog-") as folder:
         write_catalog(trades, instrument, Path(folder))
         config = run_config(instrument, actor, strategy, Path(folder), balance)
         with built(config, [instrument], trades) as (node, engine):
-            yield asked_inline(node, engine, only_actor(engine, InferenceActor))
+            yield inline_run(node, engine, only_actor(engine, InferenceActor))
 
 
 def _window(metadata: Mapping[str, Any]) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 from nautilus_trader.backtest.engine import BacktestEngine
 
 from nautilus_torchserve.market.trades.trades import Trades
-from nautilus_torchserve.trading.backtest.attribution import Reasons
+from nautilus_torchserve.trading.backtest.attribution import TradeAttribution
 from nautilus_torchserve.trading.backtest.equity import calendar_of
 from nautilus_torchserve.trading.backtest.holdout import Sample
 from nautilus_torchserve.trading.backtest.results import (
@@ -18,11 +18,11 @@ from nautilus_torchserve.trading.backtest.results import (
     fill_table,
     marked_market,
 )
-from nautilus_torchserve.trading.backtest.run import Asked
+from nautilus_torchserve.trading.backtest.run import RequestStats
 from nautilus_torchserve.trading.instruments.resolve import Definition
 
 CLASSES = ("buy", "sell", "hold")
-"""Outputs of the tick model, in the order of `nautilus_torchserve.market.trades.labels`."""
+"""Outputs of the tick model, in the order of `market.trades.labels`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +48,8 @@ def collect(
     recorded: Recorder,
     engine: BacktestEngine,
     elapsed_s: float,
-    reasons: Reasons,
-    asked: Asked,
+    reasons: TradeAttribution,
+    asked: RequestStats,
 ) -> BacktestResult:
     """Read the results out of an engine that has run."""
     ((instrument_id, log),) = recorded.predictions.items()

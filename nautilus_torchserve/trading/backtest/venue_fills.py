@@ -43,7 +43,7 @@ def fill_at_venue_time(engine: BacktestEngine, trades: Trades, instrument: Instr
 
 class VenueFillModel(FillModel):
     """Fills market orders at the quotes in force at the venue, and one step worse, as
-    `nautilus_torchserve.trading.backtest.engine` does.
+    `trading.backtest.engine` does.
 
     Other orders are matched with what has been received.
 

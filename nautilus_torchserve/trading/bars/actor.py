@@ -11,19 +11,19 @@ from nautilus_trader.model.objects import FIXED_PRECISION, Price, Quantity
 from numpy.typing import NDArray
 
 from nautilus_torchserve.features.bar import bar_schema
-from nautilus_torchserve.serving.client.client import Answer
+from nautilus_torchserve.serving.client.client import PredictionResponse
 from nautilus_torchserve.serving.model_metadata import BARS, WINDOWS_NEED, require
 from nautilus_torchserve.trading.backtest.simulated_time import check_bar_types
 from nautilus_torchserve.trading.bars.features import BarFeatures
 from nautilus_torchserve.trading.checks import expect
 from nautilus_torchserve.trading.inference.actor import ModelActor
 from nautilus_torchserve.trading.inference.config import ModelActorConfig
-from nautilus_torchserve.trading.inference.messages import Question
+from nautilus_torchserve.trading.inference.messages import PredictionRequest
 from nautilus_torchserve.trading.inference.warm_start import WarmStart
-from nautilus_torchserve.trading.isolate_errors import guarded
+from nautilus_torchserve.trading.isolate_errors import isolate_errors
 from nautilus_torchserve.trading.news.news_counts import NewsCounts
 from nautilus_torchserve.traffic.assignment import Route
-from nautilus_torchserve.wire.errors import OF_ONE_ROW, RequestError, SchemaMismatch, is_refusal
+from nautilus_torchserve.wire.errors import PER_ROW_ERRORS, RequestError, SchemaMismatch, is_refusal
 from nautilus_torchserve.wire.news_windows import NewsWindow
 
 
@@ -35,7 +35,7 @@ class BarInferenceActorConfig(ModelActorConfig, kw_only=True, frozen=True):
     bar_types : list of BarType
         Whose bars to ask about: one type for each instrument, all of one interval.
     indicators : bool
-        Whether the windows carry the columns of `nautilus_torchserve.features.indicators`; must be the model's.
+        Whether the windows carry the columns of `features.indicators`; must be the model's.
     max_gap_ns : int
         Bars further apart than this have a break between them, which no window spans (nanoseconds).
     batch_wait_ns : int
@@ -83,7 +83,7 @@ class BarInferenceActor(ModelActor):
 
     inputs = "rows"
     """What the model must take."""
-    of_one_row: tuple[type[RequestError], ...] = OF_ONE_ROW
+    of_one_row: tuple[type[RequestError], ...] = PER_ROW_ERRORS
     """Errors after which each window of a request is asked about alone."""
 
     def __init__(self, config: BarInferenceActorConfig) -> None:
@@ -104,7 +104,7 @@ class BarInferenceActor(ModelActor):
         self._due_ns = -1
         """When the answers about them are there."""
         self._arrived: set[InstrumentId] = set()
-        self._waiting: list[Question] = []
+        self._waiting: list[PredictionRequest] = []
         self._warm_start: WarmStart[Bar] = WarmStart(lambda bar: (bar.bar_type, bar.ts_event))
         self._histories = len(config.bar_types)
         """Instruments whose history has not come yet."""
@@ -130,12 +130,12 @@ class BarInferenceActor(ModelActor):
         if theirs != ours:
             raise SchemaMismatch(f"a model of {ours / 1e9:g} s bars expected, was of {theirs / 1e9:g} s")
 
-    @guarded
+    @isolate_errors
     def on_historical_data(self, data: Bar) -> None:
         if isinstance(data, Bar) and data.bar_type in self.config.bar_types:
             self._warm_start.past(data)
 
-    @guarded
+    @isolate_errors
     def _on_history(self, request_id: UUID4) -> None:
         self._histories -= 1
         if not self._histories:
@@ -146,7 +146,7 @@ class BarInferenceActor(ModelActor):
             self._window(bar)
         return ", ".join(f"{count} bars of {instrument_id}" for instrument_id, count in self._seen.items())
 
-    @guarded
+    @isolate_errors
     def on_bar(self, bar: Bar) -> None:
         if not self._warm_start.over:
             self._warm_start.hold(bar)
@@ -157,7 +157,7 @@ class BarInferenceActor(ModelActor):
         instrument_id = bar.bar_type.instrument_id
         question = None
         if rows is not None:
-            question = Question(instrument_id, self._seen[instrument_id] - 1, bar.ts_event, bar.ts_init, rows)
+            question = PredictionRequest(instrument_id, self._seen[instrument_id] - 1, bar.ts_event, bar.ts_init, rows)
         if not self.is_live:
             self._collect(bar, question)
         elif question is not None:
@@ -181,7 +181,7 @@ class BarInferenceActor(ModelActor):
         """Instrument -> windows that were left out as they had no volume."""
         return {instrument_id: features.without_volume for instrument_id, features in self._features.items()}
 
-    def _collect(self, bar: Bar, question: Question | None) -> None:
+    def _collect(self, bar: Bar, question: PredictionRequest | None) -> None:
         """Ask together about bars received together."""
         if bar.ts_init != self._received_ns:
             self._ask()
@@ -210,19 +210,19 @@ class BarInferenceActor(ModelActor):
     def _ask(self) -> None:
         """Ask about all windows that are waiting, those of one route together."""
         asked, self._waiting = self._waiting, []
-        routes: dict[Route, list[Question]] = {}
+        routes: dict[Route, list[PredictionRequest]] = {}
         for each in asked:
             routes.setdefault(self.route(each.instrument_id, each.ts_event), []).append(each)
         answered = [self._ask_together(route, together) for route, together in routes.items()]
         if asked:
             self.count_event(any(answered), on_trial=all(route.on_trial for route in routes))
 
-    def predict(self, route: Route, asked: list[Question]) -> Answer:
+    def predict(self, route: Route, asked: list[PredictionRequest]) -> PredictionResponse:
         """One request about windows of bars that were received at the same time."""
         about = [[each.instrument_id] for each in asked]
         return self.ask(route, np.stack([each.asked for each in asked]), about, asked[0].ts_event)
 
-    def told(self, question: Question) -> NewsWindow | None:
+    def told(self, question: PredictionRequest) -> NewsWindow | None:
         """What the model was asked about a window that it has answered, where that was more than the window."""
         return None
 
@@ -230,7 +230,7 @@ class BarInferenceActor(ModelActor):
         """What became of the news about an instrument; None where the model reads none."""
         return None
 
-    def _ask_together(self, route: Route, asked: list[Question]) -> bool:
+    def _ask_together(self, route: Route, asked: list[PredictionRequest]) -> bool:
         """Whether the model responded to any of these windows, be it that it refused one."""
         try:
             answer = self.predict(route, asked)
@@ -241,11 +241,11 @@ class BarInferenceActor(ModelActor):
             refusal = is_refusal(error, self.of_one_row)
             for each in asked:
                 (self.refused_rows if refusal else self.failed)[each.instrument_id].append(each.ts_event)
-                record = self.record_refusal if refusal else self.say_failed
+                record = self.record_refusal if refusal else self.record_failure
                 record(error, f"{each.instrument_id}'s bar of {each.ts_event}")
             return refusal
         for row, each in enumerate(asked):
-            self.hold_until_due(answer, row, each, self._due_ns, route.split, self.told(each))
+            self.schedule_publish(answer, row, each, self._due_ns, route.split, self.told(each))
         return True
 
 

@@ -1,4 +1,4 @@
-"""Windows of bars as they come in: the streaming form of `nautilus_torchserve.features.bar`, on NautilusTrader's own
+"""Windows of bars as they come in: the streaming form of `features.bar`, on NautilusTrader's own
 indicators.
 """
 
@@ -19,7 +19,7 @@ from nautilus_torchserve.features.indicators import ATR, RETURN, RSI, SMA_FAST, 
 
 
 class BarIndicators:
-    """The columns of `nautilus_torchserve.features.indicators` for one bar after the other, equal to them bit for bit.
+    """The columns of `features.indicators` for one bar after the other, equal to them bit for bit.
 
     The first ``WARM_UP - 1`` rows hold what the indicators say while they fill; nobody may use them.
     """
@@ -34,7 +34,7 @@ class BarIndicators:
         self._close: float | None = None
 
     def update(self, open_: float, high: float, low: float, close: float) -> tuple[float, ...]:
-        """Take one bar in; its row in the order of `nautilus_torchserve.features.indicators.INDICATORS`."""
+        """Take one bar in; its row in the order of `features.indicators.INDICATORS`."""
         before = close if self._close is None else self._close
         change = (close - before) / before
         self._close = close
@@ -62,7 +62,7 @@ class BarFeatures:
     Parameters
     ----------
     indicators : bool
-        Whether the columns of `nautilus_torchserve.features.indicators` follow open, high, low, close and volume.
+        Whether the columns of `features.indicators` follow open, high, low, close and volume.
     max_gap_ns : int
         Bars further apart than this have a break between them, which no window spans.
     time_steps : int
@@ -96,7 +96,7 @@ class BarFeatures:
         Parameters
         ----------
         open_, high, low, close, volume : float
-            As `nautilus_torchserve.market.bars.bars.Bars.prices` and `volumes` give them: whole steps over a power of
+            As `market.bars.bars.Bars.prices` and `volumes` give them: whole steps over a power of
             ten, rounded once.
         ts_event : int
             When it closed, Unix nanoseconds.

@@ -11,13 +11,13 @@ from nautilus_trader.model.identifiers import InstrumentId
 from nautilus_trader.model.instruments import Instrument
 
 from nautilus_torchserve.features.schema import FeatureSchema
-from nautilus_torchserve.serving.client.client import Answer, InferenceClient, connect
+from nautilus_torchserve.serving.client.client import InferenceClient, PredictionResponse, connect
 from nautilus_torchserve.serving.client.inputs import Inputs
 from nautilus_torchserve.trading.backtest.simulated_time import check_time
 from nautilus_torchserve.trading.inference.config import ModelActorConfig
-from nautilus_torchserve.trading.inference.delay_queue import Due
+from nautilus_torchserve.trading.inference.delay_queue import DelayQueue
 from nautilus_torchserve.trading.inference.live_asking import LiveAsking
-from nautilus_torchserve.trading.inference.messages import OneInput, Question
+from nautilus_torchserve.trading.inference.messages import OneInput, PredictionRequest
 from nautilus_torchserve.trading.prediction import Prediction, Status, prediction_type
 from nautilus_torchserve.traffic.assignment import Route
 from nautilus_torchserve.traffic.router import Router
@@ -44,7 +44,7 @@ class ModelActor(LiveAsking):
     loop, and its prediction is published as soon as the answer is there. Where a question gets none in time, the
     instrument's last good prediction is published again as DEGRADED: strategies know what to do about that.
 
-    With ``traffic``, requests go where a `nautilus_torchserve.traffic.router.Router` says. An instrument with a
+    With ``traffic``, requests go where a `traffic.router.Router` says. An instrument with a
     position or an order open
     stays with its version. Where it does change, what the version before said about it and has not taken effect
     yet is LEFT: nobody is to trade on it any more.
@@ -65,7 +65,7 @@ class ModelActor(LiveAsking):
         data_type: Callable[[InstrumentId], DataType] = prediction_type,
     ) -> None:
         super().__init__(config, instrument_ids, data_type)
-        self.pending: Due[AboutInstrument] = Due()
+        self.pending: DelayQueue[AboutInstrument] = DelayQueue()
         """Answers that have not taken effect yet."""
         self.gave_up = False
         """True after ``max_failures`` in a row: nothing is asked any more."""
@@ -156,7 +156,9 @@ class ModelActor(LiveAsking):
             return Route()
         return self._router.route(instrument_id.value, ts_event, self.is_held(instrument_id))
 
-    def ask(self, route: Route, inputs: Inputs, about: Sequence[Sequence[InstrumentId]], ts_event: int) -> Answer:
+    def ask(
+        self, route: Route, inputs: Inputs, about: Sequence[Sequence[InstrumentId]], ts_event: int
+    ) -> PredictionResponse:
         """Send one request and wait for its answer.
 
         Parameters
@@ -184,7 +186,7 @@ class ModelActor(LiveAsking):
 
         To be called once a request, in the order in which they leave.
 
-        To be called while that event is handled, see `nautilus_torchserve.trading.backtest.simulated_time`.
+        To be called while that event is handled, see `trading.backtest.simulated_time`.
         """
         due = self._delay.due(ts_init)
         self.set_alert(due)
@@ -208,11 +210,11 @@ class ModelActor(LiveAsking):
         self.ask_waiting(event.ts_event)
         self._publish_due(event.ts_event)
 
-    def hold_until_due(
+    def schedule_publish(
         self,
-        answer: Answer,
+        answer: PredictionResponse,
         row: int,
-        question: Question,
+        question: PredictionRequest,
         due: int,
         split: str = "",
         told: NewsWindow | None = None,
@@ -266,7 +268,7 @@ class ModelActor(LiveAsking):
                 self.published = said, self._asked.pop(id(said))
             self.publish_data(self.data_types[said.instrument_id], said)
 
-    def say_failed(self, error: RequestError, asked_for: str) -> None:
+    def record_failure(self, error: RequestError, asked_for: str) -> None:
         """Log and remember why there is no prediction for ``asked_for``.
 
         A version on trial may fail for long: what is the same as before is not logged again where there is one.

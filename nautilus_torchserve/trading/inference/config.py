@@ -30,7 +30,7 @@ class ModelActorConfig(ActorConfig, kw_only=True, frozen=True):
         In a backtest: simulated time from an event's receipt to the moment its prediction takes effect
         (nanoseconds). With 0 that is the event's own time, after all data of that time.
     latency_profile : str, optional
-        In a backtest: file of latencies recorded from a server (`nautilus_torchserve.latency.profile`), which are drawn
+        In a backtest: file of latencies recorded from a server (`latency.profile`), which are drawn
         from in place of ``latency_ns``.
     latency_workers : int, optional
         In a backtest with a profile: workers behind the queue; None takes the profile's.

@@ -15,7 +15,7 @@ class Timed(Protocol):
 T = TypeVar("T", bound=Timed)
 
 
-class Due(Generic[T]):
+class DelayQueue(Generic[T]):
     """A queue by ``ts_init``; what takes effect at one time leaves in the order in which it came."""
 
     def __init__(self) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from nautilus_trader.model.identifiers import InstrumentId
 
-from nautilus_torchserve.trading.inference.messages import Fate, ModelCall, Question
+from nautilus_torchserve.trading.inference.messages import InferenceCall, PredictionRequest, RequestOutcome
 from nautilus_torchserve.trading.prediction import Prediction, Status
 
 
@@ -22,7 +22,7 @@ class LiveAnswers:
         self._good: dict[InstrumentId, Prediction] = {}
 
     def predictions(
-        self, call: ModelCall, split: str, now_ns: int, leaving: Callable[[InstrumentId, int], bool]
+        self, call: InferenceCall, split: str, now_ns: int, leaving: Callable[[InstrumentId, int], bool]
     ) -> Iterator[Prediction]:
         """One for each answered question, in the order of the call; for an instrument of which none was, one DEGRADED.
 
@@ -38,12 +38,12 @@ class LiveAnswers:
         answered = {
             question.instrument_id
             for question, fate in zip(call.questions, call.fates, strict=True)
-            if fate is Fate.ANSWERED
+            if fate is RequestOutcome.ANSWERED
         }
-        degraded: dict[InstrumentId, Question] = {}
+        degraded: dict[InstrumentId, PredictionRequest] = {}
         for row, (question, fate) in enumerate(zip(call.questions, call.fates, strict=True)):
             instrument_id = question.instrument_id
-            if fate is Fate.ANSWERED:
+            if fate is RequestOutcome.ANSWERED:
                 said = self._answer(call, row, split, now_ns, leaving(instrument_id, question.ts_event))
                 good = self._good.get(instrument_id)
                 if good is None or said.feature_ts >= good.feature_ts:
@@ -54,7 +54,7 @@ class LiveAnswers:
         for question in degraded.values():
             yield self._degraded(question, now_ns)
 
-    def _answer(self, call: ModelCall, row: int, split: str, now_ns: int, leaving: bool) -> Prediction:
+    def _answer(self, call: InferenceCall, row: int, split: str, now_ns: int, leaving: bool) -> Prediction:
         question = call.questions[row]
         return Prediction(
             ts_event=question.ts_event,
@@ -71,7 +71,7 @@ class LiveAnswers:
             number=question.number,
         )
 
-    def _degraded(self, question: Question, now_ns: int) -> Prediction:
+    def _degraded(self, question: PredictionRequest, now_ns: int) -> Prediction:
         good = self._good.get(question.instrument_id)
         return Prediction(
             ts_event=question.ts_event,

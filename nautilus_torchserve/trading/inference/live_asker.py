@@ -8,29 +8,29 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nautilus_torchserve.serving.client.client import Answer
+from nautilus_torchserve.serving.client.client import PredictionResponse
 from nautilus_torchserve.trading.inference.config import ModelActorConfig
-from nautilus_torchserve.trading.inference.live_failover import Failover
-from nautilus_torchserve.trading.inference.live_server import LiveServer, in_words
-from nautilus_torchserve.trading.inference.messages import Fate, Question
-from nautilus_torchserve.trading.isolate_errors import Counting, guard
+from nautilus_torchserve.trading.inference.live_failover import EndpointPool
+from nautilus_torchserve.trading.inference.live_server import Endpoint, in_words
+from nautilus_torchserve.trading.inference.messages import PredictionRequest, RequestOutcome
+from nautilus_torchserve.trading.isolate_errors import HasErrorCount, log_errors
 from nautilus_torchserve.traffic.assignment import Route
-from nautilus_torchserve.wire.errors import OF_ONE_ROW, RequestError, is_refusal
+from nautilus_torchserve.wire.errors import PER_ROW_ERRORS, RequestError, is_refusal
 
 
-class Waiting(NamedTuple):
+class PendingRequest(NamedTuple):
     """A question that has not been sent."""
 
-    question: Question
+    question: PredictionRequest
     held: bool
     """Whether a position or an order was open when it was put."""
 
 
-class Ended(NamedTuple):
+class CompletedRequest(NamedTuple):
     """Questions that ended together, as far as the thread that asks can tell."""
 
-    questions: tuple[Question, ...]
-    fate: Fate
+    questions: tuple[PredictionRequest, ...]
+    fate: RequestOutcome
     """ANSWERED also where it may be late by the time the event loop hears of it."""
     error: str = ""
     """``Kind: words``."""
@@ -39,7 +39,7 @@ class Ended(NamedTuple):
     split: str = ""
     sent_ns: int = 0
     latency_ns: int = 0
-    answer: Answer | None = None
+    answer: PredictionResponse | None = None
 
 
 class Asker:
@@ -61,14 +61,14 @@ class Asker:
     def __init__(
         self,
         config: ModelActorConfig,
-        failover: Failover,
+        failover: EndpointPool,
         now_ns: Callable[[], int],
-        ended: Callable[[Ended], None],
-        owner: Counting,
+        ended: Callable[[CompletedRequest], None],
+        owner: HasErrorCount,
     ) -> None:
         self._live, self._failover, self._now_ns, self._tell, self._owner = config.live, failover, now_ns, ended, owner
         self._ready = threading.Condition()
-        self._waiting: deque[Waiting] = deque()
+        self._waiting: deque[PendingRequest] = deque()
         self._is_over = False
         self.thread = threading.Thread(target=self._work, name=f"ask-{config.model}")
         """To be started by its owner."""
@@ -78,7 +78,7 @@ class Asker:
         """Whether nothing waits to be asked."""
         return not self._waiting
 
-    def put(self, waiting: Waiting) -> Question | None:
+    def put(self, waiting: PendingRequest) -> PredictionRequest | None:
         """Queue a question; returns at once, with the one that had to go for it, where there are too many."""
         oldest = None
         with self._ready:
@@ -103,21 +103,21 @@ class Asker:
                 batch = list(reversed(self._waiting))  # newest first
                 self._waiting.clear()
             done = False
-            with guard(self._owner, "asking"):
+            with log_errors(self._owner, "asking"):
                 self._ask(batch)
                 done = True
             if not done:
                 why = "Bug: an error of our own while asking; the log has its traceback"
-                self._tell(Ended(tuple(each.question for each in batch), Fate.FAILED, why))
+                self._tell(CompletedRequest(tuple(each.question for each in batch), RequestOutcome.FAILED, why))
 
-    def _ask(self, batch: list[Waiting]) -> None:
+    def _ask(self, batch: list[PendingRequest]) -> None:
         """Ask about all that can still be answered in time, one request for each route."""
         batch = self._still_in_time(batch)
         server = self._failover.pick()
         if server is None or server.routes is None:
             self._fail_unsent(batch)
             return
-        together: dict[Route, list[Waiting]] = {}
+        together: dict[Route, list[PendingRequest]] = {}
         for each in batch:
             question = each.question
             route = server.routes.route(question.instrument_id.value, question.ts_event, each.held)
@@ -125,7 +125,7 @@ class Asker:
         for route, waiting in together.items():
             self._ask_together(server, route, waiting)
 
-    def _ask_together(self, server: LiveServer, route: Route, waiting: list[Waiting]) -> None:
+    def _ask_together(self, server: Endpoint, route: Route, waiting: list[PendingRequest]) -> None:
         """One request; where one of its questions may be to blame for its failure, one for each, once."""
         waiting = self._still_in_time(waiting)
         if not waiting:
@@ -143,29 +143,35 @@ class Asker:
         except RequestError as error:
             took_ns = time.perf_counter_ns() - began
             server.failed(error, route)
-            if len(waiting) > 1 and isinstance(error, OF_ONE_ROW):
+            if len(waiting) > 1 and isinstance(error, PER_ROW_ERRORS):
                 for each in waiting:
                     self._ask_together(server, route, [each])
                 return
-            fate = Fate.REFUSED if is_refusal(error) else Fate.FAILED
-            self._tell(Ended(questions, fate, in_words(error), server.url, route.split, sent_ns, took_ns))
+            fate = RequestOutcome.REFUSED if is_refusal(error) else RequestOutcome.FAILED
+            self._tell(CompletedRequest(questions, fate, in_words(error), server.url, route.split, sent_ns, took_ns))
         else:
             server.answered(in_time=self._now_ns() <= deadline_ns)
             latency_ns = answer.latency_ns
-            self._tell(Ended(questions, Fate.ANSWERED, "", server.url, route.split, sent_ns, latency_ns, answer))
+            self._tell(
+                CompletedRequest(
+                    questions, RequestOutcome.ANSWERED, "", server.url, route.split, sent_ns, latency_ns, answer
+                )
+            )
 
-    def _deadline(self, question: Question) -> int:
+    def _deadline(self, question: PredictionRequest) -> int:
         return question.ts_init + self._live.deadline_ns
 
-    def _still_in_time(self, waiting: list[Waiting]) -> list[Waiting]:
+    def _still_in_time(self, waiting: list[PendingRequest]) -> list[PendingRequest]:
         """Those whose deadline has not passed; the others expire."""
         now_ns = self._now_ns()
         late = tuple(each.question for each in waiting if self._deadline(each.question) < now_ns)
         if late:
-            self._tell(Ended(late, Fate.EXPIRED, "DeadlinePassed: before the request could be sent"))
+            self._tell(
+                CompletedRequest(late, RequestOutcome.EXPIRED, "DeadlinePassed: before the request could be sent")
+            )
         return [each for each in waiting if self._deadline(each.question) >= now_ns]
 
-    def _fail_unsent(self, waiting: list[Waiting]) -> None:
+    def _fail_unsent(self, waiting: list[PendingRequest]) -> None:
         if waiting:
             questions = tuple(each.question for each in waiting)
-            self._tell(Ended(questions, Fate.FAILED, f"Unavailable: {self._failover.why_not}"))
+            self._tell(CompletedRequest(questions, RequestOutcome.FAILED, f"Unavailable: {self._failover.why_not}"))

@@ -15,16 +15,22 @@ from nautilus_trader.model.identifiers import InstrumentId
 from nautilus_torchserve.features.schema import FeatureSchema
 from nautilus_torchserve.trading.inference.config import ModelActorConfig
 from nautilus_torchserve.trading.inference.live_answers import LiveAnswers
-from nautilus_torchserve.trading.inference.live_calls import LiveCalls
-from nautilus_torchserve.trading.inference.messages import ModelCall, ModelHealth, Question, calls_topic, health_topic
-from nautilus_torchserve.trading.isolate_errors import guarded
+from nautilus_torchserve.trading.inference.live_calls import InferenceDispatcher
+from nautilus_torchserve.trading.inference.messages import (
+    InferenceCall,
+    ModelHealth,
+    PredictionRequest,
+    calls_topic,
+    health_topic,
+)
+from nautilus_torchserve.trading.isolate_errors import isolate_errors
 
 HISTORY_WITHIN_NS = 30 * 10**9
 """Longest wait for the history of a warm start (nanoseconds)."""
 
 
 class LiveAsking(Actor):
-    """The live half of a `nautilus_torchserve.trading.inference.actor.ModelActor`.
+    """The live half of a `trading.inference.actor.ModelActor`.
 
     Parameters
     ----------
@@ -50,7 +56,7 @@ class LiveAsking(Actor):
         self.handler_errors = 0
         """Exceptions in its handlers in a live run; each was logged."""
         self._answers = LiveAnswers(config.model)
-        self._live: LiveCalls | None = None
+        self._live: InferenceDispatcher | None = None
         self._fill: Callable[[], str] | None = None
 
     @property
@@ -68,7 +74,7 @@ class LiveAsking(Actor):
         """
         if not self.can_be_live:
             raise self.refused(RuntimeError(f"a backtest expected of a {type(self).__name__}, was a live clock"))
-        self._live = LiveCalls(
+        self._live = InferenceDispatcher(
             self.config,
             schema,
             fits,
@@ -90,12 +96,12 @@ class LiveAsking(Actor):
         if live is not None:
             live.close()
 
-    def put(self, question: Question) -> None:
+    def put(self, question: PredictionRequest) -> None:
         """Ask in a live run; returns at once."""
         assert self._live is not None
         self._live.put(question)
 
-    def _deliver(self, call: ModelCall, split: str) -> None:
+    def _deliver(self, call: InferenceCall, split: str) -> None:
         """Publish what became of a live request; strategies hear of the newest event first.
 
         They hear nothing of questions that the end of the run left unanswered.
@@ -143,7 +149,7 @@ class LiveAsking(Actor):
         self.clock.set_time_alert_ns("warm-up", now_ns + HISTORY_WITHIN_NS, self._on_no_history)
         return unix_nanos_to_dt(now_ns - self.config.warm_up_ns)
 
-    @guarded
+    @isolate_errors
     def end_warm_up(self, request_id: UUID4 | None = None) -> None:
         """The history that was asked for is there."""
         fill, self._fill = self._fill, None
@@ -151,7 +157,7 @@ class LiveAsking(Actor):
             self.clock.cancel_timer("warm-up")
             self.log.info(f"Features are filled with {fill()}")
 
-    @guarded
+    @isolate_errors
     def _on_no_history(self, event: TimeEvent) -> None:
         fill, self._fill = self._fill, None
         if fill is not None:

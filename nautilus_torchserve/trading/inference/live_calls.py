@@ -10,21 +10,27 @@ from nautilus_trader.model.identifiers import InstrumentId
 
 from nautilus_torchserve.features.schema import FeatureSchema
 from nautilus_torchserve.trading.inference.config import ModelActorConfig
-from nautilus_torchserve.trading.inference.live_asker import Asker, Ended, Waiting
-from nautilus_torchserve.trading.inference.live_failover import Failover
-from nautilus_torchserve.trading.inference.messages import STOPPED, Fate, ModelCall, ModelHealth, Question
-from nautilus_torchserve.trading.isolate_errors import Counting, guard
+from nautilus_torchserve.trading.inference.live_asker import Asker, CompletedRequest, PendingRequest
+from nautilus_torchserve.trading.inference.live_failover import EndpointPool
+from nautilus_torchserve.trading.inference.messages import (
+    STOPPED,
+    InferenceCall,
+    ModelHealth,
+    PredictionRequest,
+    RequestOutcome,
+)
+from nautilus_torchserve.trading.isolate_errors import HasErrorCount, log_errors
 
 
-class LiveCalls:
+class InferenceDispatcher:
     """One model's questions in a live run: asked off the event loop, one request in flight.
 
-    What is put while a request is in flight goes into the next one. A question ends in exactly one `ModelCall`:
+    What is put while a request is in flight goes into the next one. A question ends in exactly one `InferenceCall`:
     ANSWERED by its deadline, or LATE, EXPIRED or FAILED. While no server may be asked questions fail at once, so that
     none waits to be asked when it is of no use any more.
 
-    Two threads do what blocks: one asks, one connects, probes and keeps tokens fresh (`Failover`). All callables given
-    are called on the event loop, but ``fits`` and ``now_ns``, which are called by both threads.
+    Two threads do what blocks: one asks, one connects, probes and keeps tokens fresh (`EndpointPool`). All callables
+    given are called on the event loop, but ``fits`` and ``now_ns``, which are called by both threads.
 
     Parameters
     ----------
@@ -56,21 +62,21 @@ class LiveCalls:
         loop: asyncio.AbstractEventLoop,
         now_ns: Callable[[], int],
         held: Callable[[InstrumentId], bool],
-        deliver: Callable[[ModelCall, str], None],
+        deliver: Callable[[InferenceCall, str], None],
         changed: Callable[[ModelHealth], None],
-        owner: Counting | None = None,
+        owner: HasErrorCount | None = None,
     ) -> None:
         self.log = Logger(f"live-{config.model}")
         self.handler_errors = 0
         """Exceptions in what was given, and errors of our own; 0 where another owner counts them."""
-        self._owner: Counting = owner or self
+        self._owner: HasErrorCount = owner or self
         self._model, self._live = config.model, config.live
         self._loop, self._now_ns, self._held = loop, now_ns, held
         self._deliver, self._changed = deliver, changed
-        self._unended: dict[int, Question] = {}  # id -> question
-        self._dropped: list[tuple[Question, Fate, str]] = []
+        self._unended: dict[int, PredictionRequest] = {}  # id -> question
+        self._dropped: list[tuple[PredictionRequest, RequestOutcome, str]] = []
         self._closed = False
-        self._failover = Failover(config, schema, fits, self._hear_health, now_ns, self._owner)
+        self._failover = EndpointPool(config, schema, fits, self._hear_health, now_ns, self._owner)
         self._asker = Asker(config, self._failover, now_ns, self._hear_ended, self._owner)
         self._asker.thread.start()
         threading.Thread(target=self._watch, name=f"watch-{config.model}").start()
@@ -85,18 +91,18 @@ class LiveCalls:
         """Whether nothing waits for the request in flight to end."""
         return self._asker.has_taken_all
 
-    def put(self, question: Question) -> None:
+    def put(self, question: PredictionRequest) -> None:
         """Ask as soon as no request is in flight; to be called on the event loop, returns at once."""
         if self._closed:
             return
-        waiting = Waiting(question, self._held(question.instrument_id))
+        waiting = PendingRequest(question, self._held(question.instrument_id))
         self._unended[id(question)] = question
         if not self._failover.is_up:
-            self._drop(question, Fate.FAILED, f"Unavailable: {self._failover.why_not}")
+            self._drop(question, RequestOutcome.FAILED, f"Unavailable: {self._failover.why_not}")
             return
         oldest = self._asker.put(waiting)
         if oldest is not None:
-            self._drop(oldest, Fate.EXPIRED, f"DeadlinePassed: {self._live.max_rows} newer ones wait")
+            self._drop(oldest, RequestOutcome.EXPIRED, f"DeadlinePassed: {self._live.max_rows} newer ones wait")
 
     def leaving(self, instrument_id: InstrumentId, ts_event: int) -> bool:
         """Whether an instrument is to change version as soon as it has no position."""
@@ -110,12 +116,12 @@ class LiveCalls:
         """
         if self._closed:
             return
-        left = Ended(tuple(reversed(self._unended.values())), Fate.FAILED, STOPPED)
+        left = CompletedRequest(tuple(reversed(self._unended.values())), RequestOutcome.FAILED, STOPPED)
         self._end(left)
         self._closed = True
         self._failover.end()
 
-    def _drop(self, question: Question, fate: Fate, why: str) -> None:
+    def _drop(self, question: PredictionRequest, fate: RequestOutcome, why: str) -> None:
         """End a question that was not sent; delivered by the loop's next turn, outside the handler that put it."""
         if not self._dropped:
             self._loop.call_soon(self._end_dropped)
@@ -125,9 +131,9 @@ class LiveCalls:
         dropped, self._dropped = self._dropped, []
         for fate, why in dict.fromkeys((fate, why) for _, fate, why in dropped):
             questions = tuple(each for each, *said in reversed(dropped) if said == [fate, why])
-            self._end(Ended(questions, fate, why))
+            self._end(CompletedRequest(questions, fate, why))
 
-    def _end(self, ended: Ended) -> None:
+    def _end(self, ended: CompletedRequest) -> None:
         """Deliver what has ended, and has not been delivered before."""
         if self._closed:
             return
@@ -137,10 +143,10 @@ class LiveCalls:
             return
         for question in ended.questions:
             del self._unended[id(question)]
-        with guard(self._owner, "delivering an answer"):
+        with log_errors(self._owner, "delivering an answer"):
             self._deliver(self._called(ended), ended.split)
 
-    def _called(self, ended: Ended) -> ModelCall:
+    def _called(self, ended: CompletedRequest) -> InferenceCall:
         """What ended, as of now: answers may be late by the time that they are known here."""
         now_ns = self._now_ns()
         fates, error = [ended.fate] * len(ended.questions), ended.error
@@ -148,9 +154,11 @@ class LiveCalls:
         if ended.answer is not None:
             version, digest, outputs = ended.answer.version, ended.answer.digest, ended.answer.outputs
             last_ns = now_ns - self._live.deadline_ns
-            fates = [Fate.ANSWERED if each.ts_init >= last_ns else Fate.LATE for each in ended.questions]
-            error = "DeadlinePassed: answered after the deadline" if Fate.LATE in fates else ""
-        return ModelCall(
+            fates = [
+                RequestOutcome.ANSWERED if each.ts_init >= last_ns else RequestOutcome.LATE for each in ended.questions
+            ]
+            error = "DeadlinePassed: answered after the deadline" if RequestOutcome.LATE in fates else ""
+        return InferenceCall(
             self._model,
             ended.url,
             version,
@@ -166,18 +174,18 @@ class LiveCalls:
 
     def _tell_health(self, health: ModelHealth) -> None:
         if not self._closed:
-            with guard(self._owner, "telling health"):
+            with log_errors(self._owner, "telling health"):
                 self._changed(health)
 
     # The rest runs in threads.
 
-    def _hear_ended(self, ended: Ended) -> None:
+    def _hear_ended(self, ended: CompletedRequest) -> None:
         self._post(self._end, ended)
 
     def _hear_health(self, health: ModelHealth) -> None:
         self._post(self._tell_health, health)
 
-    def _post(self, call: Callable[..., None], what: Ended | ModelHealth) -> None:
+    def _post(self, call: Callable[..., None], what: CompletedRequest | ModelHealth) -> None:
         if not self._closed and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(call, what)
 

@@ -8,7 +8,7 @@ HTTP = ("http://", "https://")
 
 
 class LiveCallsConfig(NautilusConfig, kw_only=True, frozen=True):
-    """Configuration of `nautilus_torchserve.trading.inference.live_calls.LiveCalls`.
+    """Configuration of `trading.inference.live_calls.InferenceDispatcher`.
 
     Parameters
     ----------

@@ -11,9 +11,9 @@ from nautilus_torchserve.serving.token_source import TokenSource
 from nautilus_torchserve.serving.tokens import NoToken, Token
 from nautilus_torchserve.trading.inference.config import ModelActorConfig
 from nautilus_torchserve.trading.inference.live_config import LiveCallsConfig
-from nautilus_torchserve.trading.inference.live_server import LiveServer, in_words
+from nautilus_torchserve.trading.inference.live_server import Endpoint, in_words
 from nautilus_torchserve.trading.inference.messages import ModelHealth
-from nautilus_torchserve.trading.isolate_errors import Counting, guard
+from nautilus_torchserve.trading.isolate_errors import HasErrorCount, log_errors
 from nautilus_torchserve.traffic.assignment import Assignment
 from nautilus_torchserve.traffic.store import TrafficStore
 from nautilus_torchserve.wire.errors import RequestError
@@ -22,7 +22,7 @@ UPKEEP_S = 1.0
 """Between two looks at tokens and default versions, seconds."""
 
 
-class Failover:
+class EndpointPool:
     """The first server that may be asked is asked; the others stand by.
 
     An instrument stays with its version where it is asked about at another server, too.
@@ -31,7 +31,7 @@ class Failover:
     ----------
     config : ModelActorConfig
     schema, fits
-        As `nautilus_torchserve.trading.inference.live_routes.open_routes` takes them.
+        As `trading.inference.live_routes.open_routes` takes them.
     changed : callable
         Told each change of a server's health, from any thread.
     now_ns : callable
@@ -47,7 +47,7 @@ class Failover:
         fits: Callable[[Mapping[str, Any]], None],
         changed: Callable[[ModelHealth], None],
         now_ns: Callable[[], int],
-        owner: Counting,
+        owner: HasErrorCount,
     ) -> None:
         self._owner = owner
         self._traffic = config.traffic
@@ -55,10 +55,10 @@ class Failover:
         urls = (config.url, *config.live.fallback_urls)
         tokens = server_tokens(config.url, config.live, os.environ.get(config.token_env))
         self._servers = [
-            LiveServer(url, config, schema, fits, token, self._hear, now_ns)
+            Endpoint(url, config, schema, fits, token, self._hear, now_ns)
             for url, token in zip(urls, tokens, strict=True)
         ]
-        self._in_use: LiveServer | None = None
+        self._in_use: Endpoint | None = None
         self._assignment: Assignment | None = None
         self._said: dict[str, str] = {}  # url -> what was last wrong with its token
         self._changed = changed
@@ -76,18 +76,18 @@ class Failover:
         return "; ".join(f"{server.url}: {server.why}" for server in self._servers)
 
     @property
-    def in_use(self) -> LiveServer | None:
+    def in_use(self) -> Endpoint | None:
         """The server that was asked last."""
         return self._in_use
 
-    def pick(self) -> LiveServer | None:
+    def pick(self) -> Endpoint | None:
         """The server to ask now; to be called by the thread that asks."""
         server = next((server for server in self._servers if server.lets_through), None)
         if server is None or server.routes is None:
             return None
         assignment = server.routes.assignment
         if self._assignment is not None and assignment is not None and assignment is not self._assignment:
-            assignment.take_over(self._assignment)
+            assignment.inherit(self._assignment)
         self._in_use, self._assignment = server, assignment
         return server
 
@@ -97,7 +97,7 @@ class Failover:
             self._wake.clear()
             for server in self._servers:
                 if not self._ended:
-                    with guard(self._owner, f"looking after {server.url}"):
+                    with log_errors(self._owner, f"looking after {server.url}"):
                         self._look_after(server)
             waits = [server.probe_in_ns for server in self._servers]
             self._wake.wait(min([UPKEEP_S, *(wait / 1e9 for wait in waits if wait is not None)]))
@@ -110,7 +110,7 @@ class Failover:
     def close(self) -> None:
         """Give all connections back; neither `watch` nor anybody who asks may be running."""
         for server in self._servers:
-            with guard(self._owner, f"closing {server.url}"):
+            with log_errors(self._owner, f"closing {server.url}"):
                 server.close()
         if self._store is not None:
             self._store.close()
@@ -119,7 +119,7 @@ class Failover:
         self._wake.set()  # a probe may have become due
         self._changed(health)
 
-    def _look_after(self, server: LiveServer) -> None:
+    def _look_after(self, server: Endpoint) -> None:
         if server.probe_in_ns == 0:
             server.probe(self._opened_store)
         try:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from nautilus_torchserve.features.schema import FeatureSchema
 from nautilus_torchserve.serving.client.archive_import import UnreadableArchive
-from nautilus_torchserve.serving.client.client import Answer, InferenceClient, connect
+from nautilus_torchserve.serving.client.client import InferenceClient, PredictionResponse, connect
 from nautilus_torchserve.serving.client.inputs import Inputs
 from nautilus_torchserve.serving.tokens import Token
 from nautilus_torchserve.trading.inference.config import ModelActorConfig
@@ -22,7 +22,7 @@ PATIENCE = 2
 
 
 class Routes(Protocol):
-    """Which version a question goes to, and the asking; see `nautilus_torchserve.traffic.router.Router`, which is
+    """Which version a question goes to, and the asking; see `traffic.router.Router`, which is
     one.
     """
 
@@ -44,7 +44,7 @@ class Routes(Protocol):
         about: Sequence[tuple[str, ...]],
         ts_ns: int,
         deadline_ns: int | None = None,
-    ) -> Answer:
+    ) -> PredictionResponse:
         """Send one request and wait for its answer; raises RequestError."""
 
     def leaving(self, instrument_id: str, ts_ns: int) -> bool:
@@ -73,7 +73,7 @@ class OneVersion:
         about: Sequence[tuple[str, ...]],
         ts_ns: int,
         deadline_ns: int | None = None,
-    ) -> Answer:
+    ) -> PredictionResponse:
         return self._client.predict(inputs, deadline_ns)
 
     def leaving(self, instrument_id: str, ts_ns: int) -> bool:
@@ -101,7 +101,7 @@ class DefaultVersion:
         about: Sequence[tuple[str, ...]],
         ts_ns: int,
         deadline_ns: int | None = None,
-    ) -> Answer:
+    ) -> PredictionResponse:
         try:
             answer = self._versions.client(route.version).predict(inputs, deadline_ns)
         except UnknownModel:
@@ -124,7 +124,7 @@ class DefaultVersion:
         heard, self.assignment.heard_of_default = self.assignment.heard_of_default, False
         if not heard:
             with suppress(RequestError):
-                self.assignment.hear_default(self._versions.default_version())
+                self.assignment.on_default_version(self._versions.default_version())
 
     def close(self) -> None:
         self._versions.close()

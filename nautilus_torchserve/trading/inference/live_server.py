@@ -9,7 +9,7 @@ from typing import Any
 from nautilus_torchserve.features.schema import FeatureSchema
 from nautilus_torchserve.serving.client.archive_import import UnreadableArchive
 from nautilus_torchserve.serving.client.breaker import Breaker, BreakerState
-from nautilus_torchserve.serving.client.client import Answer
+from nautilus_torchserve.serving.client.client import PredictionResponse
 from nautilus_torchserve.serving.client.inputs import Inputs
 from nautilus_torchserve.serving.token_source import TokenSource
 from nautilus_torchserve.serving.tokens import NoToken, Token
@@ -25,7 +25,7 @@ SLOW = "no answer within the deadline"
 """What the reason of a server's health begins with whose answers come too late."""
 
 
-class LiveServer:
+class Endpoint:
     """One server, its breaker and its connections.
 
     Two threads share it: one asks while the breaker lets through, one probes and connects while it does not.
@@ -36,7 +36,7 @@ class LiveServer:
         Of its inference port, or ``mar:PATH``.
     config : ModelActorConfig
     schema, fits
-        As `nautilus_torchserve.trading.inference.live_routes.open_routes` takes them.
+        As `trading.inference.live_routes.open_routes` takes them.
     token : Token
         Its inference token.
     changed : callable
@@ -87,8 +87,8 @@ class LiveServer:
 
     def ask(
         self, route: Route, inputs: Inputs, about: Sequence[tuple[str, ...]], ts_ns: int, deadline_ns: int
-    ) -> Answer:
-        """Send one request; see `nautilus_torchserve.traffic.router.Router.ask`.
+    ) -> PredictionResponse:
+        """Send one request; see `traffic.router.Router.ask`.
 
         Raises
         ------
@@ -171,10 +171,10 @@ class LiveServer:
         self._met = {self._last_met}
         if before is not None:
             if before.assignment is not None and made.assignment is not None:
-                made.assignment.take_over(before.assignment)
+                made.assignment.inherit(before.assignment)
             before.close()
 
-    def _meet(self, answer: Answer) -> None:
+    def _meet(self, answer: PredictionResponse) -> None:
         """Check a version that has not answered before, as when connecting."""
         client = connect_version(self.url, self._config, answer.version, self._schema, self._fits, self._token)
         client.close()

@@ -17,7 +17,7 @@ OneInput = NDArray[np.float32] | NewsWindow
 """What a model is asked for one prediction."""
 
 
-class Question(NamedTuple):
+class PredictionRequest(NamedTuple):
     """One prediction asked for."""
 
     instrument_id: InstrumentId
@@ -32,7 +32,7 @@ class Question(NamedTuple):
     """The features: of ticks float32 [columns], of bars float32 [time_steps, columns]."""
 
 
-class Fate(StrEnum):
+class RequestOutcome(StrEnum):
     """What became of a question."""
 
     ANSWERED = "ANSWERED"
@@ -48,7 +48,7 @@ class Fate(StrEnum):
 
 
 @dataclass(frozen=True, eq=False)
-class ModelCall:
+class InferenceCall:
     """One request of a live actor, or questions that never were a part of one; published on `calls_topic`."""
 
     model: str
@@ -67,9 +67,9 @@ class ModelCall:
     """Wall time of the call itself; 0 where nothing was sent."""
     error: str
     """``Kind: words`` of what went wrong; empty where nothing did."""
-    questions: tuple[Question, ...]
+    questions: tuple[PredictionRequest, ...]
     """In the order of the request's rows: newest first for each instrument."""
-    fates: tuple[Fate, ...]
+    fates: tuple[RequestOutcome, ...]
     """What became of each of them."""
     outputs: Mapping[str, NDArray[np.float32]]
     """Name -> float32 [n], a value for each question; empty without an answer."""
@@ -96,7 +96,7 @@ class ModelHealth:
 
 
 def calls_topic(model: str) -> str:
-    """Where a model's `ModelCall`s are published."""
+    """Where a model's `InferenceCall`s are published."""
     return f"model.calls.{model}"
 
 

@@ -29,7 +29,7 @@ def perpetual(instrument: Instrument, fee_bps: float | None = None) -> NautilusI
     ----------
     fee_bps : float, optional
         Fee on each fill's notional, in bps; None takes
-        `nautilus_torchserve.trading.instruments.drafts.DEFAULT_FEE_BPS`.
+        `trading.instruments.drafts.DEFAULT_FEE_BPS`.
 
     Raises
     ------

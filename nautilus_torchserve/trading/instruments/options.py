@@ -22,7 +22,7 @@ class InstrumentOptions:
     """
 
     instrument_definition: tuple[str, ...] = ()
-    """JSON files, catalogs, or names of the contract table; see `nautilus_torchserve.trading.instruments.resolve`."""
+    """JSON files, catalogs, or names of the contract table; see `trading.instruments.resolve`."""
     tick_size: Decimal | None = None
     """Smallest price change."""
     lot_size: Decimal | None = None

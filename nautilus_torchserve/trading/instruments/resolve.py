@@ -34,7 +34,7 @@ class Definition:
     """An instrument as a run trades it."""
 
     instrument: Instrument
-    """By a name that NautilusTrader can trade; see `nautilus_torchserve.trading.instruments.names`."""
+    """By a name that NautilusTrader can trade; see `trading.instruments.names`."""
     origins: Mapping[str, str]
     """Property -> what says so: an option, a file, the contract table, the symbol or the data."""
 

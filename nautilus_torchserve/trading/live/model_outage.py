@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from nautilus_torchserve.trading.inference.live_server import SLOW
-from nautilus_torchserve.trading.inference.messages import STOPPED, Fate, ModelCall, ModelHealth
+from nautilus_torchserve.trading.inference.messages import STOPPED, InferenceCall, ModelHealth, RequestOutcome
 
 _MAX_REASON = 200
 
@@ -37,12 +37,12 @@ class ModelWatch:
         self._error = ""
         self._servers: dict[str, ModelHealth] = {}
 
-    def on_call(self, call: ModelCall) -> None:
+    def on_call(self, call: InferenceCall) -> None:
         """Take a call into account."""
-        if {Fate.ANSWERED, Fate.LATE, Fate.REFUSED} & set(call.fates):
+        if {RequestOutcome.ANSWERED, RequestOutcome.LATE, RequestOutcome.REFUSED} & set(call.fates):
             self._has_answered, self._failed, self._since_ns = True, 0, 0
             return
-        failed = 0 if call.error == STOPPED else call.fates.count(Fate.FAILED)
+        failed = 0 if call.error == STOPPED else call.fates.count(RequestOutcome.FAILED)
         if failed:
             self._since_ns = self._since_ns or call.ended_ns
             self._failed += failed

@@ -52,7 +52,7 @@ def build_node(
     Parameters
     ----------
     metadata : mapping, optional
-        What `nautilus_torchserve.trading.live.components.asked_model` found; None where nothing is known yet.
+        What `trading.live.components.asked_model` found; None where nothing is known yet.
     loop : AbstractEventLoop
         What it is to run on.
 

@@ -62,7 +62,7 @@ def run_live(
     Returns
     -------
     dict
-        `nautilus_torchserve.trading.live.run_summary.run_summary`; ``ending`` says whether it was clean.
+        `trading.live.run_summary.run_summary`; ``ending`` says whether it was clean.
 
     Raises
     ------

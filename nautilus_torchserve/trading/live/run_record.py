@@ -12,7 +12,7 @@ from nautilus_trader.model.enums import OrderSide
 from nautilus_trader.model.events import OrderEvent, OrderFilled
 from nautilus_trader.model.identifiers import InstrumentId
 
-from nautilus_torchserve.trading.inference.messages import ModelCall, ModelHealth, calls_topic, health_topic
+from nautilus_torchserve.trading.inference.messages import InferenceCall, ModelHealth, calls_topic, health_topic
 from nautilus_torchserve.trading.live.model_outage import ModelWatch
 from nautilus_torchserve.trading.live.replay.client import PLAYBACK_TOPIC, Playback
 from nautilus_torchserve.trading.prediction import Prediction, prediction_topic
@@ -35,7 +35,7 @@ class RunRecord:
     on_played : callable
         Called, with why, when a replay has come to its end.
     max_failures : int
-        As `nautilus_torchserve.trading.live.model_outage.ModelWatch` takes it.
+        As `trading.live.model_outage.ModelWatch` takes it.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class RunRecord:
     def _on_prediction(self, prediction: Prediction) -> None:
         self.predictions[prediction.version, str(prediction.status)] += 1
 
-    def _on_call(self, call: ModelCall) -> None:
+    def _on_call(self, call: InferenceCall) -> None:
         self.last_activity_ns = time.time_ns()
         self.model.on_call(call)
         for question, fate in zip(call.questions, call.fates, strict=True):

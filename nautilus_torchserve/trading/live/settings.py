@@ -253,7 +253,7 @@ class RiskSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class AuditSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``[audit]``: a log of every request and decision, see `nautilus_torchserve.trading.live.audit.actor`."""
+    """``[audit]``: a log of every request and decision, see `trading.live.audit.actor`."""
 
     url: str
     """``parquet:FOLDER``, or SQLAlchemy's URL of a PostgreSQL; its password from ``PGPASSWORD`` or ``~/.pgpass``."""
@@ -262,7 +262,7 @@ class AuditSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class MetricsSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``[metrics]``: for Prometheus, see `nautilus_torchserve.trading.live.metrics.actor`."""
+    """``[metrics]``: for Prometheus, see `trading.live.metrics.actor`."""
 
     port: int
     """Where to listen; 0 takes any that is free, which is logged."""

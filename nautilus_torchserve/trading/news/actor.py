@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from nautilus_trader.model.identifiers import InstrumentId
 
 from nautilus_torchserve.features.news_window import NewsWindowConfig, RecentNews
-from nautilus_torchserve.serving.client.client import Answer
+from nautilus_torchserve.serving.client.client import PredictionResponse
 from nautilus_torchserve.trading.bars.actor import BarInferenceActor, BarInferenceActorConfig
 from nautilus_torchserve.trading.checks import expect
-from nautilus_torchserve.trading.inference.messages import Question
+from nautilus_torchserve.trading.inference.messages import PredictionRequest
 from nautilus_torchserve.trading.news.headline import HEADLINE_TOPIC, NewsHeadline
 from nautilus_torchserve.trading.news.news_counts import NewsCounts
-from nautilus_torchserve.trading.news.sentiment_actor import OF_ONE_TEXT
+from nautilus_torchserve.trading.news.sentiment_actor import PER_TEXT_ERRORS
 from nautilus_torchserve.traffic.assignment import Route
-from nautilus_torchserve.wire.errors import OF_ONE_ROW, RequestError
+from nautilus_torchserve.wire.errors import PER_ROW_ERRORS, RequestError
 from nautilus_torchserve.wire.news_windows import NewsWindow
 from nautilus_torchserve.wire.texts import MOST_TEXTS
 
@@ -55,7 +55,7 @@ class NewsBarActor(BarInferenceActor):
     """A `BarInferenceActor` whose windows carry the headlines about their instruments.
 
     These are headlines received **before** the bar was: ``ts_init`` of the headline < ``ts_init`` of the bar; see
-    `nautilus_torchserve.features.news_window`. One received at the bar's very nanosecond waits for the next bar: which
+    `features.news_window`. One received at the bar's very nanosecond waits for the next bar: which
     of the two is
     handled first is no fact about the market (a backtest takes data of one time in the order in which they are
     configured, a live feed in the order of its sockets), so nothing may depend on it.
@@ -71,7 +71,7 @@ class NewsBarActor(BarInferenceActor):
 
     can_be_live = False
     inputs = "windows and texts"
-    of_one_row = (*OF_ONE_ROW, *OF_ONE_TEXT)
+    of_one_row = (*PER_ROW_ERRORS, *PER_TEXT_ERRORS)
 
     def __init__(self, config: NewsBarActorConfig) -> None:
         super().__init__(config)
@@ -104,18 +104,20 @@ class NewsBarActor(BarInferenceActor):
             self.headlines[instrument_id], len(self.unreadable[instrument_id]), self._last_refusal[instrument_id]
         )
 
-    def told(self, question: Question) -> NewsWindow:
+    def told(self, question: PredictionRequest) -> NewsWindow:
         return self._answered[question.instrument_id]
 
-    def predict(self, route: Route, asked: list[Question]) -> Answer:
+    def predict(self, route: Route, asked: list[PredictionRequest]) -> PredictionResponse:
         try:
             return self._predict(route, asked, [self._told(window) for window in asked])
-        except OF_ONE_TEXT:
+        except PER_TEXT_ERRORS:
             if len(asked) > 1:
                 raise  # each comes alone then
             return self._predict_with_readable(route, asked[0])
 
-    def _predict(self, route: Route, asked: Sequence[Question], told: Sequence[list[_Heard]]) -> Answer:
+    def _predict(
+        self, route: Route, asked: Sequence[PredictionRequest], told: Sequence[list[_Heard]]
+    ) -> PredictionResponse:
         windows = [
             NewsWindow(
                 window.asked,
@@ -131,24 +133,24 @@ class NewsBarActor(BarInferenceActor):
                 each.read = True
         return answer
 
-    def _told(self, window: Question) -> list[_Heard]:
+    def _told(self, window: PredictionRequest) -> list[_Heard]:
         """The headlines to tell with a window."""
         return [heard for _, heard in self._news[window.instrument_id].before(self._received_ns)]
 
-    def _predict_with_readable(self, route: Route, window: Question) -> Answer:
+    def _predict_with_readable(self, route: Route, window: PredictionRequest) -> PredictionResponse:
         """Ask about a window without the headlines that the model refuses, at worst without any."""
         readable = self._told(window)
         while unread := [each for each in readable if not each.read]:
             for each in unread:
                 try:
                     self._predict(route, [window], [[each]])
-                except OF_ONE_TEXT as error:
+                except PER_TEXT_ERRORS as error:
                     self._refuse(window.instrument_id, each, error)
             readable = self._told(window)  # older ones may have come into the places of those refused
         while readable:
             try:
                 return self._predict(route, [window], [readable])
-            except OF_ONE_TEXT:
+            except PER_TEXT_ERRORS:
                 readable = readable[1:]  # each can be read, all together are too long: the oldest goes
         return self._predict(route, [window], [[]])
 

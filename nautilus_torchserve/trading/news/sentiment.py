@@ -20,7 +20,7 @@ class InstrumentSentiment(Data):
     """What it is about."""
     score: float
     """Mean of all headlines' scores so far, in [-1, 1], the older ones counting less:
-    `nautilus_torchserve.trading.news.decayed_mean`. It does not fade by itself: how old it is, ``ts_event`` says."""
+    `trading.news.decayed_mean`. It does not fade by itself: how old it is, ``ts_event`` says."""
     last_score: float
     """The last headline's alone."""
     headlines: int

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from nautilus_trader.model.identifiers import InstrumentId
 
 from nautilus_torchserve.features.text import TEXT_SCHEMA
-from nautilus_torchserve.serving.client.client import Answer
+from nautilus_torchserve.serving.client.client import PredictionResponse
 from nautilus_torchserve.trading.checks import expect
 from nautilus_torchserve.trading.inference.actor import ModelActor
 from nautilus_torchserve.trading.inference.config import ModelActorConfig
@@ -15,7 +15,7 @@ from nautilus_torchserve.trading.news.sentiment import InstrumentSentiment, sent
 from nautilus_torchserve.traffic.assignment import Route
 from nautilus_torchserve.wire.errors import BadText, BodyTooLarge, RequestError
 
-OF_ONE_TEXT = (BadText, BodyTooLarge)
+PER_TEXT_ERRORS = (BadText, BodyTooLarge)
 """Errors that one text of a request can bring upon the others."""
 
 
@@ -61,7 +61,7 @@ class SentimentActor(ModelActor):
     Headlines received at the same time make one request (or as few as ``max_batch`` allows), whatever they are
     about; with ``traffic``, one for each version that their instruments are with. Where one of them makes it fail,
     halves are asked about, and so on, until it stands alone: it is left out, and its neighbours have their scores.
-    The sentiment is `nautilus_torchserve.trading.news.decayed_mean` of the scores, by the times of receipt; it takes
+    The sentiment is `trading.news.decayed_mean` of the scores, by the times of receipt; it takes
     effect when their answer is there.
 
     Parameters
@@ -133,7 +133,7 @@ class SentimentActor(ModelActor):
         about = [each.instrument_ids for each in told]
         try:
             answer = self.ask(route, texts, about, told[0].headline.ts_event)
-        except OF_ONE_TEXT as error:
+        except PER_TEXT_ERRORS as error:
             if len(told) == 1:
                 self._refuse(told[0], error)
                 return
@@ -142,7 +142,7 @@ class SentimentActor(ModelActor):
                 self._ask_together(route, half)
         except RequestError as error:
             for headline, instrument_ids in told:
-                self.say_failed(error, f"the headline received at {headline.ts_init}")
+                self.record_failure(error, f"the headline received at {headline.ts_init}")
                 for instrument_id in instrument_ids:
                     self.failed[instrument_id].append(headline.ts_init)
             self.count_event(answered=False, on_trial=route.on_trial)
@@ -158,7 +158,7 @@ class SentimentActor(ModelActor):
         for instrument_id in told.instrument_ids:
             self.unreadable[instrument_id].append(told.headline.ts_init)
 
-    def _take_in(self, answer: Answer, row: int, told: Told) -> None:
+    def _take_in(self, answer: PredictionResponse, row: int, told: Told) -> None:
         score = answer.outputs["score"].item(row)
         for instrument_id in told.instrument_ids:
             sentiment = self._sentiment[instrument_id]

@@ -116,7 +116,7 @@ def scored(outcome: Outcome, cost_bps: float) -> ScoredPrediction | None:
     Parameters
     ----------
     cost_bps : float
-        Of tick models: moves of no more than this are HOLD, as in `nautilus_torchserve.market.trades.labels`.
+        Of tick models: moves of no more than this are HOLD, as in `market.trades.labels`.
     """
     prediction, return_bps = outcome
     if "buy" in prediction.outputs:

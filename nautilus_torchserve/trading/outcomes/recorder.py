@@ -65,7 +65,7 @@ class OutcomeRecorderConfig(ActorConfig, kw_only=True, frozen=True):
 
 
 class OutcomeRecorder(Actor):
-    """Scores predictions as `nautilus_torchserve.trading.outcomes.outcomes.Outcomes` says, and keeps trades from flat
+    """Scores predictions as `trading.outcomes.outcomes.Outcomes` says, and keeps trades from flat
     to flat.
 
     A trade is its opening order's: the version, the archive and the split are those of the order's tags. Records are
@@ -160,7 +160,7 @@ def closed_trade(event: PositionClosed, tags: dict[str, str], instrument: Instru
     Parameters
     ----------
     tags : dict of str
-        Of the order that opened it, see `nautilus_torchserve.trading.prediction_strategy.PredictionStrategy.order`.
+        Of the order that opened it, see `trading.prediction_strategy.PredictionStrategy.order`.
     """
     price = Decimal(str(event.avg_px_open))
     value = event.peak_qty.as_decimal() * instrument.multiplier.as_decimal()  # in the currency that it is settled in

@@ -9,9 +9,9 @@ from nautilus_torchserve.features.tick import WINDOW, TickFeatures, tick_schema
 from nautilus_torchserve.trading.checks import expect
 from nautilus_torchserve.trading.inference.actor import ModelActor
 from nautilus_torchserve.trading.inference.config import ModelActorConfig
-from nautilus_torchserve.trading.inference.messages import Question
+from nautilus_torchserve.trading.inference.messages import PredictionRequest
 from nautilus_torchserve.trading.inference.warm_start import WarmStart
-from nautilus_torchserve.trading.isolate_errors import guarded
+from nautilus_torchserve.trading.isolate_errors import isolate_errors
 from nautilus_torchserve.wire.errors import RequestError, is_refusal
 
 SIDE_SIGNS = (0, 1, -1)
@@ -72,12 +72,12 @@ class InferenceActor(ModelActor):
         else:
             self.request_trade_ticks(config.instrument_id, start=since, callback=self.end_warm_up)
 
-    @guarded
+    @isolate_errors
     def on_historical_data(self, data: TradeTick) -> None:
         if isinstance(data, TradeTick) and data.instrument_id == self.config.instrument_id:
             self._warm_start.past(data)
 
-    @guarded
+    @isolate_errors
     def on_trade_tick(self, tick: TradeTick) -> None:
         if not self._warm_start.over:
             self._warm_start.hold(tick)
@@ -85,7 +85,7 @@ class InferenceActor(ModelActor):
         row = self._row(tick)
         if row is None or self.gave_up or not self.is_connected:
             return
-        question = Question(
+        question = PredictionRequest(
             self.config.instrument_id,
             self.features.seen - 1,
             tick.ts_event,
@@ -117,7 +117,7 @@ class InferenceActor(ModelActor):
             self._row(tick)
         return f"{self.features.seen} trades, of which {self.config.window + 1} make the first row of features"
 
-    def _ask(self, question: Question) -> None:
+    def _ask(self, question: PredictionRequest) -> None:
         instrument_id, _, ts_event, ts_init, asked = question
         route = self.route(instrument_id, ts_event)
         try:
@@ -129,11 +129,11 @@ class InferenceActor(ModelActor):
                 self.count_event(answered=True)
                 return
             self.failed.append(question.number)
-            self.say_failed(error, f"trade {self.features.seen}")
+            self.record_failure(error, f"trade {self.features.seen}")
             self.count_event(answered=False, on_trial=route.on_trial)
         else:
             self.count_event(answered=True)
-            self.hold_until_due(answer, 0, question, self.schedule(ts_init), route.split)
+            self.schedule_publish(answer, 0, question, self.schedule(ts_init), route.split)
 
 
 def _step(raw: int, step: int) -> int:

@@ -47,7 +47,7 @@ def left_out_notes(dataset: BarDataset) -> list[str]:
 
 
 def record(dataset: BarDataset, training: PriceTraining, fitted: list[Fitted]) -> dict[str, Any]:
-    """``evaluation.json``: all that `nautilus_torchserve.reporting.evaluation.price_page` shows, in plain JSON
+    """``evaluation.json``: all that `reporting.evaluation.price_page` shows, in plain JSON
     types.
     """
     bars, last = dataset.bars, fitted[-1]

@@ -51,7 +51,7 @@ class PriceResult:
     description: dict[str, Any]
     """``model.json``."""
     evaluation: dict[str, Any]
-    """``evaluation.json``, which `nautilus_torchserve.reporting.evaluation.price_page` shows."""
+    """``evaluation.json``, which `reporting.evaluation.price_page` shows."""
     mlflow_run_id: str
     """Where it is tracked."""
 
@@ -68,12 +68,12 @@ def train_price(
     All is written into a hidden folder beside ``out``, which takes its place at the end. After an
     interruption the same call goes on from the last epoch in there; on a CPU the outcome is the same to the
     bit. The run is tracked in MLflow, an interrupted and resumed one as one run: see
-    `nautilus_torchserve.training.runs.tracking`.
+    `training.runs.tracking`.
 
     Parameters
     ----------
     bars : Bars
-        Checked, see `nautilus_torchserve.market.bars.load.load_bars`.
+        Checked, see `market.bars.load.load_bars`.
     out : Path
         The run folder; an earlier run there is replaced.
     on_epoch : callable

@@ -14,18 +14,18 @@ class PriceTraining:
     """What to train, and how."""
 
     network: str = "price_lstm"
-    """One of `nautilus_torchserve.training.price.networks.NETWORKS`."""
+    """One of `training.price.networks.NETWORKS`."""
     network_config: dict[str, Any] = field(default_factory=dict)
     """Fields of the network's config that differ from its defaults."""
     fit: BarFitConfig = field(default_factory=BarFitConfig)
     """How to fit."""
     indicators: bool = False
-    """Whether windows have the columns of `nautilus_torchserve.features.indicators`."""
+    """Whether windows have the columns of `features.indicators`."""
     folds: int = 4
     """Test parts of the walk-forward evaluation."""
     max_gap_ns: int | None = None
     """Bars further apart than this are in no common window; None:
-    `nautilus_torchserve.training.price.dataset.default_max_gap_ns`.
+    `training.price.dataset.default_max_gap_ns`.
     """
     device: str = "cpu"
     """``cpu`` or ``cuda``."""

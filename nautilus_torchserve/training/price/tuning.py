@@ -52,7 +52,7 @@ def tune_price(
     BadData
         Too few bars.
     StudyInUse, TuningFailed
-        See `nautilus_torchserve.training.runs.tuning.tune`.
+        See `training.runs.tuning.tune`.
     """
     max_gap_ns = training.max_gap_ns or default_max_gap_ns(bars.interval_ns)
     dataset = bar_dataset(bars, training.indicators, max_gap_ns, training.folds)

@@ -133,7 +133,7 @@ def tune(
 
 def write_best(path: Path, tuned: Tuned, fixed: Mapping[str, Mapping[str, object]]) -> None:
     """Write the best configuration, with what was not tuned, where
-    `nautilus_torchserve.training.runs.config.read_config` takes it.
+    `training.runs.config.read_config` takes it.
 
     Raises
     ------

@@ -80,7 +80,7 @@ def record(
     held_out: Judged,
     benchmarks: Sequence[Benchmark],
 ) -> dict[str, Any]:
-    """``evaluation.json``: all that `nautilus_torchserve.reporting.evaluation.sentiment_page` shows, in plain JSON
+    """``evaluation.json``: all that `reporting.evaluation.sentiment_page` shows, in plain JSON
     types.
     """
     labels, temperature = held_out.part.labels, network.temperature.item()

@@ -60,7 +60,7 @@ class SentimentResult:
     description: dict[str, Any]
     """``model.json``."""
     evaluation: dict[str, Any]
-    """``evaluation.json``, which `nautilus_torchserve.reporting.evaluation.sentiment_page` shows."""
+    """``evaluation.json``, which `reporting.evaluation.sentiment_page` shows."""
     mlflow_run_id: str
     """Where it is tracked."""
 
@@ -95,9 +95,9 @@ def train_sentiment(
     Parameters
     ----------
     data : SentimentData
-        See `nautilus_torchserve.training.sentiment.data.load_sentiment_data`.
+        See `training.sentiment.data.load_sentiment_data`.
     backbone : Backbone
-        See `nautilus_torchserve.training.sentiment.backbone.find_backbone`.
+        See `training.sentiment.backbone.find_backbone`.
     out : Path
         The run folder; an earlier run there is replaced.
     benchmarks : sequence of Path

@@ -65,7 +65,7 @@ def train_tick(
     Parameters
     ----------
     trades : Trades
-        Checked, see `nautilus_torchserve.market.trades.load.load`.
+        Checked, see `market.trades.load.load`.
     out : Path
         The run folder; an earlier run there is replaced.
     on_epoch : callable

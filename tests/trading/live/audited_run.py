@@ -18,7 +18,7 @@ from nautilus_trader.model.objects import Money
 from small_trades import MS, START, small_market
 
 from nautilus_torchserve.market.trades.trades import Trades
-from nautilus_torchserve.trading.inference.messages import Fate, ModelCall, Question, calls_topic
+from nautilus_torchserve.trading.inference.messages import InferenceCall, PredictionRequest, RequestOutcome, calls_topic
 from nautilus_torchserve.trading.instruments.instruments import perpetual, quote_ticks, trade_ticks
 from nautilus_torchserve.trading.live.paper import OneStepWorse
 from nautilus_torchserve.trading.prediction import Prediction, Status, prediction_type
@@ -46,18 +46,18 @@ def said(number: int, buy: float, sell: float, instrument: Instrument, **changes
     return Prediction(**{**fields, **changes})
 
 
-def call_of(prediction: Prediction) -> ModelCall:
+def call_of(prediction: Prediction) -> InferenceCall:
     """The request that led to a prediction, as a live actor tells it; a DEGRADED one got no answer."""
     answered = prediction.status == Status.OK
     features = vars(prediction).get("asked", np.array([prediction.number, 0.5, 0.25, 0.125], np.float32))
-    question = Question(
+    question = PredictionRequest(
         prediction.instrument_id,
         vars(prediction).get("question", prediction.number),
         prediction.ts_event,
         prediction.ts_event,
         features,
     )
-    return ModelCall(
+    return InferenceCall(
         model="tick",
         url="http://127.0.0.1:8080",
         version=prediction.version if answered else "",
@@ -67,7 +67,7 @@ def call_of(prediction: Prediction) -> ModelCall:
         latency_ns=prediction.latency_ns,
         error="" if answered else "NoConnection: refused",
         questions=(question,),
-        fates=(Fate.ANSWERED if answered else Fate.FAILED,),
+        fates=(RequestOutcome.ANSWERED if answered else RequestOutcome.FAILED,),
         outputs={name: np.array([value], np.float32) for name, value in prediction.outputs.items()} if answered else {},
     )
 

@@ -17,7 +17,7 @@ from nautilus_torchserve.audit.opening import existing_log
 from nautilus_torchserve.audit.runs import started
 from nautilus_torchserve.trading.checks import BadSetting
 from nautilus_torchserve.trading.decision import HALT_TOPIC, Halt
-from nautilus_torchserve.trading.inference.messages import Fate, ModelHealth, Question, health_topic
+from nautilus_torchserve.trading.inference.messages import ModelHealth, PredictionRequest, RequestOutcome, health_topic
 from nautilus_torchserve.trading.instruments.instruments import perpetual
 from nautilus_torchserve.trading.live.audit.actor import AuditActor, AuditActorConfig
 from nautilus_torchserve.trading.live.metrics.actor import MetricsActor, MetricsActorConfig
@@ -136,17 +136,17 @@ def test_late_answers_and_questions_that_were_never_sent_are_counted_by_fate() -
     call = replace(
         call_of(said(40, 0.75, 0.125, perpetual(small_market().instrument, 1.0))),
         questions=(answered, late),
-        fates=(Fate.ANSWERED, Fate.LATE),
+        fates=(RequestOutcome.ANSWERED, RequestOutcome.LATE),
         latency_ns=40 * MS,
         error="DeadlinePassed: late",
     )
-    unsent = replace(call, questions=(expired,), fates=(Fate.EXPIRED,), sent_ns=0, latency_ns=0, url="")
+    unsent = replace(call, questions=(expired,), fates=(RequestOutcome.EXPIRED,), sent_ns=0, latency_ns=0, url="")
 
     metrics.take_call(call)
     metrics.take_call(unsent)
 
     counted = metrics.registry.get_sample_value
-    for fate in (Fate.ANSWERED, Fate.LATE, Fate.EXPIRED):
+    for fate in (RequestOutcome.ANSWERED, RequestOutcome.LATE, RequestOutcome.EXPIRED):
         assert counted("model_questions_total", {"model": "tick", "fate": fate.value}) == 1
     assert counted("model_request_latency_seconds_sum", {"model": "tick", "url": call.url}) == 0.04
     assert counted("model_request_latency_seconds_count", {"model": "tick", "url": ""}) is None
@@ -154,8 +154,8 @@ def test_late_answers_and_questions_that_were_never_sent_are_counted_by_fate() -
     assert counted("model_request_errors_total", {"model": "tick", "url": call.url, "kind": "DeadlinePassed"}) == 1
 
 
-def question(number: int) -> Question:
-    return Question(BTC, number, START, START, np.zeros(4, np.float32))
+def question(number: int) -> PredictionRequest:
+    return PredictionRequest(BTC, number, START, START, np.zeros(4, np.float32))
 
 
 class _Failing(Actor):

@@ -5,26 +5,32 @@ import pytest
 from nautilus_trader.model.identifiers import InstrumentId
 
 from nautilus_torchserve.trading.inference.live_server import SLOW
-from nautilus_torchserve.trading.inference.messages import STOPPED, Fate, ModelCall, ModelHealth, Question
+from nautilus_torchserve.trading.inference.messages import (
+    STOPPED,
+    InferenceCall,
+    ModelHealth,
+    PredictionRequest,
+    RequestOutcome,
+)
 from nautilus_torchserve.trading.live.model_outage import ModelOutage, ModelWatch
 
 BTC = InstrumentId.from_str("BTCUSDT.BINANCE")
 ROW = np.zeros(4, np.float32)
 
 
-def call(at: int, *fates: Fate, error: str = "Unavailable: refused") -> ModelCall:
-    questions = tuple(Question(BTC, number, at, at, ROW) for number in range(len(fates)))
-    return ModelCall("tick", "http://a", "", "", at, at, 1, error, questions, fates, {})
+def call(at: int, *fates: RequestOutcome, error: str = "Unavailable: refused") -> InferenceCall:
+    questions = tuple(PredictionRequest(BTC, number, at, at, ROW) for number in range(len(fates)))
+    return InferenceCall("tick", "http://a", "", "", at, at, 1, error, questions, fates, {})
 
 
 def health(at: int, state: str, why: str = "", url: str = "http://a") -> ModelHealth:
     return ModelHealth("tick", url, state, why, "", "", at)
 
 
-def watched(*events: ModelCall | ModelHealth) -> ModelOutage | None:
+def watched(*events: InferenceCall | ModelHealth) -> ModelOutage | None:
     watch = ModelWatch(max_failures=3)
     for event in events:
-        if isinstance(event, ModelCall):
+        if isinstance(event, InferenceCall):
             watch.on_call(event)
         else:
             watch.on_health(event)
@@ -32,11 +38,11 @@ def watched(*events: ModelCall | ModelHealth) -> ModelOutage | None:
 
 
 UP, DOWN = health(1, "closed"), health(9, "open", "Unauthorized: 400")
-ANSWERED, FAILED = call(2, Fate.ANSWERED), call(5, Fate.FAILED)
+ANSWERED, FAILED = call(2, RequestOutcome.ANSWERED), call(5, RequestOutcome.FAILED)
 
 
 def test_a_server_that_is_not_asked_any_more_is_lost_since_its_first_failure() -> None:
-    lost = watched(UP, ANSWERED, FAILED, call(6, Fate.FAILED, Fate.FAILED), DOWN)
+    lost = watched(UP, ANSWERED, FAILED, call(6, RequestOutcome.FAILED, RequestOutcome.FAILED), DOWN)
 
     assert lost == ModelOutage(5, 3, "http://a: Unauthorized: 400")
 
@@ -47,17 +53,17 @@ def test_a_server_that_is_not_asked_any_more_is_lost_since_its_first_failure() -
         (UP,),
         (UP, ANSWERED),
         (UP, ANSWERED, FAILED, FAILED),
-        (UP, ANSWERED, FAILED, FAILED, FAILED, call(7, Fate.LATE)),
-        (UP, FAILED, call(7, Fate.REFUSED)),
+        (UP, ANSWERED, FAILED, FAILED, FAILED, call(7, RequestOutcome.LATE)),
+        (UP, FAILED, call(7, RequestOutcome.REFUSED)),
         (UP, DOWN, health(10, "half_open"), ANSWERED, health(11, "closed")),
         (DOWN, health(9, "closed", url="http://b"), ANSWERED),
         (UP, ANSWERED, health(9, "open", f"{SLOW} of 100 ms")),
-        (UP, ANSWERED, *[call(7, Fate.FAILED, error=STOPPED)] * 5),
-        (call(7, Fate.EXPIRED),),
+        (UP, ANSWERED, *[call(7, RequestOutcome.FAILED, error=STOPPED)] * 5),
+        (call(7, RequestOutcome.EXPIRED),),
     ],
     ids=range(10),
 )
-def test_what_is_no_loss(events: tuple[ModelCall | ModelHealth, ...]) -> None:
+def test_what_is_no_loss(events: tuple[InferenceCall | ModelHealth, ...]) -> None:
     assert watched(*events) is None
 
 
@@ -71,7 +77,7 @@ def test_what_is_no_loss(events: tuple[ModelCall | ModelHealth, ...]) -> None:
         ((UP, ANSWERED, FAILED, DOWN, health(10, "half_open"), FAILED, FAILED), 5, 3),
     ],
 )
-def test_what_is_a_loss(events: tuple[ModelCall | ModelHealth, ...], since: int, failed: int) -> None:
+def test_what_is_a_loss(events: tuple[InferenceCall | ModelHealth, ...], since: int, failed: int) -> None:
     lost = watched(*events)
 
     assert lost is not None

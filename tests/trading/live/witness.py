@@ -12,7 +12,7 @@ from nautilus_trader.model.enums import OrderSide
 from nautilus_trader.model.events import OrderEvent, OrderFilled
 
 from nautilus_torchserve.trading.decision import DECISIONS_TOPIC, Decision
-from nautilus_torchserve.trading.inference.messages import ModelCall, ModelHealth, calls_topic, health_topic
+from nautilus_torchserve.trading.inference.messages import InferenceCall, ModelHealth, calls_topic, health_topic
 
 BEAT_S = 0.02
 """Between two beats of the event loop (seconds)."""
@@ -70,7 +70,7 @@ class Witness(Actor):
             leaving=said.leaving, feature_ts=said.feature_ts, digest=said.archive_digest,
         )  # fmt: skip
 
-    def _on_call(self, call: ModelCall) -> None:
+    def _on_call(self, call: InferenceCall) -> None:
         self._write(
             "call", version=call.version, sent_ns=call.sent_ns, ended_ns=call.ended_ns, error=call.error,
             numbers=[each.number for each in call.questions], fates=[str(fate) for fate in call.fates],

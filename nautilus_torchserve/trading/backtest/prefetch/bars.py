@@ -17,7 +17,7 @@ from nautilus_torchserve.latency.delay import Delay
 from nautilus_torchserve.market.bars.bars import PRICES, Bars
 from nautilus_torchserve.serving.client.client import InferenceClient
 from nautilus_torchserve.trading.backtest.bar_catalog import bar_objects, bar_quote_ticks
-from nautilus_torchserve.trading.backtest.prefetch.prediction_table import Predictions
+from nautilus_torchserve.trading.backtest.prefetch.prediction_table import PredictionTable
 from nautilus_torchserve.trading.backtest.prefetch.requests import Failures, ask_rows
 from nautilus_torchserve.trading.backtest.prefetch.stream import MarketChunk, ask_ahead
 from nautilus_torchserve.trading.bars.actor import BarInferenceActorConfig
@@ -108,7 +108,7 @@ class BarWindows:
 
 def bar_predictions(
     about: BarWindows, client: InferenceClient, delay: Delay, failures: Failures, threads: int
-) -> Generator[Predictions, None, None]:
+) -> Generator[PredictionTable, None, None]:
     """What the model says about each window, in the order of `BarWindows.asked`.
 
     An actor makes one request for all bars received at one time, also where none of them ends a window.
@@ -126,7 +126,7 @@ def bar_predictions(
             asked = WindowsAsked(*(column[start:stop] for column in about.asked))
             taken = failures.taken(told, asked.subject, asked.number, event=asked.ts_event)
             ts_event = asked.ts_event[taken]
-            yield Predictions(
+            yield PredictionTable(
                 subject=asked.subject[taken],
                 number=asked.number[taken],
                 ts_event=ts_event,

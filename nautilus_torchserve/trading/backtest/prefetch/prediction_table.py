@@ -19,7 +19,7 @@ from nautilus_torchserve.trading.prediction import Prediction, Status, predictio
 
 
 @dataclass(frozen=True, eq=False)
-class Predictions:
+class PredictionTable:
     """Predictions as columns, all of one version of one model."""
 
     subject: NDArray[np.int64]
@@ -40,19 +40,21 @@ class Predictions:
     def __len__(self) -> int:
         return len(self.due_ns)
 
-    def take(self, which: NDArray[np.int64] | NDArray[np.bool_] | slice) -> "Predictions":
+    def take(self, which: NDArray[np.int64] | NDArray[np.bool_] | slice) -> "PredictionTable":
         """Some of them."""
-        return Predictions(*(getattr(self, field.name)[which] for field in fields(self)))
+        return PredictionTable(*(getattr(self, field.name)[which] for field in fields(self)))
 
 
-def together(parts: Sequence[Predictions]) -> Predictions:
+def together(parts: Sequence[PredictionTable]) -> PredictionTable:
     """One after the other; there is at least one."""
     if len(parts) == 1:
         return parts[0]
-    return Predictions(*(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(Predictions)))
+    return PredictionTable(
+        *(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(PredictionTable))
+    )
 
 
-class DueTogether(Data):
+class PredictionBatch(Data):
     """Predictions that take effect at one time, in order."""
 
     __slots__ = ("predictions", "ts_event", "ts_init")
@@ -62,11 +64,11 @@ class DueTogether(Data):
         self.ts_event = self.ts_init = predictions[0].ts_init
 
 
-DUE_TOGETHER = DataType(DueTogether)
+DUE_TOGETHER = DataType(PredictionBatch)
 """What they go through the engine as."""
 
 
-class Predicted:
+class PredictionInjector:
     """Makes data of predictions, which the engine publishes when they are due; inline, an actor does that.
 
     Several that are due at one time are one datum, as they are one alert inline: with a datum each, an order on the
@@ -105,7 +107,7 @@ class Predicted:
         """The last prediction that took effect."""
         return self._last[0] if self._last else None
 
-    def data(self, predictions: Predictions) -> tuple[list[CustomData], NDArray[np.int64]]:
+    def data(self, predictions: PredictionTable) -> tuple[list[CustomData], NDArray[np.int64]]:
         """Predictions, at least one, sorted by when they are due, as data.
 
         Returns
@@ -125,12 +127,12 @@ class Predicted:
             data = [
                 CustomData(types[begin], made[begin])
                 if end - begin == 1
-                else CustomData(DUE_TOGETHER, DueTogether(made[begin:end]))
+                else CustomData(DUE_TOGETHER, PredictionBatch(made[begin:end]))
                 for begin, end in zip(begins.tolist(), ends, strict=True)
             ]
             return data, predictions.due_ns[begins]
 
-    def _made(self, predictions: Predictions) -> list[Prediction]:
+    def _made(self, predictions: PredictionTable) -> list[Prediction]:
         """What `Prediction.__init__` makes of them, in a third of the time."""
         new, instrument_ids = Prediction.__new__, self._instrument_ids
         model, version, digest, status = self._model, self._version, self._digest, Status.OK
@@ -157,7 +159,7 @@ class Predicted:
             made.append(prediction)
         return made
 
-    def _publish(self, due: DueTogether) -> None:
+    def _publish(self, due: PredictionBatch) -> None:
         for prediction in due.predictions:
             self._bus.publish(topic=self._topics[prediction.instrument_id], msg=prediction)
 

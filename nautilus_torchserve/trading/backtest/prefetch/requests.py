@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nautilus_torchserve.serving.client.client import InferenceClient
-from nautilus_torchserve.wire.errors import OF_ONE_ROW, RequestError, ServerFault, is_refusal
+from nautilus_torchserve.wire.errors import PER_ROW_ERRORS, RequestError, ServerFault, is_refusal
 
 
 @dataclass(frozen=True, eq=False)
-class Told:
+class BatchResponse:
     """What a model said to some rows."""
 
     outputs: NDArray[np.float32]
@@ -25,7 +25,7 @@ class Told:
         return len(self.outputs)
 
 
-def ask_rows(client: InferenceClient, rows: NDArray[np.float32]) -> Told:
+def ask_rows(client: InferenceClient, rows: NDArray[np.float32]) -> BatchResponse:
     """Ask about rows in one request; where one of them makes it fail, find it by halves, so that the others get theirs.
 
     Raises
@@ -35,21 +35,21 @@ def ask_rows(client: InferenceClient, rows: NDArray[np.float32]) -> Told:
     """
     try:
         answer = client.predict(rows)
-    except OF_ONE_ROW as error:
+    except PER_ROW_ERRORS as error:
         if len(rows) > 1:
             half = len(rows) // 2
             return _joined(ask_rows(client, rows[:half]), ask_rows(client, rows[half:]))
         nothing = np.full((1, len(client.metadata["outputs"])), np.nan, dtype=np.float32)
-        return Told(nothing, np.zeros(1, dtype=np.int64), {0: error})
+        return BatchResponse(nothing, np.zeros(1, dtype=np.int64), {0: error})
     digest = client.metadata["archive_digest"]
     if answer.digest != digest:
         raise ServerFault(f"answers of archive {digest[:12]} for the whole run expected, was {answer.digest[:12]}")
     outputs = np.stack([answer.outputs[name] for name in client.metadata["outputs"]], axis=1)
-    return Told(outputs, np.full(len(rows), answer.latency_ns, dtype=np.int64), {})
+    return BatchResponse(outputs, np.full(len(rows), answer.latency_ns, dtype=np.int64), {})
 
 
-def _joined(first: Told, second: Told) -> Told:
-    return Told(
+def _joined(first: BatchResponse, second: BatchResponse) -> BatchResponse:
+    return BatchResponse(
         np.concatenate([first.outputs, second.outputs]),
         np.concatenate([first.latency_ns, second.latency_ns]),
         {**first.errors, **{len(first) + row: error for row, error in second.errors.items()}},
@@ -81,14 +81,14 @@ class Failures:
         """Whether nothing was asked any more."""
 
     def taken(
-        self, told: Told, subject: NDArray[np.int64], number: NDArray[np.int64], event: NDArray[np.int64]
+        self, told: BatchResponse, subject: NDArray[np.int64], number: NDArray[np.int64], event: NDArray[np.int64]
     ) -> NDArray[np.int64]:
         """Which rows have an answer that an actor would have asked for.
 
         Parameters
         ----------
         subject, number : int64 [n]
-            What each row is about, as in `nautilus_torchserve.trading.backtest.prefetch.prediction_table.Predictions`.
+            What each row is about, as in `trading.backtest.prefetch.prediction_table.PredictionTable`.
         event : int64 [n]
             Rows that were received together share one value; events follow each other.
 

@@ -18,11 +18,11 @@ from nautilus_torchserve.market.trades.trades import Trades
 from nautilus_torchserve.serving.client.client import InferenceClient, connect
 from nautilus_torchserve.trading.backtest.engine import built, run_config
 from nautilus_torchserve.trading.backtest.prefetch.bars import BarsRun, BarWindows, bar_chunk, bar_predictions
-from nautilus_torchserve.trading.backtest.prefetch.prediction_table import Predicted, Predictions
+from nautilus_torchserve.trading.backtest.prefetch.prediction_table import PredictionInjector, PredictionTable
 from nautilus_torchserve.trading.backtest.prefetch.requests import Failures
-from nautilus_torchserve.trading.backtest.prefetch.stream import MarketChunk, Merged
+from nautilus_torchserve.trading.backtest.prefetch.stream import MarketChunk, MergedData
 from nautilus_torchserve.trading.backtest.prefetch.ticks import ROWS, tick_predictions, tick_rows, trade_chunks
-from nautilus_torchserve.trading.backtest.run import Asked, ReadyRun
+from nautilus_torchserve.trading.backtest.run import PreparedRun, RequestStats
 from nautilus_torchserve.trading.backtest.tick_settings import importable_strategy
 from nautilus_torchserve.trading.bars.actor import BarInferenceActorConfig
 from nautilus_torchserve.trading.inference.config import ModelActorConfig
@@ -48,7 +48,7 @@ class Feed(NamedTuple):
     """In order of time."""
     span_ns: tuple[int, int]
     """``ts_init`` of the market's first and last datum, Unix ns."""
-    predictions: Generator[Predictions, None, None]
+    predictions: Generator[PredictionTable, None, None]
     """In the order in which they were asked."""
     failures: Failures
     """Of those."""
@@ -76,8 +76,8 @@ class Prefetch:
     def __init__(self, engine: BacktestEngine, client: InferenceClient, model: str, feed: Feed) -> None:
         self._engine = engine
         self._feed = feed
-        self._predicted = Predicted(engine.kernel.msgbus, feed.instrument_ids, client.metadata, model)
-        self._merged = Merged(feed.market, feed.span_ns[1], feed.predictions, self._predicted)
+        self._predicted = PredictionInjector(engine.kernel.msgbus, feed.instrument_ids, client.metadata, model)
+        self._merged = MergedData(feed.market, feed.span_ns[1], feed.predictions, self._predicted)
 
     @property
     def published(self) -> tuple[Prediction, OneInput] | None:
@@ -93,10 +93,10 @@ class Prefetch:
         start_ns, end_ns = self._feed.span_ns
         self._engine.run(start=start_ns, end=end_ns)
 
-    def asked(self) -> Asked:
+    def asked(self) -> RequestStats:
         """What came of the asking; to be called after the run."""
         late, ids, failures = self._merged.not_arrived(), self._feed.instrument_ids, self._feed.failures
-        return Asked(
+        return RequestStats(
             failed=Counter({ids[subject]: len(numbers) for subject, numbers in failures.failed.items()}),
             refused=Counter({ids[subject]: len(numbers) for subject, numbers in failures.refused.items()}),
             not_arrived=Counter(ids[subject] for subject in late.subject.tolist()) if late is not None else Counter(),
@@ -119,7 +119,7 @@ def prefetched(
     strategy: TickStrategyConfig,
     balance: Decimal,
     chunk: int = CHUNK,
-) -> Iterator[ReadyRun]:
+) -> Iterator[PreparedRun]:
     """A tick strategy's run, ready to start, on what an `InferenceActor` of this config would publish.
 
     Parameters
@@ -142,7 +142,7 @@ def prefetched(
     ):
         feed = _of_trades(trades, client, actor, chunk, tick_steps(instrument))
         with closing(Prefetch(engine, client, actor.model, feed)) as prefetch:
-            yield ReadyRun(engine, prefetch, prefetch.run, prefetch.asked)
+            yield PreparedRun(engine, prefetch, prefetch.run, prefetch.asked)
 
 
 @contextmanager
@@ -152,7 +152,7 @@ def prefetched_bars(
     strategies: Sequence[BarStrategyConfig],
     spread_bps: float,
     balance: Decimal,
-) -> Iterator[ReadyRun]:
+) -> Iterator[PreparedRun]:
     """A bar strategy's run, ready to start, on what a `BarInferenceActor` of this config would publish.
 
     Parameters
@@ -176,7 +176,7 @@ def prefetched_bars(
         built(config, instruments) as (_, engine),
         closing(Prefetch(engine, client, actor.model, _of_bars(runs, client, actor, spread_bps))) as prefetch,
     ):
-        yield ReadyRun(engine, prefetch, prefetch.run, prefetch.asked)
+        yield PreparedRun(engine, prefetch, prefetch.run, prefetch.asked)
 
 
 def _client(actor: ModelActorConfig, schema: FeatureSchema) -> InferenceClient:

@@ -10,7 +10,7 @@ import numpy as np
 from nautilus_trader.core.data import Data
 from numpy.typing import NDArray
 
-from nautilus_torchserve.trading.backtest.prefetch.prediction_table import Predicted, Predictions, together
+from nautilus_torchserve.trading.backtest.prefetch.prediction_table import PredictionInjector, PredictionTable, together
 
 Asked = TypeVar("Asked")
 Answered = TypeVar("Answered")
@@ -59,7 +59,7 @@ def ask_ahead(
                 each.cancel()
 
 
-class Merged:
+class MergedData:
     """Market data and predictions in one stream, by time.
 
     Parameters
@@ -75,13 +75,17 @@ class Merged:
     """
 
     def __init__(
-        self, market: Iterable[MarketChunk], end_ns: int, answered: Iterator[Predictions], predicted: Predicted
+        self,
+        market: Iterable[MarketChunk],
+        end_ns: int,
+        answered: Iterator[PredictionTable],
+        predicted: PredictionInjector,
     ) -> None:
         self._market = market
         self._end_ns = end_ns
         self._answered = answered
         self._predicted = predicted
-        self._waiting: list[Predictions] = []
+        self._waiting: list[PredictionTable] = []
         self._asked_until = -1
 
     def chunks(self) -> Generator[list[Data], None, None]:
@@ -93,12 +97,12 @@ class Merged:
             due = self._due_before(min(chunk.until_ns, self._end_ns + 1))
             yield _by_time([*chunk.streams, *([] if due is None else [self._predicted.data(due)])])
 
-    def not_arrived(self) -> Predictions | None:
+    def not_arrived(self) -> PredictionTable | None:
         """To be called after the run: predictions that were due only after its last datum."""
         self._waiting += list(self._answered)
         return together(self._waiting) if self._waiting else None
 
-    def _due_before(self, until_ns: int) -> Predictions | None:
+    def _due_before(self, until_ns: int) -> PredictionTable | None:
         while self._asked_until < until_ns:
             part = next(self._answered, None)
             if part is None:
@@ -116,7 +120,7 @@ class Merged:
         self._waiting = [known.take(slice(count, None))]
         return known.take(slice(count)) if count else None
 
-    def _is_alert_heard(self, known: Predictions) -> bool:
+    def _is_alert_heard(self, known: PredictionTable) -> bool:
         """Whether what is due at the run's very end takes effect: inline, an alert set then for then does not fire."""
         return bool((known.arrived_ns[known.due_ns == self._end_ns] < self._end_ns).any())
 

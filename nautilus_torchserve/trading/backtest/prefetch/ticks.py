@@ -13,7 +13,7 @@ from nautilus_torchserve.latency.delay import Delay
 from nautilus_torchserve.market.trades.quotes import implied_quotes
 from nautilus_torchserve.market.trades.trades import Trades
 from nautilus_torchserve.serving.client.client import InferenceClient
-from nautilus_torchserve.trading.backtest.prefetch.prediction_table import Predictions
+from nautilus_torchserve.trading.backtest.prefetch.prediction_table import PredictionTable
 from nautilus_torchserve.trading.backtest.prefetch.requests import Failures, ask_rows
 from nautilus_torchserve.trading.backtest.prefetch.stream import MarketChunk, ask_ahead
 from nautilus_torchserve.trading.instruments.instruments import to_quote_ticks, trade_ticks
@@ -70,7 +70,7 @@ def tick_predictions(
     failures: Failures,
     threads: int,
     ahead: int,
-) -> Generator[Predictions, None, None]:
+) -> Generator[PredictionTable, None, None]:
     """What the model says about each trade after the first ``window``, in their order.
 
     Parameters
@@ -87,7 +87,7 @@ def tick_predictions(
             taken = failures.taken(told, about, number, event=number)
             number = number[taken]
             arrived_ns = trades.ts_init[number]
-            yield Predictions(
+            yield PredictionTable(
                 subject=about[taken],
                 number=number,
                 ts_event=trades.ts_event[number],

@@ -11,7 +11,7 @@ import ray
 from ray.exceptions import RayError
 
 from nautilus_torchserve.trading.backtest.sweeps.grid import Combination
-from nautilus_torchserve.trading.backtest.sweeps.point import Plan, Trial, run_trial
+from nautilus_torchserve.trading.backtest.sweeps.point import Plan, SweepPoint, run_trial
 from nautilus_torchserve.trading.checks import expect
 
 LOCAL = "local"
@@ -25,7 +25,7 @@ def run_on_ray(
     jobs: int,
     address: str,
     on_done: Callable[[int, int], None] | None = None,
-) -> list[Trial]:
+) -> list[SweepPoint]:
     """Try combinations, each a task of one CPU; the data are put into the cluster's store once.
 
     On a cluster of several machines this project must be installed on each, and the model's URL (or the file after
@@ -44,7 +44,7 @@ def run_on_ray(
     Returns
     -------
     list of Trial
-        In the order of ``tried``, as `nautilus_torchserve.trading.backtest.sweeps.processes.run_in_processes` gives
+        In the order of ``tried``, as `trading.backtest.sweeps.processes.run_in_processes` gives
         them.
 
     Raises
@@ -92,14 +92,14 @@ def _cluster(address: str, jobs: int) -> Iterator[None]:
         ray.shutdown()
 
 
-def _trial(reference: "ray.ObjectRef[Trial]", combination: Combination) -> Trial:
+def _trial(reference: "ray.ObjectRef[SweepPoint]", combination: Combination) -> SweepPoint:
     try:
         return ray.get(reference)
     except RayError as error:  # a task that raised, or whose process died
-        return Trial(combination, error=f"{type(error).__name__}: {error}")
+        return SweepPoint(combination, error=f"{type(error).__name__}: {error}")
 
 
-def _try(plan: Plan, combination: Combination, variable: str, token: str | None) -> Trial:
+def _try(plan: Plan, combination: Combination, variable: str, token: str | None) -> SweepPoint:
     if token is not None:
         os.environ[variable] = token
     return run_trial(plan, combination)

@@ -12,13 +12,13 @@ from nautilus_torchserve.trading.backtest.report_parts import all_instruments_la
 from nautilus_torchserve.trading.backtest.settings import RunSettings, served_metadata
 from nautilus_torchserve.trading.backtest.sweeps import grid as grids
 from nautilus_torchserve.trading.backtest.sweeps.grid import Combination, Grid
-from nautilus_torchserve.trading.backtest.sweeps.point import Plan, Trial
+from nautilus_torchserve.trading.backtest.sweeps.point import Plan, SweepPoint
 from nautilus_torchserve.trading.checks import expect
 from nautilus_torchserve.trading.durations import format_duration
 
-Run = Callable[[Plan, Sequence[Combination]], list[Trial]]
-"""Tries combinations, somewhere: `nautilus_torchserve.trading.backtest.sweeps.processes.run_in_processes` or
-`nautilus_torchserve.trading.backtest.sweeps.on_ray.run_on_ray`, told the rest.
+Run = Callable[[Plan, Sequence[Combination]], list[SweepPoint]]
+"""Tries combinations, somewhere: `trading.backtest.sweeps.processes.run_in_processes` or
+`trading.backtest.sweeps.on_ray.run_on_ray`, told the rest.
 """
 
 
@@ -27,7 +27,7 @@ class ParameterSweep:
     """What came of the combinations tried."""
 
     grid: Grid
-    trials: tuple[Trial, ...]
+    trials: tuple[SweepPoint, ...]
     """In the order of the grid."""
 
     @property
@@ -36,19 +36,19 @@ class ParameterSweep:
         return math.prod(len(values) for values in self.grid.values())
 
     @property
-    def ranked(self) -> list[Trial]:
+    def ranked(self) -> list[SweepPoint]:
         """The most profitable first, those that failed last; equal ones in the order of the grid."""
         return sorted(self.trials, key=lambda trial: -trial.outcome.pnl if trial.outcome else math.inf)
 
     @property
-    def failed(self) -> list[Trial]:
+    def failed(self) -> list[SweepPoint]:
         """Those without an outcome."""
         return [trial for trial in self.trials if trial.outcome is None]
 
     @property
     def deflated_sharpe(self) -> float | None:
         """Of the highest Sharpe ratio among those that traded, see
-        `nautilus_torchserve.scores.sharpe.deflated_sharpe`.
+        `scores.sharpe.deflated_sharpe`.
         """
         return deflated_best([trial.sharpe for trial in self.trials if trial.sharpe is not None])
 

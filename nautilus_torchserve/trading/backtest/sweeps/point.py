@@ -32,7 +32,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Trial:
+class SweepPoint:
     """One combination tried."""
 
     combination: Combination
@@ -46,17 +46,17 @@ class Trial:
     """Why it failed."""
 
 
-def run_trial(plan: Plan, combination: Combination) -> Trial:
+def run_trial(plan: Plan, combination: Combination) -> SweepPoint:
     """Run a combination; what cannot be run, or loses its model on the way, is a trial with an error."""
     try:
         settings = replace(plan.settings, **combination)
         result = run_plan(plan.data, settings)
     except _FAILURES as error:
-        return Trial(combination, error=f"{error}")
+        return SweepPoint(combination, error=f"{error}")
     if result.gave_up:
-        return Trial(combination, error=f"the model stopped answering: {result.last_error}")
+        return SweepPoint(combination, error=f"the model stopped answering: {result.last_error}")
     sharpe = sharpe_of(result.account.stretch_equity)
-    return Trial(combination, outcome_of(result, settings), sharpe, subject_of(result, settings))
+    return SweepPoint(combination, outcome_of(result, settings), sharpe, subject_of(result, settings))
 
 
 def run_plan(data: Trades | Sequence[Bars], settings: RunSettings) -> Result:

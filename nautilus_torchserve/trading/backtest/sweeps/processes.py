@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from nautilus_torchserve.trading.backtest.sweeps.grid import Combination
-from nautilus_torchserve.trading.backtest.sweeps.point import Plan, Trial, run_trial
+from nautilus_torchserve.trading.backtest.sweeps.point import Plan, SweepPoint, run_trial
 
 _ENDS_WITHIN_S = 5.0
 _plan: Plan | None = None  # of the process that works on it
@@ -20,7 +20,7 @@ _plan: Plan | None = None  # of the process that works on it
 
 def run_in_processes(
     plan: Plan, tried: Sequence[Combination], jobs: int, on_done: Callable[[int, int], None] | None = None
-) -> list[Trial]:
+) -> list[SweepPoint]:
     """Try combinations, ``jobs`` at a time.
 
     New processes are started for it and ended when it is done, whatever ends it, Ctrl-C and SIGTERM (where it raises)
@@ -49,9 +49,9 @@ def run_in_processes(
             return [_trial(future, combination) for future, combination in zip(futures, tried, strict=True)]
 
 
-def _trial(future: Future[Trial], combination: Combination) -> Trial:
+def _trial(future: Future[SweepPoint], combination: Combination) -> SweepPoint:
     error = future.exception()
-    return future.result() if error is None else Trial(combination, error=f"{type(error).__name__}: {error}")
+    return future.result() if error is None else SweepPoint(combination, error=f"{type(error).__name__}: {error}")
 
 
 @contextmanager
@@ -88,6 +88,6 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _try(combination: Combination) -> Trial:
+def _try(combination: Combination) -> SweepPoint:
     assert _plan is not None
     return run_trial(_plan, combination)

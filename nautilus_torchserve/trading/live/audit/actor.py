@@ -19,8 +19,8 @@ from nautilus_torchserve.audit.records import STARTED, STOPPED, HaltRecord, Sess
 from nautilus_torchserve.audit.writer import Writer
 from nautilus_torchserve.trading.checks import expect
 from nautilus_torchserve.trading.decision import DECISIONS_TOPIC, HALT_TOPIC, Decision, Halt
-from nautilus_torchserve.trading.inference.messages import ModelCall, calls_topic
-from nautilus_torchserve.trading.isolate_errors import guarded
+from nautilus_torchserve.trading.inference.messages import InferenceCall, calls_topic
+from nautilus_torchserve.trading.isolate_errors import isolate_errors
 from nautilus_torchserve.trading.live.audit.records import (
     as_json,
     asked_records,
@@ -49,7 +49,7 @@ class AuditSummary:
     why: str
     """Why the first of them was not written."""
     last_hash: str | None
-    """Of the folder's chain after the run's last segment, see `nautilus_torchserve.audit.chain`; None for a
+    """Of the folder's chain after the run's last segment, see `audit.chain`; None for a
     database.
     """
 
@@ -60,7 +60,7 @@ class AuditActorConfig(ActorConfig, kw_only=True, frozen=True):
     Parameters
     ----------
     url : str
-        Of the log, see `nautilus_torchserve.audit.opening.open_log`.
+        Of the log, see `audit.opening.open_log`.
     models : list of str
         Whose calls to keep.
     instrument_ids : list of InstrumentId
@@ -105,7 +105,7 @@ class AuditActor(Actor):
         self.run_id = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:8]}"
         """What the run is called in the log; by time in order."""
         self.handler_errors = 0
-        """Exceptions in handlers of a live run, see `nautilus_torchserve.trading.isolate_errors`."""
+        """Exceptions in handlers of a live run, see `trading.isolate_errors`."""
         self._numbers = itertools.count()
         self._writer: Writer | None = None
         self._summary: AuditSummary | None = None
@@ -163,24 +163,24 @@ class AuditActor(Actor):
             self.log.info(f"Audit log of run {self.run_id}: {ending}")
         return self._summary
 
-    @guarded
-    def _on_call(self, call: ModelCall) -> None:
+    @isolate_errors
+    def _on_call(self, call: InferenceCall) -> None:
         for record in asked_records(call, self._begin):
             self._add(record)
 
-    @guarded
+    @isolate_errors
     def _on_decision(self, decision: Decision) -> None:
         self._add(decision_record(decision, self.cache, self._begin))
 
-    @guarded
+    @isolate_errors
     def _on_order(self, event: OrderEvent) -> None:
         self._add(order_record(event, self._begin(self.clock.timestamp_ns())))
 
-    @guarded
+    @isolate_errors
     def _on_halt(self, halt: Halt) -> None:
         self._add(HaltRecord(**self._begin(halt.ts_ns), reason=halt.reason))
 
-    @guarded
+    @isolate_errors
     def _on_playback(self, playback: Playback) -> None:
         self._add(playback_record(playback, self._begin(self.clock.timestamp_ns())))
 

@@ -14,7 +14,7 @@ from nautilus_trader.trading.config import ImportableStrategyConfig
 from nautilus_torchserve.audit.records import AskedRecord, DecisionRecord, FillRecord, OrderRecord, PlaybackRecord
 from nautilus_torchserve.code_version import NAME, code_version, package_version
 from nautilus_torchserve.trading.decision import Decision
-from nautilus_torchserve.trading.inference.messages import ModelCall, OneInput
+from nautilus_torchserve.trading.inference.messages import InferenceCall, OneInput
 from nautilus_torchserve.trading.live.replay.client import Playback
 from nautilus_torchserve.wire.news_windows import NewsWindow
 
@@ -29,16 +29,16 @@ def packages() -> dict[str, str]:
 
 
 def as_json(strategies: Iterable[ImportableStrategyConfig]) -> str:
-    """The strategies' configs, as `nautilus_torchserve.audit.records.SessionRecord.strategies` has them."""
+    """The strategies' configs, as `audit.records.SessionRecord.strategies` has them."""
     return json.dumps([strategy.json_primitives() for strategy in strategies], sort_keys=True)
 
 
 def instruments_as_json(instruments: Sequence[Instrument]) -> str:
-    """The instruments, as `nautilus_torchserve.audit.records.SessionRecord.instruments` has them."""
+    """The instruments, as `audit.records.SessionRecord.instruments` has them."""
     return json.dumps([type(each).to_dict(each) for each in instruments], sort_keys=True)
 
 
-def asked_records(call: ModelCall, begin: Next) -> Iterator[AskedRecord]:
+def asked_records(call: InferenceCall, begin: Next) -> Iterator[AskedRecord]:
     """One for each question of a request."""
     for row, (question, fate) in enumerate(zip(call.questions, call.fates, strict=True)):
         features, texts, ages_s = _inputs(question.asked)

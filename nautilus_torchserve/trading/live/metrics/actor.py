@@ -13,8 +13,8 @@ from prometheus_client import start_http_server
 
 from nautilus_torchserve.trading.checks import expect
 from nautilus_torchserve.trading.decision import HALT_TOPIC, Halt
-from nautilus_torchserve.trading.inference.messages import ModelCall, ModelHealth, calls_topic, health_topic
-from nautilus_torchserve.trading.isolate_errors import guarded
+from nautilus_torchserve.trading.inference.messages import InferenceCall, ModelHealth, calls_topic, health_topic
+from nautilus_torchserve.trading.isolate_errors import isolate_errors
 from nautilus_torchserve.trading.live.metrics.metrics import TradingMetrics
 from nautilus_torchserve.trading.prediction import Prediction, prediction_topic
 
@@ -55,7 +55,7 @@ class MetricsActorConfig(ActorConfig, kw_only=True, frozen=True):
 
 
 class MetricsActor(Actor):
-    """Counts what passes over the message bus; `nautilus_torchserve.trading.live.metrics.metrics` says what there is.
+    """Counts what passes over the message bus; `trading.live.metrics.metrics` says what there is.
 
     The port is open from the start until the actor is disposed of, so that what strategies do when they are
     stopped can be scraped, too.
@@ -68,7 +68,7 @@ class MetricsActor(Actor):
     def __init__(self, config: MetricsActorConfig) -> None:
         super().__init__(config)
         self.handler_errors = 0
-        """Exceptions in handlers of a live run, see `nautilus_torchserve.trading.isolate_errors`."""
+        """Exceptions in handlers of a live run, see `trading.isolate_errors`."""
         self.metrics = TradingMetrics(self._errors)
         """What is counted."""
         self.port: int | None = None
@@ -116,24 +116,24 @@ class MetricsActor(Actor):
         self._thread.join()
         self.port = None
 
-    @guarded
-    def _on_call(self, call: ModelCall) -> None:
+    @isolate_errors
+    def _on_call(self, call: InferenceCall) -> None:
         self.metrics.take_call(call)
 
-    @guarded
+    @isolate_errors
     def _on_health(self, health: ModelHealth) -> None:
         self.metrics.take_health(health)
 
-    @guarded
+    @isolate_errors
     def _on_prediction(self, prediction: Prediction) -> None:
         self.metrics.take_prediction(prediction, self.clock.timestamp_ns())
 
-    @guarded
+    @isolate_errors
     def _on_order(self, event: OrderEvent) -> None:
         told = isinstance(event, OrderInitialized)  # before the cache knows the order
         self.metrics.take_order(event, (event.tags or ()) if told else self._tags(event.client_order_id))
 
-    @guarded
+    @isolate_errors
     def _on_position(self, event: PositionEvent) -> None:
         self.metrics.take_position(
             event.instrument_id.value,
@@ -141,7 +141,7 @@ class MetricsActor(Actor):
             event.signed_qty,  # of a closed one 0
         )
 
-    @guarded
+    @isolate_errors
     def _on_halt(self, halt: Halt) -> None:
         self.metrics.take_halt()
 

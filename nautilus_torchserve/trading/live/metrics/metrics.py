@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
-from nautilus_torchserve.trading.inference.messages import ModelCall, ModelHealth
+from nautilus_torchserve.trading.inference.messages import InferenceCall, ModelHealth
 from nautilus_torchserve.trading.prediction import Prediction, Status
 
 LATENCY_S = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -98,7 +98,7 @@ class TradingMetrics:
         )
         self._versions: dict[tuple[str, str], tuple[str, str]] = {}
 
-    def take_call(self, call: ModelCall) -> None:
+    def take_call(self, call: InferenceCall) -> None:
         """A request that ended, or questions that never were a part of one."""
         for fate in call.fates:
             self._questions.labels(call.model, fate.value).inc()

@@ -63,7 +63,7 @@ def backtest_recorded(recorded: Recorded, trades: Trades, outputs: Sequence[dict
     trades : Trades
         As recorded, not shifted.
     outputs : sequence of dict
-        Of each question, see `nautilus_torchserve.trading.live.parity.predictions.PredictionParity`.
+        Of each question, see `trading.live.parity.predictions.PredictionParity`.
 
     Raises
     ------

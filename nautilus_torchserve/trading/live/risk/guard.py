@@ -13,7 +13,7 @@ from nautilus_trader.model.identifiers import InstrumentId
 
 from nautilus_torchserve.trading.checks import expect
 from nautilus_torchserve.trading.decision import HALT_TOPIC, Halt
-from nautilus_torchserve.trading.isolate_errors import guard
+from nautilus_torchserve.trading.isolate_errors import log_errors
 from nautilus_torchserve.trading.live.risk.trading_day import TradingDay, halted, keep_day, utc_day
 
 KEEP_EVERY_NS = 5_000_000_000
@@ -99,7 +99,7 @@ class RiskGuard(Actor):
 
     def on_stop(self) -> None:
         self.clock.cancel_timer(_TIMER)
-        with guard(self, "stopping"):
+        with log_errors(self, "stopping"):
             self.look()
             keep_day(self._state_file, self._day)
 
@@ -112,7 +112,7 @@ class RiskGuard(Actor):
         self.log.error(f"Trading is halted: {reason}")
         self.msgbus.publish(topic=HALT_TOPIC, msg=Halt(reason=reason, ts_ns=self.clock.timestamp_ns()))
         self._on_halt(reason)
-        with guard(self, "keeping the day"):
+        with log_errors(self, "keeping the day"):
             keep_day(self._state_file, self._day)
 
     def look(self) -> None:
@@ -129,7 +129,7 @@ class RiskGuard(Actor):
         self._day = replace(self._day, pnl=self._carried + total - self._at_beginning)
 
     def _on_timer(self, event: TimeEvent) -> None:
-        with guard(self, "watching"):
+        with log_errors(self, "watching"):
             self._watch()
         if self.handler_errors:
             self.halt("the risk guard failed, see the log")

@@ -20,7 +20,7 @@ from nautilus_torchserve.trading.backtest.sweeps.parameter_sweep import (
     sweep_parameters,
     write_sweep_report,
 )
-from nautilus_torchserve.trading.backtest.sweeps.point import Plan, Trial, run_plan, run_trial
+from nautilus_torchserve.trading.backtest.sweeps.point import Plan, SweepPoint, run_plan, run_trial
 from nautilus_torchserve.trading.backtest.sweeps.processes import run_in_processes
 from nautilus_torchserve.wire.errors import Unavailable
 from support import PROJECT
@@ -28,7 +28,7 @@ from support import PROJECT
 TRIED = ("min_probability=0.34,0.36,2", "cooldown=1s,60s")
 
 
-def one_by_one(plan: Plan, tried: Sequence[Combination]) -> list[Trial]:
+def one_by_one(plan: Plan, tried: Sequence[Combination]) -> list[SweepPoint]:
     return [run_trial(plan, combination) for combination in tried]
 
 
@@ -78,16 +78,16 @@ def test_a_model_that_is_not_there_stops_the_sweep_before_it_begins(plan: Plan) 
         sweep_parameters(nowhere, {"latency_ns": (1, 2)}, [{"latency_ns": 1}], refuse)
 
 
-def refuse(plan: Plan, tried: Sequence[Combination]) -> list[Trial]:
+def refuse(plan: Plan, tried: Sequence[Combination]) -> list[SweepPoint]:
     raise AssertionError(f"nothing run expected, was run with {tried}")
 
 
 def test_all_trials_ask_the_version_of_the_beginning(plan: Plan) -> None:
     asked: list[str | None] = []
 
-    def note(given: Plan, tried: Sequence[Combination]) -> list[Trial]:
+    def note(given: Plan, tried: Sequence[Combination]) -> list[SweepPoint]:
         asked.append(given.settings.version)
-        return [Trial(combination, error="not run") for combination in tried]
+        return [SweepPoint(combination, error="not run") for combination in tried]
 
     sweep_parameters(plan, {"latency_ns": (1,)}, [{"latency_ns": 1}], note)
     sweep_parameters(plan, {"version": ("1.0",)}, [{"version": "1.0"}], note)
