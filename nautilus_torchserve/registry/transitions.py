@@ -12,6 +12,7 @@ from nautilus_torchserve.registry.registry import Registry, RegistryRefused
 from nautilus_torchserve.release.rollout.change import Say, say_nothing
 from nautilus_torchserve.release.rollout.journal import locked, read_journal
 from nautilus_torchserve.release.rollout.limits import Limits
+from nautilus_torchserve.release.rollout.repair import recover
 from nautilus_torchserve.release.rollout.report import Report
 from nautilus_torchserve.release.rollout.rollout import promote, register, remove
 from nautilus_torchserve.release.rollout.status import ModelStatus, model_status
