@@ -72,8 +72,13 @@ def copies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str],
 
 def copy_project(folder: Path) -> Path:
     """Copy the project's own files, with free ports in its configuration."""
-    made = (".git", ".venv*", "runs", "reports", "logs", "*.mar", ".server", "__pycache__", ".*_cache")
-    shutil.copytree(PROJECT, folder, ignore=shutil.ignore_patterns(*made))
+    made_here = shutil.ignore_patterns(".git", ".venv*", "runs", "reports", "logs", ".server", ".*_cache")
+    made_anywhere = shutil.ignore_patterns("*.mar", "__pycache__")
+
+    def ignore(path: str, names: list[str]) -> set[str]:
+        return made_anywhere(path, names) | (made_here(path, names) if Path(path) == PROJECT else set())
+
+    shutil.copytree(PROJECT, folder, ignore=ignore)
     config = folder / "config.properties"
     ports = free_ports(5)
     text = config.read_text()
