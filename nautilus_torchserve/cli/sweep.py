@@ -22,7 +22,8 @@ from nautilus_torchserve.market.bars.load import load_bars
 from nautilus_torchserve.market.read_options import ReadOptions
 from nautilus_torchserve.market.trades.load import load
 from nautilus_torchserve.market.trades.trades import Trades
-from nautilus_torchserve.trading.backtest.bars_settings import BarBacktestSettings
+from nautilus_torchserve.trading.backtest.bars.settings import BarBacktestSettings
+from nautilus_torchserve.trading.backtest.settings import RunSettings
 from nautilus_torchserve.trading.backtest.sweeps.grid import Combination, combinations, parse_grid
 from nautilus_torchserve.trading.backtest.sweeps.parameter_sweep import (
     ParameterSweep,
@@ -32,7 +33,7 @@ from nautilus_torchserve.trading.backtest.sweeps.parameter_sweep import (
 )
 from nautilus_torchserve.trading.backtest.sweeps.point import Plan, SweepPoint
 from nautilus_torchserve.trading.backtest.sweeps.processes import run_in_processes
-from nautilus_torchserve.trading.backtest.tick_settings import BacktestSettings
+from nautilus_torchserve.trading.backtest.tick.settings import BacktestSettings
 from nautilus_torchserve.trading.instruments.options import InstrumentOptions
 from nautilus_torchserve.trading.server_token import provide_token
 from nautilus_torchserve.user_error import UserError
@@ -86,7 +87,7 @@ def tick(
     report: Report = None,
     as_json: AsJson = False,
 ) -> None:
-    """Settings of nautilus_torchserve.trading.backtest.tick_settings.BacktestSettings."""
+    """Settings of nautilus_torchserve.trading.backtest.tick.settings.BacktestSettings."""
     settings = BacktestSettings(
         url=url, model=model, version=version, in_sample=in_sample, mode="prefetch", starting_balance=balance,
         instruments=instruments,
@@ -122,7 +123,7 @@ def price(
     report: Report = None,
     as_json: AsJson = False,
 ) -> None:
-    """Settings of nautilus_torchserve.trading.backtest.bars_settings.BarBacktestSettings."""
+    """Settings of nautilus_torchserve.trading.backtest.bars.settings.BarBacktestSettings."""
     settings = BarBacktestSettings(
         url=url, model=model, version=version, in_sample=in_sample, mode="prefetch", starting_balance=balance,
         instruments=instruments,
@@ -138,7 +139,7 @@ def price(
 
 def run(
     changed: list[str],
-    settings: BacktestSettings | BarBacktestSettings,
+    settings: RunSettings,
     token_file: Path | None,
     loaded: Callable[[], Trades | list[Bars]],
     jobs: int,
@@ -177,7 +178,7 @@ def runner(jobs: int, ray: str | None, on_done: Callable[[int, int], None]) -> R
 def tell(
     found: ParameterSweep,
     elapsed_s: float,
-    settings: BacktestSettings | BarBacktestSettings,
+    settings: RunSettings,
     report: Path | None,
     as_json: bool,
 ) -> None:

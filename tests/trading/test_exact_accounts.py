@@ -18,13 +18,13 @@ from nautilus_trader.trading.strategy import Strategy
 
 from nautilus_torchserve.cli.backtest_console import result_table
 from nautilus_torchserve.market.bars.bars import PRICES
-from nautilus_torchserve.trading.backtest.bars import run_bar_backtest
-from nautilus_torchserve.trading.backtest.bars_report import notes, report_data, summary
-from nautilus_torchserve.trading.backtest.bars_results import BarBacktestResult
-from nautilus_torchserve.trading.backtest.bars_settings import BarBacktestSettings
+from nautilus_torchserve.trading.backtest.bars.settings import BarBacktestSettings
 from nautilus_torchserve.trading.backtest.engine import built, run_config
 from nautilus_torchserve.trading.backtest.ledger import account_currency
-from nautilus_torchserve.trading.backtest.results import Recorder
+from nautilus_torchserve.trading.backtest.recorder import Recorder
+from nautilus_torchserve.trading.backtest.report import report_data, summary
+from nautilus_torchserve.trading.backtest.results import BacktestResult
+from nautilus_torchserve.trading.backtest.run import run_backtest
 from nautilus_torchserve.trading.decision import HALT_TOPIC, Halt
 from nautilus_torchserve.trading.instruments.currencies import account_decimals
 
@@ -195,21 +195,21 @@ def test_what_ruins_an_account_is_closed_at_the_quote_that_follows() -> None:
 
 
 @pytest.fixture(scope="module")
-def ruined(bar_settings: BarBacktestSettings) -> tuple[BarBacktestSettings, BarBacktestResult]:
+def ruined(bar_settings: BarBacktestSettings) -> tuple[BarBacktestSettings, BacktestResult]:
     """An account of 500 USD that turns a position of 6,000 USD nearly every minute, for 60 USD in fees."""
     settings = replace(
         bar_settings, starting_balance=Decimal(500), trade_size=Decimal("0.1"), cost_bps=0.0, fee_bps=50.0
     )
-    return settings, run_bar_backtest([market()], settings)
+    return settings, run_backtest([market()], settings)
 
 
-def test_an_account_with_nothing_left_stops(ruined: tuple[BarBacktestSettings, BarBacktestResult]) -> None:
+def test_an_account_with_nothing_left_stops(ruined: tuple[BarBacktestSettings, BacktestResult]) -> None:
     settings, result = ruined
     (one,) = result.instruments
 
     assert one.ruin is not None
     assert one.ruin.equity <= 0
-    assert one.bars.ts_event[0] < one.ruin.ts_ns < one.bars.ts_event[-1] - 100 * 60 * SECOND
+    assert one.data.ts_event[0] < one.ruin.ts_ns < one.data.ts_event[-1] - 100 * 60 * SECOND
     assert one.fills["ts_ns"].iloc[-1] <= one.ruin.ts_ns + SECOND
     signed = np.where(one.fills["side"] == "BUY", 1, -1) * one.fills["quantity"]
     assert signed.sum() == pytest.approx(0)
@@ -218,30 +218,30 @@ def test_an_account_with_nothing_left_stops(ruined: tuple[BarBacktestSettings, B
     assert 5 < one.positions < 20
     data = report_data(settings, result, one)
     assert data.ruined_ns == one.ruin.ts_ns
-    assert notes(settings, result, one)[0].startswith("RUINED: equity of ")
+    assert report_data(settings, result, one).notes[0].startswith("RUINED: equity of ")
     said = summary(settings, result)
     assert said["ruined"] == {"ts_ns": one.ruin.ts_ns, "equity": one.ruin.equity}
     assert "RUINED" in [cell for column in result_table(said).columns for cell in column.cells]
 
 
-def test_prefetch_ruins_an_account_at_the_same_moment(ruined: tuple[BarBacktestSettings, BarBacktestResult]) -> None:
+def test_prefetch_ruins_an_account_at_the_same_moment(ruined: tuple[BarBacktestSettings, BacktestResult]) -> None:
     settings, result = ruined
 
-    other = run_bar_backtest([market()], replace(settings, mode="prefetch"))
+    other = run_backtest([market()], replace(settings, mode="prefetch"))
 
     assert other.instruments[0].ruin == result.instruments[0].ruin
     assert other.balance == result.balance
 
 
-def test_a_ruined_account_stops_its_own_venue_alone(ruined: tuple[BarBacktestSettings, BarBacktestResult]) -> None:
+def test_a_ruined_account_stops_its_own_venue_alone(ruined: tuple[BarBacktestSettings, BacktestResult]) -> None:
     settings, alone = ruined
     cheap = market(venue="ELSEWHERE")
     cheap = replace(cheap, **{name: getattr(cheap, name) // 1000 + 1 for name in PRICES})
 
-    both = run_bar_backtest([market(), cheap], settings)
+    both = run_backtest([market(), cheap], settings)
 
     first, second = both.instruments
-    assert first.ruin == alone.instruments[0].ruin == both.together().ruin
+    assert first.ruin == alone.instruments[0].ruin == both.ruin
     assert second.ruin is None
     assert second.fills["ts_ns"].iloc[-1] > first.fills["ts_ns"].iloc[-1] + 50 * 60 * SECOND
     assert both.balance == pytest.approx(first.account.end + second.account.end, abs=1e-8)

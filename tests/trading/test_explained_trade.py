@@ -15,17 +15,14 @@ from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.market.trades.trades import Trades
 from nautilus_torchserve.reporting.backtest.trade_log import PastTrade, TradeLog, read_trades
 from nautilus_torchserve.serving.client.client import connect
-from nautilus_torchserve.trading.backtest.bars import run_bar_backtest
-from nautilus_torchserve.trading.backtest.bars_report import report_data as bar_report_data
-from nautilus_torchserve.trading.backtest.bars_report import write_bar_reports
-from nautilus_torchserve.trading.backtest.bars_settings import BarBacktestSettings
+from nautilus_torchserve.trading.backtest.bars.settings import BarBacktestSettings
 from nautilus_torchserve.trading.backtest.explain import OtherArchive, explain_best, explain_trade
-from nautilus_torchserve.trading.backtest.news import run_news_backtest
-from nautilus_torchserve.trading.backtest.news_settings import NewsBacktestSettings
-from nautilus_torchserve.trading.backtest.report import report_data, write_tick_report
-from nautilus_torchserve.trading.backtest.tick import run_backtest
-from nautilus_torchserve.trading.backtest.tick_results import BacktestResult
-from nautilus_torchserve.trading.backtest.tick_settings import BacktestSettings
+from nautilus_torchserve.trading.backtest.news.market import BarsAndNews
+from nautilus_torchserve.trading.backtest.news.settings import NewsBacktestSettings
+from nautilus_torchserve.trading.backtest.report import report_data, write_reports
+from nautilus_torchserve.trading.backtest.results import BacktestResult
+from nautilus_torchserve.trading.backtest.run import run_backtest
+from nautilus_torchserve.trading.backtest.tick.settings import BacktestSettings
 from nautilus_torchserve.wire.news_windows import NewsWindow
 
 
@@ -36,15 +33,15 @@ def ticks(market: Trades, settings: BacktestSettings) -> BacktestResult:
 
 @pytest.fixture(scope="module")
 def log(settings: BacktestSettings, ticks: BacktestResult) -> TradeLog:
-    found = report_data(settings, ticks).log
+    found = report_data(settings, ticks, ticks.instruments[0]).log
     assert found is not None
     return found
 
 
 def test_each_trade_of_ticks_has_the_row_of_its_own_prediction(market: Trades, ticks: BacktestResult) -> None:
-    instrument = ticks.trades.instrument
-    assert instrument.instrument_id == market.instrument.instrument_id
-    rows = tick_features(ticks.trades.price, ticks.trades.size, ticks.trades.side, ticks.trades.ts_event)
+    trades = ticks.instruments[0].data
+    assert trades.instrument.instrument_id == market.instrument.instrument_id
+    rows = tick_features(trades.price, trades.size, trades.side, trades.ts_event)
     said = ticks.predictions
     assert len(ticks.past_trades) == ticks.positions > 10
     for trade in ticks.past_trades:
@@ -71,7 +68,7 @@ def windows_of(bars: Bars, trade: PastTrade) -> np.ndarray:
 def test_each_trade_of_bars_has_the_window_of_its_own_prediction(bar_settings: BarBacktestSettings) -> None:
     pair = [without(bar_market("BTCUSDT"), 150, 153), bar_market("ETHUSDT", seed=2)]
 
-    result = run_bar_backtest(pair, bar_settings)
+    result = run_backtest(pair, bar_settings)
 
     for bars, each in zip(pair, result.instruments, strict=True):
         assert len(each.past_trades) == each.positions > 10
@@ -86,7 +83,7 @@ def test_each_trade_on_news_has_the_headlines_that_were_told(news_archives: dict
     first = pair[0].ts_event
     news = [headline(TEXTS[at % 6], int(first[at]) + 7, (SIM, ETH)[at % 2]) for at in range(55, 125, 5)]
 
-    result = run_news_backtest(pair, news, NewsBacktestSettings(url=url, min_confidence=0.5, cost_bps=0.0))
+    result = run_backtest(BarsAndNews(pair, news), NewsBacktestSettings(url=url, min_confidence=0.5, cost_bps=0.0))
 
     trades = [(bars, trade) for bars, each in zip(pair, result.instruments, strict=True) for trade in each.past_trades]
     assert any(trade.texts for _, trade in trades)
@@ -113,7 +110,7 @@ def test_the_trades_own_archive_explains_it(log: TradeLog) -> None:
 def test_another_archive_is_refused_unless_any_will_do(log: TradeLog, tick_archive: Path) -> None:
     url = f"mar:{tick_archive}"
 
-    with pytest.raises(OtherArchive, match=f"archive {log.archive_digest[:12]} expected, whose prediction was"):
+    with pytest.raises(OtherArchive, match=f"expected archive {log.archive_digest[:12]}, whose prediction was"):
         explain_trade(log, log.trades[0], url)
     said = explain_trade(log, log.trades[0], url, any_version=True)
 
@@ -137,20 +134,20 @@ def test_the_best_trade_is_explained_or_it_is_said_why_not(settings: BacktestSet
 def test_a_report_is_written_with_its_trades_though_nobody_explains(
     settings: BacktestSettings, ticks: BacktestResult, tmp_path: Path
 ) -> None:
-    page = write_tick_report(replace(settings, url="http://127.0.0.1:9"), ticks, tmp_path)
+    page = write_reports(replace(settings, url="http://127.0.0.1:9"), ticks, tmp_path)
 
     assert "could not be explained: Unavailable" in page.read_text()
     assert len(read_trades(tmp_path).trades) == ticks.positions
 
 
 def test_a_bar_report_explains_its_best_trade(bar_settings: BarBacktestSettings, tmp_path: Path) -> None:
-    result = run_bar_backtest([bar_market(count=120)], bar_settings)
+    result = run_backtest([bar_market(count=120)], bar_settings)
 
-    page = write_bar_reports(bar_settings, result, tmp_path).read_text()
+    page = write_reports(bar_settings, result, tmp_path).read_text()
 
     best = read_trades(tmp_path).best()
     assert best is not None
     assert f"Trade {best.number}, the most profitable" in page
     assert 'id="explanation"' in page
-    data = bar_report_data(bar_settings, result, result.instruments[0])
+    data = report_data(bar_settings, result, result.instruments[0])
     assert data.explained is None

@@ -13,8 +13,8 @@ from nautilus_trader.model.identifiers import InstrumentId, StrategyId
 from trading_support import trade
 
 from nautilus_torchserve.market.trades.trades import BadData, Instrument
-from nautilus_torchserve.trading.backtest.bars import run_bar_backtest
-from nautilus_torchserve.trading.backtest.bars_settings import BarBacktestSettings
+from nautilus_torchserve.trading.backtest.bars.settings import BarBacktestSettings
+from nautilus_torchserve.trading.backtest.run import run_backtest
 from nautilus_torchserve.trading.instruments.conform import conform, tick_steps
 from nautilus_torchserve.trading.instruments.instruments import quote_ticks, trade_ticks, write_catalog
 from nautilus_torchserve.trading.instruments.names import engine_id, order_id_tag
@@ -87,9 +87,9 @@ def test_hyphens_and_underscores_reach_their_fills_and_reports_keep_them(
         for seed, symbol in enumerate(coins)
     ]
 
-    result = run_bar_backtest(pair, replace(bar_settings, mode=mode, cost_bps=0.0))
+    result = run_backtest(pair, replace(bar_settings, mode=mode, cost_bps=0.0))
 
-    assert [each.bars.instrument.instrument_id for each in result.instruments] == [f"{coin}.GATE-IO" for coin in coins]
+    assert [each.data.instrument.instrument_id for each in result.instruments] == [f"{coin}.GATE-IO" for coin in coins]
     assert [each.definition.instrument.id.value for each in result.instruments] == [
         "BTC-USDT.GATE_IO",
         "ETH-USDT.GATE_IO",
@@ -104,4 +104,4 @@ def test_names_that_become_one_are_refused(bar_settings: BarBacktestSettings) ->
     pair = [replace(bars_of(), instrument=Instrument(symbol, "X", 2, 3)) for symbol in ("BTC_USDT", "BTC-USDT")]
 
     with pytest.raises(BadData, match=r"instruments that NautilusTrader can tell apart, got BTC-USDT.X, BTC-USDT.X"):
-        run_bar_backtest(pair, bar_settings)
+        run_backtest(pair, bar_settings)

@@ -16,13 +16,10 @@ from nautilus_torchserve.market.bars.bars import PRICES, Bars
 from nautilus_torchserve.market.trades.catalog import load_catalog
 from nautilus_torchserve.market.trades.load import load
 from nautilus_torchserve.market.trades.trades import Instrument, Trades
-from nautilus_torchserve.trading.backtest.bars import run_bar_backtest
-from nautilus_torchserve.trading.backtest.bars_report import report_data as bar_report_data
-from nautilus_torchserve.trading.backtest.bars_report import summary as bar_summary
-from nautilus_torchserve.trading.backtest.bars_settings import BarBacktestSettings
+from nautilus_torchserve.trading.backtest.bars.settings import BarBacktestSettings
 from nautilus_torchserve.trading.backtest.report import report_data, summary
-from nautilus_torchserve.trading.backtest.tick import run_backtest
-from nautilus_torchserve.trading.backtest.tick_settings import BacktestSettings
+from nautilus_torchserve.trading.backtest.run import run_backtest
+from nautilus_torchserve.trading.backtest.tick.settings import BacktestSettings
 from nautilus_torchserve.trading.checks import BadSetting
 from nautilus_torchserve.trading.instruments.instruments import trade_ticks
 from nautilus_torchserve.trading.instruments.options import InstrumentOptions
@@ -67,11 +64,11 @@ def test_fills_lie_on_ticks_and_are_the_same_in_both_modes(
     for price in inline.fills["price"]:
         assert Decimal(str(round(price, 9))) % Decimal(tick) == 0
     assert inline.currency == currency
-    assert inline.trades.instrument.instrument_id == name
+    assert inline.instruments[0].data.instrument.instrument_id == name
     said = summary(ours, inline)
     assert said["instrument_id"] == name
     assert said["definition"]["tick_size"]["value"] == tick
-    page = report_data(ours, inline)
+    page = report_data(ours, inline, inline.instruments[0])
     assert page.instrument_id == name
     assert page.data["Tick size"].startswith(tick)
 
@@ -88,7 +85,7 @@ def test_a_catalogs_future_is_traded_in_its_ticks_multiplier_and_fees(
     result = run_backtest(load(tmp_path, 0, 1), own)
 
     assert load_catalog(tmp_path).catalog is None  # whoever loads says where from
-    assert result.definition.origins["multiplier"] == f"catalog {tmp_path.name}"
+    assert result.instruments[0].definition.origins["multiplier"] == f"catalog {tmp_path.name}"
     assert result.fills["fee"].sum() == 0  # as the catalog defines it
     closed = result.past_trades[0]
     points = (closed.price_closed - closed.price_opened) * (1 if closed.side == "BUY" else -1)
@@ -103,15 +100,15 @@ def test_bars_of_a_future_meet_quotes_on_its_ticks(bar_settings: BarBacktestSett
     bars = in_ticks(bars_of(count=200), 25)
     ours = replace(bar_settings, trade_size=Decimal(1), cost_bps=0.0, starting_balance=Decimal(1_000_000))
 
-    inline = run_bar_backtest([bars], ours)
-    prefetched = run_bar_backtest([bars], replace(ours, mode="prefetch"))
+    inline = run_backtest([bars], ours)
+    prefetched = run_backtest([bars], replace(ours, mode="prefetch"))
 
     (found,), (same,) = inline.instruments, prefetched.instruments
     assert len(found.fills) > 20
     assert (found.fills["price"] * 4 % 1 == 0).all()
     pd.testing.assert_frame_equal(found.fills, same.fills)
-    assert json.dumps(bar_summary(ours, inline)["instruments"][0]["definition"])
-    assert "contract table: CME" in bar_report_data(ours, inline, found).data["Multiplier"]
+    assert json.dumps(summary(ours, inline)["instruments"][0]["definition"])
+    assert "contract table: CME" in report_data(ours, inline, found).data["Multiplier"]
 
 
 def in_ticks(bars: Bars, steps: int) -> Bars:

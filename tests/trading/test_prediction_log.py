@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nautilus_trader.model.identifiers import InstrumentId
 
-from nautilus_torchserve.trading.backtest.prediction_log import PredictionLog
+from nautilus_torchserve.trading.backtest.recorder import PredictionLog
 from nautilus_torchserve.trading.prediction import Prediction
 
 INT64 = st.integers(0, 2**63 - 1)

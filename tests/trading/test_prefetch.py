@@ -1,7 +1,6 @@
 """Prefetched runs are inline runs: the same predictions, orders and fills, bit for bit, whatever the latency."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -11,6 +10,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from trade_market import prefetched_trades
 
 from nautilus_torchserve.features.tick import WINDOW
 from nautilus_torchserve.latency.profile import LatencyProfile, save_profile
@@ -19,15 +19,14 @@ from nautilus_torchserve.market.trades.quotes import implied_quotes
 from nautilus_torchserve.market.trades.simulator import simulate
 from nautilus_torchserve.market.trades.trades import Trades
 from nautilus_torchserve.serving.server.torchserve import TorchServe
-from nautilus_torchserve.trading.backtest.prefetch.run import prefetched
 from nautilus_torchserve.trading.backtest.prefetch.ticks import trade_chunks
-from nautilus_torchserve.trading.backtest.results import Recorder, fill_table
-from nautilus_torchserve.trading.backtest.run import PreparedRun
-from nautilus_torchserve.trading.backtest.tick import run_backtest
-from nautilus_torchserve.trading.backtest.tick_results import CLASSES, BacktestResult
-from nautilus_torchserve.trading.backtest.tick_settings import BacktestSettings
+from nautilus_torchserve.trading.backtest.recorder import Recorder
+from nautilus_torchserve.trading.backtest.results import BacktestResult, fill_table
+from nautilus_torchserve.trading.backtest.run import run_backtest
+from nautilus_torchserve.trading.backtest.tick.market import CLASSES
+from nautilus_torchserve.trading.backtest.tick.settings import BacktestSettings
 from nautilus_torchserve.trading.checks import BadSetting
-from nautilus_torchserve.trading.instruments.instruments import perpetual, quote_ticks, trade_ticks
+from nautilus_torchserve.trading.instruments.instruments import quote_ticks, trade_ticks
 from nautilus_torchserve.trading.prediction import Prediction, prediction_topic
 from support import REAL_DATA
 
@@ -74,12 +73,6 @@ def shared_times(trades: Trades) -> Trades:
 def received_late(trades: Trades) -> Trades:
     """The same trades over a feed that takes 200 ms."""
     return replace(trades, ts_init=trades.ts_event + 200 * MS)
-
-
-def ready(trades: Trades, settings: BacktestSettings, chunk: int) -> AbstractContextManager[PreparedRun]:
-    instrument = perpetual(trades.instrument, settings.fee_bps)
-    actor, strategy = settings.actor(instrument.id, WINDOW), settings.strategy(instrument)
-    return prefetched(trades, instrument, actor, strategy, settings.starting_balance, chunk)
 
 
 def assert_same(ours: BacktestResult, theirs: BacktestResult) -> None:
@@ -168,7 +161,7 @@ def test_chunks_change_nothing(
     trades, settings = change(market.between(0, 2500)), with_latency(eager, "3 workers", bursty)
     whole = run_backtest(trades, replace(settings, mode="prefetch"))
 
-    with ready(trades, settings, chunk=1000) as run:
+    with prefetched_trades(trades, settings, chunk=1000) as run:
         (instrument,) = run.engine.cache.instruments()
         recorder = Recorder(run.engine.kernel.msgbus, [instrument], CLASSES, settings.starting_balance)
         said = recorder.predictions[instrument.id]
@@ -198,7 +191,7 @@ def test_chunks_hold_all_trades_and_the_quotes_of_the_whole(steps: list[tuple[in
 
 
 def test_a_prediction_is_made_as_its_constructor_makes_it(market: Trades, settings: BacktestSettings) -> None:
-    with ready(market.between(0, 40), settings, chunk=1000) as run:
+    with prefetched_trades(market.between(0, 40), settings, chunk=1000) as run:
         (instrument_id,) = run.engine.cache.instrument_ids()
         said: list[Prediction] = []
         run.engine.kernel.msgbus.subscribe(topic=prediction_topic(instrument_id), handler=said.append)

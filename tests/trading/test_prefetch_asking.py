@@ -11,17 +11,15 @@ from bar_support import market as bars_of
 from bar_support import ohlcv, silent
 from hypothesis import given
 from hypothesis import strategies as st
+from trade_market import prefetched_trades
 
 from nautilus_torchserve.features.bar import bar_columns, window_ends, windows
-from nautilus_torchserve.features.tick import WINDOW
 from nautilus_torchserve.market.trades.trades import Trades
 from nautilus_torchserve.serving.client.client import connect
 from nautilus_torchserve.serving.server.torchserve import TorchServe
 from nautilus_torchserve.trading.backtest.prefetch.requests import BatchResponse, Failures, ask_rows
-from nautilus_torchserve.trading.backtest.prefetch.run import prefetched
 from nautilus_torchserve.trading.backtest.prefetch.stream import ask_ahead
-from nautilus_torchserve.trading.backtest.tick_settings import BacktestSettings
-from nautilus_torchserve.trading.instruments.instruments import perpetual
+from nautilus_torchserve.trading.backtest.tick.settings import BacktestSettings
 from nautilus_torchserve.wire.errors import BadWindow, OutputNotFinite, ServerFault, UnknownModel
 
 
@@ -54,7 +52,7 @@ def test_answers_of_another_archive_are_refused(rows: np.ndarray, price_archive:
     with connect(f"mar:{price_archive}", "price") as client:
         client.metadata = {**client.metadata, "archive_digest": "0123456789abcdef"}
 
-        with pytest.raises(ServerFault, match="answers of archive 0123456789ab for the whole run expected, was"):
+        with pytest.raises(ServerFault, match="expected answers of archive 0123456789ab for the whole run, got"):
             ask_rows(client, rows[:1])
 
 
@@ -129,12 +127,9 @@ def test_a_model_that_goes_away_ends_the_run(
     manager.wait_ready("tick-leaving", "1.0")
     assert tick_server.token is not None
     monkeypatch.setenv(settings.token_env, tick_server.token)
-    instrument = perpetual(market.instrument, settings.fee_bps)
     gone = BacktestSettings(url=tick_server.inference_url, model="tick-leaving", version="1.0")
 
-    with prefetched(
-        market, instrument, gone.actor(instrument.id, WINDOW), gone.strategy(instrument), gone.starting_balance
-    ) as run:
+    with prefetched_trades(market, gone) as run:
         manager.unregister("tick-leaving")
 
         with pytest.raises(UnknownModel, match="tick-leaving"):

@@ -12,11 +12,11 @@ from bar_support import market, reverse_split, silent, without
 from nautilus_torchserve.latency.profile import LatencyProfile, save_profile
 from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.market.bars.load import load_bars
-from nautilus_torchserve.trading.backtest.bars import run_bar_backtest
-from nautilus_torchserve.trading.backtest.bars_results import BarBacktestResult
-from nautilus_torchserve.trading.backtest.bars_settings import BarBacktestSettings
-from nautilus_torchserve.trading.backtest.news import run_news_backtest
-from nautilus_torchserve.trading.backtest.news_settings import NewsBacktestSettings
+from nautilus_torchserve.trading.backtest.bars.settings import BarBacktestSettings
+from nautilus_torchserve.trading.backtest.news.market import BarsAndNews
+from nautilus_torchserve.trading.backtest.news.settings import NewsBacktestSettings
+from nautilus_torchserve.trading.backtest.results import BacktestResult
+from nautilus_torchserve.trading.backtest.run import run_backtest
 from nautilus_torchserve.trading.checks import BadSetting
 from nautilus_torchserve.trading.instruments.options import InstrumentOptions
 from support import REAL_DATA
@@ -34,10 +34,10 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def both(bars: Sequence[Bars], settings: BarBacktestSettings) -> BarBacktestResult:
+def both(bars: Sequence[Bars], settings: BarBacktestSettings) -> BacktestResult:
     """The inline run, after the prefetched one was found to be the same."""
-    inline = run_bar_backtest(bars, settings)
-    beforehand = run_bar_backtest(bars, replace(settings, mode="prefetch"))
+    inline = run_backtest(bars, settings)
+    beforehand = run_backtest(bars, replace(settings, mode="prefetch"))
     for ours, theirs in zip(beforehand.instruments, inline.instruments, strict=True):
         for name in ("fills", "equity"):
             pd.testing.assert_frame_equal(getattr(ours, name), getattr(theirs, name), check_exact=True)
@@ -109,4 +109,4 @@ def test_models_that_read_news_are_refused() -> None:
     settings = NewsBacktestSettings(url="mar:ensemble.mar", mode="prefetch")
 
     with pytest.raises(BadSetting, match=r"mode inline for a model that reads news .* was 'prefetch'"):
-        run_news_backtest([market()], [], settings)
+        run_backtest(BarsAndNews([market()], []), settings)

@@ -14,10 +14,10 @@ from nautilus_torchserve.market.trades.quotes import implied_quotes
 from nautilus_torchserve.market.trades.trades import BadData, Trades
 from nautilus_torchserve.reporting.backtest.summary import summarize
 from nautilus_torchserve.serving.server.torchserve import TorchServe
-from nautilus_torchserve.trading.backtest.report import notes, report_data, summary
-from nautilus_torchserve.trading.backtest.tick import run_backtest
-from nautilus_torchserve.trading.backtest.tick_results import BacktestResult
-from nautilus_torchserve.trading.backtest.tick_settings import BacktestSettings
+from nautilus_torchserve.trading.backtest.report import report_data, summary
+from nautilus_torchserve.trading.backtest.results import BacktestResult
+from nautilus_torchserve.trading.backtest.run import run_backtest
+from nautilus_torchserve.trading.backtest.tick.settings import BacktestSettings
 from nautilus_torchserve.trading.checks import BadSetting
 
 CUT = 3000
@@ -62,7 +62,7 @@ def before(table: pd.DataFrame, column: str, until: int) -> pd.DataFrame:
 
 
 def test_every_fill_is_at_the_other_sides_quote_and_one_or_two_steps_worse(whole: BacktestResult) -> None:
-    fills, trades = whole.fills, whole.trades
+    fills, trades = whole.fills, whole.instruments[0].data
     last = np.searchsorted(trades.ts_init, fills["ts_ns"].to_numpy(), side="right") - 1
     bid, ask = implied_quotes(trades)
     price = np.round(fills["price"].to_numpy() * 100).astype(np.int64)
@@ -80,7 +80,7 @@ def test_every_amount_is_the_sum_of_the_fills_own_arithmetic(market: Trades, set
     fills = result.fills
     bought = np.where(fills["side"] == "BUY", 1, -1) * fills["quantity"].map(str).map(Decimal)
     price = fills["price"].map(str).map(Decimal)
-    fees = (abs(bought) * price * Decimal(str(result.definition.fee_bps)) / 10_000).sum()
+    fees = (abs(bought) * price * Decimal(str(result.instruments[0].definition.fee_bps)) / 10_000).sum()
     made = float(-(bought * price).sum() - fees)
     said = summary(settings, result)
     assert bought.sum() == 0
@@ -91,7 +91,7 @@ def test_every_amount_is_the_sum_of_the_fills_own_arithmetic(market: Trades, set
         result.equity["equity"].iloc[-1] - float(settings.starting_balance),
         result.statistics["PnL (USD)"]["PnL (total)"],
         sum(trade.pnl for trade in result.past_trades),
-        summarize(report_data(settings, result))["pnl"],
+        summarize(report_data(settings, result, result.instruments[0]))["pnl"],
     ):
         assert number == pytest.approx(made, abs=1e-8)
     assert result.positions == result.orders - 1  # each order but the first closes what is held
@@ -101,16 +101,16 @@ def test_by_default_the_fits_data_are_left_out(market: Trades, settings: Backtes
     result = run_backtest(market, replace(settings, in_sample=False))
 
     last = result.metadata["training"]["last_ts_event"]
-    assert result.trades.ts_event[0] > last
-    assert len(result.trades) == (market.ts_event > last).sum() < len(market)
+    assert result.instruments[0].data.ts_event[0] > last
+    assert len(result.instruments[0].data) == (market.ts_event > last).sum() < len(market)
     with pytest.raises(BadData, match="as the model's fit saw"):
         run_backtest(market.between(0, CUT), replace(settings, in_sample=False))
 
 
 def test_the_report_scores_each_prediction_by_its_own_trade(whole: BacktestResult, settings: BacktestSettings) -> None:
-    data = report_data(settings, whole)
+    data = report_data(settings, whole, whole.instruments[0])
 
-    labels = label(whole.trades.price, **whole.metadata["label"])
+    labels = label(whole.instruments[0].data.price, **whole.metadata["label"])
     np.testing.assert_array_equal(data.actual, labels[whole.predictions["trade"]])
     assert (data.actual == UNKNOWN).sum() == whole.metadata["label"]["horizon"] - whole.not_arrived
     assert data.notes[0].startswith("IN SAMPLE")
@@ -122,7 +122,7 @@ def test_the_report_scores_each_prediction_by_its_own_trade(whole: BacktestResul
 
 
 def test_too_few_trades_are_refused(market: Trades, settings: BacktestSettings) -> None:
-    with pytest.raises(BadData, match="more than 32 trades to run on expected, was 32"):
+    with pytest.raises(BadData, match="expected more than 32 trades to run on, got 32"):
         run_backtest(market.between(0, 32), settings)
 
 
@@ -167,7 +167,7 @@ def test_a_model_that_goes_away_ends_the_asking_and_is_told(
     assert "UnknownModel" in result.last_error
     assert len(result.predictions) == len(set(result.predictions["trade"]))
     assert result.predictions["trade"].iloc[-1] < 400
-    assert notes(served, result)[0].startswith("THE MODEL STOPPED ANSWERING")
+    assert report_data(served, result, result.instruments[0]).notes[0].startswith("THE MODEL STOPPED ANSWERING")
 
 
 def going_away(unregister: Callable[[str], None]) -> Callable[[int, int], None]:

@@ -18,10 +18,10 @@ from nautilus_torchserve.release.build.archive import build_archive
 from nautilus_torchserve.reporting.backtest.data import UNKNOWN
 from nautilus_torchserve.reporting.backtest.summary import summarize
 from nautilus_torchserve.serving.server.torchserve import TorchServe
-from nautilus_torchserve.trading.backtest.bars import run_bar_backtest
-from nautilus_torchserve.trading.backtest.bars_report import notes, report_data, summary, write_bar_reports
-from nautilus_torchserve.trading.backtest.bars_results import BarBacktestResult
-from nautilus_torchserve.trading.backtest.bars_settings import BarBacktestSettings
+from nautilus_torchserve.trading.backtest.bars.settings import BarBacktestSettings
+from nautilus_torchserve.trading.backtest.report import report_data, summary, write_reports
+from nautilus_torchserve.trading.backtest.results import BacktestResult
+from nautilus_torchserve.trading.backtest.run import run_backtest
 from nautilus_torchserve.trading.checks import BadSetting
 from nautilus_torchserve.wire.errors import SchemaMismatch
 
@@ -35,8 +35,8 @@ def pair() -> list[Bars]:
 
 
 @pytest.fixture(scope="module")
-def whole(pair: list[Bars], bar_settings: BarBacktestSettings) -> BarBacktestResult:
-    return run_bar_backtest(pair, bar_settings)
+def whole(pair: list[Bars], bar_settings: BarBacktestSettings) -> BacktestResult:
+    return run_backtest(pair, bar_settings)
 
 
 def as_told(table: pd.DataFrame) -> pd.DataFrame:
@@ -48,8 +48,8 @@ def before(table: pd.DataFrame, column: str, until: int) -> pd.DataFrame:
     return as_told(table[table[column] < until])
 
 
-def test_two_runs_give_the_same(whole: BarBacktestResult, pair: list[Bars], bar_settings: BarBacktestSettings) -> None:
-    again = run_bar_backtest(pair, bar_settings)
+def test_two_runs_give_the_same(whole: BacktestResult, pair: list[Bars], bar_settings: BarBacktestSettings) -> None:
+    again = run_backtest(pair, bar_settings)
 
     for one, other in zip(again.instruments, whole.instruments, strict=True):
         pd.testing.assert_frame_equal(as_told(one.predictions), as_told(other.predictions))
@@ -58,7 +58,7 @@ def test_two_runs_give_the_same(whole: BarBacktestResult, pair: list[Bars], bar_
 
 
 def test_the_future_changes_no_earlier_prediction_or_order(
-    whole: BarBacktestResult, pair: list[Bars], bar_settings: BarBacktestSettings
+    whole: BacktestResult, pair: list[Bars], bar_settings: BarBacktestSettings
 ) -> None:
     until = int(pair[1].ts_event[CUT - 1])
     cut = [each.between(0, int(np.searchsorted(each.ts_event, until, side="right"))) for each in pair]
@@ -71,7 +71,7 @@ def test_the_future_changes_no_earlier_prediction_or_order(
         for each in pair
     ]
 
-    for run in (run_bar_backtest(cut, bar_settings), run_bar_backtest(other, bar_settings)):
+    for run in (run_backtest(cut, bar_settings), run_backtest(other, bar_settings)):
         for found, expected in zip(run.instruments, whole.instruments, strict=True):
             for name, column in (("predictions", "ts_init"), ("fills", "ts_ns")):
                 pd.testing.assert_frame_equal(
@@ -86,10 +86,10 @@ def test_every_fill_is_at_the_quote_of_its_time_and_one_step_worse(
 ) -> None:
     settings = replace(bar_settings, spread_bps=spread_bps, cost_bps=1.0)
 
-    result = run_bar_backtest(pair, settings)
+    result = run_backtest(pair, settings)
 
     for each in result.instruments:
-        quotes, fills = bar_quotes(each.bars, spread_bps), each.fills
+        quotes, fills = bar_quotes(each.data, spread_bps), each.fills
         last = np.searchsorted(quotes.ts_event, fills["ts_ns"].to_numpy(), side="right") - 1
         price = np.round(fills["price"].to_numpy() * 100).astype(np.int64)
         steps_worse = np.where(fills["side"] == "BUY", price - quotes.ask[last], quotes.bid[last] - price)
@@ -115,8 +115,8 @@ def test_what_is_ordered_while_the_market_is_closed_fills_at_the_next_open(
     url = f"mar:{build_archive('price', run, '1.0', tmp_path).path}"
     turning = replace(bar_settings, url=url, cost_bps=0.0, spread_bps=0.0)
 
-    inline = run_bar_backtest([bars], turning)
-    beforehand = run_bar_backtest([bars], replace(turning, mode="prefetch"))
+    inline = run_backtest([bars], turning)
+    beforehand = run_backtest([bars], replace(turning, mode="prefetch"))
 
     (result,), fills = inline.instruments, inline.instruments[0].fills
     pd.testing.assert_frame_equal(beforehand.instruments[0].fills, fills)
@@ -130,11 +130,11 @@ def test_what_is_ordered_while_the_market_is_closed_fills_at_the_next_open(
     assert len(after_breaks) >= 3  # some close a position whose horizon ended in the break
     assert len(after_breaks) >= result.held == beforehand.instruments[0].held >= 2
     waited = f"waits for the next open, and fills there in the same way: {result.held} of"
-    assert any(waited in note for note in notes(turning, inline, result))
+    assert any(waited in note for note in report_data(turning, inline, result).notes)
 
 
 def test_the_page_the_statistics_and_the_instruments_say_one_number(
-    whole: BarBacktestResult, bar_settings: BarBacktestSettings
+    whole: BacktestResult, bar_settings: BarBacktestSettings
 ) -> None:
     start = float(bar_settings.starting_balance)
 
@@ -150,7 +150,7 @@ def test_the_page_the_statistics_and_the_instruments_say_one_number(
 def test_each_venue_has_an_account_of_its_own(bar_settings: BarBacktestSettings) -> None:
     bars = [market("BTCUSDT", 300), market("BTCUSDT", 300, seed=2, venue="ELSEWHERE")]
 
-    result = run_bar_backtest(bars, bar_settings)
+    result = run_backtest(bars, bar_settings)
 
     assert result.equity["equity"].iloc[0] == 2 * bar_settings.starting_balance
     assert result.equity["equity"].iloc[-1] == pytest.approx(result.balance, abs=1e-8)
@@ -158,9 +158,9 @@ def test_each_venue_has_an_account_of_its_own(bar_settings: BarBacktestSettings)
 
 
 def test_higher_costs_mean_fewer_orders(
-    whole: BarBacktestResult, pair: list[Bars], bar_settings: BarBacktestSettings
+    whole: BacktestResult, pair: list[Bars], bar_settings: BarBacktestSettings
 ) -> None:
-    dear = run_bar_backtest(pair, replace(bar_settings, fee_bps=2.5))
+    dear = run_backtest(pair, replace(bar_settings, fee_bps=2.5))
 
     predictions = dear.instruments[1].predictions
     assert replace(bar_settings, fee_bps=2.5).threshold_bps(dear.instruments[1].definition.instrument) == 6.0
@@ -182,10 +182,10 @@ def test_bars_that_the_fit_saw_fill_the_first_window_and_are_not_judged(
     bars = market(count=300)
     settings = replace(bar_settings, url=f"mar:{archive_fitted_until(tmp_path, bars, 199)}")
 
-    (result,) = run_bar_backtest([bars], settings).instruments
-    (everything,) = run_bar_backtest([bars], replace(settings, in_sample=True)).instruments
+    (result,) = run_backtest([bars], settings).instruments
+    (everything,) = run_backtest([bars], replace(settings, in_sample=True)).instruments
 
-    assert (len(result.bars), result.warm) == (100, 59)
+    assert (len(result.data), result.warm) == (100, 59)
     assert result.predictions["bar"].tolist() == list(range(99))
     assert result.fills["ts_ns"].min() > bars.ts_event[200]
     assert result.sample_note.startswith("Only the last 100 of 300 bars")
@@ -195,7 +195,7 @@ def test_bars_that_the_fit_saw_fill_the_first_window_and_are_not_judged(
     assert everything.sample_note.startswith("IN SAMPLE")
     assert (result.in_sample, everything.in_sample) == (False, True)
     with pytest.raises(BadData, match=r"expected bars after .*, as the model's fit saw"):
-        run_bar_backtest([bars.between(0, 200)], settings)
+        run_backtest([bars.between(0, 200)], settings)
 
 
 def test_beside_the_fitted_instrument_others_are_judged_after_the_fit_too(
@@ -204,22 +204,22 @@ def test_beside_the_fitted_instrument_others_are_judged_after_the_fit_too(
     fitted, other = market("SIMUSD", 300), market("ETHUSD", 300, seed=2)
     settings = replace(bar_settings, url=f"mar:{archive_fitted_until(tmp_path, fitted, 199)}")
 
-    beside = run_bar_backtest([other, fitted], settings).instruments
-    (alone,) = run_bar_backtest([other], settings).instruments
+    beside = run_backtest([other, fitted], settings).instruments
+    (alone,) = run_backtest([other], settings).instruments
 
-    assert [len(each.bars) for each in beside] == [100, 100]
+    assert [len(each.data) for each in beside] == [100, 100]
     assert "the model's fit saw SIMUSD.SIM until then" in beside[0].sample_note
-    assert len(alone.bars) == 300
+    assert len(alone.data) == 300
 
 
 @pytest.mark.parametrize(
     ("bars", "reason"),
     [
-        ([], "bars of at least 1 instrument expected, was none"),
-        ([market(), market()], "bars of different instruments expected, was SIMUSD.SIM, SIMUSD.SIM"),
+        ([], "expected bars of at least 1 instrument, got none"),
+        ([market(), market()], "expected bars of different instruments, got SIMUSD.SIM, SIMUSD.SIM"),
         (
             [market(), aggregate(market("ETHUSD"), 5 * MINUTE)],
-            "bars of one interval expected, was 60 s of SIMUSD.SIM, 300 s of ETHUSD.SIM",
+            "expected bars of one interval, got 60 s of SIMUSD.SIM, 300 s of ETHUSD.SIM",
         ),
         (
             [market(), market("ETHUSDT")],
@@ -236,20 +236,20 @@ def test_beside_the_fitted_instrument_others_are_judged_after_the_fit_too(
 )
 def test_bars_that_do_not_fit_are_refused(bars: list[Bars], reason: str, bar_settings: BarBacktestSettings) -> None:
     with pytest.raises(BadData, match=reason):
-        run_bar_backtest(bars, bar_settings)
+        run_backtest(bars, bar_settings)
 
 
 def test_a_model_of_other_bars_is_refused(bar_settings: BarBacktestSettings, tick_archive: Path) -> None:
-    with pytest.raises(SchemaMismatch, match="a model of 300 s bars expected, was of 60 s"):
-        run_bar_backtest([aggregate(market(count=600), 5 * MINUTE)], bar_settings)
-    with pytest.raises(SchemaMismatch, match=r"features bar/1 .* expected, was tick/1"):
-        run_bar_backtest([market()], replace(bar_settings, url=f"mar:{tick_archive}"))
+    with pytest.raises(SchemaMismatch, match="expected a model of 300 s bars, got one of 60 s"):
+        run_backtest([aggregate(market(count=600), 5 * MINUTE)], bar_settings)
+    with pytest.raises(SchemaMismatch, match=r"features bar/1 .*, got tick/1"):
+        run_backtest([market()], replace(bar_settings, url=f"mar:{tick_archive}"))
 
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"spread_bps": -1.0}, r"spread_bps in \[0, 10000\) .* was -1"),
+        ({"spread_bps": -1.0}, r"spread_bps in \[0, 10000\) .* got -1"),
         ({"batch_wait_ns": 2, "latency_ns": 1}, "batch_wait_ns of 0 to latency_ns = 1 expected, was 2"),
         ({"latency_ns": 2, "max_age_ns": 1}, "latency_ns of at most max_age_ns = 1 .* was 2"),
         ({"fee_bps": -1.0}, "fee_bps of at least 0 expected, was -1"),
@@ -272,17 +272,17 @@ def test_settings_that_do_not_go_with_the_model_are_refused(
     wrong: dict, message: str, bar_settings: BarBacktestSettings
 ) -> None:
     with pytest.raises(BadSetting, match=message):
-        run_bar_backtest([market()], replace(bar_settings, **wrong))
+        run_backtest([market()], replace(bar_settings, **wrong))
 
 
 def test_the_report_scores_each_prediction_by_the_next_bar(
-    whole: BarBacktestResult, bar_settings: BarBacktestSettings
+    whole: BacktestResult, bar_settings: BarBacktestSettings
 ) -> None:
     first = whole.instruments[0]
 
     data = report_data(bar_settings, whole, first)
 
-    close, ts_event = first.bars.close, first.bars.ts_event
+    close, ts_event = first.data.close, first.data.ts_event
     for place, actual in zip(first.predictions["bar"].tolist(), data.actual.tolist(), strict=True):
         breaks = place + 1 == len(close) or ts_event[place + 1] - ts_event[place] > MINUTE
         change = 0 if breaks else close[place + 1] - close[place]
@@ -297,17 +297,17 @@ def test_the_report_scores_each_prediction_by_the_next_bar(
 
 
 def test_one_instrument_has_one_page_and_several_have_one_each(
-    whole: BarBacktestResult, bar_settings: BarBacktestSettings, tmp_path: Path
+    whole: BacktestResult, bar_settings: BarBacktestSettings, tmp_path: Path
 ) -> None:
-    overview = write_bar_reports(bar_settings, whole, tmp_path / "several")
+    overview = write_reports(bar_settings, whole, tmp_path / "several")
 
     assert sorted(path.parent.name for path in tmp_path.glob("several/*/index.html")) == ["BTCUSDT.SIM", "ETHUSDT.SIM"]
     said = json.loads(overview.read_text())
     assert said == json.loads(json.dumps(summary(bar_settings, whole)))
     assert said["orders"] == sum(each["orders"] for each in said["instruments"])
     assert said["pnl"] == pytest.approx(sum(each["pnl"] for each in said["instruments"]))
-    alone = run_bar_backtest([market(count=100)], bar_settings)
-    assert write_bar_reports(bar_settings, alone, tmp_path / "one") == tmp_path / "one" / "index.html"
+    alone = run_backtest([market(count=100)], bar_settings)
+    assert write_reports(bar_settings, alone, tmp_path / "one") == tmp_path / "one" / "index.html"
 
 
 def test_a_model_that_stops_answering_is_told(
@@ -327,10 +327,10 @@ def test_a_model_that_stops_answering_is_told(
         if done >= total // 2 and registered:
             manager.unregister(registered.pop())
 
-    result = run_bar_backtest([market(count=400)], settings, leave)
+    result = run_backtest([market(count=400)], settings, leave)
 
     assert result.gave_up
-    said = notes(settings, result, result.instruments[0])
+    said = report_data(settings, result, result.instruments[0]).notes
     assert said[0].startswith("THE MODEL STOPPED ANSWERING: no predictions after 10 failures in a row")
     assert any("10 requests failed, their bars had no prediction" in note for note in said)
 
@@ -347,7 +347,7 @@ def test_over_http_the_same_as_in_process(
     bars = [silent(market("SIMUSD", 200), 100, 180), reverse_split(market("ETHUSD", 200, seed=2), 100)]
     served = replace(bar_settings, url=tick_server.inference_url, model="price-traded")
 
-    over_http, in_process = run_bar_backtest(bars, served), run_bar_backtest(bars, bar_settings)
+    over_http, in_process = run_backtest(bars, served), run_backtest(bars, bar_settings)
 
     for one, other in zip(over_http.instruments, in_process.instruments, strict=True):
         pd.testing.assert_frame_equal(as_told(one.predictions), as_told(other.predictions))

@@ -12,12 +12,12 @@ from news_support import ELSEWHERE, ETH, SIM, TEXTS, UNREADABLE, headline
 
 from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.market.news.headlines import Headline
-from nautilus_torchserve.trading.backtest.bars import run_bar_backtest
-from nautilus_torchserve.trading.backtest.bars_report import notes, report_data, summary, write_bar_reports
-from nautilus_torchserve.trading.backtest.bars_results import BarBacktestResult
-from nautilus_torchserve.trading.backtest.bars_settings import BarBacktestSettings
-from nautilus_torchserve.trading.backtest.news import run_news_backtest
-from nautilus_torchserve.trading.backtest.news_settings import NewsBacktestSettings
+from nautilus_torchserve.trading.backtest.bars.settings import BarBacktestSettings
+from nautilus_torchserve.trading.backtest.news.market import BarsAndNews
+from nautilus_torchserve.trading.backtest.news.settings import NewsBacktestSettings
+from nautilus_torchserve.trading.backtest.report import report_data, summary, write_reports
+from nautilus_torchserve.trading.backtest.results import BacktestResult
+from nautilus_torchserve.trading.backtest.run import run_backtest
 from nautilus_torchserve.wire.errors import SchemaMismatch
 
 HOUR = 3600 * 10**9
@@ -46,14 +46,14 @@ def news_settings(news_archives: dict[str, Path]) -> NewsBacktestSettings:
 
 
 @pytest.fixture(scope="module")
-def whole(pair: list[Bars], news: list[Headline], news_settings: NewsBacktestSettings) -> BarBacktestResult:
-    return run_news_backtest(pair, news, news_settings)
+def whole(pair: list[Bars], news: list[Headline], news_settings: NewsBacktestSettings) -> BacktestResult:
+    return run_backtest(BarsAndNews(pair, news), news_settings)
 
 
 @pytest.fixture(scope="module")
-def unheard(pair: list[Bars], news_settings: NewsBacktestSettings) -> BarBacktestResult:
+def unheard(pair: list[Bars], news_settings: NewsBacktestSettings) -> BacktestResult:
     """The same without news."""
-    return run_news_backtest(pair, [], news_settings)
+    return run_backtest(BarsAndNews(pair, []), news_settings)
 
 
 def until(table: pd.DataFrame, column: str, last_ns: int) -> pd.DataFrame:
@@ -68,7 +68,7 @@ def least_position(fills: pd.DataFrame, since_ns: int) -> float:
 
 
 def test_news_that_comes_later_changes_no_earlier_prediction_or_order(
-    whole: BarBacktestResult, pair: list[Bars], news: list[Headline], news_settings: NewsBacktestSettings
+    whole: BacktestResult, pair: list[Bars], news: list[Headline], news_settings: NewsBacktestSettings
 ) -> None:
     last_ns = int(pair[0].ts_event[110])
     later = [each for each in news if each.ts_init > last_ns]
@@ -76,7 +76,7 @@ def test_news_that_comes_later_changes_no_earlier_prediction_or_order(
     rewritten = [replace(each, text=TEXTS[0], instrument_ids=(SIM, ETH)) for each in later]
 
     for changed in (past, [*past, *rewritten]):
-        run = run_news_backtest(pair, changed, news_settings)
+        run = run_backtest(BarsAndNews(pair, changed), news_settings)
         for found, expected in zip(run.instruments, whole.instruments, strict=True):
             for name, column in (("predictions", "ts_init"), ("fills", "ts_ns")):
                 one, other = (until(getattr(each, name), column, last_ns + 10_000_000) for each in (found, expected))
@@ -88,14 +88,14 @@ def test_news_that_comes_later_changes_no_earlier_prediction_or_order(
 
 @pytest.mark.parametrize("minutes_later", [0, 30])
 def test_news_counts_from_its_receipt_on_not_from_its_publication(
-    minutes_later: int, pair: list[Bars], news_settings: NewsBacktestSettings, unheard: BarBacktestResult
+    minutes_later: int, pair: list[Bars], news_settings: NewsBacktestSettings, unheard: BacktestResult
 ) -> None:
     bars = pair[0]
     published = int(bars.ts_event[80]) + 5
     received = published + minutes_later * 60 * 10**9
     one = Headline(TEXTS[0], "", (SIM,), published, received)
 
-    (with_it,) = run_news_backtest([bars], [one], news_settings).instruments
+    (with_it,) = run_backtest(BarsAndNews([bars], [one]), news_settings).instruments
 
     without = unheard.instruments[0]
     differs = (with_it.predictions["return_bps"] != without.predictions["return_bps"]).to_numpy()
@@ -106,11 +106,11 @@ def test_news_counts_from_its_receipt_on_not_from_its_publication(
 
 
 def test_without_news_all_is_as_with_the_price_model_alone(
-    unheard: BarBacktestResult, pair: list[Bars], news_settings: NewsBacktestSettings, news_archives: dict[str, Path]
+    unheard: BacktestResult, pair: list[Bars], news_settings: NewsBacktestSettings, news_archives: dict[str, Path]
 ) -> None:
     alone = BarBacktestSettings(url=f"mar:{news_archives['price']}", min_confidence=0.5)
 
-    plain = run_bar_backtest(pair, alone)
+    plain = run_backtest(pair, alone)
 
     for one, other in zip(unheard.instruments, plain.instruments, strict=True):
         for name in FORECAST:
@@ -120,13 +120,13 @@ def test_without_news_all_is_as_with_the_price_model_alone(
         assert one.news is not None
         assert one.news.headlines == 0
         assert other.news is None
-    said = notes(news_settings, unheard, unheard.instruments[0])
+    said = report_data(news_settings, unheard, unheard.instruments[0]).notes
     assert any(note.startswith("NO HEADLINES on SIMUSD.SIM") for note in said)
 
 
-def test_news_moves_forecasts_and_orders(whole: BarBacktestResult, pair: list[Bars], news: list[Headline]) -> None:
+def test_news_moves_forecasts_and_orders(whole: BacktestResult, pair: list[Bars], news: list[Headline]) -> None:
     for each in whole.instruments:
-        predictions, name = each.predictions, each.bars.instrument.instrument_id
+        predictions, name = each.predictions, each.data.instrument.instrument_id
         close = predictions["ts_event"].to_numpy()
         ours = [one for one in news if name in one.instrument_ids]
         received = np.array([one.ts_init for one in ours if one.text != UNREADABLE])
@@ -147,7 +147,7 @@ def test_headlines_of_other_times_are_left_out(pair: list[Bars], news_settings: 
 
     news = [*(headline(TEXTS[0], time) for time in times), headline(TEXTS[0], first, ELSEWHERE)]
 
-    (result,) = run_news_backtest([bars], news, news_settings).instruments
+    (result,) = run_backtest(BarsAndNews([bars], news), news_settings).instruments
 
     assert result.news is not None
     assert result.news.headlines == 3
@@ -155,11 +155,11 @@ def test_headlines_of_other_times_are_left_out(pair: list[Bars], news_settings: 
 
 
 def test_careful_settings_forbid_entries(
-    whole: BarBacktestResult, pair: list[Bars], news: list[Headline], news_settings: NewsBacktestSettings
+    whole: BacktestResult, pair: list[Bars], news: list[Headline], news_settings: NewsBacktestSettings
 ) -> None:
     late = [each for each in news if each.ts_init > pair[0].ts_event[90]]
 
-    careful = run_news_backtest(pair, late, replace(news_settings, require_news=True, veto_score=0.5))
+    careful = run_backtest(BarsAndNews(pair, late), replace(news_settings, require_news=True, veto_score=0.5))
 
     for each, free in zip(careful.instruments, whole.instruments, strict=True):
         first = each.predictions[each.predictions["texts"] > 0]["ts_init"].min()
@@ -168,10 +168,8 @@ def test_careful_settings_forbid_entries(
     assert any(least_position(each.fills, int(pair[0].ts_event[90])) < 0 for each in whole.instruments)
 
 
-def test_the_report_counts_the_news(
-    whole: BarBacktestResult, news_settings: NewsBacktestSettings, tmp_path: Path
-) -> None:
-    said = json.loads(write_bar_reports(news_settings, whole, tmp_path).read_text())
+def test_the_report_counts_the_news(whole: BacktestResult, news_settings: NewsBacktestSettings, tmp_path: Path) -> None:
+    said = json.loads(write_reports(news_settings, whole, tmp_path).read_text())
 
     assert said == json.loads(json.dumps(summary(news_settings, whole)))
     first = whole.instruments[0]
@@ -188,5 +186,5 @@ def test_the_report_counts_the_news(
 def test_a_model_that_reads_no_news_is_refused(
     pair: list[Bars], news_settings: NewsBacktestSettings, news_archives: dict[str, Path]
 ) -> None:
-    with pytest.raises(SchemaMismatch, match="takes windows and texts expected, was one of rows"):
-        run_news_backtest(pair, [], replace(news_settings, url=f"mar:{news_archives['price']}"))
+    with pytest.raises(SchemaMismatch, match="takes windows and texts, got one of rows"):
+        run_backtest(BarsAndNews(pair, []), replace(news_settings, url=f"mar:{news_archives['price']}"))

@@ -121,7 +121,7 @@ def test_latin_1_is_read_too(tmp_path: Path) -> None:
     ("content", "says"),
     [
         ("", "was empty"),
-        ("text,label\n", "was only a header"),
+        ("text,label\n", "got only a header"),
         ("Up it goes\n", "line 1: text@label, or a CSV header with text and label, expected"),
         ("Up it goes@good\n", "line 1: label negative, neutral or positive expected, was 'good'"),
         ("Up@positive\n @negative\n", "line 2: a sentence expected, was empty"),

@@ -9,7 +9,7 @@ from nautilus_trader.model.identifiers import ClientOrderId, InstrumentId
 
 from nautilus_torchserve.reporting.backtest.trade_log import PastTrade, TradeLog
 from nautilus_torchserve.trading.backtest.ledger import RoundTrip
-from nautilus_torchserve.trading.backtest.run import Publisher
+from nautilus_torchserve.trading.backtest.prepared import Publisher
 from nautilus_torchserve.trading.backtest.settings import RunSettings
 from nautilus_torchserve.trading.inference.messages import OneInput
 from nautilus_torchserve.trading.prediction import Prediction

@@ -16,12 +16,12 @@ from nautilus_trader.backtest.engine import BacktestEngine
 from nautilus_trader.backtest.node import BacktestNode
 from nautilus_trader.common.actor import Actor
 from nautilus_trader.common.component import MessageBus
-from nautilus_trader.common.config import ImportableActorConfig
+from nautilus_trader.common.config import ActorConfig, ImportableActorConfig
 from nautilus_trader.config import LoggingConfig, RiskEngineConfig
 from nautilus_trader.core.data import Data
 from nautilus_trader.model.instruments import Instrument
 from nautilus_trader.model.objects import Money
-from nautilus_trader.trading.config import ImportableStrategyConfig
+from nautilus_trader.trading.config import ImportableStrategyConfig, StrategyConfig
 
 from nautilus_torchserve.market.trades.trades import Trades
 from nautilus_torchserve.trading.backtest.ledger import account_currency
@@ -32,6 +32,26 @@ from nautilus_torchserve.trading.instruments.currencies import precise_currencie
 A = TypeVar("A", bound=Actor)
 PROGRESS_EVERY = 64
 """Events between two calls of ``on_progress``."""
+
+
+def importable_actor(config: ActorConfig) -> ImportableActorConfig:
+    """Return the actor in the form that a `BacktestEngineConfig` takes."""
+    actor_path, config_path = _paths(config)
+    return ImportableActorConfig(actor_path=actor_path, config_path=config_path, config=config.json_primitives())
+
+
+def importable_strategy(config: StrategyConfig) -> ImportableStrategyConfig:
+    """Return the strategy in the form that a `BacktestEngineConfig` takes."""
+    strategy_path, config_path = _paths(config)
+    return ImportableStrategyConfig(
+        strategy_path=strategy_path, config_path=config_path, config=config.json_primitives()
+    )
+
+
+def _paths(config: ActorConfig | StrategyConfig) -> tuple[str, str]:
+    """Where a component and its config are: in one module, the config's name with ``Config`` at its end."""
+    module, name = type(config).__module__, type(config).__name__
+    return f"{module}:{name.removesuffix('Config')}", f"{module}:{name}"
 
 
 def run_config(

@@ -91,5 +91,5 @@ def _inputs(log: TradeLog, trade: PastTrade) -> Inputs:
 def _refuse_other(log: TradeLog, digest: str) -> None:
     if digest != log.archive_digest:
         raise OtherArchive(
-            f"archive {log.archive_digest[:12]} expected, whose prediction was traded on, was {digest[:12]}"
+            f"expected archive {log.archive_digest[:12]}, whose prediction was traded on, got {digest[:12]}"
         )

@@ -1,20 +1,24 @@
-"""What every backtest is run with, whatever the model looks at."""
+"""Settings that all backtests share."""
 
 import os
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from operator import gt, lt
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from nautilus_trader.model.instruments import Instrument
+from nautilus_trader.trading.config import StrategyConfig
 
-from nautilus_torchserve.latency.choice import chosen_delay
-from nautilus_torchserve.latency.delay import Delay
+from nautilus_torchserve.models.spec import load_object
+from nautilus_torchserve.models.table import spec_of
 from nautilus_torchserve.serving.client.client import connect
 from nautilus_torchserve.trading.checks import BadSetting, expect
+from nautilus_torchserve.trading.inference.config import ModelActorConfig
 from nautilus_torchserve.trading.instruments.options import InstrumentOptions
+from nautilus_torchserve.trading.outcomes.recorder import OutcomeRecorderConfig
 from nautilus_torchserve.traffic.split import Kind
 from nautilus_torchserve.traffic.store import TrafficStore
 
@@ -25,15 +29,17 @@ _LARGEST_BALANCE = 10**12
 
 
 @dataclass(frozen=True)
-class RunSettings:
-    """Settings that backtests share.
+class RunSettings(ABC):
+    """Settings that all backtests share; a subclass has those of one strategy.
 
     Raises
     ------
     BadSetting
-        One of them makes no sense.
+        A setting is invalid.
     """
 
+    spec: ClassVar[str]
+    """Name of the `ModelSpec` that names actor and strategy."""
     url: str
     """The inference port, ``http://`` or ``https://``, or ``mar:PATH`` of an archive."""
     model: str
@@ -94,19 +100,59 @@ class RunSettings:
             f"was {self.latency_ns}",
         )
 
-    def asking(self, metadata: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """The fields of a `trading.inference.config.ModelActorConfig`.
+    def check(self, instruments: Sequence[Instrument]) -> None:
+        """Refuse settings that are invalid for the instruments, before any request is made.
+
+        Raises
+        ------
+        BadSetting
+        """
+        for instrument in instruments:
+            self.check_size(instrument)
+
+    @abstractmethod
+    def actor(
+        self, instruments: Sequence[Instrument], metadata: Mapping[str, Any], first_ts_event: int = 0
+    ) -> ModelActorConfig:
+        """Return the configuration of the actor that requests predictions.
+
+        Parameters
+        ----------
+        metadata : mapping
+            Metadata of the model.
+        first_ts_event : int
+            Earlier events only fill the windows (Unix ns).
+        """
+
+    @abstractmethod
+    def strategy(self, instrument: Instrument, metadata: Mapping[str, Any]) -> StrategyConfig:
+        """Return the configuration of the strategy that trades one instrument."""
+
+    @abstractmethod
+    def recorder(self, instruments: Sequence[Instrument], metadata: Mapping[str, Any]) -> OutcomeRecorderConfig | None:
+        """Return the configuration of the recorder of outcomes; None without ``traffic``."""
+
+    def strategy_config(self) -> Callable[..., StrategyConfig]:
+        """Return the class of the strategy's configuration, which the model's spec names."""
+        trading = spec_of(self.spec).trading
+        if trading is None or trading.strategy_config is None:
+            raise BadSetting(f"expected a model with a strategy, got {self.spec}")
+        config: Callable[..., StrategyConfig] = load_object(trading.strategy_config)
+        return config
+
+    def request_fields(self, metadata: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return the fields of a `trading.inference.config.ModelActorConfig`.
 
         Parameters
         ----------
         metadata : mapping, optional
-            Of the version to keep to, where there is no traffic to split.
+            Metadata of the version to keep to, where there is no traffic split.
         """
-        kept = self.version if metadata is None or self.traffic is not None else metadata["version"]
+        version = self.version if metadata is None or self.traffic is not None else metadata["version"]
         return {
             "url": self.url,
             "model": self.model,
-            "version": kept,
+            "version": version,
             "traffic": self.traffic,
             "token_env": self.token_env,
             "latency_ns": self.latency_ns,
@@ -116,16 +162,6 @@ class RunSettings:
             "timeout_s": self.timeout_s,
             "max_failures": self.max_failures,
         }
-
-    def delay(self) -> Delay:
-        """When answers are there; a new one for each run, since it keeps the queue's state.
-
-        Raises
-        ------
-        BadProfile
-            The profile cannot be read.
-        """
-        return chosen_delay(self.latency_ns, self.latency_profile, self.latency_workers, self.latency_seed)
 
     def check_size(self, instrument: Instrument) -> None:
         """Refuse a trade size that the venue would not take."""

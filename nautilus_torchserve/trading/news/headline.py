@@ -17,7 +17,7 @@ class NewsHeadline(Data):
     NautilusTrader hands it out at ``ts_init``: nothing may act on it earlier.
 
     A `ParquetDataCatalog` writes and reads it like any custom data, all headlines in one place whatever
-    they are about: see `trading.backtest.news_catalog`.
+    they are about: see `trading.backtest.news.catalog`.
     """
 
     text: str

@@ -16,7 +16,7 @@ from nautilus_torchserve.features.bar import TIME_STEPS, bar_columns, bar_schema
 from nautilus_torchserve.latency.delay import Delay
 from nautilus_torchserve.market.bars.bars import PRICES, Bars
 from nautilus_torchserve.serving.client.client import InferenceClient
-from nautilus_torchserve.trading.backtest.bar_catalog import bar_objects, bar_quote_ticks
+from nautilus_torchserve.trading.backtest.bars.catalog import bar_objects, bar_quote_ticks
 from nautilus_torchserve.trading.backtest.prefetch.prediction_table import PredictionTable
 from nautilus_torchserve.trading.backtest.prefetch.requests import Failures, ask_rows
 from nautilus_torchserve.trading.backtest.prefetch.stream import MarketChunk, ask_ahead

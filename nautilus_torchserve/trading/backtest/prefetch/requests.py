@@ -43,7 +43,7 @@ def ask_rows(client: InferenceClient, rows: NDArray[np.float32]) -> BatchRespons
         return BatchResponse(nothing, np.zeros(1, dtype=np.int64), {0: error})
     digest = client.metadata["archive_digest"]
     if answer.digest != digest:
-        raise ServerFault(f"answers of archive {digest[:12]} for the whole run expected, was {answer.digest[:12]}")
+        raise ServerFault(f"expected answers of archive {digest[:12]} for the whole run, got {answer.digest[:12]}")
     outputs = np.stack([answer.outputs[name] for name in client.metadata["outputs"]], axis=1)
     return BatchResponse(outputs, np.full(len(rows), answer.latency_ns, dtype=np.int64), {})
 

@@ -4,14 +4,19 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from nautilus_trader.core.data import Data
+from nautilus_trader.model.identifiers import InstrumentId
 from numpy.typing import NDArray
 
 from nautilus_torchserve.trading.backtest.prefetch.prediction_table import PredictionInjector, PredictionTable, together
+from nautilus_torchserve.trading.backtest.prefetch.requests import Failures
+from nautilus_torchserve.trading.inference.messages import OneInput
 
+THREADS = 4
+"""Requests to a server at one time."""
 Asked = TypeVar("Asked")
 Answered = TypeVar("Answered")
 
@@ -25,6 +30,28 @@ class MarketChunk:
     are handled."""
     until_ns: int
     """``ts_init`` of the first datum after them, Unix ns; later than all of theirs."""
+
+
+class Feed(NamedTuple):
+    """The data of a prefetched run."""
+
+    instrument_ids: tuple[InstrumentId, ...]
+    """What predictions are about."""
+    market: Iterable[MarketChunk]
+    """In order of time."""
+    span_ns: tuple[int, int]
+    """``ts_init`` of the market's first and last datum, Unix ns."""
+    predictions: Generator[PredictionTable, None, None]
+    """In the order in which they were requested."""
+    failures: Failures
+    """Of those requests."""
+    inputs: Callable[[int, int], OneInput]
+    """Given a position among the instruments and a `Prediction.number`, the input of that prediction."""
+
+
+def threads_for(url: str) -> int:
+    """Return how many threads send requests; 0: the engine's own thread does."""
+    return 0 if url.startswith("mar:") else THREADS
 
 
 def ask_ahead(

@@ -1,32 +1,34 @@
-"""What a bar backtest is run with, and the NautilusTrader configs that follow from it."""
+"""Settings of a backtest on bars."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from nautilus_trader.model.data import BarType
 from nautilus_trader.model.instruments import Instrument
+from nautilus_trader.trading.config import StrategyConfig
 
 from nautilus_torchserve.market.bars.quotes import half_spread
 from nautilus_torchserve.serving.model_metadata import OUTCOMES_NEED, require
 from nautilus_torchserve.trading.backtest.settings import RunSettings
 from nautilus_torchserve.trading.bars.actor import BarInferenceActorConfig
+from nautilus_torchserve.trading.bars.types import bar_type
 from nautilus_torchserve.trading.checks import BadSetting, expect
 from nautilus_torchserve.trading.instruments.names import order_id_tag
 from nautilus_torchserve.trading.outcomes.recorder import OutcomeRecorderConfig
-from strategies.bar_strategy import BarStrategyConfig
 
 
 @dataclass(frozen=True)
 class BarBacktestSettings(RunSettings):
-    """One bar backtest's settings.
+    """Settings of one backtest on bars.
 
     Raises
     ------
     BadSetting
-        One of them makes no sense.
+        A setting is invalid.
     """
 
+    spec: ClassVar[str] = "price"
     model: str = "price"
     """The model's name."""
     latency_ns: int = 10_000_000
@@ -79,52 +81,63 @@ class BarBacktestSettings(RunSettings):
         return self.horizon_ns
 
     def actor(
-        self, bar_types: Sequence[BarType], metadata: Mapping[str, Any], first_ts_event: int = 0
+        self, instruments: Sequence[Instrument], metadata: Mapping[str, Any], first_ts_event: int = 0
     ) -> BarInferenceActorConfig:
-        """Config of the actor that asks the model, as the model's windows were.
+        return BarInferenceActorConfig(**self.actor_fields(instruments, metadata, first_ts_event))
+
+    def actor_fields(
+        self, instruments: Sequence[Instrument], metadata: Mapping[str, Any], first_ts_event: int
+    ) -> dict[str, Any]:
+        """Return the fields of a `BarInferenceActorConfig`, with the windows that the model was trained on.
 
         Raises
         ------
         BadSetting
-            The answer would come after the bar that it is about.
+            The prediction would arrive after the bar that it is about.
         """
         bars = metadata["bars"]
         expect(
             self.latency_profile is not None or self.latency_ns < bars["interval_ns"],
             f"latency_ns below a bar's {bars['interval_ns']}, was {self.latency_ns}",
         )
-        return BarInferenceActorConfig(
-            bar_types=list(bar_types),
-            indicators=bars["indicators"],
-            max_gap_ns=bars["max_gap_ns"],
-            batch_wait_ns=self.latency_ns // 2 if self.batch_wait_ns is None else self.batch_wait_ns,
-            first_ts_event=first_ts_event,
-            **self.asking(metadata),
-        )
+        return {
+            "bar_types": _bar_types(instruments, metadata),
+            "indicators": bars["indicators"],
+            "max_gap_ns": bars["max_gap_ns"],
+            "batch_wait_ns": self.latency_ns // 2 if self.batch_wait_ns is None else self.batch_wait_ns,
+            "first_ts_event": first_ts_event,
+            **self.request_fields(metadata),
+        }
 
-    def recorder(self, bar_types: Sequence[BarType], metadata: Mapping[str, Any]) -> OutcomeRecorderConfig | None:
-        """Config of the recorder of outcomes; None without ``traffic``."""
+    def recorder(self, instruments: Sequence[Instrument], metadata: Mapping[str, Any]) -> OutcomeRecorderConfig | None:
         if self.traffic is None:
             return None
         return OutcomeRecorderConfig(
             traffic=self.traffic,
             model=self.model,
-            instrument_ids=[bar_type.instrument_id for bar_type in bar_types],
+            instrument_ids=[instrument.id for instrument in instruments],
             horizon=require(metadata, "label", "horizon_bars", purpose=OUTCOMES_NEED)["horizon_bars"],
-            bar_types=tuple(bar_types),
+            bar_types=tuple(_bar_types(instruments, metadata)),
             max_gap_ns=metadata["bars"]["max_gap_ns"],
         )
 
-    def strategy(self, instrument: Instrument, metadata: Mapping[str, Any]) -> BarStrategyConfig:
-        """Config of the strategy that trades on the predictions about one instrument."""
+    def strategy(self, instrument: Instrument, metadata: Mapping[str, Any]) -> StrategyConfig:
+        return self.strategy_config()(**self.strategy_fields(instrument, metadata))
+
+    def strategy_fields(self, instrument: Instrument, metadata: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the fields of the strategy's configuration."""
         self.check_size(instrument)
-        return BarStrategyConfig(
-            instrument_id=instrument.id,
-            order_id_tag=order_id_tag(instrument.id),
-            trade_size=self.trade_size,
-            min_confidence=self.min_confidence,
-            cost_bps=self.threshold_bps(instrument),
-            horizon_ns=self.holding_ns(metadata),
-            closed_market_ns=metadata["bars"]["max_gap_ns"] - metadata["bars"]["interval_ns"],
-            max_age_ns=self.max_age_ns,
-        )
+        return {
+            "instrument_id": instrument.id,
+            "order_id_tag": order_id_tag(instrument.id),
+            "trade_size": self.trade_size,
+            "min_confidence": self.min_confidence,
+            "cost_bps": self.threshold_bps(instrument),
+            "horizon_ns": self.holding_ns(metadata),
+            "closed_market_ns": metadata["bars"]["max_gap_ns"] - metadata["bars"]["interval_ns"],
+            "max_age_ns": self.max_age_ns,
+        }
+
+
+def _bar_types(instruments: Sequence[Instrument], metadata: Mapping[str, Any]) -> list[BarType]:
+    return [bar_type(instrument.id, metadata["bars"]["interval_ns"]) for instrument in instruments]

@@ -46,8 +46,8 @@ def write_news_catalog(folder: Path, headlines: Sequence[Headline]) -> None:
     for begin, end in catalog.get_intervals(NewsHeadline):
         if first <= end and begin <= last:
             raise BadData(
-                f"{folder}: headlines received before {begin} or after {end} expected (Unix ns), as the catalog holds "
-                f"headlines of that time, was {first} to {last}"
+                f"{folder}: expected headlines received before {begin} or after {end} (Unix ns), as the catalog holds "
+                f"headlines of that time, got {first} to {last}"
             )
     catalog.write_data(news)
 
