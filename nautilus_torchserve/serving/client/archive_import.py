@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
-from nautilus_torchserve.serving.model_metadata import HOW_TO_DESCRIBE, check_metadata
+from nautilus_torchserve.serving.model_metadata import HOW_TO_DESCRIBE, ModelMetadata
 from nautilus_torchserve.user_error import UserError
 from nautilus_torchserve.wire.digest import MANIFEST, combined_digest, member_digest
 
@@ -161,8 +161,8 @@ class LoadedArchive:
 
     handler: Any
     """The archive's own handler, initialised."""
-    metadata: dict[str, Any]
-    """What it says of itself, checked."""
+    metadata: ModelMetadata
+    """Its description of itself."""
     request_error: type[Exception]
     """The archive's own `wire.errors.RequestError`, which is not this checkout's."""
     prefix: str
@@ -321,10 +321,10 @@ class _NoRequestError(Exception):
     """What an archive without our ``wire`` raises for a bad request: nothing that we know."""
 
 
-def _check_metadata(path: Path, handler: Any) -> dict[str, Any]:
+def _check_metadata(path: Path, handler: Any) -> ModelMetadata:
     describe = getattr(handler, "describe_handle", None)
     try:
-        metadata = check_metadata(describe() if callable(describe) else None)
+        metadata = ModelMetadata.from_dict(describe() if callable(describe) else None)
     except ValueError as error:
         raise UnreadableArchive(f"{path}: {error}") from None
     if not callable(getattr(handler, "predict", None)):
