@@ -4,9 +4,9 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from made_versions import made
+from deployment import QUICK, Desk
 from msgspec.structs import replace
-from rollout_desk import QUICK, Desk
+from tick_versions import made
 
 from nautilus_torchserve.mlflow_store import FILES_VARIABLE, REGISTRY_VARIABLE, URI_VARIABLE
 from nautilus_torchserve.registry.registry import Registry, RegistryRefused

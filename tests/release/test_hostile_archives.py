@@ -13,9 +13,9 @@ from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 import numpy as np
 import pytest
 from forged_zip import Entry, deflate, entries_of, forge
-from made_versions import made
 from signed_archives import keys
 from test_damaged_archives import READERS, refusal
+from tick_versions import made
 
 from nautilus_torchserve.serving.client.client import connect
 from nautilus_torchserve.signing.archive_signature import Untrusted, sign_archive

@@ -13,8 +13,8 @@ from zipfile import ZipFile
 
 import psutil
 import pytest
-from made_versions import RAISES, made
 from signed_archives import keys
+from tick_versions import RAISES, made
 
 from nautilus_torchserve.files.state_file import DamagedState
 from nautilus_torchserve.release.rollout.journal import Journal, remembered_digests, write_journal

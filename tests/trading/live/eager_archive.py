@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from made_versions import made
+from tick_versions import made
 
 NEVER_HOLD = """
 _compute = TickHandler.compute

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from made_versions import TAKES_30_MS
-from rollout_desk import Desk
+from deployment import Desk
+from tick_versions import TAKES_30_MS
 
 from benchmarks.callers import Callers
 from nautilus_torchserve.release.rollout.limits import Limits

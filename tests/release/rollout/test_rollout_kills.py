@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 import numpy as np
 import psutil
 import pytest
-from made_versions import RAISES
+from deployment import QUICK, Desk
 from msgspec import structs
-from rollout_desk import QUICK, Desk
+from tick_versions import RAISES
 
 from benchmarks.callers import Callers
 from nautilus_torchserve.release.build.archive import build_archive

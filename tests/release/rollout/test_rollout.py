@@ -12,7 +12,9 @@ from zipfile import ZipFile
 
 import numpy as np
 import pytest
-from made_versions import (
+from deployment import QUICK, Desk, full_disk
+from signed_archives import keys
+from tick_versions import (
     ANSWERS_OTHERWISE,
     DIES_LATER,
     LOADS_SLOWLY,
@@ -21,8 +23,6 @@ from made_versions import (
     TAKES_30_MS,
     made,
 )
-from rollout_desk import QUICK, Desk, full_disk
-from signed_archives import keys
 
 from benchmarks.callers import Callers
 from nautilus_torchserve.release.rollout.journal import RolloutRefused, locked, read_journal

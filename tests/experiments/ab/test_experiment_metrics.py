@@ -5,9 +5,9 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from experiment_records import HOUR_NS, START_NS, trades
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from outcomes import HOUR_NS, START_NS, trades
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
 from nautilus_torchserve.experiments.ab.experiment import plan

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from made_versions import made
+from tick_versions import made
 
 from nautilus_torchserve.release.rollout.journal import FOLDER
 from nautilus_torchserve.release.rollout.limits import Limits

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from challengers import target_of
 from hypothesis import given
 from hypothesis import strategies as st
-from trial_support import target_of
 
 from nautilus_torchserve.experiments.calls import Calls
 from nautilus_torchserve.experiments.shadow.report import Comparison, Latency, ShadowReport, latency_of

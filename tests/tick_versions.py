@@ -1,11 +1,9 @@
-"""Versions of the tick classifier made for a purpose, signed."""
+"""Versions of the tick classifier that misbehave on purpose: slow, failing, wrong, dying."""
 
-import json
 from pathlib import Path
-from zipfile import ZipFile
 
+from benchmarks.versions import as_version
 from nautilus_torchserve.signing.archive_signature import sign_archive
-from nautilus_torchserve.wire.digest import MANIFEST, SIGNATURE
 
 HANDLER = "tick_handler.py"
 RAISES = "\nraise RuntimeError('raised on purpose')\n"
@@ -46,18 +44,17 @@ TickHandler.compute = _dying
 def made(
     archive: Path, to: Path, version: str, key: Path | None, code: str = "", without: tuple[str, ...] = ()
 ) -> Path:
-    """A copy of an archive under another version, with ``code`` at the end of its handler, without some members."""
-    with ZipFile(archive) as old, ZipFile(to, "w") as new:
-        for name in old.namelist():
-            data = old.read(name)
-            if name == MANIFEST:
-                manifest = json.loads(data)
-                manifest["model"]["modelVersion"] = version
-                data = json.dumps(manifest).encode()
-            elif name == HANDLER:
-                data += code.encode()
-            if name not in (*without, SIGNATURE):
-                new.writestr(name, data)
+    """Write an archive under another version, with ``code`` at the end of its handler, and without some members.
+
+    Signed where a key is given.
+    """
+
+    def edit(name: str, content: bytes) -> bytes | None:
+        if name in without:
+            return None
+        return content + code.encode() if name == HANDLER else content
+
+    as_version(archive, to, version, edit)
     if key is not None:
         sign_archive(to, key)
     return to

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from trial_support import Behaviour, made_up_router, target_of, version_of
+from challengers import Behaviour, made_up_router, target_of, version_of
 
 from nautilus_torchserve.experiments.canary.calls import CanaryCalls
 from nautilus_torchserve.experiments.canary.canary import CanarySettings, canary

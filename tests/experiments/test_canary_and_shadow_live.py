@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from trial_support import INSTRUMENTS, SOFTENED, TILTED, target_of, version_of
+from challengers import INSTRUMENTS, SOFTENED, TILTED, target_of, version_of
 
 from nautilus_torchserve.experiments.canary.canary import CanarySettings, canary
 from nautilus_torchserve.experiments.canary.gates import GateLimits

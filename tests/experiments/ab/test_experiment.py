@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from outcomes import HOUR_NS, INSTRUMENTS, START_NS, calls, predictions, trades
+from experiment_records import HOUR_NS, INSTRUMENTS, START_NS, calls, predictions, trades
 from scipy import stats
 
 from nautilus_torchserve.experiments.ab.analysis import Analysis, Reading, analyze

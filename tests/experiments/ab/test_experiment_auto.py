@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from judged_versions import judged_version
-from judged_versions import outcomes as judged
-from made_versions import TAKES_30_MS
-from outcomes import HOUR_NS, START_NS, calls, predictions
-from rollout_desk import Desk
+from deployment import Desk
+from experiment_records import HOUR_NS, START_NS, calls, predictions
+from imbalance_versions import judged_version
+from imbalance_versions import outcomes as judged
+from tick_versions import TAKES_30_MS
 
 from nautilus_torchserve.experiments.ab.analysis import analyze
 from nautilus_torchserve.experiments.ab.auto import AutoSettings, check_versions, follow

@@ -1,15 +1,14 @@
 """Versions to try beside each other, and a router that writes what one would see, without asking a server."""
 
-import json
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import ZipFile
 
 import numpy as np
 
+from benchmarks.versions import as_version
 from nautilus_torchserve.release.rollout.target import Target
 from nautilus_torchserve.serving.server.torchserve import TorchServe
 from nautilus_torchserve.traffic.counts import CallCounts
@@ -39,19 +38,15 @@ def target_of(server: TorchServe) -> Target:
 
 
 def version_of(archive: Path, version: str, to: Path, answer: str = ANSWER, before: str = "pass") -> Path:
-    """The same archive as another version that, once it is loaded, answers otherwise, or does something before."""
-    with ZipFile(archive) as old, ZipFile(to, "w") as new:
-        for name in old.namelist():
-            content = old.read(name)
-            if name == "MAR-INF/MANIFEST.json":
-                manifest = json.loads(content)
-                manifest["model"]["modelVersion"] = version
-                content = json.dumps(manifest).encode()
-            elif name == "tick_handler.py":
-                loaded = f"if self.initialized:\n            {before}\n            {answer}\n        {ANSWER}"
-                content = content.decode().replace(ANSWER, loaded).encode()
-            new.writestr(name, content)
-    return to
+    """Write an archive as another version that, once it is loaded, answers otherwise, or runs a statement before."""
+
+    def edit(name: str, content: bytes) -> bytes:
+        if name != "tick_handler.py":
+            return content
+        loaded = f"if self.initialized:\n            {before}\n            {answer}\n        {ANSWER}"
+        return content.decode().replace(ANSWER, loaded).encode()
+
+    return as_version(archive, to, version, edit)
 
 
 @dataclass

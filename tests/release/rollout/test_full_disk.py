@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from rollout_desk import QUICK, Desk
+from deployment import QUICK, Desk
 from typer.testing import CliRunner
 
 from nautilus_torchserve.release.rollout.journal import read_journal
