@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from nautilus_torchserve.inference.model_files import GOLDEN, read_golden
 from nautilus_torchserve.release.rollout.golden import golden_inputs
-from nautilus_torchserve.serving.client.archive_import import open_archive
+from nautilus_torchserve.serving.client.archive_file import open_archive
 from nautilus_torchserve.serving.client.client import connect
 from nautilus_torchserve.serving.client.inputs import Inputs
 from nautilus_torchserve.wire.body import BINARY, JSON, encode_rows

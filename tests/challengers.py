@@ -41,9 +41,9 @@ def version_of(archive: Path, version: str, to: Path, answer: str = ANSWER, befo
     """Write an archive as another version that, once it is loaded, answers otherwise, or runs a statement before."""
 
     def edit(name: str, content: bytes) -> bytes:
-        if name != "tick_handler.py":
+        if name != "nautilus_torchserve/inference/models/tick.py":
             return content
-        loaded = f"if self.initialized:\n            {before}\n            {answer}\n        {ANSWER}"
+        loaded = f"if hasattr(self, 'answer_size'):\n            {before}\n            {answer}\n        {ANSWER}"
         return content.decode().replace(ANSWER, loaded).encode()
 
     return as_version(archive, to, version, edit)

@@ -158,10 +158,10 @@ def test_a_windows_bits_are_its_own_in_any_request(in_process: InferenceClient, 
 def test_requests_computed_together_are_answered_as_each_alone(
     news_archives: dict[str, Path], in_process: InferenceClient, asked: list[NewsWindow], tmp_path: Path
 ) -> None:
-    archive = load_archive(news_archives["ensemble"], tmp_path, "ensemble")
+    archive = load_archive(news_archives["ensemble"], tmp_path)
     parts = [asked[:1], asked[1:8], asked[8:9], asked[9:20], asked[20:]]
 
-    answered = archive.handler.compute([archive.handler.accept(part) for part in parts])
+    answered = archive.model.compute([archive.model.validate(part) for part in parts])
 
     archive.unload()
     alone = [table(in_process.predict(part).outputs) for part in parts]

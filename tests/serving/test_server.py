@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from nautilus_torchserve.serving.client.archive_import import UnreadableArchive
+from nautilus_torchserve.serving.client.archive_file import UnreadableArchive
 from nautilus_torchserve.serving.client.client import connect
 from nautilus_torchserve.serving.server.java import NoJava, find_java_home
 from nautilus_torchserve.serving.server.management import ManagementError

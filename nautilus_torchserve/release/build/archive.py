@@ -14,7 +14,7 @@ from nautilus_torchserve.inference import model_files
 from nautilus_torchserve.release.build.code_closure import code_closure
 from nautilus_torchserve.release.build.isolated_proof import IncompleteArchive, load_isolated
 from nautilus_torchserve.release.build.server_packages import has_package
-from nautilus_torchserve.serving.client.archive_import import UnreadableArchive, second_class
+from nautilus_torchserve.serving.client.archive_file import UnreadableArchive, second_class
 from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.signing.archive_signature import Untrusted, read_digest, sign_archive
 from nautilus_torchserve.user_error import UserError

@@ -9,7 +9,7 @@ import numpy as np
 
 from nautilus_torchserve.reporting.backtest.data import ReportData
 from nautilus_torchserve.reporting.backtest.trade_log import PastTrade, TradeLog
-from nautilus_torchserve.serving.client.archive_import import UnreadableArchive
+from nautilus_torchserve.serving.client.archive_file import UnreadableArchive
 from nautilus_torchserve.serving.client.client import connect
 from nautilus_torchserve.serving.client.inputs import Inputs
 from nautilus_torchserve.trading.backtest.settings import RunSettings

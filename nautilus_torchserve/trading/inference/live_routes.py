@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Protocol
 
 from nautilus_torchserve.features.schema import FeatureSchema
-from nautilus_torchserve.serving.client.archive_import import UnreadableArchive
+from nautilus_torchserve.serving.client.archive_file import UnreadableArchive
 from nautilus_torchserve.serving.client.client import InferenceClient, PredictionResponse, connect
 from nautilus_torchserve.serving.client.inputs import Inputs
 from nautilus_torchserve.serving.model_metadata import ModelMetadata

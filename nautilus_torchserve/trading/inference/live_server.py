@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from nautilus_torchserve.features.schema import FeatureSchema
-from nautilus_torchserve.serving.client.archive_import import UnreadableArchive
+from nautilus_torchserve.serving.client.archive_file import UnreadableArchive
 from nautilus_torchserve.serving.client.breaker import Breaker, BreakerState
 from nautilus_torchserve.serving.client.client import PredictionResponse
 from nautilus_torchserve.serving.client.inputs import Inputs

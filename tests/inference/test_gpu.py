@@ -1,4 +1,4 @@
-"""On a host with a GPU: the same archive, on CUDA. Run: ``pytest tests/worker/test_gpu.py``."""
+"""On a host with a GPU: the same archive, on CUDA. Run: ``pytest tests/inference/test_gpu.py``."""
 
 from pathlib import Path
 

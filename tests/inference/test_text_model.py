@@ -15,8 +15,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from model_defs.sentiment_transformer import build, probabilities
 from nautilus_torchserve.inference.model_files import BadArchive
-from nautilus_torchserve.inference.text_model import COLUMNS, MOST_CHUNKS, TOKENIZER, TextModel
-from nautilus_torchserve.inference.text_request import TokenizedTexts, together
+from nautilus_torchserve.inference.text_model import COLUMNS, MOST_CHUNKS, TOKENIZER, TextModel, concat
 from nautilus_torchserve.wire.errors import BadText
 
 LONGEST, SHARED = 64, 16
@@ -57,9 +56,8 @@ def alone(model: TextModel) -> np.ndarray:
 @given(st.lists(st.lists(st.integers(0, len(TEXTS) - 1), min_size=1, max_size=12), min_size=1, max_size=4))
 def test_a_texts_bits_are_its_own_in_any_company(model: TextModel, alone: np.ndarray, asked: list[list[int]]) -> None:
     requests = [[TEXTS[chosen] for chosen in each] for each in asked]
-    read = [TokenizedTexts(tuple(texts), model.read(texts)) for texts in requests]
 
-    table = model.compute(together(read))
+    table = model.compute(concat([model.read(texts) for texts in requests]))
 
     assert table.tobytes() == alone[[chosen for each in asked for chosen in each]].tobytes()
 

@@ -22,7 +22,7 @@ from nautilus_torchserve.features.bar import (
     window_ends,
     windows,
 )
-from nautilus_torchserve.inference.bar_windows import LARGEST_JUMP, allows_jumps, check_windows
+from nautilus_torchserve.inference.models.price import LARGEST_JUMP, allows_jumps, check_windows
 from nautilus_torchserve.market.bars.bars import PRICES, Bars
 from nautilus_torchserve.market.bars.simulator import BarSimulatorConfig, simulate_bars
 from nautilus_torchserve.wire import body

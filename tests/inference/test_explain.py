@@ -24,9 +24,7 @@ from model_defs.return_network import CLOSE, OUTPUTS, VOLUME, ReturnNetwork, pre
 from nautilus_torchserve.features.bar import bar_schema
 from nautilus_torchserve.features.indicators import INDICATORS
 from nautilus_torchserve.features.tick import tick_schema
-from nautilus_torchserve.inference.bar_windows import check_windows
 from nautilus_torchserve.inference.explain import integrate as explain
-from nautilus_torchserve.inference.explain.features import explain_features
 from nautilus_torchserve.inference.explain.integrate import (
     MOST_PIECES,
     STEPS,
@@ -39,7 +37,8 @@ from nautilus_torchserve.inference.explain.integrate import (
     float64_copy,
     integrate,
 )
-from nautilus_torchserve.inference.explain.windows import eventless, explain_window
+from nautilus_torchserve.inference.models.price import check_windows, eventless, explain_window
+from nautilus_torchserve.inference.models.tick import explain_features
 from nautilus_torchserve.training.fit.threads import threads
 from nautilus_torchserve.wire.body import Request
 from nautilus_torchserve.wire.errors import NotExplained, OutputNotFinite
