@@ -5,12 +5,12 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
 
 from nautilus_torchserve.serving.client.client import PredictionResponse
 from nautilus_torchserve.serving.client.inputs import Inputs
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.traffic.assignment import Assignment, Route
 from nautilus_torchserve.traffic.backlog import Backlog, OutageLog
 from nautilus_torchserve.traffic.counts import CallCounts
@@ -68,7 +68,7 @@ class Router:
         self._model = model = connector.model
         self._store = store
         self._versions = VersionClients(connector)
-        self._assignment = Assignment(self.metadata["version"])
+        self._assignment = Assignment(self.metadata.version)
         self._counts = CallCounts(model, self.name)
         self._backlog = Backlog(store)
         self._shadower = Shadower(model, self._versions.client, self._counts, self._backlog)
@@ -93,7 +93,7 @@ class Router:
         return self._assignment
 
     @property
-    def metadata(self) -> Mapping[str, Any]:
+    def metadata(self) -> ModelMetadata:
         """Metadata of the server's default version as of the start, see `InferenceClient.metadata`."""
         return self._versions.default.metadata
 

@@ -1,12 +1,13 @@
 """The routes of a model's requests: one version, the server's default version, or the versions of a running split."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Protocol
 
 from nautilus_torchserve.serving.client.client import InferenceClient, PredictionResponse
 from nautilus_torchserve.serving.client.inputs import Inputs
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.traffic.assignment import Assignment, Route
 from nautilus_torchserve.traffic.router import Router
 from nautilus_torchserve.traffic.store import TrafficStore
@@ -25,7 +26,7 @@ class Routes(Protocol):
         """The version of each instrument; None where there is no choice."""
 
     @property
-    def metadata(self) -> Mapping[str, Any]:
+    def metadata(self) -> ModelMetadata:
         """Metadata of the version that was connected at the start, see `InferenceClient.metadata`."""
 
     def route(self, instrument_id: str, ts_ns: int, has_exposure: bool = False) -> Route:
@@ -85,7 +86,7 @@ class FixedRoute:
     assignment = None
 
     def __init__(self, client: InferenceClient) -> None:
-        self.metadata: Mapping[str, Any] = client.metadata
+        self.metadata: ModelMetadata = client.metadata
         self._client = client
 
     def route(self, instrument_id: str, ts_ns: int, has_exposure: bool = False) -> Route:
@@ -118,8 +119,8 @@ class DefaultRoute:
 
     def __init__(self, versions: VersionClients) -> None:
         self._versions = versions
-        self.metadata: Mapping[str, Any] = versions.default.metadata
-        self.assignment = Assignment(self.metadata["version"])
+        self.metadata: ModelMetadata = versions.default.metadata
+        self.assignment = Assignment(self.metadata.version)
 
     def route(self, instrument_id: str, ts_ns: int, has_exposure: bool = False) -> Route:
         return self.assignment.route(instrument_id, ts_ns, has_exposure)[0]

@@ -1,18 +1,18 @@
 """Connections to the versions of a model, each checked when it is made."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from nautilus_torchserve.features.schema import FeatureSchema
-from nautilus_torchserve.serving.client.archive_import import UnreadableArchive
+from nautilus_torchserve.serving.client.archive_file import UnreadableArchive
 from nautilus_torchserve.serving.client.client import InferenceClient, connect
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.serving.tokens import Token
 from nautilus_torchserve.user_error import InvalidArgument
 from nautilus_torchserve.wire.errors import RequestError, SchemaMismatch
 
-CheckMetadata = Callable[[Mapping[str, Any]], None]
+CheckMetadata = Callable[[ModelMetadata], None]
 """Raises `RequestError` where the caller cannot use a version with this metadata."""
 
 
@@ -110,7 +110,7 @@ class VersionClients:
         """Return the server's default version, as of now; raises as `ModelConnector.connect`."""
         client = self._connector.connect()
         client.close()
-        return client.metadata["version"]
+        return client.metadata.version
 
     def close(self) -> None:
         """Close all clients; no request may be under way."""

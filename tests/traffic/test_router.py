@@ -1,7 +1,7 @@
 """A router's routes, its counts, and its work without a database; on a real server's two versions."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from traffic_support import MODEL, NEVER_S, MakeRouter, calls, canary, versions
 
 from nautilus_torchserve.features.tick import tick_schema
 from nautilus_torchserve.serving.client.client import connect
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.serving.server.torchserve import TorchServe
 from nautilus_torchserve.traffic.records import CallWindow
 from nautilus_torchserve.traffic.router import Router
@@ -153,8 +154,8 @@ def test_a_challenger_that_is_not_there_gets_nothing_and_its_errors_are_counted(
 def test_a_challenger_that_does_not_suit_the_caller_gets_nothing(
     router_of: MakeRouter, store: TrafficStore, rows: np.ndarray
 ) -> None:
-    def check_metadata(metadata: Mapping[str, Any]) -> None:
-        if metadata["version"] != "1.0":
+    def check_metadata(metadata: ModelMetadata) -> None:
+        if metadata.version != "1.0":
             raise SchemaMismatch("other bars")
 
     store.start(canary(1.0))
@@ -198,8 +199,8 @@ def test_after_a_promotion_the_default_version_answers_except_where_a_position_k
 def test_responses_of_a_new_default_version_that_does_not_suit_the_caller_are_refused(
     router_of: MakeRouter, store: TrafficStore, rows: np.ndarray, promoted: Callable[[], None]
 ) -> None:
-    def check_metadata(metadata: Mapping[str, Any]) -> None:
-        if metadata["version"] != "1.0":
+    def check_metadata(metadata: ModelMetadata) -> None:
+        if metadata.version != "1.0":
             raise SchemaMismatch("other bars")
 
     router = router_of(store, check_metadata=check_metadata)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from nautilus_torchserve.features.schema import FeatureSchema
-from nautilus_torchserve.serving.client.archive_import import UnreadableArchive
+from nautilus_torchserve.serving.client.archive_file import UnreadableArchive
 from nautilus_torchserve.serving.client.breaker import Breaker, BreakerState
 from nautilus_torchserve.serving.client.client import PredictionResponse
 from nautilus_torchserve.serving.client.inputs import Inputs
@@ -166,7 +166,7 @@ class Endpoint:
     def _connect(self, store: TrafficStore | None) -> None:
         routes = open_routes(self._connector, self._config.version, store, keep_versions=True)
         before, self.routes = self.routes, routes
-        self._last_checked = routes.metadata["version"], routes.metadata["archive_digest"]
+        self._last_checked = routes.metadata.version, routes.metadata.archive_digest
         self._checked = {self._last_checked}
         if before is not None:
             if before.assignment is not None and routes.assignment is not None:

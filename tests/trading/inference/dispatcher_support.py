@@ -15,6 +15,7 @@ from nautilus_trader.model.identifiers import InstrumentId
 import support
 from nautilus_torchserve.features.schema import FeatureSchema
 from nautilus_torchserve.features.tick import tick_schema
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.inference.config import DispatcherConfig
 from nautilus_torchserve.trading.inference.dispatcher import InferenceDispatcher
 from nautilus_torchserve.trading.inference.messages import InferenceCall, ModelHealth, PredictionRequest, RequestOutcome
@@ -85,7 +86,7 @@ class DispatcherProbe:
         self.splits.append(split)
 
 
-def _accept_any(metadata: Mapping[str, Any]) -> None:
+def _accept_any(metadata: ModelMetadata) -> None:
     """Accept any version."""
 
 

@@ -4,9 +4,8 @@ import asyncio
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from tcp_proxy import Proxy
 
 from nautilus_torchserve.features.tick import tick_schema
 from nautilus_torchserve.serving.client.client import connect
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.serving.server.config import free_ports
 from nautilus_torchserve.serving.server.torchserve import TorchServe
 from nautilus_torchserve.trading.inference.messages import InferenceCall, ModelHealth, RequestOutcome
@@ -243,8 +243,8 @@ def test_a_model_of_other_features_gets_no_requests(tick_server: TorchServe, row
 
 
 def test_a_model_that_does_not_suit_the_actor_gets_no_requests(tick_server: TorchServe, rows: np.ndarray) -> None:
-    def check_metadata(metadata: Mapping[str, Any]) -> None:
-        raise SchemaMismatch(f"expected a model of bars, got one of {metadata['inputs']}")
+    def check_metadata(metadata: ModelMetadata) -> None:
+        raise SchemaMismatch(f"expected a model of bars, got one of {metadata.inputs}")
 
     async def scenario(probe: DispatcherProbe) -> None:
         await until(lambda: bool(probe.health))
@@ -292,7 +292,7 @@ def test_an_internal_error_fails_its_requests_and_no_others(tick_server: TorchSe
 
 
 def test_an_internal_error_while_connecting_is_counted_and_no_request_is_sent(tick_server: TorchServe) -> None:
-    def check_metadata(metadata: Mapping[str, Any]) -> None:
+    def check_metadata(metadata: ModelMetadata) -> None:
         raise ZeroDivisionError
 
     async def scenario(probe: DispatcherProbe) -> None:
