@@ -186,7 +186,7 @@ def _engine(
     trades: Trades, settings: BacktestSettings, actor: ImportableActorConfig | None = None
 ) -> Iterator[BacktestEngine]:
     instrument = perpetual(trades.instrument, settings.fee_bps)
-    strategy = importable_strategy(settings.strategy(instrument, {}))
+    strategy = importable_strategy(settings.strategy(instrument))
     config = run_config([instrument], actor, [strategy], [], settings.starting_balance)
     with built(config, [instrument]) as (_, engine):
         yield engine

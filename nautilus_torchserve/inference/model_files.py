@@ -121,7 +121,7 @@ def build_network(description: dict[str, Any]) -> "nn.Module":
     module, config = description["network"]["module"], description["network"]["config"]
     if not re.fullmatch(r"model_defs\.[a-z0-9_]+", module):
         raise BadArchive(f"{DESCRIPTION}: a module of model_defs expected as network, was {module!r}")
-    # Not importlib: `serving.client.archive_import` gives an archive's modules an __import__ that
+    # Not importlib: `serving.client.isolated_import` gives an archive's modules an __import__ that
     # finds their own first.
     build = __import__(module, fromlist=["build"]).build
     try:

@@ -44,6 +44,33 @@ class Tokens:
     """Whether there is more in the text than its chunks."""
 
 
+def concat(parts: Sequence[Tokens]) -> Tokens:
+    """Concatenate the tokens of several requests."""
+    if len(parts) == 1:
+        return parts[0]
+    return Tokens(
+        tuple(chunks for tokens in parts for chunks in tokens.chunks),
+        tuple(truncated for tokens in parts for truncated in tokens.truncated),
+    )
+
+
+@dataclass(frozen=True)
+class TokenizedTexts:
+    """One request's texts and their tokens."""
+
+    texts: tuple[str, ...]
+    """The texts as received."""
+    tokens: Tokens
+    """What the network sees of them."""
+    open_inference: bool = False
+    """Whether the request came as an Open Inference Protocol body; its answer takes that form too."""
+    request_id: str | None = None
+    """The protocol's optional ``id``, returned with the answer."""
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+
 class TextModel:
     """A network with its tokenizer on a device, proved invariant.
 

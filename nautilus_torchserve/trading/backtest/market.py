@@ -14,18 +14,18 @@ from nautilus_trader.model.identifiers import InstrumentId
 from nautilus_trader.model.instruments import Instrument
 from numpy.typing import NDArray
 
-from nautilus_torchserve.features.schema import FeatureSchema
 from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.market.trades.trades import Trades
 from nautilus_torchserve.models.spec import load_object
 from nautilus_torchserve.models.table import spec_of
 from nautilus_torchserve.serving.client.client import InferenceClient
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.backtest.holdout import Sample
 from nautilus_torchserve.trading.backtest.prefetch.stream import Feed
 from nautilus_torchserve.trading.backtest.settings import RunSettings
 from nautilus_torchserve.trading.inference.actor import ModelActor
 from nautilus_torchserve.trading.instruments.resolve import Definition
-from nautilus_torchserve.trading.news.news_counts import NewsCounts
+from nautilus_torchserve.trading.news.headline import NewsCounts
 
 D = TypeVar("D", Trades, Bars)
 
@@ -63,8 +63,7 @@ class Market(ABC, Generic[D]):
     parts : sequence of InstrumentData
         The instruments, in the order given.
     settings : RunSettings
-    metadata : mapping
-        Metadata of the model.
+    metadata : ModelMetadata
     """
 
     noun: ClassVar[str]
@@ -72,9 +71,7 @@ class Market(ABC, Generic[D]):
     report: ClassVar[str]
     """The `trading.backtest.report_parts.ReportKind` of its runs, as ``package.module:Name``."""
 
-    def __init__(
-        self, source: Any, parts: Sequence[InstrumentData[D]], settings: Any, metadata: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, source: Any, parts: Sequence[InstrumentData[D]], settings: Any, metadata: ModelMetadata) -> None:
         self.source = source
         self.parts: Sequence[InstrumentData[D]] = parts
         self.settings = settings
@@ -95,7 +92,7 @@ class Market(ABC, Generic[D]):
 
     @classmethod
     @abstractmethod
-    def check_model(cls, metadata: Mapping[str, Any], events: Sequence[D]) -> None:
+    def check_model(cls, metadata: ModelMetadata, events: Sequence[D]) -> None:
         """Refuse a model of other features or events.
 
         Raises
@@ -105,7 +102,7 @@ class Market(ABC, Generic[D]):
 
     @classmethod
     @abstractmethod
-    def part(cls, events: D, sample: Sample, definition: Definition, metadata: Mapping[str, Any]) -> InstrumentData[D]:
+    def part(cls, events: D, sample: Sample, definition: Definition, metadata: ModelMetadata) -> InstrumentData[D]:
         """Return what of an instrument's events goes through the engine and what is judged.
 
         Raises
@@ -126,10 +123,6 @@ class Market(ABC, Generic[D]):
     @abstractmethod
     def write_catalog(self, folder: Path) -> list[BacktestDataConfig]:
         """Write a `ParquetDataCatalog`; return its parts in the order in which data of one time are handled."""
-
-    @abstractmethod
-    def schema(self, actor: Any) -> FeatureSchema:
-        """Return the features that an actor of this config computes."""
 
     @abstractmethod
     def feed(self, client: InferenceClient, actor: Any) -> Feed:

@@ -8,7 +8,7 @@ from nautilus_trader.backtest.engine import BacktestEngine
 from nautilus_trader.model.identifiers import InstrumentId
 
 from nautilus_torchserve.trading.inference.messages import OneInput
-from nautilus_torchserve.trading.news.news_counts import NewsCounts
+from nautilus_torchserve.trading.news.headline import NewsCounts
 from nautilus_torchserve.trading.prediction import Prediction
 
 

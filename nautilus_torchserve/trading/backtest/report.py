@@ -56,7 +56,7 @@ def report_data(settings: RunSettings, run: BacktestResult, result: InstrumentRe
     data, metadata = result.data, run.metadata
     instrument_id = data.instrument.instrument_id
     return ReportData(
-        title=f"{settings.model} {metadata['version']} on {instrument_id}",
+        title=f"{settings.model} {metadata.version} on {instrument_id}",
         instrument_id=instrument_id,
         simulated=data.simulated,
         data={

@@ -13,6 +13,7 @@ from nautilus_trader.model.identifiers import InstrumentId
 from nautilus_torchserve.reporting.backtest.trade_log import PastTrade
 from nautilus_torchserve.scores.account import MIN_DAYS, AccountHistory, Statistics, return_statistics, trade_statistics
 from nautilus_torchserve.scores.calendar import TradingCalendar, widest
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.backtest.attribution import TradeAttribution
 from nautilus_torchserve.trading.backtest.equity import MarkedMarket, calendar_of, equity_pieces, sum_up
 from nautilus_torchserve.trading.backtest.holdout import SampleKind, worst
@@ -22,7 +23,7 @@ from nautilus_torchserve.trading.backtest.prepared import RequestStats
 from nautilus_torchserve.trading.backtest.recorder import Recorder
 from nautilus_torchserve.trading.backtest.ruin import Ruin
 from nautilus_torchserve.trading.instruments.resolve import Definition
-from nautilus_torchserve.trading.news.news_counts import NewsCounts
+from nautilus_torchserve.trading.news.headline import NewsCounts
 
 _COUNTS = ("orders", "refused_orders", "positions", "failed", "refused", "not_arrived")
 
@@ -96,7 +97,7 @@ class BacktestResult(TradingResult):
     """Which events were judged, and why."""
     in_sample: SampleKind
     """Whether the model was fitted on some of them."""
-    metadata: Mapping[str, Any]
+    metadata: ModelMetadata
     """The model's metadata."""
     currency: str
     """The accounts' currency: what the instruments are settled in."""

@@ -23,7 +23,7 @@ from nautilus_torchserve.trading.backtest.engine import (
     only_actor,
     run_config,
 )
-from nautilus_torchserve.trading.backtest.holdout import choose_sample, fit_records
+from nautilus_torchserve.trading.backtest.holdout import choose_sample
 from nautilus_torchserve.trading.backtest.ledger import account_currency
 from nautilus_torchserve.trading.backtest.market import Market, market_of
 from nautilus_torchserve.trading.backtest.news.market import BarsAndNews
@@ -82,7 +82,7 @@ def run_backtest(
     with mode(market, actor, strategies, settings.starting_balance) as run:
         bus = run.engine.kernel.msgbus
         held = market.hold_orders(run.engine)
-        recorder = Recorder(bus, instruments, metadata["outputs"], settings.starting_balance)
+        recorder = Recorder(bus, instruments, metadata.outputs, settings.starting_balance)
         topics = {market.topic(part): part.instrument.id for part in market.parts}
         run.engine.add_actor(recorder.guard(topics))
         reasons = TradeAttribution(bus, run.publisher)
@@ -111,7 +111,7 @@ def _prepare_market(data: Data, settings: RunSettings) -> Market[Any]:
     settings.check(instruments)
     metadata = served_metadata(settings)
     kind.check_model(metadata, events)
-    fits = [fit for each in (metadata, *challengers_metadata(settings)) for fit in fit_records(each)]
+    fits = [fit for each in (metadata, *challengers_metadata(settings)) for fit in each.fit_records]
     parts = []
     for each, definition in zip(events, definitions, strict=True):
         others = [other for other in events if other is not each]

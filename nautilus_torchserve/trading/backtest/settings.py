@@ -2,7 +2,7 @@
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from operator import gt, lt
@@ -15,6 +15,7 @@ from nautilus_trader.trading.config import StrategyConfig
 from nautilus_torchserve.models.spec import load_object
 from nautilus_torchserve.models.table import spec_of
 from nautilus_torchserve.serving.client.client import connect
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.checks import BadSetting, expect
 from nautilus_torchserve.trading.inference.config import ModelActorConfig
 from nautilus_torchserve.trading.instruments.options import InstrumentOptions
@@ -112,24 +113,24 @@ class RunSettings(ABC):
 
     @abstractmethod
     def actor(
-        self, instruments: Sequence[Instrument], metadata: Mapping[str, Any], first_ts_event: int = 0
+        self, instruments: Sequence[Instrument], metadata: ModelMetadata, first_ts_event: int = 0
     ) -> ModelActorConfig:
         """Return the configuration of the actor that requests predictions.
 
         Parameters
         ----------
-        metadata : mapping
+        metadata : ModelMetadata
             Metadata of the model.
         first_ts_event : int
             Earlier events only fill the windows (Unix ns).
         """
 
     @abstractmethod
-    def strategy(self, instrument: Instrument, metadata: Mapping[str, Any]) -> StrategyConfig:
+    def strategy(self, instrument: Instrument, metadata: ModelMetadata) -> StrategyConfig:
         """Return the configuration of the strategy that trades one instrument."""
 
     @abstractmethod
-    def recorder(self, instruments: Sequence[Instrument], metadata: Mapping[str, Any]) -> OutcomeRecorderConfig | None:
+    def recorder(self, instruments: Sequence[Instrument], metadata: ModelMetadata) -> OutcomeRecorderConfig | None:
         """Return the configuration of the recorder of outcomes; None without ``traffic``."""
 
     def strategy_config(self) -> Callable[..., StrategyConfig]:
@@ -140,15 +141,15 @@ class RunSettings(ABC):
         config: Callable[..., StrategyConfig] = load_object(trading.strategy_config)
         return config
 
-    def request_fields(self, metadata: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def request_fields(self, metadata: ModelMetadata | None = None) -> dict[str, Any]:
         """Return the fields of a `trading.inference.config.ModelActorConfig`.
 
         Parameters
         ----------
-        metadata : mapping, optional
+        metadata : ModelMetadata, optional
             Metadata of the version to keep to, where there is no traffic split.
         """
-        version = self.version if metadata is None or self.traffic is not None else metadata["version"]
+        version = self.version if metadata is None or self.traffic is not None else metadata.version
         return {
             "url": self.url,
             "model": self.model,
@@ -190,7 +191,7 @@ class RunSettings(ABC):
             )
 
 
-def served_metadata(settings: RunSettings, version: str | None = None) -> dict[str, Any]:
+def served_metadata(settings: RunSettings, version: str | None = None) -> ModelMetadata:
     """The metadata of the model that the settings name.
 
     Parameters
@@ -210,7 +211,7 @@ def served_metadata(settings: RunSettings, version: str | None = None) -> dict[s
         return client.metadata
 
 
-def challengers_metadata(settings: RunSettings) -> list[dict[str, Any]]:
+def challengers_metadata(settings: RunSettings) -> list[ModelMetadata]:
     """The metadata of the running split's challenger, where there is one that answers callers.
 
     Its fit may have seen data that the baseline's has not.

@@ -12,12 +12,11 @@ from nautilus_trader.model.identifiers import InstrumentId
 from numpy.typing import NDArray
 
 from nautilus_torchserve.features.bar import bar_schema, have_volume, window_ends
-from nautilus_torchserve.features.schema import FeatureSchema
 from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.market.bars.quotes import breaks
 from nautilus_torchserve.market.trades.trades import BadData
 from nautilus_torchserve.serving.client.client import InferenceClient
-from nautilus_torchserve.serving.model_metadata import BARS, WINDOWS_NEED, require
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.backtest.bars.catalog import write_bar_catalog
 from nautilus_torchserve.trading.backtest.closed_markets import ClosedMarkets
 from nautilus_torchserve.trading.backtest.holdout import Sample
@@ -51,30 +50,31 @@ class BarMarket(Market[Bars]):
         return list(source)
 
     @classmethod
-    def check_model(cls, metadata: Mapping[str, Any], events: Sequence[Bars]) -> None:
-        trained_on = require(metadata, "bars", *BARS, purpose=WINDOWS_NEED) if "bars" in metadata else None
-        if trained_on is None or bar_schema(trained_on["indicators"]).sha256 != metadata["feature_schema_sha256"]:
+    def check_model(cls, metadata: ModelMetadata, events: Sequence[Bars]) -> None:
+        trained_on = metadata.require_bars() if metadata.takes_bars else None
+        if trained_on is None or bar_schema(trained_on.indicators).sha256 != metadata.feature_schema_sha256:
             raise SchemaMismatch(
                 f"expected a model trained on features {bar_schema().name} as they are computed here, got "
-                f"{metadata['feature_schema']['name']}"
+                f"{metadata.feature_schema.name}"
             )
-        if not {"return_bps", "confidence"} <= set(metadata["outputs"]):
-            got = ", ".join(metadata["outputs"])
+        if not {"return_bps", "confidence"} <= set(metadata.outputs):
+            got = ", ".join(metadata.outputs)
             raise SchemaMismatch(f"expected a model with outputs return_bps and confidence, got {got}")
-        if trained_on["interval_ns"] != events[0].interval_ns:
+        if trained_on.interval_ns != events[0].interval_ns:
             raise SchemaMismatch(
                 f"expected a model of {events[0].interval_ns / 1e9:g} s bars, got one of "
-                f"{trained_on['interval_ns'] / 1e9:g} s"
+                f"{trained_on.interval_ns / 1e9:g} s"
             )
 
     @classmethod
     def part(
-        cls, events: Bars, sample: Sample, definition: Definition, metadata: Mapping[str, Any]
+        cls, events: Bars, sample: Sample, definition: Definition, metadata: ModelMetadata
     ) -> InstrumentData[Bars]:
-        lookback = bar_schema(metadata["bars"]["indicators"]).window
+        windows = metadata.require_bars()
+        lookback = bar_schema(windows.indicators).window
         run = events.between(max(0, sample.first - lookback + 1), len(events))
         warm = len(run) - (len(events) - sample.first)
-        ends = window_ends(run.ts_event, metadata["bars"]["max_gap_ns"], lookback)
+        ends = window_ends(run.ts_event, windows.max_gap_ns, lookback)
         ends = ends[ends >= warm]
         with_volume = int(have_volume(run.volumes(), ends).sum())
         if not with_volume:
@@ -113,9 +113,6 @@ class BarMarket(Market[Bars]):
             for instrument in self.instruments
         ]
         return bars + quotes
-
-    def schema(self, actor: BarInferenceActorConfig) -> FeatureSchema:
-        return bar_schema(actor.indicators)
 
     def feed(self, client: InferenceClient, actor: BarInferenceActorConfig) -> Feed:
         runs = [BarsRun(part.run, part.instrument, _bar_type(part)) for part in self.parts]

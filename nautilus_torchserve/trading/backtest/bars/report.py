@@ -1,16 +1,15 @@
 """The part of a report that is about runs on bars, with headlines or without."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from nautilus_torchserve.features.news_window import NewsWindowConfig
 from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.market.bars.checks import reading_notes
 from nautilus_torchserve.reporting.backtest.data import UNKNOWN
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.backtest.bars.market import BarMarket
 from nautilus_torchserve.trading.backtest.bars.settings import BarBacktestSettings
 from nautilus_torchserve.trading.backtest.report_parts import ReportKind, Section, note_on_latency, note_on_margin
@@ -25,7 +24,7 @@ def describe(settings: BarBacktestSettings, run: BacktestResult, result: Instrum
     """Return what the page shows of bars and of the predictions about them."""
     bars, metadata = result.data, run.metadata
     holding_ns = settings.holding_ns(metadata)
-    directions = next_directions(bars, metadata["bars"]["max_gap_ns"])
+    directions = next_directions(bars, metadata.require_bars().max_gap_ns)
     return Section(
         data={"Bar": format_duration(bars.interval_ns), **_news_labels(result)},
         settings={
@@ -103,14 +102,14 @@ def _news_labels(result: InstrumentResult[Bars]) -> dict[str, str]:
     }
 
 
-def _news_notes(result: InstrumentResult[Bars], metadata: Mapping[str, Any]) -> list[str]:
+def _news_notes(result: InstrumentResult[Bars], metadata: ModelMetadata) -> list[str]:
     """What a reader must know of the news."""
     news, name = result.news, result.data.instrument.instrument_id
     if news is None:
         return []
     if not news.headlines:
         return [f"NO HEADLINES on {name} in these bars' time: all forecasts are the price model's alone."]
-    window = NewsWindowConfig(**metadata["news"])
+    window = metadata.require_news()
     notes = [
         f"A headline is sent with the bars received after it (ts_init), the newest {window.max_texts}, for "
         f"{format_duration(window.max_age_ns)}; where there is none, the forecast is the price model's alone."

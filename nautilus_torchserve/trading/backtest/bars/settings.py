@@ -1,6 +1,6 @@
 """Settings of a backtest on bars."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -9,7 +9,7 @@ from nautilus_trader.model.instruments import Instrument
 from nautilus_trader.trading.config import StrategyConfig
 
 from nautilus_torchserve.market.bars.quotes import half_spread
-from nautilus_torchserve.serving.model_metadata import OUTCOMES_NEED, require
+from nautilus_torchserve.serving.model_metadata import OUTCOMES_PURPOSE, ModelMetadata
 from nautilus_torchserve.trading.backtest.settings import RunSettings
 from nautilus_torchserve.trading.bars.actor import BarInferenceActorConfig
 from nautilus_torchserve.trading.bars.types import bar_type
@@ -62,7 +62,7 @@ class BarBacktestSettings(RunSettings):
         two_fees = float(2 * instrument.taker_fee * 10_000)
         return two_fees + self.spread_bps if self.cost_bps is None else self.cost_bps
 
-    def holding_ns(self, metadata: Mapping[str, Any]) -> int:
+    def holding_ns(self, metadata: ModelMetadata) -> int:
         """``horizon_ns``, or else the model's.
 
         Raises
@@ -70,10 +70,9 @@ class BarBacktestSettings(RunSettings):
         BadSetting
             It is shorter than a bar, whose end the model forecasts.
         """
-        interval_ns = metadata["bars"]["interval_ns"]
+        interval_ns = metadata.require_bars().interval_ns
         if self.horizon_ns is None:
-            purpose = "how long a signal holds, give it with --horizon"
-            return require(metadata, "label", "horizon_bars", purpose=purpose)["horizon_bars"] * interval_ns
+            return metadata.require_horizon_bars("how long a signal holds, give it with --horizon") * interval_ns
         expect(
             self.horizon_ns >= interval_ns,
             f"horizon_ns of at least a bar's {interval_ns}, was {self.horizon_ns}",
@@ -81,12 +80,12 @@ class BarBacktestSettings(RunSettings):
         return self.horizon_ns
 
     def actor(
-        self, instruments: Sequence[Instrument], metadata: Mapping[str, Any], first_ts_event: int = 0
+        self, instruments: Sequence[Instrument], metadata: ModelMetadata, first_ts_event: int = 0
     ) -> BarInferenceActorConfig:
         return BarInferenceActorConfig(**self.actor_fields(instruments, metadata, first_ts_event))
 
     def actor_fields(
-        self, instruments: Sequence[Instrument], metadata: Mapping[str, Any], first_ts_event: int
+        self, instruments: Sequence[Instrument], metadata: ModelMetadata, first_ts_event: int
     ) -> dict[str, Any]:
         """Return the fields of a `BarInferenceActorConfig`, with the windows that the model was trained on.
 
@@ -95,38 +94,39 @@ class BarBacktestSettings(RunSettings):
         BadSetting
             The prediction would arrive after the bar that it is about.
         """
-        bars = metadata["bars"]
+        bars = metadata.require_bars()
         expect(
-            self.latency_profile is not None or self.latency_ns < bars["interval_ns"],
-            f"latency_ns below a bar's {bars['interval_ns']}, was {self.latency_ns}",
+            self.latency_profile is not None or self.latency_ns < bars.interval_ns,
+            f"latency_ns below a bar's {bars.interval_ns}, was {self.latency_ns}",
         )
         return {
             "bar_types": _bar_types(instruments, metadata),
-            "indicators": bars["indicators"],
-            "max_gap_ns": bars["max_gap_ns"],
+            "indicators": bars.indicators,
+            "max_gap_ns": bars.max_gap_ns,
             "batch_wait_ns": self.latency_ns // 2 if self.batch_wait_ns is None else self.batch_wait_ns,
             "first_ts_event": first_ts_event,
             **self.request_fields(metadata),
         }
 
-    def recorder(self, instruments: Sequence[Instrument], metadata: Mapping[str, Any]) -> OutcomeRecorderConfig | None:
+    def recorder(self, instruments: Sequence[Instrument], metadata: ModelMetadata) -> OutcomeRecorderConfig | None:
         if self.traffic is None:
             return None
         return OutcomeRecorderConfig(
             traffic=self.traffic,
             model=self.model,
             instrument_ids=[instrument.id for instrument in instruments],
-            horizon=require(metadata, "label", "horizon_bars", purpose=OUTCOMES_NEED)["horizon_bars"],
+            horizon=metadata.require_horizon_bars(OUTCOMES_PURPOSE),
             bar_types=tuple(_bar_types(instruments, metadata)),
-            max_gap_ns=metadata["bars"]["max_gap_ns"],
+            max_gap_ns=metadata.require_bars().max_gap_ns,
         )
 
-    def strategy(self, instrument: Instrument, metadata: Mapping[str, Any]) -> StrategyConfig:
+    def strategy(self, instrument: Instrument, metadata: ModelMetadata) -> StrategyConfig:
         return self.strategy_config()(**self.strategy_fields(instrument, metadata))
 
-    def strategy_fields(self, instrument: Instrument, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    def strategy_fields(self, instrument: Instrument, metadata: ModelMetadata) -> dict[str, Any]:
         """Return the fields of the strategy's configuration."""
         self.check_size(instrument)
+        bars = metadata.require_bars()
         return {
             "instrument_id": instrument.id,
             "order_id_tag": order_id_tag(instrument.id),
@@ -134,10 +134,11 @@ class BarBacktestSettings(RunSettings):
             "min_confidence": self.min_confidence,
             "cost_bps": self.threshold_bps(instrument),
             "horizon_ns": self.holding_ns(metadata),
-            "closed_market_ns": metadata["bars"]["max_gap_ns"] - metadata["bars"]["interval_ns"],
+            "closed_market_ns": bars.max_gap_ns - bars.interval_ns,
             "max_age_ns": self.max_age_ns,
         }
 
 
-def _bar_types(instruments: Sequence[Instrument], metadata: Mapping[str, Any]) -> list[BarType]:
-    return [bar_type(instrument.id, metadata["bars"]["interval_ns"]) for instrument in instruments]
+def _bar_types(instruments: Sequence[Instrument], metadata: ModelMetadata) -> list[BarType]:
+    interval_ns = metadata.require_bars().interval_ns
+    return [bar_type(instrument.id, interval_ns) for instrument in instruments]

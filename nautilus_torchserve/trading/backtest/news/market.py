@@ -14,7 +14,7 @@ from nautilus_torchserve.trading.backtest.bars.market import BarMarket
 from nautilus_torchserve.trading.backtest.news.catalog import news_data, write_news_catalog
 from nautilus_torchserve.trading.instruments.names import engine_name
 from nautilus_torchserve.trading.news.actor import NewsBarActor
-from nautilus_torchserve.trading.news.news_counts import NewsCounts
+from nautilus_torchserve.trading.news.headline import NewsCounts
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class NewsMarket(BarMarket):
         names = [part.data.instrument.instrument_id for part in self.parts]
         traded = {name: engine_name(name) for name in names}
         first_ns, last_ns = self.span_ns
-        oldest_ns = first_ns - self.metadata["news"]["max_age_ns"]
+        oldest_ns = first_ns - self.metadata.require_news().max_age_ns
         # A datum after the last bar would let orders on that bar's prediction meet a market that has ended.
         return [
             replace(headline, instrument_ids=tuple(traded.get(name, name) for name in headline.instrument_ids))

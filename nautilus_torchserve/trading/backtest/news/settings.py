@@ -1,12 +1,12 @@
 """Settings of a backtest on bars and headlines."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from nautilus_trader.model.instruments import Instrument
 
-from nautilus_torchserve.serving.model_metadata import require
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.backtest.bars.settings import BarBacktestSettings
 from nautilus_torchserve.trading.checks import expect
 from nautilus_torchserve.trading.news.actor import NewsBarActor, NewsBarActorConfig
@@ -39,7 +39,7 @@ class NewsBacktestSettings(BarBacktestSettings):
         super().check(instruments)
 
     def actor(
-        self, instruments: Sequence[Instrument], metadata: Mapping[str, Any], first_ts_event: int = 0
+        self, instruments: Sequence[Instrument], metadata: ModelMetadata, first_ts_event: int = 0
     ) -> NewsBarActorConfig:
         """Return the configuration of the actor.
 
@@ -48,16 +48,16 @@ class NewsBacktestSettings(BarBacktestSettings):
         SchemaMismatch
             The model reads no news.
         """
-        if "news" not in metadata:
-            raise SchemaMismatch(f"expected a model that takes {NewsBarActor.inputs}, got one of {metadata['inputs']}")
-        news = require(metadata, "news", "max_age_ns", "max_texts", purpose="it says which headlines count")
+        if not metadata.takes_news:
+            raise SchemaMismatch(f"expected a model that takes {NewsBarActor.inputs}, got one of {metadata.inputs}")
+        news = metadata.require_news()
         return NewsBarActorConfig(
-            max_news_age_ns=news["max_age_ns"],
-            max_texts=news["max_texts"],
+            max_news_age_ns=news.max_age_ns,
+            max_texts=news.max_texts,
             **self.actor_fields(instruments, metadata, first_ts_event),
         )
 
-    def strategy_fields(self, instrument: Instrument, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    def strategy_fields(self, instrument: Instrument, metadata: ModelMetadata) -> dict[str, Any]:
         return {
             **super().strategy_fields(instrument, metadata),
             "require_news": self.require_news,

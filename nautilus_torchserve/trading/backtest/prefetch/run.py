@@ -100,7 +100,7 @@ def prefetched(
     token = os.environ.get(actor.token_env)
     with (
         connect(
-            actor.url, actor.model, actor.version, schema=market.schema(actor), token=token, timeout_s=actor.timeout_s
+            actor.url, actor.model, actor.version, schema=actor.feature_schema(), token=token, timeout_s=actor.timeout_s
         ) as client,
         built(config, market.instruments, market.venue_trades) as (_, engine),
         closing(Prefetch(engine, client, actor.model, market.feed(client, actor))) as prefetch,

@@ -90,8 +90,8 @@ def subject_of(result: BacktestResult, settings: RunSettings) -> Subject:
     data = [each.data for each in result.instruments]
     return Subject(
         model=settings.model,
-        version=result.metadata["version"],
-        digest=result.metadata["archive_digest"],
+        version=result.metadata.version,
+        digest=result.metadata.archive_digest,
         instrument_ids=tuple(each.instrument.instrument_id for each in data),
         sources=tuple(dict.fromkeys(each.source for each in data)),
         simulated=any(each.simulated for each in data),

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from nautilus_torchserve.latency.profile import BadProfile
 from nautilus_torchserve.market.trades.trades import BadData
 from nautilus_torchserve.scores.sharpe import Sharpe, sharpe_of
-from nautilus_torchserve.serving.client.archive_import import UnreadableArchive
+from nautilus_torchserve.serving.client.archive_file import UnreadableArchive
 from nautilus_torchserve.trading.backtest.run import Data, run_backtest
 from nautilus_torchserve.trading.backtest.settings import RunSettings
 from nautilus_torchserve.trading.backtest.sweeps.grid import Combination

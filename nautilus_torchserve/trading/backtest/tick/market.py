@@ -1,8 +1,7 @@
 """Trades of one instrument, and the quotes that they imply."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from nautilus_trader.backtest.config import BacktestDataConfig
@@ -10,10 +9,10 @@ from nautilus_trader.model.data import QuoteTick, TradeTick
 from nautilus_trader.model.identifiers import InstrumentId
 from numpy.typing import NDArray
 
-from nautilus_torchserve.features.schema import FeatureSchema
 from nautilus_torchserve.features.tick import tick_schema
 from nautilus_torchserve.market.trades.trades import BadData, Trades
 from nautilus_torchserve.serving.client.client import InferenceClient
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.backtest.holdout import Sample
 from nautilus_torchserve.trading.backtest.market import InstrumentData, Market
 from nautilus_torchserve.trading.backtest.prefetch.requests import Failures
@@ -42,21 +41,21 @@ class TradeMarket(Market[Trades]):
         return [source]
 
     @classmethod
-    def check_model(cls, metadata: Mapping[str, Any], events: Sequence[Trades]) -> None:
-        trained_on = metadata["feature_schema"]
-        schema = tick_schema(trained_on["window"])
-        if schema.sha256 != metadata["feature_schema_sha256"]:
-            raise SchemaMismatch(f"expected a model trained on features {schema.name}, got {trained_on['name']}")
-        if not set(CLASSES) <= set(metadata["outputs"]):
-            got = ", ".join(metadata["outputs"])
+    def check_model(cls, metadata: ModelMetadata, events: Sequence[Trades]) -> None:
+        trained_on = metadata.feature_schema
+        schema = tick_schema(trained_on.window)
+        if schema.sha256 != metadata.feature_schema_sha256:
+            raise SchemaMismatch(f"expected a model trained on features {schema.name}, got {trained_on.name}")
+        if not set(CLASSES) <= set(metadata.outputs):
+            got = ", ".join(metadata.outputs)
             raise SchemaMismatch(f"expected a model with outputs {', '.join(CLASSES)}, got {got}")
 
     @classmethod
     def part(
-        cls, events: Trades, sample: Sample, definition: Definition, metadata: Mapping[str, Any]
+        cls, events: Trades, sample: Sample, definition: Definition, metadata: ModelMetadata
     ) -> InstrumentData[Trades]:
         trades = events.between(sample.first, len(events))
-        window = metadata["feature_schema"]["window"]
+        window = metadata.feature_schema.window
         if len(trades) <= window:
             raise BadData(f"{trades.source}: expected more than {window} trades to run on, got {len(trades)}")
         return InstrumentData(trades, conform(trades, definition.instrument), sample, definition)
@@ -75,9 +74,6 @@ class TradeMarket(Market[Trades]):
             BacktestDataConfig(catalog_path=str(folder), data_cls=data_cls, instrument_id=part.instrument.id)
             for data_cls in (TradeTick, QuoteTick)  # in this order at one time: a trade, too, sets the book
         ]
-
-    def schema(self, actor: InferenceActorConfig) -> FeatureSchema:
-        return tick_schema(actor.window)
 
     def feed(self, client: InferenceClient, actor: InferenceActorConfig) -> Feed:
         (part,) = self.parts

@@ -1,7 +1,6 @@
 """The part of a report that is about runs on trades."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -20,8 +19,10 @@ def describe(settings: BacktestSettings, run: BacktestResult, result: Instrument
     The true class of a prediction is what `market.trades.labels.label` says of its trade, with the horizon and cost
     that the model was trained for.
     """
-    trades, terms = result.data, _label_terms(run.metadata)
-    labels = np.full(len(trades), UNKNOWN, np.int8) if terms is None else label(trades.price, *terms)
+    trades, moves = result.data, run.metadata.move_label
+    labels = (
+        np.full(len(trades), UNKNOWN, np.int8) if moves is None else label(trades.price, moves.horizon, moves.cost_bps)
+    )
     return Section(
         data={},
         settings={
@@ -37,11 +38,11 @@ def describe(settings: BacktestSettings, run: BacktestResult, result: Instrument
 
 
 def _notes(settings: BacktestSettings, run: BacktestResult, result: InstrumentResult[Trades]) -> list[str]:
-    terms = _label_terms(run.metadata)
+    moves = run.metadata.move_label
     scored = (
         "the archive does not say what its labels were (label in its model.json), so no prediction is scored"
-        if terms is None
-        else f"the model's labels call a move worth trading above {terms[1]:g} bps"
+        if moves is None
+        else f"the model's labels call a move worth trading above {moves.cost_bps:g} bps"
     )
     return [
         *result.data.notes,
@@ -65,12 +66,6 @@ def _feed_notes(trades: Trades) -> list[str]:
         f"{format_duration(int(delays.max()))}). The model sees them then; orders meet the quotes that stood at the "
         "venue."
     ]
-
-
-def _label_terms(metadata: Mapping[str, Any]) -> tuple[int, float] | None:
-    """Horizon (trades) and cost (bps) of the model's labels; None where its archive does not say."""
-    terms = metadata.get("label", {})
-    return (terms["horizon"], terms["cost_bps"]) if {"horizon", "cost_bps"} <= terms.keys() else None
 
 
 def _counts(results: Sequence[InstrumentResult[Trades]]) -> dict[str, int]:

@@ -1,13 +1,13 @@
 """Settings of a backtest on trades."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from nautilus_trader.model.instruments import Instrument
 from nautilus_trader.trading.config import StrategyConfig
 
-from nautilus_torchserve.serving.model_metadata import OUTCOMES_NEED, require
+from nautilus_torchserve.serving.model_metadata import OUTCOMES_PURPOSE, ModelMetadata
 from nautilus_torchserve.trading.backtest.settings import RunSettings
 from nautilus_torchserve.trading.outcomes.recorder import OutcomeRecorderConfig
 from nautilus_torchserve.trading.tick.actor import InferenceActorConfig
@@ -35,32 +35,32 @@ class BacktestSettings(RunSettings):
 
     def check(self, instruments: Sequence[Instrument]) -> None:
         for instrument in instruments:
-            self.strategy(instrument, {})
+            self.strategy(instrument)
             InferenceActorConfig(instrument_id=instrument.id, **self.request_fields())
 
     def actor(
-        self, instruments: Sequence[Instrument], metadata: Mapping[str, Any], first_ts_event: int = 0
+        self, instruments: Sequence[Instrument], metadata: ModelMetadata, first_ts_event: int = 0
     ) -> InferenceActorConfig:
         (instrument,) = instruments
         return InferenceActorConfig(
             instrument_id=instrument.id,
-            window=metadata["feature_schema"]["window"],
+            window=metadata.feature_schema.window,
             **self.request_fields(metadata),
         )
 
-    def recorder(self, instruments: Sequence[Instrument], metadata: Mapping[str, Any]) -> OutcomeRecorderConfig | None:
+    def recorder(self, instruments: Sequence[Instrument], metadata: ModelMetadata) -> OutcomeRecorderConfig | None:
         if self.traffic is None:
             return None
-        label = require(metadata, "label", "horizon", "cost_bps", purpose=OUTCOMES_NEED)
+        label = metadata.require_move_label(OUTCOMES_PURPOSE)
         return OutcomeRecorderConfig(
             traffic=self.traffic,
             model=self.model,
             instrument_ids=[instrument.id for instrument in instruments],
-            horizon=label["horizon"],
-            cost_bps=label["cost_bps"],
+            horizon=label.horizon,
+            cost_bps=label.cost_bps,
         )
 
-    def strategy(self, instrument: Instrument, metadata: Mapping[str, Any]) -> StrategyConfig:
+    def strategy(self, instrument: Instrument, metadata: ModelMetadata | None = None) -> StrategyConfig:
         self.check_size(instrument)
         return self.strategy_config()(
             instrument_id=instrument.id,
