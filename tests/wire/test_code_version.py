@@ -17,17 +17,22 @@ METADATA = "Metadata-Version: 2.1\nName: nautilus-torchserve\nVersion: {version}
 
 @pytest.fixture
 def code(tmp_path: Path) -> Path:
-    """The package `wire`, alone in a folder."""
+    """The library's module of its version, alone in a folder."""
     folder = tmp_path / "code"
-    (folder / "wire").mkdir(parents=True)
-    for name in ("__init__.py", "code_version.py"):
-        (folder / "wire" / name).write_bytes((PROJECT / "wire" / name).read_bytes())
+    (folder / "nautilus_torchserve").mkdir(parents=True)
+    for name in ("nautilus_torchserve/__init__.py", "nautilus_torchserve/code_version.py"):
+        (folder / name).write_bytes((PROJECT / name).read_bytes())
     return folder
 
 
 def say(code: Path, *path: Path) -> str:
-    """What the code says of itself; -S: an environment without this project, but for ``path``."""
-    command = [sys.executable, "-S", "-c", f"import sys; sys.path[:0] = {[str(each) for each in (code, *path)]}; {SAY}"]
+    """Return what the code reports as its version; -S: an environment without this project, but for ``path``."""
+    command = [
+        sys.executable,
+        "-S",
+        "-c",
+        f"import sys; sys.path[:0] = {[str(entry) for entry in (code, *path)]}; {SAY}",
+    ]
     return subprocess.run(command, cwd=code.parent, capture_output=True, text=True, check=True).stdout.strip()
 
 
