@@ -5,13 +5,13 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
 
 from nautilus_torchserve.features.schema import FeatureSchema
 from nautilus_torchserve.serving.client.client import PredictionResponse
 from nautilus_torchserve.serving.client.inputs import Inputs
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.serving.tokens import Token
 from nautilus_torchserve.traffic.assignment import Assignment, Route
 from nautilus_torchserve.traffic.backlog import Backlog, Outage
@@ -84,13 +84,13 @@ class Router:
         timeout_s: float = 5.0,
         refresh_s: float = 1.0,
         name: str | None = None,
-        fits: Callable[[Mapping[str, Any]], None] | None = None,
+        fits: Callable[[ModelMetadata], None] | None = None,
     ) -> None:
         self.name = name or f"{socket.gethostname()}-{os.getpid()}-{next(_numbers)}"
         self._model = model
         self._store = store
         self._versions = Versions(url, model, schema, token, timeout_s, fits)
-        self._assignment = Assignment(self.metadata["version"])
+        self._assignment = Assignment(self.metadata.version)
         self._counts = CallCounts(model, self.name)
         self._backlog = Backlog(store)
         self._shadower = Shadower(model, self._versions.client, self._counts, self._backlog)
@@ -115,7 +115,7 @@ class Router:
         return self._assignment
 
     @property
-    def metadata(self) -> Mapping[str, Any]:
+    def metadata(self) -> ModelMetadata:
         """Of the version that was the server's default one at the start, see `InferenceClient.metadata`."""
         return self._versions.default.metadata
 

@@ -1,11 +1,11 @@
 """The clients of a model's versions, each connected when it is first needed, and checked."""
 
 import threading
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from nautilus_torchserve.features.schema import FeatureSchema
 from nautilus_torchserve.serving.client.client import InferenceClient, connect
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.serving.tokens import Token
 from nautilus_torchserve.user_error import InvalidArgument
 from nautilus_torchserve.wire.errors import RequestError, SchemaMismatch
@@ -36,7 +36,7 @@ class Versions:
         schema: FeatureSchema | None,
         token: Token,
         timeout_s: float,
-        fits: Callable[[Mapping[str, Any]], None] | None,
+        fits: Callable[[ModelMetadata], None] | None,
     ) -> None:
         if not url.startswith(("http://", "https://")):
             raise InvalidArgument(f"url of a server, http:// or https://, expected (a split needs one), was {url!r}")
@@ -72,7 +72,7 @@ class Versions:
         """Ask the server which version its default one is; raises what connecting does."""
         client = self._connected(None)
         client.close()
-        return client.metadata["version"]
+        return client.metadata.version
 
     def close(self) -> None:
         """Give all connections back; nobody may be asking any more."""

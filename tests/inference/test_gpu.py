@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA d
 
 def test_archive_computes_on_the_gpu_within_its_tolerance(tick_archive: Path, rows: np.ndarray) -> None:
     with connect(f"mar:{tick_archive}", "tick") as client:
-        assert client.metadata["device"].startswith("cuda")  # its golden rows passed while loading
+        assert client.metadata.device.startswith("cuda")  # its golden rows passed while loading
         together = client.predict(rows).outputs["buy"]
         alone = np.concatenate([client.predict(row[None]).outputs["buy"] for row in rows])
 

@@ -80,7 +80,7 @@ def test_the_answer_is_the_members_answers_combined_to_the_bit(
     ages = [age for each in asked for age in each.ages_s or [0.0] * len(each.texts)]
     price = table(clients["price"].predict(np.stack([each.window for each in asked])).outputs)
     scores = clients["sentiment"].predict(texts).outputs["score"].copy()
-    config = NewsPoolConfig(**clients["ensemble"].metadata["network"]["config"])
+    config = NewsPoolConfig(**clients["ensemble"].metadata.document["network"]["config"])
 
     answer = clients["ensemble"].predict(asked)
 
@@ -108,7 +108,7 @@ def test_without_news_the_price_models_forecast_stands_and_it_is_said(
     assert said["fallback"] == ["no news: the price model's forecast alone", ""]
     for name, values in price.items():
         assert np.float32(said[name][0]) == values[0]
-    pool = clients["ensemble"].metadata["network"]["config"]
+    pool = clients["ensemble"].metadata.document["network"]["config"]
     assert said["weight_price"] == [1, pytest.approx(pool["weight_price"])]
     assert said["weight_sentiment"] == [0, pytest.approx(pool["weight_sentiment"])]
     assert said["sentiment_score"][0] == 0
@@ -186,9 +186,9 @@ def test_answers_name_version_digest_and_schema(
 
     metadata = clients["ensemble"].metadata
     assert answer.headers[headers.MODEL_VERSION] == "1.0"
-    assert answer.headers[headers.ARCHIVE_DIGEST] == metadata["archive_digest"]
+    assert answer.headers[headers.ARCHIVE_DIGEST] == metadata.archive_digest
     assert answer.headers[headers.FEATURE_SCHEMA] == bar_schema().sha256
-    assert (metadata["inputs"], metadata["members"]) == ("windows and texts", ["price", "sentiment"])
+    assert (metadata.inputs, metadata.document["members"]) == ("windows and texts", ["price", "sentiment"])
 
 
 def test_a_deadline_is_kept(

@@ -128,7 +128,7 @@ def test_a_fixed_version_explains_too(tick_server: TorchServe) -> None:
 
 
 def test_what_is_explained_is_in_the_metadata(in_process: dict[str, InferenceClient]) -> None:
-    explained = {model: client.metadata["explained_outputs"] for model, client in in_process.items()}
+    explained = {model: [*client.metadata.explained_outputs] for model, client in in_process.items()}
 
     assert explained == {
         "tick": ["buy", "sell", "hold"],
@@ -150,7 +150,7 @@ def test_without_news_the_fallback_is_said(in_process: dict[str, InferenceClient
 def test_an_unknown_output_is_refused_with_those_that_there_are(
     remote: dict[str, InferenceClient], in_process: dict[str, InferenceClient], model: str
 ) -> None:
-    names = ", ".join(remote[model].metadata["explained_outputs"])
+    names = ", ".join(remote[model].metadata.explained_outputs)
     for client in (remote[model], in_process[model]):
         with pytest.raises(NotExplained, match=f"expected output {names} to explain, got 'rally'"):
             client.explain(inputs_of(model), "rally")

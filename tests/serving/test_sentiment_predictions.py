@@ -94,10 +94,10 @@ def test_answers_name_version_digest_and_schema(news_server: TorchServe, http: I
     answer = post(news_server, ["Profit rose"], "sentiment")
 
     assert answer.headers[headers.MODEL_VERSION] == "1.0"
-    assert answer.headers[headers.ARCHIVE_DIGEST] == http.metadata["archive_digest"]
+    assert answer.headers[headers.ARCHIVE_DIGEST] == http.metadata.archive_digest
     assert answer.headers[headers.FEATURE_SCHEMA] == TEXT_SCHEMA.sha256
-    assert http.metadata["inputs"] == "texts"
-    assert http.metadata["batch_invariant"]
+    assert http.metadata.inputs == "texts"
+    assert http.metadata.batch_invariant
 
 
 def test_a_long_text_says_its_chunks_and_what_was_cut_off(news_server: TorchServe) -> None:

@@ -15,6 +15,7 @@ from nautilus_trader.model.identifiers import InstrumentId
 import support
 from nautilus_torchserve.features.schema import FeatureSchema
 from nautilus_torchserve.features.tick import tick_schema
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.inference.live_calls import InferenceDispatcher
 from nautilus_torchserve.trading.inference.live_config import LiveCallsConfig
 from nautilus_torchserve.trading.inference.messages import InferenceCall, ModelHealth, PredictionRequest, RequestOutcome
@@ -78,7 +79,7 @@ class Asked:
         self.splits.append(split)
 
 
-def _fits(metadata: Mapping[str, Any]) -> None:
+def _fits(metadata: ModelMetadata) -> None:
     """Any version."""
 
 

@@ -4,9 +4,8 @@ import asyncio
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from tcp_proxy import Proxy
 
 from nautilus_torchserve.features.tick import tick_schema
 from nautilus_torchserve.serving.client.client import connect
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.serving.server.config import free_ports
 from nautilus_torchserve.serving.server.torchserve import TorchServe
 from nautilus_torchserve.trading.inference.messages import InferenceCall, ModelHealth, RequestOutcome
@@ -242,8 +242,8 @@ def test_a_model_of_other_features_is_never_asked(tick_server: TorchServe, rows:
 
 
 def test_a_model_that_does_not_fit_is_never_asked(tick_server: TorchServe, rows: np.ndarray) -> None:
-    def fits(metadata: Mapping[str, Any]) -> None:
-        raise SchemaMismatch(f"a model of bars expected, was of {metadata['inputs']}")
+    def fits(metadata: ModelMetadata) -> None:
+        raise SchemaMismatch(f"a model of bars expected, was of {metadata.inputs}")
 
     async def talk(asked: Asked) -> None:
         await until(lambda: bool(asked.health))
@@ -288,7 +288,7 @@ def test_an_error_of_our_own_fails_its_questions_and_no_others(tick_server: Torc
 
 
 def test_an_error_of_our_own_while_connecting_is_counted_and_nothing_is_asked(tick_server: TorchServe) -> None:
-    def fits(metadata: Mapping[str, Any]) -> None:
+    def fits(metadata: ModelMetadata) -> None:
         raise ZeroDivisionError
 
     async def talk(asked: Asked) -> None:

@@ -103,7 +103,7 @@ def test_each_headline_moves_the_sentiment_of_what_it_is_about_a_latency_later(n
     assert len({each.score for each in heard}) == len(heard) == 6
     assert {(each.model, each.version) for each in heard} == {("sentiment", "1.0")}
     with connect(f"mar:{news_archives['sentiment']}", "sentiment") as client:
-        assert {each.archive_digest for each in heard} == {client.metadata["archive_digest"]}
+        assert {each.archive_digest for each in heard} == {client.metadata.archive_digest}
 
 
 def test_headlines_received_together_make_one_request(news_archives: dict[str, Path], asked: list[list[str]]) -> None:

@@ -1,7 +1,7 @@
 """Whom a router asks, what it counts, and how it does without its database; on a real server's two versions."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from traffic_support import MODEL, NEVER_S, MakeRouter, calls, canary, versions
 
 from nautilus_torchserve.features.tick import tick_schema
 from nautilus_torchserve.serving.client.client import connect
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.serving.server.torchserve import TorchServe
 from nautilus_torchserve.traffic.records import CallWindow
 from nautilus_torchserve.traffic.router import Router
@@ -152,8 +153,8 @@ def test_a_challenger_that_is_not_there_gets_nothing_and_its_errors_are_seen(
 def test_a_challenger_that_the_caller_cannot_ask_gets_nothing(
     router_of: MakeRouter, store: TrafficStore, rows: np.ndarray
 ) -> None:
-    def fits(metadata: Mapping[str, Any]) -> None:
-        if metadata["version"] != "1.0":
+    def fits(metadata: ModelMetadata) -> None:
+        if metadata.version != "1.0":
             raise SchemaMismatch("other bars")
 
     store.start(canary(1.0))
@@ -197,8 +198,8 @@ def test_after_a_promotion_the_default_version_is_everybodys_but_where_a_positio
 def test_answers_of_a_new_default_version_that_the_caller_cannot_ask_are_refused(
     router_of: MakeRouter, store: TrafficStore, rows: np.ndarray, promoted: Callable[[], None]
 ) -> None:
-    def fits(metadata: Mapping[str, Any]) -> None:
-        if metadata["version"] != "1.0":
+    def fits(metadata: ModelMetadata) -> None:
+        if metadata.version != "1.0":
             raise SchemaMismatch("other bars")
 
     router = router_of(store, fits=fits)

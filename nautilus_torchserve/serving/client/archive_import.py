@@ -20,7 +20,7 @@ from nautilus_torchserve.serving.client.archive_file import (
     open_archive,
 )
 from nautilus_torchserve.serving.client.isolated_import import forget, import_isolated
-from nautilus_torchserve.serving.model_metadata import check_metadata
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.user_error import UserError
 
 TRUSTED_VARIABLE = "ARCHIVE_TRUSTED_KEYS"
@@ -40,7 +40,7 @@ class LoadedArchive:
 
     model: Any
     """The archive's own `inference.model.InferenceModel`, loaded."""
-    metadata: dict[str, Any]
+    metadata: ModelMetadata
     """Its metadata, checked."""
     request_error: type[Exception]
     """The archive's own `wire.errors.RequestError`, which is not this checkout's."""
@@ -126,13 +126,13 @@ class _NoRequestError(Exception):
     """The `RequestError` of an archive without our ``wire``: nothing that it raises is one."""
 
 
-def _check_model(path: Path, model: Any) -> dict[str, Any]:
+def _check_model(path: Path, model: Any) -> ModelMetadata:
     """Return a model's metadata; raise `UnreadableArchive` where it is none that a client can call."""
     for name in ("metadata", "predict", "explanations"):
         if not callable(getattr(model, name, None)):
             raise UnreadableArchive(f"{path}: expected a model with {name}() to run it in process, got none")
     try:
-        return check_metadata(model.metadata())
+        return ModelMetadata.from_dict(model.metadata())
     except ValueError as error:
         raise UnreadableArchive(f"{path}: {error}") from None
 

@@ -19,6 +19,7 @@ from nautilus_torchserve.serving.client.archive_import import TRUSTED_VARIABLE, 
 from nautilus_torchserve.serving.client.explanation_checks import check_explanations
 from nautilus_torchserve.serving.client.inputs import Inputs, check_inputs
 from nautilus_torchserve.serving.client.served_version import ServedVersion, check_table
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.serving.tokens import Token
 from nautilus_torchserve.user_error import InvalidArgument
 from nautilus_torchserve.wire.errors import (
@@ -65,9 +66,8 @@ class ExplanationResponse:
 class InferenceClient(ABC):
     """One model's predictions; `connect` makes one. Also a context manager."""
 
-    metadata: dict[str, Any]
-    """The archive's ``model.json`` with ``version``, ``archive_digest``, ``outputs``, ``feature_schema_sha256``,
-    ``explained_outputs``, ``inputs``, ``batch_invariant``, ``tile_rows`` and ``device``, as of connecting."""
+    metadata: ModelMetadata
+    """Of the version that answered first, as of connecting."""
 
     @abstractmethod
     def predict(self, inputs: Inputs, deadline_ns: int | None = None) -> PredictionResponse:
@@ -170,19 +170,19 @@ def connect(
         client = HttpClient(url, model, version, token, timeout_s, None if schema is None else schema.sha256)
     else:
         raise InvalidArgument(f"url beginning with http://, https:// or mar: expected, was {url!r}")
-    theirs, trained = client.metadata["feature_schema_sha256"], client.metadata["feature_schema"]
+    theirs, trained = client.metadata.feature_schema_sha256, client.metadata.feature_schema
     if schema is not None and schema.sha256 != theirs:
         client.close()
         raise SchemaMismatch(
-            f"{model} {client.metadata['version']} at {url}: trained on features "
-            f"{trained['name']:.40} over {trained['window']} events "
+            f"{model} {client.metadata.version} at {url}: trained on features "
+            f"{trained.name:.40} over {trained.window} events "
             f"({theirs[:12]}), was asked with {schema.name} over {schema.window} ({schema.sha256[:12]})"
         )
-    if schema is not None and FeatureSchema.from_dict(trained) != schema:
+    if schema is not None and trained != schema:
         client.close()
         raise InvalidResponse(
-            f"{model} {client.metadata['version']} at {url}: expected the feature schema of hash {theirs[:12]}, "
-            f"got {trained['name']:.40}, which has another"
+            f"{model} {client.metadata.version} at {url}: expected the feature schema of hash {theirs[:12]}, "
+            f"got {trained.name:.40}, which has another"
         )
     return client
 
@@ -208,7 +208,7 @@ class InProcessClient(InferenceClient):
         self._folder = tempfile.TemporaryDirectory(prefix="mar-")
         self._archive = load_archive(archive, Path(self._folder.name), trusted)
         self.metadata = self._archive.metadata
-        self._version, self._digest = self.metadata["version"], self.metadata["archive_digest"]
+        self._version, self._digest = self.metadata.version, self.metadata.archive_digest
         if version is not None and version != self._version:
             self.close()
             raise UnknownModel(f"{archive}: version {version} expected, was {self._version}")

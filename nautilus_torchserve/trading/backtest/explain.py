@@ -51,7 +51,7 @@ def explain_trade(
     """
     with connect(url or log.url, log.model, None if any_version else log.version, token=token) as client:
         if not any_version:
-            _refuse_other(log, client.metadata["archive_digest"])  # before it computes in vain
+            _refuse_other(log, client.metadata.archive_digest)  # before it computes in vain
         explained = client.explain(_inputs(log, trade))
     if not any_version:
         _refuse_other(log, explained.digest)

@@ -1,8 +1,5 @@
 """Asks a model about the bars of several instruments, those that close together in one request."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 from nautilus_trader.core.uuid import UUID4
 from nautilus_trader.model.data import Bar, BarType
@@ -12,7 +9,7 @@ from numpy.typing import NDArray
 
 from nautilus_torchserve.features.bar import bar_schema
 from nautilus_torchserve.serving.client.client import PredictionResponse
-from nautilus_torchserve.serving.model_metadata import BARS, WINDOWS_NEED, require
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.backtest.simulated_time import check_bar_types
 from nautilus_torchserve.trading.bars.features import BarFeatures
 from nautilus_torchserve.trading.checks import expect
@@ -121,12 +118,12 @@ class BarInferenceActor(ModelActor):
         for bar_type in self.config.bar_types:
             self.request_bars(bar_type, start=since, callback=self._on_history)
 
-    def _refuse_other_bars(self, metadata: Mapping[str, Any]) -> None:
-        taken = metadata["inputs"]
+    def _refuse_other_bars(self, metadata: ModelMetadata) -> None:
+        taken = metadata.inputs
         if taken != self.inputs:
             raise SchemaMismatch(f"a model that takes {self.inputs} expected, was one of {taken}")
         ours = self.config.bar_types[0].spec.get_interval_ns()
-        theirs = require(metadata, "bars", *BARS, purpose=WINDOWS_NEED)["interval_ns"]
+        theirs = metadata.require_bars().interval_ns
         if theirs != ours:
             raise SchemaMismatch(f"a model of {ours / 1e9:g} s bars expected, was of {theirs / 1e9:g} s")
 

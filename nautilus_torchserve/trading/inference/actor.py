@@ -2,8 +2,8 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
 
 from nautilus_trader.common.component import TimeEvent
 from nautilus_trader.model.data import DataType
@@ -13,6 +13,7 @@ from nautilus_trader.model.instruments import Instrument
 from nautilus_torchserve.features.schema import FeatureSchema
 from nautilus_torchserve.serving.client.client import InferenceClient, PredictionResponse, connect
 from nautilus_torchserve.serving.client.inputs import Inputs
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.backtest.simulated_time import check_time
 from nautilus_torchserve.trading.inference.config import ModelActorConfig
 from nautilus_torchserve.trading.inference.delay_queue import DelayQueue
@@ -86,7 +87,7 @@ class ModelActor(LiveAsking):
         """The last prediction that took effect, and what the model was asked for it."""
 
     def connect_model(
-        self, schema: FeatureSchema, fits: Callable[[Mapping[str, Any]], None] = lambda metadata: None
+        self, schema: FeatureSchema, fits: Callable[[ModelMetadata], None] = lambda metadata: None
     ) -> dict[InstrumentId, Instrument]:
         """Connect to the model; to be called by ``on_start``.
 
@@ -123,7 +124,7 @@ class ModelActor(LiveAsking):
             raise self.refused(error) from None
         return instruments
 
-    def _connect(self, schema: FeatureSchema, fits: Callable[[Mapping[str, Any]], None]) -> None:
+    def _connect(self, schema: FeatureSchema, fits: Callable[[ModelMetadata], None]) -> None:
         config, token = self.config, os.environ.get(self.config.token_env)
         if config.traffic is None:
             self._client = connect(

@@ -1,8 +1,7 @@
 """What actors that ask a model do in a live run: put questions, publish what came of them, start from history."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable
 
 import pandas as pd
 from nautilus_trader.common.actor import Actor
@@ -13,6 +12,7 @@ from nautilus_trader.model.data import DataType
 from nautilus_trader.model.identifiers import InstrumentId
 
 from nautilus_torchserve.features.schema import FeatureSchema
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.inference.config import ModelActorConfig
 from nautilus_torchserve.trading.inference.live_answers import LiveAnswers
 from nautilus_torchserve.trading.inference.live_calls import InferenceDispatcher
@@ -64,7 +64,7 @@ class LiveAsking(Actor):
         """Whether this is a live run; else time is simulated."""
         return not isinstance(self.clock, TestClock)
 
-    def go_live(self, schema: FeatureSchema, fits: Callable[[Mapping[str, Any]], None]) -> None:
+    def go_live(self, schema: FeatureSchema, fits: Callable[[ModelMetadata], None]) -> None:
         """Begin to connect to the model, beside the event loop; its health says when that is done.
 
         Raises

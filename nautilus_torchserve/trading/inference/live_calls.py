@@ -2,13 +2,13 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from nautilus_trader.common.component import Logger
 from nautilus_trader.model.identifiers import InstrumentId
 
 from nautilus_torchserve.features.schema import FeatureSchema
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.inference.config import ModelActorConfig
 from nautilus_torchserve.trading.inference.live_asker import Asker, CompletedRequest, PendingRequest
 from nautilus_torchserve.trading.inference.live_failover import EndpointPool
@@ -57,7 +57,7 @@ class InferenceDispatcher:
         self,
         config: ModelActorConfig,
         schema: FeatureSchema,
-        fits: Callable[[Mapping[str, Any]], None],
+        fits: Callable[[ModelMetadata], None],
         *,
         loop: asyncio.AbstractEventLoop,
         now_ns: Callable[[], int],

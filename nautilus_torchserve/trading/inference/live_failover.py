@@ -2,11 +2,11 @@
 
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from nautilus_torchserve.features.schema import FeatureSchema
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.serving.token_source import TokenSource
 from nautilus_torchserve.serving.tokens import NoToken, Token
 from nautilus_torchserve.trading.inference.config import ModelActorConfig
@@ -44,7 +44,7 @@ class EndpointPool:
         self,
         config: ModelActorConfig,
         schema: FeatureSchema,
-        fits: Callable[[Mapping[str, Any]], None],
+        fits: Callable[[ModelMetadata], None],
         changed: Callable[[ModelHealth], None],
         now_ns: Callable[[], int],
         owner: HasErrorCount,

@@ -1,14 +1,15 @@
 """Ways to ask a server's versions: one of them, its default one with instruments that stay, or as a split says."""
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Protocol
 
 from nautilus_torchserve.features.schema import FeatureSchema
 from nautilus_torchserve.serving.client.archive_file import UnreadableArchive
 from nautilus_torchserve.serving.client.client import InferenceClient, PredictionResponse, connect
 from nautilus_torchserve.serving.client.inputs import Inputs
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.serving.tokens import Token
 from nautilus_torchserve.trading.inference.config import ModelActorConfig
 from nautilus_torchserve.traffic.assignment import Assignment, Route
@@ -31,7 +32,7 @@ class Routes(Protocol):
         """Which version each instrument is with; None where there is one version only."""
 
     @property
-    def metadata(self) -> Mapping[str, Any]:
+    def metadata(self) -> ModelMetadata:
         """Of the version that was asked at the start, see `InferenceClient.metadata`."""
 
     def route(self, instrument_id: str, ts_ns: int, held: bool = False) -> Route:
@@ -60,7 +61,7 @@ class OneVersion:
     assignment = None
 
     def __init__(self, client: InferenceClient) -> None:
-        self.metadata: Mapping[str, Any] = client.metadata
+        self.metadata: ModelMetadata = client.metadata
         self._client = client
 
     def route(self, instrument_id: str, ts_ns: int, held: bool = False) -> Route:
@@ -88,8 +89,8 @@ class DefaultVersion:
 
     def __init__(self, versions: Versions) -> None:
         self._versions = versions
-        self.metadata: Mapping[str, Any] = versions.default.metadata
-        self.assignment = Assignment(self.metadata["version"])
+        self.metadata: ModelMetadata = versions.default.metadata
+        self.assignment = Assignment(self.metadata.version)
 
     def route(self, instrument_id: str, ts_ns: int, held: bool = False) -> Route:
         return self.assignment.route(instrument_id, ts_ns, held)[0]
@@ -134,7 +135,7 @@ def open_routes(
     url: str,
     config: ModelActorConfig,
     schema: FeatureSchema,
-    fits: Callable[[Mapping[str, Any]], None],
+    fits: Callable[[ModelMetadata], None],
     token: Token,
     store: TrafficStore | None,
 ) -> Routes:
@@ -169,7 +170,7 @@ def connect_version(
     config: ModelActorConfig,
     version: str | None,
     schema: FeatureSchema,
-    fits: Callable[[Mapping[str, Any]], None],
+    fits: Callable[[ModelMetadata], None],
     token: Token,
 ) -> InferenceClient:
     """A version's client, checked; raises as `open_routes`."""

@@ -2,15 +2,15 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
 
 from nautilus_torchserve.features.schema import FeatureSchema
 from nautilus_torchserve.serving.client.archive_file import UnreadableArchive
 from nautilus_torchserve.serving.client.breaker import Breaker, BreakerState
 from nautilus_torchserve.serving.client.client import PredictionResponse
 from nautilus_torchserve.serving.client.inputs import Inputs
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.serving.token_source import TokenSource
 from nautilus_torchserve.serving.tokens import NoToken, Token
 from nautilus_torchserve.trading.inference.config import ModelActorConfig
@@ -50,7 +50,7 @@ class Endpoint:
         url: str,
         config: ModelActorConfig,
         schema: FeatureSchema,
-        fits: Callable[[Mapping[str, Any]], None],
+        fits: Callable[[ModelMetadata], None],
         token: Token,
         changed: Callable[[ModelHealth], None],
         now_ns: Callable[[], int],
@@ -167,7 +167,7 @@ class Endpoint:
     def _connect(self, store: TrafficStore | None) -> None:
         made = open_routes(self.url, self._config, self._schema, self._fits, self._token, store)
         before, self.routes = self.routes, made
-        self._last_met = made.metadata["version"], made.metadata["archive_digest"]
+        self._last_met = made.metadata.version, made.metadata.archive_digest
         self._met = {self._last_met}
         if before is not None:
             if before.assignment is not None and made.assignment is not None:

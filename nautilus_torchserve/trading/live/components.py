@@ -13,7 +13,7 @@ from nautilus_torchserve.features.bar import bar_schema
 from nautilus_torchserve.features.schema import FeatureSchema
 from nautilus_torchserve.features.tick import tick_schema
 from nautilus_torchserve.serving.client.client import connect
-from nautilus_torchserve.serving.model_metadata import BARS, WINDOWS_NEED, require
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.serving.tokens import Token
 from nautilus_torchserve.trading.bars.actor import BarInferenceActorConfig
 from nautilus_torchserve.trading.checks import BadSetting, expect
@@ -28,10 +28,9 @@ from strategies.bar_strategy import BarStrategyConfig
 from strategies.tick_strategy import TickStrategyConfig
 
 C = TypeVar("C", bound=NautilusConfig)
-Metadata = Mapping[str, Any]
 
 
-def asked_model(settings: LiveSettings) -> dict[str, Any]:
+def asked_model(settings: LiveSettings) -> ModelMetadata:
     """The metadata of the model that the actor will ask, from the first of its servers that answers.
 
     Raises
@@ -47,11 +46,11 @@ def asked_model(settings: LiveSettings) -> dict[str, Any]:
     tokens = server_tokens(actor["url"], config_from(LiveCallsConfig, live, "model.actor.live"), fixed_token(settings))
     metadata = _first_answer([actor["url"], *live.get("fallback_urls", [])], settings, tokens)
     ours = _schema(settings, metadata)
-    if ours.sha256 != metadata["feature_schema_sha256"]:
-        theirs = metadata["feature_schema"]
+    if ours.sha256 != metadata.feature_schema_sha256:
+        theirs = metadata.feature_schema
         raise SchemaMismatch(
-            f"{metadata['model']} {metadata['version']}: trained on features {theirs['name']} over "
-            f"{theirs['window']} events, was to be asked with {ours.name} over {ours.window}"
+            f"{metadata.model} {metadata.version}: trained on features {theirs.name} over "
+            f"{theirs.window} events, was to be asked with {ours.name} over {ours.window}"
         )
     return metadata
 
@@ -86,7 +85,7 @@ def with_own_server(settings: LiveSettings) -> LiveSettings:
     return replace(settings, model=replace(settings.model, actor={**actor, "live": live}))
 
 
-def _first_answer(urls: Sequence[str], settings: LiveSettings, tokens: Sequence[Token]) -> dict[str, Any]:
+def _first_answer(urls: Sequence[str], settings: LiveSettings, tokens: Sequence[Token]) -> ModelMetadata:
     actor = settings.model.actor
     name, timeout_s = actor.get("model", settings.model.kind), actor.get("timeout_s", 5.0)
     for place, (url, token) in enumerate(zip(urls, tokens, strict=True)):
@@ -99,21 +98,23 @@ def _first_answer(urls: Sequence[str], settings: LiveSettings, tokens: Sequence[
     raise AssertionError("at least one URL expected, was none")
 
 
-def _schema(settings: LiveSettings, metadata: Metadata) -> FeatureSchema:
+def _schema(settings: LiveSettings, metadata: ModelMetadata) -> FeatureSchema:
     """What the actor will compute."""
     if settings.model.kind == "tick":
-        return tick_schema(settings.model.actor.get("window", metadata["feature_schema"]["window"]))
-    expect("bars" in metadata, f"a model of bars for kind price, was {metadata['feature_schema']['name']}")
-    bars = require(metadata, "bars", *BARS, purpose=WINDOWS_NEED)
-    return bar_schema(settings.model.actor.get("indicators", bars["indicators"]))
+        return tick_schema(settings.model.actor.get("window", metadata.feature_schema.window))
+    expect(metadata.takes_bars, f"a model of bars for kind price, was {metadata.feature_schema.name}")
+    bars = metadata.require_bars()
+    return bar_schema(settings.model.actor.get("indicators", bars.indicators))
 
 
-def actor_config(settings: LiveSettings, metadata: Metadata | None) -> InferenceActorConfig | BarInferenceActorConfig:
+def actor_config(
+    settings: LiveSettings, metadata: ModelMetadata | None
+) -> InferenceActorConfig | BarInferenceActorConfig:
     """Config of the actor that asks the model.
 
     Parameters
     ----------
-    metadata : mapping, optional
+    metadata : ModelMetadata, optional
         What `asked_model` found; None where nothing is known yet.
 
     Raises
@@ -124,16 +125,17 @@ def actor_config(settings: LiveSettings, metadata: Metadata | None) -> Inference
     fields = dict(settings.model.actor)
     if settings.model.kind == "tick":
         if metadata is not None:
-            fields.setdefault("window", metadata["feature_schema"]["window"])
+            fields.setdefault("window", metadata.feature_schema.window)
         return config_from(InferenceActorConfig, fields, "model.actor")
     if metadata is not None:
-        fields.setdefault("indicators", metadata["bars"]["indicators"])
-        fields.setdefault("max_gap_ns", metadata["bars"]["max_gap_ns"])
+        bars = metadata.require_bars()
+        fields.setdefault("indicators", bars.indicators)
+        fields.setdefault("max_gap_ns", bars.max_gap_ns)
     return config_from(BarInferenceActorConfig, fields, "model.actor")
 
 
 def strategy_configs(
-    settings: LiveSettings, actor: InferenceActorConfig | BarInferenceActorConfig, metadata: Metadata | None
+    settings: LiveSettings, actor: InferenceActorConfig | BarInferenceActorConfig, metadata: ModelMetadata | None
 ) -> list[TickStrategyConfig | BarStrategyConfig]:
     """Configs of the strategies, one for each instrument.
 
@@ -155,13 +157,11 @@ def strategy_configs(
     if isinstance(actor, InferenceActorConfig):
         return [config_from(TickStrategyConfig, {**fields, **_about(settings, actor.instrument_id)}, "strategy")]
     if metadata is not None:
-        bars = metadata["bars"]
+        bars = metadata.require_bars()
         if "horizon_ns" not in fields:
-            label = require(
-                metadata, "label", "horizon_bars", purpose="how long a signal holds, give it as strategy.horizon_ns"
-            )
-            fields["horizon_ns"] = label["horizon_bars"] * bars["interval_ns"]
-        fields.setdefault("closed_market_ns", bars["max_gap_ns"] - bars["interval_ns"])
+            horizon_bars = metadata.require_horizon_bars("how long a signal holds, give it as strategy.horizon_ns")
+            fields["horizon_ns"] = horizon_bars * bars.interval_ns
+        fields.setdefault("closed_market_ns", bars.max_gap_ns - bars.interval_ns)
     return [
         config_from(
             BarStrategyConfig,

@@ -1,7 +1,6 @@
 """NautilusTrader's `TradingNode`, set up as the settings say."""
 
 import asyncio
-from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from nautilus_trader.model.identifiers import InstrumentId, TraderId
 from nautilus_trader.persistence.config import DataCatalogConfig
 from nautilus_trader.trading.config import ImportableStrategyConfig
 
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.backtest.tick_settings import importable_actor, importable_strategy
 from nautilus_torchserve.trading.checks import BadSetting, expect
 from nautilus_torchserve.trading.live import binance
@@ -45,13 +45,13 @@ Client = tuple[str, Any, Any]
 
 
 def build_node(
-    settings: LiveSettings, metadata: Mapping[str, Any] | None, loop: asyncio.AbstractEventLoop
+    settings: LiveSettings, metadata: ModelMetadata | None, loop: asyncio.AbstractEventLoop
 ) -> tuple[TradingNode, list[InstrumentId]]:
     """The node, ready to run, and what it trades.
 
     Parameters
     ----------
-    metadata : mapping, optional
+    metadata : ModelMetadata, optional
         What `trading.live.components.asked_model` found; None where nothing is known yet.
     loop : AbstractEventLoop
         What it is to run on.

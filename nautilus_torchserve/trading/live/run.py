@@ -3,7 +3,7 @@
 import asyncio
 import json
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +12,7 @@ from nautilus_trader.live.node import TradingNode
 from nautilus_trader.model.enums import TradingState
 from nautilus_trader.model.identifiers import InstrumentId
 
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.checks import BadSetting
 from nautilus_torchserve.trading.decision import HALT_TOPIC, Halt
 from nautilus_torchserve.trading.inference.live_config import LiveCallsConfig
@@ -134,7 +135,7 @@ def _token_warning(settings: LiveSettings) -> str | None:
     )
 
 
-def _model(settings: LiveSettings, say: Callable[[str], None]) -> Mapping[str, Any] | None:
+def _model(settings: LiveSettings, say: Callable[[str], None]) -> ModelMetadata | None:
     """What the model says of itself; None where it may be waited for, and has to be."""
     try:
         metadata = asked_model(settings)
@@ -143,7 +144,7 @@ def _model(settings: LiveSettings, say: Callable[[str], None]) -> Mapping[str, A
             raise
         say(f"the model cannot be reached yet: {error}")
         return None
-    say(f"model {metadata['model']} {metadata['version']}, archive {metadata['archive_digest'][:12]}, features agree")
+    say(f"model {metadata.model} {metadata.version}, archive {metadata.archive_digest[:12]}, features agree")
     return metadata
 
 

@@ -39,7 +39,7 @@ def test_digest_is_what_the_loaded_archive_says(tick_run: Path, tmp_path: Path) 
     built = build_archive("tick", tick_run, "1.0", tmp_path)
 
     with connect(f"mar:{built.path}", "tick") as client:
-        assert client.metadata["archive_digest"] == built.digest
+        assert client.metadata.archive_digest == built.digest
 
 
 def test_archive_holds_what_it_needs_and_no_more(tick_archive: Path) -> None:
@@ -71,7 +71,7 @@ def test_an_archive_from_before_there_were_texts_is_asked_for_rows(
     )
 
     with connect(f"mar:{older}", "tick") as client, connect(f"mar:{tick_archive}", "tick") as today:
-        assert client.metadata["inputs"] == "rows"
+        assert client.metadata.inputs == "rows"
         np.testing.assert_array_equal(client.predict(rows).outputs["buy"], today.predict(rows).outputs["buy"])
 
 

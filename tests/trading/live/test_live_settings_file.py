@@ -5,10 +5,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import misbehaving_server
 import msgspec
 import pytest
 
 from nautilus_torchserve.market.trades.trades import BadData
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.checks import BadSetting
 from nautilus_torchserve.trading.live.components import actor_config, strategy_configs, traded
 from nautilus_torchserve.trading.live.node import build_node
@@ -43,11 +45,14 @@ trade_size = "0.1"
 [risk]
 max_daily_loss = "10"
 """
-METADATA = {
-    "feature_schema": {"window": 32},
-    "bars": {"interval_ns": 60 * 10**9, "max_gap_ns": 120 * 10**9, "indicators": True},
-    "label": {"horizon_bars": 2},
-}
+MINUTE_NS = 60 * 10**9
+METADATA = ModelMetadata.from_dict(
+    {
+        **misbehaving_server.METADATA,
+        "bars": {"interval_ns": MINUTE_NS, "max_gap_ns": 2 * MINUTE_NS, "indicators": True},
+        "label": {"horizon_bars": 2},
+    }
+)
 
 
 @pytest.fixture
