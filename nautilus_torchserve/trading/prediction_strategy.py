@@ -229,7 +229,7 @@ class PredictionStrategy(Strategy):
         """
         assert self._instrument is not None
         position = self.portfolio.net_position(self.config.instrument_id)
-        if prediction.leaving:
+        if prediction.pending_version_change:
             against = position > 0 if side == OrderSide.SELL else position < 0
             quantity = min(quantity, abs(position)) if against else Decimal(0)
             if not quantity:

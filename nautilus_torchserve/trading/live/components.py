@@ -17,8 +17,8 @@ from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.serving.tokens import Token
 from nautilus_torchserve.trading.bars.actor import BarInferenceActorConfig
 from nautilus_torchserve.trading.checks import BadSetting, expect
-from nautilus_torchserve.trading.inference.live_config import LiveCallsConfig
-from nautilus_torchserve.trading.inference.live_failover import server_tokens
+from nautilus_torchserve.trading.inference.config import DispatcherConfig
+from nautilus_torchserve.trading.inference.endpoint import server_tokens
 from nautilus_torchserve.trading.instruments.names import engine_name, order_id_tag
 from nautilus_torchserve.trading.live.settings import LiveSettings
 from nautilus_torchserve.trading.server_token import own_key_file
@@ -43,7 +43,7 @@ def asked_model(settings: LiveSettings) -> ModelMetadata:
     actor, live = settings.model.actor, live_table(settings)
     expect("url" in actor, "model.actor.url, was missing")
     expect(isinstance(actor["url"], str), f"model.actor.url as a text, was {actor['url']!r}")
-    tokens = server_tokens(actor["url"], config_from(LiveCallsConfig, live, "model.actor.live"), fixed_token(settings))
+    tokens = server_tokens(actor["url"], config_from(DispatcherConfig, live, "model.actor.live"), fixed_token(settings))
     metadata = _first_answer([actor["url"], *live.get("fallback_urls", [])], settings, tokens)
     ours = _schema(settings, metadata)
     if ours.sha256 != metadata.feature_schema_sha256:

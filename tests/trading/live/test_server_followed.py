@@ -63,7 +63,7 @@ def test_what_the_settings_or_the_environment_name_stays(
     [
         (5, {}, "model.actor.url as a text expected, was 5"),
         ("http://a", 5, "model.actor.live as a table expected, was 5"),
-        ("http://a", {"nothing": 1}, "model.actor.live.nothing: a field of LiveCallsConfig expected"),
+        ("http://a", {"nothing": 1}, "model.actor.live.nothing: a field of DispatcherConfig expected"),
     ],
 )
 def test_settings_of_other_types_are_refused(url: object, live: object, message: str) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from live_support import MS, Asked, asking, config, until
+from dispatcher_support import MS, DispatcherProbe, config, run_dispatcher, until
 from misbehaving_server import MODES, MisbehavingServer, described, error, good, headed, json_error, probabilities
 
 from nautilus_torchserve.trading.inference.messages import RequestOutcome
@@ -25,12 +25,12 @@ REFUSALS = {
     "refuses-every-text": json_error("422 Bad", error="BadText", detail="x"),
     "too-large": error("413 Too Large", b""),
 }
-"""Modes in which a server refuses whatever it is sent."""
+"""Modes in which a server refuses every request."""
 
 
 @pytest.fixture(scope="module")
 def servers() -> Iterator[tuple[MisbehavingServer, MisbehavingServer]]:
-    """One that misbehaves, and its fallback, for it."""
+    """A server that misbehaves, and its fallback."""
     with MisbehavingServer() as primary, MisbehavingServer() as fallback:
         yield primary, fallback
 
@@ -51,63 +51,65 @@ def test_garbage_opens_the_breaker_and_the_fallback_answers(
     }
     in_time = (RequestOutcome.ANSWERED, RequestOutcome.LATE) if name in ENDLESS else (RequestOutcome.ANSWERED,)
 
-    async def talk(asked: Asked) -> None:
-        await until(lambda: len({each.url for each in asked.health}) == 2)  # both are connected
-        assert (await asked.ask(ROW)).url == primary.url
+    async def scenario(probe: DispatcherProbe) -> None:
+        await until(lambda: len({each.url for each in probe.health}) == 2)  # both are connected
+        assert (await probe.predict(ROW)).url == primary.url
         primary.mode = MODES[name][0] if name in MODES else REFUSALS[name]
-        while (await asked.ask(ROW)).url != fallback.url:
-            assert len(asked.calls) < 10
-        assert (await asked.ask(ROW)).fates[0] in in_time
+        while (await probe.predict(ROW)).url != fallback.url:
+            assert len(probe.calls) < 10
+        assert (await probe.predict(ROW)).outcomes[0] in in_time
 
-    asked = asking(config(primary.url, live=live), talk)
+    probe = run_dispatcher(config(primary.url, live=live), scenario)
 
-    garbage = [call for call in asked.calls[1:] if call.url == primary.url]
+    garbage = [call for call in probe.calls[1:] if call.url == primary.url]
     assert 1 <= len(garbage) <= 4
-    assert all(RequestOutcome.ANSWERED not in call.fates and not call.outputs for call in garbage)
-    assert [each for each in asked.health if each.url == primary.url][-1].state == "open"
-    answered = [call for call in asked.calls if call.outputs]
+    assert all(RequestOutcome.ANSWERED not in call.outcomes and not call.outputs for call in garbage)
+    assert [each for each in probe.health if each.url == primary.url][-1].state == "open"
+    answered = [call for call in probe.calls if call.outputs]
     assert all({name: values.item(0) for name, values in call.outputs.items()} == RIGHT for call in answered)
-    assert asked.live.handler_errors == 0
-    assert all(len(call.error) < 500 and call.error.isprintable() for call in asked.calls)
+    assert probe.dispatcher.handler_errors == 0
+    assert all(len(call.error) < 500 and call.error.isprintable() for call in probe.calls)
 
 
 def test_a_server_that_describes_other_inputs_is_left(servers: tuple[MisbehavingServer, MisbehavingServer]) -> None:
-    """The client refuses each question before it is sent, by what the server said of itself."""
+    """The client refuses each request before it is sent, by the server's description."""
     primary, fallback = servers
     primary.mode, primary.describe = good, lambda request: described(inputs="texts")
     live = {"fallback_urls": (fallback.url,), "refusals_to_open": 4, "probe_after_ns": 60_000 * MS,
             "max_probe_after_ns": 60_000 * MS}  # fmt: skip
 
-    async def talk(asked: Asked) -> None:
-        await until(lambda: len({each.url for each in asked.health}) == 2)
-        while (await asked.ask(ROW)).url != fallback.url:
-            assert len(asked.calls) < 10
+    async def scenario(probe: DispatcherProbe) -> None:
+        await until(lambda: len({each.url for each in probe.health}) == 2)
+        while (await probe.predict(ROW)).url != fallback.url:
+            assert len(probe.calls) < 10
 
-    assert [call.error[:7] for call in asking(config(primary.url, live=live), talk).calls] == ["BadType"] * 4 + [""]
+    assert [call.error[:7] for call in run_dispatcher(config(primary.url, live=live), scenario).calls] == [
+        "BadType"
+    ] * 4 + [""]
 
 
 def test_another_archive_under_the_same_version_is_connected_to_anew(
     servers: tuple[MisbehavingServer, MisbehavingServer],
 ) -> None:
-    """One question pays for it; the change is told as health, with the new digest."""
+    """One request fails; the change is reported as health, with the new digest."""
     primary, _ = servers
     primary.describe = primary.mode = good
     other = headed(x_archive_digest="e" * 64)
 
-    async def talk(asked: Asked) -> None:
-        await asked.up()
-        await asked.ask(ROW)
+    async def scenario(probe: DispatcherProbe) -> None:
+        await probe.available()
+        await probe.predict(ROW)
         primary.mode = other
         primary.describe = lambda request: described(archive_digest="e" * 64)
-        call = await asked.ask(ROW)
-        assert call.fates == (RequestOutcome.FAILED,)
+        call = await probe.predict(ROW)
+        assert call.outcomes == (RequestOutcome.FAILED,)
         assert call.error.startswith("ModelChanged: ")
-        await asked.up()
-        assert (await asked.ask(ROW)).digest == "e" * 64
+        await probe.available()
+        assert (await probe.predict(ROW)).digest == "e" * 64
 
-    asked = asking(config(primary.url), talk)
+    probe = run_dispatcher(config(primary.url), scenario)
 
-    assert [(each.state, each.digest[0]) for each in asked.health] == [
+    assert [(each.state, each.digest[0]) for each in probe.health] == [
         ("half_open", "d"),
         ("closed", "d"),
         ("open", "d"),

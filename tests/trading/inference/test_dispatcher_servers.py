@@ -1,4 +1,4 @@
-"""Asking beside the event loop while the server itself changes: versions, tokens, a restart."""
+"""Requests beside the event loop while the server itself changes: versions, tokens, a restart."""
 
 import asyncio
 import shutil
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import requests
-from live_support import BTC, ETH, Asked, asking, config, of_other_features, until
+from dispatcher_support import BTC, ETH, DispatcherProbe, config, of_other_features, run_dispatcher, until
 from tcp_proxy import Proxy
 
 from nautilus_torchserve.features.tick import tick_schema
@@ -75,122 +75,125 @@ def test_a_swap_is_noticed_and_a_held_instrument_stays(home: Path, rows: np.ndar
     server = running(home)
     manager = server.management()
 
-    async def talk(asked: Asked) -> None:
-        await asked.up()
-        asked.held.add(BTC)
-        first = [(await asked.ask(rows[0], each)).version for each in (BTC, ETH)]
+    async def scenario(probe: DispatcherProbe) -> None:
+        await probe.available()
+        probe.exposed.add(BTC)
+        first = [(await probe.predict(rows[0], each)).version for each in (BTC, ETH)]
         await asyncio.to_thread(manager.set_default, "tick", "1.1")
-        swapped = [(await asked.ask(rows[0], each)).version for each in (BTC, ETH)]
+        swapped = [(await probe.predict(rows[0], each)).version for each in (BTC, ETH)]
         assert (first, swapped) == (["1.0", "1.0"], ["1.0", "1.1"])
-        assert (asked.live.leaving(BTC, 0), asked.live.leaving(ETH, 0)) == (True, False)
-        asked.held.clear()
-        assert (await asked.ask(rows[0], BTC)).version == "1.1"
+        assert (probe.dispatcher.pending_version_change(BTC, 0), probe.dispatcher.pending_version_change(ETH, 0)) == (
+            True,
+            False,
+        )
+        probe.exposed.clear()
+        assert (await probe.predict(rows[0], BTC)).version == "1.1"
 
     try:
-        asked = asking(live(server), talk)
+        probe = run_dispatcher(live(server), scenario)
     finally:
         manager.set_default("tick", "1.0")
 
-    assert set(asked.fates().values()) == {RequestOutcome.ANSWERED}
-    assert [(each.state, each.version) for each in asked.health] == [
+    assert set(probe.outcomes().values()) == {RequestOutcome.ANSWERED}
+    assert [(each.state, each.version) for each in probe.health] == [
         ("half_open", "1.0"),
         ("closed", "1.0"),
         ("closed", "1.1"),
     ]
-    assert len({each.digest for each in asked.health}) == 2
+    assert len({each.digest for each in probe.health}) == 2
 
 
-def test_a_swap_is_noticed_where_every_instrument_is_held(home: Path, rows: np.ndarray) -> None:
+def test_a_swap_is_noticed_where_every_instrument_has_exposure(home: Path, rows: np.ndarray) -> None:
     server = running(home)
     manager = server.management()
 
-    async def talk(asked: Asked) -> None:
-        await asked.up()
-        await asked.ask(rows[0])
-        asked.held.add(BTC)
+    async def scenario(probe: DispatcherProbe) -> None:
+        await probe.available()
+        await probe.predict(rows[0])
+        probe.exposed.add(BTC)
         await asyncio.to_thread(manager.set_default, "tick", "1.1")
-        await until(lambda: asked.live.leaving(BTC, 0))
-        assert (await asked.ask(rows[0])).version == "1.0"
+        await until(lambda: probe.dispatcher.pending_version_change(BTC, 0))
+        assert (await probe.predict(rows[0])).version == "1.0"
 
     try:
-        asking(live(server), talk)
+        run_dispatcher(live(server), scenario)
     finally:
         manager.set_default("tick", "1.0")
 
 
-def test_a_held_instrument_stays_with_its_version_on_another_server(home: Path, rows: np.ndarray) -> None:
+def test_an_instrument_with_exposure_stays_with_its_version_on_another_server(home: Path, rows: np.ndarray) -> None:
     server = running(home)
     manager = server.management()
     with Proxy(server.inference_url) as proxy:
 
-        async def talk(asked: Asked) -> None:
-            await until(lambda: len(asked.health) == 2)
-            assert (await asked.ask(rows[0])).version == "1.0"
-            asked.held.add(BTC)
+        async def scenario(probe: DispatcherProbe) -> None:
+            await until(lambda: len(probe.health) == 2)
+            assert (await probe.predict(rows[0])).version == "1.0"
+            probe.exposed.add(BTC)
             await asyncio.to_thread(manager.set_default, "tick", "1.1")
             proxy.cut()
-            assert (await asked.ask(rows[0])).fates == (RequestOutcome.FAILED,)
-            answered = [await asked.ask(rows[0], each) for each in (BTC, ETH)]
+            assert (await probe.predict(rows[0])).outcomes == (RequestOutcome.FAILED,)
+            answered = [await probe.predict(rows[0], each) for each in (BTC, ETH)]
             assert [each.url for each in answered] == [server.inference_url] * 2
             assert [each.version for each in answered] == ["1.0", "1.1"]
 
         fallback = {"fallback_urls": (server.inference_url,), "failures_to_open": 1, "probe_after_ns": 10**10}
         tokens = {"token_file": str(home / KEY_FILE), "max_probe_after_ns": 10**10}
         try:
-            asking(config(proxy.url, live={**tokens, **fallback}), talk)
+            run_dispatcher(config(proxy.url, live={**tokens, **fallback}), scenario)
         finally:
             manager.set_default("tick", "1.0")
 
 
-def test_a_version_that_is_no_more_is_left_and_its_server_is_not(home: Path, rows: np.ndarray) -> None:
+def test_an_unregistered_version_is_left_and_its_server_is_not(home: Path, rows: np.ndarray) -> None:
     server = running(home)
     manager = server.management()
 
-    async def talk(asked: Asked) -> None:
-        await asked.up()
-        assert (await asked.ask(rows[0])).version == "1.1"
-        asked.held.add(BTC)
+    async def scenario(probe: DispatcherProbe) -> None:
+        await probe.available()
+        assert (await probe.predict(rows[0])).version == "1.1"
+        probe.exposed.add(BTC)
         await asyncio.to_thread(manager.set_default, "tick", "1.0")
         await asyncio.to_thread(manager.unregister, "tick", "1.1")
-        gone, left = await asked.ask(rows[0]), await asked.ask(rows[0])
+        gone, left = await probe.predict(rows[0]), await probe.predict(rows[0])
         assert gone.error.startswith("UnknownModel")
         assert left.version == "1.0"
 
     manager.set_default("tick", "1.1")
     try:
-        asked = asking(live(server, failures_to_open=1), talk)
+        probe = run_dispatcher(live(server, failures_to_open=1), scenario)
     finally:
         manager.set_default("tick", "1.0")
         manager.register("tick-1.1.mar", model_name="tick")
         manager.wait_ready("tick", "1.1")
 
-    assert asked.states() == ["half_open", "closed"]
+    assert probe.states() == ["half_open", "closed"]
 
 
 def test_a_swap_to_other_features_gives_no_answers_until_it_is_undone(home: Path, rows: np.ndarray) -> None:
     server = running(home)
     manager = server.management()
 
-    async def talk(asked: Asked) -> None:
-        await asked.up()
-        await asked.ask(rows[0])
+    async def scenario(probe: DispatcherProbe) -> None:
+        await probe.available()
+        await probe.predict(rows[0])
         await asyncio.to_thread(manager.set_default, "tick", "1.2")
-        assert (await asked.ask(rows[0])).error.startswith("SchemaMismatch")
-        assert not asked.live.is_up
+        assert (await probe.predict(rows[0])).error.startswith("SchemaMismatch")
+        assert not probe.dispatcher.is_available
         await asyncio.to_thread(manager.set_default, "tick", "1.0")
-        await until(lambda: asked.live.is_up)
-        await asked.ask(rows[0])
+        await until(lambda: probe.dispatcher.is_available)
+        await probe.predict(rows[0])
 
     try:
-        asked = asking(live(server), talk)
+        probe = run_dispatcher(live(server), scenario)
     finally:
         manager.set_default("tick", "1.0")
 
-    assert list(asked.fates().values()) == [RequestOutcome.ANSWERED, RequestOutcome.FAILED, RequestOutcome.ANSWERED]
-    assert {call.version for call in asked.calls} == {"1.0", ""}
+    assert list(probe.outcomes().values()) == [RequestOutcome.ANSWERED, RequestOutcome.FAILED, RequestOutcome.ANSWERED]
+    assert {call.version for call in probe.calls} == {"1.0", ""}
 
 
-def test_a_client_refuses_what_a_version_of_other_features_says(home: Path, rows: np.ndarray) -> None:
+def test_a_client_refuses_answers_of_a_version_of_other_features(home: Path, rows: np.ndarray) -> None:
     server = running(home)
     manager = server.management()
 
@@ -205,38 +208,38 @@ def test_a_client_refuses_what_a_version_of_other_features_says(home: Path, rows
         client.predict(rows)
 
 
-def test_a_split_says_whom_to_ask(home: Path, rows: np.ndarray, tmp_path: Path) -> None:
+def test_a_split_decides_the_version(home: Path, rows: np.ndarray, tmp_path: Path) -> None:
     server, url = running(home), f"sqlite:///{tmp_path}/traffic.db"
     with TrafficStore(url) as store:
         store.start(Split("canary-1", "tick", Kind.CANARY, "1.0", "1.1", 1.0))
 
-    async def talk(asked: Asked) -> None:
-        await asked.up()
-        assert (await asked.ask(rows[0])).version == "1.1"
-        await until(lambda: [each.version for each in asked.health] == ["1.0", "1.1"])
+    async def scenario(probe: DispatcherProbe) -> None:
+        await probe.available()
+        assert (await probe.predict(rows[0])).version == "1.1"
+        await until(lambda: [each.version for each in probe.health] == ["1.0", "1.1"])
 
     traffic = {"token_file": str(home / KEY_FILE)}
-    asked = asking(config(server.inference_url, live=traffic, traffic=url), talk)
+    probe = run_dispatcher(config(server.inference_url, live=traffic, traffic=url), scenario)
 
-    assert asked.splits == ["canary-1"]
+    assert probe.splits == ["canary-1"]
     with TrafficStore(url) as store:
         assert [(each.version, each.requests, each.errors) for each in store.read(CallWindow, "canary-1")] == [
             ("1.1", 1, 0)
         ]
 
 
-def test_a_token_that_somebody_renewed_costs_no_answer(home: Path, rows: np.ndarray) -> None:
+def test_a_token_renewed_elsewhere_costs_no_answer(home: Path, rows: np.ndarray) -> None:
     server = running(home)
 
-    async def talk(asked: Asked) -> None:
-        await asked.up()
+    async def scenario(probe: DispatcherProbe) -> None:
+        await probe.available()
         for row in rows[:3]:
             before = server.token
             await asyncio.to_thread(renew, server)
             assert server.token != before
-            assert (await asked.ask(row)).fates == (RequestOutcome.ANSWERED,)
+            assert (await probe.predict(row)).outcomes == (RequestOutcome.ANSWERED,)
 
-    assert asking(live(server, failures_to_open=1), talk).states() == ["half_open", "closed"]
+    assert run_dispatcher(live(server, failures_to_open=1), scenario).states() == ["half_open", "closed"]
 
 
 def test_a_token_is_renewed_before_it_ends(home: Path, rows: np.ndarray) -> None:
@@ -250,13 +253,13 @@ def test_a_token_is_renewed_before_it_ends(home: Path, rows: np.ndarray) -> None
         except NoToken:  # TorchServe is writing the file
             return False
 
-    async def talk(asked: Asked) -> None:
-        await asked.up()
+    async def scenario(probe: DispatcherProbe) -> None:
+        await probe.available()
         await until(is_renewed)
         for row in rows[:20]:
-            assert (await asked.ask(row)).fates == (RequestOutcome.ANSWERED,)
+            assert (await probe.predict(row)).outcomes == (RequestOutcome.ANSWERED,)
 
-    asking(live(server, renewed=True, renew_before_ns=a_year_ns, failures_to_open=1), talk)
+    run_dispatcher(live(server, renewed=True, renew_before_ns=a_year_ns, failures_to_open=1), scenario)
 
 
 def test_a_refused_token_is_renewed(home: Path, rows: np.ndarray) -> None:
@@ -265,11 +268,11 @@ def test_a_refused_token_is_renewed(home: Path, rows: np.ndarray) -> None:
     renew(server)
     (home / KEY_FILE).write_text(ended)  # with a token that the server does not take any more
 
-    async def talk(asked: Asked) -> None:
-        await asked.up()
-        assert (await asked.ask(rows[0])).fates == (RequestOutcome.ANSWERED,)
+    async def scenario(probe: DispatcherProbe) -> None:
+        await probe.available()
+        assert (await probe.predict(rows[0])).outcomes == (RequestOutcome.ANSWERED,)
 
-    assert asking(live(server, renewed=True), talk).states() == ["half_open", "closed"]
+    assert run_dispatcher(live(server, renewed=True), scenario).states() == ["half_open", "closed"]
     assert (home / KEY_FILE).read_text() != ended
 
 
@@ -278,36 +281,36 @@ def test_without_a_way_to_renew_it_a_refused_token_is_a_failure(home: Path, tmp_
     shutil.copyfile(home / KEY_FILE, tmp_path / KEY_FILE)
     renew(server)
 
-    async def talk(asked: Asked) -> None:
-        await until(lambda: bool(asked.health))
+    async def scenario(probe: DispatcherProbe) -> None:
+        await until(lambda: bool(probe.health))
 
-    asked = asking(config(server.inference_url, live={"token_file": str(tmp_path / KEY_FILE)}), talk)
+    probe = run_dispatcher(config(server.inference_url, live={"token_file": str(tmp_path / KEY_FILE)}), scenario)
 
-    assert asked.states() == ["open"]
-    assert "Unauthorized" in asked.health[0].why
+    assert probe.states() == ["open"]
+    assert "Unauthorized" in probe.health[0].why
 
 
-def test_a_server_that_was_killed_is_asked_again_when_it_is_back(home: Path, rows: np.ndarray) -> None:
+def test_a_killed_server_gets_requests_again_when_it_is_back(home: Path, rows: np.ndarray) -> None:
     tokens = []
 
-    async def talk(asked: Asked) -> None:
-        await asked.up()
-        await asked.ask(rows[0])
+    async def scenario(probe: DispatcherProbe) -> None:
+        await probe.available()
+        await probe.predict(rows[0])
         tokens.append(running(home).token)
         back = asyncio.create_task(asyncio.to_thread(killed_and_back, home))
-        while not back.done() or asked.fates()[len(asked.questions) - 1] is not RequestOutcome.ANSWERED:
-            asked.put(rows[0])
+        while not back.done() or probe.outcomes()[len(probe.requests) - 1] is not RequestOutcome.ANSWERED:
+            probe.submit(rows[0])
             await asyncio.sleep(0.02)
-            await until(lambda: len(asked.fates()) == len(asked.questions))
+            await until(lambda: len(probe.outcomes()) == len(probe.requests))
         tokens.append((await back).token)
 
-    asked = asking(live(running(home)), talk)
+    probe = run_dispatcher(live(running(home)), scenario)
 
     assert tokens[0] != tokens[1]
-    assert {*asked.fates().values()} == {RequestOutcome.ANSWERED, RequestOutcome.FAILED}
-    assert asked.states()[:3] == ["half_open", "closed", "open"]
-    assert asked.states()[-2:] == ["half_open", "closed"]
-    waits_ns = [call.ended_ns - each.ts_init for call in asked.calls if not call.sent_ns for each in call.questions]
+    assert {*probe.outcomes().values()} == {RequestOutcome.ANSWERED, RequestOutcome.FAILED}
+    assert probe.states()[:3] == ["half_open", "closed", "open"]
+    assert probe.states()[-2:] == ["half_open", "closed"]
+    waits_ns = [call.ended_ns - each.ts_init for call in probe.calls if not call.sent_ns for each in call.requests]
     assert np.median(waits_ns) < 20_000_000  # none waits for the server to come back
 
 
@@ -318,7 +321,7 @@ def killed_and_back(home: Path) -> TorchServe:
 
 
 def renew(server: TorchServe) -> None:
-    """As another process may do: the token before is refused from now on."""
+    """Renew the token as another process may: the previous one is refused from now on."""
     api_key = read_key(server.home / KEY_FILE, "API").token
     answer = requests.get(
         f"{server.management_url}/token?type=inference", headers={"Authorization": f"Bearer {api_key}"}, timeout=10
