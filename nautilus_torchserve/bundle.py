@@ -42,11 +42,10 @@ WORKSPACE = Path.cwd() if BUNDLE == TEMPLATE else BUNDLE
 def add_to_path() -> None:
     """Make the packages of the bundle importable, in processes that are started from now on, too."""
     bundle = str(BUNDLE)
-    if bundle not in sys.path:
+    if sys.path[:1] != [bundle]:
         sys.path.insert(0, bundle)
-    inherited = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    if bundle not in inherited:
-        os.environ["PYTHONPATH"] = os.pathsep.join([*filter(None, inherited), bundle])
+    inherited = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path not in ("", bundle)]
+    os.environ["PYTHONPATH"] = os.pathsep.join([bundle, *inherited])
 
 
 def copy_bundle(source: Path, folder: Path) -> list[Path]:
