@@ -2,55 +2,49 @@
 
 import re
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from typer.main import get_command
-
-from nautilus_torchserve.bundle import BUNDLE
+from nautilus_torchserve.bundle import LIBRARY_ROOT, WORKSPACE
+from nautilus_torchserve.cli.app import load_command
+from nautilus_torchserve.cli.main import PANELS
 
 PAGE = Path("docs", "cli.md")
 HEAD = """# Command line
 
 <!-- Written by scripts/cli_reference.py from the commands themselves: edit their help texts instead. -->
 
-Each command exits with 0 done, 1 failed, 2 invalid arguments; [rollouts](releases.md#exit-statuses) and
-[live runs](live-trading.md#exit-statuses) have more statuses. With `--json`, stdout holds one JSON object; messages go
-to stderr.
+`nautilus-torchserve COMMAND` is installed with the package; in a checkout `python scripts/COMMAND.py` is the same
+(`archive.py` for `pack`, `bench_NAME.py` for `bench NAME`). Each command exits with 0 done, 1 failed, 2 invalid
+arguments; [rollouts](releases.md#exit-statuses) and [live runs](live-trading.md#exit-statuses) have more statuses. With
+`--json`, stdout holds one JSON object; messages go to stderr. Durations are written `500us`, `30s`, `1.5h` or `4-HOUR`.
 
-In a checkout there are also `scripts/demo.py ticks|bars|news`, which runs all steps of a demo (`make demo`,
-`make demo-bars`, `make demo-news`), `scripts/attack.py` ([fault injection](attack.md)) and `scripts/bench_*.py`
-([performance](performance.md)).
+Two more commands exist in a checkout alone: `scripts/demo.py ticks|bars|news` runs all steps of a demo (`make demo`,
+`make demo-bars`, `make demo-news`), `scripts/attack.py` is [fault injection](attack.md).
 """
-COMMANDS = {
-    "Models": ("train", "pack", "keys", "sign", "verify", "registry"),
-    "Serving": ("serve", "rollout", "watch", "experiment"),
-    "Trading": ("backtest", "sweep", "live", "parity", "audit", "explain"),
-}
-"""Heading -> modules of `nautilus_torchserve.cli`."""
 
 
 def reference() -> str:
     """Return the page."""
     lines = [HEAD]
-    for heading, names in COMMANDS.items():
-        lines.append(f"## {heading}\n")
-        for name in names:
-            program = f"python scripts/{'archive' if name == 'pack' else name}.py"
-            lines += _sections(program, name, get_command(import_module(f"nautilus_torchserve.cli.{name}").app))
-    return "\n".join(lines).replace(f"{BUNDLE}/", "").rstrip() + "\n"
+    for panel, commands in PANELS.items():
+        lines.append(f"## {panel}\n")
+        for name in commands:
+            lines += _sections(name, load_command("nautilus_torchserve.cli", name))
+    return "\n".join(lines).replace(f"{WORKSPACE}/", "").rstrip() + "\n"
 
 
-def _sections(program: str, title: str, command: Any, level: int = 3) -> Iterator[str]:
+def _sections(path: str, command: Any, level: int = 3) -> Iterator[str]:
     """Return the section of a command, and those of its subcommands."""
+    program = f"nautilus-torchserve {path}"
     context = command.make_context(program, [], resilient_parsing=True)
-    yield f"{'#' * level} {title}\n"
+    yield f"{'#' * level} {path}\n"
     if help_text := _paragraphs(command.help or ""):
         yield f"{help_text}\n"
     if subcommands := getattr(command, "commands", None):
         for name, subcommand in subcommands.items():
-            yield from _sections(f"{program} {name}", f"{title} {name}", subcommand, level + 1)
+            loaded = load_command(command.package, name) if command.package else subcommand
+            yield from _sections(f"{path} {name}", loaded, level + 1)
         return
     yield f"```text\n{program} {' '.join(command.collect_usage_pieces(context))}\n```\n"
     records = filter(None, (parameter.get_help_record(context) for parameter in command.params))
@@ -71,8 +65,9 @@ def _sentence(text: str) -> str:
 
 
 def _escape(text: str) -> str:
-    return re.sub(r"([<>*_])", r"\\\1", " ".join(text.split()))
+    """Return a line of text with Markdown's characters escaped, but in code."""
+    return re.sub(r"(`[^`]*`)|([<>*_])", lambda match: match[1] or f"\\{match[2]}", " ".join(text.split()))
 
 
 if __name__ == "__main__":
-    (BUNDLE / PAGE).write_text(reference())
+    (LIBRARY_ROOT / PAGE).write_text(reference())

@@ -43,13 +43,13 @@ RUN_ELSEWHERE = {
     "docker build": "needs Docker and a GPU; its rules are checked by hadolint",
 }
 """Commands that this test does not run, and what does."""
-SLOW = tuple(f"python scripts/train.py {what}" for what in ("sentiment", "price --bars 4000", "price --bars 2000"))
+SLOW = tuple(f"nautilus-torchserve train {rest}" for rest in ("sentiment", "price --bars 4000", "price --bars 2000"))
 """Blocks that begin so take long: they are run by `make test-slow`."""
-ALSO_SLOW = ("scripts/live.py", "--latency-profile", "deploy/production.properties")
+ALSO_SLOW = ("nautilus-torchserve live", "--latency-profile", "deploy/production.properties")
 """And so do blocks with these in them."""
-QUICKLY = {"python scripts/train.py sentiment --out runs/sentiment": " --set fit.epochs=1 --set fit.rdrop=0"}
+QUICKLY = {"nautilus-torchserve train sentiment --out runs/sentiment": " --set fit.epochs=1 --set fit.rdrop=0"}
 """Commands that would take ten minutes and more, and what makes them quick."""
-MAKES_TICK = "python scripts/train.py tick --out runs/tick"
+MAKES_TICK = "nautilus-torchserve train tick --out runs/tick"
 """What the block begins with that makes ``archives/tick.mar``, which others need."""
 
 
