@@ -57,7 +57,7 @@ class Reader:
         held = self._held
         if self._batch is None:
             if held[:1] != b"I":
-                raise ValueError(f"command b'I' expected, was {bytes(held[:1])!r}")
+                raise ValueError(f"expected command b'I', got {bytes(held[:1])!r}")
             self._batch, self._at = [], 1
         batch, complete = self._batch, False
         with suppress(struct.error):  # the next length has not arrived

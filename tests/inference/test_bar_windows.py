@@ -82,7 +82,7 @@ def test_price_that_is_none_is_refused(rows: np.ndarray, column: int, value: flo
     name = ("open", "high", "low", "close")[column]
     rows[1, 17, column] = value
 
-    assert refusal(rows) == f"positive prices expected, was {value:g} in window 1, step 17, column {name}"
+    assert refusal(rows) == f"expected positive prices, got {value:g} in window 1, step 17, column {name}"
 
 
 def test_first_place_is_named(rows: np.ndarray) -> None:
@@ -98,15 +98,15 @@ def test_high_below_another_price_is_refused(rows: np.ndarray, column: int) -> N
     said = refusal(rows)
 
     if column == LOW:  # a low above open and close is a high below the low, too
-        assert said == "a low not above open and close expected, was 101 in window 2, step 5, column low"
+        assert said == "expected a low not above open and close, got 101 in window 2, step 5, column low"
     else:
-        assert said == "a high not below open and close expected, was 100 in window 2, step 5, column high"
+        assert said == "expected a high not below open and close, got 100 in window 2, step 5, column high"
 
 
 def test_high_and_low_exchanged_are_refused(rows: np.ndarray) -> None:
     rows[0, 59, [HIGH, LOW]] = rows[0, 59, [LOW, HIGH]]
 
-    assert refusal(rows).startswith("a high not below open and close expected, was ")
+    assert refusal(rows).startswith("expected a high not below open and close, got ")
     assert refusal(rows).endswith("in window 0, step 59, column high")
 
 
@@ -120,13 +120,13 @@ def test_flat_bar_passes(rows: np.ndarray) -> None:
 def test_negative_volume_is_refused(rows: np.ndarray) -> None:
     rows[1, 2, VOLUME] = -0.25
 
-    assert refusal(rows) == "volume of at least 0 expected, was -0.25 in window 1, step 2, column volume"
+    assert refusal(rows) == "expected volume of at least 0, got -0.25 in window 1, step 2, column volume"
 
 
 def test_zero_volume_throughout_is_refused(rows: np.ndarray) -> None:
     rows[1, :, VOLUME] = 0
 
-    assert refusal(rows) == "some volume expected in window 1, column volume, was 0 throughout"
+    assert refusal(rows) == "expected some volume in window 1, column volume, got 0 throughout"
 
 
 def test_volume_in_one_bar_is_enough(rows: np.ndarray) -> None:
@@ -140,7 +140,7 @@ def test_volume_too_small_for_a_mean_is_none(rows: np.ndarray) -> None:
     rows[1, :, VOLUME] = 0
     rows[1, 4, VOLUME] = np.float32(1e-45)
 
-    assert refusal(rows).startswith("some volume expected in window 1, column volume, was 1.4")
+    assert refusal(rows).startswith("expected some volume in window 1, column volume, got 1.4")
 
 
 @pytest.mark.parametrize("factor", [1.01 * LARGEST_JUMP, 0.99 / LARGEST_JUMP, 1e30, 1e-30])
@@ -149,7 +149,7 @@ def test_prices_of_another_instrument_are_refused(rows: np.ndarray, factor: floa
     rows[2, 21:, :VOLUME] *= factor
 
     assert refusal(rows) == (
-        "closes of one instrument expected, at most 4 times their neighbours, was "
+        "expected closes of one instrument, at most 4 times their neighbours, got "
         f"100 then {np.float32(100) * np.float32(factor):g} in window 2, step 21, column close"
     )
 
@@ -184,7 +184,7 @@ def test_time_that_does_not_increase_is_refused(rows: np.ndarray, ts_event: np.n
     ts_event[2, 10] = 9 * 10**18 - step_back_ns
 
     assert refusal(rows, ts_event) == (
-        f"ts_event increasing within a window expected, was {9 * 10**18 - step_back_ns} after {9 * 10**18} "
+        f"expected ts_event increasing within a window, got {9 * 10**18 - step_back_ns} after {9 * 10**18} "
         "in window 2, step 10"
     )
 
@@ -207,14 +207,14 @@ def test_other_window_length_or_column_count_is_refused(shape: tuple[int, ...], 
     with pytest.raises(BadShape) as refused:
         body.decode(np.ones(shape).tolist(), body.JSON, SHAPE)
 
-    assert str(refused.value) == f"rows of shape [n, 60, 5] expected, was {was}"
+    assert str(refused.value) == f"expected rows of shape [n, 60, 5], got {was}"
 
 
 def test_bytes_of_another_window_length_are_refused() -> None:
     with pytest.raises(BadShape) as refused:
         body.decode(body.encode_rows(np.ones((1, 59, 5), np.float32)), body.BINARY, SHAPE)
 
-    assert str(refused.value) == "float32 rows of shape [n, 60, 5] expected, 1200 bytes each, was 1180 bytes"
+    assert str(refused.value) == "expected float32 rows of shape [n, 60, 5], 1200 bytes each, got 1180 bytes"
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -224,7 +224,7 @@ def test_value_that_is_no_number_is_refused_with_its_place(rows: np.ndarray, val
     with pytest.raises(NotFinite) as refused:
         body.decode(body.encode_rows(rows), body.BINARY, SHAPE)
 
-    assert str(refused.value) == f"finite float32 values expected, was {value} at [2, 31, 4]"
+    assert str(refused.value) == f"expected finite float32 values, got {value} at [2, 31, 4]"
 
 
 ANY = st.floats(width=32, allow_nan=False, allow_infinity=False)

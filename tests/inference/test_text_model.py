@@ -124,12 +124,12 @@ def test_what_comes_after_the_last_chunk_is_not_read_and_said_so(model: TextMode
 @pytest.mark.parametrize(
     ("texts", "says"),
     [
-        (["profit rose", "Прибыль выросла"], "LATIN script expected, .* was CYRILLIC in text 1"),
-        (["利润上升"], "was CJK in text 0"),
-        (["🚀🚀🚀"], "words that the model knows expected, was 1 unknown of 1 in text 0: '🚀🚀🚀'"),
-        (["profit rose", "profit 🚀 €"], "was 2 unknown of 3 in text 1"),
-        (["\u200b"], "was 0 unknown of 0"),
-        (["a" * 10_000], "was 1 unknown of 1"),
+        (["profit rose", "Прибыль выросла"], "expected text in LATIN script, .* got CYRILLIC in text 1"),
+        (["利润上升"], "got CJK in text 0"),
+        (["🚀🚀🚀"], "expected words that the model knows, got 1 unknown of 1 in text 0: '🚀🚀🚀'"),
+        (["profit rose", "profit 🚀 €"], "got 2 unknown of 3 in text 1"),
+        (["\u200b"], "got 0 unknown of 0"),
+        (["a" * 10_000], "got 1 unknown of 1"),
     ],
 )
 def test_what_the_model_cannot_read_is_named(model: TextModel, texts: list[str], says: str) -> None:
@@ -206,9 +206,9 @@ def test_a_tokenizer_that_knows_every_byte_has_no_unknown_words(tmp_path: Path, 
 @pytest.mark.parametrize(
     ("changed", "says"),
     [
-        ({"unknown": "[UNK]"}, r"tokenizer.json: model.json's unknown token '\[UNK\]' expected, was missing"),
-        ({"max_position_embeddings": 64}, "a network for 64 tokens expected, was one for fewer"),
-        ({"vocab_size": 100}, "at most the 100 tokens that the network knows expected, was 259"),
+        ({"unknown": "[UNK]"}, r"tokenizer.json: expected model.json's unknown token '\[UNK\]', got none"),
+        ({"max_position_embeddings": 64}, "expected a network for 64 tokens, got one for fewer"),
+        ({"vocab_size": 100}, "expected at most the 100 tokens that the network knows, got 259"),
     ],
 )
 def test_parts_that_do_not_fit_each_other_are_refused(tmp_path: Path, changed: dict[str, Any], says: str) -> None:

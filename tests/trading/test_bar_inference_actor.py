@@ -145,7 +145,7 @@ def test_a_refused_window_costs_the_others_nothing_and_ends_nothing(
     assert [each.refused for each in result.instruments] == [0, 59, 0]
     assert [len(each.predictions) for each in result.instruments] == [200, 200 - 59, 200]
     assert (result.last_error, result.gave_up) == ("", False)
-    assert "closes of one instrument expected" in result.last_refusal
+    assert "expected closes of one instrument" in result.last_refusal
     assert Counter(asked.sizes) == {3: 201, 1: 3 * 59}
     assert summary(bar_settings, result)["refused"] == 59
     said = report_data(bar_settings, result, result.instruments[1]).notes

@@ -162,7 +162,7 @@ def test_refusals_never_end_the_asking_but_failures_do(news_archives: dict[str, 
     assert [time - START for time in actor.unreadable[ids(SIM)[0]]] == [at * SECOND for at in range(5)]
     assert [time - START for time in actor.failed[ids(SIM)[0]]] == [at * SECOND for at in (10, 11, 12)]
     assert actor.gave_up
-    assert "strings expected, was int" in actor.last_error
+    assert "expected strings, got int" in actor.last_error
 
 
 def test_what_takes_effect_after_the_last_datum_never_does(news_archives: dict[str, Path]) -> None:

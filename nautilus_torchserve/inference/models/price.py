@@ -92,7 +92,7 @@ def check_windows(request: Request, allow_jumps: bool = False) -> None:
     if most.min() < LEAST_VOLUME:
         window = int((most < LEAST_VOLUME).argmax())
         raise BadWindow(
-            f"some volume expected in window {window}, column {OHLCV[VOLUME].name}, was {most[window]:g} throughout"
+            f"expected some volume in window {window}, column {OHLCV[VOLUME].name}, got {most[window]:g} throughout"
         )
     close = rows[..., CLOSE]
     with np.errstate(over="ignore"):  # infinitely many times as large is too many
@@ -100,7 +100,7 @@ def check_windows(request: Request, allow_jumps: bool = False) -> None:
     if not allow_jumps and ratio.size and (ratio.max() > LARGEST_JUMP or ratio.min() < 1 / LARGEST_JUMP):
         window, step = np.argwhere((ratio > LARGEST_JUMP) | (ratio < 1 / LARGEST_JUMP))[0].tolist()
         raise BadWindow(
-            f"closes of one instrument expected, at most {LARGEST_JUMP:g} times their neighbours, was "
+            f"expected closes of one instrument, at most {LARGEST_JUMP:g} times their neighbours, got "
             f"{close[window, step]:g} then {close[window, step + 1]:g} in window {window}, step {step + 1}, "
             f"column {OHLCV[CLOSE].name}"
         )
@@ -113,7 +113,7 @@ def _check_times(ts_event: NDArray[np.int64]) -> None:
     if late.any():
         window, step = np.argwhere(late)[0].tolist()
         raise BadWindow(
-            f"ts_event increasing within a window expected, was {ts_event[window, step + 1]} after "
+            f"expected ts_event increasing within a window, got {ts_event[window, step + 1]} after "
             f"{ts_event[window, step]} in window {window}, step {step + 1}"
         )
 
@@ -122,7 +122,7 @@ def _refuse(bad: NDArray[np.bool_], expected: str, rows: NDArray[np.float32], co
     window, step, *at = np.argwhere(bad)[0].tolist()
     place = at[0] if column is None else column
     raise BadWindow(
-        f"{expected} expected, was {rows[window, step, place]:g} in window {window}, step {step}, "
+        f"expected {expected}, got {rows[window, step, place]:g} in window {window}, step {step}, "
         f"column {OHLCV[place].name}"
     )
 

@@ -37,7 +37,7 @@ def open_archive(path: Path) -> Iterator[ZipFile]:
         It is no zip file, or what is read of it inside the block is damaged or not there.
     """
     if not path.is_file():
-        raise UnreadableArchive(f"{path}: a model archive expected, was no file")
+        raise UnreadableArchive(f"{path}: expected a model archive, got no file")
     try:
         with ZipFile(path) as archive:
             _check_bounds(path, archive)
@@ -49,7 +49,7 @@ def open_archive(path: Path) -> Iterator[ZipFile]:
         *(BadZipFile, ArithmeticError, EOFError, LookupError, MemoryError, NotImplementedError, OSError),
         *(RuntimeError, ValueError, struct.error, zlib.error),
     ) as error:
-        raise UnreadableArchive(f"{path}: a model archive expected: {one_line(error)}") from error
+        raise UnreadableArchive(f"{path}: expected a model archive, got {one_line(error)}") from error
 
 
 def _check_bounds(path: Path, archive: ZipFile) -> None:
@@ -98,9 +98,9 @@ def read_manifest(path: Path) -> dict[str, Any]:
     with open_archive(path) as archive:
         damaged = archive.testzip()
         if damaged is not None:
-            raise UnreadableArchive(f"{path}: {damaged} is damaged")
+            raise UnreadableArchive(f"{path}: expected an undamaged archive, got damage in {damaged}")
         if MANIFEST not in archive.namelist():
-            raise UnreadableArchive(f"{path}: a model archive expected, got a zip file without {MANIFEST}")
+            raise UnreadableArchive(f"{path}: expected a model archive, got a zip file without {MANIFEST}")
         manifest = json.loads(archive.read(MANIFEST))
     model = manifest.get("model") if isinstance(manifest, dict) else None
     for key in ("modelName", "modelVersion", "handler"):

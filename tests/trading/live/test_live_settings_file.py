@@ -77,7 +77,11 @@ WRONG = {
     "two sources": ("simulate = 100", 'simulate = 100\ntrades = "x"', "one of trades, bars and simulate expected"),
     "no amount": ('balance = "1000 USD"', 'balance = "EUR"', "balance of an amount above 0 like"),
     "no currency": ('balance = "1000 USD"', 'balance = "1000"', "balance of an amount above 0 like"),
-    "no duration": ('url = "http://127.0.0.1:1"', 'warm_up_ns = "long"', "model.actor.warm_up_ns: a duration such as"),
+    "no duration": (
+        'url = "http://127.0.0.1:1"',
+        'warm_up_ns = "long"',
+        "model.actor.warm_up_ns: expected a duration such as",
+    ),
     "no TOML": ("[risk]", "[risk", "TOML expected"),
     "api key": ('kind = "sandbox"', 'kind = "sandbox"\napi_key = "abc123"', "execution.api_key: no secret in a file"),
     "deep secret": ('kind = "sandbox"', 'kind = "adapter"\nconfig = { api_secret = "abc123" }', "api_secret: no"),
