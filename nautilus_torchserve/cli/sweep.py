@@ -91,7 +91,7 @@ def tick(
     report: Report = None,
     as_json: Json = False,
 ) -> None:
-    """Settings of nautilus_torchserve.trading.backtest.tick.settings.BacktestSettings."""
+    """Sweep fields of `BacktestSettings` (nautilus_torchserve.trading.backtest.tick.settings)."""
     settings = BacktestSettings(
         url=url, model=model, version=version, in_sample=in_sample, mode="prefetch", starting_balance=balance,
         instruments=instruments,
@@ -127,7 +127,7 @@ def price(
     report: Report = None,
     as_json: Json = False,
 ) -> None:
-    """Settings of nautilus_torchserve.trading.backtest.bars.settings.BarBacktestSettings."""
+    """Sweep fields of `BarBacktestSettings` (nautilus_torchserve.trading.backtest.bars.settings)."""
     settings = BarBacktestSettings(
         url=url, model=model, version=version, in_sample=in_sample, mode="prefetch", starting_balance=balance,
         instruments=instruments,

@@ -61,14 +61,14 @@ def run_config(
     data: Sequence[BacktestDataConfig],
     balance: Decimal,
 ) -> BacktestRunConfig:
-    """One run, as `BacktestNode` takes it.
+    """Return one run, as `BacktestNode` takes it.
 
     Parameters
     ----------
     instruments : sequence of Instrument
-        What is traded; each venue among them gets an account of its own.
+        Instruments to trade; each venue among them gets an account of its own.
     actor : ImportableActorConfig, optional
-        Who asks the model; None where it has been asked beforehand.
+        Actor that requests predictions; None where they are prefetched.
     data : sequence of BacktestDataConfig
         In the order in which data of one time are handled.
     balance : Decimal
@@ -119,7 +119,7 @@ def _venue(venue: str, currency: str, balance: Decimal) -> BacktestVenueConfig:
 def built(
     config: BacktestRunConfig, instruments: Sequence[Instrument], trades: Trades | None = None
 ) -> Iterator[tuple[BacktestNode, BacktestEngine]]:
-    """The node and its engine, ready to run; gone afterwards.
+    """Yield the node and its engine, ready to run, and dispose of them afterwards.
 
     Parameters
     ----------
@@ -146,8 +146,8 @@ def built(
 
 
 def only_actor(engine: BacktestEngine, kind: type[A]) -> A:
-    """The one actor of its kind."""
-    (actor,) = (found for found in engine.trader.actors() if isinstance(found, kind))
+    """Return the one actor of a class."""
+    (actor,) = (actor for actor in engine.trader.actors() if isinstance(actor, kind))
     return actor
 
 

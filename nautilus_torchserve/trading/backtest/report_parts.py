@@ -132,31 +132,31 @@ def setting_labels(settings: RunSettings, currency: str, own: Mapping[str, str])
 
 def notes_on_events(settings: RunSettings, run: BacktestResult, result: InstrumentResult[Any], noun: str) -> list[str]:
     """Return what was run on and what went wrong, the gravest first."""
-    said = [result.sample_note]
+    notes = [result.sample_note]
     if run.gave_up:
-        said.insert(0, f"THE MODEL STOPPED ANSWERING: no predictions after {settings.max_failures} failures in a row.")
+        notes.insert(0, f"THE MODEL STOPPED ANSWERING: no predictions after {settings.max_failures} failures in a row.")
     if result.ruin is not None:
-        said.insert(0, ruin_words(result.ruin, run.currency))
+        notes.insert(0, ruin_words(result.ruin, run.currency))
     if result.refused_orders:
-        said.append(
+        notes.append(
             f"{result.refused_orders:,} orders were refused and never filled; the last: {result.last_refused_order}"
         )
     if result.failed:
-        said.append(f"{result.failed:,} requests failed, their {noun}s had no prediction; the last: {run.last_error}")
+        notes.append(f"{result.failed:,} requests failed, their {noun}s had no prediction; the last: {run.last_error}")
     if result.refused:
-        said.append(
+        notes.append(
             f"The model refused {result.refused:,} {noun}s' features, which had no prediction; the last: "
             f"{run.last_refusal}"
         )
     ages = result.predictions["ts_init"] - result.predictions["ts_event"]
     if (too_old := int((ages > settings.max_age_ns).sum())) > 0:
-        said.append(
+        notes.append(
             f"{too_old:,} predictions were not traded on: their newest {noun} was older than "
             f"{format_duration(settings.max_age_ns)} when they arrived, its way from the venue included."
         )
     if result.not_arrived:
-        said.append(f"{result.not_arrived:,} answers were due only after the last {noun} and never took effect.")
-    return said
+        notes.append(f"{result.not_arrived:,} answers were due only after the last {noun} and never took effect.")
+    return notes
 
 
 def sample_warnings(in_sample: SampleKind, sample_note: str) -> tuple[str, ...]:

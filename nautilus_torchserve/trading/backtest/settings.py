@@ -24,7 +24,7 @@ from nautilus_torchserve.traffic.split import Kind
 from nautilus_torchserve.traffic.store import TrafficStore
 
 MODES = ("inline", "prefetch")
-"""When a backtest asks the model."""
+"""When a backtest requests predictions."""
 _LARGEST_BALANCE = 10**12
 """NautilusTrader holds amounts up to 1.7e13."""
 
@@ -48,17 +48,17 @@ class RunSettings(ABC):
     version: str | None = None
     """A fixed version; None takes the server's default one and keeps to it for the whole run, but for ``traffic``."""
     traffic: str | None = None
-    """SQLAlchemy URL of the store of traffic splits: the running split says which version is asked about which
-    instrument, and what comes of the predictions is kept there. None: one version, and nothing is kept."""
+    """SQLAlchemy URL of the store of traffic splits: the running split decides which version predicts which
+    instrument, and outcomes of the predictions are recorded there. None: one version, and nothing is kept."""
     token_env: str = "TORCHSERVE_TOKEN"
     """Environment variable that holds TorchServe's inference token."""
     timeout_s: float = 5.0
-    """Longest wait for one answer, seconds of wall time."""
+    """Longest wait for one response, seconds of wall time."""
     max_failures: int = 10
-    """Events that may get no answer one after another before the actor stops asking."""
+    """Events in a row that may get no response before requests end."""
     mode: Literal["inline", "prefetch"] = "inline"
-    """When the model is asked: ``inline``, with each event as the run comes to it; ``prefetch``, beforehand in large
-    requests, many times as fast. Predictions, orders and fills are the same to the last bit."""
+    """When predictions are requested: ``inline``, with each event as the run comes to it; ``prefetch``, beforehand in
+    large requests, many times as fast. Predictions, orders and fills are the same to the last bit."""
     latency_ns: int = 1_000_000
     """Simulated time from an event's receipt until its prediction takes effect and an order on it is at the venue.
     With 0 that is the event's own time, after all data of that time."""
@@ -75,7 +75,7 @@ class RunSettings(ABC):
     """Predictions whose newest event is older than this when they arrive are not traded on; counts from the
     venue's time, so the way from the venue is part of it."""
     instruments: InstrumentOptions = field(default_factory=InstrumentOptions)
-    """What is said of the instruments, beyond their data."""
+    """Definitions of the instruments, beyond what their data say."""
     fee_bps: float | None = None
     """Fee on each fill, bps of its value; None takes what the instrument's definition says, else 0.5."""
     starting_balance: Decimal = Decimal(10_000)
@@ -192,12 +192,12 @@ class RunSettings(ABC):
 
 
 def served_metadata(settings: RunSettings, version: str | None = None) -> ModelMetadata:
-    """The metadata of the model that the settings name.
+    """Return the metadata of the model that the settings name.
 
     Parameters
     ----------
     version : str, optional
-        Another version than theirs.
+        Another version than that of the settings.
 
     Raises
     ------
@@ -212,7 +212,7 @@ def served_metadata(settings: RunSettings, version: str | None = None) -> ModelM
 
 
 def challengers_metadata(settings: RunSettings) -> list[ModelMetadata]:
-    """The metadata of the running split's challenger, where there is one that answers callers.
+    """Return the metadata of the running split's challenger, where there is one that responds to callers.
 
     Its fit may have seen data that the baseline's has not.
 

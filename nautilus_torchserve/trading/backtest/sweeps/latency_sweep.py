@@ -84,7 +84,7 @@ def sweep_latencies(
 ) -> LatencySweep:
     """Run the same backtest at each latency, constant in place of the settings' own or of their profile.
 
-    All ask the version that answers the first: what differs is the latency alone.
+    All use the version of the first: only the latency differs.
 
     Parameters
     ----------

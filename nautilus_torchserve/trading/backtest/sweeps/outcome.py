@@ -1,4 +1,4 @@
-"""What a sweep keeps of each of its backtests."""
+"""Outcome of one backtest of a sweep, and what all of them share."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Outcome:
     predictions: int
     """Predictions that arrived."""
     failed: int
-    """Events that got no answer."""
+    """Events that got no response."""
     refused: int
     """Events whose features the model refused."""
     mean_age_ns: float | None
@@ -40,7 +40,7 @@ class Outcome:
     gave_up: bool
     """True when the model stopped answering: the rest of the run had no predictions."""
     last_error: str
-    """What the last failed request said."""
+    """Error of the last failed request."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Subject:
     model: str
     version: str
     digest: str
-    """Of the archive that answered."""
+    """Digest of the archive."""
     instrument_ids: tuple[str, ...]
     sources: tuple[str, ...]
     """Where the data came from."""
@@ -64,7 +64,7 @@ class Subject:
 
 
 def outcome_of(result: BacktestResult, settings: RunSettings) -> Outcome:
-    """What came of a run."""
+    """Return the outcome of a run."""
     ages = (result.predictions["ts_init"] - result.predictions["ts_event"]).to_numpy(dtype=np.int64)
     return Outcome(
         pnl=result.account.pnl,
@@ -86,7 +86,7 @@ def outcome_of(result: BacktestResult, settings: RunSettings) -> Outcome:
 
 
 def subject_of(result: BacktestResult, settings: RunSettings) -> Subject:
-    """What was run on, and who answered."""
+    """Return what was run on, and which version responded."""
     data = [each.data for each in result.instruments]
     return Subject(
         model=settings.model,

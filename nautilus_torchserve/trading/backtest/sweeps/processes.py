@@ -1,4 +1,4 @@
-"""A sweep in processes of this machine, which load the data once each and all ask the same server."""
+"""A sweep in processes of this machine, which load the data once each and share one server."""
 
 import multiprocessing
 import os

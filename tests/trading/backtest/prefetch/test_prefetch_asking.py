@@ -18,8 +18,8 @@ from nautilus_torchserve.features.bar import bar_columns, window_ends, windows
 from nautilus_torchserve.market.trades.trades import Trades
 from nautilus_torchserve.serving.client.client import connect
 from nautilus_torchserve.serving.server.torchserve import TorchServe
-from nautilus_torchserve.trading.backtest.prefetch.requests import BatchResponse, Failures, ask_rows
-from nautilus_torchserve.trading.backtest.prefetch.stream import ask_ahead
+from nautilus_torchserve.trading.backtest.prefetch.requests import BatchResponse, Failures, predict_rows
+from nautilus_torchserve.trading.backtest.prefetch.stream import map_ahead
 from nautilus_torchserve.trading.backtest.tick.settings import BacktestSettings
 from nautilus_torchserve.wire.errors import BadWindow, OutputNotFinite, ServerFault, UnknownModel
 
@@ -33,7 +33,7 @@ def rows() -> np.ndarray:
 
 def test_rows_that_are_refused_do_not_touch_the_others(rows: np.ndarray, price_archive: Path) -> None:
     with connect(f"mar:{price_archive}", "price") as client:
-        told = ask_rows(client, rows)
+        told = predict_rows(client, rows)
 
         without_volume = np.flatnonzero((rows[:, :, 4] == 0).all(axis=1))
         assert sorted(told.errors) == without_volume.tolist()
@@ -53,8 +53,8 @@ def test_answers_of_another_archive_are_refused(rows: np.ndarray, price_archive:
     with connect(f"mar:{price_archive}", "price") as client:
         client.metadata = structs.replace(client.metadata, archive_digest="0123456789abcdef")
 
-        with pytest.raises(ServerFault, match="expected answers of archive 0123456789ab for the whole run, got"):
-            ask_rows(client, rows[:1])
+        with pytest.raises(ServerFault, match="expected predictions of archive 0123456789ab for the whole run, got"):
+            predict_rows(client, rows[:1])
 
 
 @given(
@@ -77,7 +77,7 @@ def test_asking_ends_where_an_actor_would_end_it(events: list[list[str]], most: 
             told = BatchResponse(
                 np.zeros((part.sum(), 1), dtype=np.float32), np.zeros(part.sum(), dtype=np.int64), errors
             )
-            taken += number[part][failures.taken(told, number[part] * 0, number[part], event[part])].tolist()
+            taken += number[part][failures.accepted(told, number[part] * 0, number[part], event[part])].tolist()
 
     expected, failed, refused, in_a_row = [], [], [], 0
     for _, together in groupby(number.tolist(), key=event.__getitem__):
@@ -98,7 +98,7 @@ def test_several_requests_are_under_way_at_once_and_answers_keep_their_order() -
         together.wait(timeout=30)  # nobody gets on before four are here
         return number
 
-    assert list(ask_ahead(ask, range(16), threads=4, ahead=8)) == list(range(16))
+    assert list(map_ahead(ask, range(16), threads=4, ahead=8)) == list(range(16))
 
 
 def test_no_more_is_asked_than_is_needed_soon() -> None:
@@ -109,7 +109,7 @@ def test_no_more_is_asked_than_is_needed_soon() -> None:
             asked.append(number)
             yield number
 
-    answers = ask_ahead(lambda number: number, parts(), threads=2, ahead=5)
+    answers = map_ahead(lambda number: number, parts(), threads=2, ahead=5)
 
     assert next(answers) == 0
     assert asked == list(range(6))
