@@ -26,7 +26,7 @@ from nautilus_torchserve.features.indicators import INDICATORS
 from nautilus_torchserve.features.tick import tick_schema
 from nautilus_torchserve.inference.explain import integrate as explain
 from nautilus_torchserve.inference.explain.integrate import (
-    MOST_PIECES,
+    MAX_PIECES,
     STEPS,
     Integral,
     TimeLimit,
@@ -40,7 +40,7 @@ from nautilus_torchserve.inference.explain.integrate import (
 from nautilus_torchserve.inference.models.price import check_windows, eventless, explain_window
 from nautilus_torchserve.inference.models.tick import explain_features
 from nautilus_torchserve.training.fit.threads import threads
-from nautilus_torchserve.wire.body import Request
+from nautilus_torchserve.wire.body import RowRequest
 from nautilus_torchserve.wire.errors import NotExplained, OutputNotFinite
 from support import PROJECT
 
@@ -172,7 +172,7 @@ def test_every_point_of_the_path_is_a_window(which: int, alpha: float) -> None:
     start = eventless(network, window)
     between = start + alpha * (window - start)
 
-    check_windows(Request(between.numpy()))
+    check_windows(RowRequest(between.numpy()))
     assert between[0, -1, CLOSE] == pytest.approx(window[0, -1, CLOSE].item(), rel=1e-12)
     assert between[..., VOLUME].mean() == pytest.approx(window[..., VOLUME].mean().item(), rel=1e-12)
 
@@ -220,7 +220,7 @@ def test_attributions_that_do_not_add_up_say_so() -> None:
 
     integral = integrate(step, [one], [zero], 1e-4, TimeLimit())
 
-    assert integral.steps == STEPS * MOST_PIECES
+    assert integral.steps == STEPS * MAX_PIECES
     assert not integral.complete
     assert integral.to_dict()["complete"] is False
 

@@ -18,7 +18,7 @@ from model_defs.sentiment_transformer import OUTPUTS
 from nautilus_torchserve.features.bar import bar_schema
 from nautilus_torchserve.inference.explain.integrate import TimeLimit, float64_copy
 from nautilus_torchserve.inference.explain.news import News, explain_news_window
-from nautilus_torchserve.inference.explain.texts import MOST_TOKENS, check_length, explain_text
+from nautilus_torchserve.inference.explain.texts import MAX_TOKENS, check_length, explain_text
 from nautilus_torchserve.inference.model_files import read_description
 from nautilus_torchserve.inference.row_model import load_network
 from nautilus_torchserve.inference.text_model import COLUMNS, TextModel
@@ -145,7 +145,7 @@ def test_only_words_that_are_not_the_blank_have_a_part(model: TextModel, monkeyp
 def test_too_many_tokens_and_unknown_outputs_are_refused(model: TextModel) -> None:
     (chunks,) = model.read([LONG]).chunks
 
-    with pytest.raises(NotExplained, match=rf"expected at most {MOST_TOKENS:,} tokens to explain in a request, got"):
+    with pytest.raises(NotExplained, match=rf"expected at most {MAX_TOKENS:,} tokens to explain in a request, got"):
         check_length([chunks] * 20)
     with pytest.raises(NotExplained, match="expected output score, negative, neutral, positive, confidence to explain"):
         explained(model, "Profit rose", "chunks")

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nautilus_torchserve.inference.score_cache import LONGEST, ScoreCache
+from nautilus_torchserve.inference.score_cache import MAX_LENGTH, ScoreCache
 from nautilus_torchserve.inference.text_model import TextModel, Tokens
 
 TEXTS = ["Profit rose", "The bank warns of a loss", "record order", "weak sales today", "strong outlook " * 90]
@@ -58,5 +58,5 @@ def test_a_text_is_computed_once_while_it_is_remembered(model: TextModel) -> Non
     assert computed(third) == 1  # which takes the place of the one not asked for for longest
     assert computed(one) == 0
     assert computed(other) == 1
-    assert len(long) > LONGEST
+    assert len(long) > MAX_LENGTH
     assert [computed(long), computed(long)] == [1, 1]

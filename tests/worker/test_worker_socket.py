@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from ts.protocol import otf_message_handler
 from worker_frames import END, Trickle, length_and, message
 
-from nautilus_torchserve.worker.worker_socket import MOST_PARTS, Reader, install
+from nautilus_torchserve.worker.worker_socket import MAX_PARTS, Reader, install
 
 TEXT = st.text("abc-/1é", max_size=8)
 HEADERS = st.lists(st.tuples(TEXT, TEXT), max_size=4)
@@ -36,7 +36,7 @@ def test_a_form_of_many_fields_takes_less_memory_than_its_bytes() -> None:
 
     grown = tracemalloc.get_traced_memory()[1] - before
     tracemalloc.stop()
-    assert len(batch[0]["parameters"]) == MOST_PARTS
+    assert len(batch[0]["parameters"]) == MAX_PARTS
     assert grown < len(data) / 2
 
 
