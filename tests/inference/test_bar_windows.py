@@ -95,12 +95,12 @@ def test_first_place_is_named(rows: np.ndarray) -> None:
 def test_high_below_another_price_is_refused(rows: np.ndarray, column: int) -> None:
     rows[2, 5, :VOLUME] = 100
     rows[2, 5, column] = 101
-    said = refusal(rows)
+    message = refusal(rows)
 
     if column == LOW:  # a low above open and close is a high below the low, too
-        assert said == "expected a low not above open and close, got 101 in window 2, step 5, column low"
+        assert message == "expected a low not above open and close, got 101 in window 2, step 5, column low"
     else:
-        assert said == "expected a high not below open and close, got 100 in window 2, step 5, column high"
+        assert message == "expected a high not below open and close, got 100 in window 2, step 5, column high"
 
 
 def test_high_and_low_exchanged_are_refused(rows: np.ndarray) -> None:

@@ -54,12 +54,12 @@ def alone(model: TextModel) -> np.ndarray:
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.lists(st.integers(0, len(TEXTS) - 1), min_size=1, max_size=12), min_size=1, max_size=4))
-def test_a_texts_bits_are_its_own_in_any_company(model: TextModel, alone: np.ndarray, asked: list[list[int]]) -> None:
-    requests = [[TEXTS[chosen] for chosen in each] for each in asked]
+def test_a_texts_bits_are_its_own_in_any_company(model: TextModel, alone: np.ndarray, batches: list[list[int]]) -> None:
+    requests = [[TEXTS[at] for at in batch] for batch in batches]
 
     table = model.compute(concat([model.read(texts) for texts in requests]))
 
-    assert table.tobytes() == alone[[chosen for each in asked for chosen in each]].tobytes()
+    assert table.tobytes() == alone[[at for batch in batches for at in batch]].tobytes()
 
 
 class TouchyModel(TextModel):

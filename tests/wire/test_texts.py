@@ -193,9 +193,9 @@ def test_words_tables_counts_and_truths_are_plain_json() -> None:
 
 
 def test_words_tables_counts_and_truths_are_tensors_in_the_open_inference_protocol() -> None:
-    asked = TextRequest(("a", "b"), open_inference=True)
+    request = TextRequest(("a", "b"), open_inference=True)
 
-    answer = orjson.loads(encode_json("sentiment", "1.0", COLUMNS, asked))
+    answer = orjson.loads(encode_json("sentiment", "1.0", COLUMNS, request))
 
     assert answer["outputs"] == [
         {"name": "label", "shape": [2], "datatype": "BYTES", "data": ["negative", "größer \u4e2d"]},

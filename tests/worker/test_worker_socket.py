@@ -20,10 +20,10 @@ BATCHES = st.lists(st.tuples(TEXT, HEADERS, PARAMETERS), max_size=4)
 @given(BATCHES, BATCHES, st.lists(st.integers(1, 30), max_size=20))
 def test_reads_what_torchserves_own_reader_reads(first: list, second: list, sizes: list[int]) -> None:
     data = message(first) + message(second)
-    theirs, ours, reader = Trickle(data, []), Trickle(data, sizes), Reader()
+    for_torchserve, for_reader, reader = Trickle(data, []), Trickle(data, sizes), Reader()
 
     for _ in range(2):
-        assert reader.retrieve_msg(ours) == otf_message_handler.retrieve_msg(theirs)  # type: ignore[arg-type]
+        assert reader.retrieve_msg(for_reader) == otf_message_handler.retrieve_msg(for_torchserve)  # type: ignore[arg-type]
 
 
 def test_a_form_of_many_fields_takes_less_memory_than_its_bytes() -> None:
