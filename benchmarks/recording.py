@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from benchmarks.arrivals import Arrivals, rows_of
 from benchmarks.machine import describe_machine
 from benchmarks.open_loop import Exchanges, OpenLoop
-from nautilus_torchserve.bundle import BUNDLE
+from nautilus_torchserve.bundle import WORKSPACE
 from nautilus_torchserve.inference.model_files import read_description
 from nautilus_torchserve.latency.profile import LatencyProfile, service_times
 from nautilus_torchserve.release.build.archive import build_archive
@@ -87,7 +87,7 @@ def served_workers(url: str, model: str, version: str | None) -> int | None:
     ManagementError
         That server does not say.
     """
-    server = find_server(BUNDLE / ".server")
+    server = find_server(WORKSPACE / ".server")
     if server is None or server.inference_url != url.rstrip("/"):
         return None
     return len(server.management().describe(model, version)[0]["workers"])

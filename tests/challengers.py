@@ -76,10 +76,10 @@ def made_up_router(
             for instrument in INSTRUMENTS:
                 version = split.version_for(instrument, 0)
                 if behaviour[version].fails:
-                    counts.failed(split.name, version)
+                    counts.record_failure(split.name, version)
                 else:
                     outputs = {"buy": np.array([behaviour[version].buy], np.float32)}
-                    counts.answered(split.name, version, round(behaviour[version].latency_ms * 1e6), outputs)
+                    counts.record_response(split.name, version, round(behaviour[version].latency_ms * 1e6), outputs)
             store.keep(counts.take())
 
     thread = threading.Thread(target=work, name="made-up-router")

@@ -194,7 +194,7 @@ def test_bars_before_the_first_to_ask_about_only_fill_the_window(
     ("changes", "reason"),
     [
         ({"indicators": True}, r"bar/1 over 60 events .* was asked with bar/1 over 107"),
-        ({"bar_types": ["SIMUSD.SIM-5-MINUTE-LAST-EXTERNAL"]}, "a model of 300 s bars expected, was of 60 s"),
+        ({"bar_types": ["SIMUSD.SIM-5-MINUTE-LAST-EXTERNAL"]}, "expected a model of 300 s bars, got one of 60 s"),
     ],
 )
 def test_a_model_of_other_features_or_bars_is_refused_at_the_start(

@@ -18,8 +18,12 @@ from nautilus_torchserve.trading.checks import BadSetting
 from nautilus_torchserve.trading.instruments.instruments import perpetual
 from nautilus_torchserve.trading.news.decayed_mean import DecayedMean
 from nautilus_torchserve.trading.news.headline import HEADLINE_TYPE, NewsHeadline
-from nautilus_torchserve.trading.news.sentiment import InstrumentSentiment, sentiment_topic
-from nautilus_torchserve.trading.news.sentiment_actor import SentimentActor, SentimentActorConfig
+from nautilus_torchserve.trading.news.sentiment_actor import (
+    InstrumentSentiment,
+    SentimentActor,
+    SentimentActorConfig,
+    sentiment_type,
+)
 
 START = 1_700_000_000 * SECOND
 LATENCY = 50_000_000
@@ -50,7 +54,9 @@ def score(
     actor = SentimentActor(SentimentActorConfig(instrument_ids=ids(SIM, ETH), **settings))
     instruments = [perpetual(Instrument(symbol, "SIM", 2, 3), fee_bps=0.0) for symbol in ("SIMUSD", "ETHUSD")]
     data = [*as_data([*headlines, END]), *(CustomData(HEADLINE_TYPE, each) for each in also)]
-    return actor, run_actor(actor, instruments, [data], [sentiment_topic(name) for name in ids(SIM, ETH)])
+    return actor, run_actor(
+        actor, instruments, [data], [f"data.{sentiment_type(name).topic}" for name in ids(SIM, ETH)]
+    )
 
 
 def scores_of(archives: dict[str, Path], texts: list[str]) -> list[float]:

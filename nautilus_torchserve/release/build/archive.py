@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nautilus_torchserve.bundle import BUNDLE
+from nautilus_torchserve.bundle import BUNDLE, LIBRARY_ROOT
 from nautilus_torchserve.inference import model_files
 from nautilus_torchserve.release.build.code_closure import code_closure
 from nautilus_torchserve.release.build.isolated_proof import IncompleteArchive, load_isolated
@@ -158,7 +158,10 @@ def _place(error: IncompleteArchive, files: Mapping[Path, Path]) -> str:
     if error.member is None:
         return ""
     source = files.get(Path(error.member), Path(error.member))
-    return f"{source.relative_to(BUNDLE) if source.is_relative_to(BUNDLE) else source}:{error.line}: "
+    for root in (BUNDLE, LIBRARY_ROOT):
+        if source.is_relative_to(root):
+            source = source.relative_to(root)
+    return f"{source}:{error.line}: "
 
 
 def _remedy(error: IncompleteArchive) -> str:

@@ -27,7 +27,7 @@ from nautilus_torchserve.trading.backtest.results import (
 )
 from nautilus_torchserve.trading.backtest.run import RequestStats
 from nautilus_torchserve.trading.instruments.resolve import Definition
-from nautilus_torchserve.trading.news.news_counts import NewsCounts
+from nautilus_torchserve.trading.news.headline import NewsCounts
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ def run_summary(
     return {
         "trader_id": settings.node.trader_id,
         "real": settings.is_real,
-        "model": settings.model.actor.get("model", settings.model.kind),
+        "model": settings.model.name,
         "connected": None if metadata is None else {"version": metadata.version, "digest": metadata.archive_digest},
         "started": _iso(node.kernel.ts_started),
         "ended": _iso(node.kernel.clock.timestamp_ns()),

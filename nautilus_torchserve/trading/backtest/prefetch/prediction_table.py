@@ -152,7 +152,7 @@ class PredictionInjector:
             prediction.latency_ns = latency_ns
             prediction.status = status
             prediction.split = ""
-            prediction.leaving = False
+            prediction.pending_version_change = False
             prediction.number = number
             prediction._ts_event = ts_event
             prediction._ts_init = due_ns
