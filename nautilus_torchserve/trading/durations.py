@@ -18,10 +18,10 @@ def parse_duration(text: str) -> int:
     """
     match = _PATTERN.fullmatch(text.strip())
     if match is None:
-        raise BadSetting(f"a duration such as 500us, 1ms or 2s expected, was {text!r}")
+        raise BadSetting(f"expected a duration such as 500us, 1ms or 2s, got {text!r}")
     duration_ns = round(float(match[1]) * UNITS_NS[match[2]])
     if duration_ns < 1:
-        raise BadSetting(f"a duration above 0 expected, was {text!r}")
+        raise BadSetting(f"expected a duration above 0, got {text!r}")
     return duration_ns
 
 
