@@ -239,9 +239,9 @@ def run_actor(config: BarInferenceActorConfig, instrument: Instrument, catalog: 
             "expected bar_types of one interval, got 1-MINUTE-LAST, 5-MINUTE-LAST",
         ),
         ({"batch_wait_ns": 11 * MS}, "expected batch_wait_ns of 0 to latency_ns = 10000000, got 11000000"),
-        ({"batch_wait_ns": -1}, "batch_wait_ns of 0 .* was -1"),
-        ({"latency_ns": -1, "batch_wait_ns": -1}, "latency_ns of at least 0 .* was -1"),
-        ({"url": "ftp://x"}, "url beginning with http://.* was 'ftp://x'"),
+        ({"batch_wait_ns": -1}, "batch_wait_ns of 0 .* got -1"),
+        ({"latency_ns": -1, "batch_wait_ns": -1}, "latency_ns of at least 0.* got -1"),
+        ({"url": "ftp://x"}, "url beginning with http://.* got 'ftp://x'"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(wrong: dict, message: str) -> None:

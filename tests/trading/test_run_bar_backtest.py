@@ -249,9 +249,9 @@ def test_a_model_of_other_bars_is_refused(bar_settings: BarBacktestSettings, tic
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"spread_bps": -1.0}, r"spread_bps in \[0, 10000\) .* was -1"),
+        ({"spread_bps": -1.0}, r"spread_bps in \[0, 10000\).* got -1"),
         ({"batch_wait_ns": 2, "latency_ns": 1}, "expected batch_wait_ns of 0 to latency_ns = 1, got 2"),
-        ({"latency_ns": 2, "max_age_ns": 1}, "latency_ns of at most max_age_ns = 1 .* was 2"),
+        ({"latency_ns": 2, "max_age_ns": 1}, "latency_ns of at most max_age_ns = 1 .* got 2"),
         ({"fee_bps": -1.0}, "expected fee_bps of at least 0, got -1"),
     ],
 )
