@@ -20,12 +20,12 @@ ReadJson = Callable[[bytes], NDArray[np.float32]]
 _TIMEOUT_S = 10.0
 
 
-class WrongAnswer(UserError):
+class WrongResponse(UserError):
     """A server that answers something else than the archive does; its speed is of no interest."""
 
 
 @dataclass(frozen=True)
-class Question:
+class Payload:
     """Rows in one of the two forms."""
 
     name: str
@@ -64,18 +64,18 @@ class Server:
     """Which model it serves."""
 
 
-def make_questions(seed: int = 7) -> list[Question]:
+def make_payloads(seed: int = 7) -> list[Payload]:
     """One row as JSON and as bytes, and `MANY` rows as bytes."""
     random = np.random.default_rng(seed)
     rows = random.normal(0.0, 1.0, (MANY, 4)).astype(np.float32)
     return [
-        Question(ONE_JSON, rows[:1], binary=False),
-        Question(ONE_BINARY, rows[:1], binary=True),
-        Question(MANY_BINARY, rows, binary=True),
+        Payload(ONE_JSON, rows[:1], binary=False),
+        Payload(ONE_BINARY, rows[:1], binary=True),
+        Payload(MANY_BINARY, rows, binary=True),
     ]
 
 
-def make_window_questions(windows: NDArray[np.float32]) -> list[Question]:
+def make_window_payloads(windows: NDArray[np.float32]) -> list[Payload]:
     """One window as JSON and as bytes, and `MANY_WINDOWS` as bytes.
 
     Parameters
@@ -85,13 +85,13 @@ def make_window_questions(windows: NDArray[np.float32]) -> list[Question]:
     """
     many = np.resize(windows, (MANY_WINDOWS, *windows.shape[1:]))
     return [
-        Question(WINDOW_JSON, many[:1], binary=False, model=PRICE),
-        Question(WINDOW_BINARY, many[:1], binary=True, model=PRICE),
-        Question(WINDOWS_BINARY, many, binary=True, model=PRICE),
+        Payload(WINDOW_JSON, many[:1], binary=False, model=PRICE),
+        Payload(WINDOW_BINARY, many[:1], binary=True, model=PRICE),
+        Payload(WINDOWS_BINARY, many, binary=True, model=PRICE),
     ]
 
 
-def check(server: Server, question: Question, expected: NDArray[np.float32]) -> None:
+def check(server: Server, payload: Payload, expected: NDArray[np.float32]) -> None:
     """Ask once and compare.
 
     Parameters
@@ -101,25 +101,25 @@ def check(server: Server, question: Question, expected: NDArray[np.float32]) -> 
 
     Raises
     ------
-    WrongAnswer
+    WrongResponse
         Another status than 200, other values, or no answer.
     """
-    where = f"{server.name}, {question.name}"
+    where = f"{server.name}, {payload.name}"
     try:
         with HttpSession() as session:
             answer = session.post(
-                server.url, data=question.body, headers={**server.headers, **question.headers}, timeout=_TIMEOUT_S
+                server.url, data=payload.body, headers={**server.headers, **payload.headers}, timeout=_TIMEOUT_S
             )
     except requests.RequestException as error:
-        raise WrongAnswer(f"{where}: {error}") from error
+        raise WrongResponse(f"{where}: {error}") from error
     if answer.status_code != 200:
-        raise WrongAnswer(f"{where}: status 200 expected, was {answer.status_code}: {answer.text[:300]}")
-    if question.binary:
+        raise WrongResponse(f"{where}: status 200 expected, was {answer.status_code}: {answer.text[:300]}")
+    if payload.binary:
         table = np.frombuffer(answer.content, dtype=np.float32).reshape(-1, expected.shape[1])
     else:
         table = server.read_json(answer.content)
     if table.shape != expected.shape:
-        raise WrongAnswer(f"{where}: an answer of shape {expected.shape} expected, was {table.shape}")
+        raise WrongResponse(f"{where}: an answer of shape {expected.shape} expected, was {table.shape}")
     off = float(np.abs(table - expected).max())
     if not off <= server.tolerance:
-        raise WrongAnswer(f"{where}: the archive's answer within {server.tolerance:g} expected, was off by {off:g}")
+        raise WrongResponse(f"{where}: the archive's answer within {server.tolerance:g} expected, was off by {off:g}")
