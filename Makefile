@@ -6,7 +6,7 @@ NEWS ?=
 NEWS_DELAY ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-bars demo-news test test-slow test-latest-nautilus bench lint clean
+.PHONY: help setup demo demo-bars demo-news test test-slow test-latest-nautilus bench lint docs clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -22,6 +22,10 @@ setup: .venv/installed
 
 .venv/ray: .venv/installed
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[ray]'
+	@touch $@
+
+.venv/docs: .venv/installed
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[docs]'
 	@touch $@
 
 ## make demo     train, pack, serve, trade, report; DATA=trades.csv or DATA=catalog/ for your own trades
@@ -89,6 +93,10 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+## make docs     the documentation as a site: build/site/index.html
+docs: .venv/docs
+	$(BIN)/python -m mkdocs build --strict
 
 ## make clean    remove what was made here (.venv too)
 clean:

@@ -52,9 +52,9 @@ def make_calls(client: InferenceClient, archive: Path, payloads: Iterable[Payloa
     payloads : iterable of Payload
         Of this model.
     """
-    device = client.metadata["device"]
+    device = client.metadata.device
     network = _load_network(archive).to(device).eval()
-    tiles = Tiles(tuple(client.metadata["tile_rows"]))
+    tiles = Tiles(client.metadata.tile_rows)
     calls = []
     for payload in {len(payload.rows): payload for payload in payloads}.values():
         count, windows = len(payload.rows), payload.model == PRICE

@@ -31,7 +31,6 @@ from fault_injection.replies import (
     whole,
 )
 from fault_injection.verdict import Failure, Findings
-from nautilus_torchserve.features.schema import FeatureSchema
 from nautilus_torchserve.serving.client.client import InferenceClient, connect
 from nautilus_torchserve.wire.body import FLOAT32, bytes_to_rows
 from nautilus_torchserve.wire.errors import DeadlinePassed, RequestError
@@ -126,7 +125,7 @@ def attack_answers(
     began = time.monotonic()
     with connect(f"mar:{archive}", "tick") as oracle:
         shape, metadata = _shape(oracle), oracle.metadata
-        names = metadata["outputs"]
+        names = metadata.outputs
 
         def answer(body: bytes) -> np.ndarray:
             try:
@@ -135,7 +134,7 @@ def attack_answers(
                 return np.zeros((1, len(names)), np.float32)
             return np.stack([outputs[name] for name in names], axis=1)
 
-        with GeneratedServer(metadata, answer, seed) as server:
+        with GeneratedServer(metadata.document, answer, seed) as server:
             given = _request_each(server, oracle, findings, seed, indexes or range(count), end)
             if not indexes:
                 for number in range(live_runs):
@@ -158,7 +157,7 @@ def attack_answers(
 
 
 def _shape(client: InferenceClient) -> tuple[int, ...]:
-    return tuple(FeatureSchema.from_dict(client.metadata["feature_schema"]).row_shape)
+    return client.metadata.feature_schema.row_shape
 
 
 def _request_each(
