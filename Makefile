@@ -14,8 +14,7 @@ help:
 ## make setup    .venv with the pinned dependencies (Python 3.11 and a package registry are all it needs: docs/setup.md)
 setup: .venv/installed
 
-# An editable install knows the packages that there were: a new one installs anew.
-.venv/installed: pyproject.toml setup.cfg constraints.txt $(wildcard */__init__.py)
+.venv/installed: pyproject.toml setup.cfg setup.py constraints.txt
 	@PYTHON='$(PYTHON)' sh deploy/make_venv.sh
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar on \
 		-c constraints.txt -e '.[trade,server,train,bench,dev]'
@@ -91,6 +90,7 @@ bench: setup
 
 ## make lint     ruff and mypy
 lint: setup
+	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 

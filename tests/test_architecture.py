@@ -18,6 +18,7 @@ BELOW: dict[str, set[str]] = {
     "code_version": set(),
     "user_error": set(),
     "files": {"user_error"},
+    "models": FOUNDATION,
     "mlflow_store": FOUNDATION | {"wire"},
     "features": set(),
     "wire": FOUNDATION,
@@ -25,35 +26,39 @@ BELOW: dict[str, set[str]] = {
     "scores": FOUNDATION,
     "audit": FOUNDATION,
     "market": FOUNDATION,
-    "reporting": FOUNDATION | {"scores"},
+    "reporting": FOUNDATION | {"models", "scores"},
     "signing": FOUNDATION | {"wire"},
-    "inference": FOUNDATION | {"features", "model_defs", "wire"},
-    "worker": FOUNDATION | {"features", "inference", "wire"},
-    "serving": FOUNDATION | {"features", "signing", "wire"},
+    "inference": FOUNDATION | {"features", "model_defs", "models", "wire"},
+    "worker": FOUNDATION | {"features", "inference", "models", "wire"},
+    "serving": FOUNDATION | {"features", "models", "signing", "wire"},
     "traffic": FOUNDATION | {"features", "serving", "wire"},
-    "training": FOUNDATION | {"features", "inference", "market", "mlflow_store", "model_defs", "scores", "wire"},
-    "release": FOUNDATION | {"inference", "serving", "signing", "traffic", "wire"},
+    "training": FOUNDATION
+    | {"features", "inference", "market", "mlflow_store", "model_defs", "models", "scores", "wire"},
+    "release": FOUNDATION | {"inference", "models", "serving", "signing", "traffic", "wire"},
     "experiments": FOUNDATION | {"release", "scores", "serving", "traffic", "wire"},
-    "registry": FOUNDATION | {"inference", "mlflow_store", "release", "serving", "signing", "wire"},
+    "registry": FOUNDATION | {"inference", "mlflow_store", "models", "release", "serving", "signing", "wire"},
     "trading": FOUNDATION
-    | {"audit", "features", "latency", "market", "reporting", "scores", "serving", "strategies", "traffic", "wire"},
+    | {"audit", "features", "latency", "market", "models", "reporting", "scores", "serving", "strategies"}
+    | {"traffic", "wire"},
     "cli": FOUNDATION
-    | {"audit", "experiments", "features", "latency", "market", "registry", "release", "reporting", "serving"}
-    | {"signing", "trading", "traffic", "training", "wire"},
+    | {"audit", "experiments", "features", "latency", "market", "models", "registry", "release", "reporting"}
+    | {"serving", "signing", "trading", "traffic", "training", "wire"},
     # the bundle
     "model_defs": set(),
-    "handlers": {"features", "inference", "model_defs", "wire", "worker"},
-    "strategies": {"trading", "wire"},
+    "handlers": {"inference", "worker"},
+    "strategies": {"serving", "trading", "wire"},
     # not installed
     "benchmarks": FOUNDATION
-    | {"cli", "features", "inference", "latency", "market", "model_defs", "release", "serving", "signing", "trading"}
-    | {"training", "wire"},
+    | {"cli", "features", "inference", "latency", "market", "model_defs", "models", "release", "serving"}
+    | {"signing", "trading", "training", "wire"},
     "fault_injection": FOUNDATION
-    | {"benchmarks", "cli", "features", "inference", "market", "release", "serving", "strategies", "trading", "wire"},
+    | {"benchmarks", "cli", "features", "inference", "market", "models", "release", "serving", "strategies"}
+    | {"trading", "wire"},
 }
 """Part of the tree -> the parts that it may import."""
 TORCHSERVE = {"benchmarks", "serving", "worker"}
-"""Parts that import TorchServe: `serving` loads archives as a worker does, and a benchmark compares a plain handler."""
+"""Parts that import TorchServe: `worker` for types alone, `serving` only in `isolated_load`, which loads archives as a
+worker does to prove them complete, and a benchmark, which compares a plain handler."""
 
 
 def files(part: str) -> list[Path]:
@@ -114,15 +119,19 @@ for module in {modules!r}:
 HOSTS = {
     "trading host": (
         ("torch", "ts", "safetensors", "model_archiver"),
-        ("features", "wire", "trading", "strategies", "reporting", "scores", "latency", "audit"),
+        ("features", "models", "wire", "trading", "strategies", "reporting", "scores", "latency", "audit"),
     ),
     "serving host": (
         ("nautilus_trader", "pandas", "plotly"),
-        ("features", "wire", "model_defs", "inference", "worker", "handlers", "serving"),
+        ("features", "models", "wire", "model_defs", "inference", "worker", "handlers", "serving"),
+    ),
+    "host of mar: clients": (
+        ("nautilus_trader", "ts", "model_archiver", "plotly"),
+        ("features", "models", "wire", "model_defs", "inference", "worker", "handlers", "serving"),
     ),
     "training host": (
         ("nautilus_trader", "ts", "plotly"),
-        ("features", "market", "model_defs", "inference", "scores", "training"),
+        ("features", "market", "model_defs", "models", "inference", "scores", "training"),
     ),
 }
 """What is absent there, and which parts must be importable all the same."""
@@ -163,6 +172,10 @@ def importers(*packages: str) -> set[str]:
 
 def test_only_the_worker_knows_torchserve_from_inside() -> None:
     assert importers("ts") == TORCHSERVE
+    importing = [
+        path.stem for path in files("serving") if any(name.partition(".")[0] == "ts" for name in imports(path))
+    ]
+    assert importing == ["isolated_load"]
 
 
 def test_only_the_trading_side_knows_nautilus_trader() -> None:

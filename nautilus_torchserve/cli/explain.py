@@ -19,6 +19,7 @@ from nautilus_torchserve.market.read_options import ReadOptions
 from nautilus_torchserve.reporting.backtest.trade_log import read_trades
 from nautilus_torchserve.serving.client.client import InferenceClient, connect
 from nautilus_torchserve.serving.client.inputs import Inputs
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.backtest.explain import explain_trade
 from nautilus_torchserve.trading.bars.last_window import last_window
 from nautilus_torchserve.trading.server_token import provide_token
@@ -162,10 +163,10 @@ def asked(
     return {**who, "explanations": explained.explanations}
 
 
-def of_bars(client: InferenceClient) -> dict[str, Any]:
+def of_bars(client: InferenceClient) -> ModelMetadata:
     """The metadata of a model of bars."""
-    if "bars" not in client.metadata:
-        raise SchemaMismatch(f"a model of bars expected, was one that takes {client.metadata['inputs']}")
+    if not client.metadata.takes_bars:
+        raise SchemaMismatch(f"a model of bars expected, was one that takes {client.metadata.inputs}")
     return client.metadata
 
 

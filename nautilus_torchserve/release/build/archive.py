@@ -14,8 +14,8 @@ from nautilus_torchserve.inference import model_files
 from nautilus_torchserve.release.build.code_closure import code_closure
 from nautilus_torchserve.release.build.isolated_proof import IncompleteArchive, load_isolated
 from nautilus_torchserve.release.build.server_packages import has_package
-from nautilus_torchserve.serving.client.archive_import import UnreadableArchive, second_class
-from nautilus_torchserve.serving.model_metadata import check_metadata
+from nautilus_torchserve.serving.client.archive_file import UnreadableArchive, second_class
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.signing.archive_signature import Untrusted, read_digest, sign_archive
 from nautilus_torchserve.user_error import UserError
 from nautilus_torchserve.wire.names import check_model_name, check_version
@@ -143,7 +143,7 @@ def _prove(archive: Path, model: str, files: Mapping[Path, Path]) -> str:
     """Load it as a server would; returns the content digest, which it must compute as we do."""
     try:
         digest = read_digest(archive)
-        said = check_metadata(load_isolated(archive))["archive_digest"]
+        said = ModelMetadata.from_dict(load_isolated(archive)).archive_digest
     except IncompleteArchive as error:
         reason = f"the archive does not load: {error}{_remedy(error)}"
         raise BuildFailed(f"{_place(error, files)}{model}: {reason}") from error

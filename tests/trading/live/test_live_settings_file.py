@@ -5,12 +5,14 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import misbehaving_server
 import msgspec
 import pytest
 
 from nautilus_torchserve.market.trades.trades import BadData
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.checks import BadSetting
-from nautilus_torchserve.trading.live.components import actor_config, strategy_configs, traded
+from nautilus_torchserve.trading.live.components import actor_config, strategy_configs
 from nautilus_torchserve.trading.live.node import build_node
 from nautilus_torchserve.trading.live.replay.recording import load_recording
 from nautilus_torchserve.trading.live.settings import NodeSettings, ReplayMarket
@@ -43,11 +45,14 @@ trade_size = "0.1"
 [risk]
 max_daily_loss = "10"
 """
-METADATA = {
-    "feature_schema": {"window": 32},
-    "bars": {"interval_ns": 60 * 10**9, "max_gap_ns": 120 * 10**9, "indicators": True},
-    "label": {"horizon_bars": 2},
-}
+MINUTE_NS = 60 * 10**9
+METADATA = ModelMetadata.from_dict(
+    {
+        **misbehaving_server.METADATA,
+        "bars": {"interval_ns": MINUTE_NS, "max_gap_ns": 2 * MINUTE_NS, "indicators": True},
+        "label": {"horizon_bars": 2},
+    }
+)
 
 
 @pytest.fixture
@@ -111,8 +116,8 @@ def test_durations_may_be_written_as_people_do(written: Any) -> None:
 
 
 COMPONENT_WRONG = {
-    "actor": ('instrument_id = "SIMUSD.SIM"', 'instrument_id = "SIMUSD.SIM"\nwindwo = 3', "model.actor.windwo: a"),
-    "strategy": ('trade_size = "0.1"', 'trade_size = "0.1"\nsize = 3', "strategy.size: a field of TickStrategyConfig"),
+    "actor": ('instrument_id = "SIMUSD.SIM"', 'instrument_id = "SIMUSD.SIM"\nwindwo = 3', "model.actor.windwo: expected a"),
+    "strategy": ('trade_size = "0.1"', 'trade_size = "0.1"\nsize = 3', "strategy.size: expected a field of TickStrategyConfig"),
     "value": ('trade_size = "0.1"', 'trade_size = "-1"', "strategy: trade_size above 0 expected, was -1"),
     "derived": ('trade_size = "0.1"', 'trade_size = "0.1"\nclose_on_stop = true', "follows from node.flatten"),
 }
@@ -134,7 +139,7 @@ def test_what_the_model_says_of_itself_need_not_be_said() -> None:
 
     assert (actor.indicators, actor.max_gap_ns) == (True, 120 * 10**9)
     assert {each.horizon_ns for each in strategies} == {120 * 10**9}
-    assert [each.instrument_id for each in strategies] == traded(actor)
+    assert [each.instrument_id for each in strategies] == actor.subjects()
 
 
 def test_without_the_model_it_has_to_be_said() -> None:

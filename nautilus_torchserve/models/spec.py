@@ -1,0 +1,141 @@
+"""What the rest of the system needs to know about one kind of model.
+
+A `ModelSpec` names everything that is specific to a model; `models.table` has those of the built-in models. Training,
+packing, serving, trading and reporting look a spec up and follow it, so that another model is another spec.
+
+Whatever is heavy to import (networks, recipes, actors, strategies, pages) is a string ``"package.module:Name"``, which
+`load_object` imports where it is needed. A spec itself imports neither torch nor NautilusTrader nor TorchServe.
+
+Code that works for every model reaches model-specific objects through the spec and `load_object` only. Code that is
+named by one spec (a training recipe, an evaluation page) is about that one model and imports its network directly.
+"""
+
+import sys
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Literal
+
+from nautilus_torchserve.bundle import BUNDLE
+from nautilus_torchserve.user_error import InvalidArgument
+
+Events = Literal["trades", "bars", "texts", "bars and texts"]
+
+
+@dataclass(frozen=True)
+class Output:
+    """One output of a model."""
+
+    name: str
+    """Its key in a response and in a prediction."""
+    unit: str = "1"
+    """Its unit: ``bps``, ``quote`` for a price, ``1`` for a pure number."""
+    label: str | None = None
+    """What a sentence about it calls it; None: its name."""
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """What a model is given for one event."""
+
+    events: Events
+    """What inputs are made of: a row of features for each trade, a window of bars, a text, a window with headlines."""
+    schema: str
+    """The `FeatureSchema`, or a function that returns it and has a default for each parameter."""
+    streaming: str | None = None
+    """Class that is fed events one by one and returns rows; None where inputs are not computed from market data."""
+    vectorised: str | None = None
+    """Function over arrays that agrees with ``streaming`` bit for bit; None: ``streaming`` runs over arrays."""
+
+
+@dataclass(frozen=True)
+class GoldenRule:
+    """How the golden inputs of an archive are chosen: evenly spread over the test part."""
+
+    inputs: int
+    """Number of golden inputs."""
+    tolerance: float
+    """Largest difference of golden outputs on another device or library version: relative, absolute below 1."""
+
+
+@dataclass(frozen=True)
+class TrainingRecipe:
+    """How a model is fitted."""
+
+    command: str
+    """Function that the command line calls: its parameters are the options of ``train NAME``."""
+    page: str | None = None
+    """Function ``(evaluation, folder) -> path`` that writes the evaluation page; None: there is no page."""
+    members: tuple[str, ...] = ()
+    """Models whose runs become part of this one's, each in a folder of that name."""
+
+
+@dataclass(frozen=True)
+class Trading:
+    """How predictions of a model are made and used in a backtest and live."""
+
+    actor: str
+    """Actor that computes inputs from market data and publishes predictions."""
+    actor_config: str
+    """Configuration of the actor."""
+    strategy: str | None = None
+    """Strategy that trades on the predictions where the user names no other; None: there is none."""
+    strategy_config: str | None = None
+    """Configuration of the strategy."""
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One kind of model."""
+
+    name: str
+    """Name in commands, run folders, archives and URLs; `models.table.spec_of` knows the built-in ones by it."""
+    summary: str
+    """What the model does, in one line for help texts."""
+    networks: tuple[str, ...]
+    """Modules of ``model_defs`` with a ``build(config)`` that makes the network; the first is the default."""
+    features: FeatureSet
+    """Inputs."""
+    outputs: tuple[Output, ...]
+    """Outputs, in the order of a response."""
+    inference: str
+    """Class that turns decoded inputs into outputs (the function from logits to outputs) and explanations."""
+    golden: GoldenRule
+    """Golden inputs of an archive."""
+    training: TrainingRecipe | None = None
+    """How it is fitted; None where run folders come from elsewhere."""
+    trading: Trading | None = None
+    """How it is traded on; None where it is served only."""
+
+    @property
+    def handler(self) -> str:
+        """File of the bundle that TorchServe loads."""
+        return f"handlers/{self.name}_handler.py"
+
+    @property
+    def server_config(self) -> str:
+        """File of the bundle with batch size, batch delay and workers."""
+        return f"archives/model-config/{self.name}.yaml"
+
+
+def load_object(path: str) -> Any:
+    """Import the object that a spec names as ``"package.module:Name"``, with the bundle importable.
+
+    Raises
+    ------
+    InvalidArgument
+        The text has another form, or there is no such object.
+    """
+    module, colon, name = path.partition(":")
+    if not colon or not module or not name.isidentifier():
+        raise InvalidArgument(f"expected package.module:Name, got {path!r}")
+    if str(BUNDLE) not in sys.path:
+        sys.path.append(str(BUNDLE))
+    try:
+        imported = import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise  # a package that the module itself needs is missing
+        raise InvalidArgument(f"{path}: expected a module, got none named {error.name}") from None
+    if not hasattr(imported, name):
+        raise InvalidArgument(f"{path}: expected an object of {module}, got none named {name}")
+    return getattr(imported, name)

@@ -1,0 +1,143 @@
+"""The built-in models."""
+
+from collections.abc import Mapping
+
+from nautilus_torchserve.models.spec import (
+    FeatureSet,
+    GoldenRule,
+    ModelSpec,
+    Output,
+    Trading,
+    TrainingRecipe,
+    load_object,
+)
+from nautilus_torchserve.user_error import InvalidArgument
+
+_FORECAST = (
+    Output("price", "quote", "the next close"),
+    Output("return_bps", "bps", "the expected return"),
+    Output("sigma_bps", "bps", "the standard deviation of the next return"),
+    Output("confidence", label="the confidence"),
+)
+
+TICK = ModelSpec(
+    name="tick",
+    summary="BUY, SELL or HOLD from the last trades.",
+    networks=("model_defs.tick_classifier",),
+    features=FeatureSet(
+        events="trades",
+        schema="nautilus_torchserve.features.tick:tick_schema",
+        streaming="nautilus_torchserve.features.tick:TickFeatures",
+        vectorised="nautilus_torchserve.features.tick:tick_features",
+    ),
+    outputs=tuple(Output(name, label=f"the probability of {name.upper()}") for name in ("buy", "sell", "hold")),
+    inference="nautilus_torchserve.inference.models.tick:TickModel",
+    golden=GoldenRule(inputs=64, tolerance=1e-5),
+    training=TrainingRecipe(command="nautilus_torchserve.cli.train:tick"),
+    trading=Trading(
+        actor="nautilus_torchserve.trading.tick.actor:InferenceActor",
+        actor_config="nautilus_torchserve.trading.tick.actor:InferenceActorConfig",
+        strategy="strategies.tick_strategy:TickStrategy",
+        strategy_config="strategies.tick_strategy:TickStrategyConfig",
+    ),
+)
+
+PRICE = ModelSpec(
+    name="price",
+    summary="The next bar's return from a window of bars.",
+    networks=(
+        "model_defs.price_lstm",
+        "model_defs.residual_price_lstm",
+        "model_defs.cnn_lstm",
+        "model_defs.patch_tst",
+    ),
+    features=FeatureSet(
+        events="bars",
+        schema="nautilus_torchserve.features.bar:bar_schema",
+        streaming="nautilus_torchserve.trading.bars.features:BarFeatures",
+        vectorised="nautilus_torchserve.features.bar:bar_columns",
+    ),
+    outputs=_FORECAST,
+    inference="nautilus_torchserve.inference.models.price:PriceModel",
+    golden=GoldenRule(inputs=64, tolerance=1e-4),
+    training=TrainingRecipe(
+        command="nautilus_torchserve.cli.train:price",
+        page="nautilus_torchserve.reporting.evaluation.price_page:write_evaluation",
+    ),
+    trading=Trading(
+        actor="nautilus_torchserve.trading.bars.actor:BarInferenceActor",
+        actor_config="nautilus_torchserve.trading.bars.actor:BarInferenceActorConfig",
+        strategy="strategies.bar_strategy:BarStrategy",
+        strategy_config="strategies.bar_strategy:BarStrategyConfig",
+    ),
+)
+
+SENTIMENT = ModelSpec(
+    name="sentiment",
+    summary="What a holder of the asset would feel about a text.",
+    networks=("model_defs.sentiment_transformer",),
+    features=FeatureSet(events="texts", schema="nautilus_torchserve.features.text:TEXT_SCHEMA"),
+    outputs=(
+        Output("score", label="the score"),
+        *(Output(name, label=f"the probability of {name.upper()}") for name in ("negative", "neutral", "positive")),
+        *(Output("confidence", label="the confidence"), Output("chunks"), Output("truncated")),
+    ),
+    inference="nautilus_torchserve.inference.models.sentiment:SentimentModel",
+    golden=GoldenRule(inputs=8, tolerance=1e-4),
+    training=TrainingRecipe(
+        command="nautilus_torchserve.cli.train:sentiment",
+        page="nautilus_torchserve.reporting.evaluation.sentiment_page:write_sentiment",
+    ),
+    trading=Trading(
+        actor="nautilus_torchserve.trading.news.sentiment_actor:SentimentActor",
+        actor_config="nautilus_torchserve.trading.news.sentiment_actor:SentimentActorConfig",
+    ),
+)
+
+ENSEMBLE = ModelSpec(
+    name="ensemble",
+    summary="A price and a sentiment model in one call.",
+    networks=("model_defs.news_pool",),
+    features=FeatureSet(
+        events="bars and texts",
+        schema="nautilus_torchserve.features.bar:bar_schema",
+        streaming="nautilus_torchserve.trading.bars.features:BarFeatures",
+        vectorised="nautilus_torchserve.features.bar:bar_columns",
+    ),
+    outputs=(
+        *_FORECAST,
+        Output("price_return_bps", "bps"),
+        *(Output("price_confidence"), Output("sentiment_score")),
+        *(Output("weight_price"), Output("weight_sentiment"), Output("texts")),
+    ),
+    inference="nautilus_torchserve.inference.models.ensemble:EnsembleModel",
+    golden=GoldenRule(inputs=8, tolerance=1e-4),
+    training=TrainingRecipe(command="nautilus_torchserve.cli.train:ensemble", members=(PRICE.name, SENTIMENT.name)),
+    trading=Trading(
+        actor="nautilus_torchserve.trading.news.actor:NewsBarActor",
+        actor_config="nautilus_torchserve.trading.news.actor:NewsBarActorConfig",
+        strategy="strategies.news_bar_strategy:NewsBarStrategy",
+        strategy_config="strategies.news_bar_strategy:NewsBarStrategyConfig",
+    ),
+)
+
+MODELS: Mapping[str, ModelSpec] = {spec.name: spec for spec in (TICK, PRICE, SENTIMENT, ENSEMBLE)}
+"""Name -> spec."""
+
+
+def spec_of(name: str) -> ModelSpec:
+    """Return the built-in spec of this name, or the one at ``package.module:NAME`` of the bundle.
+
+    Raises
+    ------
+    InvalidArgument
+        There is none.
+    """
+    if name in MODELS:
+        return MODELS[name]
+    if ":" not in name:
+        raise InvalidArgument(f"expected a model of {', '.join(MODELS)}, or package.module:NAME, got {name!r}")
+    spec = load_object(name)
+    if not isinstance(spec, ModelSpec):
+        raise InvalidArgument(f"expected a ModelSpec at {name}, got {type(spec).__name__}")
+    return spec

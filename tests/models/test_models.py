@@ -1,0 +1,98 @@
+import subprocess
+import sys
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+
+from nautilus_torchserve.bundle import BUNDLE
+from nautilus_torchserve.features.schema import FeatureSchema
+from nautilus_torchserve.models.spec import ModelSpec, load_object
+from nautilus_torchserve.models.table import MODELS, TICK, spec_of
+from nautilus_torchserve.user_error import InvalidArgument
+from support import PROJECT
+
+HEAVY = ("nautilus_trader", "numpy", "pandas", "torch", "transformers", "ts", "typer")
+specs = pytest.mark.parametrize("spec", MODELS.values(), ids=MODELS)
+
+
+def object_paths(value: Any) -> list[str]:
+    """Every ``package.module:Name`` in a spec."""
+    if isinstance(value, dict):
+        return [path for inner in value.values() for path in object_paths(inner)]
+    if isinstance(value, list | tuple):
+        return [path for inner in value for path in object_paths(inner)]
+    return [value] if isinstance(value, str) and ":" in value else []
+
+
+def test_built_in_models_are_found_by_name() -> None:
+    assert list(MODELS) == ["tick", "price", "sentiment", "ensemble"]
+    assert all(spec_of(name) is spec and spec.name == name for name, spec in MODELS.items())
+
+
+def test_table_imports_nothing_heavy() -> None:
+    code = f"import nautilus_torchserve.models.table, sys; print(*sorted(set(sys.modules) & {set(HEAVY)}))"
+    result = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
+
+    assert result.stdout.split() == []
+
+
+@specs
+def test_every_named_object_exists(spec: ModelSpec) -> None:
+    paths = object_paths(asdict(spec))
+
+    assert spec.features.schema in paths
+    for path in paths:
+        assert callable(load_object(path)) or isinstance(load_object(path), FeatureSchema)
+
+
+@specs
+def test_files_of_the_bundle_exist(spec: ModelSpec) -> None:
+    assert (BUNDLE / spec.handler).is_file()
+    assert (BUNDLE / spec.server_config).is_file()
+
+
+@specs
+def test_networks_are_built_by_the_bundle(spec: ModelSpec) -> None:
+    for module in spec.networks:
+        assert callable(load_object(f"{module}:build"))
+
+
+@specs
+def test_outputs_are_those_of_the_inference_class(spec: ModelSpec) -> None:
+    assert tuple(output.name for output in spec.outputs) == load_object(spec.inference).output_names
+
+
+@specs
+def test_members_are_models(spec: ModelSpec) -> None:
+    assert spec.training is not None
+    assert set(spec.training.members) <= MODELS.keys() - {spec.name}
+
+
+def test_spec_of_the_bundle_is_found_by_its_path() -> None:
+    assert spec_of("nautilus_torchserve.models.table:TICK") is TICK
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("ticks", r"expected a model of tick, price, sentiment, ensemble, or package.module:NAME, got 'ticks'"),
+        ("nautilus_torchserve.models.table:MODELS", "expected a ModelSpec at .*:MODELS, got dict"),
+        ("no_such_module:SPEC", "no_such_module:SPEC: expected a module, got none named no_such_module"),
+        ("nautilus_torchserve.models.table:SPEC", "expected an object of nautilus_torchserve.models.table, got none"),
+        ("nautilus_torchserve.models.table:", "expected package.module:Name, got"),
+    ],
+)
+def test_unknown_spec_is_refused(name: str, message: str) -> None:
+    with pytest.raises(InvalidArgument, match=message):
+        spec_of(name)
+
+
+def test_missing_dependency_of_a_named_module_is_reported_as_it_is(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "needs_missing.py").write_text("import package_that_nobody_has\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    with pytest.raises(ModuleNotFoundError, match="package_that_nobody_has"):
+        load_object("needs_missing:anything")
