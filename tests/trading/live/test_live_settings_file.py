@@ -116,8 +116,16 @@ def test_durations_may_be_written_as_people_do(written: Any) -> None:
 
 
 COMPONENT_WRONG = {
-    "actor": ('instrument_id = "SIMUSD.SIM"', 'instrument_id = "SIMUSD.SIM"\nwindwo = 3', "model.actor.windwo: expected a"),
-    "strategy": ('trade_size = "0.1"', 'trade_size = "0.1"\nsize = 3', "strategy.size: expected a field of TickStrategyConfig"),
+    "actor": (
+        'instrument_id = "SIMUSD.SIM"',
+        'instrument_id = "SIMUSD.SIM"\nwindwo = 3',
+        "model.actor.windwo: expected a",
+    ),
+    "strategy": (
+        'trade_size = "0.1"',
+        'trade_size = "0.1"\nsize = 3',
+        "strategy.size: expected a field of TickStrategyConfig",
+    ),
     "value": ('trade_size = "0.1"', 'trade_size = "-1"', "strategy: trade_size above 0 expected, was -1"),
     "derived": ('trade_size = "0.1"', 'trade_size = "0.1"\nclose_on_stop = true', "follows from node.flatten"),
 }
