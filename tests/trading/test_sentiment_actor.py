@@ -13,7 +13,8 @@ from news_support import ELSEWHERE, ETH, SECOND, SIM, TEXTS, UNREADABLE, as_data
 
 from nautilus_torchserve.market.news.headlines import Headline
 from nautilus_torchserve.market.trades.trades import Instrument
-from nautilus_torchserve.serving.client.client import InProcessClient, PredictionResponse, connect
+from nautilus_torchserve.serving.client.client import PredictionResponse, connect
+from nautilus_torchserve.serving.client.in_process import InProcessClient
 from nautilus_torchserve.trading.checks import BadSetting
 from nautilus_torchserve.trading.instruments.instruments import perpetual
 from nautilus_torchserve.trading.news.decayed_mean import DecayedMean

@@ -10,7 +10,7 @@ NETWORKS = {
     "price_lstm": ("model_defs.price_lstm", "PriceLSTMConfig"),
     "residual": ("model_defs.residual_price_lstm", "ResidualPriceLSTMConfig"),
     "cnn": ("model_defs.cnn_lstm", "CnnLSTMConfig"),
-    "patchtst": ("model_defs.patch_tst", "PatchTSTShape"),
+    "patchtst": ("model_defs.patch_tst", "PatchEncoderConfig"),
 }
 """What ``--model`` may say -> the module whose ``build`` makes it, and that module's config."""
 WITH_INDICATORS = frozenset({"cnn"})
