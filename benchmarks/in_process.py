@@ -52,9 +52,9 @@ def make_calls(client: InferenceClient, archive: Path, questions: Iterable[Quest
     questions : iterable of Question
         Of this model.
     """
-    device = client.metadata["device"]
+    device = client.metadata.device
     network = _load_network(archive).to(device).eval()
-    tiles = Tiles(tuple(client.metadata["tile_rows"]))
+    tiles = Tiles(client.metadata.tile_rows)
     calls = []
     for question in {len(question.rows): question for question in questions}.values():
         count, windows = len(question.rows), question.model == PRICE

@@ -19,7 +19,6 @@ import numpy as np
 from fault_injection.garbage_predictions import attack_strategy
 from fault_injection.misbehaving_server import GARBAGE, REPLIES, MisbehavingServer, damaged_description, reply_kind
 from fault_injection.verdict import Failure, Findings
-from nautilus_torchserve.features.schema import FeatureSchema
 from nautilus_torchserve.serving.client.client import InferenceClient, connect
 from nautilus_torchserve.wire.body import FLOAT32, bytes_to_rows
 from nautilus_torchserve.wire.errors import DeadlinePassed, RequestError
@@ -67,7 +66,7 @@ def attack_answers(
     began = time.monotonic()
     with connect(f"mar:{archive}", "tick") as oracle:
         shape, metadata = _shape(oracle), oracle.metadata
-        names = metadata["outputs"]
+        names = metadata.outputs
 
         def answer(body: bytes) -> np.ndarray:
             try:
@@ -76,7 +75,7 @@ def attack_answers(
                 return np.zeros((1, len(names)), np.float32)
             return np.stack([outputs[name] for name in names], axis=1)
 
-        with MisbehavingServer(metadata, answer) as server:
+        with MisbehavingServer(metadata.document, answer) as server:
             server.seed = seed
             given = _ask(server, oracle, findings, seed, indexes or range(count), end)
             if not indexes:
@@ -100,7 +99,7 @@ def attack_answers(
 
 
 def _shape(client: InferenceClient) -> tuple[int, ...]:
-    return tuple(FeatureSchema.from_dict(client.metadata["feature_schema"]).row_shape)
+    return client.metadata.feature_schema.row_shape
 
 
 def _ask(

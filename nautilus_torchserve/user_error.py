@@ -31,7 +31,7 @@ Hierarchy, by package (only what derives from the two bases directly)::
         auditing        LogFailed, UnknownRun, UnknownOrder
         reporting       BadReport
         benchmarks      WrongAnswer, ServerFailed, NodeFailed, LoadFailed
-        fault_injection NoServerToAttack
+        fault_injection NoServerToAttack, HarmDone
 
 A new error derives from the nearest of these, so that callers that catch the family catch it too.
 """

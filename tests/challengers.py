@@ -41,9 +41,9 @@ def version_of(archive: Path, version: str, to: Path, answer: str = ANSWER, befo
     """Write an archive as another version that, once it is loaded, answers otherwise, or runs a statement before."""
 
     def edit(name: str, content: bytes) -> bytes:
-        if name != "tick_handler.py":
+        if name != "nautilus_torchserve/inference/models/tick.py":
             return content
-        loaded = f"if self.initialized:\n            {before}\n            {answer}\n        {ANSWER}"
+        loaded = f"if hasattr(self, 'answer_size'):\n            {before}\n            {answer}\n        {ANSWER}"
         return content.decode().replace(ANSWER, loaded).encode()
 
     return as_version(archive, to, version, edit)
@@ -76,10 +76,10 @@ def made_up_router(
             for instrument in INSTRUMENTS:
                 version = split.version_for(instrument, 0)
                 if behaviour[version].fails:
-                    counts.failed(split.name, version)
+                    counts.record_failure(split.name, version)
                 else:
                     outputs = {"buy": np.array([behaviour[version].buy], np.float32)}
-                    counts.answered(split.name, version, round(behaviour[version].latency_ms * 1e6), outputs)
+                    counts.record_response(split.name, version, round(behaviour[version].latency_ms * 1e6), outputs)
             store.keep(counts.take())
 
     thread = threading.Thread(target=work, name="made-up-router")

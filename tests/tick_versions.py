@@ -10,17 +10,18 @@ RAISES = "\nraise RuntimeError('raised on purpose')\n"
 LOADS_SLOWLY = "\nimport time\ntime.sleep(20)\n"
 TAKES_30_MS = """
 import time
-_compute = TickHandler.compute
-def _slow(self, asked):
+_compute = TickModel.compute
+def _slow(self, requests):
     time.sleep(0.03)
-    return _compute(self, asked)
-TickHandler.compute = _slow
+    return _compute(self, requests)
+TickModel.compute = _slow
 """
 ANSWERS_OTHERWISE = """
-_compute = TickHandler.compute
-def _other(self, asked):
-    return _compute(self, asked)[:, ::-1].copy() if self.initialized else _compute(self, asked)
-TickHandler.compute = _other
+_compute = TickModel.compute
+def _other(self, requests):
+    outputs = _compute(self, requests)
+    return outputs[:, ::-1].copy() if hasattr(self, "answer_size") else outputs  # loaded
+TickModel.compute = _other
 """
 SAYS_ANOTHER_DIGEST = """
 _initialize = TickHandler.initialize
@@ -31,13 +32,13 @@ TickHandler.initialize = _lying
 """
 DIES_LATER = """
 import os, time
-_compute = TickHandler.compute
-def _dying(self, asked):
-    asks = self.__dict__["asks"] = self.__dict__.get("asks", 0) + 1
-    if asks > 20:
+_compute = TickModel.compute
+def _dying(self, requests):
+    calls = self.__dict__["calls"] = self.__dict__.get("calls", 0) + 1
+    if calls > 20:
         os._exit(1)
-    return _compute(self, asked)
-TickHandler.compute = _dying
+    return _compute(self, requests)
+TickModel.compute = _dying
 """
 
 

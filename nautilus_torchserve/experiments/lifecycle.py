@@ -34,7 +34,7 @@ def check_challenger(target: Target, model: str, challenger: str) -> tuple[str, 
         raise RolloutRefused(f"{model}/{challenger}: expected a registered version with READY workers, got {got}")
     try:
         with target.connect(model, challenger) as client:
-            return baseline, client.metadata["archive_digest"]
+            return baseline, client.metadata.archive_digest
     except RequestError as error:
         raise RolloutRefused(f"{model}/{challenger}: expected a version that responds, got {error}") from error
 

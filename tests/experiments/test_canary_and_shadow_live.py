@@ -29,6 +29,7 @@ from nautilus_torchserve.traffic.records import ShadowAnswer
 from nautilus_torchserve.traffic.router import Router
 from nautilus_torchserve.traffic.split import Kind, State, fraction
 from nautilus_torchserve.traffic.store import TrafficStore
+from nautilus_torchserve.traffic.versions import ModelConnector
 from nautilus_torchserve.wire.errors import RequestError
 from support import PROJECT
 
@@ -114,16 +115,14 @@ def strategies(
             instrument = instruments[random.integers(len(instruments))]
             try:
                 answer: PredictionResponse = router.predict(
-                    rows[random.integers(len(rows))][None], instrument, time.time_ns(), held=instrument in held
+                    rows[random.integers(len(rows))][None], instrument, time.time_ns(), has_exposure=instrument in held
                 )
                 seen.answers.append(Asked(time.monotonic(), instrument, answer.version))
             except RequestError as error:
                 seen.errors.append(f"{instrument}: {error}")
 
-    hosts = [
-        Router(target.inference_url, "tick", store, token=target.inference_token, refresh_s=0.1, name=f"host {number}")
-        for number in range(2)
-    ]
+    connector = ModelConnector(target.inference_url, "tick", token=target.inference_token)
+    hosts = [Router(connector, store, refresh_s=0.1, name=f"host {number}") for number in range(2)]
     threads = [
         threading.Thread(target=trade, args=(hosts[number % 2], INSTRUMENTS[number::4], number)) for number in range(4)
     ]

@@ -34,7 +34,7 @@ def registry(desk: Desk, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
 def serves(target: Target) -> tuple[str, str]:
     """Version and digest that answer on the default route."""
     with target.connect("tick") as client:
-        return client.metadata["version"], client.metadata["archive_digest"]
+        return client.metadata.version, client.metadata.archive_digest
 
 
 @pytest.mark.slow

@@ -116,7 +116,7 @@ class Plant:
     def serving(self) -> tuple[str, str]:
         """Version and digest that answer on the default route."""
         with self.desk.target.connect("tick") as client:
-            return client.metadata["version"], client.metadata["archive_digest"]
+            return client.metadata.version, client.metadata.archive_digest
 
     def check_out(self, name: str) -> Path:
         return check_out(self.folder / name, next(self.desk.trusted.glob("*.pub")))

@@ -108,7 +108,7 @@ def test_a_signed_archive_answers_as_before(
     made = sign_archive(archive, pair[0])
 
     with connect(f"mar:{archive}", "tick") as after, connect(f"mar:{tick_archive}", "tick") as before:
-        assert after.metadata["archive_digest"] == before.metadata["archive_digest"] == made.digest
+        assert after.metadata.archive_digest == before.metadata.archive_digest == made.digest
         assert after.predict(rows).outputs["buy"].tobytes() == before.predict(rows).outputs["buy"].tobytes()
 
 

@@ -112,8 +112,11 @@ class IncrementalAnalysis:
 
     def update(self) -> None:
         """Read the records that were written since the last time."""
-        read = self._reader.read
-        for record in (*read(ScoredPrediction), *read(ClosedTrade), *read(CallWindow)):
+        records: list[ScoredPrediction | ClosedTrade | CallWindow] = []
+        records += self._reader.read(ScoredPrediction)
+        records += self._reader.read(ClosedTrade)
+        records += self._reader.read(CallWindow)
+        for record in records:
             if record.version in self._sums:
                 self._sums[record.version].add(record)
             else:

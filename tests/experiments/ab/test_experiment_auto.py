@@ -27,6 +27,7 @@ from nautilus_torchserve.traffic.records import ScoredPrediction
 from nautilus_torchserve.traffic.router import Router
 from nautilus_torchserve.traffic.split import Split, State, Unit
 from nautilus_torchserve.traffic.store import TrafficStore
+from nautilus_torchserve.traffic.versions import ModelConnector
 from support import PROJECT
 
 pytestmark = pytest.mark.slow
@@ -88,8 +89,8 @@ def trade(router: Router, store: TrafficStore, rows: np.ndarray, seed: int, hour
 
 @contextmanager
 def desk_router(desk: Desk, store: TrafficStore) -> Iterator[Router]:
-    url, token = desk.server.inference_url, desk.server.token
-    with Router(url, "tick", store, token=token, refresh_s=0.1, timeout_s=30.0) as router:
+    connector = ModelConnector(desk.server.inference_url, "tick", token=desk.server.token, timeout_s=30.0)
+    with Router(connector, store, refresh_s=0.1) as router:
         yield router
 
 

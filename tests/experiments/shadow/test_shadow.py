@@ -134,8 +134,8 @@ def test_outputs_that_only_one_has_are_named() -> None:
 def test_latencies_are_those_of_the_calls() -> None:
     counts, calls = CallCounts("tick", "host"), CallTotals()
     for latency_ms in range(1, 101):
-        counts.answered("split", "1.0", latency_ms * 1_000_000, {})
-    counts.failed("split", "1.0")
+        counts.record_response("split", "1.0", latency_ms * 1_000_000, {})
+    counts.record_failure("split", "1.0")
     for each in counts.take():
         calls.add(each)
 

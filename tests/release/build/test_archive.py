@@ -11,7 +11,7 @@ import pytest
 
 from nautilus_torchserve.inference.model_files import BadArchive
 from nautilus_torchserve.release.build.archive import BuildFailed, build_archive
-from nautilus_torchserve.serving.client.archive_import import UnreadableArchive, read_manifest
+from nautilus_torchserve.serving.client.archive_file import UnreadableArchive, read_manifest
 from nautilus_torchserve.serving.client.client import connect
 from support import run_script
 
@@ -39,7 +39,7 @@ def test_digest_is_what_the_loaded_archive_says(tick_run: Path, tmp_path: Path) 
     built = build_archive("tick", tick_run, "1.0", tmp_path)
 
     with connect(f"mar:{built.path}", "tick") as client:
-        assert client.metadata["archive_digest"] == built.digest
+        assert client.metadata.archive_digest == built.digest
 
 
 def test_archive_holds_what_it_needs_and_no_more(tick_archive: Path) -> None:
@@ -61,32 +61,32 @@ def test_an_archive_from_before_there_were_texts_is_asked_for_rows(
     tick_archive: Path, tmp_path: Path, rows: np.ndarray
 ) -> None:
     with ZipFile(tick_archive) as archive:
-        handler = archive.read("nautilus_torchserve/worker/trading_handler.py").decode()
-    said = '            "inputs": self.inputs,\n'
-    assert said in handler
+        model = archive.read("nautilus_torchserve/inference/model.py").decode()
+    line = '            "inputs": self.inputs,\n'
+    assert line in model
     older = rewrite(
         tick_archive,
         tmp_path / "tick.mar",
-        {"nautilus_torchserve/worker/trading_handler.py": handler.replace(said, "").encode()},
+        {"nautilus_torchserve/inference/model.py": model.replace(line, "").encode()},
     )
 
     with connect(f"mar:{older}", "tick") as client, connect(f"mar:{tick_archive}", "tick") as today:
-        assert client.metadata["inputs"] == "rows"
+        assert client.metadata.inputs == "rows"
         np.testing.assert_array_equal(client.predict(rows).outputs["buy"], today.predict(rows).outputs["buy"])
 
 
 def test_two_versions_with_other_code_do_not_mix(tick_archive: Path, tmp_path: Path, rows: np.ndarray) -> None:
     """The second version's rooms turn the answer round, in a module imported only when it is called."""
     with ZipFile(tick_archive) as archive:
-        handler = archive.read("tick_handler.py").decode()
+        model = archive.read("nautilus_torchserve/inference/models/tick.py").decode()
         manifest = archive.read("MAR-INF/MANIFEST.json").decode()
-    turned = handler.replace(
+    turned = model.replace(
         "return network(rows).softmax(dim=1)",
         "import wire.turn\n        from wire.turn import turn\n        assert wire.turn.turn is turn\n"
         "        return turn(network(rows).softmax(dim=1))",
     ).replace("output_names = explained = CLASSES", 'output_names = explained = ("hold", "sell", "buy")')
     changed = {
-        "tick_handler.py": turned.encode(),
+        "nautilus_torchserve/inference/models/tick.py": turned.encode(),
         "wire/turn.py": b"def turn(table):\n    return table.flip(1)\n",
         "MAR-INF/MANIFEST.json": manifest.replace('"1.0"', '"2.0"').encode(),
     }

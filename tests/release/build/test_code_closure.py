@@ -38,7 +38,7 @@ def project(tmp_path: Path) -> Path:
 
 def closure(project: Path, *code: Path) -> set[str]:
     handler = project / "handlers/x_handler.py"
-    found = code_closure(project, handler, ["model_defs.own"], code, LIBRARIES.__contains__)
+    found = code_closure(project, handler, ["model_defs.own"], code, LIBRARIES.__contains__, project)
     assert all(file.is_file() for file in found.values())
     return {path.as_posix() for path in found}
 

@@ -75,7 +75,7 @@ def test_a_package_that_only_the_builder_has_is_refused_and_packed_with_code(
         assert {"alpha/net.py", "alpha/levels.txt", "alpha/inner/scale.py"} <= set(archive.namelist())
     assert "alpha" not in sys.modules
     with connect(f"mar:{built.path}", "tick") as client, connect(f"mar:{tick_archive}", "tick") as plain:
-        assert client.metadata["archive_digest"] == built.digest
+        assert client.metadata.archive_digest == built.digest
         assert client.predict(rows).outputs["buy"].tobytes() == plain.predict(rows).outputs["buy"].tobytes()
     assert "alpha" not in sys.modules
 
