@@ -1,9 +1,7 @@
 """When requests arrive, and with which rows: as recorded trades did, or by chance at a steady rate."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +12,7 @@ from nautilus_torchserve.market.bars.bars import PRICES
 from nautilus_torchserve.market.bars.simulator import simulate_bars
 from nautilus_torchserve.market.trades.load import load
 from nautilus_torchserve.market.trades.trades import BadData, Trades
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.checks import BadSetting
 
 FEWEST = 100
@@ -60,7 +59,7 @@ def parse_arrivals(text: str, seconds: float, speed: float) -> Arrivals:
     return found
 
 
-def rows_of(metadata: Mapping[str, Any], trades: Trades | None) -> NDArray[np.float32]:
+def rows_of(metadata: ModelMetadata, trades: Trades | None) -> NDArray[np.float32]:
     """Rows that the model takes: features of the trades, or of simulated ones; windows of simulated bars.
 
     Raises
@@ -68,20 +67,20 @@ def rows_of(metadata: Mapping[str, Any], trades: Trades | None) -> NDArray[np.fl
     BadData
         The model takes neither.
     """
-    theirs = metadata["feature_schema"]
-    if tick_schema(theirs["window"]).sha256 == metadata["feature_schema_sha256"]:
+    theirs = metadata.feature_schema
+    if tick_schema(theirs.window).sha256 == metadata.feature_schema_sha256:
         seen = load(None, _SIMULATED, _SEED) if trades is None else trades
-        rows = tick_features(seen.price, seen.size, seen.side, seen.ts_event, theirs["window"])
-        return rows[theirs["window"] :]
-    indicators = len(theirs["columns"]) > len(bar_schema().columns)
-    if theirs["time_steps"] is not None and metadata.get("inputs", "rows") == "rows":
-        schema = bar_schema(indicators, theirs["time_steps"])
-        if schema.sha256 == metadata["feature_schema_sha256"]:
+        rows = tick_features(seen.price, seen.size, seen.side, seen.ts_event, theirs.window)
+        return rows[theirs.window :]
+    indicators = len(theirs.columns) > len(bar_schema().columns)
+    if theirs.time_steps is not None and metadata.inputs == "rows":
+        schema = bar_schema(indicators, theirs.time_steps)
+        if schema.sha256 == metadata.feature_schema_sha256:
             bars = simulate_bars(schema.window + 512)
             ohlcv = np.stack([*(bars.prices(name) for name in PRICES), bars.volumes()], axis=1)
             ends = window_ends(bars.ts_event, bars.interval_ns, schema.window)
-            return windows(bar_columns(ohlcv, indicators), ends, theirs["time_steps"])
-    raise BadData(f"a model of ticks or of bars expected, was one of {theirs['name']}")
+            return windows(bar_columns(ohlcv, indicators), ends, theirs.time_steps)
+    raise BadData(f"a model of ticks or of bars expected, was one of {theirs.name}")
 
 
 def _poisson(text: str, seconds: float) -> Arrivals:

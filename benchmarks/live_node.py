@@ -102,8 +102,8 @@ class Live(Hears, InferenceActor):
         return self._live is not None and self._live.is_up
 
     def _count(self, call: InferenceCall) -> None:
-        self.asked += len(call.questions)
-        self.answered += call.fates.count(RequestOutcome.ANSWERED)
+        self.asked += len(call.requests)
+        self.answered += call.outcomes.count(RequestOutcome.ANSWERED)
         if call.sent_ns:
             self.model_ns.append(call.latency_ns)
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from benchmarks.comparison import Plan
-from benchmarks.questions import WrongAnswer
+from benchmarks.payloads import WrongResponse
 from benchmarks.targets import Target
 from model_defs.sentiment_transformer import SentimentTransformer
 from nautilus_torchserve.inference.model_files import read_description, read_golden
@@ -158,7 +158,7 @@ class _Bare:
         turned = (" ".join([*each[by:], *each[:by]]) for by in range(1, TOKENS) for each in map(str.split, found))
         different = list(islice(dict.fromkeys(chain(found, turned)), count))
         if len(different) < count:
-            raise WrongAnswer(f"{count} sentences of {TOKENS} tokens expected, the corpus gave {len(different)}")
+            raise WrongResponse(f"{count} sentences of {TOKENS} tokens expected, the corpus gave {len(different)}")
         return different
 
     def _cut(self) -> Iterator[str]:

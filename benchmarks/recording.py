@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +15,12 @@ from numpy.typing import NDArray
 from benchmarks.arrivals import Arrivals, rows_of
 from benchmarks.machine import describe_machine
 from benchmarks.open_loop import Exchanges, OpenLoop
-from nautilus_torchserve.bundle import BUNDLE
+from nautilus_torchserve.bundle import WORKSPACE
 from nautilus_torchserve.inference.model_files import read_description
 from nautilus_torchserve.latency.profile import LatencyProfile, service_times
 from nautilus_torchserve.release.build.archive import build_archive
 from nautilus_torchserve.serving.client.client import connect
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.serving.server.torchserve import ServerSettings, find_server, start_server
 from nautilus_torchserve.wire.body import BINARY, encode_rows
 
@@ -71,7 +71,7 @@ def record(asked: Asked, arrivals: Arrivals) -> LatencyProfile:
     headers = [f"Content-Type: {BINARY}", f"Accept: {BINARY}"]
     if asked.token is not None:
         headers.append(f"Authorization: Bearer {asked.token}")
-    url = f"{asked.url.rstrip('/')}/predictions/{asked.model}/{metadata['version']}"
+    url = f"{asked.url.rstrip('/')}/predictions/{asked.model}/{metadata.version}"
     bodies = [encode_rows(row[None]) for row in rows]
     with OpenLoop(url, headers) as loop:
         loop.send(bodies, np.zeros(_CONNECTIONS, dtype=np.int64))
@@ -87,7 +87,7 @@ def served_workers(url: str, model: str, version: str | None) -> int | None:
     ManagementError
         That server does not say.
     """
-    server = find_server(BUNDLE / ".server")
+    server = find_server(WORKSPACE / ".server")
     if server is None or server.inference_url != url.rstrip("/"):
         return None
     return len(server.management().describe(model, version)[0]["workers"])
@@ -138,13 +138,13 @@ def lines(profile: LatencyProfile) -> list[tuple[str, str]]:
     ]
 
 
-def _profile(asked: Asked, arrivals: Arrivals, metadata: Mapping[str, Any], exchanges: Exchanges) -> LatencyProfile:
+def _profile(asked: Asked, arrivals: Arrivals, metadata: ModelMetadata, exchanges: Exchanges) -> LatencyProfile:
     found = service_times(exchanges.sent_ns, np.sort(exchanges.answered_ns), asked.workers)
     seconds = float(exchanges.answered_ns.max()) / 1e9
     about = {
         "model": asked.model,
-        "version": metadata["version"],
-        "digest": metadata["archive_digest"],
+        "version": metadata.version,
+        "digest": metadata.archive_digest,
         "arrivals": arrivals.words,
         "requests": len(exchanges.due_ns),
         "seconds": seconds,

@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.comparison import Cell
 from benchmarks.in_process import FORWARD, IN_TILES, MAR, ONE_WINDOW, WINDOWS
-from benchmarks.questions import PRICE, WINDOW_BINARY, WINDOW_JSON, WINDOWS_BINARY
+from benchmarks.payloads import PRICE, WINDOW_BINARY, WINDOW_JSON, WINDOWS_BINARY
 
 _IN_PROCESS = {WINDOW_JSON: ONE_WINDOW, WINDOW_BINARY: ONE_WINDOW, WINDOWS_BINARY: WINDOWS}
 """Request -> what it is called without a form."""

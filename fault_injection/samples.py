@@ -10,10 +10,9 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from nautilus_torchserve.features.schema import FeatureSchema
 from nautilus_torchserve.inference.model_files import GOLDEN, read_golden
 from nautilus_torchserve.release.rollout.golden import golden_inputs
-from nautilus_torchserve.serving.client.archive_import import open_archive
+from nautilus_torchserve.serving.client.archive_file import open_archive
 from nautilus_torchserve.serving.client.client import connect
 from nautilus_torchserve.serving.client.inputs import Inputs
 from nautilus_torchserve.wire.body import BINARY, JSON, encode_rows
@@ -59,7 +58,7 @@ def read_subject(archive: Path, model: str, batched: str, seed: int, count: int 
         if isinstance(inputs, np.ndarray) and inputs.ndim == 2:
             noise = np.random.default_rng(seed).normal(0, 1, (400, inputs.shape[1])).astype(np.float32)
             inputs = np.concatenate([inputs, inputs[np.arange(400) % len(inputs)] + noise])
-        outputs = tuple(metadata["outputs"])
+        outputs = metadata.outputs
         answered = client.predict(inputs).outputs
         table = np.stack([answered[name] for name in outputs], axis=1)
         random = Random(seed)
@@ -68,8 +67,8 @@ def read_subject(archive: Path, model: str, batched: str, seed: int, count: int 
             size = random.choice([size for size in SIZES if size <= len(inputs)])
             chosen = [random.randrange(len(inputs)) for _ in range(size)]
             samples.append(Sample(*_encode(inputs, chosen, random), table[chosen]))
-        shape = tuple(FeatureSchema.from_dict(metadata["feature_schema"]).row_shape)
-        return Subject(model, batched, metadata["inputs"], shape, outputs, metadata["archive_digest"], tuple(samples))
+        shape = metadata.feature_schema.row_shape
+        return Subject(model, batched, metadata.inputs, shape, outputs, metadata.archive_digest, tuple(samples))
 
 
 def _golden(archive: Path) -> Any:

@@ -1,1 +1,1 @@
-"""What TorchServe loads: one network's answers a file, on top of `worker`."""
+"""What TorchServe loads: which model of the inference core a registration answers with, one a file."""

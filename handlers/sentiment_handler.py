@@ -1,78 +1,10 @@
-"""Serves a sentiment model: what a holder of the asset would feel about each text."""
+"""Serves a sentiment model with TorchServe."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
-
-from model_defs.sentiment_transformer import CLASSES, OUTPUTS
-from nautilus_torchserve.inference.explain.integrate import TimeLimit, check_count, explain_each
-from nautilus_torchserve.inference.explain.texts import check_length, explain_text
-from nautilus_torchserve.inference.text_model import COLUMNS, TextModel
-from nautilus_torchserve.inference.text_request import TokenizedTexts, together
-from nautilus_torchserve.wire.output_constraints import NON_NEGATIVE, PROBABILITY, SCORE, OutputConstraints
-from nautilus_torchserve.wire.texts import TextRequest, check_characters, check_texts, decode_texts
+from nautilus_torchserve.inference.models.sentiment import SentimentModel
 from nautilus_torchserve.worker.trading_handler import TradingHandler
 
 
 class SentimentHandler(TradingHandler):
-    """Texts to `COLUMNS`; in JSON with the likeliest class' name and the probabilities side by side."""
+    """TorchServe's entry point to `SentimentModel`."""
 
-    output_names = COLUMNS
-    constraints = OutputConstraints(
-        {
-            "score": SCORE,
-            **dict.fromkeys((*CLASSES, "confidence"), PROBABILITY),
-            "chunks": NON_NEGATIVE,
-            "truncated": PROBABILITY,
-        },
-        (CLASSES,),
-    )
-    inputs = "texts"
-    explained = OUTPUTS
-    explaining_s, explaining_alone_s = 1.0, 20.0
-    most_explained, most_explained_bytes = 16, 1 << 15
-
-    def load(self, folder: Path) -> tuple[int, ...]:
-        self.texts = TextModel(folder, self.device)
-        return self.texts.tile_sizes
-
-    def decode(self, content: object, content_type: str | None) -> TokenizedTexts:
-        return self._read_texts(decode_texts(content, content_type))
-
-    def accept(self, inputs: Sequence[str]) -> TokenizedTexts:
-        return self._read_texts(TextRequest(check_texts(list(inputs))))
-
-    def golden_request(self, inputs: Mapping[str, NDArray[Any]]) -> TokenizedTexts:
-        return self.accept(inputs["texts"].tolist())
-
-    def compute(self, asked: Sequence[TokenizedTexts]) -> NDArray[np.float32]:
-        return self.texts.compute(together(asked))
-
-    def explain_request(self, asked: TokenizedTexts, output: str | None, until_s: float) -> list[dict[str, Any]]:
-        chunks, truncated = asked.tokens.chunks, asked.tokens.truncated
-        check_count(len(asked), self.most_explained, "texts")
-        check_length(chunks)
-
-        def explain_one(number: int, limit: TimeLimit) -> dict[str, Any]:
-            return explain_text(self.texts, asked.texts[number], chunks[number], truncated[number], output, limit)
-
-        return explain_each(explain_one, range(len(asked)), "texts", until_s)
-
-    def columns(self, table: NDArray[np.float32]) -> Mapping[str, NDArray[Any]]:
-        named = dict(zip(COLUMNS, table.T, strict=True))
-        probability = np.stack([named[name] for name in CLASSES], axis=1)
-        return {
-            "score": named["score"],
-            "label": np.array(CLASSES)[probability.argmax(axis=1)],
-            "probabilities": probability,
-            "confidence": named["confidence"],
-            "chunks": named["chunks"].astype(np.int64),
-            "truncated": named["truncated"].astype(np.bool_),
-        }
-
-    def _read_texts(self, request: TextRequest) -> TokenizedTexts:
-        check_characters(request.texts, self.limits.characters)
-        return TokenizedTexts(request.texts, self.texts.read(request.texts), request.open_inference, request.request_id)
+    model_class = SentimentModel

@@ -33,7 +33,7 @@ class CnnLSTMConfig:
     def __post_init__(self) -> None:
         for name in ("kernel", "convolutions", "layers"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} of at least 1 expected, was {getattr(self, name)}")
+                raise ValueError(f"expected {name} of at least 1, got {getattr(self, name)}")
 
 
 class CnnLSTM(nn.Module):

@@ -46,9 +46,9 @@ class NewsPoolConfig:
     def __post_init__(self) -> None:
         for name in ("weight_price", "weight_sentiment"):
             if not (getattr(self, name) >= 0 and math.isfinite(getattr(self, name))):
-                raise ValueError(f"{name} of at least 0 expected, was {getattr(self, name)}")
+                raise ValueError(f"expected {name} of at least 0, got {getattr(self, name)}")
         if not self.half_life_s > 0:
-            raise ValueError(f"half_life_s above 0 expected, was {self.half_life_s}")
+            raise ValueError(f"expected half_life_s above 0, got {self.half_life_s}")
 
 
 class NewsPool(nn.Module):

@@ -35,11 +35,11 @@ class PatchTSTShape:
 
     def __post_init__(self) -> None:
         if not 1 <= self.patch < self.time_steps:
-            raise ValueError(f"patch from 1 to time_steps - 1 expected, was {self.patch} of {self.time_steps}")
+            raise ValueError(f"expected patch from 1 to time_steps - 1, got {self.patch} of {self.time_steps}")
         if self.stride < 1:
-            raise ValueError(f"stride of at least 1 expected, was {self.stride}")
+            raise ValueError(f"expected stride of at least 1, got {self.stride}")
         if self.heads < 1 or self.hidden % self.heads:
-            raise ValueError(f"hidden as a multiple of heads expected, was {self.hidden} with {self.heads} heads")
+            raise ValueError(f"expected hidden as a multiple of heads, got {self.hidden} with {self.heads} heads")
 
     @property
     def patches(self) -> int:

@@ -29,7 +29,7 @@ class PriceLSTMConfig:
 
     def __post_init__(self) -> None:
         if self.cell not in CELLS:
-            raise ValueError(f"cell {' or '.join(CELLS)} expected, was {self.cell!r}")
+            raise ValueError(f"expected cell {' or '.join(CELLS)}, got {self.cell!r}")
 
 
 class PriceLSTM(nn.Module):

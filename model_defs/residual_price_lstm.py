@@ -27,9 +27,9 @@ class ResidualPriceLSTMConfig:
 
     def __post_init__(self) -> None:
         if self.layers < 1:
-            raise ValueError(f"layers of at least 1 expected, was {self.layers}")
+            raise ValueError(f"expected layers of at least 1, got {self.layers}")
         if self.heads < 1 or self.hidden % self.heads:
-            raise ValueError(f"hidden as a multiple of heads expected, was {self.hidden} with {self.heads} heads")
+            raise ValueError(f"expected hidden as a multiple of heads, got {self.hidden} with {self.heads} heads")
 
 
 class ResidualPriceLSTM(nn.Module):

@@ -29,7 +29,7 @@ class SentimentTransformerConfig:
 
     def __post_init__(self) -> None:
         if "model_type" not in self.backbone:
-            raise ValueError(f"a configuration with model_type expected, was one with {sorted(self.backbone)}")
+            raise ValueError(f"expected a configuration with model_type, got one with {sorted(self.backbone)}")
 
 
 class SentimentTransformer(nn.Module):
@@ -52,7 +52,7 @@ class SentimentTransformer(nn.Module):
         if hasattr(self.encoder, "pooler"):
             self.encoder.pooler = None  # a layer that some encoders have for their own pretraining
         if self.encoder.config.pad_token_id is None:
-            raise ValueError("an encoder with a padding token expected, was one without pad_token_id")
+            raise ValueError("expected an encoder with a padding token, got one without pad_token_id")
         self.padding: int = self.encoder.config.pad_token_id
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(self.encoder.config.hidden_size, len(CLASSES))

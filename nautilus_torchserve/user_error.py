@@ -30,8 +30,8 @@ Hierarchy, by package (only what derives from the two bases directly)::
         model_registry  RegistryRefused
         auditing        LogFailed, UnknownRun, UnknownOrder
         reporting       BadReport
-        benchmarks      WrongAnswer, ServerFailed, NodeFailed, LoadFailed
-        fault_injection NoServerToAttack
+        benchmarks      WrongResponse, ServerFailed, NodeFailed, LoadFailed
+        fault_injection NoServerToAttack, HarmDone
 
 A new error derives from the nearest of these, so that callers that catch the family catch it too.
 """

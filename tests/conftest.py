@@ -53,7 +53,7 @@ settings.register_profile("untimed", deadline=None)  # a machine may be busy wit
 settings.load_profile("untimed")
 
 if TYPE_CHECKING:
-    from rollout_desk import Desk
+    from deployment import Desk
     from xdist.remote import Producer
     from xdist.scheduler import LoadFileScheduling
 
@@ -180,7 +180,7 @@ def fresh_version() -> Callable[[], str]:
 @pytest.fixture(scope="module")
 def desk(tick_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     """A server of its own that ``tick`` 1.0 is served by, for rollouts, started once a module."""
-    from rollout_desk import Desk
+    from deployment import Desk
     from signed_archives import keys
 
     folder = tmp_path_factory.mktemp("desk")

@@ -45,11 +45,11 @@ BELOW: dict[str, set[str]] = {
     | {"serving", "signing", "trading", "traffic", "training", "wire"},
     # the bundle
     "model_defs": set(),
-    "handlers": {"features", "inference", "model_defs", "wire", "worker"},
-    "strategies": {"trading", "wire"},
+    "handlers": {"inference", "worker"},
+    "strategies": {"serving", "trading", "wire"},
     # not installed
     "benchmarks": FOUNDATION
-    | {"features", "inference", "latency", "market", "model_defs", "models", "release", "serving"}
+    | {"cli", "features", "inference", "latency", "market", "model_defs", "models", "release", "serving"}
     | {"signing", "trading", "training", "wire"},
     "fault_injection": FOUNDATION
     | {"benchmarks", "cli", "features", "inference", "market", "models", "release", "serving", "strategies"}
@@ -57,7 +57,8 @@ BELOW: dict[str, set[str]] = {
 }
 """Part of the tree -> the parts that it may import."""
 TORCHSERVE = {"benchmarks", "serving", "worker"}
-"""Parts that import TorchServe: `serving` loads archives as a worker does, and a benchmark compares a plain handler."""
+"""Parts that import TorchServe: `worker` for types alone, `serving` only in `isolated_load`, which loads archives as a
+worker does to prove them complete, and a benchmark, which compares a plain handler."""
 
 
 def files(part: str) -> list[Path]:
@@ -89,7 +90,7 @@ def part_of(name: str) -> str:
 
 def test_every_part_is_listed() -> None:
     library = {path.stem for path in (PROJECT / LIBRARY).iterdir() if path.suffix == ".py" or path.is_dir()}
-    assert library - {"__init__", "__pycache__"} <= BELOW.keys()
+    assert library - {"__init__", "__main__", "__pycache__"} <= BELOW.keys()
 
 
 @pytest.mark.parametrize("part", BELOW)
@@ -122,6 +123,10 @@ HOSTS = {
     ),
     "serving host": (
         ("nautilus_trader", "pandas", "plotly"),
+        ("features", "models", "wire", "model_defs", "inference", "worker", "handlers", "serving"),
+    ),
+    "host of mar: clients": (
+        ("nautilus_trader", "ts", "model_archiver", "plotly"),
         ("features", "models", "wire", "model_defs", "inference", "worker", "handlers", "serving"),
     ),
     "training host": (
@@ -167,6 +172,10 @@ def importers(*packages: str) -> set[str]:
 
 def test_only_the_worker_knows_torchserve_from_inside() -> None:
     assert importers("ts") == TORCHSERVE
+    importing = [
+        path.stem for path in files("serving") if any(name.partition(".")[0] == "ts" for name in imports(path))
+    ]
+    assert importing == ["isolated_load"]
 
 
 def test_only_the_trading_side_knows_nautilus_trader() -> None:

@@ -12,6 +12,7 @@ anything else: a bug        the traceback, and a line that calls it a bug       
 ==========================  ===========================================================  ===========
 """
 
+import functools
 import io
 import json
 import os
@@ -19,11 +20,14 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from typing import Any, NoReturn
 
 import typer
 from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress
 from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
 
 from nautilus_torchserve.user_error import InvalidArgument, UserError, describe
 
@@ -39,18 +43,47 @@ class App(typer.Typer):
     ----------
     default_command : str, optional
         The command that is meant where the first argument names none.
+    package : str, optional
+        The package whose modules are the commands: what is registered here is a summary for the help page, and a
+        module is imported when its command is called.
     """
 
-    def __init__(self, default_command: str | None = None, **settings: Any) -> None:
-        kind = type("_Group", (_Group,), {"default_command": default_command})
+    def __init__(self, default_command: str | None = None, package: str | None = None, **settings: Any) -> None:
+        kind = type("_Group", (_Group,), {"default_command": default_command, "package": package})
         super().__init__(cls=kind, add_completion=False, pretty_exceptions_enable=False, **settings)
 
     def command(self, name: str | None = None, **settings: Any) -> Callable[[Callable], Callable]:  # type: ignore[override]
         return super().command(name, cls=_Command, **settings)
 
+    def lazy_command(self, name: str, summary: str, panel: str | None = None) -> None:
+        """Register a module of ``package`` as a command."""
+        self.command(name, help=summary, rich_help_panel=panel)(lambda: None)
+
+
+def load_command(package: str, name: str) -> Any:
+    """Return the command that a module has in its ``app``.
+
+    Raises
+    ------
+    UserError
+        There is no such package: a part of the checkout that is not installed.
+    """
+    try:
+        return get_command(import_module(f"{package}.{name}").app)
+    except ModuleNotFoundError as error:
+        if error.name not in (package, package.partition(".")[0]):
+            raise
+    raise UserError(f"{name}: expected the folder {package.replace('.', '/')} of a checkout, got none here")
+
 
 class _Group(TyperGroup):
     default_command: str | None = None
+    package: str | None = None
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if self.package is not None and args[0] in self.commands:
+            self.commands[args[0]] = load_command(self.package, args[0])
+        return super().resolve_command(ctx, args)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if self.default_command is not None and args and args[0] not in {*self.commands, "--help"}:
@@ -124,6 +157,14 @@ def say(text: str) -> None:
         console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
+@contextmanager
+def progress_bar(noun: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on stderr, and yield what moves it: a function of the number done and their total."""
+    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=console, transient=True) as bar:
+        task = bar.add_task(noun, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
 def print_json(value: object) -> None:
     """Print one line of JSON on stdout, which takes it before this returns.
 
@@ -143,6 +184,7 @@ def print_json(value: object) -> None:
 def parsed(parse: Callable[[str], Any]) -> Callable[[str], Any]:
     """Return ``parse`` as a typer option's parser: a text that it refuses is a wrong call."""
 
+    @functools.wraps(parse)
     def parser(text: str) -> Any:
         try:
             return parse(text)

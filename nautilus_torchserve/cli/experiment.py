@@ -9,7 +9,18 @@ import typer
 
 from nautilus_torchserve.cli import experiment_console as experiment_words
 from nautilus_torchserve.cli.app import App, console, parsed, say
-from nautilus_torchserve.cli.name_types import AnyModel, Model
+from nautilus_torchserve.cli.options import (
+    AnyModel,
+    By,
+    DrainS,
+    ForS,
+    Json,
+    ModelArgument,
+    SliceS,
+    Store,
+    WatchS,
+    seconds,
+)
 from nautilus_torchserve.cli.target_options import FindTarget, takes_server
 from nautilus_torchserve.experiments.ab.analysis import Analysis
 from nautilus_torchserve.experiments.ab.analysis import analyze as analyze_once
@@ -19,7 +30,6 @@ from nautilus_torchserve.experiments.ab.experiment import concerns, experiments,
 from nautilus_torchserve.experiments.ab.rules import Rules
 from nautilus_torchserve.release.rollout.limits import Limits
 from nautilus_torchserve.release.rollout.target import Target
-from nautilus_torchserve.trading.durations import parse_duration
 from nautilus_torchserve.traffic.split import State, Unit
 from nautilus_torchserve.traffic.store import DEFAULT_URL, TrafficStore
 from nautilus_torchserve.user_error import UserError
@@ -27,8 +37,6 @@ from nautilus_torchserve.wire.names import check_version
 
 app = App(help=__doc__, no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="The experiment's name.")]
-Store = Annotated[str, typer.Option(help="Database of the traffic, as SQLAlchemy names it.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 _D = Limits()
 
 
@@ -36,7 +44,7 @@ _D = Limits()
 @takes_server
 def create(
     server: FindTarget,
-    model: Model,
+    model: ModelArgument,
     challenger: Annotated[
         str,
         typer.Option(parser=parsed(check_version), metavar="VERSION", help="Version on trial, registered and READY."),
@@ -47,11 +55,18 @@ def create(
             parser=parsed(check_version), metavar="VERSION", help="Version that serves; default: the server's."
         ),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Unique; decides which instruments or slices are whose.")] = None,
-    share: Annotated[float, typer.Option(help="Percent of the instruments or slices for the challenger.")] = 10.0,
-    by: Annotated[Unit, typer.Option(help="What changes hands as a whole.")] = Unit.INSTRUMENT,
-    slice_: Annotated[str, typer.Option("--slice", help="Length of a time slice: 30m, 1h, 1d.")] = "1h",
-    instrument: Annotated[list[str] | None, typer.Option(help="Traded; says whose it would be. Repeatable.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help="Unique name, which decides the instruments or slices of each version; default: made up."),
+    ] = None,
+    share: Annotated[
+        float, typer.Option(help="Share in percent: of the instruments or slices, for the challenger.")
+    ] = 10.0,
+    by: By = Unit.INSTRUMENT,
+    slice_: SliceS = "1h",  # type: ignore[assignment]
+    instrument: Annotated[
+        list[str] | None, typer.Option(help="Instrument: one that is traded, whose version is shown; repeatable.")
+    ] = None,
     rule: Annotated[
         list[str] | None, typer.Option(help="NAME=VALUE, see nautilus_torchserve/experiments/ab/rules.py.")
     ] = None,
@@ -70,7 +85,7 @@ def create(
         challenger,
         share=share / 100,
         unit=by,
-        slice_ns=parse_duration(slice_),
+        slice_ns=round(slice_ * 1e9),
         rules=Rules.from_texts(rule or ()),
         name=name,
     )
@@ -114,13 +129,10 @@ def analyze(
     name: Name,
     store: Store = DEFAULT_URL,
     auto: Annotated[bool, typer.Option("--auto", help="Carry the decision out on the server.")] = False,
-    every: Annotated[str | None, typer.Option(help="With --auto: look again after so long (60s).")] = None,
-    for_: Annotated[str, typer.Option("--for", help="With --every: give up after so long.")] = "1d",
-    watch: Annotated[float, typer.Option(help="With --auto: seconds to watch a promoted version.")] = _D.watch_s,
-    drain: Annotated[
-        float | None,
-        typer.Option(help="With --auto: seconds without a request before removal; default: the response timeout."),
-    ] = _D.drain_s,
+    every: Annotated[float | None, seconds("With --auto: look again after so long; default: look once.")] = None,
+    for_: ForS = "1d",  # type: ignore[assignment]
+    watch: WatchS = _D.watch_s,
+    drain: DrainS = _D.drain_s,
     as_json: Json = False,
 ) -> None:
     """Say what an experiment says so far; with --auto promote or remove its challenger when that is decided."""
@@ -156,7 +168,7 @@ def stop(name: Name, store: Store = DEFAULT_URL, as_json: Json = False) -> None:
 def simulate(
     number: Annotated[int, typer.Option("--experiments", min=4, help="Experiments of each kind.")] = 2_000,
     observations: Annotated[int, typer.Option(min=200, help="Predictions of each experiment.")] = 5_000,
-    seed: Annotated[int, typer.Option(help="Of the draws.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed: of the draws.")] = 1,
     as_json: Json = False,
 ) -> None:
     """Show the error rates: false promotions of equal versions, and how long a better one takes."""
@@ -176,11 +188,11 @@ def _follow(target: Target, traffic: TrafficStore, name: str, settings: AutoSett
     return follow(target, traffic, name, settings, say, lambda look: say(f"{name}: {look.decision.reason}")).as_dict()
 
 
-def _settings(every: str | None, for_: str, watch: float, drain: float | None) -> AutoSettings:
+def _settings(every: float | None, for_: float, watch: float, drain: float | None) -> AutoSettings:
     limits = Limits(watch_s=watch, drain_s=drain)
     if every is None:
         return AutoSettings(limits=limits)
-    return AutoSettings(every_s=parse_duration(every) / 1e9, for_s=parse_duration(for_) / 1e9, limits=limits)
+    return AutoSettings(every_s=every, for_s=for_, limits=limits)
 
 
 def _show(look: Analysis) -> None:

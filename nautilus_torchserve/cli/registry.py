@@ -10,9 +10,19 @@ import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
-from nautilus_torchserve.bundle import BUNDLE
 from nautilus_torchserve.cli.app import App, console, parsed, print_json, say
-from nautilus_torchserve.cli.name_types import AnyModel
+from nautilus_torchserve.cli.options import (
+    REPORTS,
+    RUNS,
+    TRUSTED,
+    AnyModel,
+    Json,
+    ModelArgument,
+    Reports,
+    Runs,
+    Trusted,
+    WatchS,
+)
 from nautilus_torchserve.cli.target_options import FindTarget, takes_server, takes_target
 from nautilus_torchserve.registry.comparison import Comparison
 from nautilus_torchserve.registry.record import ALIASES, RegisteredVersion
@@ -24,26 +34,20 @@ from nautilus_torchserve.release.rollout.report import Unrecorded
 from nautilus_torchserve.release.rollout.status import ModelStatus, model_status
 from nautilus_torchserve.release.rollout.target import NoTarget, Target
 from nautilus_torchserve.user_error import UserError
-from nautilus_torchserve.wire.names import check_model_name, check_version
+from nautilus_torchserve.wire.names import check_version
 
 app = App(help=__doc__, no_args_is_help=True)
-Model = Annotated[
-    str, typer.Argument(parser=parsed(check_model_name), help="Which model: tick, price, sentiment or ensemble.")
-]
-Runs = Annotated[Path, typer.Option(help="Folder of mlflow.db, unless MLFLOW_TRACKING_URI names a store.")]
-Trusted = Annotated[Path, typer.Option(help="Folder of the public keys that count.")]
 Unsigned = Annotated[bool, typer.Option("--allow-unsigned", help="Archives without any signature, too.")]
-WatchS = Annotated[float, typer.Option("--watch", help="Seconds to watch errors and latency as the default version.")]
-Reports = Annotated[Path, typer.Option(help="Folder of the rollouts' reports.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 LIMITS = Limits()
-RUNS, TRUSTED, REPORTS = BUNDLE / "runs", BUNDLE / "trusted_keys", BUNDLE / "reports" / "rollouts"
 
 
 @app.command()
 def add(
     archive: Annotated[Path, typer.Argument(help="A signed .mar.")],
-    run: Annotated[Path | None, typer.Option(help="Run folder it was built from: links it to its training.")] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(help="Run folder: what it was built from, which links it to its training; default: none."),
+    ] = None,
     runs: Runs = RUNS,
     trusted: Trusted = TRUSTED,
     allow_unsigned: Unsigned = False,
@@ -97,7 +101,7 @@ def list_versions(
 
 @app.command()
 def compare(
-    model: Model,
+    model: ModelArgument,
     a: Annotated[str, typer.Argument(parser=parsed(check_version), help="A version or an alias.")],
     b: Annotated[str, typer.Argument(parser=parsed(check_version), help="Another one.")],
     runs: Runs = RUNS,
@@ -121,7 +125,7 @@ def compare(
 @takes_target
 def alias(
     target: Target,
-    model: Model,
+    model: ModelArgument,
     version: Annotated[str, typer.Argument(parser=parsed(check_version), help="A version, or the alias it has.")],
     name: Annotated[str, typer.Argument(metavar="ALIAS", help=", ".join(ALIASES))],
     runs: Runs = RUNS,
@@ -165,9 +169,9 @@ def alias(
 
 @app.command()
 def get(
-    model: Model,
+    model: ModelArgument,
     version: Annotated[str, typer.Argument(parser=parsed(check_version), help="A version or an alias.")],
-    out: Annotated[Path, typer.Option(help="The .mar to write.")],
+    out: Annotated[Path, typer.Option(help="Output: the .mar.")],
     runs: Runs = RUNS,
     trusted: Trusted = TRUSTED,
     allow_unsigned: Unsigned = False,

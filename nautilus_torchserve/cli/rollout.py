@@ -10,9 +10,29 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from nautilus_torchserve.bundle import BUNDLE
 from nautilus_torchserve.cli.app import App, console, describe, parsed, print_json, say
-from nautilus_torchserve.cli.name_types import AnyModel, Challenger, Model, Version
+from nautilus_torchserve.cli.options import (
+    REPORTS,
+    TRUSTED,
+    AnyModel,
+    By,
+    Challenger,
+    DrainS,
+    ForS,
+    Json,
+    Keep,
+    LatencyAddMs,
+    LatencyMostMs,
+    LatencyRatio,
+    ModelArgument,
+    Reports,
+    SliceS,
+    Store,
+    Trusted,
+    VersionArgument,
+    WatchS,
+    seconds,
+)
 from nautilus_torchserve.cli.target_options import takes_target
 from nautilus_torchserve.experiments.canary.canary import CanarySettings
 from nautilus_torchserve.experiments.canary.canary import canary as run_canary
@@ -31,7 +51,6 @@ from nautilus_torchserve.release.rollout.repair import repair as repair_all
 from nautilus_torchserve.release.rollout.report import Report
 from nautilus_torchserve.release.rollout.status import ModelStatus, known_models, model_status
 from nautilus_torchserve.release.rollout.target import Target
-from nautilus_torchserve.trading.durations import parse_seconds
 from nautilus_torchserve.traffic.split import Unit
 from nautilus_torchserve.traffic.store import DEFAULT_URL, SplitRefused, StoreFailed, TrafficStore, open_splits
 from nautilus_torchserve.user_error import UserError
@@ -46,30 +65,6 @@ def percent(text: str) -> float:
 
 
 app = App(help=__doc__, no_args_is_help=True)
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
-Reports = Annotated[Path, typer.Option(help="Folder of the reports, as JSON and as text.")]
-WatchS = Annotated[
-    float,
-    typer.Option(
-        "--watch",
-        parser=parsed(parse_seconds),
-        help="How long errors and latency are watched once it is the default version.",
-    ),
-]
-DrainS = Annotated[
-    float | None,
-    typer.Option(
-        "--drain",
-        parser=parsed(parse_seconds),
-        help="Time without a request before a version is unregistered; default: its timeout.",
-    ),
-]
-Store = Annotated[str, typer.Option(help="Database of the traffic splits, as SQLAlchemy names it.")]
-Keep = Annotated[int, typer.Option(help="Earlier default versions that stay loaded for a rollback.")]
-Ratio = Annotated[float, typer.Option(help="Median and p95 may be this many times the serving version's, and ...")]
-AddMs = Annotated[float, typer.Option(help="... this many milliseconds more.")]
-MostMs = Annotated[float | None, typer.Option(help="Most that the p95 may be, milliseconds.")]
-REPORTS = BUNDLE / "reports" / "rollouts"
 _D = Limits()
 
 
@@ -77,16 +72,16 @@ _D = Limits()
 @takes_target
 def register(
     target: Target,
-    model: Model,
-    archive: Annotated[Path, typer.Option(help="A signed archive.")],
-    trusted: Annotated[Path, typer.Option(help="Folder of public keys.")] = BUNDLE / "trusted_keys",
+    model: ModelArgument,
+    archive: Annotated[Path, typer.Option(help="Archive: a signed one.")],
+    trusted: Trusted = TRUSTED,
     candidate: Annotated[bool, typer.Option("--candidate", help="Load and gate it, but do not switch.")] = False,
     watch: WatchS = _D.watch_s,
     drain: DrainS = _D.drain_s,
     keep: Keep = _D.keep,
-    latency_ratio: Ratio = _D.latency_ratio,
-    latency_add_ms: AddMs = _D.latency_add_ms,
-    latency_most_ms: MostMs = _D.latency_most_ms,
+    latency_ratio: LatencyRatio = _D.latency_ratio,
+    latency_add_ms: LatencyAddMs = _D.latency_add_ms,
+    latency_most_ms: LatencyMostMs = _D.latency_most_ms,
     reports: Reports = REPORTS,
     as_json: Json = False,
 ) -> None:
@@ -106,13 +101,13 @@ def register(
 @takes_target
 def promote(
     target: Target,
-    model: Model,
-    version: Version,
+    model: ModelArgument,
+    version: VersionArgument,
     watch: WatchS = _D.watch_s,
     drain: DrainS = _D.drain_s,
     keep: Keep = _D.keep,
-    latency_ratio: Ratio = _D.latency_ratio,
-    latency_add_ms: AddMs = _D.latency_add_ms,
+    latency_ratio: LatencyRatio = _D.latency_ratio,
+    latency_add_ms: LatencyAddMs = _D.latency_add_ms,
     reports: Reports = REPORTS,
     as_json: Json = False,
 ) -> None:
@@ -125,11 +120,13 @@ def promote(
 @takes_target
 def rollback(
     target: Target,
-    model: Model,
+    model: ModelArgument,
     to: Annotated[
         str | None,
         typer.Option(
-            parser=parsed(check_version), metavar="VERSION", help="default: the default version before this one."
+            parser=parsed(check_version),
+            metavar="VERSION",
+            help="Version: the one to return to; default: the default version before this one.",
         ),
     ] = None,
     reports: Reports = REPORTS,
@@ -143,8 +140,8 @@ def rollback(
 @takes_target
 def remove(
     target: Target,
-    model: Model,
-    version: Version,
+    model: ModelArgument,
+    version: VersionArgument,
     drain: DrainS = None,
     reports: Reports = REPORTS,
     as_json: Json = False,
@@ -158,9 +155,7 @@ def remove(
 def prune(
     target: Target,
     model: AnyModel = None,
-    older_than: Annotated[
-        float, typer.Option(parser=parsed(parse_seconds), help="Least time since it was rolled back from.")
-    ] = 3600.0,
+    older_than: Annotated[float, seconds("Least time since it was rolled back from.")] = "1h",  # type: ignore[assignment]
     drain: DrainS = None,
     store: Store = DEFAULT_URL,
     as_json: Json = False,
@@ -248,14 +243,12 @@ def repair(target: Target, store: Store = DEFAULT_URL, as_json: Json = False) ->
 @takes_target
 def canary(
     target: Target,
-    model: Model,
+    model: ModelArgument,
     to: Challenger,
     steps: Annotated[str, typer.Option(help="Its shares, percent.")] = "1,5,25,100",
-    hold: Annotated[float, typer.Option(parser=parsed(parse_seconds), help="How long each share is held.")] = 60.0,
-    by: Annotated[Unit, typer.Option(help="What keeps its version as a whole.")] = Unit.INSTRUMENT,
-    slice_: Annotated[
-        float, typer.Option("--slice", parser=parsed(parse_seconds), help="Length of a time slice.")
-    ] = 3600.0,
+    hold: Annotated[float, seconds("How long each share is held.")] = "1m",  # type: ignore[assignment]
+    by: By = Unit.INSTRUMENT,
+    slice_: SliceS = "1h",  # type: ignore[assignment]
     least_calls: Annotated[int, typer.Option(help="Calls of the challenger that each step needs.")] = 100,
     psi: Annotated[float, typer.Option(help="Most that an output's distribution may drift.")] = GateLimits.psi,
     watch: WatchS = _D.watch_s,
@@ -283,11 +276,11 @@ def canary(
 @takes_target
 def shadow(
     target: Target,
-    model: Model,
+    model: ModelArgument,
     to: Challenger,
-    for_: Annotated[float, typer.Option("--for", parser=parsed(parse_seconds), help="How long.")] = 600.0,
-    answers: Annotated[int | None, typer.Option(help="End earlier, after so many answers.")] = None,
-    share: Annotated[float, typer.Option(help="Of the requests that are copied to it, percent.")] = 100.0,
+    for_: ForS = "10m",  # type: ignore[assignment]
+    answers: Annotated[int | None, typer.Option(help="End earlier, after so many responses; default: never.")] = None,
+    share: Annotated[float, typer.Option(help="Share in percent: of the requests, which are copied to it.")] = 100.0,
     store: Store = DEFAULT_URL,
     as_json: Json = False,
 ) -> None:

@@ -31,7 +31,7 @@ def check_challenger(target: Target, model: str, challenger: str) -> tuple[str, 
         raise RolloutRefused(f"{model}/{challenger}: a registered version with READY workers expected, was {was}")
     try:
         with target.connect(model, challenger) as client:
-            return baseline, client.metadata["archive_digest"]
+            return baseline, client.metadata.archive_digest
     except RequestError as error:
         raise RolloutRefused(f"{model}/{challenger}: a version that answers expected, was {error}") from error
 

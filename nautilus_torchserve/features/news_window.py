@@ -27,7 +27,7 @@ class NewsWindowConfig:
     def __post_init__(self) -> None:
         for name in ("max_age_ns", "max_texts"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} of at least 1 expected, was {getattr(self, name)}")
+                raise ValueError(f"expected {name} of at least 1, got {getattr(self, name)}")
 
 
 class RecentNews(Generic[Item]):

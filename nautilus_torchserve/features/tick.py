@@ -52,7 +52,7 @@ class TickFeatures:
 
     def __init__(self, window: int = WINDOW) -> None:
         if window < 1:
-            raise ValueError(f"window of at least 1 trade expected, was {window}")
+            raise ValueError(f"expected window of at least 1 trade, got {window}")
         self.window = window
         self.seen = 0
         self._at = 0
@@ -135,7 +135,7 @@ def tick_features(
         Row i belongs to trade i; the first ``window`` rows are NaN (the window fills).
     """
     if window < 1:
-        raise ValueError(f"window of at least 1 trade expected, was {window}")
+        raise ValueError(f"expected window of at least 1 trade, got {window}")
     rows = np.full((len(price), len(COLUMNS)), np.nan, dtype=np.float32)
     if len(price) <= window:
         return rows

@@ -22,8 +22,8 @@ def choose_device(gpu_id: int | None) -> torch.device:
     capability = torch.cuda.get_device_capability(gpu_id)
     if not has_kernels(capability, torch.cuda.get_arch_list()):
         raise UnsupportedDevice(
-            f"{torch.cuda.get_device_name(gpu_id)} (compute capability {capability[0]}.{capability[1]}): kernels in "
-            f"torch {torch.__version__} expected, it has them for {', '.join(torch.cuda.get_arch_list())}"
+            f"{torch.cuda.get_device_name(gpu_id)} (compute capability {capability[0]}.{capability[1]}): expected "
+            f"kernels in torch {torch.__version__}, got those for {', '.join(torch.cuda.get_arch_list())}"
         )
     return torch.device(f"cuda:{gpu_id}")
 

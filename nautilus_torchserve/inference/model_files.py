@@ -45,7 +45,7 @@ class Golden:
         """Raise `BadArchive` when an output is missing or further off than the tolerance."""
         for name, expected in self.outputs.items():
             if name not in answered:
-                raise BadArchive(f"output {name!r} expected by {GOLDEN}, was {sorted(answered)}")
+                raise BadArchive(f"expected output {name!r} by {GOLDEN}, got {sorted(answered)}")
             if answered[name].shape != expected.shape or not expected.size:
                 raise BadArchive(
                     f"{GOLDEN}: expected output {name!r} for {len(answered[name])} inputs, got shape {expected.shape}"
@@ -53,8 +53,8 @@ class Golden:
             error = float((np.abs(answered[name] - expected) / np.maximum(np.abs(expected), 1.0)).max())
             if not error <= self.tolerance:  # NaN too
                 raise BadArchive(
-                    f"{GOLDEN}: output {name!r} within {self.tolerance:g} of the trained network's expected, "
-                    f"was off by {error:g}"
+                    f"{GOLDEN}: expected output {name!r} within {self.tolerance:g} of the trained network's, "
+                    f"got one off by {error:g}"
                 )
 
 
@@ -120,8 +120,8 @@ def build_network(description: dict[str, Any]) -> "nn.Module":
     """
     module, config = description["network"]["module"], description["network"]["config"]
     if not re.fullmatch(r"model_defs\.[a-z0-9_]+", module):
-        raise BadArchive(f"{DESCRIPTION}: a module of model_defs expected as network, was {module!r}")
-    # Not importlib: `serving.client.archive_import` gives an archive's modules an __import__ that
+        raise BadArchive(f"{DESCRIPTION}: expected a module of model_defs as network, got {module!r}")
+    # Not importlib: `serving.client.isolated_import` gives an archive's modules an __import__ that
     # finds their own first.
     build = __import__(module, fromlist=["build"]).build
     try:
@@ -206,5 +206,5 @@ def network_modules(folder: Path) -> set[str]:
 
 def _existing(path: Path) -> Path:
     if not path.is_file():
-        raise BadArchive(f"{path.name} expected in {path.parent}, was missing")
+        raise BadArchive(f"expected {path.name} in {path.parent}, got none")
     return path

@@ -44,6 +44,33 @@ class Tokens:
     """Whether there is more in the text than its chunks."""
 
 
+def concat(parts: Sequence[Tokens]) -> Tokens:
+    """Concatenate the tokens of several requests."""
+    if len(parts) == 1:
+        return parts[0]
+    return Tokens(
+        tuple(chunks for tokens in parts for chunks in tokens.chunks),
+        tuple(truncated for tokens in parts for truncated in tokens.truncated),
+    )
+
+
+@dataclass(frozen=True)
+class TokenizedTexts:
+    """One request's texts and their tokens."""
+
+    texts: tuple[str, ...]
+    """The texts as received."""
+    tokens: Tokens
+    """What the network sees of them."""
+    open_inference: bool = False
+    """Whether the request came as an Open Inference Protocol body; its answer takes that form too."""
+    request_id: str | None = None
+    """The protocol's optional ``id``, returned with the answer."""
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+
 class TextModel:
     """A network with its tokenizer on a device, proved invariant.
 
@@ -92,8 +119,8 @@ class TextModel:
             script = script_of(text)
             if script is not None and script not in self._scripts:
                 raise BadText(
-                    f"text in {' or '.join(sorted(self._scripts))} script expected, which the model was trained on, "
-                    f"was {script} in text {number}"
+                    f"expected text in {' or '.join(sorted(self._scripts))} script, which the model was trained on, "
+                    f"got {script} in text {number}"
                 )
         encodings = self.tokenizer.encode_batch(list(texts))
         for number, encoding in enumerate(encodings):
@@ -136,17 +163,17 @@ class TextModel:
         name: str | None = self.description["unknown_token"]
         found = None if name is None else self.tokenizer.token_to_id(name)
         if name is not None and found is None:
-            raise BadArchive(f"{TOKENIZER}: {model_files.DESCRIPTION}'s unknown token {name!r} expected, was missing")
+            raise BadArchive(f"{TOKENIZER}: expected {model_files.DESCRIPTION}'s unknown token {name!r}, got none")
         return found
 
     def _try_longest(self) -> None:
         known, used = self.network.encoder.get_input_embeddings().num_embeddings, self.tokenizer.get_vocab_size()
         if used > known:
-            raise BadArchive(f"{TOKENIZER}: at most the {known} tokens that the network knows expected, was {used}")
+            raise BadArchive(f"{TOKENIZER}: expected at most the {known} tokens that the network knows, got {used}")
         try:
             self._forward(self._arbitrary(1, self._longest).to(self._device))
         except (IndexError, RuntimeError) as error:
-            raise BadArchive(f"a network for {self._longest} tokens expected, was one for fewer: {error}") from error
+            raise BadArchive(f"expected a network for {self._longest} tokens, got one for fewer: {error}") from error
 
     def _prove(self, length: int) -> Tiles:
         """The tiles for texts of this many tokens, found with arbitrary ones, some of them padded."""
@@ -166,5 +193,5 @@ class TextModel:
         unknown = 0 if self._unknown is None else encoding.ids.count(self._unknown)
         if words == 0 or 2 * unknown > words:
             raise BadText(
-                f"words that the model knows expected, was {unknown} unknown of {words} in text {number}: {text[:40]!r}"
+                f"expected words that the model knows, got {unknown} unknown of {words} in text {number}: {text[:40]!r}"
             )

@@ -32,7 +32,7 @@ TICK = ModelSpec(
         vectorised="nautilus_torchserve.features.tick:tick_features",
     ),
     outputs=tuple(Output(name, label=f"the probability of {name.upper()}") for name in ("buy", "sell", "hold")),
-    inference="handlers.tick_handler:TickHandler",
+    inference="nautilus_torchserve.inference.models.tick:TickModel",
     golden=GoldenRule(inputs=64, tolerance=1e-5),
     training=TrainingRecipe(command="nautilus_torchserve.cli.train:tick"),
     trading=Trading(
@@ -76,7 +76,7 @@ PRICE = ModelSpec(
         vectorised="nautilus_torchserve.features.bar:bar_columns",
     ),
     outputs=_FORECAST,
-    inference="handlers.price_handler:PriceHandler",
+    inference="nautilus_torchserve.inference.models.price:PriceModel",
     golden=GoldenRule(inputs=64, tolerance=1e-4),
     training=TrainingRecipe(
         command="nautilus_torchserve.cli.train:price",
@@ -100,7 +100,7 @@ SENTIMENT = ModelSpec(
         *(Output(name, label=f"the probability of {name.upper()}") for name in ("negative", "neutral", "positive")),
         *(Output("confidence", label="the confidence"), Output("chunks"), Output("truncated")),
     ),
-    inference="handlers.sentiment_handler:SentimentHandler",
+    inference="nautilus_torchserve.inference.models.sentiment:SentimentModel",
     golden=GoldenRule(inputs=8, tolerance=1e-4),
     training=TrainingRecipe(
         command="nautilus_torchserve.cli.train:sentiment",
@@ -128,7 +128,7 @@ ENSEMBLE = ModelSpec(
         *(Output("price_confidence"), Output("sentiment_score")),
         *(Output("weight_price"), Output("weight_sentiment"), Output("texts")),
     ),
-    inference="handlers.ensemble_handler:EnsembleHandler",
+    inference="nautilus_torchserve.inference.models.ensemble:EnsembleModel",
     golden=GoldenRule(inputs=8, tolerance=1e-4),
     training=TrainingRecipe(command="nautilus_torchserve.cli.train:ensemble", members=(PRICE.name, SENTIMENT.name)),
     trading=Trading(

@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 from operator import index
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from nautilus_trader.common.component import TimeEvent
 from nautilus_trader.model.enums import OrderSide
@@ -13,6 +13,7 @@ from nautilus_trader.model.orders import MarketOrder
 from nautilus_trader.trading.config import StrategyConfig
 from nautilus_trader.trading.strategy import Strategy
 
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.backtest.simulated_time import check_time
 from nautilus_torchserve.trading.checks import expect
 from nautilus_torchserve.trading.decision import DECISIONS_TOPIC, HALT_TOPIC, Decision, Halt
@@ -74,6 +75,11 @@ class PredictionStrategyConfig(StrategyConfig, kw_only=True, frozen=True):
         expect(self.on_failure in modes, f"on_failure of {', '.join(modes)}, was {self.on_failure!r}")
         expect(self.failure_grace_ns >= 0, f"failure_grace_ns of at least 0, was {self.failure_grace_ns}")
         expect(self.last_good_ns >= 1, f"last_good_ns of at least 1, was {self.last_good_ns}")
+
+    @classmethod
+    def complete_fields(cls, fields: dict[str, Any], metadata: ModelMetadata) -> dict[str, Any]:
+        """Return a config's fields, completed by those that follow from the model's metadata."""
+        return fields
 
 
 class _Sent(NamedTuple):
@@ -229,7 +235,7 @@ class PredictionStrategy(Strategy):
         """
         assert self._instrument is not None
         position = self.portfolio.net_position(self.config.instrument_id)
-        if prediction.leaving:
+        if prediction.pending_version_change:
             against = position > 0 if side == OrderSide.SELL else position < 0
             quantity = min(quantity, abs(position)) if against else Decimal(0)
             if not quantity:

@@ -1,1 +1,1 @@
-"""Which version of a model answers whom while there is more than one, and what came of it."""
+"""Splits of a model's traffic between versions, routes, and the records of both."""

@@ -1,4 +1,4 @@
-"""Which version each instrument is with, and which one its next request goes to."""
+"""The version that each instrument is assigned to, and the route of its next request."""
 
 import threading
 from collections.abc import Iterable
@@ -9,91 +9,95 @@ from nautilus_torchserve.wire.errors import RequestError
 
 
 class Route(NamedTuple):
-    """Where a request goes; requests of one route may go together."""
+    """Where a request goes; requests of one route may be sent together."""
 
     version: str = ""
-    """Asked by its versioned route; empty: the server's default version."""
+    """Reached by its versioned route; empty: the server's default version."""
     split: str = ""
-    """Name of the split that it is a part of; empty without one."""
+    """Name of the split that the request belongs to; empty without one."""
     on_trial: bool = False
     """Whether the version is a split's challenger."""
 
 
 class Assignment:
-    """One model's instruments; safe to use from several threads.
+    """The instruments of one model; safe to use from several threads.
 
     Parameters
     ----------
     default_version : str
-        The server's, as of now.
+        The server's default version, as of now.
     """
 
     def __init__(self, default_version: str) -> None:
         self.split: Split | None = None
-        """The running split, as last told."""
+        """The running split, as last read."""
         self.default_version = default_version
-        """The server's, as last heard."""
-        self.heard_of_default = True
-        """Whether it was heard since somebody set this to False."""
+        """The server's default version, as last seen."""
+        self._default_seen = True
         self._lock = threading.Lock()
-        self._with: dict[str, str] = {}  # instrument -> the version that answered last
+        self._versions: dict[str, str] = {}  # instrument -> the version that answered last
         self._withdrawn: set[str] = set()
-        self._unfit: dict[str, RequestError] = {}  # version -> why
+        self._unusable: dict[str, RequestError] = {}  # version -> reason
 
-    def route(self, instrument_id: str, ts_ns: int, held: bool) -> tuple[Route, Route | None]:
-        """Where a request goes, and where it should have gone where that is a challenger that is unfit."""
+    def route(self, instrument_id: str, ts_ns: int, has_exposure: bool) -> tuple[Route, Route | None]:
+        """Return the route of a request, and the route that it missed because that challenger is unusable."""
         with self._lock:
-            kept = self._with.get(instrument_id)
-            if held and kept is not None and kept not in self._withdrawn:
-                return _route(kept, self.split), None
+            current = self._versions.get(instrument_id)
+            if has_exposure and current is not None and current not in self._withdrawn:
+                return _route(current, self.split), None
             if self.split is None:
                 return Route(), None
             wanted, version = self.split.version_for(instrument_id, ts_ns), self._assigned(instrument_id, ts_ns)
             return _route(version, self.split), _route(wanted, self.split) if wanted != version else None
 
-    def leaving(self, instrument_id: str, ts_ns: int) -> bool:
-        """Whether an instrument would change version, were it not for its position."""
+    def pending_version_change(self, instrument_id: str, ts_ns: int) -> bool:
+        """Return whether only its position keeps an instrument from changing version."""
         with self._lock:
-            kept = self._with.get(instrument_id)
-            return kept is not None and kept != self._assigned(instrument_id, ts_ns)
+            current = self._versions.get(instrument_id)
+            return current is not None and current != self._assigned(instrument_id, ts_ns)
 
     def _assigned(self, instrument_id: str, ts_ns: int) -> str:
-        """Whom the instrument belongs to, positions aside."""
+        """Return the version that an instrument belongs to, positions aside."""
         if self.split is None:
             return self.default_version
         version = self.split.version_for(instrument_id, ts_ns)
-        return self.split.baseline if version == self.split.challenger and version in self._unfit else version
+        return self.split.baseline if version == self.split.challenger and version in self._unusable else version
 
-    def answered(self, route: Route, version: str, instrument_ids: Iterable[str]) -> None:
-        """These instruments were answered by this version."""
+    def record_response(self, route: Route, version: str, instrument_ids: Iterable[str]) -> None:
+        """Record the version that answered about these instruments."""
         with self._lock:
-            self._with.update(dict.fromkeys(instrument_ids, version))
+            self._versions.update(dict.fromkeys(instrument_ids, version))
         if not route.version:
             self.on_default_version(version)
 
     def on_default_version(self, version: str) -> None:
-        """This is the server's default version."""
-        self.default_version, self.heard_of_default = version, True
+        """Record the server's default version."""
+        self.default_version, self._default_seen = version, True
+
+    def take_default_seen(self) -> bool:
+        """Return whether the default version was recorded since the last call."""
+        was_seen, self._default_seen = self._default_seen, False
+        return was_seen
 
     def forget(self, version: str) -> None:
-        """The server has no such version: no instrument can be kept with it."""
+        """Release the instruments of a version that the server no longer has."""
         with self._lock:
-            self._with = {instrument_id: kept for instrument_id, kept in self._with.items() if kept != version}
+            self._versions = {name: current for name, current in self._versions.items() if current != version}
 
     def inherit(self, other: "Assignment") -> None:
-        """Keep each instrument with the version that it has with another server of the model."""
+        """Keep each instrument with the version that it has at another server of the model."""
         with other._lock:
-            kept, withdrawn = dict(other._with), set(other._withdrawn)
+            versions, withdrawn = dict(other._versions), set(other._withdrawn)
         with self._lock:
-            self._with, self._withdrawn = kept, withdrawn
+            self._versions, self._withdrawn = versions, withdrawn
 
     def follow(self, split: Split | None, withdrawn: str | None) -> None:
-        """Take up what is running now.
+        """Adopt the split that is running now.
 
         Parameters
         ----------
         withdrawn : str, optional
-            Challenger of the split before, where it was withdrawn.
+            Challenger of the previous split, where it was withdrawn.
         """
         with self._lock:
             if withdrawn is not None:
@@ -102,34 +106,34 @@ class Assignment:
                 self._withdrawn.discard(split.challenger)  # on trial once more
             self.split = split
 
-    def mark_unusable(self, version: str, why: RequestError | None) -> bool:
-        """This version cannot be asked, or can be; whether that is news."""
+    def mark_unusable(self, version: str, reason: RequestError | None) -> bool:
+        """Record why a version cannot be used, or with None that it can be; return whether that is a change."""
         with self._lock:
-            before = self._unfit.pop(version, None)
-            if why is not None:
-                self._unfit[version] = why
-            return repr(why) != repr(before)
+            before = self._unusable.pop(version, None)
+            if reason is not None:
+                self._unusable[version] = reason
+            return repr(reason) != repr(before)
 
-    def unfit(self, version: str) -> RequestError | None:
-        """Why this version cannot be asked."""
+    def unusable_reason(self, version: str) -> RequestError | None:
+        """Return why a version cannot be used; None where it can be."""
         with self._lock:
-            return self._unfit.get(version)
+            return self._unusable.get(version)
 
-    def kept(self) -> set[str]:
-        """Versions that an instrument may want to stay with."""
+    def assigned_versions(self) -> set[str]:
+        """Return the versions that an instrument may stay with."""
         with self._lock:
-            return {*self._with.values()} - self._withdrawn
+            return {*self._versions.values()} - self._withdrawn
 
-    def in_use(self) -> list[str]:
-        """Versions that an instrument is with, or would be given to."""
-        versions = self.kept()
+    def versions_in_use(self) -> list[str]:
+        """Return the versions that an instrument is assigned to, or would be."""
+        versions = self.assigned_versions()
         with self._lock:
             split = self.split
             if split is None:
                 versions.add(self.default_version)
             else:
                 versions.add(split.baseline)
-                if split.share > 0 and split.challenger not in self._unfit:
+                if split.share > 0 and split.challenger not in self._unusable:
                     versions.add(split.challenger)
         return sorted(versions)
 

@@ -1,4 +1,4 @@
-"""Calls counted by version as they are made, handed over as `CallWindow` from time to time."""
+"""Counts of calls by version, taken as `CallWindow` at intervals."""
 
 import threading
 import time
@@ -14,7 +14,7 @@ from nautilus_torchserve.traffic.records import CallWindow, latency_bucket, outp
 
 @dataclass
 class _Count:
-    """One version's, since a time."""
+    """Counts of one version since a time."""
 
     since_ns: int
     requests: int = 0
@@ -26,13 +26,13 @@ class _Count:
 
 
 class CallCounts:
-    """What one router saw; safe to use from several threads.
+    """Counts of one router; safe to use from several threads.
 
     Parameters
     ----------
     model : str
     router : str
-        Who asks.
+        Name of the router.
     """
 
     def __init__(self, model: str, router: str) -> None:
@@ -41,8 +41,10 @@ class CallCounts:
         self._lock = threading.Lock()
         self._counts: dict[tuple[str, str], _Count] = {}
 
-    def answered(self, split: str, version: str, latency_ns: int, outputs: Mapping[str, NDArray[np.float32]]) -> None:
-        """Count a request that got its answer."""
+    def record_response(
+        self, split: str, version: str, latency_ns: int, outputs: Mapping[str, NDArray[np.float32]]
+    ) -> None:
+        """Count a request that got a response."""
         latency_ms = latency_ns / 1e6
         buckets = {name: output_buckets(values) for name, values in outputs.items()}
         with self._lock:
@@ -51,18 +53,18 @@ class CallCounts:
             count.latency_ms_sum += latency_ms
             count.latency_ms_squares += latency_ms**2
             count.latencies[latency_bucket(latency_ms)] += 1
-            for name, found in buckets.items():
-                count.outputs.setdefault(name, Counter()).update(found)
+            for name, counts in buckets.items():
+                count.outputs.setdefault(name, Counter()).update(counts)
 
-    def failed(self, split: str, version: str) -> None:
-        """Count a request that got an error, or no answer in time."""
+    def record_failure(self, split: str, version: str) -> None:
+        """Count a request that got an error, or no response in time."""
         with self._lock:
             count = self._of(split, version)
             count.requests += 1
             count.errors += 1
 
     def take(self) -> list[CallWindow]:
-        """What was counted since the last time; the counts begin anew."""
+        """Return the counts since the last call, and reset them."""
         with self._lock:
             counts, self._counts = self._counts, {}
         return [
@@ -83,7 +85,7 @@ class CallCounts:
         ]
 
     def put_back(self, windows: Iterable[CallWindow]) -> None:
-        """Count again what was taken and could not be kept: windows add up, so that nothing grows in an outage."""
+        """Restore windows that could not be stored: they add up, so that nothing grows in an outage."""
         with self._lock:
             for window in windows:
                 count = self._of(window.split, window.version)

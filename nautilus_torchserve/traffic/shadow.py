@@ -1,4 +1,4 @@
-"""Asks a shadowed challenger what others have been answered already."""
+"""Sends copies of answered requests to a shadowed challenger."""
 
 import logging
 import math
@@ -19,37 +19,37 @@ from nautilus_torchserve.traffic.records import ShadowAnswer
 from nautilus_torchserve.wire.errors import RequestError
 
 MOST_COPIES = 256
-"""Requests that may wait for the challenger."""
+"""Largest number of copies queued for the challenger."""
 CLOSE_WITHIN_S = 5.0
-"""Longest time for those that wait at the end, seconds, and that of one request."""
+"""Longest time for queued copies at the end, beside that of one request (seconds)."""
 _log = logging.getLogger(__name__)
 
 
-class Copy(NamedTuple):
-    """A request that was answered."""
+class ShadowRequest(NamedTuple):
+    """A copy of a request that was answered."""
 
     split: str
     version: str
     """The challenger."""
     inputs: Inputs
-    about: tuple[tuple[str, ...], ...]
+    subjects: tuple[tuple[str, ...], ...]
     """The instruments that each of the inputs is about."""
     ts_ns: int
-    answered: Mapping[str, NDArray[np.float32]]
-    """What the caller got."""
+    baseline_outputs: Mapping[str, NDArray[np.float32]]
+    """Outputs of the response that the caller got."""
 
 
 class Shadower:
-    """Sends copies to the challenger in a thread of its own, and keeps what it says.
+    """Sends copies to the challenger in a thread of its own, and records its answers.
 
-    Copies that find no room, because the challenger is slower than the calls are many, are dropped: its slowness
-    must not become that of the caller.
+    Copies beyond `MOST_COPIES`, because the challenger is slower than its traffic, are dropped: its slowness must not
+    become the caller's.
 
     Parameters
     ----------
     model : str
     client : callable
-        The client of a version.
+        Returns the client of a version.
     counts : CallCounts
         Copies are counted as the challenger's calls.
     backlog : Backlog
@@ -63,68 +63,68 @@ class Shadower:
         self._client = client
         self._counts = counts
         self._backlog = backlog
-        self._copies: queue.Queue[Copy | None] = queue.Queue(MOST_COPIES)
+        self._copies: queue.Queue[ShadowRequest | None] = queue.Queue(MOST_COPIES)
         self._end = math.inf
         self.dropped = 0
-        """Copies that found no room, or no time before the end."""
-        self._thread = threading.Thread(target=self._ask_until_closed, daemon=True, name=f"shadow-{self._model}")
+        """Copies dropped from the full queue, or at the end."""
+        self._thread = threading.Thread(target=self._send_until_closed, daemon=True, name=f"shadow-{self._model}")
         self._thread.start()
 
-    def take(self, copy: Copy) -> None:
-        """Take a copy, or drop it; never waits."""
-        if isinstance(copy.inputs, np.ndarray):
-            copy = copy._replace(inputs=copy.inputs.copy())  # the caller may write over its own
+    def submit(self, request: ShadowRequest) -> None:
+        """Queue a copy, or drop it; never waits."""
+        if isinstance(request.inputs, np.ndarray):
+            request = request._replace(inputs=request.inputs.copy())  # the caller may overwrite its own
         try:
-            self._copies.put_nowait(copy)
+            self._copies.put_nowait(request)
         except queue.Full:
-            self._drop(copy)
+            self._drop(request)
 
     def close(self) -> None:
-        """Ask about what is waiting for a while, then end."""
+        """Send queued copies for `CLOSE_WITHIN_S`, then end."""
         self._end = time.monotonic() + CLOSE_WITHIN_S
         self._copies.put(None)
         self._thread.join()
 
-    def _ask_until_closed(self) -> None:
-        while (copy := self._copies.get()) is not None:
+    def _send_until_closed(self) -> None:
+        while (request := self._copies.get()) is not None:
             if time.monotonic() < self._end:
-                self._ask(copy)
+                self._send(request)
             else:
-                self._drop(copy)
+                self._drop(request)
 
-    def _drop(self, copy: Copy) -> None:
+    def _drop(self, request: ShadowRequest) -> None:
         self.dropped += 1
         if self.dropped == 1 or self.dropped % 1_000 == 0:
             _log.warning(
                 "%s %s is slower than its traffic: %d copies of shadow %s dropped so far",
                 self._model,
-                copy.version,
+                request.version,
                 self.dropped,
-                copy.split,
+                request.split,
             )
 
-    def _ask(self, copy: Copy) -> None:
+    def _send(self, request: ShadowRequest) -> None:
         try:
-            answer = self._client(copy.version).predict(copy.inputs)
+            response = self._client(request.version).predict(request.inputs)
         except RequestError as error:
-            self._counts.failed(copy.split, copy.version)
-            why, latency_ms, outputs = f"{type(error).__name__}: {error}", 0.0, {}
+            self._counts.record_failure(request.split, request.version)
+            reason, latency_ms, outputs = f"{type(error).__name__}: {error}", 0.0, {}
         else:
-            self._counts.answered(copy.split, copy.version, answer.latency_ns, answer.outputs)
-            why, latency_ms, outputs = "", answer.latency_ns / 1e6, answer.outputs
+            self._counts.record_response(request.split, request.version, response.latency_ns, response.outputs)
+            reason, latency_ms, outputs = "", response.latency_ns / 1e6, response.outputs
         self._backlog.add(
             ShadowAnswer(
-                copy.split,
+                request.split,
                 self._model,
-                copy.version,
+                request.version,
                 ",".join(instrument_ids),
-                copy.ts_ns,
+                request.ts_ns,
                 _row(outputs, row),
-                _row(copy.answered, row),
+                _row(request.baseline_outputs, row),
                 latency_ms,
-                why,
+                reason,
             )
-            for row, instrument_ids in enumerate(copy.about)
+            for row, instrument_ids in enumerate(request.subjects)
         )
 
 

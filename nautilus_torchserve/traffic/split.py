@@ -1,7 +1,7 @@
 """A split of a model's traffic between the version that serves and a challenger.
 
-TorchServe has no split of its own: the trading side chooses the versioned route (`traffic.router`)
-by what is written here, and the release side writes it (canary, experiment, shadow).
+TorchServe has no split of its own: the trading side chooses the versioned route (`traffic.router`) by the running
+split, and the release side writes it (canary, experiment, shadow).
 """
 
 import hashlib
@@ -12,18 +12,18 @@ DAY_NS = 86_400_000_000_000
 
 
 class Kind(StrEnum):
-    """What a split is for."""
+    """Purpose of a split."""
 
     CANARY = "canary"
     """The challenger's share grows in steps while gates hold."""
     EXPERIMENT = "experiment"
     """Both are measured against each other at a fixed share."""
     SHADOW = "shadow"
-    """The baseline answers everything; the challenger gets copies, its answers are only recorded."""
+    """The baseline answers everything; the challenger gets copies, and its answers are only recorded."""
 
 
 class Unit(StrEnum):
-    """What is given to one version or the other as a whole."""
+    """What is assigned to one version or the other as a whole."""
 
     INSTRUMENT = "instrument"
     """An instrument keeps its version."""
@@ -32,13 +32,13 @@ class Unit(StrEnum):
 
 
 class State(StrEnum):
-    """Where a split stands."""
+    """State of a split."""
 
     RUNNING = "running"
     PROMOTED = "promoted"
     """Ended: the challenger took everything and is the server's default version."""
     WITHDRAWN = "withdrawn"
-    """Ended: the challenger failed; nobody is to ask it any more, positions or not."""
+    """Ended: the challenger failed, and gets no more requests, positions or not."""
     STOPPED = "stopped"
     """Ended without a verdict: the baseline serves on."""
 
@@ -52,31 +52,31 @@ class Split:
     model: str
     """The registered model."""
     kind: Kind
-    """What it is for."""
+    """Its purpose."""
     baseline: str
     """The version that serves."""
     challenger: str
     """The version on trial."""
     share: float
-    """Of the units, given to the challenger; of a shadow, of the calls that are copied. In [0, 1]."""
+    """Share of the units that the challenger gets; of a shadow, of the calls that are copied. In [0, 1]."""
     unit: Unit = Unit.INSTRUMENT
     """What is assigned as a whole."""
     slice_ns: int = DAY_NS
-    """Length of a time slice, nanoseconds; of no meaning for instruments."""
+    """Length of a time slice, nanoseconds; not used for instruments."""
     state: State = State.RUNNING
-    """Where it stands."""
+    """Its state."""
     created_ns: int = 0
     """Unix nanoseconds."""
     updated_ns: int = 0
     """When share or state changed last, Unix nanoseconds."""
     settings: str = "{}"
-    """JSON of whoever made it: an experiment's decision rules."""
+    """JSON of its creator: an experiment's decision rules."""
 
     def version_for(self, instrument_id: str, ts_ns: int) -> str:
-        """Whom an event of this instrument at this time belongs to, positions aside.
+        """Return the version that an event of an instrument belongs to, positions aside.
 
-        A larger share only moves units from the baseline to the challenger, never back. A shadow's
-        challenger answers nobody.
+        A larger share only moves units from the baseline to the challenger, never back. A shadow's challenger gets
+        copies only.
         """
         if self.kind is Kind.SHADOW:
             return self.baseline
@@ -85,5 +85,5 @@ class Split:
 
 
 def fraction(salt: str, unit: str) -> float:
-    """Where a unit lies in [0, 1), evenly spread and the same everywhere: 53 bits of SHA-256."""
+    """Return the place of a unit in [0, 1), uniform and the same on every host: 53 bits of SHA-256."""
     return (int.from_bytes(hashlib.sha256(f"{salt}\n{unit}".encode()).digest()[:8]) >> 11) / (1 << 53)

@@ -1,7 +1,7 @@
-"""Where splits and what came of them are kept: any database that SQLAlchemy knows, SQLite without a word.
+"""The store of splits and their records: any database that SQLAlchemy supports; the default is an SQLite file.
 
-One database is shared by the trading hosts, which read the split and write what they saw, and by whoever
-runs canaries and experiments. Several hosts need a server (PostgreSQL); one host does with a file.
+One database is shared by the trading hosts, which read the split and write records, and by whoever runs canaries and
+experiments. Several hosts need a server (PostgreSQL); a file is enough for one.
 """
 
 import os
@@ -26,7 +26,7 @@ from nautilus_torchserve.user_error import UserError
 DEFAULT_URL = "sqlite:///runs/traffic.db"
 _LIBPQ = {"connect_timeout": 10, "tcp_user_timeout": 10_000}  # seconds; milliseconds
 _TIMEOUTS: dict[str, dict[str, Any]] = {"pysqlite": {"timeout": 20.0}, "psycopg": _LIBPQ, "psycopg2": _LIBPQ}
-"""Driver -> its arguments, so that a database that has gone away is told as an error, not waited for."""
+"""Driver -> its arguments, so that a database that has gone away is an error, and is not waited for."""
 _tables = sa.MetaData()
 Record = CallWindow | ScoredPrediction | ClosedTrade | ShadowAnswer
 _Record = TypeVar("_Record", CallWindow, ScoredPrediction, ClosedTrade, ShadowAnswer)
@@ -44,15 +44,15 @@ _Row = TypeVar("_Row", Split, CallWindow, ScoredPrediction, ClosedTrade, ShadowA
 
 
 class StoreFailed(UserError):
-    """The database cannot be reached, or did not take what was to be kept."""
+    """The database cannot be reached, or did not take the records."""
 
 
 class SplitRefused(UserError, ValueError):
-    """A split that cannot be: another one of the model runs, its name is taken, or there is no such one."""
+    """An invalid split: another one of the model is running, its name is taken, or there is none of that name."""
 
 
 def _columns(record: type) -> list[sa.Column[Any]]:
-    """One column a field; mappings are JSON texts with names as keys."""
+    """Return one column a field; mappings are JSON texts with names as keys."""
     types = {
         str: sa.Text,
         int: sa.BigInteger,
@@ -103,7 +103,7 @@ _of_record: dict[type, sa.Table] = {
 
 
 def is_there(url: str) -> bool:
-    """Whether there is anything to open: of an SQLite file, that it is there. A server says so when it is opened."""
+    """Return whether there is a store to open: whether an SQLite file exists; a server counts as one."""
     try:
         parsed = sa.make_url(url)
     except SQLAlchemyError:
@@ -113,7 +113,7 @@ def is_there(url: str) -> bool:
 
 @contextmanager
 def open_splits(url: str) -> Iterator["TrafficStore | None"]:
-    """Open the store where there is one, and none otherwise: looking makes no database."""
+    """Open the store where there is one, and yield None otherwise: reading creates no database."""
     if not is_there(url):
         yield None
         return
@@ -132,14 +132,14 @@ class TrafficStore:
     Raises
     ------
     StoreFailed
-        It cannot be opened. Tables that are missing are made.
+        It cannot be opened. Missing tables are created.
     """
 
     def __init__(self, url: str = DEFAULT_URL) -> None:
         try:
             parsed = sa.make_url(url)
         except SQLAlchemyError as error:
-            raise StoreFailed(f"a database URL of SQLAlchemy expected, was {url!r}: {error}") from None
+            raise StoreFailed(f"expected a database URL of SQLAlchemy, got {url!r}: {error}") from None
         self._name = parsed.render_as_string(hide_password=True)
         with self._failures("be opened"):
             if parsed.get_backend_name() == "sqlite" and parsed.database:
@@ -151,7 +151,7 @@ class TrafficStore:
             _tables.create_all(self._engine)
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close all connections."""
         self._engine.dispose()
 
     def __enter__(self) -> "TrafficStore":
@@ -161,7 +161,7 @@ class TrafficStore:
         self.close()
 
     def start(self, split: Split) -> Split:
-        """Begin a split; from now on routers follow it. Returns it with its times.
+        """Start a split, which routers follow from now on, and return it with its times.
 
         Raises
         ------
@@ -177,28 +177,28 @@ class TrafficStore:
             if not isinstance(error.__cause__, IntegrityError):
                 raise
             running = self.running(split.model)
-            was = f"{running.kind} {running.name!r} is running" if running else f"{split.name!r} is taken"
-            raise SplitRefused(f"{split.model}: a new name and no running split expected, was: {was}") from None
+            got = f"a running {running.kind} {running.name!r}" if running else f"the taken name {split.name!r}"
+            raise SplitRefused(f"{split.model}: expected a new name and no running split, got {got}") from None
         return split
 
     def running(self, model: str) -> Split | None:
-        """The split of a model that is running."""
-        found = self._read_splits(_splits.c.model == model, _splits.c.state == State.RUNNING.value)
-        return found[0] if found else None
+        """Return the running split of a model; None without one."""
+        splits = self._read_splits(_splits.c.model == model, _splits.c.state == State.RUNNING.value)
+        return splits[0] if splits else None
 
     def split(self, name: str) -> Split:
-        """The split of this name; raises `SplitRefused` where there is none."""
-        found = self._read_splits(_splits.c.name == name)
-        if not found:
-            raise SplitRefused(f"a split's name expected, was {name!r}")
-        return found[0]
+        """Return the split of a name; raises `SplitRefused` where there is none."""
+        splits = self._read_splits(_splits.c.name == name)
+        if not splits:
+            raise SplitRefused(f"expected the name of a split, got {name!r}")
+        return splits[0]
 
     def splits(self, model: str | None = None) -> list[Split]:
-        """All splits, or all of a model, oldest first."""
+        """Return all splits, or all of a model, oldest first."""
         return self._read_splits(*([] if model is None else [_splits.c.model == model]))
 
     def set_share(self, name: str, share: float) -> Split:
-        """Give a running split's challenger another share."""
+        """Change the share of a running split's challenger."""
         return self._change(name, share=share)
 
     def end(self, name: str, state: State) -> Split:
@@ -206,40 +206,41 @@ class TrafficStore:
         return self._change(name, state=state.value)
 
     def keep(self, records: Sequence[Record]) -> None:
-        """Keep records of one type, all or none."""
+        """Write records of one type, all or none."""
         if not records:
             return
         table = _of_record[type(records[0])]
         with self._failures("take records"), self._engine.begin() as connection:
             if connection.dialect.name == "postgresql":
-                # Numbers are drawn before rows can be seen. With several writers, rows would come to light in another
-                # order than their numbers', and who reads on from the last one would miss some. SQLite has one writer.
+                # Numbers are drawn before rows become visible. With several writers, rows would appear in another
+                # order than their numbers, and a reader that goes on from the last one would miss some. SQLite has one
+                # writer.
                 connection.execute(sa.text("SET LOCAL lock_timeout = '20s'"))
                 connection.execute(sa.text(f"LOCK TABLE {table.name} IN EXCLUSIVE MODE"))
             connection.execute(table.insert(), [asdict(record) for record in records])
 
     def read(self, record: type[_Record], split: str, after: int = 0) -> list[_Record]:
-        """A split's records, in the order in which they were kept, without the first ``after`` of them."""
+        """Return a split's records in the order in which they were written, without the first ``after`` of them."""
         table = _of_record[record]
         wanted = sa.select(table).where(table.c.split == split).order_by(table.c.number).offset(after)
         with self._failures("be read"), self._engine.connect() as connection:
             return [_restored(record, row, row["number"]) for row in connection.execute(wanted).mappings()]
 
     def heartbeat(self, router: str, model: str, versions: Sequence[str]) -> None:
-        """A router's word that it lives, and which versions its instruments are with."""
-        said = {"router": router, "model": model, "versions": sorted(versions), "seen_ns": time.time_ns()}
+        """Record that a router is alive, and the versions of its instruments."""
+        values = {"router": router, "model": model, "versions": sorted(versions), "seen_ns": time.time_ns()}
         mine = (_routers.c.router == router) & (_routers.c.model == model)
-        with self._failures("take a router's word"), self._engine.begin() as connection:
-            if not connection.execute(_routers.update().where(mine).values(said)).rowcount:
-                connection.execute(_routers.insert(), [said])
+        with self._failures("take a router's heartbeat"), self._engine.begin() as connection:
+            if not connection.execute(_routers.update().where(mine).values(values)).rowcount:
+                connection.execute(_routers.insert(), [values])
 
     def unregister(self, router: str, model: str) -> None:
-        """A router's word that it asks no more."""
-        with self._failures("take a router's word"), self._engine.begin() as connection:
+        """Remove a router that has stopped."""
+        with self._failures("take a router's heartbeat"), self._engine.begin() as connection:
             connection.execute(_routers.delete().where(_routers.c.router == router, _routers.c.model == model))
 
     def users(self, model: str, version: str, within_s: float = 10.0) -> list[str]:
-        """Routers that said within the last seconds that they use this version."""
+        """Return the routers whose heartbeat within the last seconds had this version in use."""
         fresh = sa.select(_routers).where(
             _routers.c.model == model, _routers.c.seen_ns > time.time_ns() - round(within_s * 1e9)
         )
@@ -258,7 +259,7 @@ class TrafficStore:
             changed = connection.execute(_splits.update().where(running).values(updated_ns=time.time_ns(), **values))
         split = self.split(name)
         if not changed.rowcount:
-            raise SplitRefused(f"{name}: a running split expected, was {split.state}")
+            raise SplitRefused(f"{name}: expected a running split, got one that is {split.state}")
         return split
 
     @contextmanager
@@ -272,7 +273,7 @@ class TrafficStore:
 
 
 def _restored(record: type[_Row], row: RowMapping, key: object) -> _Row:
-    """Return a row of a table as what was kept; raises ValueError where another program wrote something else."""
+    """Return a row of a table as a record; raises ValueError where another program wrote something else."""
     values = {str(name): value for name, value in row.items() if name != "number"}  # of SQLAlchemy's own class of names
     try:
         restored = msgspec.convert(values, record, str_keys=True)  # JSON knows only texts as keys; buckets are numbers
@@ -284,6 +285,6 @@ def _restored(record: type[_Row], row: RowMapping, key: object) -> _Row:
 
 
 def _readers_beside_a_writer(connection: Any, _: object) -> None:
-    """SQLite's write-ahead log: who reads does not wait for who writes."""
+    """Turn SQLite's write-ahead log on: readers do not wait for a writer."""
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")

@@ -1,54 +1,92 @@
-"""The clients of a model's versions, each connected when it is first needed, and checked."""
+"""Connections to the versions of a model, each checked when it is made."""
 
 import threading
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from nautilus_torchserve.features.schema import FeatureSchema
+from nautilus_torchserve.serving.client.archive_file import UnreadableArchive
 from nautilus_torchserve.serving.client.client import InferenceClient, connect
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.serving.tokens import Token
 from nautilus_torchserve.user_error import InvalidArgument
 from nautilus_torchserve.wire.errors import RequestError, SchemaMismatch
 
+CheckMetadata = Callable[[ModelMetadata], None]
+"""Raises `RequestError` where the caller cannot use a version with this metadata."""
 
-class Versions:
-    """Clients by version; safe to use from several threads.
+
+@dataclass(frozen=True)
+class ModelConnector:
+    """Connects to versions of one model at one server, or to an archive in this process."""
+
+    url: str
+    """The inference port, ``http://`` or ``https://``, or ``mar:PATH`` of an archive."""
+    model: str
+    """The registered name."""
+    schema: FeatureSchema | None = None
+    """The features that the caller computes; a version that was trained on others is refused."""
+    token: Token = None
+    """The inference token, or what supplies it at each request."""
+    timeout_s: float = 5.0
+    """Longest wait for one response (seconds)."""
+    check_metadata: CheckMetadata | None = None
+    """See `CheckMetadata`."""
+
+    def connect(self, version: str | None = None) -> InferenceClient:
+        """Connect to a version, or with None to the server's default one, whichever that is at each request.
+
+        Raises
+        ------
+        RequestError
+            It cannot be reached, was trained on other features, or does not suit the caller.
+        UnreadableArchive
+            The path after ``mar:`` is no archive.
+        """
+        try:
+            client = connect(
+                self.url, self.model, version, schema=self.schema, token=self.token, timeout_s=self.timeout_s
+            )
+        except UnreadableArchive:
+            raise
+        except (KeyError, ValueError) as error:  # not an archive of this library
+            raise SchemaMismatch(f"{self.model} {version or ''}: expected a description, got {error!r}") from error
+        try:
+            if self.check_metadata is not None:
+                self.check_metadata(client.metadata)
+        except RequestError:
+            client.close()
+            raise
+        return client
+
+
+class VersionClients:
+    """Clients by version, each connected when it is first needed; safe to use from several threads.
 
     Parameters
     ----------
-    url, model, schema, token, timeout_s
-        As `serving.client.client.connect` takes them.
-    fits : callable, optional
-        Given a version's metadata, raises `RequestError` where the caller cannot ask it.
+    connector : ModelConnector
 
     Raises
     ------
     RequestError
-        The default version cannot be reached, or the caller cannot ask it.
-    ValueError
-        No URL of a server.
+        The default version cannot be reached, or does not suit the caller.
+    InvalidArgument
+        The URL is not a server's.
     """
 
-    def __init__(
-        self,
-        url: str,
-        model: str,
-        schema: FeatureSchema | None,
-        token: Token,
-        timeout_s: float,
-        fits: Callable[[Mapping[str, Any]], None] | None,
-    ) -> None:
+    def __init__(self, connector: ModelConnector) -> None:
+        url = connector.url
         if not url.startswith(("http://", "https://")):
-            raise InvalidArgument(f"url of a server, http:// or https://, expected (a split needs one), was {url!r}")
-        self._url, self._model, self._schema, self._token, self._timeout_s = url, model, schema, token, timeout_s
-        self._fits = fits
+            raise InvalidArgument(f"expected the url of a server, http:// or https:// (a split needs one), got {url!r}")
+        self._connector = connector
         self._lock = threading.Lock()
         self._clients: dict[str, InferenceClient] = {}
-        self.default = self._connected(None)
-        """Of the server's default version, whichever that is at each request."""
+        self.default = connector.connect()
+        """Client of the server's default version, whichever that is at each request."""
 
     def client(self, version: str) -> InferenceClient:
-        """The client of a version's own route; empty: `default`.
+        """Return the client of a version's own route; of an empty one, `default`.
 
         Raises
         ------
@@ -61,35 +99,20 @@ class Versions:
             client = self._clients.get(version)
         if client is not None:
             return client
-        made = self._connected(version)
+        connected = self._connector.connect(version)
         with self._lock:
-            client = self._clients.setdefault(version, made)
-        if client is not made:  # another thread was faster
-            made.close()
+            client = self._clients.setdefault(version, connected)
+        if client is not connected:  # another thread was faster
+            connected.close()
         return client
 
     def default_version(self) -> str:
-        """Ask the server which version its default one is; raises what connecting does."""
-        client = self._connected(None)
+        """Return the server's default version, as of now; raises as `ModelConnector.connect`."""
+        client = self._connector.connect()
         client.close()
-        return client.metadata["version"]
+        return client.metadata.version
 
     def close(self) -> None:
-        """Give all connections back; nobody may be asking any more."""
+        """Close all clients; no request may be under way."""
         for client in (self.default, *self._clients.values()):
             client.close()
-
-    def _connected(self, version: str | None) -> InferenceClient:
-        try:
-            client = connect(
-                self._url, self._model, version, schema=self._schema, token=self._token, timeout_s=self._timeout_s
-            )
-        except (KeyError, ValueError) as error:  # what answers is no archive of ours
-            raise SchemaMismatch(f"{self._model} {version or ''}: a description expected: {error!r}") from error
-        try:
-            if self._fits is not None:
-                self._fits(client.metadata)
-        except RequestError:
-            client.close()
-            raise
-        return client

@@ -82,7 +82,7 @@ def decode(body: object, content_type: str | None, row_shape: tuple[int, ...]) -
     kind = check_content(body, content_type, (BINARY, JSON), f"rows of shape {_shape(row_shape)}")
     if kind == BINARY:
         if not isinstance(body, bytes | bytearray):
-            raise BadType(f"float32 bytes expected for {BINARY}, was {type(body).__name__}")
+            raise BadType(f"expected float32 bytes for {BINARY}, got {type(body).__name__}")
         return Request(_finite(bytes_to_rows(body, row_shape)))
     if not isinstance(body, bytes | bytearray):
         return _from_json(parse_json(body) if isinstance(body, str) else body, row_shape)
@@ -106,9 +106,9 @@ def check_content(body: object, content_type: str | None, kinds: tuple[str, ...]
     """
     kind = (content_type or "none").split(";")[0].strip().lower()
     if kind not in kinds and (body or content_type):
-        raise UnsupportedContentType(f"content type {' or '.join(kinds)} expected, was {excerpt(kind)}")
+        raise UnsupportedContentType(f"expected content type {' or '.join(kinds)}, got {excerpt(kind)}")
     if body is None or (isinstance(body, bytes | bytearray | str) and not body):
-        raise EmptyBody(f"{what} expected, was an empty body")
+        raise EmptyBody(f"expected {what}, got an empty body")
     return kind
 
 
@@ -125,7 +125,7 @@ def bytes_to_rows(body: bytes | bytearray, row_shape: tuple[int, ...]) -> NDArra
     """Little-endian float32 in C order as ``[n, *row_shape]``, whatever the values; `BadShape` where n is not whole."""
     width = FLOAT32.itemsize * math.prod(row_shape)
     if len(body) % width:
-        raise BadShape(f"float32 rows of shape {_shape(row_shape)} expected, {width} bytes each, was {len(body)} bytes")
+        raise BadShape(f"expected float32 rows of shape {_shape(row_shape)}, {width} bytes each, got {len(body)} bytes")
     return np.frombuffer(body, dtype=FLOAT32).reshape(-1, *row_shape)
 
 
@@ -137,14 +137,14 @@ def parse_json(text: bytes | bytearray | str) -> object:
         # NaN, Infinity and 1e999 are no JSON, but Python's own module reads and writes them.
         with suppress(ValueError, RecursionError):
             return json.loads(text)
-        raise MalformedBody(f"JSON expected: {error}") from error
+        raise MalformedBody(f"expected JSON, got {error}") from error
 
 
 def _from_json(body: object, row_shape: tuple[int, ...]) -> Request:
     if isinstance(body, list):
         return Request(_from_list(body, row_shape))
     if not isinstance(body, dict):
-        raise MalformedBody(f'a list of rows, {{"instances"}} or {{"inputs"}} expected, was {type(body).__name__}')
+        raise MalformedBody(f'expected a list of rows, {{"instances"}} or {{"inputs"}}, got {type(body).__name__}')
     if "instances" in body:
         rows = _from_list(body["instances"], row_shape)
         return Request(rows, ts_event=_times(body.get("ts_event"), rows))
@@ -152,7 +152,7 @@ def _from_json(body: object, row_shape: tuple[int, ...]) -> Request:
         rows = _from_tensor(only(tensors(body["inputs"])), row_shape)
         return Request(rows, True, identifier(body), _times(body.get("ts_event"), rows))
     was = f"an object with {excerpt(sorted(body))}"
-    raise MalformedBody(f'a list of rows, {{"instances"}} or {{"inputs"}} expected, was {was}')
+    raise MalformedBody(f'expected a list of rows, {{"instances"}} or {{"inputs"}}, got {was}')
 
 
 def _times(nested: object, rows: NDArray[np.float32]) -> NDArray[np.int64] | None:
@@ -163,9 +163,9 @@ def _times(nested: object, rows: NDArray[np.float32]) -> NDArray[np.int64] | Non
     except RequestError as error:
         raise type(error)(f'"ts_event": {error}') from error
     if times.shape != rows.shape[:-1]:
-        raise BadShape(f'"ts_event" of shape {list(rows.shape[:-1])} expected, was {list(times.shape)}')
+        raise BadShape(f'expected "ts_event" of shape {list(rows.shape[:-1])}, got {list(times.shape)}')
     if times.dtype != np.int64:  # a float has lost nanoseconds by now, and so has a mixture with what fits uint64 only
-        raise BadType(f'"ts_event" in whole Unix nanoseconds of 64 bits expected, was {times.flat[0]} as {times.dtype}')
+        raise BadType(f'expected "ts_event" in whole Unix nanoseconds of 64 bits, got {times.flat[0]} as {times.dtype}')
     return times
 
 
@@ -175,7 +175,7 @@ def identifier(body: dict[str, object]) -> str | None:
     if found is None:
         return None
     if not isinstance(found, str):
-        raise MalformedBody(f'"id" as a string expected, was {type(found).__name__}')
+        raise MalformedBody(f'expected "id" as a string, got {type(found).__name__}')
     if len(found) > LONGEST_ID:
         raise MalformedBody(f'expected "id" of at most {LONGEST_ID} characters, got {len(found):,}')
     if not is_unicode(found):
@@ -195,24 +195,26 @@ def is_unicode(text: str) -> bool:
 def tensors(inputs: object) -> list[dict[str, object]]:
     """The protocol's ``inputs``, each with name, shape, datatype and data; `MalformedBody` where they are not."""
     if not isinstance(inputs, list) or not inputs or not all(isinstance(tensor, dict) for tensor in inputs):
-        raise MalformedBody('"inputs" as a list of tensors expected')
+        raise MalformedBody('expected "inputs" as a list of tensors')
     for tensor in inputs:
         missing = sorted({"name", "shape", "datatype", "data"} - set(tensor))
         if missing:
-            raise MalformedBody(f'tensor with "name", "shape", "datatype" and "data" expected, was without {missing}')
+            raise MalformedBody(
+                f'expected a tensor with "name", "shape", "datatype" and "data", got one without {missing}'
+            )
         shape = tensor["shape"]
         if not isinstance(shape, list) or not all(type(size) is int and 0 <= size < _MOST_SIZE for size in shape):
-            raise MalformedBody(f'"shape" as a list of sizes expected, was {excerpt(shape)}')
+            raise MalformedBody(f'expected "shape" as a list of sizes, got {excerpt(shape)}')
         for key in ("name", "datatype"):
             if not isinstance(tensor[key], str):
-                raise MalformedBody(f'"{key}" as a string expected, was {type(tensor[key]).__name__}')
+                raise MalformedBody(f'expected "{key}" as a string, got {type(tensor[key]).__name__}')
     return inputs
 
 
 def only(inputs: list[dict[str, object]]) -> dict[str, object]:
     """The one tensor there is to be."""
     if len(inputs) != 1:
-        raise MalformedBody(f'"inputs" as a list of one tensor expected, was of {len(inputs)}')
+        raise MalformedBody(f'expected "inputs" as a list of one tensor, got {len(inputs)}')
     return inputs[0]
 
 
@@ -228,21 +230,21 @@ def tensor_numbers(tensor: dict[str, Any], row_shape: tuple[int, ...]) -> NDArra
     BadType, BadShape
     """
     if tensor["datatype"] not in _OIP_NUMBERS:
-        raise BadType(f"datatype FP32 or another number expected, was {excerpt(tensor['datatype'])}")
+        raise BadType(f"expected datatype FP32 or another number, got {excerpt(tensor['datatype'])}")
     shape = tensor["shape"]
     if tuple(shape[1:]) != row_shape:
-        raise BadShape(f"rows of shape {_shape(row_shape)} expected, was {excerpt(shape)}")
+        raise BadShape(f"expected rows of shape {_shape(row_shape)}, got {excerpt(shape)}")
     values = numbers(tensor["data"])
     if values.size != math.prod(shape):
-        raise BadShape(f"{math.prod(shape)} values for shape {shape} expected, was {values.size}")
+        raise BadShape(f"expected {math.prod(shape)} values for shape {shape}, got {values.size}")
     return values.reshape(shape)
 
 
 def _from_list(rows: object, row_shape: tuple[int, ...], checked: bool = False) -> NDArray[np.float32]:
     if not isinstance(rows, list):
-        raise MalformedBody(f"a list of rows expected, was {type(rows).__name__}")
+        raise MalformedBody(f"expected a list of rows, got {type(rows).__name__}")
     if not rows:
-        raise EmptyBody(f"rows of shape {_shape(row_shape)} expected, was an empty list")
+        raise EmptyBody(f"expected rows of shape {_shape(row_shape)}, got an empty list")
     return check_rows(numbers(rows, checked), row_shape)
 
 
@@ -264,11 +266,11 @@ def numbers(nested: object, checked: bool = False) -> NDArray:
     try:
         values = np.asarray(nested)
     except ValueError as error:
-        raise BadShape("rows of equal length expected, was a ragged list") from error
+        raise BadShape("expected rows of equal length, got a ragged list") from error
     if values.dtype.kind not in "iuf":
         if values.dtype.kind == "O" and not isinstance(nested, np.ndarray):  # all are int or float: see _check_leaves
-            raise NotFinite("numbers expected, was an integer beyond the range of 64 bits")
-        raise BadType(f"numbers expected, was an array of {values.dtype}")
+            raise NotFinite("expected numbers, got an integer beyond the range of 64 bits")
+        raise BadType(f"expected numbers, got an array of {values.dtype}")
     return values
 
 
@@ -283,11 +285,11 @@ def _check_leaves(nested: object) -> None:
         kinds = set(map(type, level))
         if not kinds <= _NESTED:
             stranger = next(item for item in level if type(item) not in _NESTED)
-            raise BadType(f"numbers expected, was {type(stranger).__name__} {excerpt(stranger)!r}")
+            raise BadType(f"expected numbers, got {type(stranger).__name__} {excerpt(stranger)!r}")
         if list not in kinds:
             return
         if len(kinds) > 1:
-            raise BadShape("rows of equal length expected, was a ragged list, of numbers and of lists")
+            raise BadShape("expected rows of equal length, got a ragged list, of numbers and of lists")
         level = list(chain.from_iterable(level))
 
 
@@ -307,15 +309,15 @@ def check_rows(values: NDArray, row_shape: tuple[int, ...]) -> NDArray[np.float3
     BadShape, EmptyBody, NotFinite
     """
     if values.shape[1:] != row_shape:
-        raise BadShape(f"rows of shape {_shape(row_shape)} expected, was {list(values.shape)}")
+        raise BadShape(f"expected rows of shape {_shape(row_shape)}, got {list(values.shape)}")
     with np.errstate(over="ignore"):  # an overflow becomes inf and is refused by name
         return _finite(values.astype(FLOAT32, copy=False))
 
 
 def _finite(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     if not len(rows):
-        raise EmptyBody("at least one row expected, was none")
+        raise EmptyBody("expected at least one row, got none")
     if not np.isfinite(rows).all():
         place = np.argwhere(~np.isfinite(rows))[0].tolist()
-        raise NotFinite(f"finite float32 values expected, was {rows[tuple(place)]} at {place}")
+        raise NotFinite(f"expected finite float32 values, got {rows[tuple(place)]} at {place}")
     return rows

@@ -49,7 +49,7 @@ def combined_digest(digests: Iterable[tuple[str, str]]) -> str:
     lines = []
     for name, digest in digests:
         if "\n" in name:
-            raise ValueError(f"a member's name without line breaks expected, was {name!r}")
+            raise ValueError(f"expected a member's name without line breaks, got {name!r}")
         if name != SIGNATURE:
             lines.append(f"{digest}  {name}\n")
     return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()

@@ -85,7 +85,7 @@ def decode_news(body: object, content_type: str | None, row_shape: tuple[int, ..
     if isinstance(parsed, dict) and "inputs" in parsed:
         return _from_tensors(parsed, row_shape)
     was = f"an object with {excerpt(sorted(parsed))}" if isinstance(parsed, dict) else type(parsed).__name__
-    raise MalformedBody(f'a list of windows with texts, {{"instances"}} or {{"inputs"}} expected, was {was}')
+    raise MalformedBody(f'expected a list of windows with texts, {{"instances"}} or {{"inputs"}}, got {was}')
 
 
 def check_news(windows: Sequence[NewsWindow], row_shape: tuple[int, ...]) -> NewsRequest:
@@ -107,9 +107,9 @@ def _as_instance(window: NewsWindow) -> dict[str, Any]:
 
 def _from_instances(instances: object, row_shape: tuple[int, ...]) -> NewsRequest:
     if not isinstance(instances, list):
-        raise MalformedBody(f"a list of windows with texts expected, was {type(instances).__name__}")
+        raise MalformedBody(f"expected a list of windows with texts, got {type(instances).__name__}")
     if not instances:
-        raise EmptyBody("at least one window expected, was none")
+        raise EmptyBody("expected at least one window, got none")
     windows, counts = [], []
     texts: list[str] = []
     ages: list[float] = []
@@ -129,10 +129,10 @@ def _from_instance(
     instance: object, row_shape: tuple[int, ...]
 ) -> tuple[NDArray[np.float32], tuple[str, ...], list[float]]:
     if not isinstance(instance, dict) or "window" not in instance:
-        raise MalformedBody('an object with "window", and "texts" where there is news, expected')
+        raise MalformedBody('expected an object with "window", and "texts" where there is news')
     unknown = sorted(set(instance) - {"window", "texts", "ages_s"})
     if unknown:
-        raise MalformedBody(f'"window", "texts" and "ages_s" expected, was also {excerpt(unknown)}')
+        raise MalformedBody(f'expected "window", "texts" and "ages_s", got also {excerpt(unknown)}')
     (window,) = check_rows(numbers(instance["window"])[np.newaxis], row_shape)
     texts = check_texts(instance.get("texts", []), 0)
     return window, texts, _check_ages(instance.get("ages_s"), len(texts))
@@ -142,12 +142,12 @@ def _check_ages(ages: object, count: int) -> list[float]:
     if ages is None:
         return [0.0] * count
     if not isinstance(ages, list | tuple) or len(ages) != count:
-        raise BadShape(f'"ages_s" with one number a text expected, {count} in all, was {excerpt(ages)}')
+        raise BadShape(f'expected "ages_s" with one number a text, {count} in all, got {excerpt(ages)}')
     for age in ages:
         if not isinstance(age, int | float) or isinstance(age, bool):
-            raise BadType(f'"ages_s" of numbers expected, was {type(age).__name__}')
+            raise BadType(f'expected "ages_s" of numbers, got {type(age).__name__}')
         if not 0 <= age <= sys.float_info.max:  # NaN too, and integers beyond any float
-            raise NotFinite(f'"ages_s" of at least 0, and finite, expected, was {excerpt(age)}')
+            raise NotFinite(f'expected "ages_s" of at least 0, and finite, got {excerpt(age)}')
     return [float(age) for age in ages]
 
 
@@ -158,8 +158,8 @@ def _from_tensors(body: dict[str, Any], row_shape: tuple[int, ...]) -> NewsReque
     twice = len(named) < len(inputs)
     if unknown or twice or "window" not in named or ("texts" in named) != ("text_counts" in named):
         raise MalformedBody(
-            'tensors "window", and "texts" with "text_counts" where there is news, and "ages_s" expected, '
-            f"was {excerpt(sorted(str(tensor['name']) for tensor in inputs))}"
+            'expected tensors "window", and "texts" with "text_counts" where there is news, and "ages_s", '
+            f"got {excerpt(sorted(str(tensor['name']) for tensor in inputs))}"
         )
     rows = check_rows(tensor_numbers(named["window"], row_shape), row_shape)
     counts = np.zeros(len(rows), np.int64)
@@ -171,8 +171,8 @@ def _from_tensors(body: dict[str, Any], row_shape: tuple[int, ...]) -> NewsReque
         # each at most all of them, or their sum may come round
         if not whole or given.min() < 0 or given.max() > len(texts) or given.sum() != len(texts):
             raise BadShape(
-                f'"text_counts" with one whole number a window, {len(rows)} that add up to {len(texts)}, expected, '
-                f"was {excerpt(given.tolist())}"
+                f'expected "text_counts" with one whole number a window, {len(rows)} that add up to {len(texts)}, '
+                f"got {excerpt(given.tolist())}"
             )
         counts = given.astype(np.int64)
     ages = _check_ages(tensor_numbers(named["ages_s"], ()).tolist() if "ages_s" in named else None, len(texts))

@@ -66,7 +66,7 @@ def decode_texts(body: object, content_type: str | None) -> TextRequest:
     if isinstance(parsed, dict) and "inputs" in parsed:
         return TextRequest(tensor_texts(only(tensors(parsed["inputs"]))), True, identifier(parsed))
     was = f"an object with {excerpt(sorted(parsed))}" if isinstance(parsed, dict) else type(parsed).__name__
-    raise MalformedBody(f'a list of strings, {{"instances"}} or {{"inputs"}} expected, was {was}')
+    raise MalformedBody(f'expected a list of strings, {{"instances"}} or {{"inputs"}}, got {was}')
 
 
 def encode_texts(texts: Sequence[str]) -> bytes:
@@ -77,13 +77,13 @@ def encode_texts(texts: Sequence[str]) -> bytes:
 def tensor_texts(tensor: dict[str, object], at_least: int = 1) -> tuple[str, ...]:
     """The strings of a tensor of ``BYTES``, [n] or [n, 1]; raises what `check_texts` does, and `BadShape`."""
     if tensor["datatype"] != "BYTES":
-        raise BadType(f"datatype BYTES expected for texts, was {excerpt(tensor['datatype'])}")
+        raise BadType(f"expected datatype BYTES for texts, got {excerpt(tensor['datatype'])}")
     data, shape = tensor["data"], tensor["shape"]
     if isinstance(data, list) and all(isinstance(row, list) and len(row) == 1 for row in data):
         data = [text for (text,) in data]
     texts = check_texts(data, at_least)
     if shape != [len(texts)] and shape != [len(texts), 1]:
-        raise BadShape(f"shape [{len(texts)}] for {len(texts)} texts expected, was {excerpt(shape)}")
+        raise BadShape(f"expected shape [{len(texts)}] for {len(texts)} texts, got {excerpt(shape)}")
     return texts
 
 
@@ -97,20 +97,20 @@ def check_texts(texts: object, at_least: int = 1) -> tuple[str, ...]:
     BadType, BadText, BodyTooLarge
     """
     if not isinstance(texts, list | tuple):
-        raise BadType(f"a list of strings expected, was {type(texts).__name__}")
+        raise BadType(f"expected a list of strings, got {type(texts).__name__}")
     if len(texts) < at_least:
-        raise EmptyBody("at least one text expected, was none")
+        raise EmptyBody("expected at least one text, got none")
     if len(texts) > MOST_TEXTS:
-        raise BodyTooLarge(f"at most {MOST_TEXTS:,} texts in a request expected, was {len(texts):,}")
+        raise BodyTooLarge(f"expected at most {MOST_TEXTS:,} texts in a request, got {len(texts):,}")
     for number, text in enumerate(texts):
         if not isinstance(text, str):
-            raise BadType(f"strings expected, was {type(text).__name__} {excerpt(text)!r} as text {number}")
+            raise BadType(f"expected strings, got {type(text).__name__} {excerpt(text)!r} as text {number}")
     check_characters(texts, MOST_CHARACTERS)
     for number, text in enumerate(texts):
         if not is_unicode(text):  # half of a character, which no UTF-8 can hold
-            raise BadText(f"Unicode text expected, was a lone surrogate in text {number}")
+            raise BadText(f"expected Unicode text, got a lone surrogate in text {number}")
         if not any(letter > " " and letter.isprintable() for letter in text):  # a character may have no width
-            raise BadText(f"something to read expected, was {text[:10]!r} as text {number}")
+            raise BadText(f"expected something to read, got {text[:10]!r} as text {number}")
     return tuple(texts)
 
 
@@ -118,4 +118,4 @@ def check_characters(texts: Sequence[str], most: int) -> None:
     """Refuse texts that have more characters together than a request may hold, with `BodyTooLarge`."""
     characters = sum(map(len, texts))
     if characters > most:
-        raise BodyTooLarge(f"at most {most:,} characters in a request expected, was {characters:,}")
+        raise BodyTooLarge(f"expected at most {most:,} characters in a request, got {characters:,}")

@@ -67,10 +67,10 @@ def check_deadline(sent: Mapping[str, str]) -> None:
     if deadline is None:
         return
     if not (deadline.isdecimal() and deadline.isascii() and len(deadline) <= _NS_DIGITS):
-        raise BadHeader(f"{headers.DEADLINE_NS} in Unix nanoseconds expected, was {excerpt(deadline)!r}")
+        raise BadHeader(f"expected {headers.DEADLINE_NS} in Unix nanoseconds, got {excerpt(deadline)!r}")
     late_ns = time.time_ns() - int(deadline)
     if late_ns > 0:
-        raise DeadlinePassed(f"an answer before {deadline} was asked for, that was {late_ns} ns ago")
+        raise DeadlinePassed(f"expected an answer before {deadline}, which was {late_ns} ns ago")
 
 
 def accepts_binary(sent: Mapping[str, str]) -> bool:
@@ -78,5 +78,5 @@ def accepts_binary(sent: Mapping[str, str]) -> bool:
     accept = sent.get("accept", "*/*")
     binary = BINARY in accept
     if not (binary or JSON in accept or "*/*" in accept or "application/*" in accept):
-        raise NotAcceptable(f"accept {JSON} or {BINARY} expected, was {excerpt(accept)}")
+        raise NotAcceptable(f"expected accept {JSON} or {BINARY}, got {excerpt(accept)}")
     return binary

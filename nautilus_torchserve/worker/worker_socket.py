@@ -12,8 +12,6 @@ from contextlib import suppress
 from socket import socket
 from typing import Any
 
-import ts
-
 VERSION = "0.12.0"
 MOST_PARTS = 16
 """Parts of a request that are handed on."""
@@ -23,8 +21,8 @@ _int_at = struct.Struct("!i").unpack_from
 
 def install() -> bool:
     """Replace the reader of the worker that this process is; False where it is none, or another version's."""
-    worker = sys.modules["__main__"]
-    if ts.__version__ != VERSION or not hasattr(worker, "TorchModelServiceWorker"):
+    worker, torchserve = sys.modules["__main__"], sys.modules.get("ts")
+    if getattr(torchserve, "__version__", None) != VERSION or not hasattr(worker, "TorchModelServiceWorker"):
         return False
     worker.retrieve_msg = Reader().retrieve_msg  # type: ignore[attr-defined]
     return True
@@ -59,7 +57,7 @@ class Reader:
         held = self._held
         if self._batch is None:
             if held[:1] != b"I":
-                raise ValueError(f"command b'I' expected, was {bytes(held[:1])!r}")
+                raise ValueError(f"expected command b'I', got {bytes(held[:1])!r}")
             self._batch, self._at = [], 1
         batch, complete = self._batch, False
         with suppress(struct.error):  # the next length has not arrived

@@ -8,7 +8,7 @@ from rich.console import Console
 from benchmarks.comparison import CONNECTIONS, Cell, Plan
 from benchmarks.in_process import FORWARD, IN_TILES, MAR, ONE, ONE_WINDOW, ROWS, WINDOWS
 from benchmarks.news import BARE, IN_PROCESS, PORT, NewsCell, find_news_targets
-from benchmarks.questions import (
+from benchmarks.payloads import (
     MANY_BINARY,
     ONE_BINARY,
     ONE_JSON,

@@ -18,6 +18,7 @@ from nautilus_torchserve.latency.queue import QueuedDelay
 from nautilus_torchserve.market.trades.load import load
 from nautilus_torchserve.market.trades.trades import BadData
 from nautilus_torchserve.serving.client.client import connect
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.serving.server.torchserve import TorchServe
 from nautilus_torchserve.serving.tokens import KEY_FILE
 from nautilus_torchserve.trading.checks import BadSetting
@@ -77,7 +78,7 @@ def test_recording_says_what_it_recorded_and_replays(tick_server: TorchServe) ->
     with connect(url, "tick", token=token) as client:
         metadata = client.metadata
     about = profile.about
-    assert (about["model"], about["version"], about["digest"]) == ("tick", "1.0", metadata["archive_digest"])
+    assert (about["model"], about["version"], about["digest"]) == ("tick", "1.0", metadata.archive_digest)
     assert (about["arrivals"], about["requests"]) == ("Poisson, 100/s", len(arrivals.due_ns))
     assert len(profile.service_ns) == len(arrivals.due_ns)
     assert about["service_ms"]["p50"] <= about["latency_ms"]["p50"] <= about["latency_ms"]["p99"]
@@ -119,11 +120,15 @@ def test_arrivals_of_trades_are_those_at_which_they_were_received(speed: float, 
 def test_a_price_model_is_asked_windows_that_it_takes(untrained_price_run: Path) -> None:
     description = read_description(untrained_price_run)
     schema = description["feature_schema"]
-    metadata = {**description, "feature_schema_sha256": "another", "inputs": "rows"}
+    served = {"version": "1.0", "archive_digest": "0", "outputs": ["price"], "inputs": "rows"}
+    other, ours = (
+        ModelMetadata.from_dict({**description, **served, "feature_schema_sha256": sha256})
+        for sha256 in ("another", bar_schema().sha256)
+    )
 
     with pytest.raises(BadData, match=r"a model of ticks or of bars expected, was one of bar/1"):
-        rows_of(metadata, None)
-    sent = rows_of({**metadata, "feature_schema_sha256": bar_schema().sha256}, None)
+        rows_of(other, None)
+    sent = rows_of(ours, None)
 
     assert sent.shape[1:] == (schema["time_steps"], len(schema["columns"]))
     assert (sent > 0).all()

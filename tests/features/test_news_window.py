@@ -46,5 +46,5 @@ def test_each_told_headline_is_past_young_and_among_the_newest(
 
 @pytest.mark.parametrize("setting", ["max_age_ns", "max_texts"])
 def test_a_window_of_nothing_is_refused(setting: str) -> None:
-    with pytest.raises(ValueError, match=f"{setting} of at least 1 expected, was 0"):
+    with pytest.raises(ValueError, match=f"expected {setting} of at least 1, got 0"):
         NewsWindowConfig(**{setting: 0})

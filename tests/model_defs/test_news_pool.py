@@ -327,10 +327,10 @@ def test_a_neutral_text_leaves_the_price_models_odds_by_their_weight(answer: lis
 @pytest.mark.parametrize(
     ("config", "says"),
     [
-        ({"weight_price": -0.1}, "weight_price of at least 0 expected, was -0.1"),
+        ({"weight_price": -0.1}, "expected weight_price of at least 0, got -0.1"),
         ({"weight_sentiment": float("nan")}, "weight_sentiment"),
         ({"weight_sentiment": float("inf")}, "weight_sentiment"),
-        ({"half_life_s": 0.0}, "half_life_s above 0 expected, was 0"),
+        ({"half_life_s": 0.0}, "expected half_life_s above 0, got 0"),
         ({"half_life_s": float("nan")}, "half_life_s"),
     ],
 )

@@ -138,7 +138,7 @@ def test_weights_of_half_precision_are_computed_in_full() -> None:
 @pytest.mark.parametrize(
     ("backbone", "says"),
     [
-        ({"vocab_size": VOCABULARY}, r"model_type expected, was one with \['vocab_size'\]"),
+        ({"vocab_size": VOCABULARY}, r"model_type, got one with \['vocab_size'\]"),
         (config("bert", pad_token_id=None), "pad_token_id"),
     ],
 )

@@ -4,27 +4,22 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from zipfile import ZipFile
 
-from nautilus_torchserve.signing.archive_signature import sign_archive
-from nautilus_torchserve.wire.digest import MANIFEST, SIGNATURE
+from benchmarks.versions import as_version
+from nautilus_torchserve.signing.archive_signature import read_identity, sign_archive
 
 
 def variant(
     archive: Path, to: Path, key: Path | None, version: str | None = None, changes: Mapping[str, Any] | None = None
 ) -> Path:
-    """A copy of an archive with another version, and other values in its ``model.json``."""
-    with ZipFile(archive) as old, ZipFile(to, "w") as new:
-        for name in old.namelist():
-            content = old.read(name)
-            if name == MANIFEST and version is not None:
-                manifest = json.loads(content)
-                manifest["model"]["modelVersion"] = version
-                content = json.dumps(manifest).encode()
-            if name == "model.json" and changes is not None:
-                content = json.dumps({**json.loads(content), **changes}).encode()
-            if name != SIGNATURE:
-                new.writestr(name, content)
+    """Write a copy of an archive with another version, and other values in its ``model.json``."""
+
+    def edit(name: str, content: bytes) -> bytes:
+        if name == "model.json" and changes is not None:
+            return json.dumps({**json.loads(content), **changes}).encode()
+        return content
+
+    as_version(archive, to, version or read_identity(archive)[1], edit)
     if key is not None:
         sign_archive(to, key)
     return to

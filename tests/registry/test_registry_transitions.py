@@ -4,9 +4,9 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from made_versions import made
+from deployment import QUICK, Desk
 from msgspec.structs import replace
-from rollout_desk import QUICK, Desk
+from tick_versions import made
 
 from nautilus_torchserve.mlflow_store import FILES_VARIABLE, REGISTRY_VARIABLE, URI_VARIABLE
 from nautilus_torchserve.registry.registry import Registry, RegistryRefused
@@ -34,7 +34,7 @@ def registry(desk: Desk, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
 def serves(target: Target) -> tuple[str, str]:
     """Version and digest that answer on the default route."""
     with target.connect("tick") as client:
-        return client.metadata["version"], client.metadata["archive_digest"]
+        return client.metadata.version, client.metadata.archive_digest
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from ci_jobs import CI, check_out, github, gitlab, hand_over, run, run_github_job, run_gitlab_job
-from rollout_desk import Desk
+from deployment import Desk
 
 from nautilus_torchserve.mlflow_store import FILES_VARIABLE, REGISTRY_VARIABLE, URI_VARIABLE, tracking_store
 from nautilus_torchserve.registry.registry import Registry
@@ -116,7 +116,7 @@ class Plant:
     def serving(self) -> tuple[str, str]:
         """Version and digest that answer on the default route."""
         with self.desk.target.connect("tick") as client:
-            return client.metadata["version"], client.metadata["archive_digest"]
+            return client.metadata.version, client.metadata.archive_digest
 
     def check_out(self, name: str) -> Path:
         return check_out(self.folder / name, next(self.desk.trusted.glob("*.pub")))

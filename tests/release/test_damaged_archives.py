@@ -19,7 +19,7 @@ from nautilus_torchserve.registry.examined_archive import examined
 from nautilus_torchserve.registry.record import tags_of
 from nautilus_torchserve.release.rollout.golden import archived_golden
 from nautilus_torchserve.release.rollout.rollout import _serve_like
-from nautilus_torchserve.serving.client.archive_import import archive_digest, check_handler, open_archive
+from nautilus_torchserve.serving.client.archive_file import archive_digest, check_handler, open_archive
 from nautilus_torchserve.serving.client.client import connect
 from nautilus_torchserve.signing.archive_signature import read_digest, verify_archive
 from nautilus_torchserve.user_error import UserError
@@ -179,16 +179,16 @@ def test_a_damaged_archive_is_refused_in_one_sentence_or_read(tick_archive: Path
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
-        (rewritten(lambda members: members.pop("golden.npz") and None), "golden.npz expected in .*missing"),
+        (rewritten(lambda members: members.pop("golden.npz") and None), "expected golden.npz in .*, got none"),
         (with_member("model.json", b"{"), "model.json: expected a JSON object, got Expecting"),
         (with_member("weights.safetensors", b""), "expected the network's weights"),
         (with_member("tick_handler.py", b"x ="), r"SyntaxError: .*\(tick_handler\.py:1\)"),
         (
             with_member("nautilus_torchserve/wire/body.py", b"import gone\n"),
-            r"No module named 'gone' \(wire/body\.py:1\)",
+            r"No module named 'gone' \(nautilus_torchserve/wire/body\.py:1\)",
         ),
         (with_member("MAR-INF/MANIFEST.json", b"[]"), r"model\.modelName as a text in MAR"),
-        (lambda archive, to: shutil.copy(Path(__file__), to) and None, "a model archive expected: BadZipFile"),
+        (lambda archive, to: shutil.copy(Path(__file__), to) and None, "expected a model archive, got BadZipFile"),
     ],
 )
 def test_what_is_wrong_is_named(tick_archive: Path, tmp_path: Path, damage: Damage, says: str) -> None:

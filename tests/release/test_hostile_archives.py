@@ -13,9 +13,9 @@ from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 import numpy as np
 import pytest
 from forged_zip import Entry, deflate, entries_of, forge
-from made_versions import made
 from signed_archives import keys
 from test_damaged_archives import READERS, refusal
+from tick_versions import made
 
 from nautilus_torchserve.serving.client.client import connect
 from nautilus_torchserve.signing.archive_signature import Untrusted, sign_archive
@@ -186,7 +186,7 @@ def test_what_no_trusted_key_has_signed_is_not_run_in_process(
     assert not (tmp_path / "ran").exists()
     sign_archive(honest, private)
     with connect(f"mar:{honest}", "tick") as client:
-        assert client.metadata["version"] == "1.0"
+        assert client.metadata.version == "1.0"
     other = made(honest, tmp_path / "broken.mar", "1.0", private, "x = (", without=("golden.npz",))
     with pytest.raises(UserError, match=rf"^{other}: "):
         connect(f"mar:{other}", "tick")

@@ -41,7 +41,7 @@ def test_asks_a_server_with_the_token_of_its_key_file(tick_server: TorchServe) -
     ("arguments", "reason"),
     [
         (("--url", "http://127.0.0.1:9"), "Could not connect"),
-        (("--url", "mar:nowhere.mar"), "nowhere.mar: a model archive expected, was no file"),
+        (("--url", "mar:nowhere.mar"), "nowhere.mar: expected a model archive, got no file"),
         (("--data", "nowhere.csv"), "nowhere.csv: a CSV file or a catalog folder expected, was missing"),
         (("--token-file", "nowhere.json"), "nowhere.json: expected TorchServe's key file"),
     ],

@@ -87,7 +87,7 @@ def test_an_experiment_from_begin_to_end(url: str) -> None:
     assert "trial: tick 2.0 against 1.0 with 50% of the instruments, running" in words(listed)
     assert "scored predictions 1,000 and 1,000; promote: accuracy is up by +20.0 points" in words(listed)
     assert (stopped.exit_code, again.exit_code) == (0, 1)
-    assert "a running split expected, was stopped" in words(again)
+    assert "expected a running split, got one that is stopped" in words(again)
 
 
 def test_the_analysis_is_readable_and_says_what_each_reading_is_worth(url: str) -> None:

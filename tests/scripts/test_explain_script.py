@@ -84,7 +84,7 @@ def test_a_past_trade_is_explained_from_the_report_alone(tick_archive: Path, tmp
     ("arguments", "reason"),
     [
         (("tick", "--url", "http://127.0.0.1:9", *ROW), "Could not connect"),
-        (("tick", "--url", "mar:nowhere.mar", *ROW), "nowhere.mar: a model archive expected, was no file"),
+        (("tick", "--url", "mar:nowhere.mar", *ROW), "nowhere.mar: expected a model archive, got no file"),
         (("trade", "nowhere"), "trades.json expected"),
     ],
 )
@@ -100,7 +100,7 @@ def test_a_job_that_fails_says_why_in_one_line(arguments: tuple[str, ...], reaso
     ("arguments", "reason"),
     [
         (("tick", "--output", "rally", *ROW), "expected output buy, sell, hold to explain, got 'rally'"),
-        (("tick", "1", "2"), "rows of shape [n, 4] expected, was [1, 2]"),
+        (("tick", "1", "2"), "expected rows of shape [n, 4], got [1, 2]"),
         (("price", "--model", "tick"), "a model of bars expected, was one that takes rows"),
     ],
 )

@@ -80,7 +80,7 @@ def test_the_answer_is_the_members_answers_combined_to_the_bit(
     ages = [age for each in asked for age in each.ages_s or [0.0] * len(each.texts)]
     price = table(clients["price"].predict(np.stack([each.window for each in asked])).outputs)
     scores = clients["sentiment"].predict(texts).outputs["score"].copy()
-    config = NewsPoolConfig(**clients["ensemble"].metadata["network"]["config"])
+    config = NewsPoolConfig(**clients["ensemble"].metadata.document["network"]["config"])
 
     answer = clients["ensemble"].predict(asked)
 
@@ -108,7 +108,7 @@ def test_without_news_the_price_models_forecast_stands_and_it_is_said(
     assert said["fallback"] == ["no news: the price model's forecast alone", ""]
     for name, values in price.items():
         assert np.float32(said[name][0]) == values[0]
-    pool = clients["ensemble"].metadata["network"]["config"]
+    pool = clients["ensemble"].metadata.document["network"]["config"]
     assert said["weight_price"] == [1, pytest.approx(pool["weight_price"])]
     assert said["weight_sentiment"] == [0, pytest.approx(pool["weight_sentiment"])]
     assert said["sentiment_score"][0] == 0
@@ -158,10 +158,10 @@ def test_a_windows_bits_are_its_own_in_any_request(in_process: InferenceClient, 
 def test_requests_computed_together_are_answered_as_each_alone(
     news_archives: dict[str, Path], in_process: InferenceClient, asked: list[NewsWindow], tmp_path: Path
 ) -> None:
-    archive = load_archive(news_archives["ensemble"], tmp_path, "ensemble")
+    archive = load_archive(news_archives["ensemble"], tmp_path)
     parts = [asked[:1], asked[1:8], asked[8:9], asked[9:20], asked[20:]]
 
-    answered = archive.handler.compute([archive.handler.accept(part) for part in parts])
+    answered = archive.model.compute([archive.model.validate(part) for part in parts])
 
     archive.unload()
     alone = [table(in_process.predict(part).outputs) for part in parts]
@@ -186,9 +186,9 @@ def test_answers_name_version_digest_and_schema(
 
     metadata = clients["ensemble"].metadata
     assert answer.headers[headers.MODEL_VERSION] == "1.0"
-    assert answer.headers[headers.ARCHIVE_DIGEST] == metadata["archive_digest"]
+    assert answer.headers[headers.ARCHIVE_DIGEST] == metadata.archive_digest
     assert answer.headers[headers.FEATURE_SCHEMA] == bar_schema().sha256
-    assert (metadata["inputs"], metadata["members"]) == ("windows and texts", ["price", "sentiment"])
+    assert (metadata.inputs, metadata.document["members"]) == ("windows and texts", ["price", "sentiment"])
 
 
 def test_a_deadline_is_kept(
@@ -214,16 +214,16 @@ def spoilt(asked: list[NewsWindow], **changed: object) -> Any:
 
 
 BAD: dict[str, tuple[dict[str, Any], int, str, str]] = {
-    "short window": ({"window": [[1, 2, 3, 4, 5]]}, 400, "BadShape", "instance 2: rows of shape [n, 60, 5] expected"),
-    "negative price": ({"window": [[-1, 1, 1, 1, 1]] * 60}, 422, "BadWindow", "positive prices expected"),
+    "short window": ({"window": [[1, 2, 3, 4, 5]]}, 400, "BadShape", "instance 2: expected rows of shape [n, 60, 5]"),
+    "negative price": ({"window": [[-1, 1, 1, 1, 1]] * 60}, 422, "BadWindow", "expected positive prices"),
     "no volume": ({"window": [[1, 1, 1, 1, 0]] * 60}, 422, "BadWindow", "some volume expected"),
     "empty text": ({"texts": [""], "ages_s": [0]}, 422, "BadText", "instance 2: something to read"),
-    "Cyrillic": ({"texts": ["Прибыль"], "ages_s": [0]}, 422, "BadText", "was CYRILLIC in text 3"),
+    "Cyrillic": ({"texts": ["Прибыль"], "ages_s": [0]}, 422, "BadText", "got CYRILLIC in text 3"),
     "emoji": ({"texts": ["🚀"], "ages_s": [0]}, 422, "BadText", "in text 3"),
-    "a number": ({"texts": [3], "ages_s": [0]}, 400, "BadType", "instance 2: strings expected, was int '3'"),
+    "a number": ({"texts": [3], "ages_s": [0]}, 400, "BadType", "instance 2: expected strings, got int '3'"),
     "too few ages": ({"texts": ["profit", "loss"], "ages_s": [0]}, 400, "BadShape", "2 in all"),
     "from the future": ({"texts": ["profit"], "ages_s": [-1]}, 400, "NotFinite", "at least 0"),
-    "unknown key": ({"headline": "profit"}, 400, "MalformedBody", "was also ['headline']"),
+    "unknown key": ({"headline": "profit"}, 400, "MalformedBody", "got also ['headline']"),
 }
 
 

@@ -9,9 +9,7 @@ import numpy as np
 import pytest
 import requests
 from price_run import golden_rows
-from ts.context import Context, RequestProcessor
 
-from nautilus_torchserve.serving.client.archive_import import load_archive
 from nautilus_torchserve.serving.client.client import InferenceClient, connect
 from nautilus_torchserve.serving.client.inputs import Inputs
 from nautilus_torchserve.serving.server.torchserve import TorchServe
@@ -130,7 +128,7 @@ def test_a_fixed_version_explains_too(tick_server: TorchServe) -> None:
 
 
 def test_what_is_explained_is_in_the_metadata(in_process: dict[str, InferenceClient]) -> None:
-    explained = {model: client.metadata["explained_outputs"] for model, client in in_process.items()}
+    explained = {model: [*client.metadata.explained_outputs] for model, client in in_process.items()}
 
     assert explained == {
         "tick": ["buy", "sell", "hold"],
@@ -152,7 +150,7 @@ def test_without_news_the_fallback_is_said(in_process: dict[str, InferenceClient
 def test_an_unknown_output_is_refused_with_those_that_there_are(
     remote: dict[str, InferenceClient], in_process: dict[str, InferenceClient], model: str
 ) -> None:
-    names = ", ".join(remote[model].metadata["explained_outputs"])
+    names = ", ".join(remote[model].metadata.explained_outputs)
     for client in (remote[model], in_process[model]):
         with pytest.raises(NotExplained, match=f"expected output {names} to explain, got 'rally'"):
             client.explain(inputs_of(model), "rally")
@@ -188,29 +186,6 @@ def test_more_than_a_request_may_explain_is_refused_at_once(
     answer = post(servers, model, [[0.0] * 60] * 1_500)  # refused unread: by its length alone
     assert answer.status_code == 422
     assert answer.json()["detail"].startswith("expected a body of at most ")
-
-
-def test_explanations_have_one_time_budget_a_batch(tick_archive: Path, tmp_path: Path) -> None:
-    loaded = load_archive(tick_archive, tmp_path, "tick")
-    handler = loaded.handler
-    kinds = ["True", "False", "True", "True"]
-    batch = [{"body": ROW.tobytes()} for _ in kinds]
-
-    def statuses(name: str) -> list[int]:
-        asked = [RequestProcessor({"explain": kind, "content-type": body.BINARY}) for kind in kinds]
-        context = Context(name, str(tmp_path), handler.manifest, len(kinds), None, "0.12.0")
-        context.request_ids, context._request_processor = dict.fromkeys(range(len(kinds)), "id"), asked
-        answers = handler.handle(batch, context)
-        return [each.get_response_status_code() for each in asked] if all(answers) else []
-
-    try:
-        type(handler).explaining_s = type(handler).explaining_alone_s = 60.0
-        assert statuses("tick") == [200] * 4
-        type(handler).explaining_s = 0.0
-        assert statuses("tick") == [422, 200, 422, 422]
-        assert statuses("tick-explain") == [200] * 4  # where predictions do not wait for them
-    finally:
-        loaded.unload()
 
 
 def test_explanations_do_not_end_their_batch_worker(tick_server: TorchServe) -> None:

@@ -8,7 +8,7 @@ from zipfile import ZipFile
 import pytest
 import requests
 
-from nautilus_torchserve.serving.client.archive_import import UnreadableArchive, check_handler
+from nautilus_torchserve.serving.client.archive_file import UnreadableArchive, check_handler
 from nautilus_torchserve.serving.client.client import connect
 from nautilus_torchserve.serving.server.torchserve import ServerSettings, TorchServe, start_server
 from nautilus_torchserve.wire.errors import InvalidResponse
@@ -102,7 +102,10 @@ def test_a_foreign_model_serves_and_is_not_taken_for_one_of_ours(
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("spread", "spread.mar: the model does not describe itself, got None: a model that is traded on"),
+        (
+            "spread",
+            r"spread.mar: expected a model_class of the handler in spread_handler\.py, got SpreadHandler without ",
+        ),
         ("function", "function.mar: expected one class in function_handler.py to run it in process, got Helper, Other"),
         ("beside", r"beside.mar: beside_handler\.py:\d+: expected one class, TorchServe loads no handler with more"),
         ("image_classifier", r"expected handler 'image_classifier' as image_classifier\.py in the archive, got one of"),

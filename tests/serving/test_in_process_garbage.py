@@ -1,4 +1,4 @@
-"""An archive whose handler answers garbage in this process: refused as over HTTP, in a sentence."""
+"""An archive whose model answers garbage in this process: refused as over HTTP, in a sentence."""
 
 import json
 from collections.abc import Iterator
@@ -11,8 +11,7 @@ from misbehaving_server import CLASSES, METADATA
 from nautilus_torchserve.serving.client.client import InferenceClient, connect
 from nautilus_torchserve.wire import errors
 
-pytest.importorskip("ts")
-HANDLER = """
+MODEL = """
 import json
 import numpy as np
 RIGHT = np.array([[0.25, 0.25, 0.5]], np.float32)
@@ -20,10 +19,10 @@ TABLES = [
     RIGHT, RIGHT * np.nan, RIGHT * np.inf, RIGHT * 0, RIGHT + 1, RIGHT * 2, RIGHT[:, :2], RIGHT[0], RIGHT[:0],
     RIGHT.astype(float), RIGHT.tolist(), None,
 ]
-class GarbageHandler:
-    def initialize(self, context):
+class GarbageModel:
+    def __init__(self, folder, version):
         pass
-    def describe_handle(self):
+    def metadata(self):
         return json.loads({metadata!r})
     def predict(self, inputs):
         number = int(inputs[0, 0])
@@ -32,6 +31,11 @@ class GarbageHandler:
         return TABLES[number]
     def explanations(self, inputs, output):
         return [{{"attributions": [None] * 4}}]
+"""
+HANDLER = """
+from garbage_model import GarbageModel
+class GarbageHandler:
+    model_class = GarbageModel
 """
 KINDS = [
     None,
@@ -49,14 +53,15 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InferenceClient
     path = tmp_path_factory.mktemp("garbage") / "garbage.mar"
     model = {"modelName": "garbage", "handler": "garbage_handler.py", "modelVersion": "1.0"}
     with ZipFile(path, "w") as archive:
-        archive.writestr("garbage_handler.py", HANDLER.format(metadata=json.dumps(METADATA)))
+        archive.writestr("garbage_handler.py", HANDLER)
+        archive.writestr("garbage_model.py", MODEL.format(metadata=json.dumps(METADATA)))
         archive.writestr("MAR-INF/MANIFEST.json", json.dumps({"runtime": "python", "model": model}))
     with connect(f"mar:{path}", "garbage") as connected:
         yield connected
 
 
 @pytest.mark.parametrize("number", range(len(KINDS)))
-def test_a_handlers_table_is_checked(number: int, client: InferenceClient) -> None:
+def test_a_models_table_is_checked(number: int, client: InferenceClient) -> None:
     row, kind = np.array([[number, 0, 0, 0]], np.float32), KINDS[number]
     if kind is None:
         assert [client.predict(row).outputs[name].item() for name in CLASSES] == [0.25, 0.25, 0.5]
@@ -67,6 +72,6 @@ def test_a_handlers_table_is_checked(number: int, client: InferenceClient) -> No
     assert len(str(caught.value)) < 500
 
 
-def test_a_handlers_explanations_are_checked(client: InferenceClient) -> None:
+def test_a_models_explanations_are_checked(client: InferenceClient) -> None:
     with pytest.raises(errors.InvalidResponse, match=r"explanation 0: expected attributions of shape \[4\], got"):
         client.explain(np.zeros((1, 4), np.float32))

@@ -7,14 +7,14 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nautilus_torchserve.features.schema import FeatureSchema
 from nautilus_torchserve.features.tick import tick_schema
 from nautilus_torchserve.serving.client.client import connect
-from nautilus_torchserve.serving.model_metadata import check_metadata, require
+from nautilus_torchserve.serving.model_metadata import FitRecord, ModelMetadata
 from nautilus_torchserve.wire import errors
 from nautilus_torchserve.wire.errors import IncompleteMetadata, InvalidResponse, RequestError
 
@@ -137,20 +137,40 @@ VALUES = st.recursive(
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.dictionaries(st.sampled_from([*METADATA, "training", "label", "bars", "news", "metrics", "fits"]), VALUES))
+@given(
+    st.dictionaries(
+        st.sampled_from(
+            [
+                *METADATA,
+                "training",
+                "label",
+                "bars",
+                "news",
+                "metrics",
+                "fits",
+                "tile_rows",
+                "device",
+                "explained_outputs",
+            ]
+        ),
+        VALUES,
+    )
+)
 def test_any_description_is_checked_or_refused(changed: dict[str, Any]) -> None:
     with suppress(ValueError):
-        checked = check_metadata(METADATA | changed)
-        assert isinstance(checked.get("training", {}), dict)
-        assert FeatureSchema.from_dict(checked["feature_schema"]).row_shape
+        checked = ModelMetadata.from_dict(METADATA | changed)
+        msgspec.convert(msgspec.to_builtins(checked), ModelMetadata)  # each field is of the type that it is declared as
+        assert checked.feature_schema.row_shape
 
 
 def test_what_a_model_does_without_is_asked_for_by_name() -> None:
-    metadata = check_metadata(METADATA | {"label": {"horizon": 5}, "training": None})
+    metadata = ModelMetadata.from_dict(METADATA | {"label": {"horizon": 5, "horizon_bars": 3}, "training": None})
 
-    assert "training" not in metadata
-    assert require(metadata, "label", "horizon", purpose="it is") == {"horizon": 5}
+    assert metadata.fit_records == (FitRecord(),)
+    fitted = ModelMetadata.from_dict(METADATA | {"training": {"source": "x.csv", "last_ts_event": 5, "rows": 7}})
+    assert fitted.fit_records == (FitRecord(source="x.csv", last_ts_event=5),)
+    assert metadata.require_horizon_bars("it is") == 3
     with pytest.raises(IncompleteMetadata, match=r"tick 1\.0: expected label\.cost_bps in its model\.json, .*: for it"):
-        require(metadata, "label", "horizon", "cost_bps", purpose="for it")
-    with pytest.raises(IncompleteMetadata, match=r"expected bars in its model\.json"):
-        require(metadata, "bars", purpose="for it")
+        metadata.require_move_label("for it")
+    with pytest.raises(IncompleteMetadata, match=r"expected bars\.interval_ns, .* in its model\.json"):
+        metadata.require_bars()

@@ -212,7 +212,7 @@ def test_a_version_that_has_not_answered_before_describes_itself_first(
     server.mode = server.describe = versions()
 
     assert client.predict(ROWS).version == "2.0"
-    assert client.metadata["version"] == "1.0"
+    assert client.metadata.version == "1.0"
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def test_port_and_archive_answer_with_the_same_bits(
     assert list(served.outputs) == ["buy", "sell", "hold"]
     for name, values in local.outputs.items():
         assert served.outputs[name].tobytes() == values.tobytes()
-    assert (served.version, served.digest) == (local.version, local.digest) == ("1.0", http.metadata["archive_digest"])
+    assert (served.version, served.digest) == (local.version, local.digest) == ("1.0", http.metadata.archive_digest)
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -94,7 +94,7 @@ def test_answers_name_version_digest_and_schema(tick_server: TorchServe, http: I
     answer = post(tick_server, [[0.1, 0.2, 0.3, 0.4]])
 
     assert answer.headers[headers.MODEL_VERSION] == "1.0"
-    assert answer.headers[headers.ARCHIVE_DIGEST] == http.metadata["archive_digest"]
+    assert answer.headers[headers.ARCHIVE_DIGEST] == http.metadata.archive_digest
     assert answer.headers[headers.FEATURE_SCHEMA] == tick_schema().sha256
 
 
@@ -102,9 +102,9 @@ def test_metadata_are_the_same_on_both_ports(tick_server: TorchServe, http: Infe
     managed = tick_server.management().describe("tick", customized=True)[0]["customizedMetadata"]
 
     for key in ("version", "archive_digest", "feature_schema_sha256", "outputs", "training", "tile_rows", "device"):
-        assert managed[key] == http.metadata[key]  # the whole differs: Java leaves out what is null
-    assert http.metadata["batch_invariant"]
-    assert http.metadata["training"]["simulated"]
+        assert managed[key] == http.metadata.document[key]  # the whole differs: Java leaves out what is null
+    assert http.metadata.batch_invariant
+    assert http.metadata.document["training"]["simulated"]
 
 
 @dataclass(frozen=True)

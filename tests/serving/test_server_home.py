@@ -13,13 +13,13 @@ from zipfile import ZipFile
 
 import psutil
 import pytest
-from made_versions import RAISES, made
 from signed_archives import keys
+from tick_versions import RAISES, made
 
 from nautilus_torchserve.files.state_file import DamagedState
 from nautilus_torchserve.release.rollout.journal import Journal, remembered_digests, write_journal
 from nautilus_torchserve.release.rollout.target import Target
-from nautilus_torchserve.serving.client.archive_import import UnreadableArchive
+from nautilus_torchserve.serving.client.archive_file import UnreadableArchive
 from nautilus_torchserve.serving.server.processes import (
     CannotEnd,
     end_processes,

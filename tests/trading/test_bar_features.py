@@ -141,13 +141,16 @@ def test_a_bar_not_after_its_predecessor_is_refused(ts_event: int) -> None:
     features = BarFeatures(False, MINUTE)
     features.update(1.0, 1.0, 1.0, 1.0, 1.0, 10 * MINUTE)
 
-    with pytest.raises(ValueError, match=f"a bar after {10 * MINUTE} expected, was one of {ts_event}"):
+    with pytest.raises(ValueError, match=f"expected a bar after {10 * MINUTE}, got one of {ts_event}"):
         features.update(1.0, 1.0, 1.0, 1.0, 1.0, ts_event)
 
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
-    [({"max_gap_ns": 0}, "max_gap_ns of at least 1 expected, was 0"), ({"time_steps": 0}, "time_steps of at least 1")],
+    [
+        ({"max_gap_ns": 0}, "expected max_gap_ns of at least 1, got 0"),
+        ({"time_steps": 0}, "expected time_steps of at least 1"),
+    ],
 )
 def test_settings_that_make_no_sense_are_refused(wrong: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):

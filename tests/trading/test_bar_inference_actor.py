@@ -146,7 +146,7 @@ def test_a_refused_window_costs_the_others_nothing_and_ends_nothing(
     assert [each.refused for each in result.instruments] == [0, 59, 0]
     assert [len(each.predictions) for each in result.instruments] == [200, 200 - 59, 200]
     assert (result.last_error, result.gave_up) == ("", False)
-    assert "closes of one instrument expected" in result.last_refusal
+    assert "expected closes of one instrument" in result.last_refusal
     assert Counter(asked.sizes) == {3: 201, 1: 3 * 59}
     assert summary(bar_settings, result)["refused"] == 59
     said = notes(bar_settings, result, result.instruments[1])
@@ -194,7 +194,7 @@ def test_bars_before_the_first_to_ask_about_only_fill_the_window(
     ("changes", "reason"),
     [
         ({"indicators": True}, r"bar/1 over 60 events .* was asked with bar/1 over 107"),
-        ({"bar_types": ["SIMUSD.SIM-5-MINUTE-LAST-EXTERNAL"]}, "a model of 300 s bars expected, was of 60 s"),
+        ({"bar_types": ["SIMUSD.SIM-5-MINUTE-LAST-EXTERNAL"]}, "expected a model of 300 s bars, got one of 60 s"),
     ],
 )
 def test_a_model_of_other_features_or_bars_is_refused_at_the_start(

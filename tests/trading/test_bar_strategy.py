@@ -162,7 +162,7 @@ def test_old_predictions_are_not_traded_on(age_ns: int, orders: int) -> None:
     assert len(trade_on([predict(9, 3.0, age_ns=age_ns)], max_age_ns=50 * MS).sides()) == orders
 
 
-@pytest.mark.parametrize("status", [Status.LATE, Status.DEGRADED, Status.LEFT])
+@pytest.mark.parametrize("status", [Status.DEGRADED, Status.SUPERSEDED])
 def test_only_ok_predictions_are_traded_on(status: Status) -> None:
     assert trade_on([predict(1, 3.0, status=status)]).sides() == []
 

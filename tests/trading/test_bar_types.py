@@ -34,11 +34,11 @@ def test_another_form_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["60-MINUTE", "7-MINUTE", "5-HOUR", "2-DAY"])
 def test_a_step_that_nautilus_does_not_know_is_refused(text: str) -> None:
-    with pytest.raises(BadSetting, match=f"was '{text}': .*[Ss]tep"):
+    with pytest.raises(BadSetting, match=f"expected bars that .*, got '{text}': .*[Ss]tep"):
         parse_interval(text)
 
 
 @pytest.mark.parametrize("interval_ns", [7 * MINUTE, 1_500_000_000, 2 * DAY])
 def test_bars_that_nautilus_has_no_name_for_are_refused(interval_ns: int) -> None:
-    with pytest.raises(BadData, match=f"BTC-PERP.DERIBIT: bars of an interval .* was {interval_ns / 1e9:g} s"):
+    with pytest.raises(BadData, match=f"BTC-PERP.DERIBIT: expected bars of an interval .* got {interval_ns / 1e9:g} s"):
         bar_type(BTC, interval_ns)

@@ -97,7 +97,7 @@ def test_a_window_other_than_the_models_is_refused_at_the_start(
         ({"latency_workers": 0}, "latency_workers of at least 1 expected, was 0"),
         ({"warm_up_ns": -1}, "warm_up_ns of at least 0 expected, was -1"),
         ({"url": "ftp://x"}, "url beginning with http://.* was 'ftp://x'"),
-        ({"window": 0}, "window of at least 1 trade expected, was 0"),
+        ({"window": 0}, "expected window of at least 1 trade, got 0"),
         ({"timeout_s": 0.0}, "timeout_s above 0 expected, was 0"),
         ({"max_failures": 0}, "max_failures of at least 1 expected, was 0"),
     ],

@@ -187,9 +187,9 @@ def test_models_that_take_something_else_are_refused_at_the_start(news_archives:
         )
     )
 
-    with pytest.raises(SchemaMismatch, match="a model that takes rows expected, was one of windows and texts"):
+    with pytest.raises(SchemaMismatch, match="expected a model that takes rows, got one of windows and texts"):
         run_actor(plain, [perpetual(bars.instrument, fee_bps=0.0)], [bar_objects(bars, bar_type(bars))], [])
-    with pytest.raises(SchemaMismatch, match="a model that takes windows and texts expected, was one of rows"):
+    with pytest.raises(SchemaMismatch, match="expected a model that takes windows and texts, got one of rows"):
         run(news_archives["price"], [bars], [], model="price")
 
 

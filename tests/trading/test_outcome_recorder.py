@@ -120,7 +120,7 @@ def test_of_several_events_at_one_time_each_has_its_own_prediction() -> None:
     assert [round(each.return_bps) if each else None for each in found] == [1000, 1000, 0, None]
 
 
-@pytest.mark.parametrize("status", [Status.LATE, Status.DEGRADED, Status.LEFT])
+@pytest.mark.parametrize("status", [Status.DEGRADED, Status.SUPERSEDED])
 def test_what_nobody_may_trade_on_is_not_scored(status: Status) -> None:
     outcomes = Outcomes(horizon=1)
     outcomes.event(0, 100)
@@ -253,7 +253,7 @@ def test_predictions_stored_before_there_were_splits_are_read(
     predict: Callable[..., Prediction], tmp_path: Path
 ) -> None:
     new = predict(1, 0.5, 0.3, 0.2)
-    new.split, new.leaving = "exp-1", True
+    new.split, new.pending_version_change = "exp-1", True
     ParquetDataCatalog(tmp_path).write_data([new])
     (path,) = (tmp_path / "data").rglob("*.parquet")
     table = pq.read_table(path).drop_columns(["split", "leaving"])
@@ -261,5 +261,5 @@ def test_predictions_stored_before_there_were_splits_are_read(
 
     (old,) = (custom.data for custom in ParquetDataCatalog(tmp_path).query(Prediction))
 
-    assert (old.split, old.leaving) == ("", False)
+    assert (old.split, old.pending_version_change) == ("", False)
     assert old.outputs == new.outputs

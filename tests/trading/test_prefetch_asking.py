@@ -11,6 +11,7 @@ from bar_support import market as bars_of
 from bar_support import ohlcv, silent
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from nautilus_torchserve.features.bar import bar_columns, window_ends, windows
 from nautilus_torchserve.features.tick import WINDOW
@@ -52,7 +53,7 @@ def test_rows_that_are_refused_do_not_touch_the_others(rows: np.ndarray, price_a
 
 def test_answers_of_another_archive_are_refused(rows: np.ndarray, price_archive: Path) -> None:
     with connect(f"mar:{price_archive}", "price") as client:
-        client.metadata = {**client.metadata, "archive_digest": "0123456789abcdef"}
+        client.metadata = structs.replace(client.metadata, archive_digest="0123456789abcdef")
 
         with pytest.raises(ServerFault, match="answers of archive 0123456789ab for the whole run expected, was"):
             ask_rows(client, rows[:1])

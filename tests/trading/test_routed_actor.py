@@ -38,7 +38,7 @@ def test_on_a_version_that_is_left_positions_are_closed_and_none_is_opened(
     predict: Callable[..., Prediction], trade_on: Callable[..., Traded]
 ) -> None:
     leaving = [predict(at, *outputs) for at, outputs in ((1101, BUY), (2201, SELL), (3301, SELL), (4401, SELL))]
-    leaving[0].leaving = leaving[1].leaving = leaving[3].leaving = True
+    leaving[0].pending_version_change = leaving[1].pending_version_change = leaving[3].pending_version_change = True
     held = predict(1601, *BUY)
 
     traded = trade_on([leaving[0], held, *leaving[1:]], cooldown_ns=0)
@@ -173,8 +173,8 @@ def test_time_slices_change_an_instruments_version_but_never_with_a_position_ope
             assert not any(event.ts_opened < asked_ns < event.ts_closed for event in ran.closed)
             assert after.version == split.version_for("", after.feature_ts)
     assert changes >= 2
-    assert any(each.leaving for each in ran.predictions)
-    assert 0 < sum(each.status == Status.LEFT for each in ran.predictions) < 100
+    assert any(each.pending_version_change for each in ran.predictions)
+    assert 0 < sum(each.status == Status.SUPERSEDED for each in ran.predictions) < 100
     opened = Counter[str]()
     for event in ran.closed:
         version = ran.tags(event.opening_order_id)["version"]

@@ -15,8 +15,12 @@ from nautilus_torchserve.serving.server.torchserve import TorchServe
 from nautilus_torchserve.trading.backtest.bars import run_bar_backtest
 from nautilus_torchserve.trading.backtest.bars_settings import BarBacktestSettings
 from nautilus_torchserve.trading.instruments.instruments import perpetual
-from nautilus_torchserve.trading.news.sentiment import InstrumentSentiment, sentiment_topic
-from nautilus_torchserve.trading.news.sentiment_actor import SentimentActor, SentimentActorConfig
+from nautilus_torchserve.trading.news.sentiment_actor import (
+    InstrumentSentiment,
+    SentimentActor,
+    SentimentActorConfig,
+    sentiment_type,
+)
 from nautilus_torchserve.traffic.records import CallWindow, ClosedTrade, ScoredPrediction
 from nautilus_torchserve.traffic.store import TrafficStore
 
@@ -90,7 +94,10 @@ def test_a_headline_is_read_by_each_version_that_its_instruments_are_with(
     instruments = [perpetual(Instrument(symbol, "SIM", 2, 3), fee_bps=0.0) for symbol in ("SIMUSD", "ETHUSD")]
 
     heard: Sequence[InstrumentSentiment] = run_actor(  # type: ignore[assignment]
-        actor, instruments, [as_data([*headlines, last])], [sentiment_topic(name) for name in ids(SIM, ETH)]
+        actor,
+        instruments,
+        [as_data([*headlines, last])],
+        [f"data.{sentiment_type(name).topic}" for name in ids(SIM, ETH)],
     )
 
     by_version = Counter((each.instrument_id.value, each.version) for each in heard)

@@ -100,7 +100,7 @@ def test_every_amount_is_the_sum_of_the_fills_own_arithmetic(market: Trades, set
 def test_by_default_the_fits_data_are_left_out(market: Trades, settings: BacktestSettings) -> None:
     result = run_backtest(market, replace(settings, in_sample=False))
 
-    last = result.metadata["training"]["last_ts_event"]
+    last = result.metadata.training.last_ts_event
     assert result.trades.ts_event[0] > last
     assert len(result.trades) == (market.ts_event > last).sum() < len(market)
     with pytest.raises(BadData, match="as the model's fit saw"):
@@ -110,9 +110,9 @@ def test_by_default_the_fits_data_are_left_out(market: Trades, settings: Backtes
 def test_the_report_scores_each_prediction_by_its_own_trade(whole: BacktestResult, settings: BacktestSettings) -> None:
     data = report_data(settings, whole)
 
-    labels = label(whole.trades.price, **whole.metadata["label"])
+    labels = label(whole.trades.price, **whole.metadata.document["label"])
     np.testing.assert_array_equal(data.actual, labels[whole.predictions["trade"]])
-    assert (data.actual == UNKNOWN).sum() == whole.metadata["label"]["horizon"] - whole.not_arrived
+    assert (data.actual == UNKNOWN).sum() == whole.metadata.move_label.horizon - whole.not_arrived
     assert data.notes[0].startswith("IN SAMPLE")
     assert data.warnings == data.notes[:1]
     assert summary(settings, whole)["in_sample"] is True

@@ -240,7 +240,7 @@ def test_bars_that_do_not_fit_are_refused(bars: list[Bars], reason: str, bar_set
 
 
 def test_a_model_of_other_bars_is_refused(bar_settings: BarBacktestSettings, tick_archive: Path) -> None:
-    with pytest.raises(SchemaMismatch, match="a model of 300 s bars expected, was of 60 s"):
+    with pytest.raises(SchemaMismatch, match="expected a model of 300 s bars, got one of 60 s"):
         run_bar_backtest([aggregate(market(count=600), 5 * MINUTE)], bar_settings)
     with pytest.raises(SchemaMismatch, match=r"features bar/1 .* expected, was tick/1"):
         run_bar_backtest([market()], replace(bar_settings, url=f"mar:{tick_archive}"))

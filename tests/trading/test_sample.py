@@ -13,7 +13,8 @@ from nautilus_torchserve.market.bars.aggregate import aggregate
 from nautilus_torchserve.market.bars.bars import PRICES, Bars
 from nautilus_torchserve.market.price_sketch import SIZE, compare, decode, fit_record
 from nautilus_torchserve.market.trades.trades import BadData, Instrument, Trades
-from nautilus_torchserve.trading.backtest.holdout import Sample, choose_sample, fit_records
+from nautilus_torchserve.serving.model_metadata import FitRecord
+from nautilus_torchserve.trading.backtest.holdout import Sample, choose_sample
 
 BARS = market("ACME", 3_000)
 FITTED = fit_record(BARS, int(BARS.ts_event[0]), int(BARS.ts_event[1_763]))
@@ -38,8 +39,12 @@ def constant(bars: Bars) -> Bars:
     return replace(bars, **{name: np.full(len(bars), 10_000) for name in PRICES})
 
 
+def records(*kept: dict[str, Any]) -> list[FitRecord]:
+    return [FitRecord(**record) for record in kept]
+
+
 def chosen(data: Any, record: dict[str, Any] = FITTED, *, in_sample: bool = False, beside: Any = ()) -> Sample:
-    return choose_sample(data, [record], in_sample, "bars", beside)
+    return choose_sample(data, records(record), in_sample, "bars", beside)
 
 
 @given(
@@ -110,11 +115,10 @@ def test_what_cannot_be_compared_is_said_to_be_unknown() -> None:
 
 def test_an_archive_without_prices_goes_by_the_hash_of_all_data_and_by_names() -> None:
     training = {name: FITTED[name] for name in ("source", "sha256", "instrument_id", "last_ts_event")}
-    (record,) = fit_records({"training": training})
 
-    assert chosen(renamed(BARS, "ACME", "NASDAQ"), record).first == 1_764
-    assert chosen(BARS.between(10, 3_000), record).first == 1_754
-    sample = chosen(renamed(BARS.between(10, 3_000), "ACME", "NASDAQ"), record)
+    assert chosen(renamed(BARS, "ACME", "NASDAQ"), training).first == 1_764
+    assert chosen(BARS.between(10, 3_000), training).first == 1_754
+    sample = chosen(renamed(BARS.between(10, 3_000), "ACME", "NASDAQ"), training)
     assert (sample.first, sample.in_sample) == (0, "unknown")
     assert "its archive, of an earlier release, keeps none of the prices" in sample.note
 
@@ -124,8 +128,8 @@ def test_of_several_fits_the_latest_decides_and_a_doubt_about_one_is_kept() -> N
     doubtful = {name: FITTED[name] for name in ("sha256", "last_ts_event")} | {"sha256": "0", "instrument_id": "X.Y"}
     data = renamed(BARS, "ACME", "NASDAQ")
 
-    assert choose_sample(data, [FITTED, later], False, "bars").first == 2_501
-    sample = choose_sample(data, [FITTED, doubtful], False, "bars")
+    assert choose_sample(data, records(FITTED, later), False, "bars").first == 2_501
+    sample = choose_sample(data, records(FITTED, doubtful), False, "bars")
     assert (sample.first, sample.in_sample) == (1_764, "unknown")
     assert "Only the last 1,236" in sample.note
     assert "NOT KNOWN" in sample.note
@@ -158,8 +162,8 @@ def test_a_sample_of_many_trades_recognises_excerpts_and_times_cut_to_millisecon
 
     assert len(decode(record["prices"])) == SIZE
     assert compare(replace(excerpt, ts_event=cut), record).same is True
-    assert choose_sample(excerpt, [record], False, "trades").first == 20_000
-    assert choose_sample(other, [record], False, "trades").in_sample is False
+    assert choose_sample(excerpt, records(record), False, "trades").first == 20_000
+    assert choose_sample(other, records(record), False, "trades").in_sample is False
 
 
 def test_trades_that_share_the_last_time_are_left_out(small_market: Trades) -> None:
@@ -167,7 +171,7 @@ def test_trades_that_share_the_last_time_are_left_out(small_market: Trades) -> N
     ts[60] = ts[59]
     trades = replace(small_market, ts_event=ts)
 
-    assert choose_sample(trades, [fit_record(trades, int(ts[0]), int(ts[59]))], False, "trades").first == 61
+    assert choose_sample(trades, records(fit_record(trades, int(ts[0]), int(ts[59]))), False, "trades").first == 61
 
 
 def test_a_sketch_that_is_none_is_refused() -> None:

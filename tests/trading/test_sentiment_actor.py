@@ -18,8 +18,12 @@ from nautilus_torchserve.trading.checks import BadSetting
 from nautilus_torchserve.trading.instruments.instruments import perpetual
 from nautilus_torchserve.trading.news.decayed_mean import DecayedMean
 from nautilus_torchserve.trading.news.headline import HEADLINE_TYPE, NewsHeadline
-from nautilus_torchserve.trading.news.sentiment import InstrumentSentiment, sentiment_topic
-from nautilus_torchserve.trading.news.sentiment_actor import SentimentActor, SentimentActorConfig
+from nautilus_torchserve.trading.news.sentiment_actor import (
+    InstrumentSentiment,
+    SentimentActor,
+    SentimentActorConfig,
+    sentiment_type,
+)
 
 START = 1_700_000_000 * SECOND
 LATENCY = 50_000_000
@@ -50,7 +54,9 @@ def score(
     actor = SentimentActor(SentimentActorConfig(instrument_ids=ids(SIM, ETH), **settings))
     instruments = [perpetual(Instrument(symbol, "SIM", 2, 3), fee_bps=0.0) for symbol in ("SIMUSD", "ETHUSD")]
     data = [*as_data([*headlines, END]), *(CustomData(HEADLINE_TYPE, each) for each in also)]
-    return actor, run_actor(actor, instruments, [data], [sentiment_topic(name) for name in ids(SIM, ETH)])
+    return actor, run_actor(
+        actor, instruments, [data], [f"data.{sentiment_type(name).topic}" for name in ids(SIM, ETH)]
+    )
 
 
 def scores_of(archives: dict[str, Path], texts: list[str]) -> list[float]:
@@ -103,7 +109,7 @@ def test_each_headline_moves_the_sentiment_of_what_it_is_about_a_latency_later(n
     assert len({each.score for each in heard}) == len(heard) == 6
     assert {(each.model, each.version) for each in heard} == {("sentiment", "1.0")}
     with connect(f"mar:{news_archives['sentiment']}", "sentiment") as client:
-        assert {each.archive_digest for each in heard} == {client.metadata["archive_digest"]}
+        assert {each.archive_digest for each in heard} == {client.metadata.archive_digest}
 
 
 def test_headlines_received_together_make_one_request(news_archives: dict[str, Path], asked: list[list[str]]) -> None:
@@ -156,7 +162,7 @@ def test_refusals_never_end_the_asking_but_failures_do(news_archives: dict[str, 
     assert [time - START for time in actor.unreadable[ids(SIM)[0]]] == [at * SECOND for at in range(5)]
     assert [time - START for time in actor.failed[ids(SIM)[0]]] == [at * SECOND for at in (10, 11, 12)]
     assert actor.gave_up
-    assert "strings expected, was int" in actor.last_error
+    assert "expected strings, got int" in actor.last_error
 
 
 def test_what_takes_effect_after_the_last_datum_never_does(news_archives: dict[str, Path]) -> None:

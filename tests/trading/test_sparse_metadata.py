@@ -7,9 +7,11 @@ from zipfile import ZipFile
 
 import pytest
 from bar_support import market as bar_market
+from misbehaving_server import METADATA
 from nautilus_trader.model.identifiers import InstrumentId
 
 from nautilus_torchserve.market.trades.trades import Trades
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.backtest.bars import run_bar_backtest
 from nautilus_torchserve.trading.backtest.bars_report import summary as bar_summary
 from nautilus_torchserve.trading.backtest.bars_report import write_bar_reports
@@ -51,7 +53,7 @@ def test_a_tick_archive_that_says_nothing_of_its_fit(tick_archive: Path, small_m
 
 def test_outcomes_are_not_kept_of_a_model_whose_label_is_unknown(tmp_path: Path) -> None:
     settings = BacktestSettings(url="http://127.0.0.1:1", traffic=f"sqlite:///{tmp_path}/traffic.db")
-    metadata = {"model": "tick", "version": "1.0", "label": {"horizon": 3}}
+    metadata = ModelMetadata.from_dict(METADATA | {"model": "tick", "label": {"horizon": 3}})
 
     with pytest.raises(IncompleteMetadata, match=r"tick 1\.0: expected label\.cost_bps in its .* leave --traffic out"):
         settings.recorder(InstrumentId.from_str("BTCUSDT.BINANCE"), metadata)

@@ -69,7 +69,7 @@ def test_old_predictions_are_not_traded_on(trade_on: TradeOn, predict: Predict, 
     assert len(trade_on([predict(1 * S, *BUY, age_ns=age_ns)], max_age_ns=5 * MS).sides()) == orders
 
 
-@pytest.mark.parametrize("status", [Status.LATE, Status.DEGRADED, Status.LEFT])
+@pytest.mark.parametrize("status", [Status.DEGRADED, Status.SUPERSEDED])
 def test_only_ok_predictions_are_traded_on(trade_on: TradeOn, predict: Predict, status: Status) -> None:
     assert trade_on([predict(1 * S, *BUY, status=status)]).sides() == []
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nautilus_torchserve.trading.inference.delay_queue import DelayQueue
-from nautilus_torchserve.trading.inference.warm_start import WarmStart
+from nautilus_torchserve.trading.backtest.delay_queue import DelayQueue
+from nautilus_torchserve.trading.warm_start import WarmStart
 
 
 @given(st.data())
@@ -22,12 +22,12 @@ def test_history_and_stream_make_the_whole_whatever_they_share(data: st.DataObje
 
     for kind, event in arrivals:
         if kind == "past":
-            warm_start.past(event)
+            warm_start.add_history(event)
         else:
             warm_start.hold(next(held))
 
     assert list(warm_start.end()) == whole
-    assert warm_start.over
+    assert warm_start.is_over
 
 
 def test_history_that_comes_after_the_end_is_left_out() -> None:
@@ -35,7 +35,7 @@ def test_history_that_comes_after_the_end_is_left_out() -> None:
     warm_start.hold(2)
 
     first = list(warm_start.end())
-    warm_start.past(1)
+    warm_start.add_history(1)
 
     assert (first, list(warm_start.end())) == ([2], [])
 

@@ -1,4 +1,4 @@
-"""Databases to keep traffic in, and two versions of a model that share it."""
+"""Databases for traffic, and two versions of a model that share it."""
 
 import sqlite3
 import tempfile
@@ -16,6 +16,7 @@ from nautilus_torchserve.release.build.archive import build_archive
 from nautilus_torchserve.serving.server.torchserve import TorchServe
 from nautilus_torchserve.traffic.router import Router
 from nautilus_torchserve.traffic.store import TrafficStore
+from nautilus_torchserve.traffic.versions import ModelConnector
 
 
 @pytest.fixture(scope="session")
@@ -49,15 +50,15 @@ def store(tmp_path: Path) -> Iterator[TrafficStore]:
 
 @pytest.fixture
 def out_of_order(tmp_path: Path) -> Callable[[], AbstractContextManager[None]]:
-    """While it is entered, `store` takes no records: somebody has taken its tables away."""
+    """While it is entered, `store` takes no records: its tables are renamed."""
 
     @contextmanager
-    def taken_away() -> Iterator[None]:
+    def renamed_tables() -> Iterator[None]:
         _rename(tmp_path / "traffic.db", "", "away_")
         yield
         _rename(tmp_path / "traffic.db", "away_", "")
 
-    return taken_away
+    return renamed_tables
 
 
 def _rename(database: Path, before: str, after: str) -> None:
@@ -85,27 +86,28 @@ def two_versions(tick_server: TorchServe, tick_archive: Path, tick_run: Path) ->
 
 @pytest.fixture
 def router_of(two_versions: TorchServe) -> Iterator[MakeRouter]:
-    """Make a router that reads its store only when told to."""
-    made: list[Router] = []
+    """Make a router that reads its store only when the test refreshes it."""
+    routers: list[Router] = []
 
     def make(store: TrafficStore, model: str = MODEL, **options: Any) -> Router:
-        given = {"token": two_versions.token, "refresh_s": NEVER_S, "name": "host-1", **options}
-        made.append(Router(two_versions.inference_url, model, store, **given))
-        return made[-1]
+        of_router = {name: options.pop(name) for name in ("refresh_s", "name") if name in options}
+        connector = ModelConnector(two_versions.inference_url, model, token=two_versions.token, **options)
+        routers.append(Router(connector, store, **{"refresh_s": NEVER_S, "name": "host-1", **of_router}))
+        return routers[-1]
 
     yield make
-    for router in made:
-        router.close()  # again is no matter
+    for router in routers:
+        router.close()  # a second time does nothing
 
 
 @pytest.fixture
 def slow_version(two_versions: TorchServe, tick_archive: Path, tick_run: Path) -> Iterator[str]:
-    """Version 1.2, which waits a second for company before it answers."""
+    """Version 1.2, whose batches wait a second before they are computed."""
     built = build_archive("tick", tick_run, "1.2", tick_archive.parent / "next").path
     built.rename(tick_archive.parent / "tick-1.2.mar")
     manager = two_versions.management()
     manager.register("tick-1.2.mar", model_name=MODEL, batch_size=8, max_batch_delay=1000)
     manager.wait_ready(MODEL, "1.2")
     yield "1.2"
-    if any(found["modelVersion"] == "1.2" for found in manager.describe(MODEL, "all")):
+    if any(version["modelVersion"] == "1.2" for version in manager.describe(MODEL, "all")):
         manager.unregister(MODEL, "1.2")

@@ -1,4 +1,4 @@
-"""Records and counts wait for the store, and none is lost without a word."""
+"""Records and counts are queued for the store, and none is lost without a log line."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -29,7 +29,7 @@ def answers(count: int) -> list[ShadowAnswer]:
     return [replace(ANSWER, ts_ns=number) for number in range(count)]
 
 
-def test_what_an_outage_kept_back_is_there_after_it_in_order(
+def test_records_queued_in_an_outage_are_written_after_it_in_order(
     store: TrafficStore, out_of_order: Callable[..., object]
 ) -> None:
     backlog = Backlog(store)
@@ -45,7 +45,7 @@ def test_what_an_outage_kept_back_is_there_after_it_in_order(
     assert len(backlog) == 0
 
 
-def test_beyond_its_room_the_oldest_go_and_that_is_told(
+def test_beyond_its_limit_the_oldest_records_are_dropped_and_that_is_logged(
     store: TrafficStore, out_of_order: Callable[..., object], caplog: pytest.LogCaptureFixture
 ) -> None:
     backlog = Backlog(store, most=100)
@@ -56,16 +56,16 @@ def test_beyond_its_room_the_oldest_go_and_that_is_told(
 
     assert store.read(ShadowAnswer, "s") == answers(130)[30:]
     assert backlog.dropped == 30
-    assert "ShadowAnswer: 1 dropped so far, 100 are waiting for the store" in caplog.text
+    assert "ShadowAnswer: 1 dropped so far, 100 are queued for the store" in caplog.text
 
 
-def test_a_writer_writes_by_itself_and_tells_an_outage_once(
+def test_a_writer_writes_by_itself_and_logs_an_outage_once(
     store: TrafficStore, out_of_order: Callable[..., object], caplog: pytest.LogCaptureFixture
 ) -> None:
     writer = Writer(store, 0.01, "outcomes of tick")
     with out_of_order():
         writer.add(answers(3))
-        until(lambda: "goes on without" in caplog.text)
+        until(lambda: "continues without" in caplog.text)
         for _ in range(3):
             writer.flush()
 
@@ -74,11 +74,11 @@ def test_a_writer_writes_by_itself_and_tells_an_outage_once(
     writer.close()
 
     assert len(store.read(ShadowAnswer, "s")) == 5
-    assert caplog.text.count("outcomes of tick goes on without the traffic store") == 1
+    assert caplog.text.count("outcomes of tick continues without the traffic store") == 1
     assert caplog.text.count("outcomes of tick: the traffic store is back") == 1
 
 
-def test_what_is_lost_at_the_end_is_told(
+def test_records_lost_at_the_end_are_logged(
     store: TrafficStore, out_of_order: Callable[..., object], caplog: pytest.LogCaptureFixture
 ) -> None:
     writer = Writer(store, 3600.0, "outcomes of tick")
@@ -100,9 +100,9 @@ def test_windows_add_up_to_the_calls_whether_they_were_kept_or_not(
     counts, kept = CallCounts("tick", "host-1"), list[CallWindow]()
     for number, (version, latency_ns) in enumerate(calls):
         if latency_ns is None:
-            counts.failed("s", version)
+            counts.record_failure("s", version)
         else:
-            counts.answered("s", version, latency_ns, {"buy": np.array([0.5, 0.25], dtype=np.float32)})
+            counts.record_response("s", version, latency_ns, {"buy": np.array([0.5, 0.25], dtype=np.float32)})
         if number == taken_after:
             counts.put_back(counts.take())  # an outage
         elif number % 5 == 4:

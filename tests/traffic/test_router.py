@@ -1,7 +1,7 @@
-"""Whom a router asks, what it counts, and how it does without its database; on a real server's two versions."""
+"""A router's routes, its counts, and its work without a database; on a real server's two versions."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,13 @@ from traffic_support import MODEL, NEVER_S, MakeRouter, calls, canary, versions
 
 from nautilus_torchserve.features.tick import tick_schema
 from nautilus_torchserve.serving.client.client import connect
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.serving.server.torchserve import TorchServe
 from nautilus_torchserve.traffic.records import CallWindow
 from nautilus_torchserve.traffic.router import Router
 from nautilus_torchserve.traffic.split import State
 from nautilus_torchserve.traffic.store import TrafficStore
+from nautilus_torchserve.traffic.versions import ModelConnector
 from nautilus_torchserve.wire.errors import NotFinite, SchemaMismatch, UnknownModel
 from support import until
 
@@ -72,16 +74,16 @@ def test_a_position_keeps_its_version_until_it_is_withdrawn(
     assert set(versions(router, rows)) == {"1.0"}  # not read yet
     router.refresh()
 
-    assert set(versions(router, rows, held=True)) == {"1.0"}
+    assert set(versions(router, rows, has_exposure=True)) == {"1.0"}
     assert set(versions(router, rows)) == {"1.1"}
     store.end("canary-1", State.STOPPED)
     store.start(canary(0.0, name="canary-2"))
     router.refresh()
-    assert set(versions(router, rows, held=True)) == {"1.1"}
+    assert set(versions(router, rows, has_exposure=True)) == {"1.1"}
     assert store.users(MODEL, "1.1") == ["host-1"]
     store.end("canary-2", State.WITHDRAWN)
     router.refresh()
-    assert set(versions(router, rows, held=True)) == {"1.0"}
+    assert set(versions(router, rows, has_exposure=True)) == {"1.0"}
     router.refresh()
     assert store.users(MODEL, "1.1") == []
     assert store.users(MODEL, "1.0") == ["host-1"]
@@ -100,7 +102,7 @@ def test_a_version_is_left_only_once_its_calls_are_written(
         written.append((list(in_use), calls(store, "canary-1")))
         heartbeat(name, model, in_use)
 
-    monkeypatch.setattr(store, "say_alive", observe)
+    monkeypatch.setattr(store, "heartbeat", observe)
     router.refresh()
 
     assert written[0] == (["1.0"], {"1.1": (30, 0)})
@@ -118,7 +120,7 @@ def test_the_split_is_read_in_the_background(router_of: MakeRouter, store: Traff
     until(lambda: router.split is None)
 
 
-def test_a_failed_request_is_an_error_of_its_version_and_sent_to_nobody_else(
+def test_a_failed_request_is_an_error_of_its_version_and_not_sent_to_another(
     router_of: MakeRouter, store: TrafficStore, rows: np.ndarray
 ) -> None:
     store.start(canary(1.0))
@@ -132,7 +134,7 @@ def test_a_failed_request_is_an_error_of_its_version_and_sent_to_nobody_else(
     assert calls(store, "canary-1") == {"1.1": (2, 1)}
 
 
-def test_a_challenger_that_is_not_there_gets_nothing_and_its_errors_are_seen(
+def test_a_challenger_that_is_not_there_gets_nothing_and_its_errors_are_counted(
     router_of: MakeRouter, store: TrafficStore, rows: np.ndarray, caplog: pytest.LogCaptureFixture
 ) -> None:
     store.start(canary(1.0, challenger="9.9"))
@@ -144,20 +146,20 @@ def test_a_challenger_that_is_not_there_gets_nothing_and_its_errors_are_seen(
     router.refresh()
     seen = calls(store, "canary-1")
     assert seen["1.0"] == (30, 0)
-    assert seen["9.9"] == (30 + 3, 30 + 3)  # each call that it should have had, each attempt to connect
-    assert caplog.text.count("tick-split 9.9 cannot be asked: UnknownModel") == 1
+    assert seen["9.9"] == (30 + 3, 30 + 3)  # each call that it missed, each attempt to connect
+    assert caplog.text.count("tick-split 9.9 is unusable: UnknownModel") == 1
     assert store.users(MODEL, "9.9") == []
 
 
-def test_a_challenger_that_the_caller_cannot_ask_gets_nothing(
+def test_a_challenger_that_does_not_suit_the_caller_gets_nothing(
     router_of: MakeRouter, store: TrafficStore, rows: np.ndarray
 ) -> None:
-    def fits(metadata: Mapping[str, Any]) -> None:
-        if metadata["version"] != "1.0":
+    def check_metadata(metadata: ModelMetadata) -> None:
+        if metadata.version != "1.0":
             raise SchemaMismatch("other bars")
 
     store.start(canary(1.0))
-    router = router_of(store, fits=fits)
+    router = router_of(store, check_metadata=check_metadata)
 
     assert set(versions(router, rows)) == {"1.0"}
     router.refresh()
@@ -171,7 +173,7 @@ def promoted(two_versions: TorchServe) -> Iterator[Callable[[], None]]:
     two_versions.management().set_default(MODEL, "1.0")
 
 
-def test_after_a_promotion_the_default_version_is_everybodys_but_where_a_position_keeps_the_old_one(
+def test_after_a_promotion_the_default_version_answers_except_where_a_position_keeps_the_old_one(
     router_of: MakeRouter, store: TrafficStore, rows: np.ndarray, promoted: Callable[[], None]
 ) -> None:
     router = router_of(store)
@@ -183,25 +185,25 @@ def test_after_a_promotion_the_default_version_is_everybodys_but_where_a_positio
     store.end("canary-1", State.PROMOTED)
     router.refresh()
 
-    assert router.predict(rows[:1], "I0", 1, held=True).version == "1.0"
+    assert router.predict(rows[:1], "I0", 1, has_exposure=True).version == "1.0"
     router.refresh()
-    router.refresh()  # nobody asked the default route meanwhile: the router asks which version it is
-    assert router.leaving("I0", 2)
+    router.refresh()  # no request went to the default route meanwhile: the router looks its version up
+    assert router.pending_version_change("I0", 2)
     assert store.users(MODEL, "1.0") == ["host-1"]
     assert router.predict(rows[:1], "I0", 2).version == "1.1"
-    assert not router.leaving("I0", 3)
+    assert not router.pending_version_change("I0", 3)
     router.refresh()
     assert store.users(MODEL, "1.0") == []
 
 
-def test_answers_of_a_new_default_version_that_the_caller_cannot_ask_are_refused(
+def test_responses_of_a_new_default_version_that_does_not_suit_the_caller_are_refused(
     router_of: MakeRouter, store: TrafficStore, rows: np.ndarray, promoted: Callable[[], None]
 ) -> None:
-    def fits(metadata: Mapping[str, Any]) -> None:
-        if metadata["version"] != "1.0":
+    def check_metadata(metadata: ModelMetadata) -> None:
+        if metadata.version != "1.0":
             raise SchemaMismatch("other bars")
 
-    router = router_of(store, fits=fits)
+    router = router_of(store, check_metadata=check_metadata)
     promoted()
     router.predict(rows[:1], "I0", 0)
 
@@ -219,8 +221,8 @@ def test_a_default_version_of_other_features_is_refused(router_of: MakeRouter, s
 
 
 def test_an_archive_without_a_server_is_refused(store: TrafficStore, tick_archive: Path) -> None:
-    with pytest.raises(ValueError, match=r"url of a server, http:// or https://, expected .* was 'mar:"):
-        Router(f"mar:{tick_archive}", MODEL, store)
+    with pytest.raises(ValueError, match=r"expected the url of a server, http:// or https:// .*, got 'mar:"):
+        Router(ModelConnector(f"mar:{tick_archive}", MODEL), store)
 
 
 def test_calls_of_many_threads_are_all_counted(router_of: MakeRouter, store: TrafficStore, rows: np.ndarray) -> None:
@@ -234,7 +236,7 @@ def test_calls_of_many_threads_are_all_counted(router_of: MakeRouter, store: Tra
     assert calls(store, "canary-1") == {version: (count, 0) for version, count in Counter(answered).items()}
 
 
-def test_an_outage_of_the_database_stops_nothing_and_its_calls_are_kept_for_later(
+def test_an_outage_of_the_database_stops_nothing_and_its_calls_are_written_later(
     router_of: MakeRouter, postgres: Postgres, rows: np.ndarray, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = TrafficStore(postgres.url)
@@ -243,7 +245,7 @@ def test_an_outage_of_the_database_stops_nothing_and_its_calls_are_kept_for_late
     before = versions(router, rows)
 
     postgres.stop()
-    until(lambda: "goes on without the traffic store" in caplog.text)
+    until(lambda: "continues without the traffic store" in caplog.text)
     during = versions(router, rows)
     again = TrafficStore(postgres.start())
     until(lambda: calls(again, "canary-pg").get("1.1", (0, 0))[0] >= 60)
@@ -251,11 +253,11 @@ def test_an_outage_of_the_database_stops_nothing_and_its_calls_are_kept_for_late
     assert set(before + during) == {"1.1"}
     assert calls(again, "canary-pg") == {"1.1": (60, 0)}
     until(lambda: "the traffic store is back" in caplog.text)
-    assert caplog.text.count("goes on without the traffic store") == 1
+    assert caplog.text.count("continues without the traffic store") == 1
     again.close()
 
 
-def test_counts_that_the_database_does_not_take_are_kept_for_later(
+def test_counts_that_the_database_does_not_take_are_written_later(
     router_of: MakeRouter, store: TrafficStore, rows: np.ndarray, out_of_order: Callable[..., Any]
 ) -> None:
     router = router_of(store)
@@ -272,12 +274,12 @@ def test_counts_that_the_database_does_not_take_are_kept_for_later(
     assert len(store.read(CallWindow, "")) == 1
 
 
-def test_what_a_router_counted_is_written_when_it_closes_and_it_is_gone(
+def test_a_router_writes_its_counts_when_it_closes_and_is_removed(
     two_versions: TorchServe, store: TrafficStore, rows: np.ndarray
 ) -> None:
-    url, token = two_versions.inference_url, two_versions.token
+    connector = ModelConnector(two_versions.inference_url, MODEL, token=two_versions.token)
 
-    with Router(url, MODEL, store, token=token, refresh_s=NEVER_S, name="host-1") as router:
+    with Router(connector, store, refresh_s=NEVER_S, name="host-1") as router:
         versions(router, rows)
         assert store.users(MODEL, "1.0") == ["host-1"]
 
@@ -286,7 +288,7 @@ def test_what_a_router_counted_is_written_when_it_closes_and_it_is_gone(
 
 
 @pytest.mark.slow
-def test_a_version_that_the_server_has_no_more_is_left_after_the_request_that_says_so(
+def test_a_version_that_the_server_no_longer_has_is_left_after_the_request_that_fails_for_it(
     router_of: MakeRouter, store: TrafficStore, rows: np.ndarray, two_versions: TorchServe, slow_version: str
 ) -> None:
     store.start(canary(1.0, challenger=slow_version))
@@ -298,5 +300,5 @@ def test_a_version_that_the_server_has_no_more_is_left_after_the_request_that_sa
     two_versions.management().unregister(MODEL, slow_version)
 
     with pytest.raises(UnknownModel):
-        router.predict(rows[:1], "I0", 1, held=True)
-    assert router.predict(rows[:1], "I0", 2, held=True).version == "1.0"
+        router.predict(rows[:1], "I0", 1, has_exposure=True)
+    assert router.predict(rows[:1], "I0", 2, has_exposure=True).version == "1.0"

@@ -1,4 +1,4 @@
-"""What a shadowed challenger hears and says, and that nobody waits for it; on a real server's two versions."""
+"""A shadowed challenger gets copies, and no request waits for it; on a real server's two versions."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from nautilus_torchserve.traffic.store import TrafficStore
 from support import until
 
 
-def test_a_shadow_hears_what_its_share_says_and_answers_nobody(
+def test_a_shadow_gets_copies_of_its_share_and_answers_no_request(
     router_of: MakeRouter, store: TrafficStore, rows: np.ndarray
 ) -> None:
     store.start(canary(0.5, name="shadow-1", kind=Kind.SHADOW))
@@ -25,9 +25,9 @@ def test_a_shadow_hears_what_its_share_says_and_answers_nobody(
     shadows = store.read(ShadowAnswer, "shadow-1")
     assert 30 < len(shadows) < 70
     for shadow in shadows:
-        said = {name: values.item(0) for name, values in answers[shadow.ts_ns].outputs.items()}
+        expected = {name: values.item(0) for name, values in answers[shadow.ts_ns].outputs.items()}
         assert shadow.instrument_id == f"I{shadow.ts_ns}"
-        assert shadow.baseline_outputs == shadow.outputs == said  # both versions have the same weights
+        assert shadow.baseline_outputs == shadow.outputs == expected  # both versions have the same weights
         assert (shadow.version, shadow.error) == ("1.1", "")
         assert shadow.latency_ms > 0
     assert calls(store, "shadow-1")["1.0"] == (100, 0)
@@ -43,7 +43,7 @@ def refreshed(router: Router) -> bool:
     return True
 
 
-def test_a_shadow_that_fails_is_recorded_and_disturbs_nobody(
+def test_a_shadow_that_fails_is_recorded_and_disturbs_no_request(
     router_of: MakeRouter, store: TrafficStore, rows: np.ndarray
 ) -> None:
     store.start(canary(1.0, name="shadow-1", kind=Kind.SHADOW, challenger="9.9"))
@@ -57,7 +57,7 @@ def test_a_shadow_that_fails_is_recorded_and_disturbs_nobody(
 
 
 @pytest.mark.slow
-def test_a_slow_shadow_delays_nobody_and_what_it_misses_is_told(
+def test_a_slow_shadow_delays_no_request_and_dropped_copies_are_logged(
     router_of: MakeRouter, store: TrafficStore, rows: np.ndarray, slow_version: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     store.start(canary(1.0, name="shadow-1", kind=Kind.SHADOW, challenger=slow_version))

@@ -57,11 +57,11 @@ def test_of_a_model_at_most_one_split_runs(database: str) -> None:
     with TrafficStore(database) as store:
         store.start(SPLIT)
 
-        with pytest.raises(SplitRefused, match=r"tick: a new name and no running split expected, was: .*'exp-1'"):
+        with pytest.raises(SplitRefused, match=r"tick: expected a new name and no running split, got .*'exp-1'"):
             store.start(replace(SPLIT, name="exp-2"))
         store.start(replace(SPLIT, name="exp-2", model="price"))
         store.end("exp-1", State.STOPPED)
-        with pytest.raises(SplitRefused, match="'exp-1' is taken"):
+        with pytest.raises(SplitRefused, match="the taken name 'exp-1'"):
             store.start(SPLIT)
         store.start(replace(SPLIT, name="exp-3"))
 
@@ -93,14 +93,14 @@ def test_what_has_ended_changes_no_more(store: TrafficStore, change: Callable[[T
     store.start(SPLIT)
     ended = store.end("exp-1", State.WITHDRAWN)
 
-    with pytest.raises(SplitRefused, match="exp-1: a running split expected, was withdrawn"):
+    with pytest.raises(SplitRefused, match="exp-1: expected a running split, got one that is withdrawn"):
         change(store)
 
     assert store.split("exp-1") == ended
 
 
 def test_a_split_that_is_not_there_is_told(store: TrafficStore) -> None:
-    with pytest.raises(SplitRefused, match="a split's name expected, was 'exp-9'"):
+    with pytest.raises(SplitRefused, match="expected the name of a split, got 'exp-9'"):
         store.end("exp-9", State.STOPPED)
 
 
@@ -161,7 +161,7 @@ def test_a_version_is_used_by_the_routers_that_said_so_lately(database: str) -> 
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
-        ("runs/traffic.db", "a database URL of SQLAlchemy expected, was 'runs/traffic.db'"),
+        ("runs/traffic.db", "expected a database URL of SQLAlchemy, got 'runs/traffic.db'"),
         ("postgresql+psycopg://me:secret@127.0.0.1:1/x", r"//me:\*\*\*@127.0.0.1:1/x: expected a database"),
         ("nosuch://x", "expected a database that can be opened"),
         ("sqlite:////proc/traffic/traffic.db", "expected a database that can be opened"),

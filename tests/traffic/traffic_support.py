@@ -13,17 +13,17 @@ from nautilus_torchserve.traffic.store import TrafficStore
 MODEL = "tick-split"
 """Has versions 1.0, the server's default, and 1.1."""
 NEVER_S = 3600.0
-"""Between two refreshes of a router that is told when."""
+"""Interval of a router that the test refreshes."""
 MakeRouter = Callable[..., Router]
 
 
 def calls(store: TrafficStore, split: str) -> dict[str, tuple[int, int]]:
-    """Version -> requests and errors of a split, all windows added up."""
-    found: dict[str, tuple[int, int]] = {}
+    """Version -> requests and errors of a split, over all windows."""
+    counts: dict[str, tuple[int, int]] = {}
     for window in store.read(CallWindow, split):
-        requests, errors = found.get(window.version, (0, 0))
-        found[window.version] = requests + window.requests, errors + window.errors
-    return found
+        requests, errors = counts.get(window.version, (0, 0))
+        counts[window.version] = requests + window.requests, errors + window.errors
+    return counts
 
 
 def canary(share: float, **changes: Any) -> Split:
@@ -41,6 +41,6 @@ def canary(share: float, **changes: Any) -> Split:
     )
 
 
-def versions(router: Router, rows: np.ndarray, instruments: int = 30, held: bool = False) -> list[str]:
-    """Who answers about I0, I1, ..."""
-    return [router.predict(rows[:1], f"I{each}", each, held).version for each in range(instruments)]
+def versions(router: Router, rows: np.ndarray, instruments: int = 30, has_exposure: bool = False) -> list[str]:
+    """Versions that answer about I0, I1, ..."""
+    return [router.predict(rows[:1], f"I{each}", each, has_exposure).version for each in range(instruments)]

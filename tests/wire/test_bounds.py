@@ -79,7 +79,7 @@ def test_a_body_takes_a_small_multiple_of_its_size(bomb: str, decoder: str) -> N
 def test_only_numbers_are_numbers(stranger: object) -> None:
     mixed = [[1.5, 2, 3, stranger]]
     for sent in (mixed, {"instances": mixed}):
-        with pytest.raises(BadType, match="numbers expected"):
+        with pytest.raises(BadType, match="expected numbers"):
             body.decode(orjson.dumps(sent), body.JSON, (4,))
 
 

@@ -1,7 +1,7 @@
 """Whatever one request holds, its batch mates get the bits that they get alone, and it gets an error of its own."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -45,14 +45,11 @@ GOOD_REQUESTS = {
 @pytest.fixture(scope="module")
 def workers(
     tick_archive: Path, news_archives: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, Worker]]:
+) -> dict[str, Worker]:
     archives = {"tick": tick_archive, **{name: news_archives[name] for name in ("sentiment", "ensemble")}}
-    workers = {
+    return {
         name: Worker(path, tmp_path_factory.mktemp(name), batch_size=GOOD + HOSTILE) for name, path in archives.items()
     }
-    yield workers
-    for worker in workers.values():
-        worker.archive.unload()
 
 
 @pytest.fixture
@@ -94,17 +91,17 @@ def test_no_request_reaches_its_batch_mates(
 
 
 class Marked:
-    """A handler's compute that raises where a row begins with `MARKED`."""
+    """A model's compute that raises where a row begins with `MARKED`."""
 
     value = 77.0
 
     def __init__(self, compute: Callable[[Any], Any], error: Callable[[], Exception]) -> None:
         self._compute, self._error = compute, error
 
-    def __call__(self, asked: Any) -> Any:
-        if any((request.rows[:, 0] == self.value).any() for request in asked):
+    def __call__(self, requests: Any) -> Any:
+        if any((request.rows[:, 0] == self.value).any() for request in requests):
             raise self._error()
-        return self._compute(asked)
+        return self._compute(requests)
 
 
 MARKED = Sent([("body", JSON, f"[[{Marked.value},0.4,0.5,0.2]]".encode())])
@@ -122,7 +119,7 @@ def test_what_cannot_be_computed_is_found_and_answered_alone(
     error, status, kind = UNFORESEEN[name]
     good = GOOD_REQUESTS["tick"]
     alone = [tick.answer([each])[0] for each in good]
-    monkeypatch.setattr(tick.handler, "compute", Marked(tick.handler.compute, error))
+    monkeypatch.setattr(tick.handler.model, "compute", Marked(tick.handler.model.compute, error))
 
     *answers, failed = tick.answer([*good, MARKED])
 
@@ -141,9 +138,11 @@ def test_what_cannot_be_computed_is_found_and_answered_alone(
 def test_a_batch_that_fails_as_a_whole_is_answered_one_by_one_and_logged(
     tick: Worker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    good, compute = GOOD_REQUESTS["tick"], tick.handler.compute
+    good, compute = GOOD_REQUESTS["tick"], tick.handler.model.compute
     alone = [tick.answer([each])[0] for each in good]
-    monkeypatch.setattr(tick.handler, "compute", lambda asked: compute(asked)[: len(asked[0])])  # rows are missing
+    monkeypatch.setattr(
+        tick.handler.model, "compute", lambda batch: compute(batch)[: len(batch[0])]
+    )  # rows are missing
 
     assert tick.answer(good) == alone
     (record,) = caplog.records
@@ -152,7 +151,7 @@ def test_a_batch_that_fails_as_a_whole_is_answered_one_by_one_and_logged(
 
 
 def test_what_cannot_be_encoded_fails_alone(tick: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
-    good, columns = GOOD_REQUESTS["tick"], tick.handler.columns
+    good, columns = GOOD_REQUESTS["tick"], tick.handler.model.columns
     alone = [tick.answer([each])[0] for each in good]
 
     def two_rows_only(table: np.ndarray) -> Any:
@@ -160,7 +159,7 @@ def test_what_cannot_be_encoded_fails_alone(tick: Worker, monkeypatch: pytest.Mo
             raise TypeError("neither this nor that")
         return columns(table)
 
-    monkeypatch.setattr(tick.handler, "columns", two_rows_only)
+    monkeypatch.setattr(tick.handler.model, "columns", two_rows_only)
     failed, *answers = tick.answer([Sent([("body", JSON, b"[[1,2,3,4],[1,2,3,4]]")]), *good])
 
     assert answers == alone

@@ -63,7 +63,7 @@ def test_frontend_that_is_gone_ends_the_worker() -> None:
 
 
 def test_unknown_command_is_named() -> None:
-    with pytest.raises(ValueError, match="was b'X'"):
+    with pytest.raises(ValueError, match="got b'X'"):
         Reader().retrieve_msg(Trickle(b"X1234", []))  # type: ignore[arg-type]
 
 

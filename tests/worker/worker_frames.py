@@ -1,14 +1,18 @@
 """Batches as TorchServe's frontend writes them to a worker's socket, and answers as it reads them."""
 
+import logging
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 
+from ts.context import Context
 from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
 from ts.service import Service
 
-from nautilus_torchserve.serving.client.archive_import import load_archive
+from nautilus_torchserve.serving.client.archive_file import open_archive, read_manifest
+from nautilus_torchserve.worker.trading_handler import TradingHandler
 from nautilus_torchserve.worker.worker_socket import Reader
 from support import PROJECT
 
@@ -67,19 +71,29 @@ class Trickle:
 
 
 class Worker:
-    """TorchServe's own service with an archive's handler, from the frame that it is sent to the one that it sends."""
+    """TorchServe's own service with the handler of a built-in model, from the frame it receives to the one it sends.
 
-    def __init__(self, archive: Path, folder: Path, batch_size: int = 1) -> None:
-        self.archive = load_archive(archive, folder, archive.stem)
-        self.handler = self.archive.handler
+    Parameters
+    ----------
+    archive : Path
+        Holds the model; its stem names the handler.
+    folder : Path
+        Where to unpack it.
+    name : str, optional
+        Name of the registration; default: the archive's stem.
+    """
+
+    def __init__(self, archive: Path, folder: Path, batch_size: int = 1, name: str | None = None) -> None:
+        manifest = read_manifest(archive)
+        with open_archive(archive) as members:
+            members.extractall(folder)
+        module = import_module(f"handlers.{archive.stem}_handler")
+        self.handler: TradingHandler = getattr(module, f"{archive.stem.title()}Handler")()
+        level = logging.getLogger().level
+        self.handler.initialize(Context(archive.stem, str(folder), manifest, 1, None, "0.12.0"))
+        logging.getLogger().setLevel(level)  # handlers silence their worker; this process is the tests'
         self._service = Service(
-            archive.stem,
-            str(folder),
-            self.handler.manifest,
-            self.handler.handle,
-            None,
-            batch_size,
-            metrics_cache=_metrics(),
+            name or archive.stem, str(folder), manifest, self.handler.handle, None, batch_size, metrics_cache=_metrics()
         )
         self._service.set_cl_socket(None)
 

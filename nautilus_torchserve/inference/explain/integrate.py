@@ -195,7 +195,7 @@ def _cut(inputs: Sequence[torch.Tensor], baselines: Sequence[torch.Tensor], piec
     return tuple(ends), tuple(begins)
 
 
-def chosen(output: str | None, default: str, names: Sequence[str]) -> str:
+def select_output(output: str | None, default: str, names: Sequence[str]) -> str:
     """The output to explain, one of ``names``.
 
     Raises

@@ -16,7 +16,7 @@ from model_defs.sentiment_transformer import outputs
 from nautilus_torchserve.features.schema import Column
 from nautilus_torchserve.inference.explain.integrate import Integral, TimeLimit
 from nautilus_torchserve.inference.explain.texts import Probabilities, baseline_words, integrate_texts, text_parts
-from nautilus_torchserve.inference.explain.windows import integrate_window, window_parts
+from nautilus_torchserve.inference.models.price import integrate_window, window_parts
 from nautilus_torchserve.inference.text_model import TextModel
 
 OUTPUT = "log_odds_up"

@@ -7,7 +7,7 @@ import torch
 from tokenizers import Encoding
 
 from model_defs.sentiment_transformer import OUTPUTS, SentimentTransformer, outputs
-from nautilus_torchserve.inference.explain.integrate import Integral, TimeLimit, check_count, chosen, integrate
+from nautilus_torchserve.inference.explain.integrate import Integral, TimeLimit, check_count, integrate, select_output
 from nautilus_torchserve.inference.text_model import TextModel
 
 DEFAULT = "score"
@@ -50,7 +50,7 @@ def explain_text(
     NotExplained
         There is no such output.
     """
-    name = chosen(output, DEFAULT, OUTPUTS)
+    name = select_output(output, DEFAULT, OUTPUTS)
     column = OUTPUTS.index(name)
     integral = integrate_texts(model, [chunks], lambda answered: outputs(answered[0])[:, column], FLOOR, limit)
     return {

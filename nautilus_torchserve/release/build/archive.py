@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nautilus_torchserve.bundle import BUNDLE
+from nautilus_torchserve.bundle import BUNDLE, LIBRARY_ROOT
 from nautilus_torchserve.inference import model_files
 from nautilus_torchserve.release.build.code_closure import code_closure
 from nautilus_torchserve.release.build.isolated_proof import IncompleteArchive, load_isolated
 from nautilus_torchserve.release.build.server_packages import has_package
-from nautilus_torchserve.serving.client.archive_import import UnreadableArchive, second_class
-from nautilus_torchserve.serving.model_metadata import check_metadata
+from nautilus_torchserve.serving.client.archive_file import UnreadableArchive, second_class
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.signing.archive_signature import Untrusted, read_digest, sign_archive
 from nautilus_torchserve.user_error import UserError
 from nautilus_torchserve.wire.names import check_model_name, check_version
@@ -143,7 +143,7 @@ def _prove(archive: Path, model: str, files: Mapping[Path, Path]) -> str:
     """Load it as a server would; returns the content digest, which it must compute as we do."""
     try:
         digest = read_digest(archive)
-        said = check_metadata(load_isolated(archive))["archive_digest"]
+        said = ModelMetadata.from_dict(load_isolated(archive)).archive_digest
     except IncompleteArchive as error:
         reason = f"the archive does not load: {error}{_remedy(error)}"
         raise BuildFailed(f"{_place(error, files)}{model}: {reason}") from error
@@ -158,7 +158,10 @@ def _place(error: IncompleteArchive, files: Mapping[Path, Path]) -> str:
     if error.member is None:
         return ""
     source = files.get(Path(error.member), Path(error.member))
-    return f"{source.relative_to(BUNDLE) if source.is_relative_to(BUNDLE) else source}:{error.line}: "
+    for root in (BUNDLE, LIBRARY_ROOT):
+        if source.is_relative_to(root):
+            source = source.relative_to(root)
+    return f"{source}:{error.line}: "
 
 
 def _remedy(error: IncompleteArchive) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
+from nautilus_torchserve.bundle import LIBRARY_ROOT
 from nautilus_torchserve.user_error import UserError
 
 LIBRARY = "nautilus_torchserve"
@@ -40,6 +41,7 @@ def code_closure(
     modules: Iterable[str] = (),
     code: Sequence[Path] = (),
     has_package: Callable[[str], bool] = lambda name: True,
+    library: Path = LIBRARY_ROOT,
 ) -> dict[Path, Path]:
     """The modules that a handler imports, and what they import in turn; of a user's packages, all files.
 
@@ -49,7 +51,7 @@ def code_closure(
     Parameters
     ----------
     project : Path
-        Folder that holds our packages.
+        The bundle: folder that holds ``handlers`` and ``model_defs``.
     handler : Path
         The handler's file, which a worker loads as a module of its own.
     modules : iterable of str
@@ -58,6 +60,8 @@ def code_closure(
         The user's: each a package, or a folder of packages and modules.
     has_package : callable
         Whether a server has a package of this name installed.
+    library : Path
+        Folder that holds the library's package.
 
     Returns
     -------
@@ -70,7 +74,7 @@ def code_closure(
         With file and line: an import, without ``except ImportError``, of what a server does not have, or of a name
         that could mean two things.
     """
-    closure = _Closure(project, handler, [folder.resolve() for folder in code], has_package)
+    closure = _Closure(project, handler, [folder.resolve() for folder in code], has_package, library)
     for module in modules:
         closure.follow(_Import(module, 1, optional=False), handler)
     closure.follow_all()
@@ -78,7 +82,10 @@ def code_closure(
 
 
 class _Closure:
-    def __init__(self, project: Path, handler: Path, code: Sequence[Path], has_package: Callable[[str], bool]) -> None:
+    def __init__(
+        self, project: Path, handler: Path, code: Sequence[Path], has_package: Callable[[str], bool], library: Path
+    ) -> None:
+        self._library = library
         self.members: dict[Path, Path] = {}
         self._project, self._handler, self._code, self._has_package = project, handler, code, has_package
         self._own = _offered(code)
@@ -110,7 +117,7 @@ class _Closure:
         elif not _is_packed(found.module):
             self._check_outside(found, top, place)
             return
-        root = self._own.get(top, self._project)
+        root = self._own.get(top, self._library if top == LIBRARY else self._project)
         files, exists = _locate(root, found.module)
         if not (exists or found.optional or found.attribute):
             raise ForbiddenImport(f"{place}: expected {found.module} in {root / top}, got no such module")
@@ -140,7 +147,7 @@ class _Closure:
     def _check_outside(self, found: _Import, top: str, place: str) -> None:
         if found.optional or top in sys.stdlib_module_names:
             return
-        if (self._project / top / "__init__.py").is_file():
+        if top == LIBRARY or (self._project / top / "__init__.py").is_file():
             raise ForbiddenImport(f"{place}: expected imports of {', '.join(BUNDLED + PACKED)}, got {found.module}")
         if self._has_package(top):
             return
@@ -152,7 +159,8 @@ class _Closure:
         )
 
     def _shown(self, file: Path) -> Path:
-        return file.relative_to(self._project) if file.is_relative_to(self._project) else file
+        roots = [root for root in (self._project, self._library) if file.is_relative_to(root)]
+        return file.relative_to(roots[0]) if roots else file
 
 
 def _is_packed(module: str) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 
 from nautilus_torchserve.release.build.server_packages import link_server_packages
 from nautilus_torchserve.serving.client import isolated_load
-from nautilus_torchserve.serving.client.archive_import import handler_module, open_archive, read_manifest
+from nautilus_torchserve.serving.client.archive_file import handler_module, open_archive, read_manifest
 from nautilus_torchserve.serving.server.environment import server_environment
 from nautilus_torchserve.user_error import UserError
 

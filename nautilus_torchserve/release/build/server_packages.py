@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterable, Iterator
-from configparser import ConfigParser
 from functools import cache
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from nautilus_torchserve.bundle import BUNDLE
+from nautilus_torchserve.code_version import NAME
 
 
 def link_server_packages(folder: Path) -> None:
@@ -54,10 +53,9 @@ def _top_level_names() -> frozenset[str]:
 
 
 def _declared() -> list[str]:
-    config = ConfigParser()
-    config.read(BUNDLE / "setup.cfg")
-    lists = config["options"]["install_requires"], config["options.extras_require"]["server"]
-    return [line for each in lists for line in each.split("\n") if line and not line.startswith("#")]
+    """Return what the installed library requires, with its extra ``server``."""
+    requirements = map(Requirement, distribution(NAME).requires or [])
+    return [str(each) for each in requirements if each.marker is None or each.marker.evaluate({"extra": "server"})]
 
 
 def _files(found: Distribution) -> Iterator[str]:

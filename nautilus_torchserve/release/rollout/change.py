@@ -24,7 +24,7 @@ from nautilus_torchserve.release.rollout.journal import (
 from nautilus_torchserve.release.rollout.repair import recover, undo
 from nautilus_torchserve.release.rollout.report import INTERRUPTED, UNRECORDED, Report, Step
 from nautilus_torchserve.release.rollout.target import Target
-from nautilus_torchserve.serving.client.archive_import import UnreadableArchive
+from nautilus_torchserve.serving.client.archive_file import UnreadableArchive
 from nautilus_torchserve.serving.server.management import ManagementError
 from nautilus_torchserve.serving.server.properties import BadProperties, read_properties
 from nautilus_torchserve.signing.archive_signature import Untrusted

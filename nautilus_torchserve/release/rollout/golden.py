@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from nautilus_torchserve.inference.model_files import GOLDEN, BadArchive, Golden, parse_golden
 from nautilus_torchserve.release.rollout.gates import GateFailed
-from nautilus_torchserve.serving.client.archive_import import open_archive
+from nautilus_torchserve.serving.client.archive_file import open_archive
 from nautilus_torchserve.serving.client.client import InferenceClient, PredictionResponse
 from nautilus_torchserve.serving.client.inputs import Inputs
 from nautilus_torchserve.wire.news_windows import NewsWindow

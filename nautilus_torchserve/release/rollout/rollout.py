@@ -23,7 +23,7 @@ from nautilus_torchserve.release.rollout.target import Target
 from nautilus_torchserve.release.rollout.versions import adopt, archive_name, drain, retire, unregister_and_delete
 from nautilus_torchserve.release.rollout.watching import ErrorsBefore, watch
 from nautilus_torchserve.release.rollout.workers import is_ready, wait_loaded
-from nautilus_torchserve.serving.client.archive_import import (
+from nautilus_torchserve.serving.client.archive_file import (
     UnreadableArchive,
     archive_digest,
     open_archive,

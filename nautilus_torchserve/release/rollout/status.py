@@ -8,7 +8,7 @@ from nautilus_torchserve.release.rollout.journal import Journal, journaled_model
 from nautilus_torchserve.release.rollout.target import Target
 from nautilus_torchserve.release.rollout.versions import served_digest
 from nautilus_torchserve.release.rollout.workers import is_ready
-from nautilus_torchserve.serving.client.archive_import import UnreadableArchive, archive_digest
+from nautilus_torchserve.serving.client.archive_file import UnreadableArchive, archive_digest
 from nautilus_torchserve.traffic.split import Split
 from nautilus_torchserve.traffic.store import TrafficStore
 from nautilus_torchserve.wire.names import is_model_name

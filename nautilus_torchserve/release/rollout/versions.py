@@ -14,7 +14,7 @@ from nautilus_torchserve.release.rollout.gates import GateFailed
 from nautilus_torchserve.release.rollout.journal import journaled_models, open_lock, read_journal, write_journal
 from nautilus_torchserve.release.rollout.target import Target
 from nautilus_torchserve.release.rollout.workers import wait_drained
-from nautilus_torchserve.serving.client.archive_import import archive_digest, read_manifest
+from nautilus_torchserve.serving.client.archive_file import archive_digest, read_manifest
 from nautilus_torchserve.serving.server.properties import read_properties, set_property
 from nautilus_torchserve.serving.server.snapshot import PROPERTY, read_snapshot, take_snapshot
 from nautilus_torchserve.wire.names import check_model_name, check_version

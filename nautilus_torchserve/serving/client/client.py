@@ -14,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nautilus_torchserve.features.schema import FeatureSchema
-from nautilus_torchserve.serving.client.archive_import import TRUSTED_VARIABLE, load_archive, one_line, place
+from nautilus_torchserve.serving.client.archive_file import one_line
+from nautilus_torchserve.serving.client.archive_import import TRUSTED_VARIABLE, load_archive, place
 from nautilus_torchserve.serving.client.explanation_checks import check_explanations
 from nautilus_torchserve.serving.client.inputs import Inputs, check_inputs
 from nautilus_torchserve.serving.client.served_version import ServedVersion, check_table
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.serving.tokens import Token
 from nautilus_torchserve.user_error import InvalidArgument
 from nautilus_torchserve.wire.errors import (
@@ -53,9 +55,8 @@ class ExplanationResponse:
     """Why a model says what it says to some inputs."""
 
     explanations: list[dict[str, Any]]
-    """One for each input in plain JSON types, as `inference.explain.features`,
-    `inference.explain.windows`,
-    `inference.explain.texts` or `inference.explain.news` describe it."""
+    """One for each input in plain JSON types, as `inference.models.tick`,
+    `inference.models.price`, `inference.explain.texts` or `inference.explain.news` describe it."""
     version: str
     """The version that answered."""
     digest: str
@@ -65,9 +66,8 @@ class ExplanationResponse:
 class InferenceClient(ABC):
     """One model's predictions; `connect` makes one. Also a context manager."""
 
-    metadata: dict[str, Any]
-    """The archive's ``model.json`` with ``version``, ``archive_digest``, ``outputs``, ``feature_schema_sha256``,
-    ``explained_outputs``, ``inputs``, ``batch_invariant``, ``tile_rows`` and ``device``, as of connecting."""
+    metadata: ModelMetadata
+    """Of the version that answered first, as of connecting."""
 
     @abstractmethod
     def predict(self, inputs: Inputs, deadline_ns: int | None = None) -> PredictionResponse:
@@ -138,9 +138,9 @@ def connect(
     ----------
     url : str
         ``http://`` or ``https://`` of the inference port, or ``mar:PATH`` for an archive's own
-        handler run in this process (needs torch and torchserve here). ``mar:PATH?trusted=DIR`` runs it only where
-        one of the keys in DIR has signed it (`signing.trust`); the environment's
-        ``ARCHIVE_TRUSTED_KEYS`` is the default DIR.
+        model run in this process (needs torch here). ``mar:PATH?trusted=DIR`` runs it only where one
+        of the keys in DIR has signed it (`signing.trust`); the environment's ``ARCHIVE_TRUSTED_KEYS`` is the default
+        DIR.
     model : str
         The registered name.
     version : str, optional
@@ -170,19 +170,19 @@ def connect(
         client = HttpClient(url, model, version, token, timeout_s, None if schema is None else schema.sha256)
     else:
         raise InvalidArgument(f"url beginning with http://, https:// or mar: expected, was {url!r}")
-    theirs, trained = client.metadata["feature_schema_sha256"], client.metadata["feature_schema"]
+    theirs, trained = client.metadata.feature_schema_sha256, client.metadata.feature_schema
     if schema is not None and schema.sha256 != theirs:
         client.close()
         raise SchemaMismatch(
-            f"{model} {client.metadata['version']} at {url}: trained on features "
-            f"{trained['name']:.40} over {trained['window']} events "
+            f"{model} {client.metadata.version} at {url}: trained on features "
+            f"{trained.name:.40} over {trained.window} events "
             f"({theirs[:12]}), was asked with {schema.name} over {schema.window} ({schema.sha256[:12]})"
         )
-    if schema is not None and FeatureSchema.from_dict(trained) != schema:
+    if schema is not None and trained != schema:
         client.close()
         raise InvalidResponse(
-            f"{model} {client.metadata['version']} at {url}: expected the feature schema of hash {theirs[:12]}, "
-            f"got {trained['name']:.40}, which has another"
+            f"{model} {client.metadata.version} at {url}: expected the feature schema of hash {theirs[:12]}, "
+            f"got {trained.name:.40}, which has another"
         )
     return client
 
@@ -198,7 +198,7 @@ def _parse_archive_url(url: str) -> tuple[Path, Path | None]:
 
 
 class InProcessClient(InferenceClient):
-    """An archive's own handler in this process: no server, the same bits.
+    """An archive's own model in this process: no server, the same bits.
 
     Sets torch to one thread, as in a worker: with more, kernels and so bits may differ.
     """
@@ -206,10 +206,9 @@ class InProcessClient(InferenceClient):
     def __init__(self, archive: Path, trusted: Path | None, model: str, version: str | None) -> None:
         self._model, self._path = model, archive
         self._folder = tempfile.TemporaryDirectory(prefix="mar-")
-        self._archive = load_archive(archive, Path(self._folder.name), model, trusted)
-        self._handler = self._archive.handler
+        self._archive = load_archive(archive, Path(self._folder.name), trusted)
         self.metadata = self._archive.metadata
-        self._version, self._digest = self.metadata["version"], self.metadata["archive_digest"]
+        self._version, self._digest = self.metadata.version, self.metadata.archive_digest
         if version is not None and version != self._version:
             self.close()
             raise UnknownModel(f"{archive}: version {version} expected, was {self._version}")
@@ -221,7 +220,7 @@ class InProcessClient(InferenceClient):
         inputs = check_inputs(inputs, served.inputs, served.schema.row_shape)
         if deadline_ns is not None and time.time_ns() > deadline_ns:
             raise DeadlinePassed(f"an answer before {deadline_ns} was asked for")
-        table = self._call(lambda: self._handler.predict(inputs))
+        table = self._call(lambda: self._archive.model.predict(inputs))
         check_table(table, len(inputs), len(served.outputs))
         served.constraints.check_table(table, served.outputs)
         outputs = {name: table[:, column] for column, name in enumerate(served.outputs)}
@@ -229,7 +228,7 @@ class InProcessClient(InferenceClient):
 
     def explain(self, inputs: Inputs, output: str | None = None) -> ExplanationResponse:
         inputs = check_inputs(inputs, self._served.inputs, self._served.schema.row_shape)
-        found = self._call(lambda: self._handler.explanations(inputs, output))
+        found = self._call(lambda: self._archive.model.explanations(inputs, output))
         check_explanations(found, inputs, output, self._served.schema)
         return ExplanationResponse(found, self._version, self._digest)
 
@@ -238,7 +237,7 @@ class InProcessClient(InferenceClient):
         self._folder.cleanup()
 
     def _call(self, call: Callable[[], Any]) -> Any:
-        """Call the archive's handler; whatever its code, which is not ours, raises is a `RequestError`."""
+        """Call the archive's model; whatever its code, which is not ours, raises is a `RequestError`."""
         try:
             return call()
         except self._archive.request_error as error:  # the archive's own class of that name
@@ -251,5 +250,5 @@ def _as_ours(error: Exception) -> RequestError:
     """An archive's own error as this checkout's of that name; inputs that were checked here it cannot blame."""
     kind, name = BY_NAME.get(type(error).__name__, ServerFault), type(error).__name__
     if issubclass(kind, PROVEN_RIGHT):
-        return InvalidResponse(f"expected an answer to valid inputs of the archive's handler, got {name}: {error}")
+        return InvalidResponse(f"expected an answer to valid inputs of the archive's model, got {name}: {error}")
     return kind(str(error))

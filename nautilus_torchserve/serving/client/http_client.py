@@ -3,7 +3,7 @@
 import itertools
 import secrets
 import time
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import orjson
 
@@ -20,7 +20,7 @@ from nautilus_torchserve.serving.client.served_version import (
     sender,
     shown,
 )
-from nautilus_torchserve.serving.model_metadata import HOW_TO_DESCRIBE, check_metadata, is_digest
+from nautilus_torchserve.serving.model_metadata import HOW_TO_DESCRIBE, ModelMetadata, is_digest
 from nautilus_torchserve.serving.tokens import Token
 from nautilus_torchserve.wire import body, headers
 from nautilus_torchserve.wire.errors import (
@@ -121,8 +121,8 @@ class HttpClient(InferenceClient):
         extra = [f"Content-Type: {content_type}", f"Accept: {body.JSON}"]
         if output is not None:
             if not (output.isascii() and output.isprintable()):
-                names = self.metadata.get("explained_outputs")
-                raise NotExplained(f"expected one of {names!s:.80} to explain, got {output!r:.40}")
+                names = ", ".join(self.metadata.explained_outputs)
+                raise NotExplained(f"expected one of {names:.80} to explain, got {output!r:.40}")
             extra.append(f"{headers.EXPLAIN_OUTPUT}: {output}")
         timeout_s = max(self._timeout_s, EXPLAIN_TIMEOUT_S)
         url = _route(self._explained, self._version)
@@ -138,7 +138,7 @@ class HttpClient(InferenceClient):
     def close(self) -> None:
         self._connection.close()
 
-    def _describe(self, version: str | None) -> tuple[dict[str, Any], bool]:
+    def _describe(self, version: str | None) -> tuple[ModelMetadata, bool]:
         """A version's checked description, and whether it sends a request's id back."""
         url = _route(self._models, version)
         try:
@@ -155,7 +155,7 @@ class HttpClient(InferenceClient):
             expected = f"expected a description of at most {DESCRIPTION_VALUES:,} values"
             raise InvalidResponse(f"{url}: {expected}, got {values:,}")
         try:
-            metadata = check_metadata(orjson.loads(received))
+            metadata = ModelMetadata.from_dict(orjson.loads(received))
         except orjson.JSONDecodeError:
             raise InvalidResponse(
                 f"{url}: expected a JSON object in which the model describes itself, got {shown(received)}: "
@@ -163,8 +163,8 @@ class HttpClient(InferenceClient):
             ) from None
         except ValueError as error:
             raise InvalidResponse(f"{url}: {one_line(str(error), 600)}") from None
-        if version is not None and metadata["version"] != version:
-            raise InvalidResponse(f"{url}: expected version {version}, got {metadata['version']}")
+        if version is not None and metadata.version != version:
+            raise InvalidResponse(f"{url}: expected version {version}, got {metadata.version}")
         return metadata, reply.echoed
 
     def _exchange(

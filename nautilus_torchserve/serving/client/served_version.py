@@ -1,11 +1,11 @@
 """What the answers of one version of a model are checked against: its own description."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from nautilus_torchserve.features.schema import FeatureSchema
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.wire import headers
 from nautilus_torchserve.wire.body import BINARY
 from nautilus_torchserve.wire.errors import InvalidResponse, ModelChanged, SchemaMismatch, one_line
@@ -33,17 +33,16 @@ class ServedVersion:
     """
 
     @classmethod
-    def from_metadata(cls, metadata: dict[str, Any], echoes: bool = True) -> "ServedVersion":
-        """Of checked metadata, see `serving.model_metadata.check_metadata`."""
-        outputs = tuple(metadata["outputs"])
+    def from_metadata(cls, metadata: ModelMetadata, echoes: bool = True) -> "ServedVersion":
+        """Take what is checked from a version's metadata."""
         return cls(
-            metadata["version"],
-            metadata["archive_digest"],
-            FeatureSchema.from_dict(metadata["feature_schema"]),
-            metadata["feature_schema_sha256"],
-            metadata["inputs"],
-            outputs,
-            OutputConstraints.from_dict(metadata["output_constraints"], outputs),
+            metadata.version,
+            metadata.archive_digest,
+            metadata.feature_schema,
+            metadata.feature_schema_sha256,
+            metadata.inputs,
+            metadata.outputs,
+            metadata.output_constraints,
             echoes,
         )
 

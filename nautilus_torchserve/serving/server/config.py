@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from nautilus_torchserve.serving.client.archive_import import read_manifest
+from nautilus_torchserve.serving.client.archive_file import read_manifest
 from nautilus_torchserve.serving.server.environment import server_environment
 from nautilus_torchserve.serving.server.properties import BadProperties, find_line, read_properties
 from nautilus_torchserve.serving.server.snapshot import PROPERTY, read_snapshot

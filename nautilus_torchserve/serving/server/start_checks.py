@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from errno import ENOSPC
 from pathlib import Path
 
-from nautilus_torchserve.serving.client.archive_import import (
+from nautilus_torchserve.serving.client.archive_file import (
     UnreadableArchive,
     archive_digest,
     check_handler,

@@ -1,13 +1,14 @@
 """Which prediction each position was opened on, and what the model had been asked for it."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from nautilus_trader.common.component import MessageBus
 from nautilus_trader.model.events import OrderEvent, OrderInitialized
 from nautilus_trader.model.identifiers import ClientOrderId, InstrumentId
 
 from nautilus_torchserve.reporting.backtest.trade_log import PastTrade, TradeLog
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.backtest.ledger import RoundTrip
 from nautilus_torchserve.trading.backtest.run import Publisher
 from nautilus_torchserve.trading.backtest.settings import RunSettings
@@ -59,7 +60,7 @@ class TradeAttribution:
 
 def trade_log(
     settings: RunSettings,
-    metadata: Mapping[str, Any],
+    metadata: ModelMetadata,
     instrument_id: InstrumentId | str,
     currency: str,
     trades: Sequence[PastTrade],
@@ -69,10 +70,10 @@ def trade_log(
         instrument_id=str(instrument_id),
         currency=currency,
         model=settings.model,
-        version=metadata["version"],
-        archive_digest=metadata["archive_digest"],
+        version=metadata.version,
+        archive_digest=metadata.archive_digest,
         url=settings.url,
-        inputs=metadata["inputs"],
+        inputs=metadata.inputs,
         trades=tuple(trades),
     )
 

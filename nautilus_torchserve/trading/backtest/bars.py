@@ -2,10 +2,10 @@
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from nautilus_trader.backtest.config import BacktestDataConfig
 from nautilus_trader.model.data import Bar, BarType, QuoteTick
@@ -15,14 +15,14 @@ from nautilus_torchserve.features.bar import bar_schema, have_volume, window_end
 from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.market.bars.quotes import breaks
 from nautilus_torchserve.market.trades.trades import BadData
-from nautilus_torchserve.serving.model_metadata import BARS, WINDOWS_NEED, require
+from nautilus_torchserve.serving.model_metadata import FitRecord, ModelMetadata
 from nautilus_torchserve.trading.backtest.attribution import TradeAttribution
 from nautilus_torchserve.trading.backtest.bar_catalog import write_bar_catalog
 from nautilus_torchserve.trading.backtest.bars_results import BarBacktestResult, EvaluationBars, collect
 from nautilus_torchserve.trading.backtest.bars_settings import BarBacktestSettings
 from nautilus_torchserve.trading.backtest.closed_markets import ClosedMarkets
 from nautilus_torchserve.trading.backtest.engine import built, count_events, only_actor, run_config
-from nautilus_torchserve.trading.backtest.holdout import choose_sample, fit_records
+from nautilus_torchserve.trading.backtest.holdout import choose_sample
 from nautilus_torchserve.trading.backtest.ledger import account_currency
 from nautilus_torchserve.trading.backtest.prefetch.bars import BarsRun
 from nautilus_torchserve.trading.backtest.prefetch.run import prefetched_bars
@@ -57,7 +57,7 @@ class Market(NamedTuple):
         return conform(self.judged.run, self.instrument)
 
 
-OtherData = Callable[[Path, Mapping[str, Any], int, int], list[BacktestDataConfig]]
+OtherData = Callable[[Path, ModelMetadata, int, int], list[BacktestDataConfig]]
 """Given a catalog's folder, the model's metadata, and when the first and the last judged bar closed (Unix ns):
 writes other data there, and says which."""
 
@@ -114,7 +114,7 @@ def run_bar_backtest(
     metadata = served_metadata(settings)
     _refuse_model(metadata, bars[0])
     kept = settings.recorder([bar_type(each.id, bars[0].interval_ns) for each in instruments], metadata)
-    fits = [fit for each in (metadata, *challengers_metadata(settings)) for fit in fit_records(each)]
+    fits = [fit for each in (metadata, *challengers_metadata(settings)) for fit in each.fit_records]
     markets = [
         Market(
             _judged(each, bars, metadata, fits, settings.in_sample, definition),
@@ -140,7 +140,7 @@ def run_bar_backtest(
     with ready as run:
         bus = run.engine.kernel.msgbus
         closed = ClosedMarkets(run.engine, {market.instrument.id: breaks(market.run) for market in markets})
-        recorder = Recorder(bus, instruments, metadata["outputs"], settings.starting_balance)
+        recorder = Recorder(bus, instruments, metadata.outputs, settings.starting_balance)
         topics = {f"data.bars.{market.bar_type}": market.instrument.id for market in markets}
         run.engine.add_actor(recorder.guard(topics))
         reasons = TradeAttribution(bus, run.publisher)
@@ -202,36 +202,37 @@ def _refuse_several_currencies(instruments: Sequence[Instrument]) -> None:
         raise BadData(f"expected instruments that NautilusTrader can tell apart, got {', '.join(ids)}")
 
 
-def _refuse_model(metadata: Mapping[str, Any], bars: Bars) -> None:
+def _refuse_model(metadata: ModelMetadata, bars: Bars) -> None:
     """Refuse a model of other features or other bars, before anything is run."""
-    theirs = require(metadata, "bars", *BARS, purpose=WINDOWS_NEED) if "bars" in metadata else None
-    if theirs is None or bar_schema(theirs["indicators"]).sha256 != metadata["feature_schema_sha256"]:
-        ours, other = bar_schema().name, metadata["feature_schema"]["name"]
+    theirs = metadata.require_bars() if metadata.takes_bars else None
+    if theirs is None or bar_schema(theirs.indicators).sha256 != metadata.feature_schema_sha256:
+        ours, other = bar_schema().name, metadata.feature_schema.name
         raise SchemaMismatch(f"a model trained on features {ours} as they are computed here expected, was {other}")
-    if not {"return_bps", "confidence"} <= set(metadata["outputs"]):
+    if not {"return_bps", "confidence"} <= set(metadata.outputs):
         raise SchemaMismatch(
-            f"expected a model with outputs return_bps and confidence, got {', '.join(metadata['outputs'])}"
+            f"expected a model with outputs return_bps and confidence, got {', '.join(metadata.outputs)}"
         )
-    if theirs["interval_ns"] != bars.interval_ns:
+    if theirs.interval_ns != bars.interval_ns:
         raise SchemaMismatch(
-            f"a model of {bars.interval_ns / 1e9:g} s bars expected, was of {theirs['interval_ns'] / 1e9:g} s"
+            f"a model of {bars.interval_ns / 1e9:g} s bars expected, was of {theirs.interval_ns / 1e9:g} s"
         )
 
 
 def _judged(
     bars: Bars,
     all_bars: Sequence[Bars],
-    metadata: Mapping[str, Any],
-    fits: Sequence[Mapping[str, Any]],
+    metadata: ModelMetadata,
+    fits: Sequence[FitRecord],
     in_sample: bool,
     definition: Definition,
 ) -> EvaluationBars:
     """One instrument's bars of a run, from after the last one that any of the fits saw."""
     sample = choose_sample(bars, fits, in_sample, "bars", beside=[other for other in all_bars if other is not bars])
-    lookback = bar_schema(metadata["bars"]["indicators"]).window
+    windows = metadata.require_bars()
+    lookback = bar_schema(windows.indicators).window
     run = bars.between(max(0, sample.first - lookback + 1), len(bars))
     warm = len(run) - (len(bars) - sample.first)
-    ends = window_ends(run.ts_event, metadata["bars"]["max_gap_ns"], lookback)
+    ends = window_ends(run.ts_event, windows.max_gap_ns, lookback)
     ends = ends[ends >= warm]
     asked = int(have_volume(run.volumes(), ends).sum())
     if not asked:

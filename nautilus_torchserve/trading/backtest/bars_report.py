@@ -67,9 +67,9 @@ def report_data(settings: BarBacktestSettings, run: BarBacktestResult, result: B
         "A signal holds for": f"{format_duration(holding_ns)} ({holding_ns / bars.interval_ns:g} bars)",
         "Spread assumed": f"{settings.spread_bps:g} bps",
     }
-    directions = next_directions(bars, metadata["bars"]["max_gap_ns"])
+    directions = next_directions(bars, metadata.require_bars().max_gap_ns)
     return ReportData(
-        title=f"{settings.model} {metadata['version']} on {instrument_id}",
+        title=f"{settings.model} {metadata.version} on {instrument_id}",
         instrument_id=instrument_id,
         simulated=bars.simulated,
         data={

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +13,7 @@ from nautilus_trader.model.instruments import Instrument
 from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.scores.account import AccountHistory, Statistics
 from nautilus_torchserve.scores.calendar import widest
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.backtest.attribution import TradeAttribution
 from nautilus_torchserve.trading.backtest.equity import MarkedMarket, calendar_of
 from nautilus_torchserve.trading.backtest.holdout import Sample, SampleKind, worst
@@ -27,7 +27,7 @@ from nautilus_torchserve.trading.backtest.results import (
 )
 from nautilus_torchserve.trading.backtest.run import RequestStats
 from nautilus_torchserve.trading.instruments.resolve import Definition
-from nautilus_torchserve.trading.news.news_counts import NewsCounts
+from nautilus_torchserve.trading.news.headline import NewsCounts
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class BarBacktestResult(RunResult):
 
 def collect(
     judged: Sequence[EvaluationBars],
-    metadata: Mapping[str, Any],
+    metadata: ModelMetadata,
     recorded: Recorder,
     engine: BacktestEngine,
     elapsed_s: float,

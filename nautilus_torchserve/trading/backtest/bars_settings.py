@@ -1,14 +1,13 @@
 """What a bar backtest is run with, and the NautilusTrader configs that follow from it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from nautilus_trader.model.data import BarType
 from nautilus_trader.model.instruments import Instrument
 
 from nautilus_torchserve.market.bars.quotes import half_spread
-from nautilus_torchserve.serving.model_metadata import OUTCOMES_NEED, require
+from nautilus_torchserve.serving.model_metadata import OUTCOMES_PURPOSE, ModelMetadata
 from nautilus_torchserve.trading.backtest.settings import RunSettings
 from nautilus_torchserve.trading.bars.actor import BarInferenceActorConfig
 from nautilus_torchserve.trading.checks import BadSetting, expect
@@ -60,7 +59,7 @@ class BarBacktestSettings(RunSettings):
         two_fees = float(2 * instrument.taker_fee * 10_000)
         return two_fees + self.spread_bps if self.cost_bps is None else self.cost_bps
 
-    def holding_ns(self, metadata: Mapping[str, Any]) -> int:
+    def holding_ns(self, metadata: ModelMetadata) -> int:
         """``horizon_ns``, or else the model's.
 
         Raises
@@ -68,10 +67,9 @@ class BarBacktestSettings(RunSettings):
         BadSetting
             It is shorter than a bar, whose end the model forecasts.
         """
-        interval_ns = metadata["bars"]["interval_ns"]
+        interval_ns = metadata.require_bars().interval_ns
         if self.horizon_ns is None:
-            purpose = "how long a signal holds, give it with --horizon"
-            return require(metadata, "label", "horizon_bars", purpose=purpose)["horizon_bars"] * interval_ns
+            return metadata.require_horizon_bars("how long a signal holds, give it with --horizon") * interval_ns
         expect(
             self.horizon_ns >= interval_ns,
             f"horizon_ns of at least a bar's {interval_ns}, was {self.horizon_ns}",
@@ -79,7 +77,7 @@ class BarBacktestSettings(RunSettings):
         return self.horizon_ns
 
     def actor(
-        self, bar_types: Sequence[BarType], metadata: Mapping[str, Any], first_ts_event: int = 0
+        self, bar_types: Sequence[BarType], metadata: ModelMetadata, first_ts_event: int = 0
     ) -> BarInferenceActorConfig:
         """Config of the actor that asks the model, as the model's windows were.
 
@@ -88,21 +86,21 @@ class BarBacktestSettings(RunSettings):
         BadSetting
             The answer would come after the bar that it is about.
         """
-        bars = metadata["bars"]
+        bars = metadata.require_bars()
         expect(
-            self.latency_profile is not None or self.latency_ns < bars["interval_ns"],
-            f"latency_ns below a bar's {bars['interval_ns']}, was {self.latency_ns}",
+            self.latency_profile is not None or self.latency_ns < bars.interval_ns,
+            f"latency_ns below a bar's {bars.interval_ns}, was {self.latency_ns}",
         )
         return BarInferenceActorConfig(
             bar_types=list(bar_types),
-            indicators=bars["indicators"],
-            max_gap_ns=bars["max_gap_ns"],
+            indicators=bars.indicators,
+            max_gap_ns=bars.max_gap_ns,
             batch_wait_ns=self.latency_ns // 2 if self.batch_wait_ns is None else self.batch_wait_ns,
             first_ts_event=first_ts_event,
             **self.asking(metadata),
         )
 
-    def recorder(self, bar_types: Sequence[BarType], metadata: Mapping[str, Any]) -> OutcomeRecorderConfig | None:
+    def recorder(self, bar_types: Sequence[BarType], metadata: ModelMetadata) -> OutcomeRecorderConfig | None:
         """Config of the recorder of outcomes; None without ``traffic``."""
         if self.traffic is None:
             return None
@@ -110,14 +108,15 @@ class BarBacktestSettings(RunSettings):
             traffic=self.traffic,
             model=self.model,
             instrument_ids=[bar_type.instrument_id for bar_type in bar_types],
-            horizon=require(metadata, "label", "horizon_bars", purpose=OUTCOMES_NEED)["horizon_bars"],
+            horizon=metadata.require_horizon_bars(OUTCOMES_PURPOSE),
             bar_types=tuple(bar_types),
-            max_gap_ns=metadata["bars"]["max_gap_ns"],
+            max_gap_ns=metadata.require_bars().max_gap_ns,
         )
 
-    def strategy(self, instrument: Instrument, metadata: Mapping[str, Any]) -> BarStrategyConfig:
+    def strategy(self, instrument: Instrument, metadata: ModelMetadata) -> BarStrategyConfig:
         """Config of the strategy that trades on the predictions about one instrument."""
         self.check_size(instrument)
+        bars = metadata.require_bars()
         return BarStrategyConfig(
             instrument_id=instrument.id,
             order_id_tag=order_id_tag(instrument.id),
@@ -125,6 +124,6 @@ class BarBacktestSettings(RunSettings):
             min_confidence=self.min_confidence,
             cost_bps=self.threshold_bps(instrument),
             horizon_ns=self.holding_ns(metadata),
-            closed_market_ns=metadata["bars"]["max_gap_ns"] - metadata["bars"]["interval_ns"],
+            closed_market_ns=bars.max_gap_ns - bars.interval_ns,
             max_age_ns=self.max_age_ns,
         )

@@ -9,7 +9,7 @@ import numpy as np
 
 from nautilus_torchserve.reporting.backtest.data import ReportData
 from nautilus_torchserve.reporting.backtest.trade_log import PastTrade, TradeLog
-from nautilus_torchserve.serving.client.archive_import import UnreadableArchive
+from nautilus_torchserve.serving.client.archive_file import UnreadableArchive
 from nautilus_torchserve.serving.client.client import connect
 from nautilus_torchserve.serving.client.inputs import Inputs
 from nautilus_torchserve.trading.backtest.settings import RunSettings
@@ -51,7 +51,7 @@ def explain_trade(
     """
     with connect(url or log.url, log.model, None if any_version else log.version, token=token) as client:
         if not any_version:
-            _refuse_other(log, client.metadata["archive_digest"])  # before it computes in vain
+            _refuse_other(log, client.metadata.archive_digest)  # before it computes in vain
         explained = client.explain(_inputs(log, trade))
     if not any_version:
         _refuse_other(log, explained.digest)

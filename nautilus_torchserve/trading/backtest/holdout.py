@@ -1,15 +1,17 @@
 """Which data a model may be judged on: those that its fit has not seen."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Literal
 
+import msgspec
 import numpy as np
 
 from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.market.price_sketch import Comparison, compare
 from nautilus_torchserve.market.trades.trades import BadData, Instrument, Trades
+from nautilus_torchserve.serving.model_metadata import FitRecord
 
 MarketData = Trades | Bars
 SampleKind = bool | Literal["unknown"]
@@ -29,17 +31,9 @@ class Sample:
     """What was chosen and why, in one sentence or a few."""
 
 
-def fit_records(metadata: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What each fit of a model saw, see `market.price_sketch.fit_record`; an ensemble has several.
-
-    An archive of an earlier release has one, without ``prices``; one that does not say has an empty one.
-    """
-    return metadata.get("fits") or [dict(metadata.get("training", {}))]
-
-
 def choose_sample(
     data: MarketData,
-    records: Iterable[Mapping[str, Any]],
+    records: Iterable[FitRecord],
     in_sample: bool,
     noun: str,
     beside: Sequence[MarketData] = (),
@@ -53,8 +47,8 @@ def choose_sample(
     ----------
     data : Trades or Bars
         All there are.
-    records : iterable of mapping
-        Of all models that the run asks, see `fit_records`.
+    records : iterable of FitRecord
+        Of all models of the run, see `ModelMetadata.fit_records`.
     in_sample : bool
         True takes all data, whatever the fits saw.
     noun : str
@@ -84,22 +78,19 @@ def worst(kinds: Iterable[SampleKind]) -> SampleKind:
     return True if True in found else "unknown" if "unknown" in found else False
 
 
-def _sample(
-    data: MarketData, record: Mapping[str, Any], in_sample: bool, noun: str, beside: Sequence[MarketData]
-) -> Sample:
+def _sample(data: MarketData, record: FitRecord, in_sample: bool, noun: str, beside: Sequence[MarketData]) -> Sample:
     """`choose_sample` for one fit."""
     total = len(data)
-    if "last_ts_event" not in record:
+    if record.last_ts_event is None:
         return Sample(
             0,
             "unknown",
             "NOT KNOWN WHETHER IN SAMPLE: the archive does not say what its model's fit saw (training.last_ts_event in "
             f"its model.json); all {total:,} {noun} may be among it.",
         )
-    last = int(record["last_ts_event"])
+    last = record.last_ts_event
     first = int(np.searchsorted(data.ts_event, last, side="right"))
-    name = data.instrument.instrument_id
-    fitted = record.get("instrument_id", name)
+    fitted = record.instrument_id or data.instrument.instrument_id
     comparison = _comparison(data, record)
     saw = _saw(data, record, comparison)
     if saw is not True and not any(_saw(other, record, _comparison(other, record)) for other in beside):
@@ -111,7 +102,7 @@ def _sample(
                 f"these {total:,} {noun} are no later. Their prices could not be compared with those that the fit "
                 f"saw: {comparison.finding}. All are taken as another instrument's.",
             )
-        why = f" ({comparison.finding})" if first and "prices" in record else ""
+        why = f" ({comparison.finding})" if first and record.prices is not None else ""
         return Sample(0, False, f"All {total:,} {noun}: the model was fitted on {fitted}, another instrument{why}.")
     if first == 0:
         return Sample(0, False, f"All {total:,} {noun}: the fit saw none after {utc(last)}, before they begin.")
@@ -142,19 +133,18 @@ def _sample(
     )
 
 
-def _saw(data: MarketData, record: Mapping[str, Any], comparison: Comparison) -> bool | None:
+def _saw(data: MarketData, record: FitRecord, comparison: Comparison) -> bool | None:
     """Whether the fit saw these data's instrument; None where it cannot be known."""
-    name = data.instrument.instrument_id
-    return True if record.get("instrument_id", name) == name else comparison.same
+    return True if record.instrument_id in (None, data.instrument.instrument_id) else comparison.same
 
 
-def _comparison(data: MarketData, record: Mapping[str, Any]) -> Comparison:
+def _comparison(data: MarketData, record: FitRecord) -> Comparison:
     """The comparison by prices, or, where the archive keeps none, by the hash of all data under the fit's name."""
-    if "prices" in record:
-        return compare(data, dict(record))
-    symbol, _, venue = record.get("instrument_id", data.instrument.instrument_id).rpartition(".")
+    if record.prices is not None:
+        return compare(data, msgspec.structs.asdict(record))
+    symbol, _, venue = (record.instrument_id or data.instrument.instrument_id).rpartition(".")
     named = Instrument(symbol, venue, data.instrument.price_precision, data.instrument.size_precision)
-    if replace(data, instrument=named).sha256 == record.get("sha256"):
+    if replace(data, instrument=named).sha256 == record.sha256:
         return Comparison(True, "all data are equal")
     return NOT_COMPARED
 

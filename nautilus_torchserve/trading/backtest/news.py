@@ -1,14 +1,14 @@
 """Runs the news strategy over bars and headlines, with an ensemble's predictions asked bar by bar."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from nautilus_trader.backtest.config import BacktestDataConfig
 
 from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.market.news.headlines import Headline
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.backtest.bars import run_bar_backtest
 from nautilus_torchserve.trading.backtest.bars_results import BarBacktestResult
 from nautilus_torchserve.trading.backtest.news_catalog import news_data, write_news_catalog
@@ -55,9 +55,9 @@ def run_news_backtest(
         if not names.isdisjoint(headline.instrument_ids)
     ]
 
-    def news(folder: Path, metadata: Mapping[str, Any], first_ns: int, last_ns: int) -> list[BacktestDataConfig]:
+    def news(folder: Path, metadata: ModelMetadata, first_ns: int, last_ns: int) -> list[BacktestDataConfig]:
         # A datum after the last bar would let orders on that bar's prediction meet a market that has ended.
-        oldest_ns = first_ns - metadata["news"]["max_age_ns"]
+        oldest_ns = first_ns - metadata.require_news().max_age_ns
         told = [each for each in ours if oldest_ns <= each.ts_init < last_ns]
         write_news_catalog(folder, told)
         return [news_data(folder)]

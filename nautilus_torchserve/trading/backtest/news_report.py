@@ -1,9 +1,8 @@
 """What a bar backtest's report says of the news; nothing where the model reads none."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from nautilus_torchserve.features.news_window import NewsWindowConfig
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.backtest.bars_results import BarResult
 from nautilus_torchserve.trading.durations import format_duration
 
@@ -25,14 +24,14 @@ def news_labels(result: BarResult) -> dict[str, str]:
     }
 
 
-def news_notes(result: BarResult, metadata: Mapping[str, Any]) -> list[str]:
+def news_notes(result: BarResult, metadata: ModelMetadata) -> list[str]:
     """What a reader must know of the news."""
     news, name = result.news, result.bars.instrument.instrument_id
     if news is None:
         return []
     if not news.headlines:
         return [f"NO HEADLINES on {name} in these bars' time: all forecasts are the price model's alone."]
-    window = NewsWindowConfig(**metadata["news"])
+    window = metadata.require_news()
     said = [
         f"A headline is told with the bars received after it (ts_init), the newest {window.max_texts}, for "
         f"{format_duration(window.max_age_ns)}; where there is none, the forecast is the price model's alone."

@@ -1,14 +1,13 @@
 """What a backtest on bars and news is run with, and the NautilusTrader configs that follow from it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 from nautilus_trader.model.data import BarType
 from nautilus_trader.model.instruments import Instrument
 
-from nautilus_torchserve.serving.model_metadata import require
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.backtest.bars_settings import BarBacktestSettings
 from nautilus_torchserve.trading.news.actor import NewsBarActor, NewsBarActorConfig
 from nautilus_torchserve.wire.errors import SchemaMismatch
@@ -33,7 +32,7 @@ class NewsBacktestSettings(BarBacktestSettings):
     """No position is opened or turned against a sentiment of at least this strength, in (0, 1]; None: no veto."""
 
     def actor(
-        self, bar_types: Sequence[BarType], metadata: Mapping[str, Any], first_ts_event: int = 0
+        self, bar_types: Sequence[BarType], metadata: ModelMetadata, first_ts_event: int = 0
     ) -> NewsBarActorConfig:
         """Config of the actor that asks the ensemble, as the ensemble's windows were; see `BarBacktestSettings.actor`.
 
@@ -42,16 +41,16 @@ class NewsBacktestSettings(BarBacktestSettings):
         SchemaMismatch
             The model reads no news.
         """
-        if "news" not in metadata:
-            raise SchemaMismatch(f"a model that takes {NewsBarActor.inputs} expected, was one of {metadata['inputs']}")
-        news = require(metadata, "news", "max_age_ns", "max_texts", purpose="it says which headlines count")
+        if not metadata.takes_news:
+            raise SchemaMismatch(f"a model that takes {NewsBarActor.inputs} expected, was one of {metadata.inputs}")
+        news = metadata.require_news()
         return NewsBarActorConfig(
-            max_news_age_ns=news["max_age_ns"],
-            max_texts=news["max_texts"],
+            max_news_age_ns=news.max_age_ns,
+            max_texts=news.max_texts,
             **msgspec.structs.asdict(super().actor(bar_types, metadata, first_ts_event)),
         )
 
-    def strategy(self, instrument: Instrument, metadata: Mapping[str, Any]) -> NewsBarStrategyConfig:
+    def strategy(self, instrument: Instrument, metadata: ModelMetadata) -> NewsBarStrategyConfig:
         """Config of the strategy that trades on the forecasts about one instrument."""
         return NewsBarStrategyConfig(
             require_news=self.require_news,

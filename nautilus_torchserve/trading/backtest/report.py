@@ -1,6 +1,5 @@
 """A tick backtest's results as the report page takes them, and as one object for a CI job."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,15 +47,17 @@ def report_data(settings: BacktestSettings, result: BacktestResult) -> ReportDat
     horizon and cost that the model was trained for.
     """
     trades, metadata, predictions = result.trades, result.metadata, result.predictions
-    terms = _label_terms(metadata)
-    labels = np.full(len(trades), UNKNOWN, np.int8) if terms is None else label(trades.price, *terms)
+    moves = metadata.move_label
+    labels = (
+        np.full(len(trades), UNKNOWN, np.int8) if moves is None else label(trades.price, moves.horizon, moves.cost_bps)
+    )
     instrument_id = trades.instrument.instrument_id
     own_settings = {
         "Least probability": f"{settings.min_probability:g}",
         "Least time between orders": format_duration(settings.cooldown_ns) if settings.cooldown_ns else "none",
     }
     return ReportData(
-        title=f"{settings.model} {metadata['version']} on {instrument_id}",
+        title=f"{settings.model} {metadata.version} on {instrument_id}",
         instrument_id=instrument_id,
         simulated=trades.simulated,
         data={**data_labels(trades, "trade"), **instrument_labels(result.definition.as_dict())},
@@ -84,11 +85,11 @@ def report_data(settings: BacktestSettings, result: BacktestResult) -> ReportDat
 
 def notes(settings: BacktestSettings, result: BacktestResult) -> tuple[str, ...]:
     """What a reader must know before believing the numbers; the gravest first."""
-    terms = _label_terms(result.metadata)
+    moves = result.metadata.move_label
     scored = (
         "the archive does not say what its labels were (label in its model.json), so no prediction is scored"
-        if terms is None
-        else f"the model's labels call a move worth trading above {terms[1]:g} bps"
+        if moves is None
+        else f"the model's labels call a move worth trading above {moves.cost_bps:g} bps"
     )
     return (
         *notes_on_events(settings, result, result, result.sample_note, "trade"),
@@ -113,12 +114,6 @@ def _feed_notes(trades: Trades) -> list[str]:
         f"{format_duration(int(delays.max()))}). The model sees them then; orders meet the quotes that stood at the "
         "venue."
     ]
-
-
-def _label_terms(metadata: Mapping[str, Any]) -> tuple[int, float] | None:
-    """Horizon (trades) and cost (bps) of the model's labels; None where its archive does not say."""
-    terms = metadata.get("label", {})
-    return (terms["horizon"], terms["cost_bps"]) if {"horizon", "cost_bps"} <= terms.keys() else None
 
 
 def summary(settings: BacktestSettings, result: BacktestResult) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 from nautilus_torchserve.reporting.backtest.summary import account_figures
 from nautilus_torchserve.reporting.fragments import moment
 from nautilus_torchserve.scores.latency import percentiles_ms
+from nautilus_torchserve.serving.model_metadata import FitRecord, ModelMetadata
 from nautilus_torchserve.trading.backtest.holdout import MarketData, SampleKind, utc
 from nautilus_torchserve.trading.backtest.results import InstrumentResult, RunResult
 from nautilus_torchserve.trading.backtest.ruin import Ruin
@@ -49,35 +50,35 @@ def all_instruments_labels(definitions: Sequence[Mapping[str, Any]]) -> dict[str
     }
 
 
-def model_labels(settings: RunSettings, metadata: Mapping[str, Any]) -> dict[str, str]:
+def model_labels(settings: RunSettings, metadata: ModelMetadata) -> dict[str, str]:
     """Which model predicted."""
     return {
         "Name": settings.model,
-        "Version": metadata["version"],
-        "Archive digest": metadata["archive_digest"],
-        "Feature schema": metadata["feature_schema_sha256"],
-        "Fitted on": _fitted_on(metadata.get("training", {})),
+        "Version": metadata.version,
+        "Archive digest": metadata.archive_digest,
+        "Feature schema": metadata.feature_schema_sha256,
+        "Fitted on": _fitted_on(metadata.training),
         "Its evaluation": evaluation_of(metadata),
-        "Code": metadata.get("git_commit") or "outside of a checkout",
+        "Code": metadata.git_commit or "outside of a checkout",
         "Same bits in any batch": _same_bits(metadata),
         "Asked at": settings.url,
     }
 
 
-def evaluation_of(metadata: Mapping[str, Any]) -> str:
+def evaluation_of(metadata: ModelMetadata) -> str:
     """What the model's evaluation came to, in one sentence."""
-    return metadata.get("metrics", {}).get("edge", NOT_SAID)
+    return NOT_SAID if metadata.edge is None else metadata.edge
 
 
-def _fitted_on(training: Mapping[str, Any]) -> str:
-    until = training.get("last_ts_event")
-    return f"{training.get('source', NOT_SAID)}, until {NOT_SAID if until is None else utc(until)}"
+def _fitted_on(training: FitRecord) -> str:
+    source, until = training.source, training.last_ts_event
+    return f"{NOT_SAID if source is None else source}, until {NOT_SAID if until is None else utc(until)}"
 
 
-def _same_bits(metadata: Mapping[str, Any]) -> str:
-    if not metadata.get("batch_invariant"):
+def _same_bits(metadata: ModelMetadata) -> str:
+    if not metadata.batch_invariant:
         return NOT_SAID
-    return f"yes, in tiles of {metadata.get('tile_rows')} rows on {metadata.get('device')}"
+    return f"yes, in tiles of {[*metadata.tile_rows]} rows on {metadata.device}"
 
 
 def setting_labels(settings: RunSettings, currency: str, own: Mapping[str, str]) -> dict[str, str]:
@@ -167,12 +168,12 @@ def note_on_margin(definition: Definition) -> str:
     )
 
 
-def model_summary(settings: RunSettings, metadata: Mapping[str, Any]) -> dict[str, Any]:
+def model_summary(settings: RunSettings, metadata: ModelMetadata) -> dict[str, Any]:
     """Which model predicted, and on what terms."""
     return {
         "model": settings.model,
-        "version": metadata["version"],
-        "archive_digest": metadata["archive_digest"],
+        "version": metadata.version,
+        "archive_digest": metadata.archive_digest,
     }
 
 

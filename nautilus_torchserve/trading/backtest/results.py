@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ from nautilus_torchserve.market.trades.trades import Instrument as MarketInstrum
 from nautilus_torchserve.reporting.backtest.trade_log import PastTrade
 from nautilus_torchserve.scores.account import MIN_DAYS, AccountHistory, Statistics, return_statistics, trade_statistics
 from nautilus_torchserve.scores.calendar import TradingCalendar
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.backtest.equity import MarkedMarket, equity_pieces, sum_up
 from nautilus_torchserve.trading.backtest.holdout import SampleKind
 from nautilus_torchserve.trading.backtest.ledger import Ledger, RoundTrip
@@ -73,7 +74,7 @@ class RunResult:
     """Which events were run on, and why."""
     in_sample: SampleKind
     """Whether the model's fit saw some of them."""
-    metadata: Mapping[str, Any]
+    metadata: ModelMetadata
     """The model's metadata."""
     currency: str
     """The accounts' currency: what the instruments are settled in."""

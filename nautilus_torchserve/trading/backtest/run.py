@@ -11,7 +11,7 @@ from nautilus_trader.model.identifiers import InstrumentId
 
 from nautilus_torchserve.trading.bars.actor import BarInferenceActor
 from nautilus_torchserve.trading.inference.messages import OneInput
-from nautilus_torchserve.trading.news.news_counts import NewsCounts
+from nautilus_torchserve.trading.news.headline import NewsCounts
 from nautilus_torchserve.trading.prediction import Prediction
 from nautilus_torchserve.trading.tick.actor import InferenceActor
 

@@ -1,7 +1,6 @@
 """What every backtest is run with, whatever the model looks at."""
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from operator import gt, lt
@@ -13,6 +12,7 @@ from nautilus_trader.model.instruments import Instrument
 from nautilus_torchserve.latency.choice import chosen_delay
 from nautilus_torchserve.latency.delay import Delay
 from nautilus_torchserve.serving.client.client import connect
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.checks import BadSetting, expect
 from nautilus_torchserve.trading.instruments.options import InstrumentOptions
 from nautilus_torchserve.traffic.split import Kind
@@ -94,15 +94,15 @@ class RunSettings:
             f"was {self.latency_ns}",
         )
 
-    def asking(self, metadata: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def asking(self, metadata: ModelMetadata | None = None) -> dict[str, Any]:
         """The fields of a `trading.inference.config.ModelActorConfig`.
 
         Parameters
         ----------
-        metadata : mapping, optional
+        metadata : ModelMetadata, optional
             Of the version to keep to, where there is no traffic to split.
         """
-        kept = self.version if metadata is None or self.traffic is not None else metadata["version"]
+        kept = self.version if metadata is None or self.traffic is not None else metadata.version
         return {
             "url": self.url,
             "model": self.model,
@@ -154,7 +154,7 @@ class RunSettings:
             )
 
 
-def served_metadata(settings: RunSettings, version: str | None = None) -> dict[str, Any]:
+def served_metadata(settings: RunSettings, version: str | None = None) -> ModelMetadata:
     """The metadata of the model that the settings name.
 
     Parameters
@@ -174,7 +174,7 @@ def served_metadata(settings: RunSettings, version: str | None = None) -> dict[s
         return client.metadata
 
 
-def challengers_metadata(settings: RunSettings) -> list[dict[str, Any]]:
+def challengers_metadata(settings: RunSettings) -> list[ModelMetadata]:
     """The metadata of the running split's challenger, where there is one that answers callers.
 
     Its fit may have seen data that the baseline's has not.

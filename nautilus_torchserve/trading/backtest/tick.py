@@ -2,20 +2,20 @@
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from nautilus_trader.model.instruments import Instrument
 
 from nautilus_torchserve.features.tick import WINDOW, tick_schema
 from nautilus_torchserve.market.trades.trades import BadData, Trades
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.backtest.attribution import TradeAttribution
 from nautilus_torchserve.trading.backtest.engine import built, count_events, only_actor
-from nautilus_torchserve.trading.backtest.holdout import choose_sample, fit_records
+from nautilus_torchserve.trading.backtest.holdout import choose_sample
 from nautilus_torchserve.trading.backtest.prefetch.run import prefetched
 from nautilus_torchserve.trading.backtest.run import PreparedRun, inline_run
 from nautilus_torchserve.trading.backtest.settings import challengers_metadata, served_metadata
@@ -68,7 +68,7 @@ def run_backtest(
     metadata = served_metadata(settings)
     actor = msgspec.structs.replace(actor, window=_window(metadata), version=settings.asking(metadata)["version"])
     kept = settings.recorder(instrument.id, metadata)
-    fits = [fit for each in (metadata, *challengers_metadata(settings)) for fit in fit_records(each)]
+    fits = [fit for each in (metadata, *challengers_metadata(settings)) for fit in each.fit_records]
     sample = choose_sample(trades, fits, settings.in_sample, "trades")
     trades = trades.between(sample.first, len(trades))
     if len(trades) <= actor.window:
@@ -107,13 +107,13 @@ def _inline(
             yield inline_run(node, engine, only_actor(engine, InferenceActor))
 
 
-def _window(metadata: Mapping[str, Any]) -> int:
+def _window(metadata: ModelMetadata) -> int:
     """The model's window, provided that its features are otherwise those of `tick_features`."""
-    theirs = metadata["feature_schema"]
-    ours = tick_schema(theirs["window"])
-    if ours.sha256 != metadata["feature_schema_sha256"]:
-        raise SchemaMismatch(f"a model trained on features {ours.name} expected, was {theirs['name']}")
-    if not set(CLASSES) <= set(metadata["outputs"]):
-        got = ", ".join(metadata["outputs"])
+    theirs = metadata.feature_schema
+    ours = tick_schema(theirs.window)
+    if ours.sha256 != metadata.feature_schema_sha256:
+        raise SchemaMismatch(f"a model trained on features {ours.name} expected, was {theirs.name}")
+    if not set(CLASSES) <= set(metadata.outputs):
+        got = ", ".join(metadata.outputs)
         raise SchemaMismatch(f"expected a model with outputs {', '.join(CLASSES)}, got {got}")
     return ours.window

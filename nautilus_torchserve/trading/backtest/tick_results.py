@@ -1,12 +1,11 @@
 """What a tick backtest gave."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from nautilus_trader.backtest.engine import BacktestEngine
 
 from nautilus_torchserve.market.trades.trades import Trades
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.backtest.attribution import TradeAttribution
 from nautilus_torchserve.trading.backtest.equity import calendar_of
 from nautilus_torchserve.trading.backtest.holdout import Sample
@@ -43,7 +42,7 @@ class BacktestResult(InstrumentResult, RunResult):
 def collect(
     trades: Trades,
     definition: Definition,
-    metadata: Mapping[str, Any],
+    metadata: ModelMetadata,
     sample: Sample,
     recorded: Recorder,
     engine: BacktestEngine,

@@ -1,10 +1,8 @@
 """What a tick backtest is run with, and the NautilusTrader configs that follow from it."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 from nautilus_trader.backtest.config import BacktestDataConfig, BacktestRunConfig
 from nautilus_trader.common.config import ActorConfig, ImportableActorConfig
@@ -13,7 +11,7 @@ from nautilus_trader.model.identifiers import InstrumentId
 from nautilus_trader.model.instruments import Instrument
 from nautilus_trader.trading.config import ImportableStrategyConfig, StrategyConfig
 
-from nautilus_torchserve.serving.model_metadata import OUTCOMES_NEED, require
+from nautilus_torchserve.serving.model_metadata import OUTCOMES_PURPOSE, ModelMetadata
 from nautilus_torchserve.trading.backtest import engine
 from nautilus_torchserve.trading.backtest.settings import RunSettings
 from nautilus_torchserve.trading.outcomes.recorder import OutcomeRecorderConfig
@@ -44,17 +42,17 @@ class BacktestSettings(RunSettings):
         """Config of the actor that asks the model."""
         return InferenceActorConfig(instrument_id=instrument_id, window=window, **self.asking())
 
-    def recorder(self, instrument_id: InstrumentId, metadata: Mapping[str, Any]) -> OutcomeRecorderConfig | None:
+    def recorder(self, instrument_id: InstrumentId, metadata: ModelMetadata) -> OutcomeRecorderConfig | None:
         """Config of the recorder of outcomes; None without ``traffic``."""
         if self.traffic is None:
             return None
-        label = require(metadata, "label", "horizon", "cost_bps", purpose=OUTCOMES_NEED)
+        label = metadata.require_move_label(OUTCOMES_PURPOSE)
         return OutcomeRecorderConfig(
             traffic=self.traffic,
             model=self.model,
             instrument_ids=[instrument_id],
-            horizon=label["horizon"],
-            cost_bps=label["cost_bps"],
+            horizon=label.horizon,
+            cost_bps=label.cost_bps,
         )
 
     def strategy(self, instrument: Instrument) -> TickStrategyConfig:

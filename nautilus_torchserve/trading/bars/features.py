@@ -1,6 +1,4 @@
-"""Windows of bars as they come in: the streaming form of `features.bar`, on NautilusTrader's own
-indicators.
-"""
+"""Windows of a stream of bars: the streaming form of `features.bar`, on NautilusTrader's own indicators."""
 
 import math
 
@@ -21,7 +19,7 @@ from nautilus_torchserve.features.indicators import ATR, RETURN, RSI, SMA_FAST, 
 class BarIndicators:
     """The columns of `features.indicators` for one bar after the other, equal to them bit for bit.
 
-    The first ``WARM_UP - 1`` rows hold what the indicators say while they fill; nobody may use them.
+    The first ``WARM_UP - 1`` rows are those of indicators that are not filled yet, and not to be used.
     """
 
     def __init__(self) -> None:
@@ -34,7 +32,7 @@ class BarIndicators:
         self._close: float | None = None
 
     def update(self, open_: float, high: float, low: float, close: float) -> tuple[float, ...]:
-        """Take one bar in; its row in the order of `features.indicators.INDICATORS`."""
+        """Add a bar; return its row in the order of `features.indicators.INDICATORS`."""
         before = close if self._close is None else self._close
         change = (close - before) / before
         self._close = close
@@ -57,7 +55,7 @@ class BarIndicators:
 
 
 class BarFeatures:
-    """One bar in, one window out; a break begins anew.
+    """Returns the window that ends with each bar; a break starts afresh.
 
     Parameters
     ----------
@@ -71,13 +69,13 @@ class BarFeatures:
 
     def __init__(self, indicators: bool, max_gap_ns: int, time_steps: int = TIME_STEPS) -> None:
         if max_gap_ns < 1:
-            raise ValueError(f"max_gap_ns of at least 1 expected, was {max_gap_ns}")
+            raise ValueError(f"expected max_gap_ns of at least 1, got {max_gap_ns}")
         if time_steps < 1:
-            raise ValueError(f"time_steps of at least 1 expected, was {time_steps}")
+            raise ValueError(f"expected time_steps of at least 1, got {time_steps}")
         schema = bar_schema(indicators, time_steps)
         self.max_gap_ns = max_gap_ns
         self.without_volume = 0
-        """Windows that were left out as none of their bars had any volume."""
+        """Windows omitted because none of their bars had any volume."""
         self._quiet = time_steps  # bars since the last one with volume
         self._lookback = schema.window
         self._time_steps = time_steps
@@ -91,13 +89,12 @@ class BarFeatures:
     def update(
         self, open_: float, high: float, low: float, close: float, volume: float, ts_event: int
     ) -> NDArray[np.float32] | None:
-        """Take one bar in.
+        """Add a bar.
 
         Parameters
         ----------
         open_, high, low, close, volume : float
-            As `market.bars.bars.Bars.prices` and `volumes` give them: whole steps over a power of
-            ten, rounded once.
+            As `market.bars.bars.Bars.prices` and `volumes` return them: whole steps over a power of ten, rounded once.
         ts_event : int
             When it closed, Unix nanoseconds.
 
@@ -113,9 +110,9 @@ class BarFeatures:
         """
         if self._ts_event is not None:
             if ts_event <= self._ts_event:
-                raise ValueError(f"a bar after {self._ts_event} expected, was one of {ts_event}")
+                raise ValueError(f"expected a bar after {self._ts_event}, got one of {ts_event}")
             if ts_event - self._ts_event > self.max_gap_ns:
-                self._begin_anew()
+                self._reset()
         self._ts_event = ts_event
         at, steps = self._at, self._time_steps
         row = self._rows[at]
@@ -133,7 +130,7 @@ class BarFeatures:
             return None
         return self._rows[at + 1 : at + 1 + steps].copy()
 
-    def _begin_anew(self) -> None:
+    def _reset(self) -> None:
         self._since_break = 0
         if self._indicators is not None:
             self._indicators = BarIndicators()

@@ -1,7 +1,4 @@
-"""The newest whole window of some bars, as a price model is asked about it."""
-
-from collections.abc import Mapping
-from typing import Any
+"""The newest whole window of a file's bars, as the input of a price model."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,29 +6,29 @@ from numpy.typing import NDArray
 from nautilus_torchserve.features.bar import bar_columns, bar_schema, have_volume, window_ends, windows
 from nautilus_torchserve.market.bars.bars import PRICES, Bars
 from nautilus_torchserve.market.trades.trades import BadData
-from nautilus_torchserve.serving.model_metadata import BARS, WINDOWS_NEED, require
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 
 
-def last_window(bars: Bars, metadata: Mapping[str, Any]) -> NDArray[np.float32]:
-    """The window of the last bar that ends one, float32 [time_steps, columns].
+def last_window(bars: Bars, metadata: ModelMetadata) -> NDArray[np.float32]:
+    """Return the window of the last bar that ends one, float32 [time_steps, columns].
 
     Parameters
     ----------
-    metadata : mapping
-        The model's, whose ``bars`` say which columns it sees and how long a break is.
+    metadata : ModelMetadata
+        The model's, whose ``bars`` define its columns and the length of a break.
 
     Raises
     ------
     BadData
         No bar ends a whole window.
     """
-    theirs = require(metadata, "bars", *BARS, purpose=WINDOWS_NEED)
-    lookback = bar_schema(theirs["indicators"]).window
-    ends = window_ends(bars.ts_event, theirs["max_gap_ns"], lookback)
+    spec = metadata.require_bars()
+    lookback = bar_schema(spec.indicators).window
+    ends = window_ends(bars.ts_event, spec.max_gap_ns, lookback)
     ends = ends[have_volume(bars.volumes(), ends)]
     if not len(ends):
         raise BadData(
             f"{bars.source}: expected {lookback} bars with volume and without a break, got fewer among {len(bars)}"
         )
     ohlcv = np.stack([*(bars.prices(name) for name in PRICES), bars.volumes()], axis=1)
-    return windows(bar_columns(ohlcv, theirs["indicators"]), ends[-1:])[0]
+    return windows(bar_columns(ohlcv, spec.indicators), ends[-1:])[0]

@@ -11,12 +11,12 @@ from nautilus_torchserve.trading.checks import BadSetting
 
 
 def parse_interval(text: str) -> int:
-    """Nanoseconds of ``5-MINUTE`` and the like; SECOND, MINUTE, HOUR, DAY.
+    """Return the nanoseconds of ``5-MINUTE`` and the like; SECOND, MINUTE, HOUR, DAY.
 
     Raises
     ------
     BadSetting
-        Another form, or a step that does not divide the next larger unit, which NautilusTrader does not know.
+        Another form, or a step that does not divide the next larger unit, which NautilusTrader does not support.
     """
     try:
         interval_ns = intervals.parse_interval(text)
@@ -26,12 +26,12 @@ def parse_interval(text: str) -> int:
     try:
         BarSpecification(int(step), bar_aggregation_from_str(unit), PriceType.LAST)
     except ValueError as error:
-        raise BadSetting(f"bars that NautilusTrader knows expected, was {text!r}: {error}") from None
+        raise BadSetting(f"expected bars that NautilusTrader supports, got {text!r}: {error}") from None
     return interval_ns
 
 
 def bar_type(instrument_id: InstrumentId, interval_ns: int) -> BarType:
-    """The type of bars of ``interval_ns`` that come from outside.
+    """Return the type of external bars of an interval.
 
     Raises
     ------
@@ -46,6 +46,6 @@ def bar_type(instrument_id: InstrumentId, interval_ns: int) -> BarType:
                 continue
             return BarType(instrument_id, specification, AggregationSource.EXTERNAL)
     raise BadData(
-        f"{instrument_id}: bars of an interval that NautilusTrader knows (1-MINUTE, 4-HOUR, 1-DAY) expected, "
-        f"was {interval_ns / 1e9:g} s"
+        f"{instrument_id}: expected bars of an interval that NautilusTrader supports (1-MINUTE, 4-HOUR, 1-DAY), "
+        f"got {interval_ns / 1e9:g} s"
     )

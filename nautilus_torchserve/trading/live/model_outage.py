@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from nautilus_torchserve.trading.inference.live_server import SLOW
+from nautilus_torchserve.trading.inference.endpoint import SLOW
 from nautilus_torchserve.trading.inference.messages import STOPPED, InferenceCall, ModelHealth, RequestOutcome
 
 _MAX_REASON = 200
@@ -39,10 +39,10 @@ class ModelWatch:
 
     def on_call(self, call: InferenceCall) -> None:
         """Take a call into account."""
-        if {RequestOutcome.ANSWERED, RequestOutcome.LATE, RequestOutcome.REFUSED} & set(call.fates):
+        if {RequestOutcome.ANSWERED, RequestOutcome.LATE, RequestOutcome.REFUSED} & set(call.outcomes):
             self._has_answered, self._failed, self._since_ns = True, 0, 0
             return
-        failed = 0 if call.error == STOPPED else call.fates.count(RequestOutcome.FAILED)
+        failed = 0 if call.error == STOPPED else call.outcomes.count(RequestOutcome.FAILED)
         if failed:
             self._since_ns = self._since_ns or call.ended_ns
             self._failed += failed

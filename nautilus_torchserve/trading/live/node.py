@@ -1,7 +1,6 @@
 """NautilusTrader's `TradingNode`, set up as the settings say."""
 
 import asyncio
-from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -20,12 +19,13 @@ from nautilus_trader.model.identifiers import InstrumentId, TraderId
 from nautilus_trader.persistence.config import DataCatalogConfig
 from nautilus_trader.trading.config import ImportableStrategyConfig
 
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.backtest.tick_settings import importable_actor, importable_strategy
 from nautilus_torchserve.trading.checks import BadSetting, expect
 from nautilus_torchserve.trading.live import binance
 from nautilus_torchserve.trading.live.announcement import market_in_words
 from nautilus_torchserve.trading.live.audit.actor import AuditActorConfig
-from nautilus_torchserve.trading.live.components import actor_config, named, named_config, strategy_configs, traded
+from nautilus_torchserve.trading.live.components import actor_config, named, named_config, strategy_configs
 from nautilus_torchserve.trading.live.metrics.actor import MetricsActor, MetricsActorConfig
 from nautilus_torchserve.trading.live.paper import SandboxLiveExecClientFactory, paper_client
 from nautilus_torchserve.trading.live.replay.client import ReplayDataClientConfig, ReplayDataClientFactory
@@ -45,14 +45,14 @@ Client = tuple[str, Any, Any]
 
 
 def build_node(
-    settings: LiveSettings, metadata: Mapping[str, Any] | None, loop: asyncio.AbstractEventLoop
+    settings: LiveSettings, metadata: ModelMetadata | None, loop: asyncio.AbstractEventLoop
 ) -> tuple[TradingNode, list[InstrumentId]]:
     """The node, ready to run, and what it trades.
 
     Parameters
     ----------
-    metadata : mapping, optional
-        What `trading.live.components.asked_model` found; None where nothing is known yet.
+    metadata : ModelMetadata, optional
+        The model's; None where it is not known yet.
     loop : AbstractEventLoop
         What it is to run on.
 
@@ -66,7 +66,7 @@ def build_node(
     exempt_loopback()  # a gateway or a venue's simulator on this machine
     actor = actor_config(settings, metadata)
     strategies = strategy_configs(settings, actor, metadata)
-    instrument_ids = traded(actor)
+    instrument_ids = actor.subjects()
     _check_limits(settings, instrument_ids)
     data, execution = _data_client(settings, instrument_ids), _execution_client(settings, instrument_ids)
     traders = [importable_strategy(each) for each in strategies]

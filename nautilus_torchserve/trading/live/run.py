@@ -3,7 +3,7 @@
 import asyncio
 import json
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,11 +12,12 @@ from nautilus_trader.live.node import TradingNode
 from nautilus_trader.model.enums import TradingState
 from nautilus_trader.model.identifiers import InstrumentId
 
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.checks import BadSetting
 from nautilus_torchserve.trading.decision import HALT_TOPIC, Halt
-from nautilus_torchserve.trading.inference.live_config import LiveCallsConfig
+from nautilus_torchserve.trading.inference.config import DispatcherConfig
 from nautilus_torchserve.trading.live.audit.actor import AuditActor
-from nautilus_torchserve.trading.live.components import asked_model, fixed_token, live_table, with_own_server
+from nautilus_torchserve.trading.live.components import fetch_metadata, fixed_token, live_table, with_own_server
 from nautilus_torchserve.trading.live.loop_lag import LoopLag
 from nautilus_torchserve.trading.live.node import build_node
 from nautilus_torchserve.trading.live.risk.guard import RiskGuard, RiskGuardConfig
@@ -134,16 +135,16 @@ def _token_warning(settings: LiveSettings) -> str | None:
     )
 
 
-def _model(settings: LiveSettings, say: Callable[[str], None]) -> Mapping[str, Any] | None:
+def _model(settings: LiveSettings, say: Callable[[str], None]) -> ModelMetadata | None:
     """What the model says of itself; None where it may be waited for, and has to be."""
     try:
-        metadata = asked_model(settings)
+        metadata = fetch_metadata(settings)
     except RequestError as error:
         if not settings.model.wait_for_model or isinstance(error, SchemaMismatch | Unauthorized):
             raise
         say(f"the model cannot be reached yet: {error}")
         return None
-    say(f"model {metadata['model']} {metadata['version']}, archive {metadata['archive_digest'][:12]}, features agree")
+    say(f"model {metadata.model} {metadata.version}, archive {metadata.archive_digest[:12]}, features agree")
     return metadata
 
 
@@ -161,9 +162,8 @@ def _parts(settings: LiveSettings, node: TradingNode, instrument_ids: list[Instr
     )
     guard = RiskGuard(config, day, on_halt=ended.put_nowait)
     node.trader.add_actor(guard)
-    name = settings.model.actor.get("model", settings.model.kind)
-    max_failures = live_table(settings).get("failures_to_open", LiveCallsConfig().failures_to_open)
-    record = RunRecord(node.kernel.msgbus, name, instrument_ids, ended.put_nowait, max_failures)
+    max_failures = live_table(settings).get("failures_to_open", DispatcherConfig().failures_to_open)
+    record = RunRecord(node.kernel.msgbus, settings.model.name, instrument_ids, ended.put_nowait, max_failures)
     return Parts(node, guard, record, LoopLag(), ended)
 
 
@@ -267,7 +267,7 @@ def _has_settled(parts: Parts, settings: LiveSettings) -> bool:
     kernel, cache, record = parts.node.kernel, parts.node.cache, parts.record
     if kernel.data_engine.data_qsize() or cache.orders_inflight_count() or kernel.exec_engine.evt_qsize():
         return False
-    deadline_ns = live_table(settings).get("deadline_ns", LiveCallsConfig().deadline_ns)
+    deadline_ns = live_table(settings).get("deadline_ns", DispatcherConfig().deadline_ns)
     quiet_ns = kernel.clock.timestamp_ns() - record.last_activity_ns
     return quiet_ns > (QUIET_NS if record.all_ended else QUIET_NS + deadline_ns)
 

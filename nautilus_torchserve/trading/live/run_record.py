@@ -124,7 +124,7 @@ class RunRecord:
     def _on_call(self, call: InferenceCall) -> None:
         self.last_activity_ns = time.time_ns()
         self.model.on_call(call)
-        for question, fate in zip(call.questions, call.fates, strict=True):
+        for question, fate in zip(call.requests, call.outcomes, strict=True):
             self.questions[fate] += 1
             last = self._last_ended.get(question.instrument_id, -1)
             self._last_ended[question.instrument_id] = max(last, question.ts_event)

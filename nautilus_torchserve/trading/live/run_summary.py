@@ -11,6 +11,7 @@ from nautilus_trader.live.node import TradingNode
 from nautilus_trader.model.events import OrderFilled
 from nautilus_trader.model.identifiers import InstrumentId
 
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.live.audit.actor import AuditSummary
 from nautilus_torchserve.trading.live.loop_lag import LoopLag
 from nautilus_torchserve.trading.live.model_outage import ModelOutage
@@ -52,7 +53,7 @@ class Ending:
 
 def run_summary(
     settings: LiveSettings,
-    metadata: Mapping[str, Any] | None,
+    metadata: ModelMetadata | None,
     node: TradingNode,
     instrument_ids: list[InstrumentId],
     guard: RiskGuard,
@@ -75,10 +76,8 @@ def run_summary(
     return {
         "trader_id": settings.node.trader_id,
         "real": settings.is_real,
-        "model": settings.model.actor.get("model", settings.model.kind),
-        "connected": None
-        if metadata is None
-        else {"version": metadata["version"], "digest": metadata["archive_digest"]},
+        "model": settings.model.name,
+        "connected": None if metadata is None else {"version": metadata.version, "digest": metadata.archive_digest},
         "started": _iso(node.kernel.ts_started),
         "ended": _iso(node.kernel.clock.timestamp_ns()),
         "ending": ending.reason,

@@ -1,4 +1,4 @@
-"""Asks an ensemble about bars and the news before them: windows as they are, each with its instrument's headlines."""
+"""Requests predictions of an ensemble: windows of bars, each with the headlines about its instrument before it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,8 +10,7 @@ from nautilus_torchserve.serving.client.client import PredictionResponse
 from nautilus_torchserve.trading.bars.actor import BarInferenceActor, BarInferenceActorConfig
 from nautilus_torchserve.trading.checks import expect
 from nautilus_torchserve.trading.inference.messages import PredictionRequest
-from nautilus_torchserve.trading.news.headline import HEADLINE_TOPIC, NewsHeadline
-from nautilus_torchserve.trading.news.news_counts import NewsCounts
+from nautilus_torchserve.trading.news.headline import HEADLINE_TOPIC, NewsCounts, NewsHeadline
 from nautilus_torchserve.trading.news.sentiment_actor import PER_TEXT_ERRORS
 from nautilus_torchserve.traffic.assignment import Route
 from nautilus_torchserve.wire.errors import PER_ROW_ERRORS, RequestError
@@ -25,10 +24,9 @@ class NewsBarActorConfig(BarInferenceActorConfig, kw_only=True, frozen=True):
     Parameters
     ----------
     max_news_age_ns : int
-        Headlines received longer than this before a bar are not told any more (nanoseconds); the model's own
-        ``max_age_ns``.
+        Headlines received longer than this before a bar are not sent (nanoseconds); the model's own ``max_age_ns``.
     max_texts : int
-        Most headlines with one window, the newest ones; the model's own, too.
+        Largest number of headlines with one window, the newest ones; the model's own, too.
     """
 
     max_news_age_ns: int
@@ -42,12 +40,12 @@ class NewsBarActorConfig(BarInferenceActorConfig, kw_only=True, frozen=True):
 
 
 @dataclass(eq=False, slots=True)
-class _Heard:
-    """One headline."""
+class PendingHeadline:
+    """A headline that is sent with windows."""
 
     text: str
     received_ns: int
-    read: bool = False
+    is_readable: bool = False
     """Whether the model has answered with it; until then it may turn out unreadable."""
 
 
@@ -55,14 +53,13 @@ class NewsBarActor(BarInferenceActor):
     """A `BarInferenceActor` whose windows carry the headlines about their instruments.
 
     These are headlines received **before** the bar was: ``ts_init`` of the headline < ``ts_init`` of the bar; see
-    `features.news_window`. One received at the bar's very nanosecond waits for the next bar: which
-    of the two is
+    `features.news_window`. One received at the bar's very nanosecond waits for the next bar: which of the two is
     handled first is no fact about the market (a backtest takes data of one time in the order in which they are
     configured, a live feed in the order of its sockets), so nothing may depend on it.
 
     A headline that the model cannot read costs no window its prediction. Where a request fails for its texts, each
-    window is asked about alone, and with it alone each headline that has not been read before; those that are
-    refused are dropped for good, and the window is asked about with the others.
+    window is sent alone, with each headline alone that has not been read before; those that are refused are dropped
+    for good, and the window is sent with the others.
 
     Parameters
     ----------
@@ -71,11 +68,11 @@ class NewsBarActor(BarInferenceActor):
 
     can_be_live = False
     inputs = "windows and texts"
-    of_one_row = (*PER_ROW_ERRORS, *PER_TEXT_ERRORS)
+    per_row_errors = (*PER_ROW_ERRORS, *PER_TEXT_ERRORS)
 
     def __init__(self, config: NewsBarActorConfig) -> None:
         super().__init__(config)
-        instrument_ids = [bar_type.instrument_id for bar_type in config.bar_types]
+        instrument_ids = config.subjects()
         self.headlines: dict[InstrumentId, int] = dict.fromkeys(instrument_ids, 0)
         """Instrument -> headlines received."""
         self.unreadable: dict[InstrumentId, list[int]] = {instrument_id: [] for instrument_id in instrument_ids}
@@ -83,7 +80,7 @@ class NewsBarActor(BarInferenceActor):
         self._last_refusal = dict.fromkeys(instrument_ids, "")
         self._answered: dict[InstrumentId, NewsWindow] = {}
         window = NewsWindowConfig(config.max_news_age_ns, config.max_texts)
-        self._news = {instrument_id: RecentNews[_Heard](window) for instrument_id in instrument_ids}
+        self._news = {instrument_id: RecentNews[PendingHeadline](window) for instrument_id in instrument_ids}
 
     def on_start(self) -> None:
         super().on_start()
@@ -97,66 +94,66 @@ class NewsBarActor(BarInferenceActor):
         for instrument_id in dict.fromkeys(data.instrument_ids):
             if instrument_id in self._news:
                 self.headlines[instrument_id] += 1
-                self._news[instrument_id].add(data.ts_init, _Heard(data.text, data.ts_init))
+                self._news[instrument_id].add(data.ts_init, PendingHeadline(data.text, data.ts_init))
 
     def news_counts(self, instrument_id: InstrumentId) -> NewsCounts:
         return NewsCounts(
             self.headlines[instrument_id], len(self.unreadable[instrument_id]), self._last_refusal[instrument_id]
         )
 
-    def told(self, question: PredictionRequest) -> NewsWindow:
-        return self._answered[question.instrument_id]
+    def sent_inputs(self, request: PredictionRequest) -> NewsWindow:
+        return self._answered[request.instrument_id]
 
-    def predict(self, route: Route, asked: list[PredictionRequest]) -> PredictionResponse:
+    def predict(self, route: Route, requests: list[PredictionRequest]) -> PredictionResponse:
         try:
-            return self._predict(route, asked, [self._told(window) for window in asked])
+            return self._predict(route, requests, [self._recent_headlines(request) for request in requests])
         except PER_TEXT_ERRORS:
-            if len(asked) > 1:
+            if len(requests) > 1:
                 raise  # each comes alone then
-            return self._predict_with_readable(route, asked[0])
+            return self._predict_with_readable(route, requests[0])
 
     def _predict(
-        self, route: Route, asked: Sequence[PredictionRequest], told: Sequence[list[_Heard]]
+        self, route: Route, requests: Sequence[PredictionRequest], news: Sequence[list[PendingHeadline]]
     ) -> PredictionResponse:
         windows = [
             NewsWindow(
-                window.asked,
-                tuple(each.text for each in heard),
-                tuple((self._received_ns - each.received_ns) / 1e9 for each in heard),
+                request.features,
+                tuple(headline.text for headline in headlines),
+                tuple((self._received_ns - headline.received_ns) / 1e9 for headline in headlines),
             )
-            for window, heard in zip(asked, told, strict=True)
+            for request, headlines in zip(requests, news, strict=True)
         ]
-        answer = self.ask(route, windows, [[each.instrument_id] for each in asked], asked[0].ts_event)
-        self._answered.update({each.instrument_id: window for each, window in zip(asked, windows, strict=True)})
-        for heard in told:
-            for each in heard:
-                each.read = True
-        return answer
+        subjects = [[request.instrument_id] for request in requests]
+        response = self.send(route, windows, subjects, requests[0].ts_event)
+        for request, window, headlines in zip(requests, windows, news, strict=True):
+            self._answered[request.instrument_id] = window
+            for headline in headlines:
+                headline.is_readable = True
+        return response
 
-    def _told(self, window: PredictionRequest) -> list[_Heard]:
-        """The headlines to tell with a window."""
-        return [heard for _, heard in self._news[window.instrument_id].before(self._received_ns)]
+    def _recent_headlines(self, request: PredictionRequest) -> list[PendingHeadline]:
+        """Return the headlines to send with a window."""
+        return [headline for _, headline in self._news[request.instrument_id].before(self._received_ns)]
 
-    def _predict_with_readable(self, route: Route, window: PredictionRequest) -> PredictionResponse:
-        """Ask about a window without the headlines that the model refuses, at worst without any."""
-        readable = self._told(window)
-        while unread := [each for each in readable if not each.read]:
-            for each in unread:
+    def _predict_with_readable(self, route: Route, request: PredictionRequest) -> PredictionResponse:
+        """Send a window without the headlines that the model refuses, at worst without any."""
+        readable = self._recent_headlines(request)
+        while unread := [headline for headline in readable if not headline.is_readable]:
+            for headline in unread:
                 try:
-                    self._predict(route, [window], [[each]])
+                    self._predict(route, [request], [[headline]])
                 except PER_TEXT_ERRORS as error:
-                    self._refuse(window.instrument_id, each, error)
-            readable = self._told(window)  # older ones may have come into the places of those refused
+                    self._drop_headline(request.instrument_id, headline, error)
+            readable = self._recent_headlines(request)  # older ones may have come into the places of those dropped
         while readable:
             try:
-                return self._predict(route, [window], [readable])
+                return self._predict(route, [request], [readable])
             except PER_TEXT_ERRORS:
                 readable = readable[1:]  # each can be read, all together are too long: the oldest goes
-        return self._predict(route, [window], [[]])
+        return self._predict(route, [request], [[]])
 
-    def _refuse(self, instrument_id: InstrumentId, heard: _Heard, error: RequestError) -> None:
-        """Drop a headline; the others were and will be told."""
-        self._news[instrument_id].drop(heard)
-        self.unreadable[instrument_id].append(heard.received_ns)
+    def _drop_headline(self, instrument_id: InstrumentId, headline: PendingHeadline, error: RequestError) -> None:
+        self._news[instrument_id].drop(headline)
+        self.unreadable[instrument_id].append(headline.received_ns)
         self._last_refusal[instrument_id] = f"{type(error).__name__}: {error}"
-        self.log.warning(f"{instrument_id}'s headline received at {heard.received_ns} was not read: {error}")
+        self.log.warning(f"{instrument_id}'s headline received at {headline.received_ns} was not read: {error}")

@@ -1,4 +1,4 @@
-"""A mean in which values count less the older they are."""
+"""A mean whose values count less the older they are."""
 
 
 class DecayedMean:
@@ -20,17 +20,17 @@ class DecayedMean:
 
     def __init__(self, half_life_ns: int) -> None:
         if half_life_ns < 1:
-            raise ValueError(f"half_life_ns of at least 1 expected, was {half_life_ns}")
+            raise ValueError(f"expected half_life_ns of at least 1, got {half_life_ns}")
         self.half_life_ns = half_life_ns
         self.count = 0
-        """Values taken in."""
+        """Number of values."""
         self._sum = 0.0
         self._weight = 0.0
         self._ts_ns = 0
         """The newest value's time, of which `_sum` and `_weight` are."""
 
     def update(self, value: float, ts_ns: int) -> float:
-        """Take a value in; the mean at the newest value's time, whatever order values come in.
+        """Add a value; return the mean at the newest value's time, whatever order values come in.
 
         Parameters
         ----------

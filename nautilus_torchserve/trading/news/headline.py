@@ -1,5 +1,6 @@
-"""A headline about one or several instruments, as data that actors subscribe to and catalogs store."""
+"""Headlines about one or several instruments, as data that actors subscribe to and catalogs store."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -14,18 +15,18 @@ class NewsHeadline(Data):
     """One headline.
 
     ``ts_event`` is when it was published, ``ts_init`` when it was received here, both Unix nanoseconds.
-    NautilusTrader hands it out at ``ts_init``: nothing may act on it earlier.
+    NautilusTrader delivers it at ``ts_init``: nothing may act on it earlier.
 
-    A `ParquetDataCatalog` writes and reads it like any custom data, all headlines in one place whatever
+    A `ParquetDataCatalog` writes and reads it like any custom data, all headlines in one folder whatever
     they are about: see `trading.backtest.news_catalog`.
     """
 
     text: str
-    """What it says."""
+    """Its words."""
     source: str
-    """Who published it; empty where nobody says."""
+    """Its publisher; empty where it is not known."""
     instrument_ids: list[InstrumentId]
-    """What it is about, at least one."""
+    """The instruments that it is about, at least one."""
 
     _schema = pa.schema(
         {
@@ -39,7 +40,7 @@ class NewsHeadline(Data):
     )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain types, as the schema wants them."""
+        """Return plain types, as the schema wants them."""
         return {
             "text": self.text,
             "source": self.source,
@@ -51,18 +52,30 @@ class NewsHeadline(Data):
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "NewsHeadline":
-        """Inverse of :meth:`to_dict`."""
+        """Return the inverse of :meth:`to_dict`."""
         fields = {name: value for name, value in data.items() if name != "type"}
         fields["instrument_ids"] = [InstrumentId.from_str(value) for value in data["instrument_ids"]]
         return cls(**fields)
 
 
 HEADLINE_TYPE = DataType(NewsHeadline)
-"""What all headlines are published as, once each, whatever they are about.
+"""The data type of all headlines, published once each, whatever they are about.
 
-It carries no instrument: data have one type only, and a headline on two instruments would have to be sent
-twice and be scored twice. Subscribers leave out what is not about them.
+It carries no instrument: data have one type only, and a headline on two instruments would have to be sent twice and be
+scored twice. Subscribers ignore headlines that are not about their instruments.
 """
 
 HEADLINE_TOPIC = f"data.{HEADLINE_TYPE.topic}"
 """The message bus's topic of `HEADLINE_TYPE`; subscribing to it works the same in backtest and live."""
+
+
+@dataclass(frozen=True)
+class NewsCounts:
+    """Counts of the headlines about one instrument in one run."""
+
+    headlines: int
+    """Received."""
+    unread: int
+    """Those of them that the model could not read: predictions were made without them."""
+    last_refusal: str
+    """``Kind: message`` of the last of these; empty without one."""

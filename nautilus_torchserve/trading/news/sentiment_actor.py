@@ -1,9 +1,13 @@
-"""Asks a sentiment model about headlines as they arrive, and keeps a decayed sentiment of each instrument."""
+"""Scores headlines as they arrive, and publishes a decayed sentiment of each instrument."""
 
 from typing import NamedTuple
 
+from nautilus_trader.core.data import Data
+from nautilus_trader.model.custom import customdataclass
+from nautilus_trader.model.data import DataType
 from nautilus_trader.model.identifiers import InstrumentId
 
+from nautilus_torchserve.features.schema import FeatureSchema
 from nautilus_torchserve.features.text import TEXT_SCHEMA
 from nautilus_torchserve.serving.client.client import PredictionResponse
 from nautilus_torchserve.trading.checks import expect
@@ -11,12 +15,43 @@ from nautilus_torchserve.trading.inference.actor import ModelActor
 from nautilus_torchserve.trading.inference.config import ModelActorConfig
 from nautilus_torchserve.trading.news.decayed_mean import DecayedMean
 from nautilus_torchserve.trading.news.headline import HEADLINE_TOPIC, NewsHeadline
-from nautilus_torchserve.trading.news.sentiment import InstrumentSentiment, sentiment_type
 from nautilus_torchserve.traffic.assignment import Route
 from nautilus_torchserve.wire.errors import BadText, BodyTooLarge, RequestError
 
 PER_TEXT_ERRORS = (BadText, BodyTooLarge)
 """Errors that one text of a request can bring upon the others."""
+
+
+@customdataclass
+class InstrumentSentiment(Data):
+    """An instrument's sentiment after one more headline.
+
+    ``ts_event`` is when the headline was published, ``ts_init`` when its score took effect here; both Unix
+    nanoseconds.
+
+    A `ParquetDataCatalog` writes and reads it like any custom data.
+    """
+
+    instrument_id: InstrumentId
+    """The instrument that it is about."""
+    score: float
+    """Mean of all headlines' scores so far, in [-1, 1], the older ones counting less:
+    `trading.news.decayed_mean`. It does not fade by itself: ``ts_event`` gives its age."""
+    last_score: float
+    """Score of the last headline alone."""
+    headlines: int
+    """Number of headlines in the score."""
+    model: str
+    """The model's name."""
+    version: str
+    """The version that answered."""
+    archive_digest: str
+    """Content digest of the archive that answered."""
+
+
+def sentiment_type(instrument_id: InstrumentId) -> DataType:
+    """Return the data type of an instrument's sentiment; the metadata must match on both sides."""
+    return DataType(InstrumentSentiment, metadata={"instrument_id": instrument_id.value})
 
 
 class SentimentActorConfig(ModelActorConfig, kw_only=True, frozen=True):
@@ -25,11 +60,11 @@ class SentimentActorConfig(ModelActorConfig, kw_only=True, frozen=True):
     Parameters
     ----------
     instrument_ids : list of InstrumentId
-        Whose headlines to ask about.
+        The instruments whose headlines to score.
     half_life_ns : int
         Age at which a headline counts half (nanoseconds); it counts from its receipt.
     max_batch : int
-        Most headlines in one request.
+        Largest number of headlines in one request.
     """
 
     instrument_ids: list[InstrumentId]
@@ -46,23 +81,28 @@ class SentimentActorConfig(ModelActorConfig, kw_only=True, frozen=True):
         expect(self.half_life_ns >= 1, f"half_life_ns of at least 1, was {self.half_life_ns}")
         expect(self.max_batch >= 1, f"max_batch of at least 1, was {self.max_batch}")
 
+    def feature_schema(self) -> FeatureSchema:
+        return TEXT_SCHEMA
 
-class Told(NamedTuple):
-    """A headline to ask about."""
+    def subjects(self) -> list[InstrumentId]:
+        return self.instrument_ids
+
+
+class PendingHeadline(NamedTuple):
+    """A headline to score."""
 
     headline: NewsHeadline
     instrument_ids: list[InstrumentId]
-    """Whom its score counts for."""
+    """The instruments that its score counts for."""
 
 
 class SentimentActor(ModelActor):
     """Scores headlines, and publishes the sentiment of each instrument that one is about.
 
-    Headlines received at the same time make one request (or as few as ``max_batch`` allows), whatever they are
-    about; with ``traffic``, one for each version that their instruments are with. Where one of them makes it fail,
-    halves are asked about, and so on, until it stands alone: it is left out, and its neighbours have their scores.
-    The sentiment is `trading.news.decayed_mean` of the scores, by the times of receipt; it takes
-    effect when their answer is there.
+    Headlines received at the same time make one request (or as few as ``max_batch`` allows), whatever they are about;
+    with ``traffic``, one for each version that their instruments are with. Where one of them makes it fail, halves are
+    sent, and so on, until it stands alone: it is left out, and its neighbours have their scores. The sentiment is
+    `trading.news.decayed_mean` of the scores, by the times of receipt; it takes effect with the response.
 
     Parameters
     ----------
@@ -76,16 +116,16 @@ class SentimentActor(ModelActor):
         self.unreadable: dict[InstrumentId, list[int]] = {name: [] for name in config.instrument_ids}
         """Instrument -> ``ts_init`` of the headlines that the model could not read."""
         self.failed: dict[InstrumentId, list[int]] = {name: [] for name in config.instrument_ids}
-        """Instrument -> ``ts_init`` of the headlines that got no answer."""
+        """Instrument -> ``ts_init`` of the headlines whose requests failed."""
         self._sentiment = {name: DecayedMean(config.half_life_ns) for name in config.instrument_ids}
         self._received_ns = -1
         """When the headlines that are being collected were received."""
         self._due_ns = -1
-        """When their scores are there."""
+        """When their scores take effect."""
         self._waiting: list[NewsHeadline] = []
 
     def on_start(self) -> None:
-        self.connect_model(TEXT_SCHEMA)
+        self.connect_model(self.config.feature_schema())
         self.msgbus.subscribe(topic=HEADLINE_TOPIC, handler=self.handle_data)
 
     def on_stop(self) -> None:
@@ -93,85 +133,85 @@ class SentimentActor(ModelActor):
         super().on_stop()
 
     def on_data(self, data: NewsHeadline) -> None:
-        if self.gave_up or not self.is_connected or not self._ours(data):
+        if self.gave_up or not self.is_connected or not self._instruments_of(data):
             return
         if data.ts_init != self._received_ns:
-            self._ask()
+            self._send_collected()
             self._received_ns = data.ts_init
             self._due_ns = self.schedule(data.ts_init)
         self._waiting.append(data)
 
-    def _ours(self, headline: NewsHeadline) -> list[InstrumentId]:
-        """Which of our instruments it is about."""
+    def _instruments_of(self, headline: NewsHeadline) -> list[InstrumentId]:
+        """Return the configured instruments that a headline is about."""
         return [name for name in dict.fromkeys(headline.instrument_ids) if name in self._sentiment]
 
-    def ask_waiting(self, now_ns: int) -> None:
+    def send_waiting(self, now_ns: int) -> None:
         if self._due_ns <= now_ns:
-            self._ask()  # nothing received at the same time can follow any more
+            self._send_collected()  # nothing received at the same time can follow any more
 
-    def _ask(self) -> None:
-        """Ask about all headlines that are waiting, those of one route together."""
+    def _send_collected(self) -> None:
+        """Send all headlines that are waiting, those of one route together."""
         waiting, self._waiting = self._waiting, []
-        routes: dict[Route, list[Told]] = {}
+        routes: dict[Route, list[PendingHeadline]] = {}
         for headline in waiting:
-            for route, instrument_ids in self._routes(headline).items():
-                routes.setdefault(route, []).append(Told(headline, instrument_ids))
-        for route, told in routes.items():
-            for start in range(0, len(told), self.config.max_batch):
+            for route, instrument_ids in self._routes_of(headline).items():
+                routes.setdefault(route, []).append(PendingHeadline(headline, instrument_ids))
+        for route, pending in routes.items():
+            for start in range(0, len(pending), self.config.max_batch):
                 if not self.gave_up:
-                    self._ask_together(route, told[start : start + self.config.max_batch])
+                    self._score_together(route, pending[start : start + self.config.max_batch])
 
-    def _routes(self, headline: NewsHeadline) -> dict[Route, list[InstrumentId]]:
-        """Whom to ask about a headline, and for which of our instruments."""
+    def _routes_of(self, headline: NewsHeadline) -> dict[Route, list[InstrumentId]]:
+        """Return the routes of a headline, and the instruments of each."""
         routes: dict[Route, list[InstrumentId]] = {}
-        for instrument_id in self._ours(headline):
+        for instrument_id in self._instruments_of(headline):
             routes.setdefault(self.route(instrument_id, headline.ts_event), []).append(instrument_id)
         return routes
 
-    def _ask_together(self, route: Route, told: list[Told]) -> None:
-        texts = [each.headline.text for each in told]
-        about = [each.instrument_ids for each in told]
+    def _score_together(self, route: Route, pending: list[PendingHeadline]) -> None:
+        texts = [headline.text for headline, _ in pending]
+        subjects = [instrument_ids for _, instrument_ids in pending]
         try:
-            answer = self.ask(route, texts, about, told[0].headline.ts_event)
+            response = self.send(route, texts, subjects, pending[0].headline.ts_event)
         except PER_TEXT_ERRORS as error:
-            if len(told) == 1:
-                self._refuse(told[0], error)
+            if len(pending) == 1:
+                self._record_unreadable(pending[0], error)
                 return
-            middle = len(told) // 2
-            for half in (told[:middle], told[middle:]):
-                self._ask_together(route, half)
+            middle = len(pending) // 2
+            for half in (pending[:middle], pending[middle:]):
+                self._score_together(route, half)
         except RequestError as error:
-            for headline, instrument_ids in told:
+            for headline, instrument_ids in pending:
                 self.record_failure(error, f"the headline received at {headline.ts_init}")
                 for instrument_id in instrument_ids:
                     self.failed[instrument_id].append(headline.ts_init)
-            self.count_event(answered=False, on_trial=route.on_trial)
+            self.count_event(is_answered=False, on_trial=route.on_trial)
         else:
-            self.count_event(answered=True)
-            for row, each in enumerate(told):
-                self._take_in(answer, row, each)
+            self.count_event(is_answered=True)
+            for row, scored in enumerate(pending):
+                self._update_sentiment(response, row, scored)
 
-    def _refuse(self, told: Told, error: RequestError) -> None:
+    def _record_unreadable(self, pending: PendingHeadline, error: RequestError) -> None:
         """Leave a headline out; the model did answer, so this does not count towards giving up."""
-        self.log.warning(f"The headline received at {told.headline.ts_init} was not read: {error}")
-        self.count_event(answered=True)
-        for instrument_id in told.instrument_ids:
-            self.unreadable[instrument_id].append(told.headline.ts_init)
+        self.log.warning(f"The headline received at {pending.headline.ts_init} was not read: {error}")
+        self.count_event(is_answered=True)
+        for instrument_id in pending.instrument_ids:
+            self.unreadable[instrument_id].append(pending.headline.ts_init)
 
-    def _take_in(self, answer: PredictionResponse, row: int, told: Told) -> None:
-        score = answer.outputs["score"].item(row)
-        for instrument_id in told.instrument_ids:
+    def _update_sentiment(self, response: PredictionResponse, row: int, scored: PendingHeadline) -> None:
+        score = response.outputs["score"].item(row)
+        for instrument_id in scored.instrument_ids:
             sentiment = self._sentiment[instrument_id]
             self.pending.add(
                 InstrumentSentiment(
-                    ts_event=told.headline.ts_event,
+                    ts_event=scored.headline.ts_event,
                     ts_init=self._due_ns,
                     instrument_id=instrument_id,
-                    score=sentiment.update(score, told.headline.ts_init),
+                    score=sentiment.update(score, scored.headline.ts_init),
                     last_score=score,
                     headlines=sentiment.count,
-                    model=answer.model,
-                    version=answer.version,
-                    archive_digest=answer.digest,
+                    model=response.model,
+                    version=response.version,
+                    archive_digest=response.digest,
                 )
             )

@@ -1,17 +1,21 @@
-"""Asks a model about every trade and publishes what it says."""
+"""Requests a prediction with every trade and publishes it."""
+
+from typing import Any
 
 import numpy as np
 from nautilus_trader.model.data import TradeTick
 from nautilus_trader.model.identifiers import InstrumentId
 from nautilus_trader.model.objects import FIXED_PRECISION
 
+from nautilus_torchserve.features.schema import FeatureSchema
 from nautilus_torchserve.features.tick import WINDOW, TickFeatures, tick_schema
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.checks import expect
 from nautilus_torchserve.trading.inference.actor import ModelActor
 from nautilus_torchserve.trading.inference.config import ModelActorConfig
 from nautilus_torchserve.trading.inference.messages import PredictionRequest
-from nautilus_torchserve.trading.inference.warm_start import WarmStart
 from nautilus_torchserve.trading.isolate_errors import isolate_errors
+from nautilus_torchserve.trading.warm_start import WarmStart
 from nautilus_torchserve.wire.errors import RequestError, is_refusal
 
 SIDE_SIGNS = (0, 1, -1)
@@ -24,7 +28,7 @@ class InferenceActorConfig(ModelActorConfig, kw_only=True, frozen=True):
     Parameters
     ----------
     instrument_id : InstrumentId
-        Whose trades to ask about.
+        The instrument whose trades to follow.
     window : int
         Trades that a row of features looks back on; must be the model's.
     """
@@ -37,12 +41,22 @@ class InferenceActorConfig(ModelActorConfig, kw_only=True, frozen=True):
         super().__post_init__()
         expect(self.window >= 1, f"window of at least 1 trade, was {self.window}")
 
+    @classmethod
+    def metadata_fields(cls, metadata: ModelMetadata) -> dict[str, Any]:
+        return {"window": metadata.feature_schema.window}
+
+    def feature_schema(self) -> FeatureSchema:
+        return tick_schema(self.window)
+
+    def subjects(self) -> list[InstrumentId]:
+        return [self.instrument_id]
+
 
 class InferenceActor(ModelActor):
-    """Keeps the tick features, asks for a prediction with each trade and publishes it when it is due.
+    """Updates the tick features with each trade, requests a prediction and publishes it when it takes effect.
 
     A request that fails is logged and counted, and there is no prediction for that trade. In a live run with
-    ``warm_up_ns`` the features are filled from history first; nothing is asked about its trades.
+    ``warm_up_ns`` the features are filled from history first, without requests.
 
     Parameters
     ----------
@@ -53,39 +67,39 @@ class InferenceActor(ModelActor):
         super().__init__(config, [config.instrument_id])
         self.features = TickFeatures(config.window)
         self.failed: list[int] = []
-        """Which trades' requests failed, 0 being the first trade seen."""
+        """Trades whose requests failed, 0 being the first trade."""
         self.refused_rows: list[int] = []
-        """Which trades' features the model refused."""
+        """Trades whose features the model refused."""
         self._price_step = 1
         self._size_step = 1
         self._warm_start: WarmStart[TradeTick] = WarmStart(lambda tick: tick.trade_id.value)
 
     def on_start(self) -> None:
         config = self.config
-        instrument = self.connect_model(tick_schema(config.window))[config.instrument_id]
+        instrument = self.connect_model(config.feature_schema())[config.instrument_id]
         self._price_step = 10 ** (FIXED_PRECISION - instrument.price_precision)
         self._size_step = 10 ** (FIXED_PRECISION - instrument.size_precision)
         self.subscribe_trade_ticks(config.instrument_id)
-        since = self.warm_up(self._take_in_history)
+        since = self.begin_warm_start(self._add_history)
         if since is None:
-            self._warm_start.over = True
+            self._warm_start.is_over = True
         else:
-            self.request_trade_ticks(config.instrument_id, start=since, callback=self.end_warm_up)
+            self.request_trade_ticks(config.instrument_id, start=since, callback=self.end_warm_start)
 
     @isolate_errors
     def on_historical_data(self, data: TradeTick) -> None:
         if isinstance(data, TradeTick) and data.instrument_id == self.config.instrument_id:
-            self._warm_start.past(data)
+            self._warm_start.add_history(data)
 
     @isolate_errors
     def on_trade_tick(self, tick: TradeTick) -> None:
-        if not self._warm_start.over:
+        if not self._warm_start.is_over:
             self._warm_start.hold(tick)
             return
         row = self._row(tick)
         if row is None or self.gave_up or not self.is_connected:
             return
-        question = PredictionRequest(
+        request = PredictionRequest(
             self.config.instrument_id,
             self.features.seen - 1,
             tick.ts_event,
@@ -93,9 +107,9 @@ class InferenceActor(ModelActor):
             np.array(row, dtype=np.float32),
         )
         if self.is_live:
-            self.put(question)
+            self.submit(request)
         else:
-            self._ask(question)
+            self._predict(request)
 
     def _row(self, tick: TradeTick) -> tuple[float, ...] | None:
         price, finer_price = divmod(tick.price.raw, self._price_step)
@@ -106,38 +120,38 @@ class InferenceActor(ModelActor):
         return self.features.update(price, size, SIDE_SIGNS[tick.aggressor_side], tick.ts_event)
 
     def _refine(self, tick: TradeTick) -> None:
-        """Count in the steps of a trade that has more decimals than the instrument says, as after a change of tick."""
+        """Adopt the steps of a trade that has more decimals than its instrument, as after a change of tick size."""
         price_step, size_step = _step(tick.price.raw, self._price_step), _step(tick.size.raw, self._size_step)
         self.features.refine(self._price_step // price_step, self._size_step // size_step)
         self._price_step, self._size_step = price_step, size_step
-        self.log.warning(f"{tick} has more decimals than its instrument; features go on in its steps")
+        self.log.warning(f"{tick} has more decimals than its instrument; features continue in its steps")
 
-    def _take_in_history(self) -> str:
+    def _add_history(self) -> str:
         for tick in self._warm_start.end():
             self._row(tick)
         return f"{self.features.seen} trades, of which {self.config.window + 1} make the first row of features"
 
-    def _ask(self, question: PredictionRequest) -> None:
-        instrument_id, _, ts_event, ts_init, asked = question
+    def _predict(self, request: PredictionRequest) -> None:
+        instrument_id, _, ts_event, ts_init, row = request
         route = self.route(instrument_id, ts_event)
         try:
-            answer = self.ask(route, asked[np.newaxis], [[instrument_id]], ts_event)
+            response = self.send(route, row[np.newaxis], [[instrument_id]], ts_event)
         except RequestError as error:
             if is_refusal(error):
-                self.refused_rows.append(question.number)
+                self.refused_rows.append(request.number)
                 self.record_refusal(error, f"trade {self.features.seen}")
-                self.count_event(answered=True)
+                self.count_event(is_answered=True)
                 return
-            self.failed.append(question.number)
+            self.failed.append(request.number)
             self.record_failure(error, f"trade {self.features.seen}")
-            self.count_event(answered=False, on_trial=route.on_trial)
+            self.count_event(is_answered=False, on_trial=route.on_trial)
         else:
-            self.count_event(answered=True)
-            self.schedule_publish(answer, 0, question, self.schedule(ts_init), route.split)
+            self.count_event(is_answered=True)
+            self.schedule_publish(response, 0, request, self.schedule(ts_init), route.split)
 
 
 def _step(raw: int, step: int) -> int:
-    """The largest step, a power of ten parts of ``step``, of which ``raw`` is a multiple."""
+    """Return the largest step, ``step`` over a power of ten, of which ``raw`` is a multiple."""
     while raw % step:
         step //= 10
     return step

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from model_defs.return_network import OUTPUTS, ReturnNetwork, predict
 from nautilus_torchserve.inference.explain.integrate import TimeLimit, float64_copy
-from nautilus_torchserve.inference.explain.windows import explain_window
+from nautilus_torchserve.inference.models.price import explain_window
 from nautilus_torchserve.market.bars.checks import examine
 from nautilus_torchserve.market.price_sketch import fit_record
 from nautilus_torchserve.models.table import PRICE

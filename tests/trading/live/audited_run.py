@@ -50,7 +50,7 @@ def call_of(prediction: Prediction) -> InferenceCall:
     """The request that led to a prediction, as a live actor tells it; a DEGRADED one got no answer."""
     answered = prediction.status == Status.OK
     features = vars(prediction).get("asked", np.array([prediction.number, 0.5, 0.25, 0.125], np.float32))
-    question = PredictionRequest(
+    request = PredictionRequest(
         prediction.instrument_id,
         vars(prediction).get("question", prediction.number),
         prediction.ts_event,
@@ -66,8 +66,8 @@ def call_of(prediction: Prediction) -> InferenceCall:
         ended_ns=prediction.ts_init,
         latency_ns=prediction.latency_ns,
         error="" if answered else "NoConnection: refused",
-        questions=(question,),
-        fates=(RequestOutcome.ANSWERED if answered else RequestOutcome.FAILED,),
+        requests=(request,),
+        outcomes=(RequestOutcome.ANSWERED if answered else RequestOutcome.FAILED,),
         outputs={name: np.array([value], np.float32) for name, value in prediction.outputs.items()} if answered else {},
     )
 

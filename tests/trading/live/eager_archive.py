@@ -2,18 +2,18 @@
 
 from pathlib import Path
 
-from made_versions import made
+from tick_versions import made
 
 NEVER_HOLD = """
-_compute = TickHandler.compute
-def _eager(self, asked):
-    said = _compute(self, asked)
-    if self.initialized:
-        said = said.copy()
-        said[:, 2] = 0.0
-        said /= said.sum(axis=1, keepdims=True)
-    return said
-TickHandler.compute = _eager
+_compute = TickModel.compute
+def _eager(self, requests):
+    outputs = _compute(self, requests)
+    if hasattr(self, "answer_size"):  # loaded
+        outputs = outputs.copy()
+        outputs[:, 2] = 0.0
+        outputs /= outputs.sum(axis=1, keepdims=True)
+    return outputs
+TickModel.compute = _eager
 """
 
 

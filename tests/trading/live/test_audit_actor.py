@@ -115,7 +115,7 @@ def test_a_run_has_a_begin_with_what_a_backtest_needs_and_an_end(url: str) -> No
     (instrument,) = json.loads(first.instruments)
     assert instrument["id"] == "BTCUSDT.BINANCE"
     assert first.packages["nautilus_trader"] == nautilus_trader.__version__
-    assert first.packages["nautilus-torchserve"].startswith("0.1.0 (commit ")
+    assert first.packages["nautilus-torchserve"].startswith("0.2.0 (commit ")
     assert started(log).run_id == started(log, first.run_id).run_id == first.run_id
     with pytest.raises(UnknownRun, match="run none in the log expected"):
         started(log, "none")
@@ -184,7 +184,10 @@ def test_an_order_without_a_prediction_has_a_story_too(url: str) -> None:
 def test_an_order_on_a_prediction_that_repeats_the_last_good_one_shows_both_questions(tmp_path: Path) -> None:
     def repeated(instrument: Instrument) -> list[Prediction]:
         again = {"status": Status.DEGRADED, "ts_event": START + 6_000 * MS, "ts_init": START + 6_004 * MS}
-        return [said(50, 0.75, 0.125, instrument, leaving=True), said(50, 0.75, 0.125, instrument, **again)]
+        return [
+            said(50, 0.75, 0.125, instrument, pending_version_change=True),
+            said(50, 0.75, 0.125, instrument, **again),
+        ]
 
     url = f"parquet:{tmp_path}"
     with audited_run(repeated, lambda instrument: [audit(instrument, url)], on_failure="last_good"):

@@ -16,8 +16,8 @@ import psutil
 import pytest
 from eager_archive import NEVER_HOLD, eager
 from loopback_venue import LoopbackVenue
-from made_versions import made
 from tcp_proxy import Proxy
+from tick_versions import made
 from witness import BEAT_S, heard, witnessed
 
 from nautilus_torchserve.market.trades.load import load

@@ -5,12 +5,14 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import misbehaving_server
 import msgspec
 import pytest
 
 from nautilus_torchserve.market.trades.trades import BadData
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.checks import BadSetting
-from nautilus_torchserve.trading.live.components import actor_config, strategy_configs, traded
+from nautilus_torchserve.trading.live.components import actor_config, strategy_configs
 from nautilus_torchserve.trading.live.node import build_node
 from nautilus_torchserve.trading.live.replay.recording import load_recording
 from nautilus_torchserve.trading.live.settings import NodeSettings, ReplayMarket
@@ -43,11 +45,14 @@ trade_size = "0.1"
 [risk]
 max_daily_loss = "10"
 """
-METADATA = {
-    "feature_schema": {"window": 32},
-    "bars": {"interval_ns": 60 * 10**9, "max_gap_ns": 120 * 10**9, "indicators": True},
-    "label": {"horizon_bars": 2},
-}
+MINUTE_NS = 60 * 10**9
+METADATA = ModelMetadata.from_dict(
+    {
+        **misbehaving_server.METADATA,
+        "bars": {"interval_ns": MINUTE_NS, "max_gap_ns": 2 * MINUTE_NS, "indicators": True},
+        "label": {"horizon_bars": 2},
+    }
+)
 
 
 @pytest.fixture
@@ -72,7 +77,11 @@ WRONG = {
     "two sources": ("simulate = 100", 'simulate = 100\ntrades = "x"', "one of trades, bars and simulate expected"),
     "no amount": ('balance = "1000 USD"', 'balance = "EUR"', "balance of an amount above 0 like"),
     "no currency": ('balance = "1000 USD"', 'balance = "1000"', "balance of an amount above 0 like"),
-    "no duration": ('url = "http://127.0.0.1:1"', 'warm_up_ns = "long"', "model.actor.warm_up_ns: a duration such as"),
+    "no duration": (
+        'url = "http://127.0.0.1:1"',
+        'warm_up_ns = "long"',
+        "model.actor.warm_up_ns: expected a duration such as",
+    ),
     "no TOML": ("[risk]", "[risk", "TOML expected"),
     "api key": ('kind = "sandbox"', 'kind = "sandbox"\napi_key = "abc123"', "execution.api_key: no secret in a file"),
     "deep secret": ('kind = "sandbox"', 'kind = "adapter"\nconfig = { api_secret = "abc123" }', "api_secret: no"),
@@ -107,8 +116,16 @@ def test_durations_may_be_written_as_people_do(written: Any) -> None:
 
 
 COMPONENT_WRONG = {
-    "actor": ('instrument_id = "SIMUSD.SIM"', 'instrument_id = "SIMUSD.SIM"\nwindwo = 3', "model.actor.windwo: a"),
-    "strategy": ('trade_size = "0.1"', 'trade_size = "0.1"\nsize = 3', "strategy.size: a field of TickStrategyConfig"),
+    "actor": (
+        'instrument_id = "SIMUSD.SIM"',
+        'instrument_id = "SIMUSD.SIM"\nwindwo = 3',
+        "model.actor.windwo: expected a",
+    ),
+    "strategy": (
+        'trade_size = "0.1"',
+        'trade_size = "0.1"\nsize = 3',
+        "strategy.size: expected a field of TickStrategyConfig",
+    ),
     "value": ('trade_size = "0.1"', 'trade_size = "-1"', "strategy: trade_size above 0 expected, was -1"),
     "derived": ('trade_size = "0.1"', 'trade_size = "0.1"\nclose_on_stop = true', "follows from node.flatten"),
 }
@@ -130,7 +147,7 @@ def test_what_the_model_says_of_itself_need_not_be_said() -> None:
 
     assert (actor.indicators, actor.max_gap_ns) == (True, 120 * 10**9)
     assert {each.horizon_ns for each in strategies} == {120 * 10**9}
-    assert [each.instrument_id for each in strategies] == traded(actor)
+    assert [each.instrument_id for each in strategies] == actor.subjects()
 
 
 def test_without_the_model_it_has_to_be_said() -> None:

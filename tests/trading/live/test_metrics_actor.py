@@ -135,12 +135,12 @@ def test_late_answers_and_questions_that_were_never_sent_are_counted_by_fate() -
     (answered, late, expired) = (question(number) for number in range(3))
     call = replace(
         call_of(said(40, 0.75, 0.125, perpetual(small_market().instrument, 1.0))),
-        questions=(answered, late),
-        fates=(RequestOutcome.ANSWERED, RequestOutcome.LATE),
+        requests=(answered, late),
+        outcomes=(RequestOutcome.ANSWERED, RequestOutcome.LATE),
         latency_ns=40 * MS,
         error="DeadlinePassed: late",
     )
-    unsent = replace(call, questions=(expired,), fates=(RequestOutcome.EXPIRED,), sent_ns=0, latency_ns=0, url="")
+    unsent = replace(call, requests=(expired,), outcomes=(RequestOutcome.EXPIRED,), sent_ns=0, latency_ns=0, url="")
 
     metrics.take_call(call)
     metrics.take_call(unsent)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from nautilus_trader.model.identifiers import InstrumentId
 
-from nautilus_torchserve.trading.inference.live_server import SLOW
+from nautilus_torchserve.trading.inference.endpoint import SLOW
 from nautilus_torchserve.trading.inference.messages import (
     STOPPED,
     InferenceCall,

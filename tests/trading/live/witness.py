@@ -67,14 +67,14 @@ class Witness(Actor):
         self._write(
             "decision", status=str(said.status), version=said.version, number=said.number, age_ns=decision.age_ns,
             position=str(decision.position), side=decision.side, order=decision.client_order_id, why=decision.why,
-            leaving=said.leaving, feature_ts=said.feature_ts, digest=said.archive_digest,
+            leaving=said.pending_version_change, feature_ts=said.feature_ts, digest=said.archive_digest,
         )  # fmt: skip
 
     def _on_call(self, call: InferenceCall) -> None:
         self._write(
             "call", version=call.version, sent_ns=call.sent_ns, ended_ns=call.ended_ns, error=call.error,
-            numbers=[each.number for each in call.questions], fates=[str(fate) for fate in call.fates],
-            ts_init=[each.ts_init for each in call.questions],
+            numbers=[each.number for each in call.requests], fates=[str(outcome) for outcome in call.outcomes],
+            ts_init=[each.ts_init for each in call.requests],
             beats=sum(call.sent_ns < beat < call.ended_ns for beat in self._beats),
         )  # fmt: skip
 

@@ -2,11 +2,10 @@
 
 import gc
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from itertools import repeat
-from typing import Any
 
 import numpy as np
 from nautilus_trader.common.component import MessageBus
@@ -15,6 +14,7 @@ from nautilus_trader.model.data import CustomData, DataType
 from nautilus_trader.model.identifiers import InstrumentId
 from numpy.typing import NDArray
 
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.prediction import Prediction, Status, prediction_topic, prediction_type
 
 
@@ -80,23 +80,23 @@ class PredictionInjector:
         The engine's.
     instrument_ids : sequence of InstrumentId
         What predictions are about.
-    metadata : mapping
+    metadata : ModelMetadata
         Of the model's version that has answered.
     model : str
         The name it was asked by.
     """
 
     def __init__(
-        self, bus: MessageBus, instrument_ids: Sequence[InstrumentId], metadata: Mapping[str, Any], model: str
+        self, bus: MessageBus, instrument_ids: Sequence[InstrumentId], metadata: ModelMetadata, model: str
     ) -> None:
         self._bus = bus
         self._instrument_ids = tuple(instrument_ids)
         self._data_types = [prediction_type(instrument_id) for instrument_id in instrument_ids]
         self._topics = {instrument_id: prediction_topic(instrument_id) for instrument_id in instrument_ids}
-        self._names = tuple(metadata["outputs"])
+        self._names = tuple(metadata.outputs)
         self._model = model
-        self._version: str = metadata["version"]
-        self._digest: str = metadata["archive_digest"]
+        self._version: str = metadata.version
+        self._digest: str = metadata.archive_digest
         self._last: deque[Prediction] = deque(maxlen=1)
         bus.subscribe(topic=f"data.{DUE_TOGETHER.topic}", handler=self._publish)
         for topic in self._topics.values():
@@ -152,7 +152,7 @@ class PredictionInjector:
             prediction.latency_ns = latency_ns
             prediction.status = status
             prediction.split = ""
-            prediction.leaving = False
+            prediction.pending_version_change = False
             prediction.number = number
             prediction._ts_event = ts_event
             prediction._ts_init = due_ns

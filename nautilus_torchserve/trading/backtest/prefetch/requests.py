@@ -39,12 +39,12 @@ def ask_rows(client: InferenceClient, rows: NDArray[np.float32]) -> BatchRespons
         if len(rows) > 1:
             half = len(rows) // 2
             return _joined(ask_rows(client, rows[:half]), ask_rows(client, rows[half:]))
-        nothing = np.full((1, len(client.metadata["outputs"])), np.nan, dtype=np.float32)
+        nothing = np.full((1, len(client.metadata.outputs)), np.nan, dtype=np.float32)
         return BatchResponse(nothing, np.zeros(1, dtype=np.int64), {0: error})
-    digest = client.metadata["archive_digest"]
+    digest = client.metadata.archive_digest
     if answer.digest != digest:
         raise ServerFault(f"answers of archive {digest[:12]} for the whole run expected, was {answer.digest[:12]}")
-    outputs = np.stack([answer.outputs[name] for name in client.metadata["outputs"]], axis=1)
+    outputs = np.stack([answer.outputs[name] for name in client.metadata.outputs], axis=1)
     return BatchResponse(outputs, np.full(len(rows), answer.latency_ns, dtype=np.int64), {})
 
 

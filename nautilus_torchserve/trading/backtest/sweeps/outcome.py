@@ -101,8 +101,8 @@ def subject_of(result: Result, settings: RunSettings) -> Subject:
         data, definitions = [result.trades], [result.definition]
     return Subject(
         model=settings.model,
-        version=result.metadata["version"],
-        digest=result.metadata["archive_digest"],
+        version=result.metadata.version,
+        digest=result.metadata.archive_digest,
         instrument_ids=tuple(each.instrument.instrument_id for each in data),
         sources=tuple(dict.fromkeys(each.source for each in data)),
         simulated=any(each.simulated for each in data),

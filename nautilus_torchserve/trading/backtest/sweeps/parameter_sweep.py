@@ -90,7 +90,7 @@ def sweep_parameters(plan: Plan, grid: Grid, tried: Sequence[Combination], run: 
     settings = plan.settings
     expect(settings.traffic is None, f"no traffic in a sweep (it moves while one runs), was {settings.traffic}")
     if not {"model", "version"} & set(grid):
-        settings = replace(settings, version=served_metadata(settings)["version"])
+        settings = replace(settings, version=served_metadata(settings).version)
     return ParameterSweep(grid, tuple(run(replace(plan, settings=settings), tried)))
 
 

@@ -7,7 +7,7 @@ from nautilus_torchserve.latency.profile import BadProfile
 from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.market.trades.trades import BadData, Trades
 from nautilus_torchserve.scores.sharpe import Sharpe, sharpe_of
-from nautilus_torchserve.serving.client.archive_import import UnreadableArchive
+from nautilus_torchserve.serving.client.archive_file import UnreadableArchive
 from nautilus_torchserve.trading.backtest.bars import run_bar_backtest
 from nautilus_torchserve.trading.backtest.bars_settings import BarBacktestSettings
 from nautilus_torchserve.trading.backtest.settings import RunSettings

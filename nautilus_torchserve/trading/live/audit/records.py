@@ -1,4 +1,4 @@
-"""What passes over the message bus, as records of the audit log."""
+"""Messages of the message bus as records of the audit log."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,35 +19,35 @@ from nautilus_torchserve.trading.live.replay.client import Playback
 from nautilus_torchserve.wire.news_windows import NewsWindow
 
 Next = Callable[[int], dict[str, Any]]
-"""Given a record's time, its ``run_id``, ``seq`` and ``ts_ns``."""
+"""Given a record's time, returns its ``run_id``, ``seq`` and ``ts_ns``."""
 PACKAGES = ("nautilus_trader", "numpy")
 
 
 def packages() -> dict[str, str]:
-    """Versions of what decides what comes out of a run on the trading side."""
+    """Return the versions of the packages that determine a run on the trading side."""
     return {**{name: package_version(name) for name in PACKAGES}, NAME: code_version()}
 
 
 def as_json(strategies: Iterable[ImportableStrategyConfig]) -> str:
-    """The strategies' configs, as `audit.records.SessionRecord.strategies` has them."""
+    """Return the strategies' configs, as `audit.records.SessionRecord.strategies` has them."""
     return json.dumps([strategy.json_primitives() for strategy in strategies], sort_keys=True)
 
 
 def instruments_as_json(instruments: Sequence[Instrument]) -> str:
-    """The instruments, as `audit.records.SessionRecord.instruments` has them."""
-    return json.dumps([type(each).to_dict(each) for each in instruments], sort_keys=True)
+    """Return the instruments, as `audit.records.SessionRecord.instruments` has them."""
+    return json.dumps([type(instrument).to_dict(instrument) for instrument in instruments], sort_keys=True)
 
 
 def asked_records(call: InferenceCall, begin: Next) -> Iterator[AskedRecord]:
-    """One for each question of a request."""
-    for row, (question, fate) in enumerate(zip(call.questions, call.fates, strict=True)):
-        features, texts, ages_s = _inputs(question.asked)
+    """Yield a record for each request of a call."""
+    for row, (request, outcome) in enumerate(zip(call.requests, call.outcomes, strict=True)):
+        features, texts, ages_s = _inputs(request.features)
         yield AskedRecord(
             **begin(call.ended_ns),
-            instrument_id=question.instrument_id.value,
-            question=question.number,
-            ts_event=question.ts_event,
-            ts_init=question.ts_init,
+            instrument_id=request.instrument_id.value,
+            question=request.number,
+            ts_event=request.ts_event,
+            ts_init=request.ts_init,
             features=features.reshape(-1),
             shape=features.shape,
             texts=texts,
@@ -57,41 +57,41 @@ def asked_records(call: InferenceCall, begin: Next) -> Iterator[AskedRecord]:
             version=call.version,
             digest=call.digest,
             outputs={name: values.item(row) for name, values in call.outputs.items()},
-            fate=fate.value,
+            fate=outcome.value,
             error=call.error,
             sent_ns=call.sent_ns,
             ended_ns=call.ended_ns,
             latency_ns=call.latency_ns,
-            rows=len(call.questions),
+            rows=len(call.requests),
         )
 
 
-def _inputs(asked: OneInput) -> tuple[np.ndarray, tuple[str, ...], tuple[float, ...]]:
-    if isinstance(asked, NewsWindow):
-        return asked.window, asked.texts, asked.ages_s
-    return asked, (), ()
+def _inputs(model_input: OneInput) -> tuple[np.ndarray, tuple[str, ...], tuple[float, ...]]:
+    if isinstance(model_input, NewsWindow):
+        return model_input.window, model_input.texts, model_input.ages_s
+    return model_input, (), ()
 
 
 def decision_record(decision: Decision, cache: CacheFacade, begin: Next) -> DecisionRecord:
-    """A decision with the market as it was at that moment."""
-    said = decision.prediction
-    quote, trade = cache.quote_tick(said.instrument_id), cache.trade_tick(said.instrument_id)
+    """Return the record of a decision, with the market as it was at that moment."""
+    prediction = decision.prediction
+    quote, trade = cache.quote_tick(prediction.instrument_id), cache.trade_tick(prediction.instrument_id)
     return DecisionRecord(
         **begin(decision.ts_ns),
         strategy_id=decision.strategy_id,
-        instrument_id=said.instrument_id.value,
-        model=said.model,
-        version=said.version,
-        digest=said.archive_digest,
-        status=str(said.status),
-        outputs=said.outputs,
-        question=said.number,
-        ts_event=said.ts_event,
-        ts_init=said.ts_init,
-        feature_ts=said.feature_ts,
-        latency_ns=said.latency_ns,
-        split=said.split,
-        leaving=said.leaving,
+        instrument_id=prediction.instrument_id.value,
+        model=prediction.model,
+        version=prediction.version,
+        digest=prediction.archive_digest,
+        status=str(prediction.status),
+        outputs=prediction.outputs,
+        question=prediction.number,
+        ts_event=prediction.ts_event,
+        ts_init=prediction.ts_init,
+        feature_ts=prediction.feature_ts,
+        latency_ns=prediction.latency_ns,
+        split=prediction.split,
+        leaving=prediction.pending_version_change,
         age_ns=decision.age_ns,
         position=str(decision.position),
         side=decision.side,
@@ -105,12 +105,12 @@ def decision_record(decision: Decision, cache: CacheFacade, begin: Next) -> Deci
 
 
 def order_record(event: OrderEvent, begin: dict[str, Any]) -> OrderRecord | FillRecord:
-    """An order's event; of a fill, a record of its own kind.
+    """Return the record of an order's event; of a fill, a `FillRecord`.
 
     Parameters
     ----------
     begin : dict
-        The record's ``run_id``, ``seq`` and ``ts_ns``: when it was heard.
+        The record's ``run_id``, ``seq`` and ``ts_ns``: when it was received.
     """
     venue_order_id = event.venue_order_id
     common = {
@@ -133,20 +133,20 @@ def order_record(event: OrderEvent, begin: dict[str, Any]) -> OrderRecord | Fill
             fee_currency=event.commission.currency.code,
             liquidity=liquidity_side_to_str(event.liquidity_side),
         )
-    told = isinstance(event, OrderInitialized)
+    is_new = isinstance(event, OrderInitialized)
     return OrderRecord(
         **common,
         event=type(event).__name__.removeprefix("Order").upper(),
-        order_type=order_type_to_str(event.order_type) if told else "",
-        side=order_side_to_str(event.side) if told else "",
-        quantity=str(event.quantity) if told else "",
-        tags=tuple(event.tags or ()) if told else (),
+        order_type=order_type_to_str(event.order_type) if is_new else "",
+        side=order_side_to_str(event.side) if is_new else "",
+        quantity=str(event.quantity) if is_new else "",
+        tags=tuple(event.tags or ()) if is_new else (),
         reason=getattr(event, "reason", None) or "",  # rejected, denied and cancels rejected
     )
 
 
 def playback_record(playback: Playback, begin: dict[str, Any]) -> PlaybackRecord:
-    """What a replay says of itself."""
+    """Return the record of a replay's description."""
     return PlaybackRecord(
         **begin,
         shift_ns=playback.shift_ns,

@@ -100,12 +100,12 @@ class TradingMetrics:
 
     def take_call(self, call: InferenceCall) -> None:
         """A request that ended, or questions that never were a part of one."""
-        for fate in call.fates:
+        for fate in call.outcomes:
             self._questions.labels(call.model, fate.value).inc()
         if not call.sent_ns:
             return
         self._latency.labels(call.model, call.url).observe(call.latency_ns / 1e9)
-        self._rows.labels(call.model).observe(len(call.questions))
+        self._rows.labels(call.model).observe(len(call.requests))
         if call.error:
             self._errors.labels(call.model, call.url, call.error.partition(":")[0]).inc()
 

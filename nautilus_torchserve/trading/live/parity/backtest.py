@@ -186,7 +186,7 @@ def _prediction(asked: AskedRecord, outputs: dict[str, float], decision: Decisio
         feature_ts=asked.ts_event,
         latency_ns=asked.latency_ns,
         split="" if decision is None else decision.split,
-        leaving=decision is not None and decision.leaving,
+        pending_version_change=decision is not None and decision.leaving,
         number=asked.question,
     )
 

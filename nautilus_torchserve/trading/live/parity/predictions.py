@@ -138,7 +138,7 @@ def _client(model: str, version: str, digest: str, urls: Sequence[str], token: s
             client = connect(url, model, version, token=token)
         except UnknownModel:
             continue
-        if client.metadata["archive_digest"] == digest:
+        if client.metadata.archive_digest == digest:
             return client
         client.close()
     raise NoParity(
@@ -147,10 +147,10 @@ def _client(model: str, version: str, digest: str, urls: Sequence[str], token: s
 
 
 def _window(client: InferenceClient) -> int:
-    theirs = client.metadata["feature_schema"]
-    ours = tick_schema(theirs["window"])
-    if ours.sha256 != client.metadata["feature_schema_sha256"]:
-        raise SchemaMismatch(f"a model trained on features {ours.name} expected, was {theirs['name']}")
+    theirs = client.metadata.feature_schema
+    ours = tick_schema(theirs.window)
+    if ours.sha256 != client.metadata.feature_schema_sha256:
+        raise SchemaMismatch(f"a model trained on features {ours.name} expected, was {theirs.name}")
     return ours.window
 
 

@@ -1,0 +1,187 @@
+"""A model of the inference core: decoded requests to named float32 outputs, bit for bit the same in any batch."""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nautilus_torchserve.inference.device import choose_device
+from nautilus_torchserve.inference.model_files import GOLDEN, BadArchive, read_description, read_golden, read_schema
+from nautilus_torchserve.wire.digest import folder_digest
+from nautilus_torchserve.wire.errors import OutputNotFinite, OutputOutOfRange
+from nautilus_torchserve.wire.output_constraints import OutputConstraints
+from nautilus_torchserve.wire.response import AnswerSize, DecodedRequest
+from nautilus_torchserve.wire.texts import MOST_CHARACTERS
+
+
+class InferenceModel(ABC):
+    """One version of a model, loaded from its unpacked archive and proved to give its golden outputs.
+
+    It knows neither TorchServe nor HTTP: `worker` serves it, and ``mar:`` clients call it in their own process. A
+    subclass loads what it computes with, decodes requests, computes and explains; the networks are built by the
+    modules that ``model.json`` names.
+
+    Parameters
+    ----------
+    folder : Path
+        The unpacked archive.
+    version : str
+        The model version of its manifest.
+    gpu_id : int or None, default 0
+        The GPU to compute on, where the machine has one; None: the CPU.
+    max_characters : int
+        Most characters of all texts of one request.
+
+    Raises
+    ------
+    BadArchive
+        Something is missing, or the golden outputs come out different.
+    UnsupportedDevice
+        torch has no kernels for the GPU.
+    """
+
+    output_names: tuple[str, ...]
+    """Names of the columns of a table of outputs, in order."""
+    constraints = OutputConstraints()
+    """Ranges of outputs, and which of them sum to 1; clients refuse answers outside of them."""
+    inputs: str
+    """What a request holds: ``rows``, ``texts``, or ``windows and texts``."""
+    explained: tuple[str, ...]
+    """Outputs that can be explained."""
+    explain_s: float = 0.5
+    """Longest time for all explanations of a batch, whose predictions, and all that wait for the worker, wait for
+    them."""
+    explain_alone_s: float = 2.0
+    """The same in a registration for explanations alone (`inference.explain.integrate.ALONE`), and of one call in
+    process; well below ``responseTimeout`` of the archive."""
+    max_explained: int = 8
+    """Most rows, texts or windows to explain in one request."""
+    max_explained_bytes: int = 1 << 18
+    """Length of a request's body above which it is refused unread; well above that of `max_explained`."""
+
+    def __init__(
+        self, folder: Path, version: str, gpu_id: int | None = 0, max_characters: int = MOST_CHARACTERS
+    ) -> None:
+        torch.set_num_threads(1)
+        torch.set_float32_matmul_precision("highest")  # what TorchServe imports may have allowed TF32 on CUDA
+        self.device = choose_device(gpu_id)
+        self.description = read_description(folder)
+        self.schema = read_schema(self.description)
+        self.version, self.digest = version, folder_digest(folder)
+        self.max_characters = max_characters
+        self.tile_sizes = self.load(folder)
+        golden = read_golden(folder)
+        outputs = self.compute([self.golden_request(golden.inputs)])
+        golden.verify(dict(zip(self.output_names, outputs.T, strict=True)))
+        self._check_constraints(outputs)
+        self.answer_size = AnswerSize.of(self.columns(outputs[:1]), len(self.output_names))
+
+    @abstractmethod
+    def load(self, folder: Path) -> tuple[int, ...]:
+        """Load from the unpacked archive to `device`, prove invariance, and return the sizes of the tiles used."""
+
+    @abstractmethod
+    def decode(self, content: object, content_type: str | None) -> DecodedRequest:
+        """Decode and check one request's body; raise `RequestError`."""
+
+    @abstractmethod
+    def validate(self, inputs: Any) -> DecodedRequest:
+        """Check inputs that a caller in this process holds as objects, as `decode` does a body."""
+
+    @abstractmethod
+    def golden_request(self, inputs: Mapping[str, NDArray[Any]]) -> DecodedRequest:
+        """Return the request that ``golden.npz`` holds."""
+
+    @abstractmethod
+    def compute(self, requests: Sequence[Any]) -> NDArray[np.float32]:
+        """Compute all rows of several requests, one after the other: float32 [n, len(output_names)]."""
+
+    @abstractmethod
+    def explain(self, request: Any, output: str | None, until_s: float) -> list[dict[str, Any]]:
+        """Attribute an output to the inputs of each row of a request, in plain JSON types.
+
+        Parameters
+        ----------
+        request : DecodedRequest
+            From `decode` or `validate`.
+        output : str or None
+            One of `explained`; None: the model's own choice.
+        until_s : float
+            `time.perf_counter` by which to come to an end.
+
+        Raises
+        ------
+        NotExplained
+            There is no such output, or there is too much to explain.
+        """
+
+    def columns(self, table: NDArray[np.float32]) -> Mapping[str, NDArray[Any]]:
+        """Return a request's table of outputs as its JSON answer shows it."""
+        return dict(zip(self.output_names, table.T, strict=True))
+
+    def predict(self, inputs: Any) -> NDArray[np.float32]:
+        """Compute the outputs of what `validate` takes, for a caller in this process.
+
+        Returns
+        -------
+        float32 [n, len(output_names)]
+
+        Raises
+        ------
+        OutputNotFinite
+            Of the first row concerned.
+        RequestError
+            Inputs that the model refuses.
+        """
+        table = self.compute([self.validate(inputs)])
+        self.check_finite(table)
+        return table
+
+    def explanations(self, inputs: Any, output: str | None = None) -> list[dict[str, Any]]:
+        """Explain what `validate` takes, as `explain` does, for a caller in this process.
+
+        Raises
+        ------
+        RequestError
+            Inputs that the model refuses, or an output that it does not explain.
+        """
+        return self.explain(self.validate(inputs), output, time.perf_counter() + self.explain_alone_s)
+
+    def check_finite(self, table: NDArray[np.float32]) -> None:
+        """Raise `OutputNotFinite` for the first output that is NaN or infinite."""
+        if not np.isfinite(table).all():
+            row, column = np.argwhere(~np.isfinite(table))[0].tolist()
+            name, value = self.output_names[column], table[row, column]
+            raise OutputNotFinite(f"expected finite {name!r} for row {row}, got {value}")
+
+    def metadata(self) -> dict[str, Any]:
+        """Return what clients check when they connect: ``model.json`` and what loading it showed."""
+        return {
+            **self.description,
+            "version": self.version,
+            "archive_digest": self.digest,
+            "feature_schema_sha256": self.schema.sha256,
+            "inputs": self.inputs,
+            "outputs": list(self.output_names),
+            "output_constraints": self.constraints.to_dict(),
+            "explained_outputs": list(self.explained),
+            "batch_invariant": True,  # the probe has passed, or the model would not be loaded
+            "tile_rows": list(self.tile_sizes),
+            "device": str(self.device),
+            "worker_torch": torch.__version__,
+        }
+
+    def _check_constraints(self, outputs: NDArray[np.float32]) -> None:
+        """Raise `BadArchive` for golden outputs outside of the constraints: clients would refuse every answer."""
+        unknown = self.constraints.names.difference(self.output_names)
+        try:
+            if unknown:
+                raise BadArchive(f"expected constraints of {', '.join(self.output_names)}, got {min(unknown)}")
+            self.constraints.check_table(outputs, self.output_names)
+        except (OutputNotFinite, OutputOutOfRange) as error:
+            raise BadArchive(f"{GOLDEN}: the model's own constraints: {error}") from error

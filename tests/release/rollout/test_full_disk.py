@@ -1,0 +1,181 @@
+"""Rollouts on a full disk: what was switched is said, and nothing is half done.
+
+The kernel's limit on the size of files, which this process sets for itself, is the full disk.
+"""
+
+import json
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from deployment import QUICK, Desk
+from typer.testing import CliRunner
+
+from nautilus_torchserve.release.rollout.journal import read_journal
+from nautilus_torchserve.release.rollout.prune import prune
+from nautilus_torchserve.release.rollout.repair import repair
+from nautilus_torchserve.release.rollout.rollout import promote, register, rollback
+from nautilus_torchserve.release.rollout.status import model_status
+from nautilus_torchserve.serving.server.properties import BadProperties, read_properties
+from nautilus_torchserve.serving.server.snapshot import PROPERTY
+from support import PROJECT, script_app
+
+FreshVersion = Callable[[], str]
+pytestmark = pytest.mark.slow
+APP = script_app(PROJECT / "scripts/rollout.py")
+
+
+def default(desk: Desk) -> str:
+    version = desk.server.management().default_version("tick")
+    assert version is not None
+    return version
+
+
+def default_after_a_restart(desk: Desk) -> str:
+    snapshot = json.loads(read_properties(desk.server.home / "config.properties")[PROPERTY])
+    (version,) = [name for name, entry in snapshot["models"]["tick"].items() if entry["defaultVersion"]]
+    return version
+
+
+def test_version_that_passed_the_gates_again_is_not_pruned(desk: Desk, fresh_version: FreshVersion) -> None:
+    before, version = default(desk), fresh_version()
+    assert register(desk.target, "tick", desk.make(version), desk.trusted, QUICK).ok
+    assert rollback(desk.target, "tick").outcome == "serving"
+    since = read_journal(desk.target, "tick").rolled_back[version]
+
+    assert promote(desk.target, "tick", version, QUICK).outcome == "serving"
+
+    assert timedelta(0) <= datetime.now(UTC) - since < timedelta(minutes=5)
+    assert version not in read_journal(desk.target, "tick").rolled_back
+    assert version not in prune(desk.target, "tick", 0.0, None, QUICK).removed
+    assert rollback(desk.target, "tick").default == before
+
+
+@pytest.mark.parametrize(
+    "step", ["verify", "adopt", "store", "register", "load", "parity", "set default", "watch", "remember", "retire"]
+)
+def test_disk_that_fills_up_at_a_step_leaves_what_can_be_repaired(
+    desk: Desk, fresh_version: FreshVersion, step: str
+) -> None:
+    before, version = default(desk), fresh_version()
+    archive = desk.make(version)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(text: str) -> None:
+        if text.endswith(f": {step}"):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+
+    try:
+        report = register(desk.target, "tick", archive, desk.trusted, QUICK, say=fill)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    switched = step in ("remember", "retire")
+    serves = default(desk)
+    left = model_status(desk.target, "tick").left
+    repair(desk.target, lambda _: None)
+
+    assert (serves, report.default) == (version if switched else before,) * 2
+    assert report.outcome in ({"unrecorded"} if switched else {"undone", "left"})
+    assert "File too large" in str(report.reason)
+    assert (left is not None) == (report.outcome != "undone")
+    assert default(desk) == default_after_a_restart(desk) == serves
+    assert (version in desk.server.management().versions("tick")) == switched
+    assert (f"tick-{version}.mar" in desk.files()) == switched
+    assert repair(desk.target, lambda _: None) == []
+
+
+def call(*arguments: str | Path) -> tuple[int, str, str]:
+    result = CliRunner().invoke(APP, list(map(str, arguments)))
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_reports_that_cannot_be_written_are_noticed_before_anything_begins(
+    desk: Desk, fresh_version: FreshVersion, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    before = sorted(desk.server.management().versions("tick"))
+    archive, reports = desk.make(fresh_version()), tmp_path / "file" / "reports"
+    given = ["--trusted", desk.trusted, "--home", desk.server.home, "--reports", reports]
+
+    status, _, said = call("register", "tick", "--archive", archive, *given)
+
+    assert status == 1
+    assert "expected a folder that takes the report; nothing was begun" in said
+    assert sorted(desk.server.management().versions("tick")) == before
+
+
+def test_exit_status_3_says_that_the_server_is_as_asked(
+    desk: Desk, fresh_version: FreshVersion, tmp_path: Path
+) -> None:
+    """A rollback whose report is written to a full disk; and one whose stdout is full."""
+    before = default(desk)
+    (tmp_path / "file").touch()
+    home = desk.server.home
+    for output in ("report", "stdout"):
+        assert register(desk.target, "tick", desk.make(fresh_version()), desk.trusted, QUICK).ok
+        reports = tmp_path / "file" / "reports" if output == "report" else tmp_path / "reports"
+        command = ["scripts/rollout.py", "rollback", "tick", "--json", "--home", home, "--reports", reports]
+        with Path("/dev/full").open("w") as full:
+            result = subprocess.run(
+                [sys.executable, *map(str, command)],
+                cwd=PROJECT,
+                text=True,
+                check=False,
+                stderr=subprocess.PIPE,
+                stdout=full if output == "stdout" else subprocess.PIPE,
+            )
+
+        assert result.returncode == 3, result.stderr
+        assert default(desk) == before
+        assert f"is done (default version now: {before}), but" in result.stderr
+        assert "Traceback" not in result.stderr
+        if output == "report":
+            told = json.loads(result.stdout)
+            assert (told["outcome"], told["default"], told["report"]) == ("serving", before, None)
+            assert "the report could not be written" in told["unwritten"][0]
+
+
+def test_messages_that_cannot_be_printed_stop_nothing(desk: Desk, tmp_path: Path) -> None:
+    """A pipe whose reader has gone, or a disk that is full, under stderr."""
+    command = [
+        sys.executable,
+        "scripts/rollout.py",
+        "repair",
+        "--json",
+        "--home",
+        str(desk.server.home),
+        "--store",
+        f"sqlite:///{tmp_path / 'none.db'}",
+    ]
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run(command, cwd=PROJECT, text=True, check=False, stdout=subprocess.PIPE, stderr=full)
+
+    assert (result.returncode, json.loads(result.stdout)["failed"]) == (0, [])
+
+
+def test_damaged_configuration_is_noticed_before_a_switch_and_stops_no_rollback(
+    desk: Desk, fresh_version: FreshVersion
+) -> None:
+    before, version = default(desk), fresh_version()
+    assert register(desk.target, "tick", desk.make(version), desk.trusted, QUICK).ok
+    config, there = desk.server.home / "config.properties", desk.server.management().versions("tick").keys()
+    good = config.read_bytes()
+    config.write_bytes(b"\xef\xbb\xbf" + good)
+    try:
+        with pytest.raises(BadProperties, match="byte order mark"):
+            register(desk.target, "tick", desk.make(fresh_version()), desk.trusted, QUICK)
+        registered = desk.server.management().versions("tick").keys()
+        report = rollback(desk.target, "tick")
+    finally:
+        config.write_bytes(good)
+    repair(desk.target, lambda _: None)
+
+    assert registered == there
+    assert (report.outcome, report.default) == ("unrecorded", before)
+    assert default_after_a_restart(desk) == before
+    prune(desk.target, "tick", 0.0, None, QUICK)

@@ -1,0 +1,355 @@
+"""Rollouts to a running TorchServe: what comes into service, what does not, and what is left of it."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from zipfile import ZipFile
+
+import numpy as np
+import pytest
+from deployment import QUICK, Desk, full_disk
+from signed_archives import keys
+from tick_versions import (
+    ANSWERS_OTHERWISE,
+    DIES_LATER,
+    LOADS_SLOWLY,
+    RAISES,
+    SAYS_ANOTHER_DIGEST,
+    TAKES_30_MS,
+    made,
+)
+
+from benchmarks.callers import Callers
+from nautilus_torchserve.release.rollout.journal import RolloutRefused, locked, read_journal
+from nautilus_torchserve.release.rollout.prune import prune
+from nautilus_torchserve.release.rollout.repair import repair
+from nautilus_torchserve.release.rollout.rollout import promote, register, remove, rollback
+from nautilus_torchserve.release.rollout.status import model_status
+from nautilus_torchserve.serving.client.client import connect
+from nautilus_torchserve.serving.server.properties import read_properties
+from nautilus_torchserve.serving.server.snapshot import PROPERTY, read_snapshot
+from nautilus_torchserve.traffic.split import Kind, Split, State
+from nautilus_torchserve.traffic.store import TrafficStore
+from nautilus_torchserve.wire.digest import archive_digest
+
+FreshVersion = Callable[[], str]
+
+
+def answered(desk: Desk, rows: np.ndarray, version: str | None = None) -> tuple[str, str]:
+    """Version and digest of whoever answers."""
+    with connect(desk.server.inference_url, "tick", version, token=desk.server.token) as client:
+        answer = client.predict(rows[:1])
+    return answer.version, answer.digest
+
+
+def serving(desk: Desk) -> str:
+    version = desk.server.management().default_version("tick")
+    assert version is not None
+    return version
+
+
+def remembered(desk: Desk) -> list[tuple[str, str]]:
+    """What a server started anew would serve."""
+    return list(read_snapshot(read_properties(desk.server.home / "config.properties")[PROPERTY]))
+
+
+def test_new_version_serves_and_the_one_before_stays_warm(
+    desk: Desk, fresh_version: FreshVersion, rows: np.ndarray
+) -> None:
+    before, version = serving(desk), fresh_version()
+    archive = desk.make(version)
+
+    report = register(desk.target, "tick", archive, desk.trusted, QUICK)
+
+    assert report.ok, report.as_text()
+    assert answered(desk, rows) == (version, archive_digest(archive)) == (report.version, report.digest)
+    assert answered(desk, rows, before)[0] == before
+    assert {("tick", before), ("tick", version)} <= set(remembered(desk))
+    assert f"tick-{version}.mar" in desk.files()
+    assert report.previous == before
+    assert [step.name for step in report.steps if not step.ok] == []
+
+
+@pytest.mark.slow
+def test_only_as_many_earlier_versions_stay_as_are_to_be_kept(desk: Desk, fresh_version: FreshVersion) -> None:
+    made_here = [fresh_version() for _ in range(3)]
+
+    for version in made_here:
+        assert register(desk.target, "tick", desk.make(version), desk.trusted, QUICK).ok
+
+    assert sorted(desk.server.management().versions("tick")) == sorted(made_here[-2:])  # they come in no order
+    kept = {f"tick-{each}.mar" for each in made_here[-2:]}
+    assert {file for file in desk.files() if file.startswith("tick-")} == kept
+
+
+def test_candidate_is_promoted_and_rolled_back(desk: Desk, fresh_version: FreshVersion, rows: np.ndarray) -> None:
+    before, version = serving(desk), fresh_version()
+
+    candidate = register(desk.target, "tick", desk.make(version), desk.trusted, QUICK, promote=False)
+    with_candidate = answered(desk, rows)[0], answered(desk, rows, version)[0]
+    promoted = promote(desk.target, "tick", version, QUICK)
+    with_promoted = answered(desk, rows)[0]
+    back = rollback(desk.target, "tick")
+
+    assert [candidate.outcome, promoted.outcome, back.outcome] == ["candidate", "serving", "serving"]
+    assert with_candidate == (before, version)
+    assert with_promoted == version
+    assert answered(desk, rows)[0] == before == serving(desk)
+    assert version not in read_journal(desk.target, "tick").defaults  # a second rollback would not go to it
+    assert remove(desk.target, "tick", version, QUICK).outcome == "removed"
+    assert version not in desk.server.management().versions("tick")
+    assert f"tick-{version}.mar" not in desk.files()
+
+
+def test_registering_what_serves_already_is_nothing_to_do(desk: Desk, fresh_version: FreshVersion) -> None:
+    archive = desk.make(fresh_version())
+    register(desk.target, "tick", archive, desk.trusted, QUICK)
+    versions = desk.server.management().versions("tick").keys()
+
+    again = register(desk.target, "tick", archive, desk.trusted, QUICK)
+
+    assert (again.ok, again.outcome) == (True, "nothing to do")
+    assert desk.server.management().versions("tick").keys() == versions
+
+
+def test_default_version_is_not_removed(desk: Desk) -> None:
+    with pytest.raises(RolloutRefused, match="not the default one expected"):
+        remove(desk.target, "tick", serving(desk), QUICK)
+
+
+def test_version_that_is_not_registered_is_refused_by_name(desk: Desk) -> None:
+    with pytest.raises(RolloutRefused, match=r"one of \[.*\], was 99"):
+        promote(desk.target, "tick", "99", QUICK)
+
+
+def corrupt(desk: Desk, version: str) -> Path:
+    archive = desk.make(version)
+    archive.write_bytes(archive.read_bytes()[:-3000])
+    return archive
+
+
+def no_zip(desk: Desk, version: str) -> Path:
+    path = desk.folder / f"{version}.mar"
+    path.write_text("not an archive")
+    return path
+
+
+def altered(desk: Desk, version: str) -> Path:
+    """Signed, then another handler put in, the signature kept."""
+    archive = desk.make(version)
+    changed = desk.folder / f"altered-{version}.mar"
+    with ZipFile(archive) as old, ZipFile(changed, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name) + (b"\n# other\n" if name == "tick_handler.py" else b""))
+    return changed
+
+
+def unknown_key(desk: Desk, version: str) -> Path:
+    folder = desk.folder / f"mallory-{version}"
+    folder.mkdir()
+    return desk.make(version, key=keys(folder, "mallory")[0])
+
+
+def unsigned(desk: Desk, version: str) -> Path:
+    return made(desk.archive, desk.folder / f"unsigned-{version}.mar", version, None)
+
+
+def place_is_taken(desk: Desk, version: str) -> Path:
+    """By another archive of that name, which is not ours to replace or to delete."""
+    other = desk.make(version, RAISES)
+    other.rename(desk.server.model_store / f"tick-{version}.mar")
+    return desk.make(version)
+
+
+def same_version(desk: Desk, version: str) -> Path:
+    return desk.make(serving(desk), "\n# other code\n")
+
+
+BAD = {
+    "corrupt": (corrupt, "verify", "."),
+    "not a zip": (no_zip, "verify", "."),
+    "altered": (altered, "verify", "digest|content|altered"),
+    "signed by a stranger": (unknown_key, "verify", "alice"),
+    "unsigned": (unsigned, "verify", "unsigned"),
+    "same version again": (same_version, "new", "registered already"),
+    "place is taken": (place_is_taken, "new", "another one"),
+    "without golden answers": (lambda desk, version: desk.make(version, without=("golden.npz",)), "new", "golden.npz"),
+    "answers otherwise": (lambda desk, version: desk.make(version, ANSWERS_OTHERWISE), "parity", "golden.npz"),
+    "another digest": (lambda desk, version: desk.make(version, SAYS_ANOTHER_DIGEST), "golden", "0000"),
+    "slower than allowed": (lambda desk, version: desk.make(version, TAKES_30_MS), "latency", "p50"),
+    "init raises": (lambda desk, version: desk.make(version, RAISES), "load", "one died"),
+    "weights missing": (lambda desk, version: desk.make(version, without=("weights.safetensors",)), "load", "one died"),
+    "loads too slowly": (lambda desk, version: desk.make(version, LOADS_SLOWLY), "load", "READY within 2 s"),
+    "dies when it serves": (lambda desk, version: desk.make(version, DIES_LATER), "latency|watch", "."),
+}
+TIGHTER: dict[str, dict[str, float]] = {
+    "loads too slowly": {"ready_within_s": 2.0},
+    "slower than allowed": {"latency_add_ms": 5.0},
+}
+"""Limits that such an archive is to break."""
+SLOW = (
+    "another digest",
+    "slower than allowed",
+    "init raises",
+    "weights missing",
+    "loads too slowly",
+    "dies when it serves",
+)
+
+
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=[pytest.mark.slow] if kind in SLOW else []) for kind in BAD])
+def test_bad_archive_never_serves_and_leaves_nothing(
+    desk: Desk, fresh_version: FreshVersion, rows: np.ndarray, kind: str
+) -> None:
+    make, fails_at, says = BAD[kind]
+    archive = make(desk, fresh_version())
+    before = serving(desk), sorted(desk.server.management().versions("tick"))
+    files = desk.files()
+    lasting = f"tick-{before[0]}.mar"  # the serving archive is kept under a lasting name
+    limits = replace(QUICK, **TIGHTER.get(kind, {}))
+
+    with Callers(desk.server, "tick", rows, count=2, pause_s=0.005) as callers:
+        report = register(desk.target, "tick", archive, desk.trusted, limits)
+        callers.wait_for(20)
+
+    assert callers.errors == []
+    assert {call.version for call in callers.calls} == {before[0]}
+    assert (report.ok, report.outcome) == (False, "undone")
+    assert report.failed_at in fails_at.split("|"), report.as_text()
+    assert report.reason is not None
+    assert re.search(says, report.reason), report.reason
+    assert (serving(desk), sorted(desk.server.management().versions("tick"))) == before
+    assert desk.files() - {lasting} == files - {lasting}
+    assert read_journal(desk.target, "tick").under_way is None
+
+
+def test_first_version_of_a_model_comes_and_goes_like_any_other(desk: Desk, fresh_version: FreshVersion) -> None:
+    bad, good = desk.make(fresh_version(), ANSWERS_OTHERWISE), desk.make(fresh_version())
+
+    refused = register(desk.target, "tick-first", bad, desk.trusted, QUICK)
+    nothing = desk.server.management().default_version("tick-first")
+    accepted = register(desk.target, "tick-first", good, desk.trusted, QUICK)
+
+    assert (refused.failed_at, nothing) == ("parity", None)
+    assert (accepted.outcome, accepted.previous) == ("serving", None)
+    assert desk.server.management().default_version("tick-first") == accepted.version
+    desk.server.management().unregister("tick-first")
+
+
+@pytest.mark.slow
+def test_batching_and_workers_are_those_of_the_version_before(desk: Desk, fresh_version: FreshVersion) -> None:
+    manager = desk.server.management()
+    manager.register("tick.mar", model_name="tick-many", batch_size=16, max_batch_delay=3)
+    manager.wait_ready("tick-many", "1.0")
+    manager.scale_up("tick-many", "1.0", 2)
+    version = fresh_version()
+
+    report = register(desk.target, "tick-many", desk.make(version), desk.trusted, QUICK)
+
+    assert report.ok, report.as_text()
+    status = manager.versions("tick-many")[version]
+    assert (status["batchSize"], status["maxBatchDelay"], len(status["workers"])) == (16, 3, 2)
+    manager.unregister("tick-many", "1.0")
+    manager.unregister("tick-many")
+
+
+def test_another_rollout_of_the_model_is_refused_and_told_whose_it_is(desk: Desk, fresh_version: FreshVersion) -> None:
+    archive = desk.make(fresh_version())
+    hold = (
+        "import sys, time; from pathlib import Path; from nautilus_torchserve.release.rollout.journal import locked; "
+        "from nautilus_torchserve.release.rollout.target import *\n"
+        "with locked(own_target(Path(sys.argv[1])), 'tick', 'register'):\n"
+        "    print('held', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", hold, desk.server.home], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+
+        with pytest.raises(RolloutRefused, match=f"register, process {holder.pid}"):
+            register(desk.target, "tick", archive, desk.trusted, QUICK)
+        told = model_status(desk.target, "tick").under_way
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+
+    assert told is not None
+    assert str(holder.pid) in told
+    with locked(desk.target, "tick", "test"):  # a crash leaves no lock behind
+        assert serving(desk)
+
+
+@pytest.mark.parametrize("step", ["golden", pytest.param("watch", marks=pytest.mark.slow)])
+def test_interrupt_undoes(desk: Desk, fresh_version: FreshVersion, rows: np.ndarray, step: str) -> None:
+    before, files = serving(desk), desk.files()
+
+    def interrupt(text: str) -> None:
+        if text.endswith(f": {step}"):
+            signal.raise_signal(signal.SIGINT)
+
+    report = register(desk.target, "tick", desk.make(fresh_version()), desk.trusted, QUICK, say=interrupt)
+
+    assert (report.outcome, report.reason) == ("undone", "interrupted")
+    assert answered(desk, rows)[0] == before
+    assert desk.files() == files
+
+
+def test_report_is_kept_as_json_and_as_text(desk: Desk, fresh_version: FreshVersion, tmp_path: Path) -> None:
+    report = register(desk.target, "tick", unsigned(desk, fresh_version()), desk.trusted, QUICK)
+
+    path = report.write(tmp_path / "reports")
+
+    assert json.loads(path.read_text())["failed_at"] == "verify"
+    assert "FAILED verify" in path.with_suffix(".txt").read_text()
+
+
+def default_after_a_restart(desk: Desk) -> str:
+    snapshot = json.loads(read_properties(desk.server.home / "config.properties")[PROPERTY])
+    (version,) = [name for name, entry in snapshot["models"]["tick"].items() if entry["defaultVersion"]]
+    return str(version)
+
+
+def test_rollback_needs_no_space_and_what_it_left_is_pruned(
+    desk: Desk, fresh_version: FreshVersion, tmp_path: Path
+) -> None:
+    before, version = serving(desk), fresh_version()
+    assert register(desk.target, "tick", desk.make(version), desk.trusted, QUICK).ok
+
+    with full_disk():
+        report = rollback(desk.target, "tick")
+    serves, last = serving(desk), read_journal(desk.target, "tick").defaults[-1]
+    mended = repair(desk.target, lambda _: None)
+
+    assert (report.outcome, report.default, report.previous) == ("unrecorded", before, version)
+    assert "File too large" in str(report.reason)
+    assert (serves, last) == (before, version)
+    assert any("as the server says" in text for text in mended)
+    assert default_after_a_restart(desk) == before
+    assert repair(desk.target, lambda _: None) == []
+    journal = read_journal(desk.target, "tick")
+    assert journal.defaults[-1] == before
+    assert version not in journal.defaults
+    with pytest.raises(RolloutRefused, match=f"expected a version that was not rolled back from, got {version}"):
+        rollback(desk.target, "tick", to=version)
+
+    with TrafficStore(f"sqlite:///{tmp_path / 'traffic.db'}") as splits:
+        too_young = prune(desk.target, "tick", 3600.0, splits, QUICK)
+        splits.heartbeat("host-1", "tick", [version])
+        held = prune(desk.target, "tick", 0.0, splits, QUICK)
+        splits.unregister("host-1", "tick")
+        splits.start(Split("exp-1", "tick", Kind.EXPERIMENT, before, version, 0.5))
+        split = prune(desk.target, "tick", 0.0, splits, QUICK)
+        splits.end("exp-1", State.STOPPED)
+        pruned = prune(desk.target, "tick", 0.0, splits, QUICK)
+        again = prune(desk.target, "tick", 0.0, splits, QUICK)
+
+    assert (too_young.removed, too_young.kept) == ((), {})
+    assert "host-1" in held.kept[version]
+    assert "exp-1" in split.kept[version]
+    assert (pruned.removed, pruned.kept, pruned.failed) == ((version,), {}, {})
+    assert version not in desk.server.management().versions("tick")
+    assert f"tick-{version}.mar" not in desk.files()
+    assert (again.removed, serving(desk)) == ((), before)

@@ -1,0 +1,355 @@
+"""A watched folder: what is whole and good is rolled out, the rest is refused or left, and nothing stops it."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+from deployment import QUICK, Desk
+from forged_zip import Entry, entries_of, forge
+from signed_archives import keys, packed, signed
+from tick_versions import RAISES
+from typer.testing import CliRunner
+
+from nautilus_torchserve.release.rollout.journal import read_journal
+from nautilus_torchserve.release.rollout.rollout import register, rollback
+from nautilus_torchserve.release.rollout.target import NoTarget, Target
+from nautilus_torchserve.release.watch.watch import Taken, Watched, WatchRefused, watch
+from nautilus_torchserve.signing.archive_signature import sign_archive
+from nautilus_torchserve.wire.digest import MANIFEST, SIGNATURE
+from support import PROJECT, script_app
+
+SCRIPT = PROJECT / "scripts" / "watch.py"
+FreshVersion = Callable[[], str]
+
+
+def quiet(_: str) -> None:
+    pass
+
+
+def wait_for(condition: Callable[[], object], within_s: float = 40.0) -> None:
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def is_watched(watched: Watched) -> bool:
+    try:
+        watch(watched, threading.Event(), quiet, once=True)
+        return False
+    except WatchRefused as error:
+        return "was watched already" in str(error)
+
+
+def report_of(archive: Path) -> dict:
+    return json.loads(archive.with_name(f"{archive.name}.json").read_text())
+
+
+# --- without a server
+
+
+@pytest.fixture
+def lonely(tmp_path: Path) -> Watched:
+    """A folder for a server that does not answer."""
+    _, trusted = keys(tmp_path)
+    (tmp_path / "in").mkdir()
+    target = Target("http://127.0.0.1:9", "http://127.0.0.1:9", tmp_path)
+    return Watched(tmp_path / "in", lambda: target, trusted, QUICK, interval_s=0.05)
+
+
+def test_an_archive_waits_for_the_server(lonely: Watched) -> None:
+    packed(lonely.folder / "tick.mar")
+
+    first = watch(lonely, threading.Event(), quiet, once=True)
+    packed(lonely.folder / "tick.mar", {"newer.py": b""})
+    second = watch(lonely, threading.Event(), quiet, once=True)
+
+    (taken,) = first
+    assert (taken.outcome, taken.model, taken.version) == ("left", "tick", "1.0")
+    assert str(taken.reason).startswith("waits for the server: GET http://127.0.0.1:9/models")
+    assert [each.path.relative_to(lonely.folder).as_posix() for each in second] == [
+        "under-way/tick.mar",
+        "under-way/tick.2.mar",
+    ]
+
+
+def test_a_server_that_is_gone_for_now_is_waited_for(lonely: Watched) -> None:
+    def find() -> Target:
+        raise NoTarget(".server: a running server expected, was none")
+
+    packed(lonely.folder / "tick.mar")
+
+    (taken,) = watch(Watched(lonely.folder, find, lonely.trusted, interval_s=0.05), threading.Event(), quiet, once=True)
+
+    assert (taken.outcome, taken.reason) == (
+        "left",
+        "waits for the server: .server: a running server expected, was none",
+    )
+
+
+def test_what_is_no_archive_is_refused_with_a_reason_beside_it(lonely: Watched) -> None:
+    for _ in range(2):
+        path = lonely.folder / "tick.mar"
+        path.write_bytes(b"rubbish")
+        os.utime(path, (1, 1))
+        (taken,) = watch(lonely, threading.Event(), quiet, once=True)
+        assert taken.outcome == "refused"
+
+    assert sorted(path.name for path in (lonely.folder / "refused").iterdir()) == [
+        "tick.2.mar",
+        "tick.2.mar.json",
+        "tick.mar",
+        "tick.mar.json",
+    ]
+    said = report_of(taken.path)
+    assert (said["archive"], said["ok"]) == ("tick.2.mar", False)
+    assert "a model archive expected" in said["reason"]
+
+
+def test_what_is_not_there_wholly_is_left_where_it_is(lonely: Watched) -> None:
+    path = lonely.folder / "tick.mar"
+    path.write_bytes(b"half")
+
+    (taken,) = watch(lonely, threading.Event(), quiet, once=True)
+
+    assert (taken.path, taken.outcome) == (path, "left")
+    assert str(taken.reason).startswith("not there wholly yet: ")
+
+
+def test_a_folder_is_watched_once_at_a_time(lonely: Watched) -> None:
+    stopped, ended = threading.Event(), []
+    thread = threading.Thread(target=lambda: ended.append(watch(lonely, stopped, quiet)))
+    thread.start()
+    try:
+        wait_for((lonely.folder / ".watch.lock").exists)
+        wait_for(partial(is_watched, lonely))  # the file is there a moment before the lock is taken
+    finally:
+        stopped.set()
+        thread.join(timeout=10)
+
+    assert ended == [[]]
+    assert watch(lonely, threading.Event(), quiet, once=True) == []
+
+
+def test_the_model_store_itself_is_not_watched(lonely: Watched) -> None:
+    archive = packed(lonely.folder / "tick.mar")
+    target = replace(lonely.find_target(), model_store=lonely.folder / ".")
+
+    with pytest.raises(WatchRefused, match="another folder than the server's model store expected"):
+        watch(replace(lonely, find_target=lambda: target), threading.Event(), quiet, once=True)
+
+    assert archive.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (("--home", "TMP/none"), "a running server expected, was none"),
+        (("--management-url", "http://127.0.0.1:9"), "all of --management-url, --inference-url and --model-store"),
+    ],
+)
+def test_a_wrong_call_is_said_at_once(tmp_path: Path, options: tuple[str, ...], reason: str) -> None:
+    given = [each.replace("TMP", str(tmp_path)) for each in options]
+
+    result = CliRunner().invoke(script_app(SCRIPT), [str(tmp_path / "in"), *given])
+
+    assert result.exit_code == 1
+    assert reason in result.stderr
+    assert not (tmp_path / "in").exists()
+
+
+# --- with a server
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "in").mkdir()
+    return tmp_path / "in"
+
+
+@contextmanager
+def watching(
+    desk: Desk, folder: Path, say: Callable[[str], None] = quiet, unload_after_s: float | None = None
+) -> Iterator[list[Taken]]:
+    """The folder watched in a thread until the block ends; what became of the archives is there then."""
+    stopped, ended = threading.Event(), []
+    watched = Watched(
+        folder,
+        lambda: desk.target,
+        desk.trusted,
+        QUICK,
+        interval_s=0.1,
+        unload_after_s=unload_after_s,
+        splits="sqlite:////nowhere/traffic.db",
+    )
+    thread = threading.Thread(target=lambda: ended.extend(watch(watched, stopped, say)))
+    thread.start()
+    try:
+        yield ended
+    finally:
+        stopped.set()
+        thread.join(timeout=60)
+    assert not thread.is_alive()
+
+
+def test_good_archives_are_rolled_out_and_bad_ones_do_not_stop_it(
+    desk: Desk, fresh_version: FreshVersion, folder: Path, tmp_path: Path
+) -> None:
+    """All under the same name, each when the one before has been taken."""
+    (tmp_path / "elsewhere").mkdir()
+    strangers_key, _ = keys(tmp_path / "elsewhere", "mallory")
+    version = fresh_version()
+    archives = [desk.make(fresh_version(), key=strangers_key), malformed(desk, tmp_path), desk.make(version)]
+    before = desk.files()
+
+    with watching(desk, folder) as ended:
+        for number, archive in enumerate(archives, start=1):
+            shutil.move(archive, folder / "tick.mar")
+            wait_for(lambda goal=number: len(list(folder.glob("*/*.json"))) == goal)
+
+    stranger, wrong, good = ended
+    assert (stranger.outcome, wrong.outcome, good.outcome) == ("refused", "refused", "done")
+    assert "expected a signature by a key in" in str(stranger.reason)
+    assert "expected YAML in model-config.yaml" in str(wrong.reason)
+    assert "traceback" not in report_of(wrong.path)
+    assert [path.name for path in (stranger.path, wrong.path, good.path)] == ["tick.mar", "tick.2.mar", "tick.mar"]
+    assert report_of(good.path)["outcome"] == "serving"
+    assert desk.server.management().default_version("tick") == good.version == version
+    assert desk.server.management().model_names() == ["tick"]
+    assert not list((folder / "under-way").iterdir())
+    assert desk.files() - before <= {f"tick-{version}.mar", "tick-1.0.mar"}
+
+
+def malformed(desk: Desk, folder: Path) -> Path:
+    """A first version of another model, signed, whose settings cannot be read."""
+    entries = [entry for entry in entries_of(desk.archive) if entry.name != SIGNATURE]
+    changed = {
+        MANIFEST: lambda data: data.replace(b'"modelName": "tick"', b'"modelName": "other"'),
+        "model-config.yaml": lambda _: b"{",
+    }
+    assert changed.keys() <= {entry.name for entry in entries}
+    told = [Entry(each.name, changed.get(each.name, bytes)(each.data)) for each in entries]
+    sign_archive(archive := forge(folder / "other.mar", told), desk.key)
+    return archive
+
+
+@pytest.mark.slow
+def test_a_version_that_does_not_load_is_refused(desk: Desk, fresh_version: FreshVersion, folder: Path) -> None:
+    before = desk.server.management().default_version("tick")
+
+    with watching(desk, folder) as ended:
+        shutil.move(desk.make(fresh_version(), code=RAISES), folder / "tick.mar")
+        wait_for((folder / "refused" / "tick.mar").exists)
+
+    assert [taken.outcome for taken in ended] == ["refused"]
+    assert report_of(folder / "refused" / "tick.mar")["outcome"] == "undone"
+    assert desk.server.management().default_version("tick") == before
+
+
+@pytest.mark.slow
+def test_an_archive_that_somebody_takes_away_meanwhile_stops_nothing(
+    desk: Desk, fresh_version: FreshVersion, folder: Path
+) -> None:
+    def take_away(text: str) -> None:
+        if text.endswith(": golden"):
+            (folder / "under-way" / "tick.mar").unlink()
+
+    version = fresh_version()
+    with watching(desk, folder, take_away) as ended:
+        shutil.move(desk.make(version), folder / "tick.mar")
+        wait_for(lambda: desk.server.management().default_version("tick") == version)
+        wait_for((folder / "done" / "tick.mar.json").exists)
+
+    assert [taken.outcome for taken in ended] == ["done"]
+    assert [path.name for path in (folder / "done").iterdir()] == ["tick.mar.json"]
+
+
+@pytest.mark.slow
+def test_what_serves_already_is_done(desk: Desk, fresh_version: FreshVersion, folder: Path) -> None:
+    """As after a kill between the rollout's end and the archive's move."""
+    archive = desk.make(fresh_version())
+    shutil.copy(archive, folder / "tick.mar")
+    with watching(desk, folder):
+        wait_for((folder / "done" / "tick.mar").exists)
+        shutil.copy(archive, folder / "tick.mar")
+        wait_for((folder / "done" / "tick.2.mar").exists)
+
+    assert report_of(folder / "done" / "tick.2.mar")["outcome"] == "nothing to do"
+
+
+def started(desk: Desk, folder: Path, *options: str) -> subprocess.Popen[str]:
+    command = [sys.executable, SCRIPT, folder, "--home", desk.server.home, "--trusted", desk.trusted, "--json"]
+    command += ["--interval", "0.1", "--watch", "0.3", "--drain", "0.1", "--latency-add-ms", "1000", *options]
+    return subprocess.Popen([str(each) for each in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", ["register", "load"])
+@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGTERM])
+def test_a_watcher_that_ends_during_a_rollout_goes_on_when_it_is_started_again(
+    desk: Desk, fresh_version: FreshVersion, folder: Path, kill: signal.Signals, step: str
+) -> None:
+    before, version = desk.server.management().default_version("tick"), fresh_version()
+    shutil.move(desk.make(version), folder / "tick.mar")
+    first = started(desk, folder)
+    wait_for(lambda: getattr(read_journal(desk.target, "tick").under_way, "step", "") == step)
+
+    first.send_signal(kill)
+    out, _ = first.communicate(timeout=60)
+
+    assert desk.server.management().default_version("tick") == before
+    assert [path.name for path in (folder / "under-way").iterdir()] == ["tick.mar"]
+    if kill == signal.SIGTERM:
+        assert first.returncode == 0
+        assert read_journal(desk.target, "tick").under_way is None
+        assert [each["outcome"] for each in json.loads(out)["archives"]] == ["left"]
+    second = started(desk, folder, "--once")
+    out, err = second.communicate(timeout=120)
+    assert second.returncode == 0, err
+    assert [(each["version"], each["outcome"]) for each in json.loads(out)["archives"]] == [(version, "done")]
+    assert desk.server.management().default_version("tick") == version
+
+
+@pytest.mark.slow
+def test_once_ends_with_what_is_there(desk: Desk, fresh_version: FreshVersion, folder: Path, tmp_path: Path) -> None:
+    good = fresh_version()
+    shutil.move(desk.make(good), folder / "good.mar")
+    signed(folder / "bad.mar", desk.key).write_bytes((folder / "good.mar").read_bytes()[:-1] + b"x")
+    os.utime(folder / "bad.mar", (1, 1))
+
+    ended = started(desk, folder, "--once")
+    out, err = ended.communicate(timeout=120)
+
+    assert ended.returncode == 1, err
+    assert {each["outcome"]: Path(each["path"]).name for each in json.loads(out)["archives"]} == {
+        "done": "good.mar",
+        "refused": "bad.mar",
+    }
+    assert "bad.mar: refused: " in err
+
+
+@pytest.mark.slow
+def test_version_that_was_rolled_back_from_is_unloaded_after_a_while(
+    desk: Desk, fresh_version: FreshVersion, folder: Path
+) -> None:
+    version = fresh_version()
+    said: list[str] = []
+    assert register(desk.target, "tick", desk.make(version), desk.trusted, QUICK).ok
+    back_to = rollback(desk.target, "tick").default
+
+    with watching(desk, folder, said.append, unload_after_s=0.0):
+        wait_for(lambda: f"tick {version}: removed" in "\n".join(said))
+
+    assert version not in desk.server.management().versions("tick")
+    assert desk.server.management().default_version("tick") == back_to

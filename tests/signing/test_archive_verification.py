@@ -1,0 +1,182 @@
+"""Verifying an archive: only what a trusted key signed passes, and a refusal names the reason."""
+
+import base64
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from forged_zip import Entry, entries_of, forge
+from signed_archives import EVIL, HONEST, keys, packed, signed
+
+from nautilus_torchserve.signing.archive_signature import Untrusted, sign_archive, verify_archive
+from nautilus_torchserve.signing.trust import read_trust
+from nautilus_torchserve.wire.digest import MANIFEST, SIGNATURE, archive_digest
+
+
+def test_a_signed_archive_says_what_it_is(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    archive = signed(tmp_path / "tick.mar", pair[0])
+
+    verified = verify_archive(archive, pair[1])
+
+    assert vars(verified) == {"model": "tick", "version": "1.0", "digest": archive_digest(archive), "signer": "alice"}
+
+
+def test_an_unsigned_archive_is_refused(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(Untrusted, match="a signed archive expected, was unsigned"):
+        verify_archive(packed(tmp_path / "tick.mar"), pair[1])
+
+
+@pytest.mark.parametrize(
+    "alter",
+    [
+        lambda members: members | {"tick_handler.py": EVIL},
+        lambda members: members | {"evil.py": EVIL},
+        lambda members: {name: data for name, data in members.items() if name != "wire/__init__.py"},
+        lambda members: (
+            members
+            | {"tick_handler.py": members["weights.safetensors"], "weights.safetensors": members["tick_handler.py"]}
+        ),
+        lambda members: members | {MANIFEST: members[MANIFEST].replace(b'"1.0"', b'"1.1"')},
+        lambda members: members | {MANIFEST: members[MANIFEST].replace(b'"tick"', b'"news"')},
+        lambda members: members | {MANIFEST: members[MANIFEST].replace(b"tick_handler.py", b"wire/__init__.py")},
+    ],
+    ids=["another content", "one more", "one less", "swapped", "another version", "another model", "another handler"],
+)
+def test_an_altered_archive_is_refused(
+    pair: tuple[Path, Path], tmp_path: Path, alter: Callable[[dict[str, bytes]], dict[str, bytes]]
+) -> None:
+    archive = signed(tmp_path / "tick.mar", pair[0])
+    members = {entry.name: entry.data for entry in entries_of(archive)}
+    altered = forge(tmp_path / "altered.mar", [Entry(*each) for each in alter(members).items()])
+
+    with pytest.raises(Untrusted, match=r"altered since alice signed it: content [0-9a-f]{64} expected, was [0-9a-f]"):
+        verify_archive(altered, pair[1])
+
+
+def test_the_date_of_packing_is_not_content(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    archive = signed(tmp_path / "tick.mar", pair[0])
+    entries = [Entry(each.name, each.data.replace(b"01/02/2026", b"02/02/2026")) for each in entries_of(archive)]
+
+    assert verify_archive(forge(tmp_path / "later.mar", entries), pair[1]) == verify_archive(archive, pair[1])
+
+
+def test_a_key_that_is_not_trusted_is_named_with_those_that_are(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    mallorys, _ = keys(tmp_path / "elsewhere", "mallory")
+    archive = signed(tmp_path / "tick.mar", mallorys)
+    (known,) = read_trust(pair[1]).keys
+
+    with pytest.raises(Untrusted, match=rf"a key in .*trusted, got one by .*: alice \({known}\)"):
+        verify_archive(archive, pair[1])
+    (tmp_path / "nobody").mkdir()
+    with pytest.raises(Untrusted, match=r"keys there: none"):
+        verify_archive(archive, tmp_path / "nobody")
+    with pytest.raises(Untrusted, match="expected a folder of public keys, got none"):
+        verify_archive(archive, tmp_path / "nowhere")
+
+
+def test_a_trusted_file_that_is_no_key_is_named(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    trusted = shutil.copytree(pair[1], tmp_path / "trusted")
+    (trusted / "bob.pub").write_text("ssh-ed25519 AAAA bob")
+
+    with pytest.raises(Untrusted, match=r"bob\.pub: expected an Ed25519 public key in PEM"):
+        verify_archive(signed(tmp_path / "tick.mar", pair[0]), trusted)
+
+
+def test_a_signature_of_another_archive_is_refused(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    other = signed(tmp_path / "other.mar", pair[0], {"tick_handler.py": b"print('older')\n"})
+    (signature,) = (entry for entry in entries_of(other) if entry.name == SIGNATURE)
+    entries = [*entries_of(packed(tmp_path / "x.mar")), signature]
+
+    with pytest.raises(Untrusted, match="altered since alice signed it"):
+        verify_archive(forge(tmp_path / "tick.mar", entries), pair[1])
+
+
+def resigned(archive: Path, to: Path, change: Callable[[dict], object]) -> Path:
+    """An archive whose signature says something else."""
+    entries = {entry.name: entry for entry in entries_of(archive)}
+    said = change(json.loads(entries[SIGNATURE].data))
+    data = said if isinstance(said, bytes) else json.dumps(said).encode()
+    return forge(to, [*(each for name, each in entries.items() if name != SIGNATURE), Entry(SIGNATURE, data)])
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda said: said | {"digest": "0" * 64}, "was not made with that key"),
+        (lambda said: said | {"signature": base64.b64encode(bytes(64)).decode()}, "was not made with that key"),
+        (lambda said: said | {"signature": ""}, "was not made with that key"),
+        (lambda said: said | {"signature": "\u00e4"}, "was not made with that key"),
+        (lambda said: said | {"signature": said["signature"] + "!"}, "was not made with that key"),
+        (lambda said: said | {"algorithm": "none"}, "ed25519 over a SHA-256 expected, was 'none'"),
+        (lambda said: said | {"digest": "x"}, "ed25519 over a SHA-256 expected"),
+        (lambda said: said | {"digest": None}, '"digest" as a text expected, was NoneType'),
+        (lambda said: said | {"signature": 7}, '"signature" as a text expected, was int'),
+        (lambda said: said | {"key_id": ["x"]}, '"key_id" as a text expected, was list'),
+        (lambda said: {}, '"algorithm" as a text expected'),
+        (lambda said: [said], "a JSON object expected, was list"),
+        (lambda said: b"", "JSON expected"),
+        (lambda said: b"\xff\xfe", "JSON expected"),
+        (lambda said: b"[" * 100_000, "JSON expected"),
+        (lambda said: b'{"digest": "1", "digest": "2"}', "every key once expected"),
+    ],
+)
+def test_a_signature_that_is_none_is_refused(
+    pair: tuple[Path, Path], tmp_path: Path, change: Callable[[dict], object], reason: str
+) -> None:
+    archive = resigned(signed(tmp_path / "x.mar", pair[0]), tmp_path / "tick.mar", change)
+
+    with pytest.raises(Untrusted, match=reason):
+        verify_archive(archive, pair[1])
+
+
+@pytest.mark.parametrize(
+    ("manifest", "reason"),
+    [
+        (b"", "JSON expected"),
+        (b"[]", "a JSON object expected, was list"),
+        (b'{"model": 1}', '"model" expected, was int'),
+        (b'{"model": {"modelVersion": "1"}}', "a modelName of letters, digits"),
+        (b'{"model": {"modelName": "tick", "modelVersion": 1}}', "a modelVersion of letters, digits"),
+        (b'{"model": {"modelName": "../tick", "modelVersion": "1"}}', "a modelName of letters, digits"),
+        (b'{"model": {"modelName": "tick", "modelVersion": "1/../../x"}}', "a modelVersion of letters, digits"),
+        (b'{"model": {"modelName": "tick\\n", "modelVersion": "1"}}', "a modelName of letters, digits"),
+        (b'{"model": {"modelName": "tick", "modelName": "news", "modelVersion": "1"}}', "every key once expected"),
+        (b'{"model": {"modelName": "tick", "modelname": "news", "modelVersion": "1"}}', "every key once expected"),
+        (b'{"createdOn": {"x": 1}, "model": {"modelName": "tick", "modelVersion": "1"}}', "a date as createdOn"),
+        (b'{"createdOn": "a\\nb", "model": {"modelName": "tick", "modelVersion": "1"}}', "a date as createdOn"),
+        (b'{"x": NaN, "model": {"modelName": "tick", "modelVersion": "1"}}', "finite numbers expected, was NaN"),
+        (b'{"x": 1e999, "model": {"modelName": "tick", "modelVersion": "1"}}', "JSON expected"),
+    ],
+)
+def test_a_manifest_that_readers_may_read_differently_is_refused(
+    pair: tuple[Path, Path], tmp_path: Path, manifest: bytes, reason: str
+) -> None:
+    archive = forge(tmp_path / "tick.mar", [Entry("tick_handler.py", EVIL), Entry(MANIFEST, manifest)])
+
+    for refuse in (lambda: sign_archive(archive, pair[0]), lambda: verify_archive(archive, pair[1])):
+        with pytest.raises(Untrusted, match=reason):
+            refuse()
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"), [(None, "was no file"), (b"", "was 0 bytes"), (b"x" * 100, "no such file")]
+)
+def test_what_is_no_archive_is_refused(
+    pair: tuple[Path, Path], tmp_path: Path, data: bytes | None, reason: str
+) -> None:
+    archive = tmp_path / "tick.mar"
+    if data is not None:
+        archive.write_bytes(data)
+
+    with pytest.raises(Untrusted, match=rf"tick\.mar: a model archive expected.*{reason}"):
+        verify_archive(archive, pair[1])
+
+
+def test_a_zip_file_without_a_manifest_is_no_archive(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    archive = forge(tmp_path / "x.zip", [Entry(*each) for each in HONEST.items()])
+
+    with pytest.raises(Untrusted, match=r"was a zip file without MAR-INF/MANIFEST\.json"):
+        verify_archive(archive, pair[1])
