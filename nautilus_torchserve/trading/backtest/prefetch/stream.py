@@ -11,6 +11,7 @@ from nautilus_trader.core.data import Data
 from nautilus_trader.model.identifiers import InstrumentId
 from numpy.typing import NDArray
 
+from nautilus_torchserve.serving.client.transports import is_server_url
 from nautilus_torchserve.trading.backtest.prefetch.prediction_table import PredictionInjector, PredictionTable, concat
 from nautilus_torchserve.trading.backtest.prefetch.requests import Failures
 from nautilus_torchserve.trading.inference.messages import OneInput
@@ -51,7 +52,7 @@ class Feed(NamedTuple):
 
 def threads_for(url: str) -> int:
     """Return how many threads send requests; 0: the engine's own thread does."""
-    return 0 if url.startswith("mar:") else THREADS
+    return THREADS if is_server_url(url) else 0
 
 
 def map_ahead(
