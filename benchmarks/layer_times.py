@@ -1,4 +1,4 @@
-"""What the time of a price request is spent on: differences of measured cells, each a layer on the one before."""
+"""Where the time of a price request goes: differences of measured cells, each a layer on the one before."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +13,7 @@ _IN_PROCESS = {WINDOW_JSON: ONE_WINDOW, WINDOW_BINARY: ONE_WINDOW, WINDOWS_BINAR
 
 
 @dataclass(frozen=True)
-class Spent:
+class LayerTimes:
     """The p50 of a request at one connection, in layers; on a noisy machine a small one may come out negative."""
 
     request: str
@@ -41,13 +41,13 @@ class Spent:
         return {**asdict(self), "invariance": self.invariance, "in_process": self.in_process}
 
 
-def find_spent(cells: Sequence[Cell]) -> list[Spent]:
-    """For each request of a price model; empty where none was measured."""
+def layer_times(cells: Sequence[Cell]) -> list[LayerTimes]:
+    """Return the layers of each request of a price model; empty where none was measured."""
     p50_ms = {(cell.server, cell.request): cell.p50_ms for cell in cells if cell.connections == 1}
-    found = []
+    times = []
     for way, alone in _IN_PROCESS.items():
         if (PRICE, way) in p50_ms:
             layers = [p50_ms[FORWARD, alone], p50_ms[IN_TILES, alone], p50_ms[MAR, alone], p50_ms[PRICE, way]]
             added = [layer - below for layer, below in zip(layers, [0.0, *layers], strict=False)]
-            found.append(Spent(way, *added))
-    return found
+            times.append(LayerTimes(way, *added))
+    return times
