@@ -120,7 +120,7 @@ def _with_file(said: dict[str, Any], path: Path) -> dict[str, Any]:
 def _refuse_kill_file(settings: LiveSettings) -> None:
     kill_file = settings.risk.kill_file
     if kill_file is not None and Path(kill_file).exists():
-        raise BadSetting(f"{kill_file}: no kill file at the start expected, was there")
+        raise BadSetting(f"{kill_file}: expected no kill file at the start, got one")
 
 
 def _token_warning(settings: LiveSettings) -> str | None:
