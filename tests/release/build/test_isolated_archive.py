@@ -15,7 +15,8 @@ from nautilus_torchserve.release.build import isolated_proof
 from nautilus_torchserve.release.build.archive import BuildFailed, build_archive
 from nautilus_torchserve.release.build.code_closure import ForbiddenImport
 from nautilus_torchserve.release.build.server_packages import has_package
-from nautilus_torchserve.serving.client.client import InProcessClient, connect
+from nautilus_torchserve.serving.client.client import connect
+from nautilus_torchserve.serving.client.in_process import InProcessClient
 from support import PROJECT, SECRETS
 
 NETWORK = "from model_defs.tick_classifier import build as _build\n{}\nbuild = _build\n"
