@@ -154,7 +154,7 @@ def test_postgresql_says_what_sqlite_says(store: TrafficStore, postgres: str) ->
             keep(each, experiment, 0.65, errors=4)
             each.keep(trades(experiment, "2.0", [3.0, -1.0, 2.0]))
             found.append(comparable(analyze(each, "trial")))
-            with pytest.raises(SplitRefused, match="experiment 'trial' is running"):
+            with pytest.raises(SplitRefused, match="got a running experiment 'trial'"):
                 each.start(replace(experiment, name="second"))
             assert each.end("trial", State.STOPPED).state is State.STOPPED
 

@@ -249,7 +249,7 @@ def test_canary_keeps_others_out(target: Target, store: TrafficStore) -> None:
 
     assert intruded
     store.start(Split("mine", MODEL, Kind.EXPERIMENT, baseline, challenger, 0.5))
-    with pytest.raises(SplitRefused, match="'mine' is running"):
+    with pytest.raises(SplitRefused, match="got a running experiment 'mine'"):
         canary(target, store, MODEL, challenger, QUICK)
 
 

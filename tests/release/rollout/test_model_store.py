@@ -110,7 +110,7 @@ def test_the_same_content_may_be_stored_again(pair: tuple[Path, Path], tmp_path:
 
     assert store_verified(archive, pair[1], store, "tick").digest == first.digest
     first.path.write_bytes(b"something else")
-    with pytest.raises(FileExistsError, match="was no readable one"):
+    with pytest.raises(FileExistsError, match="got an unreadable one"):
         store_verified(archive, pair[1], store, "tick")
 
 

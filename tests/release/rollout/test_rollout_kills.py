@@ -55,7 +55,7 @@ def register_until(deployment: Deployment, archive: Path, step: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     process = multiprocessing.get_context("fork").Process(
-        target=register, args=(deployment.target, "tick", archive, deployment.trusted, QUICK), kwargs={"say": kill}
+        target=register, args=(deployment.target, "tick", archive, deployment.trusted, QUICK), kwargs={"progress": kill}
     )
     process.start()
     process.join(timeout=60)
