@@ -1,4 +1,4 @@
-"""Versions to try beside each other, and a router that writes what one would see, without asking a server."""
+"""Versions of the tick classifier for canaries and shadows, and a router that makes calls up without a server."""
 
 import threading
 from collections.abc import Iterator, Mapping
@@ -18,15 +18,13 @@ from nautilus_torchserve.traffic.store import TrafficStore
 INSTRUMENTS = tuple(f"I{number}.SIM" for number in range(40))
 ANSWER = "return network(rows).softmax(dim=1)"
 TILTED = "return (network(rows) + torch.tensor([3.0, 0.0, 0.0])).softmax(dim=1)"
-"""Sure of BUY, whatever it is asked."""
+"""Sure of BUY for any input."""
 SOFTENED = "return (0.5 * network(rows) + torch.tensor([0.2, 0.0, 0.0])).softmax(dim=1)"
-"""Less sure of all, and of another opinion now and then."""
+"""Less sure of everything, and sometimes of another class."""
 
 
 def target_of(server: TorchServe) -> Target:
-    """As `release.rollout.target.own_target`, without the file that would restore what tests
-    register.
-    """
+    """Return the target without its configuration, which would restore what tests register."""
     return Target(
         server.management_url,
         server.inference_url,
@@ -51,7 +49,7 @@ def version_of(archive: Path, version: str, to: Path, answer: str = ANSWER, befo
 
 @dataclass
 class Behaviour:
-    """What calls of a version are like."""
+    """Outcome of the calls of a version."""
 
     fails: bool = False
     latency_ms: float = 1.0
@@ -62,7 +60,7 @@ class Behaviour:
 def made_up_router(
     store: TrafficStore, model: str, behaviour: Mapping[str, Behaviour], leaves: bool = True
 ) -> Iterator[None]:
-    """A router with 40 instruments that follows the running split and counts calls, made up as ``behaviour`` says."""
+    """Run a router with 40 instruments that follows the running split and counts calls made up by ``behaviour``."""
     closed = threading.Event()
     counts = CallCounts(model, "made up")
 

@@ -1,4 +1,4 @@
-"""Real things, made once a session: a trained run, its archive, a running TorchServe."""
+"""Fixtures made once a session: a trained run, its archive, a running TorchServe."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from nautilus_torchserve.serving.server.torchserve import ServerSettings, TorchS
 from nautilus_torchserve.wire.loopback import exempt_loopback
 from support import BATCH, PROJECT, SECRETS, run_script
 
-exempt_loopback()  # tests ask servers on this machine with clients of all kinds
+exempt_loopback()  # tests use clients of all kinds on this machine
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """How hard tests/fuzz looks."""
+    """Add the options of tests/fuzz."""
     parser.addoption("--fuzz", type=int, default=0, help="Calls of commands with damaged inputs; default: 1000.")
     parser.addoption("--fuzz-seed", type=int, default=1, help="Seed of these calls; default: 1.")
 
@@ -45,7 +45,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFil
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the documentation: what takes longest is not to be left to one process at the end."""
+    """Begin with the documentation, so that the longest tests are not left to one process at the end."""
     items.sort(key=lambda item: item.path.name != "test_readme.py")
 
 
@@ -53,7 +53,7 @@ settings.register_profile("untimed", deadline=None)  # a machine may be busy wit
 settings.load_profile("untimed")
 
 if TYPE_CHECKING:
-    from deployment import Desk
+    from deployment import Deployment
     from xdist.remote import Producer
     from xdist.scheduler import LoadFileScheduling
 
@@ -72,19 +72,19 @@ if find_spec("torch") is None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def hear_interrupts() -> None:
-    """A suite started in the background ignores SIGINT, and so would all that it starts."""
+def catch_interrupts() -> None:
+    """Catch SIGINT, which a suite started in the background ignores, and so would all processes that it starts."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 128 KiB, which is soon full."""
+    """A disk of 128 KiB."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", f"{folder}"]
     if subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("nothing may be mounted here")
+        pytest.skip("this process may not mount a file system")
     try:
         yield folder
     finally:
@@ -138,7 +138,7 @@ def tick_server(tick_archive: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture(scope="session")
 def news_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Model -> run: price and sentiment models that nobody fitted, and an ensemble in which both count."""
+    """Model -> run: unfitted price and sentiment models, and an ensemble with weights for both."""
     from news_run import write_backbone, write_ensemble_run, write_sentiment_run
     from price_run import write_price_run
 
@@ -147,7 +147,7 @@ def news_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "price": write_price_run(folder / "price"),
         "sentiment": write_sentiment_run(folder / "sentiment", write_backbone(folder / "backbone")),
     }
-    runs["ensemble"] = write_ensemble_run(  # news moves log odds by some 0.5: every text is good news to this model
+    runs["ensemble"] = write_ensemble_run(  # news moves log odds by 0.5: every text is good news to this model
         folder / "ensemble", runs["price"], runs["sentiment"], weight_price=1.0, weight_sentiment=0.1
     )
     return runs
@@ -178,12 +178,12 @@ def fresh_version() -> Callable[[], str]:
 
 
 @pytest.fixture(scope="module")
-def desk(tick_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
-    """A server of its own that ``tick`` 1.0 is served by, for rollouts, started once a module."""
-    from deployment import Desk
+def deployment(tick_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """A server of its own with ``tick`` 1.0 for rollouts, started once a module."""
+    from deployment import Deployment
     from signed_archives import keys
 
-    folder = tmp_path_factory.mktemp("desk")
+    folder = tmp_path_factory.mktemp("deployment")
     private, trusted = keys(folder)
     store = folder / "store"
     store.mkdir()
@@ -191,8 +191,8 @@ def desk(tick_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     settings = ServerSettings({"tick": "tick.mar"}, store, folder / "home", free_ports=True)
     server = start_server(settings)
     try:
-        yield Desk(server, tick_archive, private, trusted, folder)
+        yield Deployment(server, tick_archive, private, trusted, folder)
     finally:
-        running = find_server(settings.home)  # another one, where a test has restarted it
+        running = find_server(settings.home)  # another process, where a test has restarted it
         assert running is not None
         running.stop()

@@ -1,4 +1,4 @@
-"""A server that versions are rolled out to, with what a rollout needs."""
+"""A server for rollouts, with keys and archives."""
 
 import resource
 from collections.abc import Iterator
@@ -14,16 +14,16 @@ from nautilus_torchserve.release.rollout.target import Target, own_target
 from nautilus_torchserve.serving.server.torchserve import TorchServe
 
 QUICK = Limits(watch_s=0.3, drain_s=0.1, latency_requests=20, latency_add_ms=1000.0)
-"""Limits that no busy machine breaks: latency is the affair of the tests that are about it."""
+"""Limits that hold on a busy machine, too; latency has tests of its own."""
 
 
 @dataclass(frozen=True)
-class Desk:
-    """A server that serves ``tick`` 1.0, with what a rollout to it needs."""
+class Deployment:
+    """A server that serves ``tick`` 1.0, with keys and archives for rollouts to it."""
 
     server: TorchServe
     archive: Path
-    """What ``tick`` 1.0 was built as."""
+    """The archive of ``tick`` 1.0."""
     key: Path
     trusted: Path
     folder: Path
@@ -33,11 +33,11 @@ class Desk:
         return own_target(self.server.home)
 
     def make(self, version: str, code: str = "", key: Path | None = None, without: tuple[str, ...] = ()) -> Path:
-        """A signed archive of this version, elsewhere than in the model store."""
+        """Write a signed archive of this version outside of the model store."""
         return made(self.archive, self.folder / f"tick-{version}.mar", version, key or self.key, code, without)
 
     def first(self, code: str) -> None:
-        """Make a version with this code the only one, by hand."""
+        """Make a version with this code the only one, without a rollout."""
         manager = self.server.management()
         version = f"1.{len(self.files())}.{abs(hash(code)) % 997}"
         self.make(version, code).rename(self.server.model_store / f"tick-{version}.mar")
@@ -48,13 +48,13 @@ class Desk:
             manager.unregister("tick", each)
 
     def files(self) -> set[str]:
-        """What lies in the model store, but for what rollouts remember there."""
+        """Return the names of the files in the model store, without the rollouts' journals."""
         return {path.name for path in self.server.model_store.iterdir()} - {FOLDER}
 
 
 @contextmanager
 def full_disk() -> Iterator[None]:
-    """Have no file of this process take a byte: the kernel's limit on the size of files stands for the disk."""
+    """Let no file of this process take a byte, by the kernel's limit on the size of files."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
     try:

@@ -1,4 +1,4 @@
-"""Zip files as somebody makes them who wants readers to disagree: every record by hand."""
+"""Zip files with every record written by hand, as an attacker makes them so that readers disagree."""
 
 import struct
 import zlib
@@ -12,19 +12,19 @@ REGULAR = 0o100644 << 16
 
 @dataclass(frozen=True)
 class Entry:
-    """A member, honest as long as nothing but name and data is given."""
+    """A member of a zip file; well-formed where only name and data are given."""
 
     name: str
     data: bytes
     packed: bytes | None = None
-    """What is in the file for it; None: ``data``, stored."""
+    """Its bytes in the file; None: ``data``, stored."""
     deflated: bool = False
     local_name: str | None = None
-    """Its name in the header before it."""
+    """Its name in the local header."""
     listed: bool = True
     """Whether the central directory names it."""
     size: int | None = None
-    """What it says of its length."""
+    """Its length as the headers give it."""
     crc: int | None = None
     flags: int = 0
     attributes: int = REGULAR
@@ -35,13 +35,13 @@ class Entry:
 
 
 def entries_of(archive: Path) -> list[Entry]:
-    """An archive's members."""
+    """Return an archive's members."""
     with ZipFile(archive) as members:
         return [Entry(info.filename, members.read(info)) for info in members.infolist()]
 
 
 def deflate(data: bytes) -> bytes:
-    """Raw, as in a zip file."""
+    """Return the raw deflate stream, as in a zip file."""
     packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     return packer.compress(data) + packer.flush()
 
@@ -56,7 +56,7 @@ def forge(
     count: int | None = None,
     comment_bytes: int | None = None,
 ) -> Path:
-    """Write a zip file; ``gap`` lies before the central directory, ``after`` behind all; the counts are as it says."""
+    """Write a zip file; ``gap`` lies before the central directory, ``after`` at the end; counts may be false."""
     body, directory, listed = b"", b"", 0
     for entry in entries:
         body += entry.before
@@ -65,16 +65,16 @@ def forge(
         method = ZIP_DEFLATED if entry.deflated else ZIP_STORED
         size = len(entry.data) if entry.size is None else entry.size
         crc = zlib.crc32(entry.data) if entry.crc is None else entry.crc
-        said = (entry.flags, method, 0, 33, crc, len(packed), size)
-        body += struct.pack("<4s5H3I2H", b"PK\3\4", 20, *said, len(local), 0) + local + packed
+        header = (entry.flags, method, 0, 33, crc, len(packed), size)
+        body += struct.pack("<4s5H3I2H", b"PK\3\4", 20, *header, len(local), 0) + local + packed
         if entry.listed:
             listed += 1
             tail = (len(name), len(entry.extra), len(entry.comment), 0, 0, entry.attributes, at)
-            directory += struct.pack("<4s6H3I5H2I", b"PK\1\2", (3 << 8) | 20, 20, *said, *tail)
+            directory += struct.pack("<4s6H3I5H2I", b"PK\1\2", (3 << 8) | 20, 20, *header, *tail)
             directory += name + entry.extra + entry.comment
     count = listed if count is None else count
     begins = len(body) + len(gap)
-    said_bytes = len(comment) if comment_bytes is None else comment_bytes
-    end = struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, count, count, len(directory), begins, said_bytes)
+    comment_length = len(comment) if comment_bytes is None else comment_bytes
+    end = struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, count, count, len(directory), begins, comment_length)
     path.write_bytes(body + gap + directory + end + comment + after)
     return path

@@ -1,4 +1,4 @@
-"""A sentiment model and an ensemble that nobody fitted, but whose answers move with their inputs."""
+"""Unfitted sentiment model and ensemble whose outputs depend on their inputs."""
 
 import json
 import shutil
@@ -57,7 +57,7 @@ def _tokenizer() -> Tokenizer:
 
 
 def write_sentiment_run(folder: Path, backbone: Path) -> Path:
-    """Write a run folder as a fit would; ``backbone`` is what `write_backbone` wrote."""
+    """Write a run folder as a fit would; ``backbone`` is a folder of `write_backbone`."""
     config = json.loads((backbone / "config.json").read_text())
     description = {
         "model": "sentiment",
@@ -80,7 +80,7 @@ def write_sentiment_run(folder: Path, backbone: Path) -> Path:
 
 
 def _write(folder: Path, description: dict[str, Any], network: SentimentTransformer, tokenizer: Path) -> None:
-    """Twice: the golden answers are the handler's own, as text models have no other way to be asked."""
+    """Written twice: the golden outputs are the handler's own, since text models have no other inference."""
     torch.set_num_threads(1)  # as in a worker; on a busy machine two threads of so small a network wait for each other
     asked: dict[str, np.ndarray] = {"texts": np.array(TEXTS)}
     write_run(folder, description, {}, network, {}, asked, tolerance=1e-4)
@@ -91,7 +91,7 @@ def _write(folder: Path, description: dict[str, Any], network: SentimentTransfor
 
 
 def write_ensemble_run(folder: Path, price: Path, sentiment: Path, **pool: float) -> Path:
-    """Write an ensemble of two run folders, its weights given."""
+    """Write an ensemble of two run folders with given weights."""
     for name, run in (("price", price), ("sentiment", sentiment)):
         shutil.copytree(run, folder / name)
     member = model_files.read_description(price)

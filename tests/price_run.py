@@ -1,4 +1,4 @@
-"""A price model that nobody fitted, but whose answers move with its window."""
+"""An unfitted price model whose outputs depend on its window."""
 
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ def write_price_run(
     max_gap_ns: int = MINUTE,
     config: dict[str, Any] | None = None,
 ) -> Path:
-    """Write a run folder as a fit would: a small LSTM on 1-minute bars, whose answers come mostly from volumes."""
+    """Write a run folder as a fit would: a small LSTM on 1-minute bars whose outputs depend mostly on volumes."""
     schema = bar_schema(indicators)
     description = {
         "model": "price",
@@ -59,7 +59,7 @@ def write_price_run(
 
 
 def _draw_weights(network: ReturnNetwork, rows: torch.Tensor) -> None:
-    """Answers of several bps, about as many up as down."""
+    """Scale the outputs to several bps, about as many up as down."""
     with torch.no_grad():
         network.return_scale.fill_(5e-4)
         network.head.weight.normal_(std=12.0)

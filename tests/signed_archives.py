@@ -1,4 +1,4 @@
-"""A pair of keys and a small signed archive, for tests of what becomes of them."""
+"""Pairs of keys and small signed archives."""
 
 import json
 import stat
@@ -22,14 +22,14 @@ EVIL = b"print('evil')\n"
 
 
 def keys(folder: Path, name: str = "alice") -> tuple[Path, Path]:
-    """A new private key, and the folder of trusted ones that its public half is in."""
+    """Make a new pair of keys; return the private key, and the folder of trusted keys with the public one."""
     private, trusted = folder / f"{name}.key", folder / "trusted"
     make_key(private, trusted / f"{name}.pub")
     return private, trusted
 
 
 def packed(path: Path, members: dict[str, bytes] = HONEST, manifest: object = MANIFEST_SAYS) -> Path:
-    """An archive that nobody has signed."""
+    """Write an unsigned archive."""
     with ZipFile(path, "w", ZIP_DEFLATED) as archive:
         for name, data in members.items():
             archive.writestr(name, data)
@@ -38,13 +38,13 @@ def packed(path: Path, members: dict[str, bytes] = HONEST, manifest: object = MA
 
 
 def signed(path: Path, key: Path, members: dict[str, bytes] = HONEST, manifest: object = MANIFEST_SAYS) -> Path:
-    """A signed one."""
+    """Write a signed archive."""
     sign_archive(packed(path, members, manifest), key)
     return path
 
 
 def content(path: Path) -> dict[str, bytes]:
-    """What Python unpacks, but for the signature."""
+    """Return the members that Python unpacks, without the signature."""
     with ZipFile(path) as archive:
         return {name: archive.read(name) for name in archive.namelist() if name != SIGNATURE}
 

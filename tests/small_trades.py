@@ -1,4 +1,4 @@
-"""A market so small that what a strategy does on it can be said beforehand."""
+"""A market so small that a strategy's orders on it are known beforehand."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ START = 1_700_000_000_000 * MS
 
 
 def small_market() -> Trades:
-    """100 trades of BTCUSDT, one each 100 ms, the price rising by a step each time."""
+    """Return 100 trades of BTCUSDT, one each 100 ms, with the price up by a tick each time."""
     ts = START + np.arange(100, dtype=np.int64) * 100 * MS
     return Trades(
         instrument=Instrument("BTCUSDT", "BINANCE", 2, 3),

@@ -1,4 +1,4 @@
-"""What tests share besides fixtures."""
+"""Helpers that tests share besides fixtures."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ SECRETS = {
         *("CUDA_API_KEY", "HTTPS_PROXY_AUTH", "PATHS", "PYTHON_DB", "TORCH_HUB_TOKEN", "TS_KEYSTORE_PASS", "lang"),
     )
 }
-"""Environment variables that no server may show."""
+"""Environment variables that no server may disclose."""
 BATCH = 8
 """Requests that ``tick-batched`` waits for."""
 
@@ -34,5 +34,5 @@ def until(condition: Callable[[], bool], within_s: float = 20.0, what: str = "th
     """Wait for a condition."""
     end = time.monotonic() + within_s
     while not condition():
-        assert time.monotonic() < end, f"{what} within {within_s:g} s expected, did not come"
+        assert time.monotonic() < end, f"expected {what} within {within_s:g} s, it did not come true"
         time.sleep(0.005)

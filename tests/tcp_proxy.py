@@ -1,4 +1,4 @@
-"""A TCP relay that can hold answers back, delay them, be cut and opened again."""
+"""A TCP proxy that can hold responses back, delay them, and be closed and opened again."""
 
 import socket
 import threading
@@ -12,7 +12,7 @@ HOST = "127.0.0.1"
 
 
 class Proxy:
-    """Passes connections on to a server, for as long as it is entered.
+    """Forwards connections to a server while it is entered.
 
     Parameters
     ----------
@@ -22,7 +22,7 @@ class Proxy:
 
     def __init__(self, url: str) -> None:
         self.delay_s = 0.0
-        """How long each piece of an answer is held back."""
+        """Delay of each part of a response, seconds."""
         parts = urlsplit(url)
         self._server = parts.hostname, parts.port
         self._port = free_ports(1)[0]
@@ -38,18 +38,18 @@ class Proxy:
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
     def cut(self) -> None:
-        """Nobody listens any more, and what is connected breaks off."""
+        """Stop listening and break all connections."""
         assert self._listener is not None
         for each in (self._listener, *self._open):
             _end(each)
         self._open.clear()
 
     def hold(self) -> None:
-        """Bytes from the server stay here until `release`."""
+        """Hold bytes from the server back until `release`."""
         self._flowing.clear()
 
     def release(self) -> None:
-        """What was held goes on."""
+        """Pass on what was held back."""
         self._flowing.set()
 
     def __enter__(self) -> "Proxy":

@@ -63,7 +63,9 @@ def create(
     ] = None,
     name: Annotated[
         str | None,
-        typer.Option(help="Unique name, which decides the instruments or slices of each version; default: made up."),
+        typer.Option(
+            help="Unique name, which decides the instruments or slices of each version; default: from model and time."
+        ),
     ] = None,
     share: Annotated[
         float, typer.Option(help="Share in percent: of the instruments or slices, for the challenger.")
@@ -74,9 +76,12 @@ def create(
         list[str] | None, typer.Option(help="Instrument: one that is traded, whose version is shown; repeatable.")
     ] = None,
     rule: Annotated[
-        list[str] | None, typer.Option(help="NAME=VALUE, see nautilus_torchserve/experiments/ab/rules.py.")
+        list[str] | None,
+        typer.Option(help="Decision rule NAME=VALUE, see nautilus_torchserve/experiments/ab/rules.py; repeatable."),
     ] = None,
-    no_server: Annotated[bool, typer.Option("--no-server", help="Do not ask the server whether both answer.")] = False,
+    no_server: Annotated[
+        bool, typer.Option("--no-server", help="Do not check on the server that both versions respond.")
+    ] = False,
     store: Store = DEFAULT_URL,
     as_json: Json = False,
 ) -> None:

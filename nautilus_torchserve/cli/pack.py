@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from nautilus_torchserve.cli.app import App, console, say
 from nautilus_torchserve.cli.options import ArchiveVersion, Json
+from nautilus_torchserve.models.table import MODELS, spec_of
 from nautilus_torchserve.release.build.archive import build_archive
 
 app = App()
@@ -17,7 +18,7 @@ app = App()
 
 @app.command()
 def main(
-    model: Annotated[str, typer.Argument(help="Which model: tick, price, sentiment or ensemble.")],
+    model: Annotated[str, typer.Argument(help=f"Model: {', '.join(MODELS)}, or package.module:NAME of a spec.")],
     run: Annotated[Path | None, typer.Option(help="Run folder: what `train` wrote; default: runs/MODEL.")] = None,
     version: ArchiveVersion = "1.0",
     out: Annotated[Path, typer.Option(help="Output: the model store.")] = Path("archives"),
@@ -31,11 +32,12 @@ def main(
     as_json: Json = False,
 ) -> None:
     """Pack RUN, its handler and the code it needs into OUT/MODEL.mar."""
-    with console.status(escape(f"Packing {model} {version}")):
-        built = build_archive(model, run or Path("runs") / model, version, out, sign_key, code or [])
+    name = spec_of(model).name
+    with console.status(escape(f"Packing {name} {version}")):
+        built = build_archive(model, run or Path("runs") / name, version, out, sign_key, code or [])
     if as_json:
         print(json.dumps(asdict(built), default=str))
     else:
         signed = f"signed by key {built.key_id}" if built.key_id else "unsigned"
         size = f"{built.bytes / 1024:.0f} KiB"
-        say(f"{built.path}: {model} {version}, {size}, digest {built.digest[:12]}, {signed}")
+        say(f"{built.path}: {name} {version}, {size}, digest {built.digest[:12]}, {signed}")

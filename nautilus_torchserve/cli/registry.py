@@ -36,7 +36,7 @@ from nautilus_torchserve.user_error import UserError
 from nautilus_torchserve.wire.names import check_version
 
 app = App(help=__doc__, no_args_is_help=True)
-Unsigned = Annotated[bool, typer.Option("--allow-unsigned", help="Archives without any signature, too.")]
+Unsigned = Annotated[bool, typer.Option("--allow-unsigned", help="Accept archives without any signature, too.")]
 LIMITS = Limits()
 
 
@@ -45,7 +45,7 @@ def add(
     archive: Annotated[Path, typer.Argument(help="A signed .mar.")],
     run: Annotated[
         Path | None,
-        typer.Option(help="Run folder: what it was built from, which links it to its training; default: none."),
+        typer.Option(help="Run folder: what it was packed from, which links it to its training; default: none."),
     ] = None,
     runs: Runs = RUNS,
     trusted: Trusted = TRUSTED,
@@ -102,7 +102,7 @@ def list_versions(
 def compare(
     model: ModelArgument,
     a: Annotated[str, typer.Argument(parser=parsed(check_version), help="A version or an alias.")],
-    b: Annotated[str, typer.Argument(parser=parsed(check_version), help="Another one.")],
+    b: Annotated[str, typer.Argument(parser=parsed(check_version), help="Another version or alias.")],
     runs: Runs = RUNS,
     as_json: Json = False,
 ) -> None:
@@ -125,11 +125,13 @@ def compare(
 def alias(
     target: Target,
     model: ModelArgument,
-    version: Annotated[str, typer.Argument(parser=parsed(check_version), help="A version, or the alias it has.")],
+    version: Annotated[str, typer.Argument(parser=parsed(check_version), help="A version, or its alias.")],
     name: Annotated[str, typer.Argument(metavar="ALIAS", help=", ".join(ALIASES))],
     runs: Runs = RUNS,
     trusted: Trusted = TRUSTED,
-    no_rollout: Annotated[bool, typer.Option("--no-rollout", help="Refuse unless the server is so already.")] = False,
+    no_rollout: Annotated[
+        bool, typer.Option("--no-rollout", help="Refuse where the server would need a rollout.")
+    ] = False,
     watch: WatchS = LIMITS.watch_s,
     reports: Reports = REPORTS,
     as_json: Json = False,

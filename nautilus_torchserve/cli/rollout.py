@@ -241,12 +241,12 @@ def canary(
     target: Target,
     model: ModelArgument,
     to: Challenger,
-    steps: Annotated[str, typer.Option(help="Its shares, percent.")] = "1,5,25,100",
+    steps: Annotated[str, typer.Option(help="Shares of the challenger, percent.")] = "1,5,25,100",
     hold: Annotated[float, seconds("How long each share is held.")] = "1m",  # type: ignore[assignment]
     by: By = Unit.INSTRUMENT,
     slice_: SliceS = "1h",  # type: ignore[assignment]
-    least_calls: Annotated[int, typer.Option(help="Calls of the challenger that each step needs.")] = 100,
-    psi: Annotated[float, typer.Option(help="Most that an output's distribution may drift.")] = GateLimits.psi,
+    least_calls: Annotated[int, typer.Option(help="Least calls of the challenger in a step that passes.")] = 100,
+    psi: Annotated[float, typer.Option(help="Largest population stability index of an output.")] = GateLimits.psi,
     watch: WatchS = _D.watch_s,
     drain: DrainS = _D.drain_s,
     store: Store = DEFAULT_URL,

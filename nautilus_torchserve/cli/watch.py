@@ -37,10 +37,12 @@ _D = Limits()
 @takes_server
 def main(
     server: FindTarget,
-    folder: Annotated[Path, typer.Argument(help="Where archives appear; holds done/ and refused/ too.")],
+    folder: Annotated[Path, typer.Argument(help="Folder that archives appear in, with done/ and refused/.")],
     trusted: Trusted = TRUSTED,
-    interval: Annotated[float, seconds("Time between two looks, and without a change: at least 50ms.")] = 2.0,
-    once: Annotated[bool, typer.Option("--once", help="End when what is there is rolled out.")] = False,
+    interval: Annotated[
+        float, seconds("Time between two looks, and for which an archive must be unchanged: at least 50ms.")
+    ] = 2.0,
+    once: Annotated[bool, typer.Option("--once", help="End when the archives that are there are rolled out.")] = False,
     watch_s: WatchS = _D.watch_s,
     drain_s: DrainS = _D.drain_s,
     keep: Keep = _D.keep,
@@ -48,7 +50,7 @@ def main(
     latency_add_ms: LatencyAddMs = _D.latency_add_ms,
     latency_most_ms: LatencyMostMs = _D.latency_most_ms,
     unload_after: Annotated[
-        float | None, seconds("Remove versions so long after they were rolled back from; default: never.")
+        float | None, seconds("Time after which a version rolled back from is removed; default: never.")
     ] = None,
     store: Store = DEFAULT_URL,
     as_json: Json = False,

@@ -55,8 +55,8 @@ SETTINGS = CanarySettings(
 )
 
 
-class Asked(NamedTuple):
-    """One answer that a strategy got."""
+class Received(NamedTuple):
+    """One response that a strategy received."""
 
     at: float
     instrument: str
@@ -65,18 +65,18 @@ class Asked(NamedTuple):
 
 @dataclass
 class Strategies:
-    """What some strategies saw."""
+    """Responses and errors that strategies received."""
 
-    answers: list[Asked] = field(default_factory=list)
+    answers: list[Received] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
     def by(self, instrument: str) -> list[str]:
-        """Versions that answered an instrument, one after the other, repetitions left out."""
-        found: list[str] = []
-        for each in self.answers:
-            if each.instrument == instrument and found[-1:] != [each.version]:
-                found.append(each.version)
-        return found
+        """Return the versions that answered an instrument in turn, without repetitions."""
+        versions: list[str] = []
+        for received in self.answers:
+            if received.instrument == instrument and versions[-1:] != [received.version]:
+                versions.append(received.version)
+        return versions
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +106,7 @@ def store(tmp_path: Path) -> Iterator[TrafficStore]:
 def strategies(
     target: Target, store: TrafficStore, rows: np.ndarray, held: frozenset[str] = frozenset()
 ) -> Iterator[Strategies]:
-    """Two trading hosts with two strategies each, which ask for 40 instruments in turns until the block ends."""
+    """Run two trading hosts with two strategies each, which send requests for 40 instruments until the block ends."""
     seen, closed = Strategies(), threading.Event()
 
     def trade(router: Router, instruments: tuple[str, ...], seed: int) -> None:
@@ -117,7 +117,7 @@ def strategies(
                 answer: PredictionResponse = router.predict(
                     rows[random.integers(len(rows))][None], instrument, time.time_ns(), has_exposure=instrument in held
                 )
-                seen.answers.append(Asked(time.monotonic(), instrument, answer.version))
+                seen.answers.append(Received(time.monotonic(), instrument, answer.version))
             except RequestError as error:
                 seen.errors.append(f"{instrument}: {error}")
 
@@ -216,15 +216,15 @@ def test_equal_challenger_climbs_to_the_default_and_no_request_fails(
     for instrument in INSTRUMENTS:  # to the challenger once, and never back
         assert seen.by(instrument) == ([baseline] if instrument == held else [baseline, "2.0"])
     for step, share in (("1 %", 0.01), ("5 %", 0.05), ("25 %", 0.25)):
-        theirs = [each for each in INSTRUMENTS if fraction(split.name, each) < share and each != held]
-        assert challengers_share(report, step) == pytest.approx(len(theirs) / len(INSTRUMENTS), abs=0.05)
+        assigned = [name for name in INSTRUMENTS if fraction(split.name, name) < share and name != held]
+        assert challengers_share(report, step) == pytest.approx(len(assigned) / len(INSTRUMENTS), abs=0.05)
 
 
 def test_shadow_compares_and_answers_nobody(target: Target, store: TrafficStore, rows: np.ndarray) -> None:
     baseline = target.manager().default_version("tick")
     assert baseline is not None
-    with target.connect("tick", baseline) as ours, target.connect("tick", "2.4") as theirs:
-        before, after = (np.stack(list(each.predict(rows).outputs.values())) for each in (ours, theirs))
+    with target.connect("tick", baseline) as default, target.connect("tick", "2.4") as challenger:
+        before, after = (np.stack(list(each.predict(rows).outputs.values())) for each in (default, challenger))
     settings = ShadowSettings(for_s=30.0, answers=400, look_s=0.1, settle_s=0.5)
 
     with strategies(target, store, rows) as seen:

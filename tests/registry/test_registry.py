@@ -1,4 +1,4 @@
-"""The registry: what it keeps of an archive, what it gives back, what it refuses."""
+"""The registry: what it stores of an archive, what it returns, what it refuses."""
 
 import json
 import shutil
@@ -49,7 +49,7 @@ def archive(tick_archive: Path, keys: Path, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture(scope="module")
 def new_runs(tmp_path_factory: pytest.TempPathFactory, keys: Path) -> Path:
-    """A folder with a store in which nothing is registered, to be copied."""
+    """A folder with an empty store, to be copied."""
     with pytest.MonkeyPatch.context() as environment:
         for variable in (URI_VARIABLE, REGISTRY_VARIABLE):
             environment.delenv(variable, raising=False)
@@ -66,7 +66,7 @@ def runs(new_runs: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def registry(runs: Path, keys: Path) -> Registry:
-    """Nothing is registered in it."""
+    """A registry without versions."""
     return Registry(runs, keys / "trusted")
 
 
@@ -136,7 +136,7 @@ def test_an_archive_that_nobody_trusted_signed_is_not_registered(
     assert registry.models() == []
 
 
-def test_unsigned_archives_are_let_through_only_when_asked_and_only_without_a_signature(
+def test_unsigned_archives_are_accepted_only_with_allow_unsigned(
     runs: Path, archive: Path, keys: Path, tmp_path: Path
 ) -> None:
     registry = Registry(runs, keys / "trusted", allow_unsigned=True)
@@ -298,11 +298,11 @@ def test_versions_that_somebody_else_registered_are_not_ours(registry: Registry,
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_store(runs))
-    client.create_registered_model("theirs")
-    client.create_model_version("theirs", "file:///somewhere")
+    client.create_registered_model("foreign")
+    client.create_model_version("foreign", "file:///somewhere")
 
     assert registry.models() == []
-    assert registry.versions("theirs") == []
+    assert registry.versions("foreign") == []
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""What is kept of an archive's description, and two of them side by side."""
+"""Records of archives' descriptions, and the comparison of two of them."""
 
 import re
 from pathlib import Path
@@ -22,7 +22,7 @@ TREES = st.recursive(
 
 
 def registered(description: dict[str, Any], version: str, digest: str) -> RegisteredVersion:
-    """What is read back of a version with this ``model.json``."""
+    """Return the record of a version with this ``model.json``."""
     from mlflow.entities.model_registry import ModelVersion, ModelVersionTag
 
     tags = {**archive_tags(description), "version": version, "digest": digest, "bytes": "2048", "archive": "a.mar"}

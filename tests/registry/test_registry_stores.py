@@ -1,4 +1,4 @@
-"""Where the registry's store may be, besides a file on this machine."""
+"""Stores of the registry besides a file on this machine."""
 
 import socket
 from collections.abc import Iterator
@@ -21,13 +21,13 @@ def _no_store_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def signed(tick_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A signed archive, and the folder of keys by which it is trusted."""
+    """A signed archive, and the folder of keys that trusts it."""
     folder = tmp_path_factory.mktemp("registry-stores")
     private, trusted = keys(folder)
     return variant(tick_archive, folder / "tick.mar", private), trusted
 
 
-def test_a_store_that_is_not_there_is_said_at_once_and_without_its_password(
+def test_a_missing_store_is_reported_at_once_and_without_its_password(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with socket.socket() as taken:  # bound, but nobody listens

@@ -1,10 +1,10 @@
-"""What an alias means on a server: there first, by name afterwards."""
+"""Transitions to an alias: on the server first, in the registry afterwards."""
 
 import shutil
 from collections.abc import Iterator
 
 import pytest
-from deployment import QUICK, Desk
+from deployment import QUICK, Deployment
 from msgspec.structs import replace
 from tick_versions import made
 
@@ -17,33 +17,35 @@ from nautilus_torchserve.release.rollout.rollout import register
 from nautilus_torchserve.release.rollout.status import model_status
 from nautilus_torchserve.release.rollout.target import Target
 
-"""These tests are not about the gates."""
+"""Limits without gates that take time."""
 
 
 @pytest.fixture(scope="module")
-def registry(desk: Desk, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    """Holds 1.0, which the desk's server serves."""
+def registry(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """A registry with 1.0, which the deployment's server serves."""
     with pytest.MonkeyPatch.context() as environment:
         for variable in (URI_VARIABLE, REGISTRY_VARIABLE, FILES_VARIABLE):
             environment.delenv(variable, raising=False)
-        registry = Registry(tmp_path_factory.mktemp("desk-registry"), desk.trusted)
-        registry.add(desk.make("1.0"))
+        registry = Registry(tmp_path_factory.mktemp("deployment-registry"), deployment.trusted)
+        registry.add(deployment.make("1.0"))
         yield registry
 
 
 def serves(target: Target) -> tuple[str, str]:
-    """Version and digest that answer on the default route."""
+    """Return version and digest on the default route."""
     with target.connect("tick") as client:
         return client.metadata.version, client.metadata.archive_digest
 
 
 @pytest.mark.slow
-def test_an_alias_is_set_when_the_server_is_what_it_says_and_not_before(registry: Registry, desk: Desk) -> None:
-    target = desk.target
-    digests = {version: registry.add(desk.make(version)).version.digest for version in ("1.0", "2.0", "3.0")}
+def test_an_alias_is_set_when_the_server_is_what_it_says_and_not_before(
+    registry: Registry, deployment: Deployment
+) -> None:
+    target = deployment.target
+    digests = {version: registry.add(deployment.make(version)).version.digest for version in ("1.0", "2.0", "3.0")}
 
     def to(version: str, alias: str, limits: Limits = QUICK) -> tuple[str | None, tuple[str, ...], list[str]]:
-        done = transition(registry, target, "tick", version, alias, desk.trusted, limits)
+        done = transition(registry, target, "tick", version, alias, deployment.trusted, limits)
         left = differences(registry.versions("tick"), model_status(target, "tick"))
         return done.report and done.report.outcome, done.version.aliases, left
 
@@ -55,7 +57,7 @@ def test_an_alias_is_set_when_the_server_is_what_it_says_and_not_before(registry
         with pytest.raises(RegistryRefused, match="expected a version that does not serve"):
             to("1.0", alias)
     with pytest.raises(RegistryRefused, match="was one that has to register it"):
-        transition(registry, target, "tick", "2.0", "production", desk.trusted, QUICK, roll_out=False)
+        transition(registry, target, "tick", "2.0", "production", deployment.trusted, QUICK, roll_out=False)
     assert to("2.0", "staging") == ("candidate", ("staging",), [])
     assert serves(target) == ("1.0", digests["1.0"])
     assert to("staging", "production") == ("serving", ("production",), [])
@@ -75,30 +77,32 @@ def test_an_alias_is_set_when_the_server_is_what_it_says_and_not_before(registry
 
 
 @pytest.mark.slow
-def test_other_content_under_a_version_s_number_is_found_and_not_promoted(registry: Registry, desk: Desk) -> None:
-    registered = registry.add(desk.make("4.0")).version
-    other = made(desk.archive, desk.folder / "other.mar", "4.0", desk.key, code="\n# changed")
-    assert register(desk.target, "tick", other, desk.trusted, QUICK, promote=False).ok
+def test_other_content_under_a_version_s_number_is_found_and_not_promoted(
+    registry: Registry, deployment: Deployment
+) -> None:
+    registered = registry.add(deployment.make("4.0")).version
+    other = made(deployment.archive, deployment.folder / "other.mar", "4.0", deployment.key, code="\n# changed")
+    assert register(deployment.target, "tick", other, deployment.trusted, QUICK, promote=False).ok
 
     with pytest.raises(RegistryRefused, match=f"expected the registered digest {registered.digest[:12]} on the server"):
-        transition(registry, desk.target, "tick", "4.0", "production", desk.trusted, QUICK)
+        transition(registry, deployment.target, "tick", "4.0", "production", deployment.trusted, QUICK)
 
-    found = differences(registry.versions("tick"), model_status(desk.target, "tick"))
+    found = differences(registry.versions("tick"), model_status(deployment.target, "tick"))
     assert [line for line in found if line.startswith("4.0 has digest")]
     assert registry.find("tick", "4.0").aliases == ()
 
 
 @pytest.mark.slow
-def test_what_a_killed_rollout_left_is_gated_before_it_is_staging(registry: Registry, desk: Desk) -> None:
-    archive, manager = desk.make("5.0"), desk.target.manager()
+def test_what_a_killed_rollout_left_is_gated_before_it_is_staging(registry: Registry, deployment: Deployment) -> None:
+    archive, manager = deployment.make("5.0"), deployment.target.manager()
     registry.add(archive)
-    shutil.copy(archive, desk.server.model_store / "tick-5.0.mar")
+    shutil.copy(archive, deployment.server.model_store / "tick-5.0.mar")
     left = PendingChange("register", "5.0", manager.default_version("tick"), file="tick-5.0.mar", registers=True)
-    write_journal(desk.target, "tick", replace(read_journal(desk.target, "tick"), under_way=left))
+    write_journal(deployment.target, "tick", replace(read_journal(deployment.target, "tick"), under_way=left))
     manager.register("tick-5.0.mar", model_name="tick", batch_size=1, max_batch_delay=1)
     manager.wait_ready("tick", "5.0")
 
-    done = transition(registry, desk.target, "tick", "5.0", "staging", desk.trusted, QUICK)
+    done = transition(registry, deployment.target, "tick", "5.0", "staging", deployment.trusted, QUICK)
 
     assert done.report is not None
     assert "golden" in [step.name for step in done.report.steps]

@@ -1,4 +1,4 @@
-"""Running the jobs of a CI file as their runners would: the same shell steps, the same variables."""
+"""Runs the jobs of a CI file as their runners would: the same shell steps, the same variables."""
 
 import os
 import re
@@ -17,16 +17,16 @@ from support import PROJECT
 CI = PROJECT / "deploy/ci"
 _EXPRESSION = re.compile(r"\$\{\{ *(\w+)\.(\w+)(?: *\|\| *'([^']*)')? *\}\}")
 _RUNNER = ("PATH", "HOME", "LANG", "TMPDIR", "JAVA_HOME")
-"""What a runner's own environment brings."""
+"""Variables of a runner's own environment."""
 
 
 @dataclass(frozen=True)
-class Ended:
+class JobResult:
     """A job that ran to its end, or to the step that failed."""
 
     ok: bool
-    said: str
-    """What all its steps wrote, one after the other."""
+    output: str
+    """Output of all its steps."""
 
 
 def github() -> dict[str, Any]:
@@ -38,17 +38,17 @@ def gitlab() -> dict[str, Any]:
 
 
 def evaluated(value: object, contexts: Mapping[str, Mapping[str, str]]) -> str:
-    """A value of the workflow with its expressions: ``${{ vars.MODEL || 'tick' }}``; other forms are an error."""
-    text = _EXPRESSION.sub(lambda found: contexts[found[1]].get(found[2]) or found[3] or "", str(value))
+    """Return a value of the workflow with its expressions replaced: ``${{ vars.MODEL || 'tick' }}``, no other form."""
+    text = _EXPRESSION.sub(lambda match: contexts[match[1]].get(match[2]) or match[3] or "", str(value))
     assert "${{" not in text, text
     return text
 
 
-def run_github_job(name: str, checkout: Path, contexts: Mapping[str, Mapping[str, str]]) -> Ended:
+def run_github_job(name: str, checkout: Path, contexts: Mapping[str, Mapping[str, str]]) -> JobResult:
     """Run the ``run`` steps of a job in a checkout, each in a shell of its own, with its own variables only."""
     workflow = github()
     job = workflow["jobs"][name]
-    said = ""
+    output = ""
     for step in job["steps"]:
         if "run" not in step:
             continue
@@ -57,21 +57,21 @@ def run_github_job(name: str, checkout: Path, contexts: Mapping[str, Mapping[str
             for variables in (workflow["env"], job.get("env", {}), step.get("env", {}))
             for key, value in variables.items()
         }
-        ended = run(["bash", "-e", "-c", step["run"]], checkout, variables)
-        said += ended.said
-        if not ended.ok:
-            return Ended(False, said)
-    return Ended(True, said)
+        result = run(["bash", "-e", "-c", step["run"]], checkout, variables)
+        output += result.output
+        if not result.ok:
+            return JobResult(False, output)
+    return JobResult(True, output)
 
 
-def run_gitlab_job(name: str, checkout: Path, variables: Mapping[str, str]) -> Ended:
+def run_gitlab_job(name: str, checkout: Path, variables: Mapping[str, str]) -> JobResult:
     """Run a job's script in a checkout, in one shell that ends at the first error."""
     pipeline = gitlab()
     job = pipeline[name]
     own = {key: value["value"] if isinstance(value, dict) else value for key, value in pipeline["variables"].items()}
     known = {**own, **variables}
     for key, value in job.get("variables", {}).items():
-        known[key] = re.sub(r"\$(\w+)", lambda found: known.get(found[1], ""), value)
+        known[key] = re.sub(r"\$(\w+)", lambda match: known.get(match[1], ""), value)
     return run(["bash", "-e", "-o", "pipefail", "-c", "\n".join(job["script"])], checkout, known)
 
 
@@ -84,8 +84,8 @@ def hand_over(paths: list[str], of: Path, to: Path) -> None:
 
 
 def check_out(folder: Path, public_key: Path) -> Path:
-    """A copy of the project's own files as they would be committed, with this key trusted and its .venv made."""
-    made = (
+    """Copy the project's own files as they would be committed, with this key trusted and its .venv made."""
+    generated = (
         ".git",
         ".venv",
         "runs",
@@ -99,7 +99,7 @@ def check_out(folder: Path, public_key: Path) -> Path:
         "*.egg-info",
         ".hypothesis",
     )
-    shutil.copytree(PROJECT, folder, ignore=shutil.ignore_patterns(*made))
+    shutil.copytree(PROJECT, folder, ignore=shutil.ignore_patterns(*generated))
     (folder / "trusted_keys").mkdir(exist_ok=True)
     shutil.copy(public_key, folder / "trusted_keys")
     environment = folder / ".venv"
@@ -110,7 +110,7 @@ def check_out(folder: Path, public_key: Path) -> Path:
     return folder
 
 
-def run(command: list[str], folder: Path, variables: Mapping[str, str]) -> Ended:
+def run(command: list[str], folder: Path, variables: Mapping[str, str]) -> JobResult:
     environment = {name: os.environ[name] for name in _RUNNER if name in os.environ}
     result = subprocess.run(
         command,
@@ -122,4 +122,4 @@ def run(command: list[str], folder: Path, variables: Mapping[str, str]) -> Ended
         timeout=120,
         check=False,
     )
-    return Ended(result.returncode == 0, result.stdout)
+    return JobResult(result.returncode == 0, result.stdout)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from ci_jobs import CI, check_out, github, gitlab, hand_over, run, run_github_job, run_gitlab_job
-from deployment import Desk
+from deployment import Deployment
 
 from nautilus_torchserve.mlflow_store import FILES_VARIABLE, REGISTRY_VARIABLE, URI_VARIABLE, tracking_store
 from nautilus_torchserve.registry.registry import Registry
@@ -27,7 +27,7 @@ def commands() -> dict[str, list[str]]:
 
 
 def uploaded(model: str) -> list[str]:
-    """What the build gives to the deployment."""
+    """Return the files that the build hands to the deployment."""
     steps = github()["jobs"]["build"]["steps"]
     (upload,) = (step["with"]["path"] for step in steps if "upload-artifact" in step.get("uses", ""))
     return upload.replace("${{ env.MODEL }}", model).split()
@@ -95,7 +95,7 @@ def test_rolling_back_happens_by_hand_only() -> None:
 @pytest.mark.parametrize(
     ("file", "schema"), [("github.yml", "vendor.github-workflows"), ("gitlab-ci.yml", "vendor.gitlab-ci")]
 )
-def test_the_files_are_what_their_schemas_ask_for(file: str, schema: str) -> None:
+def test_the_files_match_their_schemas(file: str, schema: str) -> None:
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, str(CI / file)]
 
     result = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -104,10 +104,10 @@ def test_the_files_are_what_their_schemas_ask_for(file: str, schema: str) -> Non
 
 
 @dataclass(frozen=True)
-class Plant:
-    """A desk with a registry that knows what its server serves, and what a CI would be told of it."""
+class ReleaseSite:
+    """A deployment with a registry of what its server serves, and the variables and secrets of its CI."""
 
-    desk: Desk
+    deployment: Deployment
     registry: Registry
     folder: Path
     variables: dict[str, str]
@@ -115,30 +115,30 @@ class Plant:
 
     def serving(self) -> tuple[str, str]:
         """Version and digest that answer on the default route."""
-        with self.desk.target.connect("tick") as client:
+        with self.deployment.target.connect("tick") as client:
             return client.metadata.version, client.metadata.archive_digest
 
     def check_out(self, name: str) -> Path:
-        return check_out(self.folder / name, next(self.desk.trusted.glob("*.pub")))
+        return check_out(self.folder / name, next(self.deployment.trusted.glob("*.pub")))
 
     def contexts(self, **inputs: str) -> dict[str, dict[str, str]]:
-        """What expressions in a workflow can name."""
+        """Return the contexts that expressions of a workflow can name."""
         return {"vars": self.variables, "secrets": self.secrets, "github": {"run_number": "7"}, "inputs": inputs}
 
-    def tells_a_secret(self, said: str) -> list[str]:
+    def leaked_secrets(self, output: str) -> list[str]:
         values = [line for secret in self.secrets.values() for line in secret.splitlines()]
-        return [value for value in values if "PRIVATE KEY" not in value and value in said]
+        return [value for value in values if "PRIVATE KEY" not in value and value in output]
 
 
 @pytest.fixture(scope="module")
-def plant(desk: Desk, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
+def site(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReleaseSite]:
     folder = tmp_path_factory.mktemp("ci")
     with pytest.MonkeyPatch.context() as environment:
         for variable in (URI_VARIABLE, REGISTRY_VARIABLE, FILES_VARIABLE):
             environment.delenv(variable, raising=False)
-        registry = Registry(folder / "mlflow", desk.trusted)
-        registry.add(desk.make("1.0"))
-        target = desk.target
+        registry = Registry(folder / "mlflow", deployment.trusted)
+        registry.add(deployment.make("1.0"))
+        target = deployment.target
         variables = {
             "TORCHSERVE_MANAGEMENT_URL": target.management_url,
             "TORCHSERVE_INFERENCE_URL": target.inference_url,
@@ -149,64 +149,64 @@ def plant(desk: Desk, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plan
             "ROLLOUT_ARGS": "--watch 0.3 --drain 0.1 --latency-add-ms 1000",
         }
         secrets = {
-            "ARCHIVE_SIGN_KEY": desk.key.read_text(),
-            "TORCHSERVE_MANAGEMENT_TOKEN": str(desk.server.management_token),
-            "TORCHSERVE_TOKEN": str(desk.server.token),
+            "ARCHIVE_SIGN_KEY": deployment.key.read_text(),
+            "TORCHSERVE_MANAGEMENT_TOKEN": str(deployment.server.management_token),
+            "TORCHSERVE_TOKEN": str(deployment.server.token),
             "MLFLOW_TRACKING_URI": tracking_store(folder / "mlflow"),
         }
-        yield Plant(desk, registry, folder, variables, secrets)
+        yield ReleaseSite(deployment, registry, folder, variables, secrets)
 
 
 @pytest.mark.slow
-def test_github_s_steps_release_a_version_and_roll_it_back(plant: Plant) -> None:
-    before = plant.serving()
-    build, deploy = plant.check_out("build"), plant.check_out("deploy")
+def test_github_s_steps_release_a_version_and_roll_it_back(site: ReleaseSite) -> None:
+    before = site.serving()
+    build, deploy = site.check_out("build"), site.check_out("deploy")
 
-    built = run_github_job("build", build, plant.contexts())
-    assert built.ok, built.said
+    built = run_github_job("build", build, site.contexts())
+    assert built.ok, built.output
     hand_over(uploaded("tick"), build, deploy)
-    deployed = run_github_job("deploy", deploy, plant.contexts())
-    assert deployed.ok, deployed.said
+    deployed = run_github_job("deploy", deploy, site.contexts())
+    assert deployed.ok, deployed.output
 
-    assert plant.serving() == ("1.7", archive_digest(build / "build/tick.mar"))
-    assert plant.registry.find("tick", "production").version == "1.7"
+    assert site.serving() == ("1.7", archive_digest(build / "build/tick.mar"))
+    assert site.registry.find("tick", "production").version == "1.7"
     report = json.loads((deploy / "build/rollout.json").read_text())
     assert (report["ok"], report["version"], report["previous"]) == (True, "1.7", "1.0")
 
-    back = run_github_job("roll-back", deploy, plant.contexts(to=""))
+    back = run_github_job("roll-back", deploy, site.contexts(to=""))
 
-    assert back.ok, back.said
-    assert plant.serving() == before
-    assert plant.registry.find("tick", "production").version == "1.0"
-    assert plant.tells_a_secret(built.said + deployed.said + back.said) == []
+    assert back.ok, back.output
+    assert site.serving() == before
+    assert site.registry.find("tick", "production").version == "1.0"
+    assert site.leaked_secrets(built.output + deployed.output + back.output) == []
 
     (deploy / "build/rollout.json").write_text(json.dumps(report))  # as if the deployment's last step came only now
-    late = run(["bash", "deploy/ci/release.sh", "label"], deploy, {**plant.variables, **plant.secrets})
+    late = run(["bash", "deploy/ci/release.sh", "label"], deploy, {**site.variables, **site.secrets})
 
     assert not late.ok
-    assert "has to promote it" in late.said
-    assert plant.serving() == before
+    assert "has to promote it" in late.output
+    assert site.serving() == before
 
 
 @pytest.mark.slow
-def test_gitlab_s_steps_with_a_key_that_is_not_trusted_fail_and_leave_all_as_it_was(plant: Plant) -> None:
-    before, files = plant.serving(), plant.desk.files()
-    versions = [each.version for each in plant.registry.versions("tick")]
-    checkout = plant.check_out("gitlab")
-    make_key(plant.folder / "stranger.key", plant.folder / "stranger.pub")
+def test_gitlab_s_steps_with_a_key_that_is_not_trusted_fail_and_leave_all_as_it_was(site: ReleaseSite) -> None:
+    before, files = site.serving(), site.deployment.files()
+    versions = [each.version for each in site.registry.versions("tick")]
+    checkout = site.check_out("gitlab")
+    make_key(site.folder / "stranger.key", site.folder / "stranger.pub")
     variables = {
-        **plant.variables,
-        **plant.secrets,
+        **site.variables,
+        **site.secrets,
         "CI_PIPELINE_IID": "8",
-        "ARCHIVE_SIGN_KEY": (plant.folder / "stranger.key").read_text(),
+        "ARCHIVE_SIGN_KEY": (site.folder / "stranger.key").read_text(),
     }
 
     built = run_gitlab_job("build", checkout, variables)
     deployed = run_gitlab_job("deploy", checkout, variables)
 
-    assert built.ok, built.said
+    assert built.ok, built.output
     assert not deployed.ok
-    assert "expected a signature by a key in" in deployed.said
-    assert (plant.serving(), plant.desk.files()) == (before, files)
-    assert [each.version for each in plant.registry.versions("tick")] == versions
-    assert plant.tells_a_secret(built.said + deployed.said) == []
+    assert "expected a signature by a key in" in deployed.output
+    assert (site.serving(), site.deployment.files()) == (before, files)
+    assert [each.version for each in site.registry.versions("tick")] == versions
+    assert site.leaked_secrets(built.output + deployed.output) == []

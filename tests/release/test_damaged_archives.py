@@ -1,4 +1,4 @@
-"""However an archive is damaged, whatever reads it says so in one sentence, or reads it right."""
+"""Damaged archives: every reader refuses them in one sentence, or reads them correctly."""
 
 import io
 import json
@@ -29,7 +29,7 @@ Damage = Callable[[Path, Path], None]
 
 
 def rewritten(change: Callable[[dict[str, bytes]], None]) -> Damage:
-    """Damage of the members, in a zip file that is whole."""
+    """Damage members of an intact zip file."""
 
     def damage(archive: Path, to: Path) -> None:
         with ZipFile(archive) as old:
@@ -98,7 +98,7 @@ def member_cut_off(draw: st.DrawFn) -> Damage:
 
 @st.composite
 def json_changed(draw: st.DrawFn) -> Damage:
-    """A key gone, or another value in its place, somewhere in the description or the manifest."""
+    """Delete a key or replace its value somewhere in the description or the manifest."""
     name = draw(st.sampled_from(["model.json", "MAR-INF/MANIFEST.json"]))
     steps = draw(st.lists(st.integers(0, 40), min_size=1, max_size=3))
     value = draw(st.sampled_from([None, 0, -1, 2.5, True, "", "x", "../x", [], {}, 10**30, "remove"]))

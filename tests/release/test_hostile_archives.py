@@ -1,4 +1,4 @@
-"""Archives made to harm whoever reads them: each reader refuses them in a sentence, with little memory and time."""
+"""Hostile archives: each reader refuses them in one sentence, with little memory and time."""
 
 import io
 import json
@@ -45,8 +45,8 @@ def replacing(name: str, content: bytes, **manifest: object) -> Hostile:
             for member in old.namelist():
                 data = content if member == name else old.read(member)
                 if member == MANIFEST and manifest:
-                    said = json.loads(data)
-                    data = json.dumps({**said, "model": {**said["model"], **manifest}}).encode()
+                    document = json.loads(data)
+                    data = json.dumps({**document, "model": {**document["model"], **manifest}}).encode()
                 new.writestr(member, data)
             if name not in old.namelist():
                 new.writestr(name, content)
@@ -141,7 +141,7 @@ HOSTILE: dict[str, tuple[Hostile, set[str]]] = {
     "weights, deep": (replacing(WEIGHTS, tensors(b'{"a":' * 50_000)), {"in process"}),
     "weights, pickle": (replacing(WEIGHTS, b"\x80\x04cos\nsystem\n(S'id'\ntR."), {"in process"}),
 }
-"""Name -> what makes it, and the readers that must refuse it; others may read what they need of it."""
+"""Name -> a function that makes it, and the readers that must refuse it; others may read what they need of it."""
 
 
 @pytest.fixture(scope="module")
@@ -156,10 +156,10 @@ def test_a_hostile_archive_is_refused_in_a_sentence(honest: Path, tmp_path: Path
     make(honest, path)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
-    said = {name: refusal(read, path) for name, read in READS.items()}
+    refusals = {name: refusal(read, path) for name, read in READS.items()}
 
-    assert {name for name in refused if not said[name]} == set()
-    assert all("\n" not in text and len(text) < 900 for text in said.values())
+    assert {name for name in refused if not refusals[name]} == set()
+    assert all("\n" not in text and len(text) < 900 for text in refusals.values())
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 400 << 10  # KiB
     assert sorted(each.name for each in tmp_path.iterdir()) == ["store"]
 

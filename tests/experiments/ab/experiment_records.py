@@ -1,4 +1,4 @@
-"""Records of an experiment as routers and strategies keep them, with known means."""
+"""Records of an experiment as routers and strategies write them, with known means."""
 
 from collections.abc import Sequence
 
@@ -22,7 +22,7 @@ def predictions(
     instruments: Sequence[str] = INSTRUMENTS,
     hour: int = 0,
 ) -> list[ScoredPrediction]:
-    """So many in turns over instruments and hours; those that are right are drawn, and exactly that share."""
+    """Return predictions in turns over instruments and hours; the right ones are drawn, in exactly that share."""
     right = np.random.default_rng(count).permutation(count) < round(count * accuracy)
     return [
         ScoredPrediction(
@@ -48,13 +48,13 @@ def calls(
     latency_ms: float = 1.0,
     windows: int = 4,
 ) -> list[CallWindow]:
-    """Windows a minute apart, in which half of the answers took 0.1 ms less and half of them 0.1 ms more."""
-    made = []
+    """Return windows a minute apart; half of the responses took 0.1 ms less, and half of them 0.1 ms more."""
+    records = []
     for number in range(windows):
         failed = errors // windows
         answered = requests // windows - failed
         halves = {latency_ms - 0.1: answered // 2, latency_ms + 0.1: answered - answered // 2}
-        made.append(
+        records.append(
             CallWindow(
                 experiment.name,
                 experiment.model,
@@ -68,11 +68,11 @@ def calls(
                 {latency_bucket(each): count for each, count in halves.items()},
             )
         )
-    return made
+    return records
 
 
 def trades(experiment: Split, version: str, returns_bps: Sequence[float]) -> list[ClosedTrade]:
-    """One an hour, each on 10,000 of the quote currency."""
+    """Return a trade an hour, each of 10,000 of the quote currency."""
     return [
         ClosedTrade(
             experiment.name,

@@ -1,4 +1,4 @@
-"""Versions of the tick classifier that are right or wrong on purpose, and a market that judges them."""
+"""Versions of the tick classifier that follow the order imbalance or its opposite, and outcomes that it predicts."""
 
 import shutil
 from pathlib import Path
@@ -13,17 +13,17 @@ from nautilus_torchserve.release.build.archive import build_archive
 from nautilus_torchserve.signing.archive_signature import sign_archive
 
 RIGHT = 0.85
-"""Share of the outcomes that order imbalance foretells."""
+"""Share of the outcomes that the order imbalance predicts."""
 
 
 def outcomes(rows: np.ndarray, seed: int) -> list[str]:
-    """What came true: mostly BUY where the imbalance is positive and SELL where it is not, else the other one."""
-    foretold = np.random.default_rng(seed).random(len(rows)) < RIGHT
-    return ["BUY" if (row[1] > 0) == each else "SELL" for row, each in zip(rows, foretold, strict=True)]
+    """Return outcomes: mostly BUY where the imbalance is positive and SELL where it is not, else the other one."""
+    predicted = np.random.default_rng(seed).random(len(rows)) < RIGHT
+    return ["BUY" if (row[1] > 0) == right else "SELL" for row, right in zip(rows, predicted, strict=True)]
 
 
-def judged_version(run: Path, version: str, sign: int, folder: Path, key: Path) -> Path:
-    """A signed archive whose network says BUY where ``sign`` times the imbalance is positive, and SELL where not."""
+def imbalance_version(run: Path, version: str, sign: int, folder: Path, key: Path) -> Path:
+    """Build a signed archive that predicts BUY where ``sign`` times the imbalance is positive, and SELL elsewhere."""
     shutil.copytree(run, folder / "run")
     weights = {name: np.zeros_like(value) for name, value in load_file(run / WEIGHTS).items()}
     weights["scale"] += 1

@@ -154,7 +154,7 @@ def test_postgresql_says_what_sqlite_says(store: TrafficStore, postgres: str) ->
             keep(each, experiment, 0.65, errors=4)
             each.keep(trades(experiment, "2.0", [3.0, -1.0, 2.0]))
             found.append(comparable(analyze(each, "trial")))
-            with pytest.raises(SplitRefused, match="experiment 'trial' is running"):
+            with pytest.raises(SplitRefused, match="got a running experiment 'trial'"):
                 each.start(replace(experiment, name="second"))
             assert each.end("trial", State.STOPPED).state is State.STOPPED
 
@@ -205,9 +205,9 @@ def test_only_experiments_are_found(store: TrafficStore) -> None:
 def test_the_challenger_gets_its_share_of_the_instruments() -> None:
     instruments = [f"S{number}" for number in range(2_000)]
 
-    theirs = challenger_instruments(plan("tick", "1.0", "2.0", share=0.1, name="trial"), instruments)
+    assigned = challenger_instruments(plan("tick", "1.0", "2.0", share=0.1, name="trial"), instruments)
 
-    assert len(theirs) == pytest.approx(200, abs=50)
+    assert len(assigned) == pytest.approx(200, abs=50)
 
 
 @pytest.mark.parametrize(

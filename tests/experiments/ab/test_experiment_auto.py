@@ -1,4 +1,4 @@
-"""Experiments that end themselves on a real server: by what real versions really answered, and after kill -9."""
+"""Experiments that are carried out on a real server: by the answers of real versions, and after kill -9."""
 
 import signal
 import subprocess
@@ -10,10 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from deployment import Desk
+from deployment import Deployment
 from experiment_records import HOUR_NS, START_NS, calls, predictions
-from imbalance_versions import judged_version
-from imbalance_versions import outcomes as judged
+from imbalance_versions import imbalance_version, outcomes
 from tick_versions import TAKES_30_MS
 
 from nautilus_torchserve.experiments.ab.analysis import analyze
@@ -48,18 +47,18 @@ def store(tmp_path: Path) -> Iterator[TrafficStore]:
 
 
 @pytest.fixture
-def challenge(desk: Desk) -> Iterator[Challenge]:
+def challenge(deployment: Deployment) -> Iterator[Challenge]:
     """Registers an archive as a candidate; afterwards 1.0 is the default version again."""
 
     def bring(archive: Path) -> str:
-        report = register(desk.target, "tick", archive, desk.trusted, LIMITS, promote=False)
+        report = register(deployment.target, "tick", archive, deployment.trusted, LIMITS, promote=False)
         assert report.ok, report.reason
         return report.version
 
     yield bring
-    desk.server.management().set_default("tick", "1.0")
-    for version in versions(desk) - {"1.0"}:
-        assert remove(desk.target, "tick", version, LIMITS).ok
+    deployment.server.management().set_default("tick", "1.0")
+    for version in versions(deployment) - {"1.0"}:
+        assert remove(deployment.target, "tick", version, LIMITS).ok
 
 
 def begin(
@@ -70,7 +69,7 @@ def begin(
 
 
 def trade(router: Router, store: TrafficStore, rows: np.ndarray, seed: int, hours: int = 25) -> None:
-    """Ask about every instrument every hour with the rows of its ticks, and keep what came true."""
+    """Send the rows of every instrument's ticks every hour, and store the scored predictions."""
     random = np.random.default_rng(seed)
     kept = []
     for hour in range(hours):
@@ -81,25 +80,25 @@ def trade(router: Router, store: TrafficStore, rows: np.ndarray, seed: int, hour
             split, version = router.split_name(), response.version
             kept += [
                 ScoredPrediction(split, "tick", version, instrument, ts_ns, str(name), true, None)
-                for name, true in zip(predicted, judged(inputs, int(random.integers(2**31))), strict=True)
+                for name, true in zip(predicted, outcomes(inputs, int(random.integers(2**31))), strict=True)
             ]
     router.refresh()
     store.keep(kept)
 
 
 @contextmanager
-def desk_router(desk: Desk, store: TrafficStore) -> Iterator[Router]:
-    connector = ModelConnector(desk.server.inference_url, "tick", token=desk.server.token, timeout_s=30.0)
+def router_of(deployment: Deployment, store: TrafficStore) -> Iterator[Router]:
+    connector = ModelConnector(deployment.server.inference_url, "tick", token=deployment.server.token, timeout_s=30.0)
     with Router(connector, store, refresh_s=0.1) as router:
         yield router
 
 
-def versions(desk: Desk) -> set[str]:
-    return set(desk.server.management().versions("tick"))
+def versions(deployment: Deployment) -> set[str]:
+    return set(deployment.server.management().versions("tick"))
 
 
 def test_a_better_challenger_is_promoted_by_itself(
-    desk: Desk,
+    deployment: Deployment,
     challenge: Challenge,
     fresh_version: FreshVersion,
     tick_run: Path,
@@ -107,25 +106,25 @@ def test_a_better_challenger_is_promoted_by_itself(
     store: TrafficStore,
     tmp_path: Path,
 ) -> None:
-    better = challenge(judged_version(tick_run, fresh_version(), +1, tmp_path, desk.key))
+    better = challenge(imbalance_version(tick_run, fresh_version(), +1, tmp_path, deployment.key))
     begin(store, better)
-    with desk_router(desk, store) as router:
+    with router_of(deployment, store) as router:
         trade(router, store, rows, seed=1)
 
-        outcome = follow(desk.target, store, "ab", SETTINGS)
+        outcome = follow(deployment.target, store, "ab", SETTINGS)
 
         assert (outcome.state, outcome.ok) == (State.PROMOTED, True), outcome.reason
         assert "accuracy is up" in outcome.reason
         assert store.split("ab").state is State.PROMOTED
-        assert desk.server.management().default_version("tick") == better
-        assert "1.0" in versions(desk)  # for a rollback
+        assert deployment.server.management().default_version("tick") == better
+        assert "1.0" in versions(deployment)  # for a rollback
         router.refresh()
         assert {router.predict(rows[:1], each, 0).version for each in INSTRUMENTS} == {better}
-    assert follow(desk.target, store, "ab", SETTINGS).state is State.PROMOTED  # again: nothing more to do
+    assert follow(deployment.target, store, "ab", SETTINGS).state is State.PROMOTED  # again: nothing more to do
 
 
 def test_a_challenger_made_worse_on_purpose_is_rolled_back_by_itself(
-    desk: Desk,
+    deployment: Deployment,
     challenge: Challenge,
     fresh_version: FreshVersion,
     tick_run: Path,
@@ -133,68 +132,70 @@ def test_a_challenger_made_worse_on_purpose_is_rolled_back_by_itself(
     store: TrafficStore,
     tmp_path: Path,
 ) -> None:
-    worse = challenge(judged_version(tick_run, fresh_version(), -1, tmp_path, desk.key))
+    worse = challenge(imbalance_version(tick_run, fresh_version(), -1, tmp_path, deployment.key))
     begin(store, worse)
-    with desk_router(desk, store) as router:
+    with router_of(deployment, store) as router:
         trade(router, store, rows, seed=2)
 
-        outcome = follow(desk.target, store, "ab", SETTINGS)
+        outcome = follow(deployment.target, store, "ab", SETTINGS)
 
         assert (outcome.state, outcome.ok) == (State.WITHDRAWN, True), outcome.reason
         assert "accuracy is down" in outcome.reason
         assert store.split("ab").state is State.WITHDRAWN
-        assert worse not in versions(desk)
-        assert f"tick-{worse}.mar" not in desk.files()
+        assert worse not in versions(deployment)
+        assert f"tick-{worse}.mar" not in deployment.files()
         assert {router.predict(rows[:1], each, 0).version for each in INSTRUMENTS} == {"1.0"}
-    assert follow(desk.target, store, "ab", SETTINGS).reason.endswith("is not registered any more")
+    assert follow(deployment.target, store, "ab", SETTINGS).reason.endswith("is not registered any more")
 
 
 def test_a_flat_challenger_is_not_promoted(
-    desk: Desk, challenge: Challenge, fresh_version: FreshVersion, rows: np.ndarray, store: TrafficStore
+    deployment: Deployment, challenge: Challenge, fresh_version: FreshVersion, rows: np.ndarray, store: TrafficStore
 ) -> None:
-    flat = challenge(desk.make(fresh_version()))
+    flat = challenge(deployment.make(fresh_version()))
     begin(store, flat)
-    looks: list[str] = []
-    with desk_router(desk, store) as router:
+    actions: list[str] = []
+    with router_of(deployment, store) as router:
         trade(router, store, rows, seed=3)
 
-        outcome = follow(desk.target, store, "ab", SETTINGS, show=lambda look: looks.append(look.decision.action))
+        outcome = follow(
+            deployment.target, store, "ab", SETTINGS, show=lambda analysis: actions.append(analysis.decision.action)
+        )
 
     assert (outcome.state, outcome.ok) == (State.RUNNING, True), outcome.reason
-    assert looks == ["continue"]
+    assert actions == ["continue"]
     assert store.split("ab").state is State.RUNNING
-    assert desk.server.management().default_version("tick") == "1.0"
-    assert flat in versions(desk)
+    assert deployment.server.management().default_version("tick") == "1.0"
+    assert flat in versions(deployment)
 
 
 def test_a_slow_challenger_is_rolled_back_by_itself(
-    desk: Desk, challenge: Challenge, fresh_version: FreshVersion, rows: np.ndarray, store: TrafficStore
+    deployment: Deployment, challenge: Challenge, fresh_version: FreshVersion, rows: np.ndarray, store: TrafficStore
 ) -> None:
-    slow = challenge(desk.make(fresh_version(), TAKES_30_MS))
+    slow = challenge(deployment.make(fresh_version(), TAKES_30_MS))
     begin(store, slow, Unit.TIME, slice_ns=500_000_000)
-    with desk_router(desk, store) as router:
+    with router_of(deployment, store) as router:
         deadline = time.monotonic() + 30
         while analyze(store, "ab").decision.action == "continue":
             for _ in range(40):
                 router.predict(rows[:1], "S0.SIM", time.time_ns())
             assert time.monotonic() < deadline
 
-        outcome = follow(desk.target, store, "ab", SETTINGS)
+        outcome = follow(deployment.target, store, "ab", SETTINGS)
 
     assert (outcome.state, outcome.ok) == (State.WITHDRAWN, True), outcome.reason
     assert "latency is up by" in outcome.reason
-    assert slow not in versions(desk)
+    assert slow not in versions(deployment)
 
 
 def decided(store: TrafficStore, challenger: str, accuracy: float, baseline: str = "1.0") -> None:
-    """Begin an experiment whose records, made up, call for an end."""
+    """Begin an experiment with made-up records that decide it."""
     experiment = begin(store, challenger, baseline=baseline)
     store.keep([*predictions(experiment, baseline, 2_000, 0.55), *predictions(experiment, challenger, 2_000, accuracy)])
     store.keep([*calls(experiment, baseline), *calls(experiment, challenger)])
 
 
 @contextmanager
-def auto_process(desk: Desk, store_url: str, *options: str) -> Iterator[subprocess.Popen[str]]:
+def auto_process(deployment: Deployment, store_url: str, *options: str) -> Iterator[subprocess.Popen[str]]:
     """`scripts/experiment.py analyze ab --auto` in a process of its own; killed at the end, if it still runs."""
     command = [
         sys.executable,
@@ -207,7 +208,7 @@ def auto_process(desk: Desk, store_url: str, *options: str) -> Iterator[subproce
         "--store",
         store_url,
         "--home",
-        str(desk.server.home),
+        str(deployment.server.home),
         *options,
     ]
     with subprocess.Popen(command, cwd=PROJECT, stderr=subprocess.PIPE, text=True) as process:
@@ -226,34 +227,34 @@ def until(condition: Callable[[], bool], process: subprocess.Popen[str], within_
 
 
 def test_a_rollback_that_was_killed_is_finished_by_the_next_one(
-    desk: Desk, challenge: Challenge, fresh_version: FreshVersion, store: TrafficStore, tmp_path: Path
+    deployment: Deployment, challenge: Challenge, fresh_version: FreshVersion, store: TrafficStore, tmp_path: Path
 ) -> None:
-    worse = challenge(desk.make(fresh_version()))
+    worse = challenge(deployment.make(fresh_version()))
     decided(store, worse, 0.4)
     store.heartbeat("a router", "tick", [worse])
-    with auto_process(desk, f"sqlite:///{tmp_path}/traffic.db") as process:
+    with auto_process(deployment, f"sqlite:///{tmp_path}/traffic.db") as process:
         until(lambda: store.split("ab").state is State.WITHDRAWN, process)
-    assert worse in versions(desk)  # the router has not left it: killed while waiting
+    assert worse in versions(deployment)  # the router has not left it: killed while waiting
     store.unregister("a router", "tick")
 
-    outcome = follow(desk.target, store, "ab", SETTINGS)
+    outcome = follow(deployment.target, store, "ab", SETTINGS)
 
     assert (outcome.state, outcome.ok) == (State.WITHDRAWN, True), outcome.reason
-    assert worse not in versions(desk)
+    assert worse not in versions(deployment)
 
 
 def test_a_promotion_that_was_killed_is_taken_back_and_made_anew(
-    desk: Desk, challenge: Challenge, fresh_version: FreshVersion, store: TrafficStore, tmp_path: Path
+    deployment: Deployment, challenge: Challenge, fresh_version: FreshVersion, store: TrafficStore, tmp_path: Path
 ) -> None:
-    better = challenge(desk.make(fresh_version()))
+    better = challenge(deployment.make(fresh_version()))
     decided(store, better, 0.7)
-    manager = desk.server.management()
-    with auto_process(desk, f"sqlite:///{tmp_path}/traffic.db", "--watch", "60") as process:
+    manager = deployment.server.management()
+    with auto_process(deployment, f"sqlite:///{tmp_path}/traffic.db", "--watch", "60") as process:
         until(lambda: manager.default_version("tick") == better, process)
-    assert read_journal(desk.target, "tick").under_way is not None  # killed while it was watched
+    assert read_journal(deployment.target, "tick").under_way is not None  # killed while it was watched
     lines: list[str] = []
 
-    outcome = follow(desk.target, store, "ab", SETTINGS, lines.append)
+    outcome = follow(deployment.target, store, "ab", SETTINGS, lines.append)
 
     assert "1.0 is the default version again" in lines[0]
     assert (outcome.state, outcome.ok) == (State.PROMOTED, True), outcome.reason
@@ -262,45 +263,45 @@ def test_a_promotion_that_was_killed_is_taken_back_and_made_anew(
 
 
 def test_a_promotion_killed_before_the_experiments_end_is_ended(
-    desk: Desk, challenge: Challenge, fresh_version: FreshVersion, store: TrafficStore
+    deployment: Deployment, challenge: Challenge, fresh_version: FreshVersion, store: TrafficStore
 ) -> None:
-    better = challenge(desk.make(fresh_version()))
+    better = challenge(deployment.make(fresh_version()))
     begin(store, better)  # its records, still coming in, may say something else by now
-    assert promote(desk.target, "tick", better, LIMITS).ok
+    assert promote(deployment.target, "tick", better, LIMITS).ok
 
-    outcome = follow(desk.target, store, "ab", SETTINGS)
+    outcome = follow(deployment.target, store, "ab", SETTINGS)
 
     assert (outcome.state, outcome.ok) == (State.PROMOTED, True)
     assert store.split("ab").state is State.PROMOTED
 
 
 def test_a_challenger_that_a_router_does_not_leave_stays(
-    desk: Desk, challenge: Challenge, fresh_version: FreshVersion, store: TrafficStore
+    deployment: Deployment, challenge: Challenge, fresh_version: FreshVersion, store: TrafficStore
 ) -> None:
-    worse = challenge(desk.make(fresh_version()))
+    worse = challenge(deployment.make(fresh_version()))
     decided(store, worse, 0.4)
     store.heartbeat("a router", "tick", [worse])
 
-    outcome = follow(desk.target, store, "ab", AutoSettings(settle_s=0.1, leave_s=0.3, limits=LIMITS))
+    outcome = follow(deployment.target, store, "ab", AutoSettings(settle_s=0.1, leave_s=0.3, limits=LIMITS))
 
     assert (outcome.state, outcome.ok) == (State.WITHDRAWN, False)
-    assert f"{worse} stays registered: ['a router'] ask it" in outcome.reason
-    assert worse in versions(desk)
+    assert f"{worse} stays registered: ['a router'] use it" in outcome.reason
+    assert worse in versions(deployment)
 
 
 def test_what_was_not_decided_between_these_versions_is_not_carried_out(
-    desk: Desk, challenge: Challenge, fresh_version: FreshVersion, store: TrafficStore
+    deployment: Deployment, challenge: Challenge, fresh_version: FreshVersion, store: TrafficStore
 ) -> None:
-    better = challenge(desk.make(fresh_version()))
+    better = challenge(deployment.make(fresh_version()))
     decided(store, better, 0.7, baseline="0.9")  # which was the default version once
 
     with pytest.raises(RolloutRefused, match=r"expected the baseline 0\.9 as the server's default version, got 1\.0"):
-        follow(desk.target, store, "ab", SETTINGS)
-    with pytest.raises(RolloutRefused, match="not registered"):
-        check_versions(desk.target, "tick", "9.9")
+        follow(deployment.target, store, "ab", SETTINGS)
+    with pytest.raises(RolloutRefused, match="got none"):
+        check_versions(deployment.target, "tick", "9.9")
     store.end("ab", State.STOPPED)
     with pytest.raises(NoExperiment, match="was stopped"):
-        follow(desk.target, store, "ab", SETTINGS)
+        follow(deployment.target, store, "ab", SETTINGS)
 
-    assert desk.server.management().default_version("tick") == "1.0"
-    assert better in versions(desk)
+    assert deployment.server.management().default_version("tick") == "1.0"
+    assert better in versions(deployment)

@@ -1,4 +1,4 @@
-"""What is said of a version: scikit-learn's scores, numpy's means, nothing where there are no records."""
+"""Metrics of a version: scikit-learn's scores, numpy's means, nan where there are no records."""
 
 import math
 from collections import Counter

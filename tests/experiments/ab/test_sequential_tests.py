@@ -1,4 +1,4 @@
-"""Looking as often as one likes: the confidence sequence holds where Welch's test, looked at as often, does not."""
+"""Repeated checks: the confidence sequence holds where Welch's test, checked as often, does not."""
 
 import math
 
@@ -23,14 +23,14 @@ ALPHA = 0.05
 
 
 def arm(count: float, mean: float, variance: float | None = None) -> Arm:
-    """Independent 0/1 outcomes, unless their variance is said."""
+    """Return an arm of independent 0/1 outcomes, or of the given variance."""
     spread = mean * (1 - mean) * count / (count - 1) if variance is None else variance
     return Arm(count, mean, spread, spread)
 
 
 @pytest.mark.parametrize("share", [0.5, 0.1])
 @pytest.mark.parametrize("accuracy", [0.4, 0.55, 0.95, 0.99])
-def test_equal_versions_are_seldom_told_apart_however_often_one_looks(accuracy: float, share: float) -> None:
+def test_equal_versions_seldom_differ_however_often_they_are_checked(accuracy: float, share: float) -> None:
     found = equal_versions(accuracy, share, experiments=600, observations=2_000)
 
     assert found.promoted <= found.excluded <= ALPHA
@@ -87,7 +87,7 @@ def test_a_flood_of_baseline_records_is_not_taken_for_information() -> None:
 
 
 def test_the_order_in_which_arms_are_filled_does_not_matter() -> None:
-    """A slice of one version after a slice of the other, looked at after every observation."""
+    """A slice of one version after a slice of the other, checked after every observation."""
     random, slice_size = np.random.default_rng(5), 250
     mine = np.arange(2_000) // slice_size % 2 == 1
     right = random.random((600, mine.size)) < 0.55
@@ -104,7 +104,7 @@ def test_the_order_in_which_arms_are_filled_does_not_matter() -> None:
     assert excluded <= ALPHA
 
 
-def test_nothing_is_said_before_the_burn_in_and_without_spread() -> None:
+def test_the_interval_is_infinite_before_the_burn_in_and_without_variance() -> None:
     assert confidence_sequence(arm(99, 0.2), arm(5_000, 0.9)).radius == math.inf
     assert confidence_sequence(arm(100, 0.2), arm(5_000, 0.9)).lower > 0
     assert confidence_sequence(arm(5_000, 1.0), arm(5_000, 1.0)).radius == math.inf

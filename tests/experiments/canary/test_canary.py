@@ -49,7 +49,7 @@ def target(tick_server: TorchServe, tick_archive: Path) -> Iterator[Target]:
 
 
 def challenger_of(target: Target) -> tuple[str, str]:
-    """The default version, and the one that is not."""
+    """Return the default version and the other one."""
     versions, baseline = target.manager().versions(MODEL), target.manager().default_version(MODEL)
     assert baseline is not None
     (challenger,) = versions.keys() - {baseline}
@@ -219,7 +219,7 @@ def test_windows_that_began_before_a_step_are_not_of_it(store: TrafficStore) -> 
 
 
 def in_another_thread(work: Callable[[], object]) -> None:
-    """Locks are a thread's own."""
+    """Run it in another thread, since a lock is reentrant within a thread."""
     failed: list[BaseException] = []
 
     def catch() -> None:
@@ -249,7 +249,7 @@ def test_canary_keeps_others_out(target: Target, store: TrafficStore) -> None:
 
     assert intruded
     store.start(Split("mine", MODEL, Kind.EXPERIMENT, baseline, challenger, 0.5))
-    with pytest.raises(SplitRefused, match="'mine' is running"):
+    with pytest.raises(SplitRefused, match="got a running experiment 'mine'"):
         canary(target, store, MODEL, challenger, QUICK)
 
 

@@ -1,4 +1,4 @@
-"""Gates of a canary: chance breaks none of them, harm breaks them fast, the order of windows changes nothing."""
+"""Gates of a canary: chance breaks none, harm breaks them fast, the order of windows does not matter."""
 
 import math
 from collections import Counter
@@ -188,7 +188,7 @@ def test_bounds_of_one_trial_or_of_no_risk_at_all_are_none() -> None:
         assert rate_bounds(events, 1, 1e-300) == (0.0, 1.0)
 
 
-def test_looking_all_the_time_withdraws_no_equal_challenger() -> None:
+def test_repeated_checks_withdraw_no_equal_challenger() -> None:
     """At a false alarm of 10 % for one gate and step, of 200 equal challengers with 5 % errors at most 20."""
     random = np.random.default_rng(3)
     limits = GateLimits(error_rate=0.0, false_alarm=0.3)

@@ -1,4 +1,4 @@
-"""What is made of a shadow's answers: figures of both versions on the same inputs."""
+"""Report of a shadow: differences of both versions' outputs for the same inputs."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -58,15 +58,15 @@ probabilities = st.fixed_dictionaries({name: st.floats(0, 1) for name in TICK})
 
 
 @given(st.lists(st.tuples(probabilities, probabilities), min_size=1, max_size=30), st.integers(1, 29))
-def test_figures_are_numpys_and_come_in_any_portions(pairs: list[tuple[dict, dict]], portion: int) -> None:
-    answers = [answer(theirs, ours) for theirs, ours in pairs]
+def test_differences_are_numpys_and_answers_come_in_any_portions(pairs: list[tuple[dict, dict]], portion: int) -> None:
+    answers = [answer(outputs, baseline_outputs) for outputs, baseline_outputs in pairs]
     comparison = ShadowComparison()
     comparison.add(answers[:portion])
     comparison.add(answers[portion:])
 
-    theirs, ours = (np.array([[pair[side][name] for name in TICK] for pair in pairs]) for side in (0, 1))
-    differences = np.abs(theirs - ours)
-    assert comparison.agreement() == np.mean(theirs.argmax(axis=1) == ours.argmax(axis=1))
+    challenger, baseline = (np.array([[pair[side][name] for name in TICK] for pair in pairs]) for side in (0, 1))
+    differences = np.abs(challenger - baseline)
+    assert comparison.agreement() == np.mean(challenger.argmax(axis=1) == baseline.argmax(axis=1))
     for column, name in enumerate(TICK):
         found = comparison.differences()[name]
         assert found.mean == pytest.approx(differences[:, column].mean())
@@ -74,20 +74,20 @@ def test_figures_are_numpys_and_come_in_any_portions(pairs: list[tuple[dict, dic
 
 
 def test_the_same_answers_agree_and_have_not_drifted() -> None:
-    said = [{"buy": share, "sell": 0.5 - share, "hold": 0.5} for share in np.linspace(0, 0.5, 50)]
+    outputs = [{"buy": share, "sell": 0.5 - share, "hold": 0.5} for share in np.linspace(0, 0.5, 50)]
 
-    comparison = compared(*(answer(each, each) for each in said))
+    comparison = compared(*(answer(each, each) for each in outputs))
 
     assert comparison.agreement() == 1.0
     assert all((each.mean, each.p95, each.psi) == (0, 0, 0) for each in comparison.differences().values())
 
 
-def test_answers_turned_round_do_not_drift_but_disagree() -> None:
+def test_reversed_answers_do_not_drift_but_disagree() -> None:
     """What a split by instrument cannot see: the same distribution, and another answer to each input."""
     shares = np.linspace(0.05, 0.45, 50)
-    said = [{"buy": share, "sell": 0.5 - share, "hold": 0.0} for share in shares]
+    outputs = [{"buy": share, "sell": 0.5 - share, "hold": 0.0} for share in shares]
 
-    comparison = compared(*(answer(theirs, ours) for theirs, ours in zip(said, reversed(said), strict=True)))
+    comparison = compared(*(answer(one, other) for one, other in zip(outputs, reversed(outputs), strict=True)))
 
     assert comparison.differences()["buy"].psi == 0
     assert comparison.differences()["buy"].mean > 0.2
@@ -103,12 +103,12 @@ def test_answers_that_are_always_the_same_have_drifted() -> None:
 def test_price_models_agree_where_the_sign_is_the_same() -> None:
     returns = [(1.0, 2.0), (-1.0, -0.1), (0.0, 0.0), (1.0, -1.0)]
 
-    comparison = compared(*(answer({"return_bps": theirs}, {"return_bps": ours}) for theirs, ours in returns))
+    comparison = compared(*(answer({"return_bps": one}, {"return_bps": other}) for one, other in returns))
 
     assert comparison.agreement() == 0.75
 
 
-def test_outputs_without_a_word_have_no_agreement() -> None:
+def test_outputs_without_class_or_direction_have_no_agreement() -> None:
     assert compared(answer({"x": 1.0}, {"x": 1.0})).agreement() is None
 
 

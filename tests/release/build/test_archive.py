@@ -17,7 +17,7 @@ from support import run_script
 
 
 def rewrite(archive: Path, to: Path, changed: dict[str, bytes]) -> Path:
-    """A copy of an archive with other members."""
+    """Write a copy of an archive with other members."""
     with ZipFile(archive) as old, ZipFile(to, "w") as new:
         for name in old.namelist():
             new.writestr(name, changed.get(name, old.read(name)))
@@ -76,7 +76,7 @@ def test_an_archive_from_before_there_were_texts_is_asked_for_rows(
 
 
 def test_two_versions_with_other_code_do_not_mix(tick_archive: Path, tmp_path: Path, rows: np.ndarray) -> None:
-    """The second version's rooms turn the answer round, in a module imported only when it is called."""
+    """The second version reverses the outputs, in a module imported only when it is called."""
     with ZipFile(tick_archive) as archive:
         model = archive.read("nautilus_torchserve/inference/models/tick.py").decode()
         manifest = archive.read("MAR-INF/MANIFEST.json").decode()
@@ -198,7 +198,7 @@ def test_script_fails_in_one_line(tmp_path: Path) -> None:
 
 
 def test_bad_archive_is_a_runtime_error() -> None:
-    """TorchServe's worker answers a RuntimeError while loading with 500 instead of dying."""
+    """TorchServe's worker responds to a RuntimeError while loading with 500 instead of dying."""
     assert issubclass(BadArchive, RuntimeError)
 
 

@@ -52,7 +52,7 @@ def test_a_member_that_is_incomplete_is_named(ensemble_run: Path, tmp_path: Path
 def test_a_members_other_weights_do_not_pass_the_ensembles_golden_answers(
     news_archives: dict[str, Path], ensemble_run: Path, tmp_path: Path
 ) -> None:
-    """An ensemble is proved as a whole: here a member was fitted again after it."""
+    """An ensemble is proven as a whole: here a member was fitted again after it."""
     run = shutil.copytree(ensemble_run, tmp_path / "run")
     with np.load(run / "golden.npz") as stored:
         golden = {name: stored[name] for name in stored.files}

@@ -1,4 +1,4 @@
-"""Which code travels in an archive: every form of import, and what must not."""
+"""The code packed into an archive: every form of import, and imports that are refused."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def write(root: Path, files: dict[str, str]) -> Path:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """Our packages in small."""
+    """A small copy of the bundle and the library."""
     return write(
         tmp_path / "project",
         {
@@ -125,7 +125,7 @@ PACKED = {f"alpha/{name}" for name in ("__init__.py", "net.py", "scale.py", "tab
 
 @pytest.mark.parametrize("given", ["alpha", ""])
 def test_a_users_package_travels_whole(project: Path, tmp_path: Path, given: str) -> None:
-    """As a package, or as a folder of packages; modules that nothing imports may import what a server lacks."""
+    """A package, or a folder of packages; modules that nothing imports may import what a server lacks."""
     beside = {"other/__init__.py": "", "setup.py": "", "docs/index.md": ""}
     code = write(tmp_path / "desk", {**PACKAGE, **beside})
     write(project, {"model_defs/own.py": "import alpha.net\n"})

@@ -1,4 +1,4 @@
-"""Archives are proven where a server's packages are, and nothing else: not what the builder has installed."""
+"""Archives are proven complete with a server's packages only, without what else is installed for packing."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ NETWORK = "from model_defs.tick_classifier import build as _build\n{}\nbuild = _
 
 @pytest.fixture
 def own_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A user's own checkout, from which archives are built."""
+    """A user's own bundle, from which archives are packed."""
     project = tmp_path / "project"
     for name in ("handlers", "model_defs", "archives/model-config"):
         shutil.copytree(PROJECT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -135,7 +135,7 @@ def test_relative_imports_of_a_network_travel(own_project: Path, own_run: Path, 
 def test_what_a_server_lacks_is_refused_with_its_place(
     own_project: Path, own_run: Path, tmp_path: Path, statement: str, says: str
 ) -> None:
-    """All of these are importable in this very process, or lie beside it."""
+    """All of these can be imported or read in this process."""
     write(own_project, {"model_defs/own.py": NETWORK.format(statement)})
 
     with pytest.raises((ForbiddenImport, BuildFailed), match=says):

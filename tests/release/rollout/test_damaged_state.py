@@ -43,7 +43,7 @@ READ_BY = {
 
 
 class Site:
-    """A configuration, a model store and a database of splits of their own, for a server that many tests share."""
+    """A configuration, a model store and a database of splits for a server that many tests share."""
 
     def __init__(self, server: TorchServe, folder: Path) -> None:
         self.home, self.store, self.database = folder / "home", folder / "store", folder / "traffic.db"
@@ -112,7 +112,7 @@ def site(tick_server: TorchServe, tmp_path: Path) -> Site:
 
 
 def texts(good: bytes) -> dict[str, bytes]:
-    """What a file may hold instead."""
+    """Yield other contents of a file."""
     cuts = sorted({len(good) * part // 5 for part in range(5)} | {1, len(good) - 2})
     return {f"cut at {place}": good[:place] for place in cuts if 0 <= place < len(good)} | {
         "blank": b" \n\n",
@@ -136,7 +136,7 @@ def texts(good: bytes) -> dict[str, bytes]:
 
 
 def wrong_values(good: bytes) -> dict[str, bytes]:
-    """A JSON object with each of its values replaced, left out, and with one more."""
+    """Yield a JSON object with each of its values replaced, without it, and with one more."""
     try:
         plain = json.loads(good)
     except ValueError:
@@ -173,7 +173,7 @@ def take_away(path: Path) -> None:
 
 
 def damages(site: Site, name: str) -> Iterator[tuple[str, Callable[[], None]]]:
-    """Each damage's name, and what does it."""
+    """Return the name of each damage, and the function that does it."""
     path = site.files[name]
     if path.is_file():
         good = path.read_bytes()
@@ -184,14 +184,14 @@ def damages(site: Site, name: str) -> Iterator[tuple[str, Callable[[], None]]]:
 
 
 def put_back(folder: Path) -> None:
-    """Have what lay there before the damage again."""
+    """Restore what was there before the damage."""
     for part in ("home", "store"):
         take_away(folder / part)
         shutil.copytree(folder / "good" / part, folder / part)
 
 
 def outcome(site: Site, command: str) -> str | None:
-    """Return what is wrong with how a command ends; None where it ends as it should."""
+    """Return what is wrong with a command's end; None where it ends as it should."""
     try:
         status, output = site.call(COMMANDS[command])
     except Exception as error:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from deployment import QUICK, Desk
+from deployment import QUICK, Deployment
 from typer.testing import CliRunner
 
 from nautilus_torchserve.release.rollout.journal import read_journal
@@ -29,40 +29,40 @@ pytestmark = pytest.mark.slow
 APP = script_app(PROJECT / "scripts/rollout.py")
 
 
-def default(desk: Desk) -> str:
-    version = desk.server.management().default_version("tick")
+def default(deployment: Deployment) -> str:
+    version = deployment.server.management().default_version("tick")
     assert version is not None
     return version
 
 
-def default_after_a_restart(desk: Desk) -> str:
-    snapshot = json.loads(read_properties(desk.server.home / "config.properties")[PROPERTY])
+def default_after_a_restart(deployment: Deployment) -> str:
+    snapshot = json.loads(read_properties(deployment.server.home / "config.properties")[PROPERTY])
     (version,) = [name for name, entry in snapshot["models"]["tick"].items() if entry["defaultVersion"]]
     return version
 
 
-def test_version_that_passed_the_gates_again_is_not_pruned(desk: Desk, fresh_version: FreshVersion) -> None:
-    before, version = default(desk), fresh_version()
-    assert register(desk.target, "tick", desk.make(version), desk.trusted, QUICK).ok
-    assert rollback(desk.target, "tick").outcome == "serving"
-    since = read_journal(desk.target, "tick").rolled_back[version]
+def test_version_that_passed_the_gates_again_is_not_pruned(deployment: Deployment, fresh_version: FreshVersion) -> None:
+    before, version = default(deployment), fresh_version()
+    assert register(deployment.target, "tick", deployment.make(version), deployment.trusted, QUICK).ok
+    assert rollback(deployment.target, "tick").outcome == "serving"
+    since = read_journal(deployment.target, "tick").rolled_back[version]
 
-    assert promote(desk.target, "tick", version, QUICK).outcome == "serving"
+    assert promote(deployment.target, "tick", version, QUICK).outcome == "serving"
 
     assert timedelta(0) <= datetime.now(UTC) - since < timedelta(minutes=5)
-    assert version not in read_journal(desk.target, "tick").rolled_back
-    assert version not in prune(desk.target, "tick", 0.0, None, QUICK).removed
-    assert rollback(desk.target, "tick").default == before
+    assert version not in read_journal(deployment.target, "tick").rolled_back
+    assert version not in prune(deployment.target, "tick", 0.0, None, QUICK).removed
+    assert rollback(deployment.target, "tick").default == before
 
 
 @pytest.mark.parametrize(
     "step", ["verify", "adopt", "store", "register", "load", "parity", "set default", "watch", "remember", "retire"]
 )
 def test_disk_that_fills_up_at_a_step_leaves_what_can_be_repaired(
-    desk: Desk, fresh_version: FreshVersion, step: str
+    deployment: Deployment, fresh_version: FreshVersion, step: str
 ) -> None:
-    before, version = default(desk), fresh_version()
-    archive = desk.make(version)
+    before, version = default(deployment), fresh_version()
+    archive = deployment.make(version)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def fill(text: str) -> None:
@@ -70,22 +70,22 @@ def test_disk_that_fills_up_at_a_step_leaves_what_can_be_repaired(
             resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
 
     try:
-        report = register(desk.target, "tick", archive, desk.trusted, QUICK, progress=fill)
+        report = register(deployment.target, "tick", archive, deployment.trusted, QUICK, progress=fill)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     switched = step in ("remember", "retire")
-    serves = default(desk)
-    left = model_status(desk.target, "tick").left
-    repair(desk.target, lambda _: None)
+    serves = default(deployment)
+    left = model_status(deployment.target, "tick").left
+    repair(deployment.target, lambda _: None)
 
     assert (serves, report.default) == (version if switched else before,) * 2
     assert report.outcome in ({"unrecorded"} if switched else {"undone", "left"})
     assert "File too large" in str(report.reason)
     assert (left is not None) == (report.outcome != "undone")
-    assert default(desk) == default_after_a_restart(desk) == serves
-    assert (version in desk.server.management().versions("tick")) == switched
-    assert (f"tick-{version}.mar" in desk.files()) == switched
-    assert repair(desk.target, lambda _: None) == []
+    assert default(deployment) == default_after_a_restart(deployment) == serves
+    assert (version in deployment.server.management().versions("tick")) == switched
+    assert (f"tick-{version}.mar" in deployment.files()) == switched
+    assert repair(deployment.target, lambda _: None) == []
 
 
 def call(*arguments: str | Path) -> tuple[int, str, str]:
@@ -95,29 +95,29 @@ def call(*arguments: str | Path) -> tuple[int, str, str]:
 
 
 def test_reports_that_cannot_be_written_are_noticed_before_anything_begins(
-    desk: Desk, fresh_version: FreshVersion, tmp_path: Path
+    deployment: Deployment, fresh_version: FreshVersion, tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()
-    before = sorted(desk.server.management().versions("tick"))
-    archive, reports = desk.make(fresh_version()), tmp_path / "file" / "reports"
-    given = ["--trusted", desk.trusted, "--home", desk.server.home, "--reports", reports]
+    before = sorted(deployment.server.management().versions("tick"))
+    archive, reports = deployment.make(fresh_version()), tmp_path / "file" / "reports"
+    given = ["--trusted", deployment.trusted, "--home", deployment.server.home, "--reports", reports]
 
     status, _, stderr = call("register", "tick", "--archive", archive, *given)
 
     assert status == 1
     assert "expected a folder that takes the report; nothing was begun" in stderr
-    assert sorted(desk.server.management().versions("tick")) == before
+    assert sorted(deployment.server.management().versions("tick")) == before
 
 
 def test_exit_status_3_means_that_the_server_is_in_the_requested_state(
-    desk: Desk, fresh_version: FreshVersion, tmp_path: Path
+    deployment: Deployment, fresh_version: FreshVersion, tmp_path: Path
 ) -> None:
     """A rollback whose report is written to a full disk; and one whose stdout is full."""
-    before = default(desk)
+    before = default(deployment)
     (tmp_path / "file").touch()
-    home = desk.server.home
+    home = deployment.server.home
     for output in ("report", "stdout"):
-        assert register(desk.target, "tick", desk.make(fresh_version()), desk.trusted, QUICK).ok
+        assert register(deployment.target, "tick", deployment.make(fresh_version()), deployment.trusted, QUICK).ok
         reports = tmp_path / "file" / "reports" if output == "report" else tmp_path / "reports"
         command = ["scripts/rollout.py", "rollback", "tick", "--json", "--home", home, "--reports", reports]
         with Path("/dev/full").open("w") as full:
@@ -131,7 +131,7 @@ def test_exit_status_3_means_that_the_server_is_in_the_requested_state(
             )
 
         assert result.returncode == 3, result.stderr
-        assert default(desk) == before
+        assert default(deployment) == before
         assert f"is done (default version now: {before}), but" in result.stderr
         assert "Traceback" not in result.stderr
         if output == "report":
@@ -140,7 +140,7 @@ def test_exit_status_3_means_that_the_server_is_in_the_requested_state(
             assert "the report could not be written" in document["unwritten"][0]
 
 
-def test_messages_that_cannot_be_printed_stop_nothing(desk: Desk, tmp_path: Path) -> None:
+def test_messages_that_cannot_be_printed_stop_nothing(deployment: Deployment, tmp_path: Path) -> None:
     """A pipe whose reader has gone, or a disk that is full, under stderr."""
     command = [
         sys.executable,
@@ -148,7 +148,7 @@ def test_messages_that_cannot_be_printed_stop_nothing(desk: Desk, tmp_path: Path
         "repair",
         "--json",
         "--home",
-        str(desk.server.home),
+        str(deployment.server.home),
         "--store",
         f"sqlite:///{tmp_path / 'none.db'}",
     ]
@@ -159,23 +159,23 @@ def test_messages_that_cannot_be_printed_stop_nothing(desk: Desk, tmp_path: Path
 
 
 def test_damaged_configuration_is_noticed_before_a_switch_and_stops_no_rollback(
-    desk: Desk, fresh_version: FreshVersion
+    deployment: Deployment, fresh_version: FreshVersion
 ) -> None:
-    before, version = default(desk), fresh_version()
-    assert register(desk.target, "tick", desk.make(version), desk.trusted, QUICK).ok
-    config, there = desk.server.home / "config.properties", desk.server.management().versions("tick").keys()
+    before, version = default(deployment), fresh_version()
+    assert register(deployment.target, "tick", deployment.make(version), deployment.trusted, QUICK).ok
+    config, there = deployment.server.home / "config.properties", deployment.server.management().versions("tick").keys()
     good = config.read_bytes()
     config.write_bytes(b"\xef\xbb\xbf" + good)
     try:
         with pytest.raises(BadProperties, match="byte order mark"):
-            register(desk.target, "tick", desk.make(fresh_version()), desk.trusted, QUICK)
-        registered = desk.server.management().versions("tick").keys()
-        report = rollback(desk.target, "tick")
+            register(deployment.target, "tick", deployment.make(fresh_version()), deployment.trusted, QUICK)
+        registered = deployment.server.management().versions("tick").keys()
+        report = rollback(deployment.target, "tick")
     finally:
         config.write_bytes(good)
-    repair(desk.target, lambda _: None)
+    repair(deployment.target, lambda _: None)
 
     assert registered == there
     assert (report.outcome, report.default) == ("unrecorded", before)
-    assert default_after_a_restart(desk) == before
-    prune(desk.target, "tick", 0.0, None, QUICK)
+    assert default_after_a_restart(deployment) == before
+    prune(deployment.target, "tick", 0.0, None, QUICK)

@@ -1,4 +1,4 @@
-"""What enters the model store: verified archives only, whole, and what was verified rather than what came."""
+"""Writes to the model store: verified archives only, complete, and exactly what was verified."""
 
 import os
 import resource
@@ -103,14 +103,14 @@ def test_a_version_is_stored_once(pair: tuple[Path, Path], tmp_path: Path, store
 
 
 def test_the_same_content_may_be_stored_again(pair: tuple[Path, Path], tmp_path: Path, store: Path) -> None:
-    """With a newer signature, say; and after something else took its place, it is not."""
+    """With a newer signature, for instance; where another file took its place, it is refused."""
     archive = signed(tmp_path / "x.mar", pair[0])
     first = store_verified(archive, pair[1], store, "tick")
     sign_archive(archive, pair[0])
 
     assert store_verified(archive, pair[1], store, "tick").digest == first.digest
     first.path.write_bytes(b"something else")
-    with pytest.raises(FileExistsError, match="was no readable one"):
+    with pytest.raises(FileExistsError, match="got an unreadable one"):
         store_verified(archive, pair[1], store, "tick")
 
 
@@ -154,7 +154,7 @@ def test_what_a_killed_process_left_is_taken_away(pair: tuple[Path, Path], tmp_p
 def test_an_archive_changed_meanwhile_is_stored_as_verified_or_not_at_all(
     pair: tuple[Path, Path], tmp_path: Path, store: Path
 ) -> None:
-    """Somebody writes an evil archive of the same length over it, and the good one again, all the time."""
+    """Another process keeps writing an evil archive of the same length over it, and the good one again."""
     entries = entries_of(signed(tmp_path / "x.mar", pair[0]))
     evils = [replace(each, data=each.data.replace(b"honest", b" evil!")) for each in entries]
     archive = forge(tmp_path / "tick.mar", entries)
@@ -195,10 +195,10 @@ def test_a_store_that_is_none_is_named(pair: tuple[Path, Path], tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_torchserve_serves_a_stored_archive_and_says_its_digest(
+def test_torchserve_serves_a_stored_archive_and_reports_its_digest(
     pair: tuple[Path, Path], tick_server: TorchServe, tick_archive: Path, tmp_path: Path, rows: np.ndarray
 ) -> None:
-    """Unpacked by Java, the digest computed anew by the worker from what it finds."""
+    """Java unpacks it, and the worker computes the digest from the files."""
     archive = Path(shutil.copy(tick_archive, tmp_path))
     sign_archive(archive, pair[0])
     stored = store_verified(archive, pair[1], tick_archive.parent, "tick")

@@ -1,4 +1,4 @@
-"""Rollouts to a running TorchServe: what comes into service, what does not, and what is left of it."""
+"""Rollouts to a running TorchServe: archives that serve, archives that do not, and what each leaves."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from zipfile import ZipFile
 
 import numpy as np
 import pytest
-from deployment import QUICK, Desk, full_disk
+from deployment import QUICK, Deployment, full_disk
 from signed_archives import keys
 from tick_versions import (
     ANSWERS_OTHERWISE,
@@ -40,134 +40,138 @@ from nautilus_torchserve.wire.digest import archive_digest
 FreshVersion = Callable[[], str]
 
 
-def answered(desk: Desk, rows: np.ndarray, version: str | None = None) -> tuple[str, str]:
-    """Version and digest of whoever answers."""
-    with connect(desk.server.inference_url, "tick", version, token=desk.server.token) as client:
+def answered(deployment: Deployment, rows: np.ndarray, version: str | None = None) -> tuple[str, str]:
+    """Return version and digest on the default route."""
+    with connect(deployment.server.inference_url, "tick", version, token=deployment.server.token) as client:
         answer = client.predict(rows[:1])
     return answer.version, answer.digest
 
 
-def serving(desk: Desk) -> str:
-    version = desk.server.management().default_version("tick")
+def serving(deployment: Deployment) -> str:
+    version = deployment.server.management().default_version("tick")
     assert version is not None
     return version
 
 
-def remembered(desk: Desk) -> list[tuple[str, str]]:
-    """What a server started anew would serve."""
-    return list(read_snapshot(read_properties(desk.server.home / "config.properties")[PROPERTY]))
+def remembered(deployment: Deployment) -> list[tuple[str, str]]:
+    """Return the default version that a restarted server would serve."""
+    return list(read_snapshot(read_properties(deployment.server.home / "config.properties")[PROPERTY]))
 
 
 def test_new_version_serves_and_the_one_before_stays_warm(
-    desk: Desk, fresh_version: FreshVersion, rows: np.ndarray
+    deployment: Deployment, fresh_version: FreshVersion, rows: np.ndarray
 ) -> None:
-    before, version = serving(desk), fresh_version()
-    archive = desk.make(version)
+    before, version = serving(deployment), fresh_version()
+    archive = deployment.make(version)
 
-    report = register(desk.target, "tick", archive, desk.trusted, QUICK)
+    report = register(deployment.target, "tick", archive, deployment.trusted, QUICK)
 
     assert report.ok, report.as_text()
-    assert answered(desk, rows) == (version, archive_digest(archive)) == (report.version, report.digest)
-    assert answered(desk, rows, before)[0] == before
-    assert {("tick", before), ("tick", version)} <= set(remembered(desk))
-    assert f"tick-{version}.mar" in desk.files()
+    assert answered(deployment, rows) == (version, archive_digest(archive)) == (report.version, report.digest)
+    assert answered(deployment, rows, before)[0] == before
+    assert {("tick", before), ("tick", version)} <= set(remembered(deployment))
+    assert f"tick-{version}.mar" in deployment.files()
     assert report.previous == before
     assert [step.name for step in report.steps if not step.ok] == []
 
 
 @pytest.mark.slow
-def test_only_as_many_earlier_versions_stay_as_are_to_be_kept(desk: Desk, fresh_version: FreshVersion) -> None:
+def test_only_as_many_earlier_versions_stay_as_are_to_be_kept(
+    deployment: Deployment, fresh_version: FreshVersion
+) -> None:
     made_here = [fresh_version() for _ in range(3)]
 
     for version in made_here:
-        assert register(desk.target, "tick", desk.make(version), desk.trusted, QUICK).ok
+        assert register(deployment.target, "tick", deployment.make(version), deployment.trusted, QUICK).ok
 
-    assert sorted(desk.server.management().versions("tick")) == sorted(made_here[-2:])  # they come in no order
+    assert sorted(deployment.server.management().versions("tick")) == sorted(made_here[-2:])  # they come in no order
     kept = {f"tick-{each}.mar" for each in made_here[-2:]}
-    assert {file for file in desk.files() if file.startswith("tick-")} == kept
+    assert {file for file in deployment.files() if file.startswith("tick-")} == kept
 
 
-def test_candidate_is_promoted_and_rolled_back(desk: Desk, fresh_version: FreshVersion, rows: np.ndarray) -> None:
-    before, version = serving(desk), fresh_version()
+def test_candidate_is_promoted_and_rolled_back(
+    deployment: Deployment, fresh_version: FreshVersion, rows: np.ndarray
+) -> None:
+    before, version = serving(deployment), fresh_version()
 
-    candidate = register(desk.target, "tick", desk.make(version), desk.trusted, QUICK, promote=False)
-    with_candidate = answered(desk, rows)[0], answered(desk, rows, version)[0]
-    promoted = promote(desk.target, "tick", version, QUICK)
-    with_promoted = answered(desk, rows)[0]
-    back = rollback(desk.target, "tick")
+    candidate = register(deployment.target, "tick", deployment.make(version), deployment.trusted, QUICK, promote=False)
+    with_candidate = answered(deployment, rows)[0], answered(deployment, rows, version)[0]
+    promoted = promote(deployment.target, "tick", version, QUICK)
+    with_promoted = answered(deployment, rows)[0]
+    back = rollback(deployment.target, "tick")
 
     assert [candidate.outcome, promoted.outcome, back.outcome] == ["candidate", "serving", "serving"]
     assert with_candidate == (before, version)
     assert with_promoted == version
-    assert answered(desk, rows)[0] == before == serving(desk)
-    assert version not in read_journal(desk.target, "tick").defaults  # a second rollback would not go to it
-    assert remove(desk.target, "tick", version, QUICK).outcome == "removed"
-    assert version not in desk.server.management().versions("tick")
-    assert f"tick-{version}.mar" not in desk.files()
+    assert answered(deployment, rows)[0] == before == serving(deployment)
+    assert version not in read_journal(deployment.target, "tick").defaults  # a second rollback would not go to it
+    assert remove(deployment.target, "tick", version, QUICK).outcome == "removed"
+    assert version not in deployment.server.management().versions("tick")
+    assert f"tick-{version}.mar" not in deployment.files()
 
 
-def test_registering_what_serves_already_is_nothing_to_do(desk: Desk, fresh_version: FreshVersion) -> None:
-    archive = desk.make(fresh_version())
-    register(desk.target, "tick", archive, desk.trusted, QUICK)
-    versions = desk.server.management().versions("tick").keys()
+def test_registering_what_serves_already_is_nothing_to_do(deployment: Deployment, fresh_version: FreshVersion) -> None:
+    archive = deployment.make(fresh_version())
+    register(deployment.target, "tick", archive, deployment.trusted, QUICK)
+    versions = deployment.server.management().versions("tick").keys()
 
-    again = register(desk.target, "tick", archive, desk.trusted, QUICK)
+    again = register(deployment.target, "tick", archive, deployment.trusted, QUICK)
 
     assert (again.ok, again.outcome) == (True, "nothing to do")
-    assert desk.server.management().versions("tick").keys() == versions
+    assert deployment.server.management().versions("tick").keys() == versions
 
 
-def test_default_version_is_not_removed(desk: Desk) -> None:
+def test_default_version_is_not_removed(deployment: Deployment) -> None:
     with pytest.raises(RolloutRefused, match="expected a version that is not the default one"):
-        remove(desk.target, "tick", serving(desk), QUICK)
+        remove(deployment.target, "tick", serving(deployment), QUICK)
 
 
-def test_version_that_is_not_registered_is_refused_by_name(desk: Desk) -> None:
-    with pytest.raises(RolloutRefused, match=r"one of \[.*\], was 99"):
-        promote(desk.target, "tick", "99", QUICK)
+def test_version_that_is_not_registered_is_refused_by_name(deployment: Deployment) -> None:
+    with pytest.raises(RolloutRefused, match=r"expected a registered version of \[.*\], got 99"):
+        promote(deployment.target, "tick", "99", QUICK)
 
 
-def corrupt(desk: Desk, version: str) -> Path:
-    archive = desk.make(version)
+def corrupt(deployment: Deployment, version: str) -> Path:
+    archive = deployment.make(version)
     archive.write_bytes(archive.read_bytes()[:-3000])
     return archive
 
 
-def no_zip(desk: Desk, version: str) -> Path:
-    path = desk.folder / f"{version}.mar"
+def no_zip(deployment: Deployment, version: str) -> Path:
+    path = deployment.folder / f"{version}.mar"
     path.write_text("not an archive")
     return path
 
 
-def altered(desk: Desk, version: str) -> Path:
-    """Signed, then another handler put in, the signature kept."""
-    archive = desk.make(version)
-    changed = desk.folder / f"altered-{version}.mar"
+def altered(deployment: Deployment, version: str) -> Path:
+    """Replace the handler of a signed archive, keeping the signature."""
+    archive = deployment.make(version)
+    changed = deployment.folder / f"altered-{version}.mar"
     with ZipFile(archive) as old, ZipFile(changed, "w") as new:
         for name in old.namelist():
             new.writestr(name, old.read(name) + (b"\n# other\n" if name == "tick_handler.py" else b""))
     return changed
 
 
-def unknown_key(desk: Desk, version: str) -> Path:
-    folder = desk.folder / f"mallory-{version}"
+def unknown_key(deployment: Deployment, version: str) -> Path:
+    folder = deployment.folder / f"mallory-{version}"
     folder.mkdir()
-    return desk.make(version, key=keys(folder, "mallory")[0])
+    return deployment.make(version, key=keys(folder, "mallory")[0])
 
 
-def unsigned(desk: Desk, version: str) -> Path:
-    return made(desk.archive, desk.folder / f"unsigned-{version}.mar", version, None)
+def unsigned(deployment: Deployment, version: str) -> Path:
+    return made(deployment.archive, deployment.folder / f"unsigned-{version}.mar", version, None)
 
 
-def place_is_taken(desk: Desk, version: str) -> Path:
-    """By another archive of that name, which is not ours to replace or to delete."""
-    other = desk.make(version, RAISES)
-    other.rename(desk.server.model_store / f"tick-{version}.mar")
-    return desk.make(version)
+def place_is_taken(deployment: Deployment, version: str) -> Path:
+    """Put another archive of that name there, which a rollout may neither replace nor delete."""
+    other = deployment.make(version, RAISES)
+    other.rename(deployment.server.model_store / f"tick-{version}.mar")
+    return deployment.make(version)
 
 
-def same_version(desk: Desk, version: str) -> Path:
-    return desk.make(serving(desk), "\n# other code\n")
+def same_version(deployment: Deployment, version: str) -> Path:
+    return deployment.make(serving(deployment), "\n# other code\n")
 
 
 BAD = {
@@ -178,20 +182,36 @@ BAD = {
     "unsigned": (unsigned, "verify", "unsigned"),
     "same version again": (same_version, "new", "registered already"),
     "place is taken": (place_is_taken, "new", "another one"),
-    "without golden answers": (lambda desk, version: desk.make(version, without=("golden.npz",)), "new", "golden.npz"),
-    "answers otherwise": (lambda desk, version: desk.make(version, ANSWERS_OTHERWISE), "parity", "golden.npz"),
-    "another digest": (lambda desk, version: desk.make(version, SAYS_ANOTHER_DIGEST), "golden", "0000"),
-    "slower than allowed": (lambda desk, version: desk.make(version, TAKES_30_MS), "latency", "p50"),
-    "init raises": (lambda desk, version: desk.make(version, RAISES), "load", "one died"),
-    "weights missing": (lambda desk, version: desk.make(version, without=("weights.safetensors",)), "load", "one died"),
-    "loads too slowly": (lambda desk, version: desk.make(version, LOADS_SLOWLY), "load", "READY within 2 s"),
-    "dies when it serves": (lambda desk, version: desk.make(version, DIES_LATER), "latency|watch", "."),
+    "without golden answers": (
+        lambda deployment, version: deployment.make(version, without=("golden.npz",)),
+        "new",
+        "golden.npz",
+    ),
+    "answers otherwise": (
+        lambda deployment, version: deployment.make(version, ANSWERS_OTHERWISE),
+        "parity",
+        "golden.npz",
+    ),
+    "another digest": (lambda deployment, version: deployment.make(version, SAYS_ANOTHER_DIGEST), "golden", "0000"),
+    "slower than allowed": (lambda deployment, version: deployment.make(version, TAKES_30_MS), "latency", "p50"),
+    "init raises": (lambda deployment, version: deployment.make(version, RAISES), "load", "one that died"),
+    "weights missing": (
+        lambda deployment, version: deployment.make(version, without=("weights.safetensors",)),
+        "load",
+        "one that died",
+    ),
+    "loads too slowly": (
+        lambda deployment, version: deployment.make(version, LOADS_SLOWLY),
+        "load",
+        "READY workers within 2 s",
+    ),
+    "dies when it serves": (lambda deployment, version: deployment.make(version, DIES_LATER), "latency|watch", "."),
 }
 TIGHTER: dict[str, dict[str, float]] = {
     "loads too slowly": {"ready_within_s": 2.0},
     "slower than allowed": {"latency_add_ms": 5.0},
 }
-"""Limits that such an archive is to break."""
+"""Limits that such an archive breaks."""
 SLOW = (
     "another digest",
     "slower than allowed",
@@ -204,17 +224,17 @@ SLOW = (
 
 @pytest.mark.parametrize("kind", [pytest.param(kind, marks=[pytest.mark.slow] if kind in SLOW else []) for kind in BAD])
 def test_bad_archive_never_serves_and_leaves_nothing(
-    desk: Desk, fresh_version: FreshVersion, rows: np.ndarray, kind: str
+    deployment: Deployment, fresh_version: FreshVersion, rows: np.ndarray, kind: str
 ) -> None:
     make, fails_at, says = BAD[kind]
-    archive = make(desk, fresh_version())
-    before = serving(desk), sorted(desk.server.management().versions("tick"))
-    files = desk.files()
+    archive = make(deployment, fresh_version())
+    before = serving(deployment), sorted(deployment.server.management().versions("tick"))
+    files = deployment.files()
     lasting = f"tick-{before[0]}.mar"  # the serving archive is kept under a lasting name
     limits = replace(QUICK, **TIGHTER.get(kind, {}))
 
-    with Callers(desk.server, "tick", rows, count=2, pause_s=0.005) as callers:
-        report = register(desk.target, "tick", archive, desk.trusted, limits)
+    with Callers(deployment.server, "tick", rows, count=2, pause_s=0.005) as callers:
+        report = register(deployment.target, "tick", archive, deployment.trusted, limits)
         callers.wait_for(20)
 
     assert callers.errors == []
@@ -223,33 +243,37 @@ def test_bad_archive_never_serves_and_leaves_nothing(
     assert report.failed_at in fails_at.split("|"), report.as_text()
     assert report.reason is not None
     assert re.search(says, report.reason), report.reason
-    assert (serving(desk), sorted(desk.server.management().versions("tick"))) == before
-    assert desk.files() - {lasting} == files - {lasting}
-    assert read_journal(desk.target, "tick").under_way is None
+    assert (serving(deployment), sorted(deployment.server.management().versions("tick"))) == before
+    assert deployment.files() - {lasting} == files - {lasting}
+    assert read_journal(deployment.target, "tick").under_way is None
 
 
-def test_first_version_of_a_model_comes_and_goes_like_any_other(desk: Desk, fresh_version: FreshVersion) -> None:
-    bad, good = desk.make(fresh_version(), ANSWERS_OTHERWISE), desk.make(fresh_version())
+def test_first_version_of_a_model_comes_and_goes_like_any_other(
+    deployment: Deployment, fresh_version: FreshVersion
+) -> None:
+    bad, good = deployment.make(fresh_version(), ANSWERS_OTHERWISE), deployment.make(fresh_version())
 
-    refused = register(desk.target, "tick-first", bad, desk.trusted, QUICK)
-    nothing = desk.server.management().default_version("tick-first")
-    accepted = register(desk.target, "tick-first", good, desk.trusted, QUICK)
+    refused = register(deployment.target, "tick-first", bad, deployment.trusted, QUICK)
+    nothing = deployment.server.management().default_version("tick-first")
+    accepted = register(deployment.target, "tick-first", good, deployment.trusted, QUICK)
 
     assert (refused.failed_at, nothing) == ("parity", None)
     assert (accepted.outcome, accepted.previous) == ("serving", None)
-    assert desk.server.management().default_version("tick-first") == accepted.version
-    desk.server.management().unregister("tick-first")
+    assert deployment.server.management().default_version("tick-first") == accepted.version
+    deployment.server.management().unregister("tick-first")
 
 
 @pytest.mark.slow
-def test_batching_and_workers_are_those_of_the_version_before(desk: Desk, fresh_version: FreshVersion) -> None:
-    manager = desk.server.management()
+def test_batching_and_workers_are_those_of_the_version_before(
+    deployment: Deployment, fresh_version: FreshVersion
+) -> None:
+    manager = deployment.server.management()
     manager.register("tick.mar", model_name="tick-many", batch_size=16, max_batch_delay=3)
     manager.wait_ready("tick-many", "1.0")
     manager.scale_up("tick-many", "1.0", 2)
     version = fresh_version()
 
-    report = register(desk.target, "tick-many", desk.make(version), desk.trusted, QUICK)
+    report = register(deployment.target, "tick-many", deployment.make(version), deployment.trusted, QUICK)
 
     assert report.ok, report.as_text()
     status = manager.versions("tick-many")[version]
@@ -258,47 +282,55 @@ def test_batching_and_workers_are_those_of_the_version_before(desk: Desk, fresh_
     manager.unregister("tick-many")
 
 
-def test_another_rollout_of_the_model_is_refused_with_its_holder(desk: Desk, fresh_version: FreshVersion) -> None:
-    archive = desk.make(fresh_version())
+def test_another_rollout_of_the_model_is_refused_with_its_holder(
+    deployment: Deployment, fresh_version: FreshVersion
+) -> None:
+    archive = deployment.make(fresh_version())
     hold = (
         "import sys, time; from pathlib import Path; from nautilus_torchserve.release.rollout.journal import locked; "
         "from nautilus_torchserve.release.rollout.target import *\n"
         "with locked(own_target(Path(sys.argv[1])), 'tick', 'register'):\n"
         "    print('held', flush=True); time.sleep(60)"
     )
-    with subprocess.Popen([sys.executable, "-c", hold, desk.server.home], stdout=subprocess.PIPE, text=True) as holder:
+    with subprocess.Popen(
+        [sys.executable, "-c", hold, deployment.server.home], stdout=subprocess.PIPE, text=True
+    ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
 
         with pytest.raises(RolloutRefused, match=f"register, process {holder.pid}"):
-            register(desk.target, "tick", archive, desk.trusted, QUICK)
-        under_way = model_status(desk.target, "tick").under_way
+            register(deployment.target, "tick", archive, deployment.trusted, QUICK)
+        under_way = model_status(deployment.target, "tick").under_way
         holder.send_signal(signal.SIGKILL)
         holder.wait()
 
     assert under_way is not None
     assert str(holder.pid) in under_way
-    with locked(desk.target, "tick", "test"):  # a crash leaves no lock behind
-        assert serving(desk)
+    with locked(deployment.target, "tick", "test"):  # a crash leaves no lock behind
+        assert serving(deployment)
 
 
 @pytest.mark.parametrize("step", ["golden", pytest.param("watch", marks=pytest.mark.slow)])
-def test_interrupt_undoes(desk: Desk, fresh_version: FreshVersion, rows: np.ndarray, step: str) -> None:
-    before, files = serving(desk), desk.files()
+def test_interrupt_undoes(deployment: Deployment, fresh_version: FreshVersion, rows: np.ndarray, step: str) -> None:
+    before, files = serving(deployment), deployment.files()
 
     def interrupt(text: str) -> None:
         if text.endswith(f": {step}"):
             signal.raise_signal(signal.SIGINT)
 
-    report = register(desk.target, "tick", desk.make(fresh_version()), desk.trusted, QUICK, progress=interrupt)
+    report = register(
+        deployment.target, "tick", deployment.make(fresh_version()), deployment.trusted, QUICK, progress=interrupt
+    )
 
     assert (report.outcome, report.reason) == ("undone", "interrupted")
-    assert answered(desk, rows)[0] == before
-    assert desk.files() == files
+    assert answered(deployment, rows)[0] == before
+    assert deployment.files() == files
 
 
-def test_report_is_kept_as_json_and_as_text(desk: Desk, fresh_version: FreshVersion, tmp_path: Path) -> None:
-    report = register(desk.target, "tick", unsigned(desk, fresh_version()), desk.trusted, QUICK)
+def test_report_is_kept_as_json_and_as_text(
+    deployment: Deployment, fresh_version: FreshVersion, tmp_path: Path
+) -> None:
+    report = register(deployment.target, "tick", unsigned(deployment, fresh_version()), deployment.trusted, QUICK)
 
     path = report.write(tmp_path / "reports")
 
@@ -306,50 +338,50 @@ def test_report_is_kept_as_json_and_as_text(desk: Desk, fresh_version: FreshVers
     assert "FAILED verify" in path.with_suffix(".txt").read_text()
 
 
-def default_after_a_restart(desk: Desk) -> str:
-    snapshot = json.loads(read_properties(desk.server.home / "config.properties")[PROPERTY])
+def default_after_a_restart(deployment: Deployment) -> str:
+    snapshot = json.loads(read_properties(deployment.server.home / "config.properties")[PROPERTY])
     (version,) = [name for name, entry in snapshot["models"]["tick"].items() if entry["defaultVersion"]]
     return str(version)
 
 
 def test_rollback_needs_no_space_and_what_it_left_is_pruned(
-    desk: Desk, fresh_version: FreshVersion, tmp_path: Path
+    deployment: Deployment, fresh_version: FreshVersion, tmp_path: Path
 ) -> None:
-    before, version = serving(desk), fresh_version()
-    assert register(desk.target, "tick", desk.make(version), desk.trusted, QUICK).ok
+    before, version = serving(deployment), fresh_version()
+    assert register(deployment.target, "tick", deployment.make(version), deployment.trusted, QUICK).ok
 
     with full_disk():
-        report = rollback(desk.target, "tick")
-    serves, last = serving(desk), read_journal(desk.target, "tick").defaults[-1]
-    repaired = repair(desk.target, lambda _: None)
+        report = rollback(deployment.target, "tick")
+    serves, last = serving(deployment), read_journal(deployment.target, "tick").defaults[-1]
+    repaired = repair(deployment.target, lambda _: None)
 
     assert (report.outcome, report.default, report.previous) == ("unrecorded", before, version)
     assert "File too large" in str(report.reason)
     assert (serves, last) == (before, version)
     assert any("as the server reports it" in text for text in repaired)
-    assert default_after_a_restart(desk) == before
-    assert repair(desk.target, lambda _: None) == []
-    journal = read_journal(desk.target, "tick")
+    assert default_after_a_restart(deployment) == before
+    assert repair(deployment.target, lambda _: None) == []
+    journal = read_journal(deployment.target, "tick")
     assert journal.defaults[-1] == before
     assert version not in journal.defaults
     with pytest.raises(RolloutRefused, match=f"expected a version that was not rolled back from, got {version}"):
-        rollback(desk.target, "tick", to=version)
+        rollback(deployment.target, "tick", to=version)
 
     with TrafficStore(f"sqlite:///{tmp_path / 'traffic.db'}") as splits:
-        too_young = prune(desk.target, "tick", 3600.0, splits, QUICK)
+        too_young = prune(deployment.target, "tick", 3600.0, splits, QUICK)
         splits.heartbeat("host-1", "tick", [version])
-        held = prune(desk.target, "tick", 0.0, splits, QUICK)
+        held = prune(deployment.target, "tick", 0.0, splits, QUICK)
         splits.unregister("host-1", "tick")
         splits.start(Split("exp-1", "tick", Kind.EXPERIMENT, before, version, 0.5))
-        split = prune(desk.target, "tick", 0.0, splits, QUICK)
+        split = prune(deployment.target, "tick", 0.0, splits, QUICK)
         splits.end("exp-1", State.STOPPED)
-        pruned = prune(desk.target, "tick", 0.0, splits, QUICK)
-        again = prune(desk.target, "tick", 0.0, splits, QUICK)
+        pruned = prune(deployment.target, "tick", 0.0, splits, QUICK)
+        again = prune(deployment.target, "tick", 0.0, splits, QUICK)
 
     assert (too_young.removed, too_young.kept) == ((), {})
     assert "host-1" in held.kept[version]
     assert "exp-1" in split.kept[version]
     assert (pruned.removed, pruned.kept, pruned.failed) == ((version,), {}, {})
-    assert version not in desk.server.management().versions("tick")
-    assert f"tick-{version}.mar" not in desk.files()
-    assert (again.removed, serving(desk)) == ((), before)
+    assert version not in deployment.server.management().versions("tick")
+    assert f"tick-{version}.mar" not in deployment.files()
+    assert (again.removed, serving(deployment)) == ((), before)

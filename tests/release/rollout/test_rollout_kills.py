@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import psutil
 import pytest
-from deployment import QUICK, Desk
+from deployment import QUICK, Deployment
 from msgspec import structs
 from tick_versions import RAISES
 
@@ -35,27 +35,27 @@ from nautilus_torchserve.serving.server.torchserve import ServerSettings, find_s
 
 FreshVersion = Callable[[], str]
 UNDONE = ["adopt", "store", "register", "load", "golden", "parity", "latency", "set default", "watch"]
-"""Steps at whose begin a killed rollout is to be undone."""
+"""Steps at whose begin a killed rollout is undone."""
 FINISHED = ["remember", "retire"]
-"""The gates are behind it: it is to be finished."""
+"""Steps after all gates: a killed rollout is finished."""
 
 
-def state(desk: Desk) -> tuple[str | None, list[str], set[str]]:
-    """Default version, versions, files of the store (the serving archive's lasting copy apart)."""
-    manager = desk.server.management()
+def state(deployment: Deployment) -> tuple[str | None, list[str], set[str]]:
+    """Return default version, versions and files of the store, without the serving archive's own copy."""
+    manager = deployment.server.management()
     default = manager.default_version("tick")
-    return default, sorted(manager.versions("tick")), desk.files() - {archive_name("tick", str(default))}
+    return default, sorted(manager.versions("tick")), deployment.files() - {archive_name("tick", str(default))}
 
 
-def register_until(desk: Desk, archive: Path, step: str) -> None:
-    """Register in a process of its own that kills itself when a step begins, as ``kill -9`` would."""
+def register_until(deployment: Deployment, archive: Path, step: str) -> None:
+    """Register in a process of its own that is killed by SIGKILL when a step begins."""
 
     def kill(text: str) -> None:
         if text.endswith(f": {step}"):
             os.kill(os.getpid(), signal.SIGKILL)
 
     process = multiprocessing.get_context("fork").Process(
-        target=register, args=(desk.target, "tick", archive, desk.trusted, QUICK), kwargs={"say": kill}
+        target=register, args=(deployment.target, "tick", archive, deployment.trusted, QUICK), kwargs={"progress": kill}
     )
     process.start()
     process.join(timeout=60)
@@ -64,100 +64,106 @@ def register_until(desk: Desk, archive: Path, step: str) -> None:
 
 @pytest.mark.parametrize("step", [pytest.param(step, marks=[pytest.mark.slow] * (step != "watch")) for step in UNDONE])
 def test_rollout_killed_before_its_gates_are_passed_is_undone(
-    desk: Desk, fresh_version: FreshVersion, rows: np.ndarray, step: str
+    deployment: Deployment, fresh_version: FreshVersion, rows: np.ndarray, step: str
 ) -> None:
-    before, archive = state(desk), desk.make(fresh_version())
+    before, archive = state(deployment), deployment.make(fresh_version())
 
-    with Callers(desk.server, "tick", rows, count=2, pause_s=0.005) as callers:
-        register_until(desk, archive, step)
-        left = model_status(desk.target, "tick").left
-        repaired = repair(desk.target, lambda _: None)
+    with Callers(deployment.server, "tick", rows, count=2, pause_s=0.005) as callers:
+        register_until(deployment, archive, step)
+        left = model_status(deployment.target, "tick").left
+        repaired = repair(deployment.target, lambda _: None)
 
     assert callers.errors == []
-    assert state(desk) == before
-    assert read_journal(desk.target, "tick").under_way is None
+    assert state(deployment) == before
+    assert read_journal(deployment.target, "tick").under_way is None
     if step != "adopt":  # at that one nothing had begun
         assert left is not None
         assert "repair" in left
         assert len(repaired) == 1
-    assert repair(desk.target, lambda _: None) == []
+    assert repair(deployment.target, lambda _: None) == []
 
 
 def test_registration_that_arrives_after_its_rollout_was_interrupted_is_undone(
-    desk: Desk, fresh_version: FreshVersion
+    deployment: Deployment, fresh_version: FreshVersion
 ) -> None:
-    """TorchServe goes on with a request whose client has gone."""
-    before, version = state(desk), fresh_version()
-    archive = desk.make(version)
+    """TorchServe carries on with a request whose client has gone."""
+    before, version = state(deployment), fresh_version()
+    archive = deployment.make(version)
     file = archive_name("tick", version)
-    shutil.copyfile(archive, desk.server.model_store / file)
+    shutil.copyfile(archive, deployment.server.model_store / file)
     under_way = PendingChange("register", version, before[0], "register", file, registers=True)
-    address = urlsplit(desk.server.management_url)
+    address = urlsplit(deployment.server.management_url)
     body = json.dumps({"url": file, "model_name": "tick", "initial_workers": 1, "synchronous": False}).encode()
     head = (
         f"POST /models HTTP/1.1\r\nHost: {address.netloc}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-        f"Authorization: Bearer {desk.server.management_token}\r\n\r\n"
+        f"Authorization: Bearer {deployment.server.management_token}\r\n\r\n"
     )
 
-    with locked(desk.target, "tick", "register"):
-        write_journal(desk.target, "tick", structs.replace(read_journal(desk.target, "tick"), under_way=under_way))
+    with locked(deployment.target, "tick", "register"):
+        write_journal(
+            deployment.target, "tick", structs.replace(read_journal(deployment.target, "tick"), under_way=under_way)
+        )
         with socket.create_connection((address.hostname, address.port)) as connection:
             connection.sendall(head.encode() + body)
-        undo(desk.target, "tick", 0.0)
+        undo(deployment.target, "tick", 0.0)
 
-    assert state(desk) == before
-    assert version not in desk.server.management().versions("tick")
+    assert state(deployment) == before
+    assert version not in deployment.server.management().versions("tick")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("step", FINISHED)
-def test_rollout_killed_after_its_gates_is_finished(desk: Desk, fresh_version: FreshVersion, step: str) -> None:
+def test_rollout_killed_after_its_gates_is_finished(
+    deployment: Deployment, fresh_version: FreshVersion, step: str
+) -> None:
     version = fresh_version()
 
-    register_until(desk, desk.make(version), step)
-    repaired = repair(desk.target, lambda _: None)
+    register_until(deployment, deployment.make(version), step)
+    repaired = repair(deployment.target, lambda _: None)
 
     assert len(repaired) == 1
-    assert desk.server.management().default_version("tick") == version
-    assert read_journal(desk.target, "tick").defaults[-1] == version
-    assert len(desk.server.management().versions("tick")) == 2
+    assert deployment.server.management().default_version("tick") == version
+    assert read_journal(deployment.target, "tick").defaults[-1] == version
+    assert len(deployment.server.management().versions("tick")) == 2
 
 
 @pytest.mark.slow
-def test_next_rollout_recovers_what_a_killed_one_left(desk: Desk, fresh_version: FreshVersion) -> None:
+def test_next_rollout_recovers_what_a_killed_one_left(deployment: Deployment, fresh_version: FreshVersion) -> None:
     killed, version = fresh_version(), fresh_version()
 
-    register_until(desk, desk.make(killed), "watch")
-    report = register(desk.target, "tick", desk.make(version), desk.trusted, QUICK)
+    register_until(deployment, deployment.make(killed), "watch")
+    report = register(deployment.target, "tick", deployment.make(version), deployment.trusted, QUICK)
 
     assert report.ok, report.as_text()
     assert report.steps[0].name == "recover"
-    assert killed not in desk.server.management().versions("tick")
+    assert killed not in deployment.server.management().versions("tick")
 
 
 @pytest.mark.slow
 def test_worker_killed_while_its_version_is_watched_undoes_it(
-    desk: Desk, fresh_version: FreshVersion, rows: np.ndarray
+    deployment: Deployment, fresh_version: FreshVersion, rows: np.ndarray
 ) -> None:
-    before, version = state(desk), fresh_version()
+    before, version = state(deployment), fresh_version()
 
     def kill_worker(text: str) -> None:
         if text.endswith(": watch"):
-            (worker,) = desk.server.management().versions("tick")[version]["workers"]
+            (worker,) = deployment.server.management().versions("tick")[version]["workers"]
             os.kill(worker["pid"], signal.SIGKILL)
 
     limits = replace(QUICK, watch_s=3.0)
-    report = register(desk.target, "tick", desk.make(version), desk.trusted, limits, progress=kill_worker)
+    report = register(
+        deployment.target, "tick", deployment.make(version), deployment.trusted, limits, progress=kill_worker
+    )
 
     assert (report.outcome, report.failed_at) == ("undone", "watch")
-    assert state(desk) == before
-    with connect(desk.server.inference_url, "tick", token=desk.server.token) as client:
+    assert state(deployment) == before
+    with connect(deployment.server.inference_url, "tick", token=deployment.server.token) as client:
         assert client.predict(rows[:1]).version == before[0]
 
 
-def kill_server(desk: Desk) -> None:
-    java = psutil.Process(desk.server.pid)
+def kill_server(deployment: Deployment) -> None:
+    java = psutil.Process(deployment.server.pid)
     family = [java, *java.children(recursive=True)]
     for process in family:
         process.kill()
@@ -165,36 +171,41 @@ def kill_server(desk: Desk) -> None:
 
 
 @pytest.mark.slow
-def test_server_killed_in_a_rollout_comes_back_as_it_was_before(desk: Desk, fresh_version: FreshVersion) -> None:
-    assert register(desk.target, "tick", desk.make(fresh_version()), desk.trusted, QUICK).ok
-    target, before, version = desk.target, state(desk), fresh_version()
+def test_server_killed_in_a_rollout_comes_back_as_it_was_before(
+    deployment: Deployment, fresh_version: FreshVersion
+) -> None:
+    assert register(deployment.target, "tick", deployment.make(fresh_version()), deployment.trusted, QUICK).ok
+    target, before, version = deployment.target, state(deployment), fresh_version()
 
     def at_watch(text: str) -> None:
         if text.endswith(": watch"):
-            kill_server(desk)
+            kill_server(deployment)
 
-    report = register(target, "tick", desk.make(version), desk.trusted, QUICK, progress=at_watch)
-    restart_server(desk.server.home)
-    came_back = desk.server.management().default_version("tick"), sorted(desk.server.management().versions("tick"))
-    repaired = repair(own_target(desk.server.home), lambda _: None)
+    report = register(target, "tick", deployment.make(version), deployment.trusted, QUICK, progress=at_watch)
+    restart_server(deployment.server.home)
+    came_back = (
+        deployment.server.management().default_version("tick"),
+        sorted(deployment.server.management().versions("tick")),
+    )
+    repaired = repair(own_target(deployment.server.home), lambda _: None)
 
     assert (report.outcome, report.failed_at) == ("left", "watch")
     assert came_back == before[:2]
     assert len(repaired) == 1
-    assert state(desk) == before
+    assert state(deployment) == before
 
 
 @pytest.mark.slow
 def test_versions_default_and_workers_survive_the_servers_death(
-    tick_archive: Path, tick_run: Path, tmp_path: Path, desk: Desk, fresh_version: FreshVersion
+    tick_archive: Path, tick_run: Path, tmp_path: Path, deployment: Deployment, fresh_version: FreshVersion
 ) -> None:
-    """Even where the next version was built over the archive that serves."""
+    """Even where the next version was packed over the archive that serves."""
     store = tmp_path / "store"
     store.mkdir()
     shutil.copyfile(tick_archive, store / "tick.mar")
     home = tmp_path / "home"
     server = start_server(ServerSettings({"tick": "tick.mar"}, store, home, free_ports=True))
-    own = Desk(server, tick_archive, desk.key, desk.trusted, tmp_path)
+    own = Deployment(server, tick_archive, deployment.key, deployment.trusted, tmp_path)
     try:
         server.management().scale_up("tick", "1.0", 2)
         wait_loaded(server.management(), "tick", "1.0", 2, 30)
@@ -214,42 +225,46 @@ def test_versions_default_and_workers_survive_the_servers_death(
 
 
 @pytest.mark.slow
-def test_ghost_that_was_made_the_default_is_replaced(desk: Desk, fresh_version: FreshVersion, rows: np.ndarray) -> None:
-    """TorchServe makes a version without workers the default one without a word."""
-    version, manager = fresh_version(), desk.server.management()
-    archive = desk.make(version, RAISES)
-    shutil.copyfile(archive, desk.server.model_store / archive.name)
+def test_ghost_that_was_made_the_default_is_replaced(
+    deployment: Deployment, fresh_version: FreshVersion, rows: np.ndarray
+) -> None:
+    """TorchServe makes a version without workers the default one without notice."""
+    version, manager = fresh_version(), deployment.server.management()
+    archive = deployment.make(version, RAISES)
+    shutil.copyfile(archive, deployment.server.model_store / archive.name)
     good = manager.default_version("tick")
     manager.register(archive.name, model_name="tick", batch_size=1, max_batch_delay=1)
     with pytest.raises(GateFailed):
         wait_loaded(manager, "tick", version, 1, 30)
     manager.set_default("tick", version)
 
-    (ghost,) = [each for each in model_status(desk.target, "tick").versions if each.ghost]
-    repaired = repair(desk.target, lambda _: None)
+    (ghost,) = [each for each in model_status(deployment.target, "tick").versions if each.ghost]
+    repaired = repair(deployment.target, lambda _: None)
 
     assert ghost.version == version
     assert any("default version again" in text for text in repaired)
     assert manager.default_version("tick") == good
     assert version not in manager.versions("tick")
-    (desk.server.model_store / archive.name).unlink()
-    with connect(desk.server.inference_url, "tick", token=desk.server.token) as client:
+    (deployment.server.model_store / archive.name).unlink()
+    with connect(deployment.server.inference_url, "tick", token=deployment.server.token) as client:
         assert client.predict(rows[:1]).version == good
 
 
-def test_registering_at_a_server_that_is_not_there_changes_nothing(desk: Desk, fresh_version: FreshVersion) -> None:
-    files = desk.files()
+def test_registering_at_a_server_that_is_not_there_changes_nothing(
+    deployment: Deployment, fresh_version: FreshVersion
+) -> None:
+    files = deployment.files()
 
     report = register(
-        replace(desk.target, management_url="http://127.0.0.1:9", metrics_url=None),
+        replace(deployment.target, management_url="http://127.0.0.1:9", metrics_url=None),
         "tick",
-        desk.make(fresh_version()),
-        desk.trusted,
+        deployment.make(fresh_version()),
+        deployment.trusted,
         QUICK,
     )
 
     assert (report.ok, report.failed_at) == (False, "begin")
     assert "no answer" in str(report.reason)
-    assert desk.files() == files
+    assert deployment.files() == files
     with pytest.raises(ManagementError):
-        repair(replace(desk.target, management_url="http://127.0.0.1:9"), lambda _: None)
+        repair(replace(deployment.target, management_url="http://127.0.0.1:9"), lambda _: None)

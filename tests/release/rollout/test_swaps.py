@@ -1,11 +1,11 @@
-"""Many swaps in a row while clients go on asking: no request fails, none hangs."""
+"""Many swaps in a row while clients send requests: none fails, none hangs."""
 
 import time
 from collections.abc import Callable
 
 import numpy as np
 import pytest
-from deployment import Desk
+from deployment import Deployment
 from tick_versions import TAKES_30_MS
 
 from benchmarks.callers import Callers
@@ -13,15 +13,15 @@ from nautilus_torchserve.release.rollout.gates import Limits
 from nautilus_torchserve.release.rollout.rollout import register
 
 LIMITS = Limits(watch_s=0.5, latency_requests=5, latency_add_ms=1000.0, drain_s=0.5)
-"""Latencies are not what this is about; eight clients in one process delay each other."""
+"""Latencies are not tested here; eight clients in one process delay each other."""
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("code", "swaps"), [("", 20), (TAKES_30_MS, 8)], ids=["0 ms", "30 ms"])
 def test_no_request_fails_in_many_swaps_under_eight_clients(
-    desk: Desk, fresh_version: Callable[[], str], rows: np.ndarray, code: str, swaps: int
+    deployment: Deployment, fresh_version: Callable[[], str], rows: np.ndarray, code: str, swaps: int
 ) -> None:
-    desk.first(code)  # what serves takes as long as what comes
+    deployment.first(code)  # what serves takes as long as what comes
     versions: list[str] = []
     loading: list[float] = []  # begin and end of each load
 
@@ -29,11 +29,11 @@ def test_no_request_fails_in_many_swaps_under_eight_clients(
         if text.endswith((": load", ": golden")):
             loading.append(time.monotonic())
 
-    with Callers(desk.server, "tick", rows, count=8) as callers:
+    with Callers(deployment.server, "tick", rows, count=8) as callers:
         for _ in range(swaps):
-            archive = desk.make(version := fresh_version(), code)
+            archive = deployment.make(version := fresh_version(), code)
             callers.wait_for(400 if not code else 60)
-            report = register(desk.target, "tick", archive, desk.trusted, LIMITS, progress=note_loading)
+            report = register(deployment.target, "tick", archive, deployment.trusted, LIMITS, progress=note_loading)
             assert report.ok, report.as_text()
             versions.append(version)
 

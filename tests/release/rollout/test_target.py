@@ -1,4 +1,4 @@
-"""Which server is meant."""
+"""The server that options name."""
 
 from pathlib import Path
 

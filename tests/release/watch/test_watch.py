@@ -1,4 +1,4 @@
-"""A watched folder: what is whole and good is rolled out, the rest is refused or left, and nothing stops it."""
+"""A watched folder: complete good archives are rolled out, others are refused or left, and the watch goes on."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from deployment import QUICK, Desk
+from deployment import QUICK, Deployment
 from forged_zip import Entry, entries_of, forge
 from signed_archives import keys, packed, signed
 from tick_versions import RAISES
@@ -61,7 +61,7 @@ def report_of(archive: Path) -> dict:
 
 @pytest.fixture
 def lonely(tmp_path: Path) -> WatchSettings:
-    """A folder for a server that does not answer."""
+    """A folder for a server that does not respond."""
     _, trusted = keys(tmp_path)
     (tmp_path / "in").mkdir()
     target = Target("http://127.0.0.1:9", "http://127.0.0.1:9", tmp_path)
@@ -182,14 +182,14 @@ def folder(tmp_path: Path) -> Path:
 
 @contextmanager
 def watching(
-    desk: Desk, folder: Path, progress: Callable[[str], None] = quiet, unload_after_s: float | None = None
+    deployment: Deployment, folder: Path, progress: Callable[[str], None] = quiet, unload_after_s: float | None = None
 ) -> Iterator[list[WatchedArchive]]:
-    """The folder watched in a thread until the block ends; what became of the archives is there then."""
+    """Watch the folder in a thread until the block ends; then the list has the archives."""
     stopped, ended = threading.Event(), []
     watched = WatchSettings(
         folder,
-        lambda: desk.target,
-        desk.trusted,
+        lambda: deployment.target,
+        deployment.trusted,
         QUICK,
         interval_s=0.1,
         unload_after_s=unload_after_s,
@@ -206,16 +206,20 @@ def watching(
 
 
 def test_good_archives_are_rolled_out_and_bad_ones_do_not_stop_it(
-    desk: Desk, fresh_version: FreshVersion, folder: Path, tmp_path: Path
+    deployment: Deployment, fresh_version: FreshVersion, folder: Path, tmp_path: Path
 ) -> None:
-    """All under the same name, each when the one before has been taken."""
+    """All have the same name, and each comes when the one before has been moved."""
     (tmp_path / "elsewhere").mkdir()
     strangers_key, _ = keys(tmp_path / "elsewhere", "mallory")
     version = fresh_version()
-    archives = [desk.make(fresh_version(), key=strangers_key), malformed(desk, tmp_path), desk.make(version)]
-    before = desk.files()
+    archives = [
+        deployment.make(fresh_version(), key=strangers_key),
+        malformed(deployment, tmp_path),
+        deployment.make(version),
+    ]
+    before = deployment.files()
 
-    with watching(desk, folder) as ended:
+    with watching(deployment, folder) as ended:
         for number, archive in enumerate(archives, start=1):
             shutil.move(archive, folder / "tick.mar")
             wait_for(lambda goal=number: len(list(folder.glob("*/*.json"))) == goal)
@@ -227,50 +231,52 @@ def test_good_archives_are_rolled_out_and_bad_ones_do_not_stop_it(
     assert "traceback" not in report_of(wrong.path)
     assert [path.name for path in (stranger.path, wrong.path, good.path)] == ["tick.mar", "tick.2.mar", "tick.mar"]
     assert report_of(good.path)["outcome"] == "serving"
-    assert desk.server.management().default_version("tick") == good.version == version
-    assert desk.server.management().model_names() == ["tick"]
+    assert deployment.server.management().default_version("tick") == good.version == version
+    assert deployment.server.management().model_names() == ["tick"]
     assert not list((folder / "under-way").iterdir())
-    assert desk.files() - before <= {f"tick-{version}.mar", "tick-1.0.mar"}
+    assert deployment.files() - before <= {f"tick-{version}.mar", "tick-1.0.mar"}
 
 
-def malformed(desk: Desk, folder: Path) -> Path:
-    """A first version of another model, signed, whose settings cannot be read."""
-    entries = [entry for entry in entries_of(desk.archive) if entry.name != SIGNATURE]
+def malformed(deployment: Deployment, folder: Path) -> Path:
+    """Write a signed first version of another model whose settings cannot be read."""
+    entries = [entry for entry in entries_of(deployment.archive) if entry.name != SIGNATURE]
     changed = {
         MANIFEST: lambda data: data.replace(b'"modelName": "tick"', b'"modelName": "other"'),
         "model-config.yaml": lambda _: b"{",
     }
     assert changed.keys() <= {entry.name for entry in entries}
     entries = [Entry(each.name, changed.get(each.name, bytes)(each.data)) for each in entries]
-    sign_archive(archive := forge(folder / "other.mar", entries), desk.key)
+    sign_archive(archive := forge(folder / "other.mar", entries), deployment.key)
     return archive
 
 
 @pytest.mark.slow
-def test_a_version_that_does_not_load_is_refused(desk: Desk, fresh_version: FreshVersion, folder: Path) -> None:
-    before = desk.server.management().default_version("tick")
+def test_a_version_that_does_not_load_is_refused(
+    deployment: Deployment, fresh_version: FreshVersion, folder: Path
+) -> None:
+    before = deployment.server.management().default_version("tick")
 
-    with watching(desk, folder) as ended:
-        shutil.move(desk.make(fresh_version(), code=RAISES), folder / "tick.mar")
+    with watching(deployment, folder) as ended:
+        shutil.move(deployment.make(fresh_version(), code=RAISES), folder / "tick.mar")
         wait_for((folder / "refused" / "tick.mar").exists)
 
     assert [taken.outcome for taken in ended] == ["refused"]
     assert report_of(folder / "refused" / "tick.mar")["outcome"] == "undone"
-    assert desk.server.management().default_version("tick") == before
+    assert deployment.server.management().default_version("tick") == before
 
 
 @pytest.mark.slow
 def test_an_archive_that_somebody_takes_away_meanwhile_stops_nothing(
-    desk: Desk, fresh_version: FreshVersion, folder: Path
+    deployment: Deployment, fresh_version: FreshVersion, folder: Path
 ) -> None:
     def take_away(text: str) -> None:
         if text.endswith(": golden"):
             (folder / "under-way" / "tick.mar").unlink()
 
     version = fresh_version()
-    with watching(desk, folder, take_away) as ended:
-        shutil.move(desk.make(version), folder / "tick.mar")
-        wait_for(lambda: desk.server.management().default_version("tick") == version)
+    with watching(deployment, folder, take_away) as ended:
+        shutil.move(deployment.make(version), folder / "tick.mar")
+        wait_for(lambda: deployment.server.management().default_version("tick") == version)
         wait_for((folder / "done" / "tick.mar.json").exists)
 
     assert [taken.outcome for taken in ended] == ["done"]
@@ -278,11 +284,11 @@ def test_an_archive_that_somebody_takes_away_meanwhile_stops_nothing(
 
 
 @pytest.mark.slow
-def test_what_serves_already_is_done(desk: Desk, fresh_version: FreshVersion, folder: Path) -> None:
+def test_what_serves_already_is_done(deployment: Deployment, fresh_version: FreshVersion, folder: Path) -> None:
     """As after a kill between the rollout's end and the archive's move."""
-    archive = desk.make(fresh_version())
+    archive = deployment.make(fresh_version())
     shutil.copy(archive, folder / "tick.mar")
-    with watching(desk, folder):
+    with watching(deployment, folder):
         wait_for((folder / "done" / "tick.mar").exists)
         shutil.copy(archive, folder / "tick.mar")
         wait_for((folder / "done" / "tick.2.mar").exists)
@@ -290,8 +296,17 @@ def test_what_serves_already_is_done(desk: Desk, fresh_version: FreshVersion, fo
     assert report_of(folder / "done" / "tick.2.mar")["outcome"] == "nothing to do"
 
 
-def started(desk: Desk, folder: Path, *options: str) -> subprocess.Popen[str]:
-    command = [sys.executable, SCRIPT, folder, "--home", desk.server.home, "--trusted", desk.trusted, "--json"]
+def started(deployment: Deployment, folder: Path, *options: str) -> subprocess.Popen[str]:
+    command = [
+        sys.executable,
+        SCRIPT,
+        folder,
+        "--home",
+        deployment.server.home,
+        "--trusted",
+        deployment.trusted,
+        "--json",
+    ]
     command += ["--interval", "0.1", "--watch", "0.3", "--drain", "0.1", "--latency-add-ms", "1000", *options]
     return subprocess.Popen([str(each) for each in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -300,37 +315,39 @@ def started(desk: Desk, folder: Path, *options: str) -> subprocess.Popen[str]:
 @pytest.mark.parametrize("step", ["register", "load"])
 @pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGTERM])
 def test_a_watcher_that_ends_during_a_rollout_goes_on_when_it_is_started_again(
-    desk: Desk, fresh_version: FreshVersion, folder: Path, kill: signal.Signals, step: str
+    deployment: Deployment, fresh_version: FreshVersion, folder: Path, kill: signal.Signals, step: str
 ) -> None:
-    before, version = desk.server.management().default_version("tick"), fresh_version()
-    shutil.move(desk.make(version), folder / "tick.mar")
-    first = started(desk, folder)
-    wait_for(lambda: getattr(read_journal(desk.target, "tick").under_way, "step", "") == step)
+    before, version = deployment.server.management().default_version("tick"), fresh_version()
+    shutil.move(deployment.make(version), folder / "tick.mar")
+    first = started(deployment, folder)
+    wait_for(lambda: getattr(read_journal(deployment.target, "tick").under_way, "step", "") == step)
 
     first.send_signal(kill)
     out, _ = first.communicate(timeout=60)
 
-    assert desk.server.management().default_version("tick") == before
+    assert deployment.server.management().default_version("tick") == before
     assert [path.name for path in (folder / "under-way").iterdir()] == ["tick.mar"]
     if kill == signal.SIGTERM:
         assert first.returncode == 0
-        assert read_journal(desk.target, "tick").under_way is None
+        assert read_journal(deployment.target, "tick").under_way is None
         assert [each["outcome"] for each in json.loads(out)["archives"]] == ["left"]
-    second = started(desk, folder, "--once")
+    second = started(deployment, folder, "--once")
     out, err = second.communicate(timeout=120)
     assert second.returncode == 0, err
     assert [(each["version"], each["outcome"]) for each in json.loads(out)["archives"]] == [(version, "done")]
-    assert desk.server.management().default_version("tick") == version
+    assert deployment.server.management().default_version("tick") == version
 
 
 @pytest.mark.slow
-def test_once_ends_with_what_is_there(desk: Desk, fresh_version: FreshVersion, folder: Path, tmp_path: Path) -> None:
+def test_once_ends_with_what_is_there(
+    deployment: Deployment, fresh_version: FreshVersion, folder: Path, tmp_path: Path
+) -> None:
     good = fresh_version()
-    shutil.move(desk.make(good), folder / "good.mar")
-    signed(folder / "bad.mar", desk.key).write_bytes((folder / "good.mar").read_bytes()[:-1] + b"x")
+    shutil.move(deployment.make(good), folder / "good.mar")
+    signed(folder / "bad.mar", deployment.key).write_bytes((folder / "good.mar").read_bytes()[:-1] + b"x")
     os.utime(folder / "bad.mar", (1, 1))
 
-    ended = started(desk, folder, "--once")
+    ended = started(deployment, folder, "--once")
     out, err = ended.communicate(timeout=120)
 
     assert ended.returncode == 1, err
@@ -343,15 +360,15 @@ def test_once_ends_with_what_is_there(desk: Desk, fresh_version: FreshVersion, f
 
 @pytest.mark.slow
 def test_version_that_was_rolled_back_from_is_unloaded_after_a_while(
-    desk: Desk, fresh_version: FreshVersion, folder: Path
+    deployment: Deployment, fresh_version: FreshVersion, folder: Path
 ) -> None:
     version = fresh_version()
     lines: list[str] = []
-    assert register(desk.target, "tick", desk.make(version), desk.trusted, QUICK).ok
-    back_to = rollback(desk.target, "tick").default
+    assert register(deployment.target, "tick", deployment.make(version), deployment.trusted, QUICK).ok
+    back_to = rollback(deployment.target, "tick").default
 
-    with watching(desk, folder, lines.append, unload_after_s=0.0):
+    with watching(deployment, folder, lines.append, unload_after_s=0.0):
         wait_for(lambda: f"tick {version}: removed" in "\n".join(lines))
 
-    assert version not in desk.server.management().versions("tick")
-    assert desk.server.management().default_version("tick") == back_to
+    assert version not in deployment.server.management().versions("tick")
+    assert deployment.server.management().default_version("tick") == back_to
