@@ -114,7 +114,7 @@ def test_what_is_no_archive_is_refused_with_a_reason_beside_it(lonely: Watched) 
     ]
     said = report_of(taken.path)
     assert (said["archive"], said["ok"]) == ("tick.2.mar", False)
-    assert "a model archive expected" in said["reason"]
+    assert "expected a model archive" in said["reason"]
 
 
 def test_what_is_not_there_wholly_is_left_where_it_is(lonely: Watched) -> None:
