@@ -40,12 +40,12 @@ class Plan:
 
     def steps(self, price: bool) -> int:
         """How often `compare` calls its ``step``, with or without a price model."""
-        asked = len(NAMES) * len(make_payloads())
-        loads = asked * len(CONNECTIONS[TICK])
+        checks = len(NAMES) * len(make_payloads())
+        loads = checks * len(CONNECTIONS[TICK])
         if price:
-            asked += _PRICE_PAYLOADS
+            checks += _PRICE_PAYLOADS
             loads += _PRICE_PAYLOADS * len(CONNECTIONS[PRICE])
-        return 1 + asked + self.rounds * (loads + 1)
+        return 1 + checks + self.rounds * (loads + 1)
 
 
 @dataclass(frozen=True)
@@ -97,9 +97,9 @@ def compare(archive: Path, price: Path | None, generator: Generator, plan: Plan,
         network = work / "network"
         unpack_network(archive, network)
         servers = stack.enter_context(start_all(archive, price, network, work))
-        asked = [(server, payload) for server in servers for payload in payloads if server.model == payload.model]
-        for server, payload in asked:
-            step(f"{server.name}: {payload.name}: right answer, warm-up")
+        pairs = [(server, payload) for server in servers for payload in payloads if server.model == payload.model]
+        for server, payload in pairs:
+            step(f"{server.name}: {payload.name}: correct response, warm-up")
             check(server, payload, _expected(clients[payload.model], payload))
             if plan.warm_up:
                 generator.run(_load(server, payload, _WARM_UP_CONNECTIONS, plan.seconds))

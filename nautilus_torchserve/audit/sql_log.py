@@ -68,11 +68,11 @@ class SqlLog:
         try:
             parsed = sa.make_url(url)
         except SQLAlchemyError as error:
-            raise LogFailed(f"a folder or a database URL of SQLAlchemy expected, was {url!r}: {error}") from None
+            raise LogFailed(f"expected a folder or a database URL of SQLAlchemy, got {url!r}: {error}") from None
         self.name = parsed.render_as_string(hide_password=True)
         backend = parsed.get_backend_name()
         if backend not in _INSERTS:
-            raise LogFailed(f"{self.name}: a database of {' or '.join(_INSERTS)} expected, was {backend}")
+            raise LogFailed(f"{self.name}: expected a database of {' or '.join(_INSERTS)}, got {backend}")
         self._insert = _INSERTS[backend]
         with self._failures("be opened"):
             if backend == "sqlite" and parsed.database:
@@ -130,7 +130,7 @@ class SqlLog:
         try:
             yield
         except (SQLAlchemyError, ImportError, OSError) as error:  # ImportError: the database's driver
-            raise LogFailed(f"{self.name}: a database that can {what} expected: {error}") from error
+            raise LogFailed(f"{self.name}: expected a database that can {what}, got: {error}") from error
 
 
 def _row(record: Record) -> dict[str, Any]:

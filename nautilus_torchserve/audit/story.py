@@ -112,9 +112,9 @@ def story_of(log: AuditLog, order_id: str, run_id: str | None = None) -> OrderSt
     runs = sorted({record.run_id for record in (*events, *fills, *decisions)})
     if not runs:
         of_run = "" if run_id is None else f" of run {run_id}"
-        raise UnknownOrder(f"{log.name}: an order{of_run} in the log expected, was {order_id!r}")
+        raise UnknownOrder(f"{log.name}: expected an order{of_run} in the log, got {order_id!r}")
     if len(runs) > 1:
-        raise UnknownOrder(f"{log.name}: {order_id} of one run expected, was of {', '.join(runs)}")
+        raise UnknownOrder(f"{log.name}: expected {order_id} of one run, got {', '.join(runs)}")
     decision = decisions[0] if decisions else None
     sessions = log.read(SessionRecord, run_id=runs[0], event=STARTED)
     return OrderStory(

@@ -17,8 +17,8 @@ from nautilus_torchserve.trading.live.run import run_live
 from nautilus_torchserve.trading.live.run_summary import RunFailed
 from nautilus_torchserve.trading.live.settings_file import load_settings
 
-REAL_ONLY = "real execution with --real expected, was a sandbox: leave the flag out"
-REAL_MISSING = "--real with real execution expected, was without it: nothing was started"
+REAL_ONLY = "expected real execution with --real, got a sandbox: leave the flag out"
+REAL_MISSING = "expected --real with real execution, got none: nothing was started"
 app = App(help=__doc__)
 
 

@@ -125,7 +125,7 @@ class PredictionStrategy(Strategy):
     def on_start(self) -> None:
         self._instrument = self.cache.instrument(self.config.instrument_id)
         if self._instrument is None:
-            self.log.error(f"{self.config.instrument_id} in the cache expected, was missing")
+            self.log.error(f"expected {self.config.instrument_id} in the cache, got none")
             self.stop()
             return
         self._good_until_ns = self.clock.timestamp_ns() + self.config.failure_grace_ns
@@ -242,7 +242,7 @@ class PredictionStrategy(Strategy):
                 return "its version is to change: nothing to close"
         after = abs(position + (quantity if side == OrderSide.BUY else -quantity))
         if self.config.max_position is not None and after > max(self.config.max_position, abs(position)):
-            self.log.warning(f"No order: a position of at most {self.config.max_position} expected, was {after}")
+            self.log.warning(f"No order: expected a position of at most {self.config.max_position}, got {after}")
             return "more than max_position"
         split = [f"split={prediction.split}"] if prediction.split else []
         order = self.order_factory.market(

@@ -175,7 +175,7 @@ def test_a_disk_that_is_full_leaves_what_was_there_and_takes_the_rest_later(tmp_
     heard = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))  # no file may become larger, as on a full disk
     try:
-        with pytest.raises(LogFailed, match="a folder that can be written expected"):
+        with pytest.raises(LogFailed, match="expected a folder that can be written"):
             log.keep(large)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -216,17 +216,20 @@ def as_null(table: pa.Table, column: str) -> pa.Table:
 def test_where_nothing_can_be_written_it_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
 
-    with pytest.raises(LogFailed, match="a folder that can be written expected"):
+    with pytest.raises(LogFailed, match="expected a folder that can be written"):
         open_log(f"{tmp_path}/file").keep([made(FillRecord, 0)])
 
 
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("parquet:", "a folder or a database URL of SQLAlchemy expected, was 'parquet:'"),
-        ("mysql://root@localhost/x", "a database of postgresql or sqlite expected, was mysql"),
-        ("sqlite:////proc/audit/audit.db", "a database that can be opened expected"),
-        ("postgresql+psycopg://nobody:secret@127.0.0.1:1/none", "nobody:\\*\\*\\*@127.0.0.1:1/none: a database that"),
+        ("parquet:", "expected a folder or a database URL of SQLAlchemy, got 'parquet:'"),
+        ("mysql://root@localhost/x", "expected a database of postgresql or sqlite, got mysql"),
+        ("sqlite:////proc/audit/audit.db", "expected a database that can be opened"),
+        (
+            "postgresql+psycopg://nobody:secret@127.0.0.1:1/none",
+            "nobody:\\*\\*\\*@127.0.0.1:1/none: expected a database that",
+        ),
     ],
 )
 def test_a_log_that_cannot_be_opened_is_refused_in_words(url: str, message: str) -> None:

@@ -177,5 +177,5 @@ def test_bad_windows_cost_their_batch_mates_nothing(
 
 
 def test_other_columns_than_the_models_are_refused_at_connect(served: TorchServe) -> None:
-    with pytest.raises(SchemaMismatch, match=r"trained on features bar/1 over 60 .* was asked with bar/1 over 107"):
+    with pytest.raises(SchemaMismatch, match=r"trained on features bar/1 over 107 .* got one trained on bar/1 over 60"):
         connect(served.inference_url, MODEL, token=served.token, schema=bar_schema(indicators=True))

@@ -13,7 +13,8 @@ from news_support import ELSEWHERE, ETH, SECOND, SIM, TEXTS, UNREADABLE, as_data
 
 from nautilus_torchserve.market.news.headlines import Headline
 from nautilus_torchserve.market.trades.trades import Instrument
-from nautilus_torchserve.serving.client.client import InProcessClient, PredictionResponse, connect
+from nautilus_torchserve.serving.client.client import PredictionResponse, connect
+from nautilus_torchserve.serving.client.in_process import InProcessClient
 from nautilus_torchserve.trading.checks import BadSetting
 from nautilus_torchserve.trading.instruments.instruments import perpetual
 from nautilus_torchserve.trading.news.decayed_mean import DecayedMean
@@ -186,11 +187,11 @@ def test_sentiment_goes_through_a_catalog_and_back(news_archives: dict[str, Path
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"instrument_ids": []}, "instrument_ids of at least 1 instrument expected, was none"),
-        ({"instrument_ids": ids(SIM, SIM)}, "instrument_ids of different instruments expected, was"),
-        ({"half_life_ns": 0}, "half_life_ns of at least 1 expected, was 0"),
-        ({"max_batch": 0}, "max_batch of at least 1 expected, was 0"),
-        ({"latency_ns": -1}, "latency_ns of at least 0 .* was -1"),
+        ({"instrument_ids": []}, "expected instrument_ids of at least 1 instrument, got none"),
+        ({"instrument_ids": ids(SIM, SIM)}, "expected instrument_ids of different instruments, got"),
+        ({"half_life_ns": 0}, "expected half_life_ns of at least 1, got 0"),
+        ({"max_batch": 0}, "expected max_batch of at least 1, got 0"),
+        ({"latency_ns": -1}, "latency_ns of at least 0.* got -1"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(wrong: dict, message: str) -> None:

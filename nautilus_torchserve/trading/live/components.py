@@ -36,7 +36,7 @@ def fetch_metadata(settings: LiveSettings) -> ModelMetadata:
         No server can be reached, or the model was trained on other features than the actor computes.
     """
     actor, live = settings.model.actor, live_table(settings)
-    expect("url" in actor, "model.actor.url, was missing")
+    expect("url" in actor, "model.actor.url, was none")
     expect(isinstance(actor["url"], str), f"model.actor.url as a text, was {actor['url']!r}")
     tokens = server_tokens(actor["url"], config_from(DispatcherConfig, live, "model.actor.live"), fixed_token(settings))
     metadata = _first_metadata([actor["url"], *live.get("fallback_urls", [])], settings, tokens)
@@ -121,7 +121,9 @@ def strategy_configs(
         As `actor_config`; also where fields are given that follow from others.
     """
     for name, follows_from in (("instrument_id", "model.actor"), ("close_on_stop", "node.flatten_on_stop")):
-        expect(name not in settings.strategy, f"strategy without {name} (it follows from {follows_from}), was with it")
+        expect(
+            name not in settings.strategy, f"strategy without {name} (it follows from {follows_from}), was one with it"
+        )
     instrument_ids = actor.subjects()
     for instrument_id in [] if settings.is_real else instrument_ids:
         name = engine_name(instrument_id.value)

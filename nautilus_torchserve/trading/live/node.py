@@ -202,5 +202,5 @@ def _adapter(chosen: AdapterMarket | AdapterExecution, place: str) -> Client:
 def _only_venue(instrument_ids: list[InstrumentId]) -> str:
     venues = sorted({instrument_id.venue.value for instrument_id in instrument_ids})
     if len(venues) != 1:
-        raise BadSetting(f"instruments of one venue expected, was {', '.join(venues)}")
+        raise BadSetting(f"expected instruments of one venue, got {', '.join(venues)}")
     return venues[0]

@@ -93,7 +93,7 @@ class OutcomeRecorder(Actor):
         for instrument_id in config.instrument_ids:
             instrument = self.cache.instrument(instrument_id)
             if instrument is None:
-                raise self._refused(RuntimeError(f"{instrument_id} in the cache expected, was missing"))
+                raise self._refused(RuntimeError(f"expected {instrument_id} in the cache, got none"))
             self._steps[instrument_id] = 10 ** (FIXED_PRECISION - instrument.price_precision)
         try:
             self._store = TrafficStore(config.traffic)

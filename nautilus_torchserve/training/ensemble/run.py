@@ -200,8 +200,13 @@ def _golden(
     first = np.cumsum(part.counts) - part.counts
     texts = np.concatenate([np.arange(first[at], first[at] + part.counts[at]) for at in windows])
     counts, ages_s = part.counts[windows], part.ages_s[texts]
-    tensors = map(torch.from_numpy, (forecasts[windows], part.scores[texts], ages_s, counts))
-    outputs = combine(*tensors, pool).numpy()
+    outputs = combine(
+        torch.from_numpy(forecasts[windows]),
+        torch.from_numpy(part.scores[texts]),
+        torch.from_numpy(ages_s),
+        torch.from_numpy(counts),
+        pool,
+    ).numpy()
     inputs = {
         "rows": part.rows[windows],
         "texts": np.array([part.texts[at] for at in texts], dtype=np.str_),

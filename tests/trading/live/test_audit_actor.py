@@ -117,7 +117,7 @@ def test_a_run_has_a_begin_with_what_a_backtest_needs_and_an_end(url: str) -> No
     assert first.packages["nautilus_trader"] == nautilus_trader.__version__
     assert first.packages["nautilus-torchserve"].startswith("0.2.0 (commit ")
     assert started(log).run_id == started(log, first.run_id).run_id == first.run_id
-    with pytest.raises(UnknownRun, match="run none in the log expected"):
+    with pytest.raises(UnknownRun, match="expected run none in the log"):
         started(log, "none")
 
 
@@ -220,7 +220,7 @@ def test_the_same_order_of_two_runs_needs_the_runs_name(tmp_path: Path) -> None:
     order_id = orders(log)[0]["order_id"]
     runs = sorted({each["run_id"] for each in orders(log)})
 
-    with pytest.raises(UnknownOrder, match=f"{order_id} of one run expected, was of {runs[0]}, {runs[1]}"):
+    with pytest.raises(UnknownOrder, match=f"expected {order_id} of one run, got {runs[0]}, {runs[1]}"):
         story_of(log, order_id)
 
     assert story_of(log, order_id, runs[1]).run_id == runs[1]
@@ -240,14 +240,14 @@ def test_the_script_tells_stories_and_lists_orders(url: str) -> None:
     assert as_json["features"]["flow_imbalance"] == 0.5
     assert as_json["decision"]["why"] == "ordered"
     assert (told.exit_code, unknown.exit_code, wrong.exit_code) == (0, 1, 2)
-    assert "an order in the log expected, was 'O-NONE'" in unknown.stderr
+    assert "expected an order in the log, got 'O-NONE'" in unknown.stderr
     assert "error: a log's folder" in runner.invoke(app, ["--list", "--log", "parquet:/none"]).stderr
 
 
 def test_a_log_that_takes_nothing_is_told_before_any_trading(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
 
-    with pytest.raises(LogFailed, match="a folder that can be written expected"):
+    with pytest.raises(LogFailed, match="expected a folder that can be written"):
         logged(f"parquet:{tmp_path}/file")
 
 
@@ -257,9 +257,9 @@ BTC = InstrumentId.from_str("BTCUSDT.BINANCE")
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"url": ""}, "url of a log expected, was none"),
-        ({"instrument_ids": []}, "instrument_ids of at least 1 instrument expected, was none"),
-        ({"flush_s": 2.0}, "flush_s in \\(0, 1\\] expected, was 2"),
+        ({"url": ""}, "expected url of a log, got none"),
+        ({"instrument_ids": []}, "expected instrument_ids of at least 1 instrument, got none"),
+        ({"flush_s": 2.0}, "expected flush_s in \\(0, 1\\], got 2"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(wrong: dict, message: str) -> None:

@@ -296,7 +296,7 @@ def test_the_script_says_it_all(
     assert (told.exit_code, as_json.exit_code, refused.exit_code, unknown.exit_code) == (0, 0, 1, 1)
     assert runner.invoke(app, []).exit_code == 2
     assert "the data that were played" in refused.stderr
-    assert "run none in the log expected, was none" in unknown.stderr
+    assert "expected run none in the log, got none" in unknown.stderr
 
 
 def test_other_data_and_other_archives_are_refused(
@@ -306,7 +306,7 @@ def test_other_data_and_other_archives_are_refused(
 
     with pytest.raises(NoParity, match="the data that were played"):
         compare_run(log, trades.between(1, len(trades)), ["mar:unread"])
-    with pytest.raises(NoParity, match=r"tick 1.0 of archive .* which answered, at mar:.* expected, was not there"):
+    with pytest.raises(NoParity, match=r"expected tick 1.0 of archive .* which answered, at mar:.*, got none"):
         compare_run(log, trades, [f"mar:{tick_archive}"])  # another archive of the same version
 
 
@@ -321,7 +321,7 @@ def test_an_answer_before_its_question_is_refused(record: Callable[..., str], tr
 
     log = existing_log(record(early))
 
-    with pytest.raises(NoParity, match=r"data played at speed 1 expected, was an answer 0.000 ms before its question"):
+    with pytest.raises(NoParity, match=r"expected data played at speed 1, got an answer 0.000 ms before its question"):
         compare_run(log, trades, ["mar:unread"])
 
 

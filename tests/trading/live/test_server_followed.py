@@ -61,8 +61,8 @@ def test_what_the_settings_or_the_environment_name_stays(
 @pytest.mark.parametrize(
     ("url", "live", "message"),
     [
-        (5, {}, "model.actor.url as a text expected, was 5"),
-        ("http://a", 5, "model.actor.live as a table expected, was 5"),
+        (5, {}, "expected model.actor.url as a text, got 5"),
+        ("http://a", 5, "expected model.actor.live as a table, got 5"),
         ("http://a", {"nothing": 1}, "model.actor.live.nothing: expected a field of DispatcherConfig"),
     ],
 )

@@ -127,7 +127,7 @@ class AuditActor(Actor):
         instruments = [self.cache.instrument(instrument_id) for instrument_id in config.instrument_ids]
         for instrument_id, instrument in zip(config.instrument_ids, instruments, strict=True):
             if instrument is None:
-                raise self._refused(RuntimeError(f"{instrument_id} in the cache expected, was missing"))
+                raise self._refused(RuntimeError(f"expected {instrument_id} in the cache, got none"))
         try:
             log = open_log(config.url)
             log.keep([self._session(STARTED, instruments)])  # a log that takes nothing is told before any trading

@@ -109,7 +109,7 @@ def _shifted(trades: Trades, recorded: Recorded) -> Trades:
     """The trades in the recorded run's time, up to its end."""
     stop = int((trades.ts_init + recorded.shift_ns <= recorded.until_ns).sum())
     if not stop:
-        raise NoParity(f"{trades.source}: data from before the run's end expected, was none")
+        raise NoParity(f"{trades.source}: expected data from before the run's end, got none")
     known = trades.between(0, stop)
     return replace(known, ts_event=known.ts_event + recorded.shift_ns, ts_init=known.ts_init + recorded.shift_ns)
 
@@ -143,7 +143,7 @@ def _balances(instruments: Sequence[Instrument]) -> list[Money]:
 def _strategies(recorded: Recorded) -> list[ImportableStrategyConfig]:
     told = json.loads(recorded.session.strategies)
     if not told:
-        raise NoParity(f"run {recorded.session.run_id}: the strategies' configs in the log expected, was none")
+        raise NoParity(f"run {recorded.session.run_id}: expected the strategies' configs in the log, got none")
     return [ImportableStrategyConfig(**each) for each in told]
 
 

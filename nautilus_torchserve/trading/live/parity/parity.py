@@ -101,6 +101,6 @@ def _refuse_ahead(recorded: Recorded) -> None:
     for each in recorded.run.asked:
         if each.ended_ns < each.ts_init:
             raise NoParity(
-                f"run {recorded.session.run_id}: data played at speed 1 expected, was an answer "
+                f"run {recorded.session.run_id}: expected data played at speed 1, got an answer "
                 f"{(each.ts_init - each.ended_ns) / 1e6:.3f} ms before its question"
             )

@@ -82,7 +82,7 @@ def compare_predictions(
             for model, version, digest in sorted({(e.model, e.version, e.digest) for e in asked if e.digest})
         }
         if not clients:
-            raise NoParity("an answer in the log expected, was none")
+            raise NoParity("expected an answer in the log, got none")
         windows = {digest: _window(client) for digest, client in clients.items()}
         columns = (trades.price, trades.size, trades.side, trades.ts_event)
         of_window = {window: tick_features(*columns, window) for window in set(windows.values())}
@@ -142,7 +142,7 @@ def _client(model: str, version: str, digest: str, urls: Sequence[str], token: s
             return client
         client.close()
     raise NoParity(
-        f"{model} {version} of archive {digest[:12]}, which answered, at {' or '.join(urls)} expected, was not there"
+        f"expected {model} {version} of archive {digest[:12]}, which answered, at {' or '.join(urls)}, got none"
     )
 
 
@@ -150,7 +150,7 @@ def _window(client: InferenceClient) -> int:
     theirs = client.metadata.feature_schema
     ours = tick_schema(theirs.window)
     if ours.sha256 != client.metadata.feature_schema_sha256:
-        raise SchemaMismatch(f"a model trained on features {ours.name} expected, was {theirs.name}")
+        raise SchemaMismatch(f"expected a model trained on features {ours.name}, got {theirs.name}")
     return ours.window
 
 

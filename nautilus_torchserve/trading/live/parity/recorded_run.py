@@ -101,14 +101,14 @@ def placed(recorded: Recorded, trades: Trades) -> NDArray[np.int64]:
     asked = recorded.run.asked
     if recorded.sha256 and recorded.sha256 != trades.sha256:
         raise NoParity(
-            f"{trades.source}: the data that were played ({recorded.sha256[:12]}) expected, was {trades.sha256[:12]}"
+            f"{trades.source}: expected the data that were played ({recorded.sha256[:12]}), got {trades.sha256[:12]}"
         )
     names = {each.instrument_id for each in asked}
     if not names:
-        raise NoParity(f"run {recorded.session.run_id}: questions in the log expected, was none")
+        raise NoParity(f"run {recorded.session.run_id}: expected questions in the log, got none")
     if names != {engine_name(trades.instrument.instrument_id)}:
         raise NoParity(
-            f"{trades.source}: trades of {', '.join(sorted(names))} expected, was {trades.instrument.instrument_id}"
+            f"{trades.source}: expected trades of {', '.join(sorted(names))}, got {trades.instrument.instrument_id}"
         )
     numbers = np.array([each.question for each in asked], np.int64)
     times = np.array([each.ts_event for each in asked], np.int64) - recorded.shift_ns
@@ -120,7 +120,7 @@ def placed(recorded: Recorded, trades: Trades) -> NDArray[np.int64]:
         if (found >= 0).sum() > (best >= 0).sum():
             best = found
     if not (best >= 0).any():
-        raise NoParity(f"{trades.source}: the events of run {recorded.session.run_id} expected, was none of them")
+        raise NoParity(f"{trades.source}: expected the events of run {recorded.session.run_id}, got none")
     missing = best < 0  # the run's stream had a gap, or began before the data: by time, where that tells
     alone = np.searchsorted(trades.ts_event, times[missing], "left")
     last = np.searchsorted(trades.ts_event, times[missing], "right") - 1

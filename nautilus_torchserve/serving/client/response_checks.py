@@ -1,7 +1,8 @@
-"""The check of a server's explanations: JSON of the right form, about what was asked."""
+"""Checks of what a model responds, against its description and the request: nothing is used before they pass."""
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,100 @@ import orjson
 
 from nautilus_torchserve.features.schema import FeatureSchema
 from nautilus_torchserve.serving.client.inputs import Inputs
-from nautilus_torchserve.serving.client.served_version import shown
-from nautilus_torchserve.wire.body import excerpt
-from nautilus_torchserve.wire.errors import InvalidResponse
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
+from nautilus_torchserve.wire import headers
+from nautilus_torchserve.wire.body import BINARY, excerpt
+from nautilus_torchserve.wire.errors import InvalidResponse, ModelChanged, SchemaMismatch, one_line
 from nautilus_torchserve.wire.news_windows import NewsWindow
+
+
+@dataclass(frozen=True)
+class ServedVersion:
+    """A version that has answered, which its responses are checked against."""
+
+    metadata: ModelMetadata
+    echoes: bool
+    """Whether it sends a request's id back; archives of earlier releases do not, see `HttpClient`."""
+
+    def check_successor(self, other: ModelMetadata) -> None:
+        """Check that a request prepared for this version suits another.
+
+        Raises
+        ------
+        SchemaMismatch
+            It takes other inputs, or names its outputs differently.
+        """
+        ours = self.metadata
+        for what, expected, got in (
+            ("inputs", ours.inputs, other.inputs),
+            ("rows of shape", ours.feature_schema.row_shape, other.feature_schema.row_shape),
+            ("outputs", ", ".join(ours.outputs), ", ".join(other.outputs)),
+        ):
+            if expected != got:
+                raise SchemaMismatch(f"version {other.version}: expected {what} {expected!s:.80}, got {got!s:.80}")
+
+    def check_archive(self, digest: str) -> None:
+        """Raise `ModelChanged` where this version answers from another archive."""
+        known = self.metadata
+        if digest != known.archive_digest:
+            raise ModelChanged(
+                f"version {known.version}: expected archive {known.archive_digest[:12]}, which was there when the "
+                f"client connected, got {one_line(digest)[:12]}; connect again to use it"
+            )
+
+
+Sender = tuple[str, str, str]
+"""Version, archive digest and hash of the feature schema in a response's headers."""
+_SENDER_HEADERS = (headers.MODEL_VERSION, headers.ARCHIVE_DIGEST, headers.FEATURE_SCHEMA)
+
+
+def read_sender(received: dict[str, str]) -> Sender:
+    """Return the sender of a response, by its headers.
+
+    Raises
+    ------
+    InvalidResponse
+        A header is missing.
+    """
+    version, digest, schema_sha256 = (received.get(name, "") for name in _SENDER_HEADERS)
+    if not (version and digest and schema_sha256):
+        missing = next(name for name in _SENDER_HEADERS if not received.get(name))
+        raise InvalidResponse(f"expected an answer with header {missing}, got none")
+    return version, digest, schema_sha256
+
+
+def check_content(received: dict[str, str], body: bytes, content_type: str) -> None:
+    """Check the type, the encoding and the declared length of a response's body.
+
+    Raises
+    ------
+    InvalidResponse
+    """
+    received_type = received.get("content-type", "")
+    if received_type != content_type and received_type.partition(";")[0].strip().lower() != content_type:
+        got = f"{one_line(received_type) or 'no content type'} with {describe_body(body)}"
+        raise InvalidResponse(f"expected an answer of content type {content_type}, got {got}")
+    encoding = received.get("content-encoding", "identity")
+    if encoding.lower() != "identity":
+        raise InvalidResponse(f"expected an answer without content encoding, got {one_line(encoding)}")
+    length = received.get("content-length")
+    if length is not None and length != str(len(body)) and "transfer-encoding" not in received:
+        raise InvalidResponse(f"expected a body of content length {one_line(length):.40}, got {len(body)} bytes")
+
+
+def check_length(body: bytes, rows: int, outputs: int) -> None:
+    """Check that a body of `BINARY` holds float32 [rows, outputs]; raises `InvalidResponse`."""
+    expected = rows * outputs * 4
+    if len(body) != expected:
+        raise InvalidResponse(
+            f"expected {rows} rows of {outputs} float32 values ({expected} bytes) as {BINARY}, got {len(body)} bytes"
+        )
+
+
+def describe_body(received: bytes) -> str:
+    """Return what was received as the end of a message, however long and whatever it is."""
+    text = one_line(received[:200].decode(errors="replace"))
+    return f"{len(received)} bytes that begin with {text[:40]!r}" if received else "an empty body"
 
 
 def read_explanations(body: bytes, inputs: Inputs, output: str | None, schema: FeatureSchema) -> list[dict[str, Any]]:
@@ -20,7 +111,7 @@ def read_explanations(body: bytes, inputs: Inputs, output: str | None, schema: F
     try:
         found = orjson.loads(body)["explanations"]  # refuses NaN and infinity
     except (orjson.JSONDecodeError, LookupError, TypeError):
-        raise InvalidResponse(f"expected {len(inputs)} explanations, got {shown(body)}") from None
+        raise InvalidResponse(f"expected {len(inputs)} explanations, got {describe_body(body)}") from None
     check_explanations(found, inputs, output, schema)
     return found
 
