@@ -1,4 +1,4 @@
-"""Durations as people write them: ``500us``, ``1ms``, ``2h``."""
+"""Durations as text: ``500us``, ``1ms``, ``2h``."""
 
 import re
 
@@ -9,12 +9,12 @@ _PATTERN = re.compile(r"(\d+(?:\.\d+)?)(ns|us|ms|s|m|h|d)")
 
 
 def parse_duration(text: str) -> int:
-    """Nanoseconds of ``1.5ms`` and the like; units ns, us, ms, s, m, h, d.
+    """Return the nanoseconds of ``1.5ms`` and the like; units ns, us, ms, s, m, h, d.
 
     Raises
     ------
     BadSetting
-        Another form, or less than a nanosecond: nothing here takes no time.
+        Another form, or less than a nanosecond.
     """
     match = _PATTERN.fullmatch(text.strip())
     if match is None:
@@ -32,7 +32,7 @@ def parse_seconds(given: str | float) -> float:
 
 
 def parse_latency(text: str) -> int:
-    """As `parse_duration`, and ``0``: a latency may be left out of account where that is asked for.
+    """Return the nanoseconds of a latency, as `parse_duration`, or ``0``.
 
     Raises
     ------
@@ -43,6 +43,6 @@ def parse_latency(text: str) -> int:
 
 
 def format_duration(duration_ns: int) -> str:
-    """Inverse of `parse_duration`, in the largest unit up to seconds that keeps the number at least 1."""
+    """Return the inverse of `parse_duration`, in the largest unit up to seconds that keeps the number at least 1."""
     unit = next((name for name in ("s", "ms", "us") if duration_ns >= UNITS_NS[name]), "ns")
     return f"{duration_ns / UNITS_NS[unit]:.12g}{unit}"
