@@ -23,8 +23,8 @@ def package_version(name: str) -> str:
 def code_version() -> str:
     """Return the version of this very code, whatever else of it is installed.
 
-    A checkout's with its commit, ``0.1.0 (commit 3f2c...-dirty)`` or ``(commit unknown)``, and a wheel's as
-    ``0.1.0``; ``unknown`` where the code lies in neither.
+    A checkout's with its commit, ``0.2.0 (commit 3f2c...-dirty)`` or ``(commit unknown)``, and a wheel's as
+    ``0.2.0``; ``unknown`` where the code lies in neither.
     """
     setup = configparser.ConfigParser()
     setup.read(_ROOT / "setup.cfg")

@@ -16,7 +16,7 @@ from rich.progress import Progress
 from nautilus_torchserve.cli.app import App, console
 from nautilus_torchserve.cli.backtest_console import result_table
 from nautilus_torchserve.cli.backtest_options import takes_instrument_options
-from nautilus_torchserve.cli.read_arguments import AllowJumps, Stamp, Timezone
+from nautilus_torchserve.cli.data_options import AllowJumps, Stamp, Timezone
 from nautilus_torchserve.features.news_window import NewsWindowConfig
 from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.market.bars.checks import reading_notes
@@ -44,8 +44,8 @@ from nautilus_torchserve.trading.instruments.options import InstrumentOptions
 from nautilus_torchserve.trading.instruments.resolve import resolve
 from nautilus_torchserve.training.ensemble.run import train_ensemble
 from nautilus_torchserve.training.price.fit import BarFitConfig
+from nautilus_torchserve.training.price.options import PriceTraining
 from nautilus_torchserve.training.price.run import train_price
-from nautilus_torchserve.training.price.training import PriceTraining
 from nautilus_torchserve.training.runs.folder import DESCRIPTION, REPORT
 from nautilus_torchserve.training.sentiment.backbone import find_backbone
 from nautilus_torchserve.training.sentiment.data import load_sentiment_data

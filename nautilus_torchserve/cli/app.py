@@ -12,6 +12,7 @@ anything else: a bug        the traceback, and a line that calls it a bug       
 ==========================  ===========================================================  ===========
 """
 
+import functools
 import io
 import json
 import os
@@ -19,17 +20,20 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from typing import Any, NoReturn
 
 import typer
 from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress
 from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
 
 from nautilus_torchserve.user_error import InvalidArgument, UserError, describe
 
 console = Console(stderr=True)
 """Where all messages go; stdout is for what ``--json`` prints."""
-A_BUG = "This is a bug in nautilus-torchserve, not in what you gave it: please report it with the lines above."
+A_BUG = "This is a bug in nautilus-torchserve, not in its input: please report it with the lines above."
 
 
 class App(typer.Typer):
@@ -38,19 +42,48 @@ class App(typer.Typer):
     Parameters
     ----------
     default_command : str, optional
-        The command that is meant where the first argument names none.
+        Command that runs where the first argument names none.
+    package : str, optional
+        The package whose modules are the commands: what is registered here is a summary for the help page, and a
+        module is imported when its command is called.
     """
 
-    def __init__(self, default_command: str | None = None, **settings: Any) -> None:
-        kind = type("_Group", (_Group,), {"default_command": default_command})
+    def __init__(self, default_command: str | None = None, package: str | None = None, **settings: Any) -> None:
+        kind = type("_Group", (_Group,), {"default_command": default_command, "package": package})
         super().__init__(cls=kind, add_completion=False, pretty_exceptions_enable=False, **settings)
 
     def command(self, name: str | None = None, **settings: Any) -> Callable[[Callable], Callable]:  # type: ignore[override]
         return super().command(name, cls=_Command, **settings)
 
+    def lazy_command(self, name: str, summary: str, panel: str | None = None) -> None:
+        """Register a module of ``package`` as a command."""
+        self.command(name, help=summary, rich_help_panel=panel)(lambda: None)
+
+
+def load_command(package: str, name: str) -> Any:
+    """Return the command that a module has in its ``app``.
+
+    Raises
+    ------
+    UserError
+        There is no such package: a part of the checkout that is not installed.
+    """
+    try:
+        return get_command(import_module(f"{package}.{name}").app)
+    except ModuleNotFoundError as error:
+        if error.name not in (package, package.partition(".")[0]):
+            raise
+    raise UserError(f"{name}: expected the folder {package.replace('.', '/')} of a checkout, got none here")
+
 
 class _Group(TyperGroup):
     default_command: str | None = None
+    package: str | None = None
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if self.package is not None and args[0] in self.commands:
+            self.commands[args[0]] = load_command(self.package, args[0])
+        return super().resolve_command(ctx, args)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if self.default_command is not None and args and args[0] not in {*self.commands, "--help"}:
@@ -58,19 +91,19 @@ class _Group(TyperGroup):
         return super().parse_args(ctx, args)
 
     def main(self, *args: Any, **extra: Any) -> Any:
-        with errors_shown():
+        with show_errors():
             return super().main(*args, **extra)
 
 
 class _Command(TyperCommand):
     def main(self, *args: Any, **extra: Any) -> Any:
-        with errors_shown():
+        with show_errors():
             return super().main(*args, **extra)
 
 
 @contextmanager
-def errors_shown() -> Iterator[None]:
-    """Show what a user can act on as one line and exit; mark everything else as a bug and let it rise."""
+def show_errors() -> Iterator[None]:
+    """Print errors that a user can act on as one line and exit; mark all others as bugs and let them rise."""
     try:
         try:
             yield
@@ -99,38 +132,46 @@ def _exit(message: str, status: int) -> NoReturn:
 def raise_on_signals() -> None:
     """Let SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt, so that a command cleans up; those after it are ignored.
 
-    For the main thread. A job that the shell started in the background has SIGINT ignored, and is to end all the same;
-    a command under ``nohup`` goes on at SIGHUP.
+    For the main thread. A job that a shell starts in the background has SIGINT ignored, but must end, too; a command
+    under ``nohup`` continues at SIGHUP.
     """
     signals = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         signals.append(signal.SIGHUP)
 
-    def interrupt(number: int, frame: Any) -> NoReturn:
-        for each in signals:
-            signal.signal(each, signal.SIG_IGN)
+    def interrupt(received: int, frame: Any) -> NoReturn:
+        for number in signals:
+            signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    for each in signals:
-        signal.signal(each, interrupt)
+    for number in signals:
+        signal.signal(number, interrupt)
 
 
 def say(text: str) -> None:
-    """Print a line of text on stderr as it is, whatever brackets a path or a name has.
+    """Print a line of text on stderr, without markup: a path or a name may have brackets.
 
-    Where stderr takes nothing any more, a full disk or a closed pipe, the work goes on without its messages.
+    Where stderr cannot be written any more, for a full disk or a closed pipe, the work continues without messages.
     """
     with suppress(OSError):
         console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
+@contextmanager
+def progress_bar(noun: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on stderr, and yield what moves it: a function of the number done and their total."""
+    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=console, transient=True) as bar:
+        task = bar.add_task(noun, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
 def print_json(value: object) -> None:
-    """Print one line of JSON on stdout, which takes it before this returns.
+    """Print one line of JSON on stdout, and flush it.
 
     Raises
     ------
     OSError
-        It did not, for a full disk or a closed pipe; what is printed from now on is dropped.
+        Stdout cannot be written, for a full disk or a closed pipe; later output is dropped.
     """
     try:
         print(json.dumps(value), flush=True)
@@ -141,8 +182,9 @@ def print_json(value: object) -> None:
 
 
 def parsed(parse: Callable[[str], Any]) -> Callable[[str], Any]:
-    """Return ``parse`` as a typer option's parser: a text that it refuses is a wrong call."""
+    """Return ``parse`` as the parser of a typer option: `InvalidArgument` becomes a usage error."""
 
+    @functools.wraps(parse)
     def parser(text: str) -> Any:
         try:
             return parse(text)

@@ -12,6 +12,7 @@ from nautilus_torchserve.audit.story import orders, story_of
 from nautilus_torchserve.audit.verification import Verification
 from nautilus_torchserve.audit.verification import verify as verify_log
 from nautilus_torchserve.cli.app import App, console, say
+from nautilus_torchserve.cli.options import Json, Log, RunId
 from nautilus_torchserve.cli.story_text import story_dict, story_table
 from nautilus_torchserve.features.tick import COLUMNS
 from nautilus_torchserve.user_error import UserError
@@ -22,15 +23,15 @@ app = App(no_args_is_help=True)
 @app.command()
 def main(
     order_id: Annotated[str | None, typer.Argument(help="The client order id.")] = None,
-    log: Annotated[str, typer.Option(help="parquet:FOLDER, or a database URL of SQLAlchemy.")] = "parquet:runs/audit",
-    run: Annotated[str | None, typer.Option(help="Which run's, where several have it.")] = None,
+    log: Log = "parquet:runs/audit",
+    run: RunId = None,
     list_orders: Annotated[bool, typer.Option("--list", help="All orders instead.")] = False,
     verify: Annotated[bool, typer.Option("--verify", help="Compare all files with the log's chain instead.")] = False,
     last_hash: Annotated[
         str | None,
         typer.Option(help="With --verify: a hash that the chain must contain, from a run's summary; default: none."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    as_json: Json = False,
 ) -> None:
     """What the model was asked, what it said, what the strategy made of it, and what came of the order."""
     if [order_id is not None, list_orders, verify].count(True) != 1:

@@ -1,18 +1,30 @@
 """Backtest a strategy on a served model: ``python scripts/backtest.py tick --url http://127.0.0.1:8080``."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
-from rich.progress import MofNCompleteColumn, Progress
 
-from nautilus_torchserve.cli.app import App, console, parsed
+from nautilus_torchserve.cli.app import App, console, progress_bar
 from nautilus_torchserve.cli.backtest_console import result_table
 from nautilus_torchserve.cli.backtest_options import RunOptions, takes_run_options
-from nautilus_torchserve.cli.read_arguments import AllowJumps, Stamp, Timezone
+from nautilus_torchserve.cli.data_options import (
+    AllowJumps,
+    BarCount,
+    Instrument,
+    News,
+    NewsDelay,
+    Stamp,
+    Timezone,
+    TradesData,
+    bar_length,
+)
+from nautilus_torchserve.cli.data_options import (
+    Trades as TradeCount,
+)
+from nautilus_torchserve.cli.options import Model, duration, seed_option
 from nautilus_torchserve.cli.sweep_console import latency_table
 from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.market.bars.checks import reading_notes
@@ -40,7 +52,6 @@ from nautilus_torchserve.trading.backtest.tick import run_backtest
 from nautilus_torchserve.trading.backtest.tick_results import BacktestResult
 from nautilus_torchserve.trading.backtest.tick_settings import BacktestSettings
 from nautilus_torchserve.trading.bars.types import parse_interval
-from nautilus_torchserve.trading.durations import parse_duration
 from nautilus_torchserve.trading.server_token import provide_token
 from nautilus_torchserve.user_error import UserError
 
@@ -48,23 +59,18 @@ app = App(no_args_is_help=True)
 S = TypeVar("S", bound=RunSettings)
 R = TypeVar("R", BacktestResult, BarBacktestResult)
 
-Seed = Annotated[int, typer.Option(min=0, help="Of the simulation.")]
-Model = Annotated[str, typer.Option(help="The registered name.")]
-Interval = Annotated[
-    int | None, typer.Option(parser=parsed(parse_interval), help="1-MINUTE, 4-HOUR, 1-DAY; left out: as they are.")
+Seed = Annotated[int, seed_option("the simulation")]
+Interval = Annotated[int | None, bar_length(parse_interval)]
+Horizon = Annotated[int | None, duration("How long a signal holds; default: the model's label horizon.")]
+BarFiles = Annotated[
+    list[Path] | None,
+    typer.Option(help="Data to read: CSV of bars, or a catalog's folder; repeatable; default: simulated."),
 ]
-Horizon = Annotated[
-    int | None, typer.Option(parser=parsed(parse_duration), help="How long a signal holds; left out: the model's.")
+Names = Annotated[
+    list[str] | None, typer.Option(help="Instrument: of a catalog, or of CSV, in the order of --data; repeatable.")
 ]
-BarFiles = Annotated[list[Path] | None, typer.Option(help="CSV of bars or catalog; repeat for several.")]
-Names = Annotated[list[str] | None, typer.Option(help="BTC-PERP.DERIBIT; in the order of --data.")]
-Count = Annotated[int, typer.Option(min=1, help="Bars to simulate.")]
-NewsFile = Annotated[Path | None, typer.Option(help="CSV or JSONL of headlines; with --data.")]
-NewsDelay = Annotated[
-    int | None, typer.Option(parser=parsed(parse_duration), help="Publication to receipt, where --news does not say.")
-]
-Confidence = Annotated[float, typer.Option(help="Of the return's sign, to act on.")]
-Cost = Annotated[float | None, typer.Option(help="Least return to act on; left out: fees and spread.")]
+Confidence = Annotated[float, typer.Option(help="Confidence in the return's sign, to act on.")]
+Cost = Annotated[float | None, typer.Option(help="Least move worth trading (bps); default: fees and spread.")]
 Spread = Annotated[float, typer.Option(help="Bid to ask, assumed (bps).")]
 
 
@@ -77,15 +83,15 @@ def backtest() -> None:
 @takes_run_options(latency="1ms")
 def tick(
     run: RunOptions,
-    data: Annotated[Path | None, typer.Option(help="CSV of trades or catalog folder; left out: simulated.")] = None,
-    instrument: Annotated[str | None, typer.Option(help="Instrument of a catalog: BTCUSDT.BINANCE.")] = None,
+    data: TradesData = None,
+    instrument: Instrument = None,
     timezone: Timezone = None,
     allow_jumps: AllowJumps = False,
-    trades: Annotated[int, typer.Option(min=1, help="Trades to simulate.")] = 60_000,
+    trades: TradeCount = 60_000,
     seed: Seed = 1,
     model: Model = "tick",
-    cooldown: Annotated[int, typer.Option(parser=parsed(parse_duration), help="Least time between orders.")] = "1s",  # type: ignore[assignment]
-    min_probability: Annotated[float, typer.Option(help="Of BUY or SELL, to act on.")] = 0.45,
+    cooldown: Annotated[int, duration("Least time between orders.")] = "1s",  # type: ignore[assignment]
+    min_probability: Annotated[float, typer.Option(help="Probability of BUY or SELL, to act on.")] = 0.45,
 ) -> None:
     """Long on BUY, short on SELL, as the tick model says trade by trade."""
     settings = BacktestSettings(model=model, cooldown_ns=cooldown, min_probability=min_probability, **run.settings)
@@ -94,7 +100,7 @@ def tick(
     show_notes([loaded])
 
     def go(each: BacktestSettings) -> Any:
-        with progress_of("trades") as on_progress:
+        with progress_bar("trades") as on_progress:
             return run_backtest(loaded, each, on_progress)
 
     carry_out(run, settings, go, summary, write_tick_report)
@@ -110,7 +116,7 @@ def price(
     stamp: Stamp = "open",
     timezone: Timezone = None,
     allow_jumps: AllowJumps = False,
-    bars: Count = 20_000,
+    bars: BarCount = 20_000,
     seed: Seed = 1,
     model: Model = "price",
     horizon: Horizon = None,
@@ -133,7 +139,7 @@ def price(
     show_notes(loaded)
 
     def go(each: BarBacktestSettings) -> Any:
-        with progress_of("bars") as on_progress:
+        with progress_bar("bars") as on_progress:
             return run_bar_backtest(loaded, each, on_progress)
 
     carry_out(run, settings, go, bar_summary, write_bar_reports)
@@ -144,21 +150,23 @@ def price(
 def news(
     run: RunOptions,
     data: BarFiles = None,
-    news: NewsFile = None,
+    news: News = None,
     news_delay: NewsDelay = None,
     instrument: Names = None,
     bar: Interval = None,
     stamp: Stamp = "open",
     timezone: Timezone = None,
     allow_jumps: AllowJumps = False,
-    bars: Count = 20_000,
+    bars: BarCount = 20_000,
     seed: Seed = 1,
     model: Model = "ensemble",
     horizon: Horizon = None,
     min_confidence: Confidence = 0.52,
     cost_bps: Cost = None,
     require_news: Annotated[bool, typer.Option("--require-news", help="Enter only where news counted.")] = False,
-    veto_score: Annotated[float | None, typer.Option(help="Never enter against a sentiment this strong.")] = None,
+    veto_score: Annotated[
+        float | None, typer.Option(help="Never enter against so strong a sentiment; default: any.")
+    ] = None,
     spread_bps: Spread = 1.0,
 ) -> None:
     """As price, on what bars and headlines together say of the next bar."""
@@ -182,7 +190,7 @@ def news(
     show_notes(loaded)
 
     def go(each: NewsBacktestSettings) -> Any:
-        with progress_of("bars") as on_progress:
+        with progress_bar("bars") as on_progress:
             return run_news_backtest(loaded, list(headlines), each, on_progress)
 
     carry_out(run, settings, go, bar_summary, write_bar_reports)
@@ -240,14 +248,6 @@ def pairs(data: list[Path] | None, instrument: list[str] | None) -> list[tuple[P
     if len(paths) != len(names):
         raise typer.BadParameter(f"as many --instrument as --data expected, was {len(names)} for {len(paths)}")
     return list(zip(paths, names, strict=True))
-
-
-@contextmanager
-def progress_of(noun: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr, and what moves it."""
-    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=console, transient=True) as bar:
-        task = bar.add_task(noun, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def tell(said: dict[str, Any], as_json: bool, gave_up: bool, last_error: str) -> None:

@@ -1,27 +1,17 @@
 """The options that all backtests on the command line share."""
 
-import functools
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from nautilus_torchserve.cli.app import parsed
+from nautilus_torchserve.cli.data_options import Balance, InSample, Latency, decimal
+from nautilus_torchserve.cli.options import LOCAL, Json, Report, TokenFile, Url, Version, duration, replace_parameter
 from nautilus_torchserve.trading.checks import BadSetting
-from nautilus_torchserve.trading.durations import parse_duration, parse_latency
 from nautilus_torchserve.trading.instruments.options import InstrumentOptions
-
-
-def parse_decimal(text: str) -> Decimal:
-    """Return the number that a text has; raise `BadSetting` for any other text."""
-    try:
-        return Decimal(text)
-    except InvalidOperation:
-        raise BadSetting(f"expected a number, got {text!r}") from None
 
 
 @dataclass(frozen=True)
@@ -42,51 +32,46 @@ class RunOptions:
     """Whether to print the result as JSON."""
 
 
-BALANCE = Annotated[
-    Decimal,
-    typer.Option(parser=parsed(parse_decimal), help="Account at the start, in the instrument's settlement currency."),
-]
-"""The option ``--balance``."""
 _SETTINGS: dict[str, tuple[Any, Any]] = {
-    "url": (Annotated[str, typer.Option(help="Inference port, or mar:PATH of an archive.")], "http://127.0.0.1:8080"),
-    "version": (Annotated[str | None, typer.Option(help="Left out: the server's default one.")], None),
+    "url": (Url, LOCAL),
+    "version": (Version, None),
     "traffic": (
-        Annotated[str | None, typer.Option(help="SQLAlchemy URL: follow its split, keep what comes of it.")],
+        Annotated[
+            str | None,
+            typer.Option(help="Traffic database: its split is followed, outcomes are recorded; default: none."),
+        ],
         None,
     ),
     "mode": (
-        Annotated[Literal["inline", "prefetch"], typer.Option(help="Ask event by event, or beforehand in bulk.")],
+        Annotated[
+            Literal["inline", "prefetch"],
+            typer.Option(help="Request predictions event by event, or beforehand in bulk."),
+        ],
         "inline",
     ),
-    "latency": (
-        Annotated[int, typer.Option(parser=parsed(parse_latency), help="From event to order: 500us, 1ms; 0 if asked.")],
-        "1ms",
-    ),
+    "latency": (Latency, "1ms"),
     "latency_profile": (
-        Annotated[Path | None, typer.Option(help="Recorded by bench_serving.py --record; in place of --latency.")],
+        Annotated[
+            Path | None,
+            typer.Option(help="Recorded by `bench serving --record`, in place of --latency; default: none."),
+        ],
         None,
     ),
     "latency_workers": (
-        Annotated[int | None, typer.Option(min=1, help="With a profile; left out: as many as it was recorded from.")],
+        Annotated[
+            int | None, typer.Option(min=1, help="Workers with a profile; default: as many as it was recorded from.")
+        ],
         None,
     ),
-    "latency_seed": (Annotated[int, typer.Option(min=0, help="With a profile: of its draws.")], 1),
-    "max_age": (
-        Annotated[int, typer.Option(parser=parsed(parse_duration), help="Oldest prediction to trade on.")],
-        "1s",
-    ),
-    "size": (
-        Annotated[
-            Decimal, typer.Option(parser=parsed(parse_decimal), help="Position: base currency, shares, contracts.")
-        ],
-        "0.1",
-    ),
+    "latency_seed": (Annotated[int, typer.Option(min=0, help="Seed of the draws from a profile.")], 1),
+    "max_age": (Annotated[int, duration("Oldest prediction to trade on.")], "1s"),
+    "size": (Annotated[Decimal, decimal("Position: base currency, shares, contracts.")], "0.1"),
     "fee_bps": (
         Annotated[float | None, typer.Option(help="Fee on each fill (bps); default: the definition's, else 0.5.")],
         None,
     ),
-    "balance": (BALANCE, "10000"),
-    "in_sample": (Annotated[bool, typer.Option("--in-sample", help="Run on what the fit saw, too.")], False),
+    "balance": (Balance, "10000"),
+    "in_sample": (InSample, False),
 }
 """Option -> its kind and its default."""
 _FIELDS = {
@@ -97,16 +82,13 @@ _FIELDS = {
 }
 """Option -> the setting that it is, where that has another name."""
 _OTHERS: dict[str, tuple[Any, Any]] = {
-    "token_file": (
-        Annotated[Path | None, typer.Option(help="key_file.json of a server not started by serve.py.")],
-        None,
-    ),
+    "token_file": (TokenFile, None),
     "latency_sweep": (
-        Annotated[str | None, typer.Option(help="0,1,5,20,100ms: a run at each, and P&L against latency.")],
+        Annotated[str | None, typer.Option(help="Run at each of 0,1,5,20,100ms, and compare P&L; default: one run.")],
         None,
     ),
-    "report": (Annotated[Path | None, typer.Option(help="Folder for the report.")], None),
-    "as_json": (Annotated[bool, typer.Option("--json", help="Print the result as JSON.")], False),
+    "report": (Report, None),
+    "as_json": (Json, False),
 }
 
 
@@ -114,29 +96,29 @@ _INSTRUMENT: dict[str, tuple[Any, Any]] = {
     "instrument_definition": (
         Annotated[
             list[str] | None,
-            typer.Option(help="NautilusTrader's JSON, a catalog, or a known contract: ES, XBTUSD.BITMEX."),
+            typer.Option(help="NautilusTrader's JSON, a catalog, or a known contract: ES, XBTUSD.BITMEX; repeatable."),
         ],
         None,
     ),
     "tick_size": (
-        Annotated[Decimal | None, typer.Option(parser=parsed(parse_decimal), help="Smallest price change.")],
+        Annotated[Decimal | None, decimal("Smallest price change; default: the instrument's.")],
         None,
     ),
     "lot_size": (
-        Annotated[Decimal | None, typer.Option(parser=parsed(parse_decimal), help="Smallest step of order sizes.")],
+        Annotated[Decimal | None, decimal("Smallest step of order sizes; default: the instrument's.")],
         None,
     ),
     "multiplier": (
-        Annotated[Decimal | None, typer.Option(parser=parsed(parse_decimal), help="Units in a size of 1: 50 for ES.")],
+        Annotated[Decimal | None, decimal("Units in a size of 1: 50 for ES; default: the instrument's.")],
         None,
     ),
     "inverse": (Annotated[bool, typer.Option("--inverse", help="Settled in the base currency, like XBTUSD.")], False),
     "currency": (
-        Annotated[str | None, typer.Option(help="Quoted in, where symbols do not say: USD for AAPL.")],
+        Annotated[str | None, typer.Option(help="Quote currency: USD for AAPL; default: as its symbol says.")],
         None,
     ),
     "margin": (
-        Annotated[Decimal | None, typer.Option(parser=parsed(parse_decimal), help="Margin as a share of the value.")],
+        Annotated[Decimal | None, decimal("Margin as a share of the value; default: the instrument's.")],
         None,
     ),
 }
@@ -145,7 +127,7 @@ _INSTRUMENT: dict[str, tuple[Any, Any]] = {
 
 def takes_instrument_options(command: Callable[..., None]) -> Callable[..., None]:
     """Make a typer command with these options in the place of its parameter ``instruments``: an `InstrumentOptions`."""
-    return _with_options(command, "instruments", _INSTRUMENT, _instrument_options)
+    return replace_parameter(command, "instruments", _INSTRUMENT, _instrument_options)
 
 
 def _instrument_options(given: dict[str, Any]) -> InstrumentOptions:
@@ -171,28 +153,4 @@ def takes_run_options(latency: str) -> Callable[[Callable[..., None]], Callable[
         settings["instruments"] = _instrument_options({name: given[name] for name in _INSTRUMENT})
         return RunOptions(settings, **{name: given[name] for name in _OTHERS})
 
-    return lambda command: _with_options(command, "run", options, run_options)
-
-
-def _with_options(
-    command: Callable[..., None],
-    parameter: str,
-    options: dict[str, tuple[Any, Any]],
-    make: Callable[[dict[str, Any]], Any],
-) -> Callable[..., None]:
-    """The command with options in the place of one of its parameters, which is made of their values."""
-
-    @functools.wraps(command)
-    def with_options(**given: Any) -> None:
-        made = make({name: given.pop(name) for name in options})
-        command(**{parameter: made}, **given)
-
-    own = [each for name, each in inspect.signature(command).parameters.items() if name != parameter]
-    added = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
-        for name, (annotation, default) in options.items()
-    ]
-    keyword = [*(each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own), *added]
-    with_options.__signature__ = inspect.Signature(keyword)  # type: ignore[attr-defined]
-    with_options.__annotations__ = {each.name: each.annotation for each in keyword}
-    return with_options
+    return lambda command: replace_parameter(command, "run", options, run_options)

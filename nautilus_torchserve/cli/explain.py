@@ -11,8 +11,9 @@ import typer
 from rich.console import Console
 
 from nautilus_torchserve.cli.app import App
+from nautilus_torchserve.cli.data_options import AllowJumps, BarsData, Instrument, Stamp, Timezone
 from nautilus_torchserve.cli.explanation_console import explanation_lines, trade_line
-from nautilus_torchserve.cli.read_arguments import AllowJumps, Stamp, Timezone
+from nautilus_torchserve.cli.options import LOCAL, Json, TokenFile, Url, Version, seed_option
 from nautilus_torchserve.market.bars.load import load_bars
 from nautilus_torchserve.market.read_options import ReadOptions
 from nautilus_torchserve.reporting.backtest.trade_log import read_trades
@@ -28,16 +29,9 @@ from nautilus_torchserve.wire.news_windows import NewsWindow
 TOKEN = "TORCHSERVE_TOKEN"
 app = App(no_args_is_help=True)
 
-Url = Annotated[str, typer.Option(help="Inference port, or mar:PATH of an archive.")]
-Name = Annotated[str | None, typer.Option("--model", help="The registered name [the command's].")]
-Version = Annotated[str | None, typer.Option(help="Left out: the server's default one.")]
-Output = Annotated[str | None, typer.Option(help="Which output to explain; left out: the model's own choice.")]
-TokenFile = Annotated[Path | None, typer.Option(help="key_file.json of a server not started by serve.py.")]
-Data = Annotated[Path | None, typer.Option(help="CSV of bars or catalog; its last window. Left out: simulated.")]
-Instrument = Annotated[str | None, typer.Option(help="Instrument of a catalog: BTCUSDT.BINANCE.")]
-Seed = Annotated[int, typer.Option(min=0, help="Of the simulation.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-LOCAL = "http://127.0.0.1:8080"
+Name = Annotated[str | None, typer.Option("--model", help="Model: its registered name; default: the command's.")]
+Output = Annotated[str | None, typer.Option(help="Which output to explain; default: the model's own choice.")]
+Seed = Annotated[int, seed_option("the simulation")]
 
 
 @app.callback()
@@ -53,7 +47,7 @@ def tick(
     version: Version = None,
     output: Output = None,
     token_file: TokenFile = None,
-    as_json: AsJson = False,
+    as_json: Json = False,
 ) -> None:
     """Explain the tick model's probability for one row of features."""
     inputs = np.array([row], dtype=np.float32)
@@ -64,7 +58,7 @@ def tick(
 @app.command()
 def price(
     url: Url = LOCAL,
-    data: Data = None,
+    data: BarsData = None,
     instrument: Instrument = None,
     stamp: Stamp = "open",
     timezone: Timezone = None,
@@ -74,7 +68,7 @@ def price(
     version: Version = None,
     output: Output = None,
     token_file: TokenFile = None,
-    as_json: AsJson = False,
+    as_json: Json = False,
 ) -> None:
     """Explain the price model's forecast for the last window of some bars."""
     bars = load_bars(data, 400, seed, instrument, read=ReadOptions(stamp, timezone, allow_jumps))
@@ -94,7 +88,7 @@ def sentiment(
     version: Version = None,
     output: Output = None,
     token_file: TokenFile = None,
-    as_json: AsJson = False,
+    as_json: Json = False,
 ) -> None:
     """Explain the sentiment model's score for texts."""
     said = asked(url, model or "sentiment", version, token_file, lambda client: texts, output)
@@ -105,7 +99,7 @@ def sentiment(
 def ensemble(
     texts: Annotated[list[str] | None, typer.Argument(help="Headlines about the instrument, just received.")] = None,
     url: Url = LOCAL,
-    data: Data = None,
+    data: BarsData = None,
     instrument: Instrument = None,
     stamp: Stamp = "open",
     timezone: Timezone = None,
@@ -114,7 +108,7 @@ def ensemble(
     model: Name = None,
     version: Version = None,
     token_file: TokenFile = None,
-    as_json: AsJson = False,
+    as_json: Json = False,
 ) -> None:
     """Explain the ensemble's log odds of a rise for the last window of some bars, and news about them."""
     bars = load_bars(data, 400, seed, instrument, read=ReadOptions(stamp, timezone, allow_jumps))
@@ -129,11 +123,15 @@ def ensemble(
 @app.command()
 def trade(
     report: Annotated[Path, typer.Argument(help="A backtest's report folder.")],
-    number: Annotated[int | None, typer.Option("--trade", help="Left out: the most profitable.")] = None,
-    url: Annotated[str | None, typer.Option(help="Where to ask; left out: where the backtest did.")] = None,
+    number: Annotated[
+        int | None, typer.Option("--trade", help="Number of the trade; default: the most profitable one.")
+    ] = None,
+    url: Annotated[
+        str | None, typer.Option(help="Inference port: its URL, or mar:PATH of an archive; default: the backtest's.")
+    ] = None,
     any_version: Annotated[bool, typer.Option("--any-version", help="Whichever archive answers there.")] = False,
     token_file: TokenFile = None,
-    as_json: AsJson = False,
+    as_json: Json = False,
 ) -> None:
     """Explain the prediction that a backtest's trade was opened on."""
     log = read_trades(report)

@@ -8,16 +8,13 @@ from typing import Annotated
 
 import typer
 
-from nautilus_torchserve.bundle import BUNDLE
 from nautilus_torchserve.cli.app import App, say
+from nautilus_torchserve.cli.options import TRUSTED, Json, Trusted
 from nautilus_torchserve.signing.keys import PASSPHRASE, make_key, parse_expiry
 from nautilus_torchserve.signing.trust import read_trust, revoke
 
 app = App(default_command="create", help=__doc__, no_args_is_help=True)
-HOME = Path("~/.config/nautilus-torchserve")
-Trusted = Annotated[Path, typer.Option(help="Folder of public keys; default: trusted_keys.", show_default=False)]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
-TRUSTED = BUNDLE / "trusted_keys"
+PRIVATE_KEYS = Path("~/.config/nautilus-torchserve")
 
 
 def expiry(text: str) -> str:
@@ -37,7 +34,9 @@ def expiry(text: str) -> str:
 @app.command()
 def create(
     name: Annotated[str, typer.Argument(help="Whose key: what verifying an archive says of it later.")],
-    private: Annotated[Path | None, typer.Option(help=f"The private key's file; default: {HOME}/NAME.key.")] = None,
+    private: Annotated[
+        Path | None, typer.Option(help=f"The private key's file; default: {PRIVATE_KEYS}/NAME.key.")
+    ] = None,
     trusted: Trusted = TRUSTED,
     expires: Annotated[
         str, typer.Option(parser=expiry, help="When: 90d, 2027-12-31 or never.", show_default="365d")
@@ -50,7 +49,7 @@ def create(
     """
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
         raise typer.BadParameter(f"expected letters, digits and _ . -, got {name!r:.100}", param_hint="NAME")
-    private, public = (private or HOME / f"{name}.key").expanduser(), trusted / f"{name}.pub"
+    private, public = (private or PRIVATE_KEYS / f"{name}.key").expanduser(), trusted / f"{name}.pub"
     made = make_key(private, public, parse_expiry(expires) if expires else None)
     if as_json:
         print(json.dumps({"key_id": made, "private": str(private), "public": str(public), "expires": expires or None}))

@@ -9,6 +9,7 @@ import typer
 from rich.markup import escape
 
 from nautilus_torchserve.cli.app import App, console, say
+from nautilus_torchserve.cli.options import ArchiveVersion, Json
 from nautilus_torchserve.release.build.archive import build_archive
 
 app = App()
@@ -17,15 +18,17 @@ app = App()
 @app.command()
 def main(
     model: Annotated[str, typer.Argument(help="Which model: tick, price, sentiment or ensemble.")],
-    run: Annotated[Path | None, typer.Option(help="What scripts/train.py wrote (runs/MODEL).")] = None,
-    version: Annotated[str, typer.Option(help="TorchServe's model version.")] = "1.0",
-    out: Annotated[Path, typer.Option(help="The model store.")] = Path("archives"),
-    sign_key: Annotated[str | None, typer.Option(help="Sign it: a private key's FILE, or env:VARIABLE.")] = None,
+    run: Annotated[Path | None, typer.Option(help="Run folder: what `train` wrote; default: runs/MODEL.")] = None,
+    version: ArchiveVersion = "1.0",
+    out: Annotated[Path, typer.Option(help="Output: the model store.")] = Path("archives"),
+    sign_key: Annotated[
+        str | None, typer.Option(help="Sign it: a private key's FILE, or env:VARIABLE; default: unsigned.")
+    ] = None,
     code: Annotated[
         list[Path] | None,
         typer.Option(help="Your own code that the model imports: a package's folder, or one of packages; repeatable."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Pack RUN, its handler and the code it needs into OUT/MODEL.mar."""
     with console.status(escape(f"Packing {model} {version}")):

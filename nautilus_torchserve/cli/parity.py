@@ -2,15 +2,15 @@
 
 import json
 import os
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from nautilus_torchserve.audit.opening import existing_log
 from nautilus_torchserve.cli.app import App, console
+from nautilus_torchserve.cli.data_options import AllowJumps, Instrument, Trades, TradesData
+from nautilus_torchserve.cli.options import Json, Log, RunId, TokenFile, seed_option
 from nautilus_torchserve.cli.parity_text import parity_table
-from nautilus_torchserve.cli.read_arguments import AllowJumps
 from nautilus_torchserve.market.read_options import ReadOptions
 from nautilus_torchserve.market.trades.load import load
 from nautilus_torchserve.trading.live.parity.parity import compare_run
@@ -23,16 +23,16 @@ app = App()
 
 @app.command()
 def main(
-    url: Annotated[list[str], typer.Option(help="Inference port, or mar:PATH; repeat for several archives.")],
-    log: Annotated[str, typer.Option(help="parquet:FOLDER, or a database URL of SQLAlchemy.")] = "parquet:runs/audit",
-    run: Annotated[str | None, typer.Option(help="Which run; left out: the last one.")] = None,
-    data: Annotated[Path | None, typer.Option(help="What was played; left out: the simulation.")] = None,
-    instrument: Annotated[str | None, typer.Option(help="Instrument of a catalog: BTCUSDT.BINANCE.")] = None,
+    url: Annotated[list[str], typer.Option(help="Inference port: its URL, or mar:PATH of an archive; repeatable.")],
+    log: Log = "parquet:runs/audit",
+    run: RunId = None,
+    data: TradesData = None,
+    instrument: Instrument = None,
     allow_jumps: AllowJumps = False,
-    trades: Annotated[int, typer.Option(min=1, help="Trades that were simulated.")] = 60_000,
-    seed: Annotated[int, typer.Option(min=0, help="Of the simulation.")] = 1,
-    token_file: Annotated[Path | None, typer.Option(help="key_file.json of a server not started by serve.py.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    trades: Trades = 60_000,
+    seed: Annotated[int, seed_option("the simulation")] = 1,
+    token_file: TokenFile = None,
+    as_json: Json = False,
 ) -> None:
     """Predictions bit for bit and orders one by one; status 0 where all are equal or explained.
 

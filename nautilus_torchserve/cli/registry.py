@@ -1,4 +1,4 @@
-"""Which versions of a model there are and were, and which of them serves: MLflow's model registry, kept true."""
+"""Register released versions in MLflow's model registry, and keep it in step with a server."""
 
 import json
 import signal
@@ -10,46 +10,49 @@ import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
-from nautilus_torchserve.bundle import BUNDLE
 from nautilus_torchserve.cli.app import App, console, parsed, print_json, say
-from nautilus_torchserve.cli.name_types import AnyModel
+from nautilus_torchserve.cli.options import (
+    REPORTS,
+    RUNS,
+    TRUSTED,
+    AnyModel,
+    Json,
+    ModelArgument,
+    Reports,
+    Runs,
+    Trusted,
+    WatchS,
+)
 from nautilus_torchserve.cli.target_options import FindTarget, takes_server, takes_target
 from nautilus_torchserve.registry.comparison import Comparison
 from nautilus_torchserve.registry.record import ALIASES, RegisteredVersion
 from nautilus_torchserve.registry.registry import Registry
 from nautilus_torchserve.registry.transitions import differences, transition
-from nautilus_torchserve.release.rollout.kept_report import check_reports, keep_report, raise_if_not_ok
-from nautilus_torchserve.release.rollout.limits import Limits
-from nautilus_torchserve.release.rollout.report import Unrecorded
+from nautilus_torchserve.release.rollout.gates import Limits
+from nautilus_torchserve.release.rollout.report import Unrecorded, check_report_folder, raise_if_not_ok, write_report
 from nautilus_torchserve.release.rollout.status import ModelStatus, model_status
 from nautilus_torchserve.release.rollout.target import NoTarget, Target
 from nautilus_torchserve.user_error import UserError
-from nautilus_torchserve.wire.names import check_model_name, check_version
+from nautilus_torchserve.wire.names import check_version
 
 app = App(help=__doc__, no_args_is_help=True)
-Model = Annotated[
-    str, typer.Argument(parser=parsed(check_model_name), help="Which model: tick, price, sentiment or ensemble.")
-]
-Runs = Annotated[Path, typer.Option(help="Folder of mlflow.db, unless MLFLOW_TRACKING_URI names a store.")]
-Trusted = Annotated[Path, typer.Option(help="Folder of the public keys that count.")]
 Unsigned = Annotated[bool, typer.Option("--allow-unsigned", help="Archives without any signature, too.")]
-WatchS = Annotated[float, typer.Option("--watch", help="Seconds to watch errors and latency as the default version.")]
-Reports = Annotated[Path, typer.Option(help="Folder of the rollouts' reports.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 LIMITS = Limits()
-RUNS, TRUSTED, REPORTS = BUNDLE / "runs", BUNDLE / "trusted_keys", BUNDLE / "reports" / "rollouts"
 
 
 @app.command()
 def add(
     archive: Annotated[Path, typer.Argument(help="A signed .mar.")],
-    run: Annotated[Path | None, typer.Option(help="Run folder it was built from: links it to its training.")] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(help="Run folder: what it was built from, which links it to its training; default: none."),
+    ] = None,
     runs: Runs = RUNS,
     trusted: Trusted = TRUSTED,
     allow_unsigned: Unsigned = False,
     as_json: Json = False,
 ) -> None:
-    """Register an archive as a version of its model, with all that it says of itself, and keep a copy."""
+    """Register an archive as a version of its model, with its description, and store a copy."""
     with console.status(escape(f"Registering {archive}")):
         added = Registry(runs, trusted, allow_unsigned).add(archive, run)
     version = added.version
@@ -70,18 +73,18 @@ def list_versions(
     runs: Runs = RUNS,
     as_json: Json = False,
 ) -> None:
-    """Show what is registered, what the server really serves, and where that is something else."""
+    """Show the registered versions, what the server serves, and where they differ."""
     target = running(server)
     registry = Registry(runs, TRUSTED)
     listed = {name: registry.versions(name) for name in ([model] if model else registry.models())}
     on_server = {name: model_status(target, name) for name in listed} if target else {}
-    said = {name: differences(versions, on_server[name]) for name, versions in listed.items() if name in on_server}
+    differing = {name: differences(versions, on_server[name]) for name, versions in listed.items() if name in on_server}
     if as_json:
         models = {
             name: {
-                "versions": [each.as_dict() for each in versions],
-                "server": [asdict(each) for each in on_server[name].versions] if name in on_server else None,
-                "differences": said.get(name),
+                "versions": [version.as_dict() for version in versions],
+                "server": [asdict(version) for version in on_server[name].versions] if name in on_server else None,
+                "differences": differing.get(name),
             }
             for name, versions in listed.items()
         }
@@ -89,7 +92,7 @@ def list_versions(
         return
     for name, versions in listed.items():
         console.print(versions_table(name, versions, on_server.get(name)))
-        for line in said.get(name, ()):
+        for line in differing.get(name, ()):
             say(f"DIFFERS: {name}: {line}")
     if not any(listed.values()):
         say(f"{registry.store}: no version of {model or 'any model'} is registered")
@@ -97,7 +100,7 @@ def list_versions(
 
 @app.command()
 def compare(
-    model: Model,
+    model: ModelArgument,
     a: Annotated[str, typer.Argument(parser=parsed(check_version), help="A version or an alias.")],
     b: Annotated[str, typer.Argument(parser=parsed(check_version), help="Another one.")],
     runs: Runs = RUNS,
@@ -121,7 +124,7 @@ def compare(
 @takes_target
 def alias(
     target: Target,
-    model: Model,
+    model: ModelArgument,
     version: Annotated[str, typer.Argument(parser=parsed(check_version), help="A version, or the alias it has.")],
     name: Annotated[str, typer.Argument(metavar="ALIAS", help=", ".join(ALIASES))],
     runs: Runs = RUNS,
@@ -131,13 +134,13 @@ def alias(
     reports: Reports = REPORTS,
     as_json: Json = False,
 ) -> None:
-    """Make a version staging, production or archived: on the server first, past all gates, by name afterwards."""
+    """Make a version staging, production or archived: on the server first, with all gates, then by alias."""
     if name not in ALIASES:
-        raise typer.BadParameter(f"one of {', '.join(ALIASES)} expected, was {name!r}")
-    check_reports(reports)
-    for each in (signal.SIGINT, signal.SIGTERM):  # a job in the background is started with SIGINT ignored
-        signal.signal(each, signal.default_int_handler)
-    done = transition(
+        raise typer.BadParameter(f"expected one of {', '.join(ALIASES)}, got {name!r}")
+    check_report_folder(reports)
+    for number in (signal.SIGINT, signal.SIGTERM):  # background jobs start with SIGINT ignored
+        signal.signal(number, signal.default_int_handler)
+    result = transition(
         Registry(runs, trusted),
         target,
         model,
@@ -148,58 +151,58 @@ def alias(
         say,
         roll_out=not no_rollout,
     )
-    unwritten = [] if done.report is None else keep_report(done.report, reports)[1]
+    unwritten = [] if result.report is None else write_report(result.report, reports)[1]
     if as_json:
-        print_json({**done.as_dict(), "unwritten": unwritten})
-    if not done.ok and done.report is not None and not done.report.done:
-        raise UserError(f"{model} {version} is not {name}: {done.report.failed_at}: {done.report.reason}")
-    if done.unlabelled is not None:
+        print_json({**result.as_dict(), "unwritten": unwritten})
+    if not result.ok and result.report is not None and not result.report.done:
+        raise UserError(f"{model} {version} is not {name}: {result.report.failed_at}: {result.report.reason}")
+    if result.unlabelled is not None:
         raise Unrecorded(
-            f"{model} {version} is {name} on the server, but the registry does not say so: "
-            f"{done.unlabelled}; run this again"
+            f"{model} {version} is {name} on the server, but not in the registry: {result.unlabelled}; run this again"
         )
-    if done.report is not None:
-        raise_if_not_ok(done.report, unwritten)
-    say(f"{model} {done.version.version} is {name}{'' if done.report else '; the server was so already'}")
+    if result.report is not None:
+        raise_if_not_ok(result.report, unwritten)
+    say(f"{model} {result.version.version} is {name}{'' if result.report else '; the server needed no change'}")
 
 
 @app.command()
 def get(
-    model: Model,
+    model: ModelArgument,
     version: Annotated[str, typer.Argument(parser=parsed(check_version), help="A version or an alias.")],
-    out: Annotated[Path, typer.Option(help="The .mar to write.")],
+    out: Annotated[Path, typer.Option(help="Output: the .mar.")],
     runs: Runs = RUNS,
     trusted: Trusted = TRUSTED,
     allow_unsigned: Unsigned = False,
     as_json: Json = False,
 ) -> None:
-    """Write a registered archive to OUT, once its digest and its signature are found to be what they were."""
+    """Write a registered archive to OUT, once its digest and its signature are verified."""
     registry = Registry(runs, trusted, allow_unsigned)
-    found = registry.find(model, version)
-    with console.status(escape(f"Fetching {model} {found.version}")):
-        registry.fetch(found, out)
+    registered = registry.find(model, version)
+    with console.status(escape(f"Fetching {model} {registered.version}")):
+        registry.fetch(registered, out)
     if as_json:
-        print(json.dumps({"path": str(out), **found.as_dict()}))
-    say(f"{out}: {model} {found.version}, digest {found.digest[:12]}, signed by {found.signer or 'nobody'}")
+        print(json.dumps({"path": str(out), **registered.as_dict()}))
+    digest, signer = registered.digest[:12], registered.signer or "nobody"
+    say(f"{out}: {model} {registered.version}, digest {digest}, signed by {signer}")
 
 
 def versions_table(model: str, versions: list[RegisteredVersion], on_server: ModelStatus | None) -> Table:
-    there = {} if on_server is None else {each.version: each for each in on_server.versions}
+    served = {} if on_server is None else {version.version: version for version in on_server.versions}
     names = [model, "aliases", "registered", "digest", "metrics", *([] if on_server is None else ["server"])]
     table = Table(*(Column(name, overflow="fold") for name in names))
-    for each in versions:
-        metrics = "\n".join(f"{name} {value:.4g}" for name, value in each.main_metrics.items())
-        row = [each.version, ", ".join(each.aliases), each.registered, each.digest[:12], metrics]
-        if each.version in there:
-            row.append("default" if there[each.version].default else "loaded")
+    for version in versions:
+        metrics = "\n".join(f"{name} {value:.4g}" for name, value in version.main_metrics.items())
+        row = [version.version, ", ".join(version.aliases), version.registered, version.digest[:12], metrics]
+        if version.version in served:
+            row.append("default" if served[version.version].default else "loaded")
         table.add_row(*row)
     return table
 
 
 def running(server: FindTarget) -> Target | None:
-    """The server, if it runs; said, where it does not."""
+    """Return the server if it runs; report where it does not."""
     try:
         return server()
     except NoTarget as error:
-        say(f"only what is registered, without a server: {error}")
+        say(f"registered versions only, without a server: {error}")
         return None

@@ -8,6 +8,7 @@ import typer
 
 from nautilus_torchserve.bundle import BUNDLE
 from nautilus_torchserve.cli.app import App, console, raise_on_signals, say
+from nautilus_torchserve.cli.options import HOME, Home, Json
 from nautilus_torchserve.release.rollout.journal import remembered_digests
 from nautilus_torchserve.serving.client.archive_import import TRUSTED_VARIABLE
 from nautilus_torchserve.serving.server.config import TRUSTED_KEYS
@@ -23,16 +24,13 @@ from nautilus_torchserve.user_error import UserError
 from nautilus_torchserve.wire.names import check_model_name
 
 app = App(help=__doc__, no_args_is_help=True)
-Home = Annotated[Path, typer.Option(help="The server's working directory: keys, logs, state.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Trusted = Annotated[
     Path | None,
     typer.Option(
-        help=f"Folder of keys: an archive signed by none of them is refused; default: {TRUSTED_KEYS} of the "
+        help=f"Folder of public keys: archives need a signature of one of them; default: {TRUSTED_KEYS} of the "
         f"configuration, else {TRUSTED_VARIABLE} of the environment, else none are verified."
     ),
 ]
-HOME = BUNDLE / ".server"
 
 
 @app.command()
@@ -45,10 +43,11 @@ def start(
     ] = None,
     model_store: Annotated[
         Path | None,
-        typer.Option(help="Folder of the archives; default: the configuration's model_store, else archives."),
+        typer.Option(help="Folder of archives; default: the configuration's model_store, else archives."),
     ] = None,
     home: Home = HOME,
-    config: Annotated[Path, typer.Option(help="TorchServe's configuration.")] = BUNDLE / "config.properties",
+    config: Annotated[Path, typer.Option(help="Configuration file: TorchServe's config.properties.")] = BUNDLE
+    / "config.properties",
     free_ports: Annotated[bool, typer.Option(help="Take free ports instead of the configured ones.")] = False,
     trusted: Trusted = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget what rollouts have left in HOME.")] = False,
@@ -97,10 +96,12 @@ def status(home: Home = HOME, as_json: Json = False) -> None:
 
 
 @app.command()
-def stop(home: Home = HOME) -> None:
+def stop(home: Home = HOME, as_json: Json = False) -> None:
     """Stop what runs in HOME, server and workers; exit status 1 when nothing does."""
     if not stop_server(home.resolve()):
         raise UserError(f"no server runs in {home}")
+    if as_json:
+        print(json.dumps({"stopped": str(home)}))
     say(f"stopped the server in {home}")
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from nautilus_torchserve.cli.app import App, say
+from nautilus_torchserve.cli.options import Json
 from nautilus_torchserve.signing.archive_signature import sign_archive
 
 app = App()
@@ -17,7 +18,7 @@ app = App()
 def main(
     archive: Annotated[Path, typer.Argument(help="The .mar; it is replaced by the signed one.")],
     key: Annotated[str, typer.Option(help="A private key's FILE, or env:VARIABLE that holds one.")],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Sign ARCHIVE. None of its code is run: a job that holds the key need not train or load anything."""
     signed = sign_archive(archive, key)

@@ -4,17 +4,29 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import MofNCompleteColumn, Progress
 
-from nautilus_torchserve.cli.app import App, console
-from nautilus_torchserve.cli.backtest_options import BALANCE, takes_instrument_options
-from nautilus_torchserve.cli.read_arguments import AllowJumps, Stamp, Timezone
+from nautilus_torchserve.cli.app import App, console, progress_bar
+from nautilus_torchserve.cli.backtest_options import takes_instrument_options
+from nautilus_torchserve.cli.data_options import (
+    AllowJumps,
+    Balance,
+    BarCount,
+    BarsData,
+    InSample,
+    Instrument,
+    Stamp,
+    Timezone,
+    TradesData,
+)
+from nautilus_torchserve.cli.data_options import (
+    Trades as TradeCount,
+)
+from nautilus_torchserve.cli.options import LOCAL, Json, Model, Report, TokenFile, Url, Version, seed_option
 from nautilus_torchserve.cli.sweep_console import show
 from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.market.bars.checks import reading_notes
@@ -39,22 +51,14 @@ from nautilus_torchserve.user_error import UserError
 
 app = App(no_args_is_help=True)
 
-Set = Annotated[
-    list[str], typer.Option("--set", help="field=value,value of the backtest's settings; repeat for several fields.")
-]
-Url = Annotated[str, typer.Option(help="Inference port that all ask, or mar:PATH of an archive.")]
-Model = Annotated[str, typer.Option(help="The registered name.")]
-Version = Annotated[str | None, typer.Option(help="Left out: the server's default one.")]
-TokenFile = Annotated[Path | None, typer.Option(help="key_file.json of a server not started by serve.py.")]
+Set = Annotated[list[str], typer.Option("--set", help="Setting: FIELD=VALUE,VALUE of the backtest's; repeatable.")]
 Jobs = Annotated[int, typer.Option(min=1, help="Backtests at a time.")]
 Address = Annotated[
-    str | None, typer.Option("--ray", help="Run on Ray: local (starts one of --jobs CPUs), or its head's HOST:PORT.")
+    str | None,
+    typer.Option("--ray", help="Run on Ray: local, of --jobs CPUs, or its head's HOST:PORT; default: processes."),
 ]
-Drawn = Annotated[int | None, typer.Option("--random", min=1, help="Try so many of the combinations, drawn.")]
-Seed = Annotated[int, typer.Option(min=0, help="Of --random, and of the simulation.")]
-InSample = Annotated[bool, typer.Option("--in-sample", help="Run on what the fit saw, too.")]
-Report = Annotated[Path | None, typer.Option(help="Folder for the page.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Drawn = Annotated[int | None, typer.Option("--random", min=1, help="Run so many combinations, drawn; default: all.")]
+Seed = Annotated[int, seed_option("--random, and of the simulation")]
 
 
 @app.callback()
@@ -68,12 +72,12 @@ def sweep() -> None:
 def tick(
     instruments: InstrumentOptions,
     changed: Set,
-    url: Url = "http://127.0.0.1:8080",
-    data: Annotated[Path | None, typer.Option(help="CSV of trades or catalog folder; left out: simulated.")] = None,
-    instrument: Annotated[str | None, typer.Option(help="Instrument of a catalog: BTCUSDT.BINANCE.")] = None,
+    url: Url = LOCAL,
+    data: TradesData = None,
+    instrument: Instrument = None,
     timezone: Timezone = None,
     allow_jumps: AllowJumps = False,
-    trades: Annotated[int, typer.Option(min=1, help="Trades to simulate.")] = 60_000,
+    trades: TradeCount = 60_000,
     model: Model = "tick",
     version: Version = None,
     token_file: TokenFile = None,
@@ -81,10 +85,10 @@ def tick(
     ray: Address = None,
     drawn: Drawn = None,
     seed: Seed = 1,
-    balance: BALANCE = "10000",  # type: ignore[assignment]
+    balance: Balance = "10000",  # type: ignore[assignment]
     in_sample: InSample = False,
     report: Report = None,
-    as_json: AsJson = False,
+    as_json: Json = False,
 ) -> None:
     """Settings of nautilus_torchserve.trading.backtest.tick_settings.BacktestSettings."""
     settings = BacktestSettings(
@@ -103,13 +107,13 @@ def tick(
 def price(
     instruments: InstrumentOptions,
     changed: Set,
-    url: Url = "http://127.0.0.1:8080",
-    data: Annotated[Path | None, typer.Option(help="CSV of bars or catalog; left out: simulated.")] = None,
-    instrument: Annotated[str | None, typer.Option(help="BTC-PERP.DERIBIT, where --data does not say.")] = None,
+    url: Url = LOCAL,
+    data: BarsData = None,
+    instrument: Instrument = None,
     stamp: Stamp = "open",
     timezone: Timezone = None,
     allow_jumps: AllowJumps = False,
-    bars: Annotated[int, typer.Option(min=1, help="Bars to simulate.")] = 20_000,
+    bars: BarCount = 20_000,
     model: Model = "price",
     version: Version = None,
     token_file: TokenFile = None,
@@ -117,10 +121,10 @@ def price(
     ray: Address = None,
     drawn: Drawn = None,
     seed: Seed = 1,
-    balance: BALANCE = "10000",  # type: ignore[assignment]
+    balance: Balance = "10000",  # type: ignore[assignment]
     in_sample: InSample = False,
     report: Report = None,
-    as_json: AsJson = False,
+    as_json: Json = False,
 ) -> None:
     """Settings of nautilus_torchserve.trading.backtest.bars_settings.BarBacktestSettings."""
     settings = BarBacktestSettings(
@@ -155,7 +159,7 @@ def run(
         typer.echo(note, err=True)
     plan = Plan(data, settings)
     began = time.perf_counter()
-    with progress_of("backtests") as on_done:
+    with progress_bar("backtests") as on_done:
         return sweep_parameters(plan, grid, tried, runner(jobs, ray, on_done)), time.perf_counter() - began
 
 
@@ -193,11 +197,3 @@ def tell(
     if found.failed:
         first = found.failed[0].error
         raise UserError(f"{len(found.failed):,} of {len(found.trials):,} backtests failed; the first: {first}")
-
-
-@contextmanager
-def progress_of(noun: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr, and what moves it."""
-    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=console, transient=True) as bar:
-        task = bar.add_task(noun, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

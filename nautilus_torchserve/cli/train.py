@@ -10,13 +10,25 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from nautilus_torchserve.cli.app import App, console, parsed
-from nautilus_torchserve.cli.read_arguments import AllowJumps, Stamp, Timezone
+from nautilus_torchserve.cli.app import App, console
+from nautilus_torchserve.cli.data_options import (
+    AllowJumps,
+    BarCount,
+    BarInterval,
+    BarsData,
+    Instrument,
+    News,
+    NewsDelay,
+    Stamp,
+    Timezone,
+    Trades,
+    TradesData,
+)
+from nautilus_torchserve.cli.options import ArchiveVersion, Json, duration, seed_option
 from nautilus_torchserve.features.news_window import NewsWindowConfig
 from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.market.bars.checks import examine
 from nautilus_torchserve.market.bars.load import load_bars
-from nautilus_torchserve.market.intervals import parse_interval
 from nautilus_torchserve.market.news.load import load_news_bars
 from nautilus_torchserve.market.read_options import ReadOptions
 from nautilus_torchserve.market.trades.labels import LabelConfig
@@ -24,9 +36,8 @@ from nautilus_torchserve.market.trades.load import load
 from nautilus_torchserve.reporting.evaluation.price_page import write_evaluation
 from nautilus_torchserve.reporting.evaluation.sentiment_page import write_sentiment
 from nautilus_torchserve.training.ensemble.run import train_ensemble
-from nautilus_torchserve.training.price.options import price_training
+from nautilus_torchserve.training.price.options import PriceTraining, price_training
 from nautilus_torchserve.training.price.run import train_price
-from nautilus_torchserve.training.price.training import PriceTraining
 from nautilus_torchserve.training.price.tuning import tune_price
 from nautilus_torchserve.training.runs.folder import REPORT
 from nautilus_torchserve.training.runs.tuning import TuneProgress, write_best
@@ -37,14 +48,12 @@ from nautilus_torchserve.training.sentiment.run import train_sentiment
 from nautilus_torchserve.training.tick.fit import FitConfig
 from nautilus_torchserve.training.tick.run import train_tick
 
-interval = parsed(parse_interval)
 app = App(no_args_is_help=True)
-Instrument = Annotated[str | None, typer.Option(help="Instrument of a catalog: BTCUSDT.BINANCE.")]
-Seed = Annotated[int, typer.Option(min=0, help="Of the fit and of the simulation.")]
+Seed = Annotated[int, seed_option("the fit and of the simulation")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Threads = Annotated[int, typer.Option(min=1, help="Of the CPU; other numbers give other last bits.")]
-Version = Annotated[str, typer.Option(help="Model version of the tracked archive.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Threads = Annotated[int, typer.Option(min=1, help="CPU threads: other numbers give other last bits.")]
+RunFolder = Annotated[Path, typer.Option(help="Output: the run folder.")]
+Settings = Annotated[list[str], typer.Option("--set", help="Setting: fit.epochs=5, network.hidden=64; repeatable.")]
 FIT_COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
 
 
@@ -55,15 +64,15 @@ def train() -> None:
 
 @app.command()
 def tick(
-    data: Annotated[Path | None, typer.Option(help="CSV of trades or catalog folder; left out: simulated.")] = None,
+    data: TradesData = None,
     instrument: Instrument = None,
     timezone: Timezone = None,
     allow_jumps: AllowJumps = False,
-    trades: Annotated[int, typer.Option(min=1, help="Trades to simulate.")] = 60_000,
-    out: Annotated[Path, typer.Option(help="Run folder to write.")] = Path("runs/tick"),
+    trades: Trades = 60_000,
+    out: RunFolder = Path("runs/tick"),
     seed: Seed = 1,
-    horizon: Annotated[int, typer.Option(min=1, help="Trades that a label looks ahead.")] = 20,
-    cost_bps: Annotated[float, typer.Option(min=0.0, help="Move worth trading (bps).")] = 1.0,
+    horizon: Annotated[int, typer.Option("--label-trades", min=1, help="Trades that a label looks ahead.")] = 20,
+    cost_bps: Annotated[float, typer.Option(min=0.0, help="Least move worth trading (bps).")] = 1.0,
     epochs: Annotated[int, typer.Option(min=1, help="Most passes over the training part.")] = 60,
     as_json: Json = False,
 ) -> None:
@@ -81,32 +90,33 @@ def tick(
             FitConfig(epochs=epochs, seed=seed),
             on_epoch=lambda history: progress.update(task, completed=history.epochs),
         )
+    (history,) = result.histories
     if as_json:
         typer.echo(json.dumps({"run": str(out), **result.description}))
-    typer.echo(f"{loaded.source}: {len(loaded)} trades, best epoch {result.best_epoch} of {result.epochs}", err=True)
+    typer.echo(f"{loaded.source}: {len(loaded)} trades, best epoch {history.best_epoch} of {history.epochs}", err=True)
     typer.echo(f"{result.evaluation['edge']}\n{out} is ready to be packed.", err=True)
 
 
 @app.command()
 def price(
-    data: Annotated[Path | None, typer.Option(help="CSV of bars or catalog folder; left out: simulated.")] = None,
+    data: BarsData = None,
     instrument: Instrument = None,
-    bar: Annotated[int | None, typer.Option(parser=interval, help="1-MINUTE, 1-DAY; left out: as they are.")] = None,
+    bar: BarInterval = None,
     stamp: Stamp = "open",
     timezone: Timezone = None,
     allow_jumps: AllowJumps = False,
-    bars: Annotated[int, typer.Option(min=1, help="Bars to simulate.")] = 20_000,
-    model: Annotated[str, typer.Option(help="price_lstm, residual, cnn or patchtst.")] = "price_lstm",
-    out: Annotated[Path, typer.Option(help="Run folder to write.")] = Path("runs/price"),
-    indicators: Annotated[bool | None, typer.Option(help="Indicator columns; left out: what suits MODEL.")] = None,
+    bars: BarCount = 20_000,
+    model: Annotated[str, typer.Option(help="Model: price_lstm, residual, cnn or patchtst.")] = "price_lstm",
+    out: RunFolder = Path("runs/price"),
+    indicators: Annotated[bool | None, typer.Option(help="Indicator columns; default: as suits --model.")] = None,
     folds: Annotated[int, typer.Option(min=1, help="Test parts of the walk-forward evaluation.")] = 4,
-    max_gap: Annotated[int | None, typer.Option(parser=interval, help="Longest break within a window.")] = None,
-    config: Annotated[Path | None, typer.Option(help="Configuration that --tune wrote.")] = None,
-    settings: Annotated[list[str], typer.Option("--set", help="network.hidden=64, fit.epochs=5, ...")] = [],  # noqa: B006
-    tune: Annotated[int, typer.Option(min=0, help="Search with so many trials instead, in all.")] = 0,
+    max_gap: Annotated[int | None, duration("Longest break within a window; default: any.")] = None,
+    config: Annotated[Path | None, typer.Option(help="Configuration file: what --tune wrote; default: none.")] = None,
+    settings: Settings = [],  # noqa: B006
+    tune: Annotated[int, typer.Option(min=0, help="Search with so many trials in all, instead of a fit.")] = 0,
     device: Device = "auto",
     threads: Threads = 1,
-    version: Version = "1.0",
+    version: ArchiveVersion = "1.0",
     seed: Seed = 1,
     as_json: Json = False,
 ) -> None:
@@ -146,16 +156,16 @@ def price(
 
 @app.command()
 def sentiment(
-    data: Annotated[list[Path], typer.Option(help="Labelled sentences of your own: CSV or text@label.")] = [],  # noqa: B006
+    data: Annotated[list[Path], typer.Option(help="Data to read: sentences, CSV or text@label.")] = [],  # noqa: B006
     only_data: Annotated[bool, typer.Option("--only-data", help="Leave the project's own sentences out.")] = False,
-    backbone: Annotated[Path | None, typer.Option(help="Encoder's folder; left out: all-MiniLM-L6-v2.")] = None,
-    evaluate: Annotated[list[Path], typer.Option(help="Labelled file to score the finished model on.")] = [],  # noqa: B006
-    out: Annotated[Path, typer.Option(help="Run folder to write.")] = Path("runs/sentiment"),
-    settings: Annotated[list[str], typer.Option("--set", help="fit.epochs=5, ...")] = [],  # noqa: B006
+    backbone: Annotated[Path | None, typer.Option(help="Encoder's folder; default: all-MiniLM-L6-v2.")] = None,
+    evaluate: Annotated[list[Path], typer.Option(help="Labelled file to score the model on; repeatable.")] = [],  # noqa: B006
+    out: RunFolder = Path("runs/sentiment"),
+    settings: Settings = [],  # noqa: B006
     device: Device = "auto",
     threads: Threads = 2,
-    version: Version = "1.0",
-    seed: Annotated[int, typer.Option(min=0, help="Of the fit and of the validation part.")] = 1,
+    version: ArchiveVersion = "1.0",
+    seed: Annotated[int, seed_option("the fit and of the validation part")] = 1,
     as_json: Json = False,
 ) -> None:
     """What a holder of the asset would feel about a text; judged on held-out sentences, tracked with MLflow."""
@@ -200,21 +210,19 @@ def sentiment(
 def ensemble(
     price_run: Annotated[Path, typer.Option(help="Run folder of the price model.")] = Path("runs/price"),
     sentiment_run: Annotated[Path, typer.Option(help="Run folder of the sentiment model.")] = Path("runs/sentiment"),
-    data: Annotated[Path | None, typer.Option(help="CSV of bars or catalog folder; left out: simulated.")] = None,
-    news: Annotated[Path | None, typer.Option(help="CSV or JSONL of headlines; with --data.")] = None,
-    news_delay: Annotated[
-        int | None, typer.Option(parser=interval, help="Publication to receipt, where NEWS does not say: 2-SECOND.")
-    ] = None,
+    data: BarsData = None,
+    news: News = None,
+    news_delay: NewsDelay = None,
     instrument: Instrument = None,
-    bar: Annotated[int | None, typer.Option(parser=interval, help="1-MINUTE, 1-DAY; left out: as they are.")] = None,
+    bar: BarInterval = None,
     stamp: Stamp = "open",
     timezone: Timezone = None,
     allow_jumps: AllowJumps = False,
-    bars: Annotated[int, typer.Option(min=1, help="Bars to simulate.")] = 20_000,
-    max_news_age: Annotated[int, typer.Option(parser=interval, help="Oldest headline to tell.")] = "4-HOUR",  # type: ignore[assignment]
-    max_texts: Annotated[int, typer.Option(min=1, help="Most headlines to tell at once.")] = 8,
-    out: Annotated[Path, typer.Option(help="Run folder to write.")] = Path("runs/ensemble"),
-    seed: Annotated[int, typer.Option(min=0, help="Of the simulation and of the intervals.")] = 1,
+    bars: BarCount = 20_000,
+    max_news_age: Annotated[int, duration("Oldest headline in a window.")] = "4h",  # type: ignore[assignment]
+    max_texts: Annotated[int, typer.Option(min=1, help="Most headlines in a window.")] = 8,
+    out: RunFolder = Path("runs/ensemble"),
+    seed: Annotated[int, seed_option("the simulation and of the intervals")] = 1,
     as_json: Json = False,
 ) -> None:
     """A price and a sentiment model in one call: their weights, from bars that the price model has not seen."""

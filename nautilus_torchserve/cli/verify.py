@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from nautilus_torchserve.bundle import BUNDLE
 from nautilus_torchserve.cli.app import App, say
+from nautilus_torchserve.cli.options import TRUSTED, Json, Trusted
 from nautilus_torchserve.signing.archive_signature import verify_archive
 
 app = App()
@@ -17,8 +17,8 @@ app = App()
 @app.command()
 def main(
     archive: Annotated[Path, typer.Argument(help="The .mar.")],
-    trusted: Annotated[Path, typer.Option(help="Folder of public keys, NAME.pub.")] = BUNDLE / "trusted_keys",
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    trusted: Trusted = TRUSTED,
+    as_json: Json = False,
 ) -> None:
     """Verify ARCHIVE: exit status 0 when a trusted key has signed just this content, else 1 and the reason."""
     verified = verify_archive(archive, trusted)

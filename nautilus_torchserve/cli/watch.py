@@ -9,12 +9,23 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from nautilus_torchserve.bundle import BUNDLE
-from nautilus_torchserve.cli.app import App, parsed, say
+from nautilus_torchserve.cli.app import App, say
+from nautilus_torchserve.cli.options import (
+    TRUSTED,
+    DrainS,
+    Json,
+    Keep,
+    LatencyAddMs,
+    LatencyMostMs,
+    LatencyRatio,
+    Store,
+    Trusted,
+    WatchS,
+    seconds,
+)
 from nautilus_torchserve.cli.target_options import FindTarget, takes_server
-from nautilus_torchserve.release.rollout.limits import Limits
-from nautilus_torchserve.release.watch.watch import Watched, watch
-from nautilus_torchserve.trading.durations import parse_seconds
+from nautilus_torchserve.release.rollout.gates import Limits
+from nautilus_torchserve.release.watch.watch import WatchSettings, watch
 from nautilus_torchserve.traffic.store import DEFAULT_URL
 from nautilus_torchserve.user_error import UserError
 
@@ -27,30 +38,28 @@ _D = Limits()
 def main(
     server: FindTarget,
     folder: Annotated[Path, typer.Argument(help="Where archives appear; holds done/ and refused/ too.")],
-    trusted: Annotated[Path, typer.Option(help="Folder of public keys.")] = BUNDLE / "trusted_keys",
-    interval: Annotated[float, typer.Option(help="Seconds between two looks, and without a change.", min=0.05)] = 2.0,
+    trusted: Trusted = TRUSTED,
+    interval: Annotated[float, seconds("Time between two looks, and without a change: at least 50ms.")] = 2.0,
     once: Annotated[bool, typer.Option("--once", help="End when what is there is rolled out.")] = False,
-    watch_s: Annotated[float, typer.Option("--watch", help="As for scripts/rollout.py register.")] = _D.watch_s,
-    drain_s: Annotated[float | None, typer.Option("--drain", help="The same.")] = _D.drain_s,
-    keep: Annotated[int, typer.Option(help="The same.")] = _D.keep,
-    latency_ratio: Annotated[float, typer.Option(help="The same.")] = _D.latency_ratio,
-    latency_add_ms: Annotated[float, typer.Option(help="The same.")] = _D.latency_add_ms,
-    latency_most_ms: Annotated[float | None, typer.Option(help="The same.")] = _D.latency_most_ms,
+    watch_s: WatchS = _D.watch_s,
+    drain_s: DrainS = _D.drain_s,
+    keep: Keep = _D.keep,
+    latency_ratio: LatencyRatio = _D.latency_ratio,
+    latency_add_ms: LatencyAddMs = _D.latency_add_ms,
+    latency_most_ms: LatencyMostMs = _D.latency_most_ms,
     unload_after: Annotated[
-        float | None,
-        typer.Option(
-            parser=parsed(parse_seconds),
-            help="Remove versions so long after they were rolled back from; default: never.",
-        ),
+        float | None, seconds("Remove versions so long after they were rolled back from; default: never.")
     ] = None,
-    store: Annotated[str, typer.Option(help="Database of routers and splits, which may still use one.")] = DEFAULT_URL,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout when it ends.")] = False,
+    store: Store = DEFAULT_URL,
+    as_json: Json = False,
 ) -> None:
     """Roll out every .mar that appears in FOLDER, until Ctrl-C or SIGTERM; each gets a report beside it.
 
-    Copy under another name and rename, or just copy: an archive is taken when it is whole. With --once the exit
-    status is 1 when one was refused or left.
+    Copy under another name and rename, or just copy: an archive is rolled out when it is complete. With --once the
+    exit status is 1 where one was refused or left.
     """
+    if interval < 0.05:
+        raise typer.BadParameter(f"expected at least 50ms, got {interval:g} s", param_hint="--interval")
     limits = Limits(
         watch_s=watch_s,
         drain_s=drain_s,
@@ -59,18 +68,18 @@ def main(
         latency_add_ms=latency_add_ms,
         latency_most_ms=latency_most_ms,
     )
-    watched = Watched(folder, server, trusted, limits, interval, unload_after_s=unload_after, splits=store)
-    server()  # a wrong call, and a server that was never there, are said at once
-    taken = watch(watched, _stop_on_signals(), say, once)
+    settings = WatchSettings(folder, server, trusted, limits, interval, unload_after_s=unload_after, splits=store)
+    server()  # wrong options, and a server that does not run, are reported at once
+    archives = watch(settings, _stop_on_signals(), say, once)
     if as_json:
-        print(json.dumps({"archives": [asdict(each) for each in taken]}, default=str))
-    left = [each for each in taken if each.outcome != "done"]
-    if once and left:
-        raise UserError(f"{len(left)} of {len(taken)} archives were not rolled out")
+        print(json.dumps({"archives": [asdict(archive) for archive in archives]}, default=str))
+    not_done = [archive for archive in archives if archive.outcome != "done"]
+    if once and not_done:
+        raise UserError(f"{len(not_done)} of {len(archives)} archives were not rolled out")
 
 
 def _stop_on_signals() -> threading.Event:
-    """Set by Ctrl-C and SIGTERM, which also interrupt what is under way."""
+    """Return an event that Ctrl-C and SIGTERM set; they also interrupt a rollout under way."""
     stopped = threading.Event()
 
     def stop(*_: object) -> NoReturn:

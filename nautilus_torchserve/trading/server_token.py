@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from nautilus_torchserve.bundle import BUNDLE
+from nautilus_torchserve.bundle import WORKSPACE
 from nautilus_torchserve.serving.server.torchserve import TorchServe, find_server
 from nautilus_torchserve.serving.tokens import KEY_FILE, inference_token
 
@@ -31,7 +31,7 @@ def own_key_file(url: str) -> tuple[Path, str] | None:
 
 
 def _own_server(url: str) -> TorchServe | None:
-    server = find_server(BUNDLE / ".server")
+    server = find_server(WORKSPACE / ".server")
     if server is None or server.inference_url != url.rstrip("/") or server.token_source("inference") is None:
         return None
     return server

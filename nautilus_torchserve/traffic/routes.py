@@ -7,6 +7,7 @@ from typing import Protocol
 
 from nautilus_torchserve.serving.client.client import InferenceClient, PredictionResponse
 from nautilus_torchserve.serving.client.inputs import Inputs
+from nautilus_torchserve.serving.client.transports import is_server_url
 from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.traffic.assignment import Assignment, Route
 from nautilus_torchserve.traffic.router import Router
@@ -181,6 +182,6 @@ def open_routes(
     """
     if store is not None:
         return Router(connector, store)
-    if keep_versions and version is None and not connector.url.startswith("mar:"):
+    if keep_versions and version is None and is_server_url(connector.url):
         return DefaultRoute(VersionClients(connector))
     return FixedRoute(connector.connect(version))

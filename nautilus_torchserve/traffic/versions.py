@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from nautilus_torchserve.features.schema import FeatureSchema
 from nautilus_torchserve.serving.client.archive_file import UnreadableArchive
 from nautilus_torchserve.serving.client.client import InferenceClient, connect
+from nautilus_torchserve.serving.client.transports import SERVER_PREFIXES, is_server_url
 from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.serving.tokens import Token
 from nautilus_torchserve.user_error import InvalidArgument
@@ -77,8 +78,8 @@ class VersionClients:
 
     def __init__(self, connector: ModelConnector) -> None:
         url = connector.url
-        if not url.startswith(("http://", "https://")):
-            raise InvalidArgument(f"expected the url of a server, http:// or https:// (a split needs one), got {url!r}")
+        if not is_server_url(url):
+            raise InvalidArgument(f"expected the url of a server, {SERVER_PREFIXES} (a split needs one), got {url!r}")
         self._connector = connector
         self._lock = threading.Lock()
         self._clients: dict[str, InferenceClient] = {}

@@ -1,4 +1,4 @@
-"""Rows of numbers as a request's body, in three forms.
+"""Rows of numbers as the body of a request, in three forms.
 
 ======================================  =====================================================
 ``application/octet-stream``            little-endian float32 rows in C order (the fast path)
@@ -36,40 +36,40 @@ BINARY = "application/octet-stream"
 JSON = "application/json"
 
 FLOAT32 = np.dtype("<f4")
-LONGEST_ID = 200
-"""Characters of the Open Inference Protocol's ``id``, which is sent back."""
-_MOST_SIZE = 1 << 31
-"""Of a tensor's axis: beyond any body, and small enough to be multiplied and shown."""
+MAX_ID_LENGTH = 200
+"""Most characters of the Open Inference Protocol's ``id``, which is returned with the answer."""
+_MAX_AXIS = 1 << 31
+"""Largest axis of a tensor: beyond any body, and small enough to be multiplied and shown."""
 _OIP_NUMBERS = frozenset(
     ("FP16", "FP32", "FP64", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64")
 )
 
 
 @dataclass(frozen=True)
-class Request:
-    """What one request asks for."""
+class RowRequest:
+    """A decoded request for rows of numbers."""
 
     rows: NDArray[np.float32]
     """float32 [n, *row_shape], finite, n >= 1."""
     open_inference: bool = False
-    """True when it came as an Open Inference Protocol body and wants its answer in kind."""
+    """Whether it came as an Open Inference Protocol body; its answer takes that form too."""
     request_id: str | None = None
-    """The protocol's optional ``id``, sent back."""
+    """The protocol's optional ``id``, returned with the answer."""
     ts_event: NDArray[np.int64] | None = None
-    """int64 [n, time_steps], Unix ns: when each step of a row was, where the sender said so."""
+    """int64 [n, time_steps], Unix ns: the time of each step of a row, where the sender gave it."""
 
     def __len__(self) -> int:
         return len(self.rows)
 
 
-def decode(body: object, content_type: str | None, row_shape: tuple[int, ...]) -> Request:
-    """Read one request's body.
+def decode(body: object, content_type: str | None, row_shape: tuple[int, ...]) -> RowRequest:
+    """Decode a request's body.
 
     Parameters
     ----------
     body : bytes, bytearray, or parsed JSON
-        TorchServe's own reader parses ``application/json`` and hands malformed JSON on as bytes; ours
-        leaves it to this function.
+        TorchServe's own reader parses ``application/json`` and passes malformed JSON on as bytes; ours
+        leaves JSON to this function.
     content_type : str or None
         The header as sent; parameters such as ``charset`` are ignored.
     row_shape : tuple of int
@@ -82,23 +82,23 @@ def decode(body: object, content_type: str | None, row_shape: tuple[int, ...]) -
     kind = check_content(body, content_type, (BINARY, JSON), f"rows of shape {_shape(row_shape)}")
     if kind == BINARY:
         if not isinstance(body, bytes | bytearray):
-            raise BadType(f"float32 bytes expected for {BINARY}, was {type(body).__name__}")
-        return Request(_finite(bytes_to_rows(body, row_shape)))
+            raise BadType(f"expected float32 bytes for {BINARY}, got {type(body).__name__}")
+        return RowRequest(_finite(bytes_to_rows(body, row_shape)))
     if not isinstance(body, bytes | bytearray):
         return _from_json(parse_json(body) if isinstance(body, str) else body, row_shape)
     parsed = parse_json(body)
     if isinstance(parsed, list) and _holds_numbers_only(body):
-        return Request(_from_list(parsed, row_shape, checked=True))
+        return RowRequest(_from_list(parsed, row_shape, checked=True))
     return _from_json(parsed, row_shape)
 
 
 def _holds_numbers_only(text: bytes | bytearray) -> bool:
-    """Whether JSON has no leaves but numbers: not one letter of any others, which a search for bytes shows at once."""
+    """Return whether JSON has no leaves but numbers: it holds not one letter of any others, which a search shows."""
     return not (b'"' in text or b"{" in text or b"u" in text or b"a" in text)  # true and null; false and NaN
 
 
 def check_content(body: object, content_type: str | None, kinds: tuple[str, ...], what: str) -> str:
-    """The content type without its parameters, one of ``kinds``; ``what`` says what the body should hold.
+    """Return the content type without its parameters, one of ``kinds``; ``what`` names what the body should hold.
 
     Raises
     ------
@@ -106,14 +106,14 @@ def check_content(body: object, content_type: str | None, kinds: tuple[str, ...]
     """
     kind = (content_type or "none").split(";")[0].strip().lower()
     if kind not in kinds and (body or content_type):
-        raise UnsupportedContentType(f"content type {' or '.join(kinds)} expected, was {excerpt(kind)}")
+        raise UnsupportedContentType(f"expected content type {' or '.join(kinds)}, got {excerpt(kind)}")
     if body is None or (isinstance(body, bytes | bytearray | str) and not body):
-        raise EmptyBody(f"{what} expected, was an empty body")
+        raise EmptyBody(f"expected {what}, got an empty body")
     return kind
 
 
 def encode_rows(rows: NDArray[np.float32]) -> bytes:
-    """Rows as the body of an ``application/octet-stream`` request."""
+    """Encode rows as the body of an ``application/octet-stream`` request."""
     return np.ascontiguousarray(rows, dtype=FLOAT32).tobytes()
 
 
@@ -122,37 +122,37 @@ def _shape(row_shape: tuple[int, ...]) -> str:
 
 
 def bytes_to_rows(body: bytes | bytearray, row_shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Little-endian float32 in C order as ``[n, *row_shape]``, whatever the values; `BadShape` where n is not whole."""
+    """Return little-endian float32 in C order as ``[n, *row_shape]``; raise `BadShape` where n is not whole."""
     width = FLOAT32.itemsize * math.prod(row_shape)
     if len(body) % width:
-        raise BadShape(f"float32 rows of shape {_shape(row_shape)} expected, {width} bytes each, was {len(body)} bytes")
+        raise BadShape(f"expected float32 rows of shape {_shape(row_shape)}, {width} bytes each, got {len(body)} bytes")
     return np.frombuffer(body, dtype=FLOAT32).reshape(-1, *row_shape)
 
 
 def parse_json(text: bytes | bytearray | str) -> object:
-    """JSON, or what Python's own module writes for it; `MalformedBody` where it is neither."""
+    """Parse JSON, or what Python's own module writes for it; raise `MalformedBody` where it is neither."""
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
         # NaN, Infinity and 1e999 are no JSON, but Python's own module reads and writes them.
         with suppress(ValueError, RecursionError):
             return json.loads(text)
-        raise MalformedBody(f"JSON expected: {error}") from error
+        raise MalformedBody(f"expected JSON, got {error}") from error
 
 
-def _from_json(body: object, row_shape: tuple[int, ...]) -> Request:
+def _from_json(body: object, row_shape: tuple[int, ...]) -> RowRequest:
     if isinstance(body, list):
-        return Request(_from_list(body, row_shape))
+        return RowRequest(_from_list(body, row_shape))
     if not isinstance(body, dict):
-        raise MalformedBody(f'a list of rows, {{"instances"}} or {{"inputs"}} expected, was {type(body).__name__}')
+        raise MalformedBody(f'expected a list of rows, {{"instances"}} or {{"inputs"}}, got {type(body).__name__}')
     if "instances" in body:
         rows = _from_list(body["instances"], row_shape)
-        return Request(rows, ts_event=_times(body.get("ts_event"), rows))
+        return RowRequest(rows, ts_event=_times(body.get("ts_event"), rows))
     if "inputs" in body:
         rows = _from_tensor(only(tensors(body["inputs"])), row_shape)
-        return Request(rows, True, identifier(body), _times(body.get("ts_event"), rows))
-    was = f"an object with {excerpt(sorted(body))}"
-    raise MalformedBody(f'a list of rows, {{"instances"}} or {{"inputs"}} expected, was {was}')
+        return RowRequest(rows, True, identifier(body), _times(body.get("ts_event"), rows))
+    got = f"an object with {excerpt(sorted(body))}"
+    raise MalformedBody(f'expected a list of rows, {{"instances"}} or {{"inputs"}}, got {got}')
 
 
 def _times(nested: object, rows: NDArray[np.float32]) -> NDArray[np.int64] | None:
@@ -163,24 +163,24 @@ def _times(nested: object, rows: NDArray[np.float32]) -> NDArray[np.int64] | Non
     except RequestError as error:
         raise type(error)(f'"ts_event": {error}') from error
     if times.shape != rows.shape[:-1]:
-        raise BadShape(f'"ts_event" of shape {list(rows.shape[:-1])} expected, was {list(times.shape)}')
+        raise BadShape(f'expected "ts_event" of shape {list(rows.shape[:-1])}, got {list(times.shape)}')
     if times.dtype != np.int64:  # a float has lost nanoseconds by now, and so has a mixture with what fits uint64 only
-        raise BadType(f'"ts_event" in whole Unix nanoseconds of 64 bits expected, was {times.flat[0]} as {times.dtype}')
+        raise BadType(f'expected "ts_event" in whole Unix nanoseconds of 64 bits, got {times.flat[0]} as {times.dtype}')
     return times
 
 
 def identifier(body: dict[str, object]) -> str | None:
-    """The Open Inference Protocol's optional ``id``; `MalformedBody` where it is no string that can be sent back."""
-    found = body.get("id")
-    if found is None:
+    """Return the Open Inference Protocol's optional ``id``; raise `MalformedBody` where no answer can hold it."""
+    value = body.get("id")
+    if value is None:
         return None
-    if not isinstance(found, str):
-        raise MalformedBody(f'"id" as a string expected, was {type(found).__name__}')
-    if len(found) > LONGEST_ID:
-        raise MalformedBody(f'expected "id" of at most {LONGEST_ID} characters, got {len(found):,}')
-    if not is_unicode(found):
-        raise MalformedBody(f'expected "id" as Unicode text, got a lone surrogate in {excerpt(found)!r}')
-    return found
+    if not isinstance(value, str):
+        raise MalformedBody(f'expected "id" as a string, got {type(value).__name__}')
+    if len(value) > MAX_ID_LENGTH:
+        raise MalformedBody(f'expected "id" of at most {MAX_ID_LENGTH} characters, got {len(value):,}')
+    if not is_unicode(value):
+        raise MalformedBody(f'expected "id" as Unicode text, got a lone surrogate in {excerpt(value)!r}')
+    return value
 
 
 def is_unicode(text: str) -> bool:
@@ -193,26 +193,28 @@ def is_unicode(text: str) -> bool:
 
 
 def tensors(inputs: object) -> list[dict[str, object]]:
-    """The protocol's ``inputs``, each with name, shape, datatype and data; `MalformedBody` where they are not."""
+    """Return the protocol's ``inputs``, each with name, shape, datatype and data; raise `MalformedBody` otherwise."""
     if not isinstance(inputs, list) or not inputs or not all(isinstance(tensor, dict) for tensor in inputs):
-        raise MalformedBody('"inputs" as a list of tensors expected')
+        raise MalformedBody('expected "inputs" as a list of tensors')
     for tensor in inputs:
         missing = sorted({"name", "shape", "datatype", "data"} - set(tensor))
         if missing:
-            raise MalformedBody(f'tensor with "name", "shape", "datatype" and "data" expected, was without {missing}')
+            raise MalformedBody(
+                f'expected a tensor with "name", "shape", "datatype" and "data", got one without {missing}'
+            )
         shape = tensor["shape"]
-        if not isinstance(shape, list) or not all(type(size) is int and 0 <= size < _MOST_SIZE for size in shape):
-            raise MalformedBody(f'"shape" as a list of sizes expected, was {excerpt(shape)}')
+        if not isinstance(shape, list) or not all(type(size) is int and 0 <= size < _MAX_AXIS for size in shape):
+            raise MalformedBody(f'expected "shape" as a list of sizes, got {excerpt(shape)}')
         for key in ("name", "datatype"):
             if not isinstance(tensor[key], str):
-                raise MalformedBody(f'"{key}" as a string expected, was {type(tensor[key]).__name__}')
+                raise MalformedBody(f'expected "{key}" as a string, got {type(tensor[key]).__name__}')
     return inputs
 
 
 def only(inputs: list[dict[str, object]]) -> dict[str, object]:
-    """The one tensor there is to be."""
+    """Return the only tensor; raise `MalformedBody` where there are several."""
     if len(inputs) != 1:
-        raise MalformedBody(f'"inputs" as a list of one tensor expected, was of {len(inputs)}')
+        raise MalformedBody(f'expected "inputs" as a list of one tensor, got {len(inputs)}')
     return inputs[0]
 
 
@@ -221,33 +223,33 @@ def _from_tensor(tensor: dict[str, object], row_shape: tuple[int, ...]) -> NDArr
 
 
 def tensor_numbers(tensor: dict[str, Any], row_shape: tuple[int, ...]) -> NDArray:
-    """A tensor's values, [n, *row_shape], of whatever numeric type.
+    """Return a tensor's values, [n, *row_shape], of whatever numeric type.
 
     Raises
     ------
     BadType, BadShape
     """
     if tensor["datatype"] not in _OIP_NUMBERS:
-        raise BadType(f"datatype FP32 or another number expected, was {excerpt(tensor['datatype'])}")
+        raise BadType(f"expected datatype FP32 or another number, got {excerpt(tensor['datatype'])}")
     shape = tensor["shape"]
     if tuple(shape[1:]) != row_shape:
-        raise BadShape(f"rows of shape {_shape(row_shape)} expected, was {excerpt(shape)}")
+        raise BadShape(f"expected rows of shape {_shape(row_shape)}, got {excerpt(shape)}")
     values = numbers(tensor["data"])
     if values.size != math.prod(shape):
-        raise BadShape(f"{math.prod(shape)} values for shape {shape} expected, was {values.size}")
+        raise BadShape(f"expected {math.prod(shape)} values for shape {shape}, got {values.size}")
     return values.reshape(shape)
 
 
 def _from_list(rows: object, row_shape: tuple[int, ...], checked: bool = False) -> NDArray[np.float32]:
     if not isinstance(rows, list):
-        raise MalformedBody(f"a list of rows expected, was {type(rows).__name__}")
+        raise MalformedBody(f"expected a list of rows, got {type(rows).__name__}")
     if not rows:
-        raise EmptyBody(f"rows of shape {_shape(row_shape)} expected, was an empty list")
+        raise EmptyBody(f"expected rows of shape {_shape(row_shape)}, got an empty list")
     return check_rows(numbers(rows, checked), row_shape)
 
 
 def numbers(nested: object, checked: bool = False) -> NDArray:
-    """Nested lists of numbers, or an array, as an array of NumPy's choice of type.
+    """Convert nested lists of numbers, or an array, to an array whose type NumPy chooses.
 
     Parameters
     ----------
@@ -264,30 +266,30 @@ def numbers(nested: object, checked: bool = False) -> NDArray:
     try:
         values = np.asarray(nested)
     except ValueError as error:
-        raise BadShape("rows of equal length expected, was a ragged list") from error
+        raise BadShape("expected rows of equal length, got a ragged list") from error
     if values.dtype.kind not in "iuf":
         if values.dtype.kind == "O" and not isinstance(nested, np.ndarray):  # all are int or float: see _check_leaves
-            raise NotFinite("numbers expected, was an integer beyond the range of 64 bits")
-        raise BadType(f"numbers expected, was an array of {values.dtype}")
+            raise NotFinite("expected numbers, got an integer beyond the range of 64 bits")
+        raise BadType(f"expected numbers, got an array of {values.dtype}")
     return values
 
 
 def _check_leaves(nested: object) -> None:
     """Refuse whatever holds something else than numbers, or numbers beside lists, before NumPy sees it.
 
-    NumPy makes room in every place for the longest of all strings, so that a body of 100 KB can take a gigabyte; and it
-    takes truth values for numbers. Here the lists of a level are joined into one, until their items are no lists.
+    NumPy allocates the length of the longest string for every element, so that a body of 100 KB can take a gigabyte;
+    and it accepts booleans as numbers. Here the lists of a level are joined into one until their items are no lists.
     """
     level: list[Any] = nested if isinstance(nested, list) else [nested]
     while True:
         kinds = set(map(type, level))
         if not kinds <= _NESTED:
-            stranger = next(item for item in level if type(item) not in _NESTED)
-            raise BadType(f"numbers expected, was {type(stranger).__name__} {excerpt(stranger)!r}")
+            item = next(item for item in level if type(item) not in _NESTED)
+            raise BadType(f"expected numbers, got {type(item).__name__} {excerpt(item)!r}")
         if list not in kinds:
             return
         if len(kinds) > 1:
-            raise BadShape("rows of equal length expected, was a ragged list, of numbers and of lists")
+            raise BadShape("expected rows of equal length, got a ragged list, of numbers and of lists")
         level = list(chain.from_iterable(level))
 
 
@@ -295,27 +297,27 @@ _NESTED = frozenset((int, float, list))
 
 
 def excerpt(value: object) -> str:
-    """The beginning of a value for a message, however large or deeply nested it is."""
+    """Return the beginning of a value for a message, however large or deeply nested it is."""
     return (value if isinstance(value, str) else reprlib.repr(value))[:40]
 
 
 def check_rows(values: NDArray, row_shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Numbers as float32 ``[n, *row_shape]``, refused unless n >= 1 and all are finite.
+    """Convert numbers to float32 ``[n, *row_shape]``; raise unless n >= 1 and all are finite.
 
     Raises
     ------
     BadShape, EmptyBody, NotFinite
     """
     if values.shape[1:] != row_shape:
-        raise BadShape(f"rows of shape {_shape(row_shape)} expected, was {list(values.shape)}")
+        raise BadShape(f"expected rows of shape {_shape(row_shape)}, got {list(values.shape)}")
     with np.errstate(over="ignore"):  # an overflow becomes inf and is refused by name
         return _finite(values.astype(FLOAT32, copy=False))
 
 
 def _finite(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     if not len(rows):
-        raise EmptyBody("at least one row expected, was none")
+        raise EmptyBody("expected at least one row, got none")
     if not np.isfinite(rows).all():
         place = np.argwhere(~np.isfinite(rows))[0].tolist()
-        raise NotFinite(f"finite float32 values expected, was {rows[tuple(place)]} at {place}")
+        raise NotFinite(f"expected finite float32 values, got {rows[tuple(place)]} at {place}")
     return rows

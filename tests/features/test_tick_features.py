@@ -114,9 +114,9 @@ def test_trades_at_the_same_time_have_no_gap() -> None:
 def test_a_window_without_trades_is_refused(window: int) -> None:
     empty = np.array([], dtype=np.int64)
 
-    with pytest.raises(ValueError, match=f"window of at least 1 trade expected, was {window}"):
+    with pytest.raises(ValueError, match=f"expected window of at least 1 trade, got {window}"):
         TickFeatures(window)
-    with pytest.raises(ValueError, match=f"window of at least 1 trade expected, was {window}"):
+    with pytest.raises(ValueError, match=f"expected window of at least 1 trade, got {window}"):
         tick_features(empty, empty, empty.astype(np.int8), empty, window)
 
 

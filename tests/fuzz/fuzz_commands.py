@@ -250,7 +250,7 @@ class _Values:
         if not damaged and by_default and random.random() < 0.7:
             return f"{parameter.default}"
         if info.parser is not None and name not in TEXTS:
-            return random.choice(INTERVALS if name in ("bar", "max_gap", "max_news_age") else TIMES)
+            return random.choice(INTERVALS if name == "bar" else (*TIMES, *INTERVALS))
         if get_origin(kind) is Literal:
             return random.choice(NASTY_TEXTS) if damaged else random.choice(get_args(kind))
         if isinstance(kind, type) and issubclass(kind, Enum):

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from model_defs.sentiment_transformer import build, probabilities
 from nautilus_torchserve.inference.model_files import BadArchive
-from nautilus_torchserve.inference.text_model import COLUMNS, MOST_CHUNKS, TOKENIZER, TextModel, concat
+from nautilus_torchserve.inference.text_model import COLUMNS, MAX_CHUNKS, TOKENIZER, TextModel, concat
 from nautilus_torchserve.wire.errors import BadText
 
 LONGEST, SHARED = 64, 16
@@ -54,12 +54,12 @@ def alone(model: TextModel) -> np.ndarray:
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.lists(st.integers(0, len(TEXTS) - 1), min_size=1, max_size=12), min_size=1, max_size=4))
-def test_a_texts_bits_are_its_own_in_any_company(model: TextModel, alone: np.ndarray, asked: list[list[int]]) -> None:
-    requests = [[TEXTS[chosen] for chosen in each] for each in asked]
+def test_a_texts_bits_are_its_own_in_any_company(model: TextModel, alone: np.ndarray, batches: list[list[int]]) -> None:
+    requests = [[TEXTS[at] for at in batch] for batch in batches]
 
     table = model.compute(concat([model.read(texts) for texts in requests]))
 
-    assert table.tobytes() == alone[[chosen for each in asked for chosen in each]].tobytes()
+    assert table.tobytes() == alone[[at for batch in batches for at in batch]].tobytes()
 
 
 class TouchyModel(TextModel):
@@ -111,12 +111,12 @@ def test_a_long_text_is_the_mean_of_its_chunks_by_length(model: TextModel, words
 
 
 def test_what_comes_after_the_last_chunk_is_not_read_and_said_so(model: TextModel) -> None:
-    words = text_of((MOST_CHUNKS - 1) * (INNER - SHARED) + INNER).split()
+    words = text_of((MAX_CHUNKS - 1) * (INNER - SHARED) + INNER).split()
     most, longer, longest = " ".join(words), " ".join([*words, "loss"]), " ".join([*words, *["loss"] * 1000])
 
     answers = model.compute(model.read([most, longer, longest]))
 
-    assert answers[:, COLUMNS.index("chunks")].tolist() == [MOST_CHUNKS] * 3
+    assert answers[:, COLUMNS.index("chunks")].tolist() == [MAX_CHUNKS] * 3
     assert answers[:, COLUMNS.index("truncated")].tolist() == [0, 1, 1]
     assert answers[0, :5].tobytes() == answers[1, :5].tobytes() == answers[2, :5].tobytes()
 
@@ -124,12 +124,12 @@ def test_what_comes_after_the_last_chunk_is_not_read_and_said_so(model: TextMode
 @pytest.mark.parametrize(
     ("texts", "says"),
     [
-        (["profit rose", "Прибыль выросла"], "LATIN script expected, .* was CYRILLIC in text 1"),
-        (["利润上升"], "was CJK in text 0"),
-        (["🚀🚀🚀"], "words that the model knows expected, was 1 unknown of 1 in text 0: '🚀🚀🚀'"),
-        (["profit rose", "profit 🚀 €"], "was 2 unknown of 3 in text 1"),
-        (["\u200b"], "was 0 unknown of 0"),
-        (["a" * 10_000], "was 1 unknown of 1"),
+        (["profit rose", "Прибыль выросла"], "expected text in LATIN script, .* got CYRILLIC in text 1"),
+        (["利润上升"], "got CJK in text 0"),
+        (["🚀🚀🚀"], "expected words that the model knows, got 1 unknown of 1 in text 0: '🚀🚀🚀'"),
+        (["profit rose", "profit 🚀 €"], "got 2 unknown of 3 in text 1"),
+        (["\u200b"], "got 0 unknown of 0"),
+        (["a" * 10_000], "got 1 unknown of 1"),
     ],
 )
 def test_what_the_model_cannot_read_is_named(model: TextModel, texts: list[str], says: str) -> None:
@@ -206,9 +206,9 @@ def test_a_tokenizer_that_knows_every_byte_has_no_unknown_words(tmp_path: Path, 
 @pytest.mark.parametrize(
     ("changed", "says"),
     [
-        ({"unknown": "[UNK]"}, r"tokenizer.json: model.json's unknown token '\[UNK\]' expected, was missing"),
-        ({"max_position_embeddings": 64}, "a network for 64 tokens expected, was one for fewer"),
-        ({"vocab_size": 100}, "at most the 100 tokens that the network knows expected, was 259"),
+        ({"unknown": "[UNK]"}, r"tokenizer.json: expected model.json's unknown token '\[UNK\]', got none"),
+        ({"max_position_embeddings": 64}, "expected a network for 64 tokens, got one for fewer"),
+        ({"vocab_size": 100}, "expected at most the 100 tokens that the network knows, got 259"),
     ],
 )
 def test_parts_that_do_not_fit_each_other_are_refused(tmp_path: Path, changed: dict[str, Any], says: str) -> None:

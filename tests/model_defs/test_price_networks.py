@@ -142,14 +142,14 @@ def test_unknown_field_is_refused_by_name(module: str) -> None:
 @pytest.mark.parametrize(
     ("module", "config", "says"),
     [
-        ("price_lstm", {"cell": "rnn"}, "cell lstm or gru expected, was 'rnn'"),
-        ("residual_price_lstm", {"layers": 0}, "layers of at least 1 expected, was 0"),
-        ("residual_price_lstm", {"heads": 5}, "hidden as a multiple of heads expected, was 32 with 5 heads"),
-        ("cnn_lstm", {"kernel": 0}, "kernel of at least 1 expected, was 0"),
-        ("cnn_lstm", {"convolutions": 0}, "convolutions of at least 1 expected, was 0"),
-        ("patch_tst", {"patch": 60}, "patch from 1 to time_steps - 1 expected, was 60 of 60"),
-        ("patch_tst", {"stride": 0}, "stride of at least 1 expected, was 0"),
-        ("patch_tst", {"heads": 3}, "hidden as a multiple of heads expected, was 16 with 3 heads"),
+        ("price_lstm", {"cell": "rnn"}, "expected cell lstm or gru, got 'rnn'"),
+        ("residual_price_lstm", {"layers": 0}, "expected layers of at least 1, got 0"),
+        ("residual_price_lstm", {"heads": 5}, "expected hidden as a multiple of heads, got 32 with 5 heads"),
+        ("cnn_lstm", {"kernel": 0}, "expected kernel of at least 1, got 0"),
+        ("cnn_lstm", {"convolutions": 0}, "expected convolutions of at least 1, got 0"),
+        ("patch_tst", {"patch": 60}, "expected patch from 1 to time_steps - 1, got 60 of 60"),
+        ("patch_tst", {"stride": 0}, "expected stride of at least 1, got 0"),
+        ("patch_tst", {"heads": 3}, "expected hidden as a multiple of heads, got 16 with 3 heads"),
     ],
 )
 def test_impossible_shape_is_refused_by_name(module: str, config: dict[str, Any], says: str) -> None:

@@ -9,20 +9,25 @@ import sysconfig
 import venv
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 from zipfile import ZipFile
 
 import numpy as np
 import pytest
 from docker.utils.build import exclude_paths
 
+from nautilus_torchserve.bundle import CONTENTS
 from nautilus_torchserve.serving.client.client import connect
 from support import PROJECT
 
+LIBRARY = "nautilus_torchserve"
 OPTIONAL = {"nautilus_torchserve.trading.backtest.sweeps.on_ray": "ray"}
 """Modules of extras that `make setup` does not install, and what they need."""
 USE_ALL = """
 import importlib, json, sys
+from nautilus_torchserve.bundle import add_to_path
 modules, archive, rows = json.load(sys.stdin)
+add_to_path()
 places = {name: importlib.import_module(name).__file__ for name in modules}
 import numpy as np
 from nautilus_torchserve.serving.client.client import connect
@@ -62,14 +67,14 @@ def wheel(context: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fresh environment with the wheel, which sees this one's dependencies but none of our packages."""
-    folder = tmp_path_factory.mktemp("environment")
-    venv.create(folder / "venv", with_pip=False, symlinks=True)
-    packages = Path(sysconfig.get_path("purelib", vars={"base": str(folder / "venv")}))
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
-    subprocess.run([*pip, "install", "--no-deps", "--no-index", "--target", packages, wheel], check=True)
+    folder = tmp_path_factory.mktemp("environment") / "venv"
+    venv.create(folder, with_pip=False, symlinks=True)
+    pip = [sys.executable, "-m", "pip", "--python", folder / "bin" / "python", "--disable-pip-version-check", "--quiet"]
+    subprocess.run([*pip, "install", "--no-deps", "--no-index", wheel], env=without_our_paths(), check=True)
+    packages = Path(sysconfig.get_path("purelib", vars={"base": str(folder)}))
     # A folder named in a .pth file is searched last, and its own .pth files, an editable install's, are not read.
     (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    return folder / "venv"
+    return folder
 
 
 def without_our_paths() -> dict[str, str]:
@@ -78,14 +83,9 @@ def without_our_paths() -> dict[str, str]:
 
 
 def modules_of(context: Path) -> list[str]:
-    """Modules of all packages; a package is a folder with an ``__init__.py``."""
-    paths = [path.relative_to(context) for path in sorted(context.rglob("*.py"))]
-    in_packages = [
-        path
-        for path in paths
-        if path.parents[1:] and all((context / each / "__init__.py").exists() for each in path.parents[:-1])
-    ]
-    names = [".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in in_packages]
+    """Modules of the library."""
+    paths = [path.relative_to(context) for path in sorted((context / LIBRARY).rglob("*.py"))]
+    names = [".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in paths]
     return [name for name in names if name not in OPTIONAL or find_spec(OPTIONAL[name]) is not None]
 
 
@@ -135,17 +135,55 @@ def test_every_module_of_the_wheel_imports_and_an_archive_answers(
     assert outputs == {name: values.tolist() for name, values in answer.outputs.items()}
 
 
-def test_the_wheel_holds_all_modules_and_all_data_beside_them(context: Path, wheel: Path) -> None:
-    packages = {name.partition(".")[0] for name in modules_of(context)}
-    data = {
-        path.relative_to(context)
-        for name in packages
-        for path in (context / name).rglob("*")
-        if path.is_file() and path.suffix != ".py" and "__pycache__" not in path.parts
+def test_the_wheel_installs_one_name_with_all_that_lies_in_it_and_a_bundle(context: Path, wheel: Path) -> None:
+    files = {
+        path.relative_to(context).as_posix()
+        for path in (context / LIBRARY).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    template = {
+        path.relative_to(context).as_posix()
+        for name in CONTENTS
+        for path in ([context / name] if (context / name).is_file() else (context / name).rglob("*"))
+        if path.is_file()
     }
 
-    held = ZipFile(wheel).namelist()
+    names = [name for name in ZipFile(wheel).namelist() if ".dist-info/" not in name]
 
-    assert data
-    assert not {path.as_posix() for path in data} - set(held)
-    assert {name.partition("/")[0] for name in held if "dist-info" not in name} == packages
+    assert {name.partition("/")[0] for name in names} == {LIBRARY}
+    assert f"{LIBRARY}/py.typed" in files
+    assert set(names) == files | {f"{LIBRARY}/bundle_template/{name}" for name in template}
+
+
+@pytest.mark.slow
+def test_a_new_bundle_trains_packs_serves_and_backtests_without_a_checkout(environment: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "desk"
+
+    def run(*arguments: str | Path, where: Path = folder) -> dict[str, Any]:
+        result = subprocess.run(
+            [environment / "bin" / "nautilus-torchserve", *arguments, "--json"],
+            cwd=where,
+            env={**without_our_paths(), "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert result.returncode == 0, result.stderr
+        return json.loads(result.stdout)
+
+    run("new", folder, where=tmp_path)
+    with (folder / "model_defs" / "tick_classifier.py").open("a") as network:
+        network.write("\n# edited in the bundle\n")
+    run("train", "tick", "--trades", "6000", "--epochs", "2")
+    run("pack", "tick")
+    server = run("serve", "start", "tick=tick.mar", "--free-ports")
+    try:
+        result = run("backtest", "tick", "--url", server["inference"], "--trades", "2000", "--in-sample")
+    finally:
+        run("serve", "stop")
+
+    with ZipFile(folder / "archives" / "tick.mar") as archive:
+        assert archive.read("model_defs/tick_classifier.py").endswith(b"# edited in the bundle\n")
+        assert any(name.startswith(f"{LIBRARY}/worker/") for name in archive.namelist())
+    assert result["predictions"] > 0
+    assert Path(server["home"]) == folder / ".server"

@@ -45,7 +45,7 @@ def test_a_file_that_makes_no_sense_is_a_wrong_call(app: Typer, tmp_path: Path) 
 
 
 def test_limits_are_said_before_real_orders(app: Typer) -> None:
-    said = announcement(load_settings(EXAMPLES / "binance-real.toml"))
+    summary = announcement(load_settings(EXAMPLES / "binance-real.toml"))
 
     for expected in ("REAL ORDERS", "BTCUSDT-PERP.BINANCE", "0.002", "2/00:00:01", "500", "25", "/run/nautilus/kill"):
-        assert expected in said
+        assert expected in summary

@@ -115,14 +115,14 @@ TIMES = [[60 * 10**9 * (step + 1) for step in range(60)]]
 BAD = {
     "short window": (lambda row: row[:, :59].tolist(), 400, "BadShape", "[n, 60, 5]"),
     "four columns": (lambda row: row[..., :4].tolist(), 400, "BadShape", "[n, 60, 5]"),
-    "negative price": (lambda row: spoilt(row, 7, 2, -1), 422, "BadWindow", "positive prices expected, was -1"),
+    "negative price": (lambda row: spoilt(row, 7, 2, -1), 422, "BadWindow", "expected positive prices, got -1"),
     "high below low": (lambda row: spoilt(row, 7, 1, 1), 422, "BadWindow", "a high not below open and close"),
     "no volume": (lambda row: spoilt(row, slice(None), 4, 0), 422, "BadWindow", "some volume expected"),
     "two instruments": (
         lambda row: (row * np.where(np.arange(60) < 30, 1, 50)[None, :, None]).tolist(),
         422,
         "BadWindow",
-        "closes of one instrument expected",
+        "expected closes of one instrument",
     ),
     "not in order": (
         lambda row: {"instances": row.tolist(), "ts_event": [[*TIMES[0][:30], TIMES[0][28], *TIMES[0][31:]]]},
@@ -177,5 +177,5 @@ def test_bad_windows_cost_their_batch_mates_nothing(
 
 
 def test_other_columns_than_the_models_are_refused_at_connect(served: TorchServe) -> None:
-    with pytest.raises(SchemaMismatch, match=r"trained on features bar/1 over 60 .* was asked with bar/1 over 107"):
+    with pytest.raises(SchemaMismatch, match=r"trained on features bar/1 over 107 .* got one trained on bar/1 over 60"):
         connect(served.inference_url, MODEL, token=served.token, schema=bar_schema(indicators=True))

@@ -136,19 +136,19 @@ def test_eight_threads_at_once_get_each_its_own_answers(http: InferenceClient, i
 
 
 BAD: dict[str, tuple[object, int, str, str]] = {
-    "empty body": (b"", 400, "EmptyBody", "texts expected, was an empty body"),
+    "empty body": (b"", 400, "EmptyBody", "expected texts, got an empty body"),
     "no texts": ([], 400, "EmptyBody", "at least one text"),
-    "empty text": (["Profit rose", ""], 422, "BadText", "something to read expected, was '' as text 1"),
+    "empty text": (["Profit rose", ""], 422, "BadText", "expected something to read, got '' as text 1"),
     "no width": (["\u200b\u200b"], 422, "BadText", "something to read"),
-    "a number": (["Profit rose", 12.5], 400, "BadType", "strings expected, was float '12.5' as text 1"),
-    "rows": ([[1, 2, 3, 4]], 400, "BadType", "was list"),
+    "a number": (["Profit rose", 12.5], 400, "BadType", "expected strings, got float '12.5' as text 1"),
+    "rows": ([[1, 2, 3, 4]], 400, "BadType", "got list"),
     "invalid UTF-8": (b'["Profit \xff\xfe"]', 400, "MalformedBody", "UTF-8"),
     "lone surrogate": (b'["Profit \\ud800"]', 422, "BadText", "lone surrogate in text 0"),
     "broken JSON": (b'["Profit', 400, "MalformedBody", "JSON"),
     "too deep": (b"[" * 50_000, 400, "MalformedBody", "JSON"),
-    "Cyrillic": (["Profit rose", "Прибыль выросла"], 422, "BadText", "LATIN script expected"),
-    "Chinese": (["利润上升"], 422, "BadText", "was CJK in text 0"),
-    "emoji": (["🚀🚀🚀"], 422, "BadText", "words that the model knows expected"),
+    "Cyrillic": (["Profit rose", "Прибыль выросла"], 422, "BadText", "expected text in LATIN script"),
+    "Chinese": (["利润上升"], 422, "BadText", "got CJK in text 0"),
+    "emoji": (["🚀🚀🚀"], 422, "BadText", "expected words that the model knows"),
     "too many texts": (["a"] * 1025, 413, "BodyTooLarge", "at most 1,024 texts"),
     "three megabytes": (["a " * 1_500_000], 413, "BodyTooLarge", "at most 2,097,152 bytes"),
     "one megabyte": (["a " * 500_000], 413, "BodyTooLarge", "at most 250,000 characters"),
@@ -204,7 +204,7 @@ def test_ten_megabytes_of_text_are_too_much_everywhere(
     text = "Profit rose " * 850_000
 
     for client in (http, in_process):
-        with pytest.raises(errors.BodyTooLarge, match=r"at most 250,000 characters .* was 10,200,000"):
+        with pytest.raises(errors.BodyTooLarge, match=r"at most 250,000 characters .* got 10,200,000"):
             client.predict([text])
     assert post(news_server, [text], "sentiment").status_code == 413  # TorchServe's own
     assert bits(http, ["Profit rose"]) == bits(in_process, ["Profit rose"])

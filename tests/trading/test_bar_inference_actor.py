@@ -17,7 +17,8 @@ from price_run import write_price_run
 from nautilus_torchserve.features.bar import bar_columns, window_ends, windows
 from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.release.build.archive import build_archive
-from nautilus_torchserve.serving.client.client import InProcessClient, PredictionResponse, connect
+from nautilus_torchserve.serving.client.client import PredictionResponse, connect
+from nautilus_torchserve.serving.client.in_process import InProcessClient
 from nautilus_torchserve.trading.backtest.bar_catalog import write_bar_catalog
 from nautilus_torchserve.trading.backtest.bars import run_bar_backtest
 from nautilus_torchserve.trading.backtest.bars_report import notes, summary
@@ -146,7 +147,7 @@ def test_a_refused_window_costs_the_others_nothing_and_ends_nothing(
     assert [each.refused for each in result.instruments] == [0, 59, 0]
     assert [len(each.predictions) for each in result.instruments] == [200, 200 - 59, 200]
     assert (result.last_error, result.gave_up) == ("", False)
-    assert "closes of one instrument expected" in result.last_refusal
+    assert "expected closes of one instrument" in result.last_refusal
     assert Counter(asked.sizes) == {3: 201, 1: 3 * 59}
     assert summary(bar_settings, result)["refused"] == 59
     said = notes(bar_settings, result, result.instruments[1])
@@ -193,7 +194,7 @@ def test_bars_before_the_first_to_ask_about_only_fill_the_window(
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"indicators": True}, r"bar/1 over 60 events .* was asked with bar/1 over 107"),
+        ({"indicators": True}, r"bar/1 over 107 events .* got one trained on bar/1 over 60"),
         ({"bar_types": ["SIMUSD.SIM-5-MINUTE-LAST-EXTERNAL"]}, "expected a model of 300 s bars, got one of 60 s"),
     ],
 )

@@ -84,7 +84,7 @@ def test_a_window_other_than_the_models_is_refused_at_the_start(
     node = BacktestNode([run_config(instrument, actor, settings.strategy(instrument), tmp_path, balance=1000)])
 
     try:
-        with pytest.raises(SchemaMismatch, match=r"over 32 events .* was asked with tick/1 over 16"):
+        with pytest.raises(SchemaMismatch, match=r"tick/1 over 16 events .* got one trained on tick/1 over 32"):
             node.run()
     finally:
         node.dispose()

@@ -15,7 +15,8 @@ from news_support import ELSEWHERE, ETH, SIM, TEXTS, UNREADABLE, as_data, headli
 from nautilus_torchserve.features.bar import bar_columns, window_ends, windows
 from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.market.news.headlines import Headline
-from nautilus_torchserve.serving.client.client import InProcessClient, PredictionResponse, connect
+from nautilus_torchserve.serving.client.client import PredictionResponse, connect
+from nautilus_torchserve.serving.client.in_process import InProcessClient
 from nautilus_torchserve.trading.backtest.bar_catalog import bar_objects
 from nautilus_torchserve.trading.bars.actor import BarInferenceActor, BarInferenceActorConfig
 from nautilus_torchserve.trading.checks import BadSetting

@@ -13,7 +13,8 @@ from news_support import ELSEWHERE, ETH, SECOND, SIM, TEXTS, UNREADABLE, as_data
 
 from nautilus_torchserve.market.news.headlines import Headline
 from nautilus_torchserve.market.trades.trades import Instrument
-from nautilus_torchserve.serving.client.client import InProcessClient, PredictionResponse, connect
+from nautilus_torchserve.serving.client.client import PredictionResponse, connect
+from nautilus_torchserve.serving.client.in_process import InProcessClient
 from nautilus_torchserve.trading.checks import BadSetting
 from nautilus_torchserve.trading.instruments.instruments import perpetual
 from nautilus_torchserve.trading.news.decayed_mean import DecayedMean
@@ -162,7 +163,7 @@ def test_refusals_never_end_the_asking_but_failures_do(news_archives: dict[str, 
     assert [time - START for time in actor.unreadable[ids(SIM)[0]]] == [at * SECOND for at in range(5)]
     assert [time - START for time in actor.failed[ids(SIM)[0]]] == [at * SECOND for at in (10, 11, 12)]
     assert actor.gave_up
-    assert "strings expected, was int" in actor.last_error
+    assert "expected strings, got int" in actor.last_error
 
 
 def test_what_takes_effect_after_the_last_datum_never_does(news_archives: dict[str, Path]) -> None:

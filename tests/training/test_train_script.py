@@ -35,7 +35,7 @@ def test_bad_data_is_one_line_and_status_1(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("arguments", [("--horizon", 0), ("--cost-bps", "nan"), ("--nonsense",)])
+@pytest.mark.parametrize("arguments", [("--label-trades", 0), ("--cost-bps", "nan"), ("--nonsense",)])
 def test_a_wrong_call_is_status_2(tmp_path: Path, arguments: tuple[object, ...]) -> None:
     done = train(*arguments, "--out", tmp_path / "tick")
 

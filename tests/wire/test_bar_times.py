@@ -49,34 +49,34 @@ def test_bytes_and_bare_lists_carry_no_times() -> None:
 
 
 REFUSED: dict[str, tuple[object, type[RequestError], str]] = {
-    "one window's only": (TIMES[0], BadShape, '"ts_event" of shape [2, 3] expected, was [3]'),
-    "a window short": (TIMES[:1], BadShape, '"ts_event" of shape [2, 3] expected, was [1, 3]'),
-    "none at all": ([], BadShape, '"ts_event" of shape [2, 3] expected, was [0]'),
-    "a number": (7, BadShape, '"ts_event" of shape [2, 3] expected, was []'),
-    "ragged": ([[1, 2, 3], [4]], BadShape, '"ts_event": rows of equal length expected, was a ragged list'),
+    "one window's only": (TIMES[0], BadShape, 'expected "ts_event" of shape [2, 3], got [3]'),
+    "a window short": (TIMES[:1], BadShape, 'expected "ts_event" of shape [2, 3], got [1, 3]'),
+    "none at all": ([], BadShape, 'expected "ts_event" of shape [2, 3], got [0]'),
+    "a number": (7, BadShape, 'expected "ts_event" of shape [2, 3], got []'),
+    "ragged": ([[1, 2, 3], [4]], BadShape, '"ts_event": expected rows of equal length, got a ragged list'),
     "a fraction": (
         [[1, 2, 3.5], [4, 5, 6]],
         BadType,
-        '"ts_event" in whole Unix nanoseconds of 64 bits expected, was 1.0 as float64',
+        'expected "ts_event" in whole Unix nanoseconds of 64 bits, got 1.0 as float64',
     ),
     "NaN": (
         [[float("nan"), 2, 3], [4, 5, 6]],
         BadType,
-        '"ts_event" in whole Unix nanoseconds of 64 bits expected, was nan as float64',
+        'expected "ts_event" in whole Unix nanoseconds of 64 bits, got nan as float64',
     ),
     "beyond int64": (
         [[2**63] * 3] * 2,
         BadType,
-        '"ts_event" in whole Unix nanoseconds of 64 bits expected, was 9223372036854775808 as uint64',
+        'expected "ts_event" in whole Unix nanoseconds of 64 bits, got 9223372036854775808 as uint64',
     ),
     "beyond 64 bits": (
         [[2**64] * 3] * 2,
         NotFinite,
-        '"ts_event": numbers expected, was an integer beyond the range of 64 bits',
+        '"ts_event": expected numbers, got an integer beyond the range of 64 bits',
     ),
-    "ISO 8601": ([["2024-01-01", 2, 3], [4, 5, 6]], BadType, "\"ts_event\": numbers expected, was str '2024-01-01'"),
-    "booleans": ([[True] * 3] * 2, BadType, "\"ts_event\": numbers expected, was bool 'True'"),
-    "an object": ({"t": 1}, BadType, '"ts_event": numbers expected, was dict "{\'t\': 1}"'),
+    "ISO 8601": ([["2024-01-01", 2, 3], [4, 5, 6]], BadType, "\"ts_event\": expected numbers, got str '2024-01-01'"),
+    "booleans": ([[True] * 3] * 2, BadType, "\"ts_event\": expected numbers, got bool 'True'"),
+    "an object": ({"t": 1}, BadType, '"ts_event": expected numbers, got dict "{\'t\': 1}"'),
 }
 
 

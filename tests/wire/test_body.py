@@ -66,7 +66,7 @@ def test_open_inference_rows_round_trip(rows: np.ndarray, flat: bool) -> None:
 @given(hnp.arrays(np.float32, st.tuples(st.integers(1, 9), st.just(3)), elements=FINITE))
 def test_answers_round_trip_to_the_last_bit(table: np.ndarray) -> None:
     names = ("buy", "sell", "hold")
-    request = body.Request(table)
+    request = body.RowRequest(table)
 
     assert decode_binary(encode_binary(table), 3).tobytes() == table.tobytes()
     answer = orjson.loads(encode_json("tick", "1.0", dict(zip(names, table.T, strict=True)), request))
@@ -76,7 +76,7 @@ def test_answers_round_trip_to_the_last_bit(table: np.ndarray) -> None:
 
 
 def test_open_inference_is_answered_in_kind() -> None:
-    request = body.Request(np.zeros((2, 4), np.float32), open_inference=True, request_id="a")
+    request = body.RowRequest(np.zeros((2, 4), np.float32), open_inference=True, request_id="a")
 
     answer = orjson.loads(encode_json("tick", "1.0", {"up": np.ones(2, np.float32)}, request))
 
@@ -97,13 +97,13 @@ REFUSED: list[tuple[str, object, str | None, type[RequestError], str]] = [
     ("nothing at all", None, None, EmptyBody, r"\[n, 4\]"),
     ("no rows", [], body.JSON, EmptyBody, "empty list"),
     ("seven bytes", b"1234567", body.BINARY, BadShape, "7 bytes"),
-    ("broken JSON", b"[[1,2", body.JSON, MalformedBody, "JSON expected"),
-    ("invalid UTF-8", b'"\xff"', body.JSON, MalformedBody, "JSON expected"),
-    ("a number", 3, body.JSON, MalformedBody, "was int"),
+    ("broken JSON", b"[[1,2", body.JSON, MalformedBody, "expected JSON, got"),
+    ("invalid UTF-8", b'"\xff"', body.JSON, MalformedBody, "expected JSON, got"),
+    ("a number", 3, body.JSON, MalformedBody, "got int"),
     ("other keys", {"rows": [[1]]}, body.JSON, MalformedBody, "rows"),
-    ("instances no list", {"instances": 3}, body.JSON, MalformedBody, "was int"),
-    ("three columns", [[1, 2, 3]], body.JSON, BadShape, r"\[n, 4\] expected, was \[1, 3\]"),
-    ("one bare row", [1, 2, 3, 4], body.JSON, BadShape, r"was \[4\]"),
+    ("instances no list", {"instances": 3}, body.JSON, MalformedBody, "got int"),
+    ("three columns", [[1, 2, 3]], body.JSON, BadShape, r"\[n, 4\], got \[1, 3\]"),
+    ("one bare row", [1, 2, 3, 4], body.JSON, BadShape, r"got \[4\]"),
     ("ragged", [[1, 2, 3, 4], [1]], body.JSON, BadShape, "ragged"),
     ("a string", [[1, 2, 3, "4"]], body.JSON, BadType, "str '4'"),
     ("a boolean", [[True, False, True, True]], body.JSON, BadType, "bool"),
@@ -125,7 +125,7 @@ REFUSED: list[tuple[str, object, str | None, type[RequestError], str]] = [
     ("datatype a list", {"inputs": [{**TENSOR, "datatype": []}]}, body.JSON, MalformedBody, "datatype"),
     ("name an object", {"inputs": [{**TENSOR, "name": {}}]}, body.JSON, MalformedBody, "name"),
     ("shape deep", {"inputs": [{**TENSOR, "shape": DEEP}]}, body.JSON, MalformedBody, "sizes"),
-    ("beyond any depth", b"[" * 100_000, body.JSON, MalformedBody, "JSON expected"),
+    ("beyond any depth", b"[" * 100_000, body.JSON, MalformedBody, "expected JSON, got"),
     ("deep object", [[1, 2, 3, {"a": DEEP}]], body.JSON, BadType, "dict"),
     ("number as id", {"inputs": [TENSOR], "id": 3}, body.JSON, MalformedBody, "id"),
 ]

@@ -60,7 +60,7 @@ def test_a_name_cannot_pass_for_two_members() -> None:
     first, second = member_digest("a", [b"1"]), member_digest("b", [b"2"])
     assert first < second
 
-    with pytest.raises(ValueError, match="without line breaks expected"):
+    with pytest.raises(ValueError, match="without line breaks, got"):
         content_digest([(f"a\n{second}  b", b"1")])
 
 

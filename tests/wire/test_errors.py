@@ -7,7 +7,7 @@ from nautilus_torchserve.wire import errors
 
 @pytest.mark.parametrize("name", sorted(errors.BY_NAME))
 def test_error_survives_the_wire(name: str) -> None:
-    sent = errors.BY_NAME[name]("rows of shape [n, 4] expected, was [3]")
+    sent = errors.BY_NAME[name]("expected rows of shape [n, 4], got [3]")
 
     received = errors.from_answer(sent.code, sent.body())
 

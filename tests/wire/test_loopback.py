@@ -21,7 +21,7 @@ EXEMPTIONS = ("no_proxy", "NO_PROXY")
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Says whether it was asked as a proxy, whose request lines have whole URLs."""
+    """Reports whether it was used as a proxy, whose request lines have whole URLs."""
 
     def do_GET(self) -> None:
         body = b"proxy" if self.path.startswith("http") else b"direct"
@@ -73,7 +73,7 @@ def with_requests(url: str) -> str:
 def with_curl(url: str) -> str:
     connection = HttpConnection(None)
     try:
-        return connection.exchange(url, None, [], timeout_s=5.0)[0].decode()
+        return connection.send(url, None, [], timeout_s=5.0).body.decode()
     finally:
         connection.close()
 
@@ -138,7 +138,7 @@ def test_one_connection_tells_both_kinds_of_hosts_apart(port: int, environment: 
     connection = HttpConnection(None)
 
     urls = (f"http://127.0.0.1:{port}/", "http://venue.invalid/", f"http://localhost:{port}/", "http://venue.invalid/")
-    bodies = [connection.exchange(url, None, [], timeout_s=5.0)[0] for url in urls]
+    bodies = [connection.send(url, None, [], timeout_s=5.0).body for url in urls]
 
     assert bodies == [b"direct", b"proxy", b"direct", b"proxy"]
     connection.close()

@@ -23,7 +23,7 @@ from nautilus_torchserve.wire.errors import (
 )
 from nautilus_torchserve.wire.response import encode_json
 from nautilus_torchserve.wire.texts import (
-    MOST_CHARACTERS,
+    MAX_CHARACTERS,
     MOST_TEXTS,
     TextRequest,
     check_texts,
@@ -68,44 +68,54 @@ def test_open_inference_texts_round_trip(texts: list[str], column: bool) -> None
 
 TENSOR: dict[str, Any] = {"name": "x", "shape": [1], "datatype": "BYTES", "data": ["Profit rose"]}
 REFUSED: dict[str, tuple[object, str | None, type[RequestError], str]] = {
-    "nothing at all": (None, None, EmptyBody, "texts expected, was an empty body"),
+    "nothing at all": (None, None, EmptyBody, "expected texts, got an empty body"),
     "empty bytes": (b"", body.JSON, EmptyBody, "empty body"),
-    "empty list": ([], body.JSON, EmptyBody, "at least one text expected, was none"),
+    "empty list": ([], body.JSON, EmptyBody, "expected at least one text, got none"),
     "empty instances": ({"instances": []}, body.JSON, EmptyBody, "at least one text"),
     "empty tensor": ({"inputs": [{**TENSOR, "shape": [0], "data": []}]}, body.JSON, EmptyBody, "at least one text"),
-    "empty text": (["Profit rose", ""], body.JSON, BadText, "something to read expected, was '' as text 1"),
+    "empty text": (["Profit rose", ""], body.JSON, BadText, "expected something to read, got '' as text 1"),
     "blank": ([" \t\r\n\u00a0\u3000"], body.JSON, BadText, "something to read"),
     "no width": (["\u200b\u200d\ufeff\u2060"], body.JSON, BadText, "something to read"),
     "control characters": (["\x00\x07\x1b"], body.JSON, BadText, "something to read"),
-    "a number": (["Profit rose", 3], body.JSON, BadType, "strings expected, was int '3' as text 1"),
-    "null": ([None], body.JSON, BadType, "was NoneType 'None' as text 0"),
-    "a boolean": ([True], body.JSON, BadType, "was bool 'True' as text 0"),
-    "an object": ([{"text": "Profit rose"}], body.JSON, BadType, "was dict"),
-    "lists in the list": ([["Profit rose"]], body.JSON, BadType, "was list"),
-    "instances a string": ({"instances": "Profit rose"}, body.JSON, BadType, "a list of strings expected, was str"),
+    "a number": (["Profit rose", 3], body.JSON, BadType, "expected strings, got int '3' as text 1"),
+    "null": ([None], body.JSON, BadType, "got NoneType 'None' as text 0"),
+    "a boolean": ([True], body.JSON, BadType, "got bool 'True' as text 0"),
+    "an object": ([{"text": "Profit rose"}], body.JSON, BadType, "got dict"),
+    "lists in the list": ([["Profit rose"]], body.JSON, BadType, "got list"),
+    "instances a string": ({"instances": "Profit rose"}, body.JSON, BadType, "expected a list of strings, got str"),
     "lone surrogate": (["Profit rose", "\ud83d up"], body.JSON, BadText, "lone surrogate in text 1"),
     "lone surrogate escaped": (b'["\\ud83d up"]', body.JSON, BadText, "lone surrogate in text 0"),
-    "invalid UTF-8": (b'["Profit \xff rose"]', body.JSON, MalformedBody, "JSON expected: .*UTF-8"),
-    "Latin-1": ('["Glück"]'.encode("latin-1"), body.JSON, MalformedBody, "JSON expected"),
-    "broken JSON": (b'["Profit', body.JSON, MalformedBody, "JSON expected"),
-    "plain text in JSON's name": (b"Profit rose", body.JSON, MalformedBody, "JSON expected"),
-    "beyond any depth": (b"[" * 100_000, body.JSON, MalformedBody, "JSON expected"),
-    "deep": (b"[" * 1000 + b"]" * 1000, body.JSON, BadType, "was list"),
-    "a bare string": (b'"Profit rose"', body.JSON, MalformedBody, "a list of strings, .* expected, was str"),
-    "other keys": ({"texts": ["Profit rose"]}, body.JSON, MalformedBody, r"was an object with \['texts'\]"),
-    "too many texts": (["a"] * (MOST_TEXTS + 1), body.JSON, BodyTooLarge, "at most 1,024 texts .* was 1,025"),
-    "too many characters": (["a" * MOST_CHARACTERS, "b"], body.JSON, BodyTooLarge, "at most 250,000 .* was 250,001"),
-    "plain text": (b"Profit rose", "text/plain", UnsupportedContentType, "application/json expected, was text/plain"),
+    "invalid UTF-8": (b'["Profit \xff rose"]', body.JSON, MalformedBody, "expected JSON, got .*UTF-8"),
+    "Latin-1": ('["Glück"]'.encode("latin-1"), body.JSON, MalformedBody, "expected JSON, got"),
+    "broken JSON": (b'["Profit', body.JSON, MalformedBody, "expected JSON, got"),
+    "plain text in JSON's name": (b"Profit rose", body.JSON, MalformedBody, "expected JSON, got"),
+    "beyond any depth": (b"[" * 100_000, body.JSON, MalformedBody, "expected JSON, got"),
+    "deep": (b"[" * 1000 + b"]" * 1000, body.JSON, BadType, "got list"),
+    "a bare string": (b'"Profit rose"', body.JSON, MalformedBody, "expected a list of strings, .*, got str"),
+    "other keys": ({"texts": ["Profit rose"]}, body.JSON, MalformedBody, r"got an object with \['texts'\]"),
+    "too many texts": (["a"] * (MOST_TEXTS + 1), body.JSON, BodyTooLarge, "at most 1,024 texts .* got 1,025"),
+    "too many characters": (["a" * MAX_CHARACTERS, "b"], body.JSON, BodyTooLarge, "at most 250,000 .* got 250,001"),
+    "plain text": (
+        b"Profit rose",
+        "text/plain",
+        UnsupportedContentType,
+        "expected content type application/json, got text/plain",
+    ),
     "binary": (b"Profit rose", body.BINARY, UnsupportedContentType, "octet-stream"),
-    "no content type": (b"Profit rose", None, UnsupportedContentType, "was none"),
-    "tensor of numbers": ({"inputs": [{**TENSOR, "datatype": "FP32"}]}, body.JSON, BadType, "BYTES expected .* FP32"),
-    "lying shape": ({"inputs": [{**TENSOR, "shape": [2]}]}, body.JSON, BadShape, r"shape \[1\] for 1 texts .* \[2\]"),
-    "shape of a matrix": ({"inputs": [{**TENSOR, "shape": [1, 2]}]}, body.JSON, BadShape, r"was \[1, 2\]"),
-    "two tensors": ({"inputs": [TENSOR, TENSOR]}, body.JSON, MalformedBody, "one tensor expected, was of 2"),
+    "no content type": (b"Profit rose", None, UnsupportedContentType, "got none"),
+    "tensor of numbers": (
+        {"inputs": [{**TENSOR, "datatype": "FP32"}]},
+        body.JSON,
+        BadType,
+        "expected datatype BYTES .* FP32",
+    ),
+    "lying shape": ({"inputs": [{**TENSOR, "shape": [2]}]}, body.JSON, BadShape, r"shape \[1\] for 1 texts, got \[2\]"),
+    "shape of a matrix": ({"inputs": [{**TENSOR, "shape": [1, 2]}]}, body.JSON, BadShape, r"got \[1, 2\]"),
+    "two tensors": ({"inputs": [TENSOR, TENSOR]}, body.JSON, MalformedBody, "expected .* one tensor, got 2"),
     "no tensor": ({"inputs": []}, body.JSON, MalformedBody, "list of tensors"),
     "tensor without data": ({"inputs": [{"name": "x"}]}, body.JSON, MalformedBody, "without"),
-    "tensor of a number": ({"inputs": [{**TENSOR, "data": [3]}]}, body.JSON, BadType, "was int '3'"),
-    "data no list": ({"inputs": [{**TENSOR, "data": "a"}]}, body.JSON, BadType, "was str"),
+    "tensor of a number": ({"inputs": [{**TENSOR, "data": [3]}]}, body.JSON, BadType, "got int '3'"),
+    "data no list": ({"inputs": [{**TENSOR, "data": "a"}]}, body.JSON, BadType, "got str"),
     "datatype a list": ({"inputs": [{**TENSOR, "datatype": []}]}, body.JSON, MalformedBody, '"datatype" as a string'),
     "name an object": ({"inputs": [{**TENSOR, "name": {}}]}, body.JSON, MalformedBody, '"name" as a string'),
     "number as id": ({"inputs": [TENSOR], "id": 3}, body.JSON, MalformedBody, '"id" as a string'),
@@ -125,7 +135,7 @@ def test_bad_texts_are_refused_by_name(
 
 def test_as_much_as_is_allowed_is_read() -> None:
     assert len(decode_texts(encode_texts(["a"] * MOST_TEXTS), body.JSON)) == MOST_TEXTS
-    assert decode_texts(encode_texts(["a" * MOST_CHARACTERS]), body.JSON).texts == ("a" * MOST_CHARACTERS,)
+    assert decode_texts(encode_texts(["a" * MAX_CHARACTERS]), body.JSON).texts == ("a" * MAX_CHARACTERS,)
 
 
 def test_a_caller_says_how_few_texts_will_do() -> None:
@@ -183,9 +193,9 @@ def test_words_tables_counts_and_truths_are_plain_json() -> None:
 
 
 def test_words_tables_counts_and_truths_are_tensors_in_the_open_inference_protocol() -> None:
-    asked = TextRequest(("a", "b"), open_inference=True)
+    request = TextRequest(("a", "b"), open_inference=True)
 
-    answer = orjson.loads(encode_json("sentiment", "1.0", COLUMNS, asked))
+    answer = orjson.loads(encode_json("sentiment", "1.0", COLUMNS, request))
 
     assert answer["outputs"] == [
         {"name": "label", "shape": [2], "datatype": "BYTES", "data": ["negative", "größer \u4e2d"]},

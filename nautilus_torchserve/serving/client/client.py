@@ -1,120 +1,105 @@
-"""Asking a model for predictions: over HTTP, or in this process from an archive."""
+"""Client of a model: predictions and explanations, whatever the transport."""
 
 import asyncio
-import os
-import tempfile
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nautilus_torchserve.features.schema import FeatureSchema
-from nautilus_torchserve.serving.client.archive_file import one_line
-from nautilus_torchserve.serving.client.archive_import import TRUSTED_VARIABLE, load_archive, place
-from nautilus_torchserve.serving.client.explanation_checks import check_explanations
-from nautilus_torchserve.serving.client.inputs import Inputs, check_inputs
-from nautilus_torchserve.serving.client.served_version import ServedVersion, check_table
+from nautilus_torchserve.serving.client.inputs import Inputs
+from nautilus_torchserve.serving.client.transports import Target, find_transport
 from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.serving.tokens import Token
-from nautilus_torchserve.user_error import InvalidArgument
 from nautilus_torchserve.wire.errors import (
-    BY_NAME,
-    PROVEN_RIGHT,
-    DeadlinePassed,
     InvalidResponse,
-    RequestError,
     SchemaMismatch,
-    ServerFault,
-    UnknownModel,
 )
 
 
 @dataclass(frozen=True)
 class PredictionResponse:
-    """What a model said to some inputs."""
+    """Predictions of a model for some inputs."""
 
     outputs: dict[str, NDArray[np.float32]]
     """Name -> float32 [n]; for ticks ``buy``, ``sell`` and ``hold``, probabilities."""
     model: str
-    """The name asked for."""
+    """Name of the model, as registered."""
     version: str
-    """The version that answered; the default version may move between two requests."""
+    """Version that answered; the default version may change between two requests."""
     digest: str
-    """Content digest of the archive that answered."""
+    """Content digest of the archive of that version."""
     latency_ns: int
-    """Wall time of the whole call."""
+    """Wall time of the call (nanoseconds)."""
 
 
 @dataclass(frozen=True)
 class ExplanationResponse:
-    """Why a model says what it says to some inputs."""
+    """Explanations of a model's predictions for some inputs."""
 
     explanations: list[dict[str, Any]]
-    """One for each input in plain JSON types, as `inference.models.tick`,
-    `inference.models.price`, `inference.explain.texts` or `inference.explain.news` describe it."""
+    """One for each input in plain JSON types; see `inference.models.tick`, `inference.models.price`,
+    `inference.explain.texts` and `inference.explain.news`."""
     version: str
-    """The version that answered."""
+    """Version that answered."""
     digest: str
-    """Content digest of the archive that answered."""
+    """Content digest of the archive of that version."""
 
 
 class InferenceClient(ABC):
-    """One model's predictions; `connect` makes one. Also a context manager."""
+    """Client of one model, made by `connect`; also a context manager."""
 
     metadata: ModelMetadata
-    """Of the version that answered first, as of connecting."""
+    """Metadata of the version that answered when the client connected."""
 
     @abstractmethod
     def predict(self, inputs: Inputs, deadline_ns: int | None = None) -> PredictionResponse:
-        """Ask for predictions and wait for them.
+        """Request predictions and wait for them.
 
         Parameters
         ----------
         inputs : float32 [n, *row_shape], or list of str, or list of NewsWindow
-            What the model answers: rows, n >= 1 and finite; texts; or windows with the news about them.
+            By the model's ``inputs``: rows, n >= 1 and finite; texts; or windows with the news about them.
         deadline_ns : int, optional
-            Unix nanoseconds; a request that is late is not computed.
+            Time after which the request is not computed any more (Unix nanoseconds).
 
         Raises
         ------
         RequestError
-            One of `wire.errors`, the same whatever the transport. Nothing is sent again.
+            One of `wire.errors`, the same for every transport. No request is sent twice.
         """
 
     @abstractmethod
     def explain(self, inputs: Inputs, output: str | None = None) -> ExplanationResponse:
-        """Ask what moved an output, by integrated gradients, and wait for it: some ms a row, a second a sentence.
+        """Request explanations by integrated gradients and wait for them: some ms a row, a second a sentence.
 
-        In process and over the port explanations agree to 1e-5 of the largest attribution: unlike predictions,
-        they are not computed in tiles that keep their bits.
+        Explanations in process and over HTTP agree to 1e-5 of the largest attribution: unlike predictions, they are
+        not computed in tiles that keep their bits.
 
         Parameters
         ----------
         inputs
             As for `predict`.
         output : str, optional
-            One of ``explained_outputs`` in `metadata`; left out: the model's own choice.
+            One of ``metadata.explained_outputs``; default: the model's own choice.
 
         Raises
         ------
         NotExplained
-            There is no such output, or more was asked than can be explained at once.
+            There is no such output, or these are more inputs than can be explained at once.
         RequestError
             As `predict`.
         """
 
     async def predict_async(self, inputs: Inputs, deadline_ns: int | None = None) -> PredictionResponse:
-        """Like `predict`, without blocking the event loop; each pool thread keeps its own connection."""
+        """Do what `predict` does without blocking the event loop; each pool thread keeps its own connection."""
         return await asyncio.to_thread(self.predict, inputs, deadline_ns)
 
     @abstractmethod
     def close(self) -> None:
-        """Give back connections and files."""
+        """Close connections and remove files."""
 
     def __enter__(self) -> "InferenceClient":
         return self
@@ -132,28 +117,29 @@ def connect(
     token: Token = None,
     timeout_s: float = 5.0,
 ) -> InferenceClient:
-    """Connect to a model and check that it is the one meant.
+    """Connect to a model, and check its version and features.
 
     Parameters
     ----------
     url : str
-        ``http://`` or ``https://`` of the inference port, or ``mar:PATH`` for an archive's own
-        model run in this process (needs torch here). ``mar:PATH?trusted=DIR`` runs it only where one
-        of the keys in DIR has signed it (`signing.trust`); the environment's ``ARCHIVE_TRUSTED_KEYS`` is the default
-        DIR.
+        ``http://`` or ``https://`` of the inference port, or ``mar:PATH`` for an archive's own model in this process,
+        which needs torch; see `serving.client.transports`. ``mar:PATH?trusted=DIR`` loads only an archive that one of
+        the keys in DIR has signed (`signing.trust`); the environment's ``ARCHIVE_TRUSTED_KEYS`` is the default DIR.
     model : str
-        The registered name.
+        Registered name.
     version : str, optional
-        A fixed version; without it the server's default one, whichever that is at each request.
+        A fixed version; default: the server's default version, whichever that is at each request.
     schema : FeatureSchema, optional
-        The features that the caller computes; an answer by a version that was trained on others is refused, too.
+        Features that the caller computes; a response of a version that was trained on others is refused, too.
     token : Token, optional
-        TorchServe's inference token, or what says which it is at each request.
+        TorchServe's inference token, or its source at each request.
     timeout_s : float
-        Longest wait for one answer, seconds.
+        Longest wait for one response (seconds).
 
     Raises
     ------
+    InvalidArgument
+        No transport reaches the URL.
     SchemaMismatch
         The model was trained on other features.
     RequestError
@@ -161,94 +147,18 @@ def connect(
     UnreadableArchive, Untrusted
         The path after ``mar:`` is no archive, or one that no trusted key has signed.
     """
-    client: InferenceClient
-    if url.startswith("mar:"):
-        client = InProcessClient(*_parse_archive_url(url), model, version)
-    elif url.startswith(("http://", "https://")):
-        from nautilus_torchserve.serving.client.http_client import HttpClient  # which is an `InferenceClient`
-
-        client = HttpClient(url, model, version, token, timeout_s, None if schema is None else schema.sha256)
-    else:
-        raise InvalidArgument(f"url beginning with http://, https:// or mar: expected, was {url!r}")
-    theirs, trained = client.metadata.feature_schema_sha256, client.metadata.feature_schema
-    if schema is not None and schema.sha256 != theirs:
-        client.close()
-        raise SchemaMismatch(
-            f"{model} {client.metadata.version} at {url}: trained on features "
-            f"{trained.name:.40} over {trained.window} events "
-            f"({theirs[:12]}), was asked with {schema.name} over {schema.window} ({schema.sha256[:12]})"
-        )
-    if schema is not None and trained != schema:
-        client.close()
+    target = Target(url, model, version, None if schema is None else schema.sha256, token, timeout_s)
+    client = find_transport(url).connect(target)
+    trained, sha256 = client.metadata.feature_schema, client.metadata.feature_schema_sha256
+    if schema is None or (schema.sha256 == sha256 and schema == trained):
+        return client
+    client.close()
+    served = f"{model} {client.metadata.version} at {url}"
+    if sha256 == schema.sha256:
         raise InvalidResponse(
-            f"{model} {client.metadata.version} at {url}: expected the feature schema of hash {theirs[:12]}, "
-            f"got {trained.name:.40}, which has another"
+            f"{served}: expected the feature schema of hash {sha256[:12]}, got {trained.name:.40}, which has another"
         )
-    return client
-
-
-def _parse_archive_url(url: str) -> tuple[Path, Path | None]:
-    """The archive of ``mar:PATH?trusted=DIR``, and the folder of the keys whose signature it needs."""
-    path, option, trusted = url.removeprefix("mar:").rpartition("?trusted=")
-    if not option:
-        path, trusted = trusted, os.environ.get(TRUSTED_VARIABLE, "")
-    elif not trusted:
-        raise InvalidArgument(f"expected a folder of keys after ?trusted=, got {url!r:.200}")
-    return Path(path), Path(trusted) if trusted else None
-
-
-class InProcessClient(InferenceClient):
-    """An archive's own model in this process: no server, the same bits.
-
-    Sets torch to one thread, as in a worker: with more, kernels and so bits may differ.
-    """
-
-    def __init__(self, archive: Path, trusted: Path | None, model: str, version: str | None) -> None:
-        self._model, self._path = model, archive
-        self._folder = tempfile.TemporaryDirectory(prefix="mar-")
-        self._archive = load_archive(archive, Path(self._folder.name), trusted)
-        self.metadata = self._archive.metadata
-        self._version, self._digest = self.metadata.version, self.metadata.archive_digest
-        if version is not None and version != self._version:
-            self.close()
-            raise UnknownModel(f"{archive}: version {version} expected, was {self._version}")
-        self._served = ServedVersion.from_metadata(self.metadata)
-
-    def predict(self, inputs: Inputs, deadline_ns: int | None = None) -> PredictionResponse:
-        began = time.perf_counter_ns()
-        served = self._served
-        inputs = check_inputs(inputs, served.inputs, served.schema.row_shape)
-        if deadline_ns is not None and time.time_ns() > deadline_ns:
-            raise DeadlinePassed(f"an answer before {deadline_ns} was asked for")
-        table = self._call(lambda: self._archive.model.predict(inputs))
-        check_table(table, len(inputs), len(served.outputs))
-        served.constraints.check_table(table, served.outputs)
-        outputs = {name: table[:, column] for column, name in enumerate(served.outputs)}
-        return PredictionResponse(outputs, self._model, self._version, self._digest, time.perf_counter_ns() - began)
-
-    def explain(self, inputs: Inputs, output: str | None = None) -> ExplanationResponse:
-        inputs = check_inputs(inputs, self._served.inputs, self._served.schema.row_shape)
-        found = self._call(lambda: self._archive.model.explanations(inputs, output))
-        check_explanations(found, inputs, output, self._served.schema)
-        return ExplanationResponse(found, self._version, self._digest)
-
-    def close(self) -> None:
-        self._archive.unload()
-        self._folder.cleanup()
-
-    def _call(self, call: Callable[[], Any]) -> Any:
-        """Call the archive's model; whatever its code, which is not ours, raises is a `RequestError`."""
-        try:
-            return call()
-        except self._archive.request_error as error:  # the archive's own class of that name
-            raise _as_ours(error) from error
-        except Exception as error:
-            raise ServerFault(f"{self._path}: {one_line(error)}{place(error, Path(self._folder.name))}") from error
-
-
-def _as_ours(error: Exception) -> RequestError:
-    """An archive's own error as this checkout's of that name; inputs that were checked here it cannot blame."""
-    kind, name = BY_NAME.get(type(error).__name__, ServerFault), type(error).__name__
-    if issubclass(kind, PROVEN_RIGHT):
-        return InvalidResponse(f"expected an answer to valid inputs of the archive's model, got {name}: {error}")
-    return kind(str(error))
+    raise SchemaMismatch(
+        f"{served}: expected a model trained on features {schema.name} over {schema.window} events "
+        f"({schema.sha256[:12]}), got one trained on {trained.name:.40} over {trained.window} ({sha256[:12]})"
+    )

@@ -1,4 +1,4 @@
-"""Asking a model over HTTP, and the check of whatever answers."""
+"""Predictions over HTTP, and the check of whatever responds."""
 
 import itertools
 import secrets
@@ -8,20 +8,19 @@ from typing import NamedTuple
 import orjson
 
 from nautilus_torchserve.serving.client.client import ExplanationResponse, InferenceClient, PredictionResponse
-from nautilus_torchserve.serving.client.explanation_checks import read_explanations
 from nautilus_torchserve.serving.client.http_connection import HttpConnection, Response
 from nautilus_torchserve.serving.client.inputs import Inputs, encode_inputs
-from nautilus_torchserve.serving.client.served_version import (
+from nautilus_torchserve.serving.client.response_checks import (
     Sender,
     ServedVersion,
     check_content,
     check_length,
-    refuse_other_archive,
-    sender,
-    shown,
+    describe_body,
+    read_explanations,
+    read_sender,
 )
+from nautilus_torchserve.serving.client.transports import Target
 from nautilus_torchserve.serving.model_metadata import HOW_TO_DESCRIBE, ModelMetadata, is_digest
-from nautilus_torchserve.serving.tokens import Token
 from nautilus_torchserve.wire import body, headers
 from nautilus_torchserve.wire.errors import (
     PROVEN_RIGHT,
@@ -40,84 +39,76 @@ from nautilus_torchserve.wire.names import is_version
 from nautilus_torchserve.wire.response import decode_binary
 
 EXPLAIN_TIMEOUT_S = 60.0
-"""Least longest wait for explanations: they take as long as many predictions."""
-DESCRIPTION_BYTES = 4 * 1024**2
-"""Longest description that a model gives of itself."""
-DESCRIPTION_VALUES = 100_000
-"""Most values in it, at any depth."""
-EXPLANATION_BYTES = 16 * 1024**2
+"""Least timeout of explanations, which take as long as many predictions."""
+MAX_DESCRIPTION_BYTES = 4 * 1024**2
+"""Longest description of a model."""
+MAX_DESCRIPTION_VALUES = 100_000
+"""Most values in a description, at any depth."""
+MAX_EXPLANATION_BYTES = 16 * 1024**2
 """Longest body of explanations."""
-MOST_VERSIONS = 64
-"""Versions that may answer one client."""
+MAX_VERSIONS = 64
+"""Most versions that may answer one client."""
 
 
 class HttpClient(InferenceClient):
     """Keep-alive HTTP, see `HttpConnection`. Safe to use from several threads: each has its own connection.
 
-    Nothing of a response is used before it is checked: that it answers this request (an id goes with each, and comes
-    back), its form, who sent it, and the values (`wire.output_constraints`). What cannot be read as
-    the answer of the
-    model is an `InvalidResponse`, and the connection that it came over is closed. A version that has not answered
-    before is asked to describe itself first; see `serving.client.served_version`.
+    Nothing of a response is used before it is checked: that it answers this request (each carries an id, which the
+    response repeats), its form, its sender, and its values (`wire.output_constraints`). A response that cannot be the
+    model's is an `InvalidResponse`, and the connection that it came over is closed. The description of a version that
+    has not answered before is read first.
 
-    Archives built before ids were sent back are asked over a new connection each time, so that no late answer to
-    another request can be there.
+    A request to an archive of an earlier release, which does not repeat ids, takes a new connection, over which no
+    late answer to another request can come.
     """
 
-    def __init__(
-        self,
-        url: str,
-        model: str,
-        version: str | None,
-        token: Token,
-        timeout_s: float,
-        schema_sha256: str | None = None,
-    ) -> None:
-        self._models = f"{url.rstrip('/')}/predictions/{model}"
-        self._explained = f"{url.rstrip('/')}/explanations/{model}"
-        self._model = model
-        self._version = version
-        self._timeout_s = timeout_s
-        self._schema_sha256 = schema_sha256
-        self._connection = HttpConnection(token)
+    def __init__(self, target: Target) -> None:
+        base = target.url.rstrip("/")
+        self._predictions, self._explanations = (
+            f"{base}/predictions/{target.model}",
+            f"{base}/explanations/{target.model}",
+        )
+        self._model, self._version = target.model, target.version
+        self._timeout_s = target.timeout_s
+        self._schema_sha256 = target.schema_sha256
+        self._connection = HttpConnection(target.token)
         self._id_prefix, self._numbers = secrets.token_hex(8), itertools.count()
         try:
-            self.metadata, echoes = self._describe(version)
+            self.metadata, echoes = self._describe(self._version)
         except RequestError:
             self.close()
             raise
-        self._first = ServedVersion.from_metadata(self.metadata, echoes)
-        self._known: dict[Sender, ServedVersion] = {
-            (self._first.version, self._first.digest, self._first.schema_sha256): self._first
-        }
+        self._first = ServedVersion(self.metadata, echoes)
+        self._known: dict[Sender, ServedVersion] = {_sender_of(self.metadata): self._first}
         self._last = self._first
         """The version that answered last."""
 
     def predict(self, inputs: Inputs, deadline_ns: int | None = None) -> PredictionResponse:
         began = time.perf_counter_ns()
-        first = self._first
-        sent, content_type = encode_inputs(inputs, first.inputs, first.schema.row_shape)
+        first = self.metadata
+        sent, content_type = encode_inputs(inputs, first.inputs, first.feature_schema.row_shape)
         extra = [f"Content-Type: {content_type}", f"Accept: {body.BINARY}"]
         if deadline_ns is not None:
             extra.append(f"{headers.DEADLINE_NS}: {deadline_ns}")
-        url = _route(self._models, self._version)
+        url = _route(self._predictions, self._version)
         limit = len(inputs) * len(first.outputs) * body.FLOAT32.itemsize
         reply = self._exchange(url, sent, extra, self._timeout_s, limit, self._last.echoes)
         response = reply.response
         try:
             check_content(response.headers, response.body, body.BINARY)
-            served = self._sender(reply)
+            served = self._sender(reply).metadata
             check_length(response.body, len(inputs), len(served.outputs))
             table = decode_binary(response.body, len(served.outputs))
-            served.constraints.check_table(table, served.outputs)
+            served.output_constraints.check_table(table, served.outputs)
         except RequestError as error:
             raise self._unusable(url, error) from None
         outputs = {name: table[:, column] for column, name in enumerate(served.outputs)}
-        return PredictionResponse(outputs, self._model, served.version, served.digest, time.perf_counter_ns() - began)
+        latency_ns = time.perf_counter_ns() - began
+        return PredictionResponse(outputs, self._model, served.version, served.archive_digest, latency_ns)
 
     def explain(self, inputs: Inputs, output: str | None = None) -> ExplanationResponse:
-        first = self._first
-        sent, content_type = encode_inputs(inputs, first.inputs, first.schema.row_shape)
+        first = self.metadata
+        sent, content_type = encode_inputs(inputs, first.inputs, first.feature_schema.row_shape)
         extra = [f"Content-Type: {content_type}", f"Accept: {body.JSON}"]
         if output is not None:
             if not (output.isascii() and output.isprintable()):
@@ -125,25 +116,27 @@ class HttpClient(InferenceClient):
                 raise NotExplained(f"expected one of {names:.80} to explain, got {output!r:.40}")
             extra.append(f"{headers.EXPLAIN_OUTPUT}: {output}")
         timeout_s = max(self._timeout_s, EXPLAIN_TIMEOUT_S)
-        url = _route(self._explained, self._version)
-        reply = self._exchange(url, sent, extra, timeout_s, EXPLANATION_BYTES, self._last.echoes)
+        url = _route(self._explanations, self._version)
+        reply = self._exchange(url, sent, extra, timeout_s, MAX_EXPLANATION_BYTES, self._last.echoes)
         try:
             check_content(reply.response.headers, reply.response.body, body.JSON)
-            served = self._sender(reply)
-            found = read_explanations(reply.response.body, inputs, output, served.schema)
+            served = self._sender(reply).metadata
+            explanations = read_explanations(reply.response.body, inputs, output, served.feature_schema)
         except RequestError as error:
             raise self._unusable(url, error) from None
-        return ExplanationResponse(found, served.version, served.digest)
+        return ExplanationResponse(explanations, served.version, served.archive_digest)
 
     def close(self) -> None:
         self._connection.close()
 
     def _describe(self, version: str | None) -> tuple[ModelMetadata, bool]:
-        """A version's checked description, and whether it sends a request's id back."""
-        url = _route(self._models, version)
+        """Read a version's metadata, and whether it repeats a request's id."""
+        url = _route(self._predictions, version)
         try:
             # over a connection of its own: whether ids are sent back is not known yet
-            reply = self._exchange(url, None, ["describe: True"], self._timeout_s, DESCRIPTION_BYTES, keep_alive=False)
+            reply = self._exchange(
+                url, None, ["describe: True"], self._timeout_s, MAX_DESCRIPTION_BYTES, keep_alive=False
+            )
         except (ServerFault, Unavailable) as error:
             if isinstance(error, Unavailable) and "Prediction failed" not in str(error):
                 raise
@@ -151,14 +144,14 @@ class HttpClient(InferenceClient):
             raise InvalidResponse(f"{error}; the model may not describe itself: {HOW_TO_DESCRIBE}") from error
         received = reply.response.body
         values = sum(map(received.count, (b",", b"[", b"{")))
-        if values > DESCRIPTION_VALUES:  # parsing millions of them would hold up every other thread
-            expected = f"expected a description of at most {DESCRIPTION_VALUES:,} values"
+        if values > MAX_DESCRIPTION_VALUES:  # parsing millions of them would hold up every other thread
+            expected = f"expected a description of at most {MAX_DESCRIPTION_VALUES:,} values"
             raise InvalidResponse(f"{url}: {expected}, got {values:,}")
         try:
             metadata = ModelMetadata.from_dict(orjson.loads(received))
         except orjson.JSONDecodeError:
             raise InvalidResponse(
-                f"{url}: expected a JSON object in which the model describes itself, got {shown(received)}: "
+                f"{url}: expected a JSON object in which the model describes itself, got {describe_body(received)}: "
                 f"{HOW_TO_DESCRIBE}"
             ) from None
         except ValueError as error:
@@ -170,7 +163,7 @@ class HttpClient(InferenceClient):
     def _exchange(
         self, url: str, sent: bytes | None, extra: list[str], timeout_s: float, limit: int, keep_alive: bool
     ) -> "_Reply":
-        """A response with status 200; other statuses are raised as errors."""
+        """Return the response to a request; raise the error that a status other than 200 means."""
         request_id = f"{self._id_prefix}-{next(self._numbers)}"
         extra.append(f"{headers.CLIENT_REQUEST_ID}: {request_id}")
         response = self._connection.send(url, sent, extra, timeout_s, limit, keep_alive)
@@ -184,34 +177,34 @@ class HttpClient(InferenceClient):
         return reply
 
     def _refusal(self, url: str, reply: "_Reply", is_description: bool) -> RequestError:
-        """The error that a status other than 200 means; one that blames a request that was checked is the server's."""
+        """Return the error that a status means; one that blames a request, which was checked, is the server's."""
         response = reply.response
-        refused = from_answer(response.status, response.body)
-        said = f"{type(refused).__name__}: {refused}"
-        if isinstance(refused, PROVEN_RIGHT):
+        refusal = from_answer(response.status, response.body)
+        message = f"{type(refusal).__name__}: {refusal}"
+        if isinstance(refusal, PROVEN_RIGHT):
             if is_description:
-                return InvalidResponse(f"{url}: {said}; the model may not describe itself: {HOW_TO_DESCRIBE}")
+                return InvalidResponse(f"{url}: {message}; the model may not describe itself: {HOW_TO_DESCRIBE}")
             trained_on = response.headers.get(headers.FEATURE_SCHEMA, "")
-            if trained_on and trained_on != self._first.schema_sha256:
-                return SchemaMismatch(f"{url}: {said}; the model was trained on other features ({trained_on:.12})")
-            return InvalidResponse(f"{url}: expected an answer to a valid request, got {said}")
-        if isinstance(refused, (BadText, BadWindow, NotExplained)) and reply.keep_alive and not reply.echoed:
-            return self._unusable(url, InvalidResponse(f"expected an answer with the request's id, got {said}"))
-        return type(refused)(f"{url}: {refused}")
+            if trained_on and trained_on != self.metadata.feature_schema_sha256:
+                return SchemaMismatch(f"{url}: {message}; the model was trained on other features ({trained_on:.12})")
+            return InvalidResponse(f"{url}: expected an answer to a valid request, got {message}")
+        if isinstance(refusal, (BadText, BadWindow, NotExplained)) and reply.keep_alive and not reply.echoed:
+            return self._unusable(url, InvalidResponse(f"expected an answer with the request's id, got {message}"))
+        return type(refusal)(f"{url}: {refusal}")
 
     def _sender(self, reply: "_Reply") -> ServedVersion:
-        """The version that sent an answer, once it has been checked."""
-        key = sender(reply.response.headers)
-        served = self._known.get(key)
+        """Return the version that sent a response, whose description is read first where it is new."""
+        sender = read_sender(reply.response.headers)
+        served = self._known.get(sender)
         if served is None:
-            served = self._meet(key)
+            served = self._meet(sender)
         self._last = served
         if not reply.echoed and (served.echoes or reply.keep_alive):
             raise InvalidResponse(f"expected an answer with header {headers.CLIENT_REQUEST_ID}, got none")
         return served
 
-    def _meet(self, key: Sender) -> ServedVersion:
-        """Ask a version that has not answered before to describe itself.
+    def _meet(self, sender: Sender) -> ServedVersion:
+        """Read the description of a version that has not answered before.
 
         Raises
         ------
@@ -220,7 +213,7 @@ class HttpClient(InferenceClient):
         RequestError
             It does not describe itself, or not as its answer said.
         """
-        version, digest, schema_sha256 = key
+        version, digest, schema_sha256 = sender
         if self._schema_sha256 is not None and schema_sha256 != self._schema_sha256:
             raise SchemaMismatch(
                 f"expected an answer by a model trained on features {self._schema_sha256:.12}, "
@@ -231,34 +224,39 @@ class HttpClient(InferenceClient):
             raise InvalidResponse(f"expected a version and a digest, got {got}")
         if self._version is not None and version != self._version:
             raise InvalidResponse(f"expected an answer by version {self._version}, got one by {version}")
-        if len(self._known) == MOST_VERSIONS:
-            raise InvalidResponse(f"expected answers by at most {MOST_VERSIONS} versions, got one by {version} more")
+        if len(self._known) == MAX_VERSIONS:
+            raise InvalidResponse(f"expected answers by at most {MAX_VERSIONS} versions, got one by {version} more")
         for known in tuple(self._known.values()):
-            if known.version == version:
-                refuse_other_archive(known, digest)
-        served = ServedVersion.from_metadata(*self._describe(version))
-        refuse_other_archive(served, digest)
-        self._first.check_successor(served)
-        if served.schema_sha256 != schema_sha256:
+            if known.metadata.version == version:
+                known.check_archive(digest)
+        metadata, echoes = self._describe(version)
+        served = ServedVersion(metadata, echoes)
+        served.check_archive(digest)
+        self._first.check_successor(metadata)
+        if metadata.feature_schema_sha256 != schema_sha256:
             raise InvalidResponse(f"expected features {schema_sha256:.12} of {version}, as it answered, got others")
-        self._known[key] = served
+        self._known[sender] = served
         return served
 
     def _unusable(self, url: str, error: RequestError) -> RequestError:
-        """The error with its URL; the connection is closed, since whatever comes over it next may belong to this."""
+        """Close the connection, over which more of this response may come, and return the error with its URL."""
         self._connection.drop()
         return error if url in str(error) else type(error)(f"{url}: {error}")
 
 
 class _Reply(NamedTuple):
-    """A response with what its request was."""
+    """A response, and the connection of its request."""
 
     response: Response
     echoed: bool
-    """Whether it has the request's id."""
+    """Whether it repeats the request's id."""
     keep_alive: bool
-    """Whether its connection may have carried earlier requests."""
+    """Whether the connection may have carried earlier requests."""
 
 
-def _route(models: str, version: str | None) -> str:
-    return models if version is None else f"{models}/{version}"
+def _route(model: str, version: str | None) -> str:
+    return model if version is None else f"{model}/{version}"
+
+
+def _sender_of(metadata: ModelMetadata) -> Sender:
+    return metadata.version, metadata.archive_digest, metadata.feature_schema_sha256

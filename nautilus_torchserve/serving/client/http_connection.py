@@ -73,22 +73,6 @@ class HttpConnection:
         self._threads = threading.local()
         self._handles: list[pycurl.Curl] = []
 
-    def exchange(
-        self, url: str, sent: bytes | None, extra: list[str], timeout_s: float, limit: int = ERROR_BYTES
-    ) -> tuple[bytes, dict[str, str]]:
-        """One request, one answer with status 200: its body and its headers; see `send`.
-
-        Raises
-        ------
-        RequestError
-            What the server refused with, or why there was no answer.
-        """
-        response = self.send(url, sent, extra, timeout_s, limit)
-        if response.status != 200:
-            refused = from_answer(response.status, response.body)
-            raise type(refused)(f"{url}: {refused}")
-        return response.body, response.headers
-
     def send(
         self,
         url: str,

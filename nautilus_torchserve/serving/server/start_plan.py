@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nautilus_torchserve.bundle import BUNDLE
+from nautilus_torchserve.bundle import BUNDLE, WORKSPACE
 from nautilus_torchserve.files.state_file import DamagedState
 from nautilus_torchserve.serving.client.archive_import import TRUSTED_VARIABLE
 from nautilus_torchserve.serving.server import environment
@@ -45,7 +45,7 @@ class ServerSettings:
     `DEFAULT_MODELS`. Without meaning where the configuration has a ``model_snapshot``, which says what is served."""
     model_store: Path | None = None
     """Folder of the archives; None for the configuration's ``model_store``, else ``archives`` of the current folder."""
-    home: Path = BUNDLE / ".server"
+    home: Path = WORKSPACE / ".server"
     """Working directory: keys, logs, temporary files, state. One server a home."""
     config: Path | None = BUNDLE / "config.properties"
     """What to start from; None for TorchServe's defaults."""

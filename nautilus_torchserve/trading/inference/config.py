@@ -9,10 +9,9 @@ from nautilus_trader.model.identifiers import InstrumentId
 from nautilus_torchserve.features.schema import FeatureSchema
 from nautilus_torchserve.latency.choice import chosen_delay
 from nautilus_torchserve.latency.delay import Delay
+from nautilus_torchserve.serving.client.transports import SERVER_PREFIXES, URL_PREFIXES, is_server_url, is_url
 from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.checks import expect
-
-HTTP = ("http://", "https://")
 
 
 class DispatcherConfig(NautilusConfig, kw_only=True, frozen=True):
@@ -72,7 +71,7 @@ class DispatcherConfig(NautilusConfig, kw_only=True, frozen=True):
         )
         renew_urls = [] if self.renew_url is None else [self.renew_url]
         for url in (*self.fallback_urls, *renew_urls, *self.fallback_renew_urls):
-            expect(url.startswith(HTTP), f"url beginning with http:// or https://, was {url!r}")
+            expect(is_server_url(url), f"url beginning with {SERVER_PREFIXES}, was {url!r}")
         expect(
             self.renew_url is None or self.token_file is not None,
             "token_file with renew_url (it holds the API key), was none",
@@ -137,10 +136,9 @@ class ModelActorConfig(ActorConfig, kw_only=True, frozen=True):
     live: DispatcherConfig = DispatcherConfig()
 
     def __post_init__(self) -> None:
-        schemes = ("http://", "https://", "mar:")
-        expect(self.url.startswith(schemes), f"url beginning with http://, https:// or mar:, was {self.url!r}")
+        expect(is_url(self.url), f"url beginning with {URL_PREFIXES}, was {self.url!r}")
         if self.traffic is not None:
-            expect(not self.url.startswith("mar:"), f"url of a server (traffic is split there), was {self.url!r}")
+            expect(is_server_url(self.url), f"url of a server (traffic is split there), was {self.url!r}")
             expect(self.version is None, f"no version (the split says which), was {self.version!r}")
         expect(self.latency_ns >= 0, f"latency_ns of at least 0, was {self.latency_ns}")
         expect(

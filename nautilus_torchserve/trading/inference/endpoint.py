@@ -12,6 +12,7 @@ from nautilus_torchserve.serving.client.archive_file import UnreadableArchive
 from nautilus_torchserve.serving.client.breaker import Breaker, BreakerState
 from nautilus_torchserve.serving.client.client import PredictionResponse
 from nautilus_torchserve.serving.client.inputs import Inputs
+from nautilus_torchserve.serving.client.transports import is_server_url
 from nautilus_torchserve.serving.token_source import TokenSource
 from nautilus_torchserve.serving.tokens import NoToken, Token
 from nautilus_torchserve.trading.inference.config import DispatcherConfig, ModelActorConfig
@@ -331,7 +332,7 @@ def server_tokens(url: str, live: DispatcherConfig, fixed: str | None) -> list[T
         The token of those servers for which ``live`` names no key file.
     """
     first: Token = fixed
-    if live.token_file is not None and not url.startswith("mar:"):
+    if live.token_file is not None and is_server_url(url):
         first = TokenSource(Path(live.token_file), live.renew_url, live.renew_before_ns)
     if not live.fallback_token_files:
         return [first] * (1 + len(live.fallback_urls))

@@ -12,6 +12,7 @@ from nautilus_trader.live.node import TradingNode
 from nautilus_trader.model.enums import TradingState
 from nautilus_trader.model.identifiers import InstrumentId
 
+from nautilus_torchserve.serving.client.transports import is_server_url
 from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.checks import BadSetting
 from nautilus_torchserve.trading.decision import HALT_TOPIC, Halt
@@ -125,7 +126,7 @@ def _refuse_kill_file(settings: LiveSettings) -> None:
 def _token_warning(settings: LiveSettings) -> str | None:
     """Return what a run should know that cannot follow its server."""
     actor = settings.model.actor
-    is_followed = "token_file" in live_table(settings) or f"{actor.get('url')}".startswith("mar:")
+    is_followed = "token_file" in live_table(settings) or not is_server_url(f"{actor.get('url')}")
     if is_followed or fixed_token(settings) is None:
         return None
     return (

@@ -45,7 +45,7 @@ def test_a_member_that_is_incomplete_is_named(ensemble_run: Path, tmp_path: Path
     run = shutil.copytree(ensemble_run, tmp_path / "run")
     (run / missing).unlink()
 
-    with pytest.raises(BuildFailed, match=f"{Path(missing).name} expected in .*{Path(missing).parent}, was missing"):
+    with pytest.raises(BuildFailed, match=f"expected {Path(missing).name} in .*{Path(missing).parent}, got none"):
         build_archive("ensemble", run, "1.0", tmp_path / "out")
 
 
@@ -69,10 +69,10 @@ def test_a_members_other_weights_do_not_pass_the_ensembles_golden_answers(
 @pytest.mark.parametrize(
     ("changed", "says"),
     [
-        ({"members": ["price", "sentiment", "volume"]}, "model.json expected in .*volume, was missing"),
+        ({"members": ["price", "sentiment", "volume"]}, "expected model.json in .*volume, got none"),
         (
             {"network": {"module": "nautilus_torchserve.training.tick.fit", "config": {}}},
-            "a network in model_defs expected",
+            "expected a network in model_defs",
         ),
         (
             {
@@ -81,7 +81,7 @@ def test_a_members_other_weights_do_not_pass_the_ensembles_golden_answers(
                     "config": {"weight_price": -1, "weight_sentiment": 0, "half_life_s": 1},
                 }
             },
-            "weight_price of at least 0 expected",
+            "expected weight_price of at least 0",
         ),
     ],
 )

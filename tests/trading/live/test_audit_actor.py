@@ -115,7 +115,7 @@ def test_a_run_has_a_begin_with_what_a_backtest_needs_and_an_end(url: str) -> No
     (instrument,) = json.loads(first.instruments)
     assert instrument["id"] == "BTCUSDT.BINANCE"
     assert first.packages["nautilus_trader"] == nautilus_trader.__version__
-    assert first.packages["nautilus-torchserve"].startswith("0.1.0 (commit ")
+    assert first.packages["nautilus-torchserve"].startswith("0.2.0 (commit ")
     assert started(log).run_id == started(log, first.run_id).run_id == first.run_id
     with pytest.raises(UnknownRun, match="expected run none in the log"):
         started(log, "none")

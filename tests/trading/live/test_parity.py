@@ -286,7 +286,7 @@ def test_the_script_says_it_all(
     told = runner.invoke(app, [*asked, "--data", str(catalog)])
     as_json = runner.invoke(app, [*asked, "--data", str(catalog), "--json"])
     refused = runner.invoke(app, [*asked, "--trades", "6000", "--seed", "3"])  # more than was played
-    unknown = runner.invoke(app, [*asked, "--run", "none"])
+    unknown = runner.invoke(app, [*asked, "--run-id", "none"])
 
     assert "holds" in told.stderr
     assert "on a prediction that was DEGRADED" in " ".join(told.stderr.replace("│", "").split())

@@ -16,6 +16,7 @@ from nautilus_torchserve.features.schema import FeatureSchema
 from nautilus_torchserve.features.tick import tick_schema
 from nautilus_torchserve.market.trades.trades import Trades
 from nautilus_torchserve.serving.client.client import InferenceClient, connect
+from nautilus_torchserve.serving.client.transports import is_server_url
 from nautilus_torchserve.trading.backtest.engine import built, run_config
 from nautilus_torchserve.trading.backtest.prefetch.bars import BarsRun, BarWindows, bar_chunk, bar_predictions
 from nautilus_torchserve.trading.backtest.prefetch.prediction_table import PredictionInjector, PredictionTable
@@ -214,4 +215,4 @@ def _of_bars(
 
 def _threads_for(url: str) -> int:
     """How many threads ask; 0: none beside the engine's."""
-    return 0 if url.startswith("mar:") else THREADS
+    return THREADS if is_server_url(url) else 0

@@ -49,7 +49,7 @@ def test_values_are_of_their_fields_types(text: str, name: str, values: tuple[An
         (["min_probability=nan"], r"min_probability: a number expected, was 'nan'"),
         (["trade_size=big"], r"trade_size: a number expected, was 'big'"),
         (["latency_seed=1.5"], r"latency_seed: a whole number expected, was '1.5'"),
-        (["latency=5"], r"expected a duration such as 500us, 1ms or 2s, got '5'"),
+        (["latency=5"], r"expected a duration such as 500us, 1ms, 2s or 4-HOUR, got '5'"),
         (["latency=none"], r"a duration such as"),
         (["mode=fast"], r"expected mode of inline or prefetch, got 'fast'"),
         (["latency=1ms", "latency_ns=2ms"], r"expected each field once, got latency_ns twice"),

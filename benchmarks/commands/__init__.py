@@ -1,0 +1,1 @@
+"""Benchmarks as commands: `nautilus-torchserve bench`."""

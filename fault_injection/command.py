@@ -1,0 +1,221 @@
+"""Attack a server, a client and state files with what is malformed, broken or killed; count what is harmed.
+
+Each case follows from a seed and its index: a failure names the command that repeats it alone.
+"""
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import typer
+
+from benchmarks.machine import describe_machine
+from fault_injection.answers import attack_answers
+from fault_injection.grammar import KINDS
+from fault_injection.kills import attack_by_kills
+from fault_injection.requests import Plan, attack_requests, show_cases
+from fault_injection.samples import Subject, read_subject
+from fault_injection.servers import BATCHED, MODEL, own_server, running_server, train_archive
+from fault_injection.state_files import attack_state_files, make_template
+from fault_injection.swaps import attack_by_swaps
+from fault_injection.verdict import Findings, as_table, describe_failures
+from nautilus_torchserve.cli.app import App, console, say
+from nautilus_torchserve.serving.server.torchserve import TorchServe
+from nautilus_torchserve.user_error import UserError
+
+app = App(help=__doc__, no_args_is_help=True)
+Seed = Annotated[int, typer.Option(help="Which cases.")]
+Count = Annotated[int, typer.Option(min=0, help="How many cases.")]
+TimeLimit = Annotated[float, typer.Option(help="Begin no further case after so many seconds.")]
+Index = Annotated[str, typer.Option(help="These cases only, as 7 or 7,12,80; default: all.")]
+Archive = Annotated[Path | None, typer.Option(help="A tick archive; default: one trained for the attack.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+
+
+class HarmDone(UserError):
+    """Something that must be zero is not."""
+
+
+@app.command()
+def requests(
+    count: Count = 100_000,
+    seed: Seed = 1,
+    time_limit: TimeLimit = 600.0,
+    index: Index = "",
+    kind: Annotated[str | None, typer.Option(help="Malformed requests of one kind only; default: all kinds.")] = None,
+    home: Annotated[Path | None, typer.Option(help="Of a running server; default: one started for the attack.")] = None,
+    model: Annotated[str, typer.Option(help="Which model of --home.")] = MODEL,
+    archive: Archive = None,
+    as_json: Json = False,
+) -> None:
+    """Send malformed requests among good ones; each good one must get exactly the model's bits."""
+    if kind is not None and kind not in KINDS:
+        raise typer.BadParameter(f"expected one of {', '.join(KINDS)}, got {kind!r}", param_hint="--kind")
+    plan = Plan(seed, count, time_limit, kind, indexes(index))
+    with _folder() as folder:
+        _end([_requests(folder, plan, home, model, archive)], seed, as_json)
+
+
+@app.command()
+def answers(
+    count: Count = 1000,
+    seed: Seed = 1,
+    time_limit: TimeLimit = 300.0,
+    index: Index = "",
+    live_runs: Annotated[int, typer.Option(min=0, help="Live replays whose server answers garbage alone.")] = 2,
+    archive: Archive = None,
+    as_json: Json = False,
+) -> None:
+    """Answer a client and a live run wrongly; only errors or the model's bits may come of it, and no order."""
+    with _folder() as folder:
+        found = attack_answers(archive or train_archive(folder), seed, count, time_limit, indexes(index), live_runs)
+        _end([found], seed, as_json)
+
+
+@app.command()
+def state_files(
+    count: Count = 200,
+    seed: Seed = 1,
+    time_limit: TimeLimit = 600.0,
+    index: Index = "",
+    archive: Archive = None,
+    as_json: Json = False,
+) -> None:
+    """Damage state files; commands that read them must end in a sentence, and a repair must work."""
+    with _folder() as folder:
+        _end([_state_files(folder, archive or train_archive(folder), seed, count, time_limit, index)], seed, as_json)
+
+
+@app.command()
+def kills(
+    count: Count = 50,
+    seed: Seed = 1,
+    time_limit: TimeLimit = 900.0,
+    index: Index = "",
+    archive: Archive = None,
+    as_json: Json = False,
+) -> None:
+    """Kill workers, Java, rollouts, live runs and starts; what comes next must work."""
+    with _folder() as folder:
+        _end([_kills(folder, archive or train_archive(folder), seed, count, time_limit, index)], seed, as_json)
+
+
+@app.command()
+def swaps(
+    count: Count = 10, seed: Seed = 1, time_limit: TimeLimit = 300.0, archive: Archive = None, as_json: Json = False
+) -> None:
+    """Swap versions under load; no request may be lost."""
+    with _folder() as folder:
+        _end([_swaps(folder, archive or train_archive(folder), seed, count, time_limit)], seed, as_json)
+
+
+@app.command("all")
+def all_parts(
+    seed: Seed = 1,
+    scale: Annotated[float, typer.Option(help="Of the parts' usual counts.")] = 1.0,
+    time_limit: Annotated[
+        float, typer.Option(help="Of each part: begin no further case after so many seconds.")
+    ] = 900.0,
+    archive: Archive = None,
+    as_json: Json = False,
+) -> None:
+    """Run all parts, each with its usual count: 100,000 requests, 1,000 answers, 200 files, 50 kills, 10 swaps."""
+    with _folder() as folder:
+        tick = archive or train_archive(folder)
+
+        def many(count: int) -> int:
+            return max(1, round(count * scale))
+
+        parts: list[Callable[[], Findings]] = [
+            lambda: _state_files(folder / "s", tick, seed, many(200), time_limit, ""),
+            lambda: _kills(folder / "k", tick, seed, many(50), time_limit, ""),
+            lambda: _swaps(folder / "w", tick, seed, many(10), time_limit),
+            lambda: _requests(folder / "r", Plan(seed, many(100_000), time_limit), None, MODEL, tick),
+            lambda: attack_answers(tick, seed, many(1000), time_limit),
+        ]
+        found = []
+        for part in parts:
+            found.append(part())
+            say(f"{found[-1].part}: {'nothing harmed' if found[-1].ok else 'HARMED'}")
+        _end(found, seed, as_json)
+
+
+def indexes(text: str) -> tuple[int, ...]:
+    """The cases that an option names."""
+    try:
+        return tuple(int(each) for each in text.split(",") if each)
+    except ValueError:
+        raise typer.BadParameter(f"expected indexes like 7,12,80, got {text[:80]!r}", param_hint="--index") from None
+
+
+def _requests(folder: Path, plan: Plan, home: Path | None, model: str, archive: Path | None) -> Findings:
+    if home is not None:
+        with running_server(home.resolve(), model) as (server, served, batched):
+            return _send(plan, server, read_subject(served, model, batched, plan.seed))
+    tick = archive or train_archive(folder)
+    with own_server(tick, folder / "server", batched=True) as server:
+        return _send(plan, server, read_subject(tick, MODEL, BATCHED, plan.seed))
+
+
+def _send(plan: Plan, server: TorchServe, subject: Subject) -> Findings:
+    if plan.indexes:
+        for line in show_cases(server, subject, plan):
+            say(line)
+    return attack_requests(server, subject, plan)
+
+
+def _state_files(folder: Path, archive: Path, seed: int, count: int, time_limit_s: float, index: str) -> Findings:
+    with own_server(archive, folder / "server") as server:
+        template = make_template(server, folder / "server")
+        return attack_state_files(template, seed, count, time_limit_s, indexes(index))
+
+
+def _kills(folder: Path, archive: Path, seed: int, count: int, time_limit_s: float, index: str) -> Findings:
+    with own_server(archive, folder / "server") as server:
+        return attack_by_kills(server, archive, folder / "server", seed, count, time_limit_s, indexes(index))
+
+
+def _swaps(folder: Path, archive: Path, seed: int, count: int, time_limit_s: float) -> Findings:
+    with own_server(archive, folder / "server") as server:
+        return attack_by_swaps(server, archive, folder / "server", seed, count, time_limit_s)
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers and folders go then, too
+    with TemporaryDirectory(prefix="attack-") as name:
+        yield Path(name)
+
+
+def _end(parts: list[Findings], seed: int, as_json: bool) -> None:
+    """Show the counts and the failures; raise `HarmDone` where something was harmed."""
+    for findings in parts:
+        for line in describe_failures(findings):
+            say(line)
+    console.print(as_table(parts))
+    if as_json:
+        ok = all(findings.ok for findings in parts)
+        print(
+            json.dumps(
+                {
+                    "ok": ok,
+                    "seed": seed,
+                    "machine": describe_machine(),
+                    "ended": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                    "parts": [findings.as_dict() for findings in parts],
+                }
+            )
+        )
+    harmed = [f"{name}: {part.counts[name]:g}" for part in parts for name in part.must_be_zero if part.counts[name]]
+    if harmed:
+        raise HarmDone(f"expected zero, got {', '.join(harmed)}")
+
+
+if __name__ == "__main__":
+    sys.exit(app())

@@ -1,0 +1,62 @@
+"""Options about market data and backtests that several commands have, as `cli.options`."""
+
+from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from nautilus_torchserve.cli.app import parsed
+from nautilus_torchserve.cli.options import duration
+from nautilus_torchserve.market.intervals import parse_interval
+from nautilus_torchserve.market.read_options import check_timezone
+from nautilus_torchserve.trading.checks import BadSetting
+from nautilus_torchserve.trading.durations import parse_latency
+
+
+def parse_decimal(text: str) -> Decimal:
+    """Return the number that a text has; raise `BadSetting` for any other text."""
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        raise BadSetting(f"expected a number, got {text!r}") from None
+
+
+def decimal(help_text: str) -> Any:
+    """Return an option of an exact number."""
+    return typer.Option(parser=parsed(parse_decimal), metavar="NUMBER", help=help_text)
+
+
+def bar_length(parse: Callable[[str], int]) -> Any:
+    """Return the option ``--bar``, which NautilusTrader's host may refuse more of."""
+    return typer.Option(parser=parsed(parse), metavar="BARS", help="Bar length: 1-MINUTE, 4-HOUR; default: as read.")
+
+
+TradesData = Annotated[
+    Path | None, typer.Option(help="Data to read: CSV of trades, or a catalog's folder; default: simulated.")
+]
+BarsData = Annotated[
+    Path | None, typer.Option(help="Data to read: CSV of bars, or a catalog's folder; default: simulated.")
+]
+Instrument = Annotated[str | None, typer.Option(help="Instrument: of a catalog or CSV; default: the only one.")]
+Stamp = Annotated[Literal["open", "close"], typer.Option(help="Which end of its bar a CSV's time is.")]
+Timezone = Annotated[
+    str | None,
+    typer.Option(
+        parser=parsed(check_timezone),
+        metavar="ZONE",
+        help="IANA zone of times without an offset: America/New_York; default: UTC.",
+    ),
+]
+AllowJumps = Annotated[
+    bool, typer.Option("--allow-jumps", help="Let prices through that jump as at an unadjusted split; they are listed.")
+]
+Trades = Annotated[int, typer.Option(min=1, help="Trades to simulate.")]
+BarCount = Annotated[int, typer.Option(min=1, help="Bars to simulate.")]
+BarInterval = Annotated[int | None, bar_length(parse_interval)]
+News = Annotated[Path | None, typer.Option(help="Headlines: CSV or JSONL, beside --data; default: simulated.")]
+NewsDelay = Annotated[int | None, duration("Publication to receipt; default: as --news says.", parse=parse_latency)]
+InSample = Annotated[bool, typer.Option("--in-sample", help="Run on what the fit saw, too.")]
+Balance = Annotated[Decimal, decimal("Account at the start: in the instrument's settlement currency.")]
+Latency = Annotated[int, duration("From event to order: 500us, 1ms; or 0.", parse=parse_latency)]

@@ -1,0 +1,125 @@
+"""Options and arguments that several commands have; one name has one type and means one thing.
+
+The help of an option is ``What it is: detail; default: where it is not a value``. Durations are written ``500us``,
+``30s``, ``1.5h`` or, as NautilusTrader writes them, ``4-HOUR``; what the server's side takes may be plain seconds, too.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nautilus_torchserve.bundle import WORKSPACE
+from nautilus_torchserve.cli.app import parsed
+from nautilus_torchserve.trading.durations import parse_duration, parse_seconds
+from nautilus_torchserve.traffic.split import Unit
+from nautilus_torchserve.wire.names import check_model_name, check_version
+
+HOME, TRUSTED, RUNS = WORKSPACE / ".server", WORKSPACE / "trusted_keys", WORKSPACE / "runs"
+REPORTS = WORKSPACE / "reports" / "rollouts"
+LOCAL = "http://127.0.0.1:8080"
+"""Inference port of ``config.properties``."""
+
+
+def duration(help_text: str, *names: str, parse: Callable[[str], int] = parse_duration) -> Any:
+    """Return an option of nanoseconds, written as a duration."""
+    return typer.Option(*names, parser=parsed(parse), metavar="DURATION", help=help_text)
+
+
+def seconds(help_text: str, *names: str) -> Any:
+    """Return an option of seconds, written as a duration or as a plain number of them."""
+    return typer.Option(*names, parser=parsed(parse_seconds), metavar="DURATION", help=help_text)
+
+
+def seed_option(use: str) -> Any:
+    """Return the option ``--seed``."""
+    return typer.Option(min=0, help=f"Seed: of {use}.")
+
+
+# Output
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Report = Annotated[Path | None, typer.Option(help="Folder of the report; default: none is written.")]
+
+# Models and servers
+ModelArgument = Annotated[str, typer.Argument(parser=parsed(check_model_name), help="Registered name of the model.")]
+AnyModel = Annotated[
+    str | None, typer.Argument(parser=parsed(check_model_name), help="Registered name; default: all models.")
+]
+VersionArgument = Annotated[str, typer.Argument(parser=parsed(check_version), help="A registered version.")]
+Model = Annotated[str, typer.Option(help="Model: its registered name.")]
+RunFolder = Annotated[Path, typer.Option(help="Run folder: what to build the archive from.")]
+Version = Annotated[str | None, typer.Option(help="Model version; default: the server's default one.")]
+ArchiveVersion = Annotated[str, typer.Option(help="Model version: of the archive.")]
+Url = Annotated[str, typer.Option(help="Inference port: its URL, or mar:PATH of an archive.")]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(help="Token file: key_file.json; default: that of the server started from here."),
+]
+Home = Annotated[Path, typer.Option(help="Home of a server started from here: its keys, logs and state.")]
+Trusted = Annotated[Path, typer.Option(help="Folder of public keys: archives need a signature of one of them.")]
+Runs = Annotated[Path, typer.Option(help="Folder of mlflow.db, unless MLFLOW_TRACKING_URI names a store.")]
+Reports = Annotated[Path, typer.Option(help="Folder of rollout reports: as JSON and as text.")]
+Store = Annotated[str, typer.Option(help="Database of the traffic: its splits and outcomes, as SQLAlchemy names it.")]
+Log = Annotated[str, typer.Option(help="Audit log: parquet:FOLDER, or a database as SQLAlchemy names it.")]
+
+RunId = Annotated[
+    str | None, typer.Option("--run-id", help="Run: its id in the audit log; default: the last one that has it.")
+]
+
+# Rollouts and experiments
+Challenger = Annotated[
+    str,
+    typer.Option(
+        "--to", parser=parsed(check_version), metavar="VERSION", help="Version: the challenger, which is registered."
+    ),
+]
+WatchS = Annotated[float, seconds("Time to watch errors and latency: once it is the default version.", "--watch")]
+DrainS = Annotated[
+    float | None, seconds("Time without a request before a version is unregistered; default: its timeout.", "--drain")
+]
+SliceS = Annotated[float, seconds("Length of a time slice: with --by time.", "--slice")]
+ForS = Annotated[float, seconds("How long at most.", "--for")]
+By = Annotated[Unit, typer.Option(help="What keeps its version as a whole.")]
+Keep = Annotated[int, typer.Option(help="Earlier default versions that stay loaded for a rollback.")]
+LatencyRatio = Annotated[float, typer.Option(help="Times the serving version's median and p95: the most, beside ...")]
+LatencyAddMs = Annotated[float, typer.Option(help="... so many milliseconds more.")]
+LatencyMostMs = Annotated[float | None, typer.Option(help="Most that the p95 may be (ms); default: no limit.")]
+
+
+def replace_parameter(
+    command: Callable[..., None],
+    parameter: str,
+    options: dict[str, tuple[Any, Any]],
+    make: Callable[[dict[str, Any]], Any],
+) -> Callable[..., None]:
+    """Return a typer command with options in the place of one of its parameters.
+
+    Parameters
+    ----------
+    command : callable
+        The command.
+    parameter : str
+        Its parameter.
+    options : dict
+        Name -> annotation and default of an option.
+    make : callable
+        Makes the parameter's value of the options' values.
+    """
+
+    @functools.wraps(command)
+    def with_options(**given: Any) -> None:
+        value = make({name: given.pop(name) for name in options})
+        command(**{parameter: value}, **given)
+
+    own = [each for name, each in inspect.signature(command).parameters.items() if name != parameter]
+    added = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
+        for name, (annotation, default) in options.items()
+    ]
+    keyword = [*(each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own), *added]
+    with_options.__signature__ = inspect.Signature(keyword)  # type: ignore[attr-defined]
+    with_options.__annotations__ = {each.name: each.annotation for each in keyword}
+    return with_options
