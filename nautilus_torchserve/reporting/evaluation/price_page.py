@@ -74,7 +74,7 @@ def write_evaluation(evaluation: Mapping[str, Any], folder: Path) -> Path:
             Rows of ``column``, ``nll_rise``, ``rmse_rise_bps``, descending; rows of ``steps``, ``nll_rise``.
         ``explained``
             ``ts_event`` (ns) and ``explanation`` of one forecast, see
-            `inference.explain.windows.explain_window`.
+            `inference.models.price.explain_window`.
         ``history``
             Rows of ``fold``, ``train_loss`` and ``validation_loss`` (one number an epoch).
         ``data``
