@@ -81,5 +81,5 @@ def test_a_terminal_shows_a_bar_for_each(explanation: dict[str, Any]) -> None:
 def test_a_trade_is_told_in_a_line() -> None:
     assert trade_line(explained_trade()) == (
         "Trade 2 on BTCUSDT.SIM: BUY 0.1 at 100.5 on 2024-05-01 00:00 UTC, closed at 101.5 on 2024-05-01 00:01 UTC, "
-        "P&L +1.5 USDT. tick 1.0 had said: buy 0.6, sell 0.1, hold 0.3."
+        "P&L +1.5 USDT. tick 1.0 had predicted: buy 0.6, sell 0.1, hold 0.3."
     )

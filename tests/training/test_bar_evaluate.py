@@ -105,7 +105,7 @@ def test_folds_are_scored_as_one(dataset: BarDataset) -> None:
         for part in (slice(None, 1_000), slice(1_000, None))
     ]
 
-    assert scores(Forecast.together(halves)) == scores(some)
+    assert scores(Forecast.concat(halves)) == scores(some)
 
 
 def test_baselines_foresee_from_the_past_only(dataset: BarDataset) -> None:
