@@ -1,7 +1,7 @@
 """The MLflow store that training runs and registered versions go into: an SQLite file unless a server is named.
 
 Importing this, before anybody imports MLflow, turns off what MLflow sends to its makers and prints,
-and keeps a server on this machine from being asked through a proxy; what the user has set in the environment stays.
+and keeps requests to a server on this machine off proxies; what the user has set in the environment stays.
 """
 
 import logging
@@ -89,16 +89,16 @@ def experiment_id(client: "MlflowClient", store: str, name: str) -> str:
     """
     from mlflow.exceptions import MlflowException
 
-    found = client.get_experiment_by_name(name)
-    if found is None:
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
         try:
             return client.create_experiment(name, artifact_location=_files_of(store, name))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-            found = client.get_experiment_by_name(name)  # another process was faster
-            assert found is not None
-    return found.experiment_id
+            experiment = client.get_experiment_by_name(name)  # another process was faster
+            assert experiment is not None
+    return experiment.experiment_id
 
 
 def _files_of(store: str, experiment: str) -> str | None:
@@ -170,11 +170,11 @@ def _store_errors() -> tuple[type[Exception], ...]:
     from sqlalchemy.exc import SQLAlchemyError
 
     # Drivers and clients of other stores (psycopg, boto3) are the user's to install: ImportError.
-    found = [MlflowException, SQLAlchemyError, CommandError, sqlite3.Error, OSError, ImportError]
+    errors = [MlflowException, SQLAlchemyError, CommandError, sqlite3.Error, OSError, ImportError]
     for module, names in _S3_ERRORS.items():
         if (loaded := sys.modules.get(module)) is not None:
-            found += [getattr(loaded, name) for name in names]
-    return tuple(found)
+            errors += [getattr(loaded, name) for name in names]
+    return tuple(errors)
 
 
 @contextmanager

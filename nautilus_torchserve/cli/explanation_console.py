@@ -1,4 +1,4 @@
-"""An explanation for the terminal: in words, and a bar for each of the strongest inputs."""
+"""An explanation in the terminal: sentences, and a bar for each of the strongest inputs."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -27,12 +27,12 @@ def explanation_lines(explanation: Mapping[str, Any]) -> Iterator[RenderableType
 def trade_line(explained: Mapping[str, Any]) -> str:
     """Which trade it was; ``explained`` is what `trading.backtest.explain.explain_trade` gives."""
     trade = explained["trade"]
-    said = ", ".join(f"{name} {value:.4g}" for name, value in trade["outputs"].items())
+    outputs = ", ".join(f"{name} {value:.4g}" for name, value in trade["outputs"].items())
     return (
         f"Trade {trade['number']} on {explained['instrument_id']}: {trade['side']} {trade['quantity']:g} at "
         f"{trade['price_opened']:,.8g} on {moment(trade['ts_opened'])}, closed at {trade['price_closed']:,.8g} on "
         f"{moment(trade['ts_closed'])}, P&L {trade['pnl']:+,.4g} {explained['currency']}. "
-        f"{explained['model']} {explained['version']} had said: {said}."
+        f"{explained['model']} {explained['version']} had predicted: {outputs}."
     )
 
 

@@ -63,7 +63,7 @@ PRICE = ModelSpec(
         ),
         Network(
             "patchtst",
-            "model_defs.patch_tst:PatchTSTShape",
+            "model_defs.patch_tst:PatchEncoderConfig",
             search={"patch": (4, 8, 12), "hidden": (32, 64), "layers": (2, 3), "dropout": (0.1, 0.2, 0.4)},
         ),
     ),

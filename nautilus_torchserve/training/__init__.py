@@ -1,1 +1,1 @@
-"""From trades or bars to a run folder: data set, fit, evaluation, tracking. Knows nothing of trading or of servers."""
+"""Training: data sets, fits, evaluations and MLflow runs of the built-in models, from market data to a run folder."""

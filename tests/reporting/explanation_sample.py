@@ -64,8 +64,8 @@ def sentence() -> dict[str, Any]:
 
 def pooled(news: bool = True) -> dict[str, Any]:
     bars = {**window(), "weight": 0.8 if news else 1.0}
-    heard = {**sentence(), "age_s": 60.0, "weight": 1.0, "attribution": 0.2}
-    part = {**_ends("", 0.4, 0.2), "weight": 1.5, "baseline": "words that say nothing", "texts": [heard]}
+    headline = {**sentence(), "age_s": 60.0, "weight": 1.0, "attribution": 0.2}
+    part = {**_ends("", 0.4, 0.2), "weight": 1.5, "baseline": "words that say nothing", "texts": [headline]}
     return {
         **_ends("log_odds_up", 1.0, -3.2),
         "price": bars,

@@ -85,15 +85,15 @@ def _bins(off: float) -> list[dict[str, Any]]:
 
 
 def _mistake(place: int) -> dict[str, Any]:
-    label, said, third = (CLASSES[(place + at) % 3] for at in range(3))
+    label, predicted, third = (CLASSES[(place + at) % 3] for at in range(3))
     sure = 0.97 - 0.012 * place
     return {
         "text": f"Sentence number {place} of the held-out part",
         "topic": "analysts/price_targets" if place % 2 else "",
         "style": "wire",
         "label": label,
-        "said": said,
-        "probabilities": {said: sure, label: 0.7 * (1 - sure), third: 0.3 * (1 - sure)},
+        "said": predicted,
+        "probabilities": {predicted: sure, label: 0.7 * (1 - sure), third: 0.3 * (1 - sure)},
     }
 
 

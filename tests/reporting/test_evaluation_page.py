@@ -122,7 +122,7 @@ def test_every_table_of_scores_has_a_caption() -> None:
 
 
 @pytest.mark.parametrize("path", number_paths(), ids=lambda path: ".".join(map(str, path)))
-def test_every_number_is_told_in_words_or_tables(path: tuple[Any, ...], plain_text: str) -> None:
+def test_every_number_is_in_the_text_or_a_table(path: tuple[Any, ...], plain_text: str) -> None:
     changed = evaluation()
     value = dict(leaves(changed))[path]
     step = 60_000_000_000 if path[-1] in TIMES else 1 if isinstance(value, int) else 0.008

@@ -86,8 +86,8 @@ def test_a_report_says_why_there_is_no_explanation(report_data: ReportData) -> N
 
 
 def test_the_trades_are_kept_beside_the_page_to_the_bit(report_data: ReportData, tmp_path: Path) -> None:
-    told = past_trade(2, 3.0, texts=("Profit rose",), ages_s=(1.5,))
-    log = log_of(past_trade(1, -1.0), told, past_trade(3, 4.0))
+    on_news = past_trade(2, 3.0, texts=("Profit rose",), ages_s=(1.5,))
+    log = log_of(past_trade(1, -1.0), on_news, past_trade(3, 4.0))
 
     write_report(replace(report_data, log=log), tmp_path)
 

@@ -46,20 +46,20 @@ def test_the_strongest_and_the_others_are_all_there_is(explanation: dict[str, An
     assert parts == sorted(parts, reverse=True)
 
 
-def test_it_is_said_what_was_compared_and_what_made_the_difference() -> None:
-    said = sentences(features())
+def test_sentences_name_output_baseline_and_strongest_drivers() -> None:
+    lines = sentences(features())
 
-    assert said[0] == "The probability of BUY is 0.600; it would be 0.350 with every feature at its mean in the fit."
-    assert said[1] == "What pushed it up most: flow_imbalance (0.8) by +0.300."
-    assert said[2].startswith("What pushed it down most: relative_gap (0.2) by \N{MINUS SIGN}0.040; return_bps")
-    assert said[3] == "The attributions add up to the difference of +0.250, to within 1e-05."
+    assert lines[0] == "The probability of BUY is 0.600; it would be 0.350 with every feature at its mean in the fit."
+    assert lines[1] == "What pushed it up most: flow_imbalance (0.8) by +0.300."
+    assert lines[2].startswith("What pushed it down most: relative_gap (0.2) by \N{MINUS SIGN}0.040; return_bps")
+    assert lines[3] == "The attributions add up to the difference of +0.250, to within 1e-05."
 
 
-def test_what_does_not_add_up_is_said_loudly() -> None:
+def test_incomplete_attributions_are_marked() -> None:
     assert sentences(features(complete=False))[-1].startswith("NOT COMPLETE: the attributions miss")
 
 
-def test_both_parts_of_an_ensemble_are_named_and_the_fallback_is_said() -> None:
+def test_both_parts_of_an_ensemble_and_its_fallback_are_named() -> None:
     both, alone = " ".join(sentences(pooled())), " ".join(sentences(pooled(news=False)))
 
     assert "The log odds of a rise are 1.000 (probability 0.731)" in both
@@ -78,8 +78,8 @@ def test_a_terminal_shows_a_bar_for_each(explanation: dict[str, Any]) -> None:
     assert all(driver.name[:20] in shown for driver in strongest(explanation))
 
 
-def test_a_trade_is_told_in_a_line() -> None:
+def test_trade_line_names_the_trade_and_its_prediction() -> None:
     assert trade_line(explained_trade()) == (
         "Trade 2 on BTCUSDT.SIM: BUY 0.1 at 100.5 on 2024-05-01 00:00 UTC, closed at 101.5 on 2024-05-01 00:01 UTC, "
-        "P&L +1.5 USDT. tick 1.0 had said: buy 0.6, sell 0.1, hold 0.3."
+        "P&L +1.5 USDT. tick 1.0 had predicted: buy 0.6, sell 0.1, hold 0.3."
     )

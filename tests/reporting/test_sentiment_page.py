@@ -84,7 +84,7 @@ def test_every_chart_has_its_place_and_its_words() -> None:
 
 
 @pytest.mark.parametrize("path", number_paths(), ids=lambda path: ".".join(map(str, path)))
-def test_every_number_is_told_in_words_or_tables(path: tuple[Any, ...], plain_text: str) -> None:
+def test_every_number_is_in_the_text_or_a_table(path: tuple[Any, ...], plain_text: str) -> None:
     changed = evaluation()
     value = dict(leaves(changed))[path]
 
@@ -93,7 +93,7 @@ def test_every_number_is_told_in_words_or_tables(path: tuple[Any, ...], plain_te
     assert shown(changed) != plain_text
 
 
-def test_every_mistake_is_told_with_what_was_said_and_what_was_right() -> None:
+def test_every_mistake_has_predicted_and_labelled_class() -> None:
     text = " ".join(shown(evaluation()).split())
 
     for each in evaluation()["wrong"]:
@@ -144,7 +144,7 @@ def test_without_benchmarks_and_mistakes_there_is_no_word_of_them() -> None:
     assert "None." in text
 
 
-def test_a_class_that_was_never_said_has_a_dash() -> None:
+def test_class_that_was_never_predicted_has_a_dash() -> None:
     report = evaluation()
     report["per_class"][2] |= {"precision": None, "f1": None}
 

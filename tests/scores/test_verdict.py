@@ -25,10 +25,10 @@ def test_a_gain_is_one_in_print(one: float, other: float, decimals: int) -> None
 def test_no_model_is_called_better_by_an_interval_that_reads_zero(
     kind: str, ends: tuple[float, float], verdict: list[str]
 ) -> None:
-    said = words(kind, list(ends))
+    sentence = words(kind, list(ends))
 
     patterns = {"gain": "The model (beats|reads .* better)|The news adds", "loss": "No edge: |The .* worse"}
-    assert [name for name, pattern in patterns.items() if re.match(pattern, said)] == verdict, said
+    assert [name for name, pattern in patterns.items() if re.match(pattern, sentence)] == verdict, sentence
 
 
 def words(kind: str, interval: list[float]) -> str:

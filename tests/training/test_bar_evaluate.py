@@ -38,7 +38,7 @@ def test_a_model_that_foresees_something_beats_the_baselines() -> None:
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.05])
-def test_a_model_that_foresees_nothing_is_said_to_have_no_edge(noise: float) -> None:
+def test_model_without_skill_has_no_edge(noise: float) -> None:
     guesses = noise * SCALE * np.random.default_rng(9).normal(0, 1, ROWS)
 
     found = evaluate(replace(forecast(signal=0.05, foreseen=0.0), location=guesses), block_rows=20, seed=1)
@@ -105,7 +105,7 @@ def test_folds_are_scored_as_one(dataset: BarDataset) -> None:
         for part in (slice(None, 1_000), slice(1_000, None))
     ]
 
-    assert scores(Forecast.together(halves)) == scores(some)
+    assert scores(Forecast.concat(halves)) == scores(some)
 
 
 def test_baselines_foresee_from_the_past_only(dataset: BarDataset) -> None:

@@ -42,7 +42,7 @@ def market() -> tuple[Bars, list[Headline]]:
 
 @pytest.fixture(scope="module")
 def price_run(market: tuple[Bars, list[Headline]], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A price model that is said to have seen the first third."""
+    """A price model whose record says it has seen the first third."""
     seen = int(market[0].ts_event[2000])
     return write_price_run(tmp_path_factory.mktemp("runs") / "price", last_ts_event=seen)
 
@@ -107,11 +107,11 @@ def test_parts_follow_the_price_models_fit_and_share_no_bar(
         first = np.cumsum(part.counts) - part.counts
         for at in range(0, len(part), 97):
             now = part.ts_event[at]
-            told = [each for each in headlines if each.ts_init < now and now - each.ts_init <= config.max_age_ns][-3:]
+            recent = [each for each in headlines if each.ts_init < now and now - each.ts_init <= config.max_age_ns][-3:]
             texts = part.texts[first[at] : first[at] + part.counts[at]]
             ages = part.ages_s[first[at] : first[at] + part.counts[at]]
-            assert list(texts) == [each.text for each in told]
-            assert ages.tolist() == [(now - each.ts_init) / 1e9 for each in told]
+            assert list(texts) == [each.text for each in recent]
+            assert ages.tolist() == [(now - each.ts_init) / 1e9 for each in recent]
 
 
 def test_news_that_moves_the_market_gains_something(market: tuple[Bars, list[Headline]], price_run: Path) -> None:
@@ -125,8 +125,8 @@ def test_news_that_moves_the_market_gains_something(market: tuple[Bars, list[Hea
     assert pool.weight_sentiment > 0
     assert evaluation["gain"]["interval"][0] > 0
     assert "The news adds" in evaluation["edge"]
-    given = odds(dataset.test, flat[dataset.test], pool.half_life_s)
-    assert evaluation["scores"]["ensemble"]["log_loss"] == log_loss(pool.weight_sentiment * given.news, given.rose)
+    tensors = odds(dataset.test, flat[dataset.test], pool.half_life_s)
+    assert evaluation["scores"]["ensemble"]["log_loss"] == log_loss(pool.weight_sentiment * tensors.news, tensors.rose)
 
 
 def test_silence_is_too_little(market: tuple[Bars, list[Headline]], price_run: Path) -> None:
@@ -180,8 +180,8 @@ def test_a_run_becomes_an_archive_that_answers_as_its_members_do(
         forecast = np.stack(list(price.predict(asked["rows"]).outputs.values()), axis=1)
         scores = sentiment.predict(asked["texts"].tolist()).outputs["score"]
     pool = NewsPoolConfig(**result.description["network"]["config"])
-    given = (torch.from_numpy(each) for each in (forecast, scores.copy(), asked["ages_s"], asked["counts"]))
-    expected = combine(*given, pool).numpy()
+    tensors = (torch.from_numpy(each) for each in (forecast, scores.copy(), asked["ages_s"], asked["counts"]))
+    expected = combine(*tensors, pool).numpy()
     assert asked["counts"].max() > 1
     assert {name: values.tobytes() for name, values in together.outputs.items()} == {
         name: values.tobytes() for name, values in zip(OUTPUTS, expected.T, strict=True)

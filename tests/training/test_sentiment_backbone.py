@@ -76,7 +76,7 @@ def test_an_encoder_of_ones_own_takes_its_place_without_a_word_to_the_net(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> NoReturn:
-        raise AssertionError("a connection was asked for")
+        raise AssertionError("no connection expected")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     found = find_backbone(folder)
@@ -99,11 +99,11 @@ def test_old_weights_and_a_bare_vocabulary_are_the_same_model(folder: Path, own:
     assert old.unknown_token == "[UNK]"
 
 
-@pytest.mark.parametrize(("said", "lowercase"), [(None, True), (True, True), (False, False)])
-def test_a_bare_vocabulary_keeps_case_as_its_folder_says(own: Path, said: bool | None, lowercase: bool) -> None:
+@pytest.mark.parametrize(("configured", "lowercase"), [(None, True), (True, True), (False, False)])
+def test_a_bare_vocabulary_keeps_case_as_its_folder_says(own: Path, configured: bool | None, lowercase: bool) -> None:
     as_published_long_ago(own)
-    if said is not None:
-        (own / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": said}))
+    if configured is not None:
+        (own / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": configured}))
 
     tokens = Tokenizer.from_str(find_backbone(own).tokenizer).encode("Profit").tokens
 

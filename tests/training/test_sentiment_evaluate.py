@@ -34,23 +34,23 @@ def answers(random: np.random.Generator, labels: np.ndarray, right: float) -> np
 @settings(max_examples=25, deadline=None)
 @given(PLACES)
 def test_scores_are_scikit_learn_s(pairs: list[tuple[int, int]]) -> None:
-    labels, said = np.array(pairs).T
+    labels, predicted = np.array(pairs).T
 
-    found = scores(labels, said)
+    found = scores(labels, predicted)
 
-    assert found["accuracy"] == pytest.approx(accuracy_score(labels, said))
-    assert found["macro_f1"] == pytest.approx(f1_score(labels, said, average="macro", zero_division=0))
+    assert found["accuracy"] == pytest.approx(accuracy_score(labels, predicted))
+    assert found["macro_f1"] == pytest.approx(f1_score(labels, predicted, average="macro", zero_division=0))
 
 
 @settings(max_examples=25, deadline=None)
 @given(PLACES)
 def test_the_classes_figures_are_scikit_learn_s(pairs: list[tuple[int, int]]) -> None:
-    labels, said = np.array(pairs).T
+    labels, predicted = np.array(pairs).T
 
-    found = class_facts(labels, said)
+    found = class_facts(labels, predicted)
 
-    assert found["confusion"] == confusion_matrix(labels, said, labels=[0, 1, 2]).tolist()
-    expected = precision_recall_fscore_support(labels, said, labels=[0, 1, 2], zero_division=0)
+    assert found["confusion"] == confusion_matrix(labels, predicted, labels=[0, 1, 2]).tolist()
+    expected = precision_recall_fscore_support(labels, predicted, labels=[0, 1, 2], zero_division=0)
     for key, values in zip(("precision", "recall", "f1", "support"), expected, strict=True):
         assert [row[key] or 0 for row in found["per_class"]] == pytest.approx(values)
     assert found["per_class"][0]["recall"] is None or 0 in labels
@@ -61,20 +61,20 @@ def test_the_classes_figures_are_scikit_learn_s(pairs: list[tuple[int, int]]) ->
 def test_a_sure_and_right_model_is_calibrated_and_a_sure_and_wrong_one_is_not(seed: int) -> None:
     random = np.random.default_rng(seed)
     probabilities = random.dirichlet((1, 1, 1), 300)
-    said = probabilities.argmax(axis=1)
+    predicted = probabilities.argmax(axis=1)
 
-    right, wrong = (reliability(np.eye(3)[said], labels) for labels in (said, (said + 1) % 3))
-    asked = reliability(probabilities, random.integers(0, 3, 300))
+    right, wrong = (reliability(np.eye(3)[predicted], labels) for labels in (predicted, (predicted + 1) % 3))
+    calibration = reliability(probabilities, random.integers(0, 3, 300))
 
     assert (right["ece"], wrong["ece"]) == (0.0, 1.0)
-    assert sum(row["count"] for row in asked["bins"]) == 300
-    assert len(asked["bins"]) <= BINS
-    gaps = [row["count"] * abs(row["confidence"] - row["right"]) for row in asked["bins"]]
-    assert asked["ece"] == pytest.approx(sum(gaps) / 300)
-    assert all(row["above"] < row["confidence"] <= row["to"] for row in asked["bins"])
+    assert sum(row["count"] for row in calibration["bins"]) == 300
+    assert len(calibration["bins"]) <= BINS
+    gaps = [row["count"] * abs(row["confidence"] - row["right"]) for row in calibration["bins"]]
+    assert calibration["ece"] == pytest.approx(sum(gaps) / 300)
+    assert all(row["above"] < row["confidence"] <= row["to"] for row in calibration["bins"])
 
 
-def test_a_better_model_is_said_to_be_better_with_its_interval() -> None:
+def test_better_model_is_reported_as_better_with_its_interval() -> None:
     random = np.random.default_rng(1)
     labels = random.integers(0, 3, 600)
     shares = {"model": 0.9, "one": 0.6, "two": 0.5}

@@ -144,7 +144,7 @@ def test_embeddings_stay_as_they_are_where_they_are_frozen(fit: Fit, backbone: B
     assert all(weight.requires_grad for weight in network.parameters())
 
 
-def test_lower_layers_take_smaller_steps_where_they_are_told_to(fit: Fit, backbone: Backbone) -> None:
+def test_lower_layers_take_smaller_steps_where_layer_decay_says_so(fit: Fit, backbone: Backbone) -> None:
     network, _ = fit(replace(CONFIG, epochs=1, layer_decay=1e-6, weight_decay=0.0))
 
     before = build_network(backbone, 64, 0.1)
@@ -212,16 +212,16 @@ def test_class_weights_give_a_rare_class_its_due(backbone: Backbone, part: Token
     rare = np.flatnonzero(part.labels == 2)[:2]
     kept = np.sort(np.concatenate([np.flatnonzero(part.labels != 2), rare]))
     few = TokenizedPart(tuple(part.tokens[0] for _ in kept), part.labels[kept], 0)
-    said = {}
+    probabilities = {}
     for weighted in (True, False):
         network = build_network(backbone, 64, 0.1)
         head = fit_head(mean_states(network, few, CPU), few.labels, 1.0, weighted)
         config = replace(CONFIG, class_weights=weighted, epochs=4, label_smoothing=0.0)
         fit_sentiment(network, head, few, few, config, CPU, Checkpoints(tmp_path / str(weighted)), "same")
-        said[weighted] = softmax(logits(network, few, CPU), axis=1).mean(axis=0)[2]
+        probabilities[weighted] = softmax(logits(network, few, CPU), axis=1).mean(axis=0)[2]
 
-    assert said[False] < 0.1
-    assert said[True] > 0.2
+    assert probabilities[False] < 0.1
+    assert probabilities[True] > 0.2
 
 
 @given(st.lists(st.integers(0, 2), min_size=3, max_size=60).filter(lambda labels: len(set(labels)) == 3))

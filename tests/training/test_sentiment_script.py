@@ -34,16 +34,16 @@ def test_ones_own_sentences_and_encoder_become_a_tracked_archive_that_reads_them
     )
 
     assert result.exit_code == 0, result.stderr
-    said = json.loads(result.stdout)
-    assert said["metrics"]["edge"] in result.stderr
+    description = json.loads(result.stdout)
+    assert description["metrics"]["edge"] in result.stderr
     assert "20 sentences left out that were there before, 0 of them with another label." in result.stderr
-    assert said["benchmarks"][0]["source"] == str(other)
-    assert said["benchmarks"][0]["scores"]["model"]["accuracy"] > 0.8
-    page = Path(said["report"]).read_text()
+    assert description["benchmarks"][0]["source"] == str(other)
+    assert description["benchmarks"][0]["scores"]["model"]["accuracy"] > 0.8
+    page = Path(description["report"]).read_text()
     assert "Other labelled files" in page
     assert str(other) in page
     archive = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}").download_artifacts(
-        said["mlflow_run_id"], "archive/sentiment.mar", str(tmp_path)
+        description["mlflow_run_id"], "archive/sentiment.mar", str(tmp_path)
     )
     with connect(f"mar:{archive}", "sentiment") as client:
         good, bad, neither = client.predict([f"{words[0]} and on" for words in WORDS.values()]).outputs["score"]

@@ -284,9 +284,9 @@ def test_two_first_runs_at_once_share_a_new_store_in_silence_and_off_the_network
     runs, home = tmp_path / "runs", tmp_path / "home"
 
     both = [start(NO_NETWORK + TRAIN, runs, name, "go", home=home) for name in ("one", "two")]
-    said = [process.communicate() for process in both]
+    outputs = [process.communicate() for process in both]
 
-    assert said == [("", ""), ("", "")]
+    assert outputs == [("", ""), ("", "")]
     assert [process.returncode for process in both] == [0, 0]
     found = runs_of(mlflow_client(runs), "price")
     assert {(run.info.run_name, run.info.status) for run in found} == {("one", "FINISHED"), ("two", "FINISHED")}

@@ -21,10 +21,10 @@ def test_it_says_in_plain_words_what_it_found(tmp_path: Path) -> None:
     result = run_script(SCRIPT, "price", *QUICK, "--out", tmp_path / "run", "--json")
 
     assert result.returncode == 0, result.stderr
-    said = json.loads(result.stdout)
-    assert said["metrics"]["edge"] in result.stderr
+    description = json.loads(result.stdout)
+    assert description["metrics"]["edge"] in result.stderr
     assert "1,200 bars of 60 s" in result.stderr
-    assert "SIMULATED" in Path(said["report"]).read_text()
+    assert "SIMULATED" in Path(description["report"]).read_text()
     assert (tmp_path / "run" / "report" / "evaluation.json").is_file()
 
 
@@ -43,8 +43,8 @@ def test_what_tuning_finds_the_next_run_takes(tmp_path: Path) -> None:
     run = CliRunner().invoke(APP, [*options, "--config", found["config"], "--json"])
 
     assert run.exit_code == 0, run.stderr
-    said = json.loads(run.stdout)
-    assert {name: said["network"]["config"][name] for name in best["network"]} == best["network"]
+    description = json.loads(run.stdout)
+    assert {name: description["network"]["config"][name] for name in best["network"]} == best["network"]
 
 
 @pytest.mark.parametrize(
@@ -146,8 +146,8 @@ def test_real_minutes_train_without_a_word_on_their_format(tmp_path: Path) -> No
     )
 
     assert result.returncode == 0, result.stderr
-    said = json.loads(result.stdout)
-    assert said["training"]["instrument_id"] == "BTC-PERP.FILE"
-    assert said["bars"]["indicators"]
-    assert not said["training"]["simulated"]
+    description = json.loads(result.stdout)
+    assert description["training"]["instrument_id"] == "BTC-PERP.FILE"
+    assert description["bars"]["indicators"]
+    assert not description["training"]["simulated"]
     shutil.rmtree(tmp_path / "run")

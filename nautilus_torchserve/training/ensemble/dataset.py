@@ -1,4 +1,4 @@
-"""What an ensemble's weights are fitted on: bars that its price model has not seen, and the news before them."""
+"""The data set of an ensemble's weights: bars that its price model has not seen, and the news before them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from nautilus_torchserve.market.news.headlines import Headline
 from nautilus_torchserve.market.trades.trades import BadData
 
 FIT_SHARE = 0.5
-"""Share of the bars that the price model has not seen which the weights are fitted on; the rest judges them."""
+"""Share of the bars unseen by the price model that the weights are fitted on; the rest is the test part."""
 MIN_WITH_NEWS = 50
-"""Fewest windows with news, and a move after them, of either part."""
+"""Least number of windows with news and a move after them, in each part."""
 
 Score = Callable[[Sequence[str]], NDArray[np.float64]]
 """Texts -> their sentiment scores, NaN where the model refuses one."""
@@ -36,9 +36,9 @@ class NewsPart:
     counts: NDArray[np.int64]
     """Texts of each window [m]."""
     texts: tuple[str, ...]
-    """Of all windows, one after the other."""
+    """Texts of all windows, one after the other."""
     scores: NDArray[np.float64]
-    """Of each text."""
+    """Sentiment score of each text."""
     ages_s: NDArray[np.float64]
     """Seconds from each text's receipt to its window's last close."""
 
@@ -53,15 +53,15 @@ class NewsDataset:
     fit: NewsPart
     test: NewsPart
     last_ts_event: int
-    """The newest bar that the fit of the weights sees, as a return."""
+    """Time of the last bar that the fit of the weights sees, as a return."""
     refused: int
-    """Headlines that the sentiment model cannot read."""
+    """Number of headlines that the sentiment model refuses."""
 
 
 def news_dataset(
     bars: Bars, headlines: Sequence[Headline], price: dict[str, Any], config: NewsWindowConfig, score: Score
 ) -> NewsDataset:
-    """Cut the windows after what the price model's fit saw, with the texts that an actor would tell at each.
+    """Cut the windows after what the price model's fit saw, with the texts that an actor would send with each.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def news_dataset(
     Raises
     ------
     BadData
-        Other bars than the price model's, or too few windows, or too few with news; with counts.
+        The bars are not of the price model's interval, or too few windows have news.
     """
     schema = FeatureSchema.from_dict(price["feature_schema"])
     _refuse_other_interval(bars, price)
@@ -109,7 +109,7 @@ def _refuse_other_interval(bars: Bars, price: dict[str, Any]) -> None:
 
 
 def _unseen(bars: Bars, price: dict[str, Any], schema: FeatureSchema) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Ends of the windows none of whose bars the price model's fit saw, and the returns after them."""
+    """Return the ends of the windows without any bar of the price model's fit, and the returns after them."""
     max_gap_ns = price["bars"]["max_gap_ns"]
     ends = window_ends(bars.ts_event, max_gap_ns, schema.window)
     ends = ends[ends < len(bars) - 1]
@@ -123,8 +123,8 @@ def _unseen(bars: Bars, price: dict[str, Any], schema: FeatureSchema) -> tuple[N
 
 def _scores(headlines: Sequence[Headline], score: Score) -> NDArray[np.float64]:
     texts = sorted({headline.text for headline in headlines})
-    found = dict(zip(texts, score(texts).tolist(), strict=True)) if texts else {}
-    return np.array([found[headline.text] for headline in headlines], dtype=np.float64)
+    by_text = dict(zip(texts, score(texts).tolist(), strict=True)) if texts else {}
+    return np.array([by_text[headline.text] for headline in headlines], dtype=np.float64)
 
 
 def _part(
@@ -139,7 +139,9 @@ def _part(
     received = np.array([headline.ts_init for headline, _ in known], dtype=np.int64)
     now = bars.ts_event[ends]
     start, stop = news_before(received, now, config)
-    told = np.concatenate([np.arange(a, b) for a, b in zip(start, stop, strict=True)] or [np.empty(0)]).astype(np.int64)
+    places = np.concatenate([np.arange(a, b) for a, b in zip(start, stop, strict=True)] or [np.empty(0)]).astype(
+        np.int64
+    )
     counts = stop - start
     ohlcv = np.stack([*(bars.prices(name) for name in PRICES), bars.volumes()], axis=1)
     assert schema.time_steps is not None
@@ -148,7 +150,7 @@ def _part(
         returns=returns,
         ts_event=now,
         counts=counts,
-        texts=tuple(known[at][0].text for at in told),
-        scores=np.array([known[at][1] for at in told], dtype=np.float64),
-        ages_s=(np.repeat(now, counts) - received[told]) / 1e9,
+        texts=tuple(known[at][0].text for at in places),
+        scores=np.array([known[at][1] for at in places], dtype=np.float64),
+        ages_s=(np.repeat(now, counts) - received[places]) / 1e9,
     )

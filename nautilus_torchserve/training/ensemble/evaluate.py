@@ -1,4 +1,4 @@
-"""Whether news and bars together foresee more than bars alone, on bars that nothing was fitted on."""
+"""Evaluation of an ensemble against its members, on bars that nothing was fitted on."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from nautilus_torchserve.training.ensemble.fit import odds
 from nautilus_torchserve.training.fit.bootstrap import CONFIDENCE, Blocks, interval
 
 _DECIMALS = 4
-"""Of the gain and its interval in words."""
+"""Decimals of the gain and its interval in sentences."""
 
 
 def evaluate_pool(

@@ -19,23 +19,23 @@ _LARGEST_WEIGHT = 10.0
 
 @dataclass(frozen=True, eq=False)
 class Odds:
-    """What both say about the windows with news and a move after them, as log odds of a rise."""
+    """Log odds of a rise from both members, for the windows with news and a move after them."""
 
     price: NDArray[np.float64]
     news: NDArray[np.float64]
     rose: NDArray[np.bool_]
-    """What came."""
+    """Whether the price rose."""
     chosen: NDArray[np.bool_]
-    """Which windows of the part these are."""
+    """Which windows of the part these are, as a mask."""
 
 
 def odds(part: NewsPart, answers: NDArray[np.float32], half_life_s: float) -> Odds:
-    """Log odds of a part's windows that count.
+    """Return the log odds of the windows with news and a move after them.
 
     Parameters
     ----------
     answers : float32 [m, 4]
-        The price model's.
+        Outputs of the price model.
     """
     chosen = (part.counts > 0) & (part.returns != 0)
     scores, ages_s, counts = map(torch.from_numpy, (part.scores, part.ages_s, part.counts))
@@ -49,10 +49,10 @@ def odds(part: NewsPart, answers: NDArray[np.float32], half_life_s: float) -> Od
 
 
 def fit_pool(part: NewsPart, answers: NDArray[np.float32], interval_ns: int) -> NewsPoolConfig:
-    """Weights and half-life under which what came was likeliest.
+    """Fit weights and half-life by maximum likelihood.
 
     For each half-life of `HALF_LIVES_BARS` a logistic regression of the next move's sign on both log odds, without
-    intercept and with weights of at least 0: neither member is taken to mean the opposite of what it says.
+    intercept and with weights of at least 0: neither member may count against its own forecast.
     """
     fits = []
     for bars in HALF_LIVES_BARS:
@@ -65,7 +65,7 @@ def fit_pool(part: NewsPart, answers: NDArray[np.float32], interval_ns: int) -> 
 
 
 def log_loss(log_odds: NDArray[np.float64], rose: NDArray[np.bool_]) -> float:
-    """Mean negative log-likelihood of what came."""
+    """Return the mean negative log-likelihood of the moves."""
     return float(odds_log_losses(log_odds, rose).mean())
 
 
@@ -76,6 +76,6 @@ def _weights(given: Odds) -> tuple[float, float]:
         total = columns @ weights
         return log_loss(total, given.rose), columns.T @ (expit(total) - given.rose) / len(total)
 
-    found = minimize(loss, np.array([1.0, 0.1]), jac=True, method="L-BFGS-B", bounds=[(0.0, _LARGEST_WEIGHT)] * 2)
-    weight_price, weight_sentiment = found.x.tolist()
+    optimum = minimize(loss, np.array([1.0, 0.1]), jac=True, method="L-BFGS-B", bounds=[(0.0, _LARGEST_WEIGHT)] * 2)
+    weight_price, weight_sentiment = optimum.x.tolist()
     return weight_price, weight_sentiment

@@ -1,4 +1,4 @@
-"""The simple forecasts of the next return that a network must beat to be worth serving."""
+"""Simple forecasts of the next return: the baselines of a price model."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,23 +12,23 @@ from nautilus_torchserve.features.bar import CLOSE, VOLUME
 from nautilus_torchserve.training.price.dataset import BarDataset, Fold
 
 LAGS = 10
-"""Last returns that the linear baseline sees."""
+"""Number of last returns that the linear baseline uses."""
 RIDGE = 1.0
-"""Its penalty, on standardised inputs."""
+"""Penalty of the linear baseline, on standardised inputs."""
 
 
 def no_change(dataset: BarDataset, fold: Fold) -> NDArray[np.float64]:
-    """A return of zero, always: the forecast of an efficient market."""
+    """Forecast a return of zero: an efficient market."""
     return np.zeros(len(fold.test))
 
 
 def last_return(dataset: BarDataset, fold: Fold) -> NDArray[np.float64]:
-    """The last return again: momentum in its simplest form."""
+    """Forecast the last return: momentum in its simplest form."""
     return _last_returns(dataset, fold.test.ends, 1)[:, 0]
 
 
 def linear(dataset: BarDataset, fold: Fold) -> NDArray[np.float64]:
-    """Ridge regression on the last returns, the last relative volume and, where there are, the indicators."""
+    """Forecast by ridge regression on the last returns, the last relative volume and the indicators, if any."""
     model = make_pipeline(StandardScaler(), Ridge(RIDGE))
     model.fit(_inputs(dataset, fold.train.ends), fold.train.returns.astype(np.float64))
     return model.predict(_inputs(dataset, fold.test.ends))
@@ -38,7 +38,7 @@ BASELINES = {"no change": no_change, "last return": last_return, "linear": linea
 
 
 def constant_log_likelihood(fold: Fold) -> NDArray[np.float64]:
-    """Log density of each test return under one Student t for all bars, fitted to the training part."""
+    """Return the log density of each test return under one Student t for all bars, fitted to the training part."""
     train, test = fold.train.returns.astype(np.float64), fold.test.returns.astype(np.float64)
     degrees, location, scale = student_t.fit(train / (spread := train.std()), fdf=DEGREES_OF_FREEDOM)
     return student_t.logpdf(test, degrees, location * spread, scale * spread)
@@ -54,6 +54,6 @@ def _inputs(dataset: BarDataset, ends: NDArray[np.int64]) -> NDArray[np.float64]
 
 
 def _last_returns(dataset: BarDataset, ends: NDArray[np.int64], count: int) -> NDArray[np.float64]:
-    """Log returns of the bars that end here and before, the newest first [m, count]."""
+    """Return the log returns of the bars at and before these ends, the newest first [m, count]."""
     logs = np.log(dataset.columns[:, CLOSE].astype(np.float64))
     return np.stack([logs[ends - lag] - logs[ends - lag - 1] for lag in range(count)], axis=1)

@@ -1,4 +1,4 @@
-"""Whether a price model foresees more than simple forecasts do, on bars that nothing was fitted on."""
+"""Evaluation of a price model against simple forecasts, on bars that nothing was fitted on."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -15,21 +15,21 @@ from nautilus_torchserve.scores.verdict import is_gain, is_loss
 from nautilus_torchserve.training.fit.bootstrap import CONFIDENCE, RESAMPLES, Blocks, interval
 
 LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
-"""Central intervals whose coverage is counted."""
+"""Levels of the central intervals whose coverage is measured."""
 SIGN_BINS = 10
 """Equally full bins of the sign's probability."""
 A_COIN = "a coin"
 _PER_BPS = 1e4
 _BPS_DECIMALS, _SHARE_DECIMALS = 3, 3
-"""Of gains and their intervals in words: 0.001 bps, 0.1 %."""
+"""Decimals of gains and their intervals in sentences: 0.001 bps, 0.1 %."""
 
 
 @dataclass(frozen=True, eq=False)
 class Forecast:
-    """What was foreseen for the test windows of one fold or of several, and what came."""
+    """Forecasts and returns of the test windows of one or several folds."""
 
     returns: NDArray[np.float64]
-    """Log returns that came [m]."""
+    """Actual log returns [m]."""
     location: NDArray[np.float64]
     """The model's median [m]."""
     scale: NDArray[np.float64]
@@ -37,18 +37,18 @@ class Forecast:
     sharpness: NDArray[np.float64]
     """The model's calibration [m], one value a fold."""
     baselines: dict[str, NDArray[np.float64]]
-    """Name -> returns foreseen [m]."""
+    """Name -> forecast returns [m]."""
     constant_log_likelihood: NDArray[np.float64]
-    """Of one distribution for all bars [m]."""
+    """Log-likelihood of one distribution for all bars [m]."""
 
     @property
     def points(self) -> dict[str, NDArray[np.float64]]:
-        """Every forecaster's returns, the model's first."""
+        """Forecast returns by name, the model's first."""
         return {"model": self.location, **self.baselines}
 
     @classmethod
-    def together(cls, folds: list["Forecast"]) -> "Forecast":
-        """Several folds' forecasts, one after the other."""
+    def concat(cls, folds: list["Forecast"]) -> "Forecast":
+        """Concatenate the forecasts of several folds."""
         arrays = ("returns", "location", "scale", "sharpness", "constant_log_likelihood")
         joined = {name: np.concatenate([getattr(fold, name) for fold in folds]) for name in arrays}
         baselines = {name: np.concatenate([fold.baselines[name] for fold in folds]) for name in folds[0].baselines}
@@ -85,41 +85,41 @@ def evaluate(forecast: Forecast, block_rows: int, seed: int) -> dict[str, Any]:
 
 
 def beats_baselines(gains: dict[str, dict[str, Any]]) -> bool:
-    """Whether RMSE and signs are better than every baseline's, beyond chance and as far as is printed."""
+    """Return whether RMSE and signs beat every baseline beyond chance, at the printed precision."""
     right = gains["direction"]["interval"]
     return is_gain(gains["rmse"]["interval"], _BPS_DECIMALS) and right is not None and is_gain(right, _SHARE_DECIMALS)
 
 
 def scores(forecast: Forecast, blocks: Blocks | None = None) -> dict[str, dict[str, Any]]:
-    """Errors and share of right signs of each forecaster; the latter's interval where blocks are given.
+    """Return errors and directional accuracy of each forecast, the latter's interval where blocks are given.
 
-    Returns that are zero have no sign and count for none; nor does a forecast of zero.
+    Returns and forecasts of zero have no sign and are left out of the accuracy.
     """
-    found = {}
+    scored = {}
     for name, point in forecast.points.items():
         right, signed = signs(forecast.returns, point)
         ends = interval(blocks.means(right.astype(np.float64), signed)) if blocks and signed.any() else None
-        found[name] = {
+        scored[name] = {
             "rmse_bps": _PER_BPS * rmse(forecast.returns, point),
             "mae_bps": _PER_BPS * mae(forecast.returns, point),
             "directional_accuracy": float(right[signed].mean()) if signed.any() else None,
             "directional_interval": ends,
         }
-    return found
+    return scored
 
 
 def sign_calibration(forecast: Forecast) -> dict[str, Any]:
-    """Whether signs are right as often as the confidence says: equally full bins, and their mean gap (ECE)."""
+    """Return the reliability of the sign's probability: equally full bins, and their mean gap (ECE)."""
     confidence, right = _signs(forecast)
     if not len(right):
         return {"sign": [], "ece": None}
     edges = np.unique(np.quantile(confidence, np.linspace(0.0, 1.0, SIGN_BINS + 1)))
-    found = calibration(confidence, right, edges if len(edges) > 1 else np.repeat(edges, 2))
-    return {"sign": found.rows(), "ece": found.ece}
+    reliability = calibration(confidence, right, edges if len(edges) > 1 else np.repeat(edges, 2))
+    return {"sign": reliability.rows(), "ece": reliability.ece}
 
 
 def coverage(forecast: Forecast) -> list[dict[str, float]]:
-    """Share of the returns inside the model's central intervals."""
+    """Return the share of returns inside the model's central intervals."""
     distance = np.abs(forecast.returns - forecast.location) / forecast.scale
     return [
         {"level": level, "covered": float(np.mean(distance <= student_t.ppf((1 + level) / 2, DEGREES_OF_FREEDOM)))}
@@ -135,7 +135,7 @@ def _signs(forecast: Forecast) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
 
 
 def _error_gain(forecast: Forecast, scored: dict[str, dict[str, Any]], blocks: Blocks, score: str) -> dict[str, Any]:
-    """How much smaller the model's error is than the best baseline's, with its interval."""
+    """Return how much smaller the model's error is than the best baseline's, with its interval."""
     best = min(forecast.baselines, key=lambda name: scored[name][score])
 
     def resampled(name: str) -> NDArray[np.float64]:
@@ -178,7 +178,7 @@ def _in_words(gains: dict[str, dict[str, Any]], beats: bool) -> str:
         f"{error['interval'][1]:+.3f}"
     )
     if direction["gain"] is None:
-        numbers += "; the model foresees no direction"
+        numbers += "; the model forecasts no direction"
     else:
         numbers += (
             f"; signs right {0.5 + direction['gain']:.1%} of the time, interval "

@@ -1,4 +1,4 @@
-"""Fitting a price model: scaler, network, and the calibration of its confidence."""
+"""Fit of a price model: scaler, network, and the calibration of its confidence."""
 
 import math
 from collections.abc import Callable
@@ -18,9 +18,9 @@ from nautilus_torchserve.training.fit.loop import fit_loop, mixed_precision
 from nautilus_torchserve.training.price.dataset import BarDataset, Fold, Part
 
 FORECAST_WINDOWS = 1024
-"""Windows of a batch where no gradient is needed."""
+"""Batch size where no gradient is needed."""
 WARM_UP_SHARE = 0.05
-"""Share of all steps in which the learning rate rises to its full size."""
+"""Share of all steps in which the learning rate rises to its maximum."""
 _LARGEST_SHARPNESS = 20.0
 
 
@@ -29,19 +29,19 @@ class BarFitConfig:
     """How to fit."""
 
     epochs: int = 15
-    """At most so many passes over the training part."""
+    """Largest number of passes over the training part."""
     patience: int = 5
-    """Stop after so many epochs without a smaller validation loss."""
+    """Number of epochs without a smaller validation loss after which the fit stops."""
     batch_windows: int = 256
-    """Windows of a mini batch."""
+    """Batch size (windows)."""
     learning_rate: float = 2e-3
-    """AdamW's step size at its greatest (Loshchilov & Hutter 2019)."""
+    """Largest learning rate of AdamW (Loshchilov & Hutter 2019)."""
     weight_decay: float = 1e-2
-    """AdamW's decoupled weight decay."""
+    """Decoupled weight decay of AdamW."""
     clip_norm: float = 1.0
-    """Longest gradient; longer ones are shortened to it (Pascanu et al. 2013)."""
+    """Largest gradient norm; larger ones are clipped (Pascanu et al. 2013)."""
     seed: int = 1
-    """Of the first weights, each epoch's order of windows and its dropout."""
+    """Seed of the initial weights, and of each epoch's order of windows and dropout."""
 
     def __post_init__(self) -> None:
         check_counts(self, "epochs", "patience", "batch_windows")
@@ -58,19 +58,19 @@ def fit_fold(
     inputs: str,
     on_epoch: Callable[[History], None],
 ) -> tuple[ReturnNetwork, History]:
-    """Fit a network on a fold's training part, stop by its validation part.
+    """Fit a network on a fold's training part, with early stopping on its validation part.
 
     The loss is the negative log-likelihood of the next return. The learning rate rises over the first
     steps and falls along a cosine (Loshchilov & Hutter 2017) to zero at the last of ``epochs``. On CUDA
     the network computes in bfloat16 where it can. An epoch depends on seed, number and state alone, so
-    that an interrupted fit goes on to the same weights (on a CPU: to the same bits).
+    that an interrupted fit continues to the same weights (on a CPU: to the same bits).
 
     Parameters
     ----------
     build : callable
-        Makes the untrained `ReturnNetwork`, its first weights from torch's seed.
+        Returns the untrained `ReturnNetwork`, its initial weights drawn from torch's seed.
     inputs : str
-        Hash of all that decides the outcome.
+        Hash of everything that the outcome depends on.
 
     Returns
     -------
@@ -102,7 +102,7 @@ def fit_fold(
 def forecast(
     network: ReturnNetwork, dataset: BarDataset, ends: NDArray[np.int64], device: torch.device
 ) -> NDArray[np.float64]:
-    """Location and scale of the return after each of these windows, float64 [m, 2]."""
+    """Return location and scale of the return after each of these windows, float64 [m, 2]."""
     network.to(device).eval()
     with torch.inference_mode(), mixed_precision(device):
         parts = [
@@ -113,7 +113,7 @@ def forecast(
 
 
 def _fit_scaler(network: ReturnNetwork, dataset: BarDataset, part: Part) -> None:
-    """Mean and deviation of each step and column over all windows; the returns' root mean square."""
+    """Fit mean and deviation of each step and column over all windows, and the returns' root mean square."""
     total, squares = (torch.zeros_like(network.center, dtype=torch.float64) for _ in range(2))  # (T, F)
     for at in range(0, len(part), FORECAST_WINDOWS):
         rows = relative(torch.from_numpy(dataset.rows(part.ends[at : at + FORECAST_WINDOWS])).double())  # (B, T, F)
@@ -137,9 +137,9 @@ def _train_epoch(
     epoch: int,
     device: torch.device,
 ) -> float:
-    """One pass; returns the mean loss."""
+    """Make one pass and return its mean loss."""
     network.train()
-    torch.manual_seed(config.seed * 1_000_003 + epoch)  # of the dropout
+    torch.manual_seed(config.seed * 1_000_003 + epoch)  # dropout
     order = np.random.default_rng([config.seed, epoch]).permutation(len(part))
     steps = -(-len(part) // config.batch_windows)
     total = 0.0
@@ -176,7 +176,7 @@ def _validation_loss(network: ReturnNetwork, dataset: BarDataset, part: Part, de
 def _calibrate(network: ReturnNetwork, answers: NDArray[np.float64], returns: NDArray[np.float32]) -> None:
     """Choose the sharpness that makes the probabilities of the validation part's signs likeliest.
 
-    One number, like the temperature of Guo et al. 2017; 0 says that the signs are a coin's.
+    One number, like the temperature of Guo et al. 2017; 0 means signs that are no better than a coin's.
     """
     moved = returns != 0
     signed = torch.from_numpy(np.sign(returns[moved]) * answers[moved, 0] / answers[moved, 1])

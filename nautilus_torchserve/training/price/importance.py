@@ -1,4 +1,4 @@
-"""What a price model looks at: how much worse it gets when an input is taken from another window."""
+"""Permutation importance of a price model's inputs."""
 
 from typing import Any
 
@@ -9,9 +9,9 @@ from model_defs.return_network import ReturnNetwork, negative_log_likelihood
 from nautilus_torchserve.training.price.dataset import BarDataset, Part
 
 WINDOWS = 1024
-"""Windows of the test part that are looked at, evenly spread."""
+"""Number of test windows, evenly spread."""
 REPEATS = 3
-"""Shuffles of each input; the mean counts."""
+"""Number of shuffles of each input, which are averaged."""
 STEP_GROUPS = (1, 3, 8, 20)
 """The last bar, the 2 or 3 before it and so on: groups of time steps, counted back; the rest is one more."""
 
@@ -19,13 +19,13 @@ STEP_GROUPS = (1, 3, 8, 20)
 def importance(network: ReturnNetwork, dataset: BarDataset, part: Part, seed: int) -> dict[str, list[dict[str, Any]]]:
     """Permutation importance (Breiman 2001; Fisher, Rudin & Dominici 2019) of columns and of time steps.
 
-    Inputs are shuffled across windows after they were made relative and standardised, a column over
-    all its steps at once. Columns that say the same (open, high, low, close) stand in for each other.
+    Inputs are shuffled across windows after they were made relative and standardised, a column over all its steps at
+    once. Columns with the same information (open, high, low, close) can replace each other.
 
     Returns
     -------
     dict
-        ``importance``: ``column``, ``nll_rise`` (nats a bar), ``rmse_rise_bps``, the greatest rise first;
+        ``importance``: ``column``, ``nll_rise`` (nats a bar), ``rmse_rise_bps``, the largest rise first;
         ``importance_steps``: ``steps``, ``nll_rise``, the last bar first.
     """
     chosen = np.unique(np.linspace(0, len(part) - 1, WINDOWS).astype(np.int64))
@@ -53,14 +53,14 @@ def importance(network: ReturnNetwork, dataset: BarDataset, part: Part, seed: in
         for name, where in _step_groups(standard.shape[1]):
             nll_rise, _ = rise(where, slice(None))
             steps.append({"steps": name, "nll_rise": nll_rise})
-    columns.sort(key=lambda each: each["nll_rise"], reverse=True)
+    columns.sort(key=lambda column: column["nll_rise"], reverse=True)
     return {"importance": columns, "importance_steps": steps}
 
 
 def _scores(network: ReturnNetwork, standard: torch.Tensor, returns: torch.Tensor) -> tuple[float, float]:
-    answers = torch.cat([network.from_standard(batch) for batch in standard.split(256)])
-    error = (answers[:, 0] - returns).square().mean().sqrt().item()
-    return negative_log_likelihood(answers, returns).mean().item(), error
+    outputs = torch.cat([network.from_standard(batch) for batch in standard.split(256)])
+    error = (outputs[:, 0] - returns).square().mean().sqrt().item()
+    return negative_log_likelihood(outputs, returns).mean().item(), error
 
 
 def _step_groups(time_steps: int) -> list[tuple[str, slice]]:

@@ -1,4 +1,4 @@
-"""What is written of a price model's training: its evaluation and its description."""
+"""The evaluation and the description of a trained price model."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -24,40 +24,38 @@ from nautilus_torchserve.training.runs.result import describe_run, market_facts
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """One fold, done."""
+    """A fitted fold."""
 
     fold: Fold
     network: ReturnNetwork
     """With the best epoch's weights, on the CPU."""
     history: History
     forecast: Forecast
-    """Of the fold's test windows."""
+    """Forecasts of the fold's test windows."""
 
 
 def predict_windows(network: ReturnNetwork, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What a worker answers to raw windows, float32 [m, 4]: it computes on one thread."""
+    """Return a worker's outputs for raw windows, float32 [m, 4]: it computes on one thread."""
     with threads(1), torch.inference_mode():
         return predict(network.eval(), torch.from_numpy(rows)).numpy()
 
 
 def left_out_notes(dataset: BarDataset) -> list[str]:
-    """What was left out of the fit and its evaluation for its values."""
+    """Return notes on windows that fit and evaluation leave out for their values."""
     if not dataset.without_volume:
         return []
     return [f"{dataset.without_volume:,} windows without any volume were left out, as they are when predicting."]
 
 
 def record(dataset: BarDataset, training: PriceTraining, fitted: list[Fitted]) -> dict[str, Any]:
-    """``evaluation.json``: all that `reporting.evaluation.price_page` shows, in plain JSON
-    types.
-    """
+    """Return ``evaluation.json``: what `reporting.evaluation.price_page` shows, in plain JSON types."""
     bars, last = dataset.bars, fitted[-1]
-    together = Forecast.together([each.forecast for each in fitted])
-    block_rows = max(1, min(dataset.schema.window, len(together.returns) // 20))
+    forecasts = Forecast.concat([fold.forecast for fold in fitted])
+    block_rows = max(1, min(dataset.schema.window, len(forecasts.returns) // 20))
     return {
         "title": f"{training.network} on {bars.instrument.instrument_id}",
         "network": training.network,
-        **evaluate(together, block_rows, training.fit.seed),
+        **evaluate(forecasts, block_rows, training.fit.seed),
         "folds": [_fold_facts(dataset, each) for each in fitted],
         **importance(last.network, dataset, last.fold.test, training.fit.seed),
         "explained": _explained(dataset, last),
@@ -90,7 +88,7 @@ def record(dataset: BarDataset, training: PriceTraining, fitted: list[Fitted]) -
 
 
 def _explained(dataset: BarDataset, done: Fitted) -> dict[str, Any]:
-    """What the surest forecast of a fold's test windows rested on."""
+    """Explain the most confident forecast of a fold's test windows."""
     surest = np.abs(done.forecast.location / done.forecast.scale).argmax()
     end = done.fold.test.ends[surest]
     (window,) = dataset.rows(np.array([end]))
@@ -117,7 +115,7 @@ def _fold_facts(dataset: BarDataset, done: Fitted) -> dict[str, Any]:
 def describe(
     dataset: BarDataset, training: PriceTraining, served: Fitted, evaluation: dict[str, Any], max_gap_ns: int
 ) -> dict[str, Any]:
-    """``model.json``: what goes into the archive about the model that is served."""
+    """Return ``model.json``, the description of the served model."""
     bars, fold, network = dataset.bars, served.fold, served.network
     first, last = dataset.fitted
     confidence = predict_windows(network, dataset.rows(fold.validation.ends[-1024:]))[:, OUTPUTS.index("confidence")]
@@ -149,8 +147,8 @@ def describe(
 
 
 def _texts(settings: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested settings as dotted names with texts."""
-    found: dict[str, str] = {}
+    """Return nested settings as dotted names with texts."""
+    texts: dict[str, str] = {}
     for name, value in settings.items():
-        found |= _texts(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": str(value)}
-    return found
+        texts |= _texts(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": str(value)}
+    return texts

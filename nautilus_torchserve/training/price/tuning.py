@@ -1,4 +1,4 @@
-"""Search for a price model's shape and fit, on what lies before every test bar."""
+"""Hyper-parameter search of a price model, on the bars before every test bar."""
 
 import tempfile
 from collections.abc import Callable, Mapping
@@ -33,19 +33,19 @@ def tune_price(
     training: PriceTraining,
     on_trial: Callable[[TuneProgress], None] = lambda progress: None,
 ) -> Tuned:
-    """Find the configuration with the least validation loss; goes on where an earlier search stopped.
+    """Search the configuration with the least validation loss; an earlier search is continued.
 
-    Every trial is fitted and validated on the first fold, whose bars lie before all test parts: what is
-    found has seen none of the bars that the evaluation scores.
+    Every trial is fitted and validated on the first fold, whose bars lie before all test parts: the configuration has
+    seen none of the bars that the evaluation scores.
 
     Parameters
     ----------
     storage : Path
         SQLite file of the search.
     trials : int
-        Wanted in all, those of earlier calls included.
+        Total number of trials, those of earlier calls included.
     training : PriceTraining
-        Its network and its fit's length are kept; their shape and rates are searched.
+        Fixes network and number of epochs; the network's shape and the fit's rates are searched.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""A run's configuration as a file: what tuning found, in the form that the next training accepts."""
+"""Configuration files of trainings: tuning writes them, the next training reads them."""
 
 import json
 import os

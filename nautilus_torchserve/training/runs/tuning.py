@@ -1,4 +1,4 @@
-"""Search of hyper-parameters with Optuna: pruned early, gone on with after any interruption."""
+"""Hyper-parameter search with Optuna, with early pruning and continuation after an interruption."""
 
 import fcntl
 import math
@@ -43,7 +43,7 @@ class TuneProgress:
     """A trial that has just ended."""
 
     number: int
-    """Of the trial, from 0; those that failed have theirs too."""
+    """Number of the trial, from 0; failed trials are numbered too."""
     state: Literal["complete", "pruned"]
     value: float | None
     """What it came to; None when pruned."""
@@ -57,7 +57,7 @@ class TuneProgress:
 
 @dataclass(frozen=True)
 class Tuned:
-    """What a study found."""
+    """The outcome of a study."""
 
     study: str
     best_params: dict[str, object]

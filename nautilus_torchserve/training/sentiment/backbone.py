@@ -1,4 +1,4 @@
-"""The encoder that a sentiment model starts from: a local folder in Hugging Face's form, nothing is downloaded."""
+"""The pretrained encoder of a sentiment model: a local folder in Hugging Face format; nothing is downloaded."""
 
 import hashlib
 import json
@@ -31,25 +31,25 @@ _CHUNK = 1 << 20
 
 
 class BadBackbone(UserError, ValueError):
-    """A folder that no encoder can be read from, or another than expected; names what is missing."""
+    """A folder from which no encoder, or not the expected one, can be read."""
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """A pretrained encoder on disk, found complete."""
+    """A complete pretrained encoder on disk."""
 
     name: str
-    """What reports call it."""
+    """Name in reports."""
     folder: Path
     weights: Path
     config: dict[str, Any]
     """``config.json``."""
     tokenizer: str
-    """What goes into a run as ``tokenizer.json``."""
+    """Content of the run's ``tokenizer.json``."""
     unknown_token: str
-    """What its tokenizer writes for a word that it does not know."""
+    """Token for unknown words."""
     sha256: str
-    """Of the weights' file."""
+    """SHA-256 of the weights' file."""
 
     @property
     def max_tokens(self) -> int:
@@ -58,7 +58,7 @@ class Backbone:
 
 
 def find_backbone(path: Path | None = None) -> Backbone:
-    """Look for an encoder.
+    """Find an encoder.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def find_backbone(path: Path | None = None) -> Backbone:
 
 
 def build_network(backbone: Backbone, max_tokens: int, dropout: float) -> SentimentTransformer:
-    """A `SentimentTransformer` with the backbone's weights and a head that says nothing yet.
+    """Build a `SentimentTransformer` with the backbone's weights and an untrained head.
 
     Raises
     ------
@@ -105,12 +105,12 @@ def build_network(backbone: Backbone, max_tokens: int, dropout: float) -> Sentim
 
 def _encoder(backbone: Backbone) -> dict[str, torch.Tensor]:
     from transformers import AutoModel
-    from transformers.utils import logging as words
+    from transformers.utils import logging as transformers_logging
 
-    shown = words.is_progress_bar_enabled()
-    words.disable_progress_bar()
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
     try:
-        encoder, found = AutoModel.from_pretrained(
+        encoder, loading = AutoModel.from_pretrained(
             backbone.folder,
             local_files_only=True,
             trust_remote_code=False,
@@ -122,8 +122,8 @@ def _encoder(backbone: Backbone) -> dict[str, torch.Tensor]:
         raise BadBackbone(f"{backbone.folder}: expected an encoder that transformers reads: {error}") from error
     finally:
         if shown:
-            words.enable_progress_bar()
-    lacking = sorted(name for name in found["missing_keys"] if not name.startswith("pooler."))
+            transformers_logging.enable_progress_bar()
+    lacking = sorted(name for name in loading["missing_keys"] if not name.startswith("pooler."))
     if lacking:
         raise BadBackbone(f"{backbone.weights}: expected all weights of the encoder, got none for {_few(lacking)}")
     encoder = encoder.float().eval()
@@ -161,9 +161,9 @@ def _tokenizer(folder: Path) -> str:
 
 def _lowercase(folder: Path, words: list[str]) -> bool:
     """Whether texts are put in lower case: as the folder says, else where no word of the vocabulary has another."""
-    said = _json(folder / TOKENIZER_CONFIG) if (folder / TOKENIZER_CONFIG).is_file() else {}
-    if isinstance(said.get("do_lower_case"), bool):
-        return said["do_lower_case"]
+    config = _json(folder / TOKENIZER_CONFIG) if (folder / TOKENIZER_CONFIG).is_file() else {}
+    if isinstance(config.get("do_lower_case"), bool):
+        return config["do_lower_case"]
     return all(word == word.lower() for word in words if not word.startswith("["))
 
 
@@ -185,12 +185,12 @@ def _json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise BadBackbone(f"{path}: expected a file in Hugging Face's form, got none")
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise BadBackbone(f"{path}: expected JSON: {error}") from None
-    if not isinstance(found, dict):
-        raise BadBackbone(f"{path}: expected a JSON object, got {found!r:.60}")
-    return found
+    if not isinstance(content, dict):
+        raise BadBackbone(f"{path}: expected a JSON object, got {content!r:.60}")
+    return content
 
 
 def _sha256(path: Path) -> str:

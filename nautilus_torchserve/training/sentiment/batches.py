@@ -1,4 +1,4 @@
-"""Sentences as the network sees them: tokens, in batches of about equal length."""
+"""Tokenized sentences, in batches of similar length."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from nautilus_torchserve.training.sentiment.news_corpus import CLASSES, Sentence
 
 _POOL = 16
-"""Batches whose sentences are sorted by length together."""
+"""Number of batches whose sentences are sorted by length as one pool."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +19,7 @@ class TokenizedPart:
     """Sentences as tokens, with their labels."""
 
     tokens: tuple[NDArray[np.int64], ...]
-    """Of each sentence, the marks at both ends included."""
+    """Tokens of each sentence, with the special tokens at both ends."""
     labels: NDArray[np.int64]
     """Places in `CLASSES` [n]."""
     cut: int
@@ -30,7 +30,7 @@ class TokenizedPart:
 
 
 def tokenize(tokenizer: Tokenizer, sentences: Sequence[Sentence], longest: int) -> TokenizedPart:
-    """Turn sentences into at most ``longest`` tokens each; changes how the tokenizer fills up and cuts."""
+    """Tokenize sentences to at most ``longest`` tokens each; sets the tokenizer's padding and truncation."""
     tokenizer.no_padding()
     tokenizer.enable_truncation(longest)
     encoded = tokenizer.encode_batch([each.text for each in sentences])
@@ -42,27 +42,27 @@ def tokenize(tokenizer: Tokenizer, sentences: Sequence[Sentence], longest: int) 
 
 
 def shuffled_batches(part: TokenizedPart, size: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
-    """Every sentence's place once, in batches of neighbours in length: most of a mixed batch would be padding.
+    """Return every sentence's place once, in batches of similar length: most of a mixed batch would be padding.
 
     Sentences are shuffled, sorted by length within pools of some batches, and the batches shuffled.
     """
     random = np.random.default_rng([seed, epoch])
     order = random.permutation(len(part))
-    found = []
+    batches = []
     for at in range(0, len(order), size * _POOL):
         pool = np.array(sorted(order[at : at + size * _POOL], key=lambda place: len(part.tokens[place])))
-        found += [pool[begin : begin + size] for begin in range(0, len(pool), size)]
-    return [found[place] for place in random.permutation(len(found))]
+        batches += [pool[begin : begin + size] for begin in range(0, len(pool), size)]
+    return [batches[place] for place in random.permutation(len(batches))]
 
 
 def sorted_batches(part: TokenizedPart, size: int) -> list[NDArray[np.int64]]:
-    """Every sentence's place once, the short ones first: for passes whose order does not matter."""
+    """Return every sentence's place once, short sentences first, for passes whose order does not matter."""
     order = np.argsort([len(each) for each in part.tokens], kind="stable")
     return [order[at : at + size] for at in range(0, len(order), size)]
 
 
 def padded(part: TokenizedPart, places: NDArray[np.int64], padding: int) -> torch.Tensor:
-    """A batch, int64 [batch, tokens], filled up to its longest sentence."""
+    """Return a batch, int64 [batch, tokens], padded to its longest sentence."""
     longest = max(len(part.tokens[place]) for place in places)
     rows = np.full((len(places), longest), padding, np.int64)
     for row, place in zip(rows, places, strict=True):

@@ -1,4 +1,4 @@
-"""How well a sentiment model reads sentences that nothing was fitted on, beside simpler readers."""
+"""Evaluation of a sentiment model against baselines, on sentences that nothing was fitted on."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,13 +12,13 @@ from nautilus_torchserve.training.fit.bootstrap import CONFIDENCE, RESAMPLES, in
 from nautilus_torchserve.training.sentiment.news_corpus import CLASSES, Sentence
 
 MODEL = "model"
-"""Its name among those who answer; all others are baselines."""
+"""Name of the model among the predictions; all others are baselines."""
 BINS = 10
 """Of confidence, equally wide, from a third to 1: the likeliest of three classes has no less."""
 _EDGES = np.linspace(1 / len(CLASSES), 1.0, BINS + 1)
 _SCORES = ("accuracy", "macro_f1")
 _DECIMALS = 3
-"""Of gains in words: 0.1 points."""
+"""Decimals of gains in sentences: 0.1 points."""
 
 
 def evaluate(
@@ -70,12 +70,12 @@ def evaluate(
 
 
 def beats_baselines(gains: Mapping[str, Mapping[str, Any]]) -> bool:
-    """Whether every score is above every baseline's, beyond chance and as far as is printed."""
+    """Return whether every score beats every baseline beyond chance, at the printed precision."""
     return all(is_gain(gain["interval"], _DECIMALS) for gain in gains.values())
 
 
 def scores(labels: NDArray[np.int64], answers: NDArray[np.int64]) -> dict[str, float]:
-    """Share of right answers, and the mean of the classes' F1."""
+    """Return accuracy and the mean of the classes' F1."""
     table = confusion_matrix(labels, answers, len(CLASSES))
     return {"accuracy": float(accuracy(table)), "macro_f1": float(macro_f1(table))}
 
@@ -98,7 +98,7 @@ def class_facts(labels: NDArray[np.int64], answers: NDArray[np.int64]) -> dict[s
 
 
 def reliability(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str, Any]:
-    """Whether the likeliest class is right as often as its probability says.
+    """Return the reliability of the predicted class' probability.
 
     Returns
     -------
@@ -107,14 +107,14 @@ def reliability(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -
         ``count``, ``confidence`` and ``right``, those that hold something.
     """
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
-    found = calibration(confidence, right, _EDGES)
-    return {"ece": found.ece, "bins": found.rows()}
+    bins = calibration(confidence, right, _EDGES)
+    return {"ece": bins.ece, "bins": bins.rows()}
 
 
 def misread_sentences(
     sentences: Sequence[Sentence], labels: NDArray[np.int64], probabilities: NDArray[np.float64]
 ) -> list[dict[str, Any]]:
-    """Every sentence that the model reads otherwise than it is labelled, the surest mistakes first."""
+    """Return the misclassified sentences, the most confident mistakes first."""
     answers = probabilities.argmax(axis=1)
     places = np.flatnonzero(answers != labels)
     order = places[np.argsort(-probabilities.max(axis=1)[places], kind="stable")]
@@ -132,21 +132,21 @@ def misread_sentences(
 
 
 def _clusters(sentences: Sequence[Sentence]) -> NDArray[np.int64]:
-    """Which sentences belong together, int64 [n], from 0."""
+    """Return the cluster of each sentence, int64 [n], from 0."""
     places: dict[str, int] = {}
     names = [each.topic or f"sentence {number}" for number, each in enumerate(sentences)]
     return np.array([places.setdefault(name, len(places)) for name in names], np.int64)
 
 
 def _resamples(clusters: int, seed: int) -> NDArray[np.int64]:
-    """How often each cluster is drawn, int64 [resamples, clusters]."""
+    """Return how often each cluster is drawn, int64 [resamples, clusters]."""
     return np.random.default_rng(seed).multinomial(clusters, np.full(clusters, 1 / clusters), size=RESAMPLES)
 
 
 def _resampled(
     clusters: NDArray[np.int64], labels: NDArray[np.int64], answers: NDArray[np.int64], drawn: NDArray[np.int64]
 ) -> dict[str, NDArray[np.float64]]:
-    """Each score on each resample [resamples]."""
+    """Return each score on each resample [resamples]."""
     size = len(CLASSES)
     cells = np.bincount((clusters * size + labels) * size + answers, minlength=drawn.shape[1] * size**2)
     tables = np.tensordot(drawn, cells.reshape(-1, size, size), axes=1)
@@ -156,7 +156,7 @@ def _resampled(
 def _gain(
     score: str, scored: Mapping[str, Mapping[str, Any]], resampled: Mapping[str, Mapping[str, NDArray[np.float64]]]
 ) -> dict[str, Any]:
-    """By how much the model's score is above the best baseline's, both on the same resamples."""
+    """Return how much the model's score exceeds the best baseline's, both on the same resamples."""
     best = max((name for name in scored if name != MODEL), key=lambda name: scored[name][score])
     return {
         "best_baseline": best,
@@ -168,7 +168,7 @@ def _gain(
 def _by(
     names: Sequence[str], labels: NDArray[np.int64], answers: Mapping[str, NDArray[np.int64]]
 ) -> list[dict[str, Any]]:
-    """Share of right answers in each group, the model's weakest first."""
+    """Return the accuracy in each group, the model's weakest first."""
     rows = []
     for name in sorted(set(names)):
         chosen = np.array([each == name for each in names])

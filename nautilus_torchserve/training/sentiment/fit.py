@@ -1,4 +1,4 @@
-"""Fitting a sentiment model: the head on the encoder as it is, then both; the temperature of its probabilities."""
+"""Fit of a sentiment model: head and encoder, and the temperature of its probabilities."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,41 +31,41 @@ class SentimentFitConfig:
     """How to fit."""
 
     epochs: int = 4
-    """At most so many passes over the training part."""
+    """Largest number of passes over the training part."""
     patience: int = 3
-    """Stop after so many epochs without a smaller validation loss."""
+    """Number of epochs without a smaller validation loss after which the fit stops."""
     batch_sentences: int = 16
-    """Sentences of a mini batch."""
+    """Batch size (sentences)."""
     learning_rate: float = 1e-4
-    """AdamW's step size at its greatest (Loshchilov & Hutter 2019), of the encoder's last layer."""
+    """Largest learning rate of AdamW (Loshchilov & Hutter 2019), for the encoder's last layer."""
     layer_decay: float = 1.0
-    """Each layer's step size, as a share of that of the layer above it (Howard & Ruder 2018)."""
+    """Learning rate of each layer, as a share of that of the layer above (Howard & Ruder 2018)."""
     head_learning_rate: float = 1e-3
-    """The same for the head."""
+    """Largest learning rate of the head."""
     head_inverse_penalty: float = 1.0
-    """Of the head that the fit begins with: a logistic regression's ``C``."""
+    """Inverse penalty ``C`` of the logistic regression that is the initial head."""
     warm_up_share: float = 0.1
-    """Share of all steps in which the step size rises to its greatest; it falls to zero in the others."""
+    """Share of all steps in which the learning rate rises to its maximum; it falls to zero in the others."""
     weight_decay: float = 1e-2
-    """AdamW's decoupled weight decay."""
+    """Decoupled weight decay of AdamW."""
     label_smoothing: float = 0.05
-    """Share of a label that goes to all classes alike (Szegedy et al. 2016)."""
+    """Share of a label that is spread over all classes (Szegedy et al. 2016)."""
     rdrop: float = 1.0
-    """Weight of the divergence between two passes with other dropout (R-Drop, Liang et al. 2021); twice the time."""
+    """Weight of the divergence of two passes with different dropout (R-Drop, Liang et al. 2021); doubles the time."""
     class_weights: bool = True
-    """Whether each class counts the same, however frequent it is."""
+    """Whether classes have equal weight, however frequent they are."""
     freeze_embeddings: bool = True
-    """Whether words, positions and their norm stay as they are: few of the words stand in the training part."""
+    """Whether the embeddings stay as they are: few of the words occur in the training part."""
     average_decay: float = 0.99
-    """Of the weights' moving average, which is what is kept; 0 keeps the last step's."""
+    """Decay of the moving average of the weights, which is the result; 0: the weights of the last step."""
     dropout: float = 0.1
-    """Of the last states; within the encoder its own configuration decides."""
+    """Dropout of the last states; within the encoder its own configuration applies."""
     validation_share: float = 0.1
-    """Of the sentences that are not held out: they say when to stop, and the temperature."""
+    """Share of the sentences not held out that decides early stopping and the temperature."""
     clip_norm: float = 1.0
-    """Longest gradient; longer ones are shortened to it (Pascanu et al. 2013)."""
+    """Largest gradient norm; larger ones are clipped (Pascanu et al. 2013)."""
     seed: int = 1
-    """Of the validation part, each epoch's order of sentences and its dropout."""
+    """Seed of the validation part, and of each epoch's order of sentences and dropout."""
 
     def __post_init__(self) -> None:
         check_counts(self, "epochs", "patience", "batch_sentences")
@@ -106,7 +106,7 @@ def fit_sentiment(
     head : LogisticRegression
         Fitted on the training part's states.
     inputs : str
-        Hash of all that decides the outcome.
+        Hash of everything that the outcome depends on.
     """
     put_head(network, head)
     network.to(device)
@@ -138,35 +138,35 @@ def fit_sentiment(
 
 
 def logits(network: SentimentTransformer, part: TokenizedPart, device: torch.device) -> NDArray[np.float64]:
-    """What the network says to each sentence, before temperature and softmax, float64 [n, 3]."""
+    """Return the logits of each sentence, before temperature and softmax, float64 [n, 3]."""
     network.to(device).eval()
-    found = np.empty((len(part), len(CLASSES)))
+    logits = np.empty((len(part), len(CLASSES)))
     with torch.inference_mode(), mixed_precision(device):
         for places in sorted_batches(part, BATCH):
-            found[places] = network(padded(part, places, network.padding).to(device)).double().cpu().numpy()
-    return found
+            logits[places] = network(padded(part, places, network.padding).to(device)).double().cpu().numpy()
+    return logits
 
 
 def log_loss(logits: NDArray[np.float64], labels: NDArray[np.int64], temperature: float) -> float:
-    """Mean negative log-likelihood of the labels, in nats, where logits are divided by a temperature."""
+    """Return the mean negative log-likelihood of the labels (nats), with logits divided by a temperature."""
     return float(logit_log_losses(logits / temperature, labels).mean())
 
 
 def best_temperature(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
-    """The one of the least `log_loss` (Guo et al. 2017)."""
-    found = minimize_scalar(
+    """Return the temperature of the least `log_loss` (Guo et al. 2017)."""
+    optimum = minimize_scalar(
         lambda logarithm: log_loss(logits, labels, float(np.exp(logarithm))), bounds=_LOG_TEMPERATURES, method="bounded"
     )
-    return float(np.exp(found.x))
+    return float(np.exp(optimum.x))
 
 
 def class_weights(labels: NDArray[np.int64]) -> torch.Tensor:
-    """Inverse to each class' frequency, 1 for all where they are equally frequent; float32 [3]."""
+    """Return weights inverse to the classes' frequencies, with mean 1 over the labels; float32 [3]."""
     return torch.from_numpy(len(labels) / (len(CLASSES) * np.bincount(labels, minlength=len(CLASSES)))).float()
 
 
 def divergence(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """Mean of the Kullback-Leibler divergences of two answers, one way and the other, per sentence."""
+    """Return the symmetric Kullback-Leibler divergence of two batches of logits, per sentence."""
     logs = one.log_softmax(dim=1), other.log_softmax(dim=1)
     ways = (functional.kl_div(*pair, reduction="batchmean", log_target=True) for pair in (logs, logs[::-1]))
     return torch.stack(list(ways)).mean()
@@ -181,9 +181,9 @@ def _train_epoch(
     epoch: int,
     device: torch.device,
 ) -> float:
-    """One pass; returns the mean loss."""
+    """Make one pass and return its mean loss."""
     network.train()
-    torch.manual_seed(config.seed * 1_000_003 + epoch)  # of the dropout
+    torch.manual_seed(config.seed * 1_000_003 + epoch)  # dropout
     weights = class_weights(part.labels).to(device) if config.class_weights else None
     options: dict[str, Any] = {"weight": weights, "label_smoothing": config.label_smoothing}
     batches = shuffled_batches(part, config.batch_sentences, config.seed, epoch)
@@ -196,10 +196,10 @@ def _train_epoch(
         tokens = padded(part, places, network.padding).to(device)
         labels = torch.from_numpy(part.labels[places]).to(device)
         with mixed_precision(device):
-            answers = [network(tokens).float() for _ in range(2 if config.rdrop else 1)]  # (B, 3) each
-        loss = torch.stack([functional.cross_entropy(each, labels, **options) for each in answers]).mean()
+            outputs = [network(tokens).float() for _ in range(2 if config.rdrop else 1)]  # (B, 3) each
+        loss = torch.stack([functional.cross_entropy(output, labels, **options) for output in outputs]).mean()
         if config.rdrop:
-            loss = loss + config.rdrop * divergence(*answers)
+            loss = loss + config.rdrop * divergence(*outputs)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_([weight for weight in network.parameters() if weight.requires_grad], config.clip_norm)
@@ -210,13 +210,13 @@ def _train_epoch(
 
 
 def _rate_share(step: int, steps: int, warm_up_share: float) -> float:
-    """Of the greatest learning rate: up in a line, down in a line, above zero in the first step and in the last."""
+    """Return the share of the largest learning rate: linear up, then linear down, above zero at both ends."""
     up = (step + 1) / (warm_up_share * steps) if warm_up_share else 1.0
     return min(1.0, up, (steps - step) / ((1 - warm_up_share) * steps))
 
 
 def _groups(network: SentimentTransformer, config: SentimentFitConfig) -> list[dict[str, Any]]:
-    """The head, each layer from the last to the first, and what is below them, with their greatest rates."""
+    """Return parameter groups of the head, each layer from last to first, and the rest, with their largest rates."""
     layers = _layers(network.encoder)
     parts: list[tuple[float, list[nn.Parameter]]] = [(config.head_learning_rate, list(network.head.parameters()))]
     for depth, layer in enumerate(reversed(layers)):
@@ -229,13 +229,13 @@ def _groups(network: SentimentTransformer, config: SentimentFitConfig) -> list[d
 
 
 def _layers(encoder: nn.Module) -> list[nn.Module]:
-    """The encoder's layers from the first to the last; none where it shares one among them."""
+    """Return the encoder's layers from first to last; none where it shares one layer."""
     count = encoder.config.num_hidden_layers  # type: ignore[union-attr]
     lists = (part for part in encoder.modules() if isinstance(part, nn.ModuleList) and len(part) == count)
     return list(next(lists, nn.ModuleList()))
 
 
 def _embeddings(encoder: nn.Module) -> nn.Module:
-    """What is below the first layer; of an encoder that does not say, the words' vectors."""
+    """Return the embeddings below the first layer; the word embeddings where the encoder names no others."""
     below = getattr(encoder, "embeddings", None)
     return below if isinstance(below, nn.Module) else encoder.get_input_embeddings()  # type: ignore[operator]

@@ -1,4 +1,4 @@
-"""What to train a sentiment model with, and how that is put together from what a command line says."""
+"""What to train a sentiment model with, from single settings and defaults."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -21,13 +21,13 @@ class SentimentTraining:
     device: str = "cpu"
     """``cpu`` or ``cuda``."""
     threads: int = 2
-    """Of the CPU; more fit quicker where there are more cores, and come to other last bits."""
+    """Number of CPU threads. More fit faster where there are more cores, and give other last bits."""
 
     def __post_init__(self) -> None:
         check_counts(self, "threads")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types."""
+        """Return plain JSON types."""
         return asdict(self)
 
 

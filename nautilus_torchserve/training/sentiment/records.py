@@ -1,4 +1,4 @@
-"""What is written of a sentiment model's training: its evaluation and its description."""
+"""The evaluation and the description of a trained sentiment model."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -66,7 +66,7 @@ class Benchmark:
     """A user's labelled file that the finished model is scored on."""
 
     source: str
-    judged: ScoredSentences
+    scored: ScoredSentences
     left_out: int
     """Its sentences that the model was fitted on or stopped by."""
 
@@ -80,9 +80,7 @@ def record(
     held_out: ScoredSentences,
     benchmarks: Sequence[Benchmark],
 ) -> dict[str, Any]:
-    """``evaluation.json``: all that `reporting.evaluation.sentiment_page` shows, in plain JSON
-    types.
-    """
+    """Return ``evaluation.json``: what `reporting.evaluation.sentiment_page` shows, in plain JSON types."""
     labels, temperature = held_out.part.labels, network.temperature.item()
     probabilities = held_out.probabilities(temperature)
     return {
@@ -130,7 +128,7 @@ def describe(
     network: SentimentTransformer,
     evaluation: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """``model.json``: what goes into the archive about the model that is served."""
+    """Return ``model.json``, the description of the served model."""
     after = evaluation["calibration"]["after"]
     held_out = {**evaluation["scores"][MODEL], "ece": after["ece"], "log_loss": after["log_loss"]}
     return describe_run(
@@ -166,29 +164,29 @@ def describe(
 
 
 def scripts(texts: Iterable[str]) -> list[str]:
-    """The scripts that enough of the texts are in to have been learned, sorted."""
+    """Return the scripts that enough of the texts use to be learned, sorted."""
     counts = Counter(script for text in texts if (script := script_of(text)) is not None)
     least = _LEAST_SCRIPT_SHARE * counts.total()
     return sorted(script for script, count in counts.items() if count >= least)
 
 
 def _benchmark(benchmark: Benchmark, temperature: float) -> dict[str, Any]:
-    judged = benchmark.judged
-    labels, answers = judged.part.labels, judged.predictions()
+    scored = benchmark.scored
+    labels, predictions = scored.part.labels, scored.predictions()
     return {
         "source": benchmark.source,
-        "sentences": len(judged.sentences),
+        "sentences": len(scored.sentences),
         "left_out": benchmark.left_out,
-        "cut": judged.part.cut,
-        "scores": {name: scores(labels, each) for name, each in answers.items()},
-        **class_facts(labels, answers[MODEL]),
-        "ece": reliability(judged.probabilities(temperature), labels)["ece"],
+        "cut": scored.part.cut,
+        "scores": {name: scores(labels, classes) for name, classes in predictions.items()},
+        **class_facts(labels, predictions[MODEL]),
+        "ece": reliability(scored.probabilities(temperature), labels)["ece"],
     }
 
 
-def _calibration(judged: ScoredSentences, temperature: float) -> dict[str, Any]:
-    found = reliability(judged.probabilities(temperature), judged.part.labels)
-    return {**found, "log_loss": log_loss(judged.logits, judged.part.labels, temperature)}
+def _calibration(scored: ScoredSentences, temperature: float) -> dict[str, Any]:
+    calibration = reliability(scored.probabilities(temperature), scored.part.labels)
+    return {**calibration, "log_loss": log_loss(scored.logits, scored.part.labels, temperature)}
 
 
 def _parts(data: SentimentData) -> dict[str, tuple[Sentence, ...]]:

@@ -1,4 +1,4 @@
-"""Forecasts of the test part, and the simple ones that a network must beat to be worth serving."""
+"""Forecasts of the test part, and the simple rules that are the baselines of a tick model."""
 
 from dataclasses import dataclass
 
@@ -20,18 +20,18 @@ _QUANTILES = np.linspace(0.0, 1.0, 41)
 
 @dataclass(frozen=True, eq=False)
 class Forecast:
-    """What a model says about the test rows."""
+    """Predictions for the test rows."""
 
     answers: NDArray[np.int64]
-    """The class decided for [n]."""
+    """Predicted class [n]."""
     probabilities: NDArray[np.float64]
-    """Of each class [n, classes]."""
+    """Probability of each class [n, classes]."""
 
     @classmethod
     def of_probabilities(
         cls, labels: NDArray[np.int64], train: NDArray[np.floating], test: NDArray[np.floating]
     ) -> "Forecast":
-        """Decide as a strategy does: the likelier of BUY and SELL where it reaches a threshold, else HOLD.
+        """Predict as a strategy does: the likelier of BUY and SELL where it reaches a threshold, else HOLD.
 
         The threshold is the one of the best macro-F1 on the training part, for all models
         alike. The most probable class would be HOLD nearly everywhere, as it is the most frequent.
@@ -39,7 +39,7 @@ class Forecast:
         Parameters
         ----------
         labels : int64 [n_train]
-            Of the training part.
+            Labels of the training part.
         train, test : float [n, classes]
             Probabilities for the two parts' rows.
         """
@@ -49,7 +49,7 @@ class Forecast:
 
 
 def majority(split: DatasetSplit) -> Forecast:
-    """The most frequent class of the training part, and all classes' frequencies, whatever the row."""
+    """Predict the most frequent class of the training part, with the classes' frequencies, for every row."""
     frequencies = np.bincount(split.train.labels, minlength=len(CLASSES)) / len(split.train)
     answers = np.full(len(split.test), frequencies.argmax())
     return Forecast(answers, np.tile(frequencies, (len(split.test), 1)))
@@ -59,7 +59,7 @@ def momentum(split: DatasetSplit) -> Forecast:
     """Follow the window's return, or go against it, where it is beyond a threshold.
 
     Direction and threshold are those of the best macro-F1 on the training part; the
-    probabilities are how often each class followed the rule's three answers there.
+    probabilities are how often each class followed the rule's three predictions there.
     """
     labels = split.train.labels
     thresholds = np.quantile(np.abs(split.train.rows[:, RETURN]), _QUANTILES)
@@ -72,7 +72,7 @@ def momentum(split: DatasetSplit) -> Forecast:
 
 
 def logistic(split: DatasetSplit) -> Forecast:
-    """Multinomial logistic regression on the same rows, standardised."""
+    """Predict by multinomial logistic regression on the same rows, standardised."""
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     rows = [part.rows.astype(np.float64) for part in (split.train, split.test)]
     model.fit(rows[0], split.train.labels)

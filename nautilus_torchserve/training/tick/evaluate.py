@@ -1,4 +1,4 @@
-"""Whether a fitted network foresees more than simple rules do, on trades that nothing was fitted on."""
+"""Evaluation of a tick model against simple rules, on trades that nothing was fitted on."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from nautilus_torchserve.training.tick.baselines import BASELINES, Forecast
 from nautilus_torchserve.training.tick.dataset import DatasetSplit
 
 _DECIMALS = 3
-"""Of gains and their intervals in words."""
+"""Decimals of gains and their intervals in sentences."""
 
 
 def evaluate(split: DatasetSplit, train: NDArray[np.float32], test: NDArray[np.float32], seed: int) -> dict[str, Any]:
@@ -28,7 +28,7 @@ def evaluate(split: DatasetSplit, train: NDArray[np.float32], test: NDArray[np.f
     train, test : float32 [n, classes]
         The network's probabilities for the rows of the two parts.
     seed : int
-        Of the resampling.
+        Seed of the resampling.
 
     Returns
     -------
@@ -37,7 +37,7 @@ def evaluate(split: DatasetSplit, train: NDArray[np.float32], test: NDArray[np.f
         ``classes`` (share of each in the test part), ``trade_probability`` (percentiles over
         test rows of the greater of P(buy), P(sell)), ``gains`` over the best baseline in
         macro-F1 and log loss (positive is better), ``beats_baselines`` (both beyond chance)
-        and ``edge``, which says in words what that means.
+        and ``edge`` (that as a sentence).
     """
     labels = split.test.labels
     model = Forecast.of_probabilities(split.train.labels, train, test)

@@ -1,4 +1,4 @@
-"""The fit loop: cross-entropy, AdamW, early stopping, a checkpoint after each epoch."""
+"""Fit of a tick model: cross-entropy, AdamW, early stopping, a checkpoint after each epoch."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,17 +22,17 @@ class FitConfig:
     """How to fit."""
 
     epochs: int = 60
-    """At most so many passes over the training part."""
+    """Largest number of passes over the training part."""
     patience: int = 10
-    """Stop after so many epochs without a smaller validation loss."""
+    """Number of epochs without a smaller validation loss after which the fit stops."""
     batch_rows: int = 512
-    """Rows of a mini batch."""
+    """Batch size (rows)."""
     learning_rate: float = 3e-3
-    """AdamW's step size."""
+    """Learning rate of AdamW."""
     weight_decay: float = 1e-2
-    """AdamW's decoupled weight decay (Loshchilov & Hutter 2019)."""
+    """Decoupled weight decay of AdamW (Loshchilov & Hutter 2019)."""
     seed: int = 1
-    """Of the first weights and of each epoch's order of rows."""
+    """Seed of the initial weights and of each epoch's order of rows."""
 
     def __post_init__(self) -> None:
         check_counts(self, "epochs", "patience", "batch_rows")
@@ -48,14 +48,14 @@ def fit(
 ) -> tuple[TickClassifier, History]:
     """Fit the scaler and the network on the training part only.
 
-    The loss weighs no class, so that the outputs are probabilities as frequent as they say.
-    Goes on from the newest checkpoint when it has the same ``inputs``, with the same outcome
-    as without the interruption. One thread, as more would add numbers in another order.
+    The loss weights no class, so that the outputs are calibrated probabilities. The fit continues after the newest
+    checkpoint with the same ``inputs``, with the same outcome as without the interruption. It runs on one thread: more
+    would add numbers in another order.
 
     Parameters
     ----------
     inputs : str
-        Hash of all that decides the outcome.
+        Hash of everything that the outcome depends on.
     on_epoch : callable
         Called with the history after each epoch.
 
@@ -85,7 +85,7 @@ def fit(
 
 
 def probabilities(network: nn.Module, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Probability of each class, float32 [n, classes], for raw rows, float32 [n, columns]."""
+    """Return the probability of each class, float32 [n, classes], for raw rows, float32 [n, columns]."""
     network.eval()
     with threads(1), torch.inference_mode():
         return network(torch.from_numpy(rows)).softmax(dim=1).numpy()
@@ -101,7 +101,7 @@ def _fit_scaler(network: TickClassifier, rows: NDArray[np.float32]) -> None:
 def _train_epoch(
     network: nn.Module, optimizer: torch.optim.Optimizer, part: Part, config: FitConfig, epoch: int
 ) -> float:
-    """One pass in an order that depends on seed and epoch alone; returns the mean loss."""
+    """Make one pass, in an order that depends on seed and epoch alone, and return its mean loss."""
     network.train()
     order = torch.from_numpy(np.random.default_rng([config.seed, epoch]).permutation(len(part)))
     rows, labels = torch.from_numpy(part.rows), torch.from_numpy(part.labels)
