@@ -18,7 +18,7 @@ PRIVATE_KEYS = Path("~/.config/nautilus-torchserve")
 
 
 def expiry(text: str) -> str:
-    """A number of days (``365d``), an ISO 8601 date, or ``never``; as ISO 8601, empty for never."""
+    """Parse a number of days (``365d``), an ISO 8601 date, or ``never``, to ISO 8601, empty for never."""
     days, now = re.fullmatch(r"(\d{1,6})d", text), datetime.now(UTC)
     if text == "never":
         return ""
@@ -33,13 +33,13 @@ def expiry(text: str) -> str:
 
 @app.command()
 def create(
-    name: Annotated[str, typer.Argument(help="Whose key: what verifying an archive says of it later.")],
+    name: Annotated[str, typer.Argument(help="Owner of the key, who is named when an archive is verified.")],
     private: Annotated[
         Path | None, typer.Option(help=f"The private key's file; default: {PRIVATE_KEYS}/NAME.key.")
     ] = None,
     trusted: Trusted = TRUSTED,
     expires: Annotated[
-        str, typer.Option(parser=expiry, help="When: 90d, 2027-12-31 or never.", show_default="365d")
+        str, typer.Option(parser=expiry, help="Expiry: 90d, 2027-12-31 or never.", show_default="365d")
     ] = "365d",
     as_json: Json = False,
 ) -> None:
@@ -64,7 +64,7 @@ def create(
 @app.command("revoke")
 def revoke_key(
     key: Annotated[str, typer.Argument(help="NAME of TRUSTED/NAME.pub, or a key id.")],
-    reason: Annotated[str, typer.Option(help="Why; shown where an archive of that key is refused.")] = "",
+    reason: Annotated[str, typer.Option(help="Reason, shown where an archive of that key is refused.")] = "",
     trusted: Trusted = TRUSTED,
     as_json: Json = False,
 ) -> None:
@@ -86,16 +86,16 @@ def list_keys(trusted: Trusted = TRUSTED, as_json: Json = False) -> None:
     rows = [
         {
             "name": key.name,
-            "key_id": each,
+            "key_id": key_id,
             "expires": key.expires and key.expires.isoformat(),
-            "state": "revoked" if each in trust.revoked else "expired" if key.has_expired() else "valid",
+            "state": "revoked" if key_id in trust.revoked else "expired" if key.has_expired() else "valid",
         }
-        for each, key in trust.keys.items()
+        for key_id, key in trust.keys.items()
     ]
     rows += [
-        {"name": None, "key_id": each, "expires": None, "state": "revoked"}
-        for each in trust.revoked
-        if each not in trust.keys
+        {"name": None, "key_id": key_id, "expires": None, "state": "revoked"}
+        for key_id in trust.revoked
+        if key_id not in trust.keys
     ]
     if as_json:
         print(json.dumps({"keys": rows, "allowed_digests": None if trust.allowed is None else len(trust.allowed)}))

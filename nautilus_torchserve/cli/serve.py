@@ -1,4 +1,4 @@
-"""Start, look at and stop a TorchServe with this repository's configuration."""
+"""Start, restart, inspect and stop a TorchServe with the configuration of a bundle."""
 
 import json
 from pathlib import Path
@@ -53,7 +53,7 @@ def start(
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget what rollouts have left in HOME.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Start a server and return when its workers are READY.
+    """Start a server, and return when its workers are READY.
 
     In a home where rollouts have left versions these are served again, with CONFIG's other settings.
     """
@@ -87,7 +87,7 @@ def restart(home: Home = HOME, trusted: Trusted = None, as_json: Json = False) -
 
 @app.command()
 def status(home: Home = HOME, as_json: Json = False) -> None:
-    """Say what runs; exit status 1 when nothing does."""
+    """Show what runs; exit status 1 when nothing does."""
     server = find_server(home.resolve())
     if server is None:
         raise UserError(f"no server runs in {home}")
@@ -106,7 +106,7 @@ def stop(home: Home = HOME, as_json: Json = False) -> None:
 
 
 def _by_name(models: list[str]) -> dict[str, str]:
-    """NAME=ARCHIVE arguments as a mapping."""
+    """Return NAME=ARCHIVE arguments as a mapping."""
     by_name = {}
     for model in models:
         name, equals, archive = model.partition("=")
@@ -121,9 +121,9 @@ def _by_name(models: list[str]) -> dict[str, str]:
 def _show(server: TorchServe, models: list[str], as_json: bool) -> None:
     manager = server.management()
     versions: list[dict[str, Any]] = [
-        {"model": name, "version": each["modelVersion"], "workers": [w["status"] for w in each["workers"]]}
+        {"model": name, "version": status["modelVersion"], "workers": [w["status"] for w in status["workers"]]}
         for name in models
-        for each in manager.describe(name, "all")
+        for status in manager.describe(name, "all")
     ]
     found = {
         "pid": server.pid,
@@ -138,8 +138,8 @@ def _show(server: TorchServe, models: list[str], as_json: bool) -> None:
         print(json.dumps(found))
         return
     say(f"TorchServe {server.pid}: predictions {server.inference_url}, management {server.management_url}")
-    for each in versions:
-        say(f"  {each['model']} {each['version']}: workers {', '.join(each['workers']) or 'none'}")
+    for version in versions:
+        say(f"  {version['model']} {version['version']}: workers {', '.join(version['workers']) or 'none'}")
     trusted = server.properties.get(TRUSTED_KEYS)
     say(
         f"  archives were verified by the keys in {trusted}"

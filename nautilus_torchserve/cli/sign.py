@@ -1,4 +1,4 @@
-"""Sign an archive that is built already."""
+"""Sign an archive."""
 
 import json
 from dataclasses import asdict

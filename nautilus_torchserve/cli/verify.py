@@ -1,4 +1,4 @@
-"""Say whose an archive is, or why it must not run."""
+"""Verify the signature of an archive."""
 
 import json
 from dataclasses import asdict

@@ -10,7 +10,7 @@ from typing import IO
 
 @contextmanager
 def fresh_file(folder: Path, label: str) -> Iterator[IO[bytes]]:
-    """A new file in ``folder`` under a name of its own; gone when the block ends, unless `settle` has named it.
+    """Open a new file in ``folder`` under a temporary name; it is removed with the block, unless `settle` has named it.
 
     A process that is killed leaves it: `remove_unsettled`.
     """
@@ -23,7 +23,7 @@ def fresh_file(folder: Path, label: str) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Name this file in an `OSError` of the block, which knows only the name that the file has for now, or none."""
+    """Name this file in an `OSError` of the block, which has only the temporary name, or none."""
     try:
         yield
     except OSError as error:
@@ -32,7 +32,7 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def settle(file: IO[bytes], path: Path, mode: int) -> None:
-    """Give what was written its place in the same folder, over what was there, with these permissions."""
+    """Rename the written file to its place in the same folder, over what was there, with these permissions."""
     file.flush()
     os.fchmod(file.fileno(), mode)
     os.fsync(file.fileno())
@@ -41,7 +41,7 @@ def settle(file: IO[bytes], path: Path, mode: int) -> None:
 
 
 def remove_unsettled(folder: Path, label: str) -> None:
-    """Take away what processes that were killed have left; nobody else may be writing under this label now."""
+    """Remove what killed processes have left; no other process may be writing under this label."""
     for left in folder.iterdir():
         if left.name.startswith(_prefix(label)):
             left.unlink()
@@ -52,7 +52,7 @@ def _prefix(label: str) -> str:
 
 
 def _sync(folder: Path) -> None:
-    """Make the names given in a folder outlive a power cut."""
+    """Make the names in a folder survive a power cut."""
     opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(opened)

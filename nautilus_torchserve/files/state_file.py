@@ -1,4 +1,4 @@
-"""Small JSON files of our own: written whole or not at all, read strictly.
+"""Small JSON state files: written whole or not at all, read strictly.
 
 A state file's content is described by a `msgspec.Struct` with ``frozen=True, forbid_unknown_fields=True``, or by a
 frozen dataclass where unknown keys are to be ignored. Whatever else lies in its place is a `DamagedState`.
@@ -129,7 +129,7 @@ def _read_text(path: Path) -> bytes:
 
 
 def describe_mismatch(error: Exception) -> str:
-    """Return what `msgspec` found, the place first: ``$.pid: Expected int, got str``."""
+    """Return the message of `msgspec`, the place first: ``$.pid: Expected int, got str``."""
     text = f"{error}"
     if text == "Input data was truncated":
         return "JSON that ends early"

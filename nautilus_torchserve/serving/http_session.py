@@ -13,7 +13,7 @@ MAX_ANSWER_BYTES = 64 << 20
 
 
 class HttpSession(requests.Session):
-    """A `requests.Session` that asks servers on this machine without a proxy, and whose headers stay as they are given.
+    """A `requests.Session` that reaches servers on this machine without a proxy, and keeps the headers it is given.
 
     Proxies of the environment hold for all other hosts.
     """
@@ -59,5 +59,5 @@ class HttpSession(requests.Session):
 
 
 def _as_given(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """No authentication beyond the headers: without it an entry of ``~/.netrc`` would replace a token."""
+    """Keep the headers: otherwise an entry of ``~/.netrc`` would replace a token."""
     return request

@@ -39,7 +39,7 @@ Check = tuple[str, Callable[[Any], bool]]
 
 
 def is_digest(value: object) -> bool:
-    """Whether a value can be a content digest: part of messages and of orders' tags."""
+    """Return whether a value can be a content digest, which goes into messages and orders' tags."""
     return isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9._+~:-]{1,128}", value) is not None
 
 

@@ -16,7 +16,7 @@ Token = str | Callable[[], str | None] | None
 _WRITTEN_WITHIN_S = 0.25
 _RETRY_EVERY_S = 0.01
 _UNFINISHED = ("an empty file", "JSON that ends early")
-"""What a reader finds while TorchServe writes the file, which it does in place."""
+"""Errors of reading the file while TorchServe writes it, which it does in place."""
 
 
 class NoToken(UserError):
@@ -29,7 +29,7 @@ class Key:
 
     token: str
     ends: datetime | None
-    """When the server stops accepting it; None: never."""
+    """Time at which the server stops accepting it; None: never."""
 
 
 def read_key(key_file: Path, purpose: str) -> Key:

@@ -1,8 +1,7 @@
-"""Signed archives: who vouches for the code in one.
+"""Signed archives.
 
-A verified archive is code that runs where orders are made. So a signature covers every member by name and content
-(`wire.digest`), and what it cannot cover is refused: see `signing.plain_zip`
-for what could hide in a zip file.
+An archive is code that runs where orders are made. So a signature covers every member by name and content
+(`wire.digest`), and what it cannot cover is refused: see `signing.plain_zip` for what could hide in a zip file.
 """
 
 import base64
@@ -28,7 +27,7 @@ from nautilus_torchserve.wire.names import is_model_name, is_version
 
 ALGORITHM = "ed25519"
 SIGNED = b"nautilus-torchserve archive digest\n"
-"""Comes before the digest in what is signed: a signature for this says nothing about anything else."""
+"""Precedes the digest in the signed bytes, so that a signature cannot be used for anything else."""
 _MOST_JSON_BYTES = 1 << 20
 _DIGEST_CODE = "wire/digest.py"
 
@@ -47,14 +46,14 @@ class Signed:
     digest: str
     """Content digest, the same as before."""
     key_id: str
-    """Of the key that signed it."""
+    """Id of the key that signed it."""
     signed_at: str
     """ISO 8601, UTC, by the signer's clock; not itself signed."""
 
 
 @dataclass(frozen=True)
 class Verified:
-    """An archive that somebody trusted has signed, as it is."""
+    """An archive as a trusted key has signed it."""
 
     model: str
     """By its manifest, as the version."""
@@ -166,7 +165,7 @@ def verify_archive(
 
 
 def read_digest(archive: Path) -> str:
-    """The content digest, of an archive in which nothing is hidden; raises `Untrusted` as `verify_archive`."""
+    """Return the content digest of an archive in which nothing is hidden; raises `Untrusted` as `verify_archive`."""
     with _open(archive) as file:
         return _digest(archive, _read_content(archive, file, MOST_BYTES), None)
 

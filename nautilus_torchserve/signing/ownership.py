@@ -73,7 +73,7 @@ def _reason(entry: Path, is_last: bool) -> str | None:
 
 
 def _has_access_list(entry: Path) -> bool:
-    """Whether users beside the owner may have rights of their own (``setfacl``)."""
+    """Return whether users beside the owner may have rights of their own (``setfacl``)."""
     try:
         return "system.posix_acl_access" in os.listxattr(entry, follow_symlinks=False)
     except (AttributeError, OSError):  # no such lists on this system
@@ -81,7 +81,7 @@ def _has_access_list(entry: Path) -> bool:
 
 
 def _is_private_group(gid: int, uid: int) -> bool:
-    """Whether a file's owner is the only member of its group."""
+    """Return whether a file's owner is the only member of its group."""
     try:
         owner, members = pwd.getpwuid(uid).pw_name, set(grp.getgrgid(gid).gr_mem)
     except KeyError:

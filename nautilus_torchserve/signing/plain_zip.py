@@ -23,6 +23,7 @@ from nautilus_torchserve.user_error import UserError
 MOST_BYTES = 4 << 30
 """Most that an archive may unpack to, and be long itself."""
 MOST_MEMBERS = 10_000
+"""Most members of an archive."""
 _MOST_DIRECTORY_BYTES = 4 << 20
 _PIECE = 1 << 16
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=@, -]*(/[A-Za-z0-9_][A-Za-z0-9_.+=@, -]*)*")
@@ -57,11 +58,11 @@ class Member:
     size: int
     """Bytes unpacked, as declared; `read_member` gives no more."""
     begins: int
-    """Where its content begins in the zip file."""
+    """Place in the zip file where its content begins."""
 
 
 def list_members(file: BinaryIO, most_bytes: int = MOST_BYTES) -> list[Member]:
-    """The members in their order, once all that a zip file says about itself agrees.
+    """Return the members in their order, once all parts of a zip file agree.
 
     Parameters
     ----------
@@ -91,7 +92,7 @@ def list_members(file: BinaryIO, most_bytes: int = MOST_BYTES) -> list[Member]:
 
 
 def read_member(file: BinaryIO, member: Member) -> Iterator[bytes]:
-    """A member's content in pieces: what it declared, or an error before the last piece is over.
+    """Yield a member's content in pieces: the declared content, or an error before the last piece.
 
     Raises
     ------
@@ -148,7 +149,7 @@ def _read(file: BinaryIO, at: int, record: struct.Struct) -> tuple:
 
 
 def _central_directory(file: BinaryIO, most_bytes: int) -> tuple[bytes, int, int]:
-    """The central directory, where it begins, and how many members it names."""
+    """Return the central directory, its place, and the number of its members."""
     length = file.seek(0, SEEK_END)
     if length > most_bytes:
         _refuse(f"expected at most {most_bytes:,} bytes, got {length:,}")
@@ -186,7 +187,7 @@ def _end_64(file: BinaryIO, locator: int) -> tuple[int, tuple[int, int, int]]:
 
 
 def _member(file: BinaryIO, directory: bytes, at: int, begins: int) -> tuple[Member, int]:
-    """The member that the directory names at ``at`` and whose header is at ``begins``; and where the next is named."""
+    """Return the member in the directory at ``at`` with its header at ``begins``, and the place of the next."""
     if len(directory) < at + _CENTRAL.size:
         _refuse("expected a central directory as long as its members, got one that is cut off")
     (

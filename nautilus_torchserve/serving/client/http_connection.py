@@ -49,7 +49,7 @@ _NO_RESPONSE = frozenset(
 
 
 class Response(NamedTuple):
-    """What came back."""
+    """An HTTP response."""
 
     status: int
     headers: dict[str, str]
@@ -58,7 +58,7 @@ class Response(NamedTuple):
 
 
 class HttpConnection:
-    """One connection for each thread that asks, with the server's token.
+    """Connections to a server, one a thread, with its token.
 
     After an error answer TorchServe closes the connection; libcurl opens a new one at the next request.
 
@@ -162,7 +162,7 @@ class HttpConnection:
                 curl.close()
 
     def close(self) -> None:
-        """Give all threads' connections back."""
+        """Close the connections of all threads."""
         for handle in self._handles:
             handle.close()
         self._handles.clear()
@@ -187,14 +187,14 @@ class _Receiver:
     def __init__(self, limit: int) -> None:
         self.body: list[bytes] = []
         self.exceeded = ""
-        """Which bound, in words."""
+        """The bound that was exceeded, for a message."""
         self._left = limit
         self._lines: list[bytes] = []
         self._header_bytes = 0
 
     @property
     def has_begun(self) -> bool:
-        """Whether any of a response was there."""
+        """Whether a part of a response was received."""
         return bool(self._lines)
 
     def take_body(self, data: bytes) -> int | None:
@@ -214,30 +214,32 @@ class _Receiver:
         return None
 
     def response(self) -> Response:
-        """The last response: others, of status 1xx, may have come before it.
+        """Return the last response; others, of status 1xx, may have come before it.
 
         Raises
         ------
         InvalidResponse
             Its status line, which libcurl reads generously, is none, or a header of `SINGLE` has two values.
         """
-        found: dict[str, str] = {}
+        received: dict[str, str] = {}
         status_line = b""
         for line in self._lines:
             if line.startswith(b"HTTP/"):
                 status_line = line
-                found.clear()
+                received.clear()
                 continue
             name, colon, value = line.decode("latin-1").partition(":")
             if not colon:
                 continue
             name, value = name.lower(), value.strip()
-            if found.setdefault(name, value) != value and name in SINGLE:
-                raise InvalidResponse(f"expected one header {name}, got {one_line(f'{found[name]!r} and {value!r}')}")
+            if received.setdefault(name, value) != value and name in SINGLE:
+                raise InvalidResponse(
+                    f"expected one header {name}, got {one_line(f'{received[name]!r} and {value!r}')}"
+                )
         status = _STATUS_LINE.match(status_line)
         if status is None:
             raise InvalidResponse(f"expected an HTTP status line, got {one_line(status_line.decode('latin-1'))!r}")
-        return Response(int(status[1]), found, b"".join(self.body))
+        return Response(int(status[1]), received, b"".join(self.body))
 
 
 def set_url(curl: pycurl.Curl, url: str) -> None:

@@ -163,7 +163,7 @@ def _check_one(explanation: Mapping[str, Any], given: Any, output: str | None, s
 
 
 def _check_rows(explanation: Mapping[str, Any], key: str) -> list[Any] | None:
-    """The names in a list of objects with an attribution each; None where there is none."""
+    """Return the names in a list of objects with an attribution each; None where there is no list."""
     rows = explanation.get(key)
     if rows is None:
         return None

@@ -47,7 +47,7 @@ _READ_HERE = (
 
 
 class Address(NamedTuple):
-    """Where one of the server's ports is."""
+    """Address of one of the server's ports."""
 
     scheme: str
     host: str
@@ -166,7 +166,7 @@ def configured_models(properties: Mapping[str, str], model_store: Path) -> dict[
 
 
 def is_true(properties: Mapping[str, str], key: str) -> bool:
-    """Whether a property is ``true`` to Java; unset is false."""
+    """Return whether a property is ``true`` to Java; unset is false."""
     return properties.get(key, "").lower() == "true"
 
 

@@ -1,4 +1,4 @@
-"""TorchServe's management port: which versions there are, and which one serves."""
+"""TorchServe's management port: the registered versions, and the default one."""
 
 import time
 from contextlib import suppress
@@ -19,7 +19,7 @@ TOKEN_REFUSED = "InvalidKeyException"
 
 
 class ManagementError(UserError):
-    """The management port refused or could not be reached; carries its HTTP status (0: no answer)."""
+    """The management port refused or could not be reached; ``code`` is its HTTP status (0: no answer)."""
 
     def __init__(self, call: str, code: int, text: str) -> None:
         super().__init__(f"{call}: {code or 'no answer'}: {text}")
@@ -45,7 +45,7 @@ class _Queue(TypedDict):
 
 
 class _Status(TypedDict):
-    """What the status of a version has at least."""
+    """Fields that the status of every version has."""
 
     modelVersion: str
     modelUrl: str
@@ -64,7 +64,7 @@ class _Page(TypedDict):
 
 
 class ManagementClient:
-    """The management calls that a rollout needs.
+    """Client of the management port, for what rollouts need.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ class ManagementClient:
         self._session = HttpSession()
 
     def model_names(self) -> list[str]:
-        """Names of the registered models."""
+        """Return the names of the registered models."""
         names: list[str] = []
         page: str | None = "0"
         while page is not None:
@@ -95,7 +95,7 @@ class ManagementClient:
         return names
 
     def default_version(self, model: str) -> str | None:
-        """The version that answers requests without one; None for a model that is not registered."""
+        """Return the version that answers requests without one; None for a model that is not registered."""
         try:
             return self.describe(model)[0]["modelVersion"]
         except ManagementError as error:
@@ -104,16 +104,16 @@ class ManagementClient:
             return None
 
     def versions(self, model: str) -> dict[str, dict[str, Any]]:
-        """Version -> status of every registered one, failed ones too; empty for a model that is not registered."""
+        """Return version -> status of all that are registered, failed ones too; empty for an unknown model."""
         try:
-            return {each["modelVersion"]: each for each in self.describe(model, "all")}
+            return {status["modelVersion"]: status for status in self.describe(model, "all")}
         except ManagementError as error:
             if error.code != 404:
                 raise
             return {}
 
     def describe(self, model: str, version: str | None = None, customized: bool = False) -> list[dict[str, Any]]:
-        """Status of one version, of the default one, or with ``version="all"`` of every one.
+        """Return the status of one version, of the default one, or with ``version="all"`` of every one.
 
         ``customized`` adds the handler's own description as ``customizedMetadata``.
         """
@@ -126,7 +126,7 @@ class ManagementClient:
         return statuses
 
     def is_ready(self, model: str, version: str | None = None) -> bool:
-        """Whether at least ``minWorkers`` (and one) workers run and all of them are READY."""
+        """Return whether at least ``minWorkers`` (and one) workers run and all of them are READY."""
         status = self.describe(model, version)[0]
         workers = status["workers"]
         ready = all(worker["status"] == "READY" for worker in workers)
@@ -159,7 +159,7 @@ class ManagementClient:
             time.sleep(0.05)
 
     def scale_up(self, model: str, version: str, workers: int) -> None:
-        """Have at least so many workers; returns before they are up. Fewer would kill running requests."""
+        """Raise the number of workers; returns before they are up. Fewer would kill running requests."""
         self._call(
             "PUT",
             f"/models/{model}/{version}",
@@ -167,7 +167,7 @@ class ManagementClient:
         )
 
     def set_default(self, model: str, version: str) -> None:
-        """Make requests without a version go to this one."""
+        """Make this the default version."""
         self._call("PUT", f"/models/{model}/{version}/set-default")
 
     def unregister(self, model: str, version: str | None = None) -> None:
@@ -179,7 +179,7 @@ class ManagementClient:
                 raise
 
     def _call(self, method: str, path: str, kind: Any = None, **options: Any) -> Any:
-        """Make a call; return its JSON, which fits ``kind``."""
+        """Make a call; return its JSON, checked against ``kind``."""
         call = f"{method} {self._url}{path}"
         if isinstance(self._token, TokenSource):
             with suppress(NoToken):  # the server decides whether the one at hand will do, and says why not

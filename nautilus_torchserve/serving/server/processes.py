@@ -89,7 +89,7 @@ def _kill(processes: list[psutil.Process]) -> int:
     for process in processes:
         try:
             process.suspend()  # so that it starts no worker that we would not see
-            family |= {each.pid: each for each in (process, *process.children(recursive=True))}
+            family |= {member.pid: member for member in (process, *process.children(recursive=True))}
         except psutil.NoSuchProcess:
             continue
     for process in family.values():
@@ -115,8 +115,8 @@ def _command(process: psutil.Process) -> list[str]:
 def _serves(command: list[str], home: Path) -> bool:
     if _is_java(command, home) or (_LAUNCHER in command and str(home / CONFIG) in command):
         return True
-    return any(each.endswith(_WORKER) for each in command) and any(
-        each.startswith(f"{home / 'tmp'}/.ts.sock.") for each in command
+    return any(word.endswith(_WORKER) for word in command) and any(
+        word.startswith(f"{home / 'tmp'}/.ts.sock.") for word in command
     )
 
 

@@ -91,7 +91,7 @@ def set_property(path: Path, key: str, value: str) -> None:
 
 
 def _parse(path: Path) -> Iterator[tuple[int, javaproperties.PropertiesElement]]:
-    """The file's elements with the number of their first lines."""
+    """Return the file's elements with the numbers of their first lines."""
     try:
         content = read_small_file(path)
     except ValueError as error:
@@ -132,7 +132,7 @@ def _line_ends(text: str) -> int:
 
 
 def _line_of_escape(content: bytes, begin: int, escape: str) -> int:
-    """The line of an escape that is known to be in the element that begins at a line."""
+    """Return the line of an escape in the element that begins at a line."""
     lines = re.split(r"\r\n|\r|\n", content.decode("latin-1"))
     return next((number for number, line in enumerate(lines[begin - 1 :], begin) if escape in line), begin)
 

@@ -17,7 +17,7 @@ _KEPT = ("maxWorkers", "batchSize", "maxBatchDelay", "responseTimeout", "startup
 
 
 def take_snapshot(manager: ManagementClient, archives: Mapping[tuple[str, str], str] | None = None) -> str:
-    """What is registered now, as the value of `PROPERTY`; versions without workers (failed ones) are left out.
+    """Return what is registered, as the value of `PROPERTY`; versions without workers (failed ones) are left out.
 
     ``archives`` names, by model and version, files of the model store with the same content as those that were
     registered, and lasting names.
@@ -41,7 +41,7 @@ def take_snapshot(manager: ManagementClient, archives: Mapping[tuple[str, str], 
 
 
 class _Version(msgspec.Struct):
-    """What is read of one version; TorchServe has more."""
+    """Fields of one version that are read; TorchServe writes more."""
 
     archive: Annotated[str, msgspec.Meta(min_length=1)] = msgspec.field(name="marName")
 

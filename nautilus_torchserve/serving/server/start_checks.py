@@ -1,4 +1,4 @@
-"""What is checked of archives before a server is started with them, and before a running one is stopped for that."""
+"""Checks of archives before a server is started with them, and before a running one is stopped for that."""
 
 import re
 import shutil
@@ -17,7 +17,7 @@ from nautilus_torchserve.signing.archive_signature import Untrusted, verify_arch
 from nautilus_torchserve.signing.ownership import writable_by_others
 
 _LOG_BYTES = 64 << 20
-"""Room for logs and keys beside the unpacked models."""
+"""Space for logs and keys beside the unpacked models."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,11 @@ class CheckedArchive:
     """An archive that a server may be started with."""
 
     version: str
-    """By its manifest."""
+    """Version in its manifest."""
     digest: str | None
-    """Its content digest, where it was needed."""
+    """Content digest, where it was needed."""
     bytes: int
-    """What it unpacks to."""
+    """Size of its unpacked content."""
 
 
 def check_archives(
@@ -68,7 +68,7 @@ def check_archives(
 
 def check_owner(home: Path) -> None:
     """Refuse a home that others can write to: its configuration says whose archives are trusted; raises `Untrusted`."""
-    there = next(each for each in (home, *home.parents) if each.exists())
+    there = next(path for path in (home, *home.parents) if path.exists())
     if (reason := writable_by_others(there)) is not None:
         raise Untrusted(f"{reason}: the home {home} says whose archives are trusted")
 
@@ -81,7 +81,7 @@ def check_space(home: Path, needed: int, freed: int) -> None:
     needed, freed : int
         Bytes that the models unpack to; bytes that a running server gives back.
     """
-    there = next(each for each in (home, *home.parents) if each.exists())
+    there = next(path for path in (home, *home.parents) if path.exists())
     free, needed = shutil.disk_usage(there).free + freed, needed + _LOG_BYTES
     if free < needed:
         raise OSError(
@@ -103,13 +103,13 @@ def folder_bytes(folder: Path) -> int:
 def _check(
     path: Path, model: str, version: str | None, trusted: Path | None, remembered: Mapping[tuple[str, str], str]
 ) -> CheckedArchive:
-    found = str(check_handler(path)["model"]["modelVersion"])
-    if version is not None and version != found:
+    got = str(check_handler(path)["model"]["modelVersion"])
+    if version is not None and version != got:
         raise UnreadableArchive(
-            f"{path}: expected {model} {version:.100}, got version {found:.100}: another archive "
+            f"{path}: expected {model} {version:.100}, got version {got:.100}: another archive "
             "has taken its place; put that of this version back"
         )
-    expected = remembered.get((model, found))
+    expected = remembered.get((model, got))
     digest = None
     if trusted is not None:
         digest = _verified_digest(path, model, trusted, expected)
@@ -117,14 +117,14 @@ def _check(
         digest = archive_digest(path)
     if expected is not None and digest != expected:
         raise UnreadableArchive(
-            f"{path}: expected {model} {found} with digest {expected}, as it was rolled out, got "
+            f"{path}: expected {model} {got} with digest {expected}, as it was rolled out, got "
             f"digest {digest}: put that archive back, or build this one under another version"
         )
-    return CheckedArchive(found, digest, unpacked_bytes(path))
+    return CheckedArchive(got, digest, unpacked_bytes(path))
 
 
 def _verified_digest(path: Path, model: str, trusted: Path, expected: str | None) -> str:
-    """The digest of an archive that a trusted key has signed, and that others cannot change before Java reads it."""
+    """Return the digest of an archive that a trusted key has signed and others cannot change before Java reads it."""
     if (reason := writable_by_others(path)) is not None:
         raise Untrusted(f"{reason}: what is verified there could be changed before TorchServe reads it")
     verified = verify_archive(path, trusted, accepted=() if expected is None else (expected,))

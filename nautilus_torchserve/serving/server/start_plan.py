@@ -1,4 +1,4 @@
-"""A start of a server that has been thought through: what it is started from, with everything checked that can be."""
+"""The plan of a server's start: its configuration, with all checks that need no running server."""
 
 import os
 import re
@@ -33,7 +33,7 @@ DEFAULT_MODELS = {"tick": "tick.mar"}
 
 
 class StartFailed(UserError):
-    """The server cannot be started, or came up without its workers; says why."""
+    """The server cannot be started, or came up without its workers; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,13 @@ class ServerSettings:
     home: Path = WORKSPACE / ".server"
     """Working directory: keys, logs, temporary files, state. One server a home."""
     config: Path | None = BUNDLE / "config.properties"
-    """What to start from; None for TorchServe's defaults."""
+    """Configuration to start from; None for TorchServe's defaults."""
     properties: Mapping[str, str] = field(default_factory=dict)
     """Changes to the configuration."""
     free_ports: bool = False
     """Take free ports instead of the configured ones."""
     ready_within_s: float = 120.0
-    """How long workers may take to load."""
+    """Longest time for workers to load (seconds)."""
     trusted: Path | None = None
     """Folder of the keys whose signatures archives need; None for the configuration's ``trusted_keys``, else
     `TRUSTED_VARIABLE`, else archives are not verified."""
@@ -66,7 +66,7 @@ class ServerSettings:
 
 @dataclass(frozen=True)
 class StartPlan:
-    """A start all of whose checks are behind it."""
+    """A start that has passed its checks."""
 
     home: Path
     java_home: Path
@@ -165,7 +165,7 @@ def _is_utf8(path: Path) -> bool:
 
 
 def _effective_properties(settings: ServerSettings) -> dict[str, str]:
-    """The configuration with this start's changes: always with a model store, and the models by name."""
+    """Return the configuration with this start's changes, a model store and the models by name."""
     properties = {} if settings.config is None else read_config(settings.config)
     properties |= _left_by_rollouts(settings, properties)
     if settings.free_ports:
@@ -195,7 +195,7 @@ def _effective_properties(settings: ServerSettings) -> dict[str, str]:
 
 
 def _left_by_rollouts(settings: ServerSettings, properties: Mapping[str, str]) -> dict[str, str]:
-    """What the home's configuration says of models, where rollouts have left a snapshot that this one lacks."""
+    """Return what the home's configuration says of models, where rollouts have left a snapshot that this one lacks."""
     config = settings.home / CONFIG
     if settings.fresh or settings.config == config or not config.is_file():
         return {}

@@ -1,4 +1,4 @@
-"""What a home says of its server (``server.json``), and the lock that keeps two commands from changing one home."""
+"""State of the server in a home (``server.json``), and the lock that keeps two commands from changing one home."""
 
 import fcntl
 import os
@@ -21,13 +21,13 @@ class ServerState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A server that was started, or whose start was begun."""
 
     properties: dict[str, str]
-    """What it was started from."""
+    """Configuration that it was started with."""
     pid: Pid | None = None
-    """Of the Java process; None while it is being started, and where that start was killed."""
+    """Process id of Java; None while it is being started, and where that start was killed."""
     started_s: float | None = None
-    """When that process started, seconds after the machine did."""
+    """Start of that process (seconds after the machine's)."""
     starter: Pid | None = None
-    """The process that starts it."""
+    """Process id of the command that starts it."""
 
     def __post_init__(self) -> None:
         if "model_store" not in self.properties:
