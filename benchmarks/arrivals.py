@@ -35,7 +35,7 @@ class Arrivals:
 
 
 def parse_arrivals(text: str, seconds: float, speed: float) -> Arrivals:
-    """Arrivals of ``poisson:RATE`` (a second), or those of the trades in a file, over some seconds.
+    """Return the arrivals of ``poisson:RATE`` (a second), or those of the trades in a file, over some seconds.
 
     Parameters
     ----------
@@ -47,40 +47,40 @@ def parse_arrivals(text: str, seconds: float, speed: float) -> Arrivals:
     Raises
     ------
     BadSetting
-        A rate or speed that makes no sense.
+        A rate or a speed is not above 0.
     BadData
         The file cannot be read, or there are fewer than `FEWEST` in that time.
     """
     if not (speed > 0 and np.isfinite(speed)):
-        raise BadSetting(f"speed above 0 expected, was {speed:g}")
-    found = _poisson(text, seconds) if text.startswith(_POISSON) else _received(Path(text), seconds, speed)
-    if len(found.due_ns) < FEWEST:
-        raise BadData(f"{text}: at least {FEWEST} arrivals in {seconds:g} s expected, was {len(found.due_ns)}")
-    return found
+        raise BadSetting(f"expected a speed above 0, got {speed:g}")
+    arrivals = _poisson(text, seconds) if text.startswith(_POISSON) else _received(Path(text), seconds, speed)
+    if len(arrivals.due_ns) < FEWEST:
+        raise BadData(f"{text}: expected at least {FEWEST} arrivals in {seconds:g} s, got {len(arrivals.due_ns)}")
+    return arrivals
 
 
 def rows_of(metadata: ModelMetadata, trades: Trades | None) -> NDArray[np.float32]:
-    """Rows that the model takes: features of the trades, or of simulated ones; windows of simulated bars.
+    """Return rows that the model takes: features of the trades, or of simulated ones; windows of simulated bars.
 
     Raises
     ------
     BadData
         The model takes neither.
     """
-    schema_of_model = metadata.feature_schema
-    if tick_schema(schema_of_model.window).sha256 == metadata.feature_schema_sha256:
-        seen = load(None, _SIMULATED, _SEED) if trades is None else trades
-        rows = tick_features(seen.price, seen.size, seen.side, seen.ts_event, schema_of_model.window)
-        return rows[schema_of_model.window :]
-    indicators = len(schema_of_model.columns) > len(bar_schema().columns)
-    if schema_of_model.time_steps is not None and metadata.inputs == "rows":
-        schema = bar_schema(indicators, schema_of_model.time_steps)
+    model_schema = metadata.feature_schema
+    if tick_schema(model_schema.window).sha256 == metadata.feature_schema_sha256:
+        market = load(None, _SIMULATED, _SEED) if trades is None else trades
+        rows = tick_features(market.price, market.size, market.side, market.ts_event, model_schema.window)
+        return rows[model_schema.window :]
+    indicators = len(model_schema.columns) > len(bar_schema().columns)
+    if model_schema.time_steps is not None and metadata.inputs == "rows":
+        schema = bar_schema(indicators, model_schema.time_steps)
         if schema.sha256 == metadata.feature_schema_sha256:
             bars = simulate_bars(schema.window + 512)
             ohlcv = np.stack([*(bars.prices(name) for name in PRICES), bars.volumes()], axis=1)
             ends = window_ends(bars.ts_event, bars.interval_ns, schema.window)
-            return windows(bar_columns(ohlcv, indicators), ends, schema_of_model.time_steps)
-    raise BadData(f"a model of ticks or of bars expected, was one of {schema_of_model.name}")
+            return windows(bar_columns(ohlcv, indicators), ends, model_schema.time_steps)
+    raise BadData(f"expected a model of ticks or of bars, got one of {model_schema.name}")
 
 
 def _poisson(text: str, seconds: float) -> Arrivals:
@@ -89,7 +89,7 @@ def _poisson(text: str, seconds: float) -> Arrivals:
     except ValueError:
         rate = 0.0
     if not (rate > 0 and np.isfinite(rate)):
-        raise BadSetting(f"arrivals such as poisson:50 (a second) or a file of trades expected, was {text!r}")
+        raise BadSetting(f"expected arrivals such as poisson:50 (a second) or a file of trades, got {text!r}")
     random = np.random.default_rng(_SEED)
     gaps_s = random.exponential(1 / rate, size=int(2 * rate * seconds) + FEWEST)
     due_ns = (1e9 * (np.cumsum(gaps_s) - gaps_s[0])).astype(np.int64)
@@ -101,7 +101,7 @@ def _received(path: Path, seconds: float, speed: float) -> Arrivals:
     due_ns = ((trades.ts_init - trades.ts_init[0]) / speed).astype(np.int64)
     first = tick_schema().window  # from here on each trade has its row of features
     if len(trades) <= first:
-        raise BadData(f"{path}: more than {first} trades expected, was {len(trades)}")
+        raise BadData(f"{path}: expected more than {first} trades, got {len(trades)}")
     due_ns = due_ns[first:] - due_ns[first]
     within = int(np.searchsorted(due_ns, 1e9 * seconds))
     faster = "" if speed == 1 else f", {speed:g} times as fast"

@@ -15,13 +15,17 @@ from nautilus_trader.backtest.engine import BacktestEngine
 from nautilus_trader.common.config import ImportableActorConfig
 
 from benchmarks.targets import Target
-from nautilus_torchserve.features.tick import WINDOW
 from nautilus_torchserve.market.trades.simulator import simulate
 from nautilus_torchserve.market.trades.trades import Trades
-from nautilus_torchserve.trading.backtest.engine import built, run_config
+from nautilus_torchserve.trading.backtest.engine import built, importable_actor, importable_strategy, run_config
+from nautilus_torchserve.trading.backtest.holdout import Sample
+from nautilus_torchserve.trading.backtest.market import InstrumentData
 from nautilus_torchserve.trading.backtest.prefetch.run import prefetched as prefetch
-from nautilus_torchserve.trading.backtest.tick_settings import BacktestSettings, importable_actor, importable_strategy
+from nautilus_torchserve.trading.backtest.settings import served_metadata
+from nautilus_torchserve.trading.backtest.tick.market import TradeMarket
+from nautilus_torchserve.trading.backtest.tick.settings import BacktestSettings
 from nautilus_torchserve.trading.instruments.instruments import perpetual, quote_ticks, trade_ticks
+from nautilus_torchserve.trading.instruments.resolve import Definition
 
 ENGINE, HTTP, ARCHIVE, INLINE = "engine alone", "prefetch, http", "prefetch, mar", "inline, http"
 MIN_PROBABILITY = 0.999
@@ -116,16 +120,19 @@ def prefetched(trades: Trades, served: Served, name: str) -> Run:
     """Everything: features, requests, predictions, ticks, quotes and the engine's work on them."""
     url = served.url if name == HTTP else f"mar:{served.archive}"
     settings = _settings(url, served)
-    instrument = perpetual(trades.instrument, settings.fee_bps)
-    actor, strategy = settings.actor(instrument.id, WINDOW), settings.strategy(instrument)
-    with prefetch(trades, instrument, actor, strategy, settings.starting_balance) as run:
+    definition = Definition(perpetual(trades.instrument, settings.fee_bps), {})
+    part = InstrumentData(trades, trades, Sample(0, True, "simulated"), definition)
+    market = TradeMarket(trades, [part], settings, served_metadata(settings))
+    actor = settings.actor(market.instruments, market.metadata)
+    strategies = [settings.strategy(instrument, market.metadata) for instrument in market.instruments]
+    with prefetch(market, actor, strategies, settings.starting_balance) as run:
         return _timed(name, len(trades), run.engine, run.start)
 
 
 def inlined(trades: Trades, served: Served) -> Run:
     """One request for each trade, as the run comes to it."""
     settings = _settings(served.url, served)
-    actor = settings.actor(perpetual(trades.instrument, settings.fee_bps).id, WINDOW)
+    actor = settings.actor([perpetual(trades.instrument, settings.fee_bps)], served_metadata(settings))
     with _engine(trades, settings, importable_actor(actor)) as engine:
         engine.add_data(trade_ticks(trades), sort=False)
         engine.add_data(quote_ticks(trades))

@@ -66,15 +66,15 @@ class Connection(asyncio.Protocol):
 
 
 def _content_length(head: bytes) -> int:
-    """Length of the body that follows a head; raises ValueError for anything but a plain 200."""
+    """Return the length of the body that follows a head; raise ValueError for anything but a plain 200."""
     status, *lines = head.decode("latin-1").split("\r\n")
     if status.split(" ")[1:2] != ["200"]:
-        raise ValueError(f"status 200 expected, was {status!r}")
+        raise ValueError(f"expected status 200, got {status!r}")
     for line in lines:
         name, _, value = line.partition(":")
         if name.lower() == "content-length":
             return int(value)
-    raise ValueError("a content-length expected, was none")
+    raise ValueError("expected a content-length, got none")
 
 
 async def run(url: str, headers: dict[str, str], body: str, connections: int, seconds: float) -> dict[str, float]:

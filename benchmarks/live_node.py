@@ -179,7 +179,7 @@ async def _until(condition: Callable[[], bool], running: asyncio.Task[None]) -> 
     end = time.monotonic() + _SETTLES_S
     while not condition():
         if running.done() or time.monotonic() > end:
-            raise RuntimeError(f"a node at work expected, was: {running}")
+            raise RuntimeError(f"expected a running node, got {running}")
         await asyncio.sleep(0.02)
 
 

@@ -82,7 +82,7 @@ def _in_its_own_process(spec: Spec, token: str | None) -> Waits:
         check=False,
     )
     if result.returncode:
-        raise NodeFailed(f"{spec.way}: a result expected, was exit status {result.returncode}:\n{result.stderr}")
+        raise NodeFailed(f"{spec.way}: expected a result, got exit status {result.returncode}:\n{result.stderr}")
     return Waits(**json.loads(result.stdout.splitlines()[-1]))
 
 

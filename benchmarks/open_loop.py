@@ -65,7 +65,7 @@ class OpenLoop:
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_MAXCONNECTS, MOST_UNDER_WAY)
         self._idle: list[pycurl.Curl] = []
-        self._asked: dict[pycurl.Curl, tuple[int, BytesIO]] = {}  # under way: which request, and its answer so far
+        self._in_flight: dict[pycurl.Curl, tuple[int, BytesIO]] = {}  # under way: which request, and its answer so far
 
     def send(self, bodies: Sequence[bytes], due_ns: NDArray[np.int64]) -> Exchanges:
         """Send request k, with body ``k % len(bodies)``, ``due_ns[k]`` from now, and wait for all answers.
@@ -101,12 +101,12 @@ class OpenLoop:
 
     def close(self) -> None:
         """Give all connections back; what is under way is dropped."""
-        for handle in self._asked:
+        for handle in self._in_flight:
             self._multi.remove_handle(handle)
             handle.close()
         for handle in self._idle:
             handle.close()
-        self._asked.clear()
+        self._in_flight.clear()
         self._idle.clear()
         self._multi.close()
 
@@ -117,9 +117,9 @@ class OpenLoop:
         self.close()
 
     def _start(self, number: int, body: bytes) -> None:
-        if len(self._asked) == MOST_UNDER_WAY:
+        if len(self._in_flight) == MOST_UNDER_WAY:
             raise LoadFailed(
-                f"{self._url}: at most {MOST_UNDER_WAY} requests unanswered expected, was one more: "
+                f"{self._url}: expected at most {MOST_UNDER_WAY} unanswered requests, got one more: "
                 "the server does not keep up with these arrivals"
             )
         handle = self._idle.pop() if self._idle else self._make()
@@ -127,7 +127,7 @@ class OpenLoop:
         handle.setopt(pycurl.POSTFIELDSIZE, len(body))
         handle.setopt(pycurl.POSTFIELDS, body)
         handle.setopt(pycurl.WRITEFUNCTION, received.write)
-        self._asked[handle] = number, received
+        self._in_flight[handle] = number, received
         self._multi.add_handle(handle)
 
     def _ended(self) -> list[int]:
@@ -140,7 +140,7 @@ class OpenLoop:
             for _, _, text in failed:
                 raise LoadFailed(f"{self._url}: {text}")
             for handle in succeeded:
-                number, received = self._asked.pop(handle)
+                number, received = self._in_flight.pop(handle)
                 code = handle.getinfo(pycurl.RESPONSE_CODE)
                 self._multi.remove_handle(handle)
                 self._idle.append(handle)
@@ -154,7 +154,7 @@ class OpenLoop:
         """Until something is received, or the next request is due."""
         if until_s <= 0:
             return
-        if self._asked:
+        if self._in_flight:
             self._multi.select(min(until_s, _LONGEST_SLEEP_S))
         else:
             time.sleep(min(until_s, _LONGEST_SLEEP_S))

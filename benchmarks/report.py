@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.comparison import Cell, Plan
+from benchmarks.layer_times import LayerTimes, layer_times
 from benchmarks.news import NewsCell, find_news_targets
-from benchmarks.spent import Spent, find_spent
 from benchmarks.targets import Target, find_targets
 
 _NUMBERS = ("p50 ms", "p99 ms", "requests/s", "rows/s")
@@ -40,7 +40,7 @@ class Report:
             "left_out": " ".join(self._left_out) or None,
             "cells": [cell.as_dict() for cell in self.cells],
             "news": [cell.as_dict() for cell in self.news],
-            "spent": [spent.as_dict() for spent in find_spent(self.cells)],
+            "spent": [spent.as_dict() for spent in layer_times(self.cells)],
             "targets": [target.as_dict() for target in self._targets],
         }
 
@@ -60,7 +60,7 @@ class Report:
         for request, group in groupby(self.cells, key=lambda cell: cell.request):
             console.print(_table(request, list(group)))
         if self.price_network is not None:
-            console.print(_spent_table(self.price_network, find_spent(self.cells)))
+            console.print(_layer_table(self.price_network, layer_times(self.cells)))
         for request, news in groupby(self.news, key=lambda cell: cell.request):
             console.print(_news_table(request, list(news)))
         for text in self._left_out:
@@ -104,13 +104,13 @@ def _news_table(request: str, cells: Sequence[NewsCell]) -> Table:
     return table
 
 
-def _spent_table(network: Mapping[str, Any], all_spent: Sequence[Spent]) -> Table:
+def _layer_table(network: Mapping[str, Any], requests: Sequence[LayerTimes]) -> Table:
     title = f"what the time is spent on, 1 connection, p50 ms: {network['module']} {network['config']}"
     table = Table(title=title, title_justify="left", title_style="bold")
     table.add_column("request", no_wrap=True)
     for name in ("forward", "+ tiles", "+ handler", "+ port", "tiles / forward", "in process / forward"):
         table.add_column(name, justify="right")
-    for spent in all_spent:
+    for spent in requests:
         layers = (spent.forward_ms, spent.tiles_ms, spent.handler_ms, spent.port_ms)
         ratios = (spent.invariance, spent.in_process)
         table.add_row(spent.request, *(f"{layer:.3f}" for layer in layers), *(f"{ratio:.2f}" for ratio in ratios))

@@ -1,4 +1,4 @@
-"""What an answer to a request of the attack says about the server."""
+"""What a response to a request of the attack reveals about the server."""
 
 import re
 
@@ -46,9 +46,9 @@ def _judge_good(draft: Draft, response: Response, subject: Subject, request_id: 
         return [(HARMED, shown(response))]
     echoed = response.headers.get(CLIENT_REQUEST_ID)
     if echoed is not None and echoed != request_id:
-        return [(FOREIGN, f"{CLIENT_REQUEST_ID} {request_id} expected, got {echoed}")]
+        return [(FOREIGN, f"expected {CLIENT_REQUEST_ID} {request_id}, got {echoed}")]
     if response.headers.get(ARCHIVE_DIGEST) != subject.digest:
-        return [(DIFFERS, f"{ARCHIVE_DIGEST} {subject.digest} expected, got {response.headers.get(ARCHIVE_DIGEST)}")]
+        return [(DIFFERS, f"expected {ARCHIVE_DIGEST} {subject.digest}, got {response.headers.get(ARCHIVE_DIGEST)}")]
     difference = differs(draft.sample, response.body, response.headers.get("content-type", ""), subject.outputs)
     return [] if difference is None else [(DIFFERS, difference)]
 

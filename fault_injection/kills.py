@@ -198,7 +198,7 @@ def _kill_java(scene: Scene, random: Random) -> None:
     scene.wait_for_answer(began)
     manager = scene.server.management()
     if manager.default_version(MODEL) != default or set(manager.versions(MODEL)) != versions:
-        scene.fail(WRONG, f"{default} of {versions} expected, got {manager.default_version(MODEL)}")
+        scene.fail(WRONG, f"expected {default} of {versions}, got {manager.default_version(MODEL)}")
 
 
 def _restart(scene: Scene) -> None:

@@ -30,15 +30,14 @@ from nautilus_torchserve.release.build.archive import build_archive
 from nautilus_torchserve.reporting.evaluation.price_page import write_evaluation
 from nautilus_torchserve.reporting.evaluation.sentiment_page import write_sentiment
 from nautilus_torchserve.serving.server.torchserve import PROJECT, ServerSettings, start_server
-from nautilus_torchserve.trading.backtest.bars import run_bar_backtest
-from nautilus_torchserve.trading.backtest.bars_report import summary as bar_summary
-from nautilus_torchserve.trading.backtest.bars_report import write_bar_reports
-from nautilus_torchserve.trading.backtest.bars_settings import BarBacktestSettings
-from nautilus_torchserve.trading.backtest.news import run_news_backtest
-from nautilus_torchserve.trading.backtest.news_settings import NewsBacktestSettings
-from nautilus_torchserve.trading.backtest.report import summary, write_tick_report
-from nautilus_torchserve.trading.backtest.tick import run_backtest
-from nautilus_torchserve.trading.backtest.tick_settings import BacktestSettings
+from nautilus_torchserve.trading.backtest.bars.settings import BarBacktestSettings
+from nautilus_torchserve.trading.backtest.market import market_of
+from nautilus_torchserve.trading.backtest.news.market import BarsAndNews
+from nautilus_torchserve.trading.backtest.news.settings import NewsBacktestSettings
+from nautilus_torchserve.trading.backtest.report import summary, write_reports
+from nautilus_torchserve.trading.backtest.run import Data, run_backtest
+from nautilus_torchserve.trading.backtest.settings import RunSettings
+from nautilus_torchserve.trading.backtest.tick.settings import BacktestSettings
 from nautilus_torchserve.trading.durations import parse_duration
 from nautilus_torchserve.trading.instruments.options import InstrumentOptions
 from nautilus_torchserve.trading.instruments.resolve import resolve
@@ -95,8 +94,8 @@ class Given:
 class Trained:
     """What is to be packed and traded on."""
 
-    loaded: Any
-    """Trades, bars, or bars and headlines."""
+    data: Data
+    """What is traded on."""
     runs: dict[str, Path]
     """Model -> run folder; the last one is traded on."""
     said: dict[str, str]
@@ -111,8 +110,8 @@ class Steps:
     """Events to simulate."""
     train: Callable[[Given, Begin], Trained]
     """Loads and fits."""
-    trade: Callable[[Any, InstrumentOptions, str, Path, Advance], dict[str, Any]]
-    """Given data, instrument, URL and report folder: runs the backtest and reports; returns the summary."""
+    settings: type[RunSettings]
+    """Settings of the backtest."""
 
 
 def show_notes(loaded: Trades | Bars) -> None:
@@ -134,20 +133,13 @@ def train_ticks(given: Given, begin: Begin) -> Trained:
     return Trained(loaded, {"tick": given.run}, {"edge": trained.evaluation["edge"]})
 
 
-def trade_ticks(loaded: Any, instruments: InstrumentOptions, url: str, out: Path, advance: Advance) -> dict[str, Any]:
-    """Run the tick strategy."""
-    settings = BacktestSettings(url=url, trade_size=least_size(loaded, instruments), instruments=instruments)
-    result = run_backtest(loaded, settings, advance)
-    return {**summary(settings, result), "report": str(write_tick_report(settings, result, out))}
-
-
 def train_bars(given: Given, begin: Begin) -> Trained:
     """Fit a small price model."""
     advance = begin("reading, training" if given.data else "simulating a market, training")
     loaded = load_bars(given.data, given.size, seed=1, read=given.read)
     show_notes(loaded)
     resolve(loaded, given.instruments)  # before the time is spent on training
-    return Trained(loaded, {"price": given.run}, fit_price(loaded, given.run, advance))
+    return Trained([loaded], {"price": given.run}, fit_price(loaded, given.run, advance))
 
 
 def fit_price(bars: Bars, run: Path, advance: Advance) -> dict[str, str]:
@@ -181,7 +173,7 @@ def train_news(given: Given, begin: Begin) -> Trained:
     trained = train_ensemble(bars, headlines, price, given.sentiment, ensemble, told)
     advance(1, 1)
     runs = {"price": price, "sentiment": given.sentiment, "ensemble": ensemble}
-    return Trained((bars, headlines), runs, {**said, "edge": trained.evaluation["edge"]})
+    return Trained(BarsAndNews([bars], headlines), runs, {**said, "edge": trained.evaluation["edge"]})
 
 
 def fit_sentiment(run: Path, advance: Advance) -> None:
@@ -196,19 +188,14 @@ def fit_sentiment(run: Path, advance: Advance) -> None:
     write_sentiment(trained.evaluation, run / REPORT)
 
 
-def trade_bars(loaded: Any, instruments: InstrumentOptions, url: str, out: Path, advance: Advance) -> dict[str, Any]:
-    """Run the bar strategy."""
-    settings = BarBacktestSettings(url=url, trade_size=least_size(loaded, instruments), instruments=instruments)
-    result = run_bar_backtest([loaded], settings, advance)
-    return {**bar_summary(settings, result), "report": str(write_bar_reports(settings, result, out))}
-
-
-def trade_news(loaded: Any, instruments: InstrumentOptions, url: str, out: Path, advance: Advance) -> dict[str, Any]:
-    """Run the news strategy."""
-    bars, headlines = loaded
-    settings = NewsBacktestSettings(url=url, trade_size=least_size(bars, instruments), instruments=instruments)
-    result = run_news_backtest([bars], headlines, settings, advance)
-    return {**bar_summary(settings, result), "report": str(write_bar_reports(settings, result, out))}
+def trade(
+    data: Data, settings_type: type[RunSettings], given: Given, url: str, out: Path, advance: Advance
+) -> dict[str, Any]:
+    """Run the backtest and write its report; return the summary."""
+    size = least_size(market_of(settings_type).events(data)[0], given.instruments)
+    settings = settings_type(url=url, trade_size=size, instruments=given.instruments)
+    result = run_backtest(data, settings, advance)
+    return {**summary(settings, result), "report": str(write_reports(settings, result, out))}
 
 
 def least_size(data: Trades | Bars, instruments: InstrumentOptions) -> Decimal:
@@ -229,9 +216,9 @@ def stop(number: int, _: object) -> None:
 
 app = App()
 STEPS = {
-    Kind.TICKS: Steps(60_000, train_ticks, trade_ticks),
-    Kind.BARS: Steps(20_000, train_bars, trade_bars),
-    Kind.NEWS: Steps(20_000, train_news, trade_news),
+    Kind.TICKS: Steps(60_000, train_ticks, BacktestSettings),
+    Kind.BARS: Steps(20_000, train_bars, BarBacktestSettings),
+    Kind.NEWS: Steps(20_000, train_news, NewsBacktestSettings),
 }
 
 
@@ -259,7 +246,7 @@ def main(
     for number in (signal.SIGINT, signal.SIGTERM):  # so that the server is stopped at either
         signal.signal(number, stop)
     if news is not None and kind is not Kind.NEWS:
-        raise typer.BadParameter(f"--news with the demo of news expected, was with {kind}")
+        raise typer.BadParameter(f"expected --news with the demo of news, got it with {kind}")
     name = "demo" if kind is Kind.TICKS else f"demo-{kind}"
     steps, out, run = STEPS[kind], out or Path("reports") / name, run or Path("runs") / name
     try:
@@ -302,7 +289,7 @@ def demo(steps: Steps, given: Given, out: Path, store: Path, home: Path, free_po
             if server.token is not None:
                 os.environ[BacktestSettings.token_env] = server.token
             trading = begin("trading over the inference port")
-            said = steps.trade(trained.loaded, given.instruments, server.inference_url, out, trading)
+            said = trade(trained.data, steps.settings, given, server.inference_url, out, trading)
     return {**said, **trained.said}
 
 

@@ -38,7 +38,7 @@ BELOW: dict[str, set[str]] = {
     "experiments": FOUNDATION | {"release", "scores", "serving", "traffic", "wire"},
     "registry": FOUNDATION | {"inference", "mlflow_store", "models", "release", "serving", "signing", "wire"},
     "trading": FOUNDATION
-    | {"audit", "features", "latency", "market", "models", "reporting", "scores", "serving", "strategies"}
+    | {"audit", "features", "latency", "market", "models", "reporting", "scores", "serving"}
     | {"traffic", "wire"},
     "cli": FOUNDATION
     | {"audit", "experiments", "features", "latency", "market", "models", "registry", "release", "reporting"}
@@ -100,7 +100,7 @@ def test_imports_run_only_downward(part: str) -> None:
 
 
 def test_parts_form_no_cycle() -> None:
-    below = {part: {*parts} - {"strategies"} for part, parts in BELOW.items()}  # a spec names strategies
+    below = {part: {*parts} for part, parts in BELOW.items()}
     while leaves := {part for part, parts in below.items() if not parts}:
         below = {part: parts - leaves for part, parts in below.items() if part not in leaves}
     assert below == {}

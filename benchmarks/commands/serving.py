@@ -129,7 +129,7 @@ def _named(url: str, model: str, version: str | None, token_file: Path | None, w
     provide_token(_TOKEN, url, token_file)
     workers = served_workers(url, model, version) if workers is None else workers
     if workers is None:
-        raise BadSetting(f"--workers for a server that scripts/serve.py did not start expected, was none for {url}")
+        raise BadSetting(f"expected --workers for a server that was not started from here, got none for {url}")
     return ServedModel(url, model, version, os.environ.get(_TOKEN), workers)
 
 

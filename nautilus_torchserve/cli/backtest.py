@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 
 import typer
 
@@ -33,14 +33,13 @@ from nautilus_torchserve.market.news.load import load_news_bars
 from nautilus_torchserve.market.read_options import ReadOptions
 from nautilus_torchserve.market.trades.load import load
 from nautilus_torchserve.market.trades.trades import Trades
-from nautilus_torchserve.trading.backtest.bars import run_bar_backtest
-from nautilus_torchserve.trading.backtest.bars_report import summary as bar_summary
-from nautilus_torchserve.trading.backtest.bars_report import write_bar_reports
-from nautilus_torchserve.trading.backtest.bars_results import BarBacktestResult
-from nautilus_torchserve.trading.backtest.bars_settings import BarBacktestSettings
-from nautilus_torchserve.trading.backtest.news import run_news_backtest
-from nautilus_torchserve.trading.backtest.news_settings import NewsBacktestSettings
-from nautilus_torchserve.trading.backtest.report import summary, write_tick_report
+from nautilus_torchserve.trading.backtest.bars.settings import BarBacktestSettings
+from nautilus_torchserve.trading.backtest.market import market_of
+from nautilus_torchserve.trading.backtest.news.market import BarsAndNews
+from nautilus_torchserve.trading.backtest.news.settings import NewsBacktestSettings
+from nautilus_torchserve.trading.backtest.report import summary, write_reports
+from nautilus_torchserve.trading.backtest.results import BacktestResult
+from nautilus_torchserve.trading.backtest.run import Data, run_backtest
 from nautilus_torchserve.trading.backtest.settings import RunSettings
 from nautilus_torchserve.trading.backtest.sweeps.latency_sweep import (
     parse_latencies,
@@ -48,16 +47,12 @@ from nautilus_torchserve.trading.backtest.sweeps.latency_sweep import (
     sweep_latencies,
     write_latency_report,
 )
-from nautilus_torchserve.trading.backtest.tick import run_backtest
-from nautilus_torchserve.trading.backtest.tick_results import BacktestResult
-from nautilus_torchserve.trading.backtest.tick_settings import BacktestSettings
+from nautilus_torchserve.trading.backtest.tick.settings import BacktestSettings
 from nautilus_torchserve.trading.bars.types import parse_interval
 from nautilus_torchserve.trading.server_token import provide_token
 from nautilus_torchserve.user_error import UserError
 
 app = App(no_args_is_help=True)
-S = TypeVar("S", bound=RunSettings)
-R = TypeVar("R", BacktestResult, BarBacktestResult)
 
 Seed = Annotated[int, seed_option("the simulation")]
 Interval = Annotated[int | None, bar_length(parse_interval)]
@@ -99,11 +94,7 @@ def tick(
     loaded = load(data, trades, seed, instrument, ReadOptions(timezone=timezone, allow_jumps=allow_jumps))
     show_notes([loaded])
 
-    def go(each: BacktestSettings) -> Any:
-        with progress_bar("trades") as on_progress:
-            return run_backtest(loaded, each, on_progress)
-
-    carry_out(run, settings, go, summary, write_tick_report)
+    carry_out(run, settings, loaded)
 
 
 @app.command()
@@ -138,11 +129,7 @@ def price(
     loaded = [load_bars(path, bars, seed, name, bar, read) for path, name in pairs(data, instrument)]
     show_notes(loaded)
 
-    def go(each: BarBacktestSettings) -> Any:
-        with progress_bar("bars") as on_progress:
-            return run_bar_backtest(loaded, each, on_progress)
-
-    carry_out(run, settings, go, bar_summary, write_bar_reports)
+    carry_out(run, settings, loaded)
 
 
 @app.command()
@@ -189,11 +176,7 @@ def news(
         headlines.update(dict.fromkeys(mentioned))
     show_notes(loaded)
 
-    def go(each: NewsBacktestSettings) -> Any:
-        with progress_bar("bars") as on_progress:
-            return run_news_backtest(loaded, list(headlines), each, on_progress)
-
-    carry_out(run, settings, go, bar_summary, write_bar_reports)
+    carry_out(run, settings, BarsAndNews(loaded, list(headlines)))
 
 
 def show_notes(loaded: Sequence[Trades | Bars]) -> None:
@@ -202,38 +185,42 @@ def show_notes(loaded: Sequence[Trades | Bars]) -> None:
         typer.echo(note, err=True)
 
 
-def carry_out(
-    run: RunOptions,
-    settings: S,
-    go: Callable[[S], R],
-    summarise: Callable[[S, R], dict[str, Any]],
-    write_report: Callable[[S, R, Path], Path],
-) -> None:
-    """Run once, or at each latency of the sweep, and tell what came of it."""
+def carry_out(run: RunOptions, settings: RunSettings, data: Data) -> None:
+    """Run once, or at each latency of the sweep, and print the result."""
     if run.report is not None and settings.traffic is not None:
-        raise typer.BadParameter("no --report beside --traffic expected: a report is about one version")
+        raise typer.BadParameter("expected no --report beside --traffic: a report is about one version")
+
+    def backtest_with(changed: RunSettings) -> BacktestResult:
+        with progress_bar(f"{market_of(changed).noun}s") as on_progress:
+            return run_backtest(data, changed, on_progress)
+
     if run.latency_sweep is not None:
-        sweep(run, settings, go)
+        sweep(run, settings, backtest_with)
         return
-    result = go(settings)
-    said = summarise(settings, result)
+    result = backtest_with(settings)
+    report = summary(settings, result)
     if run.report is not None:
-        said["report"] = str(write_report(settings, result, run.report))
-    tell(said, run.as_json, result.gave_up, result.last_error)
-
-
-def sweep(run: RunOptions, settings: S, go: Callable[[S], R]) -> None:
-    """Run at each latency, and tell what a millisecond is worth."""
-    assert run.latency_sweep is not None
-    swept = sweep_latencies(go, settings, parse_latencies(run.latency_sweep))
-    said = swept.as_dict()
-    if run.report is not None:
-        said["report"] = str(write_latency_report(swept, settings, run.report))
+        report["report"] = str(write_reports(settings, result, run.report))
     if run.as_json:
-        typer.echo(json.dumps(said))
+        typer.echo(json.dumps(report))
+    else:
+        console.print(result_table(report))
+    if result.gave_up:
+        raise UserError(f"the model stopped answering: {result.last_error}")
+
+
+def sweep(run: RunOptions, settings: RunSettings, backtest_with: Callable[[RunSettings], BacktestResult]) -> None:
+    """Run at each latency, and print what a millisecond costs."""
+    assert run.latency_sweep is not None
+    swept = sweep_latencies(backtest_with, settings, parse_latencies(run.latency_sweep))
+    report = swept.as_dict()
+    if run.report is not None:
+        report["report"] = str(write_latency_report(swept, settings, run.report))
+    if run.as_json:
+        typer.echo(json.dumps(report))
     else:
         console.print(latency_table(swept))
-        console.print(said.get("report", ""))
+        console.print(report.get("report", ""))
     for each in swept.runs:
         if each.outcome.gave_up:
             raise UserError(f"at {shown(each.latency_ns)} the model stopped answering: {each.outcome.last_error}")
@@ -246,14 +233,5 @@ def pairs(data: list[Path] | None, instrument: list[str] | None) -> list[tuple[P
     if len(paths) == 1:
         paths *= len(names)
     if len(paths) != len(names):
-        raise typer.BadParameter(f"as many --instrument as --data expected, was {len(names)} for {len(paths)}")
+        raise typer.BadParameter(f"expected as many --instrument as --data, got {len(names)} for {len(paths)}")
     return list(zip(paths, names, strict=True))
-
-
-def tell(said: dict[str, Any], as_json: bool, gave_up: bool, last_error: str) -> None:
-    if as_json:
-        typer.echo(json.dumps(said))
-    else:
-        console.print(result_table(said))
-    if gave_up:
-        raise UserError(f"the model stopped answering: {last_error}")

@@ -1,8 +1,8 @@
-"""Say which inputs drove a model: ``python scripts/explain.py trade reports/demo --trade 3``."""
+"""Attribute predictions to their inputs: ``nautilus-torchserve explain trade reports/demo --trade 3``."""
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +16,7 @@ from nautilus_torchserve.cli.explanation_console import explanation_lines, trade
 from nautilus_torchserve.cli.options import LOCAL, Json, TokenFile, Url, Version, seed_option
 from nautilus_torchserve.market.bars.load import load_bars
 from nautilus_torchserve.market.read_options import ReadOptions
+from nautilus_torchserve.models.table import MODELS
 from nautilus_torchserve.reporting.backtest.trade_log import read_trades
 from nautilus_torchserve.serving.client.client import InferenceClient, connect
 from nautilus_torchserve.serving.client.inputs import Inputs
@@ -34,90 +35,101 @@ Output = Annotated[str | None, typer.Option(help="Which output to explain; defau
 Seed = Annotated[int, seed_option("the simulation")]
 
 
+Command = Callable[..., None]
+
+
 @app.callback()
 def explain() -> None:
-    """Say which inputs drove a model, by integrated gradients."""
+    """Attribute predictions to their inputs, by integrated gradients."""
 
 
-@app.command(context_settings={"ignore_unknown_options": True})
-def tick(
-    row: Annotated[list[float], typer.Argument(help="return_bps flow_imbalance relative_size relative_gap")],
-    url: Url = LOCAL,
-    model: Name = None,
-    version: Version = None,
-    output: Output = None,
-    token_file: TokenFile = None,
-    as_json: Json = False,
-) -> None:
-    """Explain the tick model's probability for one row of features."""
-    inputs = np.array([row], dtype=np.float32)
-    said = asked(url, model or "tick", version, token_file, lambda client: inputs, output)
-    tell(said, as_json)
+def row_command(default_model: str) -> Command:
+    """Return the command of a model of feature rows."""
+
+    def explain_row(
+        row: Annotated[list[float], typer.Argument(help="Features of one row, in the order of the schema.")],
+        url: Url = LOCAL,
+        model: Name = None,
+        version: Version = None,
+        output: Output = None,
+        token_file: TokenFile = None,
+        as_json: Json = False,
+    ) -> None:
+        inputs = np.array([row], dtype=np.float32)
+        print_explanations(url, model or default_model, version, token_file, lambda client: inputs, output, as_json)
+
+    return explain_row
 
 
-@app.command()
-def price(
-    url: Url = LOCAL,
-    data: BarsData = None,
-    instrument: Instrument = None,
-    stamp: Stamp = "open",
-    timezone: Timezone = None,
-    allow_jumps: AllowJumps = False,
-    seed: Seed = 1,
-    model: Name = None,
-    version: Version = None,
-    output: Output = None,
-    token_file: TokenFile = None,
-    as_json: Json = False,
-) -> None:
-    """Explain the price model's forecast for the last window of some bars."""
-    bars = load_bars(data, 400, seed, instrument, read=ReadOptions(stamp, timezone, allow_jumps))
+def window_command(default_model: str) -> Command:
+    """Return the command of a model of windows of bars."""
 
-    def window(client: InferenceClient) -> Inputs:
-        return last_window(bars, of_bars(client))[np.newaxis]
+    def explain_window(
+        url: Url = LOCAL,
+        data: BarsData = None,
+        instrument: Instrument = None,
+        stamp: Stamp = "open",
+        timezone: Timezone = None,
+        allow_jumps: AllowJumps = False,
+        seed: Seed = 1,
+        model: Name = None,
+        version: Version = None,
+        output: Output = None,
+        token_file: TokenFile = None,
+        as_json: Json = False,
+    ) -> None:
+        bars = load_bars(data, 400, seed, instrument, read=ReadOptions(stamp, timezone, allow_jumps))
 
-    said = asked(url, model or "price", version, token_file, window, output)
-    tell(said, as_json)
+        def window(client: InferenceClient) -> Inputs:
+            return last_window(bars, bar_metadata(client))[np.newaxis]
 
+        print_explanations(url, model or default_model, version, token_file, window, output, as_json)
 
-@app.command()
-def sentiment(
-    texts: Annotated[list[str], typer.Argument(help="One or several texts.")],
-    url: Url = LOCAL,
-    model: Name = None,
-    version: Version = None,
-    output: Output = None,
-    token_file: TokenFile = None,
-    as_json: Json = False,
-) -> None:
-    """Explain the sentiment model's score for texts."""
-    said = asked(url, model or "sentiment", version, token_file, lambda client: texts, output)
-    tell(said, as_json)
+    return explain_window
 
 
-@app.command()
-def ensemble(
-    texts: Annotated[list[str] | None, typer.Argument(help="Headlines about the instrument, just received.")] = None,
-    url: Url = LOCAL,
-    data: BarsData = None,
-    instrument: Instrument = None,
-    stamp: Stamp = "open",
-    timezone: Timezone = None,
-    allow_jumps: AllowJumps = False,
-    seed: Seed = 1,
-    model: Name = None,
-    version: Version = None,
-    token_file: TokenFile = None,
-    as_json: Json = False,
-) -> None:
-    """Explain the ensemble's log odds of a rise for the last window of some bars, and news about them."""
-    bars = load_bars(data, 400, seed, instrument, read=ReadOptions(stamp, timezone, allow_jumps))
+def text_command(default_model: str) -> Command:
+    """Return the command of a model of texts."""
 
-    def window(client: InferenceClient) -> Inputs:
-        return [NewsWindow(last_window(bars, of_bars(client)), tuple(texts or ()))]
+    def explain_texts(
+        texts: Annotated[list[str], typer.Argument(help="One or several texts.")],
+        url: Url = LOCAL,
+        model: Name = None,
+        version: Version = None,
+        output: Output = None,
+        token_file: TokenFile = None,
+        as_json: Json = False,
+    ) -> None:
+        print_explanations(url, model or default_model, version, token_file, lambda client: texts, output, as_json)
 
-    said = asked(url, model or "ensemble", version, token_file, window, None)
-    tell(said, as_json)
+    return explain_texts
+
+
+def news_window_command(default_model: str) -> Command:
+    """Return the command of a model of windows of bars with headlines."""
+
+    def explain_news_window(
+        texts: Annotated[list[str] | None, typer.Argument(help="Headlines on the instrument, just received.")] = None,
+        url: Url = LOCAL,
+        data: BarsData = None,
+        instrument: Instrument = None,
+        stamp: Stamp = "open",
+        timezone: Timezone = None,
+        allow_jumps: AllowJumps = False,
+        seed: Seed = 1,
+        model: Name = None,
+        version: Version = None,
+        token_file: TokenFile = None,
+        as_json: Json = False,
+    ) -> None:
+        bars = load_bars(data, 400, seed, instrument, read=ReadOptions(stamp, timezone, allow_jumps))
+
+        def window(client: InferenceClient) -> Inputs:
+            return [NewsWindow(last_window(bars, bar_metadata(client)), tuple(texts or ()))]
+
+        print_explanations(url, model or default_model, version, token_file, window, None, as_json)
+
+    return explain_news_window
 
 
 @app.command()
@@ -147,33 +159,42 @@ def trade(
         console.print(*explanation_lines(explained["explanation"]), sep="\n")
 
 
-def asked(
+def print_explanations(
     url: str,
     model: str,
     version: str | None,
     token_file: Path | None,
     inputs: Callable[[InferenceClient], Inputs],
     output: str | None,
-) -> dict[str, Any]:
-    """One request's explanations, with who gave them."""
+    as_json: bool,
+) -> None:
+    """Request the explanations of some inputs and print them."""
     provide_token(TOKEN, url, token_file)
     with connect(url, model, version, token=os.environ.get(TOKEN)) as client:
-        explained = client.explain(inputs(client), output)
-    who = {"model": model, "version": explained.version, "archive_digest": explained.digest}
-    return {**who, "explanations": explained.explanations}
+        response = client.explain(inputs(client), output)
+    if as_json:
+        served = {"model": model, "version": response.version, "archive_digest": response.digest}
+        typer.echo(json.dumps({**served, "explanations": response.explanations}))
+        return
+    console = Console(markup=False)
+    for explanation in response.explanations:
+        console.print(*explanation_lines(explanation), sep="\n")
 
 
-def of_bars(client: InferenceClient) -> ModelMetadata:
-    """The metadata of a model of bars."""
+def bar_metadata(client: InferenceClient) -> ModelMetadata:
+    """Return the metadata of a model of bars; raise `SchemaMismatch` for another model."""
     if not client.metadata.takes_bars:
-        raise SchemaMismatch(f"a model of bars expected, was one that takes {client.metadata.inputs}")
+        raise SchemaMismatch(f"expected a model of bars, got one that takes {client.metadata.inputs}")
     return client.metadata
 
 
-def tell(said: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(said))
-        return
-    console = Console(markup=False)
-    for explanation in said["explanations"]:
-        console.print(*explanation_lines(explanation), sep="\n")
+COMMANDS: Mapping[str, tuple[Callable[[str], Command], str, dict[str, Any]]] = {
+    "trades": (row_command, "Explain an output for one row of features.", {"ignore_unknown_options": True}),
+    "bars": (window_command, "Explain a forecast for the last window of some bars.", {}),
+    "texts": (text_command, "Explain an output for texts.", {}),
+    "bars and texts": (news_window_command, "Explain a forecast for the last window of some bars and news.", {}),
+}
+"""What inputs are made of -> the command, its help, and the settings of its context: features may be negative."""
+for _spec in MODELS.values():
+    _make, _help, _context = COMMANDS[_spec.features.events]
+    app.command(_spec.name, help=_help, context_settings=_context)(_make(_spec.name))

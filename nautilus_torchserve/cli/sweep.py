@@ -34,7 +34,8 @@ from nautilus_torchserve.market.bars.load import load_bars
 from nautilus_torchserve.market.read_options import ReadOptions
 from nautilus_torchserve.market.trades.load import load
 from nautilus_torchserve.market.trades.trades import Trades
-from nautilus_torchserve.trading.backtest.bars_settings import BarBacktestSettings
+from nautilus_torchserve.trading.backtest.bars.settings import BarBacktestSettings
+from nautilus_torchserve.trading.backtest.settings import RunSettings
 from nautilus_torchserve.trading.backtest.sweeps.grid import Combination, combinations, parse_grid
 from nautilus_torchserve.trading.backtest.sweeps.parameter_sweep import (
     ParameterSweep,
@@ -44,7 +45,7 @@ from nautilus_torchserve.trading.backtest.sweeps.parameter_sweep import (
 )
 from nautilus_torchserve.trading.backtest.sweeps.point import Plan, SweepPoint
 from nautilus_torchserve.trading.backtest.sweeps.processes import run_in_processes
-from nautilus_torchserve.trading.backtest.tick_settings import BacktestSettings
+from nautilus_torchserve.trading.backtest.tick.settings import BacktestSettings
 from nautilus_torchserve.trading.instruments.options import InstrumentOptions
 from nautilus_torchserve.trading.server_token import provide_token
 from nautilus_torchserve.user_error import UserError
@@ -90,7 +91,7 @@ def tick(
     report: Report = None,
     as_json: Json = False,
 ) -> None:
-    """Settings of nautilus_torchserve.trading.backtest.tick_settings.BacktestSettings."""
+    """Sweep fields of `BacktestSettings` (nautilus_torchserve.trading.backtest.tick.settings)."""
     settings = BacktestSettings(
         url=url, model=model, version=version, in_sample=in_sample, mode="prefetch", starting_balance=balance,
         instruments=instruments,
@@ -126,7 +127,7 @@ def price(
     report: Report = None,
     as_json: Json = False,
 ) -> None:
-    """Settings of nautilus_torchserve.trading.backtest.bars_settings.BarBacktestSettings."""
+    """Sweep fields of `BarBacktestSettings` (nautilus_torchserve.trading.backtest.bars.settings)."""
     settings = BarBacktestSettings(
         url=url, model=model, version=version, in_sample=in_sample, mode="prefetch", starting_balance=balance,
         instruments=instruments,
@@ -142,7 +143,7 @@ def price(
 
 def run(
     changed: list[str],
-    settings: BacktestSettings | BarBacktestSettings,
+    settings: RunSettings,
     token_file: Path | None,
     loaded: Callable[[], Trades | list[Bars]],
     jobs: int,
@@ -181,7 +182,7 @@ def runner(jobs: int, ray: str | None, on_done: Callable[[int, int], None]) -> R
 def tell(
     found: ParameterSweep,
     elapsed_s: float,
-    settings: BacktestSettings | BarBacktestSettings,
+    settings: RunSettings,
     report: Path | None,
     as_json: bool,
 ) -> None:

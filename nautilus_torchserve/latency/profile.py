@@ -42,14 +42,14 @@ class LatencyProfile:
 
     def __post_init__(self) -> None:
         if self.workers < 1:
-            raise BadProfile(f"workers: a whole number of at least 1 expected, was {self.workers}")
+            raise BadProfile(f"workers: expected a whole number of at least 1, got {self.workers}")
         if self.service_ns.dtype != np.int64 or self.service_ns.ndim != 1 or len(self.service_ns) == 0:
             was = f"{self.service_ns.dtype} {list(self.service_ns.shape)}"
-            raise BadProfile(f"service_ns: int64 [n] with at least 1 time expected, was {was}")
+            raise BadProfile(f"service_ns: expected int64 [n] with at least 1 time, got {was}")
         if self.service_ns.min() < 1 or self.service_ns.max() > LONGEST_NS:
             odd = int(np.flatnonzero((self.service_ns < 1) | (self.service_ns > LONGEST_NS))[0])
             raise BadProfile(
-                f"service_ns[{odd}]: nanoseconds from 1 to {LONGEST_NS} (a day) expected, was {self.service_ns[odd]}"
+                f"service_ns[{odd}]: expected nanoseconds from 1 to {LONGEST_NS} (a day), got {self.service_ns[odd]}"
             )
 
 
@@ -85,16 +85,16 @@ def service_times(arrival_ns: NDArray[np.int64], completion_ns: NDArray[np.int64
         No pairs, arrivals out of order, a completion before its arrival, or less than one worker.
     """
     if workers < 1:
-        raise InvalidArgument(f"service times: at least 1 worker expected, was {workers}")
+        raise InvalidArgument(f"service times: expected at least 1 worker, got {workers}")
     if len(arrival_ns) == 0 or arrival_ns.shape != completion_ns.shape:
         was = f"{len(arrival_ns)} and {len(completion_ns)}"
-        raise InvalidArgument(f"service times: as many completions as arrivals, at least 1, expected, was {was}")
+        raise InvalidArgument(f"service times: expected as many completions as arrivals, at least 1, got {was}")
     if (np.diff(arrival_ns) < 0).any():
-        raise InvalidArgument("service times: arrivals in order expected, was another order")
+        raise InvalidArgument("service times: expected arrivals in order, got another order")
     if (completion_ns < arrival_ns).any():
         early = int(np.flatnonzero(completion_ns < arrival_ns)[0])
         raise InvalidArgument(
-            f"service times: completions at or after their arrivals expected, was {completion_ns[early]} for "
+            f"service times: expected completions at or after their arrivals, got {completion_ns[early]} for "
             f"{arrival_ns[early]} in request {early}"
         )
     free = [int(arrival_ns[0])] * workers
@@ -132,7 +132,7 @@ def load_profile(path: Path) -> LatencyProfile:
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:  # ValueError: no JSON, or no UTF-8
-        raise BadProfile(f"{path}: a latency profile as JSON expected, was unreadable: {error}") from None
+        raise BadProfile(f"{path}: expected a latency profile as JSON, got unreadable data: {error}") from None
     try:
         return _profile_of(said)
     except BadProfile as error:
@@ -141,20 +141,20 @@ def load_profile(path: Path) -> LatencyProfile:
 
 def _profile_of(said: Any) -> LatencyProfile:
     if not isinstance(said, dict):
-        raise BadProfile(f"a JSON object expected, was {type(said).__name__}")
+        raise BadProfile(f"expected a JSON object, got {type(said).__name__}")
     if (found := said.get("format", "missing")) != FORMAT:
-        raise BadProfile(f"format: {FORMAT} expected, was {found}")
+        raise BadProfile(f"format: expected {FORMAT}, got {found}")
     workers, about, service = (said.get(name) for name in ("workers", "about", "service_ns"))
     if not _is_whole(workers):
-        raise BadProfile(f"workers: a whole number of at least 1 expected, was {_shown(workers)}")
+        raise BadProfile(f"workers: expected a whole number of at least 1, got {_shown(workers)}")
     if not isinstance(about, dict):
-        raise BadProfile(f"about: an object expected, was {_shown(about)}")
+        raise BadProfile(f"about: expected an object, got {_shown(about)}")
     if not isinstance(service, list):
-        raise BadProfile(f"service_ns: a list of nanoseconds expected, was {_shown(service)}")
+        raise BadProfile(f"service_ns: expected a list of nanoseconds, got {_shown(service)}")
     for at, took in enumerate(service):
         if not _is_whole(took) or not 1 <= took <= LONGEST_NS:
             raise BadProfile(
-                f"service_ns[{at}]: nanoseconds from 1 to {LONGEST_NS} (a day) expected, was {_shown(took)}"
+                f"service_ns[{at}]: expected nanoseconds from 1 to {LONGEST_NS} (a day), got {_shown(took)}"
             )
     return LatencyProfile(np.array(service, dtype=np.int64), workers, about)
 

@@ -36,9 +36,9 @@ class QueuedDelay:
 
     def __init__(self, profile: LatencyProfile, workers: int, seed: int) -> None:
         if workers < 1:
-            raise InvalidArgument(f"latency queue: at least 1 worker expected, was {workers}")
+            raise InvalidArgument(f"latency queue: expected at least 1 worker, got {workers}")
         if seed < 0:
-            raise InvalidArgument(f"latency queue: a seed of at least 0 expected, was {seed}")
+            raise InvalidArgument(f"latency queue: expected a seed of at least 0, got {seed}")
         self._service_ns = profile.service_ns
         self._random = np.random.default_rng(seed)
         self._drawn = np.empty(0, dtype=np.int64)  # of which those from _next on are not used yet
@@ -95,4 +95,4 @@ class QueuedDelay:
 
 
 def _out_of_order(latest: int, was: int) -> ValueError:
-    return ValueError(f"latency queue: an arrival at or after {latest} expected, was {was}")
+    return ValueError(f"latency queue: expected an arrival at or after {latest}, got {was}")

@@ -220,7 +220,7 @@ def read_cells(path: Path, what: str) -> tuple[pd.DataFrame, list[str], bool, Cs
     if has_header:
         cells = cells.iloc[1:]
     if cells.empty:
-        raise BadData(f"{path.name}: at least one {what} expected, was only a header")
+        raise BadData(f"{path.name}: expected at least one {what}, got only a header")
     return cells, first, has_header, CsvLines(path, int(has_header))
 
 
@@ -228,9 +228,11 @@ def _read_texts(path: Path, what: str) -> pd.DataFrame:
     try:
         return pd.read_csv(path, header=None, dtype=str, na_filter=False, skipinitialspace=True)
     except pd.errors.EmptyDataError:
-        raise BadData(f"{path.name}: at least one {what} expected, was an empty file") from None
+        raise BadData(f"{path.name}: expected at least one {what}, got an empty file") from None
     except (pd.errors.ParserError, UnicodeDecodeError, EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
-        raise BadData(f"{path.name}: comma-separated values expected, was unreadable: {str(error).strip()}") from error
+        raise BadData(
+            f"{path.name}: expected comma-separated values, got unreadable data: {str(error).strip()}"
+        ) from error
 
 
 def is_number(cell: str) -> bool:

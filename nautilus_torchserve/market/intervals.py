@@ -25,5 +25,5 @@ def parse_interval(text: str) -> int:
     """
     match = re.fullmatch(r"([1-9]\d{0,5})-([A-Z]+)", text.strip().upper(), re.ASCII)
     if match is None or match[2] not in UNITS_NS:
-        raise BadInterval(f"bars such as 1-MINUTE, 4-HOUR or 1-DAY expected, was {text!r}")
+        raise BadInterval(f"expected bars such as 1-MINUTE, 4-HOUR or 1-DAY, got {text!r}")
     return int(match[1]) * UNITS_NS[match[2]]

@@ -109,8 +109,6 @@ class ModelSpec:
 
     name: str
     """Name in commands, run folders, archives and URLs; `models.table.spec_of` knows the built-in ones by it."""
-    summary: str
-    """What the model does, in one line for help texts."""
     networks: tuple[Network, ...]
     """Networks that can be trained; the first is the default."""
     features: FeatureSet

@@ -23,7 +23,6 @@ _FORECAST = (
 
 TICK = ModelSpec(
     name="tick",
-    summary="BUY, SELL or HOLD from the last trades.",
     networks=(Network("tick", "model_defs.tick_classifier:TickClassifierConfig"),),
     features=FeatureSet(
         events="trades",
@@ -34,7 +33,7 @@ TICK = ModelSpec(
     outputs=tuple(Output(name, label=f"the probability of {name.upper()}") for name in ("buy", "sell", "hold")),
     inference="nautilus_torchserve.inference.models.tick:TickModel",
     golden=GoldenRule(inputs=64, tolerance=1e-5),
-    training=TrainingRecipe(command="nautilus_torchserve.cli.train:tick"),
+    training=TrainingRecipe(command="nautilus_torchserve.cli.train_commands:tick"),
     trading=Trading(
         actor="nautilus_torchserve.trading.tick.actor:InferenceActor",
         actor_config="nautilus_torchserve.trading.tick.actor:InferenceActorConfig",
@@ -45,7 +44,6 @@ TICK = ModelSpec(
 
 PRICE = ModelSpec(
     name="price",
-    summary="The next bar's return from a window of bars.",
     networks=(
         Network(
             "price_lstm",
@@ -79,7 +77,7 @@ PRICE = ModelSpec(
     inference="nautilus_torchserve.inference.models.price:PriceModel",
     golden=GoldenRule(inputs=64, tolerance=1e-4),
     training=TrainingRecipe(
-        command="nautilus_torchserve.cli.train:price",
+        command="nautilus_torchserve.cli.train_commands:price",
         page="nautilus_torchserve.reporting.evaluation.price_page:write_evaluation",
     ),
     trading=Trading(
@@ -92,7 +90,6 @@ PRICE = ModelSpec(
 
 SENTIMENT = ModelSpec(
     name="sentiment",
-    summary="What a holder of the asset would feel about a text.",
     networks=(Network("sentiment", "model_defs.sentiment_transformer:SentimentTransformerConfig"),),
     features=FeatureSet(events="texts", schema="nautilus_torchserve.features.text:TEXT_SCHEMA"),
     outputs=(
@@ -103,7 +100,7 @@ SENTIMENT = ModelSpec(
     inference="nautilus_torchserve.inference.models.sentiment:SentimentModel",
     golden=GoldenRule(inputs=8, tolerance=1e-4),
     training=TrainingRecipe(
-        command="nautilus_torchserve.cli.train:sentiment",
+        command="nautilus_torchserve.cli.train_commands:sentiment",
         page="nautilus_torchserve.reporting.evaluation.sentiment_page:write_sentiment",
     ),
     trading=Trading(
@@ -114,7 +111,6 @@ SENTIMENT = ModelSpec(
 
 ENSEMBLE = ModelSpec(
     name="ensemble",
-    summary="A price and a sentiment model in one call.",
     networks=(Network("ensemble", "model_defs.news_pool:NewsPoolConfig"),),
     features=FeatureSet(
         events="bars and texts",
@@ -130,7 +126,9 @@ ENSEMBLE = ModelSpec(
     ),
     inference="nautilus_torchserve.inference.models.ensemble:EnsembleModel",
     golden=GoldenRule(inputs=8, tolerance=1e-4),
-    training=TrainingRecipe(command="nautilus_torchserve.cli.train:ensemble", members=(PRICE.name, SENTIMENT.name)),
+    training=TrainingRecipe(
+        command="nautilus_torchserve.cli.train_commands:ensemble", members=(PRICE.name, SENTIMENT.name)
+    ),
     trading=Trading(
         actor="nautilus_torchserve.trading.news.actor:NewsBarActor",
         actor_config="nautilus_torchserve.trading.news.actor:NewsBarActorConfig",

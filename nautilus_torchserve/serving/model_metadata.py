@@ -310,7 +310,7 @@ _NEWS = ("max_age_ns", "max_texts")
 
 
 def _complete(section: type[Section], facts: Mapping[str, Any]) -> Section | None:
-    """The section; None where a field is missing."""
+    """Return the section; None where a field is missing."""
     fields = section.__struct_fields__
     return section(**_part(facts, fields)) if facts.keys() >= set(fields) else None
 

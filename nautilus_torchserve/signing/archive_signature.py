@@ -159,7 +159,7 @@ def verify_archive(
                 digest = _digest(archive, content, out)
                 _write(out, SIGNATURE, content.signature or b"")
     if digest != signed_digest:
-        _refuse(archive, f"altered since {signer} signed it: content {signed_digest} expected, was {digest}")
+        _refuse(archive, f"altered since {signer} signed it: expected content {signed_digest}, got {digest}")
     if (reason := trust.objection_to_content(digest)) is not None:
         _refuse(archive, reason)
     return Verified(content.model, content.version, digest, signer)
@@ -184,7 +184,7 @@ def _refuse(archive: Path, reason: str) -> NoReturn:
 
 def _open(archive: Path) -> BinaryIO:
     if not archive.is_file():
-        _refuse(archive, "a model archive expected, was no file")
+        _refuse(archive, "expected a model archive, got no file")
     return archive.open("rb")
 
 
@@ -193,29 +193,29 @@ def _read_content(archive: Path, file: BinaryIO, most_bytes: int) -> _Content:
         members = list_members(file, most_bytes)
         small = {member.name: _read_small(file, member) for member in members if member.name in (MANIFEST, SIGNATURE)}
     except NotPlain as error:
-        _refuse(archive, f"a model archive expected: {error}")
+        _refuse(archive, f"expected a model archive: {error}")
     if MANIFEST not in small:
-        _refuse(archive, f"a model archive expected, was a zip file without {MANIFEST}")
+        _refuse(archive, f"expected a model archive, got a zip file without {MANIFEST}")
     model, version = _identity(archive, small[MANIFEST])
     return _Content(file, members, small[MANIFEST], small.get(SIGNATURE), model, version)
 
 
 def _read_small(file: BinaryIO, member: Member) -> bytes:
     if member.size > _MOST_JSON_BYTES:
-        raise NotPlain(f"{member.name}: at most {_MOST_JSON_BYTES:,} bytes expected, was {member.size:,}")
+        raise NotPlain(f"{member.name}: expected at most {_MOST_JSON_BYTES:,} bytes, got {member.size:,}")
     return b"".join(read_member(file, member))
 
 
 def _identity(archive: Path, manifest: bytes) -> tuple[str, str]:
-    said = _strict_json(archive, MANIFEST, manifest)
-    date, model = said.get("createdOn", ""), said.get("model")
+    fields = _strict_json(archive, MANIFEST, manifest)
+    date, model = fields.get("createdOn", ""), fields.get("model")
     if not isinstance(date, str) or len(date) > 100 or not date.isprintable():  # the one thing that is not signed
-        _refuse(archive, f"{MANIFEST}: a date as createdOn expected, was {date!r:.100}")
+        _refuse(archive, f"{MANIFEST}: expected a date as createdOn, got {date!r:.100}")
     if not isinstance(model, dict):
-        _refuse(archive, f'{MANIFEST}: "model" expected, was {type(model).__name__}')
+        _refuse(archive, f'{MANIFEST}: expected an object as "model", got {type(model).__name__}')
     for key, fits in (("modelName", is_model_name), ("modelVersion", is_version)):
         if not fits(model.get(key)):
-            _refuse(archive, f"{MANIFEST}: a {key} of letters, digits and _ . - expected, was {model.get(key)!r:.100}")
+            _refuse(archive, f"{MANIFEST}: expected a {key} of letters, digits and _ . -, got {model.get(key)!r:.100}")
     return model["modelName"], model["modelVersion"]
 
 
@@ -224,20 +224,20 @@ def _strict_json(archive: Path, name: str, data: bytes) -> dict[str, Any]:
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len({key.lower() for key, _ in pairs}) != len(pairs):
-            raise ValueError(f"every key once expected, was {[key for key, _ in pairs]}")
+            raise ValueError(f"expected every key once, got {[key for key, _ in pairs]}")
         return dict(pairs)
 
     def number(text: str) -> NoReturn:
-        raise ValueError(f"finite numbers expected, was {text}")
+        raise ValueError(f"expected finite numbers, got {text}")
 
     try:
-        said = json.loads(data.decode(), object_pairs_hook=unique, parse_constant=number)
-        json.dumps(said, allow_nan=False)  # 1e999 too
+        fields = json.loads(data.decode(), object_pairs_hook=unique, parse_constant=number)
+        json.dumps(fields, allow_nan=False)  # 1e999 too
     except (ValueError, RecursionError) as error:
-        _refuse(archive, f"{name}: JSON expected: {str(error) or type(error).__name__:.200}")
-    if not isinstance(said, dict):
-        _refuse(archive, f"{name}: a JSON object expected, was {type(said).__name__}")
-    return said
+        _refuse(archive, f"{name}: expected JSON: {str(error) or type(error).__name__:.200}")
+    if not isinstance(fields, dict):
+        _refuse(archive, f"{name}: expected a JSON object, got {type(fields).__name__}")
+    return fields
 
 
 def _digest(archive: Path, content: _Content, out: ZipFile | None) -> str:
@@ -270,25 +270,25 @@ def _check_signature(
 ) -> tuple[str, str]:
     """Who signed, and which digest; the archive itself may have another."""
     if signature is None:
-        _refuse(archive, "a signed archive expected, was unsigned")
-    said = _strict_json(archive, SIGNATURE, signature)
+        _refuse(archive, "expected a signed archive, got an unsigned one")
+    fields = _strict_json(archive, SIGNATURE, signature)
     for field in ("algorithm", "key_id", "digest", "signature"):
-        if not isinstance(said.get(field), str):
-            _refuse(archive, f'{SIGNATURE}: "{field}" as a text expected, was {type(said.get(field)).__name__}')
-    if said["algorithm"] != ALGORITHM or not re.fullmatch("[0-9a-f]{64}", said["digest"]):
-        _refuse(archive, f"{SIGNATURE}: {ALGORITHM} over a SHA-256 expected, was {said['algorithm']!r:.40}")
-    if (reason := trust.objection_to_key(said["key_id"], said["digest"], accepted)) is not None:
+        if not isinstance(fields.get(field), str):
+            _refuse(archive, f'{SIGNATURE}: expected a text as "{field}", got {type(fields.get(field)).__name__}')
+    if fields["algorithm"] != ALGORITHM or not re.fullmatch("[0-9a-f]{64}", fields["digest"]):
+        _refuse(archive, f"{SIGNATURE}: expected {ALGORITHM} over a SHA-256, got {fields['algorithm']!r:.40}")
+    if (reason := trust.objection_to_key(fields["key_id"], fields["digest"], accepted)) is not None:
         _refuse(archive, reason)
-    key = trust.keys[said["key_id"]]
+    key = trust.keys[fields["key_id"]]
     try:
-        key.public.verify(base64.b64decode(said["signature"], validate=True), SIGNED + said["digest"].encode())
+        key.public.verify(base64.b64decode(fields["signature"], validate=True), SIGNED + fields["digest"].encode())
     except (InvalidSignature, binascii.Error, ValueError):
-        _refuse(archive, f"the signature of {key.name} expected, was not made with that key")
-    return key.name, said["digest"]
+        _refuse(archive, f"expected the signature of {key.name}, got one that was not made with that key")
+    return key.name, fields["digest"]
 
 
 def _check_digest_code(archive: Path, content: _Content) -> None:
     """Refuse archives built before there were signatures: their worker would count one as content."""
     for member in content.members:
         if member.name == _DIGEST_CODE and SIGNATURE.encode() not in b"".join(read_member(content.file, member)):
-            _refuse(archive, f"{_DIGEST_CODE} that leaves {SIGNATURE} out expected, was an older one: build it again")
+            _refuse(archive, f"expected {_DIGEST_CODE} that leaves {SIGNATURE} out, got an older one: build it again")

@@ -73,7 +73,7 @@ def make_key(private: Path, public: Path, expires: datetime | None = None) -> st
     _check_outside_git(private)
     for path in (private, public):
         if path.exists():
-            raise BadKey(f"{path}: a new file expected, was there already; keys are never overwritten")
+            raise BadKey(f"{path}: expected a new file, got one that is there already; keys are never overwritten")
     key = Ed25519PrivateKey.generate()
     passphrase = _passphrase()
     encryption: KeySerializationEncryption = BestAvailableEncryption(passphrase) if passphrase else NoEncryption()
@@ -111,13 +111,13 @@ def load_private_key(where: str | Path) -> Ed25519PrivateKey:
     try:
         key = load_pem_private_key(pem, passphrase)
     except TypeError:  # a passphrase where none is needed, or none where one is
-        said = "one without passphrase, but " if passphrase else "encrypted, and no "
-        raise BadKey(f"{where}: a private key expected that fits {PASSPHRASE}, was {said}{PASSPHRASE} is set") from None
+        got = "one without passphrase, but " if passphrase else "an encrypted one, and no "
+        raise BadKey(f"{where}: expected a private key that fits {PASSPHRASE}, got {got}{PASSPHRASE} is set") from None
     except (ValueError, UnsupportedAlgorithm):
         reason = f", or the passphrase in {PASSPHRASE} is another" if passphrase else ""
-        raise BadKey(f"{where}: an Ed25519 private key in PEM expected, was not readable as one{reason}") from None
+        raise BadKey(f"{where}: expected an Ed25519 private key in PEM, got an unreadable file{reason}") from None
     if not isinstance(key, Ed25519PrivateKey):
-        raise BadKey(f"{where}: an Ed25519 private key expected, was a {type(key).__name__}")
+        raise BadKey(f"{where}: expected an Ed25519 private key, got a {type(key).__name__}")
     return key
 
 
@@ -192,37 +192,37 @@ def _passphrase() -> bytes | None:
 def _from_environment(where: str) -> bytes:
     text = os.environ.get(where.removeprefix(_FROM_ENVIRONMENT), "").strip()
     if not text:
-        raise BadKey(f"{where}: a private key in PEM expected in this variable, was empty or not set")
+        raise BadKey(f"{where}: expected a private key in PEM in this variable, got an empty one, or none")
     if text.startswith("-----BEGIN"):
         return text.encode()
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise BadKey(f"{where}: a private key in PEM, or the Base64 of that, expected, was neither") from None
+        raise BadKey(f"{where}: expected a private key in PEM, or the Base64 of that, got neither") from None
 
 
 def _from_file(path: Path) -> bytes:
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
         if mode & 0o077:
-            raise BadKey(f"{path}: a file that only its owner may read expected, was of mode {mode:04o} (chmod 600)")
+            raise BadKey(f"{path}: expected a file that only its owner may read, got mode {mode:04o} (chmod 600)")
         return path.read_bytes()
     except OSError as error:
-        raise BadKey(f"{path}: a private key expected: {error.strerror}") from None
+        raise BadKey(f"{path}: expected a private key: {error.strerror}") from None
 
 
 def _check_outside_git(private: Path) -> None:
     folder = private.parent.resolve()
     for each in (folder, *folder.parents):
         if (each / ".git").exists():
-            raise BadKey(f"{private}: a place outside of git for the private key expected, was in the work tree {each}")
+            raise BadKey(f"{private}: expected a place outside of git for the private key, got the work tree {each}")
 
 
 def _create(path: Path, data: bytes, mode: int) -> None:
     try:
         opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     except OSError as error:
-        raise BadKey(f"{path}: a new file expected: {error.strerror}") from None
+        raise BadKey(f"{path}: expected a new file: {error.strerror}") from None
     with os.fdopen(opened, "wb") as file:
         os.fchmod(opened, mode)  # whatever the umask
         file.write(data)

@@ -80,13 +80,13 @@ def list_members(file: BinaryIO, most_bytes: int = MOST_BYTES) -> list[Member]:
         members.append(member)
         ends = member.begins + member.packed
     if at != len(directory):
-        _refuse(f"{len(directory)} bytes of central directory for {count} members expected, was {at}")
+        _refuse(f"expected {len(directory)} bytes of central directory for {count} members, got {at}")
     if ends != begins:
-        _refuse(f"the central directory at byte {ends}, after the last member, expected, was at {begins}")
+        _refuse(f"expected the central directory at byte {ends}, after the last member, got it at {begins}")
     _check_names([member.name for member in members])
     size = sum(member.size for member in members)
     if size > most_bytes:
-        _refuse(f"at most {most_bytes:,} bytes unpacked expected, was {size:,}")
+        _refuse(f"expected at most {most_bytes:,} bytes unpacked, got {size:,}")
     return members
 
 
@@ -104,7 +104,7 @@ def read_member(file: BinaryIO, member: Member) -> Iterator[bytes]:
     while left:
         packed = file.read(min(left, _PIECE))
         if not packed:
-            _refuse(f"{member.name}: {left} more bytes expected, was the file's end")
+            _refuse(f"{member.name}: expected {left} more bytes, got the file's end")
         left -= len(packed)
         try:
             piece = packed if inflate is None else inflate.decompress(packed)
@@ -112,14 +112,14 @@ def read_member(file: BinaryIO, member: Member) -> Iterator[bytes]:
             raise NotPlain(f"{member.name}: damaged: {error}") from None
         size, crc = size + len(piece), zlib.crc32(piece, crc)
         if size > member.size:
-            _refuse(f"{member.name}: {member.size} bytes expected as declared, was more")
+            _refuse(f"{member.name}: expected {member.size} bytes, as declared, got more")
         yield piece
     if inflate is not None and (not inflate.eof or inflate.unused_data):
-        _refuse(f"{member.name}: compressed content of {member.packed} bytes expected, was another length")
+        _refuse(f"{member.name}: expected compressed content of {member.packed} bytes, got another length")
     if size != member.size or crc != member.crc:
         _refuse(
-            f"{member.name}: damaged: {member.size} bytes with checksum {member.crc:08x} expected, "
-            f"was {size} with {crc:08x}"
+            f"{member.name}: damaged: expected {member.size} bytes with checksum {member.crc:08x}, "
+            f"got {size} with {crc:08x}"
         )
 
 
@@ -143,7 +143,7 @@ def _read(file: BinaryIO, at: int, record: struct.Struct) -> tuple:
     file.seek(at)
     data = file.read(record.size)
     if len(data) != record.size:
-        _refuse(f"{record.size} bytes expected at {at}, was the file's end")
+        _refuse(f"expected {record.size} bytes at {at}, got the file's end")
     return record.unpack(data)
 
 
@@ -151,23 +151,25 @@ def _central_directory(file: BinaryIO, most_bytes: int) -> tuple[bytes, int, int
     """The central directory, where it begins, and how many members it names."""
     length = file.seek(0, SEEK_END)
     if length > most_bytes:
-        _refuse(f"at most {most_bytes:,} bytes expected, was {length:,}")
+        _refuse(f"expected at most {most_bytes:,} bytes, got {length:,}")
     ends = length - _END.size
     if ends < 0:
-        _refuse(f"a zip file expected, was {length} bytes")
+        _refuse(f"expected a zip file, got {length} bytes")
     magic, *disks, here, count, size, begins, comment = _read(file, ends, _END)
     if magic != b"PK\5\6" or comment or disks != [0, 0] or here != count:
-        _refuse("a zip file expected that ends with its central directory, was no such file, or something follows")
+        _refuse("expected a zip file that ends with its central directory, got another file, or something follows")
     if ends >= _LOCATOR_64.size and _read(file, ends - _LOCATOR_64.size, _LOCATOR_64)[0] == b"PK\6\7":
-        said = (count, size, begins)
+        record = (count, size, begins)
         ends, (count, size, begins) = _end_64(file, ends - _LOCATOR_64.size)
         full = (_FULL_16, _FULL_32, _FULL_32)
-        if any(short not in (long, most) for short, long, most in zip(said, (count, size, begins), full, strict=True)):
-            _refuse(f"one central directory expected, was {said} and {(count, size, begins)} (members, bytes, place)")
+        if any(
+            short not in (long, most) for short, long, most in zip(record, (count, size, begins), full, strict=True)
+        ):
+            _refuse(f"expected one central directory, got {record} and {(count, size, begins)} (members, bytes, place)")
     if begins + size != ends:
-        _refuse(f"the central directory's end at byte {ends} expected, was {begins + size}")
+        _refuse(f"expected the central directory's end at byte {ends}, got {begins + size}")
     if count > MOST_MEMBERS or size > _MOST_DIRECTORY_BYTES:
-        _refuse(f"at most {MOST_MEMBERS:,} members expected, was {count:,} in a directory of {size:,} bytes")
+        _refuse(f"expected at most {MOST_MEMBERS:,} members, got {count:,} in a directory of {size:,} bytes")
     file.seek(begins)
     return file.read(size), begins, count
 
@@ -176,17 +178,17 @@ def _end_64(file: BinaryIO, locator: int) -> tuple[int, tuple[int, int, int]]:
     """ZIP64's end of the central directory: where it is, and the members, bytes and place of the directory."""
     _, disk, at, disks = _read(file, locator, _LOCATOR_64)
     if (disk, disks) != (0, 1) or at + _END_64.size != locator:
-        _refuse(f"the ZIP64 record before its locator at byte {locator} expected, was at {at}")
+        _refuse(f"expected the ZIP64 record before its locator at byte {locator}, got it at {at}")
     magic, length, _, _, *disks_64, here, count, size, begins = _read(file, at, _END_64)
     if magic != b"PK\6\6" or length != _END_64.size - 12 or disks_64 != [0, 0] or here != count:
-        _refuse(f"a ZIP64 record of {_END_64.size} bytes expected at {at}, was another")
+        _refuse(f"expected a ZIP64 record of {_END_64.size} bytes at {at}, got another")
     return at, (count, size, begins)
 
 
 def _member(file: BinaryIO, directory: bytes, at: int, begins: int) -> tuple[Member, int]:
     """The member that the directory names at ``at`` and whose header is at ``begins``; and where the next is named."""
     if len(directory) < at + _CENTRAL.size:
-        _refuse("a central directory as long as its members expected, was cut off")
+        _refuse("expected a central directory as long as its members, got one that is cut off")
     (
         magic,
         _,
@@ -210,19 +212,19 @@ def _member(file: BinaryIO, directory: bytes, at: int, begins: int) -> tuple[Mem
     raw, extra = directory[at : at + name_bytes], directory[at + name_bytes : at + name_bytes + extra_bytes]
     name = raw.decode("ascii", "backslashreplace")
     if magic != b"PK\1\2" or len(raw) + len(extra) != name_bytes + extra_bytes:
-        _refuse(f"a member's entry expected in the central directory, was none after {at - _CENTRAL.size} bytes")
+        _refuse(f"expected a member's entry in the central directory, got none after {at - _CENTRAL.size} bytes")
     if not _NAME.fullmatch(name):
-        _refuse(f"a member's name of plain letters, digits and _ . - + = @ , expected, was {name!r}")
+        _refuse(f"expected a member's name of plain letters, digits and _ . - + = @, got {name!r}")
     if comment_bytes or disk or not _is_usual(needs, flags, compression):
-        _refuse(f"{name}: stored or deflated, without encryption, late sizes and comments, expected, was otherwise")
+        _refuse(f"{name}: expected content stored or deflated, without encryption, late sizes and comments, got other")
     if stat.S_IFMT(attributes >> 16) not in (0, stat.S_IFREG):
-        _refuse(f"{name}: a file expected, was a link or something else (mode {attributes >> 16:o})")
+        _refuse(f"{name}: expected a file, got a link or something else (mode {attributes >> 16:o})")
     size, packed, place = _widened(name, (size, packed, place), extra)
     if place != begins:
-        _refuse(f"{name}: its header expected at byte {begins}, where the one before it ends, was at {place}")
+        _refuse(f"{name}: expected its header at byte {begins}, where the one before it ends, got it at {place}")
     header = _local_header(file, begins)
     if header[:-1] != (flags, compression, crc, size, packed, raw):
-        _refuse(f"{name}: the same in its header as in the central directory expected, was otherwise")
+        _refuse(f"{name}: expected a header that agrees with the central directory, got another")
     return Member(name, compression, crc, packed, size, header[-1]), at + name_bytes + extra_bytes
 
 
@@ -230,7 +232,7 @@ def _local_header(file: BinaryIO, at: int) -> tuple[int, int, int, int, int, byt
     """Flags, compression, checksum, sizes and name by the header at ``at``, and where the content begins."""
     magic, needs, flags, compression, _, _, crc, packed, size, name_bytes, extra_bytes = _read(file, at, _LOCAL)
     if magic != b"PK\3\4" or not _is_usual(needs, flags, compression):
-        _refuse(f"a usual member's header expected at byte {at}, was none")
+        _refuse(f"expected a usual member's header at byte {at}, got none")
     raw, extra = file.read(name_bytes), file.read(extra_bytes)
     size, packed = _widened(raw.decode("ascii", "backslashreplace"), (size, packed), extra)
     return flags, compression, crc, size, packed, raw, at + _LOCAL.size + name_bytes + extra_bytes
@@ -245,7 +247,7 @@ def _widened(name: str, values: tuple[int, ...], extra: bytes) -> tuple[int, ...
     wide = [index for index, value in enumerate(values) if value == _FULL_32]
     expected = struct.pack("<HH", 1, 8 * len(wide)) if wide else b""
     if extra[:4] != expected or len(extra) != (4 + 8 * len(wide) if wide else 0):
-        _refuse(f"{name}: no extra fields but those of ZIP64 expected, was {extra[:40].hex()}")
+        _refuse(f"{name}: expected no extra fields but those of ZIP64, got {extra[:40].hex()}")
     found = list(values)
     for index, value in zip(wide, struct.unpack(f"<{len(wide)}Q", extra[4:]), strict=True):
         found[index] = value
@@ -257,12 +259,12 @@ def _check_names(names: list[str]) -> None:
     seen: dict[str, str] = {}
     for name in names:
         if "__pycache__" in name.lower().split("/"):
-            _refuse(f"{name}: no __pycache__ expected (a worker's digest leaves it out), was one")
+            _refuse(f"{name}: expected no __pycache__ (a worker's digest leaves it out), got one")
         if name.lower() in seen:
-            _refuse(f"{name}: every member once, in upper or lower case, expected, was there before")
+            _refuse(f"{name}: expected every member once, in upper or lower case, got it again")
         seen[name.lower()] = name
         for end in (index for index, letter in enumerate(name) if letter == "/"):
             folder = name[:end] + "/"
             before = seen.setdefault(name[:end].lower(), folder)
             if before != folder:
-                _refuse(f"{name}: {name[:end]} as one folder, in the same case, expected, was {before}")
+                _refuse(f"{name}: expected {name[:end]} as one folder, in the same case, got {before}")

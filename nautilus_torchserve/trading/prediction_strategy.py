@@ -1,4 +1,4 @@
-"""What strategies on predictions share: which ones count, one order in flight, failures, halts, whose word it was."""
+"""The base of strategies on predictions: valid predictions, one order in flight, failures, halts, tags of orders."""
 
 from decimal import Decimal
 from operator import index
@@ -35,16 +35,16 @@ class PredictionStrategyConfig(StrategyConfig, kw_only=True, frozen=True):
     Parameters
     ----------
     instrument_id : InstrumentId
-        What to trade.
+        The instrument to trade.
     trade_size : Decimal
         Size of the position to hold, long or short (base currency).
     max_age_ns : int
         Predictions whose newest event is older than this when they arrive are not traded on (nanoseconds).
         Counts from the venue's time, so the way from the venue is part of it: 300 ms in some recordings.
     max_position : Decimal, optional
-        No order is sent that would leave a larger position, long or short (base currency).
+        Orders that would leave a larger position are not sent, long or short (base currency).
     on_failure : str
-        What to do when no answer comes in time. ``hold``: nothing, the position stays as it is. ``flatten``: close
+        The reaction to a missing answer. ``hold``: nothing, the position stays as it is. ``flatten``: close
         the position once there has been no good prediction for ``failure_grace_ns``. ``last_good``: trade on the
         last good prediction until it is older than ``last_good_ns``.
     failure_grace_ns : int
@@ -91,12 +91,12 @@ class _Sent(NamedTuple):
 
 
 class PredictionStrategy(Strategy):
-    """Subscribes to an instrument's predictions; a subclass says in `act_on` what to do about one.
+    """Subscribes to an instrument's predictions; a subclass decides in `act_on` what to do about one.
 
     There is never more than one order in flight. After a `Halt` the position is closed, and stays so.
 
     A prediction whose values are not what the rule needs (`required`), or not finite, is not acted on, whoever
-    published it: it is counted, logged, and no good prediction, so that ``on_failure`` says what happens next.
+    published it: it is counted, logged, and not a good prediction, so that ``on_failure`` applies.
 
     Parameters
     ----------
@@ -104,22 +104,22 @@ class PredictionStrategy(Strategy):
     """
 
     required = OutputConstraints()
-    """What a subclass needs of a prediction's outputs; the others must be finite numbers."""
+    """Constraints of a prediction's outputs; the others must be finite numbers."""
 
     def __init__(self, config: PredictionStrategyConfig) -> None:
         super().__init__(config)
         self.in_flight: ClientOrderId | None = None
-        """The one order that is not closed yet; there is no second one beside it."""
+        """The order that is not closed yet; there is at most one."""
         self.halted = ""
-        """Why it trades no more; empty while it does."""
+        """Reason of the halt; empty while it trades."""
         self.handler_errors = 0
         """Exceptions in its handlers in a live run; each was logged."""
         self.invalid_predictions = 0
-        """Predictions whose values it refused to trade on."""
+        """Predictions with invalid values, which were not traded on."""
         self._instrument: Instrument | None = None
         self._newest_ts = 0
         self._good_until_ns = 0
-        self._tells = False
+        self._publishes_decisions = False
         self._sent: _Sent | None = None
 
     def on_start(self) -> None:
@@ -129,7 +129,7 @@ class PredictionStrategy(Strategy):
             self.stop()
             return
         self._good_until_ns = self.clock.timestamp_ns() + self.config.failure_grace_ns
-        self._tells = self.msgbus.has_subscribers(DECISIONS_TOPIC)
+        self._publishes_decisions = self.msgbus.has_subscribers(DECISIONS_TOPIC)
         self.msgbus.subscribe(topic=prediction_topic(self.config.instrument_id), handler=self.handle_data)
         self.msgbus.subscribe(topic=HALT_TOPIC, handler=self._on_halt)
 
@@ -145,9 +145,9 @@ class PredictionStrategy(Strategy):
 
     @isolate_errors
     def on_data(self, data: Prediction) -> None:
-        """Take in a prediction, and tell who listens what was made of it."""
+        """Act on a prediction, and publish the decision where there are subscribers."""
         check_time(self.clock, self.cache, self.config.instrument_id)
-        if not self._tells:
+        if not self._publishes_decisions:
             if not self._refusal(data):
                 self.act_on(data)
             return
@@ -157,11 +157,11 @@ class PredictionStrategy(Strategy):
         self.msgbus.publish(topic=DECISIONS_TOPIC, msg=self._decision(data, position, why))
 
     def act_on(self, prediction: Prediction) -> str:
-        """Do what the rule says about a prediction that may be traded on; why, in words."""
+        """Act on a prediction that may be traded on; return the reason of what was done."""
         raise NotImplementedError
 
     def _refusal(self, prediction: Prediction) -> str:
-        """Why not to act on a prediction; empty where the rule is to be asked."""
+        """Return why a prediction is not acted on; empty where it is."""
         now_ns = self.clock.timestamp_ns()
         if self.halted:
             return f"halted: {self.halted}"
@@ -184,7 +184,7 @@ class PredictionStrategy(Strategy):
         return "an order is in flight" if self.in_flight is not None else ""
 
     def _invalid(self, prediction: Prediction) -> str:
-        """What is wrong with a prediction's fields; empty where nothing is."""
+        """Return what is wrong with a prediction's fields; empty where nothing is."""
         try:
             if prediction.outputs or prediction.status != _DEGRADED:  # where a model has never answered there are none
                 self.required.check_row(prediction.outputs)
@@ -207,7 +207,7 @@ class PredictionStrategy(Strategy):
             self.log.warning(f"Prediction {self.invalid_predictions} that is not traded on: {why}")
 
     def _on_failure(self, prediction: Prediction, now_ns: int, failure: str) -> str:
-        """What the failure mode makes of a prediction that repeats the last good one; empty: it may be traded on."""
+        """Return why the failure mode does not trade on a repeated or invalid prediction; empty where it does."""
         mode = self.config.on_failure
         if mode == "hold":
             return f"{failure}: hold"
@@ -228,10 +228,10 @@ class PredictionStrategy(Strategy):
         return f"{failure}: flatten"
 
     def order(self, side: OrderSide, quantity: Decimal, prediction: Prediction) -> str:
-        """Send a market order, tagged with the prediction that was the reason; what became of that, in words.
+        """Send a market order, tagged with the prediction that was the reason; return what became of it.
 
-        On a prediction of a version that the instrument is leaving, the position is closed at most, not turned: what
-        comes after it is the next version's.
+        While a version change is pending, the position is closed at most, not reversed: what comes after it is the next
+        version's.
         """
         assert self._instrument is not None
         position = self.portfolio.net_position(self.config.instrument_id)

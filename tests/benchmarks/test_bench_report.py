@@ -7,6 +7,7 @@ from rich.console import Console
 
 from benchmarks.comparison import CONNECTIONS, Cell, Plan
 from benchmarks.in_process import FORWARD, IN_TILES, MAR, ONE, ONE_WINDOW, ROWS, WINDOWS
+from benchmarks.layer_times import layer_times
 from benchmarks.news import BARE, IN_PROCESS, PORT, NewsCell, find_news_targets
 from benchmarks.payloads import (
     MANY_BINARY,
@@ -20,7 +21,6 @@ from benchmarks.payloads import (
 )
 from benchmarks.report import NO_NEWS, NO_PRICE, Report
 from benchmarks.servers import NAMES
-from benchmarks.spent import find_spent
 from benchmarks.targets import find_targets
 
 
@@ -79,7 +79,7 @@ def test_price_targets_are_about_its_own_forward_and_ticks_round_trip() -> None:
 
 
 def test_layers_of_a_request_add_up_to_it() -> None:
-    spent = {found.request: found for found in find_spent([*TICK_CELLS, *PRICE_CELLS])}
+    spent = {found.request: found for found in layer_times([*TICK_CELLS, *PRICE_CELLS])}
 
     one, many = spent[WINDOW_BINARY], spent[WINDOWS_BINARY]
     assert (one.forward_ms, one.tiles_ms, one.handler_ms, one.port_ms) == (1.0, 0.25, 0.125, 0.375)

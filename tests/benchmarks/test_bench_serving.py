@@ -110,7 +110,7 @@ def test_load_is_measured(server: Server, generator: Generator) -> None:
 
 @pytest.mark.parametrize(("path", "body"), [("-missing", b"[[0, 0, 0, 0]]"), ("", b"[[0, 0]]")], ids=["404", "400"])
 def test_refused_requests_are_no_measurement(server: Server, generator: Generator, path: str, body: bytes) -> None:
-    with pytest.raises(LoadFailed, match=r"status 200 expected, was 'HTTP/1.1 40[04]|errors: {'status': \d+"):
+    with pytest.raises(LoadFailed, match=r"expected status 200, got 'HTTP/1.1 40[04]|errors: {'status': \d+"):
         generator.run(load_on(server, path, body))
 
 

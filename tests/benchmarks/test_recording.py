@@ -126,7 +126,7 @@ def test_a_price_model_is_asked_windows_that_it_takes(untrained_price_run: Path)
         for sha256 in ("another", bar_schema().sha256)
     )
 
-    with pytest.raises(BadData, match=r"a model of ticks or of bars expected, was one of bar/1"):
+    with pytest.raises(BadData, match=r"expected a model of ticks or of bars, got one of bar/1"):
         rows_of(other, None)
     sent = rows_of(ours, None)
 
@@ -137,9 +137,9 @@ def test_a_price_model_is_asked_windows_that_it_takes(untrained_price_run: Path)
 @pytest.mark.parametrize(
     ("arrivals", "speed", "error"),
     [
-        ("poisson:fast", 1, r"arrivals such as poisson:50 .* expected, was 'poisson:fast'"),
-        ("poisson:-3", 1, r"expected, was 'poisson:-3'"),
-        ("poisson:50", 0, "speed above 0 expected, was 0"),
+        ("poisson:fast", 1, r"expected arrivals such as poisson:50 .*, got 'poisson:fast'"),
+        ("poisson:-3", 1, r"expected arrivals .*, got 'poisson:-3'"),
+        ("poisson:50", 0, "expected a speed above 0, got 0"),
     ],
 )
 def test_arrivals_that_make_no_sense_are_refused(arrivals: str, speed: float, error: str) -> None:
@@ -148,7 +148,7 @@ def test_arrivals_that_make_no_sense_are_refused(arrivals: str, speed: float, er
 
 
 def test_too_few_arrivals_are_no_distribution() -> None:
-    with pytest.raises(BadData, match=f"at least {FEWEST} arrivals in 1 s expected, was "):
+    with pytest.raises(BadData, match=f"expected at least {FEWEST} arrivals in 1 s, got "):
         parse_arrivals("poisson:20", seconds=1, speed=1)
 
 

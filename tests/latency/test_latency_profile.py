@@ -69,11 +69,11 @@ def test_time_in_the_line_is_not_service() -> None:
 @pytest.mark.parametrize(
     ("arrivals", "completions", "workers", "error"),
     [
-        ([5, 4], [9, 9], 1, "arrivals in order expected"),
-        ([5, 6], [9, 3], 1, "at or after their arrivals expected, was 3 for 6 in request 1"),
-        ([5, 6], [9], 1, "as many completions as arrivals, at least 1, expected, was 2 and 1"),
-        ([], [], 1, "was 0 and 0"),
-        ([5], [9], 0, "at least 1 worker expected, was 0"),
+        ([5, 4], [9, 9], 1, "expected arrivals in order"),
+        ([5, 6], [9, 3], 1, "at or after their arrivals, got 3 for 6 in request 1"),
+        ([5, 6], [9], 1, "expected as many completions as arrivals, at least 1, got 2 and 1"),
+        ([], [], 1, "got 0 and 0"),
+        ([5], [9], 0, "expected at least 1 worker, got 0"),
     ],
 )
 def test_pairs_that_make_no_sense_are_refused(
@@ -100,18 +100,18 @@ GOOD = {"format": 1, "about": {}, "workers": 1, "service_ns": [5]}
 @pytest.mark.parametrize(
     ("content", "error"),
     [
-        ("not json", "a latency profile as JSON expected, was unreadable"),
-        ("[1]", "a JSON object expected, was list"),
-        ({**GOOD, "format": 2}, "format: 1 expected, was 2"),
-        ({**GOOD, "workers": 0}, "workers: a whole number of at least 1 expected, was 0"),
-        ({**GOOD, "workers": True}, "workers: a whole number of at least 1 expected, was true"),
-        ({**GOOD, "workers": "two"}, 'workers: a whole number of at least 1 expected, was "two"'),
-        ({**GOOD, "about": None}, "about: an object expected, was missing"),
-        ({**GOOD, "service_ns": 5}, "service_ns: a list of nanoseconds expected, was 5"),
-        ({**GOOD, "service_ns": []}, "service_ns: int64 .n. with at least 1 time expected"),
-        ({**GOOD, "service_ns": [5, 0]}, r"service_ns\[1\]: nanoseconds from 1 .* expected, was 0"),
-        ({**GOOD, "service_ns": [5, 1.5]}, r"service_ns\[1\]: .* expected, was 1.5"),
-        ({**GOOD, "service_ns": [2**70]}, r"service_ns\[0\]: .* expected, was 1180591620717411303424"),
+        ("not json", "expected a latency profile as JSON, got unreadable"),
+        ("[1]", "expected a JSON object, got list"),
+        ({**GOOD, "format": 2}, "format: expected 1, got 2"),
+        ({**GOOD, "workers": 0}, "workers: expected a whole number of at least 1, got 0"),
+        ({**GOOD, "workers": True}, "workers: expected a whole number of at least 1, got true"),
+        ({**GOOD, "workers": "two"}, 'workers: expected a whole number of at least 1, got "two"'),
+        ({**GOOD, "about": None}, "about: expected an object, got missing"),
+        ({**GOOD, "service_ns": 5}, "service_ns: expected a list of nanoseconds, got 5"),
+        ({**GOOD, "service_ns": []}, "service_ns: expected int64 .n. with at least 1 time"),
+        ({**GOOD, "service_ns": [5, 0]}, r"service_ns\[1\]: expected nanoseconds from 1 .*, got 0"),
+        ({**GOOD, "service_ns": [5, 1.5]}, r"service_ns\[1\]: expected .*, got 1.5"),
+        ({**GOOD, "service_ns": [2**70]}, r"service_ns\[0\]: expected .*, got 1180591620717411303424"),
     ],
 )
 def test_file_that_is_no_profile_is_refused_by_name(content: Any, error: str, tmp_path: Path) -> None:
@@ -123,5 +123,5 @@ def test_file_that_is_no_profile_is_refused_by_name(content: Any, error: str, tm
 
 
 def test_missing_file_is_a_bad_profile(tmp_path: Path) -> None:
-    with pytest.raises(BadProfile, match=r"none\.json: a latency profile as JSON expected"):
+    with pytest.raises(BadProfile, match=r"none\.json: expected a latency profile as JSON"):
         load_profile(tmp_path / "none.json")

@@ -106,9 +106,9 @@ def test_arrival_before_its_predecessor_is_refused_and_changes_nothing() -> None
     first = np.array([10, 20])
     assert tried.due_many(first).tolist() == untried.due_many(first).tolist()
 
-    with pytest.raises(ValueError, match="an arrival at or after 20 expected, was 19"):
+    with pytest.raises(ValueError, match="expected an arrival at or after 20, got 19"):
         tried.due(19)
-    with pytest.raises(ValueError, match="an arrival at or after 30 expected, was 29"):
+    with pytest.raises(ValueError, match="expected an arrival at or after 30, got 29"):
         tried.due_many(np.array([25, 30, 29]))
 
     assert tried.due(21) == untried.due(21)
@@ -121,7 +121,7 @@ def test_nobody_asked_nothing_answered() -> None:
     assert delay.due(0) == 5
 
 
-@pytest.mark.parametrize(("workers", "seed", "error"), [(0, 1, "1 worker expected, was 0"), (1, -1, "a seed of")])
+@pytest.mark.parametrize(("workers", "seed", "error"), [(0, 1, "at least 1 worker, got 0"), (1, -1, "a seed of")])
 def test_queue_that_makes_no_sense_is_refused(workers: int, seed: int, error: str) -> None:
     with pytest.raises(ValueError, match=error):
         QueuedDelay(LatencyProfile(np.array([5]), 1), workers, seed)

@@ -71,12 +71,12 @@ def test_the_same_interval_is_the_same_bars() -> None:
 
 @pytest.mark.parametrize("interval_ns", [MINUTE_NS // 2, MINUTE_NS + 1, 90 * 10**9, 0, -MINUTE_NS])
 def test_what_is_no_multiple_is_refused(interval_ns: int) -> None:
-    with pytest.raises(BadData, match="a multiple of the bars' 60 s expected, was "):
+    with pytest.raises(BadData, match="a multiple of the bars' 60 s, got "):
         aggregate(GOOD, interval_ns)
 
 
 def test_without_a_complete_group_there_is_nothing() -> None:
-    with pytest.raises(BadData, match=r"at least one group of 1440 bars of 60 s .* was none in 240 bars"):
+    with pytest.raises(BadData, match=r"at least one group of 1440 bars of 60 s .* got none in 240 bars"):
         aggregate(GOOD, DAY_NS)
     with pytest.raises(BadData, match="at least one group of 5 bars"):
         aggregate(replace(GOOD, ts_event=GOOD.ts_event + 10**9), 5 * MINUTE_NS)

@@ -75,10 +75,10 @@ def test_longer_bars_are_made_of_the_catalogs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("instrument_id", "interval_ns", "message"),
     [
-        (None, None, r"minutes, hours or days expected, was several of AUDUSD.*-MINUTE-BID.*MINUTE-LAST.*MINUTE-MID"),
-        ("BTC-PERP.DERIBIT", MINUTE_NS, r"DERIBIT that make up 60 s expected, was several of .*LAST-EXTERNAL, .*MID"),
-        ("ETH.DERIBIT", None, r"of ETH\.DERIBIT expected, was none of AUDUSD\.SIM-1-.*BTC-PERP.*TICK"),
-        ("AUD/USD.SIM", 90 * 10**9, r"of AUD/USD\.SIM that make up 90 s expected, was none of AUDUSD"),
+        (None, None, r"minutes, hours or days, got several of AUDUSD.*-MINUTE-BID.*MINUTE-LAST.*MINUTE-MID"),
+        ("BTC-PERP.DERIBIT", MINUTE_NS, r"DERIBIT that make up 60 s, got several of .*LAST-EXTERNAL, .*MID"),
+        ("ETH.DERIBIT", None, r"of ETH\.DERIBIT, got none of AUDUSD\.SIM-1-.*BTC-PERP.*TICK"),
+        ("AUD/USD.SIM", 90 * 10**9, r"of AUD/USD\.SIM that make up 90 s, got none of AUDUSD"),
     ],
 )
 def test_an_open_choice_lists_what_there_is(
@@ -96,12 +96,12 @@ def test_an_open_choice_lists_what_there_is(
 def test_bars_of_no_fixed_length_in_time_are_refused(tmp_path: Path, kind: str) -> None:
     write(tmp_path, f"BTC-PERP.DERIBIT-{kind}-LAST-EXTERNAL")
 
-    with pytest.raises(BadData, match=f"one kind of bars of seconds, .* expected, was none of BTC-PERP.DERIBIT-{kind}"):
+    with pytest.raises(BadData, match=f"one kind of bars of seconds, .*, got none of BTC-PERP.DERIBIT-{kind}"):
         load_catalog_bars(tmp_path)
 
 
 def test_a_folder_without_bars_is_no_catalog(tmp_path: Path) -> None:
-    with pytest.raises(BadData, match="catalog with bars expected, was without data/bar"):
+    with pytest.raises(BadData, match="catalog with bars, got a folder without data/bar"):
         load_catalog_bars(tmp_path)
 
 
@@ -110,5 +110,5 @@ def test_a_folder_that_is_no_bar_type_is_refused(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "2024.parquet").touch()
 
-    with pytest.raises(BadData, match="bar types in data/bar expected, was 'prices'"):
+    with pytest.raises(BadData, match="expected bar types in data/bar, got 'prices'"):
         load_catalog_bars(tmp_path)

@@ -208,5 +208,5 @@ def test_fatal_findings_come_first() -> None:
 
 
 def test_no_bars_are_no_data() -> None:
-    with pytest.raises(BadData, match="at least one bar expected, was an empty data set"):
+    with pytest.raises(BadData, match="expected at least one bar, got an empty data set"):
         check_bars(GOOD.between(0, 0))

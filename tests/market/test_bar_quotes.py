@@ -88,10 +88,10 @@ def test_times_never_go_back_where_bars_overlap() -> None:
 
 @pytest.mark.parametrize("spread_bps", [-1.0, 10_000.0, 0.00001, math.nan, math.inf])
 def test_a_spread_that_makes_no_sense_is_refused(spread_bps: float) -> None:
-    with pytest.raises(ValueError, match=r"spread_bps in \[0, 10000\) in steps of 0.0001 expected, was"):
+    with pytest.raises(ValueError, match=r"expected spread_bps in \[0, 10000\) in steps of 0.0001, got"):
         bar_quotes(make_bars([10], [10], [1]), spread_bps)
 
 
 def test_a_spread_that_leaves_no_bid_is_refused() -> None:
-    with pytest.raises(BadData, match="made: a bid above 0 expected, was 0 steps"):
+    with pytest.raises(BadData, match="made: expected a bid above 0, got 0 steps"):
         bar_quotes(make_bars([1], [1], [1]), 1.0)

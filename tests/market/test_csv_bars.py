@@ -117,7 +117,7 @@ def test_a_stamp_is_the_open_unless_said_otherwise(tmp_path: Path) -> None:
     assert opened.ts_event.tolist() == CLOSES
     with pytest.raises(BadReadOption, match="stamp: expected open or close, got 'mid'"):
         ReadOptions("mid")
-    with pytest.raises(BadData, match="stamps of the open expected in column 'open_time', was stamp='close'"):
+    with pytest.raises(BadData, match="expected stamp='open' for a column 'open_time', got stamp='close'"):
         load_csv_bars(written(tmp_path, klines(), NAME), read=ReadOptions("close"))
 
 
@@ -169,15 +169,15 @@ MIXED = SYMBOLS.replace("7,BTCUSDT", "7,ETHUSDT")
 @pytest.mark.parametrize(
     ("name", "text", "given", "message"),
     [
-        (NAME, UNIX, "BTCUSDT.KRAKEN", r"bars of BTCUSDT\.KRAKEN expected, was BTCUSDT\.BINANCE"),
-        (NAME, UNIX, "ETHUSDT.BINANCE", r"bars of ETHUSDT\.BINANCE expected, was BTCUSDT\.BINANCE"),
-        ("bars.csv", SYMBOLS, "ETHUSDT.X", r"bars of ETHUSDT\.X expected, was BTCUSDT\.X"),
-        ("ETHUSDT-1m-2024-01.csv", SYMBOLS, None, "ETHUSDT expected in column 'symbol', was BTCUSDT"),
+        (NAME, UNIX, "BTCUSDT.KRAKEN", r"expected bars of BTCUSDT\.KRAKEN, got BTCUSDT\.BINANCE"),
+        (NAME, UNIX, "ETHUSDT.BINANCE", r"expected bars of ETHUSDT\.BINANCE, got BTCUSDT\.BINANCE"),
+        ("bars.csv", SYMBOLS, "ETHUSDT.X", r"expected bars of ETHUSDT\.X, got BTCUSDT\.X"),
+        ("ETHUSDT-1m-2024-01.csv", SYMBOLS, None, "expected ETHUSDT in column 'symbol', got BTCUSDT"),
         ("bars.csv", MIXED, None, "line 4, column 'symbol': expected only 'BTCUSDT', got 'ETHUSDT'"),
         ("bars.csv", MIXED, "BTCUSDT.X", "line 4, column 'symbol': expected only 'BTCUSDT', got 'ETHUSDT'"),
         ("bars.csv", SYMBOLS.replace("BTCUSDT", ""), None, "line 2, column 'symbol': expected a symbol, got ''"),
-        ("2024.csv", UNIX, None, "an instrument_id, or a file name that begins with the symbol expected"),
-        ("bars.csv", UNIX, "BTCUSDT", r"an instrument like BTCUSDT\.BINANCE expected, was 'BTCUSDT'"),
+        ("2024.csv", UNIX, None, "expected an instrument_id, or a file name that begins with the symbol"),
+        ("bars.csv", UNIX, "BTCUSDT", r"expected an instrument like BTCUSDT\.BINANCE, got 'BTCUSDT'"),
     ],
 )
 def test_a_file_is_about_one_instrument(tmp_path: Path, name: str, text: str, given: str | None, message: str) -> None:
@@ -188,14 +188,14 @@ def test_a_file_is_about_one_instrument(tmp_path: Path, name: str, text: str, gi
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "at least one bar expected, was an empty file"),
-        (HEADER, "at least one bar expected, was only a header"),
-        (UNIX.splitlines(keepends=True)[0], "at least 2 bars of different times expected, to tell their interval"),
-        ("1,2,3\n", "a header, or 6 columns .* or the 12 of Binance klines expected, was 3 without a header"),
-        (HEADER.replace("volume", "size") + UNIX, r"columns \['volume'\] of bars expected, was a header of"),
-        (HEADER.replace("timestamp", "when") + UNIX, "one column of times .* expected, was a header of"),
-        ("time,open,high,low,close,volume,date\n" + UNIX.replace("\n", ",1\n"), "one .* expected, was time and date"),
-        ("time,open,high,low,Open,volume,close\n" + UNIX.replace("\n", ",1\n"), r"once expected, was \['open'\]"),
+        ("", "expected at least one bar, got an empty file"),
+        (HEADER, "expected at least one bar, got only a header"),
+        (UNIX.splitlines(keepends=True)[0], "expected at least 2 bars of different times, to derive their interval"),
+        ("1,2,3\n", "expected a header, or 6 columns .* or the 12 of Binance klines, got 3 without a header"),
+        (HEADER.replace("volume", "size") + UNIX, r"expected columns \['volume'\] of bars, got a header of"),
+        (HEADER.replace("timestamp", "when") + UNIX, "expected one column of times .*, got a header of"),
+        ("time,open,high,low,close,volume,date\n" + UNIX.replace("\n", ",1\n"), "expected one .*, got time and date"),
+        ("time,open,high,low,Open,volume,close\n" + UNIX.replace("\n", ",1\n"), r"once, got \['open'\]"),
         (UNIX.replace("42285.0,12.500", "4228x,12.500"), "line 1, column 'close': expected a number, got '4228x'"),
         (UNIX.replace("42270.25", ""), "line 2, column 'low': expected a number, got ''"),
         (UNIX.replace("3.1", "nan"), "line 2, column 'volume': expected a number, got 'nan'"),

@@ -96,19 +96,19 @@ def test_published_archives_are_read_as_they_are(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["trades.csv", "btcusdt.csv", "BTCUSDT-2024-01.csv"])
 def test_binance_needs_a_file_name_with_the_symbol(tmp_path: Path, name: str) -> None:
-    with pytest.raises(BadData, match=r"a file name like BTCUSDT-trades-2024-01\.csv expected"):
+    with pytest.raises(BadData, match=r"expected a file name like BTCUSDT-trades-2024-01\.csv"):
         load_csv(written(tmp_path, FUTURES, name))
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "at least one trade expected, was an empty file"),
-        (FUTURES_HEADER, "at least one trade expected, was only a header"),
-        ("1,2,3\n", "6 to 8 columns of .* expected, was 3"),
-        (FUTURES_HEADER.replace("price", "prize") + FUTURES, r"columns \['price'\] of Binance trades expected"),
-        (AGG_HEADER.replace("transact_time", "t") + AGG, r"\['transact_time'\] of Binance aggTrades expected"),
-        (TARDIS.replace("local_timestamp", "received"), r"\['local_timestamp'\] of Tardis trades expected"),
+        ("", "expected at least one trade, got an empty file"),
+        (FUTURES_HEADER, "expected at least one trade, got only a header"),
+        ("1,2,3\n", "expected 6 to 8 columns of .*, got 3"),
+        (FUTURES_HEADER.replace("price", "prize") + FUTURES, r"expected columns \['price'\] of Binance trades"),
+        (AGG_HEADER.replace("transact_time", "t") + AGG, r"\['transact_time'\] of Binance aggTrades"),
+        (TARDIS.replace("local_timestamp", "received"), r"\['local_timestamp'\] of Tardis trades"),
         (FUTURES.replace("42283.60", "4228x"), "line 2, column 'price': expected a number, got '4228x'"),
         (FUTURES_HEADER + FUTURES.replace("2.000", ""), "line 3, column 'qty': expected a number, got ''"),
         (FUTURES + "9,42283.6\n", "line 3, column 'qty': expected a number, got ''"),
@@ -155,7 +155,7 @@ def test_what_can_be_read_but_not_used_is_refused_by_the_check(tmp_path: Path, t
 
 @pytest.mark.parametrize("name", ["BTCUSDT-trades-2024-01.zip", "BTCUSDT-trades-2024-01.csv.gz"])
 def test_a_damaged_archive_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(BadData, match="comma-separated values expected, was unreadable"):
+    with pytest.raises(BadData, match="expected comma-separated values, got unreadable"):
         load_csv(written(tmp_path, FUTURES, name))
 
 

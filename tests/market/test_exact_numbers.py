@@ -34,7 +34,7 @@ from nautilus_torchserve.market.trades.csv_files import load_csv
 from nautilus_torchserve.market.trades.quotes import implied_quotes
 from nautilus_torchserve.market.trades.simulator import simulate
 from nautilus_torchserve.market.trades.trades import BadData, Instrument, Trades
-from nautilus_torchserve.trading.backtest.bar_catalog import bar_objects
+from nautilus_torchserve.trading.backtest.bars.catalog import bar_objects
 from nautilus_torchserve.trading.instruments.instruments import to_quote_ticks, trade_ticks
 
 START = 1_704_067_200_000_000_000

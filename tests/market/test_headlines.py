@@ -199,18 +199,18 @@ RECEIVED = f"text,published,received\nUp,{T_S},{T_S}\n"
 @pytest.mark.parametrize(
     ("text", "instrument_id", "delay_ns", "says"),
     [
-        ("", SIM, 0, "at least one headline expected, was an empty file"),
-        ("text,date\n", SIM, 0, "at least one headline expected, was only a header"),
-        ("label,date\nup,1\n", SIM, 0, "text (text, headline, title) expected, was only label, date"),
+        ("", SIM, 0, "expected at least one headline, got an empty file"),
+        ("text,date\n", SIM, 0, "expected at least one headline, got only a header"),
+        ("label,date\nup,1\n", SIM, 0, "one column of text (text, headline, title), got only label, date"),
         ("text,when\nup,1\n", SIM, 0, "one column of published (published, timestamp,"),
-        ("text,title,date\na,b,1\n", SIM, 0, "text (text, headline, title) expected, was text and title"),
-        ("Text,date,text\na,1,b\n", SIM, 0, "expected, was Text and text"),
-        ("text,date,time\na,1,2\n", SIM, 0, "expected, was date and time"),
-        (PLAIN, SIM, None, "(0 where news is known at once), was only text, published and no delay_ns"),
-        (RECEIVED, SIM, 0, "no delay_ns expected, as 'received' holds times of receipt, was 0"),
-        (PLAIN, None, 0, "a column of instruments, or an instrument_id for all headlines, expected, was"),
-        (PLAIN, "SIMUSD", 0, "an instrument like BTCUSDT.BINANCE expected, was 'SIMUSD'"),
-        (MIXED, "XYZ.SIM", 0, "a headline on XYZ.SIM expected, was only on ETHUSD.SIM, SIMUSD.SIM, SIMUSD.X"),
+        ("text,title,date\na,b,1\n", SIM, 0, "one column of text (text, headline, title), got text and title"),
+        ("Text,date,text\na,1,b\n", SIM, 0, "got Text and text"),
+        ("text,date,time\na,1,2\n", SIM, 0, "got date and time"),
+        (PLAIN, SIM, None, "(0 where news is known at once), got only text, published and no delay_ns"),
+        (RECEIVED, SIM, 0, "expected no delay_ns, as 'received' holds times of receipt, got 0"),
+        (PLAIN, None, 0, "expected a column of instruments, or an instrument_id for all headlines, got"),
+        (PLAIN, "SIMUSD", 0, "expected an instrument like BTCUSDT.BINANCE, got 'SIMUSD'"),
+        (MIXED, "XYZ.SIM", 0, "expected a headline on XYZ.SIM, got headlines only on ETHUSD.SIM, SIMUSD.SIM, SIMUSD.X"),
         (MIXED, None, 0, "line 4, column 'symbol': expected instruments like BTCUSDT.BINANCE, got"),
         (
             MIXED.replace("SIMUSD.X", " ; "),
@@ -218,11 +218,11 @@ RECEIVED = f"text,published,received\nUp,{T_S},{T_S}\n"
             0,
             "line 5, column 'symbol': expected at least one instrument, got ' ; '",
         ),
-        (MIXED.replace("SIMUSD.X", "['SIMUSD.X']"), SIM, 0, "line 5: an instrument like BTCUSDT.BINANCE expected"),
-        (PLAIN + f'"two\nlines",{T_S}\n ,{T_S}\n', SIM, 0, "line 5: a headline's text expected, was ' '"),
-        (PLAIN + f"Up, and away,{T_S}\n", SIM, 0, "line 3: 2 cells expected, was 3: ['Up', ' and away'"),
-        (PLAIN + "Up\n", SIM, 0, "line 3: 2 cells expected, was 1: ['Up']"),
-        (PLAIN + f'"Up,{T_S}\n', SIM, 0, "line 3: cells separated by ',' expected, was: unexpected"),
+        (MIXED.replace("SIMUSD.X", "['SIMUSD.X']"), SIM, 0, "line 5: expected an instrument like BTCUSDT.BINANCE"),
+        (PLAIN + f'"two\nlines",{T_S}\n ,{T_S}\n', SIM, 0, "line 5: expected a headline's text, got ' '"),
+        (PLAIN + f"Up, and away,{T_S}\n", SIM, 0, "line 3: expected 2 cells, got 3: ['Up', ' and away'"),
+        (PLAIN + "Up\n", SIM, 0, "line 3: expected 2 cells, got 1: ['Up']"),
+        (PLAIN + f'"Up,{T_S}\n', SIM, 0, "line 3: expected cells separated by ',', got: unexpected"),
         (PLAIN + "Up,today\n", SIM, 0, "line 3, column 'published': expected a number, got 'today'"),
         (PLAIN + "Up,12345\n", SIM, 0, "line 3, column 'published': expected Unix seconds or milliseconds or"),
         (PLAIN + f"Up,{T_S}.5\n", SIM, 0, "line 3, column 'published': expected a whole number, got '1704067200.5'"),
@@ -234,18 +234,18 @@ RECEIVED = f"text,published,received\nUp,{T_S},{T_S}\n"
         ),
         ("text,date\nUp,2024-01-01\nUp,2024-02-30\n", SIM, 0, "line 3, column 'date': expected a time like"),
         ("text,date\nUp,2024-01-01\nUp,\n", SIM, 0, "line 3, column 'date': expected a time like"),
-        ("text,date\nUp,1969-07-20\n", SIM, 0, "line 2: a headline published in 1970 or later expected"),
-        (RECEIVED + f"Up,{T_S},{T_S - 1}\n", SIM, None, f"(ts_event, {T}) expected, was {T - SECOND}"),
-        ('{"text": "Up"\n', SIM, 0, "line 1: a JSON object a line expected, was: Expecting ',' delimiter"),
-        ('[{"text": "Up"}]\n', SIM, 0, "line 1: a JSON object a line expected, was [[('text', 'Up')]]"),
-        ('{"text": "Up", "date": 1, "date": 2}', SIM, 0, "expected, was date and date"),
-        (f'{OBJECT}\n{{"text": "Up"}}', SIM, 0, "line 2: date, text as in line 1 expected, was text"),
-        (f'{OBJECT}\n{{"text": "Up", "date": 1, "received": 1}}', SIM, 0, "was date, received, text"),
+        ("text,date\nUp,1969-07-20\n", SIM, 0, "line 2: expected a headline published in 1970 or later"),
+        (RECEIVED + f"Up,{T_S},{T_S - 1}\n", SIM, None, f"(ts_event, {T}), got {T - SECOND}"),
+        ('{"text": "Up"\n', SIM, 0, "line 1: expected a JSON object a line, got: Expecting ',' delimiter"),
+        ('[{"text": "Up"}]\n', SIM, 0, "line 1: expected a JSON object a line, got [[('text', 'Up')]]"),
+        ('{"text": "Up", "date": 1, "date": 2}', SIM, 0, "got date and date"),
+        (f'{OBJECT}\n{{"text": "Up"}}', SIM, 0, "line 2: expected date, text as in line 1, got text"),
+        (f'{OBJECT}\n{{"text": "Up", "date": 1, "received": 1}}', SIM, 0, "got date, received, text"),
         (f'{{"text": null, "date": {T_S}}}', SIM, 0, "line 1, column 'text': expected a string, got None"),
         ('{"text": "Up", "date": true}', SIM, 0, "line 1, column 'date': expected a time, got True"),
         (OBJECT[:-1] + ', "symbol": [1]}', None, 0, "column 'symbol': expected a string or a list of strings, got [1]"),
         (OBJECT[:-1] + ', "symbol": []}', None, 0, "line 1, column 'symbol': expected at least one instrument, got ''"),
-        (f'{{"text": "\\ud83d", "date": {T_S}}}', SIM, 0, "line 1: a headline's text in Unicode characters expected"),
+        (f'{{"text": "\\ud83d", "date": {T_S}}}', SIM, 0, "line 1: expected a headline's text in Unicode characters"),
     ],
 )
 def test_a_bad_file_is_refused_with_its_place(
@@ -267,26 +267,26 @@ def test_what_is_no_text_is_refused_with_its_line(tmp_path: Path) -> None:
 
     with pytest.raises(BadData, match=r"news\.csv: line 3: expected UTF-8, got b'\\xfc'; convert the file"):
         load_headlines(latin, SIM, 0)
-    with pytest.raises(BadData, match=r"news\.csv\.gz: a gzip file expected, was unreadable"):
+    with pytest.raises(BadData, match=r"news\.csv\.gz: expected a gzip file, got unreadable"):
         load_headlines(broken, SIM, 0)
-    with pytest.raises(BadData, match=r"none\.csv: a file of headlines expected, was missing"):
+    with pytest.raises(BadData, match=r"none\.csv: expected a file of headlines, got a path that does not exist"):
         load_headlines(tmp_path / "none.csv", SIM, 0)
 
 
 def test_nothing_is_received_before_it_is_published(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="delay_ns of at least 0 expected, was -1"):
+    with pytest.raises(ValueError, match="expected delay_ns of at least 0, got -1"):
         load_headlines(written(tmp_path, PLAIN), SIM, -1)
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"text": " \n"}, "a headline's text expected, was"),
-        ({"source": "\udc80"}, "a headline's source in Unicode characters expected"),
-        ({"instrument_ids": ()}, "a headline on at least one instrument expected, was none"),
-        ({"instrument_ids": (SIM, "BTC USD.X")}, "an instrument like BTCUSDT.BINANCE expected, was 'BTC USD.X'"),
-        ({"ts_init": T - 1}, "a headline received .* not before it was published .* expected, was 1704067199999999999"),
-        ({"ts_event": -1}, "published in 1970 or later expected, was -1 ns"),
+        ({"text": " \n"}, "expected a headline's text, got"),
+        ({"source": "\udc80"}, "expected a headline's source in Unicode characters"),
+        ({"instrument_ids": ()}, "expected a headline on at least one instrument, got none"),
+        ({"instrument_ids": (SIM, "BTC USD.X")}, "expected an instrument like BTCUSDT.BINANCE, got 'BTC USD.X'"),
+        ({"ts_init": T - 1}, "expected a headline received .* not before it was published .*, got 1704067199999999999"),
+        ({"ts_event": -1}, "published in 1970 or later, got -1 ns"),
     ],
 )
 def test_a_headline_that_cannot_be_is_refused(change: dict, says: str) -> None:

@@ -151,11 +151,11 @@ def test_longer_bars_have_their_news_too() -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"mean_bars_between": 0.0}, "mean_bars_between above 0 expected, was 0.0"),
-        ({"delay_ns": 0}, r"delay_ns of at least 1 expected \(nothing is known at once\), was 0"),
-        ({"reaction_bars": 0}, "reaction_bars of at least 1 expected, was 0"),
-        ({"impact_bps": float("nan")}, "impact_bps of at least 0 expected, was nan"),
-        ({"decay": 1.5}, "decay above 0 and at most 1 expected, was 1.5"),
+        ({"mean_bars_between": 0.0}, "expected mean_bars_between above 0, got 0.0"),
+        ({"delay_ns": 0}, r"expected delay_ns of at least 1 \(nothing is known at once\), got 0"),
+        ({"reaction_bars": 0}, "expected reaction_bars of at least 1, got 0"),
+        ({"impact_bps": float("nan")}, "expected impact_bps of at least 0, got nan"),
+        ({"decay": 1.5}, "expected decay above 0 and at most 1, got 1.5"),
     ],
 )
 def test_news_that_cannot_be_is_refused(change: dict, says: str) -> None:
@@ -164,27 +164,27 @@ def test_news_that_cannot_be_is_refused(change: dict, says: str) -> None:
 
 
 def test_nothing_cannot_be_simulated() -> None:
-    with pytest.raises(ValueError, match="at least 1 bar and 1 text expected, was 0 and 3"):
+    with pytest.raises(ValueError, match="expected at least 1 bar and 1 text, got 0 and 3"):
         simulate_news(0, TEXTS)
-    with pytest.raises(ValueError, match="at least 1 bar and 1 text expected, was 10 and 0"):
+    with pytest.raises(ValueError, match="expected at least 1 bar and 1 text, got 10 and 0"):
         simulate_news(10, ())
 
 
 @pytest.mark.parametrize("drift", [np.zeros(9), np.full(10, np.nan), np.zeros((10, 1))])
 def test_a_drift_fits_its_bars(drift: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="a finite drift for each of 10 bars expected"):
+    with pytest.raises(ValueError, match="expected a finite drift for each of 10 bars"):
         simulate_bars(10, drift=drift)
 
 
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("", "at least one labelled headline expected, was none"),
-        ("label,text\n", "at least one labelled headline expected, was none"),
-        ("text,label\nUp,positive\n", r"line 1: a header of label,text expected, was \['text', 'label'\]"),
-        ("label,text\npositive,Up\ngood,Up\n", "line 3: label negative or neutral or positive expected, was 'good'"),
-        ("label,text\npositive, \n", "line 2: a headline's text expected, was ' '"),
-        ("label,text\npositive,Up, and away\n", "line 2: 2 cells expected, was"),
+        ("", "expected at least one labelled headline, got none"),
+        ("label,text\n", "expected at least one labelled headline, got none"),
+        ("text,label\nUp,positive\n", r"line 1: expected a header of label,text, got \['text', 'label'\]"),
+        ("label,text\npositive,Up\ngood,Up\n", "line 3: expected label negative or neutral or positive, got 'good'"),
+        ("label,text\npositive, \n", "line 2: expected a headline's text, got ' '"),
+        ("label,text\npositive,Up, and away\n", "line 2: expected 2 cells, got"),
     ],
 )
 def test_labelled_headlines_that_cannot_be_read_are_refused(tmp_path: Path, content: str, says: str) -> None:

@@ -71,10 +71,10 @@ def test_a_buyer_pays_the_spread() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"self_excitation": 0.95}, "sum below 1 expected"),
+        ({"self_excitation": 0.95}, "sum below 1"),
         ({"cross_excitation": 0.9}, "cross_excitation <= self_excitation"),
-        ({"decay": 0.0}, "decay above 0 expected, was 0.0"),
-        ({"base_rate": -1.0}, "base_rate above 0 expected"),
+        ({"decay": 0.0}, "expected decay above 0, got 0.0"),
+        ({"base_rate": -1.0}, "expected base_rate above 0"),
     ],
 )
 def test_a_market_that_cannot_be_is_refused(change: dict[str, float], message: str) -> None:
@@ -83,5 +83,5 @@ def test_a_market_that_cannot_be_is_refused(change: dict[str, float], message: s
 
 
 def test_no_trades_cannot_be_simulated() -> None:
-    with pytest.raises(ValueError, match="at least 1 trade expected, was 0"):
+    with pytest.raises(ValueError, match="expected at least 1 trade, got 0"):
         simulate(0)

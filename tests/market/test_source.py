@@ -21,7 +21,7 @@ def test_a_file_is_a_csv(tmp_path: Path) -> None:
 
     assert load(path, trades=0, seed=0).instrument.instrument_id == "ETHUSDT.BINANCE"
     assert len(load(str(path), trades=0, seed=0, instrument_id="ETHUSDT.BINANCE")) == 1
-    with pytest.raises(BadData, match=r"trades of BTCUSDT\.BINANCE expected, was ETHUSDT\.BINANCE"):
+    with pytest.raises(BadData, match=r"expected trades of BTCUSDT\.BINANCE, got ETHUSDT\.BINANCE"):
         load(path, trades=0, seed=0, instrument_id="BTCUSDT.BINANCE")
 
 
@@ -34,22 +34,22 @@ def test_what_is_loaded_is_checked(tmp_path: Path) -> None:
 
 
 def test_a_missing_path_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadData, match="a CSV file or a catalog folder expected, was missing"):
+    with pytest.raises(BadData, match="expected a CSV file or a catalog folder, got a path that does not exist"):
         load(tmp_path / "nowhere", trades=0, seed=0)
 
 
 def test_a_folder_is_a_catalog(tmp_path: Path) -> None:
     pytest.importorskip("nautilus_trader")
 
-    with pytest.raises(BadData, match="catalog with trades expected"):
+    with pytest.raises(BadData, match="catalog with trades"):
         load(tmp_path, trades=0, seed=0)
 
 
 def test_training_imports_no_trading_platform() -> None:
     pytest.importorskip("torch")
     code = """
-import sys, nautilus_torchserve.training.tick.run, nautilus_torchserve.training.price.run,
-nautilus_torchserve.market.trades.load, nautilus_torchserve.market.bars.load
+import sys, nautilus_torchserve.training.tick.run, nautilus_torchserve.training.price.run
+import nautilus_torchserve.market.trades.load, nautilus_torchserve.market.bars.load
 sys.exit('nautilus_trader' in sys.modules or 'ts' in sys.modules)
 """
 

@@ -27,7 +27,7 @@ def with_value(name: str, row: int, value: object) -> Trades:
         (replace(GOOD, ts_event=GOOD.ts_event + 1), "row 1 .*: expected a time of receipt"),
         (with_value("side", 4, 2), r"row 5 .*: expected side \+1, -1 or 0, got 2"),
         (with_value("trade_id", 8, "3"), "row 9 .*: expected every trade id once .*, got '3'"),
-        (GOOD.between(0, 0), "at least one trade expected"),
+        (GOOD.between(0, 0), "expected at least one trade"),
     ],
 )
 def test_unusable_trades_are_refused_with_their_row(trades: Trades, message: str) -> None:

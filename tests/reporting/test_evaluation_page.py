@@ -139,7 +139,7 @@ def test_the_tables_hold_the_numbers() -> None:
     assert tables["Score"] == [
         ["RMSE (bps) | on no change", "+0.0121 | -0.0040 to +0.0288", "within chance"],
         ["MAE (bps) | on linear", "-0.0037 | -0.0066 to -0.0009", "worse"],
-        ["Direction right | on a coin", "+1.62 pp | +0.71 to +2.53 pp", "better"],
+        ["Correct direction | on a coin", "+1.62 pp | +0.71 to +2.53 pp", "better"],
         [
             "Log likelihood (nats per bar) | 6.9823 for one Student t for all bars",
             "+0.0629 | +0.0512 to +0.0746",
@@ -262,11 +262,11 @@ def test_a_section_with_nothing_to_show_says_so() -> None:
 
     for sentence in (
         "There were no folds",
-        "Nothing was shuffled",
+        "No input was shuffled",
         "No epoch was recorded",
         "No sign was forecast",
         "No interval was compared",
-        "found nothing amiss",
+        "The data checks found nothing",
     ):
         assert sentence in elements.text
     assert set(elements.figures) == {"direction"}

@@ -111,7 +111,7 @@ def test_a_run_without_trades_has_an_empty_log(report_data: ReportData, tmp_path
     found = read_trades(tmp_path)
 
     assert found.best() is None
-    with pytest.raises(BadReport, match="no trade, as no position was closed, expected, was 1"):
+    with pytest.raises(BadReport, match="expected no trade, as no position was closed, got 1"):
         found.trade(1)
 
 
@@ -119,7 +119,7 @@ def test_trades_that_are_missing_are_named(report_data: ReportData, tmp_path: Pa
     with pytest.raises(BadReport, match=r"trades\.json expected, which a backtest's report"):
         read_trades(tmp_path)
     write_report(replace(report_data, log=log_of(past_trade(1, 1.0))), tmp_path)
-    with pytest.raises(BadReport, match="trade 1 to 1 expected, was 2"):
+    with pytest.raises(BadReport, match="expected trade 1 to 1, got 2"):
         read_trades(tmp_path).trade(2)
     for name in ("trades.npz", "trades.json"):
         whole = (tmp_path / name).read_bytes()
@@ -129,5 +129,5 @@ def test_trades_that_are_missing_are_named(report_data: ReportData, tmp_path: Pa
                 read_trades(tmp_path)
         (tmp_path / name).write_bytes(whole)
     (tmp_path / "trades.npz").unlink()
-    with pytest.raises(BadReport, match=r"trades\.npz expected, was missing"):
+    with pytest.raises(BadReport, match=r"expected trades\.npz, got a path that does not exist"):
         read_trades(tmp_path)

@@ -99,7 +99,9 @@ def test_every_mistake_is_told_with_what_was_said_and_what_was_right() -> None:
     for each in evaluation()["wrong"]:
         assert each["text"] in text
     assert text.index("Sentence number 0 of") < text.index("Sentence number 42 of")
-    assert "Sentence number 1 of the held-out part analysts: price targets, wire 1 % 3 % labelled 96 % said" in text
+    assert (
+        "Sentence number 1 of the held-out part analysts: price targets, wire 1 % 3 % labelled 96 % predicted" in text
+    )
 
 
 def test_both_reliabilities_are_drawn_with_their_counts() -> None:
@@ -139,7 +141,7 @@ def test_without_benchmarks_and_mistakes_there_is_no_word_of_them() -> None:
     text = shown(report)
 
     assert "Other labelled files" not in text
-    assert "Nothing." in text
+    assert "None." in text
 
 
 def test_a_class_that_was_never_said_has_a_dash() -> None:

@@ -42,7 +42,10 @@ def test_asks_a_server_with_the_token_of_its_key_file(tick_server: TorchServe) -
     [
         (("--url", "http://127.0.0.1:9"), "Could not connect"),
         (("--url", "mar:nowhere.mar"), "nowhere.mar: expected a model archive, got no file"),
-        (("--data", "nowhere.csv"), "nowhere.csv: a CSV file or a catalog folder expected, was missing"),
+        (
+            ("--data", "nowhere.csv"),
+            "nowhere.csv: expected a CSV file or a catalog folder, got a path that does not exist",
+        ),
         (("--token-file", "nowhere.json"), "nowhere.json: expected TorchServe's key file"),
     ],
 )
@@ -145,7 +148,11 @@ def test_price_takes_several_files_with_their_names_in_order(price_archive: Path
         (("--bar", "1-WEEK"), 2, "such as 1-MINUTE"),
         (("--horizon", "1s"), 2, "horizon_ns of at least a bar's"),
         (("--data", "a.csv", "--data", "b.csv", "--instrument", "A.B"), 2, "as many --instrument as --data"),
-        (("--data", "nowhere.csv"), 1, "nowhere.csv: a CSV file or a catalog folder expected, was missing"),
+        (
+            ("--data", "nowhere.csv"),
+            1,
+            "nowhere.csv: expected a CSV file or a catalog folder, got a path that does not exist",
+        ),
         (("--bar", "5-MINUTE"), 1, "a model of 300 s bars expected, was of 60 s"),
     ],
 )

@@ -101,7 +101,7 @@ def test_a_job_that_fails_says_why_in_one_line(arguments: tuple[str, ...], reaso
     [
         (("tick", "--output", "rally", *ROW), "expected output buy, sell, hold to explain, got 'rally'"),
         (("tick", "1", "2"), "expected rows of shape [n, 4], got [1, 2]"),
-        (("price", "--model", "tick"), "a model of bars expected, was one that takes rows"),
+        (("price", "--model", "tick"), "expected a model of bars, got one that takes rows"),
     ],
 )
 def test_what_a_model_refuses_is_said(tick_archive: Path, arguments: tuple[str, ...], reason: str) -> None:

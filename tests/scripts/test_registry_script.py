@@ -81,7 +81,7 @@ def test_a_file_that_is_no_archive_ends_with_status_1(folder: Path) -> None:
 
     assert result.exit_code == 1
     assert "error: " in result.stderr
-    assert "a model archive expected" in result.stderr
+    assert "expected a model archive" in result.stderr
 
 
 def test_list_names_versions_and_metrics(folder: Path) -> None:

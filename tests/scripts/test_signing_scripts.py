@@ -71,9 +71,9 @@ def test_without_a_place_the_key_goes_into_the_home(tmp_path: Path, monkeypatch:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (("verify", "ARCHIVE", "--trusted", "TMP"), "a signed archive expected, was unsigned"),
-        (("verify", "TMP/missing.mar"), "a model archive expected, was no file"),
-        (("sign", "ARCHIVE", "--key", "TMP/missing.key"), "missing.key: a private key expected: No such file"),
+        (("verify", "ARCHIVE", "--trusted", "TMP"), "expected a signed archive, got an unsigned one"),
+        (("verify", "TMP/missing.mar"), "expected a model archive, got no file"),
+        (("sign", "ARCHIVE", "--key", "TMP/missing.key"), "missing.key: expected a private key: No such file"),
         (("sign", "ARCHIVE", "--key", "env:NOT_SET"), "was empty or not set"),
         (("keys", "alice", "--private", "TMP/repo/keys/alice.key", "--trusted", "TMP"), "outside of git"),
     ],

@@ -216,8 +216,8 @@ def spoilt(asked: list[NewsWindow], **changed: object) -> Any:
 BAD: dict[str, tuple[dict[str, Any], int, str, str]] = {
     "short window": ({"window": [[1, 2, 3, 4, 5]]}, 400, "BadShape", "instance 2: expected rows of shape [n, 60, 5]"),
     "negative price": ({"window": [[-1, 1, 1, 1, 1]] * 60}, 422, "BadWindow", "expected positive prices"),
-    "no volume": ({"window": [[1, 1, 1, 1, 0]] * 60}, 422, "BadWindow", "some volume expected"),
-    "empty text": ({"texts": [""], "ages_s": [0]}, 422, "BadText", "instance 2: something to read"),
+    "no volume": ({"window": [[1, 1, 1, 1, 0]] * 60}, 422, "BadWindow", "expected some volume"),
+    "empty text": ({"texts": [""], "ages_s": [0]}, 422, "BadText", "instance 2: expected something to read"),
     "Cyrillic": ({"texts": ["Прибыль"], "ages_s": [0]}, 422, "BadText", "got CYRILLIC in text 3"),
     "emoji": ({"texts": ["🚀"], "ages_s": [0]}, 422, "BadText", "in text 3"),
     "a number": ({"texts": [3], "ages_s": [0]}, 400, "BadType", "instance 2: expected strings, got int '3'"),

@@ -217,7 +217,7 @@ def test_unknown_model_or_version_is_named(tick_server: TorchServe, model: str, 
 
 
 def test_unknown_version_of_an_archive_is_named(tick_archive: Path) -> None:
-    with pytest.raises(errors.UnknownModel, match=r"9\.9 expected, was 1\.0"):
+    with pytest.raises(errors.UnknownModel, match=r"expected version 9\.9, got 1\.0"):
         connect(f"mar:{tick_archive}", "tick", "9.9")
 
 

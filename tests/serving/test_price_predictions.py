@@ -117,7 +117,7 @@ BAD = {
     "four columns": (lambda row: row[..., :4].tolist(), 400, "BadShape", "[n, 60, 5]"),
     "negative price": (lambda row: spoilt(row, 7, 2, -1), 422, "BadWindow", "expected positive prices, got -1"),
     "high below low": (lambda row: spoilt(row, 7, 1, 1), 422, "BadWindow", "a high not below open and close"),
-    "no volume": (lambda row: spoilt(row, slice(None), 4, 0), 422, "BadWindow", "some volume expected"),
+    "no volume": (lambda row: spoilt(row, slice(None), 4, 0), 422, "BadWindow", "expected some volume"),
     "two instruments": (
         lambda row: (row * np.where(np.arange(60) < 30, 1, 50)[None, :, None]).tolist(),
         422,

@@ -236,5 +236,5 @@ def test_clients_refuse_what_cannot_be_read_alike(
 def test_texts_are_nothing_for_a_model_of_rows(news_server: TorchServe) -> None:
     client = connect(news_server.inference_url, "price", token=news_server.token)
 
-    with client, pytest.raises(errors.BadType, match="rows expected by the model"):
+    with client, pytest.raises(errors.BadType, match="expected rows, which the model takes"):
         client.predict(["Profit rose"])

@@ -24,7 +24,7 @@ def test_a_signed_archive_says_what_it_is(pair: tuple[Path, Path], tmp_path: Pat
 
 
 def test_an_unsigned_archive_is_refused(pair: tuple[Path, Path], tmp_path: Path) -> None:
-    with pytest.raises(Untrusted, match="a signed archive expected, was unsigned"):
+    with pytest.raises(Untrusted, match="expected a signed archive, got an unsigned one"):
         verify_archive(packed(tmp_path / "tick.mar"), pair[1])
 
 
@@ -51,7 +51,7 @@ def test_an_altered_archive_is_refused(
     members = {entry.name: entry.data for entry in entries_of(archive)}
     altered = forge(tmp_path / "altered.mar", [Entry(*each) for each in alter(members).items()])
 
-    with pytest.raises(Untrusted, match=r"altered since alice signed it: content [0-9a-f]{64} expected, was [0-9a-f]"):
+    with pytest.raises(Untrusted, match=r"altered since alice signed it: expected content [0-9a-f]{64}, got [0-9a-f]"):
         verify_archive(altered, pair[1])
 
 
@@ -97,30 +97,33 @@ def test_a_signature_of_another_archive_is_refused(pair: tuple[Path, Path], tmp_
 def resigned(archive: Path, to: Path, change: Callable[[dict], object]) -> Path:
     """An archive whose signature says something else."""
     entries = {entry.name: entry for entry in entries_of(archive)}
-    said = change(json.loads(entries[SIGNATURE].data))
-    data = said if isinstance(said, bytes) else json.dumps(said).encode()
+    signature = change(json.loads(entries[SIGNATURE].data))
+    data = signature if isinstance(signature, bytes) else json.dumps(signature).encode()
     return forge(to, [*(each for name, each in entries.items() if name != SIGNATURE), Entry(SIGNATURE, data)])
 
 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda said: said | {"digest": "0" * 64}, "was not made with that key"),
-        (lambda said: said | {"signature": base64.b64encode(bytes(64)).decode()}, "was not made with that key"),
-        (lambda said: said | {"signature": ""}, "was not made with that key"),
-        (lambda said: said | {"signature": "\u00e4"}, "was not made with that key"),
-        (lambda said: said | {"signature": said["signature"] + "!"}, "was not made with that key"),
-        (lambda said: said | {"algorithm": "none"}, "ed25519 over a SHA-256 expected, was 'none'"),
-        (lambda said: said | {"digest": "x"}, "ed25519 over a SHA-256 expected"),
-        (lambda said: said | {"digest": None}, '"digest" as a text expected, was NoneType'),
-        (lambda said: said | {"signature": 7}, '"signature" as a text expected, was int'),
-        (lambda said: said | {"key_id": ["x"]}, '"key_id" as a text expected, was list'),
-        (lambda said: {}, '"algorithm" as a text expected'),
-        (lambda said: [said], "a JSON object expected, was list"),
-        (lambda said: b"", "JSON expected"),
-        (lambda said: b"\xff\xfe", "JSON expected"),
-        (lambda said: b"[" * 100_000, "JSON expected"),
-        (lambda said: b'{"digest": "1", "digest": "2"}', "every key once expected"),
+        (lambda signature: signature | {"digest": "0" * 64}, "was not made with that key"),
+        (
+            lambda signature: signature | {"signature": base64.b64encode(bytes(64)).decode()},
+            "was not made with that key",
+        ),
+        (lambda signature: signature | {"signature": ""}, "was not made with that key"),
+        (lambda signature: signature | {"signature": "\u00e4"}, "was not made with that key"),
+        (lambda signature: signature | {"signature": signature["signature"] + "!"}, "was not made with that key"),
+        (lambda signature: signature | {"algorithm": "none"}, "expected ed25519 over a SHA-256, got 'none'"),
+        (lambda signature: signature | {"digest": "x"}, "expected ed25519 over a SHA-256"),
+        (lambda signature: signature | {"digest": None}, 'expected a text as "digest", got NoneType'),
+        (lambda signature: signature | {"signature": 7}, 'expected a text as "signature", got int'),
+        (lambda signature: signature | {"key_id": ["x"]}, 'expected a text as "key_id", got list'),
+        (lambda signature: {}, 'expected a text as "algorithm"'),
+        (lambda signature: [signature], "expected a JSON object, got list"),
+        (lambda signature: b"", "expected JSON"),
+        (lambda signature: b"\xff\xfe", "expected JSON"),
+        (lambda signature: b"[" * 100_000, "expected JSON"),
+        (lambda signature: b'{"digest": "1", "digest": "2"}', "expected every key once"),
     ],
 )
 def test_a_signature_that_is_none_is_refused(
@@ -135,20 +138,20 @@ def test_a_signature_that_is_none_is_refused(
 @pytest.mark.parametrize(
     ("manifest", "reason"),
     [
-        (b"", "JSON expected"),
-        (b"[]", "a JSON object expected, was list"),
-        (b'{"model": 1}', '"model" expected, was int'),
+        (b"", "expected JSON"),
+        (b"[]", "expected a JSON object, got list"),
+        (b'{"model": 1}', 'expected an object as "model", got int'),
         (b'{"model": {"modelVersion": "1"}}', "a modelName of letters, digits"),
         (b'{"model": {"modelName": "tick", "modelVersion": 1}}', "a modelVersion of letters, digits"),
         (b'{"model": {"modelName": "../tick", "modelVersion": "1"}}', "a modelName of letters, digits"),
         (b'{"model": {"modelName": "tick", "modelVersion": "1/../../x"}}', "a modelVersion of letters, digits"),
         (b'{"model": {"modelName": "tick\\n", "modelVersion": "1"}}', "a modelName of letters, digits"),
-        (b'{"model": {"modelName": "tick", "modelName": "news", "modelVersion": "1"}}', "every key once expected"),
-        (b'{"model": {"modelName": "tick", "modelname": "news", "modelVersion": "1"}}', "every key once expected"),
+        (b'{"model": {"modelName": "tick", "modelName": "news", "modelVersion": "1"}}', "expected every key once"),
+        (b'{"model": {"modelName": "tick", "modelname": "news", "modelVersion": "1"}}', "expected every key once"),
         (b'{"createdOn": {"x": 1}, "model": {"modelName": "tick", "modelVersion": "1"}}', "a date as createdOn"),
         (b'{"createdOn": "a\\nb", "model": {"modelName": "tick", "modelVersion": "1"}}', "a date as createdOn"),
-        (b'{"x": NaN, "model": {"modelName": "tick", "modelVersion": "1"}}', "finite numbers expected, was NaN"),
-        (b'{"x": 1e999, "model": {"modelName": "tick", "modelVersion": "1"}}', "JSON expected"),
+        (b'{"x": NaN, "model": {"modelName": "tick", "modelVersion": "1"}}', "expected finite numbers, got NaN"),
+        (b'{"x": 1e999, "model": {"modelName": "tick", "modelVersion": "1"}}', "expected JSON"),
     ],
 )
 def test_a_manifest_that_readers_may_read_differently_is_refused(
@@ -162,7 +165,7 @@ def test_a_manifest_that_readers_may_read_differently_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("data", "reason"), [(None, "was no file"), (b"", "was 0 bytes"), (b"x" * 100, "no such file")]
+    ("data", "reason"), [(None, "got no file"), (b"", "got 0 bytes"), (b"x" * 100, "got another file")]
 )
 def test_what_is_no_archive_is_refused(
     pair: tuple[Path, Path], tmp_path: Path, data: bytes | None, reason: str
@@ -171,12 +174,12 @@ def test_what_is_no_archive_is_refused(
     if data is not None:
         archive.write_bytes(data)
 
-    with pytest.raises(Untrusted, match=rf"tick\.mar: a model archive expected.*{reason}"):
+    with pytest.raises(Untrusted, match=rf"tick\.mar: expected a .*{reason}"):
         verify_archive(archive, pair[1])
 
 
 def test_a_zip_file_without_a_manifest_is_no_archive(pair: tuple[Path, Path], tmp_path: Path) -> None:
     archive = forge(tmp_path / "x.zip", [Entry(*each) for each in HONEST.items()])
 
-    with pytest.raises(Untrusted, match=r"was a zip file without MAR-INF/MANIFEST\.json"):
+    with pytest.raises(Untrusted, match=r"got a zip file without MAR-INF/MANIFEST\.json"):
         verify_archive(archive, pair[1])

@@ -33,9 +33,9 @@ def test_keys_are_never_overwritten(tmp_path: Path) -> None:
     private, trusted = keys(tmp_path)
     before = private.read_bytes(), (trusted / "alice.pub").read_bytes()
 
-    with pytest.raises(BadKey, match=r"alice\.key: a new file expected, was there already"):
+    with pytest.raises(BadKey, match=r"alice\.key: expected a new file, got one that is there already"):
         make_key(private, trusted / "other.pub")
-    with pytest.raises(BadKey, match=r"alice\.pub: a new file expected, was there already"):
+    with pytest.raises(BadKey, match=r"alice\.pub: expected a new file, got one that is there already"):
         make_key(tmp_path / "other.key", trusted / "alice.pub")
 
     assert before == (private.read_bytes(), (trusted / "alice.pub").read_bytes())
@@ -45,7 +45,7 @@ def test_keys_are_never_overwritten(tmp_path: Path) -> None:
 def test_half_a_pair_is_taken_back(tmp_path: Path) -> None:
     (tmp_path / "alice.pub").symlink_to(tmp_path / "nowhere")  # does not exist, and cannot be created anew either
 
-    with pytest.raises(BadKey, match=r"alice\.pub: a new file expected: File exists"):
+    with pytest.raises(BadKey, match=r"alice\.pub: expected a new file: File exists"):
         make_key(tmp_path / "alice.key", tmp_path / "alice.pub")
 
     assert not (tmp_path / "alice.key").exists()
@@ -67,7 +67,7 @@ def test_a_key_that_others_can_read_is_not_used(tmp_path: Path) -> None:
     private, _ = keys(tmp_path)
     private.chmod(0o640)
 
-    with pytest.raises(BadKey, match=r"only its owner may read expected, was of mode 0640 \(chmod 600\)"):
+    with pytest.raises(BadKey, match=r"only its owner may read, got mode 0640 \(chmod 600\)"):
         load_private_key(private)
 
 
@@ -81,7 +81,7 @@ def test_a_key_with_a_passphrase_needs_it(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(BadKey, match=f"the passphrase in {PASSPHRASE} is another"):
         sign_archive(archive, private)
     monkeypatch.setenv(PASSPHRASE, "")  # what CI makes of a secret that is not set
-    with pytest.raises(BadKey, match=f"was encrypted, and no {PASSPHRASE} is set"):
+    with pytest.raises(BadKey, match=f"got an encrypted one, and no {PASSPHRASE} is set"):
         sign_archive(archive, private)
     assert b"ENCRYPTED" in private.read_bytes()
 
@@ -89,7 +89,7 @@ def test_a_key_with_a_passphrase_needs_it(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_passphrase_for_a_key_without_is_a_mistake(pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(PASSPHRASE, "correct horse")
 
-    with pytest.raises(BadKey, match="was one without passphrase"):
+    with pytest.raises(BadKey, match="got one without passphrase"):
         load_private_key(pair[0])
 
 
@@ -109,11 +109,11 @@ def test_a_key_may_come_from_the_environment(
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (None, "was empty or not set"),
-        ("  \n", "was empty or not set"),
-        ("secret!", "or the Base64 of that, expected, was neither"),
-        ("c2VjcmV0", "an Ed25519 private key in PEM expected, was not readable as one"),
-        ("-----BEGIN PRIVATE KEY-----\nsecret\n-----END PRIVATE KEY-----\n", "was not readable as one"),
+        (None, "got an empty one, or none"),
+        ("  \n", "got an empty one, or none"),
+        ("secret!", "or the Base64 of that, got neither"),
+        ("c2VjcmV0", "expected an Ed25519 private key in PEM, got an unreadable file"),
+        ("-----BEGIN PRIVATE KEY-----\nsecret\n-----END PRIVATE KEY-----\n", "got an unreadable file"),
     ],
 )
 def test_what_is_no_key_is_refused_without_repeating_it(
@@ -136,7 +136,7 @@ def test_a_key_of_another_kind_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.key").chmod(0o600)
     (tmp_path / "a.pub").write_bytes(other.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
 
-    with pytest.raises(BadKey, match=r"a\.key: an Ed25519 private key expected, was a ECPrivateKey"):
+    with pytest.raises(BadKey, match=r"a\.key: expected an Ed25519 private key, got a ECPrivateKey"):
         load_private_key(tmp_path / "a.key")
     with pytest.raises(BadKey, match=r"a\.pub: expected an Ed25519 public key, got a ECPublicKey"):
         read_trust(tmp_path)

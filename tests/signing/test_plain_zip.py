@@ -29,7 +29,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def changed(entries: Entries, name: str, **changes: object) -> Entries:
-    """With one member told in another way."""
+    """With one member listed in another way."""
     assert name in [entry.name for entry in entries]
     return [replace(entry, **changes) if entry.name == name else entry for entry in entries]  # type: ignore[arg-type]
 
@@ -38,7 +38,7 @@ def with_evil(name: str, **changes: object) -> Callable[[Entries], Entries]:
     return lambda entries: [*entries, replace(Entry(name, EVIL), **changes)]  # type: ignore[arg-type]
 
 
-def told(name: str, **changes: object) -> Callable[[Entries], Entries]:
+def listed_as(name: str, **changes: object) -> Callable[[Entries], Entries]:
     return lambda entries: changed(entries, name, **changes)
 
 
@@ -52,10 +52,10 @@ ATTACKS: dict[str, tuple[Callable[[Entries], Entries], str]] = {
     "a file where a folder is": (with_evil("wire"), "every member once"),
     "a folder where a file is": (with_evil("tick_handler.py/evil.py"), "as one folder"),
     "unlisted in the directory": (with_evil("evil.py", listed=False), "the central directory at byte"),
-    "unlisted between others": (lambda e: [e[0], Entry("evil.py", EVIL, listed=False), *e[1:]], "its header expected"),
-    "bytes before the first": (lambda e: [replace(e[0], before=EVIL), *e[1:]], "its header expected at byte 0"),
-    "bytes between members": (lambda e: [e[0], replace(e[1], before=EVIL), *e[2:]], "its header expected"),
-    "another name in its header": (told("tick_handler.py", local_name="evil.py"), "the same in its header"),
+    "unlisted between others": (lambda e: [e[0], Entry("evil.py", EVIL, listed=False), *e[1:]], "expected its header"),
+    "bytes before the first": (lambda e: [replace(e[0], before=EVIL), *e[1:]], "expected its header at byte 0"),
+    "bytes between members": (lambda e: [e[0], replace(e[1], before=EVIL), *e[2:]], "expected its header"),
+    "another name in its header": (listed_as("tick_handler.py", local_name="evil.py"), "a header that agrees"),
     "listed in another order": (lambda e: [replace(e[0], listed=False), *e[1:], replace(e[0], packed=b"")], "expected"),
     "up and out": (with_evil("../evil.py"), "plain letters"),
     "up and out further in": (with_evil("wire/../../evil.py"), "plain letters"),
@@ -69,32 +69,32 @@ ATTACKS: dict[str, tuple[Callable[[Entries], Entries], str]] = {
     "another alphabet": (with_evil("t\u0456ck_handler.py", flags=0x800), "plain letters"),
     "no name": (with_evil(""), "plain letters"),
     "a folder": (lambda e: [*e, Entry("torch/", b"")], "plain letters"),
-    "a link": (with_evil("evil.py", attributes=0o120777 << 16), "a file expected, was a link"),
-    "a device": (with_evil("evil", attributes=0o060666 << 16), "a file expected"),
-    "compiled code that no digest sees": (with_evil("wire/__pycache__/x.cpython-311.pyc"), "no __pycache__ expected"),
-    "encrypted": (told("tick_handler.py", flags=1), "without encryption"),
-    "sizes that come later": (told("tick_handler.py", flags=8), "without encryption, late sizes"),
-    "an extra field": (told("tick_handler.py", extra=struct.pack("<HH", 0x7075, 4) + b"evil"), "no extra fields"),
+    "a link": (with_evil("evil.py", attributes=0o120777 << 16), "expected a file, got a link"),
+    "a device": (with_evil("evil", attributes=0o060666 << 16), "expected a file"),
+    "compiled code that no digest sees": (with_evil("wire/__pycache__/x.cpython-311.pyc"), "expected no __pycache__"),
+    "encrypted": (listed_as("tick_handler.py", flags=1), "without encryption"),
+    "sizes that come later": (listed_as("tick_handler.py", flags=8), "without encryption, late sizes"),
+    "an extra field": (listed_as("tick_handler.py", extra=struct.pack("<HH", 0x7075, 4) + b"evil"), "no extra fields"),
     "an extra field behind that of ZIP64": (
-        told("tick_handler.py", size=0xFFFFFFFF, extra=struct.pack("<HHQHH", 1, 8, 16, 0x7075, 4) + b"evil"),
+        listed_as("tick_handler.py", size=0xFFFFFFFF, extra=struct.pack("<HHQHH", 1, 8, 16, 0x7075, 4) + b"evil"),
         "no extra fields but those of ZIP64",
     ),
-    "a comment of a member": (told("tick_handler.py", comment=b"evil"), "late sizes and comments"),
-    "another checksum": (told("tick_handler.py", crc=7), "damaged"),
+    "a comment of a member": (listed_as("tick_handler.py", comment=b"evil"), "late sizes and comments"),
+    "another checksum": (listed_as("tick_handler.py", crc=7), "damaged"),
     "longer than declared": (
-        told("weights.safetensors", packed=deflate(BOMB), deflated=True, size=2304),
-        "as declared, was more",
+        listed_as("weights.safetensors", packed=deflate(BOMB), deflated=True, size=2304),
+        "as declared, got more",
     ),
-    "shorter than declared": (told("tick_handler.py", size=17), "damaged: 17 bytes"),
+    "shorter than declared": (listed_as("tick_handler.py", size=17), "damaged: expected 17 bytes"),
     "something behind what is compressed": (
-        told("tick_handler.py", packed=deflate(HONEST["tick_handler.py"]) + HIDDEN_LOCAL, deflated=True),
+        listed_as("tick_handler.py", packed=deflate(HONEST["tick_handler.py"]) + HIDDEN_LOCAL, deflated=True),
         "another length",
     ),
     "compressed and cut off": (
-        told("tick_handler.py", packed=deflate(HONEST["tick_handler.py"])[:-3], deflated=True),
+        listed_as("tick_handler.py", packed=deflate(HONEST["tick_handler.py"])[:-3], deflated=True),
         "another length",
     ),
-    "no compression at all": (told("tick_handler.py", packed=b"\xff" * 9, deflated=True), "damaged"),
+    "no compression at all": (listed_as("tick_handler.py", packed=b"\xff" * 9, deflated=True), "damaged"),
 }
 
 
@@ -173,11 +173,11 @@ def test_a_bomb_is_refused_before_it_is_unpacked(made: tuple[Path, Path], tmp_pa
     bomb = Entry("weights.bin", b"", packed=deflate(BOMB), deflated=True, size=0xFFFFFFF0)
     forged = forge(tmp_path / "tick.mar", [*entries_of(archive), bomb, replace(bomb, name="more.bin")])
 
-    with pytest.raises(Untrusted, match=r"at most 4,294,967,296 bytes unpacked expected, was 8,589,9"):
+    with pytest.raises(Untrusted, match=r"expected at most 4,294,967,296 bytes unpacked, got 8,589,9"):
         verify_archive(forged, trusted)
-    with pytest.raises(Untrusted, match=r"at most 2,000 bytes unpacked expected, was"):
+    with pytest.raises(Untrusted, match=r"expected at most 2,000 bytes unpacked, got"):
         verify_archive(archive, trusted, most_bytes=2000)
-    with pytest.raises(Untrusted, match=r"at most 200 bytes expected, was"):
+    with pytest.raises(Untrusted, match=r"expected at most 200 bytes, got"):
         verify_archive(archive, trusted, most_bytes=200)
 
 
@@ -187,7 +187,7 @@ def test_what_is_read_into_memory_is_small(made: tuple[Path, Path], tmp_path: Pa
     entries = [entry for entry in entries_of(archive) if entry.name != name]
     forged = forge(tmp_path / "tick.mar", [*entries, Entry(name, BOMB)])
 
-    with pytest.raises(Untrusted, match=f"{name}: at most 1,048,576 bytes expected"):
+    with pytest.raises(Untrusted, match=f"{name}: expected at most 1,048,576 bytes"):
         verify_archive(forged, trusted)
 
 
@@ -218,10 +218,10 @@ def test_whatever_byte_is_changed_what_is_verified_is_what_was_signed(
 
 def signed_part(path: Path) -> dict[str, bytes]:
     """All members, the manifest's date alone left out."""
-    said = content(path)
-    assert said[MANIFEST].startswith(b'{"createdOn": "')
-    said[MANIFEST] = said[MANIFEST].removeprefix(b'{"createdOn": "').partition(b'"')[2]
-    return said
+    members = content(path)
+    assert members[MANIFEST].startswith(b'{"createdOn": "')
+    members[MANIFEST] = members[MANIFEST].removeprefix(b'{"createdOn": "').partition(b'"')[2]
+    return members
 
 
 @pytest.mark.parametrize("limit", ["ZIP64_LIMIT", "ZIP_FILECOUNT_LIMIT"])
@@ -250,7 +250,7 @@ def test_two_ends_that_say_different_things_are_refused(
     struct.pack_into("<HH" if field == 8 else "<I", raw, len(raw) - 22 + field, *([1, 1] if field == 8 else [1]))
     archive.write_bytes(raw)
 
-    with archive.open("rb") as file, pytest.raises(NotPlain, match="one central directory expected, was"):
+    with archive.open("rb") as file, pytest.raises(NotPlain, match="expected one central directory, got"):
         list_members(file)
 
 

@@ -61,8 +61,12 @@ def test_a_signature_names_key_digest_and_time(pair: tuple[Path, Path], tmp_path
     made = sign_archive(archive, pair[0])
 
     with ZipFile(archive) as members:
-        said = json.loads(members.read(SIGNATURE))
-    assert (said["key_id"], said["digest"], said["signed_at"]) == (made.key_id, made.digest, made.signed_at)
+        signature = json.loads(members.read(SIGNATURE))
+    assert (signature["key_id"], signature["digest"], signature["signed_at"]) == (
+        made.key_id,
+        made.digest,
+        made.signed_at,
+    )
     assert made.key_id in read_trust(pair[1]).keys
     assert made.signed_at.endswith("Z")
     assert (made.model, made.version) == ("tick", "1.0")
@@ -85,7 +89,7 @@ def test_an_archive_whose_worker_would_count_the_signature_is_not_signed(
 ) -> None:
     archive = packed(tmp_path / "tick.mar", {"wire/digest.py": b"def folder_digest(folder): ...\n"})
 
-    with pytest.raises(Untrusted, match=r"wire/digest\.py that leaves MAR-INF/SIGNATURE\.json out expected"):
+    with pytest.raises(Untrusted, match=r"expected wire/digest\.py that leaves MAR-INF/SIGNATURE\.json out"):
         sign_archive(archive, pair[0])
 
 
@@ -125,7 +129,7 @@ def test_an_archive_is_built_signed(pair: tuple[Path, Path], tick_run: Path, tmp
 def test_no_archive_lies_there_unsigned_when_a_key_was_asked_for(tick_run: Path, tmp_path: Path) -> None:
     (tmp_path / "tick.mar").write_bytes(b"the one before")
 
-    with pytest.raises(BadKey, match=r"missing\.key: a private key expected: No such file"):
+    with pytest.raises(BadKey, match=r"missing\.key: expected a private key: No such file"):
         build_archive("tick", tick_run, "1.0", tmp_path, sign_key=tmp_path / "missing.key")
 
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("tick.mar", b"the one before")]
@@ -133,7 +137,7 @@ def test_no_archive_lies_there_unsigned_when_a_key_was_asked_for(tick_run: Path,
 
 def test_the_manifest_of_the_small_archives_is_a_real_one(tick_archive: Path) -> None:
     with ZipFile(tick_archive) as members:
-        said = json.loads(members.read(MANIFEST))
+        manifest = json.loads(members.read(MANIFEST))
 
-    assert MANIFEST_SAYS.keys() <= said.keys()
-    assert MANIFEST_SAYS["model"].keys() <= said["model"].keys()  # type: ignore[attr-defined]
+    assert MANIFEST_SAYS.keys() <= manifest.keys()
+    assert MANIFEST_SAYS["model"].keys() <= manifest["model"].keys()  # type: ignore[attr-defined]

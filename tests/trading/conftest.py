@@ -12,8 +12,8 @@ from trading_support import ENGINE_OPTIONS, SIZE, Traded, trade
 
 from nautilus_torchserve.market.trades.load import load
 from nautilus_torchserve.market.trades.trades import Trades
-from nautilus_torchserve.trading.backtest.bars_settings import BarBacktestSettings
-from nautilus_torchserve.trading.backtest.tick_settings import BacktestSettings
+from nautilus_torchserve.trading.backtest.bars.settings import BarBacktestSettings
+from nautilus_torchserve.trading.backtest.tick.settings import BacktestSettings
 from nautilus_torchserve.trading.instruments.instruments import perpetual, quote_ticks, trade_ticks
 from nautilus_torchserve.trading.prediction import Prediction, Status
 from strategies.tick_strategy import TickStrategy, TickStrategyConfig
@@ -58,7 +58,7 @@ def trade_on(small_market: Trades) -> Callable[..., Traded]:
     data = [
         trade_ticks(small_market),
         quote_ticks(small_market),
-    ]  # in this order, as in nautilus_torchserve.trading.backtest.tick_settings
+    ]  # in this order, as in nautilus_torchserve.trading.backtest.tick.settings
 
     def run(predictions: Sequence[Prediction], **options: Any) -> Traded:
         engine_options = {name: options.pop(name) for name in ENGINE_OPTIONS if name in options}

@@ -19,12 +19,11 @@ from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.release.build.archive import build_archive
 from nautilus_torchserve.serving.client.client import PredictionResponse, connect
 from nautilus_torchserve.serving.client.in_process import InProcessClient
-from nautilus_torchserve.trading.backtest.bar_catalog import write_bar_catalog
-from nautilus_torchserve.trading.backtest.bars import run_bar_backtest
-from nautilus_torchserve.trading.backtest.bars_report import notes, summary
-from nautilus_torchserve.trading.backtest.bars_settings import BarBacktestSettings
-from nautilus_torchserve.trading.backtest.engine import run_config
-from nautilus_torchserve.trading.backtest.tick_settings import importable_actor
+from nautilus_torchserve.trading.backtest.bars.catalog import write_bar_catalog
+from nautilus_torchserve.trading.backtest.bars.settings import BarBacktestSettings
+from nautilus_torchserve.trading.backtest.engine import importable_actor, run_config
+from nautilus_torchserve.trading.backtest.report import report_data, summary
+from nautilus_torchserve.trading.backtest.run import run_backtest
 from nautilus_torchserve.trading.bars.actor import BarInferenceActorConfig
 from nautilus_torchserve.trading.checks import BadSetting
 from nautilus_torchserve.trading.instruments.instruments import perpetual
@@ -66,7 +65,7 @@ def test_streamed_predictions_equal_vectorised_ones_bit_for_bit(
     bars = with_breaks(market(count=330))
     settings = replace(bar_settings, url=f"mar:{indicator_archive}") if indicators else bar_settings
 
-    result = run_bar_backtest([bars], settings)
+    result = run_backtest([bars], settings)
 
     ends = window_ends(bars.ts_event, MINUTE, 107 if indicators else 60)
     ends = ends[ends < len(bars) - 1]  # the last one's answer never arrives
@@ -87,20 +86,20 @@ def test_each_prediction_arrives_exactly_the_latency_after_its_bar(
 ) -> None:
     bars = [with_breaks(market("SIMUSD", 330)), market("ETHUSD", 330, seed=2)]
 
-    result = run_bar_backtest(bars, replace(bar_settings, latency_ns=latency_ns, max_age_ns=2 * latency_ns))
+    result = run_backtest(bars, replace(bar_settings, latency_ns=latency_ns, max_age_ns=2 * latency_ns))
 
     for each in result.instruments:
         predictions = each.predictions
-        np.testing.assert_array_equal(predictions["ts_event"], each.bars.ts_event[predictions["bar"]])
+        np.testing.assert_array_equal(predictions["ts_event"], each.data.ts_event[predictions["bar"]])
         np.testing.assert_array_equal(predictions["ts_init"], predictions["ts_event"] + latency_ns)
-        assert len(predictions) + each.not_arrived == len(window_ends(each.bars.ts_event, MINUTE, 60))
+        assert len(predictions) + each.not_arrived == len(window_ends(each.data.ts_event, MINUTE, 60))
         assert each.not_arrived == 1
 
 
 def test_bars_that_close_together_make_one_request(bar_settings: BarBacktestSettings, asked: Asked) -> None:
     bars = [market("SIMUSD"), market("ETHUSD", seed=2), market("SOLUSD", seed=3)]
 
-    result = run_bar_backtest(bars, bar_settings)
+    result = run_backtest(bars, bar_settings)
 
     assert asked.sizes == [3] * (260 - 59)
     for row, each in enumerate(bars):
@@ -113,8 +112,8 @@ def test_bars_that_close_together_make_one_request(bar_settings: BarBacktestSett
 def test_company_changes_no_bit_of_a_prediction(bar_settings: BarBacktestSettings) -> None:
     first, second = market("SIMUSD"), market("ETHUSD", seed=2)
 
-    together = run_bar_backtest([first, second], bar_settings).instruments
-    alone = [run_bar_backtest([bars], bar_settings).instruments[0] for bars in (first, second)]
+    together = run_backtest([first, second], bar_settings).instruments
+    alone = [run_backtest([bars], bar_settings).instruments[0] for bars in (first, second)]
 
     for one, other in zip(together, alone, strict=True):
         assert one.predictions.drop(columns="latency_ns").equals(other.predictions.drop(columns="latency_ns"))
@@ -127,7 +126,7 @@ def test_a_bar_that_does_not_come_keeps_the_others_waiting_no_longer_than_told(
 ) -> None:
     bars = [market("SIMUSD"), without(market("ETHUSD", seed=2), 100, 150)]
 
-    first, second = run_bar_backtest(bars, replace(bar_settings, batch_wait_ns=batch_wait_ns)).instruments
+    first, second = run_backtest(bars, replace(bar_settings, batch_wait_ns=batch_wait_ns)).instruments
 
     missing, filling, of_second = 50, 59, 41 + 260 - 150 - 59
     assert Counter(asked.sizes) == {1: missing + filling, 2: of_second}
@@ -141,7 +140,7 @@ def test_a_refused_window_costs_the_others_nothing_and_ends_nothing(
 ) -> None:
     bars = [market("SIMUSD"), reverse_split(market("ETHUSD", seed=2), 120), market("SOLUSD", seed=3)]
 
-    result = run_bar_backtest(bars, replace(bar_settings, max_failures=4))
+    result = run_backtest(bars, replace(bar_settings, max_failures=4))
 
     assert [each.failed for each in result.instruments] == [0, 0, 0]
     assert [each.refused for each in result.instruments] == [0, 59, 0]
@@ -150,14 +149,14 @@ def test_a_refused_window_costs_the_others_nothing_and_ends_nothing(
     assert "expected closes of one instrument" in result.last_refusal
     assert Counter(asked.sizes) == {3: 201, 1: 3 * 59}
     assert summary(bar_settings, result)["refused"] == 59
-    said = notes(bar_settings, result, result.instruments[1])
+    said = report_data(bar_settings, result, result.instruments[1]).notes
     assert any("The model refused 59 bars' features" in note for note in said)
 
 
 def test_windows_of_which_all_are_refused_end_nothing(bar_settings: BarBacktestSettings, asked: Asked) -> None:
     bars = reverse_split(market("SIMUSD"), 120)
 
-    result = run_bar_backtest([bars], replace(bar_settings, max_failures=4))
+    result = run_backtest([bars], replace(bar_settings, max_failures=4))
 
     assert not result.gave_up
     assert result.instruments[0].refused == 59
@@ -167,14 +166,14 @@ def test_windows_of_which_all_are_refused_end_nothing(bar_settings: BarBacktestS
 def test_windows_without_volume_are_not_asked_about(bar_settings: BarBacktestSettings, asked: Asked) -> None:
     bars = [market("SIMUSD"), silent(market("ETHUSD", seed=2), 100, 180)]
 
-    result = run_bar_backtest(bars, bar_settings)
+    result = run_backtest(bars, bar_settings)
 
     assert [each.without_volume for each in result.instruments] == [0, 21]  # those whose 60 bars were all silent
     assert [(each.refused, each.failed) for each in result.instruments] == [(0, 0), (0, 0)]
     assert [len(each.predictions) for each in result.instruments] == [200, 200 - 21]
     assert Counter(asked.sizes) == {2: 201 - 21, 1: 21}
     assert summary(bar_settings, result)["without_volume"] == 21
-    said = notes(bar_settings, result, result.instruments[1])
+    said = report_data(bar_settings, result, result.instruments[1]).notes
     assert any("21 bars end a window without any volume" in note for note in said)
 
 

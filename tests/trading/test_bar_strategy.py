@@ -12,7 +12,7 @@ from trading_support import SIZE, Traded, trade
 
 from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.market.trades.trades import Instrument
-from nautilus_torchserve.trading.backtest.bar_catalog import bar_objects, bar_quote_ticks
+from nautilus_torchserve.trading.backtest.bars.catalog import bar_objects, bar_quote_ticks
 from nautilus_torchserve.trading.bars.types import bar_type
 from nautilus_torchserve.trading.checks import BadSetting
 from nautilus_torchserve.trading.instruments.instruments import perpetual

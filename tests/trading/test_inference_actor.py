@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 from nautilus_trader.backtest.node import BacktestNode
 from nautilus_trader.model.identifiers import InstrumentId
+from trade_market import inline_config, trade_market
 
 from nautilus_torchserve.features.tick import WINDOW, tick_features
 from nautilus_torchserve.market.trades.trades import Trades
 from nautilus_torchserve.serving.client.client import connect
-from nautilus_torchserve.trading.backtest.tick import run_backtest
-from nautilus_torchserve.trading.backtest.tick_results import CLASSES
-from nautilus_torchserve.trading.backtest.tick_settings import BacktestSettings, run_config
+from nautilus_torchserve.trading.backtest.run import run_backtest
+from nautilus_torchserve.trading.backtest.tick.market import CLASSES
+from nautilus_torchserve.trading.backtest.tick.settings import BacktestSettings
 from nautilus_torchserve.trading.checks import BadSetting
-from nautilus_torchserve.trading.instruments.instruments import perpetual, trade_ticks, write_catalog
+from nautilus_torchserve.trading.instruments.instruments import trade_ticks
 from nautilus_torchserve.trading.tick.actor import InferenceActor, InferenceActorConfig
 from nautilus_torchserve.wire.errors import SchemaMismatch
 
@@ -78,10 +79,7 @@ def test_trades_of_more_decimals_than_their_instruments_are_not_cut(market: Trad
 def test_a_window_other_than_the_models_is_refused_at_the_start(
     market: Trades, settings: BacktestSettings, tmp_path: Path
 ) -> None:
-    instrument = perpetual(market.instrument, fee_bps=0.0)
-    write_catalog(market.between(0, 100), instrument, tmp_path)
-    actor = settings.actor(instrument.id, window=16)
-    node = BacktestNode([run_config(instrument, actor, settings.strategy(instrument), tmp_path, balance=1000)])
+    node = BacktestNode([inline_config(trade_market(market.between(0, 100), settings), tmp_path, window=16)])
 
     try:
         with pytest.raises(SchemaMismatch, match=r"tick/1 over 16 events .* got one trained on tick/1 over 32"):

@@ -17,7 +17,7 @@ from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.market.news.headlines import Headline
 from nautilus_torchserve.serving.client.client import PredictionResponse, connect
 from nautilus_torchserve.serving.client.in_process import InProcessClient
-from nautilus_torchserve.trading.backtest.bar_catalog import bar_objects
+from nautilus_torchserve.trading.backtest.bars.catalog import bar_objects
 from nautilus_torchserve.trading.bars.actor import BarInferenceActor, BarInferenceActorConfig
 from nautilus_torchserve.trading.checks import BadSetting
 from nautilus_torchserve.trading.instruments.instruments import perpetual

@@ -9,7 +9,7 @@ from nautilus_trader.model.identifiers import InstrumentId
 from small_trades import MS
 from trading_support import SIZE, Traded, trade
 
-from nautilus_torchserve.trading.backtest.bar_catalog import bar_objects, bar_quote_ticks
+from nautilus_torchserve.trading.backtest.bars.catalog import bar_objects, bar_quote_ticks
 from nautilus_torchserve.trading.bars.types import bar_type
 from nautilus_torchserve.trading.checks import BadSetting
 from nautilus_torchserve.trading.instruments.instruments import perpetual

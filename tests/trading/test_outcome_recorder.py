@@ -23,7 +23,7 @@ from trading_support import SIZE
 
 from nautilus_torchserve.market.trades.labels import UNKNOWN, label
 from nautilus_torchserve.market.trades.trades import Trades
-from nautilus_torchserve.trading.backtest.bars_report import next_directions
+from nautilus_torchserve.trading.backtest.bars.report import next_directions
 from nautilus_torchserve.trading.checks import BadSetting
 from nautilus_torchserve.trading.instruments.instruments import perpetual, quote_ticks, trade_ticks
 from nautilus_torchserve.trading.outcomes.outcomes import Outcomes, scored

@@ -13,6 +13,7 @@ from nautilus_trader.model.events import PositionClosed
 from nautilus_trader.model.orders import Order
 from news_support import SIM, ids
 from routed_support import Register, registering, start, until
+from trade_market import inline_config, trade_market
 from trading_support import SIZE, Traded
 from typer.testing import CliRunner
 
@@ -20,11 +21,9 @@ from nautilus_torchserve.features.tick import WINDOW
 from nautilus_torchserve.market.trades.trades import Trades
 from nautilus_torchserve.serving.server.torchserve import TorchServe
 from nautilus_torchserve.trading.backtest.engine import built, only_actor
-from nautilus_torchserve.trading.backtest.settings import served_metadata
-from nautilus_torchserve.trading.backtest.tick import run_backtest
-from nautilus_torchserve.trading.backtest.tick_settings import BacktestSettings, run_config
+from nautilus_torchserve.trading.backtest.run import run_backtest
+from nautilus_torchserve.trading.backtest.tick.settings import BacktestSettings
 from nautilus_torchserve.trading.checks import BadSetting
-from nautilus_torchserve.trading.instruments.instruments import perpetual, write_catalog
 from nautilus_torchserve.trading.outcomes.recorder import OutcomeRecorder
 from nautilus_torchserve.trading.prediction import Prediction, Status, prediction_topic
 from nautilus_torchserve.trading.tick.actor import InferenceActor, InferenceActorConfig
@@ -130,12 +129,10 @@ class Ran:
 
 
 def run(trades: Trades, settings: BacktestSettings, folder: Path) -> Ran:
-    """`trading.backtest.tick.run_backtest`, but for what it gives back."""
-    instrument = perpetual(trades.instrument, settings.fee_bps)
-    write_catalog(trades, instrument, folder)
-    actor, strategy = settings.actor(instrument.id, WINDOW), settings.strategy(instrument)
-    config = run_config(instrument, actor, strategy, folder, settings.starting_balance)
-    with built(config, [instrument]) as (node, engine):
+    """`trading.backtest.run.run_backtest`, but for its result."""
+    market = trade_market(trades, settings)
+    (instrument,) = market.instruments
+    with built(inline_config(market, folder), [instrument]) as (node, engine):
         bus = engine.kernel.msgbus
         said: list[Prediction] = []
         bus.subscribe(topic=prediction_topic(instrument.id), handler=said.append)
@@ -144,7 +141,7 @@ def run(trades: Trades, settings: BacktestSettings, folder: Path) -> Ran:
             topic="events.position.*",
             handler=lambda event: closed.append(event) if isinstance(event, PositionClosed) else None,
         )
-        kept = settings.recorder(instrument.id, served_metadata(settings))
+        kept = settings.recorder([instrument], market.metadata)
         assert kept is not None
         engine.add_actor(OutcomeRecorder(kept))
         node.run()
@@ -275,7 +272,7 @@ def test_a_challenger_that_dies_fails_alone_and_ends_nothing(
 def test_what_the_challengers_fit_saw_is_left_out_too(
     market: Trades, split_settings: BacktestSettings, url: str, register: Register, eager_archive: Path, tmp_path: Path
 ) -> None:
-    alone = run_backtest(market, replace(split_settings, in_sample=False)).trades
+    alone = run_backtest(market, replace(split_settings, in_sample=False)).instruments[0].data
     later, cut = tmp_path / "run", int(alone.ts_event[199])
     shutil.copytree(eager_archive.parent / "run", later)
     description = json.loads((later / "model.json").read_text())
@@ -285,7 +282,7 @@ def test_what_the_challengers_fit_saw_is_left_out_too(
     register(split_settings.model, later, "1.3")
     start(url, split_settings.model, 0.5, challenger="1.3")
 
-    together = run_backtest(market, replace(split_settings, in_sample=False)).trades
+    together = run_backtest(market, replace(split_settings, in_sample=False)).instruments[0].data
 
     assert len(together) == len(alone) - 200
     assert together.ts_event[0] > cut

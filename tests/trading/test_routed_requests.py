@@ -12,8 +12,8 @@ from routed_support import Register, registering, start
 from nautilus_torchserve.market.news.headlines import Headline
 from nautilus_torchserve.market.trades.trades import Instrument
 from nautilus_torchserve.serving.server.torchserve import TorchServe
-from nautilus_torchserve.trading.backtest.bars import run_bar_backtest
-from nautilus_torchserve.trading.backtest.bars_settings import BarBacktestSettings
+from nautilus_torchserve.trading.backtest.bars.settings import BarBacktestSettings
+from nautilus_torchserve.trading.backtest.run import run_backtest
 from nautilus_torchserve.trading.instruments.instruments import perpetual
 from nautilus_torchserve.trading.news.sentiment_actor import (
     InstrumentSentiment,
@@ -54,7 +54,7 @@ def test_bars_that_close_together_make_one_request_for_each_version(
         url=tick_server.inference_url, model="price-split", traffic=url, min_confidence=0.5, cost_bps=0.0
     )
 
-    result = run_bar_backtest(bars, settings)
+    result = run_backtest(bars, settings)
 
     assert [len(each.predictions) for each in result.instruments] == [200] * 3
     with TrafficStore(url) as store:
@@ -67,7 +67,7 @@ def test_bars_that_close_together_make_one_request_for_each_version(
     assert all(each.version == given[each.instrument_id] for each in (*scored, *trades))
     assert {each.predicted for each in scored} == {each.actual for each in scored} == {"UP", "DOWN"}
     assert Counter(each.instrument_id for each in trades) == {
-        each.bars.instrument.instrument_id: each.positions for each in result.instruments
+        each.data.instrument.instrument_id: each.positions for each in result.instruments
     }
     moves = {name: bars[place].ts_event[59:259] for place, name in enumerate(given)}
     assert all(each.ts_ns in moves[each.instrument_id] for each in scored)

@@ -37,7 +37,7 @@ from nautilus_torchserve.market.trades.load import load
 from nautilus_torchserve.trading.bars.actor import BarInferenceActorConfig
 from strategies.bar_strategy import BarStrategyConfig
 from nautilus_torchserve.trading.instruments.instruments import perpetual, write_catalog
-from nautilus_torchserve.trading.backtest.tick_settings import importable_actor, importable_strategy
+from nautilus_torchserve.trading.backtest.engine import importable_actor, importable_strategy
 
 trades = load(None, 40_000, 3, None)
 instrument = perpetual(trades.instrument, 0.0)

@@ -53,7 +53,7 @@ def test_what_tuning_finds_the_next_run_takes(tmp_path: Path) -> None:
         (("--data", "missing.csv"), 1, "missing.csv"),
         (("--model", "mamba"), 2, "expected a network of price_lstm, residual, cnn, patchtst"),
         (("--set", "fit.epochs=0"), 2, "expected epochs of at least 1, got 0"),
-        (("--bar", "1-FORTNIGHT"), 2, "bars such as 1-MINUTE, 4-HOUR or 1-DAY expected"),
+        (("--bar", "1-FORTNIGHT"), 2, "expected bars such as 1-MINUTE, 4-HOUR or 1-DAY"),
         (("--bars", "100"), 1, "expected at least 64 windows"),
         (("--config", "missing.json"), 2, "missing.json"),
     ],

@@ -40,8 +40,8 @@ def aggregate(bars: Bars, interval_ns: int) -> Bars:
     """
     if interval_ns <= 0 or interval_ns % bars.interval_ns:
         raise BadData(
-            f"{bars.source}: an interval that is a multiple of the bars' {bars.interval_ns / 1e9:g} s expected, "
-            f"was {interval_ns / 1e9:g} s"
+            f"{bars.source}: expected an interval that is a multiple of the bars' {bars.interval_ns / 1e9:g} s, "
+            f"got {interval_ns / 1e9:g} s"
         )
     members = interval_ns // bars.interval_ns
     if members == 1:
@@ -49,8 +49,8 @@ def aggregate(bars: Bars, interval_ns: int) -> Bars:
     first = _complete_groups(bars, interval_ns, members)
     if not len(first):
         raise BadData(
-            f"{bars.source}: at least one group of {members} bars of {bars.interval_ns / 1e9:g} s without a break, "
-            f"on the UTC grid of {interval_ns / 1e9:g} s, expected, was none in {len(bars)} bars"
+            f"{bars.source}: expected at least one group of {members} bars of {bars.interval_ns / 1e9:g} s without a "
+            f"break, on the UTC grid of {interval_ns / 1e9:g} s, got none in {len(bars)} bars"
         )
     rows = first[:, None] + np.arange(members)
     _refuse_too_large(bars, rows)

@@ -65,7 +65,7 @@ def _choose(path: Path, instrument_id: str | None, interval_ns: int | None) -> B
     """The one bar type that was asked for, as its folder is named: without the slash of ``AUD/USD``."""
     stored = [_bar_type(path, folder) for folder in sorted(path.glob("data/bar/*")) if any(folder.glob("*.parquet"))]
     if not stored:
-        raise BadData(f"{path.name}: a NautilusTrader catalog with bars expected, was without data/bar")
+        raise BadData(f"{path.name}: expected a NautilusTrader catalog with bars, got a folder without data/bar")
     fitting = [bar_type for bar_type in stored if bar_type.spec.aggregation in TIMES]
     wanted = "one kind of bars of seconds, minutes, hours or days"
     if instrument_id is not None:
@@ -77,7 +77,7 @@ def _choose(path: Path, instrument_id: str | None, interval_ns: int | None) -> B
     if len(fitting) != 1:
         was = "several" if fitting else "none"
         names = ", ".join(map(str, fitting or stored))
-        raise BadData(f"{path.name}: {wanted} expected, was {was} of {names}")
+        raise BadData(f"{path.name}: expected {wanted}, got {was} of {names}")
     return fitting[0]
 
 
@@ -85,7 +85,7 @@ def _bar_type(path: Path, folder: Path) -> BarType:
     try:
         return BarType.from_str(folder.name)
     except ValueError as error:
-        raise BadData(f"{path.name}: bar types in data/bar expected, was {folder.name!r}") from error
+        raise BadData(f"{path.name}: expected bar types in data/bar, got {folder.name!r}") from error
 
 
 def _longest_that_divide(stored: list[BarType], interval_ns: int) -> list[BarType]:

@@ -128,7 +128,7 @@ def examine(bars: Bars) -> Findings:
         Only when there are no bars at all.
     """
     if not len(bars):
-        raise BadData(f"{bars.source}: at least one bar expected, was an empty data set")
+        raise BadData(f"{bars.source}: expected at least one bar, got an empty data set")
     breaks, after_break = _breaks(bars)
     found = [
         _finding(bars, kind, fatal, bad, expected, value)

@@ -75,7 +75,7 @@ def load_csv_bars(
     table, lines = _read(path)
     time_column = _time_column(table)
     if read.stamp == "close" and time_column == "open_time":
-        raise BadData(f"{path.name}: stamps of the open expected in column 'open_time', was stamp='close'")
+        raise BadData(f"{path.name}: expected stamp='open' for a column 'open_time', got stamp='close'")
     stamps = table.times(time_column, "a time like 2024-01-31 or 2024-01-31T09:30:00Z", read.timezone)
     interval_ns = _interval_ns(table.name, stamps.utc_ns)
     ts_event, note_on_days = (
@@ -115,11 +115,11 @@ def _read(path: Path) -> tuple[Table, CsvLines]:
     if has_header:
         missing = [name for name in (*PRICES, "volume") if name not in columns]
         if missing:
-            raise BadData(f"{path.name}: columns {missing} of bars expected, was a header of {first}")
+            raise BadData(f"{path.name}: expected columns {missing} of bars, got a header of {first}")
         used = {*PRICES, "volume", "symbol", *TIME_COLUMNS}
         repeated = sorted({name for name in columns if name in used and columns.count(name) > 1})
         if repeated:
-            raise BadData(f"{path.name}: every column once expected, was {repeated} repeatedly in a header of {first}")
+            raise BadData(f"{path.name}: expected every column once, got {repeated} repeatedly in a header of {first}")
     return Table(path.name, cells.set_axis(columns, axis=1), lines), lines
 
 
@@ -128,8 +128,8 @@ def _columns_of_row(name: str, row: list[str]) -> list[str]:
         if len(row) == len(columns):
             return list(columns)
     raise BadData(
-        f"{name}: a header, or {len(PLAIN)} columns ({', '.join(PLAIN)}) or the {len(KLINES)} of Binance klines "
-        f"expected, was {len(row)} without a header: {row}"
+        f"{name}: expected a header, or {len(PLAIN)} columns ({', '.join(PLAIN)}) or the {len(KLINES)} of Binance "
+        f"klines, got {len(row)} without a header: {row}"
     )
 
 
@@ -137,7 +137,7 @@ def _time_column(table: Table) -> str:
     found = [name for name in TIME_COLUMNS if name in table.frame.columns]
     if len(found) != 1:
         was = " and ".join(found) if found else f"a header of {list(table.frame.columns)}"
-        raise BadData(f"{table.name}: one column of times ({', '.join(TIME_COLUMNS)}) expected, was {was}")
+        raise BadData(f"{table.name}: expected one column of times ({', '.join(TIME_COLUMNS)}), got {was}")
     return found[0]
 
 
@@ -145,7 +145,9 @@ def _interval_ns(name: str, stamps: NDArray[np.int64]) -> int:
     apart = np.abs(np.diff(stamps))  # also in a file with the newest bar first, which the checks refuse in their words
     lengths, counts = np.unique(apart[apart > 0], return_counts=True)
     if not len(lengths):
-        raise BadData(f"{name}: at least 2 bars of different times expected, to tell their interval, was {len(stamps)}")
+        raise BadData(
+            f"{name}: expected at least 2 bars of different times, to derive their interval, got {len(stamps)}"
+        )
     return int(lengths[counts.argmax()])
 
 
@@ -215,17 +217,17 @@ def _instrument(table: Table, path: Path, instrument_id: str | None) -> tuple[st
     if "symbol" in table.frame.columns:
         column = _of_symbol(table, venue=told[1] if told else given[1] if given else "FILE")
         if told and told != column:
-            raise BadData(f"{table.name}: {told[0]} expected in column 'symbol', was {column[0]}")
+            raise BadData(f"{table.name}: expected {told[0]} in column 'symbol', got {column[0]}")
         told = column
     if given and told and told != given:
-        raise BadData(f"{table.name}: bars of {instrument_id} expected, was {'.'.join(told)}")
+        raise BadData(f"{table.name}: expected bars of {instrument_id}, got {'.'.join(told)}")
     return told or given or (_symbol_of_name(path.name), "FILE")
 
 
 def _split(instrument_id: str) -> tuple[str, str]:
     symbol, _, venue = instrument_id.rpartition(".")
     if not (symbol and venue):
-        raise BadData(f"an instrument like BTCUSDT.BINANCE expected, was {instrument_id!r}")
+        raise BadData(f"expected an instrument like BTCUSDT.BINANCE, got {instrument_id!r}")
     return symbol, venue
 
 
@@ -241,5 +243,5 @@ def _symbol_of_name(name: str) -> str:
     parts = re.split(r"[-_]", SUFFIXES.sub("", name))
     letters = next((i for i, part in enumerate(parts) if not (part.isascii() and part.isalpha())), len(parts))
     if not letters:
-        raise BadData(f"{name}: an instrument_id, or a file name that begins with the symbol expected, was {name!r}")
+        raise BadData(f"{name}: expected an instrument_id, or a file name that begins with the symbol, got {name!r}")
     return "-".join(parts[:letters]).upper()

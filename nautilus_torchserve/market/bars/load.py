@@ -55,14 +55,14 @@ def load_bars(
         loaded = _from_path(Path(data), instrument_id, interval_ns, read)
     found = loaded.instrument.instrument_id
     if instrument_id is not None and found != instrument_id:
-        raise BadData(f"{loaded.source}: bars of {instrument_id} expected, was {found}")
+        raise BadData(f"{loaded.source}: expected bars of {instrument_id}, got {found}")
     checked = check_bars(replace(loaded, read=read))
     return checked if interval_ns is None else check_bars(aggregate(checked, interval_ns))
 
 
 def _from_path(path: Path, instrument_id: str | None, interval_ns: int | None, read: ReadOptions) -> Bars:
     if not path.exists():
-        raise BadData(f"{path}: a CSV file or a catalog folder expected, was missing")
+        raise BadData(f"{path}: expected a CSV file or a catalog folder, got a path that does not exist")
     if path.is_file():
         return load_csv_bars(path, instrument_id, read)
     from nautilus_torchserve.market.bars.catalog import (

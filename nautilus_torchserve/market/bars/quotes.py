@@ -78,7 +78,7 @@ def bar_quotes(bars: Bars, spread_bps: float, tick: int = 1) -> BarQuotes:
     half = _share(price, half_spread(spread_bps))
     bid, ask = (price - half) // tick * tick, -(-(price + half) // tick) * tick
     if (bid <= 0).any():
-        raise BadData(f"{bars.source}: a bid above 0 expected, was {bid.min()} steps")
+        raise BadData(f"{bars.source}: expected a bid above 0, got {bid.min()} steps")
     return BarQuotes(ts_event, bid, ask)
 
 
@@ -92,7 +92,7 @@ def half_spread(spread_bps: float) -> Fraction:
     """
     if not 0 <= spread_bps < LARGEST_SPREAD or Decimal(str(spread_bps)) % FINEST_SPREAD:
         raise ValueError(
-            f"spread_bps in [0, {LARGEST_SPREAD}) in steps of {FINEST_SPREAD} expected, was {spread_bps:g}"
+            f"expected spread_bps in [0, {LARGEST_SPREAD}) in steps of {FINEST_SPREAD}, got {spread_bps:g}"
         )
     return Fraction(Decimal(str(spread_bps))) / 20_000
 

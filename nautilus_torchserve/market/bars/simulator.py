@@ -53,19 +53,21 @@ class BarSimulatorConfig:
     def __post_init__(self) -> None:
         for name in ("interval_ns", "start_price", "minute_volatility_bps", "minute_volume"):
             if not getattr(self, name) > 0:
-                raise ValueError(f"{name} above 0 expected, was {getattr(self, name)}")
+                raise ValueError(f"expected {name} above 0, got {getattr(self, name)}")
         for name in ("shock", "persistence", "volume_sigma", "volume_response"):
             if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} of at least 0 expected, was {getattr(self, name)}")
+                raise ValueError(f"expected {name} of at least 0, got {getattr(self, name)}")
         if not self.shock + self.persistence < 1:
             raise ValueError(
-                "shock and persistence with a sum below 1 expected (else the variance explodes), "
-                f"was {self.shock} and {self.persistence}"
+                "expected shock and persistence with a sum below 1 (else the variance explodes), "
+                f"got {self.shock} and {self.persistence}"
             )
         if not abs(self.momentum) < 1:
-            raise ValueError(f"momentum between -1 and 1 expected, was {self.momentum}")
+            raise ValueError(f"expected momentum between -1 and 1, got {self.momentum}")
         if not self.degrees_of_freedom > 2:
-            raise ValueError(f"degrees_of_freedom above 2 expected (else no variance), was {self.degrees_of_freedom}")
+            raise ValueError(
+                f"expected degrees_of_freedom above 2 (else there is no variance), got {self.degrees_of_freedom}"
+            )
 
 
 def simulate_bars(
@@ -96,9 +98,9 @@ def simulate_bars(
         No bars asked for, a drift that does not fit, or a price or volume that reached 2**53 steps.
     """
     if bars < 1:
-        raise ValueError(f"at least 1 bar expected, was {bars}")
+        raise ValueError(f"expected at least 1 bar, got {bars}")
     if drift is not None and not (drift.shape == (bars,) and np.isfinite(drift).all()):
-        raise ValueError(f"a finite drift for each of {bars} bars expected, was {drift} of shape {list(drift.shape)}")
+        raise ValueError(f"expected a finite drift for each of {bars} bars, got {drift} of shape {list(drift.shape)}")
     config, instrument = config or BarSimulatorConfig(), instrument or INSTRUMENT
     rng = np.random.default_rng(seed)
     returns, sigma = _returns(bars, rng, config)
@@ -172,5 +174,5 @@ def _steps(values: NDArray[np.float64], precision: int) -> NDArray[np.int64]:
     """The nearest whole number of steps, at least one."""
     steps = np.rint(values * 10.0**precision)
     if not (steps < EXACT_INTEGERS).all():
-        raise ValueError(f"prices and volumes below 2**53 smallest steps expected, was up to {steps.max():g}")
+        raise ValueError(f"expected prices and volumes below 2**53 smallest steps, got up to {steps.max():g}")
     return np.maximum(steps.astype(np.int64), 1)

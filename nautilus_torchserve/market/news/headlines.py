@@ -43,21 +43,21 @@ class Headline:
 
     def __post_init__(self) -> None:
         if not self.text.strip():
-            raise BadData(f"a headline's text expected, was {self.text!r}")
+            raise BadData(f"expected a headline's text, got {self.text!r}")
         for name, value in (("text", self.text), ("source", self.source)):
             if any("\ud800" <= character <= "\udfff" for character in value):
-                raise BadData(f"a headline's {name} in Unicode characters expected, was half of one in {value!r}")
+                raise BadData(f"expected a headline's {name} in Unicode characters, got half of one in {value!r}")
         if not self.instrument_ids:
-            raise BadData("a headline on at least one instrument expected, was none")
+            raise BadData("expected a headline on at least one instrument, got none")
         for name in self.instrument_ids:
             if not INSTRUMENT.fullmatch(name) or BRACKETS.search(name) or SEPARATORS.search(name):
-                raise BadData(f"an instrument like BTCUSDT.BINANCE expected, was {name!r}")
+                raise BadData(f"expected an instrument like BTCUSDT.BINANCE, got {name!r}")
         if self.ts_event < 0:
-            raise BadData(f"a headline published in 1970 or later expected, was {self.ts_event} ns before")
+            raise BadData(f"expected a headline published in 1970 or later, got {self.ts_event} ns before")
         if self.ts_init < self.ts_event:
             raise BadData(
-                f"a headline received (ts_init) not before it was published (ts_event, {self.ts_event}) expected, "
-                f"was {self.ts_init}; a day without a time counts as its end"
+                f"expected a headline received (ts_init) not before it was published (ts_event, {self.ts_event}), "
+                f"got {self.ts_init}; a day without a time counts as its end"
             )
 
 
@@ -120,9 +120,9 @@ def load_headlines(
         A negative ``delay_ns``.
     """
     if delay_ns is not None and delay_ns < 0:
-        raise InvalidArgument(f"delay_ns of at least 0 expected, was {delay_ns}")
+        raise InvalidArgument(f"expected delay_ns of at least 0, got {delay_ns}")
     if instrument_id is not None and not INSTRUMENT.fullmatch(instrument_id):
-        raise BadData(f"an instrument like BTCUSDT.BINANCE expected, was {instrument_id!r}")
+        raise BadData(f"expected an instrument like BTCUSDT.BINANCE, got {instrument_id!r}")
     table = read_headline_table(path)
     published, received = _publication_and_receipt(table, delay_ns, read.timezone)
     ts_event, ts_init = published.utc_ns, received.utc_ns
@@ -139,7 +139,7 @@ def load_headlines(
     if not headlines:
         named = sorted({name for names in instruments for name in names})
         was = ", ".join(named[:5]) + (f" and {len(named) - 5} more" if len(named) > 5 else "")
-        raise BadData(f"{table.name}: a headline on {instrument_id} expected, was only on {was}")
+        raise BadData(f"{table.name}: expected a headline on {instrument_id}, got headlines only on {was}")
     found = Headlines(sorted(headlines, key=lambda headline: headline.ts_init))
     found.notes = tuple(dict.fromkeys(note for note in (published.note, received.note) if note is not None))
     return found
@@ -151,13 +151,13 @@ def _publication_and_receipt(table: HeadlineTable, delay_ns: int | None, timezon
     published = _times(table, table.columns["published"], timezone)
     if received is None and delay_ns is None:
         raise BadData(
-            f"{table.name}: times of receipt (received or ts_init) expected, or a delay_ns from publication to receipt "
-            f"(0 where news is known at once), was only {', '.join(table.columns.values())} and no delay_ns"
+            f"{table.name}: expected times of receipt (received or ts_init), or a delay_ns from publication to receipt "
+            f"(0 where news is known at once), got only {', '.join(table.columns.values())} and no delay_ns"
         )
     if received is None:
         return published, published._replace(utc_ns=published.utc_ns + np.int64(delay_ns or 0))
     if delay_ns is not None:
-        raise BadData(f"{table.name}: no delay_ns expected, as {received!r} holds times of receipt, was {delay_ns}")
+        raise BadData(f"{table.name}: expected no delay_ns, as {received!r} holds times of receipt, got {delay_ns}")
     return published, _times(table, received, timezone)
 
 
@@ -172,8 +172,8 @@ def _instruments(table: HeadlineTable, instrument_id: str | None) -> list[tuple[
     if "instruments" not in table.columns:
         if instrument_id is None:
             raise BadData(
-                f"{table.name}: a column of instruments, or an instrument_id for all headlines, expected, "
-                f"was {', '.join(table.columns.values())}"
+                f"{table.name}: expected a column of instruments, or an instrument_id for all headlines, "
+                f"got {', '.join(table.columns.values())}"
             )
         return [(instrument_id,)] * len(table.frame)
     symbol, _, venue = (instrument_id or "").rpartition(".")

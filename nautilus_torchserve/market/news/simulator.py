@@ -40,9 +40,9 @@ class LabelledText:
 
     def __post_init__(self) -> None:
         if self.label not in SIGNS:
-            raise BadData(f"label {' or '.join(SIGNS)} expected, was {self.label!r}")
+            raise BadData(f"expected label {' or '.join(SIGNS)}, got {self.label!r}")
         if not self.text.strip():
-            raise BadData(f"a headline's text expected, was {self.text!r}")
+            raise BadData(f"expected a headline's text, got {self.text!r}")
 
 
 @dataclass(frozen=True)
@@ -64,17 +64,17 @@ class NewsSimulatorConfig:
 
     def __post_init__(self) -> None:
         if not 0 < self.mean_bars_between < np.inf:
-            raise ValueError(f"mean_bars_between above 0 expected, was {self.mean_bars_between}")
+            raise ValueError(f"expected mean_bars_between above 0, got {self.mean_bars_between}")
         if self.delay_ns < 1:
-            raise ValueError(f"delay_ns of at least 1 expected (nothing is known at once), was {self.delay_ns}")
+            raise ValueError(f"expected delay_ns of at least 1 (nothing is known at once), got {self.delay_ns}")
         if self.reaction_bars < 1:
-            raise ValueError(f"reaction_bars of at least 1 expected, was {self.reaction_bars}")
+            raise ValueError(f"expected reaction_bars of at least 1, got {self.reaction_bars}")
         if not 0 <= self.impact_bps < np.inf:
-            raise ValueError(f"impact_bps of at least 0 expected, was {self.impact_bps}")
+            raise ValueError(f"expected impact_bps of at least 0, got {self.impact_bps}")
         if not 0 < self.decay <= 1:
-            raise ValueError(f"decay above 0 and at most 1 expected, was {self.decay}")
+            raise ValueError(f"expected decay above 0 and at most 1, got {self.decay}")
         if self.bars.interval_ns < 3:
-            raise ValueError(f"bars of at least 3 ns expected, was {self.bars.interval_ns}")
+            raise ValueError(f"expected bars of at least 3 ns, got {self.bars.interval_ns}")
 
 
 def load_labelled_texts(path: Path) -> tuple[LabelledText, ...]:
@@ -86,7 +86,7 @@ def load_labelled_texts(path: Path) -> tuple[LabelledText, ...]:
         Naming file, line, what it was and what was expected.
     """
     if not path.is_file():
-        raise BadData(f"{path}: a file of labelled headlines expected, was missing")
+        raise BadData(f"{path}: expected a file of labelled headlines, got a path that does not exist")
     texts = []
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file, strict=True)
@@ -94,16 +94,16 @@ def load_labelled_texts(path: Path) -> tuple[LabelledText, ...]:
         try:
             for row in reader:
                 if line == 1 and row != COLUMNS:
-                    raise BadData(f"a header of {','.join(COLUMNS)} expected, was {row}")
+                    raise BadData(f"expected a header of {','.join(COLUMNS)}, got {row}")
                 if len(row) != len(COLUMNS):
-                    raise BadData(f"{len(COLUMNS)} cells expected, was {row}")
+                    raise BadData(f"expected {len(COLUMNS)} cells, got {row}")
                 if line > 1:
                     texts.append(LabelledText(*row))
                 line = reader.line_num + 1
         except (BadData, csv.Error, UnicodeDecodeError) as error:
             raise BadData(f"{path.name}: line {line}: {error}") from None
     if not texts:
-        raise BadData(f"{path.name}: at least one labelled headline expected, was none")
+        raise BadData(f"{path.name}: expected at least one labelled headline, got none")
     return tuple(texts)
 
 
@@ -144,7 +144,7 @@ def simulate_news(
     """
     config, instrument = config or NewsSimulatorConfig(), instrument or INSTRUMENT
     if bars < 1 or not texts:
-        raise ValueError(f"at least 1 bar and 1 text expected, was {bars} and {len(texts)}")
+        raise ValueError(f"expected at least 1 bar and 1 text, got {bars} and {len(texts)}")
     rng = np.random.default_rng([seed, 1])  # apart from the bars' own, which stay what they are without news
     published = _publications(bars, rng, config)
     drawn = rng.integers(len(texts), size=len(published))

@@ -79,7 +79,7 @@ def read_headline_table(path: Path) -> HeadlineTable:
     text = _text(path)
     begin = text.lstrip()[:1]
     if not begin:
-        raise BadData(f"{path.name}: at least one headline expected, was an empty file")
+        raise BadData(f"{path.name}: expected at least one headline, got an empty file")
     is_json = begin in "{[" or path.name.lower().removesuffix(".gz").endswith(JSON_SUFFIXES)
     columns, rows = _json_rows(path.name, text) if is_json else _csv_rows(path.name, text)
     if "instruments" not in columns:
@@ -89,7 +89,7 @@ def read_headline_table(path: Path) -> HeadlineTable:
         lines.append(line)
         cells.append(row)
     if not cells:
-        raise BadData(f"{path.name}: at least one headline expected, was only a header")
+        raise BadData(f"{path.name}: expected at least one headline, got only a header")
     frame = pd.DataFrame(cells, columns=list(columns.values()), dtype=object)
     return HeadlineTable(path.name, frame, KnownLines(tuple(lines)), columns)
 
@@ -140,7 +140,7 @@ def _parts(cell: str) -> list[str]:
 
 def _text(path: Path) -> str:
     if not path.is_file():
-        raise BadData(f"{path}: a file of headlines expected, was missing")
+        raise BadData(f"{path}: expected a file of headlines, got a path that does not exist")
     content = path.read_bytes()
     try:
         if path.suffix.lower() == ".gz":
@@ -154,7 +154,7 @@ def _text(path: Path) -> str:
             "Windows-1252)"
         ) from None
     except (OSError, EOFError, zlib.error) as error:
-        raise BadData(f"{path.name}: a gzip file expected, was unreadable: {error}") from None
+        raise BadData(f"{path.name}: expected a gzip file, got unreadable data: {error}") from None
 
 
 def _csv_rows(name: str, text: str) -> tuple[dict[str, str], Iterator[tuple[int, list[str]]]]:
@@ -169,7 +169,7 @@ def _csv_rows(name: str, text: str) -> tuple[dict[str, str], Iterator[tuple[int,
         next(records)
         for line, cells in records:
             if len(cells) != len(header):
-                raise BadData(f"{name}: line {line}: {len(header)} cells expected, was {len(cells)}: {_short(cells)}")
+                raise BadData(f"{name}: line {line}: expected {len(header)} cells, got {len(cells)}: {_short(cells)}")
             yield line, [cells[at].strip() if key in TIMES else cells[at] for key, at in places.items()]
 
     return columns, rows()
@@ -199,7 +199,7 @@ def _records(name: str, text: str, delimiter: str) -> Iterator[tuple[int, list[s
                 yield line, cells
             line = reader.line_num + 1
     except csv.Error as error:
-        raise BadData(f"{name}: line {line}: cells separated by {delimiter!r} expected, was: {error}") from None
+        raise BadData(f"{name}: line {line}: expected cells separated by {delimiter!r}, got: {error}") from None
 
 
 def _json_rows(name: str, text: str) -> tuple[dict[str, str], Iterator[tuple[int, list[str]]]]:
@@ -214,7 +214,7 @@ def _json_rows(name: str, text: str) -> tuple[dict[str, str], Iterator[tuple[int
             was = sorted(_recognised([key for key, _ in pairs]))
             if was != expected:
                 raise BadData(
-                    f"{name}: line {line}: {', '.join(expected)} as in line {first_line} expected, was {', '.join(was)}"
+                    f"{name}: line {line}: expected {', '.join(expected)} as in line {first_line}, got {', '.join(was)}"
                 )
             values = dict(pairs)
             yield line, [_cell(name, line, key, column, values[column]) for key, column in columns.items()]
@@ -230,9 +230,9 @@ def _objects(name: str, text: str) -> Iterator[tuple[int, list[tuple[str, Any]]]
         try:
             value = json.loads(line, object_pairs_hook=_Pairs)
         except ValueError as error:
-            raise BadData(f"{name}: line {number}: a JSON object a line expected, was: {error}") from None
+            raise BadData(f"{name}: line {number}: expected a JSON object a line, got: {error}") from None
         if not isinstance(value, _Pairs):
-            raise BadData(f"{name}: line {number}: a JSON object a line expected, was {_short(value)}")
+            raise BadData(f"{name}: line {number}: expected a JSON object a line, got {_short(value)}")
         yield number, value
 
 
@@ -261,7 +261,7 @@ def _columns(name: str, header: Sequence[str]) -> dict[str, str]:
         found = [cell for cell in header if cell.strip().lower() in names]
         if len(found) > 1 or (key in REQUIRED and not found):
             was = " and ".join(found) if found else f"only {', '.join(header)}"
-            raise BadData(f"{name}: one column of {key} ({', '.join(names)}) expected, was {was}")
+            raise BadData(f"{name}: expected one column of {key} ({', '.join(names)}), got {was}")
         if found:
             columns[key] = found[0]
     return columns

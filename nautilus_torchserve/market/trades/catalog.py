@@ -37,12 +37,14 @@ def load_catalog(path: Path, instrument_id: str | None = None) -> Trades:
     """
     stored = sorted(folder.name for folder in path.glob("data/trade_tick/*") if any(folder.glob("*.parquet")))
     if not stored:
-        raise BadData(f"{path.name}: a NautilusTrader catalog with trades expected, was without data/trade_tick")
+        raise BadData(
+            f"{path.name}: expected a NautilusTrader catalog with trades, got a folder without data/trade_tick"
+        )
     if instrument_id is None and len(stored) > 1:
-        raise BadData(f"{path.name}: the name of one instrument expected, was none of {', '.join(stored)}")
+        raise BadData(f"{path.name}: expected the name of one instrument, got none of {', '.join(stored)}")
     chosen = urisafe_identifier(stored[0] if instrument_id is None else instrument_id)
     if chosen not in stored:
-        raise BadData(f"{path.name}: one of {', '.join(stored)} expected, was {chosen}")
+        raise BadData(f"{path.name}: expected one of {', '.join(stored)}, got {chosen}")
     table = read_catalog_files(path.name, path / "data/trade_tick" / chosen, ["price"], "size")
     (price,), price_precision = table.steps(["price"], table.price_precision)
     (size,), size_precision = table.steps(["size"], table.size_precision)

@@ -147,7 +147,7 @@ def _layout_of_header(name: str, header: list[str]) -> Layout:
     required = set(layout.columns) - {"quote_qty", "first_trade_id", "last_trade_id", "is_best_match"}
     missing = sorted(required - set(header))
     if missing:
-        raise BadData(f"{name}: columns {missing} of {layout.title} expected, was a header of {header}")
+        raise BadData(f"{name}: expected columns {missing} of {layout.title}, got a header of {header}")
     return layout
 
 
@@ -163,7 +163,7 @@ def _layout_of_row(name: str, row: list[str]) -> Layout:
     if len(row) == 6:
         return BINANCE
     titles = ", ".join(layout.title for layout in LAYOUTS)
-    raise BadData(f"{name}: 6 to 8 columns of {titles} expected, was {len(row)}: {row}")
+    raise BadData(f"{name}: expected 6 to 8 columns of {titles}, got {len(row)}: {row}")
 
 
 def _tardis_instrument(table: Table) -> tuple[str, str]:
@@ -175,7 +175,7 @@ def _symbol(path: Path) -> str:
     found = FILE_NAME.match(path.name)
     if not found:
         raise BadData(
-            f"{path.name}: a file name like BTCUSDT-trades-2024-01.csv expected, as Binance's files "
-            f"do not say which instrument they hold, was {path.name!r}"
+            f"{path.name}: expected a file name like BTCUSDT-trades-2024-01.csv, as Binance's files "
+            f"do not say which instrument they hold, got {path.name!r}"
         )
     return found["symbol"]

@@ -23,9 +23,9 @@ class LabelConfig:
 
     def __post_init__(self) -> None:
         if self.horizon < 1:
-            raise InvalidArgument(f"horizon of at least 1 trade expected, was {self.horizon}")
+            raise InvalidArgument(f"expected horizon of at least 1 trade, got {self.horizon}")
         if not 0 <= self.cost_bps < float("inf"):
-            raise InvalidArgument(f"cost_bps of at least 0 expected, was {self.cost_bps}")
+            raise InvalidArgument(f"expected cost_bps of at least 0, got {self.cost_bps}")
 
 
 def label(price: NDArray[np.int64], horizon: int = 20, cost_bps: float = 1.0) -> NDArray[np.int8]:

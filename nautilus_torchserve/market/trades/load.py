@@ -41,7 +41,7 @@ def load(
     loaded = simulate(trades, seed) if data is None else _from_path(Path(data), instrument_id, read)
     found = loaded.instrument.instrument_id
     if instrument_id is not None and _plain(found) != _plain(instrument_id):
-        raise BadData(f"{loaded.source}: trades of {instrument_id} expected, was {found}")
+        raise BadData(f"{loaded.source}: expected trades of {instrument_id}, got {found}")
     return check(replace(loaded, read=read))
 
 
@@ -51,7 +51,7 @@ def _plain(name: str) -> str:
 
 def _from_path(path: Path, instrument_id: str | None, read: ReadOptions) -> Trades:
     if not path.exists():
-        raise BadData(f"{path}: a CSV file or a catalog folder expected, was missing")
+        raise BadData(f"{path}: expected a CSV file or a catalog folder, got a path that does not exist")
     if path.is_file():
         return load_csv(path, read)
     from nautilus_torchserve.market.trades.catalog import (

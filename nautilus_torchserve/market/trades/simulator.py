@@ -54,13 +54,13 @@ class SimulatorConfig:
         branching = self.self_excitation + self.cross_excitation
         if not (0 <= self.cross_excitation <= self.self_excitation and branching < 1):
             raise ValueError(
-                "0 <= cross_excitation <= self_excitation with a sum below 1 expected (else trades explode), "
-                f"was {self.cross_excitation} and {self.self_excitation}"
+                "expected 0 <= cross_excitation <= self_excitation with a sum below 1 (else trades explode), "
+                f"got {self.cross_excitation} and {self.self_excitation}"
             )
         positive = ("base_rate", "decay", "start_price", "median_size")
         for name in positive:
             if not getattr(self, name) > 0:
-                raise ValueError(f"{name} above 0 expected, was {getattr(self, name)}")
+                raise ValueError(f"expected {name} above 0, got {getattr(self, name)}")
 
 
 def simulate(trades: int, seed: int = 1, config: SimulatorConfig | None = None) -> Trades:
@@ -76,7 +76,7 @@ def simulate(trades: int, seed: int = 1, config: SimulatorConfig | None = None) 
         Another market than the default.
     """
     if trades < 1:
-        raise ValueError(f"at least 1 trade expected, was {trades}")
+        raise ValueError(f"expected at least 1 trade, got {trades}")
     config = config or SimulatorConfig()
     rng = np.random.default_rng(seed)
     seconds, side = _arrivals(trades, rng, config)

@@ -132,7 +132,7 @@ def check(trades: Trades) -> Trades:
         Naming source, place, what was expected and what it was.
     """
     if not len(trades):
-        raise BadData(f"{trades.source}: at least one trade expected, was an empty data set")
+        raise BadData(f"{trades.source}: expected at least one trade, got an empty data set")
     instrument = trades.instrument
     for name, precision in (("price", instrument.price_precision), ("size", instrument.size_precision)):
         values = getattr(trades, name)

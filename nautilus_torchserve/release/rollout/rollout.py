@@ -28,7 +28,7 @@ from nautilus_torchserve.serving.client.archive_file import (
     open_archive,
     read_manifest,
 )
-from nautilus_torchserve.serving.server.management import ManagementError
+from nautilus_torchserve.serving.server.management import ManagementError, described_digest
 from nautilus_torchserve.signing.archive_signature import verify_archive
 
 DEFAULTS = Limits()
@@ -212,7 +212,7 @@ def _is_serving(change: Change, archive: Path, trusted: Path) -> bool:
     if verified.version != change.previous:
         return False
     status = change.target.manager().describe(change.model, verified.version, customized=True)[0]
-    return bool((status.get("customizedMetadata") or {}).get("archive_digest") == verified.digest)
+    return bool(described_digest(status) == verified.digest)
 
 
 def _load_new_version(change: Change, archive: Path, trusted: Path, limits: Limits) -> None:

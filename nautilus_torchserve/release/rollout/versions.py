@@ -15,6 +15,7 @@ from nautilus_torchserve.release.rollout.journal import journaled_models, open_l
 from nautilus_torchserve.release.rollout.target import Target
 from nautilus_torchserve.release.rollout.workers import wait_drained
 from nautilus_torchserve.serving.client.archive_file import archive_digest, read_manifest
+from nautilus_torchserve.serving.server.management import described_digest
 from nautilus_torchserve.serving.server.properties import read_properties, set_property
 from nautilus_torchserve.serving.server.snapshot import PROPERTY, read_snapshot, take_snapshot
 from nautilus_torchserve.wire.names import check_model_name, check_version
@@ -96,8 +97,7 @@ def adopt(target: Target, model: str, version: str) -> str | None:
 
 def served_digest(status: dict[str, Any]) -> str:
     """Return the content digest that a version's workers report in its customized status; empty where they do not."""
-    metadata = status.get("customizedMetadata")
-    digest = metadata.get("archive_digest") if isinstance(metadata, dict) else None  # plain TorchServe models have none
+    digest = described_digest(status)
     return digest if isinstance(digest, str) and re.fullmatch("[0-9a-f]{64}", digest) else ""
 
 

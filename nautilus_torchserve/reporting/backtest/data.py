@@ -91,11 +91,11 @@ class ReportData:
         _in_order("equity's ts_ns", self.equity["ts_ns"].to_numpy())
         if len(self.actual) and (self.actual.min() < UNKNOWN or self.actual.max() >= len(self.class_names)):
             raise ValueError(
-                f"actual in [-1, {len(self.class_names) - 1}] expected, was [{self.actual.min()}, {self.actual.max()}]"
+                f"expected actual in [-1, {len(self.class_names) - 1}], got [{self.actual.min()}, {self.actual.max()}]"
             )
         strange = sorted(set(self.fills["side"]) - {"BUY", "SELL"})
         if strange:
-            raise ValueError(f"sides BUY and SELL expected in fills, was {strange}")
+            raise ValueError(f"expected sides BUY and SELL in fills, got {strange}")
 
 
 def probabilities(data: ReportData) -> NDArray[np.float64]:
@@ -110,16 +110,16 @@ def answered(data: ReportData) -> NDArray[np.bool_]:
 
 def _same_length(name: str, length: int, other: str, expected: int) -> None:
     if length != expected:
-        raise ValueError(f"{name} as long as {other} ({expected}) expected, was {length}")
+        raise ValueError(f"expected {name} as long as {other} ({expected}), got {length}")
 
 
 def _has_columns(name: str, table: pd.DataFrame, columns: tuple[str, ...]) -> None:
     missing = [column for column in columns if column not in table.columns]
     if missing:
-        raise ValueError(f"{name} with columns {list(columns)} expected, was without {missing}")
+        raise ValueError(f"expected {name} with columns {list(columns)}, got none named {missing}")
 
 
 def _in_order(name: str, ts_ns: NDArray) -> None:
     back = np.flatnonzero(np.diff(ts_ns) < 0)
     if len(back):
-        raise ValueError(f"{name} non-decreasing expected, was earlier at {back[0] + 1} than before it")
+        raise ValueError(f"expected {name} non-decreasing, got a decrease at {back[0] + 1}")

@@ -82,7 +82,7 @@ class TradeLog:
         """
         if not 1 <= number <= len(self.trades):
             held = f"trade 1 to {len(self.trades)}" if self.trades else "no trade, as no position was closed,"
-            raise BadReport(f"{held} expected, was {number}")
+            raise BadReport(f"expected {held}, got {number}")
         return self.trades[number - 1]
 
     def best(self) -> PastTrade | None:
@@ -112,7 +112,7 @@ def read_trades(folder: Path) -> TradeLog:
     """
     path = folder / TRADES
     if not path.is_file():
-        raise BadReport(f"{path} expected, which a backtest's report of one instrument has, was missing")
+        raise BadReport(f"expected {path}, which the report of one instrument has, got a path that does not exist")
     try:
         plain = json.loads(path.read_text())
         values = plain.pop("trades")
@@ -132,7 +132,7 @@ def read_trades(folder: Path) -> TradeLog:
 
 def _read_rows(path: Path) -> list[NDArray[np.float32]]:
     if not path.is_file():
-        raise BadReport(f"{path} expected, was missing")
+        raise BadReport(f"expected {path}, got a path that does not exist")
     try:
         with np.load(path, allow_pickle=False) as stored:
             return list(stored["rows"])

@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from nautilus_torchserve.reporting.drawing import BUY, LINE, MUTED, SELL, blank_figure, reliability_figure
-from nautilus_torchserve.reporting.evaluation.scores import MODEL, Scores, error_gain
+from nautilus_torchserve.reporting.evaluation.price_tables import MODEL, Scores, error_gain
 from nautilus_torchserve.reporting.fragments import share_span
 
 _SYMBOLS = ("diamond-open", "square-open", "triangle-up-open", "cross-thin-open")
@@ -18,7 +18,7 @@ _SPREAD = 0.14
 
 
 def figures(evaluation: Mapping[str, Any]) -> dict[str, go.Figure]:
-    """Those that have something to show, by name."""
+    """Return the figures that have something to show, by name."""
     everything = {
         "direction": direction_figure(evaluation["folds"], evaluation["scores"]),
         "gains": gains_figure(evaluation["folds"]),
@@ -32,7 +32,7 @@ def figures(evaluation: Mapping[str, Any]) -> dict[str, go.Figure]:
 
 
 def direction_figure(folds: Sequence[Mapping[str, Any]], together: Scores) -> go.Figure | None:
-    """Directional accuracy of each fold and of all together, the model's with its interval, and the line of a coin."""
+    """Draw the directional accuracy of each fold and of all together, the model's with its interval."""
     groups = [*((f"Fold {fold['number']}", fold["scores"]) for fold in folds), ("All", together)]
     names = [name for name in together if any(scores[name]["directional_accuracy"] is not None for _, scores in groups)]
     if not names:
@@ -61,12 +61,12 @@ def direction_figure(folds: Sequence[Mapping[str, Any]], together: Scores) -> go
     figure.update_xaxes(
         tickvals=list(range(len(groups))), ticktext=[name for name, _ in groups], range=[-0.5, len(groups) - 0.5]
     )
-    figure.update_yaxes(title_text="Direction right (%)", nticks=7)
+    figure.update_yaxes(title_text="Correct direction (%)", nticks=7)
     return figure.update_layout(legend=_LEGEND, hovermode="closest")
 
 
 def gains_figure(folds: Sequence[Mapping[str, Any]]) -> go.Figure | None:
-    """By how much each fold's error is less than that of the fold's best baseline."""
+    """Draw how much smaller each fold's error is than that of the fold's best baseline."""
     figure = blank_figure()
     for key, name, colour in (("rmse_bps", "RMSE", BUY), ("mae_bps", "MAE", LINE)):
         gains = [(fold["number"], error_gain(fold["scores"], key)) for fold in folds]
@@ -88,7 +88,7 @@ def gains_figure(folds: Sequence[Mapping[str, Any]]) -> go.Figure | None:
 
 
 def sign_figure(bins: Sequence[Mapping[str, Any]]) -> go.Figure | None:
-    """Reliability diagram of the probability that the sign is right, over the probabilities there were."""
+    """Draw the reliability diagram of the probability that the sign is right, over the probabilities that occur."""
     filled = [row for row in bins if row["count"]]
     if not filled:
         return None
@@ -110,7 +110,7 @@ def sign_figure(bins: Sequence[Mapping[str, Any]]) -> go.Figure | None:
 
 
 def scale_figure(levels: Sequence[Mapping[str, Any]]) -> go.Figure | None:
-    """Share of the returns inside central intervals over the share that should be."""
+    """Draw the coverage of central intervals over their level."""
     known = [row for row in levels if row["covered"] is not None]
     if not known:
         return None
@@ -144,7 +144,7 @@ def scale_figure(levels: Sequence[Mapping[str, Any]]) -> go.Figure | None:
 
 
 def columns_figure(rows: Sequence[Mapping[str, Any]]) -> go.Figure | None:
-    """What shuffling a column costs, the dearest on top."""
+    """Draw what shuffling a column costs, the most expensive on top."""
     known = [row for row in rows if row["nll_rise"] is not None]
     if not known:
         return None
@@ -163,7 +163,7 @@ def columns_figure(rows: Sequence[Mapping[str, Any]]) -> go.Figure | None:
 
 
 def steps_figure(rows: Sequence[Mapping[str, Any]]) -> go.Figure | None:
-    """What shuffling a stretch of time steps costs, in the order given."""
+    """Draw what shuffling a span of time steps costs, in the order given."""
     known = [row for row in rows if row["nll_rise"] is not None]
     if not known:
         return None
@@ -181,7 +181,7 @@ def steps_figure(rows: Sequence[Mapping[str, Any]]) -> go.Figure | None:
 
 
 def history_figures(histories: Sequence[Mapping[str, Any]], folds: Sequence[Mapping[str, Any]]) -> dict[str, go.Figure]:
-    """One learning curve a fold, all over the same range of losses, with the epoch that was kept."""
+    """Draw one learning curve per fold, all over the same range of losses, with the epoch that was kept."""
     kept = {fold["number"]: fold["best_epoch"] for fold in folds}
     losses = [
         loss

@@ -1,12 +1,11 @@
-"""Writes a price model's evaluation: ``index.html``, whole in itself, and ``evaluation.json``."""
+"""The evaluation page of a price model: ``index.html``, which needs no other file, and ``evaluation.json``."""
 
 from collections.abc import Container, Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
 
-import orjson
-
+from nautilus_torchserve.reporting.evaluation.page import verdict, write_page
 from nautilus_torchserve.reporting.evaluation.price_figures import figures
 from nautilus_torchserve.reporting.evaluation.price_tables import (
     DASH,
@@ -37,10 +36,8 @@ from nautilus_torchserve.reporting.fragments import (
     span,
     words,
 )
-from nautilus_torchserve.reporting.frame import filled, framed, replace_files
+from nautilus_torchserve.reporting.frame import filled, framed
 
-PAGE = "index.html"
-EVALUATION = "evaluation.json"
 _DOT = " \N{MIDDLE DOT} "
 _SIMULATED = (
     '<p class="banner loud" role="note"><strong>SIMULATED MARKET.</strong> These bars were generated, not recorded '
@@ -51,7 +48,7 @@ _SIMULATED = (
 def write_evaluation(evaluation: Mapping[str, Any], folder: Path) -> Path:
     """Write the page and the same numbers as JSON into `folder`, which is made if missing.
 
-    Each file is written beside its place and moved there once both are whole.
+    Each file is written beside its place and moved there once both are complete.
 
     Parameters
     ----------
@@ -93,17 +90,11 @@ def write_evaluation(evaluation: Mapping[str, Any], folder: Path) -> Path:
     Path
         The page.
     """
-    files = {
-        folder / EVALUATION: orjson.dumps(evaluation, option=orjson.OPT_INDENT_2),
-        folder / PAGE: render(evaluation).encode(),
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    replace_files(files)
-    return folder / PAGE
+    return write_page(evaluation, render(evaluation), folder)
 
 
 def render(evaluation: Mapping[str, Any]) -> str:
-    """The page's HTML."""
+    """Return the page as HTML."""
     drawn = figures(evaluation)
     explained, pictures = _explained(evaluation.get("explained"))
     folds, confidence = evaluation["folds"], evaluation["bootstrap"]["confidence"]
@@ -111,7 +102,7 @@ def render(evaluation: Mapping[str, Any]) -> str:
         "evaluation_page.html",
         title=escape(evaluation["title"]),
         lead=escape(_lead(evaluation)),
-        verdict=_verdict(evaluation),
+        verdict=verdict(evaluation, ", in a simulated market" if evaluation["data"]["simulated"] else ""),
         banner=_SIMULATED if evaluation["data"]["simulated"] else "",
         key_figures=_key_figures(evaluation),
         scores='<div class="columns">'
@@ -145,22 +136,13 @@ def _lead(evaluation: Mapping[str, Any]) -> str:
     )
 
 
-def _verdict(evaluation: Mapping[str, Any]) -> str:
-    beats = evaluation["beats_baselines"]
-    headline = "Better than every baseline" if beats else "Not shown to be better than the baselines"
-    if evaluation["data"]["simulated"]:
-        headline += ", in a simulated market"
-    kind = "verdict good" if beats else "verdict"
-    return f'<div class="{kind}" role="note"><strong>{headline}</strong><p>{escape(evaluation["edge"])}</p></div>'
-
-
 def _key_figures(evaluation: Mapping[str, Any]) -> str:
     model, likelihood = evaluation["scores"]["model"], evaluation["log_likelihood"]
     folds, data, calibration = evaluation["folds"], evaluation["data"], evaluation["calibration"]
     cards = [
         card("RMSE (bps)", bps(model["rmse_bps"]), *_gain_asides(evaluation, "rmse")),
         card("MAE (bps)", bps(model["mae_bps"]), *_gain_asides(evaluation, "mae")),
-        card("Direction right", share(model["directional_accuracy"]), *_gain_asides(evaluation, "direction")),
+        card("Correct direction", share(model["directional_accuracy"]), *_gain_asides(evaluation, "direction")),
         card(
             "Log likelihood (nats)",
             nats(likelihood["model"]),
@@ -197,7 +179,7 @@ def _direction(confidence: float, drawn: bool) -> str:
         return words("No direction was forecast.")
     caption = (
         f"Share of the test windows whose return had the sign that was forecast, the model's with its {confidence:.0%} "
-        "interval. Where that reaches the dotted line, a coin may have done as well."
+        "interval. Where it reaches the dotted line, a coin may do as well."
     )
     return chart("direction", caption)
 
@@ -212,8 +194,8 @@ def _gains(drawn: bool) -> str:
 
 def _sign(calibration: Mapping[str, Any], drawn: bool) -> str:
     if not drawn:
-        return words("No sign was forecast, so nothing says how far its probability holds.")
-    caption = f"Expected calibration error {number(calibration['ece'], 4)}. On the dotted line, probabilities hold."
+        return words("No sign was forecast, so its probability cannot be checked.")
+    caption = f"Expected calibration error {number(calibration['ece'], 4)}. On the dotted line the model is calibrated."
     return chart("sign", caption, "tall") + details("In numbers", sign_table(calibration["sign"]))
 
 
@@ -239,12 +221,12 @@ def _importance(evaluation: Mapping[str, Any], drawn: Container[str]) -> str:
         if name in drawn
     )
     if not shown:
-        return words("Nothing was shuffled.")
+        return words("No input was shuffled.")
     return f'<p class="caption">On the last fold\'s test windows.</p><div class="columns">{shown}</div>'
 
 
 def _explained(explained: Mapping[str, Any] | None) -> tuple[str, Figures]:
-    """One forecast; evaluations written by earlier versions have none."""
+    """Return one explained forecast; evaluations written by earlier versions have none."""
     if explained is None:
         return words("No forecast was explained."), {}
     picture, figures = explanation_picture(explained["explanation"], "explanation")
@@ -283,12 +265,8 @@ def _data(data: Mapping[str, Any]) -> str:
     }
     tables = label_table("Bars", rows) + label_table("Extent", extent)
     findings = data["findings"]
-    found = (
-        note_list(findings, "What checking the bars found")
-        if findings
-        else words("Checking the bars found nothing amiss.")
-    )
-    return f'<div class="columns">{tables}</div>{found}'
+    checks = note_list(findings, "Findings of the data checks") if findings else words("The data checks found nothing.")
+    return f'<div class="columns">{tables}</div>{checks}'
 
 
 def _inputs(evaluation: Mapping[str, Any]) -> str:

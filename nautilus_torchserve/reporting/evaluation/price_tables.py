@@ -1,11 +1,16 @@
-"""The tables of a price model's evaluation, as HTML."""
+"""The scores of a price model's evaluation, and its tables as HTML."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from nautilus_torchserve.reporting.evaluation.scores import Scores, best, error_gain
 from nautilus_torchserve.reporting.fragments import Cell, change, moment, number, share, share_span, span, table
+
+MODEL = "model"
+"""Key of the model among the scores; all others are baselines."""
+LESS_IS_BETTER = ("rmse_bps", "mae_bps")
+
+Scores = Mapping[str, Mapping[str, Any]]
 
 DASH = number(None)
 bps = partial(number, digits=3)
@@ -15,20 +20,41 @@ nats_gain = partial(change, digits=4)
 
 
 def points(value: float | None) -> str:
-    """Difference of two shares, in percentage points."""
+    """Return the difference of two shares in percentage points."""
     return change(None if value is None else 100 * value, 2)
 
 
 GAINS: dict[str, tuple[str, str, Callable[[float | None], str], str]] = {
     "rmse": ("RMSE (bps)", "gain_bps", bps_gain, ""),
     "mae": ("MAE (bps)", "gain_bps", bps_gain, ""),
-    "direction": ("Direction right", "gain", points, " pp"),
+    "direction": ("Correct direction", "gain", points, " pp"),
 }
-"""Key of a gain -> its score's name, where its number is, how that is written, the unit that follows."""
+"""Key of a gain -> name of its score, key of its value, how the value is written, its unit."""
+
+
+def best(scores: Scores, key: str, among_baselines: bool = False) -> list[str]:
+    """Return the names with the best score `key`: several where they are equal, none where no score is known."""
+    values = {
+        name: score[key]
+        for name, score in scores.items()
+        if score[key] is not None and not (among_baselines and name == MODEL)
+    }
+    if not values:
+        return []
+    first = min(values.values()) if key in LESS_IS_BETTER else max(values.values())
+    return [name for name, value in values.items() if value == first]
+
+
+def error_gain(scores: Scores, key: str) -> tuple[str, float] | None:
+    """Return the best baseline and how much smaller the model's error `key` is; None where a score is unknown."""
+    names = best(scores, key, among_baselines=True)
+    if not names or scores[MODEL][key] is None:
+        return None
+    return names[0], scores[names[0]][key] - scores[MODEL][key]
 
 
 def scores_table(scores: Scores, confidence: float) -> str:
-    """Model and baselines on all folds' test windows together; the best of each score is marked in words."""
+    """Return the scores of model and baselines on the test windows of all folds; the best ones are marked."""
     marked = {key: best(scores, key) for key in ("rmse_bps", "mae_bps", "directional_accuracy")}
 
     def cell(name: str, key: str, text: str, below: str = "") -> Cell:
@@ -49,13 +75,13 @@ def scores_table(scores: Scores, confidence: float) -> str:
     return table(
         "All folds' test windows together. Errors of the forecast return: less is better. Below the direction its "
         f"{confidence:.0%} interval.",
-        ("Forecast", "RMSE (bps)", "MAE (bps)", "Direction right"),
+        ("Forecast", "RMSE (bps)", "MAE (bps)", "Correct direction"),
         rows,
     )
 
 
 def gains_table(gains: Mapping[str, Any], likelihood: Mapping[str, Any], bootstrap: Mapping[str, Any]) -> str:
-    """The model's gains over the best baseline of each score, with their intervals and what those say."""
+    """Return the model's gains over the best baseline of each score, with their intervals and verdicts."""
     rows: list[tuple[Cell, ...]] = []
     for key, (name, value, write, unit) in GAINS.items():
         gain = gains[key]
@@ -84,7 +110,7 @@ def gains_table(gains: Mapping[str, Any], likelihood: Mapping[str, Any], bootstr
 
 
 def reading(interval: Sequence[float | None] | None) -> str:
-    """What a gain's interval says."""
+    """Return the verdict of a gain's interval."""
     if interval is None:
         return DASH
     low, high = interval
@@ -94,7 +120,7 @@ def reading(interval: Sequence[float | None] | None) -> str:
 
 
 def folds_table(folds: Sequence[Mapping[str, Any]], confidence: float) -> str:
-    """What each fold was fitted and tested on, and how the model did there."""
+    """Return the sizes of each fold and the model's scores there."""
     rows = []
     for fold in folds:
         model = fold["scores"]["model"]
@@ -123,7 +149,7 @@ def folds_table(folds: Sequence[Mapping[str, Any]], confidence: float) -> str:
             "Best epoch",
             "RMSE (bps)",
             "MAE (bps)",
-            "Direction right",
+            "Correct direction",
         ),
         rows,
         texts=(1,),
@@ -131,7 +157,7 @@ def folds_table(folds: Sequence[Mapping[str, Any]], confidence: float) -> str:
 
 
 def fold_scores_table(folds: Sequence[Mapping[str, Any]]) -> str:
-    """Every score of every fold."""
+    """Return every score of every fold."""
     rows = [
         (
             (name, f"fold {fold['number']}"),
@@ -144,13 +170,13 @@ def fold_scores_table(folds: Sequence[Mapping[str, Any]]) -> str:
     ]
     return table(
         "The forecasts' scores in each fold; below the direction its interval.",
-        ("Forecast in fold", "RMSE (bps)", "MAE (bps)", "Direction right"),
+        ("Forecast in fold", "RMSE (bps)", "MAE (bps)", "Correct direction"),
         rows,
     )
 
 
 def sign_table(bins: Sequence[Mapping[str, Any]]) -> str:
-    """The reliability diagram's numbers."""
+    """Return the numbers of the reliability diagram."""
     rows = [
         (
             f"{number(row['above'])} to {number(row['to'])}",
@@ -160,11 +186,13 @@ def sign_table(bins: Sequence[Mapping[str, Any]]) -> str:
         )
         for row in bins
     ]
-    return table("Forecasts by the probability of their sign.", ("Probability", "Forecasts", "Said", "Came true"), rows)
+    return table(
+        "Forecasts by the probability of their sign.", ("Probability", "Forecasts", "Predicted", "Observed"), rows
+    )
 
 
 def scale_table(levels: Sequence[Mapping[str, Any]]) -> str:
-    """Share of the returns inside central intervals, and how far that is from what it should be."""
+    """Return the coverage of central intervals, and how far it is from their level."""
     rows = [
         (
             share(row["level"], 0),
@@ -177,7 +205,7 @@ def scale_table(levels: Sequence[Mapping[str, Any]]) -> str:
 
 
 def columns_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """What shuffling each column costs."""
+    """Return what shuffling each column costs."""
     return table(
         "What the scores lose when a column is shuffled.",
         ("Column", "Loss (nats)", "RMSE (bps)"),
@@ -186,7 +214,7 @@ def columns_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def steps_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """What shuffling each stretch of time steps costs."""
+    """Return what shuffling each span of time steps costs."""
     return table(
         "What the score loses when bars of the window are shuffled.",
         ("Bars", "Loss (nats)"),
@@ -195,7 +223,7 @@ def steps_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def history_table(histories: Sequence[Mapping[str, Any]]) -> str:
-    """Both losses after each epoch, one column a fold."""
+    """Return both losses after each epoch, one column per fold."""
     losses = [list(zip(history["validation_loss"], history["train_loss"], strict=True)) for history in histories]
     rows = [
         (

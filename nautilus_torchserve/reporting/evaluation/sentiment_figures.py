@@ -16,7 +16,7 @@ _SYMBOLS = ("diamond-open", "square-open")
 
 
 def figures(evaluation: Mapping[str, Any]) -> dict[str, go.Figure]:
-    """Those that have something to show, by name."""
+    """Return the figures that have something to show, by name."""
     history = evaluation["history"]
     everything = {
         "scores": scores_figure(evaluation["scores"]),
@@ -28,7 +28,7 @@ def figures(evaluation: Mapping[str, Any]) -> dict[str, go.Figure]:
 
 
 def scores_figure(scores: Mapping[str, Mapping[str, Any]]) -> go.Figure:
-    """Accuracy of everybody who reads, with its interval, and what a guess would come to."""
+    """Draw the accuracy of model and baselines with its interval, beside that of a guess."""
     names = list(scores)[::-1]  # the first is drawn on top
     middle = [100 * scores[name]["accuracy"] for name in names]
     ends = [scores[name]["accuracy_interval"] for name in names]
@@ -45,7 +45,7 @@ def scores_figure(scores: Mapping[str, Mapping[str, Any]]) -> go.Figure:
             "thickness": 1.6,
             "width": 5,
         },
-        customdata=[share_span(each) for each in ends],
+        customdata=[share_span(end) for end in ends],
         hovertemplate="%{y}: %{x:.1f} %<br>%{customdata}<extra></extra>",
     )
     figure.add_vline(100 / 3, line={"color": LINE, "dash": "dot", "width": 1.2})
@@ -55,7 +55,7 @@ def scores_figure(scores: Mapping[str, Mapping[str, Any]]) -> go.Figure:
 
 
 def calibration_figure(calibration: Mapping[str, Any]) -> go.Figure | None:
-    """Reliability diagram before and after the temperature, and below how many sentences a bin holds."""
+    """Draw the reliability diagram before and after the temperature, above the number of sentences in each bin."""
     bins = calibration["after"]["bins"]
     if not bins:
         return None
@@ -78,7 +78,7 @@ def calibration_figure(calibration: Mapping[str, Any]) -> go.Figure | None:
             line={"color": colour, "dash": dash, "width": 1.8},
             marker={"size": 7},
             customdata=[row["count"] for row in rows],
-            hovertemplate="said %{x:.3f}, came true %{y:.3f}<br>%{customdata:,} sentences<extra></extra>",
+            hovertemplate="predicted %{x:.3f}, observed %{y:.3f}<br>%{customdata:,} sentences<extra></extra>",
         )
     figure.add_bar(
         x=[(row["above"] + row["to"]) / 2 for row in bins],
@@ -91,14 +91,14 @@ def calibration_figure(calibration: Mapping[str, Any]) -> go.Figure | None:
     )
     return figure.update_layout(
         legend=_LEGEND,
-        xaxis={"anchor": "y2", "range": [0.32, 1.01], "title": {"text": "Probability of the class that was said"}},
-        yaxis={"domain": [0.34, 1.0], "range": [-0.02, 1.02], "dtick": 0.25, "title": {"text": "Came true"}},
+        xaxis={"anchor": "y2", "range": [0.32, 1.01], "title": {"text": "Probability of the predicted class"}},
+        yaxis={"domain": [0.34, 1.0], "range": [-0.02, 1.02], "dtick": 0.25, "title": {"text": "Observed"}},
         yaxis2={"domain": [0.0, 0.26], "title": {"text": "Count"}, "nticks": 3, "tickformat": "~s"},
     )
 
 
 def groups_figure(rows: Sequence[Mapping[str, Any]]) -> go.Figure | None:
-    """Share of right answers in each group: the model's as bars, the baselines' as marks; the best on top."""
+    """Draw the accuracy in each group: the model's as bars, the baselines' as marks; the best on top."""
     if not rows:
         return None
     labels = [f"{escape(row['name'])} ({row['sentences']})" for row in rows]
@@ -124,6 +124,6 @@ def groups_figure(rows: Sequence[Mapping[str, Any]]) -> go.Figure | None:
                 hovertemplate=hover,
                 marker={"symbol": _SYMBOLS[place % 2], "size": 8, "color": SELL if place % 2 else LINE},
             )
-    figure.update_xaxes(title_text="Read right (%)", range=[0, 102], nticks=6)
+    figure.update_xaxes(title_text="Accuracy (%)", range=[0, 102], nticks=6)
     figure.update_yaxes(type="category", dtick=1)
     return figure.update_layout(legend=_LEGEND, bargap=0.35, hovermode="closest")

@@ -1,4 +1,4 @@
-"""Writes a sentiment model's evaluation: ``index.html``, whole in itself, and ``evaluation.json``."""
+"""The evaluation page of a sentiment model: ``index.html``, which needs no other file, and ``evaluation.json``."""
 
 from collections.abc import Container, Mapping
 from html import escape
@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 
-from nautilus_torchserve.reporting.evaluation.price_page import EVALUATION, PAGE
+from nautilus_torchserve.reporting.evaluation.page import verdict, write_page
 from nautilus_torchserve.reporting.evaluation.price_tables import history_table, points
 from nautilus_torchserve.reporting.evaluation.sentiment_figures import MODEL, figures
 from nautilus_torchserve.reporting.evaluation.sentiment_tables import (
@@ -34,7 +33,7 @@ from nautilus_torchserve.reporting.fragments import (
     span,
     words,
 )
-from nautilus_torchserve.reporting.frame import filled, framed, replace_files
+from nautilus_torchserve.reporting.frame import filled, framed
 
 _DOT = " \N{MIDDLE DOT} "
 
@@ -42,7 +41,7 @@ _DOT = " \N{MIDDLE DOT} "
 def write_sentiment(evaluation: Mapping[str, Any], folder: Path) -> Path:
     """Write the page and the same numbers as JSON into `folder`, which is made if missing.
 
-    Each file is written beside its place and moved there once both are whole.
+    Each file is written beside its place and moved there once both are complete.
 
     Parameters
     ----------
@@ -73,17 +72,11 @@ def write_sentiment(evaluation: Mapping[str, Any], folder: Path) -> Path:
     Path
         The page.
     """
-    files = {
-        folder / EVALUATION: orjson.dumps(evaluation, option=orjson.OPT_INDENT_2),
-        folder / PAGE: render(evaluation).encode(),
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    replace_files(files)
-    return folder / PAGE
+    return write_page(evaluation, render(evaluation), folder)
 
 
 def render(evaluation: Mapping[str, Any]) -> str:
-    """The page's HTML."""
+    """Return the page as HTML."""
     drawn = figures(evaluation)
     explained, pictures = explanation_picture(evaluation["explained"], "explanation")
     classes = evaluation["classes"]
@@ -91,11 +84,11 @@ def render(evaluation: Mapping[str, Any]) -> str:
         "sentiment_page.html",
         title=escape(evaluation["title"]),
         lead=escape(_lead(evaluation)),
-        verdict=_verdict(evaluation),
+        verdict=verdict(evaluation),
         key_figures=_key_figures(evaluation),
-        scores=chart("scores", "Held-out sentences read right.", "small")
+        scores=chart("scores", "Accuracy on the held-out sentences.", "small")
         + scores_table(evaluation["scores"], evaluation["bootstrap"]),
-        gains=gains_table(evaluation["gains"]) + _readers(),
+        gains=gains_table(evaluation["gains"]) + _baseline_notes(),
         classes=matrix_table(np.array(evaluation["confusion"], np.int64), tuple(classes))
         + classes_table(evaluation["per_class"]),
         calibration=_calibration(evaluation["calibration"], drawn),
@@ -116,13 +109,6 @@ def render(evaluation: Mapping[str, Any]) -> str:
 def _lead(evaluation: Mapping[str, Any]) -> str:
     parts = (f"{part['sentences']:,} {part['part']}" for part in evaluation["data"]["parts"])
     return _DOT.join((", ".join(evaluation["data"]["sources"]), f"sentences: {', '.join(parts)}"))
-
-
-def _verdict(evaluation: Mapping[str, Any]) -> str:
-    beats = evaluation["beats_baselines"]
-    headline = "Better than every baseline" if beats else "Not shown to be better than the baselines"
-    kind = "verdict good" if beats else "verdict"
-    return f'<div class="{kind}" role="note"><strong>{headline}</strong><p>{escape(evaluation["edge"])}</p></div>'
 
 
 def _key_figures(evaluation: Mapping[str, Any]) -> str:
@@ -148,20 +134,20 @@ def _key_figures(evaluation: Mapping[str, Any]) -> str:
             "Calibration error",
             number(after["ece"]),
             f"{number(before['ece'])} before the temperature",
-            f"{len(evaluation['wrong']):,} of {total:,} read wrong",
+            f"{len(evaluation['wrong']):,} of {total:,} misclassified",
         ),
     ]
     return "\n".join(cards)
 
 
-def _readers() -> str:
+def _baseline_notes() -> str:
     return note_list(
         [
-            "Word list: some 350 good and bad words, with negations and the movements of burdens turned round.",
-            "Head on the frozen encoder: a logistic regression on the mean state of the encoder as it came.",
-            "A gain is real where its interval does not hold zero.",
+            "Word list: some 350 good and bad words, with negations and the movements of burdens inverted.",
+            "Head on the frozen encoder: a logistic regression on the mean state of the pretrained encoder.",
+            "A gain is significant where its interval excludes zero.",
         ],
-        "Who else reads",
+        "Baselines",
     )
 
 
@@ -172,7 +158,7 @@ def _calibration(calibration: Mapping[str, Any], drawn: Container[str]) -> str:
     caption = (
         f"Temperature {number(calibration['temperature'], 2)}, chosen on the validation part: calibration error "
         f"{number(before['ece'])} before and {number(after['ece'])} after, log loss {number(before['log_loss'])} and "
-        f"{number(after['log_loss'])} nats. On the dotted line, probabilities hold."
+        f"{number(after['log_loss'])} nats. On the dotted line the model is calibrated."
     )
     return chart("calibration", caption, "tall") + details("In numbers", bins_table(calibration))
 
@@ -181,7 +167,7 @@ def _groups(evaluation: Mapping[str, Any], drawn: Container[str]) -> str:
     topics, styles = evaluation["by_topic"], evaluation["by_style"]
     if "topics" not in drawn:
         return words("There was no held-out sentence.")
-    caption = "Share read right in each topic, how many sentences in brackets: a few of them say little."
+    caption = "Accuracy in each topic, with the number of sentences in brackets: few sentences say little."
     tables = groups_table("Topic", topics[::-1]) + groups_table("Style", styles[::-1])
     return f'<div class="columns"><div>{chart("topics", caption, "long")}</div><div>{tables}</div></div>'
 
@@ -190,7 +176,7 @@ def _benchmarks(evaluation: Mapping[str, Any]) -> str:
     benchmarks, classes = evaluation["benchmarks"], tuple(evaluation["classes"])
     if not benchmarks:
         return ""
-    shown = "".join(f"<div>{_benchmark(each, classes)}</div>" for each in benchmarks)
+    shown = "".join(f"<div>{_benchmark(benchmark, classes)}</div>" for benchmark in benchmarks)
     return f'<section>\n<h2>Other labelled files</h2>\n<div class="columns">{shown}</div>\n</section>'
 
 
@@ -202,7 +188,7 @@ def _benchmark(benchmark: Mapping[str, Any], classes: tuple[str, ...]) -> str:
 def _wrong(evaluation: Mapping[str, Any]) -> str:
     wrong = evaluation["wrong"]
     if not wrong:
-        return words("Nothing.")
+        return words("None.")
     first, others = wrong[:20], wrong[20:]
     more = details(f"The other {len(others)}", wrong_table(others, evaluation["classes"])) if others else ""
     return f'<div class="sentences">{wrong_table(first, evaluation["classes"])}{more}</div>'
@@ -222,6 +208,6 @@ def _data(data: Mapping[str, Any], classes: list[str]) -> str:
     facts = {
         "Sources": ", ".join(data["sources"]),
         "SHA-256": data["sha256"],
-        "Left out": f"{data['repeated']:,} that were there before, {data['relabelled']:,} of them with another label",
+        "Left out": f"{data['repeated']:,} duplicates, {data['relabelled']:,} of them with another label",
     }
     return f'<div class="columns"><div>{parts_table(data["parts"], classes)}</div>{label_table("Origin", facts)}</div>'

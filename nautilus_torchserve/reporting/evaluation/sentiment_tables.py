@@ -7,12 +7,12 @@ from nautilus_torchserve.reporting.evaluation.price_tables import DASH, points, 
 from nautilus_torchserve.reporting.fragments import Cell, change, number, share, share_span, span, table
 
 SCORES = {"accuracy": "Accuracy", "macro_f1": "Macro-F1"}
-"""Key of a score -> what it is called."""
+"""Key of a score -> its name."""
 _F1_DIGITS = 3
 
 
 def scores_table(scores: Mapping[str, Mapping[str, Any]], bootstrap: Mapping[str, Any]) -> str:
-    """The model and the baselines on the held-out sentences."""
+    """Return the scores of model and baselines on the held-out sentences."""
     rows: list[tuple[Cell, ...]] = [
         (
             name,
@@ -24,13 +24,13 @@ def scores_table(scores: Mapping[str, Mapping[str, Any]], bootstrap: Mapping[str
     return table(
         f"Held-out sentences, below each score its {bootstrap['confidence']:.0%} interval from "
         f"{bootstrap['resamples']:,} resamplings of the {bootstrap['groups']:,} subtopics.",
-        ("Reader", *SCORES.values()),
+        ("Model", *SCORES.values()),
         rows,
     )
 
 
 def gains_table(gains: Mapping[str, Mapping[str, Any]]) -> str:
-    """What the model gains on the best baseline of each score, and what its interval says."""
+    """Return the model's gains over the best baseline of each score, with their intervals and verdicts."""
     rows: list[tuple[Cell, ...]] = []
     for key, name in SCORES.items():
         gain = gains[key]
@@ -44,17 +44,17 @@ def gains_table(gains: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def classes_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Precision, recall and F1 of each class."""
+    """Return precision, recall and F1 of each class."""
     keys = ("precision", "recall", "f1")
     return table(
-        "Precision: of those said, the share that was. Recall: of those that were, the share said.",
+        "Precision: share of the predictions of a class that are right. Recall: share of a class that is predicted.",
         ("Class", "Sentences", "Precision", "Recall", "F1"),
         [(row["class"], f"{row['support']:,}", *(number(row[key], _F1_DIGITS) for key in keys)) for row in rows],
     )
 
 
 def bins_table(calibration: Mapping[str, Any]) -> str:
-    """The reliability diagram's numbers."""
+    """Return the numbers of the reliability diagram."""
     rows = [
         (
             (f"{number(row['above'])} to {number(row['to'])}", when),
@@ -66,33 +66,33 @@ def bins_table(calibration: Mapping[str, Any]) -> str:
         for row in calibration[when]["bins"]
     ]
     return table(
-        "Sentences by the probability of the class that was said, before and after the temperature.",
-        ("Probability", "Sentences", "Said", "Came true"),
+        "Sentences by the probability of the predicted class, before and after the temperature.",
+        ("Probability", "Sentences", "Predicted", "Observed"),
         rows,
     )
 
 
 def groups_table(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    """Share of right answers in each topic or style, everybody's."""
+    """Return the accuracy of model and baselines in each topic or style."""
     names = list(rows[0]["accuracy"]) if rows else []
     return table(
-        "Share of the held-out sentences read right.",
+        "Accuracy on the held-out sentences.",
         (title, "Sentences", *names),
         [(row["name"], f"{row['sentences']:,}", *(share(row["accuracy"][name], 1) for name in names)) for row in rows],
     )
 
 
 def benchmark_table(benchmark: Mapping[str, Any]) -> str:
-    """How everybody reads a user's own labelled file, and what of it was not read, or not to its end."""
+    """Return the scores of model and baselines on a user's labelled file, and what was left out of it or cut."""
     facts = [f"{benchmark['source']}: {benchmark['sentences']:,} sentences"]
     if benchmark["left_out"]:
-        facts.append(f"{benchmark['left_out']:,} others left out, which the model was fitted on or stopped by")
+        facts.append(f"{benchmark['left_out']:,} others left out, as the model was fitted on them or stopped by them")
     if benchmark["cut"]:
-        facts.append(f"{benchmark['cut']:,} cut, as they are longer than the model reads at once")
+        facts.append(f"{benchmark['cut']:,} cut, as they are longer than the model takes")
     facts.append(f"calibration error {number(benchmark['ece'])}")
     return table(
         "; ".join(facts) + ".",
-        ("Reader", *SCORES.values()),
+        ("Model", *SCORES.values()),
         [
             (name, share(score["accuracy"], 1), number(score["macro_f1"], _F1_DIGITS))
             for name, score in benchmark["scores"].items()
@@ -101,19 +101,19 @@ def benchmark_table(benchmark: Mapping[str, Any]) -> str:
 
 
 def wrong_table(wrong: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> str:
-    """Every sentence read otherwise than labelled, with all probabilities; marked which was said and which labelled."""
+    """Return the misclassified sentences with all probabilities; the predicted and the labelled class are marked."""
     rows: list[tuple[Cell, ...]] = []
-    for each in wrong:
-        marks = {each["said"]: "said", each["label"]: "labelled"}
-        probabilities = ((share(each["probabilities"][name], 0), marks.get(name, "")) for name in classes)
-        topic = each["topic"].replace("/", ": ").replace("_", " ")
-        where = ", ".join(part for part in (topic, each["style"]) if part) or DASH
-        rows.append(((each["text"], where), *probabilities))
-    return table("The surest mistakes first.", ("Sentence", *(name.capitalize() for name in classes)), rows)
+    for sentence in wrong:
+        marks = {sentence["said"]: "predicted", sentence["label"]: "labelled"}
+        probabilities = ((share(sentence["probabilities"][name], 0), marks.get(name, "")) for name in classes)
+        topic = sentence["topic"].replace("/", ": ").replace("_", " ")
+        source = ", ".join(part for part in (topic, sentence["style"]) if part) or DASH
+        rows.append(((sentence["text"], source), *probabilities))
+    return table("The most confident mistakes first.", ("Sentence", *(name.capitalize() for name in classes)), rows)
 
 
 def parts_table(parts: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> str:
-    """What was fitted on, stopped by and judged on."""
+    """Return the sizes of the training, validation and held-out parts."""
     return table(
         "No subtopic and no sentence is in two parts.",
         ("Part", "Sentences", *(name.capitalize() for name in classes), "Subtopics"),

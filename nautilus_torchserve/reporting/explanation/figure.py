@@ -17,19 +17,19 @@ Figures = dict[str, go.Figure]
 
 
 def explanation_picture(explanation: Mapping[str, Any], name: str) -> tuple[str, Figures]:
-    """What a page shows of any model's explanation.
+    """Return what a page shows of an explanation.
 
     Parameters
     ----------
     explanation : mapping
-        As a model gives it, see `serving.client.client.ExplanationResponse`.
+        One of `serving.client.client.ExplanationResponse`.
     name : str
-        What the figures' names begin with, letters and dashes.
+        Prefix of the figures' names, letters and dashes.
 
     Returns
     -------
     (str, dict of Figure)
-        HTML, and the figures for whose places it has left room: see `reporting.frame.framed`.
+        HTML, and the figures for its placeholders: see `reporting.frame.framed`.
     """
     figures: Figures = {}
     if "tokens" in explanation:
@@ -44,13 +44,13 @@ def explanation_picture(explanation: Mapping[str, Any], name: str) -> tuple[str,
         picture += bar_rows(strongest(explanation), explanation)
         for text in (explanation.get("news") or {"texts": ()})["texts"]:
             part = amount(text["attribution"], explanation["output"], sign=True)
-            caption = f"Heard {text['age_s']:,.0f} s before, weight {text['weight']:.2f}; in all {part}."
+            caption = f"Received {text['age_s']:,.0f} s before, weight {text['weight']:.2f}; in all {part}."
             picture += sentence_figure({**text, "output": explanation["output"]}, caption)
     return picture + note_list(sentences(explanation), "In words"), figures
 
 
 def sentence_figure(explanation: Mapping[str, Any], caption: str = "Each word's part in the score.") -> str:
-    """A text with its tokens shaded by their attributions."""
+    """Return a text with its tokens shaded by their attributions, as HTML."""
     text, tokens = explanation["text"], explanation["tokens"]
     most = max((abs(token["attribution"]) for token in tokens), default=0.0) or 1.0
     parts, at = [], 0
@@ -71,7 +71,7 @@ def sentence_figure(explanation: Mapping[str, Any], caption: str = "Each word's 
 
 
 def window_figure(explanation: Mapping[str, Any]) -> go.Figure:
-    """The closes of a window above a heat map of attributions, column by bar; newest bar to the right."""
+    """Draw the closes of a window above a heat map of attributions, column by bar; newest bar to the right."""
     values = np.asarray(explanation["attributions"], dtype=np.float64)
     window = np.asarray(explanation["window"], dtype=np.float64)
     columns: list[str] = list(explanation["columns"])
@@ -109,7 +109,7 @@ def window_figure(explanation: Mapping[str, Any]) -> go.Figure:
 
 
 def bar_rows(drivers: Sequence[Driver], explanation: Mapping[str, Any]) -> str:
-    """One bar a driver, to the right of the middle where it pushed the output up."""
+    """Return one bar per driver, to the right of the middle where it pushed the output up, as HTML."""
     most = max((abs(driver.attribution) for driver in drivers), default=0.0) or 1.0
     rows = []
     for driver in drivers:

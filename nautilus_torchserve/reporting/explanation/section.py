@@ -10,7 +10,7 @@ from nautilus_torchserve.reporting.fragments import amount, moment, words
 
 
 def explained_section(data: ReportData) -> tuple[str, Figures]:
-    """The section's HTML with its figures; nothing where nobody asked for an explanation."""
+    """Return the section's HTML with its figures; nothing where no explanation was requested."""
     if data.explained is None:
         return "", {}
     if isinstance(data.explained, str):

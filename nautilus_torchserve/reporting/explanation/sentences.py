@@ -1,4 +1,4 @@
-"""An explanation in words: what a model said, what it would say of nothing, and which inputs made the difference."""
+"""An explanation in sentences: the output, what it is at the baseline, and the inputs that make the difference."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,80 +7,83 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from nautilus_torchserve.models.table import MODELS
+
 SPANS = (1, 5, 15)
-"""Ends of the parts of a window that bars are put together in, counted from the newest bar."""
+"""Ends of the parts of a window whose bars are summed, counted from the newest bar."""
 STRONGEST = 8
-"""Drivers that are named one by one."""
+"""Number of drivers that are named one by one."""
 HEADLINE = 48
-"""Characters of a headline that stand for it."""
-_CALLED = {
-    "price": "the next close",
-    "return_bps": "the expected return",
-    "sigma_bps": "the standard deviation of the next return",
-    "confidence": "the confidence",
-    "score": "the score",
-    "log_odds_up": "the log odds of a rise",
+"""Number of characters of a headline that are shown."""
+_LABELS = {output.name: output.label for spec in MODELS.values() for output in spec.outputs if output.label} | {
+    "log_odds_up": "the log odds of a rise"
 }
 
 
 class Driver(NamedTuple):
-    """Something that moved an output."""
+    """An input that moved an output."""
 
     name: str
     detail: str
-    """What it was: ``0.81 (mean 0.02)``."""
+    """Its value: ``0.81``; empty where it has none of its own."""
     attribution: float
     """In the output's unit."""
 
 
 def drivers(explanation: Mapping[str, Any]) -> list[Driver]:
-    """What moved the output, the strongest first: features, words, bars by column and distance, or whole headlines."""
+    """Return the drivers, the strongest first: features, words, bars by column and distance, or whole headlines."""
     if "features" in explanation:
-        found = [
-            Driver(each["name"], _minus(f"{each['value']:.3g} {_unit(each['unit'])}".rstrip()), each["attribution"])
-            for each in explanation["features"]
+        unsorted = [
+            Driver(
+                feature["name"],
+                _minus(f"{feature['value']:.3g} {_unit(feature['unit'])}".rstrip()),
+                feature["attribution"],
+            )
+            for feature in explanation["features"]
         ]
     elif "window" in explanation:
-        found = _bars(explanation)
+        unsorted = _bars(explanation)
     elif "tokens" in explanation:
-        found = _words(explanation["tokens"])
+        unsorted = _words(explanation["tokens"])
     else:
-        found = [each._replace(name=f"bars: {each.name}") for each in _bars(explanation["price"])]
+        unsorted = [driver._replace(name=f"bars: {driver.name}") for driver in _bars(explanation["price"])]
         for text in (explanation["news"] or {"texts": ()})["texts"]:
-            found.append(Driver(f"news: {_quoted(_begun(text['text']))}", "", text["attribution"]))
-    return sorted(found, key=lambda driver: -abs(driver.attribution))
+            unsorted.append(Driver(f"news: {_quoted(_shortened(text['text']))}", "", text["attribution"]))
+    return sorted(unsorted, key=lambda driver: -abs(driver.attribution))
 
 
 def strongest(explanation: Mapping[str, Any], most: int = STRONGEST) -> list[Driver]:
-    """The strongest of `drivers`, and all others as one."""
-    found = drivers(explanation)
-    if len(found) <= most + 1:
-        return found
-    rest = found[most:]
-    return [*found[:most], Driver(f"{len(rest)} others", "", math.fsum(each.attribution for each in rest))]
+    """Return the strongest of `drivers`, and the sum of all others as one."""
+    by_strength = drivers(explanation)
+    if len(by_strength) <= most + 1:
+        return by_strength
+    rest = by_strength[most:]
+    return [*by_strength[:most], Driver(f"{len(rest)} others", "", math.fsum(driver.attribution for driver in rest))]
 
 
 def sentences(explanation: Mapping[str, Any]) -> list[str]:
-    """What it says, for a reader who has never heard of integrated gradients."""
+    """Return the explanation in sentences, for readers who do not know integrated gradients."""
     name = explanation["output"]
     value, baseline = explanation["value"], explanation["baseline_value"]
-    called = _CALLED.get(name, f"the probability of {name.upper()}")
-    them, verb = ("they", "are") if name == "log_odds_up" else ("it", "is")
-    otherwise = f"{them} would be {amount(baseline, name)} with {_nothing(explanation)}"
-    said = [f"{_capital(called)} {verb} {amount(value, name)}; {otherwise}."]
+    label = _LABELS.get(name, f"the probability of {name.upper()}")
+    pronoun, verb = ("they", "are") if name == "log_odds_up" else ("it", "is")
+    at_baseline = f"{pronoun} would be {amount(baseline, name)} with {_baseline(explanation)}"
+    lines = [f"{_capital(label)} {verb} {amount(value, name)}; {at_baseline}."]
     if "price" in explanation and "window" not in explanation:
-        said += _parts(explanation)
-    up = [each for each in drivers(explanation) if each.attribution > 0][:3]
-    down = [each for each in drivers(explanation) if each.attribution < 0][:3]
-    for pushed, which in ((up, "up"), (down, "down")):
-        if pushed:
-            said.append(f"What pushed it {which} most: {'; '.join(_told(each, name) for each in pushed)}.")
-    said.append(completeness(explanation))
-    return said
+        lines += _parts(explanation)
+    up = [driver for driver in drivers(explanation) if driver.attribution > 0][:3]
+    down = [driver for driver in drivers(explanation) if driver.attribution < 0][:3]
+    for pushing, direction in ((up, "up"), (down, "down")):
+        if pushing:
+            lines.append(
+                f"What pushed it {direction} most: {'; '.join(_in_words(driver, name) for driver in pushing)}."
+            )
+    lines.append(completeness(explanation))
+    return lines
 
 
 def completeness(explanation: Mapping[str, Any]) -> str:
-    """Whether the attributions add up to the difference that they explain."""
+    """Return whether the attributions add up to the difference that they explain."""
     name = explanation["output"]
     error = f"{abs(explanation['completeness_error']):.2g}"
     difference = amount(explanation["value"] - explanation["baseline_value"], name, sign=True)
@@ -88,12 +91,12 @@ def completeness(explanation: Mapping[str, Any]) -> str:
         return f"The attributions add up to the difference of {difference}, to within {error}."
     return (
         f"NOT COMPLETE: the attributions miss the difference of {difference} by {error} after {explanation['steps']} "
-        "steps; take their order, not their size."
+        "steps; rely on their order, not their size."
     )
 
 
 def amount(value: float, output: str, sign: bool = False) -> str:
-    """A value of an output with its unit."""
+    """Return a value of an output with its unit."""
     form = ",.2f" if output == "price" else ".3f"
     text = _minus(f"{value:{'+' if sign else ''}{form}}")
     if output == "log_odds_up" and not sign:
@@ -103,16 +106,16 @@ def amount(value: float, output: str, sign: bool = False) -> str:
 
 def _bars(explanation: Mapping[str, Any]) -> list[Driver]:
     values = np.asarray(explanation["attributions"], dtype=np.float64)
-    found = []
+    drivers = []
     for column, name in enumerate(explanation["columns"]):
-        for start, stop, called in spans(len(values)):
+        for start, stop, label in spans(len(values)):
             part = values[len(values) - stop : len(values) - start, column]
-            found.append(Driver(f"{name}, {called}", "", math.fsum(part)))
-    return found
+            drivers.append(Driver(f"{name}, {label}", "", math.fsum(part)))
+    return drivers
 
 
 def spans(steps: int) -> list[tuple[int, int, str]]:
-    """Parts of a window: distances from the newest bar, the last one exclusive, and what to call the part."""
+    """Return the parts of a window: distances from the newest bar, the last exclusive, and the part's label."""
     edges = [0, *(edge for edge in SPANS if edge < steps), steps]
     return [(start, stop, _span(start, stop - 1)) for start, stop in pairwise(edges)]
 
@@ -124,20 +127,25 @@ def _span(nearest: int, farthest: int) -> str:
 
 
 def _words(tokens: Sequence[Mapping[str, Any]]) -> list[Driver]:
-    """Tokens that touch each other are one word."""
-    found: list[Driver] = []
+    """Return one driver per word: tokens that touch each other are one word."""
+    drivers: list[Driver] = []
     end = None
     for token in tokens:
-        if end is not None and token["start"] == end and token["text"][:1].isalnum() and found[-1].name[-1:].isalnum():
-            last = found.pop()
-            found.append(Driver(last.name + token["text"], "", last.attribution + token["attribution"]))
+        if (
+            end is not None
+            and token["start"] == end
+            and token["text"][:1].isalnum()
+            and drivers[-1].name[-1:].isalnum()
+        ):
+            last = drivers.pop()
+            drivers.append(Driver(last.name + token["text"], "", last.attribution + token["attribution"]))
         else:
-            found.append(Driver(token["text"], "", token["attribution"]))
+            drivers.append(Driver(token["text"], "", token["attribution"]))
         end = token["end"]
-    return [each._replace(name=_quoted(each.name)) for each in found]
+    return [driver._replace(name=_quoted(driver.name)) for driver in drivers]
 
 
-def _begun(text: str) -> str:
+def _shortened(text: str) -> str:
     return text if len(text) <= HEADLINE else text[: HEADLINE - 1].rstrip() + "\N{HORIZONTAL ELLIPSIS}"
 
 
@@ -148,27 +156,27 @@ def _quoted(text: str) -> str:
 def _parts(explanation: Mapping[str, Any]) -> list[str]:
     price, news = explanation["price"], explanation["news"]
     bars = amount(price["value"], explanation["output"], sign=True)
-    said = [f"The bars' part is {bars}, their weight of {price['weight']:.2f} applied."]
+    lines = [f"The bars' part is {bars}, their weight of {price['weight']:.2f} applied."]
     if news is None:
-        return [*said, f"{_capital(explanation['fallback'])}."]
+        return [*lines, f"{_capital(explanation['fallback'])}."]
     count = len(news["texts"])
     texts = "1 headline's" if count == 1 else f"{count} headlines'"
-    heard = amount(news["value"], explanation["output"], sign=True)
-    return [*said, f"The {texts} part is {heard}, weight of {news['weight']:.2f} applied."]
+    part = amount(news["value"], explanation["output"], sign=True)
+    return [*lines, f"The {texts} part is {part}, weight of {news['weight']:.2f} applied."]
 
 
-def _told(driver: Driver, output: str) -> str:
+def _in_words(driver: Driver, output: str) -> str:
     detail = f" ({driver.detail})" if driver.detail else ""
     return f"{driver.name}{detail} by {amount(driver.attribution, output, sign=True)}"
 
 
-def _nothing(explanation: Mapping[str, Any]) -> str:
+def _baseline(explanation: Mapping[str, Any]) -> str:
     if "baseline" in explanation:
         return str(explanation["baseline"])
-    said = [explanation["price"]["baseline"]]
+    baselines = [explanation["price"]["baseline"]]
     if explanation["news"] is not None:
-        said.append(explanation["news"]["baseline"])
-    return " and ".join(said)
+        baselines.append(explanation["news"]["baseline"])
+    return " and ".join(baselines)
 
 
 def _minus(text: str) -> str:

@@ -1,39 +1,39 @@
-"""Circuit breaker: a server that keeps failing is not asked, and is tried now and then until it is well."""
+"""Circuit breaker: a server that keeps failing gets no requests but probes, until it works again."""
 
 from collections.abc import Callable
 from enum import StrEnum
 
 
 class BreakerState(StrEnum):
-    """What a breaker lets through."""
+    """State of a breaker, by what it lets through."""
 
     CLOSED = "closed"
     """Requests."""
     OPEN = "open"
     """Probes only, when they are due."""
     HALF_OPEN = "half_open"
-    """Requests, the first of which shows whether the server is well."""
+    """Requests, the first of which shows whether the server works."""
 
 
 class Breaker:
-    """One server's state; not safe to use from several threads. Begins open, a probe being due at once.
+    """Circuit breaker of one server; not safe to use from several threads. Begins open, with a probe due at once.
 
-    A success brings the counts and the time between probes back to where they began. What is said about
-    a request that was sent before the breaker opened is of no account: only a probe leads out of OPEN.
+    A success resets the counts and the time between probes. Outcomes of requests that were sent before the breaker
+    opened have no effect: only a probe leads out of OPEN.
 
     Parameters
     ----------
     failures_to_open : int
         Failures in a row after which it opens.
     refusals_to_open : int
-        Refusals in a row, failures between them or not, after which it opens: a server that refuses whatever it is
-        sent is not well.
+        Refusals in a row, failures between them or not, after which it opens: a server that refuses every request
+        does not work.
     probe_after_ns : int
         Time until the first probe (nanoseconds); doubles with each one that fails.
     max_probe_after_ns : int
         Longest time between two probes (nanoseconds).
     now_ns : callable
-        A clock that does not go back.
+        A monotonic clock.
     """
 
     def __init__(
@@ -64,13 +64,13 @@ class Breaker:
         return None if self.lets_through else max(0, self._probe_at_ns - self._now_ns())
 
     def succeeded(self) -> None:
-        """A request was answered."""
+        """Record that a request was answered."""
         if self.lets_through:
             self.state = BreakerState.CLOSED
             self._failures, self._refusals, self._after_ns = 0, 0, self._first_after_ns
 
     def failed(self) -> None:
-        """A request failed by the server's fault."""
+        """Record that a request failed by the server's fault."""
         if not self.lets_through:
             return
         self._failures += 1
@@ -78,7 +78,7 @@ class Breaker:
             self.trip()
 
     def refused(self) -> None:
-        """A request was refused for what is in it, or failed for a reason that may not be the server's."""
+        """Record that a request was refused for its content, or failed for a reason that may not be the server's."""
         if not self.lets_through:
             return
         self._refusals += 1
@@ -86,14 +86,14 @@ class Breaker:
             self.trip()
 
     def trip(self) -> None:
-        """Open at once: whatever else is asked will fail, too."""
+        """Open at once: every other request will fail, too."""
         if self.lets_through:
             self.state = BreakerState.OPEN
             self._failures = self._refusals = 0
             self._put_probe_off()
 
     def probed(self, is_well: bool) -> None:
-        """What a probe showed; of no account where none was due."""
+        """Record the result of a probe; it has no effect where none was due."""
         if self.lets_through:
             return
         if is_well:

@@ -211,7 +211,7 @@ class HttpClient(InferenceClient):
         SchemaMismatch, ModelChanged
             It was trained on other features, names its outputs differently, or is a known version's other archive.
         RequestError
-            It does not describe itself, or not as its answer said.
+            It does not describe itself, or differs from the headers of its response.
         """
         version, digest, schema_sha256 = sender
         if self._schema_sha256 is not None and schema_sha256 != self._schema_sha256:

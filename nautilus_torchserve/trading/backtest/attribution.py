@@ -1,4 +1,4 @@
-"""Which prediction each position was opened on, and what the model had been asked for it."""
+"""Attribution of each position to the prediction that it was opened on, with the inputs of that prediction."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from nautilus_trader.model.identifiers import ClientOrderId, InstrumentId
 from nautilus_torchserve.reporting.backtest.trade_log import PastTrade, TradeLog
 from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.backtest.ledger import RoundTrip
-from nautilus_torchserve.trading.backtest.run import Publisher
+from nautilus_torchserve.trading.backtest.prepared import Publisher
 from nautilus_torchserve.trading.backtest.settings import RunSettings
 from nautilus_torchserve.trading.inference.messages import OneInput
 from nautilus_torchserve.trading.prediction import Prediction
@@ -18,23 +18,23 @@ from nautilus_torchserve.wire.news_windows import NewsWindow
 
 
 class Reason(NamedTuple):
-    """Why an order was sent."""
+    """Prediction that an order was sent on, with its inputs."""
 
     prediction: Prediction
-    asked: OneInput
+    inputs: OneInput
 
 
 class TradeAttribution:
-    """Keeps, for each order, the prediction that was being handled when it was sent.
+    """Records, for each order, the prediction that was being handled when it was sent.
 
-    A strategy orders while it is handed a prediction, so the reason is the one that was published last;
+    A strategy orders while it handles a prediction, so the reason is the one that was published last;
     an order on an earlier one, such as that which ends a position in silence, has another tag and no reason here.
 
     Parameters
     ----------
     bus : MessageBus
     publisher : Publisher
-        Whose predictions the orders are sent on.
+        Source of the predictions.
     """
 
     def __init__(self, bus: MessageBus, publisher: Publisher) -> None:
@@ -45,14 +45,14 @@ class TradeAttribution:
     def _on_order(self, event: OrderEvent) -> None:
         if not isinstance(event, OrderInitialized) or (published := self._publisher.published) is None:
             return
-        prediction, asked = published
+        prediction, inputs = published
         if prediction.instrument_id == event.instrument_id and f"feature_ts={prediction.feature_ts}" in (
             event.tags or ()
         ):
-            self._of[event.client_order_id] = Reason(prediction, asked)
+            self._of[event.client_order_id] = Reason(prediction, inputs)
 
     def past_trades(self, closed: Sequence[RoundTrip]) -> tuple[PastTrade, ...]:
-        """Closed positions with the reasons that they were opened for, in their order."""
+        """Return closed positions with the predictions that they were opened on, in their order."""
         return tuple(
             _past_trade(number, trip, self._of[trip.opening_order_id]) for number, trip in enumerate(closed, 1)
         )
@@ -65,7 +65,7 @@ def trade_log(
     currency: str,
     trades: Sequence[PastTrade],
 ) -> TradeLog:
-    """One instrument's trades with the model that they were made on."""
+    """Return one instrument's trades with the model that they were made on."""
     return TradeLog(
         instrument_id=str(instrument_id),
         currency=currency,
@@ -79,8 +79,7 @@ def trade_log(
 
 
 def _past_trade(number: int, trip: RoundTrip, reason: Reason) -> PastTrade:
-    asked = reason.asked
-    told = asked if isinstance(asked, NewsWindow) else NewsWindow(asked)
+    inputs = reason.inputs if isinstance(reason.inputs, NewsWindow) else NewsWindow(reason.inputs)
     return PastTrade(
         number=number,
         side=trip.side,
@@ -92,7 +91,7 @@ def _past_trade(number: int, trip: RoundTrip, reason: Reason) -> PastTrade:
         pnl=float(trip.pnl),
         feature_ts=reason.prediction.feature_ts,
         outputs=dict(reason.prediction.outputs),
-        row=told.window,
-        texts=told.texts,
-        ages_s=told.ages_s,
+        row=inputs.window,
+        texts=inputs.texts,
+        ages_s=inputs.ages_s,
     )

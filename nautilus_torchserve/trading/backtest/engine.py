@@ -16,12 +16,12 @@ from nautilus_trader.backtest.engine import BacktestEngine
 from nautilus_trader.backtest.node import BacktestNode
 from nautilus_trader.common.actor import Actor
 from nautilus_trader.common.component import MessageBus
-from nautilus_trader.common.config import ImportableActorConfig
+from nautilus_trader.common.config import ActorConfig, ImportableActorConfig
 from nautilus_trader.config import LoggingConfig, RiskEngineConfig
 from nautilus_trader.core.data import Data
 from nautilus_trader.model.instruments import Instrument
 from nautilus_trader.model.objects import Money
-from nautilus_trader.trading.config import ImportableStrategyConfig
+from nautilus_trader.trading.config import ImportableStrategyConfig, StrategyConfig
 
 from nautilus_torchserve.market.trades.trades import Trades
 from nautilus_torchserve.trading.backtest.ledger import account_currency
@@ -34,6 +34,26 @@ PROGRESS_EVERY = 64
 """Events between two calls of ``on_progress``."""
 
 
+def importable_actor(config: ActorConfig) -> ImportableActorConfig:
+    """Return the actor in the form that a `BacktestEngineConfig` takes."""
+    actor_path, config_path = _paths(config)
+    return ImportableActorConfig(actor_path=actor_path, config_path=config_path, config=config.json_primitives())
+
+
+def importable_strategy(config: StrategyConfig) -> ImportableStrategyConfig:
+    """Return the strategy in the form that a `BacktestEngineConfig` takes."""
+    strategy_path, config_path = _paths(config)
+    return ImportableStrategyConfig(
+        strategy_path=strategy_path, config_path=config_path, config=config.json_primitives()
+    )
+
+
+def _paths(config: ActorConfig | StrategyConfig) -> tuple[str, str]:
+    """Where a component and its config are: in one module, the config's name with ``Config`` at its end."""
+    module, name = type(config).__module__, type(config).__name__
+    return f"{module}:{name.removesuffix('Config')}", f"{module}:{name}"
+
+
 def run_config(
     instruments: Sequence[Instrument],
     actor: ImportableActorConfig | None,
@@ -41,14 +61,14 @@ def run_config(
     data: Sequence[BacktestDataConfig],
     balance: Decimal,
 ) -> BacktestRunConfig:
-    """One run, as `BacktestNode` takes it.
+    """Return one run, as `BacktestNode` takes it.
 
     Parameters
     ----------
     instruments : sequence of Instrument
-        What is traded; each venue among them gets an account of its own.
+        Instruments to trade; each venue among them gets an account of its own.
     actor : ImportableActorConfig, optional
-        Who asks the model; None where it has been asked beforehand.
+        Actor that requests predictions; None where they are prefetched.
     data : sequence of BacktestDataConfig
         In the order in which data of one time are handled.
     balance : Decimal
@@ -99,7 +119,7 @@ def _venue(venue: str, currency: str, balance: Decimal) -> BacktestVenueConfig:
 def built(
     config: BacktestRunConfig, instruments: Sequence[Instrument], trades: Trades | None = None
 ) -> Iterator[tuple[BacktestNode, BacktestEngine]]:
-    """The node and its engine, ready to run; gone afterwards.
+    """Yield the node and its engine, ready to run, and dispose of them afterwards.
 
     Parameters
     ----------
@@ -126,8 +146,8 @@ def built(
 
 
 def only_actor(engine: BacktestEngine, kind: type[A]) -> A:
-    """The one actor of its kind."""
-    (actor,) = (found for found in engine.trader.actors() if isinstance(found, kind))
+    """Return the one actor of a class."""
+    (actor,) = (actor for actor in engine.trader.actors() if isinstance(actor, kind))
     return actor
 
 

@@ -1,4 +1,4 @@
-"""Asks the model that a trade was made on what moved its prediction."""
+"""Explains the predictions that trades were opened on, by the model that made them."""
 
 import os
 from collections.abc import Mapping
@@ -30,11 +30,11 @@ def explain_trade(
     Parameters
     ----------
     url : str, optional
-        Where to ask; left out: where the backtest did.
+        Inference port or archive; default: that of the backtest.
     token : str, optional
         TorchServe's inference token.
     any_version : bool
-        Ask whichever version answers, rather than the archive that predicted then.
+        Explain with whichever version responds, rather than the archive that predicted then.
 
     Returns
     -------
@@ -67,12 +67,12 @@ def explain_trade(
 
 
 def with_explanation(settings: RunSettings, data: ReportData) -> ReportData:
-    """A report that explains its most profitable trade, by the model that is still where the run asked it."""
+    """Return the report with its most profitable trade explained, by the model at the URL of the run."""
     return data if data.log is None else replace(data, explained=explain_best(settings, data.log))
 
 
 def explain_best(settings: RunSettings, log: TradeLog) -> Mapping[str, Any] | str:
-    """The explanation of a run's most profitable trade, or a sentence that says why there is none."""
+    """Return the explanation of a run's most profitable trade, or a sentence that says why there is none."""
     trade = log.best()
     if trade is None:
         return "No position was closed, so there is no trade to explain."
@@ -91,5 +91,5 @@ def _inputs(log: TradeLog, trade: PastTrade) -> Inputs:
 def _refuse_other(log: TradeLog, digest: str) -> None:
     if digest != log.archive_digest:
         raise OtherArchive(
-            f"archive {log.archive_digest[:12]} expected, whose prediction was traded on, was {digest[:12]}"
+            f"expected archive {log.archive_digest[:12]}, whose prediction was traded on, got {digest[:12]}"
         )

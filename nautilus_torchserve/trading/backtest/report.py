@@ -1,136 +1,146 @@
-"""A tick backtest's results as the report page takes them, and as one object for a CI job."""
+"""A backtest's results as report pages, one for each instrument, and as one object for a CI job."""
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from nautilus_trader.persistence.funcs import urisafe_identifier
 
-from nautilus_torchserve.market.trades.labels import UNKNOWN, label
-from nautilus_torchserve.market.trades.trades import Trades
+from nautilus_torchserve.market.bars.checks import reading_notes
+from nautilus_torchserve.models.spec import load_object
 from nautilus_torchserve.reporting.backtest.data import ReportData
-from nautilus_torchserve.reporting.backtest.page import write_report
+from nautilus_torchserve.reporting.backtest.page import SUMMARY, write_report
 from nautilus_torchserve.trading.backtest.attribution import trade_log
 from nautilus_torchserve.trading.backtest.explain import with_explanation
+from nautilus_torchserve.trading.backtest.market import market_of
 from nautilus_torchserve.trading.backtest.report_parts import (
+    ReportKind,
     data_labels,
+    evaluation_of,
     instrument_labels,
     model_labels,
     model_summary,
-    note_on_latency,
-    note_on_margin,
     notes_on_events,
     sample_warnings,
     setting_labels,
     trading_summary,
 )
-from nautilus_torchserve.trading.backtest.tick_results import CLASSES, BacktestResult
-from nautilus_torchserve.trading.backtest.tick_settings import BacktestSettings
-from nautilus_torchserve.trading.durations import format_duration
+from nautilus_torchserve.trading.backtest.results import BacktestResult, InstrumentResult
+from nautilus_torchserve.trading.backtest.settings import RunSettings
 
 
-def write_tick_report(settings: BacktestSettings, result: BacktestResult, folder: Path) -> Path:
-    """Write the page, with the most profitable trade explained.
+def write_reports(settings: RunSettings, result: BacktestResult, folder: Path) -> Path:
+    """Write a page for each instrument, with its most profitable trade explained.
 
     Returns
     -------
     Path
-        ``folder/index.html``.
+        ``folder/index.html`` where there is one instrument. Where there are several, each has a folder
+        of its own name for its page, and this is ``folder/summary.json`` over all of them.
     """
-    return write_report(with_explanation(settings, report_data(settings, result)), folder)
+    if len(result.instruments) == 1:
+        return write_report(with_explanation(settings, report_data(settings, result, result.instruments[0])), folder)
+    for each in result.instruments:
+        name = urisafe_identifier(each.data.instrument.instrument_id)
+        write_report(with_explanation(settings, report_data(settings, result, each)), folder / name)
+    path = folder / SUMMARY
+    path.write_text(json.dumps(summary(settings, result), indent=2))
+    return path
 
 
-def report_data(settings: BacktestSettings, result: BacktestResult) -> ReportData:
-    """Put together what `reporting.backtest.page.write_report` writes, but for the explanation,
-    which must be asked for.
-
-    The true class of a prediction is what `market.trades.labels.label` says of its trade, with the
-    horizon and cost that the model was trained for.
-    """
-    trades, metadata, predictions = result.trades, result.metadata, result.predictions
-    moves = metadata.move_label
-    labels = (
-        np.full(len(trades), UNKNOWN, np.int8) if moves is None else label(trades.price, moves.horizon, moves.cost_bps)
-    )
-    instrument_id = trades.instrument.instrument_id
-    own_settings = {
-        "Least probability": f"{settings.min_probability:g}",
-        "Least time between orders": format_duration(settings.cooldown_ns) if settings.cooldown_ns else "none",
-    }
+def report_data(settings: RunSettings, run: BacktestResult, result: InstrumentResult[Any]) -> ReportData:
+    """Return what `reporting.backtest.page.write_report` writes about one instrument, without an explanation."""
+    kind = _report_kind(settings)
+    section = kind.describe(settings, run, result)
+    data, metadata = result.data, run.metadata
+    instrument_id = data.instrument.instrument_id
     return ReportData(
         title=f"{settings.model} {metadata.version} on {instrument_id}",
         instrument_id=instrument_id,
-        simulated=trades.simulated,
-        data={**data_labels(trades, "trade"), **instrument_labels(result.definition.as_dict())},
+        simulated=data.simulated,
+        data={
+            **data_labels(data, kind.noun),
+            **section.data,
+            **instrument_labels(result.definition.as_dict()),
+        },
         model=model_labels(settings, metadata),
-        settings=setting_labels(settings, result.currency, own_settings),
-        notes=notes(settings, result),
+        settings=setting_labels(settings, run.currency, section.settings),
+        notes=_notes(settings, run, result, kind.noun, section.notes),
         warnings=sample_warnings(result.in_sample, result.sample_note),
-        ts_ns=trades.ts_init,
-        price=trades.prices(),
-        predictions=predictions,
-        actual=labels[predictions["trade"].to_numpy()],
-        class_names=CLASSES,
-        min_probability=settings.min_probability,
+        ts_ns=market_of(settings).marks(data)[0],
+        price=data.prices(),
+        predictions=section.predictions,
+        actual=section.actual,
+        class_names=section.class_names,
+        min_probability=section.min_probability,
         fills=result.fills,
         equity=result.equity,
-        currency=result.currency,
+        currency=run.currency,
         statistics=result.statistics,
         statistics_basis=result.statistics_basis,
         account=result.account,
         ruined_ns=None if result.ruin is None else result.ruin.ts_ns,
         orders=result.orders,
-        log=trade_log(settings, metadata, instrument_id, result.currency, result.past_trades),
+        events=f"{kind.noun}s",
+        log=trade_log(settings, metadata, instrument_id, run.currency, result.past_trades),
     )
 
 
-def notes(settings: BacktestSettings, result: BacktestResult) -> tuple[str, ...]:
-    """What a reader must know before believing the numbers; the gravest first."""
-    moves = result.metadata.move_label
-    scored = (
-        "the archive does not say what its labels were (label in its model.json), so no prediction is scored"
-        if moves is None
-        else f"the model's labels call a move worth trading above {moves.cost_bps:g} bps"
-    )
-    return (
-        *notes_on_events(settings, result, result, result.sample_note, "trade"),
-        *result.trades.notes,
-        note_on_latency(settings, "its trade was received"),
-        "Bid and ask are the prices of the last seller and the last buyer. A market order fills at once at the other "
-        "side's and one tick worse, what exceeds the last trade's size two ticks worse, whatever its size: "
-        "trades have no order book, so there is neither depth nor impact. Between trades the quotes stand: a market "
-        "without trades counts as open.",
-        *_feed_notes(result.trades),
-        f"Each fill costs a fee of {result.definition.fee_bps:g} bps; {scored}. {note_on_margin(result.definition)}",
-    )
+def _notes(
+    settings: RunSettings, run: BacktestResult, result: InstrumentResult[Any], noun: str, others: Sequence[str]
+) -> tuple[str, ...]:
+    """Return what a reader must know before believing the numbers, the gravest first."""
+    notes = [*notes_on_events(settings, run, result, noun), *others]
+    if len(run.instruments) > 1:
+        names = ", ".join(each.data.instrument.instrument_id for each in run.instruments)
+        notes.append(
+            f"One of {len(run.instruments)} instruments of a run ({names}); equity and statistics are its own."
+        )
+    return tuple(notes)
 
 
-def _feed_notes(trades: Trades) -> list[str]:
-    """What a reader must know where trades were received later than they were made."""
-    delays = trades.ts_init - trades.ts_event
-    if not delays.any():
-        return []
-    return [
-        f"Trades were received {format_duration(int(np.median(delays)))} after they were made (median; at most "
-        f"{format_duration(int(delays.max()))}). The model sees them then; orders meet the quotes that stood at the "
-        "venue."
-    ]
-
-
-def summary(settings: BacktestSettings, result: BacktestResult) -> dict[str, Any]:
-    """The result in plain JSON types; a number that cannot be computed is None."""
+def summary(settings: RunSettings, run: BacktestResult) -> dict[str, Any]:
+    """Return the result in plain JSON types; a number that cannot be computed is None."""
+    kind = _report_kind(settings)
+    instruments = [_instrument_summary(kind, each) for each in run.instruments]
+    first = instruments[0]
     return {
-        "instrument_id": result.trades.instrument.instrument_id,
-        "source": result.trades.source,
+        "instrument_id": ", ".join(each["instrument_id"] for each in instruments),
+        "source": ", ".join(dict.fromkeys(each["source"] for each in instruments)),
+        "simulated": any(each["simulated"] for each in instruments),
+        "notes": list(dict.fromkeys(note for each in instruments for note in each["notes"])),
+        "sample": run.sample_note,
+        "in_sample": run.in_sample,
+        **model_summary(settings, run.metadata),
+        **kind.counts(run.instruments),
+        **trading_summary(run),
+        "gave_up": run.gave_up,
+        "currency": run.currency,
+        "elapsed_s": run.elapsed_s,
+        f"{kind.noun}s_per_s": run.events_per_s,
+        **(
+            {"edge": evaluation_of(run.metadata), "instruments": instruments}
+            if kind.lists_instruments
+            else {"definition": first["definition"]}
+        ),
+    }
+
+
+def _instrument_summary(kind: ReportKind, result: InstrumentResult[Any]) -> dict[str, Any]:
+    return {
+        "instrument_id": result.data.instrument.instrument_id,
+        "source": result.data.source,
         "definition": result.definition.as_dict(),
-        "simulated": result.trades.simulated,
-        "notes": list(result.trades.notes),
+        "simulated": result.data.simulated,
+        "notes": reading_notes(result.data),
         "sample": result.sample_note,
         "in_sample": result.in_sample,
-        **model_summary(settings, result.metadata),
-        "trades": len(result.trades),
+        **kind.counts([result]),
         **trading_summary(result),
-        "gave_up": result.gave_up,
-        "currency": result.currency,
-        "elapsed_s": result.elapsed_s,
-        "trades_per_s": result.trades_per_s,
     }
+
+
+def _report_kind(settings: RunSettings) -> ReportKind:
+    kind: ReportKind = load_object(market_of(settings).report)
+    return kind

@@ -1,21 +1,58 @@
-"""What reports on any backtest say."""
+"""Parts of a backtest's report: the labels and notes of any run, and the form of those of one kind of run."""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
 from nautilus_torchserve.reporting.backtest.summary import account_figures
 from nautilus_torchserve.reporting.fragments import moment
 from nautilus_torchserve.scores.latency import percentiles_ms
 from nautilus_torchserve.serving.model_metadata import FitRecord, ModelMetadata
 from nautilus_torchserve.trading.backtest.holdout import MarketData, SampleKind, utc
-from nautilus_torchserve.trading.backtest.results import InstrumentResult, RunResult
+from nautilus_torchserve.trading.backtest.results import BacktestResult, InstrumentResult, TradingResult
 from nautilus_torchserve.trading.backtest.ruin import Ruin
 from nautilus_torchserve.trading.backtest.settings import RunSettings
 from nautilus_torchserve.trading.durations import format_duration
 from nautilus_torchserve.trading.instruments.resolve import Definition
 
 NOT_SAID = "unknown (the archive does not say)"
+
+
+@dataclass(frozen=True, eq=False)
+class Section:
+    """What a page shows of one kind of run beside what it shows of any."""
+
+    data: Mapping[str, str]
+    """About the events: label -> value."""
+    settings: Mapping[str, str]
+    """Settings of the strategy: label -> value."""
+    notes: Sequence[str]
+    """Trade-offs a reader must know."""
+    predictions: pd.DataFrame
+    """With a column for each class."""
+    actual: NDArray[np.int8]
+    """True class of each prediction, as in `ReportData`."""
+    class_names: tuple[str, ...]
+    min_probability: float
+    """Minimum probability of BUY or SELL that the strategy acted on."""
+
+
+class ReportKind(NamedTuple):
+    """How one kind of run is reported."""
+
+    noun: str
+    """One event."""
+    describe: Callable[[Any, BacktestResult, InstrumentResult[Any]], Section]
+    """Given settings, run and one of its instruments."""
+    counts: Callable[[Sequence[InstrumentResult[Any]]], Mapping[str, int]]
+    """Counts for the summary, over some instruments."""
+    lists_instruments: bool
+    """Whether a summary lists the instruments one by one, as there may be several."""
 
 
 def data_labels(data: MarketData, noun: str) -> dict[str, str]:
@@ -93,35 +130,33 @@ def setting_labels(settings: RunSettings, currency: str, own: Mapping[str, str])
     }
 
 
-def notes_on_events(
-    settings: RunSettings, run: RunResult, result: InstrumentResult, sample_note: str, noun: str
-) -> list[str]:
-    """What was run on and what went wrong, the gravest first."""
-    said = [sample_note]
+def notes_on_events(settings: RunSettings, run: BacktestResult, result: InstrumentResult[Any], noun: str) -> list[str]:
+    """Return what was run on and what went wrong, the gravest first."""
+    notes = [result.sample_note]
     if run.gave_up:
-        said.insert(0, f"THE MODEL STOPPED ANSWERING: no predictions after {settings.max_failures} failures in a row.")
+        notes.insert(0, f"THE MODEL STOPPED ANSWERING: no predictions after {settings.max_failures} failures in a row.")
     if result.ruin is not None:
-        said.insert(0, ruin_words(result.ruin, run.currency))
+        notes.insert(0, ruin_words(result.ruin, run.currency))
     if result.refused_orders:
-        said.append(
+        notes.append(
             f"{result.refused_orders:,} orders were refused and never filled; the last: {result.last_refused_order}"
         )
     if result.failed:
-        said.append(f"{result.failed:,} requests failed, their {noun}s had no prediction; the last: {run.last_error}")
+        notes.append(f"{result.failed:,} requests failed, their {noun}s had no prediction; the last: {run.last_error}")
     if result.refused:
-        said.append(
+        notes.append(
             f"The model refused {result.refused:,} {noun}s' features, which had no prediction; the last: "
             f"{run.last_refusal}"
         )
     ages = result.predictions["ts_init"] - result.predictions["ts_event"]
     if (too_old := int((ages > settings.max_age_ns).sum())) > 0:
-        said.append(
+        notes.append(
             f"{too_old:,} predictions were not traded on: their newest {noun} was older than "
             f"{format_duration(settings.max_age_ns)} when they arrived, its way from the venue included."
         )
     if result.not_arrived:
-        said.append(f"{result.not_arrived:,} answers were due only after the last {noun} and never took effect.")
-    return said
+        notes.append(f"{result.not_arrived:,} answers were due only after the last {noun} and never took effect.")
+    return notes
 
 
 def sample_warnings(in_sample: SampleKind, sample_note: str) -> tuple[str, ...]:
@@ -177,7 +212,7 @@ def model_summary(settings: RunSettings, metadata: ModelMetadata) -> dict[str, A
     }
 
 
-def trading_summary(result: InstrumentResult) -> dict[str, Any]:
+def trading_summary(result: TradingResult) -> dict[str, Any]:
     """One instrument's numbers in plain JSON types; one that cannot be computed is None."""
     return {
         "predictions": len(result.predictions),

@@ -1,47 +1,46 @@
-"""What any backtest gave: predictions, fills, and the account by exact arithmetic of the fills."""
+"""Results of a backtest: predictions, fills, and the account by exact arithmetic of the fills."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Any, Generic, NamedTuple
 
 import numpy as np
 import pandas as pd
-from nautilus_trader.common.component import MessageBus
-from nautilus_trader.model.events import OrderDenied, OrderEvent, OrderFilled, OrderRejected
-from nautilus_trader.model.identifiers import InstrumentId, Venue
-from nautilus_trader.model.instruments import Instrument
-from numpy.typing import NDArray
+from nautilus_trader.backtest.engine import BacktestEngine
+from nautilus_trader.model.identifiers import InstrumentId
 
-from nautilus_torchserve.market.trades.trades import Instrument as MarketInstrument
 from nautilus_torchserve.reporting.backtest.trade_log import PastTrade
 from nautilus_torchserve.scores.account import MIN_DAYS, AccountHistory, Statistics, return_statistics, trade_statistics
-from nautilus_torchserve.scores.calendar import TradingCalendar
+from nautilus_torchserve.scores.calendar import TradingCalendar, widest
 from nautilus_torchserve.serving.model_metadata import ModelMetadata
-from nautilus_torchserve.trading.backtest.equity import MarkedMarket, equity_pieces, sum_up
-from nautilus_torchserve.trading.backtest.holdout import SampleKind
+from nautilus_torchserve.trading.backtest.attribution import TradeAttribution
+from nautilus_torchserve.trading.backtest.equity import MarkedMarket, calendar_of, equity_pieces, sum_up
+from nautilus_torchserve.trading.backtest.holdout import SampleKind, worst
 from nautilus_torchserve.trading.backtest.ledger import Ledger, RoundTrip
-from nautilus_torchserve.trading.backtest.prediction_log import PredictionLog
-from nautilus_torchserve.trading.backtest.ruin import Ruin, RuinGuard
-from nautilus_torchserve.trading.prediction import prediction_topic
+from nautilus_torchserve.trading.backtest.market import D, InstrumentData, Market
+from nautilus_torchserve.trading.backtest.prepared import RequestStats
+from nautilus_torchserve.trading.backtest.recorder import Recorder
+from nautilus_torchserve.trading.backtest.ruin import Ruin
+from nautilus_torchserve.trading.instruments.resolve import Definition
+from nautilus_torchserve.trading.news.headline import NewsCounts
 
-_FIRST = 10
-"""Priority of what books fills, above the strategies' own handlers."""
+_COUNTS = ("orders", "refused_orders", "positions", "failed", "refused", "not_arrived")
 
 
 @dataclass(frozen=True, eq=False)
-class InstrumentResult:
-    """What was said about one instrument and done with it. Times are simulated Unix ns unless they say otherwise."""
+class TradingResult:
+    """Predictions, and what was traded on them. Times are simulated Unix ns unless they say otherwise."""
 
     predictions: pd.DataFrame
-    """``ts_event``, ``ts_init`` (arrival), ``latency_ns`` (measured), the position of the event each is about, and
-    a float32 column for each output; in order of arrival."""
+    """``ts_event``, ``ts_init`` (arrival), ``latency_ns`` (measured), the position in its instrument's ``data`` of the
+    event each is about (``trade`` or ``bar``), and a float32 column for each output; in order of arrival."""
     fills: pd.DataFrame
     """``ts_ns``, ``side`` ("BUY" or "SELL"), ``price``, ``quantity``, ``fee``."""
     account: AccountHistory
-    """The account as if this alone were traded, marked to the last price at every event, less fees."""
+    """The account, marked to the last price at every event, less fees."""
     equity: pd.DataFrame
-    """``ts_ns``, ``equity``, ``drawdown``: that account thinned for a picture; the first row is the start."""
+    """``ts_ns``, ``equity``, ``drawdown``: that account thinned for a figure; the first row is the start."""
     statistics: Mapping[str, Statistics]
     """Group -> name -> value, all after fees; NaN where there is none."""
     statistics_basis: Mapping[str, str]
@@ -55,25 +54,49 @@ class InstrumentResult:
     positions: int
     """Positions held, each counted once it is closed."""
     failed: int
-    """Events that got no answer."""
+    """Events that got no response."""
     refused: int
-    """Events whose features the model refused: it answered, but with no prediction."""
+    """Events whose features the model refused: it responded, but without a prediction."""
     not_arrived: int
-    """Answers due only after the last event, which never took effect."""
+    """Responses due only after the last event, which never took effect."""
     past_trades: tuple[PastTrade, ...]
-    """Its closed positions, each with the prediction it was opened on."""
+    """Closed positions, each with the prediction it was opened on."""
     ruin: Ruin | None
-    """When the account that it is traded on had nothing left; None where it always had."""
+    """When the account had nothing left; None where it always had."""
 
 
 @dataclass(frozen=True, eq=False)
-class RunResult:
-    """What is the same for all instruments of a run."""
+class InstrumentResult(TradingResult, Generic[D]):
+    """One instrument's part of a run; ``account`` is the account as if this instrument alone were traded."""
 
+    data: D
+    """The events that the model was judged on."""
+    definition: Definition
+    """What they were traded as."""
+    warm: int
+    """Events before them that filled the first window."""
     sample_note: str
-    """Which events were run on, and why."""
+    """Which events were judged, and why."""
     in_sample: SampleKind
-    """Whether the model's fit saw some of them."""
+    """Whether the model was fitted on some of them."""
+    held: int
+    """Orders that were sent while the market was closed, and waited for its open."""
+    news: NewsCounts | None
+    """What became of the headlines about it; None where the model reads none."""
+    without_volume: int
+    """Events that end a window without any volume; the model got no request for them."""
+
+
+@dataclass(frozen=True, eq=False)
+class BacktestResult(TradingResult):
+    """What one backtest gave, over all of its instruments; tables of several instruments are not sorted by time."""
+
+    instruments: tuple[InstrumentResult[Any], ...]
+    """In the order of the data."""
+    sample_note: str
+    """Which events were judged, and why."""
+    in_sample: SampleKind
+    """Whether the model was fitted on some of them."""
     metadata: ModelMetadata
     """The model's metadata."""
     currency: str
@@ -81,74 +104,135 @@ class RunResult:
     balance: float
     """What the accounts are worth at the end."""
     last_error: str
-    """What the last failed request said."""
+    """Error of the last failed request."""
     last_refusal: str
     """Why the last row was refused."""
     gave_up: bool
-    """True when so many failed in a row that the actor stopped asking: the rest had no predictions."""
+    """Whether requests ended after too many failures in a row: the rest had no predictions."""
     elapsed_s: float
     """Wall time of the run."""
 
+    @property
+    def events_per_s(self) -> float:
+        """Judged events a second of wall time, requests included."""
+        return sum(len(each.data) for each in self.instruments) / self.elapsed_s
 
-class Recorder:
-    """Keeps what passes over the message bus and is nowhere to be found after a run.
+
+class _Account(NamedTuple):
+    """An account at the end of a run, and what it went through."""
+
+    history: AccountHistory
+    equity: pd.DataFrame
+    """``ts_ns``, ``equity``, ``drawdown``."""
+    statistics: Mapping[str, Statistics]
+    basis: Mapping[str, str]
+
+    def fields(self) -> dict[str, Any]:
+        """Return the fields of a `TradingResult` that are about the account."""
+        return {
+            "account": self.history,
+            "equity": self.equity,
+            "statistics": self.statistics,
+            "statistics_basis": self.basis,
+        }
+
+
+def collect(
+    market: Market[Any],
+    recorder: Recorder,
+    engine: BacktestEngine,
+    elapsed_s: float,
+    reasons: TradeAttribution,
+    stats: RequestStats,
+    held: Mapping[InstrumentId, int],
+) -> BacktestResult:
+    """Read the results out of an engine that has run.
 
     Parameters
     ----------
-    bus : MessageBus
-    instruments : iterable of Instrument
-        What is traded.
-    outputs : sequence of str
-        Of the predictions.
-    balance : Decimal
-        Each venue's account before the run.
+    held : mapping
+        Orders of each instrument that waited for its market's open.
     """
+    instruments = tuple(
+        _instrument_result(market, part, recorder, engine, reasons, stats, held) for part in market.parts
+    )
+    ledgers = [recorder.ledgers[instrument.id] for instrument in market.instruments]
+    if len(instruments) == 1:
+        total = {each.name: getattr(instruments[0], each.name) for each in fields(TradingResult)}
+    else:
+        markets = [_marked_market(market, part, ledger) for part, ledger in zip(market.parts, ledgers, strict=True)]
+        venues = {instrument.id.venue for instrument in market.instruments}
+        calendar = widest(map(calendar_of, market.instruments))
+        total = _total(instruments, _account_of(ledgers, markets, recorder.balance * len(venues), calendar))
+    return BacktestResult(
+        **total,
+        instruments=instruments,
+        sample_note=" ".join(dict.fromkeys(each.sample_note for each in instruments)),
+        in_sample=worst(each.in_sample for each in instruments),
+        metadata=market.metadata,
+        currency=ledgers[0].contract.currency,
+        balance=total["account"].end,
+        last_error=stats.last_error,
+        last_refusal=stats.last_refusal,
+        gave_up=stats.gave_up,
+        elapsed_s=elapsed_s,
+    )
 
-    def __init__(
-        self, bus: MessageBus, instruments: Iterable[Instrument], outputs: Sequence[str], balance: Decimal
-    ) -> None:
-        self.instruments = {instrument.id: instrument for instrument in instruments}
-        """By their identifiers, in the order given."""
-        self.balance = balance
-        self.ruins: Mapping[Venue, Ruin] = {}
-        """Accounts that had nothing left, and when."""
-        self.predictions: dict[InstrumentId, PredictionLog] = {}
-        """Instrument -> predictions about it, with these outputs."""
-        self.ledgers: dict[InstrumentId, Ledger] = {}
-        """Instrument -> its fills and closed positions."""
-        self.refusals: list[OrderDenied | OrderRejected] = []
-        """Of all instruments, in order."""
-        for instrument in self.instruments.values():
-            log = self.predictions[instrument.id] = PredictionLog(outputs)
-            self.ledgers[instrument.id] = Ledger(instrument)
-            bus.subscribe(topic=prediction_topic(instrument.id), handler=log.add)
-        bus.subscribe(topic="events.order.*", handler=self._on_order, priority=_FIRST)
 
-    def _on_order(self, event: OrderEvent) -> None:
-        if isinstance(event, OrderFilled):
-            self.ledgers[event.instrument_id].add(event)
-        elif isinstance(event, OrderDenied | OrderRejected):
-            self.refusals.append(event)
+def _total(parts: Sequence[InstrumentResult[Any]], account: _Account) -> dict[str, Any]:
+    """The fields of a `TradingResult` over several instruments."""
+    return {
+        "predictions": pd.concat([each.predictions for each in parts], ignore_index=True),
+        "fills": pd.concat([each.fills for each in parts], ignore_index=True),
+        **account.fields(),
+        "last_refused_order": next(filter(None, (each.last_refused_order for each in reversed(parts))), ""),
+        "past_trades": tuple(trade for each in parts for trade in each.past_trades),
+        "ruin": min((each.ruin for each in parts if each.ruin is not None), default=None),
+        **{name: sum(getattr(each, name) for each in parts) for name in _COUNTS},
+    }
 
-    def guard(self, topics: Mapping[str, InstrumentId]) -> RuinGuard:
-        """The actor that ends the trading of ruined accounts; to be added to the engine.
 
-        Parameters
-        ----------
-        topics : mapping
-            Message bus topic of each instrument's trades or bars -> the instrument.
-        """
-        guard = RuinGuard(self.ledgers, self.balance, topics)
-        self.ruins = guard.ruins
-        return guard
-
-    def refusals_of(self, instrument_id: InstrumentId) -> list[str]:
-        """Why orders of one instrument were refused, in order."""
-        return [event.reason for event in self.refusals if event.instrument_id == instrument_id]
+def _instrument_result(
+    market: Market[Any],
+    part: InstrumentData[Any],
+    recorder: Recorder,
+    engine: BacktestEngine,
+    reasons: TradeAttribution,
+    stats: RequestStats,
+    held: Mapping[InstrumentId, int],
+) -> InstrumentResult[Any]:
+    instrument_id = part.instrument.id
+    log, ledger = recorder.predictions[instrument_id], recorder.ledgers[instrument_id]
+    predictions, refusals = log.table(), recorder.refusals_of(instrument_id)
+    predictions.insert(3, market.noun, log.numbers() - part.warm)
+    marked = _marked_market(market, part, ledger)
+    account = _account_of([ledger], [marked], recorder.balance, calendar_of(part.instrument))
+    return InstrumentResult(
+        data=part.data,
+        definition=part.definition,
+        warm=part.warm,
+        sample_note=part.sample.note,
+        in_sample=part.sample.in_sample,
+        held=held[instrument_id],
+        news=stats.news[instrument_id],
+        without_volume=part.without_volume,
+        predictions=predictions,
+        fills=fill_table(ledger),
+        **account.fields(),
+        orders=engine.cache.orders_total_count(instrument_id=instrument_id),
+        refused_orders=len(refusals),
+        last_refused_order=refusals[-1] if refusals else "",
+        positions=len(ledger.round_trips),
+        failed=stats.failed[instrument_id],
+        refused=stats.refused[instrument_id],
+        not_arrived=stats.not_arrived[instrument_id],
+        past_trades=reasons.past_trades(ledger.round_trips),
+        ruin=recorder.ruins.get(instrument_id.venue),
+    )
 
 
 def fill_table(ledger: Ledger) -> pd.DataFrame:
-    """Every fill of an instrument, in order of time."""
+    """Return every fill of an instrument, in order of time."""
     fills = ledger.fills
     return pd.DataFrame(
         {
@@ -162,19 +246,10 @@ def fill_table(ledger: Ledger) -> pd.DataFrame:
     )
 
 
-def marked_market(
-    ledger: Ledger, instrument: MarketInstrument, ts_ns: NDArray[np.int64], price: NDArray[np.int64]
-) -> MarkedMarket:
-    """An instrument's ledger and the prices that it is valued at.
-
-    Parameters
-    ----------
-    ts_ns : int64 [n]
-        When each price was known, Unix ns.
-    price : int64 [n]
-        In the instrument's smallest steps.
-    """
-    precision = instrument.price_precision
+def _marked_market(market: Market[Any], part: InstrumentData[Any], ledger: Ledger) -> MarkedMarket:
+    """Return an instrument's ledger and the prices that it is valued at."""
+    precision = part.data.instrument.price_precision
+    ts_ns, price = market.marks(part.data)
     return MarkedMarket(
         ts_ns=ts_ns,
         prices=lambda start, stop: price[start:stop] / 10.0**precision,
@@ -184,23 +259,13 @@ def marked_market(
     )
 
 
-class Account(NamedTuple):
-    """An account at the end of a run, and what it went through."""
-
-    history: AccountHistory
-    picture: pd.DataFrame
-    """``ts_ns``, ``equity``, ``drawdown``."""
-    statistics: Mapping[str, Statistics]
-    basis: Mapping[str, str]
-
-
-def account_of(
+def _account_of(
     ledgers: Sequence[Ledger],
     markets: Sequence[MarkedMarket],
     start: Decimal,
     calendar: TradingCalendar,
-) -> Account:
-    """The account that some instruments were traded on.
+) -> _Account:
+    """Return the account that some instruments were traded on.
 
     Parameters
     ----------
@@ -212,9 +277,9 @@ def account_of(
     )
     span_ns = min(int(each.ts_ns[0]) for each in markets), max(int(each.ts_ns[-1]) for each in markets)
     fees = sum((fill.fee for ledger in ledgers for fill in ledger.fills), Decimal(0))
-    history, picture = sum_up(equity_pieces(markets, start), start, end, fees, span_ns, calendar)
+    history, equity = sum_up(equity_pieces(markets, start), start, end, fees, span_ns, calendar)
     trips = sorted((trip for ledger in ledgers for trip in ledger.round_trips), key=lambda trip: trip.ts_closed)
-    return Account(history, picture, *_statistics(history, trips, ledgers[0].contract.currency))
+    return _Account(history, equity, *_statistics(history, trips, ledgers[0].contract.currency))
 
 
 def _statistics(

@@ -1,75 +1,164 @@
-"""A backtest that only needs to be started, whoever asks the model: an actor as it goes on, or we beforehand."""
+"""Runs backtests: one runner, whatever kind of events the model takes its inputs from."""
 
+import tempfile
+import time
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
 
-from nautilus_trader.backtest.engine import BacktestEngine
-from nautilus_trader.backtest.node import BacktestNode
-from nautilus_trader.model.identifiers import InstrumentId
+from nautilus_trader.model.instruments import Instrument
+from nautilus_trader.trading.config import StrategyConfig
 
-from nautilus_torchserve.trading.bars.actor import BarInferenceActor
-from nautilus_torchserve.trading.inference.messages import OneInput
-from nautilus_torchserve.trading.news.headline import NewsCounts
-from nautilus_torchserve.trading.prediction import Prediction
-from nautilus_torchserve.trading.tick.actor import InferenceActor
+from nautilus_torchserve.market.bars.bars import Bars
+from nautilus_torchserve.market.trades.trades import BadData, Trades
+from nautilus_torchserve.trading.backtest.attribution import TradeAttribution
+from nautilus_torchserve.trading.backtest.engine import (
+    built,
+    count_events,
+    importable_actor,
+    importable_strategy,
+    only_actor,
+    run_config,
+)
+from nautilus_torchserve.trading.backtest.holdout import choose_sample
+from nautilus_torchserve.trading.backtest.ledger import account_currency
+from nautilus_torchserve.trading.backtest.market import Market, market_of
+from nautilus_torchserve.trading.backtest.news.market import BarsAndNews
+from nautilus_torchserve.trading.backtest.prefetch.run import prefetched
+from nautilus_torchserve.trading.backtest.prepared import PreparedRun, RequestStats
+from nautilus_torchserve.trading.backtest.results import BacktestResult, Recorder, collect
+from nautilus_torchserve.trading.backtest.settings import RunSettings, challengers_metadata, served_metadata
+from nautilus_torchserve.trading.inference.actor import ModelActor
+from nautilus_torchserve.trading.inference.config import ModelActorConfig
+from nautilus_torchserve.trading.instruments.conform import check_ticks
+from nautilus_torchserve.trading.instruments.resolve import resolve_all
+from nautilus_torchserve.trading.outcomes.recorder import OutcomeRecorder
 
-
-class Publisher(Protocol):
-    """Whose predictions strategies get."""
-
-    @property
-    def published(self) -> tuple[Prediction, OneInput] | None:
-        """The last prediction that took effect, and what the model was asked for it."""
-
-
-@dataclass(frozen=True)
-class RequestStats:
-    """What came of the asking, by the instrument that it was about."""
-
-    failed: Mapping[InstrumentId, int]
-    """Events that got no answer."""
-    refused: Mapping[InstrumentId, int]
-    """Events whose features the model refused."""
-    not_arrived: Mapping[InstrumentId, int]
-    """Answers due only after the last datum, which never took effect."""
-    last_error: str
-    """What the last failed request said."""
-    last_refusal: str
-    """Why the last row was refused."""
-    gave_up: bool
-    """Whether so many failed in a row that nothing was asked any more."""
-    news: Mapping[InstrumentId, NewsCounts | None]
-    """What became of the news; None where the model reads none."""
+Data = Trades | Sequence[Bars] | BarsAndNews
+"""What a backtest runs on, as the settings' model takes it."""
 
 
-class PreparedRun(NamedTuple):
-    """A run that has all that it needs."""
+def run_backtest(
+    data: Data, settings: RunSettings, on_progress: Callable[[int, int], None] | None = None
+) -> BacktestResult:
+    """Run a backtest.
 
-    engine: BacktestEngine
-    """Whose message bus may be listened to before the start."""
-    publisher: Publisher
-    """Whose predictions its strategies get."""
-    start: Callable[[], object]
-    """Runs to the end of the data."""
-    asked: Callable[[], RequestStats]
-    """To be called after that."""
+    Events that the model was fitted on are not traded on unless ``settings.in_sample``; the last of them fill the
+    windows of bars, so that the first bar after them has its prediction.
+
+    Parameters
+    ----------
+    data : Trades, sequence of Bars, or BarsAndNews
+        All there are. Bars are of different instruments, of one interval and one settlement currency.
+    settings : RunSettings
+    on_progress : callable, optional
+        Called at intervals with the number of events done and the total.
+
+    Returns
+    -------
+    BacktestResult
+        Check ``gave_up`` and ``failed``: a run whose model stopped responding comes to its end, too.
+
+    Raises
+    ------
+    BadSetting
+        A setting is invalid.
+    BadData
+        The data do not go together, too few are left to run on, or nothing says what was traded.
+    RequestError, UnreadableArchive
+        The model cannot be reached, or was trained on other features or events.
+    StoreFailed
+        The store of traffic splits cannot be opened.
+    """
+    market = _prepare_market(data, settings)
+    metadata, instruments, first_ts_event = market.metadata, market.instruments, market.span_ns[0]
+    outcomes = settings.recorder(instruments, metadata)
+    actor = settings.actor(instruments, metadata, first_ts_event)
+    strategies = [settings.strategy(instrument, metadata) for instrument in instruments]
+    mode = prefetched if settings.mode == "prefetch" else _inline
+    with mode(market, actor, strategies, settings.starting_balance) as run:
+        bus = run.engine.kernel.msgbus
+        held = market.hold_orders(run.engine)
+        recorder = Recorder(bus, instruments, metadata.outputs, settings.starting_balance)
+        topics = {market.topic(part): part.instrument.id for part in market.parts}
+        run.engine.add_actor(recorder.guard(topics))
+        reasons = TradeAttribution(bus, run.publisher)
+        if outcomes is not None:
+            run.engine.add_actor(OutcomeRecorder(outcomes))
+        if on_progress is not None:
+            count_events(bus, topics, sum(len(part.run) for part in market.parts), on_progress)
+        began = time.perf_counter()
+        run.start()
+        elapsed_s = time.perf_counter() - began
+        return collect(market, recorder, run.engine, elapsed_s, reasons, run.stats(), held)
 
 
-def inline_run(node: BacktestNode, engine: BacktestEngine, actor: InferenceActor | BarInferenceActor) -> PreparedRun:
-    """A node's run in which an actor asks the model."""
+def _prepare_market(data: Data, settings: RunSettings) -> Market[Any]:
+    """Check data, settings and model against each other, and choose what the model is judged on."""
+    kind = market_of(settings)
+    events = kind.events(data)
+    names = [each.instrument.instrument_id for each in events]
+    if len(set(names)) < len(names):
+        raise BadData(f"expected {kind.noun}s of different instruments, got {', '.join(names)}")
+    definitions = resolve_all(events, settings.instruments, settings.fee_bps)
+    instruments = [definition.instrument for definition in definitions]
+    _check_currencies(instruments)
+    for each, instrument in zip(events, instruments, strict=True):
+        check_ticks(each, instrument)
+    settings.check(instruments)
+    metadata = served_metadata(settings)
+    kind.check_model(metadata, events)
+    fits = [fit for each in (metadata, *challengers_metadata(settings)) for fit in each.fit_records]
+    parts = []
+    for each, definition in zip(events, definitions, strict=True):
+        others = [other for other in events if other is not each]
+        sample = choose_sample(each, fits, settings.in_sample, f"{kind.noun}s", beside=others)
+        parts.append(kind.part(each, sample, definition, metadata))
+    for part in parts:
+        settings.check_margin(part.instrument, part.data.prices()[0])
+    return kind(data, parts, settings, metadata)
 
-    def asked() -> RequestStats:
-        if isinstance(actor, InferenceActor):
-            failed = Counter({actor.config.instrument_id: len(actor.failed)})
-            refused = Counter({actor.config.instrument_id: len(actor.refused_rows)})
-            news: dict[InstrumentId, NewsCounts | None] = {actor.config.instrument_id: None}
-        else:
-            failed = Counter({instrument_id: len(events) for instrument_id, events in actor.failed.items()})
-            refused = Counter({instrument_id: len(events) for instrument_id, events in actor.refused_rows.items()})
-            news = {instrument_id: actor.news_counts(instrument_id) for instrument_id in actor.failed}
-        not_arrived = Counter(said.instrument_id for said in actor.pending)
-        return RequestStats(failed, refused, not_arrived, actor.last_error, actor.last_refusal, actor.gave_up, news)
 
-    return PreparedRun(engine, actor, node.run, asked)
+def _check_currencies(instruments: Sequence[Instrument]) -> None:
+    """Refuse instruments of several currencies: accounts have one, and P&L in different ones cannot be added."""
+    currencies = [account_currency(each).code for each in instruments]
+    if len(set(currencies)) > 1:
+        settled = ", ".join(f"{each.id} in {code}" for each, code in zip(instruments, currencies, strict=True))
+        raise BadData(f"expected instruments settled in one currency, got {settled}: run them one by one")
+    ids = [each.id.value for each in instruments]
+    if len(set(ids)) < len(ids):
+        raise BadData(f"expected instruments that NautilusTrader can tell apart, got {', '.join(ids)}")
+
+
+@contextmanager
+def _inline(
+    market: Market[Any], actor_config: ModelActorConfig, strategies: Sequence[StrategyConfig], balance: Decimal
+) -> Iterator[PreparedRun]:
+    """A run in which an actor makes the requests, one an event."""
+    with tempfile.TemporaryDirectory(prefix="catalog-") as folder:
+        config = run_config(
+            market.instruments,
+            importable_actor(actor_config),
+            [importable_strategy(strategy) for strategy in strategies],
+            market.write_catalog(Path(folder)),
+            balance,
+        )
+        with built(config, market.instruments, market.venue_trades) as (node, engine):
+            actor = only_actor(engine, ModelActor)
+
+            def stats() -> RequestStats:
+                failed, refused = market.failures(actor)
+                return RequestStats(
+                    failed=Counter(failed),
+                    refused=Counter(refused),
+                    not_arrived=Counter(prediction.instrument_id for prediction in actor.pending),
+                    last_error=actor.last_error,
+                    last_refusal=actor.last_refusal,
+                    gave_up=actor.gave_up,
+                    news=market.news(actor),
+                )
+
+            yield PreparedRun(engine, actor, node.run, stats)

@@ -1,39 +1,46 @@
-"""What every backtest is run with, whatever the model looks at."""
+"""Settings that all backtests share."""
 
 import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from operator import gt, lt
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from nautilus_trader.model.instruments import Instrument
+from nautilus_trader.trading.config import StrategyConfig
 
-from nautilus_torchserve.latency.choice import chosen_delay
-from nautilus_torchserve.latency.delay import Delay
+from nautilus_torchserve.models.spec import load_object
+from nautilus_torchserve.models.table import spec_of
 from nautilus_torchserve.serving.client.client import connect
 from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.checks import BadSetting, expect
+from nautilus_torchserve.trading.inference.config import ModelActorConfig
 from nautilus_torchserve.trading.instruments.options import InstrumentOptions
+from nautilus_torchserve.trading.outcomes.recorder import OutcomeRecorderConfig
 from nautilus_torchserve.traffic.split import Kind
 from nautilus_torchserve.traffic.store import TrafficStore
 
 MODES = ("inline", "prefetch")
-"""When a backtest asks the model."""
+"""When a backtest requests predictions."""
 _LARGEST_BALANCE = 10**12
 """NautilusTrader holds amounts up to 1.7e13."""
 
 
 @dataclass(frozen=True)
-class RunSettings:
-    """Settings that backtests share.
+class RunSettings(ABC):
+    """Settings that all backtests share; a subclass has those of one strategy.
 
     Raises
     ------
     BadSetting
-        One of them makes no sense.
+        A setting is invalid.
     """
 
+    spec: ClassVar[str]
+    """Name of the `ModelSpec` that names actor and strategy."""
     url: str
     """The inference port, ``http://`` or ``https://``, or ``mar:PATH`` of an archive."""
     model: str
@@ -41,17 +48,17 @@ class RunSettings:
     version: str | None = None
     """A fixed version; None takes the server's default one and keeps to it for the whole run, but for ``traffic``."""
     traffic: str | None = None
-    """SQLAlchemy URL of the store of traffic splits: the running split says which version is asked about which
-    instrument, and what comes of the predictions is kept there. None: one version, and nothing is kept."""
+    """SQLAlchemy URL of the store of traffic splits: the running split decides which version predicts which
+    instrument, and outcomes of the predictions are recorded there. None: one version, and nothing is kept."""
     token_env: str = "TORCHSERVE_TOKEN"
     """Environment variable that holds TorchServe's inference token."""
     timeout_s: float = 5.0
-    """Longest wait for one answer, seconds of wall time."""
+    """Longest wait for one response, seconds of wall time."""
     max_failures: int = 10
-    """Events that may get no answer one after another before the actor stops asking."""
+    """Events in a row that may get no response before requests end."""
     mode: Literal["inline", "prefetch"] = "inline"
-    """When the model is asked: ``inline``, with each event as the run comes to it; ``prefetch``, beforehand in large
-    requests, many times as fast. Predictions, orders and fills are the same to the last bit."""
+    """When predictions are requested: ``inline``, with each event as the run comes to it; ``prefetch``, beforehand in
+    large requests, many times as fast. Predictions, orders and fills are the same to the last bit."""
     latency_ns: int = 1_000_000
     """Simulated time from an event's receipt until its prediction takes effect and an order on it is at the venue.
     With 0 that is the event's own time, after all data of that time."""
@@ -68,7 +75,7 @@ class RunSettings:
     """Predictions whose newest event is older than this when they arrive are not traded on; counts from the
     venue's time, so the way from the venue is part of it."""
     instruments: InstrumentOptions = field(default_factory=InstrumentOptions)
-    """What is said of the instruments, beyond their data."""
+    """Definitions of the instruments, beyond what their data say."""
     fee_bps: float | None = None
     """Fee on each fill, bps of its value; None takes what the instrument's definition says, else 0.5."""
     starting_balance: Decimal = Decimal(10_000)
@@ -94,19 +101,59 @@ class RunSettings:
             f"was {self.latency_ns}",
         )
 
-    def asking(self, metadata: ModelMetadata | None = None) -> dict[str, Any]:
-        """The fields of a `trading.inference.config.ModelActorConfig`.
+    def check(self, instruments: Sequence[Instrument]) -> None:
+        """Refuse settings that are invalid for the instruments, before any request is made.
+
+        Raises
+        ------
+        BadSetting
+        """
+        for instrument in instruments:
+            self.check_size(instrument)
+
+    @abstractmethod
+    def actor(
+        self, instruments: Sequence[Instrument], metadata: ModelMetadata, first_ts_event: int = 0
+    ) -> ModelActorConfig:
+        """Return the configuration of the actor that requests predictions.
+
+        Parameters
+        ----------
+        metadata : ModelMetadata
+            Metadata of the model.
+        first_ts_event : int
+            Earlier events only fill the windows (Unix ns).
+        """
+
+    @abstractmethod
+    def strategy(self, instrument: Instrument, metadata: ModelMetadata) -> StrategyConfig:
+        """Return the configuration of the strategy that trades one instrument."""
+
+    @abstractmethod
+    def recorder(self, instruments: Sequence[Instrument], metadata: ModelMetadata) -> OutcomeRecorderConfig | None:
+        """Return the configuration of the recorder of outcomes; None without ``traffic``."""
+
+    def strategy_config(self) -> Callable[..., StrategyConfig]:
+        """Return the class of the strategy's configuration, which the model's spec names."""
+        trading = spec_of(self.spec).trading
+        if trading is None or trading.strategy_config is None:
+            raise BadSetting(f"expected a model with a strategy, got {self.spec}")
+        config: Callable[..., StrategyConfig] = load_object(trading.strategy_config)
+        return config
+
+    def request_fields(self, metadata: ModelMetadata | None = None) -> dict[str, Any]:
+        """Return the fields of a `trading.inference.config.ModelActorConfig`.
 
         Parameters
         ----------
         metadata : ModelMetadata, optional
-            Of the version to keep to, where there is no traffic to split.
+            Metadata of the version to keep to, where there is no traffic split.
         """
-        kept = self.version if metadata is None or self.traffic is not None else metadata.version
+        version = self.version if metadata is None or self.traffic is not None else metadata.version
         return {
             "url": self.url,
             "model": self.model,
-            "version": kept,
+            "version": version,
             "traffic": self.traffic,
             "token_env": self.token_env,
             "latency_ns": self.latency_ns,
@@ -116,16 +163,6 @@ class RunSettings:
             "timeout_s": self.timeout_s,
             "max_failures": self.max_failures,
         }
-
-    def delay(self) -> Delay:
-        """When answers are there; a new one for each run, since it keeps the queue's state.
-
-        Raises
-        ------
-        BadProfile
-            The profile cannot be read.
-        """
-        return chosen_delay(self.latency_ns, self.latency_profile, self.latency_workers, self.latency_seed)
 
     def check_size(self, instrument: Instrument) -> None:
         """Refuse a trade size that the venue would not take."""
@@ -155,12 +192,12 @@ class RunSettings:
 
 
 def served_metadata(settings: RunSettings, version: str | None = None) -> ModelMetadata:
-    """The metadata of the model that the settings name.
+    """Return the metadata of the model that the settings name.
 
     Parameters
     ----------
     version : str, optional
-        Another version than theirs.
+        Another version than that of the settings.
 
     Raises
     ------
@@ -175,7 +212,7 @@ def served_metadata(settings: RunSettings, version: str | None = None) -> ModelM
 
 
 def challengers_metadata(settings: RunSettings) -> list[ModelMetadata]:
-    """The metadata of the running split's challenger, where there is one that answers callers.
+    """Return the metadata of the running split's challenger, where there is one that responds to callers.
 
     Its fit may have seen data that the baseline's has not.
 

@@ -20,7 +20,7 @@ from nautilus_trader.persistence.config import DataCatalogConfig
 from nautilus_trader.trading.config import ImportableStrategyConfig
 
 from nautilus_torchserve.serving.model_metadata import ModelMetadata
-from nautilus_torchserve.trading.backtest.tick_settings import importable_actor, importable_strategy
+from nautilus_torchserve.trading.backtest.engine import importable_actor, importable_strategy
 from nautilus_torchserve.trading.checks import BadSetting, expect
 from nautilus_torchserve.trading.live import binance
 from nautilus_torchserve.trading.live.announcement import market_in_words

@@ -62,7 +62,7 @@ def test_a_members_other_weights_do_not_pass_the_ensembles_golden_answers(
     weights = load_file(run / "price" / "weights.safetensors")
     save_file({**weights, "head.bias": weights["head.bias"] + 1}, run / "price" / "weights.safetensors")
 
-    with pytest.raises(BuildFailed, match=r"output 'price_return_bps' within .* was off by"):
+    with pytest.raises(BuildFailed, match=r"output 'price_return_bps' within .* got one off by"):
         build_archive("ensemble", run, "1.0", tmp_path / "out")
 
 

@@ -116,7 +116,7 @@ def test_what_is_no_archive_is_refused_with_a_reason_beside_it(lonely: WatchSett
     ]
     report = report_of(taken.path)
     assert (report["archive"], report["ok"]) == ("tick.2.mar", False)
-    assert "a model archive" in report["reason"]
+    assert "expected a model archive" in report["reason"]
 
 
 def test_what_is_not_there_wholly_is_left_where_it_is(lonely: WatchSettings) -> None:

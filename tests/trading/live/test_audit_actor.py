@@ -20,7 +20,7 @@ from nautilus_torchserve.audit.records import KINDS, AskedRecord, DecisionRecord
 from nautilus_torchserve.audit.runs import UnknownRun, lost, started
 from nautilus_torchserve.audit.story import UnknownOrder, orders, story_of
 from nautilus_torchserve.cli.story_text import story_table
-from nautilus_torchserve.trading.backtest.tick_settings import importable_strategy
+from nautilus_torchserve.trading.backtest.engine import importable_strategy
 from nautilus_torchserve.trading.checks import BadSetting
 from nautilus_torchserve.trading.decision import HALT_TOPIC, Halt
 from nautilus_torchserve.trading.live.audit.actor import AuditActor, AuditActorConfig

@@ -18,7 +18,7 @@ from nautilus_torchserve.market.bars.load import load_bars
 from nautilus_torchserve.market.trades.load import load
 from nautilus_torchserve.market.trades.trades import Instrument
 from nautilus_torchserve.release.build.archive import build_archive
-from nautilus_torchserve.trading.backtest.bar_catalog import write_bar_catalog
+from nautilus_torchserve.trading.backtest.bars.catalog import write_bar_catalog
 from nautilus_torchserve.trading.bars.types import bar_type
 from nautilus_torchserve.trading.instruments.instruments import perpetual
 

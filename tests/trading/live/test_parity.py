@@ -28,7 +28,7 @@ from nautilus_torchserve.features.tick import tick_features
 from nautilus_torchserve.market.trades.load import load
 from nautilus_torchserve.market.trades.trades import Trades
 from nautilus_torchserve.serving.client.client import connect
-from nautilus_torchserve.trading.backtest.tick_settings import importable_strategy
+from nautilus_torchserve.trading.backtest.engine import importable_strategy
 from nautilus_torchserve.trading.decision import HALT_TOPIC, Halt
 from nautilus_torchserve.trading.instruments.instruments import perpetual, write_catalog
 from nautilus_torchserve.trading.live.audit.actor import AuditActor, AuditActorConfig

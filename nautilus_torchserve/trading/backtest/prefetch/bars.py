@@ -16,14 +16,14 @@ from nautilus_torchserve.features.bar import TIME_STEPS, bar_columns, bar_schema
 from nautilus_torchserve.latency.delay import Delay
 from nautilus_torchserve.market.bars.bars import PRICES, Bars
 from nautilus_torchserve.serving.client.client import InferenceClient
-from nautilus_torchserve.trading.backtest.bar_catalog import bar_objects, bar_quote_ticks
+from nautilus_torchserve.trading.backtest.bars.catalog import bar_objects, bar_quote_ticks
 from nautilus_torchserve.trading.backtest.prefetch.prediction_table import PredictionTable
-from nautilus_torchserve.trading.backtest.prefetch.requests import Failures, ask_rows
-from nautilus_torchserve.trading.backtest.prefetch.stream import MarketChunk, ask_ahead
+from nautilus_torchserve.trading.backtest.prefetch.requests import Failures, predict_rows
+from nautilus_torchserve.trading.backtest.prefetch.stream import MarketChunk, map_ahead
 from nautilus_torchserve.trading.bars.actor import BarInferenceActorConfig
 
 WINDOWS = 512
-"""Of one request: 0.6 MB, and a third of a second of a model's time."""
+"""Windows of one request: 0.6 MB, and a third of a second of a model's time."""
 
 
 class BarsRun(NamedTuple):
@@ -35,8 +35,8 @@ class BarsRun(NamedTuple):
     bar_type: BarType
 
 
-class WindowsAsked(NamedTuple):
-    """Which windows a run asks about, in the order in which an actor would: columns of one length."""
+class WindowIndex(NamedTuple):
+    """Windows of a run, in the order of an actor's requests: columns of one length."""
 
     subject: NDArray[np.int64]
     """Position of the instrument."""
@@ -47,7 +47,7 @@ class WindowsAsked(NamedTuple):
 
 
 def bar_chunk(runs: Sequence[BarsRun], spread_bps: float) -> MarketChunk:
-    """All bars of a run, then all quotes around them: the order in which those of one time are handled."""
+    """Return all bars of a run, then all quotes around them: the order in which those of one time are handled."""
     streams: list[tuple[Sequence[Data], NDArray[np.int64]]] = [
         (bar_objects(each.bars, each.bar_type), each.bars.ts_event) for each in runs
     ]
@@ -58,13 +58,13 @@ def bar_chunk(runs: Sequence[BarsRun], spread_bps: float) -> MarketChunk:
 
 
 class BarWindows:
-    """The windows of a run's instruments, made when they are asked about.
+    """The windows of a run's instruments, computed when they are requested.
 
     Parameters
     ----------
     runs : sequence of BarsRun
     config : BarInferenceActorConfig
-        Of the actor that would ask about them.
+        Configuration of the actor in whose place they are requested.
     """
 
     def __init__(self, runs: Sequence[BarsRun], config: BarInferenceActorConfig) -> None:
@@ -79,18 +79,18 @@ class BarWindows:
             number.append(ends)
             ts_event.append(closed_ns[ends])
         order = np.argsort(np.concatenate(ts_event), kind="stable")
-        self.asked = WindowsAsked(*(np.concatenate(column)[order] for column in (subject, number, ts_event)))
+        self.index = WindowIndex(*(np.concatenate(column)[order] for column in (subject, number, ts_event)))
         every = np.unique(np.concatenate([each.bars.ts_event for each in runs]))
         self.received_ns = every[every >= config.first_ts_event]
-        """When bars were received of which some might be asked about, Unix ns, increasing: one request each."""
+        """When bars were received that may end a window, Unix ns, increasing: one request of an actor each."""
 
     def window(self, subject: int, number: int) -> NDArray[np.float32]:
-        """One of them, float32 [time_steps, columns]."""
+        """Return one window, float32 [time_steps, columns]."""
         return windows(self._columns[subject], np.array([number]))[0]
 
     def part(self, start: int, stop: int) -> NDArray[np.float32]:
-        """Windows ``start`` to ``stop - 1`` of `asked`, float32 [n, time_steps, columns]."""
-        subject, number = self.asked.subject[start:stop], self.asked.number[start:stop]
+        """Return windows ``start`` to ``stop - 1`` of `index`, float32 [n, time_steps, columns]."""
+        subject, number = self.index.subject[start:stop], self.index.number[start:stop]
         rows = np.empty((len(subject), TIME_STEPS, self._columns[0].shape[1]), dtype=np.float32)
         for position in np.unique(subject):
             here = subject == position
@@ -98,8 +98,8 @@ class BarWindows:
         return rows
 
     def parts(self, size: int) -> list[tuple[int, int]]:
-        """Where to divide them, some ``size`` in each part; those received together stay so."""
-        stops, ts_event = [0], self.asked.ts_event
+        """Return where to divide the windows, some ``size`` in each part; those received together stay together."""
+        stops, ts_event = [0], self.index.ts_event
         while stops[-1] < len(ts_event):
             last_ns = ts_event[min(stops[-1] + size, len(ts_event)) - 1]
             stops.append(int(np.searchsorted(ts_event, last_ns, side="right")))
@@ -109,31 +109,31 @@ class BarWindows:
 def bar_predictions(
     about: BarWindows, client: InferenceClient, delay: Delay, failures: Failures, threads: int
 ) -> Generator[PredictionTable, None, None]:
-    """What the model says about each window, in the order of `BarWindows.asked`.
+    """Yield the model's predictions of each window, in the order of `BarWindows.index`.
 
     An actor makes one request for all bars received at one time, also where none of them ends a window.
 
     Parameters
     ----------
     threads : int
-        See `ask_ahead`.
+        See `map_ahead`.
     """
     due_ns = delay.due_many(about.received_ns)
     parts = about.parts(WINDOWS)
     rows = (about.part(start, stop) for start, stop in parts)
-    with closing(ask_ahead(partial(ask_rows, client), rows, threads, 2 * threads)) as answers:
-        for (start, stop), told in zip(parts, answers, strict=True):
-            asked = WindowsAsked(*(column[start:stop] for column in about.asked))
-            taken = failures.taken(told, asked.subject, asked.number, event=asked.ts_event)
-            ts_event = asked.ts_event[taken]
+    with closing(map_ahead(partial(predict_rows, client), rows, threads, 2 * threads)) as responses:
+        for (start, stop), response in zip(parts, responses, strict=True):
+            part = WindowIndex(*(column[start:stop] for column in about.index))
+            accepted = failures.accepted(response, part.subject, part.number, event=part.ts_event)
+            ts_event = part.ts_event[accepted]
             yield PredictionTable(
-                subject=asked.subject[taken],
-                number=asked.number[taken],
+                subject=part.subject[accepted],
+                number=part.number[accepted],
                 ts_event=ts_event,
                 arrived_ns=ts_event,
                 due_ns=due_ns[np.searchsorted(about.received_ns, ts_event)],
-                latency_ns=told.latency_ns[taken],
-                outputs=told.outputs[taken],
+                latency_ns=response.latency_ns[accepted],
+                outputs=response.outputs[accepted],
             )
             if failures.gave_up:
                 return

@@ -1,4 +1,4 @@
-"""Predictions that were asked for beforehand: columns to keep them in, and the data that an engine is fed with."""
+"""Prefetched predictions: a table of them, and the data that an engine is fed with."""
 
 import gc
 from collections import deque
@@ -23,13 +23,13 @@ class PredictionTable:
     """Predictions as columns, all of one version of one model."""
 
     subject: NDArray[np.int64]
-    """What each is about [n]: a position among the run's instruments."""
+    """Instrument of each [n], as a position among the run's."""
     number: NDArray[np.int64]
     """As `Prediction.number` [n]."""
     ts_event: NDArray[np.int64]
     """When the newest event that the model saw happened, Unix ns [n]."""
     arrived_ns: NDArray[np.int64]
-    """When that event was received and the model asked, Unix ns [n], never before the predecessor's."""
+    """When that event was received, Unix ns [n], never before the predecessor's."""
     due_ns: NDArray[np.int64]
     """When each takes effect, Unix ns [n]."""
     latency_ns: NDArray[np.int64]
@@ -41,12 +41,12 @@ class PredictionTable:
         return len(self.due_ns)
 
     def take(self, which: NDArray[np.int64] | NDArray[np.bool_] | slice) -> "PredictionTable":
-        """Some of them."""
+        """Return some of the rows."""
         return PredictionTable(*(getattr(self, field.name)[which] for field in fields(self)))
 
 
-def together(parts: Sequence[PredictionTable]) -> PredictionTable:
-    """One after the other; there is at least one."""
+def concat(parts: Sequence[PredictionTable]) -> PredictionTable:
+    """Concatenate tables, of which there is at least one."""
     if len(parts) == 1:
         return parts[0]
     return PredictionTable(
@@ -64,12 +64,12 @@ class PredictionBatch(Data):
         self.ts_event = self.ts_init = predictions[0].ts_init
 
 
-DUE_TOGETHER = DataType(PredictionBatch)
-"""What they go through the engine as."""
+BATCH_TYPE = DataType(PredictionBatch)
+"""Type of a `PredictionBatch` in the engine."""
 
 
 class PredictionInjector:
-    """Makes data of predictions, which the engine publishes when they are due; inline, an actor does that.
+    """Makes data of predictions, which the engine publishes when they are due, in place of an actor.
 
     Several that are due at one time are one datum, as they are one alert inline: with a datum each, an order on the
     first would be filled before a strategy sees the second.
@@ -83,7 +83,7 @@ class PredictionInjector:
     metadata : ModelMetadata
         Of the model's version that has answered.
     model : str
-        The name it was asked by.
+        The name under which predictions are published.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class PredictionInjector:
         self._version: str = metadata.version
         self._digest: str = metadata.archive_digest
         self._last: deque[Prediction] = deque(maxlen=1)
-        bus.subscribe(topic=f"data.{DUE_TOGETHER.topic}", handler=self._publish)
+        bus.subscribe(topic=f"data.{BATCH_TYPE.topic}", handler=self._publish)
         for topic in self._topics.values():
             bus.subscribe(topic=topic, handler=self._last.append, priority=1)  # before any strategy
 
@@ -118,7 +118,7 @@ class PredictionInjector:
             Those times, Unix ns.
         """
         begins = np.flatnonzero(np.diff(predictions.due_ns, prepend=predictions.due_ns[0] - 1))
-        with collector_resting():
+        with paused_collector():
             made = self._made(predictions)
             types = [self._data_types[subject] for subject in predictions.subject.tolist()]
             if len(begins) == len(made):
@@ -127,7 +127,7 @@ class PredictionInjector:
             data = [
                 CustomData(types[begin], made[begin])
                 if end - begin == 1
-                else CustomData(DUE_TOGETHER, PredictionBatch(made[begin:end]))
+                else CustomData(BATCH_TYPE, PredictionBatch(made[begin:end]))
                 for begin, end in zip(begins.tolist(), ends, strict=True)
             ]
             return data, predictions.due_ns[begins]
@@ -139,7 +139,7 @@ class PredictionInjector:
         columns = ("subject", "number", "ts_event", "due_ns", "latency_ns")
         outputs = map(dict, map(zip, repeat(self._names), predictions.outputs.tolist()))
         made = []
-        for subject, number, ts_event, due_ns, latency_ns, said in zip(
+        for subject, number, ts_event, due_ns, latency_ns, values in zip(
             *(getattr(predictions, name).tolist() for name in columns), outputs, strict=True
         ):
             prediction = new(Prediction)
@@ -147,7 +147,7 @@ class PredictionInjector:
             prediction.model = model
             prediction.version = version
             prediction.archive_digest = digest
-            prediction.outputs = said
+            prediction.outputs = values
             prediction.feature_ts = ts_event
             prediction.latency_ns = latency_ns
             prediction.status = status
@@ -165,8 +165,8 @@ class PredictionInjector:
 
 
 @contextmanager
-def collector_resting() -> Iterator[None]:
-    """While many objects are made that all live on, Python's collector would look through them again and again."""
+def paused_collector() -> Iterator[None]:
+    """Pause the garbage collector while many long-lived objects are made, which it would traverse again and again."""
     was_on = gc.isenabled()
     gc.disable()
     try:

@@ -1,4 +1,4 @@
-"""Asking a model about many events before a run, as an actor would have asked about one after the other."""
+"""Bulk requests before a run, with the outcome that an actor's requests, one an event, would have had."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,40 +12,42 @@ from nautilus_torchserve.wire.errors import PER_ROW_ERRORS, RequestError, Server
 
 @dataclass(frozen=True, eq=False)
 class BatchResponse:
-    """What a model said to some rows."""
+    """Response to a batch of rows, row by row."""
 
     outputs: NDArray[np.float32]
-    """[n, outputs]; of no meaning in rows that got no answer."""
+    """[n, outputs]; undefined in rows that got no prediction."""
     latency_ns: NDArray[np.int64]
     """Measured wall time of the request that a row was a part of [n]."""
     errors: Mapping[int, RequestError]
-    """Row -> why it got no answer."""
+    """Row -> why it got no prediction."""
 
     def __len__(self) -> int:
         return len(self.outputs)
 
 
-def ask_rows(client: InferenceClient, rows: NDArray[np.float32]) -> BatchResponse:
-    """Ask about rows in one request; where one of them makes it fail, find it by halves, so that the others get theirs.
+def predict_rows(client: InferenceClient, rows: NDArray[np.float32]) -> BatchResponse:
+    """Request predictions of rows; where one row makes the request fail, find it by bisection and predict the others.
 
     Raises
     ------
     RequestError
-        The request failed for another reason, or was answered by another archive than the one connected to.
+        The request failed for another reason, or another archive responded than the one connected to.
     """
     try:
-        answer = client.predict(rows)
+        prediction = client.predict(rows)
     except PER_ROW_ERRORS as error:
         if len(rows) > 1:
             half = len(rows) // 2
-            return _joined(ask_rows(client, rows[:half]), ask_rows(client, rows[half:]))
+            return _joined(predict_rows(client, rows[:half]), predict_rows(client, rows[half:]))
         nothing = np.full((1, len(client.metadata.outputs)), np.nan, dtype=np.float32)
         return BatchResponse(nothing, np.zeros(1, dtype=np.int64), {0: error})
     digest = client.metadata.archive_digest
-    if answer.digest != digest:
-        raise ServerFault(f"answers of archive {digest[:12]} for the whole run expected, was {answer.digest[:12]}")
-    outputs = np.stack([answer.outputs[name] for name in client.metadata.outputs], axis=1)
-    return BatchResponse(outputs, np.full(len(rows), answer.latency_ns, dtype=np.int64), {})
+    if prediction.digest != digest:
+        raise ServerFault(
+            f"expected predictions of archive {digest[:12]} for the whole run, got {prediction.digest[:12]}"
+        )
+    outputs = np.stack([prediction.outputs[name] for name in client.metadata.outputs], axis=1)
+    return BatchResponse(outputs, np.full(len(rows), prediction.latency_ns, dtype=np.int64), {})
 
 
 def _joined(first: BatchResponse, second: BatchResponse) -> BatchResponse:
@@ -57,20 +59,20 @@ def _joined(first: BatchResponse, second: BatchResponse) -> BatchResponse:
 
 
 class Failures:
-    """Counts what got no answer, and says when an actor would have stopped asking.
+    """Counts events without a prediction, and decides when an actor would have stopped its requests.
 
     Parameters
     ----------
     max_failures : int
-        Events that may get no answer one after another; then nothing is asked any more. A row that is refused shows
-        that the server works.
+        Events in a row that may get no response; then requests end. A row that is refused shows that the server
+        works.
     """
 
     def __init__(self, max_failures: int) -> None:
         self._max_failures = max_failures
         self._in_a_row = 0
         self.failed: dict[int, list[int]] = {}
-        """Position of an instrument -> numbers of its events that got no answer."""
+        """Position of an instrument -> numbers of its events that got no response."""
         self.refused: dict[int, list[int]] = {}
         """Position of an instrument -> numbers of its events whose rows were refused."""
         self.last_error = ""
@@ -78,12 +80,12 @@ class Failures:
         self.last_refusal = ""
         """Why the last one was refused."""
         self.gave_up = False
-        """Whether nothing was asked any more."""
+        """Whether requests ended."""
 
-    def taken(
-        self, told: BatchResponse, subject: NDArray[np.int64], number: NDArray[np.int64], event: NDArray[np.int64]
+    def accepted(
+        self, response: BatchResponse, subject: NDArray[np.int64], number: NDArray[np.int64], event: NDArray[np.int64]
     ) -> NDArray[np.int64]:
-        """Which rows have an answer that an actor would have asked for.
+        """Return the rows with a prediction that an actor would have requested.
 
         Parameters
         ----------
@@ -97,13 +99,13 @@ class Failures:
         int64 [m]
             Positions of rows.
         """
-        answered = np.ones(len(told), dtype=bool)
-        answered[list(told.errors)] = False
-        refused = [row for row, error in told.errors.items() if is_refusal(error)]
-        responded = answered.copy()
+        predicted = np.ones(len(response), dtype=bool)
+        predicted[list(response.errors)] = False
+        refused = [row for row, error in response.errors.items() if is_refusal(error)]
+        responded = predicted.copy()
         responded[refused] = True
-        stop = len(told)
-        if told.errors:
+        stop = len(response)
+        if response.errors:
             begins = np.flatnonzero(np.diff(event, prepend=event[0] - 1))
             for at, any_responded in zip(begins, np.logical_or.reduceat(responded, begins), strict=True):
                 self._in_a_row = 0 if any_responded else self._in_a_row + 1
@@ -113,16 +115,16 @@ class Failures:
                     break
         elif stop:
             self._in_a_row = 0
-        for row in sorted(told.errors):
+        for row in sorted(response.errors):
             if row < stop:
-                self._count(int(subject[row]), int(number[row]), told.errors[row])
-        return np.flatnonzero(answered[:stop])
+                self._count(int(subject[row]), int(number[row]), response.errors[row])
+        return np.flatnonzero(predicted[:stop])
 
     def _count(self, subject: int, number: int, error: RequestError) -> None:
-        said = f"{type(error).__name__}: {error}"
+        message = f"{type(error).__name__}: {error}"
         if is_refusal(error):
             self.refused.setdefault(subject, []).append(number)
-            self.last_refusal = said
+            self.last_refusal = message
         else:
             self.failed.setdefault(subject, []).append(number)
-            self.last_error = said
+            self.last_error = message

@@ -14,16 +14,16 @@ from nautilus_torchserve.market.trades.quotes import implied_quotes
 from nautilus_torchserve.market.trades.trades import Trades
 from nautilus_torchserve.serving.client.client import InferenceClient
 from nautilus_torchserve.trading.backtest.prefetch.prediction_table import PredictionTable
-from nautilus_torchserve.trading.backtest.prefetch.requests import Failures, ask_rows
-from nautilus_torchserve.trading.backtest.prefetch.stream import MarketChunk, ask_ahead
+from nautilus_torchserve.trading.backtest.prefetch.requests import Failures, predict_rows
+from nautilus_torchserve.trading.backtest.prefetch.stream import MarketChunk, map_ahead
 from nautilus_torchserve.trading.instruments.instruments import to_quote_ticks, trade_ticks
 
 ROWS = 8192
-"""Of one request."""
+"""Rows of one request."""
 
 
 def trade_chunks(trades: Trades, size: int, tick: int = 1) -> Generator[MarketChunk, None, None]:
-    """Trades and the quotes that they imply, some ``size`` at a time; trades of one time stay together.
+    """Yield trades and the quotes that they imply, some ``size`` at a time; trades of one time stay together.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def trade_chunks(trades: Trades, size: int, tick: int = 1) -> Generator[MarketCh
 
 
 def _quotes(trades: Trades, start: int, stop: int, tick: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """`implied_quotes` after trades ``start`` to ``stop - 1``, which depend on the last buy and sell before them."""
+    """Return `implied_quotes` after trades ``start`` to ``stop - 1``; they depend on the last buy and sell before."""
     before = sorted(at for at in (_last(trades, side, start) for side in (1, -1)) if at >= 0)
     positions = np.concatenate([np.array(before, dtype=np.int64), np.arange(start, stop)])
     known = replace(trades, price=trades.price[positions], side=trades.side[positions])
@@ -52,12 +52,12 @@ def _quotes(trades: Trades, start: int, stop: int, tick: int) -> tuple[NDArray[n
 
 
 def _last(trades: Trades, side: int, stop: int, step: int = 4096) -> int:
-    """Position of the last trade of a side before ``stop``, -1 where there is none."""
+    """Return the position of the last trade of a side before ``stop``, -1 where there is none."""
     while stop > 0:
         start = max(0, stop - step)
-        found = np.flatnonzero(trades.side[start:stop] == side)
-        if len(found):
-            return start + int(found[-1])
+        positions = np.flatnonzero(trades.side[start:stop] == side)
+        if len(positions):
+            return start + int(positions[-1])
         stop = start
     return -1
 
@@ -71,37 +71,37 @@ def tick_predictions(
     threads: int,
     ahead: int,
 ) -> Generator[PredictionTable, None, None]:
-    """What the model says about each trade after the first ``window``, in their order.
+    """Yield the model's predictions of each trade after the first ``window``, in their order.
 
     Parameters
     ----------
     threads, ahead : int
-        See `ask_ahead`.
+        See `map_ahead`.
     """
     starts = range(window, len(trades), ROWS)
     rows = (tick_rows(trades, start, min(start + ROWS, len(trades)), window) for start in starts)
-    with closing(ask_ahead(partial(ask_rows, client), rows, threads, ahead)) as answers:
-        for start, told in zip(starts, answers, strict=True):
-            number = np.arange(start, start + len(told))
-            about = np.zeros(len(told), dtype=np.int64)
-            taken = failures.taken(told, about, number, event=number)
-            number = number[taken]
+    with closing(map_ahead(partial(predict_rows, client), rows, threads, ahead)) as responses:
+        for start, response in zip(starts, responses, strict=True):
+            number = np.arange(start, start + len(response))
+            about = np.zeros(len(response), dtype=np.int64)
+            accepted = failures.accepted(response, about, number, event=number)
+            number = number[accepted]
             arrived_ns = trades.ts_init[number]
             yield PredictionTable(
-                subject=about[taken],
+                subject=about[accepted],
                 number=number,
                 ts_event=trades.ts_event[number],
                 arrived_ns=arrived_ns,
                 due_ns=delay.due_many(arrived_ns),
-                latency_ns=told.latency_ns[taken],
-                outputs=told.outputs[taken],
+                latency_ns=response.latency_ns[accepted],
+                outputs=response.outputs[accepted],
             )
             if failures.gave_up:
                 return
 
 
 def tick_rows(trades: Trades, start: int, stop: int, window: int) -> NDArray[np.float32]:
-    """The features of trades ``start`` to ``stop - 1``, of which none is among the first ``window``."""
+    """Return the features of trades ``start`` to ``stop - 1``, of which none is among the first ``window``."""
     known = slice(start - window, stop)
     return tick_features(trades.price[known], trades.size[known], trades.side[known], trades.ts_event[known], window)[
         window:

@@ -44,7 +44,7 @@ def parse_grid(settings: type[RunSettings], texts: Sequence[str]) -> Grid:
         plain = written.strip().replace("-", "_")
         name = next((each for each in (plain, plain + _DURATION) if each in known), None)
         if name is None:
-            raise BadSetting(f"one of {', '.join(known)} expected, was {written.strip()!r}")
+            raise BadSetting(f"expected one of {', '.join(known)}, got {written.strip()!r}")
         expect(name not in grid, f"each field once, was {name} twice")
         values = tuple(_value(name, hints[name], each.strip()) for each in listed.split(","))
         expect(len(set(values)) == len(values), f"each value of {name} once, was {listed!r}")
@@ -104,5 +104,5 @@ def _number(name: str, kind: type[int] | type[float] | type[Decimal], text: str)
         value = None
     if value is None or not math.isfinite(value):
         noun = "a whole number" if kind is int else "a number"
-        raise BadSetting(f"{name}: {noun} expected, was {text!r}")
+        raise BadSetting(f"{name}: expected {noun}, got {text!r}")
     return value

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple, TypeVar
 
 from nautilus_torchserve.reporting.sweeps.latency_page import write_latency_sweep
 from nautilus_torchserve.trading.backtest.report_parts import all_instruments_labels, setting_labels
+from nautilus_torchserve.trading.backtest.results import BacktestResult
 from nautilus_torchserve.trading.backtest.settings import RunSettings
-from nautilus_torchserve.trading.backtest.sweeps.outcome import Outcome, Result, Subject, outcome_of, subject_of
+from nautilus_torchserve.trading.backtest.sweeps.outcome import Outcome, Subject, outcome_of, subject_of
 from nautilus_torchserve.trading.checks import BadSetting, expect
 from nautilus_torchserve.trading.durations import UNITS_NS, format_duration
 
@@ -69,21 +70,21 @@ def parse_latencies(text: str) -> list[int]:
     matches = [_PATTERN.fullmatch(each.strip()) for each in text.split(",")]
     unit = matches[-1] and matches[-1][2]
     if unit is None or not all(matches):
-        raise BadSetting(f"latencies such as 0,1,5,20,100ms expected, was {text!r}")
+        raise BadSetting(f"expected latencies such as 0,1,5,20,100ms, got {text!r}")
     found = {round(float(match[1]) * UNITS_NS[match[2] or unit]) for match in matches if match}
     expect(len(found) > 1, f"at least 2 different latencies, was {text!r}")
     return sorted(found)
 
 
 def sweep_latencies(
-    run: Callable[[Settings], Result],
+    run: Callable[[Settings], BacktestResult],
     settings: Settings,
     latencies_ns: Sequence[int],
     on_done: Callable[[int, int], None] | None = None,
 ) -> LatencySweep:
     """Run the same backtest at each latency, constant in place of the settings' own or of their profile.
 
-    All ask the version that answers the first: what differs is the latency alone.
+    All use the version of the first: only the latency differs.
 
     Parameters
     ----------

@@ -11,7 +11,7 @@ import ray
 from ray.exceptions import RayError
 
 from nautilus_torchserve.trading.backtest.sweeps.grid import Combination
-from nautilus_torchserve.trading.backtest.sweeps.point import Plan, SweepPoint, run_trial
+from nautilus_torchserve.trading.backtest.sweeps.point import Plan, SweepPoint, run_point
 from nautilus_torchserve.trading.checks import expect
 
 LOCAL = "local"
@@ -43,7 +43,7 @@ def run_on_ray(
 
     Returns
     -------
-    list of Trial
+    list of SweepPoint
         In the order of ``tried``, as `trading.backtest.sweeps.processes.run_in_processes` gives
         them.
 
@@ -67,7 +67,7 @@ def run_on_ray(
             _, waiting = ray.wait(waiting)
             if on_done is not None:
                 on_done(len(references) - len(waiting), len(references))
-        return [_trial(reference, combination) for reference, combination in zip(references, tried, strict=True)]
+        return [_point(reference, combination) for reference, combination in zip(references, tried, strict=True)]
 
 
 def _probe(address: str) -> None:
@@ -77,7 +77,7 @@ def _probe(address: str) -> None:
     try:
         socket.create_connection((host, int(port)), timeout=_TIMEOUT_S).close()
     except OSError as error:
-        raise ConnectionError(f"{address}: the head of a Ray cluster expected, was {error}") from error
+        raise ConnectionError(f"{address}: expected the head of a Ray cluster, got {error}") from error
 
 
 @contextmanager
@@ -92,7 +92,7 @@ def _cluster(address: str, jobs: int) -> Iterator[None]:
         ray.shutdown()
 
 
-def _trial(reference: "ray.ObjectRef[SweepPoint]", combination: Combination) -> SweepPoint:
+def _point(reference: "ray.ObjectRef[SweepPoint]", combination: Combination) -> SweepPoint:
     try:
         return ray.get(reference)
     except RayError as error:  # a task that raised, or whose process died
@@ -102,4 +102,4 @@ def _trial(reference: "ray.ObjectRef[SweepPoint]", combination: Combination) -> 
 def _try(plan: Plan, combination: Combination, variable: str, token: str | None) -> SweepPoint:
     if token is not None:
         os.environ[variable] = token
-    return run_trial(plan, combination)
+    return run_point(plan, combination)

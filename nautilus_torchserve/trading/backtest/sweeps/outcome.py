@@ -1,4 +1,4 @@
-"""What a sweep keeps of each of its backtests."""
+"""Outcome of one backtest of a sweep, and what all of them share."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,13 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from nautilus_torchserve.market.bars.bars import Bars
-from nautilus_torchserve.market.trades.trades import Trades
-from nautilus_torchserve.trading.backtest.bars_results import BarBacktestResult
+from nautilus_torchserve.trading.backtest.results import BacktestResult
 from nautilus_torchserve.trading.backtest.settings import RunSettings
-from nautilus_torchserve.trading.backtest.tick_results import BacktestResult
-
-Result = BacktestResult | BarBacktestResult
 
 
 @dataclass(frozen=True)
@@ -35,7 +30,7 @@ class Outcome:
     predictions: int
     """Predictions that arrived."""
     failed: int
-    """Events that got no answer."""
+    """Events that got no response."""
     refused: int
     """Events whose features the model refused."""
     mean_age_ns: float | None
@@ -45,7 +40,7 @@ class Outcome:
     gave_up: bool
     """True when the model stopped answering: the rest of the run had no predictions."""
     last_error: str
-    """What the last failed request said."""
+    """Error of the last failed request."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +50,7 @@ class Subject:
     model: str
     version: str
     digest: str
-    """Of the archive that answered."""
+    """Digest of the archive."""
     instrument_ids: tuple[str, ...]
     sources: tuple[str, ...]
     """Where the data came from."""
@@ -68,22 +63,21 @@ class Subject:
     """`Definition.as_dict` of each instrument; the fee is the first run's."""
 
 
-def outcome_of(result: Result, settings: RunSettings) -> Outcome:
-    """What came of a run."""
-    whole = result.together() if isinstance(result, BarBacktestResult) else result
-    ages = (whole.predictions["ts_init"] - whole.predictions["ts_event"]).to_numpy(dtype=np.int64)
+def outcome_of(result: BacktestResult, settings: RunSettings) -> Outcome:
+    """Return the outcome of a run."""
+    ages = (result.predictions["ts_init"] - result.predictions["ts_event"]).to_numpy(dtype=np.int64)
     return Outcome(
-        pnl=whole.account.pnl,
-        fees=whole.account.fees,
-        max_drawdown=whole.account.max_drawdown,
-        ruined=whole.ruin is not None,
-        orders=whole.orders,
-        refused_orders=whole.refused_orders,
-        fills=len(whole.fills),
-        positions=whole.positions,
+        pnl=result.account.pnl,
+        fees=result.account.fees,
+        max_drawdown=result.account.max_drawdown,
+        ruined=result.ruin is not None,
+        orders=result.orders,
+        refused_orders=result.refused_orders,
+        fills=len(result.fills),
+        positions=result.positions,
         predictions=len(ages),
-        failed=whole.failed,
-        refused=whole.refused,
+        failed=result.failed,
+        refused=result.refused,
         mean_age_ns=float(ages.mean()) if len(ages) else None,
         too_old=float((ages > settings.max_age_ns).mean()) if len(ages) else None,
         gave_up=result.gave_up,
@@ -91,14 +85,9 @@ def outcome_of(result: Result, settings: RunSettings) -> Outcome:
     )
 
 
-def subject_of(result: Result, settings: RunSettings) -> Subject:
-    """What was run on, and who answered."""
-    data: list[Bars] | list[Trades]
-    if isinstance(result, BarBacktestResult):
-        data = [each.bars for each in result.instruments]
-        definitions = [each.definition for each in result.instruments]
-    else:
-        data, definitions = [result.trades], [result.definition]
+def subject_of(result: BacktestResult, settings: RunSettings) -> Subject:
+    """Return what was run on, and which version responded."""
+    data = [each.data for each in result.instruments]
     return Subject(
         model=settings.model,
         version=result.metadata.version,
@@ -108,5 +97,5 @@ def subject_of(result: Result, settings: RunSettings) -> Subject:
         simulated=any(each.simulated for each in data),
         sample=result.sample_note,
         currency=result.currency,
-        definitions=tuple(each.as_dict() for each in definitions),
+        definitions=tuple(each.definition.as_dict() for each in result.instruments),
     )

@@ -17,8 +17,8 @@ from nautilus_torchserve.trading.checks import expect
 from nautilus_torchserve.trading.durations import format_duration
 
 Run = Callable[[Plan, Sequence[Combination]], list[SweepPoint]]
-"""Tries combinations, somewhere: `trading.backtest.sweeps.processes.run_in_processes` or
-`trading.backtest.sweeps.on_ray.run_on_ray`, told the rest.
+"""Runs combinations: `trading.backtest.sweeps.processes.run_in_processes` or
+`trading.backtest.sweeps.on_ray.run_on_ray`, with their other arguments bound.
 """
 
 
@@ -78,7 +78,7 @@ class ParameterSweep:
 def sweep_parameters(plan: Plan, grid: Grid, tried: Sequence[Combination], run: Run) -> ParameterSweep:
     """Try combinations of a grid.
 
-    All ask the version that is the default one at the beginning, unless model or version are swept.
+    All use the version that is the default one at the beginning, unless model or version are swept.
 
     Raises
     ------
@@ -102,10 +102,10 @@ def write_sweep_report(sweep: ParameterSweep, settings: RunSettings, folder: Pat
     sweep : ParameterSweep
         At least one combination has an outcome.
     """
-    said = sweep.as_dict()
-    subject = said["subject"]
+    document = sweep.as_dict()
+    subject = document["subject"]
     labels = setting_labels(settings, subject["currency"], all_instruments_labels(subject["definitions"]))
-    return write_sweep(said, labels, folder)
+    return write_sweep(document, labels, folder)
 
 
 def written(name: str, value: Any) -> str:

@@ -1,20 +1,15 @@
 """One backtest of a parameter sweep, as a process or a cluster's worker runs it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from nautilus_torchserve.latency.profile import BadProfile
-from nautilus_torchserve.market.bars.bars import Bars
-from nautilus_torchserve.market.trades.trades import BadData, Trades
+from nautilus_torchserve.market.trades.trades import BadData
 from nautilus_torchserve.scores.sharpe import Sharpe, sharpe_of
 from nautilus_torchserve.serving.client.archive_file import UnreadableArchive
-from nautilus_torchserve.trading.backtest.bars import run_bar_backtest
-from nautilus_torchserve.trading.backtest.bars_settings import BarBacktestSettings
+from nautilus_torchserve.trading.backtest.run import Data, run_backtest
 from nautilus_torchserve.trading.backtest.settings import RunSettings
 from nautilus_torchserve.trading.backtest.sweeps.grid import Combination
-from nautilus_torchserve.trading.backtest.sweeps.outcome import Outcome, Result, Subject, outcome_of, subject_of
-from nautilus_torchserve.trading.backtest.tick import run_backtest
-from nautilus_torchserve.trading.backtest.tick_settings import BacktestSettings
+from nautilus_torchserve.trading.backtest.sweeps.outcome import Outcome, Subject, outcome_of, subject_of
 from nautilus_torchserve.trading.checks import BadSetting
 from nautilus_torchserve.wire.errors import RequestError
 
@@ -25,9 +20,9 @@ _FAILURES = (BadSetting, BadData, BadProfile, RequestError, UnreadableArchive, O
 class Plan:
     """What all backtests of a sweep share."""
 
-    data: Trades | Sequence[Bars]
-    """What is run on: trades for a tick model, bars for a price model."""
-    settings: BacktestSettings | BarBacktestSettings
+    data: Data
+    """What is run on."""
+    settings: RunSettings
     """Of which a combination changes some."""
 
 
@@ -46,23 +41,14 @@ class SweepPoint:
     """Why it failed."""
 
 
-def run_trial(plan: Plan, combination: Combination) -> SweepPoint:
-    """Run a combination; what cannot be run, or loses its model on the way, is a trial with an error."""
+def run_point(plan: Plan, combination: Combination) -> SweepPoint:
+    """Run a combination; what cannot be run, or loses its model on the way, is a point with an error."""
     try:
         settings = replace(plan.settings, **combination)
-        result = run_plan(plan.data, settings)
+        result = run_backtest(plan.data, settings)
     except _FAILURES as error:
         return SweepPoint(combination, error=f"{error}")
     if result.gave_up:
         return SweepPoint(combination, error=f"the model stopped answering: {result.last_error}")
     sharpe = sharpe_of(result.account.stretch_equity)
     return SweepPoint(combination, outcome_of(result, settings), sharpe, subject_of(result, settings))
-
-
-def run_plan(data: Trades | Sequence[Bars], settings: RunSettings) -> Result:
-    """A tick backtest over trades, a bar backtest over bars."""
-    if isinstance(data, Trades) and isinstance(settings, BacktestSettings):
-        return run_backtest(data, settings)
-    assert not isinstance(data, Trades)
-    assert isinstance(settings, BarBacktestSettings)
-    return run_bar_backtest(data, settings)

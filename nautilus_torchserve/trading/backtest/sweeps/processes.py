@@ -1,4 +1,4 @@
-"""A sweep in processes of this machine, which load the data once each and all ask the same server."""
+"""A sweep in processes of this machine, which load the data once each and share one server."""
 
 import multiprocessing
 import os
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from nautilus_torchserve.trading.backtest.sweeps.grid import Combination
-from nautilus_torchserve.trading.backtest.sweeps.point import Plan, SweepPoint, run_trial
+from nautilus_torchserve.trading.backtest.sweeps.point import Plan, SweepPoint, run_point
 
 _ENDS_WITHIN_S = 5.0
 _plan: Plan | None = None  # of the process that works on it
@@ -35,7 +35,7 @@ def run_in_processes(
 
     Returns
     -------
-    list of Trial
+    list of SweepPoint
         In the order of ``tried``; the same however many ``jobs``.
     """
     with tempfile.TemporaryDirectory(prefix="sweep-") as folder:
@@ -46,10 +46,10 @@ def run_in_processes(
             for done, _ in enumerate(as_completed(futures), start=1):
                 if on_done is not None:
                     on_done(done, len(futures))
-            return [_trial(future, combination) for future, combination in zip(futures, tried, strict=True)]
+            return [_point(future, combination) for future, combination in zip(futures, tried, strict=True)]
 
 
-def _trial(future: Future[SweepPoint], combination: Combination) -> SweepPoint:
+def _point(future: Future[SweepPoint], combination: Combination) -> SweepPoint:
     error = future.exception()
     return future.result() if error is None else SweepPoint(combination, error=f"{type(error).__name__}: {error}")
 
@@ -90,4 +90,4 @@ def _end_with_parent() -> None:
 
 def _try(combination: Combination) -> SweepPoint:
     assert _plan is not None
-    return run_trial(_plan, combination)
+    return run_point(_plan, combination)

@@ -7,7 +7,7 @@ import pytest
 from nautilus_torchserve.market.trades.load import load
 from nautilus_torchserve.market.trades.trades import Trades
 from nautilus_torchserve.trading.backtest.sweeps.point import Plan
-from nautilus_torchserve.trading.backtest.tick_settings import BacktestSettings
+from nautilus_torchserve.trading.backtest.tick.settings import BacktestSettings
 
 
 @pytest.fixture(scope="session")

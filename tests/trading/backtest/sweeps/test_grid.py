@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nautilus_torchserve.trading.backtest.bars_settings import BarBacktestSettings
+from nautilus_torchserve.trading.backtest.bars.settings import BarBacktestSettings
 from nautilus_torchserve.trading.backtest.sweeps.grid import Grid, combinations, parse_grid
-from nautilus_torchserve.trading.backtest.tick_settings import BacktestSettings
+from nautilus_torchserve.trading.backtest.tick.settings import BacktestSettings
 from nautilus_torchserve.trading.checks import BadSetting
 
 grids = st.dictionaries(
@@ -42,20 +42,20 @@ def test_values_are_of_their_fields_types(text: str, name: str, values: tuple[An
 @pytest.mark.parametrize(
     ("texts", "error"),
     [
-        (["probability=0.4"], r"one of model, .*min_probability, cooldown_ns expected, was 'probability'"),
+        (["probability=0.4"], r"expected one of model, .*min_probability, cooldown_ns, got 'probability'"),
         (["min_probability"], r"expected field=value,value, got 'min_probability'"),
         (["min_probability="], r"expected field=value,value"),
-        (["min_probability=high"], r"min_probability: a number expected, was 'high'"),
-        (["min_probability=nan"], r"min_probability: a number expected, was 'nan'"),
-        (["trade_size=big"], r"trade_size: a number expected, was 'big'"),
-        (["latency_seed=1.5"], r"latency_seed: a whole number expected, was '1.5'"),
+        (["min_probability=high"], r"min_probability: expected a number, got 'high'"),
+        (["min_probability=nan"], r"min_probability: expected a number, got 'nan'"),
+        (["trade_size=big"], r"trade_size: expected a number, got 'big'"),
+        (["latency_seed=1.5"], r"latency_seed: expected a whole number, got '1.5'"),
         (["latency=5"], r"expected a duration such as 500us, 1ms, 2s or 4-HOUR, got '5'"),
         (["latency=none"], r"a duration such as"),
         (["mode=fast"], r"expected mode of inline or prefetch, got 'fast'"),
         (["latency=1ms", "latency_ns=2ms"], r"expected each field once, got latency_ns twice"),
         (["min_probability=0.4,0.40"], r"expected each value of min_probability once, got '0.4,0.40'"),
-        (["url=http://x"], r"expected, was 'url'"),
-        (["in_sample=true"], r"expected, was 'in_sample'"),
+        (["url=http://x"], r"got 'url'"),
+        (["in_sample=true"], r"got 'in_sample'"),
     ],
 )
 def test_what_is_no_grid_is_refused(texts: list[str], error: str) -> None:

@@ -4,16 +4,17 @@ from pathlib import Path
 
 import pytest
 
+from nautilus_torchserve.trading.backtest.results import BacktestResult
+from nautilus_torchserve.trading.backtest.run import run_backtest
 from nautilus_torchserve.trading.backtest.sweeps.latency_sweep import (
     LatencySweep,
     parse_latencies,
     sweep_latencies,
     write_latency_report,
 )
-from nautilus_torchserve.trading.backtest.sweeps.outcome import Result, outcome_of
+from nautilus_torchserve.trading.backtest.sweeps.outcome import outcome_of
 from nautilus_torchserve.trading.backtest.sweeps.point import Plan
-from nautilus_torchserve.trading.backtest.tick import run_backtest
-from nautilus_torchserve.trading.backtest.tick_settings import BacktestSettings
+from nautilus_torchserve.trading.backtest.tick.settings import BacktestSettings
 from nautilus_torchserve.trading.checks import BadSetting
 
 MS = 1_000_000
@@ -34,7 +35,7 @@ def test_the_last_unit_counts_for_those_without(text: str, latencies_ns: list[in
 
 @pytest.mark.parametrize("text", ["", "0,1,5", "1ms,5", "soon,1ms", "1ms,,5ms", "-1,5ms"])
 def test_latencies_in_another_form_are_refused(text: str) -> None:
-    with pytest.raises(BadSetting, match="latencies such as 0,1,5,20,100ms expected, was"):
+    with pytest.raises(BadSetting, match="expected latencies such as 0,1,5,20,100ms, got"):
         parse_latencies(text)
 
 
@@ -84,7 +85,7 @@ def test_the_page_and_its_numbers_are_written(swept: LatencySweep, plan: Plan, t
     assert "900ms" in page.read_text()
 
 
-def refuse(settings: BacktestSettings) -> Result:
+def refuse(settings: BacktestSettings) -> BacktestResult:
     raise AssertionError(f"nothing run expected, was run with {settings}")
 
 

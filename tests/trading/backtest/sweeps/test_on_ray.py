@@ -3,7 +3,7 @@
 import pytest
 
 from nautilus_torchserve.trading.backtest.sweeps.grid import combinations, parse_grid
-from nautilus_torchserve.trading.backtest.sweeps.point import Plan, run_trial
+from nautilus_torchserve.trading.backtest.sweeps.point import Plan, run_point
 from nautilus_torchserve.trading.checks import BadSetting
 
 pytest.importorskip("ray", reason="Ray is an extra")
@@ -20,7 +20,7 @@ def test_ray_gives_what_one_after_the_other_gives(plan: Plan) -> None:
 
     found = run_on_ray(plan, tried, jobs=2, address=LOCAL, on_done=lambda *counts: done.append(counts))
 
-    assert found == [run_trial(plan, combination) for combination in tried]
+    assert found == [run_point(plan, combination) for combination in tried]
     assert [bool(trial.error) for trial in found] == [False] * 4 + [True] * 2
     assert sorted(done) == [(count, 6) for count in range(1, 7)]
     assert not ray.is_initialized()

@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from nautilus_torchserve.serving.server.torchserve import TorchServe
+from nautilus_torchserve.trading.backtest.run import run_backtest
 from nautilus_torchserve.trading.backtest.sweeps.grid import Combination, combinations, parse_grid
 from nautilus_torchserve.trading.backtest.sweeps.outcome import outcome_of
 from nautilus_torchserve.trading.backtest.sweeps.parameter_sweep import (
@@ -20,7 +21,7 @@ from nautilus_torchserve.trading.backtest.sweeps.parameter_sweep import (
     sweep_parameters,
     write_sweep_report,
 )
-from nautilus_torchserve.trading.backtest.sweeps.point import Plan, SweepPoint, run_plan, run_trial
+from nautilus_torchserve.trading.backtest.sweeps.point import Plan, SweepPoint, run_point
 from nautilus_torchserve.trading.backtest.sweeps.processes import run_in_processes
 from nautilus_torchserve.wire.errors import Unavailable
 from support import PROJECT
@@ -29,7 +30,7 @@ TRIED = ("min_probability=0.34,0.36,2", "cooldown=1s,60s")
 
 
 def one_by_one(plan: Plan, tried: Sequence[Combination]) -> list[SweepPoint]:
-    return [run_trial(plan, combination) for combination in tried]
+    return [run_point(plan, combination) for combination in tried]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,7 @@ def test_each_trial_is_the_backtest_with_its_settings(swept: ParameterSweep, pla
     trial = swept.trials[3]
 
     assert trial.combination == {"min_probability": 0.36, "cooldown_ns": 60 * 10**9}
-    assert trial.outcome == outcome_of(run_plan(plan.data, settings), settings)
+    assert trial.outcome == outcome_of(run_backtest(plan.data, settings), settings)
     assert trial.outcome.orders > 0
 
 

@@ -1,0 +1,1 @@
+"""A backtest on bars of one or several instruments, one prediction a bar."""

@@ -1,0 +1,166 @@
+"""The events that a backtest runs on, and how they get into NautilusTrader's engine."""
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
+
+import numpy as np
+from nautilus_trader.backtest.config import BacktestDataConfig
+from nautilus_trader.backtest.engine import BacktestEngine
+from nautilus_trader.model.identifiers import InstrumentId
+from nautilus_trader.model.instruments import Instrument
+from numpy.typing import NDArray
+
+from nautilus_torchserve.market.bars.bars import Bars
+from nautilus_torchserve.market.trades.trades import Trades
+from nautilus_torchserve.models.spec import load_object
+from nautilus_torchserve.models.table import spec_of
+from nautilus_torchserve.serving.client.client import InferenceClient
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
+from nautilus_torchserve.trading.backtest.holdout import Sample
+from nautilus_torchserve.trading.backtest.prefetch.stream import Feed
+from nautilus_torchserve.trading.backtest.settings import RunSettings
+from nautilus_torchserve.trading.inference.actor import ModelActor
+from nautilus_torchserve.trading.instruments.resolve import Definition
+from nautilus_torchserve.trading.news.headline import NewsCounts
+
+D = TypeVar("D", Trades, Bars)
+
+
+@dataclass(frozen=True)
+class InstrumentData(Generic[D]):
+    """The events of one instrument of a run."""
+
+    data: D
+    """Those that the model is judged on."""
+    run: D
+    """All that go through the engine, in the instrument's own decimals: ``warm`` others, then ``data``."""
+    sample: Sample
+    """Which events are judged, and why."""
+    definition: Definition
+    """What they are traded as."""
+    warm: int = 0
+    """Events that only fill the first window."""
+    without_volume: int = 0
+    """Events that end a window without any volume; the model gets no request for them."""
+
+    @property
+    def instrument(self) -> Instrument:
+        """The instrument as the engine trades it."""
+        return self.definition.instrument
+
+
+class Market(ABC, Generic[D]):
+    """The events of a run, of one kind.
+
+    Parameters
+    ----------
+    source : object
+        What the run was given: see `events`.
+    parts : sequence of InstrumentData
+        The instruments, in the order given.
+    settings : RunSettings
+    metadata : ModelMetadata
+    """
+
+    noun: ClassVar[str]
+    """One event."""
+    report: ClassVar[str]
+    """The `trading.backtest.report_parts.ReportKind` of its runs, as ``package.module:Name``."""
+
+    def __init__(self, source: Any, parts: Sequence[InstrumentData[D]], settings: Any, metadata: ModelMetadata) -> None:
+        self.source = source
+        self.parts: Sequence[InstrumentData[D]] = parts
+        self.settings = settings
+        self.metadata = metadata
+        self.instruments = [part.instrument for part in parts]
+        """What is traded, in the order of ``parts``."""
+
+    @classmethod
+    @abstractmethod
+    def events(cls, source: Any) -> list[D]:
+        """Return the events of each instrument.
+
+        Raises
+        ------
+        BadData
+            They do not go together.
+        """
+
+    @classmethod
+    @abstractmethod
+    def check_model(cls, metadata: ModelMetadata, events: Sequence[D]) -> None:
+        """Refuse a model of other features or events.
+
+        Raises
+        ------
+        SchemaMismatch
+        """
+
+    @classmethod
+    @abstractmethod
+    def part(cls, events: D, sample: Sample, definition: Definition, metadata: ModelMetadata) -> InstrumentData[D]:
+        """Return what of an instrument's events goes through the engine and what is judged.
+
+        Raises
+        ------
+        BadData
+            There are too few for one prediction.
+        """
+
+    @staticmethod
+    @abstractmethod
+    def marks(data: D) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return when each price was known (Unix ns), and the prices (smallest steps) that positions are marked at."""
+
+    @abstractmethod
+    def topic(self, part: InstrumentData[D]) -> str:
+        """Return the message bus topic of an instrument's events."""
+
+    @abstractmethod
+    def write_catalog(self, folder: Path) -> list[BacktestDataConfig]:
+        """Write a `ParquetDataCatalog`; return its parts in the order in which data of one time are handled."""
+
+    @abstractmethod
+    def feed(self, client: InferenceClient, actor: Any) -> Feed:
+        """Return the data of a prefetched run, with the predictions that an actor of this config would publish."""
+
+    @abstractmethod
+    def failures(self, actor: Any) -> tuple[dict[InstrumentId, int], dict[InstrumentId, int]]:
+        """Return, by instrument, how many events got no response, and how many the model refused."""
+
+    def news(self, actor: ModelActor) -> dict[InstrumentId, NewsCounts | None]:
+        """Return the headlines received, by instrument; None where the model reads none."""
+        return {instrument.id: None for instrument in self.instruments}
+
+    @property
+    def venue_trades(self) -> Trades | None:
+        """Trades whose implied quotes market orders meet at the venue's own time; None: orders meet received quotes."""
+        return None
+
+    def hold_orders(self, engine: BacktestEngine) -> Mapping[InstrumentId, int]:
+        """Hold orders while their market is closed; return a live count by instrument."""
+        return Counter()
+
+    @property
+    def span_ns(self) -> tuple[int, int]:
+        """``ts_event`` of the first and of the last judged event, Unix ns."""
+        events = [part.data.ts_event for part in self.parts]
+        return min(int(times[0]) for times in events), max(int(times[-1]) for times in events)
+
+
+MARKETS: Mapping[str, str] = {
+    "trades": "nautilus_torchserve.trading.backtest.tick.market:TradeMarket",
+    "bars": "nautilus_torchserve.trading.backtest.bars.market:BarMarket",
+    "bars and texts": "nautilus_torchserve.trading.backtest.news.market:NewsMarket",
+}
+"""`FeatureSet.events` of a model -> the `Market` that its backtests run on."""
+
+
+def market_of(settings: RunSettings | type[RunSettings]) -> type[Market[Any]]:
+    """Return the kind of market that the model of some settings takes its inputs from."""
+    market: type[Market[Any]] = load_object(MARKETS[spec_of(settings.spec).features.events])
+    return market

@@ -1,0 +1,1 @@
+"""A backtest on bars and headlines."""

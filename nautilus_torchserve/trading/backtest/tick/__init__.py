@@ -1,0 +1,1 @@
+"""A backtest on the trades of one instrument, one prediction a trade."""
