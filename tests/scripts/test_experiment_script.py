@@ -98,7 +98,7 @@ def test_the_analysis_is_readable_and_explains_both_intervals(url: str) -> None:
 
     assert "CONTINUE: accuracy differs by +0.0 points" in shown
     assert "valid however often it is checked" in shown
-    assert "valid only at a sample size fixed before" in shown
+    assert "valid only once, at a sample size fixed before" in shown
     assert "Sharpe a trade, not annualised" in shown
 
 
