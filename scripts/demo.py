@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from rich.progress import Progress
 
+from nautilus_torchserve.bundle import WORKSPACE
 from nautilus_torchserve.cli.app import App, console
 from nautilus_torchserve.cli.backtest_console import result_table
 from nautilus_torchserve.cli.backtest_options import takes_instrument_options
@@ -29,7 +30,7 @@ from nautilus_torchserve.market.trades.trades import Trades
 from nautilus_torchserve.release.build.archive import build_archive
 from nautilus_torchserve.reporting.evaluation.price_page import write_evaluation
 from nautilus_torchserve.reporting.evaluation.sentiment_page import write_sentiment
-from nautilus_torchserve.serving.server.torchserve import PROJECT, ServerSettings, start_server
+from nautilus_torchserve.serving.server.torchserve import ServerSettings, start_server
 from nautilus_torchserve.trading.backtest.bars.settings import BarBacktestSettings
 from nautilus_torchserve.trading.backtest.market import market_of
 from nautilus_torchserve.trading.backtest.news.market import BarsAndNews
@@ -236,8 +237,8 @@ def main(
     out: Annotated[Path | None, typer.Option(help="Folder for the report [reports/demo, reports/demo-bars].")] = None,
     run: Annotated[Path | None, typer.Option(help="Folder for the trained model [runs/demo, ...].")] = None,
     sentiment: Annotated[Path, typer.Option(help="Sentiment model's run folder.")] = Path("runs/sentiment"),
-    store: Annotated[Path, typer.Option(help="The model store.")] = PROJECT / "archives",
-    home: Annotated[Path, typer.Option(help="The server's working directory.")] = PROJECT / ".server",
+    store: Annotated[Path, typer.Option(help="The model store.")] = WORKSPACE / "archives",
+    home: Annotated[Path, typer.Option(help="The server's working directory.")] = WORKSPACE / ".server",
     size: Annotated[int | None, typer.Option(min=1000, help="Trades or bars to simulate [60000, 20000].")] = None,
     free_ports: Annotated[bool, typer.Option(help="Take free ports instead of config.properties'.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
