@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from rich.progress import Progress
 
+from nautilus_torchserve.bundle import WORKSPACE
 from nautilus_torchserve.cli.app import App, console
 from nautilus_torchserve.cli.backtest_console import result_table
 from nautilus_torchserve.cli.backtest_options import takes_instrument_options
@@ -29,7 +30,7 @@ from nautilus_torchserve.market.trades.trades import Trades
 from nautilus_torchserve.release.build.archive import build_archive
 from nautilus_torchserve.reporting.evaluation.price_page import write_evaluation
 from nautilus_torchserve.reporting.evaluation.sentiment_page import write_sentiment
-from nautilus_torchserve.serving.server.torchserve import PROJECT, ServerSettings, start_server
+from nautilus_torchserve.serving.server.torchserve import ServerSettings, start_server
 from nautilus_torchserve.trading.backtest.bars.settings import BarBacktestSettings
 from nautilus_torchserve.trading.backtest.market import market_of
 from nautilus_torchserve.trading.backtest.news.market import BarsAndNews
@@ -56,9 +57,9 @@ from nautilus_torchserve.training.tick.run import train_tick
 PRICE = PriceTraining(network_config={"hidden": 32}, fit=BarFitConfig(epochs=5, learning_rate=4e-3), folds=2)
 """Small enough for a demo."""
 NEWS_BARS, NEWS_TEXTS = 20, 4
-"""For how many bars a headline is told, and how many at most."""
+"""Bars for which a headline counts, and the most headlines of a window."""
 Advance = Callable[[float, float], None]
-"""Told how much of a step is done, and of how much."""
+"""Called with how much of a step is done, and the total."""
 Begin = Callable[[str], Advance]
 """Begins a step, given its name."""
 
@@ -73,7 +74,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Given:
-    """What to train on, and where to put it."""
+    """Arguments of the demo."""
 
     data: Path | None
     news: Path | None
@@ -87,19 +88,19 @@ class Given:
     read: ReadOptions
     """How to read the data."""
     instruments: InstrumentOptions
-    """What is said of the instrument, beyond its data."""
+    """Definition of the instrument, beyond its data."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What is to be packed and traded on."""
+    """Trained models and the data to trade on."""
 
     data: Data
     """What is traded on."""
     runs: dict[str, Path]
     """Model -> run folder; the last one is traded on."""
-    said: dict[str, str]
-    """What to say of the model."""
+    facts: dict[str, str]
+    """Fields of the summary that are about the model."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ def train_bars(given: Given, begin: Begin) -> Trained:
 
 
 def fit_price(bars: Bars, run: Path, advance: Advance) -> dict[str, str]:
-    """What there is to say of the model."""
+    """Fit a small price model; return the fields of the summary that are about it."""
     total = PRICE.folds * PRICE.fit.epochs
     trained = train_price(
         bars, run, PRICE, lambda fold, history: advance((fold - 1) * PRICE.fit.epochs + history.epochs, total)
@@ -162,18 +163,18 @@ def train_news(given: Given, begin: Begin) -> Trained:
     )
     show_notes(bars)
     resolve(bars, given.instruments)  # before the time is spent on training
-    said = fit_price(bars, price, advance)
+    facts = fit_price(bars, price, advance)
     if (given.sentiment / DESCRIPTION).is_file():
         console.print(f"{given.sentiment}: a sentiment model is there, and used again", soft_wrap=True)
     else:
         console.print(f"{given.sentiment}: no sentiment model yet; it takes some minutes, once", soft_wrap=True)
         fit_sentiment(given.sentiment, begin("training the sentiment model"))
     advance = begin("fitting the weights of bars and news")
-    told = NewsWindowConfig(NEWS_BARS * bars.interval_ns, NEWS_TEXTS)
-    trained = train_ensemble(bars, headlines, price, given.sentiment, ensemble, told)
+    window = NewsWindowConfig(NEWS_BARS * bars.interval_ns, NEWS_TEXTS)
+    trained = train_ensemble(bars, headlines, price, given.sentiment, ensemble, window)
     advance(1, 1)
     runs = {"price": price, "sentiment": given.sentiment, "ensemble": ensemble}
-    return Trained(BarsAndNews([bars], headlines), runs, {**said, "edge": trained.evaluation["edge"]})
+    return Trained(BarsAndNews([bars], headlines), runs, {**facts, "edge": trained.evaluation["edge"]})
 
 
 def fit_sentiment(run: Path, advance: Advance) -> None:
@@ -205,7 +206,7 @@ def least_size(data: Trades | Bars, instruments: InstrumentOptions) -> Decimal:
 
 
 stopped: list[int] = []
-"""The exit status that a signal asked for."""
+"""Exit status for the signal received."""
 
 
 def stop(number: int, _: object) -> None:
@@ -236,8 +237,8 @@ def main(
     out: Annotated[Path | None, typer.Option(help="Folder for the report [reports/demo, reports/demo-bars].")] = None,
     run: Annotated[Path | None, typer.Option(help="Folder for the trained model [runs/demo, ...].")] = None,
     sentiment: Annotated[Path, typer.Option(help="Sentiment model's run folder.")] = Path("runs/sentiment"),
-    store: Annotated[Path, typer.Option(help="The model store.")] = PROJECT / "archives",
-    home: Annotated[Path, typer.Option(help="The server's working directory.")] = PROJECT / ".server",
+    store: Annotated[Path, typer.Option(help="The model store.")] = WORKSPACE / "archives",
+    home: Annotated[Path, typer.Option(help="The server's working directory.")] = WORKSPACE / ".server",
     size: Annotated[int | None, typer.Option(min=1000, help="Trades or bars to simulate [60000, 20000].")] = None,
     free_ports: Annotated[bool, typer.Option(help="Take free ports instead of config.properties'.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
@@ -253,14 +254,14 @@ def main(
         delay_ns = None if news_delay is None else parse_duration(news_delay)
         read = ReadOptions(stamp, timezone, allow_jumps)
         given = Given(data, news, delay_ns, size or steps.size, run, sentiment, read, instruments)
-        said = demo(steps, given, out, store.resolve(), home.resolve(), free_ports)
+        summary_fields = demo(steps, given, out, store.resolve(), home.resolve(), free_ports)
     except KeyboardInterrupt:
         typer.echo("interrupted; everything that was started has been stopped", err=True)
         raise typer.Exit(stopped[0]) from None
     if as_json:
-        typer.echo(json.dumps(said))
+        typer.echo(json.dumps(summary_fields))
     else:
-        console.print(result_table(said))
+        console.print(result_table(summary_fields))
 
 
 def demo(steps: Steps, given: Given, out: Path, store: Path, home: Path, free_ports: bool) -> dict[str, object]:
@@ -289,8 +290,8 @@ def demo(steps: Steps, given: Given, out: Path, store: Path, home: Path, free_po
             if server.token is not None:
                 os.environ[BacktestSettings.token_env] = server.token
             trading = begin("trading over the inference port")
-            said = trade(trained.data, steps.settings, given, server.inference_url, out, trading)
-    return {**said, **trained.said}
+            result = trade(trained.data, steps.settings, given, server.inference_url, out, trading)
+    return {**result, **trained.facts}
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from page_elements import Elements
 
-from nautilus_torchserve.reporting.backtest import page
+from nautilus_torchserve.reporting import frame
 from nautilus_torchserve.reporting.backtest.data import ReportData
 from nautilus_torchserve.reporting.backtest.page import write_report
 
@@ -37,7 +37,7 @@ def test_the_page_asks_for_nothing_outside_itself(report_data: ReportData, tmp_p
     policies = [attrs["content"] for _, attrs in elements if attrs.get("http-equiv") == "Content-Security-Policy"]
     assert policies
     assert policies[0].startswith("default-src 'none'")
-    assert "url(" not in Path(page.__file__).with_name("page.css").read_text()
+    assert "url(" not in Path(frame.__file__).with_name("page.css").read_text()
 
 
 def test_every_chart_has_its_place(report_data: ReportData, tmp_path: Path) -> None:
