@@ -144,7 +144,7 @@ def _row(record: Record) -> dict[str, Any]:
         elif each.type in (Numbers, Shape, Texts):
             row[each.name] = list(value)
         elif each.type == Outputs:  # JSON has no infinities
-            row[each.name] = {name: said if math.isfinite(said) else repr(said) for name, said in value.items()}
+            row[each.name] = {name: number if math.isfinite(number) else repr(number) for name, number in value.items()}
         elif each.type == Words:
             row[each.name] = dict(value)
     return row
@@ -153,5 +153,5 @@ def _row(record: Record) -> dict[str, Any]:
 def _restored(kind: type[Record], row: dict[str, Any]) -> dict[str, Any]:
     for each in fields(kind):
         if each.type == Outputs:
-            row[each.name] = {name: float(said) for name, said in row[each.name].items()}
+            row[each.name] = {name: float(number) for name, number in row[each.name].items()}
     return row

@@ -132,7 +132,9 @@ def strategy_configs(
                 f"model.actor: expected an instrument that NautilusTrader's simulated venue can trade, such as {name}, "
                 f"got {instrument_id}"
             )
-    kind: type[PredictionStrategyConfig] = load_object(settings.model.trading.strategy_config)
+    path = settings.model.trading.strategy_config
+    assert path is not None  # as the settings have checked
+    kind: type[PredictionStrategyConfig] = load_object(path)
     fields = {**settings.strategy, "close_on_stop": settings.node.flatten_on_stop}
     if metadata is not None:
         fields = kind.complete_fields(fields, metadata)

@@ -34,9 +34,9 @@ class RunFailed(UserError):
         The run's summary, which holds the reasons and the exit status.
     """
 
-    def __init__(self, said: Mapping[str, Any]) -> None:
-        super().__init__("; ".join(said["failures"]))
-        self.exit_code = said["exit_status"]
+    def __init__(self, result: Mapping[str, Any]) -> None:
+        super().__init__("; ".join(result["failures"]))
+        self.exit_code = result["exit_status"]
 
 
 @dataclass(frozen=True)

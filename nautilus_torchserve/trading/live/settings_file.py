@@ -83,49 +83,49 @@ def _leaves(table: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _in_ns(path: Path, table: Any, key: str = "") -> Any:
-    """The same with durations as numbers."""
+    """Return the table with durations as nanoseconds."""
     if isinstance(table, list):
         return [_in_ns(path, value, f"{key}[{place}]") for place, value in enumerate(table)]
     if not isinstance(table, dict):
         return table
-    found = {}
+    converted: dict[str, Any] = {}
     for name, value in table.items():
         here = f"{key}.{name}" if key else name
         if name.endswith("_ns") and isinstance(value, str):
             try:
-                found[name] = parse_duration(value)
+                converted[name] = parse_duration(value)
             except BadSetting as error:
                 raise BadSetting(f"{path}: {here}: {error}") from None
         else:
-            found[name] = _in_ns(path, value, here)
-    return found
+            converted[name] = _in_ns(path, value, here)
+    return converted
 
 
 def _in_words(message: str, written: Any) -> str:
     """msgspec's message as ``key: expected X, got Y``."""
     where = _WHERE.search(message)
     key = where["path"] if where else ""
-    said = message[: where.start()] if where else message
+    reason = message[: where.start()] if where else message
     place = f"{key}: " if key else ""
-    if unknown := re.fullmatch(r"Object contains unknown field `(.*)`", said):
+    if unknown := re.fullmatch(r"Object contains unknown field `(.*)`", reason):
         inside = f"{key}.{unknown[1]}" if key else unknown[1]
         return f"{inside}: expected a known field, got an unknown one"
-    if missing := re.fullmatch(r"Object missing required field `(.*)`", said):
+    if missing := re.fullmatch(r"Object missing required field `(.*)`", reason):
         inside = f"{key}.{missing[1]}" if key else missing[1]
         return f"{inside}: expected a value, got none"
-    if wrong := re.fullmatch(r"Expected `(.*)`, got `(.*)`", said):
+    if wrong := re.fullmatch(r"Expected `(.*)`, got `(.*)`", reason):
         return f"{place}expected {wrong[1]}, got {_at(written, key)!r}"
-    if invalid := re.fullmatch(r"Invalid value (.*)", said):
+    if invalid := re.fullmatch(r"Invalid value (.*)", reason):
         return f"{place}expected a known kind, got {invalid[1]}"
-    return f"{place}{said}"
+    return f"{place}{reason}"
 
 
 def _at(written: Any, key: str) -> Any:
     """What stands at ``market.bars[0]``; the whole where the path cannot be followed, as under ``[...]``."""
-    found = written
+    value = written
     for name in re.findall(r"[^.\[\]]+", key):
-        if isinstance(found, list) and name.isdigit():
-            found = found[int(name)]
-        elif isinstance(found, Mapping) and name in found:
-            found = found[name]
-    return found
+        if isinstance(value, list) and name.isdigit():
+            value = value[int(name)]
+        elif isinstance(value, Mapping) and name in value:
+            value = value[name]
+    return value

@@ -16,7 +16,14 @@ from typer.testing import CliRunner
 
 from nautilus_torchserve.audit.log import LogFailed
 from nautilus_torchserve.audit.opening import existing_log
-from nautilus_torchserve.audit.records import KINDS, AskedRecord, DecisionRecord, FillRecord, OrderRecord, SessionRecord
+from nautilus_torchserve.audit.records import (
+    KINDS,
+    DecisionRecord,
+    FillRecord,
+    OrderRecord,
+    RequestRecord,
+    SessionRecord,
+)
 from nautilus_torchserve.audit.runs import UnknownRun, lost, started
 from nautilus_torchserve.audit.story import UnknownOrder, orders, story_of
 from nautilus_torchserve.cli.story_text import story_table
@@ -76,7 +83,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_every_request_decision_order_and_fill_is_in_the_log(url: str) -> None:
     log = existing_log(url)
 
-    asked, decisions = log.read(AskedRecord), log.read(DecisionRecord)
+    asked, decisions = log.read(RequestRecord), log.read(DecisionRecord)
     events, fills = log.read(OrderRecord), log.read(FillRecord)
 
     assert [(each.question, each.fate) for each in asked] == [
@@ -176,7 +183,7 @@ def test_an_order_without_a_prediction_has_a_story_too(url: str) -> None:
 
     story = story_of(log, closing)
 
-    assert (story.decision, story.asked, story.slippage_bps) == (None, (), None)
+    assert (story.decision, story.requests, story.slippage_bps) == (None, (), None)
     assert [event.event for event in story.events] == ["INITIALIZED", "SUBMITTED"]
     assert story.filled == SIZE
 
@@ -196,7 +203,10 @@ def test_an_order_on_a_prediction_that_repeats_the_last_good_one_shows_both_ques
     log = existing_log(url)
     (order_id,) = (each.client_order_id for each in log.read(DecisionRecord) if each.side)
     story = story_of(log, order_id)
-    assert [(each.fate, each.error) for each in story.asked] == [("FAILED", "NoConnection: refused"), ("ANSWERED", "")]
+    assert [(each.fate, each.error) for each in story.requests] == [
+        ("FAILED", "NoConnection: refused"),
+        ("ANSWERED", ""),
+    ]
     assert story.decision is not None
     assert story.decision.status == "DEGRADED"
 
@@ -241,7 +251,7 @@ def test_the_script_tells_stories_and_lists_orders(url: str) -> None:
     assert as_json["decision"]["why"] == "ordered"
     assert (told.exit_code, unknown.exit_code, wrong.exit_code) == (0, 1, 2)
     assert "expected an order in the log, got 'O-NONE'" in unknown.stderr
-    assert "error: a log's folder" in runner.invoke(app, ["--list", "--log", "parquet:/none"]).stderr
+    assert "error: expected a log's folder" in runner.invoke(app, ["--list", "--log", "parquet:/none"]).stderr
 
 
 def test_a_log_that_takes_nothing_is_told_before_any_trading(tmp_path: Path) -> None:
