@@ -74,7 +74,7 @@ def test_without_a_place_the_key_goes_into_the_home(tmp_path: Path, monkeypatch:
         (("verify", "ARCHIVE", "--trusted", "TMP"), "expected a signed archive, got an unsigned one"),
         (("verify", "TMP/missing.mar"), "expected a model archive, got no file"),
         (("sign", "ARCHIVE", "--key", "TMP/missing.key"), "missing.key: expected a private key: No such file"),
-        (("sign", "ARCHIVE", "--key", "env:NOT_SET"), "was empty or not set"),
+        (("sign", "ARCHIVE", "--key", "env:NOT_SET"), "got an empty one, or none"),
         (("keys", "alice", "--private", "TMP/repo/keys/alice.key", "--trusted", "TMP"), "outside of git"),
     ],
 )
