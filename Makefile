@@ -6,7 +6,7 @@ NEWS ?=
 NEWS_DELAY ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-bars demo-news test test-slow test-latest-nautilus bench lint clean
+.PHONY: help setup demo demo-bars demo-news test test-slow test-latest-nautilus bench lint docs clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -14,8 +14,7 @@ help:
 ## make setup    .venv with the pinned dependencies (Python 3.11 and a package registry are all it needs: docs/setup.md)
 setup: .venv/installed
 
-# An editable install knows the packages that there were: a new one installs anew.
-.venv/installed: pyproject.toml setup.cfg constraints.txt $(wildcard */__init__.py)
+.venv/installed: pyproject.toml setup.cfg setup.py constraints.txt
 	@PYTHON='$(PYTHON)' sh deploy/make_venv.sh
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar on \
 		-c constraints.txt -e '.[trade,server,train,bench,dev]'
@@ -23,6 +22,10 @@ setup: .venv/installed
 
 .venv/ray: .venv/installed
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[ray]'
+	@touch $@
+
+.venv/docs: .venv/installed
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[docs]'
 	@touch $@
 
 ## make demo     train, pack, serve, trade, report; DATA=trades.csv or DATA=catalog/ for your own trades
@@ -87,8 +90,13 @@ bench: setup
 
 ## make lint     ruff and mypy
 lint: setup
+	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+## make docs     the documentation as a site: build/site/index.html
+docs: .venv/docs
+	$(BIN)/python -m mkdocs build --strict
 
 ## make clean    remove what was made here (.venv too)
 clean:

@@ -67,20 +67,20 @@ def rows_of(metadata: ModelMetadata, trades: Trades | None) -> NDArray[np.float3
     BadData
         The model takes neither.
     """
-    theirs = metadata.feature_schema
-    if tick_schema(theirs.window).sha256 == metadata.feature_schema_sha256:
+    schema_of_model = metadata.feature_schema
+    if tick_schema(schema_of_model.window).sha256 == metadata.feature_schema_sha256:
         seen = load(None, _SIMULATED, _SEED) if trades is None else trades
-        rows = tick_features(seen.price, seen.size, seen.side, seen.ts_event, theirs.window)
-        return rows[theirs.window :]
-    indicators = len(theirs.columns) > len(bar_schema().columns)
-    if theirs.time_steps is not None and metadata.inputs == "rows":
-        schema = bar_schema(indicators, theirs.time_steps)
+        rows = tick_features(seen.price, seen.size, seen.side, seen.ts_event, schema_of_model.window)
+        return rows[schema_of_model.window :]
+    indicators = len(schema_of_model.columns) > len(bar_schema().columns)
+    if schema_of_model.time_steps is not None and metadata.inputs == "rows":
+        schema = bar_schema(indicators, schema_of_model.time_steps)
         if schema.sha256 == metadata.feature_schema_sha256:
             bars = simulate_bars(schema.window + 512)
             ohlcv = np.stack([*(bars.prices(name) for name in PRICES), bars.volumes()], axis=1)
             ends = window_ends(bars.ts_event, bars.interval_ns, schema.window)
-            return windows(bar_columns(ohlcv, indicators), ends, theirs.time_steps)
-    raise BadData(f"a model of ticks or of bars expected, was one of {theirs.name}")
+            return windows(bar_columns(ohlcv, indicators), ends, schema_of_model.time_steps)
+    raise BadData(f"a model of ticks or of bars expected, was one of {schema_of_model.name}")
 
 
 def _poisson(text: str, seconds: float) -> Arrivals:

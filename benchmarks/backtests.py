@@ -105,7 +105,7 @@ def compare(trades: Trades, served: Served, rounds: int, inline: int, step: Step
 
 
 def engine_alone(trades: Trades) -> Run:
-    """The engine's own time on ready-made trades and quotes, with the strategy, but nothing said to it."""
+    """The engine's own time on ready-made trades and quotes, with the strategy, but no predictions."""
     with _engine(trades, BacktestSettings(url="http://nobody", min_probability=MIN_PROBABILITY)) as engine:
         engine.add_data(trade_ticks(trades), sort=False)
         engine.add_data(quote_ticks(trades))

@@ -1,4 +1,4 @@
-"""Clients that go on asking while versions are swapped under them."""
+"""Clients that send requests without end while versions are swapped under them."""
 
 import multiprocessing
 import threading
@@ -15,7 +15,7 @@ from nautilus_torchserve.serving.server.torchserve import TorchServe
 from nautilus_torchserve.wire.errors import RequestError
 
 TIMEOUT_S = 20.0
-"""Longest wait for one answer."""
+"""Longest wait for one response."""
 
 
 class Call(NamedTuple):
@@ -25,7 +25,7 @@ class Call(NamedTuple):
     """On the clock of `time.monotonic`, which all processes of a machine share."""
     took_ms: float
     version: str
-    """Which one answered; empty where none did."""
+    """Version that answered; empty where none did."""
     error: str
 
 
@@ -39,7 +39,7 @@ class Callers:
     server: TorchServe
     model: str
     rows: NDArray[np.float32]
-    """Of which the first is asked."""
+    """The first one is sent."""
     count: int = 8
     pause_s: float = 0.0
     """Between two requests of one of them."""
@@ -49,22 +49,22 @@ class Callers:
     def __enter__(self) -> "Callers":
         context = multiprocessing.get_context("spawn")
         self._stop, self._ended = context.Event(), context.Value("q", 0)
-        self._said, says = context.Pipe(duplex=False)
-        asked = (self.server.inference_url, self.model, self.server.token, self.rows[:1])
+        self._results, sender = context.Pipe(duplex=False)
+        target = (self.server.inference_url, self.model, self.server.token, self.rows[:1])
         self._process = context.Process(
-            target=_ask_all, args=(asked, self.count, self.pause_s, self._stop, self._ended, says), daemon=True
+            target=_call_all, args=(target, self.count, self.pause_s, self._stop, self._ended, sender), daemon=True
         )
         self._process.start()
-        says.close()
+        sender.close()
         self.wait_for(self.count)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        if not self._said.poll(2 * TIMEOUT_S):
+        if not self._results.poll(2 * TIMEOUT_S):
             self._process.kill()
             raise TimeoutError(f"{self.model}: all requests answered within {TIMEOUT_S:g} s expected, one hangs")
-        self.calls += self._said.recv()
+        self.calls += self._results.recv()
         self._process.join()
 
     def wait_for(self, calls: int, within_s: float = 30.0) -> None:
@@ -77,25 +77,25 @@ class Callers:
 
     @property
     def errors(self) -> list[str]:
-        """What the failed ones said."""
+        """Errors of the calls that failed."""
         return [call.error for call in self.calls if call.error]
 
     def latencies_ms(self, since_s: float, until_s: float) -> NDArray[np.float64]:
-        """Of the requests that were begun then."""
+        """Return the latencies of the calls begun then."""
         return np.array([call.took_ms for call in self.calls if since_s <= call.began_s < until_s])
 
 
-def _ask_all(asked: tuple[Any, ...], count: int, pause_s: float, stop: Any, ended: Any, says: Connection) -> None:
+def _call_all(target: tuple[Any, ...], count: int, pause_s: float, stop: Any, ended: Any, sender: Connection) -> None:
     calls: list[Call] = []
-    threads = [threading.Thread(target=_ask, args=(*asked, pause_s, stop, ended, calls)) for _ in range(count)]
+    threads = [threading.Thread(target=_call, args=(*target, pause_s, stop, ended, calls)) for _ in range(count)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    says.send(calls)
+    sender.send(calls)
 
 
-def _ask(
+def _call(
     url: str,
     model: str,
     token: str | None,

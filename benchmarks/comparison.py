@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from benchmarks.in_process import Call, make_calls, measure
 from benchmarks.load import Generator, Load, LoadResult
-from benchmarks.questions import PRICE, TICK, Question, Server, check, make_questions, make_window_questions
+from benchmarks.payloads import PRICE, TICK, Payload, Server, check, make_payloads, make_window_payloads
 from benchmarks.servers import NAMES, start_all, unpack_network
 from nautilus_torchserve.inference.model_files import GOLDEN
 from nautilus_torchserve.serving.client.client import InferenceClient, connect
@@ -22,7 +22,7 @@ from nautilus_torchserve.serving.client.client import InferenceClient, connect
 CONNECTIONS = {TICK: (1, 8, 64), PRICE: (1, 8)}
 """Model -> how many at a time; bars fall due for a few actors at once, not for hundreds."""
 _WARM_UP_CONNECTIONS = 8
-_PRICE_QUESTIONS = 3
+_PRICE_PAYLOADS = 3
 Step = Callable[[str], None]
 _Key = tuple[str, str, int, int]
 
@@ -40,12 +40,12 @@ class Plan:
 
     def steps(self, price: bool) -> int:
         """How often `compare` calls its ``step``, with or without a price model."""
-        asked = len(NAMES) * len(make_questions())
-        loads = asked * len(CONNECTIONS[TICK])
+        checks = len(NAMES) * len(make_payloads())
+        loads = checks * len(CONNECTIONS[TICK])
         if price:
-            asked += _PRICE_QUESTIONS
-            loads += _PRICE_QUESTIONS * len(CONNECTIONS[PRICE])
-        return 1 + asked + self.rounds * (loads + 1)
+            checks += _PRICE_PAYLOADS
+            loads += _PRICE_PAYLOADS * len(CONNECTIONS[PRICE])
+        return 1 + checks + self.rounds * (loads + 1)
 
 
 @dataclass(frozen=True)
@@ -84,49 +84,49 @@ def compare(archive: Path, price: Path | None, generator: Generator, plan: Plan,
 
     Raises
     ------
-    LoadFailed, WrongAnswer
+    LoadFailed, WrongResponse
         A measurement failed.
     StartFailed, NoJava, ManagementError, ServerFailed
         A server did not start.
     """
     archives = {TICK: archive} if price is None else {TICK: archive, PRICE: price}
-    questions = [*make_questions(), *(make_window_questions(_golden_rows(price)) if price is not None else ())]
+    payloads = [*make_payloads(), *(make_window_payloads(_golden_rows(price)) if price is not None else ())]
     step("starting the servers")
     with ExitStack() as stack:
         clients = {model: stack.enter_context(connect(f"mar:{path}", model)) for model, path in archives.items()}
         network = work / "network"
         unpack_network(archive, network)
         servers = stack.enter_context(start_all(archive, price, network, work))
-        asked = [(server, question) for server in servers for question in questions if server.model == question.model]
-        for server, question in asked:
-            step(f"{server.name}: {question.name}: right answer, warm-up")
-            check(server, question, _expected(clients[question.model], question))
+        pairs = [(server, payload) for server in servers for payload in payloads if server.model == payload.model]
+        for server, payload in pairs:
+            step(f"{server.name}: {payload.name}: correct response, warm-up")
+            check(server, payload, _expected(clients[payload.model], payload))
             if plan.warm_up:
-                generator.run(_load(server, question, _WARM_UP_CONNECTIONS, plan.seconds))
+                generator.run(_load(server, payload, _WARM_UP_CONNECTIONS, plan.seconds))
         calls = [
             call
             for model, client in clients.items()
-            for call in make_calls(client, archives[model], [q for q in questions if q.model == model])
+            for call in make_calls(client, archives[model], [q for q in payloads if q.model == model])
         ]
-        return _measure_all(servers, questions, calls, generator, plan, step)
+        return _measure_all(servers, payloads, calls, generator, plan, step)
 
 
 def _measure_all(
-    servers: list[Server], questions: list[Question], calls: list[Call], generator: Generator, plan: Plan, step: Step
+    servers: list[Server], payloads: list[Payload], calls: list[Call], generator: Generator, plan: Plan, step: Step
 ) -> list[Cell]:
     measured: dict[_Key, list[LoadResult]] = defaultdict(list)
     loads = [
-        (question, connections, server)
-        for question in questions
-        for connections in CONNECTIONS[question.model]
+        (payload, connections, server)
+        for payload in payloads
+        for connections in CONNECTIONS[payload.model]
         for server in servers
-        if server.model == question.model
+        if server.model == payload.model
     ]
     for number in range(1, plan.rounds + 1):
-        for question, connections, server in loads:
-            step(f"round {number}: {question.name}, {connections} at a time: {server.name}")
-            key = (server.name, question.name, connections, len(question.rows))
-            measured[key].append(generator.run(_load(server, question, connections, plan.seconds)))
+        for payload, connections, server in loads:
+            step(f"round {number}: {payload.name}, {connections} at a time: {server.name}")
+            key = (server.name, payload.name, connections, len(payload.rows))
+            measured[key].append(generator.run(_load(server, payload, connections, plan.seconds)))
         step(f"round {number}: in process")
         for call in calls:
             measured[call.name, call.request, 1, call.rows].append(measure(call.make, plan.seconds / 4))
@@ -138,12 +138,12 @@ def _golden_rows(archive: Path) -> NDArray[np.float32]:
         return golden["rows"]
 
 
-def _expected(client: InferenceClient, question: Question) -> NDArray[np.float32]:
-    return np.stack(list(client.predict(question.rows).outputs.values()), axis=1)  # (n, outputs)
+def _expected(client: InferenceClient, payload: Payload) -> NDArray[np.float32]:
+    return np.stack(list(client.predict(payload.rows).outputs.values()), axis=1)  # (n, outputs)
 
 
-def _load(server: Server, question: Question, connections: int, seconds: float) -> Load:
-    return Load(server.url, {**server.headers, **question.headers}, question.body, connections, seconds)
+def _load(server: Server, payload: Payload, connections: int, seconds: float) -> Load:
+    return Load(server.url, {**server.headers, **payload.headers}, payload.body, connections, seconds)
 
 
 def _median(key: _Key, results: list[LoadResult]) -> Cell:

@@ -14,7 +14,7 @@ from safetensors.torch import load
 from torch import nn
 
 from benchmarks.load import LoadResult
-from benchmarks.questions import MANY, MANY_WINDOWS, PRICE, Question
+from benchmarks.payloads import MANY, MANY_WINDOWS, PRICE, Payload
 from nautilus_torchserve.inference.model_files import DESCRIPTION, WEIGHTS, build_network
 from nautilus_torchserve.inference.tiles import Tiles
 from nautilus_torchserve.serving.client.client import InferenceClient
@@ -37,7 +37,7 @@ class Call:
     """The call itself."""
 
 
-def make_calls(client: InferenceClient, archive: Path, questions: Iterable[Question]) -> list[Call]:
+def make_calls(client: InferenceClient, archive: Path, payloads: Iterable[Payload]) -> list[Call]:
     """All calls for one model, for each number of rows once.
 
     The network alone on rows that lie ready as a tensor; for windows also in the tiles that make its
@@ -49,22 +49,22 @@ def make_calls(client: InferenceClient, archive: Path, questions: Iterable[Quest
         Of ``mar:`` and this archive.
     archive : Path
         Where the network comes from.
-    questions : iterable of Question
+    payloads : iterable of Payload
         Of this model.
     """
     device = client.metadata.device
     network = _load_network(archive).to(device).eval()
     tiles = Tiles(client.metadata.tile_rows)
     calls = []
-    for question in {len(question.rows): question for question in questions}.values():
-        count, windows = len(question.rows), question.model == PRICE
+    for payload in {len(payload.rows): payload for payload in payloads}.values():
+        count, windows = len(payload.rows), payload.model == PRICE
         request = (ONE_WINDOW if windows else ONE) if count == 1 else (WINDOWS if windows else ROWS)
-        tensor = torch.from_numpy(question.rows.copy()).to(device)
+        tensor = torch.from_numpy(payload.rows.copy()).to(device)
         forward = network if windows else partial(_probabilities, network)
         calls.append(Call(FORWARD, request, count, partial(_infer, forward, tensor)))
         if windows:
             calls.append(Call(IN_TILES, request, count, partial(_infer, partial(tiles.run, forward), tensor)))
-        calls.append(Call(MAR, request, count, partial(client.predict, question.rows)))
+        calls.append(Call(MAR, request, count, partial(client.predict, payload.rows)))
     return calls
 
 

@@ -1,4 +1,4 @@
-"""A TradingNode that hears trades and asks a model: ``python -m benchmarks.live_node < spec.json``.
+"""A TradingNode with trades and a model: ``python -m benchmarks.live_node < spec.json``.
 
 Reads a `Spec` as JSON, prints a `Waits` as JSON. In a process of its own: one node a process, and nothing else on its
 interpreter.
@@ -64,37 +64,37 @@ class Waits:
     """Median time of a request; 0 without any."""
     requests: int
     asked: int
-    """Trades asked about."""
+    """Trades whose prediction was requested."""
     answered: int
-    """Of these, in time."""
+    """Predictions of these that arrived in time."""
 
 
-class Hears:
+class Timed:
     """Takes the time at which each trade is handled."""
 
     def __init__(self) -> None:
         self.waits_ns: list[int] = []
         self.model_ns: list[int] = []
-        self.asked = self.answered = 0
+        self.requested = self.answered = 0
 
-    def heard(self, tick: TradeTick) -> None:
-        """To be called first thing."""
+    def record_wait(self, tick: TradeTick) -> None:
+        """Record how long the trade waited; called first."""
         self.waits_ns.append(time.time_ns() - tick.ts_init)
 
 
-class Live(Hears, InferenceActor):
-    """As in a live run."""
+class Live(Timed, InferenceActor):
+    """The actor of a live run."""
 
     def __init__(self, config: InferenceActorConfig) -> None:
         InferenceActor.__init__(self, config)
-        Hears.__init__(self)
+        Timed.__init__(self)
 
     def on_start(self) -> None:
         super().on_start()
         self.msgbus.subscribe(topic=calls_topic(self.config.model), handler=self._count)
 
     def on_trade_tick(self, tick: TradeTick) -> None:
-        self.heard(tick)
+        self.record_wait(tick)
         super().on_trade_tick(tick)
 
     @property
@@ -102,18 +102,18 @@ class Live(Hears, InferenceActor):
         return self._live is not None and self._live.is_up
 
     def _count(self, call: InferenceCall) -> None:
-        self.asked += len(call.requests)
+        self.requested += len(call.requests)
         self.answered += call.outcomes.count(RequestOutcome.ANSWERED)
         if call.sent_ns:
             self.model_ns.append(call.latency_ns)
 
 
-class Plain(Hears, Actor):
-    """Keeps the features and, where it has a client, asks in the handler and waits."""
+class Plain(Timed, Actor):
+    """Keeps the features and, where it has a client, requests in the handler and waits."""
 
     def __init__(self, config: InferenceActorConfig, client: InferenceClient | None) -> None:
         Actor.__init__(self)
-        Hears.__init__(self)
+        Timed.__init__(self)
         self._instrument_id, self._client = config.instrument_id, client
         self._features = TickFeatures()
         self.is_ready = True
@@ -122,13 +122,13 @@ class Plain(Hears, Actor):
         self.subscribe_trade_ticks(self._instrument_id)
 
     def on_trade_tick(self, tick: TradeTick) -> None:
-        self.heard(tick)
+        self.record_wait(tick)
         side = SIDE_SIGNS[tick.aggressor_side]
         row = self._features.update(tick.price.raw, tick.size.raw, side, tick.ts_event)
         if row is not None and self._client is not None:
             answer = self._client.predict(np.array((row,), dtype=np.float32))
             self.model_ns.append(answer.latency_ns)
-            self.asked += 1
+            self.requested += 1
             self.answered += 1
 
 
@@ -156,7 +156,7 @@ def measure(spec: Spec) -> Waits:
     waits_ms, model_ms = np.array(actor.waits_ns) / 1e6, np.array(actor.model_ns or [0]) / 1e6
     p50, p99, most = np.percentile(waits_ms, (50, 99, 100)).tolist()
     requests = len(actor.model_ns)
-    return Waits(p50, p99, most, float(np.median(model_ms)), requests, actor.asked, actor.answered)
+    return Waits(p50, p99, most, float(np.median(model_ms)), requests, actor.requested, actor.answered)
 
 
 async def _feed(node: TradingNode, actor: Live | Plain, instrument: CryptoPerpetual, spec: Spec) -> None:

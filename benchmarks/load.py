@@ -64,7 +64,7 @@ class Generator(Protocol):
 
 
 def find_generator() -> Generator:
-    """The best load generator there is on this machine."""
+    """Return the best load generator on this machine."""
     path = shutil.which("wrk")
     return Wrk(Path(path)) if path else ClosedLoop()
 
@@ -80,8 +80,8 @@ class Wrk:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        said = subprocess.run([path, "-v"], capture_output=True, text=True, check=False).stdout
-        self.name = " ".join(["wrk", *said.split()[1:2]])
+        version = subprocess.run([path, "-v"], capture_output=True, text=True, check=False).stdout
+        self.name = " ".join(["wrk", *version.split()[1:2]])
 
     def run(self, load: Load) -> LoadResult:
         with tempfile.TemporaryDirectory(prefix="wrk-") as folder:
@@ -89,8 +89,8 @@ class Wrk:
             script.write_text(_lua(load))
             command = [str(self._path), "-t1", f"-c{load.connections}", "-d1h", "--timeout", "10s"]
             # It counts whole seconds only; at an interrupt it stops and reports like at the end of its time.
-            said = _for_seconds([*command, "-s", str(script), load.url], load.seconds)
-        counted = _last_object(said)
+            output = _for_seconds([*command, "-s", str(script), load.url], load.seconds)
+        counted = _last_object(output)
         errors = {name: number for name, number in counted["errors"].items() if number}
         if errors or not counted["requests"]:
             raise LoadFailed(f"{load.url}: {counted['requests']} requests, errors: {errors or 'none'}")
@@ -104,11 +104,11 @@ class ClosedLoop:
     name = "closed_loop (asyncio on uvloop)"
 
     def run(self, load: Load) -> LoadResult:
-        asked = {**vars(load), "headers": dict(load.headers), "body": base64.b64encode(load.body).decode()}
+        spec = {**vars(load), "headers": dict(load.headers), "body": base64.b64encode(load.body).decode()}
         try:
             result = subprocess.run(
                 [sys.executable, "-m", "benchmarks.closed_loop"],
-                input=json.dumps(asked),
+                input=json.dumps(spec),
                 cwd=PROJECT,
                 capture_output=True,
                 text=True,
@@ -123,27 +123,27 @@ class ClosedLoop:
 
 
 def _for_seconds(command: list[str], seconds: float) -> str:
-    """Run a program, interrupt it after so many seconds, return what it said."""
+    """Run a program, interrupt it after so many seconds, return what it printed."""
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )
     try:
         time.sleep(seconds)
         os.kill(process.pid, signal.SIGINT)
-        said, _ = process.communicate(timeout=_ENDS_WITHIN_S)
+        output, _ = process.communicate(timeout=_ENDS_WITHIN_S)
     except subprocess.TimeoutExpired as error:
         raise LoadFailed(f"{' '.join(command)}: did not end") from error
     finally:
         process.kill()
         process.wait()
-    return said
+    return output
 
 
-def _last_object(said: str) -> dict[str, Any]:
+def _last_object(output: str) -> dict[str, Any]:
     try:
-        return json.loads(said.strip().splitlines()[-1])
+        return json.loads(output.strip().splitlines()[-1])
     except (IndexError, json.JSONDecodeError) as error:
-        raise LoadFailed(f"a JSON object expected from the load generator, was: {said.strip()[-500:]}") from error
+        raise LoadFailed(f"expected a JSON object from the load generator, got {output.strip()[-500:]}") from error
 
 
 def _lua(load: Load) -> str:

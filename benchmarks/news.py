@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from benchmarks.comparison import Plan
-from benchmarks.questions import WrongAnswer
+from benchmarks.payloads import WrongResponse
 from benchmarks.targets import Target
 from model_defs.sentiment_transformer import SentimentTransformer
 from nautilus_torchserve.inference.model_files import read_description, read_golden
@@ -50,7 +50,7 @@ class NewsCell:
     """One way to ask one thing, again and again."""
 
     name: str
-    """`BARE`, `IN_PROCESS`, `PORT`; or the model asked over the port, or `KNOWN`."""
+    """`BARE`, `IN_PROCESS`, `PORT`; or the model called over the port, or `KNOWN`."""
     request: str
     sentences: int
     """Of one request."""
@@ -106,16 +106,16 @@ def compare_news(run: Path, plan: Plan, work: Path, step: Step) -> list[NewsCell
         window = read_golden(run / PRICE).inputs["rows"][:1]
         calls = []
         for count in COUNTS:
-            asked, request = sentences[:count], f"{count} of {TOKENS} tokens"
-            calls.append(_Call(BARE, request, count, partial(bare.probabilities, asked)))
-            calls.append(_Call(IN_PROCESS, request, count, partial(inside.predict, asked)))
-            calls.append(_Call(PORT, request, count, partial(over[SENTIMENT].predict, asked)))
+            sent, request = sentences[:count], f"{count} of {TOKENS} tokens"
+            calls.append(_Call(BARE, request, count, partial(bare.probabilities, sent)))
+            calls.append(_Call(IN_PROCESS, request, count, partial(inside.predict, sent)))
+            calls.append(_Call(PORT, request, count, partial(over[SENTIMENT].predict, sent)))
         text = f"a window, a sentence of {TOKENS} tokens"
         calls.append(_Call(PRICE, text, 1, partial(over[PRICE].predict, window)))
         calls.append(_Call(SENTIMENT, text, 1, partial(over[SENTIMENT].predict, sentences[:1])))
         ask = over[ENSEMBLE].predict
-        heard = cycle([NewsWindow(window[0], (sentence,), (0.0,)) for sentence in sentences])
-        calls.append(_Call(ENSEMBLE, text, 1, lambda: ask([next(heard)])))
+        news_windows = cycle([NewsWindow(window[0], (sentence,), (0.0,)) for sentence in sentences])
+        calls.append(_Call(ENSEMBLE, text, 1, lambda: ask([next(news_windows)])))
         known = [NewsWindow(window[0], tuple(sentences[:1]), (0.0,))]
         calls.append(_Call(KNOWN, text, 1, partial(ask, known)))
         return list(_measure(calls, plan, step))
@@ -158,7 +158,7 @@ class _Bare:
         turned = (" ".join([*each[by:], *each[:by]]) for by in range(1, TOKENS) for each in map(str.split, found))
         different = list(islice(dict.fromkeys(chain(found, turned)), count))
         if len(different) < count:
-            raise WrongAnswer(f"{count} sentences of {TOKENS} tokens expected, the corpus gave {len(different)}")
+            raise WrongResponse(f"{count} sentences of {TOKENS} tokens expected, the corpus gave {len(different)}")
         return different
 
     def _cut(self) -> Iterator[str]:

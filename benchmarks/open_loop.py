@@ -1,7 +1,7 @@
 """An open-loop load generator: each request leaves at its own time, whatever became of those before it.
 
-A closed loop sends the next request when the last one is answered, so that a server that stalls is asked less while it
-does, and the requests that would have waited are never counted: coordinated omission (G. Tene, "How NOT to measure
+A closed loop sends the next request when the last one is answered: a server that stalls gets fewer requests meanwhile,
+and the requests that would have waited are never counted: coordinated omission (G. Tene, "How NOT to measure
 latency", 2013). Here the times are given beforehand, requests overlap on as many connections as it takes, and the
 latency counts from the time at which a request should have left, so that a delay of the generator itself counts, too.
 """
@@ -145,8 +145,8 @@ class OpenLoop:
                 self._multi.remove_handle(handle)
                 self._idle.append(handle)
                 if code != 200:
-                    said = received.getvalue().decode(errors="replace")[:200]
-                    raise LoadFailed(f"{self._url}: status 200 expected, was {code}: {said}")
+                    text = received.getvalue().decode(errors="replace")[:200]
+                    raise LoadFailed(f"{self._url}: expected status 200, got {code}: {text}")
                 numbers.append(number)
         return numbers
 

@@ -30,8 +30,8 @@ _CONNECTIONS = 8
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Which model to ask, and where."""
+class ServedModel:
+    """A model on a running server."""
 
     url: str
     """The inference port."""
@@ -43,14 +43,13 @@ class Asked:
     """How many serve it side by side."""
 
 
-def record(asked: Asked, arrivals: Arrivals) -> LatencyProfile:
+def record(served: ServedModel, arrivals: Arrivals) -> LatencyProfile:
     """Send one row with each arrival, in an open loop, and derive the service times.
 
-    A service time is what is left of an answer's time when its wait for a free worker is taken off
-    (`latency.profile.service_times`); the way to the server and back is part of it, as if the
-    worker were taken
+    A service time is what is left of a response's time when its wait for a free worker is taken off
+    (`latency.profile.service_times`); the way to the server and back is part of it, as if the worker were taken
     meanwhile, so that a replay errs on the side of more queueing. Requests that leave together reach the workers in
-    an order that is not seen from here (of 40 at once, half overtook another): the k-th answer is taken for the
+    an order that is not seen from here (of 40 at once, half overtook another): the k-th response is taken for the
     k-th request's. ``about`` says what was recorded and measured.
 
     Raises
@@ -62,25 +61,25 @@ def record(asked: Asked, arrivals: Arrivals) -> LatencyProfile:
     BadData
         The model takes neither rows of ticks nor windows of bars.
     """
-    with connect(asked.url, asked.model, asked.version, token=asked.token) as client:
+    with connect(served.url, served.model, served.version, token=served.token) as client:
         metadata = client.metadata
         rows = rows_of(metadata, arrivals.trades)
         until = monotonic() + _WARM_UP_S
         while monotonic() < until:
             client.predict(rows[:1])
     headers = [f"Content-Type: {BINARY}", f"Accept: {BINARY}"]
-    if asked.token is not None:
-        headers.append(f"Authorization: Bearer {asked.token}")
-    url = f"{asked.url.rstrip('/')}/predictions/{asked.model}/{metadata.version}"
+    if served.token is not None:
+        headers.append(f"Authorization: Bearer {served.token}")
+    url = f"{served.url.rstrip('/')}/predictions/{served.model}/{metadata.version}"
     bodies = [encode_rows(row[None]) for row in rows]
     with OpenLoop(url, headers) as loop:
         loop.send(bodies, np.zeros(_CONNECTIONS, dtype=np.int64))
         exchanges = loop.send(bodies, arrivals.due_ns)
-    return _profile(asked, arrivals, metadata, exchanges)
+    return _profile(served, arrivals, metadata, exchanges)
 
 
 def served_workers(url: str, model: str, version: str | None) -> int | None:
-    """How many workers the model has, where it is served by the server that scripts/serve.py started; else None.
+    """Return how many workers the model has on the server that was started from here; None on another server.
 
     Raises
     ------
@@ -94,8 +93,8 @@ def served_workers(url: str, model: str, version: str | None) -> int | None:
 
 
 @contextmanager
-def own_server(run: Path, archive: Path | None) -> Iterator[Asked]:
-    """A server for the recording alone, as ``config.properties`` says but on free ports.
+def own_server(run: Path, archive: Path | None) -> Iterator[ServedModel]:
+    """Start a server for the recording alone, as ``config.properties`` says but on free ports.
 
     Parameters
     ----------
@@ -120,11 +119,11 @@ def own_server(run: Path, archive: Path | None) -> Iterator[Asked]:
         settings = ServerSettings({model: f"{model}.mar"}, store, Path(folder) / "home", free_ports=True)
         with start_server(settings) as server:
             workers = len(server.management().describe(model)[0]["workers"])
-            yield Asked(server.inference_url, model, None, server.token, workers)
+            yield ServedModel(server.inference_url, model, None, server.token, workers)
 
 
 def lines(profile: LatencyProfile) -> list[tuple[str, str]]:
-    """What was recorded, for the terminal: labels and values."""
+    """Return labels and values of a recording for the terminal."""
     about = profile.about
     return [
         ("model", f"{about['model']} {about['version']}, {about['digest'][:12]}"),
@@ -138,11 +137,11 @@ def lines(profile: LatencyProfile) -> list[tuple[str, str]]:
     ]
 
 
-def _profile(asked: Asked, arrivals: Arrivals, metadata: ModelMetadata, exchanges: Exchanges) -> LatencyProfile:
-    found = service_times(exchanges.sent_ns, np.sort(exchanges.answered_ns), asked.workers)
+def _profile(served: ServedModel, arrivals: Arrivals, metadata: ModelMetadata, exchanges: Exchanges) -> LatencyProfile:
+    times = service_times(exchanges.sent_ns, np.sort(exchanges.answered_ns), served.workers)
     seconds = float(exchanges.answered_ns.max()) / 1e9
     about = {
-        "model": asked.model,
+        "model": served.model,
         "version": metadata.version,
         "digest": metadata.archive_digest,
         "arrivals": arrivals.words,
@@ -152,12 +151,12 @@ def _profile(asked: Asked, arrivals: Arrivals, metadata: ModelMetadata, exchange
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": describe_machine(),
         "latency_ms": _percentiles_ms(exchanges.latency_ns),
-        "service_ms": _percentiles_ms(found.service_ns),
+        "service_ms": _percentiles_ms(times.service_ns),
         "lag_ms": _percentiles_ms(exchanges.lag_ns),
-        "utilisation": float(found.service_ns.sum()) / 1e9 / (asked.workers * seconds),
-        "raised": found.raised,
+        "utilisation": float(times.service_ns.sum()) / 1e9 / (served.workers * seconds),
+        "raised": times.raised,
     }
-    return LatencyProfile(found.service_ns, asked.workers, about)
+    return LatencyProfile(times.service_ns, served.workers, about)
 
 
 def _percentiles_ms(values_ns: NDArray[np.int64]) -> dict[str, float]:

@@ -55,8 +55,8 @@ class Report:
 
     def show(self, console: Console) -> None:
         """Print the machine, a table a request, what the time is spent on, and which targets are reached."""
-        said = ", ".join(f"{name} {value}" for name, value in self.machine.items() if value is not None)
-        console.print(said, soft_wrap=True, highlight=False)
+        line = ", ".join(f"{name} {value}" for name, value in self.machine.items() if value is not None)
+        console.print(line, soft_wrap=True, highlight=False)
         for request, group in groupby(self.cells, key=lambda cell: cell.request):
             console.print(_table(request, list(group)))
         if self.price_network is not None:
@@ -94,7 +94,7 @@ def _table(request: str, cells: Sequence[Cell]) -> Table:
 
 def _news_table(request: str, cells: Sequence[NewsCell]) -> Table:
     table = Table(title=request, title_justify="left", title_style="bold")
-    table.add_column("asked", no_wrap=True)
+    table.add_column("called", no_wrap=True)
     for name in ("p50 ms", "p95 ms", "sentences/s", "to the first"):
         table.add_column(name, justify="right")
     for cell in cells:

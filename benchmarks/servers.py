@@ -25,7 +25,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 
-from benchmarks.questions import PRICE, TICK, ReadJson, Server
+from benchmarks.payloads import PRICE, TICK, ReadJson, Server
 from model_defs.return_network import OUTPUTS
 from model_defs.tick_classifier import CLASSES
 from nautilus_torchserve.inference.model_files import DESCRIPTION, WEIGHTS

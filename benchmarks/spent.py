@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.comparison import Cell
 from benchmarks.in_process import FORWARD, IN_TILES, MAR, ONE_WINDOW, WINDOWS
-from benchmarks.questions import PRICE, WINDOW_BINARY, WINDOW_JSON, WINDOWS_BINARY
+from benchmarks.payloads import PRICE, WINDOW_BINARY, WINDOW_JSON, WINDOWS_BINARY
 
 _IN_PROCESS = {WINDOW_JSON: ONE_WINDOW, WINDOW_BINARY: ONE_WINDOW, WINDOWS_BINARY: WINDOWS}
 """Request -> what it is called without a form."""
@@ -45,9 +45,9 @@ def find_spent(cells: Sequence[Cell]) -> list[Spent]:
     """For each request of a price model; empty where none was measured."""
     p50_ms = {(cell.server, cell.request): cell.p50_ms for cell in cells if cell.connections == 1}
     found = []
-    for asked, alone in _IN_PROCESS.items():
-        if (PRICE, asked) in p50_ms:
-            layers = [p50_ms[FORWARD, alone], p50_ms[IN_TILES, alone], p50_ms[MAR, alone], p50_ms[PRICE, asked]]
+    for way, alone in _IN_PROCESS.items():
+        if (PRICE, way) in p50_ms:
+            layers = [p50_ms[FORWARD, alone], p50_ms[IN_TILES, alone], p50_ms[MAR, alone], p50_ms[PRICE, way]]
             added = [layer - below for layer, below in zip(layers, [0.0, *layers], strict=False)]
-            found.append(Spent(asked, *added))
+            found.append(Spent(way, *added))
     return found

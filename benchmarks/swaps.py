@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from benchmarks.callers import Callers
 from benchmarks.versions import as_version
-from nautilus_torchserve.release.rollout.limits import Limits
+from nautilus_torchserve.release.rollout.gates import Limits
 from nautilus_torchserve.release.rollout.rollout import register, rollback
 from nautilus_torchserve.release.rollout.target import Target, own_target
 from nautilus_torchserve.serving.http_session import HttpSession
@@ -65,7 +65,7 @@ def compare(archive: Path, swaps: int, rows: NDArray[np.float32]) -> dict[str, S
                 path,
                 trusted,
                 _LIMITS,
-                say=lambda text: note() if text.endswith((": load", ": golden")) else None,
+                progress=lambda text: note() if text.endswith((": load", ": golden")) else None,
             )
             if not report.ok:
                 raise RuntimeError(report.as_text())

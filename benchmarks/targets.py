@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.comparison import Cell
 from benchmarks.in_process import FORWARD, MAR, ONE, ONE_WINDOW
-from benchmarks.questions import MANY_BINARY, MANY_WINDOWS, ONE_BINARY, ONE_JSON, PRICE, WINDOW_BINARY, WINDOWS_BINARY
+from benchmarks.payloads import MANY_BINARY, MANY_WINDOWS, ONE_BINARY, ONE_JSON, PRICE, WINDOW_BINARY, WINDOWS_BINARY
 from benchmarks.servers import FASTAPI, OURS, OURS_MANY, PLAIN, PLAIN_MANY
 
 

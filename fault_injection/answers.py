@@ -1,4 +1,4 @@
-"""Answers of a misbehaving server: to the client, and to a strategy that trades on them.
+"""Responses of a misbehaving server: to the client, and to a strategy that trades on them.
 
 The client must raise a `RequestError` in a short sentence or return exactly the model's bits; the strategy must not
 order on anything else, whether it comes over the port or on the bus.
@@ -8,7 +8,9 @@ import json
 import resource
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -17,11 +19,22 @@ from typing import Any
 import numpy as np
 
 from fault_injection.garbage_predictions import attack_strategy
-from fault_injection.misbehaving_server import GARBAGE, REPLIES, MisbehavingServer, damaged_description, reply_kind
+from fault_injection.misbehaving_server import MisbehavingServer, Piece, Request
+from fault_injection.replies import (
+    GARBAGE,
+    NAMES,
+    REPLIES,
+    CorrectResponse,
+    damaged_description,
+    reply,
+    reply_kind,
+    whole,
+)
 from fault_injection.verdict import Failure, Findings
 from nautilus_torchserve.serving.client.client import InferenceClient, connect
 from nautilus_torchserve.wire.body import FLOAT32, bytes_to_rows
 from nautilus_torchserve.wire.errors import DeadlinePassed, RequestError
+from nautilus_torchserve.wire.headers import CLIENT_REQUEST_ID
 
 ORDERS = "orders on garbage"
 TRACEBACKS = "exceptions that are no RequestError"
@@ -50,17 +63,63 @@ _PATIENCE_S = 5.0
 """Beyond the time limit, for a machine that is busy with other things."""
 _MOST_MEMORY_KB = 100_000
 _DISTURBING = ("second answer", "late")
-"""Kinds of which something may be left on the connection for the next question to find."""
+"""Kinds of which something may be left on the connection for the next request to find."""
 PREDICTIONS = 300
 """On the bus."""
 _DESCRIPTIONS = 0.2
 """Share of the answers that describe the model."""
 
 
+class GeneratedServer(MisbehavingServer):
+    """Sends the reply of an index.
+
+    Parameters
+    ----------
+    metadata : mapping
+        The model's metadata.
+    answer : callable
+        Body of a request -> the correct table.
+    seed : int
+        Seed of the replies.
+    """
+
+    def __init__(self, metadata: Mapping[str, Any], answer: Callable[[bytes], np.ndarray], seed: int) -> None:
+        super().__init__()
+        self.metadata, self.seed = metadata, seed
+        self.description: bytes | None = None
+        """Sent instead of ``metadata``; None: that."""
+        self.describing: str | None = None
+        """Kind of reply to a request for the metadata; None: a correct one."""
+        self.index = 0
+        """Of the next reply."""
+        self.names: tuple[str, ...] = NAMES
+        self.advances = False
+        """Whether each reply is the next index's; else the attack counts."""
+        self.replies: dict[str, int] = {}
+        """Kind -> how many were sent."""
+        self._answer, self._lock = answer, threading.Lock()
+
+    def reply(self, request: Request) -> Iterator[Piece]:
+        """Return the pieces of the next reply."""
+        request_id = request.headers.get(CLIENT_REQUEST_ID, "")
+        if request.headers.get("describe") == "True":
+            correct = CorrectResponse(np.zeros((1, 3), np.float32), self.metadata, request_id)
+            if self.describing is not None:
+                return reply(self.describing, correct, self.seed, self.index)
+            text = self.description or json.dumps(self.metadata).encode()
+            return whole(correct, text, changes={"content-type": "application/json"})
+        with self._lock:
+            index = self.index
+            kind = reply_kind(self.seed, index, self.names)
+            self.replies[kind] = self.replies.get(kind, 0) + 1
+            self.index += self.advances
+        return reply(kind, CorrectResponse(self._answer(request.body), self.metadata, request_id), self.seed, index)
+
+
 def attack_answers(
     archive: Path, seed: int, count: int, time_limit_s: float, indexes: tuple[int, ...] = (), live_runs: int = 2
 ) -> Findings:
-    """Give a client ``count`` generated answers, and trade on garbage in live replays."""
+    """Send a client ``count`` generated replies, and trade on garbage in live replays."""
     findings = Findings("answers", MUST_BE_ZERO)
     end = time.monotonic() + time_limit_s
     began = time.monotonic()
@@ -75,9 +134,8 @@ def attack_answers(
                 return np.zeros((1, len(names)), np.float32)
             return np.stack([outputs[name] for name in names], axis=1)
 
-        with MisbehavingServer(metadata.document, answer) as server:
-            server.seed = seed
-            given = _ask(server, oracle, findings, seed, indexes or range(count), end)
+        with GeneratedServer(metadata.document, answer, seed) as server:
+            given = _request_each(server, oracle, findings, seed, indexes or range(count), end)
             if not indexes:
                 for number in range(live_runs):
                     _trade(server, findings, seed + number)
@@ -102,19 +160,19 @@ def _shape(client: InferenceClient) -> tuple[int, ...]:
     return client.metadata.feature_schema.row_shape
 
 
-def _ask(
-    server: MisbehavingServer, oracle: InferenceClient, findings: Findings, seed: int, indexes: Any, end: float
+def _request_each(
+    server: GeneratedServer, oracle: InferenceClient, findings: Findings, seed: int, indexes: Any, end: float
 ) -> int:
-    """Ask for each index on one connection after the other answers; how many were asked."""
+    """Request each index, over one connection while it lasts; return how many were requested."""
     pool = np.random.default_rng(seed).normal(0, 1, (997, *_shape(oracle))).astype(FLOAT32)
     client = connect(server.url, "tick", timeout_s=TIMEOUT_S)
     oracle.predict(pool[:3])  # what a first call allocates is not the answers'
     memory_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    asked, before = 0, ""
+    requested, before = 0, ""
     for index in indexes:
         if time.monotonic() > end:
             break
-        asked += 1
+        requested += 1
         server.index = index
         random = Random(f"{seed} {index}")
         began = time.monotonic()
@@ -142,10 +200,10 @@ def _ask(
             _fail(findings, MEMORY, kind, f"{grown_kb / 1000:.0f} MB", seed, index)
             memory_kb += grown_kb
     client.close()
-    return asked
+    return requested
 
 
-def _describe(server: MisbehavingServer, random: Random) -> None:
+def _describe(server: GeneratedServer, random: Random) -> None:
     """Connect to a model that describes itself wrongly, or not at all."""
     if random.random() < 0.3:
         server.describing = random.choice([name for name in REPLIES if name not in ("right", "values", "length")])
@@ -205,8 +263,8 @@ max_daily_loss = "100000"
 """
 
 
-def _trade(server: MisbehavingServer, findings: Findings, seed: int) -> None:
-    """Trade live on a replay, asking a server that answers nothing but garbage."""
+def _trade(server: GeneratedServer, findings: Findings, seed: int) -> None:
+    """Trade live on a replay with a server that sends nothing but garbage."""
     server.names, server.advances, server.index = GARBAGE, True, 0
     before = sum(server.replies.values())
     with TemporaryDirectory(prefix="attack-live-") as folder:
@@ -218,11 +276,11 @@ def _trade(server: MisbehavingServer, findings: Findings, seed: int) -> None:
     given = sum(server.replies.values()) - before
     findings.counts["answers in live runs"] = findings.counts.get("answers in live runs", 0) + given
     lines = result.stdout.strip().splitlines()
-    said: dict[str, Any] = json.loads(lines[-1]) if lines else {}
-    if "Traceback (most recent call last)" in result.stderr or not said:
+    summary: dict[str, Any] = json.loads(lines[-1]) if lines else {}
+    if "Traceback (most recent call last)" in result.stderr or not summary:
         at = result.stderr.find("Traceback (most recent call last)")
         findings.fail(Failure(LOG_TRACEBACKS, kind, result.stderr[at:][-600:], reproduce))
-    if said.get("orders"):
-        findings.fail(Failure(ORDERS, kind, f"{said['orders']} orders after {given} answers, all garbage", reproduce))
-    if said and "open" not in result.stderr.lower():
-        findings.fail(Failure(STAYS_SHUT, kind, f"{given} answers, all garbage", reproduce))
+    if summary.get("orders"):
+        findings.fail(Failure(ORDERS, kind, f"{summary['orders']} orders after {given} garbage replies", reproduce))
+    if summary and "open" not in result.stderr.lower():
+        findings.fail(Failure(STAYS_SHUT, kind, f"{given} garbage replies", reproduce))

@@ -27,7 +27,7 @@ class Draft:
     refused: bool = False
     """Whether only a status 4xx (or 504) is right; else anything below 500 is."""
     explains: bool = False
-    """Whether the explanations route is asked."""
+    """Whether it goes to the explanations route."""
     raw: bytes = b""
     """The whole request, instead of the fields above."""
     framing: bool = False

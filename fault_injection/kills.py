@@ -102,8 +102,8 @@ class Scene:
 
     def client(self, server: TorchServe | None = None) -> InferenceClient:
         """A client of the server, or of another one."""
-        asked = server or self.server
-        return connect(asked.inference_url, MODEL, token=asked.token, timeout_s=5.0)
+        target = server or self.server
+        return connect(target.inference_url, MODEL, token=target.token, timeout_s=5.0)
 
 
 def _variables() -> dict[str, str]:
@@ -171,7 +171,7 @@ def attack_by_kills(
 
 
 def _kill_worker(scene: Scene, random: Random) -> None:
-    """While it is asked, or idle."""
+    """Under load, or idle."""
     workers = [worker["pid"] for worker in scene.server.management().describe(MODEL)[0]["workers"]]
     if random.random() < 0.5:
         with scene.client() as client, suppress(RequestError):

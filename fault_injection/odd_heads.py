@@ -268,7 +268,7 @@ def framing(subject: Subject, random: Random) -> Draft:
 
 
 def too_large(subject: Subject, random: Random) -> Draft:
-    """Beyond ``max_request_size``, or said to be."""
+    """Beyond ``max_request_size``, or declared so."""
     if random.random() < 0.8:
         return Draft(
             BINARY_TYPE,

@@ -293,7 +293,7 @@ def _spoil(path: Path, random: Random) -> None:
 
 
 def _check_server(template: Template, findings: Findings, kind: str, reproduce: str) -> None:
-    """The server must serve what it served before; a rollback that a command was asked for is taken back."""
+    """The server must serve what it served before; a rollback that a command requested is taken back."""
     _copy_state(template.backup, template.folder)
     manager = template.server.management()
     try:

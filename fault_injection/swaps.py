@@ -10,8 +10,8 @@ from benchmarks.callers import Callers
 from benchmarks.versions import as_version
 from fault_injection.servers import MODEL, make_keys, sign
 from fault_injection.verdict import Failure, Findings
-from nautilus_torchserve.release.rollout.limits import Limits
-from nautilus_torchserve.release.rollout.report import Report
+from nautilus_torchserve.release.rollout.gates import Limits
+from nautilus_torchserve.release.rollout.report import RolloutReport
 from nautilus_torchserve.release.rollout.rollout import register, rollback
 from nautilus_torchserve.release.rollout.target import own_target
 from nautilus_torchserve.serving.server.torchserve import TorchServe
@@ -63,7 +63,7 @@ def attack_by_swaps(
     return findings
 
 
-def _swap(server: TorchServe, archive: Path, folder: Path, version: str, back: bool) -> Report:
+def _swap(server: TorchServe, archive: Path, folder: Path, version: str, back: bool) -> RolloutReport:
     target = own_target(server.home)
     if back:
         return rollback(target, MODEL)

@@ -7,28 +7,28 @@ from typing import Any
 import torch
 from torch import nn
 
-from model_defs.attention_pool import AttentionPool
+from model_defs.attention_pool import AttentionPool, AttentionPoolConfig
 from model_defs.return_network import ReturnNetwork
 
 
 @dataclass(frozen=True)
 class CnnLSTMConfig:
-    """Shape of a `CnnLSTM`."""
+    """Configuration of a `CnnLSTM`."""
 
     inputs: int = 13
-    """Columns of a window: five of a bar, eight of `features.indicators`; 5 without them."""
+    """Number of columns of a window: five of a bar, eight of `features.indicators`; 5 without them."""
     channels: int = 64
-    """Width of the convolutional front."""
+    """Number of channels of each convolution."""
     kernel: int = 3
-    """Bars that one convolution looks at."""
+    """Kernel size of a convolution (bars)."""
     convolutions: int = 3
-    """Convolutions one after the other; each looks twice as far back as the one before."""
+    """Number of stacked convolutions, each with twice the dilation of the one before."""
     hidden: int = 128
-    """Width of a recurrent state."""
+    """Size of a recurrent state."""
     layers: int = 1
-    """Recurrent layers."""
+    """Number of recurrent layers."""
     dropout: float = 0.1
-    """After the front, between recurrent layers and on the attention's weights, while training."""
+    """Dropout probability after the convolutions, between recurrent layers and of attention weights."""
 
     def __post_init__(self) -> None:
         for name in ("kernel", "convolutions", "layers"):
@@ -39,7 +39,7 @@ class CnnLSTMConfig:
 class CnnLSTM(nn.Module):
     """Encoder: dilated causal convolutions (Bai et al. 2018), an LSTM over them, attention over its states.
 
-    As in `model_defs.price_lstm`, the last state goes beside what attention picked.
+    As in `model_defs.price_lstm`, the last state is concatenated with the attention pool.
 
     Shapes
     ------
@@ -64,7 +64,7 @@ class CnnLSTM(nn.Module):
             batch_first=True,
             dropout=config.dropout if config.layers > 1 else 0.0,
         )
-        self.pool = AttentionPool(config.hidden, config.dropout)
+        self.pool = AttentionPool(AttentionPoolConfig(config.hidden, config.dropout))
 
     def forward(self, window: torch.Tensor) -> torch.Tensor:
         patterns = self.front(window.transpose(1, 2)).transpose(1, 2)  # (B, T, C)
@@ -92,6 +92,6 @@ class CausalConvolution(nn.Module):
 
 
 def build(config: dict[str, Any]) -> nn.Module:
-    """The whole network from ``model.json``'s ``network.config``."""
-    shape = CnnLSTMConfig(**config)
-    return ReturnNetwork(CnnLSTM(shape), shape.inputs, 2 * shape.hidden)
+    """Build the whole network from ``model.json``'s ``network.config``."""
+    encoder = CnnLSTMConfig(**config)
+    return ReturnNetwork(CnnLSTM(encoder), encoder.inputs, 2 * encoder.hidden)

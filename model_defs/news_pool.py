@@ -1,15 +1,14 @@
-"""One forecast from two: what bars say about the next return, and what the news says.
+"""Logarithmic opinion pool of two forecasts of the next return: from bars, and from news.
 
-Both are turned into a probability that the next bar closes higher, and the log odds added with a weight each:
-a logarithmic opinion pool (Genest & Zidek 1986), whose weights are fitted on validation data, which makes it
-stacking (Wolpert 1992) too. The price model's distribution is then moved to where it has the pooled
-probability; its scale stays.
+Both become a probability that the next bar closes higher, and their log odds are added with a weight each (Genest &
+Zidek 1986); the weights are fitted on validation data, which makes it stacking (Wolpert 1992) too. The price model's
+distribution is then shifted to the pooled probability; its scale stays.
 
-Several texts about one instrument count by age, half as much for every ``half_life_s``. Where there are none the
-price model's forecast stands as it is.
+Several texts about one instrument are weighted by age, half as much for every ``half_life_s``. Without texts the
+price model's forecast is unchanged.
 
-Only functions whose float64 bits are a value's own are used: torch's exp2, sigmoid and logit come out with other last
-bits for a lone value than for the same one among many.
+Only functions whose float64 bits do not depend on the number of values are used: torch's exp2, sigmoid and logit
+have other last bits for a single value than for the same one among many.
 """
 
 import math
@@ -23,25 +22,25 @@ OUTPUTS = (
     *("price", "return_bps", "sigma_bps", "confidence"),
     *("price_return_bps", "price_confidence", "sentiment_score", "weight_price", "weight_sentiment", "texts"),
 )
-"""What `combine` gives: a forecast as a price model's, then what it was made of."""
+"""Columns of `combine`: a forecast as a price model's, then its parts."""
 PRICE, RETURN, SIGMA, CONFIDENCE = range(4)
-"""The columns of a price model's answer."""
+"""Columns of a price model's outputs."""
 _LEAST = 1e-6
-"""Probabilities are held within _LEAST and 1 - _LEAST, so that they have log odds."""
+"""Probabilities are clamped to _LEAST and 1 - _LEAST, so that they have log odds."""
 _NO_CLAIM = 1e-12
-"""A quantile far below any that a float32 probability other than 1/2 has."""
+"""A quantile far below that of any float32 probability other than 1/2."""
 
 
 @dataclass(frozen=True)
 class NewsPoolConfig:
-    """What validation data decided."""
+    """Configuration of a `NewsPool`, fitted on validation data."""
 
     weight_price: float
-    """Of the price model's log odds where there is news; 1 otherwise."""
+    """Weight of the price model's log odds where there is news; 1 otherwise."""
     weight_sentiment: float
-    """Of the news' log odds."""
+    """Weight of the news' log odds."""
     half_life_s: float
-    """Age at which a text counts half."""
+    """Age at which a text has half its weight (seconds)."""
 
     def __post_init__(self) -> None:
         for name in ("weight_price", "weight_sentiment"):
@@ -52,7 +51,7 @@ class NewsPoolConfig:
 
 
 class NewsPool(nn.Module):
-    """Nothing but its config: there is nothing here for a gradient to fit."""
+    """A module without parameters: its config is fitted without gradients."""
 
     def __init__(self, config: NewsPoolConfig) -> None:
         super().__init__()
@@ -60,17 +59,17 @@ class NewsPool(nn.Module):
 
 
 def build(config: dict[str, Any]) -> NewsPool:
-    """The pool that ``model.json`` describes."""
+    """Build the pool from ``model.json``'s ``network.config``."""
     return NewsPool(NewsPoolConfig(**config))
 
 
 def sentiment_of(scores: torch.Tensor, ages_s: torch.Tensor, counts: torch.Tensor, half_life_s: float) -> torch.Tensor:
-    """One score a window: the mean of its texts', each weighted by its age relative to the window's newest.
+    """Return one score a window: the mean of its texts', each weighted by its age relative to the window's newest.
 
     Parameters
     ----------
     scores : float [texts]
-        In [-1, 1], all windows' texts one after the other.
+        In [-1, 1], of all windows' texts, window after window.
     ages_s : float [texts]
         Seconds since each was received.
     counts : int64 [n]
@@ -86,7 +85,7 @@ def sentiment_of(scores: torch.Tensor, ages_s: torch.Tensor, counts: torch.Tenso
     window = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
     zero = torch.zeros(len(counts), dtype=torch.float64, device=counts.device)
     newest = zero.scatter_reduce(0, window, ages, "amin", include_self=False)  # (n,)
-    # The newest weighs 1: of texts so old that their weights vanish one still counts.
+    # The newest weighs 1, so that a window of texts so old that their weights vanish has a score too.
     weights = ((newest[window] - ages) / half_life_s * math.log(2)).exp()  # (texts,)
     total = zero.index_add(0, window, weights)  # (n,), 1 or more where there is any
     weighted = zero.index_add(0, window, weights * scores.double())  # (n,)
@@ -94,19 +93,19 @@ def sentiment_of(scores: torch.Tensor, ages_s: torch.Tensor, counts: torch.Tenso
 
 
 def log_odds_up(answer: torch.Tensor) -> torch.Tensor:
-    """What a price model's answer [n, 4] says, as log odds of a higher close; float64 [n]."""
+    """Return a price model's outputs [n, 4] as log odds of a higher close; float64 [n]."""
     answer = answer.double()
     up = torch.where(answer[:, RETURN] >= 0, answer[:, CONFIDENCE], 1 - answer[:, CONFIDENCE])
     return _log_odds(up)
 
 
 def log_odds_of_score(score: torch.Tensor) -> torch.Tensor:
-    """A score in [-1, 1] as log odds of a higher close, a neutral text being even: float64 [n]."""
+    """Return a score in [-1, 1] as log odds of a higher close, 0 for a neutral text; float64 [n]."""
     return _log_odds((1 + score.double()) / 2)
 
 
 def pooled(price: torch.Tensor, news: torch.Tensor, config: NewsPoolConfig) -> torch.Tensor:
-    """Log odds of both together, where there is news."""
+    """Return the log odds of both together, where there is news."""
     return config.weight_price * price + config.weight_sentiment * news
 
 
@@ -117,14 +116,14 @@ def combine(
     counts: torch.Tensor,
     config: NewsPoolConfig,
 ) -> torch.Tensor:
-    """The columns of `OUTPUTS`, computed in float64 and rounded once.
+    """Compute the columns of `OUTPUTS`, in float64 and rounded once.
 
     ``confidence`` is the pooled probability of the sign of ``return_bps``, at least 0.5.
 
     Parameters
     ----------
     answer : float32 [n, 4]
-        A price model's.
+        Outputs of a price model.
     scores, ages_s, counts
         As for `sentiment_of`.
 
@@ -132,37 +131,37 @@ def combine(
     -------
     float32 [n, 10]
     """
-    given = answer.double()
+    forecast = answer.double()
     score = sentiment_of(scores, ages_s, counts, config.half_life_s)  # (n,)
     news = counts > 0  # (n,)
     price = log_odds_up(answer)  # (n,)
-    moved = _moved(given, price, pooled(price, log_odds_of_score(score), config))
-    forecast = torch.where(news.unsqueeze(1), moved, given)  # (n, 4)
+    shifted = _shifted(forecast, price, pooled(price, log_odds_of_score(score), config))
+    pooled_forecast = torch.where(news.unsqueeze(1), shifted, forecast)  # (n, 4)
     even = torch.ones_like(score)
     parts = [
-        given[:, RETURN],
-        given[:, CONFIDENCE],
+        forecast[:, RETURN],
+        forecast[:, CONFIDENCE],
         score,
         torch.where(news, config.weight_price * even, even),
         torch.where(news, config.weight_sentiment * even, 0 * even),
         counts.double(),
     ]
-    return torch.cat([forecast, torch.stack(parts, dim=1)], dim=1).float()
+    return torch.cat([pooled_forecast, torch.stack(parts, dim=1)], dim=1).float()
 
 
-def _moved(answer: torch.Tensor, price: torch.Tensor, odds: torch.Tensor) -> torch.Tensor:
-    """The price model's forecast [n, 4], whose log odds are ``price``, where the log odds are ``odds``.
+def _shifted(answer: torch.Tensor, price: torch.Tensor, odds: torch.Tensor) -> torch.Tensor:
+    """Shift the price model's forecast [n, 4], whose log odds are ``price``, to the log odds ``odds``.
 
-    A price model may claim more, or less, than its confidence bears out (`sharpness` in
-    `model_defs.return_network.predict`). As conviction is lost its location goes to 0 with it; conviction that the
-    news adds, or turns round, moves the location by quantiles of the distribution, without that exaggeration.
+    The location of a price model may be larger, or smaller, than its confidence implies (`sharpness` in
+    `model_defs.return_network.predict`). As the confidence falls the location goes to 0 with it; confidence that the
+    news add, or reverse, shifts the location by quantiles of the distribution, without that exaggeration.
     """
     up = _probability(odds)
     log_return = torch.log1p(answer[:, RETURN] / 1e4)
     last = answer[:, PRICE] / (1 + answer[:, RETURN] / 1e4)
     scale = answer[:, SIGMA] / 1e4 / math.sqrt(2)  # a t with 4 degrees of freedom has variance 2 * scale**2
     before, after = quantile(_probability(price)), quantile(up)
-    claimed, ahead = (torch.where(log_return < 0, -each, each) for each in (before, after))  # in its own direction
+    claimed, ahead = (torch.where(log_return < 0, -value, value) for value in (before, after))  # in its own direction
     kept = torch.where(ahead >= claimed, 1.0, (ahead / claimed.clamp_min(_NO_CLAIM)).clamp(0.0, 1.0))
     location = after * scale + kept * (log_return - before * scale)
     return torch.stack(
@@ -171,21 +170,20 @@ def _moved(answer: torch.Tensor, price: torch.Tensor, odds: torch.Tensor) -> tor
 
 
 def _log_odds(probability: torch.Tensor) -> torch.Tensor:
-    held = probability.clamp(_LEAST, 1 - _LEAST)
-    return held.log() - (1 - held).log()
+    clamped = probability.clamp(_LEAST, 1 - _LEAST)
+    return clamped.log() - (1 - clamped).log()
 
 
 def _probability(odds: torch.Tensor) -> torch.Tensor:
-    """Inverse of `_log_odds`, held as it is."""
+    """Return the inverse of `_log_odds`, clamped alike."""
     return (1 / (1 + (-odds).exp())).clamp(_LEAST, 1 - _LEAST)
 
 
 def quantile(probability: torch.Tensor) -> torch.Tensor:
-    """Inverse of `model_defs.return_network.distribution`: float64, probabilities within (0, 1).
+    """Return the inverse of `model_defs.return_network.distribution`: float64, for probabilities within (0, 1).
 
     With s = q / sqrt(4 + q**2) the distribution is 1/2 + 3/4 s - 1/4 s**3, a cubic whose root within [-1, 1] has a
-    closed form (Shaw 2006, eq. 36, says the same with another angle). It is written in 1 - s, so that nothing cancels
-    at the tails.
+    closed form (Shaw 2006, eq. 36, with another angle). It is written in 1 - s, so that nothing cancels at the tails.
     """
     third = 2 / 3 * torch.minimum(probability, 1 - probability).sqrt().asin()
     below_one = 2 * (third / 2).sin().square() + math.sqrt(3) * third.sin()

@@ -1,4 +1,4 @@
-"""PatchTST, transformers' own implementation: attention between patches of a window, each column by itself."""
+"""PatchTST, in transformers' implementation: attention between patches of a window, separately for each column."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,27 +11,27 @@ from model_defs.return_network import ReturnNetwork
 
 
 @dataclass(frozen=True)
-class PatchTSTShape:
-    """Shape of a `PatchEncoder`; `PatchTSTConfig` is transformers' name for what is made of it."""
+class PatchEncoderConfig:
+    """Configuration of a `PatchEncoder`."""
 
     inputs: int = 5
-    """Columns of a window."""
+    """Number of columns of a window."""
     time_steps: int = 60
-    """Length of a window; unlike a recurrent network, this one takes no other."""
+    """Length of a window (bars); unlike a recurrent network, this one accepts no other."""
     patch: int = 8
-    """Bars of a patch."""
+    """Length of a patch (bars)."""
     stride: int = 4
-    """Bars from a patch to the next; the last patch ends with the last bar."""
+    """Distance between patches (bars); the last patch ends with the last bar."""
     hidden: int = 64
-    """Width of a patch's state."""
+    """Size of a patch's state."""
     layers: int = 3
-    """Transformer layers."""
+    """Number of transformer layers."""
     heads: int = 4
-    """Heads of the self-attention; they divide ``hidden`` between them."""
+    """Number of attention heads; must divide ``hidden``."""
     feed_forward: int = 128
-    """Width inside a layer's perceptron."""
+    """Size of the hidden layer of a feed-forward block."""
     dropout: float = 0.2
-    """In attention, perceptrons and on the encoder's output, while training."""
+    """Dropout probability in attention, in feed-forward blocks and of the output."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.patch < self.time_steps:
@@ -43,19 +43,19 @@ class PatchTSTShape:
 
     @property
     def patches(self) -> int:
-        """Patches in a window."""
+        """Number of patches in a window."""
         return (self.time_steps - self.patch) // self.stride + 1
 
     @property
     def width(self) -> int:
-        """Of the encoder's output: all patches of all columns."""
+        """Size of the output: all patches of all columns."""
         return self.inputs * self.patches * self.hidden
 
 
 class PatchEncoder(nn.Module):
-    """Encoder: PatchTST (Nie et al. 2023), all columns through the same transformer, its states side by side.
+    """Encoder: PatchTST (Nie et al. 2023), one transformer for all columns, its states concatenated.
 
-    The implementation's own scaling is off: windows come here standardised.
+    The implementation's own scaling is off: inputs are standardised.
 
     Shapes
     ------
@@ -63,25 +63,25 @@ class PatchEncoder(nn.Module):
     output : float32 [batch, inputs * patches * hidden]
     """
 
-    def __init__(self, shape: PatchTSTShape) -> None:
+    def __init__(self, config: PatchEncoderConfig) -> None:
         super().__init__()
         self.transformer = PatchTSTModel(
             PatchTSTConfig(
-                num_input_channels=shape.inputs,
-                context_length=shape.time_steps,
-                patch_length=shape.patch,
-                patch_stride=shape.stride,
-                d_model=shape.hidden,
-                num_hidden_layers=shape.layers,
-                num_attention_heads=shape.heads,
-                ffn_dim=shape.feed_forward,
-                attention_dropout=shape.dropout,
-                ff_dropout=shape.dropout,
-                path_dropout=shape.dropout,
+                num_input_channels=config.inputs,
+                context_length=config.time_steps,
+                patch_length=config.patch,
+                patch_stride=config.stride,
+                d_model=config.hidden,
+                num_hidden_layers=config.layers,
+                num_attention_heads=config.heads,
+                ffn_dim=config.feed_forward,
+                attention_dropout=config.dropout,
+                ff_dropout=config.dropout,
+                path_dropout=config.dropout,
                 scaling=None,
             )
         )
-        self.dropout = nn.Dropout(shape.dropout)
+        self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, window: torch.Tensor) -> torch.Tensor:
         states = self.transformer(past_values=window).last_hidden_state  # (B, F, P, H)
@@ -89,6 +89,6 @@ class PatchEncoder(nn.Module):
 
 
 def build(config: dict[str, Any]) -> nn.Module:
-    """The whole network from ``model.json``'s ``network.config``."""
-    shape = PatchTSTShape(**config)
-    return ReturnNetwork(PatchEncoder(shape), shape.inputs, shape.width, shape.time_steps)
+    """Build the whole network from ``model.json``'s ``network.config``."""
+    encoder = PatchEncoderConfig(**config)
+    return ReturnNetwork(PatchEncoder(encoder), encoder.inputs, encoder.width, encoder.time_steps)

@@ -1,4 +1,4 @@
-"""Recurrent network over a window of bars, its states pooled by attention over time."""
+"""Recurrent network over a window of bars, with attention pooling over its states."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -6,7 +6,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from model_defs.attention_pool import AttentionPool
+from model_defs.attention_pool import AttentionPool, AttentionPoolConfig
 from model_defs.return_network import ReturnNetwork
 
 CELLS = {"lstm": nn.LSTM, "gru": nn.GRU}
@@ -14,16 +14,16 @@ CELLS = {"lstm": nn.LSTM, "gru": nn.GRU}
 
 @dataclass(frozen=True)
 class PriceLSTMConfig:
-    """Shape of a `PriceLSTM`."""
+    """Configuration of a `PriceLSTM`."""
 
     inputs: int = 5
-    """Columns of a window."""
+    """Number of columns of a window."""
     hidden: int = 128
-    """Width of a state."""
+    """Size of a recurrent state."""
     layers: int = 2
-    """Recurrent layers."""
+    """Number of recurrent layers."""
     dropout: float = 0.1
-    """Between layers and on the attention's weights, while training."""
+    """Dropout probability between layers and of attention weights."""
     cell: Literal["lstm", "gru"] = "lstm"
     """Kind of recurrent cell."""
 
@@ -35,8 +35,8 @@ class PriceLSTMConfig:
 class PriceLSTM(nn.Module):
     """Encoder: an LSTM (Hochreiter & Schmidhuber 1997) or GRU (Cho et al. 2014), attention over its states.
 
-    The last state goes beside what attention picked: a mean over 60 states hides what the newest bar did,
-    which is most of what there is to know.
+    The last state is concatenated with the attention pool: a mean over 60 states hides the newest bar, which is
+    the most informative.
 
     Shapes
     ------
@@ -53,7 +53,7 @@ class PriceLSTM(nn.Module):
             batch_first=True,
             dropout=config.dropout if config.layers > 1 else 0.0,
         )
-        self.pool = AttentionPool(config.hidden, config.dropout)
+        self.pool = AttentionPool(AttentionPoolConfig(config.hidden, config.dropout))
 
     def forward(self, window: torch.Tensor) -> torch.Tensor:
         states, _ = self.cells(window)  # (B, T, H)
@@ -61,6 +61,6 @@ class PriceLSTM(nn.Module):
 
 
 def build(config: dict[str, Any]) -> nn.Module:
-    """The whole network from ``model.json``'s ``network.config``."""
-    shape = PriceLSTMConfig(**config)
-    return ReturnNetwork(PriceLSTM(shape), shape.inputs, 2 * shape.hidden)
+    """Build the whole network from ``model.json``'s ``network.config``."""
+    encoder = PriceLSTMConfig(**config)
+    return ReturnNetwork(PriceLSTM(encoder), encoder.inputs, 2 * encoder.hidden)

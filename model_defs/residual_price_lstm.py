@@ -6,24 +6,24 @@ from typing import Any
 import torch
 from torch import nn
 
-from model_defs.attention_pool import AttentionPool
+from model_defs.attention_pool import AttentionPool, AttentionPoolConfig
 from model_defs.return_network import ReturnNetwork
 
 
 @dataclass(frozen=True)
 class ResidualPriceLSTMConfig:
-    """Shape of a `ResidualPriceLSTM`."""
+    """Configuration of a `ResidualPriceLSTM`."""
 
     inputs: int = 5
-    """Columns of a window."""
+    """Number of columns of a window."""
     hidden: int = 256
-    """Width of a state."""
+    """Size of a recurrent state."""
     layers: int = 3
-    """Recurrent layers, each with a residual connection around it."""
+    """Number of recurrent layers, each with a residual connection around it."""
     heads: int = 8
-    """Heads of the self-attention; they divide ``hidden`` between them."""
+    """Number of attention heads; must divide ``hidden``."""
     dropout: float = 0.1
-    """On what each layer adds and on attention weights, while training."""
+    """Dropout probability of each layer's output and of attention weights."""
 
     def __post_init__(self) -> None:
         if self.layers < 1:
@@ -33,11 +33,11 @@ class ResidualPriceLSTMConfig:
 
 
 class ResidualPriceLSTM(nn.Module):
-    """Encoder: LSTM layers and multi-head self-attention (Vaswani et al. 2017), each added to what it reads.
+    """Encoder: LSTM layers and multi-head self-attention (Vaswani et al. 2017), each added to its input.
 
     Layer norm comes before each (Xiong et al. 2020), so that the sum of residuals reaches the output
-    untouched and a deep stack needs no warm-up. What is handed on is the last state, which knows the
-    present, beside the attention pool, which finds what mattered before.
+    unchanged and a deep stack needs no warm-up. The output is the last state, concatenated with the
+    attention pool over all states.
 
     Shapes
     ------
@@ -51,7 +51,7 @@ class ResidualPriceLSTM(nn.Module):
         self.layers = nn.ModuleList(ResidualLSTM(config.hidden, config.dropout) for _ in range(config.layers))
         self.attention = ResidualAttention(config.hidden, config.heads, config.dropout)
         self.norm = nn.LayerNorm(config.hidden)
-        self.pool = AttentionPool(config.hidden, config.dropout)
+        self.pool = AttentionPool(AttentionPoolConfig(config.hidden, config.dropout))
 
     def forward(self, window: torch.Tensor) -> torch.Tensor:
         states = self.embedding(window)  # (B, T, H)
@@ -77,8 +77,8 @@ class ResidualLSTM(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
-        added, _ = self.cells(self.norm(states))  # (B, T, H)
-        return states + self.dropout(added)
+        residual, _ = self.cells(self.norm(states))  # (B, T, H)
+        return states + self.dropout(residual)  # (B, T, H)
 
 
 class ResidualAttention(nn.Module):
@@ -97,12 +97,12 @@ class ResidualAttention(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
-        normed = self.norm(states)
-        added, _ = self.heads(normed, normed, normed, need_weights=False)  # (B, T, H)
-        return states + self.dropout(added)
+        normed = self.norm(states)  # (B, T, H)
+        residual, _ = self.heads(normed, normed, normed, need_weights=False)  # (B, T, H)
+        return states + self.dropout(residual)  # (B, T, H)
 
 
 def build(config: dict[str, Any]) -> nn.Module:
-    """The whole network from ``model.json``'s ``network.config``."""
-    shape = ResidualPriceLSTMConfig(**config)
-    return ReturnNetwork(ResidualPriceLSTM(shape), shape.inputs, 2 * shape.hidden)
+    """Build the whole network from ``model.json``'s ``network.config``."""
+    encoder = ResidualPriceLSTMConfig(**config)
+    return ReturnNetwork(ResidualPriceLSTM(encoder), encoder.inputs, 2 * encoder.hidden)

@@ -1,10 +1,10 @@
-"""What every price model shares: making windows comparable, and the distribution of the next return.
+"""The common parts of price models: comparable windows, and the distribution of the next return.
 
-A price model differs from another by its encoder only, which turns a standardised window into one
-vector. Before it the window is made relative to its own last close and mean volume, which lets one
-set of weights serve any instrument; after it a linear head gives location and scale of a Student
-t distribution of the next bar's log return. With 4 degrees of freedom it has the fat tails of bars
-and a distribution function in closed form.
+Price models differ only in their encoder, which turns a standardised window into one vector. Before it the
+window is made relative to its own last close and mean volume, so that one set of weights serves any
+instrument; after it a linear head gives location and scale of a Student t distribution of the next bar's
+log return. With 4 degrees of freedom it has the fat tails of bars and a distribution function in closed
+form.
 """
 
 import math
@@ -16,9 +16,9 @@ PRICES = 4
 """The first columns of a window are open, high, low and close, then volume, then indicators."""
 CLOSE, VOLUME = 3, 4
 OUTPUTS = ("price", "return_bps", "sigma_bps", "confidence")
-"""What `predict` answers."""
+"""Columns of `predict`."""
 CLIP = 8.0
-"""Standardised inputs are held within +-CLIP, so that no outlier leaves the fitted range."""
+"""Standardised inputs are clamped to +-CLIP, so that no outlier leaves the fitted range."""
 DEGREES_OF_FREEDOM = 4
 _QUIET_VOLUME = 0.01
 """Added to a volume relative to its window's mean, so that a bar without trades has a logarithm."""
@@ -32,7 +32,7 @@ class ReturnNetwork(nn.Module):
 
     The fitted scaler (``center`` and ``scale`` of each time step and column, ``return_scale``) is part of the
     model: callers send raw windows. Relative to the last close, prices of an hour ago vary eight times as much as the
-    last one before it; one scale for all steps would leave the last returns next to nothing.
+    last one before it; with one scale for all steps the last returns would vanish.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class ReturnNetwork(nn.Module):
     inputs : int
         Columns of a window, 5 or more.
     width : int
-        Of the encoder's output.
+        Size of the encoder's output.
     time_steps : int
         Bars of a window.
 
@@ -71,18 +71,18 @@ class ReturnNetwork(nn.Module):
         return self.from_standard(self.standardise(rows))
 
     def standardise(self, rows: torch.Tensor) -> torch.Tensor:
-        """What the encoder sees of raw windows, float32 [batch, time, inputs]."""
+        """Standardise raw windows for the encoder, float32 [batch, time, inputs]."""
         return ((relative(rows) - self.center) / self.scale).clamp(-CLIP, CLIP)
 
     def from_standard(self, standard: torch.Tensor) -> torch.Tensor:
-        """The forecast for standardised windows, float32 [batch, 2]."""
+        """Compute the forecast for standardised windows, float32 [batch, 2]."""
         location, spread = self.head(self.encoder(standard)).float().unbind(dim=1)  # (B,), (B,)
         scale = nn.functional.softplus(spread) + _LEAST_SCALE
         return torch.stack([location, scale], dim=1) * self.return_scale  # (B, 2)
 
 
 def relative(rows: torch.Tensor) -> torch.Tensor:
-    """Windows made comparable: prices as logarithms relative to the last close, volumes to their mean.
+    """Make windows comparable: prices as logarithms relative to the last close, volumes to their mean.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def relative(rows: torch.Tensor) -> torch.Tensor:
     Returns
     -------
     float32 [batch, time, inputs]
-        Indicator columns as they were.
+        Indicator columns are unchanged.
     """
     last = rows[:, -1:, CLOSE : CLOSE + 1]  # (B, 1, 1)
     volume = rows[..., VOLUME : VOLUME + 1]  # (B, T, 1)
@@ -102,7 +102,7 @@ def relative(rows: torch.Tensor) -> torch.Tensor:
 
 
 def predict(network: ReturnNetwork, rows: torch.Tensor) -> torch.Tensor:
-    """The columns of `OUTPUTS` for raw windows.
+    """Compute the columns of `OUTPUTS` for raw windows.
 
     ``price``
         Median of the next close, in the window's own units.
@@ -111,22 +111,22 @@ def predict(network: ReturnNetwork, rows: torch.Tensor) -> torch.Tensor:
     ``sigma_bps``
         Standard deviation of the next log return.
     ``confidence``
-        Probability that the next return, if there is one, has the sign of ``return_bps``; at least 0.5.
-        The distribution's own, with location over scale times ``sharpness``, which is fitted on validation data.
+        Probability that the next return, unless it is 0, has the sign of ``return_bps``; at least 0.5. That of
+        the distribution, with location over scale times ``sharpness``, which is fitted on validation data.
 
     Shapes
     ------
     input : float32 [batch, time, inputs]
     output : float32 [batch, 4]
     """
-    location, scale = network(rows).unbind(dim=1)
+    location, scale = network(rows).unbind(dim=1)  # (B,), (B,)
     confidence = distribution(network.sharpness * location.abs() / scale)
     sigma = scale * math.sqrt(DEGREES_OF_FREEDOM / (DEGREES_OF_FREEDOM - 2))
     return torch.stack([rows[:, -1, CLOSE] * location.exp(), 1e4 * location.expm1(), 1e4 * sigma, confidence], dim=1)
 
 
 def negative_log_likelihood(forecast: torch.Tensor, returns: torch.Tensor) -> torch.Tensor:
-    """-log density of a Student t with 4 degrees of freedom, for each window.
+    """Return the negative log density of a Student t with 4 degrees of freedom, for each window.
 
     Parameters
     ----------
@@ -146,7 +146,7 @@ def negative_log_likelihood(forecast: torch.Tensor, returns: torch.Tensor) -> to
 
 
 def distribution(quantile: torch.Tensor) -> torch.Tensor:
-    """Distribution function of Student's t with 4 degrees of freedom (Abramowitz & Stegun 26.7.4)."""
+    """Return the distribution function of Student's t with 4 degrees of freedom (Abramowitz & Stegun 26.7.4)."""
     root = (4 + quantile.square()).sqrt()
     sine = quantile / root
     return 0.5 + 0.75 * sine * (1 - sine.square() / 3)

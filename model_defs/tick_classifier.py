@@ -12,18 +12,18 @@ CLASSES = ("buy", "sell", "hold")
 
 @dataclass(frozen=True)
 class TickClassifierConfig:
-    """Shape of a `TickClassifier`."""
+    """Configuration of a `TickClassifier`."""
 
     inputs: int = 4
-    """Columns of a row."""
+    """Number of columns of a row."""
     hidden: int = 32
-    """Width of the hidden layer."""
+    """Size of the hidden layer."""
     clip: float = 5.0
-    """Standardised inputs are held within +-clip, so that no outlier leaves the fitted range."""
+    """Standardised inputs are clamped to +-clip, so that no outlier leaves the fitted range."""
 
 
 class TickClassifier(nn.Module):
-    """Standardise, then a perceptron with one hidden layer.
+    """A perceptron with one hidden layer over standardised features.
 
     The fitted scaler (``center``, ``scale``) is part of the model: callers send raw features.
 
@@ -54,5 +54,5 @@ class TickClassifier(nn.Module):
 
 
 def build(config: dict[str, Any]) -> nn.Module:
-    """The whole network from ``model.json``'s ``network.config``."""
+    """Build the whole network from ``model.json``'s ``network.config``."""
     return TickClassifier(TickClassifierConfig(**config))

@@ -108,7 +108,7 @@ def _files_of(store: str, experiment: str) -> str | None:
         return f"{root.rstrip('/')}/{experiment}" if "://" in root else (Path(root).resolve() / experiment).as_uri()
     if database := database_file(store):
         return (database.parent / ARTIFACTS / experiment).as_uri()
-    raise TrackingFailed(f"{shown(store)}: {FILES_VARIABLE} expected, where files of runs go, was not set")
+    raise TrackingFailed(f"{shown(store)}: expected {FILES_VARIABLE} to say where files of runs go, got none")
 
 
 def database_file(store: str) -> Path | None:
@@ -116,7 +116,7 @@ def database_file(store: str) -> Path | None:
     if not store.startswith(_SQLITE):
         return None
     if unfit := sorted(set(store) & set("%?")):  # MLflow reads them as escapes in one place and not in another
-        raise TrackingFailed(f"{store}: a path without % and ? expected, was one with {' and '.join(unfit)}")
+        raise TrackingFailed(f"{store}: expected a path without % and ?, got one with {' and '.join(unfit)}")
     return Path(store.removeprefix(_SQLITE)).resolve()
 
 
@@ -161,7 +161,7 @@ def typed_errors(store: str, what: str) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, TrackingFailed) or not isinstance(error, _store_errors()):
             raise
-        raise TrackingFailed(shown(f"{store}: a store that takes {what} expected, was: {error}")) from error
+        raise TrackingFailed(shown(f"{store}: the store did not take {what}: {error}")) from error
 
 
 def _store_errors() -> tuple[type[Exception], ...]:

@@ -44,8 +44,8 @@ from nautilus_torchserve.trading.instruments.options import InstrumentOptions
 from nautilus_torchserve.trading.instruments.resolve import resolve
 from nautilus_torchserve.training.ensemble.run import train_ensemble
 from nautilus_torchserve.training.price.fit import BarFitConfig
+from nautilus_torchserve.training.price.options import PriceTraining
 from nautilus_torchserve.training.price.run import train_price
-from nautilus_torchserve.training.price.training import PriceTraining
 from nautilus_torchserve.training.runs.folder import DESCRIPTION, REPORT
 from nautilus_torchserve.training.sentiment.backbone import find_backbone
 from nautilus_torchserve.training.sentiment.data import load_sentiment_data

@@ -1,11 +1,13 @@
 """Trades on the next bar's expected return: long above the costs, short below, out again when nobody renews it."""
 
 from decimal import Decimal
+from typing import Any
 
 from nautilus_trader.model.data import QuoteTick
 from nautilus_trader.model.enums import OrderSide
 from nautilus_trader.model.events import OrderEvent, OrderFilled
 
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.checks import expect
 from nautilus_torchserve.trading.isolate_errors import isolate_errors
 from nautilus_torchserve.trading.prediction import Prediction
@@ -40,6 +42,15 @@ class BarStrategyConfig(PredictionStrategyConfig, kw_only=True, frozen=True):
         expect(0.5 <= self.min_confidence < 1, f"min_confidence in [0.5, 1), was {self.min_confidence:g}")
         expect(self.cost_bps >= 0, f"cost_bps of at least 0, was {self.cost_bps:g}")
         expect(self.closed_market_ns >= 0, f"closed_market_ns of at least 0, was {self.closed_market_ns}")
+
+    @classmethod
+    def complete_fields(cls, fields: dict[str, Any], metadata: ModelMetadata) -> dict[str, Any]:
+        bars, fields = metadata.require_bars(), dict(fields)
+        if "horizon_ns" not in fields:
+            horizon_bars = metadata.require_horizon_bars("how long a signal holds, give it as strategy.horizon_ns")
+            fields["horizon_ns"] = horizon_bars * bars.interval_ns
+        fields.setdefault("closed_market_ns", bars.max_gap_ns - bars.interval_ns)
+        return fields
 
 
 class BarStrategy(PredictionStrategy):

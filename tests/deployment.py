@@ -8,8 +8,8 @@ from pathlib import Path
 
 from tick_versions import made
 
+from nautilus_torchserve.release.rollout.gates import Limits
 from nautilus_torchserve.release.rollout.journal import FOLDER
-from nautilus_torchserve.release.rollout.limits import Limits
 from nautilus_torchserve.release.rollout.target import Target, own_target
 from nautilus_torchserve.serving.server.torchserve import TorchServe
 

@@ -2,16 +2,14 @@
 
 import gzip
 import json
-import socket
-import struct
-import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from fault_injection import misbehaving_server
+from fault_injection.misbehaving_server import End, Piece, Request
 from nautilus_torchserve.features.tick import tick_schema
 from nautilus_torchserve.wire import errors
 from nautilus_torchserve.wire.output_constraints import PROBABILITY, OutputConstraints
@@ -29,20 +27,6 @@ METADATA: dict[str, Any] = {
     "feature_schema": SCHEMA.to_dict(),
     "feature_schema_sha256": SCHEMA.sha256,
 }
-
-
-@dataclass
-class Request:
-    """What was asked."""
-
-    method: str
-    path: str
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def rows(self) -> np.ndarray:
-        return np.frombuffer(self.body, "<f4").reshape(-1, 4)
 
 
 def probabilities(rows: np.ndarray) -> np.ndarray:
@@ -242,7 +226,7 @@ MODES: dict[str, tuple[Callable[[Request], Reply], Kind | tuple[Kind, ...]]] = {
 """Name -> what is answered, and as which error the client raises it."""
 
 
-class MisbehavingServer:
+class MisbehavingServer(misbehaving_server.MisbehavingServer):
     """Answers each request as ``mode`` says; a context manager.
 
     Parameters
@@ -254,72 +238,17 @@ class MisbehavingServer:
     """
 
     def __init__(self, mode: Callable[[Request], Reply] = good, describe: Callable[[Request], Reply] = good) -> None:
+        super().__init__()
         self.mode, self.describe = mode, describe
         self.requests = 0
         """POSTs so far."""
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self._over = threading.Event()
-        self._open: list[socket.socket] = []
-        self._threads = [threading.Thread(target=self._accept)]
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._socket.getsockname()[1]}"
-
-    def __enter__(self) -> "MisbehavingServer":
-        self._threads[0].start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        with suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
-        for each in list(self._open):
-            with suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
-            thread.join()
-
-    def _accept(self) -> None:
-        while not self._over.is_set():
-            try:
-                connection, _ = self._socket.accept()
-            except OSError:
-                return
-            self._open.append(connection)
-            thread = threading.Thread(target=self._serve, args=(connection,))
-            self._threads.append(thread)
-            thread.start()
-
-    def _serve(self, connection: socket.socket) -> None:
-        with connection, suppress(OSError), connection.makefile("rb") as reader:
-            while (request := _read(reader)) is not None:
-                if request.method == "POST":
-                    self.requests += 1
-                reply = (self.describe if request.method == "GET" else self.mode)(request)
-                connection.sendall(reply.encode(request))
-                if not self._goes_on(connection, reply):
-                    return
-
-    def _goes_on(self, connection: socket.socket, reply: Reply) -> bool:
-        """Do to the connection what the reply says; whether another request may come over it."""
-        if reply.ends == "reset":
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        elif reply.ends == "hang":
-            connection.recv(1)  # until the client gives up, or the test is over
-        elif reply.ends == "drip":
-            while not self._over.wait(0.01):
-                connection.sendall(b"z")
-        return reply.ends == "keep"
-
-
-def _read(reader: Any) -> Request | None:
-    first = reader.readline().split()
-    if len(first) != 3:
-        return None
-    headers = {}
-    while line := reader.readline().strip():
-        name, _, value = line.decode("latin-1").partition(":")
-        headers[name.lower()] = value.strip()
-    return Request(first[0].decode(), first[1].decode(), headers, reader.read(int(headers.get("content-length", 0))))
+    def reply(self, request: Request) -> Iterator[Piece]:
+        self.requests += request.method == "POST"
+        reply = (self.describe if request.method == "GET" else self.mode)(request)
+        yield reply.encode(request)
+        if reply.ends in ("hang", "drip"):
+            while not self.is_over.wait(0.01):
+                yield b"z" if reply.ends == "drip" else 0.0
+        if reply.ends != "keep":
+            yield End.RESET if reply.ends == "reset" else End.CLOSE

@@ -46,7 +46,7 @@ BELOW: dict[str, set[str]] = {
     # the bundle
     "model_defs": set(),
     "handlers": {"inference", "worker"},
-    "strategies": {"trading", "wire"},
+    "strategies": {"serving", "trading", "wire"},
     # not installed
     "benchmarks": FOUNDATION
     | {"cli", "features", "inference", "latency", "market", "model_defs", "models", "release", "serving"}

@@ -1,8 +1,9 @@
 """Every command of the README and of the pages in ``docs/``, run as it stands there.
 
-The ``bash`` blocks of a page run in order in a copy of the project, so that each finds what the one before it made.
-Every page has a copy of its own: it needs nothing but the checkout. Free ports take the place of 8080 to 8082, and the
-language model learns for one epoch. What changes the machine (``apt``, ``brew``) is a ``console`` block, never run.
+The ``bash`` blocks of a page run in order in a copy of the project, so that each can use the results of those before
+it. A page needs nothing but the checkout and has a copy of its own; the pages in `CONTINUE_README` continue the
+README's quick starts in the README's copy. Free ports replace 8080 to 8082, and the language model is trained for one
+epoch. Commands that change the machine (``apt``, ``brew``) are ``console`` blocks, which are never run.
 """
 
 import json
@@ -23,21 +24,32 @@ from support import PROJECT
 
 PAGES = {path.name: path.read_text() for path in (PROJECT / "README.md", *sorted(PROJECT.glob("docs/*.md")))}
 BLOCKS = {name: re.findall(r"^```bash\n(.*?)^```", text, re.MULTILINE | re.DOTALL) for name, text in PAGES.items()}
+CONTINUE_README = (
+    "quickstart.md",
+    "training-tick.md",
+    "your-own-model.md",
+    "backtesting.md",
+    "live-trading.md",
+    "experiments.md",
+    "registry.md",
+)
+"""Pages whose commands follow the README's, in this order; a block that was run already is not run again."""
 RUN_ELSEWHERE = {
     "make setup": ".ci/run",
     "make test": ".ci/run",
     "make demo": "tests/scripts/test_demo.py",
     "make bench": "tests/benchmarks/test_bench_serving.py",
+    "python examples": "tests/examples/test_examples.py",
     "docker build": "needs Docker and a GPU; its rules are checked by hadolint",
 }
 """Commands that this test does not run, and what does."""
-SLOW = tuple(f"python scripts/train.py {what}" for what in ("sentiment", "price --bars 4000", "price --bars 2000"))
+SLOW = tuple(f"nautilus-torchserve train {rest}" for rest in ("sentiment", "price --bars 4000", "price --bars 2000"))
 """Blocks that begin so take long: they are run by `make test-slow`."""
-ALSO_SLOW = ("scripts/live.py", "--latency-profile", "deploy/production.properties")
+ALSO_SLOW = ("nautilus-torchserve live", "--latency-profile", "deploy/production.properties")
 """And so do blocks with these in them."""
-QUICKLY = {"python scripts/train.py sentiment --out runs/sentiment": " --set fit.epochs=1 --set fit.rdrop=0"}
+QUICKLY = {"nautilus-torchserve train sentiment --out runs/sentiment": " --set fit.epochs=1 --set fit.rdrop=0"}
 """Commands that would take ten minutes and more, and what makes them quick."""
-MAKES_TICK = "python scripts/train.py tick --out runs/tick"
+MAKES_TICK = "nautilus-torchserve train tick --out runs/tick"
 """What the block begins with that makes ``archives/tick.mar``, which others need."""
 
 
@@ -51,7 +63,7 @@ def runs_elsewhere(block: str) -> bool:
 
 @pytest.fixture(scope="module")
 def copies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Path]]:
-    """Page -> its copy of the project, made when it is first asked for."""
+    """Page -> its copy of the project, made at its first use."""
     made: dict[str, Path] = {}
 
     def copy_of(page: str) -> Path:
@@ -108,15 +120,31 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def blocks() -> list[Any]:
-    """Page and block of those that are run here, the long ones marked."""
+    """Return page of the copy and block of those that are run here, the long ones marked.
+
+    An id begins with the page whose copy it is, which is what `conftest` gives to one process.
+    """
     return [
         pytest.param(
-            page, block, id=f"{page}: {block.splitlines()[0][:60]}", marks=[pytest.mark.slow] if is_slow(block) else []
+            first,
+            block,
+            id=f"{first}: {'' if page == first else f'{page}: '}{block.splitlines()[0][:60]}",
+            marks=[pytest.mark.slow] if is_slow(block) else [],
         )
-        for page, found in BLOCKS.items()
-        for block in found
+        for first in PAGES
+        if first not in CONTINUE_README
+        for block, page in _by_block(first).items()
         if not runs_elsewhere(block)
     ]
+
+
+def _by_block(first: str) -> dict[str, str]:
+    """Return the blocks that run in a page's copy, in their order, each with the first page that has it."""
+    by_block: dict[str, str] = {}
+    for page in (first, *(CONTINUE_README if first == "README.md" else ())):
+        for block in BLOCKS[page]:
+            by_block.setdefault(block, page)
+    return by_block
 
 
 @pytest.mark.parametrize(("page", "block"), blocks())
@@ -128,7 +156,7 @@ def test_commands_of_a_page_run(copies: Callable[[str], Path], page: str, block:
     for command, more in QUICKLY.items():
         block = block.replace(command, command + more)
     if page == "README.md" and "tick.mar" in block and not (copy / "archives" / "tick.mar").exists():
-        block = next(each for each in BLOCKS[page] if each.startswith(MAKES_TICK)) + block  # the slow ones alone
+        block = next(first for first in BLOCKS[page] if first.startswith(MAKES_TICK)) + block  # the slow ones alone
 
     result = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", block],
@@ -144,9 +172,9 @@ def test_commands_of_a_page_run(copies: Callable[[str], Path], page: str, block:
 
 
 @pytest.mark.slow
-def test_the_language_model_of_the_readme_beats_its_baselines(copies: Callable[[str], Path]) -> None:
+def test_the_language_model_of_the_documentation_beats_its_baselines(copies: Callable[[str], Path]) -> None:
     """After one epoch."""
-    evaluation = json.loads((copies("README.md") / "runs" / "sentiment" / "evaluation.json").read_text())
+    evaluation = json.loads((copies("training-news.md") / "runs" / "sentiment" / "evaluation.json").read_text())
 
     scores = evaluation["scores"]
     model = scores.pop("model")
@@ -158,7 +186,8 @@ def test_the_language_model_of_the_readme_beats_its_baselines(copies: Callable[[
     assert calibration["after"]["log_loss"] <= calibration["before"]["log_loss"] + 0.02
 
 
-def test_readme_has_commands() -> None:
+def test_readme_is_short_and_has_commands() -> None:
+    assert len(PAGES["README.md"].encode()) <= 10_240
     assert len(BLOCKS["README.md"]) > 5
 
 
@@ -168,8 +197,23 @@ def test_what_runs_elsewhere_is_there(place: str) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_what_a_page_links_to_is_there(page: str) -> None:
+def test_links_of_a_page_lead_somewhere(page: str) -> None:
     folder = PROJECT if page == "README.md" else PROJECT / "docs"
-    links = re.findall(r"\]\((?!https?://|#)([^)#]+)", PAGES[page]) + re.findall(r'src="([^"]+)"', PAGES[page])
+    links = re.findall(r"\]\((?!https?://)([^)]+)", PAGES[page]) + re.findall(r'src="([^"]+)"', PAGES[page])
 
-    assert not [link for link in links if not (folder / link).exists()]
+    assert [link for link in links if not _leads_somewhere(folder, page, link)] == []
+
+
+def _leads_somewhere(folder: Path, page: str, link: str) -> bool:
+    name, _, anchor = link.partition("#")
+    path = folder / (name or page)
+    return path.exists() and (not anchor or anchor in map(_anchor, _headings(path.read_text())))
+
+
+def _headings(text: str) -> list[str]:
+    return re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL), re.MULTILINE)
+
+
+def _anchor(heading: str) -> str:
+    """Return the anchor that GitHub and mkdocs give a heading."""
+    return re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-")

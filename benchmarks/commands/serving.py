@@ -19,7 +19,7 @@ from benchmarks.comparison import Plan, compare
 from benchmarks.load import find_generator
 from benchmarks.machine import describe_machine
 from benchmarks.news import compare_news
-from benchmarks.recording import Asked, lines, own_server, record, served_workers
+from benchmarks.recording import ServedModel, lines, own_server, record, served_workers
 from benchmarks.report import Report
 from nautilus_torchserve.cli.app import App
 from nautilus_torchserve.cli.options import Json, Model, RunFolder, TokenFile, Version
@@ -125,12 +125,12 @@ def bench(
     report.show(messages if as_json else Console())
 
 
-def _named(url: str, model: str, version: str | None, token_file: Path | None, workers: int | None) -> Asked:
+def _named(url: str, model: str, version: str | None, token_file: Path | None, workers: int | None) -> ServedModel:
     provide_token(_TOKEN, url, token_file)
     workers = served_workers(url, model, version) if workers is None else workers
     if workers is None:
         raise BadSetting(f"--workers for a server that scripts/serve.py did not start expected, was none for {url}")
-    return Asked(url, model, version, os.environ.get(_TOKEN), workers)
+    return ServedModel(url, model, version, os.environ.get(_TOKEN), workers)
 
 
 def _show_profile(recorded: LatencyProfile, path: Path, as_json: bool) -> None:

@@ -24,7 +24,7 @@ def open_log(url: str) -> AuditLog:
         It cannot be opened.
     """
     if not url.removeprefix(PARQUET):
-        raise LogFailed(f"a folder or a database URL of SQLAlchemy expected, was {url!r}")
+        raise LogFailed(f"expected a folder or a database URL of SQLAlchemy, got {url!r}")
     return SqlLog(url) if _is_database(url) else ParquetLog(Path(url.removeprefix(PARQUET)))
 
 
@@ -38,9 +38,9 @@ def existing_log(url: str) -> AuditLog:
     """
     path = Path(url.removeprefix("sqlite:///") if _is_database(url) else url.removeprefix(PARQUET))
     if url.startswith("sqlite:///") and not path.is_file():
-        raise LogFailed(f"a log's database expected, was no file: {path}")
+        raise LogFailed(f"expected a log's database, got no file {path}")
     if not _is_database(url) and not (path / SessionRecord.kind).is_dir():
-        raise LogFailed(f"a log's folder, which holds {SessionRecord.kind}/, expected, was {path}")
+        raise LogFailed(f"expected a log's folder, which holds {SessionRecord.kind}/, got {path}")
     return open_log(url)
 
 

@@ -66,7 +66,7 @@ class ParquetLog:
         except OSError as error:
             if kind in self._segments and self._segments[kind].is_broken:
                 self._segments.pop(kind).close()  # what is in it is read as it is; what follows goes into another one
-            raise LogFailed(f"{self._folder}: a folder that can be written expected: {error}") from error
+            raise LogFailed(f"{self._folder}: expected a folder that can be written, got: {error}") from error
         except (ValueError, OverflowError, TypeError) as error:
             reason = f"{error}"[:200]
             raise UnfitRecord(f"{self._folder}: {kind.kind}: expected values that a file can hold: {reason}") from error

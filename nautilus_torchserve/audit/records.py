@@ -82,7 +82,7 @@ class PlaybackRecord(Record):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class AskedRecord(Record):
+class RequestRecord(Record):
     """One question to a model, and what became of it."""
 
     kind = "asked"
@@ -238,7 +238,7 @@ class HaltRecord(Record):
 KINDS: tuple[type[Record], ...] = (
     SessionRecord,
     PlaybackRecord,
-    AskedRecord,
+    RequestRecord,
     DecisionRecord,
     OrderRecord,
     FillRecord,

@@ -22,7 +22,7 @@ def started(log: AuditLog, run_id: str | None = None) -> SessionRecord:
     found = log.read(SessionRecord, event=STARTED, **({} if run_id is None else {"run_id": run_id}))
     if not found:
         wanted = "a run" if run_id is None else f"run {run_id}"
-        raise UnknownRun(f"{log.name}: {wanted} in the log expected, was none")
+        raise UnknownRun(f"{log.name}: expected {wanted} in the log, got none")
     return max(found, key=lambda session: session.wall_ns)
 
 

@@ -68,11 +68,11 @@ class SqlLog:
         try:
             parsed = sa.make_url(url)
         except SQLAlchemyError as error:
-            raise LogFailed(f"a folder or a database URL of SQLAlchemy expected, was {url!r}: {error}") from None
+            raise LogFailed(f"expected a folder or a database URL of SQLAlchemy, got {url!r}: {error}") from None
         self.name = parsed.render_as_string(hide_password=True)
         backend = parsed.get_backend_name()
         if backend not in _INSERTS:
-            raise LogFailed(f"{self.name}: a database of {' or '.join(_INSERTS)} expected, was {backend}")
+            raise LogFailed(f"{self.name}: expected a database of {' or '.join(_INSERTS)}, got {backend}")
         self._insert = _INSERTS[backend]
         with self._failures("be opened"):
             if backend == "sqlite" and parsed.database:
@@ -130,7 +130,7 @@ class SqlLog:
         try:
             yield
         except (SQLAlchemyError, ImportError, OSError) as error:  # ImportError: the database's driver
-            raise LogFailed(f"{self.name}: a database that can {what} expected: {error}") from error
+            raise LogFailed(f"{self.name}: expected a database that can {what}, got: {error}") from error
 
 
 def _row(record: Record) -> dict[str, Any]:
@@ -144,7 +144,7 @@ def _row(record: Record) -> dict[str, Any]:
         elif each.type in (Numbers, Shape, Texts):
             row[each.name] = list(value)
         elif each.type == Outputs:  # JSON has no infinities
-            row[each.name] = {name: said if math.isfinite(said) else repr(said) for name, said in value.items()}
+            row[each.name] = {name: number if math.isfinite(number) else repr(number) for name, number in value.items()}
         elif each.type == Words:
             row[each.name] = dict(value)
     return row
@@ -153,5 +153,5 @@ def _row(record: Record) -> dict[str, Any]:
 def _restored(kind: type[Record], row: dict[str, Any]) -> dict[str, Any]:
     for each in fields(kind):
         if each.type == Outputs:
-            row[each.name] = {name: float(said) for name, said in row[each.name].items()}
+            row[each.name] = {name: float(number) for name, number in row[each.name].items()}
     return row

@@ -9,10 +9,10 @@ from nautilus_torchserve.audit.log import AuditLog
 from nautilus_torchserve.audit.records import (
     ANSWERED,
     STARTED,
-    AskedRecord,
     DecisionRecord,
     FillRecord,
     OrderRecord,
+    RequestRecord,
     SessionRecord,
 )
 from nautilus_torchserve.user_error import UserError
@@ -30,7 +30,7 @@ class OrderStory:
     run_id: str
     session: SessionRecord | None
     """The run's begin; None where that was lost."""
-    asked: tuple[AskedRecord, ...]
+    requests: tuple[RequestRecord, ...]
     """The question whose answer the order was sent on, and where another one got no answer, that one too."""
     decision: DecisionRecord | None
     """None for orders that were sent without a prediction, as at a halt or the end."""
@@ -59,10 +59,14 @@ class OrderStory:
     @property
     def reference_price(self) -> Decimal | None:
         """Middle of bid and ask when it was decided, or the last trade's price; None where neither is known."""
-        said = self.decision
-        if said is None or not ((said.bid and said.ask) or said.last):
+        decision = self.decision
+        if decision is None or not ((decision.bid and decision.ask) or decision.last):
             return None
-        return (Decimal(said.bid) + Decimal(said.ask)) / 2 if said.bid and said.ask else Decimal(said.last)
+        return (
+            (Decimal(decision.bid) + Decimal(decision.ask)) / 2
+            if decision.bid and decision.ask
+            else Decimal(decision.last)
+        )
 
     @property
     def slippage_bps(self) -> Decimal | None:
@@ -81,11 +85,11 @@ class OrderStory:
         columns : sequence of str
             Their names, where there are as many; else they are numbered.
         """
-        if not self.asked:
+        if not self.requests:
             return {}
-        width = self.asked[-1].shape[-1]
+        width = self.requests[-1].shape[-1]
         names = columns if len(columns) == width else [str(number) for number in range(width)]
-        return dict(zip(names, self.asked[-1].features[-width:].tolist(), strict=True))
+        return dict(zip(names, self.requests[-1].features[-width:].tolist(), strict=True))
 
 
 def story_of(log: AuditLog, order_id: str, run_id: str | None = None) -> OrderStory:
@@ -112,27 +116,27 @@ def story_of(log: AuditLog, order_id: str, run_id: str | None = None) -> OrderSt
     runs = sorted({record.run_id for record in (*events, *fills, *decisions)})
     if not runs:
         of_run = "" if run_id is None else f" of run {run_id}"
-        raise UnknownOrder(f"{log.name}: an order{of_run} in the log expected, was {order_id!r}")
+        raise UnknownOrder(f"{log.name}: expected an order{of_run} in the log, got {order_id!r}")
     if len(runs) > 1:
-        raise UnknownOrder(f"{log.name}: {order_id} of one run expected, was of {', '.join(runs)}")
+        raise UnknownOrder(f"{log.name}: expected {order_id} of one run, got {', '.join(runs)}")
     decision = decisions[0] if decisions else None
     sessions = log.read(SessionRecord, run_id=runs[0], event=STARTED)
     return OrderStory(
         order_id=order_id,
         run_id=runs[0],
         session=sessions[0] if sessions else None,
-        asked=() if decision is None else _asked(log, decision),
+        requests=() if decision is None else _requests(log, decision),
         decision=decision,
         events=tuple(events),
         fills=tuple(fills),
     )
 
 
-def _asked(log: AuditLog, decision: DecisionRecord) -> tuple[AskedRecord, ...]:
+def _requests(log: AuditLog, decision: DecisionRecord) -> tuple[RequestRecord, ...]:
     """The question that the prediction's event led to, and the one that was answered, where that is another one."""
     about = {"run_id": decision.run_id, "instrument_id": decision.instrument_id, "model": decision.model}
-    led_to = log.read(AskedRecord, **about, ts_event=decision.ts_event)
-    answered = log.read(AskedRecord, **about, question=decision.question, fate=ANSWERED)
+    led_to = log.read(RequestRecord, **about, ts_event=decision.ts_event)
+    answered = log.read(RequestRecord, **about, question=decision.question, fate=ANSWERED)
     without = [each for each in led_to if each.fate != ANSWERED] if decision.status != "OK" else []
     before = [each for each in (*without, *answered) if each.seq < decision.seq]
     return tuple(sorted(before, key=lambda each: each.fate == ANSWERED))

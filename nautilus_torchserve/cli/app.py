@@ -33,7 +33,7 @@ from nautilus_torchserve.user_error import InvalidArgument, UserError, describe
 
 console = Console(stderr=True)
 """Where all messages go; stdout is for what ``--json`` prints."""
-A_BUG = "This is a bug in nautilus-torchserve, not in what you gave it: please report it with the lines above."
+A_BUG = "This is a bug in nautilus-torchserve, not in its input: please report it with the lines above."
 
 
 class App(typer.Typer):
@@ -42,7 +42,7 @@ class App(typer.Typer):
     Parameters
     ----------
     default_command : str, optional
-        The command that is meant where the first argument names none.
+        Command that runs where the first argument names none.
     package : str, optional
         The package whose modules are the commands: what is registered here is a summary for the help page, and a
         module is imported when its command is called.
@@ -91,19 +91,19 @@ class _Group(TyperGroup):
         return super().parse_args(ctx, args)
 
     def main(self, *args: Any, **extra: Any) -> Any:
-        with errors_shown():
+        with show_errors():
             return super().main(*args, **extra)
 
 
 class _Command(TyperCommand):
     def main(self, *args: Any, **extra: Any) -> Any:
-        with errors_shown():
+        with show_errors():
             return super().main(*args, **extra)
 
 
 @contextmanager
-def errors_shown() -> Iterator[None]:
-    """Show what a user can act on as one line and exit; mark everything else as a bug and let it rise."""
+def show_errors() -> Iterator[None]:
+    """Print errors that a user can act on as one line and exit; mark all others as bugs and let them rise."""
     try:
         try:
             yield
@@ -132,26 +132,26 @@ def _exit(message: str, status: int) -> NoReturn:
 def raise_on_signals() -> None:
     """Let SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt, so that a command cleans up; those after it are ignored.
 
-    For the main thread. A job that the shell started in the background has SIGINT ignored, and is to end all the same;
-    a command under ``nohup`` goes on at SIGHUP.
+    For the main thread. A job that a shell starts in the background has SIGINT ignored, but must end, too; a command
+    under ``nohup`` continues at SIGHUP.
     """
     signals = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         signals.append(signal.SIGHUP)
 
-    def interrupt(number: int, frame: Any) -> NoReturn:
-        for each in signals:
-            signal.signal(each, signal.SIG_IGN)
+    def interrupt(received: int, frame: Any) -> NoReturn:
+        for number in signals:
+            signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    for each in signals:
-        signal.signal(each, interrupt)
+    for number in signals:
+        signal.signal(number, interrupt)
 
 
 def say(text: str) -> None:
-    """Print a line of text on stderr as it is, whatever brackets a path or a name has.
+    """Print a line of text on stderr, without markup: a path or a name may have brackets.
 
-    Where stderr takes nothing any more, a full disk or a closed pipe, the work goes on without its messages.
+    Where stderr cannot be written any more, for a full disk or a closed pipe, the work continues without messages.
     """
     with suppress(OSError):
         console.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -166,12 +166,12 @@ def progress_bar(noun: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def print_json(value: object) -> None:
-    """Print one line of JSON on stdout, which takes it before this returns.
+    """Print one line of JSON on stdout, and flush it.
 
     Raises
     ------
     OSError
-        It did not, for a full disk or a closed pipe; what is printed from now on is dropped.
+        Stdout cannot be written, for a full disk or a closed pipe; later output is dropped.
     """
     try:
         print(json.dumps(value), flush=True)
@@ -182,7 +182,7 @@ def print_json(value: object) -> None:
 
 
 def parsed(parse: Callable[[str], Any]) -> Callable[[str], Any]:
-    """Return ``parse`` as a typer option's parser: a text that it refuses is a wrong call."""
+    """Return ``parse`` as the parser of a typer option: `InvalidArgument` becomes a usage error."""
 
     @functools.wraps(parse)
     def parser(text: str) -> Any:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nautilus_torchserve.cli import experiment_console as experiment_words
+from nautilus_torchserve.cli import experiment_console
 from nautilus_torchserve.cli.app import App, console, parsed, say
 from nautilus_torchserve.cli.options import (
     AnyModel,
@@ -25,10 +25,16 @@ from nautilus_torchserve.cli.target_options import FindTarget, takes_server
 from nautilus_torchserve.experiments.ab.analysis import Analysis
 from nautilus_torchserve.experiments.ab.analysis import analyze as analyze_once
 from nautilus_torchserve.experiments.ab.auto import AutoSettings, check_versions, follow
-from nautilus_torchserve.experiments.ab.error_rates import error_rates
-from nautilus_torchserve.experiments.ab.experiment import concerns, experiments, find_experiment, plan, with_challenger
+from nautilus_torchserve.experiments.ab.experiment import (
+    challenger_instruments,
+    concerns,
+    experiments,
+    find_experiment,
+    plan,
+)
 from nautilus_torchserve.experiments.ab.rules import Rules
-from nautilus_torchserve.release.rollout.limits import Limits
+from nautilus_torchserve.experiments.ab.simulation import error_rates
+from nautilus_torchserve.release.rollout.gates import Limits
 from nautilus_torchserve.release.rollout.target import Target
 from nautilus_torchserve.traffic.split import State, Unit
 from nautilus_torchserve.traffic.store import DEFAULT_URL, TrafficStore
@@ -76,7 +82,7 @@ def create(
 ) -> None:
     """Begin an experiment: routers follow it at once, its rules are fixed."""
     if no_server and baseline is None:
-        raise typer.BadParameter("--baseline expected with --no-server, was missing")
+        raise typer.BadParameter("expected --baseline with --no-server, got none")
     if not no_server:
         baseline = check_versions(server(), model, challenger, baseline)
     planned = plan(
@@ -91,15 +97,17 @@ def create(
     )
     with TrafficStore(store) as traffic:
         experiment = traffic.start(planned)
-    theirs, doubts = with_challenger(experiment, instrument or ()), concerns(experiment, instrument or ())
+    assigned = challenger_instruments(experiment, instrument or ())
+    warnings = concerns(experiment, instrument or ())
     if as_json:
         settings = asdict(Rules.from_json(experiment.settings))
-        print(json.dumps({**asdict(experiment), "settings": settings, "with_challenger": theirs, "concerns": doubts}))
-    say(experiment_words.described(experiment))
+        document = {**asdict(experiment), "settings": settings, "with_challenger": assigned, "concerns": warnings}
+        print(json.dumps(document))
+    say(experiment_console.described(experiment))
     if instrument and by is Unit.INSTRUMENT:
-        say(f"with {challenger}: {', '.join(theirs) or 'none'} of {len(instrument)} instruments")
-    for each in doubts:
-        say(f"warning: {each}")
+        say(f"with {challenger}: {', '.join(assigned) or 'none'} of {len(instrument)} instruments")
+    for warning in warnings:
+        say(f"warning: {warning}")
 
 
 @app.command()
@@ -108,17 +116,20 @@ def status(
     store: Store = DEFAULT_URL,
     as_json: Json = False,
 ) -> None:
-    """List experiments, what they have seen and what they say."""
+    """List experiments with their number of predictions and their decision."""
     with TrafficStore(store) as traffic:
-        found = [analyze_once(traffic, each.name) for each in experiments(traffic, model)]
+        analyses = [analyze_once(traffic, experiment.name) for experiment in experiments(traffic, model)]
     if as_json:
-        print(json.dumps({"experiments": [each.as_dict() for each in found]}))
+        print(json.dumps({"experiments": [analysis.as_dict() for analysis in analyses]}))
         return
-    for each in found:
-        counts = [f"{version.classification.predictions:,}" for version in (each.baseline, each.challenger)]
-        say(experiment_words.described(each.experiment))
-        say(f"  scored predictions {counts[0]} and {counts[1]}; {each.decision.action}: {each.decision.reason}")
-    if not found:
+    for analysis in analyses:
+        baseline, challenger = analysis.baseline.classification, analysis.challenger.classification
+        say(experiment_console.described(analysis.experiment))
+        say(
+            f"  scored predictions {baseline.predictions:,} and {challenger.predictions:,}; "
+            f"{analysis.decision.action}: {analysis.decision.reason}"
+        )
+    if not analyses:
         say("no experiments")
 
 
@@ -135,33 +146,33 @@ def analyze(
     drain: DrainS = _D.drain_s,
     as_json: Json = False,
 ) -> None:
-    """Say what an experiment says so far; with --auto promote or remove its challenger when that is decided."""
+    """Analyse an experiment; with --auto promote or remove its challenger when that is decided."""
     if every is not None and not auto:
-        raise typer.BadParameter("--auto expected with --every, was missing")
-    done: dict[str, Any] = {}
+        raise typer.BadParameter("expected --auto with --every, got none")
+    outcome: dict[str, Any] = {}
     with TrafficStore(store) as traffic:
         if auto:
-            done = _follow(server(), traffic, name, _settings(every, for_, watch, drain))
-        look = analyze_once(traffic, name)
+            outcome = _follow(server(), traffic, name, _settings(every, for_, watch, drain))
+        analysis = analyze_once(traffic, name)
     if as_json:
-        print(json.dumps(look.as_dict() | ({"outcome": done} if auto else {})))
+        print(json.dumps(analysis.as_dict() | ({"outcome": outcome} if auto else {})))
     else:
-        _show(look)
+        _show(analysis)
     if auto:
-        ended = f"{done['state']}: {done['reason']}"
-        if not done["ok"]:
-            raise UserError(ended)
-        say(ended)
+        text = f"{outcome['state']}: {outcome['reason']}"
+        if not outcome["ok"]:
+            raise UserError(text)
+        say(text)
 
 
 @app.command()
 def stop(name: Name, store: Store = DEFAULT_URL, as_json: Json = False) -> None:
-    """End an experiment without a verdict: the baseline serves on, the challenger stays registered."""
+    """End an experiment without a decision: the baseline serves on, the challenger stays registered."""
     with TrafficStore(store) as traffic:
         ended = traffic.end(find_experiment(traffic, name).name, State.STOPPED)
     if as_json:
         print(json.dumps(asdict(ended)))
-    say(experiment_words.described(ended))
+    say(experiment_console.described(ended))
 
 
 @app.command()
@@ -173,19 +184,23 @@ def simulate(
 ) -> None:
     """Show the error rates: false promotions of equal versions, and how long a better one takes."""
     with console.status("Simulating"):
-        found = error_rates(number, observations, seed)
+        rates = error_rates(number, observations, seed)
     if as_json:
-        print(json.dumps(found.as_dict()))
+        print(json.dumps(rates.as_dict()))
         return
-    for table in experiment_words.error_rate_tables(found):
+    for table in experiment_console.error_rate_tables(rates):
         console.print(table)
-    say(experiment_words.error_rates_said(found))
+    say(experiment_console.error_rate_summary(rates))
 
 
 def _follow(target: Target, traffic: TrafficStore, name: str, settings: AutoSettings) -> dict[str, Any]:
-    for each in (signal.SIGINT, signal.SIGTERM):  # a promotion is undone; a job in the background ignores SIGINT else
-        signal.signal(each, signal.default_int_handler)
-    return follow(target, traffic, name, settings, say, lambda look: say(f"{name}: {look.decision.reason}")).as_dict()
+    for number in (signal.SIGINT, signal.SIGTERM):  # a promotion is undone; background jobs start with SIGINT ignored
+        signal.signal(number, signal.default_int_handler)
+
+    def show(analysis: Analysis) -> None:
+        say(f"{name}: {analysis.decision.reason}")
+
+    return follow(target, traffic, name, settings, say, show).as_dict()
 
 
 def _settings(every: float | None, for_: float, watch: float, drain: float | None) -> AutoSettings:
@@ -195,7 +210,7 @@ def _settings(every: float | None, for_: float, watch: float, drain: float | Non
     return AutoSettings(every_s=every, for_s=for_, limits=limits)
 
 
-def _show(look: Analysis) -> None:
-    say(experiment_words.described(look.experiment))
-    console.print(experiment_words.metrics_table(look), experiment_words.differences_table(look))
-    say(experiment_words.verdict(look))
+def _show(analysis: Analysis) -> None:
+    say(experiment_console.described(analysis.experiment))
+    console.print(experiment_console.metrics_table(analysis), experiment_console.differences_table(analysis))
+    say(experiment_console.decision(analysis))

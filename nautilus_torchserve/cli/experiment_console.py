@@ -1,4 +1,4 @@
-"""Experiments as a person reads them."""
+"""Experiments on the console: lines, tables, and the decision."""
 
 import math
 from collections.abc import Sequence
@@ -7,10 +7,9 @@ from rich.table import Column, Table
 
 from nautilus_torchserve.experiments.ab.analysis import Analysis
 from nautilus_torchserve.experiments.ab.dependence import DependentOutcomes
-from nautilus_torchserve.experiments.ab.error_rates import ErrorRates
 from nautilus_torchserve.experiments.ab.metrics import METRICS, ClassScores
 from nautilus_torchserve.experiments.ab.rules import Action
-from nautilus_torchserve.experiments.ab.simulation import BetterVersion, EqualVersions
+from nautilus_torchserve.experiments.ab.simulation import BetterVersion, EqualVersions, ErrorRates
 from nautilus_torchserve.traffic.split import Split, Unit
 
 _NAMES = {
@@ -25,7 +24,7 @@ _PERCENT = ("accuracy", "win_rate", "error_rate")
 
 
 def described(experiment: Split) -> str:
-    """One line: who against whom, and how."""
+    """Return one line: the versions, the split and the state."""
     unit = "instruments" if experiment.unit is Unit.INSTRUMENT else f"time slices of {experiment.slice_ns / 6e10:g} min"
     return (
         f"{experiment.name}: {experiment.model} {experiment.challenger} against {experiment.baseline} with "
@@ -34,21 +33,21 @@ def described(experiment: Split) -> str:
 
 
 def metrics_table(analysis: Analysis) -> Table:
-    """Both versions side by side."""
+    """Return the metrics of both versions side by side."""
     table = Table(
         Column(no_wrap=True), f"{analysis.baseline.version} (baseline)", f"{analysis.challenger.version} (challenger)"
     )
     versions = (analysis.baseline, analysis.challenger)
-    scores = [each.classification for each in versions]
+    scores = [version.classification for version in versions]
     for name, values in (
-        ("scored predictions", [f"{each.predictions:,}" for each in scores]),
-        ("accuracy", [_percent(each.accuracy) for each in scores]),
+        ("scored predictions", [f"{score.predictions:,}" for score in scores]),
+        ("accuracy", [_percent(score.accuracy) for score in scores]),
         (
             "precision, recall, F1 (macro)",
-            [f"{each.precision:.3f}, {each.recall:.3f}, {each.f1:.3f}" for each in scores],
+            [f"{score.precision:.3f}, {score.recall:.3f}, {score.f1:.3f}" for score in scores],
         ),
         *(
-            (f"  {name}", [_of_class(each.classes.get(name)) for each in scores])
+            (f"  {name}", [_class_scores(score.classes.get(name)) for score in scores])
             for name in sorted({*scores[0].classes, *scores[1].classes})
         ),
         ("markout, bps (predictions)", [f"{_number(each.markout_bps)} ({each.markouts:,})" for each in versions]),
@@ -63,69 +62,68 @@ def metrics_table(analysis: Analysis) -> Table:
 
 
 def differences_table(analysis: Analysis) -> Table:
-    """Challenger less baseline, with both readings."""
+    """Return the differences challenger - baseline, with both intervals."""
     table = Table(
         Column("challenger - baseline", no_wrap=True),
         "observations",
         "difference",
         "at any time",
-        "if looked at only once",
+        "fixed sample size",
     )
     for metric in METRICS:
-        found = analysis.differences[metric]
-        if not min(found.baseline_count, found.challenger_count):
+        difference = analysis.differences[metric]
+        if not min(difference.baseline_count, difference.challenger_count):
             continue
         scale = 100 if metric in _PERCENT else 1
-        anytime, fixed = found.anytime, found.fixed
+        anytime, fixed = difference.anytime, difference.fixed
         table.add_row(
             _NAMES[metric] + (", points" if metric in _PERCENT else ""),
-            f"{found.baseline_count:,} and {found.challenger_count:,}",
+            f"{difference.baseline_count:,} and {difference.challenger_count:,}",
             f"{scale * anytime.difference:+.2f}",
             _range(scale * anytime.lower, scale * anytime.upper),
-            f"{_range(scale * fixed.lower, scale * fixed.upper)}, p {_p_value(found.fixed_p)}"
+            f"{_range(scale * fixed.lower, scale * fixed.upper)}, p {_p_value(difference.fixed_p)}"
             if math.isfinite(fixed.radius)
             else "unknown",
         )
     return table
 
 
-def verdict(analysis: Analysis) -> str:
-    """What to do, and why; with what the two readings are worth."""
+def decision(analysis: Analysis) -> str:
+    """Return the decision with its reason, and what both intervals mean."""
     level = f"{1 - analysis.rules.alpha:.0%}"
-    said = {Action.PROMOTE: "PROMOTE", Action.ROLL_BACK: "ROLL BACK", Action.CONTINUE: "CONTINUE"}
+    names = {Action.PROMOTE: "PROMOTE", Action.ROLL_BACK: "ROLL BACK", Action.CONTINUE: "CONTINUE"}
     lines = [
-        f"{said[analysis.decision.action]}: {analysis.decision.reason}.",
+        f"{names[analysis.decision.action]}: {analysis.decision.reason}.",
         f"'At any time': confidence sequence, {level}, clustered by time"
         + (" and instrument" if analysis.experiment.unit is Unit.INSTRUMENT else "")
-        + "; look as often as you like. 'If "
-        "looked at only once': Welch's t-test, valid only at a sample size fixed before, for independent observations.",
+        + "; valid however often it is checked. 'Fixed sample size': Welch's t-test, valid only once, at a sample size "
+        "fixed before, for independent observations.",
     ]
     if analysis.left_out:
         lines.append(f"{analysis.left_out:,} records of other versions are left out.")
     return "\n".join(lines)
 
 
-def error_rate_tables(found: ErrorRates) -> list[Table]:
-    """What was simulated."""
-    return [_equal_table(found.equal), _better_table(found.better), _dependent_table(found.dependent)]
+def error_rate_tables(rates: ErrorRates) -> list[Table]:
+    """Return a table for each kind of simulation."""
+    return [_equal_table(rates.equal), _better_table(rates.better), _dependent_table(rates.dependent)]
 
 
-def error_rates_said(found: ErrorRates) -> str:
-    """The same in two sentences."""
-    worst, welch = max(each.promoted for each in found.equal), max(each.welch_promoted for each in found.equal)
-    clustered = max(each.promoted for each in found.dependent)
-    one_by_one = max(each.one_by_one for each in found.dependent)
+def error_rate_summary(rates: ErrorRates) -> str:
+    """Return the simulations' results in two sentences."""
+    worst, welch = max(row.promoted for row in rates.equal), max(row.welch_promoted for row in rates.equal)
+    clustered = max(row.promoted for row in rates.dependent)
+    one_by_one = max(row.one_by_one for row in rates.dependent)
     return (
-        f"Equal versions, looked at after every prediction, were promoted in at most {_percent(worst)} of the "
-        f"experiments; Welch's t-test, looked at as often, would have promoted up to {_percent(welch)}. Where "
-        f"outcomes come in clusters {_percent(clustered)} were promoted; one by one, {_percent(one_by_one)} "
-        "would have been."
+        f"Equal versions, checked after every prediction, were promoted in at most {_percent(worst)} of the "
+        f"experiments; Welch's t-test, checked as often, would have promoted up to {_percent(welch)}. With clustered "
+        f"outcomes {_percent(clustered)} were promoted; without clustering, {_percent(one_by_one)} would have been."
     )
 
 
-def _equal_table(found: Sequence[EqualVersions]) -> Table:
-    """False promotions of equal versions."""
-    first = found[0]
+def _equal_table(rows: Sequence[EqualVersions]) -> Table:
+    """Return the false promotions of equal versions."""
+    first = rows[0]
     table = Table(
         "accuracy of both",
         "challenger's share",
@@ -134,56 +132,56 @@ def _equal_table(found: Sequence[EqualVersions]) -> Table:
         "by Welch: promoted",
         "truth excluded",
         title=f"Equal versions, {first.experiments:,} experiments of {first.observations:,} predictions, "
-        "looked at after every one",
+        "checked after every one",
     )
-    for each in found:
+    for row in rows:
         table.add_row(
-            f"{each.accuracy:g}",
-            f"{each.share:.0%}",
-            _percent(each.promoted),
-            _percent(each.excluded),
-            _percent(each.welch_promoted),
-            _percent(each.welch_excluded),
+            f"{row.accuracy:g}",
+            f"{row.share:.0%}",
+            _percent(row.promoted),
+            _percent(row.excluded),
+            _percent(row.welch_promoted),
+            _percent(row.welch_excluded),
         )
     return table
 
 
-def _better_table(found: Sequence[BetterVersion]) -> Table:
-    """Time until promotion."""
+def _better_table(rows: Sequence[BetterVersion]) -> Table:
+    """Return the time until promotion."""
     table = Table(
         "challenger better by",
         "challenger's share",
         "half promoted after",
         "9 in 10 after",
         "of all",
-        title=f"A better challenger (baseline {found[0].accuracy:.0%} right), {found[0].experiments:,} "
+        title=f"A better challenger (baseline {rows[0].accuracy:.0%} right), {rows[0].experiments:,} "
         "experiments, predictions until promotion",
     )
-    for each in found:
+    for row in rows:
         table.add_row(
-            f"{100 * each.gain:g} points",
-            f"{each.share:.0%}",
-            _count(each.half),
-            _count(each.nine_in_ten),
-            f"{each.promoted:.0%} after {each.observations:,}",
+            f"{100 * row.gain:g} points",
+            f"{row.share:.0%}",
+            _count(row.half),
+            _count(row.nine_in_ten),
+            f"{row.promoted:.0%} after {row.observations:,}",
         )
     return table
 
 
-def _dependent_table(found: Sequence[DependentOutcomes]) -> Table:
-    """False promotions when outcomes depend on each other."""
+def _dependent_table(rows: Sequence[DependentOutcomes]) -> Table:
+    """Return the false promotions with dependent outcomes."""
     table = Table(
         "equal versions, dependent outcomes",
         "promoted",
-        "counted one by one",
-        title=f"Dependence, {found[0].experiments:,} experiments",
+        "without clustering",
+        title=f"Dependence, {rows[0].experiments:,} experiments",
     )
-    for each in found:
-        table.add_row(each.what, _percent(each.promoted), _percent(each.one_by_one))
+    for row in rows:
+        table.add_row(row.what, _percent(row.promoted), _percent(row.one_by_one))
     return table
 
 
-def _of_class(scores: ClassScores | None) -> str:
+def _class_scores(scores: ClassScores | None) -> str:
     if scores is None:
         return "never"
     return f"{scores.precision:.3f}, {scores.recall:.3f}, {scores.f1:.3f} of {scores.support:,}"

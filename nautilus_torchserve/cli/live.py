@@ -17,8 +17,8 @@ from nautilus_torchserve.trading.live.run import run_live
 from nautilus_torchserve.trading.live.run_summary import RunFailed
 from nautilus_torchserve.trading.live.settings_file import load_settings
 
-REAL_ONLY = "real execution with --real expected, was a sandbox: leave the flag out"
-REAL_MISSING = "--real with real execution expected, was without it: nothing was started"
+REAL_ONLY = "expected real execution with --real, got a sandbox: leave the flag out"
+REAL_MISSING = "expected --real with real execution, got none: nothing was started"
 app = App(help=__doc__)
 
 
@@ -41,20 +41,20 @@ def live(
     if settings.countdown_s:
         say(f"starting in {settings.countdown_s:g} s; Ctrl-C keeps it from starting")
         time.sleep(settings.countdown_s)
-    out = words_to_stderr()
-    said = run_live(settings, resume, say)
+    out = redirect_stdout()
+    summary = run_live(settings, resume, say)
     if as_json:
-        out.write(json.dumps(said) + "\n")
+        out.write(json.dumps(summary) + "\n")
         out.flush()
     else:
-        console.print_json(data=said)
-    if said["failures"]:
-        raise RunFailed(said)
-    if said["exit_status"]:
-        raise typer.Exit(said["exit_status"])
+        console.print_json(data=summary)
+    if summary["failures"]:
+        raise RunFailed(summary)
+    if summary["exit_status"]:
+        raise typer.Exit(summary["exit_status"])
 
 
-def words_to_stderr() -> TextIO:
+def redirect_stdout() -> TextIO:
     """Stdout for the JSON object alone: NautilusTrader's log, which writes there, goes to stderr from now on."""
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)

@@ -12,22 +12,22 @@ SHOWN = 20
 
 def parity_table(report: ParityReport) -> Table:
     """The counts, then each difference."""
-    said, orders = report.predictions, report.orders
+    predictions, orders = report.predictions, report.orders
     verdict = "holds" if report.holds else "DOES NOT HOLD"
     table = Table(title=f"parity of {report.run_id} {verdict}", show_header=False, title_justify="left")
     table.add_row("data", Text(report.data))
-    table.add_row("features", f"{said.features_equal:,} of {said.asked:,} equal to the bit")
-    table.add_row("outputs", f"{said.outputs_equal:,} of {said.answered:,} equal to the bit")
+    table.add_row("features", f"{predictions.features_equal:,} of {predictions.requests:,} equal to the bit")
+    table.add_row("outputs", f"{predictions.outputs_equal:,} of {predictions.answered:,} equal to the bit")
     table.add_row("orders", f"{orders.live:,} live, {orders.backtest:,} in the backtest, {orders.equal:,} equal")
     table.add_row("sent at most", f"{orders.most_apart_ns / 1e6:.3f} ms apart, where equal")
     if report.halts:
         table.add_row("halts", f"{report.halts}, which the backtest got at their recorded times")
     if report.lost:
         table.add_row("LOST", f"{report.lost:,} records are missing from the log")
-    for each in said.differences[:SHOWN]:
+    for each in predictions.differences[:SHOWN]:
         table.add_row(f"question {each.question}", Text(each.what))
-    if len(said.differences) > SHOWN:
-        table.add_row("", f"and {len(said.differences) - SHOWN:,} more questions")
+    if len(predictions.differences) > SHOWN:
+        table.add_row("", f"and {len(predictions.differences) - SHOWN:,} more questions")
     known = [each for each in orders.differences if each.explanation]
     for order in sorted([each for each in orders.differences if not each.explanation] + known[:SHOWN], key=_when):
         whose = "order" if order.question is None else f"order on {order.question}"

@@ -1,4 +1,4 @@
-"""Which versions of a model there are and were, and which of them serves: MLflow's model registry, kept true."""
+"""Register released versions in MLflow's model registry, and keep it in step with a server."""
 
 import json
 import signal
@@ -28,9 +28,8 @@ from nautilus_torchserve.registry.comparison import Comparison
 from nautilus_torchserve.registry.record import ALIASES, RegisteredVersion
 from nautilus_torchserve.registry.registry import Registry
 from nautilus_torchserve.registry.transitions import differences, transition
-from nautilus_torchserve.release.rollout.kept_report import check_reports, keep_report, raise_if_not_ok
-from nautilus_torchserve.release.rollout.limits import Limits
-from nautilus_torchserve.release.rollout.report import Unrecorded
+from nautilus_torchserve.release.rollout.gates import Limits
+from nautilus_torchserve.release.rollout.report import Unrecorded, check_report_folder, raise_if_not_ok, write_report
 from nautilus_torchserve.release.rollout.status import ModelStatus, model_status
 from nautilus_torchserve.release.rollout.target import NoTarget, Target
 from nautilus_torchserve.user_error import UserError
@@ -53,7 +52,7 @@ def add(
     allow_unsigned: Unsigned = False,
     as_json: Json = False,
 ) -> None:
-    """Register an archive as a version of its model, with all that it says of itself, and keep a copy."""
+    """Register an archive as a version of its model, with its description, and store a copy."""
     with console.status(escape(f"Registering {archive}")):
         added = Registry(runs, trusted, allow_unsigned).add(archive, run)
     version = added.version
@@ -74,18 +73,18 @@ def list_versions(
     runs: Runs = RUNS,
     as_json: Json = False,
 ) -> None:
-    """Show what is registered, what the server really serves, and where that is something else."""
+    """Show the registered versions, what the server serves, and where they differ."""
     target = running(server)
     registry = Registry(runs, TRUSTED)
     listed = {name: registry.versions(name) for name in ([model] if model else registry.models())}
     on_server = {name: model_status(target, name) for name in listed} if target else {}
-    said = {name: differences(versions, on_server[name]) for name, versions in listed.items() if name in on_server}
+    differing = {name: differences(versions, on_server[name]) for name, versions in listed.items() if name in on_server}
     if as_json:
         models = {
             name: {
-                "versions": [each.as_dict() for each in versions],
-                "server": [asdict(each) for each in on_server[name].versions] if name in on_server else None,
-                "differences": said.get(name),
+                "versions": [version.as_dict() for version in versions],
+                "server": [asdict(version) for version in on_server[name].versions] if name in on_server else None,
+                "differences": differing.get(name),
             }
             for name, versions in listed.items()
         }
@@ -93,7 +92,7 @@ def list_versions(
         return
     for name, versions in listed.items():
         console.print(versions_table(name, versions, on_server.get(name)))
-        for line in said.get(name, ()):
+        for line in differing.get(name, ()):
             say(f"DIFFERS: {name}: {line}")
     if not any(listed.values()):
         say(f"{registry.store}: no version of {model or 'any model'} is registered")
@@ -135,13 +134,13 @@ def alias(
     reports: Reports = REPORTS,
     as_json: Json = False,
 ) -> None:
-    """Make a version staging, production or archived: on the server first, past all gates, by name afterwards."""
+    """Make a version staging, production or archived: on the server first, with all gates, then by alias."""
     if name not in ALIASES:
-        raise typer.BadParameter(f"one of {', '.join(ALIASES)} expected, was {name!r}")
-    check_reports(reports)
-    for each in (signal.SIGINT, signal.SIGTERM):  # a job in the background is started with SIGINT ignored
-        signal.signal(each, signal.default_int_handler)
-    done = transition(
+        raise typer.BadParameter(f"expected one of {', '.join(ALIASES)}, got {name!r}")
+    check_report_folder(reports)
+    for number in (signal.SIGINT, signal.SIGTERM):  # background jobs start with SIGINT ignored
+        signal.signal(number, signal.default_int_handler)
+    result = transition(
         Registry(runs, trusted),
         target,
         model,
@@ -152,19 +151,18 @@ def alias(
         say,
         roll_out=not no_rollout,
     )
-    unwritten = [] if done.report is None else keep_report(done.report, reports)[1]
+    unwritten = [] if result.report is None else write_report(result.report, reports)[1]
     if as_json:
-        print_json({**done.as_dict(), "unwritten": unwritten})
-    if not done.ok and done.report is not None and not done.report.done:
-        raise UserError(f"{model} {version} is not {name}: {done.report.failed_at}: {done.report.reason}")
-    if done.unlabelled is not None:
+        print_json({**result.as_dict(), "unwritten": unwritten})
+    if not result.ok and result.report is not None and not result.report.done:
+        raise UserError(f"{model} {version} is not {name}: {result.report.failed_at}: {result.report.reason}")
+    if result.unlabelled is not None:
         raise Unrecorded(
-            f"{model} {version} is {name} on the server, but the registry does not say so: "
-            f"{done.unlabelled}; run this again"
+            f"{model} {version} is {name} on the server, but not in the registry: {result.unlabelled}; run this again"
         )
-    if done.report is not None:
-        raise_if_not_ok(done.report, unwritten)
-    say(f"{model} {done.version.version} is {name}{'' if done.report else '; the server was so already'}")
+    if result.report is not None:
+        raise_if_not_ok(result.report, unwritten)
+    say(f"{model} {result.version.version} is {name}{'' if result.report else '; the server needed no change'}")
 
 
 @app.command()
@@ -177,33 +175,34 @@ def get(
     allow_unsigned: Unsigned = False,
     as_json: Json = False,
 ) -> None:
-    """Write a registered archive to OUT, once its digest and its signature are found to be what they were."""
+    """Write a registered archive to OUT, once its digest and its signature are verified."""
     registry = Registry(runs, trusted, allow_unsigned)
-    found = registry.find(model, version)
-    with console.status(escape(f"Fetching {model} {found.version}")):
-        registry.fetch(found, out)
+    registered = registry.find(model, version)
+    with console.status(escape(f"Fetching {model} {registered.version}")):
+        registry.fetch(registered, out)
     if as_json:
-        print(json.dumps({"path": str(out), **found.as_dict()}))
-    say(f"{out}: {model} {found.version}, digest {found.digest[:12]}, signed by {found.signer or 'nobody'}")
+        print(json.dumps({"path": str(out), **registered.as_dict()}))
+    digest, signer = registered.digest[:12], registered.signer or "nobody"
+    say(f"{out}: {model} {registered.version}, digest {digest}, signed by {signer}")
 
 
 def versions_table(model: str, versions: list[RegisteredVersion], on_server: ModelStatus | None) -> Table:
-    there = {} if on_server is None else {each.version: each for each in on_server.versions}
+    served = {} if on_server is None else {version.version: version for version in on_server.versions}
     names = [model, "aliases", "registered", "digest", "metrics", *([] if on_server is None else ["server"])]
     table = Table(*(Column(name, overflow="fold") for name in names))
-    for each in versions:
-        metrics = "\n".join(f"{name} {value:.4g}" for name, value in each.main_metrics.items())
-        row = [each.version, ", ".join(each.aliases), each.registered, each.digest[:12], metrics]
-        if each.version in there:
-            row.append("default" if there[each.version].default else "loaded")
+    for version in versions:
+        metrics = "\n".join(f"{name} {value:.4g}" for name, value in version.main_metrics.items())
+        row = [version.version, ", ".join(version.aliases), version.registered, version.digest[:12], metrics]
+        if version.version in served:
+            row.append("default" if served[version.version].default else "loaded")
         table.add_row(*row)
     return table
 
 
 def running(server: FindTarget) -> Target | None:
-    """The server, if it runs; said, where it does not."""
+    """Return the server if it runs; report where it does not."""
     try:
         return server()
     except NoTarget as error:
-        say(f"only what is registered, without a server: {error}")
+        say(f"registered versions only, without a server: {error}")
         return None

@@ -1,4 +1,4 @@
-"""New versions of a model into service and back out, while strategies trade."""
+"""Roll versions of a model out and back, without losing a request of the strategies that trade on them."""
 
 import signal
 from collections.abc import Callable
@@ -42,13 +42,12 @@ from nautilus_torchserve.experiments.shadow.shadow import ShadowSettings
 from nautilus_torchserve.experiments.shadow.shadow import shadow as run_shadow
 from nautilus_torchserve.files.state_file import DamagedState
 from nautilus_torchserve.release.rollout import rollout
+from nautilus_torchserve.release.rollout.gates import Limits
 from nautilus_torchserve.release.rollout.journal import RolloutRefused, journaled_models
-from nautilus_torchserve.release.rollout.kept_report import check_reports, keep_report, raise_if_not_ok
-from nautilus_torchserve.release.rollout.limits import Limits
 from nautilus_torchserve.release.rollout.prune import prune as prune_model
 from nautilus_torchserve.release.rollout.repair import RepairFailed
 from nautilus_torchserve.release.rollout.repair import repair as repair_all
-from nautilus_torchserve.release.rollout.report import Report
+from nautilus_torchserve.release.rollout.report import RolloutReport, check_report_folder, raise_if_not_ok, write_report
 from nautilus_torchserve.release.rollout.status import ModelStatus, known_models, model_status
 from nautilus_torchserve.release.rollout.target import Target
 from nautilus_torchserve.traffic.split import Unit
@@ -85,7 +84,7 @@ def register(
     reports: Reports = REPORTS,
     as_json: Json = False,
 ) -> None:
-    """Verify, store, load and gate ARCHIVE beside the version that serves; switch, watch, drain what is old."""
+    """Verify, store, load and gate ARCHIVE beside the serving version; switch, observe, retire older versions."""
     limits = Limits(
         watch_s=watch,
         drain_s=drain,
@@ -132,7 +131,7 @@ def rollback(
     reports: Reports = REPORTS,
     as_json: Json = False,
 ) -> None:
-    """Make the default version before this one the default again, at once."""
+    """Make the previous default version the default again, at once."""
     _end(lambda: rollout.rollback(target, model, to, say), reports, as_json, urgent=True)
 
 
@@ -161,23 +160,20 @@ def prune(
     as_json: Json = False,
 ) -> None:
     """Remove versions that were rolled back from a while ago, unless something still uses them; for cron."""
-    _hear_interrupts()
+    _catch_interrupts()
     pruned, refused = [], []
     with open_splits(store) as splits:
         for name in [model] if model else journaled_models(target.model_store):
             try:
                 pruned.append(prune_model(target, name, older_than, splits, Limits(drain_s=drain), say))
-            except (RolloutRefused, DamagedState) as error:  # the other models' turn all the same
+            except (RolloutRefused, DamagedState) as error:  # other models are pruned all the same
                 refused.append(f"{error}")
-    for each in pruned:
-        for version in each.removed:
-            say(f"{each.model} {version}: removed")
-        for version, reason in each.kept.items():
-            say(f"{each.model} {version}: stays, {reason}")
+    for result in pruned:
+        for line in result.lines():
+            say(line)
     if as_json:
-        print_json({"models": [asdict(each) for each in pruned], "refused": refused})
-    failed = [f"{each.model} {version}: {reason}" for each in pruned for version, reason in each.failed.items()]
-    failed += refused
+        print_json({"models": [asdict(result) for result in pruned], "refused": refused})
+    failed = [line for result in pruned for line in result.failures()] + refused
     if failed:
         raise UserError("; ".join(failed))
 
@@ -185,41 +181,41 @@ def prune(
 @app.command()
 @takes_target
 def status(target: Target, model: AnyModel = None, store: Store = DEFAULT_URL, as_json: Json = False) -> None:
-    """Versions, workers, default, digests, traffic split, ghosts; exit status 1 when something needs repair."""
-    unread: StoreFailed | None = None
+    """Show versions, workers, default, digests, traffic split and ghosts; exit status 1 where one needs repair."""
+    store_error: StoreFailed | None = None
     names = [model] if model else known_models(target)
     try:
         with open_splits(store) as splits:
-            found = [model_status(target, name, splits) for name in names]
-    except StoreFailed as error:  # what the server says is said all the same
-        unread, found = error, [model_status(target, name) for name in names]
+            models = [model_status(target, name, splits) for name in names]
+    except StoreFailed as error:  # the server's part is shown all the same
+        store_error, models = error, [model_status(target, name) for name in names]
     if as_json:
-        print_json({"models": [asdict(each) for each in found]})
+        print_json({"models": [asdict(status) for status in models]})
     else:
         with suppress(OSError):
-            console.print(_table(found))
-        for each in found:
-            for text in filter(None, (each.under_way, each.left)):
-                say(f"{each.model}: {text}")
-    if unread is not None:
-        raise unread
-    if any(each.left or any(version.ghost for version in each.versions) for each in found):
-        raise UserError("what was left needs a repair: python scripts/rollout.py repair")
+            console.print(_table(models))
+        for status in models:
+            for text in filter(None, (status.under_way, status.left)):
+                say(f"{status.model}: {text}")
+    if store_error is not None:
+        raise store_error
+    if any(status.left or any(version.ghost for version in status.versions) for status in models):
+        raise UserError("expected no unfinished rollout and no ghost, got some: nautilus-torchserve rollout repair")
 
 
 @app.command()
 @takes_target
 def repair(target: Target, store: Store = DEFAULT_URL, as_json: Json = False) -> None:
-    """Recover from what rollouts, canaries, workers or a server that were killed have left, and damaged journals."""
-    mended: list[str] = []
+    """Recover what killed rollouts, canaries, workers or servers have left, and damaged journals."""
+    repaired: list[str] = []
     failed: list[str] = []
 
-    def note(text: str) -> None:
-        mended.append(text)
+    def report_step(text: str) -> None:
+        repaired.append(text)
         say(text)
 
     try:
-        repair_all(target, note)
+        repair_all(target, report_step)
     except RepairFailed as error:
         failed.append(f"{error}")
     try:
@@ -228,13 +224,13 @@ def repair(target: Target, store: Store = DEFAULT_URL, as_json: Json = False) ->
                 if splits is None or not is_model_name(name):
                     continue
                 if (split := end_abandoned(target, splits, name)) is not None:
-                    note(f"{split.model}: {split.name}, which no process watches any more, is {split.state}")
+                    report_step(f"{split.model}: {split.name}, which no process watches any more, is {split.state}")
     except (StoreFailed, SplitRefused, RolloutRefused, DamagedState) as error:
         failed.append(f"{error}")
     if as_json:
-        print_json({"mended": mended, "failed": failed})
+        print_json({"mended": repaired, "failed": failed})
     elif not failed:
-        say(f"mended: {len(mended)}" if mended else "all is well")
+        say(f"repaired: {len(repaired)}" if repaired else "nothing to repair")
     if failed:
         raise RepairFailed("; ".join(dict.fromkeys(failed)))
 
@@ -257,8 +253,8 @@ def canary(
     reports: Reports = REPORTS,
     as_json: Json = False,
 ) -> None:
-    """Give a candidate a growing share of the strategies' traffic; it is taken back by itself when a gate breaks."""
-    shares = tuple(percent(each) / 100 for each in steps.split(","))
+    """Give a candidate a growing share of the strategies' traffic; withdraw it when a gate breaks."""
+    shares = tuple(percent(share) / 100 for share in steps.split(","))
     settings = CanarySettings(
         shares,
         hold,
@@ -284,10 +280,10 @@ def shadow(
     store: Store = DEFAULT_URL,
     as_json: Json = False,
 ) -> None:
-    """Give a candidate copies of the strategies' traffic, and compare its answers with those that were traded on."""
+    """Give a candidate copies of the strategies' requests, and compare its answers with those that were traded on."""
     settings = ShadowSettings(for_, answers, share / 100)
     with TrafficStore(store) as splits:
-        _hear_interrupts()
+        _catch_interrupts()
         report = run_shadow(target, splits, model, to, settings, say)
     if as_json:
         print_json(report.as_dict())
@@ -295,48 +291,48 @@ def shadow(
         say(report.as_text())
 
 
-def _end(work: Callable[[], Report], reports: Path, as_json: bool, urgent: bool = False) -> None:
-    """Carry out, keep the report, show it, exit.
+def _end(work: Callable[[], RolloutReport], reports: Path, as_json: bool, urgent: bool = False) -> None:
+    """Carry a rollout out, write and show its report, and exit.
 
-    Exit status 3: the server is as was asked, but not everything could be written down.
+    Exit status 3: the server is in the requested state, but not everything could be recorded.
     """
     if not urgent:
-        check_reports(reports)
-    _hear_interrupts()
+        check_report_folder(reports)
+    _catch_interrupts()
     report = work()
-    for each in (signal.SIGINT, signal.SIGTERM):  # what was done is said, whatever comes
-        signal.signal(each, signal.SIG_IGN)
-    path, unwritten = keep_report(report, reports)
+    for number in (signal.SIGINT, signal.SIGTERM):  # the report is shown in any case
+        signal.signal(number, signal.SIG_IGN)
+    path, unwritten = write_report(report, reports)
     if as_json:
         try:
             print_json({**report.as_dict(), "report": path and str(path), "unwritten": unwritten})
         except OSError as error:
-            unwritten.append(f"stdout took no JSON: {describe(error)}")
+            unwritten.append(f"the JSON could not be written to stdout: {describe(error)}")
     else:
         say(report.as_text())
     raise_if_not_ok(report, unwritten)
 
 
-def _hear_interrupts() -> None:
-    """SIGTERM is undone like Ctrl-C; a job in the background is started with SIGINT ignored."""
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, signal.default_int_handler)
+def _catch_interrupts() -> None:
+    """Undo a rollout on SIGTERM as on Ctrl-C, also in a background job, which starts with SIGINT ignored."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
 
 
-def _table(found: list[ModelStatus]) -> Table:
+def _table(models: list[ModelStatus]) -> Table:
     table = Table("model", "version", "default", "workers", "digest", "waiting", "traffic")
-    for model in found:
-        for each in model.versions:
+    for model in models:
+        for version in model.versions:
             share: Any = ""
-            if model.split is not None and each.version == model.split.challenger:
+            if model.split is not None and version.version == model.split.challenger:
                 share = f"{model.split.kind}: {model.split.share:.0%}"
             table.add_row(
                 model.model,
-                each.version,
-                "yes" if each.default else "",
-                ", ".join(each.workers) or "GHOST: none",
-                each.digest[:12],
-                str(each.waiting),
+                version.version,
+                "yes" if version.default else "",
+                ", ".join(version.workers) or "GHOST: none",
+                version.digest[:12],
+                str(version.waiting),
                 share,
             )
     return table

@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from nautilus_torchserve.audit.records import ANSWERED, AskedRecord, DecisionRecord, Record
+from nautilus_torchserve.audit.records import ANSWERED, DecisionRecord, Record, RequestRecord
 from nautilus_torchserve.audit.story import OrderStory
 
 Line = tuple[int, str]
@@ -37,8 +37,8 @@ def story_table(story: OrderStory, columns: Sequence[str] = ()) -> Table:
 
 
 def _lines(story: OrderStory, columns: Sequence[str]) -> Iterator[Line]:
-    for asked in story.asked:
-        yield from _asked_lines(asked, story.features(columns) if asked is story.asked[-1] else {})
+    for asked in story.requests:
+        yield from _asked_lines(asked, story.features(columns) if asked is story.requests[-1] else {})
     if story.decision is not None:
         yield _decision_line(story.decision)
     for event in story.events:
@@ -50,7 +50,7 @@ def _lines(story: OrderStory, columns: Sequence[str]) -> Iterator[Line]:
         yield fill.ts_ns, f"filled {fill.side} {fill.quantity} at {fill.price}, {fee}, {fill.liquidity}"
 
 
-def _asked_lines(asked: AskedRecord, features: Mapping[str, float]) -> Iterator[Line]:
+def _asked_lines(asked: RequestRecord, features: Mapping[str, float]) -> Iterator[Line]:
     yield asked.ts_event, f"event {asked.question} of {asked.instrument_id} at the venue"
     yield asked.ts_init, "received"
     if asked.sent_ns:
@@ -91,7 +91,7 @@ def story_dict(story: OrderStory, columns: Sequence[str] = ()) -> dict[str, Any]
         "order_id": story.order_id,
         "run_id": story.run_id,
         "session": None if story.session is None else _plain(story.session),
-        "asked": [_plain(asked) for asked in story.asked],
+        "asked": [_plain(asked) for asked in story.requests],
         "features": dict(story.features(columns)),
         "decision": None if story.decision is None else _plain(story.decision),
         "events": [_plain(event) for event in story.events],

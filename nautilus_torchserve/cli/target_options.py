@@ -1,4 +1,4 @@
-"""The options by which every command about a server names it."""
+"""Options that name the server, shared by all commands that need one."""
 
 import functools
 import inspect
@@ -59,20 +59,20 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
 
 
 def takes_server(command: Callable[..., None]) -> Callable[..., None]:
-    """A typer command with these options in the place of its parameter ``server``: a `FindTarget`.
+    """Return a typer command with these options in the place of its parameter ``server``: a `FindTarget`.
 
-    For commands that need the server only sometimes, or anew each time: its tokens and ports change when it restarts.
+    For commands that do not always need the server, or find it repeatedly: a restart changes its tokens and ports.
     """
     return replace_parameter(command, "server", _OPTIONS, lambda options: functools.partial(named_target, **options))
 
 
 def takes_target(command: Callable[..., None]) -> Callable[..., None]:
-    """The same with the server itself, as parameter ``target``; status 1 where there is none."""
+    """Return the same with the server itself, as parameter ``target``; exit status 1 where there is none."""
 
     def with_target(server: FindTarget, **given: Any) -> None:
         command(target=server(), **given)
 
-    own = [each for each in inspect.signature(command).parameters.values() if each.name != "target"]
+    own = [parameter for parameter in inspect.signature(command).parameters.values() if parameter.name != "target"]
     with_target.__name__, with_target.__doc__ = command.__name__, command.__doc__
     with_target.__signature__ = inspect.Signature(own)  # type: ignore[attr-defined]
     return takes_server(with_target)

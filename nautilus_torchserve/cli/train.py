@@ -36,9 +36,8 @@ from nautilus_torchserve.market.trades.load import load
 from nautilus_torchserve.reporting.evaluation.price_page import write_evaluation
 from nautilus_torchserve.reporting.evaluation.sentiment_page import write_sentiment
 from nautilus_torchserve.training.ensemble.run import train_ensemble
-from nautilus_torchserve.training.price.options import price_training
+from nautilus_torchserve.training.price.options import PriceTraining, price_training
 from nautilus_torchserve.training.price.run import train_price
-from nautilus_torchserve.training.price.training import PriceTraining
 from nautilus_torchserve.training.price.tuning import tune_price
 from nautilus_torchserve.training.runs.folder import REPORT
 from nautilus_torchserve.training.runs.tuning import TuneProgress, write_best
@@ -91,9 +90,10 @@ def tick(
             FitConfig(epochs=epochs, seed=seed),
             on_epoch=lambda history: progress.update(task, completed=history.epochs),
         )
+    (history,) = result.histories
     if as_json:
         typer.echo(json.dumps({"run": str(out), **result.description}))
-    typer.echo(f"{loaded.source}: {len(loaded)} trades, best epoch {result.best_epoch} of {result.epochs}", err=True)
+    typer.echo(f"{loaded.source}: {len(loaded)} trades, best epoch {history.best_epoch} of {history.epochs}", err=True)
     typer.echo(f"{result.evaluation['edge']}\n{out} is ready to be packed.", err=True)
 
 

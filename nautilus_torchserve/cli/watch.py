@@ -24,8 +24,8 @@ from nautilus_torchserve.cli.options import (
     seconds,
 )
 from nautilus_torchserve.cli.target_options import FindTarget, takes_server
-from nautilus_torchserve.release.rollout.limits import Limits
-from nautilus_torchserve.release.watch.watch import Watched, watch
+from nautilus_torchserve.release.rollout.gates import Limits
+from nautilus_torchserve.release.watch.watch import WatchSettings, watch
 from nautilus_torchserve.traffic.store import DEFAULT_URL
 from nautilus_torchserve.user_error import UserError
 
@@ -55,8 +55,8 @@ def main(
 ) -> None:
     """Roll out every .mar that appears in FOLDER, until Ctrl-C or SIGTERM; each gets a report beside it.
 
-    Copy under another name and rename, or just copy: an archive is taken when it is whole. With --once the exit
-    status is 1 when one was refused or left.
+    Copy under another name and rename, or just copy: an archive is rolled out when it is complete. With --once the
+    exit status is 1 where one was refused or left.
     """
     if interval < 0.05:
         raise typer.BadParameter(f"expected at least 50ms, got {interval:g} s", param_hint="--interval")
@@ -68,18 +68,18 @@ def main(
         latency_add_ms=latency_add_ms,
         latency_most_ms=latency_most_ms,
     )
-    watched = Watched(folder, server, trusted, limits, interval, unload_after_s=unload_after, splits=store)
-    server()  # a wrong call, and a server that was never there, are said at once
-    taken = watch(watched, _stop_on_signals(), say, once)
+    settings = WatchSettings(folder, server, trusted, limits, interval, unload_after_s=unload_after, splits=store)
+    server()  # wrong options, and a server that does not run, are reported at once
+    archives = watch(settings, _stop_on_signals(), say, once)
     if as_json:
-        print(json.dumps({"archives": [asdict(each) for each in taken]}, default=str))
-    left = [each for each in taken if each.outcome != "done"]
-    if once and left:
-        raise UserError(f"{len(left)} of {len(taken)} archives were not rolled out")
+        print(json.dumps({"archives": [asdict(archive) for archive in archives]}, default=str))
+    not_done = [archive for archive in archives if archive.outcome != "done"]
+    if once and not_done:
+        raise UserError(f"{len(not_done)} of {len(archives)} archives were not rolled out")
 
 
 def _stop_on_signals() -> threading.Event:
-    """Set by Ctrl-C and SIGTERM, which also interrupt what is under way."""
+    """Return an event that Ctrl-C and SIGTERM set; they also interrupt a rollout under way."""
     stopped = threading.Event()
 
     def stop(*_: object) -> NoReturn:

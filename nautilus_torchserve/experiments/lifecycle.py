@@ -1,4 +1,6 @@
-"""What canary and shadow share: whom they may try, and that no split goes on without anybody who watches it."""
+"""What canaries, shadows and experiments share: checks of the challenger, its withdrawal, and abandoned splits."""
+
+import time
 
 from nautilus_torchserve.release.rollout.journal import RolloutRefused, lock_holder, locked
 from nautilus_torchserve.release.rollout.target import Target
@@ -7,54 +9,74 @@ from nautilus_torchserve.traffic.split import Kind, Split, State
 from nautilus_torchserve.traffic.store import SplitRefused, StoreFailed, TrafficStore
 from nautilus_torchserve.wire.errors import RequestError
 
+POLL_S = 0.2
 WATCHED = (Kind.CANARY, Kind.SHADOW)
-"""Splits that a process stands by from begin to end, holding the model's rollout lock."""
+"""Splits that a process watches from begin to end, holding the model's rollout lock."""
 
 
 def check_challenger(target: Target, model: str, challenger: str) -> tuple[str, str]:
-    """The default version, and the challenger's content digest.
+    """Return the default version, and the challenger's content digest.
 
     Raises
     ------
     RolloutRefused
-        The challenger is not registered, has no READY workers, gives no answer, or is the default version already.
+        The challenger is not registered, has no READY workers, gives no response, or is the default version already.
     """
     manager = target.manager()
     baseline = manager.default_version(model)
     if baseline is None:
-        raise RolloutRefused(f"{model}: a registered model expected, was none")
+        raise RolloutRefused(f"{model}: expected a registered model, got none")
     if challenger == baseline:
-        raise RolloutRefused(f"{model}/{challenger}: another version than the default one expected, was that")
+        raise RolloutRefused(f"{model}/{challenger}: expected another version than the default one, got that")
     status = manager.versions(model).get(challenger)
     if status is None or not is_ready(status):
-        was = "not registered" if status is None else [worker["status"] for worker in status["workers"]]
-        raise RolloutRefused(f"{model}/{challenger}: a registered version with READY workers expected, was {was}")
+        got = "none" if status is None else [worker["status"] for worker in status["workers"]]
+        raise RolloutRefused(f"{model}/{challenger}: expected a registered version with READY workers, got {got}")
     try:
         with target.connect(model, challenger) as client:
             return baseline, client.metadata.archive_digest
     except RequestError as error:
-        raise RolloutRefused(f"{model}/{challenger}: a version that answers expected, was {error}") from error
+        raise RolloutRefused(f"{model}/{challenger}: expected a version that responds, got {error}") from error
 
 
-def stop(store: TrafficStore, split: Split) -> str:
-    """End a split as stopped, unless it has ended; in words, to be added to the reason, where that cannot be done."""
+def stop_split(store: TrafficStore, split: Split) -> str:
+    """End a split as stopped, unless it has ended; where that fails, return a text to be added to the reason."""
     try:
         store.end(split.name, State.STOPPED)
     except SplitRefused:
-        pass  # ended before
+        pass  # it has ended before
     except StoreFailed as error:
         return f"; {split.name} could not be ended and is still running: {error}"
     return ""
 
 
-def abandoned(target: Target, store: TrafficStore, model: str) -> Split | None:
-    """A canary or shadow that is running although nobody watches it: its process was killed."""
+def wait_until_unused(store: TrafficStore, split: Split, settle_s: float, leave_s: float) -> list[str]:
+    """Wait until no router uses the challenger of a split that has ended; return those that still do after the time.
+
+    Parameters
+    ----------
+    settle_s : float
+        How long routers may take to read that the split has ended, seconds.
+    leave_s : float
+        How long they may take to leave the challenger after that, seconds.
+    """
+    settled_ns = split.updated_ns + round(settle_s * 1e9)
+    deadline = time.monotonic() + settle_s + leave_s
+    while (users := store.users(split.model, split.challenger)) or time.time_ns() < settled_ns:
+        if time.monotonic() > deadline:
+            break
+        time.sleep(POLL_S)
+    return users
+
+
+def find_abandoned(target: Target, store: TrafficStore, model: str) -> Split | None:
+    """Return a canary or shadow that is running although no process watches it, since its process was killed."""
     split = store.running(model)
     return split if split is not None and split.kind in WATCHED and lock_holder(target, model) is None else None
 
 
 def end_abandoned(target: Target, store: TrafficStore, model: str) -> Split | None:
-    """End a split that `abandoned` finds, and return it as it ended.
+    """End a split that `find_abandoned` finds, and return it.
 
     A canary whose challenger is the default version already was killed after its promotion and ends as promoted;
     any other ends as stopped. The challenger stays registered.
@@ -62,7 +84,7 @@ def end_abandoned(target: Target, store: TrafficStore, model: str) -> Split | No
     Raises
     ------
     RolloutRefused
-        Somebody holds the model's lock: it is not abandoned.
+        Another process holds the model's lock: the split is not abandoned.
     """
     with locked(target, model, "repair"):
         split = store.running(model)

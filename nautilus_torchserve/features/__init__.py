@@ -1,1 +1,1 @@
-"""What a model sees, computed the same way in training, backtest and live."""
+"""Features: the inputs of a model, computed the same way in training, backtest and live."""

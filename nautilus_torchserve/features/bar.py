@@ -1,13 +1,12 @@
-"""Windows of bars: what a price model sees.
+"""Windows of bars: the inputs of a price model.
 
-A row is the last ``TIME_STEPS`` bars, oldest first: open, high, low, close and volume as they are, in
-the source's own units, and, where a model asks for them, the columns of `features.indicators`.
-Making them comparable (relative to the window's last close and mean volume) is the model's own affair, so
-that what goes over the wire is what a chart shows.
+A row is the last ``TIME_STEPS`` bars, oldest first: open, high, low, close and volume in the source's
+own units and, where a model uses them, the columns of `features.indicators`. The model itself makes them comparable
+(relative to the window's last close and mean volume), so that the wire carries what a chart shows.
 
-A window never spans a break: bars further apart than ``max_gap_ns``. Nor is there one of bars without any volume, to
-whose mean nothing is relative: an instrument that did not trade for so long has no forecast. All columns look back on a
-fixed number of bars, so a row depends on its last ``schema.window`` bars only, wherever the data begin.
+A window never spans a gap: bars further apart than ``max_gap_ns``. Windows without any volume are left out, as
+nothing is relative to a mean of 0: an instrument that did not trade for so long has no forecast. All columns look back
+on a fixed number of bars, so a row depends on its last ``schema.window`` bars only, wherever the data begin.
 """
 
 import numpy as np
@@ -27,11 +26,11 @@ OHLCV = (
 )
 OPEN, HIGH, LOW, CLOSE, VOLUME = range(5)
 LEAST_VOLUME = float(np.finfo(np.float32).tiny)
-"""Least of a window's largest volume: the mean of smaller ones may be 0 as a float32."""
+"""Smallest accepted maximum of a window's volumes: the mean of smaller ones may be 0 as a float32."""
 
 
 def bar_schema(indicators: bool = False, time_steps: int = TIME_STEPS) -> FeatureSchema:
-    """The schema of windows of ``time_steps`` bars, with or without indicator columns."""
+    """Return the schema of windows of ``time_steps`` bars, with or without indicator columns."""
     return FeatureSchema(
         name="bar/1",
         columns=(*OHLCV, *INDICATORS) if indicators else OHLCV,
@@ -41,7 +40,7 @@ def bar_schema(indicators: bool = False, time_steps: int = TIME_STEPS) -> Featur
 
 
 def bar_columns(ohlcv: NDArray[np.float64], indicators: bool = False) -> NDArray[np.float32]:
-    """One row of columns a bar; the vectorised form of what a live actor collects.
+    """Return the columns of each bar; the vectorised form of what a live actor collects.
 
     Parameters
     ----------
@@ -60,14 +59,14 @@ def bar_columns(ohlcv: NDArray[np.float64], indicators: bool = False) -> NDArray
 
 
 def window_ends(ts_event: NDArray[np.int64], max_gap_ns: int, lookback: int) -> NDArray[np.int64]:
-    """Positions of the bars that end a whole window.
+    """Return the positions of the bars that end a complete window.
 
     Parameters
     ----------
     ts_event : int64 [n]
         Unix nanoseconds, increasing.
     max_gap_ns : int
-        Bars further apart than this begin anew.
+        Bars further apart than this begin a new window.
     lookback : int
         Bars that a row needs: ``schema.window``.
 
@@ -85,14 +84,14 @@ def window_ends(ts_event: NDArray[np.int64], max_gap_ns: int, lookback: int) -> 
 def have_volume(
     volume: NDArray[np.floating], ends: NDArray[np.int64], time_steps: int = TIME_STEPS
 ) -> NDArray[np.bool_]:
-    """Which windows have any volume.
+    """Return which windows have any volume.
 
     Parameters
     ----------
     volume : float [n]
-        Of all bars.
+        Volumes of all bars.
     ends : int64 [m]
-        Positions of the bars that end the windows, as `window_ends` gives them.
+        Positions of the bars that end the windows, as `window_ends` returns them.
     time_steps : int
         Bars of a window.
 
@@ -105,7 +104,7 @@ def have_volume(
 
 
 def windows(columns: NDArray[np.float32], ends: NDArray[np.int64], time_steps: int = TIME_STEPS) -> NDArray[np.float32]:
-    """The rows that end at these bars, float32 [m, time_steps, columns]; a copy."""
+    """Return the rows that end at these bars, float32 [m, time_steps, columns]; a copy."""
     if not len(ends):
         return np.empty((0, time_steps, columns.shape[1]), dtype=np.float32)
     every = sliding_window_view(columns, time_steps, axis=0)  # (n - T + 1, F, T)

@@ -1,8 +1,8 @@
 """Indicator columns of bars, equal bit for bit to NautilusTrader's own indicators.
 
 Only indicators of finite memory: simple averages, never exponential ones. An exponential average
-remembers its first bar for ever, so that its value would depend on where the data begin, and a live
-run would not see what the training saw. Here a value depends on the `WARM_UP` bars that end with it.
+depends on its first bar for ever, so its value would depend on where the data begin, and a live
+run would not compute what the training did. Here a value depends on the `WARM_UP` bars that end with it.
 
 ========================== ==========================================================================
 ``rsi_14``                 RelativeStrengthIndex(14, SIMPLE), in [0, 1]
@@ -41,7 +41,7 @@ WARM_UP = max(RSI + 1, SMA_FAST, SMA_SLOW, ATR + 1, VOLATILITY + 1, RETURN + 1)
 
 
 def indicator_columns(ohlcv: NDArray[np.float64]) -> NDArray[np.float64]:
-    """All of `INDICATORS` for each bar.
+    """Return all of `INDICATORS` for each bar.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def indicator_columns(ohlcv: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _average(values: NDArray[np.float64], period: int) -> NDArray[np.float64]:
-    """Mean of the last ``period`` values, added from the oldest on; NaN while there are fewer."""
+    """Return the mean of the last ``period`` values, added from the oldest on; NaN while there are fewer."""
     means = np.full(len(values), np.nan)
     if len(values) >= period:
         total = np.zeros(len(values) - period + 1)
@@ -85,7 +85,7 @@ def _average(values: NDArray[np.float64], period: int) -> NDArray[np.float64]:
 
 
 def _rsi(change: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Relative strength over simple averages of gains and losses: 1 where nothing was lost."""
+    """Return the relative strength over simple averages of gains and losses: 1 without losses."""
     gain, loss = (_average(np.maximum(signed, 0.0), RSI) for signed in (change, -change))
     lossless = loss == 0
     return np.where(lossless, 1.0, 1.0 - 1.0 / (1.0 + gain / np.where(lossless, 1.0, loss)))

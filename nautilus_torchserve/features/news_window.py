@@ -1,8 +1,8 @@
-"""Which headlines go with a bar: those received before it, young enough, the newest of them.
+"""The headlines that go with a bar: the newest of those received before it, up to an age.
 
-Training picks them from arrays, an actor as they arrive; both agree exactly, as nothing but whole nanoseconds
-are compared. A headline received at the very moment at which a bar is known does not count: which of the two
-an engine hands on first is not for a model to know.
+Training selects them from arrays, an actor as they arrive; both agree exactly, as only whole nanoseconds are
+compared. A headline received at the very time of a bar does not count: which of the two an engine processes first is
+undefined.
 """
 
 from collections import deque
@@ -17,12 +17,12 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class NewsWindowConfig:
-    """What a model is told of the news; travels in its archive."""
+    """The news that a model reads; part of its archive."""
 
     max_age_ns: int = 4 * 3600 * 10**9
-    """Headlines received longer ago than this are not told any more."""
+    """Age of a headline above which it does not count (nanoseconds)."""
     max_texts: int = 8
-    """At most so many are told, the newest."""
+    """Most headlines that count, the newest."""
 
     def __post_init__(self) -> None:
         for name in ("max_age_ns", "max_texts"):
@@ -31,7 +31,7 @@ class NewsWindowConfig:
 
 
 class RecentNews(Generic[Item]):
-    """The headlines on one instrument that still count, as they arrive.
+    """The recent headlines on one instrument, as they arrive.
 
     Parameters
     ----------
@@ -40,35 +40,35 @@ class RecentNews(Generic[Item]):
 
     def __init__(self, config: NewsWindowConfig) -> None:
         self.config = config
-        self._held: deque[tuple[int, Item]] = deque()
+        self._entries: deque[tuple[int, Item]] = deque()
 
     def add(self, received_ns: int, item: Item) -> None:
-        """Remember a headline; not received before any that is remembered already."""
-        self._held.append((received_ns, item))
+        """Add a headline, received no earlier than those added before."""
+        self._entries.append((received_ns, item))
 
     def drop(self, item: Item) -> None:
-        """Forget a headline, as if it had never arrived."""
-        self._held = deque(held for held in self._held if held[1] is not item)
+        """Remove a headline, as if it had never arrived."""
+        self._entries = deque(entry for entry in self._entries if entry[1] is not item)
 
     def before(self, now_ns: int) -> list[tuple[int, Item]]:
-        """Those to tell at this time, the oldest first, each with when it was received; time only goes on."""
-        while self._held and now_ns - self._held[0][0] > self.config.max_age_ns:
-            self._held.popleft()
-        told = [held for held in self._held if held[0] < now_ns]
-        return told[-self.config.max_texts :]
+        """Return the headlines that count at a time, oldest first, each with its time; times must not decrease."""
+        while self._entries and now_ns - self._entries[0][0] > self.config.max_age_ns:
+            self._entries.popleft()
+        received = [entry for entry in self._entries if entry[0] < now_ns]
+        return received[-self.config.max_texts :]
 
 
 def news_before(
     received_ns: NDArray[np.int64], now_ns: NDArray[np.int64], config: NewsWindowConfig
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The vectorised form: of each time, the first headline to tell and the one after the last.
+    """Return, for each time, the first headline that counts and the one after the last; the vectorised form.
 
     Parameters
     ----------
     received_ns : int64 [k]
-        When the headlines on one instrument were received, not decreasing.
+        Times at which the headlines on one instrument were received, non-decreasing.
     now_ns : int64 [n]
-        When bars are known.
+        Times at which bars are known.
 
     Returns
     -------

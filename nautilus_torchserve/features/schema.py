@@ -1,4 +1,4 @@
-"""The contract between whoever computes features and whoever was trained on them."""
+"""The contract between the code that computes features and a model that was trained on them."""
 
 import hashlib
 import json
@@ -12,17 +12,17 @@ class Column:
     """One input column of a model."""
 
     name: str
-    """What the column is called, in snake case."""
+    """Name of the column, in snake case."""
     unit: str
     """Its unit: ``bps``, ``1`` for a pure ratio."""
 
 
 @dataclass(frozen=True)
 class FeatureSchema:
-    """What one row of a model's input holds, and in which order.
+    """The columns of one row of a model's input, in order.
 
     An archive carries the schema it was trained on; a client compares hashes when
-    it connects and refuses to trade when they differ.
+    it connects and refuses a model when they differ.
     """
 
     name: str
@@ -30,7 +30,7 @@ class FeatureSchema:
     columns: tuple[Column, ...]
     """The last axis of a row, in order."""
     window: int
-    """Events that one row looks back on."""
+    """Number of events that one row depends on."""
     time_steps: int | None = None
     """Length of a row's time axis; None where a row is one step."""
     dtype: str = "float32"
@@ -44,22 +44,22 @@ class FeatureSchema:
 
     @cached_property
     def sha256(self) -> str:
-        """Hash over everything that changes a row's meaning; stable between runs."""
+        """Hash over everything that changes the meaning of a row; stable between runs."""
         canonical = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     def to_dict(self) -> dict[str, object]:
-        """Plain JSON types, for ``model.json``."""
+        """Return plain JSON types, for ``model.json``."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, data: object) -> "FeatureSchema":
-        """Inverse of :meth:`to_dict`.
+        """Return the schema that `to_dict` wrote.
 
         Raises
         ------
         ValueError
-            ``data`` is not what :meth:`to_dict` writes.
+            ``data`` is not what `to_dict` writes.
         """
         if not isinstance(data, dict):
             raise ValueError(f"expected a feature schema as an object, got {type(data).__name__}")

@@ -1,4 +1,4 @@
-"""What a model of texts sees: one text a row, as it is."""
+"""The inputs of a model of texts: one text a row, unchanged."""
 
 import unicodedata
 from collections import Counter
@@ -7,15 +7,15 @@ from itertools import islice
 from nautilus_torchserve.features.schema import Column, FeatureSchema
 
 TEXT_SCHEMA = FeatureSchema(name="text/1", columns=(Column("text", "utf-8"),), window=1, dtype="string")
-"""Cleaning, tokens and chunks are the model's own affair, and travel in its archive."""
+"""Cleaning, tokens and chunks are part of the model and of its archive."""
 _LETTERS = 1000
-"""Looked at for a text's script."""
+"""Most letters that decide on the script of a text."""
 
 
 def script_of(text: str) -> str | None:
-    """The script of most of a text's first letters: ``LATIN``, ``CYRILLIC``, ``CJK``; None without letters.
+    """Return the script of most of a text's first letters: ``LATIN``, ``CYRILLIC``, ``CJK``; None without letters.
 
-    The first word of a letter's Unicode name, which is its script's for all that are in daily use.
+    It is the first word of a letter's Unicode name, which names the script of all letters in daily use.
     """
     if text.isascii():  # as nearly all are
         return "LATIN" if any(map(str.isalpha, text)) else None

@@ -12,7 +12,7 @@ and window W, at trade i:
     window's mean size, towards 1 for a large one.
 ``relative_gap``
     W*g / (W*g + t[i]-t[i-W]) with g = t[i]-t[i-1]: 0.5 when the trade came after the
-    window's mean gap, 0 when it came at once.
+    window's mean gap, 0 when it came without one.
 
 Prices and sizes are whole numbers of the instrument's smallest step, so that window
 sums are exact integers however they are accumulated; floats appear only in the last
@@ -35,7 +35,7 @@ COLUMNS = (
 
 
 def tick_schema(window: int = WINDOW) -> FeatureSchema:
-    """The schema of these features over ``window`` trades."""
+    """Return the schema of these features over ``window`` trades."""
     return FeatureSchema(name="tick/1", columns=COLUMNS, window=window)
 
 
@@ -64,7 +64,7 @@ class TickFeatures:
         self._flow = 0
 
     def update(self, price: int, size: int, side: int, ts_event: int) -> tuple[float, float, float, float] | None:
-        """Take one trade in.
+        """Add one trade and return its row.
 
         Parameters
         ----------
@@ -103,10 +103,10 @@ class TickFeatures:
         )
 
     def refine(self, price: int, size: int) -> None:
-        """Go on in finer steps: so many of them make up one of those so far."""
-        self._prices = [each * price for each in self._prices]
-        self._sizes = [each * size for each in self._sizes]
-        self._signed = [each * size for each in self._signed]
+        """Change to smaller steps of price and size: so many of them make up one of the steps so far."""
+        self._prices = [value * price for value in self._prices]
+        self._sizes = [value * size for value in self._sizes]
+        self._signed = [value * size for value in self._signed]
         self._volume *= size
         self._flow *= size
 
@@ -153,6 +153,6 @@ def tick_features(
 
 
 def _window_sums(values: NDArray[np.int64], window: int) -> NDArray[np.int64]:
-    """Sums over ``values[i-window+1 : i+1]`` for i = window, ..., n-1; exact, being integers."""
+    """Return sums over ``values[i-window+1 : i+1]`` for i = window, ..., n-1; exact, as they are integers."""
     total = np.cumsum(values, dtype=np.int64)
     return total[window:] - total[:-window]

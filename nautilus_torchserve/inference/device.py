@@ -1,4 +1,4 @@
-"""Which device a worker computes on."""
+"""The device that a model computes on."""
 
 import torch
 
@@ -6,16 +6,16 @@ from nautilus_torchserve.user_error import UserError
 
 
 class UnsupportedDevice(UserError):
-    """The GPU is there, but this torch has no kernels for it."""
+    """This torch has no kernels for the GPU."""
 
 
 def choose_device(gpu_id: int | None) -> torch.device:
-    """The GPU that TorchServe assigned, where there is one; else the CPU.
+    """Return the GPU of this number, where there is one; else the CPU.
 
     Raises
     ------
     UnsupportedDevice
-        Now, in words, instead of at the first request with a CUDA error.
+        While loading instead of with a CUDA error at the first request.
     """
     if gpu_id is None or not torch.cuda.is_available():
         return torch.device("cpu")
@@ -29,7 +29,7 @@ def choose_device(gpu_id: int | None) -> torch.device:
 
 
 def has_kernels(capability: tuple[int, int], arch_list: list[str]) -> bool:
-    """Whether code built for these architectures runs on a card of this compute capability.
+    """Return whether code built for these architectures runs on a card of this compute capability.
 
     ``sm_XY`` is machine code: it runs on the same major version with an equal or higher minor
     one. ``compute_XY`` is PTX, compiled by the driver for any later card (CUDA C++ Programming

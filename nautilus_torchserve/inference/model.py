@@ -16,7 +16,7 @@ from nautilus_torchserve.wire.digest import folder_digest
 from nautilus_torchserve.wire.errors import OutputNotFinite, OutputOutOfRange
 from nautilus_torchserve.wire.output_constraints import OutputConstraints
 from nautilus_torchserve.wire.response import AnswerSize, DecodedRequest
-from nautilus_torchserve.wire.texts import MOST_CHARACTERS
+from nautilus_torchserve.wire.texts import MAX_CHARACTERS
 
 
 class InferenceModel(ABC):
@@ -65,7 +65,7 @@ class InferenceModel(ABC):
     """Length of a request's body above which it is refused unread; well above that of `max_explained`."""
 
     def __init__(
-        self, folder: Path, version: str, gpu_id: int | None = 0, max_characters: int = MOST_CHARACTERS
+        self, folder: Path, version: str, gpu_id: int | None = 0, max_characters: int = MAX_CHARACTERS
     ) -> None:
         torch.set_num_threads(1)
         torch.set_float32_matmul_precision("highest")  # what TorchServe imports may have allowed TF32 on CUDA

@@ -1,4 +1,4 @@
-"""What an archive holds besides code: its description, its weights and its golden rows."""
+"""The files of an archive besides code: its description, its weights and its golden rows."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from nautilus_torchserve.features.schema import FeatureSchema
 from nautilus_torchserve.user_error import UserError
 
-if TYPE_CHECKING:  # torch takes a second to import; who only reads an archive's files does without
+if TYPE_CHECKING:  # torch takes a second to import, and reading an archive's files does not need it
     from torch import nn
 
 DESCRIPTION = "model.json"
@@ -23,34 +23,34 @@ WEIGHTS = "weights.safetensors"
 GOLDEN = "golden.npz"
 _OUTPUT = "output."
 _MAX_GOLDEN_BYTES = 256 << 20
-"""Unpacked; a few kilobytes of zip may hold gigabytes of zeros."""
+"""Most bytes of golden rows, unpacked; a few kilobytes of zip may hold gigabytes of zeros."""
 
 
 class BadArchive(UserError, RuntimeError):
-    """An archive that must not serve: incomplete, or it does not answer what it was built to answer."""
+    """An archive that must not serve: incomplete, or with other outputs than the trained network's."""
 
 
 @dataclass(frozen=True)
 class Golden:
-    """Inputs with the outputs that the freshly trained network gave."""
+    """Inputs with the outputs of the freshly trained network."""
 
     inputs: dict[str, NDArray[Any]]
-    """What the network was asked: ``rows``, float32 [n, *row_shape], or ``texts``, or both and more."""
+    """Inputs by name: ``rows``, float32 [n, *row_shape], or ``texts``, or both and more."""
     outputs: dict[str, NDArray[np.float32]]
-    """Name -> float32 [n], in the order in which the model answers."""
+    """Name -> float32 [n], in the order of the model's outputs."""
     tolerance: float
     """Greatest difference allowed on another device or library version: relative, absolute below 1."""
 
-    def verify(self, answered: dict[str, NDArray[np.float32]]) -> None:
+    def verify(self, outputs: dict[str, NDArray[np.float32]]) -> None:
         """Raise `BadArchive` when an output is missing or further off than the tolerance."""
         for name, expected in self.outputs.items():
-            if name not in answered:
-                raise BadArchive(f"expected output {name!r} by {GOLDEN}, got {sorted(answered)}")
-            if answered[name].shape != expected.shape or not expected.size:
+            if name not in outputs:
+                raise BadArchive(f"expected output {name!r} by {GOLDEN}, got {sorted(outputs)}")
+            if outputs[name].shape != expected.shape or not expected.size:
                 raise BadArchive(
-                    f"{GOLDEN}: expected output {name!r} for {len(answered[name])} inputs, got shape {expected.shape}"
+                    f"{GOLDEN}: expected output {name!r} for {len(outputs[name])} inputs, got shape {expected.shape}"
                 )
-            error = float((np.abs(answered[name] - expected) / np.maximum(np.abs(expected), 1.0)).max())
+            error = float((np.abs(outputs[name] - expected) / np.maximum(np.abs(expected), 1.0)).max())
             if not error <= self.tolerance:  # NaN too
                 raise BadArchive(
                     f"{GOLDEN}: expected output {name!r} within {self.tolerance:g} of the trained network's, "
@@ -59,19 +59,19 @@ class Golden:
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """``model.json`` of a run or of an unpacked archive.
+    """Return the ``model.json`` of a run or of an unpacked archive.
 
     Raises
     ------
     BadArchive
-        It is missing, no JSON, or lacks what every model's has.
+        It is missing, no JSON, or lacks what every model's needs.
     """
     path = _existing(folder / DESCRIPTION)
     return parse_description(path.read_bytes(), str(path))
 
 
 def parse_description(data: bytes, path: str) -> dict[str, Any]:
-    """The content of a ``model.json``; raises as `read_description`, with ``path`` in the message."""
+    """Parse the content of a ``model.json``; raise as `read_description`, with ``path`` in the message."""
     try:
         description = json.loads(data)
     except (ValueError, RecursionError) as error:  # no UTF-8 too
@@ -86,7 +86,7 @@ def parse_description(data: bytes, path: str) -> dict[str, Any]:
 
 
 def read_schema(description: dict[str, Any]) -> FeatureSchema:
-    """The feature schema that a description carries; `BadArchive` where it is none."""
+    """Return the feature schema of a description; raise `BadArchive` where there is none."""
     try:
         return FeatureSchema.from_dict(description.get("feature_schema"))
     except ValueError as error:
@@ -111,12 +111,12 @@ def _are_member_names(names: object) -> bool:
 
 
 def build_network(description: dict[str, Any]) -> "nn.Module":
-    """The untrained network that a description names, by the ``build`` of its module.
+    """Build the untrained network that a description names, with the ``build`` of its module.
 
     Raises
     ------
     BadArchive
-        The module is none of ``model_defs``: a description must not choose what else is imported.
+        The module is not one of ``model_defs``, the only ones that a description may import.
     """
     module, config = description["network"]["module"], description["network"]["config"]
     if not re.fullmatch(r"model_defs\.[a-z0-9_]+", module):
@@ -132,7 +132,7 @@ def build_network(description: dict[str, Any]) -> "nn.Module":
 
 
 def load_weights(folder: Path, network: "nn.Module") -> None:
-    """Read a run's, or an unpacked archive's, weights into its network; `BadArchive` where they do not fit."""
+    """Load the weights of a run or unpacked archive into its network; raise `BadArchive` where they do not fit."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -144,13 +144,13 @@ def load_weights(folder: Path, network: "nn.Module") -> None:
 
 
 def read_golden(folder: Path) -> Golden:
-    """``golden.npz`` of a run or of an unpacked archive; `BadArchive` where it is missing or damaged."""
+    """Return the golden rows of a run or unpacked archive; raise `BadArchive` where they are missing or damaged."""
     path = _existing(folder / GOLDEN)
     return parse_golden(path, f"{path}")
 
 
 def parse_golden(file: Path | BinaryIO, place: str) -> Golden:
-    """As `read_golden`, of a file that may be in memory; ``place`` names it."""
+    """Parse a ``golden.npz``, which may be in memory; ``place`` names it in messages."""
     try:
         with ZipFile(file) as members:
             if (size := sum(member.file_size for member in members.infolist())) > _MAX_GOLDEN_BYTES:
@@ -185,20 +185,20 @@ def parse_golden(file: Path | BinaryIO, place: str) -> Golden:
 
 
 def members(folder: Path) -> list[Path]:
-    """What an archive of this run holds besides code, relative to the run: of an ensemble, its members' files too."""
+    """Return the files of a run that its archive holds, relative to the run; an ensemble's include its members'."""
     description = read_description(folder)
-    found = [Path(DESCRIPTION), Path(GOLDEN), *map(Path, description.get("files", ()))]
+    paths = [Path(DESCRIPTION), Path(GOLDEN), *map(Path, description.get("files", ()))]
     for member in description.get("members", ()):
-        found += [member / path for path in members(folder / member)]
+        paths += [member / path for path in members(folder / member)]
     if "members" not in description:
-        found.append(Path(WEIGHTS))
-    for path in found:
+        paths.append(Path(WEIGHTS))
+    for path in paths:
         _existing(folder / path)
-    return found
+    return paths
 
 
 def network_modules(folder: Path) -> set[str]:
-    """The modules that build a run's networks: ``model_defs.price_lstm``; of an ensemble, its members' too."""
+    """Return the modules that build a run's networks (``model_defs.price_lstm``), an ensemble's with its members'."""
     description = read_description(folder)
     inner = (network_modules(folder / member) for member in description.get("members", ()))
     return {description["network"]["module"]}.union(*inner)

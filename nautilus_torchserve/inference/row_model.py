@@ -45,31 +45,31 @@ class RowModel(InferenceModel):
     ) -> dict[str, Any]:
         """Explain one row with the network in float64; see `explain`."""
 
-    def check(self, request: body.Request) -> None:
+    def check(self, request: body.RowRequest) -> None:
         """Raise a `RequestError` where a request's rows, finite and of the right shape, have no meaning."""
 
     def load(self, folder: Path) -> tuple[int, ...]:
         self.rows = RowNetwork(folder, self.forward, self.device, self.base_tiles, self.large_tiles)
         return self.rows.tiles.sizes
 
-    def decode(self, content: object, content_type: str | None) -> body.Request:
+    def decode(self, content: object, content_type: str | None) -> body.RowRequest:
         request = body.decode(content, content_type, self.schema.row_shape)
         self.check(request)
         return request
 
-    def validate(self, inputs: NDArray[np.float32]) -> body.Request:
-        request = body.Request(inputs)
+    def validate(self, inputs: NDArray[np.float32]) -> body.RowRequest:
+        request = body.RowRequest(inputs)
         self.check(request)
         return request
 
-    def golden_request(self, inputs: Mapping[str, NDArray[Any]]) -> body.Request:
+    def golden_request(self, inputs: Mapping[str, NDArray[Any]]) -> body.RowRequest:
         return self.validate(inputs["rows"])
 
-    def compute(self, requests: Sequence[body.Request]) -> NDArray[np.float32]:
+    def compute(self, requests: Sequence[body.RowRequest]) -> NDArray[np.float32]:
         batches = [request.rows for request in requests]
         return self.rows.compute(batches[0] if len(batches) == 1 else np.concatenate(batches))
 
-    def explain(self, request: body.Request, output: str | None, until_s: float) -> list[dict[str, Any]]:
+    def explain(self, request: body.RowRequest, output: str | None, until_s: float) -> list[dict[str, Any]]:
         check_count(len(request), self.max_explained, "rows")
         network = float64_copy(self.rows.network)
         rows = list(request.rows)

@@ -15,8 +15,8 @@ _TRIALS = 7
 class SideBySide:
     """Runs two functions, the first on a thread of its own where a trial showed that to be quicker.
 
-    torch lets go of Python's lock while it computes, so that two cores can work at once; but a small network is done
-    before the handing over of the lock has paid for itself. The results are the same either way.
+    torch releases Python's lock while it computes, so two cores can work at once; but a small network is faster than
+    the switch between threads. The results are the same either way.
 
     Parameters
     ----------
@@ -26,20 +26,20 @@ class SideBySide:
 
     def __init__(self, one: Callable[[], object], other: Callable[[], object]) -> None:
         self._pool = ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,))
-        taken_s: dict[bool, list[float]] = {False: [], True: []}
+        durations_s: dict[bool, list[float]] = {False: [], True: []}
         for _ in range(_TRIALS):
-            for at_once, times in taken_s.items():
+            for at_once, times in durations_s.items():
                 self.at_once = at_once
                 began = time.perf_counter()
                 self.run(one, other)
                 times.append(time.perf_counter() - began)
-        self.at_once = min(taken_s[True]) < min(taken_s[False])
+        self.at_once = min(durations_s[True]) < min(durations_s[False])
         """Whether both run at once."""
 
     def run(self, one: Callable[[], One], other: Callable[[], Other]) -> tuple[One, Other]:
-        """Both results."""
+        """Return both results."""
         if not self.at_once:
             return one(), other()
         beside = self._pool.submit(one)
-        done = other()
-        return beside.result(), done
+        result = other()
+        return beside.result(), result

@@ -1,4 +1,4 @@
-"""A sentiment model of a run, or of an unpacked archive: tokens, chunks, groups of equal length."""
+"""The network and tokenizer of a sentiment model: tokens, chunks, groups of equal length."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -21,27 +21,27 @@ from nautilus_torchserve.wire.errors import BadText
 
 TOKENIZER = "tokenizer.json"
 COLUMNS = (*OUTPUTS, "chunks", "truncated")
-"""What `TextModel.compute` answers."""
+"""Columns of `TextModel.compute`."""
 OVERLAP = 64
 """Tokens that two neighbouring chunks of a long text share, at most a quarter of a chunk."""
-MOST_CHUNKS = 16
-"""Of one text; what comes after them is not read, and the answer says so (``truncated``)."""
+MAX_CHUNKS = 16
+"""Most chunks of one text; the rest is not read, and the output ``truncated`` is 1."""
 GROUP = 8
-"""Texts are filled up to a multiple of this many tokens, and computed with others of that length."""
-LONGEST_IN_COMPANY = 64
-"""Tokens. Longer texts keep the cores busy alone: a batch of them is no quicker."""
+"""Texts are padded to a multiple of this many tokens, and computed with others of that length."""
+MAX_BATCHED_TOKENS = 64
+"""Most tokens of texts that are computed together: a batch of longer ones is no quicker."""
 _PROBED = 8
-"""Rows that invariance is proved with, at each length."""
+"""Rows with which invariance is proved, at each length."""
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """What the network sees of some texts."""
+    """Tokens of several texts."""
 
     chunks: tuple[tuple[Encoding, ...], ...]
-    """Of each text: one, or several of a long one."""
+    """Chunks of each text: one, or several of a long one."""
     truncated: tuple[bool, ...]
-    """Whether there is more in the text than its chunks."""
+    """Whether the text has more tokens than its chunks hold."""
 
 
 def concat(parts: Sequence[Tokens]) -> Tokens:
@@ -77,7 +77,7 @@ class TextModel:
     Parameters
     ----------
     folder : Path
-        With description, weights, tokenizer and golden texts.
+        Holds description, weights, tokenizer and golden texts.
     device : torch.device
 
     Raises
@@ -91,29 +91,29 @@ class TextModel:
         self.network = cast(SentimentTransformer, load_network(folder, self.description, device))
         self.tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
         longest: int = self.description["network"]["config"]["max_tokens"]
-        self.tokenizer.encode_special_tokens = True  # "[PAD]" in a text is a word of its author's, not a mark of ours
+        self.tokenizer.encode_special_tokens = True  # "[PAD]" in a text is a word of its author's, not a special token
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(longest, stride=min(OVERLAP, longest // 4))
         self._scripts = frozenset(self.description["scripts"])
         self._unknown = self._find_unknown()
         self._longest, self._device = longest, device
-        lengths = {min(length, longest) for length in range(GROUP, LONGEST_IN_COMPANY + 1, GROUP)}
+        lengths = {min(length, longest) for length in range(GROUP, MAX_BATCHED_TOKENS + 1, GROUP)}
         with torch.inference_mode():
             self._try_longest()
             self._tiles = {length: self._prove(length) for length in sorted(lengths)}
 
     @property
     def tile_sizes(self) -> tuple[int, ...]:
-        """Those that are used at every length."""
+        """Tile sizes that are used at every length."""
         return tuple(sorted(set.intersection(*(set(tiles.sizes) for tiles in self._tiles.values()))))
 
     def read(self, texts: Sequence[str]) -> Tokens:
-        """Turn texts into tokens.
+        """Tokenize texts.
 
         Raises
         ------
         BadText
-            Of another script than the model was trained on, or hardly a word that it knows; names the first.
+            A text is in another script than the model was trained on, or most of its words are unknown.
         """
         for number, text in enumerate(texts):
             script = script_of(text)
@@ -124,47 +124,49 @@ class TextModel:
                 )
         encodings = self.tokenizer.encode_batch(list(texts))
         for number, encoding in enumerate(encodings):
-            self._refuse_unknown(number, texts[number], encoding)
+            self._check_known(number, texts[number], encoding)
         chunks = [(encoding, *encoding.overflowing) for encoding in encodings]
-        return Tokens(tuple(each[:MOST_CHUNKS] for each in chunks), tuple(len(each) > MOST_CHUNKS for each in chunks))
+        return Tokens(tuple(parts[:MAX_CHUNKS] for parts in chunks), tuple(len(parts) > MAX_CHUNKS for parts in chunks))
 
     def compute(self, tokens: Tokens) -> NDArray[np.float32]:
-        """The columns of `COLUMNS`, float32 [n, 7]; a long text's are the mean of its chunks' by their lengths."""
-        chunks = [chunk for each in tokens.chunks for chunk in each]
+        """Compute `COLUMNS`, float32 [n, 7]; a long text's are the mean of its chunks', weighted by their lengths."""
+        chunks = [chunk for parts in tokens.chunks for chunk in parts]
         probability = self._probabilities(chunks).astype(np.float64)  # (chunks, 3)
         lengths = np.array([len(chunk) for chunk in chunks], np.float64)
-        counts = np.array([len(each) for each in tokens.chunks])
+        counts = np.array([len(parts) for parts in tokens.chunks])
         starts = np.cumsum(counts) - counts
         total = np.add.reduceat(lengths, starts)
         mean = np.add.reduceat(probability * lengths[:, np.newaxis], starts) / total[:, np.newaxis]
-        answered = outputs(torch.from_numpy(mean)).numpy()  # (n, 5)
-        return np.column_stack([answered, counts, tokens.truncated]).astype(np.float32)
+        columns = outputs(torch.from_numpy(mean)).numpy()  # (n, 5)
+        return np.column_stack([columns, counts, tokens.truncated]).astype(np.float32)
 
     def _probabilities(self, chunks: list[Encoding]) -> NDArray[np.float32]:
-        """Of each chunk, computed with the others of its length."""
+        """Return each chunk's probabilities, computed with the other chunks of its length."""
         groups: dict[int, list[int]] = defaultdict(list)
         for place, chunk in enumerate(chunks):
             groups[min(-(-len(chunk) // GROUP) * GROUP, self._longest)].append(place)
-        found = np.empty((len(chunks), 3), np.float32)
+        chunk_probabilities = np.empty((len(chunks), 3), np.float32)
         with torch.inference_mode():
             for length, places in groups.items():
                 rows = np.full((len(places), length), self.network.padding, np.int64)
                 for row, place in zip(rows, places, strict=True):
                     row[: len(chunks[place])] = chunks[place].ids
                 tiles = self._tiles.get(length, Tiles((1,)))
-                found[places] = tiles.run(self._forward, torch.from_numpy(rows).to(self._device)).cpu().numpy()
-        return found
+                chunk_probabilities[places] = (
+                    tiles.run(self._forward, torch.from_numpy(rows).to(self._device)).cpu().numpy()
+                )
+        return chunk_probabilities
 
     def _forward(self, rows: torch.Tensor) -> torch.Tensor:
         return probabilities(self.network, rows)
 
     def _find_unknown(self) -> int | None:
-        """The token for what the vocabulary lacks; None of a tokenizer of bytes, which lacks nothing."""
+        """Return the token for unknown words; None of a tokenizer of bytes, which knows all."""
         name: str | None = self.description["unknown_token"]
-        found = None if name is None else self.tokenizer.token_to_id(name)
-        if name is not None and found is None:
+        token = None if name is None else self.tokenizer.token_to_id(name)
+        if name is not None and token is None:
             raise BadArchive(f"{TOKENIZER}: expected {model_files.DESCRIPTION}'s unknown token {name!r}, got none")
-        return found
+        return token
 
     def _try_longest(self) -> None:
         known, used = self.network.encoder.get_input_embeddings().num_embeddings, self.tokenizer.get_vocab_size()
@@ -176,19 +178,19 @@ class TextModel:
             raise BadArchive(f"expected a network for {self._longest} tokens, got one for fewer: {error}") from error
 
     def _prove(self, length: int) -> Tiles:
-        """The tiles for texts of this many tokens, found with arbitrary ones, some of them padded."""
+        """Find the tiles for texts of this many tokens, with arbitrary ones, some of them padded."""
         rows = self._arbitrary(_PROBED, length)
         rows[::2, -(GROUP // 2) :] = self.network.padding
         return probe(self._forward, rows.to(self._device), *TEXT_TILES)
 
     def _arbitrary(self, count: int, length: int) -> torch.Tensor:
-        """Tokens none of which is padding, int64 [count, length]."""
+        """Return random tokens none of which is padding, int64 [count, length]."""
         generator = torch.Generator().manual_seed(length)
         size = self.tokenizer.get_vocab_size()
         rows = torch.randint(size, (count, length), generator=generator)
         return torch.where(rows == self.network.padding, (rows + 1) % size, rows)
 
-    def _refuse_unknown(self, number: int, text: str, encoding: Encoding) -> None:
+    def _check_known(self, number: int, text: str, encoding: Encoding) -> None:
         words = len(encoding) - sum(encoding.special_tokens_mask)
         unknown = 0 if self._unknown is None else encoding.ids.count(self._unknown)
         if words == 0 or 2 * unknown > words:

@@ -15,20 +15,20 @@ import torch
 Forward = Callable[[torch.Tensor], torch.Tensor]
 
 BASE_TILES = (16, 32, 64, 8, 4, 2, 1)
-"""Smallest tiles to try, the best throughput for lone rows first; 1 is invariant by itself."""
+"""Smallest tiles to try, the best throughput for single rows first; 1 is invariant by itself."""
 LARGE_TILES = (64, 256, 1024)
 """Larger tiles for many rows at once, used where they give the base tile's bits."""
 WINDOW_TILES = (2, 4, 1), (4, 16, 64)
-"""The same two for windows of bars. A recurrent network takes as long as its steps do, one after the other: a lone
-window must not wait for 15 rows of padding. A tile of two costs little over one, and larger ones agree with it
-bit for bit (see `handlers`), where a tile of one takes another kernel than all of them."""
+"""The same two for windows of bars. A recurrent network computes its steps one after the other: a single
+window must not wait for 15 rows of padding. A tile of two costs little more than one, and larger ones agree with it
+bit for bit (see `inference`), where a tile of one takes another kernel than all of them."""
 TEXT_TILES = (1, 2), (4, 8)
-"""The same two for texts: a transformer's kernels see a matrix of tokens even where there is only one text."""
+"""The same two for texts: a transformer's kernels see a matrix of tokens even for a single text."""
 
 
 @dataclass(frozen=True)
 class Tiles:
-    """The batch sizes a network may see, in ascending order."""
+    """The batch sizes that a network computes, in ascending order."""
 
     sizes: tuple[int, ...]
     """Rows of a tile; a short batch is padded to the first."""
@@ -69,7 +69,7 @@ def probe(
     bases: tuple[int, ...] = BASE_TILES,
     larger: tuple[int, ...] = LARGE_TILES,
 ) -> Tiles:
-    """Find tiles that give each row the same bits alone, in company and at any position.
+    """Find tiles that give each row the same bits alone, with others and at any position.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def probe(
     bases : tuple of int
         Smallest tiles to try, in order of preference.
     larger : tuple of int
-        Further sizes, ascending; those that give the base tile's bits are taken.
+        Further sizes, ascending; those that give the base tile's bits are used.
     """
     generator = torch.Generator().manual_seed(0)
     orders = [torch.randperm(len(pool), generator=generator).to(pool.device) for _ in range(3)]
@@ -93,7 +93,7 @@ def probe(
 
 
 def fill(rows: torch.Tensor, count: int) -> torch.Tensor:
-    """``count`` rows like these float32 [n, ...]: repeated, and perturbed a little."""
+    """Return ``count`` rows like these float32 [n, ...]: repeated, and perturbed a little."""
     generator = torch.Generator().manual_seed(0)
     pool = rows.repeat(-(-count // len(rows)), *([1] * (rows.dim() - 1)))[:count]
     noise = torch.randn(pool.shape, generator=generator).to(pool)
@@ -103,12 +103,12 @@ def fill(rows: torch.Tensor, count: int) -> torch.Tensor:
 def _invariant(
     forward: Forward, pool: torch.Tensor, size: int, expected: torch.Tensor, orders: list[torch.Tensor]
 ) -> bool:
-    """Whether tiles of this size give the expected bits in every order, and with padding for company."""
-    if size == 1:  # no company: what there is to see is whether two calls agree
+    """Return whether tiles of this size give the expected bits in every order, and beside padding."""
+    if size == 1:  # no other rows: only whether two calls agree
         return torch.equal(_in_tiles(forward, pool, size), expected)
     shuffled = all(torch.equal(_in_tiles(forward, pool[order], size), expected[order]) for order in orders)
-    lone = range(min(16, len(pool)))
-    alone = all(torch.equal(forward(_pad(pool[row : row + 1], size))[0], expected[row]) for row in lone)
+    singles = range(min(16, len(pool)))
+    alone = all(torch.equal(forward(_pad(pool[row : row + 1], size))[0], expected[row]) for row in singles)
     return shuffled and alone
 
 
@@ -117,5 +117,5 @@ def _in_tiles(forward: Forward, rows: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def _pad(rows: torch.Tensor, size: int) -> torch.Tensor:
-    """Filled up with copies of the last row, which mean as much as it does: zeros may have no logarithm."""
+    """Pad with copies of the last row, which is valid where zeros may have no logarithm."""
     return torch.cat([rows, rows[-1:].expand(size - len(rows), *rows.shape[1:])])

@@ -11,7 +11,8 @@ named by one spec (a training recipe, an evaluation page) is about that one mode
 """
 
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, Literal
 
@@ -19,6 +20,25 @@ from nautilus_torchserve.bundle import BUNDLE
 from nautilus_torchserve.user_error import InvalidArgument
 
 Events = Literal["trades", "bars", "texts", "bars and texts"]
+
+
+@dataclass(frozen=True)
+class Network:
+    """One network of the bundle that can be trained as a model."""
+
+    name: str
+    """What ``--model`` calls it."""
+    config: str
+    """Its frozen configuration, in the module of ``model_defs`` whose ``build(config)`` makes the network."""
+    schema: Mapping[str, object] = field(default_factory=dict)
+    """Arguments of the feature schema that differ from their defaults."""
+    search: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    """Fields of the configuration that tuning chooses, with the values to choose from."""
+
+    @property
+    def module(self) -> str:
+        """Module of the network: ``model_defs.price_lstm``."""
+        return self.config.partition(":")[0]
 
 
 @dataclass(frozen=True)
@@ -91,8 +111,8 @@ class ModelSpec:
     """Name in commands, run folders, archives and URLs; `models.table.spec_of` knows the built-in ones by it."""
     summary: str
     """What the model does, in one line for help texts."""
-    networks: tuple[str, ...]
-    """Modules of ``model_defs`` with a ``build(config)`` that makes the network; the first is the default."""
+    networks: tuple[Network, ...]
+    """Networks that can be trained; the first is the default."""
     features: FeatureSet
     """Inputs."""
     outputs: tuple[Output, ...]
@@ -105,6 +125,19 @@ class ModelSpec:
     """How it is fitted; None where run folders come from elsewhere."""
     trading: Trading | None = None
     """How it is traded on; None where it is served only."""
+
+    def network(self, name: str) -> Network:
+        """Return the network of this name.
+
+        Raises
+        ------
+        InvalidArgument
+            There is none.
+        """
+        for network in self.networks:
+            if network.name == name:
+                return network
+        raise InvalidArgument(f"expected a network of {', '.join(each.name for each in self.networks)}, got {name!r}")
 
     @property
     def handler(self) -> str:

@@ -6,6 +6,7 @@ from nautilus_torchserve.models.spec import (
     FeatureSet,
     GoldenRule,
     ModelSpec,
+    Network,
     Output,
     Trading,
     TrainingRecipe,
@@ -23,7 +24,7 @@ _FORECAST = (
 TICK = ModelSpec(
     name="tick",
     summary="BUY, SELL or HOLD from the last trades.",
-    networks=("model_defs.tick_classifier",),
+    networks=(Network("tick", "model_defs.tick_classifier:TickClassifierConfig"),),
     features=FeatureSet(
         events="trades",
         schema="nautilus_torchserve.features.tick:tick_schema",
@@ -46,10 +47,27 @@ PRICE = ModelSpec(
     name="price",
     summary="The next bar's return from a window of bars.",
     networks=(
-        "model_defs.price_lstm",
-        "model_defs.residual_price_lstm",
-        "model_defs.cnn_lstm",
-        "model_defs.patch_tst",
+        Network(
+            "price_lstm",
+            "model_defs.price_lstm:PriceLSTMConfig",
+            search={"hidden": (32, 64, 128), "layers": (1, 2), "dropout": (0.0, 0.1, 0.3), "cell": ("lstm", "gru")},
+        ),
+        Network(
+            "residual",
+            "model_defs.residual_price_lstm:ResidualPriceLSTMConfig",
+            search={"hidden": (64, 128, 256), "layers": (2, 3), "heads": (4, 8), "dropout": (0.0, 0.1, 0.3)},
+        ),
+        Network(
+            "cnn",
+            "model_defs.cnn_lstm:CnnLSTMConfig",
+            schema={"indicators": True},
+            search={"channels": (32, 64), "kernel": (3, 5), "hidden": (32, 64, 128), "dropout": (0.0, 0.1, 0.3)},
+        ),
+        Network(
+            "patchtst",
+            "model_defs.patch_tst:PatchTSTShape",
+            search={"patch": (4, 8, 12), "hidden": (32, 64), "layers": (2, 3), "dropout": (0.1, 0.2, 0.4)},
+        ),
     ),
     features=FeatureSet(
         events="bars",
@@ -75,7 +93,7 @@ PRICE = ModelSpec(
 SENTIMENT = ModelSpec(
     name="sentiment",
     summary="What a holder of the asset would feel about a text.",
-    networks=("model_defs.sentiment_transformer",),
+    networks=(Network("sentiment", "model_defs.sentiment_transformer:SentimentTransformerConfig"),),
     features=FeatureSet(events="texts", schema="nautilus_torchserve.features.text:TEXT_SCHEMA"),
     outputs=(
         Output("score", label="the score"),
@@ -97,7 +115,7 @@ SENTIMENT = ModelSpec(
 ENSEMBLE = ModelSpec(
     name="ensemble",
     summary="A price and a sentiment model in one call.",
-    networks=("model_defs.news_pool",),
+    networks=(Network("ensemble", "model_defs.news_pool:NewsPoolConfig"),),
     features=FeatureSet(
         events="bars and texts",
         schema="nautilus_torchserve.features.bar:bar_schema",

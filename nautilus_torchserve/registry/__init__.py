@@ -1,1 +1,1 @@
-"""Which versions of a model there are and were, in MLflow's model registry, and which of them serves."""
+"""Registry of released versions in MLflow's model registry, in step with a server."""

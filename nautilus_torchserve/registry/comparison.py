@@ -1,4 +1,4 @@
-"""Two registered versions side by side: what they were trained on, what they are, how well they did."""
+"""Comparison of two registered versions: training, network, metrics."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,31 +6,31 @@ from typing import Any
 
 from nautilus_torchserve.registry.record import RegisteredVersion
 
-_SHOWN_ANYWAY = ("sha256", "first_ts_event", "last_ts_event")
-"""Of the training; in rows of their own."""
+_OWN_ROWS = ("sha256", "first_ts_event", "last_ts_event")
+"""Entries of the training that have rows of their own."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One thing that both have."""
+    """One property of both versions."""
 
     name: str
     a: str
     b: str
-    """As text; empty where this version says nothing about it."""
+    """Value as text; empty where a version does not have the property."""
     differs: str
-    """Empty where both are the same; of numbers, how much more the second has."""
+    """Empty where both are the same; for numbers, the second less the first."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The second of two versions, seen from the first."""
+    """The second of two versions compared with the first."""
 
     a: RegisteredVersion
     b: RegisteredVersion
 
     def same(self) -> dict[str, bool]:
-        """Whether both are of the same content, features, data, code and network configuration."""
+        """Return whether both have the same content, features, data, code and network configuration."""
         a, b = self.a, self.b
         return {
             "digest": a.digest == b.digest,
@@ -41,7 +41,7 @@ class Comparison:
         }
 
     def metrics(self) -> dict[str, dict[str, float | None]]:
-        """Name -> the values of both and their difference; None where a version does not have the metric."""
+        """Return name -> the values of both and their difference; None where a version does not have the metric."""
         a, b = self.a.metrics, self.b.metrics
         return {
             name: {
@@ -53,7 +53,7 @@ class Comparison:
         }
 
     def rows(self) -> list[Row]:
-        """For people: all facts, of the network and of the training what differs, all metrics."""
+        """Return all facts, the differences of network and training, and all metrics as text."""
         a, b = self.a, self.b
         return [
             _row("MLflow's number", str(a.number), str(b.number)),
@@ -64,8 +64,8 @@ class Comparison:
             _row("size, KiB", f"{a.bytes / 1024:.0f}", f"{b.bytes / 1024:.0f}"),
             _row("commit", _commit(a), _commit(b)),
             _row("features", _features(a), _features(b)),
-            _row("trained from", *((each.period or ("", ""))[0] for each in (a, b))),
-            _row("trained to", *((each.period or ("", ""))[1] for each in (a, b))),
+            _row("trained from", *((version.period or ("", ""))[0] for version in (a, b))),
+            _row("trained to", *((version.period or ("", ""))[1] for version in (a, b))),
             _row("data", a.training.get("sha256", "")[:12], b.training.get("sha256", "")[:12]),
             *_differing("training", a.training, b.training),
             *_differing("network", a.network, b.network),
@@ -73,7 +73,7 @@ class Comparison:
         ]
 
     def as_dict(self) -> dict[str, Any]:
-        """In plain JSON types."""
+        """Return the comparison in plain JSON types."""
         return {"a": self.a.as_dict(), "b": self.b.as_dict(), "same": self.same(), "metrics": self.metrics()}
 
 
@@ -82,7 +82,7 @@ def _row(name: str, a: str, b: str) -> Row:
 
 
 def _differing(group: str, a: Mapping[str, str], b: Mapping[str, str]) -> list[Row]:
-    names = [name for name in dict.fromkeys((*a, *b)) if name not in _SHOWN_ANYWAY]
+    names = [name for name in dict.fromkeys((*a, *b)) if name not in _OWN_ROWS]
     return [_row(f"{group}.{name}", a.get(name, ""), b.get(name, "")) for name in names if a.get(name) != b.get(name)]
 
 

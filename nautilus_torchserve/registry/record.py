@@ -1,4 +1,4 @@
-"""What the registry keeps of an archive, as tags that MLflow shows and finds: where it comes from, how well it did."""
+"""Record of a registered version: an archive's description as tags that MLflow shows and searches."""
 
 import json
 import re
@@ -11,42 +11,42 @@ if TYPE_CHECKING:  # MLflow takes more than a second to import
     from mlflow.entities.model_registry import ModelVersion
 
 STAGING, PRODUCTION, ARCHIVED = ALIASES = ("staging", "production", "archived")
-"""What a version can be; any number of versions can be archived, one is staging, one production."""
+"""Aliases of a version; one version is staging, one production, any number are archived."""
 _GROUPS = ("training", "network", "metrics")
-"""Parts of ``model.json`` that become one tag an entry: ``metrics.accuracy``."""
+"""Parts of ``model.json`` with one tag for each entry: ``metrics.accuracy``."""
 _FACTS = ("git_commit", "torch", "seed")
 
 
 @dataclass(frozen=True)
 class RegisteredVersion:
-    """One version of a model, as it was registered."""
+    """One registered version of a model."""
 
     model: str
-    """The model's name."""
+    """Name of the model."""
     version: str
-    """TorchServe's version, which the archive carries."""
+    """TorchServe's version, which is in the archive."""
     number: int
     """MLflow's own number of it: 1, 2, 3."""
     digest: str
-    """The archive's content digest."""
+    """Content digest of the archive."""
     signer: str | None
-    """Whose key its signature was made with; None: it was registered without one."""
+    """Name of the key that signed it; None: it was registered without a signature."""
     bytes: int
     """Size of the archive."""
     run_id: str
     """MLflow's run that holds the archive: the one that trained it where that is known, else one of its own."""
     archive: str
-    """The archive's path among that run's files."""
+    """Path of the archive among that run's files."""
     registered: str
-    """When, ISO 8601, UTC."""
+    """Time of registration, ISO 8601, UTC."""
     aliases: tuple[str, ...]
-    """Of `ALIASES`."""
+    """Its aliases, of `ALIASES`."""
     archived: str | None
-    """Since when it is archived, ISO 8601, UTC."""
+    """Time since when it is archived, ISO 8601, UTC."""
     facts: dict[str, str]
     """``git_commit``, ``torch``, ``seed``, ``feature_schema``, ``feature_schema_sha256``, ``edge``."""
     training: dict[str, str]
-    """``sha256`` of the data, their source and period, and what else the fit said."""
+    """``sha256`` of the data, their source and period, and other entries of the fit."""
     network: dict[str, str]
     """``module`` and configuration."""
     metrics: dict[str, float]
@@ -54,13 +54,13 @@ class RegisteredVersion:
 
     @property
     def main_metrics(self) -> dict[str, float]:
-        """At most four of the metrics, those of the shortest paths."""
+        """At most four of the metrics: those with the shortest paths."""
         shortest = min((name.count(".") for name in self.metrics), default=0)
         return dict([(name, value) for name, value in self.metrics.items() if name.count(".") == shortest][:4])
 
     @property
     def period(self) -> tuple[str, str] | None:
-        """The first and the last event of the training data, ISO 8601, UTC; None where the fit said none."""
+        """The first and the last event of the training data, ISO 8601, UTC; None where they are not known."""
         try:
             first, last = (int(self.training[name]) for name in ("first_ts_event", "last_ts_event"))
             return _iso(first // 10**9), _iso(last // 10**9)
@@ -68,15 +68,13 @@ class RegisteredVersion:
             return None
 
     def as_dict(self) -> dict[str, Any]:
-        """In plain JSON types."""
+        """Return the version in plain JSON types."""
         return {**asdict(self), "period": self.period}
 
 
-def tags_of(description: Mapping[str, Any]) -> dict[str, str]:
-    """What is kept of an archive's ``model.json``."""
-    from nautilus_torchserve.inference.model_files import (
-        read_schema,  # brings torch, which only `Registry.add` has to wait for
-    )
+def archive_tags(description: Mapping[str, Any]) -> dict[str, str]:
+    """Return the tags for an archive's ``model.json``."""
+    from nautilus_torchserve.inference.model_files import read_schema  # imports torch, which only `Registry.add` needs
 
     schema = read_schema(dict(description))
     tags = {name: str(description[name]) for name in _FACTS if description.get(name) is not None}
@@ -93,28 +91,28 @@ def tags_of(description: Mapping[str, Any]) -> dict[str, str]:
     return {_allowed(name): value for name, value in tags.items()}
 
 
-def read_version(kept: "ModelVersion", aliases: tuple[str, ...]) -> RegisteredVersion | None:
-    """What `tags_of` and the registry wrote; None for a version that somebody else registered."""
-    tags = dict(kept.tags)
+def read_version(stored: "ModelVersion", aliases: tuple[str, ...]) -> RegisteredVersion | None:
+    """Read what `archive_tags` and the registry wrote; None for a version that somebody else registered."""
+    tags = dict(stored.tags)
     if not {"version", "digest", "bytes", "archive"} <= tags.keys():
         return None
     archived = tags.pop(ARCHIVED, None)
-    held = {*aliases, *([ARCHIVED] if archived else [])}
+    all_aliases = {*aliases, *([ARCHIVED] if archived else [])}
     grouped = {
         group: {name.removeprefix(f"{group}."): tags.pop(name) for name in sorted(tags) if name.startswith(f"{group}.")}
         for group in _GROUPS
     }
     return RegisteredVersion(
-        model=kept.name,
+        model=stored.name,
         version=tags.pop("version"),
-        number=int(kept.version),
+        number=int(stored.version),
         digest=tags.pop("digest"),
         signer=tags.pop("signer", None),
         bytes=int(tags.pop("bytes")),
-        run_id=kept.run_id or "",
+        run_id=stored.run_id or "",
         archive=tags.pop("archive"),
-        registered=_iso(kept.creation_timestamp // 1000),
-        aliases=tuple(alias for alias in ALIASES if alias in held),
+        registered=_iso(stored.creation_timestamp // 1000),
+        aliases=tuple(alias for alias in ALIASES if alias in all_aliases),
         archived=archived,
         facts=tags,
         training=grouped["training"],
@@ -124,7 +122,7 @@ def read_version(kept: "ModelVersion", aliases: tuple[str, ...]) -> RegisteredVe
 
 
 def now() -> str:
-    """ISO 8601, UTC, to the microsecond: versions may be archived one right after the other."""
+    """Return the time, ISO 8601, UTC, in microseconds: versions may be archived one right after the other."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
@@ -133,11 +131,11 @@ def _iso(unix_s: int) -> str:
 
 
 def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Leaves by dotted names. Of a list, entries that name themselves go by that: ``per_class.negative.f1``."""
+    """Yield leaves by dotted names. Entries of a list go by their own name, if any: ``per_class.negative.f1``."""
     if isinstance(value, Mapping):
         entries = {str(name): inner for name, inner in value.items()}
     elif isinstance(value, list) and not all(isinstance(inner, str) for inner in value):
-        entries = {_own_name(inner) or str(at): inner for at, inner in enumerate(value)}
+        entries = {_own_name(inner) or str(index): inner for index, inner in enumerate(value)}
     else:
         if value is not None:
             yield path, value
@@ -152,5 +150,5 @@ def _own_name(entry: Any) -> str | None:
 
 
 def _allowed(name: str) -> str:
-    """A name without what MLflow does not take in names."""
+    """Return a name without the characters that MLflow does not take."""
     return re.sub(r"[^\w.\- /:]", "_", name)

@@ -1,20 +1,20 @@
-"""Refusing settings that make no sense, in one form of words."""
+"""Checks of settings, with one form of message."""
 
 from nautilus_torchserve.user_error import InvalidArgument
 
 
 class BadSetting(InvalidArgument):
-    """A setting that makes no sense; says what was expected and what it was."""
+    """A setting that makes no sense."""
 
 
-def expect(condition: bool, expected_and_was: str) -> None:
+def expect(condition: bool, message: str) -> None:
     """Raise `BadSetting` unless the condition holds.
 
     Parameters
     ----------
-    expected_and_was : str
-        ``"window of at least 1 trade, was 0"``.
+    message : str
+        The expectation and the value: ``"window of at least 1 trade, was 0"``.
     """
     if not condition:
-        name, comma, was = expected_and_was.rpartition(", was ")
-        raise BadSetting(f"{name} expected{comma}{was}")
+        expectation, _, value = message.rpartition(", was ")
+        raise BadSetting(f"expected {expectation}, got {value}")

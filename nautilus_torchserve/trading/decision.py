@@ -1,4 +1,4 @@
-"""What a strategy made of a prediction, and the order to stop, as they pass over the message bus."""
+"""A strategy's decisions on predictions, and the order to halt, as published on the message bus."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -8,21 +8,21 @@ from nautilus_trader.model.identifiers import Venue
 from nautilus_torchserve.trading.prediction import Prediction
 
 DECISIONS_TOPIC = "model.decisions"
-"""Where `Decision`s are published."""
+"""Topic of `Decision`s."""
 HALT_TOPIC = "trading.halt"
-"""Where a `Halt` is published."""
+"""Topic of a `Halt`."""
 
 
 @dataclass(frozen=True, eq=False)
 class Decision:
-    """One prediction, as a strategy took it."""
+    """A strategy's decision on one prediction."""
 
     strategy_id: str
-    """Whose decision it is."""
+    """The strategy's."""
     prediction: Prediction
-    """What it was made on."""
+    """The prediction that it is about."""
     ts_ns: int
-    """When, Unix ns."""
+    """Time of the decision, Unix ns."""
     age_ns: int
     """Age of the prediction's newest event then (nanoseconds)."""
     position: Decimal
@@ -34,16 +34,16 @@ class Decision:
     client_order_id: str
     """Of the order; empty without one."""
     why: str
-    """In words."""
+    """Reason."""
 
 
 @dataclass(frozen=True)
 class Halt:
-    """Strategies that hear it cancel their orders, close their positions and send no others any more."""
+    """Makes strategies cancel their orders, close their positions and send no further ones."""
 
     reason: str
-    """Why: ``daily loss of 512.30 USDT, at most 500 allowed``."""
+    """Reason: ``daily loss of 512.30 USDT, at most 500 allowed``."""
     ts_ns: int
-    """When, Unix ns."""
+    """Time of the halt, Unix ns."""
     venue: Venue | None = None
-    """Whose instruments are meant; None: all."""
+    """The venue whose instruments are halted; None: all."""

@@ -1,4 +1,4 @@
-"""Durations as people write them, ``500us``, ``1ms``, ``2h``, and as NautilusTrader does: ``4-HOUR``."""
+"""Durations as text: ``500us``, ``1ms``, ``2h``, and as NautilusTrader names them: ``4-HOUR``."""
 
 import re
 
@@ -15,7 +15,7 @@ def parse_duration(text: str) -> int:
     Raises
     ------
     BadSetting
-        Another form, or less than a nanosecond: nothing here takes no time.
+        Another form, or less than a nanosecond.
     """
     number, dash, name = text.strip().upper().partition("-")
     match = _PATTERN.fullmatch(f"{number}{_NAMED.get(name)}" if dash else text.strip())
@@ -34,7 +34,7 @@ def parse_seconds(given: str | float) -> float:
 
 
 def parse_latency(text: str) -> int:
-    """As `parse_duration`, and ``0``: a latency may be left out of account where that is asked for.
+    """Return the nanoseconds of a latency, as `parse_duration`, or ``0``.
 
     Raises
     ------
@@ -45,6 +45,6 @@ def parse_latency(text: str) -> int:
 
 
 def format_duration(duration_ns: int) -> str:
-    """Inverse of `parse_duration`, in the largest unit up to seconds that keeps the number at least 1."""
+    """Return the inverse of `parse_duration`, in the largest unit up to seconds that keeps the number at least 1."""
     unit = next((name for name in ("s", "ms", "us") if duration_ns >= UNITS_NS[name]), "ns")
     return f"{duration_ns / UNITS_NS[unit]:.12g}{unit}"

@@ -1,4 +1,4 @@
-"""Keeping a live node alive: an exception in a handler of ours is logged and counted, not raised into the node."""
+"""Isolation of handlers' exceptions in a live node: they are logged and counted, not raised into the node."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,14 +9,14 @@ from nautilus_trader.common.component import Clock, Logger, TestClock
 
 
 class HasErrorCount(Protocol):
-    """Who counts and logs its handlers' exceptions."""
+    """A component that counts and logs its handlers' exceptions."""
 
     handler_errors: int
-    """How many there were."""
+    """Number of exceptions."""
 
     @property
     def log(self) -> Logger:
-        """Where they are logged, with their traceback."""
+        """Logs them, with their traceback."""
 
 
 class Handling(HasErrorCount, Protocol):
@@ -24,7 +24,7 @@ class Handling(HasErrorCount, Protocol):
 
     @property
     def clock(self) -> Clock:
-        """Says whether this is a live run."""
+        """A `TestClock` in a backtest."""
 
 
 Owner = TypeVar("Owner", bound=Handling)
@@ -33,7 +33,7 @@ Arguments = ParamSpec("Arguments")
 
 @contextmanager
 def log_errors(owner: HasErrorCount, where: str) -> Iterator[None]:
-    """Log and count what goes wrong inside, and go on after it.
+    """Log and count an exception inside, and continue after it.
 
     An exception in a data handler ends a TradingNode's process, its positions left as they are; so this is the one
     place where any exception is caught.
@@ -48,9 +48,9 @@ def log_errors(owner: HasErrorCount, where: str) -> Iterator[None]:
 def isolate_errors(
     handler: Callable[Concatenate[Owner, Arguments], None],
 ) -> Callable[Concatenate[Owner, Arguments], None]:
-    """Decorate a handler of an actor or a strategy: in a live run `log_errors` it; in a backtest exceptions are raised.
+    """Decorate a handler of an actor or a strategy: in a live run its exceptions are logged, in a backtest raised.
 
-    It is the clock that says which it is.
+    The clock decides which it is.
     """
 
     @wraps(handler)

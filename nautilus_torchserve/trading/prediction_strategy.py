@@ -1,8 +1,8 @@
-"""What strategies on predictions share: which ones count, one order in flight, failures, halts, whose word it was."""
+"""The base of strategies on predictions: valid predictions, one order in flight, failures, halts, tags of orders."""
 
 from decimal import Decimal
 from operator import index
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from nautilus_trader.common.component import TimeEvent
 from nautilus_trader.model.enums import OrderSide
@@ -13,6 +13,7 @@ from nautilus_trader.model.orders import MarketOrder
 from nautilus_trader.trading.config import StrategyConfig
 from nautilus_trader.trading.strategy import Strategy
 
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.backtest.simulated_time import check_time
 from nautilus_torchserve.trading.checks import expect
 from nautilus_torchserve.trading.decision import DECISIONS_TOPIC, HALT_TOPIC, Decision, Halt
@@ -34,16 +35,16 @@ class PredictionStrategyConfig(StrategyConfig, kw_only=True, frozen=True):
     Parameters
     ----------
     instrument_id : InstrumentId
-        What to trade.
+        The instrument to trade.
     trade_size : Decimal
         Size of the position to hold, long or short (base currency).
     max_age_ns : int
         Predictions whose newest event is older than this when they arrive are not traded on (nanoseconds).
         Counts from the venue's time, so the way from the venue is part of it: 300 ms in some recordings.
     max_position : Decimal, optional
-        No order is sent that would leave a larger position, long or short (base currency).
+        Orders that would leave a larger position are not sent, long or short (base currency).
     on_failure : str
-        What to do when no answer comes in time. ``hold``: nothing, the position stays as it is. ``flatten``: close
+        The reaction to a missing answer. ``hold``: nothing, the position stays as it is. ``flatten``: close
         the position once there has been no good prediction for ``failure_grace_ns``. ``last_good``: trade on the
         last good prediction until it is older than ``last_good_ns``.
     failure_grace_ns : int
@@ -75,6 +76,11 @@ class PredictionStrategyConfig(StrategyConfig, kw_only=True, frozen=True):
         expect(self.failure_grace_ns >= 0, f"failure_grace_ns of at least 0, was {self.failure_grace_ns}")
         expect(self.last_good_ns >= 1, f"last_good_ns of at least 1, was {self.last_good_ns}")
 
+    @classmethod
+    def complete_fields(cls, fields: dict[str, Any], metadata: ModelMetadata) -> dict[str, Any]:
+        """Return a config's fields, completed by those that follow from the model's metadata."""
+        return fields
+
 
 class _Sent(NamedTuple):
     """The order that was sent on the prediction at hand."""
@@ -85,12 +91,12 @@ class _Sent(NamedTuple):
 
 
 class PredictionStrategy(Strategy):
-    """Subscribes to an instrument's predictions; a subclass says in `act_on` what to do about one.
+    """Subscribes to an instrument's predictions; a subclass decides in `act_on` what to do about one.
 
     There is never more than one order in flight. After a `Halt` the position is closed, and stays so.
 
     A prediction whose values are not what the rule needs (`required`), or not finite, is not acted on, whoever
-    published it: it is counted, logged, and no good prediction, so that ``on_failure`` says what happens next.
+    published it: it is counted, logged, and not a good prediction, so that ``on_failure`` applies.
 
     Parameters
     ----------
@@ -98,32 +104,32 @@ class PredictionStrategy(Strategy):
     """
 
     required = OutputConstraints()
-    """What a subclass needs of a prediction's outputs; the others must be finite numbers."""
+    """Constraints of a prediction's outputs; the others must be finite numbers."""
 
     def __init__(self, config: PredictionStrategyConfig) -> None:
         super().__init__(config)
         self.in_flight: ClientOrderId | None = None
-        """The one order that is not closed yet; there is no second one beside it."""
+        """The order that is not closed yet; there is at most one."""
         self.halted = ""
-        """Why it trades no more; empty while it does."""
+        """Reason of the halt; empty while it trades."""
         self.handler_errors = 0
         """Exceptions in its handlers in a live run; each was logged."""
         self.invalid_predictions = 0
-        """Predictions whose values it refused to trade on."""
+        """Predictions with invalid values, which were not traded on."""
         self._instrument: Instrument | None = None
         self._newest_ts = 0
         self._good_until_ns = 0
-        self._tells = False
+        self._publishes_decisions = False
         self._sent: _Sent | None = None
 
     def on_start(self) -> None:
         self._instrument = self.cache.instrument(self.config.instrument_id)
         if self._instrument is None:
-            self.log.error(f"{self.config.instrument_id} in the cache expected, was missing")
+            self.log.error(f"expected {self.config.instrument_id} in the cache, got none")
             self.stop()
             return
         self._good_until_ns = self.clock.timestamp_ns() + self.config.failure_grace_ns
-        self._tells = self.msgbus.has_subscribers(DECISIONS_TOPIC)
+        self._publishes_decisions = self.msgbus.has_subscribers(DECISIONS_TOPIC)
         self.msgbus.subscribe(topic=prediction_topic(self.config.instrument_id), handler=self.handle_data)
         self.msgbus.subscribe(topic=HALT_TOPIC, handler=self._on_halt)
 
@@ -139,9 +145,9 @@ class PredictionStrategy(Strategy):
 
     @isolate_errors
     def on_data(self, data: Prediction) -> None:
-        """Take in a prediction, and tell who listens what was made of it."""
+        """Act on a prediction, and publish the decision where there are subscribers."""
         check_time(self.clock, self.cache, self.config.instrument_id)
-        if not self._tells:
+        if not self._publishes_decisions:
             if not self._refusal(data):
                 self.act_on(data)
             return
@@ -151,11 +157,11 @@ class PredictionStrategy(Strategy):
         self.msgbus.publish(topic=DECISIONS_TOPIC, msg=self._decision(data, position, why))
 
     def act_on(self, prediction: Prediction) -> str:
-        """Do what the rule says about a prediction that may be traded on; why, in words."""
+        """Act on a prediction that may be traded on; return the reason of what was done."""
         raise NotImplementedError
 
     def _refusal(self, prediction: Prediction) -> str:
-        """Why not to act on a prediction; empty where the rule is to be asked."""
+        """Return why a prediction is not acted on; empty where it is."""
         now_ns = self.clock.timestamp_ns()
         if self.halted:
             return f"halted: {self.halted}"
@@ -178,7 +184,7 @@ class PredictionStrategy(Strategy):
         return "an order is in flight" if self.in_flight is not None else ""
 
     def _invalid(self, prediction: Prediction) -> str:
-        """What is wrong with a prediction's fields; empty where nothing is."""
+        """Return what is wrong with a prediction's fields; empty where nothing is."""
         try:
             if prediction.outputs or prediction.status != _DEGRADED:  # where a model has never answered there are none
                 self.required.check_row(prediction.outputs)
@@ -201,7 +207,7 @@ class PredictionStrategy(Strategy):
             self.log.warning(f"Prediction {self.invalid_predictions} that is not traded on: {why}")
 
     def _on_failure(self, prediction: Prediction, now_ns: int, failure: str) -> str:
-        """What the failure mode makes of a prediction that repeats the last good one; empty: it may be traded on."""
+        """Return why the failure mode does not trade on a repeated or invalid prediction; empty where it does."""
         mode = self.config.on_failure
         if mode == "hold":
             return f"{failure}: hold"
@@ -222,10 +228,10 @@ class PredictionStrategy(Strategy):
         return f"{failure}: flatten"
 
     def order(self, side: OrderSide, quantity: Decimal, prediction: Prediction) -> str:
-        """Send a market order, tagged with the prediction that was the reason; what became of that, in words.
+        """Send a market order, tagged with the prediction that was the reason; return what became of it.
 
-        On a prediction of a version that the instrument is leaving, the position is closed at most, not turned: what
-        comes after it is the next version's.
+        While a version change is pending, the position is closed at most, not reversed: what comes after it is the next
+        version's.
         """
         assert self._instrument is not None
         position = self.portfolio.net_position(self.config.instrument_id)
@@ -236,7 +242,7 @@ class PredictionStrategy(Strategy):
                 return "its version is to change: nothing to close"
         after = abs(position + (quantity if side == OrderSide.BUY else -quantity))
         if self.config.max_position is not None and after > max(self.config.max_position, abs(position)):
-            self.log.warning(f"No order: a position of at most {self.config.max_position} expected, was {after}")
+            self.log.warning(f"No order: expected a position of at most {self.config.max_position}, got {after}")
             return "more than max_position"
         split = [f"split={prediction.split}"] if prediction.split else []
         order = self.order_factory.market(

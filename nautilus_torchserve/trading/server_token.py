@@ -1,4 +1,4 @@
-"""The inference token, from a key file or from the server that was started here."""
+"""The inference token, from a key file or from the server of this checkout."""
 
 import os
 from pathlib import Path
@@ -9,9 +9,9 @@ from nautilus_torchserve.serving.tokens import KEY_FILE, inference_token
 
 
 def provide_token(variable: str, url: str, key_file: Path | None) -> None:
-    """Set the variable from the key file, else, where it is not set, from the server that scripts/serve.py started.
+    """Set the variable from the key file, else, where it is not set, from this checkout's server.
 
-    Only for that server's own URL: a token is sent to nobody else.
+    Only for that server's own URL: the token is sent to no other.
 
     Raises
     ------
@@ -25,8 +25,7 @@ def provide_token(variable: str, url: str, key_file: Path | None) -> None:
 
 
 def own_key_file(url: str) -> tuple[Path, str] | None:
-    """Return the key file and the management URL of the server that scripts/serve.py started, where it is the one meant
-    and takes tokens."""
+    """Return the key file and the management URL of this checkout's server, where it has this URL and takes tokens."""
     server = _own_server(url)
     return None if server is None else (server.home / KEY_FILE, server.management_url)
 

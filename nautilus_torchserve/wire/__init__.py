@@ -1,1 +1,1 @@
-"""What goes over the inference port: bodies, headers, errors and their HTTP codes."""
+"""Bodies, headers, errors and their HTTP codes on the inference port."""

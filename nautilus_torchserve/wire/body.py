@@ -1,4 +1,4 @@
-"""Rows of numbers as a request's body, in three forms.
+"""Rows of numbers as the body of a request, in three forms.
 
 ======================================  =====================================================
 ``application/octet-stream``            little-endian float32 rows in C order (the fast path)
@@ -36,40 +36,40 @@ BINARY = "application/octet-stream"
 JSON = "application/json"
 
 FLOAT32 = np.dtype("<f4")
-LONGEST_ID = 200
-"""Characters of the Open Inference Protocol's ``id``, which is sent back."""
-_MOST_SIZE = 1 << 31
-"""Of a tensor's axis: beyond any body, and small enough to be multiplied and shown."""
+MAX_ID_LENGTH = 200
+"""Most characters of the Open Inference Protocol's ``id``, which is returned with the answer."""
+_MAX_AXIS = 1 << 31
+"""Largest axis of a tensor: beyond any body, and small enough to be multiplied and shown."""
 _OIP_NUMBERS = frozenset(
     ("FP16", "FP32", "FP64", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64")
 )
 
 
 @dataclass(frozen=True)
-class Request:
-    """What one request asks for."""
+class RowRequest:
+    """A decoded request for rows of numbers."""
 
     rows: NDArray[np.float32]
     """float32 [n, *row_shape], finite, n >= 1."""
     open_inference: bool = False
-    """True when it came as an Open Inference Protocol body and wants its answer in kind."""
+    """Whether it came as an Open Inference Protocol body; its answer takes that form too."""
     request_id: str | None = None
-    """The protocol's optional ``id``, sent back."""
+    """The protocol's optional ``id``, returned with the answer."""
     ts_event: NDArray[np.int64] | None = None
-    """int64 [n, time_steps], Unix ns: when each step of a row was, where the sender said so."""
+    """int64 [n, time_steps], Unix ns: the time of each step of a row, where the sender gave it."""
 
     def __len__(self) -> int:
         return len(self.rows)
 
 
-def decode(body: object, content_type: str | None, row_shape: tuple[int, ...]) -> Request:
-    """Read one request's body.
+def decode(body: object, content_type: str | None, row_shape: tuple[int, ...]) -> RowRequest:
+    """Decode a request's body.
 
     Parameters
     ----------
     body : bytes, bytearray, or parsed JSON
-        TorchServe's own reader parses ``application/json`` and hands malformed JSON on as bytes; ours
-        leaves it to this function.
+        TorchServe's own reader parses ``application/json`` and passes malformed JSON on as bytes; ours
+        leaves JSON to this function.
     content_type : str or None
         The header as sent; parameters such as ``charset`` are ignored.
     row_shape : tuple of int
@@ -83,22 +83,22 @@ def decode(body: object, content_type: str | None, row_shape: tuple[int, ...]) -
     if kind == BINARY:
         if not isinstance(body, bytes | bytearray):
             raise BadType(f"expected float32 bytes for {BINARY}, got {type(body).__name__}")
-        return Request(_finite(bytes_to_rows(body, row_shape)))
+        return RowRequest(_finite(bytes_to_rows(body, row_shape)))
     if not isinstance(body, bytes | bytearray):
         return _from_json(parse_json(body) if isinstance(body, str) else body, row_shape)
     parsed = parse_json(body)
     if isinstance(parsed, list) and _holds_numbers_only(body):
-        return Request(_from_list(parsed, row_shape, checked=True))
+        return RowRequest(_from_list(parsed, row_shape, checked=True))
     return _from_json(parsed, row_shape)
 
 
 def _holds_numbers_only(text: bytes | bytearray) -> bool:
-    """Whether JSON has no leaves but numbers: not one letter of any others, which a search for bytes shows at once."""
+    """Return whether JSON has no leaves but numbers: it holds not one letter of any others, which a search shows."""
     return not (b'"' in text or b"{" in text or b"u" in text or b"a" in text)  # true and null; false and NaN
 
 
 def check_content(body: object, content_type: str | None, kinds: tuple[str, ...], what: str) -> str:
-    """The content type without its parameters, one of ``kinds``; ``what`` says what the body should hold.
+    """Return the content type without its parameters, one of ``kinds``; ``what`` names what the body should hold.
 
     Raises
     ------
@@ -113,7 +113,7 @@ def check_content(body: object, content_type: str | None, kinds: tuple[str, ...]
 
 
 def encode_rows(rows: NDArray[np.float32]) -> bytes:
-    """Rows as the body of an ``application/octet-stream`` request."""
+    """Encode rows as the body of an ``application/octet-stream`` request."""
     return np.ascontiguousarray(rows, dtype=FLOAT32).tobytes()
 
 
@@ -122,7 +122,7 @@ def _shape(row_shape: tuple[int, ...]) -> str:
 
 
 def bytes_to_rows(body: bytes | bytearray, row_shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Little-endian float32 in C order as ``[n, *row_shape]``, whatever the values; `BadShape` where n is not whole."""
+    """Return little-endian float32 in C order as ``[n, *row_shape]``; raise `BadShape` where n is not whole."""
     width = FLOAT32.itemsize * math.prod(row_shape)
     if len(body) % width:
         raise BadShape(f"expected float32 rows of shape {_shape(row_shape)}, {width} bytes each, got {len(body)} bytes")
@@ -130,7 +130,7 @@ def bytes_to_rows(body: bytes | bytearray, row_shape: tuple[int, ...]) -> NDArra
 
 
 def parse_json(text: bytes | bytearray | str) -> object:
-    """JSON, or what Python's own module writes for it; `MalformedBody` where it is neither."""
+    """Parse JSON, or what Python's own module writes for it; raise `MalformedBody` where it is neither."""
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
@@ -140,19 +140,19 @@ def parse_json(text: bytes | bytearray | str) -> object:
         raise MalformedBody(f"expected JSON, got {error}") from error
 
 
-def _from_json(body: object, row_shape: tuple[int, ...]) -> Request:
+def _from_json(body: object, row_shape: tuple[int, ...]) -> RowRequest:
     if isinstance(body, list):
-        return Request(_from_list(body, row_shape))
+        return RowRequest(_from_list(body, row_shape))
     if not isinstance(body, dict):
         raise MalformedBody(f'expected a list of rows, {{"instances"}} or {{"inputs"}}, got {type(body).__name__}')
     if "instances" in body:
         rows = _from_list(body["instances"], row_shape)
-        return Request(rows, ts_event=_times(body.get("ts_event"), rows))
+        return RowRequest(rows, ts_event=_times(body.get("ts_event"), rows))
     if "inputs" in body:
         rows = _from_tensor(only(tensors(body["inputs"])), row_shape)
-        return Request(rows, True, identifier(body), _times(body.get("ts_event"), rows))
-    was = f"an object with {excerpt(sorted(body))}"
-    raise MalformedBody(f'expected a list of rows, {{"instances"}} or {{"inputs"}}, got {was}')
+        return RowRequest(rows, True, identifier(body), _times(body.get("ts_event"), rows))
+    got = f"an object with {excerpt(sorted(body))}"
+    raise MalformedBody(f'expected a list of rows, {{"instances"}} or {{"inputs"}}, got {got}')
 
 
 def _times(nested: object, rows: NDArray[np.float32]) -> NDArray[np.int64] | None:
@@ -170,17 +170,17 @@ def _times(nested: object, rows: NDArray[np.float32]) -> NDArray[np.int64] | Non
 
 
 def identifier(body: dict[str, object]) -> str | None:
-    """The Open Inference Protocol's optional ``id``; `MalformedBody` where it is no string that can be sent back."""
-    found = body.get("id")
-    if found is None:
+    """Return the Open Inference Protocol's optional ``id``; raise `MalformedBody` where no answer can hold it."""
+    value = body.get("id")
+    if value is None:
         return None
-    if not isinstance(found, str):
-        raise MalformedBody(f'expected "id" as a string, got {type(found).__name__}')
-    if len(found) > LONGEST_ID:
-        raise MalformedBody(f'expected "id" of at most {LONGEST_ID} characters, got {len(found):,}')
-    if not is_unicode(found):
-        raise MalformedBody(f'expected "id" as Unicode text, got a lone surrogate in {excerpt(found)!r}')
-    return found
+    if not isinstance(value, str):
+        raise MalformedBody(f'expected "id" as a string, got {type(value).__name__}')
+    if len(value) > MAX_ID_LENGTH:
+        raise MalformedBody(f'expected "id" of at most {MAX_ID_LENGTH} characters, got {len(value):,}')
+    if not is_unicode(value):
+        raise MalformedBody(f'expected "id" as Unicode text, got a lone surrogate in {excerpt(value)!r}')
+    return value
 
 
 def is_unicode(text: str) -> bool:
@@ -193,7 +193,7 @@ def is_unicode(text: str) -> bool:
 
 
 def tensors(inputs: object) -> list[dict[str, object]]:
-    """The protocol's ``inputs``, each with name, shape, datatype and data; `MalformedBody` where they are not."""
+    """Return the protocol's ``inputs``, each with name, shape, datatype and data; raise `MalformedBody` otherwise."""
     if not isinstance(inputs, list) or not inputs or not all(isinstance(tensor, dict) for tensor in inputs):
         raise MalformedBody('expected "inputs" as a list of tensors')
     for tensor in inputs:
@@ -203,7 +203,7 @@ def tensors(inputs: object) -> list[dict[str, object]]:
                 f'expected a tensor with "name", "shape", "datatype" and "data", got one without {missing}'
             )
         shape = tensor["shape"]
-        if not isinstance(shape, list) or not all(type(size) is int and 0 <= size < _MOST_SIZE for size in shape):
+        if not isinstance(shape, list) or not all(type(size) is int and 0 <= size < _MAX_AXIS for size in shape):
             raise MalformedBody(f'expected "shape" as a list of sizes, got {excerpt(shape)}')
         for key in ("name", "datatype"):
             if not isinstance(tensor[key], str):
@@ -212,7 +212,7 @@ def tensors(inputs: object) -> list[dict[str, object]]:
 
 
 def only(inputs: list[dict[str, object]]) -> dict[str, object]:
-    """The one tensor there is to be."""
+    """Return the only tensor; raise `MalformedBody` where there are several."""
     if len(inputs) != 1:
         raise MalformedBody(f'expected "inputs" as a list of one tensor, got {len(inputs)}')
     return inputs[0]
@@ -223,7 +223,7 @@ def _from_tensor(tensor: dict[str, object], row_shape: tuple[int, ...]) -> NDArr
 
 
 def tensor_numbers(tensor: dict[str, Any], row_shape: tuple[int, ...]) -> NDArray:
-    """A tensor's values, [n, *row_shape], of whatever numeric type.
+    """Return a tensor's values, [n, *row_shape], of whatever numeric type.
 
     Raises
     ------
@@ -249,7 +249,7 @@ def _from_list(rows: object, row_shape: tuple[int, ...], checked: bool = False) 
 
 
 def numbers(nested: object, checked: bool = False) -> NDArray:
-    """Nested lists of numbers, or an array, as an array of NumPy's choice of type.
+    """Convert nested lists of numbers, or an array, to an array whose type NumPy chooses.
 
     Parameters
     ----------
@@ -277,15 +277,15 @@ def numbers(nested: object, checked: bool = False) -> NDArray:
 def _check_leaves(nested: object) -> None:
     """Refuse whatever holds something else than numbers, or numbers beside lists, before NumPy sees it.
 
-    NumPy makes room in every place for the longest of all strings, so that a body of 100 KB can take a gigabyte; and it
-    takes truth values for numbers. Here the lists of a level are joined into one, until their items are no lists.
+    NumPy allocates the length of the longest string for every element, so that a body of 100 KB can take a gigabyte;
+    and it accepts booleans as numbers. Here the lists of a level are joined into one until their items are no lists.
     """
     level: list[Any] = nested if isinstance(nested, list) else [nested]
     while True:
         kinds = set(map(type, level))
         if not kinds <= _NESTED:
-            stranger = next(item for item in level if type(item) not in _NESTED)
-            raise BadType(f"expected numbers, got {type(stranger).__name__} {excerpt(stranger)!r}")
+            item = next(item for item in level if type(item) not in _NESTED)
+            raise BadType(f"expected numbers, got {type(item).__name__} {excerpt(item)!r}")
         if list not in kinds:
             return
         if len(kinds) > 1:
@@ -297,12 +297,12 @@ _NESTED = frozenset((int, float, list))
 
 
 def excerpt(value: object) -> str:
-    """The beginning of a value for a message, however large or deeply nested it is."""
+    """Return the beginning of a value for a message, however large or deeply nested it is."""
     return (value if isinstance(value, str) else reprlib.repr(value))[:40]
 
 
 def check_rows(values: NDArray, row_shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Numbers as float32 ``[n, *row_shape]``, refused unless n >= 1 and all are finite.
+    """Convert numbers to float32 ``[n, *row_shape]``; raise unless n >= 1 and all are finite.
 
     Raises
     ------

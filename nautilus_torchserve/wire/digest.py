@@ -1,7 +1,7 @@
 """The digest that names an archive's content.
 
-The builder prints it, the worker computes it anew from the files it was given and says
-it with every answer (``x-archive-digest``). Same content, same digest, whenever built
+The builder prints it; the worker computes it from the files it was given and returns it with
+every answer (``x-archive-digest``). The same content has the same digest, whenever it was built
 and whoever signed it.
 """
 
@@ -13,11 +13,11 @@ from zipfile import ZipFile
 
 MANIFEST = "MAR-INF/MANIFEST.json"
 SIGNATURE = "MAR-INF/SIGNATURE.json"
-"""Signs the digest, and so cannot be part of what it is computed from."""
+"""Signs the digest, so it is no part of what the digest is computed from."""
 
 
 def content_digest(members: Iterable[tuple[str, bytes]]) -> str:
-    """SHA-256 over all members by name, whatever their order; `SIGNATURE` does not count.
+    """Return the SHA-256 over all members by name, whatever their order; `SIGNATURE` does not count.
 
     The manifest counts without ``createdOn``, the one thing that changes when the same
     content is packed again.
@@ -31,7 +31,7 @@ def content_digest(members: Iterable[tuple[str, bytes]]) -> str:
 
 
 def member_digest(name: str, pieces: Iterable[bytes]) -> str:
-    """SHA-256 of one member's content, given in pieces."""
+    """Return the SHA-256 of one member's content, given in pieces."""
     if name == MANIFEST:
         manifest = json.loads(b"".join(pieces))
         if not isinstance(manifest, dict):
@@ -45,7 +45,7 @@ def member_digest(name: str, pieces: Iterable[bytes]) -> str:
 
 
 def combined_digest(digests: Iterable[tuple[str, str]]) -> str:
-    """The content digest, from the names and digests of the members; raises as `content_digest`."""
+    """Return the content digest, given the names and digests of the members; raise as `content_digest`."""
     lines = []
     for name, digest in digests:
         if "\n" in name:
@@ -56,15 +56,15 @@ def combined_digest(digests: Iterable[tuple[str, str]]) -> str:
 
 
 def archive_digest(path: Path) -> str:
-    """Digest of a ``.mar`` file."""
+    """Return the digest of a ``.mar`` file."""
     with ZipFile(path) as archive:
         return content_digest((info.filename, archive.read(info)) for info in archive.infolist() if not info.is_dir())
 
 
 def folder_digest(folder: Path) -> str:
-    """Digest of an archive that has been unpacked, as TorchServe does.
+    """Return the digest of an unpacked archive.
 
-    Leaves out the ``__pycache__`` that Python makes there while running; one that came
+    Leaves out the ``__pycache__`` that Python writes there while running; one that came
     inside an archive therefore shows as a different digest.
     """
     return content_digest(

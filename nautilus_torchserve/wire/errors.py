@@ -1,7 +1,7 @@
 """Every way in which a request can fail, each with its HTTP code: the only table of them.
 
-The server answers ``{"code", "error", "detail"}`` where ``error`` is the class's name;
-the client turns that back into the same class.
+The server answers ``{"code", "error", "detail"}``, where ``error`` is the name of the class;
+the client raises the same class again.
 """
 
 import http.client
@@ -13,27 +13,27 @@ import orjson
 
 from nautilus_torchserve.user_error import UserError
 
-LONGEST_MESSAGE = 400
-"""Characters of an error's message that are kept whole."""
+MAX_MESSAGE = 400
+"""Longest message of an error that is kept whole, characters."""
 _BEGINNING, _END = 140, 60
-"""Characters that are kept of a longer one: together at most 200 of whatever it quotes."""
+"""Characters that are kept of a longer one: at most 200 of whatever it quotes."""
 
 
 class RequestError(UserError):
-    """One request that failed; its batch mates are not touched.
+    """A request that failed; the other requests of its batch are not affected.
 
     Parameters
     ----------
     message : str
-        Of any length and content: it is cut to a length that may be sent and logged, and what is no Unicode text in it
-        (lone surrogates) is escaped.
+        Of any length and content: it is cut to a length that may be sent and logged, and lone surrogates in it are
+        escaped.
     """
 
     code = 500
 
     def __init__(self, message: str = "") -> None:
         text = message if message.isascii() else message.encode(errors="backslashreplace").decode()
-        super().__init__(text if len(text) <= LONGEST_MESSAGE else f"{text[:_BEGINNING]} ... {text[-_END:]}")
+        super().__init__(text if len(text) <= MAX_MESSAGE else f"{text[:_BEGINNING]} ... {text[-_END:]}")
 
     @property
     def reason(self) -> str:
@@ -41,7 +41,7 @@ class RequestError(UserError):
         return HTTPStatus(self.code).phrase
 
     def body(self) -> bytes:
-        """What the server answers."""
+        """Return the body of the server's answer."""
         return orjson.dumps({"code": self.code, "error": type(self).__name__, "detail": str(self)})
 
 
@@ -52,7 +52,7 @@ class EmptyBody(RequestError):
 
 
 class MalformedBody(RequestError):
-    """The body does not parse as what its content type says."""
+    """The body is not of the form that its content type names."""
 
     code = 400
 
@@ -82,13 +82,13 @@ class BadWindow(RequestError):
 
 
 class BadText(RequestError):
-    """A text has nothing in it that the model could read: it is empty, broken, or in another script."""
+    """The model cannot read a text: it is empty, broken, or in another script."""
 
     code = 422
 
 
 class NotExplained(RequestError):
-    """An explanation of something that the model does not answer, or cannot explain."""
+    """The model cannot explain the output, or not for so many inputs in the time it has."""
 
     code = 422
 
@@ -112,13 +112,13 @@ class UnknownModel(RequestError):
 
 
 class NotAcceptable(RequestError):
-    """The answer was asked for in a form there is not."""
+    """The request accepts no form that answers have."""
 
     code = 406
 
 
 class SchemaMismatch(RequestError):
-    """The model was trained on other features than the client computes."""
+    """The model was trained on other features than those the client computes."""
 
     code = 409
 
@@ -128,59 +128,59 @@ class ModelChanged(SchemaMismatch):
 
 
 class BodyTooLarge(RequestError):
-    """The body exceeds the server's ``max_request_size``, or what one request may ask of a worker."""
+    """The body exceeds the server's ``max_request_size``, or the limits of one request to a worker."""
 
     code = 413
 
 
 class ResponseTooLarge(RequestError):
-    """The answer would exceed what one request may receive; fewer rows, or the binary form, fit."""
+    """The answer would exceed the limit of one request; fewer rows, or the binary form, fit."""
 
     code = 413
 
 
 class UnsupportedContentType(RequestError):
-    """The body's content type is none of those that the wire knows."""
+    """No request may have the body's content type."""
 
     code = 415
 
 
 class ServerFault(RequestError):
-    """The server failed on a request that may be good."""
+    """The server failed on a request that may be valid."""
 
     code = 500
 
 
 class InvalidResponse(RequestError):
-    """Something answered, but not as a model's handler does: a proxy's page, half an answer, another service."""
+    """The response is not one of a model's handler: a proxy's page, half an answer, another service."""
 
     code = 502
 
 
 class IncompleteMetadata(InvalidResponse):
-    """A model's description of itself lacks what the caller needs."""
+    """A model's metadata lack what the caller needs."""
 
 
 class OutputNotFinite(RequestError):
-    """The model answered NaN or infinity, which nobody may trade on."""
+    """The model computed NaN or infinity, which nobody may trade on."""
 
     code = 500
 
 
 class OutputOutOfRange(RequestError):
-    """The model answered outside of what it declares about its outputs: a range, or a sum of 1."""
+    """An output is outside of its declared range, or a group of outputs does not sum to 1."""
 
     code = 500
 
 
 class Unavailable(RequestError):
-    """No worker could take the request: none is up, or the queue is full."""
+    """No worker could accept the request: none is up, or the queue is full."""
 
     code = 503
 
 
 class DeadlinePassed(RequestError):
-    """The request was late before it was computed, or no answer came in time."""
+    """The deadline passed before the request was computed, or before its answer arrived."""
 
     code = 504
 
@@ -201,22 +201,22 @@ PROVEN_RIGHT = (
     NotFinite,
     UnsupportedContentType,
 )
-"""Errors that a client rules out before it sends: where a server answers with one, that is an `InvalidResponse`."""
+"""Errors that a client rules out before it sends: a server that answers with one gives an `InvalidResponse`."""
 OF_THE_CONTENT = (BadText, BadWindow, BodyTooLarge, NotExplained, ResponseTooLarge)
 """Errors that only the server can find in a request that is well formed."""
-LONGEST_TEXT = 200
-"""Characters that a message quotes of what a server sent."""
+MAX_QUOTE = 200
+"""Most characters of a server's text that a message quotes."""
 PER_ROW_ERRORS = (BadWindow, NotFinite, OutputNotFinite, OutputOutOfRange)
-"""What one row of a request can bring upon the others."""
+"""Errors that one row of a request can cause for all of them."""
 
 
 def is_refusal(error: RequestError, of_one_row: tuple[type[RequestError], ...] = PER_ROW_ERRORS) -> bool:
-    """Whether a server refused one row for what is in it: it works, and other rows may be answered.
+    """Return whether a server refused one row for its content: the server works, and other rows may be answered.
 
     Parameters
     ----------
     of_one_row : tuple of RequestError classes
-        Errors that concern one row. Those with a status of 500 and above say that the server is at fault.
+        Errors that concern one row. Those with a status of 500 and above are the server's fault.
     """
     return isinstance(error, of_one_row) and error.code < 500
 
@@ -227,11 +227,11 @@ _OF_TORCHSERVE: dict[int, type[RequestError]] = {
     503: Unavailable,
     507: ServerFault,
 }
-"""What TorchServe's own answers mean, whose bodies are `{"code", "type", "message"}` or empty."""
+"""Status of TorchServe's own answers, whose bodies are `{"code", "type", "message"}` or empty -> error."""
 
 
 def from_answer(code: int, body: bytes) -> RequestError:
-    """The error that an answer with this status means.
+    """Return the error that a response with this status means.
 
     Parameters
     ----------
@@ -257,11 +257,11 @@ def from_answer(code: int, body: bytes) -> RequestError:
         kind = InvalidResponse
     if isinstance(message, str) and "Token" in message and 400 <= code < 500:
         kind = Unauthorized
-    text = one_line(message if isinstance(message, str) else body[: 4 * LONGEST_TEXT].decode(errors="replace"))
+    text = one_line(message if isinstance(message, str) else body[: 4 * MAX_QUOTE].decode(errors="replace"))
     return kind(f"{code}: {text or http.client.responses.get(code, 'without a body')}")
 
 
-def one_line(text: str, limit: int = LONGEST_TEXT) -> str:
-    """A text from elsewhere for a message: in one line, printable, and of at most so many characters."""
+def one_line(text: str, limit: int = MAX_QUOTE) -> str:
+    """Return a text from elsewhere in one printable line of at most so many characters, for a message."""
     words = " ".join(text[: 4 * limit].split())
-    return "".join(each if each.isprintable() else "?" for each in words)[:limit]
+    return "".join(character if character.isprintable() else "?" for character in words)[:limit]

@@ -1,8 +1,7 @@
-"""Servers on this machine are never asked through a proxy, whatever the environment says.
+"""Requests to servers on this machine never go through a proxy, whatever the environment names.
 
-Our own clients look at each URL (`serving.http_session`,
-`serving.client.http_connection`). Those of MLflow and NautilusTrader
-know the environment alone: for them `exempt_loopback` adds this machine to ``NO_PROXY``.
+Our own clients check each URL (`serving.http_session`, `serving.client.http_connection`). Those of MLflow and
+NautilusTrader read the environment alone: for them `exempt_loopback` adds this machine to ``NO_PROXY``.
 """
 
 import os
@@ -17,11 +16,11 @@ _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 
 @lru_cache(maxsize=256)
 def is_loopback(url: str) -> bool:
-    """Whether a URL names this machine: ``localhost``, 127.0.0.0/8, ``[::1]``, or an address that stands for all of its
-    own (``0.0.0.0``, ``[::]``), as a server that listens on all is named by."""
+    """Return whether a URL names this machine: ``localhost``, 127.0.0.0/8, ``[::1]``, or the unspecified address
+    (``0.0.0.0``, ``[::]``) of a server that listens on all interfaces."""
     try:
         host = (urlsplit(url).hostname or "").rstrip(".")
-    except ValueError:  # the client that is given this URL says what is wrong with it
+    except ValueError:  # the client that connects to it names the error
         return False
     if host == "localhost" or host.endswith(".localhost"):
         return True

@@ -9,9 +9,9 @@ from nautilus_torchserve.user_error import InvalidArgument
 
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}\Z"
 _MODEL = re.compile(rf"(?!token){_NAME}")
-"""TorchServe takes ``/token...`` for its token API."""
+"""``/token...`` is TorchServe's token API."""
 _VERSION = re.compile(rf"(?!all\Z){_NAME}")
-"""TorchServe takes ``/models/MODEL/all`` for every version."""
+"""``/models/MODEL/all`` means every version to TorchServe."""
 
 ModelName = Annotated[str, msgspec.Meta(pattern=rf"^{_MODEL.pattern}")]
 """Type of a model name in a state file."""
@@ -34,12 +34,12 @@ def is_version(text: object) -> bool:
 
 
 def check_model_name(text: str) -> str:
-    """Return the name of a model as it is.
+    """Return the name of a model unchanged.
 
     Raises
     ------
     InvalidName
-        It would leave the folder or the URL that it becomes a part of, or TorchServe gives it another meaning.
+        It would leave the folder or the URL that it becomes a part of, or has another meaning to TorchServe.
     """
     if not is_model_name(text):
         raise InvalidName(
@@ -50,7 +50,7 @@ def check_model_name(text: str) -> str:
 
 
 def check_version(text: str) -> str:
-    """Return a version as it is; raises as `check_model_name`."""
+    """Return a version unchanged; raise as `check_model_name`."""
     if not is_version(text):
         raise InvalidName(
             f"expected a version of 1 to 100 ASCII letters, digits and _ . - that begins with none of "

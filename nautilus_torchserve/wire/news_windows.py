@@ -1,9 +1,9 @@
 """Windows of bars with the news about them, as the body of an ensemble's request: JSON alone.
 
 ``{"instances": [{"window": [[...], ...], "texts": [strings], "ages_s": [numbers]}, ...]}``, where ``texts`` may be
-left out or empty, and ``ages_s`` (seconds since each text was received; left out: all 0) has one a text. In
+missing or empty, and ``ages_s`` (seconds since each text was received; default: all 0) has one a text. In
 the Open Inference Protocol's form ``inputs`` are the tensors ``window`` (``[n, time, columns]``), and where there
-is news ``texts`` (BYTES, all windows' after each other), ``text_counts`` (``[n]``) and optionally ``ages_s``.
+is news ``texts`` (BYTES, window after window), ``text_counts`` (``[n]``) and optionally ``ages_s``.
 """
 
 import sys
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from nautilus_torchserve.wire.body import (
     JSON,
-    Request,
+    RowRequest,
     check_content,
     check_rows,
     excerpt,
@@ -33,19 +33,19 @@ from nautilus_torchserve.wire.texts import check_texts, tensor_texts
 
 @dataclass(frozen=True)
 class NewsWindow:
-    """One window and what has been heard about its instrument."""
+    """One window of bars and the recent news about its instrument."""
 
     window: NDArray[np.float32]
     """float32 [time, columns]."""
     texts: tuple[str, ...] = ()
-    """None, or several."""
+    """Headlines; may be empty."""
     ages_s: tuple[float, ...] = ()
     """Seconds since each text was received; empty: all 0."""
 
 
 @dataclass(frozen=True)
 class NewsRequest:
-    """What one request asks for."""
+    """A decoded request for windows of bars with news."""
 
     rows: NDArray[np.float32]
     """float32 [n, time, columns], finite, n >= 1."""
@@ -56,21 +56,21 @@ class NewsRequest:
     counts: NDArray[np.int64]
     """int64 [n]: how many texts each window has."""
     open_inference: bool = False
-    """True when it came as an Open Inference Protocol body and wants its answer in kind."""
+    """Whether it came as an Open Inference Protocol body; its answer takes that form too."""
     request_id: str | None = None
-    """The protocol's optional ``id``, sent back."""
+    """The protocol's optional ``id``, returned with the answer."""
 
     def __len__(self) -> int:
         return len(self.rows)
 
     @property
-    def windows(self) -> Request:
-        """The windows alone, as a price model is asked."""
-        return Request(self.rows)
+    def windows(self) -> RowRequest:
+        """The windows alone, as the request of a price model."""
+        return RowRequest(self.rows)
 
 
 def decode_news(body: object, content_type: str | None, row_shape: tuple[int, ...]) -> NewsRequest:
-    """Read one request's body.
+    """Decode a request's body.
 
     Raises
     ------
@@ -84,17 +84,17 @@ def decode_news(body: object, content_type: str | None, row_shape: tuple[int, ..
         return _from_instances(parsed["instances"], row_shape)
     if isinstance(parsed, dict) and "inputs" in parsed:
         return _from_tensors(parsed, row_shape)
-    was = f"an object with {excerpt(sorted(parsed))}" if isinstance(parsed, dict) else type(parsed).__name__
-    raise MalformedBody(f'expected a list of windows with texts, {{"instances"}} or {{"inputs"}}, got {was}')
+    got = f"an object with {excerpt(sorted(parsed))}" if isinstance(parsed, dict) else type(parsed).__name__
+    raise MalformedBody(f'expected a list of windows with texts, {{"instances"}} or {{"inputs"}}, got {got}')
 
 
 def check_news(windows: Sequence[NewsWindow], row_shape: tuple[int, ...]) -> NewsRequest:
-    """What a caller holds as objects, checked as if it had come over the wire."""
+    """Check windows that a caller holds as objects as if they had come over the wire."""
     return _from_instances([_as_instance(window) for window in windows], row_shape)
 
 
 def encode_news(windows: Sequence[NewsWindow]) -> bytes:
-    """Windows and texts as the body of an ``application/json`` request."""
+    """Encode windows and texts as the body of an ``application/json`` request."""
     return orjson.dumps({"instances": [_as_instance(window) for window in windows]}, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
@@ -115,13 +115,13 @@ def _from_instances(instances: object, row_shape: tuple[int, ...]) -> NewsReques
     ages: list[float] = []
     for number, instance in enumerate(instances):
         try:
-            window, news, old = _from_instance(instance, row_shape)
+            window, window_texts, window_ages = _from_instance(instance, row_shape)
         except RequestError as error:
             raise type(error)(f"instance {number}: {error}") from error
         windows.append(window)
-        texts += news
-        ages += old
-        counts.append(len(news))
+        texts += window_texts
+        ages += window_ages
+        counts.append(len(window_texts))
     return NewsRequest(np.stack(windows), check_texts(texts, 0), np.array(ages, np.float64), np.array(counts, np.int64))
 
 
@@ -166,14 +166,14 @@ def _from_tensors(body: dict[str, Any], row_shape: tuple[int, ...]) -> NewsReque
     texts: tuple[str, ...] = ()
     if "texts" in named:
         texts = tensor_texts(named["texts"], 0)
-        given = tensor_numbers(named["text_counts"], ())
-        whole = given.shape == (len(rows),) and given.dtype.kind == "i"
-        # each at most all of them, or their sum may come round
-        if not whole or given.min() < 0 or given.max() > len(texts) or given.sum() != len(texts):
+        counted = tensor_numbers(named["text_counts"], ())
+        whole = counted.shape == (len(rows),) and counted.dtype.kind == "i"
+        # each at most all of them, or their sum may overflow
+        if not whole or counted.min() < 0 or counted.max() > len(texts) or counted.sum() != len(texts):
             raise BadShape(
                 f'expected "text_counts" with one whole number a window, {len(rows)} that add up to {len(texts)}, '
-                f"got {excerpt(given.tolist())}"
+                f"got {excerpt(counted.tolist())}"
             )
-        counts = given.astype(np.int64)
+        counts = counted.astype(np.int64)
     ages = _check_ages(tensor_numbers(named["ages_s"], ()).tolist() if "ages_s" in named else None, len(texts))
     return NewsRequest(rows, texts, np.array(ages, np.float64), counts, True, identifier(body))

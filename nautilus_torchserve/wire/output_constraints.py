@@ -1,11 +1,11 @@
 """What a model declares about its outputs, and the check of an answer against it.
 
-A handler class declares constraints, ``describe_handle`` carries them as ``output_constraints``::
+A model declares constraints; its metadata carry them as ``output_constraints``::
 
     {"ranges": {"buy": {"minimum": 0.0, "maximum": 1.0}, ...}, "sum_to_one": [["buy", "sell", "hold"]]}
 
-The client checks each answer against them, a strategy each prediction against its own. Outputs that nothing is
-declared about must be finite.
+The client checks each answer against them, a strategy each prediction against its own. Outputs without a declaration
+must be finite.
 """
 
 import math
@@ -28,7 +28,7 @@ _KEYS = ("minimum", "exclusive_minimum", "maximum")
 
 @dataclass(frozen=True)
 class OutputRange:
-    """The values that one output can take; unbounded: any finite float32."""
+    """The values that one output can take; without bounds: any finite float32."""
 
     minimum: float | None = None
     """Smallest value."""
@@ -39,7 +39,7 @@ class OutputRange:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Smallest and largest float that passes, `SLACK` included."""
+        """Smallest and largest accepted float, `SLACK` included."""
         low, high = -_LARGEST, _LARGEST
         if self.minimum is not None:
             low = self.minimum - SLACK * max(1.0, abs(self.minimum))
@@ -65,7 +65,7 @@ RETURN_BPS = OutputRange(minimum=-1e4)
 
 
 def sum_tolerance(outputs: int) -> float:
-    """Greatest distance from 1 of so many probabilities' sum: far beyond the rounding of any float32 softmax."""
+    """Return the accepted distance from 1 of a sum of probabilities: far beyond the rounding of any float32 softmax."""
     return 1e-4 + outputs * 2.0**-22
 
 
@@ -80,18 +80,18 @@ class OutputConstraints:
 
     @cached_property
     def _bounds(self) -> tuple[tuple[str, float, float], ...]:
-        return tuple((name, *each.bounds) for name, each in self.ranges.items())
+        return tuple((name, *bounded.bounds) for name, bounded in self.ranges.items())
 
     @property
     def names(self) -> set[str]:
-        """The outputs that something is declared about."""
+        """Outputs with a declaration."""
         return {*self.ranges, *(name for group in self.sum_to_one for name in group)}
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types, for a model's description."""
+        """Return plain JSON types, for a model's metadata."""
         ranges = {
-            name: {key: getattr(each, key) for key in _KEYS if getattr(each, key) is not None}
-            for name, each in self.ranges.items()
+            name: {key: getattr(bounded, key) for key in _KEYS if getattr(bounded, key) is not None}
+            for name, bounded in self.ranges.items()
         }
         return {"ranges": ranges, "sum_to_one": [list(group) for group in self.sum_to_one]}
 
@@ -117,7 +117,7 @@ class OutputConstraints:
         for group in groups:
             if len(set(group)) != len(group):
                 raise ValueError(f"expected different names in output_constraints.sum_to_one, got {group!r:.40}")
-        return cls({name: _range(name, each) for name, each in ranges.items()}, tuple(map(tuple, groups)))
+        return cls({name: _range(name, bounds) for name, bounds in ranges.items()}, tuple(map(tuple, groups)))
 
     def check_row(self, outputs: Mapping[str, float]) -> None:
         """Check one row of outputs, all of which must be finite numbers.
@@ -159,15 +159,15 @@ class OutputConstraints:
         if len(table) == 1:  # the hot path: ten times as fast as with NumPy
             self.check_row(dict(zip(names, table[0].tolist(), strict=True)))
             return
-        if not self._is_right(table.astype(np.float64), list(names)):
+        if not self._passes(table.astype(np.float64), list(names)):
             for number, row in enumerate(table.tolist()):
                 try:
                     self.check_row(dict(zip(names, row, strict=True)))
                 except (OutputNotFinite, OutputOutOfRange) as error:
                     raise type(error)(f"row {number}: {error}") from None
 
-    def _is_right(self, table: NDArray[np.float64], names: list[str]) -> bool:
-        """Whether all rows pass; may be False where rounding of the sums differs from `check_row`, which decides."""
+    def _passes(self, table: NDArray[np.float64], names: list[str]) -> bool:
+        """Return whether all rows pass; False may be due to rounding: `check_row` decides."""
         if not np.isfinite(table).all():
             return False
         for name, low, high in self._bounds:
@@ -195,7 +195,7 @@ def _range(name: str, data: object) -> OutputRange:
         if type(value) not in (int, float) or not _is_finite(value):
             got = excerpt(value)
             raise ValueError(f"expected output_constraints.ranges.{name:.40}.{key} as a finite number, got {got}")
-    found = OutputRange(**{key: float(value) for key, value in data.items()})
-    if found.bounds[0] > found.bounds[1]:
-        raise ValueError(f"expected output_constraints.ranges.{name:.40} that holds a number, got {found}")
-    return found
+    output_range = OutputRange(**{key: float(value) for key, value in data.items()})
+    if output_range.bounds[0] > output_range.bounds[1]:
+        raise ValueError(f"expected output_constraints.ranges.{name:.40} that holds a number, got {output_range}")
+    return output_range

@@ -1,4 +1,4 @@
-"""Answers as they go over the wire: JSON, or float32.
+"""Answers on the wire: JSON, or float32.
 
 ======================================  =====================================================
 ``application/octet-stream``            little-endian float32 ``[n, outputs]``, columns in order
@@ -19,41 +19,39 @@ from numpy.typing import NDArray
 from nautilus_torchserve.wire.body import FLOAT32, bytes_to_rows
 
 MAX_RESPONSE_SIZE = "TS_MAX_RESPONSE_SIZE"
-"""Environment variable that tells a worker the server's ``max_response_size``, in bytes."""
+"""Environment variable of a worker: the server's ``max_response_size``, in bytes."""
 
 
 class DecodedRequest(Protocol):
-    """What a request asks for, whatever it carries: `wire.body.Request`,
-    `wire.texts.TextRequest`, ...
-    """
+    """A decoded request, whatever it carries: `wire.body.RowRequest`, `wire.texts.TextRequest`, ..."""
 
     @property
     def open_inference(self) -> bool:
-        """True when it came as an Open Inference Protocol body and wants its answer in kind."""
+        """Whether it came as an Open Inference Protocol body; its answer takes that form too."""
 
     @property
     def request_id(self) -> str | None:
-        """The protocol's optional ``id``, sent back."""
+        """The protocol's optional ``id``, returned with the answer."""
 
     def __len__(self) -> int:
-        """Rows of the answer."""
+        """Return the number of rows of the answer."""
 
 
-def encode_json(model: str, version: str, columns: Mapping[str, NDArray[Any]], asked: DecodedRequest) -> bytes:
-    """The JSON answer; float32 values as the shortest decimals that read back as the same float32.
+def encode_json(model: str, version: str, columns: Mapping[str, NDArray[Any]], request: DecodedRequest) -> bytes:
+    """Encode the JSON answer; float32 values as the shortest decimals that parse as the same float32.
 
     Parameters
     ----------
     columns : mapping
-        Output name -> [n, ...] numbers, truth values or texts.
-    asked : Asked
-        What it answers.
+        Output name -> [n, ...] numbers, booleans or texts.
+    request : DecodedRequest
+        The request that it answers.
     """
     answer: dict[str, object]
-    if asked.open_inference:
+    if request.open_inference:
         answer = {"model_name": model, "model_version": version}
-        if asked.request_id is not None:
-            answer["id"] = asked.request_id
+        if request.request_id is not None:
+            answer["id"] = request.request_id
         answer["outputs"] = [_tensor(name, values) for name, values in columns.items()]
     else:
         outputs = {name: _plain(values) for name, values in columns.items()}
@@ -63,14 +61,14 @@ def encode_json(model: str, version: str, columns: Mapping[str, NDArray[Any]], a
 
 @dataclass(frozen=True)
 class AnswerSize:
-    """How long an answer can become, known from its number of rows before it is computed."""
+    """Upper bounds of the length of an answer, given its number of rows."""
 
     json_bytes: int
-    """Of a JSON answer without rows, at most."""
+    """Most bytes of a JSON answer without rows."""
     json_row_bytes: int
-    """Of a row in JSON, at most."""
+    """Most bytes of a row in JSON."""
     binary_row_bytes: int
-    """Of a row in binary."""
+    """Bytes of a row in binary."""
 
     @classmethod
     def of(cls, columns: Mapping[str, NDArray[Any]], outputs: int) -> "AnswerSize":
@@ -83,14 +81,12 @@ class AnswerSize:
         outputs : int
             Columns of the binary answer.
         """
-        row = sum(
-            values.size * _most_bytes(values.dtype) + _BRACKETS * (values.ndim > 1) for values in columns.values()
-        )
+        row = sum(values.size * _max_bytes(values.dtype) + _BRACKETS * (values.ndim > 1) for values in columns.values())
         names = sum(_NAME_BYTES + 4 * len(name) for name in columns)
         return cls(_ENVELOPE_BYTES + names, row, FLOAT32.itemsize * outputs)
 
-    def most_rows(self, size: int, binary: bool) -> int:
-        """Return for how many rows an answer of this many bytes is certainly enough."""
+    def max_rows(self, size: int, binary: bool) -> int:
+        """Return how many rows an answer of this many bytes certainly holds."""
         return size // self.binary_row_bytes if binary else max(size - self.json_bytes, 0) // self.json_row_bytes
 
 
@@ -99,22 +95,22 @@ _NUMBER_BYTES = {"f": 18, "i": 21, "b": 6}
 _BRACKETS = 3
 """Bytes of a row that is a list, comma included."""
 _NAME_BYTES = 150
-"""What the Open Inference Protocol says of a tensor besides its name and values, at most."""
+"""Most bytes of the Open Inference Protocol's tensor besides its name and values."""
 _ENVELOPE_BYTES = 4096
-"""Names of model and version, and the protocol's ``id``, all of them bounded."""
+"""Most bytes of the names of model and version, and of the protocol's ``id``."""
 
 
-def _most_bytes(dtype: np.dtype[Any]) -> int:
+def _max_bytes(dtype: np.dtype[Any]) -> int:
     return dtype.itemsize + 3 if dtype.kind == "U" else _NUMBER_BYTES[dtype.kind]  # UTF-8, quotes, comma
 
 
 def encode_binary(table: NDArray[np.float32]) -> bytes:
-    """The binary answer: float32 ``[n, outputs]`` in C order."""
+    """Encode the binary answer: float32 ``[n, outputs]`` in C order."""
     return np.ascontiguousarray(table, dtype=FLOAT32).tobytes()
 
 
 def decode_binary(body: bytes, outputs: int) -> NDArray[np.float32]:
-    """Inverse of `encode_binary`: float32 ``[n, outputs]``.
+    """Return float32 ``[n, outputs]``; the inverse of `encode_binary`.
 
     Raises
     ------
@@ -134,5 +130,5 @@ def _tensor(name: str, values: NDArray[Any]) -> dict[str, object]:
 
 
 def _plain(values: NDArray[Any]) -> object:
-    """What orjson writes: it knows arrays of numbers, in C order, but not of texts."""
+    """Return what orjson can write: arrays of numbers in C order, but lists of texts."""
     return values.tolist() if values.dtype.kind == "U" else np.ascontiguousarray(values)

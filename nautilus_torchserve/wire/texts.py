@@ -1,4 +1,4 @@
-"""Texts as a request's body: JSON alone.
+"""Texts as the body of a request: JSON alone.
 
 ======================================  =====================================================
 ``application/json``                    a list of strings, or ``{"instances": [strings]}``, or the
@@ -24,28 +24,28 @@ from nautilus_torchserve.wire.body import (
 from nautilus_torchserve.wire.errors import BadShape, BadText, BadType, BodyTooLarge, EmptyBody, MalformedBody
 
 MOST_TEXTS = 1024
-"""In one request."""
-MOST_CHARACTERS = 250_000
-"""Of all texts of a request: what a core reads in a quarter of a minute."""
+"""Most texts of one request."""
+MAX_CHARACTERS = 250_000
+"""Most characters of all texts of a request: a core takes a quarter of a minute for them."""
 
 
 @dataclass(frozen=True)
 class TextRequest:
-    """What one request asks for."""
+    """A decoded request for texts."""
 
     texts: tuple[str, ...]
-    """n >= 1, each with something to read in it."""
+    """n >= 1, each with a printable character."""
     open_inference: bool = False
-    """True when it came as an Open Inference Protocol body and wants its answer in kind."""
+    """Whether it came as an Open Inference Protocol body; its answer takes that form too."""
     request_id: str | None = None
-    """The protocol's optional ``id``, sent back."""
+    """The protocol's optional ``id``, returned with the answer."""
 
     def __len__(self) -> int:
         return len(self.texts)
 
 
 def decode_texts(body: object, content_type: str | None) -> TextRequest:
-    """Read one request's body.
+    """Decode a request's body.
 
     Parameters
     ----------
@@ -65,17 +65,17 @@ def decode_texts(body: object, content_type: str | None) -> TextRequest:
         return TextRequest(check_texts(parsed["instances"]))
     if isinstance(parsed, dict) and "inputs" in parsed:
         return TextRequest(tensor_texts(only(tensors(parsed["inputs"]))), True, identifier(parsed))
-    was = f"an object with {excerpt(sorted(parsed))}" if isinstance(parsed, dict) else type(parsed).__name__
-    raise MalformedBody(f'expected a list of strings, {{"instances"}} or {{"inputs"}}, got {was}')
+    got = f"an object with {excerpt(sorted(parsed))}" if isinstance(parsed, dict) else type(parsed).__name__
+    raise MalformedBody(f'expected a list of strings, {{"instances"}} or {{"inputs"}}, got {got}')
 
 
 def encode_texts(texts: Sequence[str]) -> bytes:
-    """Texts as the body of an ``application/json`` request."""
+    """Encode texts as the body of an ``application/json`` request."""
     return orjson.dumps({"instances": list(texts)})
 
 
 def tensor_texts(tensor: dict[str, object], at_least: int = 1) -> tuple[str, ...]:
-    """The strings of a tensor of ``BYTES``, [n] or [n, 1]; raises what `check_texts` does, and `BadShape`."""
+    """Return the strings of a tensor of ``BYTES``, [n] or [n, 1]; raise as `check_texts`, and `BadShape`."""
     if tensor["datatype"] != "BYTES":
         raise BadType(f"expected datatype BYTES for texts, got {excerpt(tensor['datatype'])}")
     data, shape = tensor["data"], tensor["shape"]
@@ -88,7 +88,7 @@ def tensor_texts(tensor: dict[str, object], at_least: int = 1) -> tuple[str, ...
 
 
 def check_texts(texts: object, at_least: int = 1) -> tuple[str, ...]:
-    """A list of strings that can be read, refused otherwise with the place of the first that cannot.
+    """Return a list of strings as a tuple; raise an error with the place of the first that cannot be read.
 
     Raises
     ------
@@ -105,7 +105,7 @@ def check_texts(texts: object, at_least: int = 1) -> tuple[str, ...]:
     for number, text in enumerate(texts):
         if not isinstance(text, str):
             raise BadType(f"expected strings, got {type(text).__name__} {excerpt(text)!r} as text {number}")
-    check_characters(texts, MOST_CHARACTERS)
+    check_characters(texts, MAX_CHARACTERS)
     for number, text in enumerate(texts):
         if not is_unicode(text):  # half of a character, which no UTF-8 can hold
             raise BadText(f"expected Unicode text, got a lone surrogate in text {number}")
@@ -114,8 +114,8 @@ def check_texts(texts: object, at_least: int = 1) -> tuple[str, ...]:
     return tuple(texts)
 
 
-def check_characters(texts: Sequence[str], most: int) -> None:
-    """Refuse texts that have more characters together than a request may hold, with `BodyTooLarge`."""
+def check_characters(texts: Sequence[str], limit: int) -> None:
+    """Raise `BodyTooLarge` where texts have more characters together than a request may hold."""
     characters = sum(map(len, texts))
-    if characters > most:
-        raise BodyTooLarge(f"expected at most {most:,} characters in a request, got {characters:,}")
+    if characters > limit:
+        raise BodyTooLarge(f"expected at most {limit:,} characters in a request, got {characters:,}")

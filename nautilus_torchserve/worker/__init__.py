@@ -1,1 +1,1 @@
-"""TorchServe's worker around the inference core: the only library code that imports `ts`."""
+"""TorchServe's worker around the inference core: batches, headers, statuses, limits and the worker's socket."""

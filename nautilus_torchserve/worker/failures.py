@@ -1,4 +1,4 @@
-"""What of an exception that no one foresaw is logged, and what its request is answered."""
+"""Unexpected exceptions: what is logged, and what their requests are answered."""
 
 import logging
 import traceback
@@ -11,12 +11,12 @@ _log = logging.getLogger(__name__)
 
 
 def as_request_error(error: Exception, request_id: str | None) -> RequestError:
-    """Return what a request is answered that raised this; whatever is not the request's own fault is logged.
+    """Return the error that a request is answered; one that is not the request's own fault is logged.
 
     Parameters
     ----------
     request_id : str or None
-        TorchServe's, under which its traceback is logged; the answer names it and nothing else.
+        TorchServe's, with which its traceback is logged; the answer quotes nothing else of it.
     """
     if isinstance(error, RequestError):
         return error
@@ -30,15 +30,15 @@ def is_out_of_memory(error: Exception) -> bool:
     """Return whether an allocation failed: torch raises RuntimeErrors for it."""
     if isinstance(error, MemoryError):
         return True
-    words = ("can't allocate memory", "out of memory", "std::bad_alloc")
-    return isinstance(error, RuntimeError) and any(each in str(error) for each in words)
+    phrases = ("can't allocate memory", "out of memory", "std::bad_alloc")
+    return isinstance(error, RuntimeError) and any(phrase in str(error) for phrase in phrases)
 
 
 def log_traceback(error: Exception, what: str) -> None:
-    """Log a traceback in lines that can be nothing else, whatever a request has put into the exception's message.
+    """Log a traceback so that none of its lines is taken for another, whatever a request put into the message.
 
-    TorchServe reads the worker's log line by line and takes some lines for its own: each of these is indented, of a
-    bounded length, and ASCII.
+    TorchServe reads the worker's log line by line and interprets some lines itself: those of a traceback are indented,
+    of bounded length, and ASCII.
     """
     lines = "".join(traceback.format_exception(error)).splitlines()
     if len(lines) > _FIRST_LINES + _LAST_LINES:

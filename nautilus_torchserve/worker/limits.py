@@ -1,8 +1,8 @@
-"""How much one request may ask of a worker, what it may receive, and how much memory the worker may take for it.
+"""Limits of one request to a worker: its size, the size of its answer, and the memory that the worker may take.
 
 TorchServe limits a body (``max_request_size``) and an answer (``max_response_size``: a longer one ends the worker), but
-not what a batch holds together. So that a batch of the largest requests allowed is answered within its time and memory
-too, a registration that batches takes a smaller share in each request: the same one whatever else is in the batch.
+not a whole batch. So that a batch of the largest allowed requests is answered within its time and memory too, a
+registration that batches allows a smaller share to each request: the same one whatever else is in the batch.
 """
 
 import os
@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nautilus_torchserve.wire.response import MAX_RESPONSE_SIZE
-from nautilus_torchserve.wire.texts import MOST_CHARACTERS
+from nautilus_torchserve.wire.texts import MAX_CHARACTERS
 
 MEBIBYTE = 1 << 20
 BATCH_BYTES = 16 * MEBIBYTE
-"""Of all bodies of a batch, and of all its answers."""
-BATCH_CHARACTERS = 2 * MOST_CHARACTERS
-"""Of all texts of a batch."""
+"""Most bytes of all bodies of a batch, and of all its answers."""
+BATCH_CHARACTERS = 2 * MAX_CHARACTERS
+"""Most characters of all texts of a batch."""
 DEFAULT_RESPONSE_BYTES = 4 * MEBIBYTE
 """Where the variable is not set: ``max_response_size`` of our ``config.properties``; TorchServe's own is larger."""
 MEMORY_HEADROOM = "memoryHeadroomMiB"
@@ -29,16 +29,16 @@ DEFAULT_MEMORY_HEADROOM_MIB = 1024
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request to this registration may hold and receive."""
+    """Limits of one request to a registration."""
 
     batch_size: int
-    """Requests that TorchServe may put into one batch."""
+    """Most requests of one batch."""
     body_bytes: int | None
-    """Of a body; None: as many as TorchServe lets through."""
+    """Most bytes of a body; None: TorchServe's own limit."""
     answer_bytes: int
-    """Of an answer."""
+    """Most bytes of an answer."""
     characters: int
-    """Of all texts of a request."""
+    """Most characters of all texts of a request."""
 
 
 def read_limits(batch_size: int | None) -> Limits:
@@ -52,20 +52,20 @@ def read_limits(batch_size: int | None) -> Limits:
     given = os.environ.get(MAX_RESPONSE_SIZE, str(DEFAULT_RESPONSE_BYTES))
     if not re.fullmatch("[0-9]{1,10}", given):
         raise ValueError(f"{MAX_RESPONSE_SIZE}: expected a number of bytes, got {given[:40]!r}")
-    most, size = int(given), max(batch_size or 1, 1)
+    answer_bytes, size = int(given), max(batch_size or 1, 1)
     if size == 1:
-        return Limits(1, None, most, MOST_CHARACTERS)
+        return Limits(1, None, answer_bytes, MAX_CHARACTERS)
     share = BATCH_BYTES // size
-    return Limits(size, share, min(most, share), min(MOST_CHARACTERS, BATCH_CHARACTERS // size))
+    return Limits(size, share, min(answer_bytes, share), min(MAX_CHARACTERS, BATCH_CHARACTERS // size))
 
 
 def read_memory_headroom(config: object) -> int:
-    """Return the bytes that an archive's ``model-config.yaml`` lets a worker take; 0: without a limit.
+    """Return the memory headroom of an archive's ``model-config.yaml``, bytes; 0: without a limit.
 
     Raises
     ------
     ValueError
-        They are no whole number of MiB.
+        It is no whole number of MiB.
     """
     given = config if isinstance(config, Mapping) else {}
     mebibytes = given.get(MEMORY_HEADROOM, DEFAULT_MEMORY_HEADROOM_MIB)
@@ -75,14 +75,14 @@ def read_memory_headroom(config: object) -> int:
 
 
 def limit_memory(headroom: int) -> int | None:
-    """Let this process take at most so many bytes more than it holds now: beyond them an allocation fails.
+    """Limit this process to so many bytes more than it holds now: beyond them an allocation fails.
 
     The limit is on data (``RLIMIT_DATA``), not on addresses, of which torch reserves far more than it uses.
 
     Returns
     -------
     int or None
-        The limit, bytes; None where the system has none (only Linux counts what is mapped).
+        The limit, bytes; None where the system has none (only Linux counts mapped data).
     """
     status = Path("/proc/self/status")
     match = re.search(r"^VmData:\s+(\d+) kB$", status.read_text(), re.MULTILINE) if status.is_file() else None

@@ -1,4 +1,4 @@
-"""What a request's headers say, as TorchServe hands them to a worker."""
+"""The headers of a request, as TorchServe passes them to a worker."""
 
 import time
 from collections.abc import Mapping
@@ -9,12 +9,12 @@ from nautilus_torchserve.wire.body import BINARY, JSON, excerpt
 from nautilus_torchserve.wire.errors import BadHeader, DeadlinePassed, NotAcceptable
 
 BODY = "body"
-"""The part of a request that holds what it asks; a request that is no form has only this one."""
+"""The part of a request that holds its inputs; a request that is no form has only this one."""
 _READ = frozenset((headers.DEADLINE_NS, headers.CLIENT_REQUEST_ID, headers.EXPLAIN_OUTPUT, "accept", "content-type"))
-"""Headers that mean something here."""
+"""Headers that have a meaning here."""
 _NS_DIGITS = 19
 """Digits of a nanosecond in int64."""
-_LONGEST_ID = 200
+_MAX_ID_LENGTH = 200
 
 
 def read_headers(properties: Mapping[str, Any]) -> dict[str, str]:
@@ -29,7 +29,7 @@ def read_headers(properties: Mapping[str, Any]) -> dict[str, str]:
     Raises
     ------
     BadHeader
-        A header that is read here came twice, in other letters and with another value.
+        A header that is read here came twice, in different case and with different values.
     """
     sent: dict[str, str] = {}
     for name, value in properties.items():
@@ -38,7 +38,7 @@ def read_headers(properties: Mapping[str, Any]) -> dict[str, str]:
             if sent.setdefault(lower, value) != value and lower in _READ:
                 raise BadHeader(f"expected {lower} once, got it twice: {excerpt(sent[lower])!r}, {excerpt(value)!r}")
     if isinstance(explain := properties.get(headers.EXPLAIN), str):
-        sent[headers.EXPLAIN] = explain  # TorchServe's own, by the route, which writes it like this
+        sent[headers.EXPLAIN] = explain  # set by TorchServe on its explanations route, in this case
     part = properties.get(BODY)
     if isinstance(part, dict) and part.get("content-type"):
         sent["content-type"] = part["content-type"]
@@ -46,18 +46,20 @@ def read_headers(properties: Mapping[str, Any]) -> dict[str, str]:
 
 
 def client_request_id(sent: Mapping[str, str]) -> str | None:
-    """Return what the answer sends back to tie it to its request; `BadHeader` where a header cannot hold it."""
-    chosen = sent.get(headers.CLIENT_REQUEST_ID)
-    if chosen is not None and not (len(chosen) <= _LONGEST_ID and chosen.isascii() and chosen.isprintable()):
+    """Return the id that the answer returns to its client; raise `BadHeader` where a header cannot hold it."""
+    client_id = sent.get(headers.CLIENT_REQUEST_ID)
+    if client_id is not None and not (
+        len(client_id) <= _MAX_ID_LENGTH and client_id.isascii() and client_id.isprintable()
+    ):
         raise BadHeader(
-            f"{headers.CLIENT_REQUEST_ID}: expected at most {_LONGEST_ID} printable ASCII characters, "
-            f"got {len(chosen)}: {excerpt(ascii(chosen))}"
+            f"{headers.CLIENT_REQUEST_ID}: expected at most {_MAX_ID_LENGTH} printable ASCII characters, "
+            f"got {len(client_id)}: {excerpt(ascii(client_id))}"
         )
-    return chosen
+    return client_id
 
 
 def check_deadline(sent: Mapping[str, str]) -> None:
-    """Refuse a request that is late already.
+    """Refuse a request whose deadline has passed.
 
     Raises
     ------
@@ -74,7 +76,7 @@ def check_deadline(sent: Mapping[str, str]) -> None:
 
 
 def accepts_binary(sent: Mapping[str, str]) -> bool:
-    """Return whether a request wants float32 back instead of JSON; `NotAcceptable` where it wants neither."""
+    """Return whether a request accepts float32 instead of JSON; raise `NotAcceptable` where it accepts neither."""
     accept = sent.get("accept", "*/*")
     binary = BINARY in accept
     if not (binary or JSON in accept or "*/*" in accept or "application/*" in accept):

@@ -78,7 +78,7 @@ class TradingHandler:
             Path(properties["model_dir"]), version, properties.get("gpu_id"), self.limits.characters
         )
         self._max_rows = {
-            binary: self.model.answer_size.most_rows(self.limits.answer_bytes, binary) for binary in (True, False)
+            binary: self.model.answer_size.max_rows(self.limits.answer_bytes, binary) for binary in (True, False)
         }
         self._headers = {
             headers.MODEL_VERSION: version,

@@ -1,8 +1,8 @@
-"""Reads what TorchServe sends its worker in large pieces.
+"""Reads TorchServe's messages to its worker in large pieces.
 
 TorchServe's own reader calls ``recv`` some 35 times a request, four times a header: in batches
-of 64 that was 45% of the worker's time (py-spy), and this reader with JSON left to orjson gave
-half as many requests again. It replaces a private function, which is defensible only because
+of 64 that was 45% of the worker's time (py-spy), and this reader, with JSON left to orjson, gave
+half as many requests again. It replaces a private function, which is acceptable only because
 torchserve 0.12.0 is frozen upstream; any other version keeps its own.
 """
 
@@ -13,14 +13,14 @@ from socket import socket
 from typing import Any
 
 VERSION = "0.12.0"
-MOST_PARTS = 16
-"""Parts of a request that are handed on."""
+MAX_PARTS = 16
+"""Most parts of a request that are passed on."""
 _PIECE = 1 << 18
 _int_at = struct.Struct("!i").unpack_from
 
 
 def install() -> bool:
-    """Replace the reader of the worker that this process is; False where it is none, or another version's."""
+    """Replace the reader of this worker process; return False in any other process, and of another version."""
     worker, torchserve = sys.modules["__main__"], sys.modules.get("ts")
     if getattr(torchserve, "__version__", None) != VERSION or not hasattr(worker, "TorchModelServiceWorker"):
         return False
@@ -29,11 +29,11 @@ def install() -> bool:
 
 
 class Reader:
-    """What was received of a batch and not yet parsed, and what was.
+    """The received bytes of a batch that are not parsed yet, and its parsed requests.
 
     A batch is a command byte and requests; a request is an identifier, headers (name, value) and parts (name, content
-    type, value). A field is its length and its bytes; a length of -1 ends a list. Whatever has been parsed is not
-    parsed again when more arrives: batches of large bodies come in thousands of pieces.
+    type, value). A field is its length and its bytes; a length of -1 ends a list. Nothing is parsed
+    twice when more arrives: batches of large bodies come in thousands of pieces.
     """
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class Reader:
         self._request: dict[str, Any] | None = None
 
     def retrieve_msg(self, connection: socket) -> tuple[bytes, list[dict[str, Any]]]:
-        """The next batch, as ``ts.protocol.otf_message_handler.retrieve_msg`` returns it; JSON stays bytes."""
+        """Return the next batch as ``ts.protocol.otf_message_handler.retrieve_msg`` does; JSON stays bytes."""
         while True:
             if self._held and (batch := self._parse()) is not None:
                 return b"I", batch
@@ -53,7 +53,7 @@ class Reader:
             self._held += received
 
     def _parse(self) -> list[dict[str, Any]] | None:
-        """Parse as far as there is something; return the batch once it is complete."""
+        """Parse the received bytes; return the batch once it is complete."""
         held = self._held
         if self._batch is None:
             if held[:1] != b"I":
@@ -82,9 +82,9 @@ class Reader:
 
 
 def _parse_head(held: bytearray, at: int) -> tuple[dict[str, Any], int]:
-    """One request without its parts, and where they begin; `struct.error` where it is cut off.
+    """Return one request without its parts, and where they begin; raise `struct.error` where it is cut off.
 
-    Written flat: a function call a field costs a third of the gain. A field that is cut off ends beyond ``held``, so
+    Inlined: a function call for each field costs a third of the gain. A field that is cut off ends beyond ``held``, so
     that the next length cannot be read.
     """
     (length,) = _int_at(held, at)
@@ -104,10 +104,10 @@ def _parse_head(held: bytearray, at: int) -> tuple[dict[str, Any], int]:
 
 
 def _parse_parts(held: bytearray, at: int, parts: list[dict[str, Any]]) -> tuple[int, bool]:
-    """Add a request's parts as far as they have arrived; where that is, and whether the list has ended there.
+    """Add the received parts of a request; return where they end, and whether the list is complete.
 
-    Of a form of millions of fields, which are bytes on the wire and half a kilobyte each as objects, the first
-    `MOST_PARTS` are kept: handlers answer one.
+    Of a form of millions of fields, which are a few bytes each on the wire and half a kilobyte as objects, the first
+    `MAX_PARTS` are kept: handlers read one.
     """
     try:
         while True:
@@ -121,7 +121,7 @@ def _parse_parts(held: bytearray, at: int, parts: list[dict[str, Any]]) -> tuple
             end = kind_end + 4 + length
             if end > len(held):
                 return at, False
-            if len(parts) < MOST_PARTS:
+            if len(parts) < MAX_PARTS:
                 parts.append(
                     {
                         "name": held[at + 4 : name_end].decode(),

@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 
 from nautilus_torchserve.audit.records import (
-    AskedRecord,
     DecisionRecord,
     FillRecord,
     HaltRecord,
     OrderRecord,
     PlaybackRecord,
     Record,
+    RequestRecord,
     SessionRecord,
 )
 
@@ -107,7 +107,7 @@ _PLAYBACK = {"shift_ns": -5, "source": "trades.csv", "sha256": "feed", "events":
 _FIELDS: dict[type[Record], dict[str, Any]] = {
     SessionRecord: _SESSION,
     PlaybackRecord: _PLAYBACK,
-    AskedRecord: _ASKED,
+    RequestRecord: _ASKED,
     DecisionRecord: _DECISION,
     OrderRecord: _ORDER,
     FillRecord: _FILL,

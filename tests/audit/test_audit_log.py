@@ -23,7 +23,7 @@ from nautilus_torchserve.audit.chain import Chain
 from nautilus_torchserve.audit.log import AuditLog, LogFailed
 from nautilus_torchserve.audit.opening import existing_log, open_log
 from nautilus_torchserve.audit.parquet_log import ParquetLog
-from nautilus_torchserve.audit.records import KINDS, AskedRecord, FillRecord, HaltRecord, Record, SessionRecord
+from nautilus_torchserve.audit.records import KINDS, FillRecord, HaltRecord, Record, RequestRecord, SessionRecord
 from nautilus_torchserve.audit.segment import Segment
 
 float32 = st.floats(width=32, allow_nan=False)
@@ -59,12 +59,12 @@ def test_records_of_each_kind_come_back_as_they_were(log_url: str, kind: type[Re
 @settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(fields=asked_fields)
 def test_no_bit_changes_on_the_way(log_url: str, fields: dict[str, Any], fresh_run: Callable[[], str]) -> None:
-    record = made(AskedRecord, 0, fresh_run(), **fields)
+    record = made(RequestRecord, 0, fresh_run(), **fields)
     log = open_log(log_url)
 
     log.keep([record])
 
-    assert kept(log, AskedRecord, run_id=record.run_id) == [plain(record)]
+    assert kept(log, RequestRecord, run_id=record.run_id) == [plain(record)]
     log.close()
 
 
@@ -72,9 +72,9 @@ def test_no_bit_changes_on_the_way(log_url: str, fields: dict[str, Any], fresh_r
 def test_outputs_that_are_no_numbers_are_kept_too(log_url: str, value: float) -> None:
     log = open_log(log_url)
 
-    log.keep([made(AskedRecord, 0, outputs={"buy": value}, features=np.array([value], np.float32))])
+    log.keep([made(RequestRecord, 0, outputs={"buy": value}, features=np.array([value], np.float32))])
 
-    (found,) = log.read(AskedRecord)
+    (found,) = log.read(RequestRecord)
     assert repr(found.outputs["buy"]) == repr(value)
     assert repr(found.features.tolist()) == repr([value])
     log.close()
@@ -175,7 +175,7 @@ def test_a_disk_that_is_full_leaves_what_was_there_and_takes_the_rest_later(tmp_
     heard = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))  # no file may become larger, as on a full disk
     try:
-        with pytest.raises(LogFailed, match="a folder that can be written expected"):
+        with pytest.raises(LogFailed, match="expected a folder that can be written"):
             log.keep(large)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -216,17 +216,20 @@ def as_null(table: pa.Table, column: str) -> pa.Table:
 def test_where_nothing_can_be_written_it_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
 
-    with pytest.raises(LogFailed, match="a folder that can be written expected"):
+    with pytest.raises(LogFailed, match="expected a folder that can be written"):
         open_log(f"{tmp_path}/file").keep([made(FillRecord, 0)])
 
 
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("parquet:", "a folder or a database URL of SQLAlchemy expected, was 'parquet:'"),
-        ("mysql://root@localhost/x", "a database of postgresql or sqlite expected, was mysql"),
-        ("sqlite:////proc/audit/audit.db", "a database that can be opened expected"),
-        ("postgresql+psycopg://nobody:secret@127.0.0.1:1/none", "nobody:\\*\\*\\*@127.0.0.1:1/none: a database that"),
+        ("parquet:", "expected a folder or a database URL of SQLAlchemy, got 'parquet:'"),
+        ("mysql://root@localhost/x", "expected a database of postgresql or sqlite, got mysql"),
+        ("sqlite:////proc/audit/audit.db", "expected a database that can be opened"),
+        (
+            "postgresql+psycopg://nobody:secret@127.0.0.1:1/none",
+            "nobody:\\*\\*\\*@127.0.0.1:1/none: expected a database that",
+        ),
     ],
 )
 def test_a_log_that_cannot_be_opened_is_refused_in_words(url: str, message: str) -> None:
@@ -244,7 +247,7 @@ def test_reading_makes_no_log(tmp_path: Path, url: str) -> None:
 
 def test_postgres_keeps_features_as_numbers_to_ask_for(audit_postgres: Postgres) -> None:
     log = open_log(audit_postgres.url)
-    log.keep([made(AskedRecord, 0, "run-numbers")])
+    log.keep([made(RequestRecord, 0, "run-numbers")])
     engine = sa.create_engine(audit_postgres.url)
 
     with engine.connect() as connection:

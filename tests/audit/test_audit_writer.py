@@ -16,7 +16,7 @@ from postgres import Postgres
 
 from nautilus_torchserve.audit.log import AuditLog
 from nautilus_torchserve.audit.opening import folder_of, open_log
-from nautilus_torchserve.audit.records import AskedRecord, FillRecord, SessionRecord
+from nautilus_torchserve.audit.records import FillRecord, RequestRecord, SessionRecord
 from nautilus_torchserve.audit.verification import verify
 from nautilus_torchserve.audit.writer import Writer
 from support import PROJECT, until
@@ -27,7 +27,7 @@ NEVER_S = 3600.0
 
 def seqs(log: AuditLog) -> list[int]:
     """Of both kinds that the tests write."""
-    return sorted(record.seq for kind in (FillRecord, AskedRecord) for record in log.read(kind))
+    return sorted(record.seq for kind in (FillRecord, RequestRecord) for record in log.read(kind))
 
 
 def is_parquet_whole(log_url: str) -> bool:
@@ -39,7 +39,7 @@ def test_records_are_there_soon_and_at_a_clean_end_all_of_them(log_url: str) -> 
     reader = open_log(log_url)
 
     for seq in range(100):
-        writer.add(made(FillRecord if seq % 2 else AskedRecord, seq))
+        writer.add(made(FillRecord if seq % 2 else RequestRecord, seq))
     until(lambda: seqs(reader) == list(range(100)))
     for seq in range(100, 12_000):
         writer.add(made(FillRecord, seq))

@@ -16,7 +16,7 @@ from nautilus_torchserve.audit.chain import FILE, FOLDER, SIZES, Chain
 from nautilus_torchserve.audit.log import LogFailed
 from nautilus_torchserve.audit.opening import folder_of
 from nautilus_torchserve.audit.parquet_log import ParquetLog
-from nautilus_torchserve.audit.records import AskedRecord, FillRecord, HaltRecord
+from nautilus_torchserve.audit.records import FillRecord, HaltRecord, RequestRecord
 from nautilus_torchserve.audit.verification import verify
 from support import PROJECT, script_app
 
@@ -28,7 +28,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ended = ParquetLog(folder, most_rows=3)
     for seq in range(0, 8, 2):
         ended.keep([made(FillRecord, seq, "run-1"), made(FillRecord, seq + 1, "run-1")])
-    ended.keep([made(AskedRecord, 8, "run-1")])
+    ended.keep([made(RequestRecord, 8, "run-1")])
     ended.close()
     crashed = ParquetLog(folder)
     for seq in range(3):

@@ -7,11 +7,11 @@ import time
 from audit_support import made
 
 from nautilus_torchserve.audit.opening import open_log
-from nautilus_torchserve.audit.records import AskedRecord, FillRecord
+from nautilus_torchserve.audit.records import FillRecord, RequestRecord
 from nautilus_torchserve.audit.writer import Writer
 
 writer = Writer(open_log(sys.argv[1]), every_s=0.5)
 for seq in itertools.count():
-    writer.add(made(FillRecord if seq % 3 == 0 else AskedRecord, seq))
+    writer.add(made(FillRecord if seq % 3 == 0 else RequestRecord, seq))
     print(seq, time.monotonic_ns(), flush=True)
     time.sleep(0.002)

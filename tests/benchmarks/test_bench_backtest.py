@@ -29,17 +29,17 @@ def test_every_kind_of_run_is_measured(tick_run: Path) -> None:
     )
 
     assert result.returncode == 0, result.stderr
-    said = json.loads(result.stdout)
-    assert [(run["name"], run["ticks"]) for run in said["runs"]] == [
+    summary = json.loads(result.stdout)
+    assert [(run["name"], run["ticks"]) for run in summary["runs"]] == [
         (ENGINE, 3000),
         (HTTP, 3000),
         (ARCHIVE, 3000),
         (INLINE, 200),
         (HTTP, 20000),
     ]
-    assert all(run["seconds"] > 0 for run in said["runs"])
-    assert list(said["ticks_per_s"]) == list(said["ticks_per_cpu_s"]) == [ENGINE, HTTP, ARCHIVE, INLINE]
-    assert [target["value"] > 0 for target in said["targets"]] == [True] * 3
+    assert all(run["seconds"] > 0 for run in summary["runs"])
+    assert list(summary["ticks_per_s"]) == list(summary["ticks_per_cpu_s"]) == [ENGINE, HTTP, ARCHIVE, INLINE]
+    assert [target["value"] > 0 for target in summary["targets"]] == [True] * 3
 
 
 def test_targets_are_medians_of_all_rounds() -> None:

@@ -16,14 +16,14 @@ def test_every_way_is_measured(tick_archive: Path) -> None:
     result = run_script("scripts/bench_live.py", *options)
 
     assert result.returncode == 0, result.stderr
-    said = json.loads(result.stdout)
-    ours, blocking, idle = (said["ways"][way] for way in ("ours", "blocking", "asking nobody"))
+    summary = json.loads(result.stdout)
+    ours, blocking, idle = (summary["ways"][way] for way in ("ours", "blocking", "asking nobody"))
     assert ours["asked"] == blocking["asked"] == blocking["requests"] == 250 - 32  # but for the first window
     assert 0 < ours["answered"] <= ours["asked"]  # on a busy machine some come after their deadline
     assert ours["requests"] < blocking["requests"]
     assert idle["requests"] == 0
-    assert said["target"]["value"] == ours["p99_ms"]
-    assert said["times_longer"] == pytest.approx(blocking["p99_ms"] / ours["p99_ms"])
+    assert summary["target"]["value"] == ours["p99_ms"]
+    assert summary["times_longer"] == pytest.approx(blocking["p99_ms"] / ours["p99_ms"])
 
 
 def test_a_missing_archive_ends_it_with_status_1(tmp_path: Path) -> None:

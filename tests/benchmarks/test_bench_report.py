@@ -8,7 +8,7 @@ from rich.console import Console
 from benchmarks.comparison import CONNECTIONS, Cell, Plan
 from benchmarks.in_process import FORWARD, IN_TILES, MAR, ONE, ONE_WINDOW, ROWS, WINDOWS
 from benchmarks.news import BARE, IN_PROCESS, PORT, NewsCell, find_news_targets
-from benchmarks.questions import (
+from benchmarks.payloads import (
     MANY_BINARY,
     ONE_BINARY,
     ONE_JSON,
@@ -99,18 +99,18 @@ def test_report_names_network_layers_and_targets() -> None:
     network = {"module": "model_defs.price_lstm", "config": {"inputs": 5}}
     report = Report({"cpu": "any"}, Plan(), network, [*TICK_CELLS, *PRICE_CELLS], NEWS_CELLS)
 
-    said, text = report.as_dict(), shown(report)
-    assert said["left_out"] is None
-    assert [spent["invariance"] for spent in said["spent"]] == [1.25, 1.25, 1.5]
+    summary, text = report.as_dict(), shown(report)
+    assert summary["left_out"] is None
+    assert [spent["invariance"] for spent in summary["spent"]] == [1.25, 1.25, 1.5]
     assert "model_defs.price_lstm" in text
-    assert all(word in text for word in ("+ tiles", "+ handler", "+ port", *(t["name"] for t in said["targets"])))
+    assert all(word in text for word in ("+ tiles", "+ handler", "+ port", *(t["name"] for t in summary["targets"])))
 
 
 def test_report_without_a_price_model_says_so() -> None:
     report = Report({"cpu": "any"}, Plan(), None, TICK_CELLS)
 
-    said = report.as_dict()
-    assert said["left_out"] == f"{NO_PRICE} {NO_NEWS}"
-    assert said["spent"] == []
-    assert len(said["targets"]) == 6
+    summary = report.as_dict()
+    assert summary["left_out"] == f"{NO_PRICE} {NO_NEWS}"
+    assert summary["spent"] == []
+    assert len(summary["targets"]) == 6
     assert NO_PRICE in shown(report)

@@ -16,7 +16,7 @@ from benchmarks.in_process import FORWARD, IN_TILES, MAR, ONE, ONE_WINDOW, ROWS,
 from benchmarks.load import ClosedLoop, Generator, Load, LoadFailed, Wrk, find_generator
 from benchmarks.news import BARE, COUNTS, IN_PROCESS, KNOWN
 from benchmarks.news import PORT as OVER_THE_PORT
-from benchmarks.questions import (
+from benchmarks.payloads import (
     MANY_BINARY,
     ONE_BINARY,
     ONE_JSON,
@@ -25,11 +25,11 @@ from benchmarks.questions import (
     WINDOW_BINARY,
     WINDOW_JSON,
     WINDOWS_BINARY,
-    Question,
+    Payload,
     Server,
-    WrongAnswer,
+    WrongResponse,
     check,
-    make_window_questions,
+    make_window_payloads,
 )
 from benchmarks.servers import NAMES
 from nautilus_torchserve.serving.server.torchserve import TorchServe
@@ -120,10 +120,10 @@ def test_no_server_is_no_measurement(generator: Generator) -> None:
 
 
 def test_wrong_answer_is_no_measurement(server: Server) -> None:
-    question = Question("one row, binary", np.zeros((1, 4), np.float32), binary=True)
+    payload = Payload("one row, binary", np.zeros((1, 4), np.float32), binary=True)
 
-    with pytest.raises(WrongAnswer, match="off by"):
-        check(server, question, np.ones((1, 3), np.float32))
+    with pytest.raises(WrongResponse, match="off by"):
+        check(server, payload, np.ones((1, 3), np.float32))
 
 
 def test_wrk_is_preferred_where_it_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,10 +160,10 @@ def test_missing_run_says_how_to_make_one(option: str, command: str, tick_run: P
 def test_windows_are_asked_in_both_forms() -> None:
     windows = np.arange(3 * 60 * 5, dtype=np.float32).reshape(3, 60, 5)
 
-    one_json, one_binary, many = make_window_questions(windows)
+    one_json, one_binary, many = make_window_payloads(windows)
 
-    assert [len(question.rows) for question in (one_json, one_binary, many)] == [1, 1, 64]
+    assert [len(payload.rows) for payload in (one_json, one_binary, many)] == [1, 1, 64]
     assert json.loads(one_json.body) == windows[:1].tolist()
     assert np.frombuffer(one_binary.body, "<f4").tobytes() == windows[0].tobytes()
     assert np.array_equal(many.rows[:6], np.concatenate([windows, windows]))
-    assert {question.model for question in (one_json, one_binary, many)} == {PRICE}
+    assert {payload.model for payload in (one_json, one_binary, many)} == {PRICE}

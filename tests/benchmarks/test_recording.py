@@ -9,7 +9,7 @@ import pytest
 from benchmarks.arrivals import FEWEST, parse_arrivals, rows_of
 from benchmarks.load import LoadFailed
 from benchmarks.open_loop import MOST_UNDER_WAY, OpenLoop
-from benchmarks.recording import Asked, record
+from benchmarks.recording import ServedModel, record
 from nautilus_torchserve.features.bar import bar_schema
 from nautilus_torchserve.features.tick import TickFeatures, tick_schema
 from nautilus_torchserve.inference.model_files import read_description
@@ -52,7 +52,7 @@ def test_bodies_are_sent_in_turn(tick_server: TorchServe) -> None:
 
     with loop_to(tick_server, "tick") as loop:
         loop.send([good, bad], np.zeros(1, np.int64))
-        with pytest.raises(LoadFailed, match="status 200 expected, was 400"):
+        with pytest.raises(LoadFailed, match="expected status 200, got 400"):
             loop.send([good, bad], np.zeros(2, np.int64))
 
 
@@ -73,7 +73,7 @@ def test_recording_says_what_it_recorded_and_replays(tick_server: TorchServe) ->
     url, token = tick_server.inference_url, tick_server.token
     arrivals = parse_arrivals("poisson:100", seconds=1.5, speed=1)
 
-    profile = record(Asked(url, "tick", None, token, workers=1), arrivals)
+    profile = record(ServedModel(url, "tick", None, token, workers=1), arrivals)
 
     with connect(url, "tick", token=token) as client:
         metadata = client.metadata
@@ -164,10 +164,10 @@ def test_script_records_from_a_running_server_and_from_its_own(
 
     for result, name in ((running, "a.json"), (own, "b.json")):
         assert result.returncode == 0, result.stderr
-        said, profile = json.loads(result.stdout), load_profile(tmp_path / name)
-        assert said["profile"] == str(tmp_path / name)
-        assert said["requests"] == len(profile.service_ns) >= FEWEST
-        assert said["workers"] == profile.workers == 1
+        summary, profile = json.loads(result.stdout), load_profile(tmp_path / name)
+        assert summary["profile"] == str(tmp_path / name)
+        assert summary["requests"] == len(profile.service_ns) >= FEWEST
+        assert summary["workers"] == profile.workers == 1
     assert json.loads(running.stdout)["digest"] == json.loads(own.stdout)["digest"]
 
 

@@ -18,10 +18,10 @@ from challengers import INSTRUMENTS, SOFTENED, TILTED, target_of, version_of
 
 from nautilus_torchserve.experiments.canary.canary import CanarySettings, canary
 from nautilus_torchserve.experiments.canary.gates import GateLimits
-from nautilus_torchserve.experiments.lifecycle import abandoned, end_abandoned
+from nautilus_torchserve.experiments.lifecycle import end_abandoned, find_abandoned
 from nautilus_torchserve.experiments.shadow.shadow import ShadowSettings, shadow
-from nautilus_torchserve.release.rollout.limits import Limits
-from nautilus_torchserve.release.rollout.report import Report
+from nautilus_torchserve.release.rollout.gates import Limits
+from nautilus_torchserve.release.rollout.report import RolloutReport
 from nautilus_torchserve.release.rollout.target import Target
 from nautilus_torchserve.serving.client.client import PredictionResponse
 from nautilus_torchserve.serving.server.torchserve import ServerSettings, start_server
@@ -146,7 +146,7 @@ def until(condition: Callable[[], bool], within_s: float = 20.0) -> None:
         time.sleep(0.02)
 
 
-def challengers_share(report: Report, step: str) -> float:
+def challengers_share(report: RolloutReport, step: str) -> float:
     found = next(each.found for each in report.steps if each.name == step)
     return found["calls"] / (found["calls"] + found["baseline_calls"])
 
@@ -237,7 +237,7 @@ def test_shadow_compares_and_answers_nobody(target: Target, store: TrafficStore,
     assert (report.errors, report.only_one_has) == (0, ())
     assert report.answers >= 400
     expected = float(np.mean(before.argmax(axis=0) == after.argmax(axis=0)))
-    assert report.agreement == pytest.approx(expected, abs=0.1)  # of 512 rows asked at random
+    assert report.agreement == pytest.approx(expected, abs=0.1)  # of 512 rows sent at random
     for name, differences in zip(("buy", "sell", "hold"), np.abs(before - after), strict=True):
         assert report.outputs[name].mean == pytest.approx(differences.mean(), rel=0.2)
     assert report.baseline_latency is not None
@@ -246,8 +246,8 @@ def test_shadow_compares_and_answers_nobody(target: Target, store: TrafficStore,
 
 
 def test_interrupted_shadow_reports_what_there_is(target: Target, store: TrafficStore, rows: np.ndarray) -> None:
-    def interrupt(said: str) -> None:
-        if "gets copies" in said:
+    def interrupt(line: str) -> None:
+        if "gets copies" in line:
             threading.Thread(target=interrupt_later).start()
 
     def interrupt_later() -> None:
@@ -277,12 +277,12 @@ def test_killed_canary_is_found_and_ended(target: Target, store: TrafficStore, t
     driver = subprocess.Popen([sys.executable, program], cwd=PROJECT, env={**os.environ, "PYTHONPATH": str(PROJECT)})
     try:
         until(lambda: store.running("tick") is not None)
-        assert abandoned(target, store, "tick") is None
+        assert find_abandoned(target, store, "tick") is None
     finally:
         driver.send_signal(signal.SIGKILL)
         driver.wait()
 
-    split = abandoned(target, store, "tick")
+    split = find_abandoned(target, store, "tick")
     assert split is not None
     assert (split.kind, split.challenger) == (Kind.CANARY, challenger)
     ended = end_abandoned(target, store, "tick")

@@ -14,13 +14,13 @@ CONFIGS = st.builds(NewsWindowConfig, max_age_ns=st.integers(1, 70), max_texts=s
 def streamed(received: list[int], bars: list[int], config: NewsWindowConfig) -> list[list[int]]:
     """What an actor tells at each bar, whose headlines at the same time may arrive before the bar or after it."""
     recent: RecentNews[int] = RecentNews(config)
-    told, place = [], 0
+    selected, place = [], 0
     for bar in bars:
         while place < len(received) and received[place] <= bar:
             recent.add(received[place], place)
             place += 1
-        told.append([item for _, item in recent.before(bar)])
-    return told
+        selected.append([item for _, item in recent.before(bar)])
+    return selected
 
 
 @given(TIMES, TIMES, CONFIGS)

@@ -22,7 +22,7 @@ from nautilus_torchserve.features.bar import (
     window_ends,
     windows,
 )
-from nautilus_torchserve.inference.models.price import LARGEST_JUMP, allows_jumps, check_windows
+from nautilus_torchserve.inference.models.price import MAX_JUMP, allows_jumps, check_windows
 from nautilus_torchserve.market.bars.bars import PRICES, Bars
 from nautilus_torchserve.market.bars.simulator import BarSimulatorConfig, simulate_bars
 from nautilus_torchserve.wire import body
@@ -52,7 +52,7 @@ def ts_event() -> np.ndarray:
 
 def refusal(rows: np.ndarray, ts_event: np.ndarray | None = None) -> str:
     with pytest.raises(BadWindow) as refused:
-        check_windows(body.Request(rows, ts_event=ts_event))
+        check_windows(body.RowRequest(rows, ts_event=ts_event))
     assert refused.value.code == 422
     return str(refused.value)
 
@@ -73,7 +73,7 @@ def test_any_simulated_window_passes(
     rows = windows_of(bars, indicators)
     times = np.lib.stride_tricks.sliding_window_view(bars.ts_event, 60)[-len(rows) :]
 
-    check_windows(body.Request(rows, ts_event=times))
+    check_windows(body.RowRequest(rows, ts_event=times))
 
 
 @pytest.mark.parametrize("column", [OPEN, HIGH, LOW, CLOSE])
@@ -95,12 +95,12 @@ def test_first_place_is_named(rows: np.ndarray) -> None:
 def test_high_below_another_price_is_refused(rows: np.ndarray, column: int) -> None:
     rows[2, 5, :VOLUME] = 100
     rows[2, 5, column] = 101
-    said = refusal(rows)
+    message = refusal(rows)
 
     if column == LOW:  # a low above open and close is a high below the low, too
-        assert said == "expected a low not above open and close, got 101 in window 2, step 5, column low"
+        assert message == "expected a low not above open and close, got 101 in window 2, step 5, column low"
     else:
-        assert said == "expected a high not below open and close, got 100 in window 2, step 5, column high"
+        assert message == "expected a high not below open and close, got 100 in window 2, step 5, column high"
 
 
 def test_high_and_low_exchanged_are_refused(rows: np.ndarray) -> None:
@@ -114,7 +114,7 @@ def test_flat_bar_passes(rows: np.ndarray) -> None:
     rows[:, 30, :VOLUME] = rows[:, 30, CLOSE, None]
     rows[:, 30, VOLUME] = 0
 
-    check_windows(body.Request(rows))
+    check_windows(body.RowRequest(rows))
 
 
 def test_negative_volume_is_refused(rows: np.ndarray) -> None:
@@ -133,7 +133,7 @@ def test_volume_in_one_bar_is_enough(rows: np.ndarray) -> None:
     rows[1, :, VOLUME] = 0
     rows[1, 4, VOLUME] = 1e-3
 
-    check_windows(body.Request(rows))
+    check_windows(body.RowRequest(rows))
 
 
 def test_volume_too_small_for_a_mean_is_none(rows: np.ndarray) -> None:
@@ -143,7 +143,7 @@ def test_volume_too_small_for_a_mean_is_none(rows: np.ndarray) -> None:
     assert refusal(rows).startswith("expected some volume in window 1, column volume, got 1.4")
 
 
-@pytest.mark.parametrize("factor", [1.01 * LARGEST_JUMP, 0.99 / LARGEST_JUMP, 1e30, 1e-30])
+@pytest.mark.parametrize("factor", [1.01 * MAX_JUMP, 0.99 / MAX_JUMP, 1e30, 1e-30])
 def test_prices_of_another_instrument_are_refused(rows: np.ndarray, factor: float) -> None:
     rows[:, :, :VOLUME] = 100
     rows[2, 21:, :VOLUME] *= factor
@@ -158,7 +158,7 @@ def test_a_model_that_was_fitted_on_jumps_answers_windows_with_them(rows: np.nda
     rows[:, :, :VOLUME] = 100
     rows[2, 21:, :VOLUME] *= 12
 
-    check_windows(body.Request(rows), allows_jumps({"training": {"read": {"allow_jumps": True}}}))
+    check_windows(body.RowRequest(rows), allows_jumps({"training": {"read": {"allow_jumps": True}}}))
 
     for training in ({}, {"read": {"allow_jumps": False}}):
         assert not allows_jumps({"training": training})
@@ -167,15 +167,15 @@ def test_a_model_that_was_fitted_on_jumps_answers_windows_with_them(rows: np.nda
 def test_two_instruments_in_one_request_pass(rows: np.ndarray) -> None:
     rows[1, :, :VOLUME] *= 1000
 
-    check_windows(body.Request(rows))
+    check_windows(body.RowRequest(rows))
 
 
-@pytest.mark.parametrize("factor", [0.99 * LARGEST_JUMP, 1.01 / LARGEST_JUMP])
+@pytest.mark.parametrize("factor", [0.99 * MAX_JUMP, 1.01 / MAX_JUMP])
 def test_crash_passes(rows: np.ndarray, factor: float) -> None:
     rows[:, :, :VOLUME] = 100
     rows[2, 21:, :VOLUME] *= factor
 
-    check_windows(body.Request(rows))
+    check_windows(body.RowRequest(rows))
 
 
 @pytest.mark.parametrize("step_back_ns", [0, 1, MINUTE_NS, 5 * 10**18, 10**19])
@@ -190,14 +190,14 @@ def test_time_that_does_not_increase_is_refused(rows: np.ndarray, ts_event: np.n
 
 
 def test_windows_need_not_be_in_order_of_time(rows: np.ndarray, ts_event: np.ndarray) -> None:
-    check_windows(body.Request(rows, ts_event=ts_event[::-1]))
+    check_windows(body.RowRequest(rows, ts_event=ts_event[::-1]))
 
 
 def test_jumbled_window_is_refused_by_its_times_only(rows: np.ndarray, ts_event: np.ndarray) -> None:
     rows[0, [10, 20]], ts_event[0, [10, 20]] = rows[0, [20, 10]], ts_event[0, [20, 10]]
 
     assert refusal(rows, ts_event).endswith("in window 0, step 11")
-    check_windows(body.Request(rows))  # nothing in the values betrays it
+    check_windows(body.RowRequest(rows))  # nothing in the values betrays it
 
 
 @pytest.mark.parametrize(
@@ -236,6 +236,6 @@ def test_any_other_finite_rows_are_refused_or_comparable(rows: np.ndarray) -> No
     rows[..., :VOLUME] = np.sort(rows[..., :VOLUME], axis=2)[..., [1, 3, 0, 2]]  # or hardly any would pass
     with warnings.catch_warnings(), suppress(RequestError):
         warnings.simplefilter("error")
-        check_windows(body.Request(rows))
+        check_windows(body.RowRequest(rows))
 
         assert not relative(torch.from_numpy(rows)).isnan().any()

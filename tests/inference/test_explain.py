@@ -26,7 +26,7 @@ from nautilus_torchserve.features.indicators import INDICATORS
 from nautilus_torchserve.features.tick import tick_schema
 from nautilus_torchserve.inference.explain import integrate as explain
 from nautilus_torchserve.inference.explain.integrate import (
-    MOST_PIECES,
+    MAX_PIECES,
     STEPS,
     Integral,
     TimeLimit,
@@ -40,7 +40,7 @@ from nautilus_torchserve.inference.explain.integrate import (
 from nautilus_torchserve.inference.models.price import check_windows, eventless, explain_window
 from nautilus_torchserve.inference.models.tick import explain_features
 from nautilus_torchserve.training.fit.threads import threads
-from nautilus_torchserve.wire.body import Request
+from nautilus_torchserve.wire.body import RowRequest
 from nautilus_torchserve.wire.errors import NotExplained, OutputNotFinite
 from support import PROJECT
 
@@ -112,26 +112,26 @@ def test_inputs_of_one_path_share_what_they_do_together() -> None:
 def test_a_ticks_attributions_add_up_to_what_they_explain(row: tuple[float, ...], output: str | None) -> None:
     network, given_row = tick_network(), np.array(row, np.float32)
 
-    said = explain_features(network, given_row, TICKS, output, TimeLimit())
+    explanation = explain_features(network, given_row, TICKS, output, TimeLimit())
 
     with torch.no_grad():
         ends = torch.stack([torch.from_numpy(given_row).double(), network.center])
-        value, baseline = network(ends).softmax(dim=1)[:, tick_classifier.CLASSES.index(said["output"])].tolist()
-    total = sum(feature["attribution"] for feature in said["features"])
-    assert (said["value"], said["baseline_value"]) == pytest.approx((value, baseline))
-    assert total - (value - baseline) == pytest.approx(said["completeness_error"], abs=1e-12)
+        value, baseline = network(ends).softmax(dim=1)[:, tick_classifier.CLASSES.index(explanation["output"])].tolist()
+    total = sum(feature["attribution"] for feature in explanation["features"])
+    assert (explanation["value"], explanation["baseline_value"]) == pytest.approx((value, baseline))
+    assert total - (value - baseline) == pytest.approx(explanation["completeness_error"], abs=1e-12)
     assert abs(total - (value - baseline)) <= max(0.01 * abs(value - baseline), 1e-4)
-    assert said["complete"]
+    assert explanation["complete"]
 
 
 def test_without_an_output_named_the_likeliest_class_is_explained() -> None:
     network, row = tick_network(), np.array([4.0, 0.9, 0.5, 0.1], np.float32)
 
-    said = explain_features(network, row, TICKS, None, TimeLimit())
+    explanation = explain_features(network, row, TICKS, None, TimeLimit())
 
     with torch.no_grad():
         likeliest = network(torch.from_numpy(row).double().unsqueeze(0)).argmax().item()
-    assert said["output"] == tick_classifier.CLASSES[likeliest]
+    assert explanation["output"] == tick_classifier.CLASSES[likeliest]
 
 
 def test_a_planted_cause_comes_first_and_what_is_not_looked_at_has_no_part() -> None:
@@ -140,9 +140,9 @@ def test_a_planted_cause_comes_first_and_what_is_not_looked_at_has_no_part() -> 
         network.hidden.weight[:, 1] *= 20
         network.hidden.weight[:, 3] = 0
 
-    said = explain_features(network, np.array([1.5, 0.4, 0.6, 0.9], np.float32), TICKS, "buy", TimeLimit())
+    explanation = explain_features(network, np.array([1.5, 0.4, 0.6, 0.9], np.float32), TICKS, "buy", TimeLimit())
 
-    parts = {feature["name"]: abs(feature["attribution"]) for feature in said["features"]}
+    parts = {feature["name"]: abs(feature["attribution"]) for feature in explanation["features"]}
     assert max(parts, key=parts.__getitem__) == "flow_imbalance"
     assert parts["relative_gap"] == 0
 
@@ -153,14 +153,14 @@ def test_a_windows_attributions_add_up_to_what_they_explain(kind: str, output: s
     network = price_network(kind)
     columns = bar_schema(indicators=network.center.shape[1] > 5).columns
     for window in golden_rows(len(columns))[:2]:
-        said = explain_window(network, window, columns, output, TimeLimit())
+        explanation = explain_window(network, window, columns, output, TimeLimit())
 
-        total = np.sum(said["attributions"])
+        total = np.sum(explanation["attributions"])
         floor = {"price": 1e-7 * window[-1, CLOSE], "confidence": 1e-4}.get(output, 1e-3)
-        difference = said["value"] - said["baseline_value"]
+        difference = explanation["value"] - explanation["baseline_value"]
         assert abs(total - difference) <= max(0.01 * abs(difference), floor)
-        assert said["complete"]
-        assert np.shape(said["attributions"]) == np.shape(said["window"]) == window.shape
+        assert explanation["complete"]
+        assert np.shape(explanation["attributions"]) == np.shape(explanation["window"]) == window.shape
 
 
 @settings(max_examples=25, deadline=None)
@@ -172,7 +172,7 @@ def test_every_point_of_the_path_is_a_window(which: int, alpha: float) -> None:
     start = eventless(network, window)
     between = start + alpha * (window - start)
 
-    check_windows(Request(between.numpy()))
+    check_windows(RowRequest(between.numpy()))
     assert between[0, -1, CLOSE] == pytest.approx(window[0, -1, CLOSE].item(), rel=1e-12)
     assert between[..., VOLUME].mean() == pytest.approx(window[..., VOLUME].mean().item(), rel=1e-12)
 
@@ -182,10 +182,10 @@ def test_where_nothing_happened_there_is_nothing_to_attribute() -> None:
     flat = window.copy()
     flat[:, :VOLUME], flat[:, VOLUME] = 128.0, 2.0
 
-    said = explain_window(network, flat, bar_schema().columns, None, TimeLimit())
+    explanation = explain_window(network, flat, bar_schema().columns, None, TimeLimit())
 
-    assert np.abs(said["attributions"]).max() == 0
-    assert said["value"] == said["baseline_value"]
+    assert np.abs(explanation["attributions"]).max() == 0
+    assert explanation["value"] == explanation["baseline_value"]
 
 
 def test_indicators_are_compared_with_their_centre() -> None:
@@ -220,7 +220,7 @@ def test_attributions_that_do_not_add_up_say_so() -> None:
 
     integral = integrate(step, [one], [zero], 1e-4, TimeLimit())
 
-    assert integral.steps == STEPS * MOST_PIECES
+    assert integral.steps == STEPS * MAX_PIECES
     assert not integral.complete
     assert integral.to_dict()["complete"] is False
 

@@ -18,7 +18,7 @@ from model_defs.sentiment_transformer import OUTPUTS
 from nautilus_torchserve.features.bar import bar_schema
 from nautilus_torchserve.inference.explain.integrate import TimeLimit, float64_copy
 from nautilus_torchserve.inference.explain.news import News, explain_news_window
-from nautilus_torchserve.inference.explain.texts import MOST_TOKENS, check_length, explain_text
+from nautilus_torchserve.inference.explain.texts import MAX_TOKENS, check_length, explain_text
 from nautilus_torchserve.inference.model_files import read_description
 from nautilus_torchserve.inference.row_model import load_network
 from nautilus_torchserve.inference.text_model import COLUMNS, TextModel
@@ -70,35 +70,37 @@ def test_a_texts_attributions_add_up_to_what_they_explain(
 ) -> None:
     text = " ".join(words)
 
-    said = explained(model, text, output)
+    explanation = explained(model, text, output)
 
-    difference = said["value"] - said["baseline_value"]
+    difference = explanation["value"] - explanation["baseline_value"]
     answered = dict(zip(COLUMNS, model.compute(model.read([text]))[0].tolist(), strict=True))
-    assert said["value"] == pytest.approx(answered[output or "score"], abs=1e-5)
-    assert abs(total(said["tokens"]) - difference) <= max(0.01 * abs(difference), 1e-3)
-    assert said["complete"]
+    assert explanation["value"] == pytest.approx(answered[output or "score"], abs=1e-5)
+    assert abs(total(explanation["tokens"]) - difference) <= max(0.01 * abs(difference), 1e-3)
+    assert explanation["complete"]
 
 
 def test_each_token_stands_where_it_is_in_its_text(model: TextModel) -> None:
     text = "Profit roses, but the BANK warns"
 
-    said = explained(model, text)
+    explanation = explained(model, text)
 
-    assert [text[token["start"] : token["end"]] for token in said["tokens"]] == [t["text"] for t in said["tokens"]]
-    assert "".join(token["text"] for token in said["tokens"]) == text.replace(" ", "")
-    assert said["chunks"] == [{"tokens": len(said["tokens"]) + 2, "weight": 1.0}]
+    assert [text[token["start"] : token["end"]] for token in explanation["tokens"]] == [
+        t["text"] for t in explanation["tokens"]
+    ]
+    assert "".join(token["text"] for token in explanation["tokens"]) == text.replace(" ", "")
+    assert explanation["chunks"] == [{"tokens": len(explanation["tokens"]) + 2, "weight": 1.0}]
 
 
 def test_what_chunks_share_is_told_once_and_all_of_them_add_up(model: TextModel) -> None:
-    said = explained(model, LONG)
+    explanation = explained(model, LONG)
 
-    starts = [token["start"] for token in said["tokens"]]
-    assert len(said["chunks"]) > 1
-    assert sum(chunk["weight"] for chunk in said["chunks"]) == pytest.approx(1)
+    starts = [token["start"] for token in explanation["tokens"]]
+    assert len(explanation["chunks"]) > 1
+    assert sum(chunk["weight"] for chunk in explanation["chunks"]) == pytest.approx(1)
     assert starts == sorted(set(starts))
-    assert "".join(token["text"] for token in said["tokens"]) == LONG.replace(" ", "")
-    assert total(said["tokens"]) == pytest.approx(said["value"] - said["baseline_value"], abs=1e-2)
-    assert said["value"] == pytest.approx(float(model.compute(model.read([LONG]))[0, 0]), abs=1e-5)
+    assert "".join(token["text"] for token in explanation["tokens"]) == LONG.replace(" ", "")
+    assert total(explanation["tokens"]) == pytest.approx(explanation["value"] - explanation["baseline_value"], abs=1e-2)
+    assert explanation["value"] == pytest.approx(float(model.compute(model.read([LONG]))[0, 0]), abs=1e-5)
 
 
 def test_a_tokenizer_without_a_mask_has_its_padding_for_a_blank(
@@ -118,10 +120,10 @@ def test_a_tokenizer_without_a_mask_has_its_padding_for_a_blank(
 
     monkeypatch.setattr(model, "tokenizer", Maskless(model.tokenizer))
 
-    said = explained(model, "Profit rose")
+    explanation = explained(model, "Profit rose")
 
-    assert "(the padding token in the place of each)" in said["baseline"]
-    assert said["complete"]
+    assert "(the padding token in the place of each)" in explanation["baseline"]
+    assert explanation["complete"]
 
 
 def test_only_words_that_are_not_the_blank_have_a_part(model: TextModel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,17 +137,17 @@ def test_only_words_that_are_not_the_blank_have_a_part(model: TextModel, monkeyp
 
     monkeypatch.setattr(model.network, "embeddings", muted)
 
-    said = explained(model, "the order of the bank says debt to the company")
+    explanation = explained(model, "the order of the bank says debt to the company")
 
-    parts = {token["text"]: token["attribution"] for token in said["tokens"]}
-    assert parts.pop("debt") == pytest.approx(said["value"] - said["baseline_value"], abs=1e-6) != 0
+    parts = {token["text"]: token["attribution"] for token in explanation["tokens"]}
+    assert parts.pop("debt") == pytest.approx(explanation["value"] - explanation["baseline_value"], abs=1e-6) != 0
     assert set(parts.values()) == {0.0}
 
 
 def test_too_many_tokens_and_unknown_outputs_are_refused(model: TextModel) -> None:
     (chunks,) = model.read([LONG]).chunks
 
-    with pytest.raises(NotExplained, match=rf"expected at most {MOST_TOKENS:,} tokens to explain in a request, got"):
+    with pytest.raises(NotExplained, match=rf"expected at most {MAX_TOKENS:,} tokens to explain in a request, got"):
         check_length([chunks] * 20)
     with pytest.raises(NotExplained, match="expected output score, negative, neutral, positive, confidence to explain"):
         explained(model, "Profit rose", "chunks")
@@ -167,7 +169,7 @@ def test_bars_and_news_add_up_to_the_pooled_log_odds(
     window = golden_rows(5)[which]
     texts, ages_s = tuple(text for text, _ in news), tuple(age for _, age in news)
 
-    said = explain_news_window(
+    explanation = explain_news_window(
         network, model, POOL, window, news_of(model, texts, ages_s), bar_schema().columns, TimeLimit()
     )
 
@@ -175,28 +177,28 @@ def test_bars_and_news_add_up_to_the_pooled_log_odds(
     answer = predict(network, torch.from_numpy(window).double().unsqueeze(0)).detach()
     given_news = torch.from_numpy(scores), torch.tensor(ages_s, dtype=torch.float64), torch.tensor([len(texts)])
     combined = combine(answer.float(), *given_news, POOL)
-    assert said["value"] == pytest.approx(log_odds_up(combined[:, :4]).item(), abs=1e-3)
-    parts = np.sum(said["price"]["attributions"])
+    assert explanation["value"] == pytest.approx(log_odds_up(combined[:, :4]).item(), abs=1e-3)
+    parts = np.sum(explanation["price"]["attributions"])
     if texts:
-        tokens = [token for text in said["news"]["texts"] for token in text["tokens"]]
-        assert sum(text["attribution"] for text in said["news"]["texts"]) == pytest.approx(total(tokens))
+        tokens = [token for text in explanation["news"]["texts"] for token in text["tokens"]]
+        assert sum(text["attribution"] for text in explanation["news"]["texts"]) == pytest.approx(total(tokens))
         parts += total(tokens)
     else:
-        assert said["news"] is None
-        assert said["price"]["weight"] == 1
-    allowed = said["completeness_allowed"]
-    assert abs(parts - (said["value"] - said["baseline_value"])) <= allowed
+        assert explanation["news"] is None
+        assert explanation["price"]["weight"] == 1
+    allowed = explanation["completeness_allowed"]
+    assert abs(parts - (explanation["value"] - explanation["baseline_value"])) <= allowed
     assert allowed <= 2e-3 + 0.01 * sum(
-        abs(part["value"] - part["baseline_value"]) for part in (said["price"], said["news"]) if part
+        abs(part["value"] - part["baseline_value"]) for part in (explanation["price"], explanation["news"]) if part
     )
-    assert said["complete"]
+    assert explanation["complete"]
 
 
 def test_an_older_text_weighs_less(network: ReturnNetwork, model: TextModel) -> None:
     news = news_of(model, ("Profit rose", "Profit rose"), (3600.0, 0.0))
 
-    said = explain_news_window(network, model, POOL, golden_rows(5)[0], news, bar_schema().columns, TimeLimit())
+    explanation = explain_news_window(network, model, POOL, golden_rows(5)[0], news, bar_schema().columns, TimeLimit())
 
-    older, newer = said["news"]["texts"]
+    older, newer = explanation["news"]["texts"]
     assert (older["weight"], newer["weight"]) == pytest.approx((1 / 3, 2 / 3))
     assert older["attribution"] == pytest.approx(newer["attribution"] / 2)

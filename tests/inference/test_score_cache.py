@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nautilus_torchserve.inference.score_cache import LONGEST, ScoreCache
+from nautilus_torchserve.inference.score_cache import MAX_LENGTH, ScoreCache
 from nautilus_torchserve.inference.text_model import TextModel, Tokens
 
 TEXTS = ["Profit rose", "The bank warns of a loss", "record order", "weak sales today", "strong outlook " * 90]
@@ -34,10 +34,10 @@ def model(news_runs: dict[str, Path]) -> TextModel:
 
 @settings(deadline=None, max_examples=30)
 @given(st.lists(st.lists(st.sampled_from(TEXTS), max_size=6), max_size=8), st.integers(1, 5))
-def test_scores_have_the_bits_of_a_model_without_memory(model: TextModel, asked: list[list[str]], size: int) -> None:
+def test_scores_have_the_bits_of_a_model_without_memory(model: TextModel, batches: list[list[str]], size: int) -> None:
     cache = ScoreCache(model, size)
 
-    for texts in asked:
+    for texts in batches:
         if texts:
             tokens = model.read(texts)
             assert cache.scores(texts, tokens).tobytes() == model.compute(tokens)[:, 0].tobytes()
@@ -55,8 +55,8 @@ def test_a_text_is_computed_once_while_it_is_remembered(model: TextModel) -> Non
     one, other, third, _, long = TEXTS
     assert computed(one, other, one) == 2
     assert computed(other, one) == 0
-    assert computed(third) == 1  # which takes the place of the one not asked for for longest
+    assert computed(third) == 1  # which takes the place of the least recently used
     assert computed(one) == 0
     assert computed(other) == 1
-    assert len(long) > LONGEST
+    assert len(long) > MAX_LENGTH
     assert [computed(long), computed(long)] == [1, 1]

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from model_defs.sentiment_transformer import build, probabilities
 from nautilus_torchserve.inference.model_files import BadArchive
-from nautilus_torchserve.inference.text_model import COLUMNS, MOST_CHUNKS, TOKENIZER, TextModel, concat
+from nautilus_torchserve.inference.text_model import COLUMNS, MAX_CHUNKS, TOKENIZER, TextModel, concat
 from nautilus_torchserve.wire.errors import BadText
 
 LONGEST, SHARED = 64, 16
@@ -54,12 +54,12 @@ def alone(model: TextModel) -> np.ndarray:
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.lists(st.integers(0, len(TEXTS) - 1), min_size=1, max_size=12), min_size=1, max_size=4))
-def test_a_texts_bits_are_its_own_in_any_company(model: TextModel, alone: np.ndarray, asked: list[list[int]]) -> None:
-    requests = [[TEXTS[chosen] for chosen in each] for each in asked]
+def test_a_texts_bits_are_its_own_in_any_company(model: TextModel, alone: np.ndarray, batches: list[list[int]]) -> None:
+    requests = [[TEXTS[at] for at in batch] for batch in batches]
 
     table = model.compute(concat([model.read(texts) for texts in requests]))
 
-    assert table.tobytes() == alone[[chosen for each in asked for chosen in each]].tobytes()
+    assert table.tobytes() == alone[[at for batch in batches for at in batch]].tobytes()
 
 
 class TouchyModel(TextModel):
@@ -111,12 +111,12 @@ def test_a_long_text_is_the_mean_of_its_chunks_by_length(model: TextModel, words
 
 
 def test_what_comes_after_the_last_chunk_is_not_read_and_said_so(model: TextModel) -> None:
-    words = text_of((MOST_CHUNKS - 1) * (INNER - SHARED) + INNER).split()
+    words = text_of((MAX_CHUNKS - 1) * (INNER - SHARED) + INNER).split()
     most, longer, longest = " ".join(words), " ".join([*words, "loss"]), " ".join([*words, *["loss"] * 1000])
 
     answers = model.compute(model.read([most, longer, longest]))
 
-    assert answers[:, COLUMNS.index("chunks")].tolist() == [MOST_CHUNKS] * 3
+    assert answers[:, COLUMNS.index("chunks")].tolist() == [MAX_CHUNKS] * 3
     assert answers[:, COLUMNS.index("truncated")].tolist() == [0, 1, 1]
     assert answers[0, :5].tobytes() == answers[1, :5].tobytes() == answers[2, :5].tobytes()
 

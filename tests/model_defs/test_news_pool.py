@@ -170,14 +170,17 @@ def test_confidence_is_the_logarithmic_pools(
     answer: list[float], score: float, weight_price: float, weight_sentiment: float
 ) -> None:
     """Genest & Zidek 1986: the product of the probabilities to the power of their weights, normalised."""
-    said = one(answer, [score], NewsPoolConfig(weight_price, weight_sentiment, 60.0))
+    outputs = one(answer, [score], NewsPoolConfig(weight_price, weight_sentiment, 60.0))
 
     confidence = float(np.float32(answer[CONFIDENCE]))
     up = np.clip(confidence if answer[RETURN] >= 0 else 1 - confidence, 1e-6, 1 - 1e-6)
-    heard = np.clip((1 + score) / 2, 1e-6, 1 - 1e-6)
-    rise, fall = up**weight_price * heard**weight_sentiment, (1 - up) ** weight_price * (1 - heard) ** weight_sentiment
+    news_up = np.clip((1 + score) / 2, 1e-6, 1 - 1e-6)
+    rise, fall = (
+        up**weight_price * news_up**weight_sentiment,
+        (1 - up) ** weight_price * (1 - news_up) ** weight_sentiment,
+    )
     pooled = rise / (rise + fall)
-    assert said["confidence"] == pytest.approx(min(max(pooled, 1 - pooled), 1 - 1e-6), abs=1e-6)
+    assert outputs["confidence"] == pytest.approx(min(max(pooled, 1 - pooled), 1 - 1e-6), abs=1e-6)
 
 
 @thrifty
@@ -187,10 +190,10 @@ def test_where_a_model_claims_what_it_is_worth_confidence_keeps_its_meaning(
 ) -> None:
     """The combined forecast is again a Student t around its return."""
     scale = sigma / np.sqrt(2)
-    said = one(forecast(quantile_ * scale, sigma, sharpness=1.0), [score])
+    outputs = one(forecast(quantile_ * scale, sigma, sharpness=1.0), [score])
 
-    location = np.log1p(said["return_bps"] / 1e4)
-    assert said["confidence"] == pytest.approx(T4.cdf(abs(location) / scale), abs=2e-5)
+    location = np.log1p(outputs["return_bps"] / 1e4)
+    assert outputs["confidence"] == pytest.approx(T4.cdf(abs(location) / scale), abs=2e-5)
 
 
 def test_news_moves_a_model_of_no_worth_by_the_news_alone() -> None:
@@ -257,9 +260,9 @@ def test_a_lone_text_counts_in_full_however_old(age: float) -> None:
 
 
 def test_of_old_texts_the_newer_counts_more() -> None:
-    said = one(forecast(0, 1e-3, 1), [1.0, -0.5], ages=[1e9, 1e9 + POOL.half_life_s])
+    outputs = one(forecast(0, 1e-3, 1), [1.0, -0.5], ages=[1e9, 1e9 + POOL.half_life_s])
 
-    assert said["sentiment_score"] == pytest.approx((1.0 - 0.5 * 0.5) / 1.5)
+    assert outputs["sentiment_score"] == pytest.approx((1.0 - 0.5 * 0.5) / 1.5)
 
 
 @thrifty
@@ -306,21 +309,21 @@ def test_not_even_the_bits_before_rounding_depend_on_the_company() -> None:
 
 def test_the_answer_says_what_it_was_made_of() -> None:
     answer = forecast(3e-4, 1e-3, 0.9)
-    said = one(answer, [0.5, -0.25])
+    outputs = one(answer, [0.5, -0.25])
 
-    assert said["price_return_bps"] == pytest.approx(answer[RETURN])
-    assert said["price_confidence"] == pytest.approx(answer[CONFIDENCE])
-    assert (said["weight_price"], said["weight_sentiment"]) == pytest.approx((0.8, 0.5))
-    assert (said["sentiment_score"], said["texts"]) == (0.125, 2)
+    assert outputs["price_return_bps"] == pytest.approx(answer[RETURN])
+    assert outputs["price_confidence"] == pytest.approx(answer[CONFIDENCE])
+    assert (outputs["weight_price"], outputs["weight_sentiment"]) == pytest.approx((0.8, 0.5))
+    assert (outputs["sentiment_score"], outputs["texts"]) == (0.125, 2)
 
 
 @thrifty
 @given(ANSWERS, SCORES)
 def test_a_neutral_text_leaves_the_price_models_odds_by_their_weight(answer: list[float], score: float) -> None:
     assume(answer[CONFIDENCE] < 0.99)
-    said = one(answer, [0.0], replace(POOL, weight_price=1.0))
+    outputs = one(answer, [0.0], replace(POOL, weight_price=1.0))
 
-    assert said["return_bps"] == pytest.approx(answer[RETURN], rel=1e-5, abs=1e-6)
+    assert outputs["return_bps"] == pytest.approx(answer[RETURN], rel=1e-5, abs=1e-6)
     assert one(answer, [score], replace(POOL, weight_price=0.0, weight_sentiment=0.0))["confidence"] == 0.5
 
 

@@ -81,21 +81,21 @@ def test_states_from_vectors_are_those_from_tokens(kind: str) -> None:
 @torch.inference_mode()
 def test_the_steps_of_the_forward_pass_are_the_forward_pass(kind: str) -> None:
     made = network(kind)
-    asked = torch.cat([tokens(3, 9), torch.full((3, 4), made.padding)], dim=1)
-    embeddings = made.embeddings(asked)
+    ids = torch.cat([tokens(3, 9), torch.full((3, 4), made.padding)], dim=1)
+    embeddings = made.embeddings(ids)
 
     assert embeddings.dtype == torch.float32
-    assert torch.equal(made.from_embeddings(embeddings, asked), made(asked))
-    assert torch.equal(made.from_states(made.states(embeddings, asked), asked), made(asked))
+    assert torch.equal(made.from_embeddings(embeddings, ids), made(ids))
+    assert torch.equal(made.from_states(made.states(embeddings, ids), ids), made(ids))
 
 
 @torch.inference_mode()
 def test_mean_of_the_tokens_logits_is_the_mean_states_logits() -> None:
     made = network("bert")
-    asked = torch.cat([tokens(3, 9), torch.full((3, 4), made.padding)], dim=1)
-    states = made.states(made.embeddings(asked), asked)
+    ids = torch.cat([tokens(3, 9), torch.full((3, 4), made.padding)], dim=1)
+    states = made.states(made.embeddings(ids), ids)
 
-    np.testing.assert_allclose(made(asked), made.head(states[:, :9].mean(dim=1)), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(made(ids), made.head(states[:, :9].mean(dim=1)), rtol=1e-5, atol=1e-5)
 
 
 def test_fresh_network_says_that_anything_may_be() -> None:
@@ -107,12 +107,12 @@ def test_fresh_network_says_that_anything_may_be() -> None:
 
 @torch.inference_mode()
 def test_temperature_spreads_the_probabilities() -> None:
-    made, asked = network("bert"), tokens(3, 7)
+    made, ids = network("bert"), tokens(3, 7)
     made.temperature.fill_(2.5)
 
-    found = probabilities(made, asked)
+    found = probabilities(made, ids)
 
-    np.testing.assert_allclose(found, (made(asked) / 2.5).softmax(dim=1), rtol=1e-6)
+    np.testing.assert_allclose(found, (made(ids) / 2.5).softmax(dim=1), rtol=1e-6)
     np.testing.assert_allclose(found.sum(dim=1), 1, rtol=1e-6)
 
 

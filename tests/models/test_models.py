@@ -1,6 +1,6 @@
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 import pytest
@@ -54,8 +54,9 @@ def test_files_of_the_bundle_exist(spec: ModelSpec) -> None:
 
 @specs
 def test_networks_are_built_by_the_bundle(spec: ModelSpec) -> None:
-    for module in spec.networks:
-        assert callable(load_object(f"{module}:build"))
+    for network in spec.networks:
+        assert callable(load_object(f"{network.module}:build"))
+        assert network.search.keys() <= {field.name for field in fields(load_object(network.config))}
 
 
 @specs

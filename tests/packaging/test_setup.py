@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from support import PROJECT
 
@@ -15,7 +16,7 @@ TOOLS = ("sh", "make", "rm", "touch")
 @pytest.fixture
 def machine(tmp_path: Path) -> Path:
     """A checkout's files for `make setup`, and a folder ``bin`` with all programs of the machine: no Python yet."""
-    for name in ("Makefile", "pyproject.toml", "setup.cfg", "constraints.txt", "deploy/make_venv.sh"):
+    for name in ("Makefile", "pyproject.toml", "setup.cfg", "setup.py", "constraints.txt", "deploy/make_venv.sh"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(PROJECT / name, tmp_path / name)
     (tmp_path / "bin").mkdir()
@@ -109,3 +110,14 @@ def test_a_half_made_environment_is_made_anew_and_a_whole_one_kept(machine: Path
     subprocess.run(command, cwd=machine, env={"PATH": str(machine / "bin")}, check=True)
 
     assert (machine / ".venv" / "kept").exists()
+
+
+def test_the_workflow_runs_what_a_developer_runs() -> None:
+    workflow = PROJECT / ".github/workflows/ci.yml"
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows", workflow]
+
+    steps = yaml.safe_load(workflow.read_text())["jobs"]["run"]["steps"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert [step["run"] for step in steps if "run" in step] == [".ci/run"]
+    assert result.returncode == 0, result.stdout

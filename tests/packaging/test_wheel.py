@@ -172,7 +172,8 @@ def test_a_new_bundle_trains_packs_serves_and_backtests_without_a_checkout(envir
         return json.loads(result.stdout)
 
     run("new", folder, where=tmp_path)
-    (folder / "model_defs" / "tick_classifier.py").open("a").write("\n# edited in the bundle\n")
+    with (folder / "model_defs" / "tick_classifier.py").open("a") as network:
+        network.write("\n# edited in the bundle\n")
     run("train", "tick", "--trades", "6000", "--epochs", "2")
     run("pack", "tick")
     server = run("serve", "start", "tick=tick.mar", "--free-ports")

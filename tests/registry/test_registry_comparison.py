@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from nautilus_torchserve.features.schema import Column, FeatureSchema
 from nautilus_torchserve.inference.model_files import read_description
 from nautilus_torchserve.registry.comparison import Comparison
-from nautilus_torchserve.registry.record import RegisteredVersion, read_version, tags_of
+from nautilus_torchserve.registry.record import RegisteredVersion, archive_tags, read_version
 
 SCHEMA = FeatureSchema("any/1", (Column("x", "1"),), 1).to_dict()
 NUMBERS = st.floats(allow_nan=False) | st.integers(-(2**53), 2**53)
@@ -25,7 +25,7 @@ def registered(description: dict[str, Any], version: str, digest: str) -> Regist
     """What is read back of a version with this ``model.json``."""
     from mlflow.entities.model_registry import ModelVersion, ModelVersionTag
 
-    tags = {**tags_of(description), "version": version, "digest": digest, "bytes": "2048", "archive": "a.mar"}
+    tags = {**archive_tags(description), "version": version, "digest": digest, "bytes": "2048", "archive": "a.mar"}
     kept = [ModelVersionTag(name, value) for name, value in tags.items()]
     read = read_version(ModelVersion("tick", "1", 1_700_000_000_000, tags=kept), ())
     assert read is not None
@@ -33,11 +33,13 @@ def registered(description: dict[str, Any], version: str, digest: str) -> Regist
 
 
 def test_a_comparison_names_what_differs_and_by_how_much(tick_run: Path) -> None:
-    said = read_description(tick_run)
-    metrics = {**said["metrics"], "accuracy": said["metrics"]["accuracy"] + 0.125, "sharpe": 1.5}
-    training = {**said["training"], "sha256": "f" * 64, "trades": 7}
-    a = registered({**said, "git_commit": "abc"}, "1.0", "d" * 64)
-    b = registered({**said, "git_commit": "abc-dirty", "metrics": metrics, "training": training}, "1.1", "e" * 64)
+    description = read_description(tick_run)
+    metrics = {**description["metrics"], "accuracy": description["metrics"]["accuracy"] + 0.125, "sharpe": 1.5}
+    training = {**description["training"], "sha256": "f" * 64, "trades": 7}
+    a = registered({**description, "git_commit": "abc"}, "1.0", "d" * 64)
+    b = registered(
+        {**description, "git_commit": "abc-dirty", "metrics": metrics, "training": training}, "1.1", "e" * 64
+    )
 
     comparison = Comparison(a, b)
 
@@ -58,12 +60,13 @@ def test_a_comparison_names_what_differs_and_by_how_much(tick_run: Path) -> None
 
 
 def test_another_network_and_other_features_are_named(tick_run: Path) -> None:
-    said = read_description(tick_run)
-    network = {**said["network"], "config": {**said["network"]["config"], "hidden": 64}}
-    schema = {**said["feature_schema"], "window": 64}
+    description = read_description(tick_run)
+    network = {**description["network"], "config": {**description["network"]["config"], "hidden": 64}}
+    schema = {**description["feature_schema"], "window": 64}
 
     comparison = Comparison(
-        registered(said, "1.0", "d" * 64), registered({**said, "network": network, "feature_schema": schema}, "2", "e")
+        registered(description, "1.0", "d" * 64),
+        registered({**description, "network": network, "feature_schema": schema}, "2", "e"),
     )
 
     assert not comparison.same()["network"]
@@ -75,20 +78,20 @@ def test_another_network_and_other_features_are_named(tick_run: Path) -> None:
 
 @pytest.mark.parametrize("missing", ["git_commit", "training"])
 def test_what_neither_says_is_not_taken_for_the_same(tick_run: Path, missing: str) -> None:
-    said = {key: value for key, value in read_description(tick_run).items() if key != missing}
+    description = {key: value for key, value in read_description(tick_run).items() if key != missing}
 
-    comparison = Comparison(registered(said, "1.0", "d"), registered(said, "1.1", "e"))
+    comparison = Comparison(registered(description, "1.0", "d"), registered(description, "1.1", "e"))
 
     assert not comparison.same()["training_data" if missing == "training" else missing]
     assert comparison.rows()
 
 
 def test_main_metrics_are_those_of_the_shortest_paths(tick_run: Path) -> None:
-    said = read_description(tick_run)
+    description = read_description(tick_run)
     held_out = {"beats_baselines": True, "held_out": {"accuracy": 0.8, "interval": [0.7, 0.9]}}
 
-    assert set(registered(said, "1.0", "d").main_metrics) == {"accuracy", "log_loss", "macro_f1"}
-    assert registered({**said, "metrics": held_out}, "1.0", "d").main_metrics == {"held_out.accuracy": 0.8}
+    assert set(registered(description, "1.0", "d").main_metrics) == {"accuracy", "log_loss", "macro_f1"}
+    assert registered({**description, "metrics": held_out}, "1.0", "d").main_metrics == {"held_out.accuracy": 0.8}
 
 
 def test_entries_that_name_themselves_go_by_their_names(tick_run: Path) -> None:
@@ -102,7 +105,7 @@ def test_entries_that_name_themselves_go_by_their_names(tick_run: Path) -> None:
 @settings(max_examples=100, deadline=None)
 @given(st.dictionaries(st.text("abc_", min_size=1), TREES, max_size=4))
 def test_metrics_of_any_shape_have_names_that_mlflow_takes_and_keep_their_values(metrics: dict[str, Any]) -> None:
-    tags = tags_of({"feature_schema": SCHEMA, "metrics": metrics})
+    tags = archive_tags({"feature_schema": SCHEMA, "metrics": metrics})
 
     kept = {name.removeprefix("metrics."): value for name, value in tags.items() if name.startswith("metrics.")}
     assert all(re.fullmatch(r"[\w.\- /:]+", name) for name in kept)

@@ -11,8 +11,8 @@ from tick_versions import made
 from nautilus_torchserve.mlflow_store import FILES_VARIABLE, REGISTRY_VARIABLE, URI_VARIABLE
 from nautilus_torchserve.registry.registry import Registry, RegistryRefused
 from nautilus_torchserve.registry.transitions import differences, transition
-from nautilus_torchserve.release.rollout.journal import UnderWay, read_journal, write_journal
-from nautilus_torchserve.release.rollout.limits import Limits
+from nautilus_torchserve.release.rollout.gates import Limits
+from nautilus_torchserve.release.rollout.journal import PendingChange, read_journal, write_journal
 from nautilus_torchserve.release.rollout.rollout import register
 from nautilus_torchserve.release.rollout.status import model_status
 from nautilus_torchserve.release.rollout.target import Target
@@ -52,7 +52,7 @@ def test_an_alias_is_set_when_the_server_is_what_it_says_and_not_before(registry
     ]
     assert to("1.0", "production") == (None, ("production",), [])
     for alias in ("staging", "archived"):
-        with pytest.raises(RegistryRefused, match="a version that does not serve expected"):
+        with pytest.raises(RegistryRefused, match="expected a version that does not serve"):
             to("1.0", alias)
     with pytest.raises(RegistryRefused, match="was one that has to register it"):
         transition(registry, target, "tick", "2.0", "production", desk.trusted, QUICK, roll_out=False)
@@ -80,7 +80,7 @@ def test_other_content_under_a_version_s_number_is_found_and_not_promoted(regist
     other = made(desk.archive, desk.folder / "other.mar", "4.0", desk.key, code="\n# changed")
     assert register(desk.target, "tick", other, desk.trusted, QUICK, promote=False).ok
 
-    with pytest.raises(RegistryRefused, match=f"digest {registered.digest[:12]} expected on the server"):
+    with pytest.raises(RegistryRefused, match=f"expected the registered digest {registered.digest[:12]} on the server"):
         transition(registry, desk.target, "tick", "4.0", "production", desk.trusted, QUICK)
 
     found = differences(registry.versions("tick"), model_status(desk.target, "tick"))
@@ -93,7 +93,7 @@ def test_what_a_killed_rollout_left_is_gated_before_it_is_staging(registry: Regi
     archive, manager = desk.make("5.0"), desk.target.manager()
     registry.add(archive)
     shutil.copy(archive, desk.server.model_store / "tick-5.0.mar")
-    left = UnderWay("register", "5.0", manager.default_version("tick"), file="tick-5.0.mar", registers=True)
+    left = PendingChange("register", "5.0", manager.default_version("tick"), file="tick-5.0.mar", registers=True)
     write_journal(desk.target, "tick", replace(read_journal(desk.target, "tick"), under_way=left))
     manager.register("tick-5.0.mar", model_name="tick", batch_size=1, max_batch_delay=1)
     manager.wait_ready("tick", "5.0")

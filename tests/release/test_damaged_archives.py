@@ -15,10 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nautilus_torchserve.inference.model_files import parse_description
-from nautilus_torchserve.registry.examined_archive import examined
-from nautilus_torchserve.registry.record import tags_of
-from nautilus_torchserve.release.rollout.golden import archived_golden
-from nautilus_torchserve.release.rollout.rollout import _serve_like
+from nautilus_torchserve.registry.archive_copy import verified_copy
+from nautilus_torchserve.registry.record import archive_tags
+from nautilus_torchserve.release.rollout.golden import read_archived_golden
+from nautilus_torchserve.release.rollout.rollout import _serving_options
 from nautilus_torchserve.serving.client.archive_file import archive_digest, check_handler, open_archive
 from nautilus_torchserve.serving.client.client import connect
 from nautilus_torchserve.signing.archive_signature import read_digest, verify_archive
@@ -133,8 +133,8 @@ def golden_changed(draw: st.DrawFn) -> Damage:
 
 
 READERS: dict[str, Callable[[Path], object]] = {
-    "rollout's golden": archived_golden,
-    "rollout's settings": lambda path: _serve_like(None, path),
+    "rollout's golden": read_archived_golden,
+    "rollout's settings": lambda path: _serving_options(None, path),
     "digest": archive_digest,
     "server": check_handler,
     "verify": lambda path: verify_archive(path, path.parent),
@@ -145,8 +145,8 @@ READERS: dict[str, Callable[[Path], object]] = {
 
 
 def _register(path: Path) -> None:
-    with examined(path, path.parent, allow_unsigned=True) as copy, open_archive(copy.path) as members:
-        tags_of(parse_description(members.read("model.json"), str(path)))
+    with verified_copy(path, path.parent, allow_unsigned=True) as copy, open_archive(copy.path) as members:
+        archive_tags(parse_description(members.read("model.json"), str(path)))
 
 
 def refusal(read: Callable[[Path], object], path: Path) -> str:
@@ -198,4 +198,4 @@ def test_what_is_wrong_is_named(tick_archive: Path, tmp_path: Path, damage: Dama
     with pytest.raises(UserError, match=f"{path}: .*{says}"):
         connect(f"mar:{path}", "tick")
     with suppress(UserError):
-        archived_golden(path)
+        read_archived_golden(path)

@@ -49,15 +49,20 @@ def test_prints_one_object_and_writes_the_report_and_files_give_what_simulating_
     loaded = call("--data", data, "--news", news, "--news-delay", "2s", "--instrument", "SIMUSD.SIM", *EAGER, "--json")
 
     assert (simulated.exit_code, loaded.exit_code) == (0, 0), simulated.output + loaded.output
-    said, same = json.loads(simulated.stdout), json.loads(loaded.stdout)
-    assert (said["bars"], said["predictions"], said["not_arrived"], said["failed"]) == (BARS, BARS - 60, 1, 0)
-    assert 0 < said["with_news"] <= BARS - 60
-    assert said["headlines"] > 3
-    assert said["orders"] > 3
-    assert (said["simulated"], same["simulated"], said["model"]) == (True, False, "ensemble")
-    assert "Headlines received" in Path(said["report"]).read_text()
+    summary, same = json.loads(simulated.stdout), json.loads(loaded.stdout)
+    assert (summary["bars"], summary["predictions"], summary["not_arrived"], summary["failed"]) == (
+        BARS,
+        BARS - 60,
+        1,
+        0,
+    )
+    assert 0 < summary["with_news"] <= BARS - 60
+    assert summary["headlines"] > 3
+    assert summary["orders"] > 3
+    assert (summary["simulated"], same["simulated"], summary["model"]) == (True, False, "ensemble")
+    assert "Headlines received" in Path(summary["report"]).read_text()
     for name in ("predictions", "headlines", "with_news", "orders", "pnl", "fees"):
-        assert same[name] == said[name]
+        assert same[name] == summary[name]
 
 
 @pytest.mark.parametrize(

@@ -21,11 +21,11 @@ def test_prints_one_object_and_writes_the_report(tick_archive: Path, tmp_path: P
     result = run_script(SCRIPT, "tick", "--url", f"mar:{tick_archive}", *FEW, "--report", tmp_path / "x", "--json")
 
     assert result.returncode == 0, result.stderr
-    said = json.loads(result.stdout)
-    assert said["trades"] < 6000
-    assert said["predictions"] + said["not_arrived"] == said["trades"] - 32
-    assert (said["failed"], said["gave_up"], said["in_sample"]) == (0, False, False)
-    assert Path(said["report"]).is_file()
+    summary = json.loads(result.stdout)
+    assert summary["trades"] < 6000
+    assert summary["predictions"] + summary["not_arrived"] == summary["trades"] - 32
+    assert (summary["failed"], summary["gave_up"], summary["in_sample"]) == (0, False, False)
+    assert Path(summary["report"]).is_file()
 
 
 def test_asks_a_server_with_the_token_of_its_key_file(tick_server: TorchServe) -> None:
@@ -104,12 +104,12 @@ def test_price_prints_one_object_and_writes_the_report(price_archive: Path, tmp_
     result = run_script(SCRIPT, "price", "--url", f"mar:{price_archive}", *few, "--json")
 
     assert result.returncode == 0, result.stderr
-    said = json.loads(result.stdout)
-    assert (said["bars"], said["predictions"], said["not_arrived"], said["failed"]) == (200, 140, 1, 0)
-    assert said["orders"] > 10
-    assert (said["simulated"], said["instrument_id"]) == (True, "SIMUSD.SIM")
-    assert said["report"] == str(tmp_path / "x" / "index.html")
-    assert Path(said["report"]).is_file()
+    summary = json.loads(result.stdout)
+    assert (summary["bars"], summary["predictions"], summary["not_arrived"], summary["failed"]) == (200, 140, 1, 0)
+    assert summary["orders"] > 10
+    assert (summary["simulated"], summary["instrument_id"]) == (True, "SIMUSD.SIM")
+    assert summary["report"] == str(tmp_path / "x" / "index.html")
+    assert Path(summary["report"]).is_file()
 
 
 def test_price_takes_several_files_with_their_names_in_order(price_archive: Path, tmp_path: Path) -> None:
@@ -134,8 +134,8 @@ def test_price_takes_several_files_with_their_names_in_order(price_archive: Path
 
     assert result.returncode == 0, result.stderr
     assert "BTC-PERP.X, ETH-PERP.X" in result.stderr
-    said = json.loads((tmp_path / "r" / "summary.json").read_text())
-    assert [each["source"] for each in said["instruments"]] == ["a.csv", "b.csv"]
+    summary = json.loads((tmp_path / "r" / "summary.json").read_text())
+    assert [each["source"] for each in summary["instruments"]] == ["a.csv", "b.csv"]
     assert sorted(path.parent.name for path in tmp_path.glob("r/*/index.html")) == ["BTC-PERP.X", "ETH-PERP.X"]
 
 

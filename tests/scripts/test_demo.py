@@ -38,11 +38,11 @@ def test_demo_trades_and_leaves_nothing_running(tmp_path: Path) -> None:
     result = run_script("scripts/demo.py", *options(tmp_path), "--size", "12000", "--json")
 
     assert result.returncode == 0, result.stderr
-    said = json.loads(result.stdout)
-    assert said["simulated"]
-    assert said["predictions"] > 2000
-    assert said["orders"] > 0
-    assert said["failed"] == 0
+    summary = json.loads(result.stdout)
+    assert summary["simulated"]
+    assert summary["predictions"] > 2000
+    assert summary["orders"] > 0
+    assert summary["failed"] == 0
     assert "Simulated market" in (tmp_path / "report" / "index.html").read_text()
     assert (tmp_path / "store" / "tick.mar").is_file()
     assert find_server(tmp_path / "home") is None
@@ -54,12 +54,12 @@ def test_demo_trades_bars_too(tmp_path: Path) -> None:
     result = run_script("scripts/demo.py", "bars", *options(tmp_path), "--size", "3000", "--json")
 
     assert result.returncode == 0, result.stderr
-    said = json.loads(result.stdout)
-    assert said["simulated"]
-    assert said["predictions"] > 500
-    assert said["failed"] == 0
+    summary = json.loads(result.stdout)
+    assert summary["simulated"]
+    assert summary["predictions"] > 500
+    assert summary["failed"] == 0
     assert "Simulated market" in (tmp_path / "report" / "index.html").read_text()
-    assert "SIMULATED MARKET" in Path(said["evaluation"]).read_text()
+    assert "SIMULATED MARKET" in Path(summary["evaluation"]).read_text()
     assert (tmp_path / "store" / "price.mar").is_file()
     assert find_server(tmp_path / "home") is None
     assert not servers_in(tmp_path)
@@ -71,10 +71,10 @@ def test_demo_runs_on_real_trades(tmp_path: Path) -> None:
     result = run_script("scripts/demo.py", *options(tmp_path), "--data", REAL_TRADES, "--json")
 
     assert result.returncode == 0, result.stderr
-    said = json.loads(result.stdout)
-    assert not said["simulated"]
-    assert said["instrument_id"] == "BTCUSDT.BINANCE"
-    assert said["orders"] > 0
+    summary = json.loads(result.stdout)
+    assert not summary["simulated"]
+    assert summary["instrument_id"] == "BTCUSDT.BINANCE"
+    assert summary["orders"] > 0
     assert "Simulated market" not in (tmp_path / "report" / "index.html").read_text()
 
 
@@ -108,9 +108,9 @@ def test_interrupted_demo_stops_its_server(tmp_path: Path, sent: signal.Signals,
             assert time.monotonic() < deadline
             time.sleep(0.05)
         demo.send_signal(sent)
-        _, said = demo.communicate(timeout=60)
+        _, errors = demo.communicate(timeout=60)
 
-    assert demo.returncode == code, said
+    assert demo.returncode == code, errors
     assert find_server(tmp_path / "home") is None
     assert not servers_in(tmp_path)
     assert not (tmp_path / "report").exists()

@@ -26,11 +26,11 @@ def test_demo_trades_on_news_with_the_sentiment_model_that_is_there(tmp_path: Pa
     assert result.returncode == 0, result.stderr
     assert f"{run}: a sentiment model is there, and used again" in result.stderr
     assert (run / "model.json").read_bytes() == before
-    said = json.loads(result.stdout)
-    assert said["simulated"]
-    assert said["predictions"] > 200
-    assert 0 < said["with_news"] <= said["predictions"]
-    assert said["failed"] == 0
+    summary = json.loads(result.stdout)
+    assert summary["simulated"]
+    assert summary["predictions"] > 200
+    assert 0 < summary["with_news"] <= summary["predictions"]
+    assert summary["failed"] == 0
     assert "Simulated market" in (tmp_path / "report" / "index.html").read_text()
     assert sorted(path.name for path in (tmp_path / "store").glob("*.mar")) == [
         "ensemble.mar",

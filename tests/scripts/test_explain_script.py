@@ -15,7 +15,7 @@ APP = script_app(PROJECT / SCRIPT)
 ROW = ("-1.5", "0.4", "0.5", "0.2")
 
 
-def said(*arguments: str | Path) -> dict:
+def printed_json(*arguments: str | Path) -> dict:
     result = CliRunner().invoke(APP, [*map(str, arguments), "--json"])
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)
@@ -42,7 +42,7 @@ def test_a_server_is_asked_with_the_token_of_its_key_file(tick_server: TorchServ
 
 
 def test_the_last_window_is_explained(news_archives: dict[str, Path]) -> None:
-    (explanation,) = said("price", "--url", f"mar:{news_archives['price']}", "--seed", "3")["explanations"]
+    (explanation,) = printed_json("price", "--url", f"mar:{news_archives['price']}", "--seed", "3")["explanations"]
 
     assert explanation["output"] == "return_bps"
     assert len(explanation["window"]) == 60
@@ -51,14 +51,14 @@ def test_the_last_window_is_explained(news_archives: dict[str, Path]) -> None:
 def test_texts_are_explained(news_archives: dict[str, Path]) -> None:
     url = f"mar:{news_archives['sentiment']}"
 
-    found = said("sentiment", "Profit rose", "The bank warns", "--url", url)["explanations"]
+    found = printed_json("sentiment", "Profit rose", "The bank warns", "--url", url)["explanations"]
 
     assert [each["text"] for each in found] == ["Profit rose", "The bank warns"]
 
 
 @pytest.mark.parametrize("texts", [(), ("Profit rose", "The bank warns")])
 def test_a_window_with_its_news_is_explained(news_archives: dict[str, Path], texts: tuple[str, ...]) -> None:
-    (explanation,) = said("ensemble", *texts, "--url", f"mar:{news_archives['ensemble']}")["explanations"]
+    (explanation,) = printed_json("ensemble", *texts, "--url", f"mar:{news_archives['ensemble']}")["explanations"]
 
     assert [text["text"] for text in (explanation["news"] or {"texts": []})["texts"]] == list(texts)
 
@@ -68,11 +68,11 @@ def test_a_past_trade_is_explained_from_the_report_alone(tick_archive: Path, tmp
     ran = run_script("scripts/backtest.py", "tick", "--url", f"mar:{tick_archive}", *few, "--report", tmp_path / "x")
     assert ran.returncode == 0, ran.stderr
 
-    told = CliRunner().invoke(APP, ["trade", str(tmp_path / "x"), "--trade", "1"])
-    best = said("trade", tmp_path / "x")
+    shown = CliRunner().invoke(APP, ["trade", str(tmp_path / "x"), "--trade", "1"])
+    best = printed_json("trade", tmp_path / "x")
     wrong = CliRunner().invoke(APP, ["trade", str(tmp_path / "x"), "--trade", "100000"])
 
-    assert told.stdout.startswith("Trade 1 on SIMUSD.SIM: ")
+    assert shown.stdout.startswith("Trade 1 on SIMUSD.SIM: ")
     trades = json.loads((tmp_path / "x" / "trades.json").read_text())["trades"]
     assert best["trade"]["pnl"] == max(trade["pnl"] for trade in trades)
     assert best["explanation"]["output"] == best["trade"]["side"].lower()

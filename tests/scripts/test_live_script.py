@@ -22,7 +22,7 @@ def test_real_orders_are_refused_without_the_flag(app: Typer) -> None:
     result = CliRunner().invoke(app, [str(EXAMPLES / "binance-real.toml")])
 
     assert result.exit_code == 2
-    assert "--real with real execution expected, was without it" in result.stderr
+    assert "expected --real with real execution, got none" in result.stderr
     assert result.stdout == ""
 
 
@@ -31,7 +31,7 @@ def test_the_flag_is_refused_on_paper(app: Typer, name: str) -> None:
     result = CliRunner().invoke(app, [str(EXAMPLES / f"{name}.toml"), "--real"])
 
     assert result.exit_code == 2
-    assert "real execution with --real expected, was a sandbox" in result.stderr
+    assert "expected real execution with --real, got a sandbox" in result.stderr
 
 
 def test_a_file_that_makes_no_sense_is_a_wrong_call(app: Typer, tmp_path: Path) -> None:
@@ -41,11 +41,11 @@ def test_a_file_that_makes_no_sense_is_a_wrong_call(app: Typer, tmp_path: Path) 
     result = CliRunner().invoke(app, [str(path)])
 
     assert result.exit_code == 2
-    assert f"error: {path}: market: one of trades, bars and simulate expected, was none" in result.stderr
+    assert f"error: {path}: market: expected one of trades, bars and simulate, got none" in result.stderr
 
 
 def test_limits_are_said_before_real_orders(app: Typer) -> None:
-    said = announcement(load_settings(EXAMPLES / "binance-real.toml"))
+    summary = announcement(load_settings(EXAMPLES / "binance-real.toml"))
 
     for expected in ("REAL ORDERS", "BTCUSDT-PERP.BINANCE", "0.002", "2/00:00:01", "500", "25", "/run/nautilus/kill"):
-        assert expected in said
+        assert expected in summary

@@ -43,7 +43,7 @@ def registry(folder: Path, *arguments: str) -> Result:
     return CliRunner().invoke(script_app(PROJECT / "scripts/registry.py"), [*arguments, "--runs", str(folder / "runs")])
 
 
-def said(result: Result) -> dict[str, Any]:
+def document_of(result: Result) -> dict[str, Any]:
     """The one object on stdout."""
     assert result.exit_code == 0, result.stderr
     return json.loads(result.stdout)
@@ -52,7 +52,7 @@ def said(result: Result) -> dict[str, Any]:
 def test_adding_again_says_so_and_is_no_error(folder: Path) -> None:
     again = registry(folder, "add", str(folder / "tick.mar"), "--trusted", str(folder / "trusted"), "--json")
 
-    assert said(again)["new"] is False
+    assert document_of(again)["new"] is False
     assert "was registered on" in again.stderr
 
 
@@ -85,7 +85,7 @@ def test_a_file_that_is_no_archive_ends_with_status_1(folder: Path) -> None:
 
 
 def test_list_names_versions_and_metrics(folder: Path) -> None:
-    shown, listed = registry(folder, "list"), said(registry(folder, "list", "--json"))
+    shown, listed = registry(folder, "list"), document_of(registry(folder, "list", "--json"))
 
     (version,) = listed["models"]["tick"]["versions"]
     assert version["digest"] == archive_digest(folder / "tick.mar")
@@ -108,8 +108,8 @@ def test_compare_shows_both_and_gives_all_as_json(folder: Path) -> None:
     )
 
     assert "differs" not in shown.stderr
-    assert set(said(compared)["same"].values()) <= {True, False}
-    assert said(compared)["metrics"]["accuracy"]["difference"] == 0.0
+    assert set(document_of(compared)["same"].values()) <= {True, False}
+    assert document_of(compared)["metrics"]["accuracy"]["difference"] == 0.0
 
 
 def test_get_writes_the_archive_and_refuses_what_is_not_there(folder: Path, tmp_path: Path) -> None:
@@ -118,9 +118,9 @@ def test_get_writes_the_archive_and_refuses_what_is_not_there(folder: Path, tmp_
     missing = registry(folder, "get", "tick", "staging", *options)
     got = registry(folder, "get", "tick", "1.0", *options, "--json")
 
-    assert (missing.exit_code, "tick staging expected" in missing.stderr) == (1, True)
-    assert said(got)["path"] == str(tmp_path / "back.mar")
-    assert archive_digest(tmp_path / "back.mar") == said(got)["digest"]
+    assert (missing.exit_code, "got staging" in missing.stderr) == (1, True)
+    assert document_of(got)["path"] == str(tmp_path / "back.mar")
+    assert archive_digest(tmp_path / "back.mar") == document_of(got)["digest"]
 
 
 def test_list_says_what_the_server_serves_instead_until_the_alias_says_so_too(
@@ -130,13 +130,13 @@ def test_list_says_what_the_server_serves_instead_until_the_alias_says_so_too(
     make_staging = ("alias", "tick", "1.0", "staging", *home, "--trusted", str(folder / "trusted"))
     make_production = ("alias", "tick", "1.0", "production", *home, "--trusted", str(folder / "trusted"))
 
-    before = said(registry(folder, "list", "tick", *home, "--json"))["models"]["tick"]
+    before = document_of(registry(folder, "list", "tick", *home, "--json"))["models"]["tick"]
     refused = registry(folder, *make_staging)
-    done = said(registry(folder, *make_production, "--reports", str(tmp_path), "--json"))
-    after = said(registry(folder, "list", "tick", *home, "--json"))["models"]["tick"]
+    done = document_of(registry(folder, *make_production, "--reports", str(tmp_path), "--json"))
+    after = document_of(registry(folder, "list", "tick", *home, "--json"))["models"]["tick"]
 
     assert before["differences"] == ["production is no version, the server's default version is 1.0"]
-    assert (refused.exit_code, "a version that does not serve expected" in refused.stderr) == (1, True)
+    assert (refused.exit_code, "expected a version that does not serve" in refused.stderr) == (1, True)
     assert (done["ok"], done["rollout"], done["version"]["aliases"]) == (True, None, ["production"])
     assert after["differences"] == []
     assert [each["digest"] for each in after["server"] if each["default"]] == [archive_digest(folder / "tick.mar")]
@@ -146,7 +146,7 @@ def test_another_word_than_the_three_aliases_is_a_wrong_call(folder: Path, tick_
     result = registry(folder, "alias", "tick", "1.0", "champion", "--home", str(tick_server.home))
 
     assert result.exit_code == 2
-    assert "one of staging, production, archived expected" in result.stderr
+    assert "expected one of staging, production, archived" in result.stderr
 
 
 def test_a_server_that_is_not_there_is_said_and_is_an_error_where_it_is_needed(folder: Path, tmp_path: Path) -> None:
@@ -154,5 +154,5 @@ def test_a_server_that_is_not_there_is_said_and_is_an_error_where_it_is_needed(f
     labelled = registry(folder, "alias", "tick", "1.0", "production", "--home", str(tmp_path))
 
     assert (listed.exit_code, labelled.exit_code) == (0, 1)
-    assert "a running server expected" in listed.stderr
-    assert "a running server expected" in labelled.stderr
+    assert "expected a running server" in listed.stderr
+    assert "expected a running server" in labelled.stderr

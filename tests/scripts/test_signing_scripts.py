@@ -18,7 +18,7 @@ def called(script: str, *arguments: str | Path) -> Result:
     return CliRunner().invoke(APPS[script], [*map(str, arguments)])
 
 
-def said(script: str, *arguments: str | Path) -> dict:
+def printed_json(script: str, *arguments: str | Path) -> dict:
     result = called(script, *arguments, "--json")
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)
@@ -35,9 +35,9 @@ def archive(tmp_path: Path) -> Path:
 def test_from_a_key_to_a_verified_archive(tmp_path: Path, archive: Path) -> None:
     trusted = tmp_path / "trusted"
 
-    made = said("keys", "alice", "--private", tmp_path / "alice.key", "--trusted", trusted)
-    signed = said("sign", archive, "--key", made["private"])
-    verified = said("verify", archive, "--trusted", trusted)
+    made = printed_json("keys", "alice", "--private", tmp_path / "alice.key", "--trusted", trusted)
+    signed = printed_json("sign", archive, "--key", made["private"])
+    verified = printed_json("verify", archive, "--trusted", trusted)
 
     assert verified == {"model": "tick", "version": "1.0", "digest": signed["digest"], "signer": "alice"}
     assert made["key_id"] == signed["key_id"]
@@ -62,7 +62,7 @@ def test_people_are_told_in_words(tmp_path: Path, archive: Path) -> None:
 def test_without_a_place_the_key_goes_into_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
 
-    made = said("keys", "alice", "--trusted", tmp_path / "trusted")
+    made = printed_json("keys", "alice", "--trusted", tmp_path / "trusted")
 
     assert Path(made["private"]) == tmp_path / ".config" / "nautilus-torchserve" / "alice.key"
     assert Path(made["private"]).is_file()
@@ -100,10 +100,10 @@ def test_a_name_that_would_leave_the_folder_is_a_wrong_call(tmp_path: Path) -> N
 
 
 def test_an_archive_is_packed_signed(tick_run: Path, tmp_path: Path) -> None:
-    said("keys", "ci", "--private", tmp_path / "ci.key", "--trusted", tmp_path)
+    printed_json("keys", "ci", "--private", tmp_path / "ci.key", "--trusted", tmp_path)
     options = ("--run", tick_run, "--version", "3.2", "--out", tmp_path / "out", "--sign-key", tmp_path / "ci.key")
 
-    built = said("archive", "tick", *options)
+    built = printed_json("archive", "tick", *options)
     verified = run_script("scripts/verify.py", built["path"], "--trusted", tmp_path, "--json")
 
     assert verified.returncode == 0, verified.stderr
@@ -114,5 +114,5 @@ def test_a_key_that_cannot_be_used_packs_nothing(tick_run: Path, tmp_path: Path)
     result = called("archive", "tick", "--run", tick_run, "--out", tmp_path, "--sign-key", "env:NOT_SET")
 
     assert result.exit_code == 1
-    assert "env:NOT_SET: a private key in PEM expected in this variable" in result.stderr
+    assert "env:NOT_SET: expected a private key in PEM in this variable" in result.stderr
     assert list(tmp_path.iterdir()) == []

@@ -44,8 +44,8 @@ def test_prints_one_object_writes_the_page_and_fails_for_one_that_failed(
 
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1].startswith("error: 2 of 4 backtests failed; the first: min_probability in")
-    said = json.loads(result.stdout)
-    assert [bool(trial["error"]) for trial in said["trials"]] == [False, False, True, True]
-    assert (said["possible"], said["tried"], said["failed"]) == (4, 4, 2)
-    assert said["subject"]["version"] == "1.0"
-    assert Path(said["report"]).is_file()
+    summary = json.loads(result.stdout)
+    assert [bool(trial["error"]) for trial in summary["trials"]] == [False, False, True, True]
+    assert (summary["possible"], summary["tried"], summary["failed"]) == (4, 4, 2)
+    assert summary["subject"]["version"] == "1.0"
+    assert Path(summary["report"]).is_file()

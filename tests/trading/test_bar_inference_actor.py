@@ -230,19 +230,19 @@ def run_actor(config: BarInferenceActorConfig, instrument: Instrument, catalog: 
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"bar_types": []}, "bar_types of at least 1 instrument expected, was none"),
+        ({"bar_types": []}, "expected bar_types of at least 1 instrument, got none"),
         (
             {"bar_types": ["A.X-1-MINUTE-LAST-EXTERNAL", "A.X-5-MINUTE-LAST-EXTERNAL"]},
-            "bar_types of different instruments expected, was A.X, A.X",
+            "expected bar_types of different instruments, got A.X, A.X",
         ),
         (
             {"bar_types": ["A.X-1-MINUTE-LAST-EXTERNAL", "B.X-5-MINUTE-LAST-EXTERNAL"]},
-            "bar_types of one interval expected, was 1-MINUTE-LAST, 5-MINUTE-LAST",
+            "expected bar_types of one interval, got 1-MINUTE-LAST, 5-MINUTE-LAST",
         ),
-        ({"batch_wait_ns": 11 * MS}, "batch_wait_ns of 0 to latency_ns = 10000000 expected, was 11000000"),
-        ({"batch_wait_ns": -1}, "batch_wait_ns of 0 .* was -1"),
-        ({"latency_ns": -1, "batch_wait_ns": -1}, "latency_ns of at least 0 .* was -1"),
-        ({"url": "ftp://x"}, "url beginning with http://.* was 'ftp://x'"),
+        ({"batch_wait_ns": 11 * MS}, "expected batch_wait_ns of 0 to latency_ns = 10000000, got 11000000"),
+        ({"batch_wait_ns": -1}, "batch_wait_ns of 0 .* got -1"),
+        ({"latency_ns": -1, "batch_wait_ns": -1}, "latency_ns of at least 0.* got -1"),
+        ({"url": "ftp://x"}, "url beginning with http://.* got 'ftp://x'"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(wrong: dict, message: str) -> None:

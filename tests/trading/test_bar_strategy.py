@@ -218,13 +218,13 @@ def test_orders_say_which_model_they_came_from() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"trade_size": Decimal(0)}, "trade_size above 0 expected, was 0"),
-        ({"min_confidence": 0.49}, r"min_confidence in \[0.5, 1\) expected, was 0.49"),
-        ({"min_confidence": 1.0}, "was 1"),
-        ({"cost_bps": -1.0}, "cost_bps of at least 0 expected, was -1"),
-        ({"closed_market_ns": -1}, "closed_market_ns of at least 0 expected, was -1"),
-        ({"horizon_ns": 0}, "horizon_ns of at least 1 expected, was 0"),
-        ({"max_age_ns": 0}, "max_age_ns of at least 1 expected, was 0"),
+        ({"trade_size": Decimal(0)}, "expected trade_size above 0, got 0"),
+        ({"min_confidence": 0.49}, r"expected min_confidence in \[0.5, 1\), got 0.49"),
+        ({"min_confidence": 1.0}, "got 1"),
+        ({"cost_bps": -1.0}, "expected cost_bps of at least 0, got -1"),
+        ({"closed_market_ns": -1}, "expected closed_market_ns of at least 0, got -1"),
+        ({"horizon_ns": 0}, "expected horizon_ns of at least 1, got 0"),
+        ({"max_age_ns": 0}, "expected max_age_ns of at least 1, got 0"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(wrong: dict, message: str) -> None:

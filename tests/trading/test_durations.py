@@ -27,7 +27,7 @@ def test_another_form_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["0ms", "0.4ns"])
 def test_no_time_at_all_is_refused(text: str) -> None:
-    with pytest.raises(BadSetting, match="above 0 expected, was '0"):
+    with pytest.raises(BadSetting, match="expected a duration above 0, got '0"):
         parse_duration(text)
 
 

@@ -116,7 +116,7 @@ def test_no_order_leaves_more_than_the_largest_position(small_market: Trades, pr
 
 
 def test_a_largest_position_below_the_trade_size_is_refused(trade_on: TradeOn, predict: Predict) -> None:
-    with pytest.raises(BadSetting, match=r"max_position of at least trade_size = 0\.010 expected, was 0\.001"):
+    with pytest.raises(BadSetting, match=r"expected max_position of at least trade_size = 0\.010, got 0\.001"):
         trade_on([], max_position=Decimal("0.001"))
 
 
@@ -180,9 +180,9 @@ def test_each_decision_is_told_with_its_reason(trade_on: TradeOn, predict: Predi
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"on_failure": "pray"}, "on_failure of hold, flatten, last_good expected, was 'pray'"),
-        ({"last_good_ns": 0}, "last_good_ns of at least 1 expected, was 0"),
-        ({"failure_grace_ns": -1}, "failure_grace_ns of at least 0 expected, was -1"),
+        ({"on_failure": "pray"}, "expected on_failure of hold, flatten, last_good, got 'pray'"),
+        ({"last_good_ns": 0}, "expected last_good_ns of at least 1, got 0"),
+        ({"failure_grace_ns": -1}, "expected failure_grace_ns of at least 0, got -1"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(small_market: Trades, wrong: dict, message: str) -> None:

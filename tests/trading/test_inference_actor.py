@@ -93,13 +93,13 @@ def test_a_window_other_than_the_models_is_refused_at_the_start(
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"latency_ns": -1}, "latency_ns of at least 0 expected, was -1"),
-        ({"latency_workers": 0}, "latency_workers of at least 1 expected, was 0"),
-        ({"warm_up_ns": -1}, "warm_up_ns of at least 0 expected, was -1"),
-        ({"url": "ftp://x"}, "url beginning with http://.* was 'ftp://x'"),
+        ({"latency_ns": -1}, "expected latency_ns of at least 0, got -1"),
+        ({"latency_workers": 0}, "expected latency_workers of at least 1, got 0"),
+        ({"warm_up_ns": -1}, "expected warm_up_ns of at least 0, got -1"),
+        ({"url": "ftp://x"}, "expected url beginning with http://.* got 'ftp://x'"),
         ({"window": 0}, "expected window of at least 1 trade, got 0"),
-        ({"timeout_s": 0.0}, "timeout_s above 0 expected, was 0"),
-        ({"max_failures": 0}, "max_failures of at least 1 expected, was 0"),
+        ({"timeout_s": 0.0}, "expected timeout_s above 0, got 0"),
+        ({"max_failures": 0}, "expected max_failures of at least 1, got 0"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(wrong: dict, message: str) -> None:

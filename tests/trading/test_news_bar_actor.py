@@ -197,10 +197,10 @@ def test_models_that_take_something_else_are_refused_at_the_start(news_archives:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"max_news_age_ns": 0}, "max_news_age_ns of at least 1 expected, was 0"),
-        ({"max_texts": 0}, "max_texts of 1 to 1024 expected, was 0"),
-        ({"max_texts": 1025}, "max_texts of 1 to 1024 expected, was 1025"),
-        ({"bar_types": []}, "bar_types of at least 1 instrument expected, was none"),
+        ({"max_news_age_ns": 0}, "expected max_news_age_ns of at least 1, got 0"),
+        ({"max_texts": 0}, "expected max_texts of 1 to 1024, got 0"),
+        ({"max_texts": 1025}, "expected max_texts of 1 to 1024, got 1025"),
+        ({"bar_types": []}, "expected bar_types of at least 1 instrument, got none"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(wrong: dict, message: str) -> None:

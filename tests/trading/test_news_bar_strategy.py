@@ -120,5 +120,5 @@ def test_without_either_it_trades_as_the_bar_strategy() -> None:
 
 @pytest.mark.parametrize("veto", [0.0, -0.1, 1.01, float("nan")])
 def test_a_veto_that_makes_no_sense_is_refused(veto: float) -> None:
-    with pytest.raises(BadSetting, match="veto_score above 0 and at most 1, or None expected, was"):
+    with pytest.raises(BadSetting, match="expected veto_score above 0 and at most 1, or None, got"):
         NewsBarStrategyConfig(instrument_id=INSTRUMENT.id, trade_size=SIZE, horizon_ns=MINUTE, veto_score=veto)

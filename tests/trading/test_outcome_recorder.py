@@ -235,11 +235,11 @@ BAR_TYPE = BarType.from_str("ETHUSDT.BINANCE-1-MINUTE-LAST-EXTERNAL")
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"instrument_ids": []}, "instrument_ids of at least 1 instrument expected, was none"),
-        ({"horizon": 0}, "horizon of at least 1 event expected, was 0"),
-        ({"cost_bps": -1.0}, "cost_bps of at least 0 expected, was -1"),
-        ({"flush_s": 0.0}, "flush_s above 0 expected, was 0"),
-        ({"bar_types": (BAR_TYPE,)}, "bar_types of all instruments or of none expected"),
+        ({"instrument_ids": []}, "expected instrument_ids of at least 1 instrument, got none"),
+        ({"horizon": 0}, "expected horizon of at least 1 event, got 0"),
+        ({"cost_bps": -1.0}, "expected cost_bps of at least 0, got -1"),
+        ({"flush_s": 0.0}, "expected flush_s above 0, got 0"),
+        ({"bar_types": (BAR_TYPE,)}, "expected bar_types of all instruments or of none"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(wrong: dict, message: str) -> None:

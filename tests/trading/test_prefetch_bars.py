@@ -108,5 +108,5 @@ def test_on_real_minutes(bar_settings: BarBacktestSettings) -> None:
 def test_models_that_read_news_are_refused() -> None:
     settings = NewsBacktestSettings(url="mar:ensemble.mar", mode="prefetch")
 
-    with pytest.raises(BadSetting, match=r"mode inline for a model that reads news .* was 'prefetch'"):
+    with pytest.raises(BadSetting, match=r"mode inline for a model that reads news.* got 'prefetch'"):
         run_news_backtest([market()], [], settings)

@@ -65,8 +65,8 @@ def test_an_order_tells_the_split_that_it_is_a_part_of(
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"url": "mar:tick.mar"}, r"url of a server \(traffic is split there\) expected, was 'mar:tick.mar'"),
-        ({"version": "1.0"}, r"no version \(the split says which\) expected, was '1.0'"),
+        ({"url": "mar:tick.mar"}, r"expected url of a server \(traffic is split there\), got 'mar:tick.mar'"),
+        ({"version": "1.0"}, r"expected no version \(the split says which\), got '1.0'"),
     ],
 )
 def test_settings_that_make_no_sense_with_splits_are_refused(wrong: dict, message: str) -> None:

@@ -129,8 +129,8 @@ def test_too_few_trades_are_refused(market: Trades, settings: BacktestSettings) 
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"latency_ns": 2, "max_age_ns": 1}, "latency_ns of at most max_age_ns = 1 .* was 2"),
-        ({"fee_bps": -1.0}, "fee_bps of at least 0 expected, was -1"),
+        ({"latency_ns": 2, "max_age_ns": 1}, "latency_ns of at most max_age_ns = 1 .* got 2"),
+        ({"fee_bps": -1.0}, "expected fee_bps of at least 0, got -1"),
         ({"starting_balance": Decimal(0)}, "expected a starting_balance .* above 0, .*, got 0"),
         ({"starting_balance": Decimal("NaN")}, "expected a starting_balance .* above 0, .*, got NaN"),
     ],

@@ -249,10 +249,10 @@ def test_a_model_of_other_bars_is_refused(bar_settings: BarBacktestSettings, tic
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"spread_bps": -1.0}, r"spread_bps in \[0, 10000\) .* was -1"),
-        ({"batch_wait_ns": 2, "latency_ns": 1}, "batch_wait_ns of 0 to latency_ns = 1 expected, was 2"),
-        ({"latency_ns": 2, "max_age_ns": 1}, "latency_ns of at most max_age_ns = 1 .* was 2"),
-        ({"fee_bps": -1.0}, "fee_bps of at least 0 expected, was -1"),
+        ({"spread_bps": -1.0}, r"spread_bps in \[0, 10000\).* got -1"),
+        ({"batch_wait_ns": 2, "latency_ns": 1}, "expected batch_wait_ns of 0 to latency_ns = 1, got 2"),
+        ({"latency_ns": 2, "max_age_ns": 1}, "latency_ns of at most max_age_ns = 1 .* got 2"),
+        ({"fee_bps": -1.0}, "expected fee_bps of at least 0, got -1"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(wrong: dict, message: str) -> None:
@@ -263,9 +263,9 @@ def test_settings_that_make_no_sense_are_refused(wrong: dict, message: str) -> N
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"horizon_ns": MINUTE - 1}, f"horizon_ns of at least a bar's {MINUTE} expected, was {MINUTE - 1}"),
-        ({"latency_ns": MINUTE, "max_age_ns": MINUTE}, f"latency_ns below a bar's {MINUTE} expected, was {MINUTE}"),
-        ({"min_confidence": 0.4}, r"min_confidence in \[0.5, 1\) expected, was 0.4"),
+        ({"horizon_ns": MINUTE - 1}, f"expected horizon_ns of at least a bar's {MINUTE}, got {MINUTE - 1}"),
+        ({"latency_ns": MINUTE, "max_age_ns": MINUTE}, f"expected latency_ns below a bar's {MINUTE}, got {MINUTE}"),
+        ({"min_confidence": 0.4}, r"expected min_confidence in \[0.5, 1\), got 0.4"),
     ],
 )
 def test_settings_that_do_not_go_with_the_model_are_refused(

@@ -187,11 +187,11 @@ def test_sentiment_goes_through_a_catalog_and_back(news_archives: dict[str, Path
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"instrument_ids": []}, "instrument_ids of at least 1 instrument expected, was none"),
-        ({"instrument_ids": ids(SIM, SIM)}, "instrument_ids of different instruments expected, was"),
-        ({"half_life_ns": 0}, "half_life_ns of at least 1 expected, was 0"),
-        ({"max_batch": 0}, "max_batch of at least 1 expected, was 0"),
-        ({"latency_ns": -1}, "latency_ns of at least 0 .* was -1"),
+        ({"instrument_ids": []}, "expected instrument_ids of at least 1 instrument, got none"),
+        ({"instrument_ids": ids(SIM, SIM)}, "expected instrument_ids of different instruments, got"),
+        ({"half_life_ns": 0}, "expected half_life_ns of at least 1, got 0"),
+        ({"max_batch": 0}, "expected max_batch of at least 1, got 0"),
+        ({"latency_ns": -1}, "latency_ns of at least 0.* got -1"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(wrong: dict, message: str) -> None:

@@ -246,7 +246,7 @@ def test_bars_from_outside_and_those_of_a_live_run_are_not_refused() -> None:
 
 
 def test_bars_that_are_not_made_by_time_are_refused() -> None:
-    with pytest.raises(BadSetting, match="bar_types by time expected, was 100-TICK-LAST"):
+    with pytest.raises(BadSetting, match="expected bar_types by time, got 100-TICK-LAST"):
         BarInferenceActorConfig(
             bar_types=[BarType.from_str(f"{INSTRUMENT.id}-100-TICK-LAST-INTERNAL")], max_gap_ns=1, url="http://x"
         )

@@ -112,11 +112,11 @@ def test_orders_say_which_model_they_came_from(trade_on: TradeOn, predict: Predi
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"trade_size": Decimal(0)}, "trade_size above 0 expected, was 0"),
-        ({"min_probability": 1 / 3}, r"min_probability in \(1/3, 1\) expected, was 0.333"),
-        ({"min_probability": 1.0}, "was 1"),
-        ({"cooldown_ns": -1}, "cooldown_ns of at least 0 expected, was -1"),
-        ({"max_age_ns": 0}, "max_age_ns of at least 1 expected, was 0"),
+        ({"trade_size": Decimal(0)}, "expected trade_size above 0, got 0"),
+        ({"min_probability": 1 / 3}, r"expected min_probability in \(1/3, 1\), got 0.333"),
+        ({"min_probability": 1.0}, "got 1"),
+        ({"cooldown_ns": -1}, "expected cooldown_ns of at least 0, got -1"),
+        ({"max_age_ns": 0}, "expected max_age_ns of at least 1, got 0"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(wrong: dict, message: str) -> None:

@@ -7,7 +7,7 @@ from nautilus_torchserve.market.trades.simulator import simulate
 from nautilus_torchserve.market.trades.trades import Trades
 from nautilus_torchserve.training.price.dataset import BarDataset, bar_dataset
 from nautilus_torchserve.training.price.fit import BarFitConfig
-from nautilus_torchserve.training.price.training import PriceTraining
+from nautilus_torchserve.training.price.options import PriceTraining
 from nautilus_torchserve.training.tick.dataset import DatasetSplit, tick_dataset
 from nautilus_torchserve.training.tick.fit import FitConfig
 

@@ -77,7 +77,7 @@ def test_what_the_fit_saw_ends_before_the_served_models_test(bars: Bars, dataset
 
 
 def test_too_few_bars_are_refused_with_counts(bars: Bars) -> None:
-    with pytest.raises(BadData, match=r"at least 64 windows expected in each part of 2 folds, was .* 300 bars"):
+    with pytest.raises(BadData, match=r"expected at least 64 windows in each part of 2 folds, got .* 300 bars"):
         bar_dataset(bars.between(0, 300), False, bars.interval_ns, folds=2)
 
 

@@ -14,7 +14,7 @@ from nautilus_torchserve.market.trades.trades import BadData
 from nautilus_torchserve.training.fit.checkpoints import Checkpoints, History
 from nautilus_torchserve.training.price.dataset import BarDataset, bar_dataset
 from nautilus_torchserve.training.price.fit import BarFitConfig, _calibrate, _learning_rate, fit_fold, forecast
-from nautilus_torchserve.training.price.training import PriceTraining
+from nautilus_torchserve.training.price.options import PriceTraining
 
 CPU = torch.device("cpu")
 
@@ -131,11 +131,11 @@ def test_a_price_that_never_moves_is_refused(bars: Bars, small: PriceTraining, t
     frozen = replace(bars, **{name: np.full(len(bars), 10_000) for name in PRICES})
     dataset = bar_dataset(frozen, False, bars.interval_ns, folds=2)
 
-    with pytest.raises(BadData, match="moving prices expected in the training part, was one price throughout"):
+    with pytest.raises(BadData, match="expected moving prices in the training part, got one price throughout"):
         fit(dataset, small, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["epochs", "patience", "batch_windows", "learning_rate", "clip_norm"])
 def test_a_fit_of_nothing_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match=f"{name} .* expected, was 0"):
+    with pytest.raises(ValueError, match=f"expected {name} .*, got 0"):
         BarFitConfig(**{name: 0})

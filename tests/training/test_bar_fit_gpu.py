@@ -9,8 +9,8 @@ import torch
 from nautilus_torchserve.inference.model_files import read_golden
 from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.training.price.fit import BarFitConfig
+from nautilus_torchserve.training.price.options import PriceTraining
 from nautilus_torchserve.training.price.run import train_price
-from nautilus_torchserve.training.price.training import PriceTraining
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 

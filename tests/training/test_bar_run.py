@@ -19,9 +19,10 @@ from nautilus_torchserve.inference.model_files import build_network, read_descri
 from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.market.trades.trades import BadData
 from nautilus_torchserve.training.price.dataset import BarDataset
-from nautilus_torchserve.training.price.run import PriceResult, train_price
-from nautilus_torchserve.training.price.training import PriceTraining
+from nautilus_torchserve.training.price.options import PriceTraining
+from nautilus_torchserve.training.price.run import train_price
 from nautilus_torchserve.training.runs.folder import BadRunFolder
+from nautilus_torchserve.training.runs.result import TrainingResult
 from nautilus_torchserve.training.runs.tracking import TrackedRun
 from support import PROJECT, run_script
 
@@ -30,7 +31,7 @@ OPTIONS = ("price", "--bars", "1600", "--folds", "2", "--set", "network.hidden=4
 
 
 @pytest.fixture(scope="module")
-def result(bars: Bars, small: PriceTraining, tmp_path_factory: pytest.TempPathFactory) -> PriceResult:
+def result(bars: Bars, small: PriceTraining, tmp_path_factory: pytest.TempPathFactory) -> TrainingResult:
     return train_price(bars, tmp_path_factory.mktemp("runs") / "price", small)
 
 
@@ -38,12 +39,12 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in FILES}
 
 
-def test_a_run_holds_its_files_and_nothing_else_is_left(result: PriceResult) -> None:
+def test_a_run_holds_its_files_and_nothing_else_is_left(result: TrainingResult) -> None:
     assert {entry.name for entry in result.folder.iterdir()} == {*FILES, "checkpoints", "tracking.json"}
     assert {entry.name for entry in result.folder.parent.iterdir()} == {"price", "mlflow.db", "mlflow-artifacts"}
 
 
-def test_the_description_says_what_was_trained_on_what(result: PriceResult, bars: Bars, dataset: BarDataset) -> None:
+def test_the_description_says_what_was_trained_on_what(result: TrainingResult, bars: Bars, dataset: BarDataset) -> None:
     description = read_description(result.folder)
     facts = description["training"]
 
@@ -57,7 +58,7 @@ def test_the_description_says_what_was_trained_on_what(result: PriceResult, bars
     assert 0.5 <= description["metrics"]["confidence"]["p50"] <= description["metrics"]["confidence"]["p99"] <= 1
 
 
-def test_golden_windows_are_what_the_weights_answer(result: PriceResult) -> None:
+def test_golden_windows_are_what_the_weights_answer(result: TrainingResult) -> None:
     golden = read_golden(result.folder)
     network = build_network(read_description(result.folder))
     network.load_state_dict(load_file(result.folder / "weights.safetensors"))
@@ -70,7 +71,7 @@ def test_golden_windows_are_what_the_weights_answer(result: PriceResult) -> None
     assert len(np.unique(answers[:, 0])) == len(answers)
 
 
-def test_the_evaluation_covers_every_fold(result: PriceResult) -> None:
+def test_the_evaluation_covers_every_fold(result: TrainingResult) -> None:
     evaluation = json.loads((result.folder / "evaluation.json").read_text())
 
     assert [fold["number"] for fold in evaluation["folds"]] == [1, 2]
@@ -80,7 +81,7 @@ def test_the_evaluation_covers_every_fold(result: PriceResult) -> None:
     assert "no breaks" in " ".join(evaluation["data"]["findings"])
 
 
-def test_the_run_is_tracked_whole(result: PriceResult, bars: Bars) -> None:
+def test_the_run_is_tracked_whole(result: TrainingResult, bars: Bars) -> None:
     client = MlflowClient(f"sqlite:///{result.folder.parent / 'mlflow.db'}")
     run = client.get_run(result.mlflow_run_id)
 
@@ -97,7 +98,7 @@ def test_the_run_is_tracked_whole(result: PriceResult, bars: Bars) -> None:
 
 
 def test_the_same_inputs_give_the_same_bytes(
-    result: PriceResult, bars: Bars, small: PriceTraining, tmp_path: Path
+    result: TrainingResult, bars: Bars, small: PriceTraining, tmp_path: Path
 ) -> None:
     again = train_price(bars, tmp_path / "again", small)
     other = train_price(bars, tmp_path / "other", replace(small, fit=replace(small.fit, seed=2)))
@@ -166,7 +167,7 @@ def test_a_fold_killed_before_its_last_epoch_was_tracked_is_tracked_whole(
 def test_a_folder_that_is_no_run_is_left_alone(bars: Bars, small: PriceTraining, tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("mine")
 
-    with pytest.raises(BadRunFolder, match=r"was one with thesis\.tex"):
+    with pytest.raises(BadRunFolder, match=r"got one with thesis\.tex"):
         train_price(bars, tmp_path, small)
 
     assert (tmp_path / "thesis.tex").read_text() == "mine"

@@ -132,14 +132,14 @@ def test_news_that_moves_the_market_gains_something(market: tuple[Bars, list[Hea
 def test_silence_is_too_little(market: tuple[Bars, list[Headline]], price_run: Path) -> None:
     bars, headlines = market
 
-    with pytest.raises(BadData, match=r"at least 50 windows with news expected .* was \d+ of \d+, with 2 headlines"):
+    with pytest.raises(BadData, match=r"expected at least 50 windows with news .* got \d+ of \d+, with 2 headlines"):
         news_dataset(bars, headlines[:2], read_description(price_run), NewsWindowConfig(), perfect)
 
 
 def test_bars_of_another_length_are_refused(price_run: Path) -> None:
     bars, headlines = load_news_bars(None, None, 300, 1, interval_ns=5 * MINUTE_NS)
 
-    with pytest.raises(BadData, match="bars of 60 s expected, as the price model's, was 300 s"):
+    with pytest.raises(BadData, match="expected bars of 60 s as the price model, got 300 s"):
         news_dataset(bars, headlines, read_description(price_run), NewsWindowConfig(), perfect)
 
 
@@ -191,7 +191,7 @@ def test_a_run_becomes_an_archive_that_answers_as_its_members_do(
 def test_a_run_of_another_model_is_no_member(
     market: tuple[Bars, list[Headline]], price_run: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(BadMember, match="a run of 'sentiment' expected, was one of 'price'"):
+    with pytest.raises(BadMember, match="expected a run of 'sentiment', got one of 'price'"):
         train_ensemble(*market, price_run, price_run, tmp_path / "ensemble")
-    with pytest.raises(BadMember, match="a price model's run folder expected"):
+    with pytest.raises(BadMember, match="expected a price model's run folder"):
         train_ensemble(*market, tmp_path / "nothing", price_run, tmp_path / "ensemble")

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nautilus_torchserve.training.sentiment.data import CORPUS
 from nautilus_torchserve.training.sentiment.news_corpus import (
     CLASSES,
     BadCorpus,
@@ -16,14 +17,11 @@ from nautilus_torchserve.training.sentiment.news_corpus import (
     load_corpus,
     load_labelled,
 )
-from support import PROJECT
-
-NEWS = PROJECT / "corpus/news"
 
 
 @pytest.fixture(scope="module")
 def corpus() -> Corpus:
-    return load_corpus(NEWS)
+    return load_corpus(CORPUS)
 
 
 def everything(corpus: Corpus) -> tuple[Sentence, ...]:
@@ -120,12 +118,12 @@ def test_latin_1_is_read_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("", "was empty"),
-        ("text,label\n", "was only a header"),
-        ("Up it goes\n", "line 1: text@label, or a CSV header with text and label, expected"),
-        ("Up it goes@good\n", "line 1: label negative, neutral or positive expected, was 'good'"),
-        ("Up@positive\n @negative\n", "line 2: a sentence expected, was empty"),
-        ('text,label\n"Up,positive\n', "comma-separated values expected"),
+        ("", "got an empty file"),
+        ("text,label\n", "got only a header"),
+        ("Up it goes\n", "line 1: expected text@label, or a CSV header with text and label"),
+        ("Up it goes@good\n", "line 1: expected label negative, neutral or positive, got 'good'"),
+        ("Up@positive\n @negative\n", "line 2: expected a sentence, got none"),
+        ('text,label\n"Up,positive\n', "expected comma-separated values"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_named_with_its_line(tmp_path: Path, content: str, says: str) -> None:
@@ -141,10 +139,10 @@ def test_a_file_that_cannot_be_read_is_named_with_its_line(tmp_path: Path, conte
 @pytest.mark.parametrize(
     ("rows", "held_out", "says"),
     [
-        ("positive,a,wire,Up it goes\npositive,b,wire,up  it goes\n", "t/a", "every sentence once expected"),
-        ("positive,a,wire,Up it goes\n", "t/z", "subtopics of the corpus expected, was t/z"),
-        ("positive,a,radio,Up it goes\n", "t/a", "line 2: style wire, press or social expected, was 'radio'"),
-        ("positive,a,wire,Up, it goes\n", "t/a", "line 2: 4 columns expected"),
+        ("positive,a,wire,Up it goes\npositive,b,wire,up  it goes\n", "t/a", "expected every sentence once"),
+        ("positive,a,wire,Up it goes\n", "t/z", "expected subtopics of the corpus, got t/z"),
+        ("positive,a,radio,Up it goes\n", "t/a", "line 2: expected style wire, press or social, got 'radio'"),
+        ("positive,a,wire,Up, it goes\n", "t/a", "line 2: expected 4 columns"),
     ],
 )
 def test_a_corpus_that_is_not_in_order_is_refused(tmp_path: Path, rows: str, held_out: str, says: str) -> None:

@@ -30,12 +30,12 @@ def test_single_values_go_before_the_file_and_the_file_before_defaults(tmp_path:
 @pytest.mark.parametrize(
     ("setting", "expected"),
     [
-        ("hidden=32", "network.NAME=VALUE or fit.NAME=VALUE expected, was 'hidden=32'"),
-        ("network.hidden", "network.NAME=VALUE or fit.NAME=VALUE expected"),
-        ("network.width=3", "settings: network: one of inputs, hidden, .* expected, was 'width'"),
-        ("network.hidden=wide", "settings: network.hidden: int expected, was 'wide'"),
-        ("network.cell=rnn", r"settings: network.cell: Literal\['lstm', 'gru'\] expected, was 'rnn'"),
-        ("fit.epochs=0", "settings: fit: epochs of at least 1 expected, was 0"),
+        ("hidden=32", "expected network.NAME=VALUE or fit.NAME=VALUE, got 'hidden=32'"),
+        ("network.hidden", "expected network.NAME=VALUE or fit.NAME=VALUE"),
+        ("network.width=3", "settings: network: expected one of inputs, hidden, .*, got 'width'"),
+        ("network.hidden=wide", "settings: network.hidden: expected int, got 'wide'"),
+        ("network.cell=rnn", r"settings: network.cell: expected Literal\['lstm', 'gru'\], got 'rnn'"),
+        ("fit.epochs=0", "settings: fit: expected epochs of at least 1, got 0"),
     ],
 )
 def test_a_setting_that_means_nothing_is_refused(setting: str, expected: str) -> None:
@@ -44,7 +44,7 @@ def test_a_setting_that_means_nothing_is_refused(setting: str, expected: str) ->
 
 
 def test_an_unknown_model_or_device_is_refused() -> None:
-    with pytest.raises(ValueError, match="model price_lstm, residual, cnn, patchtst expected, was 'mamba'"):
+    with pytest.raises(ValueError, match="expected a network of price_lstm, residual, cnn, patchtst, got 'mamba'"):
         price_training("mamba")
-    with pytest.raises(BadConfig, match="device auto, cpu or cuda expected, was 'tpu'"):
+    with pytest.raises(BadConfig, match="expected device auto, cpu or cuda, got 'tpu'"):
         price_training("price_lstm", device="tpu")

@@ -27,7 +27,7 @@ class Fit:
 
     def __post_init__(self) -> None:
         if self.epochs < 1:
-            raise ValueError(f"at least 1 epoch expected, was {self.epochs}")
+            raise ValueError(f"expected at least 1 epoch, got {self.epochs}")
 
 
 SECTIONS = {"network": Network, "fit": Fit}
@@ -63,23 +63,23 @@ def test_what_a_file_leaves_out_has_its_default(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"fit": {"epochs": "3"}}', "fit.epochs: int expected, was '3'"),
-        ('{"fit": {"epochs": true}}', "fit.epochs: int expected, was True"),
-        ('{"fit": {"epochs": 2.5}}', "fit.epochs: int expected, was 2.5"),
-        ('{"fit": {"epochs": 1, "clip": "no"}}', "fit.clip: float | None expected, was 'no'"),
-        ('{"fit": {"epochs": 1, "rate": 1}}', "fit: one of epochs, learning_rate, clip, shuffle expected, was 'rate'"),
-        ('{"fit": {"epochs": 0}}', "fit: at least 1 epoch expected, was 0"),
-        ('{"fit": {"epochs": NaN}}', "a finite number expected, was NaN"),
-        ('{"fit": [1]}', "fit: an object expected, was [1]"),
-        ('{"network": {}}', "fit.epochs: a value expected, was missing"),
-        ('{"network": {"cell": "rnn"}}', "network.cell: Literal['lstm', 'gru'] expected, was 'rnn'"),
-        ('{"network": {"widths": [1, "2"]}}', "network.widths[1]: tuple[int, ...] expected, was '2'"),
-        ('{"fits": {}}', "the file: one of network, fit, tuned expected, was 'fits'"),
-        ('{"fit": {"epochs": 1}, "tuned": {"study": "s"}}', "tuned.trials: a value expected, was missing"),
-        ("[]", "the file: an object expected, was []"),
-        ("{", "JSON expected, was unreadable: "),
-        ("\ud800", "JSON expected, was unreadable: "),
-        (None, "a configuration file expected, was nothing"),
+        ('{"fit": {"epochs": "3"}}', "fit.epochs: expected int, got '3'"),
+        ('{"fit": {"epochs": true}}', "fit.epochs: expected int, got True"),
+        ('{"fit": {"epochs": 2.5}}', "fit.epochs: expected int, got 2.5"),
+        ('{"fit": {"epochs": 1, "clip": "no"}}', "fit.clip: expected float | None, got 'no'"),
+        ('{"fit": {"epochs": 1, "rate": 1}}', "fit: expected one of epochs, learning_rate, clip, shuffle, got 'rate'"),
+        ('{"fit": {"epochs": 0}}', "fit: expected at least 1 epoch, got 0"),
+        ('{"fit": {"epochs": NaN}}', "expected a finite number, got NaN"),
+        ('{"fit": [1]}', "fit: expected an object, got [1]"),
+        ('{"network": {}}', "fit.epochs: expected a value, got none"),
+        ('{"network": {"cell": "rnn"}}', "network.cell: expected Literal['lstm', 'gru'], got 'rnn'"),
+        ('{"network": {"widths": [1, "2"]}}', "network.widths[1]: expected tuple[int, ...], got '2'"),
+        ('{"fits": {}}', "the file: expected one of network, fit, tuned, got 'fits'"),
+        ('{"fit": {"epochs": 1}, "tuned": {"study": "s"}}', "tuned.trials: expected a value, got none"),
+        ("[]", "the file: expected an object, got []"),
+        ("{", "expected JSON: "),
+        ("\ud800", "expected JSON: "),
+        (None, "expected a configuration file, got none"),
     ],
 )
 def test_a_bad_configuration_says_where_and_what_was_expected(tmp_path: Path, text: str | None, message: str) -> None:
@@ -96,9 +96,9 @@ def test_a_bad_configuration_says_where_and_what_was_expected(tmp_path: Path, te
 @pytest.mark.parametrize(
     ("best", "message"),
     [
-        ({"network": {"hidden": float("inf")}}, "values of JSON types expected"),
-        ({"network": {"hidden": {1}}}, "values of JSON types expected"),
-        ({"hidden": 64}, "hidden: a section expected, was 64"),
+        ({"network": {"hidden": float("inf")}}, "expected values of JSON types"),
+        ({"network": {"hidden": {1}}}, "expected values of JSON types"),
+        ({"hidden": 64}, "hidden: expected a section, got 64"),
     ],
 )
 def test_what_cannot_be_written_leaves_the_old_file(tmp_path: Path, best: dict[str, object], message: str) -> None:

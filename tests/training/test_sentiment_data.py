@@ -107,8 +107,8 @@ def test_what_was_fitted_on_is_not_unseen(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kept", "expected"),
     [
-        (lambda line: not line.endswith("neutral"), r"own\.txt: .* in the train part, was .* without neutral"),
-        (lambda line: line in lines(3), r"of every class expected in the \w+ part, was \d sentences without"),
+        (lambda line: not line.endswith("neutral"), r"own\.txt: .* in the train part, got .* without neutral"),
+        (lambda line: line in lines(3), r"expected sentences of every class in the \w+ part, got \d sentences without"),
     ],
     ids=["a class missing", "hardly anything"],
 )
@@ -121,5 +121,5 @@ def test_a_part_without_a_class_is_refused(kept, expected: str, tmp_path: Path) 
 
 
 def test_no_corpus_and_no_file_is_refused() -> None:
-    with pytest.raises(BadCorpus, match="a file of labelled sentences expected where the corpus is left out, was none"):
+    with pytest.raises(BadCorpus, match="expected a file of labelled sentences where the corpus is left out, got none"):
         load_sentiment_data([], None)

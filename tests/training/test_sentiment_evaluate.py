@@ -6,7 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precision_recall_fscore_support
 
-from nautilus_torchserve.training.sentiment.evaluate import BINS, class_facts, evaluate, reliability, scores, wrong_ones
+from nautilus_torchserve.training.sentiment.evaluate import (
+    BINS,
+    class_facts,
+    evaluate,
+    misread_sentences,
+    reliability,
+    scores,
+)
 from nautilus_torchserve.training.sentiment.news_corpus import CLASSES, Sentence
 from nautilus_torchserve.training.sentiment.records import scripts
 
@@ -134,7 +141,7 @@ def test_every_mistake_is_listed_the_surest_first() -> None:
     labels = np.array([0, 1, 2, 0])
     probabilities = np.array([[0.5, 0.3, 0.2], [0.6, 0.3, 0.1], [0.1, 0.8, 0.1], [0.2, 0.3, 0.5]])
 
-    found = wrong_ones(sentences(labels), labels, probabilities)
+    found = misread_sentences(sentences(labels), labels, probabilities)
 
     assert [row["text"] for row in found] == ["text 2", "text 1", "text 3"]
     assert [(row["label"], row["said"]) for row in found] == [

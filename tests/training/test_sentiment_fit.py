@@ -18,7 +18,7 @@ from model_defs.sentiment_transformer import SentimentTransformer
 from nautilus_torchserve.training.fit.checkpoints import Checkpoints, History
 from nautilus_torchserve.training.fit.threads import threads
 from nautilus_torchserve.training.sentiment.backbone import Backbone, build_network, find_backbone
-from nautilus_torchserve.training.sentiment.batches import Tokenised, tokenise
+from nautilus_torchserve.training.sentiment.batches import TokenizedPart, tokenize
 from nautilus_torchserve.training.sentiment.fit import (
     SentimentFitConfig,
     best_temperature,
@@ -49,19 +49,19 @@ def backbone(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
 
 
 @pytest.fixture(scope="module")
-def part(backbone: Backbone, tmp_path_factory: pytest.TempPathFactory) -> Tokenised:
+def part(backbone: Backbone, tmp_path_factory: pytest.TempPathFactory) -> TokenizedPart:
     path = write_sentences(tmp_path_factory.mktemp("sentences") / "own.txt", count=90)
-    return tokenise(Tokenizer.from_str(backbone.tokenizer), load_labelled(path), 64)
+    return tokenize(Tokenizer.from_str(backbone.tokenizer), load_labelled(path), 64)
 
 
 @pytest.fixture(scope="module")
-def other(backbone: Backbone, tmp_path_factory: pytest.TempPathFactory) -> Tokenised:
+def other(backbone: Backbone, tmp_path_factory: pytest.TempPathFactory) -> TokenizedPart:
     path = write_sentences(tmp_path_factory.mktemp("sentences") / "own.txt", count=45, seed=2)
-    return tokenise(Tokenizer.from_str(backbone.tokenizer), load_labelled(path), 64)
+    return tokenize(Tokenizer.from_str(backbone.tokenizer), load_labelled(path), 64)
 
 
 @pytest.fixture
-def fit(backbone: Backbone, part: Tokenised, other: Tokenised, tmp_path: Path) -> Fit:
+def fit(backbone: Backbone, part: TokenizedPart, other: TokenizedPart, tmp_path: Path) -> Fit:
     """A fit of a moment; its second outcome is the history."""
 
     def fit(
@@ -86,7 +86,7 @@ def equal(one: SentimentTransformer, two: SentimentTransformer) -> bool:
 
 
 def test_it_learns_what_the_head_alone_does_not(
-    fit: Fit, backbone: Backbone, part: Tokenised, other: Tokenised
+    fit: Fit, backbone: Backbone, part: TokenizedPart, other: TokenizedPart
 ) -> None:
     network, history = fit()
 
@@ -117,7 +117,7 @@ def test_another_seed_gives_other_weights(fit: Fit) -> None:
     assert not equal(one, two)
 
 
-def test_the_best_epoch_s_average_is_kept(fit: Fit, other: Tokenised) -> None:
+def test_the_best_epoch_s_average_is_kept(fit: Fit, other: TokenizedPart) -> None:
     """Steps far too large end worse than they were in between."""
     network, history = fit(replace(CONFIG, epochs=5, patience=5, learning_rate=0.03, head_learning_rate=0.3))
 
@@ -172,7 +172,7 @@ def test_the_divergence_is_the_mean_of_both_ways() -> None:
 
 @pytest.mark.parametrize("kind", ["albert", "distilbert"])
 def test_an_encoder_that_shares_its_layers_or_names_them_otherwise_fits_too(
-    kind: str, part: Tokenised, backbone: Backbone, tmp_path: Path
+    kind: str, part: TokenizedPart, backbone: Backbone, tmp_path: Path
 ) -> None:
     from transformers import AutoConfig, AutoModel
 
@@ -195,7 +195,7 @@ def test_an_encoder_that_shares_its_layers_or_names_them_otherwise_fits_too(
     assert any("layer" in name for name in changed)
 
 
-def test_the_head_answers_as_the_regression_that_it_was(backbone: Backbone, part: Tokenised) -> None:
+def test_the_head_answers_as_the_regression_that_it_was(backbone: Backbone, part: TokenizedPart) -> None:
     network = build_network(backbone, 64, 0.1)
     states = mean_states(network, part, CPU)
     head = fit_head(states, part.labels, 1.0, True)
@@ -207,11 +207,11 @@ def test_the_head_answers_as_the_regression_that_it_was(backbone: Backbone, part
     assert isinstance(head, LogisticRegression)
 
 
-def test_class_weights_give_a_rare_class_its_due(backbone: Backbone, part: Tokenised, tmp_path: Path) -> None:
+def test_class_weights_give_a_rare_class_its_due(backbone: Backbone, part: TokenizedPart, tmp_path: Path) -> None:
     """With 2 sentences of one class among 62, on an encoder that cannot tell them apart."""
     rare = np.flatnonzero(part.labels == 2)[:2]
     kept = np.sort(np.concatenate([np.flatnonzero(part.labels != 2), rare]))
-    few = Tokenised(tuple(part.tokens[0] for _ in kept), part.labels[kept], 0)
+    few = TokenizedPart(tuple(part.tokens[0] for _ in kept), part.labels[kept], 0)
     said = {}
     for weighted in (True, False):
         network = build_network(backbone, 64, 0.1)

@@ -2,7 +2,15 @@ import numpy as np
 import pytest
 
 from nautilus_torchserve.training.sentiment.data import load_sentiment_data
-from nautilus_torchserve.training.sentiment.lexicon import BAD, BURDENS, DOWN, GOOD, UP, lexicon_answers, lexicon_score
+from nautilus_torchserve.training.sentiment.lexicon import (
+    BAD,
+    BURDENS,
+    DOWN,
+    GOOD,
+    UP,
+    lexicon_predictions,
+    lexicon_score,
+)
 
 
 @pytest.mark.parametrize(
@@ -37,7 +45,7 @@ def test_no_word_says_both() -> None:
 
 def test_it_reads_the_corpus_far_better_than_a_guess() -> None:
     data = load_sentiment_data()
-    answers = lexicon_answers([each.text for each in data.train])
+    answers = lexicon_predictions([each.text for each in data.train])
 
     labels = np.array([("negative", "neutral", "positive").index(each.label) for each in data.train])
     assert (answers == labels).mean() > 0.5

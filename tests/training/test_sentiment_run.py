@@ -15,11 +15,12 @@ from nautilus_torchserve.inference.text_model import COLUMNS, TextModel
 from nautilus_torchserve.training.fit.checkpoints import History
 from nautilus_torchserve.training.fit.threads import threads
 from nautilus_torchserve.training.runs.folder import BadRunFolder, write_run
+from nautilus_torchserve.training.runs.result import TrainingResult
 from nautilus_torchserve.training.sentiment.backbone import Backbone, find_backbone
 from nautilus_torchserve.training.sentiment.data import SentimentData, load_sentiment_data
 from nautilus_torchserve.training.sentiment.news_corpus import BadCorpus
 from nautilus_torchserve.training.sentiment.options import SentimentTraining, sentiment_training
-from nautilus_torchserve.training.sentiment.run import SentimentResult, train_sentiment
+from nautilus_torchserve.training.sentiment.run import train_sentiment
 
 FILES = ("model.json", "weights.safetensors", "golden.npz", "evaluation.json", "tokenizer.json")
 CPU = torch.device("cpu")
@@ -63,7 +64,7 @@ def other(tmp_path_factory: pytest.TempPathFactory, own: Path) -> Path:
 @pytest.fixture(scope="module")
 def result(
     data: SentimentData, backbone: Backbone, runs: Path, training: SentimentTraining, other: Path
-) -> SentimentResult:
+) -> TrainingResult:
     return train_sentiment(data, backbone, runs / "sentiment", training, [other])
 
 
@@ -71,13 +72,13 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in FILES}
 
 
-def test_a_run_holds_its_files_and_nothing_else_is_left(result: SentimentResult) -> None:
+def test_a_run_holds_its_files_and_nothing_else_is_left(result: TrainingResult) -> None:
     assert {entry.name for entry in result.folder.iterdir()} == {*FILES, "tracking.json"}
     assert not [entry for entry in result.folder.parent.iterdir() if entry.name.startswith(".")]
 
 
 def test_the_description_says_what_was_trained_on_what(
-    result: SentimentResult, data: SentimentData, backbone: Backbone
+    result: TrainingResult, data: SentimentData, backbone: Backbone
 ) -> None:
     description = read_description(result.folder)
 
@@ -97,7 +98,7 @@ def test_the_description_says_what_was_trained_on_what(
     assert description["metrics"]["held_out"]["accuracy"] > 0.9
 
 
-def test_golden_texts_are_what_a_worker_answers_a_long_one_in_chunks_too(result: SentimentResult) -> None:
+def test_golden_texts_are_what_a_worker_answers_a_long_one_in_chunks_too(result: TrainingResult) -> None:
     golden = read_golden(result.folder)
     texts = golden.inputs["texts"].tolist()
 
@@ -111,7 +112,7 @@ def test_golden_texts_are_what_a_worker_answers_a_long_one_in_chunks_too(result:
     assert np.ptp(answers["score"]) > 1
 
 
-def test_the_evaluation_is_of_the_held_out_part(result: SentimentResult, data: SentimentData) -> None:
+def test_the_evaluation_is_of_the_held_out_part(result: TrainingResult, data: SentimentData) -> None:
     evaluation = json.loads((result.folder / "evaluation.json").read_text())
 
     assert set(evaluation["scores"]) == {"model", "head on the frozen encoder", "word list"}
@@ -128,7 +129,7 @@ def test_the_evaluation_is_of_the_held_out_part(result: SentimentResult, data: S
 
 
 def test_a_benchmark_is_scored_without_what_the_model_was_fitted_on(
-    result: SentimentResult, data: SentimentData, other: Path
+    result: TrainingResult, data: SentimentData, other: Path
 ) -> None:
     (benchmark,) = result.evaluation["benchmarks"]
 
@@ -142,7 +143,7 @@ def test_a_benchmark_is_scored_without_what_the_model_was_fitted_on(
     assert result.description["metrics"]["benchmarks"] == [benchmark]
 
 
-def test_the_run_is_tracked_whole(result: SentimentResult, data: SentimentData) -> None:
+def test_the_run_is_tracked_whole(result: TrainingResult, data: SentimentData) -> None:
     client = MlflowClient(f"sqlite:///{result.folder.parent / 'mlflow.db'}")
     run = client.get_run(result.mlflow_run_id)
 
@@ -156,7 +157,7 @@ def test_the_run_is_tracked_whole(result: SentimentResult, data: SentimentData) 
 
 
 def test_an_interrupted_run_goes_on_as_one_run_to_the_same_bytes(
-    result: SentimentResult,
+    result: TrainingResult,
     data: SentimentData,
     backbone: Backbone,
     runs: Path,
@@ -179,7 +180,7 @@ def test_an_interrupted_run_goes_on_as_one_run_to_the_same_bytes(
 
 
 def test_held_out_sentences_decide_nothing(
-    result: SentimentResult, data: SentimentData, backbone: Backbone, runs: Path, training: SentimentTraining
+    result: TrainingResult, data: SentimentData, backbone: Backbone, runs: Path, training: SentimentTraining
 ) -> None:
     """With every held-out label turned round, the same weights come out."""
     turn: Mapping[str, str] = {"positive": "negative", "negative": "positive", "neutral": "neutral"}
@@ -203,7 +204,7 @@ def test_a_folder_that_is_no_run_is_left_alone(
 ) -> None:
     (tmp_path / "thesis.tex").write_text("mine")
 
-    with pytest.raises(BadRunFolder, match=r"was one with thesis\.tex"):
+    with pytest.raises(BadRunFolder, match=r"got one with thesis\.tex"):
         train_sentiment(data, backbone, tmp_path, training)
 
     assert {entry.name for entry in tmp_path.iterdir()} == {"thesis.tex"}
@@ -215,7 +216,7 @@ def test_a_benchmark_of_nothing_but_training_sentences_is_refused_before_anythin
     known = tmp_path / "known.txt"
     known.write_text("\n".join(f"{each.text}@{each.label}" for each in data.train))
 
-    with pytest.raises(BadCorpus, match=r"known\.txt: sentences that the model is not fitted on expected, was none"):
+    with pytest.raises(BadCorpus, match=r"known\.txt: expected sentences that the model is not fitted on, got none"):
         train_sentiment(data, backbone, tmp_path / "run", training, [known])
 
     assert {entry.name for entry in tmp_path.iterdir()} == {"known.txt"}

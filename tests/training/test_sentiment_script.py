@@ -54,13 +54,13 @@ def test_ones_own_sentences_and_encoder_become_a_tracked_archive_that_reads_them
 @pytest.mark.parametrize(
     ("options", "status", "expected"),
     [
-        (("--only-data",), 1, "a file of labelled sentences expected where the corpus is left out, was none"),
-        (("--data", "missing.csv"), 1, "missing.csv: a file of labelled sentences expected, was missing"),
-        (("--backbone", "nowhere"), 1, "nowhere: a folder in Hugging Face's form expected, was missing"),
-        (("--set", "fit.epochs=0"), 2, "epochs of at least 1 expected, was 0"),
-        (("--set", "epochs=1"), 2, "fit.NAME=VALUE expected, was 'epochs=1'"),
-        (("--device", "tpu"), 2, "device auto, cpu or cuda expected, was 'tpu'"),
-        (("--evaluate", "none.txt"), 1, "none.txt: a file of labelled sentences expected, was missing"),
+        (("--only-data",), 1, "expected a file of labelled sentences where the corpus is left out, got none"),
+        (("--data", "missing.csv"), 1, "missing.csv: expected a file of labelled sentences, got none"),
+        (("--backbone", "nowhere"), 1, "nowhere: expected a folder in Hugging Face's form, got none"),
+        (("--set", "fit.epochs=0"), 2, "expected epochs of at least 1, got 0"),
+        (("--set", "epochs=1"), 2, "expected fit.NAME=VALUE, got 'epochs=1'"),
+        (("--device", "tpu"), 2, "expected device auto, cpu or cuda, got 'tpu'"),
+        (("--evaluate", "none.txt"), 1, "none.txt: expected a file of labelled sentences, got none"),
     ],
     ids=["no sentences", "no file", "no encoder", "no epochs", "no section", "no such device", "no benchmark"],
 )

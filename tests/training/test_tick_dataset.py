@@ -39,16 +39,16 @@ def test_the_fit_saw_first_window_to_last_label(trades: Trades, split: DatasetSp
 
 
 def test_too_few_trades_are_refused_with_counts() -> None:
-    with pytest.raises(BadData, match=r"at least 64 rows expected in each part, was 188 train, 62 validation, 62 test"):
+    with pytest.raises(BadData, match=r"expected at least 64 rows in each part, got 188 train, 62 validation, 62 test"):
         tick_dataset(simulate(470), LabelConfig())
 
 
 @pytest.mark.parametrize("count", [1, 10, 100])
 def test_hardly_any_trades_are_refused(count: int) -> None:
-    with pytest.raises(BadData, match=f"was 0 train, 0 validation, 0 test rows of {count} trades"):
+    with pytest.raises(BadData, match=f"got 0 train, 0 validation, 0 test of {count} trades"):
         tick_dataset(simulate(count), LabelConfig())
 
 
 def test_a_missing_class_is_refused_with_counts(trades: Trades) -> None:
-    with pytest.raises(BadData, match=r"every class expected in the training part, was 0 buy, 0 sell, \d+ hold"):
+    with pytest.raises(BadData, match=r"expected every class in the training part, got 0 buy, 0 sell, \d+ hold"):
         tick_dataset(trades, LabelConfig(cost_bps=5_000.0))

@@ -126,5 +126,5 @@ def test_the_callers_threads_are_left_as_they_were(split: DatasetSplit, quick: F
 
 @pytest.mark.parametrize("name", ["epochs", "patience", "batch_rows"])
 def test_a_fit_of_nothing_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match=f"{name} of at least 1 expected, was 0"):
+    with pytest.raises(ValueError, match=f"expected {name} of at least 1, got 0"):
         FitConfig(**{name: 0})

@@ -113,7 +113,7 @@ def test_an_interruption_leaves_the_earlier_run_and_is_made_up_for(
 
 
 def test_data_that_cannot_be_trained_on_leaves_nothing(trades: Trades, quick: FitConfig, tmp_path: Path) -> None:
-    with pytest.raises(BadData, match="at least 64 rows expected"):
+    with pytest.raises(BadData, match="expected at least 64 rows"):
         train_tick(trades.between(0, 200), tmp_path / "tick", LabelConfig(), quick)
 
     assert list(tmp_path.iterdir()) == []
@@ -122,9 +122,9 @@ def test_data_that_cannot_be_trained_on_leaves_nothing(trades: Trades, quick: Fi
 def test_a_folder_with_other_things_is_not_replaced(trades: Trades, quick: FitConfig, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("three years of work")
 
-    with pytest.raises(BadRunFolder, match=r"an earlier run expected, was one with thesis\.txt"):
+    with pytest.raises(BadRunFolder, match=r"or an earlier run, got one with thesis\.txt"):
         train_tick(trades, tmp_path, LabelConfig(), quick)
-    with pytest.raises(BadRunFolder, match="a folder expected, was a file"):
+    with pytest.raises(BadRunFolder, match="expected a folder, got a file"):
         train_tick(trades, tmp_path / "thesis.txt", LabelConfig(), quick)
     assert (tmp_path / "thesis.txt").read_text() == "three years of work"
 

@@ -162,7 +162,7 @@ def test_a_run_is_not_gone_on_with_under_other_parameters(runs: Path, client: "M
     with track(runs, "other", "run", {"fit": {"epochs": 3}}, {}) as first:
         pass
 
-    refused(r"fit\.epochs = 3 expected, was 4", runs, "other", "run", {"fit": {"epochs": 4}}, {}, first.run_id)
+    refused(r"expected fit\.epochs = 3, got 4", runs, "other", "run", {"fit": {"epochs": 4}}, {}, first.run_id)
 
     assert client.get_run(first.run_id).info.status == "FINISHED"
 
@@ -181,7 +181,7 @@ def test_a_new_run_begins_where_the_old_one_is_gone(
         pass
 
     assert run.run_id != old
-    assert f"run {old} to go on with expected, was {state} there" in caplog.text
+    assert f"cannot continue run {old}, which is {state} there" in caplog.text
     assert client.get_run(run.run_id).info.status == "FINISHED"
 
 
@@ -250,7 +250,7 @@ def not_a_folder(folder: Path) -> Path:
     [
         (not_a_database, "file is not a database"),
         (not_a_folder, "File exists|Not a directory"),
-        (lambda folder: folder / "100%", "a path without % and [?] expected"),
+        (lambda folder: folder / "100%", "expected a path without % and [?]"),
     ],
 )
 def test_a_store_that_cannot_be_opened_stops_a_run_before_it_begins(tmp_path: Path, spoil: Any, why: str) -> None:

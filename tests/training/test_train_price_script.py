@@ -51,10 +51,10 @@ def test_what_tuning_finds_the_next_run_takes(tmp_path: Path) -> None:
     ("options", "status", "expected"),
     [
         (("--data", "missing.csv"), 1, "missing.csv"),
-        (("--model", "mamba"), 2, "model price_lstm, residual, cnn, patchtst expected"),
-        (("--set", "fit.epochs=0"), 2, "epochs of at least 1 expected, was 0"),
+        (("--model", "mamba"), 2, "expected a network of price_lstm, residual, cnn, patchtst"),
+        (("--set", "fit.epochs=0"), 2, "expected epochs of at least 1, got 0"),
         (("--bar", "1-FORTNIGHT"), 2, "bars such as 1-MINUTE, 4-HOUR or 1-DAY expected"),
-        (("--bars", "100"), 1, "at least 64 windows expected"),
+        (("--bars", "100"), 1, "expected at least 64 windows"),
         (("--config", "missing.json"), 2, "missing.json"),
     ],
     ids=["no file", "no such model", "no epochs", "no such interval", "too few bars", "no such config"],

@@ -119,7 +119,7 @@ def test_a_killed_study_goes_on_to_the_total(
 
 
 def test_a_study_in_use_is_left_alone(storage: Path, in_third_trial: tuple[subprocess.Popen[str], list[float]]) -> None:
-    with pytest.raises(StudyInUse, match="study price idle expected"):
+    with pytest.raises(StudyInUse, match="study price is in use by another process"):
         search(storage, 6)
 
     assert len(search(storage, 1, study="another")) == 1
@@ -180,7 +180,7 @@ def test_a_fit_that_diverges_is_pruned_and_counts(storage: Path, loss: float, re
 
 
 def test_a_study_without_a_value_says_so(storage: Path) -> None:
-    with pytest.raises(TuningFailed, match="s: a complete trial expected, was 3 pruned ones"):
+    with pytest.raises(TuningFailed, match="s: expected a complete trial, got 3 pruned ones"):
         tune(storage, "s", 3, lambda configuration, report: math.nan, space, 1)
 
 

@@ -66,7 +66,7 @@ def test_open_inference_rows_round_trip(rows: np.ndarray, flat: bool) -> None:
 @given(hnp.arrays(np.float32, st.tuples(st.integers(1, 9), st.just(3)), elements=FINITE))
 def test_answers_round_trip_to_the_last_bit(table: np.ndarray) -> None:
     names = ("buy", "sell", "hold")
-    request = body.Request(table)
+    request = body.RowRequest(table)
 
     assert decode_binary(encode_binary(table), 3).tobytes() == table.tobytes()
     answer = orjson.loads(encode_json("tick", "1.0", dict(zip(names, table.T, strict=True)), request))
@@ -76,7 +76,7 @@ def test_answers_round_trip_to_the_last_bit(table: np.ndarray) -> None:
 
 
 def test_open_inference_is_answered_in_kind() -> None:
-    request = body.Request(np.zeros((2, 4), np.float32), open_inference=True, request_id="a")
+    request = body.RowRequest(np.zeros((2, 4), np.float32), open_inference=True, request_id="a")
 
     answer = orjson.loads(encode_json("tick", "1.0", {"up": np.ones(2, np.float32)}, request))
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from nautilus_torchserve.wire import body
-from nautilus_torchserve.wire.errors import LONGEST_MESSAGE, BadShape, BadType, RequestError
+from nautilus_torchserve.wire.errors import MAX_MESSAGE, BadShape, BadType, RequestError
 from nautilus_torchserve.wire.news_windows import decode_news
 from nautilus_torchserve.wire.response import AnswerSize, encode_binary, encode_json
 from nautilus_torchserve.wire.texts import decode_texts
@@ -102,7 +102,7 @@ def test_an_id_that_cannot_be_sent_back_is_refused(identifier: str) -> None:
 def test_any_message_can_be_sent_and_is_short(text: str, times: int) -> None:
     error = RequestError(text * times)
 
-    assert len(str(error)) <= LONGEST_MESSAGE
+    assert len(str(error)) <= MAX_MESSAGE
     assert orjson.loads(error.body())["detail"] == str(error)
 
 
@@ -120,15 +120,15 @@ def test_no_answer_is_longer_than_its_number_of_rows_allows(bits: np.ndarray, id
         "cut": values > 0,
     }
     size = AnswerSize.of({name: column[:1] for name, column in columns.items()}, 5)
-    request = body.Request(np.zeros((len(values), 4), np.float32), protocol, identifier)
+    request = body.RowRequest(np.zeros((len(values), 4), np.float32), protocol, identifier)
 
     answer = encode_json("m" * 100, "1.0", columns, request)
 
     longest = size.json_bytes + len(values) * size.json_row_bytes
     assert len(answer) <= longest
-    assert size.most_rows(longest, binary=False) == len(values)
+    assert size.max_rows(longest, binary=False) == len(values)
     table = np.zeros((len(values), 5), np.float32)
-    assert size.most_rows(len(encode_binary(table)), binary=True) == len(values)
+    assert size.max_rows(len(encode_binary(table)), binary=True) == len(values)
 
 
 @given(st.integers(0, 2**32 - 1))

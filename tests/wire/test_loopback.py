@@ -21,7 +21,7 @@ EXEMPTIONS = ("no_proxy", "NO_PROXY")
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Says whether it was asked as a proxy, whose request lines have whole URLs."""
+    """Reports whether it was used as a proxy, whose request lines have whole URLs."""
 
     def do_GET(self) -> None:
         body = b"proxy" if self.path.startswith("http") else b"direct"

@@ -23,7 +23,7 @@ from nautilus_torchserve.wire.errors import (
 )
 from nautilus_torchserve.wire.response import encode_json
 from nautilus_torchserve.wire.texts import (
-    MOST_CHARACTERS,
+    MAX_CHARACTERS,
     MOST_TEXTS,
     TextRequest,
     check_texts,
@@ -94,7 +94,7 @@ REFUSED: dict[str, tuple[object, str | None, type[RequestError], str]] = {
     "a bare string": (b'"Profit rose"', body.JSON, MalformedBody, "expected a list of strings, .*, got str"),
     "other keys": ({"texts": ["Profit rose"]}, body.JSON, MalformedBody, r"got an object with \['texts'\]"),
     "too many texts": (["a"] * (MOST_TEXTS + 1), body.JSON, BodyTooLarge, "at most 1,024 texts .* got 1,025"),
-    "too many characters": (["a" * MOST_CHARACTERS, "b"], body.JSON, BodyTooLarge, "at most 250,000 .* got 250,001"),
+    "too many characters": (["a" * MAX_CHARACTERS, "b"], body.JSON, BodyTooLarge, "at most 250,000 .* got 250,001"),
     "plain text": (
         b"Profit rose",
         "text/plain",
@@ -135,7 +135,7 @@ def test_bad_texts_are_refused_by_name(
 
 def test_as_much_as_is_allowed_is_read() -> None:
     assert len(decode_texts(encode_texts(["a"] * MOST_TEXTS), body.JSON)) == MOST_TEXTS
-    assert decode_texts(encode_texts(["a" * MOST_CHARACTERS]), body.JSON).texts == ("a" * MOST_CHARACTERS,)
+    assert decode_texts(encode_texts(["a" * MAX_CHARACTERS]), body.JSON).texts == ("a" * MAX_CHARACTERS,)
 
 
 def test_a_caller_says_how_few_texts_will_do() -> None:
@@ -193,9 +193,9 @@ def test_words_tables_counts_and_truths_are_plain_json() -> None:
 
 
 def test_words_tables_counts_and_truths_are_tensors_in_the_open_inference_protocol() -> None:
-    asked = TextRequest(("a", "b"), open_inference=True)
+    request = TextRequest(("a", "b"), open_inference=True)
 
-    answer = orjson.loads(encode_json("sentiment", "1.0", COLUMNS, asked))
+    answer = orjson.loads(encode_json("sentiment", "1.0", COLUMNS, request))
 
     assert answer["outputs"] == [
         {"name": "label", "shape": [2], "datatype": "BYTES", "data": ["negative", "größer \u4e2d"]},

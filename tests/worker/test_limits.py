@@ -7,7 +7,7 @@ import pytest
 
 from nautilus_torchserve.serving.server.properties import read_properties
 from nautilus_torchserve.wire.response import MAX_RESPONSE_SIZE
-from nautilus_torchserve.wire.texts import MOST_CHARACTERS
+from nautilus_torchserve.wire.texts import MAX_CHARACTERS
 from nautilus_torchserve.worker.limits import (
     BATCH_BYTES,
     DEFAULT_RESPONSE_BYTES,
@@ -37,7 +37,7 @@ def test_lone_requests_have_torchserves_own_limits(size: int | None, monkeypatch
 
     limits = read_limits(size)
 
-    assert (limits.body_bytes, limits.answer_bytes, limits.characters) == (None, 4 * MEBIBYTE, MOST_CHARACTERS)
+    assert (limits.body_bytes, limits.answer_bytes, limits.characters) == (None, 4 * MEBIBYTE, MAX_CHARACTERS)
 
 
 @pytest.mark.parametrize("size", [2, 3, 8, 64, 1000])
@@ -48,7 +48,7 @@ def test_a_batch_of_the_largest_requests_stays_within_its_bounds(size: int) -> N
     assert size * limits.body_bytes <= BATCH_BYTES
     assert size * limits.answer_bytes <= BATCH_BYTES
     assert limits.answer_bytes <= DEFAULT_RESPONSE_BYTES
-    assert size * limits.characters <= 2 * MOST_CHARACTERS
+    assert size * limits.characters <= 2 * MAX_CHARACTERS
 
 
 def test_the_default_is_the_configurations_limit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from ts.protocol import otf_message_handler
 from worker_frames import END, Trickle, length_and, message
 
-from nautilus_torchserve.worker.worker_socket import MOST_PARTS, Reader, install
+from nautilus_torchserve.worker.worker_socket import MAX_PARTS, Reader, install
 
 TEXT = st.text("abc-/1é", max_size=8)
 HEADERS = st.lists(st.tuples(TEXT, TEXT), max_size=4)
@@ -20,10 +20,10 @@ BATCHES = st.lists(st.tuples(TEXT, HEADERS, PARAMETERS), max_size=4)
 @given(BATCHES, BATCHES, st.lists(st.integers(1, 30), max_size=20))
 def test_reads_what_torchserves_own_reader_reads(first: list, second: list, sizes: list[int]) -> None:
     data = message(first) + message(second)
-    theirs, ours, reader = Trickle(data, []), Trickle(data, sizes), Reader()
+    for_torchserve, for_reader, reader = Trickle(data, []), Trickle(data, sizes), Reader()
 
     for _ in range(2):
-        assert reader.retrieve_msg(ours) == otf_message_handler.retrieve_msg(theirs)  # type: ignore[arg-type]
+        assert reader.retrieve_msg(for_reader) == otf_message_handler.retrieve_msg(for_torchserve)  # type: ignore[arg-type]
 
 
 def test_a_form_of_many_fields_takes_less_memory_than_its_bytes() -> None:
@@ -36,7 +36,7 @@ def test_a_form_of_many_fields_takes_less_memory_than_its_bytes() -> None:
 
     grown = tracemalloc.get_traced_memory()[1] - before
     tracemalloc.stop()
-    assert len(batch[0]["parameters"]) == MOST_PARTS
+    assert len(batch[0]["parameters"]) == MAX_PARTS
     assert grown < len(data) / 2
 
 

@@ -1,33 +1,33 @@
-"""What an experiment says so far: metrics of both versions, their differences, the decision.
+"""Analysis of an experiment: metrics of both versions, their differences, the decision.
 
-What the intervals rest on. Predictions within one block of time (a slice, or `Rules.block_s`) may depend on each
-other in any way; blocks are taken to be independent, which slices are since chance assigns them. In a split
-by instrument some instruments are easier than others, for any model: instruments count as clusters, too, so
-that three easy instruments make no better model. What is left is that few clusters are few: with three instruments
-to a version such an interval is some percent too sure, and a split by instrument never proves a difference smaller
-than what instruments differ by. Slices of time have neither trouble.
+The intervals rest on these assumptions. Predictions within one block of time (a slice, or `Rules.block_s`) may depend
+on each other in any way. Blocks are taken to be independent; slices are, since chance assigns them. In a split by
+instrument some instruments are easier than others for any model: instruments count as clusters, too, so that three
+easy instruments make no better model. Few clusters remain few: with three instruments to a version such an interval is
+a few percent too narrow, and a split by instrument never proves a difference smaller than that between instruments.
+Slices of time have neither problem.
 
 Requests are clustered by minute. In a split by time an outage of some minutes in the challenger's slice therefore
-counts against it; the other way a failing challenger would go on until it has had several slices, and a rollback made
-in error costs no more than a new experiment. Requests come as sums of windows; looking at the ends of windows is a
-part of looking always, so the intervals hold there.
+counts against it. Otherwise a failing challenger would go on until it has had several slices, while a rollback made in
+error costs no more than a new experiment. Requests come as sums of windows; the ends of windows are some of the times
+at which the intervals hold.
 """
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from nautilus_torchserve.experiments.ab.experiment import find_experiment
-from nautilus_torchserve.experiments.ab.metrics import CALLS, METRICS, VersionMetrics, VersionTally
+from nautilus_torchserve.experiments.ab.metrics import CALLS, METRICS, VersionMetrics, VersionSums
 from nautilus_torchserve.experiments.ab.rules import Decision, Evidence, Rules, decide
 from nautilus_torchserve.experiments.ab.sequential_tests import Interval, confidence_sequence, welch
+from nautilus_torchserve.experiments.records import RecordReader
 from nautilus_torchserve.traffic.records import CallWindow, ClosedTrade, ScoredPrediction
 from nautilus_torchserve.traffic.split import Split, Unit
 from nautilus_torchserve.traffic.store import TrafficStore
 
 CALL_BLOCK_NS = 60_000_000_000
 """Requests of one minute are taken to depend on each other, or of one slice where that is shorter; nanoseconds."""
-_Kept = TypeVar("_Kept", ScoredPrediction, ClosedTrade, CallWindow)
 
 
 @dataclass(frozen=True)
@@ -36,16 +36,16 @@ class Difference:
 
     baseline_count: int
     challenger_count: int
-    """Observations of each."""
+    """Observations of each version."""
     anytime: Interval
-    """The confidence sequence: may be looked at any time."""
+    """Confidence sequence: valid at any time."""
     fixed: Interval
-    """Welch's interval: valid only if looked at once, at a sample size fixed before, for independent observations."""
+    """Welch's interval: valid only once, at a sample size fixed before, for independent observations."""
     fixed_p: float
-    """The p-value of Welch's t-test; likewise."""
+    """P-value of Welch's t-test; likewise."""
 
     def as_dict(self) -> dict[str, float]:
-        """In plain types."""
+        """Return the difference in plain JSON types."""
         return {
             "baseline_count": self.baseline_count,
             "challenger_count": self.challenger_count,
@@ -60,7 +60,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Analysis:
-    """What an experiment says so far."""
+    """State of an experiment: metrics, differences, decision."""
 
     experiment: Split
     rules: Rules
@@ -70,10 +70,10 @@ class Analysis:
     """By metric, one of `METRICS`."""
     decision: Decision
     left_out: int
-    """Records of other versions: a position may keep an instrument with an older one."""
+    """Records of other versions, as a position may keep an instrument with an older one."""
 
     def as_dict(self) -> dict[str, Any]:
-        """In plain JSON types; what is unknown or infinite is None."""
+        """Return the analysis in plain JSON types; unknown and infinite numbers are None."""
         return _plain(
             {
                 "experiment": {**asdict(self.experiment), "settings": asdict(self.rules)},
@@ -86,11 +86,11 @@ class Analysis:
         )
 
 
-class Reading:
-    """Reads an experiment's records as they come; `update` reads only what is new.
+class IncrementalAnalysis:
+    """Analysis of an experiment's records as they come.
 
-    On a server's database a record that another transaction wrote in between can be counted twice or not at
-    all; whoever acts on a decision reads once more from the beginning (`analyze`).
+    `RecordReader` may count a record twice or not at all; before a decision is acted on, `analyze` reads all records
+    again.
 
     Raises
     ------
@@ -106,20 +106,26 @@ class Reading:
         block_ns = self._experiment.slice_ns if by_time else round(self._rules.block_s * 1e9)
         call_block_ns = min(self._experiment.slice_ns, CALL_BLOCK_NS) if by_time else CALL_BLOCK_NS
         versions = (self._experiment.baseline, self._experiment.challenger)
-        self._tallies = {version: VersionTally(version, block_ns, call_block_ns) for version in versions}
-        self._read = {ScoredPrediction: 0, ClosedTrade: 0, CallWindow: 0}
+        self._sums = {version: VersionSums(version, block_ns, call_block_ns) for version in versions}
+        self._reader = RecordReader(store, self._experiment.name)
         self._left_out = 0
 
     def update(self) -> None:
-        """Take in the records that were kept since the last time."""
-        self._take(ScoredPrediction)
-        self._take(ClosedTrade)
-        self._take(CallWindow)
+        """Read the records that were written since the last time."""
+        records: list[ScoredPrediction | ClosedTrade | CallWindow] = []
+        records += self._reader.read(ScoredPrediction)
+        records += self._reader.read(ClosedTrade)
+        records += self._reader.read(CallWindow)
+        for record in records:
+            if record.version in self._sums:
+                self._sums[record.version].add(record)
+            else:
+                self._left_out += 1
 
     def analysis(self) -> Analysis:
-        """What the records read so far say."""
+        """Return the analysis of the records read so far."""
         experiment = self._experiment
-        baseline, challenger = self._tallies[experiment.baseline], self._tallies[experiment.challenger]
+        baseline, challenger = self._sums[experiment.baseline], self._sums[experiment.challenger]
         by_instrument = experiment.unit is Unit.INSTRUMENT
         differences = {
             metric: _difference(metric, baseline, challenger, self._rules, by_instrument) for metric in METRICS
@@ -129,11 +135,11 @@ class Reading:
             latency_ms=differences["latency_ms"].anytime,
             error_rate=differences["error_rate"].anytime,
             baseline_error_rate=baseline.metrics().error_rate,
-            blocks=min(len(each.of["accuracy"].blocks) for each in (baseline, challenger)),
-            call_blocks=min(len(each.of["error_rate"].blocks) for each in (baseline, challenger)),
+            blocks=min(len(sums.of["accuracy"].blocks) for sums in (baseline, challenger)),
+            call_blocks=min(len(sums.of["error_rate"].blocks) for sums in (baseline, challenger)),
             instruments=None
             if not by_instrument
-            else min(len(each.of["accuracy"].instruments) for each in (baseline, challenger)),
+            else min(len(sums.of["accuracy"].instruments) for sums in (baseline, challenger)),
         )
         return Analysis(
             self._store.split(experiment.name),
@@ -145,27 +151,18 @@ class Reading:
             self._left_out,
         )
 
-    def _take(self, kind: type[_Kept]) -> None:
-        records = self._store.read(kind, self._experiment.name, after=self._read[kind])
-        self._read[kind] += len(records)
-        for record in records:
-            if record.version in self._tallies:
-                self._tallies[record.version].add(record)
-            else:
-                self._left_out += 1
-
 
 def analyze(store: TrafficStore, name: str) -> Analysis:
-    """What an experiment says so far, from all its records; raises `NoExperiment`."""
-    reading = Reading(store, name)
-    reading.update()
-    return reading.analysis()
+    """Analyse an experiment from all its records; raises `NoExperiment`."""
+    incremental = IncrementalAnalysis(store, name)
+    incremental.update()
+    return incremental.analysis()
 
 
 def _difference(
-    metric: str, baseline: VersionTally, challenger: VersionTally, rules: Rules, by_instrument: bool
+    metric: str, baseline: VersionSums, challenger: VersionSums, rules: Rules, by_instrument: bool
 ) -> Difference:
-    arms = tuple(each.of[metric].arm(by_instrument) for each in (baseline, challenger))
+    arms = tuple(sums.of[metric].arm(by_instrument) for sums in (baseline, challenger))
     least = rules.least_requests if metric in CALLS else rules.least_predictions
     anytime = confidence_sequence(*arms, alpha=rules.alpha, tuned_for=rules.tuned_for, least=least)
     p, fixed = welch(*arms, alpha=rules.alpha)
@@ -174,9 +171,9 @@ def _difference(
 
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
+        return {key: _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
+        return [_plain(inner) for inner in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value

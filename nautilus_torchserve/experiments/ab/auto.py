@@ -1,15 +1,13 @@
-"""Carrying out on a server what an experiment decides, such that a process killed anywhere is followed by one that
-finishes.
+"""Automatic promotion or removal of a challenger by an experiment's decision. A process killed anywhere is resumed.
 
-Promotion: the server's default version first, the experiment's end second. Until it has ended, routers ask both
-versions by their own routes, so it makes no difference to them when the default changes; ended first, they would
-all go to a default version that is still the baseline, and a promotion that then fails would leave a lie in
-the store. Killed in between, the default is the challenger and the experiment still runs: the next one ends it.
-Killed within the promotion, `release.rollout.repair` takes it back or finishes it before the next
-one looks.
+Promotion changes the server's default version first and ends the experiment second. While the experiment runs, routers
+use both versions by their own routes, so that they do not notice the change. In the other order they would all go to a
+default version that is still the baseline, and a promotion that fails would leave a false record in the store. If the
+process is killed in between, the default version is the challenger and the experiment is still running: the next
+process ends it. If it is killed within the promotion, `release.rollout.repair` undoes or finishes that first.
 
-Rollback: the experiment's end first, the removal second, and in between every router must have left the challenger.
-Killed anywhere after the end, the experiment is withdrawn and the challenger still registered: the next one goes on.
+Rollback ends the experiment first and removes the challenger second, once every router has left it. If the process is
+killed after the end, the experiment is withdrawn and the challenger still registered: the next process goes on.
 """
 
 import time
@@ -17,45 +15,42 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from nautilus_torchserve.experiments.ab.analysis import Analysis, Reading, analyze
+from nautilus_torchserve.experiments.ab.analysis import Analysis, IncrementalAnalysis, analyze
 from nautilus_torchserve.experiments.ab.experiment import NoExperiment, find_experiment
 from nautilus_torchserve.experiments.ab.rules import Action
-from nautilus_torchserve.experiments.lifecycle import check_challenger
-from nautilus_torchserve.release.rollout.change import say_nothing
+from nautilus_torchserve.experiments.lifecycle import check_challenger, wait_until_unused
+from nautilus_torchserve.release.rollout.gates import Limits
 from nautilus_torchserve.release.rollout.journal import RolloutRefused, locked
-from nautilus_torchserve.release.rollout.limits import Limits
 from nautilus_torchserve.release.rollout.repair import recover
-from nautilus_torchserve.release.rollout.report import Report
+from nautilus_torchserve.release.rollout.report import Progress, RolloutReport, no_progress
 from nautilus_torchserve.release.rollout.rollout import promote, remove
 from nautilus_torchserve.release.rollout.target import Target
 from nautilus_torchserve.traffic.split import Split, State
 from nautilus_torchserve.traffic.store import TrafficStore
 from nautilus_torchserve.user_error import InvalidArgument
 
-Say = Callable[[str], None]
-
 
 @dataclass(frozen=True)
 class AutoSettings:
-    """How decisions are looked for and carried out."""
+    """How often an experiment is analysed, and how its decision is carried out."""
 
     every_s: float = 60.0
-    """Time from look to look, seconds."""
+    """Time between analyses, seconds."""
     for_s: float = 0.0
-    """How long to go on looking without a decision, seconds; 0: one look."""
+    """How long to wait for a decision, seconds; 0: one analysis."""
     settle_s: float = 3.0
-    """How long routers are given to read that a challenger was withdrawn: some of their ``refresh_s``, seconds."""
+    """How long routers may take to read that a challenger was withdrawn: a few of their ``refresh_s``, seconds."""
     leave_s: float = 60.0
     """How long they may take to leave it; after that it stays registered, seconds."""
     limits: Limits = field(default_factory=Limits)
-    """Of the promotion or removal."""
+    """Limits of the promotion or removal."""
 
     def __post_init__(self) -> None:
         if self.every_s <= 0 or min(self.for_s, self.settle_s, self.leave_s) < 0:
-            raise InvalidArgument(f"every_s > 0 and times >= 0 expected, was {self}")
+            raise InvalidArgument(f"expected every_s > 0 and times >= 0, got {self}")
         if self.limits.keep < 1:
             raise InvalidArgument(
-                f"keep: expected at least 1, got {self.limits.keep}: routers ask the baseline until "
+                f"keep: expected at least 1, got {self.limits.keep}: routers use the baseline until "
                 "the experiment has ended"
             )
 
@@ -64,35 +59,37 @@ DEFAULTS = AutoSettings()
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of an experiment."""
+class ExperimentOutcome:
+    """Outcome of an experiment."""
 
     state: State
-    """Where it stands now; RUNNING: nothing is decided yet, or it could not be carried out."""
+    """Its state; RUNNING: there is no decision yet, or it could not be carried out."""
     ok: bool
-    """Whether all that was decided is done."""
+    """Whether the decision was carried out."""
     reason: str
-    """In words."""
-    report: Report | None = None
-    """Of the promotion or removal, where there was one."""
+    """Reason for the state."""
+    report: RolloutReport | None = None
+    """Report of the promotion or removal, where there was one."""
 
     def as_dict(self) -> dict[str, Any]:
-        """In plain JSON types."""
+        """Return the outcome in plain JSON types."""
         return asdict(self) | {"report": self.report and self.report.as_dict()}
 
 
 def check_versions(target: Target, model: str, challenger: str, baseline: str | None = None) -> str:
-    """The server's default version, once it is found to be the baseline and the challenger to answer.
+    """Return the server's default version, once it is found to be the baseline and the challenger to respond.
 
     Raises
     ------
     RolloutRefused
-        It is another one, or the challenger is not registered, READY and answering: its share of the requests
-        would fail.
+        It is another one, or the challenger is not registered, not READY or does not respond: its share of the
+        requests would fail.
     """
     default, _ = check_challenger(target, model, challenger)
     if baseline is not None and baseline != default:
-        raise RolloutRefused(f"{model}: baseline {baseline} as the server's default version expected, was {default}")
+        raise RolloutRefused(
+            f"{model}: expected the baseline {baseline} as the server's default version, got {default}"
+        )
     return default
 
 
@@ -101,19 +98,19 @@ def follow(
     store: TrafficStore,
     name: str,
     settings: AutoSettings = DEFAULTS,
-    say: Say = say_nothing,
+    progress: Progress = no_progress,
     show: Callable[[Analysis], None] = lambda _: None,
-) -> Outcome:
-    """Look at an experiment until it decides or time is over, and carry the decision out.
+) -> ExperimentOutcome:
+    """Analyse an experiment until there is a decision or the time is over, and carry the decision out.
 
-    What an interrupted run left is finished first.
+    What an interrupted process left is finished first.
 
     Parameters
     ----------
-    say : callable
-        Is told what is done, a line at a time.
+    progress : callable
+        Takes lines of progress.
     show : callable
-        Is given every look.
+        Takes every analysis.
 
     Raises
     ------
@@ -122,85 +119,88 @@ def follow(
     RolloutRefused
         Another rollout of the model is under way, or the server's default version is a third one.
     ManagementError, StoreFailed
-        The server or the store was lost.
+        The server or the store cannot be reached.
     """
-    outcome = _finish(target, store, name, settings, say)
+    outcome = _finish(target, store, name, settings, progress)
     deadline = time.monotonic() + settings.for_s
-    reading = Reading(store, name)
+    incremental = IncrementalAnalysis(store, name)
     while outcome is None:
-        reading.update()
-        look = reading.analysis()
-        show(look)
-        if look.experiment.state is not State.RUNNING:
-            outcome = _finish(target, store, name, settings, say)
-        elif look.decision.action is not Action.CONTINUE:
-            outcome = _act(target, store, name, settings, say)
+        incremental.update()
+        analysis = incremental.analysis()
+        show(analysis)
+        if analysis.experiment.state is not State.RUNNING:
+            outcome = _finish(target, store, name, settings, progress)
+        elif analysis.decision.action is not Action.CONTINUE:
+            outcome = _carry_out(target, store, name, settings, progress)
         if outcome is None:
             if time.monotonic() + settings.every_s > deadline:
-                return Outcome(State.RUNNING, True, look.decision.reason)
+                return ExperimentOutcome(State.RUNNING, True, analysis.decision.reason)
             time.sleep(settings.every_s)
     return outcome
 
 
-def _finish(target: Target, store: TrafficStore, name: str, settings: AutoSettings, say: Say) -> Outcome | None:
-    """Finish what was begun before; None for an experiment that is running as it should."""
+def _finish(
+    target: Target, store: TrafficStore, name: str, settings: AutoSettings, progress: Progress
+) -> ExperimentOutcome | None:
+    """Finish what an earlier process began; None for an experiment that is running."""
     experiment = find_experiment(store, name)
     if experiment.state is State.STOPPED:
-        raise NoExperiment(f"{name}: an experiment with a decision to carry out expected, was stopped")
+        raise NoExperiment(f"{name}: expected an experiment with a decision to carry out, got one that was stopped")
     if experiment.state is State.PROMOTED:
-        return Outcome(State.PROMOTED, True, f"{experiment.challenger} was promoted")
+        return ExperimentOutcome(State.PROMOTED, True, f"{experiment.challenger} was promoted")
     with locked(target, experiment.model, f"experiment {name}"):
         if (done := recover(target, experiment.model)) is not None:
-            say(done)
+            progress(done)
         if experiment.state is State.WITHDRAWN:
-            return _take_away(target, store, experiment, f"{experiment.challenger} was withdrawn", settings, say)
+            return _withdraw(target, store, experiment, f"{experiment.challenger} was withdrawn", settings, progress)
         if target.manager().default_version(experiment.model) == experiment.challenger:
             store.end(name, State.PROMOTED)
-            return Outcome(State.PROMOTED, True, f"{experiment.challenger} was the default version already")
+            return ExperimentOutcome(State.PROMOTED, True, f"{experiment.challenger} was the default version already")
     return None
 
 
-def _act(target: Target, store: TrafficStore, name: str, settings: AutoSettings, say: Say) -> Outcome | None:
-    """Carry out what a reading from the beginning says; None where that says to go on, or somebody was faster."""
+def _carry_out(
+    target: Target, store: TrafficStore, name: str, settings: AutoSettings, progress: Progress
+) -> ExperimentOutcome | None:
+    """Carry out the decision of all records; None where they say to go on, or another process ended it."""
     experiment = find_experiment(store, name)
     with locked(target, experiment.model, f"experiment {name}"):
-        look = analyze(store, name)
-        if look.experiment.state is not State.RUNNING or look.decision.action is Action.CONTINUE:
+        analysis = analyze(store, name)
+        if analysis.experiment.state is not State.RUNNING or analysis.decision.action is Action.CONTINUE:
             return None
-        reason = look.decision.reason
-        if look.decision.action is Action.PROMOTE:
-            say(f"{name}: promote {experiment.challenger}: {reason}")
-            return _promote(target, store, experiment, reason, settings, say)
-        say(f"{name}: roll back {experiment.challenger}: {reason}")
-        return _take_away(target, store, store.end(name, State.WITHDRAWN), reason, settings, say)
+        reason = analysis.decision.reason
+        if analysis.decision.action is Action.PROMOTE:
+            progress(f"{name}: promote {experiment.challenger}: {reason}")
+            return _promote(target, store, experiment, reason, settings, progress)
+        progress(f"{name}: roll back {experiment.challenger}: {reason}")
+        return _withdraw(target, store, store.end(name, State.WITHDRAWN), reason, settings, progress)
 
 
 def _promote(
-    target: Target, store: TrafficStore, experiment: Split, reason: str, settings: AutoSettings, say: Say
-) -> Outcome:
+    target: Target, store: TrafficStore, experiment: Split, reason: str, settings: AutoSettings, progress: Progress
+) -> ExperimentOutcome:
     check_versions(target, experiment.model, experiment.challenger, experiment.baseline)
-    report = promote(target, experiment.model, experiment.challenger, settings.limits, say)
+    report = promote(target, experiment.model, experiment.challenger, settings.limits, progress)
     if target.manager().default_version(experiment.model) != experiment.challenger:
-        return Outcome(State.RUNNING, False, f"{reason}; but {report.failed_at}: {report.reason}", report)
+        return ExperimentOutcome(State.RUNNING, False, f"{reason}; but {report.failed_at}: {report.reason}", report)
     store.end(experiment.name, State.PROMOTED)
-    return Outcome(State.PROMOTED, report.ok, reason if report.ok else f"{reason}; then {report.reason}", report)
+    return ExperimentOutcome(
+        State.PROMOTED, report.ok, reason if report.ok else f"{reason}; then {report.reason}", report
+    )
 
 
-def _take_away(
-    target: Target, store: TrafficStore, experiment: Split, reason: str, settings: AutoSettings, say: Say
-) -> Outcome:
-    """Unregister a withdrawn challenger once no router asks it any more; routers read that some time after the end."""
+def _withdraw(
+    target: Target, store: TrafficStore, experiment: Split, reason: str, settings: AutoSettings, progress: Progress
+) -> ExperimentOutcome:
+    """Unregister a withdrawn challenger once no router uses it any more."""
     model, challenger = experiment.model, experiment.challenger
     if challenger not in target.manager().versions(model):
-        return Outcome(State.WITHDRAWN, True, f"{reason}; {challenger} is not registered any more")
+        return ExperimentOutcome(State.WITHDRAWN, True, f"{reason}; {challenger} is not registered any more")
     running = store.running(model)
     if running is not None and challenger in (running.baseline, running.challenger):
-        raise RolloutRefused(f"{model}/{challenger}: a version on no other trial expected, {running.name!r} has it")
-    say(f"{challenger} is withdrawn; waiting for its routers to leave it")
-    settled_ns, began = experiment.updated_ns + round(settings.settle_s * 1e9), time.monotonic()
-    while (users := store.users(model, challenger)) or time.time_ns() < settled_ns:
-        if time.monotonic() - began > settings.settle_s + settings.leave_s:
-            return Outcome(State.WITHDRAWN, False, f"{reason}; {challenger} stays registered: {users} ask it")
-        time.sleep(0.2)
-    report = remove(target, model, challenger, settings.limits, say)
-    return Outcome(State.WITHDRAWN, report.ok, reason if report.ok else f"{reason}; {report.reason}", report)
+        raise RolloutRefused(f"{model}/{challenger}: expected a version of no other split, got one of {running.name!r}")
+    progress(f"{challenger} is withdrawn; waiting for its routers to leave it")
+    if users := wait_until_unused(store, experiment, settings.settle_s, settings.leave_s):
+        return ExperimentOutcome(State.WITHDRAWN, False, f"{reason}; {challenger} stays registered: {users} use it")
+    report = remove(target, model, challenger, settings.limits, progress)
+    return ExperimentOutcome(State.WITHDRAWN, report.ok, reason if report.ok else f"{reason}; {report.reason}", report)

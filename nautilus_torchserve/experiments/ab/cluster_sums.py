@@ -1,13 +1,13 @@
-"""Adding up one metric of one version, so that its mean gets an honest standard error.
+"""Sums of one metric of one version by cluster, for the cluster-robust standard error of its mean.
 
-Predictions are not independent of each other: those of one hour share the hour's market, those of one
-instrument share the instrument. A mean's variance is therefore taken from whole clusters (Liang & Zeger 1986):
-with S_g the sum and n_g the count of cluster g, n observations of mean m and G clusters,
+Predictions depend on each other: those of one hour share the hour's market, those of one instrument share the
+instrument. The variance of a mean is therefore taken from whole clusters (Liang & Zeger 1986): with S_g the sum and
+n_g the count of cluster g, n observations of mean m and G clusters,
 
     n * Var(mean) = G / (G - 1) * sum_g (S_g - n_g m)^2 / n
 
-once with blocks of time as clusters, once with instruments where instruments were assigned as a whole, once
-with every observation by itself; the largest counts.
+with blocks of time as clusters, with instruments where these were assigned as a whole, and with every observation by
+itself; the largest of the three counts.
 """
 
 from collections import defaultdict
@@ -19,48 +19,48 @@ import numpy as np
 from nautilus_torchserve.experiments.ab.sequential_tests import Arm
 
 _ROUNDING = 1e-12
-"""Of a sum of squares: less than this may be left of observations that are all the same."""
+"""Share of a sum of squares that rounding may leave of equal observations."""
 
 
 @dataclass
 class Sums:
-    """Of the observations of one cluster."""
+    """Sums over the observations of one cluster."""
 
     count: int = 0
     total: float = 0.0
     squares: float = 0.0
 
     def add(self, count: int, total: float, squares: float) -> None:
-        """Take in some more observations."""
+        """Add observations."""
         self.count += count
         self.total += total
         self.squares += squares
 
 
 @dataclass
-class Tally:
-    """One metric of one version."""
+class ClusterSums:
+    """Sums of one metric of one version."""
 
     whole: Sums = field(default_factory=Sums)
     """All observations."""
     blocks: defaultdict[int, Sums] = field(default_factory=lambda: defaultdict(Sums))
     """Block of time -> its observations."""
     instruments: defaultdict[str, Sums] = field(default_factory=lambda: defaultdict(Sums))
-    """Instrument -> its observations; empty where what is observed is not about one instrument."""
+    """Instrument -> its observations; empty for metrics that are not about one instrument."""
 
     def observe(self, value: float, block: int, instrument: str) -> None:
-        """Take in one observation."""
+        """Add one observation."""
         self.add(1, value, value * value, block)
         self.instruments[instrument].add(1, value, value * value)
 
     def add(self, count: int, total: float, squares: float, block: int) -> None:
-        """Take in observations of which only the sums are known; ``count`` may be 0."""
+        """Add observations of which only the sums are known; ``count`` may be 0."""
         if count:
             self.whole.add(count, total, squares)
             self.blocks[block].add(count, total, squares)
 
     def arm(self, by_instrument: bool) -> Arm:
-        """What is known of the mean.
+        """Return the mean and its variance.
 
         Parameters
         ----------
@@ -80,8 +80,8 @@ class Tally:
 
 
 def _between(clusters: Iterable[Sums], mean: float, count: int) -> float:
-    """The cluster-robust long-run variance; 0 with fewer than two clusters, of which it says nothing."""
-    residuals = np.array([each.total - each.count * mean for each in clusters])
+    """Return the cluster-robust long-run variance; 0 with fewer than two clusters, which say nothing about it."""
+    residuals = np.array([cluster.total - cluster.count * mean for cluster in clusters])
     if len(residuals) < 2:
         return 0.0
     return float(len(residuals) / (len(residuals) - 1) * (residuals**2).sum() / count)

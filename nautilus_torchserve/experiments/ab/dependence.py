@@ -1,4 +1,4 @@
-"""Equal versions whose outcomes come in clusters: what counting them one by one does, and what clustering does."""
+"""Simulated experiments with equal versions and clustered outcomes: false promotions with and without clustering."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -6,24 +6,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nautilus_torchserve.experiments.ab.rules import DEFAULT_RULES, Rules
+from nautilus_torchserve.experiments.ab.rules import DEFAULT_RULES, Rules, accuracy_promotes
 from nautilus_torchserve.experiments.ab.sequential_tests import Arm
-from nautilus_torchserve.experiments.ab.simulation import promotes
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class DependentOutcomes:
-    """How often two equal versions were promoted, looked at after every block of time."""
+    """How often two equal versions were promoted, with a check after every block of time."""
 
     what: str
-    """What depends on what, in words."""
+    """Description of the dependence."""
     experiments: int
     promoted: float
     """Share of the experiments promoted as real ones are: by clusters, with the least blocks and instruments."""
     one_by_one: float
-    """Share promoted were every prediction counted as independent."""
+    """Share that would be promoted if every prediction counted as independent."""
 
 
 def dependent_slices(
@@ -37,7 +36,7 @@ def dependent_slices(
     accuracy: float = 0.55,
     deviation: float = 0.05,
 ) -> DependentOutcomes:
-    """A split by time, where some slices are easier than others for any model.
+    """Simulate splits by time, where some slices are easier than others for any model.
 
     Parameters
     ----------
@@ -49,9 +48,10 @@ def dependent_slices(
     random = np.random.default_rng(seed)
     shape = (experiments, slices)
     right = random.binomial(predictions, _around(random, accuracy, deviation, shape))
-    mine = random.random(shape) < share
-    arms = [by_blocks(right * each, predictions * each) for each in (~mine, mine)]
-    enough = np.minimum(*(np.cumsum(each, axis=1) for each in (~mine, mine))) >= rules.least_blocks
+    with_challenger = random.random(shape) < share
+    slices_of = (~with_challenger, with_challenger)
+    arms = [by_blocks(right * selected, predictions * selected) for selected in slices_of]
+    enough = np.minimum(*(np.cumsum(selected, axis=1) for selected in slices_of)) >= rules.least_blocks
     return _outcome(
         f"{slices} slices of {predictions} predictions, some easier for any model (by {100 * deviation:g} points), "
         f"{share:.0%} with the challenger",
@@ -74,7 +74,7 @@ def dependent_instruments(
     accuracy: float = 0.55,
     deviation: float = 0.03,
 ) -> DependentOutcomes:
-    """A split by instrument, where some instruments are easier than others for any model.
+    """Simulate splits by instrument, where some instruments are easier than others for any model.
 
     Parameters
     ----------
@@ -86,8 +86,8 @@ def dependent_instruments(
         Mean and standard deviation of an instrument's accuracy.
     """
     random = np.random.default_rng(seed)
-    each = _around(random, accuracy, deviation, (experiments, 1, instruments))
-    right = random.binomial(predictions, np.broadcast_to(each, (experiments, blocks, instruments)))
+    accuracies = _around(random, accuracy, deviation, (experiments, 1, instruments))
+    right = random.binomial(predictions, np.broadcast_to(accuracies, (experiments, blocks, instruments)))
     arms = [
         by_blocks_and_instruments(right[:, :, part], predictions)
         for part in (slice(challengers, None), slice(challengers))
@@ -110,8 +110,8 @@ def _outcome(
 ) -> DependentOutcomes:
     independent = [replace(arm, long_run_variance=arm.variance) for arm in arms]
     promoted, one_by_one = (
-        float((promotes(baseline, challenger, rules) & looked).any(axis=1).mean())
-        for (baseline, challenger), looked in ((arms, enough), (independent, np.ones_like(enough)))
+        float((accuracy_promotes(baseline, challenger, rules) & checked).any(axis=1).mean())
+        for (baseline, challenger), checked in ((arms, enough), (independent, np.ones_like(enough)))
     )
     return DependentOutcomes(what, experiments, promoted, one_by_one)
 
@@ -121,31 +121,32 @@ def _around(random: np.random.Generator, mean: float, deviation: float, shape: t
 
 
 def by_blocks(right: NDArray[Any], counts: NDArray[Any]) -> Arm:
-    """What `experiments.ab.cluster_sums.Tally.arm` says after each block [experiments, blocks];
-    blocks without a count are none.
+    """Return `experiments.ab.cluster_sums.ClusterSums.arm` after each block [experiments, blocks].
+
+    Blocks without predictions do not count.
     """
-    count, total, blocks = (_running(each) for each in (counts, right, counts > 0))
+    count, total, blocks = (_running(values) for values in (counts, right, counts > 0))
     with np.errstate(all="ignore"):  # before the second block
         mean = total / count
         variance = mean * (1 - mean) * count / (count - 1)
-        squares, products, sizes = (_running(each) for each in (right**2, right * counts, counts**2))
+        squares, products, sizes = (_running(values) for values in (right**2, right * counts, counts**2))
         residuals = squares - 2 * mean * products + mean**2 * sizes
         between = np.where(blocks > 1, blocks / (blocks - 1) * residuals / count, 0.0)
     return Arm(count, mean, variance, np.maximum(variance, between))
 
 
 def _running(values: NDArray[Any]) -> Floats:
-    """Sums up to each block."""
+    """Return the sums up to each block."""
     return np.cumsum(values, axis=1, dtype=np.float64)
 
 
 def by_blocks_and_instruments(right: NDArray[np.int64], predictions: int) -> Arm:
-    """The same, clustered by instrument too [experiments, blocks, instruments]."""
+    """Return the same with instruments as clusters, too [experiments, blocks, instruments]."""
     instruments = right.shape[2]
     arm = by_blocks(right.sum(axis=2), np.full(right.shape[:2], predictions * instruments))
     if instruments < 2:
         return arm
-    each = predictions * np.arange(1, right.shape[1] + 1)[:, None]  # an instrument's predictions after each block
-    residuals = np.cumsum(right, axis=1) - each * np.asarray(arm.mean)[:, :, None]
+    counts = predictions * np.arange(1, right.shape[1] + 1)[:, None]  # an instrument's predictions after each block
+    residuals = np.cumsum(right, axis=1) - counts * np.asarray(arm.mean)[:, :, None]
     between = instruments / (instruments - 1) * (residuals**2).sum(axis=2) / arm.count
     return replace(arm, long_run_variance=np.maximum(arm.long_run_variance, between))

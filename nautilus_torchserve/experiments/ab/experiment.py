@@ -1,8 +1,8 @@
-"""A/B experiments: two versions answer at a fixed share, and are compared as often as one likes.
+"""A/B experiments: two versions serve fixed shares of the traffic, and are compared as often as one likes.
 
 An experiment is a `Split` of `Kind.EXPERIMENT`; its decision rules are the split's ``settings``, fixed when it is
-created. Routers follow it, strategies and routers keep what came of it in the same store, and whoever may read
-the store can analyse it (`experiments.ab.analysis`).
+created. Routers follow it, and routers and strategies write its records into the same store, which
+`experiments.ab.analysis` reads.
 """
 
 import time
@@ -19,7 +19,7 @@ class NoExperiment(UserError, ValueError):
 
 
 class BadExperiment(InvalidArgument):
-    """A plan for an experiment that cannot be meant."""
+    """A plan for an experiment that makes no sense."""
 
 
 def plan(
@@ -33,44 +33,44 @@ def plan(
     rules: Rules = DEFAULT_RULES,
     name: str | None = None,
 ) -> Split:
-    """An experiment; `TrafficStore.start` begins it, and routers follow it from their next refresh on.
+    """Return a new experiment; `TrafficStore.start` begins it, and routers follow it from their next refresh on.
 
     Parameters
     ----------
     share : float
-        Of the instruments or time slices, given to the challenger, in (0, 1).
+        Share of the instruments or time slices for the challenger, in (0, 1).
     slice_ns : int
-        Length of a time slice, nanoseconds; of no meaning for instruments.
+        Length of a time slice, nanoseconds; ignored in a split by instrument.
     name : str, optional
-        Unique; also decides which instruments or slices are whose.
+        Unique name; it also determines the assignment of instruments or slices.
 
     Raises
     ------
     BadExperiment
-        One that cannot be meant.
+        The plan makes no sense.
     """
     if baseline == challenger:
-        raise BadExperiment(f"{model}: two versions expected, was {baseline} twice")
+        raise BadExperiment(f"{model}: expected two versions, got {baseline} twice")
     if not 0 < share < 1:
-        raise BadExperiment(f"share: more than 0 and less than 100 % expected, was {100 * share:g} %")
+        raise BadExperiment(f"share: expected more than 0 and less than 100 %, got {100 * share:g} %")
     if slice_ns < 1:
-        raise BadExperiment(f"slice: more than 0 ns expected, was {slice_ns}")
+        raise BadExperiment(f"slice: expected more than 0 ns, got {slice_ns}")
     name = name or f"{model}-{challenger}-vs-{baseline}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"
     return Split(name, model, Kind.EXPERIMENT, baseline, challenger, share, unit, slice_ns, settings=rules.to_json())
 
 
-def with_challenger(experiment: Split, instruments: Sequence[str]) -> list[str]:
-    """Which of these instruments are the challenger's in a split by instrument, positions aside."""
-    return [each for each in instruments if experiment.version_for(each, 0) == experiment.challenger]
+def challenger_instruments(experiment: Split, instruments: Sequence[str]) -> list[str]:
+    """Return those instruments that a split by instrument assigns to the challenger, positions aside."""
+    return [name for name in instruments if experiment.version_for(name, 0) == experiment.challenger]
 
 
 def concerns(experiment: Split, instruments: Sequence[str]) -> list[str]:
-    """What stands against an experiment with these instruments, in words.
+    """Return warnings about an experiment with these instruments.
 
     Parameters
     ----------
     instruments : sequence of str
-        All that are traded; empty where they are not known.
+        All instruments that are traded; empty where they are not known.
     """
     rules = Rules.from_json(experiment.settings)
     if experiment.unit is Unit.TIME:
@@ -79,36 +79,35 @@ def concerns(experiment: Split, instruments: Sequence[str]) -> list[str]:
         if needed_s <= 14 * DAY_NS / 1e9:
             return []
         return [
-            f"slices of {experiment.slice_ns / 3.6e12:g} h: it takes some {needed_s / 86_400:.0f} days until both "
-            f"versions have had {rules.least_blocks} of them, without which nothing is promoted; take shorter "
-            "slices or a share of 50"
+            f"slices of {experiment.slice_ns / 3.6e12:g} h: it takes about {needed_s / 86_400:.0f} days until both "
+            f"versions have had the {rules.least_blocks} that a promotion needs; use shorter slices or a share of 50"
         ]
     if len(instruments) == 1:
         return [
-            "with one instrument a split by instrument is no experiment: it is with one version for good; split by "
-            "time (--by time)"
+            "expected at least two instruments for a split by instrument, got one, which stays with one version: "
+            "split by time (--by time)"
         ]
-    challengers = len(with_challenger(experiment, instruments))
+    challengers = len(challenger_instruments(experiment, instruments))
     if instruments and min(challengers, len(instruments) - challengers) < rules.least_instruments:
         return [
-            f"{challengers} of {len(instruments)} instruments would be with the challenger; "
-            f"{rules.least_instruments} with each version are needed for a promotion, because instruments differ "
-            "for any model: take a larger share, or split by time (--by time)"
+            f"{challengers} of {len(instruments)} instruments are with the challenger; a promotion needs "
+            f"{rules.least_instruments} with each version, because instruments differ for any model: use a larger "
+            "share, or split by time (--by time)"
         ]
     return []
 
 
 def find_experiment(store: TrafficStore, name: str) -> Split:
-    """The experiment of this name, running or ended; raises `NoExperiment` where there is none."""
+    """Return the experiment of this name, running or ended; raises `NoExperiment` where there is none."""
     try:
-        found = store.split(name)
+        split = store.split(name)
     except SplitRefused:
-        found = None
-    if found is None or found.kind is not Kind.EXPERIMENT:
-        raise NoExperiment(f"an experiment's name expected, was {name!r}" + (f", a {found.kind}" if found else ""))
-    return found
+        split = None
+    if split is None or split.kind is not Kind.EXPERIMENT:
+        raise NoExperiment(f"expected an experiment's name, got {name!r}" + (f", a {split.kind}" if split else ""))
+    return split
 
 
 def experiments(store: TrafficStore, model: str | None = None) -> list[Split]:
-    """All experiments, or those of a model, oldest first."""
+    """Return all experiments, or those of a model, the oldest first."""
     return [split for split in store.splits(model) if split.kind is Kind.EXPERIMENT]

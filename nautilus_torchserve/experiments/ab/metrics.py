@@ -1,35 +1,35 @@
-"""What came of each version of an experiment: classification, trades, latency and errors, from the store's records."""
+"""Metrics of each version of an experiment: classification, trades, latency and errors, from the store's records."""
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from nautilus_torchserve.experiments.ab.cluster_sums import Tally
-from nautilus_torchserve.experiments.calls import percentile_ms
+from nautilus_torchserve.experiments.ab.cluster_sums import ClusterSums
+from nautilus_torchserve.experiments.records import percentile_ms
 from nautilus_torchserve.scores.classification import accuracy, class_scores
 from nautilus_torchserve.traffic.records import CallWindow, ClosedTrade, ScoredPrediction
 
 CALLS = ("latency_ms", "error_rate")
 """Metrics of requests."""
 METRICS = ("accuracy", "markout_bps", "win_rate", "return_bps", *CALLS)
-"""Metrics that are means of observations, and so have intervals."""
+"""Metrics that are means of observations, and therefore have intervals."""
 
 
 @dataclass(frozen=True)
 class ClassScores:
-    """How well one class is told from the others."""
+    """Scores of one class."""
 
     precision: float
-    """Of the predictions that said it, the share that was right; 0 where none said it."""
+    """Share of the predictions of the class that were right; 0 where there were none."""
     recall: float
-    """Of the outcomes that were it, the share that was said; 0 where none was."""
+    """Share of the outcomes of the class that were predicted; 0 where there were none."""
     f1: float
-    """Harmonic mean of both; 0 where both are."""
+    """Harmonic mean of both; 0 where both are 0."""
     support: int
-    """Outcomes that were it."""
+    """Outcomes of the class."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Classification:
     accuracy: float
     """Share of the predictions that came true; nan without any."""
     precision: float
-    """Mean over the classes that were said or came true, each counting the same (macro)."""
+    """Unweighted mean over the classes that were predicted or came true (macro)."""
     recall: float
     """Likewise."""
     f1: float
@@ -50,37 +50,37 @@ class Classification:
 
 @dataclass(frozen=True)
 class VersionMetrics:
-    """One version of an experiment. A figure without observations is nan."""
+    """Metrics of one version of an experiment. A metric without observations is nan."""
 
     version: str
     instruments: tuple[str, ...]
-    """That it has scored predictions of."""
+    """Instruments with scored predictions."""
     classification: Classification
     markouts: int
-    """Predictions that said a direction."""
+    """Predictions of a direction."""
     markout_bps: float
-    """Mean move of the mid price over the horizon in the direction said, bps."""
+    """Mean move of the mid price over the horizon in the direction predicted, bps."""
     trades: int
     win_rate: float
-    """Share of the trades that made money after fees."""
+    """Share of the trades with a profit after fees."""
     return_bps: float
     """Mean return of a trade after fees, bps."""
     sharpe_per_trade: float
-    """Mean over standard deviation of the trades' returns. Not annualised: that would need to know how many
-    independent trades a year holds."""
+    """Mean over standard deviation of the trades' returns. Not annualised: the number of independent trades in a year
+    is not known."""
     total_pnl: float
-    """Sum over the trades, each in its instrument's quote currency: to be read as money only where these are one."""
+    """Sum over the trades, each in its instrument's quote currency; comparable only where these are the same."""
     requests: int
     error_rate: float
-    """Share of the requests that got an error or no answer in time."""
+    """Share of the requests that got an error or no response in time."""
     latency_ms: float
-    """Mean over the answered requests, as the callers saw it, milliseconds."""
+    """Mean over the answered requests, as the clients measured it, milliseconds."""
     latency_p95_ms: float
-    """Upper edge of the 5 % bucket that holds the 95th percentile, milliseconds."""
+    """Upper edge of the 5 % bucket of the 95th percentile, milliseconds."""
 
 
-class VersionTally:
-    """Adds up the records of one version as they come; `metrics` at any time.
+class VersionSums:
+    """Sums of the records of one version as they come; `metrics` at any time.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ class VersionTally:
 
     def __init__(self, version: str, block_ns: int, call_block_ns: int) -> None:
         self.version = version
-        self.of = {metric: Tally() for metric in METRICS}
+        self.of = {metric: ClusterSums() for metric in METRICS}
         """Metric -> its observations."""
         self._block_ns, self._call_block_ns = block_ns, call_block_ns
         self._confusion: Counter[tuple[str, str]] = Counter()  # (predicted, actual)
@@ -99,7 +99,7 @@ class VersionTally:
         self._pnl = 0.0
 
     def add(self, record: ScoredPrediction | ClosedTrade | CallWindow) -> None:
-        """Take in one record of this version."""
+        """Add one record of this version."""
         match record:
             case ScoredPrediction():
                 self._add_prediction(record)
@@ -129,8 +129,8 @@ class VersionTally:
         self._latencies.update(record.latencies)
 
     def metrics(self) -> VersionMetrics:
-        """The figures so far."""
-        arms = {metric: tally.arm(by_instrument=False) for metric, tally in self.of.items()}
+        """Return the metrics of the records so far."""
+        arms = {metric: sums.arm(by_instrument=False) for metric, sums in self.of.items()}
         means = {metric: float(arm.mean) for metric, arm in arms.items()}
         returns = arms["return_bps"]
         return VersionMetrics(
@@ -152,25 +152,25 @@ class VersionTally:
 
 
 def classification(confusion: Mapping[tuple[str, str], int]) -> Classification:
-    """Scores from counts of (predicted, actual)."""
-    names = sorted({each for pair in confusion for each in pair})
+    """Return the scores of counts of (predicted, actual)."""
+    names = sorted({name for pair in confusion for name in pair})
     counts = [[confusion.get((predicted, actual), 0) for predicted in names] for actual in names]
     table = np.array(counts, dtype=np.int64).reshape(len(names), len(names))
-    scored = class_scores(table)
-    precision, recall, f1 = (np.nan_to_num(each).tolist() for each in (scored.precision, scored.recall, scored.f1))
+    scores = class_scores(table)
+    precision, recall, f1 = (np.nan_to_num(array).tolist() for array in (scores.precision, scores.recall, scores.f1))
     classes = {
-        name: ClassScores(precision[at], recall[at], f1[at], int(scored.support[at])) for at, name in enumerate(names)
+        name: ClassScores(precision[index], recall[index], f1[index], int(scores.support[index]))
+        for index, name in enumerate(names)
     }
     return Classification(
         predictions=int(table.sum()),
         accuracy=float(accuracy(table)),
-        precision=_average(precision),
-        recall=_average(recall),
-        f1=_average(f1),
+        precision=_mean(precision),
+        recall=_mean(recall),
+        f1=_mean(f1),
         classes=classes,
     )
 
 
-def _average(values: Iterable[float]) -> float:
-    found = list(values)
-    return sum(found) / len(found) if found else math.nan
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else math.nan

@@ -1,4 +1,4 @@
-"""What decides an experiment: the rules, and the decision that they give on what was measured."""
+"""Decision rules of an experiment, and the decision on its measurements."""
 
 import json
 import math
@@ -8,8 +8,10 @@ from enum import StrEnum
 from typing import Any
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
-from nautilus_torchserve.experiments.ab.sequential_tests import Interval
+from nautilus_torchserve.experiments.ab.sequential_tests import Arm, Interval, radius
 from nautilus_torchserve.files.state_file import describe_mismatch
 from nautilus_torchserve.user_error import InvalidArgument
 
@@ -31,19 +33,19 @@ _LEAST = {
 
 
 class BadRules(InvalidArgument):
-    """Decision rules that cannot be meant."""
+    """Decision rules that make no sense."""
 
 
 @dataclass(frozen=True)
 class Rules:
-    """When an experiment ends, and how. Stored with the experiment, so that nobody moves the goalposts."""
+    """When an experiment ends, and how. Stored with the experiment, so that they cannot change while it runs."""
 
     alpha: float = 0.05
     """Probability that a confidence sequence ever misses the true difference. A promotion rests on one side of
-    one sequence, so equal challengers are promoted in about alpha / 2 of the experiments at most; a rollback
+    one sequence, so equal challengers are promoted in at most about alpha / 2 of the experiments; a rollback
     on one side of each of three."""
     promote_accuracy: float = 0.02
-    """Promote: accuracy must be up by this much (0.02: two points), and its sequence be above zero."""
+    """Promote: accuracy must be up by at least this (0.02: two points), and its sequence above zero."""
     promote_latency_ms: float = 2.0
     """Promote: mean latency must be up by less than this, milliseconds."""
     rollback_latency_ms: float = 2.0
@@ -53,66 +55,66 @@ class Rules:
     rollback_accuracy: float = 0.05
     """Roll back: accuracy down by this much or more, and its sequence below zero."""
     least_predictions: int = 100
-    """Scored predictions of each version before accuracy says anything."""
+    """Scored predictions of each version before accuracy counts."""
     least_requests: int = 1_000
-    """Requests to each version before latency and errors say anything."""
+    """Requests to each version before latency and errors count."""
     least_blocks: int = 20
-    """Blocks of time with predictions of each version before a promotion: fewer say little about how much blocks
-    differ."""
+    """Blocks of time with predictions of each version before a promotion: with fewer, the variance between blocks is
+    poorly known."""
     least_rollback_blocks: int = 2
-    """Blocks of time of each version before a rollback: one bad block decides nothing. Fewer than for a promotion:
-    a rollback made in error costs a new experiment, a promotion made in error costs money."""
+    """Blocks of time of each version before a rollback, so that one bad block decides nothing. Fewer than for a
+    promotion: a false rollback costs a new experiment, a false promotion costs money."""
     least_instruments: int = 3
     """Instruments with each version before a promotion in a split by instrument."""
     block_s: float = 3_600.0
     """Length of a block of time in a split by instrument, seconds: predictions within one are taken to depend on
     each other. In a split by time a block is a slice."""
     tuned_for: int = 5_000
-    """Predictions, evenly split, at which the confidence sequence is narrowest; valid at any number."""
+    """Predictions, evenly split, at which the confidence sequence is narrowest; it is valid at any number."""
 
     def __post_init__(self) -> None:
         if not 0 < self.alpha < 1:
-            raise BadRules(f"alpha: a probability in (0, 1) expected, was {self.alpha}")
+            raise BadRules(f"alpha: expected a probability in (0, 1), got {self.alpha}")
         if not self.rollback_error_ratio > 1:
-            raise BadRules(f"rollback_error_ratio: more than 1 expected, was {self.rollback_error_ratio}")
+            raise BadRules(f"rollback_error_ratio: expected more than 1, got {self.rollback_error_ratio}")
         for name in _ABOVE_0:
             if not (math.isfinite(value := getattr(self, name)) and value > 0):
-                raise BadRules(f"{name}: a number above 0 expected, was {value}")
+                raise BadRules(f"{name}: expected a number above 0, got {value}")
         for name, least in _LEAST.items():
             if getattr(self, name) < least:
-                raise BadRules(f"{name}: at least {least} expected, was {getattr(self, name)}")
+                raise BadRules(f"{name}: expected at least {least}, got {getattr(self, name)}")
 
     @classmethod
     def from_texts(cls, settings: Iterable[str]) -> "Rules":
-        """The defaults with some ``NAME=VALUE`` in the place of theirs; raises `BadRules`."""
-        kinds = {each.name: float if each.type is float else int for each in fields(cls)}
-        given: dict[str, float | int] = {}
-        for text in settings:
-            name, _, value = text.partition("=")
+        """Return the default rules with some of them replaced by ``NAME=VALUE``; raises `BadRules`."""
+        types = {field.name: float if field.type is float else int for field in fields(cls)}
+        values: dict[str, float | int] = {}
+        for setting in settings:
+            name, _, value = setting.partition("=")
             try:
-                given[name] = kinds[name](value)
+                values[name] = types[name](value)
             except KeyError:
-                raise BadRules(f"rule: one of {', '.join(kinds)} expected, was {name!r}") from None
+                raise BadRules(f"rule: expected one of {', '.join(types)}, got {name!r}") from None
             except ValueError:
-                raise BadRules(f"{name}: {kinds[name].__name__} expected, was {value!r}") from None
-        return cls(**given)  # type: ignore[arg-type]
+                raise BadRules(f"{name}: expected {types[name].__name__}, got {value!r}") from None
+        return cls(**values)  # type: ignore[arg-type]
 
     def to_json(self) -> str:
-        """For a split's ``settings``."""
+        """Return the rules as a split's ``settings``."""
         return json.dumps({"rules": asdict(self)})
 
     @classmethod
     def from_json(cls, settings: str) -> "Rules":
-        """From a split's ``settings``.
+        """Read the rules from a split's ``settings``.
 
         Raises
         ------
         BadRules
-            They hold no rules, or one that is not known here.
+            They hold no rules, or an unknown one.
         """
         try:
             stored = msgspec.json.decode(settings, type=dict[str, Any]).get("rules")
-            unknown = sorted(set(stored) - {each.name for each in fields(cls)}) if isinstance(stored, dict) else None
+            unknown = sorted(set(stored) - {field.name for field in fields(cls)}) if isinstance(stored, dict) else None
             if unknown != []:
                 got = settings if unknown is None else f"{unknown}"
                 raise BadRules(f"settings: expected the rules of an experiment, got {got:.200}")
@@ -129,7 +131,7 @@ DEFAULT_RULES = Rules()
 
 
 class Action(StrEnum):
-    """What to do with a challenger."""
+    """Decision about a challenger."""
 
     PROMOTE = "promote"
     ROLL_BACK = "roll back"
@@ -138,7 +140,7 @@ class Action(StrEnum):
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the rules look at, challenger - baseline."""
+    """Measurements that the rules decide on; intervals are of challenger - baseline."""
 
     accuracy: Interval
     latency_ms: Interval
@@ -146,83 +148,92 @@ class Evidence:
     baseline_error_rate: float
     """nan without requests."""
     blocks: int
-    """Blocks of time with predictions of the version that has fewer."""
+    """Blocks of time with predictions, of the version that has fewer."""
     call_blocks: int
-    """Likewise with requests."""
+    """Blocks of time with requests, likewise."""
     instruments: int | None
-    """Instruments with predictions of the version that has fewer; None where instruments are not what is split."""
+    """Instruments with predictions, of the version that has fewer; None in a split by time."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What the rules say, and why."""
+    """Decision of the rules."""
 
     action: Action
     reason: str
-    """In words, with the numbers that decided."""
+    """The reason, with the numbers that decided."""
     numbers: Mapping[str, float | None]
-    """All numbers that the rules looked at; None where nothing is known."""
+    """All numbers that the rules use; None where one is not known."""
 
 
 def decide(rules: Rules, evidence: Evidence) -> Decision:
-    """Roll back if any rule for it holds, else promote if all rules for it hold, else continue."""
-    if reasons := _against(rules, evidence):
+    """Roll back if any rollback rule holds, else promote if all promotion rules hold, else continue."""
+    if reasons := _rollback_reasons(rules, evidence):
         return Decision(Action.ROLL_BACK, "; ".join(reasons), _numbers(evidence))
-    if missing := _missing(rules, evidence):
+    if missing := _missing_for_promotion(rules, evidence):
         return Decision(Action.CONTINUE, "; ".join(missing), _numbers(evidence))
     accuracy, latency = evidence.accuracy, evidence.latency_ms
     reason = (
-        f"accuracy is up by {_points(accuracy)}, at least {_point(rules.promote_accuracy)} are asked for; "
+        f"accuracy is up by {_points(accuracy)}, {_point(rules.promote_accuracy)} or more are required; "
         f"latency differs by {latency.difference:+.2f} ms, less than {rules.promote_latency_ms:g} are allowed"
     )
     return Decision(Action.PROMOTE, reason, _numbers(evidence))
 
 
-def _against(rules: Rules, evidence: Evidence) -> list[str]:
-    """Reasons to roll back."""
-    found = []
+def accuracy_promotes(baseline: Arm, challenger: Arm, rules: Rules) -> NDArray[np.bool_]:
+    """Return where accuracy alone calls for promotion, for arms whose fields are arrays."""
+    difference = np.asarray(challenger.mean - baseline.mean)
+    width = radius(baseline, challenger, alpha=rules.alpha, tuned_for=rules.tuned_for, least=rules.least_predictions)
+    return np.asarray((difference >= rules.promote_accuracy) & (difference > width))
+
+
+def _rollback_reasons(rules: Rules, evidence: Evidence) -> list[str]:
+    reasons = []
     latency, errors, accuracy = evidence.latency_ms, evidence.error_rate, evidence.accuracy
     if evidence.call_blocks >= rules.least_rollback_blocks:
         if latency.difference > rules.rollback_latency_ms and latency.lower > 0:
-            found.append(
+            reasons.append(
                 f"latency is up by {latency.difference:.2f} ms ({latency.lower:.2f} to {latency.upper:.2f}), "
                 f"more than {rules.rollback_latency_ms:g}"
             )
         challenger_rate = evidence.baseline_error_rate + errors.difference
         if challenger_rate >= rules.rollback_error_ratio * evidence.baseline_error_rate and errors.lower > 0:
-            found.append(
+            reasons.append(
                 f"{challenger_rate:.2%} of the challenger's requests failed, "
                 f"{evidence.baseline_error_rate:.2%} of the baseline's: {rules.rollback_error_ratio:g} times "
                 "as many or more"
             )
     down = accuracy.difference <= -rules.rollback_accuracy and accuracy.upper < 0
     if down and evidence.blocks >= rules.least_rollback_blocks:
-        found.append(f"accuracy is down by {_points(accuracy)}, {_point(rules.rollback_accuracy)} or more")
-    return found
+        reasons.append(f"accuracy is down by {_points(accuracy)}, {_point(rules.rollback_accuracy)} or more")
+    return reasons
 
 
-def _missing(rules: Rules, evidence: Evidence) -> list[str]:
-    """What is missing for a promotion."""
-    found = []
+def _missing_for_promotion(rules: Rules, evidence: Evidence) -> list[str]:
+    missing = []
     accuracy, latency = evidence.accuracy, evidence.latency_ms
     if not math.isfinite(accuracy.radius):
-        found.append(f"{rules.least_predictions} scored predictions of each version, right and wrong ones, are needed")
+        missing.append(
+            f"{rules.least_predictions} scored predictions of each version, right and wrong ones, are needed"
+        )
     elif not accuracy.difference >= rules.promote_accuracy:
-        found.append(f"accuracy differs by {_points(accuracy)}, at least {_point(rules.promote_accuracy)} up needed")
+        missing.append(f"accuracy differs by {_points(accuracy)}, at least {_point(rules.promote_accuracy)} up needed")
     elif not accuracy.lower > 0:
-        found.append(f"accuracy is up by {_points(accuracy)}, which may still be chance")
+        missing.append(f"accuracy is up by {_points(accuracy)}, which may still be chance")
     if not math.isfinite(latency.radius):
-        found.append(f"{rules.least_requests} requests of each version are needed to know its latency")
+        missing.append(f"{rules.least_requests} requests of each version are needed to know its latency")
     elif not latency.difference < rules.promote_latency_ms:
-        found.append(f"latency is up by {latency.difference:.2f} ms, less than {rules.promote_latency_ms:g} is needed")
+        missing.append(
+            f"latency is up by {latency.difference:.2f} ms, less than {rules.promote_latency_ms:g} is needed"
+        )
     if evidence.blocks < rules.least_blocks:
-        found.append(f"{evidence.blocks} of {rules.least_blocks} blocks of time")
+        missing.append(f"{evidence.blocks} of {rules.least_blocks} blocks of time")
     if evidence.instruments is not None and evidence.instruments < rules.least_instruments:
-        found.append(
+        missing.append(
             f"{evidence.instruments} of {rules.least_instruments} instruments with each version; with few "
             "instruments, split by time"
         )
-    return found
+    return missing
 
 
 def _numbers(evidence: Evidence) -> dict[str, float | None]:

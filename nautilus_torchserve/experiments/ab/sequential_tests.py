@@ -1,9 +1,8 @@
-"""Comparing the means of two versions while the data come in, as often as one likes.
+"""Comparison of the means of two versions while the data come in, valid at any time.
 
-A t-test may be looked at once, at a sample size fixed before. Whoever looks after every observation and
-stops when p < 0.05 promotes an equal challenger one time in three. What is here holds at all sample sizes
-at once: with probability 1 - alpha the interval contains the true difference at **every** look, so any rule
-for stopping is allowed.
+A t-test is valid once, at a sample size fixed before: checked after every observation until p < 0.05 it promotes an
+equal challenger one time in three. The interval here holds at all sample sizes at once: with probability 1 - alpha it
+contains the true difference at **every** check, so any stopping rule is allowed.
 
 It is the asymptotic confidence sequence of Waudby-Smith, Arbour, Sinha, Kennedy & Ramdas, "Time-uniform
 central limit theory and asymptotic confidence sequences" (Annals of Statistics 2024, Theorem 2.2), which
@@ -12,16 +11,16 @@ inverts the mixture sequential probability ratio test of Robbins (1970) as Johar
 
     radius = sigma_t * sqrt(2 (t rho^2 + 1) / (t^2 rho^2) * log(sqrt(t rho^2 + 1) / alpha))
 
-Two choices are ours. The clock ``t`` counts information, not records: it is what an evenly split experiment
+Two choices go beyond the paper. The clock ``t`` counts information, not records: it is what an evenly split experiment
 of independent observations would have needed for the same standard error. The estimated difference is a
 Brownian motion in that clock whatever the order in which the arms were filled (Jennison & Turnbull 2000,
-ch. 3: increments of the score are independent); in the number of records it is one only while their shares
-stay as they are, which time slices do not. And no arm's variance is taken as less than that of both arms
-together: a small arm of 0/1 outcomes that has not failed yet looks certain of itself, and an equal
+ch. 3: increments of the score are independent); in the number of records it is one only while the shares
+are constant, which they are not with time slices. And no arm's variance is taken as less than that of both arms
+together: a small arm of 0/1 outcomes without a failure has no variance yet, and for that alone an equal
 challenger with 10 % of the units would be promoted in 5 % of the experiments at an accuracy of 0.95 and in
-30 % at 0.99 for that alone.
+30 % at 0.99.
 
-`experiments.ab.simulation` shows the error rates.
+`experiments.ab.simulation` measures the error rates.
 """
 
 from dataclasses import dataclass
@@ -33,32 +32,32 @@ from scipy import stats
 from scipy.special import lambertw
 
 Values = float | NDArray[np.float64]
-"""A number, or one for each of many experiments or looks."""
+"""A number, or one for each of many experiments or checks."""
 
 
 @dataclass(frozen=True)
 class Arm:
-    """What is known of one version's observations. Fields may be arrays of one shape: many looks at once."""
+    """Statistics of one version's observations. Fields may be arrays of one shape, for many checks at once."""
 
     count: Values
-    """Observations."""
+    """Number of observations."""
     mean: Values
-    """Of the observations."""
+    """Mean of the observations."""
     variance: Values
-    """Of one observation, with ``count - 1`` in the denominator."""
+    """Variance of one observation, with ``count - 1`` in the denominator."""
     long_run_variance: Values
-    """``count`` times the variance of the mean: `variance` for independent observations, more for those that
-    come in clusters (`experiments.ab.cluster_sums`)."""
+    """``count`` times the variance of the mean: `variance` for independent observations, more for clustered ones
+    (`experiments.ab.cluster_sums`)."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """Of the difference challenger - baseline."""
+    """Interval of the difference challenger - baseline."""
 
     difference: float
     """The estimate; nan where an arm is empty."""
     radius: float
-    """Half the width; infinite while nothing can be said."""
+    """Half the width; infinite while nothing is known."""
 
     @property
     def lower(self) -> float:
@@ -74,15 +73,15 @@ class Interval:
 def confidence_sequence(
     baseline: Arm, challenger: Arm, *, alpha: float = 0.05, tuned_for: float = 5_000, least: int = 100
 ) -> Interval:
-    """The difference of the means with an interval that may be looked at any number of times; see `radius`."""
-    found = radius(baseline, challenger, alpha=alpha, tuned_for=tuned_for, least=least)
-    return Interval(float(challenger.mean - baseline.mean), float(found))
+    """Return the difference of the means with an interval that is valid at any time; see `radius`."""
+    half_width = radius(baseline, challenger, alpha=alpha, tuned_for=tuned_for, least=least)
+    return Interval(float(challenger.mean - baseline.mean), float(half_width))
 
 
 def radius(
     baseline: Arm, challenger: Arm, *, alpha: float = 0.05, tuned_for: float = 5_000, least: int = 100
 ) -> NDArray[np.float64]:
-    """Half the width of the confidence sequence, of the arms' shape.
+    """Return half the width of the confidence sequence, in the arms' shape.
 
     Parameters
     ----------
@@ -95,15 +94,15 @@ def radius(
         little wider: at a tenth of it by a quarter, at ten times by less than a tenth.
     least : int
         Burn-in: with fewer observations in either arm the interval is infinite. The theory is asymptotic;
-        simulation says that 100 suffice for accuracies from 0.01 to 0.99.
+        by simulation 100 suffice for accuracies from 0.01 to 0.99.
 
     Returns
     -------
     float64 array
-        Infinite, too, where no observation differs from any other: that says nothing about their variance.
+        Infinite, too, where all observations are equal, which says nothing about their variance.
     """
     n_b, n_c = np.asarray(baseline.count, dtype=np.float64), np.asarray(challenger.count, dtype=np.float64)
-    with np.errstate(all="ignore"):  # empty arms are nan, and infinite below
+    with np.errstate(all="ignore"):  # empty arms give nan here, and infinity below
         between = n_b * n_c / (n_b + n_c) ** 2 * (challenger.mean - baseline.mean) ** 2
         one_b, one_c = _floored(n_b, n_c, baseline.variance, challenger.variance, between)
         long_b, long_c = _floored(n_b, n_c, baseline.long_run_variance, challenger.long_run_variance, between)
@@ -116,9 +115,9 @@ def radius(
 
 
 def welch(baseline: Arm, challenger: Arm, *, alpha: float = 0.05) -> tuple[float, Interval]:
-    """Welch's t-test (1947): p-value and interval. Valid only if looked at once, at a size fixed before.
+    """Return p-value and interval of Welch's t-test (1947), which is valid once, at a sample size fixed before.
 
-    Observations count as independent. Both are nan with fewer than two in either arm or without any spread.
+    Observations count as independent. Both are nan with fewer than two in either arm or without any variance.
     """
     n_b, n_c = float(baseline.count), float(challenger.count)
     difference = float(challenger.mean - baseline.mean)
@@ -132,7 +131,7 @@ def welch(baseline: Arm, challenger: Arm, *, alpha: float = 0.05) -> tuple[float
 
 
 def _rho_squared(alpha: float, tuned_for: float) -> float:
-    """The rho^2 with the least radius at ``t = tuned_for``.
+    """Return the rho^2 with the least radius at ``t = tuned_for``.
 
     ``x = t rho^2`` minimises ``(x + 1) / x * log((x + 1) / alpha^2)``, so ``x = log(x + 1) - 2 log(alpha)``:
     ``x = -W(-alpha^2 / e) - 1`` with the lower branch of Lambert's W.
@@ -143,6 +142,6 @@ def _rho_squared(alpha: float, tuned_for: float) -> float:
 def _floored(
     n_b: NDArray[np.float64], n_c: NDArray[np.float64], in_b: Values, in_c: Values, between: NDArray[np.float64]
 ) -> tuple[Any, Any]:
-    """Each arm's variance, no less than that of both together about their common mean."""
+    """Return each arm's variance, no less than that of both together about their common mean."""
     together = (n_b * in_b + n_c * in_c) / (n_b + n_c) + between
     return np.maximum(in_b, together), np.maximum(in_c, together)

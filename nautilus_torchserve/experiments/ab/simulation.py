@@ -1,65 +1,109 @@
-"""Experiments on made-up versions: how often equal ones are promoted, and how long a better one takes.
+"""Simulated experiments: how often equal versions are promoted, and how long a better one takes.
 
-Outcomes are drawn; intervals and margins are those that real experiments are decided by. The blocks of time that
-a promotion waits for are not simulated here: without them false promotions can only be more frequent.
+Outcomes are drawn; intervals and margins are those of real experiments. The blocks of time that a promotion waits for
+are not simulated here: without them false promotions can only be more frequent.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from nautilus_torchserve.experiments.ab.rules import DEFAULT_RULES, Rules
+from nautilus_torchserve.experiments.ab.dependence import DependentOutcomes, dependent_instruments, dependent_slices
+from nautilus_torchserve.experiments.ab.rules import DEFAULT_RULES, Rules, accuracy_promotes
 from nautilus_torchserve.experiments.ab.sequential_tests import Arm, radius
 
+SHARES = (0.5, 0.1)
+ACCURACIES = (0.4, 0.55, 0.95)
+GAINS = (0.02, 0.05, 0.10)
+BASELINE = 0.55
+"""The baseline's accuracy where the challenger is better."""
 _CHUNK = 100
 """Experiments held in memory at once."""
 _TIMES = 10
-"""How many times as long as it takes until the interval is as narrow as the gain, a better version is given."""
+"""Length of an experiment with a better version, in times of what it takes until the interval is within the gain."""
 
 
 @dataclass(frozen=True)
 class EqualVersions:
-    """What became of experiments with two versions as good as each other, looked at after every observation."""
+    """Result of experiments with two equal versions, with a check after every observation."""
 
     accuracy: float
-    """Of both."""
+    """Accuracy of both."""
     share: float
-    """The challenger's."""
+    """The challenger's share."""
     experiments: int
     observations: int
-    """Of each experiment, both versions together."""
+    """Observations of each experiment, of both versions together."""
     promoted: float
-    """Share of the experiments that ever met the rule for promotion: a false one."""
+    """Share of the experiments that ever met the rule for promotion, falsely."""
     excluded: float
     """Share in which the confidence sequence ever excluded the truth, on either side."""
     welch_promoted: float
-    """Share that the same margin with Welch's t-test at every look would have promoted."""
+    """Share that the same margin with Welch's t-test at every check would have promoted."""
     welch_excluded: float
-    """Share in which Welch's t-test at every look ever excluded the truth, on either side."""
+    """Share in which Welch's t-test at every check ever excluded the truth, on either side."""
 
 
 @dataclass(frozen=True)
 class BetterVersion:
-    """How long a challenger that is better takes to be promoted."""
+    """How long a better challenger takes to be promoted."""
 
     accuracy: float
-    """The baseline's."""
+    """The baseline's accuracy."""
     gain: float
-    """By how much the challenger's is higher."""
+    """The challenger's accuracy less the baseline's."""
     share: float
-    """The challenger's."""
+    """The challenger's share."""
     experiments: int
     observations: int
-    """At which an experiment was given up, both versions together."""
+    """Observations after which an experiment was given up, of both versions together."""
     promoted: float
     """Share that was promoted until then."""
     half: int | None
     """Observations by which half of them were promoted; None where fewer were."""
     nine_in_ten: int | None
-    """Likewise nine in ten."""
+    """Likewise for nine in ten."""
+
+
+@dataclass(frozen=True)
+class ErrorRates:
+    """Results of all simulations, under the default rules."""
+
+    equal: tuple[EqualVersions, ...]
+    """False promotions: `SHARES` x `ACCURACIES`."""
+    better: tuple[BetterVersion, ...]
+    """Time until promotion: `SHARES` x `GAINS`."""
+    dependent: tuple[DependentOutcomes, ...]
+    """False promotions where outcomes come in clusters: by slice, by instrument."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the results in plain JSON types."""
+        return asdict(self)
+
+
+def error_rates(experiments: int = 2_000, observations: int = 5_000, seed: int = 1) -> ErrorRates:
+    """Run all simulations, which takes about 25 s with the defaults.
+
+    Parameters
+    ----------
+    experiments, observations : int
+        Size of the simulations with equal versions; the others have a fourth of the experiments.
+    seed : int
+        Seed of the draws.
+    """
+    fewer = max(1, experiments // 4)
+    return ErrorRates(
+        tuple(
+            equal_versions(accuracy, share, experiments, observations, seed=seed)
+            for share in SHARES
+            for accuracy in ACCURACIES
+        ),
+        tuple(better_version(BASELINE, gain, share, fewer, seed=seed) for share in SHARES for gain in GAINS),
+        (dependent_slices(fewer, seed=seed), dependent_instruments(fewer, seed=seed)),
+    )
 
 
 def equal_versions(
@@ -71,7 +115,7 @@ def equal_versions(
     seed: int = 1,
     gain: float = 0.0,
 ) -> EqualVersions:
-    """Look at experiments after every observation.
+    """Simulate experiments that are checked after every observation.
 
     Parameters
     ----------
@@ -79,14 +123,14 @@ def equal_versions(
         In (0, 1).
     experiments, observations : int
     seed : int
-        Of the draws.
+        Seed of the draws.
     gain : float
-        By how much the challenger is better in truth. Then only what ``excluded`` and ``welch_excluded`` say
-        is an error.
+        The challenger's true accuracy less the baseline's. Where it is not 0, only ``excluded`` and
+        ``welch_excluded`` count errors.
     """
     random = np.random.default_rng(seed)
     sizes = [min(_CHUNK, experiments - done) for done in range(0, experiments, _CHUNK)]
-    counts = np.sum([_looks(random, size, accuracy, share, observations, rules, gain) for size in sizes], axis=0)
+    counts = np.sum([_counts(random, size, accuracy, share, observations, rules, gain) for size in sizes], axis=0)
     return EqualVersions(accuracy, share, experiments, observations, *(counts / experiments).tolist())
 
 
@@ -104,36 +148,31 @@ def better_version(
     Parameters
     ----------
     looks : int
-        How often an experiment is looked at, evenly spread.
+        Checks of an experiment, evenly spread.
     """
     random = np.random.default_rng(seed)
     step = max(1, round(_TIMES * _observations_for(gain, accuracy, share, rules) / looks))
-    tries = random.binomial(step, share, (experiments, looks))
-    baseline = _arm(np.cumsum(random.binomial(step - tries, accuracy), axis=1), np.cumsum(step - tries, axis=1))
-    challenger = _arm(np.cumsum(random.binomial(tries, accuracy + gain), axis=1), np.cumsum(tries, axis=1))
-    promoted = promotes(baseline, challenger, rules)
-    taken = np.sort(step * np.where(promoted.any(axis=1), promoted.argmax(axis=1) + 1, np.inf))
-    half, nine_in_ten = (taken[int(np.ceil(quantile * experiments)) - 1] for quantile in (0.5, 0.9))
+    of_challenger = random.binomial(step, share, (experiments, looks))
+    of_baseline = step - of_challenger
+    baseline = _arm(np.cumsum(random.binomial(of_baseline, accuracy), axis=1), np.cumsum(of_baseline, axis=1))
+    right = random.binomial(of_challenger, accuracy + gain)
+    challenger = _arm(np.cumsum(right, axis=1), np.cumsum(of_challenger, axis=1))
+    promoted = accuracy_promotes(baseline, challenger, rules)
+    observations = np.sort(step * np.where(promoted.any(axis=1), promoted.argmax(axis=1) + 1, np.inf))
+    half, nine_in_ten = (observations[int(np.ceil(quantile * experiments)) - 1] for quantile in (0.5, 0.9))
     return BetterVersion(
         accuracy,
         gain,
         share,
         experiments,
         step * looks,
-        float(np.isfinite(taken).mean()),
+        float(np.isfinite(observations).mean()),
         int(half) if np.isfinite(half) else None,
         int(nine_in_ten) if np.isfinite(nine_in_ten) else None,
     )
 
 
-def promotes(baseline: Arm, challenger: Arm, rules: Rules) -> NDArray[np.bool_]:
-    """Whether accuracy alone calls for promotion, for arms whose fields are arrays."""
-    difference = np.asarray(challenger.mean - baseline.mean)
-    width = radius(baseline, challenger, alpha=rules.alpha, tuned_for=rules.tuned_for, least=rules.least_predictions)
-    return np.asarray((difference >= rules.promote_accuracy) & (difference > width))
-
-
-def _looks(
+def _counts(
     random: np.random.Generator,
     experiments: int,
     accuracy: float,
@@ -142,7 +181,7 @@ def _looks(
     rules: Rules,
     gain: float,
 ) -> list[int]:
-    """How many of the experiments were promoted, excluded the truth, and both by Welch."""
+    """Count the experiments that were promoted, that excluded the truth, and both by Welch."""
     with_challenger = random.random((experiments, observations)) < share
     right = random.random((experiments, observations)) < accuracy + gain * with_challenger
     count_c = np.cumsum(with_challenger, axis=1, dtype=np.int32)
@@ -152,7 +191,7 @@ def _looks(
     challenger = _arm(right_c, count_c)
     difference = np.asarray(challenger.mean - baseline.mean)
     anytime = radius(baseline, challenger, alpha=rules.alpha, tuned_for=rules.tuned_for, least=rules.least_predictions)
-    freedom = rules.least_predictions - 1  # the fewest that it can be: Welch is not made worse than it is
+    freedom = rules.least_predictions - 1  # the fewest possible, in favour of Welch
     with np.errstate(all="ignore"):
         error = np.sqrt(baseline.variance / count_b + challenger.variance / count_c)
     known = np.minimum(count_b, count_c) >= rules.least_predictions
@@ -165,7 +204,7 @@ def _looks(
 
 
 def _observations_for(gain: float, accuracy: float, share: float, rules: Rules) -> int:
-    """How many observations it takes until the interval is as narrow as the gain."""
+    """Return how many observations it takes until the interval is as narrow as the gain."""
     variance, count = accuracy * (1 - accuracy), 10.0
     while True:
         arms = [Arm(part * count, accuracy, variance, variance) for part in (1 - share, share)]
@@ -175,8 +214,8 @@ def _observations_for(gain: float, accuracy: float, share: float, rules: Rules) 
 
 
 def _arm(right: NDArray[Any], count: NDArray[Any]) -> Arm:
-    """Independent answers, of which so many were right."""
-    with np.errstate(all="ignore"):  # arms of none or one
+    """Return the arm of independent predictions, of which so many were right."""
+    with np.errstate(all="ignore"):  # arms of no or one prediction
         mean = right / count
         variance = mean * (1 - mean) * count / (count - 1)
     return Arm(count, mean, variance, variance)

@@ -1,4 +1,4 @@
-"""What a shadowed challenger said to the inputs that the baseline answered, and how they compare."""
+"""Report of a shadow: the challenger's outputs compared with the baseline's for the same inputs."""
 
 import json
 import time
@@ -11,19 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from nautilus_torchserve.experiments.calls import Calls, percentile_ms
 from nautilus_torchserve.experiments.drift import stability
+from nautilus_torchserve.experiments.records import CallTotals, percentile_ms
 from nautilus_torchserve.traffic.records import ShadowAnswer, output_bucket
 
 DIRECTION = "return_bps"
-"""Output whose sign is what a price model says."""
+"""Output whose sign is the direction that a price model predicts."""
 CLASSES = (("buy", "sell", "hold"), ("negative", "neutral", "positive"))
-"""Outputs of which the largest is what a classifier says."""
+"""Outputs of which the largest is the class that a classifier predicts."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One output of both versions to the same inputs."""
+    """Difference of one output between both versions, for the same inputs."""
 
     mean: float
     """Mean absolute difference, in the output's unit."""
@@ -35,7 +35,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Latency:
-    """Of the requests that were answered, milliseconds; percentiles at the upper edge of 5 % buckets."""
+    """Latency of the answered requests, milliseconds; percentiles at the upper edge of 5 % buckets."""
 
     requests: int
     mean_ms: float
@@ -45,30 +45,30 @@ class Latency:
 
 @dataclass(frozen=True)
 class ShadowReport:
-    """One shadow, ended."""
+    """One shadow that has ended."""
 
     split: str
     model: str
     baseline: str
     challenger: str
     ended: str
-    """Why it did: ``time``, ``answers``, or what came between."""
+    """Why it ended: ``time``, ``answers``, or what interrupted it."""
     answers: int
     """Rows that the challenger answered."""
     errors: int
-    """Rows that it did not."""
+    """Rows that it failed on."""
     not_copied: int
-    """Rows that only the baseline answered: the challenger could not keep up, or was still being asked at the end."""
+    """Rows that only the baseline answered: the challenger could not keep up, or had not answered yet at the end."""
     commonest_error: str | None
     agreement: float | None
-    """Share of the answers in which both say the same class, or the same sign of `DIRECTION`; None where there are
+    """Share of the rows in which both predict the same class, or the same sign of `DIRECTION`; None where there are
     no such outputs."""
     outputs: dict[str, Difference]
-    """Of the outputs that both have."""
+    """Differences of the outputs that both have."""
     only_one_has: tuple[str, ...]
     """Outputs that only one of them has."""
     baseline_latency: Latency | None
-    """None: no answers."""
+    """None: no requests were answered."""
     challenger_latency: Latency | None
     began: str
     """ISO 8601, UTC."""
@@ -76,15 +76,15 @@ class ShadowReport:
 
     @property
     def ok(self) -> bool:
-        """Whether it came to its end and there are answers to compare."""
+        """Whether it came to its end with answers to compare."""
         return self.ended in ("time", "answers") and self.answers > 0
 
     def as_dict(self) -> dict[str, Any]:
-        """In plain JSON types."""
+        """Return the report in plain JSON types."""
         return {**asdict(self), "only_one_has": list(self.only_one_has), "action": "shadow", "ok": self.ok}
 
     def as_text(self) -> str:
-        """For people."""
+        """Return the report as text."""
         agreement = "no class or direction to compare" if self.agreement is None else f"{self.agreement:.1%}"
         lines = [
             f"shadow {self.model}: {self.challenger} beside {self.baseline}, {self.began}, {self.took_s:.0f} s "
@@ -95,26 +95,24 @@ class ShadowReport:
             "",
             f"  {'latency':<12}{'requests':>10}{'mean ms':>10}{'p95 ms':>10}{'p99 ms':>10}",
         ]
-        for version, took in ((self.baseline, self.baseline_latency), (self.challenger, self.challenger_latency)):
-            lines.append(
-                f"  {version:<12}"
-                + (
-                    ""
-                    if took is None
-                    else (f"{took.requests:>10,}{took.mean_ms:>10.2f}{took.p95_ms:>10.2f}{took.p99_ms:>10.2f}")
+        for version, latency in ((self.baseline, self.baseline_latency), (self.challenger, self.challenger_latency)):
+            columns = ""
+            if latency is not None:
+                columns = (
+                    f"{latency.requests:>10,}{latency.mean_ms:>10.2f}{latency.p95_ms:>10.2f}{latency.p99_ms:>10.2f}"
                 )
-            )
+            lines.append(f"  {version:<12}{columns}")
         lines += ["", f"  {'output':<20}{'mean diff':>12}{'p95 diff':>12}{'PSI':>8}"]
-        for name, each in self.outputs.items():
-            lines.append(f"  {name:<20}{each.mean:>12.4g}{each.p95:>12.4g}{each.psi:>8.3f}")
-        lines += [f"  {name:<20}  only one of them has it" for name in self.only_one_has]
+        for name, difference in self.outputs.items():
+            lines.append(f"  {name:<20}{difference.mean:>12.4g}{difference.p95:>12.4g}{difference.psi:>8.3f}")
+        lines += [f"  {name:<20}  only one version has it" for name in self.only_one_has]
         if self.commonest_error is not None:
             lines += ["", f"  commonest error: {self.commonest_error}"]
         lines += ["", f"ended: {self.ended}"]
         return "\n".join(lines) + "\n"
 
     def write(self, folder: Path) -> Path:
-        """Keep it as JSON and as text; returns the JSON's path."""
+        """Write the report as JSON and as text, and return the path of the JSON."""
         folder.mkdir(parents=True, exist_ok=True)
         stamp = time.strftime("%Y%m%dT%H%M%S", time.strptime(self.began, "%Y-%m-%dT%H:%M:%SZ"))
         path = folder / f"{stamp}-shadow-{self.model}-{self.challenger}.json"
@@ -123,8 +121,8 @@ class ShadowReport:
         return path
 
 
-class Comparison:
-    """Shadow answers, compared as they come: of each only its figures are kept."""
+class ShadowComparison:
+    """Comparison of shadow answers as they come."""
 
     def __init__(self) -> None:
         self.answers = 0
@@ -137,7 +135,7 @@ class Comparison:
         self._challenger: dict[str, Counter[int]] = {}
 
     def add(self, answers: Sequence[ShadowAnswer]) -> None:
-        """Take in more of them."""
+        """Add more answers."""
         for answer in answers:
             if answer.error:
                 self.errors[answer.error] += 1
@@ -145,20 +143,20 @@ class Comparison:
             self.answers += 1
             self.only_one_has |= answer.outputs.keys() ^ answer.baseline_outputs.keys()
             for name in answer.outputs.keys() & answer.baseline_outputs.keys():
-                theirs, ours = answer.outputs[name], answer.baseline_outputs[name]
-                self._differences.setdefault(name, array("d")).append(abs(theirs - ours))
-                self._baseline.setdefault(name, Counter())[output_bucket(ours)] += 1
-                self._challenger.setdefault(name, Counter())[output_bucket(theirs)] += 1
-            said = _says(answer.baseline_outputs)
-            if said is not None:
-                self._agreed.append(_says(answer.outputs) == said)
+                value, baseline_value = answer.outputs[name], answer.baseline_outputs[name]
+                self._differences.setdefault(name, array("d")).append(abs(value - baseline_value))
+                self._baseline.setdefault(name, Counter())[output_bucket(baseline_value)] += 1
+                self._challenger.setdefault(name, Counter())[output_bucket(value)] += 1
+            predicted = _predicted(answer.baseline_outputs)
+            if predicted is not None:
+                self._agreed.append(_predicted(answer.outputs) == predicted)
 
     def agreement(self) -> float | None:
-        """See `ShadowReport`."""
+        """Return the agreement, see `ShadowReport`."""
         return sum(self._agreed) / len(self._agreed) if self._agreed else None
 
     def differences(self) -> dict[str, Difference]:
-        """By output, in alphabetical order."""
+        """Return the difference of each output, in alphabetical order."""
         return {
             name: Difference(
                 float(np.mean(values)),
@@ -169,17 +167,17 @@ class Comparison:
         }
 
 
-def latency_of(calls: Calls) -> Latency | None:
-    """A version's latencies; None where it answered nothing."""
-    answered = calls.latencies.total()
+def latency_of(totals: CallTotals) -> Latency | None:
+    """Return a version's latency; None where it answered no request."""
+    answered = totals.latencies.total()
     if not answered:
         return None
-    p95_ms, p99_ms = (percentile_ms(calls.latencies, share) for share in (0.95, 0.99))
-    return Latency(answered, calls.latency_ms_sum / answered, p95_ms, p99_ms)
+    p95_ms, p99_ms = (percentile_ms(totals.latencies, share) for share in (0.95, 0.99))
+    return Latency(answered, totals.latency_ms_sum / answered, p95_ms, p99_ms)
 
 
-def _says(outputs: Mapping[str, float]) -> str | float | None:
-    """The class or the direction said; None where the outputs say neither."""
+def _predicted(outputs: Mapping[str, float]) -> str | float | None:
+    """Return the class or the direction predicted; None where the outputs have neither."""
     for classes in CLASSES:
         if outputs.keys() >= set(classes):
             return max(classes, key=outputs.__getitem__)

@@ -1,69 +1,68 @@
-"""Giving a challenger copies of the traffic: the baseline answers everything, what the challenger says is recorded."""
+"""Shadow: a challenger gets copies of the requests that the baseline answers, and its answers are only recorded."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from nautilus_torchserve.experiments.calls import Calls
-from nautilus_torchserve.experiments.lifecycle import check_challenger, stop
-from nautilus_torchserve.experiments.shadow.report import Comparison, ShadowReport, latency_of
-from nautilus_torchserve.release.rollout.change import Say, say_nothing
+from nautilus_torchserve.experiments.lifecycle import check_challenger, stop_split
+from nautilus_torchserve.experiments.records import CallTotals, RecordReader
+from nautilus_torchserve.experiments.shadow.report import ShadowComparison, ShadowReport, latency_of
 from nautilus_torchserve.release.rollout.journal import locked
+from nautilus_torchserve.release.rollout.report import Progress, no_progress
 from nautilus_torchserve.release.rollout.target import Target
 from nautilus_torchserve.traffic.records import CallWindow, ShadowAnswer
 from nautilus_torchserve.traffic.split import Kind, Split, State
 from nautilus_torchserve.traffic.store import TrafficStore
 from nautilus_torchserve.user_error import InvalidArgument
 
-SAY_EVERY_S = 10.0
+PROGRESS_INTERVAL_S = 10.0
 
 
 @dataclass(frozen=True)
 class ShadowSettings:
-    """How long a challenger is shadowed."""
+    """Length and share of a shadow."""
 
     for_s: float = 600.0
-    """At most, seconds."""
+    """Longest time, seconds."""
     answers: int | None = None
     """Rows of the challenger after which it ends earlier."""
     share: float = 1.0
-    """Of the requests, that are copied."""
+    """Share of the requests that are copied."""
     look_s: float = 1.0
-    """Time from look to look, seconds."""
+    """Time between two looks into the store, seconds."""
     settle_s: float = 3.0
-    """How long routers are given at the end to write what they have: some of their ``refresh_s``, seconds."""
+    """How long routers may take at the end to write what they have: a few of their ``refresh_s``, seconds."""
 
     def __post_init__(self) -> None:
         if not (self.for_s > 0 and 0 < self.share <= 1 and self.look_s > 0 and self.settle_s >= 0):
-            raise InvalidArgument(f"for_s and look_s > 0, share in (0, 1] and settle_s >= 0 expected, was {self}")
+            raise InvalidArgument(f"expected for_s and look_s > 0, share in (0, 1] and settle_s >= 0, got {self}")
         if self.answers is not None and self.answers < 1:
-            raise InvalidArgument(f"answers: one or more expected, was {self.answers}")
+            raise InvalidArgument(f"answers: expected at least 1, got {self.answers}")
 
 
 DEFAULTS = ShadowSettings()
 
 
 @dataclass
-class _Heard:
-    """What came of a shadow so far, read from the store as it comes."""
+class _ShadowRecords:
+    """Records of a shadow so far, read from the store as they come."""
 
     store: TrafficStore
     split: Split
-    answers: Comparison
-    calls: dict[str, Calls]
-    """Version -> its calls."""
-    answers_read: int = 0
-    windows_read: int = 0
+    comparison: ShadowComparison = field(default_factory=ShadowComparison)
+    baseline: CallTotals = field(default_factory=CallTotals)
+    challenger: CallTotals = field(default_factory=CallTotals)
 
-    def look(self) -> None:
-        """Read what routers have written since the last look."""
-        answers = self.store.read(ShadowAnswer, self.split.name, self.answers_read)
-        self.answers_read += len(answers)
-        self.answers.add(answers)
-        windows = self.store.read(CallWindow, self.split.name, self.windows_read)
-        self.windows_read += len(windows)
-        for window in windows:
-            if window.version in self.calls:
-                self.calls[window.version].add(window)
+    def __post_init__(self) -> None:
+        self._reader = RecordReader(self.store, self.split.name)
+
+    def update(self) -> None:
+        """Read what routers have written since the last time."""
+        self.comparison.add(self._reader.read(ShadowAnswer))
+        for window in self._reader.read(CallWindow):
+            if window.version == self.split.baseline:
+                self.baseline.add(window)
+            elif window.version == self.split.challenger:
+                self.challenger.add(window)
 
 
 def shadow(
@@ -72,24 +71,24 @@ def shadow(
     model: str,
     challenger: str,
     settings: ShadowSettings = DEFAULTS,
-    say: Say = say_nothing,
+    progress: Progress = no_progress,
 ) -> ShadowReport:
-    """Have routers send a registered version copies of what the default version is asked, and compare the answers.
+    """Have routers send a registered version copies of the default version's requests, and compare the answers.
 
-    Nobody gets an answer of the challenger. Both versions see the same inputs, which a split by instrument
-    cannot offer. The challenger stays registered.
+    The challenger's answers are not traded on. Both versions get the same inputs, unlike in a split by instrument. The
+    challenger stays registered.
 
     Parameters
     ----------
     challenger : str
         A version that is registered and READY, and not the default one.
-    say : callable
-        Is told what goes on, a line at a time.
+    progress : callable
+        Takes lines of progress.
 
     Returns
     -------
     ShadowReport
-        Also of a shadow that Ctrl-C, or somebody else, ended before its time; ``ended`` says so.
+        ``ended`` tells whether Ctrl-C, or somebody else, ended the shadow early.
 
     Raises
     ------
@@ -111,58 +110,58 @@ def shadow(
                 settings.share,
             )
         )
-        say(f"{split.name}: {challenger} gets copies of what {baseline} is asked")
-        heard = _Heard(store, split, Comparison(), {baseline: Calls(), challenger: Calls()})
+        progress(f"{split.name}: {challenger} gets copies of the requests of {baseline}")
+        records = _ShadowRecords(store, split)
         try:
-            ended = _listen(heard, settings, say)
+            ended = _collect(records, settings, progress)
         except KeyboardInterrupt:
             ended = "interrupted"
         finally:
-            left = stop(store, split)
+            failure = stop_split(store, split)
         time.sleep(settings.settle_s)
-        heard.look()
-    return _report(heard, ended + left, settings, began, time.monotonic() - clock)
+        records.update()
+    return _report(records, ended + failure, settings, began, time.monotonic() - clock)
 
 
-def _listen(heard: _Heard, settings: ShadowSettings, say: Say) -> str:
-    """Until the time is over, or there are answers enough, or somebody ends the split; why."""
-    began = said = time.monotonic()
+def _collect(records: _ShadowRecords, settings: ShadowSettings, progress: Progress) -> str:
+    """Collect answers until the time is over, there are enough, or somebody ends the split; return the reason."""
+    began = reported = time.monotonic()
     while True:
         time.sleep(settings.look_s)
-        heard.look()
+        records.update()
         now = time.monotonic()
-        state = heard.store.split(heard.split.name).state
+        state = records.store.split(records.split.name).state
         if state is not State.RUNNING:
             return f"somebody ended it as {state}"
-        if settings.answers is not None and heard.answers.answers >= settings.answers:
+        comparison = records.comparison
+        if settings.answers is not None and comparison.answers >= settings.answers:
             return "answers"
         if now - began >= settings.for_s:
             return "time"
-        if now - said >= SAY_EVERY_S:
-            said = now
-            say(f"{heard.answers.answers} answers, {heard.answers.errors.total()} failed")
+        if now - reported >= PROGRESS_INTERVAL_S:
+            reported = now
+            progress(f"{comparison.answers} answers, {comparison.errors.total()} failed")
 
 
-def _report(heard: _Heard, ended: str, settings: ShadowSettings, began: str, took_s: float) -> ShadowReport:
-    split, compared = heard.split, heard.answers
-    before, after = heard.calls[split.baseline], heard.calls[split.challenger]
-    failed = compared.errors.total()
-    rows = max((counts.total() for counts in before.outputs.values()), default=0)
+def _report(records: _ShadowRecords, ended: str, settings: ShadowSettings, began: str, took_s: float) -> ShadowReport:
+    split, comparison = records.split, records.comparison
+    failed = comparison.errors.total()
+    rows = max((counts.total() for counts in records.baseline.outputs.values()), default=0)
     return ShadowReport(
         split=split.name,
         model=split.model,
         baseline=split.baseline,
         challenger=split.challenger,
         ended=ended,
-        answers=compared.answers,
+        answers=comparison.answers,
         errors=failed,
-        not_copied=max(0, round(settings.share * rows) - compared.answers - failed),
-        commonest_error=compared.errors.most_common(1)[0][0] if failed else None,
-        agreement=compared.agreement(),
-        outputs=compared.differences(),
-        only_one_has=tuple(sorted(compared.only_one_has)),
-        baseline_latency=latency_of(before),
-        challenger_latency=latency_of(after),
+        not_copied=max(0, round(settings.share * rows) - comparison.answers - failed),
+        commonest_error=comparison.errors.most_common(1)[0][0] if failed else None,
+        agreement=comparison.agreement(),
+        outputs=comparison.differences(),
+        only_one_has=tuple(sorted(comparison.only_one_has)),
+        baseline_latency=latency_of(records.baseline),
+        challenger_latency=latency_of(records.challenger),
         began=began,
         took_s=took_s,
     )

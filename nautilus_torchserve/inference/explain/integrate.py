@@ -1,9 +1,9 @@
 """Integrated gradients: how much each input moved an output, adding up to all that it was moved.
 
-From a baseline, an input that says nothing, a straight path leads to the input. Each value's attribution is its
-way times its mean gradient along the path (Sundararajan, Taly & Yan 2017, eq. 1). They add up to the output's
-difference between both ends ("completeness"), as far as the integral is exact; the error is said with each answer.
-Captum's implementation gives the same numbers, ten times slower for small networks, and has a worker import matplotlib.
+A straight path leads from a baseline, a neutral input, to the input. Each value's attribution is its difference
+between both ends times its mean gradient along the path (Sundararajan, Taly & Yan 2017, eq. 1). They add up to the
+output's difference between both ends ("completeness"), as far as the integral is exact; each explanation reports the
+error. Captum's implementation gives the same numbers, ten times slower for small networks, and imports matplotlib.
 """
 
 import copy
@@ -21,15 +21,15 @@ from torch import nn
 from nautilus_torchserve.wire.errors import NotExplained, OutputNotFinite
 
 STEPS = 8
-"""Points of a piece of the path (Gauss-Legendre)."""
-MOST_PIECES = 256
-"""Pieces of the path, doubled from one to this many until the attributions add up."""
+"""Points of one piece of the path (Gauss-Legendre)."""
+MAX_PIECES = 256
+"""Most pieces of the path, doubled from one until the attributions add up."""
 TOLERANCE = 0.01
-"""Completeness error allowed, relative to the output's difference; each output has an absolute one besides."""
+"""Completeness error allowed, relative to the output's difference; each output also has an absolute one."""
 FEW_STEPS, FEW_TOLERANCE = 32, 0.1
-"""Attributions of fewer points may add up by chance: they count only with this part of the error allowed."""
+"""Attributions of fewer points may add up by chance: they count only within this part of the allowed error."""
 ALONE = "-explain"
-"""Registrations whose names end so are asked for explanations alone, which then may take longer."""
+"""Suffix of the names of registrations for explanations alone, which then may take longer."""
 Tensors = tuple[torch.Tensor, ...]
 Output = Callable[..., torch.Tensor]
 """Inputs, each [points, ...] -> float [points]."""
@@ -38,12 +38,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class TimeLimit:
-    """Until when one explanation may take (`time.perf_counter`)."""
+    """Deadlines of one explanation (`time.perf_counter`)."""
 
     refine_until_s: float = math.inf
-    """After that a path is not cut into more pieces."""
+    """Time after which a path is not cut into more pieces."""
     until_s: float = math.inf
-    """After that it is given up, unless a coarser one is there."""
+    """Time after which the explanation is abandoned, unless a coarser one is complete."""
 
 
 @dataclass(frozen=True)
@@ -63,22 +63,22 @@ class Integral:
 
     @property
     def completeness_error(self) -> float:
-        """What the attributions add up to, less the difference that they should."""
-        return math.fsum(float(each.sum()) for each in self.attributions) - (self.value - self.baseline_value)
+        """Sum of the attributions, less the output's difference."""
+        return math.fsum(float(part.sum()) for part in self.attributions) - (self.value - self.baseline_value)
 
     @property
     def complete(self) -> bool:
-        """Whether they add up."""
+        """Whether the attributions add up."""
         return abs(self.completeness_error) <= self.allowed
 
     @property
     def is_exact(self) -> bool:
-        """Whether they add up, and not by chance."""
+        """Whether the attributions add up, and not by chance."""
         part = FEW_TOLERANCE if self.steps < FEW_STEPS else 1.0
         return abs(self.completeness_error) <= part * self.allowed
 
     def to_dict(self) -> dict[str, Any]:
-        """All but the attributions, in plain JSON types."""
+        """Return all but the attributions, in plain JSON types."""
         return {
             "value": self.value,
             "baseline_value": self.baseline_value,
@@ -95,7 +95,7 @@ def integrate(
     baselines: Sequence[torch.Tensor],
     floor: float,
     limit: TimeLimit,
-    points_at_once: int = STEPS * MOST_PIECES,
+    points_at_once: int = STEPS * MAX_PIECES,
 ) -> Integral:
     """Attribute an output's difference to its inputs, which all move along one path.
 
@@ -106,11 +106,11 @@ def integrate(
     inputs, baselines : sequence of tensor [1, ...]
         Both ends of the path.
     floor : float
-        Completeness error that is let pass however small the difference is, in the output's unit.
+        Completeness error that is allowed however small the difference is, in the output's unit.
     limit : TimeLimit
-        Looked at before each computation of ``points_at_once`` points.
+        Checked before each computation of ``points_at_once`` points.
     points_at_once : int
-        Most points computed together.
+        Most points that are computed together.
 
     Raises
     ------
@@ -138,7 +138,7 @@ def integrate(
             return integral
         integral = Integral(parts, value, baseline_value, pieces * STEPS, allowed)
         now = time.perf_counter()
-        if integral.is_exact or pieces == MOST_PIECES or now + 2 * (now - began) > limit.refine_until_s:
+        if integral.is_exact or pieces == MAX_PIECES or now + 2 * (now - began) > limit.refine_until_s:
             return integral
         pieces *= 2
 
@@ -151,52 +151,53 @@ def _attribute(
     until_s: float,
     points_at_once: int,
 ) -> tuple[NDArray[np.float64], ...]:
-    """Return each input's attributions, by a path of so many pieces."""
-    nodes, weights = (torch.from_numpy(each) for each in np.polynomial.legendre.leggauss(STEPS))  # on [-1, 1]
+    """Compute each input's attributions along a path of so many pieces."""
+    nodes, weights = map(torch.from_numpy, np.polynomial.legendre.leggauss(STEPS))  # on [-1, 1]
     ends, begins = _cut(inputs, baselines, pieces)
-    ways = [end - begin for end, begin in zip(ends, begins, strict=True)]
-    found = [torch.zeros_like(each[0], dtype=torch.float64) for each in inputs]
+    differences = [end - begin for end, begin in zip(ends, begins, strict=True)]
+    totals = [torch.zeros_like(value[0], dtype=torch.float64) for value in inputs]
     place, piece = torch.arange(STEPS).repeat(pieces), torch.arange(pieces).repeat_interleave(STEPS)
     for start in range(0, len(place), points_at_once):
         if time.perf_counter() > until_s:
             raise TimeoutError
         some = slice(start, start + points_at_once)
-        along = [each[place[some]].to(inputs[0].device) for each in ((1 + nodes) / 2, weights / 2)]
+        along = [values[place[some]].to(inputs[0].device) for values in ((1 + nodes) / 2, weights / 2)]
         path = [
-            (begin[piece[some]] + _beside(along[0], way) * way[piece[some]]).requires_grad_()
-            for begin, way in zip(begins, ways, strict=True)
+            (begin[piece[some]] + _beside(along[0], difference) * difference[piece[some]]).requires_grad_()
+            for begin, difference in zip(begins, differences, strict=True)
         ]
         # cuDNN has no gradients of recurrent networks that are not being trained
         with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
             gradients = torch.autograd.grad(output(*path).sum(), path)
-        for total, gradient, way in zip(found, gradients, ways, strict=True):
-            total += (gradient * way[piece[some]] * _beside(along[1], way)).sum(dim=0, dtype=torch.float64)
-    return tuple(each.cpu().numpy() for each in found)
+        for total, gradient, difference in zip(totals, gradients, differences, strict=True):
+            parts = gradient * difference[piece[some]] * _beside(along[1], difference)
+            total += parts.sum(dim=0, dtype=torch.float64)
+    return tuple(total.cpu().numpy() for total in totals)
 
 
 def _beside(numbers: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """One number a point, in the type of and to multiply with values [points, ...]."""
+    """Return one number a point in the type of values [points, ...], and broadcastable to them."""
     return numbers.to(values.dtype).view(-1, *[1] * (values.dim() - 1))
 
 
 def _cut(inputs: Sequence[torch.Tensor], baselines: Sequence[torch.Tensor], pieces: int) -> tuple[Tensors, Tensors]:
-    """The ends and the beginnings of a path's pieces, each [pieces, ...]; their integrals add up to the path's.
+    """Return the ends and the beginnings of a path's pieces, each [pieces, ...].
 
-    A rule of many points would converge no better where a network has kinks, and its points take longer to find
-    than a small network does to compute.
+    One rule of many points would converge no better where a network has kinks, and takes longer to construct than
+    a small network to compute.
     """
     ends, begins = [], []
-    for given, baseline in zip(inputs, baselines, strict=True):
-        cuts = torch.linspace(0, 1, pieces + 1, dtype=given.dtype, device=given.device)
-        path = baseline + cuts.view(-1, *[1] * (given.dim() - 1)) * (given - baseline)  # (pieces + 1, ...)
-        path[-1:] = given  # to the bit
+    for end, baseline in zip(inputs, baselines, strict=True):
+        cuts = torch.linspace(0, 1, pieces + 1, dtype=end.dtype, device=end.device)
+        path = baseline + cuts.view(-1, *[1] * (end.dim() - 1)) * (end - baseline)  # (pieces + 1, ...)
+        path[-1:] = end  # to the bit
         ends.append(path[1:])
         begins.append(path[:-1])
     return tuple(ends), tuple(begins)
 
 
 def select_output(output: str | None, default: str, names: Sequence[str]) -> str:
-    """The output to explain, one of ``names``.
+    """Return the output to explain, one of ``names``.
 
     Raises
     ------
@@ -211,7 +212,7 @@ def select_output(output: str | None, default: str, names: Sequence[str]) -> str
 
 
 def fair_share(until_s: float, waiting: int) -> float:
-    """Return until when the first of those that wait may take, so that each has the same part of what is left."""
+    """Return the deadline of the first of several items, each of which gets the same part of the time left."""
     now = time.perf_counter()
     return now + max(0.0, until_s - now) / waiting
 
@@ -226,28 +227,28 @@ def explain_each(
     NotExplained
         Time is up before all are explained.
     """
-    found: list[dict[str, Any]] = []
+    explanations: list[dict[str, Any]] = []
     for item in items:
         try:
             if time.perf_counter() > until_s:
                 raise TimeoutError
-            limit = TimeLimit(fair_share(until_s, len(items) - len(found)), until_s)
-            found.append(explain_one(item, limit))
+            limit = TimeLimit(fair_share(until_s, len(items) - len(explanations)), until_s)
+            explanations.append(explain_one(item, limit))
         except TimeoutError:
             raise NotExplained(
                 f"expected explanations of {len(items)} {what} within the time that a batch has for them, got "
-                f"{len(found)}: send fewer or shorter {what} in a request, or ask a registration of the archive whose "
-                f"name ends in {ALONE!r}"
+                f"{len(explanations)}: send fewer or shorter {what} in a request, or to a registration of the archive "
+                f"whose name ends in {ALONE!r}"
             ) from None
-    return found
+    return explanations
 
 
-def check_count(count: int, most: int, what: str) -> None:
-    """Raise `NotExplained` where there is more to explain than a request may ask for."""
-    if count > most:
-        raise NotExplained(f"expected at most {most:,} {what} to explain in a request, got {count:,}")
+def check_count(count: int, limit: int, what: str) -> None:
+    """Raise `NotExplained` where there is more to explain than one request may hold."""
+    if count > limit:
+        raise NotExplained(f"expected at most {limit:,} {what} to explain in a request, got {count:,}")
 
 
 def float64_copy(network: nn.Module) -> nn.Module:
-    """The network in float64: a small one costs little more, and nothing is lost to rounding."""
+    """Copy a network in float64: a small one costs little more, and nothing is lost to rounding."""
     return copy.deepcopy(network).double()

@@ -1,4 +1,4 @@
-"""What moved an ensemble's log odds of a rise: bars and news, each on its own path, their parts added."""
+"""Explanations of an ensemble's log odds of a rise: bars and news, each on its own path, their parts added."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,17 +22,17 @@ from nautilus_torchserve.inference.text_model import TextModel
 OUTPUT = "log_odds_up"
 """The one output that bars and news add up to: log odds that the next bar closes higher."""
 FLOOR = 1e-3
-"""Completeness error let pass in either part."""
+"""Completeness error allowed in either part."""
 
 
 @dataclass(frozen=True)
 class News:
-    """What has been heard about a window's instrument."""
+    """The news about a window's instrument."""
 
     texts: tuple[str, ...]
     ages_s: NDArray[np.float64]
     chunks: tuple[tuple[Encoding, ...], ...]
-    """Each text as tokens."""
+    """The tokens of each text."""
     truncated: tuple[bool, ...]
 
 
@@ -45,7 +45,7 @@ def explain_news_window(
     columns: Sequence[Column],
     limit: TimeLimit,
 ) -> dict[str, Any]:
-    """What moved the pooled log odds away from those of a window without events and texts that say nothing.
+    """Attribute the difference of the pooled log odds from those of a window without events and neutral texts.
 
     Parameters
     ----------
@@ -57,11 +57,10 @@ def explain_news_window(
     Returns
     -------
     dict
-        Plain JSON types: ``output``, what `inference.explain.integrate.Integral.to_dict` has, of
-        both parts together, ``price``
-        (``weight``, the part's own and what `window_parts` gives) and ``news`` (``weight``, the part's own,
-        ``baseline`` and ``texts``: rows of ``age_s``, ``weight``, ``attribution`` and what `text_parts` gives), None
-        where there is none. Attributions and values are in log odds, weights applied.
+        Plain JSON types: ``output``, the keys of `inference.explain.integrate.Integral.to_dict` of both parts together,
+        ``price`` (``weight``, the same keys of the part, and those of `window_parts`) and ``news`` (``weight``, the
+        same keys, ``baseline`` and ``texts``: rows of ``age_s``, ``weight``, ``attribution`` and the keys of
+        `text_parts`), None without news. Attributions and values are in log odds, weights applied.
     """
     weight = pool.weight_price if news.texts else 1.0  # see `model_defs.news_pool.combine`
 
@@ -74,8 +73,8 @@ def explain_news_window(
         return {"output": OUTPUT, **bars.to_dict(), "price": price, "news": None}
     shares = _shares(news.ages_s, pool.half_life_s)
 
-    def of_texts(answered: Probabilities) -> torch.Tensor:
-        scores = [share * outputs(each)[:, 0] for share, each in zip(shares, answered, strict=True)]
+    def of_texts(probabilities: Probabilities) -> torch.Tensor:
+        scores = [share * outputs(text)[:, 0] for share, text in zip(shares, probabilities, strict=True)]
         return pool.weight_sentiment * log_odds_of_score(torch.stack(scores).sum(dim=0))
 
     texts = integrate_texts(model, news.chunks, of_texts, FLOOR, limit)
@@ -86,33 +85,33 @@ def explain_news_window(
         max(bars.steps, texts.steps),
         bars.allowed + texts.allowed,
     )
-    said = {
+    news_part = {
         "weight": pool.weight_sentiment,
         **texts.to_dict(),
         "baseline": baseline_words(model),
         "texts": _texts(model, news, shares, texts),
     }
-    return {"output": OUTPUT, **both.to_dict(), "price": price, "news": said}
+    return {"output": OUTPUT, **both.to_dict(), "price": price, "news": news_part}
 
 
 def _shares(ages_s: NDArray[np.float64], half_life_s: float) -> list[float]:
-    """What each text counts among its window's: its part of `sentiment_of`, which is linear in the scores."""
+    """Return each text's weight in its window: its part of `sentiment_of`, which is linear in the scores."""
     ages, counts = torch.from_numpy(ages_s), torch.tensor([len(ages_s)])
     return [float(sentiment_of(only, ages, counts, half_life_s)) for only in torch.eye(len(ages), dtype=torch.float64)]
 
 
-def _texts(model: TextModel, news: News, shares: list[float], heard: Integral) -> list[dict[str, Any]]:
+def _texts(model: TextModel, news: News, shares: list[float], integral: Integral) -> list[dict[str, Any]]:
     rows, start = [], 0
     for text, age_s, share, chunks, truncated in zip(
         news.texts, news.ages_s.tolist(), shares, news.chunks, news.truncated, strict=True
     ):
-        values = heard.attributions[start : start + len(chunks)]
+        values = integral.attributions[start : start + len(chunks)]
         start += len(chunks)
         rows.append(
             {
                 "age_s": age_s,
                 "weight": share,
-                "attribution": float(sum(each.sum() for each in values)),
+                "attribution": float(sum(chunk.sum() for chunk in values)),
                 **text_parts(model, text, chunks, truncated, values),
             }
         )

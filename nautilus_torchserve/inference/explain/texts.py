@@ -1,4 +1,4 @@
-"""What moved a sentiment: one attribution a token, where it stands in its text."""
+"""Explanations of texts: one attribution a token, with its place in the text."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,28 +12,28 @@ from nautilus_torchserve.inference.text_model import TextModel
 
 DEFAULT = "score"
 FLOOR = 1e-3
-"""Completeness error let pass: of a score, or of a probability."""
-MOST_TOKENS = 1024
-"""Of all texts in a request: a path of them takes half a minute on a core."""
+"""Completeness error allowed, of a score or of a probability."""
+MAX_TOKENS = 1024
+"""Most tokens of all texts in a request: a path of them takes half a minute on a core."""
 TOKENS_AT_ONCE = 512
 """Tokens times points of the path that are computed together; more are no quicker."""
 Probabilities = Sequence[torch.Tensor]
-"""Of each text, float [points, 3]."""
+"""One tensor a text, float [points, 3]."""
 
 
 def explain_text(
     model: TextModel, text: str, chunks: Sequence[Encoding], truncated: bool, output: str | None, limit: TimeLimit
 ) -> dict[str, Any]:
-    """What moved one output away from what it is for words that say nothing.
+    """Attribute the difference of one output from that of neutral words to the tokens.
 
     Parameters
     ----------
     text : str
-        As it came.
+        The text as received.
     chunks : sequence of Encoding
-        It as tokens; what several chunks share is added up.
+        Its tokens; attributions of tokens in several chunks are added.
     truncated : bool
-        Whether there is more in the text than its chunks.
+        Whether the text has more tokens than its chunks hold.
     output : str or None
         One of `OUTPUTS`; None: `DEFAULT`.
     limit : TimeLimit
@@ -42,8 +42,8 @@ def explain_text(
     Returns
     -------
     dict
-        Plain JSON types: ``output``, what `inference.explain.integrate.Integral.to_dict` has,
-        ``baseline`` (in words) and what `text_parts` gives.
+        Plain JSON types: ``output``, the keys of `inference.explain.integrate.Integral.to_dict`, ``baseline`` (in
+        words) and the keys of `text_parts`.
 
     Raises
     ------
@@ -52,7 +52,9 @@ def explain_text(
     """
     name = select_output(output, DEFAULT, OUTPUTS)
     column = OUTPUTS.index(name)
-    integral = integrate_texts(model, [chunks], lambda answered: outputs(answered[0])[:, column], FLOOR, limit)
+    integral = integrate_texts(
+        model, [chunks], lambda probabilities: outputs(probabilities[0])[:, column], FLOOR, limit
+    )
     return {
         "output": name,
         **integral.to_dict(),
@@ -68,14 +70,14 @@ def integrate_texts(
     floor: float,
     limit: TimeLimit,
 ) -> Integral:
-    """From texts whose every token is the blank one to the texts, all on one path.
+    """Integrate from texts whose every token is the neutral one to the texts, all on one path.
 
     Parameters
     ----------
     texts : sequence of sequence of Encoding
         Each text's chunks.
     combine : callable
-        The texts' probabilities -> what is to be attributed, float [points].
+        The texts' probabilities -> the output to attribute, float [points].
 
     Returns
     -------
@@ -84,7 +86,7 @@ def integrate_texts(
     """
     network, blank = model.network, _blank(model)[0]
     device = next(network.parameters()).device
-    chunks = [chunk for each in texts for chunk in each]
+    chunks = [chunk for text in texts for chunk in text]
     tokens = [torch.tensor([chunk.ids], device=device) for chunk in chunks]  # (1, L) each
     blanks = [
         torch.where(torch.tensor([chunk.special_tokens_mask], device=device) > 0, ids, blank)
@@ -92,21 +94,21 @@ def integrate_texts(
     ]
 
     def output(*embeddings: torch.Tensor) -> torch.Tensor:
-        said = [_probability(network, each, ids) for each, ids in zip(embeddings, tokens, strict=True)]
-        answered, start = [], 0
-        for each in texts:
-            weighted = [weight * said[start + at] for at, weight in enumerate(weights(each))]
-            answered.append(torch.stack(weighted).sum(dim=0))  # (points, 3)
-            start += len(each)
-        return combine(answered)
+        of_chunks = [_probability(network, chunk, ids) for chunk, ids in zip(embeddings, tokens, strict=True)]
+        of_texts, start = [], 0
+        for text in texts:
+            weighted = [weight * of_chunks[start + at] for at, weight in enumerate(weights(text))]
+            of_texts.append(torch.stack(weighted).sum(dim=0))  # (points, 3)
+            start += len(text)
+        return combine(of_texts)
 
     with torch.no_grad():
-        given, baselines = ([network.embeddings(ids) for ids in each] for each in (tokens, blanks))
-    return integrate(output, given, baselines, floor, limit, max(1, TOKENS_AT_ONCE // sum(map(len, chunks))))
+        inputs, baselines = ([network.embeddings(ids) for ids in ends] for ends in (tokens, blanks))
+    return integrate(output, inputs, baselines, floor, limit, max(1, TOKENS_AT_ONCE // sum(map(len, chunks))))
 
 
 def weights(chunks: Sequence[Encoding]) -> list[float]:
-    """What each chunk counts in its text, by its length: as `TextModel.compute` has it."""
+    """Return each chunk's weight in its text, by its length, as in `TextModel.compute`."""
     total = sum(map(len, chunks))
     return [len(chunk) / total for chunk in chunks]
 
@@ -114,39 +116,39 @@ def weights(chunks: Sequence[Encoding]) -> list[float]:
 def text_parts(
     model: TextModel, text: str, chunks: Sequence[Encoding], truncated: bool, attributions: Sequence[Any]
 ) -> dict[str, Any]:
-    """What an explanation says of a text, in plain JSON types.
+    """Return the part of an explanation about one text, in plain JSON types.
 
     Returns
     -------
     dict
         ``text``, ``truncated``, ``chunks`` (rows of ``tokens`` and ``weight``) and ``tokens`` (rows of ``text``,
-        ``start`` and ``end`` in characters, ``attribution``), in the text's order and without the marks at its ends.
+        ``start`` and ``end`` in characters, ``attribution``), in the text's order and without special tokens.
     """
-    found: dict[int, dict[str, Any]] = {}
+    rows: dict[int, dict[str, Any]] = {}
     for number, (chunk, values) in enumerate(zip(chunks, attributions, strict=True)):
         content = [place for place, mark in enumerate(chunk.special_tokens_mask) if not mark]
         for position, place in enumerate(content, number * _stride(model)):
             start, end = chunk.offsets[place]
             token = {"text": text[start:end], "start": start, "end": end, "attribution": 0.0}
-            found.setdefault(position, token)["attribution"] += float(values[place].sum())
+            rows.setdefault(position, token)["attribution"] += float(values[place].sum())
     return {
         "text": text,
         "truncated": truncated,
         "chunks": [
             {"tokens": len(chunk), "weight": weight} for chunk, weight in zip(chunks, weights(chunks), strict=True)
         ],
-        "tokens": list(found.values()),
+        "tokens": list(rows.values()),
     }
 
 
 def baseline_words(model: TextModel) -> str:
-    """What texts are compared with."""
+    """Return the description of the baseline."""
     return f"words that say nothing ({_blank(model)[1]} in the place of each)"
 
 
 def check_length(texts: Sequence[Sequence[Encoding]]) -> None:
     """Raise `NotExplained` where a request's texts would take too long."""
-    check_count(sum(len(chunk) for each in texts for chunk in each), MOST_TOKENS, "tokens")
+    check_count(sum(len(chunk) for text in texts for chunk in text), MAX_TOKENS, "tokens")
 
 
 def _probability(network: SentimentTransformer, embeddings: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
@@ -155,16 +157,16 @@ def _probability(network: SentimentTransformer, embeddings: torch.Tensor, ids: t
 
 
 def _blank(model: TextModel) -> tuple[int, str]:
-    """The token that stands for no word, and its name: the mask where there is one, as encoders have learned it."""
+    """Return the neutral token and its name: the mask, which encoders are trained with, where there is one."""
     for name in ("[MASK]", "<mask>"):
-        found = model.tokenizer.token_to_id(name)
-        if found is not None:
-            return found, name
+        token = model.tokenizer.token_to_id(name)
+        if token is not None:
+            return token, name
     return model.network.padding, "the padding token"
 
 
 def _stride(model: TextModel) -> int:
-    """Tokens from the beginning of a chunk to that of the next, marks not counted."""
+    """Return the tokens from the beginning of a chunk to that of the next, without special tokens."""
     cut = model.tokenizer.truncation
     assert cut is not None  # `TextModel` has set it
     return int(cut["max_length"] - model.tokenizer.num_special_tokens_to_add(is_pair=False) - cut["stride"])

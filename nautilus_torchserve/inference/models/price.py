@@ -14,7 +14,7 @@ from nautilus_torchserve.features.schema import Column
 from nautilus_torchserve.inference.explain.integrate import Integral, TimeLimit, integrate, select_output
 from nautilus_torchserve.inference.row_model import RowModel
 from nautilus_torchserve.inference.tiles import WINDOW_TILES
-from nautilus_torchserve.wire.body import Request
+from nautilus_torchserve.wire.body import RowRequest
 from nautilus_torchserve.wire.errors import BadWindow
 from nautilus_torchserve.wire.output_constraints import (
     NON_NEGATIVE,
@@ -24,7 +24,7 @@ from nautilus_torchserve.wire.output_constraints import (
     OutputConstraints,
 )
 
-LARGEST_JUMP = 4.0
+MAX_JUMP = 4.0
 """Factor between two neighbouring closes beyond which they are taken for two instruments, or a split."""
 DEFAULT = "return_bps"
 """The output that is explained where a request names none."""
@@ -48,7 +48,7 @@ class PriceModel(RowModel):
     max_explained, max_explained_bytes = 8, 1 << 18
     base_tiles, large_tiles = WINDOW_TILES
 
-    def check(self, request: Request) -> None:
+    def check(self, request: RowRequest) -> None:
         check_windows(request, allows_jumps(self.description))
 
     def forward(self, network: nn.Module, rows: torch.Tensor) -> torch.Tensor:
@@ -61,12 +61,12 @@ class PriceModel(RowModel):
 
 
 def allows_jumps(description: Mapping[str, Any]) -> bool:
-    """Whether a model was fitted on data whose jumps were let through, so that it answers windows with such."""
+    """Return whether a model was fitted on data with jumps, so that it accepts windows with such."""
     training = description.get("training", {})
     return any(training.get(name, {}).get("allow_jumps", False) for name in ("read", "weights_read"))
 
 
-def check_windows(request: Request, allow_jumps: bool = False) -> None:
+def check_windows(request: RowRequest, allow_jumps: bool = False) -> None:
     """Raise `BadWindow`, naming the first window, step and column concerned.
 
     Parameters
@@ -74,33 +74,33 @@ def check_windows(request: Request, allow_jumps: bool = False) -> None:
     request : Request
         Rows float32 [n, time, 5 or more], raw, finite; ``ts_event`` int64 [n, time] where the sender gave it.
     allow_jumps : bool
-        Whether neighbouring closes may differ by more than `LARGEST_JUMP`.
+        Whether neighbouring closes may differ by more than `MAX_JUMP`.
     """
     rows = request.rows
     prices = rows[..., :VOLUME]
     if not prices.min() > 0:
-        _refuse(~(prices > 0), "positive prices", rows)
+        _raise_bad_window(~(prices > 0), "positive prices", rows)
     open_close = rows[..., [OPEN, CLOSE]]
     if (rows[..., HIGH] < open_close.max(axis=2)).any():
-        _refuse(rows[..., HIGH] < open_close.max(axis=2), "a high not below open and close", rows, HIGH)
+        _raise_bad_window(rows[..., HIGH] < open_close.max(axis=2), "a high not below open and close", rows, HIGH)
     if (rows[..., LOW] > open_close.min(axis=2)).any():
-        _refuse(rows[..., LOW] > open_close.min(axis=2), "a low not above open and close", rows, LOW)
+        _raise_bad_window(rows[..., LOW] > open_close.min(axis=2), "a low not above open and close", rows, LOW)
     volume = rows[..., VOLUME]
     if volume.min() < 0:
-        _refuse(volume < 0, "volume of at least 0", rows, VOLUME)
-    most = volume.max(axis=1)
-    if most.min() < LEAST_VOLUME:
-        window = int((most < LEAST_VOLUME).argmax())
+        _raise_bad_window(volume < 0, "volume of at least 0", rows, VOLUME)
+    largest = volume.max(axis=1)
+    if largest.min() < LEAST_VOLUME:
+        window = int((largest < LEAST_VOLUME).argmax())
         raise BadWindow(
-            f"expected some volume in window {window}, column {OHLCV[VOLUME].name}, got {most[window]:g} throughout"
+            f"expected some volume in window {window}, column {OHLCV[VOLUME].name}, got {largest[window]:g} throughout"
         )
     close = rows[..., CLOSE]
     with np.errstate(over="ignore"):  # infinitely many times as large is too many
         ratio = close[:, 1:] / close[:, :-1]
-    if not allow_jumps and ratio.size and (ratio.max() > LARGEST_JUMP or ratio.min() < 1 / LARGEST_JUMP):
-        window, step = np.argwhere((ratio > LARGEST_JUMP) | (ratio < 1 / LARGEST_JUMP))[0].tolist()
+    if not allow_jumps and ratio.size and (ratio.max() > MAX_JUMP or ratio.min() < 1 / MAX_JUMP):
+        window, step = np.argwhere((ratio > MAX_JUMP) | (ratio < 1 / MAX_JUMP))[0].tolist()
         raise BadWindow(
-            f"expected closes of one instrument, at most {LARGEST_JUMP:g} times their neighbours, got "
+            f"expected closes of one instrument, at most {MAX_JUMP:g} times their neighbours, got "
             f"{close[window, step]:g} then {close[window, step + 1]:g} in window {window}, step {step + 1}, "
             f"column {OHLCV[CLOSE].name}"
         )
@@ -118,7 +118,9 @@ def _check_times(ts_event: NDArray[np.int64]) -> None:
         )
 
 
-def _refuse(bad: NDArray[np.bool_], expected: str, rows: NDArray[np.float32], column: int | None = None) -> NoReturn:
+def _raise_bad_window(
+    bad: NDArray[np.bool_], expected: str, rows: NDArray[np.float32], column: int | None = None
+) -> NoReturn:
     window, step, *at = np.argwhere(bad)[0].tolist()
     place = at[0] if column is None else column
     raise BadWindow(
@@ -130,7 +132,7 @@ def _refuse(bad: NDArray[np.bool_], expected: str, rows: NDArray[np.float32], co
 def explain_window(
     network: nn.Module, window: NDArray[np.float32], columns: Sequence[Column], output: str | None, limit: TimeLimit
 ) -> dict[str, Any]:
-    """What moved one output away from what it is where nothing happened.
+    """Attribute the difference of one output from that of a window without events to bars and columns.
 
     Parameters
     ----------
@@ -146,9 +148,8 @@ def explain_window(
     Returns
     -------
     dict
-        Plain JSON types: ``output``, what `inference.explain.integrate.Integral.to_dict` has,
-        ``baseline`` (in words),
-        ``columns`` (names), ``window`` and ``attributions`` (both [time][columns], oldest first).
+        Plain JSON types: ``output``, the keys of `inference.explain.integrate.Integral.to_dict`, ``baseline`` (in
+        words), ``columns`` (names), ``window`` and ``attributions`` (both [time][columns], oldest first).
 
     Raises
     ------
@@ -173,19 +174,19 @@ def integrate_window(
     floor: float,
     limit: TimeLimit,
 ) -> Integral:
-    """From `eventless` to the window; ``forecast`` is float64 [points, time, columns] -> float64 [points].
+    """Integrate from `eventless` to the window; ``forecast`` is float64 [points, time, columns] -> float64 [points].
 
-    Every point between is a window too: its last close and its mean volume are those of both ends, and highs stay
-    above opens and closes.
+    Every point of the path is a valid window: its last close and its mean volume are those of both ends, and highs
+    stay above opens and closes.
     """
     device = next(network.parameters()).device
-    given = torch.from_numpy(window.astype(np.float64)).unsqueeze(0).to(device)  # (1, T, F)
-    baseline = eventless(cast(ReturnNetwork, network), given)
-    return integrate(forecast, (given,), (baseline,), floor, limit, WINDOWS_AT_ONCE)
+    rows = torch.from_numpy(window.astype(np.float64)).unsqueeze(0).to(device)  # (1, T, F)
+    baseline = eventless(cast(ReturnNetwork, network), rows)
+    return integrate(forecast, (rows,), (baseline,), floor, limit, WINDOWS_AT_ONCE)
 
 
 def eventless(network: ReturnNetwork, windows: torch.Tensor) -> torch.Tensor:
-    """Windows in which nothing happened, beside these float64 [n, time, columns]."""
+    """Return windows without events at the last closes of these, float64 [n, time, columns]."""
     steps = windows.shape[1]
     last = windows[:, -1:, CLOSE : CLOSE + 1].expand(-1, steps, PRICES)  # (n, T, 4)
     mean = windows[..., VOLUME : VOLUME + 1].mean(dim=1, keepdim=True).expand(-1, steps, 1)
@@ -194,7 +195,7 @@ def eventless(network: ReturnNetwork, windows: torch.Tensor) -> torch.Tensor:
 
 
 def window_parts(integral: Integral, window: NDArray[np.float32], columns: Sequence[Column]) -> dict[str, Any]:
-    """What an explanation says of its window, in plain JSON types."""
+    """Return the part of an explanation about its window, in plain JSON types."""
     (attributions,) = integral.attributions
     return {
         "baseline": BASELINE,

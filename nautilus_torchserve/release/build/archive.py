@@ -1,4 +1,4 @@
-"""Building a model archive: everything a server needs to serve one version, in one file."""
+"""Building a model archive: one file with everything that a server needs to serve one version."""
 
 import os
 import shutil
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from nautilus_torchserve.bundle import BUNDLE, LIBRARY_ROOT
 from nautilus_torchserve.inference import model_files
+from nautilus_torchserve.models.table import spec_of
 from nautilus_torchserve.release.build.code_closure import code_closure
 from nautilus_torchserve.release.build.isolated_proof import IncompleteArchive, load_isolated
 from nautilus_torchserve.release.build.server_packages import has_package
@@ -22,25 +23,25 @@ from nautilus_torchserve.wire.names import check_model_name, check_version
 
 
 class BuildFailed(UserError):
-    """No archive was built; what was at its place is untouched."""
+    """No archive was built; a file of its name is untouched."""
 
 
 @dataclass(frozen=True)
 class BuiltArchive:
-    """An archive on disk, loaded once and found to answer its golden rows."""
+    """An archive on disk that was loaded once and gave its golden outputs."""
 
     path: Path
-    """The ``.mar``."""
+    """Path of the ``.mar``."""
     model: str
-    """The model's name."""
+    """Name of the model."""
     version: str
-    """Its version."""
+    """Version of the model."""
     digest: str
-    """Content digest, which every answer carries; the same for the same content."""
+    """Content digest, which every response carries; the same for the same content."""
     bytes: int
-    """Its size."""
+    """Size of the file."""
     key_id: str | None = None
-    """Of the key that signed it; None where none was given."""
+    """Id of the key that signed it; None where none was given."""
 
 
 def build_archive(
@@ -48,16 +49,16 @@ def build_archive(
 ) -> BuiltArchive:
     """Pack a training run and the code it needs with torch-model-archiver.
 
-    Holds the handler at its root, the modules it imports as packages, weights, description
-    and golden rows; no ``strategies``, no ``training``. Before it takes its place it is
-    loaded where there is nothing but itself and a server's packages, which proves it complete.
+    The archive holds the handler at its root, the modules that it imports as packages, weights, description and golden
+    inputs and outputs; no ``strategies``, no ``training``. Before it takes its place it is loaded where there is
+    nothing but itself and a server's packages, which proves it complete.
 
     Parameters
     ----------
     model : str
-        Which handler: ``tick`` for ``handlers/tick_handler.py``.
+        Name of the model's spec, see `models.table.spec_of`: ``tick``, or ``package.module:NAME`` of the bundle.
     run : Path
-        What `scripts/train.py` wrote.
+        Run folder that ``nautilus-torchserve train`` wrote.
     version : str
         TorchServe's model version: ``1.0``.
     out : Path
@@ -71,22 +72,24 @@ def build_archive(
     Raises
     ------
     BuildFailed
-        Naming what is missing, or what the archiver or the archive itself said.
+        A file is missing, or the archiver failed, or the archive does not load.
     ForbiddenImport
         The code imports what a server does not have.
     BadKey
         The key cannot be used; nothing was built.
-    InvalidName
+    InvalidArgument, InvalidName
+        There is no such spec, or a name cannot be used.
     """
     check_version(version)
-    handler = BUNDLE / "handlers" / f"{check_model_name(model)}_handler.py"
-    config = BUNDLE / "archives" / "model-config" / f"{model}.yaml"
+    spec = spec_of(model)
+    name = check_model_name(spec.name)
+    handler, config = BUNDLE / spec.handler, BUNDLE / spec.server_config
     for path in (handler, config, run / model_files.DESCRIPTION):
         if not path.is_file():
-            raise BuildFailed(f"{path}: a file expected, was missing")
+            raise BuildFailed(f"{path}: expected a file, got none")
     description = model_files.read_description(run)
-    if description.get("model") != model:
-        raise BuildFailed(f"{run}: a run of {model!r} expected, was one of {description.get('model')!r}")
+    if description.get("model") != name:
+        raise BuildFailed(f"{run}: expected a run of {name!r}, got one of {description.get('model')!r}")
     try:
         members = model_files.members(run)
     except model_files.BadArchive as error:
@@ -99,7 +102,9 @@ def build_archive(
     files = code_closure(BUNDLE, handler, networks, code, has_package)
     for member in members:
         if any(member.parts[0] == path.parts[0] for path in files):
-            raise BuildFailed(f"{member.parts[0]}: the name of a module and of a part of {run}: rename the module")
+            raise BuildFailed(
+                f"{member.parts[0]}: expected another name than that of a part of {run}: rename the module"
+            )
     files |= {member: run / member for member in members}
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="archive-", dir=out) as work:
@@ -107,25 +112,25 @@ def build_archive(
         for path, source in files.items():
             (content / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, content / path)
-        built = _archive(Path(work), content, model, version, handler, config)
+        built = _run_archiver(Path(work), content, name, version, handler, config)
         key_id = None if sign_key is None else sign_archive(built, sign_key).key_id
-        digest = _prove(built, model, {**files, Path(handler.name): handler})
-        path = out / f"{model}.mar"
+        digest = _prove_complete(built, name, {**files, Path(handler.name): handler})
+        path = out / f"{name}.mar"
         built.replace(path)
-    return BuiltArchive(path, model, version, digest, path.stat().st_size, key_id)
+    return BuiltArchive(path, name, version, digest, path.stat().st_size, key_id)
 
 
 def _check_network(run: Path, module: str) -> None:
     path = Path(*module.split(".")).with_suffix(".py")
     if path.parent.name != "model_defs" or not (BUNDLE / path).is_file():
-        raise BuildFailed(f"{run}: a network in model_defs expected, was {path}")
+        raise BuildFailed(f"{run}: expected a network in model_defs, got {path}")
 
 
-def _archive(work: Path, content: Path, model: str, version: str, handler: Path, config: Path) -> Path:
-    """Run the archiver, in a temporary folder of its own: it works at a fixed name in it."""
+def _run_archiver(work: Path, content: Path, model: str, version: str, handler: Path, config: Path) -> Path:
+    """Run torch-model-archiver with a temporary folder of its own, since it works at a fixed name in there."""
     temporary = work / "tmp"
     temporary.mkdir()
-    # The archiver names the config in the manifest as it is called here.
+    # The manifest names the config as the file is called here.
     shutil.copyfile(config, temporary / "model-config.yaml")
     command = [sys.executable, "-m", "model_archiver.model_packaging", "--model-name", model, "--version", version]
     command += ["--handler", str(handler), "--extra-files", str(content), "--export-path", str(work)]
@@ -139,18 +144,18 @@ def _archive(work: Path, content: Path, model: str, version: str, handler: Path,
     return built
 
 
-def _prove(archive: Path, model: str, files: Mapping[Path, Path]) -> str:
-    """Load it as a server would; returns the content digest, which it must compute as we do."""
+def _prove_complete(archive: Path, model: str, files: Mapping[Path, Path]) -> str:
+    """Load the archive as a server would, and return its content digest, which it must compute likewise."""
     try:
         digest = read_digest(archive)
-        said = ModelMetadata.from_dict(load_isolated(archive)).archive_digest
+        reported = ModelMetadata.from_dict(load_isolated(archive)).archive_digest
     except IncompleteArchive as error:
         reason = f"the archive does not load: {error}{_remedy(error)}"
         raise BuildFailed(f"{_place(error, files)}{model}: {reason}") from error
     except (UnreadableArchive, Untrusted, ValueError) as error:
         raise BuildFailed(f"{model}: the archive does not load: {error}") from error
-    if said != digest:
-        raise BuildFailed(f"{model}: an archive that says {digest} of itself expected, was {said}")
+    if reported != digest:
+        raise BuildFailed(f"{model}: expected an archive that reports the digest {digest}, got {reported}")
     return digest
 
 

@@ -23,7 +23,7 @@ _lock = threading.Lock()
 
 
 class IncompleteArchive(UserError, RuntimeError):
-    """An archive that a server could not load: what it says, the place in its code, and the module that it misses."""
+    """An archive that a server could not load: the error, its place in the code, and the module that is missing."""
 
     def __init__(self, reason: str, member: str | None = None, line: int | None = None, missing: str | None = None):
         super().__init__(reason)
@@ -38,7 +38,7 @@ def load_isolated(archive: Path) -> dict[str, Any]:
     Returns
     -------
     dict
-        What the archive says of itself.
+        The metadata that the archive reports.
 
     Raises
     ------
@@ -51,24 +51,26 @@ def load_isolated(archive: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="proof-") as folder:
         with open_archive(archive) as members:
             members.extractall(folder)
-        said = _ask({"folder": os.path.realpath(folder), "model": model["modelName"], "handler": model["handler"]})
-    if "error" in said:
-        raise IncompleteArchive(said["error"], said.get("file"), said.get("line"), said.get("missing"))
-    return said["metadata"]
+        response = _request(
+            {"folder": os.path.realpath(folder), "model": model["modelName"], "handler": model["handler"]}
+        )
+    if "error" in response:
+        raise IncompleteArchive(response["error"], response.get("file"), response.get("line"), response.get("missing"))
+    return response["metadata"]
 
 
-def _ask(question: dict[str, str]) -> dict[str, Any]:
+def _request(request: dict[str, str]) -> dict[str, Any]:
     with _lock:
         process, errors = _interpreter()
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            print(json.dumps(question), file=process.stdin, flush=True)
-            answer = process.stdout.readline()
+            print(json.dumps(request), file=process.stdin, flush=True)
+            response = process.stdout.readline()
         except BrokenPipeError:
-            answer = ""
-        if answer:
-            return json.loads(answer)
+            response = ""
+        if response:
+            return json.loads(response)
         process.wait()
         _interpreter.cache_clear()
         reason = " ".join(errors.read_text(errors="replace").split())[-500:]
@@ -77,7 +79,7 @@ def _ask(question: dict[str, str]) -> dict[str, Any]:
 
 @cache
 def _interpreter() -> tuple["subprocess.Popen[str]", Path]:
-    """Python without the user's paths, environment and ``.pth`` files, and where its stderr goes."""
+    """Start Python without the user's paths, environment and ``.pth`` files; return it and the file of its stderr."""
     folder = Path(tempfile.mkdtemp(prefix="server-packages-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     (folder / "site").mkdir()

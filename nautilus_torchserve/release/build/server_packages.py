@@ -1,4 +1,4 @@
-"""What a server has installed: the packages that this project declares for it, and what those need in turn."""
+"""Packages that a server has installed: those that this project declares for it, and their requirements."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -14,40 +14,40 @@ from nautilus_torchserve.code_version import NAME
 
 def link_server_packages(folder: Path) -> None:
     """Fill a folder with links to the files of a server's packages: a site-packages without anything else."""
-    for found in server_distributions():
-        _link([Path(line).parts for line in _files(found)], Path(str(found.locate_file(""))), folder)
+    for package in server_distributions():
+        _link([Path(line).parts for line in _files(package)], Path(str(package.locate_file(""))), folder)
 
 
 def has_package(name: str) -> bool:
-    """Whether a server has a top-level package or module of this name."""
+    """Return whether a server has a top-level package or module of this name."""
     return name in _top_level_names()
 
 
 @cache
 def server_distributions() -> tuple[Distribution, ...]:
-    """The declared packages and their requirements, as far as they are installed here."""
-    found: dict[tuple[str, frozenset[str]], Distribution] = {}
-    waiting = [Requirement(line) for line in _declared()]
-    while waiting:
-        requirement = waiting.pop()
+    """Return the declared packages and their requirements, as far as they are installed here."""
+    installed: dict[tuple[str, frozenset[str]], Distribution] = {}
+    unresolved = [Requirement(line) for line in _declared()]
+    while unresolved:
+        requirement = unresolved.pop()
         key = canonicalize_name(requirement.name), frozenset(requirement.extras)
-        if key in found:
+        if key in installed:
             continue
         try:
-            found[key] = distribution(requirement.name)
+            installed[key] = distribution(requirement.name)
         except PackageNotFoundError:
             continue
-        for line in found[key].requires or []:
+        for line in installed[key].requires or []:
             needed = Requirement(line)
             extras = requirement.extras or {""}
             if needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in extras):
-                waiting.append(needed)
-    return tuple({name: each for (name, _), each in found.items()}.values())
+                unresolved.append(needed)
+    return tuple({name: package for (name, _), package in installed.items()}.values())
 
 
 @cache
 def _top_level_names() -> frozenset[str]:
-    tops = {Path(line).parts[0].partition(".")[0] for found in server_distributions() for line in _files(found)}
+    tops = {Path(line).parts[0].partition(".")[0] for package in server_distributions() for line in _files(package)}
     declared = {Requirement(line).name.replace("-", "_") for line in _declared()}
     return frozenset(tops | declared)
 
@@ -55,12 +55,12 @@ def _top_level_names() -> frozenset[str]:
 def _declared() -> list[str]:
     """Return what the installed library requires, with its extra ``server``."""
     requirements = map(Requirement, distribution(NAME).requires or [])
-    return [str(each) for each in requirements if each.marker is None or each.marker.evaluate({"extra": "server"})]
+    return [str(line) for line in requirements if line.marker is None or line.marker.evaluate({"extra": "server"})]
 
 
-def _files(found: Distribution) -> Iterator[str]:
-    """The files of a distribution inside its site-packages, by its own record."""
-    records = (found.read_text(name) for name in ("RECORD", "installed-files.txt", "top_level.txt"))
+def _files(package: Distribution) -> Iterator[str]:
+    """Yield the files of a distribution inside its site-packages, by its own record."""
+    records = (package.read_text(name) for name in ("RECORD", "installed-files.txt", "top_level.txt"))
     for line in next(filter(None, records), "").splitlines():
         name = line.partition(",")[0].strip('"')
         if name and not name.startswith(("..", os.sep, "__pycache__")):
@@ -68,7 +68,7 @@ def _files(found: Distribution) -> Iterator[str]:
 
 
 def _link(paths: Iterable[tuple[str, ...]], real: Path, folder: Path) -> None:
-    """Link whole packages; a namespace, which several distributions may fill, is a folder of links."""
+    """Link whole packages; a namespace, which several distributions may fill, becomes a folder of links."""
     inside: dict[str, list[tuple[str, ...]]] = {}
     for first, *rest in paths:
         inside.setdefault(first, []).append(tuple(rest))

@@ -1,4 +1,4 @@
-"""One change of a model's versions while it is carried out: its steps, its journal, its end."""
+"""One change of a model's versions while it is carried out: its steps, its journal and its report."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -15,14 +15,14 @@ from nautilus_torchserve.release.rollout.gates import GateFailed
 from nautilus_torchserve.release.rollout.journal import (
     Action,
     Journal,
+    PendingChange,
     RolloutRefused,
-    UnderWay,
     locked,
     read_journal,
     write_journal,
 )
 from nautilus_torchserve.release.rollout.repair import recover, undo
-from nautilus_torchserve.release.rollout.report import INTERRUPTED, UNRECORDED, Report, Step
+from nautilus_torchserve.release.rollout.report import INTERRUPTED, UNRECORDED, Progress, RolloutReport, Step
 from nautilus_torchserve.release.rollout.target import Target
 from nautilus_torchserve.serving.client.archive_file import UnreadableArchive
 from nautilus_torchserve.serving.server.management import ManagementError
@@ -32,9 +32,8 @@ from nautilus_torchserve.user_error import describe
 from nautilus_torchserve.wire.errors import RequestError
 from nautilus_torchserve.wire.names import InvalidName, check_version
 
-Say = Callable[[str], None]
 _UNWRITABLE = (OSError, DamagedState, BadProperties)
-"""Why what was done cannot be written down."""
+"""Errors of writing the journal or the server's configuration."""
 FAILURES = (
     GateFailed,
     Untrusted,
@@ -48,81 +47,77 @@ FAILURES = (
     BadProperties,
     KeyboardInterrupt,
 )
-"""What makes a change fail, to be undone and reported; anything else is a mistake of ours, undone and raised."""
-
-
-def say_nothing(_: str) -> None:
-    """For callers that read the report."""
+"""Errors that make a change fail: it is undone and reported. After others it is undone, and they rise."""
 
 
 @dataclass
 class Change:
-    """A change under way. `carry_out` makes one and hands it to the function that knows the steps."""
+    """A change under way. `carry_out` makes one and passes it to the function that does the steps."""
 
     target: Target
     model: str
     action: Action
-    say: Say
+    progress: Progress
     urgent: bool = False
-    """Whether it is carried out even where the journal cannot be written, as a rollback is."""
+    """Whether it goes on where the journal cannot be written, as a rollback does."""
     previous: str | None = None
     """The default version when it began."""
     version: str = ""
     digest: str = ""
     steps: list[Step] = field(default_factory=list)
     begun: bool = False
-    """Whether anything may have been changed."""
+    """Whether anything may have changed."""
     switched: bool = False
-    """Whether an urgent change has been made, and only checks of it are left."""
+    """Whether an urgent change is made, and only its checks are left."""
     unrecorded: str | None = None
-    """Why something that has been done could not be written down."""
+    """Why the journal could not be written."""
 
     @contextmanager
     def step(self, name: str) -> Iterator[dict[str, Any]]:
-        """Do one step inside; what it measures goes into the dictionary."""
-        self.say(f"{self.action} {self.model} {self.version}: {name}")
-        found: dict[str, Any] = {}
+        """Time and record one step; its measurements go into the dictionary."""
+        self.progress(f"{self.action} {self.model} {self.version}: {name}")
+        measured: dict[str, Any] = {}
         began, done = time.perf_counter(), False
         try:
             if name != "undo":  # it needs no free space
                 self.enter(name)
-            yield found
+            yield measured
             done = True
         finally:
-            self.steps.append(Step(name, done, (time.perf_counter() - began) * 1000, found))
+            self.steps.append(Step(name, done, (time.perf_counter() - began) * 1000, measured))
 
     def enter(self, name: str) -> None:
-        """Write down which step is under way."""
+        """Record which step is under way."""
         self._change_under_way(step=name)
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """Write down what an urgent change has done, as far as the file system takes it."""
+        """Carry on where an urgent change cannot be recorded."""
         try:
             yield
         except _UNWRITABLE as error:
             if not self.urgent:
                 raise
-            self.unrecorded = self.unrecorded or _in_words(error)
+            self.unrecorded = self.unrecorded or _reason(error)
 
     def begin(self, version: str, digest: str, file: str | None = None, registers: bool = False) -> None:
-        """Write down what is going to be changed, before anything is: from now on it can be undone."""
+        """Record what is going to change, before anything does: from now on it can be undone."""
         self.version, self.digest, self.begun = version, digest, True
-        under_way = UnderWay(
+        under_way = PendingChange(
             self.action, check_version(version), self.previous, file=file, registers=registers, digest=digest
         )
         self._write(replace(self.journal(), under_way=under_way))
 
-    def passed(self) -> None:
-        """All gates are behind it: from now on it is finished, not undone."""
-        self._change_under_way(passed=True)
+    def reach_point_of_no_return(self) -> None:
+        """Record that all gates were passed: from now on it is finished, not undone."""
+        self._change_under_way(point_of_no_return=True)
 
     def end(self) -> None:
-        """Nothing is under way any more."""
+        """Record that nothing is under way any more."""
         self._write(replace(self.journal(), under_way=None))
 
     def journal(self) -> Journal:
-        """Return what is remembered of the model."""
+        """Return the model's journal."""
         return read_journal(self.target, self.model)
 
     def _change_under_way(self, **values: Any) -> None:
@@ -139,19 +134,19 @@ def carry_out(
     target: Target,
     model: str,
     action: Action,
-    say: Say,
+    progress: Progress,
     work: Callable[[Change], str],
     drain_s: float | None = None,
     urgent: bool = False,
-) -> Report:
-    """Do a change under the model's lock, undo it when it fails, and report.
+) -> RolloutReport:
+    """Carry a change out under the model's lock, undo it where it fails, and report.
 
     Parameters
     ----------
     work : callable
         Does the steps; returns the report's outcome.
     drain_s : float, optional
-        As in `Limits`, for the undoing.
+        As in `Limits`, for undoing.
     urgent : bool
         As in `Change`.
 
@@ -162,25 +157,25 @@ def carry_out(
     """
     began = time.time()
     with locked(target, model, action):
-        change = Change(target, model, action, say, urgent)
+        change = Change(target, model, action, progress, urgent)
         failed_at = reason = None
         try:
-            _take_up(change)
+            _prepare(change)
             outcome = work(change)
             if change.unrecorded is not None:
                 failed_at, reason, outcome = "remember", change.unrecorded, UNRECORDED
         except FAILURES as error:
             if isinstance(error, DamagedState | BadProperties) and not change.begun:
                 raise
-            failed_at, reason = _last_failed(change), _in_words(error)
-            say(f"{action} {model} {change.version}: {failed_at} failed: {reason}")
+            failed_at, reason = _last_failed(change), _reason(error)
+            progress(f"{action} {model} {change.version}: {failed_at} failed: {reason}")
             outcome = UNRECORDED if _is_done(change, error) else _undo(change, drain_s)
         except (RolloutRefused, InvalidName):
             raise
         except BaseException:
             _undo(change, drain_s)
             raise
-        return Report(
+        return RolloutReport(
             action,
             model,
             change.version,
@@ -196,26 +191,26 @@ def carry_out(
         )
 
 
-def _take_up(change: Change) -> None:
-    """Recover what a killed process left; find the default version, wherever it was set."""
+def _prepare(change: Change) -> None:
+    """Recover what a killed process left, and find the default version, wherever it was set."""
     target, model = change.target, change.model
     if change.journal().under_way is not None:
-        with change.step("mend") as found, change.recording():
-            found["done"] = recover(target, model)
+        with change.step("recover") as measured, change.recording():
+            measured["done"] = recover(target, model)
     if target.config is not None and not change.urgent:
         read_properties(target.config)  # every change is written into it
     change.previous = target.manager().default_version(model)
     if change.previous is not None:
         check_version(change.previous)
     journal = change.journal()
-    if (learned := journal.learned(change.previous)) != journal:
-        change._write(learned)
+    if (updated := journal.with_server_default(change.previous)) != journal:
+        change._write(updated)
 
 
 def _is_done(change: Change, error: BaseException) -> bool:
-    """Whether the server is as it was asked to be, and only what was to be written down of it is missing."""
+    """Return whether the server is in the requested state, and only the record of it is missing."""
     under_way = change.journal().under_way
-    if not isinstance(error, _UNWRITABLE) or under_way is None or not under_way.passed:
+    if not isinstance(error, _UNWRITABLE) or under_way is None or not under_way.point_of_no_return:
         return False
     try:
         manager = change.target.manager()
@@ -227,7 +222,7 @@ def _is_done(change: Change, error: BaseException) -> bool:
 
 
 def default_now(target: Target, model: str) -> str | None:
-    """Return the default version; None where there is none, or the server does not answer."""
+    """Return the default version; None where there is none, or the server does not respond."""
     try:
         return target.manager().default_version(model)
     except ManagementError:
@@ -235,19 +230,20 @@ def default_now(target: Target, model: str) -> str | None:
 
 
 def _undo(change: Change, drain_s: float | None) -> str:
-    """Undo what was begun; the report's outcome."""
+    """Undo what was begun, and return the report's outcome."""
     if change.switched:
         return "unchecked"
     under_way = change.journal().under_way
     if under_way is None:
         return "undone"
-    if under_way.passed:
-        return "left"  # all gates are behind it: the next rollout or `repair` finishes it
+    if under_way.point_of_no_return:
+        return "left"  # the next rollout or `repair` finishes it
     try:
-        with change.step("undo") as found:
-            found["done"] = undo(change.target, change.model, drain_s)
+        with change.step("undo") as measured:
+            measured["done"] = undo(change.target, change.model, drain_s)
     except FAILURES as error:
-        change.say(f"{change.action} {change.model} {change.version}: not undone, repair it later: {_in_words(error)}")
+        what = f"{change.action} {change.model} {change.version}"
+        change.progress(f"{what}: not undone, repair it later: {_reason(error)}")
         return "left"
     return "undone"
 
@@ -256,7 +252,7 @@ def _last_failed(change: Change) -> str:
     return next((step.name for step in reversed(change.steps) if not step.ok), "begin")
 
 
-def _in_words(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
     if isinstance(error, OSError):
         return describe(error)
     return INTERRUPTED if isinstance(error, KeyboardInterrupt) else f"{error}" or type(error).__name__

@@ -1,4 +1,4 @@
-"""What TorchServe counts, read from its metrics port."""
+"""TorchServe's counters, read from its metrics port."""
 
 from dataclasses import dataclass, field
 
@@ -16,17 +16,17 @@ class Counters:
     """Counters since the server's start."""
 
     errors_5xx: float = 0.0
-    """Answers 5xx, of all models."""
+    """5xx responses, of all models."""
     requests: dict[tuple[str, str], float] = field(default_factory=dict)
-    """(model, version asked for) -> requests; ``default`` is the version of those that named none."""
+    """(model, requested version) -> requests; ``default`` is the version of those that named none."""
 
 
 class NoCounters(UserError):
-    """The metrics port gives none."""
+    """The metrics port gives no counters."""
 
 
 def read_counters(metrics_url: str) -> Counters:
-    """What the metrics port says now (``metrics_mode=prometheus``).
+    """Read the counters now (``metrics_mode=prometheus``).
 
     Raises
     ------
@@ -34,19 +34,19 @@ def read_counters(metrics_url: str) -> Counters:
     """
     try:
         with HttpSession() as session:
-            answer = session.get(f"{metrics_url}/metrics", timeout=TIMEOUT_S)
-        answer.raise_for_status()
+            response = session.get(f"{metrics_url}/metrics", timeout=TIMEOUT_S)
+        response.raise_for_status()
     except requests.RequestException as error:
-        raise NoCounters(f"{metrics_url}: TorchServe's metrics expected: {error}") from error
-    errors, asked = 0.0, {}
+        raise NoCounters(f"{metrics_url}: expected TorchServe's metrics: {error}") from error
+    errors_5xx, requests_by_version = 0.0, {}
     try:
-        families = list(text_string_to_metric_families(answer.text))
+        families = list(text_string_to_metric_families(response.text))
     except ValueError as error:
         raise NoCounters(f"{metrics_url}: expected TorchServe's metrics, got another text: {error}") from None
     for family in families:
         for sample in family.samples:
             if sample.name == "Requests5XX_total" or sample.name == "Requests5XX":
-                errors += sample.value
+                errors_5xx += sample.value
             elif sample.name == "ts_inference_requests_total":
-                asked[sample.labels["model_name"], sample.labels["model_version"]] = sample.value
-    return Counters(errors, asked)
+                requests_by_version[sample.labels["model_name"], sample.labels["model_version"]] = sample.value
+    return Counters(errors_5xx, requests_by_version)

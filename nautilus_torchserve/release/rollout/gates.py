@@ -1,7 +1,100 @@
-"""Why a version must not serve."""
+"""What a new version must hold before and after it becomes the default version: the limits, and the latency gate."""
 
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nautilus_torchserve.serving.client.client import InferenceClient
+from nautilus_torchserve.serving.client.inputs import Inputs
 from nautilus_torchserve.user_error import UserError
+
+PERCENTILES = (50, 95)
 
 
 class GateFailed(UserError):
-    """A version did not hold what it is held to; says what was expected and what was."""
+    """A version failed a gate; the message gives what was expected and what was measured."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of one rollout. Latencies are those of the rollout's own requests, as a client sees them."""
+
+    ready_within_s: float = 120.0
+    """How long its workers may take to load, seconds."""
+    latency_requests: int = 200
+    """Requests to each version, alternating, to compare their latencies; 0: not compared."""
+    latency_ratio: float = 1.5
+    """Its median and its 95th percentile may be this many times those of the serving version, and ..."""
+    latency_add_ms: float = 2.0
+    """... this much more, milliseconds."""
+    latency_most_ms: float | None = None
+    """Largest 95th percentile, milliseconds; the only latency limit of a model's first version."""
+    watch_s: float = 10.0
+    """How long errors and latency are observed once it is the default version, seconds; 0: not at all."""
+    errors_allowed: int = 0
+    """5xx responses of the whole server during that time, beyond the rate before the switch."""
+    drain_s: float | None = None
+    """How long a version must have had no request before it is unregistered, seconds. None: its response timeout,
+    since TorchServe does not show running requests and ends them only then."""
+    keep: int = 1
+    """Earlier default versions that stay loaded, for a rollback in milliseconds."""
+
+    def latency_allowed_ms(self, serving_ms: float) -> float:
+        """Return the largest percentile allowed, given the serving version's."""
+        return serving_ms * self.latency_ratio + self.latency_add_ms
+
+
+def compare_latency(
+    new: InferenceClient, serving: InferenceClient | None, inputs: Inputs, limits: Limits
+) -> dict[str, Any]:
+    """Send both versions the same requests, alternating, so that other load on the machine falls on both.
+
+    Returns
+    -------
+    dict
+        ``new_p50_ms``, ``new_p95_ms`` and with a serving version ``serving_p50_ms``, ``serving_p95_ms``.
+
+    Raises
+    ------
+    GateFailed
+        The new version is slower than allowed.
+    RequestError
+        One of them gives no response.
+    """
+    clients = {"new": new} if serving is None else {"new": new, "serving": serving}
+    latencies: dict[str, list[float]] = {name: [] for name in clients}
+    for client in clients.values():  # the first request of a connection, and of a worker, is slower
+        client.predict(inputs)
+    for _ in range(limits.latency_requests):
+        for name, client in clients.items():
+            latencies[name].append(_latency_ms(client, inputs))
+    percentiles = {
+        f"{name}_p{percentile}_ms": float(np.percentile(values, percentile))
+        for name, values in latencies.items()
+        for percentile in PERCENTILES
+    }
+    check_latency(percentiles["new_p95_ms"], None, 95, limits)
+    for percentile in PERCENTILES:
+        serving_ms = percentiles.get(f"serving_p{percentile}_ms")
+        check_latency(percentiles[f"new_p{percentile}_ms"], serving_ms, percentile, limits)
+    return percentiles
+
+
+def check_latency(new_ms: float, serving_ms: float | None, percentile: int, limits: Limits) -> None:
+    """Raise `GateFailed` where a percentile is above what `limits` allow, given the serving version's."""
+    if serving_ms is None:
+        if limits.latency_most_ms is not None and new_ms > limits.latency_most_ms:
+            raise GateFailed(f"expected a p{percentile} of at most {limits.latency_most_ms:g} ms, got {new_ms:.2f} ms")
+    elif new_ms > (allowed_ms := limits.latency_allowed_ms(serving_ms)):
+        raise GateFailed(
+            f"expected a p{percentile} of at most {allowed_ms:.2f} ms (the serving version's {serving_ms:.2f} ms x "
+            f"{limits.latency_ratio:g} + {limits.latency_add_ms:g} ms), got {new_ms:.2f} ms"
+        )
+
+
+def _latency_ms(client: InferenceClient, inputs: Inputs) -> float:
+    began = time.perf_counter()
+    client.predict(inputs)
+    return (time.perf_counter() - began) * 1000

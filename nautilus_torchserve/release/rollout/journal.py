@@ -1,7 +1,7 @@
-"""What outlives a rollout's process: who may change a model now, what is under way, which versions served before.
+"""Journal and lock of a model's rollouts, which outlive the process: what is under way, which versions served before.
 
-Kept beside the archives (``<model store>/.rollout``), so that every host that can put an archive into the
-store sees the same.
+They lie beside the archives (``<model store>/.rollout``), so that every host that can write to the model store sees
+the same.
 """
 
 import errno
@@ -26,89 +26,91 @@ from nautilus_torchserve.user_error import UserError
 from nautilus_torchserve.wire.names import VersionName, check_model_name, is_model_name
 
 FOLDER = ".rollout"
-REMEDY = "python scripts/rollout.py repair rebuilds it from what the server serves"
-_LOOK_S = 0.3
-_held = threading.local()
-"""This thread's locks, so that a canary can hold a model's lock while it promotes."""
+REMEDY = "nautilus-torchserve rollout repair rebuilds it from what the server serves"
+_LOCK_TIMEOUT_S = 0.3
+_held_locks = threading.local()
+"""This thread's locks, so that a canary can promote while it holds a model's lock."""
 ArchiveFile = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}\Z")]
-"""Type of the name of an archive in the model store."""
+"""File name of an archive in the model store."""
 Digest = Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{64})?\Z")]
-"""Type of an archive's content digest; empty where none is known."""
+"""Content digest of an archive; empty where it is not known."""
 Action = Literal["register", "promote", "rollback", "remove"]
-"""What can be changed about a model."""
+"""Kinds of changes."""
 Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class RolloutRefused(UserError):
-    """Nothing was begun: somebody else changes this model now, or it makes no sense."""
+    """Nothing was begun: another process is changing this model, or the request makes no sense."""
 
 
-class UnderWay(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A change that has begun; what is left of it when its process was killed is recovered from this."""
+class PendingChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A change that has begun; `repair` recovers from this what a killed process left."""
 
     action: Action
     version: VersionName
     previous: VersionName | None
     """The default version before."""
     step: str = ""
-    """The step begun last."""
+    """The step that began last."""
     file: ArchiveFile | None = None
-    """The archive that it put into the model store."""
+    """The archive that it wrote to the model store."""
     registers: bool = False
-    """Whether the version was registered by it, and goes when it fails."""
-    passed: bool = False
-    """Whether all gates are behind it: then it is finished, not undone."""
+    """Whether it registered the version, which is unregistered where it fails."""
+    point_of_no_return: bool = msgspec.field(default=False, name="passed")
+    """Whether all gates were passed: then it is finished, not undone."""
     digest: Digest = ""
     """Content digest of the version's archive."""
 
 
 class Journal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is remembered of a model."""
+    """Record of a model's rollouts."""
 
     defaults: tuple[VersionName, ...] = ()
-    """Versions that were the default one, the present one last."""
-    under_way: UnderWay | None = None
-    """A change that has begun and not ended."""
+    """Versions that were the default one, the current one last."""
+    under_way: PendingChange | None = None
+    """A change that has begun and has not ended."""
     files: dict[VersionName, ArchiveFile] = {}
-    """Version -> archive that rollouts put into the model store and may delete from it."""
+    """Version -> archive that rollouts wrote to the model store and may delete from it."""
     digests: dict[VersionName, Digest] = {}
-    """Version -> content digest of its archive, of versions that were registered, promoted, rolled back to or kept
-    under a lasting name; empty where the server does not say it."""
+    """Version -> content digest of its archive, for versions that were registered, promoted, rolled back to or kept
+    under a lasting name; empty where the server does not report it."""
     rolled_back: dict[VersionName, Time] = {}
     """Version -> when it was rolled back from; no rollback goes to it."""
 
     def with_default(self, version: str | None) -> "Journal":
-        """Return the journal with this as the present default version."""
+        """Return the journal with this as the current default version."""
         if version is None or (self.defaults[-1:] == (version,) and version not in self.rolled_back):
             return self
         return replace(
             self,
-            defaults=(*(each for each in self.defaults if each != version), version),
+            defaults=(*(earlier for earlier in self.defaults if earlier != version), version),
             rolled_back=_without(self.rolled_back, version),
         )
 
-    def went_back(self, version: str, previous: str | None) -> "Journal":
-        """Return the journal after a rollback to this version: no rollback goes to those that came after it."""
+    def after_rollback(self, version: str, previous: str | None) -> "Journal":
+        """Return the journal after a rollback to this version: no rollback goes to the versions after it."""
         place = self.defaults.index(version) if version in self.defaults else len(self.defaults)
         now = datetime.now(UTC).replace(microsecond=0)
-        left = {each: now for each in (*self.defaults[place:], *filter(None, (previous,))) if each != version}
-        kept = tuple(each for each in self.defaults if each not in left)
-        return replace(self, defaults=kept, rolled_back={**self.rolled_back, **left}).with_default(version)
+        later = (*self.defaults[place:], *filter(None, (previous,)))
+        rolled_back = {name: now for name in later if name != version}
+        defaults = tuple(name for name in self.defaults if name not in rolled_back)
+        journal = replace(self, defaults=defaults, rolled_back={**self.rolled_back, **rolled_back})
+        return journal.with_default(version)
 
-    def learned(self, default: str | None) -> "Journal":
-        """Return the journal with the server's default version, which may have changed without a word here.
+    def with_server_default(self, default: str | None) -> "Journal":
+        """Return the journal with the server's default version, which may have changed without a record here.
 
-        A version that was the default one before is so again only after a rollback to it.
+        An earlier default version is the default one again only after a rollback to it.
         """
         if default in self.defaults[:-1]:
-            return self.went_back(default, None)
+            return self.after_rollback(default, None)
         return self.with_default(default)
 
     def without(self, version: str) -> "Journal":
-        """Return the journal with this version forgotten."""
+        """Return the journal without this version."""
         return replace(
             self,
-            defaults=tuple(each for each in self.defaults if each != version),
+            defaults=tuple(name for name in self.defaults if name != version),
             files=_without(self.files, version),
             digests=_without(self.digests, version),
             rolled_back=_without(self.rolled_back, version),
@@ -120,12 +122,12 @@ def _without(values: dict[str, Any], version: str) -> dict[str, Any]:
 
 
 def journal_path(model_store: Path, model: str) -> Path:
-    """Return where a model's journal is kept; raises `InvalidName`."""
+    """Return the path of a model's journal; raises `InvalidName`."""
     return model_store / FOLDER / f"{check_model_name(model)}.json"
 
 
 def read_journal_in(model_store: Path, model: str) -> Journal:
-    """Return what is remembered of a model in this model store; an empty journal where it was never rolled out.
+    """Return a model's journal in this model store; an empty one where it was never rolled out.
 
     Raises
     ------
@@ -140,12 +142,12 @@ def read_journal_in(model_store: Path, model: str) -> Journal:
 
 
 def read_journal(target: Target, model: str) -> Journal:
-    """Return what is remembered of a model; raises as `read_journal_in`."""
+    """Return a model's journal; raises as `read_journal_in`."""
     return read_journal_in(target.model_store, model)
 
 
 def write_journal(target: Target, model: str, journal: Journal) -> None:
-    """Remember it, in one step and on the disk before this returns."""
+    """Write a model's journal, atomically and synced to the disk."""
     write_state(journal_path(target.model_store, model), journal)
 
 
@@ -155,7 +157,7 @@ def journaled_models(model_store: Path) -> list[str]:
 
 
 class _Holder(msgspec.Struct, frozen=True):
-    """Who holds a model's lock, as its file says."""
+    """Process that holds a model's lock, as its file says."""
 
     action: str
     process: int
@@ -163,7 +165,7 @@ class _Holder(msgspec.Struct, frozen=True):
 
 
 def remembered_digests(model_store: Path) -> dict[tuple[str, str], str]:
-    """Return the content digest of every version that is remembered in a model store, by model and version.
+    """Return the content digest of every version that the journals of a model store know, by model and version.
 
     Raises
     ------
@@ -180,27 +182,27 @@ def remembered_digests(model_store: Path) -> dict[tuple[str, str], str]:
 
 @contextmanager
 def locked(target: Target, model: str, action: str) -> Iterator[None]:
-    """Hold a model against other changes. The kernel gives the lock back when the process ends, however it does.
+    """Lock a model against other changes. The kernel releases the lock when the process ends, however it does.
 
-    The same thread may take it again while it holds it.
+    The lock is reentrant within a thread.
 
     Raises
     ------
     RolloutRefused
-        Somebody else holds it; says who.
+        Another process holds it; the message names it.
     DamagedState
         Something else lies in the place of the lock, or of its folder.
     InvalidName
     """
     folder = target.model_store / FOLDER
     key = folder.resolve() / check_model_name(model)
-    held: set[Path] = vars(_held).setdefault("models", set())
+    held: set[Path] = vars(_held_locks).setdefault("models", set())
     if key in held:
         yield
         return
     with open_lock(target, model) as lock:
-        deadline = time.monotonic() + _LOOK_S
-        while not _lock(lock):  # somebody may hold it for the moment it takes to see whether it is held
+        deadline = time.monotonic() + _LOCK_TIMEOUT_S
+        while not _lock(lock):  # `lock_holder` of another process takes it for a moment
             if time.monotonic() > deadline:
                 holder_name = lock_holder(target, model)
                 raise RolloutRefused(
@@ -222,12 +224,12 @@ def locked(target: Target, model: str, action: str) -> Iterator[None]:
 
 @contextmanager
 def open_lock(target: Target, name: str) -> Iterator[IO[bytes]]:
-    """Open ``NAME.lock`` beside the journals, made where it is not there.
+    """Open ``NAME.lock`` beside the journals, creating it where it is missing.
 
     Raises
     ------
     RolloutRefused
-        There is no such model store, or its file system takes names that differ in upper and lower case for one.
+        There is no such model store, or its file system does not distinguish upper and lower case.
     DamagedState
         Something else lies in the place of the lock, or of its folder.
     """
@@ -250,8 +252,8 @@ def open_lock(target: Target, name: str) -> Iterator[IO[bytes]]:
             raise DamagedState(path, "a lock file", "a device, pipe or socket", REMEDY)
         if path not in folder.iterdir():
             raise RolloutRefused(
-                f"{path}: expected a file system that tells upper from lower case, or no other model "
-                "whose name differs in nothing else"
+                f"{path}: expected a file system that distinguishes upper and lower case, or no other "
+                "model whose name differs in nothing else"
             )
         yield lock
 
@@ -265,7 +267,7 @@ def _lock(file: IO[bytes]) -> bool:
 
 
 def lock_holder(target: Target, model: str) -> str | None:
-    """Return which process changes a model now, in words; None without one."""
+    """Return a description of the process that changes a model now; None where there is none."""
     path = target.model_store / FOLDER / f"{check_model_name(model)}.lock"
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -282,6 +284,6 @@ def lock_holder(target: Target, model: str) -> str | None:
         os.close(descriptor)
     try:
         holder = msgspec.json.decode(content, type=_Holder)
-    except ValueError:  # it writes its name just now, or could not for lack of space
-        return "a rollout that does not say which"
+    except ValueError:  # it is writing its name, or could not for lack of space
+        return "an unnamed rollout"
     return f"{holder.action}, process {holder.process} on {holder.host}"

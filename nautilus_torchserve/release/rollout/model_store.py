@@ -1,4 +1,4 @@
-"""Archives on their way into the server's model store: verified, whole, under a name of their own."""
+"""Writing archives to the server's model store: verified, atomic, under a name of their own."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,55 +10,56 @@ from nautilus_torchserve.signing.plain_zip import MOST_BYTES
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredArchive:
     """A verified archive in the model store."""
 
     path: Path
     model: str
     version: str
     digest: str
-    """Content digest, which every answer of it carries."""
+    """Content digest, which every response carries."""
     signer: str
-    """Whose key signed it."""
+    """Name of the key that signed it."""
     bytes: int
-    """Its size."""
+    """Size of the file."""
 
 
-def store_verified(archive: Path, trusted: Path, model_store: Path, model: str, most_bytes: int = MOST_BYTES) -> Stored:
-    """Verify an archive and put it into the model store, in one step and on the disk before this returns.
+def store_verified(
+    archive: Path, trusted: Path, model_store: Path, model: str, most_bytes: int = MOST_BYTES
+) -> StoredArchive:
+    """Verify an archive and write it to the model store, atomically and synced to the disk.
 
-    It is read once and written anew from what was verified, so that the server unpacks that and nothing else,
-    whatever becomes of ``archive`` meanwhile. Rollouts of one model exclude each other; what a killed one left
-    is taken away.
+    It is read once and written from what was verified, so that the server unpacks that and nothing else, whatever
+    happens to ``archive`` meanwhile. Rollouts of one model exclude each other; what a killed one left is deleted.
 
     Parameters
     ----------
     model : str
-        The name that it will be asked under: that of the model it must be of, or one that begins with that and a
-        dash (``tick-many``, the tick model with other batch settings).
+        The name that it is served under: the name of its model, or one that begins with that and a dash
+        (``tick-many``, the tick model with other batch settings).
 
     Raises
     ------
     Untrusted
         As `verify_archive`, or it is of another model.
     FileExistsError
-        The store has another archive of this model and version: a version is rolled out once.
+        The store has another archive of this model and version.
     OSError
-        The store cannot be written to; nothing is left there.
+        The store cannot be written; nothing is left there.
     """
     if not model_store.is_dir():
-        raise NotADirectoryError(f"{model_store}: a model store expected, was no folder")
+        raise NotADirectoryError(f"{model_store}: expected a model store, got no folder")
     label = f"{model}.mar"
     remove_unsettled(model_store, label)
     with fresh_file(model_store, label) as file:
         verified = verify_archive(archive, trusted, most_bytes, copy=file)
         if model != verified.model and not model.startswith(f"{verified.model}-"):
-            raise Untrusted(f"{archive}: an archive of {model} expected, was one of {verified.model}")
+            raise Untrusted(f"{archive}: expected an archive of {model}, got one of {verified.model}")
         path = model_store / archive_name(model, verified.version)
         _check_not_another(path, verified.digest)
         size = file.tell()
         settle(file, path, 0o644)
-    return Stored(path, model, verified.version, verified.digest, verified.signer, size)
+    return StoredArchive(path, model, verified.version, verified.digest, verified.signer, size)
 
 
 def _check_not_another(path: Path, digest: str) -> None:
@@ -67,6 +68,8 @@ def _check_not_another(path: Path, digest: str) -> None:
     try:
         stored = read_digest(path)
     except Untrusted as error:
-        stored = f"no readable one ({error})"
+        stored = f"an unreadable one ({error})"
     if stored != digest:
-        raise FileExistsError(f"{path}: no archive, or one with content {digest}, expected, was {stored}")
+        raise FileExistsError(
+            f"{path}: expected no archive, or one with content {digest}, got {stored}: use another version"
+        )

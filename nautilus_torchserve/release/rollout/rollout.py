@@ -1,7 +1,8 @@
-"""New versions into service and back out, with no request lost.
+"""Rollouts: new versions into service and out of it, without losing a request.
 
-Why in this order: TorchServe ends running requests of a version that is unregistered or scaled down, stalls clients
-during a synchronous registration, and makes a version without workers the default one without a word.
+The order of the steps follows from TorchServe: it ends running requests of a version that is unregistered or scaled
+down, stalls clients during a synchronous registration, and makes a version without workers the default one without
+notice.
 """
 
 from collections.abc import Mapping
@@ -10,18 +11,16 @@ from typing import Any
 
 import yaml
 
-from nautilus_torchserve.release.rollout.change import Change, Say, carry_out, say_nothing
-from nautilus_torchserve.release.rollout.gates import GateFailed
-from nautilus_torchserve.release.rollout.golden import archived_golden, ask_golden, check_parity, golden_inputs
-from nautilus_torchserve.release.rollout.journal import RolloutRefused, UnderWay
-from nautilus_torchserve.release.rollout.latency_gate import compare_latency, one_input
-from nautilus_torchserve.release.rollout.limits import Limits
+from nautilus_torchserve.release.rollout.change import Change, carry_out
+from nautilus_torchserve.release.rollout.gates import GateFailed, Limits, compare_latency
+from nautilus_torchserve.release.rollout.golden import check_parity, golden_inputs, predict_golden, read_archived_golden
+from nautilus_torchserve.release.rollout.journal import PendingChange, RolloutRefused
 from nautilus_torchserve.release.rollout.model_store import store_verified
-from nautilus_torchserve.release.rollout.repair import commit, remember
-from nautilus_torchserve.release.rollout.report import Report
+from nautilus_torchserve.release.rollout.observation import ErrorBaseline, observe
+from nautilus_torchserve.release.rollout.repair import commit, record
+from nautilus_torchserve.release.rollout.report import Progress, RolloutReport, no_progress
 from nautilus_torchserve.release.rollout.target import Target
 from nautilus_torchserve.release.rollout.versions import adopt, archive_name, drain, retire, unregister_and_delete
-from nautilus_torchserve.release.rollout.watching import ErrorsBefore, watch
 from nautilus_torchserve.release.rollout.workers import is_ready, wait_loaded
 from nautilus_torchserve.serving.client.archive_file import (
     UnreadableArchive,
@@ -43,25 +42,25 @@ def register(
     trusted: Path,
     limits: Limits = DEFAULTS,
     promote: bool = True,
-    say: Say = say_nothing,
-) -> Report:
-    """Bring a signed archive into service beside the version that serves, gate it, and make it the default one.
+    progress: Progress = no_progress,
+) -> RolloutReport:
+    """Load a signed archive beside the serving version, gate it, and make it the default version.
 
     Parameters
     ----------
     model : str
-        The name it is asked under.
+        The name it is served under.
     trusted : Path
         Folder of public keys; an archive signed by none of them never reaches the model store.
     promote : bool
-        False: it is loaded and gated, and stays a candidate: for a canary, an experiment, a shadow.
-    say : callable
+        False: it is loaded and gated, and stays a candidate for a canary, an experiment or a shadow.
+    progress : callable
         Takes each step's name when it begins.
 
     Returns
     -------
-    Report
-        A gate that failed is in it (``ok`` is False), and all is as before.
+    RolloutReport
+        Where a gate failed, ``ok`` is False, and everything is as before.
 
     Raises
     ------
@@ -70,56 +69,58 @@ def register(
     """
 
     def work(change: Change) -> str:
-        errors = ErrorsBefore(target)
-        if _serves_already(change, archive, trusted):
+        error_baseline = ErrorBaseline(target)
+        if _is_serving(change, archive, trusted):
             return "nothing to do"
-        _bring_in(change, archive, trusted, limits)
-        serving_p95_ms, asked = _gate(change, target.model_store / archive_name(model, change.version), limits)
+        _load_new_version(change, archive, trusted, limits)
+        archive_path = target.model_store / archive_name(model, change.version)
+        serving_p95_ms, inputs = _run_gates(change, archive_path, limits)
         if not promote and change.previous is not None:  # TorchServe makes a first version the default one itself
-            change.passed()
+            change.reach_point_of_no_return()
             with change.step("remember"):
                 commit(target, model)
             change.end()
             return "candidate"
-        _make_default(change, asked, serving_p95_ms, errors, limits)
+        _make_default(change, inputs, serving_p95_ms, error_baseline, limits)
         return "serving"
 
-    return carry_out(target, model, "register", say, work, limits.drain_s)
+    return carry_out(target, model, "register", progress, work, limits.drain_s)
 
 
-def promote(target: Target, model: str, version: str, limits: Limits = DEFAULTS, say: Say = say_nothing) -> Report:
-    """Gate a registered version again and make it the default one; returns and raises what `register` does."""
+def promote(
+    target: Target, model: str, version: str, limits: Limits = DEFAULTS, progress: Progress = no_progress
+) -> RolloutReport:
+    """Gate a registered version again and make it the default one; returns and raises as `register`."""
 
     def work(change: Change) -> str:
-        errors = ErrorsBefore(target)
-        status = _registered(change, version)
+        error_baseline = ErrorBaseline(target)
+        status = _registered_status(change, version)
         if version == change.previous:
             change.version = version
             return "nothing to do"
         archive = target.model_store / status["modelUrl"]
         change.begin(version, archive_digest(archive))
-        with change.step("adopt") as found:
-            found["archive"] = _adopt(change, change.previous)
-        serving_p95_ms, asked = _gate(change, archive, limits)
-        _make_default(change, asked, serving_p95_ms, errors, limits)
+        with change.step("adopt") as measured:
+            measured["archive"] = _adopt(change, change.previous)
+        serving_p95_ms, inputs = _run_gates(change, archive, limits)
+        _make_default(change, inputs, serving_p95_ms, error_baseline, limits)
         return "serving"
 
-    return carry_out(target, model, "promote", say, work, limits.drain_s)
+    return carry_out(target, model, "promote", progress, work, limits.drain_s)
 
 
-def rollback(target: Target, model: str, to: str | None = None, say: Say = say_nothing) -> Report:
-    """Make the default version before this one, or another earlier one, the default again, at once.
+def rollback(target: Target, model: str, to: str | None = None, progress: Progress = no_progress) -> RolloutReport:
+    """Make the previous default version, or another earlier one, the default again, at once.
 
-    The one that it goes back from stays loaded, and is no longer among those that a rollback goes back to, nor is any
-    default version between the two. It needs no free space: what cannot be remembered then (outcome ``unrecorded``) is
-    learned from the server by the next rollout or repair. Its golden answers are asked afterwards (``unchecked`` where
-    they are wrong).
+    The version rolled back from stays loaded; no later rollback goes to it, or to any default version between the two.
+    A rollback needs no free space: what cannot be recorded then (outcome ``unrecorded``) the next rollout or repair
+    reads from the server. Golden requests follow the switch (``unchecked`` where their outputs are wrong).
     """
 
     def work(change: Change) -> str:
         manager = target.manager()
-        version = _earlier(change, to)
-        status = _registered(change, version)
+        version = _rollback_version(change, to)
+        status = _registered_status(change, version)
         if version == change.previous:
             change.version = version
             return "nothing to do"
@@ -128,24 +129,24 @@ def rollback(target: Target, model: str, to: str | None = None, say: Say = say_n
                 manager.scale_up(model, version, max(1, status["minWorkers"]))
                 wait_loaded(manager, model, version, 1, DEFAULTS.ready_within_s)
         archive = target.model_store / status["modelUrl"]
-        change.begin(version, _digest_of(archive))
-        change.passed()  # there is no way but back
+        change.begin(version, _digest_or_empty(archive))
+        change.reach_point_of_no_return()  # a rollback is not undone
         with change.step("set default"):
             manager.set_default(model, version)
         change.switched = True
         with change.step("remember"), change.recording():
-            remember(target, model, UnderWay("rollback", version, change.previous, digest=change.digest))
+            record(target, model, PendingChange("rollback", version, change.previous, digest=change.digest))
         change.end()
-        with change.step("golden") as found, change.recording(), target.connect(model) as client:
-            golden = archived_golden(archive)
-            found["max_error"] = check_parity(ask_golden(client, golden, version, change.digest), golden)
+        with change.step("golden") as measured, change.recording(), target.connect(model) as client:
+            golden = read_archived_golden(archive)
+            measured["max_error"] = check_parity(predict_golden(client, golden, version, change.digest), golden)
         return "serving"
 
-    return carry_out(target, model, "rollback", say, work, 0.0, urgent=True)
+    return carry_out(target, model, "rollback", progress, work, 0.0, urgent=True)
 
 
-def _earlier(change: Change, to: str | None) -> str:
-    """Return which version a rollback goes to."""
+def _rollback_version(change: Change, to: str | None) -> str:
+    """Return the version that a rollback goes to."""
     journal, model = change.journal(), change.model
     if to is not None and to in journal.rolled_back:
         raise RolloutRefused(
@@ -162,106 +163,108 @@ def _earlier(change: Change, to: str | None) -> str:
     return to if to is not None else earlier[-1]
 
 
-def _digest_of(archive: Path) -> str:
-    """Return an archive's digest; empty where it cannot be read, which keeps no loaded version from serving."""
+def _digest_or_empty(archive: Path) -> str:
+    """Return an archive's digest; empty where it cannot be read, which does not matter to a loaded version."""
     try:
         return archive_digest(archive)
     except UnreadableArchive:
         return ""
 
 
-def remove(target: Target, model: str, version: str, limits: Limits = DEFAULTS, say: Say = say_nothing) -> Report:
+def remove(
+    target: Target, model: str, version: str, limits: Limits = DEFAULTS, progress: Progress = no_progress
+) -> RolloutReport:
     """Drain and unregister a version that is not the default one.
 
-    Its archive leaves the model store where a rollout put it there. Returns and raises what `register` does.
+    Its archive is deleted where a rollout stored it. Returns and raises as `register`.
     """
 
     def work(change: Change) -> str:
-        status = _registered(change, version)
+        status = _registered_status(change, version)
         if version == change.previous:
-            raise RolloutRefused(f"{model}: a version that is not the default one expected, was {version}")
+            raise RolloutRefused(f"{model}: expected a version that is not the default one, got {version}")
         archive = target.model_store / status["modelUrl"]
-        change.begin(version, _digest_of(archive))
+        change.begin(version, _digest_or_empty(archive))
         with change.step("drain"):
             drain(target, model, version, limits.drain_s)
-        change.passed()
+        change.reach_point_of_no_return()
         with change.step("unregister"):
             unregister_and_delete(target, model, version)
         change.end()
         return "removed"
 
-    return carry_out(target, model, "remove", say, work, limits.drain_s)
+    return carry_out(target, model, "remove", progress, work, limits.drain_s)
 
 
-def _registered(change: Change, version: str) -> dict[str, Any]:
+def _registered_status(change: Change, version: str) -> dict[str, Any]:
     versions = change.target.manager().versions(change.model)
     if version not in versions:
-        raise RolloutRefused(f"{change.model}: a registered version expected, one of {sorted(versions)}, was {version}")
+        raise RolloutRefused(f"{change.model}: expected a registered version of {sorted(versions)}, got {version}")
     return versions[version]
 
 
-def _serves_already(change: Change, archive: Path, trusted: Path) -> bool:
-    """Whether the default version is this very archive: a job that is run again has nothing to do."""
-    with change.step("verify") as found:
+def _is_serving(change: Change, archive: Path, trusted: Path) -> bool:
+    """Return whether the default version is this very archive: a job that is run again has nothing to do."""
+    with change.step("verify") as measured:
         verified = verify_archive(archive, trusted)
         change.version, change.digest = verified.version, verified.digest
-        found |= {"digest": verified.digest, "signer": verified.signer}
+        measured |= {"digest": verified.digest, "signer": verified.signer}
     if verified.version != change.previous:
         return False
     status = change.target.manager().describe(change.model, verified.version, customized=True)[0]
     return bool(described_digest(status) == verified.digest)
 
 
-def _bring_in(change: Change, archive: Path, trusted: Path, limits: Limits) -> None:
-    """Verify, store, register, load."""
+def _load_new_version(change: Change, archive: Path, trusted: Path, limits: Limits) -> None:
+    """Verify, store, register and load an archive."""
     target, model = change.target, change.model
     manager = target.manager()
     file = archive_name(model, change.version)
     with change.step("new"):
         if change.version in manager.versions(model):
-            raise GateFailed(f"{model}: a new version expected, {change.version} is registered already")
-        _check_place(target.model_store / file, archive, change.digest)
-        archived_golden(archive)
+            raise GateFailed(f"{model}: expected a new version, got {change.version}, which is registered already")
+        _check_destination(target.model_store / file, archive, change.digest)
+        read_archived_golden(archive)
     if change.previous is not None:
-        with change.step("adopt") as found:
-            found["archive"] = _adopt(change, change.previous)
+        with change.step("adopt") as measured:
+            measured["archive"] = _adopt(change, change.previous)
     change.begin(change.version, change.digest, file, registers=True)
-    with change.step("store") as found:
+    with change.step("store") as measured:
         stored = store_verified(archive, trusted, target.model_store, model)
-        found |= {"file": stored.path.name, "bytes": stored.bytes}
+        measured |= {"file": stored.path.name, "bytes": stored.bytes}
         if (stored.version, stored.digest) != (change.version, change.digest):
-            raise GateFailed(f"{archive}: the archive that was verified expected, it has changed since")
+            raise GateFailed(f"{archive}: expected the archive that was verified, got one that has changed since")
     serving = manager.versions(model).get(change.previous) if change.previous is not None else None
-    with change.step("register") as found:
-        options, workers = _serve_like(serving, stored.path)
+    with change.step("register"):
+        options, workers = _serving_options(serving, stored.path)
         try:
             manager.register(file, model_name=model, **options)
         except ManagementError as error:
-            if error.code:  # TorchServe has refused it: an undo need not wait for the version to appear
+            if error.code:  # TorchServe refused it: an undo need not wait for the version to appear
                 change.enter("load")
             raise
-    with change.step("load") as found:
+    with change.step("load") as measured:
         wait_loaded(manager, model, change.version, 1, limits.ready_within_s)
         if workers > 1:
             manager.scale_up(model, change.version, workers)
             wait_loaded(manager, model, change.version, workers, limits.ready_within_s)
-        found |= {"workers": workers, **options}
+        measured |= {"workers": workers, **options}
 
 
-def _check_place(place: Path, archive: Path, digest: str) -> None:
-    """What lies in the model store already is not ours to replace, nor to delete should this rollout fail."""
-    if not place.exists():
+def _check_destination(destination: Path, archive: Path, digest: str) -> None:
+    """Refuse to replace, or to delete should this rollout fail, what lies in the model store already."""
+    if not destination.exists():
         return
-    if place.samefile(archive):
-        raise GateFailed(f"{archive}: an archive that was built elsewhere (--out) expected, was in its place already")
-    if archive_digest(place) != digest:
-        raise GateFailed(f"{place}: no file, or the same archive, expected, was another one")
+    if destination.samefile(archive):
+        raise GateFailed(f"{archive}: expected an archive outside of the model store, got its file there: pack --out")
+    if archive_digest(destination) != digest:
+        raise GateFailed(f"{destination}: expected no file, or the same archive, got another one")
 
 
-def _serve_like(serving: Mapping[str, Any] | None, archive: Path) -> tuple[dict[str, int], int]:
-    """Batch settings and number of workers: the serving version's, else those of the archive's own configuration.
+def _serving_options(serving: Mapping[str, Any] | None, archive: Path) -> tuple[dict[str, int], int]:
+    """Return batch settings and workers: the serving version's, else those of the archive's configuration.
 
-    They are always said: a batch delay that is not becomes -10,000 ms in TorchServe 0.12.
+    They are always sent: TorchServe 0.12 takes a missing batch delay for -10,000 ms.
     """
     if serving is not None:
         options = {"batch_size": serving["batchSize"], "max_batch_delay": max(1, serving["maxBatchDelay"])}
@@ -272,12 +275,12 @@ def _serve_like(serving: Mapping[str, Any] | None, archive: Path) -> tuple[dict[
 
 
 def _model_config(archive: Path) -> dict[str, int]:
-    """Batch settings and workers by the archive's own configuration, where it has one."""
+    """Return batch settings and workers of the archive's configuration, where it has one."""
     name = read_manifest(archive)["model"].get("configFile")
     if not name:
         return {}
     if not isinstance(name, str):
-        raise GateFailed(f"{archive}: expected configFile as a text, got {type(name).__name__}")
+        raise GateFailed(f"{archive}: expected configFile as a string, got {type(name).__name__}")
     with open_archive(archive) as members:
         if (size := members.getinfo(name).file_size) > _MAX_CONFIG_BYTES:
             raise GateFailed(f"{archive}: expected {name} of at most {_MAX_CONFIG_BYTES:,} bytes, got {size:,}")
@@ -286,57 +289,57 @@ def _model_config(archive: Path) -> dict[str, int]:
         except yaml.YAMLError as error:
             raise GateFailed(f"{archive}: expected YAML in {name}: {' '.join(str(error).split()):.200}") from None
     keys = ("batchSize", "maxBatchDelay", "minWorkers")
-    found = {key: config.get(key) for key in keys} if isinstance(config, dict) else {}
-    said = {key: value for key, value in found.items() if value is not None}
-    if not all(type(value) is int and value >= 0 for value in said.values()):
-        got = {key: value if type(value) is int else type(value).__name__ for key, value in said.items()}
+    entries = config if isinstance(config, dict) else {}
+    values = {key: entries[key] for key in keys if entries.get(key) is not None}
+    if not all(type(value) is int and value >= 0 for value in values.values()):
+        got = {key: value if type(value) is int else type(value).__name__ for key, value in values.items()}
         raise GateFailed(f"{archive}: expected positive integers in {name}, got {got!s:.200}")
-    return said
+    return values
 
 
 def _adopt(change: Change, version: str | None) -> str:
     if version is None:
         return "none before"
     file = adopt(change.target, change.model, version)
-    return file or f"has changed since {version} was registered: a restart of the server cannot bring it back"
+    return file or f"has changed since {version} was registered: a restart of the server cannot restore it"
 
 
-def _gate(change: Change, archive: Path, limits: Limits) -> tuple[float | None, Any]:
-    """Golden answers, parity and latency on the version's own route; the serving version's p95, and one input."""
+def _run_gates(change: Change, archive: Path, limits: Limits) -> tuple[float | None, Any]:
+    """Check golden outputs and latency on the version's own route; return the serving version's p95 and one input."""
     target, model = change.target, change.model
-    golden = archived_golden(archive)
-    asked = one_input(golden_inputs(golden))
+    golden = read_archived_golden(archive)
+    one_input = golden_inputs(golden)[:1]  # as strategies send them
     with target.connect(model, change.version) as client:
-        with change.step("golden") as found:
-            answer = ask_golden(client, golden, change.version, change.digest)
-            found |= {"version": answer.version, "digest": answer.digest}
-        with change.step("parity") as found:
-            found |= {"max_error": check_parity(answer, golden), "tolerance": golden.tolerance}
+        with change.step("golden") as measured:
+            response = predict_golden(client, golden, change.version, change.digest)
+            measured |= {"version": response.version, "digest": response.digest}
+        with change.step("parity") as measured:
+            measured |= {"max_error": check_parity(response, golden), "tolerance": golden.tolerance}
         if not limits.latency_requests:
-            return None, asked
-        with change.step("latency") as found:
+            return None, one_input
+        with change.step("latency") as measured:
             if change.previous is None:
-                found |= compare_latency(client, None, asked, limits)
+                measured |= compare_latency(client, None, one_input, limits)
             else:
                 with target.connect(model, change.previous) as serving:
-                    found |= compare_latency(client, serving, asked, limits)
-    return found.get("serving_p95_ms"), asked
+                    measured |= compare_latency(client, serving, one_input, limits)
+    return measured.get("serving_p95_ms"), one_input
 
 
 def _make_default(
-    change: Change, asked: Any, serving_p95_ms: float | None, errors: ErrorsBefore, limits: Limits
+    change: Change, inputs: Any, serving_p95_ms: float | None, error_baseline: ErrorBaseline, limits: Limits
 ) -> None:
-    """Switch, watch, remember, retire what is older than is to be kept."""
+    """Switch, observe, record, and retire older versions than are to be kept."""
     target, model = change.target, change.model
-    anyway = errors.per_second()
+    errors_per_s = error_baseline.per_second()
     with change.step("set default"):
         target.manager().set_default(model, change.version)
     if limits.watch_s:
-        with change.step("watch") as found:
-            found |= watch(target, model, change.version, asked, serving_p95_ms, anyway, limits)
-    change.passed()
+        with change.step("watch") as measured:
+            measured |= observe(target, model, change.version, inputs, serving_p95_ms, errors_per_s, limits)
+    change.reach_point_of_no_return()
     with change.step("remember"):
         commit(target, model)
-    with change.step("retire") as found:
-        found |= retire(target, model, limits.keep, limits.drain_s)
+    with change.step("retire") as measured:
+        measured |= retire(target, model, limits.keep, limits.drain_s)
     change.end()

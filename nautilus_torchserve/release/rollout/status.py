@@ -1,4 +1,4 @@
-"""What a server serves, and what is being changed about it."""
+"""Status of a server's models: versions, workers, digests, and what is being changed."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -22,13 +22,13 @@ class VersionStatus:
     default: bool
     """Whether requests without a version go to it."""
     workers: tuple[str, ...]
-    """State of each worker."""
+    """Status of each worker."""
     ghost: bool
-    """Whether it could not answer: no workers, or one that is not READY."""
+    """Whether it cannot respond: no workers, or one that is not READY."""
     archive: str
     """Its file in the model store."""
     digest: str
-    """Content digest that its workers say; of one that cannot answer, of its file; empty where neither is there."""
+    """Content digest that its workers report, or of its file where it cannot respond; empty where neither is known."""
     waiting: int
     """Requests in its queue."""
 
@@ -42,15 +42,15 @@ class ModelStatus:
     earlier: tuple[str, ...]
     """Former default versions that a rollback can go back to, the next one last."""
     under_way: str | None
-    """Who changes it now."""
+    """The process that changes it now."""
     left: str | None
-    """What a rollout left that was killed, or that its journal is damaged; for `repair`."""
+    """What a killed rollout left, or how its journal is damaged; `repair` recovers it."""
     split: Split | None
-    """How its traffic is split, as the routers of strategies are told."""
+    """The traffic split that routers of strategies follow."""
 
 
 def model_status(target: Target, model: str, store: TrafficStore | None = None) -> ModelStatus:
-    """What there is of a model.
+    """Return the status of a model.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def model_status(target: Target, model: str, store: TrafficStore | None = None) 
     default = manager.default_version(model)
     versions = manager.versions(model)
     journal, damage = _journal(target, model)
-    earlier = tuple(each for each in journal.defaults if each in versions and each != default)
+    earlier = tuple(version for version in journal.defaults if version in versions and version != default)
     return ModelStatus(
         model,
         tuple(_version(target, model, version, status, version == default) for version, status in versions.items()),
@@ -73,7 +73,7 @@ def model_status(target: Target, model: str, store: TrafficStore | None = None) 
 
 
 def known_models(target: Target) -> list[str]:
-    """Models that are registered or were ever rolled out."""
+    """Return the models that are registered or were ever rolled out."""
     return sorted({*target.manager().model_names(), *journaled_models(target.model_store)})
 
 
@@ -85,12 +85,12 @@ def _version(target: Target, model: str, version: str, status: dict[str, Any], d
         tuple(worker["status"] for worker in status["workers"]),
         ghost,
         status["modelUrl"],
-        _file_digest(target, status["modelUrl"]) if ghost else _said(target, model, version),
+        _file_digest(target, status["modelUrl"]) if ghost else _reported_digest(target, model, version),
         status["jobQueueStatus"]["pendingRequests"],
     )
 
 
-def _said(target: Target, model: str, version: str) -> str:
+def _reported_digest(target: Target, model: str, version: str) -> str:
     return served_digest(target.manager().describe(model, version, customized=True)[0])
 
 
@@ -102,8 +102,8 @@ def _file_digest(target: Target, archive: str) -> str:
 
 
 def _journal(target: Target, model: str) -> tuple[Journal, str | None]:
-    """Return what is remembered of a model, and what is wrong with that."""
-    if not is_model_name(model):  # another company's, which is never rolled out
+    """Return a model's journal, and how it is damaged."""
+    if not is_model_name(model):  # registered by others, and never rolled out
         return Journal(), None
     try:
         return read_journal(target, model), None

@@ -1,4 +1,4 @@
-"""Which server versions are rolled out to, and how it is reached."""
+"""The server that versions are rolled out to, and how it is reached."""
 
 import os
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from nautilus_torchserve.user_error import UserError
 
 
 class NoTarget(UserError):
-    """There is no such server, or what is needed to reach it was not said."""
+    """There is no such server, or options that are needed to reach it are missing."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """One TorchServe. Whoever holds its management token can run code there."""
+    """One TorchServe. The holder of its management token can run code there."""
 
     management_url: str
     """``http://127.0.0.1:8081``."""
@@ -28,35 +28,35 @@ class Target:
     model_store: Path
     """The server's folder of archives, as it is reached from here: local or mounted."""
     management_token: Token = None
-    """None where tokens are off; a `TokenSource` is followed and renewed, a text is used as long as it lasts."""
+    """None where tokens are off; a `TokenSource` is read again and renewed, a string is used until it expires."""
     inference_token: Token = None
-    """The same for predictions."""
+    """Likewise, for predictions."""
     metrics_url: str | None = None
-    """``http://127.0.0.1:8082``; None: the server's error counters are not watched."""
+    """``http://127.0.0.1:8082``; None: the server's error counters are not observed."""
     config: Path | None = None
     """The ``config.properties`` that the server is started from: its ``model_snapshot`` follows every change, so
-    that a restart brings back versions, default and workers. None: a restart loses what was registered."""
+    that a restart restores versions, default and workers. None: a restart loses what was registered."""
 
     def manager(self) -> ManagementClient:
-        """A client of the management port."""
+        """Return a client of the management port."""
         return ManagementClient(self.management_url, self.management_token)
 
     def connect(self, model: str, version: str | None = None, timeout_s: float = 5.0) -> InferenceClient:
-        """A client of the inference port; raises what `serving.client.client.connect` does."""
+        """Return a client of the inference port; raises as `serving.client.client.connect`."""
         return connect(self.inference_url, model, version, token=self.inference_token, timeout_s=timeout_s)
 
 
 def own_target(home: Path) -> Target:
-    """The server that `scripts/serve.py` started in this home.
+    """Return the server that ``nautilus-torchserve serve`` started in this home.
 
     Raises
     ------
     NoTarget
-        None runs there.
+        No server runs there.
     """
     server = find_server(home)
     if server is None:
-        raise NoTarget(f"{home}: a running server expected, was none (python scripts/serve.py start)")
+        raise NoTarget(f"{home}: expected a running server, got none (nautilus-torchserve serve start)")
     return Target(
         server.management_url,
         server.inference_url,
@@ -77,7 +77,7 @@ def named_target(
     config: Path | None = None,
     token_file: Path | None = None,
 ) -> Target:
-    """The server meant by a command's options: by its URLs, else the own one in ``home``.
+    """Return the server that a command's options name: by its URLs, else the one in ``home``.
 
     Tokens of a server named by its URLs are read from ``token_file`` and renewed with its API key, else from the
     environment: TORCHSERVE_MANAGEMENT_TOKEN and TORCHSERVE_TOKEN, unset where tokens are off.
@@ -85,18 +85,18 @@ def named_target(
     Raises
     ------
     NoTarget
-        Some of the URLs, but not all that are needed; a configuration that does not read; or no server in ``home``.
+        Only some of the URLs are given, the configuration cannot be read, or no server runs in ``home``.
     """
     if management_url is None and inference_url is None and model_store is None:
         if token_file is not None:
             raise NoTarget(
-                "--token-file: expected it with --management-url, got it without: the server in --home has "
-                "its key file there"
+                "--token-file: expected with --management-url, got it without: the key file of a server in --home is "
+                "found there"
             )
         return own_target(home)
     if management_url is None or inference_url is None or model_store is None:
-        raise NoTarget("all of --management-url, --inference-url and --model-store expected, or none of them")
-    if config is not None:  # before anything is changed: every change of a version is written into it
+        raise NoTarget("expected all of --management-url, --inference-url and --model-store, or none, got some")
+    if config is not None:  # before anything changes: every change of a version is written into it
         try:
             read_properties(config)
         except (BadProperties, OSError) as error:

@@ -1,4 +1,4 @@
-"""Versions on a server: what lasts of them over a restart, and how one goes without losing a request."""
+"""Versions on a server: what a restart restores of them, and how one is removed without losing a request."""
 
 import fcntl
 import re
@@ -21,32 +21,32 @@ from nautilus_torchserve.serving.server.snapshot import PROPERTY, read_snapshot,
 from nautilus_torchserve.wire.names import check_model_name, check_version
 
 DRAIN_WITHIN_S = 30.0
-"""How long, beyond the quiet time itself, a version may go on being asked before that counts as being in use."""
+"""How long, beyond the quiet time itself, a version may keep getting requests before it counts as in use."""
 
 
 def archive_name(model: str, version: str) -> str:
-    """The name of a version's archive in the model store: no later version takes it."""
+    """Return the name of a version's archive in the model store: no later version takes it."""
     return f"{check_model_name(model)}-{check_version(version)}.mar"
 
 
 def save_snapshot(target: Target) -> None:
-    """Write into the server's configuration what it serves now, where the target names that file."""
+    """Write what the server serves now into its configuration, where the target names that file."""
     if target.config is None:
         return
     with open_lock(target, "snapshot") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another model's rollout must not write what it saw before this change
-        kept = _archives_kept(read_properties(target.config).get(PROPERTY, ""))
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another model's rollout must not write a state from before this change
+        previous = _snapshot_archives(read_properties(target.config).get(PROPERTY, ""))
         archives: dict[tuple[str, str], str] = {}
         for model in journaled_models(target.model_store):
             try:
                 archives |= {(model, version): file for version, file in read_journal(target, model).files.items()}
-            except DamagedState:  # another model's: for that one, names stay as they are
-                archives |= {each: file for each, file in kept.items() if each[0] == model}
+            except DamagedState:  # another model's: its archives stay as they are
+                archives |= {key: file for key, file in previous.items() if key[0] == model}
         set_property(target.config, PROPERTY, take_snapshot(target.manager(), archives))
 
 
-def _archives_kept(snapshot: str) -> dict[tuple[str, str], str]:
-    """Return the archives that a snapshot names, by model and version; none of what is no snapshot."""
+def _snapshot_archives(snapshot: str) -> dict[tuple[str, str], str]:
+    """Return the archives that a snapshot names, by model and version; none for what is no snapshot."""
     try:
         return read_snapshot(snapshot)
     except ValueError:
@@ -54,13 +54,13 @@ def _archives_kept(snapshot: str) -> dict[tuple[str, str], str]:
 
 
 def adopt(target: Target, model: str, version: str) -> str | None:
-    """Keep the serving version's archive under a lasting name, so that building the next one cannot overwrite it.
+    """Copy the serving version's archive to a name of its own, so that packing the next one cannot overwrite it.
 
     Returns
     -------
     str or None
-        The name; None where the file has changed since it was registered: a restart of the server cannot bring
-        this version back.
+        The name; None where the file has changed since it was registered: a restart of the server cannot restore
+        this version.
 
     Raises
     ------
@@ -96,20 +96,20 @@ def adopt(target: Target, model: str, version: str) -> str | None:
 
 
 def served_digest(status: dict[str, Any]) -> str:
-    """Return the content digest that a version's workers say, of its customized status; empty where they say none."""
+    """Return the content digest that a version's workers report in its customized status; empty where they do not."""
     digest = described_digest(status)
     return digest if isinstance(digest, str) and re.fullmatch("[0-9a-f]{64}", digest) else ""
 
 
 def _is_archive(path: Path, version: str, digest: str) -> bool:
-    """Whether a file is still what the server serves."""
+    """Return whether a file is still what the server serves."""
     if str(read_manifest(path)["model"]["modelVersion"]) != version:
         return False
     return not digest or archive_digest(path) == digest
 
 
 def quiet_time_s(target: Target, model: str, version: str, drain_s: float | None) -> float:
-    """How long nothing must be asked until nothing can be running any more, seconds."""
+    """Return the time without a request after which none can be running any more, seconds."""
     if drain_s is not None:
         return drain_s
     status = target.manager().versions(model).get(version)
@@ -117,19 +117,19 @@ def quiet_time_s(target: Target, model: str, version: str, drain_s: float | None
 
 
 def drain(target: Target, model: str, version: str, drain_s: float | None) -> None:
-    """Wait until a version is asked nothing any more; raises `GateFailed` when somebody goes on asking it."""
+    """Wait until a version gets no requests any more; raises `GateFailed` where it keeps getting them."""
     wait_drained(target, model, version, quiet_time_s(target, model, version, drain_s), DRAIN_WITHIN_S)
 
 
 def unregister_and_delete(target: Target, model: str, version: str) -> None:
-    """Unregister a version, and delete its archive where a rollout put it there. May be called again."""
+    """Unregister a version, and delete its archive where a rollout stored it. May be called again."""
     target.manager().unregister(model, version)
     forget(target, model, version)
     save_snapshot(target)
 
 
 def forget(target: Target, model: str, version: str) -> None:
-    """Delete an unregistered version's archive where it is ours, and what is remembered of it."""
+    """Delete an unregistered version's archive where a rollout stored it, and its entries in the journal."""
     journal = read_journal(target, model)
     file = journal.files.get(version)
     if file is not None:
@@ -138,7 +138,7 @@ def forget(target: Target, model: str, version: str) -> None:
 
 
 def retire(target: Target, model: str, keep: int, drain_s: float | None) -> dict[str, list[str]]:
-    """Remove former default versions but the last ``keep``; one that is still asked stays until the next time."""
+    """Remove earlier default versions except the last ``keep``; one that still gets requests stays until next time."""
     journal = read_journal(target, model)
     removed, in_use = [], []
     for version in journal.defaults[: -1 - keep]:

@@ -1,4 +1,4 @@
-"""A version's workers from outside: loading, alive, asked nothing any more."""
+"""A version's workers as the management port shows them: loading, alive, drained."""
 
 import time
 from typing import Any
@@ -12,12 +12,12 @@ POLL_S = 0.05
 
 
 def processes(status: dict[str, Any]) -> dict[str, int]:
-    """Worker -> its process, of those that have one."""
+    """Return worker -> process id, for those that have one."""
     return {worker["id"]: worker["pid"] for worker in status["workers"] if worker["pid"] > 0}
 
 
 def is_ready(status: dict[str, Any]) -> bool:
-    """Whether there are workers, and all of them are READY."""
+    """Return whether there are workers, and all of them are READY."""
     return bool(status["workers"]) and all(worker["status"] == "READY" for worker in status["workers"])
 
 
@@ -27,31 +27,33 @@ def wait_loaded(manager: ManagementClient, model: str, version: str, workers: in
     Raises
     ------
     GateFailed
-        Not in time; or a worker died: TorchServe would try it again and again.
+        They are not in time, or a worker died: TorchServe would restart it again and again.
     """
     deadline = time.monotonic() + within_s
     first: dict[str, int] = {}
     while True:
         status = manager.versions(model).get(version)
         if status is None:
-            raise GateFailed(f"{model}/{version}: a registered version expected, was gone while it loaded")
+            raise GateFailed(
+                f"{model}/{version}: expected a registered version, got none: it was unregistered while it loaded"
+            )
         for worker, process in processes(status).items():
             if first.setdefault(worker, process) != process:
                 raise GateFailed(
-                    f"{model}/{version}: workers that load expected, one died (the server's model_log.log says why)"
+                    f"{model}/{version}: expected workers that load, got one that died (see the server's model_log.log)"
                 )
         if is_ready(status) and len(status["workers"]) >= workers:
             return
         if time.monotonic() > deadline:
             states = [worker["status"] for worker in status["workers"]]
-            raise GateFailed(f"{model}/{version}: {workers} workers READY within {within_s:g} s expected, was {states}")
+            raise GateFailed(f"{model}/{version}: expected {workers} READY workers within {within_s:g} s, got {states}")
         time.sleep(POLL_S)
 
 
 def wait_registered(manager: ManagementClient, model: str, version: str, within_s: float) -> None:
     """Wait until a version is listed, or for as long as TorchServe may take to carry out a registration.
 
-    TorchServe goes on with a request whose client has gone: a version may appear after its registration was given up.
+    TorchServe carries on with a request whose client has gone: a version may appear after its registration failed.
     """
     deadline = time.monotonic() + within_s
     while version not in manager.versions(model) and time.monotonic() < deadline:
@@ -59,32 +61,32 @@ def wait_registered(manager: ManagementClient, model: str, version: str, within_
 
 
 def wait_drained(target: Target, model: str, version: str, quiet_s: float, within_s: float) -> None:
-    """Wait until a version has been asked nothing for a while: removing it ends what runs and what waits.
+    """Wait until a version has had no request for a while: removing it ends running and queued requests.
 
-    Waiting requests are seen at the management port; those that came at all, by the version's own route, at the
-    metrics port where the target names it.
+    The management port shows queued requests; the metrics port, where the target names it, counts all requests by the
+    version's own route.
 
     Raises
     ------
     GateFailed
-        Somebody goes on asking it.
+        It keeps getting requests.
     """
     manager = target.manager()
     deadline = time.monotonic() + quiet_s + within_s
-    quiet_since, seen = time.monotonic(), _asked(target, model, version)
+    quiet_since, requests_before = time.monotonic(), _request_count(target, model, version)
     while (now := time.monotonic()) - quiet_since < quiet_s:
         status = manager.versions(model).get(version)
         if status is None or not status["workers"]:
             return
-        asked = _asked(target, model, version)
-        if status["jobQueueStatus"]["pendingRequests"] or asked != seen:
-            quiet_since, seen = now, asked
+        requests = _request_count(target, model, version)
+        if status["jobQueueStatus"]["pendingRequests"] or requests != requests_before:
+            quiet_since, requests_before = now, requests
         if now > deadline:
-            raise GateFailed(f"{model}/{version}: no requests for {quiet_s:g} s expected, somebody goes on asking it")
+            raise GateFailed(f"{model}/{version}: expected no requests for {quiet_s:g} s, got more of them")
         time.sleep(POLL_S)
 
 
-def _asked(target: Target, model: str, version: str) -> float:
+def _request_count(target: Target, model: str, version: str) -> float:
     if target.metrics_url is None:
         return 0.0
     return read_counters(target.metrics_url).requests.get((model, version), 0.0)

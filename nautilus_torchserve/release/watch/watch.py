@@ -1,7 +1,7 @@
-"""Rolling out archives as they appear in a folder.
+"""Rollout of archives as they appear in a folder.
 
 ``FOLDER/x.mar`` goes to ``FOLDER/under-way`` while it is rolled out, then to ``FOLDER/done`` or ``FOLDER/refused``,
-with a report beside it. What is under way when the process ends is gone on with when the next one starts.
+with a report beside it. The next process resumes what is under way when this one ends.
 """
 
 import fcntl
@@ -18,12 +18,13 @@ from zipfile import BadZipFile
 from yaml import YAMLError
 
 from nautilus_torchserve.files.state_file import write_state
+from nautilus_torchserve.release.rollout.gates import Limits
 from nautilus_torchserve.release.rollout.journal import RolloutRefused, journaled_models
-from nautilus_torchserve.release.rollout.limits import Limits
 from nautilus_torchserve.release.rollout.prune import prune
+from nautilus_torchserve.release.rollout.report import Progress
 from nautilus_torchserve.release.rollout.rollout import DEFAULTS, register
 from nautilus_torchserve.release.rollout.target import NoTarget, Target
-from nautilus_torchserve.release.watch.arrivals import PATIENCE_S, Files, arrived, look
+from nautilus_torchserve.release.watch.arrivals import PATIENCE_S, Files, complete_archives, list_files
 from nautilus_torchserve.serving.server.management import ManagementError
 from nautilus_torchserve.serving.tokens import NoToken
 from nautilus_torchserve.signing.archive_signature import Untrusted, read_identity
@@ -36,148 +37,151 @@ REFUSED: Final = "refused"
 LOCK = ".watch.lock"
 _PRUNE_EVERY_S = 60.0
 MALFORMED = (ArithmeticError, AttributeError, BadZipFile, EOFError, LookupError, TypeError, ValueError, YAMLError)
-"""What our own code raises over a signed archive that lacks what every archive has."""
+"""Errors of reading a signed archive that lacks what every archive has."""
 
 
 class WatchRefused(UserError):
-    """Another process watches this folder, or archives must not be taken away from it."""
+    """Another process watches this folder, or it is the model store."""
 
 
 @dataclass(frozen=True)
-class Taken:
-    """An archive that was found in the folder."""
+class WatchedArchive:
+    """An archive that appeared in the folder."""
 
     path: Path
-    """Where it lies now."""
+    """Its path now."""
     outcome: Literal["done", "refused", "left"]
-    """``left``: it is not the archive's fault, and it is tried again."""
+    """``left``: not for a fault of the archive; it is tried again."""
     model: str
-    """Empty where that could not be read."""
+    """Empty where it could not be read."""
     version: str
     reason: str | None
     """Why it is not done."""
 
 
 @dataclass(frozen=True)
-class Watched:
-    """What is watched, and what happens to what appears there."""
+class WatchSettings:
+    """The folder to watch, and how archives are rolled out."""
 
     folder: Path
-    """Where archives appear."""
+    """Folder that archives appear in."""
     find_target: Callable[[], Target]
-    """The server to roll out to, found anew for every archive: tokens and ports change when it is restarted."""
+    """Finds the server for every archive: tokens and ports change when it is restarted."""
     trusted: Path
     """Folder of public keys."""
     limits: Limits = DEFAULTS
-    """Of every rollout."""
+    """Limits of every rollout."""
     interval_s: float = 2.0
-    """Time between two looks, and how long an archive must have been unchanged, seconds."""
+    """Time between two looks, and how long an archive must be unchanged, seconds."""
     patience_s: float = PATIENCE_S
-    """How long a file that is no archive must have been unwritten until it is refused, seconds."""
+    """How long a file that is no archive may go unwritten before it is refused, seconds."""
     unload_after_s: float | None = None
-    """How long after a rollback the version that was rolled back from is removed, seconds; None: it stays."""
+    """How long after a rollback the version rolled back from is removed, seconds; None: it stays."""
     splits: str = DEFAULT_URL
     """Database of routers and splits, which may still use such a version."""
 
 
-def watch(watched: Watched, stopped: threading.Event, say: Callable[[str], None], once: bool = False) -> list[Taken]:
-    """Roll out what appears in a folder, one archive after the other, the older ones first.
+def watch(
+    settings: WatchSettings, stopped: threading.Event, progress: Progress, once: bool = False
+) -> list[WatchedArchive]:
+    """Roll out the archives that appear in a folder, one after the other, the oldest first.
 
     Parameters
     ----------
     stopped : threading.Event
-        Ends it. Whoever sets it also raises KeyboardInterrupt, for a rollout to undo itself; its archive is
-        left under way.
-    say : callable
-        Takes what happens, in words.
+        Ends it. Its setter also raises KeyboardInterrupt, for a rollout to undo itself; the archive is left under
+        way.
+    progress : callable
+        Takes lines of progress.
     once : bool
-        End when what is there now is rolled out.
+        End when the archives that are there now are rolled out.
 
     Returns
     -------
-    list of Taken
-        What was done and refused since it began, and what was left at the end.
+    list of WatchedArchive
+        Archives done and refused since it began, and those left at the end.
 
     Raises
     ------
     WatchRefused
     """
-    _check_not_store(watched)
+    _check_not_store(settings)
     for name in (UNDER_WAY, DONE, REFUSED):
-        (watched.folder / name).mkdir(parents=True, exist_ok=True)
-    ended: list[Taken] = []
-    left: list[Taken] = []
+        (settings.folder / name).mkdir(parents=True, exist_ok=True)
+    ended: list[WatchedArchive] = []
+    left: list[WatchedArchive] = []
     pruning = _Pruning()
-    with _alone(watched.folder):
+    with _locked(settings.folder):
         try:
-            seen = look(watched.folder, {})
+            files = list_files(settings.folder, {})
             while not stopped.is_set():
-                stopped.wait(watched.interval_s)
-                seen = _claim(watched, seen)
-                was_left, left = left, []
-                for path in _under_way(watched.folder):
+                stopped.wait(settings.interval_s)
+                files = _claim(settings, files)
+                left_before, left = left, []
+                for path in _under_way(settings.folder):
                     if stopped.is_set():
                         break
-                    taken = _take(watched, path, stopped, say)
-                    (left if taken.outcome == "left" else ended).append(taken)
-                    if taken not in was_left:
-                        say(f"{taken.path}: {taken.outcome}{f': {taken.reason}' if taken.reason else ''}")
-                _prune(watched, pruning, say)
+                    archive = _roll_out(settings, path, stopped, progress)
+                    (left if archive.outcome == "left" else ended).append(archive)
+                    if archive not in left_before:
+                        reason = f": {archive.reason}" if archive.reason else ""
+                        progress(f"{archive.path}: {archive.outcome}{reason}")
+                _prune(settings, pruning, progress)
                 if once:
                     break
         except KeyboardInterrupt:
             stopped.set()
         if once or stopped.is_set():
-            left += _not_reached(watched.folder, left)
+            left += _not_reached(settings.folder, left)
     return ended + left
 
 
-def _check_not_store(watched: Watched) -> None:
+def _check_not_store(settings: WatchSettings) -> None:
     try:
-        store = watched.find_target().model_store
-    except (NoTarget, NoToken):  # it will be waited for
+        store = settings.find_target().model_store
+    except (NoTarget, NoToken):  # archives wait for the server
         return
-    if store.resolve() == watched.folder.resolve():
-        raise WatchRefused(f"{watched.folder}: another folder than the server's model store expected, was that")
+    if store.resolve() == settings.folder.resolve():
+        raise WatchRefused(f"{settings.folder}: expected another folder than the server's model store, got that")
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the folder; the kernel gives it back when the process ends, however it does."""
+def _locked(folder: Path) -> Iterator[None]:
+    """Lock the folder; the kernel releases the lock when the process ends, however it does."""
     with (folder / LOCK).open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise WatchRefused(f"{folder}: a folder that nobody watches expected, was watched already") from None
+            raise WatchRefused(f"{folder}: expected a folder that nobody watches, got one that is watched") from None
         yield
 
 
-def _claim(watched: Watched, before: Files) -> Files:
-    """Move what has arrived out of the way of what may come under the same name."""
-    now = look(watched.folder, before)
-    for path in arrived(watched.folder, before, now, watched.interval_s, watched.patience_s):
-        with suppress(FileNotFoundError):  # somebody has thought better of it
-            path.rename(_free(watched.folder / UNDER_WAY, path.name))
+def _claim(settings: WatchSettings, before: Files) -> Files:
+    """Move complete archives to ``under-way``, so that others may come under the same name."""
+    now = list_files(settings.folder, before)
+    for path in complete_archives(settings.folder, before, now, settings.interval_s, settings.patience_s):
+        with suppress(FileNotFoundError):  # deleted meanwhile
+            path.rename(_free_path(settings.folder / UNDER_WAY, path.name))
     return now
 
 
 def _under_way(folder: Path) -> list[Path]:
-    """The older ones first: a version is made before the one that replaces it."""
-    found = sorted((file.mtime_ns, file.name) for file in look(folder / UNDER_WAY, {}).values())
-    return [folder / UNDER_WAY / name for _, name in found if name.endswith(".mar")]
+    """Return the archives under way, the oldest first: a version is packed before the one that replaces it."""
+    files = sorted((file.mtime_ns, file.name) for file in list_files(folder / UNDER_WAY, {}).values())
+    return [folder / UNDER_WAY / name for _, name in files if name.endswith(".mar")]
 
 
-def _not_reached(folder: Path, left: list[Taken]) -> list[Taken]:
-    known = {taken.path for taken in left}
+def _not_reached(folder: Path, left: list[WatchedArchive]) -> list[WatchedArchive]:
+    known = {archive.path for archive in left}
     waiting = [path for path in _under_way(folder) if path not in known]
-    arriving = sorted(path for path in folder.glob("*.mar") if path.is_file() and not path.name.startswith("."))
+    incomplete = sorted(path for path in folder.glob("*.mar") if path.is_file() and not path.name.startswith("."))
     return [
-        *(Taken(path, "left", "", "", "not begun, or undone when it was interrupted") for path in waiting),
-        *(Taken(path, "left", "", "", f"not there wholly yet: {_why_not(path)}") for path in arriving),
+        *(WatchedArchive(path, "left", "", "", "not begun, or undone when it was interrupted") for path in waiting),
+        *(WatchedArchive(path, "left", "", "", f"not complete yet: {_why_incomplete(path)}") for path in incomplete),
     ]
 
 
-def _why_not(path: Path) -> str:
+def _why_incomplete(path: Path) -> str:
     try:
         read_identity(path)
         return "it has changed a moment ago"
@@ -185,79 +189,79 @@ def _why_not(path: Path) -> str:
         return str(error)
 
 
-def _take(watched: Watched, path: Path, stopped: threading.Event, say: Callable[[str], None]) -> Taken:
-    """Roll out one archive, and put it where it belongs then."""
+def _roll_out(settings: WatchSettings, path: Path, stopped: threading.Event, progress: Progress) -> WatchedArchive:
+    """Roll out one archive, and move it to ``done`` or ``refused``."""
     try:
         model, version = read_identity(path)
     except Untrusted as error:
-        return _put(watched, path, REFUSED, "", "", {"reason": str(error)})
+        return _move(settings, path, REFUSED, "", "", {"reason": str(error)})
     try:
-        target = watched.find_target()
+        target = settings.find_target()
         target.manager().model_names()
     except (NoTarget, NoToken, ManagementError) as error:
-        return Taken(path, "left", model, version, f"waits for the server: {error}")
+        return WatchedArchive(path, "left", model, version, f"waits for the server: {error}")
     try:
-        report = register(target, model, path, watched.trusted, watched.limits, say=say)
+        report = register(target, model, path, settings.trusted, settings.limits, progress=progress)
     except RolloutRefused as error:
-        return Taken(path, "left", model, version, str(error))
+        return WatchedArchive(path, "left", model, version, str(error))
     except MALFORMED as error:
-        found = {"reason": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
-        return _put(watched, path, REFUSED, model, version, found)
+        details = {"reason": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+        return _move(settings, path, REFUSED, model, version, details)
     if report.ok:
-        return _put(watched, path, DONE, model, version, report.as_dict())
+        return _move(settings, path, DONE, model, version, report.as_dict())
     if stopped.is_set():
-        return Taken(path, "left", model, version, report.reason)
-    return _put(watched, path, REFUSED, model, version, report.as_dict())
+        return WatchedArchive(path, "left", model, version, report.reason)
+    return _move(settings, path, REFUSED, model, version, report.as_dict())
 
 
 @dataclass
 class _Pruning:
-    """When versions were last looked at, and what was said of them."""
+    """When versions are pruned next, and the text reported last."""
 
     next_s: float = 0.0
-    said: str = ""
+    text: str = ""
 
 
-def _prune(watched: Watched, pruning: _Pruning, say: Callable[[str], None]) -> None:
-    """Remove, once a minute, what was rolled back from long enough ago; a failure is said once and tried again."""
-    if watched.unload_after_s is None or time.monotonic() < pruning.next_s:
+def _prune(settings: WatchSettings, pruning: _Pruning, progress: Progress) -> None:
+    """Remove, once a minute, versions rolled back from long enough ago; a failure is reported once and retried."""
+    if settings.unload_after_s is None or time.monotonic() < pruning.next_s:
         return
     pruning.next_s = time.monotonic() + _PRUNE_EVERY_S
     try:
-        target = watched.find_target()
-        with open_splits(watched.splits) as splits:
+        target = settings.find_target()
+        with open_splits(settings.splits) as splits:
             pruned = [
-                prune(target, model, watched.unload_after_s, splits, watched.limits, say)
+                prune(target, model, settings.unload_after_s, splits, settings.limits, progress)
                 for model in journaled_models(target.model_store)
             ]
-        lines = [f"{each.model} {version}: removed" for each in pruned for version in each.removed]
-        lines += [
-            f"{each.model} {version}: stays, {reason}"
-            for each in pruned
-            for version, reason in {**each.kept, **each.failed}.items()
-        ]
+        lines = [line for models in pruned for line in (*models.lines(), *models.failures())]
     except UserError as error:
         lines = [f"nothing is unloaded: {error}"]
-    if (text := "\n".join(lines)) != pruning.said:
-        pruning.said = text
+    if (text := "\n".join(lines)) != pruning.text:
+        pruning.text = text
         if text:
-            say(text)
+            progress(text)
 
 
-def _put(
-    watched: Watched, path: Path, outcome: Literal["done", "refused"], model: str, version: str, found: dict[str, Any]
-) -> Taken:
-    """Move an archive to where it belongs, its report first."""
-    to = _free(watched.folder / outcome, path.name)
-    report = {"archive": to.name, "ok": outcome == DONE, "model": model, "version": version, **found}
+def _move(
+    settings: WatchSettings,
+    path: Path,
+    outcome: Literal["done", "refused"],
+    model: str,
+    version: str,
+    details: dict[str, Any],
+) -> WatchedArchive:
+    """Write an archive's report, and move the archive beside it."""
+    to = _free_path(settings.folder / outcome, path.name)
+    report = {"archive": to.name, "ok": outcome == DONE, "model": model, "version": version, **details}
     write_state(to.with_name(f"{to.name}.json"), report)
-    with suppress(FileNotFoundError):  # somebody has taken it away; the report stays
+    with suppress(FileNotFoundError):  # deleted meanwhile; the report stays
         path.rename(to)
-    return Taken(to, outcome, model, version, found.get("reason"))
+    return WatchedArchive(to, outcome, model, version, details.get("reason"))
 
 
-def _free(folder: Path, name: str) -> Path:
-    """A place for this file in the folder: ``tick.mar``, ``tick.2.mar``, ``tick.3.mar``, ..."""
+def _free_path(folder: Path, name: str) -> Path:
+    """Return a path for this file that is not taken: ``tick.mar``, ``tick.2.mar``, ``tick.3.mar``, ..."""
     path, number = folder / name, 1
     while path.exists():
         number += 1

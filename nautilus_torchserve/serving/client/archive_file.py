@@ -17,7 +17,7 @@ from nautilus_torchserve.wire.digest import MANIFEST, combined_digest, member_di
 
 _MAX_UNPACKED_BYTES = 4 << 30
 _MAX_UNPACKED_SMALL_BYTES, _MAX_RATIO = 256 << 20, 100
-"""What unpacks to more than the first has to be compressed by less than the second: bombs are, by 1,000."""
+"""An archive that unpacks to more than the first must be compressed by less than the second: bombs are by 1,000."""
 _MAX_MEMBERS = 10_000
 _MAX_MANIFEST_BYTES = _MAX_SOURCE_BYTES = 1 << 20
 _MAX_MESSAGE = 300
@@ -45,7 +45,7 @@ def open_archive(path: Path) -> Iterator[ZipFile]:
     except UserError:
         raise
     except (
-        # what `zipfile` lets through of damaged files, besides its own: a flipped bit may ask for anything
+        # errors of damaged files that `zipfile` does not wrap: a flipped bit may cause any of them
         *(BadZipFile, ArithmeticError, EOFError, LookupError, MemoryError, NotImplementedError, OSError),
         *(RuntimeError, ValueError, struct.error, zlib.error),
     ) as error:
@@ -83,13 +83,13 @@ def _check_bounds(path: Path, archive: ZipFile) -> None:
 
 
 def unpacked_bytes(path: Path) -> int:
-    """Return what an archive unpacks to, bytes; raises `UnreadableArchive`."""
+    """Return the unpacked size of an archive, bytes; raise `UnreadableArchive`."""
     with open_archive(path) as archive:
         return sum(member.file_size for member in archive.infolist())
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """The manifest of a ``.mar``, after a check of every member's checksum.
+    """Return the manifest of a ``.mar``, after a check of every member's checksum.
 
     Raises
     ------
@@ -110,7 +110,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 
 def archive_digest(path: Path) -> str:
-    """The content digest of a ``.mar``.
+    """Return the content digest of a ``.mar``.
 
     Raises
     ------
@@ -131,7 +131,7 @@ def _pieces(archive: ZipFile, member: ZipInfo) -> Iterator[bytes]:
 
 
 def handler_module(path: Path, manifest: Mapping[str, Any]) -> str:
-    """The module of an archive's handler, by TorchServe's rules.
+    """Return the name of an archive's handler module, by TorchServe's rules.
 
     Raises
     ------
@@ -172,14 +172,14 @@ def check_handler(path: Path) -> dict[str, Any]:
 
 
 def second_class(source: bytes, function: str = "handle") -> str:
-    """Line and words of why a worker refuses to load a handler module; empty where it does not.
+    """Return line and reason why a worker refuses to load a handler module; empty where it does not.
 
     TorchServe's loader calls the module's function of that name, else takes the only class that it defines.
     """
     try:
         body = ast.parse(source).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return ""  # importing it says where
+        return ""  # importing it names the place
     classes = [node for node in body if isinstance(node, ast.ClassDef)]
     functions = {node.name for node in body if isinstance(node, ast.FunctionDef)}
     if len(classes) < 2 or function in functions:
@@ -191,6 +191,6 @@ def second_class(source: bytes, function: str = "handle") -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """An exception's type and words, in one line of at most some 300 characters."""
-    words = " ".join(str(error).split())
-    return f"{type(error).__name__}: {words[:_MAX_MESSAGE]}" if words else type(error).__name__
+    """Return an exception's type and message, in one line of at most some 300 characters."""
+    message = " ".join(str(error).split())
+    return f"{type(error).__name__}: {message[:_MAX_MESSAGE]}" if message else type(error).__name__

@@ -35,7 +35,7 @@ def forget(prefix: str) -> None:
 
 
 class _ArchiveFinder:
-    """Finds ``<prefix>.*`` in the unpacked archive."""
+    """Finder of ``<prefix>.*`` in the unpacked archive."""
 
     def __init__(self, folder: Path, prefix: str) -> None:
         self.prefix = prefix
@@ -58,16 +58,16 @@ class _ArchiveFinder:
 
 
 class _ScopedImports:
-    """What an archive's modules import with: their own names first.
+    """The ``__import__`` of an archive's modules: it looks in the archive first.
 
-    Also in ``importlib.import_module`` and ``importlib.resources.files``, which take names instead of statements.
+    Also for ``importlib.import_module`` and ``importlib.resources.files``, which take names instead of statements.
     """
 
     def __init__(self, folder: Path, prefix: str) -> None:
         self._folder, self._prefix = folder, prefix
-        resources = _changed(importlib.resources, files=self._files)
-        self._stand_ins = {
-            "importlib": _changed(importlib, import_module=self._import_module, resources=resources),
+        resources = _with_functions(importlib.resources, files=self._files)
+        self._replacements = {
+            "importlib": _with_functions(importlib, import_module=self._import_module, resources=resources),
             "importlib.resources": resources,
         }
 
@@ -81,7 +81,7 @@ class _ScopedImports:
     ) -> types.ModuleType:
         if level or not self._is_own(name):
             module = builtins.__import__(name, globals, locals, fromlist, level)
-            return module if level else self._stand_ins.get(module.__name__, module)
+            return module if level else self._replacements.get(module.__name__, module)
         importlib.import_module(f"{self._prefix}.{name}")
         if fromlist:
             return builtins.__import__(f"{self._prefix}.{name}", globals, locals, fromlist, 0)
@@ -102,8 +102,8 @@ class _ScopedImports:
         return f"{self._prefix}.{name}" if not name.startswith(".") and self._is_own(name) else name
 
 
-def _changed(module: types.ModuleType, **functions: Any) -> types.ModuleType:
-    changed = types.ModuleType(module.__name__)
+def _with_functions(module: types.ModuleType, **functions: Any) -> types.ModuleType:
+    copy = types.ModuleType(module.__name__)
     later = partial(getattr, module)  # a submodule that is imported later
-    vars(changed).update({**vars(module), "__getattr__": later, **functions})
-    return changed
+    vars(copy).update({**vars(module), "__getattr__": later, **functions})
+    return copy

@@ -1,8 +1,7 @@
 """Loads archives as a worker would, in an interpreter that finds nothing but them and a server's packages.
 
-Run by path with ``python -I -S``, by `release.build.isolated_proof`: it imports nothing of this
-project. What it is asked,
-one JSON object a line on stdin, it does in a process of its own each, forked when torch has been imported.
+`release.build.isolated_proof` runs it by path with ``python -I -S``: it imports nothing of this project. Each line on
+stdin, a JSON object of the arguments of `load`, is answered by a process of its own, forked once torch is imported.
 """
 
 import importlib
@@ -13,7 +12,7 @@ import traceback
 from contextlib import suppress
 from typing import Any
 
-MOST_MESSAGE = 600
+MAX_MESSAGE = 600
 
 
 def serve(answers: Any) -> None:
@@ -24,7 +23,7 @@ def serve(answers: Any) -> None:
 
     libraries: list[str] = []
     for line in sys.stdin:
-        for name in libraries:  # those that the one before needed, not to import them in each process anew
+        for name in libraries:  # of the archive before, so that not every process imports them
             with suppress(ImportError):
                 importlib.import_module(name)
         reader, writer = os.pipe()
@@ -36,8 +35,8 @@ def serve(answers: Any) -> None:
                 out.flush()
                 os._exit(0)
         os.close(writer)
-        with os.fdopen(reader) as said:
-            answer = said.read()
+        with os.fdopen(reader) as pipe:
+            answer = pipe.read()
         _, status = os.waitpid(child, 0)
         if not answer:
             answer = json.dumps({"error": f"its process ended with status {status} while loading"})
@@ -46,7 +45,7 @@ def serve(answers: Any) -> None:
 
 
 def load(folder: str, model: str, handler: str) -> dict[str, Any]:
-    """Load an unpacked archive: what it says of itself, or what went wrong and where."""
+    """Load an unpacked archive; return its metadata, or the error and its place."""
     import torch
     from ts.model_loader import ModelLoaderFactory
 
@@ -59,18 +58,18 @@ def load(folder: str, model: str, handler: str) -> dict[str, Any]:
             model, folder, handler, 0 if torch.cuda.is_available() else None, 1
         )
         return {"metadata": service._entry_point.__self__.describe_handle(), "libraries": libraries_since(before)}
-    except BaseException as error:  # whatever the archive's code raises is reported
+    except BaseException as error:  # the archive's code may raise anything, and all is reported
         return failure(error, folder)
 
 
 def libraries_since(before: set[str]) -> list[str]:
-    """Modules of installed packages that have been imported since."""
+    """Return the modules of installed packages that were imported since."""
     files = {name: getattr(module, "__file__", None) or "" for name, module in list(sys.modules.items())}
     return [name for name, file in files.items() if name not in before and file.startswith(sys.argv[1] + os.sep)]
 
 
 def failure(error: BaseException, folder: str) -> dict[str, Any]:
-    """An error's type, words and place in the archive, and the module that it did not find."""
+    """Return an error's type, message and place in the archive, and the module that was missing."""
     if isinstance(error, ImportError) and (error.name or "").startswith("ts.torch_handler.") and error.__context__:
         error = error.__context__  # TorchServe looks there for a handler that it could not import
     places = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
@@ -78,9 +77,9 @@ def failure(error: BaseException, folder: str) -> dict[str, Any]:
         places.append((error.filename, error.lineno))
     inside = [(os.path.relpath(file, folder), line) for file, line in places if file.startswith(folder + os.sep)]
     file, line = inside[-1] if inside else (None, None)
-    words = " ".join(str(error).split()).replace(folder + os.sep, "")[:MOST_MESSAGE]
+    message = " ".join(str(error).split()).replace(folder + os.sep, "")[:MAX_MESSAGE]
     missing = error.name if isinstance(error, ModuleNotFoundError) else None
-    return {"error": f"{type(error).__name__}: {words}", "file": file, "line": line, "missing": missing}
+    return {"error": f"{type(error).__name__}: {message}", "file": file, "line": line, "missing": missing}
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Requests predictions about the bars of several instruments, those that close together in one request."""
 
+from typing import Any
+
 import numpy as np
 from nautilus_trader.core.uuid import UUID4
 from nautilus_trader.model.data import Bar, BarType
@@ -8,6 +10,7 @@ from nautilus_trader.model.objects import FIXED_PRECISION, Price, Quantity
 from numpy.typing import NDArray
 
 from nautilus_torchserve.features.bar import bar_schema
+from nautilus_torchserve.features.schema import FeatureSchema
 from nautilus_torchserve.serving.client.client import PredictionResponse
 from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.backtest.simulated_time import check_bar_types
@@ -64,6 +67,18 @@ class BarInferenceActorConfig(ModelActorConfig, kw_only=True, frozen=True):
             f"batch_wait_ns of 0 to latency_ns = {self.latency_ns}, was {self.batch_wait_ns}",
         )
 
+    @classmethod
+    def metadata_fields(cls, metadata: ModelMetadata) -> dict[str, Any]:
+        expect(metadata.takes_bars, f"a model of bars, was {metadata.feature_schema.name}")
+        bars = metadata.require_bars()
+        return {"indicators": bars.indicators, "max_gap_ns": bars.max_gap_ns}
+
+    def feature_schema(self) -> FeatureSchema:
+        return bar_schema(self.indicators)
+
+    def subjects(self) -> list[InstrumentId]:
+        return [bar_type.instrument_id for bar_type in self.bar_types]
+
 
 class BarInferenceActor(ModelActor):
     """Updates the windows of several instruments, and requests and publishes the predictions about them.
@@ -84,7 +99,7 @@ class BarInferenceActor(ModelActor):
     """Errors after which each window of a request is sent alone."""
 
     def __init__(self, config: BarInferenceActorConfig) -> None:
-        instrument_ids = [bar_type.instrument_id for bar_type in config.bar_types]
+        instrument_ids = config.subjects()
         super().__init__(config, instrument_ids)
         self.failed: dict[InstrumentId, list[int]] = {instrument_id: [] for instrument_id in instrument_ids}
         """Instrument -> ``ts_event`` of the bars whose requests failed."""
@@ -108,7 +123,7 @@ class BarInferenceActor(ModelActor):
 
     def on_start(self) -> None:
         check_bar_types(self.config.bar_types, self.clock)
-        self.connect_model(bar_schema(self.config.indicators), self._check_metadata)
+        self.connect_model(self.config.feature_schema(), self._check_metadata)
         for bar_type in self.config.bar_types:
             self.subscribe_bars(bar_type)
         since = self.begin_warm_start(self._add_history)

@@ -1,12 +1,16 @@
 """Configuration of actors that use a model: its address and version, simulated latency, and live requests."""
 
 from pathlib import Path
+from typing import Any
 
 from nautilus_trader.common.config import ActorConfig, NautilusConfig
+from nautilus_trader.model.identifiers import InstrumentId
 
+from nautilus_torchserve.features.schema import FeatureSchema
 from nautilus_torchserve.latency.choice import chosen_delay
 from nautilus_torchserve.latency.delay import Delay
 from nautilus_torchserve.serving.client.transports import SERVER_PREFIXES, URL_PREFIXES, is_server_url, is_url
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.checks import expect
 
 
@@ -144,6 +148,25 @@ class ModelActorConfig(ActorConfig, kw_only=True, frozen=True):
         expect(self.timeout_s > 0, f"timeout_s above 0, was {self.timeout_s:g}")
         expect(self.max_failures >= 1, f"max_failures of at least 1, was {self.max_failures}")
         expect(self.warm_up_ns >= 0, f"warm_up_ns of at least 0, was {self.warm_up_ns}")
+
+    @classmethod
+    def metadata_fields(cls, metadata: ModelMetadata) -> dict[str, Any]:
+        """Return the fields that follow from a model's metadata, where they are not set.
+
+        Raises
+        ------
+        BadSetting
+            The model takes other inputs than the actor computes.
+        """
+        return {}
+
+    def feature_schema(self) -> FeatureSchema:
+        """Return the schema of the features that the actor computes."""
+        raise NotImplementedError
+
+    def subjects(self) -> list[InstrumentId]:
+        """Return the instruments that predictions are about."""
+        raise NotImplementedError
 
     def delay(self) -> Delay:
         """Return when responses arrive in a backtest; one object a run, since it keeps the queue's state.

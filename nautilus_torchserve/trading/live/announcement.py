@@ -16,7 +16,7 @@ def announcement(settings: LiveSettings) -> str:
             f"  data              {market_in_words(settings)}",
             f"  orders            {_execution(settings)}",
             f"  trades            {actor.get('instrument_id') or ', '.join(actor.get('bar_types', []))}",
-            f"  model             {actor.get('model', settings.model.kind)} at {actor.get('url', 'nowhere')}",
+            f"  model             {settings.model.name} at {actor.get('url', 'nowhere')}",
             f"  size              {settings.strategy.get('trade_size', 'none')}",
             f"  largest position  {settings.strategy.get('max_position', 'no limit but the size')}",
             f"  order rate        {risk.max_order_submit_rate}",

@@ -25,7 +25,7 @@ from nautilus_torchserve.trading.checks import BadSetting, expect
 from nautilus_torchserve.trading.live import binance
 from nautilus_torchserve.trading.live.announcement import market_in_words
 from nautilus_torchserve.trading.live.audit.actor import AuditActorConfig
-from nautilus_torchserve.trading.live.components import actor_config, named, named_config, strategy_configs, traded
+from nautilus_torchserve.trading.live.components import actor_config, named, named_config, strategy_configs
 from nautilus_torchserve.trading.live.metrics.actor import MetricsActor, MetricsActorConfig
 from nautilus_torchserve.trading.live.paper import SandboxLiveExecClientFactory, paper_client
 from nautilus_torchserve.trading.live.replay.client import ReplayDataClientConfig, ReplayDataClientFactory
@@ -52,7 +52,7 @@ def build_node(
     Parameters
     ----------
     metadata : ModelMetadata, optional
-        What `trading.live.components.asked_model` found; None where nothing is known yet.
+        The model's; None where it is not known yet.
     loop : AbstractEventLoop
         What it is to run on.
 
@@ -66,7 +66,7 @@ def build_node(
     exempt_loopback()  # a gateway or a venue's simulator on this machine
     actor = actor_config(settings, metadata)
     strategies = strategy_configs(settings, actor, metadata)
-    instrument_ids = traded(actor)
+    instrument_ids = actor.subjects()
     _check_limits(settings, instrument_ids)
     data, execution = _data_client(settings, instrument_ids), _execution_client(settings, instrument_ids)
     traders = [importable_strategy(each) for each in strategies]
@@ -202,5 +202,5 @@ def _adapter(chosen: AdapterMarket | AdapterExecution, place: str) -> Client:
 def _only_venue(instrument_ids: list[InstrumentId]) -> str:
     venues = sorted({instrument_id.venue.value for instrument_id in instrument_ids})
     if len(venues) != 1:
-        raise BadSetting(f"instruments of one venue expected, was {', '.join(venues)}")
+        raise BadSetting(f"expected instruments of one venue, got {', '.join(venues)}")
     return venues[0]

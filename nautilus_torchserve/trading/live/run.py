@@ -18,7 +18,7 @@ from nautilus_torchserve.trading.checks import BadSetting
 from nautilus_torchserve.trading.decision import HALT_TOPIC, Halt
 from nautilus_torchserve.trading.inference.config import DispatcherConfig
 from nautilus_torchserve.trading.live.audit.actor import AuditActor
-from nautilus_torchserve.trading.live.components import asked_model, fixed_token, live_table, with_own_server
+from nautilus_torchserve.trading.live.components import fetch_metadata, fixed_token, live_table, with_own_server
 from nautilus_torchserve.trading.live.loop_lag import LoopLag
 from nautilus_torchserve.trading.live.node import build_node
 from nautilus_torchserve.trading.live.risk.guard import RiskGuard, RiskGuardConfig
@@ -75,7 +75,7 @@ def run_live(
     RequestError
         The model cannot be reached, or was trained on other features.
     """
-    _refuse_kill_file(settings)
+    _check_kill_file(settings)
     settings = with_own_server(settings)
     if (warning := _token_warning(settings)) is not None:
         say(warning)
@@ -87,7 +87,7 @@ def run_live(
             parts = _parts(settings, node, instrument_ids, resume)
             ending = loop.run_until_complete(_run(parts, settings))
             audit = next((each for each in node.trader.actors() if isinstance(each, AuditActor)), None)
-            said = run_summary(
+            summary = run_summary(
                 settings,
                 metadata,
                 node,
@@ -103,24 +103,24 @@ def run_live(
     finally:
         if not loop.is_closed():
             loop.close()
-    return said if settings.node.summary_file is None else _with_file(said, Path(settings.node.summary_file))
+    return summary if settings.node.summary_file is None else _with_file(summary, Path(settings.node.summary_file))
 
 
-def _with_file(said: dict[str, Any], path: Path) -> dict[str, Any]:
+def _with_file(summary: dict[str, Any], path: Path) -> dict[str, Any]:
     """Write the summary to its file; return it, failed where that cannot be written."""
     try:
-        path.write_text(json.dumps(said) + "\n")
+        path.write_text(json.dumps(summary) + "\n")
     except OSError as error:
         reason = f"{path}: the summary cannot be written: {error.strerror}"
-        status = said["exit_status"] or RunFailed.exit_code
-        return {**said, "failed": True, "failures": [*said["failures"], reason], "exit_status": status}
-    return said
+        status = summary["exit_status"] or RunFailed.exit_code
+        return {**summary, "failed": True, "failures": [*summary["failures"], reason], "exit_status": status}
+    return summary
 
 
-def _refuse_kill_file(settings: LiveSettings) -> None:
+def _check_kill_file(settings: LiveSettings) -> None:
     kill_file = settings.risk.kill_file
     if kill_file is not None and Path(kill_file).exists():
-        raise BadSetting(f"{kill_file}: no kill file at the start expected, was there")
+        raise BadSetting(f"{kill_file}: expected no kill file at the start, got one")
 
 
 def _token_warning(settings: LiveSettings) -> str | None:
@@ -139,7 +139,7 @@ def _token_warning(settings: LiveSettings) -> str | None:
 def _model(settings: LiveSettings, say: Callable[[str], None]) -> ModelMetadata | None:
     """What the model says of itself; None where it may be waited for, and has to be."""
     try:
-        metadata = asked_model(settings)
+        metadata = fetch_metadata(settings)
     except RequestError as error:
         if not settings.model.wait_for_model or isinstance(error, SchemaMismatch | Unauthorized):
             raise
@@ -163,16 +163,15 @@ def _parts(settings: LiveSettings, node: TradingNode, instrument_ids: list[Instr
     )
     guard = RiskGuard(config, day, on_halt=ended.put_nowait)
     node.trader.add_actor(guard)
-    name = settings.model.actor.get("model", settings.model.kind)
     max_failures = live_table(settings).get("failures_to_open", DispatcherConfig().failures_to_open)
-    record = RunRecord(node.kernel.msgbus, name, instrument_ids, ended.put_nowait, max_failures)
+    record = RunRecord(node.kernel.msgbus, settings.model.name, instrument_ids, ended.put_nowait, max_failures)
     return Parts(node, guard, record, LoopLag(), ended)
 
 
 async def _run(parts: Parts, settings: LiveSettings) -> Ending:
     """Start the node, wait for the end, and stop it."""
     node = parts.node
-    hurry = _hear_signals(parts)
+    hurry = _handle_signals(parts)
     measuring = asyncio.create_task(parts.lag.measure())
     running = asyncio.create_task(node.run_async())
     try:
@@ -200,16 +199,16 @@ async def _run(parts: Parts, settings: LiveSettings) -> Ending:
         await _stop(node, running)
 
 
-def _hear_signals(parts: Parts) -> asyncio.Event:
+def _handle_signals(parts: Parts) -> asyncio.Event:
     """Signals become reasons to stop; a second one sets the event."""
     loop, hurry = asyncio.get_running_loop(), asyncio.Event()
 
-    heard: list[str] = []
+    received: list[str] = []
 
     def stop(name: str) -> None:
-        if heard:
+        if received:
             hurry.set()
-        heard.append(name)
+        received.append(name)
         parts.ended.put_nowait(f"signal {name}")
 
     for each in (signal.SIGINT, signal.SIGTERM):
@@ -220,11 +219,11 @@ def _hear_signals(parts: Parts) -> asyncio.Event:
 
 async def _first_reason(parts: Parts, running: "asyncio.Task[None]") -> str | None:
     """Why to stop; None where the node did by itself."""
-    asked = asyncio.create_task(parts.ended.get())
-    await asyncio.wait({asked, running}, return_when=asyncio.FIRST_COMPLETED)
-    if asked.done():
-        return asked.result()
-    asked.cancel()
+    next_reason = asyncio.create_task(parts.ended.get())
+    await asyncio.wait({next_reason, running}, return_when=asyncio.FIRST_COMPLETED)
+    if next_reason.done():
+        return next_reason.result()
+    next_reason.cancel()
     return None
 
 

@@ -34,9 +34,9 @@ class RunFailed(UserError):
         The run's summary, which holds the reasons and the exit status.
     """
 
-    def __init__(self, said: Mapping[str, Any]) -> None:
-        super().__init__("; ".join(said["failures"]))
-        self.exit_code = said["exit_status"]
+    def __init__(self, result: Mapping[str, Any]) -> None:
+        super().__init__("; ".join(result["failures"]))
+        self.exit_code = result["exit_status"]
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def run_summary(
     return {
         "trader_id": settings.node.trader_id,
         "real": settings.is_real,
-        "model": settings.model.actor.get("model", settings.model.kind),
+        "model": settings.model.name,
         "connected": None if metadata is None else {"version": metadata.version, "digest": metadata.archive_digest},
         "started": _iso(node.kernel.ts_started),
         "ended": _iso(node.kernel.clock.timestamp_ns()),

@@ -9,6 +9,8 @@ import msgspec
 from nautilus_trader.model.objects import Money
 
 from nautilus_torchserve.market.read_options import BadReadOption, ReadOptions
+from nautilus_torchserve.models.spec import Trading, load_object
+from nautilus_torchserve.models.table import spec_of
 from nautilus_torchserve.trading.checks import BadSetting, expect
 from nautilus_torchserve.trading.instruments.options import InstrumentOptions
 
@@ -214,17 +216,31 @@ class AdapterExecution(
 
 
 class ModelSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``[model]``: who is asked about what."""
+    """``[model]``: the model, and the actor that uses it."""
 
     kind: str
-    """``tick`` or ``price``."""
+    """Name of a built-in model that is traded live, ``tick`` or ``price``, or ``package.module:SPEC`` of your own."""
     actor: dict[str, Any]
-    """Fields of `InferenceActorConfig` or `BarInferenceActorConfig`; what the model's metadata say need not be said."""
+    """Fields of the actor's config; those that follow from the model's metadata may be left out."""
     wait_for_model: bool = False
-    """Start although the model cannot be reached yet. Then nothing is known of it: say window, gap and horizon."""
+    """Start although the model cannot be reached yet: then window, gap and horizon have to be given."""
 
     def __post_init__(self) -> None:
-        expect(self.kind in ("tick", "price"), f"kind of tick or price, was {self.kind!r}")
+        trading = spec_of(self.kind).trading
+        is_live = trading is not None and trading.strategy_config is not None and load_object(trading.actor).can_be_live
+        expect(is_live, f"kind of a model that is traded live, was {self.kind!r}")
+
+    @property
+    def trading(self) -> Trading:
+        """Actor and strategy of the model."""
+        trading = spec_of(self.kind).trading
+        assert trading is not None
+        return trading
+
+    @property
+    def name(self) -> str:
+        """The model's name at its servers."""
+        return self.actor.get("model", spec_of(self.kind).name)
 
 
 class RiskSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -291,7 +307,7 @@ class LiveSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     model: ModelSettings
     """Who is asked."""
     strategy: dict[str, Any]
-    """Fields of `TickStrategyConfig` or `BarStrategyConfig`; the instrument is the actor's."""
+    """Fields of the strategy's config; the instrument is the actor's."""
     risk: RiskSettings
     """Limits."""
     node: NodeSettings = NodeSettings()

@@ -33,9 +33,9 @@ def load_settings(path: Path) -> LiveSettings:
     try:
         written = tomllib.loads(path.read_text())
     except (OSError, UnicodeDecodeError) as error:
-        raise BadSetting(f"{path}: a readable file expected, was {error}") from None
+        raise BadSetting(f"{path}: expected a readable file, got {error}") from None
     except tomllib.TOMLDecodeError as error:
-        raise BadSetting(f"{path}: TOML expected, was: {error}") from None
+        raise BadSetting(f"{path}: expected TOML, got {error}") from None
     _refuse_secrets(path, written)
     written = _in_ns(path, written)
     try:
@@ -54,7 +54,7 @@ def environment_value(variable: str, wanted_by: str) -> str:
     """
     value = os.environ.get(variable)
     if not value:
-        raise BadSetting(f"{wanted_by}: environment variable {variable} expected, was not set")
+        raise BadSetting(f"{wanted_by}: expected environment variable {variable}, got none")
     return value
 
 
@@ -64,11 +64,11 @@ def _refuse_secrets(path: Path, written: Mapping[str, Any]) -> None:
         in_environment = ".config_env." in f".{key}"
         if _SECRET.search(name) and not in_environment:
             raise BadSetting(
-                f"{path}: {key}: no secret in a file expected (name its environment variable: {name}_env, or "
-                f"config_env of an adapter), was one"
+                f"{path}: {key}: expected no secret in a file (name its environment variable: {name}_env, or "
+                f"config_env of an adapter), got one"
             )
         if isinstance(value, str) and _USER_IN_URL.search(value):
-            raise BadSetting(f"{path}: {key}: a URL without a password expected, was one with it")
+            raise BadSetting(f"{path}: {key}: expected a URL without a password, got one with a password")
 
 
 def _leaves(table: Any, key: str = "") -> Iterator[tuple[str, Any]]:
@@ -83,49 +83,49 @@ def _leaves(table: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _in_ns(path: Path, table: Any, key: str = "") -> Any:
-    """The same with durations as numbers."""
+    """Return the table with durations as nanoseconds."""
     if isinstance(table, list):
         return [_in_ns(path, value, f"{key}[{place}]") for place, value in enumerate(table)]
     if not isinstance(table, dict):
         return table
-    found = {}
+    converted: dict[str, Any] = {}
     for name, value in table.items():
         here = f"{key}.{name}" if key else name
         if name.endswith("_ns") and isinstance(value, str):
             try:
-                found[name] = parse_duration(value)
+                converted[name] = parse_duration(value)
             except BadSetting as error:
                 raise BadSetting(f"{path}: {here}: {error}") from None
         else:
-            found[name] = _in_ns(path, value, here)
-    return found
+            converted[name] = _in_ns(path, value, here)
+    return converted
 
 
 def _in_words(message: str, written: Any) -> str:
-    """msgspec's message as ``key: what expected, was what``."""
+    """msgspec's message as ``key: expected X, got Y``."""
     where = _WHERE.search(message)
     key = where["path"] if where else ""
-    said = message[: where.start()] if where else message
+    reason = message[: where.start()] if where else message
     place = f"{key}: " if key else ""
-    if unknown := re.fullmatch(r"Object contains unknown field `(.*)`", said):
+    if unknown := re.fullmatch(r"Object contains unknown field `(.*)`", reason):
         inside = f"{key}.{unknown[1]}" if key else unknown[1]
-        return f"{inside}: a known field expected, was unknown"
-    if missing := re.fullmatch(r"Object missing required field `(.*)`", said):
+        return f"{inside}: expected a known field, got an unknown one"
+    if missing := re.fullmatch(r"Object missing required field `(.*)`", reason):
         inside = f"{key}.{missing[1]}" if key else missing[1]
-        return f"{inside}: a value expected, was missing"
-    if wrong := re.fullmatch(r"Expected `(.*)`, got `(.*)`", said):
-        return f"{place}{wrong[1]} expected, was {_at(written, key)!r}"
-    if invalid := re.fullmatch(r"Invalid value (.*)", said):
-        return f"{place}a known kind expected, was {invalid[1]}"
-    return f"{place}{said}"
+        return f"{inside}: expected a value, got none"
+    if wrong := re.fullmatch(r"Expected `(.*)`, got `(.*)`", reason):
+        return f"{place}expected {wrong[1]}, got {_at(written, key)!r}"
+    if invalid := re.fullmatch(r"Invalid value (.*)", reason):
+        return f"{place}expected a known kind, got {invalid[1]}"
+    return f"{place}{reason}"
 
 
 def _at(written: Any, key: str) -> Any:
     """What stands at ``market.bars[0]``; the whole where the path cannot be followed, as under ``[...]``."""
-    found = written
+    value = written
     for name in re.findall(r"[^.\[\]]+", key):
-        if isinstance(found, list) and name.isdigit():
-            found = found[int(name)]
-        elif isinstance(found, Mapping) and name in found:
-            found = found[name]
-    return found
+        if isinstance(value, list) and name.isdigit():
+            value = value[int(name)]
+        elif isinstance(value, Mapping) and name in value:
+            value = value[name]
+    return value

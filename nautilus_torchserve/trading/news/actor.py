@@ -72,7 +72,7 @@ class NewsBarActor(BarInferenceActor):
 
     def __init__(self, config: NewsBarActorConfig) -> None:
         super().__init__(config)
-        instrument_ids = [bar_type.instrument_id for bar_type in config.bar_types]
+        instrument_ids = config.subjects()
         self.headlines: dict[InstrumentId, int] = dict.fromkeys(instrument_ids, 0)
         """Instrument -> headlines received."""
         self.unreadable: dict[InstrumentId, list[int]] = {instrument_id: [] for instrument_id in instrument_ids}

@@ -7,6 +7,7 @@ from nautilus_trader.model.custom import customdataclass
 from nautilus_trader.model.data import DataType
 from nautilus_trader.model.identifiers import InstrumentId
 
+from nautilus_torchserve.features.schema import FeatureSchema
 from nautilus_torchserve.features.text import TEXT_SCHEMA
 from nautilus_torchserve.serving.client.client import PredictionResponse
 from nautilus_torchserve.trading.checks import expect
@@ -80,6 +81,12 @@ class SentimentActorConfig(ModelActorConfig, kw_only=True, frozen=True):
         expect(self.half_life_ns >= 1, f"half_life_ns of at least 1, was {self.half_life_ns}")
         expect(self.max_batch >= 1, f"max_batch of at least 1, was {self.max_batch}")
 
+    def feature_schema(self) -> FeatureSchema:
+        return TEXT_SCHEMA
+
+    def subjects(self) -> list[InstrumentId]:
+        return self.instrument_ids
+
 
 class PendingHeadline(NamedTuple):
     """A headline to score."""
@@ -118,7 +125,7 @@ class SentimentActor(ModelActor):
         self._waiting: list[NewsHeadline] = []
 
     def on_start(self) -> None:
-        self.connect_model(TEXT_SCHEMA)
+        self.connect_model(self.config.feature_schema())
         self.msgbus.subscribe(topic=HEADLINE_TOPIC, handler=self.handle_data)
 
     def on_stop(self) -> None:

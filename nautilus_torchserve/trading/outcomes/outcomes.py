@@ -1,4 +1,4 @@
-"""What came of predictions: each scored by what the price did over the horizon after it."""
+"""Outcomes of predictions: each is scored by the price's move over the horizon after it."""
 
 from collections import deque
 from typing import NamedTuple
@@ -7,9 +7,9 @@ from nautilus_torchserve.trading.prediction import Prediction, Status
 from nautilus_torchserve.traffic.records import ScoredPrediction
 
 MOST_EVENTS = 100_000
-"""Events that may wait for the predictions on them."""
+"""Largest number of events kept for the predictions on them."""
 DIRECTIONS = {"BUY": 1, "UP": 1, "SELL": -1, "DOWN": -1, "HOLD": 0}
-"""Class said -> the way in which the price is to move."""
+"""Predicted class -> sign of the price's move."""
 
 
 class Outcome(NamedTuple):
@@ -23,7 +23,7 @@ class Outcome(NamedTuple):
 class _Event(NamedTuple):
     number: int
     stretch: int
-    """Which stretch without a break it is in."""
+    """Number of the stretch without a break that it is in."""
     ts_event: int
     price: int
 
@@ -45,7 +45,7 @@ class Outcomes:
     horizon : int
         Events to look ahead: trades, or bars.
     max_gap_ns : int, optional
-        Events further apart have a break between them, over which nothing is scored (nanoseconds); None: no matter.
+        Longest gap without a break (nanoseconds): nothing is scored over a longer one. None: all gaps are ignored.
     """
 
     def __init__(self, horizon: int, max_gap_ns: int | None = None) -> None:
@@ -57,7 +57,7 @@ class Outcomes:
         self._free_from = 0
 
     def event(self, ts_event: int, price: int) -> Outcome | None:
-        """Take in an event; the outcome whose horizon it ends.
+        """Add an event; return the outcome whose horizon it ends.
 
         Parameters
         ----------
@@ -71,7 +71,7 @@ class Outcomes:
         return self._end(self._newest)
 
     def prediction(self, prediction: Prediction) -> Outcome | None:
-        """Take in a prediction that has taken effect; its outcome, where that is known already.
+        """Add a prediction that has taken effect; return its outcome, where that is known already.
 
         One that is not to be traded on (`Status`) is not scored either.
         """
@@ -86,7 +86,7 @@ class Outcomes:
         return None
 
     def _event_of(self, prediction: Prediction) -> _Event | None:
-        """The event that a prediction is about: the first of its time that none has been about.
+        """Return the event that a prediction is about: the first of its time that has no prediction yet.
 
         Predictions come in the order of their events. Where several events share one time and requests about some
         of them failed, it may be a neighbour of that time.
@@ -111,7 +111,7 @@ class Outcomes:
 
 
 def scored(outcome: Outcome, cost_bps: float) -> ScoredPrediction | None:
-    """An outcome as it is kept; None where no class came true: a bar's return of zero is neither up nor down.
+    """Return the record of an outcome; None where it has no class: a bar's return of zero is neither up nor down.
 
     Parameters
     ----------

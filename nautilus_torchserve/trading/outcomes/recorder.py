@@ -1,4 +1,4 @@
-"""Keeps what came of predictions and of the trades made on them, for whoever compares versions."""
+"""Records outcomes of predictions and the trades made on them, for comparisons of versions."""
 
 from decimal import Decimal
 
@@ -28,9 +28,9 @@ class OutcomeRecorderConfig(ActorConfig, kw_only=True, frozen=True):
     traffic : str
         SQLAlchemy URL of the store.
     model : str
-        Whose predictions and trades to keep.
+        The model whose predictions and trades to record.
     instrument_ids : list of InstrumentId
-        What they are about.
+        The instruments that they are about.
     horizon : int
         Trades, or bars, over which a prediction is scored. The same for all versions, or they cannot be compared.
     cost_bps : float
@@ -65,8 +65,7 @@ class OutcomeRecorderConfig(ActorConfig, kw_only=True, frozen=True):
 
 
 class OutcomeRecorder(Actor):
-    """Scores predictions as `trading.outcomes.outcomes.Outcomes` says, and keeps trades from flat
-    to flat.
+    """Scores predictions by `trading.outcomes.outcomes.Outcomes`, and records trades from flat to flat.
 
     A trade is its opening order's: the version, the archive and the split are those of the order's tags. Records are
     written by a thread of their own; trading never waits for the database, and an outage costs no records until
@@ -93,7 +92,7 @@ class OutcomeRecorder(Actor):
         for instrument_id in config.instrument_ids:
             instrument = self.cache.instrument(instrument_id)
             if instrument is None:
-                raise self._refused(RuntimeError(f"{instrument_id} in the cache expected, was missing"))
+                raise self._refused(RuntimeError(f"expected {instrument_id} in the cache, got none"))
             self._steps[instrument_id] = 10 ** (FIXED_PRECISION - instrument.price_precision)
         try:
             self._store = TrafficStore(config.traffic)
@@ -109,7 +108,7 @@ class OutcomeRecorder(Actor):
         self.msgbus.subscribe(topic=POSITIONS, handler=self._on_position)
 
     def on_stop(self) -> None:
-        """Strategies are stopped after actors and close their positions then: these are still listened to."""
+        """Flush; strategies are stopped after actors, and the positions that they close then are still recorded."""
         if self._writer is not None:
             self._writer.flush()
 
@@ -150,12 +149,12 @@ class OutcomeRecorder(Actor):
             self._writer.add([closed_trade(event, tags, self.cache.instrument(event.instrument_id))])
 
     def _refused(self, error: Exception) -> Exception:
-        self.log.error(f"Cannot record what comes of {self.config.model}: {error}")
+        self.log.error(f"Cannot record outcomes of {self.config.model}: {error}")
         return error
 
 
 def closed_trade(event: PositionClosed, tags: dict[str, str], instrument: Instrument) -> ClosedTrade:
-    """A position as it is kept.
+    """Return the record of a position.
 
     Parameters
     ----------

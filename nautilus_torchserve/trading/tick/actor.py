@@ -1,11 +1,15 @@
 """Requests a prediction with every trade and publishes it."""
 
+from typing import Any
+
 import numpy as np
 from nautilus_trader.model.data import TradeTick
 from nautilus_trader.model.identifiers import InstrumentId
 from nautilus_trader.model.objects import FIXED_PRECISION
 
+from nautilus_torchserve.features.schema import FeatureSchema
 from nautilus_torchserve.features.tick import WINDOW, TickFeatures, tick_schema
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.checks import expect
 from nautilus_torchserve.trading.inference.actor import ModelActor
 from nautilus_torchserve.trading.inference.config import ModelActorConfig
@@ -37,6 +41,16 @@ class InferenceActorConfig(ModelActorConfig, kw_only=True, frozen=True):
         super().__post_init__()
         expect(self.window >= 1, f"window of at least 1 trade, was {self.window}")
 
+    @classmethod
+    def metadata_fields(cls, metadata: ModelMetadata) -> dict[str, Any]:
+        return {"window": metadata.feature_schema.window}
+
+    def feature_schema(self) -> FeatureSchema:
+        return tick_schema(self.window)
+
+    def subjects(self) -> list[InstrumentId]:
+        return [self.instrument_id]
+
 
 class InferenceActor(ModelActor):
     """Updates the tick features with each trade, requests a prediction and publishes it when it takes effect.
@@ -62,7 +76,7 @@ class InferenceActor(ModelActor):
 
     def on_start(self) -> None:
         config = self.config
-        instrument = self.connect_model(tick_schema(config.window))[config.instrument_id]
+        instrument = self.connect_model(config.feature_schema())[config.instrument_id]
         self._price_step = 10 ** (FIXED_PRECISION - instrument.price_precision)
         self._size_step = 10 ** (FIXED_PRECISION - instrument.size_precision)
         self.subscribe_trade_ticks(config.instrument_id)

@@ -92,20 +92,20 @@ def news_dataset(
         for chosen in (slice(0, middle), slice(gap, len(ends)))
     )
     for part in (fit, test):
-        told = int(((part.counts > 0) & (part.returns != 0)).sum())
-        if told < MIN_WITH_NEWS:
+        with_news = int(((part.counts > 0) & (part.returns != 0)).sum())
+        if with_news < MIN_WITH_NEWS:
             raise BadData(
-                f"{bars.source}: at least {MIN_WITH_NEWS} windows with news expected in each half of the bars that the "
-                f"price model has not seen, was {told} of {len(part)}, with {len(known)} headlines on "
+                f"{bars.source}: expected at least {MIN_WITH_NEWS} windows with news in each half of the bars that the "
+                f"price model has not seen, got {with_news} of {len(part)}, with {len(known)} headlines on "
                 f"{bars.instrument.instrument_id}"
             )
     return NewsDataset(fit, test, int(bars.ts_event[ends[middle - 1] + 1]), len(held) - len(known))
 
 
 def _refuse_other_interval(bars: Bars, price: dict[str, Any]) -> None:
-    expected, was = price["bars"]["interval_ns"] / 1e9, bars.interval_ns / 1e9
-    if was != expected:
-        raise BadData(f"{bars.source}: bars of {expected:g} s expected, as the price model's, was {was:g} s")
+    expected, interval = price["bars"]["interval_ns"] / 1e9, bars.interval_ns / 1e9
+    if interval != expected:
+        raise BadData(f"{bars.source}: expected bars of {expected:g} s as the price model, got {interval:g} s")
 
 
 def _unseen(bars: Bars, price: dict[str, Any], schema: FeatureSchema) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -1,6 +1,8 @@
 """Epochs until validation no longer improves, with a checkpoint after each."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import nn
@@ -45,3 +47,8 @@ def fit_loop(
         on_epoch(history)
     checkpoints.load_best(network, history)
     return history
+
+
+def mixed_precision(device: torch.device) -> AbstractContextManager[Any]:
+    """Compute in bfloat16 inside, where the device is CUDA and an operation allows it."""
+    return torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else nullcontext()

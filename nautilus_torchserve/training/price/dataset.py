@@ -112,7 +112,7 @@ def bar_dataset(bars: Bars, indicators: bool, max_gap_ns: int, folds: int) -> Ba
     if least < MIN_WINDOWS:
         first = laid_out[0]
         raise BadData(
-            f"{bars.source}: at least {MIN_WINDOWS} windows expected in each part of {folds} folds, was "
+            f"{bars.source}: expected at least {MIN_WINDOWS} windows in each part of {folds} folds, got "
             f"{len(first.train)} train, {len(first.validation)} validation and {len(first.test)} test windows in the "
             f"first, of {len(bars)} bars with {len(ends)} whole windows of {schema.window} bars with volume (as many "
             "lie between two parts)"

@@ -2,9 +2,7 @@
 
 import math
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,9 +13,9 @@ from torch import nn
 from model_defs.return_network import ReturnNetwork, distribution, negative_log_likelihood, relative
 from nautilus_torchserve.market.trades.trades import BadData
 from nautilus_torchserve.training.fit.checkpoints import Checkpoints, History
-from nautilus_torchserve.training.fit.loop import fit_loop
+from nautilus_torchserve.training.fit.checks import check_counts, check_positive
+from nautilus_torchserve.training.fit.loop import fit_loop, mixed_precision
 from nautilus_torchserve.training.price.dataset import BarDataset, Fold, Part
-from nautilus_torchserve.user_error import InvalidArgument
 
 FORECAST_WINDOWS = 1024
 """Windows of a batch where no gradient is needed."""
@@ -46,12 +44,8 @@ class BarFitConfig:
     """Of the first weights, each epoch's order of windows and its dropout."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "patience", "batch_windows"):
-            if getattr(self, name) < 1:
-                raise InvalidArgument(f"{name} of at least 1 expected, was {getattr(self, name)}")
-        for name in ("learning_rate", "clip_norm"):
-            if not getattr(self, name) > 0:
-                raise InvalidArgument(f"{name} above 0 expected, was {getattr(self, name)}")
+        check_counts(self, "epochs", "patience", "batch_windows")
+        check_positive(self, "learning_rate", "clip_norm")
 
 
 def fit_fold(
@@ -110,7 +104,7 @@ def forecast(
 ) -> NDArray[np.float64]:
     """Location and scale of the return after each of these windows, float64 [m, 2]."""
     network.to(device).eval()
-    with torch.inference_mode(), _mixed_precision(device):
+    with torch.inference_mode(), mixed_precision(device):
         parts = [
             network(torch.from_numpy(dataset.rows(ends[at : at + FORECAST_WINDOWS])).to(device)).float().cpu()
             for at in range(0, len(ends), FORECAST_WINDOWS)
@@ -130,7 +124,7 @@ def _fit_scaler(network: ReturnNetwork, dataset: BarDataset, part: Part) -> None
     network.scale.copy_(torch.where(deviation > 1e-12, deviation, 1.0))  # a constant column stays finite
     root_mean_square = float(np.sqrt(np.mean(part.returns.astype(np.float64) ** 2)))
     if root_mean_square == 0.0:
-        raise BadData(f"{dataset.bars.source}: moving prices expected in the training part, was one price throughout")
+        raise BadData(f"{dataset.bars.source}: expected moving prices in the training part, got one price throughout")
     network.return_scale.fill_(root_mean_square)
 
 
@@ -156,7 +150,7 @@ def _train_epoch(
             group["lr"] = rate
         rows = torch.from_numpy(dataset.rows(part.ends[batch])).to(device)
         returns = torch.from_numpy(part.returns[batch]).to(device)
-        with _mixed_precision(device):
+        with mixed_precision(device):
             answer = network(rows)
         loss = negative_log_likelihood(answer, returns).mean()
         optimizer.zero_grad()
@@ -192,7 +186,3 @@ def _calibrate(network: ReturnNetwork, answers: NDArray[np.float64], returns: ND
 
     if len(signed):
         network.sharpness.fill_(float(minimize_scalar(loss, bounds=(0.0, _LARGEST_SHARPNESS), method="bounded").x))
-
-
-def _mixed_precision(device: torch.device) -> AbstractContextManager[Any]:
-    return torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else nullcontext()

@@ -8,17 +8,18 @@ import torch
 from numpy.typing import NDArray
 
 from model_defs.return_network import OUTPUTS, ReturnNetwork, predict
-from nautilus_torchserve.code_version import git_commit
 from nautilus_torchserve.inference.explain.integrate import TimeLimit, float64_copy
 from nautilus_torchserve.inference.models.price import explain_window
 from nautilus_torchserve.market.bars.checks import examine
 from nautilus_torchserve.market.price_sketch import fit_record
+from nautilus_torchserve.models.table import PRICE
 from nautilus_torchserve.training.fit.checkpoints import History
 from nautilus_torchserve.training.fit.threads import threads
 from nautilus_torchserve.training.price.dataset import BarDataset, Fold
 from nautilus_torchserve.training.price.evaluate import Forecast, evaluate, scores
 from nautilus_torchserve.training.price.importance import importance
-from nautilus_torchserve.training.price.training import PriceTraining
+from nautilus_torchserve.training.price.options import PriceTraining
+from nautilus_torchserve.training.runs.result import describe_run, market_facts
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +34,7 @@ class Fitted:
     """Of the fold's test windows."""
 
 
-def answers(network: ReturnNetwork, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+def predict_windows(network: ReturnNetwork, rows: NDArray[np.float32]) -> NDArray[np.float32]:
     """What a worker answers to raw windows, float32 [m, 4]: it computes on one thread."""
     with threads(1), torch.inference_mode():
         return predict(network.eval(), torch.from_numpy(rows)).numpy()
@@ -69,12 +70,7 @@ def record(dataset: BarDataset, training: PriceTraining, fitted: list[Fitted]) -
             for each in fitted
         ],
         "data": {
-            "source": bars.source,
-            "sha256": bars.sha256,
-            "simulated": bars.simulated,
-            "read": bars.read.as_dict(),
-            "notes": list(bars.notes),
-            "instrument_id": bars.instrument.instrument_id,
+            **market_facts(bars),
             "bars": len(bars),
             "interval": f"{bars.interval_ns / 1e9:g} s",
             "from": int(bars.ts_event[0]),
@@ -124,21 +120,17 @@ def describe(
     """``model.json``: what goes into the archive about the model that is served."""
     bars, fold, network = dataset.bars, served.fold, served.network
     first, last = dataset.fitted
-    confidence = answers(network, dataset.rows(fold.validation.ends[-1024:]))[:, OUTPUTS.index("confidence")]
-    return {
-        "model": "price",
-        "network": training.describe_network(),
-        "feature_schema": dataset.schema.to_dict(),
-        "bars": {"interval_ns": bars.interval_ns, "max_gap_ns": max_gap_ns, "indicators": training.indicators},
-        "scaler": {name: getattr(network, name).tolist() for name in ("center", "scale", "return_scale", "sharpness")},
-        "label": {"horizon_bars": 1},
-        "training": {
-            "source": bars.source,
-            "sha256": bars.sha256,
-            "simulated": bars.simulated,
-            "read": bars.read.as_dict(),
-            "notes": list(bars.notes),
-            "instrument_id": bars.instrument.instrument_id,
+    confidence = predict_windows(network, dataset.rows(fold.validation.ends[-1024:]))[:, OUTPUTS.index("confidence")]
+    return describe_run(
+        PRICE.name,
+        training.fit.seed,
+        network=training.describe_network(),
+        feature_schema=dataset.schema.to_dict(),
+        bars={"interval_ns": bars.interval_ns, "max_gap_ns": max_gap_ns, "indicators": training.indicators},
+        scaler={name: getattr(network, name).tolist() for name in ("center", "scale", "return_scale", "sharpness")},
+        label={"horizon_bars": 1},
+        training={
+            **market_facts(bars),
             "bars": len(bars),
             "train_rows": len(fold.train),
             "validation_rows": len(fold.validation),
@@ -147,16 +139,13 @@ def describe(
             "last_ts_event": int(bars.ts_event[last]),
             "test_first_ts_event": int(bars.ts_event[fold.test.ends[0]]),
         },
-        "fits": [fit_record(bars, int(bars.ts_event[first]), int(bars.ts_event[last]))],
-        "metrics": {
+        fits=[fit_record(bars, int(bars.ts_event[first]), int(bars.ts_event[last]))],
+        metrics={
             **evaluation["scores"]["model"],
             **{name: evaluation[name] for name in ("gains", "log_likelihood", "beats_baselines", "edge")},
             "confidence": {f"p{at}": float(np.percentile(confidence, at)) for at in (50, 90, 99)},
         },
-        "seed": training.fit.seed,
-        "git_commit": git_commit(),
-        "torch": torch.__version__,
-    }
+    )
 
 
 def _texts(settings: dict[str, Any], prefix: str = "") -> dict[str, str]:

@@ -1,7 +1,6 @@
 """From bars to a price model's run folder: a walk-forward evaluation, and the last fold's model."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,50 +9,35 @@ import numpy as np
 import torch
 
 from model_defs.return_network import OUTPUTS
-from nautilus_torchserve.code_version import git_commit
 from nautilus_torchserve.inference.model_files import build_network
 from nautilus_torchserve.market.bars.bars import Bars
+from nautilus_torchserve.models.table import PRICE
 from nautilus_torchserve.training.fit.checkpoints import Checkpoints, History
 from nautilus_torchserve.training.fit.threads import threads
 from nautilus_torchserve.training.price.baselines import BASELINES, constant_log_likelihood
-from nautilus_torchserve.training.price.dataset import MIN_WINDOWS, BarDataset, Fold, bar_dataset, default_max_gap_ns
+from nautilus_torchserve.training.price.dataset import BarDataset, Fold, bar_dataset, default_max_gap_ns
 from nautilus_torchserve.training.price.evaluate import Forecast
 from nautilus_torchserve.training.price.fit import fit_fold, forecast
-from nautilus_torchserve.training.price.records import Fitted, answers, describe, record
-from nautilus_torchserve.training.price.training import PriceTraining
+from nautilus_torchserve.training.price.options import PriceTraining
+from nautilus_torchserve.training.price.records import Fitted, describe, predict_windows, record
 from nautilus_torchserve.training.runs.folder import (
     CHECKPOINTS,
-    TRACKING,
+    check_replaceable,
+    golden_places,
     hash_inputs,
-    interrupted_run,
-    refuse_other_than_run,
     replace_run,
     working_folder,
-    write_json,
     write_run,
 )
-from nautilus_torchserve.training.runs.tracking import TrackedRun, track
-
-EXPERIMENT = "price"
-"""What MLflow groups these runs under."""
-TOLERANCE = 1e-4
-"""Of golden outputs on another device or library version, relative; absolute below 1."""
-Artifacts = Callable[["PriceResult"], Iterable[tuple[Path, str]]]
-"""Given the finished run, what else is to be kept with it: files or folders, and where."""
-
-
-@dataclass(frozen=True)
-class PriceResult:
-    """What a training run gave."""
-
-    folder: Path
-    """The run folder."""
-    description: dict[str, Any]
-    """``model.json``."""
-    evaluation: dict[str, Any]
-    """``evaluation.json``, which `reporting.evaluation.price_page` shows."""
-    mlflow_run_id: str
-    """Where it is tracked."""
+from nautilus_torchserve.training.runs.result import (
+    Artifacts,
+    TrainingResult,
+    no_artifacts,
+    track_history,
+    track_result,
+    track_training,
+)
+from nautilus_torchserve.training.runs.tracking import TrackedRun
 
 
 def train_price(
@@ -61,14 +45,13 @@ def train_price(
     out: Path,
     training: PriceTraining,
     on_epoch: Callable[[int, History], None] = lambda fold, history: None,
-    artifacts: Artifacts = lambda result: (),
-) -> PriceResult:
-    """Fit a price model fold by fold and put ``out`` there, or leave everything as it was.
+    artifacts: Artifacts = no_artifacts,
+) -> TrainingResult:
+    """Fit a price model fold by fold and write its run folder, or leave everything as it was.
 
-    All is written into a hidden folder beside ``out``, which takes its place at the end. After an
-    interruption the same call goes on from the last epoch in there; on a CPU the outcome is the same to the
-    bit. The run is tracked in MLflow, an interrupted and resumed one as one run: see
-    `training.runs.tracking`.
+    Everything is written into a hidden folder beside ``out``, which takes its place at the end. After an interruption
+    the same call continues after the last epoch there; on a CPU the outcome has the same bits. The run is tracked in
+    MLflow, an interrupted and resumed one as one run: see `training.runs.tracking`.
 
     Parameters
     ----------
@@ -79,7 +62,7 @@ def train_price(
     on_epoch : callable
         Called with the fold's number, from 1, and its history after each epoch.
     artifacts : callable
-        Makes what is to be tracked besides the run folder's files: a report, an archive.
+        Makes what is tracked besides the files of the run folder: a report, an archive.
 
     Raises
     ------
@@ -91,49 +74,40 @@ def train_price(
         The MLflow store does not open, or does not take a value.
     """
     out = out.resolve()
-    refuse_other_than_run(out)
+    check_replaceable(out, PRICE)
     max_gap_ns = training.max_gap_ns or default_max_gap_ns(bars.interval_ns)
     dataset = bar_dataset(bars, training.indicators, max_gap_ns, training.folds)
     inputs = hash_inputs(bars.sha256, dataset.schema.sha256, max_gap_ns, training.to_dict())
     working = working_folder(out)
-    working.mkdir(parents=True, exist_ok=True)
     facts = {
         "data.source": bars.source,
         "data.sha256": bars.sha256,
         "data.first_ts_event": str(bars.ts_event[0]),
         "data.last_ts_event": str(bars.ts_event[-1]),
         "instrument_id": bars.instrument.instrument_id,
-        "git_commit": git_commit() or "outside of a checkout",
     }
     params = {**training.to_dict(), "max_gap_ns": max_gap_ns, "interval_ns": bars.interval_ns}
-    earlier = interrupted_run(working, inputs)
-    with threads(training.threads), track(out.parent, EXPERIMENT, out.name, params, facts, earlier) as tracked:
-        write_json(working / TRACKING, {"inputs": inputs, "mlflow_run_id": tracked.run_id})
-        fitted = []
+    with threads(training.threads), track_training(out, PRICE.name, params, facts, inputs) as tracked:
+        folds = []
         for fold in dataset.folds:
-            fitted.append(_fit(dataset, fold, training, working, inputs, _both(tracked, fold, on_epoch)))
-            _track(tracked, fold, fitted[-1].history)
-        evaluation = record(dataset, training, fitted)
-        description = describe(dataset, training, fitted[-1], evaluation, max_gap_ns)
-        _write(working, dataset, fitted[-1], description, evaluation)
+            folds.append(_fit(dataset, fold, training, working, inputs, _on_epoch(tracked, fold, on_epoch)))
+            track_history(tracked, folds[-1].history, fold.number)
+        evaluation = record(dataset, training, folds)
+        description = describe(dataset, training, folds[-1], evaluation, max_gap_ns)
+        _write(working, dataset, folds[-1], description, evaluation)
         replace_run(working, out)
-        result = PriceResult(out, description, evaluation, tracked.run_id)
-        _keep(tracked, result, artifacts)
+        histories = tuple(fold.history for fold in folds)
+        result = TrainingResult(out, description, evaluation, histories, tracked.run_id)
+        track_result(tracked, result, _metrics(evaluation), artifacts)
     return result
 
 
-def _both(tracked: TrackedRun, fold: Fold, on_epoch: Callable[[int, History], None]) -> Callable[[History], None]:
-    def both(history: History) -> None:
-        _track(tracked, fold, history)
+def _on_epoch(tracked: TrackedRun, fold: Fold, on_epoch: Callable[[int, History], None]) -> Callable[[History], None]:
+    def track_and_report(history: History) -> None:
+        track_history(tracked, history, fold.number)
         on_epoch(fold.number, history)
 
-    return both
-
-
-def _track(tracked: TrackedRun, fold: Fold, history: History) -> None:
-    """Keep every epoch so far, as one whose checkpoint was written may have been killed before it was tracked."""
-    for epoch, (train, validation) in enumerate(zip(history.train_loss, history.validation_loss, strict=True), 1):
-        tracked.epoch(fold.number, epoch, {"train_loss": train, "validation_loss": validation})
+    return track_and_report
 
 
 def _fit(
@@ -155,16 +129,16 @@ def _fit(
         inputs,
         on_epoch,
     )
-    foreseen = forecast(network, dataset, fold.test.ends, device)
+    predicted = forecast(network, dataset, fold.test.ends, device)
     return Fitted(
         fold,
         network.cpu(),
         history,
         Forecast(
             returns=fold.test.returns.astype(np.float64),
-            location=foreseen[:, 0],
-            scale=foreseen[:, 1],
-            sharpness=np.full(len(foreseen), network.sharpness.item()),
+            location=predicted[:, 0],
+            scale=predicted[:, 1],
+            sharpness=np.full(len(predicted), network.sharpness.item()),
             baselines={name: rule(dataset, fold) for name, rule in BASELINES.items()},
             constant_log_likelihood=constant_log_likelihood(fold),
         ),
@@ -175,24 +149,18 @@ def _write(
     working: Path, dataset: BarDataset, served: Fitted, description: dict[str, Any], evaluation: dict[str, Any]
 ) -> None:
     test = served.fold.test
-    rows = dataset.rows(test.ends[np.linspace(0, len(test) - 1, MIN_WINDOWS).astype(np.int64)])
-    golden = dict(zip(OUTPUTS, answers(served.network, rows).T, strict=True))
-    write_run(working, description, evaluation, served.network, golden, {"rows": rows}, TOLERANCE)
+    rows = dataset.rows(test.ends[golden_places(len(test), PRICE.golden)])
+    golden = dict(zip(OUTPUTS, predict_windows(served.network, rows).T, strict=True))
+    write_run(working, description, evaluation, served.network, golden, {"rows": rows}, PRICE.golden.tolerance)
 
 
-def _keep(tracked: TrackedRun, result: PriceResult, artifacts: Artifacts) -> None:
-    scores, gains = result.evaluation["scores"]["model"], result.evaluation["gains"]
-    numbers = {
+def _metrics(evaluation: dict[str, Any]) -> dict[str, float | None]:
+    scores = evaluation["scores"]["model"]
+    return {
         "test_rmse_bps": scores["rmse_bps"],
         "test_mae_bps": scores["mae_bps"],
         "test_directional_accuracy": scores["directional_accuracy"],
-        "test_log_likelihood": result.evaluation["log_likelihood"]["model"],
-        "rmse_gain_bps": gains["rmse"]["gain_bps"],
-        "ece": result.evaluation["calibration"]["ece"],
+        "test_log_likelihood": evaluation["log_likelihood"]["model"],
+        "rmse_gain_bps": evaluation["gains"]["rmse"]["gain_bps"],
+        "ece": evaluation["calibration"]["ece"],
     }
-    tracked.metrics({name: value for name, value in numbers.items() if value is not None})
-    tracked.tags({"edge": result.evaluation["edge"]})
-    for path in sorted(entry for entry in result.folder.iterdir() if entry.is_file()):
-        tracked.artifact(path, "run")
-    for path, folder in artifacts(result):
-        tracked.artifact(path, folder)

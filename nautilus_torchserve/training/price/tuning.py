@@ -12,12 +12,12 @@ import torch
 
 from nautilus_torchserve.inference.model_files import build_network
 from nautilus_torchserve.market.bars.bars import Bars
+from nautilus_torchserve.models.table import PRICE
 from nautilus_torchserve.training.fit.checkpoints import Checkpoints
 from nautilus_torchserve.training.fit.threads import threads
 from nautilus_torchserve.training.price.dataset import BarDataset, bar_dataset, default_max_gap_ns
 from nautilus_torchserve.training.price.fit import fit_fold
-from nautilus_torchserve.training.price.networks import SEARCH
-from nautilus_torchserve.training.price.training import PriceTraining
+from nautilus_torchserve.training.price.options import PriceTraining
 from nautilus_torchserve.training.runs.folder import hash_inputs
 from nautilus_torchserve.training.runs.tuning import Report, Tuned, TuneProgress, tune
 
@@ -66,7 +66,8 @@ def tune_price(
 
 
 def _space(trial: optuna.Trial, training: PriceTraining) -> dict[str, object]:
-    network = {name: trial.suggest_categorical(name, values) for name, values in SEARCH[training.network].items()}
+    search = PRICE.network(training.network).search
+    network = {name: trial.suggest_categorical(name, values) for name, values in search.items()}
     fit = {
         "learning_rate": trial.suggest_float("learning_rate", *LEARNING_RATES, log=True),
         "weight_decay": trial.suggest_float("weight_decay", *WEIGHT_DECAYS, log=True),

@@ -50,12 +50,12 @@ def write_config(
     sections: dict[str, dict[str, object]] = {name: dict(values) for name, values in fixed.items()}
     for name, values in best.items():
         if not isinstance(values, Mapping):
-            raise BadConfig(f"{path}: {name}: a section expected, was {values!r}")
+            raise BadConfig(f"{path}: {name}: expected a section, got {values!r}")
         sections.setdefault(name, {}).update(values)
     try:
         text = json.dumps({**sections, TUNED: asdict(provenance)}, indent=2, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:
-        raise BadConfig(f"{path}: values of JSON types expected, was: {error}") from None
+        raise BadConfig(f"{path}: expected values of JSON types: {error}") from None
     _write_whole(path, text + "\n")
 
 
@@ -99,14 +99,14 @@ def read_config(
 
 def _parse(path: Path) -> object:
     def refuse(constant: str) -> NoReturn:
-        raise BadConfig(f"{path}: a finite number expected, was {constant}")
+        raise BadConfig(f"{path}: expected a finite number, got {constant}")
 
     try:
         return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
     except FileNotFoundError:
-        raise BadConfig(f"{path}: a configuration file expected, was nothing") from None
+        raise BadConfig(f"{path}: expected a configuration file, got none") from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise BadConfig(f"{path}: JSON expected, was unreadable: {error}") from None
+        raise BadConfig(f"{path}: expected JSON: {error}") from None
 
 
 def _build(path: str, section: str, kind: type, values: object) -> Any:
@@ -119,7 +119,7 @@ def _build(path: str, section: str, kind: type, values: object) -> Any:
         if field.default is MISSING and field.default_factory is MISSING and name not in values
     ]
     if missing:
-        raise BadConfig(f"{path}: {section}.{missing[0]}: a value expected, was missing")
+        raise BadConfig(f"{path}: {section}.{missing[0]}: expected a value, got none")
     checked = {name: _value(path, f"{section}.{name}", hints[name], value) for name, value in values.items()}
     try:
         return kind(**checked)
@@ -129,10 +129,10 @@ def _build(path: str, section: str, kind: type, values: object) -> Any:
 
 def _section(path: str, name: str, values: object, known: Mapping[str, object]) -> dict[str, object]:
     if not isinstance(values, dict):
-        raise BadConfig(f"{path}: {name}: an object expected, was {values!r}")
+        raise BadConfig(f"{path}: {name}: expected an object, got {values!r}")
     for key in values:
         if key not in known:
-            raise BadConfig(f"{path}: {name}: one of {', '.join(known)} expected, was {key!r}")
+            raise BadConfig(f"{path}: {name}: expected one of {', '.join(known)}, got {key!r}")
     return values
 
 
@@ -142,7 +142,7 @@ def _value(path: str, key: str, hint: Any, value: object) -> object:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         inner = "".join(f"[{at}]" for at in first["loc"] if isinstance(at, int))
-        raise BadConfig(f"{path}: {key}{inner}: {_as_text(hint)} expected, was {first['input']!r}") from None
+        raise BadConfig(f"{path}: {key}{inner}: expected {_as_text(hint)}, got {first['input']!r}") from None
 
 
 def _as_text(hint: Any) -> str:

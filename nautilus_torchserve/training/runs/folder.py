@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from nautilus_torchserve.inference.model_files import DESCRIPTION, GOLDEN, WEIGHTS
+from nautilus_torchserve.models.spec import GoldenRule, ModelSpec
 from nautilus_torchserve.user_error import UserError
 
 EVALUATION = "evaluation.json"
@@ -20,39 +21,44 @@ CHECKPOINTS = "checkpoints"
 TRACKING = "tracking.json"
 REPORT = "report"
 TOKENIZER = "tokenizer.json"
-"""Of a model of texts."""
-MEMBERS = ("price", "sentiment")
-"""Of an ensemble: the folders that hold their runs."""
-CONTENTS = frozenset((*MEMBERS, DESCRIPTION, WEIGHTS, GOLDEN, TOKENIZER, EVALUATION, CHECKPOINTS, TRACKING, REPORT))
+"""Tokenizer of a model of texts."""
+CONTENTS = frozenset((DESCRIPTION, WEIGHTS, GOLDEN, TOKENIZER, EVALUATION, CHECKPOINTS, TRACKING, REPORT))
+"""Names in a run folder, besides the folders of a model's members."""
 
 
 class BadRunFolder(UserError, ValueError):
     """A folder that must not be replaced by a run."""
 
 
-def refuse_other_than_run(out: Path) -> None:
-    """Raise `BadRunFolder` when ``out`` is there and holds something that no run writes."""
+def check_replaceable(out: Path, spec: ModelSpec) -> None:
+    """Raise `BadRunFolder` where ``out`` exists and holds something that no run of this model writes."""
     if not out.exists():
         return
     if not out.is_dir():
-        raise BadRunFolder(f"{out}: a folder expected, was a file")
-    foreign = {entry.name for entry in out.iterdir()} - CONTENTS
+        raise BadRunFolder(f"{out}: expected a folder, got a file")
+    members = () if spec.training is None else spec.training.members
+    foreign = {entry.name for entry in out.iterdir()} - CONTENTS.union(members)
     if foreign:
-        raise BadRunFolder(f"{out}: a new folder or an earlier run expected, was one with {', '.join(sorted(foreign))}")
+        raise BadRunFolder(f"{out}: expected a new folder or an earlier run, got one with {', '.join(sorted(foreign))}")
 
 
 def working_folder(out: Path) -> Path:
-    """The hidden folder beside ``out`` that a run is written into, and goes on from after an interruption."""
+    """Return the hidden folder beside ``out`` that a run is written into, and continued from after an interruption."""
     return out.with_name(f".{out.name}.partial")
 
 
+def golden_places(rows: int, rule: GoldenRule) -> NDArray[np.int64]:
+    """Return which of the test part's rows become golden inputs: places in increasing order, evenly spread."""
+    return np.unique(np.linspace(0, rows - 1, rule.inputs).astype(np.int64))
+
+
 def interrupted_run(working: Path, inputs: str) -> str | None:
-    """The MLflow run that an interrupted training with the same ``inputs`` left in `TRACKING`; None without one."""
+    """Return the id of the MLflow run that an interrupted training with the same ``inputs`` left, None without one."""
     path = working / TRACKING
     if not path.is_file():
         return None
-    kept = json.loads(path.read_text())
-    return kept["mlflow_run_id"] if kept["inputs"] == inputs else None
+    tracking = json.loads(path.read_text())
+    return tracking["mlflow_run_id"] if tracking["inputs"] == inputs else None
 
 
 def write_run(
@@ -61,21 +67,21 @@ def write_run(
     evaluation: dict[str, Any],
     network: nn.Module | None,
     golden: dict[str, NDArray[np.float32]],
-    asked: dict[str, NDArray[Any]],
+    inputs: dict[str, NDArray[Any]],
     tolerance: float,
 ) -> None:
-    """Write all that an archive is built from.
+    """Write everything that an archive is built from.
 
     Parameters
     ----------
     network : nn.Module, optional
-        None for an ensemble, whose members have their own.
+        None for a model of members, which have their own networks.
     golden : dict
-        Output name -> float32 [n], what the network answers to ``asked``, in the order in which it answers.
-    asked : dict
-        What a handler of this model takes: ``{"rows": float32 [n, *row_shape]}``, ``{"texts": str [n]}``, ...
+        Output -> float32 [n], the golden outputs in the order of a response.
+    inputs : dict
+        The golden inputs: ``{"rows": float32 [n, *row_shape]}``, ``{"texts": str [n]}``, ...
     tolerance : float
-        Of golden outputs on another device or library version.
+        Largest difference of golden outputs on another device or library version.
     """
     working.mkdir(parents=True, exist_ok=True)
     write_json(working / DESCRIPTION, description)
@@ -84,11 +90,11 @@ def write_run(
         # Copies: safetensors refuses tensors that share their memory, as tied weights do.
         save_file({name: value.clone() for name, value in network.state_dict().items()}, working / WEIGHTS)
     named = {f"output.{name}": np.ascontiguousarray(values) for name, values in golden.items()}
-    np.savez(working / GOLDEN, tolerance=np.float64(tolerance), **asked, **named)  # type: ignore[arg-type]
+    np.savez(working / GOLDEN, tolerance=np.float64(tolerance), **inputs, **named)  # type: ignore[arg-type]
 
 
 def replace_run(working: Path, out: Path) -> None:
-    """Put the finished folder in its place; both moves are renames in one folder."""
+    """Move the finished folder to its place, by two renames in one folder."""
     old = out.with_name(f".{out.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if out.exists():
@@ -98,11 +104,11 @@ def replace_run(working: Path, out: Path) -> None:
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
-    """The same value, the same bytes."""
+    """Write a value as JSON; equal values give equal bytes."""
     path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
 
 
 def hash_inputs(*values: object) -> str:
-    """Hash of all that decides a fit's outcome, torch's version included; plain JSON types."""
+    """Return the hash of everything that a fit's outcome depends on, torch's version included; plain JSON types."""
     canonical = json.dumps([*values, torch.__version__], sort_keys=True)
     return hashlib.sha256(canonical.encode()).hexdigest()

@@ -20,7 +20,7 @@ def read_setting(text: str, sections: Collection[str]) -> tuple[str, str, object
     section, dot, name = key.partition(".")
     if not equals or not dot or section not in sections:
         forms = " or ".join(f"{section}.NAME=VALUE" for section in sections)
-        raise BadConfig(f"{forms} expected, was {text!r}")
+        raise BadConfig(f"expected {forms}, got {text!r}")
     try:
         return section, name, json.loads(value)
     except json.JSONDecodeError:
@@ -36,7 +36,7 @@ def choose_device(name: str) -> str:
         Another name, or CUDA where torch finds none.
     """
     if name not in ("auto", "cpu", "cuda"):
-        raise BadConfig(f"device auto, cpu or cuda expected, was {name!r}")
+        raise BadConfig(f"expected device auto, cpu or cuda, got {name!r}")
     if name == "cuda" and not torch.cuda.is_available():
-        raise BadConfig("a CUDA device expected, was none that torch finds")
+        raise BadConfig("expected a CUDA device, got none that torch finds")
     return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name

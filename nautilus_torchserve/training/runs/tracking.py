@@ -175,11 +175,11 @@ def _resume(client: "MlflowClient", store: str, run_id: str | None, params: Mapp
         run = None
     if run is None or run.info.lifecycle_stage != "active":
         state = "unknown there" if run is None else "deleted there"
-        _log.warning("%s: run %s to go on with expected, was %s; a new one begins", shown(store), run_id, state)
+        _log.warning("%s: cannot continue run %s, which is %s; a new one begins", shown(store), run_id, state)
         return None
     for key, kept in run.data.params.items():
         if params.get(key, kept) != kept:
-            raise TrackingFailed(f"{shown(store)}: run {run_id}: {key} = {kept} expected, was {params[key]}")
+            raise TrackingFailed(f"{shown(store)}: run {run_id}: expected {key} = {kept}, got {params[key]}")
     client.update_run(run_id, status="RUNNING")
     return run
 

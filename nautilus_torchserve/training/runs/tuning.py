@@ -184,7 +184,7 @@ def _progress(study: optuna.Study, wanted: int) -> TuneProgress:
 def _tuned(study: optuna.Study) -> Tuned:
     best, counting = _best(study), _counting(study)
     if best is None or best.value is None:
-        raise TuningFailed(f"{study.study_name}: a complete trial expected, was {len(counting)} pruned ones")
+        raise TuningFailed(f"{study.study_name}: expected a complete trial, got {len(counting)} pruned ones")
     return Tuned(
         study=study.study_name,
         best_params=best.user_attrs[_CONFIGURATION],
@@ -219,7 +219,7 @@ def _alone(storage: Path, study: str, study_id: int) -> Iterator[None]:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, study_id)
         except OSError:
-            raise StudyInUse(f"{storage}: study {study} idle expected, was in use by another process") from None
+            raise StudyInUse(f"{storage}: study {study} is in use by another process") from None
         yield
 
 

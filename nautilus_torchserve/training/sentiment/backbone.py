@@ -74,16 +74,16 @@ def find_backbone(path: Path | None = None) -> Backbone:
     """
     folder = _packaged() if path is None else path
     if not folder.is_dir():
-        raise BadBackbone(f"{folder}: a folder in Hugging Face's form expected, was missing")
+        raise BadBackbone(f"{folder}: expected a folder in Hugging Face's form, got none")
     config = _json(folder / CONFIG)
     if "model_type" not in config:
-        raise BadBackbone(f"{folder / CONFIG}: model_type expected, was without")
+        raise BadBackbone(f"{folder / CONFIG}: expected model_type, got none")
     weights = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
     if weights is None:
-        raise BadBackbone(f"{folder}: weights as {' or '.join(WEIGHTS)} expected, was without")
+        raise BadBackbone(f"{folder}: expected weights as {' or '.join(WEIGHTS)}, got none")
     sha256 = _sha256(weights)
     if path is None and sha256 != DEFAULT_SHA256:
-        raise BadBackbone(f"{weights}: SHA-256 {DEFAULT_SHA256} expected, was {sha256}")
+        raise BadBackbone(f"{weights}: expected SHA-256 {DEFAULT_SHA256}, got {sha256}")
     tokenizer = _tokenizer(folder)
     name = DEFAULT if path is None else folder.resolve().name
     return Backbone(name, folder, weights, config, tokenizer, _unknown(folder, tokenizer), sha256)
@@ -119,13 +119,13 @@ def _encoder(backbone: Backbone) -> dict[str, torch.Tensor]:
             output_loading_info=True,
         )
     except (OSError, ValueError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
-        raise BadBackbone(f"{backbone.folder}: an encoder that transformers reads expected, was: {error}") from error
+        raise BadBackbone(f"{backbone.folder}: expected an encoder that transformers reads: {error}") from error
     finally:
         if shown:
             words.enable_progress_bar()
     lacking = sorted(name for name in found["missing_keys"] if not name.startswith("pooler."))
     if lacking:
-        raise BadBackbone(f"{backbone.weights}: all of the encoder's weights expected, was without {_few(lacking)}")
+        raise BadBackbone(f"{backbone.weights}: expected all weights of the encoder, got none for {_few(lacking)}")
     encoder = encoder.float().eval()
     try:
         with torch.inference_mode():
@@ -138,7 +138,7 @@ def _encoder(backbone: Backbone) -> dict[str, torch.Tensor]:
 def _packaged() -> Path:
     spec = find_spec(_MODULE)  # imported it would want sentence-transformers, of which nothing is needed
     if spec is None or spec.origin is None:
-        raise BadBackbone(f"the package {PACKAGE} expected, which holds {DEFAULT}, was not installed (extra 'train')")
+        raise BadBackbone(f"expected the package {PACKAGE} with {DEFAULT}, got none: install the extra 'train'")
     return Path(spec.origin).parent / "model"
 
 
@@ -148,14 +148,14 @@ def _tokenizer(folder: Path) -> str:
         try:
             return Tokenizer.from_file(str(folder / TOKENIZER)).to_str()
         except Exception as error:  # the library raises nothing narrower
-            raise BadBackbone(f"{folder / TOKENIZER}: a tokenizer expected, was unreadable: {error}") from error
+            raise BadBackbone(f"{folder / TOKENIZER}: expected a tokenizer: {error}") from error
     vocabulary = folder / VOCABULARY
     if not vocabulary.is_file():
-        raise BadBackbone(f"{folder}: {TOKENIZER}, or a BERT's {VOCABULARY}, expected, was without")
+        raise BadBackbone(f"{folder}: expected {TOKENIZER} or a BERT vocabulary {VOCABULARY}, got neither")
     words = vocabulary.read_text(encoding="utf-8").splitlines()
     lacking = [mark for mark in ("[UNK]", "[CLS]", "[SEP]") if mark not in words]
     if lacking:
-        raise BadBackbone(f"{vocabulary}: a BERT's vocabulary expected, was one without {', '.join(lacking)}")
+        raise BadBackbone(f"{vocabulary}: expected a BERT's vocabulary, got one without {', '.join(lacking)}")
     return BertWordPieceTokenizer(str(vocabulary), lowercase=_lowercase(folder, words)).to_str()
 
 
@@ -178,18 +178,18 @@ def _unknown(folder: Path, tokenizer: str) -> str:
     for mark in _UNKNOWN:
         if mark in marks:
             return mark
-    raise BadBackbone(f"{folder}: a token for unknown words expected in its tokenizer, was none")
+    raise BadBackbone(f"{folder}: expected a token for unknown words in its tokenizer, got none")
 
 
 def _json(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise BadBackbone(f"{path}: a file in Hugging Face's form expected, was missing")
+        raise BadBackbone(f"{path}: expected a file in Hugging Face's form, got none")
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise BadBackbone(f"{path}: JSON expected, was unreadable: {error}") from None
+        raise BadBackbone(f"{path}: expected JSON: {error}") from None
     if not isinstance(found, dict):
-        raise BadBackbone(f"{path}: a JSON object expected, was {found!r:.60}")
+        raise BadBackbone(f"{path}: expected a JSON object, got {found!r:.60}")
     return found
 
 

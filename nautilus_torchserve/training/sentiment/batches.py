@@ -15,7 +15,7 @@ _POOL = 16
 
 
 @dataclass(frozen=True, eq=False)
-class Tokenised:
+class TokenizedPart:
     """Sentences as tokens, with their labels."""
 
     tokens: tuple[NDArray[np.int64], ...]
@@ -29,19 +29,19 @@ class Tokenised:
         return len(self.tokens)
 
 
-def tokenise(tokenizer: Tokenizer, sentences: Sequence[Sentence], longest: int) -> Tokenised:
+def tokenize(tokenizer: Tokenizer, sentences: Sequence[Sentence], longest: int) -> TokenizedPart:
     """Turn sentences into at most ``longest`` tokens each; changes how the tokenizer fills up and cuts."""
     tokenizer.no_padding()
     tokenizer.enable_truncation(longest)
     encoded = tokenizer.encode_batch([each.text for each in sentences])
-    return Tokenised(
+    return TokenizedPart(
         tuple(np.array(each.ids, np.int64) for each in encoded),
         np.array([CLASSES.index(each.label) for each in sentences], np.int64),
         sum(bool(each.overflowing) for each in encoded),
     )
 
 
-def shuffled_batches(part: Tokenised, size: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
+def shuffled_batches(part: TokenizedPart, size: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
     """Every sentence's place once, in batches of neighbours in length: most of a mixed batch would be padding.
 
     Sentences are shuffled, sorted by length within pools of some batches, and the batches shuffled.
@@ -55,13 +55,13 @@ def shuffled_batches(part: Tokenised, size: int, seed: int, epoch: int) -> list[
     return [found[place] for place in random.permutation(len(found))]
 
 
-def sorted_batches(part: Tokenised, size: int) -> list[NDArray[np.int64]]:
+def sorted_batches(part: TokenizedPart, size: int) -> list[NDArray[np.int64]]:
     """Every sentence's place once, the short ones first: for passes whose order does not matter."""
     order = np.argsort([len(each) for each in part.tokens], kind="stable")
     return [order[at : at + size] for at in range(0, len(order), size)]
 
 
-def padded(part: Tokenised, places: NDArray[np.int64], padding: int) -> torch.Tensor:
+def padded(part: TokenizedPart, places: NDArray[np.int64], padding: int) -> torch.Tensor:
     """A batch, int64 [batch, tokens], filled up to its longest sentence."""
     longest = max(len(part.tokens[place]) for place in places)
     rows = np.full((len(places), longest), padding, np.int64)

@@ -70,7 +70,7 @@ def load_sentiment_data(
         A file cannot be read, or a part would lack a class.
     """
     if corpus is None and not own:
-        raise BadCorpus("a file of labelled sentences expected where the corpus is left out, was none")
+        raise BadCorpus("expected a file of labelled sentences where the corpus is left out, got none")
     loaded = load_corpus(corpus) if corpus is not None else None
     held_out = list(loaded.held_out) if loaded else []
     fresh, repeated, relabelled = _fresh([*loaded.train, *held_out] if loaded else [], own)
@@ -119,8 +119,8 @@ def _refuse_lacking(part: str, sentences: Sequence[Sentence], sources: Sequence[
     lacking = [name for name in CLASSES if all(each.label != name for each in sentences)]
     if lacking:
         raise BadCorpus(
-            f"{', '.join(sources)}: sentences of every class expected in the {part} part, "
-            f"was {len(sentences)} sentences without {', '.join(lacking)}"
+            f"{', '.join(sources)}: expected sentences of every class in the {part} part, "
+            f"got {len(sentences)} sentences without {', '.join(lacking)}"
         )
 
 

@@ -111,7 +111,7 @@ def reliability(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -
     return {"ece": found.ece, "bins": found.rows()}
 
 
-def wrong_ones(
+def misread_sentences(
     sentences: Sequence[Sentence], labels: NDArray[np.int64], probabilities: NDArray[np.float64]
 ) -> list[dict[str, Any]]:
     """Every sentence that the model reads otherwise than it is labelled, the surest mistakes first."""

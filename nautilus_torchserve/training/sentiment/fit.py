@@ -1,7 +1,6 @@
 """Fitting a sentiment model: the head on the encoder as it is, then both; the temperature of its probabilities."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +15,10 @@ from torch.nn import functional
 from model_defs.sentiment_transformer import CLASSES, SentimentTransformer
 from nautilus_torchserve.scores.classification import logit_log_losses
 from nautilus_torchserve.training.fit.checkpoints import Checkpoints, History
-from nautilus_torchserve.training.fit.loop import fit_loop
+from nautilus_torchserve.training.fit.checks import check_counts, check_positive
+from nautilus_torchserve.training.fit.loop import fit_loop, mixed_precision
 from nautilus_torchserve.training.fit.moving_average import MovingAverage
-from nautilus_torchserve.training.sentiment.batches import Tokenised, padded, shuffled_batches, sorted_batches
+from nautilus_torchserve.training.sentiment.batches import TokenizedPart, padded, shuffled_batches, sorted_batches
 from nautilus_torchserve.training.sentiment.head import BATCH, put_head
 from nautilus_torchserve.user_error import InvalidArgument
 
@@ -68,26 +68,22 @@ class SentimentFitConfig:
     """Of the validation part, each epoch's order of sentences and its dropout."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "patience", "batch_sentences"):
-            if getattr(self, name) < 1:
-                raise InvalidArgument(f"{name} of at least 1 expected, was {getattr(self, name)}")
-        for name in ("learning_rate", "layer_decay", "head_learning_rate", "head_inverse_penalty", "clip_norm"):
-            if not getattr(self, name) > 0:
-                raise InvalidArgument(f"{name} above 0 expected, was {getattr(self, name)}")
+        check_counts(self, "epochs", "patience", "batch_sentences")
+        check_positive(self, "learning_rate", "layer_decay", "head_learning_rate", "head_inverse_penalty", "clip_norm")
         if not 0 < self.validation_share < 1:
-            raise InvalidArgument(f"validation_share in (0, 1) expected, was {self.validation_share}")
+            raise InvalidArgument(f"expected validation_share in (0, 1), got {self.validation_share}")
         if not self.rdrop >= 0:
-            raise InvalidArgument(f"rdrop of at least 0 expected, was {self.rdrop}")
+            raise InvalidArgument(f"expected rdrop of at least 0, got {self.rdrop}")
         for name in ("warm_up_share", "label_smoothing", "average_decay", "dropout"):
             if not 0 <= getattr(self, name) < 1:
-                raise InvalidArgument(f"{name} in [0, 1) expected, was {getattr(self, name)}")
+                raise InvalidArgument(f"expected {name} in [0, 1), got {getattr(self, name)}")
 
 
 def fit_sentiment(
     network: SentimentTransformer,
     head: LogisticRegression,
-    train: Tokenised,
-    validation: Tokenised,
+    train: TokenizedPart,
+    validation: TokenizedPart,
     config: SentimentFitConfig,
     device: torch.device,
     checkpoints: Checkpoints,
@@ -141,11 +137,11 @@ def fit_sentiment(
     return history
 
 
-def logits(network: SentimentTransformer, part: Tokenised, device: torch.device) -> NDArray[np.float64]:
+def logits(network: SentimentTransformer, part: TokenizedPart, device: torch.device) -> NDArray[np.float64]:
     """What the network says to each sentence, before temperature and softmax, float64 [n, 3]."""
     network.to(device).eval()
     found = np.empty((len(part), len(CLASSES)))
-    with torch.inference_mode(), _mixed_precision(device):
+    with torch.inference_mode(), mixed_precision(device):
         for places in sorted_batches(part, BATCH):
             found[places] = network(padded(part, places, network.padding).to(device)).double().cpu().numpy()
     return found
@@ -180,7 +176,7 @@ def _train_epoch(
     network: SentimentTransformer,
     optimizer: torch.optim.Optimizer,
     average: MovingAverage,
-    part: Tokenised,
+    part: TokenizedPart,
     config: SentimentFitConfig,
     epoch: int,
     device: torch.device,
@@ -199,7 +195,7 @@ def _train_epoch(
             group["lr"] = group["greatest"] * share
         tokens = padded(part, places, network.padding).to(device)
         labels = torch.from_numpy(part.labels[places]).to(device)
-        with _mixed_precision(device):
+        with mixed_precision(device):
             answers = [network(tokens).float() for _ in range(2 if config.rdrop else 1)]  # (B, 3) each
         loss = torch.stack([functional.cross_entropy(each, labels, **options) for each in answers]).mean()
         if config.rdrop:
@@ -243,7 +239,3 @@ def _embeddings(encoder: nn.Module) -> nn.Module:
     """What is below the first layer; of an encoder that does not say, the words' vectors."""
     below = getattr(encoder, "embeddings", None)
     return below if isinstance(below, nn.Module) else encoder.get_input_embeddings()  # type: ignore[operator]
-
-
-def _mixed_precision(device: torch.device) -> AbstractContextManager[Any]:
-    return torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else nullcontext()

@@ -7,14 +7,14 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 from model_defs.sentiment_transformer import SentimentTransformer
-from nautilus_torchserve.training.sentiment.batches import Tokenised, padded, sorted_batches
+from nautilus_torchserve.training.sentiment.batches import TokenizedPart, padded, sorted_batches
 
 BATCH = 64
 """Sentences of a batch where no gradient is needed."""
 _ITERATIONS = 5_000
 
 
-def mean_states(network: SentimentTransformer, part: Tokenised, device: torch.device) -> NDArray[np.float32]:
+def mean_states(network: SentimentTransformer, part: TokenizedPart, device: torch.device) -> NDArray[np.float32]:
     """The mean of each sentence's last states, float32 [n, width]."""
     network.to(device).eval()
     found = np.empty((len(part), network.head.in_features), np.float32)

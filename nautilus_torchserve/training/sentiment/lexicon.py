@@ -75,7 +75,7 @@ _NEAR = 5
 _LEAST_STEM = 3
 
 
-def lexicon_answers(texts: Sequence[str]) -> NDArray[np.int64]:
+def lexicon_predictions(texts: Sequence[str]) -> NDArray[np.int64]:
     """Places in `CLASSES` [n]: what the words of each text say together."""
     return np.array([int(np.sign(lexicon_score(text))) + CLASSES.index("neutral") for text in texts], np.int64)
 

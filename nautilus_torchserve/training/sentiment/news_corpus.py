@@ -49,16 +49,16 @@ def load_corpus(folder: Path) -> Corpus:
     """
     paths = sorted(folder.glob("*.csv"))
     if not paths:
-        raise BadCorpus(f"{folder}: CSV files of sentences expected, was without")
+        raise BadCorpus(f"{folder}: expected CSV files of sentences, got none")
     held_out_path = folder / HELD_OUT
     if not held_out_path.is_file():
-        raise BadCorpus(f"{held_out_path}: the subtopics held out expected, one a line, was missing")
+        raise BadCorpus(f"{held_out_path}: expected the held-out subtopics, one per line, got no file")
     sentences = [sentence for path in paths for sentence in _topic(path)]
     _refuse_repeated(folder, sentences)
     held_out = set(held_out_path.read_text(encoding="utf-8").split())
     unknown = sorted(held_out - {sentence.topic for sentence in sentences})
     if unknown:
-        raise BadCorpus(f"{held_out_path}: subtopics of the corpus expected, was {', '.join(unknown)}")
+        raise BadCorpus(f"{held_out_path}: expected subtopics of the corpus, got {', '.join(unknown)}")
     return Corpus(
         train=tuple(sentence for sentence in sentences if sentence.topic not in held_out),
         held_out=tuple(sentence for sentence in sentences if sentence.topic in held_out),
@@ -77,7 +77,7 @@ def load_labelled(path: Path) -> tuple[Sentence, ...]:
         Naming file, line, what it was and what was expected.
     """
     if not path.is_file():
-        raise BadCorpus(f"{path}: a file of labelled sentences expected, was missing")
+        raise BadCorpus(f"{path}: expected a file of labelled sentences, got none")
     content = path.read_bytes()
     try:
         text = content.decode("utf-8-sig")
@@ -85,12 +85,12 @@ def load_labelled(path: Path) -> tuple[Sentence, ...]:
         text = content.decode("latin-1")
     lines = text.splitlines()
     if not lines:
-        raise BadCorpus(f"{path}: labelled sentences expected, was empty")
+        raise BadCorpus(f"{path}: expected labelled sentences, got an empty file")
     header = {name.strip().lower() for name in next(csv.reader(lines[:1]))}
     read = _csv(path, text) if {"text", "label"} <= header else _at_lines(path, lines)
     sentences = tuple(read)
     if not sentences:
-        raise BadCorpus(f"{path}: labelled sentences expected, was only a header")
+        raise BadCorpus(f"{path}: expected labelled sentences, got only a header")
     return sentences
 
 
@@ -99,12 +99,13 @@ def _topic(path: Path) -> Iterator[Sentence]:
     with path.open(encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file, strict=True)
         if tuple(reader.fieldnames or ()) != COLUMNS:
-            raise BadCorpus(f"{path}: columns {', '.join(COLUMNS)} expected, was {reader.fieldnames}")
+            raise BadCorpus(f"{path}: expected columns {', '.join(COLUMNS)}, got {reader.fieldnames}")
         for row in reader:
             if row.get(None) or None in row.values():
-                raise BadCorpus(f"{path}: line {reader.line_num}: {len(COLUMNS)} columns expected, was another number")
+                raise BadCorpus(f"{path}: line {reader.line_num}: expected {len(COLUMNS)} columns, got more or fewer")
             if row["style"] not in STYLES:
-                raise BadCorpus(f"{path}: line {reader.line_num}: style {_one_of(STYLES)}, was {row['style']!r}")
+                where = f"{path}: line {reader.line_num}"
+                raise BadCorpus(f"{where}: expected style {_one_of(STYLES)}, got {row['style']!r}")
             text, label = _checked(path, reader.line_num, row["text"], row["label"])
             yield Sentence(text, label, f"{path.stem}/{row['subtopic']}", row["style"])
 
@@ -116,7 +117,7 @@ def _csv(path: Path, text: str) -> Iterator[Sentence]:
         for row in reader:
             yield Sentence(*_checked(path, reader.line_num, row["text"] or "", row["label"] or ""))
     except csv.Error as error:
-        raise BadCorpus(f"{path}: line {reader.line_num}: comma-separated values expected, was: {error}") from None
+        raise BadCorpus(f"{path}: line {reader.line_num}: expected comma-separated values: {error}") from None
 
 
 def _at_lines(path: Path, lines: list[str]) -> Iterator[Sentence]:
@@ -124,7 +125,7 @@ def _at_lines(path: Path, lines: list[str]) -> Iterator[Sentence]:
         text, at, label = line.rpartition("@")
         if not at:
             raise BadCorpus(
-                f"{path}: line {number}: text@label, or a CSV header with text and label, expected, was {line[:60]!r}"
+                f"{path}: line {number}: expected text@label, or a CSV header with text and label, got {line[:60]!r}"
             )
         yield Sentence(*_checked(path, number, text, label))
 
@@ -132,14 +133,14 @@ def _at_lines(path: Path, lines: list[str]) -> Iterator[Sentence]:
 def _checked(path: Path, line: int, text: str, label: str) -> tuple[str, str]:
     text, label = text.strip(), label.strip().lower()
     if not text:
-        raise BadCorpus(f"{path}: line {line}: a sentence expected, was empty")
+        raise BadCorpus(f"{path}: line {line}: expected a sentence, got none")
     if label not in CLASSES:
-        raise BadCorpus(f"{path}: line {line}: label {_one_of(CLASSES)}, was {label!r}")
+        raise BadCorpus(f"{path}: line {line}: expected label {_one_of(CLASSES)}, got {label!r}")
     return text, label
 
 
 def _one_of(names: tuple[str, ...]) -> str:
-    return f"{', '.join(names[:-1])} or {names[-1]} expected"
+    return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 def _refuse_repeated(folder: Path, sentences: list[Sentence]) -> None:
@@ -148,6 +149,6 @@ def _refuse_repeated(folder: Path, sentences: list[Sentence]) -> None:
         key = " ".join(sentence.text.lower().split())
         if key in seen:
             raise BadCorpus(
-                f"{folder}: every sentence once expected, was in {seen[key]} and {sentence.topic}: {sentence.text!r}"
+                f"{folder}: expected every sentence once, got it in {seen[key]} and {sentence.topic}: {sentence.text!r}"
             )
         seen[key] = sentence.topic

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from nautilus_torchserve.training.fit.checks import check_counts
 from nautilus_torchserve.training.runs.config import read_config
 from nautilus_torchserve.training.runs.options import choose_device, read_setting
 from nautilus_torchserve.training.sentiment.fit import SentimentFitConfig
-from nautilus_torchserve.user_error import InvalidArgument
 
 SECTIONS = ("fit",)
 
@@ -24,8 +24,7 @@ class SentimentTraining:
     """Of the CPU; more fit quicker where there are more cores, and come to other last bits."""
 
     def __post_init__(self) -> None:
-        if self.threads < 1:
-            raise InvalidArgument(f"threads of at least 1 expected, was {self.threads}")
+        check_counts(self, "threads")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""

@@ -6,28 +6,28 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.special import softmax
 
 from model_defs.sentiment_transformer import SentimentTransformer
-from nautilus_torchserve.code_version import git_commit
 from nautilus_torchserve.features.text import TEXT_SCHEMA, script_of
 from nautilus_torchserve.inference.text_model import TOKENIZER
+from nautilus_torchserve.models.table import SENTIMENT
 from nautilus_torchserve.training.fit.checkpoints import History
+from nautilus_torchserve.training.runs.result import describe_run
 from nautilus_torchserve.training.sentiment.backbone import Backbone
-from nautilus_torchserve.training.sentiment.batches import Tokenised
+from nautilus_torchserve.training.sentiment.batches import TokenizedPart
 from nautilus_torchserve.training.sentiment.data import SentimentData
 from nautilus_torchserve.training.sentiment.evaluate import (
     MODEL,
     class_facts,
     evaluate,
+    misread_sentences,
     reliability,
     scores,
-    wrong_ones,
 )
 from nautilus_torchserve.training.sentiment.fit import log_loss
-from nautilus_torchserve.training.sentiment.lexicon import lexicon_answers
+from nautilus_torchserve.training.sentiment.lexicon import lexicon_predictions
 from nautilus_torchserve.training.sentiment.news_corpus import CLASSES, Sentence
 from nautilus_torchserve.training.sentiment.options import SentimentTraining
 
@@ -37,27 +37,27 @@ _LEAST_SCRIPT_SHARE = 0.01
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
-    """Sentences with what the finished model, and others, say to them."""
+class ScoredSentences:
+    """Sentences with the predictions of the finished model and of simpler ones."""
 
     sentences: tuple[Sentence, ...]
-    part: Tokenised
+    part: TokenizedPart
     """The same as tokens."""
     logits: NDArray[np.float64]
-    """The model's [n, 3], before its temperature."""
+    """The model's logits [n, 3], before its temperature."""
     head_alone: NDArray[np.int64]
-    """What the head on the encoder as it was decides for [n]."""
+    """Classes predicted by the head on the encoder as it was [n]."""
 
     def probabilities(self, temperature: float) -> NDArray[np.float64]:
-        """The model's [n, 3], at a temperature."""
+        """Return the model's probabilities [n, 3] at a temperature."""
         return np.asarray(softmax(self.logits / temperature, axis=1), np.float64)
 
-    def answers(self) -> dict[str, NDArray[np.int64]]:
-        """What everybody decides for, the model first."""
+    def predictions(self) -> dict[str, NDArray[np.int64]]:
+        """Return the classes that each predicts, the model first."""
         return {
             MODEL: self.logits.argmax(axis=1),
             HEAD_ALONE: self.head_alone,
-            WORD_LIST: lexicon_answers([each.text for each in self.sentences]),
+            WORD_LIST: lexicon_predictions([each.text for each in self.sentences]),
         }
 
 
@@ -66,7 +66,7 @@ class Benchmark:
     """A user's labelled file that the finished model is scored on."""
 
     source: str
-    judged: Judged
+    judged: ScoredSentences
     left_out: int
     """Its sentences that the model was fitted on or stopped by."""
 
@@ -77,7 +77,7 @@ def record(
     training: SentimentTraining,
     network: SentimentTransformer,
     history: History,
-    held_out: Judged,
+    held_out: ScoredSentences,
     benchmarks: Sequence[Benchmark],
 ) -> dict[str, Any]:
     """``evaluation.json``: all that `reporting.evaluation.sentiment_page` shows, in plain JSON
@@ -88,13 +88,13 @@ def record(
     return {
         "title": f"Sentiment on {backbone.name}",
         "classes": list(CLASSES),
-        **evaluate(held_out.sentences, labels, held_out.answers(), training.fit.seed),
+        **evaluate(held_out.sentences, labels, held_out.predictions(), training.fit.seed),
         "calibration": {
             "temperature": temperature,
             "before": _calibration(held_out, 1.0),
             "after": _calibration(held_out, temperature),
         },
-        "wrong": wrong_ones(held_out.sentences, labels, probabilities),
+        "wrong": misread_sentences(held_out.sentences, labels, probabilities),
         "benchmarks": [_benchmark(each, temperature) for each in benchmarks],
         "history": {
             "train_loss": history.train_loss,
@@ -133,9 +133,10 @@ def describe(
     """``model.json``: what goes into the archive about the model that is served."""
     after = evaluation["calibration"]["after"]
     held_out = {**evaluation["scores"][MODEL], "ece": after["ece"], "log_loss": after["log_loss"]}
-    return {
-        "model": "sentiment",
-        "network": {
+    return describe_run(
+        SENTIMENT.name,
+        training.fit.seed,
+        network={
             "module": SentimentTransformer.__module__,
             "config": {
                 "backbone": backbone.config,
@@ -143,13 +144,13 @@ def describe(
                 "dropout": training.fit.dropout,
             },
         },
-        "feature_schema": TEXT_SCHEMA.to_dict(),
-        "files": [TOKENIZER],
-        "scripts": scripts(each.text for each in data.train),
-        "unknown_token": backbone.unknown_token,
-        "temperature": network.temperature.item(),
-        "label": {"classes": list(CLASSES)},
-        "training": {
+        feature_schema=TEXT_SCHEMA.to_dict(),
+        files=[TOKENIZER],
+        scripts=scripts(each.text for each in data.train),
+        unknown_token=backbone.unknown_token,
+        temperature=network.temperature.item(),
+        label={"classes": list(CLASSES)},
+        training={
             "source": ", ".join(data.sources),
             "sha256": data.sha256,
             "sentences": sum(map(len, _parts(data).values())),
@@ -157,14 +158,11 @@ def describe(
             "backbone": backbone.name,
             "backbone_sha256": backbone.sha256,
         },
-        "metrics": {
+        metrics={
             "held_out": held_out,
             **{name: evaluation[name] for name in ("per_class", "gains", "beats_baselines", "edge", "benchmarks")},
         },
-        "seed": training.fit.seed,
-        "git_commit": git_commit(),
-        "torch": torch.__version__,
-    }
+    )
 
 
 def scripts(texts: Iterable[str]) -> list[str]:
@@ -176,7 +174,7 @@ def scripts(texts: Iterable[str]) -> list[str]:
 
 def _benchmark(benchmark: Benchmark, temperature: float) -> dict[str, Any]:
     judged = benchmark.judged
-    labels, answers = judged.part.labels, judged.answers()
+    labels, answers = judged.part.labels, judged.predictions()
     return {
         "source": benchmark.source,
         "sentences": len(judged.sentences),
@@ -188,7 +186,7 @@ def _benchmark(benchmark: Benchmark, temperature: float) -> dict[str, Any]:
     }
 
 
-def _calibration(judged: Judged, temperature: float) -> dict[str, Any]:
+def _calibration(judged: ScoredSentences, temperature: float) -> dict[str, Any]:
     found = reliability(judged.probabilities(temperature), judged.part.labels)
     return {**found, "log_loss": log_loss(judged.logits, judged.part.labels, temperature)}
 

@@ -73,10 +73,11 @@ def tick_dataset(trades: Trades, labels: LabelConfig, window: int = WINDOW) -> D
     left = max(len(index) - 2 * gap, 0)
     counts = {name: int(share * left) for name, share in SHARES.items()}
     if min(counts.values()) < MIN_ROWS:
-        were = ", ".join(f"{count} {name}" for name, count in counts.items())
+        part_rows = ", ".join(f"{count} {name}" for name, count in counts.items())
         raise BadData(
-            f"{trades.source}: at least {MIN_ROWS} rows expected in each part, was {were} rows of {len(trades)} trades "
-            f"({window} go to the first window, {labels.horizon} to the last labels, {gap} to each of two gaps)"
+            f"{trades.source}: expected at least {MIN_ROWS} rows in each part, got {part_rows} of "
+            f"{len(trades)} trades ({window} go to the first window, {labels.horizon} to the last labels, {gap} to "
+            "each of two gaps)"
         )
     parts, start = {}, 0
     for name, count in counts.items():
@@ -90,8 +91,8 @@ def tick_dataset(trades: Trades, labels: LabelConfig, window: int = WINDOW) -> D
 def _refuse_missing_class(source: str, train: Part, labels: LabelConfig) -> None:
     counts = np.bincount(train.labels, minlength=len(CLASSES)).tolist()
     if min(counts) == 0:
-        were = ", ".join(f"{count} {name}" for name, count in zip(CLASSES, counts, strict=True))
+        counted = ", ".join(f"{count} {name}" for name, count in zip(CLASSES, counts, strict=True))
         raise BadData(
-            f"{source}: every class expected in the training part, was {were} "
+            f"{source}: expected every class in the training part, got {counted} "
             f"at horizon {labels.horizon} and cost {labels.cost_bps:g} bps"
         )

@@ -11,10 +11,10 @@ from torch.nn.functional import cross_entropy
 
 from model_defs.tick_classifier import TickClassifier, TickClassifierConfig
 from nautilus_torchserve.training.fit.checkpoints import Checkpoints, History
+from nautilus_torchserve.training.fit.checks import check_counts
 from nautilus_torchserve.training.fit.loop import fit_loop
 from nautilus_torchserve.training.fit.threads import threads
 from nautilus_torchserve.training.tick.dataset import DatasetSplit, Part
-from nautilus_torchserve.user_error import InvalidArgument
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,7 @@ class FitConfig:
     """Of the first weights and of each epoch's order of rows."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "patience", "batch_rows"):
-            if getattr(self, name) < 1:
-                raise InvalidArgument(f"{name} of at least 1 expected, was {getattr(self, name)}")
+        check_counts(self, "epochs", "patience", "batch_rows")
 
 
 def fit(

@@ -11,15 +11,15 @@ import pytest
 from experiment_records import HOUR_NS, INSTRUMENTS, START_NS, calls, predictions, trades
 from scipy import stats
 
-from nautilus_torchserve.experiments.ab.analysis import Analysis, Reading, analyze
+from nautilus_torchserve.experiments.ab.analysis import Analysis, IncrementalAnalysis, analyze
 from nautilus_torchserve.experiments.ab.experiment import (
     BadExperiment,
     NoExperiment,
+    challenger_instruments,
     concerns,
     experiments,
     find_experiment,
     plan,
-    with_challenger,
 )
 from nautilus_torchserve.experiments.ab.rules import Action, Rules
 from nautilus_torchserve.traffic.records import ClosedTrade, ScoredPrediction
@@ -118,7 +118,7 @@ def test_a_slice_is_a_cluster_where_time_is_split(store: TrafficStore) -> None:
 
 def test_reading_in_pieces_is_reading_at_once(store: TrafficStore) -> None:
     experiment = store.start(PLANNED)
-    reading, looks = Reading(store, "trial"), []
+    reading, looks = IncrementalAnalysis(store, "trial"), []
     for hour in range(4):
         store.keep(predictions(experiment, "1.0", 300, 0.5 + hour / 20, blocks=5, hour=5 * hour))
         store.keep(predictions(experiment, "2.0", 200, 0.6, blocks=5, hour=5 * hour))
@@ -180,13 +180,13 @@ def test_rules_are_stored_with_the_experiment(store: TrafficStore) -> None:
 @pytest.mark.parametrize(
     ("changes", "because"),
     [
-        ({"challenger": "1.0"}, "two versions expected"),
-        ({"share": 0.0}, "more than 0 and less than 100 % expected, was 0 %"),
-        ({"share": 1.0}, "was 100 %"),
+        ({"challenger": "1.0"}, "expected two versions"),
+        ({"share": 0.0}, "expected more than 0 and less than 100 %, got 0 %"),
+        ({"share": 1.0}, "got 100 %"),
         ({"slice_ns": 0}, "slice"),
     ],
 )
-def test_plans_that_cannot_be_meant_are_refused(changes: dict, because: str) -> None:
+def test_plans_that_make_no_sense_are_refused(changes: dict, because: str) -> None:
     with pytest.raises(BadExperiment, match=because):
         plan(**({"model": "tick", "baseline": "1.0", "challenger": "2.0"} | changes))
 
@@ -198,14 +198,14 @@ def test_only_experiments_are_found(store: TrafficStore) -> None:
     assert [each.name for each in experiments(store)] == ["trial"]
     assert find_experiment(store, "trial").model == "price"
     for name in ("a-canary", "nobody"):
-        with pytest.raises(NoExperiment, match=f"an experiment's name expected, was '{name}'"):
+        with pytest.raises(NoExperiment, match=f"expected an experiment's name, got '{name}'"):
             find_experiment(store, name)
 
 
 def test_the_challenger_gets_its_share_of_the_instruments() -> None:
     instruments = [f"S{number}" for number in range(2_000)]
 
-    theirs = with_challenger(plan("tick", "1.0", "2.0", share=0.1, name="trial"), instruments)
+    theirs = challenger_instruments(plan("tick", "1.0", "2.0", share=0.1, name="trial"), instruments)
 
     assert len(theirs) == pytest.approx(200, abs=50)
 
@@ -213,13 +213,13 @@ def test_the_challenger_gets_its_share_of_the_instruments() -> None:
 @pytest.mark.parametrize(
     ("unit", "slice_ns", "share", "instruments", "concern"),
     [
-        (Unit.INSTRUMENT, DAY_NS, 0.1, 1, "with one instrument a split by instrument is no experiment"),
-        (Unit.INSTRUMENT, DAY_NS, 0.1, 8, "of 8 instruments would be with the challenger; 3 with each version"),
-        (Unit.INSTRUMENT, DAY_NS, 0.9, 12, "of 12 instruments would be with the challenger"),
+        (Unit.INSTRUMENT, DAY_NS, 0.1, 1, "expected at least two instruments for a split by instrument"),
+        (Unit.INSTRUMENT, DAY_NS, 0.1, 8, "of 8 instruments are with the challenger; a promotion needs 3 with each"),
+        (Unit.INSTRUMENT, DAY_NS, 0.9, 12, "of 12 instruments are with the challenger"),
         (Unit.INSTRUMENT, DAY_NS, 0.5, 40, None),
         (Unit.INSTRUMENT, DAY_NS, 0.1, 0, None),
         (Unit.TIME, HOUR_NS, 0.5, 1, None),
-        (Unit.TIME, DAY_NS, 0.1, 1, "some 200 days"),
+        (Unit.TIME, DAY_NS, 0.1, 1, "about 200 days"),
     ],
 )
 def test_few_instruments_and_long_slices_are_warned_of(

@@ -20,8 +20,8 @@ from nautilus_torchserve.experiments.ab.analysis import analyze
 from nautilus_torchserve.experiments.ab.auto import AutoSettings, check_versions, follow
 from nautilus_torchserve.experiments.ab.experiment import NoExperiment, plan
 from nautilus_torchserve.experiments.ab.rules import Rules
+from nautilus_torchserve.release.rollout.gates import Limits
 from nautilus_torchserve.release.rollout.journal import RolloutRefused, read_journal
-from nautilus_torchserve.release.rollout.limits import Limits
 from nautilus_torchserve.release.rollout.rollout import promote, register, remove
 from nautilus_torchserve.traffic.records import ScoredPrediction
 from nautilus_torchserve.traffic.router import Router
@@ -75,12 +75,13 @@ def trade(router: Router, store: TrafficStore, rows: np.ndarray, seed: int, hour
     kept = []
     for hour in range(hours):
         for instrument in INSTRUMENTS:
-            asked, ts_ns = rows[random.integers(len(rows), size=8)], START_NS + hour * HOUR_NS
-            answer = router.predict(asked, instrument, ts_ns)
-            said = np.array(CLASSES)[np.argmax([answer.outputs[each.lower()] for each in CLASSES], axis=0)]
+            inputs, ts_ns = rows[random.integers(len(rows), size=8)], START_NS + hour * HOUR_NS
+            response = router.predict(inputs, instrument, ts_ns)
+            predicted = np.array(CLASSES)[np.argmax([response.outputs[name.lower()] for name in CLASSES], axis=0)]
+            split, version = router.split_name(), response.version
             kept += [
-                ScoredPrediction(router.split_name(), "tick", answer.version, instrument, ts_ns, str(each), true, None)
-                for each, true in zip(said, judged(asked, int(random.integers(2**31))), strict=True)
+                ScoredPrediction(split, "tick", version, instrument, ts_ns, str(name), true, None)
+                for name, true in zip(predicted, judged(inputs, int(random.integers(2**31))), strict=True)
             ]
     router.refresh()
     store.keep(kept)
@@ -250,11 +251,11 @@ def test_a_promotion_that_was_killed_is_taken_back_and_made_anew(
     with auto_process(desk, f"sqlite:///{tmp_path}/traffic.db", "--watch", "60") as process:
         until(lambda: manager.default_version("tick") == better, process)
     assert read_journal(desk.target, "tick").under_way is not None  # killed while it was watched
-    said: list[str] = []
+    lines: list[str] = []
 
-    outcome = follow(desk.target, store, "ab", SETTINGS, said.append)
+    outcome = follow(desk.target, store, "ab", SETTINGS, lines.append)
 
-    assert "1.0 is the default version again" in said[0]
+    assert "1.0 is the default version again" in lines[0]
     assert (outcome.state, outcome.ok) == (State.PROMOTED, True), outcome.reason
     assert manager.default_version("tick") == better
     assert store.split("ab").state is State.PROMOTED
@@ -293,7 +294,7 @@ def test_what_was_not_decided_between_these_versions_is_not_carried_out(
     better = challenge(desk.make(fresh_version()))
     decided(store, better, 0.7, baseline="0.9")  # which was the default version once
 
-    with pytest.raises(RolloutRefused, match=r"baseline 0\.9 as the server's default version expected, was 1\.0"):
+    with pytest.raises(RolloutRefused, match=r"expected the baseline 0\.9 as the server's default version, got 1\.0"):
         follow(desk.target, store, "ab", SETTINGS)
     with pytest.raises(RolloutRefused, match="not registered"):
         check_versions(desk.target, "tick", "9.9")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
 from nautilus_torchserve.experiments.ab.experiment import plan
-from nautilus_torchserve.experiments.ab.metrics import VersionTally, classification
+from nautilus_torchserve.experiments.ab.metrics import VersionSums, classification
 from nautilus_torchserve.traffic.records import CallWindow, latency_bucket
 
 PLANNED = plan("tick", "1.0", "2.0", name="trial")
@@ -41,7 +41,7 @@ def test_classification_is_scikit_learns(pairs: list[tuple[str, str]]) -> None:
 @example([0.1] * 7)
 @given(st.lists(st.floats(-50, 50).map(lambda value: round(value, 2)), min_size=2, max_size=60))
 def test_trades_are_numpys(returns_bps: list[float]) -> None:
-    tally = VersionTally("2.0", HOUR_NS, HOUR_NS)
+    tally = VersionSums("2.0", HOUR_NS, HOUR_NS)
     for trade in trades(PLANNED, "2.0", returns_bps):
         tally.add(trade)
     returns = np.array(returns_bps)
@@ -59,7 +59,7 @@ def test_trades_are_numpys(returns_bps: list[float]) -> None:
 
 @given(st.lists(st.lists(st.floats(0.2, 50), max_size=20), min_size=1, max_size=5), st.integers(0, 3))
 def test_latency_and_errors_are_those_of_all_windows(latencies_ms: list[list[float]], errors: int) -> None:
-    tally, together = VersionTally("2.0", HOUR_NS, HOUR_NS), np.array([each for some in latencies_ms for each in some])
+    tally, together = VersionSums("2.0", HOUR_NS, HOUR_NS), np.array([each for some in latencies_ms for each in some])
     for some in latencies_ms:
         tally.add(
             CallWindow(
@@ -89,7 +89,7 @@ def test_latency_and_errors_are_those_of_all_windows(latencies_ms: list[list[flo
 
 
 def test_a_version_without_records_has_no_figures() -> None:
-    found = VersionTally("2.0", HOUR_NS, HOUR_NS).metrics()
+    found = VersionSums("2.0", HOUR_NS, HOUR_NS).metrics()
 
     assert found.classification.predictions == found.trades == found.requests == 0
     assert all(

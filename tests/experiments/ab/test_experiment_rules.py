@@ -1,4 +1,4 @@
-"""The decision rules: which facts promote, which roll back, and which rules cannot be meant."""
+"""The decision rules: which facts promote, which roll back, and which rules make no sense."""
 
 import math
 from dataclasses import fields, replace
@@ -70,16 +70,16 @@ def test_a_decision_carries_its_numbers() -> None:
 @pytest.mark.parametrize(
     ("given", "because"),
     [
-        ("alpha=1.5", "alpha: a probability in (0, 1) expected, was 1.5"),
-        ("promote_accuracy=-0.01", "promote_accuracy: a number above 0 expected, was -0.01"),
-        ("promote_accuracy=nan", "promote_accuracy: a number above 0 expected, was nan"),
-        ("rollback_error_ratio=1", "rollback_error_ratio: more than 1 expected, was 1.0"),
-        ("least_predictions=1", "least_predictions: at least 2 expected, was 1"),
-        ("least_blocks=some", "least_blocks: int expected, was 'some'"),
+        ("alpha=1.5", "alpha: expected a probability in (0, 1), got 1.5"),
+        ("promote_accuracy=-0.01", "promote_accuracy: expected a number above 0, got -0.01"),
+        ("promote_accuracy=nan", "promote_accuracy: expected a number above 0, got nan"),
+        ("rollback_error_ratio=1", "rollback_error_ratio: expected more than 1, got 1.0"),
+        ("least_predictions=1", "least_predictions: expected at least 2, got 1"),
+        ("least_blocks=some", "least_blocks: expected int, got 'some'"),
         ("least_blocs=3", "one of alpha, promote_accuracy"),
     ],
 )
-def test_rules_that_cannot_be_meant_are_refused(given: str, because: str) -> None:
+def test_rules_that_make_no_sense_are_refused(given: str, because: str) -> None:
     with pytest.raises(BadRules) as refused:
         Rules.from_texts([given])
 

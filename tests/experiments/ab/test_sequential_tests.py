@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from nautilus_torchserve.experiments.ab.cluster_sums import Tally
+from nautilus_torchserve.experiments.ab.cluster_sums import ClusterSums
 from nautilus_torchserve.experiments.ab.dependence import (
     by_blocks,
     by_blocks_and_instruments,
@@ -164,7 +164,7 @@ clustered = st.lists(
 def test_a_tallys_variance_is_the_largest_of_its_clusterings(
     observations: list[tuple[float, int, str]], by_instrument: bool
 ) -> None:
-    tally, found = Tally(), np.array([value for value, *_ in observations])
+    tally, found = ClusterSums(), np.array([value for value, *_ in observations])
     for value, block, instrument in observations:
         tally.observe(value, block, instrument)
     residuals, largest = found - found.mean(), found.var(ddof=1)
@@ -188,7 +188,7 @@ def test_a_tallys_variance_is_the_largest_of_its_clusterings(
 def test_the_simulation_clusters_as_a_tally_does() -> None:
     random = np.random.default_rng(3)
     right = random.integers(0, 6, (1, 7, 4))  # of 5 predictions: 7 blocks, 4 instruments
-    tally, by_time = Tally(), Tally()
+    tally, by_time = ClusterSums(), ClusterSums()
     for block in range(7):
         for instrument in range(4):
             for number in range(5):

@@ -1,4 +1,4 @@
-"""A canary climbs while gates hold, goes back by itself when they do not, and is never promoted by silence."""
+"""A canary goes on while its gates hold, withdraws the challenger when one breaks, and never promotes without calls."""
 
 import signal
 import threading
@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 from challengers import Behaviour, made_up_router, target_of, version_of
 
-from nautilus_torchserve.experiments.canary.calls import CanaryCalls
-from nautilus_torchserve.experiments.canary.canary import CanarySettings, canary
+from nautilus_torchserve.experiments.canary.canary import CanaryCalls, CanarySettings, canary
 from nautilus_torchserve.experiments.canary.gates import GateLimits
-from nautilus_torchserve.experiments.lifecycle import abandoned, end_abandoned
+from nautilus_torchserve.experiments.lifecycle import end_abandoned, find_abandoned
+from nautilus_torchserve.release.rollout.gates import Limits
 from nautilus_torchserve.release.rollout.journal import RolloutRefused, locked
-from nautilus_torchserve.release.rollout.limits import Limits
 from nautilus_torchserve.release.rollout.target import Target
 from nautilus_torchserve.serving.server.torchserve import TorchServe
 from nautilus_torchserve.traffic.records import CallWindow
@@ -65,10 +64,10 @@ def store(tmp_path: Path) -> Iterator[TrafficStore]:
 
 def test_equal_challenger_becomes_the_default(target: Target, store: TrafficStore) -> None:
     baseline, challenger = challenger_of(target)
-    said: list[str] = []
+    lines: list[str] = []
 
     with made_up_router(store, MODEL, {baseline: Behaviour(), challenger: Behaviour()}):
-        report = canary(target, store, MODEL, challenger, replace(QUICK, steps=(1e-9, 0.3, 1.0)), said.append)
+        report = canary(target, store, MODEL, challenger, replace(QUICK, steps=(1e-9, 0.3, 1.0)), lines.append)
 
     assert report.ok, report.as_text()
     assert (report.outcome, report.previous, report.version) == ("serving", baseline, challenger)
@@ -78,7 +77,7 @@ def test_equal_challenger_becomes_the_default(target: Target, store: TrafficStor
     assert [step.name for step in report.steps][:3] == ["1e-07 %", "30 %", "100 %"]
     assert [step.found["calls"] > 0 for step in report.steps[:3]] == [False, True, True]
     assert ["drift of buy" in step.found for step in report.steps[:3]] == [False, True, False]  # at last, beside nobody
-    assert "passed over" in " ".join(said)  # no instrument falls into so small a share
+    assert "skipped" in " ".join(lines)  # no instrument falls into so small a share
 
 
 @pytest.mark.parametrize(
@@ -90,7 +89,7 @@ def test_equal_challenger_becomes_the_default(target: Target, store: TrafficStor
     ],
 )
 def test_worse_challenger_is_withdrawn(target: Target, store: TrafficStore, behaviour: Behaviour, gate: str) -> None:
-    """Here its router goes on saying that it asks it, which is why it is not unregistered."""
+    """The router here keeps using it, which is why it is not unregistered."""
     baseline, challenger = challenger_of(target)
 
     with made_up_router(store, MODEL, {baseline: Behaviour(), challenger: behaviour}, leaves=False):
@@ -101,11 +100,11 @@ def test_worse_challenger_is_withdrawn(target: Target, store: TrafficStore, beha
     assert (report.ok, report.failed_at, report.outcome) == (False, "30 %", "left")
     assert report.reason is not None
     assert report.reason.startswith(f"{gate}: ")
-    assert "stays registered: ['made up'] ask it" in report.reason
+    assert "stays registered: ['made up'] use it" in report.reason
     assert challenger_of(target) == (baseline, challenger)
 
 
-def test_nothing_is_promoted_by_silence(target: Target, store: TrafficStore) -> None:
+def test_nothing_is_promoted_without_calls(target: Target, store: TrafficStore) -> None:
     _, challenger = challenger_of(target)
 
     report = canary(target, store, MODEL, challenger, QUICK)
@@ -113,7 +112,7 @@ def test_nothing_is_promoted_by_silence(target: Target, store: TrafficStore) -> 
     (split,) = store.splits(MODEL)
     assert split.state is State.STOPPED
     assert (report.outcome, report.failed_at) == ("undone", "30 %")
-    assert "no traffic: 10 calls of the challenger expected, was 0" in str(report.reason)
+    assert "no traffic: expected 10 calls of the challenger, got 0" in str(report.reason)
     assert challenger_of(target)[1] == challenger
 
 
@@ -125,7 +124,7 @@ def test_few_good_calls_are_not_enough(target: Target, store: TrafficStore) -> N
 
     assert (report.outcome, report.failed_at) == ("undone", "30 %")
     assert report.steps[0].found["calls"] > 0
-    assert "no traffic: 1000000 calls of the challenger expected" in str(report.reason)
+    assert "no traffic: expected 1000000 calls of the challenger" in str(report.reason)
 
 
 def test_share_into_which_no_instrument_falls_is_not_enough_to_be_promoted(target: Target, store: TrafficStore) -> None:
@@ -154,8 +153,8 @@ def test_gate_that_nothing_proves_stops_the_canary(target: Target, store: Traffi
 def test_ctrl_c_stops_the_canary_and_keeps_the_challenger(target: Target, store: TrafficStore) -> None:
     baseline, challenger = challenger_of(target)
 
-    def interrupt(said: str) -> None:
-        if said.startswith("100 %"):
+    def interrupt(line: str) -> None:
+        if line.startswith("100 %"):
             signal.raise_signal(signal.SIGINT)
 
     with made_up_router(store, MODEL, {baseline: Behaviour(), challenger: Behaviour()}):
@@ -172,22 +171,22 @@ def test_ctrl_c_stops_the_canary_and_keeps_the_challenger(target: Target, store:
 def test_split_that_somebody_ends_stops_the_canary(target: Target, store: TrafficStore) -> None:
     _, challenger = challenger_of(target)
 
-    def end(said: str) -> None:
-        if said.startswith("30 %"):
+    def end(line: str) -> None:
+        if line.startswith("30 %"):
             store.end(store.splits(MODEL)[0].name, State.STOPPED)
 
-    report = canary(target, store, MODEL, challenger, QUICK, lambda said: end(said) if "held for" in said else None)
+    report = canary(target, store, MODEL, challenger, QUICK, lambda line: end(line) if "held for" in line else None)
 
     assert (report.ok, report.failed_at) == (False, "30 %")
-    assert "somebody ended it as stopped" in str(report.reason)
+    assert "got one that was ended as stopped" in str(report.reason)
 
 
 @pytest.mark.parametrize(
     ("model", "version", "says"),
     [
-        (MODEL, None, "another version than the default one expected"),
-        (MODEL, "9.9", "was not registered"),
-        ("nope", "1.0", "a registered model expected"),
+        (MODEL, None, "expected another version than the default one"),
+        (MODEL, "9.9", "READY workers, got none"),
+        ("nope", "1.0", "expected a registered model"),
     ],
 )
 def test_canary_of_nothing_is_refused(
@@ -210,7 +209,7 @@ def test_windows_that_began_before_a_step_are_not_of_it(store: TrafficStore) -> 
                 for version in ("1.0", "2.0", "an older one")
             ]
         )
-        calls.look()
+        calls.update()
         return calls.baseline.requests, calls.challenger.requests, calls.baseline_so_far.requests
 
     calls.begin_step(100)
@@ -239,11 +238,11 @@ def in_another_thread(work: Callable[[], object]) -> None:
 def test_canary_keeps_others_out(target: Target, store: TrafficStore) -> None:
     baseline, challenger = challenger_of(target)
 
-    def intrude(said: str) -> None:
-        if "held for" in said:
+    def intrude(line: str) -> None:
+        if "held for" in line:
             with pytest.raises(RolloutRefused, match=f"canary of {challenger}, process"):
                 in_another_thread(lambda: canary(target, store, MODEL, challenger, QUICK))
-            intruded.append(said)
+            intruded.append(line)
 
     intruded: list[str] = []
     canary(target, store, MODEL, challenger, QUICK, intrude)
@@ -260,18 +259,18 @@ def test_split_that_nobody_watches_is_found_and_ended(target: Target, store: Tra
     left = store.start(Split("left", MODEL, kind, baseline, challenger, 0.3))
 
     def look() -> None:
-        assert abandoned(target, store, MODEL) is None
+        assert find_abandoned(target, store, MODEL) is None
         with pytest.raises(RolloutRefused):
             end_abandoned(target, store, MODEL)
 
     with locked(target, MODEL, "canary"):
         in_another_thread(look)
-    assert abandoned(target, store, MODEL) == left
+    assert find_abandoned(target, store, MODEL) == left
     ended = end_abandoned(target, store, MODEL)
 
     assert ended is not None
     assert ended.state is State.STOPPED
-    assert (abandoned(target, store, MODEL), end_abandoned(target, store, MODEL)) == (None, None)
+    assert (find_abandoned(target, store, MODEL), end_abandoned(target, store, MODEL)) == (None, None)
 
 
 def test_canary_that_was_killed_after_its_promotion_ends_as_promoted(target: Target, store: TrafficStore) -> None:
@@ -288,7 +287,7 @@ def test_experiment_needs_no_watcher(target: Target, store: TrafficStore) -> Non
     baseline, challenger = challenger_of(target)
     store.start(Split("mine", MODEL, Kind.EXPERIMENT, baseline, challenger, 0.5))
 
-    assert abandoned(target, store, MODEL) is None
+    assert find_abandoned(target, store, MODEL) is None
     assert end_abandoned(target, store, MODEL) is None
     assert store.split("mine").state is State.RUNNING
 

@@ -10,8 +10,8 @@ from challengers import target_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nautilus_torchserve.experiments.calls import Calls
-from nautilus_torchserve.experiments.shadow.report import Comparison, Latency, ShadowReport, latency_of
+from nautilus_torchserve.experiments.records import CallTotals
+from nautilus_torchserve.experiments.shadow.report import Latency, ShadowComparison, ShadowReport, latency_of
 from nautilus_torchserve.experiments.shadow.shadow import ShadowSettings, shadow
 from nautilus_torchserve.release.rollout.journal import RolloutRefused
 from nautilus_torchserve.serving.server.torchserve import TorchServe
@@ -26,8 +26,8 @@ def answer(outputs: Mapping[str, float], baseline: Mapping[str, float], error: s
     return ShadowAnswer("split", "tick", "2.0", "I.SIM", 0, outputs, baseline, 1.0, error)
 
 
-def compared(*answers: ShadowAnswer) -> Comparison:
-    comparison = Comparison()
+def compared(*answers: ShadowAnswer) -> ShadowComparison:
+    comparison = ShadowComparison()
     comparison.add(answers)
     return comparison
 
@@ -60,7 +60,7 @@ probabilities = st.fixed_dictionaries({name: st.floats(0, 1) for name in TICK})
 @given(st.lists(st.tuples(probabilities, probabilities), min_size=1, max_size=30), st.integers(1, 29))
 def test_figures_are_numpys_and_come_in_any_portions(pairs: list[tuple[dict, dict]], portion: int) -> None:
     answers = [answer(theirs, ours) for theirs, ours in pairs]
-    comparison = Comparison()
+    comparison = ShadowComparison()
     comparison.add(answers[:portion])
     comparison.add(answers[portion:])
 
@@ -132,7 +132,7 @@ def test_outputs_that_only_one_has_are_named() -> None:
 
 
 def test_latencies_are_those_of_the_calls() -> None:
-    counts, calls = CallCounts("tick", "host"), Calls()
+    counts, calls = CallCounts("tick", "host"), CallTotals()
     for latency_ms in range(1, 101):
         counts.record_response("split", "1.0", latency_ms * 1_000_000, {})
     counts.record_failure("split", "1.0")
@@ -145,7 +145,7 @@ def test_latencies_are_those_of_the_calls() -> None:
     assert (found.requests, found.mean_ms) == (100, 50.5)
     assert 95 <= found.p95_ms <= 95 * 1.05
     assert 99 <= found.p99_ms <= 99 * 1.05
-    assert latency_of(Calls(requests=3, errors=3)) is None
+    assert latency_of(CallTotals(requests=3, errors=3)) is None
 
 
 def test_report_is_kept_as_json_and_as_text(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def store(tmp_path: Path) -> Iterator[TrafficStore]:
 
 
 @pytest.mark.parametrize(
-    ("version", "says"), [("1.0", "another version than the default one"), ("9.9", "not registered")]
+    ("version", "says"), [("1.0", "another version than the default one"), ("9.9", "READY workers, got none")]
 )
 def test_shadow_of_nothing_is_refused(tick_server: TorchServe, store: TrafficStore, version: str, says: str) -> None:
     with pytest.raises(RolloutRefused, match=says):
@@ -182,5 +182,5 @@ def test_shadow_of_nothing_is_refused(tick_server: TorchServe, store: TrafficSto
 
 @pytest.mark.parametrize("wrong", [{"for_s": 0.0}, {"share": 1.5}, {"share": 0.0}, {"answers": 0}, {"look_s": 0.0}])
 def test_settings_that_make_no_sense_are_refused(wrong: dict) -> None:
-    with pytest.raises(ValueError, match="expected, was"):
+    with pytest.raises(ValueError, match="expected "):
         ShadowSettings(**wrong)

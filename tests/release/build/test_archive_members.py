@@ -72,7 +72,7 @@ def test_a_members_other_weights_do_not_pass_the_ensembles_golden_answers(
         ({"members": ["price", "sentiment", "volume"]}, "expected model.json in .*volume, got none"),
         (
             {"network": {"module": "nautilus_torchserve.training.tick.fit", "config": {}}},
-            "a network in model_defs expected",
+            "expected a network in model_defs",
         ),
         (
             {

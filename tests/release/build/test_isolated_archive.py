@@ -26,10 +26,10 @@ NETWORK = "from model_defs.tick_classifier import build as _build\n{}\nbuild = _
 def own_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A user's own checkout, from which archives are built."""
     project = tmp_path / "project"
-    for name in ("features", "handlers", "model_defs", "wire", "archives/model-config"):
+    for name in ("handlers", "model_defs", "archives/model-config"):
         shutil.copytree(PROJECT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
     write(project, {"strategies/__init__.py": ""})
-    monkeypatch.setattr(builder, "PROJECT", project)
+    monkeypatch.setattr(builder, "BUNDLE", project)
     return project
 
 
@@ -125,7 +125,7 @@ def test_relative_imports_of_a_network_travel(own_project: Path, own_run: Path, 
     [
         ("import hypothesis", r"model_defs/own\.py:2: imports hypothesis, which is neither"),
         ("import nautilus_trader.model", r"model_defs/own\.py:2: imports nautilus_trader\.model, which is neither"),
-        ("import strategies", r"model_defs/own\.py:2: imports of features, handlers"),
+        ("import strategies", r"model_defs/own\.py:2: expected imports of handlers, model_defs"),
         ("__import__('mar' + 'ket')", r"model_defs/own\.py:2: tick: .*No module named 'market'; market is neither"),
         ("__import__('pand' + 'as')", r"model_defs/own\.py:2: tick: .*No module named 'pandas'; pandas is neither"),
         ("open('levels.txt')", r"model_defs/own\.py:2: tick: the archive does not load: FileNotFoundError: .*levels"),

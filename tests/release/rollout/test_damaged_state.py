@@ -78,7 +78,7 @@ class Site:
         }
 
     def call(self, arguments: Sequence[str]) -> tuple[int, str]:
-        """Exit status and what was said."""
+        """Return the exit status and the output."""
         options = [
             "--management-url",
             self.target.management_url,
@@ -193,12 +193,12 @@ def put_back(folder: Path) -> None:
 def outcome(site: Site, command: str) -> str | None:
     """Return what is wrong with how a command ends; None where it ends as it should."""
     try:
-        status, said = site.call(COMMANDS[command])
+        status, output = site.call(COMMANDS[command])
     except Exception as error:
         return f"{type(error).__name__}: {error!s:.300}"
-    if status not in (0, 1, 2, 3) or "Traceback" in said or (status and "error:" not in said):
-        return f"status {status}: {said:.300}"
-    longest = max((len(line) for line in said.splitlines() if line.startswith("error:")), default=0)
+    if status not in (0, 1, 2, 3) or "Traceback" in output or (status and "error:" not in output):
+        return f"status {status}: {output:.300}"
+    longest = max((len(line) for line in output.splitlines() if line.startswith("error:")), default=0)
     return f"a message of {longest} characters" if longest > 200 + 4 * len(str(site.home)) + 400 else None
 
 
@@ -209,12 +209,12 @@ def test_journal_is_rebuilt_from_the_server(site: Site) -> None:
         journal.write_bytes(damaged)
 
         refused, why = site.call(["rollback", "tick"])
-        told = model_status(site.target, "tick").left
+        left = model_status(site.target, "tick").left
         status, _ = site.call(["repair"])
 
         assert (refused, status) == (1, 0)
         assert f"{journal}: expected the rollout journal of tick, got" in why
-        assert "repair rebuilds it" in str(told)
+        assert "repair rebuilds it" in str(left)
         digest = archive_digest(site.store / "tick.mar")
         assert read_journal(site.target, "tick") == Journal(("1.0",), digests={"1.0": digest})
         assert remembered_digests(site.store) == {("tick", "1.0"): digest}
@@ -260,8 +260,8 @@ def test_names_are_checked_at_the_door(site: Site, name: str) -> None:
     for arguments in COMMANDS.values():
         if arguments[0] == "repair":
             continue
-        status, said = site.call([arguments[0], name, *arguments[2:]])
-        assert (status, "expected a model name" in " ".join(said.split())) == (2, True)
+        status, output = site.call([arguments[0], name, *arguments[2:]])
+        assert (status, "expected a model name" in " ".join(output.split())) == (2, True)
     assert site.call(["rollback", "tick", "--to", "../x"])[0] == 2
     assert sorted(site.store.parent.rglob("*")) == before
 

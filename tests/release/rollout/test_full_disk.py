@@ -1,4 +1,4 @@
-"""Rollouts on a full disk: what was switched is said, and nothing is half done.
+"""Rollouts on a full disk: what was switched is reported, and nothing is half done.
 
 The kernel's limit on the size of files, which this process sets for itself, is the full disk.
 """
@@ -70,7 +70,7 @@ def test_disk_that_fills_up_at_a_step_leaves_what_can_be_repaired(
             resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
 
     try:
-        report = register(desk.target, "tick", archive, desk.trusted, QUICK, say=fill)
+        report = register(desk.target, "tick", archive, desk.trusted, QUICK, progress=fill)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     switched = step in ("remember", "retire")
@@ -102,14 +102,14 @@ def test_reports_that_cannot_be_written_are_noticed_before_anything_begins(
     archive, reports = desk.make(fresh_version()), tmp_path / "file" / "reports"
     given = ["--trusted", desk.trusted, "--home", desk.server.home, "--reports", reports]
 
-    status, _, said = call("register", "tick", "--archive", archive, *given)
+    status, _, stderr = call("register", "tick", "--archive", archive, *given)
 
     assert status == 1
-    assert "expected a folder that takes the report; nothing was begun" in said
+    assert "expected a folder that takes the report; nothing was begun" in stderr
     assert sorted(desk.server.management().versions("tick")) == before
 
 
-def test_exit_status_3_says_that_the_server_is_as_asked(
+def test_exit_status_3_means_that_the_server_is_in_the_requested_state(
     desk: Desk, fresh_version: FreshVersion, tmp_path: Path
 ) -> None:
     """A rollback whose report is written to a full disk; and one whose stdout is full."""
@@ -135,9 +135,9 @@ def test_exit_status_3_says_that_the_server_is_as_asked(
         assert f"is done (default version now: {before}), but" in result.stderr
         assert "Traceback" not in result.stderr
         if output == "report":
-            told = json.loads(result.stdout)
-            assert (told["outcome"], told["default"], told["report"]) == ("serving", before, None)
-            assert "the report could not be written" in told["unwritten"][0]
+            document = json.loads(result.stdout)
+            assert (document["outcome"], document["default"], document["report"]) == ("serving", before, None)
+            assert "the report could not be written" in document["unwritten"][0]
 
 
 def test_messages_that_cannot_be_printed_stop_nothing(desk: Desk, tmp_path: Path) -> None:

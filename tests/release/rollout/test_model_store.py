@@ -95,7 +95,7 @@ def test_a_version_is_stored_once(pair: tuple[Path, Path], tmp_path: Path, store
     before = first.path.read_bytes()
     other = signed(tmp_path / "y.mar", pair[0], {"tick_handler.py": b"print('other')\n"})
 
-    with pytest.raises(FileExistsError, match=rf"tick-1\.0\.mar: no archive, or one .*, expected, was {first.digest}"):
+    with pytest.raises(FileExistsError, match=rf"tick-1\.0\.mar: expected no archive, or one .*, got {first.digest}"):
         store_verified(other, pair[1], store, "tick")
 
     assert first.path.read_bytes() == before
@@ -190,7 +190,7 @@ def test_an_archive_changed_meanwhile_is_stored_as_verified_or_not_at_all(
 
 
 def test_a_store_that_is_none_is_named(pair: tuple[Path, Path], tmp_path: Path) -> None:
-    with pytest.raises(NotADirectoryError, match="nowhere: a model store expected, was no folder"):
+    with pytest.raises(NotADirectoryError, match="nowhere: expected a model store, got no folder"):
         store_verified(signed(tmp_path / "x.mar", pair[0]), pair[1], tmp_path / "nowhere", "tick")
 
 

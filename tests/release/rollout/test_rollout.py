@@ -118,7 +118,7 @@ def test_registering_what_serves_already_is_nothing_to_do(desk: Desk, fresh_vers
 
 
 def test_default_version_is_not_removed(desk: Desk) -> None:
-    with pytest.raises(RolloutRefused, match="not the default one expected"):
+    with pytest.raises(RolloutRefused, match="expected a version that is not the default one"):
         remove(desk.target, "tick", serving(desk), QUICK)
 
 
@@ -258,7 +258,7 @@ def test_batching_and_workers_are_those_of_the_version_before(desk: Desk, fresh_
     manager.unregister("tick-many")
 
 
-def test_another_rollout_of_the_model_is_refused_and_told_whose_it_is(desk: Desk, fresh_version: FreshVersion) -> None:
+def test_another_rollout_of_the_model_is_refused_with_its_holder(desk: Desk, fresh_version: FreshVersion) -> None:
     archive = desk.make(fresh_version())
     hold = (
         "import sys, time; from pathlib import Path; from nautilus_torchserve.release.rollout.journal import locked; "
@@ -272,12 +272,12 @@ def test_another_rollout_of_the_model_is_refused_and_told_whose_it_is(desk: Desk
 
         with pytest.raises(RolloutRefused, match=f"register, process {holder.pid}"):
             register(desk.target, "tick", archive, desk.trusted, QUICK)
-        told = model_status(desk.target, "tick").under_way
+        under_way = model_status(desk.target, "tick").under_way
         holder.send_signal(signal.SIGKILL)
         holder.wait()
 
-    assert told is not None
-    assert str(holder.pid) in told
+    assert under_way is not None
+    assert str(holder.pid) in under_way
     with locked(desk.target, "tick", "test"):  # a crash leaves no lock behind
         assert serving(desk)
 
@@ -290,7 +290,7 @@ def test_interrupt_undoes(desk: Desk, fresh_version: FreshVersion, rows: np.ndar
         if text.endswith(f": {step}"):
             signal.raise_signal(signal.SIGINT)
 
-    report = register(desk.target, "tick", desk.make(fresh_version()), desk.trusted, QUICK, say=interrupt)
+    report = register(desk.target, "tick", desk.make(fresh_version()), desk.trusted, QUICK, progress=interrupt)
 
     assert (report.outcome, report.reason) == ("undone", "interrupted")
     assert answered(desk, rows)[0] == before
@@ -321,12 +321,12 @@ def test_rollback_needs_no_space_and_what_it_left_is_pruned(
     with full_disk():
         report = rollback(desk.target, "tick")
     serves, last = serving(desk), read_journal(desk.target, "tick").defaults[-1]
-    mended = repair(desk.target, lambda _: None)
+    repaired = repair(desk.target, lambda _: None)
 
     assert (report.outcome, report.default, report.previous) == ("unrecorded", before, version)
     assert "File too large" in str(report.reason)
     assert (serves, last) == (before, version)
-    assert any("as the server says" in text for text in mended)
+    assert any("as the server reports it" in text for text in repaired)
     assert default_after_a_restart(desk) == before
     assert repair(desk.target, lambda _: None) == []
     journal = read_journal(desk.target, "tick")

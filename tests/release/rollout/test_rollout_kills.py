@@ -1,4 +1,4 @@
-"""kill -9 of a rollout at each of its steps, of a worker, of the server: what was serving serves on, or is mended."""
+"""kill -9 of a rollout at each of its steps, of a worker, of the server: what served serves on, or is recovered."""
 
 import json
 import multiprocessing
@@ -21,9 +21,9 @@ from tick_versions import RAISES
 from benchmarks.callers import Callers
 from nautilus_torchserve.release.build.archive import build_archive
 from nautilus_torchserve.release.rollout.gates import GateFailed
-from nautilus_torchserve.release.rollout.journal import UnderWay, locked, read_journal, write_journal
+from nautilus_torchserve.release.rollout.journal import PendingChange, locked, read_journal, write_journal
 from nautilus_torchserve.release.rollout.repair import repair, undo
-from nautilus_torchserve.release.rollout.report import Report
+from nautilus_torchserve.release.rollout.report import RolloutReport
 from nautilus_torchserve.release.rollout.rollout import register
 from nautilus_torchserve.release.rollout.status import model_status
 from nautilus_torchserve.release.rollout.target import own_target
@@ -70,16 +70,16 @@ def test_rollout_killed_before_its_gates_are_passed_is_undone(
 
     with Callers(desk.server, "tick", rows, count=2, pause_s=0.005) as callers:
         register_until(desk, archive, step)
-        told = model_status(desk.target, "tick").left
-        mended = repair(desk.target, lambda _: None)
+        left = model_status(desk.target, "tick").left
+        repaired = repair(desk.target, lambda _: None)
 
     assert callers.errors == []
     assert state(desk) == before
     assert read_journal(desk.target, "tick").under_way is None
     if step != "adopt":  # at that one nothing had begun
-        assert told is not None
-        assert "repair" in told
-        assert len(mended) == 1
+        assert left is not None
+        assert "repair" in left
+        assert len(repaired) == 1
     assert repair(desk.target, lambda _: None) == []
 
 
@@ -91,7 +91,7 @@ def test_registration_that_arrives_after_its_rollout_was_interrupted_is_undone(
     archive = desk.make(version)
     file = archive_name("tick", version)
     shutil.copyfile(archive, desk.server.model_store / file)
-    under_way = UnderWay("register", version, before[0], "register", file, registers=True)
+    under_way = PendingChange("register", version, before[0], "register", file, registers=True)
     address = urlsplit(desk.server.management_url)
     body = json.dumps({"url": file, "model_name": "tick", "initial_workers": 1, "synchronous": False}).encode()
     head = (
@@ -116,23 +116,23 @@ def test_rollout_killed_after_its_gates_is_finished(desk: Desk, fresh_version: F
     version = fresh_version()
 
     register_until(desk, desk.make(version), step)
-    mended = repair(desk.target, lambda _: None)
+    repaired = repair(desk.target, lambda _: None)
 
-    assert len(mended) == 1
+    assert len(repaired) == 1
     assert desk.server.management().default_version("tick") == version
     assert read_journal(desk.target, "tick").defaults[-1] == version
     assert len(desk.server.management().versions("tick")) == 2
 
 
 @pytest.mark.slow
-def test_next_rollout_mends_what_a_killed_one_left(desk: Desk, fresh_version: FreshVersion) -> None:
+def test_next_rollout_recovers_what_a_killed_one_left(desk: Desk, fresh_version: FreshVersion) -> None:
     killed, version = fresh_version(), fresh_version()
 
     register_until(desk, desk.make(killed), "watch")
     report = register(desk.target, "tick", desk.make(version), desk.trusted, QUICK)
 
     assert report.ok, report.as_text()
-    assert report.steps[0].name == "mend"
+    assert report.steps[0].name == "recover"
     assert killed not in desk.server.management().versions("tick")
 
 
@@ -148,7 +148,7 @@ def test_worker_killed_while_its_version_is_watched_undoes_it(
             os.kill(worker["pid"], signal.SIGKILL)
 
     limits = replace(QUICK, watch_s=3.0)
-    report = register(desk.target, "tick", desk.make(version), desk.trusted, limits, say=kill_worker)
+    report = register(desk.target, "tick", desk.make(version), desk.trusted, limits, progress=kill_worker)
 
     assert (report.outcome, report.failed_at) == ("undone", "watch")
     assert state(desk) == before
@@ -173,14 +173,14 @@ def test_server_killed_in_a_rollout_comes_back_as_it_was_before(desk: Desk, fres
         if text.endswith(": watch"):
             kill_server(desk)
 
-    report = register(target, "tick", desk.make(version), desk.trusted, QUICK, say=at_watch)
+    report = register(target, "tick", desk.make(version), desk.trusted, QUICK, progress=at_watch)
     restart_server(desk.server.home)
     came_back = desk.server.management().default_version("tick"), sorted(desk.server.management().versions("tick"))
-    mended = repair(own_target(desk.server.home), lambda _: None)
+    repaired = repair(own_target(desk.server.home), lambda _: None)
 
     assert (report.outcome, report.failed_at) == ("left", "watch")
     assert came_back == before[:2]
-    assert len(mended) == 1
+    assert len(repaired) == 1
     assert state(desk) == before
 
 
@@ -198,7 +198,7 @@ def test_versions_default_and_workers_survive_the_servers_death(
     try:
         server.management().scale_up("tick", "1.0", 2)
         wait_loaded(server.management(), "tick", "1.0", 2, 30)
-        report: Report = register(own.target, "tick", own.make(version := fresh_version()), own.trusted, QUICK)
+        report: RolloutReport = register(own.target, "tick", own.make(version := fresh_version()), own.trusted, QUICK)
         build_archive("tick", tick_run, "9.9", store)  # over tick.mar, of which 1.0 was registered
         kill_server(own)
         server = restart_server(home)
@@ -214,7 +214,7 @@ def test_versions_default_and_workers_survive_the_servers_death(
 
 
 @pytest.mark.slow
-def test_ghost_that_was_made_the_default_is_mended(desk: Desk, fresh_version: FreshVersion, rows: np.ndarray) -> None:
+def test_ghost_that_was_made_the_default_is_replaced(desk: Desk, fresh_version: FreshVersion, rows: np.ndarray) -> None:
     """TorchServe makes a version without workers the default one without a word."""
     version, manager = fresh_version(), desk.server.management()
     archive = desk.make(version, RAISES)
@@ -226,10 +226,10 @@ def test_ghost_that_was_made_the_default_is_mended(desk: Desk, fresh_version: Fr
     manager.set_default("tick", version)
 
     (ghost,) = [each for each in model_status(desk.target, "tick").versions if each.ghost]
-    mended = repair(desk.target, lambda _: None)
+    repaired = repair(desk.target, lambda _: None)
 
     assert ghost.version == version
-    assert any("default version again" in text for text in mended)
+    assert any("default version again" in text for text in repaired)
     assert manager.default_version("tick") == good
     assert version not in manager.versions("tick")
     (desk.server.model_store / archive.name).unlink()

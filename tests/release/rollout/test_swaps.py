@@ -9,7 +9,7 @@ from deployment import Desk
 from tick_versions import TAKES_30_MS
 
 from benchmarks.callers import Callers
-from nautilus_torchserve.release.rollout.limits import Limits
+from nautilus_torchserve.release.rollout.gates import Limits
 from nautilus_torchserve.release.rollout.rollout import register
 
 LIMITS = Limits(watch_s=0.5, latency_requests=5, latency_add_ms=1000.0, drain_s=0.5)
@@ -33,7 +33,7 @@ def test_no_request_fails_in_many_swaps_under_eight_clients(
         for _ in range(swaps):
             archive = desk.make(version := fresh_version(), code)
             callers.wait_for(400 if not code else 60)
-            report = register(desk.target, "tick", archive, desk.trusted, LIMITS, say=note_loading)
+            report = register(desk.target, "tick", archive, desk.trusted, LIMITS, progress=note_loading)
             assert report.ok, report.as_text()
             versions.append(version)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from signed_archives import packed
 
-from nautilus_torchserve.release.watch.arrivals import arrived, look
+from nautilus_torchserve.release.watch.arrivals import complete_archives, list_files
 
 
 def test_half_an_archive_has_not_arrived_however_long_it_stalls(tmp_path: Path) -> None:
@@ -14,58 +14,60 @@ def test_half_an_archive_has_not_arrived_however_long_it_stalls(tmp_path: Path) 
     copy = tmp_path / "tick.mar"
     for length in range(0, len(whole), 7):
         copy.write_bytes(whole[:length])
-        seen = look(tmp_path, {})
-        assert arrived(tmp_path, seen, look(tmp_path, seen), interval_s=0.0) == []
+        seen = list_files(tmp_path, {})
+        assert complete_archives(tmp_path, seen, list_files(tmp_path, seen), interval_s=0.0) == []
 
     copy.write_bytes(whole)
 
-    seen = look(tmp_path, {})
-    assert arrived(tmp_path, seen, look(tmp_path, seen), interval_s=0.0) == [copy]
+    seen = list_files(tmp_path, {})
+    assert complete_archives(tmp_path, seen, list_files(tmp_path, seen), interval_s=0.0) == [copy]
 
 
 def test_an_archive_that_still_changes_has_not_arrived(tmp_path: Path) -> None:
     archive = packed(tmp_path / "tick.mar")
-    seen = look(tmp_path, {})
+    seen = list_files(tmp_path, {})
     (first,) = seen.values()
 
     archive.write_bytes(archive.read_bytes())  # the same again, a moment later
     os.utime(archive, ns=(1, first.mtime_ns + 1))
-    again = look(tmp_path, seen)
+    again = list_files(tmp_path, seen)
 
     (second,) = again.values()
     assert second.since_s > first.since_s
-    assert arrived(tmp_path, seen, again, interval_s=3600.0) == []
-    (unchanged,) = look(tmp_path, again).values()
+    assert complete_archives(tmp_path, seen, again, interval_s=3600.0) == []
+    (unchanged,) = list_files(tmp_path, again).values()
     assert unchanged == second
 
 
 def test_a_renamed_archive_has_arrived_at_once(tmp_path: Path) -> None:
     copied, changed = packed(tmp_path / "tick.mar.part"), packed(tmp_path / "news.mar.part")
-    seen = look(tmp_path, {})
+    seen = list_files(tmp_path, {})
 
     copied.rename(tmp_path / "tick.mar")
     changed.rename(tmp_path / "news.mar")
     os.utime(tmp_path / "news.mar", ns=(1, 1))
 
-    assert arrived(tmp_path, seen, look(tmp_path, seen), interval_s=3600.0) == [tmp_path / "tick.mar"]
+    assert complete_archives(tmp_path, seen, list_files(tmp_path, seen), interval_s=3600.0) == [tmp_path / "tick.mar"]
 
 
 def test_what_is_no_archive_is_given_up_when_nobody_writes_to_it_any_more(tmp_path: Path) -> None:
     (tmp_path / "tick.mar").write_bytes(b"half")
-    seen = look(tmp_path, {})
+    seen = list_files(tmp_path, {})
 
-    assert arrived(tmp_path, seen, look(tmp_path, seen), 0.0, patience_s=60.0) == []
+    assert complete_archives(tmp_path, seen, list_files(tmp_path, seen), 0.0, patience_s=60.0) == []
     minute_ago = time.time() - 61
     os.utime(tmp_path / "tick.mar", (minute_ago, minute_ago))
-    assert arrived(tmp_path, seen, look(tmp_path, seen), 0.0, patience_s=60.0) == [tmp_path / "tick.mar"]
+    assert complete_archives(tmp_path, seen, list_files(tmp_path, seen), 0.0, patience_s=60.0) == [
+        tmp_path / "tick.mar"
+    ]
 
 
 def test_only_archives_are_taken_the_older_ones_first(tmp_path: Path) -> None:
     for number, name in enumerate(["b.mar", "a.mar", ".hidden.mar", "notes.txt", "a.mar.json"]):
         os.utime(packed(tmp_path / name), ns=(number, number))
     (tmp_path / "folder.mar").mkdir()
-    seen = look(tmp_path, {})
+    seen = list_files(tmp_path, {})
 
-    found = arrived(tmp_path, seen, look(tmp_path, seen), interval_s=0.0, patience_s=0.0)
+    found = complete_archives(tmp_path, seen, list_files(tmp_path, seen), interval_s=0.0, patience_s=0.0)
 
     assert [path.name for path in found] == ["b.mar", "a.mar"]

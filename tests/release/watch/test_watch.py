@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 from nautilus_torchserve.release.rollout.journal import read_journal
 from nautilus_torchserve.release.rollout.rollout import register, rollback
 from nautilus_torchserve.release.rollout.target import NoTarget, Target
-from nautilus_torchserve.release.watch.watch import Taken, Watched, WatchRefused, watch
+from nautilus_torchserve.release.watch.watch import WatchedArchive, WatchRefused, WatchSettings, watch
 from nautilus_torchserve.signing.archive_signature import sign_archive
 from nautilus_torchserve.wire.digest import MANIFEST, SIGNATURE
 from support import PROJECT, script_app
@@ -44,12 +44,12 @@ def wait_for(condition: Callable[[], object], within_s: float = 40.0) -> None:
         time.sleep(0.02)
 
 
-def is_watched(watched: Watched) -> bool:
+def is_watched(watched: WatchSettings) -> bool:
     try:
         watch(watched, threading.Event(), quiet, once=True)
         return False
     except WatchRefused as error:
-        return "was watched already" in str(error)
+        return "got one that is watched" in str(error)
 
 
 def report_of(archive: Path) -> dict:
@@ -60,15 +60,15 @@ def report_of(archive: Path) -> dict:
 
 
 @pytest.fixture
-def lonely(tmp_path: Path) -> Watched:
+def lonely(tmp_path: Path) -> WatchSettings:
     """A folder for a server that does not answer."""
     _, trusted = keys(tmp_path)
     (tmp_path / "in").mkdir()
     target = Target("http://127.0.0.1:9", "http://127.0.0.1:9", tmp_path)
-    return Watched(tmp_path / "in", lambda: target, trusted, QUICK, interval_s=0.05)
+    return WatchSettings(tmp_path / "in", lambda: target, trusted, QUICK, interval_s=0.05)
 
 
-def test_an_archive_waits_for_the_server(lonely: Watched) -> None:
+def test_an_archive_waits_for_the_server(lonely: WatchSettings) -> None:
     packed(lonely.folder / "tick.mar")
 
     first = watch(lonely, threading.Event(), quiet, once=True)
@@ -84,21 +84,23 @@ def test_an_archive_waits_for_the_server(lonely: Watched) -> None:
     ]
 
 
-def test_a_server_that_is_gone_for_now_is_waited_for(lonely: Watched) -> None:
+def test_a_server_that_is_gone_for_now_is_waited_for(lonely: WatchSettings) -> None:
     def find() -> Target:
-        raise NoTarget(".server: a running server expected, was none")
+        raise NoTarget(".server: expected a running server, got none")
 
     packed(lonely.folder / "tick.mar")
 
-    (taken,) = watch(Watched(lonely.folder, find, lonely.trusted, interval_s=0.05), threading.Event(), quiet, once=True)
+    (taken,) = watch(
+        WatchSettings(lonely.folder, find, lonely.trusted, interval_s=0.05), threading.Event(), quiet, once=True
+    )
 
     assert (taken.outcome, taken.reason) == (
         "left",
-        "waits for the server: .server: a running server expected, was none",
+        "waits for the server: .server: expected a running server, got none",
     )
 
 
-def test_what_is_no_archive_is_refused_with_a_reason_beside_it(lonely: Watched) -> None:
+def test_what_is_no_archive_is_refused_with_a_reason_beside_it(lonely: WatchSettings) -> None:
     for _ in range(2):
         path = lonely.folder / "tick.mar"
         path.write_bytes(b"rubbish")
@@ -112,22 +114,22 @@ def test_what_is_no_archive_is_refused_with_a_reason_beside_it(lonely: Watched) 
         "tick.mar",
         "tick.mar.json",
     ]
-    said = report_of(taken.path)
-    assert (said["archive"], said["ok"]) == ("tick.2.mar", False)
-    assert "expected a model archive" in said["reason"]
+    report = report_of(taken.path)
+    assert (report["archive"], report["ok"]) == ("tick.2.mar", False)
+    assert "expected a model archive" in report["reason"]
 
 
-def test_what_is_not_there_wholly_is_left_where_it_is(lonely: Watched) -> None:
+def test_what_is_not_there_wholly_is_left_where_it_is(lonely: WatchSettings) -> None:
     path = lonely.folder / "tick.mar"
     path.write_bytes(b"half")
 
     (taken,) = watch(lonely, threading.Event(), quiet, once=True)
 
     assert (taken.path, taken.outcome) == (path, "left")
-    assert str(taken.reason).startswith("not there wholly yet: ")
+    assert str(taken.reason).startswith("not complete yet: ")
 
 
-def test_a_folder_is_watched_once_at_a_time(lonely: Watched) -> None:
+def test_a_folder_is_watched_once_at_a_time(lonely: WatchSettings) -> None:
     stopped, ended = threading.Event(), []
     thread = threading.Thread(target=lambda: ended.append(watch(lonely, stopped, quiet)))
     thread.start()
@@ -142,11 +144,11 @@ def test_a_folder_is_watched_once_at_a_time(lonely: Watched) -> None:
     assert watch(lonely, threading.Event(), quiet, once=True) == []
 
 
-def test_the_model_store_itself_is_not_watched(lonely: Watched) -> None:
+def test_the_model_store_itself_is_not_watched(lonely: WatchSettings) -> None:
     archive = packed(lonely.folder / "tick.mar")
     target = replace(lonely.find_target(), model_store=lonely.folder / ".")
 
-    with pytest.raises(WatchRefused, match="another folder than the server's model store expected"):
+    with pytest.raises(WatchRefused, match="expected another folder than the server's model store"):
         watch(replace(lonely, find_target=lambda: target), threading.Event(), quiet, once=True)
 
     assert archive.exists()
@@ -155,11 +157,11 @@ def test_the_model_store_itself_is_not_watched(lonely: Watched) -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (("--home", "TMP/none"), "a running server expected, was none"),
-        (("--management-url", "http://127.0.0.1:9"), "all of --management-url, --inference-url and --model-store"),
+        (("--home", "TMP/none"), "expected a running server, got none"),
+        (("--management-url", "http://127.0.0.1:9"), "expected all of --management-url, --inference-url"),
     ],
 )
-def test_a_wrong_call_is_said_at_once(tmp_path: Path, options: tuple[str, ...], reason: str) -> None:
+def test_wrong_options_are_reported_at_once(tmp_path: Path, options: tuple[str, ...], reason: str) -> None:
     given = [each.replace("TMP", str(tmp_path)) for each in options]
 
     result = CliRunner().invoke(script_app(SCRIPT), [str(tmp_path / "in"), *given])
@@ -180,11 +182,11 @@ def folder(tmp_path: Path) -> Path:
 
 @contextmanager
 def watching(
-    desk: Desk, folder: Path, say: Callable[[str], None] = quiet, unload_after_s: float | None = None
-) -> Iterator[list[Taken]]:
+    desk: Desk, folder: Path, progress: Callable[[str], None] = quiet, unload_after_s: float | None = None
+) -> Iterator[list[WatchedArchive]]:
     """The folder watched in a thread until the block ends; what became of the archives is there then."""
     stopped, ended = threading.Event(), []
-    watched = Watched(
+    watched = WatchSettings(
         folder,
         lambda: desk.target,
         desk.trusted,
@@ -193,7 +195,7 @@ def watching(
         unload_after_s=unload_after_s,
         splits="sqlite:////nowhere/traffic.db",
     )
-    thread = threading.Thread(target=lambda: ended.extend(watch(watched, stopped, say)))
+    thread = threading.Thread(target=lambda: ended.extend(watch(watched, stopped, progress)))
     thread.start()
     try:
         yield ended
@@ -239,8 +241,8 @@ def malformed(desk: Desk, folder: Path) -> Path:
         "model-config.yaml": lambda _: b"{",
     }
     assert changed.keys() <= {entry.name for entry in entries}
-    told = [Entry(each.name, changed.get(each.name, bytes)(each.data)) for each in entries]
-    sign_archive(archive := forge(folder / "other.mar", told), desk.key)
+    entries = [Entry(each.name, changed.get(each.name, bytes)(each.data)) for each in entries]
+    sign_archive(archive := forge(folder / "other.mar", entries), desk.key)
     return archive
 
 
@@ -344,12 +346,12 @@ def test_version_that_was_rolled_back_from_is_unloaded_after_a_while(
     desk: Desk, fresh_version: FreshVersion, folder: Path
 ) -> None:
     version = fresh_version()
-    said: list[str] = []
+    lines: list[str] = []
     assert register(desk.target, "tick", desk.make(version), desk.trusted, QUICK).ok
     back_to = rollback(desk.target, "tick").default
 
-    with watching(desk, folder, said.append, unload_after_s=0.0):
-        wait_for(lambda: f"tick {version}: removed" in "\n".join(said))
+    with watching(desk, folder, lines.append, unload_after_s=0.0):
+        wait_for(lambda: f"tick {version}: removed" in "\n".join(lines))
 
     assert version not in desk.server.management().versions("tick")
     assert desk.server.management().default_version("tick") == back_to

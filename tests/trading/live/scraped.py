@@ -8,7 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from nautilus_torchserve.audit.log import AuditLog
-from nautilus_torchserve.audit.records import AskedRecord, DecisionRecord, FillRecord, HaltRecord, OrderRecord
+from nautilus_torchserve.audit.records import DecisionRecord, FillRecord, HaltRecord, OrderRecord, RequestRecord
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 """Name and sorted labels -> value."""
@@ -43,7 +43,7 @@ def of(samples: Samples, name: str, *labels: str) -> dict[tuple[str, ...], float
 
 def assert_equal_to_log(samples: Samples, log: AuditLog, run_id: str) -> None:
     """What was scraped is what the run's log holds: calls, predictions, orders, fills, positions, halts."""
-    asked, decisions = log.read(AskedRecord, run_id=run_id), log.read(DecisionRecord, run_id=run_id)
+    asked, decisions = log.read(RequestRecord, run_id=run_id), log.read(DecisionRecord, run_id=run_id)
     events, fills = log.read(OrderRecord, run_id=run_id), log.read(FillRecord, run_id=run_id)
     tags = {
         each.client_order_id: dict(tag.split("=", 1) for tag in each.tags if "=" in tag)

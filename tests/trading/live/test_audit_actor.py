@@ -16,7 +16,14 @@ from typer.testing import CliRunner
 
 from nautilus_torchserve.audit.log import LogFailed
 from nautilus_torchserve.audit.opening import existing_log
-from nautilus_torchserve.audit.records import KINDS, AskedRecord, DecisionRecord, FillRecord, OrderRecord, SessionRecord
+from nautilus_torchserve.audit.records import (
+    KINDS,
+    DecisionRecord,
+    FillRecord,
+    OrderRecord,
+    RequestRecord,
+    SessionRecord,
+)
 from nautilus_torchserve.audit.runs import UnknownRun, lost, started
 from nautilus_torchserve.audit.story import UnknownOrder, orders, story_of
 from nautilus_torchserve.cli.story_text import story_table
@@ -76,7 +83,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_every_request_decision_order_and_fill_is_in_the_log(url: str) -> None:
     log = existing_log(url)
 
-    asked, decisions = log.read(AskedRecord), log.read(DecisionRecord)
+    asked, decisions = log.read(RequestRecord), log.read(DecisionRecord)
     events, fills = log.read(OrderRecord), log.read(FillRecord)
 
     assert [(each.question, each.fate) for each in asked] == [
@@ -117,7 +124,7 @@ def test_a_run_has_a_begin_with_what_a_backtest_needs_and_an_end(url: str) -> No
     assert first.packages["nautilus_trader"] == nautilus_trader.__version__
     assert first.packages["nautilus-torchserve"].startswith("0.2.0 (commit ")
     assert started(log).run_id == started(log, first.run_id).run_id == first.run_id
-    with pytest.raises(UnknownRun, match="run none in the log expected"):
+    with pytest.raises(UnknownRun, match="expected run none in the log"):
         started(log, "none")
 
 
@@ -176,7 +183,7 @@ def test_an_order_without_a_prediction_has_a_story_too(url: str) -> None:
 
     story = story_of(log, closing)
 
-    assert (story.decision, story.asked, story.slippage_bps) == (None, (), None)
+    assert (story.decision, story.requests, story.slippage_bps) == (None, (), None)
     assert [event.event for event in story.events] == ["INITIALIZED", "SUBMITTED"]
     assert story.filled == SIZE
 
@@ -196,7 +203,10 @@ def test_an_order_on_a_prediction_that_repeats_the_last_good_one_shows_both_ques
     log = existing_log(url)
     (order_id,) = (each.client_order_id for each in log.read(DecisionRecord) if each.side)
     story = story_of(log, order_id)
-    assert [(each.fate, each.error) for each in story.asked] == [("FAILED", "NoConnection: refused"), ("ANSWERED", "")]
+    assert [(each.fate, each.error) for each in story.requests] == [
+        ("FAILED", "NoConnection: refused"),
+        ("ANSWERED", ""),
+    ]
     assert story.decision is not None
     assert story.decision.status == "DEGRADED"
 
@@ -220,7 +230,7 @@ def test_the_same_order_of_two_runs_needs_the_runs_name(tmp_path: Path) -> None:
     order_id = orders(log)[0]["order_id"]
     runs = sorted({each["run_id"] for each in orders(log)})
 
-    with pytest.raises(UnknownOrder, match=f"{order_id} of one run expected, was of {runs[0]}, {runs[1]}"):
+    with pytest.raises(UnknownOrder, match=f"expected {order_id} of one run, got {runs[0]}, {runs[1]}"):
         story_of(log, order_id)
 
     assert story_of(log, order_id, runs[1]).run_id == runs[1]
@@ -240,14 +250,14 @@ def test_the_script_tells_stories_and_lists_orders(url: str) -> None:
     assert as_json["features"]["flow_imbalance"] == 0.5
     assert as_json["decision"]["why"] == "ordered"
     assert (told.exit_code, unknown.exit_code, wrong.exit_code) == (0, 1, 2)
-    assert "an order in the log expected, was 'O-NONE'" in unknown.stderr
-    assert "error: a log's folder" in runner.invoke(app, ["--list", "--log", "parquet:/none"]).stderr
+    assert "expected an order in the log, got 'O-NONE'" in unknown.stderr
+    assert "error: expected a log's folder" in runner.invoke(app, ["--list", "--log", "parquet:/none"]).stderr
 
 
 def test_a_log_that_takes_nothing_is_told_before_any_trading(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
 
-    with pytest.raises(LogFailed, match="a folder that can be written expected"):
+    with pytest.raises(LogFailed, match="expected a folder that can be written"):
         logged(f"parquet:{tmp_path}/file")
 
 
@@ -257,9 +267,9 @@ BTC = InstrumentId.from_str("BTCUSDT.BINANCE")
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"url": ""}, "url of a log expected, was none"),
-        ({"instrument_ids": []}, "instrument_ids of at least 1 instrument expected, was none"),
-        ({"flush_s": 2.0}, "flush_s in \\(0, 1\\] expected, was 2"),
+        ({"url": ""}, "expected url of a log, got none"),
+        ({"instrument_ids": []}, "expected instrument_ids of at least 1 instrument, got none"),
+        ({"flush_s": 2.0}, "expected flush_s in \\(0, 1\\], got 2"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(wrong: dict, message: str) -> None:

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from nautilus_torchserve.audit.log import AuditLog
 from nautilus_torchserve.audit.opening import existing_log
-from nautilus_torchserve.audit.records import AskedRecord, DecisionRecord, FillRecord, OrderRecord, PlaybackRecord
+from nautilus_torchserve.audit.records import DecisionRecord, FillRecord, OrderRecord, PlaybackRecord, RequestRecord
 from nautilus_torchserve.audit.runs import lost, started
 from nautilus_torchserve.audit.story import story_of
 from nautilus_torchserve.market.trades.load import load
@@ -144,7 +144,7 @@ def test_the_log_holds_what_the_metrics_counted(ran: Ran) -> None:
 
     assert lost(ran.log, run_id) == 0
     assert [each.ended for each in ran.log.read(PlaybackRecord)] == [False, True]
-    assert len({each.question for each in ran.log.read(AskedRecord)}) == TRADES - WARM_UP
+    assert len({each.question for each in ran.log.read(RequestRecord)}) == TRADES - WARM_UP
 
 
 def test_every_order_has_its_story(ran: Ran) -> None:
@@ -152,7 +152,7 @@ def test_every_order_has_its_story(ran: Ran) -> None:
 
     for decision in ordered:
         story = story_of(ran.log, decision.client_order_id)
-        (asked,) = story.asked
+        (asked,) = story.requests
         assert asked.outputs == decision.outputs
         assert asked.question == decision.question
         assert asked.ended_ns <= decision.ts_ns
@@ -195,10 +195,10 @@ def test_kill_9_of_a_live_run_costs_no_more_than_the_last_second(
     log = existing_log(run.url)
     at, due = [(at, samples) for at, samples in seen if at <= killed - 1.0][-1]
     assert killed - at < 2.0
-    assert len(log.read(AskedRecord)) >= value(due, "model_questions_total") > 50
+    assert len(log.read(RequestRecord)) >= value(due, "model_questions_total") > 50
     assert len(log.read(FillRecord)) >= value(due, "trading_fills_total") > 0
     log.tidy()
-    assert len(log.read(AskedRecord)) >= value(due, "model_questions_total")
+    assert len(log.read(RequestRecord)) >= value(due, "model_questions_total")
 
 
 def watch(port: int, until_questions: int, within_s: float = 30.0) -> Samples:

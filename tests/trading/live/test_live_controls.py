@@ -88,7 +88,7 @@ def test_kill_file_halts_and_keeps_others_from_starting(
     status, _, err = live_script(file).ended()
 
     assert status == 2
-    assert "no kill file at the start expected" in err
+    assert "expected no kill file at the start" in err
 
 
 def test_daily_loss_ends_the_run(

@@ -1,4 +1,4 @@
-"""A live run's file: what is wrong with it is said by file, key, expectation and value; secrets stay out of it."""
+"""A live run's file: errors name file, key, expectation and value; secrets stay out of it."""
 
 import asyncio
 from decimal import Decimal
@@ -12,7 +12,7 @@ import pytest
 from nautilus_torchserve.market.trades.trades import BadData
 from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.checks import BadSetting
-from nautilus_torchserve.trading.live.components import actor_config, strategy_configs, traded
+from nautilus_torchserve.trading.live.components import actor_config, strategy_configs
 from nautilus_torchserve.trading.live.node import build_node
 from nautilus_torchserve.trading.live.replay.recording import load_recording
 from nautilus_torchserve.trading.live.settings import NodeSettings, ReplayMarket
@@ -69,12 +69,16 @@ def written(tmp_path: Path) -> Any:
 
 
 WRONG = {
-    "unknown field": ('kind = "sandbox"', 'kind = "sandbox"\nbalanse = "1 USD"', "execution.balanse: a known field"),
-    "wrong type": ("simulate = 100", "simulate = 'many'", "market.simulate: int expected, was 'many'"),
-    "missing section": ('[strategy]\ntrade_size = "0.1"', "", "strategy: a value expected, was missing"),
-    "unknown kind": ('kind = "replay"', 'kind = "rewind"', "market.kind: a known kind expected, was 'rewind'"),
-    "no sense": ("simulate = 100", "simulate = 100\nspeed = 0.5", "market: speed of at least 1"),
-    "two sources": ("simulate = 100", 'simulate = 100\ntrades = "x"', "one of trades, bars and simulate expected"),
+    "unknown field": (
+        'kind = "sandbox"',
+        'kind = "sandbox"\nbalanse = "1 USD"',
+        "execution.balanse: expected a known field",
+    ),
+    "wrong type": ("simulate = 100", "simulate = 'many'", "market.simulate: expected int, got 'many'"),
+    "missing section": ('[strategy]\ntrade_size = "0.1"', "", "strategy: expected a value, got none"),
+    "unknown kind": ('kind = "replay"', 'kind = "rewind"', "market.kind: expected a known kind, got 'rewind'"),
+    "no sense": ("simulate = 100", "simulate = 100\nspeed = 0.5", "market: expected speed of at least 1"),
+    "two sources": ("simulate = 100", 'simulate = 100\ntrades = "x"', "expected one of trades, bars and simulate"),
     "no amount": ('balance = "1000 USD"', 'balance = "EUR"', "balance of an amount above 0 like"),
     "no currency": ('balance = "1000 USD"', 'balance = "1000"', "balance of an amount above 0 like"),
     "no duration": (
@@ -82,28 +86,40 @@ WRONG = {
         'warm_up_ns = "long"',
         "model.actor.warm_up_ns: expected a duration such as",
     ),
-    "no TOML": ("[risk]", "[risk", "TOML expected"),
-    "api key": ('kind = "sandbox"', 'kind = "sandbox"\napi_key = "abc123"', "execution.api_key: no secret in a file"),
-    "deep secret": ('kind = "sandbox"', 'kind = "adapter"\nconfig = { api_secret = "abc123" }', "api_secret: no"),
-    "token": ('url = "http://127.0.0.1:1"', 'url = "http://127.0.0.1:1"\ntoken = "abc123"', "token: no secret"),
+    "no TOML": ("[risk]", "[risk", "expected TOML"),
+    "api key": (
+        'kind = "sandbox"',
+        'kind = "sandbox"\napi_key = "abc123"',
+        "execution.api_key: expected no secret in a file",
+    ),
+    "deep secret": (
+        'kind = "sandbox"',
+        'kind = "adapter"\nconfig = { api_secret = "abc123" }',
+        "api_secret: expected no",
+    ),
+    "token": (
+        'url = "http://127.0.0.1:1"',
+        'url = "http://127.0.0.1:1"\ntoken = "abc123"',
+        "token: expected no secret",
+    ),
     "password": ('url = "http://127.0.0.1:1"', 'traffic = "postgresql://u:abc123@h/db"', "a URL without a password"),
 }
 
 
-@pytest.mark.parametrize(("line", "by", "said"), WRONG.values(), ids=WRONG)
-def test_what_is_wrong_is_said_by_file_and_key(written: Any, line: str, by: str, said: str) -> None:
+@pytest.mark.parametrize(("line", "by", "message"), WRONG.values(), ids=WRONG)
+def test_errors_name_file_and_key(written: Any, line: str, by: str, message: str) -> None:
     path = written(line, by)
 
     with pytest.raises(BadSetting) as refused:
         load_settings(path)
 
     assert str(refused.value).startswith(f"{path}: ")
-    assert said in str(refused.value)
+    assert message in str(refused.value)
     assert "abc123" not in str(refused.value)
 
 
 def test_missing_file_is_said(tmp_path: Path) -> None:
-    with pytest.raises(BadSetting, match=r"nowhere.toml: a readable file expected, was .*No such file"):
+    with pytest.raises(BadSetting, match=r"nowhere.toml: expected a readable file, got .*No such file"):
         load_settings(tmp_path / "nowhere.toml")
 
 
@@ -116,18 +132,26 @@ def test_durations_may_be_written_as_people_do(written: Any) -> None:
 
 
 COMPONENT_WRONG = {
-    "actor": ('instrument_id = "SIMUSD.SIM"', 'instrument_id = "SIMUSD.SIM"\nwindwo = 3', "model.actor.windwo: a"),
-    "strategy": ('trade_size = "0.1"', 'trade_size = "0.1"\nsize = 3', "strategy.size: a field of TickStrategyConfig"),
-    "value": ('trade_size = "0.1"', 'trade_size = "-1"', "strategy: trade_size above 0 expected, was -1"),
+    "actor": (
+        'instrument_id = "SIMUSD.SIM"',
+        'instrument_id = "SIMUSD.SIM"\nwindwo = 3',
+        "model.actor.windwo: expected a",
+    ),
+    "strategy": (
+        'trade_size = "0.1"',
+        'trade_size = "0.1"\nsize = 3',
+        "strategy.size: expected a field of TickStrategyConfig",
+    ),
+    "value": ('trade_size = "0.1"', 'trade_size = "-1"', "strategy: expected trade_size above 0, got -1"),
     "derived": ('trade_size = "0.1"', 'trade_size = "0.1"\nclose_on_stop = true', "follows from node.flatten"),
 }
 
 
-@pytest.mark.parametrize(("line", "by", "said"), COMPONENT_WRONG.values(), ids=COMPONENT_WRONG)
-def test_fields_of_components_are_checked_by_key(written: Any, line: str, by: str, said: str) -> None:
+@pytest.mark.parametrize(("line", "by", "message"), COMPONENT_WRONG.values(), ids=COMPONENT_WRONG)
+def test_fields_of_components_are_checked_by_key(written: Any, line: str, by: str, message: str) -> None:
     settings = load_settings(written(line, by))
 
-    with pytest.raises(BadSetting, match=said):
+    with pytest.raises(BadSetting, match=message):
         strategy_configs(settings, actor_config(settings, METADATA), METADATA)
 
 
@@ -139,7 +163,7 @@ def test_what_the_model_says_of_itself_need_not_be_said() -> None:
 
     assert (actor.indicators, actor.max_gap_ns) == (True, 120 * 10**9)
     assert {each.horizon_ns for each in strategies} == {120 * 10**9}
-    assert [each.instrument_id for each in strategies] == traded(actor)
+    assert [each.instrument_id for each in strategies] == actor.subjects()
 
 
 def test_without_the_model_it_has_to_be_said() -> None:
@@ -181,14 +205,14 @@ def test_real_orders_need_every_limit(tmp_path: Path, limit: str) -> None:
     left = [line for line in lines if limit not in line and not (limit.startswith("max_notional") and "= 500" in line)]
     path.write_text("\n".join(left))
 
-    with pytest.raises(BadSetting, match=f"{limit} for real execution expected, was none"):
+    with pytest.raises(BadSetting, match=f"{limit} for real execution, got none"):
         load_settings(path)
 
 
 def test_a_variable_that_is_not_set_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LIVE_TEST_KEY", raising=False)
 
-    with pytest.raises(BadSetting, match=r"market.api_key_env: environment variable LIVE_TEST_KEY expected"):
+    with pytest.raises(BadSetting, match=r"market.api_key_env: expected environment variable LIVE_TEST_KEY"):
         environment_value("LIVE_TEST_KEY", "market.api_key_env")
 
 

@@ -195,8 +195,8 @@ def test_the_port_is_closed_at_the_end_and_one_that_is_taken_is_told() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"port": -1}, "port of 0 to 65535 expected, was -1"),
-        ({"instrument_ids": []}, "instrument_ids of at least 1 instrument expected, was none"),
+        ({"port": -1}, "expected port of 0 to 65535, got -1"),
+        ({"instrument_ids": []}, "expected instrument_ids of at least 1 instrument, got none"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(wrong: dict, message: str) -> None:

@@ -17,11 +17,11 @@ from typer.testing import CliRunner
 
 from nautilus_torchserve.audit.opening import existing_log, open_log
 from nautilus_torchserve.audit.records import (
-    AskedRecord,
     DecisionRecord,
     FillRecord,
     OrderRecord,
     PlaybackRecord,
+    RequestRecord,
     SessionRecord,
 )
 from nautilus_torchserve.features.tick import tick_features
@@ -159,7 +159,7 @@ def test_a_run_on_time_is_equal_to_the_bit_and_to_the_order(compare: Callable[..
 
     assert report.holds
     said, orders = report.predictions, report.orders
-    assert (said.asked, said.features_equal, said.answered, said.outputs_equal) == (COUNT,) * 4
+    assert (said.requests, said.features_equal, said.answered, said.outputs_equal) == (COUNT,) * 4
     assert orders.live == orders.backtest == orders.equal > 20
     assert orders.most_apart_ns == 0
     assert orders.differences == ()
@@ -197,7 +197,7 @@ def test_what_was_done_without_an_answer_is_explained_and_what_follows_from_it(
     report = compare(degrade)
 
     assert report.holds
-    assert report.predictions.asked == COUNT
+    assert report.predictions.requests == COUNT
     assert report.predictions.answered == COUNT - 5
     first, *others = report.orders.differences
     assert first.backtest == ""
@@ -249,7 +249,7 @@ def test_what_no_record_explains_is_said_not_to_be(record: Callable[..., str], t
     changed = replace(session, run_id="changed", wall_ns=session.wall_ns + 1, strategies=json.dumps([other]))
     copy = open_log(url)
     copy.keep([changed])
-    for kind in (AskedRecord, DecisionRecord, OrderRecord, FillRecord, PlaybackRecord):
+    for kind in (RequestRecord, DecisionRecord, OrderRecord, FillRecord, PlaybackRecord):
         records = [replace(each, run_id="changed") for each in log.read(kind, run_id=session.run_id)]
         if records:
             copy.keep(records)
@@ -296,7 +296,7 @@ def test_the_script_says_it_all(
     assert (told.exit_code, as_json.exit_code, refused.exit_code, unknown.exit_code) == (0, 0, 1, 1)
     assert runner.invoke(app, []).exit_code == 2
     assert "the data that were played" in refused.stderr
-    assert "run none in the log expected, was none" in unknown.stderr
+    assert "expected run none in the log, got none" in unknown.stderr
 
 
 def test_other_data_and_other_archives_are_refused(
@@ -306,7 +306,7 @@ def test_other_data_and_other_archives_are_refused(
 
     with pytest.raises(NoParity, match="the data that were played"):
         compare_run(log, trades.between(1, len(trades)), ["mar:unread"])
-    with pytest.raises(NoParity, match=r"tick 1.0 of archive .* which answered, at mar:.* expected, was not there"):
+    with pytest.raises(NoParity, match=r"expected tick 1.0 of archive .* which answered, at mar:.*, got none"):
         compare_run(log, trades, [f"mar:{tick_archive}"])  # another archive of the same version
 
 
@@ -321,7 +321,7 @@ def test_an_answer_before_its_question_is_refused(record: Callable[..., str], tr
 
     log = existing_log(record(early))
 
-    with pytest.raises(NoParity, match=r"data played at speed 1 expected, was an answer 0.000 ms before its question"):
+    with pytest.raises(NoParity, match=r"expected data played at speed 1, got an answer 0.000 ms before its question"):
         compare_run(log, trades, ["mar:unread"])
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nautilus_torchserve.audit.records import AskedRecord
+from nautilus_torchserve.audit.records import RequestRecord
 from nautilus_torchserve.market.trades.load import load
 from nautilus_torchserve.market.trades.trades import Trades
 from nautilus_torchserve.trading.live.parity.recorded_run import Recorded, RecordedRun, placed
@@ -35,8 +35,8 @@ def test_questions_find_their_events_among_those_of_the_same_time(data: st.DataO
         assert found.tolist() == truth
 
 
-def _asked(trades: Trades, row: int, question: int) -> AskedRecord:
-    return AskedRecord(
+def _asked(trades: Trades, row: int, question: int) -> RequestRecord:
+    return RequestRecord(
         run_id="run",
         seq=question,
         ts_ns=0,

@@ -70,9 +70,9 @@ def test_history_of_bars_is_asked_for_by_type(bars: list[Bars]) -> None:
 
 
 def test_a_warm_up_that_leaves_nothing_is_refused(trades: Trades, bars: list[Bars]) -> None:
-    with pytest.raises(BadData, match="more than 200 trades to warm up on expected, was 200"):
+    with pytest.raises(BadData, match="expected more than 200 trades to warm up on, got 200"):
         RecordedTrades(trades, 200)
-    with pytest.raises(BadData, match="more than 40 bars to warm up on expected, was 40"):
+    with pytest.raises(BadData, match="expected more than 40 bars to warm up on, got 40"):
         RecordedBars(bars, 40, spread_bps=1.0)
 
 

@@ -11,7 +11,7 @@ import pytest
 from witness import heard, witnessed
 
 from nautilus_torchserve.audit.opening import existing_log
-from nautilus_torchserve.audit.records import AskedRecord
+from nautilus_torchserve.audit.records import RequestRecord
 from nautilus_torchserve.features.tick import WINDOW
 from nautilus_torchserve.market.trades.load import load
 from nautilus_torchserve.trading.instruments.instruments import perpetual, write_catalog
@@ -89,7 +89,7 @@ def test_summary_says_what_was_played(ran: Ran) -> None:
 
 
 def test_log_and_metrics_are_there_where_the_file_asks_for_them(ran: Ran) -> None:
-    asked = existing_log(f"parquet:{ran.audit}").read(AskedRecord)
+    asked = existing_log(f"parquet:{ran.audit}").read(RequestRecord)
 
     assert len(list(asked)) == TRADES - WARM_UP
     assert "Metrics at http://127.0.0.1:" in ran.err

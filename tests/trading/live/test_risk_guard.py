@@ -186,5 +186,5 @@ def test_a_guard_that_fails_halts(tmp_path: Path) -> None:
 
 
 def test_losses_in_several_currencies_are_not_added_up() -> None:
-    with pytest.raises(RuntimeError, match="settled in one currency expected, was EUR, USDT"):
+    with pytest.raises(RuntimeError, match="expected instruments settled in one currency, got EUR, USDT"):
         run(falling(NOON), beside=[Instrument("BTCEUR", "BINANCE", 2, 3)])

@@ -1,4 +1,4 @@
-"""Which token a live run takes where its file names none."""
+"""The token of a live run whose file names none."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from nautilus_torchserve.serving.server.torchserve import TorchServe
 from nautilus_torchserve.serving.tokens import KEY_FILE
 from nautilus_torchserve.trading import server_token
 from nautilus_torchserve.trading.checks import BadSetting
-from nautilus_torchserve.trading.live.components import asked_model, live_table, with_own_server
+from nautilus_torchserve.trading.live.components import fetch_metadata, live_table, with_own_server
 from nautilus_torchserve.trading.live.settings import LiveSettings
 
 
@@ -31,7 +31,7 @@ def settings(url: object, live: object = None) -> LiveSettings:
 def own_server(tick_server: TorchServe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TorchServe:
     """The session's server as the one that scripts/serve.py has started."""
     (tmp_path / ".server").symlink_to(tick_server.home)
-    monkeypatch.setattr(server_token, "PROJECT", tmp_path)
+    monkeypatch.setattr(server_token, "BUNDLE", tmp_path)
     monkeypatch.delenv("TORCHSERVE_TOKEN", raising=False)
     return tick_server
 
@@ -42,7 +42,7 @@ def test_the_own_server_is_followed_by_its_key_file(own_server: TorchServe) -> N
     live = live_table(found)
     assert Path(live["token_file"]).samefile(own_server.home / KEY_FILE)
     assert live["renew_url"] == own_server.management_url
-    assert asked_model(found)["version"] == "1.0"
+    assert fetch_metadata(found).version == "1.0"
 
 
 def test_what_the_settings_or_the_environment_name_stays(
@@ -61,11 +61,11 @@ def test_what_the_settings_or_the_environment_name_stays(
 @pytest.mark.parametrize(
     ("url", "live", "message"),
     [
-        (5, {}, "model.actor.url as a text expected, was 5"),
-        ("http://a", 5, "model.actor.live as a table expected, was 5"),
-        ("http://a", {"nothing": 1}, "model.actor.live.nothing: a field of DispatcherConfig expected"),
+        (5, {}, "expected model.actor.url as a text, got 5"),
+        ("http://a", 5, "expected model.actor.live as a table, got 5"),
+        ("http://a", {"nothing": 1}, "model.actor.live.nothing: expected a field of DispatcherConfig"),
     ],
 )
 def test_settings_of_other_types_are_refused(url: object, live: object, message: str) -> None:
     with pytest.raises(BadSetting, match=message):
-        asked_model(with_own_server(settings(url, live)))
+        fetch_metadata(with_own_server(settings(url, live)))

@@ -43,7 +43,7 @@ def test_file_that_cannot_be_read_is_refused(path: Path) -> None:
     path.parent.mkdir()
     path.write_text("{")
 
-    with pytest.raises(BadSetting, match="the state of a trading day expected"):
+    with pytest.raises(BadSetting, match="expected the state of a trading day"):
         begin_day(path, TODAY, resume=True)
 
 

@@ -23,12 +23,12 @@ from nautilus_torchserve.trading.inference.messages import InferenceCall, calls_
 from nautilus_torchserve.trading.isolate_errors import isolate_errors
 from nautilus_torchserve.trading.live.audit.records import (
     as_json,
-    asked_records,
     decision_record,
     instruments_as_json,
     order_record,
     packages,
     playback_record,
+    request_records,
 )
 from nautilus_torchserve.trading.live.replay.client import PLAYBACK_TOPIC, Playback
 
@@ -127,7 +127,7 @@ class AuditActor(Actor):
         instruments = [self.cache.instrument(instrument_id) for instrument_id in config.instrument_ids]
         for instrument_id, instrument in zip(config.instrument_ids, instruments, strict=True):
             if instrument is None:
-                raise self._refused(RuntimeError(f"{instrument_id} in the cache expected, was missing"))
+                raise self._refused(RuntimeError(f"expected {instrument_id} in the cache, got none"))
         try:
             log = open_log(config.url)
             log.keep([self._session(STARTED, instruments)])  # a log that takes nothing is told before any trading
@@ -165,7 +165,7 @@ class AuditActor(Actor):
 
     @isolate_errors
     def _on_call(self, call: InferenceCall) -> None:
-        for record in asked_records(call, self._begin):
+        for record in request_records(call, self._begin):
             self._add(record)
 
     @isolate_errors

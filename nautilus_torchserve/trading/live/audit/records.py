@@ -11,7 +11,7 @@ from nautilus_trader.model.events import OrderEvent, OrderFilled, OrderInitializ
 from nautilus_trader.model.instruments import Instrument
 from nautilus_trader.trading.config import ImportableStrategyConfig
 
-from nautilus_torchserve.audit.records import AskedRecord, DecisionRecord, FillRecord, OrderRecord, PlaybackRecord
+from nautilus_torchserve.audit.records import DecisionRecord, FillRecord, OrderRecord, PlaybackRecord, RequestRecord
 from nautilus_torchserve.code_version import NAME, code_version, package_version
 from nautilus_torchserve.trading.decision import Decision
 from nautilus_torchserve.trading.inference.messages import InferenceCall, OneInput
@@ -38,11 +38,11 @@ def instruments_as_json(instruments: Sequence[Instrument]) -> str:
     return json.dumps([type(instrument).to_dict(instrument) for instrument in instruments], sort_keys=True)
 
 
-def asked_records(call: InferenceCall, begin: Next) -> Iterator[AskedRecord]:
+def request_records(call: InferenceCall, begin: Next) -> Iterator[RequestRecord]:
     """Yield a record for each request of a call."""
     for row, (request, outcome) in enumerate(zip(call.requests, call.outcomes, strict=True)):
         features, texts, ages_s = _inputs(request.features)
-        yield AskedRecord(
+        yield RequestRecord(
             **begin(call.ended_ns),
             instrument_id=request.instrument_id.value,
             question=request.number,

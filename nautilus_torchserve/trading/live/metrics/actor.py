@@ -130,8 +130,8 @@ class MetricsActor(Actor):
 
     @isolate_errors
     def _on_order(self, event: OrderEvent) -> None:
-        told = isinstance(event, OrderInitialized)  # before the cache knows the order
-        self.metrics.take_order(event, (event.tags or ()) if told else self._tags(event.client_order_id))
+        is_new = isinstance(event, OrderInitialized)  # before the cache knows the order
+        self.metrics.take_order(event, (event.tags or ()) if is_new else self._tags(event.client_order_id))
 
     @isolate_errors
     def _on_position(self, event: PositionEvent) -> None:

@@ -152,8 +152,8 @@ class TradingMetrics:
 
 def _whose(tags: Iterable[str]) -> tuple[str, str]:
     """Model and version that an order was sent for."""
-    said = dict(tag.split("=", 1) for tag in tags if "=" in tag)
-    return said.get("model") or NOBODY, said.get("version") or NOBODY
+    values = dict(tag.split("=", 1) for tag in tags if "=" in tag)
+    return values.get("model") or NOBODY, values.get("version") or NOBODY
 
 
 class _HandlerErrors(Collector):

@@ -20,7 +20,7 @@ from nautilus_trader.model.instruments import Instrument
 from nautilus_trader.model.objects import Money
 from nautilus_trader.trading.config import ImportableStrategyConfig, StrategyFactory
 
-from nautilus_torchserve.audit.records import ANSWERED, AskedRecord, DecisionRecord, FillRecord, OrderRecord
+from nautilus_torchserve.audit.records import ANSWERED, DecisionRecord, FillRecord, OrderRecord, RequestRecord
 from nautilus_torchserve.market.trades.trades import Trades
 from nautilus_torchserve.trading.backtest.ledger import account_currency
 from nautilus_torchserve.trading.decision import DECISIONS_TOPIC, HALT_TOPIC, Decision, Halt
@@ -98,9 +98,9 @@ def backtest_recorded(recorded: Recorded, trades: Trades, outputs: Sequence[dict
         engine.add_data(quote_ticks(live, tick_steps(traded)))  # in this order at one time
         deliveries = [CustomData(DELIVERY_TYPE, each) for each in _deliveries(recorded, outputs)]
         engine.add_data(deliveries, client_id=ClientId("RECORDED"))
-        heard = _Heard(engine)
+        recorder = BusRecorder(engine)
         engine.run(end=max(recorded.until_ns, int(live.ts_init[-1])))
-        return heard.run()
+        return recorder.run()
     finally:
         engine.dispose()
 
@@ -109,14 +109,14 @@ def _shifted(trades: Trades, recorded: Recorded) -> Trades:
     """The trades in the recorded run's time, up to its end."""
     stop = int((trades.ts_init + recorded.shift_ns <= recorded.until_ns).sum())
     if not stop:
-        raise NoParity(f"{trades.source}: data from before the run's end expected, was none")
+        raise NoParity(f"{trades.source}: expected data from before the run's end, got none")
     known = trades.between(0, stop)
     return replace(known, ts_event=known.ts_event + recorded.shift_ns, ts_init=known.ts_init + recorded.shift_ns)
 
 
 def _instruments(recorded: Recorded) -> list[Instrument]:
-    told = json.loads(recorded.session.instruments)
-    return [getattr(instrument_types, each["type"]).from_dict(each) for each in told]
+    documents = json.loads(recorded.session.instruments)
+    return [getattr(instrument_types, each["type"]).from_dict(each) for each in documents]
 
 
 def traded_instrument(recorded: Recorded, trades: Trades) -> Instrument:
@@ -141,21 +141,21 @@ def _balances(instruments: Sequence[Instrument]) -> list[Money]:
 
 
 def _strategies(recorded: Recorded) -> list[ImportableStrategyConfig]:
-    told = json.loads(recorded.session.strategies)
-    if not told:
-        raise NoParity(f"run {recorded.session.run_id}: the strategies' configs in the log expected, was none")
-    return [ImportableStrategyConfig(**each) for each in told]
+    documents = json.loads(recorded.session.strategies)
+    if not documents:
+        raise NoParity(f"run {recorded.session.run_id}: expected the strategies' configs in the log, got none")
+    return [ImportableStrategyConfig(**each) for each in documents]
 
 
 def _deliveries(recorded: Recorded, outputs: Sequence[dict[str, float]]) -> list[Delivery]:
     """Predictions when they took effect, and halts, those of one time together and in the recorded order."""
     arrivals = _arrivals(recorded.run.decisions)
     messages: list[tuple[int, int, str, object]] = []
-    for each, said in zip(recorded.run.asked, outputs, strict=True):
-        if each.fate != ANSWERED or not said:
+    for each, values in zip(recorded.run.requests, outputs, strict=True):
+        if each.fate != ANSWERED or not values:
             continue
         decision = arrivals.get((each.instrument_id, each.model, each.question))
-        prediction = _prediction(each, said, decision)
+        prediction = _prediction(each, values, decision)
         messages.append((prediction.ts_init, each.seq, prediction_topic(prediction.instrument_id), prediction))
     for halt in recorded.run.halts:
         messages.append((halt.ts_ns, halt.seq, HALT_TOPIC, Halt(reason=halt.reason, ts_ns=halt.ts_ns)))
@@ -174,24 +174,24 @@ def _arrivals(decisions: Sequence[DecisionRecord]) -> dict[tuple[str, str, int],
     return found
 
 
-def _prediction(asked: AskedRecord, outputs: dict[str, float], decision: DecisionRecord | None) -> Prediction:
+def _prediction(request: RequestRecord, outputs: dict[str, float], decision: DecisionRecord | None) -> Prediction:
     return Prediction(
-        ts_event=asked.ts_event,
-        ts_init=asked.ended_ns if decision is None else decision.ts_init,
-        instrument_id=InstrumentId.from_str(asked.instrument_id),
-        model=asked.model,
-        version=asked.version,
-        archive_digest=asked.digest,
+        ts_event=request.ts_event,
+        ts_init=request.ended_ns if decision is None else decision.ts_init,
+        instrument_id=InstrumentId.from_str(request.instrument_id),
+        model=request.model,
+        version=request.version,
+        archive_digest=request.digest,
         outputs=outputs,
-        feature_ts=asked.ts_event,
-        latency_ns=asked.latency_ns,
+        feature_ts=request.ts_event,
+        latency_ns=request.latency_ns,
         split="" if decision is None else decision.split,
         pending_version_change=decision is not None and decision.leaving,
-        number=asked.question,
+        number=request.question,
     )
 
 
-class _Heard:
+class BusRecorder:
     """Publishes what is delivered, and keeps what the backtest does as an audit log would."""
 
     def __init__(self, engine: BacktestEngine) -> None:

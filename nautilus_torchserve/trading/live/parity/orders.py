@@ -48,18 +48,18 @@ class OrderParity:
 
 def compare_orders(live: RecordedRun, backtest: RecordedRun, market: Market) -> OrderParity:
     """Compare two runs on the same data, in the same time."""
-    ours, theirs = sent_orders(live), sent_orders(backtest)
+    live_orders, backtest_orders = sent_orders(live), sent_orders(backtest)
     reasons = Reasons(live, backtest, market)
     differences, equal, apart_ns = [], 0, 0
-    times = {key: order.ts_ns for key, order in (theirs | ours).items()}
+    times = {key: order.ts_ns for key, order in (backtest_orders | live_orders).items()}
     for key in sorted(times, key=lambda key: times[key]):
-        mine, other = ours.get(key), theirs.get(key)
+        mine, other = live_orders.get(key), backtest_orders.get(key)
         if mine is not None and other is not None and _came_to(mine) == _came_to(other):
             equal += 1
             apart_ns = max(apart_ns, abs(mine.ts_ns - other.ts_ns))
         else:
             differences.append(_difference(key, times[key], mine, other, reasons.why(key)))
-    return OrderParity(len(ours), len(theirs), equal, apart_ns, tuple(differences))
+    return OrderParity(len(live_orders), len(backtest_orders), equal, apart_ns, tuple(differences))
 
 
 def _came_to(order: SentOrder) -> tuple[object, ...]:

@@ -34,7 +34,7 @@ class ParityReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
-        said = self.predictions
+        predictions = self.predictions
         return {
             "run_id": self.run_id,
             "data": self.data,
@@ -42,11 +42,11 @@ class ParityReport:
             "lost": self.lost,
             "halts": self.halts,
             "predictions": {
-                "asked": said.asked,
-                "features_equal": said.features_equal,
-                "answered": said.answered,
-                "outputs_equal": said.outputs_equal,
-                "differences": [asdict(each) for each in said.differences],
+                "asked": predictions.requests,
+                "features_equal": predictions.features_equal,
+                "answered": predictions.answered,
+                "outputs_equal": predictions.outputs_equal,
+                "differences": [asdict(each) for each in predictions.differences],
             },
             "orders": asdict(self.orders),
         }
@@ -84,7 +84,7 @@ def compare_run(
     rows = placed(recorded, trades)
     instrument = traded_instrument(recorded, trades)
     trades = conform(trades, instrument)
-    predictions = compare_predictions(recorded.run.asked, rows, trades, urls, token)
+    predictions = compare_predictions(recorded.run.requests, rows, trades, urls, token)
     backtest = backtest_recorded(recorded, trades, predictions.outputs)
     return ParityReport(
         run_id=recorded.session.run_id,
@@ -98,9 +98,9 @@ def compare_run(
 
 def _refuse_ahead(recorded: Recorded) -> None:
     """Data that are played faster than they were recorded are stamped ahead of the clock."""
-    for each in recorded.run.asked:
+    for each in recorded.run.requests:
         if each.ended_ns < each.ts_init:
             raise NoParity(
-                f"run {recorded.session.run_id}: data played at speed 1 expected, was an answer "
+                f"run {recorded.session.run_id}: expected data played at speed 1, got an answer "
                 f"{(each.ts_init - each.ended_ns) / 1e6:.3f} ms before its question"
             )

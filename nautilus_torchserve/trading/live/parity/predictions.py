@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nautilus_torchserve.audit.records import AskedRecord
+from nautilus_torchserve.audit.records import RequestRecord
 from nautilus_torchserve.features.tick import tick_features, tick_schema
 from nautilus_torchserve.market.trades.trades import Trades
 from nautilus_torchserve.serving.client.client import InferenceClient, connect
@@ -33,7 +33,7 @@ class PredictionDifference:
 class PredictionParity:
     """What became of comparing all questions."""
 
-    asked: int
+    requests: int
     """Questions in the log."""
     features_equal: int
     """Whose features are those of the data, to the bit."""
@@ -52,7 +52,7 @@ class PredictionParity:
 
 
 def compare_predictions(
-    asked: Sequence[AskedRecord],
+    requests: Sequence[RequestRecord],
     rows: NDArray[np.int64],
     trades: Trades,
     urls: Sequence[str],
@@ -79,10 +79,10 @@ def compare_predictions(
     with ExitStack() as stack:
         clients = {
             digest: stack.enter_context(_client(model, version, digest, urls, token))
-            for model, version, digest in sorted({(e.model, e.version, e.digest) for e in asked if e.digest})
+            for model, version, digest in sorted({(e.model, e.version, e.digest) for e in requests if e.digest})
         }
         if not clients:
-            raise NoParity("an answer in the log expected, was none")
+            raise NoParity("expected an answer in the log, got none")
         windows = {digest: _window(client) for digest, client in clients.items()}
         columns = (trades.price, trades.size, trades.side, trades.ts_event)
         of_window = {window: tick_features(*columns, window) for window in set(windows.values())}
@@ -90,27 +90,27 @@ def compare_predictions(
         features = np.stack(
             [
                 of_window[windows[each.digest]][row] if each.digest else some[row]
-                for each, row in zip(asked, rows.tolist(), strict=True)
+                for each, row in zip(requests, rows.tolist(), strict=True)
             ]
         )
-        outputs: list[dict[str, float]] = [{} for _ in asked]
+        outputs: list[dict[str, float]] = [{} for _ in requests]
         for digest, client in clients.items():
-            which = [place for place, each in enumerate(asked) if each.digest == digest and rows[place] >= 0]
-            for place, said in zip(which, _answers(client, features[which]), strict=True):
-                outputs[place] = said
-    return _compared(asked, rows, features, outputs)
+            which = [place for place, each in enumerate(requests) if each.digest == digest and rows[place] >= 0]
+            for place, values in zip(which, _answers(client, features[which]), strict=True):
+                outputs[place] = values
+    return _compared(requests, rows, features, outputs)
 
 
 def _compared(
-    asked: Sequence[AskedRecord],
+    requests: Sequence[RequestRecord],
     rows: NDArray[np.int64],
     features: NDArray[np.float32],
     outputs: Sequence[dict[str, float]],
 ) -> PredictionParity:
     differences, features_equal, outputs_equal = [], 0, 0
-    for each, row, ours, said in zip(asked, rows.tolist(), features, outputs, strict=True):
-        same_features = row >= 0 and each.features.tobytes() == ours.tobytes()
-        same_outputs = not each.digest or (bool(said) and _bits(each.outputs) == _bits(said))
+    for each, row, computed, values in zip(requests, rows.tolist(), features, outputs, strict=True):
+        same_features = row >= 0 and each.features.tobytes() == computed.tobytes()
+        same_outputs = not each.digest or (bool(values) and _bits(each.outputs) == _bits(values))
         features_equal += same_features
         outputs_equal += bool(each.digest) and same_outputs
         if row < 0:
@@ -118,13 +118,13 @@ def _compared(
             continue
         words = []
         if not same_features:
-            words.append(f"features {each.features.tolist()} recorded, {ours.tolist()} from the data")
+            words.append(f"features {each.features.tolist()} recorded, {computed.tolist()} from the data")
         if not same_outputs:
-            words.append(f"outputs {dict(each.outputs)} recorded, {said} now")
+            words.append(f"outputs {dict(each.outputs)} recorded, {values} now")
         if words:
             differences.append(PredictionDifference(each.question, each.ts_event, "; ".join(words)))
-    answered = sum(bool(each.digest) for each in asked)
-    return PredictionParity(len(asked), features_equal, answered, outputs_equal, tuple(differences), tuple(outputs))
+    answered = sum(bool(each.digest) for each in requests)
+    return PredictionParity(len(requests), features_equal, answered, outputs_equal, tuple(differences), tuple(outputs))
 
 
 def _bits(outputs: Mapping[str, float]) -> dict[str, bytes]:
@@ -142,21 +142,21 @@ def _client(model: str, version: str, digest: str, urls: Sequence[str], token: s
             return client
         client.close()
     raise NoParity(
-        f"{model} {version} of archive {digest[:12]}, which answered, at {' or '.join(urls)} expected, was not there"
+        f"expected {model} {version} of archive {digest[:12]}, which answered, at {' or '.join(urls)}, got none"
     )
 
 
 def _window(client: InferenceClient) -> int:
-    theirs = client.metadata.feature_schema
-    ours = tick_schema(theirs.window)
-    if ours.sha256 != client.metadata.feature_schema_sha256:
-        raise SchemaMismatch(f"a model trained on features {ours.name} expected, was {theirs.name}")
-    return ours.window
+    trained_on = client.metadata.feature_schema
+    computed = tick_schema(trained_on.window)
+    if computed.sha256 != client.metadata.feature_schema_sha256:
+        raise SchemaMismatch(f"expected a model trained on features {computed.name}, got {trained_on.name}")
+    return computed.window
 
 
 def _answers(client: InferenceClient, features: NDArray[np.float32]) -> Iterator[dict[str, float]]:
     for start in range(0, len(features), ROWS):
         part = features[start : start + ROWS]
-        said = client.predict(part).outputs
+        values = client.predict(part).outputs
         for row in range(len(part)):
-            yield {name: values.item(row) for name, values in said.items()}
+            yield {name: values.item(row) for name, values in values.items()}

@@ -46,8 +46,8 @@ class Market:
         stop = int(np.searchsorted(self._ts, until_ns, "right"))
         steps = int(price / self._unit)
         quotes, worse = (self._ask, self._tick) if side == "BUY" else (self._bid, -self._tick)
-        found = np.flatnonzero((quotes[first:stop] + worse == steps) | (self._last[first:stop] + worse == steps))
-        return int(self._ts[first + found[-1]]) if len(found) else None
+        reason = np.flatnonzero((quotes[first:stop] + worse == steps) | (self._last[first:stop] + worse == steps))
+        return int(self._ts[first + reason[-1]]) if len(reason) else None
 
     def meets(self, side: str, price: Decimal, bid: str, ask: str) -> bool:
         """Whether an order of this side would have been filled at a price by these quotes."""
@@ -71,11 +71,11 @@ class _Side:
 
     def before(self, decision: DecisionRecord) -> SentOrder | None:
         """The same strategy's last order before a decision."""
-        found = None
+        reason = None
         for each in self.orders.values():
             if each.key.strategy_id == decision.strategy_id and each.order_id != decision.client_order_id:
-                found = each if each.ts_ns <= decision.ts_ns else found
-        return found
+                reason = each if each.ts_ns <= decision.ts_ns else reason
+        return reason
 
 
 class Reasons:
@@ -97,20 +97,20 @@ class Reasons:
     def why(self, key: Key) -> str:
         """Why the orders of this key differ; empty where the records do not say."""
         mine, other = self._live.orders.get(key), self._backtest.orders.get(key)
-        said, done = self._live.decisions.get(key), self._backtest.decisions.get(key)
+        live, replayed = self._live.decisions.get(key), self._backtest.decisions.get(key)
         if mine is not None and other is not None and (mine.side, mine.quantity) == (other.side, other.quantity):
-            found = self._ended_otherwise(mine, other)
-        elif said is not None and said.status != _OK:
-            found = self._no_answer(said)
-        elif said is None and done is not None:
-            found = self._not_listening(done)
-        elif said is None or done is None:
-            found = ""
+            reason = self._ended_otherwise(mine, other)
+        elif live is not None and live.status != _OK:
+            reason = self._no_answer(live)
+        elif live is None and replayed is not None:
+            reason = self._not_listening(replayed)
+        elif live is None or replayed is None:
+            reason = ""
         else:
-            found = self._decided_otherwise(said, done)
-        found = found or self._follow_up(key, said, done)
+            reason = self._decided_otherwise(live, replayed)
+        reason = reason or self._follow_up(key, live, replayed)
         self._first.setdefault(key.strategy_id, f"that of {_whose(key)}")
-        return found
+        return reason
 
     def _ended_otherwise(self, mine: SentOrder, other: SentOrder) -> str:
         if mine.ended in ("DENIED", "REJECTED", "CANCELED", "EXPIRED"):
@@ -124,46 +124,50 @@ class Reasons:
         if late is not None and mine.closed_ns > other.closed_ns:
             after_ms = (mine.closed_ns - other.closed_ns) / 1e6
             return f"filled {after_ms:.3f} ms later than in the backtest, at the market of {late}"
-        said, done = self._live.decisions.get(mine.key), self._backtest.decisions.get(mine.key)
-        if said is None or done is None or (said.bid, said.ask) == (done.bid, done.ask):
+        live, replayed = self._live.decisions.get(mine.key), self._backtest.decisions.get(mine.key)
+        if live is None or replayed is None or (live.bid, live.ask) == (replayed.bid, replayed.ask):
             return ""
-        if not self._market.meets(mine.side, mine.price, said.bid, said.ask):
+        if not self._market.meets(mine.side, mine.price, live.bid, live.ask):
             return ""
         return (
-            f"the live run decided at bid {said.bid}, ask {said.ask}, the backtest at bid {done.bid}, ask {done.ask}: "
+            f"the live run decided at bid {live.bid}, ask {live.ask}, "
+            f"the backtest at bid {replayed.bid}, ask {replayed.ask}: "
             "data and answer of nearly one time were handled in the other order"
         )
 
-    def _no_answer(self, said: DecisionRecord) -> str:
-        about = [each for each in self._live.run.asked if each.ts_event == said.ts_event and each.fate != ANSWERED]
+    def _no_answer(self, live: DecisionRecord) -> str:
+        about = [each for each in self._live.run.requests if each.ts_event == live.ts_event and each.fate != ANSWERED]
         fate = "".join(f"; question {each.question} {each.fate}{_because(each.error)}" for each in about[:1])
-        return f"on a prediction that was {said.status}, which a backtest has not ({said.why}){fate}"
+        return f"on a prediction that was {live.status}, which a backtest has not ({live.why}){fate}"
 
-    def _not_listening(self, done: DecisionRecord) -> str:
-        heard = [each for each in self._live.decisions.values() if each.strategy_id == done.strategy_id]
-        if not heard or heard[0].ts_ns > done.ts_ns:
+    def _not_listening(self, replayed: DecisionRecord) -> str:
+        received = [each for each in self._live.decisions.values() if each.strategy_id == replayed.strategy_id]
+        if not received or received[0].ts_ns > replayed.ts_ns:
             return "the live strategy had not started to listen"
-        return "the live strategy had stopped" if heard[-1].ts_ns < done.ts_ns else ""
+        return "the live strategy had stopped" if received[-1].ts_ns < replayed.ts_ns else ""
 
-    def _decided_otherwise(self, said: DecisionRecord, done: DecisionRecord) -> str:
-        if dict(said.outputs) != dict(done.outputs):
+    def _decided_otherwise(self, live: DecisionRecord, replayed: DecisionRecord) -> str:
+        if dict(live.outputs) != dict(replayed.outputs):
             return "the model's answer is another one now"
-        before = self._live.before(said)
-        if before is not None and before.closed_ns > said.ts_ns and done.why != said.why:
-            wait_ms = (said.ts_ns - before.ts_ns) / 1e6
+        before = self._live.before(live)
+        if before is not None and before.closed_ns > live.ts_ns and replayed.why != live.why:
+            wait_ms = (live.ts_ns - before.ts_ns) / 1e6
             return f"order {before.order_id}, sent {wait_ms:.3f} ms before, was still in flight in the live run"
-        ages = f"at an age of {said.age_ns / 1e6:.3f} ms live, {done.age_ns / 1e6:.3f} ms in the backtest"
-        for refused, allowed in ((said, done), (done, said)):
+        ages = f"at an age of {live.age_ns / 1e6:.3f} ms live, {replayed.age_ns / 1e6:.3f} ms in the backtest"
+        for refused, allowed in ((live, replayed), (replayed, live)):
             if refused.why == _TOO_OLD != allowed.why and refused.age_ns > allowed.age_ns:
                 return f"max_age_ns lies between: {ages}"
-        return self._around_cooldown(said, done)
+        return self._around_cooldown(live, replayed)
 
-    def _around_cooldown(self, said: DecisionRecord, done: DecisionRecord) -> str:
-        ours, theirs = self._live.before(said), self._backtest.before(done)
-        if ours is None or theirs is None or ours.key != theirs.key:
+    def _around_cooldown(self, live: DecisionRecord, replayed: DecisionRecord) -> str:
+        live_before, replayed_before = self._live.before(live), self._backtest.before(replayed)
+        if live_before is None or replayed_before is None or live_before.key != replayed_before.key:
             return ""
-        live_ns, backtest_ns = said.ts_ns - ours.ts_ns, done.ts_ns - theirs.ts_ns
-        for refused, allowed, shorter in ((said, done, live_ns < backtest_ns), (done, said, backtest_ns < live_ns)):
+        live_ns, backtest_ns = live.ts_ns - live_before.ts_ns, replayed.ts_ns - replayed_before.ts_ns
+        for refused, allowed, shorter in (
+            (live, replayed, live_ns < backtest_ns),
+            (replayed, live, backtest_ns < live_ns),
+        ):
             if refused.why.startswith(_COOLDOWN) and not allowed.why.startswith(_COOLDOWN) and shorter:
                 return (
                     f"cooldown_ns lies between: {live_ns / 1e6:.3f} ms after the last order live, "
@@ -171,18 +175,18 @@ class Reasons:
                 )
         return ""
 
-    def _follow_up(self, key: Key, said: DecisionRecord | None, done: DecisionRecord | None) -> str:
+    def _follow_up(self, key: Key, live: DecisionRecord | None, replayed: DecisionRecord | None) -> str:
         """An earlier difference left the strategy in another state."""
         first = self._first.get(key.strategy_id)
         if first is None:
             return ""
-        if said is None or done is None:
+        if live is None or replayed is None:
             return f"follows from an earlier difference, {first}" if not key.model else ""
-        if said.position != done.position:
-            state = f"the position was {said.position} live, {done.position} in the backtest"
+        if live.position != replayed.position:
+            state = f"the position was {live.position} live, {replayed.position} in the backtest"
             return f"follows from an earlier difference, {first}: {state}"
-        ours, theirs = self._live.before(said), self._backtest.before(done)
-        if (ours and ours.key) != (theirs and theirs.key):
+        live_before, replayed_before = self._live.before(live), self._backtest.before(replayed)
+        if (live_before and live_before.key) != (replayed_before and replayed_before.key):
             return f"follows from an earlier difference, {first}: the last order was another one"
         return ""
 

@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 from nautilus_torchserve.audit.log import AuditLog
 from nautilus_torchserve.audit.records import (
     STOPPED,
-    AskedRecord,
     DecisionRecord,
     FillRecord,
     HaltRecord,
     OrderRecord,
     PlaybackRecord,
     Record,
+    RequestRecord,
     SessionRecord,
 )
 from nautilus_torchserve.audit.runs import lost, started
@@ -31,7 +31,7 @@ class NoParity(UserError, ValueError):
 class RecordedRun:
     """What a run did, each kind in order of happening, or what a backtest of it did."""
 
-    asked: tuple[AskedRecord, ...]
+    requests: tuple[RequestRecord, ...]
     decisions: tuple[DecisionRecord, ...]
     orders: tuple[OrderRecord, ...]
     fills: tuple[FillRecord, ...]
@@ -68,7 +68,7 @@ def recorded_run(log: AuditLog, run_id: str | None = None) -> Recorded:
     session = started(log, run_id)
     only = {"run_id": session.run_id}
     run = RecordedRun(
-        tuple(log.read(AskedRecord, **only)),
+        tuple(log.read(RequestRecord, **only)),
         tuple(log.read(DecisionRecord, **only)),
         tuple(log.read(OrderRecord, **only)),
         tuple(log.read(FillRecord, **only)),
@@ -76,7 +76,7 @@ def recorded_run(log: AuditLog, run_id: str | None = None) -> Recorded:
     )
     playbacks = log.read(PlaybackRecord, **only)
     ends = [each.ts_ns for each in log.read(SessionRecord, **only) if each.event == STOPPED]
-    every: tuple[Record, ...] = (session, *run.asked, *run.decisions, *run.orders, *run.fills)
+    every: tuple[Record, ...] = (session, *run.requests, *run.decisions, *run.orders, *run.fills)
     return Recorded(
         session=session,
         run=run,
@@ -98,29 +98,29 @@ def placed(recorded: Recorded, trades: Trades) -> NDArray[np.int64]:
     NoParity
         The data are not those of the run.
     """
-    asked = recorded.run.asked
+    requests = recorded.run.requests
     if recorded.sha256 and recorded.sha256 != trades.sha256:
         raise NoParity(
-            f"{trades.source}: the data that were played ({recorded.sha256[:12]}) expected, was {trades.sha256[:12]}"
+            f"{trades.source}: expected the data that were played ({recorded.sha256[:12]}), got {trades.sha256[:12]}"
         )
-    names = {each.instrument_id for each in asked}
+    names = {each.instrument_id for each in requests}
     if not names:
-        raise NoParity(f"run {recorded.session.run_id}: questions in the log expected, was none")
+        raise NoParity(f"run {recorded.session.run_id}: expected questions in the log, got none")
     if names != {engine_name(trades.instrument.instrument_id)}:
         raise NoParity(
-            f"{trades.source}: trades of {', '.join(sorted(names))} expected, was {trades.instrument.instrument_id}"
+            f"{trades.source}: expected trades of {', '.join(sorted(names))}, got {trades.instrument.instrument_id}"
         )
-    numbers = np.array([each.question for each in asked], np.int64)
-    times = np.array([each.ts_event for each in asked], np.int64) - recorded.shift_ns
+    numbers = np.array([each.question for each in requests], np.int64)
+    times = np.array([each.ts_event for each in requests], np.int64) - recorded.shift_ns
     first = np.searchsorted(trades.ts_event, times[0], "left")
     stop = np.searchsorted(trades.ts_event, times[0], "right")
-    best = np.full(len(asked), -1, np.int64)
+    best = np.full(len(requests), -1, np.int64)
     for candidate in range(int(first), int(stop)):
         found = _at(trades, numbers + (candidate - numbers[0]), times)
         if (found >= 0).sum() > (best >= 0).sum():
             best = found
     if not (best >= 0).any():
-        raise NoParity(f"{trades.source}: the events of run {recorded.session.run_id} expected, was none of them")
+        raise NoParity(f"{trades.source}: expected the events of run {recorded.session.run_id}, got none")
     missing = best < 0  # the run's stream had a gap, or began before the data: by time, where that tells
     alone = np.searchsorted(trades.ts_event, times[missing], "left")
     last = np.searchsorted(trades.ts_event, times[missing], "right") - 1

@@ -61,7 +61,7 @@ class RecordedTrades:
         fee_bps: float | None = None,
     ) -> None:
         if len(trades) <= warm_up:
-            raise BadData(f"{trades.source}: more than {warm_up} trades to warm up on expected, was {len(trades)}")
+            raise BadData(f"{trades.source}: expected more than {warm_up} trades to warm up on, got {len(trades)}")
         instrument = resolve(trades, options, fee_bps).instrument
         self._trades, self._warm_up = conform(trades, instrument), warm_up
         self.instruments = [instrument]
@@ -130,7 +130,7 @@ class RecordedBars:
     ) -> None:
         for each in bars:
             if len(each) <= warm_up:
-                raise BadData(f"{each.source}: more than {warm_up} bars to warm up on expected, was {len(each)}")
+                raise BadData(f"{each.source}: expected more than {warm_up} bars to warm up on, got {len(each)}")
         self.instruments = [each.instrument for each in resolve_all(bars, options, fee_bps)]
         self._bars = [conform(each, instrument) for each, instrument in zip(bars, self.instruments, strict=True)]
         self._warm_up, self._spread_bps = warm_up, spread_bps

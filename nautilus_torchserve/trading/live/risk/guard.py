@@ -151,10 +151,10 @@ class RiskGuard(Actor):
         for instrument_id in self.config.instrument_ids:
             instrument = self.cache.instrument(instrument_id)
             if instrument is None:
-                raise RuntimeError(f"{instrument_id} in the cache expected, was missing")
+                raise RuntimeError(f"expected {instrument_id} in the cache, got none")
             currencies.add(getattr(instrument, "settlement_currency", instrument.quote_currency).code)
         if len(currencies) > 1:
-            raise RuntimeError(f"instruments settled in one currency expected, was {', '.join(sorted(currencies))}")
+            raise RuntimeError(f"expected instruments settled in one currency, got {', '.join(sorted(currencies))}")
 
     def _total(self) -> Decimal | None:
         """P&L of all positions since the node's start; None where an open one cannot be valued."""

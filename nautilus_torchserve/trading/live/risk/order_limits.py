@@ -58,10 +58,10 @@ class OrderLimits:
             return ""
         price = self._price(order)
         if price is None:
-            return "a price to value the order at expected, was none"
+            return "expected a price to value the order at, got none"
         instrument = self._cache.instrument(order.instrument_id)
         value = instrument.notional_value(order.quantity, price).as_decimal()
-        return f"an order of at most {most} expected, was {value}" if value > most else ""
+        return f"expected an order of at most {most}, got {value}" if value > most else ""
 
     def _only_reduces(self, order: Order) -> bool:
         position = self._portfolio.net_position(order.instrument_id)

@@ -58,7 +58,7 @@ def begin_day(path: Path | None, today: str, resume: bool) -> TradingDay:
     try:
         kept = msgspec.json.decode(path.read_bytes(), type=TradingDay)
     except (OSError, msgspec.MsgspecError) as error:
-        raise BadSetting(f"{path}: the state of a trading day expected, was {error}") from None
+        raise BadSetting(f"{path}: expected the state of a trading day, got {error}") from None
     if kept.day != today:
         return TradingDay(today)
     if not kept.halted:

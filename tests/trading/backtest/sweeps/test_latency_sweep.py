@@ -40,7 +40,7 @@ def test_latencies_in_another_form_are_refused(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["1ms", "1,1ms", "0ms,0ms"])
 def test_one_latency_is_no_sweep(text: str) -> None:
-    with pytest.raises(BadSetting, match="at least 2 different latencies expected"):
+    with pytest.raises(BadSetting, match="expected at least 2 different latencies"):
         parse_latencies(text)
 
 

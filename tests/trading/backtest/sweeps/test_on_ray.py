@@ -30,7 +30,7 @@ def test_ray_gives_what_one_after_the_other_gives(plan: Plan) -> None:
 def test_an_address_in_another_form_is_refused(address: str, plan: Plan) -> None:
     from nautilus_torchserve.trading.backtest.sweeps.on_ray import run_on_ray
 
-    with pytest.raises(BadSetting, match=f"Ray address local or HOST:PORT expected, was '{address}'"):
+    with pytest.raises(BadSetting, match=f"expected Ray address local or HOST:PORT, got '{address}'"):
         run_on_ray(plan, [{"latency_ns": 1}], jobs=1, address=address)
 
 

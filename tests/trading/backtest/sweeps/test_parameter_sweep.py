@@ -50,7 +50,7 @@ def test_each_trial_is_the_backtest_with_its_settings(swept: ParameterSweep, pla
 
 def test_a_combination_that_makes_no_sense_fails_alone(swept: ParameterSweep) -> None:
     assert [bool(trial.error) for trial in swept.trials] == [False, False, False, False, True, True]
-    assert swept.failed[0].error == "min_probability in (1/3, 1) expected, was 2"
+    assert swept.failed[0].error == "expected min_probability in (1/3, 1), got 2"
 
 
 def test_the_most_profitable_come_first_and_failures_last(swept: ParameterSweep) -> None:
@@ -68,7 +68,7 @@ def test_the_page_and_its_numbers_are_written(swept: ParameterSweep, plan: Plan,
     assert numbers["grid"] == {"min_probability": ["0.34", "0.36", "2.0"], "cooldown_ns": ["1s", "60s"]}
     assert numbers["deflated_sharpe"] == swept.deflated_sharpe
     assert numbers["trials"][0]["pnl"] == swept.ranked[0].outcome.pnl
-    assert "failed: min_probability in (1/3, 1) expected, was 2" in page.read_text()
+    assert "failed: expected min_probability in (1/3, 1), got 2" in page.read_text()
 
 
 def test_a_model_that_is_not_there_stops_the_sweep_before_it_begins(plan: Plan) -> None:

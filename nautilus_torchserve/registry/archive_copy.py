@@ -1,4 +1,4 @@
-"""A copy of an archive that is known to be what was signed."""
+"""A private copy of an archive whose signature was verified."""
 
 import shutil
 import tempfile
@@ -13,33 +13,33 @@ from nautilus_torchserve.wire.digest import SIGNATURE
 
 
 @dataclass(frozen=True)
-class ExaminedArchive:
-    """Nobody else writes to it; gone when the block ends."""
+class ArchiveCopy:
+    """A verified copy in a folder of its own, which is deleted when the block ends."""
 
     path: Path
-    """``<model>-<version>.mar`` in a folder of its own."""
+    """Path of ``<model>-<version>.mar``."""
     model: str
     version: str
     digest: str
     signer: str | None
-    """Whose signature it has; None: it was let through without one."""
+    """Name of the key that signed it; None: it was accepted without a signature."""
 
 
 @contextmanager
-def examined(archive: Path, trusted: Path, allow_unsigned: bool = False) -> Iterator[ExaminedArchive]:
-    """Copy an archive while verifying it: the file itself may be replaced by somebody meanwhile.
+def verified_copy(archive: Path, trusted: Path, allow_unsigned: bool = False) -> Iterator[ArchiveCopy]:
+    """Copy an archive while verifying it, since the file itself may be replaced meanwhile.
 
     Parameters
     ----------
     trusted : Path
         Folder of the public keys whose signatures count.
     allow_unsigned : bool
-        Let archives without any signature through; one that has a signature needs a trusted one all the same.
+        Accept archives without any signature; one that has a signature needs a trusted one all the same.
 
     Raises
     ------
     Untrusted
-        No archive, one in which something is hidden, or not signed as it must be.
+        The file is no archive, hides content, or is not signed by a trusted key.
     """
     with tempfile.TemporaryDirectory(prefix="examined-") as folder:
         copy = Path(folder) / "copy"
@@ -50,7 +50,7 @@ def examined(archive: Path, trusted: Path, allow_unsigned: bool = False) -> Iter
             with copy.open("wb") as out:
                 verified = verify_archive(archive, trusted, copy=out)
             model, version, digest, signer = verified.model, verified.version, verified.digest, verified.signer
-        yield ExaminedArchive(copy.rename(copy.with_name(f"{model}-{version}.mar")), model, version, digest, signer)
+        yield ArchiveCopy(copy.rename(copy.with_name(f"{model}-{version}.mar")), model, version, digest, signer)
 
 
 def _is_signed(archive: Path) -> bool:

@@ -1,4 +1,4 @@
-"""The requests that every server is asked, and the answers that are right."""
+"""Payloads that every server gets, and the check of its responses."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,24 +20,24 @@ ReadJson = Callable[[bytes], NDArray[np.float32]]
 _TIMEOUT_S = 10.0
 
 
-class WrongAnswer(UserError):
-    """A server that answers something else than the archive does; its speed is of no interest."""
+class WrongResponse(UserError):
+    """A server answers something else than the archive does; its speed is of no interest."""
 
 
 @dataclass(frozen=True)
-class Question:
-    """Rows in one of the two forms."""
+class Payload:
+    """Rows in one of the two forms of a request."""
 
     name: str
     rows: NDArray[np.float32]
     """float32 [n, 4], or windows [n, 60, columns]."""
     binary: bool
     model: str = TICK
-    """Whose servers are asked."""
+    """Model whose servers get it."""
 
     @property
     def headers(self) -> dict[str, str]:
-        """What the request says of itself; the answer is asked for in the same form."""
+        """Content type of the request, and the same for the response."""
         form = BINARY if self.binary else JSON
         return {"Content-Type": form, "Accept": form}
 
@@ -64,19 +64,19 @@ class Server:
     """Which model it serves."""
 
 
-def make_questions(seed: int = 7) -> list[Question]:
-    """One row as JSON and as bytes, and `MANY` rows as bytes."""
+def make_payloads(seed: int = 7) -> list[Payload]:
+    """Return one row as JSON and as bytes, and `MANY` rows as bytes."""
     random = np.random.default_rng(seed)
     rows = random.normal(0.0, 1.0, (MANY, 4)).astype(np.float32)
     return [
-        Question(ONE_JSON, rows[:1], binary=False),
-        Question(ONE_BINARY, rows[:1], binary=True),
-        Question(MANY_BINARY, rows, binary=True),
+        Payload(ONE_JSON, rows[:1], binary=False),
+        Payload(ONE_BINARY, rows[:1], binary=True),
+        Payload(MANY_BINARY, rows, binary=True),
     ]
 
 
-def make_window_questions(windows: NDArray[np.float32]) -> list[Question]:
-    """One window as JSON and as bytes, and `MANY_WINDOWS` as bytes.
+def make_window_payloads(windows: NDArray[np.float32]) -> list[Payload]:
+    """Return one window as JSON and as bytes, and `MANY_WINDOWS` as bytes.
 
     Parameters
     ----------
@@ -85,14 +85,14 @@ def make_window_questions(windows: NDArray[np.float32]) -> list[Question]:
     """
     many = np.resize(windows, (MANY_WINDOWS, *windows.shape[1:]))
     return [
-        Question(WINDOW_JSON, many[:1], binary=False, model=PRICE),
-        Question(WINDOW_BINARY, many[:1], binary=True, model=PRICE),
-        Question(WINDOWS_BINARY, many, binary=True, model=PRICE),
+        Payload(WINDOW_JSON, many[:1], binary=False, model=PRICE),
+        Payload(WINDOW_BINARY, many[:1], binary=True, model=PRICE),
+        Payload(WINDOWS_BINARY, many, binary=True, model=PRICE),
     ]
 
 
-def check(server: Server, question: Question, expected: NDArray[np.float32]) -> None:
-    """Ask once and compare.
+def check(server: Server, payload: Payload, expected: NDArray[np.float32]) -> None:
+    """Send a payload once and compare the response.
 
     Parameters
     ----------
@@ -101,25 +101,27 @@ def check(server: Server, question: Question, expected: NDArray[np.float32]) -> 
 
     Raises
     ------
-    WrongAnswer
+    WrongResponse
         Another status than 200, other values, or no answer.
     """
-    where = f"{server.name}, {question.name}"
+    where = f"{server.name}, {payload.name}"
     try:
         with HttpSession() as session:
-            answer = session.post(
-                server.url, data=question.body, headers={**server.headers, **question.headers}, timeout=_TIMEOUT_S
+            response = session.post(
+                server.url, data=payload.body, headers={**server.headers, **payload.headers}, timeout=_TIMEOUT_S
             )
     except requests.RequestException as error:
-        raise WrongAnswer(f"{where}: {error}") from error
-    if answer.status_code != 200:
-        raise WrongAnswer(f"{where}: status 200 expected, was {answer.status_code}: {answer.text[:300]}")
-    if question.binary:
-        table = np.frombuffer(answer.content, dtype=np.float32).reshape(-1, expected.shape[1])
+        raise WrongResponse(f"{where}: {error}") from error
+    if response.status_code != 200:
+        raise WrongResponse(f"{where}: expected status 200, got {response.status_code}: {response.text[:300]}")
+    if payload.binary:
+        table = np.frombuffer(response.content, dtype=np.float32).reshape(-1, expected.shape[1])
     else:
-        table = server.read_json(answer.content)
+        table = server.read_json(response.content)
     if table.shape != expected.shape:
-        raise WrongAnswer(f"{where}: an answer of shape {expected.shape} expected, was {table.shape}")
+        raise WrongResponse(f"{where}: expected a response of shape {expected.shape}, got {table.shape}")
     off = float(np.abs(table - expected).max())
     if not off <= server.tolerance:
-        raise WrongAnswer(f"{where}: the archive's answer within {server.tolerance:g} expected, was off by {off:g}")
+        raise WrongResponse(
+            f"{where}: expected the archive's response within {server.tolerance:g}, got one off by {off:g}"
+        )

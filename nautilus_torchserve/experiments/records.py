@@ -1,0 +1,88 @@
+"""Records that routers wrote for a split: reading them as they come, and the totals of their call windows."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from nautilus_torchserve.traffic.records import (
+    CallWindow,
+    ClosedTrade,
+    ScoredPrediction,
+    ShadowAnswer,
+    bucket_latency_ms,
+)
+from nautilus_torchserve.traffic.store import TrafficStore
+
+_Record = TypeVar("_Record", ScoredPrediction, ClosedTrade, CallWindow, ShadowAnswer)
+
+
+class RecordReader:
+    """Reads the records of a split as they come: of each kind only those that were not read before.
+
+    On a server's database a record that another transaction wrote in between can be read twice or not at all.
+    """
+
+    def __init__(self, store: TrafficStore, split: str) -> None:
+        self._store, self._split = store, split
+        self._read: Counter[type] = Counter()
+
+    def read(self, kind: type[_Record]) -> list[_Record]:
+        """Return the new records of one kind."""
+        records = self._store.read(kind, self._split, self._read[kind])
+        self._read[kind] += len(records)
+        return records
+
+
+@dataclass
+class CallTotals:
+    """Sum of call windows of one version; it does not depend on their order."""
+
+    requests: int = 0
+    """Requests sent, the failed ones among them."""
+    errors: int = 0
+    """Requests that got an error, or no response in time."""
+    latency_ms_sum: float = 0.0
+    """Sum over the answered requests, milliseconds."""
+    latencies: Counter[int] = field(default_factory=Counter)
+    """`latency_bucket` -> answered requests."""
+    outputs: dict[str, Counter[int]] = field(default_factory=dict)
+    """Output -> `output_bucket` -> rows."""
+
+    def add(self, window: CallWindow) -> None:
+        """Add one window."""
+        self.requests += window.requests
+        self.errors += window.errors
+        self.latency_ms_sum += window.latency_ms_sum
+        self.latencies.update(window.latencies)
+        for name, counts in window.outputs.items():
+            self.outputs.setdefault(name, Counter()).update(counts)
+
+    @property
+    def error_rate(self) -> float:
+        """Share of the requests that failed; 0 where none was sent."""
+        return self.errors / self.requests if self.requests else 0.0
+
+
+def percentile_ms(latencies: Mapping[int, int], share: float) -> float:
+    """Return the lowest latency within which this share of the responses came, at the upper edge of its 5 % bucket.
+
+    Parameters
+    ----------
+    latencies : mapping
+        `latency_bucket` -> responses, at least one.
+    share : float
+        In (0, 1]: 0.99.
+
+    Returns
+    -------
+    float
+        Milliseconds: never less than the nearest-rank percentile itself, and at most 5 % above it.
+    """
+    rank = math.ceil(share * sum(latencies.values()) - 1e-9)  # 0.99 * 100 is 99.00000000000001 or so
+    for bucket in sorted(latencies):
+        rank -= latencies[bucket]
+        if rank <= 0:
+            return bucket_latency_ms(bucket)
+    raise ValueError(f"expected at least one latency and a share in (0, 1], got {latencies}, {share}")
