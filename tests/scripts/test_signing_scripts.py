@@ -74,7 +74,7 @@ def test_without_a_place_the_key_goes_into_the_home(tmp_path: Path, monkeypatch:
         (("verify", "ARCHIVE", "--trusted", "TMP"), "expected a signed archive, got an unsigned one"),
         (("verify", "TMP/missing.mar"), "expected a model archive, got no file"),
         (("sign", "ARCHIVE", "--key", "TMP/missing.key"), "missing.key: expected a private key: No such file"),
-        (("sign", "ARCHIVE", "--key", "env:NOT_SET"), "was empty or not set"),
+        (("sign", "ARCHIVE", "--key", "env:NOT_SET"), "got an empty one, or none"),
         (("keys", "alice", "--private", "TMP/repo/keys/alice.key", "--trusted", "TMP"), "outside of git"),
     ],
 )
@@ -114,5 +114,5 @@ def test_a_key_that_cannot_be_used_packs_nothing(tick_run: Path, tmp_path: Path)
     result = called("archive", "tick", "--run", tick_run, "--out", tmp_path, "--sign-key", "env:NOT_SET")
 
     assert result.exit_code == 1
-    assert "env:NOT_SET: a private key in PEM expected in this variable" in result.stderr
+    assert "env:NOT_SET: expected a private key in PEM in this variable" in result.stderr
     assert list(tmp_path.iterdir()) == []
