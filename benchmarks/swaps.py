@@ -15,7 +15,7 @@ from benchmarks.callers import Callers
 from benchmarks.versions import as_version
 from nautilus_torchserve.release.rollout.gates import Limits
 from nautilus_torchserve.release.rollout.rollout import register, rollback
-from nautilus_torchserve.release.rollout.target import Target, own_target
+from nautilus_torchserve.release.rollout.target import Target, local_target
 from nautilus_torchserve.serving.http_session import HttpSession
 from nautilus_torchserve.serving.server.torchserve import ServerSettings, TorchServe, start_server
 from nautilus_torchserve.serving.tokens import current_token
@@ -60,7 +60,7 @@ def compare(archive: Path, swaps: int, rows: NDArray[np.float32]) -> dict[str, S
         def careful(note: Callable[[], None]) -> None:
             _, path = fresh()
             report = register(
-                own_target(server.home),
+                local_target(server.home),
                 MODEL,
                 path,
                 trusted,
@@ -72,7 +72,7 @@ def compare(archive: Path, swaps: int, rows: NDArray[np.float32]) -> dict[str, S
 
         def naive(note: Callable[[], None]) -> None:
             version, path = fresh()
-            _naive_swap(own_target(server.home), version, path, note)
+            _naive_swap(local_target(server.home), version, path, note)
 
         return {
             "naive": _swap_under_load(server, rows, swaps, naive),
@@ -85,7 +85,7 @@ def rollback_ms(archive: Path, times: int) -> list[float]:
     with _server(archive) as (server, folder):
         key, trusted = folder / "bench.key", folder / "trusted"
         make_key(key, trusted / "bench.pub")
-        target = own_target(server.home)
+        target = local_target(server.home)
         taken = []
         for number in range(times):
             path = _version(archive, folder / f"4.{number}.mar", f"4.{number}", key)

@@ -25,7 +25,7 @@ from fault_injection.servers import BATCHED, MODEL, own_server, running_server, 
 from fault_injection.state_files import attack_state_files, make_template
 from fault_injection.swaps import attack_by_swaps
 from fault_injection.verdict import Findings, as_table, describe_failures
-from nautilus_torchserve.cli.app import App, console, say
+from nautilus_torchserve.cli.app import App, console, echo
 from nautilus_torchserve.serving.server.torchserve import TorchServe
 from nautilus_torchserve.user_error import UserError
 
@@ -142,7 +142,7 @@ def all_parts(
         found = []
         for part in parts:
             found.append(part())
-            say(f"{found[-1].part}: {'nothing harmed' if found[-1].ok else 'HARMED'}")
+            echo(f"{found[-1].part}: {'nothing harmed' if found[-1].ok else 'HARMED'}")
         _end(found, seed, as_json)
 
 
@@ -166,7 +166,7 @@ def _requests(folder: Path, plan: Plan, home: Path | None, model: str, archive: 
 def _send(plan: Plan, server: TorchServe, subject: Subject) -> Findings:
     if plan.indexes:
         for line in show_cases(server, subject, plan):
-            say(line)
+            echo(line)
     return attack_requests(server, subject, plan)
 
 
@@ -197,7 +197,7 @@ def _end(parts: list[Findings], seed: int, as_json: bool) -> None:
     """Show the counts and the failures; raise `HarmDone` where something was harmed."""
     for findings in parts:
         for line in describe_failures(findings):
-            say(line)
+            echo(line)
     console.print(as_table(parts))
     if as_json:
         ok = all(findings.ok for findings in parts)

@@ -13,7 +13,7 @@ from fault_injection.verdict import Failure, Findings
 from nautilus_torchserve.release.rollout.gates import Limits
 from nautilus_torchserve.release.rollout.report import RolloutReport
 from nautilus_torchserve.release.rollout.rollout import register, rollback
-from nautilus_torchserve.release.rollout.target import own_target
+from nautilus_torchserve.release.rollout.target import local_target
 from nautilus_torchserve.serving.server.torchserve import TorchServe
 
 LOST = "requests without an answer"
@@ -64,7 +64,7 @@ def attack_by_swaps(
 
 
 def _swap(server: TorchServe, archive: Path, folder: Path, version: str, back: bool) -> RolloutReport:
-    target = own_target(server.home)
+    target = local_target(server.home)
     if back:
         return rollback(target, MODEL)
     path = as_version(archive, folder / f"{version}.mar", version)

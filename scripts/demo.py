@@ -43,7 +43,7 @@ from nautilus_torchserve.trading.durations import parse_duration
 from nautilus_torchserve.trading.instruments.options import InstrumentOptions
 from nautilus_torchserve.trading.instruments.resolve import resolve
 from nautilus_torchserve.training.ensemble.run import train_ensemble
-from nautilus_torchserve.training.price.fit import BarFitConfig
+from nautilus_torchserve.training.price.fit import PriceFitConfig
 from nautilus_torchserve.training.price.options import PriceTraining
 from nautilus_torchserve.training.price.run import train_price
 from nautilus_torchserve.training.runs.folder import DESCRIPTION, REPORT
@@ -51,10 +51,10 @@ from nautilus_torchserve.training.sentiment.backbone import find_backbone
 from nautilus_torchserve.training.sentiment.data import load_sentiment_data
 from nautilus_torchserve.training.sentiment.options import SentimentTraining
 from nautilus_torchserve.training.sentiment.run import train_sentiment
-from nautilus_torchserve.training.tick.fit import FitConfig
+from nautilus_torchserve.training.tick.fit import TickFitConfig
 from nautilus_torchserve.training.tick.run import train_tick
 
-PRICE = PriceTraining(network_config={"hidden": 32}, fit=BarFitConfig(epochs=5, learning_rate=4e-3), folds=2)
+PRICE = PriceTraining(network_config={"hidden": 32}, fit=PriceFitConfig(epochs=5, learning_rate=4e-3), folds=2)
 """Small enough for a demo."""
 NEWS_BARS, NEWS_TEXTS = 20, 4
 """Bars for which a headline counts, and the most headlines of a window."""
@@ -124,7 +124,7 @@ def show_notes(loaded: Trades | Bars) -> None:
 def train_ticks(given: Given, begin: Begin) -> Trained:
     """Fit the tick classifier."""
     advance = begin("reading, training" if given.data else "simulating a market, training")
-    loaded, config = load(given.data, given.size, seed=1, read=given.read), FitConfig()
+    loaded, config = load(given.data, given.size, seed=1, read=given.read), TickFitConfig()
     show_notes(loaded)
     resolve(loaded, given.instruments)  # before the time is spent on training
     trained = train_tick(

@@ -10,7 +10,7 @@ from tick_versions import made
 
 from nautilus_torchserve.release.rollout.gates import Limits
 from nautilus_torchserve.release.rollout.journal import FOLDER
-from nautilus_torchserve.release.rollout.target import Target, own_target
+from nautilus_torchserve.release.rollout.target import Target, local_target
 from nautilus_torchserve.serving.server.torchserve import TorchServe
 
 QUICK = Limits(watch_s=0.3, drain_s=0.1, latency_requests=20, latency_add_ms=1000.0)
@@ -30,7 +30,7 @@ class Deployment:
 
     @property
     def target(self) -> Target:
-        return own_target(self.server.home)
+        return local_target(self.server.home)
 
     def make(self, version: str, code: str = "", key: Path | None = None, without: tuple[str, ...] = ()) -> Path:
         """Write a signed archive of this version outside of the model store."""

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from model_defs.sentiment_transformer import SentimentTransformer, build
 from nautilus_torchserve.features.text import TEXT_SCHEMA
 from nautilus_torchserve.inference import model_files
-from nautilus_torchserve.inference.text_model import COLUMNS, TOKENIZER, TextModel
+from nautilus_torchserve.inference.text_model import COLUMNS, TOKENIZER, TextNetwork
 from nautilus_torchserve.training.runs.folder import write_run
 
 WORDS = """
@@ -85,7 +85,7 @@ def _write(folder: Path, description: dict[str, Any], network: SentimentTransfor
     asked: dict[str, np.ndarray] = {"texts": np.array(TEXTS)}
     write_run(folder, description, {}, network, {}, asked, tolerance=1e-4)
     shutil.copyfile(tokenizer, folder / TOKENIZER)
-    model = TextModel(folder, CPU)
+    model = TextNetwork(folder, CPU)
     golden = dict(zip(COLUMNS, model.compute(model.read(TEXTS)).T, strict=True))
     write_run(folder, description, {}, network, golden, asked, tolerance=1e-4)
 

@@ -148,7 +148,7 @@ def raise_on_signals() -> None:
         signal.signal(number, interrupt)
 
 
-def say(text: str) -> None:
+def echo(text: str) -> None:
     """Print a line of text on stderr, without markup: a path or a name may have brackets.
 
     Where stderr cannot be written any more, for a full disk or a closed pipe, the work continues without messages.

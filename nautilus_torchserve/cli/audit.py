@@ -1,4 +1,4 @@
-"""Tell the story of an order: ``python scripts/audit.py O-20231114-221320-001-000-1 --log parquet:runs/audit``."""
+"""Tell the story of an order: ``nautilus-torchserve audit O-20231114-221320-001-000-1 --log parquet:runs/audit``."""
 
 import json
 from dataclasses import asdict
@@ -11,7 +11,7 @@ from nautilus_torchserve.audit.opening import existing_log, folder_of
 from nautilus_torchserve.audit.story import orders, story_of
 from nautilus_torchserve.audit.verification import Verification
 from nautilus_torchserve.audit.verification import verify as verify_log
-from nautilus_torchserve.cli.app import App, console, say
+from nautilus_torchserve.cli.app import App, console, echo
 from nautilus_torchserve.cli.options import Json, Log, RunId
 from nautilus_torchserve.cli.story_text import story_dict, story_table
 from nautilus_torchserve.features.tick import COLUMNS
@@ -56,12 +56,12 @@ def show_verification(log: str, found: Verification, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps({"whole": not found.findings, **asdict(found)}))
     for name in found.unconfirmed:
-        say(f"{name}: its run crashed while it wrote, and its last records may be missing")
+        echo(f"{name}: its run crashed while it wrote, and its last records may be missing")
     for each in found.findings:
-        say(f"{each.problem}: {each.file}: expected {each.expected}, got {each.got}")
+        echo(f"{each.problem}: {each.file}: expected {each.expected}, got {each.got}")
     if found.findings:
         raise UserError(f"{log}: {len(found.findings)} findings in {found.entries} entries of the chain")
-    say(
+    echo(
         f"{log} is whole: {found.segments} files ({found.adopted} from before it had a chain), {found.streams} still "
         f"written or left by a crash; last hash {found.last_hash}"
     )

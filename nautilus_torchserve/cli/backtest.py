@@ -1,4 +1,4 @@
-"""Backtest a strategy on a served model: ``python scripts/backtest.py tick --url http://127.0.0.1:8080``."""
+"""Backtest a strategy on a served model: ``nautilus-torchserve backtest tick --url http://127.0.0.1:8080``."""
 
 import json
 from collections.abc import Callable, Sequence

@@ -23,7 +23,7 @@ class RunOptions:
     settings: dict[str, Any]
     """Name -> value of a setting."""
     token_file: Path | None
-    """``key_file.json`` of a server that was not started by scripts/serve.py."""
+    """``key_file.json`` of a server that was not started by nautilus-torchserve serve."""
     latency_sweep: str | None
     """Latencies to run the backtest at, one after the other."""
     report: Path | None

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from nautilus_torchserve.cli import experiment_console
-from nautilus_torchserve.cli.app import App, console, parsed, say
+from nautilus_torchserve.cli.app import App, console, echo, parsed
 from nautilus_torchserve.cli.options import (
     AnyModel,
     By,
@@ -108,11 +108,11 @@ def create(
         settings = asdict(Rules.from_json(experiment.settings))
         document = {**asdict(experiment), "settings": settings, "with_challenger": assigned, "concerns": warnings}
         print(json.dumps(document))
-    say(experiment_console.described(experiment))
+    echo(experiment_console.described(experiment))
     if instrument and by is Unit.INSTRUMENT:
-        say(f"with {challenger}: {', '.join(assigned) or 'none'} of {len(instrument)} instruments")
+        echo(f"with {challenger}: {', '.join(assigned) or 'none'} of {len(instrument)} instruments")
     for warning in warnings:
-        say(f"warning: {warning}")
+        echo(f"warning: {warning}")
 
 
 @app.command()
@@ -129,13 +129,13 @@ def status(
         return
     for analysis in analyses:
         baseline, challenger = analysis.baseline.classification, analysis.challenger.classification
-        say(experiment_console.described(analysis.experiment))
-        say(
+        echo(experiment_console.described(analysis.experiment))
+        echo(
             f"  scored predictions {baseline.predictions:,} and {challenger.predictions:,}; "
             f"{analysis.decision.action}: {analysis.decision.reason}"
         )
     if not analyses:
-        say("no experiments")
+        echo("no experiments")
 
 
 @app.command()
@@ -167,7 +167,7 @@ def analyze(
         text = f"{outcome['state']}: {outcome['reason']}"
         if not outcome["ok"]:
             raise UserError(text)
-        say(text)
+        echo(text)
 
 
 @app.command()
@@ -177,7 +177,7 @@ def stop(name: Name, store: Store = DEFAULT_URL, as_json: Json = False) -> None:
         ended = traffic.end(find_experiment(traffic, name).name, State.STOPPED)
     if as_json:
         print(json.dumps(asdict(ended)))
-    say(experiment_console.described(ended))
+    echo(experiment_console.described(ended))
 
 
 @app.command()
@@ -195,7 +195,7 @@ def simulate(
         return
     for table in experiment_console.error_rate_tables(rates):
         console.print(table)
-    say(experiment_console.error_rate_summary(rates))
+    echo(experiment_console.error_rate_summary(rates))
 
 
 def _follow(target: Target, traffic: TrafficStore, name: str, settings: AutoSettings) -> dict[str, Any]:
@@ -203,9 +203,9 @@ def _follow(target: Target, traffic: TrafficStore, name: str, settings: AutoSett
         signal.signal(number, signal.default_int_handler)
 
     def show(analysis: Analysis) -> None:
-        say(f"{name}: {analysis.decision.reason}")
+        echo(f"{name}: {analysis.decision.reason}")
 
-    return follow(target, traffic, name, settings, say, show).as_dict()
+    return follow(target, traffic, name, settings, echo, show).as_dict()
 
 
 def _settings(every: float | None, for_: float, watch: float, drain: float | None) -> AutoSettings:
@@ -216,6 +216,6 @@ def _settings(every: float | None, for_: float, watch: float, drain: float | Non
 
 
 def _show(analysis: Analysis) -> None:
-    say(experiment_console.described(analysis.experiment))
+    echo(experiment_console.described(analysis.experiment))
     console.print(experiment_console.metrics_table(analysis), experiment_console.differences_table(analysis))
-    say(experiment_console.decision(analysis))
+    echo(experiment_console.decision(analysis))

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from nautilus_torchserve.cli.app import App, say
+from nautilus_torchserve.cli.app import App, echo
 from nautilus_torchserve.cli.options import TRUSTED, Json, Trusted
 from nautilus_torchserve.signing.keys import PASSPHRASE, make_key, parse_expiry
 from nautilus_torchserve.signing.trust import read_trust, revoke
@@ -54,11 +54,11 @@ def create(
     if as_json:
         print(json.dumps({"key_id": made, "private": str(private), "public": str(public), "expires": expires or None}))
         return
-    say(
+    echo(
         f"key {made}, {f'expires {expires[:10]}' if expires else 'never expires'}\n"
         f"  private: {private} (only you can read it; with {PASSPHRASE} set, it is encrypted too)"
     )
-    say(f"  public:  {public}: commit it, and archives signed with this key can be rolled out")
+    echo(f"  public:  {public}: commit it, and archives signed with this key can be rolled out")
 
 
 @app.command("revoke")
@@ -73,7 +73,7 @@ def revoke_key(
     if as_json:
         print(json.dumps({"key_id": revoked, "revoked": str(trusted / "revoked")}))
     else:
-        say(
+        echo(
             f"key {revoked} is revoked: commit {trusted / 'revoked'}; servers that run its archives serve on until "
             "they are restarted"
         )
@@ -101,6 +101,6 @@ def list_keys(trusted: Trusted = TRUSTED, as_json: Json = False) -> None:
         print(json.dumps({"keys": rows, "allowed_digests": None if trust.allowed is None else len(trust.allowed)}))
         return
     for row in rows:
-        say(f"{row['name'] or '(unknown)'}: {row['key_id']}, {row['state']}, expires {row['expires'] or 'never'}")
+        echo(f"{row['name'] or '(unknown)'}: {row['key_id']}, {row['state']}, expires {row['expires'] or 'never'}")
     if trust.allowed is not None:
-        say(f"only the {len(trust.allowed)} digests in {trusted / 'allowed_digests'} are accepted")
+        echo(f"only the {len(trust.allowed)} digests in {trusted / 'allowed_digests'} are accepted")

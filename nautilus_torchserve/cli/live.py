@@ -9,7 +9,7 @@ from typing import Annotated, TextIO
 
 import typer
 
-from nautilus_torchserve.cli.app import App, console, say
+from nautilus_torchserve.cli.app import App, console, echo
 from nautilus_torchserve.cli.options import Json
 from nautilus_torchserve.trading.checks import BadSetting
 from nautilus_torchserve.trading.live.announcement import announcement
@@ -39,10 +39,10 @@ def live(
         raise BadSetting(f"{config}: {REAL_ONLY if real else REAL_MISSING}")
     console.print(announcement(settings))
     if settings.countdown_s:
-        say(f"starting in {settings.countdown_s:g} s; Ctrl-C keeps it from starting")
+        echo(f"starting in {settings.countdown_s:g} s; Ctrl-C keeps it from starting")
         time.sleep(settings.countdown_s)
     out = redirect_stdout()
-    summary = run_live(settings, resume, say)
+    summary = run_live(settings, resume, echo)
     if as_json:
         out.write(json.dumps(summary) + "\n")
         out.flush()

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from nautilus_torchserve.bundle import LIBRARY_ROOT, TEMPLATE, copy_bundle
-from nautilus_torchserve.cli.app import App, say
+from nautilus_torchserve.cli.app import App, echo
 from nautilus_torchserve.cli.options import Json
 from nautilus_torchserve.user_error import InvalidArgument
 
@@ -52,4 +52,4 @@ def main(
     if as_json:
         print(json.dumps({"bundle": str(folder), "files": len(files) + 2}))
     else:
-        say(f"{folder} is a bundle: its README.md names the first commands")
+        echo(f"{folder} is a bundle: its README.md names the first commands")

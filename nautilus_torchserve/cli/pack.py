@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from nautilus_torchserve.cli.app import App, console, say
+from nautilus_torchserve.cli.app import App, console, echo
 from nautilus_torchserve.cli.options import ArchiveVersion, Json
 from nautilus_torchserve.models.table import MODELS, spec_of
 from nautilus_torchserve.release.build.archive import build_archive
@@ -40,4 +40,4 @@ def main(
     else:
         signed = f"signed by key {built.key_id}" if built.key_id else "unsigned"
         size = f"{built.bytes / 1024:.0f} KiB"
-        say(f"{built.path}: {name} {version}, {size}, digest {built.digest[:12]}, {signed}")
+        echo(f"{built.path}: {name} {version}, {size}, digest {built.digest[:12]}, {signed}")

@@ -1,4 +1,4 @@
-"""Compare a recorded live run with a backtest: ``python scripts/parity.py --data trades.csv --url mar:tick.mar``."""
+"""Compare a recorded live run with a backtest: ``nautilus-torchserve parity --data trades.csv --url mar:tick.mar``."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def main(
 ) -> None:
     """Predictions bit for bit and orders one by one; status 0 where all are equal or explained.
 
-    The run is one of scripts/live.py on ticks with an audit log. Features are computed anew from the data and the
+    The run is one of nautilus-torchserve live on ticks with an audit log. Features are computed anew from the data and the
     archives asked again; a backtest then gets each prediction when it arrived in the run.
     """
     provide_token(TOKEN, url[0], token_file)

@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
-from nautilus_torchserve.cli.app import App, console, parsed, print_json, say
+from nautilus_torchserve.cli.app import App, console, echo, parsed, print_json
 from nautilus_torchserve.cli.options import (
     REPORTS,
     RUNS,
@@ -59,7 +59,7 @@ def add(
     if as_json:
         print(json.dumps({"new": added.new, **version.as_dict()}))
     state = "registered" if added.new else f"was registered on {version.registered} already"
-    say(
+    echo(
         f"{version.model} {version.version} {state}: digest {version.digest[:12]}, MLflow's number {version.number}, "
         f"signed by {version.signer or 'nobody'}"
     )
@@ -93,9 +93,9 @@ def list_versions(
     for name, versions in listed.items():
         console.print(versions_table(name, versions, on_server.get(name)))
         for line in differing.get(name, ()):
-            say(f"DIFFERS: {name}: {line}")
+            echo(f"DIFFERS: {name}: {line}")
     if not any(listed.values()):
-        say(f"{registry.store}: no version of {model or 'any model'} is registered")
+        echo(f"{registry.store}: no version of {model or 'any model'} is registered")
 
 
 @app.command()
@@ -150,7 +150,7 @@ def alias(
         name,
         trusted,
         Limits(watch_s=watch),
-        say,
+        echo,
         roll_out=not no_rollout,
     )
     unwritten = [] if result.report is None else write_report(result.report, reports)[1]
@@ -164,7 +164,7 @@ def alias(
         )
     if result.report is not None:
         raise_if_not_ok(result.report, unwritten)
-    say(f"{model} {result.version.version} is {name}{'' if result.report else '; the server needed no change'}")
+    echo(f"{model} {result.version.version} is {name}{'' if result.report else '; the server needed no change'}")
 
 
 @app.command()
@@ -185,7 +185,7 @@ def get(
     if as_json:
         print(json.dumps({"path": str(out), **registered.as_dict()}))
     digest, signer = registered.digest[:12], registered.signer or "nobody"
-    say(f"{out}: {model} {registered.version}, digest {digest}, signed by {signer}")
+    echo(f"{out}: {model} {registered.version}, digest {digest}, signed by {signer}")
 
 
 def versions_table(model: str, versions: list[RegisteredVersion], on_server: ModelStatus | None) -> Table:
@@ -206,5 +206,5 @@ def running(server: FindTarget) -> Target | None:
     try:
         return server()
     except NoTarget as error:
-        say(f"registered versions only, without a server: {error}")
+        echo(f"registered versions only, without a server: {error}")
         return None

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from nautilus_torchserve.cli.app import App, console, describe, parsed, print_json, say
+from nautilus_torchserve.cli.app import App, console, describe, echo, parsed, print_json
 from nautilus_torchserve.cli.options import (
     REPORTS,
     TRUSTED,
@@ -93,7 +93,7 @@ def register(
         latency_add_ms=latency_add_ms,
         latency_most_ms=latency_most_ms,
     )
-    _end(lambda: rollout.register(target, model, archive, trusted, limits, not candidate, say), reports, as_json)
+    _end(lambda: rollout.register(target, model, archive, trusted, limits, not candidate, echo), reports, as_json)
 
 
 @app.command()
@@ -112,7 +112,7 @@ def promote(
 ) -> None:
     """Gate a registered version again and make it the default one."""
     limits = Limits(watch_s=watch, drain_s=drain, keep=keep, latency_ratio=latency_ratio, latency_add_ms=latency_add_ms)
-    _end(lambda: rollout.promote(target, model, version, limits, say), reports, as_json)
+    _end(lambda: rollout.promote(target, model, version, limits, echo), reports, as_json)
 
 
 @app.command()
@@ -132,7 +132,7 @@ def rollback(
     as_json: Json = False,
 ) -> None:
     """Make the previous default version the default again, at once."""
-    _end(lambda: rollout.rollback(target, model, to, say), reports, as_json, urgent=True)
+    _end(lambda: rollout.rollback(target, model, to, echo), reports, as_json, urgent=True)
 
 
 @app.command()
@@ -146,7 +146,7 @@ def remove(
     as_json: Json = False,
 ) -> None:
     """Drain and unregister a version that is not the default one."""
-    _end(lambda: rollout.remove(target, model, version, Limits(drain_s=drain), say), reports, as_json)
+    _end(lambda: rollout.remove(target, model, version, Limits(drain_s=drain), echo), reports, as_json)
 
 
 @app.command()
@@ -165,12 +165,12 @@ def prune(
     with open_splits(store) as splits:
         for name in [model] if model else journaled_models(target.model_store):
             try:
-                pruned.append(prune_model(target, name, older_than, splits, Limits(drain_s=drain), say))
+                pruned.append(prune_model(target, name, older_than, splits, Limits(drain_s=drain), echo))
             except (RolloutRefused, DamagedState) as error:  # other models are pruned all the same
                 refused.append(f"{error}")
     for result in pruned:
         for line in result.lines():
-            say(line)
+            echo(line)
     if as_json:
         print_json({"models": [asdict(result) for result in pruned], "refused": refused})
     failed = [line for result in pruned for line in result.failures()] + refused
@@ -196,7 +196,7 @@ def status(target: Target, model: AnyModel = None, store: Store = DEFAULT_URL, a
             console.print(_table(models))
         for status in models:
             for text in filter(None, (status.under_way, status.left)):
-                say(f"{status.model}: {text}")
+                echo(f"{status.model}: {text}")
     if store_error is not None:
         raise store_error
     if any(status.left or any(version.ghost for version in status.versions) for status in models):
@@ -212,7 +212,7 @@ def repair(target: Target, store: Store = DEFAULT_URL, as_json: Json = False) ->
 
     def report_step(text: str) -> None:
         repaired.append(text)
-        say(text)
+        echo(text)
 
     try:
         repair_all(target, report_step)
@@ -230,7 +230,7 @@ def repair(target: Target, store: Store = DEFAULT_URL, as_json: Json = False) ->
     if as_json:
         print_json({"mended": repaired, "failed": failed})
     elif not failed:
-        say(f"repaired: {len(repaired)}" if repaired else "nothing to repair")
+        echo(f"repaired: {len(repaired)}" if repaired else "nothing to repair")
     if failed:
         raise RepairFailed("; ".join(dict.fromkeys(failed)))
 
@@ -265,7 +265,7 @@ def canary(
         limits=Limits(watch_s=watch, drain_s=drain),
     )
     with TrafficStore(store) as splits:
-        _end(lambda: run_canary(target, splits, model, to, settings, say), reports, as_json)
+        _end(lambda: run_canary(target, splits, model, to, settings, echo), reports, as_json)
 
 
 @app.command()
@@ -284,11 +284,11 @@ def shadow(
     settings = ShadowSettings(for_, answers, share / 100)
     with TrafficStore(store) as splits:
         _catch_interrupts()
-        report = run_shadow(target, splits, model, to, settings, say)
+        report = run_shadow(target, splits, model, to, settings, echo)
     if as_json:
         print_json(report.as_dict())
     else:
-        say(report.as_text())
+        echo(report.as_text())
 
 
 def _end(work: Callable[[], RolloutReport], reports: Path, as_json: bool, urgent: bool = False) -> None:
@@ -309,7 +309,7 @@ def _end(work: Callable[[], RolloutReport], reports: Path, as_json: bool, urgent
         except OSError as error:
             unwritten.append(f"the JSON could not be written to stdout: {describe(error)}")
     else:
-        say(report.as_text())
+        echo(report.as_text())
     raise_if_not_ok(report, unwritten)
 
 

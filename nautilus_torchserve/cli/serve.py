@@ -7,9 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from nautilus_torchserve.bundle import BUNDLE
-from nautilus_torchserve.cli.app import App, console, raise_on_signals, say
+from nautilus_torchserve.cli.app import App, console, echo, raise_on_signals
 from nautilus_torchserve.cli.options import HOME, Home, Json
-from nautilus_torchserve.release.rollout.journal import remembered_digests
+from nautilus_torchserve.release.rollout.journal import recorded_digests
 from nautilus_torchserve.serving.client.archive_import import TRUSTED_VARIABLE
 from nautilus_torchserve.serving.server.config import TRUSTED_KEYS
 from nautilus_torchserve.serving.server.start_plan import ServerSettings
@@ -65,7 +65,7 @@ def start(
         free_ports=free_ports,
         trusted=trusted,
         fresh=fresh,
-        remembered=remembered_digests,
+        remembered=recorded_digests,
     )
     raise_on_signals()
     with console.status("Starting TorchServe"):
@@ -81,7 +81,7 @@ def restart(home: Home = HOME, trusted: Trusted = None, as_json: Json = False) -
     """
     raise_on_signals()
     with console.status("Starting TorchServe"):
-        server = restart_server(home.resolve(), trusted=trusted, remembered=remembered_digests)
+        server = restart_server(home.resolve(), trusted=trusted, remembered=recorded_digests)
     _show(server, server.management().model_names(), as_json)
 
 
@@ -102,7 +102,7 @@ def stop(home: Home = HOME, as_json: Json = False) -> None:
         raise UserError(f"no server runs in {home}")
     if as_json:
         print(json.dumps({"stopped": str(home)}))
-    say(f"stopped the server in {home}")
+    echo(f"stopped the server in {home}")
 
 
 def _by_name(models: list[str]) -> dict[str, str]:
@@ -137,11 +137,11 @@ def _show(server: TorchServe, models: list[str], as_json: bool) -> None:
     if as_json:
         print(json.dumps(found))
         return
-    say(f"TorchServe {server.pid}: predictions {server.inference_url}, management {server.management_url}")
+    echo(f"TorchServe {server.pid}: predictions {server.inference_url}, management {server.management_url}")
     for version in versions:
-        say(f"  {version['model']} {version['version']}: workers {', '.join(version['workers']) or 'none'}")
+        echo(f"  {version['model']} {version['version']}: workers {', '.join(version['workers']) or 'none'}")
     trusted = server.properties.get(TRUSTED_KEYS)
-    say(
+    echo(
         f"  archives were verified by the keys in {trusted}"
         if trusted
         else f"  archives were not verified: --trusted DIR, or {TRUSTED_KEYS} in the configuration, does that"

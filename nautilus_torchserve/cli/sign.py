@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nautilus_torchserve.cli.app import App, say
+from nautilus_torchserve.cli.app import App, echo
 from nautilus_torchserve.cli.options import Json
 from nautilus_torchserve.signing.archive_signature import sign_archive
 
@@ -25,4 +25,4 @@ def main(
     if as_json:
         print(json.dumps(asdict(signed), default=str))
     else:
-        say(f"{archive}: {signed.model} {signed.version}, digest {signed.digest[:12]}, signed by key {signed.key_id}")
+        echo(f"{archive}: {signed.model} {signed.version}, digest {signed.digest[:12]}, signed by key {signed.key_id}")

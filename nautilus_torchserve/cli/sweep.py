@@ -1,4 +1,4 @@
-"""Many backtests over a grid of settings: ``python scripts/sweep.py tick --set min_probability=0.4,0.45,0.5``."""
+"""Many backtests over a grid of settings: ``nautilus-torchserve sweep tick --set min_probability=0.4,0.45,0.5``."""
 
 import json
 import signal

@@ -48,7 +48,7 @@ from nautilus_torchserve.training.sentiment.backbone import find_backbone
 from nautilus_torchserve.training.sentiment.data import CORPUS, load_sentiment_data
 from nautilus_torchserve.training.sentiment.options import sentiment_training
 from nautilus_torchserve.training.sentiment.run import train_sentiment
-from nautilus_torchserve.training.tick.fit import FitConfig
+from nautilus_torchserve.training.tick.fit import TickFitConfig
 from nautilus_torchserve.training.tick.run import train_tick
 
 Seed = Annotated[int, seed_option("the fit and of the simulation")]
@@ -82,7 +82,7 @@ def tick(
             loaded,
             out,
             labels,
-            FitConfig(epochs=epochs, seed=seed),
+            TickFitConfig(epochs=epochs, seed=seed),
             on_epoch=lambda history: advance(history.epochs, history),
         )
     (history,) = result.histories

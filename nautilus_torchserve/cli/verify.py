@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nautilus_torchserve.cli.app import App, say
+from nautilus_torchserve.cli.app import App, echo
 from nautilus_torchserve.cli.options import TRUSTED, Json, Trusted
 from nautilus_torchserve.signing.archive_signature import verify_archive
 
@@ -25,4 +25,4 @@ def main(
     if as_json:
         print(json.dumps(asdict(verified)))
     else:
-        say(f"{archive}: {verified.model} {verified.version}, signed by {verified.signer}, digest {verified.digest}")
+        echo(f"{archive}: {verified.model} {verified.version}, signed by {verified.signer}, digest {verified.digest}")

@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from nautilus_torchserve.cli.app import App, say
+from nautilus_torchserve.cli.app import App, echo
 from nautilus_torchserve.cli.options import (
     TRUSTED,
     DrainS,
@@ -72,7 +72,7 @@ def main(
     )
     settings = WatchSettings(folder, server, trusted, limits, interval, unload_after_s=unload_after, splits=store)
     server()  # wrong options, and a server that does not run, are reported at once
-    archives = watch(settings, _stop_on_signals(), say, once)
+    archives = watch(settings, _stop_on_signals(), echo, once)
     if as_json:
         print(json.dumps({"archives": [asdict(archive) for archive in archives]}, default=str))
     not_done = [archive for archive in archives if archive.outcome != "done"]

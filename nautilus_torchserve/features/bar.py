@@ -25,7 +25,7 @@ OHLCV = (
     Column("volume", "any"),
 )
 OPEN, HIGH, LOW, CLOSE, VOLUME = range(5)
-LEAST_VOLUME = float(np.finfo(np.float32).tiny)
+MIN_VOLUME = float(np.finfo(np.float32).tiny)
 """Smallest accepted maximum of a window's volumes: the mean of smaller ones may be 0 as a float32."""
 
 
@@ -99,7 +99,7 @@ def have_volume(
     -------
     bool [m]
     """
-    traded = np.concatenate([[0], np.cumsum(volume.astype(np.float32) >= np.float32(LEAST_VOLUME))])
+    traded = np.concatenate([[0], np.cumsum(volume.astype(np.float32) >= np.float32(MIN_VOLUME))])
     return traded[ends + 1] > traded[ends + 1 - time_steps]
 
 

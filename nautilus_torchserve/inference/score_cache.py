@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from nautilus_torchserve.inference.text_model import TextModel, Tokens
+from nautilus_torchserve.inference.text_model import TextNetwork, Tokens
 
 SIZE = 4096
 """Texts that are cached, the most recently used."""
@@ -27,7 +27,7 @@ class ScoreCache:
         Texts to cache.
     """
 
-    def __init__(self, model: TextModel, size: int = SIZE) -> None:
+    def __init__(self, model: TextNetwork, size: int = SIZE) -> None:
         self._model = model
         self._size = size
         self._cached: OrderedDict[str, np.float32] = OrderedDict()

@@ -21,7 +21,7 @@ from nautilus_torchserve.wire.errors import BadText
 
 TOKENIZER = "tokenizer.json"
 COLUMNS = (*OUTPUTS, "chunks", "truncated")
-"""Columns of `TextModel.compute`."""
+"""Columns of `TextNetwork.compute`."""
 OVERLAP = 64
 """Tokens that two neighbouring chunks of a long text share, at most a quarter of a chunk."""
 MAX_CHUNKS = 16
@@ -71,7 +71,7 @@ class TokenizedTexts:
         return len(self.texts)
 
 
-class TextModel:
+class TextNetwork:
     """A network with its tokenizer on a device, proved invariant.
 
     Parameters

@@ -105,7 +105,7 @@ def load_private_key(where: str | Path) -> Ed25519PrivateKey:
     if expires is not None and datetime.now(UTC) >= expires:
         raise BadKey(
             f"{where}: expected a key that has not expired, got one that expired {expires:%Y-%m-%d}: make a "
-            "new one (scripts/keys.py)"
+            "new one (nautilus-torchserve keys)"
         )
     passphrase = _passphrase()
     try:

@@ -53,7 +53,7 @@ class Trust:
             reason = self.revoked[signer] or "no reason given"
             return (
                 f"expected a key that is not revoked, got {name} ({signer}), revoked in {self.folder / REVOKED}: "
-                f"{reason}; have the archive reviewed and signed anew (scripts/sign.py)"
+                f"{reason}; have the archive reviewed and signed anew (nautilus-torchserve sign)"
             )
         if signer not in self.keys:
             known = ", ".join(f"{key.name} ({each})" for each, key in sorted(self.keys.items(), key=_by_name)) or "none"
@@ -62,7 +62,7 @@ class Trust:
         if key.has_expired() and digest not in accepted and digest not in (self.allowed or ()):
             return (
                 f"expected a key that has not expired, got {key.name} ({signer}), expired {key.expires:%Y-%m-%d}: "
-                "have the archive signed anew (scripts/sign.py), or list its digest in "
+                "have the archive signed anew (nautilus-torchserve sign), or list its digest in "
                 f"{self.folder / ALLOWED}"
             )
         return None

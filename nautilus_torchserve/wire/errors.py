@@ -191,7 +191,7 @@ BY_NAME: dict[str, type[RequestError]] = {
     if issubclass(kind, RequestError)
 }
 
-PROVEN_RIGHT = (
+CLIENT_CHECKED_ERRORS = (
     BadHeader,
     BadShape,
     BadType,
@@ -202,7 +202,7 @@ PROVEN_RIGHT = (
     UnsupportedContentType,
 )
 """Errors that a client rules out before it sends: a server that answers with one gives an `InvalidResponse`."""
-OF_THE_CONTENT = (BadText, BadWindow, BodyTooLarge, NotExplained, ResponseTooLarge)
+CONTENT_ERRORS = (BadText, BadWindow, BodyTooLarge, NotExplained, ResponseTooLarge)
 """Errors that only the server can find in a request that is well formed."""
 MAX_QUOTE = 200
 """Most characters of a server's text that a message quotes."""
@@ -230,7 +230,7 @@ _OF_TORCHSERVE: dict[int, type[RequestError]] = {
 """Status of TorchServe's own answers, whose bodies are `{"code", "type", "message"}` or empty -> error."""
 
 
-def from_answer(code: int, body: bytes) -> RequestError:
+def error_from_response(code: int, body: bytes) -> RequestError:
     """Return the error that a response with this status means.
 
     Parameters

@@ -23,7 +23,7 @@ from nautilus_torchserve.wire.body import (
 )
 from nautilus_torchserve.wire.errors import BadShape, BadText, BadType, BodyTooLarge, EmptyBody, MalformedBody
 
-MOST_TEXTS = 1024
+MAX_TEXTS = 1024
 """Most texts of one request."""
 MAX_CHARACTERS = 250_000
 """Most characters of all texts of a request: a core takes a quarter of a minute for them."""
@@ -100,8 +100,8 @@ def check_texts(texts: object, at_least: int = 1) -> tuple[str, ...]:
         raise BadType(f"expected a list of strings, got {type(texts).__name__}")
     if len(texts) < at_least:
         raise EmptyBody("expected at least one text, got none")
-    if len(texts) > MOST_TEXTS:
-        raise BodyTooLarge(f"expected at most {MOST_TEXTS:,} texts in a request, got {len(texts):,}")
+    if len(texts) > MAX_TEXTS:
+        raise BodyTooLarge(f"expected at most {MAX_TEXTS:,} texts in a request, got {len(texts):,}")
     for number, text in enumerate(texts):
         if not isinstance(text, str):
             raise BadType(f"expected strings, got {type(text).__name__} {excerpt(text)!r} as text {number}")

@@ -21,7 +21,7 @@ from nautilus_torchserve.inference.explain.news import News, explain_news_window
 from nautilus_torchserve.inference.explain.texts import MAX_TOKENS, check_length, explain_text
 from nautilus_torchserve.inference.model_files import read_description
 from nautilus_torchserve.inference.row_model import load_network
-from nautilus_torchserve.inference.text_model import COLUMNS, TextModel
+from nautilus_torchserve.inference.text_model import COLUMNS, TextNetwork
 from nautilus_torchserve.training.fit.threads import threads
 from nautilus_torchserve.wire.errors import NotExplained
 
@@ -39,10 +39,10 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> TextModel:
+def model(tmp_path_factory: pytest.TempPathFactory) -> TextNetwork:
     """A sentiment model of 64 tokens a chunk, with a mask token."""
     folder = tmp_path_factory.mktemp("explained")
-    return TextModel(write_sentiment_run(folder / "sentiment", write_backbone(folder / "bert")), CPU)
+    return TextNetwork(write_sentiment_run(folder / "sentiment", write_backbone(folder / "bert")), CPU)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> ReturnNetwork:
     return found
 
 
-def explained(model: TextModel, text: str, output: str | None = None) -> dict[str, Any]:
+def explained(model: TextNetwork, text: str, output: str | None = None) -> dict[str, Any]:
     tokens = model.read([text])
     return explain_text(model, text, tokens.chunks[0], tokens.truncated[0], output, TimeLimit())
 
@@ -66,7 +66,7 @@ def total(tokens: list[dict[str, Any]]) -> float:
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.sampled_from(WHOLE_WORDS), min_size=1, max_size=25), st.sampled_from([None, *OUTPUTS]))
 def test_a_texts_attributions_add_up_to_what_they_explain(
-    model: TextModel, words: list[str], output: str | None
+    model: TextNetwork, words: list[str], output: str | None
 ) -> None:
     text = " ".join(words)
 
@@ -79,7 +79,7 @@ def test_a_texts_attributions_add_up_to_what_they_explain(
     assert explanation["complete"]
 
 
-def test_each_token_stands_where_it_is_in_its_text(model: TextModel) -> None:
+def test_each_token_stands_where_it_is_in_its_text(model: TextNetwork) -> None:
     text = "Profit roses, but the BANK warns"
 
     explanation = explained(model, text)
@@ -91,7 +91,7 @@ def test_each_token_stands_where_it_is_in_its_text(model: TextModel) -> None:
     assert explanation["chunks"] == [{"tokens": len(explanation["tokens"]) + 2, "weight": 1.0}]
 
 
-def test_what_chunks_share_is_told_once_and_all_of_them_add_up(model: TextModel) -> None:
+def test_what_chunks_share_is_told_once_and_all_of_them_add_up(model: TextNetwork) -> None:
     explanation = explained(model, LONG)
 
     starts = [token["start"] for token in explanation["tokens"]]
@@ -104,7 +104,7 @@ def test_what_chunks_share_is_told_once_and_all_of_them_add_up(model: TextModel)
 
 
 def test_a_tokenizer_without_a_mask_has_its_padding_for_a_blank(
-    model: TextModel, monkeypatch: pytest.MonkeyPatch
+    model: TextNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Maskless:
         """The tokenizer as one that knows no mask."""
@@ -126,7 +126,7 @@ def test_a_tokenizer_without_a_mask_has_its_padding_for_a_blank(
     assert explanation["complete"]
 
 
-def test_only_words_that_are_not_the_blank_have_a_part(model: TextModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_words_that_are_not_the_blank_have_a_part(model: TextNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
     embeddings, blank = model.network.embeddings, model.tokenizer.token_to_id("[MASK]")
     loud = model.tokenizer.token_to_id("debt")
 
@@ -144,7 +144,7 @@ def test_only_words_that_are_not_the_blank_have_a_part(model: TextModel, monkeyp
     assert set(parts.values()) == {0.0}
 
 
-def test_too_many_tokens_and_unknown_outputs_are_refused(model: TextModel) -> None:
+def test_too_many_tokens_and_unknown_outputs_are_refused(model: TextNetwork) -> None:
     (chunks,) = model.read([LONG]).chunks
 
     with pytest.raises(NotExplained, match=rf"expected at most {MAX_TOKENS:,} tokens to explain in a request, got"):
@@ -153,7 +153,7 @@ def test_too_many_tokens_and_unknown_outputs_are_refused(model: TextModel) -> No
         explained(model, "Profit rose", "chunks")
 
 
-def news_of(model: TextModel, texts: tuple[str, ...], ages_s: tuple[float, ...]) -> News:
+def news_of(model: TextNetwork, texts: tuple[str, ...], ages_s: tuple[float, ...]) -> News:
     tokens = model.read(texts) if texts else None
     return News(texts, np.array(ages_s), tokens.chunks if tokens else (), tokens.truncated if tokens else ())
 
@@ -164,7 +164,7 @@ def news_of(model: TextModel, texts: tuple[str, ...], ages_s: tuple[float, ...])
     news=st.lists(st.tuples(st.sampled_from(["Profit rose", "a loss", LONG]), st.floats(0, 1e5)), max_size=3),
 )
 def test_bars_and_news_add_up_to_the_pooled_log_odds(
-    network: ReturnNetwork, model: TextModel, which: int, news: list[tuple[str, float]]
+    network: ReturnNetwork, model: TextNetwork, which: int, news: list[tuple[str, float]]
 ) -> None:
     window = golden_rows(5)[which]
     texts, ages_s = tuple(text for text, _ in news), tuple(age for _, age in news)
@@ -194,7 +194,7 @@ def test_bars_and_news_add_up_to_the_pooled_log_odds(
     assert explanation["complete"]
 
 
-def test_an_older_text_weighs_less(network: ReturnNetwork, model: TextModel) -> None:
+def test_an_older_text_weighs_less(network: ReturnNetwork, model: TextNetwork) -> None:
     news = news_of(model, ("Profit rose", "Profit rose"), (3600.0, 0.0))
 
     explanation = explain_news_window(network, model, POOL, golden_rows(5)[0], news, bar_schema().columns, TimeLimit())

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nautilus_torchserve.inference.score_cache import MAX_LENGTH, ScoreCache
-from nautilus_torchserve.inference.text_model import TextModel, Tokens
+from nautilus_torchserve.inference.text_model import TextNetwork, Tokens
 
 TEXTS = ["Profit rose", "The bank warns of a loss", "record order", "weak sales today", "strong outlook " * 90]
 
@@ -17,7 +17,7 @@ TEXTS = ["Profit rose", "The bank warns of a loss", "record order", "weak sales 
 class Counting:
     """A model that says how many texts it computed."""
 
-    def __init__(self, model: TextModel) -> None:
+    def __init__(self, model: TextNetwork) -> None:
         self.model = model
         self.computed = 0
 
@@ -27,14 +27,16 @@ class Counting:
 
 
 @pytest.fixture(scope="module")
-def model(news_runs: dict[str, Path]) -> TextModel:
+def model(news_runs: dict[str, Path]) -> TextNetwork:
     torch.set_num_threads(1)
-    return TextModel(news_runs["sentiment"], torch.device("cpu"))
+    return TextNetwork(news_runs["sentiment"], torch.device("cpu"))
 
 
 @settings(deadline=None, max_examples=30)
 @given(st.lists(st.lists(st.sampled_from(TEXTS), max_size=6), max_size=8), st.integers(1, 5))
-def test_scores_have_the_bits_of_a_model_without_memory(model: TextModel, batches: list[list[str]], size: int) -> None:
+def test_scores_have_the_bits_of_a_model_without_memory(
+    model: TextNetwork, batches: list[list[str]], size: int
+) -> None:
     cache = ScoreCache(model, size)
 
     for texts in batches:
@@ -43,7 +45,7 @@ def test_scores_have_the_bits_of_a_model_without_memory(model: TextModel, batche
             assert cache.scores(texts, tokens).tobytes() == model.compute(tokens)[:, 0].tobytes()
 
 
-def test_a_text_is_computed_once_while_it_is_remembered(model: TextModel) -> None:
+def test_a_text_is_computed_once_while_it_is_remembered(model: TextNetwork) -> None:
     counting = Counting(model)
     cache = ScoreCache(counting, size=2)  # type: ignore[arg-type]
 

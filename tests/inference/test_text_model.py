@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from model_defs.sentiment_transformer import build, probabilities
 from nautilus_torchserve.inference.model_files import BadArchive
-from nautilus_torchserve.inference.text_model import COLUMNS, MAX_CHUNKS, TOKENIZER, TextModel, concat
+from nautilus_torchserve.inference.text_model import COLUMNS, MAX_CHUNKS, TOKENIZER, TextNetwork, concat
 from nautilus_torchserve.wire.errors import BadText
 
 LONGEST, SHARED = 64, 16
@@ -33,9 +33,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def model(run: Path) -> TextModel:
+def model(run: Path) -> TextNetwork:
     torch.set_num_threads(1)  # as a handler does
-    return TextModel(run, CPU)
+    return TextNetwork(run, CPU)
 
 
 def text_of(words: int, seed: int = 0) -> str:
@@ -47,14 +47,16 @@ TEXTS = [text_of(words, seed) for seed, words in enumerate((*range(1, 20), 30, 4
 
 
 @pytest.fixture(scope="module")
-def alone(model: TextModel) -> np.ndarray:
+def alone(model: TextNetwork) -> np.ndarray:
     """Each text's answer by itself, float32 [texts, columns]."""
     return np.concatenate([model.compute(model.read([text])) for text in TEXTS])
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.lists(st.integers(0, len(TEXTS) - 1), min_size=1, max_size=12), min_size=1, max_size=4))
-def test_a_texts_bits_are_its_own_in_any_company(model: TextModel, alone: np.ndarray, batches: list[list[int]]) -> None:
+def test_a_texts_bits_are_its_own_in_any_company(
+    model: TextNetwork, alone: np.ndarray, batches: list[list[int]]
+) -> None:
     requests = [[TEXTS[at] for at in batch] for batch in batches]
 
     table = model.compute(concat([model.read(texts) for texts in requests]))
@@ -62,7 +64,7 @@ def test_a_texts_bits_are_its_own_in_any_company(model: TextModel, alone: np.nda
     assert table.tobytes() == alone[[at for batch in batches for at in batch]].tobytes()
 
 
-class TouchyModel(TextModel):
+class TouchyModel(TextNetwork):
     """Whose kernels give other last bits for each number of rows and each length, as some libraries' do."""
 
     def _forward(self, rows: torch.Tensor) -> torch.Tensor:
@@ -78,7 +80,7 @@ def test_kernels_that_choose_by_shape_change_no_bits(run: Path) -> None:
     assert model.tile_sizes == (1,)
 
 
-def test_answers_differ_by_text_and_agree_with_the_plain_network(model: TextModel, alone: np.ndarray) -> None:
+def test_answers_differ_by_text_and_agree_with_the_plain_network(model: TextNetwork, alone: np.ndarray) -> None:
     short = [row for row, text in enumerate(TEXTS) if len(text.split()) <= INNER]
     with torch.inference_mode():
         plain = [
@@ -93,7 +95,7 @@ def test_answers_differ_by_text_and_agree_with_the_plain_network(model: TextMode
 
 
 @pytest.mark.parametrize("words", [63, 100, INNER + 46, INNER + 47, 300])
-def test_a_long_text_is_the_mean_of_its_chunks_by_length(model: TextModel, words: int) -> None:
+def test_a_long_text_is_the_mean_of_its_chunks_by_length(model: TextNetwork, words: int) -> None:
     text = text_of(words, seed=words)
     ids = [model.tokenizer.token_to_id(word) for word in text.split()]
     starts = [start for start in range(0, words, INNER - SHARED) if start == 0 or start + SHARED < words]
@@ -110,7 +112,7 @@ def test_a_long_text_is_the_mean_of_its_chunks_by_length(model: TextModel, words
     assert (answer["chunks"], answer["truncated"]) == (len(starts), 0)
 
 
-def test_what_comes_after_the_last_chunk_is_not_read_and_said_so(model: TextModel) -> None:
+def test_what_comes_after_the_last_chunk_is_not_read_and_said_so(model: TextNetwork) -> None:
     words = text_of((MAX_CHUNKS - 1) * (INNER - SHARED) + INNER).split()
     most, longer, longest = " ".join(words), " ".join([*words, "loss"]), " ".join([*words, *["loss"] * 1000])
 
@@ -132,17 +134,17 @@ def test_what_comes_after_the_last_chunk_is_not_read_and_said_so(model: TextMode
         (["a" * 10_000], "got 1 unknown of 1"),
     ],
 )
-def test_what_the_model_cannot_read_is_named(model: TextModel, texts: list[str], says: str) -> None:
+def test_what_the_model_cannot_read_is_named(model: TextNetwork, texts: list[str], says: str) -> None:
     with pytest.raises(BadText, match=says):
         model.read(texts)
 
 
-def test_a_stranger_among_known_words_is_read(model: TextModel) -> None:
+def test_a_stranger_among_known_words_is_read(model: TextNetwork) -> None:
     assert len(model.read(["profit 🚀", "Größe, profit rose", "profit Завод rose"]).chunks) == 3
 
 
 @pytest.mark.parametrize("mark", ["[PAD]", "[CLS]", "[SEP]", "[MASK]"])
-def test_marks_that_an_author_writes_are_no_marks(model: TextModel, mark: str) -> None:
+def test_marks_that_an_author_writes_are_no_marks(model: TextNetwork, mark: str) -> None:
     """A "[PAD]" in a text would hide itself from the network, and a "[SEP]" end the text."""
     ((chunk,),) = model.read([f"profit rose {mark} and the bank of the company today"]).chunks
 
@@ -192,7 +194,7 @@ def write_model(folder: Path, max_tokens: int, unknown: str | None = None, **bac
 
 @pytest.mark.parametrize("max_tokens", [20, 64, 90])
 def test_a_tokenizer_that_knows_every_byte_has_no_unknown_words(tmp_path: Path, max_tokens: int) -> None:
-    model = TextModel(write_model(tmp_path, max_tokens), CPU)
+    model = TextNetwork(write_model(tmp_path, max_tokens), CPU)
     texts = ["🚀", "a", "Прибыль", "x" * (max_tokens - 2), "y" * (max_tokens - 1), "<pad> profit </s> rose" * 9]
 
     answers = model.compute(model.read(texts))
@@ -215,4 +217,4 @@ def test_parts_that_do_not_fit_each_other_are_refused(tmp_path: Path, changed: d
     folder = write_model(tmp_path, 64, **changed)
 
     with pytest.raises(BadArchive, match=says):
-        TextModel(folder, CPU)
+        TextNetwork(folder, CPU)

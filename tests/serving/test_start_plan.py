@@ -10,7 +10,7 @@ import pytest
 from signed_archives import keys
 from tick_versions import made
 
-from nautilus_torchserve.release.rollout.journal import Journal, remembered_digests, write_journal
+from nautilus_torchserve.release.rollout.journal import Journal, recorded_digests, write_journal
 from nautilus_torchserve.release.rollout.target import Target
 from nautilus_torchserve.serving.client.archive_file import UnreadableArchive
 from nautilus_torchserve.serving.server.properties import read_properties, set_property
@@ -41,7 +41,7 @@ def rolled_out(settings: ServerSettings, store: Path) -> ServerSettings:
     (store / ".rollout").mkdir()
     digests = {"1.0": read_digest(store / "tick.mar")}
     write_journal(target, "tick", Journal(("1.0",), None, {"1.0": "tick-1.0.mar"}, digests))
-    return replace(settings, remembered=remembered_digests)
+    return replace(settings, remembered=recorded_digests)
 
 
 def test_a_start_resumes_what_rollouts_left_or_says_how(rolled_out: ServerSettings, store: Path) -> None:

@@ -5,11 +5,11 @@ from nautilus_torchserve.market.bars.simulator import simulate_bars
 from nautilus_torchserve.market.trades.labels import LabelConfig
 from nautilus_torchserve.market.trades.simulator import simulate
 from nautilus_torchserve.market.trades.trades import Trades
-from nautilus_torchserve.training.price.dataset import BarDataset, bar_dataset
-from nautilus_torchserve.training.price.fit import BarFitConfig
+from nautilus_torchserve.training.price.dataset import PriceDataset, bar_dataset
+from nautilus_torchserve.training.price.fit import PriceFitConfig
 from nautilus_torchserve.training.price.options import PriceTraining
 from nautilus_torchserve.training.tick.dataset import DatasetSplit, tick_dataset
-from nautilus_torchserve.training.tick.fit import FitConfig
+from nautilus_torchserve.training.tick.fit import TickFitConfig
 
 
 @pytest.fixture(scope="session")
@@ -25,9 +25,9 @@ def split(trades: Trades) -> DatasetSplit:
 
 
 @pytest.fixture(scope="session")
-def quick() -> FitConfig:
+def quick() -> TickFitConfig:
     """A fit of a moment."""
-    return FitConfig(epochs=4, batch_rows=256)
+    return TickFitConfig(epochs=4, batch_rows=256)
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +37,7 @@ def bars() -> Bars:
 
 
 @pytest.fixture(scope="session")
-def dataset(bars: Bars) -> BarDataset:
+def dataset(bars: Bars) -> PriceDataset:
     """Its windows, in two folds."""
     return bar_dataset(bars, indicators=False, max_gap_ns=bars.interval_ns, folds=2)
 
@@ -45,4 +45,4 @@ def dataset(bars: Bars) -> BarDataset:
 @pytest.fixture(scope="session")
 def small() -> PriceTraining:
     """A training of a moment."""
-    return PriceTraining(network_config={"hidden": 4, "layers": 1}, fit=BarFitConfig(epochs=2), folds=2)
+    return PriceTraining(network_config={"hidden": 4, "layers": 1}, fit=PriceFitConfig(epochs=2), folds=2)

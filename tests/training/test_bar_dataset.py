@@ -6,7 +6,7 @@ import pytest
 from nautilus_torchserve.features.bar import bar_columns
 from nautilus_torchserve.market.bars.bars import PRICES, Bars
 from nautilus_torchserve.market.trades.trades import BadData
-from nautilus_torchserve.training.price.dataset import DAY_NS, BarDataset, Part, bar_dataset, default_max_gap_ns
+from nautilus_torchserve.training.price.dataset import DAY_NS, Part, PriceDataset, bar_dataset, default_max_gap_ns
 
 
 def seen(part: Part, lookback: int) -> set[int]:
@@ -26,7 +26,7 @@ def test_no_bar_is_seen_by_two_parts_of_a_fold(bars: Bars, indicators: bool) -> 
         assert max(train) < min(validation) <= max(validation) < min(test)
 
 
-def test_test_parts_follow_one_another_to_the_end(bars: Bars, dataset: BarDataset) -> None:
+def test_test_parts_follow_one_another_to_the_end(bars: Bars, dataset: PriceDataset) -> None:
     tested = np.concatenate([fold.test.ends for fold in dataset.folds])
 
     assert (np.diff(tested) == 1).all()
@@ -34,19 +34,19 @@ def test_test_parts_follow_one_another_to_the_end(bars: Bars, dataset: BarDatase
     assert len(tested) == pytest.approx(0.4 * (len(bars) - dataset.left_out), abs=1)
 
 
-def test_each_fold_is_fitted_on_all_that_came_before(dataset: BarDataset) -> None:
+def test_each_fold_is_fitted_on_all_that_came_before(dataset: PriceDataset) -> None:
     assert [fold.train.ends[0] for fold in dataset.folds] == [59, 59]
     assert len(dataset.folds[0].train) < len(dataset.folds[1].train)
 
 
-def test_a_return_leads_to_the_next_close(bars: Bars, dataset: BarDataset) -> None:
+def test_a_return_leads_to_the_next_close(bars: Bars, dataset: PriceDataset) -> None:
     part = dataset.folds[0].test
     close = bars.prices()
 
     np.testing.assert_allclose(part.returns, np.log(close[part.ends + 1] / close[part.ends]), rtol=1e-6)
 
 
-def test_rows_are_the_bars_themselves(bars: Bars, dataset: BarDataset) -> None:
+def test_rows_are_the_bars_themselves(bars: Bars, dataset: PriceDataset) -> None:
     end = dataset.folds[0].train.ends[3]
 
     (row,) = dataset.rows(np.array([end]))
@@ -68,7 +68,7 @@ def test_neither_window_nor_return_crosses_a_break(bars: Bars) -> None:
     assert bar_dataset(broken, False, 6 * bars.interval_ns, folds=2).left_out == 60
 
 
-def test_what_the_fit_saw_ends_before_the_served_models_test(bars: Bars, dataset: BarDataset) -> None:
+def test_what_the_fit_saw_ends_before_the_served_models_test(bars: Bars, dataset: PriceDataset) -> None:
     first, last = dataset.fitted
 
     assert first == 0

@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import t as student_t
 
 from nautilus_torchserve.training.price.baselines import BASELINES, constant_log_likelihood
-from nautilus_torchserve.training.price.dataset import BarDataset
+from nautilus_torchserve.training.price.dataset import PriceDataset
 from nautilus_torchserve.training.price.evaluate import Forecast, coverage, evaluate, scores, sign_calibration
 
 ROWS, SCALE = 4_000, 5e-4
@@ -94,7 +94,7 @@ def test_a_true_confidence_is_found_calibrated_and_a_false_one_is_not() -> None:
     assert all(0.5 <= each["confidence"] <= 1 for each in honest["sign"])
 
 
-def test_folds_are_scored_as_one(dataset: BarDataset) -> None:
+def test_folds_are_scored_as_one(dataset: PriceDataset) -> None:
     some = forecast(signal=0.5, foreseen=1.0)
     halves = [
         Forecast(
@@ -108,7 +108,7 @@ def test_folds_are_scored_as_one(dataset: BarDataset) -> None:
     assert scores(Forecast.concat(halves)) == scores(some)
 
 
-def test_baselines_foresee_from_the_past_only(dataset: BarDataset) -> None:
+def test_baselines_foresee_from_the_past_only(dataset: PriceDataset) -> None:
     """The same forecasts when every bar after the window is another."""
     fold = dataset.folds[-1]
     cut = fold.test.ends[0]
@@ -120,7 +120,7 @@ def test_baselines_foresee_from_the_past_only(dataset: BarDataset) -> None:
         assert rule(dataset, fold)[0] == rule(changed, fold)[0]
 
 
-def test_the_last_return_is_that(dataset: BarDataset) -> None:
+def test_the_last_return_is_that(dataset: PriceDataset) -> None:
     fold = dataset.folds[0]
     close = dataset.bars.prices()
 
@@ -132,7 +132,7 @@ def test_the_last_return_is_that(dataset: BarDataset) -> None:
     )
 
 
-def test_the_constant_distribution_is_fitted_to_the_training_part(dataset: BarDataset) -> None:
+def test_the_constant_distribution_is_fitted_to_the_training_part(dataset: PriceDataset) -> None:
     fold = dataset.folds[0]
 
     fitted = constant_log_likelihood(fold).mean()

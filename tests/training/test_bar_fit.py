@@ -12,8 +12,8 @@ from nautilus_torchserve.inference.model_files import build_network
 from nautilus_torchserve.market.bars.bars import PRICES, Bars
 from nautilus_torchserve.market.trades.trades import BadData
 from nautilus_torchserve.training.fit.checkpoints import Checkpoints, History
-from nautilus_torchserve.training.price.dataset import BarDataset, bar_dataset
-from nautilus_torchserve.training.price.fit import BarFitConfig, _calibrate, _learning_rate, fit_fold, forecast
+from nautilus_torchserve.training.price.dataset import PriceDataset, bar_dataset
+from nautilus_torchserve.training.price.fit import PriceFitConfig, _calibrate, _learning_rate, fit_fold, forecast
 from nautilus_torchserve.training.price.options import PriceTraining
 
 CPU = torch.device("cpu")
@@ -24,7 +24,7 @@ class Interrupted(Exception):
 
 
 def fit(
-    dataset: BarDataset,
+    dataset: PriceDataset,
     training: PriceTraining,
     folder: Path,
     on_epoch: Callable[[History], None] = lambda history: None,
@@ -39,7 +39,7 @@ def state(network: ReturnNetwork) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("network", ["price_lstm", "cnn", "patchtst"])
 def test_an_interrupted_fit_goes_on_to_the_same_bits(
-    dataset: BarDataset, small: PriceTraining, network: str, tmp_path: Path
+    dataset: PriceDataset, small: PriceTraining, network: str, tmp_path: Path
 ) -> None:
     """Dropout included: it depends on seed and epoch alone."""
     shapes = {
@@ -47,7 +47,7 @@ def test_an_interrupted_fit_goes_on_to_the_same_bits(
         "cnn": {"hidden": 4, "channels": 4, "dropout": 0.5},
         "patchtst": {"hidden": 8, "heads": 2, "layers": 1, "feed_forward": 8, "dropout": 0.5},
     }
-    training = replace(small, network=network, network_config=shapes[network], fit=BarFitConfig(epochs=3))
+    training = replace(small, network=network, network_config=shapes[network], fit=PriceFitConfig(epochs=3))
 
     def stop(history: History) -> None:
         if history.epochs == 1:
@@ -65,7 +65,7 @@ def test_an_interrupted_fit_goes_on_to_the_same_bits(
     assert state(resumed) == state(whole)
 
 
-def test_the_scaler_is_that_of_the_training_part(dataset: BarDataset, small: PriceTraining, tmp_path: Path) -> None:
+def test_the_scaler_is_that_of_the_training_part(dataset: PriceDataset, small: PriceTraining, tmp_path: Path) -> None:
     network, _ = fit(dataset, small, tmp_path)
 
     train = dataset.folds[0].train
@@ -77,15 +77,15 @@ def test_the_scaler_is_that_of_the_training_part(dataset: BarDataset, small: Pri
     assert network.return_scale.item() == pytest.approx(np.sqrt(np.mean(train.returns.astype(np.float64) ** 2)))
 
 
-def test_a_fit_becomes_better_than_its_start(dataset: BarDataset, small: PriceTraining, tmp_path: Path) -> None:
-    training = replace(small, fit=BarFitConfig(epochs=6, learning_rate=1e-2))
+def test_a_fit_becomes_better_than_its_start(dataset: PriceDataset, small: PriceTraining, tmp_path: Path) -> None:
+    training = replace(small, fit=PriceFitConfig(epochs=6, learning_rate=1e-2))
 
     _, history = fit(dataset, training, tmp_path)
 
     assert history.train_loss[-1] < history.train_loss[0]
 
 
-def test_forecasts_are_the_networks_own(dataset: BarDataset, small: PriceTraining, tmp_path: Path) -> None:
+def test_forecasts_are_the_networks_own(dataset: PriceDataset, small: PriceTraining, tmp_path: Path) -> None:
     network, _ = fit(dataset, small, tmp_path)
     ends = dataset.folds[0].test.ends[:10]
 
@@ -138,4 +138,4 @@ def test_a_price_that_never_moves_is_refused(bars: Bars, small: PriceTraining, t
 @pytest.mark.parametrize("name", ["epochs", "patience", "batch_windows", "learning_rate", "clip_norm"])
 def test_a_fit_of_nothing_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"expected {name} .*, got 0"):
-        BarFitConfig(**{name: 0})
+        PriceFitConfig(**{name: 0})

@@ -8,7 +8,7 @@ import torch
 
 from nautilus_torchserve.inference.model_files import read_golden
 from nautilus_torchserve.market.bars.bars import Bars
-from nautilus_torchserve.training.price.fit import BarFitConfig
+from nautilus_torchserve.training.price.fit import PriceFitConfig
 from nautilus_torchserve.training.price.options import PriceTraining
 from nautilus_torchserve.training.price.run import train_price
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA d
 def test_a_network_fits_in_bfloat16_and_serves_in_float32(
     bars: Bars, small: PriceTraining, network: str, tmp_path: Path
 ) -> None:
-    fit = BarFitConfig(epochs=2)
+    fit = PriceFitConfig(epochs=2)
     training = replace(small, network=network, network_config={}, fit=fit, device="cuda", indicators=network == "cnn")
 
     result = train_price(bars, tmp_path / "run", training)

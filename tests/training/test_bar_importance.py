@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from model_defs.return_network import ReturnNetwork
-from nautilus_torchserve.training.price.dataset import BarDataset
+from nautilus_torchserve.training.price.dataset import PriceDataset
 from nautilus_torchserve.training.price.fit import _fit_scaler
 from nautilus_torchserve.training.price.importance import importance
 
@@ -15,7 +15,7 @@ class LastVolume(nn.Module):
         return window[:, -1, 4:5]
 
 
-def network_on(encoder: nn.Module, dataset: BarDataset) -> ReturnNetwork:
+def network_on(encoder: nn.Module, dataset: PriceDataset) -> ReturnNetwork:
     network = ReturnNetwork(encoder, 5, 1)
     _fit_scaler(network, dataset, dataset.folds[0].train)
     with torch.no_grad():
@@ -23,7 +23,7 @@ def network_on(encoder: nn.Module, dataset: BarDataset) -> ReturnNetwork:
     return network.eval()
 
 
-def test_what_the_network_does_not_look_at_is_worth_nothing(dataset: BarDataset) -> None:
+def test_what_the_network_does_not_look_at_is_worth_nothing(dataset: PriceDataset) -> None:
     found = importance(network_on(LastVolume(), dataset), dataset, dataset.folds[0].test, seed=1)
 
     columns = {each["column"]: each["nll_rise"] for each in found["importance"]}
@@ -33,7 +33,7 @@ def test_what_the_network_does_not_look_at_is_worth_nothing(dataset: BarDataset)
     assert columns["volume"] == steps["last bar"] or np.sign(columns["volume"]) == np.sign(steps["last bar"])
 
 
-def test_every_column_and_every_step_has_its_place_the_greatest_first(dataset: BarDataset) -> None:
+def test_every_column_and_every_step_has_its_place_the_greatest_first(dataset: PriceDataset) -> None:
     found = importance(network_on(LastVolume(), dataset), dataset, dataset.folds[0].test, seed=1)
 
     rises = [each["nll_rise"] for each in found["importance"]]

@@ -18,7 +18,7 @@ from nautilus_torchserve.features.bar import bar_schema
 from nautilus_torchserve.inference.model_files import build_network, read_description, read_golden, read_schema
 from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.market.trades.trades import BadData
-from nautilus_torchserve.training.price.dataset import BarDataset
+from nautilus_torchserve.training.price.dataset import PriceDataset
 from nautilus_torchserve.training.price.options import PriceTraining
 from nautilus_torchserve.training.price.run import train_price
 from nautilus_torchserve.training.runs.folder import BadRunFolder
@@ -44,7 +44,9 @@ def test_a_run_holds_its_files_and_nothing_else_is_left(result: TrainingResult) 
     assert {entry.name for entry in result.folder.parent.iterdir()} == {"price", "mlflow.db", "mlflow-artifacts"}
 
 
-def test_the_description_says_what_was_trained_on_what(result: TrainingResult, bars: Bars, dataset: BarDataset) -> None:
+def test_the_description_says_what_was_trained_on_what(
+    result: TrainingResult, bars: Bars, dataset: PriceDataset
+) -> None:
     description = read_description(result.folder)
     facts = description["training"]
 

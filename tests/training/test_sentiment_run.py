@@ -11,7 +11,7 @@ from sentiment_sample import QUICK, lines, write_sentences
 
 from nautilus_torchserve.features.text import TEXT_SCHEMA
 from nautilus_torchserve.inference.model_files import read_description, read_golden, read_schema
-from nautilus_torchserve.inference.text_model import COLUMNS, TextModel
+from nautilus_torchserve.inference.text_model import COLUMNS, TextNetwork
 from nautilus_torchserve.training.fit.checkpoints import History
 from nautilus_torchserve.training.fit.threads import threads
 from nautilus_torchserve.training.runs.folder import BadRunFolder, write_run
@@ -103,7 +103,7 @@ def test_golden_texts_are_what_a_worker_answers_a_long_one_in_chunks_too(result:
     texts = golden.inputs["texts"].tolist()
 
     with threads(1):
-        model = TextModel(result.folder, CPU)
+        model = TextNetwork(result.folder, CPU)
         answers = dict(zip(COLUMNS, model.compute(model.read(texts)).T, strict=True))
 
     golden.verify(answers)

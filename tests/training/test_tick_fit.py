@@ -9,7 +9,7 @@ import torch
 from model_defs.tick_classifier import TickClassifier, TickClassifierConfig
 from nautilus_torchserve.training.fit.checkpoints import Checkpoints, History
 from nautilus_torchserve.training.tick.dataset import DatasetSplit
-from nautilus_torchserve.training.tick.fit import FitConfig, fit, probabilities
+from nautilus_torchserve.training.tick.fit import TickFitConfig, fit, probabilities
 
 NETWORK = TickClassifierConfig()
 
@@ -30,7 +30,7 @@ def stop_after(epochs: int) -> Callable[[History], None]:
     return on_epoch
 
 
-def test_the_same_seed_gives_the_same_bits(split: DatasetSplit, quick: FitConfig, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_bits(split: DatasetSplit, quick: TickFitConfig, tmp_path: Path) -> None:
     (one, _), (two, _) = (fit(split, NETWORK, quick, Checkpoints(tmp_path / name), "x") for name in "ab")
     other, _ = fit(split, NETWORK, replace(quick, seed=2), Checkpoints(tmp_path / "c"), "x")
 
@@ -38,7 +38,7 @@ def test_the_same_seed_gives_the_same_bits(split: DatasetSplit, quick: FitConfig
     assert state(one) != state(other)
 
 
-def test_an_interrupted_fit_goes_on_to_the_same_bits(split: DatasetSplit, quick: FitConfig, tmp_path: Path) -> None:
+def test_an_interrupted_fit_goes_on_to_the_same_bits(split: DatasetSplit, quick: TickFitConfig, tmp_path: Path) -> None:
     whole, whole_history = fit(split, NETWORK, quick, Checkpoints(tmp_path / "whole"), "x")
     epochs: list[int] = []
 
@@ -54,7 +54,7 @@ def test_an_interrupted_fit_goes_on_to_the_same_bits(split: DatasetSplit, quick:
 
 
 def test_checkpoints_of_other_inputs_are_not_gone_on_from(
-    split: DatasetSplit, quick: FitConfig, tmp_path: Path
+    split: DatasetSplit, quick: TickFitConfig, tmp_path: Path
 ) -> None:
     fit(split, NETWORK, quick, Checkpoints(tmp_path), "x")
     epochs: list[int] = []
@@ -64,7 +64,7 @@ def test_checkpoints_of_other_inputs_are_not_gone_on_from(
     assert epochs == [1, 2, 3, 4]
 
 
-def test_a_checkpoint_half_written_does_not_count(split: DatasetSplit, quick: FitConfig, tmp_path: Path) -> None:
+def test_a_checkpoint_half_written_does_not_count(split: DatasetSplit, quick: TickFitConfig, tmp_path: Path) -> None:
     _, history = fit(split, NETWORK, quick, Checkpoints(tmp_path), "x")
     (tmp_path / "epoch-0009.writing").mkdir()
 
@@ -72,7 +72,7 @@ def test_a_checkpoint_half_written_does_not_count(split: DatasetSplit, quick: Fi
 
 
 def test_only_the_newest_and_the_best_checkpoint_are_kept(
-    split: DatasetSplit, quick: FitConfig, tmp_path: Path
+    split: DatasetSplit, quick: TickFitConfig, tmp_path: Path
 ) -> None:
     _, history = fit(split, NETWORK, quick, Checkpoints(tmp_path), "x")
 
@@ -81,7 +81,7 @@ def test_only_the_newest_and_the_best_checkpoint_are_kept(
 
 
 def test_it_stops_when_validation_no_longer_improves(split: DatasetSplit, tmp_path: Path) -> None:
-    config = FitConfig(epochs=500, patience=2, learning_rate=0.05)
+    config = TickFitConfig(epochs=500, patience=2, learning_rate=0.05)
 
     _, history = fit(split, NETWORK, config, Checkpoints(tmp_path), "x")
 
@@ -89,7 +89,7 @@ def test_it_stops_when_validation_no_longer_improves(split: DatasetSplit, tmp_pa
     assert min(history.validation_loss) == history.validation_loss[history.best_epoch - 1]
 
 
-def test_the_scaler_is_that_of_the_training_part(split: DatasetSplit, quick: FitConfig, tmp_path: Path) -> None:
+def test_the_scaler_is_that_of_the_training_part(split: DatasetSplit, quick: TickFitConfig, tmp_path: Path) -> None:
     network, _ = fit(split, NETWORK, quick, Checkpoints(tmp_path), "x")
 
     rows = split.train.rows.astype(np.float64)
@@ -97,7 +97,7 @@ def test_the_scaler_is_that_of_the_training_part(split: DatasetSplit, quick: Fit
     np.testing.assert_allclose(network.scale.numpy(), rows.std(axis=0), rtol=1e-6)
 
 
-def test_a_constant_column_does_no_harm(split: DatasetSplit, quick: FitConfig, tmp_path: Path) -> None:
+def test_a_constant_column_does_no_harm(split: DatasetSplit, quick: TickFitConfig, tmp_path: Path) -> None:
     rows = split.train.rows.copy()
     rows[:, 1] = 0.25
     constant = replace(split, train=replace(split.train, rows=rows))
@@ -116,7 +116,7 @@ def test_probabilities_are_probabilities(split: DatasetSplit) -> None:
     np.testing.assert_allclose(answers.sum(axis=1), 1.0, atol=1e-6)
 
 
-def test_the_callers_threads_are_left_as_they_were(split: DatasetSplit, quick: FitConfig, tmp_path: Path) -> None:
+def test_the_callers_threads_are_left_as_they_were(split: DatasetSplit, quick: TickFitConfig, tmp_path: Path) -> None:
     before = torch.get_num_threads()
 
     fit(split, NETWORK, quick, Checkpoints(tmp_path), "x")
@@ -127,4 +127,4 @@ def test_the_callers_threads_are_left_as_they_were(split: DatasetSplit, quick: F
 @pytest.mark.parametrize("name", ["epochs", "patience", "batch_rows"])
 def test_a_fit_of_nothing_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"expected {name} of at least 1, got 0"):
-        FitConfig(**{name: 0})
+        TickFitConfig(**{name: 0})

@@ -15,7 +15,7 @@ from nautilus_torchserve.market.trades.trades import BadData, Trades
 from nautilus_torchserve.training.fit.checkpoints import History
 from nautilus_torchserve.training.runs.folder import BadRunFolder
 from nautilus_torchserve.training.tick.dataset import DatasetSplit
-from nautilus_torchserve.training.tick.fit import FitConfig, probabilities
+from nautilus_torchserve.training.tick.fit import TickFitConfig, probabilities
 from nautilus_torchserve.training.tick.run import train_tick
 
 FILES = ("model.json", "weights.safetensors", "golden.npz", "evaluation.json")
@@ -26,7 +26,7 @@ class Interrupted(Exception):
 
 
 @pytest.fixture(scope="module")
-def run(trades: Trades, quick: FitConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(trades: Trades, quick: TickFitConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "tick"
     train_tick(trades, out, LabelConfig(), quick)
     return out
@@ -75,7 +75,7 @@ def test_golden_rows_come_out_of_the_stored_network(run: Path, split: DatasetSpl
     assert network.scale.tolist() == description["scaler"]["scale"]
 
 
-def test_the_same_inputs_give_the_same_bytes(run: Path, trades: Trades, quick: FitConfig, tmp_path: Path) -> None:
+def test_the_same_inputs_give_the_same_bytes(run: Path, trades: Trades, quick: TickFitConfig, tmp_path: Path) -> None:
     train_tick(trades, tmp_path / "again", LabelConfig(), quick)
 
     assert contents(tmp_path / "again") == contents(run)
@@ -83,7 +83,7 @@ def test_the_same_inputs_give_the_same_bytes(run: Path, trades: Trades, quick: F
         assert {entry.date_time[0] for entry in golden.infolist()} == {1980}  # no wall-clock time inside
 
 
-def test_an_earlier_run_is_replaced(trades: Trades, quick: FitConfig, tmp_path: Path) -> None:
+def test_an_earlier_run_is_replaced(trades: Trades, quick: TickFitConfig, tmp_path: Path) -> None:
     for horizon in (20, 10):
         train_tick(trades, tmp_path / "tick", LabelConfig(horizon=horizon), quick)
 
@@ -92,7 +92,7 @@ def test_an_earlier_run_is_replaced(trades: Trades, quick: FitConfig, tmp_path: 
 
 
 def test_an_interruption_leaves_the_earlier_run_and_is_made_up_for(
-    run: Path, trades: Trades, quick: FitConfig, tmp_path: Path
+    run: Path, trades: Trades, quick: TickFitConfig, tmp_path: Path
 ) -> None:
     def interrupt(history: History) -> None:
         if history.epochs == 2:
@@ -112,14 +112,14 @@ def test_an_interruption_leaves_the_earlier_run_and_is_made_up_for(
     assert contents(out) == contents(run)
 
 
-def test_data_that_cannot_be_trained_on_leaves_nothing(trades: Trades, quick: FitConfig, tmp_path: Path) -> None:
+def test_data_that_cannot_be_trained_on_leaves_nothing(trades: Trades, quick: TickFitConfig, tmp_path: Path) -> None:
     with pytest.raises(BadData, match="expected at least 64 rows"):
         train_tick(trades.between(0, 200), tmp_path / "tick", LabelConfig(), quick)
 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_with_other_things_is_not_replaced(trades: Trades, quick: FitConfig, tmp_path: Path) -> None:
+def test_a_folder_with_other_things_is_not_replaced(trades: Trades, quick: TickFitConfig, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("three years of work")
 
     with pytest.raises(BadRunFolder, match=r"or an earlier run, got one with thesis\.txt"):
@@ -129,13 +129,13 @@ def test_a_folder_with_other_things_is_not_replaced(trades: Trades, quick: FitCo
     assert (tmp_path / "thesis.txt").read_text() == "three years of work"
 
 
-def test_the_evaluation_tells_how_the_fit_went(run: Path, quick: FitConfig) -> None:
+def test_the_evaluation_tells_how_the_fit_went(run: Path, quick: TickFitConfig) -> None:
     history = json.loads((run / "evaluation.json").read_text())["history"]
 
     assert len(history["train_loss"]) == len(history["validation_loss"]) == quick.epochs
 
 
-def test_real_trades_are_not_called_simulated(trades: Trades, quick: FitConfig, tmp_path: Path) -> None:
+def test_real_trades_are_not_called_simulated(trades: Trades, quick: TickFitConfig, tmp_path: Path) -> None:
     result = train_tick(replace(trades, simulated=False), tmp_path / "tick", LabelConfig(), quick)
 
     assert result.description["training"]["simulated"] is False

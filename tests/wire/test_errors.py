@@ -9,7 +9,7 @@ from nautilus_torchserve.wire import errors
 def test_error_survives_the_wire(name: str) -> None:
     sent = errors.BY_NAME[name]("expected rows of shape [n, 4], got [3]")
 
-    received = errors.from_answer(sent.code, sent.body())
+    received = errors.error_from_response(sent.code, sent.body())
 
     assert type(received) is type(sent)
     assert str(received) == str(sent)
@@ -28,4 +28,4 @@ def test_error_survives_the_wire(name: str) -> None:
     ],
 )
 def test_torchserves_own_answers_are_understood(code: int, answer: bytes, kind: type[errors.RequestError]) -> None:
-    assert type(errors.from_answer(code, answer)) is kind
+    assert type(errors.error_from_response(code, answer)) is kind

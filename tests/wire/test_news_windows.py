@@ -24,7 +24,7 @@ from nautilus_torchserve.wire.errors import (
     UnsupportedContentType,
 )
 from nautilus_torchserve.wire.news_windows import NewsRequest, NewsWindow, check_news, decode_news, encode_news
-from nautilus_torchserve.wire.texts import MOST_TEXTS
+from nautilus_torchserve.wire.texts import MAX_TEXTS
 
 SHAPE = (3, 2)
 thrifty = settings(deadline=None, max_examples=60)
@@ -214,9 +214,9 @@ def test_bad_news_is_refused_by_name(
 
 
 def test_as_many_texts_as_are_allowed_are_read() -> None:
-    half = {"window": ROWS, "texts": ["a"] * (MOST_TEXTS // 2)}
+    half = {"window": ROWS, "texts": ["a"] * (MAX_TEXTS // 2)}
 
-    assert decode_news([half, half], body.JSON, SHAPE).counts.tolist() == [MOST_TEXTS // 2] * 2
+    assert decode_news([half, half], body.JSON, SHAPE).counts.tolist() == [MAX_TEXTS // 2] * 2
 
 
 @pytest.mark.parametrize(

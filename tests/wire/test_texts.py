@@ -24,7 +24,7 @@ from nautilus_torchserve.wire.errors import (
 from nautilus_torchserve.wire.response import encode_json
 from nautilus_torchserve.wire.texts import (
     MAX_CHARACTERS,
-    MOST_TEXTS,
+    MAX_TEXTS,
     TextRequest,
     check_texts,
     decode_texts,
@@ -93,7 +93,7 @@ REFUSED: dict[str, tuple[object, str | None, type[RequestError], str]] = {
     "deep": (b"[" * 1000 + b"]" * 1000, body.JSON, BadType, "got list"),
     "a bare string": (b'"Profit rose"', body.JSON, MalformedBody, "expected a list of strings, .*, got str"),
     "other keys": ({"texts": ["Profit rose"]}, body.JSON, MalformedBody, r"got an object with \['texts'\]"),
-    "too many texts": (["a"] * (MOST_TEXTS + 1), body.JSON, BodyTooLarge, "at most 1,024 texts .* got 1,025"),
+    "too many texts": (["a"] * (MAX_TEXTS + 1), body.JSON, BodyTooLarge, "at most 1,024 texts .* got 1,025"),
     "too many characters": (["a" * MAX_CHARACTERS, "b"], body.JSON, BodyTooLarge, "at most 250,000 .* got 250,001"),
     "plain text": (
         b"Profit rose",
@@ -134,7 +134,7 @@ def test_bad_texts_are_refused_by_name(
 
 
 def test_as_much_as_is_allowed_is_read() -> None:
-    assert len(decode_texts(encode_texts(["a"] * MOST_TEXTS), body.JSON)) == MOST_TEXTS
+    assert len(decode_texts(encode_texts(["a"] * MAX_TEXTS), body.JSON)) == MAX_TEXTS
     assert decode_texts(encode_texts(["a" * MAX_CHARACTERS]), body.JSON).texts == ("a" * MAX_CHARACTERS,)
 
 

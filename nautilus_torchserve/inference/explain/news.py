@@ -17,7 +17,7 @@ from nautilus_torchserve.features.schema import Column
 from nautilus_torchserve.inference.explain.integrate import Integral, TimeLimit
 from nautilus_torchserve.inference.explain.texts import Probabilities, baseline_words, integrate_texts, text_parts
 from nautilus_torchserve.inference.models.price import integrate_window, window_parts
-from nautilus_torchserve.inference.text_model import TextModel
+from nautilus_torchserve.inference.text_model import TextNetwork
 
 OUTPUT = "log_odds_up"
 """The one output that bars and news add up to: log odds that the next bar closes higher."""
@@ -38,7 +38,7 @@ class News:
 
 def explain_news_window(
     network: nn.Module,
-    model: TextModel,
+    model: TextNetwork,
     pool: NewsPoolConfig,
     window: NDArray[np.float32],
     news: News,
@@ -100,7 +100,7 @@ def _shares(ages_s: NDArray[np.float64], half_life_s: float) -> list[float]:
     return [float(sentiment_of(only, ages, counts, half_life_s)) for only in torch.eye(len(ages), dtype=torch.float64)]
 
 
-def _texts(model: TextModel, news: News, shares: list[float], integral: Integral) -> list[dict[str, Any]]:
+def _texts(model: TextNetwork, news: News, shares: list[float], integral: Integral) -> list[dict[str, Any]]:
     rows, start = [], 0
     for text, age_s, share, chunks, truncated in zip(
         news.texts, news.ages_s.tolist(), shares, news.chunks, news.truncated, strict=True

@@ -8,7 +8,7 @@ from tokenizers import Encoding
 
 from model_defs.sentiment_transformer import OUTPUTS, SentimentTransformer, outputs
 from nautilus_torchserve.inference.explain.integrate import Integral, TimeLimit, check_count, integrate, select_output
-from nautilus_torchserve.inference.text_model import TextModel
+from nautilus_torchserve.inference.text_model import TextNetwork
 
 DEFAULT = "score"
 FLOOR = 1e-3
@@ -22,7 +22,7 @@ Probabilities = Sequence[torch.Tensor]
 
 
 def explain_text(
-    model: TextModel, text: str, chunks: Sequence[Encoding], truncated: bool, output: str | None, limit: TimeLimit
+    model: TextNetwork, text: str, chunks: Sequence[Encoding], truncated: bool, output: str | None, limit: TimeLimit
 ) -> dict[str, Any]:
     """Attribute the difference of one output from that of neutral words to the tokens.
 
@@ -64,7 +64,7 @@ def explain_text(
 
 
 def integrate_texts(
-    model: TextModel,
+    model: TextNetwork,
     texts: Sequence[Sequence[Encoding]],
     combine: Callable[[Probabilities], torch.Tensor],
     floor: float,
@@ -108,13 +108,13 @@ def integrate_texts(
 
 
 def weights(chunks: Sequence[Encoding]) -> list[float]:
-    """Return each chunk's weight in its text, by its length, as in `TextModel.compute`."""
+    """Return each chunk's weight in its text, by its length, as in `TextNetwork.compute`."""
     total = sum(map(len, chunks))
     return [len(chunk) / total for chunk in chunks]
 
 
 def text_parts(
-    model: TextModel, text: str, chunks: Sequence[Encoding], truncated: bool, attributions: Sequence[Any]
+    model: TextNetwork, text: str, chunks: Sequence[Encoding], truncated: bool, attributions: Sequence[Any]
 ) -> dict[str, Any]:
     """Return the part of an explanation about one text, in plain JSON types.
 
@@ -141,7 +141,7 @@ def text_parts(
     }
 
 
-def baseline_words(model: TextModel) -> str:
+def baseline_words(model: TextNetwork) -> str:
     """Return the description of the baseline."""
     return f"words that say nothing ({_blank(model)[1]} in the place of each)"
 
@@ -156,7 +156,7 @@ def _probability(network: SentimentTransformer, embeddings: torch.Tensor, ids: t
     return (logits / network.temperature).softmax(dim=1).double()  # (points, 3)
 
 
-def _blank(model: TextModel) -> tuple[int, str]:
+def _blank(model: TextNetwork) -> tuple[int, str]:
     """Return the neutral token and its name: the mask, which encoders are trained with, where there is one."""
     for name in ("[MASK]", "<mask>"):
         token = model.tokenizer.token_to_id(name)
@@ -165,8 +165,8 @@ def _blank(model: TextModel) -> tuple[int, str]:
     return model.network.padding, "the padding token"
 
 
-def _stride(model: TextModel) -> int:
+def _stride(model: TextNetwork) -> int:
     """Return the tokens from the beginning of a chunk to that of the next, without special tokens."""
     cut = model.tokenizer.truncation
-    assert cut is not None  # `TextModel` has set it
+    assert cut is not None  # `TextNetwork` has set it
     return int(cut["max_length"] - model.tokenizer.num_special_tokens_to_add(is_pair=False) - cut["stride"])

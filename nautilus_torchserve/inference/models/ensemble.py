@@ -27,7 +27,7 @@ from nautilus_torchserve.inference.models.price import allows_jumps, check_windo
 from nautilus_torchserve.inference.row_model import RowNetwork
 from nautilus_torchserve.inference.score_cache import ScoreCache
 from nautilus_torchserve.inference.side_by_side import SideBySide
-from nautilus_torchserve.inference.text_model import TextModel, Tokens, concat
+from nautilus_torchserve.inference.text_model import TextNetwork, Tokens, concat
 from nautilus_torchserve.inference.tiles import WINDOW_TILES
 from nautilus_torchserve.wire.news_windows import NewsRequest, NewsWindow, check_news, decode_news
 from nautilus_torchserve.wire.output_constraints import (
@@ -87,7 +87,7 @@ class EnsembleModel(InferenceModel):
     def load(self, folder: Path) -> tuple[int, ...]:
         price, sentiment = self.description["members"]
         self.price = RowNetwork(folder / price, _predict, self.device, *WINDOW_TILES)
-        self.sentiment = TextModel(folder / sentiment, self.device)
+        self.sentiment = TextNetwork(folder / sentiment, self.device)
         self.scores = ScoreCache(self.sentiment)
         self.pool = cast(NewsPool, model_files.build_network(self.description)).config
         window = self.price.golden.inputs["rows"][:1]

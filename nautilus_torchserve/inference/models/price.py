@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from model_defs.return_network import CLOSE, OUTPUTS, PRICES, VOLUME, ReturnNetwork, predict
-from nautilus_torchserve.features.bar import HIGH, LEAST_VOLUME, LOW, OHLCV, OPEN
+from nautilus_torchserve.features.bar import HIGH, LOW, MIN_VOLUME, OHLCV, OPEN
 from nautilus_torchserve.features.schema import Column
 from nautilus_torchserve.inference.explain.integrate import Integral, TimeLimit, integrate, select_output
 from nautilus_torchserve.inference.row_model import RowModel
@@ -89,8 +89,8 @@ def check_windows(request: RowRequest, allow_jumps: bool = False) -> None:
     if volume.min() < 0:
         _raise_bad_window(volume < 0, "volume of at least 0", rows, VOLUME)
     largest = volume.max(axis=1)
-    if largest.min() < LEAST_VOLUME:
-        window = int((largest < LEAST_VOLUME).argmax())
+    if largest.min() < MIN_VOLUME:
+        window = int((largest < MIN_VOLUME).argmax())
         raise BadWindow(
             f"expected some volume in window {window}, column {OHLCV[VOLUME].name}, got {largest[window]:g} throughout"
         )

@@ -11,7 +11,7 @@ from model_defs.sentiment_transformer import CLASSES, OUTPUTS
 from nautilus_torchserve.inference.explain.integrate import TimeLimit, check_count, explain_each
 from nautilus_torchserve.inference.explain.texts import check_length, explain_text
 from nautilus_torchserve.inference.model import InferenceModel
-from nautilus_torchserve.inference.text_model import COLUMNS, TextModel, TokenizedTexts, concat
+from nautilus_torchserve.inference.text_model import COLUMNS, TextNetwork, TokenizedTexts, concat
 from nautilus_torchserve.wire.output_constraints import NON_NEGATIVE, PROBABILITY, SCORE, OutputConstraints
 from nautilus_torchserve.wire.texts import TextRequest, check_characters, check_texts, decode_texts
 
@@ -35,7 +35,7 @@ class SentimentModel(InferenceModel):
     max_explained, max_explained_bytes = 16, 1 << 15
 
     def load(self, folder: Path) -> tuple[int, ...]:
-        self.texts = TextModel(folder, self.device)
+        self.texts = TextNetwork(folder, self.device)
         return self.texts.tile_sizes
 
     def decode(self, content: object, content_type: str | None) -> TokenizedTexts:

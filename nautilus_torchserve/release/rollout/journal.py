@@ -164,7 +164,7 @@ class _Holder(msgspec.Struct, frozen=True):
     host: str
 
 
-def remembered_digests(model_store: Path) -> dict[tuple[str, str], str]:
+def recorded_digests(model_store: Path) -> dict[tuple[str, str], str]:
     """Return the content digest of every version that the journals of a model store know, by model and version.
 
     Raises

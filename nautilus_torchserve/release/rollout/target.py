@@ -46,7 +46,7 @@ class Target:
         return connect(self.inference_url, model, version, token=self.inference_token, timeout_s=timeout_s)
 
 
-def own_target(home: Path) -> Target:
+def local_target(home: Path) -> Target:
     """Return the server that ``nautilus-torchserve serve`` started in this home.
 
     Raises
@@ -93,7 +93,7 @@ def named_target(
                 "--token-file: expected with --management-url, got it without: the key file of a server in --home is "
                 "found there"
             )
-        return own_target(home)
+        return local_target(home)
     if management_url is None or inference_url is None or model_store is None:
         raise NoTarget("expected all of --management-url, --inference-url and --model-store, or none, got some")
     if config is not None:  # before anything changes: every change of a version is written into it

@@ -23,7 +23,7 @@ from nautilus_torchserve.serving.client.transports import Target
 from nautilus_torchserve.serving.model_metadata import HOW_TO_DESCRIBE, ModelMetadata, is_digest
 from nautilus_torchserve.wire import body, headers
 from nautilus_torchserve.wire.errors import (
-    PROVEN_RIGHT,
+    CLIENT_CHECKED_ERRORS,
     BadText,
     BadWindow,
     InvalidResponse,
@@ -32,7 +32,7 @@ from nautilus_torchserve.wire.errors import (
     SchemaMismatch,
     ServerFault,
     Unavailable,
-    from_answer,
+    error_from_response,
     one_line,
 )
 from nautilus_torchserve.wire.names import is_version
@@ -179,9 +179,9 @@ class HttpClient(InferenceClient):
     def _refusal(self, url: str, reply: "_Reply", is_description: bool) -> RequestError:
         """Return the error that a status means; one that blames a request, which was checked, is the server's."""
         response = reply.response
-        refusal = from_answer(response.status, response.body)
+        refusal = error_from_response(response.status, response.body)
         message = f"{type(refusal).__name__}: {refusal}"
-        if isinstance(refusal, PROVEN_RIGHT):
+        if isinstance(refusal, CLIENT_CHECKED_ERRORS):
             if is_description:
                 return InvalidResponse(f"{url}: {message}; the model may not describe itself: {HOW_TO_DESCRIBE}")
             trained_on = response.headers.get(headers.FEATURE_SCHEMA, "")

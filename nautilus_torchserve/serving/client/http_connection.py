@@ -20,7 +20,7 @@ from nautilus_torchserve.wire.errors import (
     RequestError,
     Unauthorized,
     Unavailable,
-    from_answer,
+    error_from_response,
     one_line,
 )
 from nautilus_torchserve.wire.loopback import is_loopback
@@ -148,7 +148,9 @@ class HttpConnection:
         except InvalidResponse as error:
             self.drop()
             raise InvalidResponse(f"{url}: {error}") from None
-        if response.status != 200 and isinstance(refused := from_answer(response.status, response.body), Unauthorized):
+        if response.status != 200 and isinstance(
+            refused := error_from_response(response.status, response.body), Unauthorized
+        ):
             raise Unauthorized(f"{url}: {refused}")
         return response
 

@@ -16,7 +16,7 @@ from nautilus_torchserve.serving.client.response_checks import check_explanation
 from nautilus_torchserve.user_error import InvalidArgument
 from nautilus_torchserve.wire.errors import (
     BY_NAME,
-    PROVEN_RIGHT,
+    CLIENT_CHECKED_ERRORS,
     DeadlinePassed,
     InvalidResponse,
     RequestError,
@@ -94,6 +94,6 @@ def _check_shape(table: object, rows: int, outputs: int) -> None:
 def _as_ours(error: Exception) -> RequestError:
     """Return the error of this library that has the name of an archive's own; it cannot blame inputs checked here."""
     kind, name = BY_NAME.get(type(error).__name__, ServerFault), type(error).__name__
-    if issubclass(kind, PROVEN_RIGHT):
+    if issubclass(kind, CLIENT_CHECKED_ERRORS):
         return InvalidResponse(f"expected an answer to valid inputs of the archive's model, got {name}: {error}")
     return kind(str(error))

@@ -44,8 +44,8 @@ def read_server_state(home: Path) -> ServerState:
     return read_state(
         home / STATE,
         ServerState,
-        "the state of a server that scripts/serve.py started",
-        "`scripts/serve.py stop` ends what runs there and removes this file",
+        "the state of a server that nautilus-torchserve serve started",
+        "`nautilus-torchserve serve stop` ends what runs there and removes this file",
     )
 
 

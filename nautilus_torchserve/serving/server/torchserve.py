@@ -288,7 +288,7 @@ def _check_nothing_runs(home: Path) -> None:
     if not interrupted:
         raise StartFailed(
             f"{home}: expected no running server, got processes that {STATE} does not record: "
-            f"`scripts/serve.py stop --home {home}` ends them"
+            f"`nautilus-torchserve serve stop --home {home}` ends them"
         )
     _end(home)
 

@@ -12,7 +12,7 @@ from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.backtest.ledger import RoundTrip
 from nautilus_torchserve.trading.backtest.prepared import Publisher
 from nautilus_torchserve.trading.backtest.settings import RunSettings
-from nautilus_torchserve.trading.inference.messages import OneInput
+from nautilus_torchserve.trading.inference.messages import ModelInput
 from nautilus_torchserve.trading.prediction import Prediction
 from nautilus_torchserve.wire.news_windows import NewsWindow
 
@@ -21,7 +21,7 @@ class Reason(NamedTuple):
     """Prediction that an order was sent on, with its inputs."""
 
     prediction: Prediction
-    inputs: OneInput
+    inputs: ModelInput
 
 
 class TradeAttribution:

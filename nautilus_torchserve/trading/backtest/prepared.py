@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 from nautilus_trader.backtest.engine import BacktestEngine
 from nautilus_trader.model.identifiers import InstrumentId
 
-from nautilus_torchserve.trading.inference.messages import OneInput
+from nautilus_torchserve.trading.inference.messages import ModelInput
 from nautilus_torchserve.trading.news.headline import NewsCounts
 from nautilus_torchserve.trading.prediction import Prediction
 
@@ -16,7 +16,7 @@ class Publisher(Protocol):
     """The source of a run's predictions."""
 
     @property
-    def published(self) -> tuple[Prediction, OneInput] | None:
+    def published(self) -> tuple[Prediction, ModelInput] | None:
         """The last prediction that took effect, and its input."""
 
 

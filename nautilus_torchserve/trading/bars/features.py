@@ -12,7 +12,7 @@ from nautilus_trader.indicators import (
 )
 from numpy.typing import NDArray
 
-from nautilus_torchserve.features.bar import LEAST_VOLUME, OHLCV, TIME_STEPS, VOLUME, bar_schema
+from nautilus_torchserve.features.bar import MIN_VOLUME, OHLCV, TIME_STEPS, VOLUME, bar_schema
 from nautilus_torchserve.features.indicators import ATR, RETURN, RSI, SMA_FAST, SMA_SLOW, VOLATILITY
 
 
@@ -122,7 +122,7 @@ class BarFeatures:
         self._rows[at + steps] = row
         self._at = (at + 1) % steps
         self._since_break += 1
-        self._quiet = 0 if row[VOLUME] >= LEAST_VOLUME else self._quiet + 1
+        self._quiet = 0 if row[VOLUME] >= MIN_VOLUME else self._quiet + 1
         if self._since_break < self._lookback:
             return None
         if self._quiet >= steps:

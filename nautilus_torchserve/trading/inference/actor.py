@@ -24,7 +24,7 @@ from nautilus_torchserve.trading.inference.dispatcher import InferenceDispatcher
 from nautilus_torchserve.trading.inference.messages import (
     InferenceCall,
     ModelHealth,
-    OneInput,
+    ModelInput,
     PredictionRequest,
     calls_topic,
     health_topic,
@@ -87,7 +87,7 @@ class ModelActor(Actor):
         """Instrument -> the data type published about it."""
         self.pending: DelayQueue[AboutInstrument] = DelayQueue()
         """Predictions that have not taken effect yet."""
-        self.published: tuple[Prediction, OneInput] | None = None
+        self.published: tuple[Prediction, ModelInput] | None = None
         """The last prediction that took effect in a backtest, and the model's input for it."""
         self.gave_up = False
         """True after ``max_failures`` in a row: no more requests are sent."""
@@ -107,7 +107,7 @@ class ModelActor(Actor):
         self._delay = config.delay()
         self._alerts: set[int] = set()
         self._versions: dict[InstrumentId, str] = {}
-        self._inputs: dict[int, OneInput] = {}
+        self._inputs: dict[int, ModelInput] = {}
 
     def connect_model(
         self, schema: FeatureSchema, check_metadata: CheckMetadata | None = None
@@ -327,7 +327,7 @@ class ModelActor(Actor):
         request: PredictionRequest,
         due_ns: int,
         split: str = "",
-        model_input: OneInput | None = None,
+        model_input: ModelInput | None = None,
     ) -> None:
         """Queue the prediction of one row of a response until it takes effect.
 

@@ -118,7 +118,7 @@ class Endpoint:
         is the server's fault.
         """
         is_gone = isinstance(error, errors.UnknownModel) and route.version
-        if isinstance(error, errors.OF_THE_CONTENT + errors.PROVEN_RIGHT) or route.on_trial or is_gone:
+        if isinstance(error, errors.CONTENT_ERRORS + errors.CLIENT_CHECKED_ERRORS) or route.on_trial or is_gone:
             change = Breaker.refused
         else:
             change = Breaker.trip if isinstance(error, errors.SchemaMismatch) else Breaker.failed

@@ -13,7 +13,7 @@ from nautilus_torchserve.wire.news_windows import NewsWindow
 
 STOPPED = "Stopped: the run ended before the answer"
 """Error of the requests that the end of a run cuts off."""
-OneInput = NDArray[np.float32] | NewsWindow
+ModelInput = NDArray[np.float32] | NewsWindow
 """Input of a model for one prediction."""
 
 

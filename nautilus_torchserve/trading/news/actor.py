@@ -15,7 +15,7 @@ from nautilus_torchserve.trading.news.sentiment_actor import PER_TEXT_ERRORS
 from nautilus_torchserve.traffic.assignment import Route
 from nautilus_torchserve.wire.errors import PER_ROW_ERRORS, RequestError
 from nautilus_torchserve.wire.news_windows import NewsWindow
-from nautilus_torchserve.wire.texts import MOST_TEXTS
+from nautilus_torchserve.wire.texts import MAX_TEXTS
 
 
 class NewsBarActorConfig(BarInferenceActorConfig, kw_only=True, frozen=True):
@@ -36,7 +36,7 @@ class NewsBarActorConfig(BarInferenceActorConfig, kw_only=True, frozen=True):
     def __post_init__(self) -> None:
         super().__post_init__()
         expect(self.max_news_age_ns >= 1, f"max_news_age_ns of at least 1, was {self.max_news_age_ns}")
-        expect(1 <= self.max_texts <= MOST_TEXTS, f"max_texts of 1 to {MOST_TEXTS}, was {self.max_texts}")
+        expect(1 <= self.max_texts <= MAX_TEXTS, f"max_texts of 1 to {MAX_TEXTS}, was {self.max_texts}")
 
 
 @dataclass(eq=False, slots=True)

@@ -16,7 +16,7 @@ from model_defs.return_network import ReturnNetwork
 from nautilus_torchserve.features.news_window import NewsWindowConfig
 from nautilus_torchserve.inference.model_files import BadArchive, build_network, members, read_description
 from nautilus_torchserve.inference.row_model import load_network
-from nautilus_torchserve.inference.text_model import TextModel
+from nautilus_torchserve.inference.text_model import TextNetwork
 from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.market.news.headlines import Headline
 from nautilus_torchserve.market.price_sketch import fit_record
@@ -94,7 +94,7 @@ def train_ensemble(
     price, sentiment = (_read_member(run, model) for model, run in runs.items())
     network = load_network(price_run, price, torch.device("cpu"))
     assert isinstance(network, ReturnNetwork)
-    text_model = TextModel(sentiment_run, torch.device("cpu"))
+    text_model = TextNetwork(sentiment_run, torch.device("cpu"))
     dataset = news_dataset(bars, headlines, price, news, lambda texts: _scores(text_model, texts))
     pool = fit_pool(dataset.fit, predict_windows(network, dataset.fit.rows), bars.interval_ns)
     forecasts = predict_windows(network, dataset.test.rows)
@@ -131,7 +131,7 @@ def _read_member(run: Path, model: str) -> dict[str, Any]:
     return description
 
 
-def _scores(model: TextModel, texts: Sequence[str]) -> NDArray[np.float64]:
+def _scores(model: TextNetwork, texts: Sequence[str]) -> NDArray[np.float64]:
     """Return the scores of texts, NaN for those that the model refuses."""
     scores = np.full(len(texts), np.nan)
     for start in range(0, len(texts), _BATCH_TEXTS):

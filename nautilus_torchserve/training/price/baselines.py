@@ -9,7 +9,7 @@ from sklearn.preprocessing import StandardScaler
 
 from model_defs.return_network import DEGREES_OF_FREEDOM
 from nautilus_torchserve.features.bar import CLOSE, VOLUME
-from nautilus_torchserve.training.price.dataset import BarDataset, Fold
+from nautilus_torchserve.training.price.dataset import Fold, PriceDataset
 
 LAGS = 10
 """Number of last returns that the linear baseline uses."""
@@ -17,17 +17,17 @@ RIDGE = 1.0
 """Penalty of the linear baseline, on standardised inputs."""
 
 
-def no_change(dataset: BarDataset, fold: Fold) -> NDArray[np.float64]:
+def no_change(dataset: PriceDataset, fold: Fold) -> NDArray[np.float64]:
     """Forecast a return of zero: an efficient market."""
     return np.zeros(len(fold.test))
 
 
-def last_return(dataset: BarDataset, fold: Fold) -> NDArray[np.float64]:
+def last_return(dataset: PriceDataset, fold: Fold) -> NDArray[np.float64]:
     """Forecast the last return: momentum in its simplest form."""
     return _last_returns(dataset, fold.test.ends, 1)[:, 0]
 
 
-def linear(dataset: BarDataset, fold: Fold) -> NDArray[np.float64]:
+def linear(dataset: PriceDataset, fold: Fold) -> NDArray[np.float64]:
     """Forecast by ridge regression on the last returns, the last relative volume and the indicators, if any."""
     model = make_pipeline(StandardScaler(), Ridge(RIDGE))
     model.fit(_inputs(dataset, fold.train.ends), fold.train.returns.astype(np.float64))
@@ -44,7 +44,7 @@ def constant_log_likelihood(fold: Fold) -> NDArray[np.float64]:
     return student_t.logpdf(test, degrees, location * spread, scale * spread)
 
 
-def _inputs(dataset: BarDataset, ends: NDArray[np.int64]) -> NDArray[np.float64]:
+def _inputs(dataset: PriceDataset, ends: NDArray[np.int64]) -> NDArray[np.float64]:
     rows = dataset.columns[ends].astype(np.float64)
     window = dataset.schema.time_steps or 1
     total = np.concatenate([[0.0], np.cumsum(dataset.columns[:, VOLUME], dtype=np.float64)])
@@ -53,7 +53,7 @@ def _inputs(dataset: BarDataset, ends: NDArray[np.int64]) -> NDArray[np.float64]
     return np.column_stack([_last_returns(dataset, ends, LAGS), volume, rows[:, VOLUME + 1 :]])
 
 
-def _last_returns(dataset: BarDataset, ends: NDArray[np.int64], count: int) -> NDArray[np.float64]:
+def _last_returns(dataset: PriceDataset, ends: NDArray[np.int64], count: int) -> NDArray[np.float64]:
     """Return the log returns of the bars at and before these ends, the newest first [m, count]."""
     logs = np.log(dataset.columns[:, CLOSE].astype(np.float64))
     return np.stack([logs[ends - lag] - logs[ends - lag - 1] for lag in range(count)], axis=1)

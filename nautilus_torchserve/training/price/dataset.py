@@ -47,7 +47,7 @@ class Fold:
 
 
 @dataclass(frozen=True, eq=False)
-class BarDataset:
+class PriceDataset:
     """All windows of some bars, in folds.
 
     Each fold is trained and validated on everything before its test part; the test parts follow
@@ -82,7 +82,7 @@ def default_max_gap_ns(interval_ns: int) -> int:
     return interval_ns * WEEKEND_DAYS if interval_ns == DAY_NS else interval_ns
 
 
-def bar_dataset(bars: Bars, indicators: bool, max_gap_ns: int, folds: int) -> BarDataset:
+def bar_dataset(bars: Bars, indicators: bool, max_gap_ns: int, folds: int) -> PriceDataset:
     """Cut windows and lay out the folds.
 
     Between two parts lie as many bars as a window looks back on, and the one that its return looks
@@ -118,7 +118,7 @@ def bar_dataset(bars: Bars, indicators: bool, max_gap_ns: int, folds: int) -> Ba
             "lie between two parts)"
         )
     columns = bar_columns(ohlcv, indicators)
-    return BarDataset(bars, schema, columns, laid_out, len(bars) - len(ends), int((~traded).sum()))
+    return PriceDataset(bars, schema, columns, laid_out, len(bars) - len(ends), int((~traded).sum()))
 
 
 def _fold(number: int, every: Part, start: int, stop: int, lookback: int) -> Fold:

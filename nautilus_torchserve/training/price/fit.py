@@ -15,7 +15,7 @@ from nautilus_torchserve.market.trades.trades import BadData
 from nautilus_torchserve.training.fit.checkpoints import Checkpoints, History
 from nautilus_torchserve.training.fit.checks import check_counts, check_positive
 from nautilus_torchserve.training.fit.loop import fit_loop, mixed_precision
-from nautilus_torchserve.training.price.dataset import BarDataset, Fold, Part
+from nautilus_torchserve.training.price.dataset import Fold, Part, PriceDataset
 
 FORECAST_WINDOWS = 1024
 """Batch size where no gradient is needed."""
@@ -25,7 +25,7 @@ _LARGEST_SHARPNESS = 20.0
 
 
 @dataclass(frozen=True)
-class BarFitConfig:
+class PriceFitConfig:
     """How to fit."""
 
     epochs: int = 15
@@ -49,10 +49,10 @@ class BarFitConfig:
 
 
 def fit_fold(
-    dataset: BarDataset,
+    dataset: PriceDataset,
     fold: Fold,
     build: Callable[[], nn.Module],
-    config: BarFitConfig,
+    config: PriceFitConfig,
     device: torch.device,
     checkpoints: Checkpoints,
     inputs: str,
@@ -100,7 +100,7 @@ def fit_fold(
 
 
 def forecast(
-    network: ReturnNetwork, dataset: BarDataset, ends: NDArray[np.int64], device: torch.device
+    network: ReturnNetwork, dataset: PriceDataset, ends: NDArray[np.int64], device: torch.device
 ) -> NDArray[np.float64]:
     """Return location and scale of the return after each of these windows, float64 [m, 2]."""
     network.to(device).eval()
@@ -112,7 +112,7 @@ def forecast(
     return torch.cat(parts).double().numpy()
 
 
-def _fit_scaler(network: ReturnNetwork, dataset: BarDataset, part: Part) -> None:
+def _fit_scaler(network: ReturnNetwork, dataset: PriceDataset, part: Part) -> None:
     """Fit mean and deviation of each step and column over all windows, and the returns' root mean square."""
     total, squares = (torch.zeros_like(network.center, dtype=torch.float64) for _ in range(2))  # (T, F)
     for at in range(0, len(part), FORECAST_WINDOWS):
@@ -131,9 +131,9 @@ def _fit_scaler(network: ReturnNetwork, dataset: BarDataset, part: Part) -> None
 def _train_epoch(
     network: ReturnNetwork,
     optimizer: torch.optim.Optimizer,
-    dataset: BarDataset,
+    dataset: PriceDataset,
     part: Part,
-    config: BarFitConfig,
+    config: PriceFitConfig,
     epoch: int,
     device: torch.device,
 ) -> float:
@@ -168,7 +168,7 @@ def _learning_rate(step: int, steps: int, greatest: float) -> float:
     return greatest * 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
 
 
-def _validation_loss(network: ReturnNetwork, dataset: BarDataset, part: Part, device: torch.device) -> float:
+def _validation_loss(network: ReturnNetwork, dataset: PriceDataset, part: Part, device: torch.device) -> float:
     answers = torch.from_numpy(forecast(network, dataset, part.ends, device))
     return negative_log_likelihood(answers, torch.from_numpy(part.returns).double()).mean().item()
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from model_defs.return_network import ReturnNetwork, negative_log_likelihood
-from nautilus_torchserve.training.price.dataset import BarDataset, Part
+from nautilus_torchserve.training.price.dataset import Part, PriceDataset
 
 WINDOWS = 1024
 """Number of test windows, evenly spread."""
@@ -16,7 +16,7 @@ STEP_GROUPS = (1, 3, 8, 20)
 """The last bar, the 2 or 3 before it and so on: groups of time steps, counted back; the rest is one more."""
 
 
-def importance(network: ReturnNetwork, dataset: BarDataset, part: Part, seed: int) -> dict[str, list[dict[str, Any]]]:
+def importance(network: ReturnNetwork, dataset: PriceDataset, part: Part, seed: int) -> dict[str, list[dict[str, Any]]]:
     """Permutation importance (Breiman 2001; Fisher, Rudin & Dominici 2019) of columns and of time steps.
 
     Inputs are shuffled across windows after they were made relative and standardised, a column over all its steps at

@@ -9,7 +9,7 @@ from nautilus_torchserve.features.bar import bar_schema
 from nautilus_torchserve.models.spec import load_object
 from nautilus_torchserve.models.table import PRICE
 from nautilus_torchserve.training.fit.checks import check_counts
-from nautilus_torchserve.training.price.fit import BarFitConfig
+from nautilus_torchserve.training.price.fit import PriceFitConfig
 from nautilus_torchserve.training.runs.config import read_config
 from nautilus_torchserve.training.runs.options import choose_device, read_setting
 from nautilus_torchserve.user_error import InvalidArgument
@@ -25,7 +25,7 @@ class PriceTraining:
     """Name of one of the networks of `models.table.PRICE`."""
     network_config: dict[str, Any] = field(default_factory=dict)
     """Fields of the network's config that differ from its defaults."""
-    fit: BarFitConfig = field(default_factory=BarFitConfig)
+    fit: PriceFitConfig = field(default_factory=PriceFitConfig)
     """How to fit."""
     indicators: bool = False
     """Whether windows have the columns of `features.indicators`."""
@@ -78,7 +78,7 @@ def price_training(
 ) -> PriceTraining:
     """Put a training together. Later entries of this list override earlier ones:
 
-    1. the defaults of the network's config and of `BarFitConfig`;
+    1. the defaults of the network's config and of `PriceFitConfig`;
     2. a configuration file, as tuning writes it;
     3. single settings, ``network.hidden=64`` or ``fit.learning_rate=0.002``.
 
@@ -103,7 +103,7 @@ def price_training(
         section, name, value = read_setting(text, SECTIONS)
         overrides[section][name] = value
     spec = PRICE.network(network)
-    sections = read_config(config, {"network": load_object(spec.config), "fit": BarFitConfig}, overrides)
+    sections = read_config(config, {"network": load_object(spec.config), "fit": PriceFitConfig}, overrides)
     network_config = {name: value for name, value in asdict(sections["network"]).items() if name != "inputs"}
     if indicators is None:
         indicators = bool(spec.schema.get("indicators", False))

@@ -15,7 +15,7 @@ from nautilus_torchserve.market.price_sketch import fit_record
 from nautilus_torchserve.models.table import PRICE
 from nautilus_torchserve.training.fit.checkpoints import History
 from nautilus_torchserve.training.fit.threads import threads
-from nautilus_torchserve.training.price.dataset import BarDataset, Fold
+from nautilus_torchserve.training.price.dataset import Fold, PriceDataset
 from nautilus_torchserve.training.price.evaluate import Forecast, evaluate, scores
 from nautilus_torchserve.training.price.importance import importance
 from nautilus_torchserve.training.price.options import PriceTraining
@@ -40,14 +40,14 @@ def predict_windows(network: ReturnNetwork, rows: NDArray[np.float32]) -> NDArra
         return predict(network.eval(), torch.from_numpy(rows)).numpy()
 
 
-def left_out_notes(dataset: BarDataset) -> list[str]:
+def left_out_notes(dataset: PriceDataset) -> list[str]:
     """Return notes on windows that fit and evaluation leave out for their values."""
     if not dataset.without_volume:
         return []
     return [f"{dataset.without_volume:,} windows without any volume were left out, as they are when predicting."]
 
 
-def record(dataset: BarDataset, training: PriceTraining, fitted: list[Fitted]) -> dict[str, Any]:
+def record(dataset: PriceDataset, training: PriceTraining, fitted: list[Fitted]) -> dict[str, Any]:
     """Return ``evaluation.json``: what `reporting.evaluation.price_page` shows, in plain JSON types."""
     bars, last = dataset.bars, fitted[-1]
     forecasts = Forecast.concat([fold.forecast for fold in fitted])
@@ -87,7 +87,7 @@ def record(dataset: BarDataset, training: PriceTraining, fitted: list[Fitted]) -
     }
 
 
-def _explained(dataset: BarDataset, done: Fitted) -> dict[str, Any]:
+def _explained(dataset: PriceDataset, done: Fitted) -> dict[str, Any]:
     """Explain the most confident forecast of a fold's test windows."""
     surest = np.abs(done.forecast.location / done.forecast.scale).argmax()
     end = done.fold.test.ends[surest]
@@ -97,7 +97,7 @@ def _explained(dataset: BarDataset, done: Fitted) -> dict[str, Any]:
     return {"ts_event": int(dataset.bars.ts_event[end]), "explanation": explanation}
 
 
-def _fold_facts(dataset: BarDataset, done: Fitted) -> dict[str, Any]:
+def _fold_facts(dataset: PriceDataset, done: Fitted) -> dict[str, Any]:
     fold, ts_event = done.fold, dataset.bars.ts_event
     return {
         "number": fold.number,
@@ -113,7 +113,7 @@ def _fold_facts(dataset: BarDataset, done: Fitted) -> dict[str, Any]:
 
 
 def describe(
-    dataset: BarDataset, training: PriceTraining, served: Fitted, evaluation: dict[str, Any], max_gap_ns: int
+    dataset: PriceDataset, training: PriceTraining, served: Fitted, evaluation: dict[str, Any], max_gap_ns: int
 ) -> dict[str, Any]:
     """Return ``model.json``, the description of the served model."""
     bars, fold, network = dataset.bars, served.fold, served.network

@@ -15,7 +15,7 @@ from nautilus_torchserve.models.table import PRICE
 from nautilus_torchserve.training.fit.checkpoints import Checkpoints, History
 from nautilus_torchserve.training.fit.threads import threads
 from nautilus_torchserve.training.price.baselines import BASELINES, constant_log_likelihood
-from nautilus_torchserve.training.price.dataset import BarDataset, Fold, bar_dataset, default_max_gap_ns
+from nautilus_torchserve.training.price.dataset import Fold, PriceDataset, bar_dataset, default_max_gap_ns
 from nautilus_torchserve.training.price.evaluate import Forecast
 from nautilus_torchserve.training.price.fit import fit_fold, forecast
 from nautilus_torchserve.training.price.options import PriceTraining
@@ -111,7 +111,7 @@ def _on_epoch(tracked: TrackedRun, fold: Fold, on_epoch: Callable[[int, History]
 
 
 def _fit(
-    dataset: BarDataset,
+    dataset: PriceDataset,
     fold: Fold,
     training: PriceTraining,
     working: Path,
@@ -146,7 +146,7 @@ def _fit(
 
 
 def _write(
-    working: Path, dataset: BarDataset, served: Fitted, description: dict[str, Any], evaluation: dict[str, Any]
+    working: Path, dataset: PriceDataset, served: Fitted, description: dict[str, Any], evaluation: dict[str, Any]
 ) -> None:
     test = served.fold.test
     rows = dataset.rows(test.ends[golden_places(len(test), PRICE.golden)])

@@ -15,7 +15,7 @@ from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.models.table import PRICE
 from nautilus_torchserve.training.fit.checkpoints import Checkpoints
 from nautilus_torchserve.training.fit.threads import threads
-from nautilus_torchserve.training.price.dataset import BarDataset, bar_dataset, default_max_gap_ns
+from nautilus_torchserve.training.price.dataset import PriceDataset, bar_dataset, default_max_gap_ns
 from nautilus_torchserve.training.price.fit import fit_fold
 from nautilus_torchserve.training.price.options import PriceTraining
 from nautilus_torchserve.training.runs.folder import hash_inputs
@@ -77,7 +77,7 @@ def _space(trial: optuna.Trial, training: PriceTraining) -> dict[str, object]:
 
 
 def _validation_loss(
-    dataset: BarDataset, training: PriceTraining, configuration: Mapping[str, Any], report: Report
+    dataset: PriceDataset, training: PriceTraining, configuration: Mapping[str, Any], report: Report
 ) -> float:
     shape = {**training.network_config, **configuration["network"]}
     tried = replace(training, network_config=shape, fit=replace(training.fit, **configuration["fit"]))

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from model_defs.sentiment_transformer import SentimentTransformer
 from nautilus_torchserve.inference.explain.integrate import TimeLimit
 from nautilus_torchserve.inference.explain.texts import explain_text
-from nautilus_torchserve.inference.text_model import COLUMNS, TOKENIZER, TextModel
+from nautilus_torchserve.inference.text_model import COLUMNS, TOKENIZER, TextNetwork
 from nautilus_torchserve.models.table import SENTIMENT
 from nautilus_torchserve.training.fit.checkpoints import Checkpoints, History
 from nautilus_torchserve.training.fit.threads import threads
@@ -194,7 +194,7 @@ def _write(
     tolerance = SENTIMENT.golden.tolerance
     write_run(working, description, evaluation, network, {}, {}, tolerance)
     with threads(1):  # as a worker computes
-        model = TextModel(working, torch.device("cpu"))
+        model = TextNetwork(working, torch.device("cpu"))
         texts = _golden_texts(model, data, backbone.max_tokens)
         outputs = model.compute(model.read(texts))
         evaluation["explained"] = _explained(model, texts[:-1], outputs[:, 0])
@@ -202,14 +202,14 @@ def _write(
     write_run(working, description, evaluation, network, golden, {"texts": np.array(texts)}, tolerance)
 
 
-def _explained(model: TextModel, texts: Sequence[str], scores: NDArray[np.float32]) -> dict[str, Any]:
+def _explained(model: TextNetwork, texts: Sequence[str], scores: NDArray[np.float32]) -> dict[str, Any]:
     """Explain the text with the largest absolute score."""
     text = texts[int(np.abs(scores[: len(texts)]).argmax())]
     tokens = model.read([text])
     return explain_text(model, text, tokens.chunks[0], tokens.truncated[0], None, TimeLimit())
 
 
-def _golden_texts(model: TextModel, data: SentimentData, max_tokens: int) -> list[str]:
+def _golden_texts(model: TextNetwork, data: SentimentData, max_tokens: int) -> list[str]:
     """Return short held-out sentences that the model accepts, and one text of several chunks made of them."""
     accepted = []
     for sentence in data.held_out:

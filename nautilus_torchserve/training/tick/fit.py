@@ -18,7 +18,7 @@ from nautilus_torchserve.training.tick.dataset import DatasetSplit, Part
 
 
 @dataclass(frozen=True)
-class FitConfig:
+class TickFitConfig:
     """How to fit."""
 
     epochs: int = 60
@@ -41,7 +41,7 @@ class FitConfig:
 def fit(
     split: DatasetSplit,
     network_config: TickClassifierConfig,
-    config: FitConfig,
+    config: TickFitConfig,
     checkpoints: Checkpoints,
     inputs: str,
     on_epoch: Callable[[History], None] = lambda history: None,
@@ -99,7 +99,7 @@ def _fit_scaler(network: TickClassifier, rows: NDArray[np.float32]) -> None:
 
 
 def _train_epoch(
-    network: nn.Module, optimizer: torch.optim.Optimizer, part: Part, config: FitConfig, epoch: int
+    network: nn.Module, optimizer: torch.optim.Optimizer, part: Part, config: TickFitConfig, epoch: int
 ) -> float:
     """Make one pass, in an order that depends on seed and epoch alone, and return its mean loss."""
     network.train()

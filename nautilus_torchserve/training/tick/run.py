@@ -24,14 +24,14 @@ from nautilus_torchserve.training.runs.folder import (
 from nautilus_torchserve.training.runs.result import TrainingResult, describe_run, market_facts
 from nautilus_torchserve.training.tick.dataset import DatasetSplit, tick_dataset
 from nautilus_torchserve.training.tick.evaluate import evaluate
-from nautilus_torchserve.training.tick.fit import FitConfig, fit, probabilities
+from nautilus_torchserve.training.tick.fit import TickFitConfig, fit, probabilities
 
 
 def train_tick(
     trades: Trades,
     out: Path,
     labels: LabelConfig,
-    fit_config: FitConfig,
+    fit_config: TickFitConfig,
     network_config: TickClassifierConfig | None = None,
     on_epoch: Callable[[History], None] = lambda history: None,
 ) -> TrainingResult:

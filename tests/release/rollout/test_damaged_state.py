@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from nautilus_torchserve.release.rollout.journal import FOLDER, Journal, read_journal, remembered_digests, write_journal
+from nautilus_torchserve.release.rollout.journal import FOLDER, Journal, read_journal, recorded_digests, write_journal
 from nautilus_torchserve.release.rollout.status import model_status
 from nautilus_torchserve.release.rollout.target import Target
 from nautilus_torchserve.release.rollout.versions import save_snapshot
@@ -217,7 +217,7 @@ def test_journal_is_rebuilt_from_the_server(site: Site) -> None:
         assert "repair rebuilds it" in str(left)
         digest = archive_digest(site.store / "tick.mar")
         assert read_journal(site.target, "tick") == Journal(("1.0",), digests={"1.0": digest})
-        assert remembered_digests(site.store) == {("tick", "1.0"): digest}
+        assert recorded_digests(site.store) == {("tick", "1.0"): digest}
         assert site.call(["status"])[0] == 0
         kept = {path.read_bytes() for path in journal.parent.glob("tick.json.damaged-*")}
         assert damaged in kept

@@ -26,7 +26,7 @@ from nautilus_torchserve.release.rollout.repair import repair, undo
 from nautilus_torchserve.release.rollout.report import RolloutReport
 from nautilus_torchserve.release.rollout.rollout import register
 from nautilus_torchserve.release.rollout.status import model_status
-from nautilus_torchserve.release.rollout.target import own_target
+from nautilus_torchserve.release.rollout.target import local_target
 from nautilus_torchserve.release.rollout.versions import archive_name
 from nautilus_torchserve.release.rollout.workers import wait_loaded
 from nautilus_torchserve.serving.client.client import connect
@@ -187,7 +187,7 @@ def test_server_killed_in_a_rollout_comes_back_as_it_was_before(
         deployment.server.management().default_version("tick"),
         sorted(deployment.server.management().versions("tick")),
     )
-    repaired = repair(own_target(deployment.server.home), lambda _: None)
+    repaired = repair(local_target(deployment.server.home), lambda _: None)
 
     assert (report.outcome, report.failed_at) == ("left", "watch")
     assert came_back == before[:2]

@@ -17,7 +17,7 @@ from nautilus_torchserve.trading.backtest.prefetch.prediction_table import Predi
 from nautilus_torchserve.trading.backtest.prefetch.stream import Feed, MergedData
 from nautilus_torchserve.trading.backtest.prepared import PreparedRun, RequestStats
 from nautilus_torchserve.trading.inference.config import ModelActorConfig
-from nautilus_torchserve.trading.inference.messages import OneInput
+from nautilus_torchserve.trading.inference.messages import ModelInput
 from nautilus_torchserve.trading.prediction import Prediction
 
 
@@ -46,7 +46,7 @@ class Prefetch:
         self._merged = MergedData(feed.market, feed.span_ns[1], feed.predictions, self._injector)
 
     @property
-    def published(self) -> tuple[Prediction, OneInput] | None:
+    def published(self) -> tuple[Prediction, ModelInput] | None:
         """The last prediction that took effect, and its input."""
         last = self._injector.published
         if last is None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from nautilus_torchserve.serving.client.transports import is_server_url
 from nautilus_torchserve.trading.backtest.prefetch.prediction_table import PredictionInjector, PredictionTable, concat
 from nautilus_torchserve.trading.backtest.prefetch.requests import Failures
-from nautilus_torchserve.trading.inference.messages import OneInput
+from nautilus_torchserve.trading.inference.messages import ModelInput
 
 THREADS = 4
 """Requests to a server at one time."""
@@ -46,7 +46,7 @@ class Feed(NamedTuple):
     """In the order in which they were requested."""
     failures: Failures
     """Of those requests."""
-    inputs: Callable[[int, int], OneInput]
+    inputs: Callable[[int, int], ModelInput]
     """Given a position among the instruments and a `Prediction.number`, the input of that prediction."""
 
 

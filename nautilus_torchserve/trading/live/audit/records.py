@@ -14,7 +14,7 @@ from nautilus_trader.trading.config import ImportableStrategyConfig
 from nautilus_torchserve.audit.records import DecisionRecord, FillRecord, OrderRecord, PlaybackRecord, RequestRecord
 from nautilus_torchserve.code_version import NAME, code_version, package_version
 from nautilus_torchserve.trading.decision import Decision
-from nautilus_torchserve.trading.inference.messages import InferenceCall, OneInput
+from nautilus_torchserve.trading.inference.messages import InferenceCall, ModelInput
 from nautilus_torchserve.trading.live.replay.client import Playback
 from nautilus_torchserve.wire.news_windows import NewsWindow
 
@@ -66,7 +66,7 @@ def request_records(call: InferenceCall, begin: Next) -> Iterator[RequestRecord]
         )
 
 
-def _inputs(model_input: OneInput) -> tuple[np.ndarray, tuple[str, ...], tuple[float, ...]]:
+def _inputs(model_input: ModelInput) -> tuple[np.ndarray, tuple[str, ...], tuple[float, ...]]:
     if isinstance(model_input, NewsWindow):
         return model_input.window, model_input.texts, model_input.ages_s
     return model_input, (), ()
