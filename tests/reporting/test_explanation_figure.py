@@ -116,7 +116,7 @@ def test_a_run_without_trades_has_an_empty_log(report_data: ReportData, tmp_path
 
 
 def test_trades_that_are_missing_are_named(report_data: ReportData, tmp_path: Path) -> None:
-    with pytest.raises(BadReport, match=r"trades\.json expected, which a backtest's report"):
+    with pytest.raises(BadReport, match=r"expected .*trades\.json, which the report of one instrument has"):
         read_trades(tmp_path)
     write_report(replace(report_data, log=log_of(past_trade(1, 1.0))), tmp_path)
     with pytest.raises(BadReport, match="expected trade 1 to 1, got 2"):
@@ -129,5 +129,5 @@ def test_trades_that_are_missing_are_named(report_data: ReportData, tmp_path: Pa
                 read_trades(tmp_path)
         (tmp_path / name).write_bytes(whole)
     (tmp_path / "trades.npz").unlink()
-    with pytest.raises(BadReport, match=r"expected trades\.npz, got a path that does not exist"):
+    with pytest.raises(BadReport, match=r"trades\.npz, got a path that does not exist"):
         read_trades(tmp_path)

@@ -73,9 +73,9 @@ def test_nothing_computable_is_none(report_data: ReportData) -> None:
     [
         (lambda data: {"price": data.price[1:]}, "price as long as ts_ns"),
         (lambda data: {"actual": data.actual[1:]}, "actual as long as predictions"),
-        (lambda data: {"actual": data.actual + 9}, r"actual in \[-1, 2\] expected"),
-        (lambda data: {"predictions": data.predictions.drop(columns="hold")}, r"without \['hold'\]"),
-        (lambda data: {"fills": data.fills.replace("BUY", "LONG")}, r"was \['LONG'\]"),
+        (lambda data: {"actual": data.actual + 9}, r"expected actual in \[-1, 2\]"),
+        (lambda data: {"predictions": data.predictions.drop(columns="hold")}, r"got none named \['hold'\]"),
+        (lambda data: {"fills": data.fills.replace("BUY", "LONG")}, r"got \['LONG'\]"),
         (lambda data: {"ts_ns": data.ts_ns[::-1]}, "non-decreasing"),
     ],
 )

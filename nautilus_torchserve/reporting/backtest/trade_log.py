@@ -81,7 +81,7 @@ class TradeLog:
             There is none.
         """
         if not 1 <= number <= len(self.trades):
-            held = f"trade 1 to {len(self.trades)}" if self.trades else "no trade, as no position was closed,"
+            held = f"trade 1 to {len(self.trades)}" if self.trades else "no trade, as no position was closed"
             raise BadReport(f"expected {held}, got {number}")
         return self.trades[number - 1]
 

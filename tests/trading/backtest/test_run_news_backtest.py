@@ -173,14 +173,14 @@ def test_the_report_counts_the_news(whole: BacktestResult, news_settings: NewsBa
 
     assert said == json.loads(json.dumps(summary(news_settings, whole)))
     first = whole.instruments[0]
-    told = int((first.predictions["texts"] > 0).sum())
-    assert (said["instruments"][0]["with_news"], said["instruments"][0]["headlines_unread"]) == (told, 1)
+    with_news = int((first.predictions["texts"] > 0).sum())
+    assert (said["instruments"][0]["with_news"], said["instruments"][0]["headlines_unread"]) == (with_news, 1)
     assert said["headlines"] == sum(each["headlines"] for each in said["instruments"])
     page = (tmp_path / "SIMUSD.SIM" / "index.html").read_text()
-    assert f"{told} of {len(first.predictions)}" in page
+    assert f"{with_news} of {len(first.predictions)}" in page
     assert "1 headlines could not be read and were left out; the last: BadText" in page
     data = report_data(news_settings, whole, first)
-    assert any(note.startswith("A headline is told with the bars received after it (ts_init)") for note in data.notes)
+    assert any(note.startswith("A headline is sent with the bars received after it (ts_init)") for note in data.notes)
 
 
 def test_a_model_that_reads_no_news_is_refused(
