@@ -104,7 +104,7 @@ def test_inputs_of_one_path_share_what_they_do_together() -> None:
 
     integral = integrate(lambda a, b: (a * b).sum(dim=1), [one, 3 * one], [zero, zero], 1e-9, TimeLimit(), 7)
 
-    assert [each.item() for each in integral.attributions] == pytest.approx([1.5, 1.5])
+    assert [attribution.item() for attribution in integral.attributions] == pytest.approx([1.5, 1.5])
 
 
 @settings(max_examples=15, deadline=None)
@@ -247,11 +247,11 @@ def test_attributions_are_those_of_captum(pieces: int) -> None:
     def forecast(windows: torch.Tensor) -> torch.Tensor:
         return predict(network, windows)[:, 1]
 
-    found = _attribute(forecast, [given_window], [start], pieces, math.inf, 7)
+    attributed = _attribute(forecast, [given_window], [start], pieces, math.inf, 7)
 
     ends, begins = _cut([given_window], [start], pieces)
     captums = IntegratedGradients(forecast).attribute(ends, begins, n_steps=STEPS)
-    np.testing.assert_allclose(found[0], captums[0].sum(dim=0).detach().numpy(), rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(attributed[0], captums[0].sum(dim=0).detach().numpy(), rtol=1e-7, atol=1e-9)
 
 
 @pytest.mark.parametrize(("slope", "steps"), [(5, STEPS), (13, 2 * STEPS)])

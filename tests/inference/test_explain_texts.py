@@ -49,9 +49,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> TextNetwork:
 def network(tmp_path_factory: pytest.TempPathFactory) -> ReturnNetwork:
     """A small price network in float64."""
     run = write_price_run(tmp_path_factory.mktemp("explained-price") / "run")
-    found = float64_copy(load_network(run, read_description(run), CPU))
-    assert isinstance(found, ReturnNetwork)
-    return found
+    network = float64_copy(load_network(run, read_description(run), CPU))
+    assert isinstance(network, ReturnNetwork)
+    return network
 
 
 def explained(model: TextNetwork, text: str, output: str | None = None) -> dict[str, Any]:

@@ -102,11 +102,11 @@ def test_a_long_text_is_the_mean_of_its_chunks_by_length(model: TextNetwork, wor
     first, last = (model.tokenizer.token_to_id(mark) for mark in ("[CLS]", "[SEP]"))
     chunks = [torch.tensor([[first, *ids[start : start + INNER], last]]) for start in starts]
     with torch.inference_mode():
-        each = np.concatenate([probabilities(model.network, chunk).double().numpy() for chunk in chunks])
+        chunk_probabilities = np.concatenate([probabilities(model.network, chunk).double().numpy() for chunk in chunks])
 
     answer = dict(zip(COLUMNS, model.compute(model.read([text]))[0], strict=True))
 
-    mean = np.average(each, axis=0, weights=[chunk.shape[1] for chunk in chunks])
+    mean = np.average(chunk_probabilities, axis=0, weights=[chunk.shape[1] for chunk in chunks])
     np.testing.assert_allclose([answer[name] for name in COLUMNS[1:4]], mean, atol=1e-5)
     assert answer["score"] == pytest.approx(mean[2] - mean[0], abs=1e-5)
     assert (answer["chunks"], answer["truncated"]) == (len(starts), 0)
@@ -124,7 +124,7 @@ def test_what_comes_after_the_last_chunk_is_not_read_and_said_so(model: TextNetw
 
 
 @pytest.mark.parametrize(
-    ("texts", "says"),
+    ("texts", "message"),
     [
         (["profit rose", "Прибыль выросла"], "expected text in LATIN script, .* got CYRILLIC in text 1"),
         (["利润上升"], "got CJK in text 0"),
@@ -134,8 +134,8 @@ def test_what_comes_after_the_last_chunk_is_not_read_and_said_so(model: TextNetw
         (["a" * 10_000], "got 1 unknown of 1"),
     ],
 )
-def test_what_the_model_cannot_read_is_named(model: TextNetwork, texts: list[str], says: str) -> None:
-    with pytest.raises(BadText, match=says):
+def test_what_the_model_cannot_read_is_named(model: TextNetwork, texts: list[str], message: str) -> None:
+    with pytest.raises(BadText, match=message):
         model.read(texts)
 
 
@@ -206,15 +206,15 @@ def test_a_tokenizer_that_knows_every_byte_has_no_unknown_words(tmp_path: Path, 
 
 
 @pytest.mark.parametrize(
-    ("changed", "says"),
+    ("changed", "message"),
     [
         ({"unknown": "[UNK]"}, r"tokenizer.json: expected model.json's unknown token '\[UNK\]', got none"),
         ({"max_position_embeddings": 64}, "expected a network for 64 tokens, got one for fewer"),
         ({"vocab_size": 100}, "expected at most the 100 tokens that the network knows, got 259"),
     ],
 )
-def test_parts_that_do_not_fit_each_other_are_refused(tmp_path: Path, changed: dict[str, Any], says: str) -> None:
+def test_parts_that_do_not_fit_each_other_are_refused(tmp_path: Path, changed: dict[str, Any], message: str) -> None:
     folder = write_model(tmp_path, 64, **changed)
 
-    with pytest.raises(BadArchive, match=says):
+    with pytest.raises(BadArchive, match=message):
         TextNetwork(folder, CPU)

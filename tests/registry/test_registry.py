@@ -273,7 +273,7 @@ def test_one_version_is_production_one_staging_and_any_number_archived(
 
     def label(version: str, alias: str) -> dict[str, tuple[str, ...]]:
         registry.set_alias(registry.find("tick", version), alias)
-        return {each.version: each.aliases for each in registry.versions("tick")}
+        return {version.version: version.aliases for version in registry.versions("tick")}
 
     assert label("1.0", "production") == {"1.0": ("production",), "2.0": (), "3.0": ()}
     assert label("2.0", "staging") == {"1.0": ("production",), "2.0": ("staging",), "3.0": ()}

@@ -87,8 +87,8 @@ def test_other_content_under_a_version_s_number_is_found_and_not_promoted(
     with pytest.raises(RegistryRefused, match=f"expected the registered digest {registered.digest[:12]} on the server"):
         transition(registry, deployment.target, "tick", "4.0", "production", deployment.trusted, QUICK)
 
-    found = differences(registry.versions("tick"), model_status(deployment.target, "tick"))
-    assert [line for line in found if line.startswith("4.0 has digest")]
+    messages = differences(registry.versions("tick"), model_status(deployment.target, "tick"))
+    assert [line for line in messages if line.startswith("4.0 has digest")]
     assert registry.find("tick", "4.0").aliases == ()
 
 

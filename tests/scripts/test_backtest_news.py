@@ -35,7 +35,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     columns = {name: bars.prices(name) for name in PRICES}
     opened = pd.to_datetime(bars.ts_event - bars.interval_ns, utc=True)
     pd.DataFrame({"timestamp": opened, **columns, "volume": bars.volumes()}).to_csv(folder / "bars.csv", index=False)
-    lines = [{"published": each.ts_event, "headline": each.text, "ticker": "SIMUSD"} for each in headlines]
+    lines = [{"published": headline.ts_event, "headline": headline.text, "ticker": "SIMUSD"} for headline in headlines]
     (folder / "news.jsonl").write_text("\n".join(map(json.dumps, lines)))
     return folder / "bars.csv", folder / "news.jsonl"
 

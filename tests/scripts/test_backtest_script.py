@@ -138,7 +138,7 @@ def test_price_takes_several_files_with_their_names_in_order(price_archive: Path
     assert result.returncode == 0, result.stderr
     assert "BTC-PERP.X, ETH-PERP.X" in result.stderr
     summary = json.loads((tmp_path / "r" / "summary.json").read_text())
-    assert [each["source"] for each in summary["instruments"]] == ["a.csv", "b.csv"]
+    assert [instrument["source"] for instrument in summary["instruments"]] == ["a.csv", "b.csv"]
     assert sorted(path.parent.name for path in tmp_path.glob("r/*/index.html")) == ["BTC-PERP.X", "ETH-PERP.X"]
 
 

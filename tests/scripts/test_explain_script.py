@@ -38,7 +38,7 @@ def test_a_server_is_asked_with_the_token_of_its_key_file(tick_server: TorchServ
 
     assert result.returncode == 0, result.stderr
     (explanation,) = json.loads(result.stdout)["explanations"]
-    assert [round(each["value"], 4) for each in explanation["features"]] == [float(value) for value in ROW]
+    assert [round(feature["value"], 4) for feature in explanation["features"]] == [float(value) for value in ROW]
 
 
 def test_the_last_window_is_explained(news_archives: dict[str, Path]) -> None:
@@ -51,9 +51,9 @@ def test_the_last_window_is_explained(news_archives: dict[str, Path]) -> None:
 def test_texts_are_explained(news_archives: dict[str, Path]) -> None:
     url = f"mar:{news_archives['sentiment']}"
 
-    found = printed_json("sentiment", "Profit rose", "The bank warns", "--url", url)["explanations"]
+    explanations = printed_json("sentiment", "Profit rose", "The bank warns", "--url", url)["explanations"]
 
-    assert [each["text"] for each in found] == ["Profit rose", "The bank warns"]
+    assert [text["text"] for text in explanations] == ["Profit rose", "The bank warns"]
 
 
 @pytest.mark.parametrize("texts", [(), ("Profit rose", "The bank warns")])

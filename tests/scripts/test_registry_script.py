@@ -139,7 +139,9 @@ def test_list_says_what_the_server_serves_instead_until_the_alias_says_so_too(
     assert (refused.exit_code, "expected a version that does not serve" in refused.stderr) == (1, True)
     assert (done["ok"], done["rollout"], done["version"]["aliases"]) == (True, None, ["production"])
     assert after["differences"] == []
-    assert [each["digest"] for each in after["server"] if each["default"]] == [archive_digest(folder / "tick.mar")]
+    assert [version["digest"] for version in after["server"] if version["default"]] == [
+        archive_digest(folder / "tick.mar")
+    ]
 
 
 def test_another_word_than_the_three_aliases_is_a_wrong_call(folder: Path, tick_server: TorchServe) -> None:

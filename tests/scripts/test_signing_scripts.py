@@ -82,7 +82,7 @@ def test_a_job_that_fails_says_why_in_one_line(
     tmp_path: Path, archive: Path, arguments: tuple[str, ...], reason: str
 ) -> None:
     (tmp_path / "repo" / ".git").mkdir(parents=True)
-    script, *given = (each.replace("ARCHIVE", str(archive)).replace("TMP", str(tmp_path)) for each in arguments)
+    script, *given = (argument.replace("ARCHIVE", str(archive)).replace("TMP", str(tmp_path)) for argument in arguments)
 
     result = called(script, *given)
 

@@ -80,18 +80,20 @@ def test_the_answer_is_price_return_sigma_and_confidence(served: TorchServe, row
 
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(parts=st.lists(st.integers(1, 20), min_size=BATCH, max_size=BATCH), seed=st.integers(0, 99))
-def test_random_company_in_a_batch_changes_no_bit(
+def test_other_requests_in_a_batch_change_no_bit(
     served: TorchServe, in_process: InferenceClient, rows: np.ndarray, parts: list[int], seed: int
 ) -> None:
     random = np.random.default_rng(seed)
-    asked = [rows[random.integers(0, len(rows), count)] for count in parts]
+    row_parts = [rows[random.integers(0, len(rows), count)] for count in parts]
 
     with ThreadPoolExecutor(BATCH) as pool:
-        answers = list(pool.map(lambda part: post(served, body.encode_rows(part), BATCHED, binary=True), asked))
+        answers = list(pool.map(lambda part: post(served, body.encode_rows(part), BATCHED, binary=True), row_parts))
 
-    for part, answer in zip(asked, answers, strict=True):
+    for part, answer in zip(row_parts, answers, strict=True):
         alone = [in_process.predict(row[None]) for row in part]
-        expected = np.array([[each.outputs[name][0] for name in each.outputs] for each in alone], np.float32)
+        expected = np.array(
+            [[response.outputs[name][0] for name in response.outputs] for response in alone], np.float32
+        )
         assert answer.content == expected.tobytes()
 
 
@@ -102,7 +104,7 @@ def test_a_bulk_is_computed_in_large_tiles_with_the_bits_of_lone_windows(
     alone = [in_process.predict(row[None]) for row in rows[:20]]
 
     for name, values in together.outputs.items():
-        assert values[:20].tobytes() == np.concatenate([each.outputs[name] for each in alone]).tobytes()
+        assert values[:20].tobytes() == np.concatenate([response.outputs[name] for response in alone]).tobytes()
 
 
 def spoilt(window: np.ndarray, step: int, column: int, value: float) -> list:
@@ -135,12 +137,12 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_a_window_that_means_nothing_is_refused_by_name(served: TorchServe, rows: np.ndarray, name: str) -> None:
-    spoil, code, error, says = BAD[name]
+    spoil, code, error, message = BAD[name]
 
     answer = post(served, spoil(rows[:1]))
 
     assert (answer.status_code, answer.json()["error"]) == (code, error)
-    assert says in answer.json()["detail"]
+    assert message in answer.json()["detail"]
 
 
 def test_a_value_that_is_no_number_is_refused_by_place(served: TorchServe, rows: np.ndarray) -> None:

@@ -190,7 +190,7 @@ def test_all_other_lines_stay_as_they_are(tmp_path: Path, before: bytes, after: 
     assert path.read_bytes() == after
     assert path.stat().st_mode & 0o777 == 0o640
     assert find_line(path, "m") == after[: after.index(b"m=x")].count(b"\n") + 1
-    assert [each.name for each in tmp_path.iterdir()] == ["config.properties"]
+    assert [file.name for file in tmp_path.iterdir()] == ["config.properties"]
 
 
 def test_a_change_changes_nothing_else(tmp_path: Path) -> None:

@@ -79,9 +79,9 @@ def test_clients_that_are_refused_at_once_all_succeed(server: TorchServe) -> Non
         return manager.model_names()
 
     with ThreadPoolExecutor(len(clients)) as pool:
-        found = list(pool.map(call, clients))
+        responses = list(pool.map(call, clients))
 
-    assert all("tick" in names for names in found)
+    assert all("tick" in names for names in responses)
 
 
 def test_predictions_of_a_rollout_follow_the_token(server: TorchServe, rows: np.ndarray) -> None:
@@ -199,7 +199,7 @@ def test_a_missing_token_file_is_named(server: TorchServe, tmp_path: Path) -> No
     target: Target = named_target(
         tmp_path, server.management_url, server.inference_url, tmp_path, token_file=tmp_path / KEY_FILE
     )
-    with pytest.raises(TokenRefused, match=r"no other token: .*key_file\.json: expected .* found none"):
+    with pytest.raises(TokenRefused, match=r"no other token: .*key_file\.json: expected .* got none"):
         target.manager().model_names()
-    with pytest.raises(NoToken, match="found none"):
+    with pytest.raises(NoToken, match="got none"):
         TokenSource(tmp_path / KEY_FILE).refresh()

@@ -54,7 +54,7 @@ def test_while_the_file_is_missing_or_half_written_the_token_stays(key_file: Pat
     with pytest.raises(NoToken, match="expected TorchServe's key file, got JSON that ends early"):
         token.refresh()
     key_file.unlink()
-    with pytest.raises(NoToken, match="found none"):
+    with pytest.raises(NoToken, match="got none"):
         token.refresh()
 
     assert token() == "first"

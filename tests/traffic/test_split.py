@@ -44,7 +44,7 @@ def test_the_challenger_gets_its_share_of_many_units(unit: Unit, share: float) -
     split = replace(SPLIT, unit=unit, share=share, slice_ns=10)
     count = 20_000
 
-    given_to = sum(split.version_for(f"I{each}", each * 10) == "1.1" for each in range(count))
+    given_to = sum(split.version_for(f"I{number}", number * 10) == "1.1" for number in range(count))
 
     assert abs(given_to - share * count) < 5 * (count * share * (1 - share)) ** 0.5  # five standard deviations
 
@@ -60,12 +60,12 @@ def test_a_share_of_0_is_nobody_and_of_1_everybody(instrument_id: str, ts_ns: in
 def test_a_shadows_challenger_answers_nobody() -> None:
     shadow = replace(SPLIT, kind=Kind.SHADOW, share=1.0)
 
-    assert {shadow.version_for(f"I{each}", each) for each in range(100)} == {"1.0"}
+    assert {shadow.version_for(f"I{number}", number) for number in range(100)} == {"1.0"}
 
 
 def test_another_split_begins_with_other_instruments() -> None:
     first, second = (
-        {each for each in range(2_000) if fraction(name, f"I{each}") < 0.1} for name in ("canary-1", "canary-2")
+        {number for number in range(2_000) if fraction(name, f"I{number}") < 0.1} for name in ("canary-1", "canary-2")
     )
 
     assert abs(len(first & second) - 20) < 25  # a tenth of a tenth, not the same ones

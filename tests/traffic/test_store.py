@@ -135,11 +135,11 @@ def test_who_reads_on_while_several_write_misses_nothing_and_reads_nothing_twice
         writing = [pool.submit(store.keep, batch) for batch in written]
 
         read: list[CallWindow] = []
-        while not all(each.done() for each in writing):
+        while not all(write.done() for write in writing):
             read += store.read(CallWindow, "exp-1", len(read))
         read += store.read(CallWindow, "exp-1", len(read))
 
-        assert sorted(each.since_ns for each in read) == [each.since_ns for batch in written for each in batch]
+        assert sorted(window.since_ns for window in read) == [window.since_ns for batch in written for window in batch]
 
 
 def test_a_version_is_used_by_the_routers_that_said_so_lately(database: str) -> None:

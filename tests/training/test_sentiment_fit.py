@@ -239,12 +239,12 @@ def test_the_temperature_is_the_best_and_undoes_a_scaling(seed: int, scale: floa
     true = random.normal(0, 1.5, (2_000, 3))
     labels = (random.random((2_000, 1)) > softmax(true, axis=1).cumsum(axis=1)[:, :2]).sum(axis=1)
 
-    found = best_temperature(scale * true, labels)
+    temperature = best_temperature(scale * true, labels)
 
-    assert found == pytest.approx(scale, rel=0.25)
+    assert temperature == pytest.approx(scale, rel=0.25)
     grid = [log_loss(scale * true, labels, at) for at in np.geomspace(0.2, 8, 60)]
-    assert log_loss(scale * true, labels, found) <= min(grid) + 1e-6
-    assert log_loss(scale * true, labels, found) <= log_loss(scale * true, labels, 1.0)
+    assert log_loss(scale * true, labels, temperature) <= min(grid) + 1e-6
+    assert log_loss(scale * true, labels, temperature) <= log_loss(scale * true, labels, 1.0)
 
 
 def test_log_loss_is_scikit_learn_s() -> None:

@@ -45,7 +45,7 @@ def test_no_word_says_both() -> None:
 
 def test_it_reads_the_corpus_far_better_than_a_guess() -> None:
     data = load_sentiment_data()
-    answers = lexicon_predictions([each.text for each in data.train])
+    answers = lexicon_predictions([sentence.text for sentence in data.train])
 
-    labels = np.array([("negative", "neutral", "positive").index(each.label) for each in data.train])
+    labels = np.array([("negative", "neutral", "positive").index(sentence.label) for sentence in data.train])
     assert (answers == labels).mean() > 0.5

@@ -85,9 +85,9 @@ def start(code: str, *arguments: str | Path, home: Path) -> subprocess.Popen[str
 
 
 def runs_of(client: "MlflowClient", experiment: str) -> list["Run"]:
-    found = client.get_experiment_by_name(experiment)
-    assert found is not None
-    return list(client.search_runs([found.experiment_id]))
+    stored = client.get_experiment_by_name(experiment)
+    assert stored is not None
+    return list(client.search_runs([stored.experiment_id]))
 
 
 def steps(client: "MlflowClient", run_id: str, key: str) -> list[tuple[int, float]]:
@@ -288,8 +288,8 @@ def test_two_first_runs_at_once_share_a_new_store_in_silence_and_off_the_network
 
     assert outputs == [("", ""), ("", "")]
     assert [process.returncode for process in both] == [0, 0]
-    found = runs_of(mlflow_client(runs), "price")
-    assert {(run.info.run_name, run.info.status) for run in found} == {("one", "FINISHED"), ("two", "FINISHED")}
+    tracked = runs_of(mlflow_client(runs), "price")
+    assert {(run.info.run_name, run.info.status) for run in tracked} == {("one", "FINISHED"), ("two", "FINISHED")}
     assert [path.name for path in runs.iterdir()] == [DATABASE]
     assert not home.exists()
 

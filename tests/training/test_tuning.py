@@ -101,12 +101,12 @@ def test_a_killed_study_goes_on_to_the_total(
 ) -> None:
     process, before = in_third_trial
     process.kill()
-    _, said = process.communicate()
+    _, stderr = process.communicate()
     after: list[TuneProgress] = []
 
     tuned = tune(storage, "price", 6, objective, space, 1, after.append)
 
-    assert said == ""
+    assert stderr == ""
     assert (tuned.trials, tuned.failed) == (6, 1)
     assert [(progress.number, progress.done, progress.wanted) for progress in after] == [
         (3, 3, 6), (4, 4, 6), (5, 5, 6), (6, 6, 6),

@@ -132,12 +132,12 @@ REFUSED: list[tuple[str, object, str | None, type[RequestError], str]] = [
 
 
 @pytest.mark.parametrize(
-    ("sent", "content_type", "error", "says"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED]
+    ("sent", "content_type", "error", "message"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED]
 )
 def test_bad_body_is_refused_by_name(
-    sent: object, content_type: str | None, error: type[RequestError], says: str
+    sent: object, content_type: str | None, error: type[RequestError], message: str
 ) -> None:
-    with pytest.raises(error, match=says):
+    with pytest.raises(error, match=message):
         body.decode(sent, content_type, (4,))
 
 

@@ -1,4 +1,4 @@
-"""No client asks this machine through a proxy; every other host still goes through the environment's."""
+"""No client connects to this machine through a proxy; every other host still goes through the environment's."""
 
 import asyncio
 import os
@@ -79,13 +79,13 @@ def with_curl(url: str) -> str:
 
 
 def with_exempted_requests(url: str) -> str:
-    """As MLflow asks its server, once `mlflow_store` is imported."""
+    """Send a request as MLflow does to its server, once `mlflow_store` is imported."""
     exempt_loopback()
     return requests.get(url, timeout=5).text
 
 
 def with_exempted_nautilus(url: str) -> str:
-    """As NautilusTrader's adapters ask a venue."""
+    """Send a request as NautilusTrader's adapters do to a venue."""
 
     async def get() -> str:
         return (await HttpClient(timeout_secs=5).request(HttpMethod.GET, url)).body.decode()

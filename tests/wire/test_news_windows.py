@@ -43,10 +43,10 @@ def news_windows(draw: st.DrawFn) -> NewsWindow:
 
 def expected(windows: list[NewsWindow]) -> tuple[bytes, tuple[str, ...], list[float], list[int]]:
     return (
-        b"".join(each.window.tobytes() for each in windows),
-        tuple(text for each in windows for text in each.texts),
-        [float(age) for each in windows for age in each.ages_s or [0] * len(each.texts)],
-        [len(each.texts) for each in windows],
+        b"".join(window.window.tobytes() for window in windows),
+        tuple(text for window in windows for text in window.texts),
+        [float(age) for window in windows for age in window.ages_s or [0] * len(window.texts)],
+        [len(window.texts) for window in windows],
     )
 
 
@@ -202,11 +202,11 @@ REFUSED: dict[str, tuple[object, str | None, type[RequestError], str]] = {
 }
 
 
-@pytest.mark.parametrize(("sent", "content_type", "error", "says"), REFUSED.values(), ids=REFUSED)
+@pytest.mark.parametrize(("sent", "content_type", "error", "message"), REFUSED.values(), ids=REFUSED)
 def test_bad_news_is_refused_by_name(
-    sent: object, content_type: str | None, error: type[RequestError], says: str
+    sent: object, content_type: str | None, error: type[RequestError], message: str
 ) -> None:
-    with pytest.raises(error, match=says) as refused:
+    with pytest.raises(error, match=message) as refused:
         decode_news(sent, content_type, SHAPE)
 
     assert type(refused.value) is error

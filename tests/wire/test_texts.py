@@ -122,11 +122,11 @@ REFUSED: dict[str, tuple[object, str | None, type[RequestError], str]] = {
 }
 
 
-@pytest.mark.parametrize(("sent", "content_type", "error", "says"), REFUSED.values(), ids=REFUSED)
+@pytest.mark.parametrize(("sent", "content_type", "error", "message"), REFUSED.values(), ids=REFUSED)
 def test_bad_texts_are_refused_by_name(
-    sent: object, content_type: str | None, error: type[RequestError], says: str
+    sent: object, content_type: str | None, error: type[RequestError], message: str
 ) -> None:
-    with pytest.raises(error, match=says) as refused:
+    with pytest.raises(error, match=message) as refused:
         decode_texts(sent, content_type)
 
     assert type(refused.value) is error
@@ -213,6 +213,6 @@ def test_columns_of_a_table_in_any_memory_order_keep_theirs(open_inference: bool
 
     answer = orjson.loads(encode_json("m", "1", columns, TextRequest(("a",) * 3, open_inference)))["outputs"]
 
-    across, backwards = (each["data"] for each in answer) if open_inference else answer.values()
+    across, backwards = (tensor["data"] for tensor in answer) if open_inference else answer.values()
     assert across == [1, 5, 9]
     assert np.ravel(backwards).tolist() == [3, 1, 7, 5, 11, 9]

@@ -40,7 +40,7 @@ class MovingAverage:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Inside, the network computes with the average."""
+        """Compute with the average inside."""
         self._swap()
         try:
             yield

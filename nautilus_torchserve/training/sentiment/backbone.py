@@ -143,7 +143,7 @@ def _packaged() -> Path:
 
 
 def _tokenizer(folder: Path) -> str:
-    """``tokenizer.json``'s text, or the same made of a BERT's vocabulary."""
+    """Return the text of ``tokenizer.json``, or the same made of a BERT's vocabulary."""
     if (folder / TOKENIZER).is_file():
         try:
             return Tokenizer.from_file(str(folder / TOKENIZER)).to_str()
@@ -160,7 +160,7 @@ def _tokenizer(folder: Path) -> str:
 
 
 def _lowercase(folder: Path, words: list[str]) -> bool:
-    """Whether texts are put in lower case: as the folder says, else where no word of the vocabulary has another."""
+    """Return whether texts are put in lower case: as the folder says, else where all words of the vocabulary are."""
     config = _json(folder / TOKENIZER_CONFIG) if (folder / TOKENIZER_CONFIG).is_file() else {}
     if isinstance(config.get("do_lower_case"), bool):
         return config["do_lower_case"]

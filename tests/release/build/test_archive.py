@@ -105,15 +105,15 @@ def test_two_versions_with_other_code_do_not_mix(tick_archive: Path, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [(b"", "not a zip"), (b"PK\x03\x04 cut off", "not a zip"), (None, "no file")],
 )
-def test_what_is_no_archive_is_named(tmp_path: Path, content: bytes | None, says: str) -> None:
+def test_what_is_no_archive_is_named(tmp_path: Path, content: bytes | None, message: str) -> None:
     path = tmp_path / "tick.mar"
     if content is not None:
         path.write_bytes(content)
 
-    with pytest.raises(UnreadableArchive, match=says) as caught:
+    with pytest.raises(UnreadableArchive, match=message) as caught:
         connect(f"mar:{path}", "tick")
     assert str(path) in str(caught.value)
 

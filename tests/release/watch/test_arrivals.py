@@ -68,6 +68,6 @@ def test_only_archives_are_taken_the_older_ones_first(tmp_path: Path) -> None:
     (tmp_path / "folder.mar").mkdir()
     seen = list_files(tmp_path, {})
 
-    found = complete_archives(tmp_path, seen, list_files(tmp_path, seen), interval_s=0.0, patience_s=0.0)
+    complete = complete_archives(tmp_path, seen, list_files(tmp_path, seen), interval_s=0.0, patience_s=0.0)
 
-    assert [path.name for path in found] == ["b.mar", "a.mar"]
+    assert [path.name for path in complete] == ["b.mar", "a.mar"]
