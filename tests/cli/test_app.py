@@ -99,7 +99,7 @@ def test_two_paths_are_both_named() -> None:
     )
 
 
-def test_a_parser_says_why_it_refuses() -> None:
+def test_a_parser_raises_the_reason_for_a_refusal() -> None:
     def parse(text: str) -> int:
         raise InvalidArgument(f"expected 1-MINUTE, got {text!r}")
 

@@ -221,7 +221,7 @@ def test_equal_challenger_climbs_to_the_default_and_no_request_fails(
         assert challengers_share(report, step) == pytest.approx(len(assigned) / len(INSTRUMENTS), abs=0.05)
 
 
-def test_shadow_compares_and_answers_nobody(target: Target, store: TrafficStore, rows: np.ndarray) -> None:
+def test_shadow_compares_and_answers_no_request(target: Target, store: TrafficStore, rows: np.ndarray) -> None:
     baseline = target.manager().default_version("tick")
     assert baseline is not None
     with target.connect("tick", baseline) as default, target.connect("tick", "2.4") as challenger:

@@ -31,7 +31,7 @@ def test_both_forms_agree(received: list[int], bars: list[int], config: NewsWind
 
 
 @given(TIMES, TIMES, CONFIGS)
-def test_each_told_headline_is_past_young_and_among_the_newest(
+def test_each_included_headline_is_past_young_and_among_the_newest(
     received: list[int], bars: list[int], config: NewsWindowConfig
 ) -> None:
     expected = [

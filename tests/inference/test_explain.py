@@ -215,7 +215,7 @@ def step(rows: torch.Tensor) -> torch.Tensor:
     return torch.sigmoid((rows[:, 0] - 0.3) * 1e6)
 
 
-def test_attributions_that_do_not_add_up_say_so() -> None:
+def test_attributions_that_do_not_add_up_are_marked_incomplete() -> None:
     one, zero = torch.ones(1, 1, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64)
 
     integral = integrate(step, [one], [zero], 1e-4, TimeLimit())
@@ -255,7 +255,7 @@ def test_attributions_are_those_of_captum(pieces: int) -> None:
 
 
 @pytest.mark.parametrize(("slope", "steps"), [(5, STEPS), (13, 2 * STEPS)])
-def test_few_points_count_only_where_they_are_far_more_exact_than_asked_for(slope: float, steps: int) -> None:
+def test_few_points_count_only_where_they_are_far_more_exact_than_required(slope: float, steps: int) -> None:
     one, zero = torch.ones(1, 1, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64)
 
     def curve(rows: torch.Tensor) -> torch.Tensor:
@@ -280,7 +280,7 @@ def test_a_path_is_given_up_when_time_is_up_unless_it_was_computed_once(monkeypa
         steps(until_s=0.5)
 
 
-def test_what_is_left_undone_when_time_is_up_is_said() -> None:
+def test_work_left_undone_when_time_is_up_is_reported() -> None:
     def explain_one(number: int, limit: TimeLimit) -> dict[str, Any]:
         if number == 4:
             raise TimeoutError

@@ -91,7 +91,7 @@ def test_each_token_stands_where_it_is_in_its_text(model: TextNetwork) -> None:
     assert explanation["chunks"] == [{"tokens": len(explanation["tokens"]) + 2, "weight": 1.0}]
 
 
-def test_what_chunks_share_is_told_once_and_all_of_them_add_up(model: TextNetwork) -> None:
+def test_tokens_that_chunks_share_appear_once_and_all_add_up(model: TextNetwork) -> None:
     explanation = explained(model, LONG)
 
     starts = [token["start"] for token in explanation["tokens"]]

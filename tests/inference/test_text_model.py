@@ -54,7 +54,7 @@ def alone(model: TextNetwork) -> np.ndarray:
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.lists(st.integers(0, len(TEXTS) - 1), min_size=1, max_size=12), min_size=1, max_size=4))
-def test_a_texts_bits_are_its_own_in_any_company(
+def test_the_bits_of_a_text_do_not_depend_on_its_batch(
     model: TextNetwork, alone: np.ndarray, batches: list[list[int]]
 ) -> None:
     requests = [[TEXTS[at] for at in batch] for batch in batches]
@@ -112,7 +112,7 @@ def test_a_long_text_is_the_mean_of_its_chunks_by_length(model: TextNetwork, wor
     assert (answer["chunks"], answer["truncated"]) == (len(starts), 0)
 
 
-def test_what_comes_after_the_last_chunk_is_not_read_and_said_so(model: TextNetwork) -> None:
+def test_text_after_the_last_chunk_is_not_read_and_marked_as_truncated(model: TextNetwork) -> None:
     words = text_of((MAX_CHUNKS - 1) * (INNER - SHARED) + INNER).split()
     most, longer, longest = " ".join(words), " ".join([*words, "loss"]), " ".join([*words, *["loss"] * 1000])
 
@@ -134,12 +134,12 @@ def test_what_comes_after_the_last_chunk_is_not_read_and_said_so(model: TextNetw
         (["a" * 10_000], "got 1 unknown of 1"),
     ],
 )
-def test_what_the_model_cannot_read_is_named(model: TextNetwork, texts: list[str], message: str) -> None:
+def test_text_that_the_model_cannot_read_is_named(model: TextNetwork, texts: list[str], message: str) -> None:
     with pytest.raises(BadText, match=message):
         model.read(texts)
 
 
-def test_a_stranger_among_known_words_is_read(model: TextNetwork) -> None:
+def test_an_unknown_word_among_known_words_is_accepted(model: TextNetwork) -> None:
     assert len(model.read(["profit 🚀", "Größe, profit rose", "profit Завод rose"]).chunks) == 3
 
 

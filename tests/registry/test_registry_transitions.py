@@ -38,7 +38,7 @@ def serves(target: Target) -> tuple[str, str]:
 
 
 @pytest.mark.slow
-def test_an_alias_is_set_when_the_server_is_what_it_says_and_not_before(
+def test_an_alias_is_set_once_the_server_serves_its_version_and_not_before(
     registry: Registry, deployment: Deployment
 ) -> None:
     target = deployment.target

@@ -76,7 +76,7 @@ def test_prints_one_object_and_writes_the_report_and_files_give_what_simulating_
         (("--bars", "100", "--veto-score", "2"), 2, "veto_score above 0 and at most 1"),
     ],
 )
-def test_what_is_wrong_is_said(
+def test_errors_are_reported_with_their_cause(
     call: Any, files: tuple[Path, Path], words: tuple[str, ...], status: int, reason: str
 ) -> None:
     names = {"DATA": str(files[0]), "NEWS": str(files[1])}

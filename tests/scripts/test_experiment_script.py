@@ -112,7 +112,7 @@ def test_an_experiment_without_records_is_shown(url: str) -> None:
     assert json.loads(as_json.stdout)["baseline"]["classification"]["accuracy"] is None
 
 
-def test_create_says_whose_each_instrument_is(url: str) -> None:
+def test_create_prints_the_version_of_each_instrument(url: str) -> None:
     names = [f"S{number}" for number in range(40)]
     arguments = [part for name in names for part in ("--instrument", name)]
 
@@ -169,7 +169,7 @@ def test_rules_and_slices_are_kept(url: str) -> None:
         (("--baseline", "2.0"), "expected two versions, got 2.0 twice"),
     ],
 )
-def test_a_wrong_call_begins_nothing(url: str, arguments: tuple[str, ...], because: str) -> None:
+def test_invalid_arguments_begin_nothing(url: str, arguments: tuple[str, ...], because: str) -> None:
     result = call("create", "tick", *VERSIONS, *arguments, "--store", url)
 
     assert result.exit_code == 2

@@ -184,7 +184,7 @@ def test_eight_concurrent_threads_each_get_their_own_responses(
     assert answers == [table(in_process.predict(part).outputs).tobytes() for part in parts]
 
 
-def test_answers_name_version_digest_and_schema(
+def test_responses_name_version_digest_and_schema(
     news_server: TorchServe, clients: dict[str, InferenceClient], news_windows: list[NewsWindow]
 ) -> None:
     answer = post(news_server, instances(news_windows[:1]), "ensemble")

@@ -141,12 +141,12 @@ def good_rows() -> list[Hostile]:
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_rows_beside_it_get_their_bits(tick_server: TorchServe, good_rows: list[Hostile], name: str) -> None:
+def test_other_rows_of_the_batch_keep_their_bits(tick_server: TorchServe, good_rows: list[Hostile], name: str) -> None:
     check_batch(tick_server, "tick-batched", good_rows, ROWS[name])
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_texts_beside_it_get_their_bits(news_server: TorchServe, name: str) -> None:
+def test_other_texts_of_the_batch_keep_their_bits(news_server: TorchServe, name: str) -> None:
     good = [Hostile(orjson.dumps([text]), None) for text in ("Profit rose", "Sales fell", "Shares rose, profit fell")]
     check_batch(news_server, "sentiment-batched", good, TEXTS[name])
 

@@ -97,7 +97,7 @@ def endpoint() -> Iterator[Endpoint]:
         (json.dumps(METADATA | {"fits": [{"prices": "a b"}]}).encode(), "expected fits.prices as base64"),
     ],
 )
-def test_what_is_no_description_is_named(endpoint: Endpoint, body: bytes, message: str) -> None:
+def test_an_invalid_description_is_refused_with_the_reason(endpoint: Endpoint, body: bytes, message: str) -> None:
     endpoint.described = (200, {}, body)
 
     with pytest.raises(InvalidResponse, match=rf"^{endpoint.url}/predictions/tick: .*{message}") as caught:
@@ -163,7 +163,7 @@ def test_any_description_is_checked_or_refused(changed: dict[str, Any]) -> None:
         assert checked.feature_schema.row_shape
 
 
-def test_what_a_model_does_without_is_asked_for_by_name() -> None:
+def test_a_missing_field_of_the_description_is_named() -> None:
     metadata = ModelMetadata.from_dict(METADATA | {"label": {"horizon": 5, "horizon_bars": 3}, "training": None})
 
     assert metadata.fit_records == (FitRecord(),)

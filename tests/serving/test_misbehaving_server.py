@@ -66,7 +66,9 @@ def is_sentence(error: RequestError, url: str) -> bool:
 
 
 @pytest.mark.parametrize("name", MODES)
-def test_what_is_no_answer_is_a_typed_error(name: str, server: MisbehavingServer, client: InferenceClient) -> None:
+def test_an_invalid_response_raises_a_typed_error(
+    name: str, server: MisbehavingServer, client: InferenceClient
+) -> None:
     server.mode, expected = MODES[name]
     if name in ENDLESS:
         client._timeout_s = 0.3  # type: ignore[attr-defined]
@@ -166,7 +168,7 @@ EXPLANATION = {"output": "buy", "value": 0.5, "baseline_value": 0.25, "baseline"
         ({"window": [9.0, 9.0, 9.0, 9.0]}, "expected the window that was sent, got another"),
     ],
 )
-def test_explanations_are_of_what_was_asked_about(
+def test_explanations_are_of_the_inputs_that_were_sent(
     changes: dict[str, Any], message: str, server: MisbehavingServer, client: InferenceClient
 ) -> None:
     def explained(explanation: dict[str, Any]) -> Any:
@@ -185,7 +187,9 @@ def test_explanations_are_of_what_was_asked_about(
     [b"", b"[]", b"{}", b'{"explanations": 1}', b'{"explanations": [{}]}', b'{"explanations": [[], []]}', b'{"expl',
      b'{"explanations": [{"value": NaN}, {}]}', b'{"explanations": [{"value": 1e999}, {}]}', b"[" * 100_000],
 )  # fmt: skip
-def test_what_is_no_explanation_is_named(body: bytes, server: MisbehavingServer, client: InferenceClient) -> None:
+def test_an_invalid_explanation_is_refused_with_the_reason(
+    body: bytes, server: MisbehavingServer, client: InferenceClient
+) -> None:
     server.mode = lambda request: Reply(body, headers={"Content-Type": "application/json"})
 
     with pytest.raises(InvalidResponse, match="expected 2 explanations, got") as caught:

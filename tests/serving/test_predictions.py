@@ -39,7 +39,7 @@ def post(server: TorchServe, content: object, route: str = "tick", **sent: str) 
     return requests.post(f"{server.inference_url}/predictions/{route}", data=data, headers=named, timeout=20)
 
 
-def test_port_and_archive_answer_with_the_same_bits(
+def test_server_and_archive_respond_with_the_same_bits(
     http: InferenceClient, in_process: InferenceClient, rows: np.ndarray
 ) -> None:
     served, local = http.predict(rows), in_process.predict(rows)
@@ -76,7 +76,7 @@ def test_other_requests_in_a_batch_change_no_bit(
         assert answer.content == expected.tobytes()
 
 
-def test_json_binary_and_open_inference_say_the_same(tick_server: TorchServe, rows: np.ndarray) -> None:
+def test_json_binary_and_open_inference_give_the_same_outputs(tick_server: TorchServe, rows: np.ndarray) -> None:
     some = rows[:3]
     tensor = {"name": "rows", "shape": [3, 4], "datatype": "FP32", "data": some.ravel().tolist()}
 
@@ -94,7 +94,7 @@ def test_json_binary_and_open_inference_say_the_same(tick_server: TorchServe, ro
     np.testing.assert_allclose(table.sum(axis=1), 1, rtol=1e-6)
 
 
-def test_answers_name_version_digest_and_schema(tick_server: TorchServe, http: InferenceClient) -> None:
+def test_responses_name_version_digest_and_schema(tick_server: TorchServe, http: InferenceClient) -> None:
     answer = post(tick_server, [[0.1, 0.2, 0.3, 0.4]])
 
     assert answer.headers[headers.MODEL_VERSION] == "1.0"
@@ -142,7 +142,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("bad", BAD.values(), ids=BAD)
-def test_bad_request_is_refused_by_name(tick_server: TorchServe, bad: Bad) -> None:
+def test_an_invalid_request_is_refused_with_its_error(tick_server: TorchServe, bad: Bad) -> None:
     answer = post(tick_server, bad.content, **dict(bad.sent))
 
     assert answer.status_code == bad.code
@@ -152,7 +152,7 @@ def test_bad_request_is_refused_by_name(tick_server: TorchServe, bad: Bad) -> No
 
 
 @pytest.mark.parametrize("bad", BAD.values(), ids=BAD)
-def test_bad_request_fails_alone_in_its_batch(tick_server: TorchServe, rows: np.ndarray, bad: Bad) -> None:
+def test_an_invalid_request_fails_alone_in_its_batch(tick_server: TorchServe, rows: np.ndarray, bad: Bad) -> None:
     good = rows[:2]
     expected = post(tick_server, good.tolist()).json()["outputs"]
     sent = [(good.tolist(), {})] * 5 + [(bad.content, dict(bad.sent))] * (BATCH - 5)
@@ -178,7 +178,7 @@ def test_deadline_in_the_future_is_computed(http: InferenceClient, rows: np.ndar
         (np.full((1, 4), np.inf, np.float32), errors.NotFinite),
     ],
 )
-def test_clients_refuse_bad_rows_alike(
+def test_both_clients_refuse_invalid_rows_with_the_same_error(
     request: pytest.FixtureRequest, transport: str, sent: np.ndarray, error: type[errors.RequestError]
 ) -> None:
     with pytest.raises(error):
@@ -226,7 +226,7 @@ def test_unknown_version_of_an_archive_is_named(tick_archive: Path) -> None:
 
 
 @pytest.mark.parametrize("token", [None, "wrong"])
-def test_without_a_good_token_nothing_is_answered(tick_server: TorchServe, token: str | None) -> None:
+def test_without_a_valid_token_every_request_is_refused(tick_server: TorchServe, token: str | None) -> None:
     with pytest.raises(errors.Unauthorized):
         connect(tick_server.inference_url, "tick", token=token)
 
@@ -236,7 +236,7 @@ def test_other_features_are_refused_at_connect(tick_server: TorchServe) -> None:
         connect(tick_server.inference_url, "tick", token=tick_server.token, schema=tick_schema(window=16))
 
 
-def test_nobody_listening_is_unavailable() -> None:
+def test_a_closed_port_raises_unavailable() -> None:
     with pytest.raises(errors.Unavailable, match=r"127\.0\.0\.1"):
         connect("http://127.0.0.1:9", "tick")
 

@@ -68,7 +68,7 @@ def post(server: TorchServe, content: object, route: str = MODEL, binary: bool =
     return requests.post(f"{server.inference_url}/predictions/{route}", headers=named, timeout=20, **sent)
 
 
-def test_the_answer_is_price_return_sigma_and_confidence(served: TorchServe, rows: np.ndarray) -> None:
+def test_a_response_holds_price_return_sigma_and_confidence(served: TorchServe, rows: np.ndarray) -> None:
     answer = post(served, rows[:3].tolist()).json()["outputs"]
 
     assert list(answer) == ["price", "return_bps", "sigma_bps", "confidence"]
@@ -136,7 +136,9 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_window_that_means_nothing_is_refused_by_name(served: TorchServe, rows: np.ndarray, name: str) -> None:
+def test_an_invalid_window_is_refused_with_its_error_and_detail(
+    served: TorchServe, rows: np.ndarray, name: str
+) -> None:
     spoil, code, error, message = BAD[name]
 
     answer = post(served, spoil(rows[:1]))
@@ -161,7 +163,7 @@ def test_times_in_order_change_nothing(served: TorchServe, rows: np.ndarray) -> 
     assert post(served, {"instances": window, "ts_event": TIMES}).json() == post(served, window).json()
 
 
-def test_bad_windows_cost_their_batch_mates_nothing(
+def test_invalid_windows_leave_the_rest_of_their_batch_unharmed(
     served: TorchServe, in_process: InferenceClient, rows: np.ndarray
 ) -> None:
     bad = [BAD[name][0](rows[:1]) for name in ("short window", "negative price", "no volume", "two instruments")]

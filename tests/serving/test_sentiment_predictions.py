@@ -45,7 +45,7 @@ def text_of(words: int, seed: int) -> str:
     return " ".join(np.random.default_rng(seed).choice(whole, words))
 
 
-def test_the_answer_is_score_label_probabilities_and_chunks(news_server: TorchServe) -> None:
+def test_a_response_holds_score_label_probabilities_and_chunks(news_server: TorchServe) -> None:
     answer = post(news_server, list(TEXTS), "sentiment").json()
 
     outputs = answer["outputs"]
@@ -90,7 +90,7 @@ def test_every_form_of_request_and_response_gives_the_same_outputs(
     assert bits(http, texts) == bits(in_process, texts) == binary.content
 
 
-def test_answers_name_version_digest_and_schema(news_server: TorchServe, http: InferenceClient) -> None:
+def test_responses_name_version_digest_and_schema(news_server: TorchServe, http: InferenceClient) -> None:
     answer = post(news_server, ["Profit rose"], "sentiment")
 
     assert answer.headers[headers.MODEL_VERSION] == "1.0"

@@ -56,7 +56,7 @@ DAMAGED_STATES = [
 
 
 @pytest.mark.parametrize("content", [*DAMAGED_STATES, None], ids=range(len(DAMAGED_STATES) + 1))
-def test_a_running_server_is_found_whatever_its_state_file_says(
+def test_a_running_server_is_found_whatever_its_state_file_holds(
     tick_server: TorchServe, restored: Path, content: bytes | None
 ) -> None:
     (restored / STATE).unlink()

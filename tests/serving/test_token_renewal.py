@@ -191,7 +191,7 @@ def test_a_key_file_that_is_being_written_is_read_whole(tmp_path: Path) -> None:
 
 
 def test_a_token_file_without_urls_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(NoTarget, match="--token-file: expected it with --management-url"):
+    with pytest.raises(NoTarget, match="--token-file: expected with --management-url, got it without"):
         named_target(tmp_path, token_file=tmp_path / KEY_FILE)
 
 

@@ -30,7 +30,7 @@ def test_servers_are_told_from_archives() -> None:
     }
 
 
-def test_nobody_else_parses_a_scheme() -> None:
+def test_no_other_module_parses_a_scheme() -> None:
     files = [
         path for part in ("nautilus_torchserve", "benchmarks", "scripts") for path in (PROJECT / part).rglob("*.py")
     ]

@@ -15,7 +15,7 @@ from nautilus_torchserve.signing.trust import read_trust
 from nautilus_torchserve.wire.digest import MANIFEST, SIGNATURE, archive_digest
 
 
-def test_a_signed_archive_says_what_it_is(pair: tuple[Path, Path], tmp_path: Path) -> None:
+def test_verification_prints_a_signed_archives_identity(pair: tuple[Path, Path], tmp_path: Path) -> None:
     archive = signed(tmp_path / "tick.mar", pair[0])
 
     verified = verify_archive(archive, pair[1])

@@ -239,7 +239,7 @@ def test_large_archives_need_zip64_and_are_read(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("field", [8, 12, 16], ids=["members", "bytes", "place"])
-def test_two_ends_that_say_different_things_are_refused(
+def test_two_ends_of_the_directory_that_disagree_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, field: int
 ) -> None:
     """One for readers that know ZIP64, one for those that do not."""

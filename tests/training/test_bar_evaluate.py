@@ -80,7 +80,7 @@ def test_the_evaluation_is_plain_json() -> None:
     assert json.loads(json.dumps(evaluation, allow_nan=False)) == evaluation
 
 
-def test_true_intervals_cover_what_they_say() -> None:
+def test_true_intervals_have_their_nominal_coverage() -> None:
     for row in coverage(forecast(signal=0.3, foreseen=1.0)):
         assert row["covered"] == pytest.approx(row["level"], abs=0.025)
 

@@ -82,7 +82,7 @@ def test_weights_that_made_the_moves_are_found_again(weights: tuple[float, float
     assert (pool.weight_price, pool.weight_sentiment) == pytest.approx(weights, abs=0.06)
 
 
-def test_news_that_says_the_opposite_gets_no_weight() -> None:
+def test_news_against_the_moves_gets_no_weight() -> None:
     random = np.random.default_rng(6)
     price, score = random.normal(0, 0.6, 5000), random.uniform(-0.9, 0.9, 5000)
 

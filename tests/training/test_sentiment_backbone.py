@@ -100,7 +100,9 @@ def test_old_weights_and_a_bare_vocabulary_are_the_same_model(folder: Path, own:
 
 
 @pytest.mark.parametrize(("configured", "lowercase"), [(None, True), (True, True), (False, False)])
-def test_a_bare_vocabulary_keeps_case_as_its_folder_says(own: Path, configured: bool | None, lowercase: bool) -> None:
+def test_a_bare_vocabulary_keeps_case_as_its_folder_configures(
+    own: Path, configured: bool | None, lowercase: bool
+) -> None:
     as_published_long_ago(own)
     if configured is not None:
         (own / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": configured}))

@@ -85,7 +85,7 @@ def equal(one: SentimentTransformer, two: SentimentTransformer) -> bool:
     return all(torch.equal(value, weights(two)[name]) for name, value in weights(one).items())
 
 
-def test_it_learns_what_the_head_alone_does_not(
+def test_the_fit_learns_what_the_head_alone_does_not(
     fit: Fit, backbone: Backbone, part: TokenizedPart, other: TokenizedPart
 ) -> None:
     network, history = fit()
@@ -126,7 +126,7 @@ def test_the_best_epoch_s_average_is_kept(fit: Fit, other: TokenizedPart) -> Non
     assert kept == pytest.approx(min(history.validation_loss), rel=1e-5)
 
 
-def test_it_stops_where_validation_no_longer_improves(fit: Fit) -> None:
+def test_a_fit_stops_where_validation_no_longer_improves(fit: Fit) -> None:
     _, history = fit(replace(CONFIG, epochs=30, patience=1, learning_rate=0.1, head_learning_rate=1.0))
 
     assert history.epochs == history.best_epoch + 1 < 30
@@ -144,7 +144,7 @@ def test_embeddings_stay_as_they_are_where_they_are_frozen(fit: Fit, backbone: B
     assert all(weight.requires_grad for weight in network.parameters())
 
 
-def test_lower_layers_take_smaller_steps_where_layer_decay_says_so(fit: Fit, backbone: Backbone) -> None:
+def test_layer_decay_gives_lower_layers_smaller_steps(fit: Fit, backbone: Backbone) -> None:
     network, _ = fit(replace(CONFIG, epochs=1, layer_decay=1e-6, weight_decay=0.0))
 
     before = build_network(backbone, 64, 0.1)

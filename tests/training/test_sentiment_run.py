@@ -77,7 +77,7 @@ def test_a_run_holds_its_files_and_nothing_else_is_left(result: TrainingResult) 
     assert not [entry for entry in result.folder.parent.iterdir() if entry.name.startswith(".")]
 
 
-def test_the_description_says_what_was_trained_on_what(
+def test_the_description_records_model_data_and_settings(
     result: TrainingResult, data: SentimentData, backbone: Backbone
 ) -> None:
     description = read_description(result.folder)

@@ -122,7 +122,7 @@ def test_mlflow_itself_finds_all_that_a_run_kept(runs: Path, client: "MlflowClie
 @pytest.mark.parametrize(
     ("error", "status"), [(ValueError, "FAILED"), (KeyboardInterrupt, "KILLED"), (SystemExit, "KILLED")]
 )
-def test_the_status_says_how_a_run_ended(
+def test_the_status_records_how_a_run_ended(
     runs: Path, client: "MlflowClient", error: type[BaseException], status: str
 ) -> None:
     with pytest.raises(error), track(runs, "ends", "run", {}, {}) as run:

@@ -17,7 +17,7 @@ QUICK = ("--bars", "1200", "--folds", "1", "--set", "fit.epochs=1", "--set", "ne
 
 
 @pytest.mark.slow
-def test_it_says_in_plain_words_what_it_found(tmp_path: Path) -> None:
+def test_the_summary_gives_the_result_in_plain_words(tmp_path: Path) -> None:
     result = run_script(SCRIPT, "price", *QUICK, "--out", tmp_path / "run", "--json")
 
     assert result.returncode == 0, result.stderr
@@ -59,7 +59,9 @@ def test_what_tuning_finds_the_next_run_takes(tmp_path: Path) -> None:
     ],
     ids=["no file", "no such model", "no epochs", "no such interval", "too few bars", "no such config"],
 )
-def test_a_call_that_cannot_work_says_why(options: tuple[str, ...], status: int, expected: str, tmp_path: Path) -> None:
+def test_a_call_that_cannot_work_is_refused_with_the_reason(
+    options: tuple[str, ...], status: int, expected: str, tmp_path: Path
+) -> None:
     result = CliRunner().invoke(APP, ["price", *options, "--out", str(tmp_path / "run")])
 
     assert result.exit_code == status

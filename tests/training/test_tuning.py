@@ -179,7 +179,7 @@ def test_a_fit_that_diverges_is_pruned_and_counts(storage: Path, loss: float, re
     assert (tuned.trials, tuned.pruned, tuned.best_value, tuned.best_trial) == (2, 1, 0.5, 0)
 
 
-def test_a_study_without_a_value_says_so(storage: Path) -> None:
+def test_a_study_without_a_complete_trial_is_refused(storage: Path) -> None:
     with pytest.raises(TuningFailed, match="s: expected a complete trial, got 3 pruned ones"):
         tune(storage, "s", 3, lambda configuration, report: math.nan, space, 1)
 

@@ -81,7 +81,7 @@ REFUSED: dict[str, tuple[object, type[RequestError], str]] = {
 
 
 @pytest.mark.parametrize(("times", "error", "message"), REFUSED.values(), ids=REFUSED)
-def test_bad_times_are_refused_by_name(times: object, error: type[RequestError], message: str) -> None:
+def test_invalid_times_are_refused_with_their_error(times: object, error: type[RequestError], message: str) -> None:
     with pytest.raises(error) as refused:
         body.decode({**BODIES["instances"], "ts_event": times}, body.JSON, SHAPE)
 

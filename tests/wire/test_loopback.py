@@ -99,7 +99,7 @@ CLIENTS = [with_requests, with_curl, with_exempted_requests, with_exempted_nauti
 
 @pytest.mark.parametrize("client", CLIENTS)
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.8.9.10", "[::1]"])
-def test_this_machine_is_asked_directly(
+def test_requests_to_this_machine_go_past_the_proxy(
     client: Callable[[str], str], host: str, port: int, environment: pytest.MonkeyPatch
 ) -> None:
     if host == "[::1]" and not socket.has_dualstack_ipv6():
@@ -133,7 +133,7 @@ def test_other_hosts_go_through_the_proxy(
     assert client("http://venue.invalid/time") == "proxy"
 
 
-def test_one_connection_tells_both_kinds_of_hosts_apart(port: int, environment: pytest.MonkeyPatch) -> None:
+def test_one_connection_distinguishes_both_kinds_of_hosts(port: int, environment: pytest.MonkeyPatch) -> None:
     environment.setenv("http_proxy", f"http://127.0.0.1:{port}")
     connection = HttpConnection(None)
 

@@ -71,7 +71,7 @@ def test_what_the_client_sends_comes_out(windows: list[NewsWindow]) -> None:
 
 @thrifty
 @given(NEWS, st.booleans())
-def test_a_bare_list_says_the_same(windows: list[NewsWindow], parsed: bool) -> None:
+def test_a_bare_list_is_decoded_to_the_same_windows(windows: list[NewsWindow], parsed: bool) -> None:
     instances = orjson.loads(encode_news(windows))["instances"]
 
     request = decode_news(instances if parsed else orjson.dumps(instances), "application/json;charset=utf-8", SHAPE)
@@ -203,7 +203,7 @@ REFUSED: dict[str, tuple[object, str | None, type[RequestError], str]] = {
 
 
 @pytest.mark.parametrize(("sent", "content_type", "error", "message"), REFUSED.values(), ids=REFUSED)
-def test_bad_news_is_refused_by_name(
+def test_invalid_news_is_refused_with_its_error(
     sent: object, content_type: str | None, error: type[RequestError], message: str
 ) -> None:
     with pytest.raises(error, match=message) as refused:

@@ -67,7 +67,7 @@ def check_refusal(answer: Received) -> None:
 
 
 @pytest.mark.parametrize("model", GOOD_REQUESTS)
-def test_no_request_reaches_its_batch_mates(
+def test_no_request_changes_others_of_its_batch(
     workers: dict[str, Worker], model: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     worker, good, random = workers[model], GOOD_REQUESTS[model], Random(model)

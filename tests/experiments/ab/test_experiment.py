@@ -146,7 +146,7 @@ def test_other_versions_and_other_experiments_are_left_out(store: TrafficStore) 
 
 
 @pytest.mark.slow
-def test_postgresql_says_what_sqlite_says(store: TrafficStore, postgres: str) -> None:
+def test_postgresql_and_sqlite_give_the_same_analysis(store: TrafficStore, postgres: str) -> None:
     analyses = []
     with TrafficStore(postgres) as server:
         for records in (store, server):

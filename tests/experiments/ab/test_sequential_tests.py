@@ -148,7 +148,7 @@ def test_welch_is_scipys(baseline: np.ndarray, challenger: np.ndarray) -> None:
     assert welch_interval.upper == pytest.approx(interval.high, abs=1e-6)
 
 
-def test_welch_says_nothing_of_too_few_or_of_no_spread() -> None:
+def test_welch_gives_no_result_for_too_few_values_or_no_spread() -> None:
     assert math.isnan(welch(arm(2, 0.5), Arm(1, 1.0, 0.0, 0.0))[0])
     assert math.isnan(welch(arm(50, 1.0), arm(60, 1.0))[0])
 

@@ -254,7 +254,7 @@ def test_canary_keeps_others_out(target: Target, store: TrafficStore) -> None:
 
 
 @pytest.mark.parametrize("kind", [Kind.CANARY, Kind.SHADOW])
-def test_split_that_nobody_watches_is_found_and_ended(target: Target, store: TrafficStore, kind: Kind) -> None:
+def test_an_unattended_split_is_found_and_ended(target: Target, store: TrafficStore, kind: Kind) -> None:
     baseline, challenger = challenger_of(target)
     left = store.start(Split("left", MODEL, kind, baseline, challenger, 0.3))
 

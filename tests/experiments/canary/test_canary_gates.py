@@ -255,7 +255,7 @@ def test_index_of_shifted_normal_samples_is_the_shift_squared(shift: float) -> N
     assert stability(before, after).index == pytest.approx(shift**2, rel=0.12, abs=0.01)
 
 
-def test_chance_is_exceeded_as_rarely_as_it_says() -> None:
+def test_chance_is_exceeded_at_its_nominal_rate() -> None:
     random = np.random.default_rng(2)
     counts = random.multinomial(3000, [0.25] * 4, 2000), random.multinomial(300, [0.25] * 4, 2000)
     drifts = [stability(*(dict(enumerate(bins.tolist())) for bins in pair)) for pair in zip(*counts, strict=True)]

@@ -35,7 +35,7 @@ def test_same_inputs_same_digest(tick_run: Path, tmp_path: Path) -> None:
     assert first.digest != other.digest
 
 
-def test_digest_is_what_the_loaded_archive_says(tick_run: Path, tmp_path: Path) -> None:
+def test_the_digest_equals_that_of_the_loaded_archive(tick_run: Path, tmp_path: Path) -> None:
     built = build_archive("tick", tick_run, "1.0", tmp_path)
 
     with connect(f"mar:{built.path}", "tick") as client:
@@ -57,7 +57,7 @@ def test_archive_holds_what_it_needs_and_no_more(tick_archive: Path) -> None:
     assert not [name for name in names if name.endswith((".pt", ".pkl", ".pyc"))]
 
 
-def test_an_archive_from_before_there_were_texts_is_asked_for_rows(
+def test_an_archive_from_before_there_were_texts_gets_rows(
     tick_archive: Path, tmp_path: Path, rows: np.ndarray
 ) -> None:
     with ZipFile(tick_archive) as archive:
@@ -179,7 +179,7 @@ def test_missing_golden_output_is_named(tick_run: Path, tmp_path: Path) -> None:
         build_archive("tick", run, "1.0", tmp_path / "out")
 
 
-def test_script_builds_and_says_what(tick_run: Path, tmp_path: Path) -> None:
+def test_the_script_builds_and_prints_the_archive(tick_run: Path, tmp_path: Path) -> None:
     options = ("--run", tick_run, "--version", "3.1", "--out", tmp_path, "--json")
     result = run_script("scripts/archive.py", "tick", *options)
 
