@@ -27,9 +27,9 @@ class ClassScores:
     support: NDArray[np.int64]
     """Outcomes of the class."""
     precision: NDArray[np.float64]
-    """Of those predicted, the share that was right."""
+    """Share of the predictions of the class that was right."""
     recall: NDArray[np.float64]
-    """Of its outcomes, the share that was predicted."""
+    """Share of the outcomes of the class that was predicted."""
     f1: NDArray[np.float64]
     """2*tp / (2*tp + fp + fn); NaN for a class neither seen nor predicted."""
 

@@ -56,7 +56,7 @@ NETWORKS = {
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
-    """As in a worker."""
+    """Compute on one thread, as in a worker."""
     with threads(1):
         yield
 
@@ -211,7 +211,7 @@ def test_an_output_that_is_not_finite_is_not_explained() -> None:
 
 
 def step(rows: torch.Tensor) -> torch.Tensor:
-    """What no number of steps integrates well."""
+    """Return a step function, which no number of points integrates well."""
     return torch.sigmoid((rows[:, 0] - 0.3) * 1e6)
 
 

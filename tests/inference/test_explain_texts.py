@@ -33,7 +33,7 @@ WHOLE_WORDS = [word for word in WORDS.split() if word.isalpha()]
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
-    """As in a worker."""
+    """Compute on one thread, as in a worker."""
     with threads(1):
         yield
 
@@ -131,7 +131,7 @@ def test_only_words_that_are_not_the_blank_have_a_part(model: TextNetwork, monke
     loud = model.tokenizer.token_to_id("debt")
 
     def muted(tokens: torch.Tensor) -> torch.Tensor:
-        """All words but one look like the blank."""
+        """Make all words but one look like the blank."""
         marks = tokens < blank
         return embeddings(torch.where((tokens == loud) | marks, tokens, blank))
 

@@ -39,7 +39,7 @@ def model(run: Path) -> TextNetwork:
 
 
 def text_of(words: int, seed: int = 0) -> str:
-    """As many tokens as words."""
+    """Return a text of as many tokens as words."""
     return " ".join(np.random.default_rng(seed).choice(WHOLE, words))
 
 
@@ -153,7 +153,7 @@ def test_marks_that_an_author_writes_are_no_marks(model: TextNetwork, mark: str)
 
 
 def byte_tokenizer() -> Tokenizer:
-    """As GPT-2's and RoBERTa's: no byte is unknown to it."""
+    """Return a tokenizer like GPT-2's and RoBERTa's: no byte is unknown to it."""
     marks = ["<s>", "<pad>", "</s>"]
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE({token: at for at, token in enumerate([*marks, *letters])}, merges=[]))

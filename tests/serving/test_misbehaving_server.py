@@ -60,7 +60,7 @@ def bits(client: InferenceClient, rows: np.ndarray = ROWS) -> np.ndarray:
 
 
 def is_sentence(error: RequestError, url: str) -> bool:
-    """One printable line of a bounded length that says where."""
+    """Return whether the message is one printable line of a bounded length that names the place."""
     text = str(error)
     return url in text and text.isprintable() and len(text) < 500
 

@@ -32,7 +32,7 @@ def in_process(tick_archive: Path) -> InferenceClient:
 
 
 def post(server: TorchServe, content: object, route: str = "tick", **sent: str) -> requests.Response:
-    """One POST as a plain HTTP client makes it; underscores in header names become dashes."""
+    """POST as a plain HTTP client does; underscores in header names become dashes."""
     named = {"Content-Type": body.JSON, "Authorization": f"Bearer {server.token}"}
     named |= {name.replace("_", "-"): value for name, value in sent.items()}
     data = content if isinstance(content, bytes) else json.dumps(content).encode()

@@ -61,7 +61,7 @@ def rows() -> np.ndarray:
 
 
 def post(server: TorchServe, content: object, route: str = MODEL, binary: bool = False) -> requests.Response:
-    """One POST as a plain HTTP client makes it."""
+    """POST as a plain HTTP client does."""
     form = body.BINARY if binary else body.JSON
     named = {"Authorization": f"Bearer {server.token}", "Content-Type": form, "Accept": form}
     sent = {"data": content} if binary else {"json": content}

@@ -90,7 +90,7 @@ def random_files(seed: int, count: int) -> list[bytes]:
 
 
 def java_reads(folder: Path) -> list[dict[str, str] | None]:
-    """What ``java.util.Properties`` reads from files 0, 1, ...; None for one that it refuses."""
+    """Return what ``java.util.Properties`` reads from files 0, 1, ...; None for one that it refuses."""
     (folder / "Dump.java").write_text(DUMP)
     command = ["java", "-Xshare:auto", "-XX:TieredStopAtLevel=1", folder / "Dump.java", folder]
     lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()

@@ -26,7 +26,7 @@ STALE = "AAAAAAAA"
 
 
 def renew(server: TorchServe, purpose: str) -> None:
-    """As another command does; the token before is refused from now on."""
+    """Renew the token as another command does; the token before is refused from now on."""
     url = f"{server.management_url}/token?type={purpose}"
     with HttpSession() as session:
         api_key = read_key(server.home / KEY_FILE, "API").token

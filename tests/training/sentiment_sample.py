@@ -20,7 +20,7 @@ QUICK = (
 
 
 def lines(count: int, seed: int = 1) -> list[str]:
-    """So many sentences as ``text@label`` lines, all different, the classes in turn."""
+    """Return so many sentences as ``text@label`` lines, all different, the classes in turn."""
     random = np.random.default_rng(seed)
     sample = []
     for number in range(count):

@@ -54,7 +54,7 @@ def sentiment_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def part_of(price: np.ndarray, score: np.ndarray, rose: np.ndarray) -> tuple[NewsPart, np.ndarray]:
-    """One text a window, and a price model's answers that say ``price`` as log odds."""
+    """Return windows with one text each, and outputs of a price model whose log odds are ``price``."""
     count = len(price)
     part = NewsPart(
         rows=np.zeros((count, 1, 5), np.float32),

@@ -70,7 +70,7 @@ def objective(configuration: Any, report: Any) -> float:
 
 
 def search(storage: Path, trials: int, seed: int = 1, study: str = "price") -> list[TuneProgress]:
-    """What each trial of this call came to."""
+    """Return the value of each trial of this call."""
     ended: list[TuneProgress] = []
     tune(storage, study, trials, objective, space, seed, ended.append)
     return ended

@@ -40,7 +40,7 @@ class Received:
 
 
 def length_and(content: str | bytes) -> bytes:
-    """One field of a frame; Java writes a question mark for half of a character."""
+    """Return one field of a frame; Java writes a question mark for half of a character."""
     data = content.encode(errors="replace") if isinstance(content, str) else content
     return struct.pack("!i", len(data)) + data
 

@@ -26,7 +26,7 @@ class Odds:
     rose: NDArray[np.bool_]
     """Whether the price rose."""
     chosen: NDArray[np.bool_]
-    """Which windows of the part these are, as a mask."""
+    """Mask of these windows in the part."""
 
 
 def odds(part: NewsPart, answers: NDArray[np.float32], half_life_s: float) -> Odds:

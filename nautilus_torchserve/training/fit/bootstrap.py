@@ -24,10 +24,10 @@ class Blocks:
         self.rows = rows
         self.length = length
         self.starts = np.arange(0, rows, length)
-        """Where the blocks begin."""
+        """First row of every block."""
         drawn = np.random.default_rng(seed).integers(len(self.starts), size=(RESAMPLES, len(self.starts)))
         self.times = np.stack([np.bincount(blocks, minlength=len(self.starts)) for blocks in drawn])
-        """How often each block was drawn, int [resamples, blocks]."""
+        """Number of times that each block was drawn, int [resamples, blocks]."""
 
     def sums(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the sum over each resample [resamples] of a value per row."""

@@ -40,7 +40,7 @@ class Fold:
     """Three parts, one after the other in time; no bar is seen by two of them."""
 
     number: int
-    """From 1."""
+    """Number of the fold, from 1."""
     train: Part
     validation: Part
     test: Part

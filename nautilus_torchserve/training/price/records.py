@@ -28,7 +28,7 @@ class Fitted:
 
     fold: Fold
     network: ReturnNetwork
-    """With the best epoch's weights, on the CPU."""
+    """The network with the best epoch's weights, on the CPU."""
     history: History
     forecast: Forecast
     """Forecasts of the fold's test windows."""

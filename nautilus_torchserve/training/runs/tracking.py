@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # MLflow takes more than a second to import
 LONGEST_PARAMETER = 6000
 """Characters that MLflow keeps of a parameter's value; it would cut the rest away."""
 LONGEST_TAG = 8000
-"""The same for a tag's value."""
+"""Characters that MLflow keeps of a tag's value."""
 
 _log = logging.getLogger(__name__)
 

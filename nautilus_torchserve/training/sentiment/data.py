@@ -13,7 +13,7 @@ from nautilus_torchserve.training.sentiment.news_corpus import CLASSES, BadCorpu
 CORPUS = Path(__file__).parent / "corpus"
 """The project's own sentences."""
 HELD_OUT_SHARE = 0.1
-"""Of sentences without topic, where there are no others to be judged by."""
+"""Share held out of sentences without topic, where there is no corpus."""
 Sentences = tuple[Sentence, ...]
 
 
@@ -22,16 +22,16 @@ class SentimentData:
     """Labelled sentences in three parts."""
 
     sources: tuple[str, ...]
-    """Where they come from."""
+    """Files and corpora of the sentences."""
     train: Sentences
     validation: Sentences
     """Decides when to stop, and the temperature."""
     held_out: Sentences
-    """What scores are measured on; nothing is chosen by it."""
+    """Sentences that scores are measured on; nothing is chosen by them."""
     repeated: int
     """Sentences of a user's files left out: an earlier or a held-out one has the same text."""
     relabelled: int
-    """Those of them that had another label."""
+    """Repeated sentences that had another label."""
 
     @property
     def sha256(self) -> str:

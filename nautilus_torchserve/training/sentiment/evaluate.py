@@ -14,7 +14,7 @@ from nautilus_torchserve.training.sentiment.news_corpus import CLASSES, Sentence
 MODEL = "model"
 """Name of the model among the predictions; all others are baselines."""
 BINS = 10
-"""Of confidence, equally wide, from a third to 1: the likeliest of three classes has no less."""
+"""Number of equally wide bins of confidence, from a third to 1: the likeliest of three classes has no less."""
 _EDGES = np.linspace(1 / len(CLASSES), 1.0, BINS + 1)
 _SCORES = ("accuracy", "macro_f1")
 _DECIMALS = 3

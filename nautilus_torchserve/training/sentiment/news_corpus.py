@@ -36,7 +36,7 @@ class Corpus:
 
     train: tuple[Sentence, ...]
     held_out: tuple[Sentence, ...]
-    """Of subtopics that no sentence of ``train`` has."""
+    """Sentences of subtopics that no sentence of ``train`` has."""
 
 
 def load_corpus(folder: Path) -> Corpus:

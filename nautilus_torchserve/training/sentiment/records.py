@@ -33,7 +33,7 @@ from nautilus_torchserve.training.sentiment.options import SentimentTraining
 
 WORD_LIST, HEAD_ALONE = "word list", "head on the frozen encoder"
 _LEAST_SCRIPT_SHARE = 0.01
-"""Of the training part's texts with letters: a script that has less was not learned."""
+"""Smallest share of the training part's texts with letters: a script that has less was not learned."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +42,7 @@ class ScoredSentences:
 
     sentences: tuple[Sentence, ...]
     part: TokenizedPart
-    """The same as tokens."""
+    """The sentences as tokens."""
     logits: NDArray[np.float64]
     """The model's logits [n, 3], before its temperature."""
     head_alone: NDArray[np.int64]
@@ -68,7 +68,7 @@ class Benchmark:
     source: str
     scored: ScoredSentences
     left_out: int
-    """Its sentences that the model was fitted on or stopped by."""
+    """Sentences of the benchmark that the model was fitted on or stopped by."""
 
 
 def record(
