@@ -14,8 +14,8 @@ from benchmarks.news import NewsCell, find_news_targets
 from benchmarks.targets import Target, find_targets
 
 _NUMBERS = ("p50 ms", "p99 ms", "requests/s", "rows/s")
-NO_PRICE = "No price model was measured: --price-run names a run of scripts/train.py price."
-NO_NEWS = "No sentences were measured: --ensemble-run names a run of scripts/train.py ensemble."
+NO_PRICE = "No price model was measured: --price-run names a run of nautilus-torchserve train price."
+NO_NEWS = "No sentences were measured: --ensemble-run names a run of nautilus-torchserve train ensemble."
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Report:
     """Of sentences and ensembles; empty where none were measured."""
 
     def as_dict(self) -> dict[str, Any]:
-        """One JSON object; ``left_out`` says in words what was not measured, or is null."""
+        """Return one JSON object; ``left_out`` says in words what was not measured, or is null."""
         return {
             "machine": dict(self.machine),
             "plan": vars(self.plan),

@@ -1,4 +1,4 @@
-"""What an account went through: drawdown, daily returns and the ratios of them, and its closed trades."""
+"""Statistics of an account: drawdown, daily returns and their ratios, closed trades."""
 
 import math
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ class AccountHistory:
     end: float
     """After the last event."""
     pnl: float
-    """What was made, rounded once."""
+    """Net profit or loss, rounded once."""
     fees: float
     """Paid in all."""
     max_drawdown: float
@@ -32,7 +32,7 @@ class AccountHistory:
     max_drawdown_share: float
     """Least value of that as a share of the highest so far; NaN where that was never positive."""
     calendar: TradingCalendar
-    """Which days `day_ends` and `day_equity` are of."""
+    """Calendar of the days of `day_ends` and `day_equity`."""
     day_ends: NDArray[np.int64]
     """End of each trading day, Unix ns [d]; the last one may be after the last event."""
     day_equity: NDArray[np.float64]
@@ -49,12 +49,12 @@ class AccountHistory:
 
 
 def drawdown(equity: NDArray[np.float64], peak: float = -math.inf) -> NDArray[np.float64]:
-    """Equity less its highest value so far [n], never positive; ``peak`` is the highest before these."""
+    """Return equity less its highest value so far [n], never positive; ``peak`` is the highest before these."""
     return equity - np.maximum(np.maximum.accumulate(equity), peak)
 
 
 def return_statistics(history: AccountHistory) -> Statistics:
-    """Ratios of the net daily returns, without a risk-free rate; NaN with fewer than `MIN_DAYS` days.
+    """Return ratios of the net daily returns, without a risk-free rate; NaN with fewer than `MIN_DAYS` days.
 
     The deviation is that of a sample (n - 1); Sortino's is the root mean square of all days' losses.
     """
@@ -82,7 +82,7 @@ def return_statistics(history: AccountHistory) -> Statistics:
 
 
 def trade_statistics(pnl: NDArray[np.float64], returns: NDArray[np.float64]) -> Statistics:
-    """Of closed trades: what each made after fees [n], and that as a share of the value opened [n]."""
+    """Return statistics of closed trades, from their PnL after fees [n] and that as a share of the value opened [n]."""
     wins, losses = pnl[pnl > 0], pnl[pnl < 0]
     return {
         "Trades": float(len(pnl)),
@@ -102,5 +102,5 @@ def _mean(values: NDArray[np.float64]) -> float:
 
 
 def _ratio(part: float, whole: float) -> float:
-    """NaN where the whole is nothing."""
+    """Return part / whole; NaN where whole is not positive."""
     return part / whole if whole > 0 else math.nan

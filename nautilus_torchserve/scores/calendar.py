@@ -13,12 +13,12 @@ _SECOND_NS = 1_000_000_000
 
 @dataclass(frozen=True)
 class TradingCalendar:
-    """When an account is looked at once a day."""
+    """The times at which an account is valued once a day."""
 
     name: str
-    """For people: ``every day of the week``."""
+    """Text for reports: ``every day of the week``."""
     days_a_year: int
-    """By which ratios are annualised."""
+    """Days by which ratios are annualised."""
     timezone: str
     """IANA name of the time zone in which a day ends."""
     closes_at: int
@@ -29,7 +29,7 @@ class TradingCalendar:
     """Whether what happens on a Saturday or Sunday belongs to Monday."""
 
     def closes(self, first_ns: int, last_ns: int) -> NDArray[np.int64]:
-        """Ends of the days that hold these times, Unix ns; a day holds its end, not its beginning."""
+        """Return the ends of the days that hold these times, Unix ns; a day holds its end, not its beginning."""
         zone = ZoneInfo(self.timezone)
         day = datetime.fromtimestamp(first_ns // _SECOND_NS, UTC).astimezone(zone).date() - timedelta(days=2)
         ends: list[int] = []
@@ -63,5 +63,5 @@ EQUITY_SESSIONS = TradingCalendar("UTC days with events", 252, "UTC", 24, every_
 
 
 def widest(calendars: Iterable[TradingCalendar]) -> TradingCalendar:
-    """The calendar of an account that trades on several: the one with the most days a year."""
+    """Return the calendar of an account that trades on several: the one with the most days a year."""
     return max(calendars, key=lambda each: each.days_a_year)

@@ -44,7 +44,7 @@ def rolled_out(settings: ServerSettings, store: Path) -> ServerSettings:
     return replace(settings, remembered=recorded_digests)
 
 
-def test_a_start_resumes_what_rollouts_left_or_says_how(rolled_out: ServerSettings, store: Path) -> None:
+def test_a_start_resumes_what_rollouts_left_or_names_the_remedy(rolled_out: ServerSettings, store: Path) -> None:
     plan = plan_start(rolled_out)
 
     assert list(plan.digests) == [("tick", "1.0")]
@@ -53,7 +53,9 @@ def test_a_start_resumes_what_rollouts_left_or_says_how(rolled_out: ServerSettin
     assert list(plan_start(replace(rolled_out, fresh=True)).digests) == [("tick", None)]
     assert PROPERTY not in plan_start(replace(rolled_out, fresh=True)).properties
     for given in ({"models": {"tick": "tick.mar"}}, {"model_store": store.parent}):
-        with pytest.raises(StartFailed, match=r"`serve\.py restart` serves tick 1\.0 again, `start --fresh` forgets"):
+        with pytest.raises(
+            StartFailed, match=r"`nautilus-torchserve serve restart` serves tick 1\.0 again, `start --fresh` forgets"
+        ):
             plan_start(replace(rolled_out, **given))
 
 
