@@ -140,7 +140,7 @@ class Chain:
         OSError
             There is no chain, or it cannot be read.
         """
-        found: list[Line] = []
+        lines: list[Line] = []
         previous = START
         for number, raw in enumerate(self.path.read_bytes().split(b"\n"), start=1):
             line_hash, _, text = raw.decode("utf-8", "replace").partition(" ")
@@ -148,13 +148,13 @@ class Chain:
                 entry = msgspec.json.decode(text.encode(), type=Entry)
             except ValueError:
                 entry = None
-            found.append(Line(number, line_hash, entry, _hash(previous, text)))
+            lines.append(Line(number, line_hash, entry, _hash(previous, text)))
             previous = line_hash
-        if found[-1].hash == "" and found[-1].entry is None:
-            found.pop()  # after the last end of line
+        if lines[-1].hash == "" and lines[-1].entry is None:
+            lines.pop()  # after the last end of line
         else:
-            found[-1] = found[-1]._replace(entry=None)
-        return found
+            lines[-1] = lines[-1]._replace(entry=None)
+        return lines
 
     def is_empty(self) -> bool:
         """Whether nothing was ever appended."""

@@ -1,4 +1,4 @@
-"""What is kept of a run: what was asked, what was decided on it, and what came of the orders.
+"""The records of a run: requests to models, decisions on their responses, and what became of the orders.
 
 Plain types alone, so that a log is read without NautilusTrader. Prices and quantities are decimals as texts, exact.
 """
@@ -20,7 +20,7 @@ Words = Mapping[str, str]
 STARTED = "STARTED"
 STOPPED = "STOPPED"
 ANSWERED = "ANSWERED"
-"""An `AskedRecord`'s fate where the answer came in time."""
+"""A `RequestRecord`'s fate where the response came in time."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -28,14 +28,14 @@ class Record:
     """What all records have."""
 
     kind: ClassVar[str]
-    """What records of this kind are called, in folders and tables."""
+    """Name of this kind in folders and tables."""
 
     run_id: str
     """Whose record it is: one start of one process, or one backtest."""
     seq: int
     """Position among all records of the run, from 0: a gap is a record that was lost."""
     ts_ns: int
-    """When it happened, or was heard of, by the run's clock, Unix ns; simulated in a backtest."""
+    """When it happened, or was received, by the run's clock, Unix ns; simulated in a backtest."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -52,7 +52,7 @@ class SessionRecord(Record):
     source: str
     """Where the data come from, in words."""
     config_digest: str
-    """SHA-256 of the run's configuration; empty where nobody said."""
+    """SHA-256 of the run's configuration; empty where it is not known."""
     strategies: str
     """The strategies' configs as JSON: ``[{"strategy_path", "config_path", "config"}, ...]``."""
     instruments: str
@@ -60,7 +60,7 @@ class SessionRecord(Record):
     packages: Words
     """Name -> version of the packages that decide what comes out."""
     dropped: int
-    """Records that found no room so far."""
+    """Records that were dropped so far."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -83,7 +83,7 @@ class PlaybackRecord(Record):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class RequestRecord(Record):
-    """One question to a model, and what became of it."""
+    """One request to a model, and what became of it."""
 
     kind = "asked"
 
@@ -95,17 +95,17 @@ class RequestRecord(Record):
     ts_init: int
     """When it was received, Unix ns."""
     features: Floats
-    """What was asked, float32, all in one row."""
+    """The inputs, float32, all in one row."""
     shape: Shape
     """The features' own: ``(4,)`` of ticks, ``(60, 5)`` of bars."""
     texts: Texts
-    """What was asked besides."""
+    """Texts of the request besides the features."""
     ages_s: Numbers
     """Of each text, seconds."""
     model: str
-    """The name asked for."""
+    """Name of the requested model."""
     url: str
-    """Which server; empty where none was asked."""
+    """Which server; empty where nothing was sent."""
     version: str
     """The version that answered; empty without an answer."""
     digest: str
@@ -123,12 +123,12 @@ class RequestRecord(Record):
     latency_ns: int
     """Wall time of the call; 0 where nothing was sent."""
     rows: int
-    """Questions in the same request."""
+    """Rows in the same call."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class DecisionRecord(Record):
-    """What a strategy made of a prediction."""
+    """A strategy's decision on a prediction."""
 
     kind = "decisions"
 
@@ -142,7 +142,7 @@ class DecisionRecord(Record):
     outputs: Outputs
     """The prediction's, exact float32."""
     question: int
-    """Whose answer it is, as `AskedRecord.question`; -1 where nobody counted."""
+    """Number of the request, as `RequestRecord.question`; -1 where requests are not counted."""
     ts_event: int
     """The prediction's, Unix ns."""
     ts_init: int
@@ -191,13 +191,13 @@ class OrderRecord(Record):
     ts_event: int
     """When it happened by the venue's clock, Unix ns; a paper venue's stands still between two data."""
     order_type: str
-    """``MARKET`` ...; told with ``INITIALIZED``, else empty."""
+    """``MARKET`` ...; given with ``INITIALIZED``, else empty."""
     side: str
-    """``BUY`` or ``SELL``; told with ``INITIALIZED``, else empty."""
+    """``BUY`` or ``SELL``; given with ``INITIALIZED``, else empty."""
     quantity: str
-    """Told with ``INITIALIZED``, else empty."""
+    """Given with ``INITIALIZED``, else empty."""
     tags: Texts
-    """``model=tick``, ``version=1.0`` ...; told with ``INITIALIZED``, else none."""
+    """``model=tick``, ``version=1.0`` ...; given with ``INITIALIZED``, else none."""
     reason: str
     """Why it was rejected or denied; else empty."""
 

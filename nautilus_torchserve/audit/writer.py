@@ -14,7 +14,7 @@ _log = logging.getLogger(__name__)
 
 
 class Writer:
-    """Gives a log what it is given, every so often; whoever gives never waits for the log.
+    """Writes records to a log at intervals, in a thread of its own; `add` never waits for the log.
 
     While the log takes nothing, records wait here. Beyond ``most`` the oldest of their kind are dropped; that is
     logged and counted, and their sequence numbers are missing from the log.

@@ -18,17 +18,17 @@ LAG_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
 STATES = ("closed", "half_open", "open")
 """Of `ModelHealth.state`."""
-NOBODY = "none"
+NO_MODEL = "none"
 """Model and version of orders that were sent without a prediction."""
 
 
 class TradingMetrics:
-    """Counts what it is told, in a registry of its own.
+    """Metrics of a live run, in a registry of their own.
 
     Parameters
     ----------
     handler_errors : callable
-        Says component -> exceptions in its handlers so far; asked at each scrape.
+        Returns component -> exceptions in its handlers so far; called at each scrape.
     """
 
     def __init__(self, handler_errors: Callable[[], Mapping[str, int]]) -> None:
@@ -98,8 +98,8 @@ class TradingMetrics:
         )
         self._versions: dict[tuple[str, str], tuple[str, str]] = {}
 
-    def take_call(self, call: InferenceCall) -> None:
-        """A request that ended, or questions that never were a part of one."""
+    def record_call(self, call: InferenceCall) -> None:
+        """Count a call that ended, or requests that were never sent."""
         for fate in call.outcomes:
             self._questions.labels(call.model, fate.value).inc()
         if not call.sent_ns:
@@ -109,8 +109,8 @@ class TradingMetrics:
         if call.error:
             self._errors.labels(call.model, call.url, call.error.partition(":")[0]).inc()
 
-    def take_health(self, health: ModelHealth) -> None:
-        """A change of a server's health."""
+    def record_health(self, health: ModelHealth) -> None:
+        """Record a change of a server's health."""
         for state in STATES:
             self._breaker.labels(health.model, health.url, state).set(state == health.state)
         server, answers = (health.model, health.url), (health.version, health.digest)
@@ -121,39 +121,39 @@ class TradingMetrics:
             self._versions[server] = answers
             self._serving.labels(*server, *answers).set(1)
 
-    def take_prediction(self, prediction: Prediction, now_ns: int) -> None:
-        """A prediction as it is published."""
+    def record_prediction(self, prediction: Prediction, now_ns: int) -> None:
+        """Count a prediction as it is published."""
         labels = prediction.model, prediction.version, prediction.instrument_id.value
         self._predictions.labels(*labels, str(prediction.status)).inc()
         if prediction.status == Status.OK:
             self._age.labels(*labels).observe((now_ns - prediction.feature_ts) / 1e9)
 
-    def take_order(self, event: OrderEvent, tags: Iterable[str]) -> None:
-        """An event of an order with these tags."""
-        labels = (*_whose(tags), event.instrument_id.value)
+    def record_order(self, event: OrderEvent, tags: Iterable[str]) -> None:
+        """Count an event of an order with these tags."""
+        labels = (*_model_and_version(tags), event.instrument_id.value)
         self._orders.labels(*labels, type(event).__name__.removeprefix("Order").lower()).inc()
         if isinstance(event, OrderFilled):
             side = "buy" if event.is_buy else "sell"
             self._fills.labels(*labels, side).inc()
             self._filled.labels(*labels, side).inc(event.last_qty.as_double())
 
-    def take_position(self, instrument_id: str, tags: Iterable[str], quantity: float) -> None:
-        """The net position that an order with these tags has opened, as it is now."""
-        self._position.labels(*_whose(tags), instrument_id).set(quantity)
+    def record_position(self, instrument_id: str, tags: Iterable[str], quantity: float) -> None:
+        """Record the net position that an order with these tags has opened, as it is now."""
+        self._position.labels(*_model_and_version(tags), instrument_id).set(quantity)
 
-    def take_halt(self) -> None:
-        """An order to stop trading."""
+    def record_halt(self) -> None:
+        """Count an order to stop trading."""
         self._halts.inc()
 
-    def take_lag(self, late_s: float) -> None:
-        """How late the event loop was once (seconds)."""
+    def record_lag(self, late_s: float) -> None:
+        """Record how late the event loop was once (seconds)."""
         self._lag.observe(late_s)
 
 
-def _whose(tags: Iterable[str]) -> tuple[str, str]:
-    """Model and version that an order was sent for."""
+def _model_and_version(tags: Iterable[str]) -> tuple[str, str]:
+    """Return model and version that an order was sent for."""
     values = dict(tag.split("=", 1) for tag in tags if "=" in tag)
-    return values.get("model") or NOBODY, values.get("version") or NOBODY
+    return values.get("model") or NO_MODEL, values.get("version") or NO_MODEL
 
 
 class _HandlerErrors(Collector):

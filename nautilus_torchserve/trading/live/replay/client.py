@@ -103,7 +103,7 @@ class ReplayDataClient(LiveMarketDataClient):
         )
         self.recording = recording
         self.shift_ns: int | None = None
-        """What is added to all recorded times; None before anybody has subscribed."""
+        """What is added to all recorded times; None before the first subscription."""
         self.played = 0
         """Events handed over so far, quotes not counted."""
         self.ended = False
@@ -128,16 +128,16 @@ class ReplayDataClient(LiveMarketDataClient):
         self._begin()
 
     async def _subscribe_quote_ticks(self, command: SubscribeQuoteTicks) -> None:
-        """They come with the trades or bars; alone they begin nothing."""
+        """Do nothing: quotes come with the trades or bars."""
 
     async def _unsubscribe_trade_ticks(self, command: UnsubscribeTradeTicks) -> None:
-        """The others go on hearing them."""
+        """Do nothing: the others go on receiving them."""
 
     async def _unsubscribe_bars(self, command: UnsubscribeBars) -> None:
-        """The others go on hearing them."""
+        """Do nothing: the others go on receiving them."""
 
     async def _unsubscribe_quote_ticks(self, command: UnsubscribeQuoteTicks) -> None:
-        """The others go on hearing them."""
+        """Do nothing: the others go on receiving them."""
 
     async def _request_trade_ticks(self, request: RequestTradeTicks) -> None:
         past = await self._past(self.recording.past_trades(request.instrument_id, self._shift()), request)
@@ -149,15 +149,15 @@ class ReplayDataClient(LiveMarketDataClient):
         self._handle_bars(request.bar_type, past, request.id, request.start, None, request.params)
 
     async def _past(self, known: list[E], request: RequestTradeTicks | RequestBars) -> list[E]:
-        """Those that were asked for: since ``start``, and the last ``limit`` of these; once all of them are past."""
+        """Return the events since ``start``, at most the last ``limit`` of them, once all of them are past."""
         start_ns = 0 if request.start is None else dt_to_unix_nanos(request.start)
-        found = [event for event in known if event.ts_init >= start_ns]
-        if found:
-            await asyncio.sleep(max(0, found[-1].ts_init - self._clock.timestamp_ns()) / 1e9)
-        return found[-request.limit :] if request.limit else found
+        events = [event for event in known if event.ts_init >= start_ns]
+        if events:
+            await asyncio.sleep(max(0, events[-1].ts_init - self._clock.timestamp_ns()) / 1e9)
+        return events[-request.limit :] if request.limit else events
 
     def _shift(self) -> int:
-        """Fixed when it is first wanted."""
+        """Return the shift of all times, fixed at the first use."""
         if self.shift_ns is None:
             self.shift_ns = self._clock.timestamp_ns() + LEAD_NS - self.recording.first_ts
             self._log.info(f"{self.recording.source}: all times are shifted by {self.shift_ns} ns")
@@ -169,12 +169,12 @@ class ReplayDataClient(LiveMarketDataClient):
 
     async def _play(self, shift_ns: int) -> None:
         first_ns = self.recording.first_ts + shift_ns
-        self._say(shift_ns)
+        self._publish_playback(shift_ns)
         burst = 0
         for ts_init, together in self.recording.moments(shift_ns):
             due_ns = first_ns + (ts_init - first_ns) / self._speed
             burst += 1
-            # A sleep ends a little early or late by the loop's clock: asked again until the time has come.
+            # A sleep ends a little early or late by the loop's clock: wait again until the time has come.
             while (wait_ns := due_ns - self._clock.timestamp_ns()) > 0 or burst > LARGEST_BURST:
                 await asyncio.sleep(max(wait_ns, 0) / 1e9)
                 burst = 0
@@ -183,9 +183,9 @@ class ReplayDataClient(LiveMarketDataClient):
             self.played += sum(not isinstance(event, QuoteTick) for event in together)
         self.ended = True
         self._log.info(f"{self.recording.source}: all {self.played} events were played")
-        self._say(shift_ns)
+        self._publish_playback(shift_ns)
 
-    def _say(self, shift_ns: int) -> None:
+    def _publish_playback(self, shift_ns: int) -> None:
         recording = self.recording
         self._msgbus.publish(
             topic=PLAYBACK_TOPIC,
