@@ -1,4 +1,4 @@
-"""What a live run is told by its file: where data come from, where orders go, which model, which limits."""
+"""The settings of a live run: where data come from, where orders go, which model, which limits."""
 
 import hashlib
 from dataclasses import fields
@@ -40,7 +40,7 @@ class NodeSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     summary_file: str | None = None
     """Where the run's summary is written as JSON; None: nowhere, ``--json`` prints it."""
     settle_s: float = 1.0
-    """From the stop of strategies to the disconnection, for what the venue still has to say (seconds)."""
+    """From the stop of strategies to the disconnection, for what the venue still has to send (seconds)."""
 
     def __post_init__(self) -> None:
         levels = ("DEBUG", "INFO", "WARNING", "ERROR", "OFF")
@@ -104,7 +104,7 @@ class ReplayMarket(_Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         expect(self.speed >= 1, f"speed of at least 1 (data would age while they wait), was {self.speed:g}")
         expect(self.warm_up >= 0, f"warm_up of at least 0, was {self.warm_up}")
         expect(self.fee_bps is None or self.fee_bps >= 0, f"fee_bps of at least 0, was {self.fee_bps}")
-        self.instrument_options  # noqa: B018  (refuses what no instrument can have)
+        self.instrument_options  # noqa: B018  (raises for what no instrument can have)
         _ = self.read
 
     @property
@@ -123,8 +123,8 @@ class ReplayMarket(_Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @property
     def instrument_options(self) -> InstrumentOptions:
-        """What is said of the instruments, beyond their data."""
-        given = {each.name: getattr(self, each.name) for each in fields(InstrumentOptions)}
+        """What the file defines of the instruments, beyond their data."""
+        given = {field.name: getattr(self, field.name) for field in fields(InstrumentOptions)}
         return InstrumentOptions(**{**given, "instrument_definition": tuple(self.instrument_definition)})
 
 
@@ -151,8 +151,8 @@ class BinanceMarket(_Section, frozen=True, kw_only=True, forbid_unknown_fields=T
         expect(self.environment in known, f"environment of {' or '.join(known)}, was {self.environment!r}")
 
 
-class AdapterMarket(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="adapter", tag_field="kind"):
-    """``[market] kind = "adapter"``: any data client of NautilusTrader's, or one of your own."""
+class _Adapter(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A client of NautilusTrader's, or one of your own."""
 
     name: str
     """The client's name, by NautilusTrader's custom the venue's."""
@@ -164,6 +164,10 @@ class AdapterMarket(_Section, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Fields of the config."""
     config_env: dict[str, str] = {}
     """Fields whose values environment variables hold: field -> variable."""
+
+
+class AdapterMarket(_Adapter, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="adapter", tag_field="kind"):
+    """``[market] kind = "adapter"``: any data client."""
 
 
 class SandboxExecution(
@@ -191,28 +195,18 @@ class BinanceExecution(
     """``[execution] kind = "binance"``: real orders, in the environment and with the key of ``[market]``."""
 
     countdown_s: float = 5.0
-    """Between saying what will be traded and the start (seconds)."""
+    """Between announcing what will be traded and the start (seconds)."""
     leverages: dict[str, int] = {}
     """Symbol -> leverage that is set at the start."""
 
 
 class AdapterExecution(
-    _Section, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="adapter", tag_field="kind"
+    _Adapter, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="adapter", tag_field="kind"
 ):
-    """``[execution] kind = "adapter"``: real orders through any execution client; fields as of `AdapterMarket`."""
+    """``[execution] kind = "adapter"``: real orders through any execution client."""
 
-    name: str
-    """The client's name."""
-    factory: str
-    """``module:Class`` of the client's factory."""
-    config_path: str
-    """``module:Class`` of its config."""
-    config: dict[str, Any] = {}
-    """Fields of the config."""
-    config_env: dict[str, str] = {}
-    """Fields whose values environment variables hold: field -> variable."""
     countdown_s: float = 5.0
-    """Between saying what will be traded and the start (seconds)."""
+    """Between announcing what will be traded and the start (seconds)."""
 
 
 class ModelSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -258,7 +252,7 @@ class RiskSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     state_file: str | None = None
     """Keeps the day's P&L and whether trading was halted, for the next start."""
     check_every_ms: int = 200
-    """Time between two looks at P&L and kill file (milliseconds)."""
+    """Time between two checks of P&L and kill file (milliseconds)."""
 
     def __post_init__(self) -> None:
         loss = self.max_daily_loss
@@ -283,7 +277,7 @@ class MetricsSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields
     port: int
     """Where to listen; 0 takes any that is free, which is logged."""
     host: str = "127.0.0.1"
-    """At which address; ``0.0.0.0`` lets other machines look."""
+    """At which address; ``0.0.0.0`` lets other machines connect."""
 
 
 class ComponentSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -305,7 +299,7 @@ class LiveSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     execution: SandboxExecution | BinanceExecution | AdapterExecution
     """Where orders go."""
     model: ModelSettings
-    """Who is asked."""
+    """The model."""
     strategy: dict[str, Any]
     """Fields of the strategy's config; the instrument is the actor's."""
     risk: RiskSettings
@@ -344,5 +338,5 @@ class LiveSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @property
     def countdown_s(self) -> float:
-        """Wait between saying what will be traded and the start (seconds)."""
+        """Wait between announcing what will be traded and the start (seconds)."""
         return 0.0 if isinstance(self.execution, SandboxExecution) else self.execution.countdown_s
