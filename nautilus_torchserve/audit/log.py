@@ -21,7 +21,7 @@ class AuditLog(Protocol):
     """Records in the order in which they were appended; nothing is ever changed."""
 
     name: str
-    """Where it is, without passwords."""
+    """Path or URL of the log, without passwords."""
     last_hash: str | None
     """Hash of the chain of segments as of this log's last entry in it; None where a log has no chain."""
 

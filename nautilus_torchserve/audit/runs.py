@@ -1,4 +1,4 @@
-"""Which runs a log holds, and whether it holds all of a run."""
+"""Runs of a log, and the number of records that a run lacks."""
 
 from nautilus_torchserve.audit.log import AuditLog
 from nautilus_torchserve.audit.records import KINDS, STARTED, SessionRecord

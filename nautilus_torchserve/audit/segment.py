@@ -157,7 +157,7 @@ class Segment:
 
 
 class _Pending(io.RawIOBase):
-    """What Arrow has written and the disk has not."""
+    """Bytes that Arrow has written and the disk has not."""
 
     def __init__(self) -> None:
         self._data = bytearray()
@@ -203,10 +203,10 @@ def read_segment(path: Path) -> pa.Table:
 
 
 class StreamCheck(NamedTuple):
-    """How a stream compares with its sidecar."""
+    """The comparison of a stream with its sidecar."""
 
     expected: str = ""
-    """Of a stream that differs: what it should have; empty where they agree."""
+    """Expected value where a stream differs from its sidecar; empty where they agree."""
     got: str = ""
     is_truncated: bool = False
     is_confirmed: bool = True

@@ -24,7 +24,7 @@ class UnknownOrder(UserError, LookupError):
 
 @dataclass(frozen=True, eq=False)
 class OrderStory:
-    """One order's records, each in order of happening."""
+    """One order's records, every kind in order of time."""
 
     order_id: str
     run_id: str
@@ -39,12 +39,12 @@ class OrderStory:
 
     @property
     def filled(self) -> Decimal:
-        """Quantity in all."""
+        """Quantity of all fills."""
         return sum((Decimal(fill.quantity) for fill in self.fills), Decimal(0))
 
     @property
     def average_price(self) -> Decimal | None:
-        """Of all fills; None without any."""
+        """Average price of all fills; None without any."""
         value = sum((Decimal(fill.price) * Decimal(fill.quantity) for fill in self.fills), Decimal(0))
         return value / self.filled if self.filled else None
 
@@ -70,7 +70,7 @@ class OrderStory:
 
     @property
     def slippage_bps(self) -> Decimal | None:
-        """How much worse than `reference_price` the average fill is, bps; None where either is not known."""
+        """Difference by which the average fill is worse than `reference_price`, bps; None where either is not known."""
         price, reference = self.average_price, self.reference_price
         if price is None or not reference:
             return None

@@ -31,7 +31,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Verification:
-    """What a folder holds, compared with its chain."""
+    """The result of comparing a folder with its chain."""
 
     entries: int
     """Lines of the chain."""
@@ -40,7 +40,7 @@ class Verification:
     streams: int
     """Segments that are still written, or were left by a crash."""
     adopted: int
-    """Of the Parquet files those from before the folder had a chain: their hashes are of when it got one."""
+    """Parquet files from before the folder had a chain: their hashes are of when it got one."""
     unconfirmed: tuple[str, ...]
     """Streams whose writer crashed while it wrote its last records, which may be missing."""
     last_hash: str

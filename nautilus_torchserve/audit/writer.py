@@ -44,7 +44,7 @@ class Writer:
         self.dropped_since_ns: int | None = None
         """Time of the earliest of them, by the run's clock, Unix ns; None: there are none."""
         self.why = ""
-        """Why the first of them was not written."""
+        """Reason why the first of them was not written."""
         self._thread = threading.Thread(target=self._write_until_closed, daemon=True, name="audit writer")
         self._thread.start()
 

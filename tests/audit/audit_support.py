@@ -1,4 +1,4 @@
-"""Records of all kinds, and what the tests of the log share besides fixtures."""
+"""Records of all kinds, and helpers of the log's tests."""
 
 from typing import Any
 

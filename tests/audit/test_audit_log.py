@@ -1,4 +1,4 @@
-"""What is kept is read again to the last bit, wherever it is kept, and nothing that is there is touched."""
+"""Records are read back to the last bit from every kind of log, and existing records stay as they are."""
 
 import os
 import resource

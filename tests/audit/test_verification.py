@@ -1,4 +1,4 @@
-"""Whatever is done to a log's files afterwards is found, and named; what its writers do is not."""
+"""Every change of a log's files by others is found and named; what its writers do is not."""
 
 import os
 import shutil

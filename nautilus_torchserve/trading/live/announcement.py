@@ -1,4 +1,4 @@
-"""What a live run is about to trade, where, and within which limits, in words."""
+"""Announcement of what a live run is about to trade, where, and within which limits."""
 
 from nautilus_torchserve.trading.live.settings import BinanceMarket, LiveSettings, ReplayMarket
 

@@ -1,4 +1,4 @@
-"""Whether a live run still has its model: what failed since the last answer, and the state of each server."""
+"""Detection of a lost model: failures since the last response, and the state of each server."""
 
 from dataclasses import dataclass
 
@@ -13,11 +13,11 @@ class ModelOutage:
     """A model that a run has lost."""
 
     since_ns: int
-    """When the first request after the last answer failed, Unix ns."""
+    """Time at which the first request after the last response failed, Unix ns."""
     failed: int
     """Predictions that failed since then."""
     why: str
-    """Why no server is used; at most 200 characters a server."""
+    """Reason why no server is used; at most 200 characters a server."""
 
 
 class ModelWatch:

@@ -29,22 +29,22 @@ from nautilus_torchserve.trading.live.settings import LiveSettings
 from nautilus_torchserve.wire.errors import RequestError, SchemaMismatch, Unauthorized
 
 LOOK_EVERY_S = 0.05
-"""Between two looks at what is waited for (seconds)."""
+"""Interval between two checks of a condition (seconds)."""
 QUIET_NS = 200_000_000
-"""How long nothing happens before a run counts as settled (nanoseconds)."""
+"""Time without events after which a run counts as settled (nanoseconds)."""
 STOPPED_WITHIN_S = 30.0
 """Longest wait for the node's queues to end after a stop (seconds)."""
 
 
 class Parts(NamedTuple):
-    """What a run is made of."""
+    """The components of a run."""
 
     node: TradingNode
     guard: RiskGuard
     record: RunRecord
     lag: LoopLag
     ended: "asyncio.Queue[str]"
-    """Why to stop: of several reasons the first counts."""
+    """Reasons to stop: of several the first counts."""
 
 
 def run_live(

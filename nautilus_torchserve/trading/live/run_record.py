@@ -27,13 +27,13 @@ class RunRecord:
     Parameters
     ----------
     bus : MessageBus
-        Of the node.
+        The node's message bus.
     model : str
         Name of the model.
     instrument_ids : iterable of InstrumentId
-        What is traded.
+        The traded instruments.
     on_played : callable
-        Called, with why, when a replay has come to its end.
+        Called with the reason when a replay has come to its end.
     max_failures : int
         As `trading.live.model_outage.ModelWatch` takes it.
     """
@@ -61,9 +61,9 @@ class RunRecord:
         self.filled: dict[str, dict[str, Decimal]] = {}
         """Instrument -> side -> quantity filled, as the execution engine reported."""
         self.playback: Playback | None = None
-        """Of a replay, as last published."""
+        """State of a replay, as last published."""
         self.last_activity_ns = 0
-        """When data came, a request ended or an order changed for the last time, by the wall clock, Unix ns."""
+        """Time of the last data, end of a request or change of an order, by the wall clock, Unix ns."""
         self._on_played = on_played
         self._last_event: dict[InstrumentId, int] = {}
         self._last_ended: dict[InstrumentId, int] = {}

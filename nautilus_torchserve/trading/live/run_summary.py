@@ -1,4 +1,4 @@
-"""What a live run did, as one JSON object."""
+"""Summary of a live run as one JSON object."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -41,10 +41,10 @@ class RunFailed(UserError):
 
 @dataclass(frozen=True)
 class Ending:
-    """How a run ended."""
+    """The end of a run."""
 
     reason: str
-    """In words."""
+    """Reason, in words."""
     failed: bool
     """Whether the run did not end as its settings require."""
     flat: bool
@@ -64,10 +64,10 @@ def run_summary(
 ) -> dict[str, Any]:
     """Return the run in figures.
 
-    ``failures`` says why the run failed, in sentences; ``model_lost`` what is missing of the model at the end, and
-    ``audit`` of the audit log. ``fills_lost`` is what the execution engine reported and no order in its cache has,
-    which ought to be 0; ``position`` is the net position of each instrument at the end, ``filled`` what was bought and
-    sold of it.
+    ``failures`` are the reasons why the run failed, in sentences; ``model_lost`` is the outage of the model at the end,
+    ``audit`` the state of the audit log. ``fills_lost`` counts the fills that the execution engine reported and no
+    order in its cache has, which ought to be 0; ``position`` is the net position of each instrument at the end,
+    ``filled`` the quantities bought and sold of it.
     """
     orders = node.cache.orders()
     fills = sum(isinstance(event, OrderFilled) for order in orders for event in order.events)

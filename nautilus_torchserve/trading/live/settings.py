@@ -27,7 +27,7 @@ class NodeSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     log_level: str = "INFO"
     """Least level on stderr: DEBUG, INFO, WARNING, ERROR or OFF."""
     log_folder: str | None = None
-    """Where log files go as well; None: nowhere."""
+    """Folder for log files; None: none are written."""
     catalog: str | None = None
     """A NautilusTrader catalog that requests for history are answered from, as far as it reaches; None: the venue
     answers all of them."""
@@ -38,7 +38,7 @@ class NodeSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     flat_within_s: float = 10.0
     """Longest wait for positions and orders to be closed, at a stop and after a halt (seconds)."""
     summary_file: str | None = None
-    """Where the run's summary is written as JSON; None: nowhere, ``--json`` prints it."""
+    """File to which the run's summary is written as JSON; None: none, ``--json`` prints it."""
     settle_s: float = 1.0
     """From the stop of strategies to the disconnection, for what the venue still has to send (seconds)."""
 
@@ -59,30 +59,30 @@ class ReplayMarket(_Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     bars: list[str] = []
     """CSV files or catalogs of bars, one for each instrument."""
     instruments: list[str] = []
-    """Which instrument each of them is of, where a catalog holds several or a CSV does not say."""
+    """Instruments of these files, where a catalog holds several or a CSV does not name its own."""
     simulate: int = 0
     """Trades of the simulated market to play instead of recorded ones."""
     seed: int = 1
-    """Of that simulation."""
+    """Seed of that simulation."""
     speed: float = 1.0
     """1 plays in real time. Above it data come faster and are stamped ahead of the clock, so that ages and
-    deadlines say nothing."""
+    deadlines have no meaning."""
     warm_up: int = 0
     """Events before the first one played, which answer requests for history."""
     fee_bps: float | None = None
-    """Fee on each fill, bps of its value; None takes what the instrument's definition says, else 0.5."""
+    """Fee on each fill, bps of its value; None takes the value of the instrument's definition, else 0.5."""
     spread_bps: float = 1.0
     """Ask less bid around bars, which hold no quotes (bps of the price)."""
     bar: str | None = None
     """Length of the bars wanted, ``5-MINUTE``; None takes them as they are."""
     stamp: str = "open"
-    """Which end of its bar a CSV's stamp is, ``open`` or ``close``."""
+    """End of its bar that a CSV's stamp marks, ``open`` or ``close``."""
     timezone: str | None = None
     """IANA name of the zone of times without an offset from UTC; None takes them as UTC."""
     allow_jumps: bool = False
     """Whether prices that jump as at an unadjusted split are let through."""
     instrument_definition: list[str] = []
-    """What defines the instruments: this and the next six are fields of `InstrumentOptions`."""
+    """Definitions of the instruments: this and the next six are fields of `InstrumentOptions`."""
     tick_size: Decimal | None = None
     """Smallest price change."""
     lot_size: Decimal | None = None
@@ -92,7 +92,7 @@ class ReplayMarket(_Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     inverse: bool = False
     """Whether profit is paid in the base currency."""
     currency: str | None = None
-    """What the instruments are quoted in, where their symbols do not say."""
+    """Quote currency of the instruments, where their symbols do not name it."""
     margin: Decimal | None = None
     """Margin of a position as a share of its value."""
 
@@ -109,7 +109,7 @@ class ReplayMarket(_Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @property
     def read(self) -> ReadOptions:
-        """How to read the data.
+        """Options for reading the data.
 
         Raises
         ------
@@ -123,7 +123,7 @@ class ReplayMarket(_Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @property
     def instrument_options(self) -> InstrumentOptions:
-        """What the file defines of the instruments, beyond their data."""
+        """Definition of the instruments beyond their data."""
         given = {field.name: getattr(self, field.name) for field in fields(InstrumentOptions)}
         return InstrumentOptions(**{**given, "instrument_definition": tuple(self.instrument_definition)})
 
@@ -178,7 +178,7 @@ class SandboxExecution(
     balance: str = "10000 USDT"
     """The account at the start."""
     leverage: Decimal = Decimal(1)
-    """Of the account."""
+    """Leverage of the account."""
 
     def __post_init__(self) -> None:
         try:
@@ -275,9 +275,9 @@ class MetricsSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields
     """``[metrics]``: for Prometheus, see `trading.live.metrics.actor`."""
 
     port: int
-    """Where to listen; 0 takes any that is free, which is logged."""
+    """Port to listen on; 0 takes any that is free, which is logged."""
     host: str = "127.0.0.1"
-    """At which address; ``0.0.0.0`` lets other machines connect."""
+    """Address to listen on; ``0.0.0.0`` lets other machines connect."""
 
 
 class ComponentSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -295,9 +295,9 @@ class LiveSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """A whole file."""
 
     market: ReplayMarket | BinanceMarket | AdapterMarket
-    """Where data come from."""
+    """Source of the data."""
     execution: SandboxExecution | BinanceExecution | AdapterExecution
-    """Where orders go."""
+    """Destination of the orders."""
     model: ModelSettings
     """The model."""
     strategy: dict[str, Any]
@@ -307,11 +307,11 @@ class LiveSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     node: NodeSettings = NodeSettings()
     """The process."""
     audit: AuditSettings | None = None
-    """What is kept of the run; None: nothing."""
+    """The audit log of the run; None: none."""
     metrics: MetricsSettings | None = None
-    """What is exported of it; None: nothing."""
+    """The metrics that it exports; None: none."""
     actors: list[ComponentSettings] = []
-    """What runs beside ours."""
+    """Actors of your own."""
 
     def __post_init__(self) -> None:
         if isinstance(self.execution, BinanceExecution):
@@ -333,7 +333,7 @@ class LiveSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @property
     def sha256(self) -> str:
-        """Of all settings; the same settings, the same hash, in whatever order the file has them."""
+        """Hash of all settings; the same settings, the same hash, in whatever order the file has them."""
         return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()
 
     @property

@@ -82,7 +82,7 @@ def audited_run(
     submit_rate: str = "1000/00:00:01",
     **options: Any,
 ) -> Iterator[BacktestEngine]:
-    """An engine that has run; disposed of, and its actors with it, afterwards."""
+    """Yield an engine that has run; dispose of it and its actors afterwards."""
     trades = market or small_market()
     instrument = perpetual(trades.instrument, fee_bps=1.0)
     engine = BacktestEngine(

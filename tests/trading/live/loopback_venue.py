@@ -80,12 +80,12 @@ class LoopbackVenue:
 
     @property
     def http_url(self) -> str:
-        """Of the REST interface."""
+        """URL of the REST interface."""
         return f"http://{HOST}:{self._rest.server_address[1]}"
 
     @property
     def ws_url(self) -> str:
-        """Of the streams."""
+        """URL of the streams."""
         return f"ws://{HOST}:{self._stream.socket.getsockname()[1]}"
 
     def cut(self) -> None:
@@ -261,6 +261,6 @@ class LoopbackVenue:
             do_POST = do_PUT = do_DELETE = do_GET
 
             def log_message(self, *arguments: Any) -> None:
-                """Not on stderr."""
+                """Keep stderr clean."""
 
         return Handler

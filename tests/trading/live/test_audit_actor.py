@@ -39,7 +39,7 @@ COLUMNS = ("return_bps", "flow_imbalance", "relative_size", "relative_gap")
 
 
 def predictions(instrument: Instrument) -> list[Prediction]:
-    """Long at 40, nothing at 50, no answer at 60, short at 70; the end closes that."""
+    """Return predictions to go long at 40, nothing at 50, no response at 60, short at 70; the end closes that."""
     degraded = {
         "status": Status.DEGRADED,
         "ts_event": START + 6_000 * MS,

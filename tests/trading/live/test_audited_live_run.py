@@ -72,7 +72,7 @@ def trades() -> Trades:
 
 @pytest.fixture(scope="module")
 def catalog(trades: Trades, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What is played."""
+    """Catalog of the played trades."""
     folder = tmp_path_factory.mktemp("catalog")
     write_catalog(trades, perpetual(trades.instrument, 0.5), folder)
     return folder
@@ -202,7 +202,7 @@ def test_kill_9_of_a_live_run_costs_no_more_than_the_last_second(
 
 
 def watch(port: int, until_questions: int, within_s: float = 30.0) -> Samples:
-    """A scrape with at least so many questions in it."""
+    """Return a scrape that counts at least so many requests."""
     end = time.monotonic() + within_s
     while time.monotonic() < end:
         try:

@@ -31,7 +31,7 @@ def url(tick_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def lines(tmp_path: Path) -> Path:
-    """Where the witness writes."""
+    """File that the witness writes."""
     return tmp_path / "lines.jsonl"
 
 
@@ -233,7 +233,7 @@ def fates(lines: Path) -> list[list[str]]:
 
 
 def renew(server: TorchServe) -> None:
-    """As another process does; the inference token before is refused from now on."""
+    """Renew the key as another process does; the inference token before is refused from now on."""
     url = f"{server.management_url}/token?type=inference"
     with HttpSession() as session:
         api_key = read_key(server.home / KEY_FILE, "API").token

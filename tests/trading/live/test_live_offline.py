@@ -83,9 +83,9 @@ class Scene:
     """The run: its files, its phases and its events."""
 
     lines: Path
-    """Where the witness writes."""
+    """File that the witness writes."""
     summary_path: Path
-    """Where the run writes its summary."""
+    """File of the run's summary."""
     marks: dict[str, int] = field(default_factory=dict)
     """Phase -> lines written when it began."""
     status: int = -1

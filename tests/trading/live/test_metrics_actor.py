@@ -28,7 +28,7 @@ BTC = InstrumentId.from_str("BTCUSDT.BINANCE")
 
 
 def predictions(instrument: Instrument) -> list[Prediction]:
-    """Long on 1.0 at 40, no answer at 60, short on 1.1 at 70."""
+    """Return predictions to go long on 1.0 at 40, no response at 60, short on 1.1 at 70."""
     lost = {"status": Status.DEGRADED, "ts_event": START + 6_000 * MS, "ts_init": START + 6_004 * MS, "latency_ns": 0}
     return [
         prediction_on(40, 0.75, 0.125, instrument),

@@ -42,19 +42,19 @@ WINDOW = 32
 FIRST, COUNT = 40, 300
 """Questions of the recorded runs."""
 SHIFT = 7_000_000_000_000
-"""What was added to all times when they were played (nanoseconds)."""
+"""Shift of all times when they were played (nanoseconds)."""
 Tamper = Callable[[list[Prediction]], list[Prediction]]
 
 
 @pytest.fixture(scope="module")
 def trades() -> Trades:
-    """What is played: 4 trades a second."""
+    """The recorded market: 4 trades a second."""
     return load(None, 6000, 3).between(0, FIRST + COUNT)
 
 
 @pytest.fixture(scope="module")
 def played(trades: Trades) -> Trades:
-    """The same when it is played."""
+    """The same market, shifted to the time of its replay."""
     return replace(trades, ts_event=trades.ts_event + SHIFT, ts_init=trades.ts_init + SHIFT)
 
 

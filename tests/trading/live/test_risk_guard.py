@@ -34,16 +34,16 @@ class Run(NamedTuple):
 
     guard: RiskGuard
     reasons: list[str]
-    """What ``on_halt`` was called with."""
+    """Reasons that ``on_halt`` was called with."""
     quantities: list[Decimal]
-    """Of the orders, signed."""
+    """Signed quantities of the orders."""
     balance: Decimal
-    """Of the account at the end."""
+    """Balance of the account at the end."""
     open_positions: int
 
 
 def falling(start_ns: int, seconds: int = 100) -> Trades:
-    """One trade a second, each 10 USDT below the one before it, from 50,000 on."""
+    """Return one trade a second, each 10 USDT below the one before it, from 50,000 on."""
     ts = start_ns + np.arange(seconds, dtype=np.int64) * S
     return Trades(
         instrument=Instrument("BTCUSDT", "BINANCE", 2, 3),

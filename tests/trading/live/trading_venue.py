@@ -29,11 +29,11 @@ class TradingVenue(LoopbackVenue):
     def __init__(self, trades: Trades, position: Decimal = Decimal(0)) -> None:
         super().__init__(trades)
         self.position = position
-        """What the account holds."""
+        """Position of the account."""
         self.orders: list[dict[str, str]] = []
         """Orders as they came."""
         self.leverages: dict[str, int] = {}
-        """What was set, by symbol."""
+        """Leverage that was set, by symbol."""
         self._symbol = trades.instrument.symbol
         self._numbers = itertools.count(1)
 

@@ -37,17 +37,17 @@ ORDERS = "events.order.*"
 
 @dataclass(frozen=True)
 class AuditSummary:
-    """What became of a run's audit log."""
+    """The state of a run's audit log at its end."""
 
     log: str
-    """Where it is, without passwords."""
+    """URL of the log, without passwords."""
     run_id: str
     missing: int
     """Records that it lacks."""
     missing_since_ns: int | None
     """Time of the earliest of them, Unix ns; None: there are none, or it is not known."""
     why: str
-    """Why the first of them was not written."""
+    """Reason why the first of them was not written."""
     last_hash: str | None
     """Hash of the folder's chain after the run's last segment, see `audit.chain`; None for a database."""
 
@@ -62,13 +62,13 @@ class AuditActorConfig(ActorConfig, kw_only=True, frozen=True):
     models : list of str
         Whose calls to keep.
     instrument_ids : list of InstrumentId
-        What the run is about.
+        The traded instruments.
     source : str
         Where the data come from, in words.
     config_digest : str
         SHA-256 of the run's configuration.
     strategies : tuple of ImportableStrategyConfig
-        What trades; kept so that a backtest can do the same.
+        The strategies' configs; kept so that a backtest can do the same.
     flush_s : float
         Between two writings to the log, in (0, 1] (seconds of wall time): what a crash costs.
     """

@@ -70,9 +70,9 @@ class MetricsActor(Actor):
         self.handler_errors = 0
         """Exceptions in handlers of a live run, see `trading.isolate_errors`."""
         self.metrics = TradingMetrics(self._errors)
-        """What is counted."""
+        """The metrics that are exported."""
         self.port: int | None = None
-        """Where it listens; None while it does not."""
+        """Port that it listens on; None while it does not."""
         self._watched: Sequence[Counted] = ()
         self._looking: asyncio.TimerHandle | None = None
         self._topics = [

@@ -17,7 +17,7 @@ AGE_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.
 LAG_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
 STATES = ("closed", "half_open", "open")
-"""Of `ModelHealth.state`."""
+"""Values of `ModelHealth.state`."""
 NO_MODEL = "none"
 """Model and version of orders that were sent without a prediction."""
 

@@ -12,7 +12,7 @@ class OrderDifference:
     """An order that one side has and the other has not, or has otherwise."""
 
     ts_ns: int
-    """When it was sent, Unix ns, in the recorded run's time."""
+    """Time at which it was sent, Unix ns, in the recorded run's time."""
     strategy_id: str
     question: int | None
     """Number of the request whose response it was sent on; None without a prediction."""
@@ -23,7 +23,7 @@ class OrderDifference:
     backtest: str
     """The same of the backtest's."""
     explanation: str
-    """Why; empty where the records do not show it."""
+    """Reason; empty where the records do not show it."""
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,14 @@ class OrderParity:
     backtest: int
     """Orders of the backtest."""
     equal: int
-    """In both, with the same side, quantity, end, fills, price and fees."""
+    """Orders of both, with the same side, quantity, end, fills, price and fees."""
     most_apart_ns: int
     """By how much an equal order was sent earlier or later than in the backtest at most (nanoseconds)."""
     differences: tuple[OrderDifference, ...]
 
     @property
     def explained(self) -> bool:
-        """Whether each difference is."""
+        """Whether every difference is explained."""
         return all(difference.explanation for difference in self.differences)
 
 

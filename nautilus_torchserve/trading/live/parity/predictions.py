@@ -15,7 +15,7 @@ from nautilus_torchserve.trading.live.parity.recorded_run import NoParity
 from nautilus_torchserve.wire.errors import SchemaMismatch, UnknownModel
 
 ROWS = 8192
-"""Of one request."""
+"""Rows of one request."""
 
 
 @dataclass(frozen=True)
@@ -36,18 +36,18 @@ class PredictionParity:
     requests: int
     """Requests in the log."""
     features_equal: int
-    """Whose features are those of the data, to the bit."""
+    """Requests whose features are those of the data, to the bit."""
     answered: int
     """Requests with a response in the log."""
     outputs_equal: int
-    """Whose response is the model's for the features of the data, to the bit."""
+    """Requests whose response is the model's for the features of the data, to the bit."""
     differences: tuple[PredictionDifference, ...]
     outputs: tuple[dict[str, float], ...]
     """The model's outputs now [requests]; empty where there was no response."""
 
     @property
     def equal(self) -> bool:
-        """Whether all are."""
+        """Whether all predictions are."""
         return not self.differences
 
 

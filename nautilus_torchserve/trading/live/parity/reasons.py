@@ -1,4 +1,4 @@
-"""Why an order of a recorded run and that of its backtest differ: proven by the records, or not given."""
+"""Reasons why an order of a recorded run and that of its backtest differ: proven by the records, or not given."""
 
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -14,7 +14,7 @@ from nautilus_torchserve.trading.live.parity.sent_orders import Key, SentOrder, 
 
 _OK = "OK"
 _IN_FLIGHT, _TOO_OLD, _COOLDOWN = "an order is in flight", "older than max_age_ns", "within cooldown_ns"
-"""How strategies' reasons for doing nothing begin."""
+"""Beginnings of strategies' reasons for doing nothing."""
 
 
 class Market:
@@ -23,9 +23,9 @@ class Market:
     Parameters
     ----------
     trades : Trades
-        As recorded.
+        The trades as recorded.
     shift_ns : int
-        What is added to their times.
+        Shift that is added to their times.
     tick : int
         The instrument's, in steps of 10**-price_precision.
     """

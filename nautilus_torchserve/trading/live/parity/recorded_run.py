@@ -29,7 +29,7 @@ class NoParity(UserError, ValueError):
 
 @dataclass(frozen=True, eq=False)
 class RecordedRun:
-    """What a run did, each kind in order of happening, or what a backtest of it did."""
+    """Records of a run or of its backtest, every kind in order of time."""
 
     requests: tuple[RequestRecord, ...]
     decisions: tuple[DecisionRecord, ...]
@@ -46,11 +46,11 @@ class Recorded:
     """Its begin."""
     run: RecordedRun
     shift_ns: int
-    """What was added to the times of the data."""
+    """Shift that was added to the times of the data (nanoseconds)."""
     sha256: str
-    """Of the data that were played; empty where they came as they happened."""
+    """Hash of the played data; empty where they came from a venue."""
     until_ns: int
-    """When it was stopped, or of one that crashed its last record, Unix ns."""
+    """Time of its stop, or of the last record of a run that crashed, Unix ns."""
     lost: int
     """Records that are missing from the log."""
 

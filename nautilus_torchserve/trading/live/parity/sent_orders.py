@@ -1,4 +1,4 @@
-"""The orders of a run, each with the decision that it was sent on and what came of it."""
+"""The orders of a run, each with the decision that it was sent on and its outcome."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -17,21 +17,21 @@ class Key(NamedTuple):
     model: str
     """Empty for orders that were sent without a prediction."""
     ts_event: int
-    """Of the event that the prediction is about, Unix ns; 0 without a prediction."""
+    """Time of the event that the prediction is about, Unix ns; 0 without a prediction."""
     question: int
     """Number of the request; -1 without one."""
     number: int
-    """Which one of those that are alike otherwise, from 0."""
+    """Position among those that are otherwise equal, from 0."""
 
 
 @dataclass(frozen=True, eq=False)
 class SentOrder:
-    """An order and what came of it."""
+    """An order and its outcome."""
 
     key: Key
     order_id: str
     ts_ns: int
-    """When it was sent, Unix ns."""
+    """Time at which it was sent, Unix ns."""
     closed_ns: int
     """Time of its last event, Unix ns."""
     side: str
@@ -39,17 +39,17 @@ class SentOrder:
     ended: str
     """``FILLED``, or the last event."""
     reason: str
-    """Why it was rejected or denied; else empty."""
+    """Reason why it was rejected or denied; else empty."""
     filled: Decimal
-    """Quantity in all."""
+    """Quantity of all fills."""
     value: Decimal
-    """Of all fills, in quote currency."""
+    """Value of all fills, in quote currency."""
     fees: Decimal
-    """In all."""
+    """Fees of all fills."""
 
     @property
     def price(self) -> Decimal | None:
-        """On average; None without a fill."""
+        """Average price; None without a fill."""
         return self.value / self.filled if self.filled else None
 
     def __str__(self) -> str:

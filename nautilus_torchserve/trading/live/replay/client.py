@@ -29,7 +29,7 @@ from nautilus_torchserve.trading.live.settings import ReplayMarket
 
 E = TypeVar("E", TradeTick, Bar)
 PLAYBACK_TOPIC = "replay.playback"
-"""Where `Playback`s are published: when it begins and when it has ended."""
+"""Topic of `Playback`s, which are published when a replay begins and when it has ended."""
 LEAD_NS = 200_000_000
 """From the first subscription to the first event: time for the others to subscribe, too (nanoseconds)."""
 LARGEST_BURST = 64
@@ -38,14 +38,14 @@ LARGEST_BURST = 64
 
 @dataclass(frozen=True)
 class Playback:
-    """What is played."""
+    """State of a replay of recorded data."""
 
     shift_ns: int
-    """What was added to all recorded times."""
+    """Shift that was added to all recorded times (nanoseconds)."""
     source: str
-    """Where it was recorded."""
+    """Source of the recorded data."""
     sha256: str
-    """Of the recorded values, as recorded."""
+    """Hash of the recorded values, as recorded."""
     events: int
     """Handed over so far, quotes not counted."""
     ended: bool
@@ -58,7 +58,7 @@ class ReplayDataClientConfig(LiveDataClientConfig, kw_only=True, frozen=True):
     Parameters
     ----------
     market : ReplayMarket
-        What to play, and how fast.
+        The data to play, and their speed.
     """
 
     market: ReplayMarket
@@ -103,9 +103,9 @@ class ReplayDataClient(LiveMarketDataClient):
         )
         self.recording = recording
         self.shift_ns: int | None = None
-        """What is added to all recorded times; None before the first subscription."""
+        """Shift of all recorded times (nanoseconds); None before the first subscription."""
         self.played = 0
-        """Events handed over so far, quotes not counted."""
+        """Events published so far, quotes not counted."""
         self.ended = False
         """Whether those were all."""
         self._speed = speed

@@ -30,7 +30,7 @@ NO_OPTIONS = InstrumentOptions()
 CHUNK = 32
 """Trades made into objects at a time: some 0.2 ms, during which the event loop waits."""
 Moment = tuple[int, list[Data]]
-"""When, Unix ns, and what is received then."""
+"""A time, Unix ns, and the data that are received then."""
 
 
 class RecordedTrades:
@@ -39,11 +39,11 @@ class RecordedTrades:
     Parameters
     ----------
     trades : Trades
-        All there are.
+        All trades, the warm-up's too.
     warm_up : int
-        The first so many are not played.
+        Number of trades at the beginning that are not played.
     options : InstrumentOptions, optional
-        What is known of the instrument, beyond its data.
+        Definition of the instrument beyond its data.
     fee_bps : float, optional
         Fee on each fill; None takes the definition's.
 
@@ -65,13 +65,13 @@ class RecordedTrades:
         instrument = resolve(trades, options, fee_bps).instrument
         self._trades, self._warm_up = conform(trades, instrument), warm_up
         self.instruments = [instrument]
-        """What was traded."""
+        """Instruments of the recording."""
         self.source = trades.source
-        """Where it was recorded."""
+        """Source of the data."""
         self.sha256 = trades.sha256
-        """Of the values as recorded, the warm-up's too."""
+        """Hash of the values as recorded, the warm-up's too."""
         self.first_ts = int(trades.ts_init[warm_up])
-        """When the first trade after the warm-up was received, as recorded, Unix ns."""
+        """Time at which the first trade after the warm-up was received, as recorded, Unix ns."""
 
     @cached_property
     def _quotes(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -90,7 +90,7 @@ class RecordedTrades:
                 yield trade.ts_init, [trade, quote]
 
     def past_trades(self, instrument_id: InstrumentId, shift_ns: int) -> list[TradeTick]:
-        """Return those of the warm-up."""
+        """Return the events of the warm-up."""
         if instrument_id != self.instruments[0].id:
             return []
         return trade_ticks(_later(self._trades.between(0, self._warm_up), shift_ns))
@@ -110,7 +110,7 @@ class RecordedBars:
     warm_up : int
         Bars of each that are not played.
     spread_bps : float
-        Of the quotes around them.
+        Spread of the quotes around them.
     options, fee_bps
         As of `RecordedTrades`.
 
@@ -138,13 +138,13 @@ class RecordedBars:
             bar_type(instrument.id, series.interval_ns)
             for instrument, series in zip(self.instruments, bars, strict=True)
         ]
-        """What was traded."""
+        """Instruments of the recording."""
         self.source = ", ".join(series.source for series in bars)
-        """Where they were recorded."""
+        """Sources of the data."""
         self.sha256 = "+".join(series.sha256 for series in bars)
-        """Of the values as recorded, the warm-up's too."""
+        """Hash of the values as recorded, the warm-up's too."""
         self.first_ts = min(int(series.ts_event[warm_up]) for series in bars)
-        """When the first bar after the warm-up closed, as recorded, Unix ns."""
+        """Time at which the first bar after the warm-up closed, as recorded, Unix ns."""
 
     def moments(self, shift_ns: int) -> Iterator[Moment]:
         """Yield what is played, in order of time; at one time all bars, then the quotes, as in a backtest."""
@@ -163,7 +163,7 @@ class RecordedBars:
         return []
 
     def past_bars(self, of_type: BarType, shift_ns: int) -> list[Bar]:
-        """Return those of the warm-up."""
+        """Return the events of the warm-up."""
         for series, known in zip(self._bars, self._types, strict=True):
             if known == of_type:
                 return bar_objects(_later_bars(series.between(0, self._warm_up), shift_ns), of_type)
@@ -171,7 +171,7 @@ class RecordedBars:
 
 
 Recording = RecordedTrades | RecordedBars
-"""What a replay plays."""
+"""A recording that a replay can play."""
 
 
 def load_recording(market: ReplayMarket) -> Recording:

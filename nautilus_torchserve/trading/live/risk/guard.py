@@ -65,7 +65,7 @@ class RiskGuard(Actor):
     ----------
     config : RiskGuardConfig
     day : TradingDay
-        What came before.
+        State that earlier runs of the day left.
     on_halt : callable
         Called with the reason, once.
     """
@@ -75,7 +75,7 @@ class RiskGuard(Actor):
         self.halted = ""
         """Why trading was halted in this run; empty while it was not."""
         self.handler_errors = 0
-        """Exceptions in here, each of which halts."""
+        """Exceptions in handlers; every one of them halts."""
         self._day = day
         self._on_halt = on_halt
         self._carried = day.pnl
@@ -86,7 +86,7 @@ class RiskGuard(Actor):
 
     @property
     def pnl(self) -> Decimal:
-        """Of the UTC day, as last looked at (account currency)."""
+        """P&L of the UTC day at the last check (account currency)."""
         return self._day.pnl
 
     def on_start(self) -> None:

@@ -15,7 +15,7 @@ from nautilus_trader.model.orders import Order
 from nautilus_trader.system.kernel import NautilusKernel
 
 ENDPOINT = "RiskEngine.execute"
-"""Where strategies send their commands."""
+"""Endpoint to which strategies send their commands."""
 
 
 class OrderLimits:

@@ -1,4 +1,4 @@
-"""What is remembered of a day from one run to the next: its P&L and whether trading was halted."""
+"""State of a day that is kept from one run to the next: its P&L and whether trading was halted."""
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
