@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -99,15 +99,7 @@ def run_summary(
         },
         "flat": ending.flat,
         "halted": guard.halted,
-        "replay": None
-        if playback is None
-        else {
-            "source": playback.source,
-            "sha256": playback.sha256,
-            "shift_ns": playback.shift_ns,
-            "events": playback.events,
-            "ended": playback.ended,
-        },
+        "replay": None if playback is None else asdict(playback),
         **record.summary(),
         "orders": len(orders),
         "orders_by_status": Counter(order.status_string() for order in orders),

@@ -19,7 +19,7 @@ class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """A table of the file; a field that it does not know is an error."""
 
 
-class NodeSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class NodeSettings(_Section, frozen=True, kw_only=True):
     """``[node]``: the process."""
 
     trader_id: str = "LIVE-001"
@@ -51,7 +51,7 @@ class NodeSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         expect(self.settle_s >= 0, f"settle_s of at least 0, was {self.settle_s:g}")
 
 
-class ReplayMarket(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="replay", tag_field="kind"):
+class ReplayMarket(_Section, frozen=True, kw_only=True, tag="replay", tag_field="kind"):
     """``[market] kind = "replay"``: recorded data, as if they came in now."""
 
     trades: str | None = None
@@ -128,7 +128,7 @@ class ReplayMarket(_Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return InstrumentOptions(**{**given, "instrument_definition": tuple(self.instrument_definition)})
 
 
-class BinanceMarket(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="binance", tag_field="kind"):
+class BinanceMarket(_Section, frozen=True, kw_only=True, tag="binance", tag_field="kind"):
     """``[market] kind = "binance"``: Binance's USDT futures.
 
     Even data want a key: NautilusTrader's adapter reads the account's fee tier with the instruments.
@@ -151,7 +151,7 @@ class BinanceMarket(_Section, frozen=True, kw_only=True, forbid_unknown_fields=T
         expect(self.environment in known, f"environment of {' or '.join(known)}, was {self.environment!r}")
 
 
-class _Adapter(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class _Adapter(_Section, frozen=True, kw_only=True):
     """A client of NautilusTrader's, or one of your own."""
 
     name: str
@@ -166,13 +166,11 @@ class _Adapter(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Fields whose values environment variables hold: field -> variable."""
 
 
-class AdapterMarket(_Adapter, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="adapter", tag_field="kind"):
+class AdapterMarket(_Adapter, frozen=True, kw_only=True, tag="adapter", tag_field="kind"):
     """``[market] kind = "adapter"``: any data client."""
 
 
-class SandboxExecution(
-    _Section, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="sandbox", tag_field="kind"
-):
+class SandboxExecution(_Section, frozen=True, kw_only=True, tag="sandbox", tag_field="kind"):
     """``[execution] kind = "sandbox"``: paper trading, orders meet the quotes here."""
 
     balance: str = "10000 USDT"
@@ -189,9 +187,7 @@ class SandboxExecution(
         expect(self.leverage > 0, f"leverage above 0, was {self.leverage}")
 
 
-class BinanceExecution(
-    _Section, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="binance", tag_field="kind"
-):
+class BinanceExecution(_Section, frozen=True, kw_only=True, tag="binance", tag_field="kind"):
     """``[execution] kind = "binance"``: real orders, in the environment and with the key of ``[market]``."""
 
     countdown_s: float = 5.0
@@ -200,16 +196,14 @@ class BinanceExecution(
     """Symbol -> leverage that is set at the start."""
 
 
-class AdapterExecution(
-    _Adapter, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="adapter", tag_field="kind"
-):
+class AdapterExecution(_Adapter, frozen=True, kw_only=True, tag="adapter", tag_field="kind"):
     """``[execution] kind = "adapter"``: real orders through any execution client."""
 
     countdown_s: float = 5.0
     """Between announcing what will be traded and the start (seconds)."""
 
 
-class ModelSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ModelSettings(_Section, frozen=True, kw_only=True):
     """``[model]``: the model, and the actor that uses it."""
 
     kind: str
@@ -237,7 +231,7 @@ class ModelSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=T
         return self.actor.get("model", spec_of(self.kind).name)
 
 
-class RiskSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RiskSettings(_Section, frozen=True, kw_only=True):
     """``[risk]``: limits beyond the strategy's own ``max_position``."""
 
     max_order_submit_rate: str = "10/00:00:01"
@@ -262,7 +256,7 @@ class RiskSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             expect(most > 0, f"max_notional_per_order of {instrument_id} above 0, was {most}")
 
 
-class AuditSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class AuditSettings(_Section, frozen=True, kw_only=True):
     """``[audit]``: a log of every request and decision, see `trading.live.audit.actor`."""
 
     url: str
@@ -271,7 +265,7 @@ class AuditSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Between two writings, in (0, 1] (seconds): what a crash costs."""
 
 
-class MetricsSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class MetricsSettings(_Section, frozen=True, kw_only=True):
     """``[metrics]``: for Prometheus, see `trading.live.metrics.actor`."""
 
     port: int
@@ -280,7 +274,7 @@ class MetricsSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields
     """Address to listen on; ``0.0.0.0`` lets other machines connect."""
 
 
-class ComponentSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ComponentSettings(_Section, frozen=True, kw_only=True):
     """``[[actors]]``: an actor of your own beside ours."""
 
     path: str
@@ -291,7 +285,7 @@ class ComponentSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fiel
     """Fields of the config."""
 
 
-class LiveSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class LiveSettings(_Section, frozen=True, kw_only=True):
     """A whole file."""
 
     market: ReplayMarket | BinanceMarket | AdapterMarket

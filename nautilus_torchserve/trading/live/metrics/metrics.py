@@ -1,6 +1,7 @@
 """The trading side's own metrics: what there is to scrape, and how it is counted."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 
 from nautilus_trader.model.events import OrderEvent, OrderFilled
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -34,68 +35,38 @@ class TradingMetrics:
     def __init__(self, handler_errors: Callable[[], Mapping[str, int]]) -> None:
         self.registry = CollectorRegistry()
         self.registry.register(_HandlerErrors(handler_errors))
+        counter, gauge = partial(Counter, registry=self.registry), partial(Gauge, registry=self.registry)
+        histogram = partial(Histogram, registry=self.registry)
         by_server, by_order = ("model", "url"), ("model", "version", "instrument_id")
-        self._latency = Histogram(
-            "model_request_latency_seconds",
-            "Wall time of a call to a model.",
-            by_server,
-            buckets=LATENCY_S,
-            registry=self.registry,
+        self._latency = histogram(
+            "model_request_latency_seconds", "Wall time of a call to a model.", by_server, buckets=LATENCY_S
         )
-        self._rows = Histogram(
-            "model_request_rows", "Questions in one request.", ("model",), buckets=ROWS, registry=self.registry
+        self._rows = histogram("model_request_rows", "Questions in one request.", ("model",), buckets=ROWS)
+        self._errors = counter("model_request_errors", "Calls to a model that failed.", (*by_server, "kind"))
+        self._questions = counter(
+            "model_questions", "Questions by what became of them: ANSWERED, LATE, EXPIRED, FAILED.", ("model", "fate")
         )
-        self._errors = Counter(
-            "model_request_errors", "Calls to a model that failed.", (*by_server, "kind"), registry=self.registry
-        )
-        self._questions = Counter(
-            "model_questions",
-            "Questions by what became of them: ANSWERED, LATE, EXPIRED, FAILED.",
-            ("model", "fate"),
-            registry=self.registry,
-        )
-        self._predictions = Counter(
-            "model_predictions", "Predictions published.", (*by_order, "status"), registry=self.registry
-        )
-        self._age = Histogram(
+        self._predictions = counter("model_predictions", "Predictions published.", (*by_order, "status"))
+        self._age = histogram(
             "model_prediction_age_seconds",
             "Age of a good prediction's newest event when it is published.",
             by_order,
             buckets=AGE_S,
-            registry=self.registry,
         )
-        self._breaker = Gauge(
-            "model_breaker_state",
-            "1 for the state that a server's circuit breaker is in.",
-            (*by_server, "state"),
-            registry=self.registry,
+        self._breaker = gauge(
+            "model_breaker_state", "1 for the state that a server's circuit breaker is in.", (*by_server, "state")
         )
-        self._serving = Gauge(
-            "model_version_info",
-            "1 for the version that answers at a server.",
-            (*by_server, "version", "digest"),
-            registry=self.registry,
+        self._serving = gauge(
+            "model_version_info", "1 for the version that answers at a server.", (*by_server, "version", "digest")
         )
-        self._orders = Counter(
-            "trading_order_events", "Events of orders.", (*by_order, "event"), registry=self.registry
+        self._orders = counter("trading_order_events", "Events of orders.", (*by_order, "event"))
+        self._fills = counter("trading_fills", "Fills.", (*by_order, "side"))
+        self._filled = counter("trading_filled_quantity", "Quantity filled, base currency.", (*by_order, "side"))
+        self._position = gauge(
+            "trading_position", "Net position by who opened it, base currency, short below 0.", by_order
         )
-        self._fills = Counter("trading_fills", "Fills.", (*by_order, "side"), registry=self.registry)
-        self._filled = Counter(
-            "trading_filled_quantity", "Quantity filled, base currency.", (*by_order, "side"), registry=self.registry
-        )
-        self._position = Gauge(
-            "trading_position",
-            "Net position by who opened it, base currency, short below 0.",
-            by_order,
-            registry=self.registry,
-        )
-        self._halts = Counter("trading_halts", "Orders to stop trading.", registry=self.registry)
-        self._lag = Histogram(
-            "event_loop_lag_seconds",
-            "How late the event loop runs what is due.",
-            buckets=LAG_S,
-            registry=self.registry,
-        )
+        self._halts = counter("trading_halts", "Orders to stop trading.")
+        self._lag = histogram("event_loop_lag_seconds", "How late the event loop runs what is due.", buckets=LAG_S)
         self._versions: dict[tuple[str, str], tuple[str, str]] = {}
 
     def record_call(self, call: InferenceCall) -> None:

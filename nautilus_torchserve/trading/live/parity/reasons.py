@@ -1,6 +1,5 @@
 """Reasons why an order of a recorded run and that of its backtest differ: proven by the records, or not given."""
 
-from dataclasses import dataclass, field
 from decimal import Decimal
 
 import numpy as np
@@ -57,17 +56,11 @@ class Market:
         return price == (Decimal(ask) + worse if side == "BUY" else Decimal(bid) - worse)
 
 
-@dataclass(frozen=True, eq=False)
 class _Side:
     """One of the two runs."""
 
-    run: RecordedRun
-    decisions: dict[Key, DecisionRecord] = field(init=False)
-    orders: dict[Key, SentOrder] = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "decisions", keyed_decisions(self.run))
-        object.__setattr__(self, "orders", sent_orders(self.run))
+    def __init__(self, run: RecordedRun) -> None:
+        self.run, self.decisions, self.orders = run, keyed_decisions(run), sent_orders(run)
 
     def before(self, decision: DecisionRecord) -> SentOrder | None:
         """Return the same strategy's last order before a decision."""
