@@ -1,4 +1,4 @@
-"""Trading days: where one ends and how many a year has."""
+"""Trading calendars: ends of trading days, and their number per year."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ _SECOND_NS = 1_000_000_000
 
 @dataclass(frozen=True)
 class TradingCalendar:
-    """The times at which an account is valued once a day."""
+    """Trading days of an account."""
 
     name: str
-    """Text for reports: ``every day of the week``."""
+    """Description: ``every day of the week``."""
     days_a_year: int
-    """Days by which ratios are annualised."""
+    """Number of days by which ratios are annualised."""
     timezone: str
     """IANA name of the time zone in which a day ends."""
     closes_at: int
@@ -64,4 +64,4 @@ EQUITY_SESSIONS = TradingCalendar("UTC days with events", 252, "UTC", 24, every_
 
 def widest(calendars: Iterable[TradingCalendar]) -> TradingCalendar:
     """Return the calendar of an account that trades on several: the one with the most days a year."""
-    return max(calendars, key=lambda each: each.days_a_year)
+    return max(calendars, key=lambda calendar: calendar.days_a_year)

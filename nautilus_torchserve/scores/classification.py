@@ -1,4 +1,4 @@
-"""Scores of a classifier's predictions and probabilities, as scikit-learn defines it.
+"""Scores of a classifier's predictions and probabilities, as scikit-learn defines them.
 
 Tables are confusion matrices [..., actual, predicted]: leading axes are resamples, or there are none.
 """
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 CALIBRATION_BINS = 15
 """Bins of a reliability diagram, as many as Guo et al. 2017 use for the expected calibration error."""
 _LEAST = 1e-12
-"""Probabilities are held above this before their logarithm is taken."""
+"""Lower bound of probabilities before their logarithm is taken."""
 
 
 def confusion_matrix(actual: NDArray[np.integer], predicted: NDArray[np.integer], classes: int) -> NDArray[np.int64]:
@@ -25,11 +25,11 @@ class ClassScores:
     """Per class [..., k]; NaN where a ratio's denominator is zero."""
 
     support: NDArray[np.int64]
-    """Outcomes of the class."""
+    """Number of outcomes of the class."""
     precision: NDArray[np.float64]
-    """Share of the predictions of the class that was right."""
+    """Share of the class's predictions that are correct."""
     recall: NDArray[np.float64]
-    """Share of the outcomes of the class that was predicted."""
+    """Share of the class's outcomes that were predicted."""
     f1: NDArray[np.float64]
     """2*tp / (2*tp + fp + fn); NaN for a class neither seen nor predicted."""
 
@@ -64,30 +64,28 @@ class Calibration:
     confidence: NDArray[np.float64]
     """Their mean probability of the predicted class."""
     accuracy: NDArray[np.float64]
-    """The share of them that was right."""
+    """Share of correct predictions."""
     ece: float
     """Expected calibration error; NaN without predictions."""
 
     def rows(self, right: str = "right") -> list[dict[str, float | int]]:
-        """Return the bins that hold something, in plain JSON types; ``right`` names the share that was right."""
+        """Return the non-empty bins in plain JSON types; ``right`` names the share of correct predictions."""
         return [
             {
-                "above": float(self.edges[at]),
-                "to": float(self.edges[at + 1]),
-                "count": int(self.counts[at]),
-                "confidence": float(self.confidence[at]),
-                right: float(self.accuracy[at]),
+                "above": float(self.edges[index]),
+                "to": float(self.edges[index + 1]),
+                "count": int(self.counts[index]),
+                "confidence": float(self.confidence[index]),
+                right: float(self.accuracy[index]),
             }
-            for at in np.flatnonzero(self.counts)
+            for index in np.flatnonzero(self.counts)
         ]
 
 
 def calibration(
     confidence: NDArray[np.float64], right: NDArray[np.bool_], edges: NDArray[np.float64] | int = CALIBRATION_BINS
 ) -> Calibration:
-    """Compute reliability and expected calibration error.
-
-    Guo et al. 2017, "On Calibration of Modern Neural Networks", eq. 3.
+    """Return reliability and expected calibration error (Guo et al. 2017, "On Calibration of Modern Neural Networks").
 
     Parameters
     ----------
@@ -110,7 +108,7 @@ def calibration(
 
 
 def log_losses(probabilities: NDArray[np.float64], labels: NDArray[np.integer]) -> NDArray[np.float64]:
-    """Return the negative logarithm of the probability [n, classes] of each label [n], in nats."""
+    """Return the negative logarithm of the probability [n, classes] that each label [n] was given, in nats."""
     return -np.log(np.maximum(probabilities[np.arange(len(labels)), labels], _LEAST))
 
 

@@ -1,4 +1,4 @@
-"""Errors of forecasts of a number, and whether they have its sign."""
+"""Errors of numeric forecasts, and the accuracy of their sign."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -28,7 +28,9 @@ def test_a_catalog_gives_back_what_was_written(predictions: list[Prediction], tm
     back = [custom.data for custom in catalog.query(Prediction)]
 
     assert back == predictions
-    assert [(each.ts_event, each.ts_init) for each in back] == [(each.ts_event, each.ts_init) for each in predictions]
+    assert [(each.ts_event, each.ts_init) for each in back] == [
+        (prediction.ts_event, prediction.ts_init) for prediction in predictions
+    ]
     assert list(back[0].outputs) == ["buy", "sell", "hold"]
 
 
@@ -42,7 +44,7 @@ def test_bytes_give_back_what_was_packed(predictions: list[Prediction]) -> None:
 
 
 def test_each_instrument_has_a_topic_of_its_own() -> None:
-    ours, theirs = InstrumentId.from_str("BTCUSDT.BINANCE"), InstrumentId.from_str("ETHUSDT.BINANCE")
+    btc, eth = InstrumentId.from_str("BTCUSDT.BINANCE"), InstrumentId.from_str("ETHUSDT.BINANCE")
 
-    assert prediction_type(ours) == prediction_type(InstrumentId.from_str("BTCUSDT.BINANCE"))
-    assert prediction_topic(ours) != prediction_topic(theirs)
+    assert prediction_type(btc) == prediction_type(InstrumentId.from_str("BTCUSDT.BINANCE"))
+    assert prediction_topic(btc) != prediction_topic(eth)

@@ -39,7 +39,7 @@ def unused_url() -> str:
     return f"http://127.0.0.1:{free_ports(1)[0]}"
 
 
-def test_answers_are_those_of_the_server_bit_for_bit(tick_server: TorchServe, rows: np.ndarray) -> None:
+def test_responses_are_those_of_the_server_bit_for_bit(tick_server: TorchServe, rows: np.ndarray) -> None:
     async def scenario(probe: DispatcherProbe) -> None:
         await probe.available()
         for row in rows[:200]:
@@ -54,7 +54,7 @@ def test_answers_are_those_of_the_server_bit_for_bit(tick_server: TorchServe, ro
     assert set(probe.outcomes().values()) == {RequestOutcome.ANSWERED}
     for call in probe.calls:
         assert (call.url, call.version, call.digest) == (tick_server.inference_url, expected.version, expected.digest)
-        numbers = [each.number for each in call.requests]
+        numbers = [request.number for request in call.requests]
         assert numbers == sorted(numbers, reverse=True)
         for name, values in call.outputs.items():
             np.testing.assert_array_equal(values, expected.outputs[name][numbers])
@@ -76,7 +76,7 @@ def test_a_call_in_flight_blocks_nothing_and_queued_requests_go_into_the_next(pr
 
     probe = run_dispatcher(config(proxy.url, live={"max_rows": 3}), scenario)
 
-    assert [[each.number for each in call.requests] for call in probe.calls] == [[2, 1], [0], [5, 4, 3]]
+    assert [[request.number for request in call.requests] for call in probe.calls] == [[2, 1], [0], [5, 4, 3]]
     assert [set(call.outcomes) for call in probe.calls] == [
         {RequestOutcome.EXPIRED},
         {RequestOutcome.ANSWERED},
@@ -85,7 +85,7 @@ def test_a_call_in_flight_blocks_nothing_and_queued_requests_go_into_the_next(pr
     assert [bool(call.sent_ns) for call in probe.calls] == [False, True, True]
 
 
-def test_late_answers_are_dropped_and_late_requests_are_not_sent(proxy: Proxy, rows: np.ndarray) -> None:
+def test_late_responses_are_dropped_and_late_requests_are_not_sent(proxy: Proxy, rows: np.ndarray) -> None:
     async def scenario(probe: DispatcherProbe) -> None:
         await probe.available()
         proxy.hold()
@@ -199,7 +199,7 @@ def test_after_an_outage_only_new_requests_are_sent(proxy: Proxy, rows: np.ndarr
     assert probe.states() == ["half_open", "closed", "open", "half_open", "closed"]
 
 
-def test_late_answers_open_the_breaker(proxy: Proxy, rows: np.ndarray) -> None:
+def test_late_responses_open_the_breaker(proxy: Proxy, rows: np.ndarray) -> None:
     async def scenario(probe: DispatcherProbe) -> None:
         await probe.available()
         await probe.predict(rows[0])
@@ -337,11 +337,11 @@ def test_closing_ends_open_requests_and_delivers_nothing_afterwards(proxy: Proxy
     probe = run_dispatcher(config(proxy.url), scenario)
 
     assert probe.outcomes() == {0: RequestOutcome.FAILED, 1: RequestOutcome.FAILED}
-    assert [each.number for each in probe.calls[0].requests] == [1, 0]
+    assert [request.number for request in probe.calls[0].requests] == [1, 0]
     assert "Stopped" in probe.calls[0].error
 
 
-def test_an_archive_in_this_process_answers_like_a_server(
+def test_archive_in_this_process_responds_like_a_server(
     tick_archive: Path, tick_server: TorchServe, rows: np.ndarray
 ) -> None:
     async def scenario(probe: DispatcherProbe) -> None:

@@ -1,4 +1,4 @@
-"""Two versions of a model behind one actor: whom orders belong to, who is asked about what, and what is kept of it."""
+"""Two versions of a model behind one actor: attribution of orders, routing of requests, and stored call windows."""
 
 import json
 import shutil
@@ -68,7 +68,7 @@ def test_an_order_tells_the_split_that_it_is_a_part_of(
         ({"version": "1.0"}, r"expected no version \(the split says which\), got '1.0'"),
     ],
 )
-def test_settings_that_make_no_sense_with_splits_are_refused(wrong: dict, message: str) -> None:
+def test_settings_that_contradict_splits_are_refused(wrong: dict, message: str) -> None:
     good = {"url": "http://127.0.0.1:8080", "traffic": "sqlite:///x.db", "instrument_id": ids(SIM)[0]}
 
     InferenceActorConfig(**good)
@@ -134,8 +134,8 @@ def run(trades: Trades, settings: BacktestSettings, folder: Path) -> Ran:
     (instrument,) = market.instruments
     with built(inline_config(market, folder), [instrument]) as (node, engine):
         bus = engine.kernel.msgbus
-        said: list[Prediction] = []
-        bus.subscribe(topic=prediction_topic(instrument.id), handler=said.append)
+        predictions: list[Prediction] = []
+        bus.subscribe(topic=prediction_topic(instrument.id), handler=predictions.append)
         closed: list[PositionClosed] = []
         bus.subscribe(
             topic="events.position.*",
@@ -145,8 +145,8 @@ def run(trades: Trades, settings: BacktestSettings, folder: Path) -> Ran:
         assert kept is not None
         engine.add_actor(OutcomeRecorder(kept))
         node.run()
-        found = only_actor(engine, InferenceActor)
-        return Ran(engine.cache.orders(), said, closed, found)
+        actor = only_actor(engine, InferenceActor)
+        return Ran(engine.cache.orders(), predictions, closed, actor)
 
 
 @pytest.mark.slow
@@ -157,11 +157,11 @@ def test_time_slices_change_an_instruments_version_but_never_with_a_position_ope
     slice_ns = int(trades.ts_event[-1] - trades.ts_event[0]) // 12
     split = start(url, split_settings.model, 0.5, unit=Unit.TIME, slice_ns=slice_ns)
 
-    settings = replace(split_settings, cooldown_ns=0, latency_ns=300_000_000)  # some answers are always under way
+    settings = replace(split_settings, cooldown_ns=0, latency_ns=300_000_000)  # some responses are always pending
 
     ran = run(trades, settings, tmp_path / "catalog")
 
-    assert {each.split for each in ran.predictions} == {"exp-1"}
+    assert {prediction.split for prediction in ran.predictions} == {"exp-1"}
     changes = 0
     for before, after in zip(ran.predictions, ran.predictions[1:], strict=False):
         if before.version != after.version:
@@ -170,14 +170,16 @@ def test_time_slices_change_an_instruments_version_but_never_with_a_position_ope
             assert not any(event.ts_opened < asked_ns < event.ts_closed for event in ran.closed)
             assert after.version == split.version_for("", after.feature_ts)
     assert changes >= 2
-    assert any(each.pending_version_change for each in ran.predictions)
-    assert 0 < sum(each.status == Status.SUPERSEDED for each in ran.predictions) < 100
+    assert any(prediction.pending_version_change for prediction in ran.predictions)
+    assert 0 < sum(prediction.status == Status.SUPERSEDED for prediction in ran.predictions) < 100
     opened = Counter[str]()
     for event in ran.closed:
         version = ran.tags(event.opening_order_id)["version"]
         opened[version] += 1
         assert ran.tags(event.closing_order_id).get("version", version) == version  # none where the strategy stops
-        meanwhile = [each for each in ran.predictions if event.ts_opened < each.ts_init < event.ts_closed]
+        meanwhile = [
+            prediction for prediction in ran.predictions if event.ts_opened < prediction.ts_init < event.ts_closed
+        ]
         assert {each.version for each in meanwhile if each.status == Status.OK} <= {version}
     assert opened["1.0"] > 2
     assert opened["1.1"] > 2
@@ -187,8 +189,8 @@ def test_time_slices_change_an_instruments_version_but_never_with_a_position_ope
         assert [each.pnl for each in kept] == [event.realized_pnl.as_double() for event in ran.closed]
         assert {each.version for each in store.read(ScoredPrediction, "exp-1")} == {"1.0", "1.1"}
         windows = store.read(CallWindow, "exp-1")
-        assert sum(each.requests for each in windows) == len(ran.predictions) + len(ran.actor.pending)
-        assert {each.version for each in windows} == {"1.0", "1.1"}
+        assert sum(window.requests for window in windows) == len(ran.predictions) + len(ran.actor.pending)
+        assert {window.version for window in windows} == {"1.0", "1.1"}
 
 
 @pytest.mark.slow
@@ -215,7 +217,7 @@ def test_a_withdrawn_version_is_left_in_the_middle_of_a_run_whatever_is_open(
     market: Trades, split_settings: BacktestSettings, url: str
 ) -> None:
     start(url, split_settings.model, 1.0, kind=Kind.CANARY)
-    trades, asked = market.between(0, 1280), list[int]()
+    trades, requested = market.between(0, 1280), list[int]()
 
     with TrafficStore(url) as store:
 
@@ -223,23 +225,23 @@ def test_a_withdrawn_version_is_left_in_the_middle_of_a_run_whatever_is_open(
             if done == total // 2:
                 store.end("exp-1", State.WITHDRAWN)
                 until(lambda: store.users(split_settings.model, "1.1") == [])
-                asked.append(sum(each.requests for each in store.read(CallWindow, "exp-1")))
+                requested.append(sum(each.requests for each in store.read(CallWindow, "exp-1")))
 
         result = run_backtest(trades, split_settings, withdraw)
 
         windows = [*store.read(CallWindow, "exp-1"), *store.read(CallWindow, "")]
     calls = Counter[tuple[str, str]]()
-    for each in windows:
-        calls[each.split, each.version] += each.requests
+    for window in windows:
+        calls[window.split, window.version] += window.requests
     assert not result.gave_up
-    assert calls == {("exp-1", "1.1"): asked[0], ("", "1.0"): 1280 - WINDOW - asked[0]}
-    assert abs(asked[0] - (640 - WINDOW)) <= 1
+    assert calls == {("exp-1", "1.1"): requested[0], ("", "1.0"): 1280 - WINDOW - requested[0]}
+    assert abs(requested[0] - (640 - WINDOW)) <= 1
     before = result.fills[result.fills["ts_ns"] < trades.ts_init[639]]
     assert before["quantity"].where(before["side"] == "BUY", -before["quantity"]).sum() != 0
 
 
 @pytest.mark.slow
-def test_a_challenger_that_dies_fails_alone_and_ends_nothing(
+def test_challenger_that_dies_fails_alone(
     market: Trades,
     split_settings: BacktestSettings,
     url: str,
@@ -263,7 +265,7 @@ def test_a_challenger_that_dies_fails_alone_and_ends_nothing(
 
         windows = store.read(CallWindow, "exp-1")
     assert not result.gave_up
-    assert result.failed == sum(each.errors for each in windows) == pytest.approx(320, abs=2)
+    assert result.failed == sum(window.errors for window in windows) == pytest.approx(320, abs=2)
     assert "UnknownModel" in result.last_error
     assert result.predictions["trade"].iloc[-1] > 1270
 

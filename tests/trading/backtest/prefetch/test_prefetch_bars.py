@@ -1,4 +1,4 @@
-"""Prefetched runs on bars are inline runs, windows that no model answers included."""
+"""Prefetched runs on bars equal inline runs, refused windows included."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -38,16 +38,16 @@ def both(bars: Sequence[Bars], settings: BarBacktestSettings) -> BacktestResult:
     """The inline run, after the prefetched one was found to be the same."""
     inline = run_backtest(bars, settings)
     beforehand = run_backtest(bars, replace(settings, mode="prefetch"))
-    for ours, theirs in zip(beforehand.instruments, inline.instruments, strict=True):
+    for left, right in zip(beforehand.instruments, inline.instruments, strict=True):
         for name in ("fills", "equity"):
-            pd.testing.assert_frame_equal(getattr(ours, name), getattr(theirs, name), check_exact=True)
+            pd.testing.assert_frame_equal(getattr(left, name), getattr(right, name), check_exact=True)
         pd.testing.assert_frame_equal(
-            ours.predictions.drop(columns="latency_ns"), theirs.predictions.drop(columns="latency_ns"), check_exact=True
+            left.predictions.drop(columns="latency_ns"), right.predictions.drop(columns="latency_ns"), check_exact=True
         )
         for name in ("orders", "positions", "failed", "refused", "without_volume", "not_arrived"):
-            assert getattr(ours, name) == getattr(theirs, name), name
-        assert repr(ours.statistics) == repr(theirs.statistics)  # some are NaN
-        for one, other in zip(ours.past_trades, theirs.past_trades, strict=True):
+            assert getattr(left, name) == getattr(right, name), name
+        assert repr(left.statistics) == repr(right.statistics)  # some are NaN
+        for one, other in zip(left.past_trades, right.past_trades, strict=True):
             np.testing.assert_array_equal(one.row, other.row)
             assert {**vars(one), "row": None} == {**vars(other), "row": None}
     for name in ("balance", "gave_up", "last_error", "last_refusal", "currency"):
@@ -56,7 +56,7 @@ def both(bars: Sequence[Bars], settings: BarBacktestSettings) -> BacktestResult:
 
 
 @pytest.mark.parametrize("latency_ns", [0, 10 * MS])
-def test_on_several_instruments_with_breaks_and_windows_that_no_model_answers(
+def test_several_instruments_with_breaks_and_refused_windows(
     bar_settings: BarBacktestSettings, latency_ns: int
 ) -> None:
     quiet, split = silent(market("ETHUSDT", 240, seed=2), 90, 155), reverse_split(market("SOLUSDT", 240, seed=3), 150)
@@ -64,22 +64,22 @@ def test_on_several_instruments_with_breaks_and_windows_that_no_model_answers(
 
     inline = both(bars, replace(bar_settings, latency_ns=latency_ns, max_failures=5))
 
-    assert [each.without_volume for each in inline.instruments] == [0, 6, 0]
-    assert [each.refused for each in inline.instruments] == [0, 0, 59]
+    assert [instrument.without_volume for instrument in inline.instruments] == [0, 6, 0]
+    assert [instrument.refused for instrument in inline.instruments] == [0, 0, 59]
     assert "BadWindow" in inline.last_refusal
-    assert all(len(each.fills) > 20 for each in inline.instruments)
+    assert all(len(instrument.fills) > 20 for instrument in inline.instruments)
     assert inline.instruments[0].not_arrived == 1
 
 
-def test_where_one_answer_is_due_when_the_wait_for_other_bars_ends(bar_settings: BarBacktestSettings) -> None:
+def test_response_due_when_the_wait_for_other_bars_ends(bar_settings: BarBacktestSettings) -> None:
     late = market("ETHUSDT", 160, seed=2)
     bars = [market("BTCUSDT", 160), replace(late, ts_event=late.ts_event + 5 * MS)]
 
     inline = both(bars, replace(bar_settings, latency_ns=10 * MS, batch_wait_ns=5 * MS))
 
-    for each in inline.instruments:
-        assert (each.fills["ts_ns"] % MS == 0).all()
-        assert len(each.fills) > 20
+    for instrument in inline.instruments:
+        assert (instrument.fills["ts_ns"] % MS == 0).all()
+        assert len(instrument.fills) > 20
 
 
 @pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 3])
@@ -88,9 +88,9 @@ def test_through_a_queue(bar_settings: BarBacktestSettings, slow: Path, workers:
 
     inline = both([market("BTCUSDT", 200), market("ETHUSDT", 200, seed=2)], settings)
 
-    overtaken = any((np.diff(each.predictions["bar"]) < 0).any() for each in inline.instruments)
+    overtaken = any((np.diff(instrument.predictions["bar"]) < 0).any() for instrument in inline.instruments)
     assert overtaken == (workers > 1)
-    assert all(len(each.fills) > 10 for each in inline.instruments)
+    assert all(len(instrument.fills) > 10 for instrument in inline.instruments)
 
 
 @pytest.mark.slow

@@ -32,16 +32,16 @@ TEXTS = tuple(LabelledText(label, f"{label} news") for label in SIGNS)
 
 def receipt_bars(bars: Bars, headlines: list[Headline]) -> np.ndarray:
     """Position of the bar that each headline is received in [n]."""
-    return np.searchsorted(bars.ts_event, [each.ts_init for each in headlines])
+    return np.searchsorted(bars.ts_event, [headline.ts_init for headline in headlines])
 
 
 def test_the_demos_headlines_are_enough_balanced_and_about_the_coin() -> None:
     texts = load_labelled_texts(DEMO)
 
     assert len(texts) >= 150
-    assert set(Counter(each.label for each in texts).values()) == {len(texts) // 3}
-    assert len({each.text.lower() for each in texts}) == len(texts)
-    assert all("sim" in each.text.lower() or "foundation" in each.text.lower() for each in texts)
+    assert set(Counter(text.label for text in texts).values()) == {len(texts) // 3}
+    assert len({text.text.lower() for text in texts}) == len(texts)
+    assert all("sim" in text.text.lower() or "foundation" in text.text.lower() for text in texts)
 
 
 def test_no_model_was_trained_on_the_demos_headlines() -> None:
@@ -59,12 +59,12 @@ def test_the_seed_decides() -> None:
     assert first[1] != other[1]
 
 
-def test_simulated_bars_and_headlines_say_what_they_are() -> None:
+def test_simulated_bars_and_headlines_are_marked_as_simulated() -> None:
     bars, headlines = simulate_news(500, TEXTS, 7, instrument=Instrument("ABC", "XYZ", 2, 0))
 
     assert check_bars(bars).simulated
     assert bars.source == "simulated bars with simulated news (seed 7)"
-    assert {(each.source, each.instrument_ids) for each in headlines} == {("simulated", ("ABC.XYZ",))}
+    assert {(headline.source, headline.instrument_ids) for headline in headlines} == {("simulated", ("ABC.XYZ",))}
 
 
 @settings(max_examples=40)
@@ -81,17 +81,19 @@ def test_a_headline_is_received_between_two_closes_of_the_market(
 
     bars, headlines = simulate_news(count, TEXTS, seed, config)
 
-    received = [each.ts_init for each in headlines]
+    received = [headline.ts_init for headline in headlines]
     assert received == sorted(received)
-    assert all(each.ts_init - each.ts_event == delay_ns for each in headlines)
-    assert all(each.ts_event > START_NS and each.ts_init < bars.ts_event[-1] for each in headlines)
-    assert not set(bars.ts_event.tolist()) & {time for each in headlines for time in (each.ts_event, each.ts_init)}
+    assert all(headline.ts_init - headline.ts_event == delay_ns for headline in headlines)
+    assert all(headline.ts_event > START_NS and headline.ts_init < bars.ts_event[-1] for headline in headlines)
+    assert not set(bars.ts_event.tolist()) & {
+        time for headline in headlines for time in (headline.ts_event, headline.ts_init)
+    }
 
 
 def test_arrivals_are_poisson() -> None:
     bars, headlines = simulate_news(200_000, TEXTS, 1, NewsSimulatorConfig(mean_bars_between=10.0))
 
-    gaps = np.diff([each.ts_event for each in headlines]) / bars.interval_ns
+    gaps = np.diff([headline.ts_event for headline in headlines]) / bars.interval_ns
 
     assert gaps.mean() == pytest.approx(10, rel=0.03)
     assert gaps.std() == pytest.approx(10, rel=0.05)
@@ -100,13 +102,13 @@ def test_arrivals_are_poisson() -> None:
 
 @settings(max_examples=50)
 @given(st.integers(1, 200), st.integers(0, 2**32), st.integers(0, 40))
-def test_no_bar_that_opened_before_a_headlines_receipt_knows_what_it_says(count: int, seed: int, cut: int) -> None:
+def test_bars_opened_before_a_headlines_receipt_do_not_react_to_it(count: int, seed: int, cut: int) -> None:
     texts = [LabelledText("positive" if number % 2 else "neutral", str(number)) for number in range(1_000)]
     config = NewsSimulatorConfig(mean_bars_between=4.0, impact_bps=500.0)
     bars, headlines = simulate_news(count, texts, seed, config)
-    changed = {each.text for each in headlines[cut:]} - {each.text for each in headlines[:cut]}
+    changed = {headline.text for headline in headlines[cut:]} - {headline.text for headline in headlines[:cut]}
 
-    otherwise = [replace(each, label="negative") if each.text in changed else each for each in texts]
+    otherwise = [replace(text, label="negative") if text.text in changed else text for text in texts]
     other, same = simulate_news(count, otherwise, seed, config)
 
     places = zip(receipt_bars(bars, headlines), headlines, strict=True)
@@ -149,7 +151,7 @@ def test_longer_bars_have_their_news_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
         ({"mean_bars_between": 0.0}, "expected mean_bars_between above 0, got 0.0"),
         ({"delay_ns": 0}, r"expected delay_ns of at least 1 \(nothing is known at once\), got 0"),
@@ -158,8 +160,8 @@ def test_longer_bars_have_their_news_too() -> None:
         ({"decay": 1.5}, "expected decay above 0 and at most 1, got 1.5"),
     ],
 )
-def test_news_that_cannot_be_is_refused(change: dict, says: str) -> None:
-    with pytest.raises(ValueError, match=says):
+def test_invalid_news_config_is_refused(change: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         NewsSimulatorConfig(**change)
 
 
@@ -177,7 +179,7 @@ def test_a_drift_fits_its_bars(drift: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
         ("", "expected at least one labelled headline, got none"),
         ("label,text\n", "expected at least one labelled headline, got none"),
@@ -187,9 +189,9 @@ def test_a_drift_fits_its_bars(drift: np.ndarray) -> None:
         ("label,text\npositive,Up, and away\n", "line 2: expected 2 cells, got"),
     ],
 )
-def test_labelled_headlines_that_cannot_be_read_are_refused(tmp_path: Path, content: str, says: str) -> None:
+def test_labelled_headlines_that_cannot_be_read_are_refused(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "texts.csv"
     path.write_text(content)
 
-    with pytest.raises(BadData, match=says):
+    with pytest.raises(BadData, match=message):
         load_labelled_texts(path)

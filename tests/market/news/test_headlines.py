@@ -36,17 +36,21 @@ def as_csv(headlines: list[Headline], path: Path) -> Path:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["Text", "Source", "Instrument_IDs", "TS_Event", "TS_Init"])
-        for each in headlines:
-            writer.writerow([each.text, each.source, ";".join(each.instrument_ids), each.ts_event, each.ts_init])
+        for headline in headlines:
+            writer.writerow(
+                [headline.text, headline.source, ";".join(headline.instrument_ids), headline.ts_event, headline.ts_init]
+            )
     return path
 
 
 def as_jsonl(headlines: list[Headline], path: Path) -> Path:
     keys = ("title", "source", "symbols", "published", "received")
     with path.open("w", encoding="utf-8", newline="") as file:
-        for each in headlines:
-            values = (each.text, each.source, each.instrument_ids, each.ts_event, each.ts_init)
-            file.write(json.dumps(dict(zip(keys, values, strict=True)), ensure_ascii=len(each.text) % 2 == 0) + "\n")
+        for headline in headlines:
+            values = (headline.text, headline.source, headline.instrument_ids, headline.ts_event, headline.ts_init)
+            file.write(
+                json.dumps(dict(zip(keys, values, strict=True)), ensure_ascii=len(headline.text) % 2 == 0) + "\n"
+            )
     return path
 
 
@@ -90,13 +94,13 @@ def test_every_way_to_write_a_time_is_the_same_time(tmp_path: Path, stamp: str) 
     assert load_headlines(path, SIM, delay_ns=5) == [at(T)]
 
 
-def test_a_day_alone_is_over_before_anything_of_it_is_known(tmp_path: Path) -> None:
+def test_date_without_a_time_is_known_at_the_end_of_its_day(tmp_path: Path) -> None:
     rows = ("date,text,received", "2024-01-01,Up,2024-01-02T00:00:07Z", "2024-01-03T10:00,Down,2024-01-03")
     path = written(tmp_path, "\n".join(rows))
 
     headlines = load_headlines(path, SIM)
 
-    assert [(each.ts_event - T, each.ts_init - T) for each in headlines] == [
+    assert [(headline.ts_event - T, headline.ts_init - T) for headline in headlines] == [
         (DAY, DAY + 7 * SECOND),
         (2 * DAY + 10 * HOUR, 3 * DAY),
     ]
@@ -182,10 +186,13 @@ MIXED = (
 def test_of_other_instruments_only_what_names_ours_too_is_kept(tmp_path: Path, column: str) -> None:
     headlines = load_headlines(written(tmp_path, MIXED.replace("symbol", column)), SIM, delay_ns=0)
 
-    assert [(each.text, each.instrument_ids) for each in headlines] == [("both", (SIM, "ETHUSD.SIM")), ("bare", (SIM,))]
+    assert [(headline.text, headline.instrument_ids) for headline in headlines] == [
+        ("both", (SIM, "ETHUSD.SIM")),
+        ("bare", (SIM,)),
+    ]
 
 
-def test_a_symbol_with_a_point_may_be_the_one_asked_for(tmp_path: Path) -> None:
+def test_symbol_with_a_point_may_be_the_requested_one(tmp_path: Path) -> None:
     path = written(tmp_path, f"text,date,ticker\nUp,{T_S},BRK.B\n")
 
     assert load_headlines(path, "BRK.B.XNYS", delay_ns=5) == [at(T, names=("BRK.B.XNYS",))]
@@ -197,7 +204,7 @@ RECEIVED = f"text,published,received\nUp,{T_S},{T_S}\n"
 
 
 @pytest.mark.parametrize(
-    ("text", "instrument_id", "delay_ns", "says"),
+    ("text", "instrument_id", "delay_ns", "message"),
     [
         ("", SIM, 0, "expected at least one headline, got an empty file"),
         ("text,date\n", SIM, 0, "expected at least one headline, got only a header"),
@@ -249,11 +256,11 @@ RECEIVED = f"text,published,received\nUp,{T_S},{T_S}\n"
     ],
 )
 def test_a_bad_file_is_refused_with_its_place(
-    tmp_path: Path, text: str, instrument_id: str | None, delay_ns: int | None, says: str
+    tmp_path: Path, text: str, instrument_id: str | None, delay_ns: int | None, message: str
 ) -> None:
     path = written(tmp_path, text)
 
-    with pytest.raises(BadData, match=re.escape(says)) as caught:
+    with pytest.raises(BadData, match=re.escape(message)) as caught:
         load_headlines(path, instrument_id, delay_ns)
 
     assert path.name in str(caught.value) or instrument_id == "SIMUSD"
@@ -279,7 +286,7 @@ def test_nothing_is_received_before_it_is_published(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
         ({"text": " \n"}, "expected a headline's text, got"),
         ({"source": "\udc80"}, "expected a headline's source in Unicode characters"),
@@ -289,8 +296,8 @@ def test_nothing_is_received_before_it_is_published(tmp_path: Path) -> None:
         ({"ts_event": -1}, "published in 1970 or later, got -1 ns"),
     ],
 )
-def test_a_headline_that_cannot_be_is_refused(change: dict, says: str) -> None:
+def test_invalid_headline_is_refused(change: dict, message: str) -> None:
     values = {"text": "Up", "source": "", "instrument_ids": (SIM,), "ts_event": T, "ts_init": T, **change}
 
-    with pytest.raises(BadData, match=says):
+    with pytest.raises(BadData, match=message):
         Headline(**values)
