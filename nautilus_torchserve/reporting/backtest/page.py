@@ -87,7 +87,7 @@ def render(data: ReportData, summary: Mapping[str, Any]) -> str:
         lead=escape(_lead(data)),
         banner=(_ruin(data, summary) if data.ruined_ns is not None else "")
         + (_BANNER if data.simulated else "")
-        + _warnings(data),
+        + "".join(f'<p class="banner loud" role="alert">{escape(warning)}</p>' for warning in data.warnings),
         key_figures=_key_figures(summary),
         price=_price(data, summary, "price" in drawn),
         equity=chart("equity", f"Marked to market in {data.currency}; drawdown from the highest value so far.", "tall")
@@ -117,10 +117,6 @@ def _ruin(data: ReportData, summary: Mapping[str, Any]) -> str:
 def _lead(data: ReportData) -> str:
     parts = [data.instrument_id, *(data.data[key] for key in ("Period", "Source") if key in data.data)]
     return " \N{MIDDLE DOT} ".join(parts)
-
-
-def _warnings(data: ReportData) -> str:
-    return "".join(f'<p class="banner loud" role="alert">{escape(warning)}</p>' for warning in data.warnings)
 
 
 def _key_figures(summary: Mapping[str, Any]) -> str:

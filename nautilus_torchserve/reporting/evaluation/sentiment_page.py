@@ -88,7 +88,15 @@ def render(evaluation: Mapping[str, Any]) -> str:
         key_figures=_key_figures(evaluation),
         scores=chart("scores", "Accuracy on the held-out sentences.", "small")
         + scores_table(evaluation["scores"], evaluation["bootstrap"]),
-        gains=gains_table(evaluation["gains"]) + _baseline_notes(),
+        gains=gains_table(evaluation["gains"])
+        + note_list(
+            [
+                "Word list: some 350 good and bad words, with negations and the movements of burdens inverted.",
+                "Head on the frozen encoder: a logistic regression on the mean state of the pretrained encoder.",
+                "A gain is significant where its interval excludes zero.",
+            ],
+            "Baselines",
+        ),
         classes=matrix_table(np.array(evaluation["confusion"], np.int64), tuple(classes))
         + classes_table(evaluation["per_class"]),
         calibration=_calibration(evaluation["calibration"], drawn),
@@ -138,17 +146,6 @@ def _key_figures(evaluation: Mapping[str, Any]) -> str:
         ),
     ]
     return "\n".join(cards)
-
-
-def _baseline_notes() -> str:
-    return note_list(
-        [
-            "Word list: some 350 good and bad words, with negations and the movements of burdens inverted.",
-            "Head on the frozen encoder: a logistic regression on the mean state of the pretrained encoder.",
-            "A gain is significant where its interval excludes zero.",
-        ],
-        "Baselines",
-    )
 
 
 def _calibration(calibration: Mapping[str, Any], drawn: Container[str]) -> str:

@@ -56,7 +56,7 @@ def evaluate(split: DatasetSplit, train: NDArray[np.float32], test: NDArray[np.f
         "log_loss": {
             "best_baseline": best_loss,
             "gain": scores[best_loss]["log_loss"] - model_scores["log_loss"],
-            "interval": _log_loss_gain(blocks, labels, model, baselines[best_loss]),
+            "interval": interval(blocks.means(_losses(labels, baselines[best_loss]) - _losses(labels, model))),
         },
     }
     trade_probability = np.delete(test, HOLD, axis=1).max(axis=1)
@@ -84,11 +84,6 @@ def _macro_f1_gain(blocks: Blocks, labels: NDArray[np.int64], model: Forecast, b
         return macro_f1(np.tensordot(blocks.times, np.array(tables), axes=1))  # of (resamples, 3, 3)
 
     return interval(resampled(model.answers) - resampled(baseline.answers))
-
-
-def _log_loss_gain(blocks: Blocks, labels: NDArray[np.int64], model: Forecast, baseline: Forecast) -> list[float]:
-    """Interval of log loss of baseline less model, both on the same blocks."""
-    return interval(blocks.means(_losses(labels, baseline) - _losses(labels, model)))
 
 
 def _losses(labels: NDArray[np.int64], forecast: Forecast) -> NDArray[np.float64]:
