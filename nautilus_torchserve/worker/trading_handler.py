@@ -26,7 +26,8 @@ from nautilus_torchserve.wire.errors import (
     ResponseTooLarge,
 )
 from nautilus_torchserve.wire.response import DecodedRequest, encode_binary, encode_json
-from nautilus_torchserve.worker import failures, limits, worker_socket
+from nautilus_torchserve.worker import limits, worker_socket
+from nautilus_torchserve.worker.failures import as_request_error, log_traceback
 from nautilus_torchserve.worker.request_headers import (
     BODY,
     accepts_binary,
@@ -214,7 +215,7 @@ class TradingHandler:
         for index, request in requests.items():
             self._answer({index: request}, answers)
         if all(self.context.get_response_status(index)[0] == HTTPStatus.OK for index in requests):
-            failures.log_traceback(failure, f"a batch of {len(requests)} requests, each of which could be answered,")
+            log_traceback(failure, f"a batch of {len(requests)} requests, each of which could be answered,")
 
     def _encode(self, index: int, table: NDArray[np.float32], request: ParsedRequest) -> bytes:
         if request.binary:
@@ -234,7 +235,7 @@ class TradingHandler:
         return answer
 
     def _fail(self, index: int, error: Exception) -> bytes:
-        refusal = failures.as_request_error(error, self.context.get_request_id(index))
+        refusal = as_request_error(error, self.context.get_request_id(index))
         self.context.set_response_status(refusal.code, refusal.reason, index)
         self._label(index, JSON)
         return refusal.body()

@@ -14,12 +14,12 @@ def explained_section(data: ReportData) -> tuple[str, Figures]:
     if data.explained is None:
         return "", {}
     if isinstance(data.explained, str):
-        return _section(words(data.explained)), {}
+        return _trade_section(words(data.explained)), {}
     picture, figures = explanation_picture(data.explained["explanation"], "explanation")
-    return _section(f'<p class="lead">{escape(_lead(data.explained))}</p>' + picture), figures
+    return _trade_section(f'<p class="lead">{escape(_trade_lead(data.explained))}</p>' + picture), figures
 
 
-def _lead(explained: Mapping[str, Any]) -> str:
+def _trade_lead(explained: Mapping[str, Any]) -> str:
     trade, currency = explained["trade"], explained["currency"]
     which = "the most profitable on news" if trade["texts"] else "the most profitable"
     return (
@@ -30,5 +30,5 @@ def _lead(explained: Mapping[str, Any]) -> str:
     )
 
 
-def _section(content: str) -> str:
+def _trade_section(content: str) -> str:
     return f"<section>\n<h2>What one trade rested on</h2>\n{content}\n</section>"

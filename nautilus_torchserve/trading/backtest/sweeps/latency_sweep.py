@@ -80,7 +80,6 @@ def sweep_latencies(
     run: Callable[[Settings], BacktestResult],
     settings: Settings,
     latencies_ns: Sequence[int],
-    on_done: Callable[[int, int], None] | None = None,
 ) -> LatencySweep:
     """Run the same backtest at each latency, constant in place of the settings' own or of their profile.
 
@@ -92,8 +91,6 @@ def sweep_latencies(
         Runs a backtest over its data: ``lambda changed: run_backtest(trades, changed)``.
     latencies_ns : sequence of int
         At least two, increasing.
-    on_done : callable, optional
-        Called with the number of backtests done and of all.
 
     Raises
     ------
@@ -112,8 +109,6 @@ def sweep_latencies(
         result = run(kept)
         subject = subject or subject_of(result, kept)
         runs.append(LatencyRun(one.latency_ns, outcome_of(result, kept)))
-        if on_done is not None:
-            on_done(len(runs), len(every))
     assert subject is not None
     return LatencySweep(subject, tuple(runs))
 
