@@ -202,8 +202,8 @@ def _observations_for(gain: float, accuracy: float, share: float) -> int:
     """Return how many observations it takes until the interval is as narrow as the gain."""
     variance, count = accuracy * (1 - accuracy), 10.0
     while True:
-        arms = [Arm(part * count, accuracy, variance, variance) for part in (1 - share, share)]
-        if accuracy_radius(*arms, DEFAULT_RULES) <= gain:
+        baseline, challenger = (Arm(part * count, accuracy, variance, variance) for part in (1 - share, share))
+        if accuracy_radius(baseline, challenger, DEFAULT_RULES) <= gain:
             return round(count)
         count *= 1.05
 
