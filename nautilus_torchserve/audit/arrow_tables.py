@@ -25,17 +25,18 @@ _TYPES: dict[Any, pa.DataType] = {
 
 
 _SCHEMAS = {
-    kind: pa.schema([pa.field(each.name, _TYPES[each.type], nullable=False) for each in fields(kind)]) for kind in KINDS
+    kind: pa.schema([pa.field(field.name, _TYPES[field.type], nullable=False) for field in fields(kind)])
+    for kind in KINDS
 }
 
 
 def arrow_schema(kind: type[Record]) -> pa.Schema:
-    """One column a field, in their order."""
+    """Return the schema of a kind: one column a field, in their order."""
     return _SCHEMAS[kind]
 
 
 def as_batch(records: Sequence[Record]) -> pa.RecordBatch:
-    """Records of one kind as a batch of `arrow_schema`."""
+    """Return records of one kind as a batch of `arrow_schema`."""
     schema = arrow_schema(type(records[0]))
     columns = []
     for column in schema:
@@ -47,11 +48,11 @@ def as_batch(records: Sequence[Record]) -> pa.RecordBatch:
 
 
 def from_rows(kind: type[R], rows: Iterable[dict[str, Any]]) -> list[R]:
-    """Records from rows of plain types, as Arrow or a database gives them."""
-    arrays = [each.name for each in fields(kind) if each.type == Floats]
-    tuples = [each.name for each in fields(kind) if each.type in (Numbers, Shape, Texts)]
-    maps = [each.name for each in fields(kind) if each.type in (Outputs, Words)]
-    found = []
+    """Return records from rows of plain types, as Arrow or a database gives them."""
+    arrays = [field.name for field in fields(kind) if field.type == Floats]
+    tuples = [field.name for field in fields(kind) if field.type in (Numbers, Shape, Texts)]
+    maps = [field.name for field in fields(kind) if field.type in (Outputs, Words)]
+    records = []
     for row in rows:
         for name in arrays:
             row[name] = np.array(row[name], np.float32)
@@ -59,5 +60,5 @@ def from_rows(kind: type[R], rows: Iterable[dict[str, Any]]) -> list[R]:
             row[name] = tuple(row[name])
         for name in maps:
             row[name] = dict(row[name])
-        found.append(kind(**row))
-    return found
+        records.append(kind(**row))
+    return records

@@ -19,15 +19,15 @@ from typing import Annotated, Literal, NamedTuple
 import msgspec
 
 FOLDER, FILE, SIZES = "chain", "chain.jsonl", ".sizes"
-"""In the log's folder; in that one; suffix of the sidecars there."""
+"""Folder of the chain in the log's; its file there; suffix of the sidecars there."""
 _TAIL_BYTES = 1 << 16
 START = "0" * 64
-"""What stands for the hash of the line before the first."""
+"""Hash in place of that of a line before the first."""
 Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 
 
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
-    """What happened to a segment."""
+    """An event in the life of a segment."""
 
     event: Literal["begun", "ended", "adopted"]
     """``begun``: an Arrow stream that is written; ``ended``: it became a Parquet file, or none where it has no records;
@@ -140,7 +140,7 @@ class Chain:
         OSError
             There is no chain, or it cannot be read.
         """
-        found: list[Line] = []
+        lines: list[Line] = []
         previous = START
         for number, raw in enumerate(self.path.read_bytes().split(b"\n"), start=1):
             line_hash, _, text = raw.decode("utf-8", "replace").partition(" ")
@@ -148,16 +148,16 @@ class Chain:
                 entry = msgspec.json.decode(text.encode(), type=Entry)
             except ValueError:
                 entry = None
-            found.append(Line(number, line_hash, entry, _hash(previous, text)))
+            lines.append(Line(number, line_hash, entry, _hash(previous, text)))
             previous = line_hash
-        if found[-1].hash == "" and found[-1].entry is None:
-            found.pop()  # after the last end of line
+        if lines[-1].hash == "" and lines[-1].entry is None:
+            lines.pop()  # after the last end of line
         else:
-            found[-1] = found[-1]._replace(entry=None)
-        return found
+            lines[-1] = lines[-1]._replace(entry=None)
+        return lines
 
     def is_empty(self) -> bool:
-        """Whether nothing was ever appended."""
+        """Return whether nothing was ever appended."""
         return not self.path.is_file() or self.path.stat().st_size == 0
 
 

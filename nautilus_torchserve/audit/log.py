@@ -1,4 +1,4 @@
-"""What a log of records can do, wherever it is kept."""
+"""The interface of a log of records, wherever it is kept."""
 
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
@@ -10,7 +10,7 @@ R = TypeVar("R", bound=Record)
 
 
 class LogFailed(UserError):
-    """The log cannot be opened or read, or did not take what was to be kept."""
+    """The log cannot be opened or read, or did not take the records."""
 
 
 class UnfitRecord(LogFailed):
@@ -21,7 +21,7 @@ class AuditLog(Protocol):
     """Records in the order in which they were appended; nothing is ever changed."""
 
     name: str
-    """Where it is, without passwords."""
+    """Path or URL of the log, without passwords."""
     last_hash: str | None
     """Hash of the chain of segments as of this log's last entry in it; None where a log has no chain."""
 
@@ -37,10 +37,10 @@ class AuditLog(Protocol):
         """
 
     def tidy(self) -> None:
-        """Put in order what runs that crashed have left; nothing is lost by leaving it."""
+        """Finish the files of runs that crashed; nothing is lost without it."""
 
     def read(self, kind: type[R], **equal: str | int) -> list[R]:
-        """Records of a kind whose fields have these values, by run and sequence number.
+        """Return records of a kind whose fields have these values, by run and sequence number.
 
         Raises
         ------
@@ -49,4 +49,4 @@ class AuditLog(Protocol):
         """
 
     def close(self) -> None:
-        """End it properly."""
+        """Close the log and finish its files."""

@@ -1,4 +1,4 @@
-"""Which log a text means."""
+"""Opening a log by its URL."""
 
 from pathlib import Path
 

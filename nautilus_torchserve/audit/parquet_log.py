@@ -58,7 +58,7 @@ class ParquetLog:
         self._numbers: dict[type[Record], int] = {}
 
     def keep(self, records: Sequence[Record]) -> None:
-        """As `audit.log.AuditLog.keep`."""
+        """Append records; see `audit.log.AuditLog.keep`."""
         kind = type(records[0])
         try:
             segment = self._segment(kind, records[0].run_id)
@@ -75,7 +75,7 @@ class ParquetLog:
             self._roll(kind)
 
     def tidy(self) -> None:
-        """As `audit.log.AuditLog.tidy`."""
+        """Finish what crashed runs left; see `audit.log.AuditLog.tidy`."""
         leftovers = [path for kind in KINDS for path in sorted((self._folder / kind.kind).glob(f"*{OPEN}"))]
         try:
             entries = [line.entry for line in self._chain.lines() if line.entry is not None] if leftovers else []
@@ -84,13 +84,15 @@ class ParquetLog:
             return
         for path in leftovers:
             try:
-                if roll_leftover(path, self._chain, [each for each in entries if each.segment == segment_name(path)]):
+                if roll_leftover(
+                    path, self._chain, [entry for entry in entries if entry.segment == segment_name(path)]
+                ):
                     _log.warning("%s: left by a run that did not end properly, is a Parquet file now", path)
             except (OSError, pa.ArrowException) as error:
                 _log.warning("%s: stays as it is: %s", path, error)
 
     def read(self, kind: type[R], **equal: str | int) -> list[R]:
-        """As `audit.log.AuditLog.read`."""
+        """Return records; see `audit.log.AuditLog.read`."""
         try:
             tables = list(self._tables(kind, equal))
         except (OSError, pa.ArrowException, ValueError) as error:  # ValueError: a column of other values

@@ -1,4 +1,4 @@
-"""What is kept of a run: what was asked, what was decided on it, and what came of the orders.
+"""The records of a run: requests to models, decisions on their responses, and what became of the orders.
 
 Plain types alone, so that a log is read without NautilusTrader. Prices and quantities are decimals as texts, exact.
 """
@@ -20,22 +20,22 @@ Words = Mapping[str, str]
 STARTED = "STARTED"
 STOPPED = "STOPPED"
 ANSWERED = "ANSWERED"
-"""An `AskedRecord`'s fate where the answer came in time."""
+"""A `RequestRecord`'s fate where the response came in time."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Record:
-    """What all records have."""
+    """Fields that all records have."""
 
     kind: ClassVar[str]
-    """What records of this kind are called, in folders and tables."""
+    """Name of this kind in folders and tables."""
 
     run_id: str
-    """Whose record it is: one start of one process, or one backtest."""
+    """Run of the record: one start of one process, or one backtest."""
     seq: int
     """Position among all records of the run, from 0: a gap is a record that was lost."""
     ts_ns: int
-    """When it happened, or was heard of, by the run's clock, Unix ns; simulated in a backtest."""
+    """Time at which it happened, or was received, by the run's clock, Unix ns; simulated in a backtest."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -47,12 +47,12 @@ class SessionRecord(Record):
     event: str
     """``STARTED`` or ``STOPPED``; a run without the second was ended by a crash, or still runs."""
     wall_ns: int
-    """When, by the machine's clock, Unix ns."""
+    """Time by the machine's clock, Unix ns."""
     trader_id: str
     source: str
-    """Where the data come from, in words."""
+    """Source of the data, in words."""
     config_digest: str
-    """SHA-256 of the run's configuration; empty where nobody said."""
+    """SHA-256 of the run's configuration; empty where it is not known."""
     strategies: str
     """The strategies' configs as JSON: ``[{"strategy_path", "config_path", "config"}, ...]``."""
     instruments: str
@@ -60,7 +60,7 @@ class SessionRecord(Record):
     packages: Words
     """Name -> version of the packages that decide what comes out."""
     dropped: int
-    """Records that found no room so far."""
+    """Records that were dropped so far."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -70,20 +70,20 @@ class PlaybackRecord(Record):
     kind = "playbacks"
 
     shift_ns: int
-    """What was added to all recorded times."""
+    """Shift that was added to all recorded times (nanoseconds)."""
     source: str
-    """Where they were recorded."""
+    """Source of the recorded data."""
     sha256: str
-    """Of the recorded values, as recorded."""
+    """Hash of the recorded values, as recorded."""
     events: int
     """Played so far, quotes not counted."""
     ended: bool
-    """Whether those were all."""
+    """Whether all have been played."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class RequestRecord(Record):
-    """One question to a model, and what became of it."""
+    """One request to a model, and what became of it."""
 
     kind = "asked"
 
@@ -91,21 +91,21 @@ class RequestRecord(Record):
     question: int
     """Position of its newest event among all that were received of the instrument, from 0."""
     ts_event: int
-    """When that event happened at the venue, Unix ns."""
+    """Time of that event at the venue, Unix ns."""
     ts_init: int
-    """When it was received, Unix ns."""
+    """Time at which it was received, Unix ns."""
     features: Floats
-    """What was asked, float32, all in one row."""
+    """The inputs, float32, all in one row."""
     shape: Shape
-    """The features' own: ``(4,)`` of ticks, ``(60, 5)`` of bars."""
+    """Shape of the features: ``(4,)`` of ticks, ``(60, 5)`` of bars."""
     texts: Texts
-    """What was asked besides."""
+    """Texts of the request besides the features."""
     ages_s: Numbers
-    """Of each text, seconds."""
+    """Age of each text (seconds)."""
     model: str
-    """The name asked for."""
+    """Name of the requested model."""
     url: str
-    """Which server; empty where none was asked."""
+    """URL of the server; empty where nothing was sent."""
     version: str
     """The version that answered; empty without an answer."""
     digest: str
@@ -115,20 +115,20 @@ class RequestRecord(Record):
     fate: str
     """``ANSWERED``, ``LATE``, ``EXPIRED`` or ``FAILED``."""
     error: str
-    """What went wrong; empty where nothing did."""
+    """Error of the call; empty without one."""
     sent_ns: int
-    """When the request was sent, Unix ns; 0: it was not."""
+    """Time at which the request was sent, Unix ns; 0: it was not."""
     ended_ns: int
-    """When its end was known, Unix ns."""
+    """Time of its end, Unix ns."""
     latency_ns: int
     """Wall time of the call; 0 where nothing was sent."""
     rows: int
-    """Questions in the same request."""
+    """Rows in the same call."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class DecisionRecord(Record):
-    """What a strategy made of a prediction."""
+    """A strategy's decision on a prediction."""
 
     kind = "decisions"
 
@@ -138,35 +138,35 @@ class DecisionRecord(Record):
     version: str
     digest: str
     status: str
-    """The prediction's: ``OK``, ``LATE``, ``DEGRADED`` or ``LEFT``."""
+    """Status of the prediction: ``OK``, ``LATE``, ``DEGRADED`` or ``LEFT``."""
     outputs: Outputs
-    """The prediction's, exact float32."""
+    """Outputs of the prediction, exact float32."""
     question: int
-    """Whose answer it is, as `AskedRecord.question`; -1 where nobody counted."""
+    """Number of the request, as `RequestRecord.question`; -1 where requests are not counted."""
     ts_event: int
-    """The prediction's, Unix ns."""
+    """Time of the prediction's event, Unix ns."""
     ts_init: int
-    """When the prediction took effect, Unix ns."""
+    """Time at which the prediction took effect, Unix ns."""
     feature_ts: int
-    """When the newest event among the features happened, Unix ns."""
+    """Time of the newest event among the features, Unix ns."""
     latency_ns: int
-    """Of the call that was answered."""
+    """Wall time of the call (nanoseconds)."""
     split: str
-    """Of traffic, that the request was a part of; empty without one."""
+    """Traffic split that the request was a part of; empty without one."""
     leaving: bool
     """Whether the instrument was to change to another version."""
     age_ns: int
-    """Of the prediction's newest event when it was decided on (nanoseconds)."""
+    """Age of the prediction's newest event when it was decided on (nanoseconds)."""
     position: str
     """Net position before it, in base currency."""
     side: str
     """``BUY`` or ``SELL``; empty where no order was sent."""
     quantity: str
-    """Of the order; 0 without one."""
+    """Quantity of the order; 0 without one."""
     client_order_id: str
-    """Of the order; empty without one."""
+    """Id of the order; empty without one."""
     why: str
-    """In words."""
+    """Reason, in words."""
     bid: str
     """Best bid at that moment; empty where it was not known."""
     ask: str
@@ -189,17 +189,17 @@ class OrderRecord(Record):
     event: str
     """``INITIALIZED``, ``SUBMITTED``, ``ACCEPTED``, ``REJECTED``, ``DENIED``, ``CANCELED`` ..."""
     ts_event: int
-    """When it happened by the venue's clock, Unix ns; a paper venue's stands still between two data."""
+    """Time by the venue's clock, Unix ns; a paper venue's stands still between two data."""
     order_type: str
-    """``MARKET`` ...; told with ``INITIALIZED``, else empty."""
+    """``MARKET`` ...; given with ``INITIALIZED``, else empty."""
     side: str
-    """``BUY`` or ``SELL``; told with ``INITIALIZED``, else empty."""
+    """``BUY`` or ``SELL``; given with ``INITIALIZED``, else empty."""
     quantity: str
-    """Told with ``INITIALIZED``, else empty."""
+    """Given with ``INITIALIZED``, else empty."""
     tags: Texts
-    """``model=tick``, ``version=1.0`` ...; told with ``INITIALIZED``, else none."""
+    """``model=tick``, ``version=1.0`` ...; given with ``INITIALIZED``, else none."""
     reason: str
-    """Why it was rejected or denied; else empty."""
+    """Reason why it was rejected or denied; else empty."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -213,7 +213,7 @@ class FillRecord(Record):
     client_order_id: str
     venue_order_id: str
     ts_event: int
-    """When it happened by the venue's clock, Unix ns; a paper venue's stands still between two data."""
+    """Time by the venue's clock, Unix ns; a paper venue's stands still between two data."""
     trade_id: str
     position_id: str
     side: str

@@ -1,4 +1,4 @@
-"""Which runs a log holds, and whether it holds all of a run."""
+"""Runs of a log, and the number of records that a run lacks."""
 
 from nautilus_torchserve.audit.log import AuditLog
 from nautilus_torchserve.audit.records import KINDS, STARTED, SessionRecord
@@ -10,7 +10,7 @@ class UnknownRun(UserError, LookupError):
 
 
 def started(log: AuditLog, run_id: str | None = None) -> SessionRecord:
-    """A run's begin; without ``run_id`` that of the run that was started last.
+    """Return a run's begin; without ``run_id`` that of the run that was started last.
 
     Raises
     ------
@@ -19,15 +19,15 @@ def started(log: AuditLog, run_id: str | None = None) -> SessionRecord:
     LogFailed
         The log cannot be read.
     """
-    found = log.read(SessionRecord, event=STARTED, **({} if run_id is None else {"run_id": run_id}))
-    if not found:
+    sessions = log.read(SessionRecord, event=STARTED, **({} if run_id is None else {"run_id": run_id}))
+    if not sessions:
         wanted = "a run" if run_id is None else f"run {run_id}"
         raise UnknownRun(f"{log.name}: expected {wanted} in the log, got none")
-    return max(found, key=lambda session: session.wall_ns)
+    return max(sessions, key=lambda session: session.wall_ns)
 
 
 def lost(log: AuditLog, run_id: str) -> int:
-    """How many records between a run's first and its last are missing.
+    """Return how many records between a run's first and its last are missing.
 
     Raises
     ------

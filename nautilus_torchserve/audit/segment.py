@@ -123,7 +123,7 @@ class Segment:
             self.close()
 
     def close(self) -> None:
-        """Give it back as it is, its lock as well."""
+        """Close the files as they are and release the lock."""
         self._file.close()
         self._sizes.close()
 
@@ -157,7 +157,7 @@ class Segment:
 
 
 class _Pending(io.RawIOBase):
-    """What Arrow has written and the disk has not."""
+    """Bytes that Arrow has written and the disk has not."""
 
     def __init__(self) -> None:
         self._data = bytearray()
@@ -181,7 +181,7 @@ def segment_name(path: Path) -> str:
 
 
 def read_segment(path: Path) -> pa.Table:
-    """All whole batches of a segment, whether its writer has ended properly, crashed, or goes on.
+    """Return all whole batches of a segment, whether its writer has ended properly, crashed, or goes on.
 
     Raises
     ------
@@ -203,10 +203,10 @@ def read_segment(path: Path) -> pa.Table:
 
 
 class StreamCheck(NamedTuple):
-    """How a stream compares with its sidecar."""
+    """The comparison of a stream with its sidecar."""
 
     expected: str = ""
-    """Of a stream that differs: what it should have; empty where they agree."""
+    """Expected value where a stream differs from its sidecar; empty where they agree."""
     got: str = ""
     is_truncated: bool = False
     is_confirmed: bool = True
@@ -256,7 +256,7 @@ def check_stream(path: Path, sizes: Path, is_written: bool = False) -> StreamChe
 
 
 def is_written(path: Path) -> bool:
-    """Whether a live process holds a segment's lock."""
+    """Return whether a live process holds a segment's lock."""
     with path.open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -293,7 +293,7 @@ def roll_leftover(path: Path, chain: Chain, entries: Sequence[Entry]) -> bool:
 
 
 def _roll_left(path: Path, chain: Chain, entries: Sequence[Entry]) -> None:
-    ended = next((each for each in entries if each.event == "ended"), None)
+    ended = next((entry for entry in entries if entry.event == "ended"), None)
     if ended is not None:  # the crash was after the last entry
         whole, part = path.with_suffix(WHOLE), path.with_suffix(PART)
         if ended.rows and not whole.exists():

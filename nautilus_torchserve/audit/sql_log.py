@@ -17,7 +17,7 @@ from nautilus_torchserve.audit.records import KINDS, Floats, Numbers, Outputs, R
 
 _LIBPQ = {"connect_timeout": 10, "tcp_user_timeout": 10_000}  # seconds; milliseconds
 _ARGUMENTS: dict[str, dict[str, Any]] = {"pysqlite": {"timeout": 20.0}, "psycopg": _LIBPQ, "psycopg2": _LIBPQ}
-"""Driver -> its arguments, so that a database that has gone away is told as an error, not waited for."""
+"""Driver -> its arguments, so that a database that has gone away is an error, not a wait."""
 _INSERTS: dict[str, Any] = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
 _DAY_NS = 86_400_000_000_000
 _JSON = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
@@ -37,7 +37,7 @@ _tables = sa.MetaData()
 
 
 def _table(kind: type[Record]) -> sa.Table:
-    columns = [sa.Column(each.name, _TYPES[each.type], nullable=False) for each in fields(kind)]
+    columns = [sa.Column(field.name, _TYPES[field.type], nullable=False) for field in fields(kind)]
     key = sa.PrimaryKeyConstraint("run_id", "seq", "ts_ns")  # TimescaleDB wants the time in it
     table = sa.Table(f"audit_{kind.kind}", _tables, *columns, key)
     if "client_order_id" in table.c:
@@ -84,9 +84,7 @@ class SqlLog:
                 self._use_timescale()
 
     def keep(self, records: Sequence[Record]) -> None:
-        """As `audit.log.AuditLog.keep`; what is there already, since an answer got lost, is not
-        there twice.
-        """
+        """Append records; see `audit.log.AuditLog.keep`. Records whose confirmation got lost are not there twice."""
         rows = [_row(record) for record in records]
         insert = self._insert(_of_kind[type(records[0])]).on_conflict_do_nothing()
         with self._failures("take records"):
@@ -98,10 +96,10 @@ class SqlLog:
                 raise UnfitRecord(f"{self.name}: expected values that a column can hold: {reason}") from error
 
     def tidy(self) -> None:
-        """Nothing to do: a database leaves nothing half done."""
+        """Do nothing: a database leaves nothing half done."""
 
     def read(self, kind: type[R], **equal: str | int) -> list[R]:
-        """As `audit.log.AuditLog.read`."""
+        """Return records; see `audit.log.AuditLog.read`."""
         table = _of_kind[kind]
         wanted = sa.select(table).where(*(table.c[name] == value for name, value in equal.items()))
         with self._failures("be read"), self._engine.connect() as connection:
@@ -135,23 +133,25 @@ class SqlLog:
 
 def _row(record: Record) -> dict[str, Any]:
     row = dict(vars(record))
-    for each in fields(record):
-        value = row[each.name]
-        if each.type is str:  # PostgreSQL's texts know no NUL: one would keep back all that follow
-            row[each.name] = value.replace("\0", "\N{REPLACEMENT CHARACTER}")
-        elif each.type == Floats:
-            row[each.name] = value.tolist()
-        elif each.type in (Numbers, Shape, Texts):
-            row[each.name] = list(value)
-        elif each.type == Outputs:  # JSON has no infinities
-            row[each.name] = {name: number if math.isfinite(number) else repr(number) for name, number in value.items()}
-        elif each.type == Words:
-            row[each.name] = dict(value)
+    for field in fields(record):
+        value = row[field.name]
+        if field.type is str:  # PostgreSQL's texts know no NUL: one would keep back all that follow
+            row[field.name] = value.replace("\0", "\N{REPLACEMENT CHARACTER}")
+        elif field.type == Floats:
+            row[field.name] = value.tolist()
+        elif field.type in (Numbers, Shape, Texts):
+            row[field.name] = list(value)
+        elif field.type == Outputs:  # JSON has no infinities
+            row[field.name] = {
+                name: number if math.isfinite(number) else repr(number) for name, number in value.items()
+            }
+        elif field.type == Words:
+            row[field.name] = dict(value)
     return row
 
 
 def _restored(kind: type[Record], row: dict[str, Any]) -> dict[str, Any]:
-    for each in fields(kind):
-        if each.type == Outputs:
-            row[each.name] = {name: float(number) for name, number in row[each.name].items()}
+    for field in fields(kind):
+        if field.type == Outputs:
+            row[field.name] = {name: float(number) for name, number in row[field.name].items()}
     return row

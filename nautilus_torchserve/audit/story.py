@@ -1,4 +1,4 @@
-"""All that a log knows of one order, from the question that led to it to its last fill."""
+"""All that a log knows of one order, from the request that led to it to its last fill."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,14 +24,14 @@ class UnknownOrder(UserError, LookupError):
 
 @dataclass(frozen=True, eq=False)
 class OrderStory:
-    """One order's records, each in order of happening."""
+    """One order's records, every kind in order of time."""
 
     order_id: str
     run_id: str
     session: SessionRecord | None
     """The run's begin; None where that was lost."""
     requests: tuple[RequestRecord, ...]
-    """The question whose answer the order was sent on, and where another one got no answer, that one too."""
+    """The request whose response the order was sent on, and where another one got no response, that one too."""
     decision: DecisionRecord | None
     """None for orders that were sent without a prediction, as at a halt or the end."""
     events: tuple[OrderRecord, ...]
@@ -39,22 +39,22 @@ class OrderStory:
 
     @property
     def filled(self) -> Decimal:
-        """Quantity in all."""
+        """Quantity of all fills."""
         return sum((Decimal(fill.quantity) for fill in self.fills), Decimal(0))
 
     @property
     def average_price(self) -> Decimal | None:
-        """Of all fills; None without any."""
+        """Average price of all fills; None without any."""
         value = sum((Decimal(fill.price) * Decimal(fill.quantity) for fill in self.fills), Decimal(0))
         return value / self.filled if self.filled else None
 
     @property
     def fees(self) -> Mapping[str, Decimal]:
         """Currency -> all fees."""
-        found: dict[str, Decimal] = {}
+        totals: dict[str, Decimal] = {}
         for fill in self.fills:
-            found[fill.fee_currency] = found.get(fill.fee_currency, Decimal(0)) + Decimal(fill.fee)
-        return found
+            totals[fill.fee_currency] = totals.get(fill.fee_currency, Decimal(0)) + Decimal(fill.fee)
+        return totals
 
     @property
     def reference_price(self) -> Decimal | None:
@@ -70,7 +70,7 @@ class OrderStory:
 
     @property
     def slippage_bps(self) -> Decimal | None:
-        """How much worse than `reference_price` the average fill is, bps; None where either is not known."""
+        """Difference by which the average fill is worse than `reference_price`, bps; None where either is not known."""
         price, reference = self.average_price, self.reference_price
         if price is None or not reference:
             return None
@@ -78,7 +78,7 @@ class OrderStory:
         return 10_000 * sign * (price - reference) / reference
 
     def features(self, columns: Sequence[str] = ()) -> Mapping[str, float]:
-        """Name -> value of what was asked; of a window of steps, the last one.
+        """Return name -> value of the request's features; of a window of steps, the last one.
 
         Parameters
         ----------
@@ -93,7 +93,7 @@ class OrderStory:
 
 
 def story_of(log: AuditLog, order_id: str, run_id: str | None = None) -> OrderStory:
-    """What became of an order, and why it was sent.
+    """Return what became of an order, and why it was sent.
 
     Parameters
     ----------
@@ -133,17 +133,17 @@ def story_of(log: AuditLog, order_id: str, run_id: str | None = None) -> OrderSt
 
 
 def _requests(log: AuditLog, decision: DecisionRecord) -> tuple[RequestRecord, ...]:
-    """The question that the prediction's event led to, and the one that was answered, where that is another one."""
+    """Return the request about the prediction's event, and the one that was answered, where that is another one."""
     about = {"run_id": decision.run_id, "instrument_id": decision.instrument_id, "model": decision.model}
     led_to = log.read(RequestRecord, **about, ts_event=decision.ts_event)
     answered = log.read(RequestRecord, **about, question=decision.question, fate=ANSWERED)
-    without = [each for each in led_to if each.fate != ANSWERED] if decision.status != "OK" else []
-    before = [each for each in (*without, *answered) if each.seq < decision.seq]
-    return tuple(sorted(before, key=lambda each: each.fate == ANSWERED))
+    without = [request for request in led_to if request.fate != ANSWERED] if decision.status != "OK" else []
+    before = [request for request in (*without, *answered) if request.seq < decision.seq]
+    return tuple(sorted(before, key=lambda request: request.fate == ANSWERED))
 
 
 def orders(log: AuditLog, run_id: str | None = None) -> list[dict[str, Any]]:
-    """All orders of a run, or of all runs: what was sent, and how far it came.
+    """Return all orders of a run, or of all runs: what was sent, and how far it came.
 
     Raises
     ------
@@ -151,9 +151,9 @@ def orders(log: AuditLog, run_id: str | None = None) -> list[dict[str, Any]]:
         The log cannot be read.
     """
     where = {} if run_id is None else {"run_id": run_id}
-    found: dict[tuple[str, str], dict[str, Any]] = {}
+    listed: dict[tuple[str, str], dict[str, Any]] = {}
     for event in log.read(OrderRecord, **where):
-        order = found.setdefault(
+        order = listed.setdefault(
             (event.run_id, event.client_order_id),
             {
                 "run_id": event.run_id,
@@ -167,7 +167,7 @@ def orders(log: AuditLog, run_id: str | None = None) -> list[dict[str, Any]]:
         order["event"] = event.event
     for fill in log.read(FillRecord, **where):
         key = fill.run_id, fill.client_order_id
-        if key in found:
-            found[key]["event"] = "FILLED"
-            found[key]["filled"] = str(Decimal(found[key].get("filled", "0")) + Decimal(fill.quantity))
-    return list(found.values())
+        if key in listed:
+            listed[key]["event"] = "FILLED"
+            listed[key]["filled"] = str(Decimal(listed[key].get("filled", "0")) + Decimal(fill.quantity))
+    return list(listed.values())

@@ -31,7 +31,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Verification:
-    """What a folder holds, compared with its chain."""
+    """The result of comparing a folder with its chain."""
 
     entries: int
     """Lines of the chain."""
@@ -40,7 +40,7 @@ class Verification:
     streams: int
     """Segments that are still written, or were left by a crash."""
     adopted: int
-    """Of the Parquet files those from before the folder had a chain: their hashes are of when it got one."""
+    """Parquet files from before the folder had a chain: their hashes are of when it got one."""
     unconfirmed: tuple[str, ...]
     """Streams whose writer crashed while it wrote its last records, which may be missing."""
     last_hash: str
@@ -68,23 +68,23 @@ def verify(folder: Path, known_hash: str | None = None) -> Verification:
             lines = chain.lines()
             files = set(_files(folder))
             state = _Segments(lines)
-            of_streams = [each for name in sorted(state.open) for each in _open_findings(chain, name, files)]
+            of_streams = [finding for name in sorted(state.open) for finding in _open_findings(chain, name, files)]
         findings = [
             *_chain_findings(lines, known_hash),
             *state.findings,
-            *(each for name in sorted(state.whole) for each in _whole_findings(folder, state.whole[name], files)),
-            *(each for each in of_streams if isinstance(each, Finding)),
+            *(finding for name in sorted(state.whole) for finding in _whole_findings(folder, state.whole[name], files)),
+            *(finding for finding in of_streams if isinstance(finding, Finding)),
             *_inserted(folder, state, files),
         ]
     except OSError as error:
         raise LogFailed(f"{folder}: expected a log with {chain.path.relative_to(folder)}, got {error}") from None
     whole = state.whole.values()
-    unconfirmed = tuple(each for each in of_streams if isinstance(each, str))
+    unconfirmed = tuple(name for name in of_streams if isinstance(name, str))
     return Verification(
         len(lines),
-        sum(each.rows > 0 for each in whole),
+        sum(entry.rows > 0 for entry in whole),
         len(state.open),
-        sum(each.event == "adopted" for each in whole),
+        sum(entry.event == "adopted" for entry in whole),
         unconfirmed,
         lines[-1].hash if lines else "",
         tuple(findings),
@@ -160,9 +160,9 @@ def _open_findings(chain: Chain, name: str, files: set[str]) -> Iterator[Finding
     """Yield what is wrong with a stream, or its name where a crash left its last records unconfirmed."""
     path, sizes = chain.folder / f"{name}{OPEN}", chain.sizes_of(name)
     sizes_name = f"{sizes.parent.name}/{sizes.name}"
-    missing = [each for each in (name + OPEN, sizes_name) if each not in files]
+    missing = [file for file in (name + OPEN, sizes_name) if file not in files]
     if missing:
-        yield from (Finding(each, MISSING, "a segment that was not ended", "no file") for each in missing)
+        yield from (Finding(file, MISSING, "a segment that was not ended", "no file") for file in missing)
         return
     try:
         _size(path), _size(sizes)

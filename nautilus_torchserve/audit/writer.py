@@ -14,7 +14,7 @@ _log = logging.getLogger(__name__)
 
 
 class Writer:
-    """Gives a log what it is given, every so often; whoever gives never waits for the log.
+    """Writes records to a log at intervals, in a thread of its own; `add` never waits for the log.
 
     While the log takes nothing, records wait here. Beyond ``most`` the oldest of their kind are dropped; that is
     logged and counted, and their sequence numbers are missing from the log.
@@ -44,7 +44,7 @@ class Writer:
         self.dropped_since_ns: int | None = None
         """Time of the earliest of them, by the run's clock, Unix ns; None: there are none."""
         self.why = ""
-        """Why the first of them was not written."""
+        """Reason why the first of them was not written."""
         self._thread = threading.Thread(target=self._write_until_closed, daemon=True, name="audit writer")
         self._thread.start()
 

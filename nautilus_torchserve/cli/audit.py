@@ -1,4 +1,4 @@
-"""Tell the story of an order: ``nautilus-torchserve audit O-20231114-221320-001-000-1 --log parquet:runs/audit``."""
+"""Show the story of an order: ``nautilus-torchserve audit O-20231114-221320-001-000-1 --log parquet:runs/audit``."""
 
 import json
 from dataclasses import asdict
@@ -33,16 +33,16 @@ def main(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """What the model was asked, what it said, what the strategy made of it, and what came of the order."""
+    """Show the request to the model, its outputs, the strategy's decision, and what became of the order."""
     if [order_id is not None, list_orders, verify].count(True) != 1:
         raise typer.BadParameter("expected one of ORDER_ID, --list and --verify")
     if verify:
-        show_verification(log, verify_log(folder_of(log), last_hash), as_json)
+        print_verification(log, verify_log(folder_of(log), last_hash), as_json)
         return
     columns = [column.name for column in COLUMNS]
     opened = existing_log(log)
     if order_id is None:
-        tell_orders(orders(opened, run), as_json)
+        print_orders(orders(opened, run), as_json)
         return
     story = story_of(opened, order_id, run)
     if as_json:
@@ -51,31 +51,28 @@ def main(
         console.print(story_table(story, columns))
 
 
-def show_verification(log: str, found: Verification, as_json: bool) -> None:
+def print_verification(log: str, verification: Verification, as_json: bool) -> None:
     """Print what was compared; raise where a file is not as it was written."""
     if as_json:
-        typer.echo(json.dumps({"whole": not found.findings, **asdict(found)}))
-    for name in found.unconfirmed:
+        typer.echo(json.dumps({"whole": not verification.findings, **asdict(verification)}))
+    for name in verification.unconfirmed:
         echo(f"{name}: its run crashed while it wrote, and its last records may be missing")
-    for each in found.findings:
-        echo(f"{each.problem}: {each.file}: expected {each.expected}, got {each.got}")
-    if found.findings:
-        raise UserError(f"{log}: {len(found.findings)} findings in {found.entries} entries of the chain")
-    echo(
-        f"{log} is whole: {found.segments} files ({found.adopted} from before it had a chain), {found.streams} still "
-        f"written or left by a crash; last hash {found.last_hash}"
-    )
+    for finding in verification.findings:
+        echo(f"{finding.problem}: {finding.file}: expected {finding.expected}, got {finding.got}")
+    if verification.findings:
+        raise UserError(f"{log}: {len(verification.findings)} findings in {verification.entries} entries of the chain")
+    adopted = f"{verification.segments} files ({verification.adopted} from before it had a chain)"
+    left = f"{verification.streams} still written or left by a crash"
+    echo(f"{log} is whole: {adopted}, {left}; last hash {verification.last_hash}")
 
 
-def tell_orders(found: list[dict], as_json: bool) -> None:
+def print_orders(listed: list[dict], as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps({"orders": found}))
+        typer.echo(json.dumps({"orders": listed}))
         return
     table = Table(
         Column("order", overflow="fold"), Column("run", overflow="fold"), "instrument", "side", "quantity", "came to"
     )
-    for each in found:
-        table.add_row(
-            each["order_id"], each["run_id"], each["instrument_id"], each["side"], each["quantity"], each["event"]
-        )
+    for order in listed:
+        table.add_row(*(order[name] for name in ("order_id", "run_id", "instrument_id", "side", "quantity", "event")))
     console.print(table)

@@ -55,7 +55,7 @@ def live(
 
 
 def redirect_stdout() -> TextIO:
-    """Stdout for the JSON object alone: NautilusTrader's log, which writes there, goes to stderr from now on."""
+    """Return stdout for the JSON object alone; NautilusTrader's log, which writes there, goes to stderr from now on."""
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     sys.stdout = sys.stderr

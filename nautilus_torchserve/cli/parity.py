@@ -34,10 +34,10 @@ def main(
     token_file: TokenFile = None,
     as_json: Json = False,
 ) -> None:
-    """Predictions bit for bit and orders one by one; status 0 where all are equal or explained.
+    """Compare predictions bit for bit and orders one by one; status 0 where all are equal or explained.
 
-    The run is one of nautilus-torchserve live on ticks with an audit log. Features are computed anew from the data and
-    the archives asked again; a backtest then gets each prediction when it arrived in the run.
+    The run is one of nautilus-torchserve live on ticks with an audit log. Features are computed anew from the data,
+    predictions by the same archives; a backtest then gets each prediction when it arrived in the run.
     """
     provide_token(TOKEN, url[0], token_file)
     loaded = load(data, trades, seed, instrument, ReadOptions(allow_jumps=allow_jumps))

@@ -3,7 +3,6 @@
 from rich.table import Table
 from rich.text import Text
 
-from nautilus_torchserve.trading.live.parity.orders import OrderDifference
 from nautilus_torchserve.trading.live.parity.parity import ParityReport
 
 SHOWN = 20
@@ -11,7 +10,7 @@ SHOWN = 20
 
 
 def parity_table(report: ParityReport) -> Table:
-    """The counts, then each difference."""
+    """Return the counts, then each difference."""
     predictions, orders = report.predictions, report.orders
     verdict = "holds" if report.holds else "DOES NOT HOLD"
     table = Table(title=f"parity of {report.run_id} {verdict}", show_header=False, title_justify="left")
@@ -24,19 +23,16 @@ def parity_table(report: ParityReport) -> Table:
         table.add_row("halts", f"{report.halts}, which the backtest got at their recorded times")
     if report.lost:
         table.add_row("LOST", f"{report.lost:,} records are missing from the log")
-    for each in predictions.differences[:SHOWN]:
-        table.add_row(f"question {each.question}", Text(each.what))
+    for difference in predictions.differences[:SHOWN]:
+        table.add_row(f"question {difference.question}", Text(difference.what))
     if len(predictions.differences) > SHOWN:
         table.add_row("", f"and {len(predictions.differences) - SHOWN:,} more questions")
-    known = [each for each in orders.differences if each.explanation]
-    for order in sorted([each for each in orders.differences if not each.explanation] + known[:SHOWN], key=_when):
-        whose = "order" if order.question is None else f"order on {order.question}"
+    explained = [order for order in orders.differences if order.explanation]
+    unexplained = [order for order in orders.differences if not order.explanation]
+    for order in sorted(unexplained + explained[:SHOWN], key=lambda order: order.ts_ns):
+        label = "order" if order.question is None else f"order on {order.question}"
         what = f"live {order.live or 'none'}, backtest {order.backtest or 'none'}"
-        table.add_row(whose, Text(f"{what}: {order.explanation or 'NOT EXPLAINED'}"))
-    if len(known) > SHOWN:
-        table.add_row("", f"and {len(known) - SHOWN:,} more orders, explained: --json has them all")
+        table.add_row(label, Text(f"{what}: {order.explanation or 'NOT EXPLAINED'}"))
+    if len(explained) > SHOWN:
+        table.add_row("", f"and {len(explained) - SHOWN:,} more orders, explained: --json has them all")
     return table
-
-
-def _when(order: OrderDifference) -> int:
-    return order.ts_ns

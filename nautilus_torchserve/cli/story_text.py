@@ -16,7 +16,7 @@ Line = tuple[int, str]
 
 
 def story_table(story: OrderStory, columns: Sequence[str] = ()) -> Table:
-    """What happened, in order of time, the times counted from the event that the model was asked about.
+    """Return the events in order of time, the times counted from the event that the prediction is about.
 
     Parameters
     ----------
@@ -37,39 +37,42 @@ def story_table(story: OrderStory, columns: Sequence[str] = ()) -> Table:
 
 
 def _lines(story: OrderStory, columns: Sequence[str]) -> Iterator[Line]:
-    for asked in story.requests:
-        yield from _asked_lines(asked, story.features(columns) if asked is story.requests[-1] else {})
+    for request in story.requests:
+        yield from _request_lines(request, story.features(columns) if request is story.requests[-1] else {})
     if story.decision is not None:
         yield _decision_line(story.decision)
     for event in story.events:
-        told = " ".join(text for text in (event.side, event.quantity, event.order_type) if text)
+        terms = " ".join(text for text in (event.side, event.quantity, event.order_type) if text)
         tags = f" [{', '.join(event.tags)}]" if event.tags else ""
-        yield event.ts_ns, f"order {event.event}{f' {told}' if told else ''}{tags}{_because(event.reason)}"
+        yield event.ts_ns, f"order {event.event}{f' {terms}' if terms else ''}{tags}{_because(event.reason)}"
     for fill in story.fills:
         fee = f"fee {fill.fee} {fill.fee_currency}"
         yield fill.ts_ns, f"filled {fill.side} {fill.quantity} at {fill.price}, {fee}, {fill.liquidity}"
 
 
-def _asked_lines(asked: RequestRecord, features: Mapping[str, float]) -> Iterator[Line]:
-    yield asked.ts_event, f"event {asked.question} of {asked.instrument_id} at the venue"
-    yield asked.ts_init, "received"
-    if asked.sent_ns:
+def _request_lines(request: RequestRecord, features: Mapping[str, float]) -> Iterator[Line]:
+    yield request.ts_event, f"event {request.question} of {request.instrument_id} at the venue"
+    yield request.ts_init, "received"
+    if request.sent_ns:
         shown = f": {_values(features)}" if features else ""
-        beside = f" in a request of {asked.rows} rows" if asked.rows > 1 else ""
-        yield asked.sent_ns, f"{asked.model} asked at {asked.url}{beside}{shown}"
-    if asked.fate == ANSWERED:
-        who = f"{asked.model} {asked.version} ({asked.digest[:12]})"
-        yield asked.ended_ns, f"{who} said {_values(asked.outputs)}; the call took {asked.latency_ns / 1e6:.3f} ms"
+        beside = f" in a request of {request.rows} rows" if request.rows > 1 else ""
+        yield request.sent_ns, f"request to {request.model} at {request.url}{beside}{shown}"
+    if request.fate == ANSWERED:
+        archive = f"{request.model} {request.version} ({request.digest[:12]})"
+        took = f"the call took {request.latency_ns / 1e6:.3f} ms"
+        yield request.ended_ns, f"{archive} predicted {_values(request.outputs)}; {took}"
     else:
-        yield asked.ended_ns, f"no answer in time: {asked.fate}{_because(asked.error)}"
+        yield request.ended_ns, f"no answer in time: {request.fate}{_because(request.error)}"
 
 
-def _decision_line(said: DecisionRecord) -> Line:
-    did = f"{said.side} {said.quantity}" if said.side else "nothing"
-    market = f"; bid {said.bid or '?'}, ask {said.ask or '?'}, last {said.last or '?'}"
-    state = "" if said.status == "OK" else f", the prediction being {said.status}"
-    age = f"at an age of {said.age_ns / 1e6:.3f} ms"
-    return said.ts_ns, f"{said.strategy_id} decided {age}, position {said.position}{state}: {did}: {said.why}{market}"
+def _decision_line(decision: DecisionRecord) -> Line:
+    action = f"{decision.side} {decision.quantity}" if decision.side else "nothing"
+    market = f"; bid {decision.bid or '?'}, ask {decision.ask or '?'}, last {decision.last or '?'}"
+    state = "" if decision.status == "OK" else f", the prediction being {decision.status}"
+    decided = (
+        f"{decision.strategy_id} decided at an age of {decision.age_ns / 1e6:.3f} ms, position {decision.position}"
+    )
+    return decision.ts_ns, f"{decided}{state}: {action}: {decision.why}{market}"
 
 
 def _summary(story: OrderStory) -> Iterator[str]:
@@ -85,13 +88,13 @@ def _summary(story: OrderStory) -> Iterator[str]:
 
 
 def story_dict(story: OrderStory, columns: Sequence[str] = ()) -> dict[str, Any]:
-    """All of it in plain JSON types."""
+    """Return the story in plain JSON types."""
     price, slippage = story.average_price, story.slippage_bps
     return {
         "order_id": story.order_id,
         "run_id": story.run_id,
         "session": None if story.session is None else _plain(story.session),
-        "asked": [_plain(asked) for asked in story.requests],
+        "asked": [_plain(request) for request in story.requests],
         "features": dict(story.features(columns)),
         "decision": None if story.decision is None else _plain(story.decision),
         "events": [_plain(event) for event in story.events],

@@ -1,4 +1,4 @@
-"""Records of all kinds, and what the tests of the log share besides fixtures."""
+"""Records of all kinds, and helpers of the log's tests."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ _SESSION = {
     "packages": {"numpy": "2.0"},
     "dropped": 0,
 }
-_ASKED = {
+_REQUEST = {
     "instrument_id": "BTCUSDT.BINANCE",
     "question": 32,
     "ts_event": START,
@@ -107,7 +107,7 @@ _PLAYBACK = {"shift_ns": -5, "source": "trades.csv", "sha256": "feed", "events":
 _FIELDS: dict[type[Record], dict[str, Any]] = {
     SessionRecord: _SESSION,
     PlaybackRecord: _PLAYBACK,
-    RequestRecord: _ASKED,
+    RequestRecord: _REQUEST,
     DecisionRecord: _DECISION,
     OrderRecord: _ORDER,
     FillRecord: _FILL,
@@ -116,13 +116,13 @@ _FIELDS: dict[type[Record], dict[str, Any]] = {
 
 
 def made(kind: type[Record], seq: int, run_id: str = "run-1", **changes: Any) -> Record:
-    """A record as a run writes it."""
+    """Return a record as a run writes it."""
     return kind(**{"run_id": run_id, "seq": seq, "ts_ns": START + seq, **_FIELDS[kind], **changes})
 
 
 def plain(record: Record) -> dict[str, Any]:
-    """A record as something that can be compared, to the last bit."""
-    said = dict(vars(record))
-    if "features" in said:
-        said["features"] = (str(said["features"].dtype), said["features"].tobytes())
-    return {"kind": record.kind, **said}
+    """Return a record as values that compare equal only where all bits are."""
+    fields = dict(vars(record))
+    if "features" in fields:
+        fields["features"] = (str(fields["features"].dtype), fields["features"].tobytes())
+    return {"kind": record.kind, **fields}

@@ -1,4 +1,4 @@
-"""What is kept is read again to the last bit, wherever it is kept, and nothing that is there is touched."""
+"""Records are read back to the last bit from every kind of log, and existing records stay as they are."""
 
 import os
 import resource
@@ -74,25 +74,25 @@ def test_outputs_that_are_no_numbers_are_kept_too(log_url: str, value: float) ->
 
     log.keep([made(RequestRecord, 0, outputs={"buy": value}, features=np.array([value], np.float32))])
 
-    (found,) = log.read(RequestRecord)
-    assert repr(found.outputs["buy"]) == repr(value)
-    assert repr(found.features.tolist()) == repr([value])
+    (record,) = log.read(RequestRecord)
+    assert repr(record.outputs["buy"]) == repr(value)
+    assert repr(record.features.tolist()) == repr([value])
     log.close()
 
 
-def test_what_is_asked_for_is_found_among_runs(log_url: str) -> None:
+def test_a_read_selects_records_among_runs(log_url: str) -> None:
     log = open_log(log_url)
     log.keep([made(FillRecord, 1, "run-2"), made(FillRecord, 2, "run-2", client_order_id="O-2")])
     log.close()
     log = open_log(log_url)
     log.keep([made(FillRecord, 2, "run-1"), made(FillRecord, 1, "run-1", client_order_id="O-2")])
 
-    found = [(record.run_id, record.seq) for record in log.read(FillRecord)]
+    selected = [(record.run_id, record.seq) for record in log.read(FillRecord)]
     of_order = [(record.run_id, record.seq) for record in log.read(FillRecord, client_order_id="O-2")]
     of_run = [record.seq for record in log.read(FillRecord, client_order_id="O-2", run_id="run-1")]
     log.close()
 
-    assert found == [("run-1", 1), ("run-1", 2), ("run-2", 1), ("run-2", 2)]
+    assert selected == [("run-1", 1), ("run-1", 2), ("run-2", 1), ("run-2", 2)]
     assert of_order == [("run-1", 1), ("run-2", 2)]
     assert of_run == [1]
 
@@ -153,7 +153,7 @@ def test_a_stream_that_breaks_off_anywhere_keeps_its_whole_batches(
     assert torn.exists() == (size < ends[-1])  # what does not agree with the chain stays as evidence
 
 
-def test_a_text_that_postgresql_has_no_place_for_does_not_keep_the_others_back(log_url: str) -> None:
+def test_a_text_that_postgresql_cannot_hold_does_not_block_the_others(log_url: str) -> None:
     log = open_log(log_url)
 
     log.keep([made(HaltRecord, 0, reason="a\0b"), made(HaltRecord, 1)])
@@ -172,14 +172,14 @@ def test_a_disk_that_is_full_leaves_what_was_there_and_takes_the_rest_later(tmp_
     large = [made(FillRecord, seq, trade_id="x" * 1000) for seq in range(3, 6)]
 
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    heard = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))  # no file may become larger, as on a full disk
     try:
         with pytest.raises(LogFailed, match="expected a folder that can be written"):
             log.keep(large)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, heard)
+        signal.signal(signal.SIGXFSZ, previous)
     log.keep(large)
     log.close()
 
@@ -196,7 +196,7 @@ def test_a_disk_that_is_full_leaves_what_was_there_and_takes_the_rest_later(tmp_
     ],
     ids=["columns", "nulls", "torn", "empty"],
 )
-def test_a_damaged_file_is_a_sentence(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+def test_a_damaged_file_is_an_error_with_a_message(tmp_path: Path, damage: Callable[[Path], None]) -> None:
     log = ParquetLog(tmp_path)
     log.keep([made(FillRecord, 0)])
     log.close()
@@ -213,7 +213,7 @@ def as_null(table: pa.Table, column: str) -> pa.Table:
     return table.set_column(place, column, pa.nulls(table.num_rows, table.schema.field(column).type))
 
 
-def test_where_nothing_can_be_written_it_says_so(tmp_path: Path) -> None:
+def test_an_unwritable_folder_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
 
     with pytest.raises(LogFailed, match="expected a folder that can be written"):
@@ -232,7 +232,7 @@ def test_where_nothing_can_be_written_it_says_so(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_log_that_cannot_be_opened_is_refused_in_words(url: str, message: str) -> None:
+def test_a_log_that_cannot_be_opened_is_an_error_with_a_message(url: str, message: str) -> None:
     with pytest.raises(LogFailed, match=message):
         open_log(url)
 
@@ -245,14 +245,14 @@ def test_reading_makes_no_log(tmp_path: Path, url: str) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_postgres_keeps_features_as_numbers_to_ask_for(audit_postgres: Postgres) -> None:
+def test_postgres_keeps_features_as_numbers_for_queries(audit_postgres: Postgres) -> None:
     log = open_log(audit_postgres.url)
     log.keep([made(RequestRecord, 0, "run-numbers")])
     engine = sa.create_engine(audit_postgres.url)
 
     with engine.connect() as connection:
-        asked = "SELECT features[1], outputs->>'buy' FROM audit_asked WHERE run_id = 'run-numbers'"
-        (row,) = connection.execute(sa.text(asked))
+        query = "SELECT features[1], outputs->>'buy' FROM audit_asked WHERE run_id = 'run-numbers'"
+        (row,) = connection.execute(sa.text(query))
 
     assert tuple(row) == (1.5, "0.75")
     engine.dispose()

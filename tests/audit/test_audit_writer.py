@@ -1,4 +1,4 @@
-"""Records reach the log with nobody waiting for it, through outages, and but for the last second through crashes."""
+"""Records reach the log in the background, through outages, and but for the last second through crashes."""
 
 import logging
 import shutil
@@ -26,7 +26,7 @@ NEVER_S = 3600.0
 
 
 def seqs(log: AuditLog) -> list[int]:
-    """Of both kinds that the tests write."""
+    """Return the sequence numbers of both kinds that the tests write."""
     return sorted(record.seq for kind in (FillRecord, RequestRecord) for record in log.read(kind))
 
 
@@ -34,7 +34,7 @@ def is_parquet_whole(log_url: str) -> bool:
     return not log_url.startswith("parquet:") or not verify(folder_of(log_url)).findings
 
 
-def test_records_are_there_soon_and_at_a_clean_end_all_of_them(log_url: str) -> None:
+def test_records_appear_soon_and_all_of_them_at_a_clean_end(log_url: str) -> None:
     writer = Writer(open_log(log_url), every_s=0.02)
     reader = open_log(log_url)
 
@@ -61,7 +61,7 @@ def test_a_writer_that_is_woken_writes_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_an_outage_of_the_database_loses_nothing_and_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_outage_of_the_database_loses_nothing_and_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     with tempfile.TemporaryDirectory(prefix="pg-") as folder, caplog.at_level(logging.WARNING):
         server = Postgres(Path(folder))
         writer = Writer(open_log(server.url), every_s=0.02)
@@ -140,7 +140,7 @@ def test_a_record_that_no_log_can_hold_costs_itself_alone(log_url: str) -> None:
     assert seqs(open_log(log_url)) == [seq for seq in range(100) if seq not in (3, 50)]
 
 
-def test_what_a_log_never_took_is_told_at_the_end(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_records_that_a_log_never_took_are_counted_at_the_end(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "log").write_text("a file in the way")
     writer = Writer(open_log(str(tmp_path / "log")), every_s=NEVER_S)
 
@@ -150,7 +150,7 @@ def test_what_a_log_never_took_is_told_at_the_end(tmp_path: Path, caplog: pytest
     assert "1 records are lost" in caplog.text
 
 
-def test_what_a_crash_left_is_rolled_by_the_next_run_and_read_by_anybody(tmp_path: Path) -> None:
+def test_what_a_crash_left_is_rolled_by_the_next_run_and_readable_before(tmp_path: Path) -> None:
     crashed = open_log(str(tmp_path / "before"))
     crashed.keep([made(FillRecord, seq, "run-1") for seq in range(5)])
     (stream,) = (tmp_path / "before" / "fills").glob("*.arrows")
@@ -169,14 +169,14 @@ def test_what_a_crash_left_is_rolled_by_the_next_run_and_read_by_anybody(tmp_pat
 def test_kill_9_costs_no_more_than_the_last_second(log_url: str) -> None:
     command = [sys.executable, str(HERE / "write_until_killed.py"), log_url]
     environment = {"PYTHONPATH": f"{PROJECT}:{HERE}", "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
-    said: list[tuple[int, int]] = []
+    printed: list[tuple[int, int]] = []
 
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as child:
         assert child.stdout is not None
         for line in child.stdout:
             seq, at_ns = map(int, line.split())
-            said.append((seq, at_ns))
-            if len(said) > 200 and at_ns - said[200][1] > 1_400_000_000:
+            printed.append((seq, at_ns))
+            if len(printed) > 200 and at_ns - printed[200][1] > 1_400_000_000:
                 break
         child.send_signal(signal.SIGKILL)
         killed_ns = time.monotonic_ns()
@@ -187,7 +187,7 @@ def test_kill_9_costs_no_more_than_the_last_second(log_url: str) -> None:
     log.tidy()
     is_whole.append(is_parquet_whole(log_url))
     assert all(is_whole)
-    due = [seq for seq, at_ns in said if at_ns <= killed_ns - 1_000_000_000]
+    due = [seq for seq, at_ns in printed if at_ns <= killed_ns - 1_000_000_000]
     assert len(due) > 100
     assert set(as_left) >= set(due)
     assert seqs(log) == as_left

@@ -1,4 +1,4 @@
-"""Whatever is done to a log's files afterwards is found, and named; what its writers do is not."""
+"""Every change of a log's files by others is found and named; what its writers do is not."""
 
 import os
 import shutil
@@ -56,11 +56,11 @@ def flip(path: Path, place: int, bit: int) -> None:
 
 
 def test_what_was_written_is_whole(written: Path) -> None:
-    found = verify(written)
+    verification = verify(written)
 
-    assert found.findings == ()
-    assert (found.segments, found.streams, found.adopted) == (3, 2, 0)
-    assert verify(written, found.last_hash).findings == ()
+    assert verification.findings == ()
+    assert (verification.segments, verification.streams, verification.adopted) == (3, 2, 0)
+    assert verify(written, verification.last_hash).findings == ()
 
 
 tampering = st.fixed_dictionaries(
@@ -108,17 +108,17 @@ def test_any_change_of_a_file_is_found(fresh_copy: Callable[[], Path], how: dict
         with pytest.raises(LogFailed, match=FILE):
             verify(folder)
         return
-    found = verify(folder)
-    if path.suffix == SIZES and how["kind"] == "truncate" and found.unconfirmed:
+    verification = verify(folder)
+    if path.suffix == SIZES and how["kind"] == "truncate" and verification.unconfirmed:
         return  # as a crash while the last records were written leaves it; all of them are there
-    findings = found.findings
+    findings = verification.findings
 
     assert findings, how
     segment = path.stem.partition("run-")[2]
-    assert path.name == FILE or any(segment in each.file for each in findings), (how, findings)
+    assert path.name == FILE or any(segment in finding.file for finding in findings), (how, findings)
 
 
-def test_each_line_of_the_chain_counts(fresh_copy: Callable[[], Path]) -> None:
+def test_every_line_of_the_chain_is_verified(fresh_copy: Callable[[], Path]) -> None:
     original = (fresh_copy() / FOLDER / FILE).read_bytes().splitlines(keepends=True)
     for first in range(len(original)):
         for second in range(first + 1, len(original)):
@@ -156,7 +156,7 @@ def test_what_a_crash_left_is_whole_before_and_after_the_next_run(fresh_copy: Ca
 
     assert verify(folder).findings == ()
     assert (verify(folder).segments, verify(folder).streams) == (6, 0)
-    assert [each.run_id for each in log.read(FillRecord)] == ["run-1"] * 8 + ["run-2"] * 3 + ["run-3"]
+    assert [record.run_id for record in log.read(FillRecord)] == ["run-1"] * 8 + ["run-2"] * 3 + ["run-3"]
 
 
 def test_the_next_run_does_not_cover_up_what_was_changed(fresh_copy: Callable[[], Path]) -> None:
@@ -170,7 +170,7 @@ def test_the_next_run_does_not_cover_up_what_was_changed(fresh_copy: Callable[[]
     log.keep([made(FillRecord, 0, "run-3")])
     log.close()
 
-    assert [(each.file, each.problem) for each in verify(folder).findings] == [
+    assert [(finding.file, finding.problem) for finding in verify(folder).findings] == [
         (f"fills/{stream.name}", "truncated"),
         ("fills/run-9-00001.arrows", "inserted"),
     ]
@@ -204,12 +204,12 @@ def test_files_from_before_there_was_a_chain_are_taken_into_it(fresh_copy: Calla
     log = ParquetLog(folder)
     log.keep([made(FillRecord, 0, "run-3")])
     log.close()
-    found = verify(folder)
+    verification = verify(folder)
 
-    assert (found.findings, found.adopted, found.segments) == ((), 5, 6)
+    assert (verification.findings, verification.adopted, verification.segments) == ((), 5, 6)
     (whole,) = (folder / "fills").glob("run-2*.parquet")
     flip(whole, 100, 0)
-    assert [each.file for each in verify(folder).findings] == [f"fills/{whole.name}"]
+    assert [finding.file for finding in verify(folder).findings] == [f"fills/{whole.name}"]
 
 
 def test_runs_that_write_at_once_share_a_chain(tmp_path: Path) -> None:
@@ -229,10 +229,10 @@ def test_runs_that_write_at_once_share_a_chain(tmp_path: Path) -> None:
 
     writers = [threading.Thread(target=write, args=(f"run-{number}",)) for number in range(4)]
     reader = threading.Thread(target=look)
-    for each in (*writers, reader):
-        each.start()
-    for each in writers:
-        each.join()
+    for thread in (*writers, reader):
+        thread.start()
+    for thread in writers:
+        thread.join()
     done.set()
     reader.join()
 
@@ -251,7 +251,7 @@ def test_a_folder_that_was_removed_under_a_run_is_noticed(tmp_path: Path) -> Non
     log.keep([made(FillRecord, 1)])
     log.close()
 
-    assert [each.seq for each in ParquetLog(tmp_path / "log").read(FillRecord)] == [1]
+    assert [record.seq for record in ParquetLog(tmp_path / "log").read(FillRecord)] == [1]
 
 
 def test_the_command_names_each_finding(fresh_copy: Callable[[], Path]) -> None:

@@ -1,4 +1,4 @@
-"""Adds a record of two kinds each 2 ms to a log, and says so: ``python write_until_killed.py URL``; never ends."""
+"""Add a record of two kinds to a log every 2 ms and print it: ``python write_until_killed.py URL``; never ends."""
 
 import itertools
 import sys

@@ -1,10 +1,10 @@
-"""What a live run is about to trade, where, and within which limits, in words."""
+"""Announcement of what a live run is about to trade, where, and within which limits."""
 
 from nautilus_torchserve.trading.live.settings import BinanceMarket, LiveSettings, ReplayMarket
 
 
 def announcement(settings: LiveSettings) -> str:
-    """Some lines to read before orders are sent; no secret is in them."""
+    """Return lines to read before orders are sent; they hold no secret."""
     risk, actor = settings.risk, settings.model.actor
     loss = "none" if risk.max_daily_loss is None else f"{risk.max_daily_loss}"
     notional = ", ".join(f"{name} {most}" for name, most in risk.max_notional_per_order.items()) or "none"
@@ -30,7 +30,7 @@ def announcement(settings: LiveSettings) -> str:
 
 
 def market_in_words(settings: LiveSettings) -> str:
-    """Where data come from."""
+    """Return where data come from, in words."""
     market = settings.market
     if isinstance(market, ReplayMarket):
         source = market.trades or ", ".join(market.bars) or f"{market.simulate} simulated trades"

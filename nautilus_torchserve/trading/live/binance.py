@@ -18,7 +18,7 @@ CLIENT = "BINANCE"
 
 
 def data_client(market: BinanceMarket, instrument_ids: Iterable[InstrumentId]) -> BinanceDataClientConfig:
-    """Config of the data client.
+    """Return the config of the data client.
 
     Raises
     ------
@@ -31,7 +31,7 @@ def data_client(market: BinanceMarket, instrument_ids: Iterable[InstrumentId]) -
 def execution_client(
     market: BinanceMarket, execution: BinanceExecution, instrument_ids: Iterable[InstrumentId]
 ) -> BinanceExecClientConfig:
-    """Config of the execution client; raises as `data_client`."""
+    """Return the config of the execution client; raise as `data_client` does."""
     leverages = {BinanceSymbol(symbol): leverage for symbol, leverage in execution.leverages.items()}
     return BinanceExecClientConfig(
         **_access(market),
@@ -54,7 +54,7 @@ def _access(market: BinanceMarket) -> dict[str, Any]:
 
 
 def _environment(testnet: bool) -> dict[str, Any]:
-    """Which of the venue's environments to connect to, as this NautilusTrader's configs take it."""
+    """Return which of the venue's environments to connect to, as this NautilusTrader's configs take it."""
     if "testnet" in BinanceDataClientConfig.__struct_fields__:  # before an enumeration took its place
         return {"testnet": testnet}
     environments = vars(binance_enums)["BinanceEnvironment"]

@@ -138,7 +138,10 @@ def strategy_configs(
     fields = {**settings.strategy, "close_on_stop": settings.node.flatten_on_stop}
     if metadata is not None:
         fields = kind.complete_fields(fields, metadata)
-    return [config_from(kind, {**fields, **_about(settings, actor, each)}, "strategy") for each in instrument_ids]
+    return [
+        config_from(kind, {**fields, **_about(settings, actor, instrument_id)}, "strategy")
+        for instrument_id in instrument_ids
+    ]
 
 
 def _about(settings: LiveSettings, actor: ModelActorConfig, instrument_id: InstrumentId) -> dict[str, Any]:

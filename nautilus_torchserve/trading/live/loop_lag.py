@@ -1,4 +1,4 @@
-"""How late the event loop comes to what is due: everything that blocks it shows here."""
+"""Lag of the event loop: by how much callbacks run late when something blocks it."""
 
 import asyncio
 import time
@@ -28,21 +28,21 @@ class LoopLag:
         """Sum of all lags above `BLOCKED_MS`: a quantile does not show one long one (seconds)."""
 
     async def measure(self) -> None:
-        """Until it is cancelled."""
+        """Measure until cancelled."""
         while True:
             began = time.perf_counter()
             await asyncio.sleep(INTERVAL_S)
             self.add(1e3 * (time.perf_counter() - began - INTERVAL_S))
 
     def add(self, lag_ms: float) -> None:
-        """One measurement."""
+        """Add a measurement."""
         self._counts[bisect_left(_BOUNDS_MS, lag_ms)] += 1
         self.max_ms = max(self.max_ms, lag_ms)
         if lag_ms > BLOCKED_MS:
             self.blocked_s += lag_ms / 1e3
 
     def quantile_ms(self, share: float) -> float:
-        """Upper end of the bin in which the quantile lies; 0 before the first measurement."""
+        """Return the upper end of the bin in which the quantile lies; 0 before the first measurement."""
         total = sum(self._counts)
         if not total:
             return 0.0

@@ -1,4 +1,4 @@
-"""Whether a live run still has its model: what failed since the last answer, and the state of each server."""
+"""Detection of a lost model: failures since the last response, and the state of each server."""
 
 from dataclasses import dataclass
 
@@ -13,11 +13,11 @@ class ModelOutage:
     """A model that a run has lost."""
 
     since_ns: int
-    """When the first request after the last answer failed, Unix ns."""
+    """Time at which the first request after the last response failed, Unix ns."""
     failed: int
     """Predictions that failed since then."""
     why: str
-    """Why no server is asked; at most 200 characters a server."""
+    """Reason why no server is used; at most 200 characters a server."""
 
 
 class ModelWatch:
@@ -26,7 +26,7 @@ class ModelWatch:
     Parameters
     ----------
     max_failures : int
-        Failed predictions in a row after which the model counts as lost although a server may still be asked.
+        Failed predictions in a row after which the model counts as lost although a server may still be used.
     """
 
     def __init__(self, max_failures: int) -> None:
@@ -56,14 +56,16 @@ class ModelWatch:
     def outage(self) -> ModelOutage | None:
         """The model as lost, None while the run has it.
 
-        It is lost when no server may be asked, and when predictions only fail; not by answers that come too late from
+        It is lost when no server may be used, and when predictions only fail; not by responses that come too late from
         a server that works.
         """
-        unusable = [each for each in self._servers.values() if each.state == "open" and not each.why.startswith(SLOW)]
+        unusable = [
+            server for server in self._servers.values() if server.state == "open" and not server.why.startswith(SLOW)
+        ]
         is_unreachable = bool(unusable) and len(unusable) == len(self._servers)
         only_fails = self._failed >= (self._max_failures if self._has_answered else 1)
         if not is_unreachable and not only_fails:
             return None
-        since_ns = self._since_ns or max(each.ts_ns for each in unusable)
-        why = "; ".join(f"{each.url}: {each.why[:_MAX_REASON]}" for each in unusable) or self._error[:_MAX_REASON]
+        since_ns = self._since_ns or max(server.ts_ns for server in unusable)
+        why = "; ".join(f"{server.url}: {server.why[:_MAX_REASON]}" for server in unusable) or self._error[:_MAX_REASON]
         return ModelOutage(since_ns, self._failed, why)

@@ -47,7 +47,7 @@ Client = tuple[str, Any, Any]
 def build_node(
     settings: LiveSettings, metadata: ModelMetadata | None, loop: asyncio.AbstractEventLoop
 ) -> tuple[TradingNode, list[InstrumentId]]:
-    """The node, ready to run, and what it trades.
+    """Return the node, ready to run, and what it trades.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def build_node(
     instrument_ids = actor.subjects()
     _check_limits(settings, instrument_ids)
     data, execution = _data_client(settings, instrument_ids), _execution_client(settings, instrument_ids)
-    traders = [importable_strategy(each) for each in strategies]
+    traders = [importable_strategy(strategy) for strategy in strategies]
     node = TradingNode(
         config=TradingNodeConfig(
             trader_id=TraderId(settings.node.trader_id),
@@ -102,25 +102,25 @@ def build_node(
     node.build()
     limits = settings.risk.max_notional_per_order.items()
     OrderLimits(node.kernel, {InstrumentId.from_str(name): Decimal(most) for name, most in limits})
-    for each in node.trader.actors():
-        if isinstance(each, MetricsActor):
-            each.watch([*node.trader.actors(), *node.trader.strategies()])
+    for listener in node.trader.actors():
+        if isinstance(listener, MetricsActor):
+            listener.watch([*node.trader.actors(), *node.trader.strategies()])
     return node, instrument_ids
 
 
 def _listeners(
     settings: LiveSettings, model: str, instrument_ids: list[InstrumentId], traders: list[ImportableStrategyConfig]
 ) -> list[ImportableActorConfig]:
-    """What listens to the run; before all else, so that nothing is missed."""
-    found = [
-        ImportableActorConfig(actor_path=each.path, config_path=each.config_path, config=each.config)
-        for each in settings.actors
+    """Return the actors that listen to the run; they start first, so that nothing is missed."""
+    listeners = [
+        ImportableActorConfig(actor_path=own.path, config_path=own.config_path, config=own.config)
+        for own in settings.actors
     ]
     if settings.metrics is not None:
         config = MetricsActorConfig(
             models=[model], instrument_ids=instrument_ids, port=settings.metrics.port, host=settings.metrics.host
         )
-        found.insert(0, importable_actor(config))
+        listeners.insert(0, importable_actor(config))
     if settings.audit is not None:
         log = AuditActorConfig(
             url=settings.audit.url,
@@ -131,8 +131,8 @@ def _listeners(
             strategies=tuple(traders),
             flush_s=settings.audit.flush_s,
         )
-        found.insert(0, importable_actor(log))
-    return found
+        listeners.insert(0, importable_actor(log))
+    return listeners
 
 
 def _catalogs(settings: LiveSettings) -> list[DataCatalogConfig]:
@@ -191,7 +191,7 @@ def _execution_client(settings: LiveSettings, instrument_ids: list[InstrumentId]
 
 
 def _adapter(chosen: AdapterMarket | AdapterExecution, place: str) -> Client:
-    """A client of any adapter; the secrets of its config come from the environment."""
+    """Return a client of any adapter; the secrets of its config come from the environment."""
     secrets = {
         name: environment_value(variable, f"{place}.config_env.{name}") for name, variable in chosen.config_env.items()
     }

@@ -20,7 +20,7 @@ from nautilus_torchserve.trading.live.settings import SandboxExecution
 
 
 def paper_client(execution: SandboxExecution, venue: str) -> SandboxExecutionClientConfig:
-    """Config of the client. Orders meet the quotes: on trades alone there is no market for them."""
+    """Return the config of the client. Orders meet the quotes: on trades alone there is no market for them."""
     return SandboxExecutionClientConfig(
         venue=venue,
         starting_balances=[execution.balance],
@@ -42,7 +42,7 @@ class OneStepWorse(FillModel):
     def get_orderbook_for_fill_simulation(
         self, instrument: Instrument, order: Order, best_bid: Price, best_ask: Price
     ) -> OrderBook:
-        """The book that an order meets."""
+        """Return the book that an order meets."""
         step = instrument.price_increment
         book = OrderBook(instrument_id=instrument.id, book_type=BookType.L2_MBP)
         for number, (side, price) in enumerate(((OrderSide.BUY, best_bid - step), (OrderSide.SELL, best_ask + step))):

@@ -29,26 +29,26 @@ from nautilus_torchserve.trading.live.settings import LiveSettings
 from nautilus_torchserve.wire.errors import RequestError, SchemaMismatch, Unauthorized
 
 LOOK_EVERY_S = 0.05
-"""Between two looks at what is waited for (seconds)."""
+"""Interval between two checks of a condition (seconds)."""
 QUIET_NS = 200_000_000
-"""How long nothing happens before a run counts as settled (nanoseconds)."""
+"""Time without events after which a run counts as settled (nanoseconds)."""
 STOPPED_WITHIN_S = 30.0
 """Longest wait for the node's queues to end after a stop (seconds)."""
 
 
 class Parts(NamedTuple):
-    """What a run is made of."""
+    """The components of a run."""
 
     node: TradingNode
     guard: RiskGuard
     record: RunRecord
     lag: LoopLag
     ended: "asyncio.Queue[str]"
-    """Why to stop: of several reasons the first counts."""
+    """Reasons to stop: of several the first counts."""
 
 
 def run_live(
-    settings: LiveSettings, resume: bool = False, say: Callable[[str], None] = lambda words: None
+    settings: LiveSettings, resume: bool = False, report: Callable[[str], None] = lambda message: None
 ) -> dict[str, Any]:
     """Trade until something ends it: the end of a replay, a signal, a halt, or a failure.
 
@@ -58,8 +58,8 @@ def run_live(
     ----------
     resume : bool
         Go on although trading was halted today; the day's losses count from 0 again.
-    say : callable
-        Told in words what happens before the node's own log begins.
+    report : callable
+        Called with messages about what happens before the node's own log begins.
 
     Returns
     -------
@@ -78,15 +78,15 @@ def run_live(
     _check_kill_file(settings)
     settings = with_own_server(settings)
     if (warning := _token_warning(settings)) is not None:
-        say(warning)
-    metadata = _model(settings, say)
+        report(warning)
+    metadata = _model(settings, report)
     loop = asyncio.new_event_loop()
     try:
         node, instrument_ids = build_node(settings, metadata, loop)
         try:
             parts = _parts(settings, node, instrument_ids, resume)
             ending = loop.run_until_complete(_run(parts, settings))
-            audit = next((each for each in node.trader.actors() if isinstance(each, AuditActor)), None)
+            audit = next((actor for actor in node.trader.actors() if isinstance(actor, AuditActor)), None)
             summary = run_summary(
                 settings,
                 metadata,
@@ -136,16 +136,16 @@ def _token_warning(settings: LiveSettings) -> str | None:
     )
 
 
-def _model(settings: LiveSettings, say: Callable[[str], None]) -> ModelMetadata | None:
-    """What the model says of itself; None where it may be waited for, and has to be."""
+def _model(settings: LiveSettings, report: Callable[[str], None]) -> ModelMetadata | None:
+    """Return the model's metadata; None where the run may and has to wait for the model."""
     try:
         metadata = fetch_metadata(settings)
     except RequestError as error:
         if not settings.model.wait_for_model or isinstance(error, SchemaMismatch | Unauthorized):
             raise
-        say(f"the model cannot be reached yet: {error}")
+        report(f"the model cannot be reached yet: {error}")
         return None
-    say(f"model {metadata.model} {metadata.version}, archive {metadata.archive_digest[:12]}, features agree")
+    report(f"model {metadata.model} {metadata.version}, archive {metadata.archive_digest[:12]}, features agree")
     return metadata
 
 
@@ -200,7 +200,7 @@ async def _run(parts: Parts, settings: LiveSettings) -> Ending:
 
 
 def _handle_signals(parts: Parts) -> asyncio.Event:
-    """Signals become reasons to stop; a second one sets the event."""
+    """Make signals reasons to stop; return the event that a second one sets."""
     loop, hurry = asyncio.get_running_loop(), asyncio.Event()
 
     received: list[str] = []
@@ -211,14 +211,14 @@ def _handle_signals(parts: Parts) -> asyncio.Event:
         received.append(name)
         parts.ended.put_nowait(f"signal {name}")
 
-    for each in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(each, stop, each.name)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop, number.name)
     loop.add_signal_handler(signal.SIGUSR1, parts.guard.halt, "signal SIGUSR1")
     return hurry
 
 
 async def _first_reason(parts: Parts, running: "asyncio.Task[None]") -> str | None:
-    """Why to stop; None where the node did by itself."""
+    """Return why to stop; None where the node did by itself."""
     next_reason = asyncio.create_task(parts.ended.get())
     await asyncio.wait({next_reason, running}, return_when=asyncio.FIRST_COMPLETED)
     if next_reason.done():
@@ -228,7 +228,7 @@ async def _first_reason(parts: Parts, running: "asyncio.Task[None]") -> str | No
 
 
 async def _flatten(parts: Parts, settings: LiveSettings, reason: str, hurry: asyncio.Event) -> bool:
-    """Have positions and orders closed where that is asked for; whether what was asked for was done."""
+    """Have positions and orders closed where the settings or a halt require it; return whether that succeeded."""
     node, halted = parts.node, bool(parts.guard.halted)
     if not halted and not settings.node.flatten_on_stop:
         return True
@@ -247,7 +247,7 @@ async def _flatten(parts: Parts, settings: LiveSettings, reason: str, hurry: asy
 
 
 def _is_flat(node: TradingNode) -> bool:
-    """No position, no order, and none on its way through the node's queues."""
+    """Return whether there is no position and no order, neither open nor in the node's queues."""
     kernel, cache = node.kernel, node.cache
     queued = (
         kernel.risk_engine.cmd_qsize()
@@ -260,10 +260,10 @@ def _is_flat(node: TradingNode) -> bool:
 
 
 def _has_settled(parts: Parts, settings: LiveSettings) -> bool:
-    """Whether what was received has been answered and no order is on its way.
+    """Return whether what was received has been answered and no order is on its way.
 
-    A question about the last event may never have been put, as while the features' window fills: then it is enough
-    that nothing has happened for longer than an answer may take.
+    A request about the last event may never have been sent, as while the features' window fills: then it is enough
+    that nothing has happened for longer than a response may take.
     """
     kernel, cache, record = parts.node.kernel, parts.node.cache, parts.record
     if kernel.data_engine.data_qsize() or cache.orders_inflight_count() or kernel.exec_engine.evt_qsize():
@@ -286,7 +286,7 @@ async def _stop(node: TradingNode, running: "asyncio.Task[None]") -> None:
 
 
 async def _wait_for(condition: Callable[[], bool], within_s: float) -> bool:
-    """Whether it came true in time."""
+    """Wait for a condition; return whether it came true in time."""
     loop = asyncio.get_running_loop()
     until = loop.time() + within_s
     while not condition():

@@ -22,18 +22,18 @@ HEALTH_KEPT = 1000
 
 
 class RunRecord:
-    """What passes over the message bus, counted.
+    """Counts of what passes over the message bus.
 
     Parameters
     ----------
     bus : MessageBus
-        Of the node.
+        The node's message bus.
     model : str
-        The name asked for.
+        Name of the model.
     instrument_ids : iterable of InstrumentId
-        What is traded.
+        The traded instruments.
     on_played : callable
-        Called, with why, when a replay has come to its end.
+        Called with the reason when a replay has come to its end.
     max_failures : int
         As `trading.live.model_outage.ModelWatch` takes it.
     """
@@ -51,7 +51,7 @@ class RunRecord:
         self.events = 0
         """Trades and bars received."""
         self.questions: Counter[str] = Counter()
-        """Fate -> questions."""
+        """Fate -> requests."""
         self.predictions: Counter[tuple[str, str]] = Counter()
         """Version and status -> predictions."""
         self.health: list[ModelHealth] = []
@@ -59,11 +59,11 @@ class RunRecord:
         self.order_events: Counter[str] = Counter()
         """Kind of event -> how many."""
         self.filled: dict[str, dict[str, Decimal]] = {}
-        """Instrument -> side -> quantity filled, as the execution engine said."""
+        """Instrument -> side -> quantity filled, as the execution engine reported."""
         self.playback: Playback | None = None
-        """Of a replay, as last told."""
+        """State of a replay, as last published."""
         self.last_activity_ns = 0
-        """When data came, a question ended or an order changed for the last time, by the wall clock, Unix ns."""
+        """Time of the last data, end of a request or change of an order, by the wall clock, Unix ns."""
         self._on_played = on_played
         self._last_event: dict[InstrumentId, int] = {}
         self._last_ended: dict[InstrumentId, int] = {}
@@ -84,11 +84,11 @@ class RunRecord:
 
     @property
     def all_ended(self) -> bool:
-        """Whether the question about the last event of each instrument has ended."""
+        """Whether the request about the last event of each instrument has ended."""
         return all(self._last_ended.get(name, -1) >= ts for name, ts in self._last_event.items())
 
     def summary(self) -> dict[str, Any]:
-        """The counts, for JSON."""
+        """Return the counts, for JSON."""
         versions: dict[str, dict[str, int]] = {}
         for (version, status), count in self.predictions.items():
             versions.setdefault(version, {})[status] = count
@@ -101,8 +101,8 @@ class RunRecord:
                 name: {side: str(quantity) for side, quantity in sides.items()} for name, sides in self.filled.items()
             },
             "health": [
-                {"ts_ns": each.ts_ns, "url": each.url, "state": each.state, "version": each.version, "why": each.why}
-                for each in self.health
+                {name: getattr(change, name) for name in ("ts_ns", "url", "state", "version", "why")}
+                for change in self.health
             ],
         }
 
@@ -124,10 +124,10 @@ class RunRecord:
     def _on_call(self, call: InferenceCall) -> None:
         self.last_activity_ns = time.time_ns()
         self.model.on_call(call)
-        for question, fate in zip(call.requests, call.outcomes, strict=True):
+        for request, fate in zip(call.requests, call.outcomes, strict=True):
             self.questions[fate] += 1
-            last = self._last_ended.get(question.instrument_id, -1)
-            self._last_ended[question.instrument_id] = max(last, question.ts_event)
+            last = self._last_ended.get(request.instrument_id, -1)
+            self._last_ended[request.instrument_id] = max(last, request.ts_event)
 
     def _on_health(self, health: ModelHealth) -> None:
         self.model.on_health(health)

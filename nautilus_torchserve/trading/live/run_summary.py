@@ -1,8 +1,8 @@
-"""What a live run did, as one JSON object."""
+"""Summary of a live run as one JSON object."""
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -26,11 +26,11 @@ MODEL_LOST, AUDIT_INCOMPLETE = 4, 5
 
 
 class RunFailed(UserError):
-    """A live run that did not do what it was asked for.
+    """A live run that failed.
 
     Parameters
     ----------
-    said : mapping
+    result : mapping
         The run's summary, which holds the reasons and the exit status.
     """
 
@@ -41,14 +41,14 @@ class RunFailed(UserError):
 
 @dataclass(frozen=True)
 class Ending:
-    """How a run ended."""
+    """The end of a run."""
 
     reason: str
-    """In words."""
+    """Reason, in words."""
     failed: bool
-    """Whether it was not what was asked for."""
+    """Whether the run did not end as its settings require."""
     flat: bool
-    """Whether positions and orders were closed, where that was asked for."""
+    """Whether positions and orders were closed, where the settings require it."""
 
 
 def run_summary(
@@ -62,12 +62,12 @@ def run_summary(
     ending: Ending,
     audit: AuditSummary | None,
 ) -> dict[str, Any]:
-    """The run in figures.
+    """Return the run in figures.
 
-    ``failures`` says why the run failed, in sentences; ``model_lost`` what is missing of the model at the end, and
-    ``audit`` of the audit log. ``fills_lost`` is what the execution engine reported and no order in its cache has,
-    which ought to be 0; ``position`` is the net position of each instrument at the end, ``filled`` what was bought and
-    sold of it.
+    ``failures`` are the reasons why the run failed, in sentences; ``model_lost`` is the outage of the model at the end,
+    ``audit`` the state of the audit log. ``fills_lost`` counts the fills that the execution engine reported and no
+    order in its cache has, which ought to be 0; ``position`` is the net position of each instrument at the end,
+    ``filled`` the quantities bought and sold of it.
     """
     orders = node.cache.orders()
     fills = sum(isinstance(event, OrderFilled) for order in orders for event in order.events)
@@ -99,15 +99,7 @@ def run_summary(
         },
         "flat": ending.flat,
         "halted": guard.halted,
-        "replay": None
-        if playback is None
-        else {
-            "source": playback.source,
-            "sha256": playback.sha256,
-            "shift_ns": playback.shift_ns,
-            "events": playback.events,
-            "ended": playback.ended,
-        },
+        "replay": None if playback is None else asdict(playback),
         **record.summary(),
         "orders": len(orders),
         "orders_by_status": Counter(order.status_string() for order in orders),
@@ -136,27 +128,27 @@ def _exit_status(ending: Ending, guard: RiskGuard, outage: ModelOutage | None, a
 
 
 def _failures(ending: Ending, guard: RiskGuard, outage: ModelOutage | None, audit: AuditSummary | None) -> list[str]:
-    found = _run_failures(ending, guard)
+    failures = _run_failures(ending, guard)
     if outage is not None:
-        found.append(
+        failures.append(
             f"the run ended without its model: {outage.failed} predictions failed since {_iso(outage.since_ns)}: "
             f"{outage.why}"
         )
     if audit is not None and audit.missing:
-        found.append(
+        failures.append(
             f"{audit.log}: the audit log of run {audit.run_id} lacks {audit.missing} records since "
             f"{_iso(audit.missing_since_ns) or 'a time that the log gives'}: {audit.why}"
         )
-    return found
+    return failures
 
 
 def _run_failures(ending: Ending, guard: RiskGuard) -> list[str]:
-    found = []
+    failures = []
     if ending.failed:
-        found.append(ending.reason if ending.flat else f"not flat at the end ({ending.reason})")
+        failures.append(ending.reason if ending.flat else f"not flat at the end ({ending.reason})")
     if guard.handler_errors:
-        found.append(f"{guard.handler_errors} errors in the risk guard, see the log")
-    return found
+        failures.append(f"{guard.handler_errors} errors in the risk guard, see the log")
+    return failures
 
 
 def _position(node: TradingNode, instrument_id: InstrumentId) -> Decimal:

@@ -1,4 +1,4 @@
-"""What a live run is told by its file: where data come from, where orders go, which model, which limits."""
+"""The settings of a live run: where data come from, where orders go, which model, which limits."""
 
 import hashlib
 from dataclasses import fields
@@ -19,7 +19,7 @@ class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """A table of the file; a field that it does not know is an error."""
 
 
-class NodeSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class NodeSettings(_Section, frozen=True, kw_only=True):
     """``[node]``: the process."""
 
     trader_id: str = "LIVE-001"
@@ -27,7 +27,7 @@ class NodeSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     log_level: str = "INFO"
     """Least level on stderr: DEBUG, INFO, WARNING, ERROR or OFF."""
     log_folder: str | None = None
-    """Where log files go as well; None: nowhere."""
+    """Folder for log files; None: none are written."""
     catalog: str | None = None
     """A NautilusTrader catalog that requests for history are answered from, as far as it reaches; None: the venue
     answers all of them."""
@@ -38,9 +38,9 @@ class NodeSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     flat_within_s: float = 10.0
     """Longest wait for positions and orders to be closed, at a stop and after a halt (seconds)."""
     summary_file: str | None = None
-    """Where the run's summary is written as JSON; None: nowhere, ``--json`` prints it."""
+    """File to which the run's summary is written as JSON; None: none, ``--json`` prints it."""
     settle_s: float = 1.0
-    """From the stop of strategies to the disconnection, for what the venue still has to say (seconds)."""
+    """From the stop of strategies to the disconnection, for what the venue still has to send (seconds)."""
 
     def __post_init__(self) -> None:
         levels = ("DEBUG", "INFO", "WARNING", "ERROR", "OFF")
@@ -51,7 +51,7 @@ class NodeSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         expect(self.settle_s >= 0, f"settle_s of at least 0, was {self.settle_s:g}")
 
 
-class ReplayMarket(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="replay", tag_field="kind"):
+class ReplayMarket(_Section, frozen=True, kw_only=True, tag="replay", tag_field="kind"):
     """``[market] kind = "replay"``: recorded data, as if they came in now."""
 
     trades: str | None = None
@@ -59,30 +59,30 @@ class ReplayMarket(_Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     bars: list[str] = []
     """CSV files or catalogs of bars, one for each instrument."""
     instruments: list[str] = []
-    """Which instrument each of them is of, where a catalog holds several or a CSV does not say."""
+    """Instruments of these files, where a catalog holds several or a CSV does not name its own."""
     simulate: int = 0
     """Trades of the simulated market to play instead of recorded ones."""
     seed: int = 1
-    """Of that simulation."""
+    """Seed of that simulation."""
     speed: float = 1.0
     """1 plays in real time. Above it data come faster and are stamped ahead of the clock, so that ages and
-    deadlines say nothing."""
+    deadlines have no meaning."""
     warm_up: int = 0
     """Events before the first one played, which answer requests for history."""
     fee_bps: float | None = None
-    """Fee on each fill, bps of its value; None takes what the instrument's definition says, else 0.5."""
+    """Fee on each fill, bps of its value; None takes the value of the instrument's definition, else 0.5."""
     spread_bps: float = 1.0
     """Ask less bid around bars, which hold no quotes (bps of the price)."""
     bar: str | None = None
     """Length of the bars wanted, ``5-MINUTE``; None takes them as they are."""
     stamp: str = "open"
-    """Which end of its bar a CSV's stamp is, ``open`` or ``close``."""
+    """End of its bar that a CSV's stamp marks, ``open`` or ``close``."""
     timezone: str | None = None
     """IANA name of the zone of times without an offset from UTC; None takes them as UTC."""
     allow_jumps: bool = False
     """Whether prices that jump as at an unadjusted split are let through."""
     instrument_definition: list[str] = []
-    """What defines the instruments: this and the next six are fields of `InstrumentOptions`."""
+    """Definitions of the instruments: this and the next six are fields of `InstrumentOptions`."""
     tick_size: Decimal | None = None
     """Smallest price change."""
     lot_size: Decimal | None = None
@@ -92,7 +92,7 @@ class ReplayMarket(_Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     inverse: bool = False
     """Whether profit is paid in the base currency."""
     currency: str | None = None
-    """What the instruments are quoted in, where their symbols do not say."""
+    """Quote currency of the instruments, where their symbols do not name it."""
     margin: Decimal | None = None
     """Margin of a position as a share of its value."""
 
@@ -104,12 +104,12 @@ class ReplayMarket(_Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         expect(self.speed >= 1, f"speed of at least 1 (data would age while they wait), was {self.speed:g}")
         expect(self.warm_up >= 0, f"warm_up of at least 0, was {self.warm_up}")
         expect(self.fee_bps is None or self.fee_bps >= 0, f"fee_bps of at least 0, was {self.fee_bps}")
-        self.instrument_options  # noqa: B018  (refuses what no instrument can have)
+        self.instrument_options  # noqa: B018  (raises for what no instrument can have)
         _ = self.read
 
     @property
     def read(self) -> ReadOptions:
-        """How to read the data.
+        """Options for reading the data.
 
         Raises
         ------
@@ -123,12 +123,12 @@ class ReplayMarket(_Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @property
     def instrument_options(self) -> InstrumentOptions:
-        """What is said of the instruments, beyond their data."""
-        given = {each.name: getattr(self, each.name) for each in fields(InstrumentOptions)}
+        """Definition of the instruments beyond their data."""
+        given = {field.name: getattr(self, field.name) for field in fields(InstrumentOptions)}
         return InstrumentOptions(**{**given, "instrument_definition": tuple(self.instrument_definition)})
 
 
-class BinanceMarket(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="binance", tag_field="kind"):
+class BinanceMarket(_Section, frozen=True, kw_only=True, tag="binance", tag_field="kind"):
     """``[market] kind = "binance"``: Binance's USDT futures.
 
     Even data want a key: NautilusTrader's adapter reads the account's fee tier with the instruments.
@@ -151,8 +151,8 @@ class BinanceMarket(_Section, frozen=True, kw_only=True, forbid_unknown_fields=T
         expect(self.environment in known, f"environment of {' or '.join(known)}, was {self.environment!r}")
 
 
-class AdapterMarket(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="adapter", tag_field="kind"):
-    """``[market] kind = "adapter"``: any data client of NautilusTrader's, or one of your own."""
+class _Adapter(_Section, frozen=True, kw_only=True):
+    """A client of NautilusTrader's, or one of your own."""
 
     name: str
     """The client's name, by NautilusTrader's custom the venue's."""
@@ -166,15 +166,17 @@ class AdapterMarket(_Section, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Fields whose values environment variables hold: field -> variable."""
 
 
-class SandboxExecution(
-    _Section, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="sandbox", tag_field="kind"
-):
+class AdapterMarket(_Adapter, frozen=True, kw_only=True, tag="adapter", tag_field="kind"):
+    """``[market] kind = "adapter"``: any data client."""
+
+
+class SandboxExecution(_Section, frozen=True, kw_only=True, tag="sandbox", tag_field="kind"):
     """``[execution] kind = "sandbox"``: paper trading, orders meet the quotes here."""
 
     balance: str = "10000 USDT"
     """The account at the start."""
     leverage: Decimal = Decimal(1)
-    """Of the account."""
+    """Leverage of the account."""
 
     def __post_init__(self) -> None:
         try:
@@ -185,37 +187,23 @@ class SandboxExecution(
         expect(self.leverage > 0, f"leverage above 0, was {self.leverage}")
 
 
-class BinanceExecution(
-    _Section, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="binance", tag_field="kind"
-):
+class BinanceExecution(_Section, frozen=True, kw_only=True, tag="binance", tag_field="kind"):
     """``[execution] kind = "binance"``: real orders, in the environment and with the key of ``[market]``."""
 
     countdown_s: float = 5.0
-    """Between saying what will be traded and the start (seconds)."""
+    """Between announcing what will be traded and the start (seconds)."""
     leverages: dict[str, int] = {}
     """Symbol -> leverage that is set at the start."""
 
 
-class AdapterExecution(
-    _Section, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="adapter", tag_field="kind"
-):
-    """``[execution] kind = "adapter"``: real orders through any execution client; fields as of `AdapterMarket`."""
+class AdapterExecution(_Adapter, frozen=True, kw_only=True, tag="adapter", tag_field="kind"):
+    """``[execution] kind = "adapter"``: real orders through any execution client."""
 
-    name: str
-    """The client's name."""
-    factory: str
-    """``module:Class`` of the client's factory."""
-    config_path: str
-    """``module:Class`` of its config."""
-    config: dict[str, Any] = {}
-    """Fields of the config."""
-    config_env: dict[str, str] = {}
-    """Fields whose values environment variables hold: field -> variable."""
     countdown_s: float = 5.0
-    """Between saying what will be traded and the start (seconds)."""
+    """Between announcing what will be traded and the start (seconds)."""
 
 
-class ModelSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ModelSettings(_Section, frozen=True, kw_only=True):
     """``[model]``: the model, and the actor that uses it."""
 
     kind: str
@@ -243,7 +231,7 @@ class ModelSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=T
         return self.actor.get("model", spec_of(self.kind).name)
 
 
-class RiskSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RiskSettings(_Section, frozen=True, kw_only=True):
     """``[risk]``: limits beyond the strategy's own ``max_position``."""
 
     max_order_submit_rate: str = "10/00:00:01"
@@ -258,7 +246,7 @@ class RiskSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     state_file: str | None = None
     """Keeps the day's P&L and whether trading was halted, for the next start."""
     check_every_ms: int = 200
-    """Time between two looks at P&L and kill file (milliseconds)."""
+    """Time between two checks of P&L and kill file (milliseconds)."""
 
     def __post_init__(self) -> None:
         loss = self.max_daily_loss
@@ -268,7 +256,7 @@ class RiskSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             expect(most > 0, f"max_notional_per_order of {instrument_id} above 0, was {most}")
 
 
-class AuditSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class AuditSettings(_Section, frozen=True, kw_only=True):
     """``[audit]``: a log of every request and decision, see `trading.live.audit.actor`."""
 
     url: str
@@ -277,16 +265,16 @@ class AuditSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Between two writings, in (0, 1] (seconds): what a crash costs."""
 
 
-class MetricsSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class MetricsSettings(_Section, frozen=True, kw_only=True):
     """``[metrics]``: for Prometheus, see `trading.live.metrics.actor`."""
 
     port: int
-    """Where to listen; 0 takes any that is free, which is logged."""
+    """Port to listen on; 0 takes any that is free, which is logged."""
     host: str = "127.0.0.1"
-    """At which address; ``0.0.0.0`` lets other machines look."""
+    """Address to listen on; ``0.0.0.0`` lets other machines connect."""
 
 
-class ComponentSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ComponentSettings(_Section, frozen=True, kw_only=True):
     """``[[actors]]``: an actor of your own beside ours."""
 
     path: str
@@ -297,15 +285,15 @@ class ComponentSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fiel
     """Fields of the config."""
 
 
-class LiveSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class LiveSettings(_Section, frozen=True, kw_only=True):
     """A whole file."""
 
     market: ReplayMarket | BinanceMarket | AdapterMarket
-    """Where data come from."""
+    """Source of the data."""
     execution: SandboxExecution | BinanceExecution | AdapterExecution
-    """Where orders go."""
+    """Destination of the orders."""
     model: ModelSettings
-    """Who is asked."""
+    """The model."""
     strategy: dict[str, Any]
     """Fields of the strategy's config; the instrument is the actor's."""
     risk: RiskSettings
@@ -313,11 +301,11 @@ class LiveSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     node: NodeSettings = NodeSettings()
     """The process."""
     audit: AuditSettings | None = None
-    """What is kept of the run; None: nothing."""
+    """The audit log of the run; None: none."""
     metrics: MetricsSettings | None = None
-    """What is exported of it; None: nothing."""
+    """The metrics that it exports; None: none."""
     actors: list[ComponentSettings] = []
-    """What runs beside ours."""
+    """Actors of your own."""
 
     def __post_init__(self) -> None:
         if isinstance(self.execution, BinanceExecution):
@@ -339,10 +327,10 @@ class LiveSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @property
     def sha256(self) -> str:
-        """Of all settings; the same settings, the same hash, in whatever order the file has them."""
+        """Hash of all settings; the same settings, the same hash, in whatever order the file has them."""
         return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()
 
     @property
     def countdown_s(self) -> float:
-        """Wait between saying what will be traded and the start (seconds)."""
+        """Wait between announcing what will be traded and the start (seconds)."""
         return 0.0 if isinstance(self.execution, SandboxExecution) else self.execution.countdown_s

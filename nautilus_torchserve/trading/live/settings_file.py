@@ -1,4 +1,4 @@
-"""Reading a live run's file: every error names the file, the key, what was expected and what it was."""
+"""Reading a live run's file: every error names the file, the key, what was expected and the value."""
 
 import os
 import re
@@ -20,7 +20,7 @@ _WHERE = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
 
 
 def load_settings(path: Path) -> LiveSettings:
-    """The settings in a TOML file.
+    """Return the settings in a TOML file.
 
     A field whose name ends in ``_ns`` may be a duration: ``max_age_ns = "50ms"``.
 
@@ -36,7 +36,7 @@ def load_settings(path: Path) -> LiveSettings:
         raise BadSetting(f"{path}: expected a readable file, got {error}") from None
     except tomllib.TOMLDecodeError as error:
         raise BadSetting(f"{path}: expected TOML, got {error}") from None
-    _refuse_secrets(path, written)
+    _check_no_secrets(path, written)
     written = _in_ns(path, written)
     try:
         return msgspec.convert(written, LiveSettings)
@@ -45,7 +45,7 @@ def load_settings(path: Path) -> LiveSettings:
 
 
 def environment_value(variable: str, wanted_by: str) -> str:
-    """What a variable holds that the file names.
+    """Return the value of a variable that the file names.
 
     Raises
     ------
@@ -58,7 +58,7 @@ def environment_value(variable: str, wanted_by: str) -> str:
     return value
 
 
-def _refuse_secrets(path: Path, written: Mapping[str, Any]) -> None:
+def _check_no_secrets(path: Path, written: Mapping[str, Any]) -> None:
     for key, value in _leaves(written):
         name = re.sub(r"\[\d+\]$", "", key).rpartition(".")[2]
         in_environment = ".config_env." in f".{key}"
@@ -102,7 +102,7 @@ def _in_ns(path: Path, table: Any, key: str = "") -> Any:
 
 
 def _in_words(message: str, written: Any) -> str:
-    """msgspec's message as ``key: expected X, got Y``."""
+    """Return msgspec's message as ``key: expected X, got Y``."""
     where = _WHERE.search(message)
     key = where["path"] if where else ""
     reason = message[: where.start()] if where else message
@@ -121,7 +121,7 @@ def _in_words(message: str, written: Any) -> str:
 
 
 def _at(written: Any, key: str) -> Any:
-    """What stands at ``market.bars[0]``; the whole where the path cannot be followed, as under ``[...]``."""
+    """Return what stands at ``market.bars[0]``; the whole where the path cannot be followed, as under ``[...]``."""
     value = written
     for name in re.findall(r"[^.\[\]]+", key):
         if isinstance(value, list) and name.isdigit():

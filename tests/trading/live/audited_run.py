@@ -1,4 +1,4 @@
-"""A backtest of the tick strategy on predictions made for the test, with actors beside it that listen."""
+"""A backtest of the tick strategy on predictions made for the test, with actors that listen."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,8 +28,8 @@ SIZE = Decimal("0.010")
 DIGEST = "0123456789abcdef"
 
 
-def said(number: int, buy: float, sell: float, instrument: Instrument, **changes: Any) -> Prediction:
-    """A prediction on trade ``number``, there 4 ms after it."""
+def prediction_on(number: int, buy: float, sell: float, instrument: Instrument, **changes: Any) -> Prediction:
+    """Return a prediction on trade ``number``, received 4 ms after it."""
     ts = START + 100 * MS * number
     fields = {
         "ts_event": ts,
@@ -47,9 +47,9 @@ def said(number: int, buy: float, sell: float, instrument: Instrument, **changes
 
 
 def call_of(prediction: Prediction) -> InferenceCall:
-    """The request that led to a prediction, as a live actor tells it; a DEGRADED one got no answer."""
+    """Return the call that led to a prediction, as a live actor publishes it; a DEGRADED one got no response."""
     answered = prediction.status == Status.OK
-    features = vars(prediction).get("asked", np.array([prediction.number, 0.5, 0.25, 0.125], np.float32))
+    features = vars(prediction).get("sent_features", np.array([prediction.number, 0.5, 0.25, 0.125], np.float32))
     request = PredictionRequest(
         prediction.instrument_id,
         vars(prediction).get("question", prediction.number),
@@ -82,7 +82,7 @@ def audited_run(
     submit_rate: str = "1000/00:00:01",
     **options: Any,
 ) -> Iterator[BacktestEngine]:
-    """An engine that has run; disposed of, and its actors with it, afterwards."""
+    """Yield an engine that has run; dispose of it and its actors afterwards."""
     trades = market or small_market()
     instrument = perpetual(trades.instrument, fee_bps=1.0)
     engine = BacktestEngine(
@@ -108,12 +108,12 @@ def audited_run(
         engine.add_data(trade_ticks(trades))
         engine.add_data(quote_ticks(trades))
         data_type, bus = prediction_type(instrument.id), engine.kernel.msgbus
-        bus.subscribe(  # before strategies are told
+        bus.subscribe(  # before the strategies receive it
             topic=f"data.{data_type.topic}",
             handler=lambda prediction: bus.publish(topic=calls_topic("tick"), msg=call_of(prediction)),
             priority=10,
         )
-        predictions = [CustomData(data_type, each) for each in predict(instrument)]
+        predictions = [CustomData(data_type, prediction) for prediction in predict(instrument)]
         engine.add_data(predictions, client_id=ClientId("TORCHSERVE"))
         engine.run()
         yield engine
@@ -122,5 +122,5 @@ def audited_run(
 
 
 def strategy_config(instrument: Instrument, **options: Any) -> TickStrategyConfig:
-    """What trades in an `audited_run`."""
+    """Return the config of the strategy in an `audited_run`."""
     return TickStrategyConfig(**{"instrument_id": instrument.id, "trade_size": SIZE, "cooldown_ns": 0, **options})

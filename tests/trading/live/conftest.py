@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from witness import heard
+from witness import read_events
 
 from support import PROJECT, until
 
@@ -55,20 +55,20 @@ class LiveScript:
 
     process: subprocess.Popen[str]
 
-    def ended(self, within_s: float = 60.0) -> tuple[int, dict[str, Any], str]:
-        """Exit status, the JSON object, and what was said on stderr."""
+    def wait(self, within_s: float = 60.0) -> tuple[int, dict[str, Any], str]:
+        """Wait for the end; return the exit status, the JSON object, and stderr."""
         out, err = self.process.communicate(timeout=within_s)
         return self.process.returncode, json.loads(out) if out else {}, err
 
     def until(self, condition: Callable[[], bool], what: str) -> None:
         """Wait for a condition while the script runs."""
         until(lambda: self.process.poll() is not None or condition(), 40.0, what)
-        assert self.process.poll() is None, self.ended()
+        assert self.process.poll() is None, self.wait()
 
     def until_filled(self, lines: Path) -> None:
-        """Wait for the first fill that the witness writes of."""
+        """Wait for the first fill in the witness's file."""
         self.until(
-            lambda: lines.exists() and any(line.get("event") == "OrderFilled" for line in heard(lines)), "a fill"
+            lambda: lines.exists() and any(line.get("event") == "OrderFilled" for line in read_events(lines)), "a fill"
         )
 
 
@@ -81,9 +81,9 @@ def replay_file(tmp_path_factory: pytest.TempPathFactory) -> ReplayFile:
     """Write the file of a replay of the simulated market, by a tick model that is never unsure."""
 
     def write(url: str, trades: int = 400, speed: float = 40.0, **more: str) -> Path:
-        places = {"node": "", "market": "", "actor": "", "strategy": "", "risk": "", "end": "", **more}
+        sections = {"node": "", "market": "", "actor": "", "strategy": "", "risk": "", "end": "", **more}
         path = tmp_path_factory.mktemp("live") / "live.toml"
-        path.write_text(REPLAY.format(url=url, trades=trades, speed=speed, **places))
+        path.write_text(REPLAY.format(url=url, trades=trades, speed=speed, **sections))
         return path
 
     return write

@@ -18,5 +18,5 @@ TickModel.compute = _eager
 
 
 def eager(tick_archive: Path, folder: Path) -> Path:
-    """A copy of the archive whose probabilities are those of BUY and SELL alone."""
+    """Return a copy of the archive whose probabilities are those of BUY and SELL alone."""
     return made(tick_archive, folder / "tick.mar", "1.0", None, NEVER_HOLD)

@@ -41,7 +41,7 @@ class LoopbackVenue:
 
     def __init__(self, trades: Trades, past: int = 0) -> None:
         self.sent = 0
-        """Trades that have happened since the start, whether anybody heard of them or not."""
+        """Trades that have happened since the start, whether anybody received them or not."""
         self.cuts = 0
         """Streams closed by `cut`."""
         self.requests: list[str] = []
@@ -80,12 +80,12 @@ class LoopbackVenue:
 
     @property
     def http_url(self) -> str:
-        """Of the REST interface."""
+        """URL of the REST interface."""
         return f"http://{HOST}:{self._rest.server_address[1]}"
 
     @property
     def ws_url(self) -> str:
-        """Of the streams."""
+        """URL of the streams."""
         return f"ws://{HOST}:{self._stream.socket.getsockname()[1]}"
 
     def cut(self) -> None:
@@ -93,9 +93,9 @@ class LoopbackVenue:
         self._open = False
         with self._lock:
             subscribers, self._subscribers = self._subscribers, []
-        for each in subscribers:
+        for subscriber in subscribers:
             self.cuts += 1
-            each.connection.socket.shutdown(2)  # as a network fails, without a word of goodbye
+            subscriber.connection.socket.shutdown(2)  # as a network fails, without a close frame
 
     def resume(self) -> None:
         """Let streams in again."""
@@ -116,11 +116,11 @@ class LoopbackVenue:
             now_ms = time.time_ns() // 10**6
             self._stamps_ms[place] = now_ms
             self.sent += 1
-            self._tell("trade", {"e": "trade", "E": now_ms, "T": now_ms, "t": place, **self._trade(place)})
-            self._tell("bookTicker", {"e": "bookTicker", "u": place, "E": now_ms, "T": now_ms, **self._quote(place)})
+            self._publish("trade", {"e": "trade", "E": now_ms, "T": now_ms, "t": place, **self._trade(place)})
+            self._publish("bookTicker", {"e": "bookTicker", "u": place, "E": now_ms, "T": now_ms, **self._quote(place)})
 
     def quoted(self) -> tuple[str, str]:
-        """Bid and ask after the last trade."""
+        """Return bid and ask after the last trade."""
         place = self._past + max(0, self.sent - 1)
         return self._price(self._bids[place]), self._price(self._asks[place])
 
@@ -147,48 +147,48 @@ class LoopbackVenue:
         precision = self._trades.instrument.size_precision
         return f"{int(steps) / 10**precision:.{precision}f}"
 
-    def _tell(self, kind: str, data: dict[str, Any]) -> None:
-        self.tell(f"{self._trades.instrument.symbol.lower()}@{kind}", data)
+    def _publish(self, kind: str, data: dict[str, Any]) -> None:
+        self.publish(f"{self._trades.instrument.symbol.lower()}@{kind}", data)
 
-    def tell(self, stream: str, data: dict[str, Any]) -> None:
-        """Send it to whoever is subscribed to the stream."""
+    def publish(self, stream: str, data: dict[str, Any]) -> None:
+        """Send data to the subscribers of a stream."""
         message = json.dumps({"stream": stream, "data": data})
-        for each in list(self._subscribers):
-            if stream in each.streams:
+        for subscriber in list(self._subscribers):
+            if stream in subscriber.streams:
                 try:
-                    each.connection.send(message)
+                    subscriber.connection.send(message)
                 except (ConnectionClosed, OSError):
-                    self._leave(each)
+                    self._unsubscribe(subscriber)
 
     def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
         return None if self._open else connection.respond(503, "closed\n")
 
     def _handle(self, connection: ServerConnection) -> None:
         assert connection.request is not None
-        asked = parse_qs(urlsplit(connection.request.path).query).get("streams", [""])[0]
-        subscriber = Subscriber(connection, {name for name in asked.split("/") if name})
+        streams = parse_qs(urlsplit(connection.request.path).query).get("streams", [""])[0]
+        subscriber = Subscriber(connection, {name for name in streams.split("/") if name})
         with self._lock:
             self._subscribers.append(subscriber)
         try:
             for message in connection:
-                told = json.loads(message)
-                if told["method"] == "SUBSCRIBE":
-                    subscriber.streams.update(told["params"])
+                request = json.loads(message)
+                if request["method"] == "SUBSCRIBE":
+                    subscriber.streams.update(request["params"])
                 else:
-                    subscriber.streams.difference_update(told["params"])
-                connection.send(json.dumps({"result": None, "id": told["id"]}))
+                    subscriber.streams.difference_update(request["params"])
+                connection.send(json.dumps({"result": None, "id": request["id"]}))
         except (ConnectionClosed, OSError):
             pass
         finally:
-            self._leave(subscriber)
+            self._unsubscribe(subscriber)
 
-    def _leave(self, subscriber: Subscriber) -> None:
+    def _unsubscribe(self, subscriber: Subscriber) -> None:
         with self._lock:
             if subscriber in self._subscribers:
                 self._subscribers.remove(subscriber)
 
     def answer(self, method: str, path: str, query: dict[str, str]) -> Any:
-        """A REST request's answer; None for a path that is not known here."""
+        """Return the response to a REST request; None for an unknown path."""
         if path == "/fapi/v1/exchangeInfo":
             return self._exchange_info()
         if path in ("/fapi/v2/account", "/fapi/v3/account"):
@@ -247,12 +247,12 @@ class LoopbackVenue:
             def do_GET(self) -> None:
                 parts = urlsplit(self.path)
                 length = int(self.headers.get("Content-Length") or 0)
-                asked = f"{parts.query}&{self.rfile.read(length).decode()}"
+                parameters = f"{parts.query}&{self.rfile.read(length).decode()}"
                 venue.requests.append(parts.path)
-                query = {name: values[0] for name, values in parse_qs(asked).items()}
-                found = venue.answer(self.command, parts.path, query)
-                body = json.dumps({"code": -1, "msg": f"{parts.path}?"} if found is None else found).encode()
-                self.send_response(404 if found is None else 200)
+                query = {name: values[0] for name, values in parse_qs(parameters).items()}
+                answer = venue.answer(self.command, parts.path, query)
+                body = json.dumps({"code": -1, "msg": f"{parts.path}?"} if answer is None else answer).encode()
+                self.send_response(404 if answer is None else 200)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
@@ -261,6 +261,6 @@ class LoopbackVenue:
             do_POST = do_PUT = do_DELETE = do_GET
 
             def log_message(self, *arguments: Any) -> None:
-                """Not on stderr."""
+                """Keep stderr clean."""
 
         return Handler

@@ -1,4 +1,4 @@
-"""A run's metrics as Prometheus reads them, and as its audit log says that they ought to be."""
+"""A run's metrics as Prometheus reads them, and as its audit log expects them."""
 
 from collections import Counter
 from decimal import Decimal
@@ -15,9 +15,9 @@ Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
 def scrape(port: int) -> Samples:
-    """All samples at a port, but for the times at which they were made."""
-    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
-        text = answer.read().decode()
+    """Return all samples at a port, but for the times at which they were made."""
+    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as response:
+        text = response.read().decode()
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(text)
@@ -27,56 +27,56 @@ def scrape(port: int) -> Samples:
 
 
 def value(samples: Samples, name: str, **labels: str) -> float:
-    """The sum of a metric's samples that have these labels."""
+    """Return the sum of a metric's samples that have these labels."""
     wanted = set(labels.items())
-    return sum(number for (found, said), number in samples.items() if found == name and wanted <= set(said))
+    return sum(number for (metric, pairs), number in samples.items() if metric == name and wanted <= set(pairs))
 
 
 def of(samples: Samples, name: str, *labels: str) -> dict[tuple[str, ...], float]:
-    """Values of some labels -> sum of a metric's samples, where it is not 0."""
-    found: Counter[tuple[str, ...]] = Counter()
-    for (metric, said), number in samples.items():
+    """Return values of some labels -> sum of a metric's samples, where it is not 0."""
+    totals: Counter[tuple[str, ...]] = Counter()
+    for (metric, pairs), number in samples.items():
         if metric == name:
-            found[tuple(dict(said)[label] for label in labels)] += number
-    return {key: number for key, number in found.items() if number}
+            totals[tuple(dict(pairs)[label] for label in labels)] += number
+    return {key: number for key, number in totals.items() if number}
 
 
 def assert_equal_to_log(samples: Samples, log: AuditLog, run_id: str) -> None:
-    """What was scraped is what the run's log holds: calls, predictions, orders, fills, positions, halts."""
-    asked, decisions = log.read(RequestRecord, run_id=run_id), log.read(DecisionRecord, run_id=run_id)
+    """Assert that the samples agree with the run's log: calls, predictions, orders, fills, positions, halts."""
+    requests, decisions = log.read(RequestRecord, run_id=run_id), log.read(DecisionRecord, run_id=run_id)
     events, fills = log.read(OrderRecord, run_id=run_id), log.read(FillRecord, run_id=run_id)
     tags = {
-        each.client_order_id: dict(tag.split("=", 1) for tag in each.tags if "=" in tag)
-        for each in events
-        if each.event == "INITIALIZED"
+        event.client_order_id: dict(tag.split("=", 1) for tag in event.tags if "=" in tag)
+        for event in events
+        if event.event == "INITIALIZED"
     }
 
-    def whose(order_id: str) -> tuple[str, str]:
+    def opened_by(order_id: str) -> tuple[str, str]:
         return tags[order_id].get("model") or "none", tags[order_id].get("version") or "none"
 
-    assert of(samples, "model_questions_total", "fate") == Counter((each.fate,) for each in asked)
-    calls = {(each.sent_ns, each.url): each for each in asked if each.sent_ns}
+    assert of(samples, "model_questions_total", "fate") == Counter((request.fate,) for request in requests)
+    calls = {(request.sent_ns, request.url): request for request in requests if request.sent_ns}
     assert value(samples, "model_request_latency_seconds_count") == len(calls)
     assert value(samples, "model_request_latency_seconds_sum") == _close(
-        sum(each.latency_ns for each in calls.values()) / 1e9
+        sum(call.latency_ns for call in calls.values()) / 1e9
     )
-    assert value(samples, "model_request_rows_sum") == sum(bool(each.sent_ns) for each in asked)
-    assert value(samples, "model_request_errors_total") == sum(bool(each.error) for each in calls.values())
+    assert value(samples, "model_request_rows_sum") == sum(bool(request.sent_ns) for request in requests)
+    assert value(samples, "model_request_errors_total") == sum(bool(call.error) for call in calls.values())
     assert of(samples, "model_predictions_total", "status", "version") == Counter(
-        (each.status, each.version) for each in decisions
+        (decision.status, decision.version) for decision in decisions
     )
     assert of(samples, "trading_order_events_total", "event") == Counter(
-        [*((each.event.lower(),) for each in events), *(("filled",) for _ in fills)]
+        [*((event.event.lower(),) for event in events), *(("filled",) for _ in fills)]
     )
     assert of(samples, "trading_fills_total", "model", "version", "side") == Counter(
-        (*whose(each.client_order_id), each.side.lower()) for each in fills
+        (*opened_by(fill.client_order_id), fill.side.lower()) for fill in fills
     )
     filled: Counter[tuple[str, ...]] = Counter()
-    for each in fills:
-        filled[each.side.lower(),] += Decimal(each.quantity)  # type: ignore[assignment]
-    told = of(samples, "trading_filled_quantity_total", "side")
-    assert told == {side: _close(float(quantity)) for side, quantity in filled.items()}
-    bought = sum(Decimal(each.quantity) * (1 if each.side == "BUY" else -1) for each in fills)
+    for fill in fills:
+        filled[fill.side.lower(),] += Decimal(fill.quantity)  # type: ignore[assignment]
+    quantities = of(samples, "trading_filled_quantity_total", "side")
+    assert quantities == {side: _close(float(quantity)) for side, quantity in filled.items()}
+    bought = sum(Decimal(fill.quantity) * (1 if fill.side == "BUY" else -1) for fill in fills)
     assert value(samples, "trading_position") == _close(float(bought))
     assert value(samples, "trading_halts_total") == len(log.read(HaltRecord, run_id=run_id))
 

@@ -1,4 +1,4 @@
-"""The log holds all that a run did, and tells of each order why it was sent and what came of it."""
+"""The log holds all that a run did, and shows of each order why it was sent and what came of it."""
 
 import io
 import json
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import nautilus_trader
 import pytest
-from audited_run import DIGEST, SIZE, audited_run, said
+from audited_run import DIGEST, SIZE, audited_run, prediction_on
 from nautilus_trader.backtest.engine import BacktestEngine
 from nautilus_trader.model.identifiers import InstrumentId
 from nautilus_trader.model.instruments import Instrument
@@ -39,7 +39,7 @@ COLUMNS = ("return_bps", "flow_imbalance", "relative_size", "relative_gap")
 
 
 def predictions(instrument: Instrument) -> list[Prediction]:
-    """Long at 40, nothing at 50, no answer at 60, short at 70; the end closes that."""
+    """Return predictions to go long at 40, nothing at 50, no response at 60, short at 70; the end closes that."""
     degraded = {
         "status": Status.DEGRADED,
         "ts_event": START + 6_000 * MS,
@@ -47,10 +47,10 @@ def predictions(instrument: Instrument) -> list[Prediction]:
         "latency_ns": 0,
     }
     return [
-        said(40, 0.75, 0.125, instrument),
-        said(50, 0.375, 0.3125, instrument),
-        said(50, 0.375, 0.3125, instrument, **degraded),
-        said(70, 0.125, 0.75, instrument),
+        prediction_on(40, 0.75, 0.125, instrument),
+        prediction_on(50, 0.375, 0.3125, instrument),
+        prediction_on(50, 0.375, 0.3125, instrument, **degraded),
+        prediction_on(70, 0.125, 0.75, instrument),
     ]
 
 
@@ -83,31 +83,31 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_every_request_decision_order_and_fill_is_in_the_log(url: str) -> None:
     log = existing_log(url)
 
-    asked, decisions = log.read(RequestRecord), log.read(DecisionRecord)
+    requests, decisions = log.read(RequestRecord), log.read(DecisionRecord)
     events, fills = log.read(OrderRecord), log.read(FillRecord)
 
-    assert [(each.question, each.fate) for each in asked] == [
+    assert [(request.question, request.fate) for request in requests] == [
         (40, "ANSWERED"),
         (50, "ANSWERED"),
         (50, "FAILED"),
         (70, "ANSWERED"),
     ]
-    assert asked[0].features.tolist() == [40.0, 0.5, 0.25, 0.125]
-    assert asked[0].outputs == {"buy": 0.75, "sell": 0.125, "hold": 0.125}
-    assert [(each.side, each.quantity, each.position, each.why) for each in decisions] == [
+    assert requests[0].features.tolist() == [40.0, 0.5, 0.25, 0.125]
+    assert requests[0].outputs == {"buy": 0.75, "sell": 0.125, "hold": 0.125}
+    assert [(decision.side, decision.quantity, decision.position, decision.why) for decision in decisions] == [
         ("BUY", "0.010", "0", "ordered"),
         ("", "0", "0.010", "below min_probability"),
         ("", "0", "0.010", "no answer in time: hold"),
         ("SELL", "0.020", "0.010", "ordered"),
     ]
-    assert [each.age_ns for each in decisions] == [4 * MS, 4 * MS, 1_004 * MS, 4 * MS]
+    assert [decision.age_ns for decision in decisions] == [4 * MS, 4 * MS, 1_004 * MS, 4 * MS]
     # 41st trade is a buy at 50,000.40; the next would be a sell
     assert (decisions[0].last, decisions[0].digest) == ("50000.40", DIGEST)
-    sent = [each.client_order_id for each in events if each.event == "INITIALIZED"]
+    sent = [event.client_order_id for event in events if event.event == "INITIALIZED"]
     assert sent[:2] == [decisions[0].client_order_id, decisions[3].client_order_id]
     assert len(sent) == 3  # the third closes the position at the end, after actors were stopped
     assert [sum(fill.client_order_id == order for fill in fills) >= 1 for order in sent] == [True] * 3
-    assert lost(log, asked[0].run_id) == 0
+    assert lost(log, requests[0].run_id) == 0
 
 
 def test_a_run_has_a_begin_with_what_a_backtest_needs_and_an_end(url: str) -> None:
@@ -136,19 +136,19 @@ def test_the_log_agrees_with_what_the_engine_booked(tmp_path: Path) -> None:
         fees = sum(fee.as_decimal() for order in booked.values() for fee in order.commissions())
 
     log = existing_log(url)
-    told = {each["order_id"]: each for each in orders(log)}
-    assert told.keys() == booked.keys()
+    listed = {order["order_id"]: order for order in orders(log)}
+    assert listed.keys() == booked.keys()
     for order_id, order in booked.items():
         story = story_of(log, order_id)
-        assert (told[order_id]["side"], told[order_id]["event"]) == (order.side.name, "FILLED")
+        assert (listed[order_id]["side"], listed[order_id]["event"]) == (order.side.name, "FILLED")
         assert story.filled == order.quantity.as_decimal() == order.filled_qty.as_decimal()
         assert float(story.average_price or 0) == pytest.approx(order.avg_px, rel=1e-12)
     assert sum(sum(story_of(log, order_id).fees.values()) for order_id in booked) == fees
 
 
-def test_an_orders_story_goes_from_the_question_to_the_fill(url: str) -> None:
+def test_an_orders_story_goes_from_the_request_to_the_fill(url: str) -> None:
     log = existing_log(url)
-    (order_id,) = (each.client_order_id for each in log.read(DecisionRecord) if each.side == "BUY")
+    (order_id,) = (decision.client_order_id for decision in log.read(DecisionRecord) if decision.side == "BUY")
 
     story = story_of(log, order_id)
     console = Console(width=400, file=io.StringIO())
@@ -161,25 +161,25 @@ def test_an_orders_story_goes_from_the_question_to_the_fill(url: str) -> None:
     middle = (float(story.decision.bid) + float(story.decision.ask)) / 2
     assert float(story.slippage_bps or 0) == pytest.approx(1e4 * (float(story.average_price or 0) / middle - 1))
     assert float(story.slippage_bps or 0) > 0
-    for said_of_it in (
+    for line in (
         "event 40 of BTCUSDT.BINANCE at the venue",
         "+0.500 ms",
-        "tick asked at http://127.0.0.1:8080: return_bps 40, flow_imbalance 0.5",
+        "request to tick at http://127.0.0.1:8080: return_bps 40, flow_imbalance 0.5",
         "+4.000 ms",
-        f"tick 1.0 ({DIGEST[:12]}) said buy 0.75, sell 0.125, hold 0.125",
+        f"tick 1.0 ({DIGEST[:12]}) predicted buy 0.75, sell 0.125, hold 0.125",
         "decided at an age of 4.000 ms, position 0: BUY 0.010: ordered; bid",
         "order INITIALIZED BUY 0.010 MARKET [model=tick, version=1.0",
         "order SUBMITTED",
         "filled BUY 0.010 at 50000.",
         "bps worse than",
     ):
-        assert said_of_it in text
+        assert line in text
 
 
 def test_an_order_without_a_prediction_has_a_story_too(url: str) -> None:
     log = existing_log(url)
-    decided = {each.client_order_id for each in log.read(DecisionRecord)}
-    (closing,) = {each["order_id"] for each in orders(log)} - decided
+    decided = {decision.client_order_id for decision in log.read(DecisionRecord)}
+    (closing,) = {order["order_id"] for order in orders(log)} - decided
 
     story = story_of(log, closing)
 
@@ -188,12 +188,12 @@ def test_an_order_without_a_prediction_has_a_story_too(url: str) -> None:
     assert story.filled == SIZE
 
 
-def test_an_order_on_a_prediction_that_repeats_the_last_good_one_shows_both_questions(tmp_path: Path) -> None:
+def test_an_order_on_a_prediction_that_repeats_the_last_good_one_shows_both_requests(tmp_path: Path) -> None:
     def repeated(instrument: Instrument) -> list[Prediction]:
         again = {"status": Status.DEGRADED, "ts_event": START + 6_000 * MS, "ts_init": START + 6_004 * MS}
         return [
-            said(50, 0.75, 0.125, instrument, pending_version_change=True),
-            said(50, 0.75, 0.125, instrument, **again),
+            prediction_on(50, 0.75, 0.125, instrument, pending_version_change=True),
+            prediction_on(50, 0.75, 0.125, instrument, **again),
         ]
 
     url = f"parquet:{tmp_path}"
@@ -201,9 +201,9 @@ def test_an_order_on_a_prediction_that_repeats_the_last_good_one_shows_both_ques
         pass
 
     log = existing_log(url)
-    (order_id,) = (each.client_order_id for each in log.read(DecisionRecord) if each.side)
+    (order_id,) = (decision.client_order_id for decision in log.read(DecisionRecord) if decision.side)
     story = story_of(log, order_id)
-    assert [(each.fate, each.error) for each in story.requests] == [
+    assert [(request.fate, request.error) for request in story.requests] == [
         ("FAILED", "NoConnection: refused"),
         ("ANSWERED", ""),
     ]
@@ -228,7 +228,7 @@ def test_the_same_order_of_two_runs_needs_the_runs_name(tmp_path: Path) -> None:
     logged(url)
     log = existing_log(url)
     order_id = orders(log)[0]["order_id"]
-    runs = sorted({each["run_id"] for each in orders(log)})
+    runs = sorted({order["run_id"] for order in orders(log)})
 
     with pytest.raises(UnknownOrder, match=f"expected {order_id} of one run, got {runs[0]}, {runs[1]}"):
         story_of(log, order_id)
@@ -236,25 +236,25 @@ def test_the_same_order_of_two_runs_needs_the_runs_name(tmp_path: Path) -> None:
     assert story_of(log, order_id, runs[1]).run_id == runs[1]
 
 
-def test_the_script_tells_stories_and_lists_orders(url: str) -> None:
+def test_the_script_prints_stories_and_lists_orders(url: str) -> None:
     app, runner = script_app(PROJECT / "scripts/audit.py"), CliRunner()
 
     listed = json.loads(runner.invoke(app, ["--list", "--log", url, "--json"]).stdout)["orders"]
-    told = runner.invoke(app, [listed[0]["order_id"], "--log", url])
+    in_words = runner.invoke(app, [listed[0]["order_id"], "--log", url])
     as_json = json.loads(runner.invoke(app, [listed[0]["order_id"], "--log", url, "--json"]).stdout)
     unknown = runner.invoke(app, ["O-NONE", "--log", url])
     wrong = runner.invoke(app, ["--log", url])
 
-    assert [each["event"] for each in listed] == ["FILLED"] * 3
-    assert "event 40 of BTCUSDT.BINANCE at the venue" in told.stderr
+    assert [order["event"] for order in listed] == ["FILLED"] * 3
+    assert "event 40 of BTCUSDT.BINANCE at the venue" in in_words.stderr
     assert as_json["features"]["flow_imbalance"] == 0.5
     assert as_json["decision"]["why"] == "ordered"
-    assert (told.exit_code, unknown.exit_code, wrong.exit_code) == (0, 1, 2)
+    assert (in_words.exit_code, unknown.exit_code, wrong.exit_code) == (0, 1, 2)
     assert "expected an order in the log, got 'O-NONE'" in unknown.stderr
     assert "error: expected a log's folder" in runner.invoke(app, ["--list", "--log", "parquet:/none"]).stderr
 
 
-def test_a_log_that_takes_nothing_is_told_before_any_trading(tmp_path: Path) -> None:
+def test_an_unwritable_log_is_refused_before_any_trading(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
 
     with pytest.raises(LogFailed, match="expected a folder that can be written"):

@@ -1,4 +1,4 @@
-"""A live replay with an audit log and metrics: both say what the run did, and a backtest of it does the same."""
+"""A live replay with an audit log and metrics: both agree with the run, and a backtest of it does the same."""
 
 import json
 import socket
@@ -42,7 +42,7 @@ config = {{ port = {port}, path = "{samples}" }}
 class Ran(NamedTuple):
     """A run that has ended."""
 
-    said: dict[str, Any]
+    summary: dict[str, Any]
     samples: Samples
     log: AuditLog
     url: str
@@ -72,7 +72,7 @@ def trades() -> Trades:
 
 @pytest.fixture(scope="module")
 def catalog(trades: Trades, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What is played."""
+    """Catalog of the played trades."""
     folder = tmp_path_factory.mktemp("catalog")
     write_catalog(trades, perpetual(trades.instrument, 0.5), folder)
     return folder
@@ -80,7 +80,7 @@ def catalog(trades: Trades, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def archive(tick_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Who is asked."""
+    """The archive of the model."""
     return eager(tick_archive, tmp_path_factory.mktemp("eager"))
 
 
@@ -110,27 +110,27 @@ def ran(prepare: Prepare, live_script: Callable[..., Any], catalog: Path) -> Ran
     """A run from the begin to the end of the data."""
     run = prepare()
 
-    status, said, err = live_script(run.file).ended()
+    status, summary, err = live_script(run.file).wait()
 
     assert status == 0, err
     samples = {(name, tuple(map(tuple, labels))): value for name, labels, value in json.loads(run.samples.read_text())}
-    return Ran(said, samples, existing_log(run.url), run.url, catalog)
+    return Ran(summary, samples, existing_log(run.url), run.url, catalog)
 
 
-def test_what_was_scraped_is_what_the_run_says_that_it_did(ran: Ran) -> None:
-    said, samples = ran.said, ran.samples
+def test_scraped_metrics_agree_with_the_summary(ran: Ran) -> None:
+    summary, samples = ran.summary, ran.samples
 
-    assert of(samples, "model_questions_total", "fate") == {(fate,): n for fate, n in said["questions"].items()}
+    assert of(samples, "model_questions_total", "fate") == {(fate,): n for fate, n in summary["questions"].items()}
     assert of(samples, "model_predictions_total", "version", "status") == {
-        (version, status): n for version, statuses in said["predictions"].items() for status, n in statuses.items()
+        (version, status): n for version, statuses in summary["predictions"].items() for status, n in statuses.items()
     }
     assert of(samples, "trading_order_events_total", "event") == {
-        (name.removeprefix("Order").lower(),): n for name, n in said["order_events"].items()
+        (name.removeprefix("Order").lower(),): n for name, n in summary["order_events"].items()
     }
-    assert value(samples, "trading_fills_total") == said["fills"] > 5
+    assert value(samples, "trading_fills_total") == summary["fills"] > 5
     for side in ("BUY", "SELL"):
         filled = value(samples, "trading_filled_quantity_total", side=side.lower())
-        assert filled == pytest.approx(float(said["filled"]["SIMUSD.SIM"][side]), rel=1e-9)
+        assert filled == pytest.approx(float(summary["filled"]["SIMUSD.SIM"][side]), rel=1e-9)
     assert value(samples, "trading_position") == 0
     assert of(samples, "model_breaker_state", "state") == {("closed",): 1}
     assert value(samples, "trading_handler_errors_total") == 0
@@ -143,26 +143,26 @@ def test_the_log_holds_what_the_metrics_counted(ran: Ran) -> None:
     assert_equal_to_log(ran.samples, ran.log, run_id)
 
     assert lost(ran.log, run_id) == 0
-    assert [each.ended for each in ran.log.read(PlaybackRecord)] == [False, True]
-    assert len({each.question for each in ran.log.read(RequestRecord)}) == TRADES - WARM_UP
+    assert [playback.ended for playback in ran.log.read(PlaybackRecord)] == [False, True]
+    assert len({request.question for request in ran.log.read(RequestRecord)}) == TRADES - WARM_UP
 
 
 def test_every_order_has_its_story(ran: Ran) -> None:
-    ordered = [each for each in ran.log.read(DecisionRecord) if each.side]
+    ordered = [decision for decision in ran.log.read(DecisionRecord) if decision.side]
 
     for decision in ordered:
         story = story_of(ran.log, decision.client_order_id)
-        (asked,) = story.requests
-        assert asked.outputs == decision.outputs
-        assert asked.question == decision.question
-        assert asked.ended_ns <= decision.ts_ns
+        (request,) = story.requests
+        assert request.outputs == decision.outputs
+        assert request.question == decision.question
+        assert request.ended_ns <= decision.ts_ns
         assert [event.event for event in story.events][:2] == ["INITIALIZED", "SUBMITTED"]
         assert str(story.filled) == story.events[0].quantity == f"{story.filled:.3f}"
         assert abs(story.slippage_bps or 0) < 10
     assert len(ordered) > 5
 
 
-def test_a_backtest_of_it_says_and_does_the_same(ran: Ran, archive: Path) -> None:
+def test_a_backtest_of_it_has_equal_predictions_and_explained_orders(ran: Ran, archive: Path) -> None:
     app = script_app(PROJECT / "scripts/parity.py")
     arguments = ["--log", ran.url, "--data", str(ran.catalog), "--url", f"mar:{archive}"]
 
@@ -173,9 +173,9 @@ def test_a_backtest_of_it_says_and_does_the_same(ran: Ran, archive: Path) -> Non
     assert (result.exit_code, report["holds"], report["lost"]) == (0, True, 0)
     assert predictions["features_equal"] == predictions["asked"] == TRADES - WARM_UP
     assert predictions["outputs_equal"] == predictions["answered"] > 0.9 * predictions["asked"]
-    assert orders["live"] == len({each.client_order_id for each in ran.log.read(OrderRecord)})
+    assert orders["live"] == len({event.client_order_id for event in ran.log.read(OrderRecord)})
     assert orders["equal"] > 0.5 * orders["live"]
-    assert all(each["explanation"] for each in orders["differences"])
+    assert all(difference["explanation"] for difference in orders["differences"])
 
 
 def test_kill_9_of_a_live_run_costs_no_more_than_the_last_second(
@@ -202,7 +202,7 @@ def test_kill_9_of_a_live_run_costs_no_more_than_the_last_second(
 
 
 def watch(port: int, until_questions: int, within_s: float = 30.0) -> Samples:
-    """A scrape with at least so many questions in it."""
+    """Return a scrape that counts at least so many requests."""
     end = time.monotonic() + within_s
     while time.monotonic() < end:
         try:

@@ -1,4 +1,4 @@
-"""A live run as a user starts it, whose server answers with garbage : every order is on the fallback's word."""
+"""A live run as a user starts it, whose server responds with garbage: every order follows the fallback's response."""
 
 import itertools
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from misbehaving_server import MODES, MisbehavingServer, described, headed
-from witness import heard, witnessed
+from witness import read_events, witnessed
 
 pytestmark = pytest.mark.slow
 
@@ -18,7 +18,7 @@ def test_no_order_is_placed_on_garbage(
     replay_file: Callable[..., Path], live_script: Callable[..., Any], tmp_path: Path
 ) -> None:
     lines = tmp_path / "lines.jsonl"
-    modes = [each for name, (each, _) in MODES.items() if name not in ("never", "drips")]
+    modes = [mode for name, (mode, _) in MODES.items() if name not in ("never", "drips")]
     garbage = itertools.cycle(modes)
     with MisbehavingServer() as primary, MisbehavingServer() as fallback:
         primary.mode = lambda request: next(garbage)(request)
@@ -30,16 +30,16 @@ def test_no_order_is_placed_on_garbage(
         )
         file = replay_file(primary.url, trades=1_500, speed=40.0, actor=actor, end=witnessed(lines))
 
-        status, said, err = live_script(file).ended()
+        status, summary, err = live_script(file).wait()
 
         assert status == 0, err[-3000:]
-        assert primary.requests >= len(modes), "each mode was asked"
+        assert primary.requests >= len(modes), "every mode was requested"
         assert fallback.requests
     assert "Traceback" not in err
-    written = heard(lines)
-    answered = [line for line in written if line["kind"] == "call" and "ANSWERED" in line["fates"]]
+    events = read_events(lines)
+    answered = [line for line in events if line["kind"] == "call" and "ANSWERED" in line["fates"]]
     assert answered
-    decided = [line for line in written if line["kind"] == "decision" and line["side"]]
+    decided = [line for line in events if line["kind"] == "decision" and line["side"]]
     assert decided, "the fallback's answers are traded on"
     assert {(line["status"], line["digest"]) for line in decided} == {("OK", FALLBACK)}
-    assert not said["failed"]
+    assert not summary["failed"]

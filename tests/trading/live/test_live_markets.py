@@ -12,7 +12,7 @@ from eager_archive import eager
 from loopback_venue import LoopbackVenue
 from nautilus_trader.model.identifiers import InstrumentId
 from price_run import write_price_run
-from witness import heard, witnessed
+from witness import read_events, witnessed
 
 from nautilus_torchserve.market.bars.load import load_bars
 from nautilus_torchserve.market.trades.load import load
@@ -105,18 +105,18 @@ def test_bars_of_two_instruments_are_traded_after_their_warm_up(
         )
     )
 
-    status, said, err = live_script(config).ended()
+    status, summary, err = live_script(config).wait()
 
     assert status == 0, err[-3000:]
-    assert said["replay"]["events"] == 2 * (BARS - WARM_UP)
-    assert sum(said["questions"].values()) == 2 * (BARS - WARM_UP)  # full windows from the first bar on
-    assert said["position"] == dict.fromkeys(names, "0")
-    assert said["fills"] > 0
-    assert said["fills_lost"] == 0
-    for name, sides in said["filled"].items():
+    assert summary["replay"]["events"] == 2 * (BARS - WARM_UP)
+    assert sum(summary["questions"].values()) == 2 * (BARS - WARM_UP)  # full windows from the first bar on
+    assert summary["position"] == dict.fromkeys(names, "0")
+    assert summary["fills"] > 0
+    assert summary["fills_lost"] == 0
+    for name, sides in summary["filled"].items():
         assert Decimal(sides["BUY"]) == Decimal(sides["SELL"]), name
-    together = [call for call in heard(lines) if call["kind"] == "call" and len(call["numbers"]) > 1]
-    assert together
+    of_several = [call for call in read_events(lines) if call["kind"] == "call" and len(call["numbers"]) > 1]
+    assert of_several
 
 
 def test_any_data_client_may_be_named(tick_archive: Path, live_script: Callable[..., Any], tmp_path: Path) -> None:
@@ -132,9 +132,9 @@ def test_any_data_client_may_be_named(tick_archive: Path, live_script: Callable[
         run = live_script(config, SOME_KEY="key", SOME_SECRET="secret")
         run.until_filled(lines)
         run.process.send_signal(signal.SIGINT)
-        status, said, err = run.ended()
+        status, summary, err = run.wait()
 
     assert status == 0, err[-3000:]
-    assert said["position"] == {"BTCUSDT-PERP.BINANCE": "0"}
-    assert said["fills_lost"] == 0
+    assert summary["position"] == {"BTCUSDT-PERP.BINANCE": "0"}
+    assert summary["fills_lost"] == 0
     assert "/fapi/v1/exchangeInfo" in venue.requests

@@ -18,7 +18,7 @@ from eager_archive import NEVER_HOLD, eager
 from loopback_venue import LoopbackVenue
 from tcp_proxy import Proxy
 from tick_versions import made
-from witness import BEAT_S, heard, witnessed
+from witness import BEAT_S, read_events, witnessed
 
 from nautilus_torchserve.market.trades.load import load
 from nautilus_torchserve.market.trades.trades import Instrument, Trades
@@ -80,34 +80,34 @@ max_daily_loss = "5000"
 
 @dataclass
 class Scene:
-    """What the run is told and what it does."""
+    """The run: its files, its phases and its events."""
 
     lines: Path
-    """Where the witness writes."""
-    summary: Path
-    """Where the run writes its summary."""
+    """File that the witness writes."""
+    summary_path: Path
+    """File of the run's summary."""
     marks: dict[str, int] = field(default_factory=dict)
-    """Phase -> lines heard when it began."""
+    """Phase -> lines written when it began."""
     status: int = -1
-    said: dict[str, Any] = field(default_factory=dict)
+    summary: dict[str, Any] = field(default_factory=dict)
     err: str = ""
 
-    def heard(self, kind: str, since: str = "start", until: str | None = None) -> list[dict[str, Any]]:
-        """Lines of a kind from one phase to another."""
-        lines = heard(self.lines)[self.marks.get(since, 0) : None if until is None else self.marks[until]]
+    def events(self, kind: str, since: str = "start", until: str | None = None) -> list[dict[str, Any]]:
+        """Return the events of a kind from one phase to another."""
+        lines = read_events(self.lines)[self.marks.get(since, 0) : None if until is None else self.marks[until]]
         return [line for line in lines if line["kind"] == kind]
 
     def fates(self, since: str = "start", until: str | None = None) -> dict[int, str]:
-        """Number -> fate of the questions that ended then."""
-        calls = self.heard("call", since, until)
+        """Return number -> fate of the requests that ended then."""
+        calls = self.events("call", since, until)
         return {number: fate for call in calls for number, fate in zip(call["numbers"], call["fates"], strict=True)}
 
     def states(self, since: str, until: str | None = None) -> list[str]:
-        """States of the server's breaker."""
-        return [line["state"] for line in self.heard("health", since, until)]
+        """Return the states of the server's breaker."""
+        return [line["state"] for line in self.events("health", since, until)]
 
     def begin(self, phase: str) -> None:
-        self.marks[phase] = len(heard(self.lines))
+        self.marks[phase] = len(read_events(self.lines))
 
     def wait(self, condition: Callable[[], bool], what: str) -> None:
         until(condition, WITHIN_S, what)
@@ -160,7 +160,7 @@ def scene(
                 deadline_ns=DEADLINE_NS,
                 max_age_ns=MAX_AGE_NS,
                 token_file=server.home / "key_file.json",
-                summary=scene.summary,
+                summary=scene.summary_path,
                 witness=witnessed(scene.lines),
             )
         )
@@ -170,7 +170,7 @@ def scene(
         if run.process.poll() is None:
             play(scene, server, proxy, venue)
             run.process.send_signal(signal.SIGINT)
-        scene.status, scene.said, scene.err = run.ended()
+        scene.status, scene.summary, scene.err = run.wait()
     return scene
 
 
@@ -200,13 +200,13 @@ def play(scene: Scene, server: TorchServe, proxy: Proxy, venue: LoopbackVenue) -
     manager.register("tick-1.1.mar", model_name="tick")
     manager.wait_ready("tick", "1.1")
     manager.set_default("tick", "1.1")
-    scene.wait(lambda: any(call["version"] == "1.1" for call in scene.heard("call", "version swapped")), "version 1.1")
+    scene.wait(lambda: any(call["version"] == "1.1" for call in scene.events("call", "version swapped")), "version 1.1")
     scene.wait_for_answers("new version")
 
     scene.begin("stream cut")
     venue.cut()
     missed = venue.sent
-    scene.wait(lambda: venue.sent > missed + 50, "trades that nobody heard of")
+    scene.wait(lambda: venue.sent > missed + 50, "trades that nobody received")
     scene.begin("stream resumed")
     venue.resume()
     scene.wait_for_answers("stream back")
@@ -214,41 +214,41 @@ def play(scene: Scene, server: TorchServe, proxy: Proxy, venue: LoopbackVenue) -
 
 
 def orders(scene: Scene, since: str = "start", until: str | None = None) -> list[dict[str, Any]]:
-    """Decisions on which orders were sent."""
-    return [line for line in scene.heard("decision", since, until) if line["order"]]
+    """Return the decisions on which orders were sent."""
+    return [line for line in scene.events("decision", since, until) if line["order"]]
 
 
 def kill_worker(server: TorchServe) -> None:
     workers = [
-        each for each in psutil.Process(server.pid).children(recursive=True)
-        if any("model_service_worker" in part for part in each.cmdline())
+        process for process in psutil.Process(server.pid).children(recursive=True)
+        if any("model_service_worker" in part for part in process.cmdline())
     ]  # fmt: skip
     assert workers
-    for each in workers:
-        each.kill()
+    for worker in workers:
+        worker.kill()
 
 
 def test_clean_exit(scene: Scene) -> None:
     assert scene.status == 0, scene.err[-5000:]
-    assert scene.said["ending"] == "signal SIGINT"
-    assert not scene.said["failed"]
+    assert scene.summary["ending"] == "signal SIGINT"
+    assert not scene.summary["failed"]
 
 
 def test_flat_at_the_end_and_no_fill_lost(scene: Scene) -> None:
-    fills = [line for line in scene.heard("order") if line["event"] == "OrderFilled"]
+    fills = [line for line in scene.events("order") if line["event"] == "OrderFilled"]
     net = sum(Decimal(line["quantity"]) * (1 if line["side"] == "BUY" else -1) for line in fills)
 
-    assert len(fills) == scene.said["fills"] > 10
-    assert scene.said["fills_lost"] == 0
+    assert len(fills) == scene.summary["fills"] > 10
+    assert scene.summary["fills_lost"] == 0
     assert net == 0
-    assert scene.said["position"] == {INSTRUMENT: "0"}
-    assert scene.said["flat"]
+    assert scene.summary["position"] == {INSTRUMENT: "0"}
+    assert scene.summary["flat"]
 
 
 def test_orders_follow_good_and_young_predictions_only(scene: Scene) -> None:
     sent = orders(scene)
     decided = {line["order"] for line in sent}
-    submitted = {line["order"] for line in scene.heard("order") if line["event"] == "OrderSubmitted"}
+    submitted = {line["order"] for line in scene.events("order") if line["event"] == "OrderSubmitted"}
 
     assert {line["status"] for line in sent} == {"OK"}
     assert max(line["age_ns"] for line in sent) <= MAX_AGE_NS
@@ -256,10 +256,10 @@ def test_orders_follow_good_and_young_predictions_only(scene: Scene) -> None:
     assert len(submitted - decided) <= 1  # what closed the position at the end
 
 
-def test_nothing_was_decided_on_an_answer_that_came_late_or_never(scene: Scene) -> None:
+def test_no_decision_is_based_on_a_late_or_missing_response(scene: Scene) -> None:
     without = {number for number, fate in scene.fates().items() if fate != "ANSWERED"}
-    good = {line["number"] for line in scene.heard("decision") if line["status"] == "OK"}
-    degraded = [line for line in scene.heard("decision") if line["status"] == "DEGRADED"]
+    good = {line["number"] for line in scene.events("decision") if line["status"] == "OK"}
+    degraded = [line for line in scene.events("decision") if line["status"] == "DEGRADED"]
 
     assert without
     assert not without & good
@@ -267,14 +267,14 @@ def test_nothing_was_decided_on_an_answer_that_came_late_or_never(scene: Scene) 
     assert {line["why"] for line in degraded} == {"no answer in time: hold"}
 
 
-def test_every_question_ended_once(scene: Scene) -> None:
-    numbers = [number for call in scene.heard("call") for number in call["numbers"]]
+def test_every_request_ended_once(scene: Scene) -> None:
+    numbers = [number for call in scene.events("call") for number in call["numbers"]]
 
     assert len(numbers) == len(set(numbers))
     assert sorted(numbers) == list(range(min(numbers), max(numbers) + 1))
 
 
-def test_killed_worker_and_late_answers_cost_answers_only(scene: Scene) -> None:
+def test_a_killed_worker_and_late_responses_cost_responses_only(scene: Scene) -> None:
     killed = scene.fates("worker killed", "worker back")
     late = scene.fates("answers late", "answers in time")
 
@@ -285,7 +285,7 @@ def test_killed_worker_and_late_answers_cost_answers_only(scene: Scene) -> None:
 
 def test_breaker_opens_in_the_outage_and_closes_after_it(scene: Scene) -> None:
     states = scene.states("server stopped", "version swapped")
-    outage = scene.heard("decision", "server stopped", "server back")
+    outage = scene.events("decision", "server stopped", "server back")
 
     assert "open" in states
     assert states[-1] == "closed"
@@ -295,15 +295,15 @@ def test_breaker_opens_in_the_outage_and_closes_after_it(scene: Scene) -> None:
 
 
 def test_swapped_version_is_noticed_with_its_first_prediction(scene: Scene) -> None:
-    good = [line for line in scene.heard("decision") if line["status"] == "OK"]
+    good = [line for line in scene.events("decision") if line["status"] == "OK"]
     versions = [line["version"] for line in sorted(good, key=lambda line: line["number"])]
     first = versions.index("1.1")
     came = [line["version"] for line in good].index("1.1")
-    noticed = [line for line in scene.heard("health", "version swapped") if line["version"] == "1.1"]
+    noticed = [line for line in scene.events("health", "version swapped") if line["version"] == "1.1"]
 
     assert set(versions[:first]) == {"1.0"}
     assert set(versions[first:]) == {"1.1"}
-    # Questions put while a position was held went to 1.0, and may be answered last: nobody acts on them.
+    # Requests sent while a position was held went to 1.0, and may be answered last: no order follows from them.
     assert {line["version"] for line in good[came:] if line["order"]} == {"1.1"}
     assert noticed
     assert len(noticed[0]["digest"]) == 64
@@ -314,10 +314,10 @@ def test_cut_stream_comes_back_with_full_features(scene: Scene) -> None:
     assert orders(scene, "stream back")
 
 
-def test_the_loop_went_on_while_answers_were_waited_for(scene: Scene) -> None:
-    sent = [call for call in scene.heard("call") if call["sent_ns"]]
+def test_the_event_loop_is_not_blocked_by_pending_requests(scene: Scene) -> None:
+    sent = [call for call in scene.events("call") if call["sent_ns"]]
     slow = [call for call in sent if call["ended_ns"] - call["sent_ns"] > DEADLINE_NS]
-    lag = scene.said["loop_lag_ms"]
+    lag = scene.summary["loop_lag_ms"]
 
     assert slow
     for call in slow:  # a call that blocked the loop would have let it come round not once
@@ -328,4 +328,4 @@ def test_the_loop_went_on_while_answers_were_waited_for(scene: Scene) -> None:
 
 
 def test_summary_is_in_its_file(scene: Scene) -> None:
-    assert json.loads(scene.summary.read_text()) == scene.said
+    assert json.loads(scene.summary_path.read_text()) == scene.summary

@@ -66,16 +66,16 @@ def url(tick_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
 def run_until(
     done: Callable[[str], bool], venue: TradingVenue, live_script: Callable[..., Any], url: str, folder: Path, most: int
 ) -> tuple[int, dict[str, Any], str]:
-    """Run with real orders until something is so, which is told what the log says; then Ctrl-C."""
+    """Run with real orders until ``done``, which takes the text of the log, is true; then press Ctrl-C."""
     config = folder / "live.toml"
     config.write_text(CONFIG.format(http_url=venue.http_url, ws_url=venue.ws_url, url=url, folder=folder, most=most))
     log = folder / "log"
     log.mkdir()
     config.write_text(config.read_text().replace("[node]", f'[node]\nlog_folder = "{log}"'))
     run = live_script(config, "--real", LOOPBACK_KEY="key", LOOPBACK_SECRET="secret")
-    run.until(lambda: done("".join(path.read_text() for path in log.glob("*"))), "what was waited for in the log")
+    run.until(lambda: done("".join(path.read_text() for path in log.glob("*"))), "the condition on the log")
     run.process.send_signal(signal.SIGINT)
-    return run.ended()
+    return run.wait()
 
 
 @pytest.mark.parametrize("held", [Decimal("0"), Decimal("0.050")], ids=["flat account", "account with a position"])
@@ -83,7 +83,7 @@ def test_orders_reach_the_venue_and_leave_it_flat(
     trades: Trades, url: str, live_script: Callable[..., Any], tmp_path: Path, held: Decimal
 ) -> None:
     with TradingVenue(trades, held) as venue:
-        status, said, err = run_until(lambda log: len(venue.orders) >= 3, venue, live_script, url, tmp_path, 20_000)
+        status, summary, err = run_until(lambda log: len(venue.orders) >= 3, venue, live_script, url, tmp_path, 20_000)
 
     assert status == 0, err[-3000:]
     assert err.startswith("REAL ORDERS\n")
@@ -91,10 +91,10 @@ def test_orders_reach_the_venue_and_leave_it_flat(
         assert limit in err
     assert venue.position == 0
     assert venue.leverages == {"BTCUSDT": 2}
-    assert said["real"]
-    assert said["position"] == {"BTCUSDT-PERP.BINANCE": "0"}
-    assert said["fills_lost"] == 0
-    assert said["fills"] == len(venue.orders) + (held > 0)  # a position found is booked as a fill
+    assert summary["real"]
+    assert summary["position"] == {"BTCUSDT-PERP.BINANCE": "0"}
+    assert summary["fills_lost"] == 0
+    assert summary["fills"] == len(venue.orders) + (held > 0)  # a position found is booked as a fill
     quantities = [Decimal(order["quantity"]) for order in venue.orders]
     assert quantities[0] in (Decimal("0.1"), Decimal("0.1") + held, Decimal("0.1") - held)
     assert max(quantities) <= Decimal("0.2")
@@ -104,8 +104,8 @@ def test_orders_above_the_largest_value_never_leave(
     trades: Trades, url: str, live_script: Callable[..., Any], tmp_path: Path
 ) -> None:
     with TradingVenue(trades) as venue:
-        status, said, err = run_until(lambda log: "OrderDenied" in log, venue, live_script, url, tmp_path, 1_000)
+        status, summary, err = run_until(lambda log: "OrderDenied" in log, venue, live_script, url, tmp_path, 1_000)
 
     assert status == 0, err[-3000:]
     assert venue.orders == []
-    assert set(said["orders_by_status"]) == {"DENIED"}
+    assert set(summary["orders_by_status"]) == {"DENIED"}

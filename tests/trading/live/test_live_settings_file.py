@@ -118,12 +118,12 @@ def test_errors_name_file_and_key(written: Any, line: str, by: str, message: str
     assert "abc123" not in str(refused.value)
 
 
-def test_missing_file_is_said(tmp_path: Path) -> None:
+def test_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(BadSetting, match=r"nowhere.toml: expected a readable file, got .*No such file"):
         load_settings(tmp_path / "nowhere.toml")
 
 
-def test_durations_may_be_written_as_people_do(written: Any) -> None:
+def test_durations_may_have_units(written: Any) -> None:
     path = written('url = "http://127.0.0.1:1"', 'url = "http://127.0.0.1:1"\nlive = { deadline_ns = "250ms" }')
 
     actor = actor_config(load_settings(path), METADATA)
@@ -155,18 +155,18 @@ def test_fields_of_components_are_checked_by_key(written: Any, line: str, by: st
         strategy_configs(settings, actor_config(settings, METADATA), METADATA)
 
 
-def test_what_the_model_says_of_itself_need_not_be_said() -> None:
+def test_fields_in_the_models_metadata_may_be_left_out() -> None:
     settings = load_settings(PROJECT / "deploy/live/replay-bars.toml")
 
     actor = actor_config(settings, METADATA)
     strategies = strategy_configs(settings, actor, METADATA)
 
     assert (actor.indicators, actor.max_gap_ns) == (True, 120 * 10**9)
-    assert {each.horizon_ns for each in strategies} == {120 * 10**9}
-    assert [each.instrument_id for each in strategies] == actor.subjects()
+    assert {config.horizon_ns for config in strategies} == {120 * 10**9}
+    assert [config.instrument_id for config in strategies] == actor.subjects()
 
 
-def test_without_the_model_it_has_to_be_said() -> None:
+def test_without_the_model_these_fields_are_required() -> None:
     settings = load_settings(PROJECT / "deploy/live/replay-bars.toml")
 
     with pytest.raises(BadSetting, match="max_gap_ns"):
@@ -191,7 +191,7 @@ def test_examples_are_complete(path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     node, instrument_ids = build_node(settings, METADATA, loop)
     node.dispose()
 
-    assert [str(each) for each in instrument_ids] == TRADED[path.stem]
+    assert [str(instrument_id) for instrument_id in instrument_ids] == TRADED[path.stem]
     assert settings.is_real == (path.stem == "binance-real")
 
 

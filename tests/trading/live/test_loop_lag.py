@@ -15,8 +15,8 @@ from nautilus_torchserve.trading.live.loop_lag import LoopLag
 @given(lags=st.lists(st.floats(0.01, 10_000), min_size=1), share=st.floats(0.01, 1.0))
 def test_quantiles_are_within_a_bin(lags: list[float], share: float) -> None:
     lag = LoopLag()
-    for each in lags:
-        lag.add(each)
+    for late_s in lags:
+        lag.add(late_s)
 
     exact = float(np.quantile(lags, share, method="inverted_cdf"))
 

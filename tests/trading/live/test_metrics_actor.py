@@ -1,4 +1,4 @@
-"""What is scraped is what the run did."""
+"""Scraped metrics agree with the run."""
 
 import socket
 from dataclasses import replace
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from audited_run import DIGEST, audited_run, call_of, said
+from audited_run import DIGEST, audited_run, call_of, prediction_on
 from nautilus_trader.common.actor import Actor
 from nautilus_trader.model.identifiers import InstrumentId
 from nautilus_trader.model.instruments import Instrument
@@ -28,12 +28,12 @@ BTC = InstrumentId.from_str("BTCUSDT.BINANCE")
 
 
 def predictions(instrument: Instrument) -> list[Prediction]:
-    """Long on 1.0 at 40, no answer at 60, short on 1.1 at 70."""
+    """Return predictions to go long on 1.0 at 40, no response at 60, short on 1.1 at 70."""
     lost = {"status": Status.DEGRADED, "ts_event": START + 6_000 * MS, "ts_init": START + 6_004 * MS, "latency_ns": 0}
     return [
-        said(40, 0.75, 0.125, instrument),
-        said(40, 0.75, 0.125, instrument, **lost),
-        said(70, 0.125, 0.75, instrument, version="1.1", latency_ns=20 * MS, ts_init=START + 7_021 * MS),
+        prediction_on(40, 0.75, 0.125, instrument),
+        prediction_on(40, 0.75, 0.125, instrument, **lost),
+        prediction_on(70, 0.125, 0.75, instrument, version="1.1", latency_ns=20 * MS, ts_init=START + 7_021 * MS),
     ]
 
 
@@ -41,16 +41,16 @@ def counting(instrument: Instrument) -> MetricsActor:
     return MetricsActor(MetricsActorConfig(models=["tick"], instrument_ids=[instrument.id]))
 
 
-def test_a_scrape_is_equal_to_what_the_run_did(tmp_path: Path) -> None:
-    url, found = f"parquet:{tmp_path}", []
+def test_a_scrape_agrees_with_the_log_and_the_engine(tmp_path: Path) -> None:
+    url, metrics_actors = f"parquet:{tmp_path}", []
 
     def actors(instrument: Instrument) -> list[Actor]:
         audit = AuditActor(AuditActorConfig(url=url, models=["tick"], instrument_ids=[instrument.id]))
-        found.append(counting(instrument))
-        return [audit, found[0]]
+        metrics_actors.append(counting(instrument))
+        return [audit, metrics_actors[0]]
 
     with audited_run(predictions, actors) as engine:
-        (metrics,) = found
+        (metrics,) = metrics_actors
         port = metrics.port
         assert port is not None
         samples = scrape(port)
@@ -79,26 +79,26 @@ def test_a_scrape_is_equal_to_what_the_run_did(tmp_path: Path) -> None:
     assert (latency[0.003], latency[0.02], latency[float("inf")]) == (2, 3, 3)  # 0 of the failed one, 3 and 20 ms
 
 
-def test_positions_are_told_by_the_version_that_opened_them() -> None:
-    found: list[MetricsActor] = []
-    told: list[dict[tuple[str, ...], float]] = []
+def test_positions_are_labelled_with_the_version_that_opened_them() -> None:
+    metrics_actors: list[MetricsActor] = []
+    positions: list[dict[tuple[str, ...], float]] = []
 
     def actors(instrument: Instrument) -> list[Actor]:
-        found.append(counting(instrument))
-        return [found[0], _Looking(found[0], told)]
+        metrics_actors.append(counting(instrument))
+        return [metrics_actors[0], _Looking(metrics_actors[0], positions)]
 
     with audited_run(predictions, actors):
         pass
 
-    assert told == [{}, {("tick", "1.0"): 0.01}, {("tick", "1.1"): -0.01}]
+    assert positions == [{}, {("tick", "1.0"): 0.01}, {("tick", "1.1"): -0.01}]
 
 
 class _Looking(Actor):
     """Scrapes after 3, 5 and 8 seconds of the market's time."""
 
-    def __init__(self, metrics: MetricsActor, told: list[dict[tuple[str, ...], float]]) -> None:
+    def __init__(self, metrics: MetricsActor, positions: list[dict[tuple[str, ...], float]]) -> None:
         super().__init__()
-        self._metrics, self._told = metrics, told
+        self._metrics, self._positions = metrics, positions
 
     def on_start(self) -> None:
         for second in (3, 5, 8):
@@ -107,21 +107,23 @@ class _Looking(Actor):
     def _look(self, _: object) -> None:
         port = self._metrics.port
         assert port is not None
-        self._told.append(of(scrape(port), "trading_position", "model", "version"))
+        self._positions.append(of(scrape(port), "trading_position", "model", "version"))
 
 
-def test_breakers_and_versions_are_told_by_server() -> None:
-    found: list[MetricsActor] = []
+def test_breakers_and_versions_are_labelled_with_the_server() -> None:
+    metrics_actors: list[MetricsActor] = []
     url, other = "http://a:8080", "http://b:8080"
 
     def health(url: str, state: str, version: str) -> ModelHealth:
         return ModelHealth("tick", url, state, "", version, DIGEST, START)
 
-    with audited_run(predictions, lambda instrument: [found.append(counting(instrument)) or found[0]]) as engine:
-        (metrics,) = found
+    with audited_run(
+        predictions, lambda instrument: [metrics_actors.append(counting(instrument)) or metrics_actors[0]]
+    ) as engine:
+        (metrics,) = metrics_actors
         assert metrics.port is not None
-        for each in (health(url, "closed", "1.0"), health(other, "open", ""), health(url, "half_open", "1.1")):
-            engine.kernel.msgbus.publish(topic=health_topic("tick"), msg=each)
+        for event in (health(url, "closed", "1.0"), health(other, "open", ""), health(url, "half_open", "1.1")):
+            engine.kernel.msgbus.publish(topic=health_topic("tick"), msg=event)
         engine.kernel.msgbus.publish(topic=HALT_TOPIC, msg=Halt("enough", START))
         samples = scrape(metrics.port)
 
@@ -130,11 +132,11 @@ def test_breakers_and_versions_are_told_by_server() -> None:
     assert value(samples, "trading_halts_total") == 1
 
 
-def test_late_answers_and_questions_that_were_never_sent_are_counted_by_fate() -> None:
+def test_late_responses_and_requests_that_were_never_sent_are_counted_by_fate() -> None:
     metrics = TradingMetrics(dict)
     (answered, late, expired) = (question(number) for number in range(3))
     call = replace(
-        call_of(said(40, 0.75, 0.125, perpetual(small_market().instrument, 1.0))),
+        call_of(prediction_on(40, 0.75, 0.125, perpetual(small_market().instrument, 1.0))),
         requests=(answered, late),
         outcomes=(RequestOutcome.ANSWERED, RequestOutcome.LATE),
         latency_ns=40 * MS,
@@ -142,8 +144,8 @@ def test_late_answers_and_questions_that_were_never_sent_are_counted_by_fate() -
     )
     unsent = replace(call, requests=(expired,), outcomes=(RequestOutcome.EXPIRED,), sent_ns=0, latency_ns=0, url="")
 
-    metrics.take_call(call)
-    metrics.take_call(unsent)
+    metrics.record_call(call)
+    metrics.record_call(unsent)
 
     counted = metrics.registry.get_sample_value
     for fate in (RequestOutcome.ANSWERED, RequestOutcome.LATE, RequestOutcome.EXPIRED):
@@ -162,11 +164,13 @@ class _Failing(Actor):
     handler_errors = 3
 
 
-def test_handler_errors_are_told_by_component() -> None:
-    found: list[MetricsActor] = []
+def test_handler_errors_are_labelled_with_the_component() -> None:
+    metrics_actors: list[MetricsActor] = []
 
-    with audited_run(predictions, lambda instrument: [found.append(counting(instrument)) or found[0]]) as engine:
-        (metrics,) = found
+    with audited_run(
+        predictions, lambda instrument: [metrics_actors.append(counting(instrument)) or metrics_actors[0]]
+    ) as engine:
+        (metrics,) = metrics_actors
         assert metrics.port is not None
         metrics.watch([*engine.trader.actors(), *engine.trader.strategies(), _Failing()])
         samples = scrape(metrics.port)
@@ -176,13 +180,15 @@ def test_handler_errors_are_told_by_component() -> None:
     assert ("trading_handler_errors_total", (("component", metrics.id.value),)) in samples
 
 
-def test_the_port_is_closed_at_the_end_and_one_that_is_taken_is_told() -> None:
-    found: list[MetricsActor] = []
-    with audited_run(predictions, lambda instrument: [found.append(counting(instrument)) or found[0]]):
-        port = found[0].port
+def test_the_port_is_closed_at_the_end_and_one_that_is_taken_is_an_error() -> None:
+    metrics_actors: list[MetricsActor] = []
+    with audited_run(
+        predictions, lambda instrument: [metrics_actors.append(counting(instrument)) or metrics_actors[0]]
+    ):
+        port = metrics_actors[0].port
         assert port is not None
 
-    assert found[0].port is None
+    assert metrics_actors[0].port is None
     with socket.create_server(("127.0.0.1", port)):  # free again
 
         def taken(instrument: Instrument) -> list[Actor]:

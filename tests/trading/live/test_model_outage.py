@@ -1,4 +1,4 @@
-"""When a run counts as one that has lost its model."""
+"""The conditions under which a run has lost its model."""
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ UP, DOWN = health(1, "closed"), health(9, "open", "Unauthorized: 400")
 ANSWERED, FAILED = call(2, RequestOutcome.ANSWERED), call(5, RequestOutcome.FAILED)
 
 
-def test_a_server_that_is_not_asked_any_more_is_lost_since_its_first_failure() -> None:
+def test_a_server_whose_breaker_is_open_is_lost_since_its_first_failure() -> None:
     lost = watched(UP, ANSWERED, FAILED, call(6, RequestOutcome.FAILED, RequestOutcome.FAILED), DOWN)
 
     assert lost == ModelOutage(5, 3, "http://a: Unauthorized: 400")
@@ -63,7 +63,7 @@ def test_a_server_that_is_not_asked_any_more_is_lost_since_its_first_failure() -
     ],
     ids=range(10),
 )
-def test_what_is_no_loss(events: tuple[InferenceCall | ModelHealth, ...]) -> None:
+def test_the_model_is_not_lost(events: tuple[InferenceCall | ModelHealth, ...]) -> None:
     assert watched(*events) is None
 
 
@@ -77,7 +77,7 @@ def test_what_is_no_loss(events: tuple[InferenceCall | ModelHealth, ...]) -> Non
         ((UP, ANSWERED, FAILED, DOWN, health(10, "half_open"), FAILED, FAILED), 5, 3),
     ],
 )
-def test_what_is_a_loss(events: tuple[InferenceCall | ModelHealth, ...], since: int, failed: int) -> None:
+def test_the_model_is_lost(events: tuple[InferenceCall | ModelHealth, ...], since: int, failed: int) -> None:
     lost = watched(*events)
 
     assert lost is not None

@@ -21,8 +21,8 @@ S = 10**9
 START = 1_700_049_600 * S
 
 
-def statuses(most: int | None, ours: bool = True) -> list[tuple[str, Decimal, str]]:
-    """Buy 1 BTC at 50,000 USDT, sell 2, and close at the end; side, quantity and status of each order."""
+def statuses(most: int | None, own_limits: bool = True) -> list[tuple[str, Decimal, str]]:
+    """Buy 1 BTC at 50,000 USDT, sell 2, and close at the end; return side, quantity and status of each order."""
     ts = START + np.arange(20, dtype=np.int64) * S
     trades = Trades(
         instrument=Instrument("BTCUSDT", "BINANCE", 2, 3), source="still market", simulated=True,
@@ -31,10 +31,10 @@ def statuses(most: int | None, ours: bool = True) -> list[tuple[str, Decimal, st
     )  # fmt: skip
     instrument = perpetual(trades.instrument, fee_bps=1.0)
     limits = {} if most is None else {instrument.id: Decimal(most)}
-    theirs = {} if ours else {str(instrument.id): most}
+    engine_limits = {} if own_limits else {str(instrument.id): most}
     engine = BacktestEngine(
         BacktestEngineConfig(
-            logging=LoggingConfig(log_level="OFF"), risk_engine=RiskEngineConfig(max_notional_per_order=theirs)
+            logging=LoggingConfig(log_level="OFF"), risk_engine=RiskEngineConfig(max_notional_per_order=engine_limits)
         )
     )
     try:
@@ -43,12 +43,12 @@ def statuses(most: int | None, ours: bool = True) -> list[tuple[str, Decimal, st
             starting_balances=[Money(1_000_000, instrument.quote_currency)],
         )  # fmt: skip
         engine.add_instrument(instrument)
-        if ours:
+        if own_limits:
             OrderLimits(engine.kernel, limits)
         engine.add_strategy(TickStrategy(TickStrategyConfig(instrument_id=instrument.id, trade_size=Decimal(1))))
         engine.add_data(trade_ticks(trades))
         engine.add_data(quote_ticks(trades))
-        said = [
+        predictions = [
             Prediction(
                 ts_event=START + at * S, ts_init=START + at * S, instrument_id=instrument.id, model="tick",
                 version="1.0", archive_digest="", outputs={"buy": buy, "sell": 1 - buy, "hold": 0.0},
@@ -57,7 +57,8 @@ def statuses(most: int | None, ours: bool = True) -> list[tuple[str, Decimal, st
             for at, buy in ((2, 0.9), (10, 0.1))
         ]  # fmt: skip
         engine.add_data(
-            [CustomData(prediction_type(instrument.id), each) for each in said], client_id=ClientId("TORCHSERVE")
+            [CustomData(prediction_type(instrument.id), prediction) for prediction in predictions],
+            client_id=ClientId("TORCHSERVE"),
         )
         engine.run()
         orders = sorted(engine.cache.orders(), key=lambda order: order.ts_init)
@@ -79,5 +80,5 @@ def test_orders_above_the_limit_are_denied(most: int | None, expected: list[tupl
     assert statuses(most) == expected
 
 
-def test_nautilus_traders_own_limit_is_not_looked_at_on_margin() -> None:
-    assert statuses(49_000, ours=False) == statuses(None)  # once this fails, `OrderLimits` is no longer needed
+def test_nautilus_traders_own_limit_is_ignored_on_margin() -> None:
+    assert statuses(49_000, own_limits=False) == statuses(None)  # once this fails, `OrderLimits` is no longer needed

@@ -1,4 +1,4 @@
-"""A recorded run and its backtest agree to the bit; where orders differ, the records say why, or nobody does."""
+"""A recorded run and its backtest agree to the bit; differing orders are explained by the records or reported."""
 
 import json
 from collections.abc import Callable
@@ -42,41 +42,41 @@ WINDOW = 32
 FIRST, COUNT = 40, 300
 """Questions of the recorded runs."""
 SHIFT = 7_000_000_000_000
-"""What was added to all times when they were played (nanoseconds)."""
+"""Shift of all times when they were played (nanoseconds)."""
 Tamper = Callable[[list[Prediction]], list[Prediction]]
 
 
 @pytest.fixture(scope="module")
 def trades() -> Trades:
-    """What is played: 4 trades a second."""
+    """The recorded market: 4 trades a second."""
     return load(None, 6000, 3).between(0, FIRST + COUNT)
 
 
 @pytest.fixture(scope="module")
 def played(trades: Trades) -> Trades:
-    """The same when it is played."""
+    """The same market, shifted to the time of its replay."""
     return replace(trades, ts_event=trades.ts_event + SHIFT, ts_init=trades.ts_init + SHIFT)
 
 
 @pytest.fixture(scope="module")
 def archive(tick_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Who is asked."""
+    """The archive of the model."""
     return eager(tick_archive, tmp_path_factory.mktemp("eager"))
 
 
 @pytest.fixture(scope="module")
 def answers(trades: Trades, archive: Path) -> dict[str, Any]:
-    """What the model says to each row of features, and who it is."""
+    """The model's outputs for each row of features, its version and its digest."""
     rows = tick_features(trades.price, trades.size, trades.side, trades.ts_event, WINDOW)
     with connect(f"mar:{archive}", "tick") as client:
-        answer = client.predict(rows[WINDOW:])
-    return {"rows": rows, "outputs": answer.outputs, "version": answer.version, "digest": answer.digest}
+        response = client.predict(rows[WINDOW:])
+    return {"rows": rows, "outputs": response.outputs, "version": response.version, "digest": response.digest}
 
 
 def predicted(played: Trades, answers: dict[str, Any], instrument: Instrument) -> list[Prediction]:
-    """A prediction on each trade, there 1 to 9 ms after it."""
+    """Return a prediction on each trade, received 1 to 9 ms after it."""
     random = np.random.default_rng(5)
-    found = []
+    predictions = []
     for number in range(FIRST, FIRST + COUNT):
         received = int(played.ts_init[number])
         outputs = {name: values.item(number - WINDOW) for name, values in answers["outputs"].items()}
@@ -92,13 +92,13 @@ def predicted(played: Trades, answers: dict[str, Any], instrument: Instrument) -
             latency_ns=MS,
             number=number - 8,
         )
-        prediction.asked = answers["rows"][number]
-        found.append(prediction)
-    return sorted(found, key=lambda each: each.ts_init)
+        prediction.sent_features = answers["rows"][number]
+        predictions.append(prediction)
+    return sorted(predictions, key=lambda prediction: prediction.ts_init)
 
 
 class Playing(Actor):
-    """Says what is played, as a replay does, and halts when told to."""
+    """Describes the played data, as a replay does, and halts at a given time."""
 
     def __init__(self, trades: Trades, halt_ns: int | None) -> None:
         super().__init__()
@@ -116,9 +116,9 @@ class Playing(Actor):
 
 @pytest.fixture
 def record(trades: Trades, played: Trades, answers: dict[str, Any], tmp_path: Path) -> Callable[..., str]:
-    """Record a run, with predictions that were tampered with; its log's URL."""
+    """Record a run, with predictions that were tampered with; return its log's URL."""
 
-    def recorded(tamper: Tamper = lambda found: found, halt_ns: int | None = None, **options: Any) -> str:
+    def recorded(tamper: Tamper = lambda predictions: predictions, halt_ns: int | None = None, **options: Any) -> str:
         url = f"parquet:{tmp_path}"
         own = {name: value for name, value in options.items() if name not in ("order_latency_ns", "submit_rate")}
         own = {"min_probability": 0.34, "cooldown_ns": 500 * MS, "on_failure": "flatten", "failure_grace_ns": 0, **own}
@@ -158,40 +158,40 @@ def test_a_run_on_time_is_equal_to_the_bit_and_to_the_order(compare: Callable[..
     report = compare()
 
     assert report.holds
-    said, orders = report.predictions, report.orders
-    assert (said.requests, said.features_equal, said.answered, said.outputs_equal) == (COUNT,) * 4
+    counts, orders = report.predictions, report.orders
+    assert (counts.requests, counts.features_equal, counts.answered, counts.outputs_equal) == (COUNT,) * 4
     assert orders.live == orders.backtest == orders.equal > 20
     assert orders.most_apart_ns == 0
     assert orders.differences == ()
 
 
 def test_a_bit_that_differs_is_found(compare: Callable[..., ParityReport]) -> None:
-    def tamper(found: list[Prediction]) -> list[Prediction]:
-        found[10].outputs["buy"] = float(np.nextafter(np.float32(found[10].outputs["buy"]), np.float32(1)))
-        found[20].asked = np.nextafter(found[20].asked, np.float32(1))
-        return found
+    def tamper(predictions: list[Prediction]) -> list[Prediction]:
+        predictions[10].outputs["buy"] = float(np.nextafter(np.float32(predictions[10].outputs["buy"]), np.float32(1)))
+        predictions[20].sent_features = np.nextafter(predictions[20].sent_features, np.float32(1))
+        return predictions
 
     report = compare(tamper)
 
     assert not report.holds
     assert (report.predictions.features_equal, report.predictions.outputs_equal) == (COUNT - 1, COUNT - 1)
-    first, second = sorted(report.predictions.differences, key=lambda each: each.ts_event)
+    first, second = sorted(report.predictions.differences, key=lambda difference: difference.ts_event)
     assert first.what.startswith("outputs {'buy':")
     assert second.what.startswith("features [")
 
 
-def degrade(found: list[Prediction]) -> list[Prediction]:
-    """Of the questions 100 to 104 none gets an answer."""
-    good = found[99]
+def degrade(predictions: list[Prediction]) -> list[Prediction]:
+    """Return the predictions without responses to the requests 100 to 104."""
+    good = predictions[99]
     for place in range(100, 105):
-        lost = found[place]
+        lost = predictions[place]
         failed = replace(good, ts_init=lost.ts_init, ts_event=lost.ts_event, status=Status.DEGRADED, latency_ns=0)
-        failed.asked, failed.question = lost.asked, lost.number
-        found[place] = failed
-    return found
+        failed.sent_features, failed.question = lost.sent_features, lost.number
+        predictions[place] = failed
+    return predictions
 
 
-def test_what_was_done_without_an_answer_is_explained_and_what_follows_from_it(
+def test_decisions_without_a_response_are_explained_and_so_are_those_that_follow(
     compare: Callable[..., ParityReport],
 ) -> None:
     report = compare(degrade)
@@ -204,7 +204,9 @@ def test_what_was_done_without_an_answer_is_explained_and_what_follows_from_it(
     assert "on a prediction that was DEGRADED, which a backtest has not (no answer in time: fl" in first.explanation
     assert "FAILED (NoConnection: refused)" in first.explanation
     assert others
-    assert all("follows from an earlier difference, that of question" in each.explanation for each in others)
+    assert all(
+        "follows from an earlier difference, that of question" in difference.explanation for difference in others
+    )
 
 
 def test_fills_that_came_later_are_explained_by_the_quotes_of_that_time(compare: Callable[..., ParityReport]) -> None:
@@ -213,7 +215,8 @@ def test_fills_that_came_later_are_explained_by_the_quotes_of_that_time(compare:
     assert report.holds
     assert report.orders.equal < report.orders.live
     assert any(
-        "ms later than in the backtest, at the market of" in each.explanation for each in report.orders.differences
+        "ms later than in the backtest, at the market of" in difference.explanation
+        for difference in report.orders.differences
     )
 
 
@@ -221,14 +224,16 @@ def test_an_order_in_flight_is_explained(compare: Callable[..., ParityReport]) -
     report = compare(order_latency_ns=2_000 * MS, cooldown_ns=0)
 
     assert report.holds
-    assert any("was still in flight in the live run" in each.explanation for each in report.orders.differences)
+    assert any(
+        "was still in flight in the live run" in difference.explanation for difference in report.orders.differences
+    )
 
 
 def test_an_order_that_was_denied_is_explained_by_who_denied_it(compare: Callable[..., ParityReport]) -> None:
     report = compare(submit_rate="2/00:01:00", cooldown_ns=0)
 
     assert report.holds
-    denied = [each for each in report.orders.differences if "DENIED" in each.live]
+    denied = [difference for difference in report.orders.differences if "DENIED" in difference.live]
     assert "DENIED in the live run: " in denied[0].explanation
     assert "Exceeded MAX_ORDER_SUBMIT_RATE" in denied[0].explanation
 
@@ -240,17 +245,19 @@ def test_halts_are_played_again(compare: Callable[..., ParityReport], played: Tr
     assert report.orders.live == report.orders.backtest < 100
 
 
-def test_what_no_record_explains_is_said_not_to_be(record: Callable[..., str], trades: Trades, archive: Path) -> None:
+def test_what_no_record_explains_is_reported_as_unexplained(
+    record: Callable[..., str], trades: Trades, archive: Path
+) -> None:
     url = record()
     log = existing_log(url)
-    (session,) = [each for each in log.read(SessionRecord) if each.event == "STARTED"]
+    (session,) = [session for session in log.read(SessionRecord) if session.event == "STARTED"]
     (other,) = json.loads(session.strategies)
     other["config"]["min_probability"] = 0.6  # not what traded
     changed = replace(session, run_id="changed", wall_ns=session.wall_ns + 1, strategies=json.dumps([other]))
     copy = open_log(url)
     copy.keep([changed])
     for kind in (RequestRecord, DecisionRecord, OrderRecord, FillRecord, PlaybackRecord):
-        records = [replace(each, run_id="changed") for each in log.read(kind, run_id=session.run_id)]
+        records = [replace(original, run_id="changed") for original in log.read(kind, run_id=session.run_id)]
         if records:
             copy.keep(records)
     copy.close()
@@ -275,25 +282,25 @@ def test_a_log_with_a_gap_does_not_hold(record: Callable[..., str], trades: Trad
     assert not report.holds
 
 
-def test_the_script_says_it_all(
+def test_the_script_prints_the_report_in_words_and_as_json(
     record: Callable[..., str], trades: Trades, archive: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     url, app, runner = record(degrade), script_app(PROJECT / "scripts/parity.py"), CliRunner()
     catalog = tmp_path_factory.mktemp("catalog")
     write_catalog(trades, perpetual(trades.instrument, 1.0), catalog)
-    asked = ["--log", url, "--url", f"mar:{archive}"]
+    options = ["--log", url, "--url", f"mar:{archive}"]
 
-    told = runner.invoke(app, [*asked, "--data", str(catalog)])
-    as_json = runner.invoke(app, [*asked, "--data", str(catalog), "--json"])
-    refused = runner.invoke(app, [*asked, "--trades", "6000", "--seed", "3"])  # more than was played
-    unknown = runner.invoke(app, [*asked, "--run-id", "none"])
+    in_words = runner.invoke(app, [*options, "--data", str(catalog)])
+    as_json = runner.invoke(app, [*options, "--data", str(catalog), "--json"])
+    refused = runner.invoke(app, [*options, "--trades", "6000", "--seed", "3"])  # more than was played
+    unknown = runner.invoke(app, [*options, "--run-id", "none"])
 
-    assert "holds" in told.stderr
-    assert "on a prediction that was DEGRADED" in " ".join(told.stderr.replace("│", "").split())
+    assert "holds" in in_words.stderr
+    assert "on a prediction that was DEGRADED" in " ".join(in_words.stderr.replace("│", "").split())
     report = json.loads(as_json.stdout)
     assert report["predictions"]["features_equal"] == report["predictions"]["asked"] == COUNT
     assert report["orders"]["differences"][0]["explanation"].startswith("on a prediction that was DEGRADED")
-    assert (told.exit_code, as_json.exit_code, refused.exit_code, unknown.exit_code) == (0, 0, 1, 1)
+    assert (in_words.exit_code, as_json.exit_code, refused.exit_code, unknown.exit_code) == (0, 0, 1, 1)
     assert runner.invoke(app, []).exit_code == 2
     assert "the data that were played" in refused.stderr
     assert "expected run none in the log, got none" in unknown.stderr
@@ -310,13 +317,13 @@ def test_other_data_and_other_archives_are_refused(
         compare_run(log, trades, [f"mar:{tick_archive}"])  # another archive of the same version
 
 
-def test_an_answer_before_its_question_is_refused(record: Callable[..., str], trades: Trades) -> None:
-    def early(found: list[Prediction]) -> list[Prediction]:
-        return [replace_init(each) for each in found]
+def test_a_response_before_its_request_is_refused(record: Callable[..., str], trades: Trades) -> None:
+    def early(predictions: list[Prediction]) -> list[Prediction]:
+        return [replace_init(prediction) for prediction in predictions]
 
     def replace_init(prediction: Prediction) -> Prediction:
         moved = replace(prediction, ts_event=prediction.ts_event, ts_init=prediction.ts_event - 1)
-        moved.asked = prediction.asked
+        moved.sent_features = prediction.sent_features
         return moved
 
     log = existing_log(record(early))

@@ -32,7 +32,7 @@ MARKET = Market(
 
 
 def decided(number: int, at_ms: float, why: str, **changes: Any) -> DecisionRecord:
-    """A decision on the answer to question ``number``, which was there 5 ms before; by default none to order."""
+    """Return a decision on the response to request ``number``, received 5 ms before; by default not to order."""
     ts = START + int(at_ms * MS)
     fields = {
         "run_id": "run",
@@ -66,29 +66,29 @@ def decided(number: int, at_ms: float, why: str, **changes: Any) -> DecisionReco
 
 
 def run(*decisions: DecisionRecord, price: str = "100.11", fill_ms: float = 1.0) -> RecordedRun:
-    """A run in which each decision to order was filled."""
+    """Return a run in which each decision to order was filled."""
     sent, fills = [], []
-    for each in decisions:
-        if not each.side:
+    for decision in decisions:
+        if not decision.side:
             continue
         common = {
             "run_id": "run",
             "seq": 0,
             "strategy_id": STRATEGY,
             "instrument_id": INSTRUMENT,
-            "client_order_id": each.client_order_id,
+            "client_order_id": decision.client_order_id,
             "venue_order_id": "",
-            "ts_event": each.ts_ns,
-            "side": each.side,
-            "quantity": each.quantity,
+            "ts_event": decision.ts_ns,
+            "side": decision.side,
+            "quantity": decision.quantity,
         }
         sent.append(
-            OrderRecord(**common, ts_ns=each.ts_ns, event="INITIALIZED", order_type="MARKET", tags=(), reason="")
+            OrderRecord(**common, ts_ns=decision.ts_ns, event="INITIALIZED", order_type="MARKET", tags=(), reason="")
         )
         fills.append(
             FillRecord(
                 **common,
-                ts_ns=each.ts_ns + int(fill_ms * MS),
+                ts_ns=decision.ts_ns + int(fill_ms * MS),
                 trade_id="T",
                 position_id="P",
                 price=price,
@@ -101,7 +101,7 @@ def run(*decisions: DecisionRecord, price: str = "100.11", fill_ms: float = 1.0)
 
 
 def ordered(number: int, at_ms: float, **changes: Any) -> DecisionRecord:
-    """A decision to buy."""
+    """Return a decision to buy."""
     order = {"side": "BUY", "quantity": "0.010", "client_order_id": f"O-{number}"}
     return decided(number, at_ms, "ordered", **{**order, **changes})
 
@@ -116,7 +116,7 @@ def test_equal_orders_need_no_reason() -> None:
     assert (parity.equal, parity.differences, parity.most_apart_ns) == (1, (), 400_000)
 
 
-def test_an_age_around_the_limit_explains_who_refused() -> None:
+def test_an_age_around_the_limit_explains_the_refusal() -> None:
     old = decided(1, 10.0, "older than max_age_ns", age_ns=50_001_000)
     young = ordered(1, 10.0, age_ns=49_999_000)
 
@@ -129,33 +129,33 @@ def test_an_age_around_the_limit_explains_who_refused() -> None:
     assert not_older.explanation == ""
 
 
-def test_a_cooldown_that_ended_between_explains_who_waited() -> None:
+def test_a_cooldown_that_ended_between_explains_the_wait() -> None:
     first, waits = ordered(1, 10.0), decided(2, 109.9, "within cooldown_ns of the last order")
 
-    (found,) = explained(run(first, waits), run(first, ordered(2, 110.1))).differences
+    (difference,) = explained(run(first, waits), run(first, ordered(2, 110.1))).differences
     later = run(first, replace(waits, ts_ns=START + 111 * MS))
     (reverse,) = explained(later, run(first, ordered(2, 110.1))).differences
 
-    assert found.explanation == (
+    assert difference.explanation == (
         "cooldown_ns lies between: 99.900 ms after the last order live, 100.100 ms in the backtest"
     )
     assert reverse.explanation == ""
 
 
-def test_what_the_live_strategy_never_heard_is_explained_by_when_it_listened() -> None:
-    heard = decided(5, 50.0, "below min_probability")
+def test_predictions_outside_the_strategys_lifetime_are_explained_by_its_start_and_stop() -> None:
+    received = decided(5, 50.0, "below min_probability")
 
-    (early,) = explained(run(heard), run(ordered(1, 10.0), heard)).differences
-    (late,) = explained(run(heard), run(heard, ordered(9, 90.0))).differences
-    until = run(heard, decided(9, 90.0, "below min_probability"))
-    (between,) = explained(until, run(heard, ordered(7, 70.0))).differences
+    (early,) = explained(run(received), run(ordered(1, 10.0), received)).differences
+    (late,) = explained(run(received), run(received, ordered(9, 90.0))).differences
+    until = run(received, decided(9, 90.0, "below min_probability"))
+    (between,) = explained(until, run(received, ordered(7, 70.0))).differences
 
     assert early.explanation == "the live strategy had not started to listen"
     assert late.explanation == "the live strategy had stopped"
     assert between.explanation == ""
 
 
-def test_another_answer_is_a_reason_and_another_price_without_a_quote_is_none() -> None:
+def test_a_changed_response_is_a_reason_and_a_changed_price_without_a_quote_is_none() -> None:
     (answer,) = explained(
         run(decided(1, 10.0, "below min_probability", outputs={"buy": 0.25})), run(ordered(1, 10.0))
     ).differences
@@ -172,7 +172,7 @@ def test_another_answer_is_a_reason_and_another_price_without_a_quote_is_none() 
         ("0", "follows from an earlier difference, that of question 1: the last order was another one"),
     ],
 )
-def test_what_follows_from_a_difference_names_it(position: str, reason: str) -> None:
+def test_a_difference_that_follows_from_another_names_it(position: str, reason: str) -> None:
     live = run(ordered(1, 10.0), decided(2, 20.0, "buy: nothing to do", position=position))
     backtest = run(decided(1, 10.0, "older than max_age_ns", age_ns=10 * MS), ordered(2, 20.0))
 
@@ -185,9 +185,11 @@ def test_what_follows_from_a_difference_names_it(position: str, reason: str) -> 
 def test_a_decision_at_another_quote_explains_another_price() -> None:
     later = ordered(1, 10.0, bid="100.20", ask="100.30")
 
-    (found,) = explained(run(later, price="100.31", fill_ms=0.0), run(ordered(1, 10.0), fill_ms=0.0)).differences
+    (difference,) = explained(run(later, price="100.31", fill_ms=0.0), run(ordered(1, 10.0), fill_ms=0.0)).differences
     other = run(later, price="100.32", fill_ms=0.0)
     (unproven,) = explained(other, run(ordered(1, 10.0), fill_ms=0.0)).differences
 
     assert unproven.explanation == ""
-    assert found.explanation.startswith("the live run decided at bid 100.20, ask 100.30, the backtest at bid 100.00, ")
+    assert difference.explanation.startswith(
+        "the live run decided at bid 100.20, ask 100.30, the backtest at bid 100.00, "
+    )

@@ -1,4 +1,4 @@
-"""Questions of a recorded run find their events among the data."""
+"""Requests of a recorded run are matched with their events among the data."""
 
 from dataclasses import replace
 
@@ -16,26 +16,26 @@ SHIFT = 7_000_000_000_000
 
 @settings(deadline=None, max_examples=30)
 @given(data=st.data())
-def test_questions_find_their_events_among_those_of_the_same_time(data: st.DataObject) -> None:
+def test_requests_are_matched_with_their_events_among_those_of_the_same_time(data: st.DataObject) -> None:
     gaps = data.draw(st.lists(st.integers(0, 2), min_size=30, max_size=60))
     base = load(None, 6000, 3).between(0, len(gaps))
     times = np.cumsum(np.array(gaps, np.int64)) + 10**18
     trades = replace(base, ts_event=times, ts_init=times)
     first = data.draw(st.integers(0, 10))
     truth = sorted(data.draw(st.sets(st.integers(first, len(gaps) - 1), min_size=12)))
-    asked = tuple(_asked(trades, row, row - first) for row in truth)
-    run = RecordedRun(asked, (), (), (), ())
+    requests = tuple(_request(trades, row, row - first) for row in truth)
+    run = RecordedRun(requests, (), (), (), ())
 
-    found = placed(Recorded(None, run, SHIFT, "", 0, 0), trades)  # type: ignore[arg-type]
+    positions = placed(Recorded(None, run, SHIFT, "", 0, 0), trades)  # type: ignore[arg-type]
 
-    assert (found >= 0).all()
-    assert (trades.ts_event[found] + SHIFT == [each.ts_event for each in asked]).all()
-    assert (np.diff(found) == np.diff(truth)).all()
+    assert (positions >= 0).all()
+    assert (trades.ts_event[positions] + SHIFT == [request.ts_event for request in requests]).all()
+    assert (np.diff(positions) == np.diff(truth)).all()
     if len(set(gaps)) == 3 and set(truth) == set(range(first, len(gaps))):
-        assert found.tolist() == truth
+        assert positions.tolist() == truth
 
 
-def _asked(trades: Trades, row: int, question: int) -> RequestRecord:
+def _request(trades: Trades, row: int, question: int) -> RequestRecord:
     return RequestRecord(
         run_id="run",
         seq=question,

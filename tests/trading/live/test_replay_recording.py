@@ -52,13 +52,13 @@ def test_bars_of_one_time_come_before_its_quotes(bars: list[Bars]) -> None:
 
     assert [ts for ts, _ in moments] == sorted({ts for ts, _ in moments})
     kinds = [[type(event) for event in events] for _, events in moments]
-    assert all(each == sorted(each, key=[Bar, QuoteTick].index) for each in kinds)
+    assert all(of_bar == sorted(of_bar, key=[Bar, QuoteTick].index) for of_bar in kinds)
     played = [event for _, events in moments for event in events if isinstance(event, Bar)]
-    assert len(played) == sum(len(each) - 5 for each in bars)
+    assert len(played) == sum(len(series) - 5 for series in bars)
     assert {event.ts_event - 10**15 for event in played} <= set(bars[0].ts_event.tolist())
 
 
-def test_history_of_bars_is_asked_for_by_type(bars: list[Bars]) -> None:
+def test_history_of_bars_is_requested_by_type(bars: list[Bars]) -> None:
     recording = RecordedBars(bars, warm_up=5, spread_bps=1.0)
     played = [event for _, events in recording.moments(0) for event in events if isinstance(event, Bar)]
     of_type = next(bar.bar_type for bar in played if bar.bar_type.instrument_id.symbol.value == "OTHERUSD")

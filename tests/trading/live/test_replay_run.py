@@ -1,4 +1,4 @@
-"""A replay through NautilusTrader's own node: every event is asked about, orders are filled, the end is clean."""
+"""A replay through NautilusTrader's own node: every event has a request, orders are filled, the end is clean."""
 
 import time
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from witness import heard, witnessed
+from witness import read_events, witnessed
 
 from nautilus_torchserve.audit.opening import existing_log
 from nautilus_torchserve.audit.records import RequestRecord
@@ -23,10 +23,10 @@ class Ran(NamedTuple):
     """A run that has ended."""
 
     status: int
-    said: dict[str, Any]
+    summary: dict[str, Any]
     err: str
     audit: Path
-    heard: list[dict[str, Any]]
+    events: list[dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
@@ -43,39 +43,39 @@ def ran(
     listeners = f'[audit]\nurl = "parquet:{audit}"\n[metrics]\nport = 0\n'
     path = replay_file(f"mar:{tick_archive}", TRADES, end=listeners + witnessed(lines), risk=state)
 
-    status, said, err = live_script(path).ended()
+    status, summary, err = live_script(path).wait()
 
     assert status == 0, err
-    return Ran(status, said, err, audit, heard(lines))
+    return Ran(status, summary, err, audit, read_events(lines))
 
 
-def test_every_event_is_asked_about_once_with_full_features(ran: Ran) -> None:
-    numbers = [number for line in ran.heard if line["kind"] == "call" for number in line["numbers"]]
+def test_every_event_has_one_request_with_full_features(ran: Ran) -> None:
+    numbers = [number for line in ran.events if line["kind"] == "call" for number in line["numbers"]]
 
     assert WARM_UP > WINDOW
     assert sorted(numbers) == list(range(WARM_UP, TRADES))
-    assert sum(ran.said["questions"].values()) == TRADES - WARM_UP
-    assert ran.said["questions"]["ANSWERED"] > 0.9 * (TRADES - WARM_UP)
+    assert sum(ran.summary["questions"].values()) == TRADES - WARM_UP
+    assert ran.summary["questions"]["ANSWERED"] > 0.9 * (TRADES - WARM_UP)
 
 
 def test_it_ends_flat_with_every_fill(ran: Ran) -> None:
-    fills = [line for line in ran.heard if line.get("event") == "OrderFilled"]
+    fills = [line for line in ran.events if line.get("event") == "OrderFilled"]
     bought = sum(Decimal(line["quantity"]) for line in fills if line["side"] == "BUY")
     sold = sum(Decimal(line["quantity"]) for line in fills if line["side"] == "SELL")
 
-    assert len(fills) == ran.said["fills"] > 0
-    assert ran.said["fills_lost"] == 0
-    filled = {side: Decimal(quantity) for side, quantity in ran.said["filled"]["SIMUSD.SIM"].items()}
+    assert len(fills) == ran.summary["fills"] > 0
+    assert ran.summary["fills_lost"] == 0
+    filled = {side: Decimal(quantity) for side, quantity in ran.summary["filled"]["SIMUSD.SIM"].items()}
     assert filled == {"BUY": bought, "SELL": sold}
     assert bought == sold
-    assert ran.said["position"] == {"SIMUSD.SIM": "0"}
-    assert ran.said["orders_by_status"] == {"FILLED": ran.said["orders"]}  # whole, whatever the quote's size was
+    assert ran.summary["position"] == {"SIMUSD.SIM": "0"}
+    assert ran.summary["orders_by_status"] == {"FILLED": ran.summary["orders"]}  # whole, whatever the quote's size was
 
 
-def test_summary_says_what_was_played(ran: Ran) -> None:
+def test_summary_describes_the_replayed_data(ran: Ran) -> None:
     trades = load(None, TRADES, 1)
-    replay = ran.said["replay"]
-    first = next(line for line in ran.heard if line["kind"] == "call" and WARM_UP in line["numbers"])
+    replay = ran.summary["replay"]
+    first = next(line for line in ran.events if line["kind"] == "call" and WARM_UP in line["numbers"])
 
     shifted = first["ts_init"][first["numbers"].index(WARM_UP)]
 
@@ -83,20 +83,20 @@ def test_summary_says_what_was_played(ran: Ran) -> None:
     assert replay["sha256"] == trades.sha256
     assert replay["events"] == TRADES - WARM_UP
     assert replay["ended"]
-    assert ran.said["ending"] == "end of the recorded data"
-    assert not ran.said["failed"]
-    assert ran.said["flat"]
+    assert ran.summary["ending"] == "end of the recorded data"
+    assert not ran.summary["failed"]
+    assert ran.summary["flat"]
 
 
-def test_log_and_metrics_are_there_where_the_file_asks_for_them(ran: Ran) -> None:
-    asked = existing_log(f"parquet:{ran.audit}").read(RequestRecord)
+def test_log_and_metrics_exist_where_the_file_configures_them(ran: Ran) -> None:
+    requests = existing_log(f"parquet:{ran.audit}").read(RequestRecord)
 
-    assert len(list(asked)) == TRADES - WARM_UP
+    assert len(list(requests)) == TRADES - WARM_UP
     assert "Metrics at http://127.0.0.1:" in ran.err
 
 
 def test_no_order_was_sent_but_on_a_good_prediction(ran: Ran) -> None:
-    ordered = [line for line in ran.heard if line["kind"] == "decision" and line["order"]]
+    ordered = [line for line in ran.events if line["kind"] == "decision" and line["order"]]
 
     assert ordered
     assert {line["status"] for line in ordered} == {"OK"}
@@ -113,8 +113,8 @@ def test_features_are_filled_from_a_catalog(
     path = replay_file(f"mar:{tick_archive}", 60, node=f'catalog = "{tmp_path}/catalog"', end=witnessed(lines))
     path.write_text(path.read_text().replace("warm_up = 100", "warm_up = 0"))
 
-    status, _, err = live_script(path).ended()
+    status, _, err = live_script(path).wait()
 
     assert status == 0, err
-    numbers = [number for line in heard(lines) if line["kind"] == "call" for number in line["numbers"]]
+    numbers = [number for line in read_events(lines) if line["kind"] == "call" for number in line["numbers"]]
     assert sorted(numbers) == list(range(WARM_UP, WARM_UP + 60))

@@ -30,20 +30,20 @@ BALANCE = 100_000
 
 
 class Run(NamedTuple):
-    """What came of a run."""
+    """The results of a run."""
 
     guard: RiskGuard
     reasons: list[str]
-    """What ``on_halt`` was called with."""
+    """Reasons that ``on_halt`` was called with."""
     quantities: list[Decimal]
-    """Of the orders, signed."""
+    """Signed quantities of the orders."""
     balance: Decimal
-    """Of the account at the end."""
+    """Balance of the account at the end."""
     open_positions: int
 
 
 def falling(start_ns: int, seconds: int = 100) -> Trades:
-    """One trade a second, each 10 USDT below the one before it, from 50,000 on."""
+    """Return one trade a second, each 10 USDT below the one before it, from 50,000 on."""
     ts = start_ns + np.arange(seconds, dtype=np.int64) * S
     return Trades(
         instrument=Instrument("BTCUSDT", "BINANCE", 2, 3),
@@ -65,12 +65,14 @@ def run(
     beside: Sequence[Instrument] = (),
     **limits: object,
 ) -> Run:
-    """Buy 1 BTC with the second trade and hold it, under a guard's eyes."""
+    """Buy 1 BTC with the second trade and hold it, with a risk guard."""
     instrument = perpetual(trades.instrument, fee_bps=1.0)
-    others = [perpetual(each, fee_bps=1.0) for each in beside]
+    others = [perpetual(other, fee_bps=1.0) for other in beside]
     first = int(trades.ts_event[0])
     reasons: list[str] = []
-    config = RiskGuardConfig(instrument_ids=[each.id for each in (instrument, *others)], check_every_ms=500, **limits)
+    config = RiskGuardConfig(
+        instrument_ids=[traded.id for traded in (instrument, *others)], check_every_ms=500, **limits
+    )
     guard = RiskGuard(config, day or TradingDay(utc_day(first)), reasons.append)
     engine = BacktestEngine(BacktestEngineConfig(logging=LoggingConfig(log_level="OFF")))
     try:
@@ -78,8 +80,8 @@ def run(
             instrument.id.venue, OmsType.NETTING, AccountType.MARGIN, trade_execution=False,
             starting_balances=[Money(BALANCE, instrument.quote_currency)],
         )  # fmt: skip
-        for each in (instrument, *others):
-            engine.add_instrument(each)
+        for traded in (instrument, *others):
+            engine.add_instrument(traded)
         engine.add_actor(guard)
         size = Decimal(1)
         engine.add_strategy(TickStrategy(TickStrategyConfig(instrument_id=instrument.id, trade_size=size)))

@@ -31,18 +31,18 @@ def settings(url: object, live: object = None) -> LiveSettings:
 def own_server(tick_server: TorchServe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TorchServe:
     """The session's server as the one that scripts/serve.py has started."""
     (tmp_path / ".server").symlink_to(tick_server.home)
-    monkeypatch.setattr(server_token, "BUNDLE", tmp_path)
+    monkeypatch.setattr(server_token, "WORKSPACE", tmp_path)
     monkeypatch.delenv("TORCHSERVE_TOKEN", raising=False)
     return tick_server
 
 
 def test_the_own_server_is_followed_by_its_key_file(own_server: TorchServe) -> None:
-    found = with_own_server(settings(own_server.inference_url))
+    followed = with_own_server(settings(own_server.inference_url))
 
-    live = live_table(found)
+    live = live_table(followed)
     assert Path(live["token_file"]).samefile(own_server.home / KEY_FILE)
     assert live["renew_url"] == own_server.management_url
-    assert fetch_metadata(found).version == "1.0"
+    assert fetch_metadata(followed).version == "1.0"
 
 
 def test_what_the_settings_or_the_environment_name_stays(

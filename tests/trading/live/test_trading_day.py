@@ -1,4 +1,4 @@
-"""A halt holds for the UTC day, unless somebody says that trading may go on."""
+"""A halt holds for the UTC day, unless the user resumes trading."""
 
 from decimal import Decimal
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from nautilus_torchserve.trading.checks import BadSetting
-from nautilus_torchserve.trading.live.risk.trading_day import Halted, TradingDay, begin_day, halted, keep_day, utc_day
+from nautilus_torchserve.trading.live.risk.trading_day import Halted, TradingDay, begin_day, halted, save_day, utc_day
 
 TODAY, TOMORROW = "2026-11-22", "2026-11-23"
 
@@ -17,14 +17,14 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_pnl_of_the_day_is_carried_on(path: Path) -> None:
-    keep_day(path, TradingDay(TODAY, Decimal("-12.5")))
+    save_day(path, TradingDay(TODAY, Decimal("-12.5")))
 
     assert begin_day(path, TODAY, resume=False) == TradingDay(TODAY, Decimal("-12.5"))
     assert begin_day(path, TOMORROW, resume=False) == TradingDay(TOMORROW)
 
 
 def test_halted_day_is_refused_until_resumed(path: Path) -> None:
-    keep_day(path, halted(TradingDay(TODAY, Decimal(-500)), "daily loss"))
+    save_day(path, halted(TradingDay(TODAY, Decimal(-500)), "daily loss"))
 
     with pytest.raises(Halted, match="trading was halted today: daily loss"):
         begin_day(path, TODAY, resume=False)
@@ -48,7 +48,7 @@ def test_file_that_cannot_be_read_is_refused(path: Path) -> None:
 
 
 def test_without_a_file_nothing_is_remembered() -> None:
-    keep_day(None, TradingDay(TODAY, halted="x"))
+    save_day(None, TradingDay(TODAY, halted="x"))
 
     assert begin_day(None, TODAY, resume=False) == TradingDay(TODAY)
 

@@ -29,11 +29,11 @@ class TradingVenue(LoopbackVenue):
     def __init__(self, trades: Trades, position: Decimal = Decimal(0)) -> None:
         super().__init__(trades)
         self.position = position
-        """What the account holds."""
+        """Position of the account."""
         self.orders: list[dict[str, str]] = []
         """Orders as they came."""
         self.leverages: dict[str, int] = {}
-        """What was set, by symbol."""
+        """Leverage that was set, by symbol."""
         self._symbol = trades.instrument.symbol
         self._numbers = itertools.count(1)
 
@@ -84,5 +84,5 @@ class TradingVenue(LoopbackVenue):
         accepted = {"ap": "0", "x": "NEW", "X": "NEW", "l": "0", "z": "0", "L": "0", "t": 0}
         filled = {"ap": price, "x": "TRADE", "X": "FILLED", "l": quantity, "z": quantity, "L": price, "t": number}
         for change in (accepted, filled):
-            self.tell(LISTEN_KEY, {"e": "ORDER_TRADE_UPDATE", "E": now_ms, "T": now_ms, "o": {**about, **change}})
+            self.publish(LISTEN_KEY, {"e": "ORDER_TRADE_UPDATE", "E": now_ms, "T": now_ms, "o": {**about, **change}})
         return {"symbol": order["symbol"], "orderId": number, "clientOrderId": order["newClientOrderId"]}

@@ -1,4 +1,4 @@
-"""An actor that writes down, line by line, what it hears of a live run."""
+"""An actor that writes down, line by line, what it receives from a live run."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ BEAT_S = 0.02
 
 
 class WitnessConfig(ActorConfig, kw_only=True, frozen=True):
-    """Configuration of `Witness`: the model heard of, and the file written to."""
+    """Configuration of `Witness`: the model it follows, and the file it writes to."""
 
     model: str
     path: str
@@ -28,7 +28,7 @@ class WitnessConfig(ActorConfig, kw_only=True, frozen=True):
 class Witness(Actor):
     """One JSON object a line: ``decision``, ``call``, ``health`` or ``order``, in the order in which they came.
 
-    Each call tells how often the event loop came round while it was under way: ``beats``, one each `BEAT_S`.
+    A call has the turns of the event loop while it was under way: ``beats``, one every `BEAT_S`.
     """
 
     def __init__(self, config: WitnessConfig) -> None:
@@ -51,30 +51,31 @@ class Witness(Actor):
         self._next_beat.cancel()
 
     def _beat(self) -> None:
-        """Note that the event loop came round."""
+        """Record a turn of the event loop."""
         self._beats.append(self.clock.timestamp_ns())
         self._next_beat = asyncio.get_running_loop().call_later(BEAT_S, self._beat)
 
     def on_dispose(self) -> None:
         self._file.close()
 
-    def _write(self, kind: str, **said: Any) -> None:
-        self._file.write(json.dumps({"kind": kind, "ts_ns": self.clock.timestamp_ns(), **said}) + "\n")
+    def _write(self, kind: str, **fields: Any) -> None:
+        self._file.write(json.dumps({"kind": kind, "ts_ns": self.clock.timestamp_ns(), **fields}) + "\n")
         self._file.flush()
 
     def _on_decision(self, decision: Decision) -> None:
-        said = decision.prediction
+        prediction = decision.prediction
         self._write(
-            "decision", status=str(said.status), version=said.version, number=said.number, age_ns=decision.age_ns,
-            position=str(decision.position), side=decision.side, order=decision.client_order_id, why=decision.why,
-            leaving=said.pending_version_change, feature_ts=said.feature_ts, digest=said.archive_digest,
+            "decision", status=str(prediction.status), version=prediction.version, number=prediction.number,
+            age_ns=decision.age_ns, position=str(decision.position), side=decision.side, why=decision.why,
+            order=decision.client_order_id, leaving=prediction.pending_version_change,
+            feature_ts=prediction.feature_ts, digest=prediction.archive_digest,
         )  # fmt: skip
 
     def _on_call(self, call: InferenceCall) -> None:
         self._write(
             "call", version=call.version, sent_ns=call.sent_ns, ended_ns=call.ended_ns, error=call.error,
-            numbers=[each.number for each in call.requests], fates=[str(outcome) for outcome in call.outcomes],
-            ts_init=[each.ts_init for each in call.requests],
+            numbers=[request.number for request in call.requests], fates=[str(outcome) for outcome in call.outcomes],
+            ts_init=[request.ts_init for request in call.requests],
             beats=sum(call.sent_ns < beat < call.ended_ns for beat in self._beats),
         )  # fmt: skip
 
@@ -89,7 +90,7 @@ class Witness(Actor):
 
 
 def witnessed(path: Path, model: str = "tick") -> str:
-    """The part of a file that lets a `Witness` write there."""
+    """Return the part of a settings file that lets a `Witness` write to ``path``."""
     return f"""
 [[actors]]
 path = "witness:Witness"
@@ -98,6 +99,6 @@ config = {{ model = "{model}", path = "{path}" }}
 """
 
 
-def heard(path: Path) -> list[dict[str, Any]]:
-    """What a `Witness` has written so far."""
+def read_events(path: Path) -> list[dict[str, Any]]:
+    """Return what a `Witness` has written so far."""
     return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]

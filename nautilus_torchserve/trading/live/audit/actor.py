@@ -1,4 +1,4 @@
-"""Keeps an audit log of a run: what models were asked and said, what was decided, orders, fills."""
+"""Keeps an audit log of a run: requests, predictions, decisions, orders, fills."""
 
 import itertools
 import time
@@ -37,21 +37,19 @@ ORDERS = "events.order.*"
 
 @dataclass(frozen=True)
 class AuditSummary:
-    """What became of a run's audit log."""
+    """The state of a run's audit log at its end."""
 
     log: str
-    """Where it is, without passwords."""
+    """URL of the log, without passwords."""
     run_id: str
     missing: int
     """Records that it lacks."""
     missing_since_ns: int | None
     """Time of the earliest of them, Unix ns; None: there are none, or it is not known."""
     why: str
-    """Why the first of them was not written."""
+    """Reason why the first of them was not written."""
     last_hash: str | None
-    """Of the folder's chain after the run's last segment, see `audit.chain`; None for a
-    database.
-    """
+    """Hash of the folder's chain after the run's last segment, see `audit.chain`; None for a database."""
 
 
 class AuditActorConfig(ActorConfig, kw_only=True, frozen=True):
@@ -64,13 +62,13 @@ class AuditActorConfig(ActorConfig, kw_only=True, frozen=True):
     models : list of str
         Whose calls to keep.
     instrument_ids : list of InstrumentId
-        What the run is about.
+        The traded instruments.
     source : str
         Where the data come from, in words.
     config_digest : str
         SHA-256 of the run's configuration.
     strategies : tuple of ImportableStrategyConfig
-        What trades; kept so that a backtest can do the same.
+        The strategies' configs; kept so that a backtest can do the same.
     flush_s : float
         Between two writings to the log, in (0, 1] (seconds of wall time): what a crash costs.
     """
@@ -90,9 +88,9 @@ class AuditActorConfig(ActorConfig, kw_only=True, frozen=True):
 
 
 class AuditActor(Actor):
-    """Hands all that is said over the message bus to a log; trading never waits for it.
+    """Writes what passes over the message bus to a log; trading never waits for it.
 
-    It must start before the strategies, as actors do, or they tell no decisions. Strategies that close their
+    It must start before the strategies, as actors do, or their decisions are missing. Strategies that close their
     positions when they are stopped are listened to until the actor is disposed of.
 
     Parameters
@@ -103,7 +101,7 @@ class AuditActor(Actor):
     def __init__(self, config: AuditActorConfig) -> None:
         super().__init__(config)
         self.run_id = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:8]}"
-        """What the run is called in the log; by time in order."""
+        """Name of the run in the log; ordered by time."""
         self.handler_errors = 0
         """Exceptions in handlers of a live run, see `trading.isolate_errors`."""
         self._numbers = itertools.count()
@@ -119,7 +117,7 @@ class AuditActor(Actor):
 
     @property
     def dropped(self) -> int:
-        """Records that found no room during an outage of the log."""
+        """Records that were dropped during an outage of the log."""
         return 0 if self._writer is None else self._writer.dropped
 
     def on_start(self) -> None:
@@ -127,19 +125,19 @@ class AuditActor(Actor):
         instruments = [self.cache.instrument(instrument_id) for instrument_id in config.instrument_ids]
         for instrument_id, instrument in zip(config.instrument_ids, instruments, strict=True):
             if instrument is None:
-                raise self._refused(RuntimeError(f"expected {instrument_id} in the cache, got none"))
+                raise self._logged(RuntimeError(f"expected {instrument_id} in the cache, got none"))
         try:
             log = open_log(config.url)
-            log.keep([self._session(STARTED, instruments)])  # a log that takes nothing is told before any trading
+            log.keep([self._session(STARTED, instruments)])  # an unwritable log is an error before any trading
         except LogFailed as error:
-            raise self._refused(error) from None
+            raise self._logged(error) from None
         self._writer = Writer(log, config.flush_s)
         for topic, handler in self._topics:
             self.msgbus.subscribe(topic=topic, handler=handler)
         self.log.info(f"Audit log of run {self.run_id}: {log.name}")
 
     def on_stop(self) -> None:
-        """Strategies are stopped after actors and close their positions then: these are still listened to."""
+        """Record the stop; strategies, which stop after actors, are still listened to as they close their positions."""
         if self._writer is not None:
             self._writer.add(self._session(STOPPED, []))
             self._writer.wake()
@@ -206,6 +204,6 @@ class AuditActor(Actor):
             dropped=self.dropped,
         )
 
-    def _refused(self, error: Exception) -> Exception:
+    def _logged(self, error: Exception) -> Exception:
         self.log.error(f"Cannot keep an audit log: {error}")
         return error

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -147,11 +148,4 @@ def order_record(event: OrderEvent, begin: dict[str, Any]) -> OrderRecord | Fill
 
 def playback_record(playback: Playback, begin: dict[str, Any]) -> PlaybackRecord:
     """Return the record of a replay's description."""
-    return PlaybackRecord(
-        **begin,
-        shift_ns=playback.shift_ns,
-        source=playback.source,
-        sha256=playback.sha256,
-        events=playback.events,
-        ended=playback.ended,
-    )
+    return PlaybackRecord(**begin, **asdict(playback))

@@ -41,7 +41,7 @@ class MetricsActorConfig(ActorConfig, kw_only=True, frozen=True):
     port : int
         Where to listen; 0 takes any that is free, which is logged.
     host : str
-        At which address; ``0.0.0.0`` lets other machines look.
+        At which address; ``0.0.0.0`` lets other machines connect.
     """
 
     models: list[str]
@@ -55,7 +55,7 @@ class MetricsActorConfig(ActorConfig, kw_only=True, frozen=True):
 
 
 class MetricsActor(Actor):
-    """Counts what passes over the message bus; `trading.live.metrics.metrics` says what there is.
+    """Counts what passes over the message bus; `trading.live.metrics.metrics` has the list.
 
     The port is open from the start until the actor is disposed of, so that what strategies do when they are
     stopped can be scraped, too.
@@ -70,9 +70,9 @@ class MetricsActor(Actor):
         self.handler_errors = 0
         """Exceptions in handlers of a live run, see `trading.isolate_errors`."""
         self.metrics = TradingMetrics(self._errors)
-        """What is counted."""
+        """The metrics that are exported."""
         self.port: int | None = None
-        """Where it listens; None while it does not."""
+        """Port that it listens on; None while it does not."""
         self._watched: Sequence[Counted] = ()
         self._looking: asyncio.TimerHandle | None = None
         self._topics = [
@@ -86,7 +86,7 @@ class MetricsActor(Actor):
 
     def watch(self, components: Iterable[object]) -> None:
         """Export the ``handler_errors`` of those components that count them."""
-        self._watched = [each for each in components if hasattr(each, "handler_errors")]  # type: ignore[misc]
+        self._watched = [component for component in components if hasattr(component, "handler_errors")]  # type: ignore[misc]
 
     def on_start(self) -> None:
         config = self.config
@@ -118,24 +118,24 @@ class MetricsActor(Actor):
 
     @isolate_errors
     def _on_call(self, call: InferenceCall) -> None:
-        self.metrics.take_call(call)
+        self.metrics.record_call(call)
 
     @isolate_errors
     def _on_health(self, health: ModelHealth) -> None:
-        self.metrics.take_health(health)
+        self.metrics.record_health(health)
 
     @isolate_errors
     def _on_prediction(self, prediction: Prediction) -> None:
-        self.metrics.take_prediction(prediction, self.clock.timestamp_ns())
+        self.metrics.record_prediction(prediction, self.clock.timestamp_ns())
 
     @isolate_errors
     def _on_order(self, event: OrderEvent) -> None:
         is_new = isinstance(event, OrderInitialized)  # before the cache knows the order
-        self.metrics.take_order(event, (event.tags or ()) if is_new else self._tags(event.client_order_id))
+        self.metrics.record_order(event, (event.tags or ()) if is_new else self._tags(event.client_order_id))
 
     @isolate_errors
     def _on_position(self, event: PositionEvent) -> None:
-        self.metrics.take_position(
+        self.metrics.record_position(
             event.instrument_id.value,
             self._tags(event.opening_order_id),
             event.signed_qty,  # of a closed one 0
@@ -143,7 +143,7 @@ class MetricsActor(Actor):
 
     @isolate_errors
     def _on_halt(self, halt: Halt) -> None:
-        self.metrics.take_halt()
+        self.metrics.record_halt()
 
     def _tags(self, client_order_id: ClientOrderId) -> Sequence[str]:
         order = self.cache.order(client_order_id)
@@ -153,10 +153,10 @@ class MetricsActor(Actor):
         due = loop.time() + LOOK_EVERY_S
 
         def look() -> None:
-            self.metrics.take_lag(max(0.0, loop.time() - due))
+            self.metrics.record_lag(max(0.0, loop.time() - due))
             self._look(loop)
 
         self._looking = loop.call_at(due, look)
 
     def _errors(self) -> dict[str, int]:
-        return {str(each.id): each.handler_errors for each in (*self._watched, self)}
+        return {str(component.id): component.handler_errors for component in (*self._watched, self)}

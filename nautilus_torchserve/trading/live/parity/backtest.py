@@ -52,7 +52,7 @@ DELIVERY_TYPE = DataType(Delivery)
 
 
 def backtest_recorded(recorded: Recorded, trades: Trades, outputs: Sequence[dict[str, float]]) -> RecordedRun:
-    """Run it, in the time of the recorded run, from its begin to its end.
+    """Backtest the recorded run in its own time, from its begin to its end.
 
     Only predictions that were answered in time are fed in, as a backtest has no others: what the recorded run did
     about late and missing ones is a difference. Halts are, too: they come from outside, as data do. The venue is the
@@ -63,7 +63,7 @@ def backtest_recorded(recorded: Recorded, trades: Trades, outputs: Sequence[dict
     trades : Trades
         As recorded, not shifted.
     outputs : sequence of dict
-        Of each question, see `trading.live.parity.predictions.PredictionParity`.
+        Of each request, see `trading.live.parity.predictions.PredictionParity`.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def backtest_recorded(recorded: Recorded, trades: Trades, outputs: Sequence[dict
             engine.add_strategy(StrategyFactory.create(strategy))
         engine.add_data(trade_ticks(live))
         engine.add_data(quote_ticks(live, tick_steps(traded)))  # in this order at one time
-        deliveries = [CustomData(DELIVERY_TYPE, each) for each in _deliveries(recorded, outputs)]
+        deliveries = [CustomData(DELIVERY_TYPE, delivery) for delivery in _deliveries(recorded, outputs)]
         engine.add_data(deliveries, client_id=ClientId("RECORDED"))
         recorder = BusRecorder(engine)
         engine.run(end=max(recorded.until_ns, int(live.ts_init[-1])))
@@ -106,7 +106,7 @@ def backtest_recorded(recorded: Recorded, trades: Trades, outputs: Sequence[dict
 
 
 def _shifted(trades: Trades, recorded: Recorded) -> Trades:
-    """The trades in the recorded run's time, up to its end."""
+    """Return the trades in the recorded run's time, up to its end."""
     stop = int((trades.ts_init + recorded.shift_ns <= recorded.until_ns).sum())
     if not stop:
         raise NoParity(f"{trades.source}: expected data from before the run's end, got none")
@@ -116,11 +116,11 @@ def _shifted(trades: Trades, recorded: Recorded) -> Trades:
 
 def _instruments(recorded: Recorded) -> list[Instrument]:
     documents = json.loads(recorded.session.instruments)
-    return [getattr(instrument_types, each["type"]).from_dict(each) for each in documents]
+    return [getattr(instrument_types, document["type"]).from_dict(document) for document in documents]
 
 
 def traded_instrument(recorded: Recorded, trades: Trades) -> Instrument:
-    """The recorded run's instrument that the trades are of.
+    """Return the recorded run's instrument that the trades are of.
 
     Raises
     ------
@@ -129,49 +129,49 @@ def traded_instrument(recorded: Recorded, trades: Trades) -> Instrument:
     """
     instruments = _instruments(recorded)
     wanted = engine_id(trades.instrument.symbol, trades.instrument.venue)
-    found = next((each for each in instruments if each.id == wanted), None)
-    if found is None:
-        ids = ", ".join(each.id.value for each in instruments)
+    traded = next((instrument for instrument in instruments if instrument.id == wanted), None)
+    if traded is None:
+        ids = ", ".join(instrument.id.value for instrument in instruments)
         raise NoParity(f"{trades.source}: expected trades of one of {ids}, which the log is about, got {wanted}")
-    return found
+    return traded
 
 
 def _balances(instruments: Sequence[Instrument]) -> list[Money]:
-    return [Money(BALANCE, currency) for currency in {account_currency(each) for each in instruments}]
+    return [Money(BALANCE, currency) for currency in {account_currency(instrument) for instrument in instruments}]
 
 
 def _strategies(recorded: Recorded) -> list[ImportableStrategyConfig]:
     documents = json.loads(recorded.session.strategies)
     if not documents:
         raise NoParity(f"run {recorded.session.run_id}: expected the strategies' configs in the log, got none")
-    return [ImportableStrategyConfig(**each) for each in documents]
+    return [ImportableStrategyConfig(**document) for document in documents]
 
 
 def _deliveries(recorded: Recorded, outputs: Sequence[dict[str, float]]) -> list[Delivery]:
-    """Predictions when they took effect, and halts, those of one time together and in the recorded order."""
+    """Return predictions when they took effect, and halts, those of one time together and in the recorded order."""
     arrivals = _arrivals(recorded.run.decisions)
     messages: list[tuple[int, int, str, object]] = []
-    for each, values in zip(recorded.run.requests, outputs, strict=True):
-        if each.fate != ANSWERED or not values:
+    for request, values in zip(recorded.run.requests, outputs, strict=True):
+        if request.fate != ANSWERED or not values:
             continue
-        decision = arrivals.get((each.instrument_id, each.model, each.question))
-        prediction = _prediction(each, values, decision)
-        messages.append((prediction.ts_init, each.seq, prediction_topic(prediction.instrument_id), prediction))
+        decision = arrivals.get((request.instrument_id, request.model, request.question))
+        prediction = _prediction(request, values, decision)
+        messages.append((prediction.ts_init, request.seq, prediction_topic(prediction.instrument_id), prediction))
     for halt in recorded.run.halts:
         messages.append((halt.ts_ns, halt.seq, HALT_TOPIC, Halt(reason=halt.reason, ts_ns=halt.ts_ns)))
     deliveries: dict[int, Delivery] = {}
-    for ts_ns, _, topic, message in sorted(messages, key=lambda each: each[:2]):
+    for ts_ns, _, topic, message in sorted(messages, key=lambda entry: entry[:2]):
         deliveries.setdefault(ts_ns, Delivery(ts_ns)).messages.append((topic, message))
     return list(deliveries.values())
 
 
 def _arrivals(decisions: Sequence[DecisionRecord]) -> dict[tuple[str, str, int], DecisionRecord]:
-    """The first decision on each good prediction."""
-    found: dict[tuple[str, str, int], DecisionRecord] = {}
-    for each in decisions:
-        if each.status == _OK:
-            found.setdefault((each.instrument_id, each.model, each.question), each)
-    return found
+    """Return the first decision on each good prediction."""
+    arrivals: dict[tuple[str, str, int], DecisionRecord] = {}
+    for decision in decisions:
+        if decision.status == _OK:
+            arrivals.setdefault((decision.instrument_id, decision.model, decision.question), decision)
+    return arrivals
 
 
 def _prediction(request: RequestRecord, outputs: dict[str, float], decision: DecisionRecord | None) -> Prediction:
@@ -192,7 +192,7 @@ def _prediction(request: RequestRecord, outputs: dict[str, float], decision: Dec
 
 
 class BusRecorder:
-    """Publishes what is delivered, and keeps what the backtest does as an audit log would."""
+    """Publishes deliveries, and records what the backtest does as an audit log would."""
 
     def __init__(self, engine: BacktestEngine) -> None:
         self._bus: MessageBus = engine.kernel.msgbus

@@ -1,4 +1,4 @@
-"""Whether a recorded live run and a backtest over the same data and latencies did the same."""
+"""Comparison of a recorded live run with a backtest over the same data and latencies."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -16,7 +16,7 @@ from nautilus_torchserve.trading.live.parity.recorded_run import NoParity, Recor
 
 @dataclass(frozen=True, eq=False)
 class ParityReport:
-    """What became of the comparison."""
+    """The result of the comparison."""
 
     run_id: str
     data: str
@@ -33,7 +33,7 @@ class ParityReport:
         return self.predictions.equal and self.orders.explained and not self.lost
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types."""
+        """Return the report in plain JSON types."""
         predictions = self.predictions
         return {
             "run_id": self.run_id,
@@ -46,7 +46,7 @@ class ParityReport:
                 "features_equal": predictions.features_equal,
                 "answered": predictions.answered,
                 "outputs_equal": predictions.outputs_equal,
-                "differences": [asdict(each) for each in predictions.differences],
+                "differences": [asdict(difference) for difference in predictions.differences],
             },
             "orders": asdict(self.orders),
         }
@@ -62,7 +62,7 @@ def compare_run(
     trades : Trades
         What was played, as recorded.
     urls : sequence of str
-        Where the archives that answered can be asked: servers, or ``mar:PATH``.
+        Where the archives that answered are: servers, or ``mar:PATH``.
     run_id : str, optional
         Which run of the log; None takes the last one.
     token : str, optional
@@ -80,7 +80,7 @@ def compare_run(
         A model cannot be reached.
     """
     recorded = recorded_run(log, run_id)
-    _refuse_ahead(recorded)
+    _check_not_ahead(recorded)
     rows = placed(recorded, trades)
     instrument = traded_instrument(recorded, trades)
     trades = conform(trades, instrument)
@@ -96,11 +96,11 @@ def compare_run(
     )
 
 
-def _refuse_ahead(recorded: Recorded) -> None:
-    """Data that are played faster than they were recorded are stamped ahead of the clock."""
-    for each in recorded.run.requests:
-        if each.ended_ns < each.ts_init:
+def _check_not_ahead(recorded: Recorded) -> None:
+    """Raise where data were played faster than they were recorded, and so stamped ahead of the clock."""
+    for request in recorded.run.requests:
+        if request.ended_ns < request.ts_init:
             raise NoParity(
                 f"run {recorded.session.run_id}: expected data played at speed 1, got an answer "
-                f"{(each.ts_init - each.ended_ns) / 1e6:.3f} ms before its question"
+                f"{(request.ts_init - request.ended_ns) / 1e6:.3f} ms before its question"
             )

@@ -1,4 +1,4 @@
-"""A run's predictions compared, bit for bit, with what data and models say when asked again."""
+"""A run's predictions compared, bit for bit, with those that the same data and models give now."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -15,12 +15,12 @@ from nautilus_torchserve.trading.live.parity.recorded_run import NoParity
 from nautilus_torchserve.wire.errors import SchemaMismatch, UnknownModel
 
 ROWS = 8192
-"""Of one request."""
+"""Rows of one request."""
 
 
 @dataclass(frozen=True)
 class PredictionDifference:
-    """A question whose features or answer are other ones now."""
+    """A request whose features or response differ now."""
 
     question: int
     ts_event: int
@@ -31,23 +31,23 @@ class PredictionDifference:
 
 @dataclass(frozen=True, eq=False)
 class PredictionParity:
-    """What became of comparing all questions."""
+    """The comparison of all requests."""
 
     requests: int
-    """Questions in the log."""
+    """Requests in the log."""
     features_equal: int
-    """Whose features are those of the data, to the bit."""
+    """Requests whose features are those of the data, to the bit."""
     answered: int
-    """Questions with an answer in the log."""
+    """Requests with a response in the log."""
     outputs_equal: int
-    """Whose answer is what the model says to the features of the data, to the bit."""
+    """Requests whose response is the model's for the features of the data, to the bit."""
     differences: tuple[PredictionDifference, ...]
     outputs: tuple[dict[str, float], ...]
-    """What the model says now [asked]; empty where there was no answer."""
+    """The model's outputs now [requests]; empty where there was no response."""
 
     @property
     def equal(self) -> bool:
-        """Whether all are."""
+        """Whether all predictions are."""
         return not self.differences
 
 
@@ -58,44 +58,46 @@ def compare_predictions(
     urls: Sequence[str],
     token: str | None = None,
 ) -> PredictionParity:
-    """Compute all features anew from the data and ask the models again.
+    """Compute all features anew from the data, and all predictions by the models.
 
     Parameters
     ----------
-    rows : int64 [asked]
-        Position of each question's event among the trades, -1 where they have none.
+    rows : int64 [requests]
+        Position of each request's event among the trades, -1 where they have none.
     urls : sequence of str
-        Where the archives that answered can be asked: servers, or ``mar:PATH``.
+        Where the archives that answered are: servers, or ``mar:PATH``.
     token : str, optional
         TorchServe's inference token.
 
     Raises
     ------
     NoParity
-        An archive that answered is at none of the URLs, or nobody ever answered.
+        An archive that answered is at none of the URLs, or no request was answered.
     RequestError, UnreadableArchive
         A model cannot be reached.
     """
     with ExitStack() as stack:
         clients = {
             digest: stack.enter_context(_client(model, version, digest, urls, token))
-            for model, version, digest in sorted({(e.model, e.version, e.digest) for e in requests if e.digest})
+            for model, version, digest in sorted(
+                {(request.model, request.version, request.digest) for request in requests if request.digest}
+            )
         }
         if not clients:
             raise NoParity("expected an answer in the log, got none")
         windows = {digest: _window(client) for digest, client in clients.items()}
         columns = (trades.price, trades.size, trades.side, trades.ts_event)
         of_window = {window: tick_features(*columns, window) for window in set(windows.values())}
-        some = next(iter(of_window.values()))  # of questions that nobody answered
+        some = next(iter(of_window.values()))  # of requests without a response
         features = np.stack(
             [
-                of_window[windows[each.digest]][row] if each.digest else some[row]
-                for each, row in zip(requests, rows.tolist(), strict=True)
+                of_window[windows[request.digest]][row] if request.digest else some[row]
+                for request, row in zip(requests, rows.tolist(), strict=True)
             ]
         )
         outputs: list[dict[str, float]] = [{} for _ in requests]
         for digest, client in clients.items():
-            which = [place for place, each in enumerate(requests) if each.digest == digest and rows[place] >= 0]
+            which = [place for place, request in enumerate(requests) if request.digest == digest and rows[place] >= 0]
             for place, values in zip(which, _answers(client, features[which]), strict=True):
                 outputs[place] = values
     return _compared(requests, rows, features, outputs)
@@ -108,22 +110,24 @@ def _compared(
     outputs: Sequence[dict[str, float]],
 ) -> PredictionParity:
     differences, features_equal, outputs_equal = [], 0, 0
-    for each, row, computed, values in zip(requests, rows.tolist(), features, outputs, strict=True):
-        same_features = row >= 0 and each.features.tobytes() == computed.tobytes()
-        same_outputs = not each.digest or (bool(values) and _bits(each.outputs) == _bits(values))
+    for request, row, computed, values in zip(requests, rows.tolist(), features, outputs, strict=True):
+        same_features = row >= 0 and request.features.tobytes() == computed.tobytes()
+        same_outputs = not request.digest or (bool(values) and _bits(request.outputs) == _bits(values))
         features_equal += same_features
-        outputs_equal += bool(each.digest) and same_outputs
+        outputs_equal += bool(request.digest) and same_outputs
         if row < 0:
-            differences.append(PredictionDifference(each.question, each.ts_event, "its event is not among the data"))
+            differences.append(
+                PredictionDifference(request.question, request.ts_event, "its event is not among the data")
+            )
             continue
-        words = []
+        changes = []
         if not same_features:
-            words.append(f"features {each.features.tolist()} recorded, {computed.tolist()} from the data")
+            changes.append(f"features {request.features.tolist()} recorded, {computed.tolist()} from the data")
         if not same_outputs:
-            words.append(f"outputs {dict(each.outputs)} recorded, {values} now")
-        if words:
-            differences.append(PredictionDifference(each.question, each.ts_event, "; ".join(words)))
-    answered = sum(bool(each.digest) for each in requests)
+            changes.append(f"outputs {dict(request.outputs)} recorded, {values} now")
+        if changes:
+            differences.append(PredictionDifference(request.question, request.ts_event, "; ".join(changes)))
+    answered = sum(bool(request.digest) for request in requests)
     return PredictionParity(len(requests), features_equal, answered, outputs_equal, tuple(differences), tuple(outputs))
 
 
@@ -132,7 +136,7 @@ def _bits(outputs: Mapping[str, float]) -> dict[str, bytes]:
 
 
 def _client(model: str, version: str, digest: str, urls: Sequence[str], token: str | None) -> InferenceClient:
-    """Whoever serves this archive."""
+    """Return a client of this archive."""
     for url in urls:
         try:
             client = connect(url, model, version, token=token)

@@ -1,6 +1,5 @@
-"""Why an order of a recorded run and that of its backtest differ: proven by the records, or not given."""
+"""Reasons why an order of a recorded run and that of its backtest differ: proven by the records, or not given."""
 
-from dataclasses import dataclass, field
 from decimal import Decimal
 
 import numpy as np
@@ -14,7 +13,7 @@ from nautilus_torchserve.trading.live.parity.sent_orders import Key, SentOrder, 
 
 _OK = "OK"
 _IN_FLIGHT, _TOO_OLD, _COOLDOWN = "an order is in flight", "older than max_age_ns", "within cooldown_ns"
-"""How strategies begin to say why they do nothing."""
+"""Beginnings of strategies' reasons for doing nothing."""
 
 
 class Market:
@@ -23,9 +22,9 @@ class Market:
     Parameters
     ----------
     trades : Trades
-        As recorded.
+        The trades as recorded.
     shift_ns : int
-        What is added to their times.
+        Shift that is added to their times.
     tick : int
         The instrument's, in steps of 10**-price_precision.
     """
@@ -38,7 +37,7 @@ class Market:
         self._tick = tick
 
     def was_at(self, side: str, price: Decimal, since_ns: int, until_ns: int) -> int | None:
-        """When, within these times, an order of this side would have been filled at a price; None: never.
+        """Return when, within these times, an order of this side would have been filled at a price; None: never.
 
         One tick worse than the quote, or than the trade just before its quote: for that moment the trade is the market.
         """
@@ -46,47 +45,41 @@ class Market:
         stop = int(np.searchsorted(self._ts, until_ns, "right"))
         steps = int(price / self._unit)
         quotes, worse = (self._ask, self._tick) if side == "BUY" else (self._bid, -self._tick)
-        reason = np.flatnonzero((quotes[first:stop] + worse == steps) | (self._last[first:stop] + worse == steps))
-        return int(self._ts[first + reason[-1]]) if len(reason) else None
+        matches = np.flatnonzero((quotes[first:stop] + worse == steps) | (self._last[first:stop] + worse == steps))
+        return int(self._ts[first + matches[-1]]) if len(matches) else None
 
     def meets(self, side: str, price: Decimal, bid: str, ask: str) -> bool:
-        """Whether an order of this side would have been filled at a price by these quotes."""
+        """Return whether an order of this side would have been filled at a price by these quotes."""
         if not (bid and ask):
             return False
         worse = self._tick * self._unit
         return price == (Decimal(ask) + worse if side == "BUY" else Decimal(bid) - worse)
 
 
-@dataclass(frozen=True, eq=False)
 class _Side:
     """One of the two runs."""
 
-    run: RecordedRun
-    decisions: dict[Key, DecisionRecord] = field(init=False)
-    orders: dict[Key, SentOrder] = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "decisions", keyed_decisions(self.run))
-        object.__setattr__(self, "orders", sent_orders(self.run))
+    def __init__(self, run: RecordedRun) -> None:
+        self.run, self.decisions, self.orders = run, keyed_decisions(run), sent_orders(run)
 
     def before(self, decision: DecisionRecord) -> SentOrder | None:
-        """The same strategy's last order before a decision."""
-        reason = None
-        for each in self.orders.values():
-            if each.key.strategy_id == decision.strategy_id and each.order_id != decision.client_order_id:
-                reason = each if each.ts_ns <= decision.ts_ns else reason
-        return reason
+        """Return the same strategy's last order before a decision."""
+        last = None
+        for order in self.orders.values():
+            if order.key.strategy_id == decision.strategy_id and order.order_id != decision.client_order_id:
+                last = order if order.ts_ns <= decision.ts_ns else last
+        return last
 
 
 class Reasons:
-    """Explains differences, to be asked in the order in which they came about.
+    """Explains differences, which have to be given in order of time.
 
     Parameters
     ----------
     live, backtest : RecordedRun
         In the same time.
     market : Market
-        What the data say.
+        The quotes and trades of the data.
     """
 
     def __init__(self, live: RecordedRun, backtest: RecordedRun, market: Market) -> None:
@@ -95,11 +88,15 @@ class Reasons:
         self._first: dict[str, str] = {}  # strategy -> its first difference
 
     def why(self, key: Key) -> str:
-        """Why the orders of this key differ; empty where the records do not say."""
-        mine, other = self._live.orders.get(key), self._backtest.orders.get(key)
+        """Return why the orders of this key differ; empty where the records do not show it."""
+        live_order, backtest_order = self._live.orders.get(key), self._backtest.orders.get(key)
         live, replayed = self._live.decisions.get(key), self._backtest.decisions.get(key)
-        if mine is not None and other is not None and (mine.side, mine.quantity) == (other.side, other.quantity):
-            reason = self._ended_otherwise(mine, other)
+        if (
+            live_order is not None
+            and backtest_order is not None
+            and (live_order.side, live_order.quantity) == (backtest_order.side, backtest_order.quantity)
+        ):
+            reason = self._ended_otherwise(live_order, backtest_order)
         elif live is not None and live.status != _OK:
             reason = self._no_answer(live)
         elif live is None and replayed is not None:
@@ -109,25 +106,25 @@ class Reasons:
         else:
             reason = self._decided_otherwise(live, replayed)
         reason = reason or self._follow_up(key, live, replayed)
-        self._first.setdefault(key.strategy_id, f"that of {_whose(key)}")
+        self._first.setdefault(key.strategy_id, f"that of {_label(key)}")
         return reason
 
-    def _ended_otherwise(self, mine: SentOrder, other: SentOrder) -> str:
-        if mine.ended in ("DENIED", "REJECTED", "CANCELED", "EXPIRED"):
-            return f"{mine.ended} in the live run{f': {mine.reason}' if mine.reason else ''}"
-        if mine.ended in ("INITIALIZED", "SUBMITTED", "ACCEPTED"):
-            return f"still {mine.ended} at the end of the log"
-        if mine.price is None or other.price is None or mine.filled != other.filled:
+    def _ended_otherwise(self, live_order: SentOrder, backtest_order: SentOrder) -> str:
+        if live_order.ended in ("DENIED", "REJECTED", "CANCELED", "EXPIRED"):
+            return f"{live_order.ended} in the live run{f': {live_order.reason}' if live_order.reason else ''}"
+        if live_order.ended in ("INITIALIZED", "SUBMITTED", "ACCEPTED"):
+            return f"still {live_order.ended} at the end of the log"
+        if live_order.price is None or backtest_order.price is None or live_order.filled != backtest_order.filled:
             return ""
-        since_ns = min(mine.ts_ns, other.ts_ns)
-        late = self._market.was_at(mine.side, mine.price, since_ns, mine.closed_ns)
-        if late is not None and mine.closed_ns > other.closed_ns:
-            after_ms = (mine.closed_ns - other.closed_ns) / 1e6
+        since_ns = min(live_order.ts_ns, backtest_order.ts_ns)
+        late = self._market.was_at(live_order.side, live_order.price, since_ns, live_order.closed_ns)
+        if late is not None and live_order.closed_ns > backtest_order.closed_ns:
+            after_ms = (live_order.closed_ns - backtest_order.closed_ns) / 1e6
             return f"filled {after_ms:.3f} ms later than in the backtest, at the market of {late}"
-        live, replayed = self._live.decisions.get(mine.key), self._backtest.decisions.get(mine.key)
+        live, replayed = self._live.decisions.get(live_order.key), self._backtest.decisions.get(live_order.key)
         if live is None or replayed is None or (live.bid, live.ask) == (replayed.bid, replayed.ask):
             return ""
-        if not self._market.meets(mine.side, mine.price, live.bid, live.ask):
+        if not self._market.meets(live_order.side, live_order.price, live.bid, live.ask):
             return ""
         return (
             f"the live run decided at bid {live.bid}, ask {live.ask}, "
@@ -136,12 +133,15 @@ class Reasons:
         )
 
     def _no_answer(self, live: DecisionRecord) -> str:
-        about = [each for each in self._live.run.requests if each.ts_event == live.ts_event and each.fate != ANSWERED]
-        fate = "".join(f"; question {each.question} {each.fate}{_because(each.error)}" for each in about[:1])
+        requests = (request for request in self._live.run.requests if request.ts_event == live.ts_event)
+        unanswered = next((request for request in requests if request.fate != ANSWERED), None)
+        fate = ""
+        if unanswered is not None:
+            fate = f"; question {unanswered.question} {unanswered.fate}{_because(unanswered.error)}"
         return f"on a prediction that was {live.status}, which a backtest has not ({live.why}){fate}"
 
     def _not_listening(self, replayed: DecisionRecord) -> str:
-        received = [each for each in self._live.decisions.values() if each.strategy_id == replayed.strategy_id]
+        received = [live for live in self._live.decisions.values() if live.strategy_id == replayed.strategy_id]
         if not received or received[0].ts_ns > replayed.ts_ns:
             return "the live strategy had not started to listen"
         return "the live strategy had stopped" if received[-1].ts_ns < replayed.ts_ns else ""
@@ -176,7 +176,7 @@ class Reasons:
         return ""
 
     def _follow_up(self, key: Key, live: DecisionRecord | None, replayed: DecisionRecord | None) -> str:
-        """An earlier difference left the strategy in another state."""
+        """Return the reason where an earlier difference left the strategy in another state."""
         first = self._first.get(key.strategy_id)
         if first is None:
             return ""
@@ -191,7 +191,7 @@ class Reasons:
         return ""
 
 
-def _whose(key: Key) -> str:
+def _label(key: Key) -> str:
     return f"question {key.question}" if key.model else "an order without a prediction"
 
 

@@ -24,12 +24,12 @@ from nautilus_torchserve.user_error import UserError
 
 
 class NoParity(UserError, ValueError):
-    """A recorded run and data that cannot be compared; says what was expected."""
+    """A recorded run and data that cannot be compared."""
 
 
 @dataclass(frozen=True, eq=False)
 class RecordedRun:
-    """What a run did, each kind in order of happening, or what a backtest of it did."""
+    """Records of a run or of its backtest, every kind in order of time."""
 
     requests: tuple[RequestRecord, ...]
     decisions: tuple[DecisionRecord, ...]
@@ -46,11 +46,11 @@ class Recorded:
     """Its begin."""
     run: RecordedRun
     shift_ns: int
-    """What was added to the times of the data."""
+    """Shift that was added to the times of the data (nanoseconds)."""
     sha256: str
-    """Of the data that were played; empty where they came as they happened."""
+    """Hash of the played data; empty where they came from a venue."""
     until_ns: int
-    """When it was stopped, or of one that crashed its last record, Unix ns."""
+    """Time of its stop, or of the last record of a run that crashed, Unix ns."""
     lost: int
     """Records that are missing from the log."""
 
@@ -75,20 +75,20 @@ def recorded_run(log: AuditLog, run_id: str | None = None) -> Recorded:
         tuple(log.read(HaltRecord, **only)),
     )
     playbacks = log.read(PlaybackRecord, **only)
-    ends = [each.ts_ns for each in log.read(SessionRecord, **only) if each.event == STOPPED]
+    ends = [session.ts_ns for session in log.read(SessionRecord, **only) if session.event == STOPPED]
     every: tuple[Record, ...] = (session, *run.requests, *run.decisions, *run.orders, *run.fills)
     return Recorded(
         session=session,
         run=run,
         shift_ns=playbacks[0].shift_ns if playbacks else 0,
         sha256=playbacks[0].sha256 if playbacks else "",
-        until_ns=max(ends) if ends else max(each.ts_ns for each in every),
+        until_ns=max(ends) if ends else max(record.ts_ns for record in every),
         lost=lost(log, session.run_id),
     )
 
 
 def placed(recorded: Recorded, trades: Trades) -> NDArray[np.int64]:
-    """Position of each question's newest event among the trades [asked]; -1 where the data have no such event.
+    """Return the position of each request's newest event among the trades [requests]; -1 where there is none.
 
     A run counts events from its own first one, which need not be that of the data; and of several events at one time
     the time does not tell which one it was.
@@ -103,22 +103,22 @@ def placed(recorded: Recorded, trades: Trades) -> NDArray[np.int64]:
         raise NoParity(
             f"{trades.source}: expected the data that were played ({recorded.sha256[:12]}), got {trades.sha256[:12]}"
         )
-    names = {each.instrument_id for each in requests}
+    names = {request.instrument_id for request in requests}
     if not names:
         raise NoParity(f"run {recorded.session.run_id}: expected questions in the log, got none")
     if names != {engine_name(trades.instrument.instrument_id)}:
         raise NoParity(
             f"{trades.source}: expected trades of {', '.join(sorted(names))}, got {trades.instrument.instrument_id}"
         )
-    numbers = np.array([each.question for each in requests], np.int64)
-    times = np.array([each.ts_event for each in requests], np.int64) - recorded.shift_ns
+    numbers = np.array([request.question for request in requests], np.int64)
+    times = np.array([request.ts_event for request in requests], np.int64) - recorded.shift_ns
     first = np.searchsorted(trades.ts_event, times[0], "left")
     stop = np.searchsorted(trades.ts_event, times[0], "right")
     best = np.full(len(requests), -1, np.int64)
     for candidate in range(int(first), int(stop)):
-        found = _at(trades, numbers + (candidate - numbers[0]), times)
-        if (found >= 0).sum() > (best >= 0).sum():
-            best = found
+        positions = _at(trades, numbers + (candidate - numbers[0]), times)
+        if (positions >= 0).sum() > (best >= 0).sum():
+            best = positions
     if not (best >= 0).any():
         raise NoParity(f"{trades.source}: expected the events of run {recorded.session.run_id}, got none")
     missing = best < 0  # the run's stream had a gap, or began before the data: by time, where that tells
@@ -129,7 +129,7 @@ def placed(recorded: Recorded, trades: Trades) -> NDArray[np.int64]:
 
 
 def _at(trades: Trades, rows: NDArray[np.int64], times: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The rows at which there is an event of the time, -1 in place of the others."""
+    """Return the rows at which there is an event of the time, -1 in place of the others."""
     inside = (rows >= 0) & (rows < len(trades))
     there = np.where(inside, rows, 0)
     return np.where(inside & (trades.ts_event[there] == times), rows, -1)

@@ -1,4 +1,4 @@
-"""The orders of a run, each with the decision that it was sent on and what came of it."""
+"""The orders of a run, each with the decision that it was sent on and its outcome."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -10,46 +10,46 @@ from nautilus_torchserve.trading.live.parity.recorded_run import RecordedRun
 
 
 class Key(NamedTuple):
-    """What tells a decision, or an order, from all others of a run, and is the same in another run on the same data."""
+    """Identity of a decision, or an order, within a run; equal in another run on the same data."""
 
     strategy_id: str
     instrument_id: str
     model: str
     """Empty for orders that were sent without a prediction."""
     ts_event: int
-    """Of the event that the model was asked about, Unix ns; 0 without a prediction."""
+    """Time of the event that the prediction is about, Unix ns; 0 without a prediction."""
     question: int
-    """Whose answer it is; -1 without one."""
+    """Number of the request; -1 without one."""
     number: int
-    """Which one of those that are alike otherwise, from 0."""
+    """Position among those that are otherwise equal, from 0."""
 
 
 @dataclass(frozen=True, eq=False)
 class SentOrder:
-    """An order and what came of it."""
+    """An order and its outcome."""
 
     key: Key
     order_id: str
     ts_ns: int
-    """When it was sent, Unix ns."""
+    """Time at which it was sent, Unix ns."""
     closed_ns: int
-    """When the last was heard of it, Unix ns."""
+    """Time of its last event, Unix ns."""
     side: str
     quantity: Decimal
     ended: str
     """``FILLED``, or the last event."""
     reason: str
-    """Why it was rejected or denied; else empty."""
+    """Reason why it was rejected or denied; else empty."""
     filled: Decimal
-    """Quantity in all."""
+    """Quantity of all fills."""
     value: Decimal
-    """Of all fills, in quote currency."""
+    """Value of all fills, in quote currency."""
     fees: Decimal
-    """In all."""
+    """Fees of all fills."""
 
     @property
     def price(self) -> Decimal | None:
-        """On average; None without a fill."""
+        """Average price; None without a fill."""
         return self.value / self.filled if self.filled else None
 
     def __str__(self) -> str:
@@ -57,46 +57,48 @@ class SentOrder:
 
 
 def keyed_decisions(run: RecordedRun) -> dict[Key, DecisionRecord]:
-    """All decisions of a run, in order."""
+    """Return all decisions of a run, in order."""
     alike: Counter[tuple[str, str, str, int, int]] = Counter()
-    found = {}
-    for each in run.decisions:
-        same = each.strategy_id, each.instrument_id, each.model, each.ts_event, each.question
-        found[Key(*same, alike[same])] = each
+    keyed = {}
+    for decision in run.decisions:
+        same = decision.strategy_id, decision.instrument_id, decision.model, decision.ts_event, decision.question
+        keyed[Key(*same, alike[same])] = decision
         alike[same] += 1
-    return found
+    return keyed
 
 
 def sent_orders(run: RecordedRun) -> dict[Key, SentOrder]:
-    """All orders of a run, in the order in which they were sent."""
-    reasons = {each.client_order_id: key for key, each in keyed_decisions(run).items() if each.client_order_id}
+    """Return all orders of a run, in the order in which they were sent."""
+    decided = {
+        decision.client_order_id: key for key, decision in keyed_decisions(run).items() if decision.client_order_id
+    }
     fills: dict[str, list[FillRecord]] = {}
     for fill in run.fills:
         fills.setdefault(fill.client_order_id, []).append(fill)
-    last = {each.client_order_id: each for each in run.orders}
+    last = {event.client_order_id: event for event in run.orders}
     without: Counter[tuple[str, str]] = Counter()
-    found = {}
-    for each in run.orders:
-        if each.event != "INITIALIZED":
+    orders = {}
+    for event in run.orders:
+        if event.event != "INITIALIZED":
             continue
-        order_id, whose = each.client_order_id, (each.strategy_id, each.instrument_id)
-        if order_id in reasons:
-            key = reasons[order_id]
+        order_id, owner = event.client_order_id, (event.strategy_id, event.instrument_id)
+        if order_id in decided:
+            key = decided[order_id]
         else:
-            key = Key(*whose, "", 0, -1, without[whose])
-            without[whose] += 1
-        mine, end = fills.get(order_id, []), last[order_id]
-        found[key] = SentOrder(
+            key = Key(*owner, "", 0, -1, without[owner])
+            without[owner] += 1
+        order_fills, end = fills.get(order_id, []), last[order_id]
+        orders[key] = SentOrder(
             key=key,
             order_id=order_id,
-            ts_ns=each.ts_ns,
-            closed_ns=max(end.ts_ns, *(fill.ts_ns for fill in mine)) if mine else end.ts_ns,
-            side=each.side,
-            quantity=Decimal(each.quantity),
-            ended="FILLED" if mine else end.event,
+            ts_ns=event.ts_ns,
+            closed_ns=max(end.ts_ns, *(fill.ts_ns for fill in order_fills)) if order_fills else end.ts_ns,
+            side=event.side,
+            quantity=Decimal(event.quantity),
+            ended="FILLED" if order_fills else end.event,
             reason=end.reason,
-            filled=sum((Decimal(fill.quantity) for fill in mine), Decimal(0)),
-            value=sum((Decimal(fill.quantity) * Decimal(fill.price) for fill in mine), Decimal(0)),
-            fees=sum((Decimal(fill.fee) for fill in mine), Decimal(0)),
+            filled=sum((Decimal(fill.quantity) for fill in order_fills), Decimal(0)),
+            value=sum((Decimal(fill.quantity) * Decimal(fill.price) for fill in order_fills), Decimal(0)),
+            fees=sum((Decimal(fill.fee) for fill in order_fills), Decimal(0)),
         )
-    return found
+    return orders

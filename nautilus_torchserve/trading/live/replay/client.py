@@ -29,7 +29,7 @@ from nautilus_torchserve.trading.live.settings import ReplayMarket
 
 E = TypeVar("E", TradeTick, Bar)
 PLAYBACK_TOPIC = "replay.playback"
-"""Where `Playback`s are published: when it begins and when it has ended."""
+"""Topic of `Playback`s, which are published when a replay begins and when it has ended."""
 LEAD_NS = 200_000_000
 """From the first subscription to the first event: time for the others to subscribe, too (nanoseconds)."""
 LARGEST_BURST = 64
@@ -38,14 +38,14 @@ LARGEST_BURST = 64
 
 @dataclass(frozen=True)
 class Playback:
-    """What is played."""
+    """State of a replay of recorded data."""
 
     shift_ns: int
-    """What was added to all recorded times."""
+    """Shift that was added to all recorded times (nanoseconds)."""
     source: str
-    """Where it was recorded."""
+    """Source of the recorded data."""
     sha256: str
-    """Of the recorded values, as recorded."""
+    """Hash of the recorded values, as recorded."""
     events: int
     """Handed over so far, quotes not counted."""
     ended: bool
@@ -58,7 +58,7 @@ class ReplayDataClientConfig(LiveDataClientConfig, kw_only=True, frozen=True):
     Parameters
     ----------
     market : ReplayMarket
-        What to play, and how fast.
+        The data to play, and their speed.
     """
 
     market: ReplayMarket
@@ -103,9 +103,9 @@ class ReplayDataClient(LiveMarketDataClient):
         )
         self.recording = recording
         self.shift_ns: int | None = None
-        """What is added to all recorded times; None before anybody has subscribed."""
+        """Shift of all recorded times (nanoseconds); None before the first subscription."""
         self.played = 0
-        """Events handed over so far, quotes not counted."""
+        """Events published so far, quotes not counted."""
         self.ended = False
         """Whether those were all."""
         self._speed = speed
@@ -128,16 +128,16 @@ class ReplayDataClient(LiveMarketDataClient):
         self._begin()
 
     async def _subscribe_quote_ticks(self, command: SubscribeQuoteTicks) -> None:
-        """They come with the trades or bars; alone they begin nothing."""
+        """Do nothing: quotes come with the trades or bars."""
 
     async def _unsubscribe_trade_ticks(self, command: UnsubscribeTradeTicks) -> None:
-        """The others go on hearing them."""
+        """Do nothing: the others go on receiving them."""
 
     async def _unsubscribe_bars(self, command: UnsubscribeBars) -> None:
-        """The others go on hearing them."""
+        """Do nothing: the others go on receiving them."""
 
     async def _unsubscribe_quote_ticks(self, command: UnsubscribeQuoteTicks) -> None:
-        """The others go on hearing them."""
+        """Do nothing: the others go on receiving them."""
 
     async def _request_trade_ticks(self, request: RequestTradeTicks) -> None:
         past = await self._past(self.recording.past_trades(request.instrument_id, self._shift()), request)
@@ -149,15 +149,15 @@ class ReplayDataClient(LiveMarketDataClient):
         self._handle_bars(request.bar_type, past, request.id, request.start, None, request.params)
 
     async def _past(self, known: list[E], request: RequestTradeTicks | RequestBars) -> list[E]:
-        """Those that were asked for: since ``start``, and the last ``limit`` of these; once all of them are past."""
+        """Return the events since ``start``, at most the last ``limit`` of them, once all of them are past."""
         start_ns = 0 if request.start is None else dt_to_unix_nanos(request.start)
-        found = [event for event in known if event.ts_init >= start_ns]
-        if found:
-            await asyncio.sleep(max(0, found[-1].ts_init - self._clock.timestamp_ns()) / 1e9)
-        return found[-request.limit :] if request.limit else found
+        events = [event for event in known if event.ts_init >= start_ns]
+        if events:
+            await asyncio.sleep(max(0, events[-1].ts_init - self._clock.timestamp_ns()) / 1e9)
+        return events[-request.limit :] if request.limit else events
 
     def _shift(self) -> int:
-        """Fixed when it is first wanted."""
+        """Return the shift of all times, fixed at the first use."""
         if self.shift_ns is None:
             self.shift_ns = self._clock.timestamp_ns() + LEAD_NS - self.recording.first_ts
             self._log.info(f"{self.recording.source}: all times are shifted by {self.shift_ns} ns")
@@ -169,12 +169,12 @@ class ReplayDataClient(LiveMarketDataClient):
 
     async def _play(self, shift_ns: int) -> None:
         first_ns = self.recording.first_ts + shift_ns
-        self._say(shift_ns)
+        self._publish_playback(shift_ns)
         burst = 0
         for ts_init, together in self.recording.moments(shift_ns):
             due_ns = first_ns + (ts_init - first_ns) / self._speed
             burst += 1
-            # A sleep ends a little early or late by the loop's clock: asked again until the time has come.
+            # A sleep ends a little early or late by the loop's clock: wait again until the time has come.
             while (wait_ns := due_ns - self._clock.timestamp_ns()) > 0 or burst > LARGEST_BURST:
                 await asyncio.sleep(max(wait_ns, 0) / 1e9)
                 burst = 0
@@ -183,9 +183,9 @@ class ReplayDataClient(LiveMarketDataClient):
             self.played += sum(not isinstance(event, QuoteTick) for event in together)
         self.ended = True
         self._log.info(f"{self.recording.source}: all {self.played} events were played")
-        self._say(shift_ns)
+        self._publish_playback(shift_ns)
 
-    def _say(self, shift_ns: int) -> None:
+    def _publish_playback(self, shift_ns: int) -> None:
         recording = self.recording
         self._msgbus.publish(
             topic=PLAYBACK_TOPIC,

@@ -30,7 +30,7 @@ NO_OPTIONS = InstrumentOptions()
 CHUNK = 32
 """Trades made into objects at a time: some 0.2 ms, during which the event loop waits."""
 Moment = tuple[int, list[Data]]
-"""When, Unix ns, and what is received then."""
+"""A time, Unix ns, and the data that are received then."""
 
 
 class RecordedTrades:
@@ -39,11 +39,11 @@ class RecordedTrades:
     Parameters
     ----------
     trades : Trades
-        All there are.
+        All trades, the warm-up's too.
     warm_up : int
-        The first so many are not played.
+        Number of trades at the beginning that are not played.
     options : InstrumentOptions, optional
-        What is said of the instrument, beyond its data.
+        Definition of the instrument beyond its data.
     fee_bps : float, optional
         Fee on each fill; None takes the definition's.
 
@@ -65,20 +65,20 @@ class RecordedTrades:
         instrument = resolve(trades, options, fee_bps).instrument
         self._trades, self._warm_up = conform(trades, instrument), warm_up
         self.instruments = [instrument]
-        """What was traded."""
+        """Instruments of the recording."""
         self.source = trades.source
-        """Where it was recorded."""
+        """Source of the data."""
         self.sha256 = trades.sha256
-        """Of the values as recorded, the warm-up's too."""
+        """Hash of the values as recorded, the warm-up's too."""
         self.first_ts = int(trades.ts_init[warm_up])
-        """When the first trade after the warm-up was received, as recorded, Unix ns."""
+        """Time at which the first trade after the warm-up was received, as recorded, Unix ns."""
 
     @cached_property
     def _quotes(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         return implied_quotes(self._trades, tick_steps(self.instruments[0]))
 
     def moments(self, shift_ns: int) -> Iterator[Moment]:
-        """What is played, in order of time: each trade, then the quote that it implies."""
+        """Yield what is played, in order of time: each trade, then the quote that it implies."""
         bids, asks = self._quotes
         for start in range(self._warm_up, len(self._trades), CHUNK):
             stop = start + CHUNK
@@ -90,13 +90,13 @@ class RecordedTrades:
                 yield trade.ts_init, [trade, quote]
 
     def past_trades(self, instrument_id: InstrumentId, shift_ns: int) -> list[TradeTick]:
-        """Those of the warm-up."""
+        """Return the events of the warm-up."""
         if instrument_id != self.instruments[0].id:
             return []
         return trade_ticks(_later(self._trades.between(0, self._warm_up), shift_ns))
 
     def past_bars(self, of_type: BarType, shift_ns: int) -> list[Bar]:
-        """None: these are trades."""
+        """Return none: these are trades."""
         return []
 
 
@@ -110,7 +110,7 @@ class RecordedBars:
     warm_up : int
         Bars of each that are not played.
     spread_bps : float
-        Of the quotes around them.
+        Spread of the quotes around them.
     options, fee_bps
         As of `RecordedTrades`.
 
@@ -128,29 +128,30 @@ class RecordedBars:
         options: InstrumentOptions = NO_OPTIONS,
         fee_bps: float | None = None,
     ) -> None:
-        for each in bars:
-            if len(each) <= warm_up:
-                raise BadData(f"{each.source}: expected more than {warm_up} bars to warm up on, got {len(each)}")
-        self.instruments = [each.instrument for each in resolve_all(bars, options, fee_bps)]
-        self._bars = [conform(each, instrument) for each, instrument in zip(bars, self.instruments, strict=True)]
+        for series in bars:
+            if len(series) <= warm_up:
+                raise BadData(f"{series.source}: expected more than {warm_up} bars to warm up on, got {len(series)}")
+        self.instruments = [resolved.instrument for resolved in resolve_all(bars, options, fee_bps)]
+        self._bars = [conform(series, instrument) for series, instrument in zip(bars, self.instruments, strict=True)]
         self._warm_up, self._spread_bps = warm_up, spread_bps
         self._types = [
-            bar_type(instrument.id, each.interval_ns) for instrument, each in zip(self.instruments, bars, strict=True)
+            bar_type(instrument.id, series.interval_ns)
+            for instrument, series in zip(self.instruments, bars, strict=True)
         ]
-        """What was traded."""
-        self.source = ", ".join(each.source for each in bars)
-        """Where they were recorded."""
-        self.sha256 = "+".join(each.sha256 for each in bars)
-        """Of the values as recorded, the warm-up's too."""
-        self.first_ts = min(int(each.ts_event[warm_up]) for each in bars)
-        """When the first bar after the warm-up closed, as recorded, Unix ns."""
+        """Instruments of the recording."""
+        self.source = ", ".join(series.source for series in bars)
+        """Sources of the data."""
+        self.sha256 = "+".join(series.sha256 for series in bars)
+        """Hash of the values as recorded, the warm-up's too."""
+        self.first_ts = min(int(series.ts_event[warm_up]) for series in bars)
+        """Time at which the first bar after the warm-up closed, as recorded, Unix ns."""
 
     def moments(self, shift_ns: int) -> Iterator[Moment]:
-        """What is played, in order of time; at one time all bars, then the quotes, as in a backtest."""
+        """Yield what is played, in order of time; at one time all bars, then the quotes, as in a backtest."""
         objects: list[list[Data]] = []
         quotes: list[list[Data]] = []
-        for each, instrument, of_type in zip(self._bars, self.instruments, self._types, strict=True):
-            played = _later_bars(each.between(self._warm_up, len(each)), shift_ns)
+        for series, instrument, of_type in zip(self._bars, self.instruments, self._types, strict=True):
+            played = _later_bars(series.between(self._warm_up, len(series)), shift_ns)
             objects.append(bar_objects(played, of_type))
             quotes.append(bar_quote_ticks(played, instrument, self._spread_bps))
         merged = merge(*objects, *quotes, key=lambda event: event.ts_init)  # stable
@@ -158,23 +159,23 @@ class RecordedBars:
             yield ts_init, list(together)
 
     def past_trades(self, instrument_id: InstrumentId, shift_ns: int) -> list[TradeTick]:
-        """None: these are bars."""
+        """Return none: these are bars."""
         return []
 
     def past_bars(self, of_type: BarType, shift_ns: int) -> list[Bar]:
-        """Those of the warm-up."""
-        for each, known in zip(self._bars, self._types, strict=True):
+        """Return the events of the warm-up."""
+        for series, known in zip(self._bars, self._types, strict=True):
             if known == of_type:
-                return bar_objects(_later_bars(each.between(0, self._warm_up), shift_ns), of_type)
+                return bar_objects(_later_bars(series.between(0, self._warm_up), shift_ns), of_type)
         return []
 
 
 Recording = RecordedTrades | RecordedBars
-"""What a replay plays."""
+"""A recording that a replay can play."""
 
 
 def load_recording(market: ReplayMarket) -> Recording:
-    """What the settings name, loaded and checked.
+    """Return what the settings name, loaded and checked.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Watches the day's loss and the kill switch, and tells strategies to close everything when one of them strikes."""
+"""Watches the day's loss and the kill switch, and has strategies close everything when one of them strikes."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +14,7 @@ from nautilus_trader.model.identifiers import InstrumentId
 from nautilus_torchserve.trading.checks import expect
 from nautilus_torchserve.trading.decision import HALT_TOPIC, Halt
 from nautilus_torchserve.trading.isolate_errors import log_errors
-from nautilus_torchserve.trading.live.risk.trading_day import TradingDay, halted, keep_day, utc_day
+from nautilus_torchserve.trading.live.risk.trading_day import TradingDay, halted, save_day, utc_day
 
 KEEP_EVERY_NS = 5_000_000_000
 """Time between two writings of an unhalted day (nanoseconds)."""
@@ -35,7 +35,7 @@ class RiskGuardConfig(ActorConfig, kw_only=True, frozen=True):
     state_file : str, optional
         Where the day is kept.
     check_every_ms : int
-        Time between two looks (milliseconds).
+        Time between two checks (milliseconds).
     """
 
     instrument_ids: list[InstrumentId]
@@ -50,9 +50,9 @@ class RiskGuardConfig(ActorConfig, kw_only=True, frozen=True):
 
 
 class RiskGuard(Actor):
-    """Publishes a `Halt` when the day's loss reaches its limit, or when it is told to.
+    """Publishes a `Halt` when the day's loss reaches its limit, or when `halt` is called.
 
-    The day's P&L is what NautilusTrader's portfolio says of the instruments, realised and not, with fees, less what
+    The day's P&L is that of NautilusTrader's portfolio for the instruments, realised and not, with fees, less what
     it was at the day's beginning or the run's, plus what earlier runs of the day left. Payments for funding and what
     is moved into or out of the account are no part of it. An open position that nothing prices yet counts as last
     known.
@@ -65,7 +65,7 @@ class RiskGuard(Actor):
     ----------
     config : RiskGuardConfig
     day : TradingDay
-        What came before.
+        State that earlier runs of the day left.
     on_halt : callable
         Called with the reason, once.
     """
@@ -75,7 +75,7 @@ class RiskGuard(Actor):
         self.halted = ""
         """Why trading was halted in this run; empty while it was not."""
         self.handler_errors = 0
-        """Exceptions in here, each of which halts."""
+        """Exceptions in handlers; every one of them halts."""
         self._day = day
         self._on_halt = on_halt
         self._carried = day.pnl
@@ -86,14 +86,14 @@ class RiskGuard(Actor):
 
     @property
     def pnl(self) -> Decimal:
-        """Of the UTC day, as last looked at (account currency)."""
+        """P&L of the UTC day at the last check (account currency)."""
         return self._day.pnl
 
     def on_start(self) -> None:
-        self._refuse_several_currencies()
+        self._check_one_currency()
         for instrument_id in self.config.instrument_ids:
             self.subscribe_quote_ticks(instrument_id)
-        keep_day(self._state_file, self._day)  # a place that cannot be written to is told before any trading
+        save_day(self._state_file, self._day)  # a place that cannot be written to is an error before any trading
         interval = timedelta(milliseconds=self.config.check_every_ms)
         self.clock.set_timer(_TIMER, interval=interval, callback=self._on_timer)
 
@@ -101,7 +101,7 @@ class RiskGuard(Actor):
         self.clock.cancel_timer(_TIMER)
         with log_errors(self, "stopping"):
             self.look()
-            keep_day(self._state_file, self._day)
+            save_day(self._state_file, self._day)
 
     def halt(self, reason: str) -> None:
         """Have everything closed, and remember it for the day. Of several reasons the first counts."""
@@ -113,7 +113,7 @@ class RiskGuard(Actor):
         self.msgbus.publish(topic=HALT_TOPIC, msg=Halt(reason=reason, ts_ns=self.clock.timestamp_ns()))
         self._on_halt(reason)
         with log_errors(self, "keeping the day"):
-            keep_day(self._state_file, self._day)
+            save_day(self._state_file, self._day)
 
     def look(self) -> None:
         """Bring the day's P&L up to now, and begin the next day when it is over."""
@@ -144,9 +144,9 @@ class RiskGuard(Actor):
         now_ns = self.clock.timestamp_ns()
         if now_ns - self._kept_ns >= KEEP_EVERY_NS:
             self._kept_ns = now_ns
-            keep_day(self._state_file, self._day)
+            save_day(self._state_file, self._day)
 
-    def _refuse_several_currencies(self) -> None:
+    def _check_one_currency(self) -> None:
         currencies = set()
         for instrument_id in self.config.instrument_ids:
             instrument = self.cache.instrument(instrument_id)
@@ -157,12 +157,12 @@ class RiskGuard(Actor):
             raise RuntimeError(f"expected instruments settled in one currency, got {', '.join(sorted(currencies))}")
 
     def _total(self) -> Decimal | None:
-        """P&L of all positions since the node's start; None where an open one cannot be valued."""
+        """Return the P&L of all positions since the node's start; None where an open one cannot be valued."""
         total = Decimal(0)
         for instrument_id in self.config.instrument_ids:
             realised = self.portfolio.realized_pnl(instrument_id)
             unrealised = self.portfolio.unrealized_pnl(instrument_id)
             if unrealised is None and self.cache.positions_open_count(instrument_id=instrument_id):
                 return None
-            total += sum(each.as_decimal() for each in (realised, unrealised) if each is not None)
+            total += sum(pnl.as_decimal() for pnl in (realised, unrealised) if pnl is not None)
         return total

@@ -1,4 +1,4 @@
-"""The largest value of an order, for accounts on margin too: there NautilusTrader's own RiskEngine looks at nothing.
+"""The largest value of an order, for accounts on margin too: there NautilusTrader's own RiskEngine checks nothing.
 
 `RiskEngine._check_orders_risk` of NautilusTrader 1.221 returns at once for a margin account, so that its
 ``max_notional_per_order`` holds for cash accounts alone. Futures are traded on margin.
@@ -15,7 +15,7 @@ from nautilus_trader.model.orders import Order
 from nautilus_trader.system.kernel import NautilusKernel
 
 ENDPOINT = "RiskEngine.execute"
-"""Where strategies send their commands."""
+"""Endpoint to which strategies send their commands."""
 
 
 class OrderLimits:
@@ -38,7 +38,7 @@ class OrderLimits:
         kernel.msgbus.register(endpoint=ENDPOINT, handler=self.execute)
 
     def execute(self, command: TradingCommand) -> None:
-        """Deny, or pass on to the risk engine."""
+        """Deny a command, or pass it on to the risk engine."""
         orders: list[Order] = []
         if isinstance(command, SubmitOrder):
             orders = [command.order]
@@ -52,7 +52,7 @@ class OrderLimits:
             self._engine._deny_order(order, reasons[0])
 
     def _refusal(self, order: Order) -> str:
-        """Why not; empty where nothing speaks against it."""
+        """Return why the order is denied; empty where it is not."""
         most = self._max_notional.get(order.instrument_id)
         if most is None or self._only_reduces(order):
             return ""
@@ -69,7 +69,7 @@ class OrderLimits:
         return order.is_reduce_only or (against and order.quantity.as_decimal() <= abs(position))
 
     def _price(self, order: Order) -> Price | None:
-        """Its own, or else the one that it would meet."""
+        """Return the order's own price, or else the one that it would meet."""
         if order.has_price:
             return order.price
         quote = self._cache.quote_tick(order.instrument_id)

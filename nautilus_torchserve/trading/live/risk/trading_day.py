@@ -1,4 +1,4 @@
-"""What is remembered of a day from one run to the next: its P&L and whether trading was halted."""
+"""State of a day that is kept from one run to the next: its P&L and whether trading was halted."""
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ from nautilus_torchserve.user_error import UserError
 
 
 class Halted(UserError):
-    """Trading was halted earlier in the day, and nobody has said that it may go on."""
+    """Trading was halted earlier in the day and has not been resumed."""
 
     exit_code = 3
 
@@ -30,12 +30,12 @@ class TradingDay:
 
 
 def utc_day(ts_ns: int) -> str:
-    """The UTC day of a time, Unix ns."""
+    """Return the UTC day of a time, Unix ns."""
     return datetime.fromtimestamp(ts_ns // 10**9, UTC).date().isoformat()
 
 
 def begin_day(path: Path | None, today: str, resume: bool) -> TradingDay:
-    """What the day has brought before this run.
+    """Return the state of the day before this run.
 
     Parameters
     ----------
@@ -49,9 +49,9 @@ def begin_day(path: Path | None, today: str, resume: bool) -> TradingDay:
     Raises
     ------
     Halted
-        Trading was halted today, and ``resume`` is not asked for.
+        Trading was halted today, and ``resume`` is not set.
     BadSetting
-        The file cannot be read: it might say that trading was halted.
+        The file cannot be read: trading may have been halted.
     """
     if path is None or not path.exists():
         return TradingDay(today)
@@ -68,8 +68,8 @@ def begin_day(path: Path | None, today: str, resume: bool) -> TradingDay:
     return TradingDay(today)
 
 
-def keep_day(path: Path | None, day: TradingDay) -> None:
-    """Write it, whole or not at all."""
+def save_day(path: Path | None, day: TradingDay) -> None:
+    """Write the day's state, whole or not at all."""
     if path is None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -79,5 +79,5 @@ def keep_day(path: Path | None, day: TradingDay) -> None:
 
 
 def halted(day: TradingDay, reason: str) -> TradingDay:
-    """The day from its halt on; of two reasons the first counts."""
+    """Return the day from its halt on; of two reasons the first counts."""
     return day if day.halted else replace(day, halted=reason)
