@@ -63,7 +63,7 @@ class Run:
         return self.ticks / self.cpu_seconds
 
     def as_dict(self) -> dict[str, Any]:
-        """For the report; with ``ticks_per_s`` and ``ticks_per_cpu_s``."""
+        """Return plain JSON types for the report; with ``ticks_per_s`` and ``ticks_per_cpu_s``."""
         return {**asdict(self), "ticks_per_s": self.ticks_per_s, "ticks_per_cpu_s": self.ticks_per_cpu_s}
 
 
@@ -79,7 +79,7 @@ class Served:
 
 
 def compare(trades: Trades, served: Served, rounds: int, inline: int, step: Step) -> list[Run]:
-    """Every kind of run on the same trades, in turn, so that a machine that grows slower does so for all.
+    """Measure every kind of run on the same trades, in turn, so that a machine that grows slower does so for all.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def compare(trades: Trades, served: Served, rounds: int, inline: int, step: Step
 
 
 def engine_alone(trades: Trades) -> Run:
-    """The engine's own time on ready-made trades and quotes, with the strategy, but no predictions."""
+    """Measure the engine's own time on ready-made trades and quotes, with the strategy, but no predictions."""
     with _engine(trades, BacktestSettings(url="http://nobody", min_probability=MIN_PROBABILITY)) as engine:
         engine.add_data(trade_ticks(trades), sort=False)
         engine.add_data(quote_ticks(trades))
@@ -117,7 +117,7 @@ def engine_alone(trades: Trades) -> Run:
 
 
 def prefetched(trades: Trades, served: Served, name: str) -> Run:
-    """Everything: features, requests, predictions, ticks, quotes and the engine's work on them."""
+    """Measure a prefetched run: features, requests, predictions, ticks, quotes and the engine's work on them."""
     url = served.url if name == HTTP else f"mar:{served.archive}"
     settings = _settings(url, served)
     definition = Definition(perpetual(trades.instrument, settings.fee_bps), {})
@@ -130,7 +130,7 @@ def prefetched(trades: Trades, served: Served, name: str) -> Run:
 
 
 def inlined(trades: Trades, served: Served) -> Run:
-    """One request for each trade, as the run comes to it."""
+    """Measure a run that sends one request for each trade, when it comes to it."""
     settings = _settings(served.url, served)
     actor = settings.actor([perpetual(trades.instrument, settings.fee_bps)], served_metadata(settings))
     with _engine(trades, settings, importable_actor(actor)) as engine:
@@ -140,7 +140,7 @@ def inlined(trades: Trades, served: Served) -> Run:
 
 
 def long_market(trades: int, seed: int, block: int = 1_000_000) -> Trades:
-    """Simulated trades in blocks, each after its predecessor; in one piece the simulator needs 0.5 kB a trade."""
+    """Simulate trades in blocks, each after its predecessor; in one piece the simulator needs 0.5 kB a trade."""
     times = np.empty(trades, dtype=np.int64)
     price, size, side = np.empty_like(times), np.empty_like(times), np.empty(trades, dtype=np.int8)
     for start in range(0, trades, block):
@@ -154,7 +154,7 @@ def long_market(trades: int, seed: int, block: int = 1_000_000) -> Trades:
 
 
 def find_targets(runs: Sequence[Run], long: Run | None) -> list[Target]:
-    """What prefetched runs promise, and the medians that were measured."""
+    """Return the targets of prefetched runs, with the medians that were measured."""
     per_s = medians(runs, "ticks_per_s")
     targets = [
         Target(f"{HTTP}: ticks/s", per_s[HTTP], LEAST_TICKS_PER_S, at_most=False),
@@ -168,13 +168,13 @@ def find_targets(runs: Sequence[Run], long: Run | None) -> list[Target]:
 
 
 def medians(runs: Sequence[Run], of: str) -> dict[str, float]:
-    """Kind of run -> median of one of its properties over all rounds."""
+    """Return kind of run -> median of one of its properties over all rounds."""
     names = dict.fromkeys(run.name for run in runs)
     return {name: median(getattr(run, of) for run in runs if run.name == name) for name in names}
 
 
 def _settings(url: str, served: Served) -> BacktestSettings:
-    """Of a run on that model, whose token is where an actor looks for it."""
+    """Return the settings of a run on that model, whose token is where an actor looks for it."""
     settings = BacktestSettings(url=url, min_probability=MIN_PROBABILITY)
     if served.token is not None:
         os.environ[settings.token_env] = served.token

@@ -63,7 +63,9 @@ class Callers:
         self._stop.set()
         if not self._results.poll(2 * TIMEOUT_S):
             self._process.kill()
-            raise TimeoutError(f"{self.model}: all requests answered within {TIMEOUT_S:g} s expected, one hangs")
+            raise TimeoutError(
+                f"{self.model}: expected responses to all requests within {2 * TIMEOUT_S:g} s, got none to the last"
+            )
         self.calls += self._results.recv()
         self._process.join()
 
@@ -72,7 +74,9 @@ class Callers:
         goal, deadline = self._ended.value + calls, time.monotonic() + within_s
         while (ended := self._ended.value) < goal:
             if time.monotonic() > deadline or not self._process.is_alive():
-                raise TimeoutError(f"{self.model}: {calls} answers in {within_s:g} s expected, {goal - ended} lack")
+                raise TimeoutError(
+                    f"{self.model}: expected {calls} responses within {within_s:g} s, got {calls - (goal - ended)}"
+                )
             time.sleep(0.005)
 
     @property

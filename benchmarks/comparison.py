@@ -39,7 +39,7 @@ class Plan:
     """Whether each server is loaded uncounted first, for Java's compiler."""
 
     def steps(self, price: bool) -> int:
-        """How often `compare` calls its ``step``, with or without a price model."""
+        """Return how often `compare` calls its ``step``, with or without a price model."""
         checks = len(NAMES) * len(make_payloads())
         loads = checks * len(CONNECTIONS[TICK])
         if price:
@@ -62,7 +62,7 @@ class Cell:
     requests_per_s: float
 
     def as_dict(self) -> dict[str, Any]:
-        """For the report; with ``rows_per_s``."""
+        """Return plain JSON types for the report; with ``rows_per_s``."""
         return {**asdict(self), "rows_per_s": self.requests_per_s * self.rows}
 
 

@@ -21,7 +21,7 @@ BINARY = "application/octet-stream"
 
 
 def build(folder: Path) -> FastAPI:
-    """The application, with the network of a folder that holds ``config.json`` and ``weights.safetensors``."""
+    """Build the application, with the network of a folder that holds ``config.json`` and ``weights.safetensors``."""
     torch.set_num_threads(1)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = TickClassifier(TickClassifierConfig(**json.loads((folder / "config.json").read_text())))

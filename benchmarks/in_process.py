@@ -38,7 +38,7 @@ class Call:
 
 
 def make_calls(client: InferenceClient, archive: Path, payloads: Iterable[Payload]) -> list[Call]:
-    """All calls for one model, for each number of rows once.
+    """Return all calls for one model, for each number of rows once.
 
     The network alone on rows that lie ready as a tensor; for windows also in the tiles that make its
     answers invariant, without anything else that the handler does; and the whole handler.

@@ -37,7 +37,7 @@ class LayerTimes:
         return (self.forward_ms + self.tiles_ms + self.handler_ms) / self.forward_ms
 
     def as_dict(self) -> dict[str, Any]:
-        """For the report; with ``invariance`` and ``in_process``."""
+        """Return plain JSON types for the report; with ``invariance`` and ``in_process``."""
         return {**asdict(self), "invariance": self.invariance, "in_process": self.in_process}
 
 

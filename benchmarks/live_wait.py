@@ -1,4 +1,4 @@
-"""A trade's wait for its handler in a live node while a model takes its time: our way against asking in the handler."""
+"""A trade's wait for its handler in a live node with a slow model: requests outside and inside of the handler."""
 
 import dataclasses
 import json
@@ -32,7 +32,7 @@ class Found:
     waits: dict[str, Waits]
     """By way."""
     times_longer: float
-    """p99 of a trade's wait where the handler asks, over ours."""
+    """p99 of a trade's wait where the handler sends the request, over ours."""
     target: Target
     """What was promised."""
 

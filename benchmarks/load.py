@@ -147,7 +147,7 @@ def _last_object(output: str) -> dict[str, Any]:
 
 
 def _lua(load: Load) -> str:
-    """wrk's script: the request, and the report as JSON."""
+    """Return wrk's script: the request, and the report as JSON."""
     headers = "".join(f"wrk.headers[{_quoted(key)}] = {_quoted(value)}\n" for key, value in load.headers.items())
     return f'wrk.method = "POST"\nwrk.body = {_quoted(load.body)}\n{headers}{_REPORT}'
 

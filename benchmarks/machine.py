@@ -11,7 +11,7 @@ from nautilus_torchserve.code_version import package_version
 
 
 def describe_machine() -> dict[str, Any]:
-    """Processor, cores that this process may use, load, GPU, versions."""
+    """Return the processor, the cores that this process may use, load, GPU, versions."""
     return {
         "cpu": _cpu_model(),
         "cores": len(os.sched_getaffinity(0)),

@@ -59,7 +59,7 @@ class NewsCell:
     sentences_per_s: float
 
     def as_dict(self) -> dict[str, Any]:
-        """For the report."""
+        """Return plain JSON types for the report."""
         return asdict(self)
 
 
@@ -122,12 +122,12 @@ def compare_news(run: Path, plan: Plan, work: Path, step: Step) -> list[NewsCell
 
 
 def find_news_targets(cells: Sequence[NewsCell]) -> list[Target]:
-    """What is promised of the news models."""
+    """Return the targets of the news models and what was measured of them."""
     p50 = {(cell.name, cell.request): cell.p50_ms for cell in cells}
-    found = []
+    targets = []
     for count in COUNTS:
         request = f"{count} of {TOKENS} tokens"
-        found.append(
+        targets.append(
             Target(
                 f"{count} sentence{'s' if count > 1 else ''} of {TOKENS} tokens: p50, handler / tokenise and forward",
                 p50[IN_PROCESS, request] / p50[BARE, request],
@@ -137,8 +137,10 @@ def find_news_targets(cells: Sequence[NewsCell]) -> list[Target]:
         )
     text = f"a window, a sentence of {TOKENS} tokens"
     slower = max(p50[PRICE, text], p50[SENTIMENT, text])
-    found.append(Target("ensemble: p50 / the slower member's, over the port", p50[ENSEMBLE, text] / slower, 1.15, True))
-    return found
+    targets.append(
+        Target("ensemble: p50 / the slower member's, over the port", p50[ENSEMBLE, text] / slower, 1.15, True)
+    )
+    return targets
 
 
 class _Bare:
@@ -153,17 +155,19 @@ class _Bare:
         self._device = device
 
     def sentences(self, count: int) -> list[str]:
-        """So many different ones of `TOKENS` tokens each: the corpus' words, then the same in turned order."""
-        found = list(islice(self._cut(), _CUT))
-        turned = (" ".join([*each[by:], *each[:by]]) for by in range(1, TOKENS) for each in map(str.split, found))
-        different = list(islice(dict.fromkeys(chain(found, turned)), count))
+        """Return so many different sentences of `TOKENS` tokens: the corpus' words, then the same in rotated order."""
+        pieces = list(islice(self._cut(), _CUT))
+        turned = (" ".join([*words[by:], *words[:by]]) for by in range(1, TOKENS) for words in map(str.split, pieces))
+        different = list(islice(dict.fromkeys(chain(pieces, turned)), count))
         if len(different) < count:
-            raise WrongResponse(f"{count} sentences of {TOKENS} tokens expected, the corpus gave {len(different)}")
+            raise WrongResponse(
+                f"{CORPUS}: expected {count} different sentences of {TOKENS} tokens, got {len(different)}"
+            )
         return different
 
     def _cut(self) -> Iterator[str]:
-        """Pieces of the corpus that are `TOKENS` tokens long."""
-        words = " ".join(each.text for each in load_corpus(CORPUS).train).split()
+        """Yield pieces of the corpus that are `TOKENS` tokens long."""
+        words = " ".join(sentence.text for sentence in load_corpus(CORPUS).train).split()
         start = 0
         for stop in range(1, len(words) + 1):
             length = len(self._tokenizer.encode(" ".join(words[start:stop])))
@@ -183,7 +187,7 @@ class _Bare:
 
 
 def _measure(calls: Sequence[_Call], plan: Plan, step: Step) -> Iterator[NewsCell]:
-    """Every call in every round, so that a machine that grows slower does so for all."""
+    """Measure every call in every round, so that a machine that grows slower does so for all."""
     torch.set_num_threads(1)
     latencies_ms: dict[int, list[NDArray[np.float64]]] = defaultdict(list)
     for call in calls:
@@ -195,7 +199,7 @@ def _measure(calls: Sequence[_Call], plan: Plan, step: Step) -> Iterator[NewsCel
             latencies_ms[place].append(_timed(call.make, plan.seconds))
     for place, call in enumerate(calls):
         p50, p95, mean = (
-            float(np.median([reading(each) for each in latencies_ms[place]]))
+            float(np.median([reading(latencies) for latencies in latencies_ms[place]]))
             for reading in (np.median, partial(np.percentile, q=95), np.mean)
         )
         yield NewsCell(call.name, call.request, call.sentences, p50, p95, 1e3 * call.sentences / mean)

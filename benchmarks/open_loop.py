@@ -131,7 +131,7 @@ class OpenLoop:
         self._multi.add_handle(handle)
 
     def _ended(self) -> list[int]:
-        """The requests that were answered since the last call."""
+        """Return the requests that were answered since the last call."""
         self._multi.perform()
         numbers = []
         left = 1
@@ -151,7 +151,7 @@ class OpenLoop:
         return numbers
 
     def _wait(self, until_s: float) -> None:
-        """Until something is received, or the next request is due."""
+        """Wait until something is received, or the next request is due."""
         if until_s <= 0:
             return
         if self._in_flight:

@@ -32,7 +32,7 @@ class Report:
     """Of sentences and ensembles; empty where none were measured."""
 
     def as_dict(self) -> dict[str, Any]:
-        """One JSON object; ``left_out`` says in words what was not measured, or is null."""
+        """Return one JSON object; ``left_out`` says in words what was not measured, or is null."""
         return {
             "machine": dict(self.machine),
             "plan": vars(self.plan),

@@ -58,7 +58,7 @@ def unpack_network(archive: Path, folder: Path) -> None:
 
 @contextmanager
 def start_all(archive: Path, price: Path | None, network: Path, work: Path) -> Iterator[list[Server]]:
-    """All servers, in the order of `NAMES`, then a price model's, up and ready; stopped at the end, whatever happens.
+    """Start all servers, in the order of `NAMES`, then a price model's; yield them ready, and stop them at the end.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def _ours(archive: Path, price: Path | None, work: Path) -> Iterator[TorchServe]
 
 @contextmanager
 def _plain(network: Path, work: Path) -> Iterator[TorchServe]:
-    """No configuration but ports, and the API that registers the second model: so one worker a CPU."""
+    """Start TorchServe with ports and the API that registers the second model only: so one worker a CPU."""
     store = _plain_store(network, work)
     needed = {"enable_model_api": "true"}
     settings = ServerSettings(
@@ -124,7 +124,7 @@ def _register_many(server: TorchServe, archive: str, name: str, workers: int) ->
 
 
 def _plain_store(network: Path, work: Path) -> Path:
-    """A model store with `benchmarks.plain_handler` and the network."""
+    """Make a model store with `benchmarks.plain_handler` and the network."""
     store, content = work / "store", work / "content"
     store.mkdir()
     (content / "model_defs").mkdir(parents=True)
@@ -165,7 +165,9 @@ def _wait_listening(process: subprocess.Popen[bytes], port: int, within_s: float
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         if process.poll() is not None or time.monotonic() > deadline:
-            raise ServerFailed(f"{FASTAPI}: listening on {port} expected (are fastapi and uvicorn installed?)")
+            raise ServerFailed(
+                f"{FASTAPI}: expected a server on port {port}, got none (are fastapi and uvicorn installed?)"
+            )
         time.sleep(0.05)
 
 

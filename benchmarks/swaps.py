@@ -47,7 +47,7 @@ class SwapResult:
 
 
 def compare(archive: Path, swaps: int, rows: NDArray[np.float32]) -> dict[str, SwapResult]:
-    """Both ways on the same server, one after the other, each under eight keep-alive clients; and rollbacks' times."""
+    """Measure both ways and rollbacks, one after the other, on one server under eight keep-alive clients."""
     with _server(archive) as (server, folder):
         key, trusted = folder / "bench.key", folder / "trusted"
         make_key(key, trusted / "bench.pub")
@@ -81,7 +81,7 @@ def compare(archive: Path, swaps: int, rows: NDArray[np.float32]) -> dict[str, S
 
 
 def rollback_ms(archive: Path, times: int) -> list[float]:
-    """How long it takes from the call until the version before answers, milliseconds."""
+    """Return how long it takes from the call until the version before answers, milliseconds."""
     with _server(archive) as (server, folder):
         key, trusted = folder / "bench.key", folder / "trusted"
         make_key(key, trusted / "bench.pub")
@@ -129,8 +129,8 @@ def _swap_under_load(
     p99 = [float(np.percentile(callers.latencies_ms(at - 1.0, at), 99)) for at in began]
     meanwhile = [callers.latencies_ms(*loading[at : at + 2]) for at in range(0, len(loading), 2)]
     medians = (
-        float(np.median(each))
-        for each in (p99, [np.percentile(one, 99) for one in meanwhile], [one.max() for one in meanwhile], took)
+        float(np.median(values))
+        for values in (p99, [np.percentile(one, 99) for one in meanwhile], [one.max() for one in meanwhile], took)
     )
     return SwapResult(swaps, len(callers.calls), len(callers.errors), *medians)
 
@@ -147,6 +147,6 @@ def _server(archive: Path) -> Iterator[tuple[TorchServe, Path]]:
 
 
 def _version(archive: Path, to: Path, version: str, key: Path) -> Path:
-    """The same archive under another version, signed."""
+    """Return the same archive under another version, signed."""
     sign_archive(as_version(archive, to, version), key)
     return to

@@ -26,12 +26,12 @@ class Target:
         return self.value <= self.bound if self.at_most else self.value >= self.bound
 
     def as_dict(self) -> dict[str, Any]:
-        """For the report; with ``reached``."""
+        """Return plain JSON types for the report; with ``reached``."""
         return {**asdict(self), "reached": self.reached}
 
 
 def find_targets(cells: Sequence[Cell]) -> list[Target]:
-    """All targets, from all cells of `benchmarks.comparison.compare`; a price model's where it was measured."""
+    """Return all targets, from all cells of `benchmarks.comparison.compare`; a price model's where it was measured."""
     by_key = {(cell.server, cell.request, cell.connections): cell for cell in cells}
 
     def p50(server: str, request: str, connections: int = 1) -> float:

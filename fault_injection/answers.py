@@ -135,7 +135,7 @@ def attack_answers(
             return np.stack([outputs[name] for name in names], axis=1)
 
         with GeneratedServer(metadata.document, answer, seed) as server:
-            given = _request_each(server, oracle, findings, seed, indexes or range(count), end)
+            requested = _request_each(server, oracle, findings, seed, indexes or range(count), end)
             if not indexes:
                 for number in range(live_runs):
                     _trade(server, findings, seed + number)
@@ -148,7 +148,7 @@ def attack_answers(
                 Failure(ORDERS, "predictions on the bus", f"{orders} orders", f"answers --seed {seed} --count 0")
             )
     findings.counts = {
-        "answers": given,
+        "answers": requested,
         **findings.counts,
         "seconds": time.monotonic() - began,
         **{f"replies: {kind}": number for kind, number in sorted(server.replies.items())},
@@ -273,14 +273,14 @@ def _trade(server: GeneratedServer, findings: Findings, seed: int) -> None:
         command = [sys.executable, str(Path(__file__).parent.parent / "scripts" / "live.py"), str(config), "--json"]
         result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, timeout=120)
     kind, reproduce = "live replay on garbage", f"answers --seed {seed} --count 0 --live-runs 1"
-    given = sum(server.replies.values()) - before
-    findings.counts["answers in live runs"] = findings.counts.get("answers in live runs", 0) + given
+    replies = sum(server.replies.values()) - before
+    findings.counts["answers in live runs"] = findings.counts.get("answers in live runs", 0) + replies
     lines = result.stdout.strip().splitlines()
     summary: dict[str, Any] = json.loads(lines[-1]) if lines else {}
     if "Traceback (most recent call last)" in result.stderr or not summary:
         at = result.stderr.find("Traceback (most recent call last)")
         findings.fail(Failure(LOG_TRACEBACKS, kind, result.stderr[at:][-600:], reproduce))
     if summary.get("orders"):
-        findings.fail(Failure(ORDERS, kind, f"{summary['orders']} orders after {given} garbage replies", reproduce))
+        findings.fail(Failure(ORDERS, kind, f"{summary['orders']} orders after {replies} garbage replies", reproduce))
     if summary and "open" not in result.stderr.lower():
-        findings.fail(Failure(STAYS_SHUT, kind, f"{given} garbage replies", reproduce))
+        findings.fail(Failure(STAYS_SHUT, kind, f"{replies} garbage replies", reproduce))

@@ -74,8 +74,8 @@ def answers(
 ) -> None:
     """Answer a client and a live run wrongly; only errors or the model's bits may come of it, and no order."""
     with _folder() as folder:
-        found = attack_answers(archive or train_archive(folder), seed, count, time_limit, indexes(index), live_runs)
-        _end([found], seed, as_json)
+        findings = attack_answers(archive or train_archive(folder), seed, count, time_limit, indexes(index), live_runs)
+        _end([findings], seed, as_json)
 
 
 @app.command()
@@ -139,17 +139,17 @@ def all_parts(
             lambda: _requests(folder / "r", Plan(seed, many(100_000), time_limit), None, MODEL, tick),
             lambda: attack_answers(tick, seed, many(1000), time_limit),
         ]
-        found = []
+        findings = []
         for part in parts:
-            found.append(part())
-            echo(f"{found[-1].part}: {'nothing harmed' if found[-1].ok else 'HARMED'}")
-        _end(found, seed, as_json)
+            findings.append(part())
+            echo(f"{findings[-1].part}: {'nothing harmed' if findings[-1].ok else 'HARMED'}")
+        _end(findings, seed, as_json)
 
 
 def indexes(text: str) -> tuple[int, ...]:
-    """The cases that an option names."""
+    """Return the indexes of the cases that an option names."""
     try:
-        return tuple(int(each) for each in text.split(",") if each)
+        return tuple(int(index) for index in text.split(",") if index)
     except ValueError:
         raise typer.BadParameter(f"expected indexes like 7,12,80, got {text[:80]!r}", param_hint="--index") from None
 

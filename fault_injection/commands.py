@@ -58,7 +58,7 @@ class Call:
 
 
 def script_app(path: Path) -> Typer:
-    """A script's commands, to be called in this process."""
+    """Return a script's commands, to be called in this process."""
     spec = importlib.util.spec_from_file_location(f"script_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
@@ -123,7 +123,7 @@ def _be_the_command(call: Call, out: Path, err: Path) -> None:
 
 
 def fault_of(call: Call, status: int, out: str, err: str) -> str | None:
-    """Say what is wrong with how a call ended; None where nothing is."""
+    """Return what is wrong with how a call ended; None where nothing is."""
     if status == HUNG:
         return "no end in time"
     if status not in STATUSES:
@@ -143,7 +143,7 @@ def fault_of(call: Call, status: int, out: str, err: str) -> str | None:
 
 
 def quiet_environment(folder: Path) -> dict[str, str]:
-    """Variables with which commands neither find a Java that works nor the user's tokens.
+    """Return variables with which commands neither find a Java that works nor the user's tokens.
 
     A Java that ends at once lets commands get as far as TorchServe's start, and report that it failed.
     """

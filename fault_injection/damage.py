@@ -22,7 +22,7 @@ MOST_BYTES = 4_000_000
 def damage(path: Path, random: Random) -> None:
     """Damage one file, or one file of a folder, in place."""
     if path.is_dir():
-        files = sorted(each for each in path.rglob("*") if each.is_file())
+        files = sorted(file for file in path.rglob("*") if file.is_file())
         if not files or random.random() < 0.05:
             shutil.rmtree(path)
             path.mkdir()
@@ -90,9 +90,9 @@ def _lines(path: Path, random: Random) -> None:
         lambda: [*lines[:at], f'"{line}', *lines[at + 1 :]],
         lambda: [*lines[:at], f"{line},{random.choice(NASTY_TEXTS)}", *lines[at + 1 :]],
         lambda: [*lines[:other], line, *lines[other + 1 :]],
-        lambda: [each.replace(",", random.choice((";", "\t", "|"))) for each in lines],
-        lambda: [f"{each}," for each in lines],
-        lambda: [f"{head},{head}", *(f"{each},{each}" for each in lines[1:] if each)],
+        lambda: [row.replace(",", random.choice((";", "\t", "|"))) for row in lines],
+        lambda: [f"{row}," for row in lines],
+        lambda: [f"{head},{head}", *(f"{row},{row}" for row in lines[1:] if row)],
         lambda: [lines[0], *reversed(lines[1:])],
     )
     path.write_text("\n".join(random.choice(changes)()), "utf-8")
@@ -161,13 +161,13 @@ def _toml(path: Path, random: Random) -> None:
 
 
 def _zip(path: Path, random: Random) -> None:
-    """One member goes, changes, or comes twice."""
+    """Delete, change or repeat one member."""
     with ZipFile(path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     plain = [name for name in members if not name.endswith("/")]
     name = random.choice(plain)
     if random.random() < 0.6:  # not one of the many modules, but what is read
-        name = random.choice([each for each in plain if not each.endswith(".py")])
+        name = random.choice([member for member in plain if not member.endswith(".py")])
     chance = random.random()
     if chance < 0.2:
         del members[name]
@@ -180,8 +180,8 @@ def _zip(path: Path, random: Random) -> None:
         members[name] = part.read_bytes() if part.is_file() else b""
         part.unlink(missing_ok=True)
     with ZipFile(path, "w") as archive:
-        for each, content in members.items():
-            archive.writestr(each, content)
+        for member, content in members.items():
+            archive.writestr(member, content)
 
 
 def _npz(path: Path, random: Random) -> None:
@@ -213,7 +213,7 @@ def _parquet(path: Path, random: Random) -> None:
     changes: tuple[Callable[[], pa.Table], ...] = (
         lambda: table.drop([name]),
         lambda: table.slice(0, 0),
-        lambda: table.rename_columns([f"{each}_" if each == name else each for each in table.column_names]),
+        lambda: table.rename_columns([f"{column}_" if column == name else column for column in table.column_names]),
         lambda: table.set_column(at, name, pa.array(["x"] * len(table))),
         lambda: table.set_column(at, name, pa.nulls(len(table), table.schema.field(name).type)),
         lambda: table.set_column(at, name, pa.array([-1] * len(table))),
@@ -237,10 +237,10 @@ def _sqlite(path: Path, random: Random) -> None:
     elif chance < 0.4:
         database.execute(f'alter table "{table}" rename column "{random.choice(columns)}" to other')
     else:
-        for each in random.sample(tables, min(3, len(tables))):
-            columns = [row[1] for row in database.execute(f'pragma table_info("{each}")')]
+        for table in random.sample(tables, min(3, len(tables))):
+            columns = [row[1] for row in database.execute(f'pragma table_info("{table}")')]
             value = random.choice((None, "", "x", -1, 10**18, 1.5, b"\0", "{}", "[]", "NaN"))
-            database.execute(f'update or ignore "{each}" set "{random.choice(columns)}" = ?', (value,))
+            database.execute(f'update or ignore "{table}" set "{random.choice(columns)}" = ?', (value,))
     database.commit()
     database.close()
 
@@ -259,7 +259,7 @@ _KINDS: dict[str, list[Callable[[Path, Random], None]]] = {
 
 
 def odd_path(folder: Path, random: Random) -> Path:
-    """A path at which there is no ordinary file."""
+    """Return a path at which there is no ordinary file."""
     loop, folder_there = folder / "loop.csv", folder / "a folder.mar"
     if not loop.is_symlink():
         loop.symlink_to(loop)

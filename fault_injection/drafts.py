@@ -39,7 +39,7 @@ class Draft:
 
 
 def encoded(draft: Draft, model: str, host: str, token: str | None, request_id: str = "") -> bytes:
-    """The bytes of a request."""
+    """Return the bytes of a request."""
     if draft.raw:
         return draft.raw.replace(b"{model}", model.encode()).replace(b"{token}", (token or "").encode())
     path = draft.path or f"/{'explanations' if draft.explains else 'predictions'}/{model}".encode()
@@ -55,7 +55,7 @@ def encoded(draft: Draft, model: str, host: str, token: str | None, request_id: 
 
 
 def good(subject: Subject, random: Random) -> Draft:
-    """A good request, in one of the forms of its body and of its answer."""
+    """Return a good request, in one of the forms of its body and of its response."""
     sample = random.choice(subject.samples)
     accept = random.choice((b"application/octet-stream", b"application/octet-stream", b"application/json", b"*/*"))
     headers: Headers = ((b"Content-Type", sample.content_type.encode()), (b"Accept", accept))

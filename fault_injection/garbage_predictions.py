@@ -23,7 +23,7 @@ _ODD = (_NAN, _INF, -_INF, -0.01, 1.0001, 2.0, -1e30, 1e300)
 
 
 def garbage_outputs(random: Random) -> dict[str, float]:
-    """Outputs that are no probabilities of buy, sell and hold."""
+    """Return outputs that are no probabilities of buy, sell and hold."""
     chance, name = random.random(), random.choice(tuple(_GOOD))
     if chance < 0.4:
         return {**_GOOD, name: random.choice(_ODD)}
@@ -78,7 +78,9 @@ def count_orders(outputs: list[dict[str, float]]) -> int:
             for number, each in enumerate(outputs)
         ]
         data_type = prediction_type(instrument.id)
-        engine.add_data([CustomData(data_type, each) for each in predictions], client_id=ClientId("TORCHSERVE"))
+        engine.add_data(
+            [CustomData(data_type, prediction) for prediction in predictions], client_id=ClientId("TORCHSERVE")
+        )
         engine.run()
         return len(engine.cache.orders())
     finally:
@@ -86,7 +88,13 @@ def count_orders(outputs: list[dict[str, float]]) -> int:
 
 
 def attack_strategy(seed: int, count: int) -> int:
-    """Orders on ``count`` predictions of garbage; RuntimeError where the strategy does not trade on good ones."""
+    """Return the number of orders on ``count`` garbage predictions.
+
+    Raises
+    ------
+    RuntimeError
+        The strategy does not trade on good predictions.
+    """
     if not count_orders([_GOOD] * 3):
         raise RuntimeError("expected an order on a good prediction, got none: the attack shows nothing")
     random = Random(f"predictions {seed}")
@@ -94,7 +102,7 @@ def attack_strategy(seed: int, count: int) -> int:
 
 
 def _market(predictions: int) -> Trades:
-    """A trade each 10 ms, a second longer than the predictions."""
+    """Return a trade every 10 ms, for a second longer than the predictions."""
     number = predictions + 100
     ts = _START + np.arange(number, dtype=np.int64) * 10 * _MS
     return Trades(

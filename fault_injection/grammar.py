@@ -18,7 +18,7 @@ from nautilus_torchserve.wire.headers import EXPLAIN_OUTPUT
 
 
 def _explanations(subject: Subject, random: Random) -> Draft:
-    """Explanations, of a few rows or far too many, good and malformed."""
+    """Return explanations, of a few rows or far too many, good and malformed."""
     chance = random.random()
     if chance < 0.5:
         draft = replace(good(subject, random), sample=None)
@@ -28,20 +28,20 @@ def _explanations(subject: Subject, random: Random) -> Draft:
         draft = random.choice((odd_bodies.json_values, odd_bodies.oip, odd_bodies.binary))(subject, random)
     else:
         draft = Draft(JSON_TYPE, json.dumps([odd_bodies.row_of(subject)] * random.choice((100, 1000, 10_000))).encode())
-    headers = tuple(each for each in draft.headers if each[0] != b"Accept")
+    headers = tuple(header for header in draft.headers if header[0] != b"Accept")
     if random.random() < 0.5:
         headers += ((EXPLAIN_OUTPUT.encode(), random.choice((b"buy", b"nothing", b"\xff", b"a" * 5000, b""))),)
     return replace(draft, headers=headers, explains=True)
 
 
 def _described(subject: Subject, random: Random) -> Draft:
-    """The header by which clients ask what a model is, with and without bodies."""
+    """Return a request for a model's description, with or without a body."""
     value = random.choice((b"True", b"True", b"true", b"1", b""))
     return Draft(((b"describe", value),), random.choice((b"", b"x")), method=random.choice((b"GET", b"POST")))
 
 
 def _mutated(subject: Subject, random: Random) -> Draft:
-    """A good request, some of whose body's or head's bytes were changed."""
+    """Return a good request, some of whose body's or head's bytes were changed."""
     draft = replace(good(subject, random), sample=None)
     if random.random() < 0.6:
         return replace(draft, body=mutated(draft.body[:2000], random))
@@ -53,18 +53,18 @@ def _mutated(subject: Subject, random: Random) -> Draft:
 
 
 def _broken_off(subject: Subject, random: Random) -> Draft:
-    """A request that is not sent to its end, or whose answer is not waited for."""
+    """Return a request that is not sent to its end, or whose answer is not waited for."""
     draft = replace(good(subject, random), sample=None, framing=True)
     return replace(draft, delivery=random.choice(("half", "abort", "abort")))
 
 
 def _in_pieces(subject: Subject, random: Random) -> Draft:
-    """A good request that comes in pieces; its answer counts like any other."""
+    """Return a good request that comes in pieces; its answer counts like any other."""
     return replace(good(subject, random), delivery="pieces")
 
 
 def _pipelined(subject: Subject, random: Random) -> Draft:
-    """Two good requests at once on one connection."""
+    """Return two good requests at once on one connection."""
     return replace(good(subject, random), delivery="twice", sample=None, framing=True)
 
 
@@ -101,7 +101,7 @@ GOOD_SHARE = 0.5
 
 
 def make_case(subject: Subject, seed: int, index: int) -> tuple[str, Draft, bool]:
-    """Kind, request, and whether it goes to the batched registration, of one index of a seed."""
+    """Return kind, request, and whether it goes to the batched registration, of one index of a seed."""
     random = Random(seed << 32 | index)
     batched = random.random() < 0.7
     if random.random() < GOOD_SHARE:

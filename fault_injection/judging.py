@@ -26,18 +26,18 @@ _LONGEST_ERROR = 1000
 def judge(
     draft: Draft, response: Response, subject: Subject, request_id: str, sent: bytes = b""
 ) -> list[tuple[str, str]]:
-    """Counts that an answer belongs to beside its status, with what was seen."""
-    found = []
+    """Return the counts that a response belongs to beside its status, with what was seen."""
+    counts = []
     if draft.sample is not None:
-        found += _judge_good(draft, response, subject, request_id)
+        counts += _judge_good(draft, response, subject, request_id)
     elif response.status >= 500 and not _is_late(response):
-        found.append((FRONT_ERROR if _is_front(response) else SERVER_ERROR, shown(response)))
+        counts.append((FRONT_ERROR if _is_front(response) else SERVER_ERROR, shown(response)))
     leak = _LEAK.search(response.body) if response.status != 200 else None
-    if leak is not None and leak.group() not in sent:  # what the request says may be quoted
-        found.append((FRONT_LEAKS if _is_front(response) else LEAKS, f"{leak.group()[:80]!r} in {shown(response)}"))
+    if leak is not None and leak.group() not in sent:  # the request may be quoted
+        counts.append((FRONT_LEAKS if _is_front(response) else LEAKS, f"{leak.group()[:80]!r} in {shown(response)}"))
     if response.status != 200 and len(response.body) > _LONGEST_ERROR and not _is_front(response):
-        found.append((LONG_ERROR, f"{len(response.body)} bytes: {shown(response)}"))
-    return found
+        counts.append((LONG_ERROR, f"{len(response.body)} bytes: {shown(response)}"))
+    return counts
 
 
 def _judge_good(draft: Draft, response: Response, subject: Subject, request_id: str) -> list[tuple[str, str]]:
@@ -54,7 +54,7 @@ def _judge_good(draft: Draft, response: Response, subject: Subject, request_id: 
 
 
 def shown(response: Response) -> str:
-    """An answer in one short line."""
+    """Return a response as one short line."""
     return f"{response.status} {' '.join(response.body[:200].decode(errors='replace').split())}"
 
 
@@ -69,5 +69,5 @@ _OF_WORKER = re.compile(
 
 
 def _is_front(response: Response) -> bool:
-    """Whether TorchServe's front made the answer by itself, without asking a worker."""
+    """Return whether TorchServe's front end made the response by itself, without a worker."""
     return _OF_FRONT.search(response.body) is not None and _OF_WORKER.search(response.body) is None

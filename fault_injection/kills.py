@@ -84,7 +84,7 @@ class Scene:
         return not status
 
     def wait_for_answer(self, since: float, server: TorchServe | None = None) -> None:
-        """Ask until there is an answer, as a client does that was asking before; it must be the right one."""
+        """Send requests until there is a response, as an earlier client does; it must be the right one."""
         deadline, why = time.monotonic() + _RECOVERS_WITHIN_S, ""
         while time.monotonic() < deadline:
             try:
@@ -101,7 +101,7 @@ class Scene:
         self.fail(LOST, why)
 
     def client(self, server: TorchServe | None = None) -> InferenceClient:
-        """A client of the server, or of another one."""
+        """Return a client of the server, or of another one."""
         target = server or self.server
         return connect(target.inference_url, MODEL, token=target.token, timeout_s=5.0)
 
@@ -171,7 +171,7 @@ def attack_by_kills(
 
 
 def _kill_worker(scene: Scene, random: Random) -> None:
-    """Under load, or idle."""
+    """Kill a worker, under load or idle."""
     workers = [worker["pid"] for worker in scene.server.management().describe(MODEL)[0]["workers"]]
     if random.random() < 0.5:
         with scene.client() as client, suppress(RequestError):
@@ -184,7 +184,7 @@ def _kill_worker(scene: Scene, random: Random) -> None:
 
 
 def _kill_java(scene: Scene, random: Random) -> None:
-    """Its workers have to end by themselves; a restart brings back what was served."""
+    """Kill Java: its workers must end by themselves, and a restart must bring back what was served."""
     versions = set(scene.server.management().versions(MODEL))
     default = scene.server.management().default_version(MODEL)
     workers = psutil.Process(scene.server.pid).children(recursive=True)
@@ -203,13 +203,13 @@ def _kill_java(scene: Scene, random: Random) -> None:
 
 def _restart(scene: Scene) -> None:
     scene.command(f"serve restart --home {scene.home}")
-    found = find_server(scene.home)
-    if found is not None:
-        scene.server = found
+    server = find_server(scene.home)
+    if server is not None:
+        scene.server = server
 
 
 def _kill_rollout(scene: Scene, random: Random) -> None:
-    """At a random moment of a registration, a rollback or a removal; then a repair."""
+    """Kill a registration, a rollback or a removal at a random moment; then repair."""
     manager = scene.server.management()
     default = manager.default_version(MODEL)
     others = sorted(set(manager.versions(MODEL)) - {default})
@@ -236,7 +236,7 @@ def _kill_rollout(scene: Scene, random: Random) -> None:
 
 
 def _kill_live_run(scene: Scene, random: Random) -> None:
-    """Its audit log can be read, and the next run trades."""
+    """Kill a live run: its audit log must be readable, and the next run must trade."""
     kill = random.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGTERM))
     began = time.monotonic()
     scene.command(f"live {scene.folder}/live.toml --json", random.uniform(0.0, _LIVE_S), kill)
@@ -247,7 +247,7 @@ def _kill_live_run(scene: Scene, random: Random) -> None:
 
 
 def _kill_start(scene: Scene, random: Random) -> None:
-    """Of another server in a home of its own; the next start works, and nothing is left when it is stopped."""
+    """Kill the start of another server: the next start must work, and nothing be left when it is stopped."""
     home = scene.folder / f"h{scene.index}"
     kill = random.choice((signal.SIGKILL, signal.SIGTERM, signal.SIGTERM, signal.SIGINT))
     start = f"serve start tick=tick.mar --model-store {scene.folder}/store --home {home} --free-ports"
@@ -257,18 +257,18 @@ def _kill_start(scene: Scene, random: Random) -> None:
         _expect_gone(scene, home, "after a start that a signal ended")
     if find_server(home) is None:
         scene.command(start)
-    found = find_server(home)
-    if found is None:
+    server = find_server(home)
+    if server is None:
         scene.fail(LOST, "no server after a second start")
     else:
-        scene.wait_for_answer(began, found)
+        scene.wait_for_answer(began, server)
         scene.command(f"serve stop --home {home}")
     _expect_gone(scene, home, "after a stop")
     shutil.rmtree(home, ignore_errors=True)
 
 
 def _expect_gone(scene: Scene, home: Path, when: str) -> None:
-    """No process of a home may be left; one whose start was ended completely may be serving."""
+    """Check that no process of a home is left; one whose start was completed may be serving."""
     deadline = time.monotonic() + _GONE_WITHIN_S
     while (left := _of_home(home)) and time.monotonic() < deadline and find_server(home) is None:
         time.sleep(0.1)
@@ -280,7 +280,7 @@ def _expect_gone(scene: Scene, home: Path, when: str) -> None:
 
 
 def _of_home(home: Path) -> list[psutil.Process]:
-    found = []
+    processes = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             if (
@@ -288,8 +288,8 @@ def _of_home(home: Path) -> list[psutil.Process]:
                 and process.status() != psutil.STATUS_ZOMBIE
                 and (any(f"{home}/" in part for part in process.cmdline()) or process.cwd() == f"{home}")
             ):
-                found.append(process)
-    return found
+                processes.append(process)
+    return processes
 
 
 KILLS: dict[str, tuple[float, Callable[[Scene, Random], None]]] = {

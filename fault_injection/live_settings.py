@@ -1,4 +1,4 @@
-"""The settings of a short live run on simulated trades, which asks an archive in its own process."""
+"""The settings of a short live run on simulated trades, with an archive in its own process."""
 
 from pathlib import Path
 

@@ -24,7 +24,7 @@ def json_draft(value: Any, refused: bool = False) -> Draft:
 
 
 def json_text(subject: Subject, random: Random) -> Draft:
-    """Bytes that are no JSON, or hardly."""
+    """Return bytes that are no JSON, or hardly."""
     row = json.dumps([row_of(subject)]).encode()
     texts: tuple[bytes, ...] = (
         b"",
@@ -71,7 +71,7 @@ def json_text(subject: Subject, random: Random) -> Draft:
 
 
 def json_values(subject: Subject, random: Random) -> Draft:
-    """JSON of mixed types, odd numbers and odd objects."""
+    """Return JSON of mixed types, odd numbers and odd objects."""
     row, odd = row_of(subject), random.choice(NASTY_VALUES)
     values: tuple[Any, ...] = (
         odd,
@@ -106,7 +106,7 @@ def json_values(subject: Subject, random: Random) -> Draft:
 
 
 def surrogates(subject: Subject, random: Random) -> Draft:
-    """Lone surrogates and other texts wherever a text may be."""
+    """Return lone surrogates and other texts wherever a text may be."""
     text = random.choice(("\ud800", "\udfff\ud800", "a\ud800", "\0", "\U0010ffff", *NASTY_TEXTS))
     tensor = {"name": "a", "shape": [1, *subject.row_shape], "datatype": "FP32", "data": [0.5] * 4}
     body: Any = {"id": "x", "inputs": [tensor]}
@@ -125,7 +125,7 @@ def surrogates(subject: Subject, random: Random) -> Draft:
 
 
 def oip(subject: Subject, random: Random) -> Draft:
-    """The Open Inference Protocol with one node damaged."""
+    """Return a body of the Open Inference Protocol with one node damaged."""
     size = random.choice((1, 2))
     data: list[Any] = [0.5] * size
     for step in subject.row_shape:
@@ -143,7 +143,7 @@ def oip(subject: Subject, random: Random) -> Draft:
 
 
 def bomb(subject: Subject, random: Random) -> Draft:
-    """Small bodies of which much is made: long texts among short ones, many keys, wide and deep lists."""
+    """Return small bodies of which much is made: long texts among short ones, many keys, wide and deep lists."""
     count = random.choice((50, 500, 2000))
     length = random.choice((1000, 20_000, 100_000))
     values: tuple[Callable[[], Any], ...] = (
@@ -164,7 +164,7 @@ def bomb(subject: Subject, random: Random) -> Draft:
 
 
 def binary(subject: Subject, random: Random) -> Draft:
-    """float32 of odd lengths and values."""
+    """Return a binary body of float32 of odd lengths and values."""
     width = 4
     for size in subject.row_shape:
         width *= size
@@ -176,7 +176,7 @@ def binary(subject: Subject, random: Random) -> Draft:
 
 
 def multipart(subject: Subject, random: Random) -> Draft:
-    """Multipart bodies: parts named like headers, broken boundaries, many parts."""
+    """Return multipart bodies: parts named like headers, broken boundaries, many parts."""
     boundary = random.choice((b"b", b"b" * 70, b"'b'", b"", b"b=b", b"\xff", b"--"))
     names = (
         b"body",
@@ -218,7 +218,7 @@ def multipart(subject: Subject, random: Random) -> Draft:
 
 
 def forms(subject: Subject, random: Random) -> Draft:
-    """URL-encoded forms."""
+    """Return URL-encoded forms."""
     bodies = (
         b"body=%5B%5B1%2C2%2C3%2C4%5D%5D",
         b"a&" * random.choice((10, 1000, 5000)),
@@ -244,7 +244,7 @@ def forms(subject: Subject, random: Random) -> Draft:
 
 
 def encodings(subject: Subject, random: Random) -> Draft:
-    """Bodies that say they are compressed, and are, or are not, or are much when they are unpacked."""
+    """Return bodies that claim to be compressed, and are, or are not, or are much when they are unpacked."""
     body = json.dumps([row_of(subject)]).encode()
     packed = random.choice(
         (
@@ -260,7 +260,7 @@ def encodings(subject: Subject, random: Random) -> Draft:
 
 
 def large_answer(subject: Subject, random: Random) -> Draft:
-    """Rows within ``max_request_size`` whose answer as JSON may be beyond ``max_response_size``."""
+    """Return a body of rows within ``max_request_size`` whose answer as JSON may be beyond ``max_response_size``."""
     width = 4
     for size in subject.row_shape:
         width *= size

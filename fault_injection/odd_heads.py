@@ -11,7 +11,7 @@ from nautilus_torchserve.wire.headers import CLIENT_REQUEST_ID, DEADLINE_NS, EXP
 
 
 def content_type(subject: Subject, random: Random) -> Draft:
-    """Content types that are none, or another's."""
+    """Return invalid content types, or those of another body."""
     types = (
         b"text/plain",
         b"application/json;;;",
@@ -125,7 +125,7 @@ _HEADER_VALUES = (
 
 
 def odd_headers(subject: Subject, random: Random) -> Draft:
-    """A good body with headers that are odd, many, or named like what the server keeps there."""
+    """Return a good body with headers that are odd, many, or named like what the server keeps there."""
     draft = good(subject, random)
     extra: Headers = tuple(
         (random.choice(_HEADER_NAMES), random.choice(_HEADER_VALUES)) for _ in range(random.choice((1, 1, 1, 2, 3)))
@@ -139,7 +139,7 @@ def odd_headers(subject: Subject, random: Random) -> Draft:
 
 
 def deadlines(subject: Subject, random: Random) -> Draft:
-    """Deadlines that have passed, or are none."""
+    """Return a good body with a deadline that has passed, or is none."""
     late = (
         b"0",
         b"1",
@@ -168,7 +168,7 @@ def not_accepted(subject: Subject, random: Random) -> Draft:
 
 
 def paths(subject: Subject, random: Random) -> Draft:
-    """Models, versions, routes and query strings that there are not."""
+    """Return a request to a model, version, route or query string that does not exist."""
     model = subject.model.encode()
     paths = (
         b"/predictions/nothing",
@@ -230,7 +230,7 @@ def tokens(subject: Subject, random: Random) -> Draft:
 
 
 def framing(subject: Subject, random: Random) -> Draft:
-    """Lengths, chunks and lines that HTTP does not allow."""
+    """Return a request with lengths, chunks or lines that HTTP does not allow."""
     body = json.dumps([row_of(subject)]).encode()
     chunk = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
     lengths = (b"-1", b"abc", b"1, 1", b"99999999999999999999", b"0x10", b"%d" % (len(body) - 2), b" 5", b"5 5", b"+5")
@@ -268,7 +268,7 @@ def framing(subject: Subject, random: Random) -> Draft:
 
 
 def too_large(subject: Subject, random: Random) -> Draft:
-    """Beyond ``max_request_size``, or declared so."""
+    """Return a body beyond ``max_request_size``, or one declared so."""
     if random.random() < 0.8:
         return Draft(
             BINARY_TYPE,

@@ -58,7 +58,7 @@ class RawConnection:
             raise NoAnswer(f"while sending: {error}") from None
 
     def read(self, without_body: bool = False) -> Response:
-        """The next whole answer; ``without_body`` for one to HEAD."""
+        """Read the next whole response; ``without_body`` for one to HEAD."""
         while True:
             response = self._read(without_body)
             if response.status != 100:  # Continue: the answer itself comes later

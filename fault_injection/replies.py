@@ -67,7 +67,7 @@ def _correct(correct: CorrectResponse, random: Random) -> Iterator[Piece]:
 
 
 def _values(correct: CorrectResponse, random: Random) -> Iterator[Piece]:
-    """Numbers that are no probabilities."""
+    """Yield a response of numbers that are no probabilities."""
     table = correct.table.copy()
     odd = random.choice((float("nan"), float("inf"), -float("inf"), -0.01, 1.01, 2.0, -1e30, 3e38, 1e-30))
     chance = random.random()
@@ -83,7 +83,7 @@ def _values(correct: CorrectResponse, random: Random) -> Iterator[Piece]:
 
 
 def _length(correct: CorrectResponse, random: Random) -> Iterator[Piece]:
-    """Another number of bytes than the rows need."""
+    """Yield another number of bytes than the rows need."""
     body = correct.table.tobytes()
     yield from whole(
         correct, random.choice((b"", body[:-1], body[:-4], body + b"\0" * 4, body * 2, body[:3], body + body[:12]))
@@ -91,7 +91,7 @@ def _length(correct: CorrectResponse, random: Random) -> Iterator[Piece]:
 
 
 def _content_type(correct: CorrectResponse, random: Random) -> Iterator[Piece]:
-    """As many bytes as the rows need, of another content type."""
+    """Yield as many bytes as the rows need, of another content type."""
     size = correct.table.nbytes
     kind = random.choice(
         ("text/html", "application/json", "text/plain; charset=utf-8", "", None, "image/png", "\udcff")
@@ -101,14 +101,14 @@ def _content_type(correct: CorrectResponse, random: Random) -> Iterator[Piece]:
 
 
 def _headers(correct: CorrectResponse, random: Random) -> Iterator[Piece]:
-    """A correct body under headers that lack, repeat or spoil something."""
+    """Yield a correct body under headers that lack, repeat or spoil something."""
     name = random.choice((MODEL_VERSION, ARCHIVE_DIGEST, FEATURE_SCHEMA, CLIENT_REQUEST_ID))
     value = random.choice((None, "", " ", "\udcff\udcfe", "a" * 20_000, "\x01", *NASTY_TEXTS[:12], "another-request"))
     yield from whole(correct, correct.table.tobytes(), changes={name: value})
 
 
 def _status(correct: CorrectResponse, random: Random) -> Iterator[Piece]:
-    """Another status over a correct body."""
+    """Yield another status over a correct body."""
     status = random.choice(
         (
             "201 Created",
@@ -180,7 +180,7 @@ _ERROR_BODIES: tuple[Any, ...] = (
 
 
 def _error_body(correct: CorrectResponse, random: Random) -> Iterator[Piece]:
-    """An error's status with a body of any kind."""
+    """Yield an error's status with a body of any kind."""
     status = random.choice(("400 x", "404 x", "409 x", "413 x", "422 x", "500 x", "502 x", "503 x", "504 x", "599 x"))
     value = random.choice((*_ERROR_BODIES, *NASTY_VALUES))
     bodies = (
@@ -199,7 +199,7 @@ def _error_body(correct: CorrectResponse, random: Random) -> Iterator[Piece]:
 
 
 def _huge(correct: CorrectResponse, random: Random) -> Iterator[Piece]:
-    """More than anybody would want to read."""
+    """Yield a response of excessive size."""
     way = random.randrange(5)
     if way == 0:  # an error text
         yield correct.head(_HUGE, random.choice(("500 x", "400 x")), {"content-type": "text/plain"})
@@ -220,7 +220,7 @@ def _huge(correct: CorrectResponse, random: Random) -> Iterator[Piece]:
 
 
 def _framing(correct: CorrectResponse, random: Random) -> Iterator[Piece]:
-    """Lengths and chunks that lie."""
+    """Yield a response whose lengths or chunks are wrong."""
     body = correct.table.tobytes()
     length = random.choice(("-1", "x", str(len(body) + 12), str(10**15), "9" * 30, "1,1", None))
     chunked = random.choice((None, "chunked", "gzip, chunked", "identity"))
@@ -231,7 +231,7 @@ def _framing(correct: CorrectResponse, random: Random) -> Iterator[Piece]:
 
 
 def _second_response(correct: CorrectResponse, random: Random) -> Iterator[Piece]:
-    """A correct response, and after it another to no request."""
+    """Yield a correct response, and after it another to no request."""
     yield correct.encode()
     yield random.choice((0.0, 0.002))
     other = np.roll(correct.table, 1, axis=1)
@@ -240,20 +240,20 @@ def _second_response(correct: CorrectResponse, random: Random) -> Iterator[Piece
 
 
 def _stale(correct: CorrectResponse, random: Random) -> Iterator[Piece]:
-    """A whole response to the request before this one."""
+    """Yield a whole response to the request before this one."""
     other = np.roll(correct.table, 1, axis=1)
     headers = {CLIENT_REQUEST_ID: random.choice((None, "of-another-request"))}
     yield correct.head(other.nbytes, changes=headers) + other.tobytes()
 
 
 def _late(correct: CorrectResponse, random: Random) -> Iterator[Piece]:
-    """A correct response that comes when the client has given up, for the next request to find."""
+    """Yield a correct response that comes when the client has given up, for the next request to find."""
     yield 0.35
     yield correct.encode()
 
 
 def _drip(correct: CorrectResponse, random: Random) -> Iterator[Piece]:
-    """A correct response byte by byte."""
+    """Yield a correct response byte by byte."""
     for at, byte in enumerate(correct.encode()):
         yield bytes([byte])
         if at % 8 == 0:
@@ -261,14 +261,14 @@ def _drip(correct: CorrectResponse, random: Random) -> Iterator[Piece]:
 
 
 def _reset(correct: CorrectResponse, random: Random) -> Iterator[Piece]:
-    """A connection that ends within the response, or before it."""
+    """End the connection within the response, or before it."""
     response = correct.encode()
     yield response[: random.randrange(len(response) + 1)]
     yield End.RESET
 
 
 def _garbage(correct: CorrectResponse, random: Random) -> Iterator[Piece]:
-    """Another protocol."""
+    """Yield bytes of another protocol."""
     yield random.choice(
         (
             b"",
@@ -291,14 +291,14 @@ def _garbage(correct: CorrectResponse, random: Random) -> Iterator[Piece]:
 
 
 def _compressed(correct: CorrectResponse, random: Random) -> Iterator[Piece]:
-    """A response that claims to be compressed, and is, or is not."""
+    """Yield a response that claims to be compressed, and is, or is not."""
     body = correct.table.tobytes()
     packed = random.choice((gzip.compress(body, mtime=0), body, _BOMB, b"\x1f\x8b\x08" + body))
     yield from whole(correct, packed, changes={"content-encoding": random.choice(("gzip", "deflate", "br", "x"))})
 
 
 def _mutated_head(correct: CorrectResponse, random: Random) -> Iterator[Piece]:
-    """A correct response, some of whose head's bytes are changed."""
+    """Yield a correct response, some of whose head's bytes are changed."""
     body = correct.table.tobytes()
     yield mutated(correct.head(len(body))[:-4], random, most=2) + b"\r\n\r\n" + body
     if random.random() < 0.5:

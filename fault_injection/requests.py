@@ -83,10 +83,10 @@ def attack_requests(server: TorchServe, subject: Subject, plan: Plan) -> Finding
     end = time.time() + plan.time_limit_s
     began = time.monotonic()
     for number in range(PROCESSES):
-        pipe, says = context.Pipe(duplex=False)
-        process = context.Process(target=_attack, args=(subject, plan, target, number, end, says), daemon=True)
+        pipe, sender = context.Pipe(duplex=False)
+        process = context.Process(target=_attack, args=(subject, plan, target, number, end, sender), daemon=True)
         process.start()
-        says.close()
+        sender.close()
         started.append(process)
         pipes.append(pipe)
     with _Workers(server.pid) as watch:
@@ -104,7 +104,12 @@ def _received(pipe: Connection, process: Any) -> _Tally:
 
 
 def _attack(
-    subject: Subject, plan: Plan, target: tuple[tuple[str, int], str | None], number: int, end: float, says: Connection
+    subject: Subject,
+    plan: Plan,
+    target: tuple[tuple[str, int], str | None],
+    number: int,
+    end: float,
+    sender: Connection,
 ) -> None:
     """Send this process's share of the cases."""
     tally = _Tally()
@@ -115,7 +120,7 @@ def _attack(
         thread.start()
     for thread in threads:
         thread.join()
-    says.send(tally)
+    sender.send(tally)
 
 
 class _Cases:
@@ -169,7 +174,7 @@ def _case(subject: Subject, plan: Plan, index: int) -> tuple[str, Draft, bool]:
 def _exchange(
     connection: RawConnection, address: tuple[str, int], draft: Draft, data: bytes, subject: Subject, request_id: str
 ) -> tuple[Response | None, list[tuple[str, str]]]:
-    """Send one request as its draft says, read what comes back, and judge it."""
+    """Send one request of a draft, read what comes back, and judge it."""
     if draft.framing:
         return _exchange_once(address, draft, data, subject, request_id)
     try:
@@ -191,7 +196,7 @@ def _exchange(
 def _exchange_once(
     address: tuple[str, int], draft: Draft, data: bytes, subject: Subject, request_id: str
 ) -> tuple[Response | None, list[tuple[str, str]]]:
-    """The same on a connection of its own, for requests after which nothing can be read from it any more."""
+    """Exchange on a connection of its own, for requests after which nothing can be read from it any more."""
     connection = RawConnection(address, _FRAMING_TIMEOUT_S if draft.delivery == "whole" else _TIMEOUT_S)
     response, seen = None, []
     with suppress(NoAnswer):
@@ -251,7 +256,7 @@ def _findings(tallies: Sequence[_Tally], plan: Plan, workers: _Workers, took_s: 
     counts = sum((tally.counts for tally in tallies), Counter[str]())
     statuses = sum((tally.statuses for tally in tallies), Counter[int]())
     good_ms = np.array([seconds for tally in tallies for seconds in tally.good_s] or [0.0]) * 1000
-    malformed = [each for tally in tallies for each in tally.malformed]
+    malformed = [response for tally in tallies for response in tally.malformed]
     number = sum(counts.values())
     findings.counts = {
         "requests": number,

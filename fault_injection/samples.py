@@ -80,11 +80,11 @@ def _golden(archive: Path) -> Any:
 
 
 def _encode(inputs: Inputs, chosen: list[int], random: Random) -> tuple[str, bytes]:
-    """Content type and body of a request about some of the inputs, in one of the forms that the wire knows."""
+    """Return content type and body of a request about some of the inputs, in one of the forms that the wire knows."""
     if not isinstance(inputs, np.ndarray):
         picked = [inputs[at] for at in chosen]
-        windows = [each for each in picked if isinstance(each, NewsWindow)]
-        return JSON, encode_news(windows) if windows else encode_texts([str(each) for each in picked])
+        windows = [sample for sample in picked if isinstance(sample, NewsWindow)]
+        return JSON, encode_news(windows) if windows else encode_texts([str(sample) for sample in picked])
     rows = inputs[chosen]
     form = random.choice(("binary", "binary", "list", "instances", "inputs"))
     if form == "binary":
@@ -98,7 +98,7 @@ def _encode(inputs: Inputs, chosen: list[int], random: Random) -> tuple[str, byt
 
 
 def differs(sample: Sample, body: bytes, content_type: str, outputs: tuple[str, ...]) -> str | None:
-    """Say how an answer differs from the sample's, bit for bit; None where it does not."""
+    """Return how a response differs from the sample's, bit for bit; None where it does not."""
     if content_type.startswith(BINARY):
         return None if body == sample.table.tobytes() else f"{len(body)} bytes that are not the {sample.table.nbytes}"
     try:

@@ -55,7 +55,7 @@ def _must(script: str, *arguments: str) -> None:
 
 @contextmanager
 def own_server(archive: Path, folder: Path, batched: bool = False) -> Iterator[TorchServe]:
-    """A server of this archive as ``tick`` in an empty folder, and in batches as ``tick-many``; stopped at the end."""
+    """Serve this archive from an empty folder, as ``tick`` and in batches as ``tick-many``; stop at the end."""
     store = folder / "store"
     store.mkdir(parents=True)
     shutil.copyfile(archive, store / f"{MODEL}.mar")
@@ -80,7 +80,7 @@ def register_batched(server: TorchServe, archive: str) -> None:
 
 @contextmanager
 def running_server(home: Path, model: str) -> Iterator[tuple[TorchServe, Path, str]]:
-    """The server of a home, the archive of its model's default version, and the model's name in batches.
+    """Yield the server of a home, the archive of its model's default version, and the model's name in batches.
 
     The archive is registered a second time, in batches, unless a model has that name already, and unregistered at
     the end.

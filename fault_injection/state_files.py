@@ -124,7 +124,7 @@ class Template:
     def call(self, text: str, here: Path, fake_java: bool = False) -> tuple[Call, int, str, str]:
         """Make the call of a command."""
         script, *arguments = text.split()
-        filled = tuple(each.replace("{here}", f"{here}") for each in arguments)
+        filled = tuple(argument.replace("{here}", f"{here}") for argument in arguments)
         variables = (
             self.environment
             if fake_java
@@ -200,7 +200,7 @@ def _attack_one(
     template: Template, findings: Findings, statuses: Counter[int], seed: int, index: int, show: bool
 ) -> None:
     random = Random(f"{seed} {index}")
-    (kind,) = random.choices(tuple(STATE_FILES), [each.weight for each in STATE_FILES.values()])
+    (kind,) = random.choices(tuple(STATE_FILES), [state_file.weight for state_file in STATE_FILES.values()])
     state = STATE_FILES[kind]
     here = _prepare(template, state, kind)
     path = here / state.path
@@ -228,7 +228,7 @@ def _attack_one(
 
 
 def _prepare(template: Template, state: StateFile, kind: str) -> Path:
-    """The folder in which a case's commands run, with all files as they were: the server's own, or a dead one's."""
+    """Return the folder in which a case's commands run, all files restored: the server's own, or a dead one's."""
     if state.dead:  # a copy that names itself, and a process that there is not
         here = Path(mkdtemp(prefix="attack-state-"))
         _copy_state(template.backup, here)
@@ -293,7 +293,7 @@ def _spoil(path: Path, random: Random) -> None:
 
 
 def _check_server(template: Template, findings: Findings, kind: str, reproduce: str) -> None:
-    """The server must serve what it served before; a rollback that a command requested is taken back."""
+    """Check that the server serves what it served before; a rollback that a command requested is taken back."""
     _copy_state(template.backup, template.folder)
     manager = template.server.management()
     try:

@@ -50,7 +50,7 @@ class Findings:
         return not any(self.counts[name] for name in self.must_be_zero)
 
     def as_dict(self) -> dict[str, Any]:
-        """For ``--json``."""
+        """Return plain JSON types for ``--json``."""
         return {
             "part": self.part,
             "ok": self.ok,
@@ -61,7 +61,7 @@ class Findings:
 
 
 def as_table(parts: Sequence[Findings]) -> Table:
-    """All counts, one a row."""
+    """Return all counts, one a row."""
     table = Table("part", "count", "number", "must be zero")
     for part in parts:
         for number, (name, value) in enumerate(part.counts.items()):
@@ -74,7 +74,7 @@ def as_table(parts: Sequence[Findings]) -> Table:
 
 
 def describe_failures(findings: Findings) -> list[str]:
-    """Lines of text: how many failures of each kind there were, and some of each with the options that repeat them."""
+    """Return lines: the number of failures of each kind, and some of each with the options that repeat them."""
     kinds = Counter((failure.count, failure.kind) for failure in findings.failures)
     lines = [f"{findings.part}: {count} by {kind}: {number}" for (count, kind), number in kinds.most_common()]
     shown: Counter[tuple[str, str]] = Counter()

@@ -44,8 +44,8 @@ class Deployment:
         manager.register(f"tick-{version}.mar", model_name="tick", batch_size=1, max_batch_delay=1)
         manager.wait_ready("tick", version)
         manager.set_default("tick", version)
-        for each in manager.versions("tick").keys() - {version}:
-            manager.unregister("tick", each)
+        for other in manager.versions("tick").keys() - {version}:
+            manager.unregister("tick", other)
 
     def files(self) -> set[str]:
         """Return the names of the files in the model store, without the rollouts' journals."""

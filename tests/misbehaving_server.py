@@ -86,10 +86,10 @@ def altered(**changes: Any) -> Callable[[Request], Reply]:
     """A right answer, but for these fields of `Reply`."""
 
     def reply(request: Request) -> Reply:
-        given = Reply(probabilities(request.rows).tobytes())
+        reply = Reply(probabilities(request.rows).tobytes())
         for name, value in changes.items():
-            setattr(given, name, value(given.body) if callable(value) else value)
-        return given
+            setattr(reply, name, value(reply.body) if callable(value) else value)
+        return reply
 
     return reply
 

@@ -80,14 +80,14 @@ def write_sentiment_run(folder: Path, backbone: Path) -> Path:
 
 
 def _write(folder: Path, description: dict[str, Any], network: SentimentTransformer, tokenizer: Path) -> None:
-    """Written twice: the golden outputs are the handler's own, since text models have no other inference."""
+    """Write the run twice: the golden outputs are the handler's own, since text models have no other inference."""
     torch.set_num_threads(1)  # as in a worker; on a busy machine two threads of so small a network wait for each other
-    asked: dict[str, np.ndarray] = {"texts": np.array(TEXTS)}
-    write_run(folder, description, {}, network, {}, asked, tolerance=1e-4)
+    inputs: dict[str, np.ndarray] = {"texts": np.array(TEXTS)}
+    write_run(folder, description, {}, network, {}, inputs, tolerance=1e-4)
     shutil.copyfile(tokenizer, folder / TOKENIZER)
     model = TextNetwork(folder, CPU)
     golden = dict(zip(COLUMNS, model.compute(model.read(TEXTS)).T, strict=True))
-    write_run(folder, description, {}, network, golden, asked, tolerance=1e-4)
+    write_run(folder, description, {}, network, golden, inputs, tolerance=1e-4)
 
 
 def write_ensemble_run(folder: Path, price: Path, sentiment: Path, **pool: float) -> Path:
@@ -107,11 +107,11 @@ def write_ensemble_run(folder: Path, price: Path, sentiment: Path, **pool: float
         "torch": torch.__version__,
     }
     rows = model_files.read_golden(price).inputs["rows"][:3]
-    asked = {
+    inputs = {
         "rows": rows,
         "texts": np.array(TEXTS[:2]),
         "ages_s": np.array([0.0, 1800.0]),
         "counts": np.array([0, 2, 0]),
     }
-    write_run(folder, description, {}, None, {}, asked, tolerance=1e-4)
+    write_run(folder, description, {}, None, {}, inputs, tolerance=1e-4)
     return folder

@@ -40,8 +40,8 @@ class Proxy:
     def cut(self) -> None:
         """Stop listening and break all connections."""
         assert self._listener is not None
-        for each in (self._listener, *self._open):
-            _end(each)
+        for connection in (self._listener, *self._open):
+            _end(connection)
         self._open.clear()
 
     def hold(self) -> None:
@@ -72,8 +72,8 @@ class Proxy:
                 client.close()
                 continue
             self._open |= {client, server}
-            for each in ((client, server, False), (server, client, True)):
-                threading.Thread(target=self._relay, args=each, daemon=True).start()
+            for pipe in ((client, server, False), (server, client, True)):
+                threading.Thread(target=self._relay, args=pipe, daemon=True).start()
 
     def _relay(self, here: socket.socket, there: socket.socket, answers: bool) -> None:
         with suppress(OSError):
@@ -82,8 +82,8 @@ class Proxy:
                     self._flowing.wait()
                     time.sleep(self.delay_s)
                 there.sendall(data)
-        for each in (here, there):
-            _end(each)
+        for connection in (here, there):
+            _end(connection)
 
 
 def _end(connection: socket.socket) -> None:

@@ -78,7 +78,9 @@ def bench(
     write the service times for `backtest --latency-profile`.
     """
     if url is not None and profile is None:
-        raise typer.BadParameter("--record beside --url expected: only a recording uses a running server")
+        raise typer.BadParameter(
+            "expected --record beside --url, got --url alone: only a recording uses a running server"
+        )
     if url is None and archive is None and not run.is_dir():
         _raise_missing_run(run, "tick")
     if price_run is not None and not price_run.is_dir():

@@ -118,7 +118,7 @@ def tick_features(
     ts_event: NDArray[np.int64],
     window: int = WINDOW,
 ) -> NDArray[np.float32]:
-    """Vectorised form of :class:`TickFeatures`.
+    """Compute the features of all rows at once, as :class:`TickFeatures` does one by one.
 
     Parameters
     ----------

@@ -31,16 +31,16 @@ class DamagedState(UserError):
     path : Path
     what : str
         What was expected: ``the rollout journal of tick``.
-    found : str
-        What was found; only its first 200 characters are shown.
+    got : str
+        What was there instead; only its first 200 characters are shown.
     remedy : str
         What the user can do.
     """
 
-    def __init__(self, path: Path, what: str, found: str, remedy: str) -> None:
-        super().__init__(f"{path}: expected {what}, got {found[:_MAX_REASON]}: {remedy}")
+    def __init__(self, path: Path, what: str, got: str, remedy: str) -> None:
+        super().__init__(f"{path}: expected {what}, got {got[:_MAX_REASON]}: {remedy}")
         self.path = path
-        self.found = found[:_MAX_REASON]
+        self.got = got[:_MAX_REASON]
 
 
 def read_state(path: Path, kind: type[State], what: str, remedy: str) -> State:
@@ -65,14 +65,14 @@ def read_state(path: Path, kind: type[State], what: str, remedy: str) -> State:
     except FileNotFoundError:
         raise
     except OSError as error:
-        found = error.strerror or str(error)
+        got = error.strerror or str(error)
     except UnicodeDecodeError:
-        found = "text that is not UTF-8"
+        got = "text that is not UTF-8"
     except ValueError as error:
-        found = describe_mismatch(error)
+        got = describe_mismatch(error)
     except RecursionError:
-        found = "JSON that is nested too deeply"
-    raise DamagedState(path, what, found, remedy)
+        got = "JSON that is nested too deeply"
+    raise DamagedState(path, what, got, remedy)
 
 
 def write_state(path: Path, state: Any, mode: int = 0o644) -> None:

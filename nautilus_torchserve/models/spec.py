@@ -135,7 +135,9 @@ class ModelSpec:
         for network in self.networks:
             if network.name == name:
                 return network
-        raise InvalidArgument(f"expected a network of {', '.join(each.name for each in self.networks)}, got {name!r}")
+        raise InvalidArgument(
+            f"expected a network of {', '.join(network.name for network in self.networks)}, got {name!r}"
+        )
 
     @property
     def handler(self) -> str:

@@ -1,1 +1,1 @@
-"""What becomes of a trained run: an archive, a version, a rollout."""
+"""The way of a trained run into service: an archive, a version, a rollout."""

@@ -32,7 +32,7 @@ class AccountHistory:
     max_drawdown_share: float
     """Least value of that as a share of the highest so far; NaN where that was never positive."""
     calendar: TradingCalendar
-    """Which days `day_ends` and `day_equity` are of."""
+    """Calendar of the days of `day_ends` and `day_equity`."""
     day_ends: NDArray[np.int64]
     """End of each trading day, Unix ns [d]; the last one may be after the last event."""
     day_equity: NDArray[np.float64]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 CALIBRATION_BINS = 15
-"""As many as Guo et al. 2017 use for the expected calibration error."""
+"""Bins of a reliability diagram, as many as Guo et al. 2017 use for the expected calibration error."""
 _LEAST = 1e-12
 """Lower bound of probabilities before their logarithm is taken."""
 

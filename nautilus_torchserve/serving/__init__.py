@@ -1,1 +1,1 @@
-"""Both ports of TorchServe from outside: starting it, asking it for predictions, managing it."""
+"""Both ports of TorchServe from outside: starting it, requesting predictions, managing it."""

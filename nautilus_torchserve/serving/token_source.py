@@ -101,10 +101,10 @@ class TokenSource:
         except OSError:
             stamp = None  # `read_key` says why
         if stamp is None or stamp != self._stamp:
-            found = read_key(self.key_file, self._purpose)
-            if found != self._key:
-                self._schedule(found, is_new=self._key is not None)
-            self._key, self._stamp = found, stamp
+            key = read_key(self.key_file, self._purpose)
+            if key != self._key:
+                self._schedule(key, is_new=self._key is not None)
+            self._key, self._stamp = key, stamp
 
     def _schedule(self, key: Key, is_new: bool) -> None:
         if key.ends is None:
@@ -165,10 +165,10 @@ def with_token(token: Token, send: Callable[[str | None], Result], refusal: type
             if attempt == _MAX_ATTEMPTS:
                 raise
             try:
-                found = token.replace(used)
+                is_replaced = token.replace(used)
             except NoToken as reason:
                 raise refusal(f"{error}; no other token: {reason}") from error
-            if not found:
+            if not is_replaced:
                 raise
     raise AssertionError("unreachable")
 

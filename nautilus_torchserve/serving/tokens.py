@@ -75,9 +75,9 @@ def _read_entries(key_file: Path) -> dict[str, Any]:
         try:
             return read_state(key_file, dict[str, Any], "TorchServe's key file", "restart the server, or copy it again")
         except FileNotFoundError:
-            raise NoToken(f"{key_file}: expected TorchServe's key file, found none (is the server running?)") from None
+            raise NoToken(f"{key_file}: expected TorchServe's key file, got none (is the server running?)") from None
         except DamagedState as error:
-            if error.found not in _UNFINISHED or time.monotonic() > deadline:
+            if error.got not in _UNFINISHED or time.monotonic() > deadline:
                 raise NoToken(f"{error}") from None
         time.sleep(_RETRY_EVERY_S)
 

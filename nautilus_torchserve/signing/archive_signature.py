@@ -171,7 +171,7 @@ def read_digest(archive: Path) -> str:
 
 
 def read_identity(archive: Path) -> tuple[str, str]:
-    """Model and version by the manifest, whoever wrote it; raises `Untrusted` where that is no plain archive."""
+    """Return model and version by the manifest, whoever wrote it; raises `Untrusted` where that is no plain archive."""
     with _open(archive) as file:
         content = _read_content(archive, file, MOST_BYTES)
         return content.model, content.version
@@ -219,7 +219,7 @@ def _identity(archive: Path, manifest: bytes) -> tuple[str, str]:
 
 
 def _strict_json(archive: Path, name: str, data: bytes) -> dict[str, Any]:
-    """A JSON object that every parser reads alike: UTF-8, no key twice, no NaN."""
+    """Parse a JSON object that every parser reads alike: UTF-8, no key twice, no NaN."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len({key.lower() for key, _ in pairs}) != len(pairs):
@@ -240,7 +240,7 @@ def _strict_json(archive: Path, name: str, data: bytes) -> dict[str, Any]:
 
 
 def _digest(archive: Path, content: _Content, out: ZipFile | None) -> str:
-    """The content digest; what it is computed from is written to ``out`` meanwhile."""
+    """Return the content digest, and write what it is computed from to ``out``."""
 
     def pieces(member: Member) -> Iterable[bytes]:
         read = [content.manifest] if member.name == MANIFEST else read_member(content.file, member)
@@ -267,7 +267,7 @@ def _write(out: ZipFile, name: str, data: bytes) -> None:
 def _check_signature(
     archive: Path, signature: bytes | None, trust: Trust, accepted: Collection[str]
 ) -> tuple[str, str]:
-    """Who signed, and which digest; the archive itself may have another."""
+    """Return who signed, and which digest; the archive itself may have another."""
     if signature is None:
         _refuse(archive, "expected a signed archive, got an unsigned one")
     fields = _strict_json(archive, SIGNATURE, signature)

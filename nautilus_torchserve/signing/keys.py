@@ -50,7 +50,7 @@ class TrustedKey:
     """From then on it vouches for nothing new; None: never."""
 
     def has_expired(self) -> bool:
-        """Whether it has, by this machine's clock."""
+        """Return whether the key has expired, by this machine's clock."""
         return self.expires is not None and datetime.now(UTC) >= self.expires
 
 
@@ -91,7 +91,7 @@ def make_key(private: Path, public: Path, expires: datetime | None = None) -> st
 
 
 def load_private_key(where: str | Path) -> Ed25519PrivateKey:
-    """A private key from its file, or from an environment variable: ``env:ARCHIVE_SIGN_KEY``.
+    """Load a private key from its file, or from an environment variable: ``env:ARCHIVE_SIGN_KEY``.
 
     The variable holds the PEM text, or the Base64 of it where secrets must be of one line.
 
@@ -161,12 +161,12 @@ def parse_expiry(text: str) -> datetime:
 
 
 def key_id(key: Ed25519PublicKey) -> str:
-    """The first 16 hexadecimal digits of the SHA-256 of the raw public key."""
+    """Return the first 16 hexadecimal digits of the SHA-256 of the raw public key."""
     return hashlib.sha256(key.public_bytes(Encoding.Raw, PublicFormat.Raw)).hexdigest()[:16]
 
 
 def _split(where: str, data: bytes) -> tuple[bytes, datetime | None]:
-    """The PEM text of the only key in a file, and when it expires by a line before it."""
+    """Return the PEM text of the only key in a file, and when it expires by a line before it."""
     before, begin, pem = data.partition(_BEGIN)
     after = pem.partition(_END)[2].partition(b"\n")[2]
     if _BEGIN in pem or after.strip():
@@ -213,9 +213,11 @@ def _from_file(path: Path) -> bytes:
 
 def _check_outside_git(private: Path) -> None:
     folder = private.parent.resolve()
-    for each in (folder, *folder.parents):
-        if (each / ".git").exists():
-            raise BadKey(f"{private}: expected a place outside of git for the private key, got the work tree {each}")
+    for directory in (folder, *folder.parents):
+        if (directory / ".git").exists():
+            raise BadKey(
+                f"{private}: expected a place outside of git for the private key, got the work tree {directory}"
+            )
 
 
 def _create(path: Path, data: bytes, mode: int) -> None:

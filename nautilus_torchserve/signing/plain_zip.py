@@ -176,7 +176,7 @@ def _central_directory(file: BinaryIO, most_bytes: int) -> tuple[bytes, int, int
 
 
 def _end_64(file: BinaryIO, locator: int) -> tuple[int, tuple[int, int, int]]:
-    """ZIP64's end of the central directory: where it is, and the members, bytes and place of the directory."""
+    """Return where ZIP64's end of the central directory is, and the directory's members, bytes and place."""
     _, disk, at, disks = _read(file, locator, _LOCATOR_64)
     if (disk, disks) != (0, 1) or at + _END_64.size != locator:
         _refuse(f"expected the ZIP64 record before its locator at byte {locator}, got it at {at}")
@@ -230,7 +230,7 @@ def _member(file: BinaryIO, directory: bytes, at: int, begins: int) -> tuple[Mem
 
 
 def _local_header(file: BinaryIO, at: int) -> tuple[int, int, int, int, int, bytes, int]:
-    """Flags, compression, checksum, sizes and name by the header at ``at``, and where the content begins."""
+    """Return flags, compression, checksum, sizes and name of the header at ``at``, and where its content begins."""
     magic, needs, flags, compression, _, _, crc, packed, size, name_bytes, extra_bytes = _read(file, at, _LOCAL)
     if magic != b"PK\3\4" or not _is_usual(needs, flags, compression):
         _refuse(f"expected a usual member's header at byte {at}, got none")
@@ -244,15 +244,15 @@ def _is_usual(needs: int, flags: int, compression: int) -> bool:
 
 
 def _widened(name: str, values: tuple[int, ...], extra: bytes) -> tuple[int, ...]:
-    """Sizes and places, those that need more than 32 bits taken from the ZIP64 field, the only one allowed."""
+    """Return sizes and places, those that need more than 32 bits from the ZIP64 field, the only one allowed."""
     wide = [index for index, value in enumerate(values) if value == _FULL_32]
     expected = struct.pack("<HH", 1, 8 * len(wide)) if wide else b""
     if extra[:4] != expected or len(extra) != (4 + 8 * len(wide) if wide else 0):
         _refuse(f"{name}: expected no extra fields but those of ZIP64, got {extra[:40].hex()}")
-    found = list(values)
+    widened = list(values)
     for index, value in zip(wide, struct.unpack(f"<{len(wide)}Q", extra[4:]), strict=True):
-        found[index] = value
-    return tuple(found)
+        widened[index] = value
+    return tuple(widened)
 
 
 def _check_names(names: list[str]) -> None:

@@ -29,7 +29,7 @@ _LOOKS_LIKE = re.compile("(revo|allow)", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Trust:
-    """What a folder says about signatures."""
+    """Keys that a folder trusts or revokes, and the digests that it allows."""
 
     folder: Path
     keys: Mapping[str, TrustedKey]
@@ -112,11 +112,11 @@ def revoke(folder: Path, key: str, reason: str) -> str:
         As `read_trust`, or there is no such key.
     """
     trust = read_trust(folder)
-    ids = [each for each, known in trust.keys.items() if known.name == key]
+    ids = [key_id for key_id, known in trust.keys.items() if known.name == key]
     if not ids and re.fullmatch(_KEY_ID, key):
         ids = [key]
     if not ids:
-        known = ", ".join(sorted(each.name for each in trust.keys.values())) or "none"
+        known = ", ".join(sorted(trusted.name for trusted in trust.keys.values())) or "none"
         raise BadKey(
             f"{key!r:.100}: expected the name of a key in {folder} or 16 hexadecimal digits of a key id, "
             f"got neither; keys there: {known}"
@@ -146,11 +146,11 @@ def _check_ownership(path: Path) -> None:
 
 
 def _read_list(path: Path, form: str) -> dict[str, str] | None:
-    """Entry -> its comment; None where there is no such file."""
+    """Return entry -> its comment; None where there is no such file."""
     if not path.exists() and not path.is_symlink():
         return None
     _check_ownership(path)
-    found = {}
+    entries = {}
     for number, line in enumerate(read_text(path).splitlines(), 1):
         entry, _, comment = (part.strip() for part in line.partition("#"))
         if not entry:
@@ -160,5 +160,5 @@ def _read_list(path: Path, form: str) -> dict[str, str] | None:
                 f"{path}:{number}: expected {form[-3:-1]} hexadecimal digits, and # before a comment, "
                 f"got {entry!r:.100}"
             )
-        found[entry.lower()] = comment
-    return found
+        entries[entry.lower()] = comment
+    return entries

@@ -63,8 +63,8 @@ def _columns(record: type) -> list[sa.Column[Any]]:
         State: sa.Text,
     }
     return [
-        sa.Column(each.name, types.get(each.type, sa.JSON)(), nullable=each.type == float | None)  # type: ignore[arg-type]
-        for each in fields(record)
+        sa.Column(field.name, types.get(field.type, sa.JSON)(), nullable=field.type == float | None)  # type: ignore[arg-type]
+        for field in fields(record)
     ]
 
 

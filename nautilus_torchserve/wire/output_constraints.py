@@ -97,7 +97,7 @@ class OutputConstraints:
 
     @classmethod
     def from_dict(cls, data: object, outputs: Sequence[str]) -> "OutputConstraints":
-        """Inverse of `to_dict`, for a model of these outputs.
+        """Read what `to_dict` returned, for a model of these outputs.
 
         Raises
         ------

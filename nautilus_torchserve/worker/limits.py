@@ -49,10 +49,10 @@ def read_limits(batch_size: int | None) -> Limits:
     ValueError
         `MAX_RESPONSE_SIZE` is no number of bytes.
     """
-    given = os.environ.get(MAX_RESPONSE_SIZE, str(DEFAULT_RESPONSE_BYTES))
-    if not re.fullmatch("[0-9]{1,10}", given):
-        raise ValueError(f"{MAX_RESPONSE_SIZE}: expected a number of bytes, got {given[:40]!r}")
-    answer_bytes, size = int(given), max(batch_size or 1, 1)
+    response_size = os.environ.get(MAX_RESPONSE_SIZE, str(DEFAULT_RESPONSE_BYTES))
+    if not re.fullmatch("[0-9]{1,10}", response_size):
+        raise ValueError(f"{MAX_RESPONSE_SIZE}: expected a number of bytes, got {response_size[:40]!r}")
+    answer_bytes, size = int(response_size), max(batch_size or 1, 1)
     if size == 1:
         return Limits(1, None, answer_bytes, MAX_CHARACTERS)
     share = BATCH_BYTES // size
@@ -67,8 +67,8 @@ def read_memory_headroom(config: object) -> int:
     ValueError
         It is no whole number of MiB.
     """
-    given = config if isinstance(config, Mapping) else {}
-    mebibytes = given.get(MEMORY_HEADROOM, DEFAULT_MEMORY_HEADROOM_MIB)
+    settings = config if isinstance(config, Mapping) else {}
+    mebibytes = settings.get(MEMORY_HEADROOM, DEFAULT_MEMORY_HEADROOM_MIB)
     if type(mebibytes) is not int or not 0 <= mebibytes < 1 << 20:
         raise ValueError(f"{MEMORY_HEADROOM}: expected a whole number of MiB, got {mebibytes!r:.40}")
     return mebibytes * MEBIBYTE

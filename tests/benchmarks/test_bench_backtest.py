@@ -60,7 +60,7 @@ def test_a_long_market_is_made_of_blocks_that_follow_each_other() -> None:
 
 
 @pytest.mark.slow
-def test_a_run_that_is_missing_is_told() -> None:
+def test_a_missing_run_is_reported() -> None:
     result = run_script("scripts/bench_backtest.py", "--run", "nowhere")
 
     assert result.returncode == 2

@@ -26,7 +26,7 @@ def test_every_way_is_measured(tick_archive: Path) -> None:
     assert summary["times_longer"] == pytest.approx(blocking["p99_ms"] / ours["p99_ms"])
 
 
-def test_a_missing_archive_ends_it_with_status_1(tmp_path: Path) -> None:
+def test_a_missing_archive_ends_the_benchmark_with_status_1(tmp_path: Path) -> None:
     result = run_script("scripts/bench_live.py", "--archive", tmp_path / "none.mar")
 
     assert result.returncode == 1

@@ -106,7 +106,7 @@ def test_report_names_network_layers_and_targets() -> None:
     assert all(word in text for word in ("+ tiles", "+ handler", "+ port", *(t["name"] for t in summary["targets"])))
 
 
-def test_report_without_a_price_model_says_so() -> None:
+def test_a_report_without_a_price_model_notes_it() -> None:
     report = Report({"cpu": "any"}, Plan(), None, TICK_CELLS)
 
     summary = report.as_dict()

@@ -150,14 +150,16 @@ def test_failed_measurement_is_exit_status_1(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("option", "command"), [("--run", "scripts/train.py tick"), ("--price-run", "scripts/train.py price")]
 )
-def test_missing_run_says_how_to_make_one(option: str, command: str, tick_run: Path, tmp_path: Path) -> None:
+def test_a_missing_run_is_reported_with_the_command_that_makes_one(
+    option: str, command: str, tick_run: Path, tmp_path: Path
+) -> None:
     result = run_bench("--run", tick_run, option, tmp_path / "missing", path=os.environ["PATH"])
 
     assert result.returncode == 2
     assert command in result.stderr
 
 
-def test_windows_are_asked_in_both_forms() -> None:
+def test_windows_are_sent_in_both_forms() -> None:
     windows = np.arange(3 * 60 * 5, dtype=np.float32).reshape(3, 60, 5)
 
     one_json, one_binary, many = make_window_payloads(windows)

@@ -69,7 +69,7 @@ def test_no_server_is_no_recording() -> None:
         loop.send([b""], np.zeros(1, np.int64))
 
 
-def test_recording_says_what_it_recorded_and_replays(tick_server: TorchServe) -> None:
+def test_a_recording_describes_itself_and_replays(tick_server: TorchServe) -> None:
     url, token = tick_server.inference_url, tick_server.token
     arrivals = parse_arrivals("poisson:100", seconds=1.5, speed=1)
 
@@ -117,7 +117,7 @@ def test_arrivals_of_trades_are_those_at_which_they_were_received(speed: float, 
     assert sent.tolist() == np.array(expected[first : first + count], np.float32).tolist()
 
 
-def test_a_price_model_is_asked_windows_that_it_takes(untrained_price_run: Path) -> None:
+def test_a_price_model_gets_windows_that_it_accepts(untrained_price_run: Path) -> None:
     description = read_description(untrained_price_run)
     schema = description["feature_schema"]
     served = {"version": "1.0", "archive_digest": "0", "outputs": ["price"], "inputs": "rows"}
@@ -179,7 +179,9 @@ def test_script_records_from_a_running_server_and_from_its_own(
         (("--record", "x.json", "--url", "http://127.0.0.1:9", "--workers", "1"), 1, "Could not connect"),
     ],
 )
-def test_a_recording_that_cannot_be_made_says_why(arguments: tuple[str, ...], status: int, reason: str) -> None:
+def test_a_recording_that_cannot_be_made_fails_with_the_reason(
+    arguments: tuple[str, ...], status: int, reason: str
+) -> None:
     result = run_script(SCRIPT, *arguments)
 
     assert result.returncode == status, result.stderr

@@ -99,7 +99,7 @@ def test_two_paths_are_both_named() -> None:
     )
 
 
-def test_a_parser_says_why_it_refuses() -> None:
+def test_a_parser_raises_the_reason_for_a_refusal() -> None:
     def parse(text: str) -> int:
         raise InvalidArgument(f"expected 1-MINUTE, got {text!r}")
 
@@ -125,29 +125,29 @@ PARTS = ("nautilus_torchserve", "handlers", "model_defs", "strategies", "benchma
 
 def exceptions() -> dict[str, set[str]]:
     """Every exception class of the project -> its bases' names."""
-    found = {}
+    types = {}
     for path in (path for folder in PARTS for path in (PROJECT / folder).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ClassDef):
                 bases = {base.id for base in node.bases if isinstance(base, ast.Name)}
-                found[node.name] = bases
+                types[node.name] = bases
     kinds = {*BASES}
-    while more := {name for name, bases in found.items() if bases & kinds} - kinds:
+    while more := {name for name, bases in types.items() if bases & kinds} - kinds:
         kinds |= more
     return {
         name: bases
-        for name, bases in found.items()
+        for name, bases in types.items()
         if name in kinds or any(base.endswith(("Error", "Exception", "Warning")) for base in bases)
     }
 
 
 def test_every_exception_class_is_a_user_error_that_the_hierarchy_lists() -> None:
     printed = Path(user_error.__file__).read_text().split('"""')[1]
-    found = exceptions()
+    types = exceptions()
 
-    assert len(found) > 40
-    assert {name for name, bases in found.items() if not bases & {*BASES, *found}} - {"UserError"} == INTERNAL
-    assert {name for name, bases in found.items() if bases & BASES and name not in printed} == set()
+    assert len(types) > 40
+    assert {name for name, bases in types.items() if not bases & {*BASES, *types}} - {"UserError"} == INTERNAL
+    assert {name for name, bases in types.items() if bases & BASES and name not in printed} == set()
 
 
 def test_every_command_is_one_of_app() -> None:

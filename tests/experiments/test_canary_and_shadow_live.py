@@ -129,7 +129,7 @@ def strategies(
     for thread in threads:
         thread.start()
     try:
-        until(lambda: len({each.instrument for each in list(seen.answers)}) == len(INSTRUMENTS))
+        until(lambda: len({answer.instrument for answer in list(seen.answers)}) == len(INSTRUMENTS))
         yield seen
     finally:
         closed.set()
@@ -147,8 +147,8 @@ def until(condition: Callable[[], bool], within_s: float = 20.0) -> None:
 
 
 def challengers_share(report: RolloutReport, step: str) -> float:
-    found = next(each.found for each in report.steps if each.name == step)
-    return found["calls"] / (found["calls"] + found["baseline_calls"])
+    measured = next(step_report.found for step_report in report.steps if step_report.name == step)
+    return measured["calls"] / (measured["calls"] + measured["baseline_calls"])
 
 
 def serves_on(target: Target, seen: Strategies, version: str) -> None:
@@ -156,8 +156,9 @@ def serves_on(target: Target, seen: Strategies, version: str) -> None:
     began = time.monotonic()
 
     def all_again() -> bool:
-        late = [each for each in list(seen.answers) if each.at > began]
-        return {each.instrument for each in late} == set(INSTRUMENTS) and {each.version for each in late} == {version}
+        late = [answer for answer in list(seen.answers) if answer.at > began]
+        instruments, versions = {answer.instrument for answer in late}, {answer.version for answer in late}
+        return instruments == set(INSTRUMENTS) and versions == {version}
 
     until(all_again)
     assert target.manager().default_version("tick") == version
@@ -179,7 +180,7 @@ def test_worse_challenger_goes_by_itself_and_no_request_fails(
     assert store.splits("tick")[-1].state is State.WITHDRAWN
     assert challenger not in target.manager().versions("tick")
     assert seen.errors == []
-    assert any(each.version == challenger for each in seen.answers)
+    assert any(answer.version == challenger for answer in seen.answers)
 
 
 def test_failing_challenger_goes_within_a_few_requests(target: Target, store: TrafficStore, rows: np.ndarray) -> None:
@@ -207,7 +208,7 @@ def test_equal_challenger_climbs_to_the_default_and_no_request_fails(
     with strategies(target, store, rows, frozenset({held})) as seen:
         report = canary(target, store, "tick", "2.0", settings)
         split = store.splits("tick")[-1]
-        until(lambda: {each.version for each in seen.answers[-200:] if each.instrument != held} == {"2.0"})
+        until(lambda: {answer.version for answer in seen.answers[-200:] if answer.instrument != held} == {"2.0"})
 
     assert report.ok, report.as_text()
     assert target.manager().default_version("tick") == "2.0"
@@ -220,18 +221,18 @@ def test_equal_challenger_climbs_to_the_default_and_no_request_fails(
         assert challengers_share(report, step) == pytest.approx(len(assigned) / len(INSTRUMENTS), abs=0.05)
 
 
-def test_shadow_compares_and_answers_nobody(target: Target, store: TrafficStore, rows: np.ndarray) -> None:
+def test_shadow_compares_and_answers_no_request(target: Target, store: TrafficStore, rows: np.ndarray) -> None:
     baseline = target.manager().default_version("tick")
     assert baseline is not None
     with target.connect("tick", baseline) as default, target.connect("tick", "2.4") as challenger:
-        before, after = (np.stack(list(each.predict(rows).outputs.values())) for each in (default, challenger))
+        before, after = (np.stack(list(client.predict(rows).outputs.values())) for client in (default, challenger))
     settings = ShadowSettings(for_s=30.0, answers=400, look_s=0.1, settle_s=0.5)
 
     with strategies(target, store, rows) as seen:
         report = shadow(target, store, "tick", "2.4", settings)
 
     assert (report.ok, report.ended) == (True, "answers"), report.as_text()
-    assert {each.version for each in seen.answers} == {baseline}
+    assert {answer.version for answer in seen.answers} == {baseline}
     assert seen.errors == []
     assert store.splits("tick")[-1].state is State.STOPPED
     assert (report.errors, report.only_one_has) == (0, ())

@@ -12,7 +12,7 @@ CONFIGS = st.builds(NewsWindowConfig, max_age_ns=st.integers(1, 70), max_texts=s
 
 
 def streamed(received: list[int], bars: list[int], config: NewsWindowConfig) -> list[list[int]]:
-    """What an actor tells at each bar, whose headlines at the same time may arrive before the bar or after it."""
+    """Return the headlines that an actor sends at each bar; those of its time may arrive before or after it."""
     recent: RecentNews[int] = RecentNews(config)
     selected, place = [], 0
     for bar in bars:
@@ -31,7 +31,7 @@ def test_both_forms_agree(received: list[int], bars: list[int], config: NewsWind
 
 
 @given(TIMES, TIMES, CONFIGS)
-def test_each_told_headline_is_past_young_and_among_the_newest(
+def test_each_included_headline_is_past_young_and_among_the_newest(
     received: list[int], bars: list[int], config: NewsWindowConfig
 ) -> None:
     expected = [

@@ -64,8 +64,8 @@ def test_a_stream_goes_on_in_finer_steps(tape: Tape, window: int, now: int, pric
     rows = [features.update(*trade) for trade in zip(*(column[now:].tolist() for column in fine), strict=True)]
 
     expected = tick_features(*fine, window=window)[now:]
-    found = np.array([[np.nan] * 4 if row is None else row for row in rows], dtype=np.float32).reshape(-1, 4)
-    np.testing.assert_array_equal(found, expected)
+    incremental = np.array([[np.nan] * 4 if row is None else row for row in rows], dtype=np.float32).reshape(-1, 4)
+    np.testing.assert_array_equal(incremental, expected)
 
 
 @given(tapes, windows, st.integers(1, 50))

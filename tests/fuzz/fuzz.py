@@ -56,38 +56,38 @@ def main() -> int:
     parser.add_argument("--only", default="", help="part of a command's name")
     parser.add_argument("--call", type=int, help="this one only, and keep its folder")
     parser.add_argument("--verbose", action="store_true", help="show every call and how it ended")
-    given = parser.parse_args()
+    options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
     os.environ.update(quiet_environment(folder))
     seeds = Seeds(folder / "seeds", lambda script, arguments: _must_succeed(Call(script, tuple(arguments), folder)))
     calls = Calls(seeds, folder / "calls")
-    names = [each for each in calls.names if given.only in each]
-    for each in PRELOADED if given.number > 50 else ():
-        import_module(each)
-    order = Random(given.seed)
+    names = [name for name in calls.names if options.only in name]
+    for module in PRELOADED if options.number > 50 else ():
+        import_module(module)
+    order = Random(options.seed)
     faults, statuses = [], Counter()
-    for number in range(given.number):
+    for number in range(options.number):
         if number % len(names) == 0:
             order.shuffle(names)
-        if given.call is not None and number != given.call:
+        if options.call is not None and number != options.call:
             continue
-        call = calls.make(names[number % len(names)], number, given.seed)
+        call = calls.make(names[number % len(names)], number, options.seed)
         began = time.monotonic()
-        if given.verbose:
+        if options.verbose:
             print(f"{number}: {call}", flush=True)
         status, out, err = run(call)
         fault = fault_of(call, status, out, err)
         statuses[status] += 1
-        if given.verbose:
+        if options.verbose:
             last = next((line for line in reversed(err.splitlines()) if line.strip("╰─╯ ")), "")
             print(f"    {time.monotonic() - began:.1f} s, status {status}: {last[:300]}", flush=True)
         if fault:
             faults.append(fault)
-            print(f"call {number} of seed {given.seed}: {fault}: {call}\n{out[-500:]}{err[-2500:]}\n", flush=True)
-        if given.call is None:
+            print(f"call {number} of seed {options.seed}: {fault}: {call}\n{out[-500:]}{err[-2500:]}\n", flush=True)
+        if options.call is None:
             shutil.rmtree(call.folder)
     print(json.dumps({"calls": sum(statuses.values()), "statuses": dict(statuses), "faults": len(faults)}))
-    if given.call is None:
+    if options.call is None:
         shutil.rmtree(folder)
     return 1 if faults else 0
 

@@ -147,15 +147,15 @@ ROW = ("1.5", "0.4", "0.5", "0.2")
 
 def commands() -> dict[str, Any]:
     """Every command of scripts/ -> typer's command object: ``train price``."""
-    found = {}
+    commands = {}
     for path in sorted((PROJECT / "scripts").glob("*.py")):
         command = typer.main.get_command(script_app(path))
         subcommands = getattr(command, "commands", None)
         if subcommands is None:
-            found[path.stem] = command
+            commands[path.stem] = command
         else:
-            found.update({f"{path.stem} {name}": each for name, each in subcommands.items()})
-    return found
+            commands.update({f"{path.stem} {name}": each for name, each in subcommands.items()})
+    return commands
 
 
 class Calls:
@@ -177,24 +177,26 @@ class Calls:
         folder = self._folder / f"{number}"
         folder.mkdir(parents=True)
         values = _Values(self._seeds, folder, name, random)
-        parameters = [each for each in self._commands[name].params if each.name != "help"]
+        parameters = [parameter for parameter in self._commands[name].params if parameter.name != "help"]
         whole = random.random() < 0.3
         chosen = [
-            each for each in parameters if _always(each) or (whole if each.name in TOGETHER else random.random() < 0.15)
+            parameter
+            for parameter in parameters
+            if _always(parameter) or (whole if parameter.name in TOGETHER else random.random() < 0.15)
         ]
-        damaged = {each.name for each in random.sample(chosen, min(len(chosen), random.choice((0, 0, 1, 1))))}
-        files = [each.name for each in chosen if values.is_file(each)]
+        damaged = {parameter.name for parameter in random.sample(chosen, min(len(chosen), random.choice((0, 0, 1, 1))))}
+        files = [parameter.name for parameter in chosen if values.is_file(parameter)]
         damaged |= set(random.sample(files, min(len(files), random.choice((0, 1, 1, 2)))))
         arguments, positional = name.split()[1:], []
-        for each in chosen:
-            text = values.of(each, each.name in damaged)
-            if each.param_type_name == "argument":
+        for parameter in chosen:
+            text = values.of(parameter, parameter.name in damaged)
+            if parameter.param_type_name == "argument":
                 positional += text
-            elif getattr(each, "is_flag", False):
-                arguments.append(each.opts[0])
+            elif getattr(parameter, "is_flag", False):
+                arguments.append(parameter.opts[0])
             else:
                 for one in text:
-                    arguments += [random.choice(each.opts), one]
+                    arguments += [random.choice(parameter.opts), one]
         if random.random() < 0.02:
             arguments.append(random.choice(("--no-such-option", "--", "-x", "extra")))
         environment = {"KEY": (self._seeds["key"].read_text() if random.random() < 0.7 else random.choice(NASTY_TEXTS))}
@@ -254,7 +256,7 @@ class _Values:
         if get_origin(kind) is Literal:
             return random.choice(NASTY_TEXTS) if damaged else random.choice(get_args(kind))
         if isinstance(kind, type) and issubclass(kind, Enum):
-            return random.choice(NASTY_TEXTS) if damaged else random.choice([each.value for each in kind])
+            return random.choice(NASTY_TEXTS) if damaged else random.choice([member.value for member in kind])
         if kind is int:
             return f"{max(random.choice((0, 1, 2, 7, 100)), 0 if damaged else info.min or 0)}"
         if kind is float:
@@ -269,7 +271,7 @@ class _Values:
         if name == "model" and self.command.split()[-1] in TEXTS["model"] and random.random() < 0.8:
             return self.command.split()[-1]
         if text == "mar":
-            model = next((each for each in TEXTS["model"] if each in self.command), None)
+            model = next((name for name in TEXTS["model"] if name in self.command), None)
             kind = {"backtest news": "ensemble", "parity": "tick"}.get(self.command, model)
             return f"mar:{self._copy(f'{kind}_mar' if kind else self._seed('archive'), damaged)}"
         if text == "key":
@@ -300,7 +302,7 @@ class _Values:
         """Return a seed of this kind, of this command's model where it says one."""
         kinds = KINDS.get(kind, (kind,))
         model = self.command.split()[-1]
-        fitting = [each for each in kinds if each.startswith(model)]
+        fitting = [kind for kind in kinds if kind.startswith(model)]
         return self.random.choice(fitting or kinds)
 
     def _copy(self, kind: str, damaged: bool) -> Path:

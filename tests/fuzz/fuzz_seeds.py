@@ -34,7 +34,7 @@ class Seeds:
 
     def run(self, script: str, *arguments: str | Path) -> None:
         """Run a command that has to succeed."""
-        self._run(script, [f"{each}" for each in arguments])
+        self._run(script, [f"{argument}" for argument in arguments])
 
 
 KINDS: dict[str, tuple[str, ...]] = {
@@ -89,8 +89,8 @@ def _headlines(seeds: Seeds, path: Path) -> None:
 def _headlines_jsonl(seeds: Seeds, path: Path) -> None:
     path.write_text(
         "".join(
-            json.dumps({"timestamp": each, "ts_init": each + 900, "headline": "The bank warns"}) + "\n"
-            for each in _PUBLISHED
+            json.dumps({"timestamp": published, "ts_init": published + 900, "headline": "The bank warns"}) + "\n"
+            for published in _PUBLISHED
         )
     )
 
@@ -121,14 +121,14 @@ def _catalog(seeds: Seeds, path: Path) -> None:
     trades = [
         TradeTick(
             instrument.id,
-            instrument.make_price(each.price),
-            instrument.make_qty(each.qty),
+            instrument.make_price(trade.price),
+            instrument.make_qty(trade.qty),
             AggressorSide.BUYER,
-            TradeId(f"{each.id}"),
-            each.time * 10**6,
-            each.time * 10**6,
+            TradeId(f"{trade.id}"),
+            trade.time * 10**6,
+            trade.time * 10**6,
         )
-        for each in pd.read_csv(seeds["trades"]).itertuples()
+        for trade in pd.read_csv(seeds["trades"]).itertuples()
     ]
     for data in ([instrument], trades, BarDataWrangler(bar_type, instrument).process(frame)):
         catalog.write_data(data)

@@ -56,7 +56,7 @@ NETWORKS = {
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
-    """As in a worker."""
+    """Compute on one thread, as in a worker."""
     with threads(1):
         yield
 
@@ -104,7 +104,7 @@ def test_inputs_of_one_path_share_what_they_do_together() -> None:
 
     integral = integrate(lambda a, b: (a * b).sum(dim=1), [one, 3 * one], [zero, zero], 1e-9, TimeLimit(), 7)
 
-    assert [each.item() for each in integral.attributions] == pytest.approx([1.5, 1.5])
+    assert [attribution.item() for attribution in integral.attributions] == pytest.approx([1.5, 1.5])
 
 
 @settings(max_examples=15, deadline=None)
@@ -211,11 +211,11 @@ def test_an_output_that_is_not_finite_is_not_explained() -> None:
 
 
 def step(rows: torch.Tensor) -> torch.Tensor:
-    """What no number of steps integrates well."""
+    """Return a step function, which no number of points integrates well."""
     return torch.sigmoid((rows[:, 0] - 0.3) * 1e6)
 
 
-def test_attributions_that_do_not_add_up_say_so() -> None:
+def test_attributions_that_do_not_add_up_are_marked_incomplete() -> None:
     one, zero = torch.ones(1, 1, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64)
 
     integral = integrate(step, [one], [zero], 1e-4, TimeLimit())
@@ -247,15 +247,15 @@ def test_attributions_are_those_of_captum(pieces: int) -> None:
     def forecast(windows: torch.Tensor) -> torch.Tensor:
         return predict(network, windows)[:, 1]
 
-    found = _attribute(forecast, [given_window], [start], pieces, math.inf, 7)
+    attributed = _attribute(forecast, [given_window], [start], pieces, math.inf, 7)
 
     ends, begins = _cut([given_window], [start], pieces)
     captums = IntegratedGradients(forecast).attribute(ends, begins, n_steps=STEPS)
-    np.testing.assert_allclose(found[0], captums[0].sum(dim=0).detach().numpy(), rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(attributed[0], captums[0].sum(dim=0).detach().numpy(), rtol=1e-7, atol=1e-9)
 
 
 @pytest.mark.parametrize(("slope", "steps"), [(5, STEPS), (13, 2 * STEPS)])
-def test_few_points_count_only_where_they_are_far_more_exact_than_asked_for(slope: float, steps: int) -> None:
+def test_few_points_count_only_where_they_are_far_more_exact_than_required(slope: float, steps: int) -> None:
     one, zero = torch.ones(1, 1, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64)
 
     def curve(rows: torch.Tensor) -> torch.Tensor:
@@ -280,7 +280,7 @@ def test_a_path_is_given_up_when_time_is_up_unless_it_was_computed_once(monkeypa
         steps(until_s=0.5)
 
 
-def test_what_is_left_undone_when_time_is_up_is_said() -> None:
+def test_work_left_undone_when_time_is_up_is_reported() -> None:
     def explain_one(number: int, limit: TimeLimit) -> dict[str, Any]:
         if number == 4:
             raise TimeoutError

@@ -33,7 +33,7 @@ WHOLE_WORDS = [word for word in WORDS.split() if word.isalpha()]
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
-    """As in a worker."""
+    """Compute on one thread, as in a worker."""
     with threads(1):
         yield
 
@@ -49,9 +49,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> TextNetwork:
 def network(tmp_path_factory: pytest.TempPathFactory) -> ReturnNetwork:
     """A small price network in float64."""
     run = write_price_run(tmp_path_factory.mktemp("explained-price") / "run")
-    found = float64_copy(load_network(run, read_description(run), CPU))
-    assert isinstance(found, ReturnNetwork)
-    return found
+    network = float64_copy(load_network(run, read_description(run), CPU))
+    assert isinstance(network, ReturnNetwork)
+    return network
 
 
 def explained(model: TextNetwork, text: str, output: str | None = None) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def test_each_token_stands_where_it_is_in_its_text(model: TextNetwork) -> None:
     assert explanation["chunks"] == [{"tokens": len(explanation["tokens"]) + 2, "weight": 1.0}]
 
 
-def test_what_chunks_share_is_told_once_and_all_of_them_add_up(model: TextNetwork) -> None:
+def test_tokens_that_chunks_share_appear_once_and_all_add_up(model: TextNetwork) -> None:
     explanation = explained(model, LONG)
 
     starts = [token["start"] for token in explanation["tokens"]]
@@ -131,7 +131,7 @@ def test_only_words_that_are_not_the_blank_have_a_part(model: TextNetwork, monke
     loud = model.tokenizer.token_to_id("debt")
 
     def muted(tokens: torch.Tensor) -> torch.Tensor:
-        """All words but one look like the blank."""
+        """Make all words but one look like the blank."""
         marks = tokens < blank
         return embeddings(torch.where((tokens == loud) | marks, tokens, blank))
 

@@ -15,7 +15,7 @@ TEXTS = ["Profit rose", "The bank warns of a loss", "record order", "weak sales 
 
 
 class Counting:
-    """A model that says how many texts it computed."""
+    """A model that counts the texts it computed."""
 
     def __init__(self, model: TextNetwork) -> None:
         self.model = model

@@ -39,7 +39,7 @@ def model(run: Path) -> TextNetwork:
 
 
 def text_of(words: int, seed: int = 0) -> str:
-    """As many tokens as words."""
+    """Return a text of as many tokens as words."""
     return " ".join(np.random.default_rng(seed).choice(WHOLE, words))
 
 
@@ -54,7 +54,7 @@ def alone(model: TextNetwork) -> np.ndarray:
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.lists(st.integers(0, len(TEXTS) - 1), min_size=1, max_size=12), min_size=1, max_size=4))
-def test_a_texts_bits_are_its_own_in_any_company(
+def test_the_bits_of_a_text_do_not_depend_on_its_batch(
     model: TextNetwork, alone: np.ndarray, batches: list[list[int]]
 ) -> None:
     requests = [[TEXTS[at] for at in batch] for batch in batches]
@@ -102,17 +102,17 @@ def test_a_long_text_is_the_mean_of_its_chunks_by_length(model: TextNetwork, wor
     first, last = (model.tokenizer.token_to_id(mark) for mark in ("[CLS]", "[SEP]"))
     chunks = [torch.tensor([[first, *ids[start : start + INNER], last]]) for start in starts]
     with torch.inference_mode():
-        each = np.concatenate([probabilities(model.network, chunk).double().numpy() for chunk in chunks])
+        chunk_probabilities = np.concatenate([probabilities(model.network, chunk).double().numpy() for chunk in chunks])
 
     answer = dict(zip(COLUMNS, model.compute(model.read([text]))[0], strict=True))
 
-    mean = np.average(each, axis=0, weights=[chunk.shape[1] for chunk in chunks])
+    mean = np.average(chunk_probabilities, axis=0, weights=[chunk.shape[1] for chunk in chunks])
     np.testing.assert_allclose([answer[name] for name in COLUMNS[1:4]], mean, atol=1e-5)
     assert answer["score"] == pytest.approx(mean[2] - mean[0], abs=1e-5)
     assert (answer["chunks"], answer["truncated"]) == (len(starts), 0)
 
 
-def test_what_comes_after_the_last_chunk_is_not_read_and_said_so(model: TextNetwork) -> None:
+def test_text_after_the_last_chunk_is_not_read_and_marked_as_truncated(model: TextNetwork) -> None:
     words = text_of((MAX_CHUNKS - 1) * (INNER - SHARED) + INNER).split()
     most, longer, longest = " ".join(words), " ".join([*words, "loss"]), " ".join([*words, *["loss"] * 1000])
 
@@ -124,7 +124,7 @@ def test_what_comes_after_the_last_chunk_is_not_read_and_said_so(model: TextNetw
 
 
 @pytest.mark.parametrize(
-    ("texts", "says"),
+    ("texts", "message"),
     [
         (["profit rose", "Прибыль выросла"], "expected text in LATIN script, .* got CYRILLIC in text 1"),
         (["利润上升"], "got CJK in text 0"),
@@ -134,12 +134,12 @@ def test_what_comes_after_the_last_chunk_is_not_read_and_said_so(model: TextNetw
         (["a" * 10_000], "got 1 unknown of 1"),
     ],
 )
-def test_what_the_model_cannot_read_is_named(model: TextNetwork, texts: list[str], says: str) -> None:
-    with pytest.raises(BadText, match=says):
+def test_text_that_the_model_cannot_read_is_named(model: TextNetwork, texts: list[str], message: str) -> None:
+    with pytest.raises(BadText, match=message):
         model.read(texts)
 
 
-def test_a_stranger_among_known_words_is_read(model: TextNetwork) -> None:
+def test_an_unknown_word_among_known_words_is_accepted(model: TextNetwork) -> None:
     assert len(model.read(["profit 🚀", "Größe, profit rose", "profit Завод rose"]).chunks) == 3
 
 
@@ -153,7 +153,7 @@ def test_marks_that_an_author_writes_are_no_marks(model: TextNetwork, mark: str)
 
 
 def byte_tokenizer() -> Tokenizer:
-    """As GPT-2's and RoBERTa's: no byte is unknown to it."""
+    """Return a tokenizer like GPT-2's and RoBERTa's: no byte is unknown to it."""
     marks = ["<s>", "<pad>", "</s>"]
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE({token: at for at, token in enumerate([*marks, *letters])}, merges=[]))
@@ -206,15 +206,15 @@ def test_a_tokenizer_that_knows_every_byte_has_no_unknown_words(tmp_path: Path, 
 
 
 @pytest.mark.parametrize(
-    ("changed", "says"),
+    ("changed", "message"),
     [
         ({"unknown": "[UNK]"}, r"tokenizer.json: expected model.json's unknown token '\[UNK\]', got none"),
         ({"max_position_embeddings": 64}, "expected a network for 64 tokens, got one for fewer"),
         ({"vocab_size": 100}, "expected at most the 100 tokens that the network knows, got 259"),
     ],
 )
-def test_parts_that_do_not_fit_each_other_are_refused(tmp_path: Path, changed: dict[str, Any], says: str) -> None:
+def test_parts_that_do_not_fit_each_other_are_refused(tmp_path: Path, changed: dict[str, Any], message: str) -> None:
     folder = write_model(tmp_path, 64, **changed)
 
-    with pytest.raises(BadArchive, match=says):
+    with pytest.raises(BadArchive, match=message):
         TextNetwork(folder, CPU)

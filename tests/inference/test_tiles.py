@@ -25,7 +25,7 @@ with torch.inference_mode():
 
 @settings(deadline=None)
 @given(st.lists(st.integers(0, len(ROWS) - 1), min_size=1, max_size=2500))
-def test_any_company_gives_the_bits_of_the_row_alone(chosen: list[int]) -> None:
+def test_any_batch_gives_the_bits_of_the_row_alone(chosen: list[int]) -> None:
     with torch.inference_mode():
         together = TILES.run(NETWORK, ROWS[chosen])
 

@@ -70,7 +70,7 @@ def registry(runs: Path, keys: Path) -> Registry:
     return Registry(runs, keys / "trusted")
 
 
-def test_what_an_archive_says_of_itself_is_registered(
+def test_the_archives_own_metadata_are_registered(
     registry: Registry, runs: Path, archive: Path, tick_run: Path, keys: Path
 ) -> None:
     description, verified = read_description(tick_run), verify_archive(archive, keys / "trusted")
@@ -125,7 +125,7 @@ def test_a_version_cannot_get_other_content(registry: Registry, archive: Path, k
 
 
 @pytest.mark.parametrize(("key", "why"), [(None, "was unsigned"), ("stranger.key", "expected a signature by a key in")])
-def test_an_archive_that_nobody_trusted_signed_is_not_registered(
+def test_an_archive_without_a_trusted_signature_is_not_registered(
     registry: Registry, archive: Path, keys: Path, tmp_path: Path, key: str | None, why: str
 ) -> None:
     untrusted = variant(archive, tmp_path / "untrusted.mar", None if key is None else keys / key)
@@ -273,7 +273,7 @@ def test_one_version_is_production_one_staging_and_any_number_archived(
 
     def label(version: str, alias: str) -> dict[str, tuple[str, ...]]:
         registry.set_alias(registry.find("tick", version), alias)
-        return {each.version: each.aliases for each in registry.versions("tick")}
+        return {version.version: version.aliases for version in registry.versions("tick")}
 
     assert label("1.0", "production") == {"1.0": ("production",), "2.0": (), "3.0": ()}
     assert label("2.0", "staging") == {"1.0": ("production",), "2.0": ("staging",), "3.0": ()}

@@ -77,7 +77,7 @@ def test_another_network_and_other_features_are_named(tick_run: Path) -> None:
 
 
 @pytest.mark.parametrize("missing", ["git_commit", "training"])
-def test_what_neither_says_is_not_taken_for_the_same(tick_run: Path, missing: str) -> None:
+def test_values_that_both_sides_lack_are_not_taken_for_equal(tick_run: Path, missing: str) -> None:
     description = {key: value for key, value in read_description(tick_run).items() if key != missing}
 
     comparison = Comparison(registered(description, "1.0", "d"), registered(description, "1.1", "e"))

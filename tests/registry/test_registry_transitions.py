@@ -38,7 +38,7 @@ def serves(target: Target) -> tuple[str, str]:
 
 
 @pytest.mark.slow
-def test_an_alias_is_set_when_the_server_is_what_it_says_and_not_before(
+def test_an_alias_is_set_once_the_server_serves_its_version_and_not_before(
     registry: Registry, deployment: Deployment
 ) -> None:
     target = deployment.target
@@ -87,8 +87,8 @@ def test_other_content_under_a_version_s_number_is_found_and_not_promoted(
     with pytest.raises(RegistryRefused, match=f"expected the registered digest {registered.digest[:12]} on the server"):
         transition(registry, deployment.target, "tick", "4.0", "production", deployment.trusted, QUICK)
 
-    found = differences(registry.versions("tick"), model_status(deployment.target, "tick"))
-    assert [line for line in found if line.startswith("4.0 has digest")]
+    messages = differences(registry.versions("tick"), model_status(deployment.target, "tick"))
+    assert [line for line in messages if line.startswith("4.0 has digest")]
     assert registry.find("tick", "4.0").aliases == ()
 
 

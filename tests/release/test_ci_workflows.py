@@ -191,7 +191,7 @@ def test_github_s_steps_release_a_version_and_roll_it_back(site: ReleaseSite) ->
 @pytest.mark.slow
 def test_gitlab_s_steps_with_a_key_that_is_not_trusted_fail_and_leave_all_as_it_was(site: ReleaseSite) -> None:
     before, files = site.serving(), site.deployment.files()
-    versions = [each.version for each in site.registry.versions("tick")]
+    versions = [version.version for version in site.registry.versions("tick")]
     checkout = site.check_out("gitlab")
     make_key(site.folder / "stranger.key", site.folder / "stranger.pub")
     variables = {
@@ -208,5 +208,5 @@ def test_gitlab_s_steps_with_a_key_that_is_not_trusted_fail_and_leave_all_as_it_
     assert not deployed.ok
     assert "expected a signature by a key in" in deployed.output
     assert (site.serving(), site.deployment.files()) == (before, files)
-    assert [each.version for each in site.registry.versions("tick")] == versions
+    assert [version.version for version in site.registry.versions("tick")] == versions
     assert site.leaked_secrets(built.output + deployed.output) == []

@@ -124,7 +124,7 @@ def golden_changed(draw: st.DrawFn) -> Damage:
 
     def change(members: dict[str, bytes]) -> None:
         with np.load(io.BytesIO(members["golden.npz"])) as stored:
-            values = {each: stored[each] for each in stored.files if each != name}
+            values = {array: stored[array] for array in stored.files if array != name}
         out = io.BytesIO()
         np.savez(out, **values, **({} if value is None else {name: value}))
         members["golden.npz"] = out.getvalue()
@@ -177,7 +177,7 @@ def test_a_damaged_archive_is_refused_in_one_sentence_or_read(tick_archive: Path
 
 
 @pytest.mark.parametrize(
-    ("damage", "says"),
+    ("damage", "message"),
     [
         (rewritten(lambda members: members.pop("golden.npz") and None), "expected golden.npz in .*, got none"),
         (with_member("model.json", b"{"), "model.json: expected a JSON object, got Expecting"),
@@ -191,11 +191,11 @@ def test_a_damaged_archive_is_refused_in_one_sentence_or_read(tick_archive: Path
         (lambda archive, to: shutil.copy(Path(__file__), to) and None, "expected a model archive, got BadZipFile"),
     ],
 )
-def test_what_is_wrong_is_named(tick_archive: Path, tmp_path: Path, damage: Damage, says: str) -> None:
+def test_what_is_wrong_is_named(tick_archive: Path, tmp_path: Path, damage: Damage, message: str) -> None:
     path = tmp_path / "tick.mar"
     damage(tick_archive, path)
 
-    with pytest.raises(UserError, match=f"{path}: .*{says}"):
+    with pytest.raises(UserError, match=f"{path}: .*{message}"):
         connect(f"mar:{path}", "tick")
     with suppress(UserError):
         read_archived_golden(path)

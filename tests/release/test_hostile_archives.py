@@ -161,7 +161,7 @@ def test_a_hostile_archive_is_refused_in_a_sentence(honest: Path, tmp_path: Path
     assert {name for name in refused if not refusals[name]} == set()
     assert all("\n" not in text and len(text) < 900 for text in refusals.values())
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 400 << 10  # KiB
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["store"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["store"]
 
 
 def test_what_no_trusted_key_has_signed_is_not_run_in_process(

@@ -35,7 +35,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     columns = {name: bars.prices(name) for name in PRICES}
     opened = pd.to_datetime(bars.ts_event - bars.interval_ns, utc=True)
     pd.DataFrame({"timestamp": opened, **columns, "volume": bars.volumes()}).to_csv(folder / "bars.csv", index=False)
-    lines = [{"published": each.ts_event, "headline": each.text, "ticker": "SIMUSD"} for each in headlines]
+    lines = [{"published": headline.ts_event, "headline": headline.text, "ticker": "SIMUSD"} for headline in headlines]
     (folder / "news.jsonl").write_text("\n".join(map(json.dumps, lines)))
     return folder / "bars.csv", folder / "news.jsonl"
 
@@ -76,7 +76,7 @@ def test_prints_one_object_and_writes_the_report_and_files_give_what_simulating_
         (("--bars", "100", "--veto-score", "2"), 2, "veto_score above 0 and at most 1"),
     ],
 )
-def test_what_is_wrong_is_said(
+def test_errors_are_reported_with_their_cause(
     call: Any, files: tuple[Path, Path], words: tuple[str, ...], status: int, reason: str
 ) -> None:
     names = {"DATA": str(files[0]), "NEWS": str(files[1])}

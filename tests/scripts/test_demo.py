@@ -117,17 +117,17 @@ def test_interrupted_demo_stops_its_server(tmp_path: Path, sent: signal.Signals,
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [("", "empty file"), ("a,b\n1,2\n", "columns"), ("id,price,qty,quote_qty,time,is_buyer_maker\n", "only a header")],
 )
-def test_bad_data_end_the_demo_before_anything_is_started(tmp_path: Path, content: str, says: str) -> None:
+def test_bad_data_end_the_demo_before_anything_is_started(tmp_path: Path, content: str, message: str) -> None:
     data = tmp_path / "BTCUSDT-trades-2024-01.csv"
     data.write_text(content)
 
     result = run_script("scripts/demo.py", *options(tmp_path), "--data", data)
 
     assert result.returncode == 1
-    assert says in result.stderr
+    assert message in result.stderr
     assert "Traceback" not in result.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == [data.name]
 

@@ -51,7 +51,7 @@ def keep_outcomes(url: str, accuracies: dict[str, int]) -> None:
                     for number in range(1_000)
                 ]
             )
-            store.keep([ClosedTrade("trial", "tick", version, "I1", 0, 1, each, each) for each in (1.5, -0.5, 2.0)])
+            store.keep([ClosedTrade("trial", "tick", version, "I1", 0, 1, pnl, pnl) for pnl in (1.5, -0.5, 2.0)])
             store.keep(
                 [
                     CallWindow(
@@ -79,11 +79,11 @@ def test_an_experiment_from_begin_to_end(url: str) -> None:
     analyzed, listed = call("analyze", "trial", "--store", url, "--json"), call("status", "tick", "--store", url)
     stopped, again = call("stop", "trial", "--store", url), call("stop", "trial", "--store", url)
 
-    found = json.loads(analyzed.stdout)
-    assert found["decision"]["action"] == "promote"
-    assert found["differences"]["accuracy"]["difference"] == pytest.approx(0.2)
-    assert found["challenger"]["classification"]["accuracy"] == pytest.approx(0.7)
-    assert found["experiment"]["settings"]["promote_accuracy"] == 0.02
+    summary = json.loads(analyzed.stdout)
+    assert summary["decision"]["action"] == "promote"
+    assert summary["differences"]["accuracy"]["difference"] == pytest.approx(0.2)
+    assert summary["challenger"]["classification"]["accuracy"] == pytest.approx(0.7)
+    assert summary["experiment"]["settings"]["promote_accuracy"] == 0.02
     assert "trial: tick 2.0 against 1.0 with 50% of the instruments, running" in words(listed)
     assert "scored predictions 1,000 and 1,000; promote: accuracy is up by +20.0 points" in words(listed)
     assert (stopped.exit_code, again.exit_code) == (0, 1)
@@ -112,18 +112,20 @@ def test_an_experiment_without_records_is_shown(url: str) -> None:
     assert json.loads(as_json.stdout)["baseline"]["classification"]["accuracy"] is None
 
 
-def test_create_says_whose_each_instrument_is(url: str) -> None:
+def test_create_prints_the_version_of_each_instrument(url: str) -> None:
     names = [f"S{number}" for number in range(40)]
-    given = [part for name in names for part in ("--instrument", name)]
+    arguments = [part for name in names for part in ("--instrument", name)]
 
-    created = call("create", "tick", *VERSIONS, "--name", "trial", "--share", "25", *given, "--store", url, "--json")
+    created = call(
+        "create", "tick", *VERSIONS, "--name", "trial", "--share", "25", *arguments, "--store", url, "--json"
+    )
 
-    found = json.loads(created.stdout)
+    summary = json.loads(created.stdout)
     with TrafficStore(url) as store:
         experiment: Split = store.split("trial")
-    assert found["with_challenger"] == [name for name in names if experiment.version_for(name, 0) == "2.0"]
-    assert 3 <= len(found["with_challenger"]) <= 20
-    assert found["concerns"] == []
+    assert summary["with_challenger"] == [name for name in names if experiment.version_for(name, 0) == "2.0"]
+    assert 3 <= len(summary["with_challenger"]) <= 20
+    assert summary["concerns"] == []
 
 
 def test_create_warns_of_one_instrument(url: str) -> None:
@@ -167,7 +169,7 @@ def test_rules_and_slices_are_kept(url: str) -> None:
         (("--baseline", "2.0"), "expected two versions, got 2.0 twice"),
     ],
 )
-def test_a_wrong_call_begins_nothing(url: str, arguments: tuple[str, ...], because: str) -> None:
+def test_invalid_arguments_begin_nothing(url: str, arguments: tuple[str, ...], because: str) -> None:
     result = call("create", "tick", *VERSIONS, *arguments, "--store", url)
 
     assert result.exit_code == 2
@@ -220,8 +222,8 @@ def test_the_simulation_prints_its_error_rates() -> None:
     result = call("simulate", "--experiments", "40", "--observations", "600", "--json")
 
     assert result.exit_code == 0, result.output
-    found = json.loads(result.stdout)
-    assert [(each["accuracy"], each["share"]) for each in found["equal"]] == [
+    summary = json.loads(result.stdout)
+    assert [(row["accuracy"], row["share"]) for row in summary["equal"]] == [
         (0.4, 0.5),
         (0.55, 0.5),
         (0.95, 0.5),
@@ -229,9 +231,9 @@ def test_the_simulation_prints_its_error_rates() -> None:
         (0.55, 0.1),
         (0.95, 0.1),
     ]
-    assert all(each["promoted"] <= 0.1 for each in found["equal"])
-    assert [each["gain"] for each in found["better"]] == [0.02, 0.05, 0.1] * 2
-    assert len(found["dependent"]) == 2
+    assert all(row["promoted"] <= 0.1 for row in summary["equal"])
+    assert [row["gain"] for row in summary["better"]] == [0.02, 0.05, 0.1] * 2
+    assert len(summary["dependent"]) == 2
 
 
 def test_the_simulation_is_readable() -> None:

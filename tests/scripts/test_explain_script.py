@@ -31,14 +31,14 @@ def test_a_row_is_explained_in_words_and_bars(tick_archive: Path) -> None:
     assert "\N{FULL BLOCK}" in result.stdout
 
 
-def test_a_server_is_asked_with_the_token_of_its_key_file(tick_server: TorchServe) -> None:
+def test_requests_carry_the_token_of_the_servers_key_file(tick_server: TorchServe) -> None:
     url, keys = tick_server.inference_url, tick_server.home / KEY_FILE
 
     result = run_script(SCRIPT, "tick", "--url", url, "--token-file", keys, "--json", *ROW)
 
     assert result.returncode == 0, result.stderr
     (explanation,) = json.loads(result.stdout)["explanations"]
-    assert [round(each["value"], 4) for each in explanation["features"]] == [float(value) for value in ROW]
+    assert [round(feature["value"], 4) for feature in explanation["features"]] == [float(value) for value in ROW]
 
 
 def test_the_last_window_is_explained(news_archives: dict[str, Path]) -> None:
@@ -51,9 +51,9 @@ def test_the_last_window_is_explained(news_archives: dict[str, Path]) -> None:
 def test_texts_are_explained(news_archives: dict[str, Path]) -> None:
     url = f"mar:{news_archives['sentiment']}"
 
-    found = printed_json("sentiment", "Profit rose", "The bank warns", "--url", url)["explanations"]
+    explanations = printed_json("sentiment", "Profit rose", "The bank warns", "--url", url)["explanations"]
 
-    assert [each["text"] for each in found] == ["Profit rose", "The bank warns"]
+    assert [text["text"] for text in explanations] == ["Profit rose", "The bank warns"]
 
 
 @pytest.mark.parametrize("texts", [(), ("Profit rose", "The bank warns")])
@@ -88,7 +88,7 @@ def test_a_past_trade_is_explained_from_the_report_alone(tick_archive: Path, tmp
         (("trade", "nowhere"), "trades.json expected"),
     ],
 )
-def test_a_job_that_fails_says_why_in_one_line(arguments: tuple[str, ...], reason: str) -> None:
+def test_a_failed_job_prints_its_reason_in_one_line(arguments: tuple[str, ...], reason: str) -> None:
     result = CliRunner().invoke(APP, list(arguments))
 
     assert result.exit_code == 1
@@ -104,7 +104,7 @@ def test_a_job_that_fails_says_why_in_one_line(arguments: tuple[str, ...], reaso
         (("price", "--model", "tick"), "expected a model of bars, got one that takes rows"),
     ],
 )
-def test_what_a_model_refuses_is_said(tick_archive: Path, arguments: tuple[str, ...], reason: str) -> None:
+def test_an_input_that_a_model_refuses_is_reported(tick_archive: Path, arguments: tuple[str, ...], reason: str) -> None:
     result = CliRunner().invoke(APP, [arguments[0], "--url", f"mar:{tick_archive}", *arguments[1:]])
 
     assert result.exit_code == 1

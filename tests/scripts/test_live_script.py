@@ -34,7 +34,7 @@ def test_the_flag_is_refused_on_paper(app: Typer, name: str) -> None:
     assert "expected real execution with --real, got a sandbox" in result.stderr
 
 
-def test_a_file_that_makes_no_sense_is_a_wrong_call(app: Typer, tmp_path: Path) -> None:
+def test_an_unusable_file_is_an_invalid_argument(app: Typer, tmp_path: Path) -> None:
     path = tmp_path / "live.toml"
     path.write_text("[market]\nkind = 'replay'\n")
 
@@ -44,7 +44,7 @@ def test_a_file_that_makes_no_sense_is_a_wrong_call(app: Typer, tmp_path: Path) 
     assert f"error: {path}: market: expected one of trades, bars and simulate, got none" in result.stderr
 
 
-def test_limits_are_said_before_real_orders(app: Typer) -> None:
+def test_limits_are_printed_before_real_orders(app: Typer) -> None:
     summary = announcement(load_settings(EXAMPLES / "binance-real.toml"))
 
     for expected in ("REAL ORDERS", "BTCUSDT-PERP.BINANCE", "0.002", "2/00:00:01", "500", "25", "/run/nautilus/kill"):

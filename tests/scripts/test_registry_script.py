@@ -49,7 +49,7 @@ def document_of(result: Result) -> dict[str, Any]:
     return json.loads(result.stdout)
 
 
-def test_adding_again_says_so_and_is_no_error(folder: Path) -> None:
+def test_adding_again_is_reported_and_no_error(folder: Path) -> None:
     again = registry(folder, "add", str(folder / "tick.mar"), "--trusted", str(folder / "trusted"), "--json")
 
     assert document_of(again)["new"] is False
@@ -94,7 +94,7 @@ def test_list_names_versions_and_metrics(folder: Path) -> None:
     assert "accuracy" in shown.stderr
 
 
-def test_a_model_that_is_not_registered_is_said_to_be_none(folder: Path) -> None:
+def test_an_unregistered_model_is_listed_as_none(folder: Path) -> None:
     result = registry(folder, "list", "price")
 
     assert result.exit_code == 0
@@ -123,7 +123,7 @@ def test_get_writes_the_archive_and_refuses_what_is_not_there(folder: Path, tmp_
     assert archive_digest(tmp_path / "back.mar") == document_of(got)["digest"]
 
 
-def test_list_says_what_the_server_serves_instead_until_the_alias_says_so_too(
+def test_list_shows_what_the_server_serves_until_the_alias_agrees(
     folder: Path, tick_server: TorchServe, tmp_path: Path
 ) -> None:
     home = ("--home", str(tick_server.home))
@@ -139,17 +139,19 @@ def test_list_says_what_the_server_serves_instead_until_the_alias_says_so_too(
     assert (refused.exit_code, "expected a version that does not serve" in refused.stderr) == (1, True)
     assert (done["ok"], done["rollout"], done["version"]["aliases"]) == (True, None, ["production"])
     assert after["differences"] == []
-    assert [each["digest"] for each in after["server"] if each["default"]] == [archive_digest(folder / "tick.mar")]
+    assert [version["digest"] for version in after["server"] if version["default"]] == [
+        archive_digest(folder / "tick.mar")
+    ]
 
 
-def test_another_word_than_the_three_aliases_is_a_wrong_call(folder: Path, tick_server: TorchServe) -> None:
+def test_another_name_than_the_three_aliases_is_an_invalid_argument(folder: Path, tick_server: TorchServe) -> None:
     result = registry(folder, "alias", "tick", "1.0", "champion", "--home", str(tick_server.home))
 
     assert result.exit_code == 2
     assert "expected one of staging, production, archived" in result.stderr
 
 
-def test_a_server_that_is_not_there_is_said_and_is_an_error_where_it_is_needed(folder: Path, tmp_path: Path) -> None:
+def test_an_unreachable_server_is_reported_and_an_error_where_it_is_needed(folder: Path, tmp_path: Path) -> None:
     listed = registry(folder, "list", "--home", str(tmp_path))
     labelled = registry(folder, "alias", "tick", "1.0", "production", "--home", str(tmp_path))
 

@@ -44,7 +44,7 @@ def test_from_a_key_to_a_verified_archive(tmp_path: Path, archive: Path) -> None
     assert list(read_trust(trusted).keys) == [made["key_id"]]
 
 
-def test_people_are_told_in_words(tmp_path: Path, archive: Path) -> None:
+def test_results_are_printed_as_text(tmp_path: Path, archive: Path) -> None:
     options = ("--private", tmp_path / "alice.key", "--trusted", tmp_path)
 
     made = called("keys", "alice", *options)
@@ -78,11 +78,11 @@ def test_without_a_place_the_key_goes_into_the_home(tmp_path: Path, monkeypatch:
         (("keys", "alice", "--private", "TMP/repo/keys/alice.key", "--trusted", "TMP"), "outside of git"),
     ],
 )
-def test_a_job_that_fails_says_why_in_one_line(
+def test_a_failed_job_prints_its_reason_in_one_line(
     tmp_path: Path, archive: Path, arguments: tuple[str, ...], reason: str
 ) -> None:
     (tmp_path / "repo" / ".git").mkdir(parents=True)
-    script, *given = (each.replace("ARCHIVE", str(archive)).replace("TMP", str(tmp_path)) for each in arguments)
+    script, *given = (argument.replace("ARCHIVE", str(archive)).replace("TMP", str(tmp_path)) for argument in arguments)
 
     result = called(script, *given)
 
@@ -92,7 +92,7 @@ def test_a_job_that_fails_says_why_in_one_line(
     assert "Traceback" not in result.stderr
 
 
-def test_a_name_that_would_leave_the_folder_is_a_wrong_call(tmp_path: Path) -> None:
+def test_a_name_that_would_leave_the_folder_is_an_invalid_argument(tmp_path: Path) -> None:
     result = called("keys", "../alice", "--private", tmp_path / "alice.key", "--trusted", tmp_path / "trusted")
 
     assert result.exit_code == 2

@@ -26,7 +26,7 @@ SCRIPT = "scripts/sweep.py"
         (("price", "--set", "latency=1ms", "--data", "nowhere.csv"), 1, "nowhere.csv"),
     ],
 )
-def test_a_sweep_that_cannot_begin_says_why(arguments: tuple[str, ...], status: int, reason: str) -> None:
+def test_a_sweep_that_cannot_begin_fails_with_the_reason(arguments: tuple[str, ...], status: int, reason: str) -> None:
     result = CliRunner(env={"COLUMNS": "200"}).invoke(script_app(PROJECT / SCRIPT), arguments)
 
     assert result.exit_code == status, result.output

@@ -9,7 +9,7 @@ from nautilus_torchserve.wire import body
 
 
 def post(server: TorchServe, content: object, route: str, **sent: str) -> requests.Response:
-    """One POST; bytes go as they are, all else as JSON; underscores in header names become dashes."""
+    """POST bytes as they are, all else as JSON; underscores in header names become dashes."""
     named = {"Content-Type": body.JSON, "Authorization": f"Bearer {server.token}"}
     named |= {name.replace("_", "-"): value for name, value in sent.items()}
     data = content if isinstance(content, bytes) else json.dumps(content).encode()

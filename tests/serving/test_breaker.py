@@ -1,4 +1,4 @@
-"""The circuit breaker: when a server is asked, when it is probed, and how long it is left alone."""
+"""The circuit breaker: when a server gets requests, when it is probed, and how long it is left alone."""
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -40,9 +40,9 @@ def test_begins_open_with_a_probe_due_at_once() -> None:
 
 def test_a_probe_that_works_lets_the_next_request_decide() -> None:
     well, ill = breaker(Ticking()), breaker(Ticking())
-    for each in (well, ill):
-        each.probed(is_well=True)
-        assert each.state is BreakerState.HALF_OPEN
+    for half_open in (well, ill):
+        half_open.probed(is_well=True)
+        assert half_open.state is BreakerState.HALF_OPEN
 
     well.succeeded()
     ill.failed()
@@ -91,7 +91,7 @@ def test_what_was_sent_before_it_opened_does_not_close_it() -> None:
 
 
 class AnyOrder(RuleBasedStateMachine):
-    """Events in any order against what is said of them: a list of outcomes, read anew after each."""
+    """Events in any order, against a list of outcomes that is evaluated anew after every one."""
 
     def __init__(self) -> None:
         super().__init__()

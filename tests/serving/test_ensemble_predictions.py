@@ -1,4 +1,4 @@
-"""An ensemble through the inference port of a real TorchServe: what its members say, combined to the bit."""
+"""An ensemble through the inference port of a real TorchServe: the outputs of its members, combined to the bit."""
 
 import json
 import time
@@ -29,13 +29,13 @@ AGES = (0.0, 900.0, 7200.0)
 
 @pytest.fixture(scope="module")
 def clients(news_server: TorchServe) -> Iterator[dict[str, InferenceClient]]:
-    """Each model over the port."""
-    made = {
+    """A client of each model over the port."""
+    opened = {
         model: connect(news_server.inference_url, model, token=news_server.token)
         for model in ("price", "sentiment", "ensemble")
     }
-    yield made
-    for client in made.values():
+    yield opened
+    for client in opened.values():
         client.close()
 
 
@@ -54,8 +54,8 @@ def rows() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def asked(rows: np.ndarray) -> list[NewsWindow]:
-    """Windows with no text, one, two and three, their ages given or not."""
+def news_windows(rows: np.ndarray) -> list[NewsWindow]:
+    """Windows with no text, one, two and three, with and without ages."""
     whole = [word for word in WORDS.split() if not word.startswith("##")]
     random = np.random.default_rng(3)
     made = []
@@ -69,97 +69,102 @@ def table(outputs: dict[str, np.ndarray]) -> np.ndarray:
     return np.stack(list(outputs.values()), axis=1)
 
 
-def instances(asked: list[NewsWindow]) -> Any:
-    return json.loads(encode_news(asked))
+def instances(news_windows: list[NewsWindow]) -> Any:
+    return json.loads(encode_news(news_windows))
 
 
-def test_the_answer_is_the_members_answers_combined_to_the_bit(
-    clients: dict[str, InferenceClient], asked: list[NewsWindow]
+def test_the_response_is_the_members_outputs_combined_to_the_bit(
+    clients: dict[str, InferenceClient], news_windows: list[NewsWindow]
 ) -> None:
-    texts = [text for each in asked for text in each.texts]
-    ages = [age for each in asked for age in each.ages_s or [0.0] * len(each.texts)]
-    price = table(clients["price"].predict(np.stack([each.window for each in asked])).outputs)
+    texts = [text for window in news_windows for text in window.texts]
+    ages = [age for window in news_windows for age in window.ages_s or [0.0] * len(window.texts)]
+    price = table(clients["price"].predict(np.stack([window.window for window in news_windows])).outputs)
     scores = clients["sentiment"].predict(texts).outputs["score"].copy()
     config = NewsPoolConfig(**clients["ensemble"].metadata.document["network"]["config"])
 
-    answer = clients["ensemble"].predict(asked)
+    answer = clients["ensemble"].predict(news_windows)
 
     expected = combine(
         torch.from_numpy(price),
         torch.from_numpy(scores),
         torch.tensor(ages, dtype=torch.float64),
-        torch.tensor([len(each.texts) for each in asked]),
+        torch.tensor([len(window.texts) for window in news_windows]),
         config,
     )
     assert list(answer.outputs) == list(OUTPUTS)
     assert table(answer.outputs).tobytes() == expected.numpy().tobytes()
     moved = answer.outputs["return_bps"] != answer.outputs["price_return_bps"]
-    assert moved.tolist() == [bool(each.texts) for each in asked]
+    assert moved.tolist() == [bool(window.texts) for window in news_windows]
 
 
-def test_without_news_the_price_models_forecast_stands_and_it_is_said(
-    news_server: TorchServe, clients: dict[str, InferenceClient], asked: list[NewsWindow]
+def test_without_news_the_price_models_forecast_stands_and_the_response_names_the_fallback(
+    news_server: TorchServe, clients: dict[str, InferenceClient], news_windows: list[NewsWindow]
 ) -> None:
-    price = clients["price"].predict(asked[0].window[None]).outputs
+    price = clients["price"].predict(news_windows[0].window[None]).outputs
 
-    said = post(news_server, instances(asked[:2]), "ensemble").json()["outputs"]
+    outputs = post(news_server, instances(news_windows[:2]), "ensemble").json()["outputs"]
 
-    assert said["texts"] == [0, 1]
-    assert said["fallback"] == ["no news: the price model's forecast alone", ""]
+    assert outputs["texts"] == [0, 1]
+    assert outputs["fallback"] == ["no news: the price model's forecast alone", ""]
     for name, values in price.items():
-        assert np.float32(said[name][0]) == values[0]
+        assert np.float32(outputs[name][0]) == values[0]
     pool = clients["ensemble"].metadata.document["network"]["config"]
-    assert said["weight_price"] == [1, pytest.approx(pool["weight_price"])]
-    assert said["weight_sentiment"] == [0, pytest.approx(pool["weight_sentiment"])]
-    assert said["sentiment_score"][0] == 0
+    assert outputs["weight_price"] == [1, pytest.approx(pool["weight_price"])]
+    assert outputs["weight_sentiment"] == [0, pytest.approx(pool["weight_sentiment"])]
+    assert outputs["sentiment_score"][0] == 0
 
 
-def test_every_form_of_request_and_answer_says_the_same(
-    news_server: TorchServe, clients: dict[str, InferenceClient], in_process: InferenceClient, asked: list[NewsWindow]
+def test_every_form_of_request_and_response_gives_the_same_outputs(
+    news_server: TorchServe,
+    clients: dict[str, InferenceClient],
+    in_process: InferenceClient,
+    news_windows: list[NewsWindow],
 ) -> None:
-    some = asked[:6]
-    texts = [text for each in some for text in each.texts]
-    ages = [age for each in some for age in each.ages_s or [0.0] * len(each.texts)]
+    first_six = news_windows[:6]
+    texts = [text for window in first_six for text in window.texts]
+    ages = [age for window in first_six for age in window.ages_s or [0.0] * len(window.texts)]
     tensors = [
         {
             "name": "window",
             "shape": [6, 60, 5],
             "datatype": "FP32",
-            "data": np.stack([each.window for each in some]).ravel().tolist(),
+            "data": np.stack([window.window for window in first_six]).ravel().tolist(),
         },
         {"name": "texts", "shape": [len(texts)], "datatype": "BYTES", "data": texts},
-        {"name": "text_counts", "shape": [6], "datatype": "INT64", "data": [len(each.texts) for each in some]},
+        {"name": "text_counts", "shape": [6], "datatype": "INT64", "data": [len(window.texts) for window in first_six]},
         {"name": "ages_s", "shape": [len(texts)], "datatype": "FP64", "data": ages},
     ]
 
-    plain = post(news_server, instances(some)["instances"], "ensemble").json()
-    wrapped = post(news_server, instances(some), "ensemble/1.0").json()
-    binary = post(news_server, encode_news(some), "ensemble", Accept=body.BINARY)
+    plain = post(news_server, instances(first_six)["instances"], "ensemble").json()
+    wrapped = post(news_server, instances(first_six), "ensemble/1.0").json()
+    binary = post(news_server, encode_news(first_six), "ensemble", Accept=body.BINARY)
     protocol = post(news_server, {"inputs": tensors, "id": "n"}, "ensemble").json()
 
     assert plain == wrapped
     assert protocol["id"] == "n"
-    assert {each["name"]: each["data"] for each in protocol["outputs"]} == plain["outputs"]
+    assert {tensor["name"]: tensor["data"] for tensor in protocol["outputs"]} == plain["outputs"]
     numbers = [plain["outputs"][name] for name in OUTPUTS]
     assert np.array(numbers, np.float32).T.tobytes() == binary.content
     assert decode_binary(binary.content, len(OUTPUTS)).shape == (6, len(OUTPUTS))
     for client in (clients["ensemble"], in_process):
-        assert table(client.predict(some).outputs).tobytes() == binary.content
+        assert table(client.predict(first_six).outputs).tobytes() == binary.content
 
 
-def test_a_windows_bits_are_its_own_in_any_request(in_process: InferenceClient, asked: list[NewsWindow]) -> None:
-    together = table(in_process.predict(asked).outputs)
+def test_the_bits_of_a_window_do_not_depend_on_its_request(
+    in_process: InferenceClient, news_windows: list[NewsWindow]
+) -> None:
+    together = table(in_process.predict(news_windows).outputs)
 
-    for at, window in enumerate(asked):
+    for at, window in enumerate(news_windows):
         assert table(in_process.predict([window]).outputs)[0].tobytes() == together[at].tobytes()
-    assert table(in_process.predict(asked[::-1]).outputs).tobytes() == together[::-1].tobytes()
+    assert table(in_process.predict(news_windows[::-1]).outputs).tobytes() == together[::-1].tobytes()
 
 
-def test_requests_computed_together_are_answered_as_each_alone(
-    news_archives: dict[str, Path], in_process: InferenceClient, asked: list[NewsWindow], tmp_path: Path
+def test_requests_computed_together_give_the_bits_of_each_alone(
+    news_archives: dict[str, Path], in_process: InferenceClient, news_windows: list[NewsWindow], tmp_path: Path
 ) -> None:
     archive = load_archive(news_archives["ensemble"], tmp_path)
-    parts = [asked[:1], asked[1:8], asked[8:9], asked[9:20], asked[20:]]
+    parts = [news_windows[:1], news_windows[1:8], news_windows[8:9], news_windows[9:20], news_windows[20:]]
 
     answered = archive.model.compute([archive.model.validate(part) for part in parts])
 
@@ -168,10 +173,10 @@ def test_requests_computed_together_are_answered_as_each_alone(
     assert answered.tobytes() == np.concatenate(alone).tobytes()
 
 
-def test_eight_threads_at_once_get_each_its_own_answers(
-    clients: dict[str, InferenceClient], in_process: InferenceClient, asked: list[NewsWindow]
+def test_eight_concurrent_threads_each_get_their_own_responses(
+    clients: dict[str, InferenceClient], in_process: InferenceClient, news_windows: list[NewsWindow]
 ) -> None:
-    parts = [asked[at : at + 1 + at % 3] for at in range(len(asked))]
+    parts = [news_windows[at : at + 1 + at % 3] for at in range(len(news_windows))]
 
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda part: table(clients["ensemble"].predict(part).outputs).tobytes(), parts))
@@ -179,10 +184,10 @@ def test_eight_threads_at_once_get_each_its_own_answers(
     assert answers == [table(in_process.predict(part).outputs).tobytes() for part in parts]
 
 
-def test_answers_name_version_digest_and_schema(
-    news_server: TorchServe, clients: dict[str, InferenceClient], asked: list[NewsWindow]
+def test_responses_name_version_digest_and_schema(
+    news_server: TorchServe, clients: dict[str, InferenceClient], news_windows: list[NewsWindow]
 ) -> None:
-    answer = post(news_server, instances(asked[:1]), "ensemble")
+    answer = post(news_server, instances(news_windows[:1]), "ensemble")
 
     metadata = clients["ensemble"].metadata
     assert answer.headers[headers.MODEL_VERSION] == "1.0"
@@ -192,9 +197,9 @@ def test_answers_name_version_digest_and_schema(
 
 
 def test_a_deadline_is_kept(
-    news_server: TorchServe, clients: dict[str, InferenceClient], asked: list[NewsWindow]
+    news_server: TorchServe, clients: dict[str, InferenceClient], news_windows: list[NewsWindow]
 ) -> None:
-    sent = instances(asked[:1])
+    sent = instances(news_windows[:1])
     late = post(news_server, sent, "ensemble", x_deadline_ns="12345")
     unreadable = post(news_server, sent, "ensemble", x_deadline_ns="soon")
     early = post(news_server, sent, "ensemble", x_deadline_ns=str(time.time_ns() + 10**11))
@@ -203,12 +208,12 @@ def test_a_deadline_is_kept(
     assert (unreadable.status_code, unreadable.json()["error"]) == (400, "BadHeader")
     assert early.status_code == 200
     with pytest.raises(errors.DeadlinePassed, match="12345"):
-        clients["ensemble"].predict(asked[:1], deadline_ns=12345)
+        clients["ensemble"].predict(news_windows[:1], deadline_ns=12345)
 
 
-def spoilt(asked: list[NewsWindow], **changed: object) -> Any:
-    """Three windows, the last one with something else in it."""
-    made = instances(asked[1:4])
+def invalid_instances(news_windows: list[NewsWindow], **changed: object) -> Any:
+    """Return three windows, the last of them with these values replaced."""
+    made = instances(news_windows[1:4])
     made["instances"][-1].update(changed)
     return made
 
@@ -228,15 +233,15 @@ BAD: dict[str, tuple[dict[str, Any], int, str, str]] = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_news_that_means_nothing_is_refused_by_name(
-    news_server: TorchServe, asked: list[NewsWindow], name: str
+def test_invalid_news_is_refused_with_its_error_and_detail(
+    news_server: TorchServe, news_windows: list[NewsWindow], name: str
 ) -> None:
-    changed, code, error, says = BAD[name]
+    changed, code, error, detail = BAD[name]
 
-    answer = post(news_server, spoilt(asked, **changed), "ensemble")
+    answer = post(news_server, invalid_instances(news_windows, **changed), "ensemble")
 
     assert (answer.status_code, answer.json()["error"]) == (code, error)
-    assert says in answer.json()["detail"]
+    assert detail in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("transport", ["http", "in_process"])
@@ -254,7 +259,7 @@ def test_news_that_means_nothing_is_refused_by_name(
         (lambda row: row[None], errors.BadType),
     ],
 )
-def test_clients_refuse_alike(
+def test_both_clients_refuse_invalid_news_with_the_same_error(
     clients: dict[str, InferenceClient],
     in_process: InferenceClient,
     rows: np.ndarray,

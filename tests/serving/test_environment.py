@@ -75,7 +75,7 @@ def test_java_has_the_variables_that_a_configuration_names() -> None:
 def test_no_unknown_name_is_let_through(name: str) -> None:
     names = (f"QZX{name}", f"{name}\n", f"\n{name}", f"MY_{name}", f"{name}_KEY", f"PATH\n{name}", name.lower())
 
-    assert [each for each in names if re.fullmatch(WITHHELD, each) is None] == []
+    assert [name for name in names if re.fullmatch(WITHHELD, name) is None] == []
 
 
 def test_a_pattern_that_is_none_is_refused_in_a_sentence() -> None:
@@ -117,11 +117,11 @@ def test_a_secret_that_torchserves_own_command_is_given_stays_with_java(
             *command,
         ]
     with torchserve(command, tmp_path, tick_archive.parent, tick_archive.name) as launcher:
-        until(lambda: any(_is_worker(each) for each in launcher.children(recursive=True)), 60, "a worker")
+        until(lambda: any(_is_worker(process) for process in launcher.children(recursive=True)), 60, "a worker")
         java, *workers = launcher.children(recursive=True)
 
         assert workers
-        assert [each for each in workers if each.environ().keys() & SECRETS.keys()] == []
+        assert [process for process in workers if process.environ().keys() & SECRETS.keys()] == []
         assert (java.environ().keys() & SECRETS.keys() == set()) is clean
         assert (launcher.environ().keys() & SECRETS.keys() == set()) is clean
 

@@ -23,26 +23,26 @@ ROW = np.array([[1.5, 0.4, 0.5, 0.2]], np.float32)
 
 
 def inputs_of(model: str) -> Inputs:
-    """What each model is asked here."""
+    """Return the inputs that these tests send to a model."""
     windows = golden_rows(5)[:2]
-    told = NewsWindow(windows[1], ("Profit rose, record order", "The bank warns of a loss"), (0.0, 1800.0))
+    with_news = NewsWindow(windows[1], ("Profit rose, record order", "The bank warns of a loss"), (0.0, 1800.0))
     return {
         "tick": ROW,
         "price": windows,
         "sentiment": ["Profit rose, record order", "Shares of the company fell today " * 15],
-        "ensemble": [NewsWindow(windows[0]), told],
+        "ensemble": [NewsWindow(windows[0]), with_news],
     }[model]
 
 
 @pytest.fixture(scope="module")
 def archives(tick_archive: Path, news_archives: dict[str, Path]) -> dict[str, Path]:
-    """All four."""
+    """The archives of all four models."""
     return {"tick": tick_archive, **news_archives}
 
 
 @pytest.fixture(scope="module")
 def servers(tick_server: TorchServe, news_server: TorchServe) -> dict[str, TorchServe]:
-    """Model -> where it is served; ``tick-batched``, too."""
+    """Model -> the server that serves it; ``tick-batched``, too."""
     return {**dict.fromkeys(("tick", "tick-batched"), tick_server), **dict.fromkeys(MODELS, news_server)}
 
 
@@ -65,7 +65,7 @@ def remote(servers: dict[str, TorchServe]) -> Iterator[dict[str, InferenceClient
 
 
 def post(servers: dict[str, TorchServe], model: str, content: object, **extra: str) -> requests.Response:
-    """One POST as a plain HTTP client makes it; underscores in header names become dashes."""
+    """POST as a plain HTTP client does; underscores in header names become dashes."""
     named = {"Authorization": f"Bearer {servers[model].token}"}
     named |= {name.replace("_", "-"): value for name, value in extra.items()}
     url = f"{servers[model].inference_url}/explanations/{model}"
@@ -73,7 +73,7 @@ def post(servers: dict[str, TorchServe], model: str, content: object, **extra: s
 
 
 def same(one: Any, other: Any, scale: float) -> bool:
-    """Whether two explanations have the same words, and numbers that agree to 1e-5 of the largest."""
+    """Return whether two explanations have the same words, and numbers that agree to 1e-5 of the largest."""
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(same(one[key], other[key], scale) for key in one)
     if isinstance(one, list):
@@ -84,7 +84,7 @@ def same(one: Any, other: Any, scale: float) -> bool:
 
 
 @pytest.mark.parametrize("model", ["tick", *MODELS])
-def test_port_and_archive_explain_alike(
+def test_server_and_archive_give_the_same_explanations(
     remote: dict[str, InferenceClient], in_process: dict[str, InferenceClient], model: str
 ) -> None:
     inputs = inputs_of(model)
@@ -101,7 +101,7 @@ def test_port_and_archive_explain_alike(
             assert one["value"] == pytest.approx(float(predicted.outputs[one["output"]][at]), rel=1e-4)
 
 
-def test_the_answer_says_who_explained_what(servers: dict[str, TorchServe]) -> None:
+def test_the_response_names_model_version_and_output(servers: dict[str, TorchServe]) -> None:
     answer = post(servers, "tick", ROW.tolist(), x_explain_output="sell")
 
     assert answer.status_code == 200
@@ -114,7 +114,7 @@ def test_the_answer_says_who_explained_what(servers: dict[str, TorchServe]) -> N
     }
     (explanation,) = answer.json()["explanations"]
     assert explanation["output"] == "sell"
-    assert [each["name"] for each in explanation["features"]] == [
+    assert [feature["name"] for feature in explanation["features"]] == [
         "return_bps",
         "flow_imbalance",
         "relative_size",
@@ -127,7 +127,7 @@ def test_a_fixed_version_explains_too(tick_server: TorchServe) -> None:
         assert client.explain(ROW, "buy").explanations[0]["output"] == "buy"
 
 
-def test_what_is_explained_is_in_the_metadata(in_process: dict[str, InferenceClient]) -> None:
+def test_the_metadata_list_the_explained_outputs(in_process: dict[str, InferenceClient]) -> None:
     explained = {model: [*client.metadata.explained_outputs] for model, client in in_process.items()}
 
     assert explained == {
@@ -138,16 +138,16 @@ def test_what_is_explained_is_in_the_metadata(in_process: dict[str, InferenceCli
     }
 
 
-def test_without_news_the_fallback_is_said(in_process: dict[str, InferenceClient]) -> None:
-    alone, told = in_process["ensemble"].explain(inputs_of("ensemble")).explanations
+def test_without_news_the_explanation_names_the_fallback(in_process: dict[str, InferenceClient]) -> None:
+    without_news, with_news = in_process["ensemble"].explain(inputs_of("ensemble")).explanations
 
-    assert (alone["news"], alone["fallback"]) == (None, "no news: the price model's forecast alone")
-    assert told["fallback"] == ""
-    assert [text["age_s"] for text in told["news"]["texts"]] == [0.0, 1800.0]
+    assert (without_news["news"], without_news["fallback"]) == (None, "no news: the price model's forecast alone")
+    assert with_news["fallback"] == ""
+    assert [text["age_s"] for text in with_news["news"]["texts"]] == [0.0, 1800.0]
 
 
 @pytest.mark.parametrize("model", ["tick", *MODELS])
-def test_an_unknown_output_is_refused_with_those_that_there_are(
+def test_an_unknown_output_is_refused_with_the_known_ones(
     remote: dict[str, InferenceClient], in_process: dict[str, InferenceClient], model: str
 ) -> None:
     names = ", ".join(remote[model].metadata.explained_outputs)
@@ -159,14 +159,14 @@ def test_an_unknown_output_is_refused_with_those_that_there_are(
 def test_a_request_that_is_refused_for_predictions_is_refused_for_explanations(
     servers: dict[str, TorchServe], in_process: dict[str, InferenceClient]
 ) -> None:
-    spoilt = golden_rows(5)[:1]
-    spoilt[0, 7, 2] = -1
+    invalid = golden_rows(5)[:1]
+    invalid[0, 7, 2] = -1
 
-    answer = post(servers, "price", spoilt.tolist())
+    answer = post(servers, "price", invalid.tolist())
 
     assert (answer.status_code, answer.json()["error"]) == (422, "BadWindow")
     with pytest.raises(BadWindow):
-        in_process["price"].explain(spoilt)
+        in_process["price"].explain(invalid)
     assert post(servers, "tick", [[1.0, 2.0]]).json()["error"] == "BadShape"
     assert post(servers, "tick", ROW.tolist(), accept=body.BINARY).json()["error"] == "NotAcceptable"
     assert post(servers, "tick", ROW.tolist(), x_deadline_ns="1").status_code == 504
@@ -192,12 +192,14 @@ def test_explanations_do_not_end_their_batch_worker(tick_server: TorchServe) -> 
     url = f"{tick_server.inference_url}/{{}}/tick-batched"
     named = {"Authorization": f"Bearer {tick_server.token}"}
     explained = [ROW.repeat(count, axis=0).tolist() for count in (2000, 2000, 2000, 16, 16, 16)]
-    asked = [("explanations", rows) for rows in explained] + [("predictions", ROW.tolist())] * (BATCH - 6)
+    paths_and_rows = [("explanations", rows) for rows in explained] + [("predictions", ROW.tolist())] * (BATCH - 6)
     (before,) = tick_server.management().describe("tick-batched")
 
     with ThreadPoolExecutor(BATCH) as pool:
         answers = list(
-            pool.map(lambda each: requests.post(url.format(each[0]), json=each[1], headers=named, timeout=60), asked)
+            pool.map(
+                lambda sent: requests.post(url.format(sent[0]), json=sent[1], headers=named, timeout=60), paths_and_rows
+            )
         )
 
     statuses = [answer.status_code for answer in answers]
@@ -205,20 +207,20 @@ def test_explanations_do_not_end_their_batch_worker(tick_server: TorchServe) -> 
     assert set(statuses[3:6]) <= {200, 422}  # as many as could be finished
     assert statuses[6:] == [200] * (BATCH - 6)
     (after,) = tick_server.management().describe("tick-batched")
-    assert [each["pid"] for each in after["workers"]] == [each["pid"] for each in before["workers"]]
+    assert [worker["pid"] for worker in after["workers"]] == [worker["pid"] for worker in before["workers"]]
 
 
-def test_bad_explanations_cost_their_batch_mates_nothing(tick_server: TorchServe) -> None:
+def test_a_refused_explanation_leaves_the_rest_of_its_batch_unharmed(tick_server: TorchServe) -> None:
     url = f"{tick_server.inference_url}/{{}}/tick-batched"
     named = {"Authorization": f"Bearer {tick_server.token}"}
-    asked = [("explanations", {}), ("explanations", {"x-explain-output": "rally"}), ("predictions", {})]
-    asked += [("predictions", {})] * (BATCH - len(asked))
+    paths_and_headers = [("explanations", {}), ("explanations", {"x-explain-output": "rally"}), ("predictions", {})]
+    paths_and_headers += [("predictions", {})] * (BATCH - len(paths_and_headers))
 
     with ThreadPoolExecutor(BATCH) as pool:
         answers = list(
             pool.map(
-                lambda each: requests.post(url.format(each[0]), json=ROW.tolist(), headers=named | each[1], timeout=60),
-                asked,
+                lambda sent: requests.post(url.format(sent[0]), json=ROW.tolist(), headers=named | sent[1], timeout=60),
+                paths_and_headers,
             )
         )
 

@@ -78,14 +78,14 @@ def served(tick_server: TorchServe, tick_archive: Path, store: Path) -> Iterator
 
 
 @pytest.mark.parametrize(
-    ("model", "spread", "says"),
+    ("model", "spread", "message"),
     [
         ("spread", 0.5, "/predictions/spread: the model does not describe itself, got None: a model that is traded on"),
         ("function", 7.0, "/predictions/function: 503: Prediction failed; the model may not describe itself: "),
     ],
 )
 def test_a_foreign_model_serves_and_is_not_taken_for_one_of_ours(
-    served: TorchServe, model: str, spread: float, says: str
+    served: TorchServe, model: str, spread: float, message: str
 ) -> None:
     answer = requests.post(
         f"{served.inference_url}/predictions/{model}",
@@ -95,12 +95,12 @@ def test_a_foreign_model_serves_and_is_not_taken_for_one_of_ours(
     )
 
     assert answer.json() == {"spread": spread}
-    with pytest.raises(InvalidResponse, match=says):
+    with pytest.raises(InvalidResponse, match=message):
         connect(served.inference_url, model, token=served.token)
 
 
 @pytest.mark.parametrize(
-    ("name", "says"),
+    ("name", "message"),
     [
         (
             "spread",
@@ -111,8 +111,8 @@ def test_a_foreign_model_serves_and_is_not_taken_for_one_of_ours(
         ("image_classifier", r"expected handler 'image_classifier' as image_classifier\.py in the archive, got one of"),
     ],
 )
-def test_a_foreign_archive_in_process_is_refused_in_one_sentence(store: Path, name: str, says: str) -> None:
-    with pytest.raises(UnreadableArchive, match=says):
+def test_a_foreign_archive_in_process_is_refused_in_one_sentence(store: Path, name: str, message: str) -> None:
+    with pytest.raises(UnreadableArchive, match=message):
         connect(f"mar:{store / name}.mar", "tick")
 
 

@@ -30,7 +30,7 @@ class Hostile:
     error: str | None
     """Name of the error; None: it is answered."""
     sent: dict[str, str] = field(default_factory=dict)
-    says: str = ""
+    message: str = ""
     """In the error's detail."""
     form: dict[str, tuple[str | None, bytes, str]] | None = None
     """Parts of a form instead of the content."""
@@ -46,16 +46,16 @@ ROWS = {
     "more than its share of a batch": Hostile(
         bytes(BATCH_BYTES // BATCH + 16), "BodyTooLarge", {"Content-Type": body.BINARY}, "smaller batch"
     ),
-    "one long string": Hostile(b'["' + b"a" * 100_000 + b'"' + b',"b"' * 2000 + b"]", "BadType", says="str 'aaa"),
+    "one long string": Hostile(b'["' + b"a" * 100_000 + b'"' + b',"b"' * 2000 + b"]", "BadType", message="str 'aaa"),
     "a megabyte of strings": Hostile(b'["' + b"a" * 500_000 + b'"' + b',"b"' * 125_000 + b"]", "BadType"),
-    "truth values": Hostile(b"[[1.5, true, 0.5, 0.2]]", "BadType", says="bool"),
+    "truth values": Hostile(b"[[1.5, true, 0.5, 0.2]]", "BadType", message="bool"),
     "deadline of 5,000 digits": Hostile(GOOD_ROWS, "BadHeader", {headers.DEADLINE_NS: DIGITS}, headers.DEADLINE_NS),
     "deadline in other digits": Hostile(GOOD_ROWS, "BadHeader", {headers.DEADLINE_NS: "²"}),
     "header body": Hostile(GOOD_ROWS, None, {"body": "x"}),
     "headers of all names": Hostile(GOOD_ROWS, None, dict.fromkeys(("body", "data", "id", "ts_stream_next"), "x")),
     "explain in other letters": Hostile(GOOD_ROWS, None, {"eXplain": "True"}),
     "lone id": Hostile(b'{"id":"' + LONE + b'","inputs":[' + orjson.dumps(TENSOR) + b"]}", "MalformedBody"),
-    "lone datatype": Hostile(protocol(datatype="@").replace(b"@", LONE), "BadType", says="datatype"),
+    "lone datatype": Hostile(protocol(datatype="@").replace(b"@", LONE), "BadType", message="datatype"),
     "lone shape": Hostile(protocol(shape="@").replace(b"@", LONE), "MalformedBody"),
     "lone name": Hostile(protocol(name="@").replace(b"@", LONE), None),
     "lone key": Hostile(b'{"' + LONE + b'":1}', "MalformedBody"),
@@ -70,7 +70,7 @@ ROWS = {
     "a part named like a header": Hostile(
         b"",
         "MalformedBody",
-        says="got also ['x-deadline-ns']",
+        message="got also ['x-deadline-ns']",
         form={"body": (None, GOOD_ROWS, body.JSON), headers.DEADLINE_NS: (None, b"1", "text/plain")},
     ),
     "form fields": Hostile(
@@ -83,13 +83,13 @@ ROWS = {
     ),
 }
 TEXTS = {
-    "lone text": Hostile(b'["Profit ' + LONE + b'"]', "BadText", says="lone surrogate"),
+    "lone text": Hostile(b'["Profit ' + LONE + b'"]', "BadText", message="lone surrogate"),
     "lone id": Hostile(
         b'{"id":"' + LONE + b'","inputs":[{"name":"a","shape":[1],"datatype":"BYTES","data":["a"]}]}', "MalformedBody"
     ),
     "characters that become many": Hostile(orjson.dumps(["ﷺ" * 20_000]), "BadText"),
-    "a word without an end": Hostile(orjson.dumps(["a" * 60_000]), "BadText", says="unknown"),
-    "more than its share of a batch": Hostile(orjson.dumps(["Profit rose. " * 5000]), "BodyTooLarge", says="62,500"),
+    "a word without an end": Hostile(orjson.dumps(["a" * 60_000]), "BadText", message="unknown"),
+    "more than its share of a batch": Hostile(orjson.dumps(["Profit rose. " * 5000]), "BodyTooLarge", message="62,500"),
 }
 
 
@@ -104,22 +104,25 @@ def post(server: TorchServe, route: str, hostile: Hostile) -> requests.Response:
 
 
 def workers(server: TorchServe, model: str) -> list[Any]:
-    """What tells a worker from the one that takes its place."""
-    return [(each["id"], each["pid"], each["startTime"]) for each in server.management().describe(model)[0]["workers"]]
+    """Return what distinguishes every worker from the one that replaces it."""
+    (described,) = server.management().describe(model)
+    return [(worker["id"], worker["pid"], worker["startTime"]) for worker in described["workers"]]
 
 
 def check_batch(server: TorchServe, route: str, good: list[Hostile], hostile: Hostile) -> None:
     """Fill a batch with five good requests and three hostile ones."""
-    alone = [post(server, route.removesuffix("-batched"), each).content for each in good]
+    alone = [post(server, route.removesuffix("-batched"), request).content for request in good]
     before = workers(server, route)
-    asked = [good[0], hostile, good[1], hostile, good[2], good[0], hostile, good[1]]
+    sent = [good[0], hostile, good[1], hostile, good[2], good[0], hostile, good[1]]
     with ThreadPoolExecutor(BATCH) as pool:
-        answers = list(pool.map(lambda each: post(server, route, each), asked))
+        answers = list(pool.map(lambda request: post(server, route, request), sent))
 
     refused = [answers.pop(at) for at in (6, 3, 1)]
     assert [answer.status_code for answer in answers] == [200] * 5
     expected = [alone[at] for at in (0, 1, 2, 0, 1)]
-    assert [answer.json()["outputs"] for answer in answers] == [orjson.loads(each)["outputs"] for each in expected]
+    assert [answer.json()["outputs"] for answer in answers] == [
+        orjson.loads(content)["outputs"] for content in expected
+    ]
     for answer in refused:
         if hostile.error is None:
             assert answer.status_code == 200, answer.text
@@ -127,7 +130,7 @@ def check_batch(server: TorchServe, route: str, good: list[Hostile], hostile: Ho
             refusal = answer.json()
             assert (refusal["error"], refusal["code"]) == (hostile.error, answer.status_code), refusal
             assert 400 <= answer.status_code < 500
-            assert hostile.says in refusal["detail"]
+            assert hostile.message in refusal["detail"]
             assert len(answer.content) < 1000
     assert workers(server, route) == before
 
@@ -138,12 +141,12 @@ def good_rows() -> list[Hostile]:
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_rows_beside_it_get_their_bits(tick_server: TorchServe, good_rows: list[Hostile], name: str) -> None:
+def test_other_rows_of_the_batch_keep_their_bits(tick_server: TorchServe, good_rows: list[Hostile], name: str) -> None:
     check_batch(tick_server, "tick-batched", good_rows, ROWS[name])
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_texts_beside_it_get_their_bits(news_server: TorchServe, name: str) -> None:
+def test_other_texts_of_the_batch_keep_their_bits(news_server: TorchServe, name: str) -> None:
     good = [Hostile(orjson.dumps([text]), None) for text in ("Profit rose", "Sales fell", "Shares rose, profit fell")]
     check_batch(news_server, "sentiment-batched", good, TEXTS[name])
 
@@ -155,7 +158,7 @@ def test_the_largest_requests_allowed_are_answered(tick_server: TorchServe) -> N
     beyond = post(tick_server, "tick", Hostile(ROW * 250_000, None, {"Content-Type": body.BINARY}))
     share = Hostile(ROW * (BATCH_BYTES // BATCH // 16), None, binary)
     with ThreadPoolExecutor(BATCH) as pool:
-        together = list(pool.map(lambda each: post(tick_server, "tick-batched", each), [share] * BATCH))
+        together = list(pool.map(lambda content: post(tick_server, "tick-batched", content), [share] * BATCH))
 
     assert (most.status_code, len(most.content)) == (200, 262_144 * 12)
     assert (shown.status_code, len(shown.json()["outputs"]["buy"])) == (200, 77_000)

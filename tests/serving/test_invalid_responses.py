@@ -1,4 +1,4 @@
-"""A client says what it expected, and what came, whatever answers at its URL."""
+"""A client's error names what it expected and what it got, whatever responds at its URL."""
 
 import json
 import threading
@@ -72,7 +72,7 @@ def endpoint() -> Iterator[Endpoint]:
 
 
 @pytest.mark.parametrize(
-    ("body", "says"),
+    ("body", "message"),
     [
         (b"", "a JSON object in which the model describes itself, got an empty body"),
         (b"<!DOCTYPE html><html><body>Login</body>", r"got 39 bytes that begin with '<!DOCTYPE html>"),
@@ -97,10 +97,10 @@ def endpoint() -> Iterator[Endpoint]:
         (json.dumps(METADATA | {"fits": [{"prices": "a b"}]}).encode(), "expected fits.prices as base64"),
     ],
 )
-def test_what_is_no_description_is_named(endpoint: Endpoint, body: bytes, says: str) -> None:
+def test_an_invalid_description_is_refused_with_the_reason(endpoint: Endpoint, body: bytes, message: str) -> None:
     endpoint.described = (200, {}, body)
 
-    with pytest.raises(InvalidResponse, match=rf"^{endpoint.url}/predictions/tick: .*{says}") as caught:
+    with pytest.raises(InvalidResponse, match=rf"^{endpoint.url}/predictions/tick: .*{message}") as caught:
         connect(endpoint.url, "tick")
     assert len(str(caught.value)) < 500
 
@@ -163,7 +163,7 @@ def test_any_description_is_checked_or_refused(changed: dict[str, Any]) -> None:
         assert checked.feature_schema.row_shape
 
 
-def test_what_a_model_does_without_is_asked_for_by_name() -> None:
+def test_a_missing_field_of_the_description_is_named() -> None:
     metadata = ModelMetadata.from_dict(METADATA | {"label": {"horizon": 5, "horizon_bars": 3}, "training": None})
 
     assert metadata.fit_records == (FitRecord(),)

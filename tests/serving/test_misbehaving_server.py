@@ -60,13 +60,15 @@ def bits(client: InferenceClient, rows: np.ndarray = ROWS) -> np.ndarray:
 
 
 def is_sentence(error: RequestError, url: str) -> bool:
-    """One printable line of a bounded length that says where."""
+    """Return whether the message is one printable line of a bounded length that names the place."""
     text = str(error)
     return url in text and text.isprintable() and len(text) < 500
 
 
 @pytest.mark.parametrize("name", MODES)
-def test_what_is_no_answer_is_a_typed_error(name: str, server: MisbehavingServer, client: InferenceClient) -> None:
+def test_an_invalid_response_raises_a_typed_error(
+    name: str, server: MisbehavingServer, client: InferenceClient
+) -> None:
     server.mode, expected = MODES[name]
     if name in ENDLESS:
         client._timeout_s = 0.3  # type: ignore[attr-defined]
@@ -111,20 +113,20 @@ def test_a_late_answer_to_another_request_is_not_taken_for_this_one(
         return Reply(raw=sent)
 
     server.mode = late
-    fates, said = [], set()
+    outcomes, messages = [], set()
     for rows in np.random.default_rng(2).normal(size=(60, 1, 4)).astype(np.float32):
         try:
-            fates.append(bits(client, rows).tobytes() == probabilities(rows).tobytes())
+            outcomes.append(bits(client, rows).tobytes() == probabilities(rows).tobytes())
         except InvalidResponse as error:
-            fates.append(None)
-            said.add(str(error).partition(" request ")[0])
+            outcomes.append(None)
+            messages.add(str(error).partition(" request ")[0])
 
-    assert said == {f"{server.url}/predictions/tick: expected the answer to"}
-    assert fates.count(None) == 20
-    assert False not in fates
+    assert messages == {f"{server.url}/predictions/tick: expected the answer to"}
+    assert outcomes.count(None) == 20
+    assert False not in outcomes
 
 
-def test_archives_that_send_no_id_back_are_asked_over_new_connections(server: MisbehavingServer) -> None:
+def test_archives_that_send_no_id_back_get_requests_over_new_connections(server: MisbehavingServer) -> None:
     ports = set()
 
     def older(request: Request) -> Reply:
@@ -151,7 +153,7 @@ EXPLANATION = {"output": "buy", "value": 0.5, "baseline_value": 0.25, "baseline"
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "message"),
     [
         ({"output": "sell"}, "expected output buy, got sell"),
         ({"output": None}, "expected output buy, got None"),
@@ -166,8 +168,8 @@ EXPLANATION = {"output": "buy", "value": 0.5, "baseline_value": 0.25, "baseline"
         ({"window": [9.0, 9.0, 9.0, 9.0]}, "expected the window that was sent, got another"),
     ],
 )
-def test_explanations_are_of_what_was_asked_about(
-    changes: dict[str, Any], says: str, server: MisbehavingServer, client: InferenceClient
+def test_explanations_are_of_the_inputs_that_were_sent(
+    changes: dict[str, Any], message: str, server: MisbehavingServer, client: InferenceClient
 ) -> None:
     def explained(explanation: dict[str, Any]) -> Any:
         text = json.dumps({"explanations": [EXPLANATION, explanation]}).encode()
@@ -176,7 +178,7 @@ def test_explanations_are_of_what_was_asked_about(
     server.mode = explained(EXPLANATION)
     assert client.explain(ROWS, "buy").explanations == [EXPLANATION] * 2
     server.mode = explained(EXPLANATION | changes)
-    with pytest.raises(InvalidResponse, match=f"explanation 1: {says}"):
+    with pytest.raises(InvalidResponse, match=f"explanation 1: {message}"):
         client.explain(ROWS, "buy")
 
 
@@ -185,7 +187,9 @@ def test_explanations_are_of_what_was_asked_about(
     [b"", b"[]", b"{}", b'{"explanations": 1}', b'{"explanations": [{}]}', b'{"explanations": [[], []]}', b'{"expl',
      b'{"explanations": [{"value": NaN}, {}]}', b'{"explanations": [{"value": 1e999}, {}]}', b"[" * 100_000],
 )  # fmt: skip
-def test_what_is_no_explanation_is_named(body: bytes, server: MisbehavingServer, client: InferenceClient) -> None:
+def test_an_invalid_explanation_is_refused_with_the_reason(
+    body: bytes, server: MisbehavingServer, client: InferenceClient
+) -> None:
     server.mode = lambda request: Reply(body, headers={"Content-Type": "application/json"})
 
     with pytest.raises(InvalidResponse, match="expected 2 explanations, got") as caught:
@@ -194,7 +198,7 @@ def test_what_is_no_explanation_is_named(body: bytes, server: MisbehavingServer,
 
 
 def versions(**answering: Any) -> Any:
-    """A server whose default version has become 2.0, which says this of itself."""
+    """Return the replies of a server whose default version has become 2.0, with this description."""
 
     def reply(request: Request) -> Reply:
         if request.method == "GET":
@@ -216,7 +220,7 @@ def test_a_version_that_has_not_answered_before_describes_itself_first(
 
 
 @pytest.mark.parametrize(
-    ("changes", "kind", "says"),
+    ("changes", "kind", "message"),
     [
         ({"outputs": ["sell", "buy", "hold"]}, SchemaMismatch, "expected outputs buy, sell, hold, got sell, buy, hold"),
         ({"inputs": "texts"}, SchemaMismatch, "expected inputs rows, got texts"),
@@ -228,13 +232,13 @@ def test_a_version_that_has_not_answered_before_describes_itself_first(
     ],
 )
 def test_the_numbers_of_a_version_with_other_outputs_are_not_used(
-    changes: dict[str, Any], kind: type[RequestError], says: str, server: MisbehavingServer, client: InferenceClient
+    changes: dict[str, Any], kind: type[RequestError], message: str, server: MisbehavingServer, client: InferenceClient
 ) -> None:
     server.mode = versions()
     server.describe = lambda request: described(**{"version": "2.0", "archive_digest": "2" * 64, **changes})
 
     for _ in range(2):  # not the second time either
-        with pytest.raises(kind, match=says) as caught:
+        with pytest.raises(kind, match=message) as caught:
             client.predict(ROWS)
         assert type(caught.value) is kind
 
@@ -328,7 +332,7 @@ def test_any_response_is_the_exact_bits_or_a_typed_error(
         except RequestError as error:
             assert is_sentence(error, server.url), error  # noqa: PT017 - or the bits
         else:
-            # what cannot be told from an answer: probabilities that sum to 1, with everything else in its place
+            # what cannot be detected in a response: probabilities that sum to 1, with everything else in its place
             assert got.tobytes() == body[: RIGHT.nbytes]
             assert (abs(got.sum(axis=1) - 1) < 1e-3).all()
             assert ((got >= -1e-5) & (got <= 1 + 1e-5)).all()

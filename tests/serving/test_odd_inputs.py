@@ -28,7 +28,7 @@ URLS = [
 
 
 @pytest.mark.parametrize("url", URLS, ids=ascii)
-def test_a_url_that_cannot_be_asked_is_a_users_error(url: str) -> None:
+def test_an_unusable_url_is_a_users_error(url: str) -> None:
     with pytest.raises(UserError):
         connect(url, "tick")
     with pytest.raises(UserError):

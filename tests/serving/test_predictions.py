@@ -32,14 +32,14 @@ def in_process(tick_archive: Path) -> InferenceClient:
 
 
 def post(server: TorchServe, content: object, route: str = "tick", **sent: str) -> requests.Response:
-    """One POST as a plain HTTP client makes it; underscores in header names become dashes."""
+    """POST as a plain HTTP client does; underscores in header names become dashes."""
     named = {"Content-Type": body.JSON, "Authorization": f"Bearer {server.token}"}
     named |= {name.replace("_", "-"): value for name, value in sent.items()}
     data = content if isinstance(content, bytes) else json.dumps(content).encode()
     return requests.post(f"{server.inference_url}/predictions/{route}", data=data, headers=named, timeout=20)
 
 
-def test_port_and_archive_answer_with_the_same_bits(
+def test_server_and_archive_respond_with_the_same_bits(
     http: InferenceClient, in_process: InferenceClient, rows: np.ndarray
 ) -> None:
     served, local = http.predict(rows), in_process.predict(rows)
@@ -52,11 +52,11 @@ def test_port_and_archive_answer_with_the_same_bits(
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(parts=st.lists(st.integers(1, 40), min_size=BATCH, max_size=BATCH), seed=st.integers(0, 99))
-def test_random_company_in_a_batch_changes_no_bit(
+def test_other_requests_in_a_batch_change_no_bit(
     tick_server: TorchServe, in_process: InferenceClient, rows: np.ndarray, parts: list[int], seed: int
 ) -> None:
     random = np.random.default_rng(seed)
-    asked = [rows[random.integers(0, len(rows), count)] for count in parts]
+    row_parts = [rows[random.integers(0, len(rows), count)] for count in parts]
 
     with ThreadPoolExecutor(BATCH) as pool:
         answers = list(
@@ -64,17 +64,19 @@ def test_random_company_in_a_batch_changes_no_bit(
                 lambda part: post(
                     tick_server, body.encode_rows(part), "tick-batched", Content_Type=body.BINARY, Accept=body.BINARY
                 ),
-                asked,
+                row_parts,
             )
         )
 
-    for part, answer in zip(asked, answers, strict=True):
+    for part, answer in zip(row_parts, answers, strict=True):
         alone = [in_process.predict(row[None]) for row in part]
-        expected = np.array([[each.outputs[name][0] for name in each.outputs] for each in alone], np.float32)
+        expected = np.array(
+            [[response.outputs[name][0] for name in response.outputs] for response in alone], np.float32
+        )
         assert answer.content == expected.tobytes()
 
 
-def test_json_binary_and_open_inference_say_the_same(tick_server: TorchServe, rows: np.ndarray) -> None:
+def test_json_binary_and_open_inference_give_the_same_outputs(tick_server: TorchServe, rows: np.ndarray) -> None:
     some = rows[:3]
     tensor = {"name": "rows", "shape": [3, 4], "datatype": "FP32", "data": some.ravel().tolist()}
 
@@ -86,11 +88,13 @@ def test_json_binary_and_open_inference_say_the_same(tick_server: TorchServe, ro
     table = decode_binary(binary.content, 3)
     assert plain.json() == instances.json()
     assert np.array(list(plain.json()["outputs"].values()), np.float32).T.tobytes() == table.tobytes()
-    assert np.array([each["data"] for each in protocol.json()["outputs"]], np.float32).T.tobytes() == table.tobytes()
+    assert (
+        np.array([tensor["data"] for tensor in protocol.json()["outputs"]], np.float32).T.tobytes() == table.tobytes()
+    )
     np.testing.assert_allclose(table.sum(axis=1), 1, rtol=1e-6)
 
 
-def test_answers_name_version_digest_and_schema(tick_server: TorchServe, http: InferenceClient) -> None:
+def test_responses_name_version_digest_and_schema(tick_server: TorchServe, http: InferenceClient) -> None:
     answer = post(tick_server, [[0.1, 0.2, 0.3, 0.4]])
 
     assert answer.headers[headers.MODEL_VERSION] == "1.0"
@@ -114,7 +118,7 @@ class Bad:
     content: object
     code: int
     error: str
-    says: str
+    message: str
     sent: tuple[tuple[str, str], ...] = ()
 
 
@@ -131,30 +135,30 @@ BAD = {
     "a form": Bad(
         b"a=1", 415, "UnsupportedContentType", "form", (("Content-Type", "application/x-www-form-urlencoded"),)
     ),
-    "asked for XML": Bad([[1, 2, 3, 4]], 406, "NotAcceptable", "text/xml", (("Accept", "text/xml"),)),
+    "accepts only XML": Bad([[1, 2, 3, 4]], 406, "NotAcceptable", "text/xml", (("Accept", "text/xml"),)),
     "late": Bad([[1, 2, 3, 4]], 504, "DeadlinePassed", "12345", (("x-deadline-ns", "12345"),)),
     "unreadable deadline": Bad([[1, 2, 3, 4]], 400, "BadHeader", "soon", (("x-deadline-ns", "soon"),)),
 }
 
 
 @pytest.mark.parametrize("bad", BAD.values(), ids=BAD)
-def test_bad_request_is_refused_by_name(tick_server: TorchServe, bad: Bad) -> None:
+def test_an_invalid_request_is_refused_with_its_error(tick_server: TorchServe, bad: Bad) -> None:
     answer = post(tick_server, bad.content, **dict(bad.sent))
 
     assert answer.status_code == bad.code
     assert answer.json()["code"] == bad.code
     assert answer.json()["error"] == bad.error
-    assert bad.says in answer.json()["detail"]
+    assert bad.message in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("bad", BAD.values(), ids=BAD)
-def test_bad_request_fails_alone_in_its_batch(tick_server: TorchServe, rows: np.ndarray, bad: Bad) -> None:
+def test_an_invalid_request_fails_alone_in_its_batch(tick_server: TorchServe, rows: np.ndarray, bad: Bad) -> None:
     good = rows[:2]
     expected = post(tick_server, good.tolist()).json()["outputs"]
-    asked = [(good.tolist(), {})] * 5 + [(bad.content, dict(bad.sent))] * (BATCH - 5)
+    sent = [(good.tolist(), {})] * 5 + [(bad.content, dict(bad.sent))] * (BATCH - 5)
 
     with ThreadPoolExecutor(BATCH) as pool:
-        answers = list(pool.map(lambda each: post(tick_server, each[0], "tick-batched", **each[1]), asked))
+        answers = list(pool.map(lambda request: post(tick_server, request[0], "tick-batched", **request[1]), sent))
 
     assert [answer.status_code for answer in answers] == [200] * 5 + [bad.code] * (BATCH - 5)
     assert all(answer.json()["outputs"] == expected for answer in answers[:5])
@@ -174,7 +178,7 @@ def test_deadline_in_the_future_is_computed(http: InferenceClient, rows: np.ndar
         (np.full((1, 4), np.inf, np.float32), errors.NotFinite),
     ],
 )
-def test_clients_refuse_bad_rows_alike(
+def test_both_clients_refuse_invalid_rows_with_the_same_error(
     request: pytest.FixtureRequest, transport: str, sent: np.ndarray, error: type[errors.RequestError]
 ) -> None:
     with pytest.raises(error):
@@ -222,17 +226,17 @@ def test_unknown_version_of_an_archive_is_named(tick_archive: Path) -> None:
 
 
 @pytest.mark.parametrize("token", [None, "wrong"])
-def test_without_a_good_token_nothing_is_answered(tick_server: TorchServe, token: str | None) -> None:
+def test_without_a_valid_token_every_request_is_refused(tick_server: TorchServe, token: str | None) -> None:
     with pytest.raises(errors.Unauthorized):
         connect(tick_server.inference_url, "tick", token=token)
 
 
 def test_other_features_are_refused_at_connect(tick_server: TorchServe) -> None:
-    with pytest.raises(errors.SchemaMismatch, match=r"over 32 events .* over 16"):
+    with pytest.raises(errors.SchemaMismatch, match=r"over 16 events .* over 32"):
         connect(tick_server.inference_url, "tick", token=tick_server.token, schema=tick_schema(window=16))
 
 
-def test_nobody_listening_is_unavailable() -> None:
+def test_a_closed_port_raises_unavailable() -> None:
     with pytest.raises(errors.Unavailable, match=r"127\.0\.0\.1"):
         connect("http://127.0.0.1:9", "tick")
 

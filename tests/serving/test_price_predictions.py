@@ -61,14 +61,14 @@ def rows() -> np.ndarray:
 
 
 def post(server: TorchServe, content: object, route: str = MODEL, binary: bool = False) -> requests.Response:
-    """One POST as a plain HTTP client makes it."""
+    """POST as a plain HTTP client does."""
     form = body.BINARY if binary else body.JSON
     named = {"Authorization": f"Bearer {server.token}", "Content-Type": form, "Accept": form}
     sent = {"data": content} if binary else {"json": content}
     return requests.post(f"{server.inference_url}/predictions/{route}", headers=named, timeout=20, **sent)
 
 
-def test_the_answer_is_price_return_sigma_and_confidence(served: TorchServe, rows: np.ndarray) -> None:
+def test_a_response_holds_price_return_sigma_and_confidence(served: TorchServe, rows: np.ndarray) -> None:
     answer = post(served, rows[:3].tolist()).json()["outputs"]
 
     assert list(answer) == ["price", "return_bps", "sigma_bps", "confidence"]
@@ -80,18 +80,20 @@ def test_the_answer_is_price_return_sigma_and_confidence(served: TorchServe, row
 
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(parts=st.lists(st.integers(1, 20), min_size=BATCH, max_size=BATCH), seed=st.integers(0, 99))
-def test_random_company_in_a_batch_changes_no_bit(
+def test_other_requests_in_a_batch_change_no_bit(
     served: TorchServe, in_process: InferenceClient, rows: np.ndarray, parts: list[int], seed: int
 ) -> None:
     random = np.random.default_rng(seed)
-    asked = [rows[random.integers(0, len(rows), count)] for count in parts]
+    row_parts = [rows[random.integers(0, len(rows), count)] for count in parts]
 
     with ThreadPoolExecutor(BATCH) as pool:
-        answers = list(pool.map(lambda part: post(served, body.encode_rows(part), BATCHED, binary=True), asked))
+        answers = list(pool.map(lambda part: post(served, body.encode_rows(part), BATCHED, binary=True), row_parts))
 
-    for part, answer in zip(asked, answers, strict=True):
+    for part, answer in zip(row_parts, answers, strict=True):
         alone = [in_process.predict(row[None]) for row in part]
-        expected = np.array([[each.outputs[name][0] for name in each.outputs] for each in alone], np.float32)
+        expected = np.array(
+            [[response.outputs[name][0] for name in response.outputs] for response in alone], np.float32
+        )
         assert answer.content == expected.tobytes()
 
 
@@ -102,7 +104,7 @@ def test_a_bulk_is_computed_in_large_tiles_with_the_bits_of_lone_windows(
     alone = [in_process.predict(row[None]) for row in rows[:20]]
 
     for name, values in together.outputs.items():
-        assert values[:20].tobytes() == np.concatenate([each.outputs[name] for each in alone]).tobytes()
+        assert values[:20].tobytes() == np.concatenate([response.outputs[name] for response in alone]).tobytes()
 
 
 def spoilt(window: np.ndarray, step: int, column: int, value: float) -> list:
@@ -134,13 +136,15 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_window_that_means_nothing_is_refused_by_name(served: TorchServe, rows: np.ndarray, name: str) -> None:
-    spoil, code, error, says = BAD[name]
+def test_an_invalid_window_is_refused_with_its_error_and_detail(
+    served: TorchServe, rows: np.ndarray, name: str
+) -> None:
+    spoil, code, error, message = BAD[name]
 
     answer = post(served, spoil(rows[:1]))
 
     assert (answer.status_code, answer.json()["error"]) == (code, error)
-    assert says in answer.json()["detail"]
+    assert message in answer.json()["detail"]
 
 
 def test_a_value_that_is_no_number_is_refused_by_place(served: TorchServe, rows: np.ndarray) -> None:
@@ -159,7 +163,7 @@ def test_times_in_order_change_nothing(served: TorchServe, rows: np.ndarray) -> 
     assert post(served, {"instances": window, "ts_event": TIMES}).json() == post(served, window).json()
 
 
-def test_bad_windows_cost_their_batch_mates_nothing(
+def test_invalid_windows_leave_the_rest_of_their_batch_unharmed(
     served: TorchServe, in_process: InferenceClient, rows: np.ndarray
 ) -> None:
     bad = [BAD[name][0](rows[:1]) for name in ("short window", "negative price", "no volume", "two instruments")]

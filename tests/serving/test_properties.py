@@ -90,7 +90,7 @@ def random_files(seed: int, count: int) -> list[bytes]:
 
 
 def java_reads(folder: Path) -> list[dict[str, str] | None]:
-    """What ``java.util.Properties`` reads from files 0, 1, ...; None for one that it refuses."""
+    """Return what ``java.util.Properties`` reads from files 0, 1, ...; None for one that it refuses."""
     (folder / "Dump.java").write_text(DUMP)
     command = ["java", "-Xshare:auto", "-XX:TieredStopAtLevel=1", folder / "Dump.java", folder]
     lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
@@ -190,7 +190,7 @@ def test_all_other_lines_stay_as_they_are(tmp_path: Path, before: bytes, after: 
     assert path.read_bytes() == after
     assert path.stat().st_mode & 0o777 == 0o640
     assert find_line(path, "m") == after[: after.index(b"m=x")].count(b"\n") + 1
-    assert [each.name for each in tmp_path.iterdir()] == ["config.properties"]
+    assert [file.name for file in tmp_path.iterdir()] == ["config.properties"]
 
 
 def test_a_change_changes_nothing_else(tmp_path: Path) -> None:

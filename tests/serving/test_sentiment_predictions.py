@@ -1,4 +1,4 @@
-"""A sentiment model through the inference port of a real TorchServe: answers, bits, texts that cannot be read."""
+"""A sentiment model through the inference port of a real TorchServe: responses, their bits, unreadable texts."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -36,7 +36,7 @@ def in_process(news_archives: dict[str, Path]) -> Iterator[InferenceClient]:
 
 
 def bits(client: InferenceClient, texts: list[str]) -> bytes:
-    """The answer as it would come in binary."""
+    """Return the response in its binary form."""
     return np.stack(list(client.predict(texts).outputs.values()), axis=1).tobytes()
 
 
@@ -45,7 +45,7 @@ def text_of(words: int, seed: int) -> str:
     return " ".join(np.random.default_rng(seed).choice(whole, words))
 
 
-def test_the_answer_is_score_label_probabilities_and_chunks(news_server: TorchServe) -> None:
+def test_a_response_holds_score_label_probabilities_and_chunks(news_server: TorchServe) -> None:
     answer = post(news_server, list(TEXTS), "sentiment").json()
 
     outputs = answer["outputs"]
@@ -59,7 +59,7 @@ def test_the_answer_is_score_label_probabilities_and_chunks(news_server: TorchSe
     assert (outputs["chunks"], outputs["truncated"]) == ([1, 1, 3], [False, False, False])
 
 
-def test_every_form_of_request_and_answer_says_the_same(
+def test_every_form_of_request_and_response_gives_the_same_outputs(
     news_server: TorchServe, http: InferenceClient, in_process: InferenceClient
 ) -> None:
     texts = [*TEXTS, "Größe: profit fell 3%"]
@@ -74,7 +74,7 @@ def test_every_form_of_request_and_answer_says_the_same(
     assert binary.headers["Content-Type"] == body.BINARY
     assert plain.json() == instances.json()
     assert protocol["id"] == "9"
-    assert {each["name"]: each["datatype"] for each in protocol["outputs"]} == {
+    assert {tensor["name"]: tensor["datatype"] for tensor in protocol["outputs"]} == {
         "score": "FP32",
         "label": "BYTES",
         "probabilities": "FP32",
@@ -82,15 +82,15 @@ def test_every_form_of_request_and_answer_says_the_same(
         "chunks": "INT64",
         "truncated": "BOOL",
     }
-    for each in protocol["outputs"]:
-        assert each["data"] == np.ravel(plain.json()["outputs"][each["name"]]).tolist()
-    said = plain.json()["outputs"]
-    columns = [said["score"], *zip(*said["probabilities"], strict=True), said["confidence"], said["chunks"]]
+    for tensor in protocol["outputs"]:
+        assert tensor["data"] == np.ravel(plain.json()["outputs"][tensor["name"]]).tolist()
+    outputs = plain.json()["outputs"]
+    columns = [outputs["score"], *zip(*outputs["probabilities"], strict=True), outputs["confidence"], outputs["chunks"]]
     assert np.array(columns, np.float32).T.tobytes() == table[:, :6].tobytes()
     assert bits(http, texts) == bits(in_process, texts) == binary.content
 
 
-def test_answers_name_version_digest_and_schema(news_server: TorchServe, http: InferenceClient) -> None:
+def test_responses_name_version_digest_and_schema(news_server: TorchServe, http: InferenceClient) -> None:
     answer = post(news_server, ["Profit rose"], "sentiment")
 
     assert answer.headers[headers.MODEL_VERSION] == "1.0"
@@ -100,39 +100,45 @@ def test_answers_name_version_digest_and_schema(news_server: TorchServe, http: I
     assert http.metadata.batch_invariant
 
 
-def test_a_long_text_says_its_chunks_and_what_was_cut_off(news_server: TorchServe) -> None:
-    said = post(news_server, [text_of(62, 0), text_of(63, 1), text_of(752, 2), text_of(753, 3)], "sentiment").json()
+def test_the_response_to_a_long_text_counts_its_chunks_and_marks_truncation(news_server: TorchServe) -> None:
+    texts = [text_of(62, 0), text_of(63, 1), text_of(752, 2), text_of(753, 3)]
 
-    assert said["outputs"]["chunks"] == [1, 2, 16, 16]
-    assert said["outputs"]["truncated"] == [False, False, False, True]
+    outputs = post(news_server, texts, "sentiment").json()["outputs"]
+
+    assert outputs["chunks"] == [1, 2, 16, 16]
+    assert outputs["truncated"] == [False, False, False, True]
 
 
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(parts=st.lists(st.integers(1, 6), min_size=BATCH, max_size=BATCH), seed=st.integers(0, 99))
-def test_random_company_in_a_batch_changes_no_bit(
+def test_other_requests_in_a_batch_change_no_bit(
     news_server: TorchServe, in_process: InferenceClient, parts: list[int], seed: int
 ) -> None:
     lengths = np.random.default_rng(seed).integers(1, 90, sum(parts)).tolist()
     texts = iter([text_of(words, seed + at) for at, words in enumerate(lengths)])
-    asked = [[next(texts) for _ in range(count)] for count in parts]
+    text_parts = [[next(texts) for _ in range(count)] for count in parts]
 
     with ThreadPoolExecutor(BATCH) as pool:
         answers = list(
-            pool.map(lambda part: post(news_server, encode_texts(part), "sentiment-batched", Accept=body.BINARY), asked)
+            pool.map(
+                lambda part: post(news_server, encode_texts(part), "sentiment-batched", Accept=body.BINARY), text_parts
+            )
         )
 
-    for part, answer in zip(asked, answers, strict=True):
+    for part, answer in zip(text_parts, answers, strict=True):
         assert answer.content == b"".join(bits(in_process, [text]) for text in part)
 
 
-def test_eight_threads_at_once_get_each_its_own_answers(http: InferenceClient, in_process: InferenceClient) -> None:
-    asked = [[text_of(5 + at % 40, at), text_of(3, 100 + at)] for at in range(64)]
+def test_eight_concurrent_threads_each_get_their_own_responses(
+    http: InferenceClient, in_process: InferenceClient
+) -> None:
+    pairs = [[text_of(5 + at % 40, at), text_of(3, 100 + at)] for at in range(64)]
 
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda texts: bits(http, texts), asked))
+        answers = list(pool.map(lambda texts: bits(http, texts), pairs))
 
-    assert answers == [bits(in_process, texts) for texts in asked]
-    assert len(set(answers)) == len(asked)
+    assert answers == [bits(in_process, texts) for texts in pairs]
+    assert len(set(answers)) == len(pairs)
 
 
 BAD: dict[str, tuple[object, int, str, str]] = {
@@ -162,20 +168,20 @@ BAD: dict[str, tuple[object, int, str, str]] = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_what_cannot_be_read_fails_alone_in_its_batch(
+def test_an_unreadable_request_fails_alone_in_its_batch(
     news_server: TorchServe, in_process: InferenceClient, name: str
 ) -> None:
-    content, code, error, says = BAD[name]
+    content, code, error, detail = BAD[name]
     good = [encode_texts([text_of(4 + at, at)]) for at in range(BATCH - 2)]
-    asked = [good[0], content, *good[1:], content]
+    contents = [good[0], content, *good[1:], content]
 
     with ThreadPoolExecutor(BATCH) as pool:
-        answers = list(pool.map(lambda each: post(news_server, each, "sentiment-batched", Accept="*/*"), asked))
+        answers = list(pool.map(lambda sent: post(news_server, sent, "sentiment-batched", Accept="*/*"), contents))
 
     refused = [answers.pop(1), answers.pop()]
     for answer in refused:
         assert (answer.status_code, answer.json()["code"], answer.json()["error"]) == (code, code, error)
-        assert says in answer.json()["detail"]
+        assert detail in answer.json()["detail"]
     for at, answer in enumerate(answers):
         expected = in_process.predict([text_of(4 + at, at)]).outputs["score"]
         assert np.float32(answer.json()["outputs"]["score"][0]) == expected[0]
@@ -190,7 +196,7 @@ def test_what_cannot_be_read_fails_alone_in_its_batch(
         (["Profit rose"], {"x_deadline_ns": "12345"}, 504, "DeadlinePassed"),
     ],
 )
-def test_headers_that_cannot_be_met_are_named(
+def test_headers_that_cannot_be_met_are_refused_with_their_error(
     news_server: TorchServe, content: object, sent: dict[str, str], code: int, error: str
 ) -> None:
     answer = post(news_server, content, "sentiment", **sent)
@@ -224,7 +230,7 @@ def test_ten_megabytes_of_text_are_too_much_everywhere(
         (["🚀"], errors.BadText),
     ],
 )
-def test_clients_refuse_what_cannot_be_read_alike(
+def test_both_clients_refuse_unreadable_texts_with_the_same_error(
     request: pytest.FixtureRequest, transport: str, sent: list[str], error: type[errors.RequestError]
 ) -> None:
     with pytest.raises(error) as refused:
@@ -233,7 +239,7 @@ def test_clients_refuse_what_cannot_be_read_alike(
     assert type(refused.value) is error
 
 
-def test_texts_are_nothing_for_a_model_of_rows(news_server: TorchServe) -> None:
+def test_a_model_of_rows_refuses_texts(news_server: TorchServe) -> None:
     client = connect(news_server.inference_url, "price", token=news_server.token)
 
     with client, pytest.raises(errors.BadType, match="expected rows, which the model takes"):

@@ -169,7 +169,7 @@ def test_hot_registration_of_a_second_version(tick_server: TorchServe, tick_run:
     finally:
         manager.set_default("tick", "1.0")
         manager.unregister("tick", "2.0")
-    assert [each["modelVersion"] for each in manager.describe("tick", "all")] == ["1.0"]
+    assert [version["modelVersion"] for version in manager.describe("tick", "all")] == ["1.0"]
 
 
 def test_management_errors_name_the_call(tick_server: TorchServe) -> None:

@@ -56,16 +56,16 @@ DAMAGED_STATES = [
 
 
 @pytest.mark.parametrize("content", [*DAMAGED_STATES, None], ids=range(len(DAMAGED_STATES) + 1))
-def test_a_running_server_is_found_whatever_its_state_file_says(
+def test_a_running_server_is_found_whatever_its_state_file_holds(
     tick_server: TorchServe, restored: Path, content: bytes | None
 ) -> None:
     (restored / STATE).unlink()
     (restored / STATE).mkdir() if content is None else (restored / STATE).write_bytes(content)
 
-    found = find_server(restored)
+    server = find_server(restored)
 
-    assert found is not None
-    assert (found.pid, found.management_url) == (tick_server.pid, tick_server.management_url)
+    assert server is not None
+    assert (server.pid, server.management_url) == (tick_server.pid, tick_server.management_url)
     with pytest.raises(StartFailed, match=f"expected no running server, got one with process id {tick_server.pid}"):
         start_server(ServerSettings({"tick": "tick.mar"}, tick_server.model_store, restored, free_ports=True))
     (restored / CONFIG).write_text("\\")

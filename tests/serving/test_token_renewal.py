@@ -26,7 +26,7 @@ STALE = "AAAAAAAA"
 
 
 def renew(server: TorchServe, purpose: str) -> None:
-    """As another command does; the token before is refused from now on."""
+    """Renew the token as another command does; the token before is refused from now on."""
     url = f"{server.management_url}/token?type={purpose}"
     with HttpSession() as session:
         api_key = read_key(server.home / KEY_FILE, "API").token
@@ -79,9 +79,9 @@ def test_clients_that_are_refused_at_once_all_succeed(server: TorchServe) -> Non
         return manager.model_names()
 
     with ThreadPoolExecutor(len(clients)) as pool:
-        found = list(pool.map(call, clients))
+        responses = list(pool.map(call, clients))
 
-    assert all("tick" in names for names in found)
+    assert all("tick" in names for names in responses)
 
 
 def test_predictions_of_a_rollout_follow_the_token(server: TorchServe, rows: np.ndarray) -> None:
@@ -191,7 +191,7 @@ def test_a_key_file_that_is_being_written_is_read_whole(tmp_path: Path) -> None:
 
 
 def test_a_token_file_without_urls_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(NoTarget, match="--token-file: expected it with --management-url"):
+    with pytest.raises(NoTarget, match="--token-file: expected with --management-url, got it without"):
         named_target(tmp_path, token_file=tmp_path / KEY_FILE)
 
 
@@ -199,7 +199,7 @@ def test_a_missing_token_file_is_named(server: TorchServe, tmp_path: Path) -> No
     target: Target = named_target(
         tmp_path, server.management_url, server.inference_url, tmp_path, token_file=tmp_path / KEY_FILE
     )
-    with pytest.raises(TokenRefused, match=r"no other token: .*key_file\.json: expected .* found none"):
+    with pytest.raises(TokenRefused, match=r"no other token: .*key_file\.json: expected .* got none"):
         target.manager().model_names()
-    with pytest.raises(NoToken, match="found none"):
+    with pytest.raises(NoToken, match="got none"):
         TokenSource(tmp_path / KEY_FILE).refresh()

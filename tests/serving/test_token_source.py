@@ -12,7 +12,7 @@ from nautilus_torchserve.serving.tokens import KEY_FILE, NoToken, read_key
 
 
 def write(key_file: Path, token: str, ends: str | None = "2099-01-01T00:00:00.5Z") -> None:
-    """As TorchServe does."""
+    """Write a key file as TorchServe does."""
     expiry = {} if ends is None else {"expiration time": ends}
     key_file.write_text(json.dumps({"inference": {"key": token, **expiry}, "API": {"key": "renews"}}))
 
@@ -54,7 +54,7 @@ def test_while_the_file_is_missing_or_half_written_the_token_stays(key_file: Pat
     with pytest.raises(NoToken, match="expected TorchServe's key file, got JSON that ends early"):
         token.refresh()
     key_file.unlink()
-    with pytest.raises(NoToken, match="found none"):
+    with pytest.raises(NoToken, match="got none"):
         token.refresh()
 
     assert token() == "first"

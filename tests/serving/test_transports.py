@@ -1,4 +1,4 @@
-"""One table says how a URL is reached, and nobody else looks at the scheme of one."""
+"""One table maps schemes of URLs to transports; no other code looks at a scheme."""
 
 import re
 
@@ -30,15 +30,15 @@ def test_servers_are_told_from_archives() -> None:
     }
 
 
-def test_nobody_else_parses_a_scheme() -> None:
+def test_no_other_module_parses_a_scheme() -> None:
     files = [
         path for part in ("nautilus_torchserve", "benchmarks", "scripts") for path in (PROJECT / part).rglob("*.py")
     ]
-    found = [
+    outputs = [
         f"{path.relative_to(PROJECT)}:{number}"
         for path in files
         if not path.as_posix().endswith(tuple(EXEMPT))
         for number, line in enumerate(path.read_text().splitlines(), 1)
         if PARSED.search(line)
     ]
-    assert found == []
+    assert outputs == []

@@ -15,7 +15,7 @@ from nautilus_torchserve.signing.trust import read_trust
 from nautilus_torchserve.wire.digest import MANIFEST, SIGNATURE, archive_digest
 
 
-def test_a_signed_archive_says_what_it_is(pair: tuple[Path, Path], tmp_path: Path) -> None:
+def test_verification_prints_a_signed_archives_identity(pair: tuple[Path, Path], tmp_path: Path) -> None:
     archive = signed(tmp_path / "tick.mar", pair[0])
 
     verified = verify_archive(archive, pair[1])
@@ -49,7 +49,7 @@ def test_an_altered_archive_is_refused(
 ) -> None:
     archive = signed(tmp_path / "tick.mar", pair[0])
     members = {entry.name: entry.data for entry in entries_of(archive)}
-    altered = forge(tmp_path / "altered.mar", [Entry(*each) for each in alter(members).items()])
+    altered = forge(tmp_path / "altered.mar", [Entry(*member) for member in alter(members).items()])
 
     with pytest.raises(Untrusted, match=r"altered since alice signed it: expected content [0-9a-f]{64}, got [0-9a-f]"):
         verify_archive(altered, pair[1])
@@ -57,7 +57,7 @@ def test_an_altered_archive_is_refused(
 
 def test_the_date_of_packing_is_not_content(pair: tuple[Path, Path], tmp_path: Path) -> None:
     archive = signed(tmp_path / "tick.mar", pair[0])
-    entries = [Entry(each.name, each.data.replace(b"01/02/2026", b"02/02/2026")) for each in entries_of(archive)]
+    entries = [Entry(entry.name, entry.data.replace(b"01/02/2026", b"02/02/2026")) for entry in entries_of(archive)]
 
     assert verify_archive(forge(tmp_path / "later.mar", entries), pair[1]) == verify_archive(archive, pair[1])
 
@@ -95,11 +95,11 @@ def test_a_signature_of_another_archive_is_refused(pair: tuple[Path, Path], tmp_
 
 
 def resigned(archive: Path, to: Path, change: Callable[[dict], object]) -> Path:
-    """An archive whose signature says something else."""
+    """Return an archive whose signature is about something else."""
     entries = {entry.name: entry for entry in entries_of(archive)}
     signature = change(json.loads(entries[SIGNATURE].data))
     data = signature if isinstance(signature, bytes) else json.dumps(signature).encode()
-    return forge(to, [*(each for name, each in entries.items() if name != SIGNATURE), Entry(SIGNATURE, data)])
+    return forge(to, [*(entry for name, entry in entries.items() if name != SIGNATURE), Entry(SIGNATURE, data)])
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_what_is_no_archive_is_refused(
 
 
 def test_a_zip_file_without_a_manifest_is_no_archive(pair: tuple[Path, Path], tmp_path: Path) -> None:
-    archive = forge(tmp_path / "x.zip", [Entry(*each) for each in HONEST.items()])
+    archive = forge(tmp_path / "x.zip", [Entry(*member) for member in HONEST.items()])
 
     with pytest.raises(Untrusted, match=r"got a zip file without MAR-INF/MANIFEST\.json"):
         verify_archive(archive, pair[1])

@@ -116,7 +116,7 @@ def test_a_key_may_come_from_the_environment(
         ("-----BEGIN PRIVATE KEY-----\nsecret\n-----END PRIVATE KEY-----\n", "got an unreadable file"),
     ],
 )
-def test_what_is_no_key_is_refused_without_repeating_it(
+def test_an_invalid_key_is_refused_without_repeating_it(
     monkeypatch: pytest.MonkeyPatch, text: str | None, reason: str
 ) -> None:
     monkeypatch.delenv("ARCHIVE_SIGN_KEY", raising=False)

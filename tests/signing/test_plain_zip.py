@@ -133,7 +133,7 @@ def test_bytes_that_no_member_accounts_for_are_refused(
 
 
 def test_the_forger_alone_is_honest(made: tuple[Path, Path], tmp_path: Path) -> None:
-    """What the attacks above are refused for is what they change."""
+    """The attacks above are refused for nothing but what they change."""
     archive, trusted = made
     plain = forge(tmp_path / "plain.mar", entries_of(archive))
     deflated = forge(
@@ -158,7 +158,7 @@ def test_java_would_run_what_python_does_not_see(made: tuple[Path, Path], tmp_pa
 
 
 def by_headers(path: Path) -> list[tuple[str, bytes]]:
-    """What a reader finds that goes from header to header, as Java's ZipInputStream does; stored members only."""
+    """Return what a reader finds that goes from header to header, as Java's ZipInputStream; stored members only."""
     data, at, found = path.read_bytes(), 0, []
     while data[at : at + 4] == b"PK\3\4":
         packed, _, name_bytes, extra_bytes = struct.unpack_from("<IIHH", data, at + 18)
@@ -217,7 +217,7 @@ def test_whatever_byte_is_changed_what_is_verified_is_what_was_signed(
 
 
 def signed_part(path: Path) -> dict[str, bytes]:
-    """All members, the manifest's date alone left out."""
+    """Return all members without the manifest's date."""
     members = content(path)
     assert members[MANIFEST].startswith(b'{"createdOn": "')
     members[MANIFEST] = members[MANIFEST].removeprefix(b'{"createdOn": "').partition(b'"')[2]
@@ -239,7 +239,7 @@ def test_large_archives_need_zip64_and_are_read(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("field", [8, 12, 16], ids=["members", "bytes", "place"])
-def test_two_ends_that_say_different_things_are_refused(
+def test_two_ends_of_the_directory_that_disagree_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, field: int
 ) -> None:
     """One for readers that know ZIP64, one for those that do not."""

@@ -126,7 +126,7 @@ def test_an_archive_is_built_signed(pair: tuple[Path, Path], tick_run: Path, tmp
     assert [path.name for path in tmp_path.iterdir()] == ["tick.mar"]
 
 
-def test_no_archive_lies_there_unsigned_when_a_key_was_asked_for(tick_run: Path, tmp_path: Path) -> None:
+def test_no_unsigned_archive_is_left_where_a_key_was_given(tick_run: Path, tmp_path: Path) -> None:
     (tmp_path / "tick.mar").write_bytes(b"the one before")
 
     with pytest.raises(BadKey, match=r"missing\.key: expected a private key: No such file"):

@@ -209,7 +209,7 @@ def test_a_user_with_rights_of_an_access_list_may_not_write(alice: tuple[Path, P
     assert "trusted: expected to be writable for its owner only" in str(writable_by_others(alice[1]))
 
 
-def test_keys_are_listed_with_what_they_are_good_for(tmp_path: Path) -> None:
+def test_keys_are_listed_with_their_expiry_and_revocation(tmp_path: Path) -> None:
     options = ("--trusted", tmp_path / "trusted")
     made = called("desk", "--private", tmp_path / "desk.key", *options)  # `create` is meant
     made |= {"never": called("create", "ci", "--expires", "never", "--private", tmp_path / "ci.key", *options)}
@@ -232,7 +232,9 @@ def test_keys_are_listed_with_what_they_are_good_for(tmp_path: Path) -> None:
         (("revoke", "carol"), 1, "'carol': expected the name of a key in"),
     ],
 )
-def test_a_wrong_call_says_why(alice: tuple[Path, Path], arguments: tuple[str, ...], status: int, reason: str) -> None:
+def test_invalid_arguments_are_refused_with_the_reason(
+    alice: tuple[Path, Path], arguments: tuple[str, ...], status: int, reason: str
+) -> None:
     result = CliRunner().invoke(KEYS, [*arguments, "--trusted", str(alice[1])])
 
     assert result.exit_code == status

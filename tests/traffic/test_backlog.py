@@ -116,7 +116,9 @@ def test_windows_add_up_to_the_calls_whether_they_were_kept_or_not(
         assert sum(window.requests for window in own) == len(latencies_ms) + errors
         assert sum(window.errors for window in own) == errors
         assert sum(window.latency_ms_sum for window in own) == pytest.approx(sum(latencies_ms))
-        assert sum(window.latency_ms_squares for window in own) == pytest.approx(sum(each**2 for each in latencies_ms))
+        assert sum(window.latency_ms_squares for window in own) == pytest.approx(
+            sum(latency**2 for latency in latencies_ms)
+        )
         buckets = sum((Counter(window.latencies) for window in own), Counter())
         assert buckets == Counter(map(latency_bucket, latencies_ms))
         rows = sum((Counter(window.outputs.get("buy", {})) for window in own), Counter())

@@ -58,7 +58,7 @@ def test_instruments_go_to_the_version_that_the_split_gives_them_and_each_call_i
         router.refresh()
         answered = versions(router, rows)
         seen += answered
-        assert answered == [split.version_for(f"I{each}", each) for each in range(30)]
+        assert answered == [split.version_for(f"I{number}", number) for number in range(30)]
         assert router.split == split
 
     router.refresh()
@@ -230,7 +230,7 @@ def test_calls_of_many_threads_are_all_counted(router_of: MakeRouter, store: Tra
     router = router_of(store, refresh_s=0.01)
 
     with ThreadPoolExecutor(6) as pool:
-        answered = list(pool.map(lambda each: router.predict(rows[:2], f"I{each % 7}", 0).version, range(300)))
+        answered = list(pool.map(lambda number: router.predict(rows[:2], f"I{number % 7}", 0).version, range(300)))
 
     router.refresh()
     assert calls(store, "canary-1") == {version: (count, 0) for version, count in Counter(answered).items()}

@@ -18,7 +18,7 @@ def test_a_shadow_gets_copies_of_its_share_and_answers_no_request(
     store.start(canary(0.5, name="shadow-1", kind=Kind.SHADOW))
     router = router_of(store)
 
-    answers = [router.predict(rows[each : each + 1], f"I{each}", each) for each in range(100)]
+    answers = [router.predict(rows[number : number + 1], f"I{number}", number) for number in range(100)]
 
     assert {answer.version for answer in answers} == {"1.0"}
     until(lambda: refreshed(router) and copies(store) > 0 and calls(store, "shadow-1")["1.1"][0] == copies(store))
@@ -63,7 +63,7 @@ def test_a_slow_shadow_delays_no_request_and_dropped_copies_are_logged(
     store.start(canary(1.0, name="shadow-1", kind=Kind.SHADOW, challenger=slow_version))
     router = router_of(store)
 
-    answers = [router.predict(rows[:1], "I0", each) for each in range(MOST_COPIES + 50)]
+    answers = [router.predict(rows[:1], "I0", number) for number in range(MOST_COPIES + 50)]
     router.close()
 
     assert np.median([answer.latency_ns for answer in answers]) < 500e6  # the shadow's are all above 1 s

@@ -14,7 +14,9 @@ NAMES = st.text(min_size=1, max_size=20)
 
 
 @given(NAMES, NAMES, st.lists(SHARES, min_size=2, max_size=6).map(sorted))
-def test_a_growing_share_takes_nobody_back(name: str, instrument_id: str, shares: list[float]) -> None:
+def test_a_growing_share_returns_no_instrument_to_the_baseline(
+    name: str, instrument_id: str, shares: list[float]
+) -> None:
     versions = [replace(SPLIT, name=name, share=share).version_for(instrument_id, 0) for share in shares]
 
     assert versions == sorted(versions)  # 1.0 for a while, then 1.1
@@ -44,28 +46,28 @@ def test_the_challenger_gets_its_share_of_many_units(unit: Unit, share: float) -
     split = replace(SPLIT, unit=unit, share=share, slice_ns=10)
     count = 20_000
 
-    given_to = sum(split.version_for(f"I{each}", each * 10) == "1.1" for each in range(count))
+    given_to = sum(split.version_for(f"I{number}", number * 10) == "1.1" for number in range(count))
 
     assert abs(given_to - share * count) < 5 * (count * share * (1 - share)) ** 0.5  # five standard deviations
 
 
 @given(NAMES, st.integers(0, 2**62), st.sampled_from(list(Unit)))
-def test_a_share_of_0_is_nobody_and_of_1_everybody(instrument_id: str, ts_ns: int, unit: Unit) -> None:
+def test_a_share_of_0_is_no_instrument_and_of_1_every_instrument(instrument_id: str, ts_ns: int, unit: Unit) -> None:
     nobody, everybody = replace(SPLIT, unit=unit, share=0.0), replace(SPLIT, unit=unit, share=1.0)
 
     assert nobody.version_for(instrument_id, ts_ns) == "1.0"
     assert everybody.version_for(instrument_id, ts_ns) == "1.1"
 
 
-def test_a_shadows_challenger_answers_nobody() -> None:
+def test_a_shadows_challenger_answers_no_request() -> None:
     shadow = replace(SPLIT, kind=Kind.SHADOW, share=1.0)
 
-    assert {shadow.version_for(f"I{each}", each) for each in range(100)} == {"1.0"}
+    assert {shadow.version_for(f"I{number}", number) for number in range(100)} == {"1.0"}
 
 
 def test_another_split_begins_with_other_instruments() -> None:
     first, second = (
-        {each for each in range(2_000) if fraction(name, f"I{each}") < 0.1} for name in ("canary-1", "canary-2")
+        {number for number in range(2_000) if fraction(name, f"I{number}") < 0.1} for name in ("canary-1", "canary-2")
     )
 
     assert abs(len(first & second) - 20) < 25  # a tenth of a tenth, not the same ones

@@ -99,7 +99,7 @@ def test_what_has_ended_changes_no_more(store: TrafficStore, change: Callable[[T
     assert store.split("exp-1") == ended
 
 
-def test_a_split_that_is_not_there_is_told(store: TrafficStore) -> None:
+def test_a_missing_split_is_reported(store: TrafficStore) -> None:
     with pytest.raises(SplitRefused, match="expected the name of a split, got 'exp-9'"):
         store.end("exp-9", State.STOPPED)
 
@@ -135,14 +135,14 @@ def test_who_reads_on_while_several_write_misses_nothing_and_reads_nothing_twice
         writing = [pool.submit(store.keep, batch) for batch in written]
 
         read: list[CallWindow] = []
-        while not all(each.done() for each in writing):
+        while not all(write.done() for write in writing):
             read += store.read(CallWindow, "exp-1", len(read))
         read += store.read(CallWindow, "exp-1", len(read))
 
-        assert sorted(each.since_ns for each in read) == [each.since_ns for batch in written for each in batch]
+        assert sorted(window.since_ns for window in read) == [window.since_ns for batch in written for window in batch]
 
 
-def test_a_version_is_used_by_the_routers_that_said_so_lately(database: str) -> None:
+def test_a_version_is_used_by_the_routers_that_recently_reported_it(database: str) -> None:
     with TrafficStore(database) as store:
         store.heartbeat("host-1", "tick", ["1.0", "1.1"])
         store.heartbeat("host-2", "tick", ["1.1"])
@@ -167,7 +167,7 @@ def test_a_version_is_used_by_the_routers_that_said_so_lately(database: str) -> 
         ("sqlite:////proc/traffic/traffic.db", "expected a database that can be opened"),
     ],
 )
-def test_a_database_that_is_not_there_is_told_without_its_password(url: str, reason: str) -> None:
+def test_an_unreachable_database_is_reported_without_its_password(url: str, reason: str) -> None:
     with pytest.raises(StoreFailed, match=reason) as failed:
         TrafficStore(url)
 

@@ -43,4 +43,4 @@ def canary(share: float, **changes: Any) -> Split:
 
 def versions(router: Router, rows: np.ndarray, instruments: int = 30, has_exposure: bool = False) -> list[str]:
     """Versions that answer about I0, I1, ..."""
-    return [router.predict(rows[:1], f"I{each}", each, has_exposure).version for each in range(instruments)]
+    return [router.predict(rows[:1], f"I{number}", number, has_exposure).version for number in range(instruments)]

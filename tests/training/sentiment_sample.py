@@ -20,14 +20,14 @@ QUICK = (
 
 
 def lines(count: int, seed: int = 1) -> list[str]:
-    """So many sentences as ``text@label`` lines, all different, the classes in turn."""
+    """Return so many sentences as ``text@label`` lines, all different, the classes in turn."""
     random = np.random.default_rng(seed)
-    found = []
+    sample = []
     for number in range(count):
         label = tuple(WORDS)[number % 3]
         filler = " ".join(random.choice(["of", "on", "a", "in", "to", "and"], 3))
-        found.append(f"{random.choice(WORDS[label])} {filler} {number}@{label}")
-    return found
+        sample.append(f"{random.choice(WORDS[label])} {filler} {number}@{label}")
+    return sample
 
 
 def write_sentences(path: Path, count: int = 120, seed: int = 1) -> Path:

@@ -28,38 +28,38 @@ def forecast(signal: float, foreseen: float, sharpness: float = 1.0, seed: int =
 
 
 def test_a_model_that_foresees_something_beats_the_baselines() -> None:
-    found = evaluate(forecast(signal=0.5, foreseen=1.0), block_rows=20, seed=1)
+    evaluation = evaluate(forecast(signal=0.5, foreseen=1.0), block_rows=20, seed=1)
 
-    assert found["beats_baselines"]
-    assert found["edge"].startswith("The model beats every baseline")
-    assert found["gains"]["rmse"]["best_baseline"] == "no change"
-    assert found["gains"]["rmse"]["interval"][0] > 0
-    assert found["log_likelihood"]["interval"][0] > 0
+    assert evaluation["beats_baselines"]
+    assert evaluation["edge"].startswith("The model beats every baseline")
+    assert evaluation["gains"]["rmse"]["best_baseline"] == "no change"
+    assert evaluation["gains"]["rmse"]["interval"][0] > 0
+    assert evaluation["log_likelihood"]["interval"][0] > 0
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.05])
 def test_model_without_skill_has_no_edge(noise: float) -> None:
     guesses = noise * SCALE * np.random.default_rng(9).normal(0, 1, ROWS)
 
-    found = evaluate(replace(forecast(signal=0.05, foreseen=0.0), location=guesses), block_rows=20, seed=1)
+    evaluation = evaluate(replace(forecast(signal=0.05, foreseen=0.0), location=guesses), block_rows=20, seed=1)
 
-    assert not found["beats_baselines"]
-    assert found["edge"].startswith("No edge")
+    assert not evaluation["beats_baselines"]
+    assert evaluation["edge"].startswith("No edge")
 
 
 def test_a_model_that_is_wrong_is_worse_than_no_change() -> None:
-    found = evaluate(forecast(signal=0.5, foreseen=-1.0), block_rows=20, seed=1)
+    evaluation = evaluate(forecast(signal=0.5, foreseen=-1.0), block_rows=20, seed=1)
 
-    assert found["edge"].startswith("No edge: the model is worse")
-    assert found["scores"]["model"]["directional_interval"][1] < 0.5
+    assert evaluation["edge"].startswith("No edge: the model is worse")
+    assert evaluation["scores"]["model"]["directional_interval"][1] < 0.5
 
 
 def test_right_signs_of_far_too_large_returns_beat_nothing() -> None:
-    found = evaluate(forecast(signal=0.5, foreseen=6.0), block_rows=20, seed=1)
+    evaluation = evaluate(forecast(signal=0.5, foreseen=6.0), block_rows=20, seed=1)
 
-    assert found["gains"]["direction"]["interval"][0] > 0
-    assert found["gains"]["rmse"]["interval"][1] < 0
-    assert not found["beats_baselines"]
+    assert evaluation["gains"]["direction"]["interval"][0] > 0
+    assert evaluation["gains"]["rmse"]["interval"][1] < 0
+    assert not evaluation["beats_baselines"]
 
 
 def test_scores_are_the_textbooks() -> None:
@@ -75,14 +75,14 @@ def test_scores_are_the_textbooks() -> None:
 
 
 def test_the_evaluation_is_plain_json() -> None:
-    found = evaluate(forecast(signal=0.5, foreseen=0.0), block_rows=20, seed=1)
+    evaluation = evaluate(forecast(signal=0.5, foreseen=0.0), block_rows=20, seed=1)
 
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert json.loads(json.dumps(evaluation, allow_nan=False)) == evaluation
 
 
-def test_true_intervals_cover_what_they_say() -> None:
-    for each in coverage(forecast(signal=0.3, foreseen=1.0)):
-        assert each["covered"] == pytest.approx(each["level"], abs=0.025)
+def test_true_intervals_have_their_nominal_coverage() -> None:
+    for row in coverage(forecast(signal=0.3, foreseen=1.0)):
+        assert row["covered"] == pytest.approx(row["level"], abs=0.025)
 
 
 def test_a_true_confidence_is_found_calibrated_and_a_false_one_is_not() -> None:
@@ -90,8 +90,8 @@ def test_a_true_confidence_is_found_calibrated_and_a_false_one_is_not() -> None:
     boastful = sign_calibration(forecast(signal=0.7, foreseen=1.0, sharpness=5.0))
 
     assert honest["ece"] < 0.03 < boastful["ece"]
-    assert sum(each["count"] for each in honest["sign"]) == ROWS
-    assert all(0.5 <= each["confidence"] <= 1 for each in honest["sign"])
+    assert sum(bucket["count"] for bucket in honest["sign"]) == ROWS
+    assert all(0.5 <= bucket["confidence"] <= 1 for bucket in honest["sign"])
 
 
 def test_folds_are_scored_as_one(dataset: PriceDataset) -> None:

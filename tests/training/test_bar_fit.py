@@ -107,7 +107,7 @@ def test_the_learning_rate_rises_then_falls_to_nothing() -> None:
 
 @pytest.mark.parametrize(("right", "expected"), [(0.5, 0.5), (0.7, 0.7), (0.9, 0.9)])
 def test_the_confidence_comes_to_how_often_signs_are_right(right: float, expected: float) -> None:
-    """A model that always says the same, far too sure or too unsure of itself."""
+    """A model with a constant forecast, far too sure or too unsure of itself."""
     network = ReturnNetwork(torch.nn.Flatten(), 5, 300)
     answers = np.tile([1.0, 0.5], (10_000, 1))
     returns = np.where(np.arange(10_000) < right * 10_000, 0.1, -0.1).astype(np.float32)

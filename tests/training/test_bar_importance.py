@@ -24,22 +24,22 @@ def network_on(encoder: nn.Module, dataset: PriceDataset) -> ReturnNetwork:
 
 
 def test_what_the_network_does_not_look_at_is_worth_nothing(dataset: PriceDataset) -> None:
-    found = importance(network_on(LastVolume(), dataset), dataset, dataset.folds[0].test, seed=1)
+    measured = importance(network_on(LastVolume(), dataset), dataset, dataset.folds[0].test, seed=1)
 
-    columns = {each["column"]: each["nll_rise"] for each in found["importance"]}
-    steps = {each["steps"]: each["nll_rise"] for each in found["importance_steps"]}
+    columns = {row["column"]: row["nll_rise"] for row in measured["importance"]}
+    steps = {row["steps"]: row["nll_rise"] for row in measured["importance_steps"]}
     assert {name for name, rise in columns.items() if rise} == {"volume"}
     assert {name for name, rise in steps.items() if rise} == {"last bar"}
     assert columns["volume"] == steps["last bar"] or np.sign(columns["volume"]) == np.sign(steps["last bar"])
 
 
 def test_every_column_and_every_step_has_its_place_the_greatest_first(dataset: PriceDataset) -> None:
-    found = importance(network_on(LastVolume(), dataset), dataset, dataset.folds[0].test, seed=1)
+    measured = importance(network_on(LastVolume(), dataset), dataset, dataset.folds[0].test, seed=1)
 
-    rises = [each["nll_rise"] for each in found["importance"]]
-    assert sorted(each["column"] for each in found["importance"]) == ["close", "high", "low", "open", "volume"]
+    rises = [row["nll_rise"] for row in measured["importance"]]
+    assert sorted(row["column"] for row in measured["importance"]) == ["close", "high", "low", "open", "volume"]
     assert rises == sorted(rises, reverse=True)
-    assert [each["steps"] for each in found["importance_steps"]] == [
+    assert [row["steps"] for row in measured["importance_steps"]] == [
         "last bar",
         "2 to 4 back",
         "5 to 12 back",

@@ -44,7 +44,7 @@ def test_a_run_holds_its_files_and_nothing_else_is_left(result: TrainingResult) 
     assert {entry.name for entry in result.folder.parent.iterdir()} == {"price", "mlflow.db", "mlflow-artifacts"}
 
 
-def test_the_description_says_what_was_trained_on_what(
+def test_the_description_records_model_data_and_settings(
     result: TrainingResult, bars: Bars, dataset: PriceDataset
 ) -> None:
     description = read_description(result.folder)

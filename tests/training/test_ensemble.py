@@ -42,7 +42,7 @@ def market() -> tuple[Bars, list[Headline]]:
 
 @pytest.fixture(scope="module")
 def price_run(market: tuple[Bars, list[Headline]], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A price model whose record says it has seen the first third."""
+    """A price model whose record covers the first third."""
     seen = int(market[0].ts_event[2000])
     return write_price_run(tmp_path_factory.mktemp("runs") / "price", last_ts_event=seen)
 
@@ -54,7 +54,7 @@ def sentiment_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def part_of(price: np.ndarray, score: np.ndarray, rose: np.ndarray) -> tuple[NewsPart, np.ndarray]:
-    """One text a window, and a price model's answers that say ``price`` as log odds."""
+    """Return windows with one text each, and outputs of a price model whose log odds are ``price``."""
     count = len(price)
     part = NewsPart(
         rows=np.zeros((count, 1, 5), np.float32),
@@ -82,7 +82,7 @@ def test_weights_that_made_the_moves_are_found_again(weights: tuple[float, float
     assert (pool.weight_price, pool.weight_sentiment) == pytest.approx(weights, abs=0.06)
 
 
-def test_news_that_says_the_opposite_gets_no_weight() -> None:
+def test_news_against_the_moves_gets_no_weight() -> None:
     random = np.random.default_rng(6)
     price, score = random.normal(0, 0.6, 5000), random.uniform(-0.9, 0.9, 5000)
 
@@ -107,11 +107,15 @@ def test_parts_follow_the_price_models_fit_and_share_no_bar(
         first = np.cumsum(part.counts) - part.counts
         for at in range(0, len(part), 97):
             now = part.ts_event[at]
-            recent = [each for each in headlines if each.ts_init < now and now - each.ts_init <= config.max_age_ns][-3:]
+            recent = [
+                headline
+                for headline in headlines
+                if headline.ts_init < now and now - headline.ts_init <= config.max_age_ns
+            ][-3:]
             texts = part.texts[first[at] : first[at] + part.counts[at]]
             ages = part.ages_s[first[at] : first[at] + part.counts[at]]
-            assert list(texts) == [each.text for each in recent]
-            assert ages.tolist() == [(now - each.ts_init) / 1e9 for each in recent]
+            assert list(texts) == [headline.text for headline in recent]
+            assert ages.tolist() == [(now - headline.ts_init) / 1e9 for headline in recent]
 
 
 def test_news_that_moves_the_market_gains_something(market: tuple[Bars, list[Headline]], price_run: Path) -> None:
@@ -160,16 +164,16 @@ def test_a_run_becomes_an_archive_that_answers_as_its_members_do(
 
     assert result.description["training"]["headlines_refused"] == 1
     assert result.description["training"]["last_ts_event"] > read_description(price_run)["training"]["last_ts_event"]
-    one, other = (build_archive("ensemble", each.folder, "1.0", each.folder / "report") for each in (result, again))
+    one, other = (build_archive("ensemble", run.folder, "1.0", run.folder / "report") for run in (result, again))
     assert one.digest == other.digest  # the same inputs, the same archive
-    asked = read_golden(result.folder).inputs
+    inputs = read_golden(result.folder).inputs
     for run, model in ((price_run, "price"), (sentiment_run, "sentiment")):
         build_archive(model, run, "1.0", tmp_path / "store")
     archives = {"ensemble": one.path} | {model: tmp_path / "store" / f"{model}.mar" for model in ("price", "sentiment")}
-    first = np.cumsum(asked["counts"]) - asked["counts"]
+    first = np.cumsum(inputs["counts"]) - inputs["counts"]
     windows = [
-        NewsWindow(row, *(tuple(asked[name][at : at + count].tolist()) for name in ("texts", "ages_s")))
-        for row, at, count in zip(asked["rows"], first, asked["counts"], strict=True)
+        NewsWindow(row, *(tuple(inputs[name][at : at + count].tolist()) for name in ("texts", "ages_s")))
+        for row, at, count in zip(inputs["rows"], first, inputs["counts"], strict=True)
     ]
     with (
         connect(f"mar:{archives['ensemble']}", "ensemble") as ensemble,
@@ -177,12 +181,12 @@ def test_a_run_becomes_an_archive_that_answers_as_its_members_do(
         connect(f"mar:{archives['sentiment']}", "sentiment") as sentiment,
     ):
         together = ensemble.predict(windows)
-        forecast = np.stack(list(price.predict(asked["rows"]).outputs.values()), axis=1)
-        scores = sentiment.predict(asked["texts"].tolist()).outputs["score"]
+        forecast = np.stack(list(price.predict(inputs["rows"]).outputs.values()), axis=1)
+        scores = sentiment.predict(inputs["texts"].tolist()).outputs["score"]
     pool = NewsPoolConfig(**result.description["network"]["config"])
-    tensors = (torch.from_numpy(each) for each in (forecast, scores.copy(), asked["ages_s"], asked["counts"]))
+    tensors = (torch.from_numpy(values) for values in (forecast, scores.copy(), inputs["ages_s"], inputs["counts"]))
     expected = combine(*tensors, pool).numpy()
-    assert asked["counts"].max() > 1
+    assert inputs["counts"].max() > 1
     assert {name: values.tobytes() for name, values in together.outputs.items()} == {
         name: values.tobytes() for name, values in zip(OUTPUTS, expected.T, strict=True)
     }

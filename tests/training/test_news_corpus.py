@@ -98,7 +98,7 @@ def test_at_lines_read_back(tmp_path_factory: pytest.TempPathFactory, rows: list
 
     read = load_labelled(path)
 
-    assert [(each.text, each.label) for each in read] == [(text.strip(), label) for text, label in rows]
+    assert [(sentence.text, sentence.label) for sentence in read] == [(text.strip(), label) for text, label in rows]
 
 
 def test_a_csv_needs_only_text_and_label(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_latin_1_is_read_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
         ("", "got an empty file"),
         ("text,label\n", "got only a header"),
@@ -126,18 +126,18 @@ def test_latin_1_is_read_too(tmp_path: Path) -> None:
         ('text,label\n"Up,positive\n', "expected comma-separated values"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_named_with_its_line(tmp_path: Path, content: str, says: str) -> None:
+def test_a_file_that_cannot_be_read_is_named_with_its_line(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "mine.csv"
     path.write_text(content)
 
-    with pytest.raises(BadCorpus, match=re.escape(says)) as caught:
+    with pytest.raises(BadCorpus, match=re.escape(message)) as caught:
         load_labelled(path)
 
     assert "mine.csv" in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("rows", "held_out", "says"),
+    ("rows", "held_out", "message"),
     [
         ("positive,a,wire,Up it goes\npositive,b,wire,up  it goes\n", "t/a", "expected every sentence once"),
         ("positive,a,wire,Up it goes\n", "t/z", "expected subtopics of the corpus, got t/z"),
@@ -145,9 +145,9 @@ def test_a_file_that_cannot_be_read_is_named_with_its_line(tmp_path: Path, conte
         ("positive,a,wire,Up, it goes\n", "t/a", "line 2: expected 4 columns"),
     ],
 )
-def test_a_corpus_that_is_not_in_order_is_refused(tmp_path: Path, rows: str, held_out: str, says: str) -> None:
+def test_a_corpus_that_is_not_in_order_is_refused(tmp_path: Path, rows: str, held_out: str, message: str) -> None:
     (tmp_path / "t.csv").write_text(f"label,subtopic,style,text\n{rows}")
     (tmp_path / "held_out.txt").write_text(held_out)
 
-    with pytest.raises(BadCorpus, match=re.escape(says)):
+    with pytest.raises(BadCorpus, match=re.escape(message)):
         load_corpus(tmp_path)

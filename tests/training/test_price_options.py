@@ -38,7 +38,7 @@ def test_single_values_go_before_the_file_and_the_file_before_defaults(tmp_path:
         ("fit.epochs=0", "settings: fit: expected epochs of at least 1, got 0"),
     ],
 )
-def test_a_setting_that_means_nothing_is_refused(setting: str, expected: str) -> None:
+def test_an_invalid_setting_is_refused(setting: str, expected: str) -> None:
     with pytest.raises(BadConfig, match=expected):
         price_training("price_lstm", settings=[setting])
 

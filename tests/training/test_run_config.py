@@ -82,7 +82,9 @@ def test_what_a_file_leaves_out_has_its_default(tmp_path: Path) -> None:
         (None, "expected a configuration file, got none"),
     ],
 )
-def test_a_bad_configuration_says_where_and_what_was_expected(tmp_path: Path, text: str | None, message: str) -> None:
+def test_an_invalid_configuration_is_refused_with_place_and_expectation(
+    tmp_path: Path, text: str | None, message: str
+) -> None:
     path = tmp_path / "bad.json"
     if text is not None:
         path.write_bytes(text.encode("utf-8", "surrogatepass"))

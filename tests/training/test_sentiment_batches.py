@@ -84,7 +84,7 @@ def test_the_average_is_that_of_the_steps() -> None:
         ("network.hidden=3", "expected fit.NAME=VALUE, got 'network.hidden=3'"),
     ],
 )
-def test_a_setting_that_means_nothing_is_refused(setting: str, expected: str) -> None:
+def test_an_invalid_setting_is_refused(setting: str, expected: str) -> None:
     with pytest.raises(ValueError, match=expected):
         sentiment_training([setting])
 

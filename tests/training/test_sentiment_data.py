@@ -11,9 +11,9 @@ CLASSES = {"negative", "neutral", "positive"}
 
 def parts(data: SentimentData) -> tuple[set[str], set[str], set[str]]:
     return (
-        {each.text for each in data.train},
-        {each.text for each in data.validation},
-        {each.text for each in data.held_out},
+        {sentence.text for sentence in data.train},
+        {sentence.text for sentence in data.validation},
+        {sentence.text for sentence in data.held_out},
     )
 
 
@@ -32,7 +32,7 @@ def write_corpus(folder: Path, topics: int = 10, of_each: int = 6) -> Path:
 def test_no_subtopic_and_no_sentence_is_in_two_parts_of_the_corpus() -> None:
     data = load_sentiment_data()
 
-    topics = [{each.topic for each in part} for part in (data.train, data.validation, data.held_out)]
+    topics = [{sentence.topic for sentence in part} for part in (data.train, data.validation, data.held_out)]
     train, validation, held_out = parts(data)
     assert not topics[0] & topics[1]
     assert not (topics[0] | topics[1]) & topics[2]

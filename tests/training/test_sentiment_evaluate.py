@@ -36,10 +36,10 @@ def answers(random: np.random.Generator, labels: np.ndarray, right: float) -> np
 def test_scores_are_scikit_learn_s(pairs: list[tuple[int, int]]) -> None:
     labels, predicted = np.array(pairs).T
 
-    found = scores(labels, predicted)
+    scored = scores(labels, predicted)
 
-    assert found["accuracy"] == pytest.approx(accuracy_score(labels, predicted))
-    assert found["macro_f1"] == pytest.approx(f1_score(labels, predicted, average="macro", zero_division=0))
+    assert scored["accuracy"] == pytest.approx(accuracy_score(labels, predicted))
+    assert scored["macro_f1"] == pytest.approx(f1_score(labels, predicted, average="macro", zero_division=0))
 
 
 @settings(max_examples=25, deadline=None)
@@ -47,13 +47,13 @@ def test_scores_are_scikit_learn_s(pairs: list[tuple[int, int]]) -> None:
 def test_the_classes_figures_are_scikit_learn_s(pairs: list[tuple[int, int]]) -> None:
     labels, predicted = np.array(pairs).T
 
-    found = class_facts(labels, predicted)
+    facts = class_facts(labels, predicted)
 
-    assert found["confusion"] == confusion_matrix(labels, predicted, labels=[0, 1, 2]).tolist()
+    assert facts["confusion"] == confusion_matrix(labels, predicted, labels=[0, 1, 2]).tolist()
     expected = precision_recall_fscore_support(labels, predicted, labels=[0, 1, 2], zero_division=0)
     for key, values in zip(("precision", "recall", "f1", "support"), expected, strict=True):
-        assert [row[key] or 0 for row in found["per_class"]] == pytest.approx(values)
-    assert found["per_class"][0]["recall"] is None or 0 in labels
+        assert [row[key] or 0 for row in facts["per_class"]] == pytest.approx(values)
+    assert facts["per_class"][0]["recall"] is None or 0 in labels
 
 
 @settings(max_examples=20, deadline=None)
@@ -78,19 +78,19 @@ def test_better_model_is_reported_as_better_with_its_interval() -> None:
     random = np.random.default_rng(1)
     labels = random.integers(0, 3, 600)
     shares = {"model": 0.9, "one": 0.6, "two": 0.5}
-    given = {name: answers(random, labels, right) for name, right in shares.items()}
+    predictions = {name: answers(random, labels, right) for name, right in shares.items()}
 
-    found = evaluate(sentences(labels, 40), labels, given, seed=1)
+    evaluation = evaluate(sentences(labels, 40), labels, predictions, seed=1)
 
-    assert found["beats_baselines"]
-    assert "better than every baseline" in found["edge"]
-    for key, gain in found["gains"].items():
+    assert evaluation["beats_baselines"]
+    assert "better than every baseline" in evaluation["edge"]
+    for key, gain in evaluation["gains"].items():
         assert gain["best_baseline"] == "one"
-        assert gain["gain"] == pytest.approx(found["scores"]["model"][key] - found["scores"]["one"][key])
+        assert gain["gain"] == pytest.approx(evaluation["scores"]["model"][key] - evaluation["scores"]["one"][key])
         low, high = gain["interval"]
         assert 0 < low < gain["gain"] < high
-    low, high = found["scores"]["model"]["accuracy_interval"]
-    assert low < found["scores"]["model"]["accuracy"] < high
+    low, high = evaluation["scores"]["model"]["accuracy_interval"]
+    assert low < evaluation["scores"]["model"]["accuracy"] < high
     assert high - low < 0.1
 
 
@@ -113,43 +113,43 @@ def test_sentences_of_one_subtopic_are_resampled_together() -> None:
     """Right on whole subtopics and wrong on others: far less is known than from as many sentences on their own."""
     labels = np.arange(400) % 3
     right = (np.arange(400) % 8) < 6
-    given = {"model": np.where(right, labels, (labels + 1) % 3), "one": labels}
+    predictions = {"model": np.where(right, labels, (labels + 1) % 3), "one": labels}
     together = sentences(labels)
-    alone = [replace(each, topic="") for each in together]
+    alone = [replace(sentence, topic="") for sentence in together]
 
-    scored = (evaluate(each, labels, given, seed=1)["scores"]["model"] for each in (together, alone))
-    wide, narrow = (each["accuracy_interval"] for each in scored)
+    scored = (evaluate(part, labels, predictions, seed=1)["scores"]["model"] for part in (together, alone))
+    wide, narrow = (scores["accuracy_interval"] for scores in scored)
 
     assert wide[1] - wide[0] > 3 * (narrow[1] - narrow[0])
 
 
 def test_every_topic_and_style_has_its_share_the_weakest_first() -> None:
     labels = np.arange(60) % 3
-    given = {"model": np.where(np.arange(60) < 30, labels, 0), "one": labels}
+    predictions = {"model": np.where(np.arange(60) < 30, labels, 0), "one": labels}
 
-    found = evaluate(sentences(labels), labels, given, seed=1)
+    evaluation = evaluate(sentences(labels), labels, predictions, seed=1)
 
-    assert {row["name"] for row in found["by_topic"]} == {"file0", "file1", "file2"}
-    assert sum(row["sentences"] for row in found["by_style"]) == 60
-    shares = [row["accuracy"]["model"] for row in found["by_topic"]]
+    assert {row["name"] for row in evaluation["by_topic"]} == {"file0", "file1", "file2"}
+    assert sum(row["sentences"] for row in evaluation["by_style"]) == 60
+    shares = [row["accuracy"]["model"] for row in evaluation["by_topic"]]
     assert shares == sorted(shares)
-    overall = sum(row["accuracy"]["model"] * row["sentences"] for row in found["by_topic"]) / 60
-    assert overall == pytest.approx(found["scores"]["model"]["accuracy"])
+    overall = sum(row["accuracy"]["model"] * row["sentences"] for row in evaluation["by_topic"]) / 60
+    assert overall == pytest.approx(evaluation["scores"]["model"]["accuracy"])
 
 
 def test_every_mistake_is_listed_the_surest_first() -> None:
     labels = np.array([0, 1, 2, 0])
     probabilities = np.array([[0.5, 0.3, 0.2], [0.6, 0.3, 0.1], [0.1, 0.8, 0.1], [0.2, 0.3, 0.5]])
 
-    found = misread_sentences(sentences(labels), labels, probabilities)
+    misread = misread_sentences(sentences(labels), labels, probabilities)
 
-    assert [row["text"] for row in found] == ["text 2", "text 1", "text 3"]
-    assert [(row["label"], row["said"]) for row in found] == [
+    assert [row["text"] for row in misread] == ["text 2", "text 1", "text 3"]
+    assert [(row["label"], row["said"]) for row in misread] == [
         ("positive", "neutral"),
         ("neutral", "negative"),
         ("negative", "positive"),
     ]
-    assert found[0]["probabilities"] == {"negative": 0.1, "neutral": 0.8, "positive": 0.1}
+    assert misread[0]["probabilities"] == {"negative": 0.1, "neutral": 0.8, "positive": 0.1}
 
 
 def test_a_script_counts_from_one_text_in_a_hundred_on() -> None:

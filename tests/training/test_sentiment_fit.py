@@ -85,7 +85,7 @@ def equal(one: SentimentTransformer, two: SentimentTransformer) -> bool:
     return all(torch.equal(value, weights(two)[name]) for name, value in weights(one).items())
 
 
-def test_it_learns_what_the_head_alone_does_not(
+def test_the_fit_learns_what_the_head_alone_does_not(
     fit: Fit, backbone: Backbone, part: TokenizedPart, other: TokenizedPart
 ) -> None:
     network, history = fit()
@@ -126,7 +126,7 @@ def test_the_best_epoch_s_average_is_kept(fit: Fit, other: TokenizedPart) -> Non
     assert kept == pytest.approx(min(history.validation_loss), rel=1e-5)
 
 
-def test_it_stops_where_validation_no_longer_improves(fit: Fit) -> None:
+def test_a_fit_stops_where_validation_no_longer_improves(fit: Fit) -> None:
     _, history = fit(replace(CONFIG, epochs=30, patience=1, learning_rate=0.1, head_learning_rate=1.0))
 
     assert history.epochs == history.best_epoch + 1 < 30
@@ -144,7 +144,7 @@ def test_embeddings_stay_as_they_are_where_they_are_frozen(fit: Fit, backbone: B
     assert all(weight.requires_grad for weight in network.parameters())
 
 
-def test_lower_layers_take_smaller_steps_where_layer_decay_says_so(fit: Fit, backbone: Backbone) -> None:
+def test_layer_decay_gives_lower_layers_smaller_steps(fit: Fit, backbone: Backbone) -> None:
     network, _ = fit(replace(CONFIG, epochs=1, layer_decay=1e-6, weight_decay=0.0))
 
     before = build_network(backbone, 64, 0.1)
@@ -239,12 +239,12 @@ def test_the_temperature_is_the_best_and_undoes_a_scaling(seed: int, scale: floa
     true = random.normal(0, 1.5, (2_000, 3))
     labels = (random.random((2_000, 1)) > softmax(true, axis=1).cumsum(axis=1)[:, :2]).sum(axis=1)
 
-    found = best_temperature(scale * true, labels)
+    temperature = best_temperature(scale * true, labels)
 
-    assert found == pytest.approx(scale, rel=0.25)
+    assert temperature == pytest.approx(scale, rel=0.25)
     grid = [log_loss(scale * true, labels, at) for at in np.geomspace(0.2, 8, 60)]
-    assert log_loss(scale * true, labels, found) <= min(grid) + 1e-6
-    assert log_loss(scale * true, labels, found) <= log_loss(scale * true, labels, 1.0)
+    assert log_loss(scale * true, labels, temperature) <= min(grid) + 1e-6
+    assert log_loss(scale * true, labels, temperature) <= log_loss(scale * true, labels, 1.0)
 
 
 def test_log_loss_is_scikit_learn_s() -> None:

@@ -36,16 +36,16 @@ def test_words_are_read_with_their_negations_burdens_and_inflections(text: str, 
     assert np.sign(lexicon_score(text)) == sign
 
 
-def test_no_word_says_both() -> None:
+def test_no_word_is_both_good_and_bad() -> None:
     assert not GOOD & BAD
     assert not UP & DOWN
     assert not (GOOD | BAD) & (UP | DOWN)
     assert not GOOD & BURDENS
 
 
-def test_it_reads_the_corpus_far_better_than_a_guess() -> None:
+def test_the_lexicon_reads_the_corpus_far_better_than_a_guess() -> None:
     data = load_sentiment_data()
-    answers = lexicon_predictions([each.text for each in data.train])
+    answers = lexicon_predictions([sentence.text for sentence in data.train])
 
-    labels = np.array([("negative", "neutral", "positive").index(each.label) for each in data.train])
+    labels = np.array([("negative", "neutral", "positive").index(sentence.label) for sentence in data.train])
     assert (answers == labels).mean() > 0.5

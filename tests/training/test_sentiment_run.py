@@ -77,7 +77,7 @@ def test_a_run_holds_its_files_and_nothing_else_is_left(result: TrainingResult) 
     assert not [entry for entry in result.folder.parent.iterdir() if entry.name.startswith(".")]
 
 
-def test_the_description_says_what_was_trained_on_what(
+def test_the_description_records_model_data_and_settings(
     result: TrainingResult, data: SentimentData, backbone: Backbone
 ) -> None:
     description = read_description(result.folder)
@@ -117,7 +117,7 @@ def test_the_evaluation_is_of_the_held_out_part(result: TrainingResult, data: Se
 
     assert set(evaluation["scores"]) == {"model", "head on the frozen encoder", "word list"}
     assert np.sum(evaluation["confusion"]) == len(data.held_out)
-    assert {row["text"] for row in evaluation["wrong"]} <= {each.text for each in data.held_out}
+    assert {row["text"] for row in evaluation["wrong"]} <= {sentence.text for sentence in data.held_out}
     off = len(data.held_out) - np.trace(evaluation["confusion"])
     assert len(evaluation["wrong"]) == off
     assert [part["sentences"] for part in evaluation["data"]["parts"]] == [
@@ -133,7 +133,7 @@ def test_a_benchmark_is_scored_without_what_the_model_was_fitted_on(
 ) -> None:
     (benchmark,) = result.evaluation["benchmarks"]
 
-    held_out = {each.text for each in data.held_out}
+    held_out = {sentence.text for sentence in data.held_out}
     known = [line.rpartition("@")[0] not in held_out for line in lines(150)[:10]]
     assert benchmark["source"] == str(other)
     assert benchmark["left_out"] == sum(known) > 0
@@ -188,7 +188,10 @@ def test_held_out_sentences_decide_nothing(
         data.sources,
         data.train,
         data.validation,
-        tuple(type(each)(each.text, turn[each.label], each.topic, each.style) for each in data.held_out),
+        tuple(
+            type(sentence)(sentence.text, turn[sentence.label], sentence.topic, sentence.style)
+            for sentence in data.held_out
+        ),
         0,
         0,
     )
@@ -214,7 +217,7 @@ def test_a_benchmark_of_nothing_but_training_sentences_is_refused_before_anythin
     data: SentimentData, backbone: Backbone, training: SentimentTraining, tmp_path: Path
 ) -> None:
     known = tmp_path / "known.txt"
-    known.write_text("\n".join(f"{each.text}@{each.label}" for each in data.train))
+    known.write_text("\n".join(f"{sentence.text}@{sentence.label}" for sentence in data.train))
 
     with pytest.raises(BadCorpus, match=r"known\.txt: expected sentences that the model is not fitted on, got none"):
         train_sentiment(data, backbone, tmp_path / "run", training, [known])

@@ -64,7 +64,9 @@ def test_ones_own_sentences_and_encoder_become_a_tracked_archive_that_reads_them
     ],
     ids=["no sentences", "no file", "no encoder", "no epochs", "no section", "no such device", "no benchmark"],
 )
-def test_a_call_that_cannot_work_says_why(options: tuple[str, ...], status: int, expected: str, tmp_path: Path) -> None:
+def test_a_call_that_cannot_work_is_refused_with_the_reason(
+    options: tuple[str, ...], status: int, expected: str, tmp_path: Path
+) -> None:
     result = CliRunner().invoke(APP, ["sentiment", *options, "--out", str(tmp_path / "run")])
 
     assert result.exit_code == status

@@ -80,7 +80,7 @@ def test_only_the_newest_and_the_best_checkpoint_are_kept(
     assert kept == {history.epochs, history.best_epoch}
 
 
-def test_it_stops_when_validation_no_longer_improves(split: DatasetSplit, tmp_path: Path) -> None:
+def test_a_fit_stops_when_validation_no_longer_improves(split: DatasetSplit, tmp_path: Path) -> None:
     config = TickFitConfig(epochs=500, patience=2, learning_rate=0.05)
 
     _, history = fit(split, NETWORK, config, Checkpoints(tmp_path), "x")

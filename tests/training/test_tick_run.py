@@ -41,7 +41,7 @@ def test_a_run_holds_its_files_and_nothing_else_is_left(run: Path) -> None:
     assert [entry.name for entry in run.parent.iterdir()] == ["tick"]
 
 
-def test_the_description_says_what_was_trained_on_what(run: Path, trades: Trades, split: DatasetSplit) -> None:
+def test_the_description_records_model_data_and_settings(run: Path, trades: Trades, split: DatasetSplit) -> None:
     description = read_description(run)
     facts = description["training"]
 
@@ -129,7 +129,7 @@ def test_a_folder_with_other_things_is_not_replaced(trades: Trades, quick: TickF
     assert (tmp_path / "thesis.txt").read_text() == "three years of work"
 
 
-def test_the_evaluation_tells_how_the_fit_went(run: Path, quick: TickFitConfig) -> None:
+def test_the_evaluation_records_the_course_of_the_fit(run: Path, quick: TickFitConfig) -> None:
     history = json.loads((run / "evaluation.json").read_text())["history"]
 
     assert len(history["train_loss"]) == len(history["validation_loss"]) == quick.epochs

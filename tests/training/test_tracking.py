@@ -85,9 +85,9 @@ def start(code: str, *arguments: str | Path, home: Path) -> subprocess.Popen[str
 
 
 def runs_of(client: "MlflowClient", experiment: str) -> list["Run"]:
-    found = client.get_experiment_by_name(experiment)
-    assert found is not None
-    return list(client.search_runs([found.experiment_id]))
+    stored = client.get_experiment_by_name(experiment)
+    assert stored is not None
+    return list(client.search_runs([stored.experiment_id]))
 
 
 def steps(client: "MlflowClient", run_id: str, key: str) -> list[tuple[int, float]]:
@@ -122,7 +122,7 @@ def test_mlflow_itself_finds_all_that_a_run_kept(runs: Path, client: "MlflowClie
 @pytest.mark.parametrize(
     ("error", "status"), [(ValueError, "FAILED"), (KeyboardInterrupt, "KILLED"), (SystemExit, "KILLED")]
 )
-def test_the_status_says_how_a_run_ended(
+def test_the_status_records_how_a_run_ended(
     runs: Path, client: "MlflowClient", error: type[BaseException], status: str
 ) -> None:
     with pytest.raises(error), track(runs, "ends", "run", {}, {}) as run:
@@ -288,8 +288,8 @@ def test_two_first_runs_at_once_share_a_new_store_in_silence_and_off_the_network
 
     assert outputs == [("", ""), ("", "")]
     assert [process.returncode for process in both] == [0, 0]
-    found = runs_of(mlflow_client(runs), "price")
-    assert {(run.info.run_name, run.info.status) for run in found} == {("one", "FINISHED"), ("two", "FINISHED")}
+    tracked = runs_of(mlflow_client(runs), "price")
+    assert {(run.info.run_name, run.info.status) for run in tracked} == {("one", "FINISHED"), ("two", "FINISHED")}
     assert [path.name for path in runs.iterdir()] == [DATABASE]
     assert not home.exists()
 

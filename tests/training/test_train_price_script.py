@@ -17,7 +17,7 @@ QUICK = ("--bars", "1200", "--folds", "1", "--set", "fit.epochs=1", "--set", "ne
 
 
 @pytest.mark.slow
-def test_it_says_in_plain_words_what_it_found(tmp_path: Path) -> None:
+def test_the_summary_gives_the_result_in_plain_words(tmp_path: Path) -> None:
     result = run_script(SCRIPT, "price", *QUICK, "--out", tmp_path / "run", "--json")
 
     assert result.returncode == 0, result.stderr
@@ -35,12 +35,12 @@ def test_what_tuning_finds_the_next_run_takes(tmp_path: Path) -> None:
 
     assert (one.exit_code, more.exit_code) == (0, 0), one.stderr + more.stderr
     assert json.loads(one.stdout)["trials"] == 1
-    found = json.loads(more.stdout)
-    assert found["trials"] == 2
-    assert found["value"] <= json.loads(one.stdout)["value"]
-    best = json.loads(Path(found["config"]).read_text())
+    summary = json.loads(more.stdout)
+    assert summary["trials"] == 2
+    assert summary["value"] <= json.loads(one.stdout)["value"]
+    best = json.loads(Path(summary["config"]).read_text())
 
-    run = CliRunner().invoke(APP, [*options, "--config", found["config"], "--json"])
+    run = CliRunner().invoke(APP, [*options, "--config", summary["config"], "--json"])
 
     assert run.exit_code == 0, run.stderr
     description = json.loads(run.stdout)
@@ -59,7 +59,9 @@ def test_what_tuning_finds_the_next_run_takes(tmp_path: Path) -> None:
     ],
     ids=["no file", "no such model", "no epochs", "no such interval", "too few bars", "no such config"],
 )
-def test_a_call_that_cannot_work_says_why(options: tuple[str, ...], status: int, expected: str, tmp_path: Path) -> None:
+def test_a_call_that_cannot_work_is_refused_with_the_reason(
+    options: tuple[str, ...], status: int, expected: str, tmp_path: Path
+) -> None:
     result = CliRunner().invoke(APP, ["price", *options, "--out", str(tmp_path / "run")])
 
     assert result.exit_code == status
@@ -89,7 +91,7 @@ def test_quiet_hours_are_left_out_and_jumps_let_through_on_request(tmp_path: Pat
     assert training["read"] == {"stamp": "open", "timezone": "America/New_York", "allow_jumps": True}
     assert training["notes"] == []
     findings = json.loads((tmp_path / "run" / "report" / "evaluation.json").read_text())["data"]["findings"]
-    assert any("141 windows without any volume" in each for each in findings)
+    assert any("141 windows without any volume" in finding for finding in findings)
 
 
 @pytest.mark.parametrize(

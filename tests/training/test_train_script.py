@@ -36,7 +36,7 @@ def test_bad_data_is_one_line_and_status_1(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [("--label-trades", 0), ("--cost-bps", "nan"), ("--nonsense",)])
-def test_a_wrong_call_is_status_2(tmp_path: Path, arguments: tuple[object, ...]) -> None:
+def test_invalid_arguments_are_status_2(tmp_path: Path, arguments: tuple[object, ...]) -> None:
     done = train(*arguments, "--out", tmp_path / "tick")
 
     assert done.returncode == 2

@@ -70,7 +70,7 @@ def objective(configuration: Any, report: Any) -> float:
 
 
 def search(storage: Path, trials: int, seed: int = 1, study: str = "price") -> list[TuneProgress]:
-    """What each trial of this call came to."""
+    """Return the value of each trial of this call."""
     ended: list[TuneProgress] = []
     tune(storage, study, trials, objective, space, seed, ended.append)
     return ended
@@ -101,12 +101,12 @@ def test_a_killed_study_goes_on_to_the_total(
 ) -> None:
     process, before = in_third_trial
     process.kill()
-    _, said = process.communicate()
+    _, stderr = process.communicate()
     after: list[TuneProgress] = []
 
     tuned = tune(storage, "price", 6, objective, space, 1, after.append)
 
-    assert said == ""
+    assert stderr == ""
     assert (tuned.trials, tuned.failed) == (6, 1)
     assert [(progress.number, progress.done, progress.wanted) for progress in after] == [
         (3, 3, 6), (4, 4, 6), (5, 5, 6), (6, 6, 6),
@@ -179,7 +179,7 @@ def test_a_fit_that_diverges_is_pruned_and_counts(storage: Path, loss: float, re
     assert (tuned.trials, tuned.pruned, tuned.best_value, tuned.best_trial) == (2, 1, 0.5, 0)
 
 
-def test_a_study_without_a_value_says_so(storage: Path) -> None:
+def test_a_study_without_a_complete_trial_is_refused(storage: Path) -> None:
     with pytest.raises(TuningFailed, match="s: expected a complete trial, got 3 pruned ones"):
         tune(storage, "s", 3, lambda configuration, report: math.nan, space, 1)
 

@@ -1,4 +1,4 @@
-"""``ts_event`` beside JSON rows: exact nanoseconds, or a refusal that says so."""
+"""``ts_event`` beside JSON rows: exact nanoseconds, or a refusal."""
 
 import json
 from typing import Any
@@ -80,10 +80,10 @@ REFUSED: dict[str, tuple[object, type[RequestError], str]] = {
 }
 
 
-@pytest.mark.parametrize(("times", "error", "says"), REFUSED.values(), ids=REFUSED)
-def test_bad_times_are_refused_by_name(times: object, error: type[RequestError], says: str) -> None:
+@pytest.mark.parametrize(("times", "error", "message"), REFUSED.values(), ids=REFUSED)
+def test_invalid_times_are_refused_with_their_error(times: object, error: type[RequestError], message: str) -> None:
     with pytest.raises(error) as refused:
         body.decode({**BODIES["instances"], "ts_event": times}, body.JSON, SHAPE)
 
     assert type(refused.value) is error
-    assert str(refused.value) == says
+    assert str(refused.value) == message

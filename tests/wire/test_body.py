@@ -64,7 +64,7 @@ def test_open_inference_rows_round_trip(rows: np.ndarray, flat: bool) -> None:
 
 
 @given(hnp.arrays(np.float32, st.tuples(st.integers(1, 9), st.just(3)), elements=FINITE))
-def test_answers_round_trip_to_the_last_bit(table: np.ndarray) -> None:
+def test_responses_round_trip_to_the_last_bit(table: np.ndarray) -> None:
     names = ("buy", "sell", "hold")
     request = body.RowRequest(table)
 
@@ -132,12 +132,12 @@ REFUSED: list[tuple[str, object, str | None, type[RequestError], str]] = [
 
 
 @pytest.mark.parametrize(
-    ("sent", "content_type", "error", "says"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED]
+    ("sent", "content_type", "error", "message"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED]
 )
-def test_bad_body_is_refused_by_name(
-    sent: object, content_type: str | None, error: type[RequestError], says: str
+def test_an_invalid_body_is_refused_with_its_error(
+    sent: object, content_type: str | None, error: type[RequestError], message: str
 ) -> None:
-    with pytest.raises(error, match=says):
+    with pytest.raises(error, match=message):
         body.decode(sent, content_type, (4,))
 
 

@@ -1,4 +1,4 @@
-"""No client asks this machine through a proxy; every other host still goes through the environment's."""
+"""No client connects to this machine through a proxy; every other host still goes through the environment's."""
 
 import asyncio
 import os
@@ -79,13 +79,13 @@ def with_curl(url: str) -> str:
 
 
 def with_exempted_requests(url: str) -> str:
-    """As MLflow asks its server, once `mlflow_store` is imported."""
+    """Send a request as MLflow does to its server, once `mlflow_store` is imported."""
     exempt_loopback()
     return requests.get(url, timeout=5).text
 
 
 def with_exempted_nautilus(url: str) -> str:
-    """As NautilusTrader's adapters ask a venue."""
+    """Send a request as NautilusTrader's adapters do to a venue."""
 
     async def get() -> str:
         return (await HttpClient(timeout_secs=5).request(HttpMethod.GET, url)).body.decode()
@@ -99,7 +99,7 @@ CLIENTS = [with_requests, with_curl, with_exempted_requests, with_exempted_nauti
 
 @pytest.mark.parametrize("client", CLIENTS)
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.8.9.10", "[::1]"])
-def test_this_machine_is_asked_directly(
+def test_requests_to_this_machine_go_past_the_proxy(
     client: Callable[[str], str], host: str, port: int, environment: pytest.MonkeyPatch
 ) -> None:
     if host == "[::1]" and not socket.has_dualstack_ipv6():
@@ -133,7 +133,7 @@ def test_other_hosts_go_through_the_proxy(
     assert client("http://venue.invalid/time") == "proxy"
 
 
-def test_one_connection_tells_both_kinds_of_hosts_apart(port: int, environment: pytest.MonkeyPatch) -> None:
+def test_one_connection_distinguishes_both_kinds_of_hosts(port: int, environment: pytest.MonkeyPatch) -> None:
     environment.setenv("http_proxy", f"http://127.0.0.1:{port}")
     connection = HttpConnection(None)
 

@@ -43,10 +43,10 @@ def news_windows(draw: st.DrawFn) -> NewsWindow:
 
 def expected(windows: list[NewsWindow]) -> tuple[bytes, tuple[str, ...], list[float], list[int]]:
     return (
-        b"".join(each.window.tobytes() for each in windows),
-        tuple(text for each in windows for text in each.texts),
-        [float(age) for each in windows for age in each.ages_s or [0] * len(each.texts)],
-        [len(each.texts) for each in windows],
+        b"".join(window.window.tobytes() for window in windows),
+        tuple(text for window in windows for text in window.texts),
+        [float(age) for window in windows for age in window.ages_s or [0] * len(window.texts)],
+        [len(window.texts) for window in windows],
     )
 
 
@@ -71,7 +71,7 @@ def test_what_the_client_sends_comes_out(windows: list[NewsWindow]) -> None:
 
 @thrifty
 @given(NEWS, st.booleans())
-def test_a_bare_list_says_the_same(windows: list[NewsWindow], parsed: bool) -> None:
+def test_a_bare_list_is_decoded_to_the_same_windows(windows: list[NewsWindow], parsed: bool) -> None:
     instances = orjson.loads(encode_news(windows))["instances"]
 
     request = decode_news(instances if parsed else orjson.dumps(instances), "application/json;charset=utf-8", SHAPE)
@@ -202,11 +202,11 @@ REFUSED: dict[str, tuple[object, str | None, type[RequestError], str]] = {
 }
 
 
-@pytest.mark.parametrize(("sent", "content_type", "error", "says"), REFUSED.values(), ids=REFUSED)
-def test_bad_news_is_refused_by_name(
-    sent: object, content_type: str | None, error: type[RequestError], says: str
+@pytest.mark.parametrize(("sent", "content_type", "error", "message"), REFUSED.values(), ids=REFUSED)
+def test_invalid_news_is_refused_with_its_error(
+    sent: object, content_type: str | None, error: type[RequestError], message: str
 ) -> None:
-    with pytest.raises(error, match=says) as refused:
+    with pytest.raises(error, match=message) as refused:
         decode_news(sent, content_type, SHAPE)
 
     assert type(refused.value) is error

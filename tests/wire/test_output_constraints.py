@@ -35,7 +35,7 @@ def refused(constraints: OutputConstraints, rows: list[list[float]], names: tupl
 
 
 @pytest.mark.parametrize(
-    ("row", "says"),
+    ("row", "message"),
     [
         ([0.25, 0.25, 0.5], ""),
         ([0.0, 0.0, 1.0], ""),
@@ -47,13 +47,13 @@ def refused(constraints: OutputConstraints, rows: list[list[float]], names: tupl
         ([0.5, math.inf, 0.5], "OutputNotFinite: expected finite outputs, got inf as sell"),
     ],
 )
-def test_what_a_classifier_cannot_answer_is_refused(row: list[float], says: str) -> None:
-    assert refused(TICK, [row]).startswith(says)
-    assert bool(refused(TICK, [row])) == bool(says)
+def test_what_a_classifier_cannot_answer_is_refused(row: list[float], message: str) -> None:
+    assert refused(TICK, [row]).startswith(message)
+    assert bool(refused(TICK, [row])) == bool(message)
     among = refused(TICK, [[0.25, 0.25, 0.5], row, [0.0, 1.0, 0.0]])
-    kind, _, words = says.partition(": ")
-    assert among.startswith(f"{kind}: row 1: {words}" if says else "")
-    assert bool(among) == bool(says)
+    kind, _, words = message.partition(": ")
+    assert among.startswith(f"{kind}: row 1: {words}" if message else "")
+    assert bool(among) == bool(message)
 
 
 @given(
@@ -74,9 +74,9 @@ def test_many_rows_are_judged_as_each_alone(rows: list[list[float]]) -> None:
     alone = [refused(TICK, [row]) for row in rows]
 
     assert bool(refused(TICK, rows)) == any(alone)
-    for row, says in zip(rows, alone, strict=True):
+    for row, message in zip(rows, alone, strict=True):
         is_right = all(-1e-6 <= value <= 1 + 1e-6 for value in row) and abs(math.fsum(row) - 1) < sum_tolerance(3)
-        assert is_right == (not says)
+        assert is_right == (not message)
 
 
 @pytest.mark.parametrize(

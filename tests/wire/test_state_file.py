@@ -33,7 +33,7 @@ def test_what_was_written_is_read(tmp_path_factory: pytest.TempPathFactory, pers
     write_state(path, person)
 
     assert read(path) == person
-    assert [each.name for each in path.parent.glob(".person*")] == []
+    assert [file.name for file in path.parent.glob(".person*")] == []
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_set_aside_keeps_every_damaged_file(tmp_path: Path) -> None:
     set_aside(path)
 
     assert not path.exists()
-    assert [each.read_text() for each in sorted(tmp_path.iterdir()) if each.is_file()] == ["one", "two"]
+    assert [file.read_text() for file in sorted(tmp_path.iterdir()) if file.is_file()] == ["one", "two"]
 
 
 def test_nesting_without_an_end_is_named(tmp_path: Path) -> None:

@@ -122,11 +122,11 @@ REFUSED: dict[str, tuple[object, str | None, type[RequestError], str]] = {
 }
 
 
-@pytest.mark.parametrize(("sent", "content_type", "error", "says"), REFUSED.values(), ids=REFUSED)
-def test_bad_texts_are_refused_by_name(
-    sent: object, content_type: str | None, error: type[RequestError], says: str
+@pytest.mark.parametrize(("sent", "content_type", "error", "message"), REFUSED.values(), ids=REFUSED)
+def test_invalid_texts_are_refused_with_their_error(
+    sent: object, content_type: str | None, error: type[RequestError], message: str
 ) -> None:
-    with pytest.raises(error, match=says) as refused:
+    with pytest.raises(error, match=message) as refused:
         decode_texts(sent, content_type)
 
     assert type(refused.value) is error
@@ -138,7 +138,7 @@ def test_as_much_as_is_allowed_is_read() -> None:
     assert decode_texts(encode_texts(["a" * MAX_CHARACTERS]), body.JSON).texts == ("a" * MAX_CHARACTERS,)
 
 
-def test_a_caller_says_how_few_texts_will_do() -> None:
+def test_a_caller_sets_the_minimum_number_of_texts() -> None:
     assert check_texts([], at_least=0) == ()
     with pytest.raises(EmptyBody):
         check_texts([])
@@ -207,12 +207,12 @@ def test_words_tables_counts_and_truths_are_tensors_in_the_open_inference_protoc
 
 
 @pytest.mark.parametrize("open_inference", [False, True])
-def test_columns_of_a_table_in_any_memory_order_keep_theirs(open_inference: bool) -> None:
+def test_columns_of_a_table_in_any_memory_order_keep_their_values(open_inference: bool) -> None:
     table = np.arange(12, dtype=np.float32).reshape(3, 4)
     columns = {"across": table.T[1], "backwards": table[:, ::-2]}
 
     answer = orjson.loads(encode_json("m", "1", columns, TextRequest(("a",) * 3, open_inference)))["outputs"]
 
-    across, backwards = (each["data"] for each in answer) if open_inference else answer.values()
+    across, backwards = (tensor["data"] for tensor in answer) if open_inference else answer.values()
     assert across == [1, 5, 9]
     assert np.ravel(backwards).tolist() == [3, 1, 7, 5, 11, 9]

@@ -125,7 +125,7 @@ TYPES = (
 
 
 def hostile_request(random: Random, good: Sequence[bytes]) -> Sent:
-    """One request, of whatever kind; it may happen to be a good one."""
+    """Return one request, of whatever kind; it may happen to be a good one."""
     headers = [(random.choice(NAMES), _header(random)) for _ in range(random.choice((0, 0, 0, 0, 1, 2, 5, 30)))]
     kind = random.choice(TYPES) if random.random() < 0.3 else JSON
     if random.random() < 0.15:

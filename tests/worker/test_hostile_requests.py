@@ -67,14 +67,14 @@ def check_refusal(answer: Received) -> None:
 
 
 @pytest.mark.parametrize("model", GOOD_REQUESTS)
-def test_no_request_reaches_its_batch_mates(
+def test_no_request_changes_others_of_its_batch(
     workers: dict[str, Worker], model: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     worker, good, random = workers[model], GOOD_REQUESTS[model], Random(model)
-    alone = [worker.answer([each])[0] for each in good]
+    alone = [worker.answer([request])[0] for request in good]
     refused: set[str] = set()
     for _ in range(BATCHES[model]):
-        hostile = [hostile_request(random, [each.parts[0][2] for each in good]) for _ in range(HOSTILE)]
+        hostile = [hostile_request(random, [request.parts[0][2] for request in good]) for _ in range(HOSTILE)]
         batch = [*good, *hostile]
         order = random.sample(range(len(batch)), len(batch))
         answers = dict(zip(order, worker.answer([batch[at] for at in order]), strict=True))
@@ -118,7 +118,7 @@ def test_what_cannot_be_computed_is_found_and_answered_alone(
 ) -> None:
     error, status, kind = UNFORESEEN[name]
     good = GOOD_REQUESTS["tick"]
-    alone = [tick.answer([each])[0] for each in good]
+    alone = [tick.answer([request])[0] for request in good]
     monkeypatch.setattr(tick.handler.model, "compute", Marked(tick.handler.model.compute, error))
 
     *answers, failed = tick.answer([*good, MARKED])
@@ -139,7 +139,7 @@ def test_a_batch_that_fails_as_a_whole_is_answered_one_by_one_and_logged(
     tick: Worker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     good, compute = GOOD_REQUESTS["tick"], tick.handler.model.compute
-    alone = [tick.answer([each])[0] for each in good]
+    alone = [tick.answer([request])[0] for request in good]
     monkeypatch.setattr(
         tick.handler.model, "compute", lambda batch: compute(batch)[: len(batch[0])]
     )  # rows are missing
@@ -152,7 +152,7 @@ def test_a_batch_that_fails_as_a_whole_is_answered_one_by_one_and_logged(
 
 def test_what_cannot_be_encoded_fails_alone(tick: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     good, columns = GOOD_REQUESTS["tick"], tick.handler.model.columns
-    alone = [tick.answer([each])[0] for each in good]
+    alone = [tick.answer([request])[0] for request in good]
 
     def two_rows_only(table: np.ndarray) -> Any:
         if len(table) == 2:

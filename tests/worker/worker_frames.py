@@ -40,7 +40,7 @@ class Received:
 
 
 def length_and(content: str | bytes) -> bytes:
-    """One field of a frame; Java writes a question mark for half of a character."""
+    """Return one field of a frame; Java writes a question mark for half of a character."""
     data = content.encode(errors="replace") if isinstance(content, str) else content
     return struct.pack("!i", len(data)) + data
 
@@ -99,7 +99,7 @@ class Worker:
 
     def answer(self, requests: Sequence[Sent]) -> list[Received]:
         """Answer one batch."""
-        frame = message([(f"id-{at}", each.headers, each.parts) for at, each in enumerate(requests)])
+        frame = message([(f"id-{at}", request.headers, request.parts) for at, request in enumerate(requests)])
         _, batch = Reader().retrieve_msg(Trickle(frame))  # type: ignore[arg-type]
         code, answers = _read_answers(bytes(self._service.predict(batch)))
         assert code == 200, "the whole batch failed"

@@ -30,9 +30,9 @@ class _Import:
     module: str
     line: int
     optional: bool
-    """Whether it may be missing: inside of ``try`` with ``except ImportError``."""
+    """Whether the import may be missing: inside of ``try`` with ``except ImportError``."""
     attribute: bool = False
-    """Whether it may be no module: ``b`` of ``from a import b``."""
+    """Whether the name may be no module: ``b`` of ``from a import b``."""
 
 
 def code_closure(

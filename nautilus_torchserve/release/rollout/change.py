@@ -59,7 +59,7 @@ class Change:
     action: Action
     progress: Progress
     urgent: bool = False
-    """Whether it goes on where the journal cannot be written, as a rollback does."""
+    """Whether the change goes on where the journal cannot be written, as a rollback does."""
     previous: str | None = None
     """The default version when it began."""
     version: str = ""

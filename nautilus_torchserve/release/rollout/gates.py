@@ -1,4 +1,4 @@
-"""What a new version must hold before and after it becomes the default version: the limits, and the latency gate."""
+"""Gates of a new version, before and after it becomes the default version: the limits, and the latency gate."""
 
 import time
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Limits:
     """Limits of one rollout. Latencies are those of the rollout's own requests, as a client sees them."""
 
     ready_within_s: float = 120.0
-    """How long its workers may take to load, seconds."""
+    """Time that its workers may take to load, seconds."""
     latency_requests: int = 200
     """Requests to each version, alternating, to compare their latencies; 0: not compared."""
     latency_ratio: float = 1.5
@@ -32,11 +32,11 @@ class Limits:
     latency_most_ms: float | None = None
     """Largest 95th percentile, milliseconds; the only latency limit of a model's first version."""
     watch_s: float = 10.0
-    """How long errors and latency are observed once it is the default version, seconds; 0: not at all."""
+    """Time that errors and latency are observed once it is the default version, seconds; 0: not at all."""
     errors_allowed: int = 0
     """5xx responses of the whole server during that time, beyond the rate before the switch."""
     drain_s: float | None = None
-    """How long a version must have had no request before it is unregistered, seconds. None: its response timeout,
+    """Time that a version must have had no request before it is unregistered, seconds. None: its response timeout,
     since TorchServe does not show running requests and ends them only then."""
     keep: int = 1
     """Earlier default versions that stay loaded, for a rollback in milliseconds."""

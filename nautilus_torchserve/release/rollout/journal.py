@@ -55,7 +55,7 @@ class PendingChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     file: ArchiveFile | None = None
     """The archive that it wrote to the model store."""
     registers: bool = False
-    """Whether it registered the version, which is unregistered where it fails."""
+    """Whether the rollout registered the version, which is unregistered where it fails."""
     point_of_no_return: bool = msgspec.field(default=False, name="passed")
     """Whether all gates were passed: then it is finished, not undone."""
     digest: Digest = ""

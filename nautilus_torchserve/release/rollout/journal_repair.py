@@ -39,7 +39,7 @@ def check_journal(target: Target, model: str, progress: Progress) -> None:
         write_journal(target, model, journal)
         versions = ", ".join(sorted(target.manager().versions(model))) or "none"
         progress(
-            f"{model}: the journal was damaged ({damaged.found}) and is {aside.name} now; the new one has the default "
+            f"{model}: the journal was damaged ({damaged.got}) and is {aside.name} now; the new one has the default "
             f"version {default or 'none'} and the registered versions {versions}. Lost: earlier default versions and "
             "those rolled back from (rollback --to names one), and a rollout under way (remove what it left)"
         )

@@ -23,9 +23,9 @@ from nautilus_torchserve.user_error import UserError, describe
 from nautilus_torchserve.wire.names import is_model_name
 
 LOADING_S = 30.0
-"""How long a version that nobody rolls out may have no READY worker before it counts as failed."""
+"""Time that a version outside of a rollout may have no READY worker before it counts as failed."""
 REGISTERED_WITHIN_S = 5.0
-"""How long TorchServe may take to list a version whose registration was interrupted before its response."""
+"""Time that TorchServe may take to list a version whose registration was interrupted before its response."""
 
 
 class RepairFailed(UserError):

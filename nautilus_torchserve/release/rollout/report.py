@@ -40,7 +40,7 @@ class Step:
     name: str
     """``verify``, ``store``, ``load``, ``golden``, ``parity``, ``latency``, ``set default``, ``watch``, ..."""
     ok: bool
-    """Whether it succeeded."""
+    """Whether the step succeeded."""
     took_ms: float
     """Wall time, milliseconds."""
     found: dict[str, Any]

@@ -24,9 +24,9 @@ class VersionStatus:
     workers: tuple[str, ...]
     """Status of each worker."""
     ghost: bool
-    """Whether it cannot respond: no workers, or one that is not READY."""
+    """Whether the version cannot respond: no workers, or one that is not READY."""
     archive: str
-    """Its file in the model store."""
+    """File of the version in the model store."""
     digest: str
     """Content digest that its workers report, or of its file where it cannot respond; empty where neither is known."""
     waiting: int
@@ -44,7 +44,7 @@ class ModelStatus:
     under_way: str | None
     """The process that changes it now."""
     left: str | None
-    """What a killed rollout left, or how its journal is damaged; `repair` recovers it."""
+    """State that a killed rollout left, or damage of its journal; `repair` recovers it."""
     split: Split | None
     """The traffic split that routers of strategies follow."""
 

@@ -21,7 +21,7 @@ from nautilus_torchserve.serving.server.snapshot import PROPERTY, read_snapshot,
 from nautilus_torchserve.wire.names import check_model_name, check_version
 
 DRAIN_WITHIN_S = 30.0
-"""How long, beyond the quiet time itself, a version may keep getting requests before it counts as in use."""
+"""Time beyond the quiet time itself that a version may keep getting requests before it counts as in use."""
 
 
 def archive_name(model: str, version: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from nautilus_torchserve.signing.archive_signature import Untrusted, read_identity
 
 PATIENCE_S = 60.0
-"""How long a file that is no archive (yet) may go unwritten before it is taken for a bad one."""
+"""Time that a file that is no archive (yet) may go unwritten before it is taken for a damaged one, seconds."""
 
 
 @dataclass(frozen=True)

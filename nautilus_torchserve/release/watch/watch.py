@@ -49,7 +49,7 @@ class WatchedArchive:
     """An archive that appeared in the folder."""
 
     path: Path
-    """Its path now."""
+    """Current path of the archive."""
     outcome: Literal["done", "refused", "left"]
     """``left``: not for a fault of the archive; it is tried again."""
     model: str
@@ -74,9 +74,9 @@ class WatchSettings:
     interval_s: float = 2.0
     """Time between two looks, and how long an archive must be unchanged, seconds."""
     patience_s: float = PATIENCE_S
-    """How long a file that is no archive may go unwritten before it is refused, seconds."""
+    """Time that a file that is no archive may go unwritten before it is refused, seconds."""
     unload_after_s: float | None = None
-    """How long after a rollback the version rolled back from is removed, seconds; None: it stays."""
+    """Time after a rollback until the version rolled back from is removed, seconds; None: it stays."""
     splits: str = DEFAULT_URL
     """Database of routers and splits, which may still use such a version."""
 

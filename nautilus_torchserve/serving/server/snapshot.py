@@ -64,4 +64,4 @@ def read_snapshot(text: str) -> dict[tuple[str, str], str]:
         raise ValueError("expected text, got lone surrogates") from None
     except RecursionError:
         raise ValueError("expected a snapshot, got JSON that is nested too deeply") from None
-    return {(model, name): each.archive for model, versions in models.items() for name, each in versions.items()}
+    return {(model, name): version.archive for model, versions in models.items() for name, version in versions.items()}

@@ -113,8 +113,8 @@ def plan_start(settings: ServerSettings, running: Mapping[str, str] | None = Non
     if trusted is not None:
         check_owner(home)
     checked = check_archives(store, served, None if trusted is None else Path(trusted), remembered)
-    check_space(home, sum(each.bytes for each in checked.values()), folder_bytes(home / "tmp") if running else 0)
-    digests = {key: each.digest for key, each in checked.items()}
+    check_space(home, sum(archive.bytes for archive in checked.values()), folder_bytes(home / "tmp") if running else 0)
+    digests = {key: archive.digest for key, archive in checked.items()}
     return StartPlan(home, java_home, properties, settings.config is not None, digests, settings.ready_within_s)
 
 
@@ -195,7 +195,7 @@ def _effective_properties(settings: ServerSettings) -> dict[str, str]:
 
 
 def _left_by_rollouts(settings: ServerSettings, properties: Mapping[str, str]) -> dict[str, str]:
-    """Return what the home's configuration says of models, where rollouts have left a snapshot that this one lacks."""
+    """Return the home's entries on models, where rollouts have left a snapshot that this configuration lacks."""
     config = settings.home / CONFIG
     if settings.fresh or settings.config == config or not config.is_file():
         return {}

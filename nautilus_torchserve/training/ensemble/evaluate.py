@@ -27,18 +27,18 @@ def evaluate_pool(
         Plain JSON types: ``scores`` (name -> ``log_loss``, ``directional_accuracy``), ``gain`` (log loss less than that
         of the price model alone, with its interval), ``windows``, ``with_news``, ``edge`` (that in words).
     """
-    given = odds(part, answers, pool.half_life_s)
+    member_odds = odds(part, answers, pool.half_life_s)
     forecasts = {
-        "ensemble": pool.weight_price * given.price + pool.weight_sentiment * given.news,
-        "price alone": given.price,
-        "news alone": pool.weight_sentiment * given.news,
-        "a coin": np.zeros(len(given.rose)),
+        "ensemble": pool.weight_price * member_odds.price + pool.weight_sentiment * member_odds.news,
+        "price alone": member_odds.price,
+        "news alone": pool.weight_sentiment * member_odds.news,
+        "a coin": np.zeros(len(member_odds.rose)),
     }
-    losses = {name: odds_log_losses(log_odds, given.rose) for name, log_odds in forecasts.items()}
+    losses = {name: odds_log_losses(log_odds, member_odds.rose) for name, log_odds in forecasts.items()}
     gained = losses["price alone"] - losses["ensemble"]
     ends = interval(Blocks(len(gained), max(1, min(block_rows, len(gained) // 20)), seed).means(gained))
     scores = {
-        name: {"log_loss": float(losses[name].mean()), "directional_accuracy": _right(log_odds, given.rose)}
+        name: {"log_loss": float(losses[name].mean()), "directional_accuracy": _right(log_odds, member_odds.rose)}
         for name, log_odds in forecasts.items()
     }
     gain = {"value": float(gained.mean()), "interval": ends, "confidence": CONFIDENCE}

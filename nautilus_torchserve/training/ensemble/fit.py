@@ -26,7 +26,7 @@ class Odds:
     rose: NDArray[np.bool_]
     """Whether the price rose."""
     chosen: NDArray[np.bool_]
-    """Which windows of the part these are, as a mask."""
+    """Mask of these windows in the part."""
 
 
 def odds(part: NewsPart, answers: NDArray[np.float32], half_life_s: float) -> Odds:
@@ -57,9 +57,11 @@ def fit_pool(part: NewsPart, answers: NDArray[np.float32], interval_ns: int) -> 
     fits = []
     for bars in HALF_LIVES_BARS:
         half_life_s = bars * interval_ns / 1e9
-        given = odds(part, answers, half_life_s)
-        weights = _weights(given)
-        fits.append((log_loss(weights[0] * given.price + weights[1] * given.news, given.rose), *weights, half_life_s))
+        log_odds = odds(part, answers, half_life_s)
+        weights = _weights(log_odds)
+        fits.append(
+            (log_loss(weights[0] * log_odds.price + weights[1] * log_odds.news, log_odds.rose), *weights, half_life_s)
+        )
     _, weight_price, weight_sentiment, half_life_s = min(fits)
     return NewsPoolConfig(weight_price, weight_sentiment, half_life_s)
 
@@ -69,12 +71,12 @@ def log_loss(log_odds: NDArray[np.float64], rose: NDArray[np.bool_]) -> float:
     return float(odds_log_losses(log_odds, rose).mean())
 
 
-def _weights(given: Odds) -> tuple[float, float]:
-    columns = np.stack([given.price, given.news], axis=1)
+def _weights(log_odds: Odds) -> tuple[float, float]:
+    columns = np.stack([log_odds.price, log_odds.news], axis=1)
 
     def loss(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         total = columns @ weights
-        return log_loss(total, given.rose), columns.T @ (expit(total) - given.rose) / len(total)
+        return log_loss(total, log_odds.rose), columns.T @ (expit(total) - log_odds.rose) / len(total)
 
     optimum = minimize(loss, np.array([1.0, 0.1]), jac=True, method="L-BFGS-B", bounds=[(0.0, _LARGEST_WEIGHT)] * 2)
     weight_price, weight_sentiment = optimum.x.tolist()

@@ -1,4 +1,4 @@
-"""From two runs, bars and headlines to an ensemble's run folder."""
+"""Trains an ensemble: from two runs, bars and headlines to a run folder."""
 
 import hashlib
 import shutil

@@ -24,22 +24,22 @@ class Blocks:
         self.rows = rows
         self.length = length
         self.starts = np.arange(0, rows, length)
-        """Where the blocks begin."""
+        """First row of every block."""
         drawn = np.random.default_rng(seed).integers(len(self.starts), size=(RESAMPLES, len(self.starts)))
         self.times = np.stack([np.bincount(blocks, minlength=len(self.starts)) for blocks in drawn])
-        """How often each block was drawn, int [resamples, blocks]."""
+        """Number of times that each block was drawn, int [resamples, blocks]."""
 
     def sums(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Sum of a value a row over each resample [resamples]."""
+        """Return the sum over each resample [resamples] of a value per row."""
         return np.asarray(self.times @ np.add.reduceat(values, self.starts), dtype=np.float64)
 
     def means(self, values: NDArray[np.float64], chosen: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
-        """Mean over each resample [resamples], of the chosen rows where not all count."""
+        """Return the mean over each resample [resamples], of the chosen rows where not all count."""
         weights = np.ones(self.rows) if chosen is None else chosen.astype(np.float64)
         return self.sums(values * weights) / np.maximum(self.sums(weights), 1.0)
 
 
 def interval(values: NDArray[np.float64]) -> list[float]:
-    """Lower and upper end that hold `CONFIDENCE` of the resampled values."""
+    """Return the lower and upper end that hold `CONFIDENCE` of the resampled values."""
     tail = (1 - CONFIDENCE) / 2
     return np.quantile(values, [tail, 1 - tail]).tolist()

@@ -14,7 +14,7 @@ _NETWORK, _OPTIMIZER, _HISTORY = "network.safetensors", "optimizer.pt", "history
 
 @dataclass(frozen=True)
 class History:
-    """How a fit went so far."""
+    """The epochs of a fit so far."""
 
     inputs: str
     """Hash of all that decides the outcome; a fit goes on only from its own checkpoints."""

@@ -29,7 +29,7 @@ class MovingAverage:
                 "average": nn.ParameterDict(dict(zip(named, self._average, strict=True))),
             }
         )
-        """Both, sharing the network's own weights: what a checkpoint keeps."""
+        """Current and average weights for a checkpoint; the current ones are the network's own."""
 
     def update(self, step: int) -> None:
         """Take a step's weights in; the average looks back no further than about a tenth of the steps so far."""
@@ -40,7 +40,7 @@ class MovingAverage:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Inside, the network computes with the average."""
+        """Compute with the average inside."""
         self._swap()
         try:
             yield

@@ -1,4 +1,4 @@
-"""How many threads torch computes on: it decides the order of sums, and so the last bits."""
+"""The number of threads that torch computes on: it decides the order of sums, and so the last bits."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -40,7 +40,7 @@ class Fold:
     """Three parts, one after the other in time; no bar is seen by two of them."""
 
     number: int
-    """From 1."""
+    """Number of the fold, from 1."""
     train: Part
     validation: Part
     test: Part
@@ -66,7 +66,7 @@ class PriceDataset:
     """Bars that end a window without any volume."""
 
     def rows(self, ends: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The raw windows that end at these bars, float32 [m, time_steps, F]."""
+        """Return the raw windows that end at these bars, float32 [m, time_steps, F]."""
         assert self.schema.time_steps is not None
         return windows(self.columns, ends, self.schema.time_steps)
 
@@ -78,7 +78,7 @@ class PriceDataset:
 
 
 def default_max_gap_ns(interval_ns: int) -> int:
-    """How far apart two bars may be in one window: neighbours, and for daily bars a long weekend."""
+    """Return the largest gap between two bars of a window: that of neighbours, for daily bars a long weekend."""
     return interval_ns * WEEKEND_DAYS if interval_ns == DAY_NS else interval_ns
 
 
@@ -122,7 +122,7 @@ def bar_dataset(bars: Bars, indicators: bool, max_gap_ns: int, folds: int) -> Pr
 
 
 def _fold(number: int, every: Part, start: int, stop: int, lookback: int) -> Fold:
-    """The fold whose test part are the windows from ``start`` to ``stop``."""
+    """Return the fold whose test part are the windows from ``start`` to ``stop``."""
     before = _before(every, start, lookback)
     split = int(before * (1 - VALIDATION_SHARE))
     return Fold(
@@ -134,7 +134,7 @@ def _fold(number: int, every: Part, start: int, stop: int, lookback: int) -> Fol
 
 
 def _before(every: Part, start: int, lookback: int) -> int:
-    """How many windows end, their return included, before the first bar of window ``start``."""
+    """Return how many windows end, their return included, before the first bar of window ``start``."""
     if start >= len(every):
         return 0
     first_bar = every.ends[start] - lookback + 1

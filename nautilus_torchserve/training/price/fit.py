@@ -26,7 +26,7 @@ _LARGEST_SHARPNESS = 20.0
 
 @dataclass(frozen=True)
 class PriceFitConfig:
-    """How to fit."""
+    """Settings of a fit."""
 
     epochs: int = 15
     """Largest number of passes over the training part."""

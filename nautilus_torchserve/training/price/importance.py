@@ -17,7 +17,7 @@ STEP_GROUPS = (1, 3, 8, 20)
 
 
 def importance(network: ReturnNetwork, dataset: PriceDataset, part: Part, seed: int) -> dict[str, list[dict[str, Any]]]:
-    """Permutation importance (Breiman 2001; Fisher, Rudin & Dominici 2019) of columns and of time steps.
+    """Measure the permutation importance (Breiman 2001; Fisher, Rudin & Dominici 2019) of columns and of time steps.
 
     Inputs are shuffled across windows after they were made relative and standardised, a column over all its steps at
     once. Columns with the same information (open, high, low, close) can replace each other.

@@ -1,4 +1,4 @@
-"""What to train a price model with, from a configuration file, single settings and defaults."""
+"""Settings of a price model's training, from a configuration file, single settings and defaults."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -19,14 +19,14 @@ SECTIONS = ("network", "fit")
 
 @dataclass(frozen=True)
 class PriceTraining:
-    """What to train, and how."""
+    """Settings of a training: the network, and its fit."""
 
     network: str = PRICE.networks[0].name
     """Name of one of the networks of `models.table.PRICE`."""
     network_config: dict[str, Any] = field(default_factory=dict)
     """Fields of the network's config that differ from its defaults."""
     fit: PriceFitConfig = field(default_factory=PriceFitConfig)
-    """How to fit."""
+    """Settings of the fit."""
     indicators: bool = False
     """Whether windows have the columns of `features.indicators`."""
     folds: int = 4

@@ -28,7 +28,7 @@ class Fitted:
 
     fold: Fold
     network: ReturnNetwork
-    """With the best epoch's weights, on the CPU."""
+    """The network with the best epoch's weights, on the CPU."""
     history: History
     forecast: Forecast
     """Forecasts of the fold's test windows."""
@@ -56,16 +56,16 @@ def record(dataset: PriceDataset, training: PriceTraining, fitted: list[Fitted])
         "title": f"{training.network} on {bars.instrument.instrument_id}",
         "network": training.network,
         **evaluate(forecasts, block_rows, training.fit.seed),
-        "folds": [_fold_facts(dataset, each) for each in fitted],
+        "folds": [_fold_facts(dataset, fitted_fold) for fitted_fold in fitted],
         **importance(last.network, dataset, last.fold.test, training.fit.seed),
         "explained": _explained(dataset, last),
         "history": [
             {
-                "fold": each.fold.number,
-                "train_loss": each.history.train_loss,
-                "validation_loss": each.history.validation_loss,
+                "fold": fitted_fold.fold.number,
+                "train_loss": fitted_fold.history.train_loss,
+                "validation_loss": fitted_fold.history.validation_loss,
             }
-            for each in fitted
+            for fitted_fold in fitted
         ],
         "data": {
             **market_facts(bars),

@@ -1,4 +1,4 @@
-"""From bars to a price model's run folder: a walk-forward evaluation, and the last fold's model."""
+"""Trains a price model, from bars to a run folder: a walk-forward evaluation, and the last fold's model."""
 
 from collections.abc import Callable
 from functools import partial

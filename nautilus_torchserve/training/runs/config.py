@@ -20,14 +20,14 @@ class BadConfig(InvalidArgument):
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a tuned configuration comes from: section `TUNED` of the file."""
+    """Origin of a tuned configuration: section `TUNED` of the file."""
 
     study: str
     """Name of the study."""
     trials: int
     """Trials that it was the best of."""
     value: float
-    """What its objective came to."""
+    """Value of its objective."""
 
 
 def write_config(

@@ -1,4 +1,4 @@
-"""What every training's command line says the same way: single values, and a device."""
+"""Options that every training's command line shares: single values, and a device."""
 
 import json
 from collections.abc import Collection
@@ -9,7 +9,7 @@ from nautilus_torchserve.training.runs.config import BadConfig
 
 
 def read_setting(text: str, sections: Collection[str]) -> tuple[str, str, object]:
-    """``fit.epochs=5`` as section, name and value, which is JSON where it can be, else a text.
+    """Split ``fit.epochs=5`` into section, name and value, which is parsed as JSON where it can be, else a text.
 
     Raises
     ------
@@ -28,7 +28,7 @@ def read_setting(text: str, sections: Collection[str]) -> tuple[str, str, object
 
 
 def choose_device(name: str) -> str:
-    """``cpu`` or ``cuda``; of ``auto`` CUDA where there is one.
+    """Return ``cpu`` or ``cuda``: for ``auto`` CUDA where there is one.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What every training records: its result, its description, and the same in MLflow."""
+"""Records of every training: its result, its description, and both in MLflow."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -27,7 +27,7 @@ class TrainingResult:
     evaluation: dict[str, Any]
     """``evaluation.json``."""
     histories: tuple[History, ...] = ()
-    """How each fold was fitted; empty where there are no epochs."""
+    """History of each fold's fit; empty where there are no epochs."""
     mlflow_run_id: str | None = None
     """Id of the MLflow run; None where it is not tracked."""
 

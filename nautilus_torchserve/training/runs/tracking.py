@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # MLflow takes more than a second to import
 LONGEST_PARAMETER = 6000
 """Characters that MLflow keeps of a parameter's value; it would cut the rest away."""
 LONGEST_TAG = 8000
-"""The same for a tag's value."""
+"""Characters that MLflow keeps of a tag's value."""
 
 _log = logging.getLogger(__name__)
 
@@ -140,7 +140,7 @@ def track(
 
 
 def flatten(params: Mapping[str, object], prefix: str = "") -> dict[str, str]:
-    """Nested parameters as MLflow keeps them: dotted names, texts."""
+    """Return nested parameters as MLflow keeps them: dotted names, texts."""
     flat: dict[str, str] = {}
     for key, value in params.items():
         if isinstance(value, Mapping) and value:
@@ -192,7 +192,7 @@ def _keep_params(client: "MlflowClient", run: "Run", params: Mapping[str, str]) 
 
 
 def _end_after(error: BaseException, client: "MlflowClient", store: str, run_id: str) -> None:
-    """Say how the run ended; the error itself matters more than a store that does not take this."""
+    """Record how the run ended; the error itself matters more than a store that does not take this."""
     status = "FAILED" if isinstance(error, Exception) else "KILLED"
     try:
         with typed_errors(store, f"{status} as the end of run {run_id}"):

@@ -23,11 +23,11 @@ _CONFIGURATION = "configuration"
 _LOCK_TIMEOUT_S = 60
 
 Report = Callable[[int, float], None]
-"""Told an epoch (from 1) and its validation loss; raises `optuna.TrialPruned` where going on is no use."""
+"""Takes an epoch (from 1) and its validation loss; raises `optuna.TrialPruned` where going on is no use."""
 Objective = Callable[[Mapping[str, object], Report], float]
-"""Given a configuration and where to report, comes to the value to minimise."""
+"""Takes a configuration and a `Report`, and returns the value to minimise."""
 Space = Callable[[optuna.Trial], dict[str, object]]
-"""Asks a trial for values and puts them into a configuration (of JSON types)."""
+"""Draws values from a trial and returns them as a configuration (of JSON types)."""
 
 
 class StudyInUse(UserError):
@@ -35,7 +35,7 @@ class StudyInUse(UserError):
 
 
 class TuningFailed(UserError):
-    """A study none of whose trials came to a value."""
+    """No trial of a study has a value."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,13 @@ class TuneProgress:
     """Number of the trial, from 0; failed trials are numbered too."""
     state: Literal["complete", "pruned"]
     value: float | None
-    """What it came to; None when pruned."""
+    """Value of the objective; None when pruned."""
     configuration: dict[str, object]
     done: int
     """Trials that count so far, this one and earlier runs' included."""
     wanted: int
     best_value: float | None
-    """The least so far; None before the first complete trial."""
+    """Least value so far; None before the first complete trial."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,10 @@ class Tuned:
 
     study: str
     best_params: dict[str, object]
-    """The configuration that came to the least value, as `Space` gave it."""
+    """The configuration of the least value, as `Space` returned it."""
     best_value: float
     best_trial: int
-    """Its number."""
+    """Number of the trial with the least value."""
     trials: int
     """Trials that count: complete or pruned."""
     pruned: int
@@ -162,7 +162,7 @@ def _trial(objective: Objective, space: Space) -> Callable[[optuna.Trial], float
 
 
 def _trial_seed(seed: int, number: int) -> int:
-    """Unlike seed + number, it shares no trial with the study of another seed."""
+    """Return a trial's seed; unlike seed + number, it shares no trial with the study of another seed."""
     return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
 
 
@@ -225,7 +225,7 @@ def _alone(storage: Path, study: str, study_id: int) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Optuna writes a line for each trial to stderr, and an error's traceback that the caller gets anyway."""
+    """Silence Optuna, which writes a line for each trial to stderr, and the traceback of an error that is raised."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
     try:

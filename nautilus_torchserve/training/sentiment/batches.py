@@ -33,11 +33,11 @@ def tokenize(tokenizer: Tokenizer, sentences: Sequence[Sentence], longest: int) 
     """Tokenize sentences to at most ``longest`` tokens each; sets the tokenizer's padding and truncation."""
     tokenizer.no_padding()
     tokenizer.enable_truncation(longest)
-    encoded = tokenizer.encode_batch([each.text for each in sentences])
+    encoded = tokenizer.encode_batch([sentence.text for sentence in sentences])
     return TokenizedPart(
-        tuple(np.array(each.ids, np.int64) for each in encoded),
-        np.array([CLASSES.index(each.label) for each in sentences], np.int64),
-        sum(bool(each.overflowing) for each in encoded),
+        tuple(np.array(encoding.ids, np.int64) for encoding in encoded),
+        np.array([CLASSES.index(sentence.label) for sentence in sentences], np.int64),
+        sum(bool(encoding.overflowing) for encoding in encoded),
     )
 
 
@@ -57,7 +57,7 @@ def shuffled_batches(part: TokenizedPart, size: int, seed: int, epoch: int) -> l
 
 def sorted_batches(part: TokenizedPart, size: int) -> list[NDArray[np.int64]]:
     """Return every sentence's place once, short sentences first, for passes whose order does not matter."""
-    order = np.argsort([len(each) for each in part.tokens], kind="stable")
+    order = np.argsort([len(tokens) for tokens in part.tokens], kind="stable")
     return [order[at : at + size] for at in range(0, len(order), size)]
 
 

@@ -13,7 +13,7 @@ from nautilus_torchserve.training.sentiment.news_corpus import CLASSES, BadCorpu
 CORPUS = Path(__file__).parent / "corpus"
 """The project's own sentences."""
 HELD_OUT_SHARE = 0.1
-"""Of sentences without topic, where there are no others to be judged by."""
+"""Share held out of sentences without topic, where there is no corpus."""
 Sentences = tuple[Sentence, ...]
 
 
@@ -22,30 +22,30 @@ class SentimentData:
     """Labelled sentences in three parts."""
 
     sources: tuple[str, ...]
-    """Where they come from."""
+    """Files and corpora of the sentences."""
     train: Sentences
     validation: Sentences
     """Decides when to stop, and the temperature."""
     held_out: Sentences
-    """What scores are measured on; nothing is chosen by it."""
+    """Sentences that scores are measured on; nothing is chosen by them."""
     repeated: int
-    """Sentences of a user's files left out: an earlier one, or a held-out one, says the same."""
+    """Sentences of a user's files left out: an earlier or a held-out one has the same text."""
     relabelled: int
-    """Those of them that had another label."""
+    """Repeated sentences that had another label."""
 
     @property
     def sha256(self) -> str:
-        """Of every sentence, its label and the part it is in."""
+        """SHA-256 of every sentence, its label and the part it is in."""
         parts = [
-            [[each.text, each.label, each.topic, each.style] for each in part]
+            [[sentence.text, sentence.label, sentence.topic, sentence.style] for sentence in part]
             for part in (self.train, self.validation, self.held_out)
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def unseen(self, sentences: Iterable[Sentence]) -> Sentences:
-        """Those that nothing was fitted on or stopped by."""
-        seen = {_key(each.text) for part in (self.train, self.validation) for each in part}
-        return tuple(each for each in sentences if _key(each.text) not in seen)
+        """Return the sentences that nothing was fitted on or stopped by."""
+        seen = {_key(sentence.text) for part in (self.train, self.validation) for sentence in part}
+        return tuple(sentence for sentence in sentences if _key(sentence.text) not in seen)
 
 
 def load_sentiment_data(
@@ -75,11 +75,11 @@ def load_sentiment_data(
     held_out = list(loaded.held_out) if loaded else []
     fresh, repeated, relabelled = _fresh([*loaded.train, *held_out] if loaded else [], own)
     train, validation = _by_topic(loaded.train, validation_share, seed) if loaded else ([], [])
-    for each in fresh:
-        if loaded is None and _place("held out", each) < HELD_OUT_SHARE:
-            held_out.append(each)
+    for sentence in fresh:
+        if loaded is None and _place("held out", sentence) < HELD_OUT_SHARE:
+            held_out.append(sentence)
         else:
-            (validation if _place(f"validation {seed}", each) < validation_share else train).append(each)
+            (validation if _place(f"validation {seed}", sentence) < validation_share else train).append(sentence)
     sources = [*(["corpus/news" if corpus == CORPUS else str(corpus)] if corpus else []), *map(str, own)]
     data = SentimentData(tuple(sources), tuple(train), tuple(validation), tuple(held_out), repeated, relabelled)
     for name in ("train", "validation", "held_out"):
@@ -88,35 +88,36 @@ def load_sentiment_data(
 
 
 def _fresh(known: Sequence[Sentence], own: Sequence[Path]) -> tuple[list[Sentence], int, int]:
-    """A user's sentences that nothing before them says, how many others there were, how many labelled otherwise."""
-    labels = {_key(each.text): each.label for each in known}
+    """Return a user's new sentences, the number of repeated ones, and of those the number labelled otherwise."""
+    labels = {_key(sentence.text): sentence.label for sentence in known}
     fresh, repeated, relabelled = [], 0, 0
     for path in own:
-        for each in load_labelled(path):
-            key = _key(each.text)
+        for sentence in load_labelled(path):
+            key = _key(sentence.text)
             if key in labels:
                 repeated += 1
-                relabelled += labels[key] != each.label
+                relabelled += labels[key] != sentence.label
             else:
-                labels[key] = each.label
-                fresh.append(each)
+                labels[key] = sentence.label
+                fresh.append(sentence)
     return fresh, repeated, relabelled
 
 
 def _by_topic(sentences: Sequence[Sentence], share: float, seed: int) -> tuple[list[Sentence], list[Sentence]]:
-    """Whole subtopics into the second part, drawn until it has its share."""
-    topics = sorted({each.topic for each in sentences})
-    counts = {topic: sum(each.topic == topic for each in sentences) for topic in topics}
+    """Move whole subtopics into the second part, drawn until it has its share; return both parts."""
+    topics = sorted({sentence.topic for sentence in sentences})
+    counts = {topic: sum(sentence.topic == topic for sentence in sentences) for topic in topics}
     drawn: set[str] = set()
     for place in np.random.default_rng(seed).permutation(len(topics)):
         if sum(counts[topic] for topic in drawn) >= share * len(sentences):
             break
         drawn.add(topics[place])
-    return [each for each in sentences if each.topic not in drawn], [each for each in sentences if each.topic in drawn]
+    kept = [sentence for sentence in sentences if sentence.topic not in drawn]
+    return kept, [sentence for sentence in sentences if sentence.topic in drawn]
 
 
 def _refuse_lacking(part: str, sentences: Sequence[Sentence], sources: Sequence[str]) -> None:
-    lacking = [name for name in CLASSES if all(each.label != name for each in sentences)]
+    lacking = [name for name in CLASSES if all(sentence.label != name for sentence in sentences)]
     if lacking:
         raise BadCorpus(
             f"{', '.join(sources)}: expected sentences of every class in the {part} part, "
@@ -125,11 +126,11 @@ def _refuse_lacking(part: str, sentences: Sequence[Sentence], sources: Sequence[
 
 
 def _place(purpose: str, sentence: Sentence) -> float:
-    """A number in [0, 1) that depends on purpose and text alone."""
+    """Return a number in [0, 1) that depends on purpose and text alone."""
     digest = hashlib.sha256(f"{purpose}\n{_key(sentence.text)}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
 def _key(text: str) -> str:
-    """The same for texts that differ in spaces and case only."""
+    """Return a key that texts share which differ in spaces and case only."""
     return " ".join(text.casefold().split())

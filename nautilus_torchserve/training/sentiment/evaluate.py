@@ -14,7 +14,7 @@ from nautilus_torchserve.training.sentiment.news_corpus import CLASSES, Sentence
 MODEL = "model"
 """Name of the model among the predictions; all others are baselines."""
 BINS = 10
-"""Of confidence, equally wide, from a third to 1: the likeliest of three classes has no less."""
+"""Number of equally wide bins of confidence, from a third to 1: the likeliest of three classes has no less."""
 _EDGES = np.linspace(1 / len(CLASSES), 1.0, BINS + 1)
 _SCORES = ("accuracy", "macro_f1")
 _DECIMALS = 3
@@ -61,8 +61,8 @@ def evaluate(
         "scores": scored,
         "gains": gains,
         **class_facts(labels, answers[MODEL]),
-        "by_topic": _by([each.topic.partition("/")[0] for each in sentences], labels, answers),
-        "by_style": _by([each.style for each in sentences], labels, answers),
+        "by_topic": _by([sentence.topic.partition("/")[0] for sentence in sentences], labels, answers),
+        "by_style": _by([sentence.style for sentence in sentences], labels, answers),
         "bootstrap": {"confidence": CONFIDENCE, "resamples": RESAMPLES, "groups": int(clusters.max()) + 1},
         "beats_baselines": beats,
         "edge": _in_words(gains, beats),
@@ -81,7 +81,7 @@ def scores(labels: NDArray[np.int64], answers: NDArray[np.int64]) -> dict[str, f
 
 
 def class_facts(labels: NDArray[np.int64], answers: NDArray[np.int64]) -> dict[str, Any]:
-    """``confusion`` (labels by rows, answers by columns) and ``per_class`` scores; None where a share has no whole."""
+    """Return ``confusion`` (rows: labels, columns: predictions) and ``per_class`` scores; None where undefined."""
     table = confusion_matrix(labels, answers, len(CLASSES))
     scored = class_scores(table)
     rows = [
@@ -134,7 +134,7 @@ def misread_sentences(
 def _clusters(sentences: Sequence[Sentence]) -> NDArray[np.int64]:
     """Return the cluster of each sentence, int64 [n], from 0."""
     places: dict[str, int] = {}
-    names = [each.topic or f"sentence {number}" for number, each in enumerate(sentences)]
+    names = [sentence.topic or f"sentence {number}" for number, sentence in enumerate(sentences)]
     return np.array([places.setdefault(name, len(places)) for name in names], np.int64)
 
 
@@ -171,12 +171,14 @@ def _by(
     """Return the accuracy in each group, the model's weakest first."""
     rows = []
     for name in sorted(set(names)):
-        chosen = np.array([each == name for each in names])
+        chosen = np.array(names) == name
         rows.append(
             {
                 "name": name or "without",
                 "sentences": int(chosen.sum()),
-                "accuracy": {who: float((each == labels)[chosen].mean()) for who, each in answers.items()},
+                "accuracy": {
+                    source: float((predicted == labels)[chosen].mean()) for source, predicted in answers.items()
+                },
             }
         )
     return sorted(rows, key=lambda row: row["accuracy"][MODEL])

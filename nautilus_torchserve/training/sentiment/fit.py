@@ -23,12 +23,12 @@ from nautilus_torchserve.training.sentiment.head import BATCH, put_head
 from nautilus_torchserve.user_error import InvalidArgument
 
 _LOG_TEMPERATURES = (-2.0, 4.0)
-"""Where the best temperature's logarithm is looked for: for a small part read without a mistake it has no lower end."""
+"""Range of the best temperature's logarithm: for a small part read without a mistake it has no lower end."""
 
 
 @dataclass(frozen=True)
 class SentimentFitConfig:
-    """How to fit."""
+    """Settings of a fit."""
 
     epochs: int = 4
     """Largest number of passes over the training part."""

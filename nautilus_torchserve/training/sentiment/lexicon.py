@@ -76,48 +76,48 @@ _LEAST_STEM = 3
 
 
 def lexicon_predictions(texts: Sequence[str]) -> NDArray[np.int64]:
-    """Places in `CLASSES` [n]: what the words of each text say together."""
+    """Return the class that the words of each text add up to, as its place in `CLASSES` [n]."""
     return np.array([int(np.sign(lexicon_score(text))) + CLASSES.index("neutral") for text in texts], np.int64)
 
 
 def lexicon_score(text: str) -> int:
-    """Good words less bad ones, with negations and burdens turned round."""
+    """Return the number of good words less bad ones, with negations and burdens turned round."""
     words = [_stems(word) for word in _WORD.findall(text.lower())]
     return sum(_polarity(words, place) for place in range(len(words)))
 
 
 def _polarity(words: Sequence[frozenset[str]], place: int) -> int:
-    """What one word adds: -1, 0 or 1."""
+    """Return what one word adds to the score: -1, 0 or 1."""
     word = words[place]
     moved = bool(word & UP) - bool(word & DOWN)
     if moved:
         near = words[max(place - _NEAR, 0) : place + _NEAR + 1]
-        value = -moved if any(each & BURDENS for each in near) else moved
+        value = -moved if any(stems & BURDENS for stems in near) else moved
     elif word & BURDENS:
         value = 0 if _moves(words, place) else -int(bool(word & BAD))
     else:
         value = bool(word & GOOD) - bool(word & BAD)
     before = words[max(place - _NEGATED, 0) : place]
-    return -value if any(each & NEGATIONS for each in before) else value
+    return -value if any(stems & NEGATIONS for stems in before) else value
 
 
 def _moves(words: Sequence[frozenset[str]], place: int) -> bool:
-    """Whether a burden's movement is told beside it, which says more than the burden itself."""
-    return any(each & (UP | DOWN) for each in words[max(place - _NEAR, 0) : place + _NEAR + 1])
+    """Return whether a burden's movement is given beside it, and outweighs the burden itself."""
+    return any(stems & (UP | DOWN) for stems in words[max(place - _NEAR, 0) : place + _NEAR + 1])
 
 
 def _stems(word: str) -> frozenset[str]:
-    """All that a word may be an inflection of, itself included: ``slipped`` of ``slip``, ``rising`` of ``rise``."""
+    """Return the stems a word may be inflected from, and itself: ``slipped`` of ``slip``, ``rising`` of ``rise``."""
     if word.endswith(("n't", "n\N{RIGHT SINGLE QUOTATION MARK}t")):
         return frozenset(("not",))
-    found = {word}
+    stems = {word}
     for ending in _ENDINGS:
         stem = word.removesuffix(ending)
         if (ending and stem == word) or len(stem) < _LEAST_STEM:
             continue
-        found |= {stem, stem + "e"}
+        stems |= {stem, stem + "e"}
         if stem[-1] == stem[-2]:
-            found.add(stem[:-1])
+            stems.add(stem[:-1])
         if stem[-1] == "i":
-            found.add(stem[:-1] + "y")
-    return frozenset(found)
+            stems.add(stem[:-1] + "y")
+    return frozenset(stems)

@@ -36,7 +36,7 @@ class Corpus:
 
     train: tuple[Sentence, ...]
     held_out: tuple[Sentence, ...]
-    """Of subtopics that no sentence of ``train`` has."""
+    """Sentences of subtopics that no sentence of ``train`` has."""
 
 
 def load_corpus(folder: Path) -> Corpus:
@@ -95,7 +95,7 @@ def load_labelled(path: Path) -> tuple[Sentence, ...]:
 
 
 def _topic(path: Path) -> Iterator[Sentence]:
-    """The rows of one of the corpus's own files."""
+    """Yield the sentences of one of the corpus's own files."""
     with path.open(encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file, strict=True)
         if tuple(reader.fieldnames or ()) != COLUMNS:

@@ -1,4 +1,4 @@
-"""What to train a sentiment model with, from single settings and defaults."""
+"""Settings of a sentiment model's training, from single settings and defaults."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -14,10 +14,10 @@ SECTIONS = ("fit",)
 
 @dataclass(frozen=True)
 class SentimentTraining:
-    """What to train with."""
+    """Settings of a training."""
 
     fit: SentimentFitConfig = field(default_factory=SentimentFitConfig)
-    """How to fit."""
+    """Settings of the fit."""
     device: str = "cpu"
     """``cpu`` or ``cuda``."""
     threads: int = 2

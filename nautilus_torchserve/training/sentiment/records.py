@@ -33,7 +33,7 @@ from nautilus_torchserve.training.sentiment.options import SentimentTraining
 
 WORD_LIST, HEAD_ALONE = "word list", "head on the frozen encoder"
 _LEAST_SCRIPT_SHARE = 0.01
-"""Of the training part's texts with letters: a script that has less was not learned."""
+"""Smallest share of the training part's texts with letters: a script that has less was not learned."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +42,7 @@ class ScoredSentences:
 
     sentences: tuple[Sentence, ...]
     part: TokenizedPart
-    """The same as tokens."""
+    """The sentences as tokens."""
     logits: NDArray[np.float64]
     """The model's logits [n, 3], before its temperature."""
     head_alone: NDArray[np.int64]
@@ -57,7 +57,7 @@ class ScoredSentences:
         return {
             MODEL: self.logits.argmax(axis=1),
             HEAD_ALONE: self.head_alone,
-            WORD_LIST: lexicon_predictions([each.text for each in self.sentences]),
+            WORD_LIST: lexicon_predictions([sentence.text for sentence in self.sentences]),
         }
 
 
@@ -68,7 +68,7 @@ class Benchmark:
     source: str
     scored: ScoredSentences
     left_out: int
-    """Its sentences that the model was fitted on or stopped by."""
+    """Sentences of the benchmark that the model was fitted on or stopped by."""
 
 
 def record(
@@ -93,7 +93,7 @@ def record(
             "after": _calibration(held_out, temperature),
         },
         "wrong": misread_sentences(held_out.sentences, labels, probabilities),
-        "benchmarks": [_benchmark(each, temperature) for each in benchmarks],
+        "benchmarks": [_benchmark(benchmark, temperature) for benchmark in benchmarks],
         "history": {
             "train_loss": history.train_loss,
             "validation_loss": history.validation_loss,
@@ -144,7 +144,7 @@ def describe(
         },
         feature_schema=TEXT_SCHEMA.to_dict(),
         files=[TOKENIZER],
-        scripts=scripts(each.text for each in data.train),
+        scripts=scripts(sentence.text for sentence in data.train),
         unknown_token=backbone.unknown_token,
         temperature=network.temperature.item(),
         label={"classes": list(CLASSES)},
@@ -194,9 +194,9 @@ def _parts(data: SentimentData) -> dict[str, tuple[Sentence, ...]]:
 
 
 def _class_counts(sentences: Sequence[Sentence]) -> dict[str, int]:
-    counts = Counter(each.label for each in sentences)
+    counts = Counter(sentence.label for sentence in sentences)
     return {name: counts[name] for name in CLASSES}
 
 
 def _topics(sentences: Sequence[Sentence]) -> int:
-    return len({each.topic for each in sentences if each.topic})
+    return len({sentence.topic for sentence in sentences if sentence.topic})

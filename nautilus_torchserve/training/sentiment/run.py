@@ -1,4 +1,4 @@
-"""From labelled sentences to a sentiment model's run folder."""
+"""Trains a sentiment model, from labelled sentences to a run folder."""
 
 import shutil
 from collections.abc import Callable, Sequence

@@ -73,7 +73,7 @@ def evaluate(split: DatasetSplit, train: NDArray[np.float32], test: NDArray[np.f
 
 
 def _macro_f1_gain(blocks: Blocks, labels: NDArray[np.int64], model: Forecast, baseline: Forecast) -> list[float]:
-    """Interval of macro-F1 of model less baseline, both on the same blocks."""
+    """Return the interval of macro-F1 of model less baseline, both on the same blocks."""
 
     def resampled(answers: NDArray[np.int64]) -> NDArray[np.float64]:
         ends = blocks.starts + blocks.length

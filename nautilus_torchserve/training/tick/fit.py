@@ -19,7 +19,7 @@ from nautilus_torchserve.training.tick.dataset import DatasetSplit, Part
 
 @dataclass(frozen=True)
 class TickFitConfig:
-    """How to fit."""
+    """Settings of a fit."""
 
     epochs: int = 60
     """Largest number of passes over the training part."""

@@ -1,4 +1,4 @@
-"""From trades to a tick model's run folder."""
+"""Trains a tick model, from trades to a run folder."""
 
 from collections.abc import Callable
 from dataclasses import asdict

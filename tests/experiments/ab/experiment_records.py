@@ -63,9 +63,9 @@ def calls(
                 START_NS + number * 60_000_000_000,
                 requests // windows,
                 failed,
-                sum(each * count for each, count in halves.items()),
-                sum(each**2 * count for each, count in halves.items()),
-                {latency_bucket(each): count for each, count in halves.items()},
+                sum(latency * count for latency, count in halves.items()),
+                sum(latency**2 * count for latency, count in halves.items()),
+                {latency_bucket(latency): count for latency, count in halves.items()},
             )
         )
     return records

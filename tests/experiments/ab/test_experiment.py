@@ -74,11 +74,11 @@ def test_records_decide(store: TrafficStore, challenger: float, of_calls: dict[s
     experiment = store.start(PLANNED)
     keep(store, experiment, challenger, **of_calls)
 
-    found = analyze(store, "trial")
+    analysis = analyze(store, "trial")
 
-    assert found.decision.action is action
-    assert found.challenger.classification.accuracy == pytest.approx(challenger, abs=1e-3)
-    assert found.challenger.instruments == INSTRUMENTS
+    assert analysis.decision.action is action
+    assert analysis.challenger.classification.accuracy == pytest.approx(challenger, abs=1e-3)
+    assert analysis.challenger.instruments == INSTRUMENTS
 
 
 def test_both_readings_stand_side_by_side(store: TrafficStore) -> None:
@@ -86,12 +86,12 @@ def test_both_readings_stand_side_by_side(store: TrafficStore) -> None:
     outcomes = [np.arange(2_000) < round(2_000 * accuracy) for accuracy in (0.55, 0.65)]
     expected = stats.ttest_ind(outcomes[1], outcomes[0], equal_var=False)
 
-    found = analyze(store, "trial").differences["accuracy"]
+    difference = analyze(store, "trial").differences["accuracy"]
 
-    assert (found.baseline_count, found.challenger_count) == (2_000, 2_000)
-    assert found.fixed_p == pytest.approx(expected.pvalue)
-    assert found.fixed.lower == pytest.approx(expected.confidence_interval(0.95).low)
-    assert found.anytime.radius > found.fixed.radius
+    assert (difference.baseline_count, difference.challenger_count) == (2_000, 2_000)
+    assert difference.fixed_p == pytest.approx(expected.pvalue)
+    assert difference.fixed.lower == pytest.approx(expected.confidence_interval(0.95).low)
+    assert difference.anytime.radius > difference.fixed.radius
 
 
 def test_one_lucky_hour_and_one_easy_instrument_promote_nothing(store: TrafficStore) -> None:
@@ -101,11 +101,11 @@ def test_one_lucky_hour_and_one_easy_instrument_promote_nothing(store: TrafficSt
     store.keep(predictions(experiment, "2.0", 2_000, 0.55, instruments=INSTRUMENTS[1:]))
     store.keep([*calls(experiment, "1.0"), *calls(experiment, "2.0")])
 
-    found = analyze(store, "trial")
+    analysis = analyze(store, "trial")
 
-    assert found.differences["accuracy"].fixed_p < 1e-6
-    assert found.decision.action is Action.CONTINUE
-    assert "may still be chance" in found.decision.reason
+    assert analysis.differences["accuracy"].fixed_p < 1e-6
+    assert analysis.decision.action is Action.CONTINUE
+    assert "may still be chance" in analysis.decision.reason
 
 
 def test_a_slice_is_a_cluster_where_time_is_split(store: TrafficStore) -> None:
@@ -139,34 +139,34 @@ def test_other_versions_and_other_experiments_are_left_out(store: TrafficStore) 
     store.keep(predictions(experiment, "0.9", 50, 0.1))
     store.keep(predictions(replace(experiment, name="another"), "2.0", 500, 0.1))
 
-    found = analyze(store, "trial")
+    analysis = analyze(store, "trial")
 
-    assert found.left_out == 50
-    assert comparable(replace(found, left_out=0)) == before
+    assert analysis.left_out == 50
+    assert comparable(replace(analysis, left_out=0)) == before
 
 
 @pytest.mark.slow
-def test_postgresql_says_what_sqlite_says(store: TrafficStore, postgres: str) -> None:
-    found = []
+def test_postgresql_and_sqlite_give_the_same_analysis(store: TrafficStore, postgres: str) -> None:
+    analyses = []
     with TrafficStore(postgres) as server:
-        for each in (store, server):
-            experiment = each.start(PLANNED)
-            keep(each, experiment, 0.65, errors=4)
-            each.keep(trades(experiment, "2.0", [3.0, -1.0, 2.0]))
-            found.append(comparable(analyze(each, "trial")))
+        for records in (store, server):
+            experiment = records.start(PLANNED)
+            keep(records, experiment, 0.65, errors=4)
+            records.keep(trades(experiment, "2.0", [3.0, -1.0, 2.0]))
+            analyses.append(comparable(analyze(records, "trial")))
             with pytest.raises(SplitRefused, match="got a running experiment 'trial'"):
-                each.start(replace(experiment, name="second"))
-            assert each.end("trial", State.STOPPED).state is State.STOPPED
+                records.start(replace(experiment, name="second"))
+            assert records.end("trial", State.STOPPED).state is State.STOPPED
 
-    assert found[0] == found[1]
-    assert found[0]["decision"]["action"] == "promote"
+    assert analyses[0] == analyses[1]
+    assert analyses[0]["decision"]["action"] == "promote"
 
 
 def comparable(look: Analysis) -> dict:
     """Without the times of the experiment, which two stores do not share; as JSON can hold it."""
-    found = json.loads(json.dumps(look.as_dict()))
-    del found["experiment"]["created_ns"], found["experiment"]["updated_ns"]
-    return found
+    document = json.loads(json.dumps(look.as_dict()))
+    del document["experiment"]["created_ns"], document["experiment"]["updated_ns"]
+    return document
 
 
 def test_rules_are_stored_with_the_experiment(store: TrafficStore) -> None:
@@ -195,7 +195,7 @@ def test_only_experiments_are_found(store: TrafficStore) -> None:
     store.start(Split("a-canary", "tick", Kind.CANARY, "1.0", "2.0", 0.1))
     store.start(plan("price", "1.0", "2.0", name="trial"))
 
-    assert [each.name for each in experiments(store)] == ["trial"]
+    assert [experiment.name for experiment in experiments(store)] == ["trial"]
     assert find_experiment(store, "trial").model == "price"
     for name in ("a-canary", "nobody"):
         with pytest.raises(NoExperiment, match=f"expected an experiment's name, got '{name}'"):
@@ -227,9 +227,11 @@ def test_few_instruments_and_long_slices_are_warned_of(
 ) -> None:
     planned = plan("tick", "1.0", "2.0", share=share, unit=unit, slice_ns=slice_ns, name="trial")
 
-    found = concerns(planned, INSTRUMENTS[:1] if instruments == 1 else [f"S{number}" for number in range(instruments)])
+    messages = concerns(
+        planned, INSTRUMENTS[:1] if instruments == 1 else [f"S{number}" for number in range(instruments)]
+    )
 
-    assert (concern in found[0]) if concern else not found
+    assert (concern in messages[0]) if concern else not messages
 
 
 def test_a_record_of_each_kind_counts(store: TrafficStore) -> None:
@@ -238,7 +240,17 @@ def test_a_record_of_each_kind_counts(store: TrafficStore) -> None:
     store.keep([ClosedTrade("trial", "tick", "2.0", "I0.SIM", START_NS, START_NS, -1.5, -0.5)])
     store.keep(calls(experiment, "2.0", requests=8, errors=4))
 
-    found = analyze(store, "trial").challenger
+    challenger = analyze(store, "trial").challenger
 
-    assert (found.classification.predictions, found.markouts, found.trades, found.requests) == (1, 0, 1, 8)
-    assert (found.total_pnl, found.return_bps, found.win_rate, found.error_rate) == (-1.5, -0.5, 0.0, 0.5)
+    assert (challenger.classification.predictions, challenger.markouts, challenger.trades, challenger.requests) == (
+        1,
+        0,
+        1,
+        8,
+    )
+    assert (challenger.total_pnl, challenger.return_bps, challenger.win_rate, challenger.error_rate) == (
+        -1.5,
+        -0.5,
+        0.0,
+        0.5,
+    )

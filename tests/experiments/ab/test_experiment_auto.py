@@ -119,7 +119,7 @@ def test_a_better_challenger_is_promoted_by_itself(
         assert deployment.server.management().default_version("tick") == better
         assert "1.0" in versions(deployment)  # for a rollback
         router.refresh()
-        assert {router.predict(rows[:1], each, 0).version for each in INSTRUMENTS} == {better}
+        assert {router.predict(rows[:1], instrument, 0).version for instrument in INSTRUMENTS} == {better}
     assert follow(deployment.target, store, "ab", SETTINGS).state is State.PROMOTED  # again: nothing more to do
 
 
@@ -144,7 +144,7 @@ def test_a_challenger_made_worse_on_purpose_is_rolled_back_by_itself(
         assert store.split("ab").state is State.WITHDRAWN
         assert worse not in versions(deployment)
         assert f"tick-{worse}.mar" not in deployment.files()
-        assert {router.predict(rows[:1], each, 0).version for each in INSTRUMENTS} == {"1.0"}
+        assert {router.predict(rows[:1], instrument, 0).version for instrument in INSTRUMENTS} == {"1.0"}
     assert follow(deployment.target, store, "ab", SETTINGS).reason.endswith("is not registered any more")
 
 

@@ -53,10 +53,10 @@ GOOD = Evidence(
     ],
 )
 def test_the_rules(changed: dict[str, object], action: str, because: str) -> None:
-    found = decide(Rules(), replace(GOOD, **changed))  # type: ignore[arg-type]
+    decision = decide(Rules(), replace(GOOD, **changed))  # type: ignore[arg-type]
 
-    assert found.action == action
-    assert because in found.reason
+    assert decision.action == action
+    assert because in decision.reason
 
 
 def test_a_decision_carries_its_numbers() -> None:

@@ -31,18 +31,18 @@ def arm(count: float, mean: float, variance: float | None = None) -> Arm:
 @pytest.mark.parametrize("share", [0.5, 0.1])
 @pytest.mark.parametrize("accuracy", [0.4, 0.55, 0.95, 0.99])
 def test_equal_versions_seldom_differ_however_often_they_are_checked(accuracy: float, share: float) -> None:
-    found = equal_versions(accuracy, share, experiments=600, observations=2_000)
+    simulated = equal_versions(accuracy, share, experiments=600, observations=2_000)
 
-    assert found.promoted <= found.excluded <= ALPHA
-    assert found.welch_excluded > 3 * ALPHA  # the simulation would see it
+    assert simulated.promoted <= simulated.excluded <= ALPHA
+    assert simulated.welch_excluded > 3 * ALPHA  # the simulation would see it
 
 
 @pytest.mark.parametrize(("accuracy", "gain", "share"), [(0.55, 0.05, 0.5), (0.55, -0.1, 0.1), (0.9, 0.08, 0.1)])
 def test_a_true_difference_is_covered_at_every_look(accuracy: float, gain: float, share: float) -> None:
-    found = equal_versions(accuracy, share, experiments=600, observations=2_000, gain=gain)
+    simulated = equal_versions(accuracy, share, experiments=600, observations=2_000, gain=gain)
 
-    assert found.excluded <= ALPHA
-    assert found.welch_excluded > 3 * ALPHA
+    assert simulated.excluded <= ALPHA
+    assert simulated.welch_excluded > 3 * ALPHA
 
 
 def test_a_better_challenger_is_found_the_sooner_the_better_it_is() -> None:
@@ -67,10 +67,10 @@ def test_the_radius_is_the_papers_with_equal_arms(count: float, mean: float, tun
     sigma = math.sqrt(count * (both.variance + both.variance) / (count / 2))
     term = count * rho_squared + 1
 
-    found = radius(both, both, alpha=alpha, tuned_for=tuned_for)
+    width = radius(both, both, alpha=alpha, tuned_for=tuned_for)
 
     expected = sigma * math.sqrt(2 * term / (count**2 * rho_squared) * math.log(math.sqrt(term) / alpha))
-    assert found == pytest.approx(expected, rel=1e-9)
+    assert width == pytest.approx(expected, rel=1e-9)
 
 
 @given(tuned_for=st.floats(50, 1e6), other=st.floats(50, 1e6))
@@ -91,7 +91,7 @@ def test_the_order_in_which_arms_are_filled_does_not_matter() -> None:
     random, slice_size = np.random.default_rng(5), 250
     mine = np.arange(2_000) // slice_size % 2 == 1
     right = random.random((600, mine.size)) < 0.55
-    counts = [np.cumsum(each) for each in (~mine, mine)]
+    counts = [np.cumsum(is_counted) for is_counted in (~mine, mine)]
     with np.errstate(all="ignore"):
         arms = [
             arm(count, np.cumsum(right * each, axis=1) / count)  # type: ignore[arg-type]
@@ -112,10 +112,10 @@ def test_the_interval_is_infinite_before_the_burn_in_and_without_variance() -> N
 
 
 def test_always_wrong_against_always_right_is_a_difference() -> None:
-    found = confidence_sequence(arm(500, 1.0), arm(500, 0.0))
+    sequence = confidence_sequence(arm(500, 1.0), arm(500, 0.0))
 
-    assert found.upper < 0
-    assert found.difference == -1.0
+    assert sequence.upper < 0
+    assert sequence.difference == -1.0
 
 
 def test_a_small_arm_that_has_not_failed_yet_is_not_sure_of_itself() -> None:
@@ -139,16 +139,16 @@ def test_welch_is_scipys(baseline: np.ndarray, challenger: np.ndarray) -> None:
     assume(min(baseline.std(), challenger.std()) > 1e-3)
     expected = stats.ttest_ind(challenger, baseline, equal_var=False)
     interval = expected.confidence_interval(0.95)
-    arms = [arm(len(each), each.mean(), each.var(ddof=1)) for each in (baseline, challenger)]
+    arms = [arm(len(values), values.mean(), values.var(ddof=1)) for values in (baseline, challenger)]
 
-    p, found = welch(*arms)
+    p, welch_interval = welch(*arms)
 
     assert p == pytest.approx(expected.pvalue, abs=1e-9)
-    assert found.lower == pytest.approx(interval.low, abs=1e-6)
-    assert found.upper == pytest.approx(interval.high, abs=1e-6)
+    assert welch_interval.lower == pytest.approx(interval.low, abs=1e-6)
+    assert welch_interval.upper == pytest.approx(interval.high, abs=1e-6)
 
 
-def test_welch_says_nothing_of_too_few_or_of_no_spread() -> None:
+def test_welch_gives_no_result_for_too_few_values_or_no_spread() -> None:
     assert math.isnan(welch(arm(2, 0.5), Arm(1, 1.0, 0.0, 0.0))[0])
     assert math.isnan(welch(arm(50, 1.0), arm(60, 1.0))[0])
 
@@ -164,10 +164,10 @@ clustered = st.lists(
 def test_a_tallys_variance_is_the_largest_of_its_clusterings(
     observations: list[tuple[float, int, str]], by_instrument: bool
 ) -> None:
-    tally, found = ClusterSums(), np.array([value for value, *_ in observations])
+    tally, values = ClusterSums(), np.array([value for value, *_ in observations])
     for value, block, instrument in observations:
         tally.observe(value, block, instrument)
-    residuals, largest = found - found.mean(), found.var(ddof=1)
+    residuals, largest = values - values.mean(), values.var(ddof=1)
     for labels in (
         [block for _, block, _ in observations],
         *([[name for *_, name in observations]] if by_instrument else []),
@@ -176,12 +176,12 @@ def test_a_tallys_variance_is_the_largest_of_its_clusterings(
         clusters = len(set(labels))
         if clusters > 1:
             pairs = (residuals[:, None] * residuals[None, :] * same).sum()
-            largest = max(largest, clusters / (clusters - 1) * pairs / len(found))
+            largest = max(largest, clusters / (clusters - 1) * pairs / len(values))
 
     arm_found = tally.arm(by_instrument)
 
-    assert arm_found.mean == pytest.approx(found.mean(), abs=1e-9)
-    assert arm_found.variance == pytest.approx(found.var(ddof=1), abs=1e-7)
+    assert arm_found.mean == pytest.approx(values.mean(), abs=1e-9)
+    assert arm_found.variance == pytest.approx(values.var(ddof=1), abs=1e-7)
     assert arm_found.long_run_variance == pytest.approx(largest, abs=1e-6)
 
 
@@ -205,15 +205,15 @@ def test_the_simulation_clusters_as_a_tally_does() -> None:
 
 
 def test_easy_slices_make_no_better_version() -> None:
-    found = dependent_slices(experiments=300, slices=150)
+    simulated = dependent_slices(experiments=300, slices=150)
 
-    assert found.promoted <= ALPHA
-    assert found.one_by_one > 2 * ALPHA
+    assert simulated.promoted <= ALPHA
+    assert simulated.one_by_one > 2 * ALPHA
 
 
 @pytest.mark.parametrize(("instruments", "challengers"), [(20, 4), (6, 3)])
 def test_easy_instruments_make_no_better_version(instruments: int, challengers: int) -> None:
-    found = dependent_instruments(experiments=300, instruments=instruments, challengers=challengers, blocks=60)
+    simulated = dependent_instruments(experiments=300, instruments=instruments, challengers=challengers, blocks=60)
 
-    assert found.promoted <= ALPHA
-    assert found.one_by_one > 1.5 * ALPHA
+    assert simulated.promoted <= ALPHA
+    assert simulated.one_by_one > 1.5 * ALPHA

@@ -182,7 +182,7 @@ def test_split_that_somebody_ends_stops_the_canary(target: Target, store: Traffi
 
 
 @pytest.mark.parametrize(
-    ("model", "version", "says"),
+    ("model", "version", "message"),
     [
         (MODEL, None, "expected another version than the default one"),
         (MODEL, "9.9", "READY workers, got none"),
@@ -190,9 +190,9 @@ def test_split_that_somebody_ends_stops_the_canary(target: Target, store: Traffi
     ],
 )
 def test_canary_of_nothing_is_refused(
-    target: Target, store: TrafficStore, model: str, version: str | None, says: str
+    target: Target, store: TrafficStore, model: str, version: str | None, message: str
 ) -> None:
-    with pytest.raises(RolloutRefused, match=says):
+    with pytest.raises(RolloutRefused, match=message):
         canary(target, store, model, version or challenger_of(target)[0], QUICK)
 
     assert store.splits() == []
@@ -254,7 +254,7 @@ def test_canary_keeps_others_out(target: Target, store: TrafficStore) -> None:
 
 
 @pytest.mark.parametrize("kind", [Kind.CANARY, Kind.SHADOW])
-def test_split_that_nobody_watches_is_found_and_ended(target: Target, store: TrafficStore, kind: Kind) -> None:
+def test_an_unattended_split_is_found_and_ended(target: Target, store: TrafficStore, kind: Kind) -> None:
     baseline, challenger = challenger_of(target)
     left = store.start(Split("left", MODEL, kind, baseline, challenger, 0.3))
 

@@ -40,8 +40,8 @@ def window(
 
 def totals(windows: Sequence[CallWindow]) -> CallTotals:
     sum_of_windows = CallTotals()
-    for each in windows:
-        sum_of_windows.add(each)
+    for window in windows:
+        sum_of_windows.add(window)
     return sum_of_windows
 
 
@@ -52,7 +52,7 @@ def arm(
 
 
 def gate(gates: Sequence[GateResult], name: str) -> GateResult:
-    return next(each for each in gates if each.name == name)
+    return next(gate for gate in gates if gate.name == name)
 
 
 @pytest.mark.parametrize(
@@ -73,10 +73,10 @@ def gate(gates: Sequence[GateResult], name: str) -> GateResult:
     ],
 )
 def test_error_gate(errors: int, calls: int, baseline_errors: int, baseline_calls: int, verdict: Verdict) -> None:
-    found = gate(check_gates(arm(baseline_calls, baseline_errors), arm(calls, errors), LIMITS, steps=4), "error rate")
+    result = gate(check_gates(arm(baseline_calls, baseline_errors), arm(calls, errors), LIMITS, steps=4), "error rate")
 
-    assert found.verdict is verdict
-    assert f"{errors} errors in {calls} calls" in found.detail
+    assert result.verdict is verdict
+    assert f"{errors} errors in {calls} calls" in result.detail
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_error_gate(errors: int, calls: int, baseline_errors: int, baseline_call
     ],
 )
 def test_latency_gate(latencies_ms: list[float], baseline_ms: list[float], verdict: Verdict) -> None:
-    baseline, challenger = (arm(len(each), 0, each) for each in (baseline_ms, latencies_ms))
+    baseline, challenger = (arm(len(latencies), 0, latencies) for latencies in (baseline_ms, latencies_ms))
 
     assert gate(check_gates(baseline, challenger, LIMITS, steps=4), "p99 latency").verdict is verdict
 
@@ -135,9 +135,9 @@ def test_lost_output_is_drift() -> None:
 def test_outputs_that_are_not_compared_have_no_gate() -> None:
     both = arm(9, 0, [1.0] * 9, [0.2] * 9)
 
-    assert [each.name for each in check_gates(both, both, LIMITS)] == ["error rate", "p99 latency", "drift of buy"]
+    assert [gate.name for gate in check_gates(both, both, LIMITS)] == ["error rate", "p99 latency", "drift of buy"]
     for limits in (GateLimits(psi=math.inf), GateLimits(not_compared=("buy",))):
-        assert [each.name for each in check_gates(both, both, limits)] == ["error rate", "p99 latency"]
+        assert [gate.name for gate in check_gates(both, both, limits)] == ["error rate", "p99 latency"]
 
 
 windows = st.lists(
@@ -164,10 +164,10 @@ def test_order_of_windows_changes_nothing(baseline: list, challenger: list, rand
 
 @given(st.lists(st.floats(0.01, 5000), min_size=1, max_size=300), st.sampled_from([0.5, 0.9, 0.95, 0.99, 1.0]))
 def test_percentile_is_numpys_within_a_bucket(latencies_ms: list[float], share: float) -> None:
-    found = percentile_ms(Counter(map(latency_bucket, latencies_ms)), share)
+    percentile = percentile_ms(Counter(map(latency_bucket, latencies_ms)), share)
     exact = float(np.quantile(latencies_ms, share, method="inverted_cdf"))
 
-    assert exact * (1 - 1e-9) <= found <= exact * 1.05 * (1 + 1e-9)
+    assert exact * (1 - 1e-9) <= percentile <= exact * 1.05 * (1 + 1e-9)
 
 
 @given(st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), st.floats(1e-5, 0.5))
@@ -216,15 +216,15 @@ def test_challenger_that_always_fails_is_withdrawn_within_seven_calls() -> None:
 @given(st.lists(st.integers(0, 70), min_size=2, max_size=12), st.lists(st.integers(0, 200), min_size=2, max_size=12))
 def test_index_is_numpys_where_no_buckets_are_merged(before: list[int], after: list[int]) -> None:
     width = min(len(before), len(after))
-    before, after = [100 + each for each in before[:width]], after[:width]  # at least 5 % in each of 12
+    before, after = [100 + count for count in before[:width]], after[:width]  # at least 5 % in each of 12
     after[0] += 1
 
-    found = stability(dict(enumerate(before)), dict(enumerate(after)))
+    drift = stability(dict(enumerate(before)), dict(enumerate(after)))
 
-    e, a = (np.array(each) + 0.5 for each in (before, after))
+    e, a = (np.array(counts) + 0.5 for counts in (before, after))
     e, a = e / e.sum(), a / a.sum()
-    assert found.index == pytest.approx(float(((a - e) * np.log(a / e)).sum()), abs=1e-12)
-    assert found.bins == width
+    assert drift.index == pytest.approx(float(((a - e) * np.log(a / e)).sum()), abs=1e-12)
+    assert drift.bins == width
 
 
 @given(st.dictionaries(st.integers(-100, 100), st.integers(1, 100), min_size=1), st.integers(1, 50))
@@ -240,10 +240,10 @@ def test_equal_distributions_have_an_index_of_zero(counts: dict[int, int], times
     st.dictionaries(st.integers(-100, 100), st.integers(1, 100), min_size=1),
 )
 def test_index_is_never_negative_and_no_row_is_lost(before: dict[int, int], after: dict[int, int]) -> None:
-    found = stability(before, after)
+    drift = stability(before, after)
 
-    assert found.index >= 0
-    assert (found.rows_expected, found.rows_actual) == (sum(before.values()), sum(after.values()))
+    assert drift.index >= 0
+    assert (drift.rows_expected, drift.rows_actual) == (sum(before.values()), sum(after.values()))
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.3, 0.5, 1.0])
@@ -255,12 +255,12 @@ def test_index_of_shifted_normal_samples_is_the_shift_squared(shift: float) -> N
     assert stability(before, after).index == pytest.approx(shift**2, rel=0.12, abs=0.01)
 
 
-def test_chance_is_exceeded_as_rarely_as_it_says() -> None:
+def test_chance_is_exceeded_at_its_nominal_rate() -> None:
     random = np.random.default_rng(2)
     counts = random.multinomial(3000, [0.25] * 4, 2000), random.multinomial(300, [0.25] * 4, 2000)
-    found = [stability(*(dict(enumerate(each.tolist())) for each in pair)) for pair in zip(*counts, strict=True)]
+    drifts = [stability(*(dict(enumerate(bins.tolist())) for bins in pair)) for pair in zip(*counts, strict=True)]
 
-    assert 0.035 < np.mean([each.index > each.chance(0.05) for each in found]) < 0.065
+    assert 0.035 < np.mean([drift.index > drift.chance(0.05) for drift in drifts]) < 0.065
 
 
 @pytest.mark.parametrize(

@@ -68,18 +68,21 @@ def test_differences_are_numpys_and_answers_come_in_any_portions(pairs: list[tup
     differences = np.abs(challenger - baseline)
     assert comparison.agreement() == np.mean(challenger.argmax(axis=1) == baseline.argmax(axis=1))
     for column, name in enumerate(TICK):
-        found = comparison.differences()[name]
-        assert found.mean == pytest.approx(differences[:, column].mean())
-        assert found.p95 == pytest.approx(np.percentile(differences[:, column], 95))
+        difference = comparison.differences()[name]
+        assert difference.mean == pytest.approx(differences[:, column].mean())
+        assert difference.p95 == pytest.approx(np.percentile(differences[:, column], 95))
 
 
 def test_the_same_answers_agree_and_have_not_drifted() -> None:
     outputs = [{"buy": share, "sell": 0.5 - share, "hold": 0.5} for share in np.linspace(0, 0.5, 50)]
 
-    comparison = compared(*(answer(each, each) for each in outputs))
+    comparison = compared(*(answer(output, output) for output in outputs))
 
     assert comparison.agreement() == 1.0
-    assert all((each.mean, each.p95, each.psi) == (0, 0, 0) for each in comparison.differences().values())
+    assert all(
+        (difference.mean, difference.p95, difference.psi) == (0, 0, 0)
+        for difference in comparison.differences().values()
+    )
 
 
 def test_reversed_answers_do_not_drift_but_disagree() -> None:
@@ -136,15 +139,15 @@ def test_latencies_are_those_of_the_calls() -> None:
     for latency_ms in range(1, 101):
         counts.record_response("split", "1.0", latency_ms * 1_000_000, {})
     counts.record_failure("split", "1.0")
-    for each in counts.take():
-        calls.add(each)
+    for window in counts.take():
+        calls.add(window)
 
-    found = latency_of(calls)
+    latency = latency_of(calls)
 
-    assert found is not None
-    assert (found.requests, found.mean_ms) == (100, 50.5)
-    assert 95 <= found.p95_ms <= 95 * 1.05
-    assert 99 <= found.p99_ms <= 99 * 1.05
+    assert latency is not None
+    assert (latency.requests, latency.mean_ms) == (100, 50.5)
+    assert 95 <= latency.p95_ms <= 95 * 1.05
+    assert 99 <= latency.p99_ms <= 99 * 1.05
     assert latency_of(CallTotals(requests=3, errors=3)) is None
 
 
@@ -171,10 +174,10 @@ def store(tmp_path: Path) -> Iterator[TrafficStore]:
 
 
 @pytest.mark.parametrize(
-    ("version", "says"), [("1.0", "another version than the default one"), ("9.9", "READY workers, got none")]
+    ("version", "message"), [("1.0", "another version than the default one"), ("9.9", "READY workers, got none")]
 )
-def test_shadow_of_nothing_is_refused(tick_server: TorchServe, store: TrafficStore, version: str, says: str) -> None:
-    with pytest.raises(RolloutRefused, match=says):
+def test_shadow_of_nothing_is_refused(tick_server: TorchServe, store: TrafficStore, version: str, message: str) -> None:
+    with pytest.raises(RolloutRefused, match=message):
         shadow(target_of(tick_server), store, "tick", version)
 
     assert store.splits() == []

@@ -35,7 +35,7 @@ def test_same_inputs_same_digest(tick_run: Path, tmp_path: Path) -> None:
     assert first.digest != other.digest
 
 
-def test_digest_is_what_the_loaded_archive_says(tick_run: Path, tmp_path: Path) -> None:
+def test_the_digest_equals_that_of_the_loaded_archive(tick_run: Path, tmp_path: Path) -> None:
     built = build_archive("tick", tick_run, "1.0", tmp_path)
 
     with connect(f"mar:{built.path}", "tick") as client:
@@ -57,7 +57,7 @@ def test_archive_holds_what_it_needs_and_no_more(tick_archive: Path) -> None:
     assert not [name for name in names if name.endswith((".pt", ".pkl", ".pyc"))]
 
 
-def test_an_archive_from_before_there_were_texts_is_asked_for_rows(
+def test_an_archive_from_before_there_were_texts_gets_rows(
     tick_archive: Path, tmp_path: Path, rows: np.ndarray
 ) -> None:
     with ZipFile(tick_archive) as archive:
@@ -105,15 +105,15 @@ def test_two_versions_with_other_code_do_not_mix(tick_archive: Path, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [(b"", "not a zip"), (b"PK\x03\x04 cut off", "not a zip"), (None, "no file")],
 )
-def test_what_is_no_archive_is_named(tmp_path: Path, content: bytes | None, says: str) -> None:
+def test_what_is_no_archive_is_named(tmp_path: Path, content: bytes | None, message: str) -> None:
     path = tmp_path / "tick.mar"
     if content is not None:
         path.write_bytes(content)
 
-    with pytest.raises(UnreadableArchive, match=says) as caught:
+    with pytest.raises(UnreadableArchive, match=message) as caught:
         connect(f"mar:{path}", "tick")
     assert str(path) in str(caught.value)
 
@@ -179,7 +179,7 @@ def test_missing_golden_output_is_named(tick_run: Path, tmp_path: Path) -> None:
         build_archive("tick", run, "1.0", tmp_path / "out")
 
 
-def test_script_builds_and_says_what(tick_run: Path, tmp_path: Path) -> None:
+def test_the_script_builds_and_prints_the_archive(tick_run: Path, tmp_path: Path) -> None:
     options = ("--run", tick_run, "--version", "3.1", "--out", tmp_path, "--json")
     result = run_script("scripts/archive.py", "tick", *options)
 

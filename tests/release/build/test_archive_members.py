@@ -67,7 +67,7 @@ def test_a_members_other_weights_do_not_pass_the_ensembles_golden_answers(
 
 
 @pytest.mark.parametrize(
-    ("changed", "says"),
+    ("changed", "message"),
     [
         ({"members": ["price", "sentiment", "volume"]}, "expected model.json in .*volume, got none"),
         (
@@ -86,11 +86,11 @@ def test_a_members_other_weights_do_not_pass_the_ensembles_golden_answers(
     ],
 )
 def test_a_description_that_cannot_be_built_is_refused(
-    ensemble_run: Path, tmp_path: Path, changed: dict[str, Any], says: str
+    ensemble_run: Path, tmp_path: Path, changed: dict[str, Any], message: str
 ) -> None:
     run = shutil.copytree(ensemble_run, tmp_path / "run")
     described = json.loads((run / "model.json").read_text())
     (run / "model.json").write_text(json.dumps(described | changed))
 
-    with pytest.raises(BuildFailed, match=says):
+    with pytest.raises(BuildFailed, match=message):
         build_archive("ensemble", run, "1.0", tmp_path / "out")

@@ -38,9 +38,9 @@ def project(tmp_path: Path) -> Path:
 
 def closure(project: Path, *code: Path) -> set[str]:
     handler = project / "handlers/x_handler.py"
-    found = code_closure(project, handler, ["model_defs.own"], code, LIBRARIES.__contains__, project)
-    assert all(file.is_file() for file in found.values())
-    return {path.as_posix() for path in found}
+    modules = code_closure(project, handler, ["model_defs.own"], code, LIBRARIES.__contains__, project)
+    assert all(file.is_file() for file in modules.values())
+    return {path.as_posix() for path in modules}
 
 
 ALWAYS = {"handlers/__init__.py", "handlers/parts.py", "model_defs/__init__.py", "model_defs/own.py"}
@@ -83,7 +83,7 @@ def test_a_sub_package_may_import_from_its_parents(project: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("statement", "says"),
+    ("statement", "message"),
     [
         ("from strategies import x", r"own\.py:2: expected imports of handlers, model_defs, .*, got strategies"),
         ("import pandas", r"own\.py:2: imports pandas, which is neither .* --code DIR"),
@@ -96,10 +96,10 @@ def test_a_sub_package_may_import_from_its_parents(project: Path) -> None:
         ("def half(:", r"own\.py:2: expected Python, got invalid syntax"),
     ],
 )
-def test_what_a_server_does_not_have_is_refused_with_its_place(project: Path, statement: str, says: str) -> None:
+def test_what_a_server_does_not_have_is_refused_with_its_place(project: Path, statement: str, message: str) -> None:
     write(project, {"model_defs/own.py": f"# a network\n{statement}\n"})
 
-    with pytest.raises(ForbiddenImport, match=says):
+    with pytest.raises(ForbiddenImport, match=message):
         closure(project)
 
 
@@ -146,13 +146,13 @@ def test_two_folders_may_import_from_each_other(project: Path, tmp_path: Path) -
     write(tmp_path, {"one/alpha/__init__.py": "import beta\n", "two/beta/__init__.py": beta})
     write(project, {"model_defs/own.py": "import alpha\n"})
 
-    found = closure(project, tmp_path / "one", tmp_path / "two" / "beta")
+    modules = closure(project, tmp_path / "one", tmp_path / "two" / "beta")
 
-    assert found == ALWAYS | {"alpha/__init__.py", "beta/__init__.py"}
+    assert modules == ALWAYS | {"alpha/__init__.py", "beta/__init__.py"}
 
 
 @pytest.mark.parametrize(
-    ("files", "code", "statement", "says"),
+    ("files", "code", "statement", "message"),
     [
         (["json/__init__.py"], ["json"], "", "json in .* has the name of a module of Python"),
         (["torch/__init__.py"], [""], "import torch", "torch in .* has the name of a module of a library"),
@@ -167,12 +167,12 @@ def test_two_folders_may_import_from_each_other(project: Path, tmp_path: Path) -
     ],
 )
 def test_names_that_clash_or_are_missing_are_refused(
-    project: Path, tmp_path: Path, files: list[str], code: list[str], statement: str, says: str
+    project: Path, tmp_path: Path, files: list[str], code: list[str], statement: str, message: str
 ) -> None:
     desk = write(tmp_path / "desk", dict.fromkeys(files, ""))
     write(project, {"model_defs/own.py": f"{statement}\n"})
 
-    with pytest.raises(ForbiddenImport, match=says):
+    with pytest.raises(ForbiddenImport, match=message):
         closure(project, *(desk / name for name in code))
 
 

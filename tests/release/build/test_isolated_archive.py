@@ -121,7 +121,7 @@ def test_relative_imports_of_a_network_travel(own_project: Path, own_run: Path, 
 
 
 @pytest.mark.parametrize(
-    ("statement", "says"),
+    ("statement", "message"),
     [
         ("import hypothesis", r"model_defs/own\.py:2: imports hypothesis, which is neither"),
         ("import nautilus_trader.model", r"model_defs/own\.py:2: imports nautilus_trader\.model, which is neither"),
@@ -133,12 +133,12 @@ def test_relative_imports_of_a_network_travel(own_project: Path, own_run: Path, 
     ],
 )
 def test_what_a_server_lacks_is_refused_with_its_place(
-    own_project: Path, own_run: Path, tmp_path: Path, statement: str, says: str
+    own_project: Path, own_run: Path, tmp_path: Path, statement: str, message: str
 ) -> None:
     """All of these can be imported or read in this process."""
     write(own_project, {"model_defs/own.py": NETWORK.format(statement)})
 
-    with pytest.raises((ForbiddenImport, BuildFailed), match=says):
+    with pytest.raises((ForbiddenImport, BuildFailed), match=message):
         build_archive("tick", own_run, "1.0", tmp_path / "out")
 
     assert not list((tmp_path / "out").glob("*.mar"))

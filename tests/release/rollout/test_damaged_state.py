@@ -141,12 +141,12 @@ def wrong_values(good: bytes) -> dict[str, bytes]:
         plain = json.loads(good)
     except ValueError:
         return {}
-    found = {"extra key": json.dumps({**plain, "other": 1}).encode()}
+    damages = {"extra key": json.dumps({**plain, "other": 1}).encode()}
     for key in plain:
-        found[f"without {key}"] = json.dumps({name: value for name, value in plain.items() if name != key}).encode()
+        damages[f"without {key}"] = json.dumps({name: value for name, value in plain.items() if name != key}).encode()
         for value in (None, True, 10**400, "../../x", [[]], ["../x"], {}, {"../x": "../y"}, {"1.0": "\u0000"}):
-            found[f"{key}: {value!r:.20}"] = json.dumps({**plain, key: value}).encode()
-    return found
+            damages[f"{key}: {value!r:.20}"] = json.dumps({**plain, key: value}).encode()
+    return damages
 
 
 def put_folder(path: Path) -> None:

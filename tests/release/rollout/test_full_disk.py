@@ -100,9 +100,9 @@ def test_reports_that_cannot_be_written_are_noticed_before_anything_begins(
     (tmp_path / "file").touch()
     before = sorted(deployment.server.management().versions("tick"))
     archive, reports = deployment.make(fresh_version()), tmp_path / "file" / "reports"
-    given = ["--trusted", deployment.trusted, "--home", deployment.server.home, "--reports", reports]
+    arguments = ["--trusted", deployment.trusted, "--home", deployment.server.home, "--reports", reports]
 
-    status, _, stderr = call("register", "tick", "--archive", archive, *given)
+    status, _, stderr = call("register", "tick", "--archive", archive, *arguments)
 
     assert status == 1
     assert "expected a folder that takes the report; nothing was begun" in stderr

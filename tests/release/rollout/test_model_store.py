@@ -65,7 +65,7 @@ def test_a_verified_archive_is_stored_under_its_version(pair: tuple[Path, Path],
         lambda folder, key: forge(
             folder / "x.mar",
             [
-                *(each for each in entries_of(signed(folder / "y.mar", key)) if each.name != "tick_handler.py"),
+                *(entry for entry in entries_of(signed(folder / "y.mar", key)) if entry.name != "tick_handler.py"),
                 Entry("tick_handler.py", EVIL),
             ],
         ),
@@ -156,7 +156,7 @@ def test_an_archive_changed_meanwhile_is_stored_as_verified_or_not_at_all(
 ) -> None:
     """Another process keeps writing an evil archive of the same length over it, and the good one again."""
     entries = entries_of(signed(tmp_path / "x.mar", pair[0]))
-    evils = [replace(each, data=each.data.replace(b"honest", b" evil!")) for each in entries]
+    evils = [replace(entry, data=entry.data.replace(b"honest", b" evil!")) for entry in entries]
     archive = forge(tmp_path / "tick.mar", entries)
     good, evil = archive.read_bytes(), forge(tmp_path / "evil.mar", evils).read_bytes()
     assert len(good) == len(evil)

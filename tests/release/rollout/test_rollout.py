@@ -85,7 +85,7 @@ def test_only_as_many_earlier_versions_stay_as_are_to_be_kept(
         assert register(deployment.target, "tick", deployment.make(version), deployment.trusted, QUICK).ok
 
     assert sorted(deployment.server.management().versions("tick")) == sorted(made_here[-2:])  # they come in no order
-    kept = {f"tick-{each}.mar" for each in made_here[-2:]}
+    kept = {f"tick-{version}.mar" for version in made_here[-2:]}
     assert {file for file in deployment.files() if file.startswith("tick-")} == kept
 
 
@@ -226,7 +226,7 @@ SLOW = (
 def test_bad_archive_never_serves_and_leaves_nothing(
     deployment: Deployment, fresh_version: FreshVersion, rows: np.ndarray, kind: str
 ) -> None:
-    make, fails_at, says = BAD[kind]
+    make, fails_at, message = BAD[kind]
     archive = make(deployment, fresh_version())
     before = serving(deployment), sorted(deployment.server.management().versions("tick"))
     files = deployment.files()
@@ -242,7 +242,7 @@ def test_bad_archive_never_serves_and_leaves_nothing(
     assert (report.ok, report.outcome) == (False, "undone")
     assert report.failed_at in fails_at.split("|"), report.as_text()
     assert report.reason is not None
-    assert re.search(says, report.reason), report.reason
+    assert re.search(message, report.reason), report.reason
     assert (serving(deployment), sorted(deployment.server.management().versions("tick"))) == before
     assert deployment.files() - {lasting} == files - {lasting}
     assert read_journal(deployment.target, "tick").under_way is None

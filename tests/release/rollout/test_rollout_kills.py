@@ -214,10 +214,12 @@ def test_versions_default_and_workers_survive_the_servers_death(
         kill_server(own)
         server = restart_server(home)
 
-        found = {name: len(each["workers"]) for name, each in server.management().versions("tick").items()}
+        workers = {
+            name: len(description["workers"]) for name, description in server.management().versions("tick").items()
+        }
         assert report.ok, report.as_text()
         assert server.management().default_version("tick") == version
-        assert found == {"1.0": 2, version: 2}
+        assert workers == {"1.0": 2, version: 2}
         assert [step.name for step in report.steps if step.name == "adopt"] == ["adopt"]
     finally:
         if (running := find_server(home)) is not None:
@@ -238,7 +240,7 @@ def test_ghost_that_was_made_the_default_is_replaced(
         wait_loaded(manager, "tick", version, 1, 30)
     manager.set_default("tick", version)
 
-    (ghost,) = [each for each in model_status(deployment.target, "tick").versions if each.ghost]
+    (ghost,) = [version for version in model_status(deployment.target, "tick").versions if version.ghost]
     repaired = repair(deployment.target, lambda _: None)
 
     assert ghost.version == version

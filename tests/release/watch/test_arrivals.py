@@ -50,7 +50,7 @@ def test_a_renamed_archive_has_arrived_at_once(tmp_path: Path) -> None:
     assert complete_archives(tmp_path, seen, list_files(tmp_path, seen), interval_s=3600.0) == [tmp_path / "tick.mar"]
 
 
-def test_what_is_no_archive_is_given_up_when_nobody_writes_to_it_any_more(tmp_path: Path) -> None:
+def test_a_half_written_archive_is_taken_once_nothing_writes_to_it(tmp_path: Path) -> None:
     (tmp_path / "tick.mar").write_bytes(b"half")
     seen = list_files(tmp_path, {})
 
@@ -68,6 +68,6 @@ def test_only_archives_are_taken_the_older_ones_first(tmp_path: Path) -> None:
     (tmp_path / "folder.mar").mkdir()
     seen = list_files(tmp_path, {})
 
-    found = complete_archives(tmp_path, seen, list_files(tmp_path, seen), interval_s=0.0, patience_s=0.0)
+    complete = complete_archives(tmp_path, seen, list_files(tmp_path, seen), interval_s=0.0, patience_s=0.0)
 
-    assert [path.name for path in found] == ["b.mar", "a.mar"]
+    assert [path.name for path in complete] == ["b.mar", "a.mar"]

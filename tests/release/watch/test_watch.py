@@ -78,7 +78,7 @@ def test_an_archive_waits_for_the_server(lonely: WatchSettings) -> None:
     (taken,) = first
     assert (taken.outcome, taken.model, taken.version) == ("left", "tick", "1.0")
     assert str(taken.reason).startswith("waits for the server: GET http://127.0.0.1:9/models")
-    assert [each.path.relative_to(lonely.folder).as_posix() for each in second] == [
+    assert [archive.path.relative_to(lonely.folder).as_posix() for archive in second] == [
         "under-way/tick.mar",
         "under-way/tick.2.mar",
     ]
@@ -162,9 +162,9 @@ def test_the_model_store_itself_is_not_watched(lonely: WatchSettings) -> None:
     ],
 )
 def test_wrong_options_are_reported_at_once(tmp_path: Path, options: tuple[str, ...], reason: str) -> None:
-    given = [each.replace("TMP", str(tmp_path)) for each in options]
+    arguments = [option.replace("TMP", str(tmp_path)) for option in options]
 
-    result = CliRunner().invoke(script_app(SCRIPT), [str(tmp_path / "in"), *given])
+    result = CliRunner().invoke(script_app(SCRIPT), [str(tmp_path / "in"), *arguments])
 
     assert result.exit_code == 1
     assert reason in result.stderr
@@ -245,7 +245,7 @@ def malformed(deployment: Deployment, folder: Path) -> Path:
         "model-config.yaml": lambda _: b"{",
     }
     assert changed.keys() <= {entry.name for entry in entries}
-    entries = [Entry(each.name, changed.get(each.name, bytes)(each.data)) for each in entries]
+    entries = [Entry(entry.name, changed.get(entry.name, bytes)(entry.data)) for entry in entries]
     sign_archive(archive := forge(folder / "other.mar", entries), deployment.key)
     return archive
 
@@ -308,7 +308,9 @@ def started(deployment: Deployment, folder: Path, *options: str) -> subprocess.P
         "--json",
     ]
     command += ["--interval", "0.1", "--watch", "0.3", "--drain", "0.1", "--latency-add-ms", "1000", *options]
-    return subprocess.Popen([str(each) for each in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [str(argument) for argument in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 @pytest.mark.slow
@@ -330,11 +332,11 @@ def test_a_watcher_that_ends_during_a_rollout_goes_on_when_it_is_started_again(
     if kill == signal.SIGTERM:
         assert first.returncode == 0
         assert read_journal(deployment.target, "tick").under_way is None
-        assert [each["outcome"] for each in json.loads(out)["archives"]] == ["left"]
+        assert [archive["outcome"] for archive in json.loads(out)["archives"]] == ["left"]
     second = started(deployment, folder, "--once")
     out, err = second.communicate(timeout=120)
     assert second.returncode == 0, err
-    assert [(each["version"], each["outcome"]) for each in json.loads(out)["archives"]] == [(version, "done")]
+    assert [(archive["version"], archive["outcome"]) for archive in json.loads(out)["archives"]] == [(version, "done")]
     assert deployment.server.management().default_version("tick") == version
 
 
@@ -351,7 +353,7 @@ def test_once_ends_with_what_is_there(
     out, err = ended.communicate(timeout=120)
 
     assert ended.returncode == 1, err
-    assert {each["outcome"]: Path(each["path"]).name for each in json.loads(out)["archives"]} == {
+    assert {archive["outcome"]: Path(archive["path"]).name for archive in json.loads(out)["archives"]} == {
         "done": "good.mar",
         "refused": "bad.mar",
     }
