@@ -15,9 +15,9 @@ from rich.progress import Progress
 
 from nautilus_torchserve.bundle import WORKSPACE
 from nautilus_torchserve.cli.app import App, console
-from nautilus_torchserve.cli.backtest_console import result_table
 from nautilus_torchserve.cli.backtest_options import takes_instrument_options
 from nautilus_torchserve.cli.data_options import AllowJumps, Stamp, Timezone
+from nautilus_torchserve.cli.sweep_console import result_table
 from nautilus_torchserve.features.news_window import NewsWindowConfig
 from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.market.bars.checks import reading_notes
@@ -33,8 +33,7 @@ from nautilus_torchserve.reporting.evaluation.sentiment_page import write_sentim
 from nautilus_torchserve.serving.server.torchserve import ServerSettings, start_server
 from nautilus_torchserve.trading.backtest.bars.settings import BarBacktestSettings
 from nautilus_torchserve.trading.backtest.market import market_of
-from nautilus_torchserve.trading.backtest.news.market import BarsAndNews
-from nautilus_torchserve.trading.backtest.news.settings import NewsBacktestSettings
+from nautilus_torchserve.trading.backtest.news.market import BarsAndNews, NewsBacktestSettings
 from nautilus_torchserve.trading.backtest.report import summary, write_reports
 from nautilus_torchserve.trading.backtest.run import Data, run_backtest
 from nautilus_torchserve.trading.backtest.settings import RunSettings
@@ -46,7 +45,7 @@ from nautilus_torchserve.training.ensemble.run import train_ensemble
 from nautilus_torchserve.training.price.fit import PriceFitConfig
 from nautilus_torchserve.training.price.options import PriceTraining
 from nautilus_torchserve.training.price.run import train_price
-from nautilus_torchserve.training.runs.folder import DESCRIPTION, REPORT
+from nautilus_torchserve.training.runs.result import DESCRIPTION, REPORT
 from nautilus_torchserve.training.sentiment.backbone import find_backbone
 from nautilus_torchserve.training.sentiment.data import load_sentiment_data
 from nautilus_torchserve.training.sentiment.options import SentimentTraining

@@ -88,7 +88,7 @@ def archive_tags(description: Mapping[str, Any]) -> dict[str, str]:
                 tags[f"{group}.{name}"] = value if isinstance(value, str) else json.dumps(value)
             elif isinstance(value, int | float) and not isinstance(value, bool):
                 tags[f"{group}.{name}"] = repr(float(value))
-    return {_allowed(name): value for name, value in tags.items()}
+    return {re.sub(r"[^\w.\- /:]", "_", name): value for name, value in tags.items()}
 
 
 def read_version(stored: "ModelVersion", aliases: tuple[str, ...]) -> RegisteredVersion | None:
@@ -147,8 +147,3 @@ def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 def _own_name(entry: Any) -> str | None:
     texts = (value for value in entry.values() if isinstance(value, str)) if isinstance(entry, Mapping) else iter(())
     return next(texts, None)
-
-
-def _allowed(name: str) -> str:
-    """Return a name without the characters that MLflow does not take."""
-    return re.sub(r"[^\w.\- /:]", "_", name)

@@ -149,7 +149,7 @@ def _from_json(body: object, row_shape: tuple[int, ...]) -> RowRequest:
         rows = _from_list(body["instances"], row_shape)
         return RowRequest(rows, ts_event=_times(body.get("ts_event"), rows))
     if "inputs" in body:
-        rows = _from_tensor(only(tensors(body["inputs"])), row_shape)
+        rows = check_rows(tensor_numbers(only(tensors(body["inputs"])), row_shape), row_shape)
         return RowRequest(rows, True, identifier(body), _times(body.get("ts_event"), rows))
     got = f"an object with {excerpt(sorted(body))}"
     raise MalformedBody(f'expected a list of rows, {{"instances"}} or {{"inputs"}}, got {got}')
@@ -216,10 +216,6 @@ def only(inputs: list[dict[str, object]]) -> dict[str, object]:
     if len(inputs) != 1:
         raise MalformedBody(f'expected "inputs" as a list of one tensor, got {len(inputs)}')
     return inputs[0]
-
-
-def _from_tensor(tensor: dict[str, object], row_shape: tuple[int, ...]) -> NDArray[np.float32]:
-    return check_rows(tensor_numbers(tensor, row_shape), row_shape)
 
 
 def tensor_numbers(tensor: dict[str, Any], row_shape: tuple[int, ...]) -> NDArray:

@@ -8,6 +8,7 @@ import http.client
 import inspect
 import sys
 from http import HTTPStatus
+from typing import ClassVar
 
 import orjson
 
@@ -29,7 +30,10 @@ class RequestError(UserError):
         escaped.
     """
 
-    code = 500
+    code: ClassVar[int] = 500
+
+    def __init_subclass__(cls, code: int | None = None) -> None:
+        cls.code = code or cls.code
 
     def __init__(self, message: str = "") -> None:
         text = message if message.isascii() else message.encode(errors="backslashreplace").decode()
@@ -45,144 +49,100 @@ class RequestError(UserError):
         return orjson.dumps({"code": self.code, "error": type(self).__name__, "detail": str(self)})
 
 
-class EmptyBody(RequestError):
+class EmptyBody(RequestError, code=400):
     """The request carries no rows."""
 
-    code = 400
 
-
-class MalformedBody(RequestError):
+class MalformedBody(RequestError, code=400):
     """The body is not of the form that its content type names."""
 
-    code = 400
 
-
-class BadShape(RequestError):
+class BadShape(RequestError, code=400):
     """The rows have another shape than the model's schema."""
 
-    code = 400
 
-
-class BadType(RequestError):
+class BadType(RequestError, code=400):
     """The values are not numbers, or not of the type the schema asks for."""
 
-    code = 400
 
-
-class NotFinite(RequestError):
+class NotFinite(RequestError, code=400):
     """A value is NaN or infinite, or overflows float32."""
 
-    code = 400
 
-
-class BadWindow(RequestError):
+class BadWindow(RequestError, code=422):
     """The rows are finite and of the right shape, but no bars of one instrument in order of time."""
 
-    code = 422
 
-
-class BadText(RequestError):
+class BadText(RequestError, code=422):
     """The model cannot read a text: it is empty, broken, or in another script."""
 
-    code = 422
 
-
-class NotExplained(RequestError):
+class NotExplained(RequestError, code=422):
     """The model cannot explain the output, or not for so many inputs in the time it has."""
 
-    code = 422
 
-
-class BadHeader(RequestError):
+class BadHeader(RequestError, code=400):
     """A header's value cannot be read."""
 
-    code = 400
 
-
-class Unauthorized(RequestError):
+class Unauthorized(RequestError, code=400):
     """The token is missing, wrong or expired (TorchServe answers 400 for it)."""
 
-    code = 400
 
-
-class UnknownModel(RequestError):
+class UnknownModel(RequestError, code=404):
     """No such model, or no such version of it."""
 
-    code = 404
 
-
-class NotAcceptable(RequestError):
+class NotAcceptable(RequestError, code=406):
     """The request accepts no form that answers have."""
 
-    code = 406
 
-
-class SchemaMismatch(RequestError):
+class SchemaMismatch(RequestError, code=409):
     """The model was trained on other features than those the client computes."""
-
-    code = 409
 
 
 class ModelChanged(SchemaMismatch):
     """Another archive answers under the version that was checked when the client connected."""
 
 
-class BodyTooLarge(RequestError):
+class BodyTooLarge(RequestError, code=413):
     """The body exceeds the server's ``max_request_size``, or the limits of one request to a worker."""
 
-    code = 413
 
-
-class ResponseTooLarge(RequestError):
+class ResponseTooLarge(RequestError, code=413):
     """The answer would exceed the limit of one request; fewer rows, or the binary form, fit."""
 
-    code = 413
 
-
-class UnsupportedContentType(RequestError):
+class UnsupportedContentType(RequestError, code=415):
     """No request may have the body's content type."""
 
-    code = 415
 
-
-class ServerFault(RequestError):
+class ServerFault(RequestError, code=500):
     """The server failed on a request that may be valid."""
 
-    code = 500
 
-
-class InvalidResponse(RequestError):
+class InvalidResponse(RequestError, code=502):
     """The response is not one of a model's handler: a proxy's page, half an answer, another service."""
-
-    code = 502
 
 
 class IncompleteMetadata(InvalidResponse):
     """A model's metadata lack what the caller needs."""
 
 
-class OutputNotFinite(RequestError):
+class OutputNotFinite(RequestError, code=500):
     """The model computed NaN or infinity, which nobody may trade on."""
 
-    code = 500
 
-
-class OutputOutOfRange(RequestError):
+class OutputOutOfRange(RequestError, code=500):
     """An output is outside of its declared range, or a group of outputs does not sum to 1."""
 
-    code = 500
 
-
-class Unavailable(RequestError):
+class Unavailable(RequestError, code=503):
     """No worker could accept the request: none is up, or the queue is full."""
 
-    code = 503
 
-
-class DeadlinePassed(RequestError):
+class DeadlinePassed(RequestError, code=504):
     """The deadline passed before the request was computed, or before its answer arrived."""
-
-    code = 504
 
 
 BY_NAME: dict[str, type[RequestError]] = {

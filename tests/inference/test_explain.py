@@ -21,8 +21,7 @@ from torch import nn
 
 from model_defs import cnn_lstm, patch_tst, price_lstm, residual_price_lstm, tick_classifier
 from model_defs.return_network import CLOSE, OUTPUTS, VOLUME, ReturnNetwork, predict, relative
-from nautilus_torchserve.features.bar import bar_schema
-from nautilus_torchserve.features.indicators import INDICATORS
+from nautilus_torchserve.features.bar import INDICATORS, bar_schema
 from nautilus_torchserve.features.tick import tick_schema
 from nautilus_torchserve.inference.explain import integrate as explain
 from nautilus_torchserve.inference.explain.integrate import (
@@ -39,7 +38,7 @@ from nautilus_torchserve.inference.explain.integrate import (
 )
 from nautilus_torchserve.inference.models.price import check_windows, eventless, explain_window
 from nautilus_torchserve.inference.models.tick import explain_features
-from nautilus_torchserve.training.fit.threads import threads
+from nautilus_torchserve.training.fit.loop import threads
 from nautilus_torchserve.wire.body import RowRequest
 from nautilus_torchserve.wire.errors import NotExplained, OutputNotFinite
 from support import PROJECT

@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nautilus_torchserve.experiments.ab.rules import DEFAULT_RULES, Rules, accuracy_promotes
+from nautilus_torchserve.experiments.ab.rules import DEFAULT_RULES, accuracy_promotes
 from nautilus_torchserve.experiments.ab.sequential_tests import Arm
 
 Floats = NDArray[np.float64]
+_ACCURACY = 0.55
+"""Mean accuracy of both versions."""
 
 
 @dataclass(frozen=True)
@@ -27,52 +29,41 @@ class DependentOutcomes:
 
 def dependent_slices(
     experiments: int,
-    rules: Rules = DEFAULT_RULES,
     seed: int = 1,
     *,
-    share: float = 0.5,
     slices: int = 300,
-    predictions: int = 200,
-    accuracy: float = 0.55,
-    deviation: float = 0.05,
 ) -> DependentOutcomes:
     """Simulate splits by time, where some slices are easier than others for any model.
 
     Parameters
     ----------
-    slices, predictions : int
-        Slices of an experiment, predictions in each.
-    accuracy, deviation : float
-        Mean and standard deviation of a slice's accuracy.
+    slices : int
+        Slices of an experiment.
     """
+    share, predictions, deviation = 0.5, 200, 0.05  # the challenger's, in a slice, of a slice's accuracy
     random = np.random.default_rng(seed)
     shape = (experiments, slices)
-    right = random.binomial(predictions, _around(random, accuracy, deviation, shape))
+    right = random.binomial(predictions, _around(random, deviation, shape))
     with_challenger = random.random(shape) < share
     slices_of = (~with_challenger, with_challenger)
     arms = [by_blocks(right * selected, predictions * selected) for selected in slices_of]
-    enough = np.minimum(*(np.cumsum(selected, axis=1) for selected in slices_of)) >= rules.least_blocks
+    enough = np.minimum(*(np.cumsum(selected, axis=1) for selected in slices_of)) >= DEFAULT_RULES.least_blocks
     return _outcome(
         f"{slices} slices of {predictions} predictions, some easier for any model (by {100 * deviation:g} points), "
         f"{share:.0%} with the challenger",
         experiments,
         arms,
         enough,
-        rules,
     )
 
 
 def dependent_instruments(
     experiments: int,
-    rules: Rules = DEFAULT_RULES,
     seed: int = 1,
     *,
     instruments: int = 20,
     challengers: int = 4,
     blocks: int = 100,
-    predictions: int = 20,
-    accuracy: float = 0.55,
-    deviation: float = 0.03,
 ) -> DependentOutcomes:
     """Simulate splits by instrument, where some instruments are easier than others for any model.
 
@@ -80,20 +71,19 @@ def dependent_instruments(
     ----------
     instruments, challengers : int
         Instruments, and how many of them are with the challenger.
-    blocks, predictions : int
-        Blocks of time of an experiment, predictions of each instrument in each.
-    accuracy, deviation : float
-        Mean and standard deviation of an instrument's accuracy.
+    blocks : int
+        Blocks of time of an experiment.
     """
+    predictions, deviation = 20, 0.03  # of each instrument in each block, of an instrument's accuracy
     random = np.random.default_rng(seed)
-    accuracies = _around(random, accuracy, deviation, (experiments, 1, instruments))
+    accuracies = _around(random, deviation, (experiments, 1, instruments))
     right = random.binomial(predictions, np.broadcast_to(accuracies, (experiments, blocks, instruments)))
     arms = [
         by_blocks_and_instruments(right[:, :, part], predictions)
         for part in (slice(challengers, None), slice(challengers))
     ]
-    enough = np.arange(1, blocks + 1) >= rules.least_blocks
-    if min(challengers, instruments - challengers) < rules.least_instruments:
+    enough = np.arange(1, blocks + 1) >= DEFAULT_RULES.least_blocks
+    if min(challengers, instruments - challengers) < DEFAULT_RULES.least_instruments:
         enough &= False
     return _outcome(
         f"{instruments} instruments, some easier for any model (by {100 * deviation:g} points), {challengers} with the "
@@ -101,27 +91,24 @@ def dependent_instruments(
         experiments,
         arms,
         enough,
-        rules,
     )
 
 
-def _outcome(
-    what: str, experiments: int, arms: list[Arm], enough: NDArray[np.bool_], rules: Rules
-) -> DependentOutcomes:
+def _outcome(what: str, experiments: int, arms: list[Arm], enough: NDArray[np.bool_]) -> DependentOutcomes:
     independent = [replace(arm, long_run_variance=arm.variance) for arm in arms]
     promoted, one_by_one = (
-        float((accuracy_promotes(baseline, challenger, rules) & checked).any(axis=1).mean())
+        float((accuracy_promotes(baseline, challenger, DEFAULT_RULES) & checked).any(axis=1).mean())
         for (baseline, challenger), checked in ((arms, enough), (independent, np.ones_like(enough)))
     )
     return DependentOutcomes(what, experiments, promoted, one_by_one)
 
 
-def _around(random: np.random.Generator, mean: float, deviation: float, shape: tuple[int, ...]) -> Floats:
-    return np.clip(random.normal(mean, deviation, shape), 0.0, 1.0)
+def _around(random: np.random.Generator, deviation: float, shape: tuple[int, ...]) -> Floats:
+    return np.clip(random.normal(_ACCURACY, deviation, shape), 0.0, 1.0)
 
 
 def by_blocks(right: NDArray[Any], counts: NDArray[Any]) -> Arm:
-    """Return `experiments.ab.cluster_sums.ClusterSums.arm` after each block [experiments, blocks].
+    """Return `experiments.ab.metrics.ClusterSums.arm` after each block [experiments, blocks].
 
     Blocks without predictions do not count.
     """

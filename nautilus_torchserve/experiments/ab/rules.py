@@ -183,8 +183,14 @@ def decide(rules: Rules, evidence: Evidence) -> Decision:
 def accuracy_promotes(baseline: Arm, challenger: Arm, rules: Rules) -> NDArray[np.bool_]:
     """Return where accuracy alone calls for promotion, for arms whose fields are arrays."""
     difference = np.asarray(challenger.mean - baseline.mean)
-    width = radius(baseline, challenger, alpha=rules.alpha, tuned_for=rules.tuned_for, least=rules.least_predictions)
-    return np.asarray((difference >= rules.promote_accuracy) & (difference > width))
+    return np.asarray(
+        (difference >= rules.promote_accuracy) & (difference > accuracy_radius(baseline, challenger, rules))
+    )
+
+
+def accuracy_radius(baseline: Arm, challenger: Arm, rules: Rules) -> NDArray[np.float64]:
+    """Return the radius of the difference of two accuracies under the rules, see `radius`."""
+    return radius(baseline, challenger, alpha=rules.alpha, tuned_for=rules.tuned_for, least=rules.least_predictions)
 
 
 def _rollback_reasons(rules: Rules, evidence: Evidence) -> list[str]:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from nautilus_torchserve.experiments.ab.dependence import DependentOutcomes, dependent_instruments, dependent_slices
-from nautilus_torchserve.experiments.ab.rules import DEFAULT_RULES, Rules, accuracy_promotes
-from nautilus_torchserve.experiments.ab.sequential_tests import Arm, radius
+from nautilus_torchserve.experiments.ab.rules import DEFAULT_RULES, accuracy_promotes, accuracy_radius
+from nautilus_torchserve.experiments.ab.sequential_tests import Arm
 
 SHARES = (0.5, 0.1)
 ACCURACIES = (0.4, 0.55, 0.95)
@@ -22,6 +22,8 @@ BASELINE = 0.55
 """The baseline's accuracy where the challenger is better."""
 _CHUNK = 100
 """Experiments held in memory at once."""
+_LOOKS = 1_000
+"""Checks of such an experiment, evenly spread."""
 _TIMES = 10
 """Length of an experiment with a better version, in times of what it takes until the interval is within the gain."""
 
@@ -111,7 +113,6 @@ def equal_versions(
     share: float,
     experiments: int,
     observations: int,
-    rules: Rules = DEFAULT_RULES,
     seed: int = 1,
     gain: float = 0.0,
 ) -> EqualVersions:
@@ -130,7 +131,7 @@ def equal_versions(
     """
     random = np.random.default_rng(seed)
     sizes = [min(_CHUNK, experiments - done) for done in range(0, experiments, _CHUNK)]
-    counts = np.sum([_counts(random, size, accuracy, share, observations, rules, gain) for size in sizes], axis=0)
+    counts = np.sum([_counts(random, size, accuracy, share, observations, gain) for size in sizes], axis=0)
     return EqualVersions(accuracy, share, experiments, observations, *(counts / experiments).tolist())
 
 
@@ -139,25 +140,17 @@ def better_version(
     gain: float,
     share: float,
     experiments: int,
-    rules: Rules = DEFAULT_RULES,
     seed: int = 1,
-    looks: int = 1_000,
 ) -> BetterVersion:
-    """Count the observations until a challenger whose accuracy is higher by ``gain`` is promoted.
-
-    Parameters
-    ----------
-    looks : int
-        Checks of an experiment, evenly spread.
-    """
+    """Count the observations until a challenger whose accuracy is higher by ``gain`` is promoted."""
     random = np.random.default_rng(seed)
-    step = max(1, round(_TIMES * _observations_for(gain, accuracy, share, rules) / looks))
-    of_challenger = random.binomial(step, share, (experiments, looks))
+    step = max(1, round(_TIMES * _observations_for(gain, accuracy, share) / _LOOKS))
+    of_challenger = random.binomial(step, share, (experiments, _LOOKS))
     of_baseline = step - of_challenger
     baseline = _arm(np.cumsum(random.binomial(of_baseline, accuracy), axis=1), np.cumsum(of_baseline, axis=1))
     right = random.binomial(of_challenger, accuracy + gain)
     challenger = _arm(np.cumsum(right, axis=1), np.cumsum(of_challenger, axis=1))
-    promoted = accuracy_promotes(baseline, challenger, rules)
+    promoted = accuracy_promotes(baseline, challenger, DEFAULT_RULES)
     observations = np.sort(step * np.where(promoted.any(axis=1), promoted.argmax(axis=1) + 1, np.inf))
     half, nine_in_ten = (observations[int(np.ceil(quantile * experiments)) - 1] for quantile in (0.5, 0.9))
     return BetterVersion(
@@ -165,7 +158,7 @@ def better_version(
         gain,
         share,
         experiments,
-        step * looks,
+        step * _LOOKS,
         float(np.isfinite(observations).mean()),
         int(half) if np.isfinite(half) else None,
         int(nine_in_ten) if np.isfinite(nine_in_ten) else None,
@@ -178,7 +171,6 @@ def _counts(
     accuracy: float,
     share: float,
     observations: int,
-    rules: Rules,
     gain: float,
 ) -> list[int]:
     """Count the experiments that were promoted, that excluded the truth, and both by Welch."""
@@ -190,25 +182,28 @@ def _counts(
     baseline = _arm(np.cumsum(right, axis=1, dtype=np.int32) - right_c, count_b)
     challenger = _arm(right_c, count_c)
     difference = np.asarray(challenger.mean - baseline.mean)
-    anytime = radius(baseline, challenger, alpha=rules.alpha, tuned_for=rules.tuned_for, least=rules.least_predictions)
-    freedom = rules.least_predictions - 1  # the fewest possible, in favour of Welch
+    anytime = accuracy_radius(baseline, challenger, DEFAULT_RULES)
+    freedom = DEFAULT_RULES.least_predictions - 1  # the fewest possible, in favour of Welch
     with np.errstate(all="ignore"):
         error = np.sqrt(baseline.variance / count_b + challenger.variance / count_c)
-    known = np.minimum(count_b, count_c) >= rules.least_predictions
-    fixed = np.where(known, stats.t.isf(rules.alpha / 2, freedom) * error, np.inf)
+    known = np.minimum(count_b, count_c) >= DEFAULT_RULES.least_predictions
+    fixed = np.where(known, stats.t.isf(DEFAULT_RULES.alpha / 2, freedom) * error, np.inf)
     return [
         int(ever.any(axis=1).sum())
         for width in (anytime, fixed)
-        for ever in ((difference >= rules.promote_accuracy) & (difference > width), np.abs(difference - gain) > width)
+        for ever in (
+            (difference >= DEFAULT_RULES.promote_accuracy) & (difference > width),
+            np.abs(difference - gain) > width,
+        )
     ]
 
 
-def _observations_for(gain: float, accuracy: float, share: float, rules: Rules) -> int:
+def _observations_for(gain: float, accuracy: float, share: float) -> int:
     """Return how many observations it takes until the interval is as narrow as the gain."""
     variance, count = accuracy * (1 - accuracy), 10.0
     while True:
-        arms = [Arm(part * count, accuracy, variance, variance) for part in (1 - share, share)]
-        if radius(*arms, alpha=rules.alpha, tuned_for=rules.tuned_for, least=rules.least_predictions) <= gain:
+        baseline, challenger = (Arm(part * count, accuracy, variance, variance) for part in (1 - share, share))
+        if accuracy_radius(baseline, challenger, DEFAULT_RULES) <= gain:
             return round(count)
         count *= 1.05
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from nautilus_torchserve.files.atomic_file import fresh_file, remove_unsettled, settle
 from nautilus_torchserve.release.rollout.versions import archive_name
 from nautilus_torchserve.signing.archive_signature import Untrusted, read_digest, verify_archive
-from nautilus_torchserve.signing.plain_zip import MOST_BYTES
 
 
 @dataclass(frozen=True)
@@ -24,9 +23,7 @@ class StoredArchive:
     """Size of the file."""
 
 
-def store_verified(
-    archive: Path, trusted: Path, model_store: Path, model: str, most_bytes: int = MOST_BYTES
-) -> StoredArchive:
+def store_verified(archive: Path, trusted: Path, model_store: Path, model: str) -> StoredArchive:
     """Verify an archive and write it to the model store, atomically and synced to the disk.
 
     It is read once and written from what was verified, so that the server unpacks that and nothing else, whatever
@@ -52,7 +49,7 @@ def store_verified(
     label = f"{model}.mar"
     remove_unsettled(model_store, label)
     with fresh_file(model_store, label) as file:
-        verified = verify_archive(archive, trusted, most_bytes, copy=file)
+        verified = verify_archive(archive, trusted, copy=file)
         if model != verified.model and not model.startswith(f"{verified.model}-"):
             raise Untrusted(f"{archive}: expected an archive of {model}, got one of {verified.model}")
         path = model_store / archive_name(model, verified.version)

@@ -120,15 +120,11 @@ def _parse(path: Path) -> Iterator[tuple[int, javaproperties.PropertiesElement]]
         if isinstance(element, javaproperties.KeyValue) and not element.value and not re.search(r"[=: \t\f]", text):
             raise BadProperties(f"{path}:{number}: expected key=value, got {text.strip()!r:.200}")
         yield number, element
-        number += _line_ends(text)
+        number += len(re.findall(r"\r\n|\r|\n", text))
 
 
 def _has_key(element: javaproperties.PropertiesElement, key: str) -> bool:
     return isinstance(element, javaproperties.KeyValue) and element.key == key
-
-
-def _line_ends(text: str) -> int:
-    return len(re.findall(r"\r\n|\r|\n", text))
 
 
 def _line_of_escape(content: bytes, begin: int, escape: str) -> int:

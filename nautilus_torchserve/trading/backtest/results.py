@@ -11,8 +11,15 @@ from nautilus_trader.backtest.engine import BacktestEngine
 from nautilus_trader.model.identifiers import InstrumentId
 
 from nautilus_torchserve.reporting.backtest.trade_log import PastTrade
-from nautilus_torchserve.scores.account import MIN_DAYS, AccountHistory, Statistics, return_statistics, trade_statistics
-from nautilus_torchserve.scores.calendar import TradingCalendar, widest
+from nautilus_torchserve.scores.account import (
+    MIN_DAYS,
+    AccountHistory,
+    Statistics,
+    TradingCalendar,
+    return_statistics,
+    trade_statistics,
+    widest,
+)
 from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.backtest.attribution import TradeAttribution
 from nautilus_torchserve.trading.backtest.equity import MarkedMarket, calendar_of, equity_pieces, sum_up
@@ -20,8 +27,7 @@ from nautilus_torchserve.trading.backtest.holdout import SampleKind, worst
 from nautilus_torchserve.trading.backtest.ledger import Ledger, RoundTrip
 from nautilus_torchserve.trading.backtest.market import D, InstrumentData, Market
 from nautilus_torchserve.trading.backtest.prepared import RequestStats
-from nautilus_torchserve.trading.backtest.recorder import Recorder
-from nautilus_torchserve.trading.backtest.ruin import Ruin
+from nautilus_torchserve.trading.backtest.recorder import Recorder, Ruin
 from nautilus_torchserve.trading.instruments.resolve import Definition
 from nautilus_torchserve.trading.news.headline import NewsCounts
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from nautilus_torchserve.trading.checks import BadSetting
-from nautilus_torchserve.trading.live.risk.trading_day import Halted, TradingDay, begin_day, halted, save_day, utc_day
+from nautilus_torchserve.trading.live.risk.guard import Halted, TradingDay, begin_day, halted, save_day, utc_day
 
 TODAY, TOMORROW = "2026-11-22", "2026-11-23"
 

@@ -10,7 +10,7 @@ from nautilus_torchserve.reporting.sweeps.latency_page import write_latency_swee
 from nautilus_torchserve.trading.backtest.report_parts import all_instruments_labels, setting_labels
 from nautilus_torchserve.trading.backtest.results import BacktestResult
 from nautilus_torchserve.trading.backtest.settings import RunSettings
-from nautilus_torchserve.trading.backtest.sweeps.outcome import Outcome, Subject, outcome_of, subject_of
+from nautilus_torchserve.trading.backtest.sweeps.point import Outcome, Subject, outcome_of, subject_of
 from nautilus_torchserve.trading.checks import BadSetting, expect
 from nautilus_torchserve.trading.durations import UNITS_NS, format_duration
 
@@ -80,7 +80,6 @@ def sweep_latencies(
     run: Callable[[Settings], BacktestResult],
     settings: Settings,
     latencies_ns: Sequence[int],
-    on_done: Callable[[int, int], None] | None = None,
 ) -> LatencySweep:
     """Run the same backtest at each latency, constant in place of the settings' own or of their profile.
 
@@ -92,8 +91,6 @@ def sweep_latencies(
         Runs a backtest over its data: ``lambda changed: run_backtest(trades, changed)``.
     latencies_ns : sequence of int
         At least two, increasing.
-    on_done : callable, optional
-        Called with the number of backtests done and of all.
 
     Raises
     ------
@@ -112,8 +109,6 @@ def sweep_latencies(
         result = run(pinned)
         subject = subject or subject_of(result, pinned)
         runs.append(LatencyRun(variant.latency_ns, outcome_of(result, pinned)))
-        if on_done is not None:
-            on_done(len(runs), len(variants))
     assert subject is not None
     return LatencySweep(subject, tuple(runs))
 
