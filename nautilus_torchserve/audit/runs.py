@@ -9,7 +9,7 @@ class UnknownRun(UserError, LookupError):
     """The log has no such run."""
 
 
-def started(log: AuditLog, run_id: str | None = None) -> SessionRecord:
+def find_session(log: AuditLog, run_id: str | None = None) -> SessionRecord:
     """Return a run's begin; without ``run_id`` that of the run that was started last.
 
     Raises
@@ -26,7 +26,7 @@ def started(log: AuditLog, run_id: str | None = None) -> SessionRecord:
     return max(sessions, key=lambda session: session.wall_ns)
 
 
-def lost(log: AuditLog, run_id: str) -> int:
+def count_lost(log: AuditLog, run_id: str) -> int:
     """Return how many records between a run's first and its last are missing.
 
     Raises

@@ -70,7 +70,7 @@ def run_live(
     ------
     BadSetting, BadData
         The settings make no sense, or what they name cannot be used.
-    Halted
+    TradingHalted
         Trading was halted today.
     RequestError
         The model cannot be reached, or was trained on other features.

@@ -16,7 +16,7 @@ from nautilus_torchserve.trading.live.audit.actor import AuditSummary
 from nautilus_torchserve.trading.live.loop_lag import LoopLag
 from nautilus_torchserve.trading.live.model_outage import ModelOutage
 from nautilus_torchserve.trading.live.risk.guard import RiskGuard
-from nautilus_torchserve.trading.live.risk.trading_day import Halted
+from nautilus_torchserve.trading.live.risk.trading_day import TradingHalted
 from nautilus_torchserve.trading.live.run_record import RunRecord
 from nautilus_torchserve.trading.live.settings import LiveSettings
 from nautilus_torchserve.user_error import UserError
@@ -119,7 +119,7 @@ def run_summary(
 def _exit_status(ending: Ending, guard: RiskGuard, outage: ModelOutage | None, audit: AuditSummary | None) -> int:
     """Return the exit status; of several reasons the one that comes first here."""
     if guard.halted:
-        return Halted.exit_code
+        return TradingHalted.exit_code
     if _run_failures(ending, guard):
         return RunFailed.exit_code
     if outage is not None:

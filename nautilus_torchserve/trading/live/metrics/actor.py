@@ -22,7 +22,7 @@ LOOK_EVERY_S = 0.1
 """Between two measurements of the event loop's lag (seconds)."""
 
 
-class Counted(Protocol):
+class ErrorCounting(Protocol):
     """A component that counts its handlers' exceptions."""
 
     id: Identifier
@@ -73,7 +73,7 @@ class MetricsActor(Actor):
         """The metrics that are exported."""
         self.port: int | None = None
         """Port that it listens on; None while it does not."""
-        self._watched: Sequence[Counted] = ()
+        self._watched: Sequence[ErrorCounting] = ()
         self._looking: asyncio.TimerHandle | None = None
         self._topics = [
             *((calls_topic(model), self._on_call) for model in config.models),

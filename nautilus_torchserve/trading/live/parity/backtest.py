@@ -29,7 +29,7 @@ from nautilus_torchserve.trading.instruments.instruments import quote_ticks, tra
 from nautilus_torchserve.trading.instruments.names import engine_id
 from nautilus_torchserve.trading.live.audit.records import decision_record, order_record
 from nautilus_torchserve.trading.live.paper import OneStepWorse
-from nautilus_torchserve.trading.live.parity.recorded_run import NoParity, Recorded, RecordedRun
+from nautilus_torchserve.trading.live.parity.recorded_run import LoggedRun, NoParity, RecordedRun
 from nautilus_torchserve.trading.prediction import Prediction, prediction_topic
 
 BALANCE = 10_000_000
@@ -51,7 +51,7 @@ class Delivery(Data):
 DELIVERY_TYPE = DataType(Delivery)
 
 
-def backtest_recorded(recorded: Recorded, trades: Trades, outputs: Sequence[dict[str, float]]) -> RecordedRun:
+def backtest_recorded(recorded: LoggedRun, trades: Trades, outputs: Sequence[dict[str, float]]) -> RecordedRun:
     """Backtest the recorded run in its own time, from its begin to its end.
 
     Only predictions that were answered in time are fed in, as a backtest has no others: what the recorded run did
@@ -72,7 +72,7 @@ def backtest_recorded(recorded: Recorded, trades: Trades, outputs: Sequence[dict
     """
     instruments, strategies = _instruments(recorded), _strategies(recorded)
     traded = traded_instrument(recorded, trades)
-    live = conform(_shifted(trades, recorded), traded)
+    live = conform(_shift(trades, recorded), traded)
     engine = BacktestEngine(
         BacktestEngineConfig(
             logging=LoggingConfig(log_level="ERROR"),
@@ -105,7 +105,7 @@ def backtest_recorded(recorded: Recorded, trades: Trades, outputs: Sequence[dict
         engine.dispose()
 
 
-def _shifted(trades: Trades, recorded: Recorded) -> Trades:
+def _shift(trades: Trades, recorded: LoggedRun) -> Trades:
     """Return the trades in the recorded run's time, up to its end."""
     stop = int((trades.ts_init + recorded.shift_ns <= recorded.until_ns).sum())
     if not stop:
@@ -114,12 +114,12 @@ def _shifted(trades: Trades, recorded: Recorded) -> Trades:
     return replace(known, ts_event=known.ts_event + recorded.shift_ns, ts_init=known.ts_init + recorded.shift_ns)
 
 
-def _instruments(recorded: Recorded) -> list[Instrument]:
+def _instruments(recorded: LoggedRun) -> list[Instrument]:
     documents = json.loads(recorded.session.instruments)
     return [getattr(instrument_types, document["type"]).from_dict(document) for document in documents]
 
 
-def traded_instrument(recorded: Recorded, trades: Trades) -> Instrument:
+def traded_instrument(recorded: LoggedRun, trades: Trades) -> Instrument:
     """Return the recorded run's instrument that the trades are of.
 
     Raises
@@ -140,14 +140,14 @@ def _balances(instruments: Sequence[Instrument]) -> list[Money]:
     return [Money(BALANCE, currency) for currency in {account_currency(instrument) for instrument in instruments}]
 
 
-def _strategies(recorded: Recorded) -> list[ImportableStrategyConfig]:
+def _strategies(recorded: LoggedRun) -> list[ImportableStrategyConfig]:
     documents = json.loads(recorded.session.strategies)
     if not documents:
         raise NoParity(f"run {recorded.session.run_id}: expected the strategies' configs in the log, got none")
     return [ImportableStrategyConfig(**document) for document in documents]
 
 
-def _deliveries(recorded: Recorded, outputs: Sequence[dict[str, float]]) -> list[Delivery]:
+def _deliveries(recorded: LoggedRun, outputs: Sequence[dict[str, float]]) -> list[Delivery]:
     """Return predictions when they took effect, and halts, those of one time together and in the recorded order."""
     arrivals = _arrivals(recorded.run.decisions)
     messages: list[tuple[int, int, str, object]] = []

@@ -11,7 +11,7 @@ from nautilus_torchserve.trading.live.parity.backtest import backtest_recorded, 
 from nautilus_torchserve.trading.live.parity.orders import OrderParity, compare_orders
 from nautilus_torchserve.trading.live.parity.predictions import PredictionParity, compare_predictions
 from nautilus_torchserve.trading.live.parity.reasons import Market
-from nautilus_torchserve.trading.live.parity.recorded_run import NoParity, Recorded, placed, recorded_run
+from nautilus_torchserve.trading.live.parity.recorded_run import LoggedRun, NoParity, locate_events, recorded_run
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +81,7 @@ def compare_run(
     """
     recorded = recorded_run(log, run_id)
     _check_not_ahead(recorded)
-    rows = placed(recorded, trades)
+    rows = locate_events(recorded, trades)
     instrument = traded_instrument(recorded, trades)
     trades = conform(trades, instrument)
     predictions = compare_predictions(recorded.run.requests, rows, trades, urls, token)
@@ -96,7 +96,7 @@ def compare_run(
     )
 
 
-def _check_not_ahead(recorded: Recorded) -> None:
+def _check_not_ahead(recorded: LoggedRun) -> None:
     """Raise where data were played faster than they were recorded, and so stamped ahead of the clock."""
     for request in recorded.run.requests:
         if request.ended_ns < request.ts_init:

@@ -100,10 +100,10 @@ def compare_predictions(
             which = [place for place, request in enumerate(requests) if request.digest == digest and rows[place] >= 0]
             for place, values in zip(which, _answers(client, features[which]), strict=True):
                 outputs[place] = values
-    return _compared(requests, rows, features, outputs)
+    return _compare(requests, rows, features, outputs)
 
 
-def _compared(
+def _compare(
     requests: Sequence[RequestRecord],
     rows: NDArray[np.int64],
     features: NDArray[np.float32],

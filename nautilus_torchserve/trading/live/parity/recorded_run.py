@@ -17,7 +17,7 @@ from nautilus_torchserve.audit.records import (
     RequestRecord,
     SessionRecord,
 )
-from nautilus_torchserve.audit.runs import lost, started
+from nautilus_torchserve.audit.runs import count_lost, find_session
 from nautilus_torchserve.market.trades.trades import Trades
 from nautilus_torchserve.trading.instruments.names import engine_name
 from nautilus_torchserve.user_error import UserError
@@ -39,7 +39,7 @@ class RecordedRun:
 
 
 @dataclass(frozen=True, eq=False)
-class Recorded:
+class LoggedRun:
     """A run of a log."""
 
     session: SessionRecord
@@ -55,7 +55,7 @@ class Recorded:
     """Records that are missing from the log."""
 
 
-def recorded_run(log: AuditLog, run_id: str | None = None) -> Recorded:
+def recorded_run(log: AuditLog, run_id: str | None = None) -> LoggedRun:
     """Read a run; without ``run_id`` the one that was started last.
 
     Raises
@@ -65,7 +65,7 @@ def recorded_run(log: AuditLog, run_id: str | None = None) -> Recorded:
     LogFailed
         The log cannot be read.
     """
-    session = started(log, run_id)
+    session = find_session(log, run_id)
     only = {"run_id": session.run_id}
     run = RecordedRun(
         tuple(log.read(RequestRecord, **only)),
@@ -77,17 +77,17 @@ def recorded_run(log: AuditLog, run_id: str | None = None) -> Recorded:
     playbacks = log.read(PlaybackRecord, **only)
     ends = [session.ts_ns for session in log.read(SessionRecord, **only) if session.event == STOPPED]
     every: tuple[Record, ...] = (session, *run.requests, *run.decisions, *run.orders, *run.fills)
-    return Recorded(
+    return LoggedRun(
         session=session,
         run=run,
         shift_ns=playbacks[0].shift_ns if playbacks else 0,
         sha256=playbacks[0].sha256 if playbacks else "",
         until_ns=max(ends) if ends else max(record.ts_ns for record in every),
-        lost=lost(log, session.run_id),
+        lost=count_lost(log, session.run_id),
     )
 
 
-def placed(recorded: Recorded, trades: Trades) -> NDArray[np.int64]:
+def locate_events(recorded: LoggedRun, trades: Trades) -> NDArray[np.int64]:
     """Return the position of each request's newest event among the trades [requests]; -1 where there is none.
 
     A run counts events from its own first one, which need not be that of the data; and of several events at one time

@@ -14,7 +14,7 @@ from nautilus_trader.model.identifiers import InstrumentId
 from nautilus_torchserve.trading.checks import expect
 from nautilus_torchserve.trading.decision import HALT_TOPIC, Halt
 from nautilus_torchserve.trading.isolate_errors import log_errors
-from nautilus_torchserve.trading.live.risk.trading_day import TradingDay, halted, save_day, utc_day
+from nautilus_torchserve.trading.live.risk.trading_day import TradingDay, halt_day, save_day, utc_day
 
 KEEP_EVERY_NS = 5_000_000_000
 """Time between two writings of an unhalted day (nanoseconds)."""
@@ -108,7 +108,7 @@ class RiskGuard(Actor):
         if self.halted:
             return
         self.halted = reason
-        self._day = halted(self._day, reason)
+        self._day = halt_day(self._day, reason)
         self.log.error(f"Trading is halted: {reason}")
         self.msgbus.publish(topic=HALT_TOPIC, msg=Halt(reason=reason, ts_ns=self.clock.timestamp_ns()))
         self._on_halt(reason)

@@ -11,7 +11,7 @@ from nautilus_torchserve.trading.checks import BadSetting
 from nautilus_torchserve.user_error import UserError
 
 
-class Halted(UserError):
+class TradingHalted(UserError):
     """Trading was halted earlier in the day and has not been resumed."""
 
     exit_code = 3
@@ -48,7 +48,7 @@ def begin_day(path: Path | None, today: str, resume: bool) -> TradingDay:
 
     Raises
     ------
-    Halted
+    TradingHalted
         Trading was halted today, and ``resume`` is not set.
     BadSetting
         The file cannot be read: trading may have been halted.
@@ -64,7 +64,7 @@ def begin_day(path: Path | None, today: str, resume: bool) -> TradingDay:
     if not kept.halted:
         return kept
     if not resume:
-        raise Halted(f"{path}: trading was halted today: {kept.halted}; --resume goes on")
+        raise TradingHalted(f"{path}: trading was halted today: {kept.halted}; --resume goes on")
     return TradingDay(today)
 
 
@@ -78,6 +78,6 @@ def save_day(path: Path | None, day: TradingDay) -> None:
     beside.replace(path)
 
 
-def halted(day: TradingDay, reason: str) -> TradingDay:
+def halt_day(day: TradingDay, reason: str) -> TradingDay:
     """Return the day from its halt on; of two reasons the first counts."""
     return day if day.halted else replace(day, halted=reason)
