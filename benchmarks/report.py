@@ -14,8 +14,8 @@ from benchmarks.news import NewsCell, find_news_targets
 from benchmarks.targets import Target, find_targets
 
 _NUMBERS = ("p50 ms", "p99 ms", "requests/s", "rows/s")
-NO_PRICE = "No price model was measured: --price-run names a run of scripts/train.py price."
-NO_NEWS = "No sentences were measured: --ensemble-run names a run of scripts/train.py ensemble."
+NO_PRICE = "No price model was measured: --price-run names a run of nautilus-torchserve train price."
+NO_NEWS = "No sentences were measured: --ensemble-run names a run of nautilus-torchserve train ensemble."
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ def running_server(home: Path, model: str) -> Iterator[tuple[TorchServe, Path, s
     """
     server = find_server(home)
     if server is None:
-        raise NoServerToAttack(f"{home}: expected a running server, got none: python scripts/serve.py start")
+        raise NoServerToAttack(f"{home}: expected a running server, got none: nautilus-torchserve serve start")
     manager = server.management()
     try:
         archive = manager.describe(model)[0]["modelUrl"]

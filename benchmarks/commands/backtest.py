@@ -43,7 +43,7 @@ def bench(
 ) -> None:
     """Measure and report; exit status 1 when a measurement failed, 0 also when a target is missed."""
     if not run.is_dir():
-        raise InvalidArgument(f"{run}: expected a run folder, got none: python scripts/train.py tick --out {run}")
+        raise InvalidArgument(f"{run}: expected a run folder, got none: nautilus-torchserve train tick --out {run}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is stopped then too
     machine, read = describe_machine(), ReadOptions(allow_jumps=allow_jumps)
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, Progress(console=messages) as progress:

@@ -146,4 +146,4 @@ def _show_profile(recorded: LatencyProfile, path: Path, as_json: bool) -> None:
 
 
 def _raise_missing_run(run: Path, model: str) -> NoReturn:
-    raise InvalidArgument(f"{run}: expected a run folder, got none: python scripts/train.py {model} --out {run}")
+    raise InvalidArgument(f"{run}: expected a run folder, got none: nautilus-torchserve train {model} --out {run}")

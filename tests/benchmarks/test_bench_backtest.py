@@ -64,4 +64,4 @@ def test_a_missing_run_is_reported() -> None:
     result = run_script("scripts/bench_backtest.py", "--run", "nowhere")
 
     assert result.returncode == 2
-    assert "python scripts/train.py tick --out nowhere" in result.stderr
+    assert "nautilus-torchserve train tick --out nowhere" in result.stderr

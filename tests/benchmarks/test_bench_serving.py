@@ -148,7 +148,8 @@ def test_failed_measurement_is_exit_status_1(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "command"), [("--run", "scripts/train.py tick"), ("--price-run", "scripts/train.py price")]
+    ("option", "command"),
+    [("--run", "nautilus-torchserve train tick"), ("--price-run", "nautilus-torchserve train price")],
 )
 def test_a_missing_run_is_reported_with_the_command_that_makes_one(
     option: str, command: str, tick_run: Path, tmp_path: Path

@@ -124,7 +124,10 @@ def test_a_version_cannot_get_other_content(registry: Registry, archive: Path, k
     assert registry.versions("tick") == [first.version]
 
 
-@pytest.mark.parametrize(("key", "why"), [(None, "was unsigned"), ("stranger.key", "expected a signature by a key in")])
+@pytest.mark.parametrize(
+    ("key", "why"),
+    [(None, "expected a signed archive, got an unsigned one"), ("stranger.key", "expected a signature by a key in")],
+)
 def test_an_archive_without_a_trusted_signature_is_not_registered(
     registry: Registry, archive: Path, keys: Path, tmp_path: Path, key: str | None, why: str
 ) -> None:
@@ -147,7 +150,7 @@ def test_unsigned_archives_are_accepted_only_with_allow_unsigned(
 
     assert version.signer is None
     registry.fetch(version, tmp_path / "back.mar")
-    with pytest.raises(RegistryRefused, match="was unsigned"):
+    with pytest.raises(RegistryRefused, match="expected a signed archive, got an unsigned one"):
         Registry(runs, keys / "trusted").fetch(version, tmp_path / "back.mar")
     with pytest.raises(Untrusted, match="expected a signature by a key in"):
         registry.add(strange)

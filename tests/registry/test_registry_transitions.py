@@ -56,7 +56,7 @@ def test_an_alias_is_set_once_the_server_serves_its_version_and_not_before(
     for alias in ("staging", "archived"):
         with pytest.raises(RegistryRefused, match="expected a version that does not serve"):
             to("1.0", alias)
-    with pytest.raises(RegistryRefused, match="was one that has to register it"):
+    with pytest.raises(RegistryRefused, match="already, got one that has to register it"):
         transition(registry, target, "tick", "2.0", "production", deployment.trusted, QUICK, roll_out=False)
     assert to("2.0", "staging") == ("candidate", ("staging",), [])
     assert serves(target) == ("1.0", digests["1.0"])

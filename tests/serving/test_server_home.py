@@ -76,7 +76,7 @@ def test_a_running_server_is_found_whatever_its_state_file_holds(
 def test_a_server_that_no_state_records_is_not_started_beside(tick_server: TorchServe, restored: Path) -> None:
     (restored / STATE).unlink()
 
-    with pytest.raises(StartFailed, match=r"got processes that server\.json does not record: .*serve\.py stop"):
+    with pytest.raises(StartFailed, match=r"got processes that server\.json does not record: .*serve stop"):
         start_server(ServerSettings({"tick": "tick.mar"}, tick_server.model_store, restored, free_ports=True))
     assert tick_server.is_running()
 
@@ -157,7 +157,7 @@ def test_a_start_deletes_nothing_that_is_no_servers(settings: ServerSettings, st
     shutil.copytree(store, settings.home / "tmp" / "store")
     with pytest.raises(StartFailed, match="expected a model store outside of"):
         start_server(replace(settings, model_store=settings.home / "tmp" / "store"))
-    with pytest.raises(StartFailed, match=r"`serve\.py restart` starts from it"):
+    with pytest.raises(StartFailed, match=r"`nautilus-torchserve serve restart` starts from it"):
         start_server(replace(settings, config=settings.home / CONFIG))
     with pytest.raises(StartFailed, match="printable UTF-8"):
         start_server(replace(settings, home=tmp_path / "\udcff"))

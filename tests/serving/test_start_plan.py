@@ -53,7 +53,9 @@ def test_a_start_resumes_what_rollouts_left_or_names_the_remedy(rolled_out: Serv
     assert list(plan_start(replace(rolled_out, fresh=True)).digests) == [("tick", None)]
     assert PROPERTY not in plan_start(replace(rolled_out, fresh=True)).properties
     for given in ({"models": {"tick": "tick.mar"}}, {"model_store": store.parent}):
-        with pytest.raises(StartFailed, match=r"`serve\.py restart` serves tick 1\.0 again, `start --fresh` forgets"):
+        with pytest.raises(
+            StartFailed, match=r"`nautilus-torchserve serve restart` serves tick 1\.0 again, `start --fresh` forgets"
+        ):
             plan_start(replace(rolled_out, **given))
 
 

@@ -216,6 +216,6 @@ def _left_by_rollouts(settings: ServerSettings, properties: Mapping[str, str]) -
     if settings.models is not None or str(store) != left.get(MODEL_STORE):
         raise StartFailed(
             f"{settings.home}: expected no models and no other model store, as rollouts have left versions there, got "
-            f"some: `serve.py restart` serves {versions:.200} again, `start --fresh` forgets them"
+            f"some: `nautilus-torchserve serve restart` serves {versions:.200} again, `start --fresh` forgets them"
         )
     return {key: left[key] for key in (PROPERTY, MODEL_STORE, LOAD_MODELS) if key in left}

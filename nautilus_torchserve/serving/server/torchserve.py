@@ -178,7 +178,7 @@ def start_server(settings: ServerSettings) -> TorchServe:
     if settings.config is not None and settings.config.resolve() == settings.home / CONFIG:
         raise StartFailed(
             f"{settings.config}: expected a configuration outside of the home, where a start replaces "
-            "it, got that one: `serve.py restart` starts from it"
+            "it, got that one: `nautilus-torchserve serve restart` starts from it"
         )
     with locked_home(settings.home):
         _check_nothing_runs(settings.home)
