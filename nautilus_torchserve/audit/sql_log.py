@@ -101,9 +101,9 @@ class SqlLog:
     def read(self, kind: type[R], **equal: str | int) -> list[R]:
         """Return records; see `audit.log.AuditLog.read`."""
         table = _of_kind[kind]
-        wanted = sa.select(table).where(*(table.c[name] == value for name, value in equal.items()))
+        query = sa.select(table).where(*(table.c[name] == value for name, value in equal.items()))
         with self._failures("be read"), self._engine.connect() as connection:
-            rows = connection.execute(wanted.order_by(table.c.run_id, table.c.seq)).mappings()
+            rows = connection.execute(query.order_by(table.c.run_id, table.c.seq)).mappings()
             return from_rows(kind, (_restore_outputs(kind, dict(row)) for row in rows))
 
     def close(self) -> None:

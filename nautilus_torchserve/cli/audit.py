@@ -62,8 +62,8 @@ def print_verification(log: str, verification: Verification, as_json: bool) -> N
     if verification.findings:
         raise UserError(f"{log}: {len(verification.findings)} findings in {verification.entries} entries of the chain")
     adopted = f"{verification.segments} files ({verification.adopted} from before it had a chain)"
-    left = f"{verification.streams} still written or left by a crash"
-    echo(f"{log} is whole: {adopted}, {left}; last hash {verification.last_hash}")
+    streams = f"{verification.streams} still written or left by a crash"
+    echo(f"{log} is whole: {adopted}, {streams}; last hash {verification.last_hash}")
 
 
 def print_orders(listed: list[dict], as_json: bool) -> None:

@@ -55,8 +55,8 @@ def _request_lines(request: RequestRecord, features: Mapping[str, float]) -> Ite
     yield request.ts_init, "received"
     if request.sent_ns:
         shown = f": {_values(features)}" if features else ""
-        beside = f" in a request of {request.rows} rows" if request.rows > 1 else ""
-        yield request.sent_ns, f"request to {request.model} at {request.url}{beside}{shown}"
+        batch = f" in a request of {request.rows} rows" if request.rows > 1 else ""
+        yield request.sent_ns, f"request to {request.model} at {request.url}{batch}{shown}"
     if request.fate == ANSWERED:
         archive = f"{request.model} {request.version} ({request.digest[:12]})"
         took = f"the call took {request.latency_ns / 1e6:.3f} ms"

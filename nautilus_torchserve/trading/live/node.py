@@ -1,4 +1,4 @@
-"""NautilusTrader's `TradingNode`, set up as the settings say."""
+"""NautilusTrader's `TradingNode`, set up from the settings."""
 
 import asyncio
 from decimal import Decimal

@@ -68,7 +68,7 @@ def backtest_recorded(recorded: LoggedRun, trades: Trades, outputs: Sequence[dic
     Raises
     ------
     NoParity
-        The log does not say what traded, or times make no sense.
+        The log lacks the strategies' configs, or times make no sense.
     """
     instruments, strategies = _instruments(recorded), _strategies(recorded)
     traded = traded_instrument(recorded, trades)
@@ -110,8 +110,8 @@ def _shift(trades: Trades, recorded: LoggedRun) -> Trades:
     stop = int((trades.ts_init + recorded.shift_ns <= recorded.until_ns).sum())
     if not stop:
         raise NoParity(f"{trades.source}: expected data from before the run's end, got none")
-    known = trades.between(0, stop)
-    return replace(known, ts_event=known.ts_event + recorded.shift_ns, ts_init=known.ts_init + recorded.shift_ns)
+    played, shift_ns = trades.between(0, stop), recorded.shift_ns
+    return replace(played, ts_event=played.ts_event + shift_ns, ts_init=played.ts_init + shift_ns)
 
 
 def _instruments(recorded: LoggedRun) -> list[Instrument]:
@@ -128,11 +128,11 @@ def traded_instrument(recorded: LoggedRun, trades: Trades) -> Instrument:
         It has none of that name.
     """
     instruments = _instruments(recorded)
-    wanted = engine_id(trades.instrument.symbol, trades.instrument.venue)
-    traded = next((instrument for instrument in instruments if instrument.id == wanted), None)
+    instrument_id = engine_id(trades.instrument.symbol, trades.instrument.venue)
+    traded = next((instrument for instrument in instruments if instrument.id == instrument_id), None)
     if traded is None:
         ids = ", ".join(instrument.id.value for instrument in instruments)
-        raise NoParity(f"{trades.source}: expected trades of one of {ids}, which the log is about, got {wanted}")
+        raise NoParity(f"{trades.source}: expected trades of one of {ids}, which the log is about, got {instrument_id}")
     return traded
 
 

@@ -91,7 +91,7 @@ def locate_events(recorded: LoggedRun, trades: Trades) -> NDArray[np.int64]:
     """Return the position of each request's newest event among the trades [requests]; -1 where there is none.
 
     A run counts events from its own first one, which need not be that of the data; and of several events at one time
-    the time does not tell which one it was.
+    the time does not identify one.
 
     Raises
     ------
@@ -121,15 +121,15 @@ def locate_events(recorded: LoggedRun, trades: Trades) -> NDArray[np.int64]:
             best = positions
     if not (best >= 0).any():
         raise NoParity(f"{trades.source}: expected the events of run {recorded.session.run_id}, got none")
-    missing = best < 0  # the run's stream had a gap, or began before the data: by time, where that tells
-    alone = np.searchsorted(trades.ts_event, times[missing], "left")
-    last = np.searchsorted(trades.ts_event, times[missing], "right") - 1
-    best[missing] = np.where(alone == last, alone, -1)
+    missing = best < 0  # the run's stream had a gap, or began before the data: by time, where only one event has it
+    first_at = np.searchsorted(trades.ts_event, times[missing], "left")
+    last_at = np.searchsorted(trades.ts_event, times[missing], "right") - 1
+    best[missing] = np.where(first_at == last_at, first_at, -1)
     return best
 
 
 def _at(trades: Trades, rows: NDArray[np.int64], times: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the rows at which there is an event of the time, -1 in place of the others."""
     inside = (rows >= 0) & (rows < len(trades))
-    there = np.where(inside, rows, 0)
-    return np.where(inside & (trades.ts_event[there] == times), rows, -1)
+    valid_rows = np.where(inside, rows, 0)
+    return np.where(inside & (trades.ts_event[valid_rows] == times), rows, -1)

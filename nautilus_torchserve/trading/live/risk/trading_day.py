@@ -56,15 +56,15 @@ def begin_day(path: Path | None, today: str, resume: bool) -> TradingDay:
     if path is None or not path.exists():
         return TradingDay(today)
     try:
-        kept = msgspec.json.decode(path.read_bytes(), type=TradingDay)
+        saved = msgspec.json.decode(path.read_bytes(), type=TradingDay)
     except (OSError, msgspec.MsgspecError) as error:
         raise BadSetting(f"{path}: expected the state of a trading day, got {error}") from None
-    if kept.day != today:
+    if saved.day != today:
         return TradingDay(today)
-    if not kept.halted:
-        return kept
+    if not saved.halted:
+        return saved
     if not resume:
-        raise TradingHalted(f"{path}: trading was halted today: {kept.halted}; --resume goes on")
+        raise TradingHalted(f"{path}: trading was halted today: {saved.halted}; --resume goes on")
     return TradingDay(today)
 
 
@@ -73,9 +73,9 @@ def save_day(path: Path | None, day: TradingDay) -> None:
     if path is None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.new")
-    beside.write_bytes(msgspec.json.encode(day))
-    beside.replace(path)
+    new_path = path.with_name(f"{path.name}.new")
+    new_path.write_bytes(msgspec.json.encode(day))
+    new_path.replace(path)
 
 
 def halt_day(day: TradingDay, reason: str) -> TradingDay:
