@@ -8,7 +8,7 @@ import pytest
 from nautilus_torchserve.market.trades.csv_files import load_csv
 from nautilus_torchserve.market.trades.trades import BadData, check
 
-SAMPLE = Path(__file__).parents[3] / "shared/data/btcusdt_perp_trades_2020-02-22.csv"
+SAMPLE = Path(__file__).parents[4] / "shared/data/btcusdt_perp_trades_2020-02-22.csv"
 T_MS, T_NS = 1_704_067_200_123, 1_704_067_200_123_000_000
 
 TARDIS = """exchange,symbol,timestamp,local_timestamp,id,side,price,amount
