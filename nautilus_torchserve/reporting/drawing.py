@@ -1,4 +1,4 @@
-"""What the charts of every report share: their colours, the empty figure, the reliability diagram.
+"""Shared by the charts of all reports: colours, the empty figure, the reliability diagram.
 
 Ink and grid get their colours in the browser (`page.js`), light or dark; only what carries a
 meaning has one here.
@@ -13,36 +13,36 @@ _WHOLE = (0.0, 1.0)
 
 
 def blank_figure() -> go.Figure:
-    """An empty figure without Plotly's default template, which would weigh more than the data."""
+    """Return an empty figure without Plotly's default template, which would weigh more than the data."""
     return go.Figure(layout=go.Layout(template=go.layout.Template(), margin={"l": 64, "r": 16, "t": 12, "b": 48}))
 
 
 def reliability_figure(
     confidence: NDArray[np.float64],
-    right: NDArray[np.float64],
+    observed: NDArray[np.float64],
     counts: NDArray[np.int64],
     edges: NDArray[np.float64],
     lowest: float,
     highest: float = 1.0,
-    right_range: tuple[float, float] = _WHOLE,
+    observed_range: tuple[float, float] = _WHOLE,
     subject: str = "predicted class",
 ) -> go.Figure:
-    """Reliability diagram with the bins' counts below it, of bins that are not empty.
+    """Draw a reliability diagram of the bins that are not empty, above their counts.
 
     Parameters
     ----------
-    confidence, right : float64 [m]
-        Mean probability of what was predicted, and the share that came true.
+    confidence, observed : float64 [m]
+        Mean predicted probability, and the observed frequency.
     counts : int64 [m]
         Predictions in each bin.
     edges : float64 [m, 2]
         Limits of each bin.
     lowest, highest : float
         The probabilities shown.
-    right_range : (float, float)
-        The shares shown.
+    observed_range : (float, float)
+        The observed frequencies shown.
     subject : str
-        What the probability is of.
+        Subject of the probability, for the axis title.
     """
     width = edges[:, 1] - edges[:, 0]
     figure = blank_figure()
@@ -55,13 +55,13 @@ def reliability_figure(
     )
     figure.add_scatter(
         x=confidence,
-        y=right,
+        y=observed,
         name="Model",
         mode="lines+markers",
         line={"color": BUY, "width": 1.8},
         marker={"size": 7},
         customdata=counts,
-        hovertemplate="said %{x:.3f}, came true %{y:.3f}<br>%{customdata:,} predictions<extra></extra>",
+        hovertemplate="predicted %{x:.3f}, observed %{y:.3f}<br>%{customdata:,} predictions<extra></extra>",
     )
     figure.add_bar(
         x=edges.mean(axis=1),
@@ -71,7 +71,7 @@ def reliability_figure(
         marker={"color": MUTED},
         hovertemplate="%{y:,} predictions<extra></extra>",
     )
-    spare_x, spare_y = 0.02 * (highest - lowest), 0.02 * (right_range[1] - right_range[0])
+    spare_x, spare_y = 0.02 * (highest - lowest), 0.02 * (observed_range[1] - observed_range[0])
     figure.update_layout(
         showlegend=False,
         xaxis={
@@ -81,9 +81,9 @@ def reliability_figure(
         },
         yaxis={
             "domain": [0.34, 1.0],
-            "range": [right_range[0] - spare_y, right_range[1] + spare_y],
-            "title": {"text": "Came true"},
-            **({"dtick": 0.25} if right_range == _WHOLE else {"nticks": 6}),
+            "range": [observed_range[0] - spare_y, observed_range[1] + spare_y],
+            "title": {"text": "Observed frequency"},
+            **({"dtick": 0.25} if observed_range == _WHOLE else {"nticks": 6}),
         },
         yaxis2={"domain": [0.0, 0.26], "title": {"text": "Count"}, "nticks": 3, "tickformat": "~s"},
     )

@@ -1,4 +1,4 @@
-"""Pieces of a page's HTML. Whatever comes from outside is escaped here."""
+"""HTML fragments of a page. All text is escaped here."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,7 +17,7 @@ _NOTHING = "\N{EN DASH}"
 
 
 def amount(value: float | None, sign: bool = False) -> str:
-    """A sum of money: two decimals, four digits below one."""
+    """Format an amount of money: two decimals, four digits below one."""
     if value is None or not np.isfinite(value):
         return _NOTHING
     small = 0 < abs(value) < 1
@@ -26,37 +26,37 @@ def amount(value: float | None, sign: bool = False) -> str:
 
 
 def number(value: float | None, digits: int = 3, unit: str = "") -> str:
-    """A figure with `digits` decimals and its unit; a dash where there is none."""
+    """Format a number with `digits` decimals and its unit; a dash where there is none."""
     if value is None or not np.isfinite(value):
         return _NOTHING
     return (_MINUS if value < 0 else "") + f"{abs(value):,.{digits}f}{unit}"
 
 
 def change(value: float | None, digits: int = 3, unit: str = "") -> str:
-    """A figure as `number` writes it, with its sign."""
+    """Format a number as `number` does, with its sign."""
     text = number(value, digits, unit)
     return f"+{text}" if value is not None and np.isfinite(value) and value > 0 else text
 
 
 def share(value: float | None, digits: int = 2) -> str:
-    """A share of one, in percent."""
+    """Format a share of one in percent."""
     return number(None if value is None else 100 * value, digits, " %")
 
 
 def span(ends: Sequence[float | None] | None, write: Callable[[float | None], str], unit: str = "") -> str:
-    """An interval from its ends, each as `write` has it, and their unit; a dash where there is none."""
+    """Format an interval by its ends, each formatted by `write`, and their unit; a dash where there is none."""
     if ends is None or None in ends:
         return _NOTHING
     return " to ".join(write(end) for end in ends) + unit
 
 
 def share_span(ends: Sequence[float | None] | None) -> str:
-    """An interval of shares of one, in percent."""
+    """Format an interval of shares of one in percent."""
     return span(ends, lambda end: share(end).removesuffix(" %"), " %")
 
 
 def moment(ts_ns: int | None) -> str:
-    """Nanoseconds since the epoch as a time in UTC, to the second where it is not a whole minute."""
+    """Format nanoseconds since the epoch as a time in UTC, to the second where it is not a whole minute."""
     if ts_ns is None:
         return _NOTHING
     seconds = ts_ns // 1_000_000_000
@@ -64,13 +64,13 @@ def moment(ts_ns: int | None) -> str:
 
 
 def card(label: str, value: str, *asides: str) -> str:
-    """One key figure with what puts it into proportion."""
+    """Return one key figure with the figures that put it into proportion."""
     lines = "".join(f'<dd class="aside">{escape(aside)}</dd>' for aside in asides)
     return f"<div><dt>{escape(label)}</dt><dd>{escape(value)}</dd>{lines}</div>"
 
 
 def chart(name: str, caption: str, size: str = "") -> str:
-    """The place where the page's script draws figure `name`, which its caption describes.
+    """Return the placeholder in which the page's script draws figure `name`, with its caption.
 
     `size` is ``long``, ``tall``, ``small`` or none of them.
     """
@@ -82,12 +82,12 @@ def chart(name: str, caption: str, size: str = "") -> str:
 
 
 def words(text: str) -> str:
-    """What a section says when it has nothing to show."""
+    """Return the sentence of a section that has nothing to show."""
     return f'<p class="none">{escape(text)}</p>'
 
 
 def label_table(title: str, rows: Mapping[str, str]) -> str:
-    """Labels and their values; hashes in a fixed-width face."""
+    """Return labels and their values; hashes in a fixed-width face."""
     lines = "".join(
         f'<tr><th scope="row">{escape(label)}</th><td{_kind(value)}>{escape(str(value))}</td></tr>'
         for label, value in rows.items()
@@ -96,7 +96,7 @@ def label_table(title: str, rows: Mapping[str, str]) -> str:
 
 
 def statistics_table(title: str, rows: Mapping[str, float | str]) -> str:
-    """One group of statistics."""
+    """Return one group of statistics."""
     lines = "".join(
         f'<tr><th scope="row">{escape(name)}</th><td class="number">{escape(_statistic(value))}</td></tr>'
         for name, value in rows.items()
@@ -105,7 +105,7 @@ def statistics_table(title: str, rows: Mapping[str, float | str]) -> str:
 
 
 def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[Cell]], texts: Sequence[int] = ()) -> str:
-    """A table whose rows begin with their names; the columns `texts` hold words, all others numbers.
+    """Return a table whose rows begin with their names; the columns `texts` hold text, all others numbers.
 
     A cell is a text, or a text and the smaller one below it.
     """
@@ -122,13 +122,13 @@ def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[Cell]], tex
 
 
 def details(summary: str, content: str) -> str:
-    """What unfolds when it is asked for."""
+    """Return a collapsed section that unfolds on a click."""
     return f"<details><summary>{escape(summary)}</summary>{content}</details>"
 
 
 def matrix_table(matrix: NDArray[np.int64], class_names: tuple[str, ...]) -> str:
-    """Confusion matrix, each cell with its count and its share of the row."""
-    head = "".join(f'<th scope="col">said {escape(name)}</th>' for name in class_names)
+    """Return a confusion matrix, each cell with its count and its share of the row."""
+    head = "".join(f'<th scope="col">predicted {escape(name)}</th>' for name in class_names)
     lines = []
     for name, row in zip(class_names, matrix, strict=True):
         shares = row / max(int(row.sum()), 1)
@@ -136,13 +136,13 @@ def matrix_table(matrix: NDArray[np.int64], class_names: tuple[str, ...]) -> str
             f'<td style="--share:{share:.3f}">{count:,}<small>{share:.1%}</small></td>'
             for count, share in zip(row.tolist(), shares.tolist(), strict=True)
         )
-        lines.append(f'<tr><th scope="row">was {escape(name)}</th>{cells}</tr>')
+        lines.append(f'<tr><th scope="row">actual {escape(name)}</th>{cells}</tr>')
     table = f'<table class="matrix"><thead><tr><th></th>{head}</tr></thead>{"".join(lines)}</table>'
     return f'<div class="scroll">{table}</div>'
 
 
 def scores_table(matrix: NDArray[np.int64], class_names: tuple[str, ...]) -> str:
-    """Precision, recall and F1 of each class."""
+    """Return precision, recall and F1 of each class."""
     scores = class_scores(matrix)
     columns = (scores.precision, scores.recall, scores.f1)
     lines = "".join(
@@ -157,7 +157,7 @@ def scores_table(matrix: NDArray[np.int64], class_names: tuple[str, ...]) -> str
 
 
 def note_list(notes: Sequence[str], title: str = "Notes") -> str:
-    """Sentences, one a line."""
+    """Return notes as a list."""
     return f"<h3>{escape(title)}</h3><ul>" + "".join(f"<li>{escape(note)}</li>" for note in notes) + "</ul>"
 
 

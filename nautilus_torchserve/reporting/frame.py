@@ -1,4 +1,4 @@
-"""What every report has around its sections: the frame of the page, its style and script, its charts' data."""
+"""The frame of every report page: style, script and the charts' data around its sections."""
 
 import json
 import os
@@ -15,7 +15,7 @@ _HERE = Path(__file__).parent
 
 
 def framed(title: str, body: str, figures: Mapping[str, go.Figure]) -> str:
-    """A page that is whole in itself: `body` as it is, and `figures` where `fragments.chart` left their places."""
+    """Return a self-contained page: `body` unchanged, and `figures` in the placeholders of `fragments.chart`."""
     return filled(
         "frame.html",
         title=escape(title),
@@ -28,24 +28,24 @@ def framed(title: str, body: str, figures: Mapping[str, go.Figure]) -> str:
 
 
 def filled(template: str, **pieces: str) -> str:
-    """A template of this room with its pieces, which are HTML, in their places."""
+    """Return a template of this package filled with its pieces, which are HTML."""
     return Template((_HERE / template).read_text(encoding="utf-8")).substitute(pieces)
 
 
 def replace_files(files: Mapping[Path, bytes]) -> None:
-    """Put every file in its place, none before all are written."""
-    beside = {path: path.with_name(f".{path.name}.{os.getpid()}") for path in files}
+    """Move every file into place, none before all are written."""
+    temporary = {path: path.with_name(f".{path.name}.{os.getpid()}") for path in files}
     try:
         for path, content in files.items():
-            beside[path].write_bytes(content)
-        for path, whole in beside.items():
-            whole.replace(path)
+            temporary[path].write_bytes(content)
+        for path, written in temporary.items():
+            written.replace(path)
     finally:
-        for left in beside.values():
-            left.unlink(missing_ok=True)
+        for remainder in temporary.values():
+            remainder.unlink(missing_ok=True)
 
 
 def _script_json(figures: Mapping[str, go.Figure]) -> str:
-    """Figures as JSON that cannot end the script element it stands in."""
+    """Return figures as JSON that cannot close the script element that holds it."""
     plain = {name: json.loads(figure.to_json()) for name, figure in figures.items()}
     return orjson.dumps(plain).decode().replace("<", "\\u003c")

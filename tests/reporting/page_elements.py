@@ -1,4 +1,4 @@
-"""What a written page consists of."""
+"""Parsed elements of a written page."""
 
 import json
 from html.parser import HTMLParser

@@ -1,4 +1,4 @@
-"""What a report is written from."""
+"""The data of a backtest report."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -68,18 +68,18 @@ class ReportData:
     account: AccountHistory | None = None
     """The account over all events; None where there was none."""
     ruined_ns: int | None = None
-    """When the account had nothing left, Unix ns; None where it always had."""
+    """When the account's equity fell to zero or below, Unix ns; None where it never did."""
     warnings: tuple[str, ...] = ()
-    """What makes the numbers worthless or doubtful, shown above them."""
+    """Reasons to doubt the numbers, shown above them."""
     orders: int | None = None
-    """Orders submitted; None where nobody counted."""
+    """Number of orders submitted; None where they were not counted."""
     events: str = "trades"
-    """What came in, one a price: ``trades`` or ``bars``."""
+    """Name of the market events, one per price: ``trades`` or ``bars``."""
     log: TradeLog | None = None
     """The trades, kept beside the page so that each can be explained; None: they are not kept."""
     explained: Mapping[str, Any] | str | None = None
     """One trade explained, as `trading.backtest.explain.explain_trade` gives it, or a sentence that
-    says why there is none; None: nobody asked, and the page has no such section."""
+    says why there is none; None: no explanation was requested, and the page has no such section."""
 
     def __post_init__(self) -> None:
         _same_length("price", len(self.price), "ts_ns", len(self.ts_ns))
@@ -99,12 +99,12 @@ class ReportData:
 
 
 def probabilities(data: ReportData) -> NDArray[np.float64]:
-    """The predictions' class columns [n, classes], in the order of ``class_names``."""
+    """Return the predictions' class columns [n, classes], in the order of ``class_names``."""
     return data.predictions[list(data.class_names)].to_numpy(dtype=np.float64)
 
 
 def answered(data: ReportData) -> NDArray[np.bool_]:
-    """Which predictions hold finite probabilities [n]; the rest got no answer."""
+    """Return which predictions hold finite probabilities [n]; the others got no response."""
     return np.isfinite(probabilities(data).sum(axis=1))
 
 

@@ -22,7 +22,7 @@ _LOG_ABOVE = 4.0
 
 
 def price_figure(data: ReportData) -> go.Figure | None:
-    """Price, the confident BUY and SELL predictions at the price they saw, and the fills; None without trades."""
+    """Draw the price, the confident BUY and SELL predictions and the fills; None without trades."""
     if not len(data.ts_ns):
         return None
     figure = blank_figure()
@@ -39,7 +39,7 @@ def price_figure(data: ReportData) -> go.Figure | None:
 
 
 def equity_figure(data: ReportData) -> go.Figure | None:
-    """Equity above its drawdown on one time axis; None without equity."""
+    """Draw the equity above its drawdown on one time axis; None without equity."""
     if data.equity.empty:
         return None
     ts_ns = data.equity["ts_ns"].to_numpy(dtype=np.int64)
@@ -70,7 +70,7 @@ def equity_figure(data: ReportData) -> go.Figure | None:
 
 
 def calibration_figure(data: ReportData) -> go.Figure | None:
-    """Reliability diagram with the bins' counts below it; None before any outcome is known."""
+    """Draw the reliability diagram above the bins' counts; None before any outcome is known."""
     bins = outcome_calibration(data)
     filled = np.flatnonzero(bins.counts)
     if not len(filled):
@@ -78,7 +78,7 @@ def calibration_figure(data: ReportData) -> go.Figure | None:
     lowest = 1.0 / len(data.class_names)  # no predicted class has less
     return reliability_figure(
         confidence=bins.confidence[filled],
-        right=bins.accuracy[filled],
+        observed=bins.accuracy[filled],
         counts=bins.counts[filled],
         edges=np.stack([bins.edges[:-1], bins.edges[1:]], axis=1)[filled],
         lowest=lowest,
@@ -86,7 +86,7 @@ def calibration_figure(data: ReportData) -> go.Figure | None:
 
 
 def latency_figure(data: ReportData) -> go.Figure | None:
-    """Histogram of the measured latency with its percentiles; None without measurements."""
+    """Draw the histogram of the measured latency with its percentiles; None without measurements."""
     latency_ns = data.predictions["latency_ns"].to_numpy(dtype=np.float64)
     values = latency_ns[np.isfinite(latency_ns) & (latency_ns > 0)] / 1e6
     if not len(values):
@@ -167,7 +167,7 @@ def _add_fills(figure: go.Figure, data: ReportData, side: str, colour: str, symb
 
 
 def _add_mark(figure: go.Figure, text: str, at: float, height: float) -> None:
-    """A vertical line with its name to the right of its top."""
+    """Draw a vertical line with its label to the right of its top."""
     figure.add_scatter(
         x=[at, at],
         y=[0, height],
@@ -181,7 +181,7 @@ def _add_mark(figure: go.Figure, text: str, at: float, height: float) -> None:
 
 
 def _latency_axis(low: float, high: float, last: float, logarithmic: bool) -> dict[str, object]:
-    """Range that leaves the last percentile's name its room, and ticks at 1, 2 and 5."""
+    """Return a range with space for the last percentile's label, and ticks at 1, 2 and 5."""
     if not logarithmic:
         return {"range": [low, max(high, low + (last - low) / 0.7)]}
     start = math.log10(low)

@@ -1,4 +1,4 @@
-"""Writes a backtest's report: ``index.html``, whole in itself, ``summary.json``, and the trades."""
+"""Writes a backtest's report: ``index.html``, which needs no other file, ``summary.json``, and the trades."""
 
 from collections.abc import Mapping
 from html import escape
@@ -36,15 +36,15 @@ from nautilus_torchserve.reporting.frame import filled, framed, replace_files
 PAGE = "index.html"
 SUMMARY = "summary.json"
 _BANNER = (
-    '<p class="banner" role="note"><strong>Simulated market:</strong> it was generated, not recorded from '
-    "an exchange. The figures show how the machinery behaves, not what a strategy would earn.</p>"
+    '<p class="banner" role="note"><strong>Simulated market:</strong> the data was generated, not '
+    "recorded from an exchange. The results demonstrate the pipeline, not the profitability of a strategy.</p>"
 )
 
 
 def write_report(data: ReportData, folder: Path) -> Path:
     """Write the page, the summary and the trades into `folder`, which is made if missing.
 
-    Each file is written beside its place and moved there once all are whole.
+    Each file is written beside its place and moved there once all are complete.
 
     Returns
     -------
@@ -72,7 +72,7 @@ def write_report(data: ReportData, folder: Path) -> Path:
 
 
 def render(data: ReportData, summary: Mapping[str, Any]) -> str:
-    """The page's HTML."""
+    """Return the page as HTML."""
     figures = {
         "price": price_figure(data),
         "equity": equity_figure(data),
@@ -90,13 +90,13 @@ def render(data: ReportData, summary: Mapping[str, Any]) -> str:
         + _warnings(data),
         key_figures=_key_figures(summary),
         price=_price(data, summary, "price" in drawn),
-        equity=chart("equity", f"Marked to market in {data.currency}; drawdown from the highest value so far.", "tall")
+        equity=chart("equity", f"Marked to market in {data.currency}; drawdown from the running maximum.", "tall")
         if "equity" in drawn
         else words("No equity was recorded."),
         matrix=_matrix(data, summary),
         calibration=chart("calibration", _calibration_caption(summary), "tall")
         if "calibration" in drawn
-        else words("No outcome is known yet, so nothing says how far the probabilities hold."),
+        else words("No outcome is known yet, so the calibration cannot be measured."),
         latency=_latency(summary, "latency" in drawn),
         statistics=_statistics(data),
         explanation=explained,
@@ -106,11 +106,11 @@ def render(data: ReportData, summary: Mapping[str, Any]) -> str:
 
 
 def _ruin(data: ReportData, summary: Mapping[str, Any]) -> str:
-    left = "" if data.account is None else f" It ended at {amount(data.account.end)} {data.currency}."
+    balance = "" if data.account is None else f" Final equity: {amount(data.account.end)} {data.currency}."
     return (
-        '<p class="banner loud" role="note"><strong>RUINED.</strong> The account had nothing left at '
-        f"{escape(moment(data.ruined_ns))}: its positions were closed at the market, and it traded no more."
-        f"{escape(left)}</p>"
+        '<p class="banner loud" role="note"><strong>RUINED.</strong> Equity fell to zero or below at '
+        f"{escape(moment(data.ruined_ns))}: all positions were closed at market and trading stopped."
+        f"{escape(balance)}</p>"
     )
 
 
@@ -153,7 +153,7 @@ def _key_figures(summary: Mapping[str, Any]) -> str:
                 "Macro-F1",
                 number(summary["macro_f1"]),
                 f"accuracy {number(summary['accuracy'])}",
-                f"commonest class {number(share)}",
+                f"majority class {number(share)}",
             ),
             card(
                 "Latency p50 (ms)",
@@ -169,35 +169,35 @@ def _price(data: ReportData, summary: Mapping[str, Any], drawn: bool) -> str:
     if not drawn:
         return words(f"There were no {data.events} in this period.")
     few = len(data.ts_ns) <= 4 * BINS
-    parts = [f"{len(data.ts_ns):,} {data.events}" + ("" if few else ", thinned to each moment's extremes")]
+    parts = [f"{len(data.ts_ns):,} {data.events}" + ("" if few else ", downsampled to the extremes of each time bin")]
     if summary["confident"]:
         parts.append(
-            f"{summary['confident']:,} predictions of BUY or SELL at {data.min_probability:g} or more as dots"
-            + _thinned("surest", summary["confident"])
+            f"{summary['confident']:,} predictions of BUY or SELL at {data.min_probability:g} or more (dots)"
+            + _thinned("the most confident", summary["confident"])
         )
     else:
         parts.append(f"no prediction of BUY or SELL reached {data.min_probability:g}")
     if len(data.fills):
         parts.append(
-            ("1 fill as a triangle" if len(data.fills) == 1 else f"{len(data.fills):,} fills as triangles")
-            + _thinned("largest", len(data.fills))
+            ("1 fill (triangle)" if len(data.fills) == 1 else f"{len(data.fills):,} fills (triangles)")
+            + _thinned("the largest", len(data.fills))
         )
     else:
-        parts.append("nothing was filled")
-    return chart("price", "; ".join(parts) + ". Drag to zoom, double-click to go back.", "tall")
+        parts.append("no order was filled")
+    return chart("price", "; ".join(parts) + ". Drag to zoom, double-click to reset.", "tall")
 
 
 def _thinned(which: str, count: int) -> str:
-    return f", at most each side's {which} in each of {BINS:,} stretches of time" if count > BINS else ""
+    return f", at most {which} per side in each of {BINS:,} time bins" if count > BINS else ""
 
 
 def _matrix(data: ReportData, summary: Mapping[str, Any]) -> str:
     if not summary["predictions"]:
-        return words("The model was not asked: there are no predictions.")
+        return words("The model was not called: there are no predictions.")
     if not summary["known_outcomes"]:
-        return words("No outcome is known yet, so there is nothing to compare the predictions with.")
+        return words("No outcome is known yet, so the predictions cannot be scored.")
     matrix = outcome_matrix(data)
-    caption = f"{summary['known_outcomes']:,} predictions whose outcome is known; shares are of a row."
+    caption = f"{summary['known_outcomes']:,} predictions with a known outcome; percentages are per row."
     return (
         f'<p class="caption">{escape(caption)}</p>'
         + matrix_table(matrix, data.class_names)
@@ -206,7 +206,7 @@ def _matrix(data: ReportData, summary: Mapping[str, Any]) -> str:
 
 
 def _calibration_caption(summary: Mapping[str, Any]) -> str:
-    return f"Expected calibration error {number(summary['ece'], 4)}. On the dotted line, probabilities hold."
+    return f"Expected calibration error {number(summary['ece'], 4)}. The dotted line marks perfect calibration."
 
 
 def _latency(summary: Mapping[str, Any], drawn: bool) -> str:
@@ -214,8 +214,8 @@ def _latency(summary: Mapping[str, Any], drawn: bool) -> str:
         return words("No inference latency was measured.")
     arrival = summary["arrival_ms"]
     caption = (
-        f"Measured from asking to having the answer. In simulated time a prediction arrived {_ms(arrival['p50'])} ms "
-        f"after its event (p50; p99 {_ms(arrival['p99'])} ms)."
+        "Wall time from sending the request to receiving the response. In simulated time a prediction arrived "
+        f"{_ms(arrival['p50'])} ms after its event (p50; p99 {_ms(arrival['p99'])} ms)."
     )
     return chart("latency", caption)
 
@@ -239,7 +239,7 @@ def _statistics(data: ReportData) -> str:
 def _inputs(data: ReportData) -> str:
     parts = [("Data", data.data), ("Model", data.model), ("Settings", data.settings)]
     table = "".join(label_table(title, rows) for title, rows in parts if rows)
-    body = f'<div class="columns">{table}</div>' if table else words("Nothing was noted.")
+    body = f'<div class="columns">{table}</div>' if table else words("No configuration was recorded.")
     return body + (note_list(data.notes) if data.notes else "")
 
 

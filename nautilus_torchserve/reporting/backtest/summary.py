@@ -1,4 +1,4 @@
-"""The key figures of a report: what the page's head, the console and `summary.json` say."""
+"""The key figures of a report, for the page's head, the console and `summary.json`."""
 
 from typing import Any
 
@@ -25,11 +25,11 @@ def summarize(data: ReportData) -> dict[str, Any]:
     -------
     dict
         ``currency``, ``pnl``, ``return_pct``, ``max_drawdown`` (currency, <= 0, over all events),
-        ``max_drawdown_pct`` (<= 0), ``ruined_ns`` (when the account had nothing left, Unix ns, or None), ``orders``,
-        ``fills``, ``predictions``, ``answered`` (with finite probabilities), ``confident`` (BUY or SELL at
-        ``min_probability`` or more), ``known_outcomes``, ``accuracy``, ``majority_share`` (accuracy of always saying
-        the commonest class), ``macro_f1``, ``ece``, ``latency_ms`` (measured) and ``arrival_ms`` (simulated time from
-        event to arrival), both as ``{"p50", "p95", "p99"}``. A number that cannot be computed is None.
+        ``max_drawdown_pct`` (<= 0), ``ruined_ns`` (when the equity fell to zero or below, Unix ns, or None),
+        ``orders``, ``fills``, ``predictions``, ``answered`` (with finite probabilities), ``confident`` (BUY or SELL at
+        ``min_probability`` or more), ``known_outcomes``, ``accuracy``, ``majority_share`` (accuracy of always
+        predicting the majority class), ``macro_f1``, ``ece``, ``latency_ms`` (measured) and ``arrival_ms`` (simulated
+        time from event to arrival), both as ``{"p50", "p95", "p99"}``. A number that cannot be computed is None.
     """
     matrix, reliability = outcome_matrix(data), outcome_calibration(data)
     known = int(matrix.sum())
@@ -56,7 +56,7 @@ def summarize(data: ReportData) -> dict[str, Any]:
 
 
 def tables(data: ReportData) -> dict[str, Any]:
-    """Everything else that the page shows as a table, in plain JSON types."""
+    """Return everything else that the page shows as a table, in plain JSON types."""
     matrix, reliability = outcome_matrix(data), outcome_calibration(data)
     scores = class_scores(matrix)
     return {
@@ -84,21 +84,21 @@ def tables(data: ReportData) -> dict[str, Any]:
 
 
 def outcome_matrix(data: ReportData) -> NDArray[np.int64]:
-    """Confusion matrix [actual, predicted] over the predictions whose outcome is known."""
+    """Return the confusion matrix [actual, predicted] over the predictions whose outcome is known."""
     known = _known(data)
     predicted = np.argmax(probabilities(data)[known], axis=1)
     return confusion_matrix(data.actual[known], predicted, len(data.class_names))
 
 
 def outcome_calibration(data: ReportData) -> Calibration:
-    """Reliability over the predictions whose outcome is known."""
+    """Return the reliability over the predictions whose outcome is known."""
     known = _known(data)
     rows = probabilities(data)[known]
     return calibration(rows.max(axis=1, initial=0.0), np.argmax(rows, axis=1) == data.actual[known])
 
 
 def confident(data: ReportData, class_name: str) -> NDArray[np.int64]:
-    """Indices of the predictions that say `class_name` (in any case) with ``min_probability`` or more."""
+    """Return the indices of the predictions of `class_name` (in any case) with ``min_probability`` or more."""
     names = [name.lower() for name in data.class_names]
     if class_name not in names:
         return np.empty(0, dtype=np.int64)
@@ -113,7 +113,7 @@ def _known(data: ReportData) -> NDArray[np.bool_]:
 
 
 def account_figures(account: AccountHistory | None) -> dict[str, float | None]:
-    """``pnl``, ``return_pct``, ``max_drawdown`` and ``max_drawdown_pct`` of an account, over all events."""
+    """Return ``pnl``, ``return_pct``, ``max_drawdown`` and ``max_drawdown_pct`` of an account, over all events."""
     if account is None:
         return dict.fromkeys(("pnl", "return_pct", "max_drawdown", "max_drawdown_pct"))
     return {

@@ -1,14 +1,14 @@
-"""Fewer points that look the same: what a chart of a thousand pixels can show of a million trades."""
+"""Downsampling for charts: fewer points that cover the same pixels."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 BINS = 1_000
-"""Bins in time of a chart, about one a pixel."""
+"""Time bins of a chart, about one per pixel."""
 
 
 def line_points(ts_ns: NDArray[np.int64], values: NDArray[np.float64], bins: int = BINS) -> NDArray[np.int64]:
-    """Indices of each time bin's first, lowest, highest and last value, in order.
+    """Return the indices of each time bin's first, lowest, highest and last value, in order.
 
     A line through them covers the same pixels as one through all points, as long as a bin is a pixel
     wide (M4, Jugel et al. 2014); no extreme is lost. Few points are all kept.
@@ -34,7 +34,7 @@ def line_points(ts_ns: NDArray[np.int64], values: NDArray[np.float64], bins: int
 def strongest_points(
     ts_ns: NDArray[np.int64], strength: NDArray[np.float64], start: int, end: int, bins: int = BINS
 ) -> NDArray[np.int64]:
-    """Indices of the strongest point in each time bin of [start, end], in order; all where they are few."""
+    """Return the indices of the strongest point in each time bin of [start, end], in order; all where they are few."""
     if len(ts_ns) <= bins:
         return np.arange(len(ts_ns))
     place = _places(ts_ns, start, end, bins)

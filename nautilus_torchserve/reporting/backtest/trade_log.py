@@ -1,6 +1,6 @@
-"""The trades of a backtest beside its report, each with what the model was asked before it: to be explained later.
+"""The trades of a backtest beside its report, each with the model's inputs before it, for explanations.
 
-``trades.json`` holds all but the rows of numbers, which are in ``trades.npz``, float32 as they were asked.
+``trades.json`` holds all but the rows of numbers, which are in ``trades.npz``, float32 as they were sent.
 """
 
 import io
@@ -45,13 +45,13 @@ class PastTrade:
     feature_ts: int
     """When the newest event that the model saw happened, Unix ns."""
     outputs: dict[str, float]
-    """What the model said."""
+    """The model's outputs by name."""
     row: NDArray[np.float32]
-    """What it was asked."""
+    """The input row of the request."""
     texts: tuple[str, ...] = ()
-    """Headlines that it was told with the row."""
+    """Headlines that were sent with the row."""
     ages_s: tuple[float, ...] = ()
-    """Seconds since each was received."""
+    """Age of each headline: seconds since it was received."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,18 +62,18 @@ class TradeLog:
     currency: str
     """Of the account."""
     model: str
-    """The name asked for."""
+    """Name of the model in the requests."""
     version: str
     archive_digest: str
     """Content digest of the archive that predicted."""
     url: str
-    """Where it was asked."""
+    """Address of the server."""
     inputs: str
-    """What it takes: ``rows``, or ``windows and texts``."""
+    """Kind of input: ``rows``, or ``windows and texts``."""
     trades: tuple[PastTrade, ...]
 
     def trade(self, number: int) -> PastTrade:
-        """The trade of a number.
+        """Return a trade by its number.
 
         Raises
         ------
@@ -81,17 +81,17 @@ class TradeLog:
             There is none.
         """
         if not 1 <= number <= len(self.trades):
-            held = f"trade 1 to {len(self.trades)}" if self.trades else "no trade, as no position was closed"
-            raise BadReport(f"expected {held}, got {number}")
+            range_text = f"trade 1 to {len(self.trades)}" if self.trades else "no trade, as no position was closed"
+            raise BadReport(f"expected {range_text}, got {number}")
         return self.trades[number - 1]
 
     def best(self) -> PastTrade | None:
-        """The most profitable trade, the first of equals, of those on news where there are any; None without trades."""
+        """Return the most profitable trade, of those on news if there are any; None without trades."""
         return max(self.trades, key=lambda trade: (bool(trade.texts), trade.pnl), default=None)
 
 
 def trade_files(log: TradeLog, folder: Path) -> dict[Path, bytes]:
-    """The files that hold a log, and their content; no rows where there are no trades."""
+    """Return the files that hold a log with their content; no rows file where there are no trades."""
     plain = asdict(replace(log, trades=()))
     plain["trades"] = [{name: value for name, value in vars(trade).items() if name != "row"} for trade in log.trades]
     files = {folder / TRADES: orjson.dumps(plain, option=orjson.OPT_INDENT_2)}
@@ -103,7 +103,7 @@ def trade_files(log: TradeLog, folder: Path) -> dict[Path, bytes]:
 
 
 def read_trades(folder: Path) -> TradeLog:
-    """Inverse of `trade_files`.
+    """Read the log that `trade_files` wrote.
 
     Raises
     ------
@@ -120,8 +120,8 @@ def read_trades(folder: Path) -> TradeLog:
         if len(rows) != len(values):
             raise BadReport(f"{folder / ROWS}: expected {len(values)} rows for as many trades, got {len(rows)}")
         trades = tuple(
-            PastTrade(**{**each, "texts": tuple(each["texts"]), "ages_s": tuple(each["ages_s"])}, row=row)
-            for each, row in zip(values, rows, strict=True)
+            PastTrade(**{**trade, "texts": tuple(trade["texts"]), "ages_s": tuple(trade["ages_s"])}, row=row)
+            for trade, row in zip(values, rows, strict=True)
         )
         return TradeLog(**plain, trades=trades)
     except BadReport:

@@ -1,4 +1,4 @@
-"""What the evaluation pages of all models share."""
+"""Shared by the evaluation pages of all models."""
 
 from collections.abc import Mapping
 from html import escape

@@ -14,7 +14,7 @@ from nautilus_torchserve.reporting.fragments import share_span
 _SYMBOLS = ("diamond-open", "square-open", "triangle-up-open", "cross-thin-open")
 _LEGEND = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
 _SPREAD = 0.14
-"""Distance on the axis between what is drawn beside each other for one fold."""
+"""Distance on the axis between the markers of one fold."""
 
 
 def figures(evaluation: Mapping[str, Any]) -> dict[str, go.Figure]:
@@ -61,12 +61,12 @@ def direction_figure(folds: Sequence[Mapping[str, Any]], together: Scores) -> go
     figure.update_xaxes(
         tickvals=list(range(len(groups))), ticktext=[name for name, _ in groups], range=[-0.5, len(groups) - 0.5]
     )
-    figure.update_yaxes(title_text="Correct direction (%)", nticks=7)
+    figure.update_yaxes(title_text="Directional accuracy (%)", nticks=7)
     return figure.update_layout(legend=_LEGEND, hovermode="closest")
 
 
 def gains_figure(folds: Sequence[Mapping[str, Any]]) -> go.Figure | None:
-    """Draw how much smaller each fold's error is than that of the fold's best baseline."""
+    """Draw the reduction of each fold's error against the fold's best baseline."""
     figure = blank_figure()
     for key, name, colour in (("rmse_bps", "RMSE", BUY), ("mae_bps", "MAE", LINE)):
         gains = [(fold["number"], error_gain(fold["scores"], key)) for fold in folds]
@@ -78,7 +78,7 @@ def gains_figure(folds: Sequence[Mapping[str, Any]]) -> go.Figure | None:
                 name=name,
                 marker={"color": colour},
                 customdata=[escape(baseline) for _, baseline, _ in known],
-                hovertemplate=f"{name} %{{y:+.4f}} bps less than %{{customdata}}<extra></extra>",
+                hovertemplate=f"{name} %{{y:+.4f}} bps vs. %{{customdata}}<extra></extra>",
             )
     if not figure.data:
         return None
@@ -92,19 +92,19 @@ def sign_figure(bins: Sequence[Mapping[str, Any]]) -> go.Figure | None:
     filled = [row for row in bins if row["count"]]
     if not filled:
         return None
-    confidence, right = (np.array([row[key] for row in filled], dtype=np.float64) for key in ("confidence", "right"))
+    confidence, observed = (np.array([row[key] for row in filled], dtype=np.float64) for key in ("confidence", "right"))
     edges = np.array([[row["above"], row["to"]] for row in filled], dtype=np.float64)
     lowest, highest = min(0.5, edges.min()), max(edges.max(), 0.51)
-    low, high = min(lowest, right.min()), max(highest, right.max())
+    low, high = min(lowest, observed.min()), max(highest, observed.max())
     spare = 0.05 * (high - low)
     return reliability_figure(
         confidence,
-        right,
+        observed,
         np.array([row["count"] for row in filled], dtype=np.int64),
         edges,
         lowest=float(lowest),
         highest=float(highest),
-        right_range=(float(low - spare), float(high + spare)),
+        observed_range=(float(low - spare), float(high + spare)),
         subject="predicted sign",
     )
 
@@ -124,7 +124,7 @@ def scale_figure(levels: Sequence[Mapping[str, Any]]) -> go.Figure | None:
         mode="lines+markers",
         line={"color": BUY, "width": 1.8},
         marker={"size": 7},
-        hovertemplate="interval of %{x:.0%}: %{y:.2%} inside<extra></extra>",
+        hovertemplate="%{x:.0%} interval: coverage %{y:.2%}<extra></extra>",
     )
     figure.add_bar(
         x=[row["level"] for row in known],
@@ -137,14 +137,14 @@ def scale_figure(levels: Sequence[Mapping[str, Any]]) -> go.Figure | None:
     axis = {"range": [-0.02, 1.02], "tickformat": ".0%", "dtick": 0.25}
     return figure.update_layout(
         showlegend=False,
-        xaxis={**axis, "anchor": "y2", "title": {"text": "Interval"}},
-        yaxis={**axis, "domain": [0.34, 1.0], "title": {"text": "Returns inside"}},
-        yaxis2={"domain": [0.0, 0.26], "title": {"text": "Off (pp)"}, "nticks": 4},
+        xaxis={**axis, "anchor": "y2", "title": {"text": "Nominal coverage"}},
+        yaxis={**axis, "domain": [0.34, 1.0], "title": {"text": "Empirical coverage"}},
+        yaxis2={"domain": [0.0, 0.26], "title": {"text": "Error (pp)"}, "nticks": 4},
     )
 
 
 def columns_figure(rows: Sequence[Mapping[str, Any]]) -> go.Figure | None:
-    """Draw what shuffling a column costs, the most expensive on top."""
+    """Draw the permutation importance of each column, the largest on top."""
     known = [row for row in rows if row["nll_rise"] is not None]
     if not known:
         return None
@@ -157,13 +157,13 @@ def columns_figure(rows: Sequence[Mapping[str, Any]]) -> go.Figure | None:
         hovertemplate="%{y}: %{x:+.5f} nats per bar<extra></extra>",
     )
     _zero_line(figure, "v")
-    figure.update_xaxes(title_text="Rise of the loss (nats per bar)", nticks=6, tickformat="~g")
+    figure.update_xaxes(title_text="Increase in loss (nats per bar)", nticks=6, tickformat="~g")
     figure.update_yaxes(autorange="reversed", type="category", dtick=1)
     return figure.update_layout(showlegend=False, bargap=0.3)
 
 
 def steps_figure(rows: Sequence[Mapping[str, Any]]) -> go.Figure | None:
-    """Draw what shuffling a span of time steps costs, in the order given."""
+    """Draw the permutation importance of each span of time steps, in the order given."""
     known = [row for row in rows if row["nll_rise"] is not None]
     if not known:
         return None
@@ -176,7 +176,7 @@ def steps_figure(rows: Sequence[Mapping[str, Any]]) -> go.Figure | None:
     )
     _zero_line(figure, "h")
     figure.update_xaxes(type="category", title_text="Bars of the window")
-    figure.update_yaxes(title_text="Rise of the loss (nats per bar)", nticks=6, tickformat="~g")
+    figure.update_yaxes(title_text="Increase in loss (nats per bar)", nticks=6, tickformat="~g")
     return figure.update_layout(showlegend=False, bargap=0.3)
 
 

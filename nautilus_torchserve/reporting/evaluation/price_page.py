@@ -41,7 +41,7 @@ from nautilus_torchserve.reporting.frame import filled, framed
 _DOT = " \N{MIDDLE DOT} "
 _SIMULATED = (
     '<p class="banner loud" role="note"><strong>SIMULATED MARKET.</strong> These bars were generated, not recorded '
-    "from an exchange. The figures show how the machinery behaves, not what the model would foresee of a market.</p>"
+    "from an exchange. The results demonstrate the pipeline, not the model's skill on a real market.</p>"
 )
 
 
@@ -110,7 +110,7 @@ def render(evaluation: Mapping[str, Any]) -> str:
         f"<div>{gains_table(evaluation['gains'], evaluation['log_likelihood'], evaluation['bootstrap'])}</div></div>",
         direction=_direction(confidence, "direction" in drawn),
         gains=_gains("gains" in drawn),
-        folds=folds_table(folds, confidence) + details("Every forecast's scores in each fold", fold_scores_table(folds))
+        folds=folds_table(folds, confidence) + details("Scores of every forecast by fold", fold_scores_table(folds))
         if folds
         else words("There were no folds."),
         sign=_sign(evaluation["calibration"], "sign" in drawn),
@@ -142,17 +142,17 @@ def _key_figures(evaluation: Mapping[str, Any]) -> str:
     cards = [
         card("RMSE (bps)", bps(model["rmse_bps"]), *_gain_asides(evaluation, "rmse")),
         card("MAE (bps)", bps(model["mae_bps"]), *_gain_asides(evaluation, "mae")),
-        card("Correct direction", share(model["directional_accuracy"]), *_gain_asides(evaluation, "direction")),
+        card("Directional accuracy", share(model["directional_accuracy"]), *_gain_asides(evaluation, "direction")),
         card(
             "Log likelihood (nats)",
             nats(likelihood["model"]),
-            f"{nats_gain(likelihood['gain'])} on a constant",
+            f"{nats_gain(likelihood['gain'])} vs. a constant",
             f"({span(likelihood['interval'], nats_gain)})",
         ),
         card(
             "Calibration error",
             number(calibration["ece"], 4),
-            "of the sign's probability",
+            "of the sign probability",
             *(
                 f"{share(row['level'], 0)} interval: {share(row['covered'], 1)}"
                 for row in sorted(calibration["scale"], key=lambda row: abs(row["level"] - 0.9))[:1]
@@ -171,7 +171,7 @@ def _key_figures(evaluation: Mapping[str, Any]) -> str:
 def _gain_asides(evaluation: Mapping[str, Any], key: str) -> tuple[str, str]:
     gain = evaluation["gains"][key]
     _, value, write, unit = GAINS[key]
-    return f"{write(gain[value])}{unit} on {gain['best_baseline'] or DASH}", f"({span(gain['interval'], write, unit)})"
+    return f"{write(gain[value])}{unit} vs. {gain['best_baseline'] or DASH}", f"({span(gain['interval'], write, unit)})"
 
 
 def _direction(confidence: float, drawn: bool) -> str:
@@ -179,7 +179,7 @@ def _direction(confidence: float, drawn: bool) -> str:
         return words("No direction was forecast.")
     caption = (
         f"Share of the test windows whose return had the sign that was forecast, the model's with its {confidence:.0%} "
-        "interval. Where it reaches the dotted line, a coin may do as well."
+        "interval. Where it includes the dotted line, the model may be no better than a coin."
     )
     return chart("direction", caption)
 
@@ -188,15 +188,15 @@ def _gains(drawn: bool) -> str:
     if not drawn:
         return words("There is no fold in which both the model and a baseline have a score.")
     return chart(
-        "gains", "By how much the model's error is less than that of each fold's best baseline; below zero it is more."
+        "gains", "Reduction of the model's error against each fold's best baseline; a negative value is an increase."
     )
 
 
 def _sign(calibration: Mapping[str, Any], drawn: bool) -> str:
     if not drawn:
         return words("No sign was forecast, so its probability cannot be checked.")
-    caption = f"Expected calibration error {number(calibration['ece'], 4)}. On the dotted line the model is calibrated."
-    return chart("sign", caption, "tall") + details("In numbers", sign_table(calibration["sign"]))
+    caption = f"Expected calibration error {number(calibration['ece'], 4)}. The dotted line marks perfect calibration."
+    return chart("sign", caption, "tall") + details("Show as table", sign_table(calibration["sign"]))
 
 
 def _scale(calibration: Mapping[str, Any], drawn: bool) -> str:
@@ -206,23 +206,24 @@ def _scale(calibration: Mapping[str, Any], drawn: bool) -> str:
         "Share of the returns inside the forecasts' central intervals. Above the dotted line the forecast scale is too "
         "wide, below it too narrow."
     )
-    return chart("scale", caption, "tall") + details("In numbers", scale_table(calibration["scale"]))
+    return chart("scale", caption, "tall") + details("Show as table", scale_table(calibration["scale"]))
 
 
 def _importance(evaluation: Mapping[str, Any], drawn: Container[str]) -> str:
     parts = (
-        ("columns", "Columns: how much the loss rises when one is shuffled among the windows.", columns_table),
-        ("steps", "Time: how much the loss rises when bars of the window are shuffled.", steps_table),
+        ("columns", "By column: increase in loss when the column is permuted across windows.", columns_table),
+        ("steps", "By time: increase in loss when these bars of the window are permuted.", steps_table),
     )
     rows = {"columns": evaluation["importance"], "steps": evaluation["importance_steps"]}
     shown = "".join(
-        f"<div>{chart(name, caption)}{details('In numbers', write(rows[name]))}</div>"
+        f"<div>{chart(name, caption)}{details('Show as table', write(rows[name]))}</div>"
         for name, caption, write in parts
         if name in drawn
     )
     if not shown:
-        return words("No input was shuffled.")
-    return f'<p class="caption">On the last fold\'s test windows.</p><div class="columns">{shown}</div>'
+        return words("No permutation importance was computed.")
+    caption = "Permutation importance on the last fold's test windows."
+    return f'<p class="caption">{escape(caption)}</p><div class="columns">{shown}</div>'
 
 
 def _explained(explained: Mapping[str, Any] | None) -> tuple[str, Figures]:
@@ -231,7 +232,7 @@ def _explained(explained: Mapping[str, Any] | None) -> tuple[str, Figures]:
         return words("No forecast was explained."), {}
     picture, figures = explanation_picture(explained["explanation"], "explanation")
     return (
-        f'<p class="caption">Of the last fold\'s test windows the one with the surest forecast, which ended on '
+        f'<p class="caption">The most confident forecast among the last fold\'s test windows, made on '
         f"{moment(explained['ts_event'])}.</p>{picture}",
         figures,
     )
@@ -246,7 +247,7 @@ def _history(evaluation: Mapping[str, Any], drawn: Container[str]) -> str:
     )
     if not charts:
         return words("No epoch was recorded.")
-    table = details("In numbers", history_table(evaluation["history"]))
+    table = details("Show as table", history_table(evaluation["history"]))
     return f'<div class="columns">{charts}</div>{table}'
 
 
@@ -261,11 +262,15 @@ def _data(data: Mapping[str, Any]) -> str:
         "Period": f"{moment(data['from'])} to {moment(data['to'])}",
         "Bars": f"{data['bars']:,} of {data['interval']}",
         "Windows": f"{data['windows']:,}",
-        "Windows left out": f"{data['left_out']:,}",
+        "Windows excluded": f"{data['left_out']:,}",
     }
     tables = label_table("Bars", rows) + label_table("Extent", extent)
     findings = data["findings"]
-    checks = note_list(findings, "Findings of the data checks") if findings else words("The data checks found nothing.")
+    checks = (
+        note_list(findings, "Findings of the data checks")
+        if findings
+        else words("The data checks reported no findings.")
+    )
     return f'<div class="columns">{tables}</div>{checks}'
 
 

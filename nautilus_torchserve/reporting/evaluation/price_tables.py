@@ -27,7 +27,7 @@ def points(value: float | None) -> str:
 GAINS: dict[str, tuple[str, str, Callable[[float | None], str], str]] = {
     "rmse": ("RMSE (bps)", "gain_bps", bps_gain, ""),
     "mae": ("MAE (bps)", "gain_bps", bps_gain, ""),
-    "direction": ("Correct direction", "gain", points, " pp"),
+    "direction": ("Directional accuracy", "gain", points, " pp"),
 }
 """Key of a gain -> name of its score, key of its value, how the value is written, its unit."""
 
@@ -73,9 +73,9 @@ def scores_table(scores: Scores, confidence: float) -> str:
             )
         )
     return table(
-        "All folds' test windows together. Errors of the forecast return: less is better. Below the direction its "
+        "Pooled test windows of all folds. Errors are of the forecast return: lower is better. Below the accuracy: its "
         f"{confidence:.0%} interval.",
-        ("Forecast", "RMSE (bps)", "MAE (bps)", "Correct direction"),
+        ("Forecast", "RMSE (bps)", "MAE (bps)", "Directional accuracy"),
         rows,
     )
 
@@ -87,21 +87,21 @@ def gains_table(gains: Mapping[str, Any], likelihood: Mapping[str, Any], bootstr
         gain = gains[key]
         rows.append(
             (
-                (name, f"on {gain['best_baseline'] or DASH}"),
+                (name, f"vs. {gain['best_baseline'] or DASH}"),
                 (write(gain[value]) + unit, span(gain["interval"], write, unit)),
                 reading(gain["interval"]),
             )
         )
     rows.append(
         (
-            ("Log likelihood (nats per bar)", f"{nats(likelihood['constant'])} for one Student t for all bars"),
+            ("Log likelihood (nats per bar)", f"vs. {nats(likelihood['constant'])} of a constant Student t"),
             (nats_gain(likelihood["gain"]), span(likelihood["interval"], nats_gain)),
             reading(likelihood["interval"]),
         )
     )
     return table(
-        "What the model gains on the best baseline of each score: more is better. Below each gain its "
-        f"{bootstrap['confidence']:.0%} interval, from {bootstrap['resamples']:,} resamplings of blocks of "
+        "Gain over the best baseline of each score: higher is better. Below each gain: its "
+        f"{bootstrap['confidence']:.0%} block-bootstrap interval, {bootstrap['resamples']:,} resamples, blocks of "
         f"{bootstrap['block_rows']:,} windows.",
         ("Score", "Gain", "The model is"),
         rows,
@@ -110,7 +110,7 @@ def gains_table(gains: Mapping[str, Any], likelihood: Mapping[str, Any], bootstr
 
 
 def reading(interval: Sequence[float | None] | None) -> str:
-    """Return the verdict of a gain's interval."""
+    """Return the verdict on a gain by its interval."""
     if interval is None:
         return DASH
     low, high = interval
@@ -138,18 +138,18 @@ def folds_table(folds: Sequence[Mapping[str, Any]], confidence: float) -> str:
             )
         )
     return table(
-        f"Each fold is fitted on what came before its test period. Below an error the gain on the fold's best "
-        f"baseline, below the direction its {confidence:.0%} interval.",
+        f"Each fold is trained on the data before its test period. Below an error: the gain over the fold's best "
+        f"baseline; below the accuracy: its {confidence:.0%} interval.",
         (
             "Fold",
-            "Tested",
+            "Test period",
             "Training windows",
             "Validation windows",
             "Test windows",
             "Best epoch",
             "RMSE (bps)",
             "MAE (bps)",
-            "Correct direction",
+            "Directional accuracy",
         ),
         rows,
         texts=(1,),
@@ -169,8 +169,8 @@ def fold_scores_table(folds: Sequence[Mapping[str, Any]]) -> str:
         for name, score in fold["scores"].items()
     ]
     return table(
-        "The forecasts' scores in each fold; below the direction its interval.",
-        ("Forecast in fold", "RMSE (bps)", "MAE (bps)", "Correct direction"),
+        "Scores of the forecasts by fold; below the accuracy: its interval.",
+        ("Forecast in fold", "RMSE (bps)", "MAE (bps)", "Directional accuracy"),
         rows,
     )
 
@@ -187,7 +187,9 @@ def sign_table(bins: Sequence[Mapping[str, Any]]) -> str:
         for row in bins
     ]
     return table(
-        "Forecasts by the probability of their sign.", ("Probability", "Forecasts", "Predicted", "Observed"), rows
+        "Forecasts binned by the probability of the predicted sign.",
+        ("Probability", "Forecasts", "Predicted", "Observed"),
+        rows,
     )
 
 
@@ -201,22 +203,22 @@ def scale_table(levels: Sequence[Mapping[str, Any]]) -> str:
         )
         for row in levels
     ]
-    return table("Returns inside the forecasts' central intervals.", ("Interval", "Inside", "Difference (pp)"), rows)
+    return table("Coverage of the forecasts' central intervals.", ("Interval", "Coverage", "Difference (pp)"), rows)
 
 
 def columns_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return what shuffling each column costs."""
+    """Return the permutation importance of each column."""
     return table(
-        "What the scores lose when a column is shuffled.",
+        "Increase in loss and error when a column is permuted.",
         ("Column", "Loss (nats)", "RMSE (bps)"),
         [(row["column"], change(row["nll_rise"], 5), change(row["rmse_rise_bps"], 4)) for row in rows],
     )
 
 
 def steps_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return what shuffling each span of time steps costs."""
+    """Return the permutation importance of each span of time steps."""
     return table(
-        "What the score loses when bars of the window are shuffled.",
+        "Increase in loss when bars of the window are permuted.",
         ("Bars", "Loss (nats)"),
         [(row["steps"], change(row["nll_rise"], 5)) for row in rows],
     )
@@ -236,7 +238,7 @@ def history_table(histories: Sequence[Mapping[str, Any]]) -> str:
         for epoch in range(max(map(len, losses), default=0))
     ]
     return table(
-        "Validation loss after each epoch, below it the training loss; a dash where the fold's fit had ended.",
+        "Validation loss by epoch, below it the training loss; a dash where the fold's training had stopped.",
         ("Epoch", *(f"Fold {history['fold']}" for history in histories)),
         rows,
     )
@@ -244,4 +246,4 @@ def history_table(histories: Sequence[Mapping[str, Any]]) -> str:
 
 def _against_best(scores: Scores, key: str) -> str:
     gain = error_gain(scores, key)
-    return DASH if gain is None else f"{bps_gain(gain[1])} on {gain[0]}"
+    return DASH if gain is None else f"{bps_gain(gain[1])} vs. {gain[0]}"

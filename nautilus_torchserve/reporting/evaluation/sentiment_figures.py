@@ -28,7 +28,7 @@ def figures(evaluation: Mapping[str, Any]) -> dict[str, go.Figure]:
 
 
 def scores_figure(scores: Mapping[str, Mapping[str, Any]]) -> go.Figure:
-    """Draw the accuracy of model and baselines with its interval, beside that of a guess."""
+    """Draw the accuracy of model and baselines with its interval, beside the chance level."""
     names = list(scores)[::-1]  # the first is drawn on top
     middle = [100 * scores[name]["accuracy"] for name in names]
     ends = [scores[name]["accuracy_interval"] for name in names]
@@ -49,13 +49,13 @@ def scores_figure(scores: Mapping[str, Mapping[str, Any]]) -> go.Figure:
         hovertemplate="%{y}: %{x:.1f} %<br>%{customdata}<extra></extra>",
     )
     figure.add_vline(100 / 3, line={"color": LINE, "dash": "dot", "width": 1.2})
-    figure.update_xaxes(title_text="Accuracy (%), dotted: a guess", range=[0, 102], nticks=6)
+    figure.update_xaxes(title_text="Accuracy (%), dotted: chance level", range=[0, 102], nticks=6)
     figure.update_yaxes(type="category")
     return figure.update_layout(showlegend=False, bargap=0.45)
 
 
 def calibration_figure(calibration: Mapping[str, Any]) -> go.Figure | None:
-    """Draw the reliability diagram before and after the temperature, above the number of sentences in each bin."""
+    """Draw the reliability diagram before and after temperature scaling, above the number of sentences in each bin."""
     bins = calibration["after"]["bins"]
     if not bins:
         return None
@@ -73,7 +73,7 @@ def calibration_figure(calibration: Mapping[str, Any]) -> go.Figure | None:
         figure.add_scatter(
             x=[row["confidence"] for row in rows],
             y=[row["right"] for row in rows],
-            name=f"{when} the temperature",
+            name=f"{when} temperature scaling",
             mode="lines+markers",
             line={"color": colour, "dash": dash, "width": 1.8},
             marker={"size": 7},

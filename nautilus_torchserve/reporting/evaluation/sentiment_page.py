@@ -119,7 +119,7 @@ def _key_figures(evaluation: Mapping[str, Any]) -> str:
         card(
             "Accuracy",
             share(model["accuracy"], 1),
-            f"{points(gains['accuracy']['gain'])} pp on {gains['accuracy']['best_baseline']}",
+            f"{points(gains['accuracy']['gain'])} pp vs. {gains['accuracy']['best_baseline']}",
         ),
         card(
             "Macro-F1",
@@ -133,7 +133,7 @@ def _key_figures(evaluation: Mapping[str, Any]) -> str:
         card(
             "Calibration error",
             number(after["ece"]),
-            f"{number(before['ece'])} before the temperature",
+            f"{number(before['ece'])} before temperature scaling",
             f"{len(evaluation['wrong']):,} of {total:,} misclassified",
         ),
     ]
@@ -143,8 +143,8 @@ def _key_figures(evaluation: Mapping[str, Any]) -> str:
 def _baseline_notes() -> str:
     return note_list(
         [
-            "Word list: some 350 good and bad words, with negations and the movements of burdens inverted.",
-            "Head on the frozen encoder: a logistic regression on the mean state of the pretrained encoder.",
+            "Word list: about 350 positive and negative words, inverted by negations and by rises or falls of burdens.",
+            "Head on the frozen encoder: a logistic regression on the mean-pooled states of the pretrained encoder.",
             "A gain is significant where its interval excludes zero.",
         ],
         "Baselines",
@@ -153,21 +153,21 @@ def _baseline_notes() -> str:
 
 def _calibration(calibration: Mapping[str, Any], drawn: Container[str]) -> str:
     if "calibration" not in drawn:
-        return words("There was no held-out sentence.")
+        return words("There are no held-out sentences.")
     before, after = calibration["before"], calibration["after"]
     caption = (
-        f"Temperature {number(calibration['temperature'], 2)}, chosen on the validation part: calibration error "
+        f"Temperature {number(calibration['temperature'], 2)}, fitted on the validation part: calibration error "
         f"{number(before['ece'])} before and {number(after['ece'])} after, log loss {number(before['log_loss'])} and "
-        f"{number(after['log_loss'])} nats. On the dotted line the model is calibrated."
+        f"{number(after['log_loss'])} nats. The dotted line marks perfect calibration."
     )
-    return chart("calibration", caption, "tall") + details("In numbers", bins_table(calibration))
+    return chart("calibration", caption, "tall") + details("Show as table", bins_table(calibration))
 
 
 def _groups(evaluation: Mapping[str, Any], drawn: Container[str]) -> str:
     topics, styles = evaluation["by_topic"], evaluation["by_style"]
     if "topics" not in drawn:
-        return words("There was no held-out sentence.")
-    caption = "Accuracy in each topic, with the number of sentences in brackets: few sentences say little."
+        return words("There are no held-out sentences.")
+    caption = "Accuracy by topic, with the number of sentences in brackets; small groups are noisy."
     tables = groups_table("Topic", topics[::-1]) + groups_table("Style", styles[::-1])
     return f'<div class="columns"><div>{chart("topics", caption, "long")}</div><div>{tables}</div></div>'
 
@@ -182,15 +182,15 @@ def _benchmarks(evaluation: Mapping[str, Any]) -> str:
 
 def _benchmark(benchmark: Mapping[str, Any], classes: tuple[str, ...]) -> str:
     inside = matrix_table(np.array(benchmark["confusion"], np.int64), classes) + classes_table(benchmark["per_class"])
-    return benchmark_table(benchmark) + details("Class by class", inside)
+    return benchmark_table(benchmark) + details("Per-class scores", inside)
 
 
 def _wrong(evaluation: Mapping[str, Any]) -> str:
     wrong = evaluation["wrong"]
     if not wrong:
-        return words("None.")
+        return words("No sentence was misclassified.")
     first, others = wrong[:20], wrong[20:]
-    more = details(f"The other {len(others)}", wrong_table(others, evaluation["classes"])) if others else ""
+    more = details(f"{len(others)} more", wrong_table(others, evaluation["classes"])) if others else ""
     return f'<div class="sentences">{wrong_table(first, evaluation["classes"])}{more}</div>'
 
 
@@ -198,16 +198,16 @@ def _history(history: Mapping[str, Any], drawn: Container[str]) -> str:
     if "history-1" not in drawn:
         return words("No epoch was recorded.")
     caption = (
-        f"Epoch {history['best_epoch']} of {len(history['validation_loss'])} was kept: the least validation loss, "
-        "which is that of the averaged weights at their best temperature. The training loss has smoothed labels."
+        f"Epoch {history['best_epoch']} of {len(history['validation_loss'])} was kept, with the lowest validation loss "
+        "(averaged weights at their best temperature). The training loss is on smoothed labels."
     )
-    return chart("history-1", caption, "small") + details("In numbers", history_table([{"fold": 1, **history}]))
+    return chart("history-1", caption, "small") + details("Show as table", history_table([{"fold": 1, **history}]))
 
 
 def _data(data: Mapping[str, Any], classes: list[str]) -> str:
     facts = {
         "Sources": ", ".join(data["sources"]),
         "SHA-256": data["sha256"],
-        "Left out": f"{data['repeated']:,} duplicates, {data['relabelled']:,} of them with another label",
+        "Excluded": f"{data['repeated']:,} duplicates, {data['relabelled']:,} of them with a conflicting label",
     }
     return f'<div class="columns"><div>{parts_table(data["parts"], classes)}</div>{label_table("Origin", facts)}</div>'

@@ -22,8 +22,8 @@ def scores_table(scores: Mapping[str, Mapping[str, Any]], bootstrap: Mapping[str
         for name, score in scores.items()
     ]
     return table(
-        f"Held-out sentences, below each score its {bootstrap['confidence']:.0%} interval from "
-        f"{bootstrap['resamples']:,} resamplings of the {bootstrap['groups']:,} subtopics.",
+        f"Held-out sentences; below each score: its {bootstrap['confidence']:.0%} bootstrap interval from "
+        f"{bootstrap['resamples']:,} resamples of the {bootstrap['groups']:,} subtopics.",
         ("Model", *SCORES.values()),
         rows,
     )
@@ -39,15 +39,17 @@ def gains_table(gains: Mapping[str, Mapping[str, Any]]) -> str:
             if key == "accuracy"
             else (change(gain["gain"]), span(gain["interval"], change))
         )
-        rows.append(((name, f"on {gain['best_baseline']}"), (value, ends), reading(gain["interval"])))
-    return table("On the best baseline of each score: more is better.", ("Score", "Gain", "The model is"), rows, (2,))
+        rows.append(((name, f"vs. {gain['best_baseline']}"), (value, ends), reading(gain["interval"])))
+    return table(
+        "Gain over the best baseline of each score: higher is better.", ("Score", "Gain", "The model is"), rows, (2,)
+    )
 
 
 def classes_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return precision, recall and F1 of each class."""
     keys = ("precision", "recall", "f1")
     return table(
-        "Precision: share of the predictions of a class that are right. Recall: share of a class that is predicted.",
+        "Precision: share of a class's predictions that are correct. Recall: share of a class that is recognised.",
         ("Class", "Sentences", "Precision", "Recall", "F1"),
         [(row["class"], f"{row['support']:,}", *(number(row[key], _F1_DIGITS) for key in keys)) for row in rows],
     )
@@ -66,7 +68,7 @@ def bins_table(calibration: Mapping[str, Any]) -> str:
         for row in calibration[when]["bins"]
     ]
     return table(
-        "Sentences by the probability of the predicted class, before and after the temperature.",
+        "Sentences binned by the probability of the predicted class, before and after temperature scaling.",
         ("Probability", "Sentences", "Predicted", "Observed"),
         rows,
     )
@@ -83,12 +85,12 @@ def groups_table(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def benchmark_table(benchmark: Mapping[str, Any]) -> str:
-    """Return the scores of model and baselines on a user's labelled file, and what was left out of it or cut."""
+    """Return the scores of model and baselines on a user's labelled file, and the numbers of excluded sentences."""
     facts = [f"{benchmark['source']}: {benchmark['sentences']:,} sentences"]
     if benchmark["left_out"]:
-        facts.append(f"{benchmark['left_out']:,} others left out, as the model was fitted on them or stopped by them")
+        facts.append(f"{benchmark['left_out']:,} others excluded, as they were used for training or early stopping")
     if benchmark["cut"]:
-        facts.append(f"{benchmark['cut']:,} cut, as they are longer than the model takes")
+        facts.append(f"{benchmark['cut']:,} truncated to the model's maximum length")
     facts.append(f"calibration error {number(benchmark['ece'])}")
     return table(
         "; ".join(facts) + ".",
@@ -109,13 +111,15 @@ def wrong_table(wrong: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> s
         topic = sentence["topic"].replace("/", ": ").replace("_", " ")
         source = ", ".join(part for part in (topic, sentence["style"]) if part) or DASH
         rows.append(((sentence["text"], source), *probabilities))
-    return table("The most confident mistakes first.", ("Sentence", *(name.capitalize() for name in classes)), rows)
+    return table(
+        "Sorted by the probability of the wrong class.", ("Sentence", *(name.capitalize() for name in classes)), rows
+    )
 
 
 def parts_table(parts: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> str:
     """Return the sizes of the training, validation and held-out parts."""
     return table(
-        "No subtopic and no sentence is in two parts.",
+        "The parts share no subtopic and no sentence.",
         ("Part", "Sentences", *(name.capitalize() for name in classes), "Subtopics"),
         [
             (

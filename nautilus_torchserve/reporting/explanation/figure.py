@@ -11,13 +11,13 @@ from nautilus_torchserve.reporting.drawing import BUY, LINE, SELL, blank_figure
 from nautilus_torchserve.reporting.explanation.sentences import Driver, amount, sentences, strongest
 from nautilus_torchserve.reporting.fragments import chart, note_list
 
-_LEGEND = "Blue pushed the output up, orange down."
+_LEGEND = "Blue raises the output, orange lowers it."
 _CLEAR_BLUE, _CLEAR_ORANGE = "rgba(42, 120, 200, 0)", "rgba(221, 107, 32, 0)"
 Figures = dict[str, go.Figure]
 
 
 def explanation_picture(explanation: Mapping[str, Any], name: str) -> tuple[str, Figures]:
-    """Return what a page shows of an explanation.
+    """Return an explanation as HTML and figures.
 
     Parameters
     ----------
@@ -35,21 +35,23 @@ def explanation_picture(explanation: Mapping[str, Any], name: str) -> tuple[str,
     if "tokens" in explanation:
         picture = sentence_figure(explanation)
     elif "features" in explanation:
-        picture = _caption(f"Each feature's part in the output. {_LEGEND}")
+        picture = _caption(f"Contribution of each feature to the output. {_LEGEND}")
         picture += bar_rows(strongest(explanation), explanation)
     else:
         window = explanation if "window" in explanation else {**explanation["price"], "output": explanation["output"]}
         figures[name] = window_figure(window)
-        picture = chart(name, f"The closes of the window, and each value's part in the output. {_LEGEND}", "tall")
+        picture = chart(
+            name, f"Close prices of the window, and the contribution of each value to the output. {_LEGEND}", "tall"
+        )
         picture += bar_rows(strongest(explanation), explanation)
         for text in (explanation.get("news") or {"texts": ()})["texts"]:
             part = amount(text["attribution"], explanation["output"], sign=True)
-            caption = f"Received {text['age_s']:,.0f} s before, weight {text['weight']:.2f}; in all {part}."
+            caption = f"Received {text['age_s']:,.0f} s before, weight {text['weight']:.2f}; total contribution {part}."
             picture += sentence_figure({**text, "output": explanation["output"]}, caption)
-    return picture + note_list(sentences(explanation), "In words"), figures
+    return picture + note_list(sentences(explanation), "Summary"), figures
 
 
-def sentence_figure(explanation: Mapping[str, Any], caption: str = "Each word's part in the score.") -> str:
+def sentence_figure(explanation: Mapping[str, Any], caption: str = "Contribution of each word to the score.") -> str:
     """Return a text with its tokens shaded by their attributions, as HTML."""
     text, tokens = explanation["text"], explanation["tokens"]
     most = max((abs(token["attribution"]) for token in tokens), default=0.0) or 1.0
@@ -109,7 +111,7 @@ def window_figure(explanation: Mapping[str, Any]) -> go.Figure:
 
 
 def bar_rows(drivers: Sequence[Driver], explanation: Mapping[str, Any]) -> str:
-    """Return one bar per driver, to the right of the middle where it pushed the output up, as HTML."""
+    """Return one bar per driver, to the right of the middle where it raises the output, as HTML."""
     most = max((abs(driver.attribution) for driver in drivers), default=0.0) or 1.0
     rows = []
     for driver in drivers:

@@ -25,10 +25,10 @@ def _lead(explained: Mapping[str, Any]) -> str:
     return (
         f"Trade {trade['number']}, {which}: {trade['side']} {trade['quantity']:g} at "
         f"{trade['price_opened']:,.8g} on {moment(trade['ts_opened'])}, closed at {trade['price_closed']:,.8g} on "
-        f"{moment(trade['ts_closed'])}, {amount(trade['pnl'], sign=True)} {currency}. One trade shows what the model "
-        f"looks at, not whether it is right."
+        f"{moment(trade['ts_closed'])}, {amount(trade['pnl'], sign=True)} {currency}. A single trade shows which "
+        f"inputs the model relies on, not whether it is right."
     )
 
 
 def _section(content: str) -> str:
-    return f"<section>\n<h2>What one trade rested on</h2>\n{content}\n</section>"
+    return f"<section>\n<h2>Explanation of one trade</h2>\n{content}\n</section>"

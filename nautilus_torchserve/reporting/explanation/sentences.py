@@ -10,7 +10,7 @@ import numpy as np
 from nautilus_torchserve.models.table import MODELS
 
 SPANS = (1, 5, 15)
-"""Ends of the parts of a window whose bars are summed, counted from the newest bar."""
+"""Ends of the parts of a window over which attributions are summed, counted from the newest bar."""
 STRONGEST = 8
 """Number of drivers that are named one by one."""
 HEADLINE = 48
@@ -73,11 +73,9 @@ def sentences(explanation: Mapping[str, Any]) -> list[str]:
         lines += _parts(explanation)
     up = [driver for driver in drivers(explanation) if driver.attribution > 0][:3]
     down = [driver for driver in drivers(explanation) if driver.attribution < 0][:3]
-    for pushing, direction in ((up, "up"), (down, "down")):
+    for pushing, direction in ((up, "upwards"), (down, "downwards")):
         if pushing:
-            lines.append(
-                f"What pushed it {direction} most: {'; '.join(_in_words(driver, name) for driver in pushing)}."
-            )
+            lines.append(f"Main contributions {direction}: {'; '.join(_in_words(driver, name) for driver in pushing)}.")
     lines.append(completeness(explanation))
     return lines
 
@@ -156,18 +154,18 @@ def _quoted(text: str) -> str:
 def _parts(explanation: Mapping[str, Any]) -> list[str]:
     price, news = explanation["price"], explanation["news"]
     bars = amount(price["value"], explanation["output"], sign=True)
-    lines = [f"The bars' part is {bars}, their weight of {price['weight']:.2f} applied."]
+    lines = [f"The bars contribute {bars}, at a weight of {price['weight']:.2f}."]
     if news is None:
         return [*lines, f"{_capital(explanation['fallback'])}."]
     count = len(news["texts"])
-    texts = "1 headline's" if count == 1 else f"{count} headlines'"
+    texts = "1 headline contributes" if count == 1 else f"{count} headlines contribute"
     part = amount(news["value"], explanation["output"], sign=True)
-    return [*lines, f"The {texts} part is {part}, weight of {news['weight']:.2f} applied."]
+    return [*lines, f"{texts} {part}, at a weight of {news['weight']:.2f}."]
 
 
 def _in_words(driver: Driver, output: str) -> str:
     detail = f" ({driver.detail})" if driver.detail else ""
-    return f"{driver.name}{detail} by {amount(driver.attribution, output, sign=True)}"
+    return f"{driver.name}{detail} {amount(driver.attribution, output, sign=True)}"
 
 
 def _baseline(explanation: Mapping[str, Any]) -> str:

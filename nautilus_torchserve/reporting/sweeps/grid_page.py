@@ -1,4 +1,4 @@
-"""Writes what came of many backtests: ``index.html``, whole in itself, and ``sweep.json``."""
+"""Writes the report of a parameter sweep: ``index.html``, which needs no other file, and ``sweep.json``."""
 
 from collections.abc import Mapping
 from html import escape
@@ -32,16 +32,16 @@ def write_sweep(sweep: Mapping[str, Any], settings: Mapping[str, str], folder: P
             ``model``, ``version``, ``digest``, ``instrument_ids``, ``sources``, ``simulated``, ``sample``,
             ``currency``.
         ``grid``
-            Field -> its values, as people write them.
+            Field -> its values as text.
         ``possible``, ``tried``, ``failed``
-            How many combinations there are, were tried, have no outcome.
+            Numbers of combinations in the grid, that were run, and without an outcome.
         ``deflated_sharpe``, ``sharpe_periods``
-            Of the best Sharpe ratio (None where it cannot be computed), and the stretches it was computed over.
+            Of the best Sharpe ratio (None where it cannot be computed), and the number of periods it was computed over.
         ``trials``
             The most profitable first: ``settings`` (field -> value), ``error``, and without one ``pnl``, ``fees``,
             ``max_drawdown``, ``ruined``, ``orders``, ``positions``, ``too_old`` (share or None), ``sharpe`` (or None).
     settings : mapping
-        What the runs have in common but for the grid, as label and value.
+        Settings that all runs share, as label and value.
 
     Returns
     -------
@@ -57,20 +57,20 @@ def write_sweep(sweep: Mapping[str, Any], settings: Mapping[str, str], folder: P
 
 
 def optimism_in_words(sweep: Mapping[str, Any]) -> str:
-    """What the best result is worth, having been chosen."""
+    """Return how far the selection of the best run biases its result."""
     done = sweep["tried"] - sweep["failed"]
     if done < 2:
-        return "One combination alone: nothing was chosen among others."
-    said = (
-        f"It is the best of {done:,} on the same data, and the best of many looks better than it is: test it on data "
-        "that no run has seen."
+        return "Only one combination has a result: there is no selection bias."
+    bias = (
+        f"It is the best of {done:,} runs on the same data, so its result is biased upwards by the selection: "
+        "validate it on unseen data."
     )
     if sweep["deflated_sharpe"] is None:
-        return said
+        return bias
     return (
-        f"{said} The deflated Sharpe ratio (Bailey and L\N{LATIN SMALL LETTER O WITH ACUTE}pez de Prado 2014) of the "
-        f"highest Sharpe ratio is {sweep['deflated_sharpe']:.2f}: the probability that there is more to it than the "
-        "choice, similar combinations counted as if they were independent."
+        f"{bias} The deflated Sharpe ratio (Bailey and L\N{LATIN SMALL LETTER O WITH ACUTE}pez de Prado 2014) of the "
+        f"highest Sharpe ratio is {sweep['deflated_sharpe']:.2f}: the probability that it is not explained by the "
+        "selection alone, with similar combinations treated as independent trials."
     )
 
 
@@ -84,7 +84,7 @@ def _body(sweep: Mapping[str, Any], settings: Mapping[str, str], title: str) -> 
         "Model": f"{subject['model']} {subject['version']}",
         "Archive digest": subject["digest"],
     }
-    tried = {name: ", ".join(values) for name, values in sweep["grid"].items()}
+    grid = {name: ", ".join(values) for name, values in sweep["grid"].items()}
     return filled(
         "sweep_page.html",
         title=escape(title),
@@ -95,9 +95,9 @@ def _body(sweep: Mapping[str, Any], settings: Mapping[str, str], title: str) -> 
         matrix=_matrix(sweep),
         trials=_trials(sweep),
         inputs='<div class="columns">'
-        + label_table("Tried", tried)
+        + label_table("Parameter grid", grid)
         + label_table("Data and model", origin)
-        + label_table("All others, unless tried", settings)
+        + label_table("Common settings", settings)
         + "</div>",
     )
 
@@ -107,12 +107,12 @@ def _trouble(sweep: Mapping[str, Any]) -> str:
     if ruined := sum(not trial["error"] and trial["ruined"] for trial in sweep["trials"]):
         banners += (
             f'<p class="banner loud" role="note"><strong>RUINED:</strong> in {ruined:,} of {sweep["tried"]:,} '
-            "combinations the account had nothing left, and trading ended there.</p>"
+            "combinations equity fell to zero or below, and trading stopped.</p>"
         )
     if sweep["failed"]:
         banners += (
-            f'<p class="banner" role="note">{sweep["failed"]:,} of {sweep["tried"]:,} combinations have no result; why '
-            "is at the end of the table.</p>"
+            f'<p class="banner" role="note">{sweep["failed"]:,} of {sweep["tried"]:,} combinations failed; the reasons '
+            "are at the end of the table.</p>"
         )
     return banners
 
@@ -121,44 +121,44 @@ def _key_figures(sweep: Mapping[str, Any]) -> str:
     done = [trial for trial in sweep["trials"] if not trial["error"]]
     pnl = sorted(trial["pnl"] for trial in done)
     currency = sweep["subject"]["currency"]
-    profitable = sum(each > 0 for each in pnl)
-    all_of_them = "every combination" if sweep["tried"] == sweep["possible"] else f"of {sweep['possible']:,}, drawn"
+    profitable = sum(value > 0 for value in pnl)
+    coverage = "the full grid" if sweep["tried"] == sweep["possible"] else f"sampled from {sweep['possible']:,}"
     median = (pnl[(len(pnl) - 1) // 2] + pnl[len(pnl) // 2]) / 2
     return "\n".join(
         (
-            card("Tried", f"{sweep['tried']:,}", all_of_them),
+            card("Combinations", f"{sweep['tried']:,}", coverage),
             card("Best P&L", amount(pnl[-1], sign=True), f"{currency}, after fees"),
             card("Median P&L", amount(median, sign=True), currency),
             card("Worst P&L", amount(pnl[0], sign=True), currency),
             card("Profitable", share(profitable / len(pnl), 0), f"{profitable:,} of {len(pnl):,}"),
-            card("Deflated Sharpe ratio", number(sweep["deflated_sharpe"], 2), "of the highest, see above"),
+            card("Deflated Sharpe ratio", number(sweep["deflated_sharpe"], 2), "of the best run, see above"),
         )
     )
 
 
 def _matrix(sweep: Mapping[str, Any]) -> str:
-    """P&L over two settings, where it is two that were tried."""
+    """Return the P&L over a grid of two settings; empty for any other number."""
     wide = [name for name, values in sweep["grid"].items() if len(values) > 1]
     if len(wide) != 2:
         return ""
     down, across = wide
-    found = {(each["settings"][down], each["settings"][across]): each for each in sweep["trials"]}
+    trials = {(trial["settings"][down], trial["settings"][across]): trial for trial in sweep["trials"]}
     deepest = _deepest(sweep)
     lines = []
     for row in sweep["grid"][down]:
-        cells = "".join(_matrix_cell(found.get((row, column)), deepest) for column in sweep["grid"][across])
+        cells = "".join(_matrix_cell(trials.get((row, column)), deepest) for column in sweep["grid"][across])
         lines.append(f'<tr><th scope="row">{escape(row)}</th>{cells}</tr>')
     head = "".join(f'<th scope="col">{escape(column)}</th>' for column in sweep["grid"][across])
-    caption = f"{down} down, {across} across; {sweep['subject']['currency']} after fees."
+    caption = f"Rows: {down}, columns: {across}; {sweep['subject']['currency']} after fees."
     return (
-        f'<section><h2>P&amp;L at a glance</h2><p class="caption">{escape(caption)}</p><div class="scroll">'
+        f'<section><h2>P&amp;L matrix</h2><p class="caption">{escape(caption)}</p><div class="scroll">'
         f'<table class="matrix"><thead><tr><th></th>{head}</tr></thead>{"".join(lines)}</table></div></section>'
     )
 
 
 def _matrix_cell(trial: Mapping[str, Any] | None, deepest: float) -> str:
     if trial is None:
-        return "<td>not drawn</td>"
+        return "<td>not sampled</td>"
     if trial["error"]:
         return "<td>failed</td>"
     return f'<td style="{_paint(trial["pnl"], deepest)}">{escape(amount(trial["pnl"], sign=True))}</td>'
@@ -175,8 +175,8 @@ def _trials(sweep: Mapping[str, Any]) -> str:
         begin = "".join(f"<td>{escape(trial['settings'][name])}</td>" for name in names)
         lines.append(f"<tr>{begin}{_figures(trial, deepest, len(figures))}</tr>")
     caption = (
-        f"Sharpe: mean over standard deviation of the gains in {sweep['sharpe_periods']} equal stretches of the run, "
-        "not annualised. Too old: predictions older than the limit when they arrived, and so not traded on."
+        f"Sharpe: mean over standard deviation of the P&L in {sweep['sharpe_periods']} equal periods of the run, "
+        "not annualised. Too old: share of predictions older than the limit on arrival, which were not acted on."
     )
     return (
         f'<figure><figcaption class="caption">{escape(caption)}</figcaption><div class="scroll"><table class="plain">'

@@ -11,18 +11,18 @@ from numpy.typing import NDArray
 from nautilus_torchserve.reporting.drawing import BUY, MUTED, blank_figure
 
 _ZERO_LEFT_BY = 0.6
-"""How far left of the least latency above it a latency of 0 stands, in decades: a logarithm has no 0."""
+"""Distance of a latency of 0 from the lowest one above it, in decades, as 0 has no logarithm."""
 
 
 def latency_sweep_figure(runs: Sequence[Mapping[str, Any]], labels: Sequence[str], currency: str) -> go.Figure:
-    """P&L after and before fees at each latency, on a logarithmic axis that begins with 0 where that was run.
+    """Draw the P&L after and before fees at each latency, on a logarithmic axis that begins with 0 where that was run.
 
     Parameters
     ----------
     runs : sequence of mapping
         ``latency_ns`` (increasing), ``pnl``, ``fees``, ``orders``.
     labels : sequence of str
-        The latencies as people write them.
+        The latencies as text.
     """
     at = positions(np.array([run["latency_ns"] for run in runs], dtype=np.int64))
     after = np.array([run["pnl"] for run in runs])
@@ -45,9 +45,9 @@ def latency_sweep_figure(runs: Sequence[Mapping[str, Any]], labels: Sequence[str
     figure.add_hline(y=0, line={"color": MUTED, "width": 1})
     edge = 0.06 * (at[-1] - at[0])
     figure.update_xaxes(
-        title_text="Inference latency (logarithmic, 0 set apart)"
+        title_text="Inference latency (log scale, 0 offset)"
         if runs[0]["latency_ns"] == 0
-        else "Inference latency (logarithmic)",
+        else "Inference latency (log scale)",
         range=[at[0] - edge, at[-1] + edge],
         tickvals=at,
         ticktext=list(labels),
@@ -58,6 +58,6 @@ def latency_sweep_figure(runs: Sequence[Mapping[str, Any]], labels: Sequence[str
 
 
 def positions(latency_ns: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Where latencies [n], increasing, stand: log10 of them, 0 a little left of the next."""
+    """Return the axis positions of latencies [n], increasing: their log10, and for 0 a little left of the next."""
     above = np.log10(latency_ns[latency_ns > 0].astype(np.float64))
     return above if len(above) == len(latency_ns) else np.concatenate([[above[0] - _ZERO_LEFT_BY], above])

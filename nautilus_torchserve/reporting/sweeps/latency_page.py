@@ -1,4 +1,4 @@
-"""Writes what a millisecond is worth: ``index.html``, whole in itself, and ``latency_sweep.json``."""
+"""Writes the report of a latency sweep: ``index.html``, which needs no other file, and ``latency_sweep.json``."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -15,7 +15,7 @@ PAGE = "index.html"
 SWEEP = "latency_sweep.json"
 _SIMULATED = (
     '<p class="banner loud" role="note"><strong>SIMULATED MARKET.</strong> These prices were generated, not recorded '
-    "from an exchange: what a millisecond is worth here says nothing about a real market.</p>"
+    "from an exchange: the cost of latency here says nothing about a real market.</p>"
 )
 _MS = 1e6
 
@@ -38,9 +38,9 @@ def write_latency_sweep(
         ``millisecond_cost``
             ``from_ns``, ``to_ns``, ``per_ms``: the line through the first two runs.
     labels : sequence of str
-        The latencies as people write them.
+        The latencies as text.
     settings : mapping
-        What the runs have in common, as label and value.
+        Settings that all runs share, as label and value.
 
     Returns
     -------
@@ -49,42 +49,42 @@ def write_latency_sweep(
     """
     folder.mkdir(parents=True, exist_ok=True)
     figure = latency_sweep_figure(sweep["runs"], labels, sweep["currency"])
-    title = f"{sweep['model']} {sweep['version']}: what a millisecond is worth"
+    title = f"{sweep['model']} {sweep['version']}: P&L against inference latency"
     page = framed(title, _body(sweep, labels, settings, title), {"latency-sweep": figure})
     numbers = orjson.dumps({**sweep, "settings": dict(settings)}, option=orjson.OPT_INDENT_2)
     replace_files({folder / PAGE: page.encode(), folder / SWEEP: numbers})
     return folder / PAGE
 
 
-def cost_in_words(sweep: Mapping[str, Any], labels: Sequence[str]) -> tuple[str, str]:
-    """What a millisecond costs, and how that was found."""
+def latency_cost(sweep: Mapping[str, Any], labels: Sequence[str]) -> tuple[str, str]:
+    """Return the cost of a millisecond of latency as a sentence, and a note on its estimation."""
     per_ms, currency = sweep["millisecond_cost"]["per_ms"], sweep["currency"]
     between = f"between {labels[0]} and {labels[1]}"
     if per_ms == 0:
-        said = f"A millisecond costs nothing {between}: both runs end with the same P&L."
+        cost = f"Latency costs nothing {between}: both runs end with the same P&L."
     else:
-        verb = "costs" if per_ms > 0 else "brings"
-        said = f"A millisecond {verb} {amount(abs(per_ms))} {currency} {between}."
-    found = (
-        "The slope of the straight line through these two runs, one strategy on one stretch of data: the difference "
-        "of two sums of many fills, each of them noisy. Beyond them look at the picture."
+        verb = "costs" if per_ms > 0 else "gains"
+        cost = f"Each millisecond of latency {verb} {amount(abs(per_ms))} {currency} {between}."
+    estimation = (
+        "Slope of the straight line through these two runs of one strategy on one data set. Both P&Ls are sums over "
+        "many fills, so the difference is noisy. For higher latencies see the chart."
     )
-    return said, found
+    return cost, estimation
 
 
 def _body(sweep: Mapping[str, Any], labels: Sequence[str], settings: Mapping[str, str], title: str) -> str:
-    said, found = cost_in_words(sweep, labels)
+    cost, estimation = latency_cost(sweep, labels)
     return filled(
         "latency_sweep_page.html",
         title=escape(title),
         lead=escape(f"{', '.join(sweep['instrument_ids'])}. {sweep['sample']}"),
         banner=(_SIMULATED if sweep["simulated"] else "") + _trouble(sweep, labels),
-        verdict=f"<strong>{escape(said)}</strong><p>{escape(found)}</p>",
+        verdict=f"<strong>{escape(cost)}</strong><p>{escape(estimation)}</p>",
         key_figures=_key_figures(sweep, labels),
         chart=chart(
             "latency-sweep",
-            "Each point is a whole backtest with this constant latency from event to order; nothing else differs. The "
-            "dotted line leaves the fees out: where the two come closer, there were fewer orders.",
+            "Each point is one backtest with a constant latency from event to order; all other settings are equal. The "
+            "dotted line is the P&L before fees: the lines converge where fewer orders were placed.",
             "tall",
         ),
         runs=_runs_table(sweep, labels),
@@ -98,8 +98,8 @@ def _body(sweep: Mapping[str, Any], labels: Sequence[str], settings: Mapping[str
 def _trouble(sweep: Mapping[str, Any], labels: Sequence[str]) -> str:
     banners = ""
     for key, headline, outcome in (
-        ("gave_up", "THE MODEL STOPPED ANSWERING", "they are not comparable"),
-        ("ruined", "RUINED: the account had nothing left", "trading ended there"),
+        ("gave_up", "THE MODEL STOPPED ANSWERING", "these runs are not comparable"),
+        ("ruined", "RUINED: equity fell to zero or below", "trading stopped"),
     ):
         latencies = [label for label, run in zip(labels, sweep["runs"], strict=True) if run[key]]
         if latencies:
@@ -112,14 +112,14 @@ def _trouble(sweep: Mapping[str, Any], labels: Sequence[str]) -> str:
 
 def _key_figures(sweep: Mapping[str, Any], labels: Sequence[str]) -> str:
     first, last = sweep["runs"][0], sweep["runs"][-1]
-    best = max(range(len(labels)), key=lambda at: sweep["runs"][at]["pnl"])
+    best = max(range(len(labels)), key=lambda index: sweep["runs"][index]["pnl"])
     currency = sweep["currency"]
     return "\n".join(
         (
             card(f"P&L at {labels[0]}", amount(first["pnl"], sign=True), f"{currency}, after fees"),
             card(f"P&L at {labels[-1]}", amount(last["pnl"], sign=True), f"{currency}, after fees"),
-            card("Lost on the way", amount(first["pnl"] - last["pnl"]), f"{currency}, from the first to the last"),
-            card("A millisecond costs", amount(sweep["millisecond_cost"]["per_ms"]), f"{currency}, see above"),
+            card("P&L lost", amount(first["pnl"] - last["pnl"]), f"{currency}, from {labels[0]} to {labels[-1]}"),
+            card("Cost per millisecond", amount(sweep["millisecond_cost"]["per_ms"]), f"{currency}, see above"),
             card("Best run", labels[best], f"P&L {amount(sweep['runs'][best]['pnl'], sign=True)} {currency}"),
             card("Orders", f"{first['orders']:,}", f"at {labels[-1]}: {last['orders']:,}"),
         )
@@ -143,11 +143,11 @@ def _runs_table(sweep: Mapping[str, Any], labels: Sequence[str]) -> str:
         for label, run in zip(labels, sweep["runs"], strict=True)
     ]
     caption = (
-        f"Amounts in {sweep['currency']}. Age: from a prediction's newest event to its arrival, in the mean, the way "
-        "from the venue included. Too old: older than the limit at its arrival, and so not traded on."
+        f"Amounts in {sweep['currency']}. Mean age: from a prediction's newest event to its arrival, transport from "
+        "the venue included. Too old: share of predictions older than the limit on arrival, which were not acted on."
     )
     head = (
-        *("Latency", "P&L", "Against the first", "P&L before fees", "Max drawdown", "Orders", "Fills"),
+        *("Latency", "P&L", "Change from the first", "P&L before fees", "Max drawdown", "Orders", "Fills"),
         *("Mean age (ms)", "Too old"),
     )
     return table(caption, head, rows)

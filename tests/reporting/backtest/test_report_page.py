@@ -30,7 +30,7 @@ def test_page_and_summary_are_written_and_nothing_else(report_data: ReportData, 
     assert sum(row["count"] for row in summary["calibration"]) == 448
 
 
-def test_the_page_asks_for_nothing_outside_itself(report_data: ReportData, tmp_path: Path) -> None:
+def test_page_loads_nothing_from_outside(report_data: ReportData, tmp_path: Path) -> None:
     elements = written(report_data, tmp_path).found
 
     assert not [attrs for _, attrs in elements if {"src", "href", "srcset", "data", "action"} & set(attrs)]
@@ -95,10 +95,10 @@ def test_strings_of_the_data_stay_text(report_data: ReportData, tmp_path: Path) 
         (("equity",), "No equity was recorded", "equity"),
         (("trades",), "There were no trades", "price"),
         (("statistics",), "no account to compute", None),
-        (("fills",), "nothing was filled", None),
+        (("fills",), "no order was filled", None),
         (
             ("predictions", "outcomes", "fills", "equity", "trades", "statistics", "inputs"),
-            "Nothing was noted",
+            "No configuration was recorded",
             "price",
         ),
     ],

@@ -14,15 +14,15 @@ def test_key_figures_are_those_of_the_data(report_data: ReportData) -> None:
     account = report_data.account
     assert account is not None
     known = report_data.actual >= 0
-    said = report_data.predictions[["buy", "sell", "hold"]].to_numpy()[known].argmax(axis=1)
+    predicted = report_data.predictions[["buy", "sell", "hold"]].to_numpy()[known].argmax(axis=1)
     truth = report_data.actual[known]
     assert figures["pnl"] == pytest.approx(account.end - 1_000)
     assert figures["return_pct"] == pytest.approx(100 * (account.end / 1_000 - 1))
     assert figures["max_drawdown"] == -31.25  # of all events, not of the picture
     assert (figures["orders"], figures["fills"], figures["predictions"]) == (12, 10, 468)
     assert figures["known_outcomes"] == known.sum() == 448
-    assert figures["accuracy"] == pytest.approx(oracle.accuracy_score(truth, said))
-    assert figures["macro_f1"] == pytest.approx(oracle.f1_score(truth, said, average="macro"))
+    assert figures["accuracy"] == pytest.approx(oracle.accuracy_score(truth, predicted))
+    assert figures["macro_f1"] == pytest.approx(oracle.f1_score(truth, predicted, average="macro"))
     assert figures["majority_share"] == pytest.approx(np.bincount(truth).max() / len(truth))
     assert figures["latency_ms"]["p50"] == pytest.approx(report_data.predictions["latency_ns"].median() / 1e6)
     assert figures["arrival_ms"] == pytest.approx(figures["latency_ms"])

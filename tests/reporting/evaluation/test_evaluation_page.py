@@ -96,7 +96,7 @@ def test_what_is_not_plain_json_is_refused_before_anything_is_written(tmp_path: 
     assert not (tmp_path / "report").exists()
 
 
-def test_the_page_asks_for_nothing_outside_itself() -> None:
+def test_page_loads_nothing_from_outside() -> None:
     elements = Elements(render(evaluation())).found
 
     assert not [attrs for _, attrs in elements if {"src", "href", "srcset", "data", "action"} & set(attrs)]
@@ -137,11 +137,11 @@ def test_the_tables_hold_the_numbers() -> None:
 
     assert tables["Forecast"][1] == ["no change", "5.243", "3.450", NONE]
     assert tables["Score"] == [
-        ["RMSE (bps) | on no change", "+0.0121 | -0.0040 to +0.0288", "within chance"],
-        ["MAE (bps) | on linear", "-0.0037 | -0.0066 to -0.0009", "worse"],
-        ["Correct direction | on a coin", "+1.62 pp | +0.71 to +2.53 pp", "better"],
+        ["RMSE (bps) | vs. no change", "+0.0121 | -0.0040 to +0.0288", "within chance"],
+        ["MAE (bps) | vs. linear", "-0.0037 | -0.0066 to -0.0009", "worse"],
+        ["Directional accuracy | vs. a coin", "+1.62 pp | +0.71 to +2.53 pp", "better"],
         [
-            "Log likelihood (nats per bar) | 6.9823 for one Student t for all bars",
+            "Log likelihood (nats per bar) | vs. 6.9823 of a constant Student t",
             "+0.0629 | +0.0512 to +0.0746",
             "better",
         ],
@@ -186,7 +186,7 @@ def test_a_fold_is_compared_with_its_own_best_baseline() -> None:
 
     page = render(report)
 
-    assert Tables(page).found["Fold"][1][6] == "5.000 | +0.1250 on last return"
+    assert Tables(page).found["Fold"][1][6] == "5.000 | +0.1250 vs. last return"
     bars = next(trace for trace in Elements(page).figures["gains"]["data"] if trace["name"] == "RMSE")
     assert bars["y"][1] == 0.125
     assert bars["customdata"][1] == "last return"
@@ -246,7 +246,7 @@ def test_a_number_that_cannot_be_computed_is_a_dash() -> None:
     assert "None" not in elements.text
     assert "nan" not in elements.text
     assert tables["Forecast"] == [[name, NONE, NONE, NONE] for name in report["scores"]]
-    assert tables["Score"][0] == [f"RMSE (bps) | on {NONE}", f"{NONE} | {NONE}", NONE]
+    assert tables["Score"][0] == [f"RMSE (bps) | vs. {NONE}", f"{NONE} | {NONE}", NONE]
     assert tables["Fold"][0][6:] == [f"{NONE} | {NONE}", f"{NONE} | {NONE}", f"{NONE} | {NONE}"]
     assert tables["Epoch"][0][2] == f"{NONE} | training 1.50000"
     assert set(elements.figures) == {"history-1", "history-2", "history-3"}
@@ -262,11 +262,11 @@ def test_a_section_with_nothing_to_show_says_so() -> None:
 
     for sentence in (
         "There were no folds",
-        "No input was shuffled",
+        "No permutation importance was computed",
         "No epoch was recorded",
         "No sign was forecast",
         "No interval was compared",
-        "The data checks found nothing",
+        "The data checks reported no findings",
     ):
         assert sentence in elements.text
     assert set(elements.figures) == {"direction"}

@@ -68,7 +68,7 @@ def test_what_is_not_plain_json_is_refused_before_anything_is_written(tmp_path: 
     assert not (tmp_path / "report").exists()
 
 
-def test_the_page_asks_for_nothing_outside_itself() -> None:
+def test_page_loads_nothing_from_outside() -> None:
     elements = Elements(render(evaluation())).found
 
     assert not [attrs for _, attrs in elements if {"src", "href", "srcset", "data", "action"} & set(attrs)]
@@ -96,8 +96,8 @@ def test_every_number_is_in_the_text_or_a_table(path: tuple[Any, ...], plain_tex
 def test_every_mistake_has_predicted_and_labelled_class() -> None:
     text = " ".join(shown(evaluation()).split())
 
-    for each in evaluation()["wrong"]:
-        assert each["text"] in text
+    for sentence in evaluation()["wrong"]:
+        assert sentence["text"] in text
     assert text.index("Sentence number 0 of") < text.index("Sentence number 42 of")
     assert (
         "Sentence number 1 of the held-out part analysts: price targets, wire 1 % 3 % labelled 96 % predicted" in text
@@ -109,11 +109,11 @@ def test_both_reliabilities_are_drawn_with_their_counts() -> None:
 
     calibration = evaluation()["calibration"]
     for when in ("before", "after"):
-        assert traces[f"{when} the temperature"]["y"] == [row["right"] for row in calibration[when]["bins"]]
+        assert traces[f"{when} temperature scaling"]["y"] == [row["right"] for row in calibration[when]["bins"]]
     assert list(traces[None]["y"]) == [row["count"] for row in calibration["after"]["bins"]]
 
 
-def test_topics_are_drawn_with_everybodys_share() -> None:
+def test_topics_are_drawn_with_the_accuracy_of_every_model() -> None:
     traces = {trace["name"]: trace for trace in Elements(render(evaluation())).figures["topics"]["data"]}
 
     for name in evaluation()["scores"]:
@@ -134,14 +134,14 @@ def test_the_page_begins_with_the_verdict(beats: bool, headline: str) -> None:
     assert text.index(headline) < text.index(report["edge"]) < text.index("Macro-F1")
 
 
-def test_without_benchmarks_and_mistakes_there_is_no_word_of_them() -> None:
+def test_page_without_benchmarks_and_mistakes_omits_them() -> None:
     report = evaluation()
     report |= {"benchmarks": [], "wrong": []}
 
     text = shown(report)
 
     assert "Other labelled files" not in text
-    assert "None." in text
+    assert "No sentence was misclassified." in text
 
 
 def test_class_that_was_never_predicted_has_a_dash() -> None:

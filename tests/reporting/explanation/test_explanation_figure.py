@@ -73,7 +73,7 @@ def page(data: ReportData) -> str:
 def test_a_report_shows_the_trade_that_was_explained(report_data: ReportData) -> None:
     html = page(replace(report_data, explained=explained_trade()))
 
-    assert "What one trade rested on" in html
+    assert "Explanation of one trade" in html
     assert "Trade 2, the most profitable: BUY 0.1 at 100.5" in html
     assert "flow_imbalance" in html
 
@@ -82,7 +82,7 @@ def test_a_report_says_why_there_is_no_explanation(report_data: ReportData) -> N
     html = page(replace(report_data, explained="Trade 2 could not be explained: <Unavailable>"))
 
     assert "could not be explained: &lt;Unavailable&gt;" in html
-    assert "What one trade rested on" not in page(report_data)
+    assert "Explanation of one trade" not in page(report_data)
 
 
 def test_the_trades_are_kept_beside_the_page_to_the_bit(report_data: ReportData, tmp_path: Path) -> None:

@@ -50,8 +50,8 @@ def test_sentences_name_output_baseline_and_strongest_drivers() -> None:
     lines = sentences(features())
 
     assert lines[0] == "The probability of BUY is 0.600; it would be 0.350 with every feature at its mean in the fit."
-    assert lines[1] == "What pushed it up most: flow_imbalance (0.8) by +0.300."
-    assert lines[2].startswith("What pushed it down most: relative_gap (0.2) by \N{MINUS SIGN}0.040; return_bps")
+    assert lines[1] == "Main contributions upwards: flow_imbalance (0.8) +0.300."
+    assert lines[2].startswith("Main contributions downwards: relative_gap (0.2) \N{MINUS SIGN}0.040; return_bps")
     assert lines[3] == "The attributions add up to the difference of +0.250, to within 1e-05."
 
 
@@ -63,7 +63,7 @@ def test_both_parts_of_an_ensemble_and_its_fallback_are_named() -> None:
     both, alone = " ".join(sentences(pooled())), " ".join(sentences(pooled(news=False)))
 
     assert "The log odds of a rise are 1.000 (probability 0.731)" in both
-    assert "The 1 headline's part is +0.400, weight of 1.50 applied." in both
+    assert "1 headline contributes +0.400, at a weight of 1.50." in both
     assert "No news: the price model's forecast alone." in alone
 
 

@@ -11,7 +11,7 @@ from page_elements import Elements
 
 from nautilus_torchserve.reporting.sweeps.grid_page import optimism_in_words, write_sweep
 from nautilus_torchserve.reporting.sweeps.latency_figure import positions
-from nautilus_torchserve.reporting.sweeps.latency_page import cost_in_words, write_latency_sweep
+from nautilus_torchserve.reporting.sweeps.latency_page import latency_cost, write_latency_sweep
 
 HOSTILE = "</script><img src=x onerror=alert(1)>\"'&$title"
 SUBJECT = {
@@ -124,23 +124,23 @@ def test_zero_stands_left_of_the_least_latency_above_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("per_ms", "words"),
+    ("per_ms", "sentence"),
     [
-        (4.25, "A millisecond costs 4.25 USDT between 0 and 1ms."),
-        (-0.5, "A millisecond brings 0.5 USDT between 0 and 1ms."),
-        (0.0, "A millisecond costs nothing between 0 and 1ms: both runs end with the same P&L."),
+        (4.25, "Each millisecond of latency costs 4.25 USDT between 0 and 1ms."),
+        (-0.5, "Each millisecond of latency gains 0.5 USDT between 0 and 1ms."),
+        (0.0, "Latency costs nothing between 0 and 1ms: both runs end with the same P&L."),
     ],
 )
-def test_what_a_millisecond_costs_is_said_with_how_it_was_found(per_ms: float, words: str) -> None:
+def test_cost_of_a_millisecond_comes_with_its_estimation(per_ms: float, sentence: str) -> None:
     sweep = latency_sweep(millisecond_cost={"from_ns": 0, "to_ns": 1_000_000, "per_ms": per_ms})
 
-    said, found = cost_in_words(sweep, LABELS)
+    cost, estimation = latency_cost(sweep, LABELS)
 
-    assert said == words
-    assert "straight line" in found
+    assert cost == sentence
+    assert "straight line" in estimation
 
 
-def test_what_is_wrong_with_runs_is_said_first(tmp_path: Path) -> None:
+def test_page_begins_with_problems_of_the_runs(tmp_path: Path) -> None:
     sweep = latency_sweep(simulated=True)
     sweep["runs"][1]["gave_up"] = True
     sweep["runs"][2]["ruined"] = True
@@ -150,26 +150,26 @@ def test_what_is_wrong_with_runs_is_said_first(tmp_path: Path) -> None:
 
     assert "SIMULATED MARKET." in text
     assert "THE MODEL STOPPED ANSWERING in the runs with a latency of 1ms" in " ".join(text.split())
-    assert "RUINED: the account had nothing left in the runs with a latency of 100ms" in " ".join(text.split())
+    assert "RUINED: equity fell to zero or below in the runs with a latency of 100ms" in " ".join(text.split())
 
 
-def test_sweep_page_ranks_says_what_failed_and_what_the_best_is_worth(tmp_path: Path) -> None:
+def test_sweep_page_ranks_runs_and_names_failures_and_selection_bias(tmp_path: Path) -> None:
     page = write_sweep(settings_sweep(), {"Latency": "1ms"}, tmp_path / "new")
 
     found = read(page)
     text = found.text
     assert "Most profitable: min_probability 0.4, latency_ns 1ms, P&L +50.50 USDT" in text
     assert text.index("+52.50") < text.index("+9.75") < text.index("failed: no answer")
-    assert "It is the best of 3 on the same data" in text
+    assert "It is the best of 3 runs on the same data" in text
     assert "is 0.61: the probability" in text
-    assert "1 of 4 combinations have no result" in text
+    assert "1 of 4 combinations failed" in text
     assert json.loads((page.parent / "sweep.json").read_bytes())["trials"] == settings_sweep()["trials"]
 
 
 def test_two_settings_make_a_matrix_painted_by_profit(tmp_path: Path) -> None:
     found = read(write_sweep(settings_sweep(), {}, tmp_path)).found
 
-    painted = [each["style"] for tag, each in found if tag == "td" and "style" in each][:3]
+    painted = [attributes["style"] for tag, attributes in found if tag == "td" and "style" in attributes][:3]
     assert [style.partition(",")[2] for style in painted if style] == [
         " var(--buy) 55%, var(--card))",
         " var(--sell) 4%, var(--card))",
@@ -181,17 +181,17 @@ def test_one_setting_makes_no_matrix(tmp_path: Path) -> None:
     one = settings_sweep(grid={"min_probability": ["0.4", "0.45"], "latency_ns": ["1ms"]})
     one["trials"] = one["trials"][:2]
 
-    assert "at a glance" not in read(write_sweep(one, {}, tmp_path)).text
+    assert "P&L matrix" not in read(write_sweep(one, {}, tmp_path)).text
 
 
-def test_drawn_combinations_say_of_how_many(tmp_path: Path) -> None:
+def test_sampled_combinations_name_the_grid_size(tmp_path: Path) -> None:
     text = read(write_sweep(settings_sweep(possible=5000), {}, tmp_path)).text
 
-    assert "of 5,000, drawn" in text
+    assert "sampled from 5,000" in text
 
 
-def test_one_result_was_not_chosen_and_equal_ones_have_no_ratio() -> None:
-    assert "nothing was chosen" in optimism_in_words(settings_sweep(failed=3))
+def test_one_result_has_no_selection_bias_and_equal_ones_have_no_ratio() -> None:
+    assert "no selection bias" in optimism_in_words(settings_sweep(failed=3))
     assert "deflated" not in optimism_in_words(settings_sweep(deflated_sharpe=None))
 
 
