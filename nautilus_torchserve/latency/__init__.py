@@ -1,1 +1,1 @@
-"""How long a model takes to answer, as recorded from a server, and as backtests replay it."""
+"""Inference latency: recorded from a server, and replayed in backtests."""

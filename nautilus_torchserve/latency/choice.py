@@ -1,4 +1,4 @@
-"""The delay that a run was asked for."""
+"""Selection of a run's delay: constant or from a recorded profile."""
 
 from pathlib import Path
 
@@ -8,16 +8,16 @@ from nautilus_torchserve.latency.queue import QueuedDelay
 
 
 def chosen_delay(latency_ns: int, profile: Path | None, workers: int | None, seed: int) -> Delay:
-    """The profile's latencies through a queue where there is a profile, else a constant.
+    """Return the queued delay of a profile if there is one, else a constant delay.
 
     Parameters
     ----------
     latency_ns : int
-        The constant, nanoseconds; of no account beside a profile.
+        The constant, nanoseconds; ignored if there is a profile.
     workers : int, optional
         Servers behind the queue; None takes as many as the profile was recorded from.
     seed : int
-        Of the draws from the profile.
+        Seed of the draws from the profile.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""When the answers to a run's requests are there: after a constant time, or through a queue in front of workers."""
+"""Arrival times of the responses to a run's requests: after a constant delay, or through a queue of workers."""
 
 from typing import Protocol
 
@@ -7,26 +7,26 @@ from numpy.typing import NDArray
 
 
 class Delay(Protocol):
-    """One run's requests in, in the order of their arrival; when each answer is there out.
+    """Maps the arrivals of one run's requests, in order, to the times at which their responses are due.
 
-    The two methods agree and share their state: a stream may be asked one request at a time, or in chunks of any
-    size, and comes out the same.
+    The two methods agree and share their state: a stream may be passed one request at a time, or in chunks of any
+    size, with the same result.
     """
 
     def due(self, arrival_ns: int) -> int:
-        """When the answer to a request is there, Unix ns; requests never arrive before their predecessor."""
+        """Return when the response to a request is due, Unix ns; requests never arrive before their predecessor."""
 
     def due_many(self, arrival_ns: NDArray[np.int64]) -> NDArray[np.int64]:
-        """`due` of requests [n] in order."""
+        """Return `due` of requests [n] in order."""
 
 
 class ConstantDelay:
-    """Every answer takes the same time, whatever else is asked.
+    """The same delay for every response, whatever the load.
 
     Parameters
     ----------
     latency_ns : int
-        Nanoseconds, 0 or more. With 0 an answer is there at its own event's time, after all data of that time.
+        Nanoseconds, 0 or more. With 0 a response is due at its own event's time, after all data of that time.
     """
 
     def __init__(self, latency_ns: int) -> None:

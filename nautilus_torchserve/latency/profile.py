@@ -1,4 +1,4 @@
-"""Service times recorded from a real server: how they follow from what a client saw, and the file that keeps them."""
+"""Service times recorded from a real server: their derivation from client-side timestamps, and their file format."""
 
 import heapq
 import json
@@ -13,57 +13,57 @@ from numpy.typing import NDArray
 from nautilus_torchserve.user_error import InvalidArgument, UserError
 
 FORMAT = 1
-"""Of the file; another one is refused."""
+"""Format version of the file; others are refused."""
 LONGEST_NS = 86_400_000_000_000
-"""Longest service time that is believed: a day. It also keeps sums of many within int64."""
+"""Longest service time accepted: a day. It also keeps sums of many within int64."""
 
 
 class BadProfile(UserError, ValueError):
-    """A latency profile that makes no sense; names the file, the field and what it was."""
+    """An invalid latency profile; names the file, the field and its value."""
 
 
 @dataclass(frozen=True, eq=False)
 class LatencyProfile:
-    """How long requests occupied a worker, without the time they queued for it.
+    """The times for which requests occupied a worker, queueing excluded.
 
     Raises
     ------
     BadProfile
-        A field makes no sense.
+        A field is invalid.
     """
 
     service_ns: NDArray[np.int64]
     """Service times [n] in the order of the requests' arrival, nanoseconds, each at least 1."""
     workers: int
-    """How many workers served them side by side."""
+    """Number of workers that served them in parallel."""
     about: Mapping[str, Any] = field(default_factory=dict)
     """What was recorded: model, version, digest, arrivals, rate, when, on which machine, p50 and p99 of the whole
-    latency. Words for people: nothing is computed from it."""
+    latency. For information only: nothing is computed from it."""
 
     def __post_init__(self) -> None:
         if self.workers < 1:
             raise BadProfile(f"workers: expected a whole number of at least 1, got {self.workers}")
         if self.service_ns.dtype != np.int64 or self.service_ns.ndim != 1 or len(self.service_ns) == 0:
-            was = f"{self.service_ns.dtype} {list(self.service_ns.shape)}"
-            raise BadProfile(f"service_ns: expected int64 [n] with at least 1 time, got {was}")
+            got = f"{self.service_ns.dtype} {list(self.service_ns.shape)}"
+            raise BadProfile(f"service_ns: expected int64 [n] with at least 1 time, got {got}")
         if self.service_ns.min() < 1 or self.service_ns.max() > LONGEST_NS:
-            odd = int(np.flatnonzero((self.service_ns < 1) | (self.service_ns > LONGEST_NS))[0])
+            row = int(np.flatnonzero((self.service_ns < 1) | (self.service_ns > LONGEST_NS))[0])
             raise BadProfile(
-                f"service_ns[{odd}]: expected nanoseconds from 1 to {LONGEST_NS} (a day), got {self.service_ns[odd]}"
+                f"service_ns[{row}]: expected nanoseconds from 1 to {LONGEST_NS} (a day), got {self.service_ns[row]}"
             )
 
 
 class ServiceTimes(NamedTuple):
-    """What `service_times` found."""
+    """Result of `service_times`."""
 
     service_ns: NDArray[np.int64]
     """[n], nanoseconds, each at least 1."""
     raised: int
-    """How many were raised to 1 ns: those answered before the queue's rule lets them begin."""
+    """Number of times raised to 1 ns: of requests completed before the queue's rule lets them begin."""
 
 
 def service_times(arrival_ns: NDArray[np.int64], completion_ns: NDArray[np.int64], workers: int) -> ServiceTimes:
-    """The service times that make a first-come-first-served queue give the recorded completions.
+    """Return the service times that make a first-come-first-served queue give the recorded completions.
 
     The queue is run backwards: request k began at ``b_k = max(a_k, when the worker that is free first is free)``, so
     it occupied a worker for ``s_k = c_k - b_k`` (for one worker Lindley's recursion: D. V. Lindley, "The theory of
@@ -87,8 +87,8 @@ def service_times(arrival_ns: NDArray[np.int64], completion_ns: NDArray[np.int64
     if workers < 1:
         raise InvalidArgument(f"service times: expected at least 1 worker, got {workers}")
     if len(arrival_ns) == 0 or arrival_ns.shape != completion_ns.shape:
-        was = f"{len(arrival_ns)} and {len(completion_ns)}"
-        raise InvalidArgument(f"service times: expected as many completions as arrivals, at least 1, got {was}")
+        got = f"{len(arrival_ns)} and {len(completion_ns)}"
+        raise InvalidArgument(f"service times: expected as many completions as arrivals, at least 1, got {got}")
     if (np.diff(arrival_ns) < 0).any():
         raise InvalidArgument("service times: expected arrivals in order, got another order")
     if (completion_ns < arrival_ns).any():
@@ -110,41 +110,41 @@ def service_times(arrival_ns: NDArray[np.int64], completion_ns: NDArray[np.int64
 
 
 def save_profile(profile: LatencyProfile, path: Path) -> None:
-    """Write it as JSON; the folder is made where there is none."""
-    said = {
+    """Write a profile as JSON; the folder is made if missing."""
+    fields = {
         "format": FORMAT,
         "about": dict(profile.about),
         "workers": profile.workers,
         "service_ns": profile.service_ns.tolist(),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(said) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(fields) + "\n", encoding="utf-8")
 
 
 def load_profile(path: Path) -> LatencyProfile:
-    """What `save_profile` wrote.
+    """Read the profile that `save_profile` wrote.
 
     Raises
     ------
     BadProfile
-        The file cannot be read, or is no such profile.
+        The file cannot be read, or is no latency profile.
     """
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
+        fields = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:  # ValueError: no JSON, or no UTF-8
         raise BadProfile(f"{path}: expected a latency profile as JSON, got unreadable data: {error}") from None
     try:
-        return _profile_of(said)
+        return _profile_of(fields)
     except BadProfile as error:
         raise BadProfile(f"{path}: {error}") from None
 
 
-def _profile_of(said: Any) -> LatencyProfile:
-    if not isinstance(said, dict):
-        raise BadProfile(f"expected a JSON object, got {type(said).__name__}")
-    if (found := said.get("format", "missing")) != FORMAT:
-        raise BadProfile(f"format: expected {FORMAT}, got {found}")
-    workers, about, service = (said.get(name) for name in ("workers", "about", "service_ns"))
+def _profile_of(fields: Any) -> LatencyProfile:
+    if not isinstance(fields, dict):
+        raise BadProfile(f"expected a JSON object, got {type(fields).__name__}")
+    if (version := fields.get("format", "missing")) != FORMAT:
+        raise BadProfile(f"format: expected {FORMAT}, got {version}")
+    workers, about, service = (fields.get(name) for name in ("workers", "about", "service_ns"))
     if not _is_whole(workers):
         raise BadProfile(f"workers: expected a whole number of at least 1, got {_shown(workers)}")
     if not isinstance(about, dict):

@@ -1,4 +1,4 @@
-"""A recorded profile replayed: requests wait in line for as many workers as the server has."""
+"""Replay of a recorded profile: requests queue for the server's workers."""
 
 import heapq
 
@@ -9,24 +9,24 @@ from nautilus_torchserve.latency.profile import LatencyProfile
 from nautilus_torchserve.user_error import InvalidArgument
 
 _DRAWN_AT_ONCE = 4096
-"""Draws are made in chunks of this many, so that they do not depend on how the requests are handed in."""
+"""Draws are made in chunks of this many, so that they do not depend on how the requests are passed."""
 
 
 class QueuedDelay:
     """A `latency.delay.Delay`: first come, first served by ``workers`` servers.
 
     The k-th request occupies the server that is free first for a time drawn, with replacement, from the profile. When
-    requests come faster than they are served the line grows, which a constant delay hides. With several workers,
-    answers may come out of the order of their requests. Times are integers throughout: the same profile, workers and
-    seed give the same answers to the nanosecond.
+    requests come faster than they are served the queue grows, which a constant delay hides. With several workers,
+    responses may arrive out of the order of their requests. Times are integers throughout: the same profile, workers
+    and seed give the same times to the nanosecond.
 
     Parameters
     ----------
     profile : LatencyProfile
     workers : int
-        At least 1; may differ from the profile's, to ask what more of them would bring.
+        At least 1; may differ from the profile's, to simulate more or fewer workers.
     seed : int
-        Of the draws, 0 or more.
+        Seed of the draws, 0 or more.
 
     Raises
     ------
@@ -47,14 +47,14 @@ class QueuedDelay:
         self._latest = 0
 
     def due(self, arrival_ns: int) -> int:
-        """When the answer to a request is there, Unix ns; requests never arrive before their predecessor."""
+        """Return when the response to a request is due, Unix ns; requests never arrive before their predecessor."""
         if arrival_ns < self._latest:
             raise _out_of_order(self._latest, arrival_ns)
         self._latest = arrival_ns
         return self._serve(arrival_ns, int(self._draw(1)[0]))
 
     def due_many(self, arrival_ns: NDArray[np.int64]) -> NDArray[np.int64]:
-        """`due` of requests [n] in order; nothing has happened where they are refused."""
+        """Return `due` of requests [n] in order; the state is unchanged if they are refused."""
         before = np.concatenate([[self._latest], arrival_ns[:-1]])
         if (early := np.flatnonzero(arrival_ns < before)).size:
             raise _out_of_order(int(before[early[0]]), int(arrival_ns[early[0]]))
@@ -69,12 +69,12 @@ class QueuedDelay:
             self._latest = int(arrival_ns[-1])
         return due
 
-    def _draw(self, wanted: int) -> NDArray[np.int64]:
-        """From 1 to ``wanted`` service times, as many as are at hand."""
+    def _draw(self, count: int) -> NDArray[np.int64]:
+        """Return from 1 to ``count`` service times, as many as are drawn already."""
         if self._next == len(self._drawn):
             self._drawn = self._random.choice(self._service_ns, size=_DRAWN_AT_ONCE)
             self._next = 0
-        drawn = self._drawn[self._next : self._next + wanted]
+        drawn = self._drawn[self._next : self._next + count]
         self._next += len(drawn)
         return drawn
 
@@ -94,5 +94,5 @@ class QueuedDelay:
         return done
 
 
-def _out_of_order(latest: int, was: int) -> ValueError:
-    return ValueError(f"latency queue: expected an arrival at or after {latest}, got {was}")
+def _out_of_order(latest: int, arrival_ns: int) -> ValueError:
+    return ValueError(f"latency queue: expected an arrival at or after {latest}, got {arrival_ns}")

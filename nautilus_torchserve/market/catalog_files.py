@@ -1,6 +1,6 @@
 """The Parquet files of a NautilusTrader catalog as exact columns.
 
-NautilusTrader's own reader makes an object of every row; with the columns alone millions of rows take seconds.
+NautilusTrader's own reader creates an object per row; reading columns takes seconds for millions of rows.
 """
 
 from collections.abc import Sequence
@@ -24,18 +24,18 @@ class CatalogTable:
     """All rows of one kind of data of one instrument, by time of receipt."""
 
     source: str
-    """What to call it in messages."""
+    """Name of the data, for messages."""
     columns: pa.Table
-    """As stored, of all files."""
+    """Stored columns of all files."""
     price_precision: int
-    """The finest that any of the files names."""
+    """The highest price precision of all files."""
     size_precision: int
-    """Likewise."""
+    """The highest size precision of all files."""
     instrument_id: str
-    """As the files have it: ``AUD/USD.SIM``."""
+    """Identifier as stored: ``AUD/USD.SIM``."""
 
     def integers(self, name: str) -> NDArray[np.int64]:
-        """A column of times or enumerations, int64 [n].
+        """Return a column of times or enumerations, int64 [n].
 
         Raises
         ------
@@ -51,7 +51,7 @@ class CatalogTable:
         return values.astype(np.int64)
 
     def steps(self, names: Sequence[str], precision: int) -> tuple[list[NDArray[np.int64]], int]:
-        """Columns of prices or sizes in whole steps, each int64 [n], and the decimals of a step.
+        """Return columns of prices or sizes in whole steps, each int64 [n], and the decimals of a step.
 
         Raises
         ------
@@ -68,7 +68,7 @@ class CatalogTable:
         return to_steps([_stored(self.columns[name]) for name in names], precision, overflow)
 
     def place(self, row: int) -> str:
-        """Where a row stands, for messages."""
+        """Return the place of a row, for messages."""
         ts_event = int(self.columns["ts_event"][row].as_py())
         return f"row {row + 1} ({np.datetime64(ts_event, 'ns')}Z)"
 
@@ -79,7 +79,7 @@ def read_catalog_files(source: str, folder: Path, prices: Sequence[str], size: s
     Parameters
     ----------
     source : str
-        What to call it in messages.
+        Name of the data, for messages.
     folder : Path
         ``data/trade_tick/BTCUSDT.BINANCE`` and the like.
     prices : sequence of str
@@ -135,7 +135,7 @@ def _check_layout(source: str, path: Path, table: pa.Table, names: Sequence[str]
 
 
 def _stored(column: pa.ChunkedArray) -> NDArray[np.uint8]:
-    """Bytes of fixed-size values, uint8 [n, bytes]."""
+    """Return the bytes of fixed-size values, uint8 [n, bytes]."""
     width = column.type.byte_width
     parts = []
     for chunk in column.chunks:

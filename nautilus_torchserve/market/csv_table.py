@@ -1,4 +1,4 @@
-"""A CSV file's cells as texts, whatever its columns mean: reading, times, and errors that name the place."""
+"""CSV cells as text, whatever the columns mean: reading, times, and errors that name the place."""
 
 import zipfile
 from dataclasses import dataclass
@@ -22,11 +22,11 @@ TIME_UNITS = {"seconds": 10**9, "milliseconds": 10**6, "microseconds": 10**3, "n
 NINETEEN_DIGITS = "[0-4][0-9]{18}"
 """Unix ns since 2001: one digit more than `market.decimals` takes, but still an int64."""
 ISO_DATE = r"\d{4}-\d{2}-\d{2}"
-"""How a time that is no number begins; pandas alone would take ``now`` and ``2024`` too."""
+"""Start of an ISO 8601 time; pandas alone would accept ``now`` and ``2024`` too."""
 ISO_OFFSET = r"[T ].*?(?:(?P<zulu>Z)|(?P<sign>[+-])(?P<hours>\d{2})(?::?(?P<minutes>\d{2}))?)$"
-"""How one with an offset from UTC ends."""
+"""End of an ISO 8601 time with an offset from UTC."""
 SPREADSHEET = "open the published file, not one that a spreadsheet saved"
-"""What helps where digits are lost."""
+"""Remedy for lost digits."""
 
 
 class Times(NamedTuple):
@@ -35,14 +35,14 @@ class Times(NamedTuple):
     utc_ns: NDArray[np.int64]
     """Unix ns [n]."""
     offset_ns: NDArray[np.int64] | None
-    """What the clocks of their place are ahead of UTC [n]; None for Unix times, which have no place."""
+    """Offset of the local clocks from UTC [n]; None for Unix times, which have no zone."""
     note: str | None
     """What was assumed in reading them."""
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """A file's cells as texts under the names of their columns.
+    """A file's cells as text, under their column names.
 
     Raises
     ------
@@ -51,11 +51,11 @@ class Table:
     """
 
     name: str
-    """The file's, for error messages."""
+    """Name of the file, for error messages."""
     frame: pd.DataFrame
     """Cells [n, columns], each a str."""
     lines: RowLines
-    """Where the rows stand."""
+    """Line numbers of the rows."""
 
     def __post_init__(self) -> None:
         twice = self.frame.columns[self.frame.columns.duplicated()]
@@ -63,11 +63,11 @@ class Table:
             raise BadData(f"{self.name}: line 1: expected every column once, got {twice[0]!r} more than once")
 
     def texts(self, column: str) -> NDArray[np.object_]:
-        """A column's cells [n]."""
+        """Return a column's cells [n]."""
         return self.frame[column].to_numpy()
 
     def refusal(self, column: str) -> Refusal:
-        """What makes the error for a row of ``column``, given what was expected there and what helps."""
+        """Return the factory of errors for a row of ``column``, given the expectation and the remedy."""
 
         def refuse(row: int, expected: str, remedy: str = "") -> BadData:
             return refused(self.name, self.lines.line(row), column, expected, self.frame[column].iloc[row], remedy)
@@ -77,7 +77,7 @@ class Table:
     def times(
         self, column: str, example: str, timezone: str | None = None, *, distinct: bool = True, day_ends: bool = False
     ) -> Times:
-        """Unix or ISO 8601 times, the first row tells which.
+        """Return a column of Unix or ISO 8601 times, by the form of the first row.
 
         Parameters
         ----------
@@ -126,7 +126,7 @@ class Table:
         distinct: bool,
         day_ends: bool,
     ) -> NDArray[np.int64]:
-        """Unix ns of times of which the ``naive`` ones are what the clocks of a zone show."""
+        """Convert times to Unix ns; the ``naive`` ones are local times of a zone."""
         utc_ns, clock = times.astype(np.int64), naive & ~is_day
         utc_ns[is_day] = local_time.day_bounds(times[is_day], timezone, day_ends)
         utc_ns[clock], missing, ambiguous = local_time.to_utc(times[clock], timezone, distinct)
@@ -140,7 +140,7 @@ class Table:
         return utc_ns
 
     def _note_on_utc(self, column: str, naive: NDArray[np.bool_]) -> str | None:
-        """What is to be said of times without an offset."""
+        """Return the note on times without an offset."""
         if not naive.any():
             return None
         row = int(naive.argmax())
@@ -151,7 +151,7 @@ class Table:
         )
 
     def unix_times(self, column: str, units: tuple[str, ...]) -> NDArray[np.int64]:
-        """Unix ns [n] from Unix times in any of ``units``, which no date from 2000 to 2099 leaves in doubt."""
+        """Return Unix ns [n] from Unix times in any of ``units``, unambiguous for dates from 2000 to 2099."""
         refuse = self.refusal(column)
         texts = self.texts(column)
         long = self.frame[column].str.fullmatch(NINETEEN_DIGITS).to_numpy()
@@ -170,7 +170,7 @@ class Table:
         return raw * unit_ns
 
     def only_value(self, column: str) -> str:
-        """The one text that all of a column's cells hold; another one is refused with its line."""
+        """Return the one text in all of a column's cells; another one is refused with its line."""
         cells = self.frame[column]
         other = (cells != cells.iloc[0]).to_numpy()
         if other.any():
@@ -179,14 +179,14 @@ class Table:
 
 
 def _offsets_ns(parts: pd.DataFrame, has_offset: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """What `ISO_OFFSET` found as ns ahead of UTC [n]; 0 where there is none."""
+    """Return the offsets that `ISO_OFFSET` matched in ns [n]; 0 where there is none."""
     hours, minutes = (pd.to_numeric(parts[name]).fillna(0).to_numpy(dtype=np.int64) for name in ("hours", "minutes"))
     sign = np.where(parts["sign"] == "-", -1, 1)
     return np.where(has_offset, sign * (hours * 60 + minutes) * 60 * 10**9, 0)
 
 
 def refused(name: str, line: int | None, column: str, expected: str, got: object, remedy: str = "") -> BadData:
-    """The error for one cell of a file."""
+    """Return the error for one cell of a file."""
     text = repr(got)
     text = text if len(text) <= 80 else f"{text[:77]}..."
     place = "" if line is None else f"line {line}, "
@@ -201,7 +201,7 @@ def read_cells(path: Path, what: str) -> tuple[pd.DataFrame, list[str], bool, Cs
     path : Path
         The file.
     what : str
-        What a row of it is ("trade"), for messages.
+        Noun for a row ("trade"), for messages.
 
     Returns
     -------
@@ -212,7 +212,7 @@ def read_cells(path: Path, what: str) -> tuple[pd.DataFrame, list[str], bool, Cs
     has_header : bool
         Whether the first line is a header: none of its cells is a number.
     lines : CsvLines
-        Where the rows stand.
+        Line numbers of the rows.
     """
     cells = _read_texts(path, what)
     first = [str(cell).strip() for cell in cells.iloc[0]]
@@ -236,7 +236,7 @@ def _read_texts(path: Path, what: str) -> pd.DataFrame:
 
 
 def is_number(cell: str) -> bool:
-    """Whether a cell reads as a number."""
+    """Return whether a cell is a number."""
     try:
         float(cell)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Decimal texts to whole numbers of 10**-precision steps, exactly and a column at a time."""
+"""Exact, vectorised conversion of decimal texts to whole numbers of 10**-precision steps."""
 
 from decimal import Decimal, InvalidOperation
 from typing import Protocol
@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 MOST_DIGITS = 18
-"""Every number of so many decimal digits fits an int64."""
+"""Every number of this many decimal digits fits an int64."""
 _MINUS, _POINT, _ZERO, _NINE, _EXPONENT = b"-.09e"
 _LOWER = 0x20
-"""The bit that makes an ASCII capital small."""
+"""The bit that makes an ASCII letter lower case."""
 
 _LOST = "the exponent hides digits; use the published file, not one that a spreadsheet saved"
 _GROUPED = "write numbers without separators of thousands"
@@ -20,11 +20,11 @@ class Refusal(Protocol):
     """Makes the error to raise."""
 
     def __call__(self, row: int, expected: str, remedy: str = "") -> Exception:
-        """The error for a row, given what was expected there and what helps."""
+        """Return the error for a row, given the expectation and the remedy."""
 
 
 def parse_integers(texts: NDArray, refuse: Refusal) -> NDArray[np.int64]:
-    """Whole numbers from their texts, int64 [n]; parameters as for :func:`parse_decimals`."""
+    """Parse whole numbers, int64 [n]; parameters as for :func:`parse_decimals`."""
     values, precision = parse_decimals(texts, refuse)
     if precision:
         raise refuse(int((values % 10**precision != 0).argmax()), "a whole number")
@@ -32,7 +32,7 @@ def parse_integers(texts: NDArray, refuse: Refusal) -> NDArray[np.int64]:
 
 
 def parse_decimals(texts: NDArray, refuse: Refusal) -> tuple[NDArray[np.int64], int]:
-    """Decimal numbers from their texts, no float on the way.
+    """Parse decimal numbers without a float on the way.
 
     Parameters
     ----------
@@ -85,12 +85,12 @@ def _power_of_ten(exponent: NDArray[np.int16]) -> NDArray[np.int64]:
 
 
 def has_exponent(texts: NDArray) -> NDArray[np.bool_]:
-    """Which texts are in scientific notation [n]."""
+    """Return which texts are in scientific notation [n]."""
     return np.array(["e" in text or "E" in text for text in texts.tolist()], dtype=bool)
 
 
 def _characters(texts: NDArray, refuse: Refusal) -> NDArray[np.uint8]:
-    """The texts as ASCII [longest, n], exponents written out, padded with zero bytes."""
+    """Return the texts as ASCII [longest, n], exponents written out, padded with zero bytes."""
     characters = _ascii(texts, refuse)
     exponents = np.flatnonzero((characters | _LOWER == _EXPONENT).any(axis=0))
     if len(exponents):

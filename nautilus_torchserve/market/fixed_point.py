@@ -1,4 +1,4 @@
-"""NautilusTrader's fixed-point numbers, as its catalogs store them, to whole steps of a decimal precision: exactly.
+"""Exact conversion of NautilusTrader's stored fixed-point numbers to whole steps of a decimal precision.
 
 A stored value is a signed integer of 16 bytes in units of 1e-16 (of 8 bytes in units of 1e-9 where NautilusTrader was
 built with its standard precision), whatever the precision that a file's metadata names.
@@ -26,7 +26,7 @@ def to_steps(
     columns : list of uint8 [n, bytes]
         Little-endian.
     precision : int
-        Decimals that the values are said to have; more are used where a value needs them, so that none is altered.
+        Nominal decimals of the values; more are used where a value needs them, so that none is altered.
     overflow : callable
         Given column, row and the value as a decimal text, makes the error for a value beyond int64.
 
@@ -55,7 +55,7 @@ def to_steps(
 
 
 def as_text(stored: NDArray[np.uint8]) -> str:
-    """One stored value in decimals."""
+    """Return one stored value as a decimal text."""
     raw = int.from_bytes(stored.tobytes(), "little", signed=True)
     decimals = DECIMALS[len(stored)]
     whole, rest = divmod(abs(raw), 10**decimals)
@@ -68,7 +68,7 @@ _Limbs = list[NDArray[np.uint64]]
 
 
 def _magnitude(stored: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], _Limbs]:
-    """Which values are negative [n], and the absolute values."""
+    """Return which values are negative [n], and the absolute values."""
     words = np.ascontiguousarray(stored).view("<u4").astype(np.uint64)  # (n, bytes / 4), least significant first
     negative = words[:, -1] >= 2**31
     carry = negative.astype(np.uint64)
@@ -81,7 +81,7 @@ def _magnitude(stored: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], _Limbs]:
 
 
 def _divide(limbs: _Limbs, exponent: int) -> tuple[_Limbs, NDArray[np.bool_]]:
-    """Quotients by 10**exponent, and where there was a remainder [n]."""
+    """Return the quotients by 10**exponent, and where there was a remainder [n]."""
     inexact = np.zeros(len(limbs[0]), dtype=bool)
     while exponent > 0:
         divisor = np.uint64(10 ** min(exponent, _DIVISOR))
@@ -98,7 +98,7 @@ def _divide(limbs: _Limbs, exponent: int) -> tuple[_Limbs, NDArray[np.bool_]]:
 
 
 def _needed(limbs: _Limbs, precision: int, decimals: int) -> int:
-    """Least precision, from ``precision`` on, at which no value has a remainder."""
+    """Return the lowest precision, from ``precision`` on, at which no value has a remainder."""
     rest = limbs
     while precision < decimals:
         _, inexact = _divide(rest, decimals - precision)
@@ -110,7 +110,7 @@ def _needed(limbs: _Limbs, precision: int, decimals: int) -> int:
 
 
 def _join(limbs: _Limbs) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    """What lies above 64 bits, and what within."""
+    """Return the bits above 64, and the lower 64 bits."""
     high = np.zeros(len(limbs[0]), dtype=np.uint64)
     for limb in limbs[:-2]:
         high |= limb

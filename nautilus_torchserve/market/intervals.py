@@ -1,4 +1,4 @@
-"""Lengths of bars as NautilusTrader writes them: ``1-MINUTE``, ``4-HOUR``, ``1-DAY``."""
+"""Bar intervals in NautilusTrader's notation: ``1-MINUTE``, ``4-HOUR``, ``1-DAY``."""
 
 import re
 
@@ -13,11 +13,11 @@ UNITS_NS = {
 
 
 class BadInterval(InvalidArgument):
-    """A text that names no length of bars."""
+    """A text that is no bar interval."""
 
 
 def parse_interval(text: str) -> int:
-    """Nanoseconds of ``5-MINUTE`` and the like; SECOND, MINUTE, HOUR, DAY, in any case.
+    """Return the nanoseconds of an interval such as ``5-MINUTE``; SECOND, MINUTE, HOUR or DAY, in any case.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Times on the clocks of a place to Unix time and back, with daylight saving time handled exactly."""
+"""Conversion of local times to Unix time and back, with exact daylight saving time."""
 
 import numpy as np
 import pandas as pd
@@ -10,16 +10,16 @@ DAY_NS = 86_400 * 10**9
 def to_utc(
     local: NDArray[np.datetime64], zone: str, distinct: bool
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
-    """Unix ns of local times, those of a repeated hour distinguished by their order.
+    """Convert local times to Unix ns, those of a repeated hour distinguished by their order.
 
-    When clocks go back an hour is repeated. Rows that run through it twice, one after the other, say which is which:
+    When clocks go back an hour is repeated. Rows that run through it twice, one after the other, resolve it:
     where the local time goes back the second pass begins. Rows in such an hour that do not are ambiguous, but for a
     pair of ``distinct`` rows, as hourly bars have them.
 
     Parameters
     ----------
     local : datetime64[ns] [n]
-        What the clocks show.
+        Local times.
     zone : str
         IANA name.
     distinct : bool
@@ -28,11 +28,11 @@ def to_utc(
     Returns
     -------
     utc_ns : int64 [n]
-        Of no meaning in rows of the other two.
+        Undefined in rows of the other two.
     missing : bool [n]
         Times that clocks skipped when they went forward.
     ambiguous : bool [n]
-        Times that occurred twice, and whose order does not say which.
+        Times that occurred twice, and that their order does not resolve.
     """
     first, second = _passes(local, zone)
     missing = first == pd.NaT.value
@@ -50,7 +50,7 @@ def to_utc(
 
 
 def day_bounds(local: NDArray[np.datetime64], zone: str, end: bool) -> NDArray[np.int64]:
-    """Unix ns of midnights: the first instant of a day, or (``end``) the last at which the day before may have ended.
+    """Convert midnights to Unix ns: the first instant of a day, or (``end``) the last possible end of the day before.
 
     Where clocks skip midnight the day begins when they go on; where midnight occurs twice, a day begins with the first
     and has certainly ended with the second.
@@ -61,19 +61,19 @@ def day_bounds(local: NDArray[np.datetime64], zone: str, end: bool) -> NDArray[n
 
 
 def day_starts(local: NDArray[np.datetime64], utc_ns: NDArray[np.int64], zone: str) -> NDArray[np.datetime64]:
-    """Local times, those at which a day began without a midnight set to the midnight that was skipped."""
+    """Return local times, those at which a day began without a midnight set to the midnight that was skipped."""
     midnight = local.astype("datetime64[D]").astype("datetime64[ns]")
     return np.where(day_bounds(midnight, zone, end=False) == utc_ns, midnight, local)
 
 
 def offsets_ns(utc_ns: NDArray[np.int64], zone: str) -> NDArray[np.int64]:
-    """What the clocks of a zone are ahead of UTC at Unix times [n]."""
+    """Return the offsets of a zone from UTC at Unix times [n]."""
     index = pd.DatetimeIndex(utc_ns.astype("datetime64[ns]"), tz="UTC")
     return index.tz_convert(zone).tz_localize(None).as_unit("ns").asi8 - utc_ns
 
 
 def _passes(local: NDArray[np.datetime64], zone: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The first and the second time at which clocks show these times, Unix ns; pandas' NaT where they never do."""
+    """Return the first and the second occurrence of local times, Unix ns; pandas' NaT for skipped times."""
     index = pd.DatetimeIndex(local)
     first, second = (
         index.tz_localize(zone, ambiguous=np.full(len(local), is_first), nonexistent="NaT").as_unit("ns").asi8

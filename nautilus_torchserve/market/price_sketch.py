@@ -17,20 +17,20 @@ from nautilus_torchserve.market.trades.trades import BadData, Trades
 SIZE = 2048
 """Times that a sketch keeps; data with fewer are kept whole."""
 MIN_COMMON = 5
-"""Fewest common times that decide anything."""
+"""Minimum number of common times for a decision."""
 MIN_AGREEMENT = 0.5
 """Least Cohen's kappa of equal prices: their share at common times, less what chance makes equal."""
 MAX_CHANCE = 0.9
 """Prices that chance alone makes equal more often than this hardly move, and decide nothing."""
 MIN_MISSED = 32
-"""So many times without a common one belong to other data."""
+"""Number of times without a common one from which on data count as different."""
 _ENTRY = np.dtype([("time", "<u4"), ("price", "<u2")])
 _MS = 1_000_000
 _LARGEST = 2**32 - 1
 
 
 class Comparison(NamedTuple):
-    """What the prices at common times say."""
+    """Result of comparing prices at common times."""
 
     same: bool | None
     """Whether the data hold the prices that the fit saw; None where it cannot be known."""
@@ -39,12 +39,12 @@ class Comparison(NamedTuple):
 
 
 def fit_record(data: Trades | Bars, first_ns: int, last_ns: int) -> dict[str, Any]:
-    """What an archive keeps of the data of a fit, in plain JSON types.
+    """Return an archive's record of the data of a fit, in plain JSON types.
 
     Parameters
     ----------
     data : Trades or Bars
-        All there are.
+        All data.
     first_ns, last_ns : int
         ``ts_event`` of the first and the last of them that the fit saw, Unix ns.
     """
@@ -59,23 +59,23 @@ def fit_record(data: Trades | Bars, first_ns: int, last_ns: int) -> dict[str, An
 
 
 def sketch(data: Trades | Bars, first_ns: int, last_ns: int) -> NDArray[np.void]:
-    """The sketch of a period, both ends included: hashes of times, ascending, with the hash of each price."""
+    """Return the sketch of a period, both ends included: hashes of times, ascending, with the hash of each price."""
     entries = _hashed(data, first_ns, last_ns)
     return entries[np.argsort(entries["time"], kind="stable")][:SIZE]
 
 
 def encode(entries: NDArray[np.void]) -> str:
-    """A sketch as text: base64 of little-endian pairs of 4 and 2 bytes."""
+    """Encode a sketch as text: base64 of little-endian pairs of 4 and 2 bytes."""
     return base64.b64encode(entries.tobytes()).decode()
 
 
 def decode(text: str) -> NDArray[np.void]:
-    """What `encode` wrote.
+    """Decode a sketch that `encode` wrote.
 
     Raises
     ------
     BadData
-        It is something else.
+        The text is no sketch.
     """
     try:
         return np.frombuffer(base64.b64decode(text, validate=True), dtype=_ENTRY)
@@ -84,12 +84,12 @@ def decode(text: str) -> NDArray[np.void]:
 
 
 def compare(data: Trades | Bars, record: dict[str, Any]) -> Comparison:
-    """Whether data hold the prices that a fit saw, wherever they begin and end and whatever they are called.
+    """Return whether data hold the prices that a fit saw, whatever their period and name.
 
     Parameters
     ----------
     record : dict
-        What `fit_record` gave.
+        Result of `fit_record`.
     """
     kept, mine = decode(record["prices"]), _hashed(data, record["first_ts_event"], record["last_ts_event"])
     if not len(mine):
@@ -112,14 +112,14 @@ def compare(data: Trades | Bars, record: dict[str, Any]) -> Comparison:
 
 
 def _chance(own: NDArray[np.uint16], fitted: NDArray[np.uint16]) -> float:
-    """Share of equal prices among all pairs, whatever their times."""
+    """Return the share of equal prices among all pairs, whatever their times."""
     bins = 2**16
     shares = [np.bincount(prices, minlength=bins) / len(prices) for prices in (own, fitted)]
     return float(shares[0] @ shares[1])
 
 
 def _hashed(data: Trades | Bars, first_ns: int, last_ns: int) -> NDArray[np.void]:
-    """Hashes of each millisecond of a period that has a price, and of its last price.
+    """Return the hashes of each millisecond of a period that has a price, and of its last price.
 
     Milliseconds, as some files of the same trades are cut to them.
     """
@@ -135,7 +135,7 @@ def _hashed(data: Trades | Bars, first_ns: int, last_ns: int) -> NDArray[np.void
 
 
 def _normalized(price: NDArray[np.int64], precision: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Digits and decimals without trailing zeros: 1.50 at precision 2 is 1.5 at precision 1."""
+    """Return digits and decimals without trailing zeros: 1.50 at precision 2 is 1.5 at precision 1."""
     digits, decimals = price.copy(), np.full(len(price), precision)
     while (zero := (digits % 10 == 0) & (digits != 0)).any():
         digits[zero] //= 10
@@ -144,7 +144,7 @@ def _normalized(price: NDArray[np.int64], precision: int) -> tuple[NDArray[np.in
 
 
 def _mixed(values: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """Well mixed 64 bits of each value (Steele, Lea and Flood 2014, SplitMix64)."""
+    """Return 64 well mixed bits of each value (Steele, Lea and Flood 2014, SplitMix64)."""
     mixed = values.view(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -1,4 +1,4 @@
-"""How market data are read where a file does not say it itself, and where each row of a file stands."""
+"""Options for reading market data that files leave open, and line numbers of their rows."""
 
 import csv
 import zoneinfo
@@ -11,11 +11,11 @@ from pandas.io.common import get_handle  # type: ignore[import-not-found]
 from nautilus_torchserve.user_error import InvalidArgument
 
 STAMPS = ("open", "close")
-"""Which end of its bar a stamp may be."""
+"""Ends of its bar that a timestamp may mark."""
 
 
 class BadReadOption(InvalidArgument):
-    """A way of reading that does not exist."""
+    """An invalid read option."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class ReadOptions:
     """
 
     stamp: str = "open"
-    """Which end of its bar a CSV's stamp is: ``open``, as venues export, or ``close``."""
+    """End of its bar that a CSV's timestamp marks: ``open``, as venues export, or ``close``."""
     timezone: str | None = None
-    """IANA name of the zone of times that carry no offset from UTC; None takes them as UTC, and says so."""
+    """IANA name of the zone of times that carry no offset from UTC; None takes them as UTC and notes it."""
     allow_jumps: bool = False
-    """Whether prices that jump as they do at an unadjusted split are let through; they are reported all the same."""
+    """Whether price jumps, such as unadjusted splits, are accepted; they are still reported."""
 
     def __post_init__(self) -> None:
         if self.stamp not in STAMPS:
@@ -42,7 +42,7 @@ class ReadOptions:
             check_timezone(self.timezone)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON types; what was not given is left out, as TorchServe leaves out JSON's ``null``."""
+        """Return the options in plain JSON types; None is omitted, as TorchServe omits JSON's ``null``."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
@@ -52,7 +52,7 @@ def check_timezone(name: str) -> str:
     Raises
     ------
     BadReadOption
-        There is none of this name.
+        The database has no such timezone.
     """
     try:
         zoneinfo.ZoneInfo(name)
@@ -64,10 +64,10 @@ def check_timezone(name: str) -> str:
 
 
 class RowLines(Protocol):
-    """Where the rows of a file stand in it."""
+    """Line numbers of a file's rows."""
 
     def line(self, row: int) -> int | None:
-        """Line of a row (0-based, header not counted), as an editor counts: from 1; None where it is not known."""
+        """Return the line of a row (0-based, header not counted), from 1 as in an editor; None if unknown."""
 
 
 @dataclass(frozen=True)
@@ -80,11 +80,11 @@ class CsvLines:
     """Records before row 0: 1 where the file has a header."""
 
     def after(self, rows: int) -> "CsvLines":
-        """The same without the first ``rows`` rows."""
+        """Return the lines without the first ``rows`` rows."""
         return replace(self, first=self.first + rows)
 
     def line(self, row: int) -> int | None:
-        """See `RowLines.line`; blank lines are no rows, and a quoted cell may span several lines."""
+        """Return the line of a row; blank lines are no rows, and a quoted cell may span several lines."""
         record, line = -1, 1
         try:
             with get_handle(self.path, "r", compression="infer", encoding="utf-8", errors="replace") as opened:

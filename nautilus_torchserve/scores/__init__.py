@@ -1,1 +1,1 @@
-"""Scores of predictions and of accounts: each is computed here, and nowhere else."""
+"""Scores of predictions and of accounts, the only implementation of each."""

@@ -1,4 +1,4 @@
-"""What an account went through: drawdown, daily returns and the ratios of them, and its closed trades."""
+"""Statistics of an account: drawdown, daily returns and their ratios, closed trades."""
 
 import math
 from collections.abc import Mapping
@@ -17,16 +17,16 @@ Statistics = Mapping[str, float]
 
 @dataclass(frozen=True, eq=False)
 class AccountHistory:
-    """An account marked to market at every event, fees taken off; summed up, not sampled."""
+    """An account marked to market at every event, fees deducted; aggregated, not sampled."""
 
     start: float
     """Before the first event."""
     end: float
     """After the last event."""
     pnl: float
-    """What was made, rounded once."""
+    """Profit and loss, rounded once."""
     fees: float
-    """Paid in all."""
+    """Total fees paid."""
     max_drawdown: float
     """Least value of equity less its highest so far, over all events; never positive."""
     max_drawdown_share: float
@@ -38,23 +38,23 @@ class AccountHistory:
     day_equity: NDArray[np.float64]
     """Equity at the end of each day [d]."""
     stretch_equity: NDArray[np.float64]
-    """Equity at the ends of equal stretches of time, the start first [s + 1]."""
+    """Equity at the ends of equal periods, the start first [s + 1]."""
 
     @property
     def daily_returns(self) -> NDArray[np.float64]:
-        """Return of each trading day on the equity before it, the first one on the start [d]; 0 on nothing."""
+        """Return of each trading day on the equity before it, the first one on the start [d]; 0 without equity."""
         before = np.concatenate([[self.start], self.day_equity[:-1]])
         change = self.day_equity - before
         return np.divide(change, before, out=np.zeros_like(change), where=before > 0)
 
 
 def drawdown(equity: NDArray[np.float64], peak: float = -math.inf) -> NDArray[np.float64]:
-    """Equity less its highest value so far [n], never positive; ``peak`` is the highest before these."""
+    """Return equity less its running maximum [n], never positive; ``peak`` is the maximum before these."""
     return equity - np.maximum(np.maximum.accumulate(equity), peak)
 
 
 def return_statistics(history: AccountHistory) -> Statistics:
-    """Ratios of the net daily returns, without a risk-free rate; NaN with fewer than `MIN_DAYS` days.
+    """Return the ratios of the net daily returns, without a risk-free rate; NaN with fewer than `MIN_DAYS` days.
 
     The deviation is that of a sample (n - 1); Sortino's is the root mean square of all days' losses.
     """
@@ -82,7 +82,7 @@ def return_statistics(history: AccountHistory) -> Statistics:
 
 
 def trade_statistics(pnl: NDArray[np.float64], returns: NDArray[np.float64]) -> Statistics:
-    """Of closed trades: what each made after fees [n], and that as a share of the value opened [n]."""
+    """Return the statistics of closed trades, from their P&L after fees [n] and as a share of the value opened [n]."""
     wins, losses = pnl[pnl > 0], pnl[pnl < 0]
     return {
         "Trades": float(len(pnl)),
@@ -102,5 +102,5 @@ def _mean(values: NDArray[np.float64]) -> float:
 
 
 def _ratio(part: float, whole: float) -> float:
-    """NaN where the whole is nothing."""
+    """Return part / whole; NaN where the whole is not positive."""
     return part / whole if whole > 0 else math.nan

@@ -1,4 +1,4 @@
-"""Trading days: where one ends and how many a year has."""
+"""Trading calendars: ends of trading days, and their number per year."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ _SECOND_NS = 1_000_000_000
 
 @dataclass(frozen=True)
 class TradingCalendar:
-    """When an account is looked at once a day."""
+    """Trading days of an account."""
 
     name: str
-    """For people: ``every day of the week``."""
+    """Description: ``every day of the week``."""
     days_a_year: int
-    """By which ratios are annualised."""
+    """Number of days by which ratios are annualised."""
     timezone: str
     """IANA name of the time zone in which a day ends."""
     closes_at: int
@@ -29,7 +29,7 @@ class TradingCalendar:
     """Whether what happens on a Saturday or Sunday belongs to Monday."""
 
     def closes(self, first_ns: int, last_ns: int) -> NDArray[np.int64]:
-        """Ends of the days that hold these times, Unix ns; a day holds its end, not its beginning."""
+        """Return the ends of the days that hold these times, Unix ns; a day holds its end, not its beginning."""
         zone = ZoneInfo(self.timezone)
         day = datetime.fromtimestamp(first_ns // _SECOND_NS, UTC).astimezone(zone).date() - timedelta(days=2)
         ends: list[int] = []
@@ -63,5 +63,5 @@ EQUITY_SESSIONS = TradingCalendar("UTC days with events", 252, "UTC", 24, every_
 
 
 def widest(calendars: Iterable[TradingCalendar]) -> TradingCalendar:
-    """The calendar of an account that trades on several: the one with the most days a year."""
-    return max(calendars, key=lambda each: each.days_a_year)
+    """Return the calendar of an account that trades on several: the one with the most days a year."""
+    return max(calendars, key=lambda calendar: calendar.days_a_year)

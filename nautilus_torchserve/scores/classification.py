@@ -1,4 +1,4 @@
-"""How good a classifier's answers and probabilities were, as scikit-learn defines it.
+"""Scores of a classifier's predictions and probabilities, as scikit-learn defines them.
 
 Tables are confusion matrices [..., actual, predicted]: leading axes are resamples, or there are none.
 """
@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 CALIBRATION_BINS = 15
 """As many as Guo et al. 2017 use for the expected calibration error."""
 _LEAST = 1e-12
-"""Probabilities are held above this before their logarithm is taken."""
+"""Lower bound of probabilities before their logarithm is taken."""
 
 
 def confusion_matrix(actual: NDArray[np.integer], predicted: NDArray[np.integer], classes: int) -> NDArray[np.int64]:
-    """Counts [actual, predicted] of `classes` classes."""
+    """Return the counts [actual, predicted] of `classes` classes."""
     cells = actual.astype(np.int64) * classes + predicted.astype(np.int64)
     return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
 
@@ -25,31 +25,31 @@ class ClassScores:
     """Per class [..., k]; NaN where a ratio's denominator is zero."""
 
     support: NDArray[np.int64]
-    """Outcomes of the class."""
+    """Number of outcomes of the class."""
     precision: NDArray[np.float64]
-    """Of those predicted, the share that was right."""
+    """Share of the class's predictions that are correct."""
     recall: NDArray[np.float64]
-    """Of its outcomes, the share that was predicted."""
+    """Share of the class's outcomes that were predicted."""
     f1: NDArray[np.float64]
     """2*tp / (2*tp + fp + fn); NaN for a class neither seen nor predicted."""
 
 
 def class_scores(tables: NDArray[np.int64]) -> ClassScores:
-    """Precision, recall and F1 of each class."""
+    """Return precision, recall and F1 of each class."""
     right = np.diagonal(tables, axis1=-2, axis2=-1).astype(np.float64)
     seen, predicted = tables.sum(axis=-1), tables.sum(axis=-2)
     return ClassScores(seen, ratio(right, predicted), ratio(right, seen), ratio(2 * right, seen + predicted))
 
 
 def macro_f1(tables: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Mean F1 over the classes that were seen or predicted [...]; NaN without any."""
+    """Return the mean F1 over the classes that were seen or predicted [...]; NaN without any."""
     f1 = class_scores(tables).f1
     known = np.isfinite(f1)
     return ratio(np.where(known, f1, 0.0).sum(axis=-1), known.sum(axis=-1))
 
 
 def accuracy(tables: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Share of outcomes that were predicted [...]; NaN without any."""
+    """Return the share of outcomes that were predicted [...]; NaN without any."""
     return ratio(np.trace(tables, axis1=-2, axis2=-1), tables.sum(axis=(-2, -1)))
 
 
@@ -64,28 +64,28 @@ class Calibration:
     confidence: NDArray[np.float64]
     """Their mean probability of the predicted class."""
     accuracy: NDArray[np.float64]
-    """The share of them that was right."""
+    """Share of correct predictions."""
     ece: float
     """Expected calibration error; NaN without predictions."""
 
     def rows(self, right: str = "right") -> list[dict[str, float | int]]:
-        """The bins that hold something, in plain JSON types; ``right`` names the share that was right."""
+        """Return the non-empty bins in plain JSON types; ``right`` names the share of correct predictions."""
         return [
             {
-                "above": float(self.edges[at]),
-                "to": float(self.edges[at + 1]),
-                "count": int(self.counts[at]),
-                "confidence": float(self.confidence[at]),
-                right: float(self.accuracy[at]),
+                "above": float(self.edges[index]),
+                "to": float(self.edges[index + 1]),
+                "count": int(self.counts[index]),
+                "confidence": float(self.confidence[index]),
+                right: float(self.accuracy[index]),
             }
-            for at in np.flatnonzero(self.counts)
+            for index in np.flatnonzero(self.counts)
         ]
 
 
 def calibration(
     confidence: NDArray[np.float64], right: NDArray[np.bool_], edges: NDArray[np.float64] | int = CALIBRATION_BINS
 ) -> Calibration:
-    """Reliability and expected calibration error (Guo et al. 2017, "On Calibration of Modern Neural Networks", eq. 3).
+    """Return reliability and expected calibration error (Guo et al. 2017, "On Calibration of Modern Neural Networks").
 
     Parameters
     ----------
@@ -108,22 +108,22 @@ def calibration(
 
 
 def log_losses(probabilities: NDArray[np.float64], labels: NDArray[np.integer]) -> NDArray[np.float64]:
-    """Negative logarithm of the probability [n, classes] that each label [n] was given, in nats."""
+    """Return the negative logarithm of the probability [n, classes] that each label [n] was given, in nats."""
     return -np.log(np.maximum(probabilities[np.arange(len(labels)), labels], _LEAST))
 
 
 def logit_log_losses(logits: NDArray[np.float64], labels: NDArray[np.integer]) -> NDArray[np.float64]:
-    """`log_losses` of the softmax of logits [n, classes]."""
+    """Return `log_losses` of the softmax of logits [n, classes]."""
     top = logits.max(axis=1)
     total = top + np.log(np.exp(logits - top[:, None]).sum(axis=1))
     return total - logits[np.arange(len(labels)), labels]
 
 
 def odds_log_losses(log_odds: NDArray[np.float64], happened: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """`log_losses` of two classes, from the log odds that it happens [n]."""
+    """Return `log_losses` of two classes, from the log odds that it happens [n]."""
     return np.logaddexp(0.0, np.where(happened, -log_odds, log_odds))
 
 
 def ratio(part: NDArray, whole: NDArray) -> NDArray[np.float64]:
-    """part / whole; NaN where whole is zero."""
+    """Return part / whole; NaN where whole is zero."""
     return np.where(whole > 0, part / np.maximum(whole, 1), np.nan)

@@ -1,4 +1,4 @@
-"""Sharpe ratios of backtests, and what the best of many is worth: the deflated Sharpe ratio."""
+"""Sharpe ratios of backtests, and the deflated Sharpe ratio of the best of many."""
 
 import math
 from collections.abc import Sequence
@@ -9,26 +9,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 PERIODS = 250
-"""Equal stretches of time that a run is cut into."""
+"""Number of equal periods that a run is divided into."""
 _EULER = 0.5772156649015329
 _NORMAL = NormalDist()
 
 
 @dataclass(frozen=True)
 class Sharpe:
-    """The gains of a run over equal stretches of its time."""
+    """Sharpe ratio and moments of a run's gains over equal periods."""
 
     ratio: float
-    """Mean over standard deviation, per stretch and not annualised."""
+    """Mean over standard deviation, per period and not annualised."""
     skewness: float
     kurtosis: float
     """3 for normally distributed gains."""
     periods: int
-    """How many stretches."""
+    """Number of periods."""
 
 
 def sharpe_of(equity: NDArray[np.float64]) -> Sharpe | None:
-    """Of an account's equity at the ends of equal stretches of time, the start first; None where it never moves.
+    """Return the Sharpe ratio of equity at the ends of equal periods, the start first; None where it never moves.
 
     The account does not grow by reinvesting, so gains are amounts; their ratio has no unit either way.
     """
@@ -46,7 +46,7 @@ def sharpe_of(equity: NDArray[np.float64]) -> Sharpe | None:
 
 
 def expected_maximum(trials: int, deviation: float) -> float:
-    """The Sharpe ratio that the best of so many worthless strategies is expected to show.
+    """Return the Sharpe ratio expected of the best of N strategies without skill.
 
     Bailey & Lopez de Prado 2014, eq. 1: ``deviation * ((1 - g) z(1 - 1/N) + g z(1 - 1/(N e)))``, g Euler's constant.
 
@@ -62,9 +62,9 @@ def expected_maximum(trials: int, deviation: float) -> float:
 
 
 def deflated_sharpe(best: Sharpe, trials: int, deviation: float) -> float | None:
-    """Probability that the best of some trials has a true Sharpe ratio above what selection alone would show.
+    """Return the probability that the best trial's true Sharpe ratio exceeds what selection alone would show.
 
-    Bailey & Lopez de Prado, "The Deflated Sharpe Ratio", Journal of Portfolio Management 40(5), 2014, eq. 2. Stretches
+    Bailey & Lopez de Prado, "The Deflated Sharpe Ratio", Journal of Portfolio Management 40(5), 2014, eq. 2. Periods
     are taken as independent, and so are the trials: with similar settings they are fewer than counted.
 
     Returns
@@ -80,9 +80,9 @@ def deflated_sharpe(best: Sharpe, trials: int, deviation: float) -> float | None
 
 
 def deflated_best(ratios: Sequence[Sharpe]) -> float | None:
-    """`deflated_sharpe` of the highest of these; None for fewer than two, or when all are the same."""
+    """Return `deflated_sharpe` of the highest ratio; None for fewer than two, or when all are the same."""
     if len(ratios) < 2:
         return None
-    deviation = float(np.std([each.ratio for each in ratios], ddof=1))
-    best = max(ratios, key=lambda each: each.ratio)
+    deviation = float(np.std([sharpe.ratio for sharpe in ratios], ddof=1))
+    best = max(ratios, key=lambda sharpe: sharpe.ratio)
     return deflated_sharpe(best, len(ratios), deviation) if deviation > 0 else None

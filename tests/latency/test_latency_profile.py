@@ -32,7 +32,7 @@ def run_queue(arrivals: list[int], service: list[int], workers: int) -> list[int
 
 
 @given(st.lists(st.tuples(gaps, times), min_size=1, max_size=60), st.integers(1, 4))
-def test_service_times_of_a_queue_are_found_again(requests: list[tuple[int, int]], workers: int) -> None:
+def test_service_times_of_a_queue_are_recovered(requests: list[tuple[int, int]], workers: int) -> None:
     arrivals = np.cumsum([gap for gap, _ in requests])
     service = [took for _, took in requests]
     completions = np.array(run_queue(arrivals.tolist(), service, workers))
@@ -76,9 +76,7 @@ def test_time_in_the_line_is_not_service() -> None:
         ([5], [9], 0, "expected at least 1 worker, got 0"),
     ],
 )
-def test_pairs_that_make_no_sense_are_refused(
-    arrivals: list[int], completions: list[int], workers: int, error: str
-) -> None:
+def test_invalid_pairs_are_refused(arrivals: list[int], completions: list[int], workers: int, error: str) -> None:
     with pytest.raises(ValueError, match=error):
         service_times(np.array(arrivals, dtype=np.int64), np.array(completions, dtype=np.int64), workers)
 

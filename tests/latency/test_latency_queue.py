@@ -44,9 +44,7 @@ def test_stream_and_chunks_agree_across_many_draws(workers: int) -> None:
 
 
 @given(services, gaps, workers_of, seeds)
-def test_more_workers_never_make_an_answer_later(
-    service: list[int], between: list[int], workers: int, seed: int
-) -> None:
+def test_more_workers_never_delay_a_response(service: list[int], between: list[int], workers: int, seed: int) -> None:
     arrivals = np.cumsum(between)
 
     fewer = queue(service, workers, seed).due_many(arrivals)
@@ -67,7 +65,7 @@ def test_one_worker_with_one_time_is_the_max_plus_formula(took: int, between: li
 
 
 @given(services, st.lists(st.integers(0, 10**9), min_size=1, max_size=80, unique=True), seeds)
-def test_with_a_worker_for_each_request_nobody_waits(service: list[int], arrivals: list[int], seed: int) -> None:
+def test_with_a_worker_per_request_there_is_no_queueing(service: list[int], arrivals: list[int], seed: int) -> None:
     at = np.array(sorted(arrivals))
 
     waited = queue(service, len(at), seed).due_many(at) - at
@@ -95,7 +93,7 @@ def test_another_seed_draws_otherwise() -> None:
     assert (queue([10, 20], seed=1).due_many(apart) != queue([10, 20], seed=2).due_many(apart)).any()
 
 
-def test_answers_may_overtake_with_two_workers() -> None:
+def test_responses_may_overtake_with_two_workers() -> None:
     due = queue([1, 10**6], workers=2, seed=1).due_many(np.arange(50))
 
     assert (np.diff(due) < 0).any()
@@ -114,7 +112,7 @@ def test_arrival_before_its_predecessor_is_refused_and_changes_nothing() -> None
     assert tried.due(21) == untried.due(21)
 
 
-def test_nobody_asked_nothing_answered() -> None:
+def test_no_requests_give_no_responses() -> None:
     delay = queue([5])
 
     assert delay.due_many(np.empty(0, dtype=np.int64)).tolist() == []
@@ -122,6 +120,6 @@ def test_nobody_asked_nothing_answered() -> None:
 
 
 @pytest.mark.parametrize(("workers", "seed", "error"), [(0, 1, "at least 1 worker, got 0"), (1, -1, "a seed of")])
-def test_queue_that_makes_no_sense_is_refused(workers: int, seed: int, error: str) -> None:
+def test_invalid_queue_is_refused(workers: int, seed: int, error: str) -> None:
     with pytest.raises(ValueError, match=error):
         QueuedDelay(LatencyProfile(np.array([5]), 1), workers, seed)

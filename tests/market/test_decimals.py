@@ -48,13 +48,13 @@ def test_padding_does_not_count_and_exponents_do(texts: list[str], values: list[
 @pytest.mark.parametrize(
     "text", ["", "abc", "-", ".", "1.2.3", "1-2", "1,5", "nan", "inf", "true", "e", "1e", "0x1f", "1 ", "\u0661", "+1"]
 )
-def test_what_is_no_number_is_refused_with_its_row(text: str) -> None:
+def test_text_that_is_no_number_is_refused_with_its_row(text: str) -> None:
     with pytest.raises(ValueError, match="row 2: a number"):
         parse("1", "2.5", text, "also not")
 
 
 @pytest.mark.parametrize("texts", [["1234567890123456789"], ["12345678901", "0.00000001"], ["1e400"], ["1e-999999999"]])
-def test_what_does_not_fit_is_refused(texts: list[str]) -> None:
+def test_numbers_with_too_many_digits_are_refused(texts: list[str]) -> None:
     with pytest.raises(ValueError, match="row 0: a number of at most 18 digits"):
         parse(*texts)
 

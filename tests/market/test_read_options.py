@@ -45,7 +45,7 @@ def ns(moment: datetime) -> int:
     step_minutes=st.sampled_from([10, 15, 30, 60]),
     count=st.integers(2, 400),
 )
-def test_local_stamps_are_what_the_clocks_showed(
+def test_local_times_match_the_clocks_of_the_zone(
     zone: str, year: int, month: int, hours: int, step_minutes: int, count: int
 ) -> None:
     start = datetime(year, month, 1, tzinfo=UTC) + hours * HOUR
@@ -80,7 +80,7 @@ def test_times_that_clocks_skip_or_repeat_are_refused_with_their_line(tmp_path: 
         load_csv_bars(repeated, read=read)
 
 
-def test_times_without_an_offset_are_taken_as_utc_and_that_is_said(tmp_path: Path) -> None:
+def test_times_without_an_offset_are_taken_as_utc_with_a_note(tmp_path: Path) -> None:
     stamps = ["2024-01-01T00:00:00Z", "2024-01-01T00:01:00", "2024-01-01 00:02"]
 
     bars = load_csv_bars(bars_of(tmp_path, stamps))
@@ -170,7 +170,7 @@ def test_what_a_spreadsheet_saved_is_refused(tmp_path: Path) -> None:
         load_csv_bars(bars_of(tmp_path, ["01/02/2024 09:30", "01/02/2024 09:31"]))
 
 
-def test_trades_that_jump_are_refused_by_line_or_let_through_and_said(tmp_path: Path) -> None:
+def test_trades_that_jump_are_refused_by_line_or_accepted_with_a_note(tmp_path: Path) -> None:
     path = tmp_path / "BTCUSDT-trades-2025-01.csv"
     prices = [100.5, 100.4, 10.04, 100.4]
     path.write_text("".join(f"{at},{one},1,1,{1_738_000_000_000 + at},true\n" for at, one in enumerate(prices, 1)))
@@ -209,7 +209,7 @@ RATINGS = ''',headline,date,stock
 '''
 
 
-def test_a_stock_column_says_what_headlines_are_about(tmp_path: Path) -> None:
+def test_stock_column_names_the_instruments_of_headlines(tmp_path: Path) -> None:
     path = tmp_path / "ratings.csv"
     path.write_text(RATINGS)
 
@@ -241,7 +241,9 @@ def test_an_unknown_column_of_symbols_is_refused(tmp_path: Path, values: tuple[s
     jsonl.write_text("".join(f'{{"title": "Up", "date": 1591351200, "firm": "{value}"}}\n' for value in values))
 
     for each in (path, jsonl):
-        with pytest.raises(BadData, match=r"column 'firm' holds what look like symbols .*, expected under one of the"):
+        with pytest.raises(
+            BadData, match=r"expected instruments in a column named .*, got column 'firm' of what look like symbols"
+        ):
             load_headlines(each, "AAPL.NASDAQ", 0)
 
 

@@ -20,7 +20,7 @@ CLASSES = 3
 pairs = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=60).map(
     lambda both: np.array(both, dtype=np.int8).T
 )
-answers = st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=60)
+predictions = st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=60)
 
 
 @given(pairs)
@@ -40,7 +40,7 @@ def test_matrix_and_scores_are_those_of_scikit_learn(both: np.ndarray) -> None:
     assert (scores.support == support).all()
 
 
-@given(answers)
+@given(predictions)
 def test_calibration_error_is_that_of_the_paper_s_bins(both: list[tuple[float, bool]]) -> None:
     confidence, right = (np.array(column) for column in zip(*both, strict=True))
     found = calibration(confidence, right)

@@ -16,7 +16,7 @@ from nautilus_torchserve.scores.sharpe import (
 DAILY = math.sqrt(250)
 
 
-def test_the_papers_example_comes_out() -> None:
+def test_deflated_sharpe_matches_the_papers_example() -> None:
     """Bailey & Lopez de Prado 2014: 100 trials, annual ratio 2.5, variance of ratios 1/2, five years of days."""
     deviation = math.sqrt(0.5) / DAILY
 
@@ -63,5 +63,5 @@ def test_the_more_were_tried_the_less_the_best_is_worth() -> None:
 
 
 @pytest.mark.parametrize("ratios", [[], [0.1], [0.1, 0.1]])
-def test_nothing_was_chosen_among_none_one_or_equals(ratios: list[float]) -> None:
+def test_fewer_than_two_different_ratios_have_no_deflated_sharpe(ratios: list[float]) -> None:
     assert deflated_best([Sharpe(ratio, 0.0, 3.0, PERIODS) for ratio in ratios]) is None

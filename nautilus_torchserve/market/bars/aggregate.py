@@ -1,4 +1,4 @@
-"""Longer bars from shorter ones, exactly."""
+"""Exact aggregation of bars into longer ones."""
 
 from dataclasses import replace
 
@@ -10,33 +10,33 @@ from nautilus_torchserve.market.trades.trades import EXACT_INTEGERS, BadData
 
 WEEK_NS = 7 * 86_400 * 10**9
 FIRST_MONDAY_NS = 4 * 86_400 * 10**9
-"""1970-01-05: weeks begin on a Monday, as venues and NautilusTrader have it; all else counts from 1970-01-01."""
+"""1970-01-05: weeks begin on a Monday, as at venues and in NautilusTrader; other intervals count from 1970-01-01."""
 
 
 def since_grid_ns(ts_event: NDArray[np.int64], interval_ns: int) -> NDArray[np.int64]:
-    """Time since the last boundary of the UTC grid of ``interval_ns``, int64 [n] in ns; 0 on a boundary."""
+    """Return the time since the last boundary of the UTC grid of ``interval_ns``, int64 [n] in ns; 0 on a boundary."""
     origin = FIRST_MONDAY_NS if interval_ns % WEEK_NS == 0 else 0
     return (ts_event - origin) % interval_ns
 
 
 def aggregate(bars: Bars, interval_ns: int) -> Bars:
-    """Bars of ``interval_ns`` that close on the UTC grid: first open, highest, lowest, last close, volume summed.
+    """Aggregate bars to ``interval_ns`` on the UTC grid: first open, highest, lowest, last close, volume summed.
 
-    Only groups of which every bar is there are kept: a bar with a hole would have another volume and
-    perhaps another range than the market had. So the first and the last group often fall away, and
+    Only complete groups are kept: a bar with a missing member would have another volume and
+    perhaps another range than the market had. So the first and the last group are often dropped, and
     bars that do not themselves close on the grid give none.
 
     Parameters
     ----------
     bars : Bars
-        Checked ones (`market.bars.checks`).
+        Checked bars (`market.bars.checks`).
     interval_ns : int
-        A multiple of theirs; the same interval gives them back as they are.
+        A multiple of the bars' interval; the same interval returns them unchanged.
 
     Raises
     ------
     BadData
-        Another interval than a multiple, no complete group, or a volume of 2**53 steps and more.
+        An interval that is no multiple, no complete group, or a volume of 2**53 steps and more.
     """
     if interval_ns <= 0 or interval_ns % bars.interval_ns:
         raise BadData(
@@ -68,7 +68,7 @@ def aggregate(bars: Bars, interval_ns: int) -> Bars:
 
 
 def _complete_groups(bars: Bars, interval_ns: int, members: int) -> NDArray[np.int64]:
-    """Row of each complete group's first bar, int64 [groups]: it closes one step after a boundary."""
+    """Return the row of each complete group's first bar, int64 [groups]: it closes one step after a boundary."""
     since = since_grid_ns(bars.ts_event, interval_ns)
     starts = np.flatnonzero(since == bars.interval_ns)
     starts = starts[starts + members <= len(bars)]

@@ -1,4 +1,4 @@
-"""Bars of one instrument as arrays, checked once, whatever they came from."""
+"""Bars of one instrument as arrays, whatever their source."""
 
 import hashlib
 from dataclasses import dataclass, field, replace
@@ -23,24 +23,24 @@ class Bars:
     source: str
     """Where they came from, for reports and error messages."""
     simulated: bool
-    """True for the simulator's: every output must say so."""
+    """True for the simulator's bars; every output must be marked as simulated."""
     interval_ns: int
     """Time from a bar's open to its close."""
     ts_event: NDArray[np.int64]
-    """When each bar closed, Unix ns [n], increasing: nobody knew it earlier."""
+    """When each bar closed, Unix ns [n], increasing: not known any earlier."""
     open: NDArray[np.int64]
     """In steps of 10**-price_precision [n]; the same for `high`, `low` and `close`."""
     high: NDArray[np.int64]
     low: NDArray[np.int64]
     close: NDArray[np.int64]
     volume: NDArray[np.int64]
-    """In steps of 10**-size_precision [n]; in which unit is the source's affair, models see it relative only."""
+    """In steps of 10**-size_precision [n]; the unit depends on the source, as models see relative volumes only."""
     read: ReadOptions = field(default_factory=ReadOptions)
     """How they were read."""
     notes: tuple[str, ...] = ()
     """What was assumed or altered in reading them, a sentence each."""
     lines: CsvLines | None = None
-    """Where they stand in a file; None where they are no rows of one."""
+    """Line numbers in the file; None for bars that are not from one."""
     catalog: Path | None = None
     """The NautilusTrader catalog they were read from, which may define the instrument; None for a file."""
 
@@ -49,26 +49,26 @@ class Bars:
 
     @cached_property
     def sha256(self) -> str:
-        """Hash over instrument, interval and values: the same bars, the same hash, from whatever file."""
+        """Hash of instrument, interval and values: the same bars have the same hash, whatever the file."""
         digest = hashlib.sha256(f"{self.instrument!r} {self.interval_ns}".encode())
         for name in ("ts_event", *PRICES, "volume"):
             digest.update(np.ascontiguousarray(getattr(self, name)).tobytes())
         return digest.hexdigest()
 
     def between(self, start: int, stop: int) -> "Bars":
-        """The bars at positions ``start`` to ``stop - 1``."""
+        """Return the bars at positions ``start`` to ``stop - 1``."""
         arrays = ("ts_event", *PRICES, "volume")
         lines = None if self.lines is None else self.lines.after(start)
         return replace(self, lines=lines, **{name: getattr(self, name)[start:stop] for name in arrays})
 
     def place(self, row: int) -> str:
-        """Where a bar stands, for messages: its line in a file, else its row and when it closed."""
+        """Return the place of a bar for messages: its line in a file, else its row and when it closed."""
         return place(self.lines, row, int(self.ts_event[row]))
 
     def prices(self, name: str = "close") -> NDArray[np.float64]:
-        """One of `PRICES` in quote currency, float64 [n]: whole steps over a power of ten, rounded once."""
+        """Return one of `PRICES` in quote currency, float64 [n]: whole steps over a power of ten, rounded once."""
         return getattr(self, name) / 10.0**self.instrument.price_precision
 
     def volumes(self) -> NDArray[np.float64]:
-        """Volumes in the source's unit, float64 [n]."""
+        """Return volumes in the source's unit, float64 [n]."""
         return self.volume / 10.0**self.instrument.size_precision

@@ -13,7 +13,7 @@ from nautilus_torchserve.market.catalog_files import read_catalog_files
 from nautilus_torchserve.market.trades.trades import BadData, Instrument
 
 TIMES = (BarAggregation.SECOND, BarAggregation.MINUTE, BarAggregation.HOUR, BarAggregation.DAY)
-"""What of a bar's kinds has a length in time that is always the same."""
+"""Aggregations whose bars have a fixed length in time."""
 
 
 def load_catalog_bars(path: Path, instrument_id: str | None = None, interval_ns: int | None = None) -> Bars:
@@ -26,7 +26,7 @@ def load_catalog_bars(path: Path, instrument_id: str | None = None, interval_ns:
     instrument_id : str, optional
         Which instrument, ``BTCUSDT.BINANCE``; may be left out where only one has bars.
     interval_ns : int, optional
-        Which bars: those of this length where there are such, else the longest that it is a multiple
+        Interval of the bars: those of this length if there are any, else the longest that it is a multiple
         of, for `market.bars.aggregate`. May be left out where the instrument has bars of one
         length.
 
@@ -39,7 +39,7 @@ def load_catalog_bars(path: Path, instrument_id: str | None = None, interval_ns:
     Raises
     ------
     BadData
-        No bars of seconds, minutes, hours or days there, or the choice is open; lists what there is. Or a file
+        No bars of seconds, minutes, hours or days there, or the choice is ambiguous; lists the bar types. Or a file
         cannot be read, or a value does not fit.
     """
     chosen = _choose(path, instrument_id, interval_ns)
@@ -62,22 +62,24 @@ def load_catalog_bars(path: Path, instrument_id: str | None = None, interval_ns:
 
 
 def _choose(path: Path, instrument_id: str | None, interval_ns: int | None) -> BarType:
-    """The one bar type that was asked for, as its folder is named: without the slash of ``AUD/USD``."""
+    """Return the one bar type that fits, as its folder is named: without the slash of ``AUD/USD``."""
     stored = [_bar_type(path, folder) for folder in sorted(path.glob("data/bar/*")) if any(folder.glob("*.parquet"))]
     if not stored:
         raise BadData(f"{path.name}: expected a NautilusTrader catalog with bars, got a folder without data/bar")
     fitting = [bar_type for bar_type in stored if bar_type.spec.aggregation in TIMES]
     wanted = "one kind of bars of seconds, minutes, hours or days"
     if instrument_id is not None:
-        fitting = [found for found in fitting if found.instrument_id.value == urisafe_identifier(instrument_id)]
+        fitting = [
+            bar_type for bar_type in fitting if bar_type.instrument_id.value == urisafe_identifier(instrument_id)
+        ]
         wanted += f" of {instrument_id}"
     if interval_ns is not None:
         fitting = _longest_that_divide(fitting, interval_ns)
         wanted += f" that make up {interval_ns / 1e9:g} s"
     if len(fitting) != 1:
-        was = "several" if fitting else "none"
+        count = "several" if fitting else "none"
         names = ", ".join(map(str, fitting or stored))
-        raise BadData(f"{path.name}: expected {wanted}, got {was} of {names}")
+        raise BadData(f"{path.name}: expected {wanted}, got {count} of {names}")
     return fitting[0]
 
 
@@ -89,7 +91,7 @@ def _bar_type(path: Path, folder: Path) -> BarType:
 
 
 def _longest_that_divide(stored: list[BarType], interval_ns: int) -> list[BarType]:
-    """Bar types of the greatest interval that ``interval_ns`` is a multiple of; empty where there is none."""
+    """Return the bar types of the greatest interval that ``interval_ns`` is a multiple of; may be empty."""
     intervals = [bar_type.spec.get_interval_ns() for bar_type in stored]
     longest = max((length for length in intervals if interval_ns % length == 0), default=None)
     return [bar_type for bar_type, length in zip(stored, intervals, strict=True) if length == longest]

@@ -1,4 +1,4 @@
-"""What is wrong or odd with bars: found and said, never repaired."""
+"""Data quality checks of bars: problems are reported, never repaired."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,34 +23,34 @@ HOUR_NS, DAY_NS = 3_600 * 10**9, 86_400 * 10**9
 
 @dataclass(frozen=True)
 class Finding:
-    """One kind of thing that was found."""
+    """One kind of problem found in bars."""
 
     kind: str
-    """What, as a name for machines: ``breaks``, ``duplicates``."""
+    """Machine-readable name: ``breaks``, ``duplicates``."""
     fatal: bool
     """Whether `check_bars` refuses bars that have it."""
     count: int
-    """In how many bars."""
+    """Number of bars affected."""
     row: int
-    """The first of them, 0-based; the sentence has its line where it comes from a file."""
+    """The first affected bar, 0-based; the sentence names its line if it comes from a file."""
     closed: str
     """When that bar closed, ISO 8601 in UTC."""
     was: str
-    """What was there, in decimals."""
+    """The value found, in decimals."""
     sentence: str
-    """The same for people."""
+    """The finding as a sentence."""
 
 
 @dataclass(frozen=True)
 class Breaks:
-    """Stretches of time without bars."""
+    """Periods without bars."""
 
     count: int
-    """How many."""
+    """Number of breaks."""
     missing_intervals: int
-    """Bars that would have fitted in, over all of them."""
+    """Number of missing bars over all breaks."""
     largest_intervals: int
-    """Bars that would have fitted into the largest; 0 without a break, the places below empty then."""
+    """Number of bars missing in the largest break; 0 without a break, and the times below are empty then."""
     largest_from: str
     """Close of the last bar before it, ISO 8601 in UTC."""
     largest_to: str
@@ -59,32 +59,32 @@ class Breaks:
 
 @dataclass(frozen=True)
 class Findings:
-    """All that `examine` has to say about some bars."""
+    """Result of `examine`."""
 
     source: str
     """Where they came from."""
     bars: int
-    """How many there are."""
+    """Number of bars."""
     interval_ns: int
-    """Theirs."""
+    """Interval of the bars."""
     first_open: str
     """When the first one opened, ISO 8601 in UTC."""
     last_close: str
     """When the last one closed."""
     breaks: Breaks
-    """Holes in time; those of count 0 are no finding."""
+    """Breaks in time; a count of 0 is no finding."""
     found: tuple[Finding, ...]
-    """One for each kind, the fatal ones first; empty for clean bars."""
+    """One finding for each kind, the fatal ones first; empty for clean bars."""
     notes: tuple[str, ...] = ()
     """What was assumed or altered in reading the bars."""
 
     @property
     def fatal(self) -> tuple[Finding, ...]:
-        """Those for which `check_bars` refuses the bars."""
+        """Findings for which `check_bars` refuses the bars."""
         return tuple(finding for finding in self.found if finding.fatal)
 
     def lines(self) -> list[str]:
-        """A plain sentence for each finding, or for clean bars one that says so; then the notes."""
+        """Return a sentence for each finding, or one for clean bars; then the notes."""
         if self.found:
             return [*(finding.sentence for finding in self.found), *self.notes]
         return [
@@ -114,9 +114,9 @@ def check_bars(bars: Bars) -> Bars:
 
 
 def reading_notes(data: Trades | Bars) -> list[str]:
-    """What was assumed, altered or let through in reading data, and what is odd about bars; a sentence each."""
-    found = [finding.sentence for finding in examine(data).found] if isinstance(data, Bars) else []
-    return [*found, *data.notes]
+    """Return what was assumed, altered or let through in reading data, and the findings of bars; a sentence each."""
+    findings = [finding.sentence for finding in examine(data).found] if isinstance(data, Bars) else []
+    return [*findings, *data.notes]
 
 
 def examine(bars: Bars) -> Findings:
@@ -130,9 +130,9 @@ def examine(bars: Bars) -> Findings:
     if not len(bars):
         raise BadData(f"{bars.source}: expected at least one bar, got an empty data set")
     breaks, after_break = _breaks(bars)
-    found = [
+    findings = [
         _finding(bars, kind, fatal, bad, expected, value)
-        for kind, fatal, bad, expected, value in _looked_for(bars, after_break, breaks)
+        for kind, fatal, bad, expected, value in _checks(bars, after_break, breaks)
         if bad.any()
     ]
     return Findings(
@@ -142,18 +142,18 @@ def examine(bars: Bars) -> Findings:
         first_open=utc_text(bars.ts_event[0] - bars.interval_ns),
         last_close=utc_text(bars.ts_event[-1]),
         breaks=breaks,
-        found=tuple(sorted(found, key=lambda finding: not finding.fatal)),
+        found=tuple(sorted(findings, key=lambda finding: not finding.fatal)),
         notes=bars.notes,
     )
 
 
-_Looked = tuple[str, bool, NDArray[np.bool_], str, Callable[[int], str]]
-"""Kind, fatal, where [n], what was expected, and what was there, given a row."""
+_Check = tuple[str, bool, NDArray[np.bool_], str, Callable[[int], str]]
+"""Kind, fatal, affected bars [n], what was expected, and the value found, given a row."""
 
 
-def _looked_for(bars: Bars, after_break: NDArray[np.bool_], breaks: Breaks) -> Iterator[_Looked]:
-    yield from _looked_for_in_time(bars, after_break, breaks)
-    yield from _looked_for_in_prices(bars)
+def _checks(bars: Bars, after_break: NDArray[np.bool_], breaks: Breaks) -> Iterator[_Check]:
+    yield from _time_checks(bars, after_break, breaks)
+    yield from _price_checks(bars)
     yield from _jumps(bars)
     volume, size_precision = bars.volume, bars.instrument.size_precision
     empty = volume == 0
@@ -169,7 +169,7 @@ def _looked_for(bars: Bars, after_break: NDArray[np.bool_], breaks: Breaks) -> I
     yield "too large volume", True, volume >= EXACT_INTEGERS, "a volume below 2**53 smallest steps", volume_at
 
 
-def _looked_for_in_time(bars: Bars, after_break: NDArray[np.bool_], breaks: Breaks) -> Iterator[_Looked]:
+def _time_checks(bars: Bars, after_break: NDArray[np.bool_], breaks: Breaks) -> Iterator[_Check]:
     ts = bars.ts_event
     _, first = np.unique(ts, return_index=True)
     duplicate = np.ones(len(ts), dtype=bool)
@@ -199,7 +199,7 @@ def _looked_for_in_time(bars: Bars, after_break: NDArray[np.bool_], breaks: Brea
     )
 
 
-def _looked_for_in_prices(bars: Bars) -> Iterator[_Looked]:
+def _price_checks(bars: Bars) -> Iterator[_Check]:
     prices = np.stack([getattr(bars, name) for name in PRICES])  # int64 [4, n]
     open_, high, low, close = prices
     outside = (np.minimum(open_, close) < low) | (np.maximum(open_, close) > high)
@@ -229,8 +229,8 @@ def _looked_for_in_prices(bars: Bars) -> Iterator[_Looked]:
     )
 
 
-def _jumps(bars: Bars) -> Iterator[_Looked]:
-    """From a close to the next open or the next close."""
+def _jumps(bars: Bars) -> Iterator[_Check]:
+    """Yield the check for jumps from a close to the next open or close."""
     close, open_, precision = bars.close, bars.open, bars.instrument.price_precision
     elapsed_ns = np.diff(bars.ts_event)
     opened = find_jumps(close[:-1], open_[1:], elapsed_ns - bars.interval_ns) + 1
@@ -267,7 +267,7 @@ def _finding(
 
 
 def _breaks(bars: Bars) -> tuple[Breaks, NDArray[np.bool_]]:
-    """The breaks, and which bars [n] come right after one."""
+    """Return the breaks, and which bars [n] come right after one."""
     ts, interval_ns = bars.ts_event, bars.interval_ns
     missing = np.zeros(len(ts), dtype=np.int64)
     longer_ns = HOUR_NS if interval_ns % DAY_NS == 0 else 0  # a day on which clocks go back

@@ -1,4 +1,4 @@
-"""Bars from CSV files: any with the usual columns, and Binance's klines with and without a header."""
+"""Bars from CSV files: the usual OHLCV columns, and Binance's klines with and without a header."""
 
 import math
 import re
@@ -18,17 +18,17 @@ from nautilus_torchserve.market.read_options import CsvLines, ReadOptions
 from nautilus_torchserve.market.trades.trades import EXACT_INTEGERS, BadData, Instrument
 
 TIME_COLUMNS = ("timestamp", "time", "date", "datetime", "open_time")
-"""What the column of the stamps may be called."""
+"""Accepted names of the column of times."""
 PLAIN = ("timestamp", *PRICES, "volume")
 """The columns of a file of six without a header."""
 KLINES = (
     *("open_time", *PRICES, "volume", "close_time", "quote_volume", "count"),
     *("taker_buy_volume", "taker_buy_quote_volume", "ignore"),
 )
-"""The columns of Binance's klines, which have a header in some years and markets only."""
+"""The columns of Binance's klines, which have a header only in some years and markets."""
 HOUR_NS = 3_600 * 10**9
 FILE_NAME = re.compile(r"(?P<symbol>[A-Z0-9_]+)-\d+(?:s|m|h|d|w|mo)-\d{4}")
-"""How Binance names its files of klines: ``BTCUSDT-1m-2022-01.zip``."""
+"""Pattern of Binance's kline file names: ``BTCUSDT-1m-2022-01.zip``."""
 SUFFIXES = re.compile(r"(\.(csv|txt|gz|zip))+$", re.IGNORECASE)
 
 
@@ -49,8 +49,8 @@ def load_csv_bars(
     path : Path
         The file.
     instrument_id : str, optional
-        What it holds, ``BTC-PERP.DERIBIT``. May be left out: Binance's file names tell, else a symbol
-        column, else the file's name up to the first part that is not letters (``btc_perp_1m.csv`` is
+        Instrument of the bars, ``BTC-PERP.DERIBIT``. May be omitted: it is taken from Binance's file names, else from
+        a symbol column, else the file's name up to the first part that is not letters (``btc_perp_1m.csv`` is
         BTC-PERP.FILE). Must not contradict the first two.
     read : ReadOptions
         Taking an open for a close (``stamp``) would show every bar to a backtest before its time; the other way round
@@ -60,7 +60,7 @@ def load_csv_bars(
     Returns
     -------
     Bars
-        Not checked yet: see `market.bars.checks`. Their interval is the commonest time between
+        Not checked yet: see `market.bars.checks`. Their interval is the most frequent time between
         neighbouring stamps. Prices are exact; their precision is the most decimals seen in any of the
         four, zeros at the end not counted. So are volumes, up to the decimals at which the file's total
         stays below 2**53 steps, and with it every sum of volumes exact in a float64; what is beyond, the
@@ -134,15 +134,15 @@ def _columns_of_row(name: str, row: list[str]) -> list[str]:
 
 
 def _time_column(table: Table) -> str:
-    found = [name for name in TIME_COLUMNS if name in table.frame.columns]
-    if len(found) != 1:
-        was = " and ".join(found) if found else f"a header of {list(table.frame.columns)}"
-        raise BadData(f"{table.name}: expected one column of times ({', '.join(TIME_COLUMNS)}), got {was}")
-    return found[0]
+    present = [name for name in TIME_COLUMNS if name in table.frame.columns]
+    if len(present) != 1:
+        got = " and ".join(present) if present else f"a header of {list(table.frame.columns)}"
+        raise BadData(f"{table.name}: expected one column of times ({', '.join(TIME_COLUMNS)}), got {got}")
+    return present[0]
 
 
 def _interval_ns(name: str, stamps: NDArray[np.int64]) -> int:
-    apart = np.abs(np.diff(stamps))  # also in a file with the newest bar first, which the checks refuse in their words
+    apart = np.abs(np.diff(stamps))  # also in a file with the newest bar first, which the checks refuse
     lengths, counts = np.unique(apart[apart > 0], return_counts=True)
     if not len(lengths):
         raise BadData(
@@ -152,7 +152,7 @@ def _interval_ns(name: str, stamps: NDArray[np.int64]) -> int:
 
 
 def _closes(name: str, opened: Times, interval_ns: int, timezone: str | None) -> tuple[NDArray[np.int64], str | None]:
-    """When bars that opened then closed, Unix ns [n], and what was assumed.
+    """Return the closes of bars by their opens, Unix ns [n], and what was assumed.
 
     Where clocks change within a bar, an interval by the clock has another length. Bars of days run from midnight to
     midnight by the clocks of ``timezone``. Without one, and for bars of hours, a bar runs to the stamp of the next
@@ -181,7 +181,7 @@ def _closes(name: str, opened: Times, interval_ns: int, timezone: str | None) ->
 
 
 def _prices(table: Table) -> tuple[NDArray[np.int64], int]:
-    """The four prices int64 [4, n] in the same steps, and the decimals of these."""
+    """Return the four prices int64 [4, n] in the same steps, and the decimals of these."""
     rows = len(table.frame)
 
     def refuse(row: int, expected: str, remedy: str = "") -> Exception:
@@ -192,7 +192,7 @@ def _prices(table: Table) -> tuple[NDArray[np.int64], int]:
 
 
 def _volumes(table: Table) -> tuple[NDArray[np.int64], int, int]:
-    """Volumes int64 [n], their decimals, and how many had to be rounded to these."""
+    """Return volumes int64 [n], their decimals, and how many had to be rounded to these."""
     texts = table.texts("volume")
     total = float(pd.to_numeric(table.frame["volume"], errors="coerce").abs().sum())
     most = max(math.floor(math.log10(EXACT_INTEGERS / max(total, 1.0))), 0) if math.isfinite(total) else 0
@@ -210,18 +210,18 @@ def _volumes(table: Table) -> tuple[NDArray[np.int64], int, int]:
 
 
 def _instrument(table: Table, path: Path, instrument_id: str | None) -> tuple[str, str]:
-    """Symbol and venue; see :func:`load_csv_bars` for who has the say."""
+    """Return symbol and venue; see :func:`load_csv_bars` for the precedence of the sources."""
     given = None if instrument_id is None else _split(instrument_id)
     named = FILE_NAME.match(path.name)
-    told = (named["symbol"], "BINANCE") if named else None
+    of_file = (named["symbol"], "BINANCE") if named else None
     if "symbol" in table.frame.columns:
-        column = _of_symbol(table, venue=told[1] if told else given[1] if given else "FILE")
-        if told and told != column:
-            raise BadData(f"{table.name}: expected {told[0]} in column 'symbol', got {column[0]}")
-        told = column
-    if given and told and told != given:
-        raise BadData(f"{table.name}: expected bars of {instrument_id}, got {'.'.join(told)}")
-    return told or given or (_symbol_of_name(path.name), "FILE")
+        column = _of_symbol(table, venue=of_file[1] if of_file else given[1] if given else "FILE")
+        if of_file and of_file != column:
+            raise BadData(f"{table.name}: expected {of_file[0]} in column 'symbol', got {column[0]}")
+        of_file = column
+    if given and of_file and of_file != given:
+        raise BadData(f"{table.name}: expected bars of {instrument_id}, got {'.'.join(of_file)}")
+    return of_file or given or (_symbol_of_name(path.name), "FILE")
 
 
 def _split(instrument_id: str) -> tuple[str, str]:
@@ -239,7 +239,7 @@ def _of_symbol(table: Table, venue: str) -> tuple[str, str]:
 
 
 def _symbol_of_name(name: str) -> str:
-    """``btc_perp_1m_2022-01.csv.gz`` is about BTC-PERP."""
+    """Return the symbol of a file name: BTC-PERP for ``btc_perp_1m_2022-01.csv.gz``."""
     parts = re.split(r"[-_]", SUFFIXES.sub("", name))
     letters = next((i for i, part in enumerate(parts) if not (part.isascii() and part.isalpha())), len(parts))
     if not letters:

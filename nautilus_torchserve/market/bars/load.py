@@ -1,4 +1,4 @@
-"""One way in for bars, wherever they are."""
+"""Loading of bars from any source."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -20,9 +20,9 @@ def load_bars(
     interval_ns: int | None = None,
     read: ReadOptions = ReadOptions(),  # noqa: B008, it is frozen
 ) -> Bars:
-    """Load bars of one instrument and check them; make longer ones of them where these are asked for.
+    """Load bars of one instrument, check them, and aggregate them to ``interval_ns``.
 
-    What the checks find but let through, such as breaks, is not said here: see
+    Findings that are not fatal, such as breaks, are not reported here: see
     `market.bars.checks.examine`.
 
     Parameters
@@ -30,32 +30,32 @@ def load_bars(
     data : path, optional
         A folder is a NautilusTrader catalog, a file is a CSV; None simulates.
     bars : int
-        How many to simulate.
+        Number of bars to simulate.
     seed : int
-        Of the simulation.
+        Seed of the simulation.
     instrument_id : str, optional
-        Which instrument of a catalog, or what a CSV holds that does not tell; whatever else was
-        loaded must be this one.
+        The instrument to read from a catalog, or that of a CSV without a name; other data
+        must be of this instrument.
     interval_ns : int, optional
-        Length of the bars wanted, a multiple of those there are; None takes them as they are (and
+        Interval of the bars to return, a multiple of the stored one; None keeps the stored one (and
         simulates minutes).
     read : ReadOptions
-        How to read what does not say it itself, and whether prices may jump; see
+        How to interpret times, and whether prices may jump; see
         `market.bars.csv_files`.
 
     Raises
     ------
     BadData
-        Nothing there, not readable, another instrument, not fit for use (`market.bars.checks`), or
-        an interval that they do not make up.
+        No data, unreadable data, another instrument, fatal findings (`market.bars.checks`), or an
+        interval that is no multiple of the stored one.
     """
     if data is None:
         loaded = simulate_bars(bars, seed, BarSimulatorConfig(interval_ns=interval_ns or MINUTE_NS))
     else:
         loaded = _from_path(Path(data), instrument_id, interval_ns, read)
-    found = loaded.instrument.instrument_id
-    if instrument_id is not None and found != instrument_id:
-        raise BadData(f"{loaded.source}: expected bars of {instrument_id}, got {found}")
+    loaded_id = loaded.instrument.instrument_id
+    if instrument_id is not None and loaded_id != instrument_id:
+        raise BadData(f"{loaded.source}: expected bars of {instrument_id}, got {loaded_id}")
     checked = check_bars(replace(loaded, read=read))
     return checked if interval_ns is None else check_bars(aggregate(checked, interval_ns))
 

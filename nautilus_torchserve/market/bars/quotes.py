@@ -1,7 +1,7 @@
 """Bid and ask around the prices of bars, for backtests on bars alone.
 
-Bars hold no quotes, so the spread is an assumption. What the quotes stand around is not: an order that is sent
-once a bar has closed meets the next bar's open, when that bar opens.
+Bars hold no quotes, so the spread is an assumption. The mid price is not: an order that is sent
+once a bar has closed is filled at the next bar's open, when that bar opens.
 """
 
 from decimal import Decimal
@@ -20,18 +20,18 @@ LARGEST_SPREAD = 10_000
 
 
 class BarQuotes(NamedTuple):
-    """Quotes in order of time; of several at one time the last one stands."""
+    """Quotes in order of time; of several at one time the last one is valid."""
 
     ts_event: NDArray[np.int64]
     """Unix ns [m]."""
     bid: NDArray[np.int64]
     """In smallest price steps [m]."""
     ask: NDArray[np.int64]
-    """Likewise; never below the bid."""
+    """In smallest price steps [m]; never below the bid."""
 
 
 class Breaks(NamedTuple):
-    """When no bar is in progress, so that a market is taken to be closed; in order of time."""
+    """Periods without a bar in progress, in which the market is taken to be closed; in order of time."""
 
     closed_ns: NDArray[np.int64]
     """When the last bar closes, Unix ns [b]."""
@@ -40,7 +40,7 @@ class Breaks(NamedTuple):
 
 
 def breaks(bars: Bars) -> Breaks:
-    """The breaks between bars: nights, weekends, and minutes in which nothing was traded."""
+    """Return the breaks between bars: nights, weekends, and minutes in which nothing was traded."""
     last = _last_before_breaks(bars)
     return Breaks(bars.ts_event[last], bars.ts_event[last + 1] - bars.interval_ns)
 
@@ -50,18 +50,17 @@ def _last_before_breaks(bars: Bars) -> NDArray[np.int64]:
 
 
 def bar_quotes(bars: Bars, spread_bps: float, tick: int = 1) -> BarQuotes:
-    """Quotes that bars imply, given a spread.
+    """Return the quotes that bars imply, given a spread.
 
     From each close on the quote stands around the next bar's open; before a break around the close, until
     the bar after the break opens. Nothing is filled at it, see `trading.backtest.closed_markets`:
-    it only gives what is
-    held a price. It is repeated one interval after the close: there is no other datum then, and in a backtest time
-    passes with the data only.
+    it only marks positions to market. It is repeated one interval after the close: there is no other datum then, and
+    in a backtest time passes with the data only.
 
     Parameters
     ----------
     bars : Bars
-        Checked ones.
+        Checked bars.
     spread_bps : float
         Ask less bid, in bps of the price they stand around; both are rounded away from it to whole ticks.
     tick : int
@@ -83,7 +82,7 @@ def bar_quotes(bars: Bars, spread_bps: float, tick: int = 1) -> BarQuotes:
 
 
 def half_spread(spread_bps: float) -> Fraction:
-    """Half of a spread as a share of the price.
+    """Return half of a spread as a share of the price.
 
     Raises
     ------
@@ -98,7 +97,7 @@ def half_spread(spread_bps: float) -> Fraction:
 
 
 def _quoted(bars: Bars) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """When quotes change, and what they stand around."""
+    """Return when quotes change, and the mid prices."""
     last = _last_before_breaks(bars)
     after_close = np.append(bars.open[1:], bars.close[-1])
     after_close[last] = bars.close[last]
@@ -111,6 +110,6 @@ def _quoted(bars: Bars) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def _share(price: NDArray[np.int64], share: Fraction) -> NDArray[np.int64]:
-    """``price * share`` rounded up, exact for prices below 2**53: no product exceeds int64."""
+    """Return ``price * share`` rounded up, exact for prices below 2**53: no product exceeds int64."""
     whole, rest = np.divmod(price, share.denominator)
     return whole * share.numerator - (-rest * share.numerator) // share.denominator

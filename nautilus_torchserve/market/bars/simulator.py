@@ -1,4 +1,4 @@
-"""Simulated bars for trying things out without market data: volatility in clusters, fat tails, a little momentum.
+"""Simulated bars for trials without market data: volatility clusters, fat tails, a little momentum.
 
 The log return of a bar is ``r = momentum * r_before + e`` with ``e = sigma * z``, where sigma**2 follows
 a GARCH(1,1) process (Bollerslev 1986), ``sigma**2 = omega + shock * e_before**2 + persistence *
@@ -6,9 +6,9 @@ sigma_before**2``, and z is Student's t scaled to variance 1 (Bollerslev 1987). 
 price takes a Brownian bridge of `SUB_STEPS` steps from open to close, whose extremes are high and low.
 Volume is log-normal and rises with the size of the move (the mixture of distributions, Clark 1973).
 
-As returns carry momentum, the next one can be foreseen a little: its R^2 on the one before is
-momentum**2, 1.4% with the defaults, and its sign is right in some 54% of the bars. Nothing learned
-here says anything about a real market.
+As returns carry momentum, the next one can be predicted a little: its R^2 on the one before is
+momentum**2, 1.4% with the defaults, and its sign is right in some 54% of the bars. Results on
+simulated bars say nothing about a real market.
 """
 
 from dataclasses import dataclass
@@ -84,18 +84,18 @@ def simulate_bars(
     bars : int
         At least 1.
     seed : int
-        Of all that is random.
+        Seed of the random generator.
     config : BarSimulatorConfig, optional
-        Another market than the default of 1-minute bars.
+        The market to simulate; default: 1-minute bars.
     instrument : Instrument, optional
-        Another name and other precisions than SIMUSD.SIM's 2 and 3.
+        Name and precisions; default: SIMUSD.SIM with 2 and 3 decimals.
     drift : float64 [bars], optional
         Log returns to add, bar by bar, to those that are drawn; momentum does not carry them on.
 
     Raises
     ------
     ValueError
-        No bars asked for, a drift that does not fit, or a price or volume that reached 2**53 steps.
+        Fewer than 1 bar, a drift of another length, or a price or volume that reached 2**53 steps.
     """
     if bars < 1:
         raise ValueError(f"expected at least 1 bar, got {bars}")
@@ -121,14 +121,14 @@ def simulate_bars(
 
 
 def _volatility(config: BarSimulatorConfig) -> float:
-    """Unconditional standard deviation of a bar's shocks, as a log return."""
+    """Return the unconditional standard deviation of a bar's shocks, as a log return."""
     return config.minute_volatility_bps / 1e4 * float(np.sqrt(config.interval_ns / MINUTE_NS))
 
 
 def _returns(
     bars: int, rng: np.random.Generator, config: BarSimulatorConfig
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Log returns [n] and the standard deviations [n] that their shocks were drawn with."""
+    """Return log returns [n] and the standard deviations [n] that their shocks were drawn with."""
     nu = config.degrees_of_freedom
     draws = (rng.standard_t(nu, bars) * np.sqrt((nu - 2) / nu)).tolist()
     usual = _volatility(config) ** 2
@@ -150,12 +150,12 @@ def _prices(
     start_price: float,
     precision: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Open, high, low, close in steps, int64 [n] each; a bar opens where the one before closed."""
+    """Return open, high, low and close in steps, int64 [n] each; a bar opens where the one before closed."""
     log_close = np.log(start_price) + np.cumsum(returns)
     log_open = log_close - returns
     walk = np.cumsum(rng.standard_normal((len(returns), SUB_STEPS)), axis=1) / np.sqrt(SUB_STEPS)
     part = np.arange(1, SUB_STEPS + 1) / SUB_STEPS
-    bridge = walk - part * walk[:, -1:]  # from 0 to 0: where the bar ends is its return's affair
+    bridge = walk - part * walk[:, -1:]  # from 0 to 0: the bar's return moves its end
     path = log_open[:, None] + part * returns[:, None] + sigma[:, None] * bridge
     close = _steps(np.exp(log_close), precision)
     opened = np.concatenate([_steps(np.array([start_price]), precision), close[:-1]])
@@ -171,7 +171,7 @@ def _volumes(returns: NDArray[np.float64], rng: np.random.Generator, config: Bar
 
 
 def _steps(values: NDArray[np.float64], precision: int) -> NDArray[np.int64]:
-    """The nearest whole number of steps, at least one."""
+    """Return the nearest whole number of steps, at least one."""
     steps = np.rint(values * 10.0**precision)
     if not (steps < EXACT_INTEGERS).all():
         raise ValueError(f"expected prices and volumes below 2**53 smallest steps, got up to {steps.max():g}")

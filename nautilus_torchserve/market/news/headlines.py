@@ -13,11 +13,11 @@ from nautilus_torchserve.market.trades.trades import BadData
 from nautilus_torchserve.user_error import InvalidArgument
 
 INSTRUMENT = re.compile(r"[!-~]+\.[!-~]+")
-"""What an instrument's name looks like: ``BTCUSDT.BINANCE``, in printable ASCII as NautilusTrader wants it."""
+"""Pattern of an instrument's name: ``BTCUSDT.BINANCE``, in printable ASCII as NautilusTrader wants it."""
 BRACKETS = re.compile(r"[][(){}'\"]")
-"""What shows that a list was written as a program prints it."""
+"""Characters of a list printed by a program."""
 SEPARATORS = re.compile(r"[;|,\s]+")
-"""What may stand between several instruments in one cell."""
+"""Separators of several instruments in one cell."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,11 @@ class Headline:
     """
 
     text: str
-    """What it says."""
+    """The text."""
     source: str
-    """Who published it; empty where nobody says."""
+    """Publisher; empty if unknown."""
     instrument_ids: tuple[str, ...]
-    """What it is about: ``BTCUSDT.BINANCE``."""
+    """Instruments it is about: ``BTCUSDT.BINANCE``."""
     ts_event: int
     """When it was published, Unix ns."""
     ts_init: int
@@ -62,7 +62,7 @@ class Headline:
 
 
 class Headlines(list[Headline]):
-    """Headlines of a file, and what was assumed in reading them."""
+    """Headlines of a file, with notes on what was assumed in reading them."""
 
     notes: tuple[str, ...] = ()
     """A sentence each."""
@@ -76,13 +76,13 @@ def load_headlines(
 ) -> Headlines:
     """Read a file of headlines, CSV or JSONL, plain or ``.gz``, UTF-8.
 
-    A CSV's header, or the names in each JSON object, tell what is what, in any order and case. Others are ignored,
-    but where none of instruments is there, another column of what look like symbols is refused:
+    Columns are recognised by a CSV's header, or the names in each JSON object, in any order and case. Others are
+    ignored, but without a column of instruments, another column of apparent symbols is refused:
 
     - text: ``text``, ``headline`` or ``title``;
     - time of publication: ``published``, ``timestamp``, ``ts_event``, ``date``, ``datetime`` or ``time``;
-    - time of receipt, if there: ``received`` or ``ts_init``;
-    - publisher, if there: ``source``;
+    - time of receipt, optional: ``received`` or ``ts_init``;
+    - publisher, optional: ``source``;
     - instruments, if there: ``symbol``, ``ticker``, ``stock`` and the like
     (`market.news.table.NAMES`), several
       with ``;``, ``|``, a comma or a space between, in JSON also as a list.
@@ -98,8 +98,8 @@ def load_headlines(
         The file. Cells of a CSV may be separated by comma, semicolon, tab or ``|``, and run over several lines
         within quotes.
     instrument_id : str, optional
-        What all headlines are about where the file does not say. Where it does, rows that do not name this
-        instrument are left out; a symbol without a venue is taken to be on this one's.
+        Instrument of all headlines if the file names none. If it does, rows that do not name this
+        instrument are omitted; a symbol without a venue is taken to be on this one's.
     delay_ns : int, optional
         Time from publication to receipt, at least 0, for files without times of receipt, and only for
         them. There is no default: an assumption that news is known at once has to be made by the user.
@@ -115,7 +115,7 @@ def load_headlines(
     Raises
     ------
     BadData
-        Naming file, line, what it was and what was expected. Nothing else is left out.
+        Naming file, line, what was expected and what it was. No invalid row is skipped.
     ValueError
         A negative ``delay_ns``.
     """
@@ -138,15 +138,15 @@ def load_headlines(
             headlines.append(headline)
     if not headlines:
         named = sorted({name for names in instruments for name in names})
-        was = ", ".join(named[:5]) + (f" and {len(named) - 5} more" if len(named) > 5 else "")
-        raise BadData(f"{table.name}: expected a headline on {instrument_id}, got headlines only on {was}")
-    found = Headlines(sorted(headlines, key=lambda headline: headline.ts_init))
-    found.notes = tuple(dict.fromkeys(note for note in (published.note, received.note) if note is not None))
-    return found
+        names = ", ".join(named[:5]) + (f" and {len(named) - 5} more" if len(named) > 5 else "")
+        raise BadData(f"{table.name}: expected a headline on {instrument_id}, got headlines only on {names}")
+    by_receipt = Headlines(sorted(headlines, key=lambda headline: headline.ts_init))
+    by_receipt.notes = tuple(dict.fromkeys(note for note in (published.note, received.note) if note is not None))
+    return by_receipt
 
 
 def _publication_and_receipt(table: HeadlineTable, delay_ns: int | None, timezone: str | None) -> tuple[Times, Times]:
-    """Both times of each row."""
+    """Return both times of each row."""
     received = table.columns.get("received")
     published = _times(table, table.columns["published"], timezone)
     if received is None and delay_ns is None:
@@ -162,13 +162,13 @@ def _publication_and_receipt(table: HeadlineTable, delay_ns: int | None, timezon
 
 
 def _times(table: HeadlineTable, column: str, timezone: str | None) -> Times:
-    """A column of times; a day is the midnight after it."""
+    """Return a column of times; a day is the midnight after it."""
     example = "a time like 2024-01-31T09:30:00Z or a day like 2024-01-31"
     return table.times(column, example, timezone, distinct=False, day_ends=True)
 
 
 def _instruments(table: HeadlineTable, instrument_id: str | None) -> list[tuple[str, ...]]:
-    """What each row is about."""
+    """Return the instruments of each row."""
     if "instruments" not in table.columns:
         if instrument_id is None:
             raise BadData(

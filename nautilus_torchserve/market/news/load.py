@@ -1,4 +1,4 @@
-"""One way in for bars with the news about them, wherever they are."""
+"""Loading of bars with the headlines about them from any source."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from nautilus_torchserve.market.read_options import ReadOptions
 from nautilus_torchserve.market.trades.trades import BadData
 
 DEMO_HEADLINES = Path(__file__).with_name("demo_headlines.csv")
-"""What the simulated market's headlines say: invented, written for the purpose."""
+"""Texts of the simulated market's headlines: invented."""
 
 
 def load_news_bars(
@@ -40,7 +40,7 @@ def load_news_bars(
     Returns
     -------
     bars : Bars
-        Its notes say what was assumed in reading the headlines, too.
+        Its notes include what was assumed in reading the headlines.
     headlines : list of Headline
 
     Raises

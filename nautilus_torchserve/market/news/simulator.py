@@ -1,4 +1,4 @@
-"""A simulated market that news moves, for trying things out without market data.
+"""A simulated market that news moves, for trials without market data.
 
 Headlines are published as a Poisson process, each drawn at random from a set of labelled ones, and received
 ``delay_ns`` later. Beginning with the first bar that opens after a headline's receipt, the bars of
@@ -7,8 +7,8 @@ drift's share in the
 j-th of these ``reaction_bars`` bars is proportional to ``decay**j``; drifts of several headlines add up. Until the
 close of the bar in which the first headline is received, the market is, bit for bit, the one without any news.
 
-So whoever reads a headline when it is received can foresee the next bars a little, by construction: nothing learned
-here, and no result of trading here, says anything about a real market or about real news.
+So a reader of a headline at its receipt can predict the next bars a little, by construction: neither a model nor a
+trading result on this market says anything about a real market or about real news.
 """
 
 import csv
@@ -32,7 +32,7 @@ COLUMNS = ["label", "text"]
 
 @dataclass(frozen=True)
 class LabelledText:
-    """What a headline may say."""
+    """A text that a headline may have, with its label."""
 
     label: str
     """One of `SIGNS`."""
@@ -159,7 +159,7 @@ def simulate_news(
 
 
 def _publications(bars: int, rng: np.random.Generator, config: NewsSimulatorConfig) -> NDArray[np.int64]:
-    """When headlines are published, Unix ns [n], of those that are received before the last bar closes."""
+    """Return when headlines are published, Unix ns [n], of those received before the last bar closes."""
     interval_ns = config.bars.interval_ns
     length = bars * interval_ns
     times: list[int] = []
@@ -177,7 +177,7 @@ def _publications(bars: int, rng: np.random.Generator, config: NewsSimulatorConf
 def _drift(
     bars: int, received: NDArray[np.int64], signs: NDArray[np.int64], config: NewsSimulatorConfig
 ) -> NDArray[np.float64]:
-    """What the news adds to each bar's log return [bars]: nothing in the bar in which it is received."""
+    """Return the effect of news on each bar's log return [bars]: 0 in the bar in which it is received."""
     shares = config.decay ** np.arange(config.reaction_bars)
     reaction = config.impact_bps / 1e4 * shares / shares.sum()
     drift = np.zeros(bars + 1 + config.reaction_bars)

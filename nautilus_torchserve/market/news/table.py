@@ -28,16 +28,16 @@ NAMES = {
         *("stocks", "stock", "assets", "asset", "coins", "coin"),
     ),
 }
-"""What a file may call what."""
+"""Key -> accepted column names."""
 SYMBOL = re.compile(r"\$?(?:[A-Z]{2,10}:)?(?=[A-Z0-9]*[A-Z])[A-Z0-9]{1,10}(?:[./-][A-Z0-9]{1,9})*")
-"""What a symbol looks like: ``AAPL``, ``BRK.B``, ``$TSLA``, ``NASDAQ:AAPL``, ``BTC-USDT``."""
+"""Pattern of a symbol: ``AAPL``, ``BRK.B``, ``$TSLA``, ``NASDAQ:AAPL``, ``BTC-USDT``."""
 NO_SYMBOLS = ("lang", "language", "country", "region", "category", "section", "type", "sentiment", "label", "provider")
-"""Columns whose capitals are no symbols."""
+"""Columns whose upper-case values are no symbols."""
 TIMES = ("published", "received")
 REQUIRED = ("text", "published")
-"""What no file can be without."""
+"""Keys that every file must have."""
 DELIMITERS = ",;\t|"
-"""What may stand between the cells of a CSV file."""
+"""Accepted delimiters of a CSV file."""
 JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 
 
@@ -46,10 +46,10 @@ class KnownLines:
     """Lines of a file's rows, known from reading it."""
 
     numbers: tuple[int, ...]
-    """Where each row begins, counted from 1 [n]."""
+    """Line of each row's start, counted from 1 [n]."""
 
     def line(self, row: int) -> int:
-        """See `market.read_options.RowLines.line`."""
+        """Return the line of a row; see `market.read_options.RowLines.line`."""
         return self.numbers[row]
 
 
@@ -58,12 +58,12 @@ class HeadlineTable(Table):
     """A file's rows under the names of their columns."""
 
     lines: KnownLines
-    """Where they stand."""
+    """Lines of the rows."""
     columns: dict[str, str]
-    """Key of `NAMES` -> what the file calls it, for those that it has."""
+    """Key of `NAMES` -> the file's column name, for those that it has."""
 
     def cells(self, key: str) -> list[str]:
-        """The cells [n] of what `NAMES` has under ``key``; empty texts where the file has none."""
+        """Return the cells [n] of the column of ``key``; empty texts if the file has none."""
         column = self.columns.get(key)
         return [""] * len(self.frame) if column is None else self.frame[column].tolist()
 
@@ -74,7 +74,7 @@ def read_headline_table(path: Path) -> HeadlineTable:
     Raises
     ------
     BadData
-        Naming file, line, what it was and what was expected.
+        Naming file, line, what was expected and what it was.
     """
     text = _text(path)
     begin = text.lstrip()[:1]
@@ -95,7 +95,7 @@ def read_headline_table(path: Path) -> HeadlineTable:
 
 
 def _refuse_symbols(name: str, values: Iterator[tuple[str, list[str]]]) -> None:
-    """Refuse a file without a known column of instruments that has another one that looks like it.
+    """Refuse a file without a known column of instruments that has another column of apparent symbols.
 
     Parameters
     ----------
@@ -112,11 +112,12 @@ def _refuse_symbols(name: str, values: Iterator[tuple[str, list[str]]]) -> None:
         else:
             others.add(column.strip().lower())
             symbols.pop(column, None)
-    for column, found in symbols.items():
-        if len(found) > 1:
+    for column, distinct in symbols.items():
+        if len(distinct) > 1:
             raise BadData(
-                f"{name}: column {column!r} holds what look like symbols ({', '.join([*found][:3])}), expected under "
-                f"one of the names {', '.join(NAMES['instruments'])}; rename it, or remove it where it names none"
+                f"{name}: expected instruments in a column named {', '.join(NAMES['instruments'])}, got column "
+                f"{column!r} of what look like symbols ({', '.join([*distinct][:3])}); rename it, or "
+                "remove it if it holds none"
             )
 
 
@@ -131,7 +132,7 @@ def _json_values(name: str, text: str) -> Iterator[tuple[str, list[str]]]:
     for _, pairs in _objects(name, text):
         for key, value in pairs:
             texts = value if isinstance(value, list) else [value]
-            yield key, [part for each in texts for part in (_parts(each) if isinstance(each, str) else [repr(each)])]
+            yield key, [part for item in texts for part in (_parts(item) if isinstance(item, str) else [repr(item)])]
 
 
 def _parts(cell: str) -> list[str]:
@@ -148,9 +149,9 @@ def _text(path: Path) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        was = content[error.start : error.end]
+        invalid = content[error.start : error.end]
         raise BadData(
-            f"{path.name}: line {line}: expected UTF-8, got {was!r}; convert the file (a spreadsheet's are often "
+            f"{path.name}: line {line}: expected UTF-8, got {invalid!r}; convert the file (a spreadsheet's are often "
             "Windows-1252)"
         ) from None
     except (OSError, EOFError, zlib.error) as error:
@@ -158,7 +159,7 @@ def _text(path: Path) -> str:
 
 
 def _csv_rows(name: str, text: str) -> tuple[dict[str, str], Iterator[tuple[int, list[str]]]]:
-    """The columns of a CSV file, and its rows: line and cells of these columns."""
+    """Return the columns of a CSV file, and its rows: line and cells of these columns."""
     delimiter = _delimiter(text)
     header = [cell.strip() for cell in next(_records(name, text, delimiter))[1]]
     columns = _columns(name, header)
@@ -176,12 +177,12 @@ def _csv_rows(name: str, text: str) -> tuple[dict[str, str], Iterator[tuple[int,
 
 
 def _delimiter(text: str) -> str:
-    """What separates the cells: the first of those with which the header has most known names."""
-    return max(DELIMITERS, key=lambda each: _known_names(text, each))
+    """Return the delimiter with which the header has most known names, the first of equals."""
+    return max(DELIMITERS, key=lambda delimiter: _known_names(text, delimiter))
 
 
 def _known_names(text: str, delimiter: str) -> int:
-    """How many names of `NAMES` a CSV file's header has if read like this."""
+    """Return the number of names of `NAMES` in a CSV header with a delimiter."""
     try:
         _, header = next(_records("", text, delimiter))
     except BadData:
@@ -190,7 +191,7 @@ def _known_names(text: str, delimiter: str) -> int:
 
 
 def _records(name: str, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """A CSV file's records, each with the line it begins in; lines without anything are none."""
+    """Yield a CSV file's records, each with the line it begins in; empty lines are skipped."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     line = 1
     try:
@@ -203,7 +204,7 @@ def _records(name: str, text: str, delimiter: str) -> Iterator[tuple[int, list[s
 
 
 def _json_rows(name: str, text: str) -> tuple[dict[str, str], Iterator[tuple[int, list[str]]]]:
-    """What the objects of a JSONL file call what, as the first does, and their rows."""
+    """Return the columns of a JSONL file, as its first object names them, and its rows."""
     objects = _objects(name, text)
     first_line, first = next(objects)
     columns = _columns(name, [key for key, _ in first])
@@ -211,10 +212,11 @@ def _json_rows(name: str, text: str) -> tuple[dict[str, str], Iterator[tuple[int
 
     def rows() -> Iterator[tuple[int, list[str]]]:
         for line, pairs in _objects(name, text):
-            was = sorted(_recognised([key for key, _ in pairs]))
-            if was != expected:
+            recognised = sorted(_recognised([key for key, _ in pairs]))
+            if recognised != expected:
                 raise BadData(
-                    f"{name}: line {line}: expected {', '.join(expected)} as in line {first_line}, got {', '.join(was)}"
+                    f"{name}: line {line}: expected {', '.join(expected)} as in line {first_line}, got "
+                    f"{', '.join(recognised)}"
                 )
             values = dict(pairs)
             yield line, [_cell(name, line, key, column, values[column]) for key, column in columns.items()]
@@ -223,7 +225,7 @@ def _json_rows(name: str, text: str) -> tuple[dict[str, str], Iterator[tuple[int
 
 
 def _objects(name: str, text: str) -> Iterator[tuple[int, list[tuple[str, Any]]]]:
-    """A JSONL file's objects as pairs, so that none is lost where a name stands twice, each with its line."""
+    """Yield a JSONL file's objects as pairs, so that repeated names are kept, each with its line."""
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
@@ -237,16 +239,16 @@ def _objects(name: str, text: str) -> Iterator[tuple[int, list[tuple[str, Any]]]
 
 
 class _Pairs(list[tuple[str, Any]]):
-    """An object of JSON, which is no list."""
+    """A JSON object, as opposed to a list."""
 
 
 def _cell(name: str, line: int, key: str, column: str, value: Any) -> str:
-    """A value of JSON as the cell of a CSV that says the same."""
+    """Return a JSON value as the equivalent CSV cell."""
     if key in TIMES and isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
     if key == "source" and value is None:
         return ""
-    if key == "instruments" and isinstance(value, list) and all(isinstance(each, str) for each in value):
+    if key == "instruments" and isinstance(value, list) and all(isinstance(item, str) for item in value):
         return ";".join(value)
     if isinstance(value, str):
         return value.strip() if key in TIMES else value
@@ -255,24 +257,24 @@ def _cell(name: str, line: int, key: str, column: str, value: Any) -> str:
 
 
 def _columns(name: str, header: Sequence[str]) -> dict[str, str]:
-    """Key of `NAMES` -> which of the header's names it is."""
+    """Return key of `NAMES` -> name in the header."""
     columns = {}
     for key, names in NAMES.items():
-        found = [cell for cell in header if cell.strip().lower() in names]
-        if len(found) > 1 or (key in REQUIRED and not found):
-            was = " and ".join(found) if found else f"only {', '.join(header)}"
-            raise BadData(f"{name}: expected one column of {key} ({', '.join(names)}), got {was}")
-        if found:
-            columns[key] = found[0]
+        matches = [cell for cell in header if cell.strip().lower() in names]
+        if len(matches) > 1 or (key in REQUIRED and not matches):
+            got = " and ".join(matches) if matches else f"only {', '.join(header)}"
+            raise BadData(f"{name}: expected one column of {key} ({', '.join(names)}), got {got}")
+        if matches:
+            columns[key] = matches[0]
     return columns
 
 
 def _recognised(header: Sequence[str]) -> list[str]:
-    known = {each for names in NAMES.values() for each in names}
+    known = {name for names in NAMES.values() for name in names}
     return [cell for cell in header if cell.strip().lower() in known]
 
 
 def _short(value: object) -> str:
-    """A value for a message, cut where it is long."""
+    """Format a value for a message, truncated if it is long."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."

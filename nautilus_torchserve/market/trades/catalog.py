@@ -32,7 +32,7 @@ def load_catalog(path: Path, instrument_id: str | None = None) -> Trades:
     Raises
     ------
     BadData
-        No trades there, or the choice of the instrument is open; lists those that have trades. Or a file cannot be
+        No trades there, or the instrument is ambiguous; lists those that have trades. Or a file cannot be
         read, or a value does not fit.
     """
     stored = sorted(folder.name for folder in path.glob("data/trade_tick/*") if any(folder.glob("*.parquet")))

@@ -13,23 +13,23 @@ from nautilus_torchserve.market.read_options import CsvLines, ReadOptions
 from nautilus_torchserve.market.trades.trades import BadData, Instrument, Trades
 
 SIDES = {"buy": 1, "sell": -1, "unknown": 0}
-"""Tardis' words for the aggressor."""
+"""Tardis' names of the aggressor's side."""
 MAKER_SIDES = {"true": -1, "false": 1}
-"""Binance says whether the buyer was the maker; the aggressor is the other one."""
+"""Binance flags whether the buyer was the maker; the aggressor is the other side."""
 VENUES = {"binance-futures": "BINANCE"}
 """Exchanges of Tardis whose venue is not simply the name in capitals."""
 FILE_NAME = re.compile(r"(?P<symbol>[A-Z0-9_]+)-(?:trades|aggTrades)\b")
-"""How Binance names its files: ``BTCUSDT-trades-2024-01.zip``."""
+"""Pattern of Binance's file names: ``BTCUSDT-trades-2024-01.zip``."""
 TIMES = ("milliseconds", "microseconds")
 """Units of Unix time in such files."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Which columns a kind of file has, and what ours are called there."""
+    """Columns of one file format."""
 
     title: str
-    """What to call it in messages."""
+    """Name of the format, for messages."""
     columns: tuple[str, ...]
     """All of them, in order, for files without a header."""
     price: str
@@ -41,9 +41,9 @@ class Layout:
     trade_id: str
     """Column of the trade's identifier."""
     side: str
-    """Column that tells the aggressor."""
+    """Column of the aggressor's side."""
     sides: dict[str, int]
-    """What that column may hold, in lower case, and the sign it stands for."""
+    """Values of that column in lower case -> sign."""
 
 
 TARDIS = Layout(
@@ -74,7 +74,7 @@ def load_csv(path: Path, read: ReadOptions = ReadOptions()) -> Trades:  # noqa: 
     """Read one file of trades, plain, ``.gz`` or ``.zip``, with or without a header.
 
     Tardis' ``trades`` (times in microseconds) and Binance's ``trades`` and ``aggTrades``
-    (spot and futures, times in milliseconds or microseconds) are told apart by their header,
+    (spot and futures, times in milliseconds or microseconds) are distinguished by their header,
     else by their columns. Binance's files do not name the instrument: their file name does.
     They have no time of receipt either, so ``ts_init`` equals ``ts_event``.
 
@@ -152,7 +152,7 @@ def _layout_of_header(name: str, header: list[str]) -> Layout:
 
 
 def _layout_of_row(name: str, row: list[str]) -> Layout:
-    """Tell files without a header apart by their first row.
+    """Return the layout of a file without a header by its first row.
 
     Seven columns may be spot trades or futures aggTrades; only the former's sixth is a boolean.
     """
@@ -172,10 +172,10 @@ def _tardis_instrument(table: Table) -> tuple[str, str]:
 
 
 def _symbol(path: Path) -> str:
-    found = FILE_NAME.match(path.name)
-    if not found:
+    match = FILE_NAME.match(path.name)
+    if not match:
         raise BadData(
             f"{path.name}: expected a file name like BTCUSDT-trades-2024-01.csv, as Binance's files "
             f"do not say which instrument they hold, got {path.name!r}"
         )
-    return found["symbol"]
+    return match["symbol"]

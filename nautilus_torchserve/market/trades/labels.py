@@ -1,4 +1,4 @@
-"""What a tick model learns to foresee: whether the price will move by more than it costs to trade."""
+"""Labels of tick models: whether the price will move by more than the cost of a trade."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from nautilus_torchserve.user_error import InvalidArgument
 
 BUY, SELL, HOLD = 0, 1, 2
 UNKNOWN = -1
-"""Of trades whose future lies beyond the data."""
+"""Label of trades whose horizon lies beyond the data."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def label(price: NDArray[np.int64], horizon: int = 20, cost_bps: float = 1.0) ->
     int8 [n]
         0 BUY above +cost_bps, 1 SELL below -cost_bps, 2 HOLD, -1 for the last ``horizon`` trades.
     """
-    LabelConfig(horizon, cost_bps)  # refuses what has no meaning
+    LabelConfig(horizon, cost_bps)  # validates the arguments
     labels = np.full(len(price), UNKNOWN, dtype=np.int8)
     now, then = price[:-horizon], price[horizon:]
     return_bps = 1e4 * (then - now) / now

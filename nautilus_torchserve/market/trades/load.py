@@ -1,4 +1,4 @@
-"""One way in for trades, wherever they are."""
+"""Loading of trades from any source."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -23,25 +23,25 @@ def load(
     data : path, optional
         A folder is a NautilusTrader catalog, a file is a CSV; None simulates.
     trades : int
-        How many to simulate.
+        Number of trades to simulate.
     seed : int
-        Of the simulation.
+        Seed of the simulation.
     instrument_id : str, optional
-        Which instrument of a catalog; whatever else was loaded must be this one, in whatever case and with either of
-        ``-`` and ``_``, which venues, vendors and NautilusTrader write differently.
+        The instrument to read from a catalog; other data must be of this instrument, compared without case and with
+        ``-`` equal to ``_``, as venues, vendors and NautilusTrader differ in both.
     read : ReadOptions
-        How to read what does not say it itself, and whether prices may jump.
+        How to interpret times, and whether prices may jump.
 
     Raises
     ------
     BadData
-        Nothing there, not readable, another instrument, or not fit for use
+        No data, unreadable data, another instrument, or failed checks
         (`market.trades.trades.check`).
     """
     loaded = simulate(trades, seed) if data is None else _from_path(Path(data), instrument_id, read)
-    found = loaded.instrument.instrument_id
-    if instrument_id is not None and _plain(found) != _plain(instrument_id):
-        raise BadData(f"{loaded.source}: expected trades of {instrument_id}, got {found}")
+    loaded_id = loaded.instrument.instrument_id
+    if instrument_id is not None and _plain(loaded_id) != _plain(instrument_id):
+        raise BadData(f"{loaded.source}: expected trades of {instrument_id}, got {loaded_id}")
     return check(replace(loaded, read=read))
 
 

@@ -1,8 +1,8 @@
-"""Bid and ask that trades imply, for backtests on trades alone.
+"""Bid and ask implied by trades, for backtests on trades alone.
 
-A buyer who was not patient paid the ask, a seller got the bid. Filling orders at the last
+An aggressive buyer paid the ask, an aggressive seller got the bid. Filling orders at the last
 trade's price instead would let a strategy sell at the ask whenever the last aggressor was
-a buyer: a profit of half a spread that nobody could have had.
+a buyer: a profit of half a spread that was not attainable.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ from nautilus_torchserve.market.trades.trades import Trades
 
 
 def implied_quotes(trades: Trades, tick: int = 1) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Bid and ask after each trade: the prices of the last seller and the last buyer.
+    """Return bid and ask after each trade: the prices of the last seller and the last buyer.
 
     Whichever side traded longer ago is moved out of the way when the price has passed it. Between
     trades a real book closes up again, which this does not see: on the first four minutes of the

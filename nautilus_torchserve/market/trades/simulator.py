@@ -1,4 +1,4 @@
-"""A simulated market for trying things out without market data: order flow in self-exciting bursts.
+"""A simulated market for trials without market data: order flow in self-exciting bursts.
 
 Buys and sells arrive as a bivariate Hawkes process with exponential kernels (Hawkes 1971): each
 trade makes more of its own side likely for a while and, less so, of the other side. This gives
@@ -6,10 +6,10 @@ clustered, persistent order flow as in Bacry & Muzy (2014), sampled exactly and 
 after Dassios & Zhao (2013). The efficient price moves with permanent impact, concave in size, and
 with noise; a buyer pays half the spread more, a seller gets half the spread less.
 
-As flow persists and has impact, the next moves can be foreseen a little: with the defaults, after
+As flow persists and has impact, the next moves can be predicted a little: with the defaults, after
 the tenth of the trades with the most one-sided flow the efficient price moves on by 0.9 bps within
-20 trades, in the mean. Crossing the spread there and back costs 1.0 bps. Nothing learned here says
-anything about a real market.
+20 trades, in the mean. Crossing the spread there and back costs 1.0 bps. Results on simulated
+trades say nothing about a real market.
 """
 
 import math
@@ -71,9 +71,9 @@ def simulate(trades: int, seed: int = 1, config: SimulatorConfig | None = None) 
     trades : int
         At least 1.
     seed : int
-        Of all that is random.
+        Seed of the random generator.
     config : SimulatorConfig, optional
-        Another market than the default.
+        The market to simulate.
     """
     if trades < 1:
         raise ValueError(f"expected at least 1 trade, got {trades}")
@@ -103,7 +103,7 @@ def simulate(trades: int, seed: int = 1, config: SimulatorConfig | None = None) 
 def _arrivals(
     trades: int, rng: np.random.Generator, config: SimulatorConfig
 ) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
-    """Times in seconds and sides of a Hawkes process, by Dassios & Zhao's algorithm.
+    """Return times in seconds and sides of a Hawkes process, by Dassios & Zhao's algorithm.
 
     The next trade is the earlier of one that the base rate causes and one that the excitement
     causes; the latter has, as the excitement fades, a chance of never coming.
@@ -132,5 +132,5 @@ def _arrivals(
 
 
 def _steps(values: NDArray[np.float64], precision: int) -> NDArray[np.int64]:
-    """The nearest whole number of steps, at least one."""
+    """Return the nearest whole number of steps, at least one."""
     return np.maximum(np.rint(values * 10**precision).astype(np.int64), 1)

@@ -1,4 +1,4 @@
-"""Trades of one instrument as arrays, checked once, whatever they came from."""
+"""Trades of one instrument as arrays, whatever their source, and their checks."""
 
 import hashlib
 from collections.abc import Callable
@@ -22,15 +22,15 @@ MOST_DECIMALS = 16
 
 
 class BadData(UserError, ValueError):
-    """Market data that cannot be used as it is; names the file, the place and what was expected."""
+    """Invalid market data; names the file, the place and what was expected."""
 
 
 @dataclass(frozen=True)
 class Instrument:
-    """What is traded, as far as arrays of trades need to know."""
+    """The properties of an instrument that arrays of market data need."""
 
     symbol: str
-    """The venue's own name of it: ``BTCUSDT``."""
+    """The venue's symbol: ``BTCUSDT``."""
     venue: str
     """Where it trades: ``BINANCE``; ``SIM`` for the simulated market."""
     price_precision: int
@@ -53,7 +53,7 @@ class Trades:
     source: str
     """Where they came from, for reports and error messages."""
     simulated: bool
-    """True for the simulator's: every output must say so."""
+    """True for the simulator's trades; every output must be marked as simulated."""
     ts_event: NDArray[np.int64]
     """When the venue matched it, Unix ns [n], non-decreasing."""
     ts_init: NDArray[np.int64]
@@ -71,7 +71,7 @@ class Trades:
     notes: tuple[str, ...] = ()
     """What was assumed or let through in reading them, a sentence each."""
     lines: CsvLines | None = None
-    """Where they stand in a file; None where they are no rows of one."""
+    """Line numbers in the file; None for trades that are not from one."""
     catalog: Path | None = None
     """The NautilusTrader catalog they were read from, which may define the instrument; None for a file."""
 
@@ -80,42 +80,42 @@ class Trades:
 
     @cached_property
     def sha256(self) -> str:
-        """Hash over instrument and values: the same trades, the same hash, from whatever file."""
+        """Hash of instrument and values: the same trades have the same hash, whatever the file."""
         digest = hashlib.sha256(repr(self.instrument).encode())
         for values in (self.ts_event, self.ts_init, self.price, self.size, self.side):
             digest.update(np.ascontiguousarray(values).tobytes())
         return digest.hexdigest()
 
     def between(self, start: int, stop: int) -> "Trades":
-        """The trades at positions ``start`` to ``stop - 1``."""
+        """Return the trades at positions ``start`` to ``stop - 1``."""
         arrays = ("ts_event", "ts_init", "price", "size", "side", "trade_id")
         lines = None if self.lines is None else self.lines.after(start)
         return replace(self, lines=lines, **{name: getattr(self, name)[start:stop] for name in arrays})
 
     def place(self, row: int) -> str:
-        """Where a trade stands, for messages: its line in a file, else its row and time."""
+        """Return the place of a trade for messages: its line in a file, else its row and time."""
         return place(self.lines, row, int(self.ts_event[row]))
 
     def prices(self) -> NDArray[np.float64]:
-        """Prices in quote currency, float64 [n]."""
+        """Return prices in quote currency, float64 [n]."""
         return self.price / 10.0**self.instrument.price_precision
 
 
 def place(lines: CsvLines | None, row: int, ts_event: int) -> str:
-    """Where a row stands: its line in a file, else its number from 1, and its time."""
+    """Return the place of a row: its line in a file, else its number from 1, and its time."""
     line = None if lines is None else lines.line(row)
     return f"line {line}" if line is not None else f"row {row + 1} ({utc_text(ts_event)})"
 
 
 def utc_text(ts_ns: int | np.int64) -> str:
-    """Unix ns in ISO 8601, with as many decimals of a second as it has, in threes."""
+    """Format Unix ns in ISO 8601, with as many decimals of a second as it has, in threes."""
     ts = int(ts_ns)
     unit = next(unit for unit, length in (("s", 10**9), ("ms", 10**6), ("us", 10**3), ("ns", 1)) if ts % length == 0)
     return f"{np.datetime64(ts, 'ns').astype(f'datetime64[{unit}]')}Z"
 
 
 def decimal_text(steps: int | np.int64, precision: int) -> str:
-    """Whole steps of 10**-precision in decimals."""
+    """Format whole steps of 10**-precision as a decimal."""
     return f"{Decimal(int(steps)).scaleb(-precision):f}"
 
 
@@ -173,16 +173,16 @@ def check_precision(source: str, name: str, precision: int) -> None:
 
 def _check_jumps(trades: Trades) -> Trades:
     price = trades.price
-    found = find_jumps(price[:-1], price[1:], np.diff(trades.ts_event))
-    if not len(found):
+    jumps = find_jumps(price[:-1], price[1:], np.diff(trades.ts_event))
+    if not len(jumps):
         return trades
     precision = trades.instrument.price_precision
     named = [
         f"{trades.place(row + 1)}: price {decimal_text(price[row + 1], precision)} after "
         f"{decimal_text(price[row], precision)}{split_note(price[row + 1] / price[row])}"
-        for row in found[:MOST_NAMED].tolist()
+        for row in jumps[:MOST_NAMED].tolist()
     ]
-    sentence = f"{len(found):,} of {len(trades):,} prices jump: {'; '.join(named)}{and_more(len(found))}."
+    sentence = f"{len(jumps):,} of {len(trades):,} prices jump: {'; '.join(named)}{and_more(len(jumps))}."
     if not trades.read.allow_jumps:
         raise BadData(f"{trades.source}: {sentence} {JUMP_REMEDY}")
     return replace(trades, notes=(*trades.notes, f"{sentence} They were let through (--allow-jumps)."))

@@ -70,7 +70,7 @@ def test_the_same_interval_is_the_same_bars() -> None:
 
 
 @pytest.mark.parametrize("interval_ns", [MINUTE_NS // 2, MINUTE_NS + 1, 90 * 10**9, 0, -MINUTE_NS])
-def test_what_is_no_multiple_is_refused(interval_ns: int) -> None:
+def test_interval_that_is_no_multiple_is_refused(interval_ns: int) -> None:
     with pytest.raises(BadData, match="a multiple of the bars' 60 s, got "):
         aggregate(GOOD, interval_ns)
 

@@ -32,7 +32,7 @@ def kinds(bars: Bars) -> dict[str, int]:
     return {finding.kind: finding.count for finding in examine(bars).found}
 
 
-def test_clean_bars_are_said_to_be_clean_in_one_sentence() -> None:
+def test_clean_bars_give_one_sentence() -> None:
     findings = examine(GOOD)
 
     assert findings.found == ()
@@ -116,9 +116,7 @@ DAY_NS = 1440 * MINUTE_NS
     ],
     ids=["minute up", "minute down", "day up", "day down", "night", "week", "weekend", "holidays", "suspended"],
 )
-def test_what_a_market_may_move_depends_on_the_time_it_has(
-    bars: Callable[[int], Bars], allowed: int, refused: int
-) -> None:
+def test_allowed_move_depends_on_the_elapsed_time(bars: Callable[[int], Bars], allowed: int, refused: int) -> None:
     assert "jumps" not in kinds(bars(allowed))
     assert kinds(bars(refused))["jumps"] == 1
 
@@ -163,7 +161,7 @@ def test_breaks_are_counted_and_the_largest_has_its_place() -> None:
 
 
 @given(st.sets(st.integers(1, 48)))
-def test_breaks_miss_what_was_taken_out(rows: set[int]) -> None:
+def test_breaks_count_the_removed_bars(rows: set[int]) -> None:
     breaks = examine(without(*rows)).breaks
 
     runs = "".join("x" if row in rows else " " for row in range(50)).split()
@@ -172,7 +170,7 @@ def test_breaks_miss_what_was_taken_out(rows: set[int]) -> None:
     assert breaks.largest_intervals == max(map(len, runs), default=0)
 
 
-def test_what_is_odd_only_is_said_and_let_through() -> None:
+def test_findings_that_are_not_fatal_are_reported_and_accepted() -> None:
     bars = replace(with_value(5, volume=0), ts_event=GOOD.ts_event + 1_500_000_000)
 
     assert check_bars(bars) is bars

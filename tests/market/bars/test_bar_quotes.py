@@ -87,7 +87,7 @@ def test_times_never_go_back_where_bars_overlap() -> None:
 
 
 @pytest.mark.parametrize("spread_bps", [-1.0, 10_000.0, 0.00001, math.nan, math.inf])
-def test_a_spread_that_makes_no_sense_is_refused(spread_bps: float) -> None:
+def test_invalid_spread_is_refused(spread_bps: float) -> None:
     with pytest.raises(ValueError, match=r"expected spread_bps in \[0, 10000\) in steps of 0.0001, got"):
         bar_quotes(make_bars([10], [10], [1]), spread_bps)
 

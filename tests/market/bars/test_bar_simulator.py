@@ -26,7 +26,7 @@ def correlation(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.corrcoef(first, second)[0, 1])
 
 
-def test_simulated_bars_are_usable_and_say_what_they_are() -> None:
+def test_simulated_bars_are_valid_and_marked_as_simulated() -> None:
     bars = check_bars(simulate_bars(500, seed=7))
 
     assert len(bars) == 500
@@ -69,7 +69,7 @@ def test_the_next_return_can_be_foreseen_a_little(returns: np.ndarray) -> None:
     assert known == pytest.approx(BarSimulatorConfig().momentum ** 2, abs=0.006)  # R^2 of the best linear forecast
 
 
-def test_without_momentum_nothing_can_be_foreseen() -> None:
+def test_without_momentum_returns_are_unpredictable() -> None:
     bars = simulate_bars(60_000, seed=2, config=BarSimulatorConfig(momentum=0.0))
     returns = np.diff(np.log(bars.prices()))
 
@@ -115,7 +115,7 @@ def test_a_bars_range_is_that_of_a_random_walk(long: Bars, returns: np.ndarray) 
         ({"minute_volatility_bps": float("nan")}, "expected minute_volatility_bps above 0, got nan"),
     ],
 )
-def test_a_market_that_cannot_be_is_refused(change: dict[str, float], message: str) -> None:
+def test_invalid_market_is_refused(change: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         BarSimulatorConfig(**{**asdict(BarSimulatorConfig()), **change})
 

@@ -108,7 +108,7 @@ def test_dates_are_days_of_utc(tmp_path: Path) -> None:
     assert pd.Timestamp(bars.ts_event[0]) == pd.Timestamp("2024-01-31")
 
 
-def test_a_stamp_is_the_open_unless_said_otherwise(tmp_path: Path) -> None:
+def test_timestamp_is_the_open_by_default(tmp_path: Path) -> None:
     path = written(tmp_path, UNIX)
 
     opened, closed = load_csv_bars(path), load_csv_bars(path, read=ReadOptions("close"))
@@ -231,7 +231,7 @@ def test_a_bad_file_is_refused_with_its_place(tmp_path: Path, text: str, message
     assert str(error.value).startswith(path.name)
 
 
-def test_the_noise_of_binary_floats_in_volumes_is_rounded_and_said(tmp_path: Path) -> None:
+def test_binary_float_noise_in_volumes_is_rounded_and_noted(tmp_path: Path) -> None:
     noisy = UNIX.replace("12.500", "900000000.5").replace("3.1", "218102.59507500002").replace(",7\n", ",1e-9\n")
 
     bars = load_csv_bars(written(tmp_path, noisy))

@@ -90,7 +90,7 @@ def test_every_way_to_write_a_time_is_the_same_time(tmp_path: Path, stamp: str) 
     assert load_headlines(path, SIM, delay_ns=5) == [at(T)]
 
 
-def test_a_day_alone_is_over_before_anything_of_it_is_known(tmp_path: Path) -> None:
+def test_date_without_a_time_is_known_at_the_end_of_its_day(tmp_path: Path) -> None:
     rows = ("date,text,received", "2024-01-01,Up,2024-01-02T00:00:07Z", "2024-01-03T10:00,Down,2024-01-03")
     path = written(tmp_path, "\n".join(rows))
 
@@ -185,7 +185,7 @@ def test_of_other_instruments_only_what_names_ours_too_is_kept(tmp_path: Path, c
     assert [(each.text, each.instrument_ids) for each in headlines] == [("both", (SIM, "ETHUSD.SIM")), ("bare", (SIM,))]
 
 
-def test_a_symbol_with_a_point_may_be_the_one_asked_for(tmp_path: Path) -> None:
+def test_symbol_with_a_point_may_be_the_requested_one(tmp_path: Path) -> None:
     path = written(tmp_path, f"text,date,ticker\nUp,{T_S},BRK.B\n")
 
     assert load_headlines(path, "BRK.B.XNYS", delay_ns=5) == [at(T, names=("BRK.B.XNYS",))]
@@ -197,7 +197,7 @@ RECEIVED = f"text,published,received\nUp,{T_S},{T_S}\n"
 
 
 @pytest.mark.parametrize(
-    ("text", "instrument_id", "delay_ns", "says"),
+    ("text", "instrument_id", "delay_ns", "message"),
     [
         ("", SIM, 0, "expected at least one headline, got an empty file"),
         ("text,date\n", SIM, 0, "expected at least one headline, got only a header"),
@@ -249,11 +249,11 @@ RECEIVED = f"text,published,received\nUp,{T_S},{T_S}\n"
     ],
 )
 def test_a_bad_file_is_refused_with_its_place(
-    tmp_path: Path, text: str, instrument_id: str | None, delay_ns: int | None, says: str
+    tmp_path: Path, text: str, instrument_id: str | None, delay_ns: int | None, message: str
 ) -> None:
     path = written(tmp_path, text)
 
-    with pytest.raises(BadData, match=re.escape(says)) as caught:
+    with pytest.raises(BadData, match=re.escape(message)) as caught:
         load_headlines(path, instrument_id, delay_ns)
 
     assert path.name in str(caught.value) or instrument_id == "SIMUSD"
@@ -279,7 +279,7 @@ def test_nothing_is_received_before_it_is_published(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
         ({"text": " \n"}, "expected a headline's text, got"),
         ({"source": "\udc80"}, "expected a headline's source in Unicode characters"),
@@ -289,8 +289,8 @@ def test_nothing_is_received_before_it_is_published(tmp_path: Path) -> None:
         ({"ts_event": -1}, "published in 1970 or later, got -1 ns"),
     ],
 )
-def test_a_headline_that_cannot_be_is_refused(change: dict, says: str) -> None:
+def test_invalid_headline_is_refused(change: dict, message: str) -> None:
     values = {"text": "Up", "source": "", "instrument_ids": (SIM,), "ts_event": T, "ts_init": T, **change}
 
-    with pytest.raises(BadData, match=says):
+    with pytest.raises(BadData, match=message):
         Headline(**values)

@@ -59,7 +59,7 @@ def test_the_seed_decides() -> None:
     assert first[1] != other[1]
 
 
-def test_simulated_bars_and_headlines_say_what_they_are() -> None:
+def test_simulated_bars_and_headlines_are_marked_as_simulated() -> None:
     bars, headlines = simulate_news(500, TEXTS, 7, instrument=Instrument("ABC", "XYZ", 2, 0))
 
     assert check_bars(bars).simulated
@@ -100,7 +100,7 @@ def test_arrivals_are_poisson() -> None:
 
 @settings(max_examples=50)
 @given(st.integers(1, 200), st.integers(0, 2**32), st.integers(0, 40))
-def test_no_bar_that_opened_before_a_headlines_receipt_knows_what_it_says(count: int, seed: int, cut: int) -> None:
+def test_bars_opened_before_a_headlines_receipt_do_not_react_to_it(count: int, seed: int, cut: int) -> None:
     texts = [LabelledText("positive" if number % 2 else "neutral", str(number)) for number in range(1_000)]
     config = NewsSimulatorConfig(mean_bars_between=4.0, impact_bps=500.0)
     bars, headlines = simulate_news(count, texts, seed, config)
@@ -149,7 +149,7 @@ def test_longer_bars_have_their_news_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
         ({"mean_bars_between": 0.0}, "expected mean_bars_between above 0, got 0.0"),
         ({"delay_ns": 0}, r"expected delay_ns of at least 1 \(nothing is known at once\), got 0"),
@@ -158,8 +158,8 @@ def test_longer_bars_have_their_news_too() -> None:
         ({"decay": 1.5}, "expected decay above 0 and at most 1, got 1.5"),
     ],
 )
-def test_news_that_cannot_be_is_refused(change: dict, says: str) -> None:
-    with pytest.raises(ValueError, match=says):
+def test_invalid_news_config_is_refused(change: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         NewsSimulatorConfig(**change)
 
 
@@ -177,7 +177,7 @@ def test_a_drift_fits_its_bars(drift: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
         ("", "expected at least one labelled headline, got none"),
         ("label,text\n", "expected at least one labelled headline, got none"),
@@ -187,9 +187,9 @@ def test_a_drift_fits_its_bars(drift: np.ndarray) -> None:
         ("label,text\npositive,Up, and away\n", "line 2: expected 2 cells, got"),
     ],
 )
-def test_labelled_headlines_that_cannot_be_read_are_refused(tmp_path: Path, content: str, says: str) -> None:
+def test_labelled_headlines_that_cannot_be_read_are_refused(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "texts.csv"
     path.write_text(content)
 
-    with pytest.raises(BadData, match=says):
+    with pytest.raises(BadData, match=message):
         load_labelled_texts(path)

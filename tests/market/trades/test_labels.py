@@ -37,6 +37,6 @@ def test_only_the_horizon_matters(price: np.ndarray, horizon: int, cut: int) -> 
 
 
 @pytest.mark.parametrize(("horizon", "cost_bps"), [(0, 1.0), (-1, 1.0), (1, -0.1), (1, float("nan"))])
-def test_a_label_without_meaning_is_refused(horizon: int, cost_bps: float) -> None:
+def test_invalid_label_config_is_refused(horizon: int, cost_bps: float) -> None:
     with pytest.raises(ValueError, match="of at least"):
         label(np.ones(5, dtype=np.int64), horizon, cost_bps)

@@ -49,7 +49,7 @@ def test_quotes_see_no_future(events: list[tuple[int, int]], stop: int) -> None:
         np.testing.assert_array_equal(complete[:stop], truncated)
 
 
-def test_simulated_spread_is_found_again() -> None:
+def test_simulated_spread_is_recovered() -> None:
     trades = simulate(20_000)
     bid, ask = implied_quotes(trades)
 

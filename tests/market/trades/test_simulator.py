@@ -16,7 +16,7 @@ def side_lag() -> tuple[np.ndarray, np.ndarray]:
     return trades.side.astype(float), np.diff(trades.ts_event) / 1e9
 
 
-def test_simulated_trades_are_usable_and_say_what_they_are() -> None:
+def test_simulated_trades_are_valid_and_marked_as_simulated() -> None:
     trades = check(simulate(1_000, seed=7))
 
     assert len(trades) == 1_000
@@ -77,7 +77,7 @@ def test_a_buyer_pays_the_spread() -> None:
         ({"base_rate": -1.0}, "expected base_rate above 0"),
     ],
 )
-def test_a_market_that_cannot_be_is_refused(change: dict[str, float], message: str) -> None:
+def test_invalid_market_is_refused(change: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         SimulatorConfig(**{**asdict(SimulatorConfig()), **change})
 
