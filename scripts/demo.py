@@ -1,4 +1,4 @@
-"""The whole way once: train, pack, serve, trade over the inference port, report."""
+"""End-to-end demo: train, package, serve, trade over the inference port, report."""
 
 import json
 import os
@@ -59,13 +59,13 @@ PRICE = PriceTraining(network_config={"hidden": 32}, fit=PriceFitConfig(epochs=5
 NEWS_BARS, NEWS_TEXTS = 20, 4
 """Bars for which a headline counts, and the most headlines of a window."""
 Advance = Callable[[float, float], None]
-"""Called with how much of a step is done, and the total."""
+"""Called with the progress of a step and its total."""
 Begin = Callable[[str], Advance]
 """Begins a step, given its name."""
 
 
 class Kind(StrEnum):
-    """What to trade on."""
+    """Market data to trade on."""
 
     TICKS = "ticks"
     BARS = "bars"
@@ -73,7 +73,7 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True)
-class Given:
+class DemoArguments:
     """Arguments of the demo."""
 
     data: Path | None
@@ -88,15 +88,15 @@ class Given:
     read: ReadOptions
     """How to read the data."""
     instruments: InstrumentOptions
-    """Definition of the instrument, beyond its data."""
+    """Definition of the instrument, in addition to its data."""
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedModels:
     """Trained models and the data to trade on."""
 
     data: Data
-    """What is traded on."""
+    """Input data of the backtest."""
     runs: dict[str, Path]
     """Model -> run folder; the last one is traded on."""
     facts: dict[str, str]
@@ -109,38 +109,38 @@ class Steps:
 
     size: int
     """Events to simulate."""
-    train: Callable[[Given, Begin], Trained]
+    train: Callable[[DemoArguments, Begin], TrainedModels]
     """Loads and fits."""
     settings: type[RunSettings]
     """Settings of the backtest."""
 
 
 def show_notes(loaded: Trades | Bars) -> None:
-    """What was assumed or let through in reading the data."""
+    """Print what was assumed or let through in reading the data."""
     for note in reading_notes(loaded):
         console.print(note, soft_wrap=True, highlight=False, markup=False)
 
 
-def train_ticks(given: Given, begin: Begin) -> Trained:
+def train_ticks(arguments: DemoArguments, begin: Begin) -> TrainedModels:
     """Fit the tick classifier."""
-    advance = begin("reading, training" if given.data else "simulating a market, training")
-    loaded, config = load(given.data, given.size, seed=1, read=given.read), TickFitConfig()
+    advance = begin("reading, training" if arguments.data else "simulating a market, training")
+    loaded, config = load(arguments.data, arguments.size, seed=1, read=arguments.read), TickFitConfig()
     show_notes(loaded)
-    resolve(loaded, given.instruments)  # before the time is spent on training
+    resolve(loaded, arguments.instruments)  # before the time is spent on training
     trained = train_tick(
-        loaded, given.run, LabelConfig(), config, on_epoch=lambda history: advance(history.epochs, config.epochs)
+        loaded, arguments.run, LabelConfig(), config, on_epoch=lambda history: advance(history.epochs, config.epochs)
     )
     advance(1, 1)  # it may have stopped early
-    return Trained(loaded, {"tick": given.run}, {"edge": trained.evaluation["edge"]})
+    return TrainedModels(loaded, {"tick": arguments.run}, {"edge": trained.evaluation["edge"]})
 
 
-def train_bars(given: Given, begin: Begin) -> Trained:
+def train_bars(arguments: DemoArguments, begin: Begin) -> TrainedModels:
     """Fit a small price model."""
-    advance = begin("reading, training" if given.data else "simulating a market, training")
-    loaded = load_bars(given.data, given.size, seed=1, read=given.read)
+    advance = begin("reading, training" if arguments.data else "simulating a market, training")
+    loaded = load_bars(arguments.data, arguments.size, seed=1, read=arguments.read)
     show_notes(loaded)
-    resolve(loaded, given.instruments)  # before the time is spent on training
-    return Trained([loaded], {"price": given.run}, fit_price(loaded, given.run, advance))
+    resolve(loaded, arguments.instruments)  # before the time is spent on training
+    return TrainedModels([loaded], {"price": arguments.run}, fit_price(loaded, arguments.run, advance))
 
 
 def fit_price(bars: Bars, run: Path, advance: Advance) -> dict[str, str]:
@@ -154,31 +154,31 @@ def fit_price(bars: Bars, run: Path, advance: Advance) -> dict[str, str]:
     return {"edge": trained.evaluation["edge"], "evaluation": str(page)}
 
 
-def train_news(given: Given, begin: Begin) -> Trained:
+def train_news(arguments: DemoArguments, begin: Begin) -> TrainedModels:
     """Fit a small price model, a sentiment model where there is none yet, and the weights of both together."""
-    price, ensemble = given.run / "price", given.run / "ensemble"
-    advance = begin("reading, training" if given.data else "simulating a market and its news, training")
+    price, ensemble = arguments.run / "price", arguments.run / "ensemble"
+    advance = begin("reading, training" if arguments.data else "simulating a market and its news, training")
     bars, headlines = load_news_bars(
-        given.data, given.news, given.size, 1, read=given.read, delay_ns=given.news_delay_ns
+        arguments.data, arguments.news, arguments.size, 1, read=arguments.read, delay_ns=arguments.news_delay_ns
     )
     show_notes(bars)
-    resolve(bars, given.instruments)  # before the time is spent on training
+    resolve(bars, arguments.instruments)  # before the time is spent on training
     facts = fit_price(bars, price, advance)
-    if (given.sentiment / DESCRIPTION).is_file():
-        console.print(f"{given.sentiment}: a sentiment model is there, and used again", soft_wrap=True)
+    if (arguments.sentiment / DESCRIPTION).is_file():
+        console.print(f"{arguments.sentiment}: a sentiment model is there, and used again", soft_wrap=True)
     else:
-        console.print(f"{given.sentiment}: no sentiment model yet; it takes some minutes, once", soft_wrap=True)
-        fit_sentiment(given.sentiment, begin("training the sentiment model"))
+        console.print(f"{arguments.sentiment}: no sentiment model yet; it takes some minutes, once", soft_wrap=True)
+        fit_sentiment(arguments.sentiment, begin("training the sentiment model"))
     advance = begin("fitting the weights of bars and news")
     window = NewsWindowConfig(NEWS_BARS * bars.interval_ns, NEWS_TEXTS)
-    trained = train_ensemble(bars, headlines, price, given.sentiment, ensemble, window)
+    trained = train_ensemble(bars, headlines, price, arguments.sentiment, ensemble, window)
     advance(1, 1)
-    runs = {"price": price, "sentiment": given.sentiment, "ensemble": ensemble}
-    return Trained(BarsAndNews([bars], headlines), runs, {**facts, "edge": trained.evaluation["edge"]})
+    runs = {"price": price, "sentiment": arguments.sentiment, "ensemble": ensemble}
+    return TrainedModels(BarsAndNews([bars], headlines), runs, {**facts, "edge": trained.evaluation["edge"]})
 
 
 def fit_sentiment(run: Path, advance: Advance) -> None:
-    """As ``python scripts/train.py sentiment`` does."""
+    """Train the sentiment model with the defaults of ``scripts/train.py sentiment``."""
     training = SentimentTraining()
     data = load_sentiment_data(validation_share=training.fit.validation_share, seed=training.fit.seed)
     epochs = training.fit.epochs
@@ -190,17 +190,17 @@ def fit_sentiment(run: Path, advance: Advance) -> None:
 
 
 def trade(
-    data: Data, settings_type: type[RunSettings], given: Given, url: str, out: Path, advance: Advance
+    data: Data, settings_type: type[RunSettings], arguments: DemoArguments, url: str, out: Path, advance: Advance
 ) -> dict[str, Any]:
     """Run the backtest and write its report; return the summary."""
-    size = least_size(market_of(settings_type).events(data)[0], given.instruments)
-    settings = settings_type(url=url, trade_size=size, instruments=given.instruments)
+    size = least_size(market_of(settings_type).events(data)[0], arguments.instruments)
+    settings = settings_type(url=url, trade_size=size, instruments=arguments.instruments)
     result = run_backtest(data, settings, advance)
     return {**summary(settings, result), "report": str(write_reports(settings, result, out))}
 
 
 def least_size(data: Trades | Bars, instruments: InstrumentOptions) -> Decimal:
-    """The default size, or the next larger one that the instrument can be traded in."""
+    """Return the default size, or the next larger one that the instrument can be traded in."""
     step = resolve(data, instruments).instrument.size_increment.as_decimal()
     return step * (BacktestSettings.trade_size / step).to_integral_value(ROUND_CEILING)
 
@@ -210,7 +210,7 @@ stopped: list[int] = []
 
 
 def stop(number: int, _: object) -> None:
-    """Stop at a signal; where native code swallows the exception, at the next step forward."""
+    """Stop at a signal; if native code swallows the exception, at the next progress report."""
     stopped.append(128 + number)
     raise KeyboardInterrupt
 
@@ -228,22 +228,28 @@ STEPS = {
 def main(
     instruments: InstrumentOptions,
     kind: Annotated[Kind, typer.Argument(help="Trade tick by tick, bar by bar, or on bars and news.")] = Kind.TICKS,
-    data: Annotated[Path | None, typer.Option(help="CSV or catalog folder; left out: simulated.")] = None,
+    data: Annotated[Path | None, typer.Option(help="CSV or catalog folder; default: simulated.")] = None,
     stamp: Stamp = "open",
     timezone: Timezone = None,
     allow_jumps: AllowJumps = False,
     news: Annotated[Path | None, typer.Option(help="CSV or JSONL of headlines, with --data.")] = None,
-    news_delay: Annotated[str | None, typer.Option(help="Publication to receipt, where --news does not say.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the report [reports/demo, reports/demo-bars].")] = None,
-    run: Annotated[Path | None, typer.Option(help="Folder for the trained model [runs/demo, ...].")] = None,
+    news_delay: Annotated[
+        str | None, typer.Option(help="Delay from publication to receipt, if --news has no times of receipt.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the report; default: reports/demo, reports/demo-bars.")
+    ] = None,
+    run: Annotated[Path | None, typer.Option(help="Folder for the trained model; default: runs/demo, ...")] = None,
     sentiment: Annotated[Path, typer.Option(help="Sentiment model's run folder.")] = Path("runs/sentiment"),
     store: Annotated[Path, typer.Option(help="The model store.")] = WORKSPACE / "archives",
     home: Annotated[Path, typer.Option(help="The server's working directory.")] = WORKSPACE / ".server",
-    size: Annotated[int | None, typer.Option(min=1000, help="Trades or bars to simulate [60000, 20000].")] = None,
+    size: Annotated[
+        int | None, typer.Option(min=1000, help="Trades or bars to simulate; default: 60000, 20000.")
+    ] = None,
     free_ports: Annotated[bool, typer.Option(help="Take free ports instead of config.properties'.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Train, pack, serve, trade over the inference port, report; stops what it started."""
+    """Train, package, serve, trade over the inference port, report; the server is stopped at the end."""
     for number in (signal.SIGINT, signal.SIGTERM):  # so that the server is stopped at either
         signal.signal(number, stop)
     if news is not None and kind is not Kind.NEWS:
@@ -253,8 +259,8 @@ def main(
     try:
         delay_ns = None if news_delay is None else parse_duration(news_delay)
         read = ReadOptions(stamp, timezone, allow_jumps)
-        given = Given(data, news, delay_ns, size or steps.size, run, sentiment, read, instruments)
-        summary_fields = demo(steps, given, out, store.resolve(), home.resolve(), free_ports)
+        arguments = DemoArguments(data, news, delay_ns, size or steps.size, run, sentiment, read, instruments)
+        summary_fields = demo(steps, arguments, out, store.resolve(), home.resolve(), free_ports)
     except KeyboardInterrupt:
         typer.echo("interrupted; everything that was started has been stopped", err=True)
         raise typer.Exit(stopped[0]) from None
@@ -264,8 +270,10 @@ def main(
         console.print(result_table(summary_fields))
 
 
-def demo(steps: Steps, given: Given, out: Path, store: Path, home: Path, free_ports: bool) -> dict[str, object]:
-    """All steps in a row."""
+def demo(
+    steps: Steps, arguments: DemoArguments, out: Path, store: Path, home: Path, free_ports: bool
+) -> dict[str, object]:
+    """Run all steps in sequence; return the summary."""
     with Progress(console=console) as progress:
 
         def begin(name: str) -> Advance:
@@ -278,10 +286,10 @@ def demo(steps: Steps, given: Given, out: Path, store: Path, home: Path, free_po
 
             return advance
 
-        trained = steps.train(given, begin)
+        trained = steps.train(arguments, begin)
         archives = {}
         for model, run in trained.runs.items():
-            packing = begin(f"packing archives/{model}.mar")
+            packing = begin(f"packaging archives/{model}.mar")
             archives[model] = build_archive(model, run, "1.0", store).path.name
             packing(1, 1)
         serving = begin("starting TorchServe")
@@ -290,7 +298,7 @@ def demo(steps: Steps, given: Given, out: Path, store: Path, home: Path, free_po
             if server.token is not None:
                 os.environ[BacktestSettings.token_env] = server.token
             trading = begin("trading over the inference port")
-            result = trade(trained.data, steps.settings, given, server.inference_url, out, trading)
+            result = trade(trained.data, steps.settings, arguments, server.inference_url, out, trading)
     return {**result, **trained.facts}
 
 

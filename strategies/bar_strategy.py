@@ -1,4 +1,4 @@
-"""Trades on the next bar's expected return: long above the costs, short below, out again when nobody renews it."""
+"""Trades on the next bar's expected return: long above the costs, short below, flat when the signal expires."""
 
 from decimal import Decimal
 from typing import Any
@@ -16,19 +16,18 @@ from nautilus_torchserve.wire.output_constraints import PROBABILITY, RETURN_BPS,
 
 
 class BarStrategyConfig(PredictionStrategyConfig, kw_only=True, frozen=True):
-    """Configuration of `BarStrategy`: what `PredictionStrategyConfig` has, and this.
+    """Configuration for `BarStrategy`, in addition to `PredictionStrategyConfig`.
 
     Parameters
     ----------
     horizon_ns : int
-        How long a signal holds, from its bar's close on (nanoseconds).
-    min_confidence : float
-        Least probability of the return's sign to act on, in [0.5, 1).
-    cost_bps : float
-        What a trade costs, there and back; only larger returns are acted on (bps).
-    closed_market_ns : int
-        How much later than a horizon's end the bar may close that ends it, where markets close for a while
-        (nanoseconds).
+        The time for which a signal is valid, from its bar's close on (nanoseconds).
+    min_confidence : float, default 0.52
+        The minimum probability of the return's sign to act on, in [0.5, 1).
+    cost_bps : float, default 2.0
+        The round-trip cost of a trade; only larger returns are acted on (bps).
+    closed_market_ns : int, default 0
+        The maximum delay of the bar that ends a horizon, where markets close for a while (nanoseconds).
     """
 
     horizon_ns: int
@@ -38,10 +37,10 @@ class BarStrategyConfig(PredictionStrategyConfig, kw_only=True, frozen=True):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        expect(self.horizon_ns >= 1, f"horizon_ns of at least 1, was {self.horizon_ns}")
-        expect(0.5 <= self.min_confidence < 1, f"min_confidence in [0.5, 1), was {self.min_confidence:g}")
-        expect(self.cost_bps >= 0, f"cost_bps of at least 0, was {self.cost_bps:g}")
-        expect(self.closed_market_ns >= 0, f"closed_market_ns of at least 0, was {self.closed_market_ns}")
+        expect(self.horizon_ns >= 1, f"horizon_ns of at least 1, got {self.horizon_ns}")
+        expect(0.5 <= self.min_confidence < 1, f"min_confidence in [0.5, 1), got {self.min_confidence:g}")
+        expect(self.cost_bps >= 0, f"cost_bps of at least 0, got {self.cost_bps:g}")
+        expect(self.closed_market_ns >= 0, f"closed_market_ns of at least 0, got {self.closed_market_ns}")
 
     @classmethod
     def complete_fields(cls, fields: dict[str, Any], metadata: ModelMetadata) -> dict[str, Any]:
@@ -54,7 +53,7 @@ class BarStrategyConfig(PredictionStrategyConfig, kw_only=True, frozen=True):
 
 
 class BarStrategy(PredictionStrategy):
-    """Long or short while signals say so, each of which holds for ``horizon_ns``.
+    """Long or short while there are signals, each of which is valid for ``horizon_ns``.
 
     A signal is a prediction whose confidence and expected return are large enough. One in the position's
     direction renews it, one against it turns it with a single order. A position that was not renewed is
@@ -72,9 +71,9 @@ class BarStrategy(PredictionStrategy):
     def __init__(self, config: BarStrategyConfig) -> None:
         super().__init__(config)
         self._signal: Prediction | None = None
-        """The last one that was acted on."""
-        self._left_ns = -RETRY_NS
-        """When an order was last sent that closes a position in silence, Unix ns."""
+        """The last signal that was acted on."""
+        self._close_order_ns = -RETRY_NS
+        """When an order was last sent that closes an expired position, Unix ns."""
 
     def act_on(self, prediction: Prediction) -> str:
         position = self.portfolio.net_position(self.config.instrument_id)
@@ -96,14 +95,14 @@ class BarStrategy(PredictionStrategy):
     @isolate_errors
     def on_quote_tick(self, tick: QuoteTick) -> None:
         if self._signal is not None:
-            self._leave_in_silence()
+            self._close_expired()
 
     def may_enter(self, signal: Prediction, direction: int) -> bool:
-        """Whether a signal up (+1) or down (-1) may open or turn a position; here always."""
+        """Return whether a signal up (+1) or down (-1) may open or turn a position; here always."""
         return True
 
     def _direction(self, prediction: Prediction) -> int:
-        """+1 or -1 for a signal, else 0."""
+        """Return +1 or -1 for a signal, else 0."""
         expected_bps = prediction.outputs["return_bps"]
         if prediction.outputs["confidence"] < self.config.min_confidence or abs(expected_bps) <= self.config.cost_bps:
             return 0
@@ -113,25 +112,25 @@ class BarStrategy(PredictionStrategy):
     def on_order_event(self, event: OrderEvent) -> None:
         super().on_order_event(event)
         if isinstance(event, OrderFilled):
-            self._leave_in_silence()  # the horizon may have ended while the order was under way
+            self._close_expired()  # the horizon may have ended while the order was under way
 
-    def _leave_in_silence(self) -> None:
+    def _close_expired(self) -> None:
         now_ns = self.clock.timestamp_ns()
-        if self._signal is None or now_ns < self._silence():
+        if self._signal is None or now_ns < self._expiry_ns():
             return
         if self.halted or self.in_flight is not None:
             return
         position = self.portfolio.net_position(self.config.instrument_id)
-        if position and now_ns - self._left_ns >= RETRY_NS:  # one that was refused is not sent with every quote
-            self._left_ns = now_ns
+        if position and now_ns - self._close_order_ns >= RETRY_NS:  # one that was refused is not sent with every quote
+            self._close_order_ns = now_ns
             self.order(_side(-position), abs(position), self._signal)
 
     def _horizon_end(self) -> int:
-        """When the last signal's horizon ends, Unix ns; 0 for a position that was there before any signal."""
+        """Return when the last signal's horizon ends, Unix ns; 0 for a position that was there before any signal."""
         return 0 if self._signal is None else self._signal.feature_ts + self.config.horizon_ns
 
-    def _silence(self) -> int:
-        """From when on no prediction on a bar of the horizon's end is young enough, Unix ns."""
+    def _expiry_ns(self) -> int:
+        """Return when the last prediction that could renew the signal is too old, Unix ns."""
         return self._horizon_end() + self.config.closed_market_ns + self.config.max_age_ns + 1
 
 

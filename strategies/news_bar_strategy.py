@@ -1,4 +1,4 @@
-"""Trades on an ensemble's forecast of the next bar: the bar strategy's rule, and what the news may forbid."""
+"""Trades on an ensemble's forecast of the next bar: the bar strategy's rule with a news filter on entries."""
 
 from nautilus_torchserve.trading.checks import expect
 from nautilus_torchserve.trading.prediction import Prediction
@@ -7,15 +7,15 @@ from strategies.bar_strategy import BarStrategy, BarStrategyConfig
 
 
 class NewsBarStrategyConfig(BarStrategyConfig, kw_only=True, frozen=True):
-    """Configuration of `NewsBarStrategy`: what `BarStrategyConfig` has, and this.
+    """Configuration for `NewsBarStrategy`, in addition to `BarStrategyConfig`.
 
     Parameters
     ----------
-    require_news : bool
-        Whether only forecasts that news counted in open or turn a position.
+    require_news : bool, default False
+        If only forecasts with news may open or turn a position.
     veto_score : float, optional
-        No position is opened or turned against a sentiment of at least this strength, in (0, 1]; None: whatever the
-        sentiment, as its weight in the forecast was fitted.
+        No position is opened or turned against a sentiment of at least this strength, in (0, 1]; None: no veto, as
+        the sentiment's weight in the forecast was fitted.
     """
 
     require_news: bool = False
@@ -25,15 +25,15 @@ class NewsBarStrategyConfig(BarStrategyConfig, kw_only=True, frozen=True):
         super().__post_init__()
         expect(
             self.veto_score is None or 0 < self.veto_score <= 1,
-            f"veto_score above 0 and at most 1, or None, was {self.veto_score}",
+            f"veto_score above 0 and at most 1, or None, got {self.veto_score}",
         )
 
 
 class NewsBarStrategy(BarStrategy):
-    """`BarStrategy` on the ensemble's forecasts, more careful about entries.
+    """`BarStrategy` on the ensemble's forecasts, with a news filter on entries.
 
-    Signals are what they are there. One that may not enter is no signal, as a weak forecast is none: it opens and
-    turns nothing, and a position that it points against lives to its horizon's end. One in the position's own
+    Signals are those of `BarStrategy`. One that may not enter is ignored like a weak forecast: it opens and
+    turns nothing, and a position against it lasts to its horizon's end. One in the position's own
     direction renews it, with or without news.
 
     Parameters

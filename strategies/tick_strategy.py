@@ -1,4 +1,4 @@
-"""Trades on what the tick model says: long on BUY, short on SELL, as it was on HOLD."""
+"""Trades on the tick model's class: long on BUY, short on SELL, unchanged on HOLD."""
 
 from decimal import Decimal
 
@@ -14,14 +14,14 @@ CLASSES = ("buy", "sell", "hold")
 
 
 class TickStrategyConfig(PredictionStrategyConfig, kw_only=True, frozen=True):
-    """Configuration of `TickStrategy`: what `PredictionStrategyConfig` has, and this.
+    """Configuration for `TickStrategy`, in addition to `PredictionStrategyConfig`.
 
     Parameters
     ----------
-    min_probability : float
-        Least probability of BUY or SELL to act on, in (1/3, 1).
-    cooldown_ns : int
-        Least time between two orders (nanoseconds).
+    min_probability : float, default 0.45
+        The minimum probability of BUY or SELL to act on, in (1/3, 1).
+    cooldown_ns : int, default 1_000_000_000
+        The minimum time between two orders (nanoseconds).
     """
 
     min_probability: float = 0.45
@@ -29,12 +29,12 @@ class TickStrategyConfig(PredictionStrategyConfig, kw_only=True, frozen=True):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        expect(1 / 3 < self.min_probability < 1, f"min_probability in (1/3, 1), was {self.min_probability:g}")
-        expect(self.cooldown_ns >= 0, f"cooldown_ns of at least 0, was {self.cooldown_ns}")
+        expect(1 / 3 < self.min_probability < 1, f"min_probability in (1/3, 1), got {self.min_probability:g}")
+        expect(self.cooldown_ns >= 0, f"cooldown_ns of at least 0, got {self.cooldown_ns}")
 
 
 class TickStrategy(PredictionStrategy):
-    """Turns the position with one market order whenever the model is sure of the other side.
+    """Turns the position with one market order on a confident prediction of the other side.
 
     Parameters
     ----------

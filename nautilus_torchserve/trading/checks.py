@@ -1,10 +1,10 @@
-"""Checks of settings, with one form of message."""
+"""Checks of settings, with one form of error message."""
 
 from nautilus_torchserve.user_error import InvalidArgument
 
 
 class BadSetting(InvalidArgument):
-    """A setting that makes no sense."""
+    """An invalid setting."""
 
 
 def expect(condition: bool, message: str) -> None:
@@ -13,8 +13,7 @@ def expect(condition: bool, message: str) -> None:
     Parameters
     ----------
     message : str
-        The expectation and the value: ``"window of at least 1 trade, was 0"``.
+        The expectation and the value: ``"window of at least 1 trade, got 0"``.
     """
     if not condition:
-        expectation, _, value = message.rpartition(", was ")
-        raise BadSetting(f"expected {expectation}, got {value}")
+        raise BadSetting(f"expected {message.replace(', was ', ', got ')}")

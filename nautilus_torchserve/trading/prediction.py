@@ -18,11 +18,11 @@ class Status(StrEnum):
     """Whether a prediction may be traded on."""
 
     OK = "OK"
-    """Answered by the requested model, in time."""
+    """A response of the requested model, in time."""
     DEGRADED = "DEGRADED"
-    """There was no answer in time: outputs, version and ``feature_ts`` are those of the last good prediction."""
+    """There was no response in time: outputs, version and ``feature_ts`` are those of the last good prediction."""
     SUPERSEDED = "SUPERSEDED"
-    """Answered by a version that its instrument has left since."""
+    """A response of a version that its instrument has left since."""
 
 
 @customdataclass
@@ -41,9 +41,9 @@ class Prediction(Data):
     model: str
     """The model's name."""
     version: str
-    """The version that answered."""
+    """The version that responded."""
     archive_digest: str
-    """Content digest of the archive that answered."""
+    """Content digest of the archive that responded."""
     outputs: dict[str, float]
     """Name -> value; ``buy``, ``sell`` and ``hold`` are probabilities. Values are exact float32. Empty where a model
     has never answered (`Status.DEGRADED`)."""

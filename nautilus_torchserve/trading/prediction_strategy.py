@@ -65,16 +65,16 @@ class PredictionStrategyConfig(StrategyConfig, kw_only=True, frozen=True):
     close_on_stop: bool = True
 
     def __post_init__(self) -> None:
-        expect(self.trade_size > 0, f"trade_size above 0, was {self.trade_size}")
-        expect(self.max_age_ns >= 1, f"max_age_ns of at least 1, was {self.max_age_ns}")
+        expect(self.trade_size > 0, f"trade_size above 0, got {self.trade_size}")
+        expect(self.max_age_ns >= 1, f"max_age_ns of at least 1, got {self.max_age_ns}")
         expect(
             self.max_position is None or self.max_position >= self.trade_size,
-            f"max_position of at least trade_size = {self.trade_size}, was {self.max_position}",
+            f"max_position of at least trade_size = {self.trade_size}, got {self.max_position}",
         )
         modes = ("hold", "flatten", "last_good")
-        expect(self.on_failure in modes, f"on_failure of {', '.join(modes)}, was {self.on_failure!r}")
-        expect(self.failure_grace_ns >= 0, f"failure_grace_ns of at least 0, was {self.failure_grace_ns}")
-        expect(self.last_good_ns >= 1, f"last_good_ns of at least 1, was {self.last_good_ns}")
+        expect(self.on_failure in modes, f"on_failure of {', '.join(modes)}, got {self.on_failure!r}")
+        expect(self.failure_grace_ns >= 0, f"failure_grace_ns of at least 0, got {self.failure_grace_ns}")
+        expect(self.last_good_ns >= 1, f"last_good_ns of at least 1, got {self.last_good_ns}")
 
     @classmethod
     def complete_fields(cls, fields: dict[str, Any], metadata: ModelMetadata) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Small markets of bars, and what the model is asked about them."""
+"""Small markets of bars, and the requests about them."""
 
 from dataclasses import dataclass, replace
 
@@ -41,8 +41,8 @@ def ohlcv(bars: Bars) -> NDArray[np.float64]:
 
 
 @dataclass
-class Asked:
-    """What a model was asked, request by request."""
+class SentRequests:
+    """Requests to a model, in order."""
 
     rows: list[NDArray[np.float32]]
 

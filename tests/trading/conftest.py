@@ -28,7 +28,7 @@ def small_market() -> Trades:
 
 @pytest.fixture(scope="session")
 def predict(small_market: Trades) -> Callable[..., Prediction]:
-    """Make a prediction that arrives at a time in ms, 1 ms after its newest trade unless told otherwise."""
+    """Make a prediction that arrives at a time in ms, 1 ms after its newest trade by default."""
     instrument_id = InstrumentId.from_str(small_market.instrument.instrument_id)
 
     def make(

@@ -1,4 +1,4 @@
-"""Small news, and what actors make of them in a real engine."""
+"""Headlines for tests, and a real engine that runs an actor on them."""
 
 from collections.abc import Sequence
 
@@ -31,7 +31,7 @@ UNREADABLE = "\N{ROCKET}\N{ROCKET}\N{ROCKET}"
 
 
 def headline(text: str, received_ns: int, *about: str, delay_ns: int = SECOND) -> Headline:
-    """One about SIMUSD, unless told otherwise."""
+    """A headline, about SIMUSD by default."""
     return Headline(text, "wire", about or (SIM,), received_ns - delay_ns, received_ns)
 
 
@@ -43,9 +43,9 @@ def as_data(headlines: Sequence[Headline]) -> list[Data]:
 def run_actor(
     actor: Actor, instruments: Sequence[Instrument], data: Sequence[list[Data]], topics: Sequence[str]
 ) -> list[Data]:
-    """Run an actor in a real engine over data, those of one time in this order; what it publishes."""
+    """Run an actor in a real engine over data, those of one time in this order; return the data it publishes."""
     engine = BacktestEngine(BacktestEngineConfig(logging=LoggingConfig(log_level="ERROR")))
-    heard: list[Data] = []
+    published: list[Data] = []
     try:
         for venue in dict.fromkeys(instrument.id.venue for instrument in instruments):
             balances = [Money(1_000, instruments[0].quote_currency)]
@@ -54,12 +54,12 @@ def run_actor(
             engine.add_instrument(instrument)
         engine.add_actor(actor)
         for topic in topics:
-            engine.kernel.msgbus.subscribe(topic=topic, handler=heard.append)
+            engine.kernel.msgbus.subscribe(topic=topic, handler=published.append)
         for each in data:
             custom = isinstance(each[0], CustomData)
             engine.add_data(each, client_id=ClientId(NEWS_CLIENT) if custom else None)
         engine.run()
-        return heard
+        return published
     finally:
         engine.dispose()
 

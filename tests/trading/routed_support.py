@@ -29,7 +29,7 @@ def registering(manager: ManagementClient, store: Path) -> Iterator[Register]:
 
     yield register
     for model, version in reversed(registered):  # the default one goes last, or TorchServe refuses
-        if version in {found["modelVersion"] for found in manager.describe(model, "all")}:
+        if version in {version_info["modelVersion"] for version_info in manager.describe(model, "all")}:
             manager.unregister(model, version)
 
 

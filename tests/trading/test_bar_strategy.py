@@ -1,4 +1,4 @@
-"""The rule for bars: when it enters, holds, turns and leaves."""
+"""The bar strategy: entries, holding, turns and exits."""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -66,7 +66,7 @@ def predict(
 
 
 def trade_on(predictions: Sequence[Prediction], bars: Bars = TEN, **options: Any) -> Traded:
-    """Run the strategy on predictions fed in as data, with no spread, and costs of 2 bps unless told otherwise."""
+    """Run the strategy on predictions fed in as data, with no spread, and costs of 2 bps by default."""
     instrument = perpetual(bars.instrument, fee_bps=0.0)
     engine_options = {name: options.pop(name) for name in ("order_latency_ns",) if name in options}
     config = BarStrategyConfig(
@@ -97,39 +97,39 @@ def test_enters_from_the_least_confidence_on(confidence: float, orders: int) -> 
 
 
 def test_a_horizon_after_its_bar_a_position_is_closed() -> None:
-    said = [predict(1, 3.0), predict(2, 0.5), predict(3, 0.5)]
+    predictions = [predict(1, 3.0), predict(2, 0.5), predict(3, 0.5)]
 
-    traded = trade_on(said)
+    traded = trade_on(predictions)
 
     assert traded.sides() == [("BUY", SIZE), ("SELL", SIZE)]
     assert minutes(traded) == [1, 2]
 
 
 def test_a_weak_prediction_within_the_horizon_changes_nothing() -> None:
-    said = [predict(1, -3.0), predict(2, -0.5), predict(3, 0.5), predict(4, 0.5)]
+    predictions = [predict(1, -3.0), predict(2, -0.5), predict(3, 0.5), predict(4, 0.5)]
 
-    traded = trade_on(said, horizon_ns=3 * MINUTE)
+    traded = trade_on(predictions, horizon_ns=3 * MINUTE)
 
     assert traded.sides() == [("SELL", SIZE), ("BUY", SIZE)]
     assert minutes(traded) == [1, 4]
 
 
 def test_a_signal_in_its_direction_renews_the_position() -> None:
-    said = [predict(1, 3.0), predict(2, 3.0), predict(3, 3.0), predict(4, 0.0)]
+    predictions = [predict(1, 3.0), predict(2, 3.0), predict(3, 3.0), predict(4, 0.0)]
 
-    assert minutes(trade_on(said)) == [1, 4]
+    assert minutes(trade_on(predictions)) == [1, 4]
 
 
 def test_a_signal_against_it_turns_the_position_with_one_order() -> None:
-    said = [predict(1, 3.0), predict(2, -3.0), predict(3, 3.0)]
+    predictions = [predict(1, 3.0), predict(2, -3.0), predict(3, 3.0)]
 
-    assert trade_on(said, horizon_ns=20 * MINUTE).sides() == [("BUY", SIZE), ("SELL", TURN), ("BUY", TURN)]
+    assert trade_on(predictions, horizon_ns=20 * MINUTE).sides() == [("BUY", SIZE), ("SELL", TURN), ("BUY", TURN)]
 
 
 def test_an_opposite_sign_within_the_costs_does_not_turn_it() -> None:
-    said = [predict(1, 3.0), predict(2, -1.9)]
+    predictions = [predict(1, 3.0), predict(2, -1.9)]
 
-    assert trade_on(said, horizon_ns=20 * MINUTE).sides() == [("BUY", SIZE)]
+    assert trade_on(predictions, horizon_ns=20 * MINUTE).sides() == [("BUY", SIZE)]
 
 
 @pytest.mark.parametrize(("max_age_ns", "minute"), [(MINUTE - 1, 3), (MINUTE, 4)])
@@ -144,17 +144,17 @@ def test_without_predictions_it_leaves_with_the_first_quote_after_none_could_be_
 
 def test_where_markets_close_it_waits_for_the_next_bar() -> None:
     bars = minute_bars([1, 2, 60, 61, 62])
-    said = [predict(2, 3.0), predict(60, 0.0)]
+    predictions = [predict(2, 3.0), predict(60, 0.0)]
 
-    traded = trade_on(said, bars, closed_market_ns=60 * MINUTE)
+    traded = trade_on(predictions, bars, closed_market_ns=60 * MINUTE)
 
     assert minutes(traded) == [2, 60]
 
 
 def test_a_prediction_of_the_horizons_end_renews_it_to_the_last_nanosecond() -> None:
-    said = [predict(1, 3.0), predict(2, 3.0, age_ns=500 * MS), predict(3, 0.0)]
+    predictions = [predict(1, 3.0), predict(2, 3.0, age_ns=500 * MS), predict(3, 0.0)]
 
-    assert minutes(trade_on(said, max_age_ns=500 * MS)) == [1, 3]
+    assert minutes(trade_on(predictions, max_age_ns=500 * MS)) == [1, 3]
 
 
 @pytest.mark.parametrize(("age_ns", "orders"), [(50 * MS, 1), (50 * MS + 1, 0)])
@@ -168,9 +168,9 @@ def test_only_ok_predictions_are_traded_on(status: Status) -> None:
 
 
 def test_one_order_in_flight() -> None:
-    said = [predict(1, 3.0), predict(2, -3.0), predict(3, -3.0)]
+    predictions = [predict(1, 3.0), predict(2, -3.0), predict(3, -3.0)]
 
-    traded = trade_on(said, order_latency_ns=90 * 1000 * MS, horizon_ns=20 * MINUTE)
+    traded = trade_on(predictions, order_latency_ns=90 * 1000 * MS, horizon_ns=20 * MINUTE)
 
     assert traded.sides() == [("BUY", SIZE), ("SELL", TURN)]
     assert minutes(traded) == [1, 3]
@@ -208,11 +208,11 @@ def test_a_position_whose_horizon_ends_in_a_break_is_closed_at_the_next_open() -
     assert leaving.ts_init == leaving.ts_last == START + 59 * MINUTE
 
 
-def test_orders_say_which_model_they_came_from() -> None:
+def test_orders_are_tagged_with_their_model() -> None:
     traded = trade_on([predict(1, 3.0)])
 
-    said = ["model=price", "version=1.0", "digest=0123456789ab", "feature_ts=1700000060000000000"]
-    assert [order.tags for order in traded.orders] == [said] * 2
+    tags = ["model=price", "version=1.0", "digest=0123456789ab", "feature_ts=1700000060000000000"]
+    assert [order.tags for order in traded.orders] == [tags] * 2
 
 
 @pytest.mark.parametrize(
@@ -227,7 +227,7 @@ def test_orders_say_which_model_they_came_from() -> None:
         ({"max_age_ns": 0}, "expected max_age_ns of at least 1, got 0"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(wrong: dict, message: str) -> None:
+def test_invalid_settings_are_refused(wrong: dict, message: str) -> None:
     good = {"instrument_id": InstrumentId.from_str("A.B"), "trade_size": Decimal(1), "horizon_ns": 1}
 
     with pytest.raises(BadSetting, match=message):

@@ -1,4 +1,4 @@
-"""What a strategy does when no answer comes in time, when it is halted, and what it tells of its decisions."""
+"""Strategies without timely responses, halts, and published decisions."""
 
 from collections.abc import Callable
 from decimal import Decimal
@@ -50,22 +50,22 @@ def degraded(predict: Predict) -> Callable[..., Prediction]:
     return make
 
 
-def test_on_hold_nothing_happens_without_an_answer(trade_on: TradeOn, predict: Predict, degraded: Predict) -> None:
+def test_hold_does_nothing_without_a_response(trade_on: TradeOn, predict: Predict, degraded: Predict) -> None:
     traded = trade_on([predict(1000, *BUY), degraded(9000, *SELL, age_ms=8000)], on_failure="hold")
 
     assert traded.sides() == [("BUY", SIZE)]
 
 
-def test_flatten_closes_after_the_grace_and_trades_again_once_the_model_answers(
+def test_flatten_closes_after_the_grace_and_resumes_once_the_model_responds(
     trade_on: TradeOn, predict: Predict, degraded: Predict
 ) -> None:
-    said = [
+    predictions = [
         predict(1000, *BUY),
         *(degraded(at, *BUY, age_ms=at - 1000) for at in (2000, 2999, 3000, 3100)),
         predict(6000, *SELL),
     ]
 
-    traded = trade_on(said, on_failure="flatten", failure_grace_ns=2000 * MS)
+    traded = trade_on(predictions, on_failure="flatten", failure_grace_ns=2000 * MS)
 
     assert traded.sides() == [("BUY", SIZE), ("SELL", SIZE), ("SELL", SIZE)]
     assert traded.times_ms() == [1000, 3000, 6000]
@@ -75,21 +75,21 @@ def test_flatten_closes_after_the_grace_and_trades_again_once_the_model_answers(
 def test_the_last_good_prediction_is_traded_on_until_its_limit(
     trade_on: TradeOn, predict: Predict, degraded: Predict, age_ms: float, orders: int
 ) -> None:
-    said = [predict(1000, *BUY), degraded(1000 + age_ms, *SELL, age_ms=age_ms)]
+    predictions = [predict(1000, *BUY), degraded(1000 + age_ms, *SELL, age_ms=age_ms)]
 
-    traded = trade_on(said, on_failure="last_good", last_good_ns=2000 * MS, max_age_ns=5 * MS)
+    traded = trade_on(predictions, on_failure="last_good", last_good_ns=2000 * MS, max_age_ns=5 * MS)
 
     assert len(traded.sides()) == orders
 
 
-def test_a_model_that_has_never_answered_has_no_last_good_prediction(trade_on: TradeOn, predict: Predict) -> None:
+def test_model_without_any_response_has_no_last_good_prediction(trade_on: TradeOn, predict: Predict) -> None:
     never = predict(1000, *BUY, status=Status.DEGRADED)
     never.outputs = {}
 
     assert trade_on([never], on_failure="last_good").sides() == []
 
 
-def test_what_comes_after_a_newer_prediction_is_not_traded_on(trade_on: TradeOn, predict: Predict) -> None:
+def test_prediction_older_than_the_last_one_is_not_traded_on(trade_on: TradeOn, predict: Predict) -> None:
     newer, older = predict(1000, *BUY, age_ns=2 * MS), predict(3000, *SELL, age_ns=2003 * MS)
 
     assert trade_on([newer, older], max_age_ns=10_000 * MS).sides() == [("BUY", SIZE)]
@@ -105,11 +105,11 @@ class Doubling(TickStrategy):
 def test_no_order_leaves_more_than_the_largest_position(small_market: Trades, predict: Predict) -> None:
     instrument = perpetual(small_market.instrument, fee_bps=0.0)
     config = TickStrategyConfig(instrument_id=instrument.id, trade_size=SIZE, max_position=2 * SIZE)
-    said = [predict(at, *BUY) for at in (1000, 2000, 3000, 4000)]
+    predictions = [predict(at, *BUY) for at in (1000, 2000, 3000, 4000)]
     listener = Listener()
     data = [trade_ticks(small_market), quote_ticks(small_market)]
 
-    traded = trade(Doubling(config), instrument, data, said, actors=[listener])
+    traded = trade(Doubling(config), instrument, data, predictions, actors=[listener])
 
     assert traded.sides() == [("BUY", SIZE), ("BUY", SIZE)]
     assert [decision.why for decision in listener.decisions] == ["ordered"] * 2 + ["more than max_position"] * 2
@@ -157,11 +157,11 @@ def test_a_closing_order_that_is_denied_is_sent_again(trade_on: TradeOn, predict
     assert traded.positions_open == 0
 
 
-def test_each_decision_is_told_with_its_reason(trade_on: TradeOn, predict: Predict) -> None:
+def test_each_decision_is_published_with_its_reason(trade_on: TradeOn, predict: Predict) -> None:
     listener = Listener()
-    said = [predict(1000, *BUY), predict(1100, *SELL), predict(3000, *BUY), predict(4000, 0.4, 0.3, 0.3)]
+    predictions = [predict(1000, *BUY), predict(1100, *SELL), predict(3000, *BUY), predict(4000, 0.4, 0.3, 0.3)]
 
-    traded = trade_on(said, actors=[listener])
+    traded = trade_on(predictions, actors=[listener])
 
     assert [decision.why for decision in listener.decisions] == [
         "ordered",
@@ -174,7 +174,7 @@ def test_each_decision_is_told_with_its_reason(trade_on: TradeOn, predict: Predi
     assert (later.side, later.quantity, later.position) == ("", 0, SIZE)
     assert ordered.client_order_id == traded.orders[0].client_order_id.value
     assert (ordered.age_ns, ordered.ts_ns) == (MS, START + 1000 * MS)
-    assert ordered.prediction is said[0]
+    assert ordered.prediction is predictions[0]
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_each_decision_is_told_with_its_reason(trade_on: TradeOn, predict: Predi
         ({"failure_grace_ns": -1}, "expected failure_grace_ns of at least 0, got -1"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(small_market: Trades, wrong: dict, message: str) -> None:
+def test_invalid_settings_are_refused(small_market: Trades, wrong: dict, message: str) -> None:
     settings = {"instrument_id": f"{small_market.instrument.instrument_id}", "trade_size": SIZE, **wrong}
 
     with pytest.raises(BadSetting, match=message):

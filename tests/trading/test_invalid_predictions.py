@@ -1,4 +1,4 @@
-"""Whatever a prediction carries, whoever published it: no order is placed on values that no model can mean."""
+"""No order is placed on predictions with invalid values, whatever their publisher."""
 
 import math
 from collections.abc import Callable
@@ -61,9 +61,9 @@ def test_outputs_beside_those_of_the_rule_do_not_decide(trade_on: TradeOn, predi
 def test_garbage_is_no_good_prediction_where_a_position_is_to_be_closed_without_one(
     trade_on: TradeOn, predict: Predict
 ) -> None:
-    said = [predict(1000, *BUY), *(predict(at, math.nan, 0.0, 0.0) for at in range(2000, 6000, 500))]
+    predictions = [predict(1000, *BUY), *(predict(at, math.nan, 0.0, 0.0) for at in range(2000, 6000, 500))]
 
-    traded = trade_on(said, on_failure="flatten", failure_grace_ns=2000 * MS)
+    traded = trade_on(predictions, on_failure="flatten", failure_grace_ns=2000 * MS)
 
     assert list(zip(traded.times_ms(), traded.sides(), strict=True)) == [(1000, ("BUY", SIZE)), (3000, ("SELL", SIZE))]
 
@@ -84,7 +84,7 @@ def test_orders_are_on_distributions_alone(trade_on: TradeOn, predict: Predict, 
         assert abs(sum(row) - 1) < 1e-3
 
 
-def test_bar_strategies_refuse_what_no_forecast_is(small_market: Trades, predict: Predict) -> None:
+def test_bar_strategies_refuse_invalid_forecasts(small_market: Trades, predict: Predict) -> None:
     instrument = perpetual(small_market.instrument, fee_bps=0.0)
     fields = {"instrument_id": instrument.id, "trade_size": SIZE, "horizon_ns": 60_000 * MS}
     data = [trade_ticks(small_market), quote_ticks(small_market)]
@@ -100,11 +100,11 @@ def test_bar_strategies_refuse_what_no_forecast_is(small_market: Trades, predict
         (NewsBarStrategy(NewsBarStrategyConfig(**fields)), NEWS),
     ):
         garbage = [{**outputs, name: value} for name in outputs for value in wrong.get(name, ())]
-        said = [predict(1000 + 100 * number, *BUY) for number in range(len(garbage) + 1)]
-        for prediction, values in zip(said, [*garbage, outputs], strict=True):
+        predictions = [predict(1000 + 100 * number, *BUY) for number in range(len(garbage) + 1)]
+        for prediction, values in zip(predictions, [*garbage, outputs], strict=True):
             prediction.outputs = values
 
-        traded = trade(strategy, instrument, data, said)
+        traded = trade(strategy, instrument, data, predictions)
 
         assert traded.times_ms() == [1000 + 100 * len(garbage)]
         assert traded.strategy.invalid_predictions == len(garbage)

@@ -22,7 +22,7 @@ class Clumsy(Actor):
     def __init__(self) -> None:
         super().__init__(ActorConfig())
         self.handler_errors = 0
-        self.heard: list[Any] = []
+        self.received: list[Any] = []
 
     @isolate_errors
     def on_trade_tick(self, tick: Any) -> None:
@@ -32,9 +32,9 @@ class Clumsy(Actor):
     def on_alert(self, event: TimeEvent) -> None:
         self._hear(event)
 
-    def _hear(self, what: Any) -> None:
-        self.heard.append(what)
-        if len(self.heard) % 2:
+    def _hear(self, message: Any) -> None:
+        self.received.append(message)
+        if len(self.received) % 2:
             raise ZeroDivisionError("clumsy")
 
 
@@ -47,14 +47,14 @@ def started(clock: LiveClock | TestClock) -> Clumsy:
     return actor
 
 
-def test_a_live_run_goes_on_after_an_error(small_market: Trades) -> None:
+def test_live_run_continues_after_an_error(small_market: Trades) -> None:
     ticks = trade_ticks(small_market)[:3]
     actor = started(LiveClock())
 
     for tick in ticks:
         actor.handle_trade_tick(tick)
 
-    assert actor.heard == ticks
+    assert actor.received == ticks
     assert actor.handler_errors == 2
 
 
@@ -72,7 +72,7 @@ def test_errors_of_timers_are_counted_too() -> None:
         clock = LiveClock()
         actor = started(clock)
         clock.set_time_alert_ns("now", clock.timestamp_ns() + 1_000_000, actor.on_alert)
-        while not actor.heard:
+        while not actor.received:
             await asyncio.sleep(0.001)
         return actor
 

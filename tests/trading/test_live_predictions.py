@@ -1,4 +1,4 @@
-"""Predictions of a live call: its answers, or one DEGRADED for each instrument without an answer."""
+"""Predictions of a live call: its responses, or a DEGRADED one for each instrument without a response."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from nautilus_torchserve.trading.prediction import LivePredictions, Prediction, 
 BTC, ETH = InstrumentId.from_str("BTCUSDT.BINANCE"), InstrumentId.from_str("ETHUSDT.BINANCE")
 NOW = 1_000
 Row = tuple[InstrumentId, int, RequestOutcome, float]
-"""Instrument, number and time of the event, outcome, answer."""
+"""Instrument, number and time of the event, outcome, response."""
 
 
 def call_of(rows: Sequence[Row]) -> InferenceCall:
@@ -35,7 +35,7 @@ def predictions_of(live: LivePredictions, *rows: Row) -> list[Prediction]:
     return list(live.of_call(call_of(rows), "", NOW, lambda instrument_id, _: instrument_id == ETH))
 
 
-def test_answers_become_predictions_in_the_order_of_the_call() -> None:
+def test_responses_become_predictions_in_the_order_of_the_call() -> None:
     rows = (
         (BTC, 9, RequestOutcome.ANSWERED, 0.5),
         (ETH, 8, RequestOutcome.ANSWERED, 0.25),
@@ -54,7 +54,7 @@ def test_answers_become_predictions_in_the_order_of_the_call() -> None:
     assert [each.pending_version_change for each in predictions] == [False, True, False]
 
 
-def test_an_instrument_without_an_answer_gets_its_last_good_prediction_again_once() -> None:
+def test_instrument_without_a_response_gets_its_last_good_prediction_once() -> None:
     live = LivePredictions()
     predictions_of(live, (BTC, 9, RequestOutcome.ANSWERED, 0.5), (BTC, 3, RequestOutcome.ANSWERED, 1.0))
 
@@ -66,11 +66,11 @@ def test_an_instrument_without_an_answer_gets_its_last_good_prediction_again_onc
     )
 
     assert (btc.status, btc.ts_event, btc.feature_ts, btc.number, btc.version) == (Status.DEGRADED, 12, 9, 9, "1.1")
-    assert btc.outputs == {"buy": 0.5}  # that of the newest event, not of the answer that came last
+    assert btc.outputs == {"buy": 0.5}  # that of the newest event, not of the response that arrived last
     assert (eth.instrument_id, eth.status, eth.outputs, eth.feature_ts) == (ETH, Status.DEGRADED, {}, 0)
 
 
-def test_a_request_that_expired_beside_an_answer_degrades_nothing() -> None:
+def test_expired_request_beside_a_response_degrades_nothing() -> None:
     rows = (BTC, 9, RequestOutcome.ANSWERED, 0.5), (BTC, 3, RequestOutcome.EXPIRED, 0.0)
 
     assert [each.status for each in predictions_of(LivePredictions(), *rows)] == [Status.OK]

@@ -1,4 +1,4 @@
-"""The rule for bars with news: which entries it forbids, and nothing else."""
+"""The news bar strategy forbids some entries of the bar strategy and changes nothing else."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -25,7 +25,7 @@ IN, OUT, TURN = ("BUY", SIZE), ("SELL", SIZE), ("SELL", 2 * SIZE)
 def predict(bar: int, return_bps: float, texts: int = 1, score: float = 0.0) -> Prediction:
     """What the ensemble says after the bar of this position."""
     closed = int(TEN.ts_event[bar])
-    said = {"price": 4e4, "return_bps": return_bps, "sigma_bps": 5.0, "confidence": 0.6}
+    forecast = {"price": 4e4, "return_bps": return_bps, "sigma_bps": 5.0, "confidence": 0.6}
     return Prediction(
         ts_event=closed,
         ts_init=closed + 10 * MS,
@@ -33,7 +33,7 @@ def predict(bar: int, return_bps: float, texts: int = 1, score: float = 0.0) -> 
         model="ensemble",
         version="1.0",
         archive_digest="0123456789abcdef",
-        outputs={**said, "sentiment_score": score, "texts": float(texts)},
+        outputs={**forecast, "sentiment_score": score, "texts": float(texts)},
         feature_ts=closed,
         latency_ns=100_000,
     )
@@ -61,10 +61,10 @@ def bars_of(traded: Traded) -> list[int]:
 
 @pytest.mark.parametrize(("texts", "entries"), [(0, []), (1, [IN]), (3, [IN])])
 def test_where_news_is_required_only_forecasts_with_news_enter(texts: int, entries: list) -> None:
-    said = [predict(8, 3.0, texts)]
+    predictions = [predict(8, 3.0, texts)]
 
-    assert sides(said, require_news=True) == entries
-    assert sides(said, require_news=False) == [IN]
+    assert sides(predictions, require_news=True) == entries
+    assert sides(predictions, require_news=False) == [IN]
 
 
 @pytest.mark.parametrize(
@@ -82,16 +82,16 @@ def test_where_news_is_required_only_forecasts_with_news_enter(texts: int, entri
     ],
 )
 def test_a_strong_sentiment_forbids_entries_against_it(return_bps: float, score: float, enters: bool) -> None:
-    said = [predict(8, return_bps, score=score)]
+    predictions = [predict(8, return_bps, score=score)]
 
-    assert sides(said, veto_score=0.5) == ([IN if return_bps > 0 else OUT] if enters else [])
-    assert len(sides(said)) == 1
+    assert sides(predictions, veto_score=0.5) == ([IN if return_bps > 0 else OUT] if enters else [])
+    assert len(sides(predictions)) == 1
 
 
 def test_a_forbidden_turn_leaves_the_position_to_its_horizon() -> None:
-    said = [predict(1, 3.0), predict(2, -3.0, texts=0), predict(3, -3.0, texts=0), predict(9, 0.0)]
+    predictions = [predict(1, 3.0), predict(2, -3.0, texts=0), predict(3, -3.0, texts=0), predict(9, 0.0)]
 
-    careful, plain = trade_on(said, require_news=True), trade_on(said)
+    careful, plain = trade_on(predictions, require_news=True), trade_on(predictions)
 
     assert careful.sides() == [IN, OUT]
     assert bars_of(careful) == [1, 3]
@@ -100,25 +100,25 @@ def test_a_forbidden_turn_leaves_the_position_to_its_horizon() -> None:
 
 
 def test_a_signal_in_the_positions_direction_renews_it_with_or_without_news() -> None:
-    said = [predict(1, 3.0), predict(2, 3.0, texts=0), predict(3, 0.0), predict(4, 0.0)]
+    predictions = [predict(1, 3.0), predict(2, 3.0, texts=0), predict(3, 0.0), predict(4, 0.0)]
 
-    assert bars_of(trade_on(said, require_news=True, veto_score=0.5)) == [1, 4]
-    assert bars_of(trade_on([said[0], *said[2:]], require_news=True, veto_score=0.5)) == [1, 3]
+    assert bars_of(trade_on(predictions, require_news=True, veto_score=0.5)) == [1, 4]
+    assert bars_of(trade_on([predictions[0], *predictions[2:]], require_news=True, veto_score=0.5)) == [1, 3]
 
 
 def test_without_either_it_trades_as_the_bar_strategy() -> None:
-    said = [
+    predictions = [
         predict(bar, moves, texts, score)
         for bar, (moves, texts, score) in enumerate(
             [(3.0, 0, 0.0), (-3.0, 1, 0.9), (0.0, 2, -0.9), (4.0, 0, 0.0), (4.0, 1, -1.0), (0.0, 1, 0.0)]
         )
     ]
 
-    assert sides(said) == sides(said, plain=True)
-    assert len(sides(said)) == 4
+    assert sides(predictions) == sides(predictions, plain=True)
+    assert len(sides(predictions)) == 4
 
 
 @pytest.mark.parametrize("veto", [0.0, -0.1, 1.01, float("nan")])
-def test_a_veto_that_makes_no_sense_is_refused(veto: float) -> None:
+def test_invalid_veto_score_is_refused(veto: float) -> None:
     with pytest.raises(BadSetting, match="expected veto_score above 0 and at most 1, or None, got"):
         NewsBarStrategyConfig(instrument_id=INSTRUMENT.id, trade_size=SIZE, horizon_ns=MINUTE, veto_score=veto)

@@ -42,7 +42,7 @@ def test_bytes_give_back_what_was_packed(predictions: list[Prediction]) -> None:
 
 
 def test_each_instrument_has_a_topic_of_its_own() -> None:
-    ours, theirs = InstrumentId.from_str("BTCUSDT.BINANCE"), InstrumentId.from_str("ETHUSDT.BINANCE")
+    btc, eth = InstrumentId.from_str("BTCUSDT.BINANCE"), InstrumentId.from_str("ETHUSDT.BINANCE")
 
-    assert prediction_type(ours) == prediction_type(InstrumentId.from_str("BTCUSDT.BINANCE"))
-    assert prediction_topic(ours) != prediction_topic(theirs)
+    assert prediction_type(btc) == prediction_type(InstrumentId.from_str("BTCUSDT.BINANCE"))
+    assert prediction_topic(btc) != prediction_topic(eth)

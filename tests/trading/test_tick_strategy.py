@@ -1,4 +1,4 @@
-"""The rule: when the strategy trades, how much, and when it does not."""
+"""The tick strategy: when it trades, how much, and when it does not."""
 
 from collections.abc import Callable
 from decimal import Decimal
@@ -20,9 +20,9 @@ S = 1000
 
 
 def test_turns_with_one_order_and_keeps_what_it_holds(trade_on: TradeOn, predict: Predict) -> None:
-    said = [BUY, BUY, SELL, SELL, HOLD, BUY]
+    probabilities = [BUY, BUY, SELL, SELL, HOLD, BUY]
 
-    traded = trade_on([predict(1000 + 1100 * number, *said[number]) for number in range(len(said))])
+    traded = trade_on([predict(1000 + 1100 * number, *probabilities[number]) for number in range(len(probabilities))])
 
     assert traded.sides() == [("BUY", SIZE), ("SELL", 2 * SIZE), ("BUY", 2 * SIZE)]
     assert traded.times_ms() == [1000, 3200, 6500]
@@ -51,9 +51,9 @@ def test_acts_from_the_least_probability_on(
 
 
 def test_the_likeliest_class_decides_below_one_half(trade_on: TradeOn, predict: Predict) -> None:
-    said = [(0.36, 0.40, 0.24), (0.36, 0.25, 0.39)]
+    probabilities = [(0.36, 0.40, 0.24), (0.36, 0.25, 0.39)]
 
-    traded = trade_on([predict(1 * S, *said[0]), predict(3 * S, *said[1])], min_probability=0.35)
+    traded = trade_on([predict(1 * S, *probabilities[0]), predict(3 * S, *probabilities[1])], min_probability=0.35)
 
     assert traded.sides() == [("SELL", SIZE)]
 
@@ -85,25 +85,25 @@ def test_one_order_in_flight(trade_on: TradeOn, predict: Predict) -> None:
 
 
 def test_a_denied_order_is_not_in_flight_any_more(trade_on: TradeOn, predict: Predict) -> None:
-    said = [predict(1 * S, *BUY), predict(3 * S, *SELL), predict(5 * S, *SELL)]
+    probabilities = [predict(1 * S, *BUY), predict(3 * S, *SELL), predict(5 * S, *SELL)]
 
-    traded = trade_on(said, submit_rate="1/01:00:00")
+    traded = trade_on(probabilities, submit_rate="1/01:00:00")
 
     assert [order.status for order in traded.orders[:3]] == [OrderStatus.FILLED, OrderStatus.DENIED, OrderStatus.DENIED]
     assert traded.strategy.in_flight is None
 
 
 @pytest.mark.parametrize(
-    ("said", "price"),
+    ("probabilities", "price"),
     [(BUY, 50_000.10 + 0.01), (SELL, 50_000.09 - 0.01)],  # trade 10, a buyer's, and 9, a seller's; not 11 at 1100 ms
 )
 def test_fills_one_step_worse_than_the_quotes_known_then(
-    trade_on: TradeOn, predict: Predict, said: tuple[float, float, float], price: float
+    trade_on: TradeOn, predict: Predict, probabilities: tuple[float, float, float], price: float
 ) -> None:
-    assert trade_on([predict(1050, *said)]).orders[0].avg_px == pytest.approx(price, abs=1e-6)
+    assert trade_on([predict(1050, *probabilities)]).orders[0].avg_px == pytest.approx(price, abs=1e-6)
 
 
-def test_orders_say_which_model_they_came_from(trade_on: TradeOn, predict: Predict) -> None:
+def test_orders_are_tagged_with_their_model(trade_on: TradeOn, predict: Predict) -> None:
     order = trade_on([predict(1 * S, *BUY)]).orders[0]
 
     assert order.tags == ["model=tick", "version=1.0", "digest=0123456789ab", "feature_ts=1700000000999000000"]
@@ -119,6 +119,6 @@ def test_orders_say_which_model_they_came_from(trade_on: TradeOn, predict: Predi
         ({"max_age_ns": 0}, "expected max_age_ns of at least 1, got 0"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(wrong: dict, message: str) -> None:
+def test_invalid_settings_are_refused(wrong: dict, message: str) -> None:
     with pytest.raises(BadSetting, match=message):
         TickStrategyConfig(**{"instrument_id": InstrumentId.from_str("A.B"), "trade_size": Decimal(1), **wrong})

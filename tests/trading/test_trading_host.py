@@ -19,7 +19,7 @@ from support import PROJECT, run_script
 LATEST = PROJECT / ".venv-latest/bin/python"
 SCRIPT = PROJECT / "scripts/backtest.py"
 MEASURED = {"elapsed_s", "trades_per_s", "bars_per_s", "latency_ms"}
-"""What differs from run to run."""
+"""Fields that differ from run to run."""
 ENGINE_AGGREGATED = """
 import json, sys, tempfile
 from decimal import Decimal

@@ -13,7 +13,7 @@ from nautilus_torchserve.trading.warm_start import WarmStart
 def test_history_and_stream_make_the_whole_whatever_they_share(data: st.DataObject) -> None:
     whole = list(range(data.draw(st.integers(0, 30))))
     streamed_from = data.draw(st.integers(0, len(whole)))
-    history_until = data.draw(st.integers(streamed_from, len(whole)))  # it is asked for after the stream began
+    history_until = data.draw(st.integers(streamed_from, len(whole)))  # requested after the stream began
     arrivals = [("past", event) for event in whole[:history_until]]
     for event in whole[streamed_from:]:
         arrivals.insert(data.draw(st.integers(0, len(arrivals))), ("hold", event))
@@ -41,19 +41,19 @@ def test_history_that_comes_after_the_end_is_left_out() -> None:
 
 
 @dataclass
-class Said:
+class TimedItem:
     ts_init: int
     number: int
 
 
 @given(st.lists(st.integers(0, 9)), st.lists(st.integers(0, 9)))
-def test_what_is_due_leaves_by_time_and_then_by_arrival(times: list[int], looks: list[int]) -> None:
-    due: DelayQueue[Said] = DelayQueue()
-    everything = [Said(ts_init, number) for number, ts_init in enumerate(times)]
-    for said in everything:
-        due.add(said)
+def test_due_items_are_released_by_time_and_then_by_arrival(times: list[int], looks: list[int]) -> None:
+    due: DelayQueue[TimedItem] = DelayQueue()
+    everything = [TimedItem(ts_init, number) for number, ts_init in enumerate(times)]
+    for item in everything:
+        due.add(item)
 
-    left = [said for now in [*sorted(looks), 9] for said in due.until(now)]
+    released = [item for now in [*sorted(looks), 9] for item in due.until(now)]
 
-    assert left == sorted(everything, key=lambda said: said.ts_init)
+    assert released == sorted(everything, key=lambda item: item.ts_init)
     assert len(due) == 0

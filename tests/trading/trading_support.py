@@ -1,4 +1,4 @@
-"""What a strategy does on a small market."""
+"""Runs of a strategy on a small market."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,12 +22,12 @@ from nautilus_torchserve.trading.prediction_strategy import PredictionStrategy
 
 SIZE = Decimal("0.010")
 ENGINE_OPTIONS = ("order_latency_ns", "submit_rate", "actors")
-"""What `trade` takes besides the strategy's own."""
+"""Options of `trade` besides the strategy's own."""
 
 
 @dataclass(frozen=True)
 class Traded:
-    """What the strategy did."""
+    """Orders and positions of a strategy's run."""
 
     orders: list[Order]
     positions_open: int

@@ -28,7 +28,7 @@ class TradeAttribution:
     """Records, for each order, the prediction that was being handled when it was sent.
 
     A strategy orders while it handles a prediction, so the reason is the one that was published last;
-    an order on an earlier one, such as that which ends a position in silence, has another tag and no reason here.
+    an order on an earlier one, such as one that closes an expired position, has another tag and no reason here.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
 """Orders that are sent while a market is closed wait for its next open.
 
-NautilusTrader's simulated exchange knows no closed market: it fills a market order at the last quote, however old. So
+NautilusTrader's simulated exchange has no market hours: it fills a market order at the last quote, however old. So
 in a backtest orders to a market in a break are held on their way to the exchange, and go on with the first quote
 after the break.
 """
@@ -26,7 +26,7 @@ from nautilus_trader.model.orders import Order
 from nautilus_torchserve.market.bars.quotes import Breaks
 
 ENDPOINT = "ExecEngine.execute"
-"""Where the risk engine sends the commands that it lets pass."""
+"""Endpoint of the commands that the risk engine accepts."""
 
 
 class ClosedMarkets:
@@ -44,7 +44,7 @@ class ClosedMarkets:
 
     def __init__(self, engine: BacktestEngine, breaks: Mapping[InstrumentId, Breaks]) -> None:
         self.held: Counter[InstrumentId] = Counter()
-        """How many orders had to wait so far."""
+        """Number of orders that had to wait so far."""
         self._engine = engine.kernel.exec_engine
         self._clock = engine.kernel.clock
         self._breaks = breaks
@@ -57,7 +57,7 @@ class ClosedMarkets:
             bus.subscribe(topic=topic, handler=self._on_quote)
 
     def is_closed(self, instrument_id: InstrumentId) -> bool:
-        """Whether an instrument's market is closed now."""
+        """Return whether an instrument's market is closed now."""
         breaks = self._breaks.get(instrument_id)
         if breaks is None:
             return False
@@ -79,7 +79,7 @@ class ClosedMarkets:
                 self._engine.execute(command)
 
     def _cancel(self, command: CancelOrder | CancelAllOrders) -> bool:
-        """Cancel orders that wait; whether that is all that the command asks for."""
+        """Cancel waiting orders; return whether the command is done with that."""
         waiting = self._waiting.get(command.instrument_id, [])
         for held in list(waiting):
             orders = _orders(held)

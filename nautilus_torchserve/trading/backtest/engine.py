@@ -1,4 +1,4 @@
-"""NautilusTrader's backtest engine as every backtest here sets it up."""
+"""Setup of NautilusTrader's backtest engine, shared by all backtests."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -49,7 +49,7 @@ def importable_strategy(config: StrategyConfig) -> ImportableStrategyConfig:
 
 
 def _paths(config: ActorConfig | StrategyConfig) -> tuple[str, str]:
-    """Where a component and its config are: in one module, the config's name with ``Config`` at its end."""
+    """Return the paths of a component and its config: one module, the config's name ends with ``Config``."""
     module, name = type(config).__module__, type(config).__name__
     return f"{module}:{name.removesuffix('Config')}", f"{module}:{name}"
 
@@ -90,7 +90,7 @@ def run_config(
 
 
 def _venue(venue: str, currency: str, balance: Decimal) -> BacktestVenueConfig:
-    """Market orders fill at once at the other side's quote and one step worse, what exceeds its size two steps.
+    """Return a venue whose market orders fill at the opposite quote and one step worse, beyond its size two.
 
     A trade sets bid and ask to its price even with ``trade_execution=False``; the quote that follows it at
     the same time sets them right, before any prediction on that trade can arrive. Bars do not touch them.

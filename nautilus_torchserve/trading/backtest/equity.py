@@ -1,4 +1,4 @@
-"""An account's equity at every event, computed in pieces, and what is kept of it."""
+"""An account's equity at every event, computed piecewise, and its summary."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +27,7 @@ _CALENDARS = {
 
 
 class MarkedMarket(NamedTuple):
-    """An instrument's prices, and what was traded at them."""
+    """An instrument's prices, and the fills at them."""
 
     ts_ns: NDArray[np.int64]
     """When each price was known, Unix ns [n], non-decreasing."""
@@ -37,7 +37,7 @@ class MarkedMarket(NamedTuple):
     fills: Sequence[Fill]
     """In order of time; none before the first price."""
     last_price: Decimal
-    """The last of the prices, exactly."""
+    """The exact last price."""
 
 
 class EquityPoints(NamedTuple):
@@ -48,12 +48,12 @@ class EquityPoints(NamedTuple):
 
 
 def calendar_of(instrument: Instrument) -> TradingCalendar:
-    """The trading days of an instrument's class: crypto's, FX's, equities', else those of futures."""
+    """Return the trading days of an instrument's class: crypto's, FX's, equities', else those of futures."""
     return _CALENDARS.get(instrument.asset_class, FUTURES_SESSIONS)
 
 
 def equity_pieces(markets: Sequence[MarkedMarket], start: Decimal, piece: int = PIECE) -> Iterator[EquityPoints]:
-    """Equity at each event and after each fill, in order of time.
+    """Yield the equity at each event and after each fill, in order of time.
 
     At an event, what was held before it is valued at its price; after all events of a fill's time, what is held
     then is valued at the last price.
@@ -63,14 +63,16 @@ def equity_pieces(markets: Sequence[MarkedMarket], start: Decimal, piece: int = 
     start : Decimal
         The account before the first event.
     piece : int
-        Events of one piece.
+        Number of events in one piece.
     """
-    ts_ns = markets[0].ts_ns if len(markets) == 1 else np.concatenate([each.ts_ns for each in markets])
+    ts_ns = markets[0].ts_ns if len(markets) == 1 else np.concatenate([market.ts_ns for market in markets])
     order = None if len(markets) == 1 else np.argsort(ts_ns, kind="stable")
     ts_ns = ts_ns if order is None else ts_ns[order]
-    owner = None if order is None else np.repeat(np.arange(len(markets)), [len(each.ts_ns) for each in markets])[order]
-    ledgers = [_Holdings(each) for each in markets]
-    filled_ns = np.unique(np.concatenate([each.ts_ns for each in ledgers]))
+    owner = (
+        None if order is None else np.repeat(np.arange(len(markets)), [len(market.ts_ns) for market in markets])[order]
+    )
+    ledgers = [_Holdings(market) for market in markets]
+    filled_ns = np.unique(np.concatenate([holdings.ts_ns for holdings in ledgers]))
     after = np.searchsorted(ts_ns, filled_ns, side="right")  # events before which number of points
     seen = np.full(len(markets), -1)  # position of each market's last event so far
     for begin in range(0, len(ts_ns), piece):
@@ -81,16 +83,16 @@ def equity_pieces(markets: Sequence[MarkedMarket], start: Decimal, piece: int = 
         is_fill = np.zeros(len(times), dtype=bool)
         is_fill[places + np.arange(len(here))] = True
         equity = np.full(len(times), float(start))
-        for number, held in enumerate(ledgers):
+        for number, holdings in enumerate(ledgers):
             is_event = ~is_fill if owner is None else np.insert(owner[begin:end] == number, places, False)
             last = seen[number] + np.cumsum(is_event)
-            equity += held.gains(times, is_fill, last)
+            equity += holdings.gains(times, is_fill, last)
             seen[number] = last[-1]
         yield EquityPoints(times, equity)
 
 
 class _Holdings:
-    """What one market's fills come to at any time, in floats that do not grow with the number of fills."""
+    """Gain of one market's fills at any time, in floats whose error does not grow with the number of fills."""
 
     def __init__(self, market: MarkedMarket) -> None:
         fills = market.fills
@@ -103,7 +105,7 @@ class _Holdings:
     def gains(
         self, ts_ns: NDArray[np.int64], is_fill: NDArray[np.bool_], last: NDArray[np.int64]
     ) -> NDArray[np.float64]:
-        """Profit at some times: fills of the same time count where ``is_fill``; ``last`` are positions of prices."""
+        """Return the profit at times: fills of that time count where ``is_fill``; ``last`` are positions of prices."""
         booked = np.searchsorted(self.ts_ns, ts_ns, side="left")
         booked[is_fill] = np.searchsorted(self.ts_ns, ts_ns[is_fill], side="right")
         if not booked[-1]:
@@ -125,14 +127,14 @@ def sum_up(
     span_ns: tuple[int, int],
     calendar: TradingCalendar,
 ) -> tuple[AccountHistory, pd.DataFrame]:
-    """An account's history over all points, and fewer points for a picture of it.
+    """Return an account's history over all points, and a downsampled series for a chart.
 
     Parameters
     ----------
     end : Decimal
         The account after the last event, exactly.
     fees : Decimal
-        Paid in all.
+        Total fees paid.
     span_ns : tuple of int
         When the first and the last event were, Unix ns.
 
@@ -141,13 +143,13 @@ def sum_up(
     AccountHistory
         From every point.
     DataFrame
-        ``ts_ns``, ``equity`` and ``drawdown`` (less the highest so far of all points): each moment's extremes.
+        ``ts_ns``, ``equity`` and ``drawdown`` (from the running maximum), with the extremes of each time bin.
     """
     first_ns, last_ns = span_ns
     days = _Samples(calendar.closes(first_ns, last_ns), float(start))
     stretches = _Samples(np.linspace(first_ns, last_ns, PERIODS + 1).astype(np.int64), float(start))
     peak, deepest, deepest_share = float(start), 0.0, math.nan if start <= 0 else 0.0
-    pictures: list[pd.DataFrame] = []
+    charts: list[pd.DataFrame] = []
     for points in pieces:
         below = drawdown(points.equity, peak)
         highest = points.equity - below
@@ -158,14 +160,14 @@ def sum_up(
         days.add(points)
         stretches.add(points)
         kept = np.union1d(line_points(points.ts_ns, points.equity), line_points(points.ts_ns, below))
-        pictures.append(
+        charts.append(
             pd.DataFrame({"ts_ns": points.ts_ns[kept], "equity": points.equity[kept], "drawdown": below[kept]})
         )
-    picture = pd.concat(pictures, ignore_index=True)
-    if len(picture) > 8 * BINS:
-        ts_ns = picture["ts_ns"].to_numpy()
-        kept = np.union1d(*(line_points(ts_ns, picture[name].to_numpy()) for name in ("equity", "drawdown")))
-        picture = picture.iloc[kept].reset_index(drop=True)
+    chart = pd.concat(charts, ignore_index=True)
+    if len(chart) > 8 * BINS:
+        ts_ns = chart["ts_ns"].to_numpy()
+        kept = np.union1d(*(line_points(ts_ns, chart[name].to_numpy()) for name in ("equity", "drawdown")))
+        chart = chart.iloc[kept].reset_index(drop=True)
     traded = np.ones(len(days.ends), dtype=bool) if calendar.every_day else days.points > 0
     history = AccountHistory(
         start=float(start),
@@ -179,7 +181,7 @@ def sum_up(
         day_equity=days.equity[traded],
         stretch_equity=stretches.equity,
     )
-    return history, picture
+    return history, chart
 
 
 class _Samples:
@@ -189,10 +191,10 @@ class _Samples:
         self.ends = ends
         self.equity = np.full(len(ends), start)
         self.points = np.zeros(len(ends), dtype=np.int64)
-        """How many points came after the time before each."""
+        """Number of points since the time before each."""
 
     def add(self, points: EquityPoints) -> None:
-        """Take in a piece, in order of time."""
+        """Add a piece, in order of time."""
         upto = np.searchsorted(points.ts_ns, self.ends, side="right")
         known = upto > 0
         self.equity[known] = points.equity[upto[known] - 1]

@@ -19,7 +19,7 @@ from nautilus_torchserve.wire.news_windows import NewsWindow
 
 
 class OtherArchive(UserError):
-    """Another archive answers than the one whose prediction was traded on."""
+    """Another archive responds than the one whose prediction was traded on."""
 
 
 def explain_trade(

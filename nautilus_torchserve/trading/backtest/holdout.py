@@ -1,4 +1,4 @@
-"""Which data a model may be judged on: those that its fit has not seen."""
+"""Out-of-sample data of a model: those that its fit has not seen."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -15,20 +15,20 @@ from nautilus_torchserve.serving.model_metadata import FitRecord
 
 MarketData = Trades | Bars
 SampleKind = bool | Literal["unknown"]
-"""Whether the fit saw some of what a run is judged on."""
+"""Whether the fit saw some of the data that a run is evaluated on."""
 NOT_COMPARED = Comparison(None, "its archive, of an earlier release, keeps none of the prices")
 
 
 @dataclass(frozen=True)
 class Sample:
-    """The part of the data that a run is judged on."""
+    """The part of the data that a run is evaluated on."""
 
     first: int
-    """Position where it begins; it goes on to the end."""
+    """Position of its first event; it ends with the data."""
     in_sample: SampleKind
     """Whether the fit saw some of it."""
     note: str
-    """What was chosen and why, in one sentence or a few."""
+    """The choice and its reason, in one sentence or more."""
 
 
 def choose_sample(
@@ -46,21 +46,20 @@ def choose_sample(
     Parameters
     ----------
     data : Trades or Bars
-        All there are.
+        All data.
     records : iterable of FitRecord
         Of all models of the run, see `ModelMetadata.fit_records`.
     in_sample : bool
         True takes all data, whatever the fits saw.
     noun : str
-        What they are: ``"trades"``.
+        Noun for the events: ``"trades"``.
     beside : sequence of Trades or Bars
-        Other instruments of the run. Where one of them is what a model was fitted on, what moved both then was in
-        what the fit saw.
+        Other instruments of the run. If a model was fitted on one of them, the fit saw common moves of both.
 
     Raises
     ------
     BadData
-        None are left.
+        No event is left.
     """
     samples = [_sample(data, record, in_sample, noun, beside) for record in records]
     latest = max(samples, key=lambda sample: (sample.in_sample is True, sample.first))
@@ -73,13 +72,13 @@ def choose_sample(
 
 
 def worst(kinds: Iterable[SampleKind]) -> SampleKind:
-    """True where one is, else ``"unknown"`` where one is, else False."""
-    found = set(kinds)
-    return True if True in found else "unknown" if "unknown" in found else False
+    """Return True if any is True, else ``"unknown"`` if any is, else False."""
+    distinct = set(kinds)
+    return True if True in distinct else "unknown" if "unknown" in distinct else False
 
 
 def _sample(data: MarketData, record: FitRecord, in_sample: bool, noun: str, beside: Sequence[MarketData]) -> Sample:
-    """`choose_sample` for one fit."""
+    """Choose the sample for one fit."""
     total = len(data)
     if record.last_ts_event is None:
         return Sample(
@@ -134,12 +133,12 @@ def _sample(data: MarketData, record: FitRecord, in_sample: bool, noun: str, bes
 
 
 def _saw(data: MarketData, record: FitRecord, comparison: Comparison) -> bool | None:
-    """Whether the fit saw these data's instrument; None where it cannot be known."""
+    """Return whether the fit saw these data's instrument; None where it cannot be known."""
     return True if record.instrument_id in (None, data.instrument.instrument_id) else comparison.same
 
 
 def _comparison(data: MarketData, record: FitRecord) -> Comparison:
-    """The comparison by prices, or, where the archive keeps none, by the hash of all data under the fit's name."""
+    """Return the comparison by prices, or, if the archive keeps none, by the hash of all data under the fit's name."""
     if record.prices is not None:
         return compare(data, msgspec.structs.asdict(record))
     symbol, _, venue = (record.instrument_id or data.instrument.instrument_id).rpartition(".")
@@ -150,5 +149,5 @@ def _comparison(data: MarketData, record: FitRecord) -> Comparison:
 
 
 def utc(ts_ns: int) -> str:
-    """Unix ns for people, to the second."""
+    """Format Unix ns to the second."""
     return datetime.fromtimestamp(ts_ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

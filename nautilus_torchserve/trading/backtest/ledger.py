@@ -26,7 +26,7 @@ _ZERO = Decimal(0)
 
 
 def account_currency(instrument: Instrument) -> Currency:
-    """The currency that profits, losses and fees of an instrument are settled in.
+    """Return the currency that profits, losses and fees of an instrument are settled in.
 
     Raises
     ------
@@ -59,7 +59,7 @@ class Contract:
 
     @classmethod
     def of(cls, instrument: Instrument) -> "Contract":
-        """The terms of an instrument."""
+        """Return the terms of an instrument."""
         return cls(
             multiplier=instrument.multiplier.as_decimal(),
             is_inverse=instrument.is_inverse,
@@ -69,11 +69,11 @@ class Contract:
         )
 
     def value(self, price: Decimal) -> Decimal:
-        """Value of size 1 at a price, by which fees are charged."""
+        """Return the value of size 1 at a price, by which fees are charged."""
         return self.multiplier / price if self.is_inverse else self.multiplier * price
 
     def gain(self, entry: Decimal, exit_: Decimal) -> Decimal:
-        """Profit of size 1 held long from one price to another, fees not included."""
+        """Return the profit of size 1 held long from one price to another, fees not included."""
         if self.is_inverse:
             return self.multiplier * (exit_ - entry) / (entry * exit_)
         return self.multiplier * (exit_ - entry)
@@ -83,7 +83,7 @@ class Fill(NamedTuple):
     """One fill, and the ledger after it."""
 
     ts_ns: int
-    """When, simulated Unix ns."""
+    """Simulated Unix ns."""
     side: str
     """``BUY`` or ``SELL``."""
     price: Decimal
@@ -93,7 +93,7 @@ class Fill(NamedTuple):
     position: Decimal
     """Signed size held after it."""
     gain: Decimal
-    """Profit of everything so far, fees taken off, the position valued at this fill's price."""
+    """Total profit so far after fees, the position valued at this fill's price."""
 
 
 class RoundTrip(NamedTuple):
@@ -113,9 +113,9 @@ class RoundTrip(NamedTuple):
     price_opened: Decimal
     """Average over the fills that enlarged it; of an inverse contract weighted by value (harmonic)."""
     price_closed: Decimal
-    """Likewise over the fills that reduced it."""
+    """Average over the fills that reduced it, weighted in the same way."""
     value_opened: Decimal
-    """What was opened, in settlement currency."""
+    """Value of the opening, in settlement currency."""
     pnl: Decimal
     """Fees taken off; a fill that turns a position shares its fee between both by size."""
     fees: Decimal
@@ -132,14 +132,14 @@ class _AveragePrice:
         self.value += quantity * contract.value(price)
 
     def price(self, contract: Contract) -> Decimal:
-        """Average price."""
+        """Return the average price."""
         if contract.is_inverse:
             return contract.multiplier * self.quantity / self.value
         return self.value / (contract.multiplier * self.quantity)
 
 
 class _OpenTrip:
-    """The round trip under way."""
+    """The open round trip."""
 
     def __init__(self, event: OrderFilled) -> None:
         self.order_id = event.client_order_id
@@ -162,15 +162,15 @@ class Ledger:
         self.contract = Contract.of(instrument)
         self.instrument_id: InstrumentId = instrument.id
         self.fills: list[Fill] = []
-        """All so far."""
+        """All fills so far."""
         self.round_trips: list[RoundTrip] = []
         """Closed positions, in order of their closing."""
         self.price = _ZERO
-        """Of the last fill."""
+        """Price of the last fill."""
         self.position = _ZERO
         """Signed size held."""
         self.gain = _ZERO
-        """Profit so far, fees taken off, the position valued at the last fill's price."""
+        """Profit so far after fees, the position valued at the last fill's price."""
         self._open: _OpenTrip | None = None
         self._near = (0.0, 0.0, 1.0)
 
@@ -181,7 +181,7 @@ class Ledger:
             self._near = (float(self.gain), float(self.position * self.contract.multiplier), float(self.price))
 
     def gain_at(self, price: Decimal) -> Decimal:
-        """Profit so far, fees taken off, the position valued at a price."""
+        """Return the profit so far after fees, the position valued at a price."""
         with localcontext(_EXACT):
             return self.gain + (self.position * self.contract.gain(self.price, price) if self.position else _ZERO)
 
@@ -191,7 +191,7 @@ class Ledger:
         return self._near[1] != 0.0
 
     def gain_near(self, price: float) -> float:
-        """`gain_at` in floats, quick enough to be asked at every event."""
+        """Return `gain_at` in floats, fast enough for every event."""
         gain, held, entry = self._near
         if not held:
             return gain
@@ -215,7 +215,7 @@ class Ledger:
         self.fills.append(Fill(event.ts_event, event.order_side.name, price, quantity, fee, self.position, self.gain))
 
     def _fee(self, event: OrderFilled, price: Decimal, quantity: Decimal) -> Decimal:
-        """The instrument's rate of the fill's value; the engine's fee where that is not the same but for rounding."""
+        """Return the fee at the instrument's rate, or the engine's where they differ by more than rounding."""
         rate = self.contract.maker_fee if event.liquidity_side == LiquiditySide.MAKER else self.contract.taker_fee
         fee = quantity * self.contract.value(price) * rate
         charged = event.commission.as_decimal()

@@ -35,13 +35,13 @@ class InstrumentData(Generic[D]):
     """The events of one instrument of a run."""
 
     data: D
-    """Those that the model is judged on."""
+    """Events that the model is evaluated on."""
     run: D
-    """All that go through the engine, in the instrument's own decimals: ``warm`` others, then ``data``."""
+    """All events of the run, in the instrument's own decimals: ``warm`` others, then ``data``."""
     sample: Sample
-    """Which events are judged, and why."""
+    """Evaluated events, and the reason."""
     definition: Definition
-    """What they are traded as."""
+    """Definition of the instrument."""
     warm: int = 0
     """Events that only fill the first window."""
     without_volume: int = 0
@@ -59,7 +59,7 @@ class Market(ABC, Generic[D]):
     Parameters
     ----------
     source : object
-        What the run was given: see `events`.
+        Input of the run: see `events`.
     parts : sequence of InstrumentData
         The instruments, in the order given.
     settings : RunSettings
@@ -87,7 +87,7 @@ class Market(ABC, Generic[D]):
         Raises
         ------
         BadData
-            They do not go together.
+            They do not fit together.
         """
 
     @classmethod
@@ -103,7 +103,7 @@ class Market(ABC, Generic[D]):
     @classmethod
     @abstractmethod
     def part(cls, events: D, sample: Sample, definition: Definition, metadata: ModelMetadata) -> InstrumentData[D]:
-        """Return what of an instrument's events goes through the engine and what is judged.
+        """Return an instrument's events for the engine and for the evaluation.
 
         Raises
         ------
@@ -147,7 +147,7 @@ class Market(ABC, Generic[D]):
 
     @property
     def span_ns(self) -> tuple[int, int]:
-        """``ts_event`` of the first and of the last judged event, Unix ns."""
+        """``ts_event`` of the first and of the last evaluated event, Unix ns."""
         events = [part.data.ts_event for part in self.parts]
         return min(int(times[0]) for times in events), max(int(times[-1]) for times in events)
 

@@ -1,4 +1,4 @@
-"""A backtest that only needs to be started, whether an actor makes requests event by event or they are made in bulk."""
+"""A backtest that is ready to start, with inline or bulk requests."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Publisher(Protocol):
 
 @dataclass(frozen=True)
 class RequestStats:
-    """What became of the requests, by instrument."""
+    """Outcomes of the requests, by instrument."""
 
     failed: Mapping[InstrumentId, int]
     """Events that got no response."""
@@ -37,14 +37,14 @@ class RequestStats:
     gave_up: bool
     """Whether requests ended after too many failures in a row."""
     news: Mapping[InstrumentId, NewsCounts | None]
-    """What became of the headlines; None where the model reads none."""
+    """Counts of headlines; None where the model reads none."""
 
 
 class PreparedRun(NamedTuple):
-    """A run that has all that it needs."""
+    """A run that is ready to start."""
 
     engine: BacktestEngine
-    """Whose message bus may be subscribed to before the start."""
+    """Its message bus may be subscribed to before the start."""
     publisher: Publisher
     """Source of the predictions that its strategies receive."""
     start: Callable[[], object]

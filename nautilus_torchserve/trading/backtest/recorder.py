@@ -17,7 +17,7 @@ from nautilus_torchserve.trading.backtest.ruin import Ruin, RuinGuard
 from nautilus_torchserve.trading.prediction import Prediction, prediction_topic
 
 _FIRST = 10
-"""Priority of what books fills, above the strategies' own handlers."""
+"""Priority of the handler that books fills, above the strategies' own."""
 _WHOLE = ("ts_event", "ts_init", "latency_ns", "number")
 
 
@@ -57,13 +57,13 @@ class PredictionLog:
 
 
 class Recorder:
-    """Records what passes over the message bus and is not kept by the engine.
+    """Records messages that the engine does not keep.
 
     Parameters
     ----------
     bus : MessageBus
     instruments : iterable of Instrument
-        What is traded.
+        Instruments traded.
     outputs : sequence of str
         Names of the predictions' outputs.
     balance : Decimal
@@ -77,13 +77,13 @@ class Recorder:
         """By their identifiers, in the order given."""
         self.balance = balance
         self.ruins: Mapping[Venue, Ruin] = {}
-        """Accounts that had nothing left, and when."""
+        """Ruined accounts, and when."""
         self.predictions: dict[InstrumentId, PredictionLog] = {}
         """Instrument -> predictions about it, with these outputs."""
         self.ledgers: dict[InstrumentId, Ledger] = {}
         """Instrument -> its fills and closed positions."""
         self.refusals: list[OrderDenied | OrderRejected] = []
-        """Of all instruments, in order."""
+        """Denied and rejected orders of all instruments, in order."""
         for instrument in self.instruments.values():
             log = self.predictions[instrument.id] = PredictionLog(outputs)
             self.ledgers[instrument.id] = Ledger(instrument)

@@ -41,9 +41,9 @@ def write_reports(settings: RunSettings, result: BacktestResult, folder: Path) -
     """
     if len(result.instruments) == 1:
         return write_report(with_explanation(settings, report_data(settings, result, result.instruments[0])), folder)
-    for each in result.instruments:
-        name = urisafe_identifier(each.data.instrument.instrument_id)
-        write_report(with_explanation(settings, report_data(settings, result, each)), folder / name)
+    for instrument_result in result.instruments:
+        name = urisafe_identifier(instrument_result.data.instrument.instrument_id)
+        write_report(with_explanation(settings, report_data(settings, result, instrument_result)), folder / name)
     path = folder / SUMMARY
     path.write_text(json.dumps(summary(settings, result), indent=2))
     return path
@@ -90,12 +90,12 @@ def report_data(settings: RunSettings, run: BacktestResult, result: InstrumentRe
 def _notes(
     settings: RunSettings, run: BacktestResult, result: InstrumentResult[Any], noun: str, others: Sequence[str]
 ) -> tuple[str, ...]:
-    """Return what a reader must know before believing the numbers, the gravest first."""
+    """Return the notes on a result, the most severe first."""
     notes = [*notes_on_events(settings, run, result, noun), *others]
     if len(run.instruments) > 1:
-        names = ", ".join(each.data.instrument.instrument_id for each in run.instruments)
+        names = ", ".join(instrument.data.instrument.instrument_id for instrument in run.instruments)
         notes.append(
-            f"One of {len(run.instruments)} instruments of a run ({names}); equity and statistics are its own."
+            f"One of {len(run.instruments)} instruments of a run ({names}); equity and statistics are per instrument."
         )
     return tuple(notes)
 
@@ -103,13 +103,13 @@ def _notes(
 def summary(settings: RunSettings, run: BacktestResult) -> dict[str, Any]:
     """Return the result in plain JSON types; a number that cannot be computed is None."""
     kind = _report_kind(settings)
-    instruments = [_instrument_summary(kind, each) for each in run.instruments]
+    instruments = [_instrument_summary(kind, instrument) for instrument in run.instruments]
     first = instruments[0]
     return {
-        "instrument_id": ", ".join(each["instrument_id"] for each in instruments),
-        "source": ", ".join(dict.fromkeys(each["source"] for each in instruments)),
-        "simulated": any(each["simulated"] for each in instruments),
-        "notes": list(dict.fromkeys(note for each in instruments for note in each["notes"])),
+        "instrument_id": ", ".join(instrument["instrument_id"] for instrument in instruments),
+        "source": ", ".join(dict.fromkeys(instrument["source"] for instrument in instruments)),
+        "simulated": any(instrument["simulated"] for instrument in instruments),
+        "notes": list(dict.fromkeys(note for instrument in instruments for note in instrument["notes"])),
         "sample": run.sample_note,
         "in_sample": run.in_sample,
         **model_summary(settings, run.metadata),

@@ -20,12 +20,12 @@ from nautilus_torchserve.trading.backtest.settings import RunSettings
 from nautilus_torchserve.trading.durations import format_duration
 from nautilus_torchserve.trading.instruments.resolve import Definition
 
-NOT_SAID = "unknown (the archive does not say)"
+UNKNOWN = "unknown (not recorded in the archive)"
 
 
 @dataclass(frozen=True, eq=False)
 class Section:
-    """What a page shows of one kind of run beside what it shows of any."""
+    """The part of a page that is specific to one kind of run."""
 
     data: Mapping[str, str]
     """About the events: label -> value."""
@@ -56,28 +56,28 @@ class ReportKind(NamedTuple):
 
 
 def data_labels(data: MarketData, noun: str) -> dict[str, str]:
-    """Where the trades or bars came from."""
+    """Return the labels of the data's source and period."""
     return {
         "Source": data.source,
         "Period": f"{utc(int(data.ts_event[0]))} to {utc(int(data.ts_event[-1]))}",
-        f"{noun.capitalize()}s run on": f"{len(data):,}",
-        "SHA-256 of these": data.sha256,
+        f"{noun.capitalize()}s": f"{len(data):,}",
+        "SHA-256": data.sha256,
     }
 
 
 def instrument_labels(definition: Mapping[str, Any]) -> dict[str, str]:
-    """What was traded and what says so, given `Definition.as_dict`."""
-    titles = {"type": "Instrument", "lot_size": "Smallest size", "fee": "Taker fee"}
+    """Return the labels of an instrument's definition and its sources, given `Definition.as_dict`."""
+    titles = {"type": "Instrument", "lot_size": "Lot size", "fee": "Taker fee"}
     properties = {
-        titles.get(name, name.replace("_", " ").capitalize()): f"{found['value']} ({found['from']})"
-        for name, found in definition.items()
+        titles.get(name, name.replace("_", " ").capitalize()): f"{field['value']} ({field['from']})"
+        for name, field in definition.items()
         if name != "engine_id"
     }
-    return {"Name in the engine": definition["engine_id"], **properties}
+    return {"NautilusTrader ID": definition["engine_id"], **properties}
 
 
 def all_instruments_labels(definitions: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """`instrument_labels` of one instrument or of several, each under its name."""
+    """Return `instrument_labels` of one instrument, or of several under their names."""
     if len(definitions) == 1:
         return instrument_labels(definitions[0])
     return {
@@ -88,123 +88,123 @@ def all_instruments_labels(definitions: Sequence[Mapping[str, Any]]) -> dict[str
 
 
 def model_labels(settings: RunSettings, metadata: ModelMetadata) -> dict[str, str]:
-    """Which model predicted."""
+    """Return the labels of the model."""
     return {
         "Name": settings.model,
         "Version": metadata.version,
         "Archive digest": metadata.archive_digest,
         "Feature schema": metadata.feature_schema_sha256,
-        "Fitted on": _fitted_on(metadata.training),
-        "Its evaluation": evaluation_of(metadata),
-        "Code": metadata.git_commit or "outside of a checkout",
-        "Same bits in any batch": _same_bits(metadata),
-        "Asked at": settings.url,
+        "Training data": _fitted_on(metadata.training),
+        "Evaluation": evaluation_of(metadata),
+        "Code": metadata.git_commit or "not from a git checkout",
+        "Batch invariant": _same_bits(metadata),
+        "Endpoint": settings.url,
     }
 
 
 def evaluation_of(metadata: ModelMetadata) -> str:
-    """What the model's evaluation came to, in one sentence."""
-    return NOT_SAID if metadata.edge is None else metadata.edge
+    """Return the result of the model's evaluation in one sentence."""
+    return UNKNOWN if metadata.edge is None else metadata.edge
 
 
 def _fitted_on(training: FitRecord) -> str:
     source, until = training.source, training.last_ts_event
-    return f"{NOT_SAID if source is None else source}, until {NOT_SAID if until is None else utc(until)}"
+    return f"{UNKNOWN if source is None else source}, until {UNKNOWN if until is None else utc(until)}"
 
 
 def _same_bits(metadata: ModelMetadata) -> str:
     if not metadata.batch_invariant:
-        return NOT_SAID
+        return UNKNOWN
     return f"yes, in tiles of {[*metadata.tile_rows]} rows on {metadata.device}"
 
 
 def setting_labels(settings: RunSettings, currency: str, own: Mapping[str, str]) -> dict[str, str]:
-    """What the backtest was run with; ``own`` holds the settings of its kind."""
+    """Return the labels of the backtest's settings; ``own`` holds those of its kind."""
     return {
-        "Latency": latency_words(settings),
+        "Latency": describe_latency(settings),
         "Position size": str(settings.trade_size),
         **own,
-        "Oldest prediction traded on": format_duration(settings.max_age_ns),
-        "Fee on each fill": "the instrument's" if settings.fee_bps is None else f"{settings.fee_bps:g} bps",
-        "Account at the start": f"{settings.starting_balance:,} {currency}",
+        "Maximum prediction age": format_duration(settings.max_age_ns),
+        "Fee per fill": "the instrument's" if settings.fee_bps is None else f"{settings.fee_bps:g} bps",
+        "Starting balance": f"{settings.starting_balance:,} {currency}",
     }
 
 
 def notes_on_events(settings: RunSettings, run: BacktestResult, result: InstrumentResult[Any], noun: str) -> list[str]:
-    """Return what was run on and what went wrong, the gravest first."""
+    """Return notes on the data and on errors, the most severe first."""
     notes = [result.sample_note]
     if run.gave_up:
         notes.insert(0, f"THE MODEL STOPPED ANSWERING: no predictions after {settings.max_failures} failures in a row.")
     if result.ruin is not None:
-        notes.insert(0, ruin_words(result.ruin, run.currency))
+        notes.insert(0, describe_ruin(result.ruin, run.currency))
     if result.refused_orders:
-        notes.append(
-            f"{result.refused_orders:,} orders were refused and never filled; the last: {result.last_refused_order}"
-        )
+        notes.append(f"{result.refused_orders:,} orders were denied or rejected; the last: {result.last_refused_order}")
     if result.failed:
-        notes.append(f"{result.failed:,} requests failed, their {noun}s had no prediction; the last: {run.last_error}")
+        notes.append(
+            f"{result.failed:,} {noun}s have no prediction because the request failed; the last error: {run.last_error}"
+        )
     if result.refused:
         notes.append(
-            f"The model refused {result.refused:,} {noun}s' features, which had no prediction; the last: "
+            f"{result.refused:,} {noun}s have no prediction because the model refused their features; the last error: "
             f"{run.last_refusal}"
         )
     ages = result.predictions["ts_init"] - result.predictions["ts_event"]
     if (too_old := int((ages > settings.max_age_ns).sum())) > 0:
         notes.append(
-            f"{too_old:,} predictions were not traded on: their newest {noun} was older than "
-            f"{format_duration(settings.max_age_ns)} when they arrived, its way from the venue included."
+            f"{too_old:,} predictions were not acted on: on arrival their newest {noun} was older than "
+            f"{format_duration(settings.max_age_ns)}, transport from the venue included."
         )
     if result.not_arrived:
-        notes.append(f"{result.not_arrived:,} answers were due only after the last {noun} and never took effect.")
+        notes.append(f"{result.not_arrived:,} responses were due only after the last {noun} and never took effect.")
     return notes
 
 
 def sample_warnings(in_sample: SampleKind, sample_note: str) -> tuple[str, ...]:
-    """What belongs at the top of a page whose numbers may say nothing about new data."""
+    """Return the warnings of a page whose numbers may be in sample."""
     return () if in_sample is False else (sample_note,)
 
 
-def ruin_words(ruin: Ruin, currency: str) -> str:
-    """What became of an account that had nothing left."""
+def describe_ruin(ruin: Ruin, currency: str) -> str:
+    """Return a sentence about a ruined account."""
     return (
-        f"RUINED: equity of {ruin.equity:,.2f} {currency} at {moment(ruin.ts_ns)}; positions were closed at the "
-        "market, and nothing was traded after that."
+        f"RUINED: equity of {ruin.equity:,.2f} {currency} at {moment(ruin.ts_ns)}; positions were closed at "
+        "market and trading stopped."
     )
 
 
-def latency_words(settings: RunSettings) -> str:
-    """The time from an event to the answer about it."""
+def describe_latency(settings: RunSettings) -> str:
+    """Return the simulated latency as text."""
     if settings.latency_profile is None:
         return format_duration(settings.latency_ns) if settings.latency_ns else "none"
     workers = "its workers" if settings.latency_workers is None else f"{settings.latency_workers} workers"
-    return f"drawn from {settings.latency_profile}, queued for {workers}, seed {settings.latency_seed}"
+    return f"sampled from {settings.latency_profile}, queued for {workers}, seed {settings.latency_seed}"
 
 
 def note_on_latency(settings: RunSettings, event: str) -> str:
-    """When a prediction counts; ``event`` is what it follows: "its trade was received"."""
+    """Return the note on latency; ``event`` starts it: "its trade was received"."""
     if settings.latency_profile is None:
-        after = f"{format_duration(settings.latency_ns)} after" if settings.latency_ns else "at once when"
+        after = f"{format_duration(settings.latency_ns)} after" if settings.latency_ns else "as soon as"
     else:
-        after = "a recorded latency and the wait for a worker after"
+        after = "a sampled latency and the wait for a worker after"
     return (
         f"A prediction takes effect {after} {event}, and an order "
-        "on it is at the venue at that moment; the measured wall time of the call changes nothing in simulated time."
+        "on it reaches the venue at that moment; the measured wall time of a request does not affect simulated time."
     )
 
 
 def note_on_margin(definition: Definition) -> str:
-    """What holding a position costs."""
+    """Return the note on funding and margin."""
     margin = definition.instrument.margin_init
     if not margin:
-        return "There is no funding and no margin."
+        return "Funding and margin are not simulated."
     return (
-        f"There is no funding. A position needs a margin of {margin * 100:g}% of its value, which the account has at "
-        "the start; whether it still has it later is not looked at."
+        f"Funding is not simulated. A position requires a margin of {margin * 100:g}% of its value, which is "
+        "checked at the start only."
     )
 
 
 def model_summary(settings: RunSettings, metadata: ModelMetadata) -> dict[str, Any]:
-    """Which model predicted, and on what terms."""
+    """Return name, version and digest of the model."""
     return {
         "model": settings.model,
         "version": metadata.version,
@@ -213,7 +213,7 @@ def model_summary(settings: RunSettings, metadata: ModelMetadata) -> dict[str, A
 
 
 def trading_summary(result: TradingResult) -> dict[str, Any]:
-    """One instrument's numbers in plain JSON types; one that cannot be computed is None."""
+    """Return a result's numbers in plain JSON types; one that cannot be computed is None."""
     return {
         "predictions": len(result.predictions),
         "failed": result.failed,

@@ -62,7 +62,7 @@ class TradingResult:
     past_trades: tuple[PastTrade, ...]
     """Closed positions, each with the prediction it was opened on."""
     ruin: Ruin | None
-    """When the account had nothing left; None where it always had."""
+    """When the account's equity fell to zero or below; None where it never did."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,31 +70,31 @@ class InstrumentResult(TradingResult, Generic[D]):
     """One instrument's part of a run; ``account`` is the account as if this instrument alone were traded."""
 
     data: D
-    """The events that the model was judged on."""
+    """Events that the model was evaluated on."""
     definition: Definition
-    """What they were traded as."""
+    """Definition of the instrument."""
     warm: int
     """Events before them that filled the first window."""
     sample_note: str
-    """Which events were judged, and why."""
+    """Evaluated events, and the reason."""
     in_sample: SampleKind
     """Whether the model was fitted on some of them."""
     held: int
     """Orders that were sent while the market was closed, and waited for its open."""
     news: NewsCounts | None
-    """What became of the headlines about it; None where the model reads none."""
+    """Counts of the headlines about it; None where the model reads none."""
     without_volume: int
     """Events that end a window without any volume; the model got no request for them."""
 
 
 @dataclass(frozen=True, eq=False)
 class BacktestResult(TradingResult):
-    """What one backtest gave, over all of its instruments; tables of several instruments are not sorted by time."""
+    """Result of one backtest over all of its instruments; tables of several instruments are not sorted by time."""
 
     instruments: tuple[InstrumentResult[Any], ...]
     """In the order of the data."""
     sample_note: str
-    """Which events were judged, and why."""
+    """Evaluated events, and the reason."""
     in_sample: SampleKind
     """Whether the model was fitted on some of them."""
     metadata: ModelMetadata
@@ -102,7 +102,7 @@ class BacktestResult(TradingResult):
     currency: str
     """The accounts' currency: what the instruments are settled in."""
     balance: float
-    """What the accounts are worth at the end."""
+    """Total equity of the accounts at the end."""
     last_error: str
     """Error of the last failed request."""
     last_refusal: str
@@ -114,12 +114,12 @@ class BacktestResult(TradingResult):
 
     @property
     def events_per_s(self) -> float:
-        """Judged events a second of wall time, requests included."""
-        return sum(len(each.data) for each in self.instruments) / self.elapsed_s
+        """Evaluated events per second of wall time, requests included."""
+        return sum(len(instrument.data) for instrument in self.instruments) / self.elapsed_s
 
 
 class _Account(NamedTuple):
-    """An account at the end of a run, and what it went through."""
+    """An account at the end of a run, and its history."""
 
     history: AccountHistory
     equity: pd.DataFrame
@@ -158,7 +158,7 @@ def collect(
     )
     ledgers = [recorder.ledgers[instrument.id] for instrument in market.instruments]
     if len(instruments) == 1:
-        total = {each.name: getattr(instruments[0], each.name) for each in fields(TradingResult)}
+        total = {field.name: getattr(instruments[0], field.name) for field in fields(TradingResult)}
     else:
         markets = [_marked_market(market, part, ledger) for part, ledger in zip(market.parts, ledgers, strict=True)]
         venues = {instrument.id.venue for instrument in market.instruments}
@@ -167,8 +167,8 @@ def collect(
     return BacktestResult(
         **total,
         instruments=instruments,
-        sample_note=" ".join(dict.fromkeys(each.sample_note for each in instruments)),
-        in_sample=worst(each.in_sample for each in instruments),
+        sample_note=" ".join(dict.fromkeys(instrument.sample_note for instrument in instruments)),
+        in_sample=worst(instrument.in_sample for instrument in instruments),
         metadata=market.metadata,
         currency=ledgers[0].contract.currency,
         balance=total["account"].end,
@@ -180,15 +180,15 @@ def collect(
 
 
 def _total(parts: Sequence[InstrumentResult[Any]], account: _Account) -> dict[str, Any]:
-    """The fields of a `TradingResult` over several instruments."""
+    """Return the fields of a `TradingResult` over several instruments."""
     return {
-        "predictions": pd.concat([each.predictions for each in parts], ignore_index=True),
-        "fills": pd.concat([each.fills for each in parts], ignore_index=True),
+        "predictions": pd.concat([part.predictions for part in parts], ignore_index=True),
+        "fills": pd.concat([part.fills for part in parts], ignore_index=True),
         **account.fields(),
-        "last_refused_order": next(filter(None, (each.last_refused_order for each in reversed(parts))), ""),
-        "past_trades": tuple(trade for each in parts for trade in each.past_trades),
-        "ruin": min((each.ruin for each in parts if each.ruin is not None), default=None),
-        **{name: sum(getattr(each, name) for each in parts) for name in _COUNTS},
+        "last_refused_order": next(filter(None, (part.last_refused_order for part in reversed(parts))), ""),
+        "past_trades": tuple(trade for part in parts for trade in part.past_trades),
+        "ruin": min((part.ruin for part in parts if part.ruin is not None), default=None),
+        **{name: sum(getattr(part, name) for part in parts) for name in _COUNTS},
     }
 
 
@@ -270,12 +270,12 @@ def _account_of(
     Parameters
     ----------
     start : Decimal
-        What it held before the first event.
+        Its balance before the first event.
     """
     end = start + sum(
         (ledger.gain_at(market.last_price) for ledger, market in zip(ledgers, markets, strict=True)), Decimal(0)
     )
-    span_ns = min(int(each.ts_ns[0]) for each in markets), max(int(each.ts_ns[-1]) for each in markets)
+    span_ns = min(int(market.ts_ns[0]) for market in markets), max(int(market.ts_ns[-1]) for market in markets)
     fees = sum((fill.fee for ledger in ledgers for fill in ledger.fills), Decimal(0))
     history, equity = sum_up(equity_pieces(markets, start), start, end, fees, span_ns, calendar)
     trips = sorted((trip for ledger in ledgers for trip in ledger.round_trips), key=lambda trip: trip.ts_closed)

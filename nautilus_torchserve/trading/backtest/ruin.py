@@ -1,4 +1,4 @@
-"""Ends the trading of an account that has nothing left."""
+"""Stops the trading of an account whose equity falls to zero or below."""
 
 from collections.abc import Callable, Mapping
 from decimal import Decimal
@@ -16,16 +16,16 @@ from nautilus_torchserve.trading.decision import HALT_TOPIC, Halt
 
 
 class Ruin(NamedTuple):
-    """The moment at which an account had nothing left."""
+    """The moment at which an account's equity fell to zero or below."""
 
     ts_ns: int
     """Simulated Unix ns."""
     equity: float
-    """Of the account, marked to market; at most 0."""
+    """Equity of the account, marked to market; at most 0."""
 
 
 class _Account:
-    """A venue's account: ledgers of its instruments, and what each has gained at its last price."""
+    """A venue's account: ledgers of its instruments, and the gain of each at its last price."""
 
     def __init__(self, venue: Venue, balance: float) -> None:
         self.venue = venue
@@ -38,7 +38,7 @@ class RuinGuard(Actor):
     """Publishes a `Halt` for a venue when the equity of its account is gone: positions are closed, trading ends.
 
     Equity is marked to market at every trade or bar, as in the results. Positions are closed after all data of that
-    time, at the market: what is left may be less than nothing.
+    time, at market: the final equity may be negative.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ class RuinGuard(Actor):
         self.msgbus.subscribe(topic="events.order.*", handler=self._on_order)
 
     def _price_handler(self, instrument_id: InstrumentId) -> Callable[[TradeTick | Bar], None]:
-        """What is called at every event: quick while nothing is held."""
+        """Return the handler of every event, fast while no position is held."""
         account, place = self._places[instrument_id]
         ledger, gains, balance = account.ledgers[place], account.gains, account.balance
 
@@ -97,7 +97,7 @@ class RuinGuard(Actor):
         self._halt(Venue(event.name.removeprefix("ruin-")))
 
     def _is_first(self, account: _Account) -> bool:
-        """Note the ruin of an account; whether it is the first time."""
+        """Record the ruin of an account; return whether it is the first."""
         if account.venue in self.ruins:
             return False
         self.ruins[account.venue] = Ruin(self.clock.timestamp_ns(), account.balance + sum(account.gains))

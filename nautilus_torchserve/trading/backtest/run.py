@@ -38,7 +38,7 @@ from nautilus_torchserve.trading.instruments.resolve import resolve_all
 from nautilus_torchserve.trading.outcomes.recorder import OutcomeRecorder
 
 Data = Trades | Sequence[Bars] | BarsAndNews
-"""What a backtest runs on, as the settings' model takes it."""
+"""Input data of a backtest, by the kind of its model."""
 
 
 def run_backtest(
@@ -52,7 +52,7 @@ def run_backtest(
     Parameters
     ----------
     data : Trades, sequence of Bars, or BarsAndNews
-        All there are. Bars are of different instruments, of one interval and one settlement currency.
+        All data. Bars are of different instruments, of one interval and one settlement currency.
     settings : RunSettings
     on_progress : callable, optional
         Called at intervals with the number of events done and the total.
@@ -67,7 +67,7 @@ def run_backtest(
     BadSetting
         A setting is invalid.
     BadData
-        The data do not go together, too few are left to run on, or nothing says what was traded.
+        The data do not go together, too few are left to run on, or the instrument is undefined.
     RequestError, UnreadableArchive
         The model cannot be reached, or was trained on other features or events.
     StoreFailed
@@ -97,10 +97,10 @@ def run_backtest(
 
 
 def _prepare_market(data: Data, settings: RunSettings) -> Market[Any]:
-    """Check data, settings and model against each other, and choose what the model is judged on."""
+    """Check data, settings and model against each other, and choose the evaluated events."""
     kind = market_of(settings)
     events = kind.events(data)
-    names = [each.instrument.instrument_id for each in events]
+    names = [item.instrument.instrument_id for item in events]
     if len(set(names)) < len(names):
         raise BadData(f"expected {kind.noun}s of different instruments, got {', '.join(names)}")
     definitions = resolve_all(events, settings.instruments, settings.fee_bps)
@@ -111,7 +111,7 @@ def _prepare_market(data: Data, settings: RunSettings) -> Market[Any]:
     settings.check(instruments)
     metadata = served_metadata(settings)
     kind.check_model(metadata, events)
-    fits = [fit for each in (metadata, *challengers_metadata(settings)) for fit in each.fit_records]
+    fits = [fit for version in (metadata, *challengers_metadata(settings)) for fit in version.fit_records]
     parts = []
     for each, definition in zip(events, definitions, strict=True):
         others = [other for other in events if other is not each]
@@ -124,11 +124,13 @@ def _prepare_market(data: Data, settings: RunSettings) -> Market[Any]:
 
 def _check_currencies(instruments: Sequence[Instrument]) -> None:
     """Refuse instruments of several currencies: accounts have one, and P&L in different ones cannot be added."""
-    currencies = [account_currency(each).code for each in instruments]
+    currencies = [account_currency(instrument).code for instrument in instruments]
     if len(set(currencies)) > 1:
-        settled = ", ".join(f"{each.id} in {code}" for each, code in zip(instruments, currencies, strict=True))
+        settled = ", ".join(
+            f"{instrument.id} in {code}" for instrument, code in zip(instruments, currencies, strict=True)
+        )
         raise BadData(f"expected instruments settled in one currency, got {settled}: run them one by one")
-    ids = [each.id.value for each in instruments]
+    ids = [instrument.id.value for instrument in instruments]
     if len(set(ids)) < len(ids):
         raise BadData(f"expected instruments that NautilusTrader can tell apart, got {', '.join(ids)}")
 
@@ -137,7 +139,7 @@ def _check_currencies(instruments: Sequence[Instrument]) -> None:
 def _inline(
     market: Market[Any], actor_config: ModelActorConfig, strategies: Sequence[StrategyConfig], balance: Decimal
 ) -> Iterator[PreparedRun]:
-    """A run in which an actor makes the requests, one an event."""
+    """Yield a run in which an actor makes one request per event."""
     with tempfile.TemporaryDirectory(prefix="catalog-") as folder:
         config = run_config(
             market.instruments,

@@ -68,37 +68,37 @@ class RunSettings(ABC):
     latency_workers: int | None = None
     """Workers behind that queue; None takes as many as the profile was recorded from."""
     latency_seed: int = 1
-    """Of the draws from the profile."""
+    """Seed of the draws from the profile."""
     trade_size: Decimal = Decimal("0.1")
     """Size of the position to hold, long or short: base currency, shares, or contracts."""
     max_age_ns: int = 1_000_000_000
     """Predictions whose newest event is older than this when they arrive are not traded on; counts from the
     venue's time, so the way from the venue is part of it."""
     instruments: InstrumentOptions = field(default_factory=InstrumentOptions)
-    """Definitions of the instruments, beyond what their data say."""
+    """Definitions of the instruments, in addition to their data."""
     fee_bps: float | None = None
-    """Fee on each fill, bps of its value; None takes what the instrument's definition says, else 0.5."""
+    """Fee on each fill, bps of its value; None takes that of the instrument's definition, else 0.5."""
     starting_balance: Decimal = Decimal(10_000)
     """Account at the start, in the currency that the instruments are settled in; one at each venue."""
     in_sample: bool = False
-    """Trade on data that the model's fit saw too: good for looking at mechanics, worthless as a result."""
+    """Trade also on data that the model's fit saw: useful for debugging, meaningless as a result."""
 
     def __post_init__(self) -> None:
-        expect(self.fee_bps is None or self.fee_bps >= 0, f"fee_bps of at least 0, was {self.fee_bps}")
+        expect(self.fee_bps is None or self.fee_bps >= 0, f"fee_bps of at least 0, got {self.fee_bps}")
         balance = self.starting_balance
         if not (balance.is_finite() and 0 < balance <= _LARGEST_BALANCE):
             most = f"above 0, at most {_LARGEST_BALANCE}"
             raise BadSetting(f"expected a starting_balance (--balance) {most}, got {balance}")
-        expect(self.mode in MODES, f"mode of {' or '.join(MODES)}, was {self.mode!r}")
+        expect(self.mode in MODES, f"mode of {' or '.join(MODES)}, got {self.mode!r}")
         expect(
             self.mode == "inline" or self.traffic is None,
-            f"no traffic in mode prefetch (versions are chosen as a run goes on), was {self.traffic!r}",
+            f"no traffic in mode prefetch (versions are chosen as a run goes on), got {self.traffic!r}",
         )
-        expect(self.latency_ns >= 0, f"latency_ns of at least 0, was {self.latency_ns}")
+        expect(self.latency_ns >= 0, f"latency_ns of at least 0, got {self.latency_ns}")
         expect(
             self.latency_profile is not None or self.latency_ns <= self.max_age_ns,
             f"latency_ns of at most max_age_ns = {self.max_age_ns} (older predictions are not traded on), "
-            f"was {self.latency_ns}",
+            f"got {self.latency_ns}",
         )
 
     def check(self, instruments: Sequence[Instrument]) -> None:
@@ -202,7 +202,7 @@ def served_metadata(settings: RunSettings, version: str | None = None) -> ModelM
     Raises
     ------
     RequestError, UnreadableArchive
-        It cannot be reached.
+        The model cannot be reached.
     """
     token = os.environ.get(settings.token_env)
     with connect(

@@ -28,7 +28,7 @@ REMEDY = "set alerts from data handlers only, or use NautilusTrader 1.223 or lat
 
 
 class TimeReversed(UserError):
-    """Something was done at a simulated time before data that had been processed already."""
+    """An action at a simulated time before data that had been processed already."""
 
 
 class ImpossibleFill(UserError):
@@ -119,7 +119,7 @@ def watch_fills(engine: BacktestEngine, check_prices: bool = True) -> None:
 
 
 def _newest_ns(cache: CacheFacade, instrument_id: InstrumentId) -> int:
-    """``ts_init`` of an instrument's newest quote or trade that was processed, Unix ns.
+    """Return ``ts_init`` of an instrument's newest quote or trade that was processed, Unix ns.
 
     Where there is neither, of its newest bar, and 0 without any: this is called with every prediction.
     """

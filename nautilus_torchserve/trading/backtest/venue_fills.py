@@ -1,4 +1,4 @@
-"""Market orders meet the quotes of the venue's time, whatever the feed's delay.
+"""Fills of market orders at the quotes of the venue's time, whatever the feed's delay.
 
 A trade reaches a strategy at ``ts_init``, but it moved the market at ``ts_event``. NautilusTrader's simulated exchange
 moves its book with the data, so at ``ts_init``: with a slow feed an order would be filled at quotes that the venue no
@@ -50,11 +50,11 @@ class VenueFillModel(FillModel):
     Parameters
     ----------
     trades : Trades
-        All of the run.
+        All trades of the run.
     tick : int
-        The instrument's, in steps of 10**-price_precision.
+        The instrument's tick, in steps of 10**-price_precision.
     clock : Clock
-        Of the engine.
+        The engine's clock.
     """
 
     def __init__(self, trades: Trades, tick: int, clock: Clock) -> None:
@@ -67,7 +67,7 @@ class VenueFillModel(FillModel):
     def get_orderbook_for_fill_simulation(
         self, instrument: Instrument, order: Order, best_bid: Price, best_ask: Price
     ) -> OrderBook | None:
-        """The venue's bid and ask now; None, which takes those received, for other than market orders."""
+        """Return the venue's current bid and ask; None, for the received ones, unless it is a market order."""
         last = int(np.searchsorted(self._ts_event, self._clock.timestamp_ns(), side="right")) - 1
         if last < 0 or order.order_type != OrderType.MARKET:
             return None

@@ -28,7 +28,7 @@ from nautilus_torchserve.wire.news_windows import NewsWindow
 
 
 class BarInferenceActorConfig(ModelActorConfig, kw_only=True, frozen=True):
-    """Configuration of `BarInferenceActor`: what `ModelActorConfig` has, and this.
+    """Configuration for `BarInferenceActor`, in addition to `ModelActorConfig`.
 
     Parameters
     ----------
@@ -56,20 +56,20 @@ class BarInferenceActorConfig(ModelActorConfig, kw_only=True, frozen=True):
     def __post_init__(self) -> None:
         super().__post_init__()
         names = [str(bar_type.instrument_id) for bar_type in self.bar_types]
-        expect(bool(names), "bar_types of at least 1 instrument, was none")
-        expect(len(set(names)) == len(names), f"bar_types of different instruments, was {', '.join(names)}")
+        expect(bool(names), "bar_types of at least 1 instrument, got none")
+        expect(len(set(names)) == len(names), f"bar_types of different instruments, got {', '.join(names)}")
         specs = sorted({str(bar_type.spec) for bar_type in self.bar_types})
-        expect(len(specs) == 1, f"bar_types of one interval, was {', '.join(specs)}")
-        expect(self.bar_types[0].spec.is_time_aggregated(), f"bar_types by time, was {specs[0]}")
-        expect(self.max_gap_ns >= 1, f"max_gap_ns of at least 1, was {self.max_gap_ns}")
+        expect(len(specs) == 1, f"bar_types of one interval, got {', '.join(specs)}")
+        expect(self.bar_types[0].spec.is_time_aggregated(), f"bar_types by time, got {specs[0]}")
+        expect(self.max_gap_ns >= 1, f"max_gap_ns of at least 1, got {self.max_gap_ns}")
         expect(
             self.latency_profile is not None or 0 <= self.batch_wait_ns <= self.latency_ns,
-            f"batch_wait_ns of 0 to latency_ns = {self.latency_ns}, was {self.batch_wait_ns}",
+            f"batch_wait_ns of 0 to latency_ns = {self.latency_ns}, got {self.batch_wait_ns}",
         )
 
     @classmethod
     def metadata_fields(cls, metadata: ModelMetadata) -> dict[str, Any]:
-        expect(metadata.takes_bars, f"a model of bars, was {metadata.feature_schema.name}")
+        expect(metadata.takes_bars, f"a model of bars, got {metadata.feature_schema.name}")
         bars = metadata.require_bars()
         return {"indicators": bars.indicators, "max_gap_ns": bars.max_gap_ns}
 
@@ -227,9 +227,9 @@ class BarInferenceActor(ModelActor):
         routes: dict[Route, list[PredictionRequest]] = {}
         for request in waiting:
             routes.setdefault(self.route(request.instrument_id, request.ts_event), []).append(request)
-        answered = [self._predict_together(route, requests) for route, requests in routes.items()]
+        responded = [self._predict_together(route, requests) for route, requests in routes.items()]
         if waiting:
-            self.count_event(any(answered), on_trial=all(route.on_trial for route in routes))
+            self.count_event(any(responded), on_trial=all(route.on_trial for route in routes))
 
     def predict(self, route: Route, requests: list[PredictionRequest]) -> PredictionResponse:
         """Send one call with windows of bars that were received at the same time."""
@@ -237,7 +237,7 @@ class BarInferenceActor(ModelActor):
         return self.send(route, np.stack([request.features for request in requests]), subjects, requests[0].ts_event)
 
     def sent_inputs(self, request: PredictionRequest) -> NewsWindow | None:
-        """Return the model's input for an answered window, where that was more than the window."""
+        """Return the model's input for a predicted window, if that was more than the window."""
         return None
 
     def news_counts(self, instrument_id: InstrumentId) -> NewsCounts | None:
@@ -250,8 +250,8 @@ class BarInferenceActor(ModelActor):
             response = self.predict(route, requests)
         except RequestError as error:
             if len(requests) > 1 and isinstance(error, self.per_row_errors):
-                answered = [self._predict_together(route, [request]) for request in requests]
-                return any(answered)
+                responded = [self._predict_together(route, [request]) for request in requests]
+                return any(responded)
             is_refused = is_refusal(error, self.per_row_errors)
             for request in requests:
                 (self.refused_rows if is_refused else self.failed)[request.instrument_id].append(request.ts_event)

@@ -57,7 +57,7 @@ class ModelActor(Actor):
     since simulated time ends there: they stay in `pending`.
 
     In a live run (the clock says which it is) a request is submitted to an `InferenceDispatcher`, which sends it beside
-    the event loop, and its prediction is published as soon as the answer is there. Where a request gets none in time,
+    the event loop, and its prediction is published as soon as the response is there. Where a request gets none in time,
     the instrument's last good prediction is published again as DEGRADED, for strategies to handle.
 
     With ``traffic``, requests go where a `traffic.router.Router` sends them. An instrument with an open position or
@@ -385,9 +385,9 @@ class ModelActor(Actor):
             self.log.warning(f"No prediction for {subject}, the model refused it: {refusal}")
 
     def count_event(self, is_answered: bool, on_trial: bool = False) -> None:
-        """Count an event that was answered, or was not; ``max_failures`` of these in a row end the requests.
+        """Count an event with or without a response; ``max_failures`` of these in a row end the requests.
 
-        A refused row is an answer: the server works. Events that only versions on trial failed to answer do not count:
+        A refused row is a response: the server works. Events that only versions on trial failed do not count:
         ending the trial is its owner's decision.
         """
         if is_answered:

@@ -20,7 +20,7 @@ class DispatcherConfig(NautilusConfig, kw_only=True, frozen=True):
     Parameters
     ----------
     deadline_ns : int
-        Longest time from an event's receipt to its answer on the event loop (nanoseconds). Later answers are
+        Longest time from an event's receipt to its response on the event loop (nanoseconds). Later responses are
         dropped. A response is waited for twice as long, or ``timeout_s`` of the actor where that is less.
     max_rows : int
         Largest number of requests queued for the next call, and so of its rows; beyond it the oldest expire.
@@ -64,24 +64,24 @@ class DispatcherConfig(NautilusConfig, kw_only=True, frozen=True):
         counts = ("max_rows", "failures_to_open", "refusals_to_open")
         for name in ("deadline_ns", *counts, "probe_after_ns", "renew_before_ns"):
             value = getattr(self, name)
-            expect(value >= 1, f"{name} of at least 1, was {value}")
+            expect(value >= 1, f"{name} of at least 1, got {value}")
         expect(
             self.max_probe_after_ns >= self.probe_after_ns,
-            f"max_probe_after_ns of at least probe_after_ns = {self.probe_after_ns}, was {self.max_probe_after_ns}",
+            f"max_probe_after_ns of at least probe_after_ns = {self.probe_after_ns}, got {self.max_probe_after_ns}",
         )
         renew_urls = [] if self.renew_url is None else [self.renew_url]
         for url in (*self.fallback_urls, *renew_urls, *self.fallback_renew_urls):
-            expect(is_server_url(url), f"url beginning with {SERVER_PREFIXES}, was {url!r}")
+            expect(is_server_url(url), f"url beginning with {SERVER_PREFIXES}, got {url!r}")
         expect(
             self.renew_url is None or self.token_file is not None,
-            "token_file with renew_url (it holds the API key), was none",
+            "token_file with renew_url (it holds the API key), got none",
         )
         self._expect_one_each("fallback_token_files", "fallback_urls")
         self._expect_one_each("fallback_renew_urls", "fallback_token_files")
 
     def _expect_one_each(self, name: str, other: str) -> None:
         count, wanted = len(getattr(self, name)), len(getattr(self, other))
-        expect(count in (0, wanted), f"{name} none or one for each of {wanted} {other}, was {count}")
+        expect(count in (0, wanted), f"{name} none or one for each of {wanted} {other}, got {count}")
 
 
 class ModelActorConfig(ActorConfig, kw_only=True, frozen=True):
@@ -96,7 +96,7 @@ class ModelActorConfig(ActorConfig, kw_only=True, frozen=True):
     version : str, optional
         A fixed version; None takes the server's default one.
     traffic : str, optional
-        SQLAlchemy URL of the store of traffic splits: the running split decides which version answers about which
+        SQLAlchemy URL of the store of traffic splits: the running split decides which version predicts which
         instrument. None: there are no splits.
     token_env : str
         Environment variable that holds TorchServe's inference token; unset where none is needed.
@@ -113,7 +113,7 @@ class ModelActorConfig(ActorConfig, kw_only=True, frozen=True):
     timeout_s : float
         Longest wait for one response (seconds of wall time).
     max_failures : int
-        In a backtest: events that may get no answer one after another; then the actor stops its requests.
+        In a backtest: consecutive events that may get no response; then the actor stops its requests.
     warm_up_ns : int
         In a live run: how far back to request history that fills the features before the first prediction
         (nanoseconds); 0 fills them from the stream alone.
@@ -136,18 +136,18 @@ class ModelActorConfig(ActorConfig, kw_only=True, frozen=True):
     live: DispatcherConfig = DispatcherConfig()
 
     def __post_init__(self) -> None:
-        expect(is_url(self.url), f"url beginning with {URL_PREFIXES}, was {self.url!r}")
+        expect(is_url(self.url), f"url beginning with {URL_PREFIXES}, got {self.url!r}")
         if self.traffic is not None:
-            expect(is_server_url(self.url), f"url of a server (traffic is split there), was {self.url!r}")
-            expect(self.version is None, f"no version (the split says which), was {self.version!r}")
-        expect(self.latency_ns >= 0, f"latency_ns of at least 0, was {self.latency_ns}")
+            expect(is_server_url(self.url), f"url of a server (traffic is split there), got {self.url!r}")
+            expect(self.version is None, f"no version (the split says which), got {self.version!r}")
+        expect(self.latency_ns >= 0, f"latency_ns of at least 0, got {self.latency_ns}")
         expect(
             self.latency_workers is None or self.latency_workers >= 1,
-            f"latency_workers of at least 1, was {self.latency_workers}",
+            f"latency_workers of at least 1, got {self.latency_workers}",
         )
-        expect(self.timeout_s > 0, f"timeout_s above 0, was {self.timeout_s:g}")
-        expect(self.max_failures >= 1, f"max_failures of at least 1, was {self.max_failures}")
-        expect(self.warm_up_ns >= 0, f"warm_up_ns of at least 0, was {self.warm_up_ns}")
+        expect(self.timeout_s > 0, f"timeout_s above 0, got {self.timeout_s:g}")
+        expect(self.max_failures >= 1, f"max_failures of at least 1, got {self.max_failures}")
+        expect(self.warm_up_ns >= 0, f"warm_up_ns of at least 0, got {self.warm_up_ns}")
 
     @classmethod
     def metadata_fields(cls, metadata: ModelMetadata) -> dict[str, Any]:

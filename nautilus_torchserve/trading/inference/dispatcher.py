@@ -179,7 +179,7 @@ class InferenceDispatcher:
             return
         if completed.response is None:
             completed = completed._replace(
-                requests=tuple(each for each in completed.requests if id(each) in self._open)
+                requests=tuple(request for request in completed.requests if id(request) in self._open)
             )
         if not completed.requests:
             return
@@ -189,7 +189,7 @@ class InferenceDispatcher:
             self._deliver(self._call(completed), completed.split)
 
     def _call(self, completed: CompletedRequest) -> InferenceCall:
-        """Return the call as of now: answers may be late by the time that they arrive here."""
+        """Return the call as of now: responses may be late by the time that they arrive here."""
         now_ns, response = self._now_ns(), completed.response
         outcomes, error = [completed.outcome] * len(completed.requests), completed.error
         if response is not None:
@@ -254,7 +254,7 @@ class InferenceDispatcher:
                 self._end(CompletedRequest(requests, RequestOutcome.FAILED, error))
 
     def _send_batch(self, batch: list[PendingRequest]) -> None:
-        """Send what can still be answered in time, one call for each route."""
+        """Send the requests that can still be in time, one call for each route."""
         exposed = {id(pending.request): pending.has_exposure for pending in batch}
         requests = self._unexpired([pending.request for pending in batch])
         endpoint = self._pool.select()

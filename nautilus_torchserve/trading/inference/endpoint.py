@@ -26,7 +26,7 @@ from nautilus_torchserve.wire import errors
 from nautilus_torchserve.wire.errors import RequestError
 
 SLOW = "no answer within the deadline"
-"""Beginning of the reason of a breaker that late answers opened."""
+"""Beginning of the reason of a breaker that late responses opened."""
 PATIENCE = 2
 """Multiple of the deadline's length for which a response is waited for: that tells a slow server from none."""
 REFRESH_S = 1.0
@@ -175,7 +175,7 @@ class Endpoint:
             before.close()
 
     def _check_version(self, response: PredictionResponse) -> None:
-        """Check a version that has not answered before, as when connecting."""
+        """Check a version that has not responded before, as when connecting."""
         self._connector.connect(response.version).close()
         for version, digest in self._checked:
             if version == response.version and digest != response.digest:

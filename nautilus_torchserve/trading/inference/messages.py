@@ -36,15 +36,15 @@ class RequestOutcome(StrEnum):
     """The outcome of a request for one prediction."""
 
     ANSWERED = "ANSWERED"
-    """Answered in time."""
+    """The response arrived in time."""
     LATE = "LATE"
-    """Answered after its deadline: the answer was dropped."""
+    """The response arrived after the deadline and was dropped."""
     EXPIRED = "EXPIRED"
     """Its deadline passed, or newer requests took its place, before it was sent."""
     REFUSED = "REFUSED"
-    """The model refused its features: the server works, and other rows are answered."""
+    """The model refused its features: the server works, and other rows get a response."""
     FAILED = "FAILED"
-    """There is no answer, or none that could be used."""
+    """There is no usable response."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,13 +56,13 @@ class InferenceCall:
     url: str
     """The server's; empty where nothing was sent."""
     version: str
-    """The version that answered; empty without an answer."""
+    """The version that responded; empty without a response."""
     digest: str
-    """Content digest of the archive that answered; empty without an answer."""
+    """Content digest of the archive that responded; empty without a response."""
     sent_ns: int
     """When it was sent, by the node's clock, Unix ns; 0 where nothing was sent."""
     ended_ns: int
-    """When the answer, or the failure, was known on the event loop, Unix ns."""
+    """When the response, or the failure, was known on the event loop, Unix ns."""
     latency_ns: int
     """Wall time of the call itself; 0 where nothing was sent."""
     error: str
@@ -72,7 +72,7 @@ class InferenceCall:
     outcomes: tuple[RequestOutcome, ...]
     """The outcome of each of them."""
     outputs: Mapping[str, NDArray[np.float32]]
-    """Name -> float32 [n], a value for each request; empty without an answer."""
+    """Name -> float32 [n], a value for each request; empty without a response."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class ModelHealth:
     why: str
     """Reason of an ``open`` breaker; empty otherwise."""
     version: str
-    """The version that answers there, as last seen."""
+    """The version that responds there, as last seen."""
     digest: str
     """Content digest of that version's archive."""
     ts_ns: int

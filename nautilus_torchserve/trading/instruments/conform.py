@@ -1,4 +1,4 @@
-"""Market data in the steps of the instrument that they are traded with."""
+"""Conversion of market data to the steps of their instrument."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,7 +19,7 @@ D = TypeVar("D", Trades, Bars)
 
 
 def conform(data: D, instrument: Instrument) -> D:
-    """The same values under the engine's name and in the engine's decimals; nothing is rounded.
+    """Return the same values under the engine's name and in the engine's decimals; nothing is rounded.
 
     NautilusTrader refuses a trade or a quote whose decimals are not the instrument's. Bars' volumes are no orders, and
     keep their decimals where they have more of them.
@@ -45,7 +45,7 @@ def conform(data: D, instrument: Instrument) -> D:
 
 
 def tick_steps(instrument: Instrument) -> int:
-    """The tick in steps of 10**-price_precision."""
+    """Return the tick in steps of 10**-price_precision."""
     return int(instrument.price_increment.as_decimal().scaleb(instrument.price_precision))
 
 
@@ -65,7 +65,7 @@ def check_ticks(data: Trades | Bars, instrument: Instrument) -> None:
 
 
 def off_tick(price: NDArray[np.int64], precision: int, tick: Decimal) -> NDArray[np.bool_]:
-    """Which prices, in steps of 10**-precision [n], are not a whole number of ticks."""
+    """Return which prices, in steps of 10**-precision [n], are not a whole number of ticks."""
     scale = max(decimals(tick), precision)
     step, factor = int(tick.scaleb(scale)), 10 ** (scale - precision)
     divisor = step // gcd(step, factor)  # price * factor % step == 0, without the product
@@ -77,7 +77,7 @@ def _prices(data: Trades | Bars) -> Sequence[str]:
 
 
 def _rescaled(data: Trades | Bars, name: str, have: int, want: int) -> NDArray[np.int64]:
-    """A column in steps of 10**-want instead of 10**-have."""
+    """Return a column in steps of 10**-want instead of 10**-have."""
     values: NDArray[np.int64] = getattr(data, name)
     if want >= have:
         factor = 10 ** (want - have)

@@ -14,7 +14,7 @@ from nautilus_torchserve.trading.instruments.symbols import named_pair
 
 _FILE = Path(__file__).with_name("contracts.toml")
 _MONTH = r"(?P<month>[FGHJKMNQUVXZ]\d{1,4})?(\.[A-Za-z]+(\.\d+)?|1!|=F)?"
-"""What may follow a future's root: a month, or how vendors mark a continuous contract."""
+"""Suffix of a future's root: a month, or a vendor's mark of a continuous contract."""
 
 
 @dataclass(frozen=True)
@@ -22,24 +22,24 @@ class Contract:
     """One contract's terms."""
 
     name: str
-    """What ``--instrument-definition`` calls it."""
+    """Name for ``--instrument-definition``."""
     kind: str
     """``perpetual`` or ``future`` of a coin, or ``listed`` for a future of an exchange."""
     base: str
     """The coin, or a listed future's root."""
     quote: str
-    """What prices are quoted in."""
+    """Currency of prices."""
     settlement: str
-    """What profit is paid in."""
+    """Currency in which profit is paid."""
     inverse: bool
     multiplier: Decimal
     ticks: tuple[Decimal, ...]
     """Smallest price changes, the coarsest first; empty where the table has none."""
     expiry_ns: int | None
-    """When it ends, Unix ns; None where the symbol does not say or it never does."""
+    """Expiry, Unix ns; None if the symbol does not name it or there is none."""
     asset_class: str
     source: str
-    """Whose specification says so."""
+    """Source of the specification."""
 
 
 @cache
@@ -48,17 +48,17 @@ def _table() -> Mapping[str, Any]:
 
 
 def known_names() -> list[str]:
-    """Every name that `by_name` takes as it stands."""
+    """Return the names that `by_name` accepts unchanged."""
     return [row["name"] for row in _table()["contracts"]] + [row["root"] for row in _table()["futures"]]
 
 
 def venue_code(venue: str) -> str:
-    """A venue as the table writes it."""
+    """Return a venue as the table writes it."""
     return re.sub("[-.]", "_", venue.upper())
 
 
 def find_contract(symbol: str, venue: str) -> Contract | None:
-    """The contract of that symbol at that venue; None where the table has none."""
+    """Return the contract of that symbol at that venue; None where the table has none."""
     code = venue_code(venue)
     for row in _table()["contracts"]:
         match = re.fullmatch(row["symbols"], symbol.upper())
@@ -68,13 +68,13 @@ def find_contract(symbol: str, venue: str) -> Contract | None:
 
 
 def by_name(name: str) -> Contract | None:
-    """The contract that a user named: ``ES``, ``ESM4``, ``XBTUSD.BITMEX``; None where the table has none."""
+    """Return the contract that a user named: ``ES``, ``ESM4``, ``XBTUSD.BITMEX``; None where the table has none."""
     symbol, dot, venue = name.rpartition(".")
     return (find_contract(symbol, venue) if dot else None) or _listed(name)
 
 
 def reads_no_names(venue: str) -> str:
-    """Why a symbol at this venue is not read as a pair; empty where it may be."""
+    """Return why a symbol at this venue is not read as a pair; empty if it may be."""
     code, table = venue_code(venue), _table()
     if code in table["contract_venues"]:
         return f"sizes at {venue} may be contracts and profit may be paid in the coin"
@@ -107,7 +107,7 @@ def _coin_contract(row: Mapping[str, Any], match: re.Match[str]) -> Contract:
 
 
 def _expiry_ns(text: str) -> int:
-    """8:00 UTC of ``240628`` or ``28JUN24``."""
+    """Return 8:00 UTC of ``240628`` or ``28JUN24``."""
     day = datetime.strptime(text.title(), "%y%m%d" if text.isdigit() else "%d%b%y").replace(hour=8, tzinfo=UTC)
     return int(day.timestamp()) * 10**9
 

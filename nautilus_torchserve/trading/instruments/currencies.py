@@ -63,6 +63,6 @@ def account_decimals(instruments: Sequence[Instrument], balance: Decimal) -> int
 
 
 def with_registered_currencies(instrument: I) -> I:
-    """The same instrument, made of the currencies as they are registered now."""
+    """Return the same instrument with the currencies as they are registered now."""
     kind = type(instrument)
     return kind.from_dict(kind.to_dict(instrument))

@@ -1,4 +1,4 @@
-"""Instruments of contracts of the table, of pairs, and of what options alone describe."""
+"""Drafts of instruments from the contract table, from pairs, and from options."""
 
 import re
 from collections.abc import Mapping
@@ -29,11 +29,11 @@ from nautilus_torchserve.trading.instruments.options import InstrumentOptions, d
 from nautilus_torchserve.trading.instruments.symbols import COINS, FIAT, Pair, named_pair, read_pair
 
 PROPERTIES = ("type", "tick_size", "lot_size", "multiplier", "margin", "currency", "fee")
-"""What is said of an instrument."""
+"""Values of an instrument's definition."""
 DEFAULT_FEE_BPS = 0.5
 """Fee where neither an option nor a definition gives one."""
 NEVER_NS = 2**62
-"""Expiry of a future that does not say when it ends."""
+"""Expiry of a future whose symbol does not name it."""
 DECIMALS = "the decimals of the data"
 NOT_GIVEN = "assumed, as nothing says otherwise"
 REMEDY = "--instrument-definition (NautilusTrader's JSON, a catalog, or a contract of the table) says what it is"
@@ -45,21 +45,21 @@ class Draft:
 
     instrument: Instrument
     origins: Mapping[str, str]
-    """Property -> what says so."""
+    """Property -> its source."""
 
 
 def all_from(source: str) -> dict[str, str]:
-    """The origins of an instrument that one source defines."""
+    """Return the origins of an instrument that one source defines."""
     return dict.fromkeys(PROPERTIES, source)
 
 
 def of_contract(data: Trades | Bars, contract: Contract) -> Draft:
-    """A contract of the table, in the coarsest of its ticks that all prices fit."""
+    """Return a contract of the table, in the coarsest of its ticks that all prices fit."""
     row = f"contract table: {contract.source.partition(':')[0]}"
     origins = {**all_from(row), "margin": NOT_GIVEN, "fee": NOT_GIVEN}
     tick = _data_tick(data.instrument)
     if contract.ticks:
-        tick = next((each for each in contract.ticks if _fits(data, each)), contract.ticks[-1])
+        tick = next((candidate for candidate in contract.ticks if _fits(data, candidate)), contract.ticks[-1])
     else:
         origins["tick_size"] = DECIMALS
     if contract.kind == "listed":
@@ -82,7 +82,7 @@ def of_contract(data: Trades | Bars, contract: Contract) -> Draft:
 
 
 def of_options(instrument: trades.Instrument, options: InstrumentOptions) -> Draft:
-    """What a symbol and options say: a pair, a future, a share, or something that is traded like one.
+    """Return the instrument that a symbol and options define: a pair, a future, a share, or the like.
 
     Raises
     ------
@@ -116,7 +116,7 @@ def of_options(instrument: trades.Instrument, options: InstrumentOptions) -> Dra
 
 
 def pair_instrument(instrument: trades.Instrument, pair: Pair, inverse: bool = False) -> Instrument:
-    """A pair that can be sold short without margin; of states' currencies a `CurrencyPair`."""
+    """Return a pair that can be sold short without margin; of states' currencies a `CurrencyPair`."""
     common = _common(instrument, _data_tick(instrument), _data_lot(instrument))
     base, quote = Currency.from_str(pair.base), Currency.from_str(pair.quote)
     if {pair.base, pair.quote} <= FIAT and not inverse:
@@ -131,13 +131,13 @@ def pair_instrument(instrument: trades.Instrument, pair: Pair, inverse: bool = F
 
 
 def fee_values(fee_bps: float | None) -> dict[str, str]:
-    """The values of an instrument's fees, given bps; None takes `DEFAULT_FEE_BPS`."""
+    """Return the values of an instrument's fees, given bps; None takes `DEFAULT_FEE_BPS`."""
     fee = Decimal(str(DEFAULT_FEE_BPS if fee_bps is None else fee_bps)) / 10_000
     return {"maker_fee": f"{fee:f}", "taker_fee": f"{fee:f}"}
 
 
 def _quoted_in(symbol: str, currency: str) -> Pair | None:
-    """The pair of a symbol that ends in this currency, or that begins with a coin, as ``BTC-PERP`` does."""
+    """Return the pair of a symbol that ends in this currency, or that begins with a coin, as ``BTC-PERP`` does."""
     parts = [part for part in re.split("[-_/]", symbol.removesuffix(currency)) if part]
     if symbol.endswith(currency) and parts:
         return named_pair(parts[-1], currency)
@@ -145,7 +145,7 @@ def _quoted_in(symbol: str, currency: str) -> Pair | None:
 
 
 def _security(instrument: trades.Instrument, currency: str, options: InstrumentOptions) -> Instrument:
-    """A future where there is a multiplier, a share where sizes are whole, else a contract for difference."""
+    """Return a future where there is a multiplier, a share where sizes are whole, else a contract for difference."""
     lot = _data_lot(instrument) if options.lot_size is None else options.lot_size
     common = _common(instrument, _data_tick(instrument), lot)
     if options.multiplier is not None and decimals(lot):
@@ -175,7 +175,7 @@ def _listed_future(
 
 
 def _common(instrument: trades.Instrument, tick: Decimal, lot: Decimal) -> dict[str, Any]:
-    """Arguments that all kinds of instruments share; those of the size only some."""
+    """Return arguments that all kinds of instruments share; those of the size only some."""
     tick_precision = decimals(tick)
     return {
         "instrument_id": engine_id(instrument.symbol, instrument.venue),

@@ -1,4 +1,4 @@
-"""Arrays of trades as NautilusTrader knows them: an instrument, a catalog of trade ticks."""
+"""Conversion of trades to NautilusTrader's data: an instrument, a catalog of trade ticks."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ _AGGRESSORS = {1: AggressorSide.BUYER, -1: AggressorSide.SELLER, 0: AggressorSid
 
 
 def perpetual(instrument: Instrument, fee_bps: float | None = None) -> NautilusInstrument:
-    """A pair whose symbol says its currencies, without margin; what else there is resolves `strategies.definitions`.
+    """Return a pair whose symbol names its currencies, without margin; see `trading.instruments.resolve` for others.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def perpetual(instrument: Instrument, fee_bps: float | None = None) -> NautilusI
 
 
 def trade_ticks(trades: Trades) -> list[TradeTick]:
-    """The trades as ticks; whole steps stay exact.
+    """Convert trades to ticks; whole steps stay exact.
 
     Raises
     ------
@@ -81,7 +81,7 @@ def trade_ticks(trades: Trades) -> list[TradeTick]:
 
 
 def quote_ticks(trades: Trades, tick: int = 1) -> list[QuoteTick]:
-    """The quotes that the trades imply, one after each trade and known with it; sizes are the trade's.
+    """Return the quotes that the trades imply, one after each trade and known with it; sizes are the trade's.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def to_quote_ticks(
     ts_event: NDArray[np.int64],
     ts_init: NDArray[np.int64],
 ) -> list[QuoteTick]:
-    """Quotes [n] as ticks; prices and sizes in the instrument's smallest steps, the same size on both sides."""
+    """Convert quotes [n] to ticks; prices and sizes in the instrument's smallest steps, the same size on both sides."""
     instrument_id = InstrumentId.from_str(instrument.instrument_id)
     price_precision, size_precision = instrument.price_precision, instrument.size_precision
     price_step = 10 ** (FIXED_PRECISION - price_precision)

@@ -1,4 +1,4 @@
-"""Names as NautilusTrader can trade them.
+"""Instrument names that NautilusTrader can trade.
 
 In 1.221 an underscore makes a symbol a spread of several instruments, which fails at the first fill
 (`InstrumentId.is_spread`), and an account's issuer ends at the first hyphen, so that a venue with one gets no account.
@@ -16,7 +16,7 @@ _VENUE = re.compile(r"[A-Za-z0-9_]+")
 
 
 def engine_id(symbol: str, venue: str) -> InstrumentId:
-    """The instrument's name in a run: ``BTC_USDT`` at ``GATE-IO`` is ``BTC-USDT.GATE_IO``.
+    """Return the instrument's name in a run: ``BTC_USDT`` at ``GATE-IO`` is ``BTC-USDT.GATE_IO``.
 
     Raises
     ------
@@ -35,13 +35,13 @@ def engine_id(symbol: str, venue: str) -> InstrumentId:
 
 
 def engine_name(instrument_id: str) -> str:
-    """`engine_id` of ``BTC_USDT.GATE-IO``, as text."""
+    """Return `engine_id` of ``BTC_USDT.GATE-IO`` as text."""
     symbol, _, venue = instrument_id.rpartition(".")
     return engine_id(symbol, venue).value
 
 
 def order_id_tag(instrument_id: InstrumentId) -> str:
-    """What sets a strategy's orders apart from those on other instruments.
+    """Return the tag that distinguishes a strategy's orders from those on other instruments.
 
     A strategy's tag is what follows its last hyphen: of BTC-PERP and ETH-PERP it would be the same, and so would the
     names of their orders of one second.

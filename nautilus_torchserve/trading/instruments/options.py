@@ -1,4 +1,4 @@
-"""What a user says about the instruments of a run."""
+"""User options for the instruments of a run."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -53,5 +53,5 @@ class InstrumentOptions:
 
 
 def decimals(value: Decimal) -> int:
-    """The number of decimals that a finite value needs."""
+    """Return the number of decimals that a finite value needs."""
     return max(0, -int(value.normalize().as_tuple().exponent))

@@ -1,4 +1,4 @@
-"""Numbers that NautilusTrader can hold; beyond them it ends the process instead of raising."""
+"""Checks of numbers that NautilusTrader can hold; beyond them it ends the process instead of raising."""
 
 import numpy as np
 from nautilus_trader.model.objects import FIXED_PRECISION, PRICE_MAX, QUANTITY_MAX

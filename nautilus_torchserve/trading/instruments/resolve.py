@@ -1,4 +1,4 @@
-"""Which NautilusTrader instrument stands for market data, and where each of its properties came from."""
+"""Resolution of market data to a NautilusTrader instrument, with the source of each property."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class Definition:
     instrument: Instrument
     """By a name that NautilusTrader can trade; see `trading.instruments.names`."""
     origins: Mapping[str, str]
-    """Property -> what says so: an option, a file, the contract table, the symbol or the data."""
+    """Property -> its source: an option, a file, the contract table, the symbol or the data."""
 
     @property
     def fee_bps(self) -> float:
@@ -49,7 +49,7 @@ class Definition:
         return self.instrument.get_cost_currency().code
 
     def values(self) -> dict[str, str]:
-        """Property -> value, for pages and JSON."""
+        """Return property -> value, for pages and JSON."""
         instrument = self.instrument
         quanto = getattr(instrument, "is_quanto", False)
         shape = "inverse" if instrument.is_inverse else "quanto" if quanto else "linear"
@@ -64,7 +64,7 @@ class Definition:
         }
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON types: each property with its value and where it came from."""
+        """Return each property with its value and source, in plain JSON types."""
         found = {name: {"value": value, "from": self.origins[name]} for name, value in self.values().items()}
         return {"engine_id": self.instrument.id.value, **found}
 
@@ -94,7 +94,7 @@ def resolve(data: Trades | Bars, options: InstrumentOptions, fee_bps: float | No
 def resolve_all(
     data: Sequence[Trades | Bars], options: InstrumentOptions, fee_bps: float | None = None
 ) -> list[Definition]:
-    """`resolve` for each instrument of a run; single options hold for all of them."""
+    """Resolve each instrument of a run; single options hold for all of them."""
     for each in data:
         engine_id(each.instrument.symbol, each.instrument.venue)  # refuses names that cannot be traded
     sources = {source: _read(source) for source in options.instrument_definition}
@@ -105,7 +105,7 @@ def resolve_all(
 
 
 def _read(source: str) -> Contract | list[Instrument]:
-    """What a value of ``--instrument-definition`` stands for."""
+    """Return the definitions that a value of ``--instrument-definition`` names."""
     path = Path(source)
     if path.is_dir():
         if not (instruments := read_catalog(path)):
@@ -123,7 +123,7 @@ def _read(source: str) -> Contract | list[Instrument]:
 def _given(
     data: Trades | Bars, position: int, count: int, sources: Mapping[str, Contract | list[Instrument]]
 ) -> Draft | None:
-    """What the definitions given say: by the data's name, else in the order of the data."""
+    """Return the given definition: by the data's name, else in the order of the data."""
     name = data.instrument.instrument_id
     for source, read in sources.items():
         if not isinstance(read, Contract) and (instrument := _named(read, name)) is not None:
@@ -140,7 +140,7 @@ def _given(
 
 
 def _found(data: Trades | Bars, options: InstrumentOptions) -> Draft:
-    """What the catalog of the data, the table, the symbol or options say."""
+    """Return the definition of the data's catalog, the table, the symbol or options."""
     instrument = data.instrument
     if data.catalog is not None:
         defined = _named(read_catalog(data.catalog), instrument.instrument_id)
@@ -217,7 +217,7 @@ def _check_life(data: Trades | Bars, instrument: Instrument) -> None:
 
 
 def _named(instruments: Sequence[Instrument], name: str) -> Instrument | None:
-    """The instrument of that name; catalogs leave out slashes in it."""
+    """Return the instrument of that name; catalogs leave out slashes in it."""
     return next((each for each in instruments if name in (each.id.value, urisafe_identifier(each.id.value))), None)
 
 

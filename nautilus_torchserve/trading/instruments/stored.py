@@ -1,4 +1,4 @@
-"""Instruments that are defined already: in NautilusTrader's JSON, or in a catalog."""
+"""Existing instrument definitions: NautilusTrader's JSON, or a catalog."""
 
 import json
 from decimal import Decimal, InvalidOperation
@@ -13,7 +13,7 @@ from nautilus_trader.persistence.catalog import ParquetDataCatalog
 from nautilus_torchserve.market.trades.trades import BadData
 
 TYPES = ("CryptoFuture", "CryptoPerpetual", "CurrencyPair", "Equity", "FuturesContract", "Commodity", "Cfd")
-"""What a backtest can trade: P&L is linear, inverse or quanto in the price."""
+"""Instrument classes that a backtest can trade: P&L is linear, inverse or quanto in the price."""
 NUMBERS = (
     *("price_increment", "size_increment", "lot_size", "multiplier", "max_quantity", "min_quantity", "max_price"),
     *("min_price", "margin_init", "margin_maint", "maker_fee", "taker_fee"),
@@ -25,11 +25,11 @@ _OPTIONAL: dict[str, Any] = {
     "ts_init": 0,
     **dict.fromkeys((*_LIMITS, "lot_size", "tick_scheme_name", "isin", "exchange", "info")),
 }
-"""What may be missing: it is not known, or does not matter here."""
+"""Optional fields: unknown, or without effect here."""
 
 
 def read_json(path: Path) -> list[Instrument]:
-    """Read what ``Instrument.to_dict`` gives, one object or a list of them.
+    """Read the JSON of ``Instrument.to_dict``, one object or a list of them.
 
     Raises
     ------
@@ -64,12 +64,12 @@ def from_values(values: dict[str, Any], source: str) -> Instrument:
 
 
 def to_values(instrument: Instrument) -> dict[str, Any]:
-    """The values that `from_values` takes."""
+    """Return the values that `from_values` takes."""
     return type(instrument).to_dict(instrument)
 
 
 def read_catalog(path: Path) -> list[Instrument]:
-    """The instruments that a catalog defines, the newest definition of each.
+    """Return the instruments that a catalog defines, the newest definition of each.
 
     Raises
     ------
@@ -93,7 +93,7 @@ def read_catalog(path: Path) -> list[Instrument]:
 
 
 def tradable(instrument: Instrument, source: str) -> Instrument:
-    """Refuse what a backtest cannot trade.
+    """Refuse an instrument that a backtest cannot trade.
 
     Raises
     ------

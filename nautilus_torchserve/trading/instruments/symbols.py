@@ -47,10 +47,10 @@ FIAT = frozenset(
         "XPD",
     }
 )
-"""Currencies of states, and metals that are traded like them."""
+"""Fiat currencies, and metals that are traded like them."""
 STABLECOINS = ("USDT", "USDC", "FDUSD", "TUSD", "BUSD", "USDP", "USDE", "DAI")
 QUOTES = (*STABLECOINS, *sorted(FIAT - {"XPT", "XPD"}), "BTC", "XBT", "ETH", "BNB")
-"""What a pair may be quoted in."""
+"""Quote currencies of pairs."""
 COINS = frozenset(
     {
         "1INCH",
@@ -294,14 +294,14 @@ ALIASES = {"XBT": "BTC", "XDG": "DOGE"}
 
 
 class Pair(NamedTuple):
-    """What is traded for what."""
+    """Base and quote currency of a pair."""
 
     base: str
     quote: str
 
 
 def read_pair(symbol: str) -> Pair | None:
-    """``BTCUSDT``, ``BTC-USD``, ``dotusd`` or ``EUR/USD`` as a pair; None where the symbol is not one.
+    """Parse ``BTCUSDT``, ``BTC-USD``, ``dotusd`` or ``EUR/USD`` as a pair; None where the symbol is not one.
 
     With a separator the two sides are what they are. Without one, a known base decides; an unknown one is taken only
     where no other reading exists and the quote is a state's currency or a stablecoin.
@@ -328,7 +328,7 @@ def read_pair(symbol: str) -> Pair | None:
 
 
 def named_pair(base: str, quote: str) -> Pair:
-    """A pair by the usual codes of its currencies."""
+    """Return a pair by the usual codes of its currencies."""
     return Pair(ALIASES.get(base, base), ALIASES.get(quote, quote))
 
 

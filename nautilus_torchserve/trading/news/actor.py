@@ -19,14 +19,14 @@ from nautilus_torchserve.wire.texts import MAX_TEXTS
 
 
 class NewsBarActorConfig(BarInferenceActorConfig, kw_only=True, frozen=True):
-    """Configuration of `NewsBarActor`: what `BarInferenceActorConfig` has, and this.
+    """Configuration for `NewsBarActor`, in addition to `BarInferenceActorConfig`.
 
     Parameters
     ----------
     max_news_age_ns : int
         Headlines received longer than this before a bar are not sent (nanoseconds); the model's own ``max_age_ns``.
     max_texts : int
-        Largest number of headlines with one window, the newest ones; the model's own, too.
+        Largest number of headlines with one window, the newest ones; the model's own ``max_texts``.
     """
 
     max_news_age_ns: int
@@ -35,8 +35,8 @@ class NewsBarActorConfig(BarInferenceActorConfig, kw_only=True, frozen=True):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        expect(self.max_news_age_ns >= 1, f"max_news_age_ns of at least 1, was {self.max_news_age_ns}")
-        expect(1 <= self.max_texts <= MAX_TEXTS, f"max_texts of 1 to {MAX_TEXTS}, was {self.max_texts}")
+        expect(self.max_news_age_ns >= 1, f"max_news_age_ns of at least 1, got {self.max_news_age_ns}")
+        expect(1 <= self.max_texts <= MAX_TEXTS, f"max_texts of 1 to {MAX_TEXTS}, got {self.max_texts}")
 
 
 @dataclass(eq=False, slots=True)
@@ -46,7 +46,7 @@ class PendingHeadline:
     text: str
     received_ns: int
     is_readable: bool = False
-    """Whether the model has answered with it; until then it may turn out unreadable."""
+    """Whether the model has accepted it; until then it may turn out unreadable."""
 
 
 class NewsBarActor(BarInferenceActor):
@@ -54,7 +54,7 @@ class NewsBarActor(BarInferenceActor):
 
     These are headlines received **before** the bar was: ``ts_init`` of the headline < ``ts_init`` of the bar; see
     `features.news_window`. One received at the bar's very nanosecond waits for the next bar: which of the two is
-    handled first is no fact about the market (a backtest takes data of one time in the order in which they are
+    handled first is arbitrary (a backtest takes data of one time in the order in which they are
     configured, a live feed in the order of its sockets), so nothing may depend on it.
 
     A headline that the model cannot read costs no window its prediction. Where a request fails for its texts, each
@@ -78,7 +78,7 @@ class NewsBarActor(BarInferenceActor):
         self.unreadable: dict[InstrumentId, list[int]] = {instrument_id: [] for instrument_id in instrument_ids}
         """Instrument -> ``ts_init`` of the headlines that the model could not read."""
         self._last_refusal = dict.fromkeys(instrument_ids, "")
-        self._answered: dict[InstrumentId, NewsWindow] = {}
+        self._sent_windows: dict[InstrumentId, NewsWindow] = {}
         window = NewsWindowConfig(config.max_news_age_ns, config.max_texts)
         self._news = {instrument_id: RecentNews[PendingHeadline](window) for instrument_id in instrument_ids}
 
@@ -102,14 +102,14 @@ class NewsBarActor(BarInferenceActor):
         )
 
     def sent_inputs(self, request: PredictionRequest) -> NewsWindow:
-        return self._answered[request.instrument_id]
+        return self._sent_windows[request.instrument_id]
 
     def predict(self, route: Route, requests: list[PredictionRequest]) -> PredictionResponse:
         try:
             return self._predict(route, requests, [self._recent_headlines(request) for request in requests])
         except PER_TEXT_ERRORS:
             if len(requests) > 1:
-                raise  # each comes alone then
+                raise  # each is sent alone then
             return self._predict_with_readable(route, requests[0])
 
     def _predict(
@@ -126,7 +126,7 @@ class NewsBarActor(BarInferenceActor):
         subjects = [[request.instrument_id] for request in requests]
         response = self.send(route, windows, subjects, requests[0].ts_event)
         for request, window, headlines in zip(requests, windows, news, strict=True):
-            self._answered[request.instrument_id] = window
+            self._sent_windows[request.instrument_id] = window
             for headline in headlines:
                 headline.is_readable = True
         return response

@@ -76,10 +76,10 @@ class SentimentActorConfig(ModelActorConfig, kw_only=True, frozen=True):
     def __post_init__(self) -> None:
         super().__post_init__()
         names = [str(instrument_id) for instrument_id in self.instrument_ids]
-        expect(bool(names), "instrument_ids of at least 1 instrument, was none")
-        expect(len(set(names)) == len(names), f"instrument_ids of different instruments, was {', '.join(names)}")
-        expect(self.half_life_ns >= 1, f"half_life_ns of at least 1, was {self.half_life_ns}")
-        expect(self.max_batch >= 1, f"max_batch of at least 1, was {self.max_batch}")
+        expect(bool(names), "instrument_ids of at least 1 instrument, got none")
+        expect(len(set(names)) == len(names), f"instrument_ids of different instruments, got {', '.join(names)}")
+        expect(self.half_life_ns >= 1, f"half_life_ns of at least 1, got {self.half_life_ns}")
+        expect(self.max_batch >= 1, f"max_batch of at least 1, got {self.max_batch}")
 
     def feature_schema(self) -> FeatureSchema:
         return TEXT_SCHEMA
@@ -192,7 +192,7 @@ class SentimentActor(ModelActor):
                 self._update_sentiment(response, row, scored)
 
     def _record_unreadable(self, pending: PendingHeadline, error: RequestError) -> None:
-        """Leave a headline out; the model did answer, so this does not count towards giving up."""
+        """Skip an unreadable headline; the model did respond, so this does not count towards ``max_failures``."""
         self.log.warning(f"The headline received at {pending.headline.ts_init} was not read: {error}")
         self.count_event(is_answered=True)
         for instrument_id in pending.instrument_ids:

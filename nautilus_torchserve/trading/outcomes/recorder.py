@@ -53,14 +53,14 @@ class OutcomeRecorderConfig(ActorConfig, kw_only=True, frozen=True):
     flush_s: float = 1.0
 
     def __post_init__(self) -> None:
-        expect(bool(self.instrument_ids), "instrument_ids of at least 1 instrument, was none")
-        expect(self.horizon >= 1, f"horizon of at least 1 event, was {self.horizon}")
-        expect(self.cost_bps >= 0, f"cost_bps of at least 0, was {self.cost_bps:g}")
-        expect(self.flush_s > 0, f"flush_s above 0, was {self.flush_s:g}")
+        expect(bool(self.instrument_ids), "instrument_ids of at least 1 instrument, got none")
+        expect(self.horizon >= 1, f"horizon of at least 1 event, got {self.horizon}")
+        expect(self.cost_bps >= 0, f"cost_bps of at least 0, got {self.cost_bps:g}")
+        expect(self.flush_s > 0, f"flush_s above 0, got {self.flush_s:g}")
         of_bars = {bar_type.instrument_id for bar_type in self.bar_types}
         expect(
             of_bars in (set(), set(self.instrument_ids)),
-            f"bar_types of all instruments or of none, was {len(of_bars)} of {len(self.instrument_ids)}",
+            f"bar_types of all instruments or of none, got {len(of_bars)} of {len(self.instrument_ids)}",
         )
 
 

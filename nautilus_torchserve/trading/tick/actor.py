@@ -23,7 +23,7 @@ SIDE_SIGNS = (0, 1, -1)
 
 
 class InferenceActorConfig(ModelActorConfig, kw_only=True, frozen=True):
-    """Configuration of `InferenceActor`: what `ModelActorConfig` has, and this.
+    """Configuration for `InferenceActor`, in addition to `ModelActorConfig`.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class InferenceActorConfig(ModelActorConfig, kw_only=True, frozen=True):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        expect(self.window >= 1, f"window of at least 1 trade, was {self.window}")
+        expect(self.window >= 1, f"window of at least 1 trade, got {self.window}")
 
     @classmethod
     def metadata_fields(cls, metadata: ModelMetadata) -> dict[str, Any]:

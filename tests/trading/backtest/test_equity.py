@@ -129,10 +129,10 @@ def test_statistics_are_those_of_pandas_over_all_days(curve: list[tuple[int, flo
     assert history.max_drawdown == pytest.approx((series - series.cummax()).min(), abs=1e-9)
     assert history.max_drawdown_share == pytest.approx((series / series.cummax() - 1).min(), abs=1e-12)
     np.testing.assert_allclose(history.daily_returns, returns, atol=1e-12)
-    found = return_statistics(history)
-    assert found["Days"] == len(returns)
+    statistics = return_statistics(history)
+    assert statistics["Days"] == len(returns)
     if len(returns) < MIN_DAYS:
-        assert np.isnan(found["Sharpe Ratio (365 days)"])
+        assert np.isnan(statistics["Sharpe Ratio (365 days)"])
         return
     losses = np.sqrt((returns.clip(upper=0) ** 2).mean())
     gained, lost = returns[returns > 0].sum(), -returns[returns < 0].sum()
@@ -144,7 +144,7 @@ def test_statistics_are_those_of_pandas_over_all_days(curve: list[tuple[int, flo
         "Profit Factor": gained / lost if lost else np.nan,
         "Win Rate": (returns > 0).mean(),
     }
-    assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-6, abs=1e-9, nan_ok=True)
+    assert {name: statistics[name] for name in expected} == pytest.approx(expected, rel=1e-6, abs=1e-9, nan_ok=True)
 
 
 def test_a_crash_between_two_points_of_the_picture_is_in_the_statistics() -> None:
@@ -195,7 +195,7 @@ def test_a_week_of_fx_has_five_days_and_a_week_of_crypto_seven() -> None:
     assert len(crypto.day_ends) == 13  # Sunday evening to Friday of the week after
 
 
-def test_an_account_with_nothing_left_returns_nothing_more() -> None:
+def test_ruined_account_has_zero_returns() -> None:
     day = 24 * HOUR
     history = history_of([(day, 0.0), (day, -5_000.0), (day, 1.0)])
     ruined = replace(history, day_equity=np.array([10_000.0, -500.0, -500.0]), end=-500.0)
@@ -207,7 +207,7 @@ def test_an_account_with_nothing_left_returns_nothing_more() -> None:
 def test_trades_are_counted_after_their_fees(made: list[float]) -> None:
     pnl = pd.Series(made, dtype=float)
 
-    found = trade_statistics(pnl.to_numpy(), pnl.to_numpy() / 1_000)
+    statistics = trade_statistics(pnl.to_numpy(), pnl.to_numpy() / 1_000)
 
     gained, lost = pnl[pnl > 0].sum(), -pnl[pnl < 0].sum()
     expected = {
@@ -219,4 +219,4 @@ def test_trades_are_counted_after_their_fees(made: list[float]) -> None:
         "Max Winner": pnl[pnl > 0].max(),
         "Avg Loser": pnl[pnl < 0].mean(),
     }
-    assert {name: found[name] for name in expected} == pytest.approx(expected, nan_ok=True)
+    assert {name: statistics[name] for name in expected} == pytest.approx(expected, nan_ok=True)

@@ -90,7 +90,7 @@ def run(instrument: Instrument, sizes: list[int], quoted: int, start: Decimal = 
 
 
 @pytest.mark.parametrize("kind", CONTRACTS)
-def test_the_engines_account_and_positions_say_the_same_number(kind: str) -> None:
+def test_engine_account_and_positions_agree(kind: str) -> None:
     """Partial closes, turns, many small fills.
 
     Two things the engine does otherwise than venues: it averages an inverse position's entry prices as if it were
@@ -161,7 +161,7 @@ class HaltableStrategy(ScriptedStrategy):
         self.close_all_positions(self.instrument.id)
 
 
-def test_what_ruins_an_account_is_closed_at_the_quote_that_follows() -> None:
+def test_position_that_ruins_an_account_is_closed_at_the_following_quote() -> None:
     """A trade moves the engine's book to its price; the quote of its time, which sets it right, comes after it."""
     instrument = CONTRACTS["linear perpetual"]
     quotes = quotes_of(instrument, 1, 1000)[:3]
@@ -203,7 +203,7 @@ def ruined(bar_settings: BarBacktestSettings) -> tuple[BarBacktestSettings, Back
     return settings, run_backtest([market()], settings)
 
 
-def test_an_account_with_nothing_left_stops(ruined: tuple[BarBacktestSettings, BacktestResult]) -> None:
+def test_ruined_account_stops_trading(ruined: tuple[BarBacktestSettings, BacktestResult]) -> None:
     settings, result = ruined
     (one,) = result.instruments
 
@@ -219,9 +219,9 @@ def test_an_account_with_nothing_left_stops(ruined: tuple[BarBacktestSettings, B
     data = report_data(settings, result, one)
     assert data.ruined_ns == one.ruin.ts_ns
     assert report_data(settings, result, one).notes[0].startswith("RUINED: equity of ")
-    said = summary(settings, result)
-    assert said["ruined"] == {"ts_ns": one.ruin.ts_ns, "equity": one.ruin.equity}
-    assert "RUINED" in [cell for column in result_table(said).columns for cell in column.cells]
+    fields = summary(settings, result)
+    assert fields["ruined"] == {"ts_ns": one.ruin.ts_ns, "equity": one.ruin.equity}
+    assert "RUINED" in [cell for column in result_table(fields).columns for cell in column.cells]
 
 
 def test_prefetch_ruins_an_account_at_the_same_moment(ruined: tuple[BarBacktestSettings, BacktestResult]) -> None:

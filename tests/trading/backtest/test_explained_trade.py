@@ -1,4 +1,4 @@
-"""Past trades: each kept with exactly what the model was asked before it, and explained by that model alone."""
+"""Past trades: each is kept with the exact input of its prediction, and explained by that model only."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -42,19 +42,19 @@ def test_each_trade_of_ticks_has_the_row_of_its_own_prediction(market: Trades, t
     trades = ticks.instruments[0].data
     assert trades.instrument.instrument_id == market.instrument.instrument_id
     rows = tick_features(trades.price, trades.size, trades.side, trades.ts_event)
-    said = ticks.predictions
+    predictions = ticks.predictions
     assert len(ticks.past_trades) == ticks.positions > 10
     for trade in ticks.past_trades:
         (at,) = np.flatnonzero(
-            (said["ts_event"] == trade.feature_ts)
-            & (said["ts_init"] == trade.ts_opened)
-            & np.all([said[name] == np.float32(value) for name, value in trade.outputs.items()], axis=0)
+            (predictions["ts_event"] == trade.feature_ts)
+            & (predictions["ts_init"] == trade.ts_opened)
+            & np.all([predictions[name] == np.float32(value) for name, value in trade.outputs.items()], axis=0)
         )
-        assert trade.row.tobytes() == rows[said["trade"].iloc[at]].tobytes()
+        assert trade.row.tobytes() == rows[predictions["trade"].iloc[at]].tobytes()
         assert max(trade.outputs, key=trade.outputs.__getitem__).upper() == trade.side
 
 
-def test_what_trades_gained_is_what_the_account_gained(settings: BacktestSettings, ticks: BacktestResult) -> None:
+def test_gains_of_trades_sum_to_the_gain_of_the_account(settings: BacktestSettings, ticks: BacktestResult) -> None:
     gained = sum(trade.pnl for trade in ticks.past_trades)
 
     assert gained == pytest.approx(ticks.balance - float(settings.starting_balance), abs=1e-8)
@@ -77,7 +77,7 @@ def test_each_trade_of_bars_has_the_window_of_its_own_prediction(bar_settings: B
             assert trade.side == ("BUY" if trade.outputs["return_bps"] > 0 else "SELL")
 
 
-def test_each_trade_on_news_has_the_headlines_that_were_told(news_archives: dict[str, Path]) -> None:
+def test_each_trade_on_news_has_the_headlines_of_its_request(news_archives: dict[str, Path]) -> None:
     url = f"mar:{news_archives['ensemble']}"
     pair = [bar_market("SIMUSD", 130), bar_market("ETHUSD", 130, seed=2)]
     first = pair[0].ts_event
@@ -97,41 +97,41 @@ def test_each_trade_on_news_has_the_headlines_that_were_told(news_archives: dict
 def test_the_trades_own_archive_explains_it(log: TradeLog) -> None:
     trade = log.trades[3]
 
-    said = explain_trade(log, trade)
+    explained = explain_trade(log, trade)
 
-    assert (said["version"], said["archive_digest"]) == (log.version, log.archive_digest)
-    assert said["trade"]["number"] == 4
-    explanation = said["explanation"]
+    assert (explained["version"], explained["archive_digest"]) == (log.version, log.archive_digest)
+    assert explained["trade"]["number"] == 4
+    explanation = explained["explanation"]
     assert explanation["output"] == trade.side.lower()
     assert explanation["value"] == pytest.approx(trade.outputs[trade.side.lower()], rel=1e-4)
     assert [each["value"] for each in explanation["features"]] == pytest.approx(trade.row.tolist())
 
 
-def test_another_archive_is_refused_unless_any_will_do(log: TradeLog, tick_archive: Path) -> None:
+def test_another_archive_is_refused_unless_any_version_is_allowed(log: TradeLog, tick_archive: Path) -> None:
     url = f"mar:{tick_archive}"
 
     with pytest.raises(OtherArchive, match=f"expected archive {log.archive_digest[:12]}, whose prediction was"):
         explain_trade(log, log.trades[0], url)
-    said = explain_trade(log, log.trades[0], url, any_version=True)
+    explained = explain_trade(log, log.trades[0], url, any_version=True)
 
-    assert said["archive_digest"] != log.archive_digest
-    assert said["explanation"]["complete"]
+    assert explained["archive_digest"] != log.archive_digest
+    assert explained["explanation"]["complete"]
 
 
-def test_the_best_trade_is_explained_or_it_is_said_why_not(settings: BacktestSettings, log: TradeLog) -> None:
-    said = explain_best(settings, log)
-    gone = explain_best(settings, replace(log, url="http://127.0.0.1:9"))
+def test_best_trade_is_explained_or_the_reason_is_given(settings: BacktestSettings, log: TradeLog) -> None:
+    explained = explain_best(settings, log)
+    unavailable = explain_best(settings, replace(log, url="http://127.0.0.1:9"))
 
-    assert not isinstance(said, str)
-    assert said["trade"]["pnl"] == max(trade.pnl for trade in log.trades)
-    assert isinstance(gone, str)
-    assert gone.startswith(f"Trade {said['trade']['number']} could not be explained: Unavailable: ")
+    assert not isinstance(explained, str)
+    assert explained["trade"]["pnl"] == max(trade.pnl for trade in log.trades)
+    assert isinstance(unavailable, str)
+    assert unavailable.startswith(f"Trade {explained['trade']['number']} could not be explained: Unavailable: ")
     assert explain_best(settings, replace(log, trades=())) == (
         "No position was closed, so there is no trade to explain."
     )
 
 
-def test_a_report_is_written_with_its_trades_though_nobody_explains(
+def test_report_is_written_with_its_trades_without_an_explanation(
     settings: BacktestSettings, ticks: BacktestResult, tmp_path: Path
 ) -> None:
     page = write_reports(replace(settings, url="http://127.0.0.1:9"), ticks, tmp_path)

@@ -1,4 +1,4 @@
-"""What a model may be judged on: the data of its fit are known by their prices, whatever they are called."""
+"""Out-of-sample data: those of the fit are recognised by their prices, whatever their name."""
 
 from dataclasses import replace
 from typing import Any
@@ -102,7 +102,7 @@ def test_bars_of_other_lengths_are_recognised_by_the_closes_that_they_share() ->
     assert chosen(BARS, record).first == int(np.searchsorted(BARS.ts_event, fives.ts_event[300], side="right"))
 
 
-def test_what_cannot_be_compared_is_said_to_be_unknown() -> None:
+def test_data_that_cannot_be_compared_are_unknown() -> None:
     still, few = renamed(constant(BARS), "USDC", "SIM"), renamed(BARS.between(1_761, 3_000), "ACME", "NASDAQ")
     record = fit_record(constant(BARS), FITTED["first_ts_event"], FITTED["last_ts_event"])
 

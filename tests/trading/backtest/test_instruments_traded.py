@@ -65,9 +65,9 @@ def test_fills_lie_on_ticks_and_are_the_same_in_both_modes(
         assert Decimal(str(round(price, 9))) % Decimal(tick) == 0
     assert inline.currency == currency
     assert inline.instruments[0].data.instrument.instrument_id == name
-    said = summary(ours, inline)
-    assert said["instrument_id"] == name
-    assert said["definition"]["tick_size"]["value"] == tick
+    fields = summary(ours, inline)
+    assert fields["instrument_id"] == name
+    assert fields["definition"]["tick_size"]["value"] == tick
     page = report_data(ours, inline, inline.instruments[0])
     assert page.instrument_id == name
     assert page.data["Tick size"].startswith(tick)
@@ -103,12 +103,12 @@ def test_bars_of_a_future_meet_quotes_on_its_ticks(bar_settings: BarBacktestSett
     inline = run_backtest([bars], ours)
     prefetched = run_backtest([bars], replace(ours, mode="prefetch"))
 
-    (found,), (same,) = inline.instruments, prefetched.instruments
-    assert len(found.fills) > 20
-    assert (found.fills["price"] * 4 % 1 == 0).all()
-    pd.testing.assert_frame_equal(found.fills, same.fills)
+    (inline_result,), (prefetched_result,) = inline.instruments, prefetched.instruments
+    assert len(inline_result.fills) > 20
+    assert (inline_result.fills["price"] * 4 % 1 == 0).all()
+    pd.testing.assert_frame_equal(inline_result.fills, prefetched_result.fills)
     assert json.dumps(summary(ours, inline)["instruments"][0]["definition"])
-    assert "contract table: CME" in report_data(ours, inline, found).data["Multiplier"]
+    assert "contract table: CME" in report_data(ours, inline, inline_result).data["Multiplier"]
 
 
 def in_ticks(bars: Bars, steps: int) -> Bars:

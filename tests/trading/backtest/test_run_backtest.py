@@ -28,7 +28,7 @@ def whole(market: Trades, settings: BacktestSettings) -> BacktestResult:
     return run_backtest(market, settings)
 
 
-def as_told(predictions: pd.DataFrame) -> pd.DataFrame:
+def without_latency(predictions: pd.DataFrame) -> pd.DataFrame:
     """All but the wall time, which is another each time."""
     return predictions.drop(columns="latency_ns")
 
@@ -36,7 +36,7 @@ def as_told(predictions: pd.DataFrame) -> pd.DataFrame:
 def test_two_runs_give_the_same(whole: BacktestResult, market: Trades, settings: BacktestSettings) -> None:
     again = run_backtest(market, settings)
 
-    pd.testing.assert_frame_equal(as_told(again.predictions), as_told(whole.predictions))
+    pd.testing.assert_frame_equal(without_latency(again.predictions), without_latency(whole.predictions))
     pd.testing.assert_frame_equal(again.fills, whole.fills)
     assert len(whole.fills) > 10
 
@@ -82,12 +82,12 @@ def test_every_amount_is_the_sum_of_the_fills_own_arithmetic(market: Trades, set
     price = fills["price"].map(str).map(Decimal)
     fees = (abs(bought) * price * Decimal(str(result.instruments[0].definition.fee_bps)) / 10_000).sum()
     made = float(-(bought * price).sum() - fees)
-    said = summary(settings, result)
+    fields = summary(settings, result)
     assert bought.sum() == 0
-    assert said["fees"] == pytest.approx(float(fees), abs=1e-8)
+    assert fields["fees"] == pytest.approx(float(fees), abs=1e-8)
     for number in (
-        said["pnl"],
-        said["balance"] - float(settings.starting_balance),
+        fields["pnl"],
+        fields["balance"] - float(settings.starting_balance),
         result.equity["equity"].iloc[-1] - float(settings.starting_balance),
         result.statistics["PnL (USD)"]["PnL (total)"],
         sum(trade.pnl for trade in result.past_trades),
@@ -135,7 +135,7 @@ def test_too_few_trades_are_refused(market: Trades, settings: BacktestSettings) 
         ({"starting_balance": Decimal("NaN")}, "expected a starting_balance .* above 0, .*, got NaN"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(wrong: dict, message: str) -> None:
+def test_invalid_settings_are_refused(wrong: dict, message: str) -> None:
     with pytest.raises(BadSetting, match=message):
         BacktestSettings(**{"url": "mar:tick.mar", **wrong})
 
@@ -147,11 +147,11 @@ def test_over_http_the_same_as_in_process(
 
     over_http, in_process = run_backtest(few, served), run_backtest(few, replace(settings, url=f"mar:{tick_archive}"))
 
-    pd.testing.assert_frame_equal(as_told(over_http.predictions), as_told(in_process.predictions))
+    pd.testing.assert_frame_equal(without_latency(over_http.predictions), without_latency(in_process.predictions))
     pd.testing.assert_frame_equal(over_http.fills, in_process.fills)
 
 
-def test_a_model_that_goes_away_ends_the_asking_and_is_told(
+def test_model_that_goes_away_ends_requests_and_is_reported(
     market: Trades, tick_server: TorchServe, tick_archive: Path, served: BacktestSettings
 ) -> None:
     manager = tick_server.management()

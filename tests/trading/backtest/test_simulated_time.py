@@ -157,8 +157,10 @@ class PublishesOnBars(Actor):
 
     def on_bar(self, bar: Bar) -> None:
         due = bar.ts_init + self._delay_ns
-        said = prediction(bar.ts_event, due, 5.0 if bar.ts_event // SECOND % 2 else -5.0)
-        self.clock.set_time_alert_ns(f"{due}", due, lambda _: self.publish_data(prediction_type(INSTRUMENT.id), said))
+        published = prediction(bar.ts_event, due, 5.0 if bar.ts_event // SECOND % 2 else -5.0)
+        self.clock.set_time_alert_ns(
+            f"{due}", due, lambda _: self.publish_data(prediction_type(INSTRUMENT.id), published)
+        )
 
 
 class PublishesOnQuotes(PublishesOnBars):
@@ -169,8 +171,10 @@ class PublishesOnQuotes(PublishesOnBars):
 
     def on_quote_tick(self, tick: QuoteTick) -> None:
         due = tick.ts_init + self._delay_ns
-        said = prediction(tick.ts_event, due, 5.0 if tick.bid_price.raw // 10**14 % 2 else -5.0)
-        self.clock.set_time_alert_ns(f"{due}", due, lambda _: self.publish_data(prediction_type(INSTRUMENT.id), said))
+        published = prediction(tick.ts_event, due, 5.0 if tick.bid_price.raw // 10**14 % 2 else -5.0)
+        self.clock.set_time_alert_ns(
+            f"{due}", due, lambda _: self.publish_data(prediction_type(INSTRUMENT.id), published)
+        )
 
 
 def prediction(ts_event: int, ts_init: int, return_bps: float = 5.0) -> Prediction:
@@ -230,7 +234,7 @@ def test_predictions_on_bars_that_the_engine_closes_are_traded_in_time_or_end_th
 
 
 @pytest.mark.parametrize("name", [str(INTERNAL), f"{INSTRUMENT.id}-5-MINUTE-LAST-INTERNAL@1-MINUTE-EXTERNAL"])
-def test_our_bar_actor_refuses_bars_that_the_engine_closes_where_their_predictions_would_be_late(name: str) -> None:
+def test_bar_actor_refuses_internal_bars_whose_predictions_would_be_late(name: str) -> None:
     config = BarInferenceActorConfig(
         bar_types=[BarType.from_str(name)], max_gap_ns=SECOND, url="http://127.0.0.1:9", timeout_s=0.1
     )

@@ -1,4 +1,4 @@
-"""Backtests on archives that say less of their model than ours do: said before the run, or done without."""
+"""Backtests on archives with sparse metadata: refused before the run, or run without the missing fields."""
 
 import json
 from dataclasses import replace
@@ -42,9 +42,9 @@ def test_a_tick_archive_that_says_nothing_of_its_fit(tick_archive: Path, small_m
     assert numbers["in_sample"] == "unknown"
     assert numbers["trades"] == len(small_market)
     assert numbers["predictions"] > 50
-    assert page.index("NOT KNOWN WHETHER IN SAMPLE") < page.index("Account at the start")
+    assert page.index("NOT KNOWN WHETHER IN SAMPLE") < page.index("Starting balance")
     assert "so no prediction is scored" in page
-    assert "unknown (the archive does not say)" in page
+    assert "unknown (not recorded in the archive)" in page
 
 
 def test_outcomes_are_not_kept_of_a_model_whose_label_is_unknown(tmp_path: Path) -> None:

@@ -34,13 +34,13 @@ def random_bars(seed: int, count: int, decimals: int, break_share: float, flat_s
 
 def streamed(ohlcv: np.ndarray, ts_event: np.ndarray, features: BarFeatures) -> tuple[list[int], list[np.ndarray]]:
     """Which bars ended a window, and these."""
-    ends, found = [], []
+    ends, window_list = [], []
     for place, (row, ts) in enumerate(zip(ohlcv.tolist(), ts_event.tolist(), strict=True)):
         window = features.update(*row, ts)
         if window is not None:
             ends.append(place)
-            found.append(window)
-    return ends, found
+            window_list.append(window)
+    return ends, window_list
 
 
 def assert_equal_bits(ohlcv: np.ndarray, ts_event: np.ndarray, indicators: bool, time_steps: int) -> int:
@@ -50,13 +50,13 @@ def assert_equal_bits(ohlcv: np.ndarray, ts_event: np.ndarray, indicators: bool,
     expected = windows(bar_columns(ohlcv, indicators), expected_ends, time_steps)
 
     features = BarFeatures(indicators, MINUTE, time_steps)
-    ends, found = streamed(ohlcv, ts_event, features)
+    ends, window_list = streamed(ohlcv, ts_event, features)
 
     assert ends == expected_ends.tolist()
     assert features.without_volume == len(whole) - len(ends)
     assert (expected[:, :, VOLUME].max(axis=1, initial=0) > 0).all()
     if ends:
-        np.testing.assert_array_equal(np.stack(found).view(np.uint32), expected.view(np.uint32))
+        np.testing.assert_array_equal(np.stack(window_list).view(np.uint32), expected.view(np.uint32))
     return len(ends)
 
 
@@ -118,10 +118,10 @@ def test_no_window_holds_a_warm_up_row_or_spans_a_break(indicators: bool) -> Non
     ts_event = ts_event + np.where(np.arange(400) >= 200, 7 * MINUTE, 0)
     needed = 60 + (WARM_UP - 1 if indicators else 0)
 
-    ends, found = streamed(ohlcv, ts_event, BarFeatures(indicators, MINUTE))
+    ends, window_list = streamed(ohlcv, ts_event, BarFeatures(indicators, MINUTE))
 
     assert ends == [*range(needed - 1, 200), *range(200 + needed - 1, 400)]
-    assert all(np.isfinite(window).all() for window in found)
+    assert all(np.isfinite(window).all() for window in window_list)
 
 
 def test_a_window_stays_as_it_was_given() -> None:
@@ -152,6 +152,6 @@ def test_a_bar_not_after_its_predecessor_is_refused(ts_event: int) -> None:
         ({"time_steps": 0}, "expected time_steps of at least 1"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(wrong: dict, message: str) -> None:
+def test_invalid_settings_are_refused(wrong: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         BarFeatures(**{"indicators": False, "max_gap_ns": MINUTE, **wrong})

@@ -1,4 +1,4 @@
-"""What the bar actor asks, in which company, when its answers arrive, and what it refuses."""
+"""The bar actor: its requests and their batches, the arrival of its predictions, and refused settings."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bar_support import MINUTE, Asked, market, ohlcv, reverse_split, silent, without
+from bar_support import MINUTE, SentRequests, market, ohlcv, reverse_split, silent, without
 from nautilus_trader.backtest.config import BacktestDataConfig
 from nautilus_trader.backtest.node import BacktestNode
 from nautilus_trader.model.data import Bar, BarType
@@ -33,17 +33,19 @@ MS = 1_000_000
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
-    """Every request that in-process clients answer, as they are sent."""
-    seen = Asked([])
+def sent_requests(monkeypatch: pytest.MonkeyPatch) -> SentRequests:
+    """Record every request to in-process clients."""
+    recorded = SentRequests([])
     predict: Callable[..., PredictionResponse] = InProcessClient.predict
 
-    def noting(client: InProcessClient, rows: np.ndarray, deadline_ns: int | None = None) -> PredictionResponse:
-        seen.rows.append(rows)
+    def recording_predict(
+        client: InProcessClient, rows: np.ndarray, deadline_ns: int | None = None
+    ) -> PredictionResponse:
+        recorded.rows.append(rows)
         return predict(client, rows, deadline_ns)
 
-    monkeypatch.setattr(InProcessClient, "predict", noting)
-    return seen
+    monkeypatch.setattr(InProcessClient, "predict", recording_predict)
+    return recorded
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +70,7 @@ def test_streamed_predictions_equal_vectorised_ones_bit_for_bit(
     result = run_backtest([bars], settings)
 
     ends = window_ends(bars.ts_event, MINUTE, 107 if indicators else 60)
-    ends = ends[ends < len(bars) - 1]  # the last one's answer never arrives
+    ends = ends[ends < len(bars) - 1]  # the last one's prediction never arrives
     rows = windows(bar_columns(ohlcv(bars), indicators), ends)
     with connect(settings.url, "price") as client:
         expected = client.predict(rows).outputs
@@ -96,15 +98,17 @@ def test_each_prediction_arrives_exactly_the_latency_after_its_bar(
         assert each.not_arrived == 1
 
 
-def test_bars_that_close_together_make_one_request(bar_settings: BarBacktestSettings, asked: Asked) -> None:
+def test_bars_that_close_together_make_one_request(
+    bar_settings: BarBacktestSettings, sent_requests: SentRequests
+) -> None:
     bars = [market("SIMUSD"), market("ETHUSD", seed=2), market("SOLUSD", seed=3)]
 
     result = run_backtest(bars, bar_settings)
 
-    assert asked.sizes == [3] * (260 - 59)
+    assert sent_requests.sizes == [3] * (260 - 59)
     for row, each in enumerate(bars):
         ends = window_ends(each.ts_event, MINUTE, 60)
-        sent = np.stack([rows[row] for rows in asked.rows])
+        sent = np.stack([rows[row] for rows in sent_requests.rows])
         np.testing.assert_array_equal(sent, windows(bar_columns(ohlcv(each)), ends))
     assert [len(each.predictions) for each in result.instruments] == [200] * 3
 
@@ -121,23 +125,21 @@ def test_company_changes_no_bit_of_a_prediction(bar_settings: BarBacktestSetting
 
 
 @pytest.mark.parametrize("batch_wait_ns", [0, 3 * MS, 10 * MS])
-def test_a_bar_that_does_not_come_keeps_the_others_waiting_no_longer_than_told(
-    batch_wait_ns: int, bar_settings: BarBacktestSettings, asked: Asked
+def test_missing_bar_delays_the_others_by_the_batch_wait_at_most(
+    batch_wait_ns: int, bar_settings: BarBacktestSettings, sent_requests: SentRequests
 ) -> None:
     bars = [market("SIMUSD"), without(market("ETHUSD", seed=2), 100, 150)]
 
     first, second = run_backtest(bars, replace(bar_settings, batch_wait_ns=batch_wait_ns)).instruments
 
     missing, filling, of_second = 50, 59, 41 + 260 - 150 - 59
-    assert Counter(asked.sizes) == {1: missing + filling, 2: of_second}
+    assert Counter(sent_requests.sizes) == {1: missing + filling, 2: of_second}
     assert (first.predictions["ts_init"] - first.predictions["ts_event"]).unique().tolist() == [10 * MS]
     np.testing.assert_array_equal(first.predictions["bar"], np.arange(59, 259))
     assert len(second.predictions) == of_second - 1
 
 
-def test_a_refused_window_costs_the_others_nothing_and_ends_nothing(
-    bar_settings: BarBacktestSettings, asked: Asked
-) -> None:
+def test_refused_window_fails_alone(bar_settings: BarBacktestSettings, sent_requests: SentRequests) -> None:
     bars = [market("SIMUSD"), reverse_split(market("ETHUSD", seed=2), 120), market("SOLUSD", seed=3)]
 
     result = run_backtest(bars, replace(bar_settings, max_failures=4))
@@ -147,13 +149,15 @@ def test_a_refused_window_costs_the_others_nothing_and_ends_nothing(
     assert [len(each.predictions) for each in result.instruments] == [200, 200 - 59, 200]
     assert (result.last_error, result.gave_up) == ("", False)
     assert "expected closes of one instrument" in result.last_refusal
-    assert Counter(asked.sizes) == {3: 201, 1: 3 * 59}
+    assert Counter(sent_requests.sizes) == {3: 201, 1: 3 * 59}
     assert summary(bar_settings, result)["refused"] == 59
-    said = report_data(bar_settings, result, result.instruments[1]).notes
-    assert any("The model refused 59 bars' features" in note for note in said)
+    notes = report_data(bar_settings, result, result.instruments[1]).notes
+    assert any("59 bars have no prediction because the model refused their features" in note for note in notes)
 
 
-def test_windows_of_which_all_are_refused_end_nothing(bar_settings: BarBacktestSettings, asked: Asked) -> None:
+def test_refusal_of_all_windows_does_not_end_requests(
+    bar_settings: BarBacktestSettings, sent_requests: SentRequests
+) -> None:
     bars = reverse_split(market("SIMUSD"), 120)
 
     result = run_backtest([bars], replace(bar_settings, max_failures=4))
@@ -163,7 +167,9 @@ def test_windows_of_which_all_are_refused_end_nothing(bar_settings: BarBacktestS
     assert result.instruments[0].predictions["bar"].max() == 258
 
 
-def test_windows_without_volume_are_not_asked_about(bar_settings: BarBacktestSettings, asked: Asked) -> None:
+def test_windows_without_volume_are_not_requested(
+    bar_settings: BarBacktestSettings, sent_requests: SentRequests
+) -> None:
     bars = [market("SIMUSD"), silent(market("ETHUSD", seed=2), 100, 180)]
 
     result = run_backtest(bars, bar_settings)
@@ -171,14 +177,14 @@ def test_windows_without_volume_are_not_asked_about(bar_settings: BarBacktestSet
     assert [each.without_volume for each in result.instruments] == [0, 21]  # those whose 60 bars were all silent
     assert [(each.refused, each.failed) for each in result.instruments] == [(0, 0), (0, 0)]
     assert [len(each.predictions) for each in result.instruments] == [200, 200 - 21]
-    assert Counter(asked.sizes) == {2: 201 - 21, 1: 21}
+    assert Counter(sent_requests.sizes) == {2: 201 - 21, 1: 21}
     assert summary(bar_settings, result)["without_volume"] == 21
-    said = report_data(bar_settings, result, result.instruments[1]).notes
-    assert any("21 bars end a window without any volume" in note for note in said)
+    notes = report_data(bar_settings, result, result.instruments[1]).notes
+    assert any("21 bars end a window without any volume" in note for note in notes)
 
 
-def test_bars_before_the_first_to_ask_about_only_fill_the_window(
-    bar_settings: BarBacktestSettings, price_archive: Path, tmp_path: Path, asked: Asked
+def test_bars_before_first_ts_event_only_fill_the_window(
+    bar_settings: BarBacktestSettings, price_archive: Path, tmp_path: Path, sent_requests: SentRequests
 ) -> None:
     bars = market(count=200)
     instrument = perpetual(bars.instrument, fee_bps=0.0)
@@ -187,7 +193,9 @@ def test_bars_before_the_first_to_ask_about_only_fill_the_window(
 
     run_actor(actor_config(price_archive, first_ts_event=int(bars.ts_event[150])), instrument, tmp_path)
 
-    np.testing.assert_array_equal(np.concatenate(asked.rows), windows(bar_columns(ohlcv(bars)), np.arange(150, 200)))
+    np.testing.assert_array_equal(
+        np.concatenate(sent_requests.rows), windows(bar_columns(ohlcv(bars)), np.arange(150, 200))
+    )
 
 
 @pytest.mark.parametrize(
@@ -244,6 +252,6 @@ def run_actor(config: BarInferenceActorConfig, instrument: Instrument, catalog: 
         ({"url": "ftp://x"}, "url beginning with http://.* got 'ftp://x'"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(wrong: dict, message: str) -> None:
+def test_invalid_settings_are_refused(wrong: dict, message: str) -> None:
     with pytest.raises(BadSetting, match=message):
         actor_config(Path("price.mar"), **wrong)

@@ -39,7 +39,7 @@ def unused_url() -> str:
     return f"http://127.0.0.1:{free_ports(1)[0]}"
 
 
-def test_answers_are_those_of_the_server_bit_for_bit(tick_server: TorchServe, rows: np.ndarray) -> None:
+def test_responses_are_those_of_the_server_bit_for_bit(tick_server: TorchServe, rows: np.ndarray) -> None:
     async def scenario(probe: DispatcherProbe) -> None:
         await probe.available()
         for row in rows[:200]:
@@ -85,7 +85,7 @@ def test_a_call_in_flight_blocks_nothing_and_queued_requests_go_into_the_next(pr
     assert [bool(call.sent_ns) for call in probe.calls] == [False, True, True]
 
 
-def test_late_answers_are_dropped_and_late_requests_are_not_sent(proxy: Proxy, rows: np.ndarray) -> None:
+def test_late_responses_are_dropped_and_late_requests_are_not_sent(proxy: Proxy, rows: np.ndarray) -> None:
     async def scenario(probe: DispatcherProbe) -> None:
         await probe.available()
         proxy.hold()
@@ -199,7 +199,7 @@ def test_after_an_outage_only_new_requests_are_sent(proxy: Proxy, rows: np.ndarr
     assert probe.states() == ["half_open", "closed", "open", "half_open", "closed"]
 
 
-def test_late_answers_open_the_breaker(proxy: Proxy, rows: np.ndarray) -> None:
+def test_late_responses_open_the_breaker(proxy: Proxy, rows: np.ndarray) -> None:
     async def scenario(probe: DispatcherProbe) -> None:
         await probe.available()
         await probe.predict(rows[0])
@@ -341,7 +341,7 @@ def test_closing_ends_open_requests_and_delivers_nothing_afterwards(proxy: Proxy
     assert "Stopped" in probe.calls[0].error
 
 
-def test_an_archive_in_this_process_answers_like_a_server(
+def test_archive_in_this_process_responds_like_a_server(
     tick_archive: Path, tick_server: TorchServe, rows: np.ndarray
 ) -> None:
     async def scenario(probe: DispatcherProbe) -> None:

@@ -170,7 +170,7 @@ def test_an_unregistered_version_is_left_and_its_server_is_not(home: Path, rows:
     assert probe.states() == ["half_open", "closed"]
 
 
-def test_a_swap_to_other_features_gives_no_answers_until_it_is_undone(home: Path, rows: np.ndarray) -> None:
+def test_swap_to_other_features_yields_no_predictions_until_it_is_undone(home: Path, rows: np.ndarray) -> None:
     server = running(home)
     manager = server.management()
 
@@ -193,7 +193,7 @@ def test_a_swap_to_other_features_gives_no_answers_until_it_is_undone(home: Path
     assert {call.version for call in probe.calls} == {"1.0", ""}
 
 
-def test_a_client_refuses_answers_of_a_version_of_other_features(home: Path, rows: np.ndarray) -> None:
+def test_client_refuses_responses_of_a_version_of_other_features(home: Path, rows: np.ndarray) -> None:
     server = running(home)
     manager = server.management()
 
@@ -228,7 +228,7 @@ def test_a_split_decides_the_version(home: Path, rows: np.ndarray, tmp_path: Pat
         ]
 
 
-def test_a_token_renewed_elsewhere_costs_no_answer(home: Path, rows: np.ndarray) -> None:
+def test_token_renewed_elsewhere_costs_no_response(home: Path, rows: np.ndarray) -> None:
     server = running(home)
 
     async def scenario(probe: DispatcherProbe) -> None:

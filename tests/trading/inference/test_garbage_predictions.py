@@ -1,4 +1,4 @@
-"""A live model whose server answers with garbage: none of it is used, the breaker opens, the fallback answers."""
+"""A live model whose server returns garbage: none of it is used, the breaker opens, the fallback responds."""
 
 from collections.abc import Iterator
 
@@ -36,7 +36,7 @@ def servers() -> Iterator[tuple[MisbehavingServer, MisbehavingServer]]:
 
 
 @pytest.mark.parametrize("name", [*OF_EACH_KIND, *REFUSALS])
-def test_garbage_opens_the_breaker_and_the_fallback_answers(
+def test_garbage_opens_the_breaker_and_the_fallback_responds(
     name: str, servers: tuple[MisbehavingServer, MisbehavingServer]
 ) -> None:
     primary, fallback = servers

@@ -1,4 +1,4 @@
-"""Two versions of a model behind one actor: whom orders belong to, who is asked about what, and what is kept of it."""
+"""Two versions of a model behind one actor: attribution of orders, routing of requests, and stored call windows."""
 
 import json
 import shutil
@@ -68,7 +68,7 @@ def test_an_order_tells_the_split_that_it_is_a_part_of(
         ({"version": "1.0"}, r"expected no version \(the split says which\), got '1.0'"),
     ],
 )
-def test_settings_that_make_no_sense_with_splits_are_refused(wrong: dict, message: str) -> None:
+def test_settings_that_contradict_splits_are_refused(wrong: dict, message: str) -> None:
     good = {"url": "http://127.0.0.1:8080", "traffic": "sqlite:///x.db", "instrument_id": ids(SIM)[0]}
 
     InferenceActorConfig(**good)
@@ -134,8 +134,8 @@ def run(trades: Trades, settings: BacktestSettings, folder: Path) -> Ran:
     (instrument,) = market.instruments
     with built(inline_config(market, folder), [instrument]) as (node, engine):
         bus = engine.kernel.msgbus
-        said: list[Prediction] = []
-        bus.subscribe(topic=prediction_topic(instrument.id), handler=said.append)
+        predictions: list[Prediction] = []
+        bus.subscribe(topic=prediction_topic(instrument.id), handler=predictions.append)
         closed: list[PositionClosed] = []
         bus.subscribe(
             topic="events.position.*",
@@ -145,8 +145,8 @@ def run(trades: Trades, settings: BacktestSettings, folder: Path) -> Ran:
         assert kept is not None
         engine.add_actor(OutcomeRecorder(kept))
         node.run()
-        found = only_actor(engine, InferenceActor)
-        return Ran(engine.cache.orders(), said, closed, found)
+        actor = only_actor(engine, InferenceActor)
+        return Ran(engine.cache.orders(), predictions, closed, actor)
 
 
 @pytest.mark.slow
@@ -157,7 +157,7 @@ def test_time_slices_change_an_instruments_version_but_never_with_a_position_ope
     slice_ns = int(trades.ts_event[-1] - trades.ts_event[0]) // 12
     split = start(url, split_settings.model, 0.5, unit=Unit.TIME, slice_ns=slice_ns)
 
-    settings = replace(split_settings, cooldown_ns=0, latency_ns=300_000_000)  # some answers are always under way
+    settings = replace(split_settings, cooldown_ns=0, latency_ns=300_000_000)  # some responses are always pending
 
     ran = run(trades, settings, tmp_path / "catalog")
 
@@ -215,7 +215,7 @@ def test_a_withdrawn_version_is_left_in_the_middle_of_a_run_whatever_is_open(
     market: Trades, split_settings: BacktestSettings, url: str
 ) -> None:
     start(url, split_settings.model, 1.0, kind=Kind.CANARY)
-    trades, asked = market.between(0, 1280), list[int]()
+    trades, requested = market.between(0, 1280), list[int]()
 
     with TrafficStore(url) as store:
 
@@ -223,7 +223,7 @@ def test_a_withdrawn_version_is_left_in_the_middle_of_a_run_whatever_is_open(
             if done == total // 2:
                 store.end("exp-1", State.WITHDRAWN)
                 until(lambda: store.users(split_settings.model, "1.1") == [])
-                asked.append(sum(each.requests for each in store.read(CallWindow, "exp-1")))
+                requested.append(sum(each.requests for each in store.read(CallWindow, "exp-1")))
 
         result = run_backtest(trades, split_settings, withdraw)
 
@@ -232,14 +232,14 @@ def test_a_withdrawn_version_is_left_in_the_middle_of_a_run_whatever_is_open(
     for each in windows:
         calls[each.split, each.version] += each.requests
     assert not result.gave_up
-    assert calls == {("exp-1", "1.1"): asked[0], ("", "1.0"): 1280 - WINDOW - asked[0]}
-    assert abs(asked[0] - (640 - WINDOW)) <= 1
+    assert calls == {("exp-1", "1.1"): requested[0], ("", "1.0"): 1280 - WINDOW - requested[0]}
+    assert abs(requested[0] - (640 - WINDOW)) <= 1
     before = result.fills[result.fills["ts_ns"] < trades.ts_init[639]]
     assert before["quantity"].where(before["side"] == "BUY", -before["quantity"]).sum() != 0
 
 
 @pytest.mark.slow
-def test_a_challenger_that_dies_fails_alone_and_ends_nothing(
+def test_challenger_that_dies_fails_alone(
     market: Trades,
     split_settings: BacktestSettings,
     url: str,

@@ -93,14 +93,14 @@ def test_a_headline_is_read_by_each_version_that_its_instruments_are_with(
     )
     instruments = [perpetual(Instrument(symbol, "SIM", 2, 3), fee_bps=0.0) for symbol in ("SIMUSD", "ETHUSD")]
 
-    heard: Sequence[InstrumentSentiment] = run_actor(  # type: ignore[assignment]
+    published: Sequence[InstrumentSentiment] = run_actor(  # type: ignore[assignment]
         actor,
         instruments,
         [as_data([*headlines, last])],
         [f"data.{sentiment_type(name).topic}" for name in ids(SIM, ETH)],
     )
 
-    by_version = Counter((each.instrument_id.value, each.version) for each in heard)
+    by_version = Counter((each.instrument_id.value, each.version) for each in published)
     assert by_version == dict.fromkeys(given.items(), len(TEXTS))
-    by_instrument = [[each.score for each in heard if each.instrument_id.value == name] for name in (SIM, ETH)]
+    by_instrument = [[each.score for each in published if each.instrument_id.value == name] for name in (SIM, ETH)]
     assert by_instrument[0] == by_instrument[1]  # both versions have the same weights

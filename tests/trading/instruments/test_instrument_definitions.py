@@ -95,7 +95,7 @@ def test_every_contract_of_the_table_can_be_traded(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("symbol", "venue", "said"),
+    ("symbol", "venue", "expected_values"),
     [
         ("XBTUSD", "BITMEX", ("CryptoPerpetual, inverse", "0.5", "1", "quoted in USD, settled in BTC")),
         ("ETHUSD", "BITMEX", ("CryptoPerpetual, quanto", "0.05", "0.000001", "quoted in USD, settled in BTC")),
@@ -114,10 +114,12 @@ def test_every_contract_of_the_table_can_be_traded(name: str) -> None:
         ("NQ.c.0", "GLBX", ("FuturesContract, linear", "0.25", "20", "quoted in USD, settled in USD")),
     ],
 )
-def test_names_say_what_venues_publish(symbol: str, venue: str, said: tuple[str, ...]) -> None:
+def test_contracts_are_derived_from_symbols_as_venues_publish_them(
+    symbol: str, venue: str, expected_values: tuple[str, ...]
+) -> None:
     values = resolve(trades_at(["100", "100.5", "99"], symbol, venue), NOTHING).values()
 
-    assert (values["type"], values["tick_size"], values["multiplier"], values["currency"]) == said
+    assert (values["type"], values["tick_size"], values["multiplier"], values["currency"]) == expected_values
 
 
 @pytest.mark.parametrize(
@@ -136,7 +138,7 @@ def test_names_say_what_venues_publish(symbol: str, venue: str, said: tuple[str,
         ("BTCUSD", "VÖNUE", "expected a venue of ASCII letters"),
     ],
 )
-def test_what_is_unknown_is_asked_for(symbol: str, venue: str, reason: str) -> None:
+def test_unknown_instruments_name_the_missing_option(symbol: str, venue: str, reason: str) -> None:
     with pytest.raises(BadData, match=reason) as refused:
         resolve(trades_at(["100", "101"], symbol, venue), NOTHING)
 
@@ -149,7 +151,7 @@ def options(**given: str | bool) -> InstrumentOptions:
 
 
 @pytest.mark.parametrize(
-    ("symbol", "given", "sizes", "said"),
+    ("symbol", "given", "sizes", "expected_values"),
     [
         ("AAPL", {"currency": "USD"}, ["100"], ("Equity, linear", "0.01", "1", "1", "USD")),
         ("AAPL", {"currency": "USD"}, ["0.5"], ("Cfd, linear", "0.01", "0.1", "1", "USD")),
@@ -183,8 +185,8 @@ def options(**given: str | bool) -> InstrumentOptions:
         ),
     ],
 )
-def test_options_say_what_names_do_not(
-    symbol: str, given: dict[str, Any], sizes: list[str], said: tuple[str, ...]
+def test_options_define_what_symbols_leave_open(
+    symbol: str, given: dict[str, Any], sizes: list[str], expected_values: tuple[str, ...]
 ) -> None:
     prices = ["100.25", "100.5"] if "tick_size" in given or symbol == "ESM4" else ["100.25", "99.99"]
     data = trades_at(prices, symbol, "FILE", sizes)
@@ -192,13 +194,16 @@ def test_options_say_what_names_do_not(
     definition = resolve(data, options(**given))
 
     values = definition.values()
-    assert (*(values[name] for name in ("type", "tick_size", "lot_size", "multiplier")), definition.settlement) == said
+    assert (
+        *(values[name] for name in ("type", "tick_size", "lot_size", "multiplier")),
+        definition.settlement,
+    ) == expected_values
     for name in set(given) & {"tick_size", "lot_size", "multiplier", "currency"}:
         assert definition.origins[name] == f"--{name.replace('_', '-')}"
     conform(data, definition.instrument)
 
 
-def test_every_property_says_where_it_came_from() -> None:
+def test_every_property_names_its_source() -> None:
     definition = resolve(trades_at(["1.5"]), options(margin="0.1"), fee_bps=2.0)
 
     assert {name: each["from"] for name, each in definition.as_dict().items() if name != "engine_id"} == {
@@ -257,7 +262,7 @@ def test_definitions_are_matched_by_name_else_by_order(tmp_path: Path) -> None:
         ({"currency": 7}, "expected a Equity as NautilusTrader writes it"),
     ],
 )
-def test_a_definition_that_makes_no_sense_is_refused_with_its_file(content: Any, reason: str, tmp_path: Path) -> None:
+def test_invalid_definition_is_refused_with_its_file(content: Any, reason: str, tmp_path: Path) -> None:
     path = tmp_path / "bad.json"
     path.write_text(content if isinstance(content, str) else json.dumps({**to_values(DEFINED["equity"]), **content}))
 
@@ -324,7 +329,7 @@ def test_the_expiry_of_a_quarterly_is_in_its_name() -> None:
     precision=st.integers(0, 9),
     tick=st.sampled_from(["1", "5", "0.25", "0.5", "0.00005", "0.015625", "0.0000005", "1e-9", "250"]),
 )
-def test_prices_between_ticks_are_found_as_decimals_find_them(price: list[int], precision: int, tick: str) -> None:
+def test_off_tick_prices_match_exact_decimal_remainders(price: list[int], precision: int, tick: str) -> None:
     found = off_tick(np.array(price, dtype=np.int64), precision, Decimal(tick))
 
     assert found.tolist() == [Decimal(each).scaleb(-precision) % Decimal(tick) != 0 for each in price]

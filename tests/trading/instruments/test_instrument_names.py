@@ -61,12 +61,12 @@ def test_a_name_is_traded_or_refused_before_the_run(symbol: str, venue: str, tmp
 @given(symbol=NAMES, venue=NAMES)
 def test_names_for_the_engine_are_those_of_the_data_but_for_two_characters(symbol: str, venue: str) -> None:
     try:
-        found = engine_id(symbol, venue)
+        identifier = engine_id(symbol, venue)
     except BadData:
         return
 
-    assert found.symbol.value == symbol.replace("_", "-")
-    assert found.venue.value == venue.replace("-", "_").replace(".", "_")
+    assert identifier.symbol.value == symbol.replace("_", "-")
+    assert identifier.venue.value == venue.replace("-", "_").replace(".", "_")
 
 
 def test_strategies_on_instruments_with_one_ending_have_tags_of_their_own() -> None:

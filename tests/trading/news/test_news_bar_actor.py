@@ -1,4 +1,4 @@
-"""What is told with each window, never too early; what a headline that cannot be read costs; whom it may not ask."""
+"""The news bar actor: headlines sent with each window, unreadable headlines, and models of other inputs."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -29,34 +29,36 @@ from nautilus_torchserve.wire.news_windows import NewsWindow
 MAX_AGE = 5 * MINUTE
 MAX_TEXTS = 3
 COUNT = 100
-"""Bars of a market: 41 whole windows, the last of whose answers never arrives."""
+"""Bars of a market: 41 whole windows, the last of whose predictions never arrives."""
 
 
 @dataclass
-class AskedNews:
-    """What ensembles were asked."""
+class SentNewsRequests:
+    """Requests to ensembles."""
 
-    answered: list[list[NewsWindow]] = field(default_factory=list)
+    accepted: list[list[NewsWindow]] = field(default_factory=list)
     refused: list[list[NewsWindow]] = field(default_factory=list)
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> AskedNews:
-    """Every request to in-process clients, as it was sent."""
-    seen = AskedNews()
+def sent_requests(monkeypatch: pytest.MonkeyPatch) -> SentNewsRequests:
+    """Record every request to in-process clients."""
+    recorded = SentNewsRequests()
     predict = InProcessClient.predict
 
-    def noting(client: InProcessClient, inputs: list[NewsWindow], deadline_ns: int | None = None) -> PredictionResponse:
+    def recording_predict(
+        client: InProcessClient, inputs: list[NewsWindow], deadline_ns: int | None = None
+    ) -> PredictionResponse:
         try:
-            answer = predict(client, inputs, deadline_ns)
+            response = predict(client, inputs, deadline_ns)
         except RequestError:
-            seen.refused.append(inputs)
+            recorded.refused.append(inputs)
             raise
-        seen.answered.append(inputs)
-        return answer
+        recorded.accepted.append(inputs)
+        return response
 
-    monkeypatch.setattr(InProcessClient, "predict", noting)
-    return seen
+    monkeypatch.setattr(InProcessClient, "predict", recording_predict)
+    return recorded
 
 
 def bar_type(bars: Bars) -> BarType:
@@ -80,8 +82,8 @@ def run(
     )
 
 
-def told(headlines: list[Headline], name: str, bar_ns: int) -> list[Headline]:
-    """The rule, read off anew for each bar."""
+def expected_headlines(headlines: list[Headline], name: str, bar_ns: int) -> list[Headline]:
+    """Return the headlines that the rule selects for a bar."""
     known = [each for each in headlines if name in each.instrument_ids and each.ts_init < bar_ns]
     return [each for each in known if bar_ns - each.ts_init <= MAX_AGE][-MAX_TEXTS:]
 
@@ -98,23 +100,23 @@ def around_closes(bars: Bars) -> list[Headline]:
 
 
 @pytest.mark.parametrize("news_first", [True, False])
-def test_each_window_is_told_what_was_received_before_its_bar_whatever_is_handled_first(
-    news_first: bool, news_archives: dict[str, Path], asked: AskedNews
+def test_each_window_is_sent_with_the_headlines_received_before_its_bar(
+    news_first: bool, news_archives: dict[str, Path], sent_requests: SentNewsRequests
 ) -> None:
     markets = [market("SIMUSD", COUNT), market("ETHUSD", COUNT, seed=2)]
     headlines = around_closes(markets[0])
 
-    actor, heard = run(news_archives["ensemble"], markets, headlines, news_first)
+    actor, published = run(news_archives["ensemble"], markets, headlines, news_first)
 
-    assert [len(request) for request in asked.answered] == [2] * 41
-    assert asked.refused == []
+    assert [len(request) for request in sent_requests.accepted] == [2] * 41
+    assert sent_requests.refused == []
     for row, bars in enumerate(markets):
         name = bars.instrument.instrument_id
         ends = window_ends(bars.ts_event, MINUTE, 60)
         rows = windows(bar_columns(ohlcv(bars)), ends)
         counts = Counter()
-        for request, end, window in zip(asked.answered, ends, rows, strict=True):
-            expected = told(headlines, name, int(bars.ts_event[end]))
+        for request, end, window in zip(sent_requests.accepted, ends, rows, strict=True):
+            expected = expected_headlines(headlines, name, int(bars.ts_event[end]))
             sent = request[row]
             assert sent.texts == tuple(each.text for each in expected)
             assert sent.ages_s == tuple((int(bars.ts_event[end]) - each.ts_init) / 1e9 for each in expected)
@@ -123,17 +125,19 @@ def test_each_window_is_told_what_was_received_before_its_bar_whatever_is_handle
         assert set(counts) == {0, 1, 2, 3}
         assert actor.headlines[ids(name)[0]] == sum(name in each.instrument_ids for each in headlines)
     with connect(f"mar:{news_archives['ensemble']}", "ensemble") as client:
-        answers = [client.predict(request).outputs for request in asked.answered[:40]]
+        responses = [client.predict(request).outputs for request in sent_requests.accepted[:40]]
     for row, bars in enumerate(markets):
-        said = [each for each in heard if each.instrument_id == bar_type(bars).instrument_id]
-        assert [each.outputs for each in said] == [
-            {name: values.item(row) for name, values in answer.items()} for answer in answers
+        about_instrument = [
+            prediction for prediction in published if prediction.instrument_id == bar_type(bars).instrument_id
         ]
-        assert [each.ts_init - each.ts_event for each in said] == [10_000_000] * 40
+        assert [prediction.outputs for prediction in about_instrument] == [
+            {name: values.item(row) for name, values in response.items()} for response in responses
+        ]
+        assert [prediction.ts_init - prediction.ts_event for prediction in about_instrument] == [10_000_000] * 40
 
 
 def test_headlines_that_cannot_be_read_cost_no_window_its_prediction_or_its_other_news(
-    news_archives: dict[str, Path], asked: AskedNews
+    news_archives: dict[str, Path], sent_requests: SentNewsRequests
 ) -> None:
     markets = [market("SIMUSD", COUNT), market("ETHUSD", COUNT, seed=2)]
     close = markets[0].ts_event
@@ -141,46 +145,48 @@ def test_headlines_that_cannot_be_read_cost_no_window_its_prediction_or_its_othe
     bad = {UNREADABLE: 63, 2 * UNREADABLE: 66, "Прибыль выросла": 66, "profit " * 40_000: 66, f"{UNREADABLE}!": 66}
     spoilt = [headline(text, int(close[at]) + 6, SIM) for text, at in bad.items()]
 
-    actor, heard = run(news_archives["ensemble"], markets, sorted([*readable, *spoilt], key=lambda each: each.ts_init))
+    actor, published = run(
+        news_archives["ensemble"], markets, sorted([*readable, *spoilt], key=lambda each: each.ts_init)
+    )
 
     sim, eth = ids(SIM, ETH)
     assert actor.unreadable == {sim: [each.ts_init for each in spoilt], eth: []}
     assert actor.news_counts(sim).unread == 5
     assert actor.news_counts(sim).last_refusal.startswith(("BadText: ", "BodyTooLarge: "))
     assert (actor.failed, actor.gave_up) == ({sim: [], eth: []}, False)
-    refused = len(asked.refused)
-    assert refused == 2 * (1 + 1) + 5  # two bars asked about together, then alone, then each headline once
+    refused = len(sent_requests.refused)
+    assert refused == 2 * (1 + 1) + 5  # a request for two bars, then one each, then one per headline
     _, without = run(news_archives["ensemble"], markets, readable)
-    assert [each.outputs for each in heard] == [each.outputs for each in without]
-    assert len(heard) == 80
+    assert [prediction.outputs for prediction in published] == [prediction.outputs for prediction in without]
+    assert len(published) == 80
 
 
-def test_of_headlines_that_are_too_long_together_the_newest_are_told(news_archives: dict[str, Path]) -> None:
+def test_newest_headlines_are_sent_if_all_together_are_too_long(news_archives: dict[str, Path]) -> None:
     bars = market(count=64)
     close = int(bars.ts_event[61])
     long = [headline("profit " * 20_000, close + at) for at in (1, 2)]
 
-    actor, heard = run(news_archives["ensemble"], [bars], [*long, headline(TEXTS[0], close + 3)])
+    actor, published = run(news_archives["ensemble"], [bars], [*long, headline(TEXTS[0], close + 3)])
 
-    assert [each.outputs["texts"] for each in heard] == [0, 0, 0, 2]
+    assert [prediction.outputs["texts"] for prediction in published] == [0, 0, 0, 2]
     assert actor.news_counts(ids(SIM)[0]).unread == 0
 
 
-def test_a_bad_window_costs_the_others_nothing_and_news_does_not_save_it(news_archives: dict[str, Path]) -> None:
+def test_bad_window_fails_alone_even_with_news(news_archives: dict[str, Path]) -> None:
     markets = [market("SIMUSD", COUNT), reverse_split(market("ETHUSD", COUNT, seed=2), 60)]
     close = int(markets[0].ts_event[60])
     news = [headline(TEXTS[0], close + 1, SIM, ETH), headline(UNREADABLE, close + 2, SIM, ETH)]
 
-    actor, heard = run(news_archives["ensemble"], markets, news)
+    actor, published = run(news_archives["ensemble"], markets, news)
 
     sim, eth = ids(SIM, ETH)
     assert {name: len(bars) for name, bars in actor.refused_rows.items()} == {sim: 0, eth: COUNT - 60}
     assert (actor.failed, actor.gave_up) == ({sim: [], eth: []}, False)
-    assert Counter(each.instrument_id for each in heard) == {sim: 40, eth: 1}
-    assert [each.outputs["texts"] for each in heard if each.instrument_id == sim][:3] == [0, 0, 1]
+    assert Counter(prediction.instrument_id for prediction in published) == {sim: 40, eth: 1}
+    assert [prediction.outputs["texts"] for prediction in published if prediction.instrument_id == sim][:3] == [0, 0, 1]
 
 
-def test_models_that_take_something_else_are_refused_at_the_start(news_archives: dict[str, Path]) -> None:
+def test_models_of_other_inputs_are_refused_at_the_start(news_archives: dict[str, Path]) -> None:
     bars = market(count=61)
     plain = BarInferenceActor(
         BarInferenceActorConfig(

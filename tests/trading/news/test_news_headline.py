@@ -86,12 +86,12 @@ def test_bytes_give_back_what_was_packed() -> None:
 
 
 class Listener(Actor):
-    """Keeps what it is told, and when; of headlines what is about its instrument."""
+    """Records received bars, and headlines about its instrument, with their time."""
 
     def __init__(self, own: BarType) -> None:
         super().__init__(ActorConfig(component_id=f"Listener-{own.instrument_id}"))
         self.own = own
-        self.told: list[tuple[int, int, str]] = []
+        self.received: list[tuple[int, int, str]] = []
         """Clock and ``ts_init``, Unix ns, and what."""
 
     def on_start(self) -> None:
@@ -101,10 +101,10 @@ class Listener(Actor):
     def on_data(self, data: Data) -> None:
         assert isinstance(data, NewsHeadline)
         if self.own.instrument_id in data.instrument_ids:
-            self.told.append((self.clock.timestamp_ns(), data.ts_init, data.text))
+            self.received.append((self.clock.timestamp_ns(), data.ts_init, data.text))
 
     def on_bar(self, bar: Bar) -> None:
-        self.told.append((self.clock.timestamp_ns(), bar.ts_init, "bar"))
+        self.received.append((self.clock.timestamp_ns(), bar.ts_init, "bar"))
 
 
 class Republisher(Actor):
@@ -153,13 +153,13 @@ def test_a_headline_arrives_at_its_receipt_among_the_bars_and_never_before(tmp_p
 
     (listener,) = run(tmp_path, [bars], news_first)
 
-    assert all(clock == ts_init for clock, ts_init, _ in listener.told)
+    assert all(clock == ts_init for clock, ts_init, _ in listener.received)
     together = ["at a close", "at the same close", "bar"] if news_first else ["bar", "at a close", "at the same close"]
-    assert [what for _, _, what in listener.told] == [
+    assert [text for _, _, text in listener.received] == [
         *("bar", "bar", "bar", "just after a close", "bar", "bar", "published long ago", "bar"),
         *("just before a close", "bar", "bar", *together, "bar"),
     ]
-    assert {what: ts_init for _, ts_init, what in listener.told if what != "bar"} == {
+    assert {text: ts_init for _, ts_init, text in listener.received if text != "bar"} == {
         each.text: each.ts_init for each in headlines
     }
 
@@ -174,8 +174,8 @@ def test_one_headline_reaches_every_instrument_that_it_names_once(tmp_path: Path
 
     listeners = run(tmp_path, markets, also=(Republisher(),))
 
-    heard = [[what for _, _, what in listener.told if what != "bar"] for listener in listeners]
-    assert heard == [["both"], ["live", "both", "one"], []]
+    texts_by_listener = [[text for _, _, text in listener.received if text != "bar"] for listener in listeners]
+    assert texts_by_listener == [["both"], ["live", "both", "one"], []]
 
 
 def test_no_news_is_no_error(tmp_path: Path) -> None:
@@ -183,4 +183,4 @@ def test_no_news_is_no_error(tmp_path: Path) -> None:
 
     (listener,) = run(tmp_path, [market(count=5)])
 
-    assert [what for _, _, what in listener.told] == ["bar"] * 5
+    assert [text for _, _, text in listener.received] == ["bar"] * 5

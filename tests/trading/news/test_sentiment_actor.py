@@ -1,4 +1,4 @@
-"""Headlines scored as they arrive: in which company, when it counts, and what one bad headline costs."""
+"""The sentiment actor: batches of headlines, arrival of scores, and unreadable headlines."""
 
 from pathlib import Path
 from typing import Any
@@ -30,21 +30,23 @@ START = 1_700_000_000 * SECOND
 LATENCY = 50_000_000
 HALF_LIFE = 10 * SECOND
 END = headline("The market closes", START + 3600 * SECOND, ELSEWHERE)
-"""About nobody; simulated time goes on until then."""
+"""About no traded instrument; simulated time runs until then."""
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """Every request that in-process clients answer, as they are sent."""
-    seen: list[list[str]] = []
+def sent_requests(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Record every request to in-process clients."""
+    recorded: list[list[str]] = []
     predict = InProcessClient.predict
 
-    def noting(client: InProcessClient, texts: list[str], deadline_ns: int | None = None) -> PredictionResponse:
-        seen.append(texts)
+    def recording_predict(
+        client: InProcessClient, texts: list[str], deadline_ns: int | None = None
+    ) -> PredictionResponse:
+        recorded.append(texts)
         return predict(client, texts, deadline_ns)
 
-    monkeypatch.setattr(InProcessClient, "predict", noting)
-    return seen
+    monkeypatch.setattr(InProcessClient, "predict", recording_predict)
+    return recorded
 
 
 def score(
@@ -80,11 +82,11 @@ def test_the_decayed_mean_is_the_formula_of_all_values_in_any_order(
 ) -> None:
     mean = DecayedMean(half_life_ns)
 
-    found = [mean.update(value, time) for value, time in values]
+    means = [mean.update(value, time) for value, time in values]
 
     for count in range(1, len(values) + 1):
         numbers, times = (list(column) for column in zip(*values[:count], strict=True))
-        assert found[count - 1] == pytest.approx(decayed(numbers, times, half_life_ns), rel=1e-9, abs=1e-9)
+        assert means[count - 1] == pytest.approx(decayed(numbers, times, half_life_ns), rel=1e-9, abs=1e-9)
     assert mean.count == len(values)
 
 
@@ -94,94 +96,100 @@ def test_each_headline_moves_the_sentiment_of_what_it_is_about_a_latency_later(n
     headlines = [headline(*each) for each in zip(TEXTS, times, strict=True)]
     headlines = [Headline(h.text, "", names, h.ts_event, h.ts_init) for h, names in zip(headlines, about, strict=True)]
 
-    _, heard = score(news_archives, headlines)
+    _, published = score(news_archives, headlines)
 
     scores = scores_of(news_archives, list(TEXTS))
     for name, expected in ((SIM, [0, 1, 3, 4]), (ETH, [1, 2])):
-        said = [each for each in heard if each.instrument_id.value == name]
-        assert [each.ts_init for each in said] == [times[at] + LATENCY for at in expected]
-        assert [each.ts_event for each in said] == [headlines[at].ts_event for at in expected]
-        assert [each.last_score for each in said] == [scores[at] for at in expected]
-        assert [each.headlines for each in said] == list(range(1, len(expected) + 1))
-        for count, each in enumerate(said, 1):
+        about_instrument = [sentiment for sentiment in published if sentiment.instrument_id.value == name]
+        assert [sentiment.ts_init for sentiment in about_instrument] == [times[at] + LATENCY for at in expected]
+        assert [sentiment.ts_event for sentiment in about_instrument] == [headlines[at].ts_event for at in expected]
+        assert [sentiment.last_score for sentiment in about_instrument] == [scores[at] for at in expected]
+        assert [sentiment.headlines for sentiment in about_instrument] == list(range(1, len(expected) + 1))
+        for count, each in enumerate(about_instrument, 1):
             so_far = expected[:count]
             mean = decayed([scores[at] for at in so_far], [times[at] for at in so_far], HALF_LIFE)
             assert each.score == pytest.approx(mean, rel=1e-12)
-    assert len({each.score for each in heard}) == len(heard) == 6
-    assert {(each.model, each.version) for each in heard} == {("sentiment", "1.0")}
+    assert len({sentiment.score for sentiment in published}) == len(published) == 6
+    assert {(sentiment.model, sentiment.version) for sentiment in published} == {("sentiment", "1.0")}
     with connect(f"mar:{news_archives['sentiment']}", "sentiment") as client:
-        assert {each.archive_digest for each in heard} == {client.metadata.archive_digest}
+        assert {sentiment.archive_digest for sentiment in published} == {client.metadata.archive_digest}
 
 
-def test_headlines_received_together_make_one_request(news_archives: dict[str, Path], asked: list[list[str]]) -> None:
+def test_headlines_received_together_make_one_request(
+    news_archives: dict[str, Path], sent_requests: list[list[str]]
+) -> None:
     together = [headline(text, START, name) for text, name in zip(TEXTS[:3], (SIM, ETH, SIM), strict=True)]
     before_due = headline(TEXTS[3], START + LATENCY // 2)
 
-    _, heard = score(news_archives, [*together, before_due])
+    _, published = score(news_archives, [*together, before_due])
 
-    assert asked == [list(TEXTS[:3]), [TEXTS[3]]]
-    assert [each.ts_init for each in heard] == [START + LATENCY] * 3 + [before_due.ts_init + LATENCY]
+    assert sent_requests == [list(TEXTS[:3]), [TEXTS[3]]]
+    assert [sentiment.ts_init for sentiment in published] == [START + LATENCY] * 3 + [before_due.ts_init + LATENCY]
 
 
-def test_a_crowd_is_asked_about_in_parts(news_archives: dict[str, Path], asked: list[list[str]]) -> None:
+def test_many_headlines_are_split_into_batches(news_archives: dict[str, Path], sent_requests: list[list[str]]) -> None:
     crowd = [headline(TEXTS[at % 6], START) for at in range(10)]
 
-    _, heard = score(news_archives, crowd, max_batch=4)
+    _, published = score(news_archives, crowd, max_batch=4)
 
-    assert [len(texts) for texts in asked] == [4, 4, 2]
-    assert [each.headlines for each in heard] == list(range(1, 11))
+    assert [len(texts) for texts in sent_requests] == [4, 4, 2]
+    assert [sentiment.headlines for sentiment in published] == list(range(1, 11))
 
 
-def test_headlines_that_cannot_be_read_cost_their_neighbours_nothing(news_archives: dict[str, Path]) -> None:
+def test_unreadable_headlines_fail_alone(news_archives: dict[str, Path]) -> None:
     good = [headline(text, START) for text in TEXTS[:5]]
     bad = [headline(text, START, SIM, ETH, ELSEWHERE) for text in (UNREADABLE, "Прибыль выросла", "profit " * 40_000)]
 
-    actor, heard = score(news_archives, [*good[:2], bad[0], *good[2:], *bad[1:]])
+    actor, published = score(news_archives, [*good[:2], bad[0], *good[2:], *bad[1:]])
 
     assert actor.unreadable == {name: [START] * 3 for name in ids(SIM, ETH)}
     assert actor.failed == {name: [] for name in ids(SIM, ETH)}
     _, alone = score(news_archives, good)
-    assert [(each.score, each.headlines) for each in heard] == [(each.score, each.headlines) for each in alone]
-    assert len(heard) == 5
+    assert [(sentiment.score, sentiment.headlines) for sentiment in published] == [
+        (sentiment.score, sentiment.headlines) for sentiment in alone
+    ]
+    assert len(published) == 5
 
 
-def test_refusals_never_end_the_asking_but_failures_do(news_archives: dict[str, Path], asked: list[list[str]]) -> None:
+def test_failures_end_requests_but_refusals_do_not(
+    news_archives: dict[str, Path], sent_requests: list[list[str]]
+) -> None:
     unreadable = [headline(UNREADABLE, START + at * SECOND) for at in range(5)]
     no_text = [  # as a careless feed may publish it; no catalog would hold it
         NewsHeadline(ts_event=START, ts_init=START + at * SECOND, text=at, source="", instrument_ids=ids(SIM))
         for at in range(10, 15)
     ]
 
-    actor, heard = score(
+    actor, published = score(
         news_archives,
         [*unreadable, headline(TEXTS[0], START + 9 * SECOND), headline(TEXTS[1], START + 20 * SECOND)],
         also=tuple(no_text),
         max_failures=3,
     )
 
-    assert [each.last_score for each in heard] == scores_of(news_archives, [TEXTS[0]])
+    assert [sentiment.last_score for sentiment in published] == scores_of(news_archives, [TEXTS[0]])
     assert [time - START for time in actor.unreadable[ids(SIM)[0]]] == [at * SECOND for at in range(5)]
     assert [time - START for time in actor.failed[ids(SIM)[0]]] == [at * SECOND for at in (10, 11, 12)]
     assert actor.gave_up
     assert "expected strings, got int" in actor.last_error
 
 
-def test_what_takes_effect_after_the_last_datum_never_does(news_archives: dict[str, Path]) -> None:
-    actor, heard = score(news_archives, [headline(TEXTS[0], END.ts_init - LATENCY // 2)])
+def test_sentiment_due_after_the_last_datum_is_not_published(news_archives: dict[str, Path]) -> None:
+    actor, published = score(news_archives, [headline(TEXTS[0], END.ts_init - LATENCY // 2)])
 
-    assert heard == []
+    assert published == []
     assert not actor.gave_up
 
 
 def test_sentiment_goes_through_a_catalog_and_back(news_archives: dict[str, Path], tmp_path: Path) -> None:
-    _, heard = score(news_archives, [headline(text, START + at) for at, text in enumerate(TEXTS)])
+    _, published = score(news_archives, [headline(text, START + at) for at, text in enumerate(TEXTS)])
     catalog = ParquetDataCatalog(tmp_path)
 
-    catalog.write_data(heard)
+    catalog.write_data(published)
 
     back = [custom.data for custom in catalog.query(InstrumentSentiment)]
-    assert back == heard
-    np.testing.assert_array_equal([each.score for each in back], [each.score for each in heard])
+    assert back == published
+    np.testing.assert_array_equal([sentiment.score for sentiment in back], [sentiment.score for sentiment in published])
 
 
 @pytest.mark.parametrize(
@@ -194,6 +202,6 @@ def test_sentiment_goes_through_a_catalog_and_back(news_archives: dict[str, Path
         ({"latency_ns": -1}, "latency_ns of at least 0.* got -1"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(wrong: dict, message: str) -> None:
+def test_invalid_settings_are_refused(wrong: dict, message: str) -> None:
     with pytest.raises(BadSetting, match=message):
         SentimentActorConfig(**{"url": "mar:sentiment.mar", "instrument_ids": ids(SIM), **wrong})

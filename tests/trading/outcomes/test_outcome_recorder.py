@@ -1,4 +1,4 @@
-"""What came of predictions is what the labels say, and what came of positions is what the engine booked."""
+"""Outcomes of predictions equal the labels, and those of positions equal the engine's bookings."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -37,7 +37,7 @@ BTC = InstrumentId.from_str("BTCUSDT.BINANCE")
 CLASSES = ("BUY", "SELL", "HOLD")
 
 
-def said(ts_event: int, outputs: dict[str, float], **changes: object) -> Prediction:
+def prediction_at(ts_event: int, outputs: dict[str, float], **changes: object) -> Prediction:
     """A prediction about the event of this time."""
     times = {"ts_event": ts_event, "ts_init": ts_event + 1, "feature_ts": ts_event, "latency_ns": 1}
     fields = {"instrument_id": BTC, "model": "tick", "version": "1.0", "archive_digest": "0" * 64}
@@ -58,13 +58,13 @@ def test_ticks_are_scored_as_the_labels_are_without_overlap(
 ) -> None:
     """Predictions about events from ``warm`` on arrive ``delay`` events later."""
     classes = data.draw(st.lists(st.integers(0, 2), min_size=len(prices), max_size=len(prices)))
-    outcomes, found = Outcomes(horizon), []
+    outcomes, scored_outcomes = Outcomes(horizon), []
 
     for number, price in enumerate(prices):
-        found.append(outcomes.event(number * 10, price))
+        scored_outcomes.append(outcomes.event(number * 10, price))
         about = number - delay
         if about >= warm:
-            found.append(outcomes.prediction(said(about * 10, tick_outputs(classes[about]))))
+            scored_outcomes.append(outcomes.prediction(prediction_at(about * 10, tick_outputs(classes[about]))))
 
     labels = label(np.array(prices), horizon, cost_bps)
     expected = []
@@ -73,7 +73,7 @@ def test_ticks_are_scored_as_the_labels_are_without_overlap(
             move = 1e4 * (prices[about + horizon] - prices[about]) / prices[about]
             markout = {0: move, 1: -move, 2: None}[classes[about]]
             expected.append((about * 10, CLASSES[classes[about]], CLASSES[labels[about]], markout))
-    records = [scored(outcome, cost_bps) for outcome in found if outcome is not None]
+    records = [scored(outcome, cost_bps) for outcome in scored_outcomes if outcome is not None]
     assert [(each.ts_ns, each.predicted, each.actual, each.markout_bps) for each in records if each] == expected
 
 
@@ -81,14 +81,18 @@ def test_ticks_are_scored_as_the_labels_are_without_overlap(
 @given(st.lists(st.booleans(), min_size=40, max_size=40), st.integers(0, 2**32 - 1))
 def test_bars_are_scored_as_the_report_does_but_not_over_a_break(up: list[bool], seed: int) -> None:
     bars = without(market(count=40, seed=seed % 97), 10, 10 + seed % 20)
-    outcomes, found = Outcomes(horizon=1, max_gap_ns=MINUTE), []
+    outcomes, scored_outcomes = Outcomes(horizon=1, max_gap_ns=MINUTE), []
 
     for number, ts_event in enumerate(bars.ts_event.tolist()):
-        found.append(outcomes.event(ts_event, int(bars.close[number])))
-        found.append(outcomes.prediction(said(ts_event, {"return_bps": 1.0 if up[number] else -1.0})))
+        scored_outcomes.append(outcomes.event(ts_event, int(bars.close[number])))
+        scored_outcomes.append(
+            outcomes.prediction(prediction_at(ts_event, {"return_bps": 1.0 if up[number] else -1.0}))
+        )
 
     classes = next_directions(bars, MINUTE)
-    records = [record for outcome in found if outcome is not None and (record := scored(outcome, 0.0)) is not None]
+    records = [
+        record for outcome in scored_outcomes if outcome is not None and (record := scored(outcome, 0.0)) is not None
+    ]
     assert [(each.ts_ns, each.actual) for each in records] == [
         (int(bars.ts_event[number]), ("UP", "DOWN")[direction])
         for number, direction in enumerate(classes)
@@ -101,13 +105,13 @@ def test_a_horizon_of_several_bars_ends_where_a_break_does() -> None:
     outcomes = Outcomes(horizon=3, max_gap_ns=MINUTE)
     times = [0, 1, 2, 3, 4, 10, 11, 12, 13, 14, 15, 16]
 
-    found = []
+    scored_outcomes = []
     for minute in times:
         outcome = outcomes.event(minute * MINUTE, 1_000 + minute)
-        found += [] if outcome is None else [outcome]
-        outcomes.prediction(said(minute * MINUTE, {"return_bps": 1.0}))
+        scored_outcomes += [] if outcome is None else [outcome]
+        outcomes.prediction(prediction_at(minute * MINUTE, {"return_bps": 1.0}))
 
-    assert [outcome.prediction.feature_ts // MINUTE for outcome in found] == [0, 10, 13]
+    assert [outcome.prediction.feature_ts // MINUTE for outcome in scored_outcomes] == [0, 10, 13]
 
 
 def test_of_several_events_at_one_time_each_has_its_own_prediction() -> None:
@@ -115,17 +119,17 @@ def test_of_several_events_at_one_time_each_has_its_own_prediction() -> None:
 
     for price in prices:
         assert outcomes.event(7, price) is None
-    found = [outcomes.prediction(said(7, tick_outputs(0))) for _ in prices]
+    scored_outcomes = [outcomes.prediction(prediction_at(7, tick_outputs(0))) for _ in prices]
 
-    assert [round(each.return_bps) if each else None for each in found] == [1000, 1000, 0, None]
+    assert [round(each.return_bps) if each else None for each in scored_outcomes] == [1000, 1000, 0, None]
 
 
 @pytest.mark.parametrize("status", [Status.DEGRADED, Status.SUPERSEDED])
-def test_what_nobody_may_trade_on_is_not_scored(status: Status) -> None:
+def test_predictions_that_are_not_ok_are_not_scored(status: Status) -> None:
     outcomes = Outcomes(horizon=1)
     outcomes.event(0, 100)
 
-    outcomes.prediction(said(0, tick_outputs(0), status=status))
+    outcomes.prediction(prediction_at(0, tick_outputs(0), status=status))
 
     assert outcomes.event(1, 101) is None
 
@@ -222,9 +226,7 @@ def test_other_models_predictions_and_trades_are_not_ours(
         assert store.read(ScoredPrediction, "exp-1") == store.read(ClosedTrade, "exp-1") == []
 
 
-def test_a_store_that_cannot_be_opened_is_told_at_the_start(
-    small_market: Trades, predictions: list[Prediction]
-) -> None:
+def test_store_that_cannot_be_opened_fails_at_the_start(small_market: Trades, predictions: list[Prediction]) -> None:
     with pytest.raises(StoreFailed, match="expected a database that can be opened"):
         run(small_market, predictions, "sqlite:////proc/traffic/traffic.db")
 
@@ -242,7 +244,7 @@ BAR_TYPE = BarType.from_str("ETHUSDT.BINANCE-1-MINUTE-LAST-EXTERNAL")
         ({"bar_types": (BAR_TYPE,)}, "expected bar_types of all instruments or of none"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(wrong: dict, message: str) -> None:
+def test_invalid_settings_are_refused(wrong: dict, message: str) -> None:
     good = {"traffic": "sqlite://", "model": "tick", "instrument_ids": [BTC], "horizon": 5}
 
     with pytest.raises(BadSetting, match=message):

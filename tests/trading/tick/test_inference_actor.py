@@ -1,4 +1,4 @@
-"""What the actor asks, when its answers arrive, and what it refuses."""
+"""The tick actor: its requests, the arrival of its predictions, and refused settings."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -68,7 +68,7 @@ def test_trades_of_more_decimals_than_their_instruments_are_not_cut(market: Trad
     trades = market.between(0, 100)
     ticks = trade_ticks(trades)
     actor = InferenceActor(InferenceActorConfig(instrument_id=INSTRUMENT_ID, url="mar:tick.mar"))
-    actor._price_step, actor._size_step = 10**16, 10**16  # as if the instrument said: whole numbers
+    actor._price_step, actor._size_step = 10**16, 10**16  # as for an instrument of whole numbers
 
     rows = [actor._row(tick) for tick in ticks]
 
@@ -100,6 +100,6 @@ def test_a_window_other_than_the_models_is_refused_at_the_start(
         ({"max_failures": 0}, "expected max_failures of at least 1, got 0"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(wrong: dict, message: str) -> None:
+def test_invalid_settings_are_refused(wrong: dict, message: str) -> None:
     with pytest.raises(BadSetting, match=message):
         InferenceActorConfig(**{"instrument_id": INSTRUMENT_ID, "url": "mar:tick.mar", **wrong})

@@ -1,4 +1,4 @@
-"""Arrays of bars as NautilusTrader knows them: a catalog of bars and of the quotes around them."""
+"""Conversion of bars to NautilusTrader's data: a catalog of bars and of the quotes around them."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +16,11 @@ from nautilus_torchserve.trading.instruments.instruments import to_quote_ticks
 from nautilus_torchserve.trading.instruments.representable import check_price, check_quantity
 
 QUOTED_SIZE = int(QUANTITY_MAX) - 1  # at the very largest, NautilusTrader's own rounding ends the process
-"""On each side of a quote: bars know no depth, so an order of any size that there can be fills at the quote."""
+"""Size on each side of a quote: bars hold no depth, so an order of any size fills at the quote."""
 
 
 def bar_objects(bars: Bars, bar_type: BarType) -> list[Bar]:
-    """The bars as NautilusTrader's, known when they close; whole steps stay exact.
+    """Convert bars to NautilusTrader's, known when they close; whole steps stay exact.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def bar_objects(bars: Bars, bar_type: BarType) -> list[Bar]:
 
 
 def bar_quote_ticks(bars: Bars, instrument: Instrument, spread_bps: float) -> list[QuoteTick]:
-    """The quotes around the bars' prices, `market.bars.quotes`, with `QUOTED_SIZE` on both sides.
+    """Return the quotes around the bars' prices, `market.bars.quotes`, with `QUOTED_SIZE` on both sides.
 
     Parameters
     ----------

@@ -36,13 +36,13 @@ class BarBacktestSettings(RunSettings):
     batch_wait_ns: int | None = None
     """Longest wait for the other instruments' bars of the same time; None waits half the latency."""
     min_confidence: float = 0.52
-    """Least probability of the return's sign to act on, in [0.5, 1)."""
+    """Minimum probability of the return's sign to act on, in [0.5, 1)."""
     spread_bps: float = 1.0
     """Ask less bid, bps of the price; an assumption, since bars hold no quotes."""
     cost_bps: float | None = None
-    """Expected returns of no more than this are not acted on, bps; None takes what a trade costs there and back."""
+    """Expected returns of no more than this are not acted on, bps; None takes the round-trip cost of a trade."""
     horizon_ns: int | None = None
-    """How long a signal holds, from its bar's close on; None takes the horizon that the model was fitted for."""
+    """Validity of a signal, from its bar's close on; None takes the horizon that the model was fitted for."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -54,16 +54,16 @@ class BarBacktestSettings(RunSettings):
             self.batch_wait_ns is None
             or self.latency_profile is not None
             or 0 <= self.batch_wait_ns <= self.latency_ns,
-            f"batch_wait_ns of 0 to latency_ns = {self.latency_ns}, was {self.batch_wait_ns}",
+            f"batch_wait_ns of 0 to latency_ns = {self.latency_ns}, got {self.batch_wait_ns}",
         )
 
     def threshold_bps(self, instrument: Instrument) -> float:
-        """``cost_bps``, or else two fees and the spread."""
+        """Return ``cost_bps``, or else two fees and the spread."""
         two_fees = float(2 * instrument.taker_fee * 10_000)
         return two_fees + self.spread_bps if self.cost_bps is None else self.cost_bps
 
     def holding_ns(self, metadata: ModelMetadata) -> int:
-        """``horizon_ns``, or else the model's.
+        """Return ``horizon_ns``, or else the model's.
 
         Raises
         ------
@@ -75,7 +75,7 @@ class BarBacktestSettings(RunSettings):
             return metadata.require_horizon_bars("how long a signal holds, give it with --horizon") * interval_ns
         expect(
             self.horizon_ns >= interval_ns,
-            f"horizon_ns of at least a bar's {interval_ns}, was {self.horizon_ns}",
+            f"horizon_ns of at least a bar's {interval_ns}, got {self.horizon_ns}",
         )
         return self.horizon_ns
 
@@ -97,7 +97,7 @@ class BarBacktestSettings(RunSettings):
         bars = metadata.require_bars()
         expect(
             self.latency_profile is not None or self.latency_ns < bars.interval_ns,
-            f"latency_ns below a bar's {bars.interval_ns}, was {self.latency_ns}",
+            f"latency_ns below a bar's {bars.interval_ns}, got {self.latency_ns}",
         )
         return {
             "bar_types": _bar_types(instruments, metadata),

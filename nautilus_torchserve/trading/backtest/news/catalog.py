@@ -1,4 +1,4 @@
-"""Headlines as NautilusTrader knows them, and a catalog of them that a backtest reads."""
+"""Conversion of headlines to NautilusTrader's data, and their catalog for backtests."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ NEWS_CLIENT = "NEWS"
 
 
 def news_objects(headlines: Iterable[Headline]) -> list[NewsHeadline]:
-    """The headlines as NautilusTrader's data, by time of receipt, those of one time as they came."""
+    """Convert headlines to NautilusTrader's data, by time of receipt; order is kept within one time."""
     return [
         NewsHeadline(
             ts_event=headline.ts_event,
@@ -30,7 +30,7 @@ def news_objects(headlines: Iterable[Headline]) -> list[NewsHeadline]:
 
 
 def write_news_catalog(folder: Path, headlines: Sequence[Headline]) -> None:
-    """Write headlines into a `ParquetDataCatalog`, which may hold other data; none are none, and no error.
+    """Write headlines into a `ParquetDataCatalog`, which may hold other data; no-op without headlines.
 
     Raises
     ------
@@ -53,7 +53,7 @@ def write_news_catalog(folder: Path, headlines: Sequence[Headline]) -> None:
 
 
 def news_data(folder: Path) -> BacktestDataConfig:
-    """The catalog's headlines as a part of a run's data, for `trading.backtest.engine.run_config`.
+    """Return the catalog's headlines as a part of a run's data, for `trading.backtest.engine.run_config`.
 
     It loads all of them, and names no instrument: NautilusTrader would look for instruments of that name.
 

@@ -19,19 +19,19 @@ from nautilus_torchserve.trading.news.headline import NewsCounts
 
 @dataclass(frozen=True)
 class BarsAndNews:
-    """What a backtest on bars and headlines runs on."""
+    """Input data of a backtest on bars and headlines."""
 
     bars: Sequence[Bars]
-    """All there are, of different instruments of one interval and one settlement currency."""
+    """All bars, of different instruments of one interval and one settlement currency."""
     headlines: Sequence[Headline]
-    """In any order; none at all leaves the price model's forecasts."""
+    """In any order; without any, forecasts are the price model's."""
 
 
 class NewsMarket(BarMarket):
     """A `BarMarket` with headlines, which are delivered when they were received.
 
-    Headlines about other instruments, those too old for the first judged bar, and those received after the last one's
-    close are left out.
+    Headlines about other instruments, those too old for the first evaluated bar, and those received after the
+    last one's close are omitted.
     """
 
     @classmethod

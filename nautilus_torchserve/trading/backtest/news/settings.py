@@ -34,7 +34,7 @@ class NewsBacktestSettings(BarBacktestSettings):
     def check(self, instruments: Sequence[Instrument]) -> None:
         expect(
             self.mode == "inline",
-            f"mode inline for a model that reads news (which come one by one), was {self.mode!r}",
+            f"mode inline for a model that reads news (which come one by one), got {self.mode!r}",
         )
         super().check(instruments)
 

@@ -30,7 +30,7 @@ class BarsRun(NamedTuple):
     """One instrument of a run."""
 
     bars: Bars
-    """All that go through the engine."""
+    """All bars of the run."""
     instrument: Instrument
     bar_type: BarType
 
@@ -49,10 +49,10 @@ class WindowIndex(NamedTuple):
 def bar_chunk(runs: Sequence[BarsRun], spread_bps: float) -> MarketChunk:
     """Return all bars of a run, then all quotes around them: the order in which those of one time are handled."""
     streams: list[tuple[Sequence[Data], NDArray[np.int64]]] = [
-        (bar_objects(each.bars, each.bar_type), each.bars.ts_event) for each in runs
+        (bar_objects(run.bars, run.bar_type), run.bars.ts_event) for run in runs
     ]
-    for each in runs:
-        quotes = bar_quote_ticks(each.bars, each.instrument, spread_bps)
+    for run in runs:
+        quotes = bar_quote_ticks(run.bars, run.instrument, spread_bps)
         streams.append((quotes, np.array([quote.ts_init for quote in quotes], dtype=np.int64)))
     return MarketChunk(streams, max(int(times[-1]) for _, times in streams) + 1)
 
@@ -68,20 +68,20 @@ class BarWindows:
     """
 
     def __init__(self, runs: Sequence[BarsRun], config: BarInferenceActorConfig) -> None:
-        self._columns = [bar_columns(_ohlcv(each.bars), config.indicators) for each in runs]
+        self._columns = [bar_columns(_ohlcv(run.bars), config.indicators) for run in runs]
         lookback = bar_schema(config.indicators).window
         subject, number, ts_event = [], [], []
-        for position, each in enumerate(runs):
-            closed_ns = each.bars.ts_event
+        for position, run in enumerate(runs):
+            closed_ns = run.bars.ts_event
             ends = window_ends(closed_ns, config.max_gap_ns, lookback)
-            ends = ends[(closed_ns[ends] >= config.first_ts_event) & have_volume(each.bars.volumes(), ends)]
+            ends = ends[(closed_ns[ends] >= config.first_ts_event) & have_volume(run.bars.volumes(), ends)]
             subject.append(np.full(len(ends), position))
             number.append(ends)
             ts_event.append(closed_ns[ends])
         order = np.argsort(np.concatenate(ts_event), kind="stable")
         self.index = WindowIndex(*(np.concatenate(column)[order] for column in (subject, number, ts_event)))
-        every = np.unique(np.concatenate([each.bars.ts_event for each in runs]))
-        self.received_ns = every[every >= config.first_ts_event]
+        received_ns = np.unique(np.concatenate([run.bars.ts_event for run in runs]))
+        self.received_ns = received_ns[received_ns >= config.first_ts_event]
         """When bars were received that may end a window, Unix ns, increasing: one request of an actor each."""
 
     def window(self, subject: int, number: int) -> NDArray[np.float32]:

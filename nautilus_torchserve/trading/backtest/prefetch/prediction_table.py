@@ -1,4 +1,4 @@
-"""Prefetched predictions: a table of them, and the data that an engine is fed with."""
+"""Prefetched predictions: their table, and their conversion to engine data."""
 
 import gc
 from collections import deque
@@ -50,7 +50,7 @@ def concat(parts: Sequence[PredictionTable]) -> PredictionTable:
     if len(parts) == 1:
         return parts[0]
     return PredictionTable(
-        *(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(PredictionTable))
+        *(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(PredictionTable))
     )
 
 
@@ -77,11 +77,11 @@ class PredictionInjector:
     Parameters
     ----------
     bus : MessageBus
-        The engine's.
+        The engine's message bus.
     instrument_ids : sequence of InstrumentId
-        What predictions are about.
+        Instruments of the predictions.
     metadata : ModelMetadata
-        Of the model's version that has answered.
+        Metadata of the version that responded.
     model : str
         The name under which predictions are published.
     """
@@ -108,7 +108,7 @@ class PredictionInjector:
         return self._last[0] if self._last else None
 
     def data(self, predictions: PredictionTable) -> tuple[list[CustomData], NDArray[np.int64]]:
-        """Predictions, at least one, sorted by when they are due, as data.
+        """Convert predictions, at least one, sorted by when they are due, to data.
 
         Returns
         -------
@@ -133,7 +133,7 @@ class PredictionInjector:
             return data, predictions.due_ns[begins]
 
     def _made(self, predictions: PredictionTable) -> list[Prediction]:
-        """What `Prediction.__init__` makes of them, in a third of the time."""
+        """Construct the predictions as `Prediction.__init__` would, in a third of the time."""
         new, instrument_ids = Prediction.__new__, self._instrument_ids
         model, version, digest, status = self._model, self._version, self._digest, Status.OK
         columns = ("subject", "number", "ts_event", "due_ns", "latency_ns")

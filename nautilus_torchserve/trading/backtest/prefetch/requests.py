@@ -1,4 +1,4 @@
-"""Bulk requests before a run, with the outcome that an actor's requests, one an event, would have had."""
+"""Bulk requests before a run, with the same outcome as an actor's requests per event."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -76,9 +76,9 @@ class Failures:
         self.refused: dict[int, list[int]] = {}
         """Position of an instrument -> numbers of its events whose rows were refused."""
         self.last_error = ""
-        """Why the last one failed."""
+        """Error of the last failed request."""
         self.last_refusal = ""
-        """Why the last one was refused."""
+        """Error of the last refused row."""
         self.gave_up = False
         """Whether requests ended."""
 
@@ -90,7 +90,7 @@ class Failures:
         Parameters
         ----------
         subject, number : int64 [n]
-            What each row is about, as in `trading.backtest.prefetch.prediction_table.PredictionTable`.
+            Instrument and event of each row, as in `trading.backtest.prefetch.prediction_table.PredictionTable`.
         event : int64 [n]
             Rows that were received together share one value; events follow each other.
 

@@ -60,7 +60,7 @@ class Prefetch:
         self._engine.run(start=start_ns, end=end_ns)
 
     def stats(self) -> RequestStats:
-        """Return what became of the requests; to be called after the run."""
+        """Return the outcomes of the requests; to be called after the run."""
         late, ids, failures = self._merged.not_arrived(), self._feed.instrument_ids, self._feed.failures
         return RequestStats(
             failed=Counter({ids[subject]: len(numbers) for subject, numbers in failures.failed.items()}),
@@ -81,7 +81,7 @@ class Prefetch:
 def prefetched(
     market: Market[Any], actor: ModelActorConfig, strategies: Sequence[StrategyConfig], balance: Decimal
 ) -> Iterator[PreparedRun]:
-    """A run, ready to start, on the predictions that an actor of this config would publish.
+    """Yield a run, ready to start, on the predictions that an actor of this config would publish.
 
     Parameters
     ----------
@@ -96,7 +96,9 @@ def prefetched(
         The model cannot be reached, or was trained on other features. Once started, any failure but that of single
         rows ends the run: no prediction is left out that an actor, one request an event, might have received.
     """
-    config = run_config(market.instruments, None, [importable_strategy(each) for each in strategies], [], balance)
+    config = run_config(
+        market.instruments, None, [importable_strategy(strategy) for strategy in strategies], [], balance
+    )
     token = os.environ.get(actor.token_env)
     with (
         connect(

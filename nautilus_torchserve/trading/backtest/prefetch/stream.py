@@ -1,4 +1,4 @@
-"""A backtest's data as the engine takes them in, chunk by chunk: the market's, and the predictions that fall due."""
+"""Chunked data stream of a backtest: market data merged with the predictions that fall due."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -37,7 +37,7 @@ class Feed(NamedTuple):
     """The data of a prefetched run."""
 
     instrument_ids: tuple[InstrumentId, ...]
-    """What predictions are about."""
+    """Instruments of the predictions."""
     market: Iterable[MarketChunk]
     """In order of time."""
     span_ns: tuple[int, int]
@@ -45,7 +45,7 @@ class Feed(NamedTuple):
     predictions: Generator[PredictionTable, None, None]
     """In the order in which they were requested."""
     failures: Failures
-    """Of those requests."""
+    """Failures of those requests."""
     inputs: Callable[[int, int], ModelInput]
     """Given a position among the instruments and a `Prediction.number`, the input of that prediction."""
 
@@ -99,7 +99,7 @@ class MergedData:
     predictions : iterator of PredictionTable
         In the order of the requests, each part not before its predecessor.
     injector : PredictionInjector
-        Makes data of them.
+        Converts them to data.
     """
 
     def __init__(
@@ -156,6 +156,6 @@ class MergedData:
 def _by_time(streams: Sequence[tuple[Sequence[Data], NDArray[np.int64]]]) -> list[Data]:
     """Return all data by time; of those of one time, an earlier stream's first."""
     every = np.empty(sum(len(data) for data, _ in streams), dtype=object)
-    every[:] = [each for data, _ in streams for each in data]
+    every[:] = [datum for data, _ in streams for datum in data]
     times = np.concatenate([times for _, times in streams])
     return every[np.argsort(times, kind="stable")].tolist()

@@ -1,4 +1,4 @@
-"""Which settings a sweep tries: every combination of the values given, or some of them drawn at random."""
+"""Parameter grid of a sweep: every combination of the values, or a random sample of them."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -25,10 +25,10 @@ _TRUTH = {"true": True, "false": False}
 
 
 def parse_grid(settings: type[RunSettings], texts: Sequence[str]) -> Grid:
-    """Values of ``min_probability=0.4,0.45`` and the like, in the order in which they were given.
+    """Parse values such as ``min_probability=0.4,0.45``, in the order given.
 
-    A field is named as in the settings; the ``_ns`` of a duration may be left out, hyphens are as good as underscores.
-    Durations are written with their unit (``1ms``), ``none`` stands for None where a field may be that.
+    A field is named as in the settings; the ``_ns`` of a duration may be omitted, and hyphens equal underscores.
+    Durations are written with their unit (``1ms``), ``none`` stands for None where a field allows it.
 
     Raises
     ------
@@ -36,26 +36,26 @@ def parse_grid(settings: type[RunSettings], texts: Sequence[str]) -> Grid:
         No such field, a value that is not of its type, or one given twice.
     """
     hints = get_type_hints(settings)
-    known = [each.name for each in fields(settings) if each.name not in _FIXED]
+    known = [field.name for field in fields(settings) if field.name not in _FIXED]
     grid: dict[str, tuple[Any, ...]] = {}
     for text in texts:
         written, equals, listed = text.partition("=")
-        expect(bool(equals and listed), f"field=value,value, was {text!r}")
+        expect(bool(equals and listed), f"field=value,value, got {text!r}")
         plain = written.strip().replace("-", "_")
-        name = next((each for each in (plain, plain + _DURATION) if each in known), None)
+        name = next((candidate for candidate in (plain, plain + _DURATION) if candidate in known), None)
         if name is None:
             raise BadSetting(f"expected one of {', '.join(known)}, got {written.strip()!r}")
-        expect(name not in grid, f"each field once, was {name} twice")
-        values = tuple(_value(name, hints[name], each.strip()) for each in listed.split(","))
-        expect(len(set(values)) == len(values), f"each value of {name} once, was {listed!r}")
+        expect(name not in grid, f"each field once, got {name} twice")
+        values = tuple(_value(name, hints[name], value.strip()) for value in listed.split(","))
+        expect(len(set(values)) == len(values), f"each value of {name} once, got {listed!r}")
         grid[name] = values
     return grid
 
 
 def combinations(grid: Grid, drawn: int | None = None, seed: int = 1) -> list[Combination]:
-    """All of them, the last field's values varying fastest; or ``drawn`` different ones at random, in the same order.
+    """Return all combinations, the last field varying fastest; or a random sample of ``drawn``, in the same order.
 
-    Where fewer than ``drawn`` exist, all of them.
+    If there are no more than ``drawn``, return all of them.
     """
     total = math.prod(len(values) for values in grid.values())
     numbers: Sequence[int] = range(total)
@@ -65,7 +65,7 @@ def combinations(grid: Grid, drawn: int | None = None, seed: int = 1) -> list[Co
 
 
 def shown(value: Any) -> str:
-    """A value as it is written on the command line, but for durations."""
+    """Return a value as it is written on the command line, except for durations."""
     return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -81,14 +81,14 @@ def _value(name: str, hint: Any, text: str) -> Any:
     if get_origin(hint) in (Union, UnionType):
         if text.lower() == "none" and NoneType in get_args(hint):
             return None
-        (hint,) = (each for each in get_args(hint) if each is not NoneType)
+        (hint,) = (kind for kind in get_args(hint) if kind is not NoneType)
     if get_origin(hint) is Literal:
-        expect(text in get_args(hint), f"{name} of {' or '.join(get_args(hint))}, was {text!r}")
+        expect(text in get_args(hint), f"{name} of {' or '.join(get_args(hint))}, got {text!r}")
         return text
     if hint is int and name.endswith(_DURATION):
         return parse_latency(text)
     if hint is bool:
-        expect(text.lower() in _TRUTH, f"{name} of true or false, was {text!r}")
+        expect(text.lower() in _TRUTH, f"{name} of true or false, got {text!r}")
         return _TRUTH[text.lower()]
     if hint is Path:
         return Path(text)

@@ -1,4 +1,4 @@
-"""The same backtest at several latencies: what a millisecond is worth."""
+"""Latency sweep: the same backtest at several latencies, and the cost of a millisecond."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -31,12 +31,12 @@ class MillisecondCost(NamedTuple):
     from_ns: int
     to_ns: int
     per_ms: float
-    """What each millisecond between them costs, in settlement currency; negative where the slower run made more."""
+    """Cost of each millisecond between them, in settlement currency; negative where the slower run made more."""
 
 
 @dataclass(frozen=True)
 class LatencySweep:
-    """What the backtests gave, by latency."""
+    """Results of the backtests, by latency."""
 
     subject: Subject
     runs: tuple[LatencyRun, ...]
@@ -44,14 +44,14 @@ class LatencySweep:
 
     @property
     def cost(self) -> MillisecondCost:
-        """What a millisecond costs where latencies are least."""
+        """Cost of a millisecond at the lowest latencies."""
         first, second = self.runs[:2]
         lost = first.outcome.pnl - second.outcome.pnl
         per_ms = lost / ((second.latency_ns - first.latency_ns) / UNITS_NS["ms"])
         return MillisecondCost(first.latency_ns, second.latency_ns, per_ms)
 
     def as_dict(self) -> dict[str, Any]:
-        """In plain JSON types."""
+        """Return the sweep in plain JSON types."""
         return {
             **asdict(self.subject),
             "runs": [{"latency_ns": run.latency_ns, **asdict(run.outcome)} for run in self.runs],
@@ -60,20 +60,20 @@ class LatencySweep:
 
 
 def parse_latencies(text: str) -> list[int]:
-    """Nanoseconds of ``0,1,5,20,100ms``, increasing; the last one's unit counts for those without.
+    """Parse ``0,1,5,20,100ms`` to increasing nanoseconds; the last unit is that of values without one.
 
     Raises
     ------
     BadSetting
         Another form, or fewer than two different ones.
     """
-    matches = [_PATTERN.fullmatch(each.strip()) for each in text.split(",")]
+    matches = [_PATTERN.fullmatch(part.strip()) for part in text.split(",")]
     unit = matches[-1] and matches[-1][2]
     if unit is None or not all(matches):
         raise BadSetting(f"expected latencies such as 0,1,5,20,100ms, got {text!r}")
-    found = {round(float(match[1]) * UNITS_NS[match[2] or unit]) for match in matches if match}
-    expect(len(found) > 1, f"at least 2 different latencies, was {text!r}")
-    return sorted(found)
+    latencies_ns = {round(float(match[1]) * UNITS_NS[match[2] or unit]) for match in matches if match}
+    expect(len(latencies_ns) > 1, f"at least 2 different latencies, got {text!r}")
+    return sorted(latencies_ns)
 
 
 def sweep_latencies(
@@ -98,33 +98,33 @@ def sweep_latencies(
     Raises
     ------
     BadSetting
-        A latency makes no sense with the other settings, before anything is run; or versions are split.
+        A latency is invalid with the other settings, before anything is run; or versions are split.
     """
-    expect(settings.traffic is None, f"no traffic in a sweep (it moves while one runs), was {settings.traffic}")
-    every = [
+    expect(settings.traffic is None, f"no traffic in a sweep (it moves while one runs), got {settings.traffic}")
+    variants = [
         replace(settings, latency_ns=latency_ns, latency_profile=None, latency_workers=None)
         for latency_ns in latencies_ns
     ]
     runs: list[LatencyRun] = []
     subject: Subject | None = None
-    for one in every:
-        kept = one if subject is None else replace(one, version=subject.version)
-        result = run(kept)
-        subject = subject or subject_of(result, kept)
-        runs.append(LatencyRun(one.latency_ns, outcome_of(result, kept)))
+    for variant in variants:
+        pinned = variant if subject is None else replace(variant, version=subject.version)
+        result = run(pinned)
+        subject = subject or subject_of(result, pinned)
+        runs.append(LatencyRun(variant.latency_ns, outcome_of(result, pinned)))
         if on_done is not None:
-            on_done(len(runs), len(every))
+            on_done(len(runs), len(variants))
     assert subject is not None
     return LatencySweep(subject, tuple(runs))
 
 
 def write_latency_report(sweep: LatencySweep, settings: RunSettings, folder: Path) -> Path:
-    """Write the page and the same numbers as JSON; returns ``folder/index.html``."""
+    """Write the page and the same numbers as JSON; return ``folder/index.html``."""
     labels = setting_labels(settings, sweep.subject.currency, all_instruments_labels(sweep.subject.definitions))
     del labels["Latency"]  # each run has its own
     return write_latency_sweep(sweep.as_dict(), [shown(run.latency_ns) for run in sweep.runs], labels, folder)
 
 
 def shown(latency_ns: int) -> str:
-    """A latency as people write it."""
+    """Format a latency."""
     return format_duration(latency_ns) if latency_ns else "0"

@@ -35,7 +35,7 @@ def run_on_ray(
     Parameters
     ----------
     jobs : int
-        CPUs of the cluster that `LOCAL` starts; of no account at another address, where the cluster has its own.
+        CPUs of the cluster that `LOCAL` starts; ignored for another address, where the cluster has its own.
     address : str
         `LOCAL`, or ``HOST:PORT`` of the head of a cluster that this machine is part of.
     on_done : callable, optional
@@ -71,9 +71,9 @@ def run_on_ray(
 
 
 def _probe(address: str) -> None:
-    """Refuse an address where nobody listens: Ray itself would go on trying for ten minutes."""
+    """Refuse an address without a listener: Ray itself would retry for ten minutes."""
     host, _, port = address.rpartition(":")
-    expect(bool(host and port.isdecimal() and "/" not in host), f"Ray address local or HOST:PORT, was {address!r}")
+    expect(bool(host and port.isdecimal() and "/" not in host), f"Ray address local or HOST:PORT, got {address!r}")
     try:
         socket.create_connection((host, int(port)), timeout=_TIMEOUT_S).close()
     except OSError as error:
@@ -82,8 +82,8 @@ def _probe(address: str) -> None:
 
 @contextmanager
 def _cluster(address: str, jobs: int) -> Iterator[None]:
-    """Connected while the block runs; what was started here ends with it."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report its use to its makers
+    """Connect while the block runs; a cluster started here ends with it."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray reports usage statistics otherwise
     own: dict[str, Any] = {"num_cpus": jobs, "include_dashboard": False} if address == LOCAL else {}
     ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **own)
     try:

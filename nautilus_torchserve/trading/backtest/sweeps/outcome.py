@@ -1,4 +1,4 @@
-"""Outcome of one backtest of a sweep, and what all of them share."""
+"""Outcome of one backtest of a sweep, and the subject that all of them share."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,15 +12,15 @@ from nautilus_torchserve.trading.backtest.settings import RunSettings
 
 @dataclass(frozen=True)
 class Outcome:
-    """One backtest in a row of a table."""
+    """Outcome of one backtest."""
 
     pnl: float
-    """Equity at the end less that at the start, fees taken off."""
+    """Equity at the end less that at the start, after fees."""
     fees: float
     max_drawdown: float
     """Over all events, never positive."""
     ruined: bool
-    """Whether an account had nothing left before the end, and trading ended."""
+    """Whether an account's equity fell to zero or below, and trading stopped."""
     orders: int
     refused_orders: int
     """Orders that were denied or rejected."""
@@ -38,14 +38,14 @@ class Outcome:
     too_old: float | None
     """Share of them that was older than ``max_age_ns``, and so not traded on."""
     gave_up: bool
-    """True when the model stopped answering: the rest of the run had no predictions."""
+    """True when the model stopped responding: the rest of the run had no predictions."""
     last_error: str
     """Error of the last failed request."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What the backtests of one sweep have in common."""
+    """Model and data that the backtests of one sweep share."""
 
     model: str
     version: str
@@ -56,9 +56,9 @@ class Subject:
     """Where the data came from."""
     simulated: bool
     sample: str
-    """Which events were run on, and why."""
+    """Evaluated events, and the reason."""
     currency: str
-    """Of all amounts."""
+    """Currency of all amounts."""
     definitions: tuple[Mapping[str, Any], ...]
     """`Definition.as_dict` of each instrument; the fee is the first run's."""
 
@@ -86,16 +86,16 @@ def outcome_of(result: BacktestResult, settings: RunSettings) -> Outcome:
 
 
 def subject_of(result: BacktestResult, settings: RunSettings) -> Subject:
-    """Return what was run on, and which version responded."""
-    data = [each.data for each in result.instruments]
+    """Return the data of a run, and the version that responded."""
+    data = [instrument.data for instrument in result.instruments]
     return Subject(
         model=settings.model,
         version=result.metadata.version,
         digest=result.metadata.archive_digest,
-        instrument_ids=tuple(each.instrument.instrument_id for each in data),
-        sources=tuple(dict.fromkeys(each.source for each in data)),
-        simulated=any(each.simulated for each in data),
+        instrument_ids=tuple(events.instrument.instrument_id for events in data),
+        sources=tuple(dict.fromkeys(events.source for events in data)),
+        simulated=any(events.simulated for events in data),
         sample=result.sample_note,
         currency=result.currency,
-        definitions=tuple(each.definition.as_dict() for each in result.instruments),
+        definitions=tuple(instrument.definition.as_dict() for instrument in result.instruments),
     )

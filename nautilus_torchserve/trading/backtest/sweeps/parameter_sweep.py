@@ -1,4 +1,4 @@
-"""Many backtests over a grid of settings: tried, ranked, and the best one taken with the salt that it needs."""
+"""Parameter sweep: backtests over a grid of settings, ranked, with the deflated Sharpe ratio of the best."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ Run = Callable[[Plan, Sequence[Combination]], list[SweepPoint]]
 
 @dataclass(frozen=True)
 class ParameterSweep:
-    """What came of the combinations tried."""
+    """Results of the combinations tried."""
 
     grid: Grid
     trials: tuple[SweepPoint, ...]
@@ -32,28 +32,26 @@ class ParameterSweep:
 
     @property
     def possible(self) -> int:
-        """How many combinations the grid has."""
+        """Number of combinations in the grid."""
         return math.prod(len(values) for values in self.grid.values())
 
     @property
     def ranked(self) -> list[SweepPoint]:
-        """The most profitable first, those that failed last; equal ones in the order of the grid."""
+        """Points with the most profitable first, failed ones last; equal ones in the order of the grid."""
         return sorted(self.trials, key=lambda trial: -trial.outcome.pnl if trial.outcome else math.inf)
 
     @property
     def failed(self) -> list[SweepPoint]:
-        """Those without an outcome."""
+        """Points without an outcome."""
         return [trial for trial in self.trials if trial.outcome is None]
 
     @property
     def deflated_sharpe(self) -> float | None:
-        """Of the highest Sharpe ratio among those that traded, see
-        `scores.sharpe.deflated_sharpe`.
-        """
+        """`scores.sharpe.deflated_sharpe` of the highest Sharpe ratio among the points that traded."""
         return deflated_best([trial.sharpe for trial in self.trials if trial.sharpe is not None])
 
     def as_dict(self) -> dict[str, Any]:
-        """In plain JSON types, the best first."""
+        """Return the sweep in plain JSON types, the best point first."""
         subject = next((trial.subject for trial in self.trials if trial.subject is not None), None)
         return {
             "subject": None if subject is None else asdict(subject),
@@ -88,14 +86,14 @@ def sweep_parameters(plan: Plan, grid: Grid, tried: Sequence[Combination], run: 
         The model cannot be reached.
     """
     settings = plan.settings
-    expect(settings.traffic is None, f"no traffic in a sweep (it moves while one runs), was {settings.traffic}")
+    expect(settings.traffic is None, f"no traffic in a sweep (it moves while one runs), got {settings.traffic}")
     if not {"model", "version"} & set(grid):
         settings = replace(settings, version=served_metadata(settings).version)
     return ParameterSweep(grid, tuple(run(replace(plan, settings=settings), tried)))
 
 
 def write_sweep_report(sweep: ParameterSweep, settings: RunSettings, folder: Path) -> Path:
-    """Write the page and the same numbers as JSON; returns ``folder/index.html``.
+    """Write the page and the same numbers as JSON; return ``folder/index.html``.
 
     Parameters
     ----------
@@ -109,5 +107,5 @@ def write_sweep_report(sweep: ParameterSweep, settings: RunSettings, folder: Pat
 
 
 def written(name: str, value: Any) -> str:
-    """A field's value as people write it."""
+    """Format a field's value."""
     return format_duration(value) if name.endswith("_ns") and value else grids.shown(value)

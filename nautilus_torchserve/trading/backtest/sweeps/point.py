@@ -18,12 +18,12 @@ _FAILURES = (BadSetting, BadData, BadProfile, RequestError, UnreadableArchive, O
 
 @dataclass(frozen=True)
 class Plan:
-    """What all backtests of a sweep share."""
+    """Data and settings that all backtests of a sweep share."""
 
     data: Data
-    """What is run on."""
+    """Input data."""
     settings: RunSettings
-    """Of which a combination changes some."""
+    """Base settings, some of which a combination changes."""
 
 
 @dataclass(frozen=True)
@@ -36,19 +36,19 @@ class SweepPoint:
     sharpe: Sharpe | None = None
     """None where it failed, or its equity never moved."""
     subject: Subject | None = None
-    """What it ran on; None where it failed."""
+    """Model and data; None where it failed."""
     error: str = ""
-    """Why it failed."""
+    """Error message; empty where it succeeded."""
 
 
 def run_point(plan: Plan, combination: Combination) -> SweepPoint:
-    """Run a combination; what cannot be run, or loses its model on the way, is a point with an error."""
+    """Run a combination; if it cannot be run, or the model stops responding, return a point with an error."""
     try:
         settings = replace(plan.settings, **combination)
         result = run_backtest(plan.data, settings)
     except _FAILURES as error:
         return SweepPoint(combination, error=f"{error}")
     if result.gave_up:
-        return SweepPoint(combination, error=f"the model stopped answering: {result.last_error}")
+        return SweepPoint(combination, error=f"the model stopped responding: {result.last_error}")
     sharpe = sharpe_of(result.account.stretch_equity)
     return SweepPoint(combination, outcome_of(result, settings), sharpe, subject_of(result, settings))

@@ -1,4 +1,4 @@
-"""A sweep in processes of this machine, which load the data once each and share one server."""
+"""Runs a sweep in local processes, which load the data once each and share one server."""
 
 import multiprocessing
 import os
@@ -56,12 +56,12 @@ def _point(future: Future[SweepPoint], combination: Combination) -> SweepPoint:
 
 @contextmanager
 def _pool(jobs: int, plan: Path) -> Iterator[ProcessPoolExecutor]:
-    """Processes that are gone when the block ends; at once where it raises."""
+    """Yield a pool whose processes end with the block; at once if it raises."""
     before = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(plan,))
     try:
         yield pool
-    except BaseException:  # Ctrl-C too: nobody waits for backtests that nobody wants
+    except BaseException:  # Ctrl-C too: no need to wait for the backtests
         pool.shutdown(wait=False, cancel_futures=True)
         children = set(multiprocessing.active_children()) - before
         for child in children:
@@ -74,7 +74,7 @@ def _pool(jobs: int, plan: Path) -> Iterator[ProcessPoolExecutor]:
 
 
 def _begin(plan: Path) -> None:
-    """In a new process: load what all combinations share, leave Ctrl-C to the parent, and end when it ends."""
+    """Initialise a process: load the plan, leave Ctrl-C to the parent, and end when it ends."""
     global _plan
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -1,4 +1,4 @@
-"""The part of a report that is about runs on trades."""
+"""Report of a backtest on trades."""
 
 from collections.abc import Sequence
 
@@ -14,9 +14,9 @@ from nautilus_torchserve.trading.durations import format_duration
 
 
 def describe(settings: BacktestSettings, run: BacktestResult, result: InstrumentResult[Trades]) -> Section:
-    """Return what the page shows of trades and of the predictions about them.
+    """Return the page's section on trades and their predictions.
 
-    The true class of a prediction is what `market.trades.labels.label` says of its trade, with the horizon and cost
+    The true class of a prediction is the `market.trades.labels.label` of its trade, with the horizon and cost
     that the model was trained for.
     """
     trades, moves = result.data, run.metadata.move_label
@@ -26,8 +26,8 @@ def describe(settings: BacktestSettings, run: BacktestResult, result: Instrument
     return Section(
         data={},
         settings={
-            "Least probability": f"{settings.min_probability:g}",
-            "Least time between orders": format_duration(settings.cooldown_ns) if settings.cooldown_ns else "none",
+            "Minimum probability": f"{settings.min_probability:g}",
+            "Minimum time between orders": format_duration(settings.cooldown_ns) if settings.cooldown_ns else "none",
         },
         notes=_notes(settings, run, result),
         predictions=result.predictions,
@@ -40,7 +40,7 @@ def describe(settings: BacktestSettings, run: BacktestResult, result: Instrument
 def _notes(settings: BacktestSettings, run: BacktestResult, result: InstrumentResult[Trades]) -> list[str]:
     moves = run.metadata.move_label
     scored = (
-        "the archive does not say what its labels were (label in its model.json), so no prediction is scored"
+        "the archive does not record its labels (label in its model.json), so no prediction is scored"
         if moves is None
         else f"the model's labels call a move worth trading above {moves.cost_bps:g} bps"
     )
@@ -57,7 +57,7 @@ def _notes(settings: BacktestSettings, run: BacktestResult, result: InstrumentRe
 
 
 def _feed_notes(trades: Trades) -> list[str]:
-    """What a reader must know where trades were received later than they were made."""
+    """Return the notes on trades that were received later than they were made."""
     delays = trades.ts_init - trades.ts_event
     if not delays.any():
         return []

@@ -1,4 +1,4 @@
-"""Whole backtests on bars: the same twice, no look-ahead, fills at the quotes, books that add up."""
+"""Whole backtests on bars: the same twice, no look-ahead, fills at the quotes, accounts that add up."""
 
 import json
 from dataclasses import replace
@@ -39,20 +39,20 @@ def whole(pair: list[Bars], bar_settings: BarBacktestSettings) -> BacktestResult
     return run_backtest(pair, bar_settings)
 
 
-def as_told(table: pd.DataFrame) -> pd.DataFrame:
-    """All but the wall time, which is another each time."""
+def without_latency(table: pd.DataFrame) -> pd.DataFrame:
+    """All columns but the measured latency."""
     return table.drop(columns="latency_ns", errors="ignore")
 
 
 def before(table: pd.DataFrame, column: str, until: int) -> pd.DataFrame:
-    return as_told(table[table[column] < until])
+    return without_latency(table[table[column] < until])
 
 
 def test_two_runs_give_the_same(whole: BacktestResult, pair: list[Bars], bar_settings: BarBacktestSettings) -> None:
     again = run_backtest(pair, bar_settings)
 
     for one, other in zip(again.instruments, whole.instruments, strict=True):
-        pd.testing.assert_frame_equal(as_told(one.predictions), as_told(other.predictions))
+        pd.testing.assert_frame_equal(without_latency(one.predictions), without_latency(other.predictions))
         pd.testing.assert_frame_equal(one.fills, other.fills)
         assert len(one.fills) > 60
 
@@ -72,12 +72,12 @@ def test_the_future_changes_no_earlier_prediction_or_order(
     ]
 
     for run in (run_backtest(cut, bar_settings), run_backtest(other, bar_settings)):
-        for found, expected in zip(run.instruments, whole.instruments, strict=True):
+        for changed, expected in zip(run.instruments, whole.instruments, strict=True):
             for name, column in (("predictions", "ts_init"), ("fills", "ts_ns")):
                 pd.testing.assert_frame_equal(
-                    before(getattr(found, name), column, until), before(getattr(expected, name), column, until)
+                    before(getattr(changed, name), column, until), before(getattr(expected, name), column, until)
                 )
-            assert len(before(found.fills, "ts_ns", until)) > 50
+            assert len(before(changed.fills, "ts_ns", until)) > 50
 
 
 @pytest.mark.parametrize("spread_bps", [0.0, 20.0])
@@ -107,7 +107,7 @@ def with_gaps(every: int) -> Bars:
 
 
 @pytest.mark.parametrize(("max_gap_minutes", "every"), [(1, 80), (60, 20)])
-def test_what_is_ordered_while_the_market_is_closed_fills_at_the_next_open(
+def test_orders_in_a_closed_market_fill_at_the_next_open(
     bar_settings: BarBacktestSettings, tmp_path: Path, max_gap_minutes: int, every: int
 ) -> None:
     bars = with_gaps(every)
@@ -129,13 +129,11 @@ def test_what_is_ordered_while_the_market_is_closed_fills_at_the_next_open(
     after_breaks = np.intersect1d(now, opens[1:][np.diff(bars.ts_event) > MINUTE])
     assert len(after_breaks) >= 3  # some close a position whose horizon ended in the break
     assert len(after_breaks) >= result.held == beforehand.instruments[0].held >= 2
-    waited = f"waits for the next open, and fills there in the same way: {result.held} of"
+    waited = f"waits for the next open and fills there in the same way: {result.held} of"
     assert any(waited in note for note in report_data(turning, inline, result).notes)
 
 
-def test_the_page_the_statistics_and_the_instruments_say_one_number(
-    whole: BacktestResult, bar_settings: BarBacktestSettings
-) -> None:
+def test_page_statistics_and_instruments_agree(whole: BacktestResult, bar_settings: BarBacktestSettings) -> None:
     start = float(bar_settings.starting_balance)
 
     assert whole.equity["equity"].iloc[0] == start
@@ -176,9 +174,7 @@ def archive_fitted_until(folder: Path, bars: Bars, position: int) -> Path:
     return build_archive("price", run, "1.0", folder).path
 
 
-def test_bars_that_the_fit_saw_fill_the_first_window_and_are_not_judged(
-    bar_settings: BarBacktestSettings, tmp_path: Path
-) -> None:
+def test_bars_that_the_fit_saw_only_fill_the_first_window(bar_settings: BarBacktestSettings, tmp_path: Path) -> None:
     bars = market(count=300)
     settings = replace(bar_settings, url=f"mar:{archive_fitted_until(tmp_path, bars, 199)}")
 
@@ -198,7 +194,7 @@ def test_bars_that_the_fit_saw_fill_the_first_window_and_are_not_judged(
         run_backtest([bars.between(0, 200)], settings)
 
 
-def test_beside_the_fitted_instrument_others_are_judged_after_the_fit_too(
+def test_other_instruments_beside_the_fitted_one_are_evaluated_after_the_fit_too(
     bar_settings: BarBacktestSettings, tmp_path: Path
 ) -> None:
     fitted, other = market("SIMUSD", 300), market("ETHUSD", 300, seed=2)
@@ -255,7 +251,7 @@ def test_a_model_of_other_bars_is_refused(bar_settings: BarBacktestSettings, tic
         ({"fee_bps": -1.0}, "expected fee_bps of at least 0, got -1"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(wrong: dict, message: str) -> None:
+def test_invalid_settings_are_refused(wrong: dict, message: str) -> None:
     with pytest.raises(BadSetting, match=message):
         BarBacktestSettings(**{"url": "mar:price.mar", **wrong})
 
@@ -268,7 +264,7 @@ def test_settings_that_make_no_sense_are_refused(wrong: dict, message: str) -> N
         ({"min_confidence": 0.4}, r"expected min_confidence in \[0.5, 1\), got 0.4"),
     ],
 )
-def test_settings_that_do_not_go_with_the_model_are_refused(
+def test_settings_that_contradict_the_model_are_refused(
     wrong: dict, message: str, bar_settings: BarBacktestSettings
 ) -> None:
     with pytest.raises(BadSetting, match=message):
@@ -302,15 +298,15 @@ def test_one_instrument_has_one_page_and_several_have_one_each(
     overview = write_reports(bar_settings, whole, tmp_path / "several")
 
     assert sorted(path.parent.name for path in tmp_path.glob("several/*/index.html")) == ["BTCUSDT.SIM", "ETHUSDT.SIM"]
-    said = json.loads(overview.read_text())
-    assert said == json.loads(json.dumps(summary(bar_settings, whole)))
-    assert said["orders"] == sum(each["orders"] for each in said["instruments"])
-    assert said["pnl"] == pytest.approx(sum(each["pnl"] for each in said["instruments"]))
+    document = json.loads(overview.read_text())
+    assert document == json.loads(json.dumps(summary(bar_settings, whole)))
+    assert document["orders"] == sum(part["orders"] for part in document["instruments"])
+    assert document["pnl"] == pytest.approx(sum(part["pnl"] for part in document["instruments"]))
     alone = run_backtest([market(count=100)], bar_settings)
     assert write_reports(bar_settings, alone, tmp_path / "one") == tmp_path / "one" / "index.html"
 
 
-def test_a_model_that_stops_answering_is_told(
+def test_model_that_stops_responding_is_reported(
     tick_server: TorchServe, model_store: Path, bar_settings: BarBacktestSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     archive = build_archive("price", write_price_run(model_store / "going-run"), "1.0", model_store).path
@@ -330,9 +326,9 @@ def test_a_model_that_stops_answering_is_told(
     result = run_backtest([market(count=400)], settings, leave)
 
     assert result.gave_up
-    said = report_data(settings, result, result.instruments[0]).notes
-    assert said[0].startswith("THE MODEL STOPPED ANSWERING: no predictions after 10 failures in a row")
-    assert any("10 requests failed, their bars had no prediction" in note for note in said)
+    notes = report_data(settings, result, result.instruments[0]).notes
+    assert notes[0].startswith("THE MODEL STOPPED ANSWERING: no predictions after 10 failures in a row")
+    assert any("10 bars have no prediction because the request failed" in note for note in notes)
 
 
 def test_over_http_the_same_as_in_process(
@@ -350,7 +346,7 @@ def test_over_http_the_same_as_in_process(
     over_http, in_process = run_backtest(bars, served), run_backtest(bars, bar_settings)
 
     for one, other in zip(over_http.instruments, in_process.instruments, strict=True):
-        pd.testing.assert_frame_equal(as_told(one.predictions), as_told(other.predictions))
+        pd.testing.assert_frame_equal(without_latency(one.predictions), without_latency(other.predictions))
         pd.testing.assert_frame_equal(one.fills, other.fills)
     assert [(each.without_volume, each.refused) for each in over_http.instruments] == [(21, 0), (0, 59)]
     assert "BadWindow" in over_http.last_refusal

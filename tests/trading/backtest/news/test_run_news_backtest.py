@@ -1,4 +1,4 @@
-"""Whole backtests on bars and news: no look-ahead, no news no difference, what the report says of it."""
+"""Whole backtests on bars and news: no look-ahead, no news no difference, and the report on it."""
 
 import json
 from dataclasses import replace
@@ -51,13 +51,13 @@ def whole(pair: list[Bars], news: list[Headline], news_settings: NewsBacktestSet
 
 
 @pytest.fixture(scope="module")
-def unheard(pair: list[Bars], news_settings: NewsBacktestSettings) -> BacktestResult:
+def without_news(pair: list[Bars], news_settings: NewsBacktestSettings) -> BacktestResult:
     """The same without news."""
     return run_backtest(BarsAndNews(pair, []), news_settings)
 
 
 def until(table: pd.DataFrame, column: str, last_ns: int) -> pd.DataFrame:
-    """Without the wall time, which is another each time."""
+    """Rows up to a time, without the measured latency."""
     return table[table[column] <= last_ns].drop(columns="latency_ns", errors="ignore")
 
 
@@ -77,18 +77,20 @@ def test_news_that_comes_later_changes_no_earlier_prediction_or_order(
 
     for changed in (past, [*past, *rewritten]):
         run = run_backtest(BarsAndNews(pair, changed), news_settings)
-        for found, expected in zip(run.instruments, whole.instruments, strict=True):
+        for changed_result, expected in zip(run.instruments, whole.instruments, strict=True):
             for name, column in (("predictions", "ts_init"), ("fills", "ts_ns")):
-                one, other = (until(getattr(each, name), column, last_ns + 10_000_000) for each in (found, expected))
+                one, other = (
+                    until(getattr(each, name), column, last_ns + 10_000_000) for each in (changed_result, expected)
+                )
                 pd.testing.assert_frame_equal(one, other)
                 assert len(other) > 5
-            assert not found.predictions["return_bps"].equals(expected.predictions["return_bps"])
+            assert not changed_result.predictions["return_bps"].equals(expected.predictions["return_bps"])
     assert len(later) > 3
 
 
 @pytest.mark.parametrize("minutes_later", [0, 30])
 def test_news_counts_from_its_receipt_on_not_from_its_publication(
-    minutes_later: int, pair: list[Bars], news_settings: NewsBacktestSettings, unheard: BacktestResult
+    minutes_later: int, pair: list[Bars], news_settings: NewsBacktestSettings, without_news: BacktestResult
 ) -> None:
     bars = pair[0]
     published = int(bars.ts_event[80]) + 5
@@ -97,7 +99,7 @@ def test_news_counts_from_its_receipt_on_not_from_its_publication(
 
     (with_it,) = run_backtest(BarsAndNews([bars], [one]), news_settings).instruments
 
-    without = unheard.instruments[0]
+    without = without_news.instruments[0]
     differs = (with_it.predictions["return_bps"] != without.predictions["return_bps"]).to_numpy()
     known = (with_it.predictions["ts_event"] > received).to_numpy()
     np.testing.assert_array_equal(differs, known)
@@ -106,13 +108,13 @@ def test_news_counts_from_its_receipt_on_not_from_its_publication(
 
 
 def test_without_news_all_is_as_with_the_price_model_alone(
-    unheard: BacktestResult, pair: list[Bars], news_settings: NewsBacktestSettings, news_archives: dict[str, Path]
+    without_news: BacktestResult, pair: list[Bars], news_settings: NewsBacktestSettings, news_archives: dict[str, Path]
 ) -> None:
     alone = BarBacktestSettings(url=f"mar:{news_archives['price']}", min_confidence=0.5)
 
     plain = run_backtest(pair, alone)
 
-    for one, other in zip(unheard.instruments, plain.instruments, strict=True):
+    for one, other in zip(without_news.instruments, plain.instruments, strict=True):
         for name in FORECAST:
             np.testing.assert_array_equal(one.predictions[name], other.predictions[name])
         pd.testing.assert_frame_equal(one.fills, other.fills)
@@ -120,8 +122,8 @@ def test_without_news_all_is_as_with_the_price_model_alone(
         assert one.news is not None
         assert one.news.headlines == 0
         assert other.news is None
-    said = report_data(news_settings, unheard, unheard.instruments[0]).notes
-    assert any(note.startswith("NO HEADLINES on SIMUSD.SIM") for note in said)
+    notes = report_data(news_settings, without_news, without_news.instruments[0]).notes
+    assert any(note.startswith("NO HEADLINES on SIMUSD.SIM") for note in notes)
 
 
 def test_news_moves_forecasts_and_orders(whole: BacktestResult, pair: list[Bars], news: list[Headline]) -> None:
@@ -130,8 +132,8 @@ def test_news_moves_forecasts_and_orders(whole: BacktestResult, pair: list[Bars]
         close = predictions["ts_event"].to_numpy()
         ours = [one for one in news if name in one.instrument_ids]
         received = np.array([one.ts_init for one in ours if one.text != UNREADABLE])
-        heard = (received < close[:, None]) & (close[:, None] - received <= 4 * HOUR)
-        np.testing.assert_array_equal(predictions["texts"], np.minimum(heard.sum(axis=1), 8))
+        counted = (received < close[:, None]) & (close[:, None] - received <= 4 * HOUR)
+        np.testing.assert_array_equal(predictions["texts"], np.minimum(counted.sum(axis=1), 8))
         moved = predictions["return_bps"] != predictions["price_return_bps"]
         assert moved.equals(predictions["texts"] > 0)
         assert each.news is not None
@@ -154,7 +156,7 @@ def test_headlines_of_other_times_are_left_out(pair: list[Bars], news_settings: 
     assert (result.not_arrived, len(result.predictions)) == (1, 10)  # no headline prolongs the market
 
 
-def test_careful_settings_forbid_entries(
+def test_news_filters_forbid_entries(
     whole: BacktestResult, pair: list[Bars], news: list[Headline], news_settings: NewsBacktestSettings
 ) -> None:
     late = [each for each in news if each.ts_init > pair[0].ts_event[90]]
@@ -169,16 +171,16 @@ def test_careful_settings_forbid_entries(
 
 
 def test_the_report_counts_the_news(whole: BacktestResult, news_settings: NewsBacktestSettings, tmp_path: Path) -> None:
-    said = json.loads(write_reports(news_settings, whole, tmp_path).read_text())
+    document = json.loads(write_reports(news_settings, whole, tmp_path).read_text())
 
-    assert said == json.loads(json.dumps(summary(news_settings, whole)))
+    assert document == json.loads(json.dumps(summary(news_settings, whole)))
     first = whole.instruments[0]
     with_news = int((first.predictions["texts"] > 0).sum())
-    assert (said["instruments"][0]["with_news"], said["instruments"][0]["headlines_unread"]) == (with_news, 1)
-    assert said["headlines"] == sum(each["headlines"] for each in said["instruments"])
+    assert (document["instruments"][0]["with_news"], document["instruments"][0]["headlines_unread"]) == (with_news, 1)
+    assert document["headlines"] == sum(part["headlines"] for part in document["instruments"])
     page = (tmp_path / "SIMUSD.SIM" / "index.html").read_text()
     assert f"{with_news} of {len(first.predictions)}" in page
-    assert "1 headlines could not be read and were left out; the last: BadText" in page
+    assert "1 headlines could not be read and were skipped; the last error: BadText" in page
     data = report_data(news_settings, whole, first)
     assert any(note.startswith("A headline is sent with the bars received after it (ts_init)") for note in data.notes)
 

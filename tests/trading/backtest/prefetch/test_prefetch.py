@@ -36,7 +36,7 @@ REAL_TRADES = REAL_DATA / "btcusdt_perp_trades_2020-02-22.csv"
 
 @pytest.fixture(scope="session")
 def bursty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A profile whose longest service times make answers overtake each other where there are several workers."""
+    """A profile whose longest service times make responses overtake each other with several workers."""
     service_ns = np.random.default_rng(3).integers(MS, 300 * MS, 50)
     path = tmp_path_factory.mktemp("profile") / "profile.json"
     save_profile(LatencyProfile(service_ns, workers=1), path)
@@ -75,17 +75,17 @@ def received_late(trades: Trades) -> Trades:
     return replace(trades, ts_init=trades.ts_event + 200 * MS)
 
 
-def assert_same(ours: BacktestResult, theirs: BacktestResult) -> None:
+def assert_same(left: BacktestResult, right: BacktestResult) -> None:
     """All that a run gives, but for the wall time of requests."""
     for name in ("fills", "equity"):
-        pd.testing.assert_frame_equal(getattr(ours, name), getattr(theirs, name), check_exact=True)
+        pd.testing.assert_frame_equal(getattr(left, name), getattr(right, name), check_exact=True)
     pd.testing.assert_frame_equal(
-        ours.predictions.drop(columns="latency_ns"), theirs.predictions.drop(columns="latency_ns"), check_exact=True
+        left.predictions.drop(columns="latency_ns"), right.predictions.drop(columns="latency_ns"), check_exact=True
     )
     for name in ("orders", "positions", "failed", "not_arrived", "balance", "gave_up", "last_error"):
-        assert getattr(ours, name) == getattr(theirs, name), name
-    assert repr(ours.statistics) == repr(theirs.statistics)  # some are NaN
-    for one, other in zip(ours.past_trades, theirs.past_trades, strict=True):
+        assert getattr(left, name) == getattr(right, name), name
+    assert repr(left.statistics) == repr(right.statistics)  # some are NaN
+    for one, other in zip(left.past_trades, right.past_trades, strict=True):
         np.testing.assert_array_equal(one.row, other.row)
         assert {**vars(one), "row": None} == {**vars(other), "row": None}
 
@@ -164,13 +164,13 @@ def test_chunks_change_nothing(
     with prefetched_trades(trades, settings, chunk=1000) as run:
         (instrument,) = run.engine.cache.instruments()
         recorder = Recorder(run.engine.kernel.msgbus, [instrument], CLASSES, settings.starting_balance)
-        said = recorder.predictions[instrument.id]
+        recorded = recorder.predictions[instrument.id]
         run.start()
         fills = fill_table(recorder.ledgers[instrument.id])
 
     expected = whole.predictions.drop(columns=["trade", "latency_ns"])
-    pd.testing.assert_frame_equal(said.table().drop(columns="latency_ns"), expected, check_exact=True)
-    np.testing.assert_array_equal(said.numbers(), whole.predictions["trade"])
+    pd.testing.assert_frame_equal(recorded.table().drop(columns="latency_ns"), expected, check_exact=True)
+    np.testing.assert_array_equal(recorded.numbers(), whole.predictions["trade"])
     pd.testing.assert_frame_equal(fills, whole.fills, check_exact=True)
 
 
@@ -193,11 +193,11 @@ def test_chunks_hold_all_trades_and_the_quotes_of_the_whole(steps: list[tuple[in
 def test_a_prediction_is_made_as_its_constructor_makes_it(market: Trades, settings: BacktestSettings) -> None:
     with prefetched_trades(market.between(0, 40), settings, chunk=1000) as run:
         (instrument_id,) = run.engine.cache.instrument_ids()
-        said: list[Prediction] = []
-        run.engine.kernel.msgbus.subscribe(topic=prediction_topic(instrument_id), handler=said.append)
+        recorded: list[Prediction] = []
+        run.engine.kernel.msgbus.subscribe(topic=prediction_topic(instrument_id), handler=recorded.append)
         run.start()
 
-    made = said[0]
+    made = recorded[0]
     fields = {name: value for name, value in vars(made).items() if not name.startswith("_")}
     assert made == Prediction(ts_event=made.ts_event, ts_init=made.ts_init, **fields)
     assert list(vars(made)) == list(vars(Prediction(ts_event=made.ts_event, ts_init=made.ts_init, **fields)))

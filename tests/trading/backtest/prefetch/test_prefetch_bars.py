@@ -1,4 +1,4 @@
-"""Prefetched runs on bars are inline runs, windows that no model answers included."""
+"""Prefetched runs on bars equal inline runs, refused windows included."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -38,16 +38,16 @@ def both(bars: Sequence[Bars], settings: BarBacktestSettings) -> BacktestResult:
     """The inline run, after the prefetched one was found to be the same."""
     inline = run_backtest(bars, settings)
     beforehand = run_backtest(bars, replace(settings, mode="prefetch"))
-    for ours, theirs in zip(beforehand.instruments, inline.instruments, strict=True):
+    for left, right in zip(beforehand.instruments, inline.instruments, strict=True):
         for name in ("fills", "equity"):
-            pd.testing.assert_frame_equal(getattr(ours, name), getattr(theirs, name), check_exact=True)
+            pd.testing.assert_frame_equal(getattr(left, name), getattr(right, name), check_exact=True)
         pd.testing.assert_frame_equal(
-            ours.predictions.drop(columns="latency_ns"), theirs.predictions.drop(columns="latency_ns"), check_exact=True
+            left.predictions.drop(columns="latency_ns"), right.predictions.drop(columns="latency_ns"), check_exact=True
         )
         for name in ("orders", "positions", "failed", "refused", "without_volume", "not_arrived"):
-            assert getattr(ours, name) == getattr(theirs, name), name
-        assert repr(ours.statistics) == repr(theirs.statistics)  # some are NaN
-        for one, other in zip(ours.past_trades, theirs.past_trades, strict=True):
+            assert getattr(left, name) == getattr(right, name), name
+        assert repr(left.statistics) == repr(right.statistics)  # some are NaN
+        for one, other in zip(left.past_trades, right.past_trades, strict=True):
             np.testing.assert_array_equal(one.row, other.row)
             assert {**vars(one), "row": None} == {**vars(other), "row": None}
     for name in ("balance", "gave_up", "last_error", "last_refusal", "currency"):
@@ -56,7 +56,7 @@ def both(bars: Sequence[Bars], settings: BarBacktestSettings) -> BacktestResult:
 
 
 @pytest.mark.parametrize("latency_ns", [0, 10 * MS])
-def test_on_several_instruments_with_breaks_and_windows_that_no_model_answers(
+def test_several_instruments_with_breaks_and_refused_windows(
     bar_settings: BarBacktestSettings, latency_ns: int
 ) -> None:
     quiet, split = silent(market("ETHUSDT", 240, seed=2), 90, 155), reverse_split(market("SOLUSDT", 240, seed=3), 150)
@@ -71,7 +71,7 @@ def test_on_several_instruments_with_breaks_and_windows_that_no_model_answers(
     assert inline.instruments[0].not_arrived == 1
 
 
-def test_where_one_answer_is_due_when_the_wait_for_other_bars_ends(bar_settings: BarBacktestSettings) -> None:
+def test_response_due_when_the_wait_for_other_bars_ends(bar_settings: BarBacktestSettings) -> None:
     late = market("ETHUSDT", 160, seed=2)
     bars = [market("BTCUSDT", 160), replace(late, ts_event=late.ts_event + 5 * MS)]
 

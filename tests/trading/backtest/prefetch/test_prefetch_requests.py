@@ -1,4 +1,4 @@
-"""Asking beforehand: what is refused row by row, when it ends, and that several requests are under way at once."""
+"""Bulk requests: refusal row by row, when requests end, and concurrent requests."""
 
 import threading
 from collections.abc import Iterator
@@ -31,25 +31,25 @@ def rows() -> np.ndarray:
     return windows(bar_columns(ohlcv(bars)), window_ends(bars.ts_event, bars.interval_ns, 60))
 
 
-def test_rows_that_are_refused_do_not_touch_the_others(rows: np.ndarray, price_archive: Path) -> None:
+def test_refused_rows_fail_alone(rows: np.ndarray, price_archive: Path) -> None:
     with connect(f"mar:{price_archive}", "price") as client:
-        told = predict_rows(client, rows)
+        response = predict_rows(client, rows)
 
         without_volume = np.flatnonzero((rows[:, :, 4] == 0).all(axis=1))
-        assert sorted(told.errors) == without_volume.tolist()
+        assert sorted(response.errors) == without_volume.tolist()
         assert len(without_volume) == 13
         for row in range(len(rows)):
-            if row in told.errors:
+            if row in response.errors:
                 with pytest.raises(BadWindow) as refused:
                     client.predict(rows[row : row + 1])
-                assert str(told.errors[row]) == str(refused.value)
-                assert isinstance(told.errors[row], BadWindow)
+                assert str(response.errors[row]) == str(refused.value)
+                assert isinstance(response.errors[row], BadWindow)
             else:
                 alone = np.concatenate(list(client.predict(rows[row : row + 1]).outputs.values()))
-                np.testing.assert_array_equal(told.outputs[row].view(np.uint32), alone.view(np.uint32))
+                np.testing.assert_array_equal(response.outputs[row].view(np.uint32), alone.view(np.uint32))
 
 
-def test_answers_of_another_archive_are_refused(
+def test_responses_of_another_archive_are_refused(
     rows: np.ndarray, price_archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with connect(f"mar:{price_archive}", "price") as client:
@@ -67,8 +67,8 @@ def test_answers_of_another_archive_are_refused(
     most=st.integers(1, 4),
     cut=st.integers(0, 30),
 )
-def test_asking_ends_where_an_actor_would_end_it(events: list[list[str]], most: int, cut: int) -> None:
-    """Rows are answered, fail or are refused; a refusal shows that the server works."""
+def test_requests_end_where_an_actor_would_end_them(events: list[list[str]], most: int, cut: int) -> None:
+    """Rows are predicted, fail or are refused; a refusal shows that the server works."""
     fate = np.array([each for event in events for each in event])
     kinds = {"f": OutputNotFinite("no number"), "r": BadWindow("no window")}
     event = np.repeat(np.arange(len(events)), [len(each) for each in events])
@@ -78,11 +78,11 @@ def test_asking_ends_where_an_actor_would_end_it(events: list[list[str]], most: 
     taken: list[int] = []
     for part in (event < cut, event >= cut):
         if part.any() and not failures.gave_up:
-            errors = {row: kinds[said] for row, said in enumerate(fate[part].tolist()) if said != "a"}
-            told = BatchResponse(
+            errors = {row: kinds[outcome] for row, outcome in enumerate(fate[part].tolist()) if outcome != "a"}
+            response = BatchResponse(
                 np.zeros((part.sum(), 1), dtype=np.float32), np.zeros(part.sum(), dtype=np.int64), errors
             )
-            taken += number[part][failures.accepted(told, number[part] * 0, number[part], event[part])].tolist()
+            taken += number[part][failures.accepted(response, number[part] * 0, number[part], event[part])].tolist()
 
     expected, failed, refused, in_a_row = [], [], [], 0
     for _, together in groupby(number.tolist(), key=event.__getitem__):
@@ -96,29 +96,29 @@ def test_asking_ends_where_an_actor_would_end_it(events: list[list[str]], most: 
     assert failures.gave_up == (in_a_row == most)
 
 
-def test_several_requests_are_under_way_at_once_and_answers_keep_their_order() -> None:
+def test_concurrent_requests_keep_the_order_of_their_responses() -> None:
     together = threading.Barrier(4)
 
-    def ask(number: int) -> int:
-        together.wait(timeout=30)  # nobody gets on before four are here
+    def wait_for_all(number: int) -> int:
+        together.wait(timeout=30)  # passes once four have arrived
         return number
 
-    assert list(map_ahead(ask, range(16), threads=4, ahead=8)) == list(range(16))
+    assert list(map_ahead(wait_for_all, range(16), threads=4, ahead=8)) == list(range(16))
 
 
-def test_no_more_is_asked_than_is_needed_soon() -> None:
-    asked: list[int] = []
+def test_only_the_next_requests_are_sent_ahead() -> None:
+    drawn: list[int] = []
 
     def parts() -> Iterator[int]:
         for number in range(100):
-            asked.append(number)
+            drawn.append(number)
             yield number
 
-    answers = map_ahead(lambda number: number, parts(), threads=2, ahead=5)
+    responses = map_ahead(lambda number: number, parts(), threads=2, ahead=5)
 
-    assert next(answers) == 0
-    assert asked == list(range(6))
-    answers.close()
+    assert next(responses) == 0
+    assert drawn == list(range(6))
+    responses.close()
 
 
 def test_a_model_that_goes_away_ends_the_run(

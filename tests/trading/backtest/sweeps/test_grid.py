@@ -58,29 +58,29 @@ def test_values_are_of_their_fields_types(text: str, name: str, values: tuple[An
         (["in_sample=true"], r"got 'in_sample'"),
     ],
 )
-def test_what_is_no_grid_is_refused(texts: list[str], error: str) -> None:
+def test_invalid_grid_is_refused(texts: list[str], error: str) -> None:
     with pytest.raises(BadSetting, match=error):
         parse_grid(BacktestSettings, texts)
 
 
 @given(grids)
 def test_combinations_are_the_product_in_order(grid: Grid) -> None:
-    found = combinations(grid)
+    sampled = combinations(grid)
 
-    assert [tuple(each.values()) for each in found] == list(product(*grid.values()))
-    assert all(list(each) == list(grid) for each in found)
+    assert [tuple(each.values()) for each in sampled] == list(product(*grid.values()))
+    assert all(list(each) == list(grid) for each in sampled)
 
 
 @given(grids, st.integers(1, 300), st.integers(0, 2**32))
 def test_drawn_ones_are_different_and_in_order(grid: Grid, drawn: int, seed: int) -> None:
     everything = combinations(grid)
 
-    found = combinations(grid, drawn, seed)
+    sampled = combinations(grid, drawn, seed)
 
-    assert len(found) == min(drawn, len(everything))
-    places = [everything.index(each) for each in found]
+    assert len(sampled) == min(drawn, len(everything))
+    places = [everything.index(each) for each in sampled]
     assert places == sorted(set(places))
-    assert found == combinations(grid, drawn, seed)
+    assert sampled == combinations(grid, drawn, seed)
 
 
 def test_large_grids_are_drawn_from_without_being_made() -> None:

@@ -86,7 +86,7 @@ def test_the_page_and_its_numbers_are_written(swept: LatencySweep, plan: Plan, t
 
 
 def refuse(settings: BacktestSettings) -> BacktestResult:
-    raise AssertionError(f"nothing run expected, was run with {settings}")
+    raise AssertionError(f"expected no run, got one with {settings}")
 
 
 def test_a_latency_that_cannot_be_run_is_refused_before_any_is(plan: Plan) -> None:

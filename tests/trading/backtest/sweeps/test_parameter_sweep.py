@@ -80,30 +80,30 @@ def test_a_model_that_is_not_there_stops_the_sweep_before_it_begins(plan: Plan) 
 
 
 def refuse(plan: Plan, tried: Sequence[Combination]) -> list[SweepPoint]:
-    raise AssertionError(f"nothing run expected, was run with {tried}")
+    raise AssertionError(f"expected no run, got one with {tried}")
 
 
-def test_all_trials_ask_the_version_of_the_beginning(plan: Plan) -> None:
-    asked: list[str | None] = []
+def test_all_trials_use_the_version_of_the_start(plan: Plan) -> None:
+    versions: list[str | None] = []
 
     def note(given: Plan, tried: Sequence[Combination]) -> list[SweepPoint]:
-        asked.append(given.settings.version)
+        versions.append(given.settings.version)
         return [SweepPoint(combination, error="not run") for combination in tried]
 
     sweep_parameters(plan, {"latency_ns": (1,)}, [{"latency_ns": 1}], note)
     sweep_parameters(plan, {"version": ("1.0",)}, [{"version": "1.0"}], note)
 
-    assert asked == ["1.0", None]
+    assert versions == ["1.0", None]
 
 
 @pytest.mark.slow
-def test_processes_give_what_one_after_the_other_gives(swept: ParameterSweep, plan: Plan) -> None:
+def test_processes_give_the_results_of_a_sequential_run(swept: ParameterSweep, plan: Plan) -> None:
     tried = combinations(swept.grid)
     done: list[tuple[int, int]] = []
 
-    found = run_in_processes(plan, tried, 1, lambda *counts: done.append(counts))
+    points = run_in_processes(plan, tried, 1, lambda *counts: done.append(counts))
 
-    assert tuple(found) == swept.trials
+    assert tuple(points) == swept.trials
     assert done == [(count, 6) for count in range(1, 7)]
 
 
@@ -114,9 +114,9 @@ def test_processes_that_share_a_server_give_the_same(
     monkeypatch.setenv("TORCHSERVE_TOKEN", tick_server.token or "")
     over_http = replace(plan, settings=replace(plan.settings, url=tick_server.inference_url))
 
-    found = run_in_processes(over_http, combinations(swept.grid), 2)
+    points = run_in_processes(over_http, combinations(swept.grid), 2)
 
-    assert tuple(found) == swept.trials
+    assert tuple(points) == swept.trials
 
 
 @pytest.mark.slow
@@ -128,10 +128,10 @@ def test_no_process_outlives_the_sweep_whatever_ends_it(number: signal.Signals, 
 
     workers = wait_for_workers(sweep.pid)
     os.kill(sweep.pid, number)
-    _, said = sweep.communicate(timeout=30)
+    _, stderr = sweep.communicate(timeout=30)
 
     assert sweep.returncode != 0
-    assert "Traceback" not in said
+    assert "Traceback" not in stderr
     _, alive = psutil.wait_procs(workers, timeout=20)
     assert alive == []
 
@@ -149,10 +149,10 @@ def wait_for_workers(pid: int) -> list[psutil.Process]:
 
 
 @pytest.mark.slow
-def test_a_process_that_dies_fails_what_had_not_ended(plan: Plan) -> None:
-    found = run_in_processes(replace(plan, data=Deadly()), [{"latency_ns": 1}, {"latency_ns": 2}], 1)  # type: ignore[arg-type]
+def test_process_that_dies_fails_the_unfinished_trials(plan: Plan) -> None:
+    points = run_in_processes(replace(plan, data=Deadly()), [{"latency_ns": 1}, {"latency_ns": 2}], 1)  # type: ignore[arg-type]
 
-    assert [trial.error.partition(":")[0] for trial in found] == ["BrokenProcessPool", "BrokenProcessPool"]
+    assert [trial.error.partition(":")[0] for trial in points] == ["BrokenProcessPool", "BrokenProcessPool"]
 
 
 class Deadly:
