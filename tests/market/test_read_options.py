@@ -216,7 +216,11 @@ def test_stock_column_names_the_instruments_of_headlines(tmp_path: Path) -> None
     headlines = load_headlines(path, "AAPL.NASDAQ", 0)
     in_new_york = load_headlines(path, "AAPL.NASDAQ", 0, ReadOptions(timezone="America/New_York"))
 
-    assert [each.text for each in headlines] == ["Naive", 'Chipmaker lifts outlook, shares "pop"', "A day alone"]
+    assert [headline.text for headline in headlines] == [
+        "Naive",
+        'Chipmaker lifts outlook, shares "pop"',
+        "A day alone",
+    ]
     assert headlines[-1].ts_event == ns(datetime(2020, 6, 6, tzinfo=UTC))
     assert "3 of 5 times in column 'date' carry no offset and were taken as UTC, first in line 4" in headlines.notes[0]
     assert in_new_york.notes == ()

@@ -55,9 +55,9 @@ def run_actor(
         engine.add_actor(actor)
         for topic in topics:
             engine.kernel.msgbus.subscribe(topic=topic, handler=published.append)
-        for each in data:
-            custom = isinstance(each[0], CustomData)
-            engine.add_data(each, client_id=ClientId(NEWS_CLIENT) if custom else None)
+        for item in data:
+            custom = isinstance(item[0], CustomData)
+            engine.add_data(item, client_id=ClientId(NEWS_CLIENT) if custom else None)
         engine.run()
         return published
     finally:

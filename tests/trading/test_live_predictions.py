@@ -44,14 +44,16 @@ def test_responses_become_predictions_in_the_order_of_the_call() -> None:
 
     predictions = predictions_of(LivePredictions(), *rows)
 
-    assert [(each.instrument_id, each.number, each.outputs["buy"]) for each in predictions] == [
+    assert [(prediction.instrument_id, prediction.number, prediction.outputs["buy"]) for prediction in predictions] == [
         (BTC, 9, 0.5),
         (ETH, 8, 0.25),
         (BTC, 3, 1.0),
     ]
-    fields = {(each.status, each.ts_init, each.version, each.latency_ns) for each in predictions}
+    fields = {
+        (prediction.status, prediction.ts_init, prediction.version, prediction.latency_ns) for prediction in predictions
+    }
     assert fields == {(Status.OK, NOW, "1.1", 7)}
-    assert [each.pending_version_change for each in predictions] == [False, True, False]
+    assert [prediction.pending_version_change for prediction in predictions] == [False, True, False]
 
 
 def test_instrument_without_a_response_gets_its_last_good_prediction_once() -> None:

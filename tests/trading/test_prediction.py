@@ -28,7 +28,9 @@ def test_a_catalog_gives_back_what_was_written(predictions: list[Prediction], tm
     back = [custom.data for custom in catalog.query(Prediction)]
 
     assert back == predictions
-    assert [(each.ts_event, each.ts_init) for each in back] == [(each.ts_event, each.ts_init) for each in predictions]
+    assert [(each.ts_event, each.ts_init) for each in back] == [
+        (prediction.ts_event, prediction.ts_init) for prediction in predictions
+    ]
     assert list(back[0].outputs) == ["buy", "sell", "hold"]
 
 

@@ -73,10 +73,12 @@ def trade(
         for actor in actors:
             engine.add_actor(actor)
         engine.add_strategy(strategy)
-        for each in data:
-            engine.add_data(each)
+        for item in data:
+            engine.add_data(item)
         data_type = prediction_type(instrument.id)
-        engine.add_data([CustomData(data_type, each) for each in predictions], client_id=ClientId("TORCHSERVE"))
+        engine.add_data(
+            [CustomData(data_type, prediction) for prediction in predictions], client_id=ClientId("TORCHSERVE")
+        )
         engine.run()
         orders = sorted(engine.cache.orders(), key=lambda order: order.ts_init)
         return Traded(orders, len(engine.cache.positions_open()), strategy)

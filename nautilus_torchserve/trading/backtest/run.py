@@ -106,17 +106,17 @@ def _prepare_market(data: Data, settings: RunSettings) -> Market[Any]:
     definitions = resolve_all(events, settings.instruments, settings.fee_bps)
     instruments = [definition.instrument for definition in definitions]
     _check_currencies(instruments)
-    for each, instrument in zip(events, instruments, strict=True):
-        check_ticks(each, instrument)
+    for item, instrument in zip(events, instruments, strict=True):
+        check_ticks(item, instrument)
     settings.check(instruments)
     metadata = served_metadata(settings)
     kind.check_model(metadata, events)
     fits = [fit for version in (metadata, *challengers_metadata(settings)) for fit in version.fit_records]
     parts = []
-    for each, definition in zip(events, definitions, strict=True):
-        others = [other for other in events if other is not each]
-        sample = choose_sample(each, fits, settings.in_sample, f"{kind.noun}s", beside=others)
-        parts.append(kind.part(each, sample, definition, metadata))
+    for item, definition in zip(events, definitions, strict=True):
+        others = [other for other in events if other is not item]
+        sample = choose_sample(item, fits, settings.in_sample, f"{kind.noun}s", beside=others)
+        parts.append(kind.part(item, sample, definition, metadata))
     for part in parts:
         settings.check_margin(part.instrument, part.data.prices()[0])
     return kind(data, parts, settings, metadata)

@@ -38,7 +38,10 @@ def precise_currencies(instruments: Sequence[Instrument], balance: Decimal) -> I
     balance : Decimal
         Each account at the start, in settlement currency.
     """
-    before = [Currency.from_str(code) for code in dict.fromkeys(account_currency(each).code for each in instruments)]
+    before = [
+        Currency.from_str(code)
+        for code in dict.fromkeys(account_currency(instrument).code for instrument in instruments)
+    ]
     decimals = account_decimals(instruments, balance)
     try:
         for old in before:
@@ -56,7 +59,7 @@ def account_decimals(instruments: Sequence[Instrument], balance: Decimal) -> int
     All it has, unless an instrument asks for margin: NautilusTrader computes what is free of an account in float64, and
     ends the run where that is not what is held less the margin to the last decimal.
     """
-    if not any(each.margin_init or each.margin_maint for each in instruments):
+    if not any(instrument.margin_init or instrument.margin_maint for instrument in instruments):
         return FIXED_PRECISION
     largest = MARGIN_HEADROOM * max(float(balance), LEAST_BALANCE)
     return max(0, math.floor(math.log10(FLOAT64_INTEGERS / largest)))

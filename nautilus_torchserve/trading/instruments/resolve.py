@@ -95,12 +95,12 @@ def resolve_all(
     data: Sequence[Trades | Bars], options: InstrumentOptions, fee_bps: float | None = None
 ) -> list[Definition]:
     """Resolve each instrument of a run; single options hold for all of them."""
-    for each in data:
-        engine_id(each.instrument.symbol, each.instrument.venue)  # refuses names that cannot be traded
+    for item in data:
+        engine_id(item.instrument.symbol, item.instrument.venue)  # refuses names that cannot be traded
     sources = {source: _read(source) for source in options.instrument_definition}
     return [
-        _finish(each, _given(each, position, len(data), sources) or _found(each, options), options, fee_bps)
-        for position, each in enumerate(data)
+        _finish(item, _given(item, position, len(data), sources) or _found(item, options), options, fee_bps)
+        for position, item in enumerate(data)
     ]
 
 
@@ -218,7 +218,14 @@ def _check_life(data: Trades | Bars, instrument: Instrument) -> None:
 
 def _named(instruments: Sequence[Instrument], name: str) -> Instrument | None:
     """Return the instrument of that name; catalogs leave out slashes in it."""
-    return next((each for each in instruments if name in (each.id.value, urisafe_identifier(each.id.value))), None)
+    return next(
+        (
+            instrument
+            for instrument in instruments
+            if name in (instrument.id.value, urisafe_identifier(instrument.id.value))
+        ),
+        None,
+    )
 
 
 def _names(sources: Iterable[Contract | list[Instrument]]) -> list[str]:

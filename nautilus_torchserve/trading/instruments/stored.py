@@ -85,10 +85,10 @@ def read_catalog(path: Path) -> list[Instrument]:
         raise BadData(
             f"{path}: expected instruments as NautilusTrader writes them, got what it cannot read: {error}"
         ) from error
-    for each in instruments:
-        known = newest.get(each.id.value)
-        if known is None or each.ts_init >= known.ts_init:
-            newest[each.id.value] = each
+    for instrument in instruments:
+        known = newest.get(instrument.id.value)
+        if known is None or instrument.ts_init >= known.ts_init:
+            newest[instrument.id.value] = instrument
     return list(newest.values())
 
 

@@ -36,17 +36,21 @@ def as_csv(headlines: list[Headline], path: Path) -> Path:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["Text", "Source", "Instrument_IDs", "TS_Event", "TS_Init"])
-        for each in headlines:
-            writer.writerow([each.text, each.source, ";".join(each.instrument_ids), each.ts_event, each.ts_init])
+        for headline in headlines:
+            writer.writerow(
+                [headline.text, headline.source, ";".join(headline.instrument_ids), headline.ts_event, headline.ts_init]
+            )
     return path
 
 
 def as_jsonl(headlines: list[Headline], path: Path) -> Path:
     keys = ("title", "source", "symbols", "published", "received")
     with path.open("w", encoding="utf-8", newline="") as file:
-        for each in headlines:
-            values = (each.text, each.source, each.instrument_ids, each.ts_event, each.ts_init)
-            file.write(json.dumps(dict(zip(keys, values, strict=True)), ensure_ascii=len(each.text) % 2 == 0) + "\n")
+        for headline in headlines:
+            values = (headline.text, headline.source, headline.instrument_ids, headline.ts_event, headline.ts_init)
+            file.write(
+                json.dumps(dict(zip(keys, values, strict=True)), ensure_ascii=len(headline.text) % 2 == 0) + "\n"
+            )
     return path
 
 
@@ -96,7 +100,7 @@ def test_date_without_a_time_is_known_at_the_end_of_its_day(tmp_path: Path) -> N
 
     headlines = load_headlines(path, SIM)
 
-    assert [(each.ts_event - T, each.ts_init - T) for each in headlines] == [
+    assert [(headline.ts_event - T, headline.ts_init - T) for headline in headlines] == [
         (DAY, DAY + 7 * SECOND),
         (2 * DAY + 10 * HOUR, 3 * DAY),
     ]
@@ -182,7 +186,10 @@ MIXED = (
 def test_of_other_instruments_only_what_names_ours_too_is_kept(tmp_path: Path, column: str) -> None:
     headlines = load_headlines(written(tmp_path, MIXED.replace("symbol", column)), SIM, delay_ns=0)
 
-    assert [(each.text, each.instrument_ids) for each in headlines] == [("both", (SIM, "ETHUSD.SIM")), ("bare", (SIM,))]
+    assert [(headline.text, headline.instrument_ids) for headline in headlines] == [
+        ("both", (SIM, "ETHUSD.SIM")),
+        ("bare", (SIM,)),
+    ]
 
 
 def test_symbol_with_a_point_may_be_the_requested_one(tmp_path: Path) -> None:

@@ -32,16 +32,16 @@ TEXTS = tuple(LabelledText(label, f"{label} news") for label in SIGNS)
 
 def receipt_bars(bars: Bars, headlines: list[Headline]) -> np.ndarray:
     """Position of the bar that each headline is received in [n]."""
-    return np.searchsorted(bars.ts_event, [each.ts_init for each in headlines])
+    return np.searchsorted(bars.ts_event, [headline.ts_init for headline in headlines])
 
 
 def test_the_demos_headlines_are_enough_balanced_and_about_the_coin() -> None:
     texts = load_labelled_texts(DEMO)
 
     assert len(texts) >= 150
-    assert set(Counter(each.label for each in texts).values()) == {len(texts) // 3}
-    assert len({each.text.lower() for each in texts}) == len(texts)
-    assert all("sim" in each.text.lower() or "foundation" in each.text.lower() for each in texts)
+    assert set(Counter(text.label for text in texts).values()) == {len(texts) // 3}
+    assert len({text.text.lower() for text in texts}) == len(texts)
+    assert all("sim" in text.text.lower() or "foundation" in text.text.lower() for text in texts)
 
 
 def test_no_model_was_trained_on_the_demos_headlines() -> None:
@@ -64,7 +64,7 @@ def test_simulated_bars_and_headlines_are_marked_as_simulated() -> None:
 
     assert check_bars(bars).simulated
     assert bars.source == "simulated bars with simulated news (seed 7)"
-    assert {(each.source, each.instrument_ids) for each in headlines} == {("simulated", ("ABC.XYZ",))}
+    assert {(headline.source, headline.instrument_ids) for headline in headlines} == {("simulated", ("ABC.XYZ",))}
 
 
 @settings(max_examples=40)
@@ -81,17 +81,19 @@ def test_a_headline_is_received_between_two_closes_of_the_market(
 
     bars, headlines = simulate_news(count, TEXTS, seed, config)
 
-    received = [each.ts_init for each in headlines]
+    received = [headline.ts_init for headline in headlines]
     assert received == sorted(received)
-    assert all(each.ts_init - each.ts_event == delay_ns for each in headlines)
-    assert all(each.ts_event > START_NS and each.ts_init < bars.ts_event[-1] for each in headlines)
-    assert not set(bars.ts_event.tolist()) & {time for each in headlines for time in (each.ts_event, each.ts_init)}
+    assert all(headline.ts_init - headline.ts_event == delay_ns for headline in headlines)
+    assert all(headline.ts_event > START_NS and headline.ts_init < bars.ts_event[-1] for headline in headlines)
+    assert not set(bars.ts_event.tolist()) & {
+        time for headline in headlines for time in (headline.ts_event, headline.ts_init)
+    }
 
 
 def test_arrivals_are_poisson() -> None:
     bars, headlines = simulate_news(200_000, TEXTS, 1, NewsSimulatorConfig(mean_bars_between=10.0))
 
-    gaps = np.diff([each.ts_event for each in headlines]) / bars.interval_ns
+    gaps = np.diff([headline.ts_event for headline in headlines]) / bars.interval_ns
 
     assert gaps.mean() == pytest.approx(10, rel=0.03)
     assert gaps.std() == pytest.approx(10, rel=0.05)
@@ -104,9 +106,9 @@ def test_bars_opened_before_a_headlines_receipt_do_not_react_to_it(count: int, s
     texts = [LabelledText("positive" if number % 2 else "neutral", str(number)) for number in range(1_000)]
     config = NewsSimulatorConfig(mean_bars_between=4.0, impact_bps=500.0)
     bars, headlines = simulate_news(count, texts, seed, config)
-    changed = {each.text for each in headlines[cut:]} - {each.text for each in headlines[:cut]}
+    changed = {headline.text for headline in headlines[cut:]} - {headline.text for headline in headlines[:cut]}
 
-    otherwise = [replace(each, label="negative") if each.text in changed else each for each in texts]
+    otherwise = [replace(text, label="negative") if text.text in changed else text for text in texts]
     other, same = simulate_news(count, otherwise, seed, config)
 
     places = zip(receipt_bars(bars, headlines), headlines, strict=True)

@@ -70,9 +70,9 @@ def test_each_trade_of_bars_has_the_window_of_its_own_prediction(bar_settings: B
 
     result = run_backtest(pair, bar_settings)
 
-    for bars, each in zip(pair, result.instruments, strict=True):
-        assert len(each.past_trades) == each.positions > 10
-        for trade in each.past_trades:
+    for bars, instrument in zip(pair, result.instruments, strict=True):
+        assert len(instrument.past_trades) == instrument.positions > 10
+        for trade in instrument.past_trades:
             assert trade.row.tobytes() == windows_of(bars, trade).tobytes()
             assert trade.side == ("BUY" if trade.outputs["return_bps"] > 0 else "SELL")
 
@@ -85,7 +85,11 @@ def test_each_trade_on_news_has_the_headlines_of_its_request(news_archives: dict
 
     result = run_backtest(BarsAndNews(pair, news), NewsBacktestSettings(url=url, min_confidence=0.5, cost_bps=0.0))
 
-    trades = [(bars, trade) for bars, each in zip(pair, result.instruments, strict=True) for trade in each.past_trades]
+    trades = [
+        (bars, trade)
+        for bars, instrument in zip(pair, result.instruments, strict=True)
+        for trade in instrument.past_trades
+    ]
     assert any(trade.texts for _, trade in trades)
     with connect(url, "ensemble") as client:
         for bars, trade in trades:

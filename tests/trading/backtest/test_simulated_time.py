@@ -80,8 +80,8 @@ def run(
         for actor in actors:
             engine.add_actor(actor)
         engine.add_strategy(strategy)
-        for each in data:
-            engine.add_data(list(each))
+        for item in data:
+            engine.add_data(list(item))
         if watched:
             watch_fills(engine)
         engine.run()

@@ -90,12 +90,12 @@ def test_each_prediction_arrives_exactly_the_latency_after_its_bar(
 
     result = run_backtest(bars, replace(bar_settings, latency_ns=latency_ns, max_age_ns=2 * latency_ns))
 
-    for each in result.instruments:
-        predictions = each.predictions
-        np.testing.assert_array_equal(predictions["ts_event"], each.data.ts_event[predictions["bar"]])
+    for instrument in result.instruments:
+        predictions = instrument.predictions
+        np.testing.assert_array_equal(predictions["ts_event"], instrument.data.ts_event[predictions["bar"]])
         np.testing.assert_array_equal(predictions["ts_init"], predictions["ts_event"] + latency_ns)
-        assert len(predictions) + each.not_arrived == len(window_ends(each.data.ts_event, MINUTE, 60))
-        assert each.not_arrived == 1
+        assert len(predictions) + instrument.not_arrived == len(window_ends(instrument.data.ts_event, MINUTE, 60))
+        assert instrument.not_arrived == 1
 
 
 def test_bars_that_close_together_make_one_request(
@@ -106,11 +106,11 @@ def test_bars_that_close_together_make_one_request(
     result = run_backtest(bars, bar_settings)
 
     assert sent_requests.sizes == [3] * (260 - 59)
-    for row, each in enumerate(bars):
-        ends = window_ends(each.ts_event, MINUTE, 60)
+    for row, bar in enumerate(bars):
+        ends = window_ends(bar.ts_event, MINUTE, 60)
         sent = np.stack([rows[row] for rows in sent_requests.rows])
-        np.testing.assert_array_equal(sent, windows(bar_columns(ohlcv(each)), ends))
-    assert [len(each.predictions) for each in result.instruments] == [200] * 3
+        np.testing.assert_array_equal(sent, windows(bar_columns(ohlcv(bar)), ends))
+    assert [len(instrument.predictions) for instrument in result.instruments] == [200] * 3
 
 
 def test_company_changes_no_bit_of_a_prediction(bar_settings: BarBacktestSettings) -> None:
@@ -144,9 +144,9 @@ def test_refused_window_fails_alone(bar_settings: BarBacktestSettings, sent_requ
 
     result = run_backtest(bars, replace(bar_settings, max_failures=4))
 
-    assert [each.failed for each in result.instruments] == [0, 0, 0]
-    assert [each.refused for each in result.instruments] == [0, 59, 0]
-    assert [len(each.predictions) for each in result.instruments] == [200, 200 - 59, 200]
+    assert [instrument.failed for instrument in result.instruments] == [0, 0, 0]
+    assert [instrument.refused for instrument in result.instruments] == [0, 59, 0]
+    assert [len(instrument.predictions) for instrument in result.instruments] == [200, 200 - 59, 200]
     assert (result.last_error, result.gave_up) == ("", False)
     assert "expected closes of one instrument" in result.last_refusal
     assert Counter(sent_requests.sizes) == {3: 201, 1: 3 * 59}
@@ -174,9 +174,12 @@ def test_windows_without_volume_are_not_requested(
 
     result = run_backtest(bars, bar_settings)
 
-    assert [each.without_volume for each in result.instruments] == [0, 21]  # those whose 60 bars were all silent
-    assert [(each.refused, each.failed) for each in result.instruments] == [(0, 0), (0, 0)]
-    assert [len(each.predictions) for each in result.instruments] == [200, 200 - 21]
+    assert [instrument.without_volume for instrument in result.instruments] == [
+        0,
+        21,
+    ]  # those whose 60 bars were all silent
+    assert [(instrument.refused, instrument.failed) for instrument in result.instruments] == [(0, 0), (0, 0)]
+    assert [len(instrument.predictions) for instrument in result.instruments] == [200, 200 - 21]
     assert Counter(sent_requests.sizes) == {2: 201 - 21, 1: 21}
     assert summary(bar_settings, result)["without_volume"] == 21
     notes = report_data(bar_settings, result, result.instruments[1]).notes

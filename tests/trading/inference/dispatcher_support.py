@@ -59,9 +59,9 @@ class DispatcherProbe:
     def outcomes(self) -> dict[int, RequestOutcome]:
         """Return the outcomes by the requests' numbers; fail where one ended twice."""
         ended = [
-            (each.number, outcome)
+            (request.number, outcome)
             for call in self.calls
-            for each, outcome in zip(call.requests, call.outcomes, strict=True)
+            for request, outcome in zip(call.requests, call.outcomes, strict=True)
         ]
         assert len(ended) == len(dict(ended))
         return dict(sorted(ended))

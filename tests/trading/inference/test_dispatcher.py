@@ -54,7 +54,7 @@ def test_responses_are_those_of_the_server_bit_for_bit(tick_server: TorchServe, 
     assert set(probe.outcomes().values()) == {RequestOutcome.ANSWERED}
     for call in probe.calls:
         assert (call.url, call.version, call.digest) == (tick_server.inference_url, expected.version, expected.digest)
-        numbers = [each.number for each in call.requests]
+        numbers = [request.number for request in call.requests]
         assert numbers == sorted(numbers, reverse=True)
         for name, values in call.outputs.items():
             np.testing.assert_array_equal(values, expected.outputs[name][numbers])
@@ -76,7 +76,7 @@ def test_a_call_in_flight_blocks_nothing_and_queued_requests_go_into_the_next(pr
 
     probe = run_dispatcher(config(proxy.url, live={"max_rows": 3}), scenario)
 
-    assert [[each.number for each in call.requests] for call in probe.calls] == [[2, 1], [0], [5, 4, 3]]
+    assert [[request.number for request in call.requests] for call in probe.calls] == [[2, 1], [0], [5, 4, 3]]
     assert [set(call.outcomes) for call in probe.calls] == [
         {RequestOutcome.EXPIRED},
         {RequestOutcome.ANSWERED},
@@ -337,7 +337,7 @@ def test_closing_ends_open_requests_and_delivers_nothing_afterwards(proxy: Proxy
     probe = run_dispatcher(config(proxy.url), scenario)
 
     assert probe.outcomes() == {0: RequestOutcome.FAILED, 1: RequestOutcome.FAILED}
-    assert [each.number for each in probe.calls[0].requests] == [1, 0]
+    assert [request.number for request in probe.calls[0].requests] == [1, 0]
     assert "Stopped" in probe.calls[0].error
 
 

@@ -95,12 +95,12 @@ def test_a_swap_is_noticed_and_a_held_instrument_stays(home: Path, rows: np.ndar
         manager.set_default("tick", "1.0")
 
     assert set(probe.outcomes().values()) == {RequestOutcome.ANSWERED}
-    assert [(each.state, each.version) for each in probe.health] == [
+    assert [(health.state, health.version) for health in probe.health] == [
         ("half_open", "1.0"),
         ("closed", "1.0"),
         ("closed", "1.1"),
     ]
-    assert len({each.digest for each in probe.health}) == 2
+    assert len({health.digest for health in probe.health}) == 2
 
 
 def test_a_swap_is_noticed_where_every_instrument_has_exposure(home: Path, rows: np.ndarray) -> None:
@@ -216,7 +216,7 @@ def test_a_split_decides_the_version(home: Path, rows: np.ndarray, tmp_path: Pat
     async def scenario(probe: DispatcherProbe) -> None:
         await probe.available()
         assert (await probe.predict(rows[0])).version == "1.1"
-        await until(lambda: [each.version for each in probe.health] == ["1.0", "1.1"])
+        await until(lambda: [health.version for health in probe.health] == ["1.0", "1.1"])
 
     traffic = {"token_file": str(home / KEY_FILE)}
     probe = run_dispatcher(config(server.inference_url, live=traffic, traffic=url), scenario)
@@ -310,7 +310,9 @@ def test_a_killed_server_gets_requests_again_when_it_is_back(home: Path, rows: n
     assert {*probe.outcomes().values()} == {RequestOutcome.ANSWERED, RequestOutcome.FAILED}
     assert probe.states()[:3] == ["half_open", "closed", "open"]
     assert probe.states()[-2:] == ["half_open", "closed"]
-    waits_ns = [call.ended_ns - each.ts_init for call in probe.calls if not call.sent_ns for each in call.requests]
+    waits_ns = [
+        call.ended_ns - request.ts_init for call in probe.calls if not call.sent_ns for request in call.requests
+    ]
     assert np.median(waits_ns) < 20_000_000  # none waits for the server to come back
 
 

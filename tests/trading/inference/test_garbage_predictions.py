@@ -52,7 +52,7 @@ def test_garbage_opens_the_breaker_and_the_fallback_responds(
     in_time = (RequestOutcome.ANSWERED, RequestOutcome.LATE) if name in ENDLESS else (RequestOutcome.ANSWERED,)
 
     async def scenario(probe: DispatcherProbe) -> None:
-        await until(lambda: len({each.url for each in probe.health}) == 2)  # both are connected
+        await until(lambda: len({health.url for health in probe.health}) == 2)  # both are connected
         assert (await probe.predict(ROW)).url == primary.url
         primary.mode = MODES[name][0] if name in MODES else REFUSALS[name]
         while (await probe.predict(ROW)).url != fallback.url:
@@ -64,7 +64,7 @@ def test_garbage_opens_the_breaker_and_the_fallback_responds(
     garbage = [call for call in probe.calls[1:] if call.url == primary.url]
     assert 1 <= len(garbage) <= 4
     assert all(RequestOutcome.ANSWERED not in call.outcomes and not call.outputs for call in garbage)
-    assert [each for each in probe.health if each.url == primary.url][-1].state == "open"
+    assert [health for health in probe.health if health.url == primary.url][-1].state == "open"
     answered = [call for call in probe.calls if call.outputs]
     assert all({name: values.item(0) for name, values in call.outputs.items()} == RIGHT for call in answered)
     assert probe.dispatcher.handler_errors == 0
@@ -79,7 +79,7 @@ def test_a_server_that_describes_other_inputs_is_left(servers: tuple[Misbehaving
             "max_probe_after_ns": 60_000 * MS}  # fmt: skip
 
     async def scenario(probe: DispatcherProbe) -> None:
-        await until(lambda: len({each.url for each in probe.health}) == 2)
+        await until(lambda: len({health.url for health in probe.health}) == 2)
         while (await probe.predict(ROW)).url != fallback.url:
             assert len(probe.calls) < 10
 
@@ -109,7 +109,7 @@ def test_another_archive_under_the_same_version_is_connected_to_anew(
 
     probe = run_dispatcher(config(primary.url), scenario)
 
-    assert [(each.state, each.digest[0]) for each in probe.health] == [
+    assert [(health.state, health.digest[0]) for health in probe.health] == [
         ("half_open", "d"),
         ("closed", "d"),
         ("open", "d"),

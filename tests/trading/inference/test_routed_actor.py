@@ -161,7 +161,7 @@ def test_time_slices_change_an_instruments_version_but_never_with_a_position_ope
 
     ran = run(trades, settings, tmp_path / "catalog")
 
-    assert {each.split for each in ran.predictions} == {"exp-1"}
+    assert {prediction.split for prediction in ran.predictions} == {"exp-1"}
     changes = 0
     for before, after in zip(ran.predictions, ran.predictions[1:], strict=False):
         if before.version != after.version:
@@ -170,14 +170,16 @@ def test_time_slices_change_an_instruments_version_but_never_with_a_position_ope
             assert not any(event.ts_opened < asked_ns < event.ts_closed for event in ran.closed)
             assert after.version == split.version_for("", after.feature_ts)
     assert changes >= 2
-    assert any(each.pending_version_change for each in ran.predictions)
-    assert 0 < sum(each.status == Status.SUPERSEDED for each in ran.predictions) < 100
+    assert any(prediction.pending_version_change for prediction in ran.predictions)
+    assert 0 < sum(prediction.status == Status.SUPERSEDED for prediction in ran.predictions) < 100
     opened = Counter[str]()
     for event in ran.closed:
         version = ran.tags(event.opening_order_id)["version"]
         opened[version] += 1
         assert ran.tags(event.closing_order_id).get("version", version) == version  # none where the strategy stops
-        meanwhile = [each for each in ran.predictions if event.ts_opened < each.ts_init < event.ts_closed]
+        meanwhile = [
+            prediction for prediction in ran.predictions if event.ts_opened < prediction.ts_init < event.ts_closed
+        ]
         assert {each.version for each in meanwhile if each.status == Status.OK} <= {version}
     assert opened["1.0"] > 2
     assert opened["1.1"] > 2
@@ -187,8 +189,8 @@ def test_time_slices_change_an_instruments_version_but_never_with_a_position_ope
         assert [each.pnl for each in kept] == [event.realized_pnl.as_double() for event in ran.closed]
         assert {each.version for each in store.read(ScoredPrediction, "exp-1")} == {"1.0", "1.1"}
         windows = store.read(CallWindow, "exp-1")
-        assert sum(each.requests for each in windows) == len(ran.predictions) + len(ran.actor.pending)
-        assert {each.version for each in windows} == {"1.0", "1.1"}
+        assert sum(window.requests for window in windows) == len(ran.predictions) + len(ran.actor.pending)
+        assert {window.version for window in windows} == {"1.0", "1.1"}
 
 
 @pytest.mark.slow
@@ -229,8 +231,8 @@ def test_a_withdrawn_version_is_left_in_the_middle_of_a_run_whatever_is_open(
 
         windows = [*store.read(CallWindow, "exp-1"), *store.read(CallWindow, "")]
     calls = Counter[tuple[str, str]]()
-    for each in windows:
-        calls[each.split, each.version] += each.requests
+    for window in windows:
+        calls[window.split, window.version] += window.requests
     assert not result.gave_up
     assert calls == {("exp-1", "1.1"): requested[0], ("", "1.0"): 1280 - WINDOW - requested[0]}
     assert abs(requested[0] - (640 - WINDOW)) <= 1
@@ -263,7 +265,7 @@ def test_challenger_that_dies_fails_alone(
 
         windows = store.read(CallWindow, "exp-1")
     assert not result.gave_up
-    assert result.failed == sum(each.errors for each in windows) == pytest.approx(320, abs=2)
+    assert result.failed == sum(window.errors for window in windows) == pytest.approx(320, abs=2)
     assert "UnknownModel" in result.last_error
     assert result.predictions["trade"].iloc[-1] > 1270
 

@@ -56,7 +56,7 @@ def test_bars_that_close_together_make_one_request_for_each_version(
 
     result = run_backtest(bars, settings)
 
-    assert [len(each.predictions) for each in result.instruments] == [200] * 3
+    assert [len(instrument.predictions) for instrument in result.instruments] == [200] * 3
     with TrafficStore(url) as store:
         calls = Counter[str]()
         for each in store.read(CallWindow, "exp-3"):
@@ -66,8 +66,8 @@ def test_bars_that_close_together_make_one_request_for_each_version(
     assert {each.instrument_id: each.version for each in scored} == given
     assert all(each.version == given[each.instrument_id] for each in (*scored, *trades))
     assert {each.predicted for each in scored} == {each.actual for each in scored} == {"UP", "DOWN"}
-    assert Counter(each.instrument_id for each in trades) == {
-        each.data.instrument.instrument_id: each.positions for each in result.instruments
+    assert Counter(trade.instrument_id for trade in trades) == {
+        instrument.data.instrument.instrument_id: instrument.positions for instrument in result.instruments
     }
     moves = {name: bars[place].ts_event[59:259] for place, name in enumerate(given)}
     assert all(each.ts_ns in moves[each.instrument_id] for each in scored)
@@ -100,7 +100,7 @@ def test_a_headline_is_read_by_each_version_that_its_instruments_are_with(
         [f"data.{sentiment_type(name).topic}" for name in ids(SIM, ETH)],
     )
 
-    by_version = Counter((each.instrument_id.value, each.version) for each in published)
+    by_version = Counter((datum.instrument_id.value, datum.version) for datum in published)
     assert by_version == dict.fromkeys(given.items(), len(TEXTS))
-    by_instrument = [[each.score for each in published if each.instrument_id.value == name] for name in (SIM, ETH)]
+    by_instrument = [[datum.score for datum in published if datum.instrument_id.value == name] for name in (SIM, ETH)]
     assert by_instrument[0] == by_instrument[1]  # both versions have the same weights

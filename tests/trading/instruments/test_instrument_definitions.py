@@ -339,7 +339,7 @@ def test_off_tick_prices_match_exact_decimal_remainders(price: list[int], precis
 def test_conforming_data_have_the_same_values_in_the_instruments_decimals(steps: list[int], kind: str) -> None:
     instrument = DEFINED[kind]
     tick = instrument.price_increment.as_decimal()
-    data = trades_at([str(tick * each) for each in steps], sizes=[str(each) for each in steps])
+    data = trades_at([str(tick * step) for step in steps], sizes=[str(step) for step in steps])
 
     same = conform(data, instrument)
 
@@ -348,7 +348,7 @@ def test_conforming_data_have_the_same_values_in_the_instruments_decimals(steps:
         instrument.price_precision,
         instrument.size_precision,
     )
-    assert [tick.price.as_decimal() for tick in trade_ticks(same)] == [tick * each for each in steps]
+    assert [tick.price.as_decimal() for tick in trade_ticks(same)] == [tick * step for step in steps]
     assert [tick.size.as_decimal() for tick in trade_ticks(same)] == steps
 
 

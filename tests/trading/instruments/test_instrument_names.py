@@ -89,15 +89,17 @@ def test_hyphens_and_underscores_reach_their_fills_and_reports_keep_them(
 
     result = run_backtest(pair, replace(bar_settings, mode=mode, cost_bps=0.0))
 
-    assert [each.data.instrument.instrument_id for each in result.instruments] == [f"{coin}.GATE-IO" for coin in coins]
-    assert [each.definition.instrument.id.value for each in result.instruments] == [
+    assert [instrument.data.instrument.instrument_id for instrument in result.instruments] == [
+        f"{coin}.GATE-IO" for coin in coins
+    ]
+    assert [instrument.definition.instrument.id.value for instrument in result.instruments] == [
         "BTC-USDT.GATE_IO",
         "ETH-USDT.GATE_IO",
     ]
-    for each in result.instruments:
-        assert each.orders > 10
-        assert len(each.fills) >= each.orders
-        assert np.isfinite(each.equity["equity"]).all()
+    for instrument in result.instruments:
+        assert instrument.orders > 10
+        assert len(instrument.fills) >= instrument.orders
+        assert np.isfinite(instrument.equity["equity"]).all()
 
 
 def test_names_that_become_one_are_refused(bar_settings: BarBacktestSettings) -> None:

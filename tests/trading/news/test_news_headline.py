@@ -33,7 +33,7 @@ SIM, ETH = "SIMUSD.SIM", "ETHUSD.SIM"
 
 
 def times(headlines: list[NewsHeadline]) -> list[tuple[int, int]]:
-    return [(each.ts_event, each.ts_init) for each in headlines]
+    return [(headline.ts_event, headline.ts_init) for headline in headlines]
 
 
 HEADLINES = st.builds(
@@ -160,7 +160,7 @@ def test_a_headline_arrives_at_its_receipt_among_the_bars_and_never_before(tmp_p
         *("just before a close", "bar", "bar", *together, "bar"),
     ]
     assert {text: ts_init for _, ts_init, text in listener.received if text != "bar"} == {
-        each.text: each.ts_init for each in headlines
+        headline.text: headline.ts_init for headline in headlines
     }
 
 

@@ -74,7 +74,9 @@ def test_ticks_are_scored_as_the_labels_are_without_overlap(
             markout = {0: move, 1: -move, 2: None}[classes[about]]
             expected.append((about * 10, CLASSES[classes[about]], CLASSES[labels[about]], markout))
     records = [scored(outcome, cost_bps) for outcome in scored_outcomes if outcome is not None]
-    assert [(each.ts_ns, each.predicted, each.actual, each.markout_bps) for each in records if each] == expected
+    assert [
+        (record.ts_ns, record.predicted, record.actual, record.markout_bps) for record in records if record
+    ] == expected
 
 
 @settings(deadline=None, max_examples=40)
@@ -121,7 +123,7 @@ def test_of_several_events_at_one_time_each_has_its_own_prediction() -> None:
         assert outcomes.event(7, price) is None
     scored_outcomes = [outcomes.prediction(prediction_at(7, tick_outputs(0))) for _ in prices]
 
-    assert [round(each.return_bps) if each else None for each in scored_outcomes] == [1000, 1000, 0, None]
+    assert [round(outcome.return_bps) if outcome else None for outcome in scored_outcomes] == [1000, 1000, 0, None]
 
 
 @pytest.mark.parametrize("status", [Status.DEGRADED, Status.SUPERSEDED])
@@ -169,7 +171,8 @@ def run(trades: Trades, predictions: Sequence[Prediction], url: str, **options: 
         engine.add_data(trade_ticks(trades))
         engine.add_data(quote_ticks(trades))
         engine.add_data(
-            [CustomData(prediction_type(instrument.id), each) for each in predictions], client_id=ClientId("TORCHSERVE")
+            [CustomData(prediction_type(instrument.id), prediction) for prediction in predictions],
+            client_id=ClientId("TORCHSERVE"),
         )
         closed = Closed(engine.kernel.msgbus)
         engine.run()
@@ -201,7 +204,7 @@ def test_a_run_leaves_its_outcomes_and_its_trades_in_the_store(
         records, trades = store.read(ScoredPrediction, "exp-1"), store.read(ClosedTrade, "exp-1")
     assert [each.ts_ns for each in records] == [START + 100 * MS * number for number in range(10, 95, 5)]
     steps = 1e4 * 5 / small_market.price[10:95:5]  # the price rises by a step a trade
-    assert [each.actual for each in records] == ["BUY" if each > 0.5 else "HOLD" for each in steps]
+    assert [each.actual for each in records] == ["BUY" if step > 0.5 else "HOLD" for step in steps]
     for record, rise_bps, number in zip(records, steps, range(10, 95, 5), strict=True):
         buys = number // 20 % 2 == 0
         assert (record.predicted, record.version) == (("BUY", "1.0") if buys else ("SELL", "1.1"))

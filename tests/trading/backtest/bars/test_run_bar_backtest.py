@@ -61,14 +61,14 @@ def test_the_future_changes_no_earlier_prediction_or_order(
     whole: BacktestResult, pair: list[Bars], bar_settings: BarBacktestSettings
 ) -> None:
     until = int(pair[1].ts_event[CUT - 1])
-    cut = [each.between(0, int(np.searchsorted(each.ts_event, until, side="right"))) for each in pair]
+    cut = [bars.between(0, int(np.searchsorted(bars.ts_event, until, side="right"))) for bars in pair]
     other = [
         replace(
-            each,
-            close=np.where(each.ts_event > until, each.open, each.close),
-            volume=np.where(each.ts_event > until, each.volume + 1, each.volume),
+            bars,
+            close=np.where(bars.ts_event > until, bars.open, bars.close),
+            volume=np.where(bars.ts_event > until, bars.volume + 1, bars.volume),
         )
-        for each in pair
+        for bars in pair
     ]
 
     for run in (run_backtest(cut, bar_settings), run_backtest(other, bar_settings)):
@@ -88,8 +88,8 @@ def test_every_fill_is_at_the_quote_of_its_time_and_one_step_worse(
 
     result = run_backtest(pair, settings)
 
-    for each in result.instruments:
-        quotes, fills = bar_quotes(each.data, spread_bps), each.fills
+    for instrument in result.instruments:
+        quotes, fills = bar_quotes(instrument.data, spread_bps), instrument.fills
         last = np.searchsorted(quotes.ts_event, fills["ts_ns"].to_numpy(), side="right") - 1
         price = np.round(fills["price"].to_numpy() * 100).astype(np.int64)
         steps_worse = np.where(fills["side"] == "BUY", price - quotes.ask[last], quotes.bid[last] - price)
@@ -139,10 +139,10 @@ def test_page_statistics_and_instruments_agree(whole: BacktestResult, bar_settin
     assert whole.equity["equity"].iloc[0] == start
     assert whole.equity["equity"].iloc[-1] == pytest.approx(whole.balance, abs=1e-8)
     assert whole.statistics["PnL (USDT)"]["PnL (total)"] == pytest.approx(whole.balance - start, abs=1e-8)
-    made = [each.equity["equity"].iloc[-1] - start for each in whole.instruments]
+    made = [instrument.equity["equity"].iloc[-1] - start for instrument in whole.instruments]
     assert sum(made) == pytest.approx(whole.balance - start, abs=1e-8)
-    for each, pnl in zip(whole.instruments, made, strict=True):
-        assert each.statistics["PnL (USDT)"]["PnL (total)"] == pytest.approx(pnl, abs=1e-8)
+    for instrument, pnl in zip(whole.instruments, made, strict=True):
+        assert instrument.statistics["PnL (USDT)"]["PnL (total)"] == pytest.approx(pnl, abs=1e-8)
 
 
 def test_each_venue_has_an_account_of_its_own(bar_settings: BarBacktestSettings) -> None:
@@ -152,7 +152,7 @@ def test_each_venue_has_an_account_of_its_own(bar_settings: BarBacktestSettings)
 
     assert result.equity["equity"].iloc[0] == 2 * bar_settings.starting_balance
     assert result.equity["equity"].iloc[-1] == pytest.approx(result.balance, abs=1e-8)
-    assert all(len(each.fills) > 20 for each in result.instruments)
+    assert all(len(instrument.fills) > 20 for instrument in result.instruments)
 
 
 def test_higher_costs_mean_fewer_orders(
@@ -348,5 +348,8 @@ def test_over_http_the_same_as_in_process(
     for one, other in zip(over_http.instruments, in_process.instruments, strict=True):
         pd.testing.assert_frame_equal(without_latency(one.predictions), without_latency(other.predictions))
         pd.testing.assert_frame_equal(one.fills, other.fills)
-    assert [(each.without_volume, each.refused) for each in over_http.instruments] == [(21, 0), (0, 59)]
+    assert [(instrument.without_volume, instrument.refused) for instrument in over_http.instruments] == [
+        (21, 0),
+        (0, 59),
+    ]
     assert "BadWindow" in over_http.last_refusal

@@ -71,8 +71,8 @@ def test_news_that_comes_later_changes_no_earlier_prediction_or_order(
     whole: BacktestResult, pair: list[Bars], news: list[Headline], news_settings: NewsBacktestSettings
 ) -> None:
     last_ns = int(pair[0].ts_event[110])
-    later = [each for each in news if each.ts_init > last_ns]
-    past = [each for each in news if each.ts_init <= last_ns]
+    later = [item for item in news if item.ts_init > last_ns]
+    past = [item for item in news if item.ts_init <= last_ns]
     rewritten = [replace(each, text=TEXTS[0], instrument_ids=(SIM, ETH)) for each in later]
 
     for changed in (past, [*past, *rewritten]):
@@ -127,8 +127,8 @@ def test_without_news_all_is_as_with_the_price_model_alone(
 
 
 def test_news_moves_forecasts_and_orders(whole: BacktestResult, pair: list[Bars], news: list[Headline]) -> None:
-    for each in whole.instruments:
-        predictions, name = each.predictions, each.data.instrument.instrument_id
+    for instrument in whole.instruments:
+        predictions, name = instrument.predictions, instrument.data.instrument.instrument_id
         close = predictions["ts_event"].to_numpy()
         ours = [one for one in news if name in one.instrument_ids]
         received = np.array([one.ts_init for one in ours if one.text != UNREADABLE])
@@ -136,9 +136,9 @@ def test_news_moves_forecasts_and_orders(whole: BacktestResult, pair: list[Bars]
         np.testing.assert_array_equal(predictions["texts"], np.minimum(counted.sum(axis=1), 8))
         moved = predictions["return_bps"] != predictions["price_return_bps"]
         assert moved.equals(predictions["texts"] > 0)
-        assert each.news is not None
-        assert each.news.headlines == len(ours)
-    assert sum(len(each.fills) for each in whole.instruments) > 20
+        assert instrument.news is not None
+        assert instrument.news.headlines == len(ours)
+    assert sum(len(instrument.fills) for instrument in whole.instruments) > 20
 
 
 def test_headlines_of_other_times_are_left_out(pair: list[Bars], news_settings: NewsBacktestSettings) -> None:
@@ -159,15 +159,15 @@ def test_headlines_of_other_times_are_left_out(pair: list[Bars], news_settings: 
 def test_news_filters_forbid_entries(
     whole: BacktestResult, pair: list[Bars], news: list[Headline], news_settings: NewsBacktestSettings
 ) -> None:
-    late = [each for each in news if each.ts_init > pair[0].ts_event[90]]
+    late = [item for item in news if item.ts_init > pair[0].ts_event[90]]
 
     careful = run_backtest(BarsAndNews(pair, late), replace(news_settings, require_news=True, veto_score=0.5))
 
-    for each, free in zip(careful.instruments, whole.instruments, strict=True):
-        first = each.predictions[each.predictions["texts"] > 0]["ts_init"].min()
-        assert each.fills["ts_ns"].min() >= first > free.fills["ts_ns"].min()
-        assert least_position(each.fills, first) == 0  # every text is good news to this model
-    assert any(least_position(each.fills, int(pair[0].ts_event[90])) < 0 for each in whole.instruments)
+    for instrument, free in zip(careful.instruments, whole.instruments, strict=True):
+        first = instrument.predictions[instrument.predictions["texts"] > 0]["ts_init"].min()
+        assert instrument.fills["ts_ns"].min() >= first > free.fills["ts_ns"].min()
+        assert least_position(instrument.fills, first) == 0  # every text is good news to this model
+    assert any(least_position(instrument.fills, int(pair[0].ts_event[90])) < 0 for instrument in whole.instruments)
 
 
 def test_the_report_counts_the_news(whole: BacktestResult, news_settings: NewsBacktestSettings, tmp_path: Path) -> None:

@@ -64,10 +64,10 @@ def test_several_instruments_with_breaks_and_refused_windows(
 
     inline = both(bars, replace(bar_settings, latency_ns=latency_ns, max_failures=5))
 
-    assert [each.without_volume for each in inline.instruments] == [0, 6, 0]
-    assert [each.refused for each in inline.instruments] == [0, 0, 59]
+    assert [instrument.without_volume for instrument in inline.instruments] == [0, 6, 0]
+    assert [instrument.refused for instrument in inline.instruments] == [0, 0, 59]
     assert "BadWindow" in inline.last_refusal
-    assert all(len(each.fills) > 20 for each in inline.instruments)
+    assert all(len(instrument.fills) > 20 for instrument in inline.instruments)
     assert inline.instruments[0].not_arrived == 1
 
 
@@ -77,9 +77,9 @@ def test_response_due_when_the_wait_for_other_bars_ends(bar_settings: BarBacktes
 
     inline = both(bars, replace(bar_settings, latency_ns=10 * MS, batch_wait_ns=5 * MS))
 
-    for each in inline.instruments:
-        assert (each.fills["ts_ns"] % MS == 0).all()
-        assert len(each.fills) > 20
+    for instrument in inline.instruments:
+        assert (instrument.fills["ts_ns"] % MS == 0).all()
+        assert len(instrument.fills) > 20
 
 
 @pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 3])
@@ -88,9 +88,9 @@ def test_through_a_queue(bar_settings: BarBacktestSettings, slow: Path, workers:
 
     inline = both([market("BTCUSDT", 200), market("ETHUSDT", 200, seed=2)], settings)
 
-    overtaken = any((np.diff(each.predictions["bar"]) < 0).any() for each in inline.instruments)
+    overtaken = any((np.diff(instrument.predictions["bar"]) < 0).any() for instrument in inline.instruments)
     assert overtaken == (workers > 1)
-    assert all(len(each.fills) > 10 for each in inline.instruments)
+    assert all(len(instrument.fills) > 10 for instrument in inline.instruments)
 
 
 @pytest.mark.slow

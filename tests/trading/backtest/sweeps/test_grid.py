@@ -67,8 +67,8 @@ def test_invalid_grid_is_refused(texts: list[str], error: str) -> None:
 def test_combinations_are_the_product_in_order(grid: Grid) -> None:
     sampled = combinations(grid)
 
-    assert [tuple(each.values()) for each in sampled] == list(product(*grid.values()))
-    assert all(list(each) == list(grid) for each in sampled)
+    assert [tuple(combination.values()) for combination in sampled] == list(product(*grid.values()))
+    assert all(list(combination) == list(grid) for combination in sampled)
 
 
 @given(grids, st.integers(1, 300), st.integers(0, 2**32))
@@ -78,7 +78,7 @@ def test_drawn_ones_are_different_and_in_order(grid: Grid, drawn: int, seed: int
     sampled = combinations(grid, drawn, seed)
 
     assert len(sampled) == min(drawn, len(everything))
-    places = [everything.index(each) for each in sampled]
+    places = [everything.index(combination) for combination in sampled]
     assert places == sorted(set(places))
     assert sampled == combinations(grid, drawn, seed)
 
