@@ -52,7 +52,7 @@ def from_values(values: dict[str, Any], source: str) -> Instrument:
     Raises
     ------
     BadData
-        A value is missing or makes no sense.
+        A value is missing or invalid.
     """
     kind = getattr(instrument_types, values["type"])
     try:
