@@ -24,27 +24,27 @@ from nautilus_torchserve.wire.errors import RequestError
 from nautilus_torchserve.wire.output_constraints import OutputConstraints
 
 RETRY_NS = 1_000_000_000
-"""Until a closing order that was refused is sent again (nanoseconds)."""
+"""Time until a refused closing order is sent again (nanoseconds)."""
 _CLOSE_AGAIN = "close-again"
 _OK, _DEGRADED = Status.OK, Status.DEGRADED  # looked up with every prediction
 
 
 class PredictionStrategyConfig(StrategyConfig, kw_only=True, frozen=True):
-    """Configuration of a `PredictionStrategy`.
+    """Configuration for a `PredictionStrategy`.
 
     Parameters
     ----------
     instrument_id : InstrumentId
         The instrument to trade.
     trade_size : Decimal
-        Size of the position to hold, long or short (base currency).
+        The size of the position to hold, long or short (base currency).
     max_age_ns : int
         Predictions whose newest event is older than this when they arrive are not traded on (nanoseconds).
-        Counts from the venue's time, so the way from the venue is part of it: 300 ms in some recordings.
+        Counts from the venue's time, so transport from the venue is included: 300 ms in some recordings.
     max_position : Decimal, optional
         Orders that would leave a larger position are not sent, long or short (base currency).
     on_failure : str
-        The reaction to a missing answer. ``hold``: nothing, the position stays as it is. ``flatten``: close
+        The reaction to a missing response. ``hold``: nothing, the position stays as it is. ``flatten``: close
         the position once there has been no good prediction for ``failure_grace_ns``. ``last_good``: trade on the
         last good prediction until it is older than ``last_good_ns``.
     failure_grace_ns : int
@@ -52,7 +52,7 @@ class PredictionStrategyConfig(StrategyConfig, kw_only=True, frozen=True):
     last_good_ns : int
         See ``last_good`` (nanoseconds).
     close_on_stop : bool
-        Whether the position is closed when the strategy is stopped.
+        If the position is closed when the strategy is stopped.
     """
 
     instrument_id: InstrumentId
@@ -95,8 +95,8 @@ class PredictionStrategy(Strategy):
 
     There is never more than one order in flight. After a `Halt` the position is closed, and stays so.
 
-    A prediction whose values are not what the rule needs (`required`), or not finite, is not acted on, whoever
-    published it: it is counted, logged, and not a good prediction, so that ``on_failure`` applies.
+    A prediction whose values violate the constraints (`required`), or are not finite, is not acted on, whatever
+    its publisher: it is counted, logged, and not a good prediction, so that ``on_failure`` applies.
 
     Parameters
     ----------
@@ -276,7 +276,7 @@ class PredictionStrategy(Strategy):
 
     @isolate_errors
     def _on_halt(self, halt: Halt) -> None:
-        """Close what is open; what is in flight ends first."""
+        """Close the position; an order in flight ends first."""
         if not self.halted and (halt.venue is None or halt.venue == self.config.instrument_id.venue):
             self.halted = halt.reason
             self.log.warning(f"Halted: {halt.reason}")

@@ -37,10 +37,10 @@ def test_service_times_of_a_queue_are_recovered(requests: list[tuple[int, int]],
     service = [took for _, took in requests]
     completions = np.array(run_queue(arrivals.tolist(), service, workers))
 
-    found = service_times(arrivals, completions, workers)
+    result = service_times(arrivals, completions, workers)
 
-    assert found.service_ns.tolist() == service
-    assert found.raised == 0
+    assert result.service_ns.tolist() == service
+    assert result.raised == 0
 
 
 @given(st.lists(st.tuples(gaps, st.integers(0, 10**9)), min_size=1, max_size=60), st.integers(1, 4))
@@ -50,12 +50,12 @@ def test_replayed_times_give_any_recorded_completions_but_for_the_raised(
     arrivals = np.cumsum([gap for gap, _ in requests])
     completions = arrivals + np.array([took for _, took in requests])
 
-    found = service_times(arrivals, completions, workers)
+    result = service_times(arrivals, completions, workers)
 
-    replayed = np.array(run_queue(arrivals.tolist(), found.service_ns.tolist(), workers))
+    replayed = np.array(run_queue(arrivals.tolist(), result.service_ns.tolist(), workers))
     late = replayed != completions
-    assert late.sum() == found.raised
-    assert (found.service_ns[late] == 1).all()
+    assert late.sum() == result.raised
+    assert (result.service_ns[late] == 1).all()
     assert (replayed >= completions).all()
 
 

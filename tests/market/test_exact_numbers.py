@@ -179,8 +179,8 @@ def test_stored_integers_are_divided_exactly_or_refused(raws: list[int], precisi
         return OverflowError
 
     if max(map(abs, expected)) < 2**63:
-        steps, found = to_steps([stored], precision, overflow)
-        assert (steps[0].tolist(), found) == (expected, needed)
+        steps, actual = to_steps([stored], precision, overflow)
+        assert (steps[0].tolist(), actual) == (expected, needed)
     else:
         with pytest.raises(OverflowError):
             to_steps([stored], precision, overflow)
@@ -205,8 +205,8 @@ def test_csv_files_of_all_precisions_are_read_as_they_are(data: st.DataObject) -
     assert values(loaded.price, loaded.instrument.price_precision) == [row[0] for row in rows]
     assert values(loaded.size, loaded.instrument.size_precision) == [row[1] for row in rows]
     for column, name in enumerate(PRICES, 2):
-        found = values(getattr(loaded_bars, name), loaded_bars.instrument.price_precision)
-        assert found == [row[column] for row in rows] * 2
+        actual = values(getattr(loaded_bars, name), loaded_bars.instrument.price_precision)
+        assert actual == [row[column] for row in rows] * 2
 
 
 def finer(trades: Trades, decimals: int) -> Trades:

@@ -43,15 +43,15 @@ def test_matrix_and_scores_are_those_of_scikit_learn(both: np.ndarray) -> None:
 @given(predictions)
 def test_calibration_error_is_that_of_the_paper_s_bins(both: list[tuple[float, bool]]) -> None:
     confidence, right = (np.array(column) for column in zip(*both, strict=True))
-    found = calibration(confidence, right)
+    result = calibration(confidence, right)
     error = 0.0
-    for low, high in zip(found.edges[:-1], found.edges[1:], strict=True):
+    for low, high in zip(result.edges[:-1], result.edges[1:], strict=True):
         inside = (confidence > low) & (confidence <= high) | (low == 0) & (confidence == 0)
         if inside.any():
             error += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())
 
-    assert found.ece == pytest.approx(error, abs=1e-12)
-    assert found.counts.sum() == len(both)
+    assert result.ece == pytest.approx(error, abs=1e-12)
+    assert result.counts.sum() == len(both)
 
 
 def test_sure_and_right_is_calibrated() -> None:

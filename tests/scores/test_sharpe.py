@@ -38,13 +38,13 @@ def curve(gains: np.ndarray) -> np.ndarray:
 def test_sharpe_is_mean_over_deviation_of_gains() -> None:
     gains = np.random.default_rng(2).gamma(2.0, 1.0, PERIODS) - 1.9
 
-    found = sharpe_of(curve(gains))
+    result = sharpe_of(curve(gains))
 
-    assert found is not None
-    assert found.ratio == pytest.approx(gains.mean() / gains.std(), rel=1e-9)
-    assert found.skewness == pytest.approx(pd.Series(gains).skew(), rel=0.02)
-    assert found.kurtosis == pytest.approx(pd.Series(gains).kurt() + 3, rel=0.05)
-    assert found.periods == PERIODS
+    assert result is not None
+    assert result.ratio == pytest.approx(gains.mean() / gains.std(), rel=1e-9)
+    assert result.skewness == pytest.approx(pd.Series(gains).skew(), rel=0.02)
+    assert result.kurtosis == pytest.approx(pd.Series(gains).kurt() + 3, rel=0.05)
+    assert result.periods == PERIODS
 
 
 def test_equity_that_never_moves_has_no_sharpe() -> None:

@@ -32,7 +32,7 @@ def test_no_model_is_called_better_by_an_interval_that_reads_zero(
 
 
 def words(kind: str, interval: list[float]) -> str:
-    """What an evaluation says of a gain with this interval."""
+    """Return an evaluation's verdict on a gain with this interval."""
     from nautilus_torchserve.training.ensemble import evaluate as ensemble_evaluate
     from nautilus_torchserve.training.price import evaluate as bar_evaluate
     from nautilus_torchserve.training.sentiment import evaluate as sentiment_evaluate

@@ -15,7 +15,7 @@ Register = Callable[..., None]
 
 @contextmanager
 def registering(manager: ManagementClient, store: Path) -> Iterator[Register]:
-    """What registers versions of a model, made of one run; they are gone afterwards."""
+    """Yield a function that registers versions of a model, made of one run; they are unregistered afterwards."""
     registered: list[tuple[str, str]] = []
 
     def register(model: str, run: Path, *versions: str) -> None:

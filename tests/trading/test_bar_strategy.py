@@ -49,7 +49,7 @@ TEN = minute_bars(range(1, 11))
 def predict(
     minute: int, return_bps: float, confidence: float = 0.6, age_ns: int = LATENCY, status: Status = Status.OK
 ) -> Prediction:
-    """What the model says of the bar that closed ``minute`` minutes after `START`."""
+    """Return a prediction on the bar that closed ``minute`` minutes after `START`."""
     closed = START + minute * MINUTE
     return Prediction(
         ts_event=closed,
@@ -77,7 +77,7 @@ def trade_on(predictions: Sequence[Prediction], bars: Bars = TEN, **options: Any
 
 
 def minutes(traded: Traded) -> list[float]:
-    """When each order was sent, in minutes after `START`, less the latency."""
+    """Return when each order was sent, in minutes after `START`, less the latency."""
     return [(at - LATENCY // MS) / 60_000 for at in traded.times_ms()]
 
 

@@ -23,7 +23,7 @@ IN, OUT, TURN = ("BUY", SIZE), ("SELL", SIZE), ("SELL", 2 * SIZE)
 
 
 def predict(bar: int, return_bps: float, texts: int = 1, score: float = 0.0) -> Prediction:
-    """What the ensemble says after the bar of this position."""
+    """Return the ensemble's prediction after the bar of this position."""
     closed = int(TEN.ts_event[bar])
     forecast = {"price": 4e4, "return_bps": return_bps, "sigma_bps": 5.0, "confidence": 0.6}
     return Prediction(

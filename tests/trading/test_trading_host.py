@@ -95,7 +95,7 @@ def server(eager_archive: Path, price_archive: Path, tmp_path_factory: pytest.Te
 
 
 def run_latest(server: TorchServe, *arguments: str | Path) -> Any:
-    """What the newest NautilusTrader's environment prints, which is JSON."""
+    """Return the JSON that the newest NautilusTrader's environment prints."""
     token = inference_token(server.home / KEY_FILE)
     result = subprocess.run(
         [LATEST, *arguments],

@@ -53,7 +53,7 @@ def inline_config(market: TradeMarket, folder: Path, **changes: Any) -> Backtest
 
 
 def configs(market: TradeMarket, **changes: Any) -> tuple[InferenceActorConfig, list[Any]]:
-    """Of the actor and the strategies."""
+    """Return the configs of the actor and the strategies."""
     settings, metadata = market.settings, market.metadata
     actor = settings.actor(market.instruments, metadata)
     fields = {name: getattr(actor, name) for name in actor.__struct_fields__}

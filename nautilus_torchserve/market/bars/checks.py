@@ -120,12 +120,12 @@ def reading_notes(data: Trades | Bars) -> list[str]:
 
 
 def examine(bars: Bars) -> Findings:
-    """Look for everything that is wrong or odd; nothing is changed.
+    """Return all findings about bars, without changing them.
 
     Raises
     ------
     BadData
-        Only when there are no bars at all.
+        There are no bars.
     """
     if not len(bars):
         raise BadData(f"{bars.source}: expected at least one bar, got an empty data set")

@@ -67,7 +67,7 @@ def run_backtest(
     BadSetting
         A setting is invalid.
     BadData
-        The data do not go together, too few are left to run on, or the instrument is undefined.
+        The data do not fit together, too few are left to run on, or the instrument is undefined.
     RequestError, UnreadableArchive
         The model cannot be reached, or was trained on other features or events.
     StoreFailed

@@ -65,8 +65,8 @@ class Definition:
 
     def as_dict(self) -> dict[str, Any]:
         """Return each property with its value and source, in plain JSON types."""
-        found = {name: {"value": value, "from": self.origins[name]} for name, value in self.values().items()}
-        return {"engine_id": self.instrument.id.value, **found}
+        properties = {name: {"value": value, "from": self.origins[name]} for name, value in self.values().items()}
+        return {"engine_id": self.instrument.id.value, **properties}
 
 
 def resolve(data: Trades | Bars, options: InstrumentOptions, fee_bps: float | None = None) -> Definition:
@@ -99,7 +99,7 @@ def resolve_all(
         engine_id(item.instrument.symbol, item.instrument.venue)  # refuses names that cannot be traded
     sources = {source: _read(source) for source in options.instrument_definition}
     return [
-        _finish(item, _given(item, position, len(data), sources) or _found(item, options), options, fee_bps)
+        _finish(item, _explicit(item, position, len(data), sources) or _inferred(item, options), options, fee_bps)
         for position, item in enumerate(data)
     ]
 
@@ -120,7 +120,7 @@ def _read(source: str) -> Contract | list[Instrument]:
     return contract
 
 
-def _given(
+def _explicit(
     data: Trades | Bars, position: int, count: int, sources: Mapping[str, Contract | list[Instrument]]
 ) -> Draft | None:
     """Return the given definition: by the data's name, else in the order of the data."""
@@ -139,7 +139,7 @@ def _given(
     raise BadData(f"{data.source}: expected a definition of {name}, got those of {', '.join(_names(sources.values()))}")
 
 
-def _found(data: Trades | Bars, options: InstrumentOptions) -> Draft:
+def _inferred(data: Trades | Bars, options: InstrumentOptions) -> Draft:
     """Return the definition of the data's catalog, the table, the symbol or options."""
     instrument = data.instrument
     if data.catalog is not None:

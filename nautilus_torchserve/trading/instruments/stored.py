@@ -52,7 +52,7 @@ def from_values(values: dict[str, Any], source: str) -> Instrument:
     Raises
     ------
     BadData
-        A value is missing or makes no sense.
+        A value is missing or invalid.
     """
     kind = getattr(instrument_types, values["type"])
     try:
@@ -111,11 +111,11 @@ def tradable(instrument: Instrument, source: str) -> Instrument:
     return instrument
 
 
-def _from_object(found: Any, source: str) -> Instrument:
-    if not isinstance(found, dict) or found.get("type") not in TYPES:
-        got = found.get("type") if isinstance(found, dict) else type(found).__name__
+def _from_object(fields: Any, source: str) -> Instrument:
+    if not isinstance(fields, dict) or fields.get("type") not in TYPES:
+        got = fields.get("type") if isinstance(fields, dict) else type(fields).__name__
         raise BadData(f'{source}: expected an object with "type" of {", ".join(TYPES)}, got {got!r}')
-    values = {**_OPTIONAL, **{name: _plain(value) for name, value in found.items()}}
+    values = {**_OPTIONAL, **{name: _plain(value) for name, value in fields.items()}}
     for name in NUMBERS:
         if values.get(name) is not None:
             values[name] = _number_text(values[name], f"{source}: {name}")

@@ -61,8 +61,8 @@ def test_quotes_are_those_of_the_rule_for_each_bar(bars: list[tuple[int, int, in
 
     quotes = bar_quotes(made, float(spread_bps))
 
-    found = list(zip(quotes.ts_event.tolist(), quotes.bid.tolist(), quotes.ask.tolist(), strict=True))
-    assert found == quoted_one_by_one(made, spread_bps)
+    quoted = list(zip(quotes.ts_event.tolist(), quotes.bid.tolist(), quotes.ask.tolist(), strict=True))
+    assert quoted == quoted_one_by_one(made, spread_bps)
 
 
 def test_bid_and_ask_are_rounded_away_from_the_price() -> None:

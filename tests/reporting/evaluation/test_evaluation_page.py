@@ -115,10 +115,10 @@ def test_every_chart_has_its_place_and_its_words() -> None:
 
 
 def test_every_table_of_scores_has_a_caption() -> None:
-    found = Elements(render(evaluation())).found
+    elements = Elements(render(evaluation())).found
 
-    tables = [tag for tag, attrs in found if tag == "table" and attrs["class"] == "plain"]
-    assert len(tables) == len([tag for tag, _ in found if tag == "figcaption"]) == 9
+    tables = [tag for tag, attrs in elements if tag == "table" and attrs["class"] == "plain"]
+    assert len(tables) == len([tag for tag, _ in elements if tag == "figcaption"]) == 9
 
 
 @pytest.mark.parametrize("path", number_paths(), ids=lambda path: ".".join(map(str, path)))

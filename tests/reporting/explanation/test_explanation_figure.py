@@ -91,12 +91,12 @@ def test_the_trades_are_kept_beside_the_page_to_the_bit(report_data: ReportData,
 
     write_report(replace(report_data, log=log), tmp_path)
 
-    found = read_trades(tmp_path)
-    assert {**vars(found), "trades": None} == {**vars(log), "trades": None}
-    for one, other in zip(found.trades, log.trades, strict=True):
+    stored_log = read_trades(tmp_path)
+    assert {**vars(stored_log), "trades": None} == {**vars(log), "trades": None}
+    for one, other in zip(stored_log.trades, log.trades, strict=True):
         assert one.row.tobytes() == other.row.tobytes()
         assert {**vars(one), "row": None} == {**vars(other), "row": None}
-    assert found.best() is found.trade(2)  # which was on news
+    assert stored_log.best() is stored_log.trade(2)  # which was on news
 
 
 def test_without_news_the_best_trade_is_the_most_profitable() -> None:
@@ -108,11 +108,11 @@ def test_without_news_the_best_trade_is_the_most_profitable() -> None:
 def test_a_run_without_trades_has_an_empty_log(report_data: ReportData, tmp_path: Path) -> None:
     write_report(replace(report_data, log=log_of()), tmp_path)
 
-    found = read_trades(tmp_path)
+    stored_log = read_trades(tmp_path)
 
-    assert found.best() is None
+    assert stored_log.best() is None
     with pytest.raises(BadReport, match="expected no trade, as no position was closed, got 1"):
-        found.trade(1)
+        stored_log.trade(1)
 
 
 def test_trades_that_are_missing_are_named(report_data: ReportData, tmp_path: Path) -> None:

@@ -21,17 +21,17 @@ def test_bars_are_put_together_by_column_and_distance() -> None:
 
 @pytest.mark.parametrize("steps", [1, 2, 5, 6, 15, 16, 60])
 def test_every_bar_is_in_one_span(steps: int) -> None:
-    found = spans(steps)
+    result = spans(steps)
 
-    assert [place for start, stop, _ in found for place in range(start, stop)] == list(range(steps))
-    assert len({called for *_, called in found}) == len(found)
+    assert [place for start, stop, _ in result for place in range(start, stop)] == list(range(steps))
+    assert len({called for *_, called in result}) == len(result)
 
 
 def test_pieces_of_a_word_are_one_word() -> None:
-    found = {driver.name: driver.attribution for driver in drivers(sentence())}
+    result = {driver.name: driver.attribution for driver in drivers(sentence())}
 
-    assert found["\N{LEFT DOUBLE QUOTATION MARK}Unhurt\N{RIGHT DOUBLE QUOTATION MARK}"] == pytest.approx(-0.4)
-    assert "\N{LEFT DOUBLE QUOTATION MARK}profit\N{RIGHT DOUBLE QUOTATION MARK}" in found
+    assert result["\N{LEFT DOUBLE QUOTATION MARK}Unhurt\N{RIGHT DOUBLE QUOTATION MARK}"] == pytest.approx(-0.4)
+    assert "\N{LEFT DOUBLE QUOTATION MARK}profit\N{RIGHT DOUBLE QUOTATION MARK}" in result
 
 
 @pytest.mark.parametrize("explanation", [features(), window(), sentence(), pooled(), pooled(news=False)])

@@ -89,14 +89,16 @@ def read(page: Path) -> Elements:
 def test_latency_page_shows_every_run_and_stands_alone(tmp_path: Path) -> None:
     page = write_latency_sweep(latency_sweep(), LABELS, {"Fee on each fill": "0.5 bps"}, tmp_path / "new")
 
-    found = read(page)
+    elements = read(page)
     losses = ("\N{MINUS SIGN}12.00", "\N{MINUS SIGN}53.50")
     for text in ("+41.50", "+37.25", *losses, "1,234", "12.50 %", "102.50", "0.5 bps"):
-        assert text in found.text
-    assert "SIMULATED" not in found.text
+        assert text in elements.text
+    assert "SIMULATED" not in elements.text
     assert sorted(file.name for file in page.parent.iterdir()) == ["index.html", "latency_sweep.json"]
     assert json.loads((page.parent / "latency_sweep.json").read_bytes())["runs"] == latency_sweep()["runs"]
-    outside = [value for _, attributes in found.found for name, value in attributes.items() if name in ("src", "href")]
+    outside = [
+        value for _, attributes in elements.found for name, value in attributes.items() if name in ("src", "href")
+    ]
     assert outside == []
 
 
@@ -156,8 +158,8 @@ def test_page_begins_with_problems_of_the_runs(tmp_path: Path) -> None:
 def test_sweep_page_ranks_runs_and_names_failures_and_selection_bias(tmp_path: Path) -> None:
     page = write_sweep(settings_sweep(), {"Latency": "1ms"}, tmp_path / "new")
 
-    found = read(page)
-    text = found.text
+    elements = read(page)
+    text = elements.text
     assert "Most profitable: min_probability 0.4, latency_ns 1ms, P&L +50.50 USDT" in text
     assert text.index("+52.50") < text.index("+9.75") < text.index("failed: no answer")
     assert "It is the best of 3 runs on the same data" in text
@@ -167,9 +169,9 @@ def test_sweep_page_ranks_runs_and_names_failures_and_selection_bias(tmp_path: P
 
 
 def test_two_settings_make_a_matrix_painted_by_profit(tmp_path: Path) -> None:
-    found = read(write_sweep(settings_sweep(), {}, tmp_path)).found
+    elements = read(write_sweep(settings_sweep(), {}, tmp_path)).found
 
-    painted = [attributes["style"] for tag, attributes in found if tag == "td" and "style" in attributes][:3]
+    painted = [attributes["style"] for tag, attributes in elements if tag == "td" and "style" in attributes][:3]
     assert [style.partition(",")[2] for style in painted if style] == [
         " var(--buy) 55%, var(--card))",
         " var(--sell) 4%, var(--card))",
@@ -204,6 +206,6 @@ def test_texts_from_outside_are_escaped(tmp_path: Path) -> None:
         write_latency_sweep({**latency_sweep(), **subject}, [HOSTILE, "b", "c"], {HOSTILE: HOSTILE}, tmp_path / "a"),
         write_sweep(settings_sweep(subject=subject, trials=trials), {HOSTILE: HOSTILE}, tmp_path / "b"),
     ):
-        found = read(page)
-        assert "img" not in [tag for tag, _ in found.found]
-        assert HOSTILE in found.text
+        elements = read(page)
+        assert "img" not in [tag for tag, _ in elements.found]
+        assert HOSTILE in elements.text

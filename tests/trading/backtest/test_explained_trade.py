@@ -33,9 +33,9 @@ def ticks(market: Trades, settings: BacktestSettings) -> BacktestResult:
 
 @pytest.fixture(scope="module")
 def log(settings: BacktestSettings, ticks: BacktestResult) -> TradeLog:
-    found = report_data(settings, ticks, ticks.instruments[0]).log
-    assert found is not None
-    return found
+    trade_log = report_data(settings, ticks, ticks.instruments[0]).log
+    assert trade_log is not None
+    return trade_log
 
 
 def test_each_trade_of_ticks_has_the_row_of_its_own_prediction(market: Trades, ticks: BacktestResult) -> None:

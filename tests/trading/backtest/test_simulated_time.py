@@ -102,7 +102,7 @@ def fills_in_time(orders: Sequence[Order], data: Sequence[QuoteTick]) -> bool:
 
 
 def refused_before_1223() -> AbstractContextManager[object]:
-    """What a run with an alert that another alert's handler sets comes to."""
+    """Return the result of a run with an alert that another alert's handler sets."""
     if are_alerts_in_order():
         return nullcontext()
     return pytest.raises(TimeReversed, match=r"NautilusTrader 1\.223 or later")
@@ -123,7 +123,7 @@ class NestedAlerts(PredictionStrategy):
 
 
 class PlainNestedAlerts(Strategy):
-    """The same without any of our classes."""
+    """The same with NautilusTrader's own classes only."""
 
     def on_start(self) -> None:
         self.clock.set_time_alert_ns("first", START + 1_200 * MS, self._on_first)
@@ -164,7 +164,7 @@ class PublishesOnBars(Actor):
 
 
 class PublishesOnQuotes(PublishesOnBars):
-    """As it should be: alerts are set when data come."""
+    """Sets alerts in data handlers, as required."""
 
     def on_start(self) -> None:
         self.subscribe_quote_ticks(INSTRUMENT.id)

@@ -49,7 +49,7 @@ class Alternating(Strategy):
 
 
 def fills_of(trades: Trades, wait_ns: int = 1, quantity: str = "0.001", always: bool = False) -> pd.DataFrame:
-    """What such a strategy is filled at."""
+    """Return the fill prices of such a strategy."""
     instrument = perpetual(trades.instrument, 0.0)
     fills: list[OrderFilled] = []
     with built(run_config([instrument], None, [], [], Decimal(10**9)), [instrument], trades) as (_, engine):

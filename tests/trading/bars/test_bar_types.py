@@ -28,7 +28,7 @@ def test_a_name_is_an_interval_and_back(text: str, interval_ns: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "1", "MINUTE", "0-MINUTE", "-1-MINUTE", "1-WEEK", "100-TICK", "1.5-HOUR"])
 def test_another_form_is_refused(text: str) -> None:
-    with pytest.raises(BadSetting, match=f"such as 1-MINUTE, 4-HOUR or 1-DAY expected, was '{text}'"):
+    with pytest.raises(BadSetting, match=f"expected bars such as 1-MINUTE, 4-HOUR or 1-DAY, got '{text}'"):
         parse_interval(text)
 
 

@@ -101,7 +101,7 @@ def eager(register: Register, eager_archive: Path) -> str:
 
 @pytest.fixture
 def url(tmp_path: Path) -> str:
-    """Of an empty store."""
+    """URL of an empty store."""
     return f"sqlite:///{tmp_path}/traffic.db"
 
 
@@ -115,7 +115,7 @@ def split_settings(eager: str, url: str, tick_server: TorchServe, monkeypatch: p
 
 @dataclass(frozen=True)
 class Ran:
-    """What came of a tick backtest."""
+    """Result of a tick backtest."""
 
     orders: list[Order]
     predictions: list[Prediction]

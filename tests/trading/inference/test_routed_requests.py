@@ -34,7 +34,7 @@ def register(tick_server: TorchServe, tick_archive: Path) -> Iterator[Register]:
 
 @pytest.fixture
 def url(tmp_path: Path) -> str:
-    """Of an empty store."""
+    """URL of an empty store."""
     return f"sqlite:///{tmp_path}/traffic.db"
 
 

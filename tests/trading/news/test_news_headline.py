@@ -69,7 +69,7 @@ def test_a_catalog_is_added_to_but_never_written_over(tmp_path: Path) -> None:
         write_news_catalog(tmp_path, [Headline("kept", "", (SIM,), 5, time) for time in received])
 
     for received in (early, [5, 10], [12, 13], [20, 30], [1, 99]):
-        with pytest.raises(BadData, match="as the catalog holds headlines of that time, was"):
+        with pytest.raises(BadData, match="as the catalog holds headlines of that time, got"):
             write_news_catalog(tmp_path, [Headline("refused", "", (SIM,), 0, time) for time in received])
 
     back = [custom.data for custom in ParquetDataCatalog(tmp_path).query(NewsHeadline)]
@@ -92,7 +92,7 @@ class Listener(Actor):
         super().__init__(ActorConfig(component_id=f"Listener-{own.instrument_id}"))
         self.own = own
         self.received: list[tuple[int, int, str]] = []
-        """Clock and ``ts_init``, Unix ns, and what."""
+        """Clock and ``ts_init``, Unix ns, and text."""
 
     def on_start(self) -> None:
         self.msgbus.subscribe(topic=HEADLINE_TOPIC, handler=self.handle_data)

@@ -183,7 +183,7 @@ def run(trades: Trades, predictions: Sequence[Prediction], url: str, **options: 
 
 @pytest.fixture
 def predictions(predict: Callable[..., Prediction]) -> list[Prediction]:
-    """One about each trade from the 10th on; BUY and SELL take turns each 20 trades, as do two versions of a split."""
+    """Predictions from the 10th trade on; BUY and SELL take turns each 20 trades, as do two versions of a split."""
     made = []
     for number in range(10, 99):
         buys = number // 20 % 2 == 0

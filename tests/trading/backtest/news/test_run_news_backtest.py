@@ -31,7 +31,7 @@ def pair() -> list[Bars]:
 
 @pytest.fixture(scope="module")
 def news(pair: list[Bars]) -> list[Headline]:
-    """One for each four bars, those on both instruments among them, some on others, and one that cannot be read."""
+    """A headline per four bars, those on both instruments among them, some on others, and one that cannot be read."""
     random = np.random.default_rng(3)
     times = np.sort(random.integers(pair[0].ts_event[0], pair[0].ts_event[-1], 40)).tolist()
     about = [((SIM,), (ETH,), (SIM, ETH), (ELSEWHERE,))[at] for at in random.integers(0, 4, 40)]
