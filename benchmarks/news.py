@@ -20,8 +20,8 @@ from benchmarks.payloads import WrongResponse
 from benchmarks.targets import Target
 from model_defs.sentiment_transformer import SentimentTransformer
 from nautilus_torchserve.inference.model_files import read_description, read_golden
+from nautilus_torchserve.inference.models.ensemble import SIZE
 from nautilus_torchserve.inference.row_model import load_network
-from nautilus_torchserve.inference.score_cache import SIZE
 from nautilus_torchserve.inference.text_model import TOKENIZER
 from nautilus_torchserve.release.build.archive import build_archive
 from nautilus_torchserve.serving.client.client import connect

@@ -11,13 +11,11 @@ import orjson
 from numpy.typing import NDArray
 
 from nautilus_torchserve.inference.model_files import GOLDEN, read_golden
-from nautilus_torchserve.release.rollout.golden import golden_inputs
+from nautilus_torchserve.release.rollout.gates import golden_inputs
 from nautilus_torchserve.serving.client.archive_file import open_archive
-from nautilus_torchserve.serving.client.client import connect
-from nautilus_torchserve.serving.client.inputs import Inputs
+from nautilus_torchserve.serving.client.client import Inputs, connect
 from nautilus_torchserve.wire.body import BINARY, JSON, encode_rows
-from nautilus_torchserve.wire.news_windows import NewsWindow, encode_news
-from nautilus_torchserve.wire.texts import encode_texts
+from nautilus_torchserve.wire.news_windows import NewsWindow, encode_news, encode_texts
 
 SIZES = (1, 1, 1, 1, 1, 2, 3, 16, 64, 300)
 """Inputs of one request."""

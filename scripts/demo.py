@@ -15,9 +15,9 @@ from rich.progress import Progress
 
 from nautilus_torchserve.bundle import WORKSPACE
 from nautilus_torchserve.cli.app import App, console
-from nautilus_torchserve.cli.backtest_console import result_table
 from nautilus_torchserve.cli.backtest_options import takes_instrument_options
 from nautilus_torchserve.cli.data_options import AllowJumps, Stamp, Timezone
+from nautilus_torchserve.cli.sweep_console import result_table
 from nautilus_torchserve.features.news_window import NewsWindowConfig
 from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.market.bars.checks import reading_notes

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from nautilus_torchserve.audit.log import R
-from nautilus_torchserve.audit.records import KINDS, Floats, Numbers, Outputs, Record, Shape, Texts, Words
+from nautilus_torchserve.audit.records import KINDS, Floats, Numbers, Outputs, R, Record, Shape, Texts, Words
 
 _TYPES: dict[Any, pa.DataType] = {
     str: pa.string(),

@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from nautilus_torchserve.audit.log import AuditLog, LogFailed
 from nautilus_torchserve.audit.parquet_log import ParquetLog
-from nautilus_torchserve.audit.records import SessionRecord
+from nautilus_torchserve.audit.records import AuditLog, LogFailed, SessionRecord
 from nautilus_torchserve.audit.sql_log import SqlLog
 
 PARQUET = "parquet:"

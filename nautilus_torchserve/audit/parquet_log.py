@@ -12,8 +12,7 @@ import pyarrow.parquet as pq
 
 from nautilus_torchserve.audit.arrow_tables import arrow_schema, from_rows
 from nautilus_torchserve.audit.chain import Chain, Entry, file_sha256, now
-from nautilus_torchserve.audit.log import LogFailed, R, UnfitRecord
-from nautilus_torchserve.audit.records import KINDS, Record
+from nautilus_torchserve.audit.records import KINDS, LogFailed, R, Record, UnfitRecord
 from nautilus_torchserve.audit.segment import (
     OPEN,
     PART,
@@ -58,7 +57,7 @@ class ParquetLog:
         self._numbers: dict[type[Record], int] = {}
 
     def keep(self, records: Sequence[Record]) -> None:
-        """Append records; see `audit.log.AuditLog.keep`."""
+        """Append records; see `audit.records.AuditLog.keep`."""
         kind = type(records[0])
         try:
             segment = self._segment(kind, records[0].run_id)
@@ -75,7 +74,7 @@ class ParquetLog:
             self._roll(kind)
 
     def tidy(self) -> None:
-        """Finish what crashed runs left; see `audit.log.AuditLog.tidy`."""
+        """Finish what crashed runs left; see `audit.records.AuditLog.tidy`."""
         leftovers = [path for kind in KINDS for path in sorted((self._folder / kind.kind).glob(f"*{OPEN}"))]
         try:
             entries = [line.entry for line in self._chain.lines() if line.entry is not None] if leftovers else []
@@ -92,7 +91,7 @@ class ParquetLog:
                 _log.warning("%s: stays as it is: %s", path, error)
 
     def read(self, kind: type[R], **equal: str | int) -> list[R]:
-        """Return records; see `audit.log.AuditLog.read`."""
+        """Return records; see `audit.records.AuditLog.read`."""
         try:
             tables = list(self._tables(kind, equal))
         except (OSError, pa.ArrowException, ValueError) as error:  # ValueError: a column of other values

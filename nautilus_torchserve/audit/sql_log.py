@@ -12,8 +12,19 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
 from nautilus_torchserve.audit.arrow_tables import from_rows
-from nautilus_torchserve.audit.log import LogFailed, R, UnfitRecord
-from nautilus_torchserve.audit.records import KINDS, Floats, Numbers, Outputs, Record, Shape, Texts, Words
+from nautilus_torchserve.audit.records import (
+    KINDS,
+    Floats,
+    LogFailed,
+    Numbers,
+    Outputs,
+    R,
+    Record,
+    Shape,
+    Texts,
+    UnfitRecord,
+    Words,
+)
 
 _LIBPQ = {"connect_timeout": 10, "tcp_user_timeout": 10_000}  # seconds; milliseconds
 _ARGUMENTS: dict[str, dict[str, Any]] = {"pysqlite": {"timeout": 20.0}, "psycopg": _LIBPQ, "psycopg2": _LIBPQ}
@@ -84,7 +95,7 @@ class SqlLog:
                 self._use_timescale()
 
     def keep(self, records: Sequence[Record]) -> None:
-        """Append records; see `audit.log.AuditLog.keep`. Records whose confirmation got lost are not there twice."""
+        """Append records; see `audit.records.AuditLog.keep`. Records whose confirmation got lost are not there twice."""
         rows = [_row(record) for record in records]
         insert = self._insert(_of_kind[type(records[0])]).on_conflict_do_nothing()
         with self._failures("take records"):
@@ -99,7 +110,7 @@ class SqlLog:
         """Do nothing: a database leaves nothing half done."""
 
     def read(self, kind: type[R], **equal: str | int) -> list[R]:
-        """Return records; see `audit.log.AuditLog.read`."""
+        """Return records; see `audit.records.AuditLog.read`."""
         table = _of_kind[kind]
         query = sa.select(table).where(*(table.c[name] == value for name, value in equal.items()))
         with self._failures("be read"), self._engine.connect() as connection:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from nautilus_torchserve.audit.log import AuditLog
 from nautilus_torchserve.audit.records import (
     ANSWERED,
     STARTED,
+    AuditLog,
     DecisionRecord,
     FillRecord,
     OrderRecord,

@@ -8,8 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from nautilus_torchserve.audit.chain import Chain, Entry, Line, file_sha256
-from nautilus_torchserve.audit.log import LogFailed
-from nautilus_torchserve.audit.records import KINDS
+from nautilus_torchserve.audit.records import KINDS, LogFailed
 from nautilus_torchserve.audit.segment import OPEN, PART, WHOLE, check_stream, is_written, read_segment
 
 MAX_SCHEMA_BYTES = 1 << 20

@@ -5,8 +5,7 @@ import threading
 import time
 from collections import deque
 
-from nautilus_torchserve.audit.log import AuditLog, LogFailed, UnfitRecord
-from nautilus_torchserve.audit.records import Record
+from nautilus_torchserve.audit.records import AuditLog, LogFailed, Record, UnfitRecord
 
 MOST_RECORDS = 50_000
 _BATCH = 5_000

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from nautilus_torchserve.cli.app import App, console, progress_bar
-from nautilus_torchserve.cli.backtest_console import result_table
 from nautilus_torchserve.cli.backtest_options import RunOptions, takes_run_options
 from nautilus_torchserve.cli.data_options import (
     AllowJumps,
@@ -25,7 +24,7 @@ from nautilus_torchserve.cli.data_options import (
     Trades as TradeCount,
 )
 from nautilus_torchserve.cli.options import Model, duration, seed_option
-from nautilus_torchserve.cli.sweep_console import latency_table
+from nautilus_torchserve.cli.sweep_console import latency_table, result_table
 from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.market.bars.checks import reading_notes
 from nautilus_torchserve.market.bars.load import load_bars

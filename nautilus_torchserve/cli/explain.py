@@ -2,24 +2,26 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
 
 from nautilus_torchserve.cli.app import App
 from nautilus_torchserve.cli.data_options import AllowJumps, BarsData, Instrument, Stamp, Timezone
-from nautilus_torchserve.cli.explanation_console import explanation_lines, trade_line
 from nautilus_torchserve.cli.options import LOCAL, Json, TokenFile, Url, Version, seed_option
 from nautilus_torchserve.market.bars.load import load_bars
 from nautilus_torchserve.market.read_options import ReadOptions
 from nautilus_torchserve.models.table import MODELS
 from nautilus_torchserve.reporting.backtest.trade_log import read_trades
-from nautilus_torchserve.serving.client.client import InferenceClient, connect
-from nautilus_torchserve.serving.client.inputs import Inputs
+from nautilus_torchserve.reporting.explanation.sentences import Driver, amount, sentences, strongest
+from nautilus_torchserve.reporting.fragments import moment
+from nautilus_torchserve.serving.client.client import InferenceClient, Inputs, connect
 from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.backtest.explain import explain_trade
 from nautilus_torchserve.trading.bars.last_window import last_window
@@ -27,6 +29,8 @@ from nautilus_torchserve.trading.server_token import provide_token
 from nautilus_torchserve.wire.errors import SchemaMismatch
 from nautilus_torchserve.wire.news_windows import NewsWindow
 
+HALF = 20
+"""Characters of the longest bar."""
 TOKEN = "TORCHSERVE_TOKEN"
 app = App(no_args_is_help=True)
 
@@ -198,3 +202,48 @@ COMMANDS: Mapping[str, tuple[Callable[[str], Command], str, dict[str, Any]]] = {
 for _spec in MODELS.values():
     _make, _help, _context = COMMANDS[_spec.features.events]
     app.command(_spec.name, help=_help, context_settings=_context)(_make(_spec.name))
+
+
+def explanation_lines(explanation: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """Sentences, a table of bars, and for texts the text with its words coloured."""
+    for sentence in sentences(explanation):
+        yield Text(sentence)
+    yield _bars(strongest(explanation), explanation["output"])
+    texts = [explanation] if "tokens" in explanation else (explanation.get("news") or {"texts": ()})["texts"]
+    for text in texts:
+        yield _coloured(text)
+
+
+def trade_line(explained: Mapping[str, Any]) -> str:
+    """Which trade it was; ``explained`` is what `trading.backtest.explain.explain_trade` gives."""
+    trade = explained["trade"]
+    outputs = ", ".join(f"{name} {value:.4g}" for name, value in trade["outputs"].items())
+    return (
+        f"Trade {trade['number']} on {explained['instrument_id']}: {trade['side']} {trade['quantity']:g} at "
+        f"{trade['price_opened']:,.8g} on {moment(trade['ts_opened'])}, closed at {trade['price_closed']:,.8g} on "
+        f"{moment(trade['ts_closed'])}, P&L {trade['pnl']:+,.4g} {explained['currency']}. "
+        f"{explained['model']} {explained['version']} had predicted: {outputs}."
+    )
+
+
+def _bars(drivers: list[Driver], output: str) -> Table:
+    most = max((abs(driver.attribution) for driver in drivers), default=0.0) or 1.0
+    table = Table(box=None, pad_edge=False)
+    for name, justify in (("input", "left"), ("was", "right"), ("down", "right"), ("up", "left"), ("part", "right")):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for driver in drivers:
+        bar = "\N{FULL BLOCK}" * round(HALF * abs(driver.attribution) / most)
+        down, up = ("", bar) if driver.attribution > 0 else (bar, "")
+        part = amount(driver.attribution, output, sign=True)
+        table.add_row(driver.name, driver.detail, Text(down, "dark_orange3"), Text(up, "dodger_blue2"), part)
+    return table
+
+
+def _coloured(text: Mapping[str, Any]) -> Text:
+    shown = Text(text["text"])
+    most = max((abs(token["attribution"]) for token in text["tokens"]), default=0.0) or 1.0
+    for token in text["tokens"]:
+        if abs(token["attribution"]) > 0.2 * most:
+            style = "bold dodger_blue2" if token["attribution"] > 0 else "bold dark_orange3"
+            shown.stylize(style, token["start"], token["end"])
+    return shown

@@ -121,7 +121,7 @@ def build_network(description: dict[str, Any]) -> "nn.Module":
     module, config = description["network"]["module"], description["network"]["config"]
     if not re.fullmatch(r"model_defs\.[a-z0-9_]+", module):
         raise BadArchive(f"{DESCRIPTION}: expected a module of model_defs as network, got {module!r}")
-    # Not importlib: `serving.client.isolated_import` gives an archive's modules an __import__ that
+    # Not importlib: `serving.client.archive_import` gives an archive's modules an __import__ that
     # finds their own first.
     build = __import__(module, fromlist=["build"]).build
     try:

@@ -8,8 +8,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 
-from nautilus_torchserve.serving.client.client import PredictionResponse
-from nautilus_torchserve.serving.client.inputs import Inputs
+from nautilus_torchserve.serving.client.client import Inputs, PredictionResponse
 from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.traffic.assignment import Assignment, Route
 from nautilus_torchserve.traffic.backlog import Backlog, OutageLog

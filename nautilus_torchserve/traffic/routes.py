@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Protocol
 
-from nautilus_torchserve.serving.client.client import InferenceClient, PredictionResponse
-from nautilus_torchserve.serving.client.inputs import Inputs
+from nautilus_torchserve.serving.client.client import InferenceClient, Inputs, PredictionResponse
 from nautilus_torchserve.serving.client.transports import is_server_url
 from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.traffic.assignment import Assignment, Route

@@ -11,8 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nautilus_torchserve.serving.client.client import InferenceClient
-from nautilus_torchserve.serving.client.inputs import Inputs
+from nautilus_torchserve.serving.client.client import InferenceClient, Inputs
 from nautilus_torchserve.traffic.backlog import Backlog
 from nautilus_torchserve.traffic.counts import CallCounts
 from nautilus_torchserve.traffic.records import ShadowAnswer

@@ -23,7 +23,7 @@ MAX_RESPONSE_SIZE = "TS_MAX_RESPONSE_SIZE"
 
 
 class DecodedRequest(Protocol):
-    """A decoded request, whatever it carries: `wire.body.RowRequest`, `wire.texts.TextRequest`, ..."""
+    """A decoded request, whatever it carries: `wire.body.RowRequest`, `wire.news_windows.TextRequest`, ..."""
 
     @property
     def open_inference(self) -> bool:

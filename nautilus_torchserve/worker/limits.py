@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from nautilus_torchserve.wire.news_windows import MAX_CHARACTERS
 from nautilus_torchserve.wire.response import MAX_RESPONSE_SIZE
-from nautilus_torchserve.wire.texts import MAX_CHARACTERS
 
 MEBIBYTE = 1 << 20
 BATCH_BYTES = 16 * MEBIBYTE

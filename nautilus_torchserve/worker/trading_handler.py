@@ -4,7 +4,8 @@ import gc
 import json
 import logging
 import time
-from collections.abc import Sequence
+import traceback
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -19,22 +20,30 @@ from nautilus_torchserve.inference.model import InferenceModel
 from nautilus_torchserve.wire import headers
 from nautilus_torchserve.wire.body import BINARY, JSON, excerpt
 from nautilus_torchserve.wire.errors import (
+    BadHeader,
     BodyTooLarge,
+    DeadlinePassed,
     MalformedBody,
     NotAcceptable,
     NotExplained,
+    RequestError,
     ResponseTooLarge,
+    ServerFault,
 )
 from nautilus_torchserve.wire.response import DecodedRequest, encode_binary, encode_json
 from nautilus_torchserve.worker import limits, worker_socket
-from nautilus_torchserve.worker.failures import as_request_error, log_traceback
-from nautilus_torchserve.worker.request_headers import (
-    BODY,
-    accepts_binary,
-    check_deadline,
-    client_request_id,
-    read_headers,
-)
+
+_LONGEST_LINE = 300
+_FIRST_LINES, _LAST_LINES = 30, 90
+_log = logging.getLogger(__name__)
+BODY = "body"
+"""The part of a request that holds its inputs; a request that is no form has only this one."""
+_READ = frozenset((headers.DEADLINE_NS, headers.CLIENT_REQUEST_ID, headers.EXPLAIN_OUTPUT, "accept", "content-type"))
+"""Headers that have a meaning here."""
+_NS_DIGITS = 19
+"""Digits of a nanosecond in int64."""
+_MAX_ID_LENGTH = 200
+
 
 if TYPE_CHECKING:
     from ts.context import Context
@@ -268,3 +277,107 @@ def _check_only_part(item: dict[str, Any]) -> None:
     others = sorted(set(item) - {BODY, "model_name"})  # the latter names the model on TorchServe's invocations route
     if others:
         raise MalformedBody(f"expected one part {BODY!r} in a form, got also {excerpt(others)}")
+
+
+def read_headers(properties: Mapping[str, Any]) -> dict[str, str]:
+    """Return a request's headers by their names in lower case.
+
+    Parameters
+    ----------
+    properties : mapping
+        Of TorchServe's `RequestProcessor`: headers (name -> text), and among them the parts of the body
+        (name -> ``{"content-type": text}``), which a client may name as it likes. A header named like a part wins.
+
+    Raises
+    ------
+    BadHeader
+        A header that is read here came twice, in different case and with different values.
+    """
+    sent: dict[str, str] = {}
+    for name, value in properties.items():
+        if isinstance(value, str):
+            lower = name.lower()
+            if sent.setdefault(lower, value) != value and lower in _READ:
+                raise BadHeader(f"expected {lower} once, got it twice: {excerpt(sent[lower])!r}, {excerpt(value)!r}")
+    if isinstance(explain := properties.get(headers.EXPLAIN), str):
+        sent[headers.EXPLAIN] = explain  # set by TorchServe on its explanations route, in this case
+    part = properties.get(BODY)
+    if isinstance(part, dict) and part.get("content-type"):
+        sent["content-type"] = part["content-type"]
+    return sent
+
+
+def client_request_id(sent: Mapping[str, str]) -> str | None:
+    """Return the id that the answer returns to its client; raise `BadHeader` where a header cannot hold it."""
+    client_id = sent.get(headers.CLIENT_REQUEST_ID)
+    if client_id is not None and not (
+        len(client_id) <= _MAX_ID_LENGTH and client_id.isascii() and client_id.isprintable()
+    ):
+        raise BadHeader(
+            f"{headers.CLIENT_REQUEST_ID}: expected at most {_MAX_ID_LENGTH} printable ASCII characters, "
+            f"got {len(client_id)}: {excerpt(ascii(client_id))}"
+        )
+    return client_id
+
+
+def check_deadline(sent: Mapping[str, str]) -> None:
+    """Refuse a request whose deadline has passed.
+
+    Raises
+    ------
+    BadHeader, DeadlinePassed
+    """
+    deadline = sent.get(headers.DEADLINE_NS)
+    if deadline is None:
+        return
+    if not (deadline.isdecimal() and deadline.isascii() and len(deadline) <= _NS_DIGITS):
+        raise BadHeader(f"expected {headers.DEADLINE_NS} in Unix nanoseconds, got {excerpt(deadline)!r}")
+    late_ns = time.time_ns() - int(deadline)
+    if late_ns > 0:
+        raise DeadlinePassed(f"expected an answer before {deadline}, which was {late_ns} ns ago")
+
+
+def accepts_binary(sent: Mapping[str, str]) -> bool:
+    """Return whether a request accepts float32 instead of JSON; raise `NotAcceptable` where it accepts neither."""
+    accept = sent.get("accept", "*/*")
+    binary = BINARY in accept
+    if not (binary or JSON in accept or "*/*" in accept or "application/*" in accept):
+        raise NotAcceptable(f"expected accept {JSON} or {BINARY}, got {excerpt(accept)}")
+    return binary
+
+
+def as_request_error(error: Exception, request_id: str | None) -> RequestError:
+    """Return the error that a request is answered; one that is not the request's own fault is logged.
+
+    Parameters
+    ----------
+    request_id : str or None
+        TorchServe's, with which its traceback is logged; the answer quotes nothing else of it.
+    """
+    if isinstance(error, RequestError):
+        return error
+    log_traceback(error, f"request {request_id}")
+    if is_out_of_memory(error):
+        return BodyTooLarge(f"request {request_id} needs more memory than its worker may take: send less in a request")
+    return ServerFault(f"request {request_id} failed in the worker; its model log has the traceback under this id")
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Return whether an allocation failed: torch raises RuntimeErrors for it."""
+    if isinstance(error, MemoryError):
+        return True
+    phrases = ("can't allocate memory", "out of memory", "std::bad_alloc")
+    return isinstance(error, RuntimeError) and any(phrase in str(error) for phrase in phrases)
+
+
+def log_traceback(error: Exception, what: str) -> None:
+    """Log a traceback so that none of its lines is taken for another, whatever a request put into the message.
+
+    TorchServe reads the worker's log line by line and interprets some lines itself: those of a traceback are indented,
+    of bounded length, and ASCII.
+    """
+    lines = "".join(traceback.format_exception(error)).splitlines()
+    if len(lines) > _FIRST_LINES + _LAST_LINES:
+        lines[_FIRST_LINES:-_LAST_LINES] = [f"... {len(lines) - _FIRST_LINES - _LAST_LINES} lines ..."]
+    shown = (line[:_LONGEST_LINE].encode("ascii", "backslashreplace").decode() for line in lines)
+    _log.error("%s failed\n%s", what, "\n".join(f"    {line}" for line in shown))

@@ -20,10 +20,18 @@ from hypothesis.extra.numpy import arrays
 from postgres import Postgres
 
 from nautilus_torchserve.audit.chain import Chain
-from nautilus_torchserve.audit.log import AuditLog, LogFailed
 from nautilus_torchserve.audit.opening import existing_log, open_log
 from nautilus_torchserve.audit.parquet_log import ParquetLog
-from nautilus_torchserve.audit.records import KINDS, FillRecord, HaltRecord, Record, RequestRecord, SessionRecord
+from nautilus_torchserve.audit.records import (
+    KINDS,
+    AuditLog,
+    FillRecord,
+    HaltRecord,
+    LogFailed,
+    Record,
+    RequestRecord,
+    SessionRecord,
+)
 from nautilus_torchserve.audit.segment import Segment
 
 float32 = st.floats(width=32, allow_nan=False)

@@ -14,9 +14,8 @@ import pytest
 from audit_support import make_record
 from postgres import Postgres
 
-from nautilus_torchserve.audit.log import AuditLog
 from nautilus_torchserve.audit.opening import folder_of, open_log
-from nautilus_torchserve.audit.records import FillRecord, RequestRecord, SessionRecord
+from nautilus_torchserve.audit.records import AuditLog, FillRecord, RequestRecord, SessionRecord
 from nautilus_torchserve.audit.verification import verify
 from nautilus_torchserve.audit.writer import Writer
 from support import PROJECT, until

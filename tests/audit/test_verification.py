@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from nautilus_torchserve.audit.chain import FILE, FOLDER, SIZES, Chain
-from nautilus_torchserve.audit.log import LogFailed
 from nautilus_torchserve.audit.opening import folder_of
 from nautilus_torchserve.audit.parquet_log import ParquetLog
-from nautilus_torchserve.audit.records import FillRecord, HaltRecord, RequestRecord
+from nautilus_torchserve.audit.records import FillRecord, HaltRecord, LogFailed, RequestRecord
 from nautilus_torchserve.audit.verification import verify
 from support import PROJECT, script_app
 

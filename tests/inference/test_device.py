@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nautilus_torchserve.inference.device import choose_device, has_kernels
+from nautilus_torchserve.inference.model import choose_device, has_kernels
 
 CUDA_12_1 = ["sm_50", "sm_60", "sm_70", "sm_75", "sm_80", "sm_86", "sm_90"]
 CUDA_12_8 = ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120"]

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nautilus_torchserve.inference.score_cache import MAX_LENGTH, ScoreCache
+from nautilus_torchserve.inference.models.ensemble import MAX_LENGTH, ScoreCache
 from nautilus_torchserve.inference.text_model import TextNetwork, Tokens
 
 TEXTS = ["Profit rose", "The bank warns of a loss", "record order", "weak sales today", "strong outlook " * 90]

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from nautilus_torchserve.inference.side_by_side import SideBySide
+from nautilus_torchserve.inference.models.ensemble import SideBySide
 
 
 def wait() -> None:

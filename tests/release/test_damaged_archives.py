@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nautilus_torchserve.inference.model_files import parse_description
-from nautilus_torchserve.registry.archive_copy import verified_copy
 from nautilus_torchserve.registry.record import archive_tags
-from nautilus_torchserve.release.rollout.golden import read_archived_golden
+from nautilus_torchserve.registry.registry import verified_copy
+from nautilus_torchserve.release.rollout.gates import read_archived_golden
 from nautilus_torchserve.release.rollout.rollout import _serving_options
 from nautilus_torchserve.serving.client.archive_file import archive_digest, check_handler, open_archive
 from nautilus_torchserve.serving.client.client import connect

@@ -10,8 +10,7 @@ import pytest
 import requests
 from price_run import golden_rows
 
-from nautilus_torchserve.serving.client.client import InferenceClient, connect
-from nautilus_torchserve.serving.client.inputs import Inputs
+from nautilus_torchserve.serving.client.client import InferenceClient, Inputs, connect
 from nautilus_torchserve.serving.server.torchserve import TorchServe
 from nautilus_torchserve.wire import body
 from nautilus_torchserve.wire.errors import BadWindow, NotExplained

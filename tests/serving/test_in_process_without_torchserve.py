@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nautilus_torchserve.serving.client.client import InferenceClient, connect
-from nautilus_torchserve.serving.client.inputs import Inputs
+from nautilus_torchserve.serving.client.client import InferenceClient, Inputs, connect
 from nautilus_torchserve.serving.server.torchserve import TorchServe
 from nautilus_torchserve.wire.news_windows import NewsWindow
 from support import PROJECT

@@ -7,7 +7,7 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nautilus_torchserve.release.rollout.counters import read_counters
+from nautilus_torchserve.release.rollout.workers import read_counters
 from nautilus_torchserve.serving.client.client import connect
 from nautilus_torchserve.serving.http_session import HttpSession
 from nautilus_torchserve.serving.server.management import ManagementClient

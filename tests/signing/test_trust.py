@@ -14,8 +14,7 @@ from typer.testing import CliRunner
 from nautilus_torchserve.release.rollout.model_store import store_verified
 from nautilus_torchserve.signing.archive_signature import Untrusted, read_digest, sign_archive, verify_archive
 from nautilus_torchserve.signing.keys import BadKey, make_key
-from nautilus_torchserve.signing.ownership import writable_by_others
-from nautilus_torchserve.signing.trust import read_trust, revoke
+from nautilus_torchserve.signing.trust import read_trust, revoke, writable_by_others
 from support import PROJECT, script_app
 
 NOW = datetime.now(UTC)

@@ -23,8 +23,14 @@ from nautilus_torchserve.wire.errors import (
     RequestError,
     UnsupportedContentType,
 )
-from nautilus_torchserve.wire.news_windows import NewsRequest, NewsWindow, check_news, decode_news, encode_news
-from nautilus_torchserve.wire.texts import MAX_TEXTS
+from nautilus_torchserve.wire.news_windows import (
+    MAX_TEXTS,
+    NewsRequest,
+    NewsWindow,
+    check_news,
+    decode_news,
+    encode_news,
+)
 
 SHAPE = (3, 2)
 thrifty = settings(deadline=None, max_examples=60)

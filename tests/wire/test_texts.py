@@ -21,8 +21,7 @@ from nautilus_torchserve.wire.errors import (
     RequestError,
     UnsupportedContentType,
 )
-from nautilus_torchserve.wire.response import encode_json
-from nautilus_torchserve.wire.texts import (
+from nautilus_torchserve.wire.news_windows import (
     MAX_CHARACTERS,
     MAX_TEXTS,
     TextRequest,
@@ -30,6 +29,7 @@ from nautilus_torchserve.wire.texts import (
     decode_texts,
     encode_texts,
 )
+from nautilus_torchserve.wire.response import encode_json
 
 thrifty = settings(deadline=None, max_examples=60)
 TEXTS = st.lists(

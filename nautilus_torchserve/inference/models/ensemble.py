@@ -1,9 +1,12 @@
 """The ensemble: a price model and a sentiment model in one call, a window of bars and the news about its instrument."""
 
-from collections.abc import Mapping, Sequence
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -25,11 +28,9 @@ from nautilus_torchserve.inference.explain.texts import check_length
 from nautilus_torchserve.inference.model import InferenceModel
 from nautilus_torchserve.inference.models.price import allows_jumps, check_windows
 from nautilus_torchserve.inference.row_model import RowNetwork
-from nautilus_torchserve.inference.score_cache import ScoreCache
-from nautilus_torchserve.inference.side_by_side import SideBySide
 from nautilus_torchserve.inference.text_model import TextNetwork, Tokens, concat
 from nautilus_torchserve.inference.tiles import WINDOW_TILES
-from nautilus_torchserve.wire.news_windows import NewsRequest, NewsWindow, check_news, decode_news
+from nautilus_torchserve.wire.news_windows import NewsRequest, NewsWindow, check_characters, check_news, decode_news
 from nautilus_torchserve.wire.output_constraints import (
     NON_NEGATIVE,
     POSITIVE,
@@ -38,8 +39,15 @@ from nautilus_torchserve.wire.output_constraints import (
     SCORE,
     OutputConstraints,
 )
-from nautilus_torchserve.wire.texts import check_characters
 
+One = TypeVar("One")
+Other = TypeVar("Other")
+_TRIALS = 7
+SIZE = 4096
+"""Texts that are cached, the most recently used."""
+MAX_LENGTH = 1000
+"""Longest text that is cached, characters: all of them take some megabytes at most."""
+_SCORE = 0
 NO_NEWS = "no news: the price model's forecast alone"
 
 
@@ -150,3 +158,72 @@ class EnsembleModel(InferenceModel):
 
 def _predict(network: nn.Module, rows: torch.Tensor) -> torch.Tensor:
     return predict(cast(ReturnNetwork, network), rows)  # (B, 4)
+
+
+class ScoreCache:
+    """Scores of texts, each computed once while it is cached.
+
+    A text's score has the same bits whenever it is computed, so a cached one changes nothing but the time taken.
+
+    Parameters
+    ----------
+    model : TextModel
+    size : int
+        Texts to cache.
+    """
+
+    def __init__(self, model: TextNetwork, size: int = SIZE) -> None:
+        self._model = model
+        self._size = size
+        self._cached: OrderedDict[str, np.float32] = OrderedDict()
+
+    def scores(self, texts: Sequence[str], tokens: Tokens) -> NDArray[np.float32]:
+        """Return scores in [-1, 1], float32 [n]; ``tokens`` are those of ``texts``."""
+        scores = {text: self._cached[text] for text in texts if text in self._cached}
+        new = {text: place for place, text in enumerate(texts) if text not in scores}
+        if new:
+            places = list(new.values())
+            unread = Tokens(
+                tuple(tokens.chunks[place] for place in places), tuple(tokens.truncated[place] for place in places)
+            )
+            scores.update(zip(new, self._model.compute(unread)[:, _SCORE], strict=True))
+        for text, score in scores.items():
+            if len(text) <= MAX_LENGTH:
+                self._cached[text] = score
+                self._cached.move_to_end(text)
+        while len(self._cached) > self._size:
+            self._cached.popitem(last=False)
+        return np.array([scores[text] for text in texts], dtype=np.float32)
+
+
+class SideBySide:
+    """Runs two functions, the first on a thread of its own where a trial showed that to be quicker.
+
+    torch releases Python's lock while it computes, so two cores can work at once; but a small network is faster than
+    the switch between threads. The results are the same either way.
+
+    Parameters
+    ----------
+    one, other : callable
+        Typical work, for the trial.
+    """
+
+    def __init__(self, one: Callable[[], object], other: Callable[[], object]) -> None:
+        self._pool = ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,))
+        durations_s: dict[bool, list[float]] = {False: [], True: []}
+        for _ in range(_TRIALS):
+            for at_once, times in durations_s.items():
+                self.at_once = at_once
+                began = time.perf_counter()
+                self.run(one, other)
+                times.append(time.perf_counter() - began)
+        self.at_once = min(durations_s[True]) < min(durations_s[False])
+        """Whether both run at once."""
+
+    def run(self, one: Callable[[], One], other: Callable[[], Other]) -> tuple[One, Other]:
+        """Return both results."""
+        if not self.at_once:
+            return one(), other()
+        beside = self._pool.submit(one)
+        result = other()
+        return beside.result(), result

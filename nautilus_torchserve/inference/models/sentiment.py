@@ -12,8 +12,8 @@ from nautilus_torchserve.inference.explain.integrate import TimeLimit, check_cou
 from nautilus_torchserve.inference.explain.texts import check_length, explain_text
 from nautilus_torchserve.inference.model import InferenceModel
 from nautilus_torchserve.inference.text_model import COLUMNS, TextNetwork, TokenizedTexts, concat
+from nautilus_torchserve.wire.news_windows import TextRequest, check_characters, check_texts, decode_texts
 from nautilus_torchserve.wire.output_constraints import NON_NEGATIVE, PROBABILITY, SCORE, OutputConstraints
-from nautilus_torchserve.wire.texts import TextRequest, check_characters, check_texts, decode_texts
 
 
 class SentimentModel(InferenceModel):

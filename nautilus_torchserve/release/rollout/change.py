@@ -10,7 +10,6 @@ from msgspec.structs import replace
 
 from nautilus_torchserve.files.state_file import DamagedState
 from nautilus_torchserve.inference.model_files import BadArchive
-from nautilus_torchserve.release.rollout.counters import NoCounters
 from nautilus_torchserve.release.rollout.gates import GateFailed
 from nautilus_torchserve.release.rollout.journal import (
     Action,
@@ -24,6 +23,7 @@ from nautilus_torchserve.release.rollout.journal import (
 from nautilus_torchserve.release.rollout.repair import recover, undo
 from nautilus_torchserve.release.rollout.report import INTERRUPTED, UNRECORDED, Progress, RolloutReport, Step
 from nautilus_torchserve.release.rollout.target import Target
+from nautilus_torchserve.release.rollout.workers import NoCounters
 from nautilus_torchserve.serving.client.archive_file import UnreadableArchive
 from nautilus_torchserve.serving.server.management import ManagementError
 from nautilus_torchserve.serving.server.properties import BadProperties, read_properties

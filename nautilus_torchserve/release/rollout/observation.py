@@ -5,12 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from nautilus_torchserve.release.rollout.counters import Counters, read_counters
 from nautilus_torchserve.release.rollout.gates import GateFailed, Limits, check_latency
 from nautilus_torchserve.release.rollout.target import Target
-from nautilus_torchserve.release.rollout.workers import is_ready, processes
-from nautilus_torchserve.serving.client.client import InferenceClient
-from nautilus_torchserve.serving.client.inputs import Inputs
+from nautilus_torchserve.release.rollout.workers import Counters, is_ready, processes, read_counters
+from nautilus_torchserve.serving.client.client import InferenceClient, Inputs
 from nautilus_torchserve.wire.errors import RequestError
 
 REQUEST_INTERVAL_S = 0.05

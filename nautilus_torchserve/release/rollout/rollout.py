@@ -12,8 +12,15 @@ from typing import Any
 import yaml
 
 from nautilus_torchserve.release.rollout.change import Change, carry_out
-from nautilus_torchserve.release.rollout.gates import GateFailed, Limits, compare_latency
-from nautilus_torchserve.release.rollout.golden import check_parity, golden_inputs, predict_golden, read_archived_golden
+from nautilus_torchserve.release.rollout.gates import (
+    GateFailed,
+    Limits,
+    check_parity,
+    compare_latency,
+    golden_inputs,
+    predict_golden,
+    read_archived_golden,
+)
 from nautilus_torchserve.release.rollout.journal import PendingChange, RolloutRefused
 from nautilus_torchserve.release.rollout.model_store import store_verified
 from nautilus_torchserve.release.rollout.observation import ErrorBaseline, observe

@@ -1,13 +1,19 @@
 """A version's workers as the management port shows them: loading, alive, drained."""
 
 import time
+from dataclasses import dataclass, field
 from typing import Any
 
-from nautilus_torchserve.release.rollout.counters import read_counters
+import requests
+from prometheus_client.parser import text_string_to_metric_families
+
 from nautilus_torchserve.release.rollout.gates import GateFailed
 from nautilus_torchserve.release.rollout.target import Target
+from nautilus_torchserve.serving.http_session import HttpSession
 from nautilus_torchserve.serving.server.management import ManagementClient
+from nautilus_torchserve.user_error import UserError
 
+TIMEOUT_S = 5.0
 POLL_S = 0.05
 
 
@@ -90,3 +96,44 @@ def _request_count(target: Target, model: str, version: str) -> float:
     if target.metrics_url is None:
         return 0.0
     return read_counters(target.metrics_url).requests.get((model, version), 0.0)
+
+
+@dataclass(frozen=True)
+class Counters:
+    """Counters since the server's start."""
+
+    errors_5xx: float = 0.0
+    """5xx responses, of all models."""
+    requests: dict[tuple[str, str], float] = field(default_factory=dict)
+    """(model, requested version) -> requests; ``default`` is the version of those that named none."""
+
+
+class NoCounters(UserError):
+    """The metrics port gives no counters."""
+
+
+def read_counters(metrics_url: str) -> Counters:
+    """Read the counters now (``metrics_mode=prometheus``).
+
+    Raises
+    ------
+    NoCounters
+    """
+    try:
+        with HttpSession() as session:
+            response = session.get(f"{metrics_url}/metrics", timeout=TIMEOUT_S)
+        response.raise_for_status()
+    except requests.RequestException as error:
+        raise NoCounters(f"{metrics_url}: expected TorchServe's metrics: {error}") from error
+    errors_5xx, requests_by_version = 0.0, {}
+    try:
+        families = list(text_string_to_metric_families(response.text))
+    except ValueError as error:
+        raise NoCounters(f"{metrics_url}: expected TorchServe's metrics, got another text: {error}") from None
+    for family in families:
+        for sample in family.samples:
+            if sample.name == "Requests5XX_total" or sample.name == "Requests5XX":
+                errors_5xx += sample.value
+            elif sample.name == "ts_inference_requests_total":
+                requests_by_version[sample.labels["model_name"], sample.labels["model_version"]] = sample.value
+    return Counters(errors_5xx, requests_by_version)

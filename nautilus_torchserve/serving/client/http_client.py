@@ -7,9 +7,14 @@ from typing import NamedTuple
 
 import orjson
 
-from nautilus_torchserve.serving.client.client import ExplanationResponse, InferenceClient, PredictionResponse
+from nautilus_torchserve.serving.client.client import (
+    ExplanationResponse,
+    InferenceClient,
+    Inputs,
+    PredictionResponse,
+    encode_inputs,
+)
 from nautilus_torchserve.serving.client.http_connection import HttpConnection, Response
-from nautilus_torchserve.serving.client.inputs import Inputs, encode_inputs
 from nautilus_torchserve.serving.client.response_checks import (
     Sender,
     ServedVersion,

@@ -10,8 +10,13 @@ from typing import Any
 import numpy as np
 
 from nautilus_torchserve.serving.client.archive_import import TRUSTED_VARIABLE, load_archive, one_line, place
-from nautilus_torchserve.serving.client.client import ExplanationResponse, InferenceClient, PredictionResponse
-from nautilus_torchserve.serving.client.inputs import Inputs, check_inputs
+from nautilus_torchserve.serving.client.client import (
+    ExplanationResponse,
+    InferenceClient,
+    Inputs,
+    PredictionResponse,
+    check_inputs,
+)
 from nautilus_torchserve.serving.client.response_checks import check_explanations
 from nautilus_torchserve.user_error import InvalidArgument
 from nautilus_torchserve.wire.errors import (

@@ -1,6 +1,6 @@
 """Loads archives as a worker would, in an interpreter that finds nothing but them and a server's packages.
 
-`release.build.isolated_proof` runs it by path with ``python -I -S``: it imports nothing of this project. Each line on
+`release.build.archive` runs it by path with ``python -I -S``: it imports nothing of this project. Each line on
 stdin, a JSON object of the arguments of `load`, is answered by a process of its own, forked once torch is imported.
 """
 

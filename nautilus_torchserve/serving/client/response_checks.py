@@ -9,7 +9,7 @@ import numpy as np
 import orjson
 
 from nautilus_torchserve.features.schema import FeatureSchema
-from nautilus_torchserve.serving.client.inputs import Inputs
+from nautilus_torchserve.serving.client.client import Inputs
 from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.wire import headers
 from nautilus_torchserve.wire.body import BINARY, excerpt

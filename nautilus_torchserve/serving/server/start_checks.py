@@ -14,7 +14,7 @@ from nautilus_torchserve.serving.client.archive_file import (
     unpacked_bytes,
 )
 from nautilus_torchserve.signing.archive_signature import Untrusted, verify_archive
-from nautilus_torchserve.signing.ownership import writable_by_others
+from nautilus_torchserve.signing.trust import writable_by_others
 
 _LOG_BYTES = 64 << 20
 """Space for logs and keys beside the unpacked models."""

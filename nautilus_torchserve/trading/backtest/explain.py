@@ -10,8 +10,7 @@ import numpy as np
 from nautilus_torchserve.reporting.backtest.data import ReportData
 from nautilus_torchserve.reporting.backtest.trade_log import PastTrade, TradeLog
 from nautilus_torchserve.serving.client.archive_file import UnreadableArchive
-from nautilus_torchserve.serving.client.client import connect
-from nautilus_torchserve.serving.client.inputs import Inputs
+from nautilus_torchserve.serving.client.client import Inputs, connect
 from nautilus_torchserve.trading.backtest.settings import RunSettings
 from nautilus_torchserve.user_error import UserError
 from nautilus_torchserve.wire.errors import RequestError

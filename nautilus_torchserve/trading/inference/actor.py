@@ -15,8 +15,7 @@ from nautilus_trader.model.identifiers import InstrumentId
 from nautilus_trader.model.instruments import Instrument
 
 from nautilus_torchserve.features.schema import FeatureSchema
-from nautilus_torchserve.serving.client.client import PredictionResponse
-from nautilus_torchserve.serving.client.inputs import Inputs
+from nautilus_torchserve.serving.client.client import Inputs, PredictionResponse
 from nautilus_torchserve.trading.backtest.delay_queue import AboutInstrument, DelayQueue
 from nautilus_torchserve.trading.backtest.simulated_time import check_time
 from nautilus_torchserve.trading.inference.config import ModelActorConfig

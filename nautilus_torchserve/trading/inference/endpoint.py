@@ -10,8 +10,7 @@ from pathlib import Path
 from nautilus_torchserve.features.schema import FeatureSchema
 from nautilus_torchserve.serving.client.archive_file import UnreadableArchive
 from nautilus_torchserve.serving.client.breaker import Breaker, BreakerState
-from nautilus_torchserve.serving.client.client import PredictionResponse
-from nautilus_torchserve.serving.client.inputs import Inputs
+from nautilus_torchserve.serving.client.client import Inputs, PredictionResponse
 from nautilus_torchserve.serving.client.transports import is_server_url
 from nautilus_torchserve.serving.token_source import TokenSource
 from nautilus_torchserve.serving.tokens import NoToken, Token

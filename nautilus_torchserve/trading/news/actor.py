@@ -14,8 +14,7 @@ from nautilus_torchserve.trading.news.headline import HEADLINE_TOPIC, NewsCounts
 from nautilus_torchserve.trading.news.sentiment_actor import PER_TEXT_ERRORS
 from nautilus_torchserve.traffic.assignment import Route
 from nautilus_torchserve.wire.errors import PER_ROW_ERRORS, RequestError
-from nautilus_torchserve.wire.news_windows import NewsWindow
-from nautilus_torchserve.wire.texts import MAX_TEXTS
+from nautilus_torchserve.wire.news_windows import MAX_TEXTS, NewsWindow
 
 
 class NewsBarActorConfig(BarInferenceActorConfig, kw_only=True, frozen=True):

@@ -11,7 +11,7 @@ import pytest
 from test_code_closure import write
 
 from nautilus_torchserve.release.build import archive as builder
-from nautilus_torchserve.release.build import isolated_proof
+from nautilus_torchserve.release.build import archive as isolated_proof
 from nautilus_torchserve.release.build.archive import BuildFailed, build_archive
 from nautilus_torchserve.release.build.code_closure import ForbiddenImport
 from nautilus_torchserve.release.build.server_packages import has_package

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from signed_archives import packed
 
-from nautilus_torchserve.release.watch.arrivals import complete_archives, list_files
+from nautilus_torchserve.release.watch.watch import complete_archives, list_files
 
 
 def test_half_an_archive_has_not_arrived_however_long_it_stalls(tmp_path: Path) -> None:

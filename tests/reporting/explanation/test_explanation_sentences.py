@@ -7,7 +7,7 @@ import pytest
 from explanation_sample import explained_trade, features, pooled, sentence, window
 from rich.console import Console
 
-from nautilus_torchserve.cli.explanation_console import explanation_lines, trade_line
+from nautilus_torchserve.cli.explain import explanation_lines, trade_line
 from nautilus_torchserve.reporting.explanation.sentences import drivers, sentences, spans, strongest
 
 

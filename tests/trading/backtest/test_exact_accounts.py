@@ -16,7 +16,7 @@ from nautilus_trader.model.objects import Price, Quantity
 from nautilus_trader.trading.config import StrategyConfig
 from nautilus_trader.trading.strategy import Strategy
 
-from nautilus_torchserve.cli.backtest_console import result_table
+from nautilus_torchserve.cli.sweep_console import result_table
 from nautilus_torchserve.market.bars.bars import PRICES
 from nautilus_torchserve.trading.backtest.bars.settings import BarBacktestSettings
 from nautilus_torchserve.trading.backtest.engine import built, run_config

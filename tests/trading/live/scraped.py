@@ -7,8 +7,14 @@ from urllib.request import urlopen
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from nautilus_torchserve.audit.log import AuditLog
-from nautilus_torchserve.audit.records import DecisionRecord, FillRecord, HaltRecord, OrderRecord, RequestRecord
+from nautilus_torchserve.audit.records import (
+    AuditLog,
+    DecisionRecord,
+    FillRecord,
+    HaltRecord,
+    OrderRecord,
+    RequestRecord,
+)
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 """Name and sorted labels -> value."""

@@ -14,23 +14,23 @@ from rich.console import Console
 from small_trades import MS, START
 from typer.testing import CliRunner
 
-from nautilus_torchserve.audit.log import LogFailed
 from nautilus_torchserve.audit.opening import existing_log
 from nautilus_torchserve.audit.records import (
     KINDS,
     DecisionRecord,
     FillRecord,
+    LogFailed,
     OrderRecord,
     RequestRecord,
     SessionRecord,
 )
-from nautilus_torchserve.audit.runs import UnknownRun, count_lost, find_session
 from nautilus_torchserve.audit.story import UnknownOrder, orders, story_of
-from nautilus_torchserve.cli.story_text import story_table
+from nautilus_torchserve.cli.audit import story_table
 from nautilus_torchserve.trading.backtest.engine import importable_strategy
 from nautilus_torchserve.trading.checks import BadSetting
 from nautilus_torchserve.trading.decision import HALT_TOPIC, Halt
 from nautilus_torchserve.trading.live.audit.actor import AuditActor, AuditActorConfig
+from nautilus_torchserve.trading.live.parity.recorded_run import UnknownRun, count_lost, find_session
 from nautilus_torchserve.trading.prediction import Prediction, Status
 from strategies.tick_strategy import TickStrategyConfig
 from support import PROJECT, script_app

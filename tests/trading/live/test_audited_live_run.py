@@ -14,14 +14,20 @@ from eager_archive import eager
 from scraped import Samples, assert_equal_to_log, of, scrape, value
 from typer.testing import CliRunner
 
-from nautilus_torchserve.audit.log import AuditLog
 from nautilus_torchserve.audit.opening import existing_log
-from nautilus_torchserve.audit.records import DecisionRecord, FillRecord, OrderRecord, PlaybackRecord, RequestRecord
-from nautilus_torchserve.audit.runs import count_lost, find_session
+from nautilus_torchserve.audit.records import (
+    AuditLog,
+    DecisionRecord,
+    FillRecord,
+    OrderRecord,
+    PlaybackRecord,
+    RequestRecord,
+)
 from nautilus_torchserve.audit.story import story_of
 from nautilus_torchserve.market.trades.load import load
 from nautilus_torchserve.market.trades.trades import Trades
 from nautilus_torchserve.trading.instruments.instruments import perpetual, write_catalog
+from nautilus_torchserve.trading.live.parity.recorded_run import count_lost, find_session
 from support import PROJECT, script_app
 
 pytestmark = pytest.mark.slow

@@ -14,7 +14,6 @@ from scraped import assert_equal_to_log, of, scrape, value
 from small_trades import MS, START, small_market
 
 from nautilus_torchserve.audit.opening import existing_log
-from nautilus_torchserve.audit.runs import find_session
 from nautilus_torchserve.trading.checks import BadSetting
 from nautilus_torchserve.trading.decision import HALT_TOPIC, Halt
 from nautilus_torchserve.trading.inference.messages import ModelHealth, PredictionRequest, RequestOutcome, health_topic
@@ -22,6 +21,7 @@ from nautilus_torchserve.trading.instruments.instruments import perpetual
 from nautilus_torchserve.trading.live.audit.actor import AuditActor, AuditActorConfig
 from nautilus_torchserve.trading.live.metrics.actor import MetricsActor, MetricsActorConfig
 from nautilus_torchserve.trading.live.metrics.metrics import TradingMetrics
+from nautilus_torchserve.trading.live.parity.recorded_run import find_session
 from nautilus_torchserve.trading.prediction import Prediction, Status
 
 BTC = InstrumentId.from_str("BTCUSDT.BINANCE")

@@ -13,9 +13,8 @@ from nautilus_trader.model.identifiers import InstrumentId
 from nautilus_trader.model.instruments import Instrument
 from nautilus_trader.trading.config import ImportableStrategyConfig
 
-from nautilus_torchserve.audit.log import LogFailed
 from nautilus_torchserve.audit.opening import open_log
-from nautilus_torchserve.audit.records import STARTED, STOPPED, HaltRecord, SessionRecord
+from nautilus_torchserve.audit.records import STARTED, STOPPED, HaltRecord, LogFailed, SessionRecord
 from nautilus_torchserve.audit.writer import Writer
 from nautilus_torchserve.trading.checks import expect
 from nautilus_torchserve.trading.decision import DECISIONS_TOPIC, HALT_TOPIC, Decision, Halt

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from nautilus_torchserve.audit.log import AuditLog
+from nautilus_torchserve.audit.records import AuditLog
 from nautilus_torchserve.market.trades.trades import Trades
 from nautilus_torchserve.trading.instruments.conform import conform, tick_steps
 from nautilus_torchserve.trading.live.parity.backtest import backtest_recorded, traded_instrument

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nautilus_torchserve.audit.log import AuditLog
 from nautilus_torchserve.audit.records import (
+    KINDS,
+    STARTED,
     STOPPED,
+    AuditLog,
     DecisionRecord,
     FillRecord,
     HaltRecord,
@@ -17,7 +19,6 @@ from nautilus_torchserve.audit.records import (
     RequestRecord,
     SessionRecord,
 )
-from nautilus_torchserve.audit.runs import count_lost, find_session
 from nautilus_torchserve.market.trades.trades import Trades
 from nautilus_torchserve.trading.instruments.names import engine_name
 from nautilus_torchserve.user_error import UserError
@@ -133,3 +134,36 @@ def _at(trades: Trades, rows: NDArray[np.int64], times: NDArray[np.int64]) -> ND
     inside = (rows >= 0) & (rows < len(trades))
     valid_rows = np.where(inside, rows, 0)
     return np.where(inside & (trades.ts_event[valid_rows] == times), rows, -1)
+
+
+class UnknownRun(UserError, LookupError):
+    """The log has no such run."""
+
+
+def find_session(log: AuditLog, run_id: str | None = None) -> SessionRecord:
+    """Return a run's begin; without ``run_id`` that of the run that was started last.
+
+    Raises
+    ------
+    UnknownRun
+        There is none.
+    LogFailed
+        The log cannot be read.
+    """
+    sessions = log.read(SessionRecord, event=STARTED, **({} if run_id is None else {"run_id": run_id}))
+    if not sessions:
+        wanted = "a run" if run_id is None else f"run {run_id}"
+        raise UnknownRun(f"{log.name}: expected {wanted} in the log, got none")
+    return max(sessions, key=lambda session: session.wall_ns)
+
+
+def count_lost(log: AuditLog, run_id: str) -> int:
+    """Return how many records between a run's first and its last are missing.
+
+    Raises
+    ------
+    LogFailed
+        The log cannot be read.
+    """
+    seqs = {record.seq for kind in KINDS for record in log.read(kind, run_id=run_id)}
+    return max(seqs) + 1 - len(seqs) if seqs else 0
