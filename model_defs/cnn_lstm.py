@@ -16,7 +16,7 @@ class CnnLSTMConfig:
     """Configuration of a `CnnLSTM`."""
 
     inputs: int = 13
-    """Number of columns of a window: five of a bar, eight of `features.indicators`; 5 without them."""
+    """Number of columns of a window: five of a bar, eight of `features.bar`; 5 without them."""
     channels: int = 64
     """Number of channels of each convolution."""
     kernel: int = 3

@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.versions import as_version
 from nautilus_torchserve.release.rollout.target import Target
 from nautilus_torchserve.serving.server.torchserve import TorchServe
-from nautilus_torchserve.traffic.counts import CallCounts
+from nautilus_torchserve.traffic.records import CallCounts
 from nautilus_torchserve.traffic.split import Kind
 from nautilus_torchserve.traffic.store import TrafficStore
 

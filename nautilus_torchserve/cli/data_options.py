@@ -9,8 +9,7 @@ import typer
 
 from nautilus_torchserve.cli.app import parsed
 from nautilus_torchserve.cli.options import duration
-from nautilus_torchserve.market.intervals import parse_interval
-from nautilus_torchserve.market.read_options import check_timezone
+from nautilus_torchserve.market.read_options import check_timezone, parse_interval
 from nautilus_torchserve.trading.checks import BadSetting
 from nautilus_torchserve.trading.durations import parse_latency
 

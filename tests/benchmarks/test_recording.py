@@ -13,8 +13,8 @@ from benchmarks.recording import ServedModel, record
 from nautilus_torchserve.features.bar import bar_schema
 from nautilus_torchserve.features.tick import TickFeatures, tick_schema
 from nautilus_torchserve.inference.model_files import read_description
+from nautilus_torchserve.latency.choice import QueuedDelay
 from nautilus_torchserve.latency.profile import load_profile
-from nautilus_torchserve.latency.queue import QueuedDelay
 from nautilus_torchserve.market.trades.load import load
 from nautilus_torchserve.market.trades.trades import BadData
 from nautilus_torchserve.serving.client.client import connect

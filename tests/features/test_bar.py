@@ -5,8 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from nautilus_torchserve.features.bar import OHLCV, TIME_STEPS, bar_columns, bar_schema, window_ends, windows
-from nautilus_torchserve.features.indicators import INDICATORS, WARM_UP
+from nautilus_torchserve.features.bar import (
+    INDICATORS,
+    OHLCV,
+    TIME_STEPS,
+    WARM_UP,
+    bar_columns,
+    bar_schema,
+    window_ends,
+    windows,
+)
 
 
 def random_bars(count: int, seed: int = 3) -> NDArray[np.float64]:

@@ -21,8 +21,7 @@ from torch import nn
 
 from model_defs import cnn_lstm, patch_tst, price_lstm, residual_price_lstm, tick_classifier
 from model_defs.return_network import CLOSE, OUTPUTS, VOLUME, ReturnNetwork, predict, relative
-from nautilus_torchserve.features.bar import bar_schema
-from nautilus_torchserve.features.indicators import INDICATORS
+from nautilus_torchserve.features.bar import INDICATORS, bar_schema
 from nautilus_torchserve.features.tick import tick_schema
 from nautilus_torchserve.inference.explain import integrate as explain
 from nautilus_torchserve.inference.explain.integrate import (

@@ -3,9 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nautilus_torchserve.latency.delay import Delay
+from nautilus_torchserve.latency.choice import Delay, QueuedDelay
 from nautilus_torchserve.latency.profile import LatencyProfile
-from nautilus_torchserve.latency.queue import QueuedDelay
 
 services = st.lists(st.integers(1, 10**7), min_size=1, max_size=20)
 gaps = st.lists(st.integers(0, 10**7), min_size=1, max_size=80)

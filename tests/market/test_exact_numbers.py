@@ -26,14 +26,13 @@ from nautilus_torchserve.features.bar import bar_columns
 from nautilus_torchserve.features.tick import tick_features
 from nautilus_torchserve.market.bars.bars import PRICES
 from nautilus_torchserve.market.bars.catalog import load_catalog_bars
-from nautilus_torchserve.market.bars.csv_files import load_csv_bars
+from nautilus_torchserve.market.bars.load import load_csv_bars
 from nautilus_torchserve.market.bars.simulator import simulate_bars
-from nautilus_torchserve.market.fixed_point import to_steps
+from nautilus_torchserve.market.catalog_files import to_steps
 from nautilus_torchserve.market.trades.catalog import load_catalog
-from nautilus_torchserve.market.trades.csv_files import load_csv
-from nautilus_torchserve.market.trades.quotes import implied_quotes
+from nautilus_torchserve.market.trades.load import load_csv
 from nautilus_torchserve.market.trades.simulator import simulate
-from nautilus_torchserve.market.trades.trades import BadData, Instrument, Trades
+from nautilus_torchserve.market.trades.trades import BadData, Instrument, Trades, implied_quotes
 from nautilus_torchserve.trading.backtest.bars.catalog import bar_objects
 from nautilus_torchserve.trading.instruments.instruments import to_quote_ticks, trade_ticks
 

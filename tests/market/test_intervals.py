@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nautilus_torchserve.market.intervals import UNITS_NS, BadInterval, parse_interval
+from nautilus_torchserve.market.read_options import UNITS_NS, BadInterval, parse_interval
 
 
 @given(st.integers(1, 999_999), st.sampled_from(sorted(UNITS_NS)), st.booleans())

@@ -12,12 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nautilus_torchserve.market.bars.checks import examine
-from nautilus_torchserve.market.bars.csv_files import load_csv_bars
+from nautilus_torchserve.market.bars.load import load_csv_bars
 from nautilus_torchserve.market.news.headlines import load_headlines
 from nautilus_torchserve.market.news.load import load_news_bars
 from nautilus_torchserve.market.read_options import BadReadOption, CsvLines, ReadOptions
-from nautilus_torchserve.market.trades.csv_files import load_csv
-from nautilus_torchserve.market.trades.load import load
+from nautilus_torchserve.market.trades.load import load, load_csv
 from nautilus_torchserve.market.trades.simulator import simulate
 from nautilus_torchserve.market.trades.trades import BadData, check
 

@@ -32,7 +32,7 @@ from nautilus_trader.backtest.node import BacktestNode
 from nautilus_trader.config import LoggingConfig
 from nautilus_trader.model.data import BarType, QuoteTick, TradeTick
 
-from nautilus_torchserve.market.trades.quotes import implied_quotes
+from nautilus_torchserve.market.trades.trades import implied_quotes
 from nautilus_torchserve.market.trades.load import load
 from nautilus_torchserve.trading.bars.actor import BarInferenceActorConfig
 from strategies.bar_strategy import BarStrategyConfig

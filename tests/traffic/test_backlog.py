@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nautilus_torchserve.traffic.backlog import Backlog, Writer
-from nautilus_torchserve.traffic.counts import CallCounts
 from nautilus_torchserve.traffic.records import (
+    CallCounts,
     CallWindow,
     ShadowAnswer,
     bucket_latency_ms,

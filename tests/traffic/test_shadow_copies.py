@@ -5,8 +5,7 @@ import pytest
 from traffic_support import MODEL, MakeRouter, calls, canary, versions
 
 from nautilus_torchserve.traffic.records import ShadowAnswer
-from nautilus_torchserve.traffic.router import Router
-from nautilus_torchserve.traffic.shadow import MOST_COPIES
+from nautilus_torchserve.traffic.router import MOST_COPIES, Router
 from nautilus_torchserve.traffic.split import Kind
 from nautilus_torchserve.traffic.store import TrafficStore
 from support import until

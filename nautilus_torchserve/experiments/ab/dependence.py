@@ -108,7 +108,7 @@ def _around(random: np.random.Generator, deviation: float, shape: tuple[int, ...
 
 
 def by_blocks(right: NDArray[Any], counts: NDArray[Any]) -> Arm:
-    """Return `experiments.ab.cluster_sums.ClusterSums.arm` after each block [experiments, blocks].
+    """Return `experiments.ab.metrics.ClusterSums.arm` after each block [experiments, blocks].
 
     Blocks without predictions do not count.
     """

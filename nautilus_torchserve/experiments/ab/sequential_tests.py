@@ -47,7 +47,7 @@ class Arm:
     """Variance of one observation, with ``count - 1`` in the denominator."""
     long_run_variance: Values
     """``count`` times the variance of the mean: `variance` for independent observations, more for clustered ones
-    (`experiments.ab.cluster_sums`)."""
+    (`experiments.ab.metrics`)."""
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,7 @@ from nautilus_trader.model.instruments import Instrument
 from nautilus_trader.model.objects import FIXED_PRECISION, Price, Quantity
 from nautilus_trader.model.orders import Order
 
-from nautilus_torchserve.market.trades.quotes import implied_quotes
-from nautilus_torchserve.market.trades.trades import Trades
+from nautilus_torchserve.market.trades.trades import Trades, implied_quotes
 from nautilus_torchserve.trading.instruments.conform import tick_steps
 
 

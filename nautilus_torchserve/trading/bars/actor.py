@@ -35,7 +35,7 @@ class BarInferenceActorConfig(ModelActorConfig, kw_only=True, frozen=True):
     bar_types : list of BarType
         The bars to follow: one type for each instrument, all of one interval.
     indicators : bool
-        Whether the windows carry the columns of `features.indicators`; must be the model's.
+        Whether the windows carry the columns of `features.bar`; must be the model's.
     max_gap_ns : int
         Bars further apart than this have a break between them, which no window spans (nanoseconds).
     batch_wait_ns : int

@@ -12,12 +12,23 @@ from nautilus_trader.indicators import (
 )
 from numpy.typing import NDArray
 
-from nautilus_torchserve.features.bar import MIN_VOLUME, OHLCV, TIME_STEPS, VOLUME, bar_schema
-from nautilus_torchserve.features.indicators import ATR, RETURN, RSI, SMA_FAST, SMA_SLOW, VOLATILITY
+from nautilus_torchserve.features.bar import (
+    ATR,
+    MIN_VOLUME,
+    OHLCV,
+    RETURN,
+    RSI,
+    SMA_FAST,
+    SMA_SLOW,
+    TIME_STEPS,
+    VOLATILITY,
+    VOLUME,
+    bar_schema,
+)
 
 
 class BarIndicators:
-    """The columns of `features.indicators` for one bar after the other, equal to them bit for bit.
+    """The columns of `features.bar` for one bar after the other, equal to them bit for bit.
 
     The first ``WARM_UP - 1`` rows are those of indicators that are not filled yet, and not to be used.
     """
@@ -32,7 +43,7 @@ class BarIndicators:
         self._close: float | None = None
 
     def update(self, open_: float, high: float, low: float, close: float) -> tuple[float, ...]:
-        """Add a bar; return its row in the order of `features.indicators.INDICATORS`."""
+        """Add a bar; return its row in the order of `features.bar.INDICATORS`."""
         before = close if self._close is None else self._close
         change = (close - before) / before
         self._close = close
@@ -60,7 +71,7 @@ class BarFeatures:
     Parameters
     ----------
     indicators : bool
-        Whether the columns of `features.indicators` follow open, high, low, close and volume.
+        Whether the columns of `features.bar` follow open, high, low, close and volume.
     max_gap_ns : int
         Bars further apart than this have a break between them, which no window spans.
     time_steps : int

@@ -4,8 +4,8 @@ from nautilus_trader.model.data import BarSpecification, BarType
 from nautilus_trader.model.enums import AggregationSource, PriceType, bar_aggregation_from_str
 from nautilus_trader.model.identifiers import InstrumentId
 
-from nautilus_torchserve.market import intervals
-from nautilus_torchserve.market.intervals import UNITS_NS, BadInterval
+from nautilus_torchserve.market import read_options as intervals
+from nautilus_torchserve.market.read_options import UNITS_NS, BadInterval
 from nautilus_torchserve.market.trades.trades import BadData
 from nautilus_torchserve.trading.checks import BadSetting
 

@@ -7,8 +7,7 @@ from nautilus_trader.common.config import ActorConfig, NautilusConfig
 from nautilus_trader.model.identifiers import InstrumentId
 
 from nautilus_torchserve.features.schema import FeatureSchema
-from nautilus_torchserve.latency.choice import chosen_delay
-from nautilus_torchserve.latency.delay import Delay
+from nautilus_torchserve.latency.choice import Delay, chosen_delay
 from nautilus_torchserve.serving.client.transports import SERVER_PREFIXES, URL_PREFIXES, is_server_url, is_url
 from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.checks import expect

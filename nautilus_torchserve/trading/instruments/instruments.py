@@ -11,8 +11,7 @@ from nautilus_trader.model.objects import FIXED_PRECISION
 from nautilus_trader.persistence.catalog import ParquetDataCatalog
 from numpy.typing import NDArray
 
-from nautilus_torchserve.market.trades.quotes import implied_quotes
-from nautilus_torchserve.market.trades.trades import Instrument, Trades
+from nautilus_torchserve.market.trades.trades import Instrument, Trades, implied_quotes
 from nautilus_torchserve.trading.instruments.conform import tick_steps
 from nautilus_torchserve.trading.instruments.drafts import fee_values, of_options
 from nautilus_torchserve.trading.instruments.options import InstrumentOptions

@@ -28,7 +28,7 @@ class PriceTraining:
     fit: PriceFitConfig = field(default_factory=PriceFitConfig)
     """Settings of the fit."""
     indicators: bool = False
-    """Whether windows have the columns of `features.indicators`."""
+    """Whether windows have the columns of `features.bar`."""
     folds: int = 4
     """Number of test parts of the walk-forward evaluation."""
     max_gap_ns: int | None = None

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from nautilus_torchserve.experiments.ab.cluster_sums import ClusterSums
 from nautilus_torchserve.experiments.ab.dependence import (
     by_blocks,
     by_blocks_and_instruments,
     dependent_instruments,
     dependent_slices,
 )
+from nautilus_torchserve.experiments.ab.metrics import ClusterSums
 from nautilus_torchserve.experiments.ab.sequential_tests import Arm, confidence_sequence, radius, welch
 from nautilus_torchserve.experiments.ab.simulation import better_version, equal_versions
 

@@ -11,12 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nautilus_torchserve.experiments.records import CallTotals
-from nautilus_torchserve.experiments.shadow.report import Latency, ShadowComparison, ShadowReport, latency_of
-from nautilus_torchserve.experiments.shadow.shadow import ShadowSettings, shadow
+from nautilus_torchserve.experiments.shadow.shadow import (
+    Latency,
+    ShadowComparison,
+    ShadowReport,
+    ShadowSettings,
+    latency_of,
+    shadow,
+)
 from nautilus_torchserve.release.rollout.journal import RolloutRefused
 from nautilus_torchserve.serving.server.torchserve import TorchServe
-from nautilus_torchserve.traffic.counts import CallCounts
-from nautilus_torchserve.traffic.records import ShadowAnswer
+from nautilus_torchserve.traffic.records import CallCounts, ShadowAnswer
 from nautilus_torchserve.traffic.store import TrafficStore
 
 TICK = ("buy", "sell", "hold")

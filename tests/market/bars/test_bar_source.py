@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from nautilus_torchserve.market.bars.aggregate import aggregate
-from nautilus_torchserve.market.bars.csv_files import load_csv_bars
-from nautilus_torchserve.market.bars.load import load_bars
+from nautilus_torchserve.market.bars.load import load_bars, load_csv_bars
 from nautilus_torchserve.market.bars.simulator import MINUTE_NS, BarSimulatorConfig, simulate_bars
 from nautilus_torchserve.market.read_options import ReadOptions
 from nautilus_torchserve.market.trades.trades import BadData

@@ -8,7 +8,7 @@ import pytest
 
 from nautilus_torchserve.market.bars.bars import PRICES
 from nautilus_torchserve.market.bars.checks import check_bars, examine
-from nautilus_torchserve.market.bars.csv_files import load_csv_bars
+from nautilus_torchserve.market.bars.load import load_csv_bars
 from nautilus_torchserve.market.read_options import BadReadOption, ReadOptions
 from nautilus_torchserve.market.trades.trades import BadData
 from support import REAL_DATA

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nautilus_torchserve.market.trades.csv_files import load_csv
+from nautilus_torchserve.market.trades.load import load_csv
 from nautilus_torchserve.market.trades.trades import BadData, check
 
 SAMPLE = Path(__file__).parents[4] / "shared/data/btcusdt_perp_trades_2020-02-22.csv"

@@ -5,9 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nautilus_torchserve.market.trades.quotes import implied_quotes
 from nautilus_torchserve.market.trades.simulator import simulate
-from nautilus_torchserve.market.trades.trades import Instrument, Trades
+from nautilus_torchserve.market.trades.trades import Instrument, Trades, implied_quotes
 
 
 def trades_of(events: list[tuple[int, int]]) -> Trades:

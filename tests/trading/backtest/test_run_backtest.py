@@ -10,8 +10,7 @@ import pandas as pd
 import pytest
 
 from nautilus_torchserve.market.trades.labels import UNKNOWN, label
-from nautilus_torchserve.market.trades.quotes import implied_quotes
-from nautilus_torchserve.market.trades.trades import BadData, Trades
+from nautilus_torchserve.market.trades.trades import BadData, Trades, implied_quotes
 from nautilus_torchserve.reporting.backtest.summary import summarize
 from nautilus_torchserve.serving.server.torchserve import TorchServe
 from nautilus_torchserve.trading.backtest.report import report_data, summary

@@ -13,8 +13,7 @@ from nautilus_trader.model.events import OrderFilled
 from nautilus_trader.trading.config import StrategyConfig
 from nautilus_trader.trading.strategy import Strategy
 
-from nautilus_torchserve.market.trades.quotes import implied_quotes
-from nautilus_torchserve.market.trades.trades import Instrument, Trades
+from nautilus_torchserve.market.trades.trades import Instrument, Trades, implied_quotes
 from nautilus_torchserve.trading.backtest.engine import built, run_config
 from nautilus_torchserve.trading.backtest.venue_fills import VenueFillModel
 from nautilus_torchserve.trading.instruments.instruments import perpetual, quote_ticks, trade_ticks

@@ -7,8 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nautilus_torchserve.features.bar import VOLUME, bar_columns, bar_schema, have_volume, window_ends, windows
-from nautilus_torchserve.features.indicators import WARM_UP, indicator_columns
+from nautilus_torchserve.features.bar import (
+    VOLUME,
+    WARM_UP,
+    bar_columns,
+    bar_schema,
+    have_volume,
+    indicator_columns,
+    window_ends,
+    windows,
+)
 from nautilus_torchserve.market.bars.bars import PRICES, Bars
 from nautilus_torchserve.market.bars.load import load_bars
 from nautilus_torchserve.trading.bars.features import BarFeatures, BarIndicators

@@ -14,8 +14,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection, serve
 
-from nautilus_torchserve.market.trades.quotes import implied_quotes
-from nautilus_torchserve.market.trades.trades import Trades
+from nautilus_torchserve.market.trades.trades import Trades, implied_quotes
 
 HOST = "127.0.0.1"
 

@@ -13,7 +13,7 @@ from nautilus_trader.model.instruments import Instrument
 from numpy.typing import NDArray
 
 from nautilus_torchserve.features.bar import TIME_STEPS, bar_columns, bar_schema, have_volume, window_ends, windows
-from nautilus_torchserve.latency.delay import Delay
+from nautilus_torchserve.latency.choice import Delay
 from nautilus_torchserve.market.bars.bars import PRICES, Bars
 from nautilus_torchserve.serving.client.client import InferenceClient
 from nautilus_torchserve.trading.backtest.bars.catalog import bar_objects, bar_quote_ticks

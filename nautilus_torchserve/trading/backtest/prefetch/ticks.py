@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nautilus_torchserve.features.tick import tick_features
-from nautilus_torchserve.latency.delay import Delay
-from nautilus_torchserve.market.trades.quotes import implied_quotes
-from nautilus_torchserve.market.trades.trades import Trades
+from nautilus_torchserve.latency.choice import Delay
+from nautilus_torchserve.market.trades.trades import Trades, implied_quotes
 from nautilus_torchserve.serving.client.client import InferenceClient
 from nautilus_torchserve.trading.backtest.prefetch.prediction_table import PredictionTable
 from nautilus_torchserve.trading.backtest.prefetch.requests import Failures, predict_rows

@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nautilus_torchserve.audit.records import ANSWERED, DecisionRecord
-from nautilus_torchserve.market.trades.quotes import implied_quotes
-from nautilus_torchserve.market.trades.trades import Trades
+from nautilus_torchserve.market.trades.trades import Trades, implied_quotes
 from nautilus_torchserve.trading.live.parity.recorded_run import RecordedRun
 from nautilus_torchserve.trading.live.parity.sent_orders import Key, SentOrder, keyed_decisions, sent_orders
 

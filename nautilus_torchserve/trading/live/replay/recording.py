@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.market.bars.load import load_bars
 from nautilus_torchserve.market.trades.load import load
-from nautilus_torchserve.market.trades.quotes import implied_quotes
-from nautilus_torchserve.market.trades.trades import BadData, Trades
+from nautilus_torchserve.market.trades.trades import BadData, Trades, implied_quotes
 from nautilus_torchserve.trading.backtest.bars.catalog import bar_objects, bar_quote_ticks
 from nautilus_torchserve.trading.bars.types import bar_type, parse_interval
 from nautilus_torchserve.trading.instruments.conform import conform, tick_steps

@@ -15,9 +15,8 @@ from trade_market import prefetched_trades
 from nautilus_torchserve.features.tick import WINDOW
 from nautilus_torchserve.latency.profile import LatencyProfile, save_profile
 from nautilus_torchserve.market.trades.load import load
-from nautilus_torchserve.market.trades.quotes import implied_quotes
 from nautilus_torchserve.market.trades.simulator import simulate
-from nautilus_torchserve.market.trades.trades import Trades
+from nautilus_torchserve.market.trades.trades import Trades, implied_quotes
 from nautilus_torchserve.serving.server.torchserve import TorchServe
 from nautilus_torchserve.trading.backtest.prefetch.ticks import trade_chunks
 from nautilus_torchserve.trading.backtest.recorder import Recorder
