@@ -46,7 +46,7 @@ from nautilus_torchserve.training.ensemble.run import train_ensemble
 from nautilus_torchserve.training.price.fit import PriceFitConfig
 from nautilus_torchserve.training.price.options import PriceTraining
 from nautilus_torchserve.training.price.run import train_price
-from nautilus_torchserve.training.runs.folder import DESCRIPTION, REPORT
+from nautilus_torchserve.training.runs.result import DESCRIPTION, REPORT
 from nautilus_torchserve.training.sentiment.backbone import find_backbone
 from nautilus_torchserve.training.sentiment.data import load_sentiment_data
 from nautilus_torchserve.training.sentiment.options import SentimentTraining

@@ -13,7 +13,7 @@ from model_defs.sentiment_transformer import SentimentTransformer, build
 from nautilus_torchserve.features.text import TEXT_SCHEMA
 from nautilus_torchserve.inference import model_files
 from nautilus_torchserve.inference.text_model import COLUMNS, TOKENIZER, TextNetwork
-from nautilus_torchserve.training.runs.folder import write_run
+from nautilus_torchserve.training.runs.result import write_run
 
 WORDS = """
     profit rose fell strong weak sales bank beats misses raises cuts a the of in on its outlook to shares company loss

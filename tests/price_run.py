@@ -10,7 +10,7 @@ from model_defs.return_network import OUTPUTS, ReturnNetwork, predict
 from nautilus_torchserve.features.bar import bar_schema
 from nautilus_torchserve.inference.model_files import build_network
 from nautilus_torchserve.market.bars.simulator import simulate_bars
-from nautilus_torchserve.training.runs.folder import write_run
+from nautilus_torchserve.training.runs.result import write_run
 
 MINUTE = 60 * 10**9
 

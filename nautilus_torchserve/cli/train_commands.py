@@ -37,12 +37,11 @@ from nautilus_torchserve.market.trades.load import load
 from nautilus_torchserve.models.spec import ModelSpec, load_object
 from nautilus_torchserve.models.table import PRICE, SENTIMENT
 from nautilus_torchserve.training.ensemble.run import train_ensemble
-from nautilus_torchserve.training.fit.checkpoints import History
+from nautilus_torchserve.training.fit.loop import History
 from nautilus_torchserve.training.price.options import PriceTraining, price_training
 from nautilus_torchserve.training.price.run import train_price
 from nautilus_torchserve.training.price.tuning import tune_price
-from nautilus_torchserve.training.runs.folder import REPORT
-from nautilus_torchserve.training.runs.result import Artifacts, TrainingResult
+from nautilus_torchserve.training.runs.result import REPORT, Artifacts, TrainingResult
 from nautilus_torchserve.training.runs.tuning import TuneProgress, write_best
 from nautilus_torchserve.training.sentiment.backbone import find_backbone
 from nautilus_torchserve.training.sentiment.data import CORPUS, load_sentiment_data

@@ -11,7 +11,7 @@ from nautilus_torchserve.features.bar import bar_columns, bar_schema, window_end
 from nautilus_torchserve.inference.model_files import build_network
 from nautilus_torchserve.market.bars.bars import PRICES
 from nautilus_torchserve.market.bars.simulator import simulate_bars
-from nautilus_torchserve.training.runs.folder import write_run
+from nautilus_torchserve.training.runs.result import write_run
 
 
 @pytest.fixture(scope="session")

@@ -38,7 +38,7 @@ from nautilus_torchserve.inference.explain.integrate import (
 )
 from nautilus_torchserve.inference.models.price import check_windows, eventless, explain_window
 from nautilus_torchserve.inference.models.tick import explain_features
-from nautilus_torchserve.training.fit.threads import threads
+from nautilus_torchserve.training.fit.loop import threads
 from nautilus_torchserve.wire.body import RowRequest
 from nautilus_torchserve.wire.errors import NotExplained, OutputNotFinite
 from support import PROJECT

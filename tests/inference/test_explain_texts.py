@@ -22,7 +22,7 @@ from nautilus_torchserve.inference.explain.texts import MAX_TOKENS, check_length
 from nautilus_torchserve.inference.model_files import read_description
 from nautilus_torchserve.inference.row_model import load_network
 from nautilus_torchserve.inference.text_model import COLUMNS, TextNetwork
-from nautilus_torchserve.training.fit.threads import threads
+from nautilus_torchserve.training.fit.loop import threads
 from nautilus_torchserve.wire.errors import NotExplained
 
 CPU = torch.device("cpu")

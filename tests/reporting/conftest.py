@@ -3,8 +3,7 @@ import pandas as pd
 import pytest
 
 from nautilus_torchserve.reporting.backtest.data import ReportData
-from nautilus_torchserve.scores.account import AccountHistory, drawdown
-from nautilus_torchserve.scores.calendar import EVERY_DAY
+from nautilus_torchserve.scores.account import EVERY_DAY, AccountHistory, drawdown
 
 TRADES, WINDOW = 500, 32
 START = 1_714_521_600_000_000_000

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nautilus_torchserve.scores.regression import mae, rmse, signs
-from nautilus_torchserve.scores.verdict import is_gain, is_loss
+from nautilus_torchserve.training.fit.bootstrap import is_gain, is_loss
+from nautilus_torchserve.training.price.evaluate import mae, rmse, signs
 
 ends = st.floats(-1, 1) | st.floats(-0.002, 0.002)
 
@@ -33,7 +33,7 @@ def test_no_model_is_called_better_by_an_interval_that_reads_zero(
 
 def words(kind: str, interval: list[float]) -> str:
     """Return an evaluation's verdict on a gain with this interval."""
-    from nautilus_torchserve.training.ensemble import evaluate as ensemble_evaluate
+    from nautilus_torchserve.training.ensemble import run as ensemble_evaluate
     from nautilus_torchserve.training.price import evaluate as bar_evaluate
     from nautilus_torchserve.training.sentiment import evaluate as sentiment_evaluate
     from nautilus_torchserve.training.tick import evaluate as tick_evaluate

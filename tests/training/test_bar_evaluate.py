@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from scipy.stats import t as student_t
 
-from nautilus_torchserve.training.price.baselines import BASELINES, constant_log_likelihood
 from nautilus_torchserve.training.price.dataset import PriceDataset
 from nautilus_torchserve.training.price.evaluate import Forecast, coverage, evaluate, scores, sign_calibration
+from nautilus_torchserve.training.price.run import BASELINES, constant_log_likelihood
 
 ROWS, SCALE = 4_000, 5e-4
 

@@ -11,7 +11,7 @@ from model_defs.return_network import ReturnNetwork, relative
 from nautilus_torchserve.inference.model_files import build_network
 from nautilus_torchserve.market.bars.bars import PRICES, Bars
 from nautilus_torchserve.market.trades.trades import BadData
-from nautilus_torchserve.training.fit.checkpoints import Checkpoints, History
+from nautilus_torchserve.training.fit.loop import Checkpoints, History
 from nautilus_torchserve.training.price.dataset import PriceDataset, bar_dataset
 from nautilus_torchserve.training.price.fit import PriceFitConfig, _calibrate, _learning_rate, fit_fold, forecast
 from nautilus_torchserve.training.price.options import PriceTraining

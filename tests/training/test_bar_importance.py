@@ -5,7 +5,7 @@ from torch import nn
 from model_defs.return_network import ReturnNetwork
 from nautilus_torchserve.training.price.dataset import PriceDataset
 from nautilus_torchserve.training.price.fit import _fit_scaler
-from nautilus_torchserve.training.price.importance import importance
+from nautilus_torchserve.training.price.records import importance
 
 
 class LastVolume(nn.Module):

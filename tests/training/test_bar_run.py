@@ -21,8 +21,7 @@ from nautilus_torchserve.market.trades.trades import BadData
 from nautilus_torchserve.training.price.dataset import PriceDataset
 from nautilus_torchserve.training.price.options import PriceTraining
 from nautilus_torchserve.training.price.run import train_price
-from nautilus_torchserve.training.runs.folder import BadRunFolder
-from nautilus_torchserve.training.runs.result import TrainingResult
+from nautilus_torchserve.training.runs.result import BadRunFolder, TrainingResult
 from nautilus_torchserve.training.runs.tracking import TrackedRun
 from support import PROJECT, run_script
 

@@ -21,9 +21,7 @@ from nautilus_torchserve.market.trades.trades import BadData
 from nautilus_torchserve.release.build.archive import build_archive
 from nautilus_torchserve.serving.client.client import connect
 from nautilus_torchserve.training.ensemble.dataset import NewsPart, news_dataset
-from nautilus_torchserve.training.ensemble.evaluate import evaluate_pool
-from nautilus_torchserve.training.ensemble.fit import fit_pool, log_loss, odds
-from nautilus_torchserve.training.ensemble.run import BadMember, train_ensemble
+from nautilus_torchserve.training.ensemble.run import BadMember, evaluate_pool, fit_pool, log_loss, odds, train_ensemble
 from nautilus_torchserve.wire.news_windows import NewsWindow
 
 TEXTS = load_labelled_texts(DEMO_HEADLINES)

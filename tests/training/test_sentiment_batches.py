@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from news_run import write_backbone
 from tokenizers import Tokenizer
 
-from nautilus_torchserve.training.fit.moving_average import MovingAverage
 from nautilus_torchserve.training.sentiment.batches import (
     TokenizedPart,
     padded,
@@ -16,6 +15,7 @@ from nautilus_torchserve.training.sentiment.batches import (
     sorted_batches,
     tokenize,
 )
+from nautilus_torchserve.training.sentiment.fit import MovingAverage
 from nautilus_torchserve.training.sentiment.news_corpus import load_labelled
 from nautilus_torchserve.training.sentiment.options import sentiment_training
 

@@ -15,8 +15,7 @@ from sklearn.metrics import log_loss as sklearn_log_loss
 from tokenizers import Tokenizer
 
 from model_defs.sentiment_transformer import SentimentTransformer
-from nautilus_torchserve.training.fit.checkpoints import Checkpoints, History
-from nautilus_torchserve.training.fit.threads import threads
+from nautilus_torchserve.training.fit.loop import Checkpoints, History, threads
 from nautilus_torchserve.training.sentiment.backbone import Backbone, build_network, find_backbone
 from nautilus_torchserve.training.sentiment.batches import TokenizedPart, tokenize
 from nautilus_torchserve.training.sentiment.fit import (
@@ -24,11 +23,13 @@ from nautilus_torchserve.training.sentiment.fit import (
     best_temperature,
     class_weights,
     divergence,
+    fit_head,
     fit_sentiment,
     log_loss,
     logits,
+    mean_states,
+    put_head,
 )
-from nautilus_torchserve.training.sentiment.head import fit_head, mean_states, put_head
 from nautilus_torchserve.training.sentiment.news_corpus import load_labelled
 from nautilus_torchserve.training.sentiment.options import sentiment_training
 

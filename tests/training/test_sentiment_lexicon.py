@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from nautilus_torchserve.training.sentiment.data import load_sentiment_data
-from nautilus_torchserve.training.sentiment.lexicon import (
+from nautilus_torchserve.training.sentiment.evaluate import (
     BAD,
     BURDENS,
     DOWN,

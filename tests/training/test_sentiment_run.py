@@ -12,10 +12,8 @@ from sentiment_sample import QUICK, lines, write_sentences
 from nautilus_torchserve.features.text import TEXT_SCHEMA
 from nautilus_torchserve.inference.model_files import read_description, read_golden, read_schema
 from nautilus_torchserve.inference.text_model import COLUMNS, TextNetwork
-from nautilus_torchserve.training.fit.checkpoints import History
-from nautilus_torchserve.training.fit.threads import threads
-from nautilus_torchserve.training.runs.folder import BadRunFolder, write_run
-from nautilus_torchserve.training.runs.result import TrainingResult
+from nautilus_torchserve.training.fit.loop import History, threads
+from nautilus_torchserve.training.runs.result import BadRunFolder, TrainingResult, write_run
 from nautilus_torchserve.training.sentiment.backbone import Backbone, find_backbone
 from nautilus_torchserve.training.sentiment.data import SentimentData, load_sentiment_data
 from nautilus_torchserve.training.sentiment.news_corpus import BadCorpus

@@ -6,9 +6,8 @@ import pytest
 from sklearn.metrics import log_loss
 
 from nautilus_torchserve.market.trades.labels import HOLD
-from nautilus_torchserve.training.tick.baselines import BASELINES, Forecast
 from nautilus_torchserve.training.tick.dataset import DatasetSplit, Part
-from nautilus_torchserve.training.tick.evaluate import evaluate
+from nautilus_torchserve.training.tick.evaluate import BASELINES, Forecast, evaluate
 
 
 def certain(part: Part, share: float = 0.9) -> np.ndarray:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from model_defs.tick_classifier import TickClassifier, TickClassifierConfig
-from nautilus_torchserve.training.fit.checkpoints import Checkpoints, History
+from nautilus_torchserve.training.fit.loop import Checkpoints, History
 from nautilus_torchserve.training.tick.dataset import DatasetSplit
 from nautilus_torchserve.training.tick.fit import TickFitConfig, fit, probabilities
 

@@ -12,8 +12,8 @@ from nautilus_torchserve.features.tick import tick_schema
 from nautilus_torchserve.inference.model_files import read_description, read_golden, read_schema
 from nautilus_torchserve.market.trades.labels import LabelConfig
 from nautilus_torchserve.market.trades.trades import BadData, Trades
-from nautilus_torchserve.training.fit.checkpoints import History
-from nautilus_torchserve.training.runs.folder import BadRunFolder
+from nautilus_torchserve.training.fit.loop import History
+from nautilus_torchserve.training.runs.result import BadRunFolder
 from nautilus_torchserve.training.tick.dataset import DatasetSplit
 from nautilus_torchserve.training.tick.fit import TickFitConfig, probabilities
 from nautilus_torchserve.training.tick.run import train_tick

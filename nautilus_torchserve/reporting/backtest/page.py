@@ -17,7 +17,7 @@ from nautilus_torchserve.reporting.backtest.figures import (
 from nautilus_torchserve.reporting.backtest.summary import outcome_matrix, summarize, tables
 from nautilus_torchserve.reporting.backtest.thinning import BINS
 from nautilus_torchserve.reporting.backtest.trade_log import trade_files
-from nautilus_torchserve.reporting.explanation.section import explained_section
+from nautilus_torchserve.reporting.explanation.figure import Figures, explanation_picture
 from nautilus_torchserve.reporting.fragments import (
     amount,
     card,
@@ -241,3 +241,28 @@ def _inputs(data: ReportData) -> str:
 
 def _ms(value: float | None) -> str:
     return number(value, 3 if value is not None and value < 10 else 1)
+
+
+def explained_section(data: ReportData) -> tuple[str, Figures]:
+    """Return the section's HTML with its figures; nothing where no explanation was requested."""
+    if data.explained is None:
+        return "", {}
+    if isinstance(data.explained, str):
+        return _trade_section(words(data.explained)), {}
+    picture, figures = explanation_picture(data.explained["explanation"], "explanation")
+    return _trade_section(f'<p class="lead">{escape(_trade_lead(data.explained))}</p>' + picture), figures
+
+
+def _trade_lead(explained: Mapping[str, Any]) -> str:
+    trade, currency = explained["trade"], explained["currency"]
+    which = "the most profitable on news" if trade["texts"] else "the most profitable"
+    return (
+        f"Trade {trade['number']}, {which}: {trade['side']} {trade['quantity']:g} at "
+        f"{trade['price_opened']:,.8g} on {moment(trade['ts_opened'])}, closed at {trade['price_closed']:,.8g} on "
+        f"{moment(trade['ts_closed'])}, {amount(trade['pnl'], sign=True)} {currency}. A single trade shows which "
+        f"inputs the model relies on, not whether it is right."
+    )
+
+
+def _trade_section(content: str) -> str:
+    return f"<section>\n<h2>Explanation of one trade</h2>\n{content}\n</section>"

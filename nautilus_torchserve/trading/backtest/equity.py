@@ -12,8 +12,15 @@ from nautilus_trader.model.instruments import Instrument
 from numpy.typing import NDArray
 
 from nautilus_torchserve.reporting.backtest.thinning import BINS, line_points
-from nautilus_torchserve.scores.account import AccountHistory, drawdown
-from nautilus_torchserve.scores.calendar import EQUITY_SESSIONS, EVERY_DAY, FUTURES_SESSIONS, FX_DAYS, TradingCalendar
+from nautilus_torchserve.scores.account import (
+    EQUITY_SESSIONS,
+    EVERY_DAY,
+    FUTURES_SESSIONS,
+    FX_DAYS,
+    AccountHistory,
+    TradingCalendar,
+    drawdown,
+)
 from nautilus_torchserve.scores.sharpe import PERIODS
 from nautilus_torchserve.trading.backtest.ledger import Contract, Fill
 

@@ -11,8 +11,15 @@ from nautilus_trader.backtest.engine import BacktestEngine
 from nautilus_trader.model.identifiers import InstrumentId
 
 from nautilus_torchserve.reporting.backtest.trade_log import PastTrade
-from nautilus_torchserve.scores.account import MIN_DAYS, AccountHistory, Statistics, return_statistics, trade_statistics
-from nautilus_torchserve.scores.calendar import TradingCalendar, widest
+from nautilus_torchserve.scores.account import (
+    MIN_DAYS,
+    AccountHistory,
+    Statistics,
+    TradingCalendar,
+    return_statistics,
+    trade_statistics,
+    widest,
+)
 from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.backtest.attribution import TradeAttribution
 from nautilus_torchserve.trading.backtest.equity import MarkedMarket, calendar_of, equity_pieces, sum_up

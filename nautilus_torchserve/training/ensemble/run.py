@@ -3,15 +3,17 @@
 import hashlib
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import expit
 
-from model_defs.news_pool import OUTPUTS, NewsPoolConfig, combine
+from model_defs.news_pool import OUTPUTS, NewsPoolConfig, combine, log_odds_of_score, log_odds_up, sentiment_of
 from model_defs.return_network import ReturnNetwork
 from nautilus_torchserve.features.news_window import NewsWindowConfig
 from nautilus_torchserve.inference.model_files import BadArchive, build_network, members, read_description
@@ -21,21 +23,27 @@ from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.market.news.headlines import Headline
 from nautilus_torchserve.market.price_sketch import fit_record
 from nautilus_torchserve.models.table import ENSEMBLE, PRICE, SENTIMENT
+from nautilus_torchserve.scores.classification import odds_log_losses
 from nautilus_torchserve.training.ensemble.dataset import NewsDataset, NewsPart, news_dataset
-from nautilus_torchserve.training.ensemble.evaluate import evaluate_pool
-from nautilus_torchserve.training.ensemble.fit import fit_pool
+from nautilus_torchserve.training.fit.bootstrap import CONFIDENCE, Blocks, interval, is_gain, is_loss
 from nautilus_torchserve.training.price.records import predict_windows
-from nautilus_torchserve.training.runs.folder import (
+from nautilus_torchserve.training.runs.result import (
+    TrainingResult,
     check_replaceable,
+    describe_run,
     golden_places,
     replace_run,
     working_folder,
     write_run,
 )
-from nautilus_torchserve.training.runs.result import TrainingResult, describe_run
 from nautilus_torchserve.user_error import UserError
 from nautilus_torchserve.wire.errors import BadText
 
+HALF_LIVES_BARS = (1.0, 3.0, 10.0, 30.0, 100.0)
+"""Half-lives to choose from, in bars."""
+_LARGEST_WEIGHT = 10.0
+_DECIMALS = 4
+"""Decimals of the gain and its interval in sentences."""
 _BATCH_TEXTS = 64
 """Number of texts that are scored together."""
 _MEMBER_SECTIONS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
@@ -214,3 +222,128 @@ def _golden(
         "counts": counts,
     }
     return dict(zip(OUTPUTS, outputs.T, strict=True)), inputs
+
+
+def evaluate_pool(
+    part: NewsPart, answers: NDArray[np.float32], pool: NewsPoolConfig, block_rows: int, seed: int
+) -> dict[str, Any]:
+    """Score the pool, its members alone, and a coin, on the windows with news.
+
+    Returns
+    -------
+    dict
+        Plain JSON types: ``scores`` (name -> ``log_loss``, ``directional_accuracy``), ``gain`` (log loss less than that
+        of the price model alone, with its interval), ``windows``, ``with_news``, ``edge`` (that in words).
+    """
+    member_odds = odds(part, answers, pool.half_life_s)
+    forecasts = {
+        "ensemble": pool.weight_price * member_odds.price + pool.weight_sentiment * member_odds.news,
+        "price alone": member_odds.price,
+        "news alone": pool.weight_sentiment * member_odds.news,
+        "a coin": np.zeros(len(member_odds.rose)),
+    }
+    losses = {name: odds_log_losses(log_odds, member_odds.rose) for name, log_odds in forecasts.items()}
+    gained = losses["price alone"] - losses["ensemble"]
+    ends = interval(Blocks(len(gained), max(1, min(block_rows, len(gained) // 20)), seed).means(gained))
+    scores = {
+        name: {"log_loss": float(losses[name].mean()), "directional_accuracy": _right(log_odds, member_odds.rose)}
+        for name, log_odds in forecasts.items()
+    }
+    gain = {"value": float(gained.mean()), "interval": ends, "confidence": CONFIDENCE}
+    return {
+        "scores": scores,
+        "gain": gain,
+        "windows": len(part),
+        "with_news": len(gained),
+        "edge": _in_words(scores, gain, len(gained)),
+    }
+
+
+def _right(log_odds: NDArray[np.float64], rose: NDArray[np.bool_]) -> float | None:
+    signed = log_odds != 0
+    return float(((log_odds > 0) == rose)[signed].mean()) if signed.any() else None
+
+
+def _in_words(scores: dict[str, Any], gain: dict[str, Any], windows: int) -> str:
+    low, high = gain["interval"]
+    right, alone = (scores[name]["directional_accuracy"] for name in ("ensemble", "price alone"))
+    numbers = (
+        f"log loss {gain['value']:+.{_DECIMALS}f} better than the price model's alone, {CONFIDENCE:.0%} interval "
+        f"{low:+.{_DECIMALS}f} to {high:+.{_DECIMALS}f}; signs right {_share(right)} against {_share(alone)}; "
+        f"{windows} test windows with news"
+    )
+    if is_gain(gain["interval"], _DECIMALS):
+        return f"The news adds to the price model's forecast ({numbers})."
+    if is_loss(gain["interval"], _DECIMALS):
+        return f"The news makes the price model's forecast worse ({numbers})."
+    return f"No gain from the news shown ({numbers})."
+
+
+def _share(value: float | None) -> str:
+    return "never" if value is None else f"{value:.1%}"
+
+
+@dataclass(frozen=True, eq=False)
+class Odds:
+    """Log odds of a rise from both members, for the windows with news and a move after them."""
+
+    price: NDArray[np.float64]
+    news: NDArray[np.float64]
+    rose: NDArray[np.bool_]
+    """Whether the price rose."""
+    chosen: NDArray[np.bool_]
+    """Mask of these windows in the part."""
+
+
+def odds(part: NewsPart, answers: NDArray[np.float32], half_life_s: float) -> Odds:
+    """Return the log odds of the windows with news and a move after them.
+
+    Parameters
+    ----------
+    answers : float32 [m, 4]
+        Outputs of the price model.
+    """
+    chosen = (part.counts > 0) & (part.returns != 0)
+    scores, ages_s, counts = map(torch.from_numpy, (part.scores, part.ages_s, part.counts))
+    score = sentiment_of(scores, ages_s, counts, half_life_s)
+    return Odds(
+        log_odds_up(torch.from_numpy(answers)).numpy()[chosen],
+        log_odds_of_score(score).numpy()[chosen],
+        (part.returns > 0)[chosen],
+        chosen,
+    )
+
+
+def fit_pool(part: NewsPart, answers: NDArray[np.float32], interval_ns: int) -> NewsPoolConfig:
+    """Fit weights and half-life by maximum likelihood.
+
+    For each half-life of `HALF_LIVES_BARS` a logistic regression of the next move's sign on both log odds, without
+    intercept and with weights of at least 0: neither member may count against its own forecast.
+    """
+    fits = []
+    for bars in HALF_LIVES_BARS:
+        half_life_s = bars * interval_ns / 1e9
+        log_odds = odds(part, answers, half_life_s)
+        weights = _weights(log_odds)
+        fits.append(
+            (log_loss(weights[0] * log_odds.price + weights[1] * log_odds.news, log_odds.rose), *weights, half_life_s)
+        )
+    _, weight_price, weight_sentiment, half_life_s = min(fits)
+    return NewsPoolConfig(weight_price, weight_sentiment, half_life_s)
+
+
+def log_loss(log_odds: NDArray[np.float64], rose: NDArray[np.bool_]) -> float:
+    """Return the mean negative log-likelihood of the moves."""
+    return float(odds_log_losses(log_odds, rose).mean())
+
+
+def _weights(log_odds: Odds) -> tuple[float, float]:
+    columns = np.stack([log_odds.price, log_odds.news], axis=1)
+
+    def loss(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        total = columns @ weights
+        return log_loss(total, log_odds.rose), columns.T @ (expit(total) - log_odds.rose) / len(total)
+
+    optimum = minimize(loss, np.array([1.0, 0.1]), jac=True, method="L-BFGS-B", bounds=[(0.0, _LARGEST_WEIGHT)] * 2)
+    weight_price, weight_sentiment = optimum.x.tolist()
+    return weight_price, weight_sentiment

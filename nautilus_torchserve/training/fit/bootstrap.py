@@ -1,5 +1,7 @@
 """Intervals of scores on a time series, whose neighbours are not independent."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -43,3 +45,13 @@ def interval(values: NDArray[np.float64]) -> list[float]:
     """Return the lower and upper end that hold `CONFIDENCE` of the resampled values."""
     tail = (1 - CONFIDENCE) / 2
     return np.quantile(values, [tail, 1 - tail]).tolist()
+
+
+def is_gain(interval: Sequence[float], decimals: int) -> bool:
+    """Return whether an interval, printed with this many decimals, lies above zero: +0.000 to +0.002 does not."""
+    return round(interval[0], decimals) > 0
+
+
+def is_loss(interval: Sequence[float], decimals: int) -> bool:
+    """Return whether an interval, printed with this many decimals, lies below zero."""
+    return round(interval[1], decimals) < 0

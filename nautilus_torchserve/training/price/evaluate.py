@@ -10,9 +10,7 @@ from scipy.stats import t as student_t
 
 from model_defs.return_network import DEGREES_OF_FREEDOM, distribution
 from nautilus_torchserve.scores.classification import calibration
-from nautilus_torchserve.scores.regression import mae, rmse, signs
-from nautilus_torchserve.scores.verdict import is_gain, is_loss
-from nautilus_torchserve.training.fit.bootstrap import CONFIDENCE, RESAMPLES, Blocks, interval
+from nautilus_torchserve.training.fit.bootstrap import CONFIDENCE, RESAMPLES, Blocks, interval, is_gain, is_loss
 
 LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 """Levels of the central intervals whose coverage is measured."""
@@ -189,3 +187,18 @@ def _in_words(gains: dict[str, dict[str, Any]], beats: bool) -> str:
     if is_loss(error["interval"], _BPS_DECIMALS):
         return f"No edge: the model is worse than a simple baseline on the test bars ({numbers})."
     return f"No edge shown: the model does not beat every baseline beyond chance on the test bars ({numbers})."
+
+
+def rmse(actual: NDArray[np.float64], forecast: NDArray[np.float64]) -> float:
+    """Return the root mean squared error."""
+    return float(np.sqrt(np.mean((forecast - actual) ** 2)))
+
+
+def mae(actual: NDArray[np.float64], forecast: NDArray[np.float64]) -> float:
+    """Return the mean absolute error."""
+    return float(np.mean(np.abs(forecast - actual)))
+
+
+def signs(actual: NDArray[np.float64], forecast: NDArray[np.float64]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return which forecasts [n] have the right sign, and which count: neither number is zero."""
+    return np.sign(forecast) == np.sign(actual), (actual != 0) & (forecast != 0)

@@ -12,9 +12,14 @@ from torch import nn
 
 from model_defs.return_network import ReturnNetwork, distribution, negative_log_likelihood, relative
 from nautilus_torchserve.market.trades.trades import BadData
-from nautilus_torchserve.training.fit.checkpoints import Checkpoints, History
-from nautilus_torchserve.training.fit.checks import check_counts, check_positive
-from nautilus_torchserve.training.fit.loop import fit_loop, mixed_precision
+from nautilus_torchserve.training.fit.loop import (
+    Checkpoints,
+    History,
+    check_counts,
+    check_positive,
+    fit_loop,
+    mixed_precision,
+)
 from nautilus_torchserve.training.price.dataset import Fold, Part, PriceDataset
 
 FORECAST_WINDOWS = 1024

@@ -8,10 +8,9 @@ from typing import Any
 from nautilus_torchserve.features.bar import bar_schema
 from nautilus_torchserve.models.spec import load_object
 from nautilus_torchserve.models.table import PRICE
-from nautilus_torchserve.training.fit.checks import check_counts
+from nautilus_torchserve.training.fit.loop import check_counts
 from nautilus_torchserve.training.price.fit import PriceFitConfig
-from nautilus_torchserve.training.runs.config import read_config
-from nautilus_torchserve.training.runs.options import choose_device, read_setting
+from nautilus_torchserve.training.runs.config import choose_device, read_config, read_setting
 from nautilus_torchserve.user_error import InvalidArgument
 
 SECTIONS = ("network", "fit")

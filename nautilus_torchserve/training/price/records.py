@@ -7,19 +7,24 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model_defs.return_network import OUTPUTS, ReturnNetwork, predict
+from model_defs.return_network import OUTPUTS, ReturnNetwork, negative_log_likelihood, predict
 from nautilus_torchserve.inference.explain.integrate import TimeLimit, float64_copy
 from nautilus_torchserve.inference.models.price import explain_window
 from nautilus_torchserve.market.bars.checks import examine
 from nautilus_torchserve.market.price_sketch import fit_record
 from nautilus_torchserve.models.table import PRICE
-from nautilus_torchserve.training.fit.checkpoints import History
-from nautilus_torchserve.training.fit.threads import threads
-from nautilus_torchserve.training.price.dataset import Fold, PriceDataset
+from nautilus_torchserve.training.fit.loop import History, threads
+from nautilus_torchserve.training.price.dataset import Fold, Part, PriceDataset
 from nautilus_torchserve.training.price.evaluate import Forecast, evaluate, scores
-from nautilus_torchserve.training.price.importance import importance
 from nautilus_torchserve.training.price.options import PriceTraining
 from nautilus_torchserve.training.runs.result import describe_run, market_facts
+
+WINDOWS = 1024
+"""Number of test windows, evenly spread."""
+REPEATS = 3
+"""Number of shuffles of each input, which are averaged."""
+STEP_GROUPS = (1, 3, 8, 20)
+"""The last bar, the 2 or 3 before it and so on: groups of time steps, counted back; the rest is one more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,3 +157,61 @@ def _texts(settings: dict[str, Any], prefix: str = "") -> dict[str, str]:
     for name, value in settings.items():
         texts |= _texts(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": str(value)}
     return texts
+
+
+def importance(network: ReturnNetwork, dataset: PriceDataset, part: Part, seed: int) -> dict[str, list[dict[str, Any]]]:
+    """Measure the permutation importance (Breiman 2001; Fisher, Rudin & Dominici 2019) of columns and of time steps.
+
+    Inputs are shuffled across windows after they were made relative and standardised, a column over all its steps at
+    once. Columns with the same information (open, high, low, close) can replace each other.
+
+    Returns
+    -------
+    dict
+        ``importance``: ``column``, ``nll_rise`` (nats a bar), ``rmse_rise_bps``, the largest rise first;
+        ``importance_steps``: ``steps``, ``nll_rise``, the last bar first.
+    """
+    chosen = np.unique(np.linspace(0, len(part) - 1, WINDOWS).astype(np.int64))
+    returns = torch.from_numpy(part.returns[chosen])
+    generator = torch.Generator().manual_seed(seed)
+    with torch.inference_mode():
+        standard = network.standardise(torch.from_numpy(dataset.rows(part.ends[chosen])))  # (B, T, F)
+        nll, rmse = _scores(network, standard, returns)
+
+        def rise(steps: slice, at: slice) -> tuple[float, float]:
+            rises = []
+            for _ in range(REPEATS):
+                shuffled = standard.clone()
+                shuffled[:, steps, at] = standard[torch.randperm(len(standard), generator=generator)][:, steps, at]
+                worse_nll, worse_rmse = _scores(network, shuffled, returns)
+                rises.append((worse_nll - nll, worse_rmse - rmse))
+            nll_rise, rmse_rise = np.mean(rises, axis=0).tolist()
+            return nll_rise, rmse_rise
+
+        columns: list[dict[str, Any]] = []
+        for at, column in enumerate(dataset.schema.columns):
+            nll_rise, rmse_rise = rise(slice(None), slice(at, at + 1))
+            columns.append({"column": column.name, "nll_rise": nll_rise, "rmse_rise_bps": 1e4 * rmse_rise})
+        steps: list[dict[str, Any]] = []
+        for name, where in _step_groups(standard.shape[1]):
+            nll_rise, _ = rise(where, slice(None))
+            steps.append({"steps": name, "nll_rise": nll_rise})
+    columns.sort(key=lambda column: column["nll_rise"], reverse=True)
+    return {"importance": columns, "importance_steps": steps}
+
+
+def _scores(network: ReturnNetwork, standard: torch.Tensor, returns: torch.Tensor) -> tuple[float, float]:
+    outputs = torch.cat([network.from_standard(batch) for batch in standard.split(256)])
+    error = (outputs[:, 0] - returns).square().mean().sqrt().item()
+    return negative_log_likelihood(outputs, returns).mean().item(), error
+
+
+def _step_groups(time_steps: int) -> list[tuple[str, slice]]:
+    groups, newest = [], 0
+    for size in (*STEP_GROUPS, time_steps):
+        oldest = min(newest + size, time_steps)
+        if oldest > newest:
+            name = "last bar" if oldest == 1 else f"{newest + 1} to {oldest} back"
+            groups.append((name, slice(time_steps - oldest, time_steps - newest)))
+        newest = oldest
+    return groups

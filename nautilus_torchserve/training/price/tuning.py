@@ -13,12 +13,11 @@ import torch
 from nautilus_torchserve.inference.model_files import build_network
 from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.models.table import PRICE
-from nautilus_torchserve.training.fit.checkpoints import Checkpoints
-from nautilus_torchserve.training.fit.threads import threads
+from nautilus_torchserve.training.fit.loop import Checkpoints, threads
 from nautilus_torchserve.training.price.dataset import PriceDataset, bar_dataset, default_max_gap_ns
 from nautilus_torchserve.training.price.fit import fit_fold
 from nautilus_torchserve.training.price.options import PriceTraining
-from nautilus_torchserve.training.runs.folder import hash_inputs
+from nautilus_torchserve.training.runs.result import hash_inputs
 from nautilus_torchserve.training.runs.tuning import Report, Tuned, TuneProgress, tune
 
 BATCHES = (128, 256, 512)

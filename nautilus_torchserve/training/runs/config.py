@@ -2,11 +2,12 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import MISSING, Field, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, NoReturn, get_type_hints
 
+import torch
 from pydantic import TypeAdapter, ValidationError
 
 from nautilus_torchserve.user_error import InvalidArgument
@@ -157,3 +158,37 @@ def _write_whole(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     writing.replace(path)
+
+
+def read_setting(text: str, sections: Collection[str]) -> tuple[str, str, object]:
+    """Split ``fit.epochs=5`` into section, name and value, which is parsed as JSON where it can be, else a text.
+
+    Raises
+    ------
+    BadConfig
+        Something else, or no such section.
+    """
+    key, equals, value = text.partition("=")
+    section, dot, name = key.partition(".")
+    if not equals or not dot or section not in sections:
+        forms = " or ".join(f"{section}.NAME=VALUE" for section in sections)
+        raise BadConfig(f"expected {forms}, got {text!r}")
+    try:
+        return section, name, json.loads(value)
+    except json.JSONDecodeError:
+        return section, name, value
+
+
+def choose_device(name: str) -> str:
+    """Return ``cpu`` or ``cuda``: for ``auto`` CUDA where there is one.
+
+    Raises
+    ------
+    BadConfig
+        Another name, or CUDA where torch finds none.
+    """
+    if name not in ("auto", "cpu", "cuda"):
+        raise BadConfig(f"expected device auto, cpu or cuda, got {name!r}")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise BadConfig("expected a CUDA device, got none that torch finds")
+    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name

@@ -1,6 +1,7 @@
 """Fit of a sentiment model: head and encoder, and the temperature of its probabilities."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,18 +10,78 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
 from torch import nn
 from torch.nn import functional
 
 from model_defs.sentiment_transformer import CLASSES, SentimentTransformer
 from nautilus_torchserve.scores.classification import logit_log_losses
-from nautilus_torchserve.training.fit.checkpoints import Checkpoints, History
-from nautilus_torchserve.training.fit.checks import check_counts, check_positive
-from nautilus_torchserve.training.fit.loop import fit_loop, mixed_precision
-from nautilus_torchserve.training.fit.moving_average import MovingAverage
+from nautilus_torchserve.training.fit.loop import (
+    Checkpoints,
+    History,
+    check_counts,
+    check_positive,
+    fit_loop,
+    mixed_precision,
+)
 from nautilus_torchserve.training.sentiment.batches import TokenizedPart, padded, shuffled_batches, sorted_batches
-from nautilus_torchserve.training.sentiment.head import BATCH, put_head
 from nautilus_torchserve.user_error import InvalidArgument
+
+BATCH = 64
+"""Batch size (sentences) where no gradient is needed."""
+_ITERATIONS = 5_000
+
+
+class MovingAverage:
+    """The trainable weights of a network and their average (Polyak & Juditsky 1992).
+
+    Parameters
+    ----------
+    network : nn.Module
+        What is not to be trained has ``requires_grad`` False by now.
+    decay : float
+        Share of the average that a step leaves, in [0, 1); less in the first steps, see `update`.
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        named = {name.replace(".", "/"): weight for name, weight in network.named_parameters() if weight.requires_grad}
+        self._decay = decay
+        self._current = list(named.values())
+        self._average = [nn.Parameter(weight.detach().clone(), requires_grad=False) for weight in self._current]
+        self.state = nn.ModuleDict(
+            {
+                "current": nn.ParameterDict(named),
+                "average": nn.ParameterDict(dict(zip(named, self._average, strict=True))),
+            }
+        )
+        """Current and average weights for a checkpoint; the current ones are the network's own."""
+
+    def update(self, step: int) -> None:
+        """Take a step's weights in; the average looks back no further than about a tenth of the steps so far."""
+        decay = min(self._decay, (1 + step) / (10 + step))
+        with torch.no_grad():
+            for average, current in zip(self._average, self._current, strict=True):
+                average.lerp_(current, 1 - decay)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Compute with the average inside."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    def settle(self) -> None:
+        """Leave the average in the network."""
+        with torch.no_grad():
+            for average, current in zip(self._average, self._current, strict=True):
+                current.copy_(average)
+
+    def _swap(self) -> None:
+        for average, current in zip(self._average, self._current, strict=True):
+            average.data, current.data = current.data, average.data
+
 
 _LOG_TEMPERATURES = (-2.0, 4.0)
 """Range of the best temperature's logarithm: for a small part read without a mistake it has no lower end."""
@@ -239,3 +300,40 @@ def _embeddings(encoder: nn.Module) -> nn.Module:
     """Return the embeddings below the first layer; the word embeddings where the encoder names no others."""
     below = getattr(encoder, "embeddings", None)
     return below if isinstance(below, nn.Module) else encoder.get_input_embeddings()  # type: ignore[operator]
+
+
+def mean_states(network: SentimentTransformer, part: TokenizedPart, device: torch.device) -> NDArray[np.float32]:
+    """Return the mean of each sentence's last states, float32 [n, width]."""
+    network.to(device).eval()
+    means = np.empty((len(part), network.head.in_features), np.float32)
+    with torch.inference_mode():
+        for places in sorted_batches(part, BATCH):
+            tokens = padded(part, places, network.padding).to(device)
+            present = (tokens != network.padding).unsqueeze(2)  # (B, L, 1)
+            states = network.states(network.embeddings(tokens), tokens)  # (B, L, H)
+            means[places] = ((states * present).sum(dim=1) / present.sum(dim=1)).cpu().numpy()
+    return means
+
+
+def fit_head(
+    states: NDArray[np.float32], labels: NDArray[np.int64], inverse_penalty: float, balanced: bool
+) -> LogisticRegression:
+    """Fit a multinomial logistic regression on the states, on one thread: sums have the same order everywhere.
+
+    Parameters
+    ----------
+    inverse_penalty : float
+        Scikit-learn's ``C``.
+    balanced : bool
+        Whether classes have equal weight, however frequent they are.
+    """
+    model = LogisticRegression(C=inverse_penalty, class_weight="balanced" if balanced else None, max_iter=_ITERATIONS)
+    with threadpool_limits(1, user_api="blas"):
+        return model.fit(states.astype(np.float64), labels)
+
+
+def put_head(network: SentimentTransformer, model: LogisticRegression) -> None:
+    """Set the head to the regression: the mean of the tokens' logits is the logits of the mean state."""
+    with torch.no_grad():
+        network.head.weight.copy_(torch.from_numpy(model.coef_))
+        network.head.bias.copy_(torch.from_numpy(model.intercept_))

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from nautilus_torchserve.training.fit.checks import check_counts
-from nautilus_torchserve.training.runs.config import read_config
-from nautilus_torchserve.training.runs.options import choose_device, read_setting
+from nautilus_torchserve.training.fit.loop import check_counts
+from nautilus_torchserve.training.runs.config import choose_device, read_config, read_setting
 from nautilus_torchserve.training.sentiment.fit import SentimentFitConfig
 
 SECTIONS = ("fit",)

@@ -13,7 +13,7 @@ from model_defs.sentiment_transformer import SentimentTransformer
 from nautilus_torchserve.features.text import TEXT_SCHEMA, script_of
 from nautilus_torchserve.inference.text_model import TOKENIZER
 from nautilus_torchserve.models.table import SENTIMENT
-from nautilus_torchserve.training.fit.checkpoints import History
+from nautilus_torchserve.training.fit.loop import History
 from nautilus_torchserve.training.runs.result import describe_run
 from nautilus_torchserve.training.sentiment.backbone import Backbone
 from nautilus_torchserve.training.sentiment.batches import TokenizedPart
@@ -22,12 +22,12 @@ from nautilus_torchserve.training.sentiment.evaluate import (
     MODEL,
     class_facts,
     evaluate,
+    lexicon_predictions,
     misread_sentences,
     reliability,
     scores,
 )
 from nautilus_torchserve.training.sentiment.fit import log_loss
-from nautilus_torchserve.training.sentiment.lexicon import lexicon_predictions
 from nautilus_torchserve.training.sentiment.news_corpus import CLASSES, Sentence
 from nautilus_torchserve.training.sentiment.options import SentimentTraining
 

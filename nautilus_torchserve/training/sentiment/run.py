@@ -17,31 +17,27 @@ from nautilus_torchserve.inference.explain.integrate import TimeLimit
 from nautilus_torchserve.inference.explain.texts import explain_text
 from nautilus_torchserve.inference.text_model import COLUMNS, TOKENIZER, TextNetwork
 from nautilus_torchserve.models.table import SENTIMENT
-from nautilus_torchserve.training.fit.checkpoints import Checkpoints, History
-from nautilus_torchserve.training.fit.threads import threads
-from nautilus_torchserve.training.runs.folder import (
+from nautilus_torchserve.training.fit.loop import Checkpoints, History, threads
+from nautilus_torchserve.training.runs.result import (
     CHECKPOINTS,
+    Artifacts,
+    TrainingResult,
     check_replaceable,
     golden_places,
     hash_inputs,
-    replace_run,
-    working_folder,
-    write_run,
-)
-from nautilus_torchserve.training.runs.result import (
-    Artifacts,
-    TrainingResult,
     no_artifacts,
+    replace_run,
     track_history,
     track_result,
     track_training,
+    working_folder,
+    write_run,
 )
 from nautilus_torchserve.training.runs.tracking import TrackedRun
 from nautilus_torchserve.training.sentiment.backbone import Backbone, build_network
 from nautilus_torchserve.training.sentiment.batches import TokenizedPart, tokenize
 from nautilus_torchserve.training.sentiment.data import SentimentData
-from nautilus_torchserve.training.sentiment.fit import fit_sentiment, logits
-from nautilus_torchserve.training.sentiment.head import fit_head, mean_states
+from nautilus_torchserve.training.sentiment.fit import fit_head, fit_sentiment, logits, mean_states
 from nautilus_torchserve.training.sentiment.news_corpus import BadCorpus, Sentence, load_labelled
 from nautilus_torchserve.training.sentiment.options import SentimentTraining
 from nautilus_torchserve.training.sentiment.records import Benchmark, ScoredSentences, describe, record

@@ -10,10 +10,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from model_defs.tick_classifier import TickClassifier, TickClassifierConfig
-from nautilus_torchserve.training.fit.checkpoints import Checkpoints, History
-from nautilus_torchserve.training.fit.checks import check_counts
-from nautilus_torchserve.training.fit.loop import fit_loop
-from nautilus_torchserve.training.fit.threads import threads
+from nautilus_torchserve.training.fit.loop import Checkpoints, History, check_counts, fit_loop, threads
 from nautilus_torchserve.training.tick.dataset import DatasetSplit, Part
 
 

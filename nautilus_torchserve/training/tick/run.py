@@ -11,17 +11,19 @@ from nautilus_torchserve.market.price_sketch import fit_record
 from nautilus_torchserve.market.trades.labels import LabelConfig
 from nautilus_torchserve.market.trades.trades import Trades
 from nautilus_torchserve.models.table import TICK
-from nautilus_torchserve.training.fit.checkpoints import Checkpoints, History
-from nautilus_torchserve.training.runs.folder import (
+from nautilus_torchserve.training.fit.loop import Checkpoints, History
+from nautilus_torchserve.training.runs.result import (
     CHECKPOINTS,
+    TrainingResult,
     check_replaceable,
+    describe_run,
     golden_places,
     hash_inputs,
+    market_facts,
     replace_run,
     working_folder,
     write_run,
 )
-from nautilus_torchserve.training.runs.result import TrainingResult, describe_run, market_facts
 from nautilus_torchserve.training.tick.dataset import DatasetSplit, tick_dataset
 from nautilus_torchserve.training.tick.evaluate import evaluate
 from nautilus_torchserve.training.tick.fit import TickFitConfig, fit, probabilities

@@ -10,8 +10,7 @@ import pytest
 from page_elements import Elements
 
 from nautilus_torchserve.reporting.sweeps.grid_page import optimism_in_words, write_sweep
-from nautilus_torchserve.reporting.sweeps.latency_figure import positions
-from nautilus_torchserve.reporting.sweeps.latency_page import latency_cost, write_latency_sweep
+from nautilus_torchserve.reporting.sweeps.latency_page import latency_cost, positions, write_latency_sweep
 
 HOSTILE = "</script><img src=x onerror=alert(1)>\"'&$title"
 SUBJECT = {

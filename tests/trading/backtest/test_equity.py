@@ -13,8 +13,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nautilus_torchserve.reporting.backtest.thinning import BINS
-from nautilus_torchserve.scores.account import MIN_DAYS, AccountHistory, drawdown, return_statistics, trade_statistics
-from nautilus_torchserve.scores.calendar import EQUITY_SESSIONS, EVERY_DAY, FUTURES_SESSIONS, FX_DAYS, widest
+from nautilus_torchserve.scores.account import (
+    EQUITY_SESSIONS,
+    EVERY_DAY,
+    FUTURES_SESSIONS,
+    FX_DAYS,
+    MIN_DAYS,
+    AccountHistory,
+    drawdown,
+    return_statistics,
+    trade_statistics,
+    widest,
+)
 from nautilus_torchserve.trading.backtest.equity import EquityPoints, MarkedMarket, calendar_of, equity_pieces, sum_up
 from nautilus_torchserve.trading.backtest.ledger import Contract, Fill
 
