@@ -33,8 +33,7 @@ from nautilus_torchserve.reporting.evaluation.sentiment_page import write_sentim
 from nautilus_torchserve.serving.server.torchserve import ServerSettings, start_server
 from nautilus_torchserve.trading.backtest.bars.settings import BarBacktestSettings
 from nautilus_torchserve.trading.backtest.market import market_of
-from nautilus_torchserve.trading.backtest.news.market import BarsAndNews
-from nautilus_torchserve.trading.backtest.news.settings import NewsBacktestSettings
+from nautilus_torchserve.trading.backtest.news.market import BarsAndNews, NewsBacktestSettings
 from nautilus_torchserve.trading.backtest.report import summary, write_reports
 from nautilus_torchserve.trading.backtest.run import Data, run_backtest
 from nautilus_torchserve.trading.backtest.settings import RunSettings

@@ -34,8 +34,7 @@ from nautilus_torchserve.market.trades.load import load
 from nautilus_torchserve.market.trades.trades import Trades
 from nautilus_torchserve.trading.backtest.bars.settings import BarBacktestSettings
 from nautilus_torchserve.trading.backtest.market import market_of
-from nautilus_torchserve.trading.backtest.news.market import BarsAndNews
-from nautilus_torchserve.trading.backtest.news.settings import NewsBacktestSettings
+from nautilus_torchserve.trading.backtest.news.market import BarsAndNews, NewsBacktestSettings
 from nautilus_torchserve.trading.backtest.report import summary, write_reports
 from nautilus_torchserve.trading.backtest.results import BacktestResult
 from nautilus_torchserve.trading.backtest.run import Data, run_backtest

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
 from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -15,8 +16,11 @@ from rich.text import Text
 from nautilus_torchserve.cli.app import App
 from nautilus_torchserve.cli.data_options import AllowJumps, BarsData, Instrument, Stamp, Timezone
 from nautilus_torchserve.cli.options import LOCAL, Json, TokenFile, Url, Version, seed_option
+from nautilus_torchserve.features.bar import bar_columns, bar_schema, have_volume, window_ends, windows
+from nautilus_torchserve.market.bars.bars import PRICES, Bars
 from nautilus_torchserve.market.bars.load import load_bars
 from nautilus_torchserve.market.read_options import ReadOptions
+from nautilus_torchserve.market.trades.trades import BadData
 from nautilus_torchserve.models.table import MODELS
 from nautilus_torchserve.reporting.backtest.trade_log import read_trades
 from nautilus_torchserve.reporting.explanation.sentences import Driver, amount, sentences, strongest
@@ -24,7 +28,6 @@ from nautilus_torchserve.reporting.fragments import moment
 from nautilus_torchserve.serving.client.client import InferenceClient, Inputs, connect
 from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.backtest.explain import explain_trade
-from nautilus_torchserve.trading.bars.last_window import last_window
 from nautilus_torchserve.trading.server_token import provide_token
 from nautilus_torchserve.wire.errors import SchemaMismatch
 from nautilus_torchserve.wire.news_windows import NewsWindow
@@ -247,3 +250,28 @@ def _coloured(text: Mapping[str, Any]) -> Text:
             style = "bold dodger_blue2" if token["attribution"] > 0 else "bold dark_orange3"
             shown.stylize(style, token["start"], token["end"])
     return shown
+
+
+def last_window(bars: Bars, metadata: ModelMetadata) -> NDArray[np.float32]:
+    """Return the window of the last bar that ends one, float32 [time_steps, columns].
+
+    Parameters
+    ----------
+    metadata : ModelMetadata
+        The model's, whose ``bars`` define its columns and the length of a break.
+
+    Raises
+    ------
+    BadData
+        No bar ends a whole window.
+    """
+    spec = metadata.require_bars()
+    lookback = bar_schema(spec.indicators).window
+    ends = window_ends(bars.ts_event, spec.max_gap_ns, lookback)
+    ends = ends[have_volume(bars.volumes(), ends)]
+    if not len(ends):
+        raise BadData(
+            f"{bars.source}: expected {lookback} bars with volume and without a break, got fewer among {len(bars)}"
+        )
+    ohlcv = np.stack([*(bars.prices(name) for name in PRICES), bars.volumes()], axis=1)
+    return windows(bar_columns(ohlcv, spec.indicators), ends[-1:])[0]

@@ -12,7 +12,7 @@ import typer
 from nautilus_torchserve.cli.app import App, console, echo
 from nautilus_torchserve.cli.options import Json
 from nautilus_torchserve.trading.checks import BadSetting
-from nautilus_torchserve.trading.live.announcement import announcement
+from nautilus_torchserve.trading.live.node import announcement
 from nautilus_torchserve.trading.live.run import run_live
 from nautilus_torchserve.trading.live.run_summary import RunFailed
 from nautilus_torchserve.trading.live.settings_file import load_settings

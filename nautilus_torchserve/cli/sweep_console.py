@@ -8,8 +8,8 @@ from rich.table import Table
 
 from nautilus_torchserve.reporting.fragments import amount, moment
 from nautilus_torchserve.trading.backtest.sweeps.latency_sweep import LatencySweep, shown
-from nautilus_torchserve.trading.backtest.sweeps.outcome import Outcome
 from nautilus_torchserve.trading.backtest.sweeps.parameter_sweep import ParameterSweep, written
+from nautilus_torchserve.trading.backtest.sweeps.point import Outcome
 
 _SHOWN = 20
 

@@ -6,7 +6,7 @@ import pytest
 from typer import Typer
 from typer.testing import CliRunner
 
-from nautilus_torchserve.trading.live.announcement import announcement
+from nautilus_torchserve.trading.live.node import announcement
 from nautilus_torchserve.trading.live.settings_file import load_settings
 from support import PROJECT, script_app
 

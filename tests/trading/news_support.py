@@ -13,7 +13,7 @@ from nautilus_trader.model.instruments import Instrument
 from nautilus_trader.model.objects import Money
 
 from nautilus_torchserve.market.news.headlines import Headline
-from nautilus_torchserve.trading.backtest.news.catalog import NEWS_CLIENT, news_objects
+from nautilus_torchserve.trading.backtest.news.market import NEWS_CLIENT, news_objects
 from nautilus_torchserve.trading.news.headline import HEADLINE_TYPE
 
 SIM, ETH, ELSEWHERE = "SIMUSD.SIM", "ETHUSD.SIM", "OTHER.XNYS"

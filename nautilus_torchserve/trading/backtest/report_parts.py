@@ -14,8 +14,8 @@ from nautilus_torchserve.reporting.fragments import moment
 from nautilus_torchserve.scores.latency import percentiles_ms
 from nautilus_torchserve.serving.model_metadata import FitRecord, ModelMetadata
 from nautilus_torchserve.trading.backtest.holdout import MarketData, SampleKind, utc
+from nautilus_torchserve.trading.backtest.recorder import Ruin
 from nautilus_torchserve.trading.backtest.results import BacktestResult, InstrumentResult, TradingResult
-from nautilus_torchserve.trading.backtest.ruin import Ruin
 from nautilus_torchserve.trading.backtest.settings import RunSettings
 from nautilus_torchserve.trading.durations import format_duration
 from nautilus_torchserve.trading.instruments.resolve import Definition

@@ -27,8 +27,7 @@ from nautilus_torchserve.trading.backtest.holdout import SampleKind, worst
 from nautilus_torchserve.trading.backtest.ledger import Ledger, RoundTrip
 from nautilus_torchserve.trading.backtest.market import D, InstrumentData, Market
 from nautilus_torchserve.trading.backtest.prepared import RequestStats
-from nautilus_torchserve.trading.backtest.recorder import Recorder
-from nautilus_torchserve.trading.backtest.ruin import Ruin
+from nautilus_torchserve.trading.backtest.recorder import Recorder, Ruin
 from nautilus_torchserve.trading.instruments.resolve import Definition
 from nautilus_torchserve.trading.news.headline import NewsCounts
 

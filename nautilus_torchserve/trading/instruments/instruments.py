@@ -7,15 +7,14 @@ from nautilus_trader.model.data import QuoteTick, TradeTick
 from nautilus_trader.model.enums import AggressorSide
 from nautilus_trader.model.identifiers import InstrumentId, TradeId
 from nautilus_trader.model.instruments import Instrument as NautilusInstrument
-from nautilus_trader.model.objects import FIXED_PRECISION
+from nautilus_trader.model.objects import FIXED_PRECISION, PRICE_MAX, QUANTITY_MAX
 from nautilus_trader.persistence.catalog import ParquetDataCatalog
 from numpy.typing import NDArray
 
-from nautilus_torchserve.market.trades.trades import Instrument, Trades, implied_quotes
+from nautilus_torchserve.market.trades.trades import BadData, Instrument, Trades, decimal_text, implied_quotes
 from nautilus_torchserve.trading.instruments.conform import tick_steps
 from nautilus_torchserve.trading.instruments.drafts import fee_values, of_options
 from nautilus_torchserve.trading.instruments.options import InstrumentOptions
-from nautilus_torchserve.trading.instruments.representable import check_price, check_quantity
 from nautilus_torchserve.trading.instruments.stored import from_values, to_values
 
 _AGGRESSORS = {1: AggressorSide.BUYER, -1: AggressorSide.SELLER, 0: AggressorSide.NO_AGGRESSOR}
@@ -129,3 +128,39 @@ def write_catalog(trades: Trades, instrument: NautilusInstrument, folder: Path) 
     catalog.write_data([instrument])
     catalog.write_data(quote_ticks(trades, tick_steps(instrument)))
     catalog.write_data(trade_ticks(trades))
+
+
+def check_price(source: str, name: str, steps: NDArray[np.int64], precision: int) -> None:
+    """Refuse prices that a NautilusTrader ``Price`` cannot hold.
+
+    Parameters
+    ----------
+    source, name : str
+        Where they came from and what they are, for messages.
+    steps : int64 [n]
+        In steps of 10**-precision.
+
+    Raises
+    ------
+    BadData
+    """
+    _check(source, name, steps, precision, PRICE_MAX)
+
+
+def check_quantity(source: str, name: str, steps: NDArray[np.int64], precision: int) -> None:
+    """Refuse sizes that a NautilusTrader ``Quantity`` cannot hold; see `check_price`.
+
+    Raises
+    ------
+    BadData
+    """
+    _check(source, name, steps, precision, QUANTITY_MAX)
+
+
+def _check(source: str, name: str, steps: NDArray[np.int64], precision: int, most: float) -> None:
+    if precision > FIXED_PRECISION:
+        raise BadData(f"{source}: expected {name} of at most {FIXED_PRECISION} decimals, got {precision}")
+    largest = int(steps.max(initial=0))
+    if largest >= int(most) * 10**precision:
+        got = decimal_text(largest, precision)
+        raise BadData(f"{source}: expected {name} below {most:g} (NautilusTrader's largest), got {got}")

@@ -23,7 +23,6 @@ from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.backtest.engine import importable_actor, importable_strategy
 from nautilus_torchserve.trading.checks import BadSetting, expect
 from nautilus_torchserve.trading.live import binance
-from nautilus_torchserve.trading.live.announcement import market_in_words
 from nautilus_torchserve.trading.live.audit.actor import AuditActorConfig
 from nautilus_torchserve.trading.live.components import actor_config, named, named_config, strategy_configs
 from nautilus_torchserve.trading.live.metrics.actor import MetricsActor, MetricsActorConfig
@@ -36,6 +35,7 @@ from nautilus_torchserve.trading.live.settings import (
     BinanceExecution,
     BinanceMarket,
     LiveSettings,
+    ReplayMarket,
 )
 from nautilus_torchserve.trading.live.settings_file import environment_value
 from nautilus_torchserve.wire.loopback import exempt_loopback
@@ -204,3 +204,48 @@ def _only_venue(instrument_ids: list[InstrumentId]) -> str:
     if len(venues) != 1:
         raise BadSetting(f"expected instruments of one venue, got {', '.join(venues)}")
     return venues[0]
+
+
+def announcement(settings: LiveSettings) -> str:
+    """Return lines to read before orders are sent; they hold no secret."""
+    risk, actor = settings.risk, settings.model.actor
+    loss = "none" if risk.max_daily_loss is None else f"{risk.max_daily_loss}"
+    notional = ", ".join(f"{name} {most}" for name, most in risk.max_notional_per_order.items()) or "none"
+    switch = "SIGUSR1" if risk.kill_file is None else f"{risk.kill_file} or SIGUSR1"
+    audit_log = "nothing" if settings.audit is None else settings.audit.url
+    return "\n".join(
+        (
+            "REAL ORDERS" if settings.is_real else "paper trading",
+            f"  data              {market_in_words(settings)}",
+            f"  orders            {_execution(settings)}",
+            f"  trades            {actor.get('instrument_id') or ', '.join(actor.get('bar_types', []))}",
+            f"  model             {settings.model.name} at {actor.get('url', 'nowhere')}",
+            f"  size              {settings.strategy.get('trade_size', 'none')}",
+            f"  largest position  {settings.strategy.get('max_position', 'no limit but the size')}",
+            f"  order rate        {risk.max_order_submit_rate}",
+            f"  largest order     {notional}",
+            f"  daily loss        {loss}",
+            f"  kill switch       {switch}",
+            f"  audit log         {audit_log}",
+            f"  when it stops     {'positions are closed' if settings.node.flatten_on_stop else 'positions stay'}",
+        )
+    )
+
+
+def market_in_words(settings: LiveSettings) -> str:
+    """Return where data come from, in words."""
+    market = settings.market
+    if isinstance(market, ReplayMarket):
+        source = market.trades or ", ".join(market.bars) or f"{market.simulate} simulated trades"
+        return f"replay of {source}, speed {market.speed:g}"
+    if isinstance(market, BinanceMarket):
+        return f"Binance USDT futures, {market.environment}"
+    return f"{market.name} ({market.factory})"
+
+
+def _execution(settings: LiveSettings) -> str:
+    if not settings.is_real:
+        return "simulated here"
+    if isinstance(settings.market, BinanceMarket):
+        return f"Binance USDT futures, {settings.market.environment}"
+    return getattr(settings.execution, "name", "")

@@ -19,12 +19,10 @@ from nautilus_torchserve.trading.decision import HALT_TOPIC, Halt
 from nautilus_torchserve.trading.inference.config import DispatcherConfig
 from nautilus_torchserve.trading.live.audit.actor import AuditActor
 from nautilus_torchserve.trading.live.components import fetch_metadata, fixed_token, live_table, with_own_server
-from nautilus_torchserve.trading.live.loop_lag import LoopLag
 from nautilus_torchserve.trading.live.node import build_node
-from nautilus_torchserve.trading.live.risk.guard import RiskGuard, RiskGuardConfig
-from nautilus_torchserve.trading.live.risk.trading_day import begin_day, utc_day
+from nautilus_torchserve.trading.live.risk.guard import RiskGuard, RiskGuardConfig, begin_day, utc_day
 from nautilus_torchserve.trading.live.run_record import RunRecord
-from nautilus_torchserve.trading.live.run_summary import Ending, RunFailed, run_summary
+from nautilus_torchserve.trading.live.run_summary import Ending, LoopLag, RunFailed, run_summary
 from nautilus_torchserve.trading.live.settings import LiveSettings
 from nautilus_torchserve.wire.errors import RequestError, SchemaMismatch, Unauthorized
 

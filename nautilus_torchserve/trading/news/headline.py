@@ -18,7 +18,7 @@ class NewsHeadline(Data):
     NautilusTrader delivers it at ``ts_init``: nothing may act on it earlier.
 
     A `ParquetDataCatalog` writes and reads it like any custom data, all headlines in one folder whatever
-    they are about: see `trading.backtest.news.catalog`.
+    they are about: see `trading.backtest.news.market`.
     """
 
     text: str

@@ -13,7 +13,6 @@ from nautilus_torchserve.serving.client.client import PredictionResponse
 from nautilus_torchserve.trading.checks import expect
 from nautilus_torchserve.trading.inference.actor import ModelActor
 from nautilus_torchserve.trading.inference.config import ModelActorConfig
-from nautilus_torchserve.trading.news.decayed_mean import DecayedMean
 from nautilus_torchserve.trading.news.headline import HEADLINE_TOPIC, NewsHeadline
 from nautilus_torchserve.traffic.assignment import Route
 from nautilus_torchserve.wire.errors import BadText, BodyTooLarge, RequestError
@@ -36,7 +35,7 @@ class InstrumentSentiment(Data):
     """The instrument that it is about."""
     score: float
     """Mean of all headlines' scores so far, in [-1, 1], the older ones counting less:
-    `trading.news.decayed_mean`. It does not fade by itself: ``ts_event`` gives its age."""
+    `trading.news.sentiment_actor`. It does not fade by itself: ``ts_event`` gives its age."""
     last_score: float
     """Score of the last headline alone."""
     headlines: int
@@ -102,7 +101,7 @@ class SentimentActor(ModelActor):
     Headlines received at the same time make one request (or as few as ``max_batch`` allows), whatever they are about;
     with ``traffic``, one for each version that their instruments are with. Where one of them makes it fail, halves are
     sent, and so on, until it stands alone: it is left out, and its neighbours have their scores. The sentiment is
-    `trading.news.decayed_mean` of the scores, by the times of receipt; it takes effect with the response.
+    `trading.news.sentiment_actor` of the scores, by the times of receipt; it takes effect with the response.
 
     Parameters
     ----------
@@ -215,3 +214,53 @@ class SentimentActor(ModelActor):
                     archive_digest=response.digest,
                 )
             )
+
+
+class DecayedMean:
+    """Exponentially decayed mean, O(1) a value.
+
+    At time t, the newest value's, it is::
+
+        mean(t) = sum_i value_i * 2 ** (-(t - t_i) / half_life) / sum_i 2 ** (-(t - t_i) / half_life)
+
+    which is what `model_defs.news_pool.sentiment_of` computes from all values anew. Numerator and denominator decay by
+    the same factor, so that the mean moves with new values only, by less the more is already known: between two
+    values it stays what it is.
+
+    Parameters
+    ----------
+    half_life_ns : int
+        Age at which a value counts half (nanoseconds).
+    """
+
+    def __init__(self, half_life_ns: int) -> None:
+        if half_life_ns < 1:
+            raise ValueError(f"expected half_life_ns of at least 1, got {half_life_ns}")
+        self.half_life_ns = half_life_ns
+        self.count = 0
+        """Number of values."""
+        self._sum = 0.0
+        self._weight = 0.0
+        self._ts_ns = 0
+        """The newest value's time, of which `_sum` and `_weight` are."""
+
+    def update(self, value: float, ts_ns: int) -> float:
+        """Add a value; return the mean at the newest value's time, whatever order values come in.
+
+        Parameters
+        ----------
+        value : float
+        ts_ns : int
+            The value's time, Unix nanoseconds.
+        """
+        since = ts_ns - self._ts_ns if self.count else 0
+        decay = 2.0 ** (-abs(since) / self.half_life_ns)
+        if since >= 0:
+            self._sum = self._sum * decay + value
+            self._weight = self._weight * decay + 1.0
+        else:
+            self._sum += value * decay
+            self._weight += decay
+        self._ts_ns = max(self._ts_ns, ts_ns)
+        self.count += 1
+        return self._sum / self._weight

@@ -17,8 +17,7 @@ from nautilus_torchserve.reporting.backtest.trade_log import PastTrade, TradeLog
 from nautilus_torchserve.serving.client.client import connect
 from nautilus_torchserve.trading.backtest.bars.settings import BarBacktestSettings
 from nautilus_torchserve.trading.backtest.explain import OtherArchive, explain_best, explain_trade
-from nautilus_torchserve.trading.backtest.news.market import BarsAndNews
-from nautilus_torchserve.trading.backtest.news.settings import NewsBacktestSettings
+from nautilus_torchserve.trading.backtest.news.market import BarsAndNews, NewsBacktestSettings
 from nautilus_torchserve.trading.backtest.report import report_data, write_reports
 from nautilus_torchserve.trading.backtest.results import BacktestResult
 from nautilus_torchserve.trading.backtest.run import run_backtest

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nautilus_torchserve.trading.live.loop_lag import LoopLag
+from nautilus_torchserve.trading.live.run_summary import LoopLag
 
 
 @settings(deadline=None)

@@ -19,8 +19,7 @@ from nautilus_torchserve.trading.decision import HALT_TOPIC, Halt
 from nautilus_torchserve.trading.inference.messages import ModelHealth, PredictionRequest, RequestOutcome, health_topic
 from nautilus_torchserve.trading.instruments.instruments import perpetual
 from nautilus_torchserve.trading.live.audit.actor import AuditActor, AuditActorConfig
-from nautilus_torchserve.trading.live.metrics.actor import MetricsActor, MetricsActorConfig
-from nautilus_torchserve.trading.live.metrics.metrics import TradingMetrics
+from nautilus_torchserve.trading.live.metrics.actor import MetricsActor, MetricsActorConfig, TradingMetrics
 from nautilus_torchserve.trading.live.parity.recorded_run import find_session
 from nautilus_torchserve.trading.prediction import Prediction, Status
 

@@ -12,7 +12,7 @@ from nautilus_torchserve.trading.inference.messages import (
     PredictionRequest,
     RequestOutcome,
 )
-from nautilus_torchserve.trading.live.model_outage import ModelOutage, ModelWatch
+from nautilus_torchserve.trading.live.run_record import ModelOutage, ModelWatch
 
 BTC = InstrumentId.from_str("BTCUSDT.BINANCE")
 ROW = np.zeros(4, np.float32)

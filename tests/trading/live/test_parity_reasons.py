@@ -8,7 +8,7 @@ import pytest
 
 from nautilus_torchserve.audit.records import DecisionRecord, FillRecord, OrderRecord
 from nautilus_torchserve.market.trades.trades import Instrument, Trades
-from nautilus_torchserve.trading.live.parity.orders import OrderParity, compare_orders
+from nautilus_torchserve.trading.live.parity.parity import OrderParity, compare_orders
 from nautilus_torchserve.trading.live.parity.reasons import Market
 from nautilus_torchserve.trading.live.parity.recorded_run import RecordedRun
 

@@ -18,8 +18,14 @@ from nautilus_trader.model.orders import Order
 
 from nautilus_torchserve.market.trades.trades import Instrument, Trades
 from nautilus_torchserve.trading.instruments.instruments import perpetual, quote_ticks, trade_ticks
-from nautilus_torchserve.trading.live.risk.guard import RiskGuard, RiskGuardConfig
-from nautilus_torchserve.trading.live.risk.trading_day import TradingDay, TradingHalted, begin_day, utc_day
+from nautilus_torchserve.trading.live.risk.guard import (
+    RiskGuard,
+    RiskGuardConfig,
+    TradingDay,
+    TradingHalted,
+    begin_day,
+    utc_day,
+)
 from nautilus_torchserve.trading.prediction import Prediction, prediction_type
 from strategies.tick_strategy import TickStrategy, TickStrategyConfig
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from nautilus_torchserve.trading.checks import BadSetting
-from nautilus_torchserve.trading.live.risk.trading_day import (
+from nautilus_torchserve.trading.live.risk.guard import (
     TradingDay,
     TradingHalted,
     begin_day,

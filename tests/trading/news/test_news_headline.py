@@ -24,7 +24,7 @@ from nautilus_torchserve.market.news.headlines import Headline
 from nautilus_torchserve.market.trades.trades import BadData
 from nautilus_torchserve.trading.backtest.bars.catalog import write_bar_catalog
 from nautilus_torchserve.trading.backtest.engine import built
-from nautilus_torchserve.trading.backtest.news.catalog import news_data, news_objects, write_news_catalog
+from nautilus_torchserve.trading.backtest.news.market import news_data, news_objects, write_news_catalog
 from nautilus_torchserve.trading.bars.types import bar_type
 from nautilus_torchserve.trading.instruments.instruments import perpetual
 from nautilus_torchserve.trading.news.headline import HEADLINE_TOPIC, HEADLINE_TYPE, NewsHeadline

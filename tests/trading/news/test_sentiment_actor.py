@@ -17,9 +17,9 @@ from nautilus_torchserve.serving.client.client import PredictionResponse, connec
 from nautilus_torchserve.serving.client.in_process import InProcessClient
 from nautilus_torchserve.trading.checks import BadSetting
 from nautilus_torchserve.trading.instruments.instruments import perpetual
-from nautilus_torchserve.trading.news.decayed_mean import DecayedMean
 from nautilus_torchserve.trading.news.headline import HEADLINE_TYPE, NewsHeadline
 from nautilus_torchserve.trading.news.sentiment_actor import (
+    DecayedMean,
     InstrumentSentiment,
     SentimentActor,
     SentimentActorConfig,

@@ -26,8 +26,7 @@ from nautilus_torchserve.market.trades.trades import Trades
 from nautilus_torchserve.trading.backtest.bars.report import next_directions
 from nautilus_torchserve.trading.checks import BadSetting
 from nautilus_torchserve.trading.instruments.instruments import perpetual, quote_ticks, trade_ticks
-from nautilus_torchserve.trading.outcomes.outcomes import Outcomes, scored
-from nautilus_torchserve.trading.outcomes.recorder import OutcomeRecorder, OutcomeRecorderConfig
+from nautilus_torchserve.trading.outcomes.recorder import OutcomeRecorder, OutcomeRecorderConfig, Outcomes, scored
 from nautilus_torchserve.trading.prediction import Prediction, Status, prediction_type
 from nautilus_torchserve.traffic.records import ClosedTrade, ScoredPrediction
 from nautilus_torchserve.traffic.store import StoreFailed, TrafficStore

@@ -12,8 +12,7 @@ from nautilus_trader.persistence.catalog import ParquetDataCatalog
 from nautilus_torchserve.market.bars.bars import PRICES, Bars
 from nautilus_torchserve.market.bars.quotes import bar_quotes
 from nautilus_torchserve.trading.instruments.conform import tick_steps
-from nautilus_torchserve.trading.instruments.instruments import to_quote_ticks
-from nautilus_torchserve.trading.instruments.representable import check_price, check_quantity
+from nautilus_torchserve.trading.instruments.instruments import check_price, check_quantity, to_quote_ticks
 
 QUOTED_SIZE = int(QUANTITY_MAX) - 1  # at the very largest, NautilusTrader's own rounding ends the process
 """Size on each side of a quote: bars hold no depth, so an order of any size fills at the quote."""

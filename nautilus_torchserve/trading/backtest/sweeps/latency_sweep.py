@@ -10,7 +10,7 @@ from nautilus_torchserve.reporting.sweeps.latency_page import write_latency_swee
 from nautilus_torchserve.trading.backtest.report_parts import all_instruments_labels, setting_labels
 from nautilus_torchserve.trading.backtest.results import BacktestResult
 from nautilus_torchserve.trading.backtest.settings import RunSettings
-from nautilus_torchserve.trading.backtest.sweeps.outcome import Outcome, Subject, outcome_of, subject_of
+from nautilus_torchserve.trading.backtest.sweeps.point import Outcome, Subject, outcome_of, subject_of
 from nautilus_torchserve.trading.checks import BadSetting, expect
 from nautilus_torchserve.trading.durations import UNITS_NS, format_duration
 

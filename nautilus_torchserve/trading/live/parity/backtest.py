@@ -63,7 +63,7 @@ def backtest_recorded(recorded: LoggedRun, trades: Trades, outputs: Sequence[dic
     trades : Trades
         As recorded, not shifted.
     outputs : sequence of dict
-        Of each request, see `trading.live.parity.predictions.PredictionParity`.
+        Of each request, see `trading.live.parity.parity.PredictionParity`.
 
     Raises
     ------

@@ -13,8 +13,7 @@ from news_support import ELSEWHERE, ETH, SIM, TEXTS, UNREADABLE, headline
 from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.market.news.headlines import Headline
 from nautilus_torchserve.trading.backtest.bars.settings import BarBacktestSettings
-from nautilus_torchserve.trading.backtest.news.market import BarsAndNews
-from nautilus_torchserve.trading.backtest.news.settings import NewsBacktestSettings
+from nautilus_torchserve.trading.backtest.news.market import BarsAndNews, NewsBacktestSettings
 from nautilus_torchserve.trading.backtest.report import report_data, summary, write_reports
 from nautilus_torchserve.trading.backtest.results import BacktestResult
 from nautilus_torchserve.trading.backtest.run import run_backtest

@@ -13,8 +13,7 @@ from nautilus_torchserve.latency.profile import LatencyProfile, save_profile
 from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.market.bars.load import load_bars
 from nautilus_torchserve.trading.backtest.bars.settings import BarBacktestSettings
-from nautilus_torchserve.trading.backtest.news.market import BarsAndNews
-from nautilus_torchserve.trading.backtest.news.settings import NewsBacktestSettings
+from nautilus_torchserve.trading.backtest.news.market import BarsAndNews, NewsBacktestSettings
 from nautilus_torchserve.trading.backtest.results import BacktestResult
 from nautilus_torchserve.trading.backtest.run import run_backtest
 from nautilus_torchserve.trading.checks import BadSetting

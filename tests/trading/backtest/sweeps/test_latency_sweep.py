@@ -12,8 +12,7 @@ from nautilus_torchserve.trading.backtest.sweeps.latency_sweep import (
     sweep_latencies,
     write_latency_report,
 )
-from nautilus_torchserve.trading.backtest.sweeps.outcome import outcome_of
-from nautilus_torchserve.trading.backtest.sweeps.point import Plan
+from nautilus_torchserve.trading.backtest.sweeps.point import Plan, outcome_of
 from nautilus_torchserve.trading.backtest.tick.settings import BacktestSettings
 from nautilus_torchserve.trading.checks import BadSetting
 

@@ -15,13 +15,12 @@ import pytest
 from nautilus_torchserve.serving.server.torchserve import TorchServe
 from nautilus_torchserve.trading.backtest.run import run_backtest
 from nautilus_torchserve.trading.backtest.sweeps.grid import Combination, combinations, parse_grid
-from nautilus_torchserve.trading.backtest.sweeps.outcome import outcome_of
 from nautilus_torchserve.trading.backtest.sweeps.parameter_sweep import (
     ParameterSweep,
     sweep_parameters,
     write_sweep_report,
 )
-from nautilus_torchserve.trading.backtest.sweeps.point import Plan, SweepPoint, run_point
+from nautilus_torchserve.trading.backtest.sweeps.point import Plan, SweepPoint, outcome_of, run_point
 from nautilus_torchserve.trading.backtest.sweeps.processes import run_in_processes
 from nautilus_torchserve.wire.errors import Unavailable
 from support import PROJECT
