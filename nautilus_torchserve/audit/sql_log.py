@@ -95,7 +95,7 @@ class SqlLog:
                 self._use_timescale()
 
     def keep(self, records: Sequence[Record]) -> None:
-        """Append records; see `audit.records.AuditLog.keep`. Records whose confirmation got lost are not there twice."""
+        """Append records; see `audit.records.AuditLog.keep`. Records whose confirmation got lost are there once."""
         rows = [_row(record) for record in records]
         insert = self._insert(_of_kind[type(records[0])]).on_conflict_do_nothing()
         with self._failures("take records"):
