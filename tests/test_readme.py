@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from nautilus_torchserve.serving.server.config import free_ports
-from nautilus_torchserve.serving.server.start_plan import find_java_home
+from nautilus_torchserve.serving.server.java import find_java_home
 from support import PROJECT
 
 PAGES = {path.name: path.read_text() for path in (PROJECT / "README.md", *sorted(PROJECT.glob("docs/*.md")))}

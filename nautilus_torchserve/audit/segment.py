@@ -63,7 +63,7 @@ class Segment:
     ) -> None:
         self._path, self._chain, self._changed = path, chain, changed
         self._hash = hashlib.sha256()
-        self._pending = _Pending()
+        self._pending = _PendingBytes()
         self._stream = pa.ipc.new_stream(pa.PythonFile(self._pending, mode="w"), arrow_schema(kind))
         self._durable = self._durable_sizes = self.rows = 0
         self.is_broken = False
@@ -156,7 +156,7 @@ class Segment:
         self.is_broken = is_removed
 
 
-class _Pending(io.RawIOBase):
+class _PendingBytes(io.RawIOBase):
     """Bytes that Arrow has written and the disk has not."""
 
     def __init__(self) -> None:

@@ -112,10 +112,10 @@ class SqlLog:
     def read(self, kind: type[R], **equal: str | int) -> list[R]:
         """Return records; see `audit.records.AuditLog.read`."""
         table = _of_kind[kind]
-        wanted = sa.select(table).where(*(table.c[name] == value for name, value in equal.items()))
+        query = sa.select(table).where(*(table.c[name] == value for name, value in equal.items()))
         with self._failures("be read"), self._engine.connect() as connection:
-            rows = connection.execute(wanted.order_by(table.c.run_id, table.c.seq)).mappings()
-            return from_rows(kind, (_restored(kind, dict(row)) for row in rows))
+            rows = connection.execute(query.order_by(table.c.run_id, table.c.seq)).mappings()
+            return from_rows(kind, (_restore_outputs(kind, dict(row)) for row in rows))
 
     def close(self) -> None:
         """Give the connections back."""
@@ -161,7 +161,7 @@ def _row(record: Record) -> dict[str, Any]:
     return row
 
 
-def _restored(kind: type[Record], row: dict[str, Any]) -> dict[str, Any]:
+def _restore_outputs(kind: type[Record], row: dict[str, Any]) -> dict[str, Any]:
     for field in fields(kind):
         if field.type == Outputs:
             row[field.name] = {name: float(number) for name, number in row[field.name].items()}

@@ -1,4 +1,4 @@
-"""Whether a log's folder still holds what its chain says, byte for byte."""
+"""Verification of a log's folder against its chain, byte for byte."""
 
 import stat
 from collections.abc import Iterator

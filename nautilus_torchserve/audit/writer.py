@@ -64,13 +64,13 @@ class Writer:
         self._wake.set()
         self._thread.join()
         self.log.close()
-        left = [record for queue in self._waiting.values() for record in queue]
+        lost = [record for queue in self._waiting.values() for record in queue]
         self._waiting.clear()
-        for record in left:
+        for record in lost:
             self._drop(record, f"{self._failed}")
-        if left:
-            _log.error("%s: %d records are lost: %s", self.log.name, len(left), self._failed)
-        return len(left)
+        if lost:
+            _log.error("%s: %d records are lost: %s", self.log.name, len(lost), self._failed)
+        return len(lost)
 
     def _write_until_closed(self) -> None:
         try:

@@ -20,6 +20,8 @@ from nautilus_torchserve.cli.options import Json, Log, RunId
 from nautilus_torchserve.features.tick import COLUMNS
 from nautilus_torchserve.user_error import UserError
 
+Line = tuple[int, str]
+"""When, Unix ns, and what."""
 app = App(no_args_is_help=True)
 
 
@@ -65,8 +67,8 @@ def print_verification(log: str, verification: Verification, as_json: bool) -> N
     if verification.findings:
         raise UserError(f"{log}: {len(verification.findings)} findings in {verification.entries} entries of the chain")
     adopted = f"{verification.segments} files ({verification.adopted} from before it had a chain)"
-    left = f"{verification.streams} still written or left by a crash"
-    echo(f"{log} is whole: {adopted}, {left}; last hash {verification.last_hash}")
+    streams = f"{verification.streams} still written or left by a crash"
+    echo(f"{log} is whole: {adopted}, {streams}; last hash {verification.last_hash}")
 
 
 def print_orders(listed: list[dict], as_json: bool) -> None:
@@ -79,10 +81,6 @@ def print_orders(listed: list[dict], as_json: bool) -> None:
     for order in listed:
         table.add_row(*(order[name] for name in ("order_id", "run_id", "instrument_id", "side", "quantity", "event")))
     console.print(table)
-
-
-Line = tuple[int, str]
-"""When, Unix ns, and what."""
 
 
 def story_table(story: OrderStory, columns: Sequence[str] = ()) -> Table:
@@ -125,8 +123,8 @@ def _request_lines(request: RequestRecord, features: Mapping[str, float]) -> Ite
     yield request.ts_init, "received"
     if request.sent_ns:
         shown = f": {_values(features)}" if features else ""
-        beside = f" in a request of {request.rows} rows" if request.rows > 1 else ""
-        yield request.sent_ns, f"request to {request.model} at {request.url}{beside}{shown}"
+        batch = f" in a request of {request.rows} rows" if request.rows > 1 else ""
+        yield request.sent_ns, f"request to {request.model} at {request.url}{batch}{shown}"
     if request.fate == ANSWERED:
         archive = f"{request.model} {request.version} ({request.digest[:12]})"
         took = f"the call took {request.latency_ns / 1e6:.3f} ms"

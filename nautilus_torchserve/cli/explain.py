@@ -32,6 +32,8 @@ from nautilus_torchserve.trading.server_token import provide_token
 from nautilus_torchserve.wire.errors import SchemaMismatch
 from nautilus_torchserve.wire.news_windows import NewsWindow
 
+HALF = 20
+"""Characters of the longest bar."""
 TOKEN = "TORCHSERVE_TOKEN"
 app = App(no_args_is_help=True)
 
@@ -203,10 +205,6 @@ COMMANDS: Mapping[str, tuple[Callable[[str], Command], str, dict[str, Any]]] = {
 for _spec in MODELS.values():
     _make, _help, _context = COMMANDS[_spec.features.events]
     app.command(_spec.name, help=_help, context_settings=_context)(_make(_spec.name))
-
-
-HALF = 20
-"""Characters of the longest bar."""
 
 
 def explanation_lines(explanation: Mapping[str, Any]) -> Iterator[RenderableType]:

@@ -18,6 +18,8 @@ from nautilus_torchserve.trading.live.parity.parity import ParityReport, compare
 from nautilus_torchserve.trading.server_token import provide_token
 from nautilus_torchserve.user_error import UserError
 
+SHOWN = 20
+"""Differing predictions, and explained orders, that are listed; all are in the JSON."""
 TOKEN = "TORCHSERVE_TOKEN"
 app = App()
 
@@ -49,10 +51,6 @@ def main(
         console.print(parity_table(report))
     if not report.holds:
         raise UserError("the run and its backtest differ in what nothing explains")
-
-
-SHOWN = 20
-"""Differing predictions, and explained orders, that are listed; all are in the JSON."""
 
 
 def parity_table(report: ParityReport) -> Table:

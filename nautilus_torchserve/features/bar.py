@@ -33,6 +33,20 @@ from numpy.typing import NDArray
 
 from nautilus_torchserve.features.schema import Column, FeatureSchema
 
+RSI, SMA_FAST, SMA_SLOW, ATR, VOLATILITY, RETURN = 14, 12, 48, 14, 30, 12
+"""Periods, in bars."""
+INDICATORS = (
+    Column(f"rsi_{RSI}", "1"),
+    Column(f"sma_{SMA_FAST}_ratio", "1"),
+    Column(f"sma_{SMA_SLOW}_ratio", "1"),
+    Column(f"atr_{ATR}_ratio", "1"),
+    Column(f"realised_volatility_{VOLATILITY}", "1"),
+    Column(f"return_{RETURN}", "1"),
+    Column("range_ratio", "1"),
+    Column("body_ratio", "1"),
+)
+WARM_UP = max(RSI + 1, SMA_FAST, SMA_SLOW, ATR + 1, VOLATILITY + 1, RETURN + 1)
+"""Bars that a value depends on, its own included; changes (RSI, ATR, returns) need one more than their period."""
 TIME_STEPS = 60
 OHLCV = (
     Column("open", "quote"),
@@ -126,22 +140,6 @@ def windows(columns: NDArray[np.float32], ends: NDArray[np.int64], time_steps: i
         return np.empty((0, time_steps, columns.shape[1]), dtype=np.float32)
     every = sliding_window_view(columns, time_steps, axis=0)  # (n - T + 1, F, T)
     return np.ascontiguousarray(every[ends - time_steps + 1].transpose(0, 2, 1))
-
-
-RSI, SMA_FAST, SMA_SLOW, ATR, VOLATILITY, RETURN = 14, 12, 48, 14, 30, 12
-"""Periods, in bars."""
-INDICATORS = (
-    Column(f"rsi_{RSI}", "1"),
-    Column(f"sma_{SMA_FAST}_ratio", "1"),
-    Column(f"sma_{SMA_SLOW}_ratio", "1"),
-    Column(f"atr_{ATR}_ratio", "1"),
-    Column(f"realised_volatility_{VOLATILITY}", "1"),
-    Column(f"return_{RETURN}", "1"),
-    Column("range_ratio", "1"),
-    Column("body_ratio", "1"),
-)
-WARM_UP = max(RSI + 1, SMA_FAST, SMA_SLOW, ATR + 1, VOLATILITY + 1, RETURN + 1)
-"""Bars that a value depends on, its own included; changes (RSI, ATR, returns) need one more than their period."""
 
 
 def indicator_columns(ohlcv: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -44,6 +44,10 @@ class ConstantDelay:
         return arrival_ns + self._latency_ns
 
 
+_DRAWN_AT_ONCE = 4096
+"""Draws are made in chunks of this many, so that they do not depend on how the requests are passed."""
+
+
 def chosen_delay(latency_ns: int, profile: Path | None, workers: int | None, seed: int) -> Delay:
     """Return the queued delay of a profile if there is one, else a constant delay.
 
@@ -65,10 +69,6 @@ def chosen_delay(latency_ns: int, profile: Path | None, workers: int | None, see
         return ConstantDelay(latency_ns)
     recorded = load_profile(profile)
     return QueuedDelay(recorded, recorded.workers if workers is None else workers, seed)
-
-
-_DRAWN_AT_ONCE = 4096
-"""Draws are made in chunks of this many, so that they do not depend on how the requests are passed."""
 
 
 class QueuedDelay:

@@ -17,6 +17,11 @@ from numpy.typing import NDArray
 
 from nautilus_torchserve.market.trades.trades import BadData
 
+DECIMALS = {16: 16, 8: 9}
+"""Bytes of a stored value -> decimals of its unit."""
+_LARGEST = np.uint64(2**63 - 1)
+_DIVISOR = 8
+"""Decimals divided by at once: a remainder below 10**8 leaves 32 more bits free."""
 PRICE_PRECISION, SIZE_PRECISION = b"price_precision", b"size_precision"
 """Keys of a file's metadata."""
 
@@ -144,13 +149,6 @@ def _stored(column: pa.ChunkedArray) -> NDArray[np.uint8]:
         flat = np.frombuffer(chunk.buffers()[1], dtype=np.uint8)
         parts.append(flat[chunk.offset * width : (chunk.offset + len(chunk)) * width].reshape(-1, width))
     return np.concatenate(parts) if parts else np.empty((0, width), dtype=np.uint8)
-
-
-DECIMALS = {16: 16, 8: 9}
-"""Bytes of a stored value -> decimals of its unit."""
-_LARGEST = np.uint64(2**63 - 1)
-_DIVISOR = 8
-"""Decimals divided by at once: a remainder below 10**8 leaves 32 more bits free."""
 
 
 def to_steps(

@@ -11,6 +11,12 @@ from pandas.io.common import get_handle  # type: ignore[import-not-found]
 
 from nautilus_torchserve.user_error import InvalidArgument
 
+UNITS_NS = {
+    "SECOND": 1_000_000_000,
+    "MINUTE": 60_000_000_000,
+    "HOUR": 3_600_000_000_000,
+    "DAY": 86_400_000_000_000,
+}
 STAMPS = ("open", "close")
 """Ends of its bar that a timestamp may mark."""
 
@@ -98,14 +104,6 @@ class CsvLines:
         except (OSError, ValueError, csv.Error):  # gone, or not what it was
             return None
         return None
-
-
-UNITS_NS = {
-    "SECOND": 1_000_000_000,
-    "MINUTE": 60_000_000_000,
-    "HOUR": 3_600_000_000_000,
-    "DAY": 86_400_000_000_000,
-}
 
 
 class BadInterval(InvalidArgument):

@@ -24,6 +24,8 @@ from pathlib import Path
 from nautilus_torchserve.files.atomic_file import fresh_file, settle
 from nautilus_torchserve.signing.keys import BadKey, TrustedKey, key_id, read_public_key, read_text
 
+_MAX_LINKS = 40
+"""Links followed in one path, as in the kernel."""
 REVOKED = "revoked"
 ALLOWED = "allowed_digests"
 _KEY_ID, _DIGEST = "[0-9a-f]{16}", "[0-9a-f]{64}"
@@ -165,10 +167,6 @@ def _read_list(path: Path, form: str) -> dict[str, str] | None:
             )
         entries[entry.lower()] = comment
     return entries
-
-
-_MAX_LINKS = 40
-"""Links followed in one path, as in the kernel."""
 
 
 def writable_by_others(path: Path) -> str | None:

@@ -45,6 +45,11 @@ from nautilus_torchserve.wire.errors import (
     RequestError,
 )
 
+MAX_TEXTS = 1024
+"""Most texts of one request."""
+MAX_CHARACTERS = 250_000
+"""Most characters of all texts of a request: a core takes a quarter of a minute for them."""
+
 
 @dataclass(frozen=True)
 class NewsWindow:
@@ -192,12 +197,6 @@ def _from_tensors(body: dict[str, Any], row_shape: tuple[int, ...]) -> NewsReque
         counts = counted.astype(np.int64)
     ages = _check_ages(tensor_numbers(named["ages_s"], ()).tolist() if "ages_s" in named else None, len(texts))
     return NewsRequest(rows, texts, np.array(ages, np.float64), counts, True, identifier(body))
-
-
-MAX_TEXTS = 1024
-"""Most texts of one request."""
-MAX_CHARACTERS = 250_000
-"""Most characters of all texts of a request: a core takes a quarter of a minute for them."""
 
 
 @dataclass(frozen=True)

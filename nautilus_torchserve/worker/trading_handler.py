@@ -33,6 +33,18 @@ from nautilus_torchserve.wire.errors import (
 from nautilus_torchserve.wire.response import DecodedRequest, encode_binary, encode_json
 from nautilus_torchserve.worker import limits, worker_socket
 
+_LONGEST_LINE = 300
+_FIRST_LINES, _LAST_LINES = 30, 90
+_log = logging.getLogger(__name__)
+BODY = "body"
+"""The part of a request that holds its inputs; a request that is no form has only this one."""
+_READ = frozenset((headers.DEADLINE_NS, headers.CLIENT_REQUEST_ID, headers.EXPLAIN_OUTPUT, "accept", "content-type"))
+"""Headers that have a meaning here."""
+_NS_DIGITS = 19
+"""Digits of a nanosecond in int64."""
+_MAX_ID_LENGTH = 200
+
+
 if TYPE_CHECKING:
     from ts.context import Context
 
@@ -267,15 +279,6 @@ def _check_only_part(item: dict[str, Any]) -> None:
         raise MalformedBody(f"expected one part {BODY!r} in a form, got also {excerpt(others)}")
 
 
-BODY = "body"
-"""The part of a request that holds its inputs; a request that is no form has only this one."""
-_READ = frozenset((headers.DEADLINE_NS, headers.CLIENT_REQUEST_ID, headers.EXPLAIN_OUTPUT, "accept", "content-type"))
-"""Headers that have a meaning here."""
-_NS_DIGITS = 19
-"""Digits of a nanosecond in int64."""
-_MAX_ID_LENGTH = 200
-
-
 def read_headers(properties: Mapping[str, Any]) -> dict[str, str]:
     """Return a request's headers by their names in lower case.
 
@@ -341,11 +344,6 @@ def accepts_binary(sent: Mapping[str, str]) -> bool:
     if not (binary or JSON in accept or "*/*" in accept or "application/*" in accept):
         raise NotAcceptable(f"expected accept {JSON} or {BINARY}, got {excerpt(accept)}")
     return binary
-
-
-_LONGEST_LINE = 300
-_FIRST_LINES, _LAST_LINES = 30, 90
-_log = logging.getLogger(__name__)
 
 
 def as_request_error(error: Exception, request_id: str | None) -> RequestError:

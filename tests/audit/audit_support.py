@@ -115,12 +115,12 @@ _FIELDS: dict[type[Record], dict[str, Any]] = {
 }
 
 
-def made(kind: type[Record], seq: int, run_id: str = "run-1", **changes: Any) -> Record:
+def make_record(kind: type[Record], seq: int, run_id: str = "run-1", **changes: Any) -> Record:
     """Return a record as a run writes it."""
     return kind(**{"run_id": run_id, "seq": seq, "ts_ns": START + seq, **_FIELDS[kind], **changes})
 
 
-def plain(record: Record) -> dict[str, Any]:
+def comparable(record: Record) -> dict[str, Any]:
     """Return a record as values that compare equal only where all bits are."""
     fields = dict(vars(record))
     if "features" in fields:

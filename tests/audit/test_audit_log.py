@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
-from audit_support import made, plain
+from audit_support import comparable, make_record
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -48,12 +48,12 @@ asked_fields = st.fixed_dictionaries(
 
 
 def kept(log: AuditLog, kind: type[Record], **equal: str | int) -> list[dict[str, Any]]:
-    return [plain(record) for record in log.read(kind, **equal)]
+    return [comparable(record) for record in log.read(kind, **equal)]
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.kind)
 def test_records_of_each_kind_come_back_as_they_were(log_url: str, kind: type[Record]) -> None:
-    records = [made(kind, seq) for seq in range(5)]
+    records = [make_record(kind, seq) for seq in range(5)]
     log = open_log(log_url)
 
     log.keep(records[:3])
@@ -61,18 +61,18 @@ def test_records_of_each_kind_come_back_as_they_were(log_url: str, kind: type[Re
     open_now = kept(existing_log(log_url), kind) if kind is SessionRecord else kept(open_log(log_url), kind)
     log.close()
 
-    assert open_now == kept(open_log(log_url), kind) == [plain(record) for record in records]
+    assert open_now == kept(open_log(log_url), kind) == [comparable(record) for record in records]
 
 
 @settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(fields=asked_fields)
 def test_no_bit_changes_on_the_way(log_url: str, fields: dict[str, Any], fresh_run: Callable[[], str]) -> None:
-    record = made(RequestRecord, 0, fresh_run(), **fields)
+    record = make_record(RequestRecord, 0, fresh_run(), **fields)
     log = open_log(log_url)
 
     log.keep([record])
 
-    assert kept(log, RequestRecord, run_id=record.run_id) == [plain(record)]
+    assert kept(log, RequestRecord, run_id=record.run_id) == [comparable(record)]
     log.close()
 
 
@@ -80,7 +80,7 @@ def test_no_bit_changes_on_the_way(log_url: str, fields: dict[str, Any], fresh_r
 def test_outputs_that_are_no_numbers_are_kept_too(log_url: str, value: float) -> None:
     log = open_log(log_url)
 
-    log.keep([made(RequestRecord, 0, outputs={"buy": value}, features=np.array([value], np.float32))])
+    log.keep([make_record(RequestRecord, 0, outputs={"buy": value}, features=np.array([value], np.float32))])
 
     (record,) = log.read(RequestRecord)
     assert repr(record.outputs["buy"]) == repr(value)
@@ -90,10 +90,10 @@ def test_outputs_that_are_no_numbers_are_kept_too(log_url: str, value: float) ->
 
 def test_a_read_selects_records_among_runs(log_url: str) -> None:
     log = open_log(log_url)
-    log.keep([made(FillRecord, 1, "run-2"), made(FillRecord, 2, "run-2", client_order_id="O-2")])
+    log.keep([make_record(FillRecord, 1, "run-2"), make_record(FillRecord, 2, "run-2", client_order_id="O-2")])
     log.close()
     log = open_log(log_url)
-    log.keep([made(FillRecord, 2, "run-1"), made(FillRecord, 1, "run-1", client_order_id="O-2")])
+    log.keep([make_record(FillRecord, 2, "run-1"), make_record(FillRecord, 1, "run-1", client_order_id="O-2")])
 
     selected = [(record.run_id, record.seq) for record in log.read(FillRecord)]
     of_order = [(record.run_id, record.seq) for record in log.read(FillRecord, client_order_id="O-2")]
@@ -109,8 +109,8 @@ def test_a_read_selects_records_among_runs(log_url: str) -> None:
 def test_a_batch_given_again_to_a_database_is_there_once(log_url: str) -> None:
     log = open_log(log_url)
 
-    log.keep([made(FillRecord, 0), made(FillRecord, 1)])
-    log.keep([made(FillRecord, 1), made(FillRecord, 2)])
+    log.keep([make_record(FillRecord, 0), make_record(FillRecord, 1)])
+    log.keep([make_record(FillRecord, 1), make_record(FillRecord, 2)])
 
     assert [record.seq for record in log.read(FillRecord)] == [0, 1, 2]
     log.close()
@@ -120,8 +120,8 @@ def test_files_are_rolled_and_no_run_touches_anothers(tmp_path: Path) -> None:
     first, second = ParquetLog(tmp_path, most_rows=2), ParquetLog(tmp_path, most_rows=2)
 
     for seq in range(5):
-        first.keep([made(FillRecord, seq, "run-1")])
-        second.keep([made(FillRecord, seq, "run-2")])
+        first.keep([make_record(FillRecord, seq, "run-1")])
+        second.keep([make_record(FillRecord, seq, "run-2")])
     second.tidy()  # while both are being written
     before = {path.name: path.read_bytes() for path in (tmp_path / "fills").glob("*.parquet")}
     first.close()
@@ -145,7 +145,7 @@ def test_a_stream_that_breaks_off_anywhere_keeps_its_whole_batches(
     path.parent.mkdir(parents=True)
     segment, ends = Segment(path, FillRecord, Chain(tmp_path / run)), []
     for seq in range(4):
-        segment.append([made(FillRecord, seq, run)])
+        segment.append([make_record(FillRecord, seq, run)])
         ends.append(segment.bytes)
     left = shutil.copytree(tmp_path / run, tmp_path / f"{run}-left")  # no process holds its lock
     segment.close()
@@ -164,7 +164,7 @@ def test_a_stream_that_breaks_off_anywhere_keeps_its_whole_batches(
 def test_a_text_that_postgresql_cannot_hold_does_not_block_the_others(log_url: str) -> None:
     log = open_log(log_url)
 
-    log.keep([made(HaltRecord, 0, reason="a\0b"), made(HaltRecord, 1)])
+    log.keep([make_record(HaltRecord, 0, reason="a\0b"), make_record(HaltRecord, 1)])
 
     first, second = log.read(HaltRecord)
     assert first.reason in ("a\0b", "a\N{REPLACEMENT CHARACTER}b")
@@ -174,10 +174,10 @@ def test_a_text_that_postgresql_cannot_hold_does_not_block_the_others(log_url: s
 
 def test_a_disk_that_is_full_leaves_what_was_there_and_takes_the_rest_later(tmp_path: Path) -> None:
     log = ParquetLog(tmp_path)
-    log.keep([made(FillRecord, seq) for seq in range(3)])
+    log.keep([make_record(FillRecord, seq) for seq in range(3)])
     (stream,) = (tmp_path / "fills").glob("*.arrows")
     room = stream.stat().st_size + 100
-    large = [made(FillRecord, seq, trade_id="x" * 1000) for seq in range(3, 6)]
+    large = [make_record(FillRecord, seq, trade_id="x" * 1000) for seq in range(3, 6)]
 
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -206,7 +206,7 @@ def test_a_disk_that_is_full_leaves_what_was_there_and_takes_the_rest_later(tmp_
 )
 def test_a_damaged_file_is_an_error_with_a_message(tmp_path: Path, damage: Callable[[Path], None]) -> None:
     log = ParquetLog(tmp_path)
-    log.keep([made(FillRecord, 0)])
+    log.keep([make_record(FillRecord, 0)])
     log.close()
     (path,) = (tmp_path / "fills").glob("*.parquet")
     damage(path)
@@ -225,7 +225,7 @@ def test_an_unwritable_folder_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
 
     with pytest.raises(LogFailed, match="expected a folder that can be written"):
-        open_log(f"{tmp_path}/file").keep([made(FillRecord, 0)])
+        open_log(f"{tmp_path}/file").keep([make_record(FillRecord, 0)])
 
 
 @pytest.mark.parametrize(
@@ -255,7 +255,7 @@ def test_reading_makes_no_log(tmp_path: Path, url: str) -> None:
 
 def test_postgres_keeps_features_as_numbers_for_queries(audit_postgres: Postgres) -> None:
     log = open_log(audit_postgres.url)
-    log.keep([made(RequestRecord, 0, "run-numbers")])
+    log.keep([make_record(RequestRecord, 0, "run-numbers")])
     engine = sa.create_engine(audit_postgres.url)
 
     with engine.connect() as connection:

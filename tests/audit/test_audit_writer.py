@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from audit_support import made
+from audit_support import make_record
 from postgres import Postgres
 
 from nautilus_torchserve.audit.opening import folder_of, open_log
@@ -38,10 +38,10 @@ def test_records_appear_soon_and_all_of_them_at_a_clean_end(log_url: str) -> Non
     reader = open_log(log_url)
 
     for seq in range(100):
-        writer.add(made(FillRecord if seq % 2 else RequestRecord, seq))
+        writer.add(make_record(FillRecord if seq % 2 else RequestRecord, seq))
     until(lambda: seqs(reader) == list(range(100)))
     for seq in range(100, 12_000):
-        writer.add(made(FillRecord, seq))
+        writer.add(make_record(FillRecord, seq))
     left = writer.close()
 
     assert left == writer.dropped == 0
@@ -53,7 +53,7 @@ def test_a_writer_that_is_woken_writes_at_once(tmp_path: Path) -> None:
     writer = Writer(open_log(str(tmp_path)), every_s=NEVER_S)
     reader = open_log(str(tmp_path))
 
-    writer.add(made(SessionRecord, 0))
+    writer.add(make_record(SessionRecord, 0))
     until(lambda: writer.wake() is None and len(reader.read(SessionRecord)) == 1)
 
     writer.close()
@@ -64,13 +64,13 @@ def test_an_outage_of_the_database_loses_nothing_and_is_logged_once(caplog: pyte
     with tempfile.TemporaryDirectory(prefix="pg-") as folder, caplog.at_level(logging.WARNING):
         server = Postgres(Path(folder))
         writer = Writer(open_log(server.url), every_s=0.02)
-        writer.add(made(FillRecord, 0))
+        writer.add(make_record(FillRecord, 0))
         reader = open_log(server.url)
         until(lambda: seqs(reader) == [0])
 
         server.stop()
         for seq in range(1, 50):
-            writer.add(made(FillRecord, seq))
+            writer.add(make_record(FillRecord, seq))
         until(lambda: "goes on without its audit log" in caplog.text)
         server.start()
         until(lambda: "takes records again" in caplog.text)
@@ -89,7 +89,7 @@ def test_a_folder_that_cannot_be_written_for_a_while_gets_the_rest_afterwards(
     (tmp_path / "log").write_text("a file in the way")
 
     for seq in range(130):
-        writer.add(made(FillRecord, seq))
+        writer.add(make_record(FillRecord, seq))
     until(lambda: "goes on without its audit log" in caplog.text)
     (tmp_path / "log").unlink()
 
@@ -104,24 +104,24 @@ def test_a_disk_that_becomes_full_is_counted_from_the_first_record_that_is_lost(
 ) -> None:
     writer = Writer(open_log(str(small_disk)), every_s=0.01, most=100)
     reader = open_log(str(small_disk))
-    writer.add(made(FillRecord, 0))
+    writer.add(make_record(FillRecord, 0))
     until(lambda: seqs(reader) == [0])
     with suppress(OSError), (small_disk / "filler").open("wb", buffering=0) as filler:
         while True:
             filler.write(bytes(4096))
 
     for seq in range(1, 51):
-        writer.add(made(FillRecord, seq, trade_id="x" * 4096))
+        writer.add(make_record(FillRecord, seq, trade_id="x" * 4096))
     until(lambda: "goes on without its audit log" in caplog.text)
     for seq in range(51, 300):
-        writer.add(made(FillRecord, seq))
+        writer.add(make_record(FillRecord, seq))
     left = writer.close()
 
     there = seqs(open_log(str(small_disk)))
     assert writer.dropped == 300 - len(there)
     assert left == 100
     assert "No space left on device" in writer.why
-    assert writer.dropped_since_ns == made(FillRecord, min(set(range(300)) - set(there))).ts_ns
+    assert writer.dropped_since_ns == make_record(FillRecord, min(set(range(300)) - set(there))).ts_ns
     assert verify(small_disk).findings == ()
 
 
@@ -130,12 +130,12 @@ def test_a_record_that_no_log_can_hold_costs_itself_alone(log_url: str) -> None:
     writer = Writer(open_log(log_url), every_s=NEVER_S)
     for seq in range(100):
         changes = {3: {"trade_id": "\ud800"}, 50: {"ts_event": 2**63}}.get(seq, {})
-        writer.add(made(FillRecord, seq, **changes))
+        writer.add(make_record(FillRecord, seq, **changes))
 
     assert writer.close() == 0
 
     assert writer.dropped == 2
-    assert writer.dropped_since_ns == made(FillRecord, 3).ts_ns
+    assert writer.dropped_since_ns == make_record(FillRecord, 3).ts_ns
     assert seqs(open_log(log_url)) == [seq for seq in range(100) if seq not in (3, 50)]
 
 
@@ -143,7 +143,7 @@ def test_records_that_a_log_never_took_are_counted_at_the_end(tmp_path: Path, ca
     (tmp_path / "log").write_text("a file in the way")
     writer = Writer(open_log(str(tmp_path / "log")), every_s=NEVER_S)
 
-    writer.add(made(FillRecord, 0))
+    writer.add(make_record(FillRecord, 0))
 
     assert writer.close() == 1
     assert "1 records are lost" in caplog.text
@@ -151,7 +151,7 @@ def test_records_that_a_log_never_took_are_counted_at_the_end(tmp_path: Path, ca
 
 def test_what_a_crash_left_is_rolled_by_the_next_run_and_readable_before(tmp_path: Path) -> None:
     crashed = open_log(str(tmp_path / "before"))
-    crashed.keep([made(FillRecord, seq, "run-1") for seq in range(5)])
+    crashed.keep([make_record(FillRecord, seq, "run-1") for seq in range(5)])
     (stream,) = (tmp_path / "before" / "fills").glob("*.arrows")
     shutil.copytree(tmp_path / "before", tmp_path / "after")  # as when its writer is gone, and its lock with it
     copied = tmp_path / "after" / "fills"

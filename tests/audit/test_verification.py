@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from audit_support import made
+from audit_support import make_record
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
@@ -26,13 +26,13 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("logs") / "written"
     ended = ParquetLog(folder, most_rows=3)
     for seq in range(0, 8, 2):
-        ended.keep([made(FillRecord, seq, "run-1"), made(FillRecord, seq + 1, "run-1")])
-    ended.keep([made(RequestRecord, 8, "run-1")])
+        ended.keep([make_record(FillRecord, seq, "run-1"), make_record(FillRecord, seq + 1, "run-1")])
+    ended.keep([make_record(RequestRecord, 8, "run-1")])
     ended.close()
     crashed = ParquetLog(folder)
     for seq in range(3):
-        crashed.keep([made(FillRecord, seq, "run-2")])
-    crashed.keep([made(HaltRecord, 3, "run-2")])
+        crashed.keep([make_record(FillRecord, seq, "run-2")])
+    crashed.keep([make_record(HaltRecord, 3, "run-2")])
     for segment in crashed._segments.values():
         segment.close()
     return folder
@@ -150,7 +150,7 @@ def test_what_a_crash_left_is_whole_before_and_after_the_next_run(fresh_copy: Ca
     log = ParquetLog(folder)
 
     log.tidy()
-    log.keep([made(FillRecord, 0, "run-3")])
+    log.keep([make_record(FillRecord, 0, "run-3")])
     log.close()
 
     assert verify(folder).findings == ()
@@ -166,7 +166,7 @@ def test_the_next_run_does_not_cover_up_what_was_changed(fresh_copy: Callable[[]
 
     log = ParquetLog(folder)
     log.tidy()
-    log.keep([made(FillRecord, 0, "run-3")])
+    log.keep([make_record(FillRecord, 0, "run-3")])
     log.close()
 
     assert [(finding.file, finding.problem) for finding in verify(folder).findings] == [
@@ -201,7 +201,7 @@ def test_files_from_before_there_was_a_chain_are_taken_into_it(fresh_copy: Calla
         verify(folder)
 
     log = ParquetLog(folder)
-    log.keep([made(FillRecord, 0, "run-3")])
+    log.keep([make_record(FillRecord, 0, "run-3")])
     log.close()
     verification = verify(folder)
 
@@ -218,7 +218,7 @@ def test_runs_that_write_at_once_share_a_chain(tmp_path: Path) -> None:
     def write(run: str) -> None:
         log = ParquetLog(tmp_path, most_rows=2)
         for seq in range(20):
-            log.keep([made(FillRecord, seq, run)])
+            log.keep([make_record(FillRecord, seq, run)])
         log.close()
 
     def look() -> None:
@@ -242,12 +242,12 @@ def test_runs_that_write_at_once_share_a_chain(tmp_path: Path) -> None:
 
 def test_a_folder_that_was_removed_under_a_run_is_noticed(tmp_path: Path) -> None:
     log = ParquetLog(tmp_path / "log")
-    log.keep([made(FillRecord, 0)])
+    log.keep([make_record(FillRecord, 0)])
     shutil.rmtree(tmp_path / "log")
 
     with pytest.raises(LogFailed, match="removed while it was written"):
-        log.keep([made(FillRecord, 1)])
-    log.keep([made(FillRecord, 1)])
+        log.keep([make_record(FillRecord, 1)])
+    log.keep([make_record(FillRecord, 1)])
     log.close()
 
     assert [record.seq for record in ParquetLog(tmp_path / "log").read(FillRecord)] == [1]

@@ -4,7 +4,7 @@ import itertools
 import sys
 import time
 
-from audit_support import made
+from audit_support import make_record
 
 from nautilus_torchserve.audit.opening import open_log
 from nautilus_torchserve.audit.records import FillRecord, RequestRecord
@@ -12,6 +12,6 @@ from nautilus_torchserve.audit.writer import Writer
 
 writer = Writer(open_log(sys.argv[1]), every_s=0.5)
 for seq in itertools.count():
-    writer.add(made(FillRecord if seq % 3 == 0 else RequestRecord, seq))
+    writer.add(make_record(FillRecord if seq % 3 == 0 else RequestRecord, seq))
     print(seq, time.monotonic_ns(), flush=True)
     time.sleep(0.002)

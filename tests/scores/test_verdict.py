@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nautilus_torchserve.scores.regression import mae, rmse, signs
-from nautilus_torchserve.scores.verdict import is_gain, is_loss
+from nautilus_torchserve.training.fit.bootstrap import is_gain, is_loss
+from nautilus_torchserve.training.price.evaluate import mae, rmse, signs
 
 ends = st.floats(-1, 1) | st.floats(-0.002, 0.002)
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from nautilus_torchserve.serving.server.config import with_free_ports
 from nautilus_torchserve.serving.server.environment import PROPERTY, WITHHELD, server_environment, withheld_names
+from nautilus_torchserve.serving.server.java import find_java_home
 from nautilus_torchserve.serving.server.properties import BadProperties, format_properties, read_properties
-from nautilus_torchserve.serving.server.start_plan import find_java_home
 from nautilus_torchserve.serving.server.torchserve import TorchServe
 from support import PROJECT, SECRETS, until
 

@@ -14,8 +14,8 @@ import pytest
 
 from nautilus_torchserve.serving.client.archive_file import UnreadableArchive
 from nautilus_torchserve.serving.client.client import connect
+from nautilus_torchserve.serving.server.java import NoJava, find_java_home
 from nautilus_torchserve.serving.server.management import ManagementError
-from nautilus_torchserve.serving.server.start_plan import NoJava, find_java_home
 from nautilus_torchserve.serving.server.torchserve import (
     ServerSettings,
     StartFailed,

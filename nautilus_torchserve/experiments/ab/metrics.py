@@ -22,6 +22,8 @@ from nautilus_torchserve.experiments.records import percentile_ms
 from nautilus_torchserve.scores.classification import accuracy, class_scores
 from nautilus_torchserve.traffic.records import CallWindow, ClosedTrade, ScoredPrediction
 
+_ROUNDING = 1e-12
+"""Share of a sum of squares that rounding may leave of equal observations."""
 CALLS = ("latency_ms", "error_rate")
 """Metrics of requests."""
 METRICS = ("accuracy", "markout_bps", "win_rate", "return_bps", *CALLS)
@@ -184,10 +186,6 @@ def classification(confusion: Mapping[tuple[str, str], int]) -> Classification:
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else math.nan
-
-
-_ROUNDING = 1e-12
-"""Share of a sum of squares that rounding may leave of equal observations."""
 
 
 @dataclass

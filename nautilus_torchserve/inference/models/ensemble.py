@@ -40,6 +40,14 @@ from nautilus_torchserve.wire.output_constraints import (
     OutputConstraints,
 )
 
+One = TypeVar("One")
+Other = TypeVar("Other")
+_TRIALS = 7
+SIZE = 4096
+"""Texts that are cached, the most recently used."""
+MAX_LENGTH = 1000
+"""Longest text that is cached, characters: all of them take some megabytes at most."""
+_SCORE = 0
 NO_NEWS = "no news: the price model's forecast alone"
 
 
@@ -152,13 +160,6 @@ def _predict(network: nn.Module, rows: torch.Tensor) -> torch.Tensor:
     return predict(cast(ReturnNetwork, network), rows)  # (B, 4)
 
 
-SIZE = 4096
-"""Texts that are cached, the most recently used."""
-MAX_LENGTH = 1000
-"""Longest text that is cached, characters: all of them take some megabytes at most."""
-_SCORE = 0
-
-
 class ScoreCache:
     """Scores of texts, each computed once while it is cached.
 
@@ -193,11 +194,6 @@ class ScoreCache:
         while len(self._cached) > self._size:
             self._cached.popitem(last=False)
         return np.array([scores[text] for text in texts], dtype=np.float32)
-
-
-One = TypeVar("One")
-Other = TypeVar("Other")
-_TRIALS = 7
 
 
 class SideBySide:

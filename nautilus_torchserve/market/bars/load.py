@@ -21,6 +21,20 @@ from nautilus_torchserve.market.local_time import DAY_NS
 from nautilus_torchserve.market.read_options import CsvLines, ReadOptions
 from nautilus_torchserve.market.trades.trades import EXACT_INTEGERS, BadData, Instrument
 
+TIME_COLUMNS = ("timestamp", "time", "date", "datetime", "open_time")
+"""Accepted names of the column of times."""
+PLAIN = ("timestamp", *PRICES, "volume")
+"""The columns of a file of six without a header."""
+KLINES = (
+    *("open_time", *PRICES, "volume", "close_time", "quote_volume", "count"),
+    *("taker_buy_volume", "taker_buy_quote_volume", "ignore"),
+)
+"""The columns of Binance's klines, which have a header only in some years and markets."""
+HOUR_NS = 3_600 * 10**9
+FILE_NAME = re.compile(r"(?P<symbol>[A-Z0-9_]+)-\d+(?:s|m|h|d|w|mo)-\d{4}")
+"""Pattern of Binance's kline file names: ``BTCUSDT-1m-2022-01.zip``."""
+SUFFIXES = re.compile(r"(\.(csv|txt|gz|zip))+$", re.IGNORECASE)
+
 
 def load_bars(
     data: Path | str | None,
@@ -80,21 +94,6 @@ def _from_path(path: Path, instrument_id: str | None, interval_ns: int | None, r
     )
 
     return replace(load_catalog_bars(path, instrument_id, interval_ns), catalog=path)
-
-
-TIME_COLUMNS = ("timestamp", "time", "date", "datetime", "open_time")
-"""Accepted names of the column of times."""
-PLAIN = ("timestamp", *PRICES, "volume")
-"""The columns of a file of six without a header."""
-KLINES = (
-    *("open_time", *PRICES, "volume", "close_time", "quote_volume", "count"),
-    *("taker_buy_volume", "taker_buy_quote_volume", "ignore"),
-)
-"""The columns of Binance's klines, which have a header only in some years and markets."""
-HOUR_NS = 3_600 * 10**9
-FILE_NAME = re.compile(r"(?P<symbol>[A-Z0-9_]+)-\d+(?:s|m|h|d|w|mo)-\d{4}")
-"""Pattern of Binance's kline file names: ``BTCUSDT-1m-2022-01.zip``."""
-SUFFIXES = re.compile(r"(\.(csv|txt|gz|zip))+$", re.IGNORECASE)
 
 
 def load_csv_bars(

@@ -53,7 +53,7 @@ def bar_quotes(bars: Bars, spread_bps: float, tick: int = 1) -> BarQuotes:
     """Return the quotes that bars imply, given a spread.
 
     From each close on the quote stands around the next bar's open; before a break around the close, until
-    the bar after the break opens. Nothing is filled at it, see `trading.backtest.bars.market`:
+    the bar after the break opens. Nothing is filled at it, see `trading.backtest.closed_markets`:
     it only marks positions to market. It is repeated one interval after the close: there is no other datum then, and
     in a backtest time passes with the data only.
 

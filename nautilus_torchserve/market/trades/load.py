@@ -13,6 +13,17 @@ from nautilus_torchserve.market.read_options import CsvLines, ReadOptions
 from nautilus_torchserve.market.trades.simulator import simulate
 from nautilus_torchserve.market.trades.trades import BadData, Instrument, Trades, check
 
+SIDES = {"buy": 1, "sell": -1, "unknown": 0}
+"""Tardis' names of the aggressor's side."""
+MAKER_SIDES = {"true": -1, "false": 1}
+"""Binance flags whether the buyer was the maker; the aggressor is the other side."""
+VENUES = {"binance-futures": "BINANCE"}
+"""Exchanges of Tardis whose venue is not simply the name in capitals."""
+FILE_NAME = re.compile(r"(?P<symbol>[A-Z0-9_]+)-(?:trades|aggTrades)\b")
+"""Pattern of Binance's file names: ``BTCUSDT-trades-2024-01.zip``."""
+TIMES = ("milliseconds", "microseconds")
+"""Units of Unix time in such files."""
+
 
 def load(
     data: Path | str | None,
@@ -64,18 +75,6 @@ def _from_path(path: Path, instrument_id: str | None, read: ReadOptions) -> Trad
     )
 
     return replace(load_catalog(path, instrument_id), catalog=path)
-
-
-SIDES = {"buy": 1, "sell": -1, "unknown": 0}
-"""Tardis' names of the aggressor's side."""
-MAKER_SIDES = {"true": -1, "false": 1}
-"""Binance flags whether the buyer was the maker; the aggressor is the other side."""
-VENUES = {"binance-futures": "BINANCE"}
-"""Exchanges of Tardis whose venue is not simply the name in capitals."""
-FILE_NAME = re.compile(r"(?P<symbol>[A-Z0-9_]+)-(?:trades|aggTrades)\b")
-"""Pattern of Binance's file names: ``BTCUSDT-trades-2024-01.zip``."""
-TIMES = ("milliseconds", "microseconds")
-"""Units of Unix time in such files."""
 
 
 @dataclass(frozen=True)

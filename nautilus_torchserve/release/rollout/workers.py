@@ -13,6 +13,7 @@ from nautilus_torchserve.serving.http_session import HttpSession
 from nautilus_torchserve.serving.server.management import ManagementClient
 from nautilus_torchserve.user_error import UserError
 
+TIMEOUT_S = 5.0
 POLL_S = 0.05
 
 
@@ -95,9 +96,6 @@ def _request_count(target: Target, model: str, version: str) -> float:
     if target.metrics_url is None:
         return 0.0
     return read_counters(target.metrics_url).requests.get((model, version), 0.0)
-
-
-TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,9 @@ from nautilus_torchserve.reporting.fragments import (
 )
 from nautilus_torchserve.reporting.frame import filled, framed
 
+MODEL = "model"
+_LEGEND = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
+_SYMBOLS = ("diamond-open", "square-open")
 _DOT = " \N{MIDDLE DOT} "
 
 
@@ -213,11 +216,6 @@ def _data(data: Mapping[str, Any], classes: list[str]) -> str:
         "Excluded": f"{data['repeated']:,} duplicates, {data['relabelled']:,} of them with a conflicting label",
     }
     return f'<div class="columns"><div>{parts_table(data["parts"], classes)}</div>{label_table("Origin", facts)}</div>'
-
-
-MODEL = "model"
-_LEGEND = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
-_SYMBOLS = ("diamond-open", "square-open")
 
 
 def figures(evaluation: Mapping[str, Any]) -> dict[str, go.Figure]:

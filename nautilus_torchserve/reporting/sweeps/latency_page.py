@@ -14,6 +14,8 @@ from nautilus_torchserve.reporting.drawing import BUY, MUTED, blank_figure
 from nautilus_torchserve.reporting.fragments import amount, card, chart, label_table, number, share, table
 from nautilus_torchserve.reporting.frame import filled, framed, replace_files
 
+_ZERO_LEFT_BY = 0.6
+"""Distance of a latency of 0 from the lowest one above it, in decades, as 0 has no logarithm."""
 PAGE = "index.html"
 SWEEP = "latency_sweep.json"
 _SIMULATED = (
@@ -162,10 +164,6 @@ def _origin(sweep: Mapping[str, Any]) -> dict[str, str]:
         "Model": f"{sweep['model']} {sweep['version']}",
         "Archive digest": sweep["digest"],
     }
-
-
-_ZERO_LEFT_BY = 0.6
-"""Distance of a latency of 0 from the lowest one above it, in decades, as 0 has no logarithm."""
 
 
 def latency_sweep_figure(runs: Sequence[Mapping[str, Any]], labels: Sequence[str], currency: str) -> go.Figure:

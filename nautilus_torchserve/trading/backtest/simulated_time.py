@@ -89,7 +89,7 @@ def watch_fills(engine: BacktestEngine, check_prices: bool = True) -> None:
     ----------
     check_prices : bool
         False where orders meet quotes that have not been received yet, see
-        `trading.backtest.engine`.
+        `trading.backtest.venue_fills`.
     """
     cache = engine.kernel.cache
 

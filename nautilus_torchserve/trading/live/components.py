@@ -106,8 +106,8 @@ def actor_config(settings: LiveSettings, metadata: ModelMetadata | None) -> Mode
         A field is unknown, missing, of the wrong type or makes no sense.
     """
     kind: type[ModelActorConfig] = load_object(settings.model.trading.actor_config)
-    known = {} if metadata is None else kind.metadata_fields(metadata)
-    return config_from(kind, {"model": settings.model.name, **known, **settings.model.actor}, "model.actor")
+    from_metadata = {} if metadata is None else kind.metadata_fields(metadata)
+    return config_from(kind, {"model": settings.model.name, **from_metadata, **settings.model.actor}, "model.actor")
 
 
 def strategy_configs(

@@ -1,4 +1,4 @@
-"""NautilusTrader's `TradingNode`, set up as the settings say."""
+"""NautilusTrader's `TradingNode`, set up from the settings."""
 
 import asyncio
 from decimal import Decimal
@@ -212,7 +212,7 @@ def announcement(settings: LiveSettings) -> str:
     loss = "none" if risk.max_daily_loss is None else f"{risk.max_daily_loss}"
     notional = ", ".join(f"{name} {most}" for name, most in risk.max_notional_per_order.items()) or "none"
     switch = "SIGUSR1" if risk.kill_file is None else f"{risk.kill_file} or SIGUSR1"
-    kept = "nothing" if settings.audit is None else settings.audit.url
+    audit_log = "nothing" if settings.audit is None else settings.audit.url
     return "\n".join(
         (
             "REAL ORDERS" if settings.is_real else "paper trading",
@@ -226,7 +226,7 @@ def announcement(settings: LiveSettings) -> str:
             f"  largest order     {notional}",
             f"  daily loss        {loss}",
             f"  kill switch       {switch}",
-            f"  audit log         {kept}",
+            f"  audit log         {audit_log}",
             f"  when it stops     {'positions are closed' if settings.node.flatten_on_stop else 'positions stay'}",
         )
     )

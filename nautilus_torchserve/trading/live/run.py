@@ -62,13 +62,13 @@ def run_live(
     Returns
     -------
     dict
-        `trading.live.run_summary.run_summary`; ``ending`` says whether it was clean.
+        `trading.live.run_summary.run_summary`; ``ending`` is the reason of the end.
 
     Raises
     ------
     BadSetting, BadData
         The settings make no sense, or what they name cannot be used.
-    Halted
+    TradingHalted
         Trading was halted today.
     RequestError
         The model cannot be reached, or was trained on other features.
@@ -253,8 +253,8 @@ def _is_flat(node: TradingNode) -> bool:
         + kernel.exec_engine.cmd_qsize()
         + kernel.exec_engine.evt_qsize()
     )
-    held = cache.positions_open_count() + cache.orders_open_count() + cache.orders_inflight_count()
-    return not queued and not held
+    open_count = cache.positions_open_count() + cache.orders_open_count() + cache.orders_inflight_count()
+    return not queued and not open_count
 
 
 def _has_settled(parts: Parts, settings: LiveSettings) -> bool:

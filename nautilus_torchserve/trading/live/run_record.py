@@ -25,6 +25,7 @@ from nautilus_torchserve.trading.inference.messages import (
 from nautilus_torchserve.trading.live.replay.client import PLAYBACK_TOPIC, Playback
 from nautilus_torchserve.trading.prediction import Prediction, prediction_topic
 
+_MAX_REASON = 200
 HEALTH_KEPT = 1000
 """Changes of health that the summary lists; of more the first."""
 
@@ -153,9 +154,6 @@ class RunRecord:
         self.playback = playback
         if playback.ended:
             self._on_played("end of the recorded data")
-
-
-_MAX_REASON = 200
 
 
 @dataclass(frozen=True)

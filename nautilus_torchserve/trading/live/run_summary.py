@@ -17,7 +17,7 @@ from nautilus_trader.model.identifiers import InstrumentId
 
 from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.live.audit.actor import AuditSummary
-from nautilus_torchserve.trading.live.risk.guard import Halted, RiskGuard
+from nautilus_torchserve.trading.live.risk.guard import RiskGuard, TradingHalted
 from nautilus_torchserve.trading.live.run_record import ModelOutage, RunRecord
 from nautilus_torchserve.trading.live.settings import LiveSettings
 from nautilus_torchserve.user_error import UserError
@@ -165,7 +165,7 @@ def run_summary(
 def _exit_status(ending: Ending, guard: RiskGuard, outage: ModelOutage | None, audit: AuditSummary | None) -> int:
     """Return the exit status; of several reasons the one that comes first here."""
     if guard.halted:
-        return Halted.exit_code
+        return TradingHalted.exit_code
     if _run_failures(ending, guard):
         return RunFailed.exit_code
     if outage is not None:

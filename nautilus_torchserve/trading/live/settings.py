@@ -124,8 +124,8 @@ class ReplayMarket(_Section, frozen=True, kw_only=True, tag="replay", tag_field=
     @property
     def instrument_options(self) -> InstrumentOptions:
         """Definition of the instruments beyond their data."""
-        given = {field.name: getattr(self, field.name) for field in fields(InstrumentOptions)}
-        return InstrumentOptions(**{**given, "instrument_definition": tuple(self.instrument_definition)})
+        options = {field.name: getattr(self, field.name) for field in fields(InstrumentOptions)}
+        return InstrumentOptions(**{**options, "instrument_definition": tuple(self.instrument_definition)})
 
 
 class BinanceMarket(_Section, frozen=True, kw_only=True, tag="binance", tag_field="kind"):
@@ -147,8 +147,8 @@ class BinanceMarket(_Section, frozen=True, kw_only=True, tag="binance", tag_fiel
     """Another address of the streams than Binance's own."""
 
     def __post_init__(self) -> None:
-        known = ("testnet", "live")
-        expect(self.environment in known, f"environment of {' or '.join(known)}, was {self.environment!r}")
+        names = ("testnet", "live")
+        expect(self.environment in names, f"environment of {' or '.join(names)}, was {self.environment!r}")
 
 
 class _Adapter(_Section, frozen=True, kw_only=True):

@@ -39,6 +39,11 @@ from nautilus_torchserve.training.runs.result import (
 from nautilus_torchserve.user_error import UserError
 from nautilus_torchserve.wire.errors import BadText
 
+HALF_LIVES_BARS = (1.0, 3.0, 10.0, 30.0, 100.0)
+"""Half-lives to choose from, in bars."""
+_LARGEST_WEIGHT = 10.0
+_DECIMALS = 4
+"""Decimals of the gain and its interval in sentences."""
 _BATCH_TEXTS = 64
 """Number of texts that are scored together."""
 _MEMBER_SECTIONS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
@@ -219,10 +224,6 @@ def _golden(
     return dict(zip(OUTPUTS, outputs.T, strict=True)), inputs
 
 
-_DECIMALS = 4
-"""Decimals of the gain and its interval in sentences."""
-
-
 def evaluate_pool(
     part: NewsPart, answers: NDArray[np.float32], pool: NewsPoolConfig, block_rows: int, seed: int
 ) -> dict[str, Any]:
@@ -280,11 +281,6 @@ def _in_words(scores: dict[str, Any], gain: dict[str, Any], windows: int) -> str
 
 def _share(value: float | None) -> str:
     return "never" if value is None else f"{value:.1%}"
-
-
-HALF_LIVES_BARS = (1.0, 3.0, 10.0, 30.0, 100.0)
-"""Half-lives to choose from, in bars."""
-_LARGEST_WEIGHT = 10.0
 
 
 @dataclass(frozen=True, eq=False)

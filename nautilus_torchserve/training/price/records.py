@@ -19,6 +19,13 @@ from nautilus_torchserve.training.price.evaluate import Forecast, evaluate, scor
 from nautilus_torchserve.training.price.options import PriceTraining
 from nautilus_torchserve.training.runs.result import describe_run, market_facts
 
+WINDOWS = 1024
+"""Number of test windows, evenly spread."""
+REPEATS = 3
+"""Number of shuffles of each input, which are averaged."""
+STEP_GROUPS = (1, 3, 8, 20)
+"""The last bar, the 2 or 3 before it and so on: groups of time steps, counted back; the rest is one more."""
+
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
@@ -150,14 +157,6 @@ def _texts(settings: dict[str, Any], prefix: str = "") -> dict[str, str]:
     for name, value in settings.items():
         texts |= _texts(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": str(value)}
     return texts
-
-
-WINDOWS = 1024
-"""Number of test windows, evenly spread."""
-REPEATS = 3
-"""Number of shuffles of each input, which are averaged."""
-STEP_GROUPS = (1, 3, 8, 20)
-"""The last bar, the 2 or 3 before it and so on: groups of time steps, counted back; the rest is one more."""
 
 
 def importance(network: ReturnNetwork, dataset: PriceDataset, part: Part, seed: int) -> dict[str, list[dict[str, Any]]]:

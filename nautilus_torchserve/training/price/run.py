@@ -41,6 +41,11 @@ from nautilus_torchserve.training.runs.result import (
 )
 from nautilus_torchserve.training.runs.tracking import TrackedRun
 
+LAGS = 10
+"""Number of last returns that the linear baseline uses."""
+RIDGE = 1.0
+"""Penalty of the linear baseline, on standardised inputs."""
+
 
 def train_price(
     bars: Bars,
@@ -166,12 +171,6 @@ def _metrics(evaluation: dict[str, Any]) -> dict[str, float | None]:
         "rmse_gain_bps": evaluation["gains"]["rmse"]["gain_bps"],
         "ece": evaluation["calibration"]["ece"],
     }
-
-
-LAGS = 10
-"""Number of last returns that the linear baseline uses."""
-RIDGE = 1.0
-"""Penalty of the linear baseline, on standardised inputs."""
 
 
 def no_change(dataset: PriceDataset, fold: Fold) -> NDArray[np.float64]:

@@ -24,6 +24,15 @@ from nautilus_torchserve.training.fit.loop import History
 from nautilus_torchserve.training.runs.tracking import TrackedRun, track
 from nautilus_torchserve.user_error import UserError
 
+EVALUATION = "evaluation.json"
+CHECKPOINTS = "checkpoints"
+TRACKING = "tracking.json"
+REPORT = "report"
+TOKENIZER = "tokenizer.json"
+"""Tokenizer of a model of texts."""
+CONTENTS = frozenset((DESCRIPTION, WEIGHTS, GOLDEN, TOKENIZER, EVALUATION, CHECKPOINTS, TRACKING, REPORT))
+"""Names in a run folder, besides the folders of a model's members."""
+
 
 @dataclass(frozen=True)
 class TrainingResult:
@@ -111,16 +120,6 @@ def track_result(
         tracked.artifact(path, "run")
     for path, folder in artifacts(result):
         tracked.artifact(path, folder)
-
-
-EVALUATION = "evaluation.json"
-CHECKPOINTS = "checkpoints"
-TRACKING = "tracking.json"
-REPORT = "report"
-TOKENIZER = "tokenizer.json"
-"""Tokenizer of a model of texts."""
-CONTENTS = frozenset((DESCRIPTION, WEIGHTS, GOLDEN, TOKENIZER, EVALUATION, CHECKPOINTS, TRACKING, REPORT))
-"""Names in a run folder, besides the folders of a model's members."""
 
 
 class BadRunFolder(UserError, ValueError):

@@ -27,6 +27,10 @@ from nautilus_torchserve.training.fit.loop import (
 from nautilus_torchserve.training.sentiment.batches import TokenizedPart, padded, shuffled_batches, sorted_batches
 from nautilus_torchserve.user_error import InvalidArgument
 
+BATCH = 64
+"""Batch size (sentences) where no gradient is needed."""
+_ITERATIONS = 5_000
+
 
 class MovingAverage:
     """The trainable weights of a network and their average (Polyak & Juditsky 1992).
@@ -296,11 +300,6 @@ def _embeddings(encoder: nn.Module) -> nn.Module:
     """Return the embeddings below the first layer; the word embeddings where the encoder names no others."""
     below = getattr(encoder, "embeddings", None)
     return below if isinstance(below, nn.Module) else encoder.get_input_embeddings()  # type: ignore[operator]
-
-
-BATCH = 64
-"""Batch size (sentences) where no gradient is needed."""
-_ITERATIONS = 5_000
 
 
 def mean_states(network: SentimentTransformer, part: TokenizedPart, device: torch.device) -> NDArray[np.float32]:

@@ -16,7 +16,7 @@ from nautilus_trader.trading.strategy import Strategy
 from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.market.bars.quotes import breaks
 from nautilus_torchserve.trading.backtest.bars.catalog import bar_quote_ticks
-from nautilus_torchserve.trading.backtest.bars.market import ClosedMarkets
+from nautilus_torchserve.trading.backtest.closed_markets import ClosedMarkets
 from nautilus_torchserve.trading.backtest.engine import built, run_config
 from nautilus_torchserve.trading.instruments.instruments import perpetual
 

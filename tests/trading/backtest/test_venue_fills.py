@@ -14,7 +14,8 @@ from nautilus_trader.trading.config import StrategyConfig
 from nautilus_trader.trading.strategy import Strategy
 
 from nautilus_torchserve.market.trades.trades import Instrument, Trades, implied_quotes
-from nautilus_torchserve.trading.backtest.engine import VenueFillModel, built, run_config
+from nautilus_torchserve.trading.backtest.engine import built, run_config
+from nautilus_torchserve.trading.backtest.venue_fills import VenueFillModel
 from nautilus_torchserve.trading.instruments.instruments import perpetual, quote_ticks, trade_ticks
 
 MS = 10**6

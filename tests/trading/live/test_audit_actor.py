@@ -30,7 +30,7 @@ from nautilus_torchserve.trading.backtest.engine import importable_strategy
 from nautilus_torchserve.trading.checks import BadSetting
 from nautilus_torchserve.trading.decision import HALT_TOPIC, Halt
 from nautilus_torchserve.trading.live.audit.actor import AuditActor, AuditActorConfig
-from nautilus_torchserve.trading.live.parity.recorded_run import UnknownRun, lost, started
+from nautilus_torchserve.trading.live.parity.recorded_run import UnknownRun, count_lost, find_session
 from nautilus_torchserve.trading.prediction import Prediction, Status
 from strategies.tick_strategy import TickStrategyConfig
 from support import PROJECT, script_app
@@ -54,7 +54,7 @@ def predictions(instrument: Instrument) -> list[Prediction]:
     ]
 
 
-def audit(instrument: Instrument, url: str) -> AuditActor:
+def audit_actor(instrument: Instrument, url: str) -> AuditActor:
     strategy = importable_strategy(TickStrategyConfig(instrument_id=instrument.id, trade_size=SIZE))
     return AuditActor(
         AuditActorConfig(
@@ -67,8 +67,8 @@ def audit(instrument: Instrument, url: str) -> AuditActor:
     )
 
 
-def logged(url: str) -> BacktestEngine:
-    with audited_run(predictions, lambda instrument: [audit(instrument, url)]) as engine:
+def run_with_log(url: str) -> BacktestEngine:
+    with audited_run(predictions, lambda instrument: [audit_actor(instrument, url)]) as engine:
         return engine
 
 
@@ -76,7 +76,7 @@ def logged(url: str) -> BacktestEngine:
 def url(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A log that one run has left."""
     url = f"parquet:{tmp_path_factory.mktemp('audit')}"
-    logged(url)
+    run_with_log(url)
     return url
 
 
@@ -107,7 +107,7 @@ def test_every_request_decision_order_and_fill_is_in_the_log(url: str) -> None:
     assert sent[:2] == [decisions[0].client_order_id, decisions[3].client_order_id]
     assert len(sent) == 3  # the third closes the position at the end, after actors were stopped
     assert [sum(fill.client_order_id == order for fill in fills) >= 1 for order in sent] == [True] * 3
-    assert lost(log, requests[0].run_id) == 0
+    assert count_lost(log, requests[0].run_id) == 0
 
 
 def test_a_run_has_a_begin_with_what_a_backtest_needs_and_an_end(url: str) -> None:
@@ -123,15 +123,15 @@ def test_a_run_has_a_begin_with_what_a_backtest_needs_and_an_end(url: str) -> No
     assert instrument["id"] == "BTCUSDT.BINANCE"
     assert first.packages["nautilus_trader"] == nautilus_trader.__version__
     assert first.packages["nautilus-torchserve"].startswith("0.2.0 (commit ")
-    assert started(log).run_id == started(log, first.run_id).run_id == first.run_id
+    assert find_session(log).run_id == find_session(log, first.run_id).run_id == first.run_id
     with pytest.raises(UnknownRun, match="expected run none in the log"):
-        started(log, "none")
+        find_session(log, "none")
 
 
 def test_the_log_agrees_with_what_the_engine_booked(tmp_path: Path) -> None:
     url = f"parquet:{tmp_path}"
 
-    with audited_run(predictions, lambda instrument: [audit(instrument, url)]) as engine:
+    with audited_run(predictions, lambda instrument: [audit_actor(instrument, url)]) as engine:
         booked = {order.client_order_id.value: order for order in engine.cache.orders()}
         fees = sum(fee.as_decimal() for order in booked.values() for fee in order.commissions())
 
@@ -197,7 +197,7 @@ def test_an_order_on_a_prediction_that_repeats_the_last_good_one_shows_both_requ
         ]
 
     url = f"parquet:{tmp_path}"
-    with audited_run(repeated, lambda instrument: [audit(instrument, url)], on_failure="last_good"):
+    with audited_run(repeated, lambda instrument: [audit_actor(instrument, url)], on_failure="last_good"):
         pass
 
     log = existing_log(url)
@@ -215,7 +215,7 @@ def test_a_halt_is_kept(tmp_path: Path) -> None:
     url = f"parquet:{tmp_path}"
     halted = Halt("daily loss of 512.30 USDT, at most 500 allowed", START)
 
-    with audited_run(predictions, lambda instrument: [audit(instrument, url)]) as engine:
+    with audited_run(predictions, lambda instrument: [audit_actor(instrument, url)]) as engine:
         engine.kernel.msgbus.publish(topic=HALT_TOPIC, msg=halted)
 
     (kept,) = existing_log(url).read(next(kind for kind in KINDS if kind.kind == "halts"))
@@ -224,8 +224,8 @@ def test_a_halt_is_kept(tmp_path: Path) -> None:
 
 def test_the_same_order_of_two_runs_needs_the_runs_name(tmp_path: Path) -> None:
     url = f"parquet:{tmp_path}"
-    logged(url)
-    logged(url)
+    run_with_log(url)
+    run_with_log(url)
     log = existing_log(url)
     order_id = orders(log)[0]["order_id"]
     runs = sorted({order["run_id"] for order in orders(log)})
@@ -258,7 +258,7 @@ def test_an_unwritable_log_is_refused_before_any_trading(tmp_path: Path) -> None
     (tmp_path / "file").write_text("in the way")
 
     with pytest.raises(LogFailed, match="expected a folder that can be written"):
-        logged(f"parquet:{tmp_path}/file")
+        run_with_log(f"parquet:{tmp_path}/file")
 
 
 BTC = InstrumentId.from_str("BTCUSDT.BINANCE")

@@ -27,7 +27,7 @@ from nautilus_torchserve.audit.story import story_of
 from nautilus_torchserve.market.trades.load import load
 from nautilus_torchserve.market.trades.trades import Trades
 from nautilus_torchserve.trading.instruments.instruments import perpetual, write_catalog
-from nautilus_torchserve.trading.live.parity.recorded_run import lost, started
+from nautilus_torchserve.trading.live.parity.recorded_run import count_lost, find_session
 from support import PROJECT, script_app
 
 pytestmark = pytest.mark.slow
@@ -45,7 +45,7 @@ config = {{ port = {port}, path = "{samples}" }}
 """
 
 
-class Ran(NamedTuple):
+class CompletedRun(NamedTuple):
     """A run that has ended."""
 
     summary: dict[str, Any]
@@ -55,7 +55,7 @@ class Ran(NamedTuple):
     catalog: Path
 
 
-class Prepared(NamedTuple):
+class PreparedRun(NamedTuple):
     """A run that can be started."""
 
     file: Path
@@ -64,7 +64,7 @@ class Prepared(NamedTuple):
     samples: Path
 
 
-Prepare = Callable[[], Prepared]
+Prepare = Callable[[], PreparedRun]
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def prepare(
 ) -> Prepare:
     """Write the file of a run in real time, with a log of its own and a free port."""
 
-    def prepared() -> Prepared:
+    def prepared() -> PreparedRun:
         folder = tmp_path_factory.mktemp("audited")
         file = replay_file(f"mar:{archive}", WARM_UP, speed=1.0)
         played = f'trades = "{catalog}"\ninstruments = ["SIMUSD.SIM"]'
@@ -106,13 +106,13 @@ def prepare(
             port = free.getsockname()[1]
         url, samples = f"parquet:{folder}/audit", folder / "samples.json"
         file.write_text(text + LISTENERS.format(log=url, port=port, samples=samples))
-        return Prepared(file, url, port, samples)
+        return PreparedRun(file, url, port, samples)
 
     return prepared
 
 
 @pytest.fixture(scope="module")
-def ran(prepare: Prepare, live_script: Callable[..., Any], catalog: Path) -> Ran:
+def completed(prepare: Prepare, live_script: Callable[..., Any], catalog: Path) -> CompletedRun:
     """A run from the begin to the end of the data."""
     run = prepare()
 
@@ -120,11 +120,11 @@ def ran(prepare: Prepare, live_script: Callable[..., Any], catalog: Path) -> Ran
 
     assert status == 0, err
     samples = {(name, tuple(map(tuple, labels))): value for name, labels, value in json.loads(run.samples.read_text())}
-    return Ran(summary, samples, existing_log(run.url), run.url, catalog)
+    return CompletedRun(summary, samples, existing_log(run.url), run.url, catalog)
 
 
-def test_scraped_metrics_agree_with_the_summary(ran: Ran) -> None:
-    summary, samples = ran.summary, ran.samples
+def test_scraped_metrics_agree_with_the_summary(completed: CompletedRun) -> None:
+    summary, samples = completed.summary, completed.samples
 
     assert of(samples, "model_questions_total", "fate") == {(fate,): n for fate, n in summary["questions"].items()}
     assert of(samples, "model_predictions_total", "version", "status") == {
@@ -143,21 +143,21 @@ def test_scraped_metrics_agree_with_the_summary(ran: Ran) -> None:
     assert value(samples, "event_loop_lag_seconds_count") > 10
 
 
-def test_the_log_holds_what_the_metrics_counted(ran: Ran) -> None:
-    run_id = started(ran.log).run_id
+def test_the_log_holds_what_the_metrics_counted(completed: CompletedRun) -> None:
+    run_id = find_session(completed.log).run_id
 
-    assert_equal_to_log(ran.samples, ran.log, run_id)
+    assert_equal_to_log(completed.samples, completed.log, run_id)
 
-    assert lost(ran.log, run_id) == 0
-    assert [playback.ended for playback in ran.log.read(PlaybackRecord)] == [False, True]
-    assert len({request.question for request in ran.log.read(RequestRecord)}) == TRADES - WARM_UP
+    assert count_lost(completed.log, run_id) == 0
+    assert [playback.ended for playback in completed.log.read(PlaybackRecord)] == [False, True]
+    assert len({request.question for request in completed.log.read(RequestRecord)}) == TRADES - WARM_UP
 
 
-def test_every_order_has_its_story(ran: Ran) -> None:
-    ordered = [decision for decision in ran.log.read(DecisionRecord) if decision.side]
+def test_every_order_has_its_story(completed: CompletedRun) -> None:
+    ordered = [decision for decision in completed.log.read(DecisionRecord) if decision.side]
 
     for decision in ordered:
-        story = story_of(ran.log, decision.client_order_id)
+        story = story_of(completed.log, decision.client_order_id)
         (request,) = story.requests
         assert request.outputs == decision.outputs
         assert request.question == decision.question
@@ -168,9 +168,9 @@ def test_every_order_has_its_story(ran: Ran) -> None:
     assert len(ordered) > 5
 
 
-def test_a_backtest_of_it_has_equal_predictions_and_explained_orders(ran: Ran, archive: Path) -> None:
+def test_a_backtest_of_it_has_equal_predictions_and_explained_orders(completed: CompletedRun, archive: Path) -> None:
     app = script_app(PROJECT / "scripts/parity.py")
-    arguments = ["--log", ran.url, "--data", str(ran.catalog), "--url", f"mar:{archive}"]
+    arguments = ["--log", completed.url, "--data", str(completed.catalog), "--url", f"mar:{archive}"]
 
     result = CliRunner().invoke(app, [*arguments, "--json"])
 
@@ -179,7 +179,7 @@ def test_a_backtest_of_it_has_equal_predictions_and_explained_orders(ran: Ran, a
     assert (result.exit_code, report["holds"], report["lost"]) == (0, True, 0)
     assert predictions["features_equal"] == predictions["asked"] == TRADES - WARM_UP
     assert predictions["outputs_equal"] == predictions["answered"] > 0.9 * predictions["asked"]
-    assert orders["live"] == len({event.client_order_id for event in ran.log.read(OrderRecord)})
+    assert orders["live"] == len({event.client_order_id for event in completed.log.read(OrderRecord)})
     assert orders["equal"] > 0.5 * orders["live"]
     assert all(difference["explanation"] for difference in orders["differences"])
 

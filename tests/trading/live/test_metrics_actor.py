@@ -20,7 +20,7 @@ from nautilus_torchserve.trading.inference.messages import ModelHealth, Predicti
 from nautilus_torchserve.trading.instruments.instruments import perpetual
 from nautilus_torchserve.trading.live.audit.actor import AuditActor, AuditActorConfig
 from nautilus_torchserve.trading.live.metrics.actor import MetricsActor, MetricsActorConfig, TradingMetrics
-from nautilus_torchserve.trading.live.parity.recorded_run import started
+from nautilus_torchserve.trading.live.parity.recorded_run import find_session
 from nautilus_torchserve.trading.prediction import Prediction, Status
 
 BTC = InstrumentId.from_str("BTCUSDT.BINANCE")
@@ -36,7 +36,7 @@ def predictions(instrument: Instrument) -> list[Prediction]:
     ]
 
 
-def counting(instrument: Instrument) -> MetricsActor:
+def metrics_actor(instrument: Instrument) -> MetricsActor:
     return MetricsActor(MetricsActorConfig(models=["tick"], instrument_ids=[instrument.id]))
 
 
@@ -45,7 +45,7 @@ def test_a_scrape_agrees_with_the_log_and_the_engine(tmp_path: Path) -> None:
 
     def actors(instrument: Instrument) -> list[Actor]:
         audit = AuditActor(AuditActorConfig(url=url, models=["tick"], instrument_ids=[instrument.id]))
-        metrics_actors.append(counting(instrument))
+        metrics_actors.append(metrics_actor(instrument))
         return [audit, metrics_actors[0]]
 
     with audited_run(predictions, actors) as engine:
@@ -56,7 +56,7 @@ def test_a_scrape_agrees_with_the_log_and_the_engine(tmp_path: Path) -> None:
         orders = engine.cache.orders()
 
     log = existing_log(url)
-    assert_equal_to_log(samples, log, started(log).run_id)
+    assert_equal_to_log(samples, log, find_session(log).run_id)
     assert of(samples, "model_questions_total", "model", "fate") == {("tick", "ANSWERED"): 2, ("tick", "FAILED"): 1}
     assert of(samples, "model_request_errors_total", "kind") == {("NoConnection",): 1}
     assert value(samples, "trading_order_events_total", event="initialized") == len(orders) == 3
@@ -83,8 +83,8 @@ def test_positions_are_labelled_with_the_version_that_opened_them() -> None:
     positions: list[dict[tuple[str, ...], float]] = []
 
     def actors(instrument: Instrument) -> list[Actor]:
-        metrics_actors.append(counting(instrument))
-        return [metrics_actors[0], _Looking(metrics_actors[0], positions)]
+        metrics_actors.append(metrics_actor(instrument))
+        return [metrics_actors[0], _PositionScraper(metrics_actors[0], positions)]
 
     with audited_run(predictions, actors):
         pass
@@ -92,7 +92,7 @@ def test_positions_are_labelled_with_the_version_that_opened_them() -> None:
     assert positions == [{}, {("tick", "1.0"): 0.01}, {("tick", "1.1"): -0.01}]
 
 
-class _Looking(Actor):
+class _PositionScraper(Actor):
     """Scrapes after 3, 5 and 8 seconds of the market's time."""
 
     def __init__(self, metrics: MetricsActor, positions: list[dict[tuple[str, ...], float]]) -> None:
@@ -117,7 +117,7 @@ def test_breakers_and_versions_are_labelled_with_the_server() -> None:
         return ModelHealth("tick", url, state, "", version, DIGEST, START)
 
     with audited_run(
-        predictions, lambda instrument: [metrics_actors.append(counting(instrument)) or metrics_actors[0]]
+        predictions, lambda instrument: [metrics_actors.append(metrics_actor(instrument)) or metrics_actors[0]]
     ) as engine:
         (metrics,) = metrics_actors
         assert metrics.port is not None
@@ -159,7 +159,7 @@ def question(number: int) -> PredictionRequest:
     return PredictionRequest(BTC, number, START, START, np.zeros(4, np.float32))
 
 
-class _Failing(Actor):
+class _FailingActor(Actor):
     handler_errors = 3
 
 
@@ -167,22 +167,22 @@ def test_handler_errors_are_labelled_with_the_component() -> None:
     metrics_actors: list[MetricsActor] = []
 
     with audited_run(
-        predictions, lambda instrument: [metrics_actors.append(counting(instrument)) or metrics_actors[0]]
+        predictions, lambda instrument: [metrics_actors.append(metrics_actor(instrument)) or metrics_actors[0]]
     ) as engine:
         (metrics,) = metrics_actors
         assert metrics.port is not None
-        metrics.watch([*engine.trader.actors(), *engine.trader.strategies(), _Failing()])
+        metrics.watch([*engine.trader.actors(), *engine.trader.strategies(), _FailingActor()])
         samples = scrape(metrics.port)
 
     errors = of(samples, "trading_handler_errors_total", "component")
-    assert {component.partition("-")[0]: count for (component,), count in errors.items()} == {"_Failing": 3}
+    assert {component.partition("-")[0]: count for (component,), count in errors.items()} == {"_FailingActor": 3}
     assert ("trading_handler_errors_total", (("component", metrics.id.value),)) in samples
 
 
 def test_the_port_is_closed_at_the_end_and_one_that_is_taken_is_an_error() -> None:
     metrics_actors: list[MetricsActor] = []
     with audited_run(
-        predictions, lambda instrument: [metrics_actors.append(counting(instrument)) or metrics_actors[0]]
+        predictions, lambda instrument: [metrics_actors.append(metrics_actor(instrument)) or metrics_actors[0]]
     ):
         port = metrics_actors[0].port
         assert port is not None

@@ -97,7 +97,7 @@ def predicted(played: Trades, answers: dict[str, Any], instrument: Instrument) -
     return sorted(predictions, key=lambda prediction: prediction.ts_init)
 
 
-class Playing(Actor):
+class PlaybackActor(Actor):
     """Describes the played data, as a replay does, and halts at a given time."""
 
     def __init__(self, trades: Trades, halt_ns: int | None) -> None:
@@ -130,7 +130,7 @@ def record(trades: Trades, played: Trades, answers: dict[str, Any], tmp_path: Pa
                 instrument_ids=[instrument.id],
                 strategies=(importable_strategy(strategy_config(instrument, **own)),),
             )
-            return [AuditActor(config), Playing(trades, halt_ns)]
+            return [AuditActor(config), PlaybackActor(trades, halt_ns)]
 
         with audited_run(
             lambda instrument: tamper(predicted(played, answers, instrument)),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from nautilus_torchserve.audit.records import RequestRecord
 from nautilus_torchserve.market.trades.load import load
 from nautilus_torchserve.market.trades.trades import Trades
-from nautilus_torchserve.trading.live.parity.recorded_run import Recorded, RecordedRun, placed
+from nautilus_torchserve.trading.live.parity.recorded_run import LoggedRun, RecordedRun, locate_events
 
 SHIFT = 7_000_000_000_000
 
@@ -26,7 +26,7 @@ def test_requests_are_matched_with_their_events_among_those_of_the_same_time(dat
     requests = tuple(_request(trades, row, row - first) for row in truth)
     run = RecordedRun(requests, (), (), (), ())
 
-    positions = placed(Recorded(None, run, SHIFT, "", 0, 0), trades)  # type: ignore[arg-type]
+    positions = locate_events(LoggedRun(None, run, SHIFT, "", 0, 0), trades)  # type: ignore[arg-type]
 
     assert (positions >= 0).all()
     assert (trades.ts_event[positions] + SHIFT == [request.ts_event for request in requests]).all()

@@ -19,7 +19,7 @@ from nautilus_torchserve.trading.instruments.instruments import perpetual, write
 TRADES, WARM_UP = 400, 100
 
 
-class Ran(NamedTuple):
+class CompletedRun(NamedTuple):
     """A run that has ended."""
 
     status: int
@@ -30,12 +30,12 @@ class Ran(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def ran(
+def completed(
     tick_archive: Path,
     replay_file: Callable[..., Path],
     live_script: Callable[..., Any],
     tmp_path_factory: pytest.TempPathFactory,
-) -> Ran:
+) -> CompletedRun:
     """One run over 300 trades after a warm-up of 100, 40 times as fast as they were."""
     lines = tmp_path_factory.mktemp("witness") / "lines.jsonl"
     state = f'state_file = "{lines.parent}/day.json"'
@@ -46,36 +46,37 @@ def ran(
     status, summary, err = live_script(path).wait()
 
     assert status == 0, err
-    return Ran(status, summary, err, audit, read_events(lines))
+    return CompletedRun(status, summary, err, audit, read_events(lines))
 
 
-def test_every_event_has_one_request_with_full_features(ran: Ran) -> None:
-    numbers = [number for line in ran.events if line["kind"] == "call" for number in line["numbers"]]
+def test_every_event_has_one_request_with_full_features(completed: CompletedRun) -> None:
+    numbers = [number for line in completed.events if line["kind"] == "call" for number in line["numbers"]]
 
     assert WARM_UP > WINDOW
     assert sorted(numbers) == list(range(WARM_UP, TRADES))
-    assert sum(ran.summary["questions"].values()) == TRADES - WARM_UP
-    assert ran.summary["questions"]["ANSWERED"] > 0.9 * (TRADES - WARM_UP)
+    assert sum(completed.summary["questions"].values()) == TRADES - WARM_UP
+    assert completed.summary["questions"]["ANSWERED"] > 0.9 * (TRADES - WARM_UP)
 
 
-def test_it_ends_flat_with_every_fill(ran: Ran) -> None:
-    fills = [line for line in ran.events if line.get("event") == "OrderFilled"]
+def test_it_ends_flat_with_every_fill(completed: CompletedRun) -> None:
+    fills = [line for line in completed.events if line.get("event") == "OrderFilled"]
     bought = sum(Decimal(line["quantity"]) for line in fills if line["side"] == "BUY")
     sold = sum(Decimal(line["quantity"]) for line in fills if line["side"] == "SELL")
 
-    assert len(fills) == ran.summary["fills"] > 0
-    assert ran.summary["fills_lost"] == 0
-    filled = {side: Decimal(quantity) for side, quantity in ran.summary["filled"]["SIMUSD.SIM"].items()}
+    assert len(fills) == completed.summary["fills"] > 0
+    assert completed.summary["fills_lost"] == 0
+    filled = {side: Decimal(quantity) for side, quantity in completed.summary["filled"]["SIMUSD.SIM"].items()}
     assert filled == {"BUY": bought, "SELL": sold}
     assert bought == sold
-    assert ran.summary["position"] == {"SIMUSD.SIM": "0"}
-    assert ran.summary["orders_by_status"] == {"FILLED": ran.summary["orders"]}  # whole, whatever the quote's size was
+    assert completed.summary["position"] == {"SIMUSD.SIM": "0"}
+    # whole, whatever the quote's size was
+    assert completed.summary["orders_by_status"] == {"FILLED": completed.summary["orders"]}
 
 
-def test_summary_describes_the_replayed_data(ran: Ran) -> None:
+def test_summary_describes_the_replayed_data(completed: CompletedRun) -> None:
     trades = load(None, TRADES, 1)
-    replay = ran.summary["replay"]
-    first = next(line for line in ran.events if line["kind"] == "call" and WARM_UP in line["numbers"])
+    replay = completed.summary["replay"]
+    first = next(line for line in completed.events if line["kind"] == "call" and WARM_UP in line["numbers"])
 
     shifted = first["ts_init"][first["numbers"].index(WARM_UP)]
 
@@ -83,20 +84,20 @@ def test_summary_describes_the_replayed_data(ran: Ran) -> None:
     assert replay["sha256"] == trades.sha256
     assert replay["events"] == TRADES - WARM_UP
     assert replay["ended"]
-    assert ran.summary["ending"] == "end of the recorded data"
-    assert not ran.summary["failed"]
-    assert ran.summary["flat"]
+    assert completed.summary["ending"] == "end of the recorded data"
+    assert not completed.summary["failed"]
+    assert completed.summary["flat"]
 
 
-def test_log_and_metrics_exist_where_the_file_configures_them(ran: Ran) -> None:
-    requests = existing_log(f"parquet:{ran.audit}").read(RequestRecord)
+def test_log_and_metrics_exist_where_the_file_configures_them(completed: CompletedRun) -> None:
+    requests = existing_log(f"parquet:{completed.audit}").read(RequestRecord)
 
     assert len(list(requests)) == TRADES - WARM_UP
-    assert "Metrics at http://127.0.0.1:" in ran.err
+    assert "Metrics at http://127.0.0.1:" in completed.err
 
 
-def test_no_order_was_sent_but_on_a_good_prediction(ran: Ran) -> None:
-    ordered = [line for line in ran.events if line["kind"] == "decision" and line["order"]]
+def test_no_order_was_sent_but_on_a_good_prediction(completed: CompletedRun) -> None:
+    ordered = [line for line in completed.events if line["kind"] == "decision" and line["order"]]
 
     assert ordered
     assert {line["status"] for line in ordered} == {"OK"}

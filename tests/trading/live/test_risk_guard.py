@@ -19,10 +19,10 @@ from nautilus_trader.model.orders import Order
 from nautilus_torchserve.market.trades.trades import Instrument, Trades
 from nautilus_torchserve.trading.instruments.instruments import perpetual, quote_ticks, trade_ticks
 from nautilus_torchserve.trading.live.risk.guard import (
-    Halted,
     RiskGuard,
     RiskGuardConfig,
     TradingDay,
+    TradingHalted,
     begin_day,
     utc_day,
 )
@@ -130,7 +130,7 @@ def test_daily_loss_closes_the_position_and_is_remembered(tmp_path: Path) -> Non
     assert done.open_positions == 0
     assert len(done.reasons) == 1
     assert "daily loss of 30" in done.reasons[0]
-    with pytest.raises(Halted, match="daily loss"):
+    with pytest.raises(TradingHalted, match="daily loss"):
         begin_day(state, utc_day(NOON), resume=False)
 
 

@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 
 from nautilus_torchserve.trading.checks import BadSetting
-from nautilus_torchserve.trading.live.risk.guard import Halted, TradingDay, begin_day, halted, save_day, utc_day
+from nautilus_torchserve.trading.live.risk.guard import (
+    TradingDay,
+    TradingHalted,
+    begin_day,
+    halt_day,
+    save_day,
+    utc_day,
+)
 
 TODAY, TOMORROW = "2026-11-22", "2026-11-23"
 
@@ -24,9 +31,9 @@ def test_pnl_of_the_day_is_carried_on(path: Path) -> None:
 
 
 def test_halted_day_is_refused_until_resumed(path: Path) -> None:
-    save_day(path, halted(TradingDay(TODAY, Decimal(-500)), "daily loss"))
+    save_day(path, halt_day(TradingDay(TODAY, Decimal(-500)), "daily loss"))
 
-    with pytest.raises(Halted, match="trading was halted today: daily loss"):
+    with pytest.raises(TradingHalted, match="trading was halted today: daily loss"):
         begin_day(path, TODAY, resume=False)
 
     assert begin_day(path, TODAY, resume=True) == TradingDay(TODAY)
@@ -34,7 +41,7 @@ def test_halted_day_is_refused_until_resumed(path: Path) -> None:
 
 
 def test_first_reason_stays() -> None:
-    day = halted(halted(TradingDay(TODAY), "first"), "second")
+    day = halt_day(halt_day(TradingDay(TODAY), "first"), "second")
 
     assert day.halted == "first"
 

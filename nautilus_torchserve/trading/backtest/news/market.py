@@ -22,6 +22,9 @@ from nautilus_torchserve.trading.news.actor import NewsBarActor, NewsBarActorCon
 from nautilus_torchserve.trading.news.headline import NewsCounts, NewsHeadline
 from nautilus_torchserve.wire.errors import SchemaMismatch
 
+NEWS_CLIENT = "NEWS"
+"""Name of the data client that headlines come from in a backtest; custom data need one."""
+
 
 @dataclass(frozen=True)
 class BarsAndNews:
@@ -62,10 +65,6 @@ class NewsMarket(BarMarket):
             for headline in self.source.headlines
             if not traded.keys().isdisjoint(headline.instrument_ids) and oldest_ns <= headline.ts_init < last_ns
         ]
-
-
-NEWS_CLIENT = "NEWS"
-"""Name of the data client that headlines come from in a backtest; custom data need one."""
 
 
 def news_objects(headlines: Iterable[Headline]) -> list[NewsHeadline]:

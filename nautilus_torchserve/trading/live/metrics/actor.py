@@ -20,11 +20,21 @@ from nautilus_torchserve.trading.inference.messages import InferenceCall, ModelH
 from nautilus_torchserve.trading.isolate_errors import isolate_errors
 from nautilus_torchserve.trading.prediction import Prediction, Status, prediction_topic
 
+LATENCY_S = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+"""Upper edges of buckets for calls (seconds)."""
+AGE_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0, 60.0)
+"""Upper edges of buckets for ages of predictions, the way from the venue included (seconds)."""
+LAG_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0)
+ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
+STATES = ("closed", "half_open", "open")
+"""Values of `ModelHealth.state`."""
+NO_MODEL = "none"
+"""Model and version of orders that were sent without a prediction."""
 LOOK_EVERY_S = 0.1
 """Between two measurements of the event loop's lag (seconds)."""
 
 
-class Counted(Protocol):
+class ErrorCounting(Protocol):
     """A component that counts its handlers' exceptions."""
 
     id: Identifier
@@ -75,7 +85,7 @@ class MetricsActor(Actor):
         """The metrics that are exported."""
         self.port: int | None = None
         """Port that it listens on; None while it does not."""
-        self._watched: Sequence[Counted] = ()
+        self._watched: Sequence[ErrorCounting] = ()
         self._looking: asyncio.TimerHandle | None = None
         self._topics = [
             *((calls_topic(model), self._on_call) for model in config.models),
@@ -162,18 +172,6 @@ class MetricsActor(Actor):
 
     def _errors(self) -> dict[str, int]:
         return {str(component.id): component.handler_errors for component in (*self._watched, self)}
-
-
-LATENCY_S = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
-"""Upper edges of buckets for calls (seconds)."""
-AGE_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0, 60.0)
-"""Upper edges of buckets for ages of predictions, the way from the venue included (seconds)."""
-LAG_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0)
-ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
-STATES = ("closed", "half_open", "open")
-"""Values of `ModelHealth.state`."""
-NO_MODEL = "none"
-"""Model and version of orders that were sent without a prediction."""
 
 
 class TradingMetrics:

@@ -29,7 +29,7 @@ from nautilus_torchserve.trading.instruments.instruments import quote_ticks, tra
 from nautilus_torchserve.trading.instruments.names import engine_id
 from nautilus_torchserve.trading.live.audit.records import decision_record, order_record
 from nautilus_torchserve.trading.live.paper import OneStepWorse
-from nautilus_torchserve.trading.live.parity.recorded_run import NoParity, Recorded, RecordedRun
+from nautilus_torchserve.trading.live.parity.recorded_run import LoggedRun, NoParity, RecordedRun
 from nautilus_torchserve.trading.prediction import Prediction, prediction_topic
 
 BALANCE = 10_000_000
@@ -51,7 +51,7 @@ class Delivery(Data):
 DELIVERY_TYPE = DataType(Delivery)
 
 
-def backtest_recorded(recorded: Recorded, trades: Trades, outputs: Sequence[dict[str, float]]) -> RecordedRun:
+def backtest_recorded(recorded: LoggedRun, trades: Trades, outputs: Sequence[dict[str, float]]) -> RecordedRun:
     """Backtest the recorded run in its own time, from its begin to its end.
 
     Only predictions that were answered in time are fed in, as a backtest has no others: what the recorded run did
@@ -68,11 +68,11 @@ def backtest_recorded(recorded: Recorded, trades: Trades, outputs: Sequence[dict
     Raises
     ------
     NoParity
-        The log does not say what traded, or times make no sense.
+        The log lacks the strategies' configs, or times make no sense.
     """
     instruments, strategies = _instruments(recorded), _strategies(recorded)
     traded = traded_instrument(recorded, trades)
-    live = conform(_shifted(trades, recorded), traded)
+    live = conform(_shift(trades, recorded), traded)
     engine = BacktestEngine(
         BacktestEngineConfig(
             logging=LoggingConfig(log_level="ERROR"),
@@ -105,21 +105,21 @@ def backtest_recorded(recorded: Recorded, trades: Trades, outputs: Sequence[dict
         engine.dispose()
 
 
-def _shifted(trades: Trades, recorded: Recorded) -> Trades:
+def _shift(trades: Trades, recorded: LoggedRun) -> Trades:
     """Return the trades in the recorded run's time, up to its end."""
     stop = int((trades.ts_init + recorded.shift_ns <= recorded.until_ns).sum())
     if not stop:
         raise NoParity(f"{trades.source}: expected data from before the run's end, got none")
-    known = trades.between(0, stop)
-    return replace(known, ts_event=known.ts_event + recorded.shift_ns, ts_init=known.ts_init + recorded.shift_ns)
+    played, shift_ns = trades.between(0, stop), recorded.shift_ns
+    return replace(played, ts_event=played.ts_event + shift_ns, ts_init=played.ts_init + shift_ns)
 
 
-def _instruments(recorded: Recorded) -> list[Instrument]:
+def _instruments(recorded: LoggedRun) -> list[Instrument]:
     documents = json.loads(recorded.session.instruments)
     return [getattr(instrument_types, document["type"]).from_dict(document) for document in documents]
 
 
-def traded_instrument(recorded: Recorded, trades: Trades) -> Instrument:
+def traded_instrument(recorded: LoggedRun, trades: Trades) -> Instrument:
     """Return the recorded run's instrument that the trades are of.
 
     Raises
@@ -128,11 +128,11 @@ def traded_instrument(recorded: Recorded, trades: Trades) -> Instrument:
         It has none of that name.
     """
     instruments = _instruments(recorded)
-    wanted = engine_id(trades.instrument.symbol, trades.instrument.venue)
-    traded = next((instrument for instrument in instruments if instrument.id == wanted), None)
+    instrument_id = engine_id(trades.instrument.symbol, trades.instrument.venue)
+    traded = next((instrument for instrument in instruments if instrument.id == instrument_id), None)
     if traded is None:
         ids = ", ".join(instrument.id.value for instrument in instruments)
-        raise NoParity(f"{trades.source}: expected trades of one of {ids}, which the log is about, got {wanted}")
+        raise NoParity(f"{trades.source}: expected trades of one of {ids}, which the log is about, got {instrument_id}")
     return traded
 
 
@@ -140,14 +140,14 @@ def _balances(instruments: Sequence[Instrument]) -> list[Money]:
     return [Money(BALANCE, currency) for currency in {account_currency(instrument) for instrument in instruments}]
 
 
-def _strategies(recorded: Recorded) -> list[ImportableStrategyConfig]:
+def _strategies(recorded: LoggedRun) -> list[ImportableStrategyConfig]:
     documents = json.loads(recorded.session.strategies)
     if not documents:
         raise NoParity(f"run {recorded.session.run_id}: expected the strategies' configs in the log, got none")
     return [ImportableStrategyConfig(**document) for document in documents]
 
 
-def _deliveries(recorded: Recorded, outputs: Sequence[dict[str, float]]) -> list[Delivery]:
+def _deliveries(recorded: LoggedRun, outputs: Sequence[dict[str, float]]) -> list[Delivery]:
     """Return predictions when they took effect, and halts, those of one time together and in the recorded order."""
     arrivals = _arrivals(recorded.run.decisions)
     messages: list[tuple[int, int, str, object]] = []

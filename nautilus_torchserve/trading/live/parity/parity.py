@@ -15,7 +15,13 @@ from nautilus_torchserve.serving.client.client import InferenceClient, connect
 from nautilus_torchserve.trading.instruments.conform import conform, tick_steps
 from nautilus_torchserve.trading.live.parity.backtest import backtest_recorded, traded_instrument
 from nautilus_torchserve.trading.live.parity.reasons import Market, Reasons
-from nautilus_torchserve.trading.live.parity.recorded_run import NoParity, Recorded, RecordedRun, placed, recorded_run
+from nautilus_torchserve.trading.live.parity.recorded_run import (
+    LoggedRun,
+    NoParity,
+    RecordedRun,
+    locate_events,
+    recorded_run,
+)
 from nautilus_torchserve.trading.live.parity.sent_orders import Key, SentOrder, sent_orders
 from nautilus_torchserve.wire.errors import SchemaMismatch, UnknownModel
 
@@ -179,10 +185,10 @@ def compare_predictions(
             which = [place for place, request in enumerate(requests) if request.digest == digest and rows[place] >= 0]
             for place, values in zip(which, _answers(client, features[which]), strict=True):
                 outputs[place] = values
-    return _compared(requests, rows, features, outputs)
+    return _compare(requests, rows, features, outputs)
 
 
-def _compared(
+def _compare(
     requests: Sequence[RequestRecord],
     rows: NDArray[np.int64],
     features: NDArray[np.float32],
@@ -312,7 +318,7 @@ def compare_run(
     """
     recorded = recorded_run(log, run_id)
     _check_not_ahead(recorded)
-    rows = placed(recorded, trades)
+    rows = locate_events(recorded, trades)
     instrument = traded_instrument(recorded, trades)
     trades = conform(trades, instrument)
     predictions = compare_predictions(recorded.run.requests, rows, trades, urls, token)
@@ -327,7 +333,7 @@ def compare_run(
     )
 
 
-def _check_not_ahead(recorded: Recorded) -> None:
+def _check_not_ahead(recorded: LoggedRun) -> None:
     """Raise where data were played faster than they were recorded, and so stamped ahead of the clock."""
     for request in recorded.run.requests:
         if request.ended_ns < request.ts_init:

@@ -24,39 +24,6 @@ from nautilus_torchserve.trading.instruments.names import engine_name
 from nautilus_torchserve.user_error import UserError
 
 
-class UnknownRun(UserError, LookupError):
-    """The log has no such run."""
-
-
-def started(log: AuditLog, run_id: str | None = None) -> SessionRecord:
-    """Return a run's begin; without ``run_id`` that of the run that was started last.
-
-    Raises
-    ------
-    UnknownRun
-        There is none.
-    LogFailed
-        The log cannot be read.
-    """
-    sessions = log.read(SessionRecord, event=STARTED, **({} if run_id is None else {"run_id": run_id}))
-    if not sessions:
-        wanted = "a run" if run_id is None else f"run {run_id}"
-        raise UnknownRun(f"{log.name}: expected {wanted} in the log, got none")
-    return max(sessions, key=lambda session: session.wall_ns)
-
-
-def lost(log: AuditLog, run_id: str) -> int:
-    """Return how many records between a run's first and its last are missing.
-
-    Raises
-    ------
-    LogFailed
-        The log cannot be read.
-    """
-    seqs = {record.seq for kind in KINDS for record in log.read(kind, run_id=run_id)}
-    return max(seqs) + 1 - len(seqs) if seqs else 0
-
-
 class NoParity(UserError, ValueError):
     """A recorded run and data that cannot be compared."""
 
@@ -73,7 +40,7 @@ class RecordedRun:
 
 
 @dataclass(frozen=True, eq=False)
-class Recorded:
+class LoggedRun:
     """A run of a log."""
 
     session: SessionRecord
@@ -89,7 +56,7 @@ class Recorded:
     """Records that are missing from the log."""
 
 
-def recorded_run(log: AuditLog, run_id: str | None = None) -> Recorded:
+def recorded_run(log: AuditLog, run_id: str | None = None) -> LoggedRun:
     """Read a run; without ``run_id`` the one that was started last.
 
     Raises
@@ -99,7 +66,7 @@ def recorded_run(log: AuditLog, run_id: str | None = None) -> Recorded:
     LogFailed
         The log cannot be read.
     """
-    session = started(log, run_id)
+    session = find_session(log, run_id)
     only = {"run_id": session.run_id}
     run = RecordedRun(
         tuple(log.read(RequestRecord, **only)),
@@ -111,21 +78,21 @@ def recorded_run(log: AuditLog, run_id: str | None = None) -> Recorded:
     playbacks = log.read(PlaybackRecord, **only)
     ends = [session.ts_ns for session in log.read(SessionRecord, **only) if session.event == STOPPED]
     every: tuple[Record, ...] = (session, *run.requests, *run.decisions, *run.orders, *run.fills)
-    return Recorded(
+    return LoggedRun(
         session=session,
         run=run,
         shift_ns=playbacks[0].shift_ns if playbacks else 0,
         sha256=playbacks[0].sha256 if playbacks else "",
         until_ns=max(ends) if ends else max(record.ts_ns for record in every),
-        lost=lost(log, session.run_id),
+        lost=count_lost(log, session.run_id),
     )
 
 
-def placed(recorded: Recorded, trades: Trades) -> NDArray[np.int64]:
+def locate_events(recorded: LoggedRun, trades: Trades) -> NDArray[np.int64]:
     """Return the position of each request's newest event among the trades [requests]; -1 where there is none.
 
     A run counts events from its own first one, which need not be that of the data; and of several events at one time
-    the time does not tell which one it was.
+    the time does not identify one.
 
     Raises
     ------
@@ -155,15 +122,48 @@ def placed(recorded: Recorded, trades: Trades) -> NDArray[np.int64]:
             best = positions
     if not (best >= 0).any():
         raise NoParity(f"{trades.source}: expected the events of run {recorded.session.run_id}, got none")
-    missing = best < 0  # the run's stream had a gap, or began before the data: by time, where that tells
-    alone = np.searchsorted(trades.ts_event, times[missing], "left")
-    last = np.searchsorted(trades.ts_event, times[missing], "right") - 1
-    best[missing] = np.where(alone == last, alone, -1)
+    missing = best < 0  # the run's stream had a gap, or began before the data: by time, where only one event has it
+    first_at = np.searchsorted(trades.ts_event, times[missing], "left")
+    last_at = np.searchsorted(trades.ts_event, times[missing], "right") - 1
+    best[missing] = np.where(first_at == last_at, first_at, -1)
     return best
 
 
 def _at(trades: Trades, rows: NDArray[np.int64], times: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the rows at which there is an event of the time, -1 in place of the others."""
     inside = (rows >= 0) & (rows < len(trades))
-    there = np.where(inside, rows, 0)
-    return np.where(inside & (trades.ts_event[there] == times), rows, -1)
+    valid_rows = np.where(inside, rows, 0)
+    return np.where(inside & (trades.ts_event[valid_rows] == times), rows, -1)
+
+
+class UnknownRun(UserError, LookupError):
+    """The log has no such run."""
+
+
+def find_session(log: AuditLog, run_id: str | None = None) -> SessionRecord:
+    """Return a run's begin; without ``run_id`` that of the run that was started last.
+
+    Raises
+    ------
+    UnknownRun
+        There is none.
+    LogFailed
+        The log cannot be read.
+    """
+    sessions = log.read(SessionRecord, event=STARTED, **({} if run_id is None else {"run_id": run_id}))
+    if not sessions:
+        wanted = "a run" if run_id is None else f"run {run_id}"
+        raise UnknownRun(f"{log.name}: expected {wanted} in the log, got none")
+    return max(sessions, key=lambda session: session.wall_ns)
+
+
+def count_lost(log: AuditLog, run_id: str) -> int:
+    """Return how many records between a run's first and its last are missing.
+
+    Raises
+    ------
+    LogFailed
+        The log cannot be read.
+    """
+    seqs = {record.seq for kind in KINDS for record in log.read(kind, run_id=run_id)}
+    return max(seqs) + 1 - len(seqs) if seqs else 0

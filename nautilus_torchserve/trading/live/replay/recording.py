@@ -163,8 +163,8 @@ class RecordedBars:
 
     def past_bars(self, of_type: BarType, shift_ns: int) -> list[Bar]:
         """Return the events of the warm-up."""
-        for series, known in zip(self._bars, self._types, strict=True):
-            if known == of_type:
+        for series, own_type in zip(self._bars, self._types, strict=True):
+            if own_type == of_type:
                 return bar_objects(_later_bars(series.between(0, self._warm_up), shift_ns), of_type)
         return []
 

@@ -18,7 +18,7 @@ from nautilus_torchserve.trading.isolate_errors import log_errors
 from nautilus_torchserve.user_error import UserError
 
 
-class Halted(UserError):
+class TradingHalted(UserError):
     """Trading was halted earlier in the day and has not been resumed."""
 
     exit_code = 3
@@ -55,7 +55,7 @@ def begin_day(path: Path | None, today: str, resume: bool) -> TradingDay:
 
     Raises
     ------
-    Halted
+    TradingHalted
         Trading was halted today, and ``resume`` is not set.
     BadSetting
         The file cannot be read: trading may have been halted.
@@ -63,15 +63,15 @@ def begin_day(path: Path | None, today: str, resume: bool) -> TradingDay:
     if path is None or not path.exists():
         return TradingDay(today)
     try:
-        kept = msgspec.json.decode(path.read_bytes(), type=TradingDay)
+        saved = msgspec.json.decode(path.read_bytes(), type=TradingDay)
     except (OSError, msgspec.MsgspecError) as error:
         raise BadSetting(f"{path}: expected the state of a trading day, got {error}") from None
-    if kept.day != today:
+    if saved.day != today:
         return TradingDay(today)
-    if not kept.halted:
-        return kept
+    if not saved.halted:
+        return saved
     if not resume:
-        raise Halted(f"{path}: trading was halted today: {kept.halted}; --resume goes on")
+        raise TradingHalted(f"{path}: trading was halted today: {saved.halted}; --resume goes on")
     return TradingDay(today)
 
 
@@ -80,12 +80,12 @@ def save_day(path: Path | None, day: TradingDay) -> None:
     if path is None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.new")
-    beside.write_bytes(msgspec.json.encode(day))
-    beside.replace(path)
+    new_path = path.with_name(f"{path.name}.new")
+    new_path.write_bytes(msgspec.json.encode(day))
+    new_path.replace(path)
 
 
-def halted(day: TradingDay, reason: str) -> TradingDay:
+def halt_day(day: TradingDay, reason: str) -> TradingDay:
     """Return the day from its halt on; of two reasons the first counts."""
     return day if day.halted else replace(day, halted=reason)
 
@@ -182,7 +182,7 @@ class RiskGuard(Actor):
         if self.halted:
             return
         self.halted = reason
-        self._day = halted(self._day, reason)
+        self._day = halt_day(self._day, reason)
         self.log.error(f"Trading is halted: {reason}")
         self.msgbus.publish(topic=HALT_TOPIC, msg=Halt(reason=reason, ts_ns=self.clock.timestamp_ns()))
         self._on_halt(reason)
