@@ -153,7 +153,7 @@ def test_price_takes_several_files_with_their_names_in_order(price_archive: Path
             1,
             "nowhere.csv: expected a CSV file or a catalog folder, got a path that does not exist",
         ),
-        (("--bar", "5-MINUTE"), 1, "a model of 300 s bars expected, was of 60 s"),
+        (("--bar", "5-MINUTE"), 1, "expected a model of 300 s bars, got one of 60 s"),
     ],
 )
 def test_a_failed_price_job_prints_its_reason(

@@ -17,12 +17,12 @@ SCRIPT = "scripts/sweep.py"
     ("arguments", "status", "reason"),
     [
         (("tick", "--set", "colour=1"), 2, "one of model"),
-        (("tick", "--set", "min_probability=high"), 2, "a number expected"),
+        (("tick", "--set", "min_probability=high"), 2, "expected a number"),
         (("price", "--set", "min_probability=0.4"), 2, "min_confidence"),
         (("tick",), 2, "--set"),
         (("tick", "--set", "latency=1ms", "--url", "http://127.0.0.1:9", "--trades", "100"), 1, "Could not connect"),
         (("tick", "--set", "latency=1ms", "--url", "mar:nowhere.mar", "--trades", "100"), 1, "nowhere.mar"),
-        (("tick", "--set", "latency=1ms", "--data", "nowhere.csv"), 1, "nowhere.csv: a CSV file"),
+        (("tick", "--set", "latency=1ms", "--data", "nowhere.csv"), 1, "nowhere.csv: expected a CSV file"),
         (("price", "--set", "latency=1ms", "--data", "nowhere.csv"), 1, "nowhere.csv"),
     ],
 )
