@@ -77,7 +77,7 @@ def test_a_past_trade_is_explained_from_the_report_alone(tick_archive: Path, tmp
     assert best["trade"]["pnl"] == max(trade["pnl"] for trade in trades)
     assert best["explanation"]["output"] == best["trade"]["side"].lower()
     assert wrong.exit_code == 1
-    assert f"trade 1 to {len(trades)} expected, was 100000" in wrong.output
+    assert f"expected trade 1 to {len(trades)}, got 100000" in wrong.output
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_a_past_trade_is_explained_from_the_report_alone(tick_archive: Path, tmp
     [
         (("tick", "--url", "http://127.0.0.1:9", *ROW), "Could not connect"),
         (("tick", "--url", "mar:nowhere.mar", *ROW), "nowhere.mar: expected a model archive, got no file"),
-        (("trade", "nowhere"), "trades.json expected"),
+        (("trade", "nowhere"), "trades.json, which the report of one instrument has"),
     ],
 )
 def test_a_failed_job_prints_its_reason_in_one_line(arguments: tuple[str, ...], reason: str) -> None:
