@@ -60,7 +60,7 @@ class RunRecord:
         self.events = 0
         """Trades and bars received."""
         self.questions: Counter[str] = Counter()
-        """Fate -> requests."""
+        """Request outcome -> requests."""
         self.predictions: Counter[tuple[str, str]] = Counter()
         """Version and status -> predictions."""
         self.health: list[ModelHealth] = []

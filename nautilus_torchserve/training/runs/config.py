@@ -70,7 +70,7 @@ def read_config(
     path : Path, optional
         JSON: an object of sections, and optionally `TUNED`; None for defaults and overrides alone.
     sections : mapping
-        Section -> its frozen dataclass, such as ``{"network": PriceLSTMConfig, "fit": FitConfig}``.
+        Section -> its frozen dataclass, such as ``{"network": PriceLSTMConfig, "fit": PriceFitConfig}``.
     overrides : mapping, optional
         Section -> name -> value, which go before those of the file.
 

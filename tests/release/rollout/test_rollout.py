@@ -289,7 +289,7 @@ def test_another_rollout_of_the_model_is_refused_with_its_holder(
     hold = (
         "import sys, time; from pathlib import Path; from nautilus_torchserve.release.rollout.journal import locked; "
         "from nautilus_torchserve.release.rollout.target import *\n"
-        "with locked(own_target(Path(sys.argv[1])), 'tick', 'register'):\n"
+        "with locked(local_target(Path(sys.argv[1])), 'tick', 'register'):\n"
         "    print('held', flush=True); time.sleep(60)"
     )
     with subprocess.Popen(
