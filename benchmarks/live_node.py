@@ -99,7 +99,7 @@ class Live(Timed, InferenceActor):
 
     @property
     def is_ready(self) -> bool:
-        return self._live is not None and self._live.is_up
+        return self._dispatcher is not None and self._dispatcher.is_available
 
     def _count(self, call: InferenceCall) -> None:
         self.requested += len(call.requests)
