@@ -148,7 +148,7 @@ ROW = ("1.5", "0.4", "0.5", "0.2")
 def commands() -> dict[str, Any]:
     """Every command of scripts/ -> typer's command object: ``train price``."""
     commands = {}
-    for path in sorted((PROJECT / "scripts").glob("*.py")):
+    for path in sorted({*(PROJECT / "scripts").glob("*.py")} - {PROJECT / "scripts/cli_reference.py"}):
         command = typer.main.get_command(script_app(path))
         subcommands = getattr(command, "commands", None)
         if subcommands is None:
