@@ -1,5 +1,6 @@
 """Helpers that tests share besides fixtures."""
 
+import shutil
 import subprocess
 import sys
 import time
@@ -28,6 +29,20 @@ def run_script(*arguments: str | Path, cwd: Path = PROJECT) -> subprocess.Comple
     """Run one of the project's scripts as a user does, with this environment's Python."""
     command = [sys.executable, *map(str, arguments)]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
+
+
+def copy_checkout(folder: Path) -> None:
+    """Copy the project's own files, as a fresh clone has them."""
+    built_in_root = ("runs", "reports", "logs", "build", "dist", ".git", ".venv*", ".server", ".hypothesis", ".*_cache")
+    in_root, anywhere = (
+        shutil.ignore_patterns(*built_in_root),
+        shutil.ignore_patterns("*.mar", "*.egg-info", "__pycache__"),
+    )
+
+    def ignore(path: str, names: list[str]) -> set[str]:
+        return anywhere(path, names) | (in_root(path, names) if Path(path) == PROJECT else set())
+
+    shutil.copytree(PROJECT, folder, ignore=ignore)
 
 
 def until(condition: Callable[[], bool], within_s: float = 20.0, what: str = "the condition") -> None:

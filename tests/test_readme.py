@@ -9,7 +9,6 @@ epoch. Commands that change the machine (``apt``, ``brew``) are ``console`` bloc
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -20,7 +19,7 @@ import pytest
 
 from nautilus_torchserve.serving.server.config import free_ports
 from nautilus_torchserve.serving.server.java import find_java_home
-from support import PROJECT
+from support import PROJECT, copy_checkout
 
 PAGES = {path.name: path.read_text() for path in (PROJECT / "README.md", *sorted(PROJECT.glob("docs/*.md")))}
 BLOCKS = {name: re.findall(r"^```bash\n(.*?)^```", text, re.MULTILINE | re.DOTALL) for name, text in PAGES.items()}
@@ -84,13 +83,7 @@ def copies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str],
 
 def copy_project(folder: Path) -> Path:
     """Copy the project's own files, with free ports in its configuration."""
-    made_here = shutil.ignore_patterns(".git", ".venv*", "runs", "reports", "logs", ".server", ".*_cache")
-    made_anywhere = shutil.ignore_patterns("*.mar", "__pycache__")
-
-    def ignore(path: str, names: list[str]) -> set[str]:
-        return made_anywhere(path, names) | (made_here(path, names) if Path(path) == PROJECT else set())
-
-    shutil.copytree(PROJECT, folder, ignore=ignore)
+    copy_checkout(folder)
     config = folder / "config.properties"
     ports = free_ports(5)
     text = config.read_text()

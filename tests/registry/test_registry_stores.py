@@ -58,7 +58,7 @@ def test_postgresql_keeps_versions_and_a_folder_their_archives(
     monkeypatch.setenv(URI_VARIABLE, postgres)
     registry = Registry(tmp_path / "unused", trusted)
 
-    with pytest.raises(TrackingFailed, match=f"{FILES_VARIABLE} expected"):
+    with pytest.raises(TrackingFailed, match=f"expected {FILES_VARIABLE}"):
         registry.add(archive)
     monkeypatch.setenv(FILES_VARIABLE, str(tmp_path / "files"))
     version = registry.add(archive).version

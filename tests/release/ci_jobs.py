@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from support import PROJECT
+from support import PROJECT, copy_checkout
 
 CI = PROJECT / "deploy/ci"
 _EXPRESSION = re.compile(r"\$\{\{ *(\w+)\.(\w+)(?: *\|\| *'([^']*)')? *\}\}")
@@ -85,21 +85,7 @@ def hand_over(paths: list[str], of: Path, to: Path) -> None:
 
 def check_out(folder: Path, public_key: Path) -> Path:
     """Copy the project's own files as they would be committed, with this key trusted and its .venv made."""
-    generated = (
-        ".git",
-        ".venv",
-        "runs",
-        "reports",
-        "logs",
-        "build",
-        "*.mar",
-        ".server",
-        "__pycache__",
-        ".*_cache",
-        "*.egg-info",
-        ".hypothesis",
-    )
-    shutil.copytree(PROJECT, folder, ignore=shutil.ignore_patterns(*generated))
+    copy_checkout(folder)
     (folder / "trusted_keys").mkdir(exist_ok=True)
     shutil.copy(public_key, folder / "trusted_keys")
     environment = folder / ".venv"

@@ -43,7 +43,9 @@ def test_prints_one_object_writes_the_page_and_fails_for_one_that_failed(
     result = run_script(SCRIPT, "tick", *there, *tried, "--report", tmp_path / "x", "--json")
 
     assert result.returncode == 1
-    assert result.stderr.splitlines()[-1].startswith("error: 2 of 4 backtests failed; the first: min_probability in")
+    assert result.stderr.splitlines()[-1].startswith(
+        "error: 2 of 4 backtests failed; the first: expected min_probability in"
+    )
     summary = json.loads(result.stdout)
     assert [bool(trial["error"]) for trial in summary["trials"]] == [False, False, True, True]
     assert (summary["possible"], summary["tried"], summary["failed"]) == (4, 4, 2)
