@@ -62,7 +62,7 @@ def test_postgresql_keeps_versions_and_a_folder_their_archives(
         registry.add(archive)
     monkeypatch.setenv(FILES_VARIABLE, str(tmp_path / "files"))
     version = registry.add(archive).version
-    registry.label(version, "production")
+    registry.set_alias(version, "production")
     registry.fetch(registry.find("tick", "production"), tmp_path / "back.mar")
 
     assert not (tmp_path / "unused").exists()
