@@ -32,7 +32,7 @@ def garbage_outputs(random: Random) -> dict[str, float]:
         return dict.fromkeys(_GOOD, value)
     if chance < 0.8:
         return {**_GOOD, name: _GOOD[name] + random.choice((0.05, 0.2, -0.09))}
-    return {each: value for each, value in _GOOD.items() if each != name}
+    return {output: value for output, value in _GOOD.items() if output != name}
 
 
 def count_orders(outputs: list[dict[str, float]]) -> int:
@@ -71,11 +71,11 @@ def count_orders(outputs: list[dict[str, float]]) -> int:
                 model="tick",
                 version="1.0",
                 archive_digest="0" * 16,
-                outputs=each,
+                outputs=values,
                 feature_ts=_START + number * 10 * _MS,
                 latency_ns=100_000,
             )
-            for number, each in enumerate(outputs)
+            for number, values in enumerate(outputs)
         ]
         data_type = prediction_type(instrument.id)
         engine.add_data(

@@ -43,7 +43,8 @@ class BarSources:
         typer.Option(help="Data to read: CSV of bars, or a catalog's folder; repeatable; default: simulated."),
     ] = None
     instrument: Annotated[
-        list[str] | None, typer.Option(help="Instrument: of a catalog, or of CSV, in the order of --data; repeatable.")
+        list[str] | None,
+        typer.Option(help="Instrument (of a catalog, or of each CSV in the order of --data); repeatable."),
     ] = None
     bar: Annotated[int | None, bar_length(parse_interval)] = None
     stamp: Stamp = "open"
@@ -86,16 +87,22 @@ class InstrumentFlags:
 
     instrument_definition: Annotated[
         list[str] | None,
-        typer.Option(help="NautilusTrader's JSON, a catalog, or a known contract: ES, XBTUSD.BITMEX; repeatable."),
+        typer.Option(
+            help="Instrument definition: JSON, a catalog, or a known contract (ES, XBTUSD.BITMEX); repeatable."
+        ),
     ] = None
-    tick_size: Annotated[Decimal | None, decimal("Smallest price change; default: the instrument's.")] = None
-    lot_size: Annotated[Decimal | None, decimal("Smallest step of order sizes; default: the instrument's.")] = None
-    multiplier: Annotated[Decimal | None, decimal("Units in a size of 1: 50 for ES; default: the instrument's.")] = None
-    inverse: Annotated[bool, typer.Option("--inverse", help="Settled in the base currency, like XBTUSD.")] = False
-    currency: Annotated[str | None, typer.Option(help="Quote currency: USD for AAPL; default: as its symbol says.")] = (
+    tick_size: Annotated[Decimal | None, decimal("Minimum price increment; default: the instrument's.")] = None
+    lot_size: Annotated[Decimal | None, decimal("Order size increment; default: the instrument's.")] = None
+    multiplier: Annotated[Decimal | None, decimal("Contract multiplier (50 for ES); default: the instrument's.")] = None
+    inverse: Annotated[
+        bool, typer.Option("--inverse", help="Inverse contract, settled in the base currency like XBTUSD.")
+    ] = False
+    currency: Annotated[str | None, typer.Option(help="Quote currency (USD for AAPL); default: from the symbol.")] = (
         None
     )
-    margin: Annotated[Decimal | None, decimal("Margin as a share of the value; default: the instrument's.")] = None
+    margin: Annotated[
+        Decimal | None, decimal("Margin as a share of the notional value; default: the instrument's.")
+    ] = None
 
     def options(self) -> InstrumentOptions:
         """Return the same for the library."""
@@ -109,10 +116,10 @@ class EngineOptions:
     url: Url = LOCAL
     version: Version = None
     token_file: TokenFile = None
-    starting_balance: Annotated[
-        Decimal, decimal("Account at the start: in the instrument's settlement currency.", "--balance")
-    ] = "10000"  # type: ignore[assignment]
-    in_sample: Annotated[bool, typer.Option("--in-sample", help="Run on what the fit saw, too.")] = False
+    starting_balance: Annotated[Decimal, decimal("Starting balance in the settlement currency.", "--balance")] = "10000"  # type: ignore[assignment]
+    in_sample: Annotated[bool, typer.Option("--in-sample", help="Also run on data that the model was fitted on.")] = (
+        False
+    )
     instruments: InstrumentFlags
 
     def settings(self) -> dict[str, Any]:
@@ -122,7 +129,7 @@ class EngineOptions:
         return {**values, "instruments": self.instruments.options()}
 
 
-Latency = Annotated[int, duration("From event to order: 500us, 1ms; or 0.", "--latency", parse=parse_latency)]
+Latency = Annotated[int, duration("Latency from event to order (500us, 1ms or 0).", "--latency", parse=parse_latency)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,27 +137,28 @@ class RunOptions(EngineOptions):
     """Options of every backtest."""
 
     traffic: Annotated[
-        str | None, typer.Option(help="Traffic database: its split is followed, outcomes are recorded; default: none.")
+        str | None,
+        typer.Option(help="Traffic database whose split is followed and where outcomes are recorded; default: none."),
     ] = None
     mode: Annotated[
-        Literal["inline", "prefetch"], typer.Option(help="Request predictions event by event, or beforehand in bulk.")
+        Literal["inline", "prefetch"], typer.Option(help="Request predictions event by event, or in bulk beforehand.")
     ] = "inline"
     latency_ns: Latency = "1ms"  # type: ignore[assignment]
     latency_profile: Annotated[
         Path | None,
-        typer.Option(help="Recorded by `bench serving --record`, in place of --latency; default: none."),
+        typer.Option(help="Latency profile of `bench serving --record`, instead of --latency; default: none."),
     ] = None
-    latency_workers: Annotated[
-        int | None, typer.Option(min=1, help="Workers with a profile; default: as many as it was recorded from.")
-    ] = None
-    latency_seed: Annotated[int, typer.Option(min=0, help="Seed of the draws from a profile.")] = 1
-    max_age_ns: Annotated[int, duration("Oldest prediction to trade on.", "--max-age")] = "1s"  # type: ignore[assignment]
-    trade_size: Annotated[Decimal, decimal("Position: base currency, shares, contracts.", "--size")] = "0.1"  # type: ignore[assignment]
-    fee_bps: Annotated[
-        float | None, typer.Option(help="Fee on each fill (bps); default: the definition's, else 0.5.")
-    ] = None
+    latency_workers: Annotated[int | None, typer.Option(min=1, help="Workers of a profile; default: as recorded.")] = (
+        None
+    )
+    latency_seed: Annotated[int, typer.Option(min=0, help="Random seed of the draws from a profile.")] = 1
+    max_age_ns: Annotated[int, duration("Maximum age of a prediction to trade on.", "--max-age")] = "1s"  # type: ignore[assignment]
+    trade_size: Annotated[Decimal, decimal("Position size (base currency, shares or contracts).", "--size")] = "0.1"  # type: ignore[assignment]
+    fee_bps: Annotated[float | None, typer.Option(help="Fee per fill (bps); default: the instrument's, else 0.5.")] = (
+        None
+    )
     latency_sweep: Annotated[
-        str | None, typer.Option(help="Run at each of 0,1,5,20,100ms, and compare P&L; default: one run.")
+        str | None, typer.Option(help="Latencies to compare the P&L of, such as 0,1,5,20,100ms; default: a single run.")
     ] = None
     report: Report = None
     as_json: Json = False

@@ -35,18 +35,18 @@ app = App(no_args_is_help=True)
 class SweepOptions:
     """Options of every sweep."""
 
-    changed: Annotated[
-        list[str], typer.Option("--set", help="Setting: FIELD=VALUE,VALUE of the backtest's; repeatable.")
-    ]
-    jobs: Annotated[int, typer.Option(min=1, help="Backtests at a time.")] = 2
+    changed: Annotated[list[str], typer.Option("--set", help="Setting: FIELD=VALUE,VALUE; repeatable.")]
+    jobs: Annotated[int, typer.Option(min=1, help="Number of parallel backtests.")] = 2
     ray: Annotated[
         str | None,
-        typer.Option(help="Run on Ray: local, of --jobs CPUs, or its head's HOST:PORT; default: processes."),
+        typer.Option(
+            help="Run on Ray: local (with --jobs CPUs), or HOST:PORT of its head; default: in local processes."
+        ),
     ] = None
     drawn: Annotated[
-        int | None, typer.Option("--random", min=1, help="Run so many combinations, drawn; default: all.")
+        int | None, typer.Option("--random", min=1, help="Number of combinations to sample at random; default: all.")
     ] = None
-    seed: Annotated[int, seed_option("--random, and of the simulation")] = 1
+    seed: Annotated[int, seed_option("--random and simulation")] = 1
     engine: EngineOptions
     report: Report = None
     as_json: Json = False
