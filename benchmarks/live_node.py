@@ -38,7 +38,7 @@ _SETTLES_S = 60.0
 
 @dataclass(frozen=True)
 class Spec:
-    """What the node is to do."""
+    """The load of a node."""
 
     way: str
     """One of `WAYS`."""
@@ -47,14 +47,14 @@ class Spec:
     rate: float
     """Trades a second, on average."""
     trades: int
-    """How many."""
+    """Number of trades."""
     seed: int
-    """Of their times."""
+    """Seed of their times."""
 
 
 @dataclass(frozen=True)
 class Waits:
-    """What one run measured; milliseconds."""
+    """Measurements of one run, milliseconds."""
 
     p50_ms: float
     """From the sending of a trade, in another process, until ``on_trade_tick`` ran: median."""
@@ -184,7 +184,7 @@ async def _until(condition: Callable[[], bool], running: asyncio.Task[None]) -> 
 
 
 class _Trades(asyncio.Protocol):
-    """What a data client does: a trade from each message, handed to the data engine."""
+    """A data client: hands a trade of each message to the data engine."""
 
     def __init__(self, node: TradingNode, instrument: CryptoPerpetual) -> None:
         self._engine, self._instrument = node.kernel.data_engine, instrument

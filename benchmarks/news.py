@@ -53,7 +53,7 @@ class NewsCell:
     """`BARE`, `IN_PROCESS`, `PORT`; or the model called over the port, or `KNOWN`."""
     request: str
     sentences: int
-    """Of one request."""
+    """Sentences of one request."""
     p50_ms: float
     p95_ms: float
     sentences_per_s: float

@@ -30,7 +30,7 @@ _LIMITS = Limits(watch_s=0.5, latency_requests=20, latency_add_ms=50.0, drain_s=
 
 @dataclass(frozen=True)
 class SwapResult:
-    """Some swaps under load."""
+    """Measurements of swaps under load."""
 
     swaps: int
     requests: int

@@ -53,7 +53,7 @@ class AttackOptions:
 
 
 class HarmDone(UserError):
-    """Something that must be zero is not."""
+    """A count that must be zero is not."""
 
 
 @app.command()

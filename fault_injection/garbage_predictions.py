@@ -36,7 +36,7 @@ def garbage_outputs(random: Random) -> dict[str, float]:
 
 
 def count_orders(outputs: list[dict[str, float]]) -> int:
-    """Run the tick strategy on a small market and these outputs, one each 10 ms; how many orders it sent."""
+    """Run the tick strategy on a small market and these outputs, one every 10 ms; return the number of its orders."""
     market = _market(len(outputs))
     instrument = perpetual(market.instrument, fee_bps=0.0)
     engine = BacktestEngine(BacktestEngineConfig(logging=LoggingConfig(bypass_logging=True)))
