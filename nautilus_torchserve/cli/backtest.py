@@ -50,9 +50,7 @@ class BarOptions:
     horizon_ns: Annotated[
         int | None, duration("Holding period of a signal; default: the model's label horizon.", "--horizon")
     ] = None
-    min_confidence: Annotated[float, typer.Option(help="Minimum confidence in the sign of the return to act on.")] = (
-        0.52
-    )
+    min_confidence: Annotated[float, typer.Option(help="Minimum confidence in the return's sign to act on.")] = 0.52
     cost_bps: Annotated[
         float | None, typer.Option(help="Minimum move worth trading (bps); default: fees and spread.")
     ] = None

@@ -97,9 +97,7 @@ class InstrumentFlags:
     inverse: Annotated[
         bool, typer.Option("--inverse", help="Inverse contract, settled in the base currency like XBTUSD.")
     ] = False
-    currency: Annotated[str | None, typer.Option(help="Quote currency (USD for AAPL); default: from the symbol.")] = (
-        None
-    )
+    currency: Annotated[str | None, typer.Option(help="Quote currency (USD for AAPL); default: by symbol.")] = None
     margin: Annotated[
         Decimal | None, decimal("Margin as a share of the notional value; default: the instrument's.")
     ] = None
@@ -117,9 +115,7 @@ class EngineOptions:
     version: Version = None
     token_file: TokenFile = None
     starting_balance: Annotated[Decimal, decimal("Starting balance in the settlement currency.", "--balance")] = "10000"  # type: ignore[assignment]
-    in_sample: Annotated[bool, typer.Option("--in-sample", help="Also run on data that the model was fitted on.")] = (
-        False
-    )
+    in_sample: Annotated[bool, typer.Option("--in-sample", help="Allow data that the model was fitted on.")] = False
     instruments: InstrumentFlags
 
     def settings(self) -> dict[str, Any]:

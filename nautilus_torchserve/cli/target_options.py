@@ -72,6 +72,6 @@ class GateOptions(SwitchOptions):
     latency_add_ms: Annotated[float, typer.Option(help="Latency allowed on top of --latency-ratio (ms).")] = (
         Limits.latency_add_ms
     )
-    latency_most_ms: Annotated[
-        float | None, typer.Option(help="Upper limit of the p95 latency (ms); default: no limit.")
-    ] = Limits.latency_most_ms
+    latency_most_ms: Annotated[float | None, typer.Option(help="Upper limit of the p95 (ms); default: no limit.")] = (
+        Limits.latency_most_ms
+    )
