@@ -147,7 +147,7 @@ def trade(
         console.print(*explanation_lines(explained["explanation"]), sep="\n")
 
 
-COMMANDS = {
+COMMANDS: dict[str, Callable[..., None]] = {
     "trades": explain_row,
     "bars": explain_window,
     "texts": explain_texts,
