@@ -9,8 +9,9 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import ZipFile
@@ -133,8 +134,7 @@ class Registry:
 
     def __init__(self, runs: Path, trusted: Path, allow_unsigned: bool = False) -> None:
         self._tracking, self._store = tracking_store(runs), registry_store(runs)
-        self._trusted = trusted
-        self._allow_unsigned = allow_unsigned
+        self._verified_copy = partial(verified_copy, trusted=trusted, allow_unsigned=allow_unsigned)
         with typed_errors(self._store, "registered versions"), hasty():
             self._client: MlflowClient = open_store(self._tracking, self._store)
             self._client.search_registered_models(max_results=1)
@@ -259,9 +259,6 @@ class Registry:
             for other in contradicting:
                 if str(current.get(other)) == number:
                     self._client.delete_registered_model_alias(model, other)
-
-    def _verified_copy(self, archive: Path) -> AbstractContextManager[ArchiveCopy]:
-        return verified_copy(archive, self._trusted, self._allow_unsigned)
 
     def _find_same(self, archive: ArchiveCopy) -> RegisteredVersion | None:
         for version in self.versions(archive.model):
