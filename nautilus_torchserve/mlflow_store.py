@@ -41,7 +41,7 @@ _DEFAULTS = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",  # scripts show their own
 }
 _S3_ERRORS = {"boto3.exceptions": ("Boto3Error",), "botocore.exceptions": ("BotoCoreError", "ClientError")}
-_HASTY = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+_FAIL_FAST = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 """With MLflow's defaults, right in the middle of a fit, an unreachable server costs four minutes."""
 
 for _variable, _value in _DEFAULTS.items():  # before MLflow is imported; what the user has set stays
@@ -108,7 +108,7 @@ def _files_of(store: str, experiment: str) -> str | None:
         return f"{root.rstrip('/')}/{experiment}" if "://" in root else (Path(root).resolve() / experiment).as_uri()
     if database := database_file(store):
         return (database.parent / ARTIFACTS / experiment).as_uri()
-    raise TrackingFailed(f"{shown(store)}: expected {FILES_VARIABLE} to say where files of runs go, got none")
+    raise TrackingFailed(f"{redact(store)}: expected {FILES_VARIABLE} to say where files of runs go, got none")
 
 
 def database_file(store: str) -> Path | None:
@@ -161,7 +161,7 @@ def typed_errors(store: str, what: str) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, TrackingFailed) or not isinstance(error, _store_errors()):
             raise
-        raise TrackingFailed(shown(f"{store}: the store failed on {what}: {error}")) from error
+        raise TrackingFailed(redact(f"{store}: the store failed on {what}: {error}")) from error
 
 
 def _store_errors() -> tuple[type[Exception], ...]:
@@ -178,13 +178,13 @@ def _store_errors() -> tuple[type[Exception], ...]:
 
 
 @contextmanager
-def hasty() -> Iterator[None]:
+def fail_fast() -> Iterator[None]:
     """Give up on an unreachable server within seconds inside: nothing has been fitted yet that could be lost.
 
-    What the user has set of `_HASTY` stays.
+    What the user has set of `_FAIL_FAST` stays.
     """
-    added = [name for name in _HASTY if name not in os.environ]
-    os.environ.update({name: _HASTY[name] for name in added})
+    added = [name for name in _FAIL_FAST if name not in os.environ]
+    os.environ.update({name: _FAIL_FAST[name] for name in added})
     try:
         yield
     finally:
@@ -192,6 +192,6 @@ def hasty() -> Iterator[None]:
             os.environ.pop(name, None)
 
 
-def shown(text: str) -> str:
+def redact(text: str) -> str:
     """Return a URI, or a text with one, without user name and password."""
     return re.sub(r"//[^/@]+@", "//", text)

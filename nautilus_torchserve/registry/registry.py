@@ -19,10 +19,10 @@ from zipfile import ZipFile
 from nautilus_torchserve.inference.model_files import parse_description
 from nautilus_torchserve.mlflow_store import (
     experiment_id,
-    hasty,
+    fail_fast,
     open_store,
+    redact,
     registry_store,
-    shown,
     tracking_store,
     typed_errors,
 )
@@ -135,14 +135,14 @@ class Registry:
     def __init__(self, runs: Path, trusted: Path, allow_unsigned: bool = False) -> None:
         self._tracking, self._store = tracking_store(runs), registry_store(runs)
         self._verified_copy = partial(verified_copy, trusted=trusted, allow_unsigned=allow_unsigned)
-        with typed_errors(self._store, "registered versions"), hasty():
+        with typed_errors(self._store, "registered versions"), fail_fast():
             self._client: MlflowClient = open_store(self._tracking, self._store)
             self._client.search_registered_models(max_results=1)
 
     @property
     def store(self) -> str:
         """URI of the store, without passwords."""
-        return shown(self._store)
+        return redact(self._store)
 
     def add(self, archive: Path, run: Path | None = None) -> Registration:
         """Register an archive as a version of its model and store a copy of it.
@@ -291,7 +291,7 @@ class Registry:
                     raise
                 state = "unknown"
         if state != "active":
-            _log.warning("%s: expected run %s of %s, got state %s", shown(self._tracking), run_id, run, state)
+            _log.warning("%s: expected run %s of %s, got state %s", redact(self._tracking), run_id, run, state)
         return run_id if state == "active" else None
 
     def _store_archive(self, archive: ArchiveCopy, tags: dict[str, str], trained_by: str | None) -> str:

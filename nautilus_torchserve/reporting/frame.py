@@ -16,7 +16,7 @@ _HERE = Path(__file__).parent
 _NO_SCRIPT = '<noscript><p class="banner">The charts need JavaScript; the tables do not.</p></noscript>'
 
 
-def framed(
+def render_page(
     title: str,
     lead: str,
     notices: str,

@@ -28,7 +28,7 @@ from nautilus_torchserve.training.sentiment.fit import (
     log_loss,
     logits,
     mean_states,
-    put_head,
+    set_head,
 )
 from nautilus_torchserve.training.sentiment.news_corpus import load_labelled
 from nautilus_torchserve.training.sentiment.options import sentiment_training
@@ -201,7 +201,7 @@ def test_head_predicts_as_the_regression(backbone: Backbone, part: TokenizedPart
     states = mean_states(network, part, CPU)
     head = fit_head(states, part.labels, 1.0, True)
 
-    put_head(network, head)
+    set_head(network, head)
 
     expected = head.predict_proba(states)
     assert np.allclose(softmax(logits(network, part, CPU), axis=1), expected, atol=1e-5)

@@ -36,7 +36,7 @@ from nautilus_torchserve.reporting.fragments import (
     section,
     statistics_table,
 )
-from nautilus_torchserve.reporting.frame import framed, write_page
+from nautilus_torchserve.reporting.frame import render_page, write_page
 from nautilus_torchserve.scores.classification import class_scores
 
 SUMMARY = "summary.json"
@@ -80,7 +80,7 @@ def render(data: ReportData, summary: Mapping[str, Any]) -> str:
     }
     drawn = {name: figure for name, figure in figures.items() if figure is not None}
     explanation, pictures = explained_section(data)
-    return framed(
+    return render_page(
         title=data.title,
         lead=_lead(data),
         notices=_notices(data),

@@ -43,7 +43,7 @@ from nautilus_torchserve.reporting.fragments import (
     span,
     verdict,
 )
-from nautilus_torchserve.reporting.frame import framed, write_page
+from nautilus_torchserve.reporting.frame import render_page, write_page
 
 EVALUATION = "evaluation.json"
 _DOT = " \N{MIDDLE DOT} "
@@ -108,7 +108,7 @@ def render(evaluation: Mapping[str, Any]) -> str:
     explained, pictures = _explained(evaluation.get("explained"))
     folds, confidence = evaluation["folds"], evaluation["bootstrap"]["confidence"]
     simulated = evaluation["data"]["simulated"]
-    return framed(
+    return render_page(
         title=evaluation["title"],
         lead=_lead(evaluation),
         notices=evaluation_verdict(evaluation, ", in a simulated market" if simulated else "")

@@ -49,7 +49,7 @@ from nautilus_torchserve.reporting.fragments import (
     share_span,
     span,
 )
-from nautilus_torchserve.reporting.frame import framed, write_page
+from nautilus_torchserve.reporting.frame import render_page, write_page
 
 _SYMBOLS = ("diamond-open", "square-open")
 _NO_SENTENCES = "There are no held-out sentences."
@@ -99,7 +99,7 @@ def render(evaluation: Mapping[str, Any]) -> str:
     explained, pictures = explanation_picture(evaluation["explained"])
     sources, parts = evaluation["data"]["sources"], evaluation["data"]["parts"]
     sizes = ", ".join(f"{part['sentences']:,} {part['part']}" for part in parts)
-    return framed(
+    return render_page(
         title=evaluation["title"],
         lead=f"{', '.join(sources)} \N{MIDDLE DOT} sentences: {sizes}",
         notices=evaluation_verdict(evaluation),

@@ -29,7 +29,7 @@ def explanation_picture(explanation: Mapping[str, Any]) -> tuple[str, Figures]:
     Returns
     -------
     (str, dict of Figure)
-        HTML, and the figures for its placeholders: see `reporting.frame.framed`.
+        HTML, and the figures for its placeholders: see `reporting.frame.render_page`.
     """
     figures: Figures = {}
     if "tokens" in explanation:

@@ -22,7 +22,7 @@ from nautilus_torchserve.reporting.fragments import (
     share,
     verdict,
 )
-from nautilus_torchserve.reporting.frame import framed, write_page
+from nautilus_torchserve.reporting.frame import render_page, write_page
 
 SWEEP = "sweep.json"
 _DEEPEST = 55
@@ -65,7 +65,7 @@ def write_sweep(sweep: Mapping[str, Any], settings: Mapping[str, str], folder: P
     return write_page(folder, _render(sweep, settings), {SWEEP: numbers})
 
 
-def optimism_in_words(sweep: Mapping[str, Any]) -> str:
+def selection_bias(sweep: Mapping[str, Any]) -> str:
     """Return how far the selection of the best run biases its result."""
     done = sweep["tried"] - sweep["failed"]
     if done < 2:
@@ -103,10 +103,10 @@ def _render(sweep: Mapping[str, Any], settings: Mapping[str, str]) -> str:
     chosen = ", ".join(f"{name} {value}" for name, value in best["settings"].items())
     result = f"Most profitable: {chosen}, P&L {amount(best['pnl'], sign=True)} {subject['currency']}"
     grid = {name: ", ".join(values) for name, values in sweep["grid"].items()}
-    return framed(
+    return render_page(
         title=f"{subject['model']}: {sweep['tried']:,} backtests",
         lead=subject_lead(subject),
-        notices=_notices(sweep) + verdict(result, optimism_in_words(sweep)),
+        notices=_notices(sweep) + verdict(result, selection_bias(sweep)),
         cards=_key_figures(sweep),
         sections=[
             *_matrix(sweep),

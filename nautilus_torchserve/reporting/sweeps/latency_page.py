@@ -24,7 +24,7 @@ from nautilus_torchserve.reporting.fragments import (
     table,
     verdict,
 )
-from nautilus_torchserve.reporting.frame import framed, write_page
+from nautilus_torchserve.reporting.frame import render_page, write_page
 from nautilus_torchserve.reporting.sweeps.grid_page import subject_lead, subject_table
 
 _ZERO_LEFT_BY = 0.6
@@ -89,7 +89,7 @@ def _render(sweep: Mapping[str, Any], labels: Sequence[str], settings: Mapping[s
         "Each point is one backtest with a constant latency from event to order; all other settings are equal. The "
         "dotted line is the P&L before fees: the lines converge where fewer orders were placed."
     )
-    return framed(
+    return render_page(
         title=f"{sweep['model']} {sweep['version']}: P&L against inference latency",
         lead=subject_lead(sweep),
         notices=_notices(sweep, labels) + verdict(*latency_cost(sweep, labels)),

@@ -233,7 +233,7 @@ def evaluate_pool(
     -------
     dict
         Plain JSON types: ``scores`` (name -> ``log_loss``, ``directional_accuracy``), ``gain`` (log loss less than that
-        of the price model alone, with its interval), ``windows``, ``with_news``, ``edge`` (that in words).
+        of the price model alone, with its interval), ``windows``, ``with_news``, ``edge`` (that as a sentence).
     """
     member_odds = odds(part, price_outputs, pool.half_life_s)
     forecasts = {
@@ -255,7 +255,7 @@ def evaluate_pool(
         "gain": gain,
         "windows": len(part),
         "with_news": len(gained),
-        "edge": _in_words(scores, gain, len(gained)),
+        "edge": _edge_sentence(scores, gain, len(gained)),
     }
 
 
@@ -264,7 +264,7 @@ def _right(log_odds: NDArray[np.float64], rose: NDArray[np.bool_]) -> float | No
     return float(((log_odds > 0) == rose)[signed].mean()) if signed.any() else None
 
 
-def _in_words(scores: dict[str, Any], gain: dict[str, Any], windows: int) -> str:
+def _edge_sentence(scores: dict[str, Any], gain: dict[str, Any], windows: int) -> str:
     low, high = gain["interval"]
     right, alone = (scores[name]["directional_accuracy"] for name in ("ensemble", "price alone"))
     numbers = (

@@ -93,18 +93,18 @@ def record(dataset: PriceDataset, training: PriceTraining, fitted: list[FitResul
     }
 
 
-def _explained(dataset: PriceDataset, done: FitResult) -> dict[str, Any]:
+def _explained(dataset: PriceDataset, result: FitResult) -> dict[str, Any]:
     """Explain the most confident forecast of a fold's test windows."""
-    surest = np.abs(done.forecast.location / done.forecast.scale).argmax()
-    end = done.fold.test.ends[surest]
+    surest = np.abs(result.forecast.location / result.forecast.scale).argmax()
+    end = result.fold.test.ends[surest]
     (window,) = dataset.rows(np.array([end]))
     with threads(1):
-        explanation = explain_window(float64_copy(done.network), window, dataset.schema.columns, None, TimeLimit())
+        explanation = explain_window(float64_copy(result.network), window, dataset.schema.columns, None, TimeLimit())
     return {"ts_event": int(dataset.bars.ts_event[end]), "explanation": explanation}
 
 
-def _fold_facts(dataset: PriceDataset, done: FitResult) -> dict[str, Any]:
-    fold, ts_event = done.fold, dataset.bars.ts_event
+def _fold_facts(dataset: PriceDataset, result: FitResult) -> dict[str, Any]:
+    fold, ts_event = result.fold, dataset.bars.ts_event
     return {
         "number": fold.number,
         "train_windows": len(fold.train),
@@ -112,9 +112,9 @@ def _fold_facts(dataset: PriceDataset, done: FitResult) -> dict[str, Any]:
         "test_windows": len(fold.test),
         "test_from": int(ts_event[fold.test.ends[0]]),
         "test_to": int(ts_event[fold.test.ends[-1]]),
-        "epochs": done.history.epochs,
-        "best_epoch": done.history.best_epoch,
-        "scores": scores(done.forecast),
+        "epochs": result.history.epochs,
+        "best_epoch": result.history.best_epoch,
+        "scores": scores(result.forecast),
     }
 
 

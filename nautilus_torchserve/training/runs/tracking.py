@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 from nautilus_torchserve.mlflow_store import (
     TrackingFailed,
     experiment_id,
-    hasty,
+    fail_fast,
     open_store,
-    shown,
+    redact,
     tracking_store,
     typed_errors,
 )
@@ -124,13 +124,13 @@ def track(
     """
     store = tracking_store(runs)
     flat = {name: _as_text(value) for name, value in flatten(params).items()}
-    with typed_errors(store, f"experiment {experiment!r}"), hasty():
+    with typed_errors(store, f"experiment {experiment!r}"), fail_fast():
         client = open_store(store)
         run = _resume(client, store, run_id, flat)
         if run is None:
             run = client.create_run(experiment_id(client, store, experiment), run_name=name)
     try:
-        with typed_errors(store, "parameters"), hasty():
+        with typed_errors(store, "parameters"), fail_fast():
             _keep_params(client, run, flat)
             tracked = TrackedRun(client, run, store)
             tracked.tags(tags)
@@ -178,11 +178,11 @@ def _resume(client: "MlflowClient", store: str, run_id: str | None, params: Mapp
         run = None
     if run is None or run.info.lifecycle_stage != "active":
         state = "unknown there" if run is None else "deleted there"
-        _log.warning("%s: cannot continue run %s, which is %s; a new one begins", shown(store), run_id, state)
+        _log.warning("%s: cannot continue run %s, which is %s; a new one begins", redact(store), run_id, state)
         return None
     for key, kept in run.data.params.items():
         if params.get(key, kept) != kept:
-            raise TrackingFailed(f"{shown(store)}: run {run_id}: expected {key} = {kept}, got {params[key]}")
+            raise TrackingFailed(f"{redact(store)}: run {run_id}: expected {key} = {kept}, got {params[key]}")
     client.update_run(run_id, status="RUNNING")
     return run
 

@@ -107,14 +107,14 @@ def tune(
         Of the objective, unchanged; the trial is marked failed and the next call continues the study.
     """
     storage.parent.mkdir(parents=True, exist_ok=True)
-    with _quiet():
+    with _silence_optuna():
         backend = optuna.storages.RDBStorage(
             f"sqlite:///{storage.resolve()}", engine_kwargs={"connect_args": {"timeout": _LOCK_TIMEOUT_S}}
         )
         pruner = optuna.pruners.MedianPruner(START_UP_TRIALS, n_warmup_steps=WARM_UP_EPOCHS)
         stored = optuna.create_study(storage=backend, study_name=study, pruner=pruner, load_if_exists=True)
-        with _alone(storage, study, backend.get_study_id_from_name(study)):
-            for lost in _in_state(stored, TrialState.RUNNING):  # alone here, so its process is gone
+        with _lock_study(storage, study, backend.get_study_id_from_name(study)):
+            for lost in _in_state(stored, TrialState.RUNNING):  # locked by this process, so its own is gone
                 stored.tell(lost.number, state=TrialState.FAIL)
             while len(_counting(stored)) < trials:
                 number = len(stored.get_trials(deepcopy=False))
@@ -201,7 +201,7 @@ def _in_state(study: optuna.Study, *states: TrialState) -> list[FrozenTrial]:
 
 
 @contextmanager
-def _alone(storage: Path, study: str, study_id: int) -> Iterator[None]:
+def _lock_study(storage: Path, study: str, study_id: int) -> Iterator[None]:
     """Keep other processes off one study: a lock on the byte of its id, which ends with the process however that ends.
 
     Not on the database itself, whose own locks would be lost when it is closed.
@@ -215,7 +215,7 @@ def _alone(storage: Path, study: str, study_id: int) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _silence_optuna() -> Iterator[None]:
     """Silence Optuna, which writes a line for each trial to stderr, and the traceback of an error that is raised."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)

@@ -55,7 +55,7 @@ def evaluate(
     dict
         Plain JSON types: ``scores``, ``gains``, ``per_class``, ``confusion``, ``by_topic``, ``by_style``,
         ``bootstrap``, ``beats_baselines`` (accuracy and macro-F1 above every baseline's, beyond chance), ``edge``
-        (that in words).
+        (that as a sentence).
     """
     clusters = _clusters(sentences)
     drawn = _resamples(int(clusters.max()) + 1, seed)
@@ -77,7 +77,7 @@ def evaluate(
         "by_style": _by([sentence.style for sentence in sentences], labels, predictions),
         "bootstrap": {"confidence": CONFIDENCE, "resamples": RESAMPLES, "groups": int(clusters.max()) + 1},
         "beats_baselines": beats,
-        "edge": _in_words(gains, beats),
+        "edge": _edge_sentence(gains, beats),
     }
 
 
@@ -179,7 +179,7 @@ def _by(
     return sorted(rows, key=lambda row: row["accuracy"][MODEL])
 
 
-def _in_words(gains: Mapping[str, Mapping[str, Any]], beats: bool) -> str:
+def _edge_sentence(gains: Mapping[str, Mapping[str, Any]], beats: bool) -> str:
     numbers = "; ".join(
         f"{name} {100 * gain['gain']:+.1f} points on {gain['best_baseline']}, {CONFIDENCE:.0%} interval "
         f"{100 * gain['interval'][0]:+.1f} to {100 * gain['interval'][1]:+.1f}"

@@ -25,7 +25,7 @@ from nautilus_torchserve.training.fit.loop import (
     fit_loop,
     mixed_precision,
 )
-from nautilus_torchserve.training.sentiment.batches import TokenizedPart, padded, shuffled_batches, sorted_batches
+from nautilus_torchserve.training.sentiment.batches import TokenizedPart, pad_batch, shuffled_batches, sorted_batches
 from nautilus_torchserve.user_error import InvalidArgument
 
 BATCH = 64
@@ -73,7 +73,7 @@ class MovingAverage:
         finally:
             self._swap()
 
-    def settle(self) -> None:
+    def apply(self) -> None:
         """Leave the average in the network."""
         with torch.no_grad():
             for average, current in zip(self._average, self._current, strict=True):
@@ -160,7 +160,7 @@ def fit_sentiment(
     head : LogisticRegression
         Fitted on the training part's states.
     """
-    put_head(network, head)
+    set_head(network, head)
     network.to(device)
     if config.freeze_embeddings:
         _embeddings(network.encoder).requires_grad_(False)
@@ -181,7 +181,7 @@ def fit_sentiment(
         checkpoints,
         on_epoch,
     )
-    average.settle()
+    average.apply()
     network.temperature.fill_(best_temperature(logits(network, validation, device), validation.labels))
     network.requires_grad_(True).cpu().eval()
     return history
@@ -193,7 +193,7 @@ def logits(network: SentimentTransformer, part: TokenizedPart, device: torch.dev
     logits = np.empty((len(part), len(CLASSES)))
     with torch.inference_mode(), mixed_precision(device):
         for places in sorted_batches(part, BATCH):
-            logits[places] = network(padded(part, places, network.padding).to(device)).double().cpu().numpy()
+            logits[places] = network(pad_batch(part, places, network.padding).to(device)).double().cpu().numpy()
     return logits
 
 
@@ -243,7 +243,7 @@ def _train_epoch(
         share = _rate_share(step, config.epochs * len(batches), config.warm_up_share)
         for group in optimizer.param_groups:
             group["lr"] = group["greatest"] * share
-        tokens = padded(part, places, network.padding).to(device)
+        tokens = pad_batch(part, places, network.padding).to(device)
         labels = torch.from_numpy(part.labels[places]).to(device)
         with mixed_precision(device):
             outputs = [network(tokens).float() for _ in range(2 if config.rdrop else 1)]  # (B, 3) each
@@ -297,7 +297,7 @@ def mean_states(network: SentimentTransformer, part: TokenizedPart, device: torc
     means = np.empty((len(part), network.head.in_features), np.float32)
     with torch.inference_mode():
         for places in sorted_batches(part, BATCH):
-            tokens = padded(part, places, network.padding).to(device)
+            tokens = pad_batch(part, places, network.padding).to(device)
             present = (tokens != network.padding).unsqueeze(2)  # (B, L, 1)
             states = network.states(network.embeddings(tokens), tokens)  # (B, L, H)
             means[places] = ((states * present).sum(dim=1) / present.sum(dim=1)).cpu().numpy()
@@ -321,7 +321,7 @@ def fit_head(
         return model.fit(states.astype(np.float64), labels)
 
 
-def put_head(network: SentimentTransformer, model: LogisticRegression) -> None:
+def set_head(network: SentimentTransformer, model: LogisticRegression) -> None:
     """Set the head to the regression: the mean of the tokens' logits is the logits of the mean state."""
     with torch.no_grad():
         network.head.weight.copy_(torch.from_numpy(model.coef_))

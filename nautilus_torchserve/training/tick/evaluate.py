@@ -154,7 +154,7 @@ def evaluate(split: DatasetSplit, train: NDArray[np.float32], test: NDArray[np.f
         "gains": gains,
         "bootstrap": {"confidence": CONFIDENCE, "block_rows": blocks.length, "resamples": RESAMPLES},
         "beats_baselines": _beats(gains),
-        "edge": _in_words(gains),
+        "edge": _edge_sentence(gains),
     }
 
 
@@ -186,7 +186,7 @@ def _beats(gains: dict[str, dict[str, Any]]) -> bool:
     return all(is_gain(gain["interval"], _DECIMALS) for gain in gains.values())
 
 
-def _in_words(gains: dict[str, dict[str, Any]]) -> str:
+def _edge_sentence(gains: dict[str, dict[str, Any]]) -> str:
     numbers = "; ".join(
         f"{name.replace('_', ' ')} gain over {gain['best_baseline']} {gain['gain']:+.{_DECIMALS}f}, "
         f"{CONFIDENCE:.0%} interval {gain['interval'][0]:+.{_DECIMALS}f} to {gain['interval'][1]:+.{_DECIMALS}f}"

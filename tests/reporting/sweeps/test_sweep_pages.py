@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from page_elements import Elements
 
-from nautilus_torchserve.reporting.sweeps.grid_page import optimism_in_words, write_sweep
+from nautilus_torchserve.reporting.sweeps.grid_page import selection_bias, write_sweep
 from nautilus_torchserve.reporting.sweeps.latency_page import latency_cost, positions, write_latency_sweep
 
 HOSTILE = "</script><img src=x onerror=alert(1)>\"'&$title"
@@ -192,8 +192,8 @@ def test_sampled_combinations_name_the_grid_size(tmp_path: Path) -> None:
 
 
 def test_one_result_has_no_selection_bias_and_equal_ones_have_no_ratio() -> None:
-    assert "no selection bias" in optimism_in_words(settings_sweep(failed=3))
-    assert "deflated" not in optimism_in_words(settings_sweep(deflated_sharpe=None))
+    assert "no selection bias" in selection_bias(settings_sweep(failed=3))
+    assert "deflated" not in selection_bias(settings_sweep(deflated_sharpe=None))
 
 
 def test_texts_from_outside_are_escaped(tmp_path: Path) -> None:
