@@ -118,6 +118,18 @@ def optional_chart(
     return chart(name, caption, size) + (details("Show as table", numbers) if numbers else "")
 
 
+def chart_section(
+    heading: str, drawn: Container[str], name: str, otherwise: str, caption: str, size: str = "", numbers: str = ""
+) -> str:
+    """Return the section of one `optional_chart`."""
+    return section(heading, optional_chart(drawn, name, otherwise, caption, size, numbers))
+
+
+def calibration_caption(ece: float | None) -> str:
+    """Return the caption of a reliability diagram."""
+    return f"Expected calibration error {number(ece, 4)}. The dotted line marks perfect calibration."
+
+
 def caption_line(text: str) -> str:
     """Return the caption of a section or of what is below it."""
     return f'<p class="caption">{escape(text)}</p>'

@@ -21,8 +21,10 @@ from nautilus_torchserve.reporting.explanation.figure import Figures, explanatio
 from nautilus_torchserve.reporting.fragments import (
     amount,
     banner,
+    calibration_caption,
     caption_line,
     card,
+    chart_section,
     class_table,
     columns,
     confusion_table,
@@ -31,7 +33,6 @@ from nautilus_torchserve.reporting.fragments import (
     moment,
     note_list,
     number,
-    optional_chart,
     pair,
     section,
     statistics_table,
@@ -86,33 +87,28 @@ def render(data: ReportData, summary: Mapping[str, Any]) -> str:
         notices=_notices(data),
         cards=_key_figures(summary),
         sections=[
-            section("Price, predictions and fills", _price(data, summary, drawn)),
-            section(
+            _price(data, summary, drawn),
+            chart_section(
                 "Equity and drawdown",
-                optional_chart(
-                    drawn,
-                    "equity",
-                    "No equity was recorded.",
-                    f"Marked to market in {data.currency}; drawdown from the running maximum.",
-                    "tall",
-                ),
+                drawn,
+                "equity",
+                "No equity was recorded.",
+                f"Marked to market in {data.currency}; drawdown from the running maximum.",
+                "tall",
             ),
             pair(
                 section("Confusion matrix", _matrix(data, summary)),
-                section(
+                chart_section(
                     "Calibration",
-                    optional_chart(
-                        drawn,
-                        "calibration",
-                        "No outcome is known yet, so the calibration cannot be measured.",
-                        f"Expected calibration error {number(summary['ece'], 4)}. The dotted line marks perfect "
-                        "calibration.",
-                        "tall",
-                    ),
+                    drawn,
+                    "calibration",
+                    "No outcome is known yet, so the calibration cannot be measured.",
+                    calibration_caption(summary["ece"]),
+                    "tall",
                 ),
             ),
             *explanation,
-            section("Inference latency", _latency(summary, drawn)),
+            _latency(summary, drawn),
             section("Statistics", _statistics(data)),
             section("Configuration", _inputs(data)),
         ],
@@ -184,7 +180,8 @@ def _price(data: ReportData, summary: Mapping[str, Any], drawn: Container[str]) 
     else:
         parts.append("no order was filled")
     caption = "; ".join(parts) + ". Drag to zoom, double-click to reset."
-    return optional_chart(drawn, "price", f"There were no {data.events} in this period.", caption, "tall")
+    otherwise = f"There were no {data.events} in this period."
+    return chart_section("Price, predictions and fills", drawn, "price", otherwise, caption, "tall")
 
 
 def _thinned(which: str, count: int) -> str:
@@ -210,7 +207,7 @@ def _latency(summary: Mapping[str, Any], drawn: Container[str]) -> str:
         "Wall time from sending the request to receiving the response. In simulated time a prediction arrived "
         f"{_ms(arrival['p50'])} ms after its event (p50; p99 {_ms(arrival['p99'])} ms)."
     )
-    return optional_chart(drawn, "latency", "No inference latency was measured.", caption)
+    return chart_section("Inference latency", drawn, "latency", "No inference latency was measured.", caption)
 
 
 def _statistics(data: ReportData) -> str:

@@ -26,9 +26,11 @@ from nautilus_torchserve.reporting.explanation.figure import Figures, explanatio
 from nautilus_torchserve.reporting.fragments import (
     DASH,
     banner,
+    calibration_caption,
     caption_line,
     card,
     chart,
+    chart_section,
     columns,
     details,
     empty_note,
@@ -36,7 +38,6 @@ from nautilus_torchserve.reporting.fragments import (
     moment,
     note_list,
     number,
-    optional_chart,
     pair,
     section,
     share,
@@ -204,57 +205,45 @@ def _gain_asides(evaluation: Mapping[str, Any], key: str) -> tuple[str, str]:
 
 def _by_fold(confidence: float, drawn: Container[str]) -> str:
     return pair(
-        section(
+        chart_section(
             "Directional accuracy by fold",
-            optional_chart(
-                drawn,
-                "direction",
-                "No direction was forecast.",
-                f"Share of the test windows whose return had the forecast sign, the model's with its {confidence:.0%} "
-                "interval. Where it includes the dotted line, the model may be no better than a coin flip.",
-            ),
+            drawn,
+            "direction",
+            "No direction was forecast.",
+            f"Share of the test windows whose return had the forecast sign, the model's with its {confidence:.0%} "
+            "interval. Where it includes the dotted line, the model may be no better than a coin flip.",
         ),
-        section(
+        chart_section(
             "Error reduction by fold",
-            optional_chart(
-                drawn,
-                "gains",
-                "There is no fold in which both the model and a baseline have a score.",
-                "Reduction of the model's error against each fold's best baseline; a negative value is an increase.",
-            ),
+            drawn,
+            "gains",
+            "There is no fold in which both the model and a baseline have a score.",
+            "Reduction of the model's error against each fold's best baseline; a negative value is an increase.",
         ),
     )
 
 
 def _calibration(calibration: Mapping[str, Any], drawn: Container[str]) -> str:
+    text = "Forecasts binned by the probability of the predicted sign."
     return pair(
-        section(
+        chart_section(
             "Sign calibration",
-            optional_chart(
-                drawn,
-                "sign",
-                "No sign was forecast, so its probability cannot be checked.",
-                f"Expected calibration error {number(calibration['ece'], 4)}. The dotted line marks perfect "
-                "calibration.",
-                "tall",
-                reliability_table(
-                    {"model": calibration["sign"]},
-                    "Forecasts binned by the probability of the predicted sign.",
-                    "forecasts",
-                ),
-            ),
+            drawn,
+            "sign",
+            "No sign was forecast, so its probability cannot be checked.",
+            calibration_caption(calibration["ece"]),
+            "tall",
+            reliability_table({"model": calibration["sign"]}, text, "forecasts"),
         ),
-        section(
+        chart_section(
             "Scale calibration",
-            optional_chart(
-                drawn,
-                "scale",
-                "No interval was compared with the returns.",
-                "Share of the returns inside the forecasts' central intervals. Above the dotted line the forecast "
-                "scale is too wide, below it too narrow.",
-                "tall",
-                scale_table(calibration["scale"]),
-            ),
+            drawn,
+            "scale",
+            "No interval was compared with the returns.",
+            "Share of the returns inside the forecasts' central intervals. Above the dotted line the forecast scale is "
+            "too wide, below it too narrow.",
+            "tall",
+            scale_table(calibration["scale"]),
         ),
     )
 

@@ -34,6 +34,7 @@ from nautilus_torchserve.reporting.explanation.figure import explanation_picture
 from nautilus_torchserve.reporting.fragments import (
     card,
     chart,
+    chart_section,
     class_table,
     columns,
     confusion_table,
@@ -110,7 +111,7 @@ def render(evaluation: Mapping[str, Any]) -> str:
             *_benchmarks(evaluation),
             section("Explanation of one sentence", explained),
             section("Misclassified sentences", _wrong(evaluation)),
-            section("Learning curve", _history(evaluation["history"], drawn)),
+            _history(evaluation["history"], drawn),
             section("Data", _data(evaluation["data"], evaluation["classes"])),
             section(
                 "Model and configuration",
@@ -138,7 +139,7 @@ def _scores(evaluation: Mapping[str, Any], drawn: Mapping[str, go.Figure]) -> st
         ),
         section("Gain over the best baseline", gains_table(evaluation["gains"]), note_list(notes, "Baselines")),
         section("Per-class scores", _class_scores(evaluation, evaluation["classes"])),
-        section("Calibration", _calibration(evaluation["calibration"], drawn)),
+        _calibration(evaluation["calibration"], drawn),
     )
 
 
@@ -183,7 +184,7 @@ def _calibration(calibration: Mapping[str, Any], drawn: Mapping[str, go.Figure])
         "Sentences binned by the probability of the predicted class, before and after temperature scaling.",
         "sentences",
     )
-    return optional_chart(drawn, "calibration", _NO_SENTENCES, caption, "tall", numbers)
+    return chart_section("Calibration", drawn, "calibration", _NO_SENTENCES, caption, "tall", numbers)
 
 
 def _reliability(calibration: Mapping[str, Any]) -> dict[str, Any]:
@@ -222,7 +223,7 @@ def _history(history: Mapping[str, Any], drawn: Mapping[str, go.Figure]) -> str:
         "(averaged weights at their best temperature). The training loss is on smoothed labels."
     )
     table = history_table([{"fold": 1, **history}])
-    return optional_chart(drawn, "history-1", "No epoch was recorded.", caption, "small", table)
+    return chart_section("Learning curve", drawn, "history-1", "No epoch was recorded.", caption, "small", table)
 
 
 def _data(data: Mapping[str, Any], classes: list[str]) -> str:
