@@ -40,16 +40,16 @@ def words(kind: str, interval: list[float]) -> str:
 
     gain = {"best_baseline": "chance", "gain": sum(interval) / 2, "interval": interval}
     if kind == "tick":
-        return tick_evaluate._in_words({"macro_f1": gain, "log_loss": gain})
+        return tick_evaluate._edge_sentence({"macro_f1": gain, "log_loss": gain})
     if kind == "sentiment":
         gains = {"accuracy": gain, "macro_f1": gain}
-        return sentiment_evaluate._in_words(gains, sentiment_evaluate.beats_baselines(gains))
+        return sentiment_evaluate._edge_sentence(gains, sentiment_evaluate.beats_baselines(gains))
     if kind == "price":
         bars = {"rmse": {**gain, "gain_bps": gain["gain"]}, "direction": gain}
-        return bar_evaluate._in_words(bars, bar_evaluate.beats_baselines(bars))
+        return bar_evaluate._edge_sentence(bars, bar_evaluate.beats_baselines(bars))
     scores = {name: {"directional_accuracy": 0.5} for name in ("ensemble", "price alone")}
     tiny = [end / 10 for end in interval] if abs(interval[0]) < 1e-4 else interval
-    return ensemble_evaluate._in_words(scores, {"value": gain["gain"], "interval": tiny}, 100)
+    return ensemble_evaluate._edge_sentence(scores, {"value": gain["gain"], "interval": tiny}, 100)
 
 
 @given(st.lists(st.tuples(st.floats(-9, 9), st.floats(-9, 9)), min_size=1, max_size=30))
