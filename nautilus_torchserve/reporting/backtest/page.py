@@ -235,8 +235,9 @@ def explained_section(data: ReportData) -> tuple[list[str], Figures]:
     """Return the section of the explained trade with its figures; none where no explanation was requested."""
     if data.explained is None:
         return [], {}
+    figures: Figures = {}
     if isinstance(data.explained, str):
-        content, figures = empty_note(data.explained), {}
+        content = empty_note(data.explained)
     else:
         picture, figures = explanation_picture(data.explained["explanation"])
         content = f'<p class="lead">{escape(_trade_lead(data.explained))}</p>' + picture
