@@ -14,7 +14,7 @@ def train(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_json_is_all_there_is_on_stdout(tmp_path: Path) -> None:
+def test_stdout_holds_only_json(tmp_path: Path) -> None:
     out = tmp_path / "tick"
 
     done = train("--trades", 2_000, "--epochs", 2, "--out", out, "--json")

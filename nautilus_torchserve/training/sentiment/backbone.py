@@ -27,7 +27,6 @@ TOKENIZER, VOCABULARY, TOKENIZER_CONFIG = "tokenizer.json", "vocab.txt", "tokeni
 LONGEST = 512
 """Tokens of a text, or of a chunk of one, at most: beyond, attention costs more than another chunk does."""
 _UNKNOWN = ("[UNK]", "<unk>")
-_CHUNK = 1 << 20
 
 
 class BadBackbone(UserError, ValueError):
@@ -194,11 +193,8 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _few(names: list[str]) -> str:

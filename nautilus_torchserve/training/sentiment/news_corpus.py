@@ -32,7 +32,7 @@ class Sentence:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Sentences to train on, and others to be judged by."""
+    """Sentences to train on, and others to evaluate on."""
 
     train: tuple[Sentence, ...]
     held_out: tuple[Sentence, ...]
@@ -66,15 +66,15 @@ def load_corpus(folder: Path) -> Corpus:
 
 
 def load_labelled(path: Path) -> tuple[Sentence, ...]:
-    """Read one file of somebody's own: CSV with the columns ``text`` and ``label``, or ``text@label`` lines.
+    """Read a user's file: CSV with the columns ``text`` and ``label``, or ``text@label`` lines.
 
-    The latter is the Financial PhraseBank's form (Malo et al. 2014). Which it is, the first line tells.
-    UTF-8; a file that is not is read as Latin-1, as the PhraseBank's are.
+    The latter is the Financial PhraseBank's format (Malo et al. 2014); the first line decides. The encoding is UTF-8,
+    or else Latin-1, as the PhraseBank's is.
 
     Raises
     ------
     BadCorpus
-        Naming file, line, what it was and what was expected.
+        A line that is not a labelled sentence; names file and line.
     """
     if not path.is_file():
         raise BadCorpus(f"{path}: expected a file of labelled sentences, got none")
