@@ -1,9 +1,8 @@
-"""Records that routers wrote for a split: reading them as they come, and the totals of their call windows."""
+"""Records that routers wrote for a split: reading them as they come, and percentiles of their latencies."""
 
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TypeVar
 
 from nautilus_torchserve.traffic.records import (
@@ -33,36 +32,6 @@ class RecordReader:
         records = self._store.read(kind, self._split, self._read[kind])
         self._read[kind] += len(records)
         return records
-
-
-@dataclass
-class CallTotals:
-    """Sum of call windows of one version; it does not depend on their order."""
-
-    requests: int = 0
-    """Requests sent, the failed ones among them."""
-    errors: int = 0
-    """Requests that got an error, or no response in time."""
-    latency_ms_sum: float = 0.0
-    """Sum over the answered requests, milliseconds."""
-    latencies: Counter[int] = field(default_factory=Counter)
-    """`latency_bucket` -> answered requests."""
-    outputs: dict[str, Counter[int]] = field(default_factory=dict)
-    """Output -> `output_bucket` -> rows."""
-
-    def add(self, window: CallWindow) -> None:
-        """Add one window."""
-        self.requests += window.requests
-        self.errors += window.errors
-        self.latency_ms_sum += window.latency_ms_sum
-        self.latencies.update(window.latencies)
-        for name, counts in window.outputs.items():
-            self.outputs.setdefault(name, Counter()).update(counts)
-
-    @property
-    def error_rate(self) -> float:
-        """Share of the requests that failed; 0 where none was sent."""
-        return self.errors / self.requests if self.requests else 0.0
 
 
 def percentile_ms(latencies: Mapping[int, int], share: float) -> float:

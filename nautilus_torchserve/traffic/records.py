@@ -120,16 +120,47 @@ def output_buckets(values: NDArray[np.float32]) -> Counter[int]:
 
 
 @dataclass
-class _Count:
-    """Counts of one version since a time."""
+class CallTotals:
+    """Sum of the calls of one version; it does not depend on their order."""
 
-    since_ns: int
     requests: int = 0
+    """Requests sent, the failed ones among them."""
     errors: int = 0
+    """Requests that got an error, or no response in time."""
     latency_ms_sum: float = 0.0
+    """Sum over the answered requests, milliseconds."""
     latency_ms_squares: float = 0.0
+    """Sum of squares over the answered requests, ms^2."""
     latencies: Counter[int] = field(default_factory=Counter)
+    """`latency_bucket` -> answered requests."""
     outputs: dict[str, Counter[int]] = field(default_factory=dict)
+    """Output -> `output_bucket` -> rows."""
+
+    def add(self, window: CallWindow) -> None:
+        """Add one window."""
+        self.requests += window.requests
+        self.errors += window.errors
+        self.latency_ms_sum += window.latency_ms_sum
+        self.latency_ms_squares += window.latency_ms_squares
+        self.latencies.update(window.latencies)
+        self.add_outputs(window.outputs)
+
+    def add_outputs(self, outputs: Mapping[str, Mapping[int, int]]) -> None:
+        """Add the buckets of outputs."""
+        for name, buckets in outputs.items():
+            self.outputs.setdefault(name, Counter()).update(buckets)
+
+    @property
+    def error_rate(self) -> float:
+        """Share of the requests that failed; 0 where none was sent."""
+        return self.errors / self.requests if self.requests else 0.0
+
+
+@dataclass
+class _OpenWindow(CallTotals):
+    """Calls of one version since a time."""
+
+    since_ns: int = field(default_factory=time.time_ns)
 
 
 class CallCounts:
@@ -146,7 +177,7 @@ class CallCounts:
         self._model = model
         self._router = router
         self._lock = threading.Lock()
-        self._counts: dict[tuple[str, str], _Count] = {}
+        self._windows: dict[tuple[str, str], _OpenWindow] = {}
 
     def record_response(
         self, split: str, version: str, latency_ns: int, outputs: Mapping[str, NDArray[np.float32]]
@@ -155,55 +186,48 @@ class CallCounts:
         latency_ms = latency_ns / 1e6
         buckets = {name: output_buckets(values) for name, values in outputs.items()}
         with self._lock:
-            count = self._of(split, version)
-            count.requests += 1
-            count.latency_ms_sum += latency_ms
-            count.latency_ms_squares += latency_ms**2
-            count.latencies[latency_bucket(latency_ms)] += 1
-            for name, counts in buckets.items():
-                count.outputs.setdefault(name, Counter()).update(counts)
+            window = self._window(split, version)
+            window.requests += 1
+            window.latency_ms_sum += latency_ms
+            window.latency_ms_squares += latency_ms**2
+            window.latencies[latency_bucket(latency_ms)] += 1
+            window.add_outputs(buckets)
 
     def record_failure(self, split: str, version: str) -> None:
         """Count a request that got an error, or no response in time."""
         with self._lock:
-            count = self._of(split, version)
-            count.requests += 1
-            count.errors += 1
+            window = self._window(split, version)
+            window.requests += 1
+            window.errors += 1
 
     def take(self) -> list[CallWindow]:
         """Return the counts since the last call, and reset them."""
         with self._lock:
-            counts, self._counts = self._counts, {}
+            windows, self._windows = self._windows, {}
         return [
             CallWindow(
                 split,
                 self._model,
                 version,
                 self._router,
-                count.since_ns,
-                count.requests,
-                count.errors,
-                count.latency_ms_sum,
-                count.latency_ms_squares,
-                dict(count.latencies),
-                {name: dict(buckets) for name, buckets in count.outputs.items()},
+                window.since_ns,
+                window.requests,
+                window.errors,
+                window.latency_ms_sum,
+                window.latency_ms_squares,
+                dict(window.latencies),
+                {name: dict(buckets) for name, buckets in window.outputs.items()},
             )
-            for (split, version), count in counts.items()
+            for (split, version), window in windows.items()
         ]
 
     def put_back(self, windows: Iterable[CallWindow]) -> None:
         """Restore windows that could not be stored: they add up, so that nothing grows in an outage."""
         with self._lock:
             for window in windows:
-                count = self._of(window.split, window.version)
-                count.since_ns = min(count.since_ns, window.since_ns)
-                count.requests += window.requests
-                count.errors += window.errors
-                count.latency_ms_sum += window.latency_ms_sum
-                count.latency_ms_squares += window.latency_ms_squares
-                count.latencies.update(window.latencies)
-                for name, buckets in window.outputs.items():
-                    count.outputs.setdefault(name, Counter()).update(buckets)
+                restored = self._window(window.split, window.version)
+                restored.since_ns = min(restored.since_ns, window.since_ns)
+                restored.add(window)
 
-    def _of(self, split: str, version: str) -> _Count:
-        return self._counts.setdefault((split, version), _Count(time.time_ns()))
+    def _window(self, split: str, version: str) -> _OpenWindow:
+        return self._windows.setdefault((split, version), _OpenWindow())

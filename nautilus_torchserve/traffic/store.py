@@ -205,10 +205,10 @@ class TrafficStore:
         """End a running split; raises `SplitRefused` where it has ended already."""
         return self._change(name, state=state.value)
 
-    def keep(self, records: Sequence[Record]) -> None:
-        """Write records of one type, all or none."""
+    def keep(self, records: Sequence[Record]) -> int:
+        """Write records of one type, all or none; return how many."""
         if not records:
-            return
+            return 0
         table = _of_record[type(records[0])]
         with self._failures("take records"), self._engine.begin() as connection:
             if connection.dialect.name == "postgresql":
@@ -218,6 +218,7 @@ class TrafficStore:
                 connection.execute(sa.text("SET LOCAL lock_timeout = '20s'"))
                 connection.execute(sa.text(f"LOCK TABLE {table.name} IN EXCLUSIVE MODE"))
             connection.execute(table.insert(), [asdict(record) for record in records])
+        return len(records)
 
     def read(self, record: type[_Record], split: str, after: int = 0) -> list[_Record]:
         """Return a split's records in the order in which they were written, without the first ``after`` of them."""

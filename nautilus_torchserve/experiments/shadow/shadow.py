@@ -13,11 +13,11 @@ import numpy as np
 
 from nautilus_torchserve.experiments.drift import stability
 from nautilus_torchserve.experiments.lifecycle import check_challenger, stop_split
-from nautilus_torchserve.experiments.records import CallTotals, RecordReader, percentile_ms
+from nautilus_torchserve.experiments.records import RecordReader, percentile_ms
 from nautilus_torchserve.release.rollout.journal import locked
 from nautilus_torchserve.release.rollout.report import Progress, no_progress
 from nautilus_torchserve.release.rollout.target import Target
-from nautilus_torchserve.traffic.records import CallWindow, ShadowAnswer, output_bucket
+from nautilus_torchserve.traffic.records import CallTotals, CallWindow, ShadowAnswer, output_bucket
 from nautilus_torchserve.traffic.split import Kind, Split, State
 from nautilus_torchserve.traffic.store import TrafficStore
 from nautilus_torchserve.user_error import InvalidArgument

@@ -77,9 +77,9 @@ def trade(router: Router, store: TrafficStore, rows: np.ndarray, seed: int, hour
             inputs, ts_ns = rows[random.integers(len(rows), size=8)], START_NS + hour * HOUR_NS
             response = router.predict(inputs, instrument, ts_ns)
             predicted = np.array(CLASSES)[np.argmax([response.outputs[name.lower()] for name in CLASSES], axis=0)]
-            split, version = router.split_name(), response.version
+            split = "" if router.split is None else router.split.name
             kept += [
-                ScoredPrediction(split, "tick", version, instrument, ts_ns, str(name), true, None)
+                ScoredPrediction(split, "tick", response.version, instrument, ts_ns, str(name), true, None)
                 for name, true in zip(predicted, outcomes(inputs, int(random.integers(2**31))), strict=True)
             ]
     router.refresh()
