@@ -24,7 +24,7 @@ from nautilus_torchserve.cli.options import (
 from nautilus_torchserve.cli.target_options import FindTarget, takes_server
 from nautilus_torchserve.experiments.ab.analysis import Analysis
 from nautilus_torchserve.experiments.ab.analysis import analyze as analyze_once
-from nautilus_torchserve.experiments.ab.auto import AutoSettings, check_versions, follow
+from nautilus_torchserve.experiments.ab.auto import AutoSettings, follow
 from nautilus_torchserve.experiments.ab.experiment import (
     challenger_instruments,
     concerns,
@@ -34,6 +34,7 @@ from nautilus_torchserve.experiments.ab.experiment import (
 )
 from nautilus_torchserve.experiments.ab.rules import Rules
 from nautilus_torchserve.experiments.ab.simulation import error_rates
+from nautilus_torchserve.experiments.lifecycle import check_challenger
 from nautilus_torchserve.release.rollout.gates import Limits
 from nautilus_torchserve.release.rollout.target import Target
 from nautilus_torchserve.traffic.split import State, Unit
@@ -89,7 +90,7 @@ def create(
     if no_server and baseline is None:
         raise typer.BadParameter("expected --baseline with --no-server, got none")
     if not no_server:
-        baseline = check_versions(server(), model, challenger, baseline)
+        baseline, _ = check_challenger(server(), model, challenger, baseline)
     planned = plan(
         model,
         str(baseline),

@@ -16,9 +16,10 @@ from imbalance_versions import imbalance_version, outcomes
 from tick_versions import TAKES_30_MS
 
 from nautilus_torchserve.experiments.ab.analysis import analyze
-from nautilus_torchserve.experiments.ab.auto import AutoSettings, check_versions, follow
+from nautilus_torchserve.experiments.ab.auto import AutoSettings, follow
 from nautilus_torchserve.experiments.ab.experiment import NoExperiment, plan
 from nautilus_torchserve.experiments.ab.rules import Rules
+from nautilus_torchserve.experiments.lifecycle import check_challenger
 from nautilus_torchserve.release.rollout.gates import Limits
 from nautilus_torchserve.release.rollout.journal import RolloutRefused, read_journal
 from nautilus_torchserve.release.rollout.rollout import promote, register, remove
@@ -298,7 +299,7 @@ def test_what_was_not_decided_between_these_versions_is_not_carried_out(
     with pytest.raises(RolloutRefused, match=r"expected the baseline 0\.9 as the server's default version, got 1\.0"):
         follow(deployment.target, store, "ab", SETTINGS)
     with pytest.raises(RolloutRefused, match="got none"):
-        check_versions(deployment.target, "tick", "9.9")
+        check_challenger(deployment.target, "tick", "9.9")
     store.end("ab", State.STOPPED)
     with pytest.raises(NoExperiment, match="was stopped"):
         follow(deployment.target, store, "ab", SETTINGS)

@@ -11,7 +11,7 @@ from challengers import Behaviour, made_up_router, target_of, version_of
 
 from nautilus_torchserve.experiments.canary.canary import CanaryCalls, CanarySettings, canary
 from nautilus_torchserve.experiments.canary.gates import GateLimits
-from nautilus_torchserve.experiments.lifecycle import end_abandoned, find_abandoned
+from nautilus_torchserve.experiments.lifecycle import end_abandoned
 from nautilus_torchserve.release.rollout.gates import Limits
 from nautilus_torchserve.release.rollout.journal import RolloutRefused, locked
 from nautilus_torchserve.release.rollout.target import Target
@@ -259,18 +259,16 @@ def test_an_unattended_split_is_found_and_ended(target: Target, store: TrafficSt
     left = store.start(Split("left", MODEL, kind, baseline, challenger, 0.3))
 
     def look() -> None:
-        assert find_abandoned(target, store, MODEL) is None
         with pytest.raises(RolloutRefused):
             end_abandoned(target, store, MODEL)
 
     with locked(target, MODEL, "canary"):
         in_another_thread(look)
-    assert find_abandoned(target, store, MODEL) == left
     ended = end_abandoned(target, store, MODEL)
 
     assert ended is not None
-    assert ended.state is State.STOPPED
-    assert (find_abandoned(target, store, MODEL), end_abandoned(target, store, MODEL)) == (None, None)
+    assert (ended.name, ended.state) == (left.name, State.STOPPED)
+    assert end_abandoned(target, store, MODEL) is None
 
 
 def test_canary_that_was_killed_after_its_promotion_ends_as_promoted(target: Target, store: TrafficStore) -> None:
@@ -287,7 +285,6 @@ def test_experiment_needs_no_watcher(target: Target, store: TrafficStore) -> Non
     baseline, challenger = challenger_of(target)
     store.start(Split("mine", MODEL, Kind.EXPERIMENT, baseline, challenger, 0.5))
 
-    assert find_abandoned(target, store, MODEL) is None
     assert end_abandoned(target, store, MODEL) is None
     assert store.split("mine").state is State.RUNNING
 
