@@ -1,6 +1,5 @@
 """A log in a folder of Parquet files, one folder a kind of record."""
 
-import fcntl
 import logging
 import time
 from collections.abc import Iterator, Sequence
@@ -23,6 +22,7 @@ from nautilus_torchserve.audit.segment import (
     segment_name,
     write_part,
 )
+from nautilus_torchserve.files.lock import try_lock
 
 MOST_ROWS = 100_000
 MOST_BYTES = 64 << 20
@@ -163,9 +163,7 @@ def _existing(folder: Path) -> Iterator[Entry]:
     """Yield an entry for each file that runs without a chain have left, streams of crashed ones as Parquet files."""
     for path in sorted(folder.glob(f"*{OPEN}")):
         with path.open("rb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not try_lock(file):
                 continue
             if not path.with_suffix(WHOLE).exists() and write_part(path):
                 path.with_suffix(PART).rename(path.with_suffix(WHOLE))

@@ -6,7 +6,6 @@ folder's chain, and the hash of its bytes so far in a sidecar: see `audit.chain`
 """
 
 import errno
-import fcntl
 import hashlib
 import io
 import logging
@@ -22,6 +21,8 @@ import pyarrow.parquet as pq
 from nautilus_torchserve.audit.arrow_tables import arrow_schema, as_batch
 from nautilus_torchserve.audit.chain import Chain, Entry, file_sha256, now
 from nautilus_torchserve.audit.records import Record
+from nautilus_torchserve.files.atomic_file import sync_folder
+from nautilus_torchserve.files.lock import try_lock
 
 OPEN, WHOLE, PART = ".arrows", ".parquet", ".part"
 """Suffixes of a segment that is being written, of one that is done, and of one that is becoming a Parquet file."""
@@ -75,7 +76,8 @@ class Segment:
         path, chain = self._path, self._chain
         self._file = path.open("xb", buffering=0)
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # before there is anything in it: `roll_leftover`
+            if not try_lock(self._file):  # before there is anything in it: `roll_leftover`
+                raise BlockingIOError(errno.EWOULDBLOCK, "locked by another process", f"{path}")
             self._sizes = chain.sizes_of(segment_name(path)).open("xb", buffering=0)
             self._commit()
             sync_folder(path.parent)
@@ -258,11 +260,7 @@ def check_stream(path: Path, sizes: Path, is_written: bool = False) -> StreamChe
 def is_written(path: Path) -> bool:
     """Return whether a live process holds a segment's lock."""
     with path.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
+        return not try_lock(file, shared=True)
 
 
 def roll_leftover(path: Path, chain: Chain, entries: Sequence[Entry]) -> bool:
@@ -283,9 +281,7 @@ def roll_leftover(path: Path, chain: Chain, entries: Sequence[Entry]) -> bool:
     if not path.stat().st_size:
         return False  # its writer has not come to lock it, or never will
     with path.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_lock(file):
             return False
         if path.exists():  # no other process was faster
             _roll_left(path, chain, entries)
@@ -357,12 +353,3 @@ def _write_all(file: io.FileIO, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[file.write(view) or 0 :]
-
-
-def sync_folder(folder: Path) -> None:
-    """Wait until the disk knows the names in a folder."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

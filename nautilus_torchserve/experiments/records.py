@@ -3,18 +3,9 @@
 import math
 from collections import Counter
 from collections.abc import Mapping
-from typing import TypeVar
 
-from nautilus_torchserve.traffic.records import (
-    CallWindow,
-    ClosedTrade,
-    ScoredPrediction,
-    ShadowAnswer,
-    bucket_latency_ms,
-)
-from nautilus_torchserve.traffic.store import TrafficStore
-
-_Record = TypeVar("_Record", ScoredPrediction, ClosedTrade, CallWindow, ShadowAnswer)
+from nautilus_torchserve.traffic.records import bucket_latency_ms
+from nautilus_torchserve.traffic.store import AnyRecord, TrafficStore
 
 
 class RecordReader:
@@ -27,7 +18,7 @@ class RecordReader:
         self._store, self._split = store, split
         self._read: Counter[type] = Counter()
 
-    def read(self, kind: type[_Record]) -> list[_Record]:
+    def read(self, kind: type[AnyRecord]) -> list[AnyRecord]:
         """Return the new records of one kind."""
         records = self._store.read(kind, self._split, self._read[kind])
         self._read[kind] += len(records)

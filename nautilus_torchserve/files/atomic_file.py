@@ -37,7 +37,7 @@ def settle(file: IO[bytes], path: Path, mode: int) -> None:
     os.fchmod(file.fileno(), mode)
     os.fsync(file.fileno())
     Path(file.name).replace(path)
-    _sync(path.parent)
+    sync_folder(path.parent)
 
 
 def remove_unsettled(folder: Path, label: str) -> None:
@@ -51,7 +51,7 @@ def _prefix(label: str) -> str:
     return f".{label}.@"
 
 
-def _sync(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make the names in a folder survive a power cut."""
     opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

@@ -12,13 +12,19 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
-class CallWindow:
-    """One router's calls of one version in a short period. Windows add up."""
+class Record:
+    """Fields that all records have."""
 
     split: str
     """Name of the split that was running; empty without one."""
     model: str
     version: str
+
+
+@dataclass(frozen=True)
+class CallWindow(Record):
+    """One router's calls of one version in a short period. Windows add up."""
+
     router: str
     """Name of the router."""
     since_ns: int
@@ -38,12 +44,9 @@ class CallWindow:
 
 
 @dataclass(frozen=True)
-class ScoredPrediction:
+class ScoredPrediction(Record):
     """A prediction whose outcome is known. The horizons of one instrument's predictions do not overlap."""
 
-    split: str
-    model: str
-    version: str
     instrument_id: str
     ts_ns: int
     """When the newest event that the model saw happened, Unix nanoseconds (of a backtest: simulated)."""
@@ -57,12 +60,9 @@ class ScoredPrediction:
 
 
 @dataclass(frozen=True)
-class ClosedTrade:
+class ClosedTrade(Record):
     """A position from flat to flat, of one version (that of the order which opened it)."""
 
-    split: str
-    model: str
-    version: str
     instrument_id: str
     opened_ns: int
     closed_ns: int
@@ -73,12 +73,9 @@ class ClosedTrade:
 
 
 @dataclass(frozen=True)
-class ShadowAnswer:
+class ShadowAnswer(Record):
     """A shadowed challenger's answer to a copy of a request."""
 
-    split: str
-    model: str
-    version: str
     instrument_id: str
     """Joined by commas where a text is about several."""
     ts_ns: int

@@ -19,7 +19,7 @@ from sqlalchemy.engine import RowMapping
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from nautilus_torchserve.files.state_file import describe_mismatch
-from nautilus_torchserve.traffic.records import CallWindow, ClosedTrade, ScoredPrediction, ShadowAnswer
+from nautilus_torchserve.traffic.records import CallWindow, ClosedTrade, Record, ScoredPrediction, ShadowAnswer
 from nautilus_torchserve.traffic.split import Kind, Split, State, Unit
 from nautilus_torchserve.user_error import UserError
 
@@ -28,8 +28,7 @@ _LIBPQ = {"connect_timeout": 10, "tcp_user_timeout": 10_000}  # seconds; millise
 _TIMEOUTS: dict[str, dict[str, Any]] = {"pysqlite": {"timeout": 20.0}, "psycopg": _LIBPQ, "psycopg2": _LIBPQ}
 """Driver -> its arguments, so that a database that has gone away is an error, and is not waited for."""
 _tables = sa.MetaData()
-Record = CallWindow | ScoredPrediction | ClosedTrade | ShadowAnswer
-_Record = TypeVar("_Record", CallWindow, ScoredPrediction, ClosedTrade, ShadowAnswer)
+AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class _RouterRow:
     versions: list[str]
 
 
-_Row = TypeVar("_Row", Split, CallWindow, ScoredPrediction, ClosedTrade, ShadowAnswer, _RouterRow)
+_Row = TypeVar("_Row", bound=Split | Record | _RouterRow)
 
 
 class StoreFailed(UserError):
@@ -220,7 +219,7 @@ class TrafficStore:
             connection.execute(table.insert(), [asdict(record) for record in records])
         return len(records)
 
-    def read(self, record: type[_Record], split: str, after: int = 0) -> list[_Record]:
+    def read(self, record: type[AnyRecord], split: str, after: int = 0) -> list[AnyRecord]:
         """Return a split's records in the order in which they were written, without the first ``after`` of them."""
         table = _of_record[record]
         wanted = sa.select(table).where(table.c.split == split).order_by(table.c.number).offset(after)

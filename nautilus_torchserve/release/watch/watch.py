@@ -4,7 +4,6 @@
 with a report beside it. The next process resumes what is under way when this one ends.
 """
 
-import fcntl
 import threading
 import time
 import traceback
@@ -17,6 +16,7 @@ from zipfile import BadZipFile
 
 from yaml import YAMLError
 
+from nautilus_torchserve.files.lock import try_lock
 from nautilus_torchserve.files.state_file import write_state
 from nautilus_torchserve.release.rollout.gates import Limits
 from nautilus_torchserve.release.rollout.journal import RolloutRefused, journaled_models
@@ -219,10 +219,8 @@ def _check_not_store(settings: WatchSettings) -> None:
 def _locked(folder: Path) -> Iterator[None]:
     """Lock the folder; the kernel releases the lock when the process ends, however it does."""
     with (folder / LOCK).open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise WatchRefused(f"{folder}: expected a folder that nobody watches, got one that is watched") from None
+        if not try_lock(lock):
+            raise WatchRefused(f"{folder}: expected a folder that no process watches, got one that is watched")
         yield
 
 
