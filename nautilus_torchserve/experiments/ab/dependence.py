@@ -27,12 +27,7 @@ class DependentOutcomes:
     """Share that would be promoted if every prediction counted as independent."""
 
 
-def dependent_slices(
-    experiments: int,
-    seed: int = 1,
-    *,
-    slices: int = 300,
-) -> DependentOutcomes:
+def dependent_slices(experiments: int, seed: int = 1, *, slices: int = 300) -> DependentOutcomes:
     """Simulate splits by time, where some slices are easier than others for any model.
 
     Parameters
@@ -58,12 +53,7 @@ def dependent_slices(
 
 
 def dependent_instruments(
-    experiments: int,
-    seed: int = 1,
-    *,
-    instruments: int = 20,
-    challengers: int = 4,
-    blocks: int = 100,
+    experiments: int, seed: int = 1, *, instruments: int = 20, challengers: int = 4, blocks: int = 100
 ) -> DependentOutcomes:
     """Simulate splits by instrument, where some instruments are easier than others for any model.
 

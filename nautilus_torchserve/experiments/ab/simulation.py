@@ -109,12 +109,7 @@ def error_rates(experiments: int = 2_000, observations: int = 5_000, seed: int =
 
 
 def equal_versions(
-    accuracy: float,
-    share: float,
-    experiments: int,
-    observations: int,
-    seed: int = 1,
-    gain: float = 0.0,
+    accuracy: float, share: float, experiments: int, observations: int, seed: int = 1, gain: float = 0.0
 ) -> EqualVersions:
     """Simulate experiments that are checked after every observation.
 
@@ -135,13 +130,7 @@ def equal_versions(
     return EqualVersions(accuracy, share, experiments, observations, *(counts / experiments).tolist())
 
 
-def better_version(
-    accuracy: float,
-    gain: float,
-    share: float,
-    experiments: int,
-    seed: int = 1,
-) -> BetterVersion:
+def better_version(accuracy: float, gain: float, share: float, experiments: int, seed: int = 1) -> BetterVersion:
     """Count the observations until a challenger whose accuracy is higher by ``gain`` is promoted."""
     random = np.random.default_rng(seed)
     step = max(1, round(_TIMES * _observations_for(gain, accuracy, share) / _LOOKS))
@@ -166,12 +155,7 @@ def better_version(
 
 
 def _counts(
-    random: np.random.Generator,
-    experiments: int,
-    accuracy: float,
-    share: float,
-    observations: int,
-    gain: float,
+    random: np.random.Generator, experiments: int, accuracy: float, share: float, observations: int, gain: float
 ) -> list[int]:
     """Count the experiments that were promoted, that excluded the truth, and both by Welch."""
     with_challenger = random.random((experiments, observations)) < share

@@ -10,13 +10,7 @@ from pathlib import Path
 
 from nautilus_torchserve.files.state_file import DamagedState, set_aside
 from nautilus_torchserve.serving import tokens
-from nautilus_torchserve.serving.server.config import (
-    ADDRESSES,
-    MODEL_STORE,
-    address_of,
-    is_true,
-    read_config,
-)
+from nautilus_torchserve.serving.server.config import ADDRESSES, MODEL_STORE, address_of, is_true, read_config
 from nautilus_torchserve.serving.server.launch import (
     exit_reason,
     has_dead_worker,
