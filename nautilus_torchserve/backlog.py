@@ -127,7 +127,7 @@ class Writer(Backlog[Record]):
 
     Parameters
     ----------
-    write, owner, most, batch
+    write, owner, **bounds
         As of `Backlog`.
     every_s : float
         Interval between two flushes (seconds).
@@ -141,10 +141,9 @@ class Writer(Backlog[Record]):
         owner: str,
         every_s: float,
         store: str = "the traffic store",
-        most: int = MOST_RECORDS,
-        batch: int = 1_000,
+        **bounds: int,
     ) -> None:
-        super().__init__(write, owner, most, batch)
+        super().__init__(write, owner, **bounds)
         self._every_s = every_s
         self._outage = OutageLog(owner, store)
         self._ended = False

@@ -45,8 +45,6 @@ class ParquetLog:
         Records in a file.
     """
 
-    last_hash: str | None = None
-
     def __init__(self, folder: Path, most_rows: int = MOST_ROWS) -> None:
         self.name = str(folder)
         self._folder = folder
@@ -100,6 +98,11 @@ class ParquetLog:
         table = pa.concat_tables([arrow_schema(kind).empty_table(), *tables])
         return from_rows(kind, table.sort_by([("run_id", "ascending"), ("seq", "ascending")]).to_pylist())
 
+    @property
+    def last_hash(self) -> str | None:
+        """See `audit.records.AuditLog.last_hash`."""
+        return self._chain.last_hash
+
     def close(self) -> None:
         """Make Parquet files of all that is open."""
         for kind in list(self._segments):
@@ -112,7 +115,7 @@ class ParquetLog:
             self._begin_chain()
             number = self._numbers[kind] = self._numbers.get(kind, 0) + 1
             path = folder / f"{run_id}-{number:05d}{OPEN}"
-            self._segments[kind] = Segment(path, kind, self._chain, self._on_entry)
+            self._segments[kind] = Segment(path, kind, self._chain)
             self._begun[kind] = time.monotonic()
         return self._segments[kind]
 
@@ -127,9 +130,6 @@ class ParquetLog:
             if adopted:
                 self._chain.append(*adopted)
                 _log.warning("%s: %d files from before it had a chain are in it now", self._folder, len(adopted))
-
-    def _on_entry(self, line_hash: str) -> None:
-        self.last_hash = line_hash
 
     def _roll(self, kind: type[Record]) -> None:
         try:

@@ -10,7 +10,7 @@ import hashlib
 import io
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,8 +43,6 @@ class Segment:
         Of the records.
     chain : Chain
         Of the log's folder.
-    changed : callable
-        Given the hash of each entry that the segment appends to the chain.
 
     Raises
     ------
@@ -59,10 +57,8 @@ class Segment:
         Whether no more can be appended.
     """
 
-    def __init__(
-        self, path: Path, kind: type[Record], chain: Chain, changed: Callable[[str], None] = lambda line_hash: None
-    ) -> None:
-        self._path, self._chain, self._changed = path, chain, changed
+    def __init__(self, path: Path, kind: type[Record], chain: Chain) -> None:
+        self._path, self._chain = path, chain
         self._hash = hashlib.sha256()
         self._pending = _PendingBytes()
         self._stream = pa.ipc.new_stream(pa.PythonFile(self._pending, mode="w"), arrow_schema(kind))
@@ -82,7 +78,7 @@ class Segment:
             self._commit()
             sync_folder(path.parent)
             sync_folder(chain.path.parent)
-            self._changed(chain.append(Entry(event="begun", segment=segment_name(path), at=now())))
+            chain.append(Entry(event="begun", segment=segment_name(path), at=now()))
         except OSError:
             self._file.close()
             _remove(path, chain)
@@ -120,7 +116,7 @@ class Segment:
         try:
             self._stream.close()
             self._commit()
-            self._changed(_make_whole(self._path, self._chain))
+            _make_whole(self._path, self._chain)
         finally:
             self.close()
 
@@ -307,19 +303,18 @@ def _roll_left(path: Path, chain: Chain, entries: Sequence[Entry]) -> None:
         _make_whole(path, chain)
 
 
-def _make_whole(path: Path, chain: Chain) -> str:
-    """Write a segment's Parquet file, end it in the chain, put the file in its place; return the entry's hash."""
+def _make_whole(path: Path, chain: Chain) -> None:
+    """Write a segment's Parquet file, end it in the chain, put the file in its place."""
     rows, part = write_part(path), path.with_suffix(PART)
     entry = Entry(event="ended", segment=segment_name(path), at=now())
     if rows:
         entry = msgspec.structs.replace(entry, rows=rows, bytes=part.stat().st_size, sha256=file_sha256(part))
     with chain.locked():
-        line_hash = chain.append(entry)
+        chain.append(entry)
         if rows:
             part.rename(path.with_suffix(WHOLE))
             sync_folder(path.parent)
         _remove(path, chain)
-    return line_hash
 
 
 def write_part(path: Path) -> int:

@@ -40,6 +40,15 @@ def settle(file: IO[bytes], path: Path, mode: int) -> None:
     sync_folder(path.parent)
 
 
+def free_path(folder: Path, stem: str, suffix: str = "") -> Path:
+    """Return a path that is not taken: ``tick.mar``, ``tick.2.mar``, ``tick.3.mar``, ..."""
+    path, number = folder / f"{stem}{suffix}", 1
+    while os.path.lexists(path):
+        number += 1
+        path = folder / f"{stem}.{number}{suffix}"
+    return path
+
+
 def remove_unsettled(folder: Path, label: str) -> None:
     """Remove what killed processes have left; no other process may be writing under this label."""
     for left in folder.iterdir():

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from nautilus_torchserve.files.atomic_file import fresh_file, naming, settle
+from nautilus_torchserve.files.atomic_file import free_path, fresh_file, naming, settle
 from nautilus_torchserve.user_error import UserError
 
 State = TypeVar("State")
@@ -91,11 +91,7 @@ def write_state(path: Path, state: Any, mode: int = 0o644) -> None:
 def set_aside(path: Path) -> Path:
     """Rename what lies in the place of a state file to a name that nothing reads; return that name."""
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    aside = path.with_name(f"{path.name}.damaged-{stamp}")
-    number = 1
-    while os.path.lexists(aside):
-        number += 1
-        aside = path.with_name(f"{path.name}.damaged-{stamp}-{number}")
+    aside = free_path(path.parent, f"{path.name}.damaged-{stamp}")
     path.rename(aside)
     return aside
 

@@ -257,7 +257,8 @@ class Router(Routes):
                 self._outage.begin(error)
             else:
                 self._outage.end()
-            self._connect_assigned()
+            for version in self.assignment.assigned_versions():  # no request waits for that where a position keeps one
+                self._can_connect(version)
             self._refresh_default()
 
     def close(self) -> None:
@@ -319,11 +320,6 @@ class Router(Routes):
         if self.assignment.mark_unusable(version, reason) and reason is not None:
             _log.error("%s %s is unusable: %s: %s", self._model, version, type(reason).__name__, reason)
         return reason is None
-
-    def _connect_assigned(self) -> None:
-        """Connect the versions that answered, so that no request waits for that where a position keeps one."""
-        for version in self.assignment.assigned_versions():
-            self._can_connect(version)
 
     def _refresh_default(self) -> None:
         """Look the default version up where no request goes to it, because positions keep their versions."""

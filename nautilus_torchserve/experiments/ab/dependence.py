@@ -87,7 +87,7 @@ def dependent_instruments(
 def _outcome(what: str, experiments: int, arms: list[Arm], enough: NDArray[np.bool_]) -> DependentOutcomes:
     independent = [replace(arm, long_run_variance=arm.variance) for arm in arms]
     promoted, one_by_one = (
-        float((accuracy_promotes(baseline, challenger, DEFAULT_RULES) & checked).any(axis=1).mean())
+        float((accuracy_promotes(baseline, challenger) & checked).any(axis=1).mean())
         for (baseline, challenger), checked in ((arms, enough), (independent, np.ones_like(enough)))
     )
     return DependentOutcomes(what, experiments, promoted, one_by_one)

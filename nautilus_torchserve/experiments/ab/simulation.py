@@ -139,7 +139,7 @@ def better_version(accuracy: float, gain: float, share: float, experiments: int,
     baseline = _arm(np.cumsum(random.binomial(of_baseline, accuracy), axis=1), np.cumsum(of_baseline, axis=1))
     right = random.binomial(of_challenger, accuracy + gain)
     challenger = _arm(np.cumsum(right, axis=1), np.cumsum(of_challenger, axis=1))
-    promoted = accuracy_promotes(baseline, challenger, DEFAULT_RULES)
+    promoted = accuracy_promotes(baseline, challenger)
     observations = np.sort(step * np.where(promoted.any(axis=1), promoted.argmax(axis=1) + 1, np.inf))
     half, nine_in_ten = (observations[int(np.ceil(quantile * experiments)) - 1] for quantile in (0.5, 0.9))
     return BetterVersion(
@@ -166,7 +166,7 @@ def _counts(
     baseline = _arm(np.cumsum(right, axis=1, dtype=np.int32) - right_c, count_b)
     challenger = _arm(right_c, count_c)
     difference = np.asarray(challenger.mean - baseline.mean)
-    anytime = accuracy_radius(baseline, challenger, DEFAULT_RULES)
+    anytime = accuracy_radius(baseline, challenger)
     freedom = DEFAULT_RULES.least_predictions - 1  # the fewest possible, in favour of Welch
     with np.errstate(all="ignore"):
         error = np.sqrt(baseline.variance / count_b + challenger.variance / count_c)
@@ -187,7 +187,7 @@ def _observations_for(gain: float, accuracy: float, share: float) -> int:
     variance, count = accuracy * (1 - accuracy), 10.0
     while True:
         baseline, challenger = (Arm(part * count, accuracy, variance, variance) for part in (1 - share, share))
-        if accuracy_radius(baseline, challenger, DEFAULT_RULES) <= gain:
+        if accuracy_radius(baseline, challenger) <= gain:
             return round(count)
         count *= 1.05
 

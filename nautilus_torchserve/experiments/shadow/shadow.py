@@ -1,6 +1,5 @@
 """Shadow: a challenger gets copies of the requests that the baseline answers, and its answers are only recorded."""
 
-import json
 import time
 from array import array
 from collections import Counter
@@ -15,7 +14,7 @@ from nautilus_torchserve.experiments.drift import stability
 from nautilus_torchserve.experiments.lifecycle import check_challenger, stop_split
 from nautilus_torchserve.experiments.records import RecordReader, percentile_ms
 from nautilus_torchserve.release.rollout.journal import locked
-from nautilus_torchserve.release.rollout.report import Progress, no_progress
+from nautilus_torchserve.release.rollout.report import Progress, no_progress, write_files
 from nautilus_torchserve.release.rollout.target import Target
 from nautilus_torchserve.traffic.records import CallTotals, CallWindow, ShadowAnswer, output_bucket
 from nautilus_torchserve.traffic.split import Kind, Split, State
@@ -120,12 +119,8 @@ class ShadowReport:
 
     def write(self, folder: Path) -> Path:
         """Write the report as JSON and as text, and return the path of the JSON."""
-        folder.mkdir(parents=True, exist_ok=True)
-        stamp = time.strftime("%Y%m%dT%H%M%S", time.strptime(self.began, "%Y-%m-%dT%H:%M:%SZ"))
-        path = folder / f"{stamp}-shadow-{self.model}-{self.challenger}.json"
-        path.write_text(json.dumps(self.as_dict(), indent=1) + "\n")
-        path.with_suffix(".txt").write_text(self.as_text())
-        return path
+        name = f"shadow-{self.model}-{self.challenger}"
+        return write_files(folder, self.began, name, self.as_dict(), self.as_text())
 
 
 class ShadowComparison:

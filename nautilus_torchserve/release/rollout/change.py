@@ -167,7 +167,8 @@ def carry_out(
         except FAILURES as error:
             if isinstance(error, DamagedState | BadProperties) and not change.begun:
                 raise
-            failed_at, reason = _last_failed(change), _reason(error)
+            failed_at = next((step.name for step in reversed(change.steps) if not step.ok), "begin")
+            reason = _reason(error)
             progress(f"{action} {model} {change.version}: {failed_at} failed: {reason}")
             outcome = UNRECORDED if _is_done(change, error) else _undo(change, drain_s)
         except (RolloutRefused, InvalidName):
@@ -246,10 +247,6 @@ def _undo(change: Change, drain_s: float | None) -> str:
         change.progress(f"{what}: not undone, repair it later: {_reason(error)}")
         return "left"
     return "undone"
-
-
-def _last_failed(change: Change) -> str:
-    return next((step.name for step in reversed(change.steps) if not step.ok), "begin")
 
 
 def _reason(error: BaseException) -> str:

@@ -37,9 +37,8 @@ class Limits:
     latency_most_ms: float | None = None
     """Largest 95th percentile, milliseconds; the only latency limit of a model's first version."""
     watch_s: float = 10.0
-    """Time that errors and latency are observed once it is the default version, seconds; 0: not at all."""
-    errors_allowed: int = 0
-    """5xx responses of the whole server during that time, beyond the rate before the switch."""
+    """Time that errors and latency are observed once it is the default version, seconds; 0: not at all. Then
+    the whole server may give no more 5xx responses than 1.5 times what it gave before the switch."""
     drain_s: float | None = None
     """Time that a version must have had no request before it is unregistered, seconds. None: its response timeout,
     since TorchServe does not show running requests and ends them only then."""

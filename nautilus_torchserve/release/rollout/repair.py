@@ -78,7 +78,7 @@ def undo(target: Target, model: str, drain_s: float | None = None) -> str:
     return ", ".join(done) or "nothing had changed"
 
 
-def finish(target: Target, model: str, keep: int = 1, drain_s: float | None = None) -> str:
+def finish(target: Target, model: str) -> str:
     """Finish the change under way, which has passed all gates. May be called again."""
     change = read_journal(target, model).under_way
     assert change is not None
@@ -88,7 +88,7 @@ def finish(target: Target, model: str, keep: int = 1, drain_s: float | None = No
         if change.action == "rollback":
             target.manager().set_default(model, change.version)
         record(target, model)
-        retire(target, model, keep, drain_s)
+        retire(target, model, keep=1, drain_s=None)
     write_journal(target, model, replace(read_journal(target, model), under_way=None))
     return f"{change.action} of {change.version} is finished"
 

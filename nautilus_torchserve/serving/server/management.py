@@ -13,6 +13,8 @@ from nautilus_torchserve.serving.token_source import TokenSource, with_token
 from nautilus_torchserve.serving.tokens import NoToken, Token
 from nautilus_torchserve.user_error import UserError
 
+TIMEOUT_S = 10.0
+"""Longest wait for one response, seconds."""
 _MAX_REASON = 200
 TOKEN_REFUSED = "InvalidKeyException"
 """TorchServe's name of every refusal of a token, whose HTTP status is 400 like that of other errors."""
@@ -72,14 +74,11 @@ class ManagementClient:
         ``http://127.0.0.1:8081``.
     token : Token, optional
         The management token; a `TokenSource` is followed when it changes, and renewed where it can be.
-    timeout_s : float
-        Longest wait for one answer, seconds.
     """
 
-    def __init__(self, url: str, token: Token = None, timeout_s: float = 10.0) -> None:
+    def __init__(self, url: str, token: Token = None) -> None:
         self._url = url.rstrip("/")
         self._token = token
-        self._timeout_s = timeout_s
         self._session = HttpSession()
 
     def model_names(self) -> list[str]:
@@ -200,7 +199,7 @@ class ManagementClient:
     def _send(self, call: str, method: str, path: str, token: str | None, options: dict[str, Any]) -> tuple[int, bytes]:
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         try:
-            code, content = self._session.fetch(method, self._url + path, self._timeout_s, headers=headers, **options)
+            code, content = self._session.fetch(method, self._url + path, TIMEOUT_S, headers=headers, **options)
         except requests.RequestException as error:
             raise ManagementError(call, 0, f"{error}"[:_MAX_REASON]) from error
         if code >= 400:

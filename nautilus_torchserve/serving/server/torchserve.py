@@ -181,7 +181,6 @@ def start_server(settings: ServerSettings) -> TorchServe:
 
 def restart_server(
     home: Path,
-    ready_within_s: float = 120.0,
     trusted: Path | None = None,
     remembered: Callable[[Path], Mapping[tuple[str, str], str]] | None = None,
 ) -> TorchServe:
@@ -201,9 +200,7 @@ def restart_server(
     home = home.resolve()
     if not (home / CONFIG).is_file():
         raise StartFailed(f"{home}: expected a home in which a server was started, got none with {CONFIG}")
-    settings = ServerSettings(
-        home=home, config=home / CONFIG, ready_within_s=ready_within_s, trusted=trusted, remembered=remembered
-    )
+    settings = ServerSettings(home=home, config=home / CONFIG, trusted=trusted, remembered=remembered)
     with locked_home(home):
         running = find_server(home)
         if running is None:
