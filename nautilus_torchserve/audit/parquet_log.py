@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from nautilus_torchserve.audit.arrow_tables import arrow_schema, from_rows
+from nautilus_torchserve.audit.arrow_tables import SCHEMAS, from_rows
 from nautilus_torchserve.audit.chain import Chain, Entry, file_sha256, now
 from nautilus_torchserve.audit.records import KINDS, LogFailed, R, Record, UnfitRecord
 from nautilus_torchserve.audit.segment import (
@@ -95,7 +95,7 @@ class ParquetLog:
         except (OSError, pa.ArrowException, ValueError) as error:  # ValueError: a column of other values
             reason = f"{error}"[:200]
             raise LogFailed(f"{self._folder}: expected {kind.kind} that can be read, got: {reason}") from error
-        table = pa.concat_tables([arrow_schema(kind).empty_table(), *tables])
+        table = pa.concat_tables([SCHEMAS[kind].empty_table(), *tables])
         return from_rows(kind, table.sort_by([("run_id", "ascending"), ("seq", "ascending")]).to_pylist())
 
     @property
@@ -150,7 +150,7 @@ class ParquetLog:
             except FileNotFoundError:  # became a Parquet file between the look and the reading
                 table = pq.read_table(path.with_suffix(WHOLE))
             if table.num_rows:
-                yield table.filter(condition).cast(arrow_schema(kind))
+                yield table.filter(condition).cast(SCHEMAS[kind])
 
     def _files(self, kind: type[Record], pattern: str) -> list[Path]:
         folder = self._folder / kind.kind

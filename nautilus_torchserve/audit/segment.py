@@ -18,7 +18,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nautilus_torchserve.audit.arrow_tables import arrow_schema, as_batch
+from nautilus_torchserve.audit.arrow_tables import SCHEMAS, as_batch
 from nautilus_torchserve.audit.chain import Chain, Entry, file_sha256, now
 from nautilus_torchserve.audit.records import Record
 from nautilus_torchserve.files.atomic_file import sync_folder
@@ -61,7 +61,7 @@ class Segment:
         self._path, self._chain = path, chain
         self._hash = hashlib.sha256()
         self._pending = _PendingBytes()
-        self._stream = pa.ipc.new_stream(pa.PythonFile(self._pending, mode="w"), arrow_schema(kind))
+        self._stream = pa.ipc.new_stream(pa.PythonFile(self._pending, mode="w"), SCHEMAS[kind])
         self._durable = self._durable_sizes = self.rows = 0
         self.is_broken = False
         with chain.locked():

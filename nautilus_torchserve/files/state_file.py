@@ -61,7 +61,10 @@ def read_state(path: Path, kind: type[State], what: str, remedy: str) -> State:
         Something else than such a file is there, or it cannot be read.
     """
     try:
-        return msgspec.json.decode(_read_text(path), type=kind)
+        content = read_small_file(path)
+        if not content.strip():
+            raise ValueError("a blank file" if content else "an empty file")
+        return msgspec.json.decode(content, type=kind)
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -114,13 +117,6 @@ def read_small_file(path: Path) -> bytes:
         content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
         raise ValueError(f"more than {MAX_BYTES:,} bytes")
-    return content
-
-
-def _read_text(path: Path) -> bytes:
-    content = read_small_file(path)
-    if not content.strip():
-        raise ValueError("a blank file" if content else "an empty file")
     return content
 
 

@@ -14,7 +14,7 @@ from nautilus_torchserve.serving.client.client import (
     PredictionResponse,
     encode_inputs,
 )
-from nautilus_torchserve.serving.client.http_connection import HttpConnection, Response
+from nautilus_torchserve.serving.client.http_connection import HttpConnection, Request, Response
 from nautilus_torchserve.serving.client.response_checks import (
     Sender,
     ServedVersion,
@@ -172,7 +172,7 @@ class HttpClient(InferenceClient):
         """Return the response to a request; raise the error that a status other than 200 means."""
         request_id = f"{self._id_prefix}-{next(self._numbers)}"
         extra.append(f"{headers.CLIENT_REQUEST_ID}: {request_id}")
-        response = self._connection.send(url, sent, extra, timeout_s, limit, keep_alive)
+        response = self._connection.send(Request(url, sent, extra, timeout_s, limit, keep_alive))
         echo = response.headers.get(headers.CLIENT_REQUEST_ID)
         if echo is not None and echo != request_id:
             error = InvalidResponse(f"expected the answer to request {request_id}, got one to {one_line(echo)}")

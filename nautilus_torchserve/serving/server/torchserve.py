@@ -86,8 +86,8 @@ class TorchServe:
 
     @property
     def management_token(self) -> str | None:
-        """Management token; None where tokens are off."""
-        return None if self._tokens_off else tokens.management_token(self.home / tokens.KEY_FILE)
+        """Management token, which lets its holder run code on the server; None where tokens are off."""
+        return None if self._tokens_off else tokens.read_key(self.home / tokens.KEY_FILE, "management").token
 
     def token_source(self, purpose: str) -> TokenSource | None:
         """Return a token that follows restarts and is renewed, ``inference`` or ``management``; None where tokens are
