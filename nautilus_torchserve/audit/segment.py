@@ -154,22 +154,13 @@ class Segment:
         self.is_broken = is_removed
 
 
-class _PendingBytes(io.RawIOBase):
+class _PendingBytes(io.BytesIO):
     """Bytes that Arrow has written and the disk has not."""
 
-    def __init__(self) -> None:
-        self._data = bytearray()
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: bytes) -> int:  # type: ignore[override]
-        self._data += data
-        return len(data)
-
     def take(self) -> bytes:
-        data = bytes(self._data)
-        self._data.clear()
+        data = self.getvalue()
+        self.seek(0)
+        self.truncate()
         return data
 
 

@@ -190,25 +190,9 @@ def _member(file: BinaryIO, directory: bytes, at: int, begins: int) -> tuple[Mem
     """Return the member in the directory at ``at`` with its header at ``begins``, and the place of the next."""
     if len(directory) < at + _CENTRAL.size:
         _refuse("expected a central directory as long as its members, got one that is cut off")
-    (
-        magic,
-        _,
-        needs,
-        flags,
-        compression,
-        _,
-        _,
-        crc,
-        packed,
-        size,
-        name_bytes,
-        extra_bytes,
-        comment_bytes,
-        disk,
-        _,
-        attributes,
-        place,
-    ) = _CENTRAL.unpack_from(directory, at)
+    entry = _CENTRAL.unpack_from(directory, at)
+    magic, _, needs, flags, compression, _, _, crc, packed, size = entry[:10]
+    name_bytes, extra_bytes, comment_bytes, disk, _, attributes, place = entry[10:]
     at += _CENTRAL.size
     raw, extra = directory[at : at + name_bytes], directory[at + name_bytes : at + name_bytes + extra_bytes]
     name = raw.decode("ascii", "backslashreplace")

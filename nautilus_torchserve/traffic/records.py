@@ -118,20 +118,14 @@ def output_buckets(values: NDArray[np.float32]) -> Counter[int]:
 
 @dataclass
 class CallTotals:
-    """Sum of the calls of one version; it does not depend on their order."""
+    """Sum of the `CallWindow` of one version, whose fields these are; it does not depend on their order."""
 
     requests: int = 0
-    """Requests sent, the failed ones among them."""
     errors: int = 0
-    """Requests that got an error, or no response in time."""
     latency_ms_sum: float = 0.0
-    """Sum over the answered requests, milliseconds."""
     latency_ms_squares: float = 0.0
-    """Sum of squares over the answered requests, ms^2."""
     latencies: Counter[int] = field(default_factory=Counter)
-    """`latency_bucket` -> answered requests."""
     outputs: dict[str, Counter[int]] = field(default_factory=dict)
-    """Output -> `output_bucket` -> rows."""
 
     def add(self, window: CallWindow) -> None:
         """Add one window."""
