@@ -50,10 +50,10 @@ def free_path(folder: Path, stem: str, suffix: str = "") -> Path:
 
 
 def remove_unsettled(folder: Path, label: str) -> None:
-    """Remove what killed processes have left; no other process may be writing under this label."""
-    for left in folder.iterdir():
-        if left.name.startswith(_prefix(label)):
-            left.unlink()
+    """Remove the temporary files that killed processes have left; no other process may be writing under this label."""
+    for path in folder.iterdir():
+        if path.name.startswith(_prefix(label)):
+            path.unlink()
 
 
 def _prefix(label: str) -> str:

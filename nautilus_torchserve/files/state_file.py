@@ -29,28 +29,28 @@ class DamagedState(UserError):
     Parameters
     ----------
     path : Path
-    what : str
-        What was expected: ``the rollout journal of tick``.
+    expected : str
+        Description of the file: ``the rollout journal of tick``.
     got : str
-        What was there instead; only its first 200 characters are shown.
+        Description of the content found; only its first 200 characters are shown.
     remedy : str
-        What the user can do.
+        Advice to the user.
     """
 
-    def __init__(self, path: Path, what: str, got: str, remedy: str) -> None:
-        super().__init__(f"{path}: expected {what}, got {got[:_MAX_REASON]}: {remedy}")
+    def __init__(self, path: Path, expected: str, got: str, remedy: str) -> None:
+        super().__init__(f"{path}: expected {expected}, got {got[:_MAX_REASON]}: {remedy}")
         self.path = path
         self.got = got[:_MAX_REASON]
 
 
-def read_state(path: Path, kind: type[State], what: str, remedy: str) -> State:
+def read_state(path: Path, kind: type[State], expected: str, remedy: str) -> State:
     """Read a state file.
 
     Parameters
     ----------
     kind : type
         A `msgspec.Struct` or a dataclass; no value is converted to a field's type.
-    what, remedy : str
+    expected, remedy : str
         For the message of `DamagedState`.
 
     Raises
@@ -75,7 +75,7 @@ def read_state(path: Path, kind: type[State], what: str, remedy: str) -> State:
         got = describe_mismatch(error)
     except RecursionError:
         got = "JSON that is nested too deeply"
-    raise DamagedState(path, what, got, remedy)
+    raise DamagedState(path, expected, got, remedy)
 
 
 def write_state(path: Path, state: Any, mode: int = 0o644) -> None:

@@ -101,12 +101,12 @@ def read_member(file: BinaryIO, member: Member) -> Iterator[bytes]:
     """
     file.seek(member.begins)
     inflate = zlib.decompressobj(-zlib.MAX_WBITS) if member.compression == ZIP_DEFLATED else None
-    left, size, crc = member.packed, 0, 0
-    while left:
-        packed = file.read(min(left, _PIECE))
+    remaining, size, crc = member.packed, 0, 0
+    while remaining:
+        packed = file.read(min(remaining, _PIECE))
         if not packed:
-            _refuse(f"{member.name}: expected {left} more bytes, got the file's end")
-        left -= len(packed)
+            _refuse(f"{member.name}: expected {remaining} more bytes, got the file's end")
+        remaining -= len(packed)
         try:
             piece = packed if inflate is None else inflate.decompress(packed)
         except zlib.error as error:

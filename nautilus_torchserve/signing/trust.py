@@ -3,8 +3,8 @@
 ===================  ===============================================================================================
 in the folder        holds
 ===================  ===============================================================================================
-``NAME.pub``         a public key (`signing.keys`); NAME is what a verified archive's signer is
-called ``revoked``          ids of keys whose signatures never count, one a line: ``KEY_ID  # reason``
+``NAME.pub``         a public key (`signing.keys`); NAME is the signer's name in what is verified with it
+``revoked``          ids of keys whose signatures never count, one a line: ``KEY_ID  # reason``
 ``allowed_digests``  content digests, one a line: ``DIGEST  # comment``; with this file, no others are accepted
 ===================  ===============================================================================================
 

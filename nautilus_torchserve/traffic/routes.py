@@ -118,7 +118,7 @@ class DefaultRoute(Routes):
         return response
 
     def refresh(self) -> None:
-        """Connect the versions that instruments may stay with; look the default version up where no response tells it.
+        """Connect the versions that instruments may stay with; look the default version up where no response named it.
 
         Errors are left to the requests that meet them.
         """

@@ -263,13 +263,13 @@ class TrafficStore:
         return split
 
     @contextmanager
-    def _failures(self, what: str) -> Iterator[None]:
+    def _failures(self, purpose: str) -> Iterator[None]:
         try:
             yield
         except (SQLAlchemyError, sqlite3.Error, ValueError, ImportError, OSError) as error:  # ImportError: its driver
             cause = getattr(error, "orig", None) or error
             reason = f"{cause}".strip().split("\n")[0] or type(cause).__name__
-            raise StoreFailed(f"{self._name}: expected a database that can {what}, got: {reason:.200}") from error
+            raise StoreFailed(f"{self._name}: expected a database that can {purpose}, got: {reason:.200}") from error
 
 
 def _restored(record: type[_Row], row: RowMapping, key: object) -> _Row:

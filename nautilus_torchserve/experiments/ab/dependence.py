@@ -84,13 +84,13 @@ def dependent_instruments(
     )
 
 
-def _outcome(what: str, experiments: int, arms: list[Arm], enough: NDArray[np.bool_]) -> DependentOutcomes:
+def _outcome(description: str, experiments: int, arms: list[Arm], enough: NDArray[np.bool_]) -> DependentOutcomes:
     independent = [replace(arm, long_run_variance=arm.variance) for arm in arms]
     promoted, one_by_one = (
         float((accuracy_promotes(baseline, challenger) & checked).any(axis=1).mean())
         for (baseline, challenger), checked in ((arms, enough), (independent, np.ones_like(enough)))
     )
-    return DependentOutcomes(what, experiments, promoted, one_by_one)
+    return DependentOutcomes(description, experiments, promoted, one_by_one)
 
 
 def _around(random: np.random.Generator, deviation: float, shape: tuple[int, ...]) -> Floats:

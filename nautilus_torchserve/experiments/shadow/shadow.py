@@ -260,7 +260,7 @@ def shadow(
     Returns
     -------
     ShadowReport
-        ``ended`` tells whether Ctrl-C, or somebody else, ended the shadow early.
+        ``ended`` says whether Ctrl-C, or another process, ended the shadow early.
 
     Raises
     ------
@@ -296,7 +296,7 @@ def shadow(
 
 
 def _collect(records: _ShadowRecords, settings: ShadowSettings, progress: Progress) -> str:
-    """Collect answers until the time is over, there are enough, or somebody ends the split; return the reason."""
+    """Collect answers until the time is over, there are enough or the split was ended; return the reason."""
     began = reported = time.monotonic()
     while True:
         time.sleep(settings.look_s)
@@ -304,7 +304,7 @@ def _collect(records: _ShadowRecords, settings: ShadowSettings, progress: Progre
         now = time.monotonic()
         state = records.store.split(records.split.name).state
         if state is not State.RUNNING:
-            return f"somebody ended it as {state}"
+            return f"another process ended it as {state}"
         comparison = records.comparison
         if settings.answers is not None and comparison.answers >= settings.answers:
             return "answers"

@@ -243,8 +243,8 @@ def _undo(change: Change, drain_s: float | None) -> str:
         with change.step("undo") as measured:
             measured["done"] = undo(change.target, change.model, drain_s)
     except FAILURES as error:
-        what = f"{change.action} {change.model} {change.version}"
-        change.progress(f"{what}: not undone, repair it later: {_reason(error)}")
+        description = f"{change.action} {change.model} {change.version}"
+        change.progress(f"{description}: not undone, repair it later: {_reason(error)}")
         return "left"
     return "undone"
 

@@ -126,8 +126,8 @@ def recover(target: Target, model: str) -> str | None:
     change = read_journal(target, model).under_way
     if change is None:
         return None
-    what = f"{change.action} of {change.version}, interrupted at {change.step!r}: "
-    return what + (finish(target, model) if change.point_of_no_return else undo(target, model))
+    description = f"{change.action} of {change.version}, interrupted at {change.step!r}: "
+    return description + (finish(target, model) if change.point_of_no_return else undo(target, model))
 
 
 def repair(target: Target, progress: Progress) -> list[str]:

@@ -164,8 +164,8 @@ def raise_if_not_ok(report: RolloutReport, unwritten: list[str]) -> None:
     elif not report.ok:
         raise UserError("; ".join([f"{report.failed_at}: {report.reason}", default, *unwritten]))
     if unwritten:
-        what = f"{report.model}: {report.action} of {report.version} is done ({default})"
-        raise Unrecorded("; ".join([f"{what}, but {unwritten[0]}", *unwritten[1:]]))
+        result = f"{report.model}: {report.action} of {report.version} is done ({default})"
+        raise Unrecorded("; ".join([f"{result}, but {unwritten[0]}", *unwritten[1:]]))
 
 
 def _format(name: str, value: object) -> str:

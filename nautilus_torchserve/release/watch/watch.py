@@ -51,7 +51,7 @@ Files = dict[tuple[int, int], FileState]
 
 
 def list_files(folder: Path, before: Files) -> Files:
-    """Return the files in a folder now; the look ``before`` tells since when they are unchanged."""
+    """Return the files in a folder now; the look ``before`` gives since when they are unchanged."""
     now_s = time.monotonic()
     files = {}
     for path in folder.iterdir():

@@ -189,12 +189,12 @@ class ManagementClient:
         if kind is None:
             return None
         try:
-            answer = orjson.loads(content)
-            msgspec.convert(answer, kind)
+            document = orjson.loads(content)
+            msgspec.convert(document, kind)
         except ValueError as error:
             got = shown(content) if isinstance(error, orjson.JSONDecodeError) else f"{error}"[:_MAX_REASON]
             raise ManagementError(call, code, f"expected TorchServe's JSON, got {got}") from None
-        return answer
+        return document
 
     def _send(self, call: str, method: str, path: str, token: str | None, options: dict[str, Any]) -> tuple[int, bytes]:
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
@@ -218,8 +218,7 @@ def described_digest(status: dict[str, Any]) -> Any:
 def shown(content: bytes) -> str:
     """Return the message of an answer in TorchServe's form, else how the answer begins; at most 200 characters."""
     try:
-        answer = orjson.loads(content)
-        text = answer["message"]
+        text = orjson.loads(content)["message"]
     except (ValueError, TypeError, KeyError):
         text = content[:_MAX_REASON].decode(errors="replace")
     return " ".join(f"{text}".split())[:_MAX_REASON] or "an empty answer"
