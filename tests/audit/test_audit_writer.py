@@ -149,7 +149,7 @@ def test_records_that_a_log_never_took_are_counted_at_the_end(tmp_path: Path, ca
     assert "1 records are lost" in caplog.text
 
 
-def test_what_a_crash_left_is_rolled_by_the_next_run_and_readable_before(tmp_path: Path) -> None:
+def test_records_of_a_crashed_run_are_readable_before_and_after_the_next_run(tmp_path: Path) -> None:
     crashed = open_log(str(tmp_path / "before"))
     crashed.keep([make_record(FillRecord, seq, "run-1") for seq in range(5)])
     (stream,) = (tmp_path / "before" / "fills").glob("*.arrows")

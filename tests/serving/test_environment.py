@@ -52,7 +52,7 @@ def test_the_configuration_names_the_same_variables() -> None:
 
 @pytest.mark.usefixtures("exactly")
 @pytest.mark.parametrize("configured", ["", DENY_LIST, "SECRET|TOKEN", "(?!PATH$)[A-Z_]+", WITHHELD])
-def test_what_is_no_allow_list_becomes_one(configured: str) -> None:
+def test_a_pattern_that_is_no_allow_list_is_extended_to_one(configured: str) -> None:
     pattern = withheld_names({PROPERTY: configured})
 
     assert server_environment({PROPERTY: pattern}).items() <= NEEDED.items()

@@ -82,7 +82,7 @@ def test_a_server_that_no_state_records_is_not_started_beside(tick_server: Torch
 
 
 @pytest.mark.parametrize("content", DAMAGED_STATES, ids=range(len(DAMAGED_STATES)))
-def test_where_nothing_runs_a_damaged_state_is_of_no_account(tmp_path: Path, content: bytes) -> None:
+def test_a_damaged_state_is_ignored_where_no_server_runs(tmp_path: Path, content: bytes) -> None:
     (tmp_path / STATE).write_bytes(content)
 
     assert find_server(tmp_path) is None

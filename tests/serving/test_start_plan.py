@@ -134,7 +134,7 @@ BAD_STORES: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize(("damage", "reason"), BAD_STORES.values(), ids=BAD_STORES)
-def test_what_no_trusted_key_has_signed_is_not_started(
+def test_an_archive_without_a_trusted_signature_is_not_started(
     signed_store: ServerSettings, store: Path, damage: Callable[[Path], object], reason: str
 ) -> None:
     assert plan_start(signed_store).digests[("tick", None)] == read_digest(store / "tick.mar")

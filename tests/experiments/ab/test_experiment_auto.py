@@ -290,7 +290,7 @@ def test_a_challenger_that_a_router_does_not_leave_stays(
     assert worse in versions(deployment)
 
 
-def test_what_was_not_decided_between_these_versions_is_not_carried_out(
+def test_a_decision_about_other_versions_is_not_carried_out(
     deployment: Deployment, challenge: Challenge, fresh_version: FreshVersion, store: TrafficStore
 ) -> None:
     better = challenge(deployment.make(fresh_version()))

@@ -76,7 +76,11 @@ def test_equal_challenger_becomes_the_default(target: Target, store: TrafficStor
     assert (split.state, split.share) == (State.PROMOTED, 1.0)
     assert [step.name for step in report.steps][:3] == ["1e-07 %", "30 %", "100 %"]
     assert [step.found["calls"] > 0 for step in report.steps[:3]] == [False, True, True]
-    assert ["drift of buy" in step.found for step in report.steps[:3]] == [False, True, False]  # at last, beside nobody
+    assert ["drift of buy" in step.found for step in report.steps[:3]] == [
+        False,
+        True,
+        False,
+    ]  # at a share of 1 there is no other version
     assert "skipped" in " ".join(lines)  # no instrument falls into so small a share
 
 
@@ -168,7 +172,7 @@ def test_ctrl_c_stops_the_canary_and_keeps_the_challenger(target: Target, store:
         pass  # the lock is free again
 
 
-def test_split_that_somebody_ends_stops_the_canary(target: Target, store: TrafficStore) -> None:
+def test_a_split_ended_by_another_process_stops_the_canary(target: Target, store: TrafficStore) -> None:
     _, challenger = challenger_of(target)
 
     def end(line: str) -> None:
