@@ -32,7 +32,7 @@ class Writer(backlog.Writer[Record]):
         """Time of the earliest dropped record, by the run's clock, Unix ns; None: there are none."""
         self.why = ""
         """Reason why the first of them was not written."""
-        super().__init__(self._keep, log.name, every_s, "the audit log", most=most, batch=_BATCH)
+        super().__init__(self._keep, "The run", every_s, f"its audit log {log.name}", most=most, batch=_BATCH)
 
     def close(self) -> int:
         """Write what is waiting, end and close the log; return how many records it did not take, also logged."""

@@ -103,6 +103,29 @@ def bucket_latency_ms(bucket: int) -> float:
     return math.exp((bucket + 1) * _LATENCY_STEP)
 
 
+def percentile_ms(latencies: Mapping[int, int], share: float) -> float:
+    """Return the lowest latency within which this share of the responses came, at the upper edge of its 5 % bucket.
+
+    Parameters
+    ----------
+    latencies : mapping
+        `latency_bucket` -> responses, at least one.
+    share : float
+        In (0, 1]: 0.99.
+
+    Returns
+    -------
+    float
+        Milliseconds: never less than the nearest-rank percentile itself, and at most 5 % above it.
+    """
+    rank = math.ceil(share * sum(latencies.values()) - 1e-9)  # 0.99 * 100 is 99.00000000000001 or so
+    for bucket in sorted(latencies):
+        rank -= latencies[bucket]
+        if rank <= 0:
+            return bucket_latency_ms(bucket)
+    raise ValueError(f"expected at least one latency and a share in (0, 1], got {latencies}, {share}")
+
+
 def output_bucket(value: float) -> int:
     """Return the bucket that an output falls into: some 0.05 wide around 0, 5 % wide where values are large."""
     return math.floor(math.asinh(value) * 20)

@@ -7,6 +7,7 @@ experiments. Several hosts need a server (PostgreSQL); a file is enough for one.
 import os
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
@@ -270,6 +271,23 @@ class TrafficStore:
             cause = getattr(error, "orig", None) or error
             reason = f"{cause}".strip().split("\n")[0] or type(cause).__name__
             raise StoreFailed(f"{self._name}: expected a database that can {purpose}, got: {reason:.200}") from error
+
+
+class RecordReader:
+    """Reads the records of a split as they come: of each kind only those that were not read before.
+
+    On a server's database a record that another transaction wrote in between can be read twice or not at all.
+    """
+
+    def __init__(self, store: TrafficStore, split: str) -> None:
+        self._store, self._split = store, split
+        self._read: Counter[type] = Counter()
+
+    def read(self, kind: type[AnyRecord]) -> list[AnyRecord]:
+        """Return the new records of one kind."""
+        records = self._store.read(kind, self._split, self._read[kind])
+        self._read[kind] += len(records)
+        return records
 
 
 def _restored(record: type[_Row], row: RowMapping, key: object) -> _Row:

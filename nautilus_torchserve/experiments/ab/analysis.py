@@ -21,10 +21,9 @@ from nautilus_torchserve.experiments.ab.experiment import find_experiment
 from nautilus_torchserve.experiments.ab.metrics import CALLS, METRICS, VersionMetrics, VersionSums
 from nautilus_torchserve.experiments.ab.rules import Decision, Evidence, Rules, decide
 from nautilus_torchserve.experiments.ab.sequential_tests import Interval, confidence_sequence, welch
-from nautilus_torchserve.experiments.records import RecordReader
 from nautilus_torchserve.traffic.records import CallWindow, ClosedTrade, ScoredPrediction
 from nautilus_torchserve.traffic.split import Split, Unit
-from nautilus_torchserve.traffic.store import TrafficStore
+from nautilus_torchserve.traffic.store import RecordReader, TrafficStore
 
 CALL_BLOCK_NS = 60_000_000_000
 """Requests of one minute are taken to depend on each other, or of one slice where that is shorter; nanoseconds."""

@@ -12,7 +12,6 @@ from typing import Any
 
 from nautilus_torchserve.experiments.canary.gates import GateLimits, GateResult, Verdict, check_gates
 from nautilus_torchserve.experiments.lifecycle import check_challenger, stop_split, wait_until_unused
-from nautilus_torchserve.experiments.records import RecordReader, percentile_ms
 from nautilus_torchserve.release.rollout.change import default_now
 from nautilus_torchserve.release.rollout.gates import Limits
 from nautilus_torchserve.release.rollout.journal import RolloutRefused, locked
@@ -28,9 +27,9 @@ from nautilus_torchserve.release.rollout.report import (
 from nautilus_torchserve.release.rollout.rollout import promote, remove
 from nautilus_torchserve.release.rollout.target import Target
 from nautilus_torchserve.serving.server.management import ManagementError
-from nautilus_torchserve.traffic.records import CallTotals, CallWindow
+from nautilus_torchserve.traffic.records import CallTotals, CallWindow, percentile_ms
 from nautilus_torchserve.traffic.split import DAY_NS, Kind, Split, State, Unit
-from nautilus_torchserve.traffic.store import SplitRefused, StoreFailed, TrafficStore
+from nautilus_torchserve.traffic.store import RecordReader, SplitRefused, StoreFailed, TrafficStore
 from nautilus_torchserve.user_error import InvalidArgument
 
 

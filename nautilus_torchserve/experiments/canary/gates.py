@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from nautilus_torchserve.experiments.drift import stability
-from nautilus_torchserve.experiments.records import percentile_ms
-from nautilus_torchserve.traffic.records import CallTotals, bucket_latency_ms
+from nautilus_torchserve.traffic.records import CallTotals, bucket_latency_ms, percentile_ms
 from nautilus_torchserve.user_error import InvalidArgument
 
 GATES = 3

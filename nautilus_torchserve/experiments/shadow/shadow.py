@@ -12,13 +12,12 @@ import numpy as np
 
 from nautilus_torchserve.experiments.drift import stability
 from nautilus_torchserve.experiments.lifecycle import check_challenger, stop_split
-from nautilus_torchserve.experiments.records import RecordReader, percentile_ms
 from nautilus_torchserve.release.rollout.journal import locked
 from nautilus_torchserve.release.rollout.report import Progress, no_progress, write_files
 from nautilus_torchserve.release.rollout.target import Target
-from nautilus_torchserve.traffic.records import CallTotals, CallWindow, ShadowAnswer, output_bucket
+from nautilus_torchserve.traffic.records import CallTotals, CallWindow, ShadowAnswer, output_bucket, percentile_ms
 from nautilus_torchserve.traffic.split import Kind, Split, State
-from nautilus_torchserve.traffic.store import TrafficStore
+from nautilus_torchserve.traffic.store import RecordReader, TrafficStore
 from nautilus_torchserve.user_error import InvalidArgument
 
 DIRECTION = "return_bps"
