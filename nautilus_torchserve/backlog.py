@@ -44,7 +44,7 @@ class Backlog(Generic[Record]):
         self.dropped = 0
         """Records that the store will never have."""
         self.failure: UserError | None = None
-        """Why the last flush failed; None where it did not."""
+        """Error of the last flush; None where it succeeded."""
 
     def __len__(self) -> int:
         with self._lock:

@@ -1,4 +1,4 @@
-"""What canaries, shadows and experiments share: checks of the challenger, its withdrawal, and abandoned splits."""
+"""Steps common to canaries, shadows and experiments: checks of the challenger, its withdrawal, abandoned splits."""
 
 import time
 

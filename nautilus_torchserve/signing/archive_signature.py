@@ -61,7 +61,7 @@ class Verified:
     digest: str
     """Content digest, which every answer of it carries."""
     signer: str
-    """Whose key it was: NAME of ``NAME.pub``."""
+    """Name of the key: NAME of ``NAME.pub``."""
 
 
 @dataclass(frozen=True)

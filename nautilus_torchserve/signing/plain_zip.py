@@ -37,7 +37,7 @@ _FULL_16, _FULL_32 = 0xFFFF, 0xFFFFFFFF
 _ZIP64_VERSION = 45
 """The version of the format that a reader needs for ZIP64; more is needed for what we refuse only."""
 _HARMLESS_FLAGS = 0b1000_0000_0110
-"""How hard it was compressed, and that its name is UTF-8; not: encrypted, or sizes that follow the content."""
+"""Bits for the compression level and for a UTF-8 name; not those for encryption, or for sizes after the content."""
 
 
 class NotPlain(UserError, ValueError):

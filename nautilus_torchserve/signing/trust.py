@@ -1,4 +1,4 @@
-"""Whose signatures count: a folder of public keys, which of them are revoked, and which content is allowed.
+"""Trust in signatures: a folder of public keys, those of them that are revoked, and the content that is allowed.
 
 ===================  ===============================================================================================
 in the folder        holds

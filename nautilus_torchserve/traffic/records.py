@@ -49,7 +49,7 @@ class ScoredPrediction(Record):
 
     instrument_id: str
     ts_ns: int
-    """When the newest event that the model saw happened, Unix nanoseconds (of a backtest: simulated)."""
+    """Time of the newest event that the model saw, Unix nanoseconds (of a backtest: simulated)."""
     predicted: str
     """Predicted class: ``BUY``, ``SELL`` or ``HOLD``; of price models ``UP`` or ``DOWN``."""
     actual: str
@@ -82,7 +82,7 @@ class ShadowAnswer(Record):
     outputs: Mapping[str, float]
     """The challenger's; empty where it failed."""
     baseline_outputs: Mapping[str, float]
-    """Those of the response that the caller got."""
+    """Outputs of the response that the caller got."""
     latency_ms: float
     """The challenger's, milliseconds."""
     error: str

@@ -32,16 +32,16 @@ from nautilus_torchserve.user_error import InvalidArgument
 
 @dataclass(frozen=True)
 class AutoSettings:
-    """How often an experiment is analysed, and how its decision is carried out."""
+    """Times of an experiment's analyses, and limits of carrying its decision out."""
 
     every_s: float = 60.0
     """Time between analyses, seconds."""
     for_s: float = 0.0
-    """How long to wait for a decision, seconds; 0: one analysis."""
+    """Longest wait for a decision, seconds; 0: one analysis."""
     settle_s: float = 3.0
-    """How long routers may take to read that a challenger was withdrawn: a few of their ``refresh_s``, seconds."""
+    """Time that routers may take to read that a challenger was withdrawn: a few of their ``refresh_s``, seconds."""
     leave_s: float = 60.0
-    """How long they may take to leave it; after that it stays registered, seconds."""
+    """Time that they may take to leave it, seconds; after that it stays registered."""
     limits: Limits = field(default_factory=Limits)
     """Limits of the promotion or removal."""
 

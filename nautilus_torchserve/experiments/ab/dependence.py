@@ -16,7 +16,7 @@ _ACCURACY = 0.55
 
 @dataclass(frozen=True)
 class DependentOutcomes:
-    """How often two equal versions were promoted, with a check after every block of time."""
+    """Frequency of promotions of equal versions, with a check after every block of time."""
 
     what: str
     """Description of the dependence."""

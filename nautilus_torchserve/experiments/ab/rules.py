@@ -38,7 +38,7 @@ class BadRules(InvalidArgument):
 
 @dataclass(frozen=True)
 class Rules:
-    """When an experiment ends, and how. Stored with the experiment, so that they cannot change while it runs."""
+    """Rules by which an experiment ends. Stored with the experiment, so that they cannot change while it runs."""
 
     alpha: float = 0.05
     """Probability that a confidence sequence ever misses the true difference. A promotion rests on one side of

@@ -51,7 +51,7 @@ class EqualVersions:
 
 @dataclass(frozen=True)
 class BetterVersion:
-    """How long a better challenger takes to be promoted."""
+    """Number of observations until a better challenger is promoted."""
 
     accuracy: float
     """The baseline's accuracy."""

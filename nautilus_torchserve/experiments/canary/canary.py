@@ -40,21 +40,21 @@ class CanarySettings:
     steps: tuple[float, ...] = (0.01, 0.05, 0.25, 1.0)
     """The challenger's shares, rising to 1."""
     hold_s: float = 60.0
-    """How long each share is held, seconds."""
+    """Time that each share is held, seconds."""
     least_calls: int = 100
     """Least calls of the challenger in a step that passes."""
     patience_s: float = 600.0
-    """How much longer a step may take for lack of calls, or while a gate is open, seconds; then the canary stops."""
+    """Further time that a step may take for lack of calls, or while a gate is open, seconds; then the canary stops."""
     gates: GateLimits = field(default_factory=GateLimits)
     """Limits of the gates."""
     look_s: float = 1.0
     """Time between checks of the gates, seconds."""
     settle_s: float = 3.0
-    """How long routers may take to read that a challenger was withdrawn: a few of their ``refresh_s``, seconds."""
+    """Time that routers may take to read that a challenger was withdrawn: a few of their ``refresh_s``, seconds."""
     leave_s: float = 30.0
-    """How long they may take to leave it; after that it stays registered, seconds."""
+    """Time that they may take to leave it, seconds; after that it stays registered."""
     unit: Unit = Unit.INSTRUMENT
-    """What keeps one version as a whole: instruments, or slices of time where there are few instruments."""
+    """Unit that keeps one version: instruments, or slices of time where there are few instruments."""
     slice_ns: int = DAY_NS
     """Length of a time slice, nanoseconds; ignored in a split by instrument."""
     limits: Limits = field(default_factory=Limits)
@@ -96,7 +96,7 @@ class CanaryCalls:
     baseline_so_far: CallTotals = field(default_factory=CallTotals)
     """Since the canary began."""
     since_ns: int = 0
-    """When the current step began, Unix nanoseconds."""
+    """Begin of the current step, Unix nanoseconds."""
 
     def __post_init__(self) -> None:
         self._reader = RecordReader(self.store, self.split.name)

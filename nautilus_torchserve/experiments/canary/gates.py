@@ -32,14 +32,14 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class GateLimits:
-    """How much worse than the baseline a challenger may be."""
+    """Limits by which a challenger may be worse than the baseline."""
 
     error_rate: float = 0.01
-    """Its error rate may exceed the baseline's by this much: 0.01 is one request in a hundred."""
+    """Largest error rate above the baseline's: 0.01 is one request in a hundred."""
     p99_ratio: float = 1.5
-    """Its p99 latency may be this many times the baseline's, and ..."""
+    """Largest p99 latency as a multiple of the baseline's, ..."""
     p99_add_ms: float = 2.0
-    """... this much more, milliseconds."""
+    """... plus this, milliseconds."""
     psi: float = 0.25
     """Largest population stability index of an output; `math.inf`: outputs are not compared."""
     not_compared: tuple[str, ...] = ("price", "sigma_bps")

@@ -57,7 +57,7 @@ class ShadowReport:
     baseline: str
     challenger: str
     ended: str
-    """Why it ended: ``time``, ``answers``, or what interrupted it."""
+    """Reason for its end: ``time``, ``answers``, or the interruption."""
     answers: int
     """Rows that the challenger answered."""
     errors: int
@@ -128,7 +128,7 @@ class ShadowComparison:
     def __init__(self) -> None:
         self.answers = 0
         self.errors: Counter[str] = Counter()
-        """Why the challenger failed -> rows."""
+        """Error of the challenger -> rows."""
         self.only_one_has: set[str] = set()
         self._agreed: list[bool] = []
         self._differences: dict[str, array[float]] = {}
@@ -201,7 +201,7 @@ class ShadowSettings:
     look_s: float = 1.0
     """Time between two looks into the store, seconds."""
     settle_s: float = 3.0
-    """How long routers may take at the end to write what they have: a few of their ``refresh_s``, seconds."""
+    """Time that routers may take at the end to write their records: a few of their ``refresh_s``, seconds."""
 
     def __post_init__(self) -> None:
         if not (self.for_s > 0 and 0 < self.share <= 1 and self.look_s > 0 and self.settle_s >= 0):

@@ -70,7 +70,7 @@ class Change:
     switched: bool = False
     """Whether an urgent change is made, and only its checks are left."""
     unrecorded: str | None = None
-    """Why the journal could not be written."""
+    """Reason why the journal could not be written."""
 
     @contextmanager
     def step(self, name: str) -> Iterator[dict[str, Any]]:

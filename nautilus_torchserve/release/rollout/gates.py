@@ -30,9 +30,9 @@ class Limits:
     latency_requests: int = 200
     """Requests to each version, alternating, to compare their latencies; 0: not compared."""
     latency_ratio: float = 1.5
-    """Its median and its 95th percentile may be this many times those of the serving version, and ..."""
+    """Largest median and 95th percentile as multiples of the serving version's, ..."""
     latency_add_ms: float = 2.0
-    """... this much more, milliseconds."""
+    """... plus this, milliseconds."""
     latency_most_ms: float | None = None
     """Largest 95th percentile, milliseconds; the only latency limit of a model's first version."""
     watch_s: float = 10.0

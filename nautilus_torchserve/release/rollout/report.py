@@ -68,7 +68,7 @@ class RolloutReport:
     failed_at: str | None
     """Name of the step that failed."""
     reason: str | None
-    """Why it failed."""
+    """Reason of the failure."""
     steps: tuple[Step, ...]
     began: str
     """ISO 8601, UTC."""

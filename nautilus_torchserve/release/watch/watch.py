@@ -127,7 +127,7 @@ class WatchedArchive:
     """Empty where it could not be read."""
     version: str
     reason: str | None
-    """Why it is not done."""
+    """Reason why it is not done."""
 
 
 @dataclass(frozen=True)
@@ -283,7 +283,7 @@ def _roll_out(settings: WatchSettings, path: Path, stopped: threading.Event, pro
 
 @dataclass
 class _Pruning:
-    """When versions are pruned next, and the text reported last."""
+    """Time of the next pruning, and the text reported last."""
 
     next_s: float = 0.0
     text: str = ""

@@ -53,7 +53,7 @@ class Request(NamedTuple):
 
     url: str
     body: bytes | None
-    """Of a POST; None makes it a GET."""
+    """Body of a POST; None makes it a GET."""
     headers: list[str]
     """``Name: value``."""
     timeout_s: float

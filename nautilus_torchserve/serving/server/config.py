@@ -1,4 +1,4 @@
-"""What a server is started from: a configuration, the user's or another company's, with this start's changes."""
+"""Configuration of a server: a file of the user's or of another company's, with the changes of one start."""
 
 import os
 import re

@@ -38,7 +38,7 @@ class StartFailed(UserError):
 
 @dataclass(frozen=True)
 class ServerSettings:
-    """How to start a server."""
+    """Settings of a server's start."""
 
     models: Mapping[str, str] | None = None
     """Name -> archive in the model store: ``{"tick": "tick.mar"}``; None for the configuration's ``load_models``, else
