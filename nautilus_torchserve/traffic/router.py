@@ -189,7 +189,7 @@ class Router(Routes):
         self.metadata = self._versions.default.metadata
         self.assignment: Assignment = Assignment(self.metadata.version)
         self._counts = CallCounts(model, self.name)
-        self._backlog = Backlog(store.keep, f"router {self.name} of {model}")
+        self._backlog = Backlog[ShadowAnswer](store.keep, f"router {self.name} of {model}")
         self._shadower = Shadower(model, self._versions.client, self._counts, self._backlog)
         self._calls = itertools.count()
         self._outage = OutageLog(f"router {self.name} of {model}")

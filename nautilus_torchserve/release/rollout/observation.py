@@ -94,5 +94,5 @@ def _check(
     errors = read_counters(target.metrics_url).errors_5xx - before.errors_5xx
     if errors > 1.5 * expected_errors:
         raise GateFailed(
-            f"expected at most 0 5xx responses beyond the {expected_errors:.1f} at the rate before, got {errors:g}"
+            f"expected at most {1.5 * expected_errors:.1f} 5xx responses, 1.5 times the rate before, got {errors:g}"
         )
