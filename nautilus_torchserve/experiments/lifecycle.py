@@ -5,7 +5,7 @@ import time
 from nautilus_torchserve.release.rollout.journal import RolloutRefused, locked
 from nautilus_torchserve.release.rollout.target import Target
 from nautilus_torchserve.release.rollout.workers import is_ready
-from nautilus_torchserve.traffic.split import Kind, Split, State
+from nautilus_torchserve.traffic.split import DAY_NS, Kind, Split, State, Unit
 from nautilus_torchserve.traffic.store import SplitRefused, StoreFailed, TrafficStore
 from nautilus_torchserve.wire.errors import RequestError
 
@@ -48,6 +48,21 @@ def check_challenger(target: Target, model: str, challenger: str, baseline: str 
             f"{model}: expected the baseline {baseline} as the server's default version, got {default}"
         )
     return default, digest
+
+
+def start_split(
+    store: TrafficStore,
+    model: str,
+    kind: Kind,
+    baseline: str,
+    challenger: str,
+    share: float,
+    unit: Unit = Unit.INSTRUMENT,
+    slice_ns: int = DAY_NS,
+) -> Split:
+    """Start a split under a name of its own; raises as `TrafficStore.start`."""
+    name = f"{model}-{kind}-{challenger}-{time.time_ns() // 1_000_000}"
+    return store.start(Split(name, model, kind, baseline, challenger, share, unit, slice_ns))
 
 
 def stop_split(store: TrafficStore, split: Split) -> str:

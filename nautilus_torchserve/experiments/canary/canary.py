@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nautilus_torchserve.experiments.canary.gates import GateLimits, GateResult, Verdict, check_gates
-from nautilus_torchserve.experiments.lifecycle import check_challenger, stop_split, wait_until_unused
+from nautilus_torchserve.experiments.lifecycle import check_challenger, start_split, stop_split, wait_until_unused
 from nautilus_torchserve.release.rollout.change import default_now
 from nautilus_torchserve.release.rollout.gates import Limits
 from nautilus_torchserve.release.rollout.journal import RolloutRefused, locked
@@ -169,18 +169,8 @@ def canary(
     began, clock = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), time.monotonic()
     with locked(target, model, f"canary of {challenger}"):
         baseline, digest = check_challenger(target, model, challenger)
-        split = store.start(
-            Split(
-                f"{model}-canary-{challenger}-{time.time_ns() // 1_000_000}",
-                model,
-                Kind.CANARY,
-                baseline,
-                challenger,
-                settings.steps[0],
-                settings.unit,
-                settings.slice_ns,
-            )
-        )
+        share, unit, slice_ns = settings.steps[0], settings.unit, settings.slice_ns
+        split = start_split(store, model, Kind.CANARY, baseline, challenger, share, unit, slice_ns)
         progress(f"{split.name}: {challenger} beside {baseline}")
         run = _Canary(target, store, split, settings, progress)
         end = run.carry_out()

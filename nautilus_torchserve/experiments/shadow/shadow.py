@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from nautilus_torchserve.experiments.drift import stability
-from nautilus_torchserve.experiments.lifecycle import check_challenger, stop_split
+from nautilus_torchserve.experiments.lifecycle import check_challenger, start_split, stop_split
 from nautilus_torchserve.release.rollout.journal import locked
 from nautilus_torchserve.release.rollout.report import Progress, no_progress, write_files
 from nautilus_torchserve.release.rollout.target import Target
@@ -271,16 +271,7 @@ def shadow(
     began, clock = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), time.monotonic()
     with locked(target, model, f"shadow of {challenger}"):
         baseline, _ = check_challenger(target, model, challenger)
-        split = store.start(
-            Split(
-                f"{model}-shadow-{challenger}-{time.time_ns() // 1_000_000}",
-                model,
-                Kind.SHADOW,
-                baseline,
-                challenger,
-                settings.share,
-            )
-        )
+        split = start_split(store, model, Kind.SHADOW, baseline, challenger, settings.share)
         progress(f"{split.name}: {challenger} gets copies of the requests of {baseline}")
         records = _ShadowRecords(store, split)
         try:
