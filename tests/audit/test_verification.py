@@ -158,7 +158,7 @@ def test_a_log_has_no_findings_after_the_run_that_follows_a_crash(fresh_copy: Ca
     assert [record.run_id for record in log.read(FillRecord)] == ["run-1"] * 8 + ["run-2"] * 3 + ["run-3"]
 
 
-def test_the_next_run_does_not_cover_up_what_was_changed(fresh_copy: Callable[[], Path]) -> None:
+def test_the_next_run_does_not_hide_a_change(fresh_copy: Callable[[], Path]) -> None:
     folder = fresh_copy()
     (stream,) = (folder / "fills").glob("run-2*.arrows")
     os.truncate(stream, stream.stat().st_size - 8)

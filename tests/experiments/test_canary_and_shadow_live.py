@@ -247,7 +247,7 @@ def test_shadow_compares_and_answers_no_request(target: Target, store: TrafficSt
     assert report.challenger_latency.requests == pytest.approx(report.answers, rel=0.2)  # written one after the other
 
 
-def test_interrupted_shadow_reports_what_there_is(target: Target, store: TrafficStore, rows: np.ndarray) -> None:
+def test_interrupted_shadow_reports_the_answers_so_far(target: Target, store: TrafficStore, rows: np.ndarray) -> None:
     def interrupt(line: str) -> None:
         if "gets copies" in line:
             threading.Thread(target=interrupt_later).start()

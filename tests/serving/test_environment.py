@@ -78,7 +78,7 @@ def test_no_unknown_name_is_let_through(name: str) -> None:
     assert [name for name in names if re.fullmatch(WITHHELD, name) is None] == []
 
 
-def test_a_pattern_that_is_none_is_refused_in_a_sentence() -> None:
+def test_an_invalid_pattern_is_refused_in_a_sentence() -> None:
     with pytest.raises(BadProperties, match="blacklist_env_vars: expected a regular expression that Java and Python"):
         withheld_names({PROPERTY: "*SECRET*"})
 

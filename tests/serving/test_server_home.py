@@ -147,7 +147,7 @@ def test_a_process_that_may_not_be_ended_is_named(tmp_path: Path, monkeypatch: p
     process.wait(timeout=10)
 
 
-def test_a_start_deletes_nothing_that_is_no_servers(settings: ServerSettings, store: Path, tmp_path: Path) -> None:
+def test_a_start_refuses_to_delete_files_of_others(settings: ServerSettings, store: Path, tmp_path: Path) -> None:
     (tmp_path / "tmp").mkdir()
     (tmp_path / "tmp" / "mine.txt").touch()
     with pytest.raises(StartFailed, match=r"got one with tmp but no config\.properties: a start would empty tmp"):

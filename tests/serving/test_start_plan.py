@@ -44,7 +44,7 @@ def rolled_out(settings: ServerSettings, store: Path) -> ServerSettings:
     return replace(settings, remembered=recorded_digests)
 
 
-def test_a_start_resumes_what_rollouts_left_or_names_the_remedy(rolled_out: ServerSettings, store: Path) -> None:
+def test_a_start_serves_the_versions_of_rollouts_or_names_the_remedy(rolled_out: ServerSettings, store: Path) -> None:
     plan = plan_start(rolled_out)
 
     assert list(plan.digests) == [("tick", "1.0")]

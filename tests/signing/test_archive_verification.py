@@ -62,7 +62,7 @@ def test_the_date_of_packing_is_not_content(pair: tuple[Path, Path], tmp_path: P
     assert verify_archive(forge(tmp_path / "later.mar", entries), pair[1]) == verify_archive(archive, pair[1])
 
 
-def test_a_key_that_is_not_trusted_is_named_with_those_that_are(pair: tuple[Path, Path], tmp_path: Path) -> None:
+def test_an_untrusted_key_is_named_with_the_trusted_ones(pair: tuple[Path, Path], tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     mallorys, _ = keys(tmp_path / "elsewhere", "mallory")
     archive = signed(tmp_path / "tick.mar", mallorys)
@@ -126,7 +126,7 @@ def resigned(archive: Path, to: Path, change: Callable[[dict], object]) -> Path:
         (lambda signature: b'{"digest": "1", "digest": "2"}', "expected every key once"),
     ],
 )
-def test_a_signature_that_is_none_is_refused(
+def test_an_invalid_signature_is_refused(
     pair: tuple[Path, Path], tmp_path: Path, change: Callable[[dict], object], reason: str
 ) -> None:
     archive = resigned(signed(tmp_path / "x.mar", pair[0]), tmp_path / "tick.mar", change)

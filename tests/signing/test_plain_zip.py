@@ -144,7 +144,7 @@ def test_the_forger_alone_is_honest(made: tuple[Path, Path], tmp_path: Path) -> 
     assert verify_archive(plain, trusted) == verify_archive(deflated, trusted) == verify_archive(archive, trusted)
 
 
-def test_java_would_run_what_python_does_not_see(made: tuple[Path, Path], tmp_path: Path) -> None:
+def test_java_runs_members_that_python_does_not_see(made: tuple[Path, Path], tmp_path: Path) -> None:
     """Why all this: an archive of which Python reads what was signed, and a reader of headers something else."""
     archive, _ = made
     handler = next(entry for entry in entries_of(archive) if entry.name == "tick_handler.py")

@@ -45,7 +45,7 @@ def let_expire(trusted: Path, name: str = "alice") -> None:
     path.write_text(f"# of the desk\nexpires: {NOW - DAY:%Y-%m-%d}\n\n{path.read_text()}")
 
 
-def test_an_expired_key_vouches_only_for_what_was_accepted_before(archive: Path, alice: tuple[Path, Path]) -> None:
+def test_an_expired_key_vouches_only_for_digests_accepted_before(archive: Path, alice: tuple[Path, Path]) -> None:
     trusted = alice[1]
     digest = verify_archive(archive, trusted).digest
     let_expire(trusted)

@@ -69,7 +69,7 @@ def test_of_a_model_at_most_one_split_runs(database: str) -> None:
         assert store.running("tick") == store.split("exp-3")
 
 
-def test_of_many_who_start_one_at_once_one_wins(database: str) -> None:
+def test_one_of_several_concurrent_starts_succeeds(database: str) -> None:
     with TrafficStore(database) as store, ThreadPoolExecutor(8) as pool:
         together = threading.Barrier(8)
 
@@ -218,7 +218,7 @@ def test_row_that_another_program_wrote_is_named(
 
 
 @pytest.mark.parametrize("content", [b"not a database" * 100, b"SQLite format 3\x00" + b"\xff" * 4096, None])
-def test_file_that_is_no_database_is_named(tmp_path: Path, content: bytes | None) -> None:
+def test_a_file_that_is_no_database_is_named(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "traffic.db"
     if content is None:
         path.mkdir()

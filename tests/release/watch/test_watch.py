@@ -343,7 +343,7 @@ def test_a_watcher_that_ends_during_a_rollout_goes_on_when_it_is_started_again(
 
 
 @pytest.mark.slow
-def test_once_ends_with_what_is_there(
+def test_once_ends_after_the_archives_in_the_folder(
     deployment: Deployment, fresh_version: FreshVersion, folder: Path, tmp_path: Path
 ) -> None:
     good = fresh_version()
