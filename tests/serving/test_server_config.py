@@ -63,7 +63,7 @@ def test_an_address_is_what_torchserve_binds(value: str | None, url: str) -> Non
         ("inference_address=http://127.0.0.1:$$NO_SUCH_PORT$$", "environment variable NO_SUCH_PORT, got none"),
     ],
 )
-def test_what_cannot_be_started_is_refused_with_its_line(tmp_path: Path, line: str, got: str) -> None:
+def test_a_configuration_that_cannot_be_started_is_refused_with_its_line(tmp_path: Path, line: str, got: str) -> None:
     path = write(tmp_path, "# a comment", line, "default_workers_per_model=1")
 
     with pytest.raises(BadProperties, match=rf"^{path}:2: {line.partition('=')[0]}: expected .*{got}"):
