@@ -36,8 +36,8 @@ def fetch_metadata(settings: LiveSettings) -> ModelMetadata:
         No server can be reached, or the model was trained on other features than the actor computes.
     """
     actor, live = settings.model.actor, live_table(settings)
-    expect("url" in actor, "model.actor.url, was none")
-    expect(isinstance(actor["url"], str), f"model.actor.url as a text, was {actor['url']!r}")
+    expect("url" in actor, "model.actor.url, got none")
+    expect(isinstance(actor["url"], str), f"model.actor.url as a text, got {actor['url']!r}")
     tokens = server_tokens(actor["url"], config_from(DispatcherConfig, live, "model.actor.live"), fixed_token(settings))
     metadata = _first_metadata([actor["url"], *live.get("fallback_urls", [])], settings, tokens)
     schema, trained_on = actor_config(settings, metadata).feature_schema(), metadata.feature_schema
@@ -58,7 +58,7 @@ def live_table(settings: LiveSettings) -> Mapping[str, Any]:
         It is no table.
     """
     live = settings.model.actor.get("live", {})
-    expect(isinstance(live, dict), f"model.actor.live as a table, was {live!r}")
+    expect(isinstance(live, dict), f"model.actor.live as a table, got {live!r}")
     return live
 
 
@@ -122,7 +122,7 @@ def strategy_configs(
     """
     for name, follows_from in (("instrument_id", "model.actor"), ("close_on_stop", "node.flatten_on_stop")):
         expect(
-            name not in settings.strategy, f"strategy without {name} (it follows from {follows_from}), was one with it"
+            name not in settings.strategy, f"strategy without {name} (it follows from {follows_from}), got one with it"
         )
     instrument_ids = actor.subjects()
     for instrument_id in [] if settings.is_real else instrument_ids:
@@ -154,24 +154,6 @@ def _about(settings: LiveSettings, actor: ModelActorConfig, instrument_id: Instr
     owned = {"external_order_claims": [str(instrument_id)], "oms_type": "NETTING"} if settings.is_real else {}
     tag = {} if "instrument_id" in actor.__struct_fields__ else {"order_id_tag": order_id_tag(instrument_id)}
     return {"instrument_id": str(instrument_id), **owned, **tag}
-
-
-def named_config(config_path: str, fields: Mapping[str, Any], place: str) -> Any:
-    """Return a config of any class.
-
-    Parameters
-    ----------
-    config_path : str
-        ``module:Class``.
-    place : str
-        Where the fields stand in the file, for messages.
-
-    Raises
-    ------
-    BadSetting
-        There is no such class, or the fields are not its own.
-    """
-    return config_from(named(config_path, f"{place}.config_path"), fields, place)
 
 
 def named(path: str, place: str) -> type:
