@@ -165,9 +165,10 @@ def test_commands_of_a_page_run(copies: Callable[[str], Path], page: str, block:
 
 
 @pytest.mark.slow
-def test_the_language_model_of_the_documentation_beats_its_baselines(copies: Callable[[str], Path]) -> None:
+@pytest.mark.parametrize("page", [pytest.param("training-news.md", id="training-news.md: its model")])
+def test_the_language_model_of_the_documentation_beats_its_baselines(copies: Callable[[str], Path], page: str) -> None:
     """After one epoch."""
-    evaluation = json.loads((copies("training-news.md") / "runs" / "sentiment" / "evaluation.json").read_text())
+    evaluation = json.loads((copies(page) / "runs" / "sentiment" / "evaluation.json").read_text())
 
     scores = evaluation["scores"]
     model = scores.pop("model")
