@@ -20,7 +20,7 @@ from hypothesis import settings
 
 from nautilus_torchserve.serving.server.torchserve import ServerSettings, TorchServe, find_server, start_server
 from nautilus_torchserve.wire.loopback import exempt_loopback
-from support import BATCH, PROJECT, SECRETS, run_script
+from support import BATCH, PROJECT, SECRETS, call_script
 
 exempt_loopback()  # tests use clients of all kinds on this machine
 
@@ -109,8 +109,8 @@ def tick_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tick classifier trained on a small simulated market."""
     pytest.importorskip("torch")
     run = tmp_path_factory.mktemp("runs") / "tick"
-    result = run_script(PROJECT / "scripts/train.py", "tick", "--trades", "6000", "--epochs", "3", "--out", run)
-    assert result.returncode == 0, result.stderr
+    result = call_script("scripts/train.py", "tick", "--trades", "6000", "--epochs", "3", "--out", run)
+    assert result.exit_code == 0, result.stderr
     return run
 
 
