@@ -52,17 +52,13 @@ def run_script(*arguments: str | Path, cwd: Path = PROJECT) -> subprocess.Comple
 
 
 def copy_checkout(folder: Path) -> None:
-    """Copy the project's own files, as a fresh clone has them."""
-    built_in_root = ("runs", "reports", "logs", "build", "dist", ".git", ".venv*", ".server", ".hypothesis", ".*_cache")
-    in_root, anywhere = (
-        shutil.ignore_patterns(*built_in_root),
-        shutil.ignore_patterns("*.mar", "*.egg-info", "__pycache__"),
-    )
-
-    def ignore(path: str, names: list[str]) -> set[str]:
-        return anywhere(path, names) | (in_root(path, names) if Path(path) == PROJECT else set())
-
-    shutil.copytree(PROJECT, folder, ignore=ignore)
+    """Copy the project's own files, as a fresh clone has them: those that git has, or would take."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, listed.split("\0")):
+        if (PROJECT / name).is_file():  # a file that is deleted here is listed until that is committed
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(PROJECT / name, folder / name)
 
 
 def until(condition: Callable[[], bool], within_s: float = 20.0, what: str = "the condition") -> None:
