@@ -46,8 +46,10 @@ SLOW = tuple(f"nautilus-torchserve train {rest}" for rest in ("sentiment", "pric
 """Blocks that begin so take long: they are run by `make test-slow`."""
 ALSO_SLOW = ("nautilus-torchserve live", "--latency-profile", "deploy/production.properties")
 """And so do blocks with these in them."""
-QUICKLY = {"nautilus-torchserve train sentiment --out runs/sentiment": " --set fit.epochs=1 --set fit.rdrop=0"}
-"""Commands that would take ten minutes and more, and what makes them quick."""
+QUICKLY = {
+    "nautilus-torchserve train sentiment --out runs/sentiment": " --set fit.epochs=1 --set fit.rdrop=0 --threads 1"
+}
+"""Commands that would take ten minutes and more, and what makes them quick; other tests have the other cores."""
 MAKES_TICK = "nautilus-torchserve train tick --out runs/tick"
 """What the block begins with that makes ``archives/tick.mar``, which others need."""
 
