@@ -46,13 +46,12 @@ demo-news: setup
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m 'not slow' -n 2 --dist loadfile --no-loadscope-reorder
 
-# The README trains a language model and the attack puts a server under load: each takes both cores.
+# The attack puts a server under load, which takes both cores.
 ## make test-slow  the longer proofs
 test-slow: setup .venv/ray
-	$(BIN)/python -m pytest -q -m slow tests/test_readme.py
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow tests/fault_injection
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow -n 2 --dist loadfile --no-loadscope-reorder \
-		--ignore tests/test_readme.py --ignore tests/fault_injection
+		--ignore tests/fault_injection
 
 # The newest NautilusTrader 1.x needs Python 3.12; PYTHON= names the one to take.
 TRADING_PYTHON := $(or $(PYTHON),$(shell for each in python3.12 python3.13 "$$(uv python find '>=3.12,<3.14' 2>/dev/null)" \

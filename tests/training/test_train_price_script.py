@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from nautilus_torchserve.market.bars.simulator import simulate_bars
-from support import PROJECT, REAL_DATA, run_script, script_app
+from support import PROJECT, REAL_DATA, call_script, script_app
 
 SCRIPT = PROJECT / "scripts/train.py"
 APP = script_app(SCRIPT)
@@ -18,9 +18,9 @@ QUICK = ("--bars", "1200", "--folds", "1", "--set", "fit.epochs=1", "--set", "ne
 
 @pytest.mark.slow
 def test_the_summary_gives_the_result_in_plain_words(tmp_path: Path) -> None:
-    result = run_script(SCRIPT, "price", *QUICK, "--out", tmp_path / "run", "--json")
+    result = call_script(SCRIPT, "price", *QUICK, "--out", tmp_path / "run", "--json")
 
-    assert result.returncode == 0, result.stderr
+    assert result.exit_code == 0, result.stderr
     description = json.loads(result.stdout)
     assert description["metrics"]["edge"] in result.stderr
     assert "1,200 bars of 60 s" in result.stderr
@@ -129,7 +129,7 @@ def test_real_minute_bars_train_with_detected_format(tmp_path: Path) -> None:
         lines = whole.read().split(b"\n", 2_001)
     (tmp_path / "btc_perp_1m_2022-01.csv").write_bytes(b"\n".join(lines[:2_001]) + b"\n")
 
-    result = run_script(
+    result = call_script(
         SCRIPT,
         "price",
         "--data",
@@ -147,7 +147,7 @@ def test_real_minute_bars_train_with_detected_format(tmp_path: Path) -> None:
         "--json",
     )
 
-    assert result.returncode == 0, result.stderr
+    assert result.exit_code == 0, result.stderr
     description = json.loads(result.stdout)
     assert description["training"]["instrument_id"] == "BTC-PERP.FILE"
     assert description["bars"]["indicators"]

@@ -14,7 +14,7 @@ import pytest
 
 from nautilus_torchserve.serving.server.torchserve import ServerSettings, TorchServe, start_server
 from nautilus_torchserve.serving.tokens import KEY_FILE, inference_token
-from support import PROJECT, run_script
+from support import PROJECT, call_script
 
 TRADING_HOST = PROJECT / ".venv-trading/bin/python"
 SCRIPT = PROJECT / "scripts/backtest.py"
@@ -133,8 +133,8 @@ def test_a_backtest_gives_the_same_numbers(options: tuple[str, ...], mode: str, 
 
     there = run_there(server, *command)
 
-    result = run_script(*command, "--token-file", server.home / KEY_FILE)
-    assert result.returncode == 0, result.stderr
+    result = call_script(*command, "--token-file", server.home / KEY_FILE)
+    assert result.exit_code == 0, result.stderr
     here = json.loads(result.stdout)
     assert without_measured(there) == without_measured(here)
     assert here["orders"] > 20
