@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from nautilus_torchserve.cli.app import parsed
-from nautilus_torchserve.cli.data_options import AllowJumps, Stamp, Timezone, bar_length
-from nautilus_torchserve.cli.market_data import BarSource, print_reading_notes
+from nautilus_torchserve.cli.data_options import PriceType, Stamp, bar_length
+from nautilus_torchserve.cli.market_data import AS_WRITTEN, BarSource, FileOptions, print_reading_notes
 from nautilus_torchserve.cli.options import LOCAL, Json, Report, TokenFile, Url, Version, duration
 from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.market.news.headlines import Headline
@@ -48,8 +48,8 @@ class BarSources:
     ] = None
     bar: Annotated[int | None, bar_length(parse_interval)] = None
     stamp: Stamp = "open"
-    timezone: Timezone = None
-    allow_jumps: AllowJumps = False
+    price_type: PriceType = None
+    files: FileOptions = AS_WRITTEN
 
     def load(self, bars: int, seed: int) -> list[Bars]:
         """Load the bars, or simulate so many, and print what was assumed or let through."""
@@ -78,7 +78,7 @@ class BarSources:
         if len(paths) != len(names):
             raise typer.BadParameter(f"expected as many --instrument as --data, got {len(names)} for {len(paths)}")
         for path, name in zip(paths, names, strict=True):
-            yield BarSource(path, name, self.bar, self.stamp, self.timezone, self.allow_jumps)
+            yield BarSource(path, name, self.bar, self.stamp, self.price_type, self.files)
 
 
 @dataclass(frozen=True)
