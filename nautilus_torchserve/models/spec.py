@@ -14,12 +14,17 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
+from types import ModuleType
 from typing import Any, Literal
 
 from nautilus_torchserve.bundle import BUNDLE
 from nautilus_torchserve.user_error import InvalidArgument
 
 Events = Literal["trades", "bars", "texts", "bars and texts"]
+ACTIVATIONS = ("softmax", "sigmoid")
+"""Activations that are known by name."""
+GENERIC_MODEL = "nautilus_torchserve.inference.models.generic:GenericModel"
+"""Inference class of rows or windows of numbers."""
 
 
 @dataclass(frozen=True)
@@ -103,26 +108,46 @@ class Trading:
     """Configuration of the strategy."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """One kind of model."""
+    """One kind of model: what it is called, what goes in, what comes out; the rest has defaults."""
 
     name: str
     """Name in commands, run folders, archives and URLs; `models.table.spec_of` knows the built-in ones by it."""
-    networks: tuple[Network, ...]
-    """Networks that can be trained; the first is the default."""
+    networks: tuple[Network, ...] = ()
+    """Networks that can be trained; the first is the default. None for a program (TorchScript, ONNX, torch.export)."""
     features: FeatureSet
     """Inputs."""
     outputs: tuple[Output, ...]
     """Outputs, in the order of a response."""
-    inference: str
-    """Class that turns decoded inputs into outputs (the function from logits to outputs) and explanations."""
-    golden: GoldenRule
+    activation: str | None = None
+    """Function from the network's outputs to the model's: ``softmax`` (probabilities that sum to 1), ``sigmoid``
+    (probabilities), ``model_defs.module:function`` (float32 [n, k] -> [n, outputs], row by row), or None."""
+    inference: str = GENERIC_MODEL
+    """Class that turns decoded inputs into outputs and explanations."""
+    golden: GoldenRule = GoldenRule(inputs=64, tolerance=1e-4)
     """Golden inputs of an archive."""
+    handler: str = "handlers/model_handler.py"
+    """File of the bundle that TorchServe loads."""
     training: TrainingRecipe | None = None
-    """How it is fitted; None where run folders come from elsewhere."""
+    """How it is fitted; None where run folders come from elsewhere, such as `training.runs.save.save_run`."""
     trading: Trading | None = None
     """How it is traded on; None where it is served only."""
+
+    def __post_init__(self) -> None:
+        names = [output.name for output in self.outputs]
+        if not names or len(set(names)) != len(names):
+            raise InvalidArgument(f"{self.name}: expected outputs of different names, got {', '.join(names) or 'none'}")
+        if self.activation is not None and self.activation not in ACTIVATIONS and ":" not in self.activation:
+            raise InvalidArgument(
+                f"{self.name}: expected an activation of {', '.join(ACTIVATIONS)}, None, or "
+                f"model_defs.module:function, got {self.activation!r}"
+            )
+        if self.activation == "softmax" and len(names) < 2:
+            raise InvalidArgument(
+                f"{self.name}: expected at least 2 outputs for softmax, which is 1 for a single one, got {names[0]}: "
+                "use sigmoid"
+            )
 
     def network(self, name: str) -> Network:
         """Return the network of this name.
@@ -138,11 +163,6 @@ class ModelSpec:
         raise InvalidArgument(
             f"expected a network of {', '.join(network.name for network in self.networks)}, got {name!r}"
         )
-
-    @property
-    def handler(self) -> str:
-        """File of the bundle that TorchServe loads."""
-        return f"handlers/{self.name}_handler.py"
 
     @property
     def server_config(self) -> str:
@@ -161,10 +181,8 @@ def load_object(path: str) -> Any:
     module, colon, name = path.partition(":")
     if not colon or not module or not name.isidentifier():
         raise InvalidArgument(f"expected package.module:Name, got {path!r}")
-    if str(BUNDLE) not in sys.path:
-        sys.path.append(str(BUNDLE))
     try:
-        imported = import_module(module)
+        imported = load_module(module)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
             raise  # a package that the module itself needs is missing
@@ -172,3 +190,10 @@ def load_object(path: str) -> Any:
     if not hasattr(imported, name):
         raise InvalidArgument(f"{path}: expected an object of {module}, got none named {name}")
     return getattr(imported, name)
+
+
+def load_module(name: str) -> ModuleType:
+    """Import a module of the library or of the bundle."""
+    if str(BUNDLE) not in sys.path:
+        sys.path.append(str(BUNDLE))
+    return import_module(name)
