@@ -195,15 +195,15 @@ def bar_metadata(client: InferenceClient) -> ModelMetadata:
     return client.metadata
 
 
-COMMANDS: Mapping[str, tuple[Callable[[str], Command], str, dict[str, Any]]] = {
-    "trades": (row_command, "Explain an output for one row of features.", {"ignore_unknown_options": True}),
-    "bars": (window_command, "Explain a forecast for the last window of some bars.", {}),
-    "texts": (text_command, "Explain an output for texts.", {}),
-    "bars and texts": (news_window_command, "Explain a forecast for the last window of some bars and news.", {}),
+COMMANDS: Mapping[tuple[str, ...], tuple[Callable[[str], Command], str, dict[str, Any]]] = {
+    ("trades",): (row_command, "Explain an output for one row of features.", {"ignore_unknown_options": True}),
+    ("bars",): (window_command, "Explain a forecast for the last window of some bars.", {}),
+    ("texts",): (text_command, "Explain an output for texts.", {}),
+    ("bars", "texts"): (news_window_command, "Explain a forecast for the last window of some bars and news.", {}),
 }
-"""What inputs are made of -> the command, its help, and the settings of its context: features may be negative."""
+"""Data that inputs are made of -> the command, its help, and the settings of its context: features may be negative."""
 for _spec in MODELS.values():
-    _make, _help, _context = COMMANDS[_spec.features.events]
+    _make, _help, _context = COMMANDS[_spec.features.data]
     app.command(_spec.name, help=_help, context_settings=_context)(_make(_spec.name))
 
 

@@ -15,12 +15,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
 from nautilus_torchserve.bundle import BUNDLE
 from nautilus_torchserve.user_error import InvalidArgument
 
-Events = Literal["trades", "bars", "texts", "bars and texts"]
 ACTIVATIONS = ("softmax", "sigmoid")
 """Activations that are known by name."""
 GENERIC_MODEL = "nautilus_torchserve.inference.models.generic:GenericModel"
@@ -60,16 +59,37 @@ class Output:
 
 @dataclass(frozen=True)
 class FeatureSet:
-    """What a model is given for one event."""
+    """What a model is given for one prediction."""
 
-    events: Events
-    """What inputs are made of: a row of features for each trade, a window of bars, a text, a window with headlines."""
+    data: tuple[str, ...]
+    """NautilusTrader's data that features are computed from, as ``streaming`` is given them:
+
+    ========================================  =======================================================
+    ``trades``, ``quotes``, ``depth``         `TradeTick`, `QuoteTick`, `OrderBookDepth10`
+    ``bars:1-MINUTE-LAST-INTERNAL``           `Bar`; ``EXTERNAL`` ones come from a file or a venue
+    ``custom:package.module:Class``           data of a class of your own
+    ``trades:ETHUSDT.BINANCE``                those of another instrument than the predicted one;
+                                              likewise ``bars:ETHUSDT.BINANCE-1-MINUTE-LAST-INTERNAL``
+    ``bars``, ``texts``                       of built-in models: bars of the length that an archive
+                                              names, and headlines
+    ========================================  =======================================================
+    """
     schema: str
     """The `FeatureSchema`, or a function that returns it and has a default for each parameter."""
     streaming: str | None = None
-    """Class that is fed events one by one and returns rows; None where inputs are not computed from market data."""
+    """Class that is given the data one by one and returns rows, see `features.streaming.StreamingFeatures`; built-in
+    models have actors of their own, which know how to use theirs. None where inputs are not computed from market
+    data."""
     vectorised: str | None = None
-    """Function over arrays that agrees with ``streaming`` bit for bit; None: ``streaming`` runs over arrays."""
+    """Function over arrays that returns the rows of ``streaming`` bit for bit; None: ``streaming`` runs over arrays."""
+    warm_up: int = 0
+    """Number of rows at the beginning of the data whose values depend on where the data begin, as those of an
+    exponential average do. They are no inputs: no prediction is requested for them, and none is trained on."""
+
+    def load_schema(self) -> Any:
+        """Return the `FeatureSchema`."""
+        schema = load_object(self.schema)
+        return schema() if callable(schema) else schema
 
 
 @dataclass(frozen=True)
@@ -98,9 +118,9 @@ class TrainingRecipe:
 class Trading:
     """How predictions of a model are made and used in a backtest and live."""
 
-    actor: str
+    actor: str = "nautilus_torchserve.trading.features.actor:FeatureActor"
     """Actor that computes inputs from market data and publishes predictions."""
-    actor_config: str
+    actor_config: str = "nautilus_torchserve.trading.features.actor:FeatureActorConfig"
     """Configuration of the actor."""
     strategy: str | None = None
     """Strategy that trades on the predictions where the user names no other; None: there is none."""
@@ -131,8 +151,8 @@ class ModelSpec:
     """File of the bundle that TorchServe loads."""
     training: TrainingRecipe | None = None
     """How it is fitted; None where run folders come from elsewhere, such as `training.runs.save.save_run`."""
-    trading: Trading | None = None
-    """How it is traded on; None where it is served only."""
+    trading: Trading = Trading()
+    """How it is traded on."""
 
     def __post_init__(self) -> None:
         names = [output.name for output in self.outputs]

@@ -30,7 +30,7 @@ TICK = ModelSpec(
     name="tick",
     networks=(Network("tick", "model_defs.tick_classifier:TickClassifierConfig"),),
     features=FeatureSet(
-        events="trades",
+        data=("trades",),
         schema="nautilus_torchserve.features.tick:tick_schema",
         streaming="nautilus_torchserve.features.tick:TickFeatures",
         vectorised="nautilus_torchserve.features.tick:tick_features",
@@ -74,7 +74,7 @@ PRICE = ModelSpec(
         ),
     ),
     features=FeatureSet(
-        events="bars",
+        data=("bars",),
         schema="nautilus_torchserve.features.bar:bar_schema",
         streaming="nautilus_torchserve.trading.bars.features:BarFeatures",
         vectorised="nautilus_torchserve.features.bar:bar_columns",
@@ -98,7 +98,7 @@ PRICE = ModelSpec(
 SENTIMENT = ModelSpec(
     name="sentiment",
     networks=(Network("sentiment", "model_defs.sentiment_transformer:SentimentTransformerConfig"),),
-    features=FeatureSet(events="texts", schema="nautilus_torchserve.features.text:TEXT_SCHEMA"),
+    features=FeatureSet(data=("texts",), schema="nautilus_torchserve.features.text:TEXT_SCHEMA"),
     outputs=(
         Output("score", label="the score"),
         *(Output(name, label=f"the probability of {name.upper()}") for name in ("negative", "neutral", "positive")),
@@ -121,7 +121,7 @@ ENSEMBLE = ModelSpec(
     name="ensemble",
     networks=(Network("ensemble", "model_defs.news_pool:NewsPoolConfig"),),
     features=FeatureSet(
-        events="bars and texts",
+        data=("bars", "texts"),
         schema="nautilus_torchserve.features.bar:bar_schema",
         streaming="nautilus_torchserve.trading.bars.features:BarFeatures",
         vectorised="nautilus_torchserve.features.bar:bar_columns",

@@ -152,15 +152,15 @@ class Market(ABC, Generic[D]):
         return min(int(times[0]) for times in events), max(int(times[-1]) for times in events)
 
 
-MARKETS: Mapping[str, str] = {
-    "trades": "nautilus_torchserve.trading.backtest.tick.market:TradeMarket",
-    "bars": "nautilus_torchserve.trading.backtest.bars.market:BarMarket",
-    "bars and texts": "nautilus_torchserve.trading.backtest.news.market:NewsMarket",
+MARKETS: Mapping[tuple[str, ...], str] = {
+    ("trades",): "nautilus_torchserve.trading.backtest.tick.market:TradeMarket",
+    ("bars",): "nautilus_torchserve.trading.backtest.bars.market:BarMarket",
+    ("bars", "texts"): "nautilus_torchserve.trading.backtest.news.market:NewsMarket",
 }
-"""`FeatureSet.events` of a model -> the `Market` that its backtests run on."""
+"""`FeatureSet.data` of a built-in model -> the `Market` that its backtests run on."""
 
 
 def market_of(settings: RunSettings | type[RunSettings]) -> type[Market[Any]]:
     """Return the kind of market that the model of some settings takes its inputs from."""
-    market: type[Market[Any]] = load_object(MARKETS[spec_of(settings.spec).features.events])
+    market: type[Market[Any]] = load_object(MARKETS[spec_of(settings.spec).features.data])
     return market

@@ -136,7 +136,7 @@ class RunSettings(ABC):
     def strategy_config(self) -> Callable[..., StrategyConfig]:
         """Return the class of the strategy's configuration, which the model's spec names."""
         trading = spec_of(self.spec).trading
-        if trading is None or trading.strategy_config is None:
+        if trading.strategy_config is None:
             raise BadSetting(f"expected a model with a strategy, got {self.spec}")
         config: Callable[..., StrategyConfig] = load_object(trading.strategy_config)
         return config

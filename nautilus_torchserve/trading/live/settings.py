@@ -214,16 +214,14 @@ class ModelSettings(_Section, frozen=True, kw_only=True):
     """Start although the model cannot be reached yet: then window, gap and horizon have to be given."""
 
     def __post_init__(self) -> None:
-        trading = spec_of(self.kind).trading
-        is_live = trading is not None and trading.strategy_config is not None and load_object(trading.actor).can_be_live
+        trading = self.trading
+        is_live = trading.strategy_config is not None and load_object(trading.actor).can_be_live
         expect(is_live, f"kind of a model that is traded live, was {self.kind!r}")
 
     @property
     def trading(self) -> Trading:
         """Actor and strategy of the model."""
-        trading = spec_of(self.kind).trading
-        assert trading is not None
-        return trading
+        return spec_of(self.kind).trading
 
     @property
     def name(self) -> str:
