@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from operator import gt, lt
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from nautilus_trader.model.instruments import Instrument
 from nautilus_trader.trading.config import StrategyConfig
@@ -39,12 +39,12 @@ class RunSettings(ABC):
         A setting is invalid.
     """
 
-    spec: ClassVar[str]
-    """Name of the `ModelSpec` that names actor and strategy."""
     url: str
     """The inference port, ``http://`` or ``https://``, or ``mar:PATH`` of an archive."""
     model: str
     """The model's name."""
+    spec: str
+    """The `ModelSpec` that names actor and strategy, see `models.table.spec_of`."""
     version: str | None = None
     """A fixed version; None takes the server's default one and keeps to it for the whole run, but for ``traffic``."""
     traffic: str | None = None
