@@ -4,8 +4,6 @@ The help of an option is ``What it is: detail; default: where it is not a value`
 ``30s``, ``1.5h`` or, as NautilusTrader writes them, ``4-HOUR``; what the server's side takes may be plain seconds, too.
 """
 
-import functools
-import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -83,43 +81,3 @@ DrainS = Annotated[
 SliceS = Annotated[float, seconds("Length of a time slice: with --by time.", "--slice")]
 ForS = Annotated[float, seconds("How long at most.", "--for")]
 By = Annotated[Unit, typer.Option(help="What keeps its version as a whole.")]
-Keep = Annotated[int, typer.Option(help="Earlier default versions that stay loaded for a rollback.")]
-LatencyRatio = Annotated[float, typer.Option(help="Times the serving version's median and p95: the most, beside ...")]
-LatencyAddMs = Annotated[float, typer.Option(help="... so many milliseconds more.")]
-LatencyMostMs = Annotated[float | None, typer.Option(help="Most that the p95 may be (ms); default: no limit.")]
-
-
-def replace_parameter(
-    command: Callable[..., None],
-    parameter: str,
-    options: dict[str, tuple[Any, Any]],
-    make: Callable[[dict[str, Any]], Any],
-) -> Callable[..., None]:
-    """Return a typer command with options in the place of one of its parameters.
-
-    Parameters
-    ----------
-    command : callable
-        The command.
-    parameter : str
-        Its parameter.
-    options : dict
-        Name -> annotation and default of an option.
-    make : callable
-        Makes the parameter's value of the options' values.
-    """
-
-    @functools.wraps(command)
-    def with_options(**given: Any) -> None:
-        value = make({name: given.pop(name) for name in options})
-        command(**{parameter: value}, **given)
-
-    own = [each for name, each in inspect.signature(command).parameters.items() if name != parameter]
-    added = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
-        for name, (annotation, default) in options.items()
-    ]
-    keyword = [*(each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own), *added]
-    with_options.__signature__ = inspect.Signature(keyword)  # type: ignore[attr-defined]
-    with_options.__annotations__ = {each.name: each.annotation for each in keyword}
-    return with_options

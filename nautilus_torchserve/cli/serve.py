@@ -1,13 +1,12 @@
 """Start, restart, inspect and stop a TorchServe with the configuration of a bundle."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from nautilus_torchserve.bundle import BUNDLE
-from nautilus_torchserve.cli.app import App, console, echo, raise_on_signals
+from nautilus_torchserve.cli.app import App, console, echo, print_json, raise_on_signals
 from nautilus_torchserve.cli.options import HOME, Home, Json
 from nautilus_torchserve.release.rollout.journal import recorded_digests
 from nautilus_torchserve.serving.client.archive_import import TRUSTED_VARIABLE
@@ -101,7 +100,7 @@ def stop(home: Home = HOME, as_json: Json = False) -> None:
     if not stop_server(home.resolve()):
         raise UserError(f"no server runs in {home}")
     if as_json:
-        print(json.dumps({"stopped": str(home)}))
+        print_json({"stopped": str(home)})
     echo(f"stopped the server in {home}")
 
 
@@ -135,7 +134,7 @@ def _show(server: TorchServe, models: list[str], as_json: bool) -> None:
         "trusted": server.properties.get(TRUSTED_KEYS),
     }
     if as_json:
-        print(json.dumps(found))
+        print_json(found)
         return
     echo(f"TorchServe {server.pid}: predictions {server.inference_url}, management {server.management_url}")
     for version in versions:

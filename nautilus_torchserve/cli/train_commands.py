@@ -1,6 +1,5 @@
 """The training commands of the built-in models: options, one call into `training`, the result in words or as JSON."""
 
-import json
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,29 +10,14 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from nautilus_torchserve.cli.app import console
-from nautilus_torchserve.cli.data_options import (
-    AllowJumps,
-    BarCount,
-    BarInterval,
-    BarsData,
-    Instrument,
-    News,
-    NewsDelay,
-    Stamp,
-    Timezone,
-    Trades,
-    TradesData,
-)
+from nautilus_torchserve.cli.app import console, echo, print_json
+from nautilus_torchserve.cli.data_options import BarCount, News, NewsDelay, Trades
+from nautilus_torchserve.cli.market_data import BarSource, TradeSource
 from nautilus_torchserve.cli.options import ArchiveVersion, Json, duration, seed_option
 from nautilus_torchserve.features.news_window import NewsWindowConfig
 from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.market.bars.checks import examine
-from nautilus_torchserve.market.bars.load import load_bars
-from nautilus_torchserve.market.news.load import load_news_bars
-from nautilus_torchserve.market.read_options import ReadOptions
 from nautilus_torchserve.market.trades.labels import LabelConfig
-from nautilus_torchserve.market.trades.load import load
 from nautilus_torchserve.models.spec import ModelSpec, load_object
 from nautilus_torchserve.models.table import PRICE, SENTIMENT
 from nautilus_torchserve.training.ensemble.run import train_ensemble
@@ -59,10 +43,7 @@ FIT_COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn
 
 
 def tick(
-    data: TradesData = None,
-    instrument: Instrument = None,
-    timezone: Timezone = None,
-    allow_jumps: AllowJumps = False,
+    source: TradeSource,
     trades: Trades = 60_000,
     out: RunFolder = Path("runs/tick"),
     seed: Seed = 1,
@@ -73,9 +54,7 @@ def tick(
 ) -> None:
     """BUY, SELL or HOLD from the last trades."""
     labels = LabelConfig(horizon, cost_bps)
-    loaded = load(data, trades, seed, instrument, ReadOptions(timezone=timezone, allow_jumps=allow_jumps))
-    for note in loaded.notes:
-        typer.echo(note, err=True)
+    loaded = source.load(trades, seed)
     with fit_progress(epochs) as advance:
         result = train_tick(
             loaded,
@@ -90,12 +69,7 @@ def tick(
 
 
 def price(
-    data: BarsData = None,
-    instrument: Instrument = None,
-    bar: BarInterval = None,
-    stamp: Stamp = "open",
-    timezone: Timezone = None,
-    allow_jumps: AllowJumps = False,
+    source: BarSource,
     bars: BarCount = 20_000,
     model: Annotated[str, typer.Option(help="Model: price_lstm, residual, cnn or patchtst.")] = "price_lstm",
     out: RunFolder = Path("runs/price"),
@@ -116,9 +90,9 @@ def price(
     training = price_training(
         model, config, settings, indicators, device, folds=folds, max_gap_ns=max_gap, threads=threads
     )
-    loaded = load_bars(data, bars, seed, instrument, bar, ReadOptions(stamp, timezone, allow_jumps))
+    loaded = source.load(bars, seed)
     for line in examine(loaded).lines():
-        typer.echo(line, err=True)
+        echo(line)
     if tune:
         search(loaded, out, tune, training, as_json)
         return
@@ -155,11 +129,7 @@ def sentiment(
     corpus = None if only_data else CORPUS
     loaded = load_sentiment_data(data, corpus, training.fit.validation_share, training.fit.seed)
     if loaded.repeated:
-        typer.echo(
-            f"{loaded.repeated} sentences left out that were there before, {loaded.relabelled} of them with "
-            "another label.",
-            err=True,
-        )
+        echo(f"{loaded.repeated} repeated sentences left out, {loaded.relabelled} of them with another label.")
     with fit_progress(training.fit.epochs, "the head alone") as advance:
         result = train_sentiment(
             loaded,
@@ -183,16 +153,11 @@ def sentiment(
 
 
 def ensemble(
+    source: BarSource,
     price_run: Annotated[Path, typer.Option(help="Run folder of the price model.")] = Path("runs/price"),
     sentiment_run: Annotated[Path, typer.Option(help="Run folder of the sentiment model.")] = Path("runs/sentiment"),
-    data: BarsData = None,
     news: News = None,
     news_delay: NewsDelay = None,
-    instrument: Instrument = None,
-    bar: BarInterval = None,
-    stamp: Stamp = "open",
-    timezone: Timezone = None,
-    allow_jumps: AllowJumps = False,
     bars: BarCount = 20_000,
     max_news_age: Annotated[int, duration("Oldest headline in a window.")] = "4h",  # type: ignore[assignment]
     max_texts: Annotated[int, typer.Option(min=1, help="Most headlines in a window.")] = 8,
@@ -201,10 +166,9 @@ def ensemble(
     as_json: Json = False,
 ) -> None:
     """A price and a sentiment model in one call: their weights, from bars that the price model has not seen."""
-    read = ReadOptions(stamp, timezone, allow_jumps)
-    loaded, headlines = load_news_bars(data, news, bars, seed, instrument, bar, read, news_delay)
+    loaded, headlines = source.load_with_news(news, news_delay, bars, seed)
     for line in examine(loaded).lines():
-        typer.echo(line, err=True)
+        echo(line)
     window = NewsWindowConfig(max_news_age, max_texts)
     with console.status("scoring headlines, fitting weights"):
         result = train_ensemble(loaded, headlines, price_run, sentiment_run, out, window, seed)
@@ -225,8 +189,8 @@ def search(loaded: Bars, out: Path, trials: int, training: PriceTraining, as_jso
         tuned = tune_price(loaded, storage, trials, training, on_trial)
     write_best(best, tuned, {"network": training.network_config, "fit": training.to_dict()["fit"]})
     if as_json:
-        typer.echo(json.dumps({"config": str(best), "value": tuned.best_value, "trials": tuned.trials}))
-    typer.echo(f"{best}: the best of {tuned.trials} trials ({tuned.pruned} pruned), --config takes it", err=True)
+        print_json({"config": str(best), "value": tuned.best_value, "trials": tuned.trials})
+    echo(f"{best}: the best of {tuned.trials} trials ({tuned.pruned} pruned), --config takes it")
 
 
 Advance = Callable[..., None]
@@ -252,10 +216,10 @@ def report_result(out: Path, result: TrainingResult, as_json: bool, *lines: str,
     is_tracked = result.mlflow_run_id is not None
     tracked = {"report": str(page), "mlflow_run_id": result.mlflow_run_id} if is_tracked else {}
     if as_json:
-        typer.echo(json.dumps({"run": str(out), **tracked, **result.description, **more}))
+        print_json({"run": str(out), **tracked, **result.description, **more})
     for line in lines:
-        typer.echo(line, err=True)
-    typer.echo(f"{f'{page} shows why; ' if is_tracked else ''}{out} is ready to be packed.", err=True)
+        echo(line)
+    echo(f"{f'{page} shows why; ' if is_tracked else ''}{out} is ready to be packed.")
 
 
 def artifacts(spec: ModelSpec, version: str) -> Artifacts:
@@ -266,7 +230,7 @@ def artifacts(spec: ModelSpec, version: str) -> Artifacts:
             yield load_object(spec.training.page)(result.evaluation, result.folder / REPORT).parent, REPORT
         if find_spec("model_archiver") is None or find_spec("ts") is None:
             message = "No archive tracked: that needs torchserve and torch-model-archiver (extra 'server')."
-            typer.echo(message, err=True)
+            echo(message)
             return
         from nautilus_torchserve.release.build.archive import build_archive  # a host that only trains has neither
 

@@ -39,7 +39,7 @@ from nautilus_torchserve.trading.instruments.conform import check_ticks
 from nautilus_torchserve.trading.instruments.resolve import resolve_all
 from nautilus_torchserve.trading.outcomes.recorder import OutcomeRecorder
 
-Data = Trades | Sequence[Bars] | BarsAndNews
+Data = Trades | Sequence[Bars] | BarsAndNews | Sequence[Trades | Bars]
 """Input data of a backtest, by the kind of its model."""
 
 

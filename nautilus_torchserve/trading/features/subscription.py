@@ -20,6 +20,7 @@ EXPECTED = (
     "trades, quotes, depth, bars:1-MINUTE-LAST-INTERNAL or custom:package.module:Class, each also of another "
     "instrument: trades:ETHUSDT.BINANCE"
 )
+_ANY = InstrumentId.from_str("PREDICTED.INSTRUMENT")
 
 
 class Subscription(NamedTuple):
@@ -109,6 +110,20 @@ def _held(data: Trades | Bars) -> Subscription:
     if isinstance(data, Trades):
         return Subscription("trades", instrument_id)
     return Subscription("bars", instrument_id, external_bars(instrument_id, data.interval_ns))
+
+
+def source_kinds(features: FeatureSet) -> set[Kind]:
+    """Return the kinds of data of a predicted instrument that a feature set needs; raises as `parse_subscription`."""
+    subscriptions = (parse_subscription(text, _ANY) for text in features.data)
+    return {source.kind for source in map(_source, subscriptions) if source.instrument_id == _ANY}
+
+
+def external_interval(features: FeatureSet) -> str | None:
+    """Return the length of the EXTERNAL bars that a feature set needs, such as ``5-MINUTE``; None without any."""
+    for subscription in (parse_subscription(text, _ANY) for text in features.data):
+        if subscription.bar_type is not None and not subscription.is_internal:
+            return "-".join(str(subscription.bar_type.spec).split("-")[:2])
+    return None
 
 
 def subscription_of(data: Data) -> Subscription:

@@ -1,8 +1,8 @@
 """Settings of a backtest of a model on features of your own."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Self, get_type_hints
 
 from nautilus_trader.model.instruments import Instrument
 from nautilus_trader.trading.config import StrategyConfig
@@ -15,6 +15,9 @@ from nautilus_torchserve.trading.checks import BadSetting, expect
 from nautilus_torchserve.trading.features.actor import FeatureActorConfig
 from nautilus_torchserve.trading.instruments.names import order_id_tag
 from nautilus_torchserve.trading.live.components import config_from
+
+_FOLLOWING = {"instrument_id", "order_id_tag", "trade_size", "max_age_ns"}
+"""Fields of a strategy's configuration that follow from the settings of the run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +41,17 @@ class FeatureBacktestSettings(RunSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         expect(self.traffic is None, f"no traffic for {self.spec} (its outcomes are its own), got {self.traffic!r}")
+
+    def sweep_fields(self) -> dict[str, Any]:
+        kind = self.strategy_config()
+        hints = get_type_hints(kind)
+        return {name: hints[name] for name in kind.__struct_fields__ if name not in _FOLLOWING}
+
+    def changed(self, values: Mapping[str, Any]) -> Self:
+        own = {item.name for item in fields(self)}
+        of_strategy = {name: value for name, value in values.items() if name not in own}
+        of_run = {name: value for name, value in values.items() if name in own}
+        return replace(self, **of_run, strategy_settings={**self.strategy_settings, **of_strategy})
 
     def check(self, instruments: Sequence[Instrument]) -> None:
         for instrument in instruments:
@@ -66,7 +80,7 @@ class FeatureBacktestSettings(RunSettings):
             "max_age_ns": self.max_age_ns,
         }
         known = {name: value for name, value in follows.items() if name in kind.__struct_fields__}
-        for name in self.strategy_settings.keys() & follows.keys():
+        for name in sorted(self.strategy_settings.keys() & _FOLLOWING):
             raise BadSetting(f"expected no {name} among the strategy's settings (another setting sets it), got one")
         return config_from(kind, {**known, **self.strategy_settings}, kind.__name__)
 
