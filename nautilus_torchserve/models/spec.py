@@ -86,10 +86,10 @@ class FeatureSet:
     """Number of rows at the beginning of the data whose values depend on where the data begin, as those of an
     exponential average do. They are no inputs: no prediction is requested for them, and none is trained on."""
 
-    def load_schema(self) -> Any:
-        """Return the `FeatureSchema`."""
+    def load_schema(self, **arguments: object) -> Any:
+        """Return the `FeatureSchema`, for arguments of its function that differ from their defaults."""
         schema = load_object(self.schema)
-        return schema() if callable(schema) else schema
+        return schema(**arguments) if callable(schema) else schema
 
 
 @dataclass(frozen=True)
@@ -183,11 +183,6 @@ class ModelSpec:
         raise InvalidArgument(
             f"expected a network of {', '.join(network.name for network in self.networks)}, got {name!r}"
         )
-
-    @property
-    def server_config(self) -> str:
-        """File of the bundle with batch size, batch delay and workers."""
-        return f"archives/model-config/{self.name}.yaml"
 
 
 def load_object(path: str) -> Any:
