@@ -7,8 +7,9 @@ from rich.console import Console
 from rich.table import Table
 
 from nautilus_torchserve.reporting.fragments import amount, moment
+from nautilus_torchserve.trading.backtest.sweeps.grid import written
 from nautilus_torchserve.trading.backtest.sweeps.latency_sweep import LatencySweep, shown
-from nautilus_torchserve.trading.backtest.sweeps.parameter_sweep import ParameterSweep, written
+from nautilus_torchserve.trading.backtest.sweeps.parameter_sweep import ParameterSweep
 from nautilus_torchserve.trading.backtest.sweeps.point import Outcome
 
 _SHOWN = 20

@@ -49,8 +49,8 @@ def trade_ticks(trades: Trades) -> list[TradeTick]:
     instrument = trades.instrument
     instrument_id = InstrumentId.from_str(instrument.instrument_id)
     price_precision, size_precision = instrument.price_precision, instrument.size_precision
-    check_price(trades.source, "price", trades.price, price_precision)
-    check_quantity(trades.source, "size", trades.size, size_precision)
+    check_range(trades.source, "price", trades.price, price_precision, PRICE_MAX)
+    check_range(trades.source, "size", trades.size, size_precision, QUANTITY_MAX)
     price_step = 10 ** (FIXED_PRECISION - price_precision)  # Python integers: raw values are 128 bits wide
     size_step = 10 ** (FIXED_PRECISION - size_precision)
     rows = zip(
@@ -130,8 +130,8 @@ def write_catalog(trades: Trades, instrument: NautilusInstrument, folder: Path) 
     catalog.write_data(trade_ticks(trades))
 
 
-def check_price(source: str, name: str, steps: NDArray[np.int64], precision: int) -> None:
-    """Refuse prices that a NautilusTrader ``Price`` cannot hold.
+def check_range(source: str, name: str, steps: NDArray[np.int64], precision: int, most: float) -> None:
+    """Refuse prices or sizes that a NautilusTrader ``Price`` or ``Quantity`` cannot hold.
 
     Parameters
     ----------
@@ -139,25 +139,13 @@ def check_price(source: str, name: str, steps: NDArray[np.int64], precision: int
         Where they came from and what they are, for messages.
     steps : int64 [n]
         In steps of 10**-precision.
+    most : float
+        ``PRICE_MAX`` or ``QUANTITY_MAX``.
 
     Raises
     ------
     BadData
     """
-    _check(source, name, steps, precision, PRICE_MAX)
-
-
-def check_quantity(source: str, name: str, steps: NDArray[np.int64], precision: int) -> None:
-    """Refuse sizes that a NautilusTrader ``Quantity`` cannot hold; see `check_price`.
-
-    Raises
-    ------
-    BadData
-    """
-    _check(source, name, steps, precision, QUANTITY_MAX)
-
-
-def _check(source: str, name: str, steps: NDArray[np.int64], precision: int, most: float) -> None:
     if precision > FIXED_PRECISION:
         raise BadData(f"{source}: expected {name} of at most {FIXED_PRECISION} decimals, got {precision}")
     largest = int(steps.max(initial=0))

@@ -74,7 +74,7 @@ def resolve(data: Trades | Bars, options: InstrumentOptions, fee_bps: float | No
 
     The first of these that knows it: ``options.instrument_definition``, the catalog that the data came from, the table
     of common contracts, the symbol where it is a pair that can be read in one way, the options alone. Single options
-    change what was found.
+    change its properties.
 
     Parameters
     ----------
@@ -232,7 +232,7 @@ def _names(sources: Iterable[Contract | list[Instrument]]) -> list[str]:
     return [
         name
         for read in sources
-        for name in ([read.name] if isinstance(read, Contract) else [each.id.value for each in read])
+        for name in ([read.name] if isinstance(read, Contract) else [instrument.id.value for instrument in read])
     ]
 
 

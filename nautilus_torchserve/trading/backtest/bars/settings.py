@@ -20,13 +20,7 @@ from nautilus_torchserve.trading.outcomes.recorder import OutcomeRecorderConfig
 
 @dataclass(frozen=True)
 class BarBacktestSettings(RunSettings):
-    """Settings of one backtest on bars.
-
-    Raises
-    ------
-    BadSetting
-        A setting is invalid.
-    """
+    """Settings of one backtest on bars."""
 
     model: str = "price"
     """The model's name."""

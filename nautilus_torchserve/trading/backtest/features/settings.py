@@ -86,10 +86,10 @@ class FeatureBacktestSettings(RunSettings):
 
     def strategy_config(self) -> type[StrategyConfig]:
         trading = spec_of(self.spec).trading
-        path = trading.strategy_config
         if self.strategy_path is not None:
             load_object(self.strategy_path)
-            path = f"{self.strategy_path}Config"
+            trading = trading.with_strategy(self.strategy_path)
+        path = trading.strategy_config
         if path is None:
             raise BadSetting(f"expected a strategy for {self.spec} (--strategy my_strategies:Name), got none")
         kind = load_object(path)

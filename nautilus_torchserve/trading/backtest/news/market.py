@@ -120,13 +120,7 @@ def news_data(folder: Path) -> BacktestDataConfig:
 
 @dataclass(frozen=True)
 class NewsBacktestSettings(BarBacktestSettings):
-    """Settings of one backtest on bars and headlines.
-
-    Raises
-    ------
-    BadSetting
-        A setting is invalid.
-    """
+    """Settings of one backtest on bars and headlines."""
 
     model: str = "ensemble"
     """The model's name."""

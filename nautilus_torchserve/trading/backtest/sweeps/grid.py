@@ -12,7 +12,7 @@ import numpy as np
 
 from nautilus_torchserve.trading.backtest.settings import RunSettings
 from nautilus_torchserve.trading.checks import BadSetting, expect
-from nautilus_torchserve.trading.durations import parse_latency
+from nautilus_torchserve.trading.durations import format_duration, parse_latency
 
 Grid = Mapping[str, tuple[Any, ...]]
 """Field of the settings -> the values to try."""
@@ -65,8 +65,10 @@ def combinations(grid: Grid, drawn: int | None = None, seed: int = 1) -> list[Co
     return [_combination(grid, number) for number in numbers]
 
 
-def shown(value: Any) -> str:
-    """Return a value as it is written on the command line, except for durations."""
+def written(name: str, value: Any) -> str:
+    """Return a field's value as it is written on the command line."""
+    if name.endswith(_DURATION) and value:
+        return format_duration(value)
     return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 

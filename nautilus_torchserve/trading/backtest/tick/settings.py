@@ -17,11 +17,6 @@ class BacktestSettings(RunSettings):
     """Settings of one backtest on trades.
 
     The default fee of `RunSettings`, paid on entry and exit, is the 1 bps that labels assume by default.
-
-    Raises
-    ------
-    BadSetting
-        A setting is invalid.
     """
 
     model: str = "tick"
