@@ -32,6 +32,7 @@ Hierarchy, by package (only what derives from the two bases directly)::
                         RunFailed (status of the run: 1, 3, 4 or 5)
         audit           LogFailed, UnknownRun, UnknownOrder
         reporting       BadReport
+        cli             FeaturesLeak
         benchmarks      WrongResponse, ServerFailed, NodeFailed, LoadFailed
         fault_injection NoServerToAttack, HarmDone
 

@@ -7,12 +7,12 @@ import sys
 
 import numpy as np
 import torch
+from model_defs.momentum import SPEC, Mlp, MlpConfig
 from torch import nn
 
 from nautilus_torchserve.market.trades.load import load
 from nautilus_torchserve.trading.features.arrays import feature_arrays
 from nautilus_torchserve.training.runs.save import save_run
-from model_defs.momentum import SPEC, Mlp, MlpConfig
 
 MINUTES = 5
 """Minutes ahead that the label looks."""
