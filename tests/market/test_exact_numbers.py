@@ -26,11 +26,11 @@ from nautilus_torchserve.features.bar import bar_columns
 from nautilus_torchserve.features.tick import tick_features
 from nautilus_torchserve.market.bars.bars import PRICES
 from nautilus_torchserve.market.bars.catalog import load_catalog_bars
-from nautilus_torchserve.market.bars.load import load_csv_bars
+from nautilus_torchserve.market.bars.load import load_bar_files
 from nautilus_torchserve.market.bars.simulator import simulate_bars
 from nautilus_torchserve.market.catalog_files import to_steps
 from nautilus_torchserve.market.trades.catalog import load_catalog
-from nautilus_torchserve.market.trades.load import load_csv
+from nautilus_torchserve.market.trades.load import load_files
 from nautilus_torchserve.market.trades.simulator import simulate
 from nautilus_torchserve.market.trades.trades import BadData, Instrument, Trades, implied_quotes
 from nautilus_torchserve.trading.backtest.bars.catalog import bar_objects
@@ -199,7 +199,7 @@ def test_csv_files_of_all_precisions_are_read_as_they_are(data: st.DataObject) -
         path, of_bars = Path(folder) / "SOLUSDT-trades-2024-01.csv", Path(folder) / "sol.csv"
         path.write_text(trades)
         of_bars.write_text(bars)
-        loaded, loaded_bars = load_csv(path), load_csv_bars(of_bars)
+        loaded, loaded_bars = load_files(path), load_bar_files(of_bars)
 
     assert values(loaded.price, loaded.instrument.price_precision) == [row[0] for row in rows]
     assert values(loaded.size, loaded.instrument.size_precision) == [row[1] for row in rows]
