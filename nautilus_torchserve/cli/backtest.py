@@ -6,10 +6,9 @@ from typing import Annotated
 import typer
 
 from nautilus_torchserve.cli.app import App, console, print_json, progress_bar
-from nautilus_torchserve.cli.backtest_options import BarRunOptions, BarSources, RunOptions
+from nautilus_torchserve.cli.backtest_options import BarRunOptions, BarSources, QuotedTradeSource, RunOptions
 from nautilus_torchserve.cli.data_options import BarCount, News, NewsDelay
 from nautilus_torchserve.cli.data_options import Trades as TradeCount
-from nautilus_torchserve.cli.market_data import TradeSource
 from nautilus_torchserve.cli.options import Model, duration, seed_option
 from nautilus_torchserve.cli.sweep_console import latency_table, result_table
 from nautilus_torchserve.trading.backtest.bars.settings import BarBacktestSettings
@@ -76,7 +75,7 @@ def backtest() -> None:
 
 @app.command()
 def tick(
-    source: TradeSource,
+    source: QuotedTradeSource,
     strategy: TickOptions,
     run: RunOptions,
     trades: TradeCount = 60_000,
@@ -85,7 +84,7 @@ def tick(
 ) -> None:
     """Go long on BUY and short on SELL, predicted by the tick model trade by trade."""
     settings = BacktestSettings(model=model, **vars(strategy), **run.settings())
-    carry_out(run, settings, source.load(trades, seed))
+    carry_out(run, settings, source.load_with_quotes(trades, seed))
 
 
 @app.command()

@@ -8,13 +8,15 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from nautilus_torchserve.cli.app import parsed
+from nautilus_torchserve.cli.app import echo, parsed
 from nautilus_torchserve.cli.data_options import AllowJumps, Stamp, Timezone, bar_length
-from nautilus_torchserve.cli.market_data import BarSource, print_reading_notes
+from nautilus_torchserve.cli.market_data import BarSource, TradeSource, print_reading_notes
 from nautilus_torchserve.cli.options import LOCAL, Json, Report, TokenFile, Url, Version, duration
 from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.market.news.headlines import Headline
+from nautilus_torchserve.market.trades.trades import Trades
 from nautilus_torchserve.trading.backtest.settings import RunSettings
+from nautilus_torchserve.trading.backtest.tick.market import TradesAndQuotes, with_quotes
 from nautilus_torchserve.trading.bars.types import parse_interval
 from nautilus_torchserve.trading.checks import BadSetting
 from nautilus_torchserve.trading.durations import parse_latency
@@ -32,6 +34,24 @@ def parse_decimal(text: str) -> Decimal:
 def decimal(help_text: str, *names: str) -> Any:
     """Return an option of an exact number."""
     return typer.Option(*names, parser=parsed(parse_decimal), metavar="NUMBER", help=help_text)
+
+
+@dataclass(frozen=True)
+class QuotedTradeSource(TradeSource):
+    """Options of the trades of one instrument, and of the venue's quotes."""
+
+    quotes: Annotated[
+        Path | None, typer.Option(help="Quotes: files, or a catalog; default: those of --data's catalog, else implied.")
+    ] = None
+
+    def load_with_quotes(self, trades: int, seed: int) -> Trades | TradesAndQuotes:
+        """Load trades and quotes, or simulate so many trades, and print what was assumed or left out."""
+        loaded = self.load(trades, seed)
+        data = with_quotes(loaded, self.quotes)
+        if isinstance(data, TradesAndQuotes):
+            for note in (*data.trades.notes[len(loaded.notes) :], *data.quotes.notes):
+                echo(note)
+        return data
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,13 @@ from typing import Annotated
 import typer
 
 from nautilus_torchserve.cli.app import App, console, print_json, progress_bar
-from nautilus_torchserve.cli.backtest_options import BarSources, EngineOptions
+from nautilus_torchserve.cli.backtest_options import BarSources, EngineOptions, QuotedTradeSource
 from nautilus_torchserve.cli.data_options import BarCount
 from nautilus_torchserve.cli.data_options import Trades as TradeCount
-from nautilus_torchserve.cli.market_data import TradeSource
 from nautilus_torchserve.cli.options import Json, Model, Report, seed_option
 from nautilus_torchserve.cli.sweep_console import show
-from nautilus_torchserve.market.bars.bars import Bars
-from nautilus_torchserve.market.trades.trades import Trades
 from nautilus_torchserve.trading.backtest.bars.settings import BarBacktestSettings
+from nautilus_torchserve.trading.backtest.run import Data
 from nautilus_torchserve.trading.backtest.settings import RunSettings
 from nautilus_torchserve.trading.backtest.sweeps.grid import combinations, parse_grid
 from nautilus_torchserve.trading.backtest.sweeps.parameter_sweep import Run, sweep_parameters, write_sweep_report
@@ -59,10 +57,10 @@ def sweep() -> None:
 
 
 @app.command()
-def tick(options: SweepOptions, source: TradeSource, trades: TradeCount = 60_000, model: Model = "tick") -> None:
+def tick(options: SweepOptions, source: QuotedTradeSource, trades: TradeCount = 60_000, model: Model = "tick") -> None:
     """Sweep fields of `BacktestSettings` (nautilus_torchserve.trading.backtest.tick.settings)."""
     settings = BacktestSettings(model=model, mode="prefetch", **options.engine.settings())
-    carry_out(options, settings, lambda: source.load(trades, options.seed))
+    carry_out(options, settings, lambda: source.load_with_quotes(trades, options.seed))
 
 
 @app.command()
@@ -72,7 +70,7 @@ def price(options: SweepOptions, sources: BarSources, bars: BarCount = 20_000, m
     carry_out(options, settings, lambda: sources.load(bars, options.seed))
 
 
-def carry_out(options: SweepOptions, settings: RunSettings, load: Callable[[], Trades | list[Bars]]) -> None:
+def carry_out(options: SweepOptions, settings: RunSettings, load: Callable[[], Data]) -> None:
     """Run the combinations and print what came of them."""
     grid = parse_grid(type(settings), options.changed)
     tried = combinations(grid, options.drawn, options.seed)

@@ -104,7 +104,7 @@ def prefetched(
         connect(
             actor.url, actor.model, actor.version, schema=actor.feature_schema(), token=token, timeout_s=actor.timeout_s
         ) as client,
-        built(config, market.instruments, market.venue_trades) as (_, engine),
+        built(config, market.instruments, market.venue_quotes) as (_, engine),
         closing(Prefetch(engine, client, actor.model, market.feed(client, actor))) as prefetch,
     ):
         yield PreparedRun(engine, prefetch, prefetch.run, prefetch.stats)
