@@ -26,14 +26,16 @@ app = App(no_args_is_help=True)
 
 @app.command()
 def main(
-    order_id: Annotated[str | None, typer.Argument(help="The client order id.")] = None,
+    order_id: Annotated[str | None, typer.Argument(help="Client order ID.")] = None,
     log: Log = "parquet:runs/audit",
     run: RunId = None,
-    list_orders: Annotated[bool, typer.Option("--list", help="All orders instead.")] = False,
-    verify: Annotated[bool, typer.Option("--verify", help="Compare all files with the log's chain instead.")] = False,
+    list_orders: Annotated[bool, typer.Option("--list", help="List all orders instead.")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Verify all files against the log's hash chain instead.")
+    ] = False,
     last_hash: Annotated[
         str | None,
-        typer.Option(help="With --verify: a hash that the chain must contain, from a run's summary; default: none."),
+        typer.Option(help="Hash that the chain must contain (with --verify), from a run's summary; default: none."),
     ] = None,
     as_json: Json = False,
 ) -> None:

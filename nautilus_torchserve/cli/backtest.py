@@ -6,10 +6,9 @@ from typing import Annotated
 import typer
 
 from nautilus_torchserve.cli.app import App, console, print_json, progress_bar
-from nautilus_torchserve.cli.backtest_options import BarRunOptions, BarSources, RunOptions
+from nautilus_torchserve.cli.backtest_options import BarRunOptions, BarSources, QuotedTradeSource, RunOptions
 from nautilus_torchserve.cli.data_options import BarCount, News, NewsDelay
 from nautilus_torchserve.cli.data_options import Trades as TradeCount
-from nautilus_torchserve.cli.market_data import TradeSource
 from nautilus_torchserve.cli.options import Model, duration, seed_option
 from nautilus_torchserve.cli.own_model import EventCount, Spec, StrategyOptions, load_market
 from nautilus_torchserve.cli.sweep_console import latency_table, result_table
@@ -35,15 +34,15 @@ from nautilus_torchserve.user_error import UserError
 
 app = App(no_args_is_help=True, default_command="own")
 
-Seed = Annotated[int, seed_option("the simulation")]
+Seed = Annotated[int, seed_option("simulation")]
 
 
 @dataclass(frozen=True)
 class TickOptions:
     """Options of the strategy on tick predictions: fields of `BacktestSettings`."""
 
-    cooldown_ns: Annotated[int, duration("Least time between orders.", "--cooldown")] = "1s"  # type: ignore[assignment]
-    min_probability: Annotated[float, typer.Option(help="Probability of BUY or SELL, to act on.")] = 0.45
+    cooldown_ns: Annotated[int, duration("Minimum time between orders.", "--cooldown")] = "1s"  # type: ignore[assignment]
+    min_probability: Annotated[float, typer.Option(help="Minimum probability of BUY or SELL to act on.")] = 0.45
 
 
 @dataclass(frozen=True)
@@ -51,22 +50,24 @@ class BarOptions:
     """Options of the strategy on predicted returns: fields of `BarBacktestSettings`."""
 
     horizon_ns: Annotated[
-        int | None, duration("How long a signal holds; default: the model's label horizon.", "--horizon")
+        int | None, duration("Holding period of a signal; default: the model's label horizon.", "--horizon")
     ] = None
-    min_confidence: Annotated[float, typer.Option(help="Confidence in the return's sign, to act on.")] = 0.52
+    min_confidence: Annotated[float, typer.Option(help="Minimum confidence in the return's sign to act on.")] = 0.52
     cost_bps: Annotated[
-        float | None, typer.Option(help="Least move worth trading (bps); default: fees and spread.")
+        float | None, typer.Option(help="Minimum move worth trading (bps); default: fees and spread.")
     ] = None
-    spread_bps: Annotated[float, typer.Option(help="Bid to ask, assumed (bps).")] = 1.0
+    spread_bps: Annotated[float, typer.Option(help="Assumed bid-ask spread (bps).")] = 1.0
 
 
 @dataclass(frozen=True)
 class NewsOptions(BarOptions):
     """Options of the strategy on bars and news: fields of `NewsBacktestSettings`."""
 
-    require_news: Annotated[bool, typer.Option("--require-news", help="Enter only where news counted.")] = False
+    require_news: Annotated[
+        bool, typer.Option("--require-news", help="Enter only on forecasts with at least one headline.")
+    ] = False
     veto_score: Annotated[
-        float | None, typer.Option(help="Never enter against so strong a sentiment; default: any.")
+        float | None, typer.Option(help="Strength of sentiment that no position is entered against; default: no veto.")
     ] = None
 
 
@@ -77,16 +78,16 @@ def backtest() -> None:
 
 @app.command()
 def tick(
-    source: TradeSource,
+    source: QuotedTradeSource,
     strategy: TickOptions,
     run: RunOptions,
     trades: TradeCount = 60_000,
     seed: Seed = 1,
     model: Model = "tick",
 ) -> None:
-    """Long on BUY, short on SELL, as the tick model says trade by trade."""
+    """Go long on BUY and short on SELL, predicted by the tick model trade by trade."""
     settings = BacktestSettings(model=model, **vars(strategy), **run.settings())
-    carry_out(run, settings, source.load(trades, seed))
+    carry_out(run, settings, source.load_with_quotes(trades, seed))
 
 
 @app.command()
@@ -98,7 +99,7 @@ def price(
     seed: Seed = 1,
     model: Model = "price",
 ) -> None:
-    """Long or short on the next bar's expected return, where it exceeds the costs."""
+    """Go long or short on the next bar's predicted return where it exceeds the costs."""
     settings = BarBacktestSettings(model=model, **vars(strategy), **run.settings())
     carry_out(run, settings, sources.load(bars, seed))
 
@@ -114,7 +115,7 @@ def news(
     seed: Seed = 1,
     model: Model = "ensemble",
 ) -> None:
-    """As price, on what bars and headlines together say of the next bar."""
+    """Trade as `price` does, on predictions from bars and headlines."""
     settings = NewsBacktestSettings(model=model, **vars(strategy), **run.settings())
     carry_out(run, settings, BarsAndNews(*sources.load_with_news(news, news_delay, bars, seed)))
 

@@ -8,13 +8,15 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from nautilus_torchserve.cli.app import parsed
+from nautilus_torchserve.cli.app import echo, parsed
 from nautilus_torchserve.cli.data_options import AllowJumps, Stamp, Timezone, bar_length
-from nautilus_torchserve.cli.market_data import BarSource, print_reading_notes
+from nautilus_torchserve.cli.market_data import BarSource, TradeSource, print_reading_notes
 from nautilus_torchserve.cli.options import LOCAL, Json, Report, TokenFile, Url, Version, duration
 from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.market.news.headlines import Headline
+from nautilus_torchserve.market.trades.trades import Trades
 from nautilus_torchserve.trading.backtest.settings import RunSettings
+from nautilus_torchserve.trading.backtest.tick.market import TradesAndQuotes, with_quotes
 from nautilus_torchserve.trading.bars.types import parse_interval
 from nautilus_torchserve.trading.checks import BadSetting
 from nautilus_torchserve.trading.durations import parse_latency
@@ -35,6 +37,24 @@ def decimal(help_text: str, *names: str) -> Any:
 
 
 @dataclass(frozen=True)
+class QuotedTradeSource(TradeSource):
+    """Options of the trades of one instrument, and of the venue's quotes."""
+
+    quotes: Annotated[
+        Path | None, typer.Option(help="Quotes: files, or a catalog; default: those of --data's catalog, else implied.")
+    ] = None
+
+    def load_with_quotes(self, trades: int, seed: int) -> Trades | TradesAndQuotes:
+        """Load trades and quotes, or simulate so many trades, and print what was assumed or left out."""
+        loaded = self.load(trades, seed)
+        data = with_quotes(loaded, self.quotes)
+        if isinstance(data, TradesAndQuotes):
+            for note in (*data.trades.notes[len(loaded.notes) :], *data.quotes.notes):
+                echo(note)
+        return data
+
+
+@dataclass(frozen=True)
 class BarSources:
     """Options of the bars of one or several instruments, in intervals that NautilusTrader supports."""
 
@@ -43,7 +63,8 @@ class BarSources:
         typer.Option(help="Data to read: CSV of bars, or a catalog's folder; repeatable; default: simulated."),
     ] = None
     instrument: Annotated[
-        list[str] | None, typer.Option(help="Instrument: of a catalog, or of CSV, in the order of --data; repeatable.")
+        list[str] | None,
+        typer.Option(help="Instrument (of a catalog, or of each CSV in the order of --data); repeatable."),
     ] = None
     bar: Annotated[int | None, bar_length(parse_interval)] = None
     stamp: Stamp = "open"
@@ -89,16 +110,20 @@ class InstrumentFlags:
 
     instrument_definition: Annotated[
         list[str] | None,
-        typer.Option(help="NautilusTrader's JSON, a catalog, or a known contract: ES, XBTUSD.BITMEX; repeatable."),
+        typer.Option(
+            help="Instrument definition: JSON, a catalog, or a known contract (ES, XBTUSD.BITMEX); repeatable."
+        ),
     ] = None
-    tick_size: Annotated[Decimal | None, decimal("Smallest price change; default: the instrument's.")] = None
-    lot_size: Annotated[Decimal | None, decimal("Smallest step of order sizes; default: the instrument's.")] = None
-    multiplier: Annotated[Decimal | None, decimal("Units in a size of 1: 50 for ES; default: the instrument's.")] = None
-    inverse: Annotated[bool, typer.Option("--inverse", help="Settled in the base currency, like XBTUSD.")] = False
-    currency: Annotated[str | None, typer.Option(help="Quote currency: USD for AAPL; default: as its symbol says.")] = (
-        None
-    )
-    margin: Annotated[Decimal | None, decimal("Margin as a share of the value; default: the instrument's.")] = None
+    tick_size: Annotated[Decimal | None, decimal("Minimum price increment; default: the instrument's.")] = None
+    lot_size: Annotated[Decimal | None, decimal("Order size increment; default: the instrument's.")] = None
+    multiplier: Annotated[Decimal | None, decimal("Contract multiplier (50 for ES); default: the instrument's.")] = None
+    inverse: Annotated[
+        bool, typer.Option("--inverse", help="Inverse contract, settled in the base currency like XBTUSD.")
+    ] = False
+    currency: Annotated[str | None, typer.Option(help="Quote currency (USD for AAPL); default: by symbol.")] = None
+    margin: Annotated[
+        Decimal | None, decimal("Margin as a share of the notional value; default: the instrument's.")
+    ] = None
 
     def options(self) -> InstrumentOptions:
         """Return the same for the library."""
@@ -112,10 +137,8 @@ class EngineOptions:
     url: Url = LOCAL
     version: Version = None
     token_file: TokenFile = None
-    starting_balance: Annotated[
-        Decimal, decimal("Account at the start: in the instrument's settlement currency.", "--balance")
-    ] = "10000"  # type: ignore[assignment]
-    in_sample: Annotated[bool, typer.Option("--in-sample", help="Run on what the fit saw, too.")] = False
+    starting_balance: Annotated[Decimal, decimal("Starting balance in the settlement currency.", "--balance")] = "10000"  # type: ignore[assignment]
+    in_sample: Annotated[bool, typer.Option("--in-sample", help="Allow data that the model was fitted on.")] = False
     instruments: InstrumentFlags
 
     def settings(self) -> dict[str, Any]:
@@ -125,7 +148,7 @@ class EngineOptions:
         return {**values, "instruments": self.instruments.options()}
 
 
-Latency = Annotated[int, duration("From event to order: 500us, 1ms; or 0.", "--latency", parse=parse_latency)]
+Latency = Annotated[int, duration("Latency from event to order (500us, 1ms or 0).", "--latency", parse=parse_latency)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,27 +156,28 @@ class RunOptions(EngineOptions):
     """Options of every backtest."""
 
     traffic: Annotated[
-        str | None, typer.Option(help="Traffic database: its split is followed, outcomes are recorded; default: none.")
+        str | None,
+        typer.Option(help="Traffic database whose split is followed and where outcomes are recorded; default: none."),
     ] = None
     mode: Annotated[
-        Literal["inline", "prefetch"], typer.Option(help="Request predictions event by event, or beforehand in bulk.")
+        Literal["inline", "prefetch"], typer.Option(help="Request predictions event by event, or in bulk beforehand.")
     ] = "inline"
     latency_ns: Latency = "1ms"  # type: ignore[assignment]
     latency_profile: Annotated[
         Path | None,
-        typer.Option(help="Recorded by `bench serving --record`, in place of --latency; default: none."),
+        typer.Option(help="Latency profile of `bench serving --record`, instead of --latency; default: none."),
     ] = None
-    latency_workers: Annotated[
-        int | None, typer.Option(min=1, help="Workers with a profile; default: as many as it was recorded from.")
-    ] = None
-    latency_seed: Annotated[int, typer.Option(min=0, help="Seed of the draws from a profile.")] = 1
-    max_age_ns: Annotated[int, duration("Oldest prediction to trade on.", "--max-age")] = "1s"  # type: ignore[assignment]
-    trade_size: Annotated[Decimal, decimal("Position: base currency, shares, contracts.", "--size")] = "0.1"  # type: ignore[assignment]
-    fee_bps: Annotated[
-        float | None, typer.Option(help="Fee on each fill (bps); default: the definition's, else 0.5.")
-    ] = None
+    latency_workers: Annotated[int | None, typer.Option(min=1, help="Workers of a profile; default: as recorded.")] = (
+        None
+    )
+    latency_seed: Annotated[int, typer.Option(min=0, help="Random seed of the draws from a profile.")] = 1
+    max_age_ns: Annotated[int, duration("Maximum age of a prediction to trade on.", "--max-age")] = "1s"  # type: ignore[assignment]
+    trade_size: Annotated[Decimal, decimal("Position size (base currency, shares or contracts).", "--size")] = "0.1"  # type: ignore[assignment]
+    fee_bps: Annotated[float | None, typer.Option(help="Fee per fill (bps); default: the instrument's, else 0.5.")] = (
+        None
+    )
     latency_sweep: Annotated[
-        str | None, typer.Option(help="Run at each of 0,1,5,20,100ms, and compare P&L; default: one run.")
+        str | None, typer.Option(help="Latencies to compare the P&L of, such as 0,1,5,20,100ms; default: a single run.")
     ] = None
     report: Report = None
     as_json: Json = False

@@ -1,4 +1,4 @@
-"""A/B experiments on a model's live traffic, with statistics that may be looked at as often as one likes."""
+"""A/B experiments on a model's live traffic, with statistics that stay valid however often they are read."""
 
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -7,7 +7,7 @@ import typer
 
 from nautilus_torchserve.cli import experiment_console
 from nautilus_torchserve.cli.app import App, catch_interrupts, console, echo, parsed, print_json
-from nautilus_torchserve.cli.options import AnyModel, By, ForS, Json, ModelArgument, SliceS, Store, seconds
+from nautilus_torchserve.cli.options import AnyModel, By, ForS, Json, ModelArgument, SliceS, Store, seconds, seed_option
 from nautilus_torchserve.cli.target_options import ServerOptions, SwitchOptions
 from nautilus_torchserve.experiments.ab.analysis import Analysis
 from nautilus_torchserve.experiments.ab.analysis import analyze as analyze_once
@@ -35,12 +35,14 @@ def create(
     model: ModelArgument,
     challenger: Annotated[
         str,
-        typer.Option(parser=parsed(check_version), metavar="VERSION", help="Version on trial, registered and READY."),
+        typer.Option(parser=parsed(check_version), metavar="VERSION", help="Challenger version, registered and READY."),
     ],
     baseline: Annotated[
         str | None,
         typer.Option(
-            parser=parsed(check_version), metavar="VERSION", help="Version that serves; default: the server's."
+            parser=parsed(check_version),
+            metavar="VERSION",
+            help="Baseline version; default: the server's default version.",
         ),
     ] = None,
     name: Annotated[
@@ -50,16 +52,16 @@ def create(
         ),
     ] = None,
     share: Annotated[
-        float, typer.Option(help="Share in percent: of the instruments or slices, for the challenger.")
+        float, typer.Option(help="Share in percent (of the instruments or slices, for the challenger).")
     ] = 10.0,
     by: By = Unit.INSTRUMENT,
     slice_: SliceS = "1h",  # type: ignore[assignment]
     instrument: Annotated[
-        list[str] | None, typer.Option(help="Instrument: one that is traded, whose version is shown; repeatable.")
+        list[str] | None, typer.Option(help="Instrument (that is traded, to show its version); repeatable.")
     ] = None,
     rule: Annotated[
         list[str] | None,
-        typer.Option(help="Decision rule NAME=VALUE, see nautilus_torchserve/experiments/ab/rules.py; repeatable."),
+        typer.Option(help="Decision rule NAME=VALUE (see nautilus_torchserve/experiments/ab/rules.py); repeatable."),
     ] = None,
     no_server: Annotated[
         bool, typer.Option("--no-server", help="Do not check on the server that both versions respond.")
@@ -69,7 +71,7 @@ def create(
     server: ServerOptions,
     as_json: Json = False,
 ) -> None:
-    """Begin an experiment: routers follow it at once, its rules are fixed."""
+    """Start an experiment; routers follow it at once, its rules are fixed."""
     if no_server and baseline is None:
         raise typer.BadParameter("expected --baseline with --no-server, got none")
     if not no_server:
@@ -123,14 +125,14 @@ def analyze(
     name: Name,
     store: Store = DEFAULT_URL,
     auto: Annotated[bool, typer.Option("--auto", help="Carry the decision out on the server.")] = False,
-    every: Annotated[float | None, seconds("With --auto: look again after so long; default: look once.")] = None,
+    every: Annotated[float | None, seconds("Time between two analyses (with --auto); default: a single one.")] = None,
     for_: ForS = "1d",  # type: ignore[assignment]
     *,
     switch: SwitchOptions,
     server: ServerOptions,
     as_json: Json = False,
 ) -> None:
-    """Analyse an experiment; with --auto promote or remove its challenger when that is decided."""
+    """Analyse an experiment; with --auto promote or remove its challenger once decided."""
     if every is not None and not auto:
         raise typer.BadParameter("expected --auto with --every, got none")
     outcome: dict[str, Any] = {}
@@ -170,9 +172,9 @@ def stop(name: Name, store: Store = DEFAULT_URL, as_json: Json = False) -> None:
 
 @app.command()
 def simulate(
-    number: Annotated[int, typer.Option("--experiments", min=4, help="Experiments of each kind.")] = 2_000,
-    observations: Annotated[int, typer.Option(min=200, help="Predictions of each experiment.")] = 5_000,
-    seed: Annotated[int, typer.Option(help="Seed: of the draws.")] = 1,
+    number: Annotated[int, typer.Option("--experiments", min=4, help="Number of experiments of each kind.")] = 2_000,
+    observations: Annotated[int, typer.Option(min=200, help="Number of predictions per experiment.")] = 5_000,
+    seed: Annotated[int, seed_option("simulation")] = 1,
     as_json: Json = False,
 ) -> None:
     """Show the error rates: false promotions of equal versions, and how long a better one takes."""

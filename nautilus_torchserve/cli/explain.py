@@ -34,7 +34,7 @@ HALF = 20
 """Characters of the longest bar."""
 TOKEN = "TORCHSERVE_TOKEN"
 app = App(no_args_is_help=True)
-Output = Annotated[str | None, typer.Option(help="Which output to explain; default: the model's own choice.")]
+Output = Annotated[str | None, typer.Option(help="Output to explain; default: the model's own choice.")]
 
 
 @app.callback()
@@ -47,7 +47,7 @@ class RequestOptions:
     """Options of a request for explanations."""
 
     url: Url = LOCAL
-    model: Annotated[str | None, typer.Option(help="Model: its registered name; default: the command's.")] = None
+    model: Annotated[str | None, typer.Option(help="Model (registered name); default: the command's name.")] = None
     version: Version = None
     token_file: TokenFile = None
     as_json: Json = False
@@ -73,7 +73,7 @@ class RequestOptions:
 class WindowSource(BarSource):
     """Options of the bars whose last window is explained."""
 
-    seed: Annotated[int, seed_option("the simulation")] = 1
+    seed: Annotated[int, seed_option("simulation")] = 1
 
     def load_enough(self) -> Bars:
         """Load the bars, or simulate as many as any window needs."""
@@ -82,7 +82,7 @@ class WindowSource(BarSource):
 
 def explain_row(
     ctx: typer.Context,
-    row: Annotated[list[float], typer.Argument(help="Features of one row, in the order of the schema.")],
+    row: Annotated[list[float], typer.Argument(help="Features of one row, in schema order.")],
     request: RequestOptions,
     output: Output = None,
 ) -> None:
@@ -122,16 +122,18 @@ def explain_news_window(
 def trade(
     report: Annotated[Path, typer.Argument(help="A backtest's report folder.")],
     number: Annotated[
-        int | None, typer.Option("--trade", help="Number of the trade; default: the most profitable one.")
+        int | None, typer.Option("--trade", help="Trade number; default: the most profitable trade.")
     ] = None,
     url: Annotated[
-        str | None, typer.Option(help="Inference port: its URL, or mar:PATH of an archive; default: the backtest's.")
+        str | None, typer.Option(help="Inference URL, or mar:PATH for an archive; default: the backtest's.")
     ] = None,
-    any_version: Annotated[bool, typer.Option("--any-version", help="Whichever archive answers there.")] = False,
+    any_version: Annotated[
+        bool, typer.Option("--any-version", help="Accept another archive than the backtest's.")
+    ] = False,
     token_file: TokenFile = None,
     as_json: Json = False,
 ) -> None:
-    """Explain the prediction that a backtest's trade was opened on."""
+    """Explain the prediction on which a backtest's trade was opened."""
     log = read_trades(report)
     best = log.best()
     chosen = log.trade(number if number is not None else best.number if best is not None else 1)
@@ -159,7 +161,7 @@ for _spec in MODELS.values():
 
 
 def explanation_lines(explanation: Mapping[str, Any]) -> Iterator[RenderableType]:
-    """Sentences, a table of bars, and for texts the text with its words coloured."""
+    """Yield sentences, a table of bars, and for texts the text with its words coloured."""
     for sentence in sentences(explanation):
         yield Text(sentence)
     yield _bars(strongest(explanation), explanation["output"])
@@ -169,7 +171,7 @@ def explanation_lines(explanation: Mapping[str, Any]) -> Iterator[RenderableType
 
 
 def trade_line(explained: Mapping[str, Any]) -> str:
-    """Which trade it was; ``explained`` is what `trading.backtest.explain.explain_trade` gives."""
+    """Return the trade in a sentence; ``explained`` comes from `trading.backtest.explain.explain_trade`."""
     trade = explained["trade"]
     outputs = ", ".join(f"{name} {value:.4g}" for name, value in trade["outputs"].items())
     return (

@@ -32,14 +32,10 @@ def expiry(text: str) -> str:
 
 @app.command()
 def create(
-    name: Annotated[str, typer.Argument(help="Owner of the key, who is named when an archive is verified.")],
-    private: Annotated[
-        Path | None, typer.Option(help=f"The private key's file; default: {PRIVATE_KEYS}/NAME.key.")
-    ] = None,
+    name: Annotated[str, typer.Argument(help="Owner of the key, shown when an archive is verified.")],
+    private: Annotated[Path | None, typer.Option(help=f"Private key file; default: {PRIVATE_KEYS}/NAME.key.")] = None,
     trusted: Trusted = TRUSTED,
-    expires: Annotated[
-        str, typer.Option(parser=expiry, help="Expiry: 90d, 2027-12-31 or never.", show_default="365d")
-    ] = "365d",
+    expires: Annotated[str, typer.Option(parser=expiry, help="Expiry: 90d, 2027-12-31 or never.")] = "365d",
     as_json: Json = False,
 ) -> None:
     """Make a private key for NAME, and TRUSTED/NAME.pub. `keys.py NAME` is short for this.
@@ -63,7 +59,7 @@ def create(
 @app.command("revoke")
 def revoke_key(
     key: Annotated[str, typer.Argument(help="NAME of TRUSTED/NAME.pub, or a key id.")],
-    reason: Annotated[str, typer.Option(help="Reason, shown where an archive of that key is refused.")] = "",
+    reason: Annotated[str, typer.Option(help="Reason, shown when an archive of that key is refused.")] = "",
     trusted: Trusted = TRUSTED,
     as_json: Json = False,
 ) -> None:

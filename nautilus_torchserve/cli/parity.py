@@ -24,12 +24,12 @@ app = App()
 
 @app.command()
 def main(
-    url: Annotated[list[str], typer.Option(help="Inference port: its URL, or mar:PATH of an archive; repeatable.")],
+    url: Annotated[list[str], typer.Option(help="Inference URL, or mar:PATH for an archive; repeatable.")],
     source: TradeSource,
     log: Log = "parquet:runs/audit",
     run: RunId = None,
     trades: Trades = 60_000,
-    seed: Annotated[int, seed_option("the simulation")] = 1,
+    seed: Annotated[int, seed_option("simulation")] = 1,
     token_file: TokenFile = None,
     as_json: Json = False,
 ) -> None:

@@ -34,7 +34,7 @@ from nautilus_torchserve.user_error import UserError
 from nautilus_torchserve.wire.names import check_version
 
 app = App(help=__doc__, no_args_is_help=True)
-Unsigned = Annotated[bool, typer.Option("--allow-unsigned", help="Accept archives without any signature, too.")]
+Unsigned = Annotated[bool, typer.Option("--allow-unsigned", help="Also accept unsigned archives.")]
 
 
 @app.command()
@@ -42,7 +42,7 @@ def add(
     archive: Annotated[Path, typer.Argument(help="A signed .mar.")],
     run: Annotated[
         Path | None,
-        typer.Option(help="Run folder: what it was packed from, which links it to its training; default: none."),
+        typer.Option(help="Run folder (of the archive, to link its training run); default: none."),
     ] = None,
     runs: Runs = RUNS,
     trusted: Trusted = TRUSTED,
@@ -118,9 +118,7 @@ def alias(
     name: Annotated[str, typer.Argument(metavar="ALIAS", help=", ".join(ALIASES))],
     runs: Runs = RUNS,
     trusted: Trusted = TRUSTED,
-    no_rollout: Annotated[
-        bool, typer.Option("--no-rollout", help="Refuse where the server would need a rollout.")
-    ] = False,
+    no_rollout: Annotated[bool, typer.Option("--no-rollout", help="Fail if the server needs a rollout.")] = False,
     watch: WatchS = Limits.watch_s,
     reports: Reports = REPORTS,
     *,
@@ -153,7 +151,7 @@ def alias(
 def get(
     model: ModelArgument,
     version: Annotated[str, typer.Argument(parser=parsed(check_version), help="A version or an alias.")],
-    out: Annotated[Path, typer.Option(help="Output: the .mar.")],
+    out: Annotated[Path, typer.Option(help="Output (.mar file).")],
     runs: Runs = RUNS,
     trusted: Trusted = TRUSTED,
     allow_unsigned: Unsigned = False,

@@ -95,7 +95,7 @@ class ChangeOptions:
 @app.command()
 def register(
     model: ModelArgument,
-    archive: Annotated[Path, typer.Option(help="Archive: a signed one.")],
+    archive: Annotated[Path, typer.Option(help="Archive (signed).")],
     trusted: Trusted = TRUSTED,
     candidate: Annotated[bool, typer.Option("--candidate", help="Load and gate it, but do not switch.")] = False,
     *,
@@ -121,7 +121,7 @@ def rollback(
         typer.Option(
             parser=parsed(check_version),
             metavar="VERSION",
-            help="Version: the one to return to; default: the default version before this one.",
+            help="Version (to return to); default: the previous default version.",
         ),
     ] = None,
     *,
@@ -142,12 +142,12 @@ def remove(model: ModelArgument, version: VersionArgument, drain: DrainS = None,
 def prune(
     server: ServerOptions,
     model: AnyModel = None,
-    older_than: Annotated[float, seconds("Least time since it was rolled back from.")] = "1h",  # type: ignore[assignment]
+    older_than: Annotated[float, seconds("Minimum time since the version was rolled back.")] = "1h",  # type: ignore[assignment]
     drain: DrainS = None,
     store: Store = DEFAULT_URL,
     as_json: Json = False,
 ) -> None:
-    """Remove versions that were rolled back from a while ago, unless something still uses them; for cron."""
+    """Remove versions that were rolled back some time ago and are not in use; for cron."""
     target = server.target()
     catch_interrupts()
     pruned, refused = [], []
@@ -194,7 +194,7 @@ def status(server: ServerOptions, model: AnyModel = None, store: Store = DEFAULT
 
 @app.command()
 def repair(server: ServerOptions, store: Store = DEFAULT_URL, as_json: Json = False) -> None:
-    """Recover what killed rollouts, canaries, workers or servers have left, and damaged journals."""
+    """Recover from killed rollouts, canaries, workers or servers, and from damaged journals."""
     target = server.target()
     repaired: list[str] = []
     failed: list[str] = []
@@ -228,18 +228,18 @@ def repair(server: ServerOptions, store: Store = DEFAULT_URL, as_json: Json = Fa
 def canary(
     model: ModelArgument,
     to: Challenger,
-    steps: Annotated[str, typer.Option(help="Shares of the challenger, percent.")] = "1,5,25,100",
+    steps: Annotated[str, typer.Option(help="Traffic shares of the challenger (percent).")] = "1,5,25,100",
     hold: Annotated[float, seconds("How long each share is held.")] = "1m",  # type: ignore[assignment]
     by: By = Unit.INSTRUMENT,
     slice_: SliceS = "1h",  # type: ignore[assignment]
-    least_calls: Annotated[int, typer.Option(help="Least calls of the challenger in a step that passes.")] = 100,
-    psi: Annotated[float, typer.Option(help="Largest population stability index of an output.")] = GateLimits.psi,
+    least_calls: Annotated[int, typer.Option(help="Minimum number of challenger calls for a step to pass.")] = 100,
+    psi: Annotated[float, typer.Option(help="Maximum population stability index (PSI) of an output.")] = GateLimits.psi,
     store: Store = DEFAULT_URL,
     *,
     switch: SwitchOptions,
     options: ChangeOptions,
 ) -> None:
-    """Give a candidate a growing share of the strategies' traffic; withdraw it when a gate breaks."""
+    """Give a candidate a growing share of the strategies' traffic; withdraw it when a gate fails."""
     settings = CanarySettings(
         tuple(percent(share) / 100 for share in steps.split(",")),
         hold,
@@ -259,12 +259,12 @@ def shadow(
     model: ModelArgument,
     to: Challenger,
     for_: ForS = "10m",  # type: ignore[assignment]
-    answers: Annotated[int | None, typer.Option(help="End earlier, after so many responses; default: never.")] = None,
-    share: Annotated[float, typer.Option(help="Share in percent: of the requests, which are copied to it.")] = 100.0,
+    answers: Annotated[int | None, typer.Option(help="Number of responses to end after; default: no limit.")] = None,
+    share: Annotated[float, typer.Option(help="Share in percent (of the requests that are copied).")] = 100.0,
     store: Store = DEFAULT_URL,
     as_json: Json = False,
 ) -> None:
-    """Give a candidate copies of the strategies' requests, and compare its answers with those that were traded on."""
+    """Send a candidate copies of the strategies' requests, and compare its outputs with those traded on."""
     settings = ShadowSettings(for_, answers, share / 100)
     target = server.target()
     with TrafficStore(store) as splits:

@@ -10,10 +10,9 @@ from typing import Annotated
 import typer
 
 from nautilus_torchserve.cli.app import App, console, print_json, progress_bar
-from nautilus_torchserve.cli.backtest_options import BarSources, EngineOptions
+from nautilus_torchserve.cli.backtest_options import BarSources, EngineOptions, QuotedTradeSource
 from nautilus_torchserve.cli.data_options import BarCount
 from nautilus_torchserve.cli.data_options import Trades as TradeCount
-from nautilus_torchserve.cli.market_data import TradeSource
 from nautilus_torchserve.cli.options import Json, Model, Report, seed_option
 from nautilus_torchserve.cli.own_model import EventCount, Spec, load_market
 from nautilus_torchserve.cli.sweep_console import show
@@ -37,18 +36,18 @@ app = App(no_args_is_help=True, default_command="own")
 class SweepOptions:
     """Options of every sweep."""
 
-    changed: Annotated[
-        list[str], typer.Option("--set", help="Setting: FIELD=VALUE,VALUE of the backtest's; repeatable.")
-    ]
-    jobs: Annotated[int, typer.Option(min=1, help="Backtests at a time.")] = 2
+    changed: Annotated[list[str], typer.Option("--set", help="Setting: FIELD=VALUE,VALUE; repeatable.")]
+    jobs: Annotated[int, typer.Option(min=1, help="Number of parallel backtests.")] = 2
     ray: Annotated[
         str | None,
-        typer.Option(help="Run on Ray: local, of --jobs CPUs, or its head's HOST:PORT; default: processes."),
+        typer.Option(
+            help="Run on Ray: local (with --jobs CPUs), or HOST:PORT of its head; default: in local processes."
+        ),
     ] = None
     drawn: Annotated[
-        int | None, typer.Option("--random", min=1, help="Run so many combinations, drawn; default: all.")
+        int | None, typer.Option("--random", min=1, help="Number of combinations to sample at random; default: all.")
     ] = None
-    seed: Annotated[int, seed_option("--random, and of the simulation")] = 1
+    seed: Annotated[int, seed_option("--random and simulation")] = 1
     engine: EngineOptions
     report: Report = None
     as_json: Json = False
@@ -61,10 +60,10 @@ def sweep() -> None:
 
 
 @app.command()
-def tick(options: SweepOptions, source: TradeSource, trades: TradeCount = 60_000, model: Model = "tick") -> None:
+def tick(options: SweepOptions, source: QuotedTradeSource, trades: TradeCount = 60_000, model: Model = "tick") -> None:
     """Sweep fields of `BacktestSettings` (nautilus_torchserve.trading.backtest.tick.settings)."""
     settings = BacktestSettings(model=model, mode="prefetch", **options.engine.settings())
-    carry_out(options, settings, lambda: source.load(trades, options.seed))
+    carry_out(options, settings, lambda: source.load_with_quotes(trades, options.seed))
 
 
 @app.command()

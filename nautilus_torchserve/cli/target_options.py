@@ -19,25 +19,25 @@ class ServerOptions:
     management_url: Annotated[
         str | None,
         typer.Option(
-            help="Management port: of another server, token in TORCHSERVE_MANAGEMENT_TOKEN; default: --home's."
+            help="Management URL of another server (token: TORCHSERVE_MANAGEMENT_TOKEN); default: from --home."
         ),
     ] = None
     inference_url: Annotated[
-        str | None, typer.Option(help="Inference port: of that server, token in TORCHSERVE_TOKEN; default: --home's.")
+        str | None, typer.Option(help="Inference URL of that server (token: TORCHSERVE_TOKEN); default: from --home.")
     ] = None
     model_store: Annotated[
         Path | None,
-        typer.Option(help="Folder of archives: of that server, as it is reached from here; default: --home's."),
+        typer.Option(help="Model store (of that server, as mounted here); default: from --home."),
     ] = None
     metrics_url: Annotated[
         str | None,
-        typer.Option(help="Metrics port: of that server; default: --home's, else error counters are not watched."),
+        typer.Option(help="Metrics URL of that server; default: from --home, else error counters are not watched."),
     ] = None
     token_file: TokenFile = None
     config: Annotated[
         Path | None,
         typer.Option(
-            help="Configuration file: that server's config.properties, where rollouts keep models; default: none."
+            help="Configuration file (that server's config.properties, where rollouts save its models); default: none."
         ),
     ] = None
 
@@ -62,11 +62,16 @@ class SwitchOptions:
 class GateOptions(SwitchOptions):
     """Options of a version's gates: fields of `Limits`."""
 
-    keep: Annotated[int, typer.Option(help="Earlier default versions that stay loaded for a rollback.")] = Limits.keep
+    keep: Annotated[int, typer.Option(help="Number of earlier default versions kept loaded for a rollback.")] = (
+        Limits.keep
+    )
     latency_ratio: Annotated[
-        float, typer.Option(help="Times the serving version's median and p95: the most, beside ...")
+        float,
+        typer.Option(help="Latency limit: this multiple of the serving version's p50 and p95, plus --latency-add-ms."),
     ] = Limits.latency_ratio
-    latency_add_ms: Annotated[float, typer.Option(help="... so many milliseconds more.")] = Limits.latency_add_ms
-    latency_most_ms: Annotated[float | None, typer.Option(help="Most that the p95 may be (ms); default: no limit.")] = (
+    latency_add_ms: Annotated[float, typer.Option(help="Latency allowed on top of --latency-ratio (ms).")] = (
+        Limits.latency_add_ms
+    )
+    latency_most_ms: Annotated[float | None, typer.Option(help="Upper limit of the p95 (ms); default: no limit.")] = (
         Limits.latency_most_ms
     )

@@ -34,10 +34,10 @@ from nautilus_torchserve.training.sentiment.run import train_sentiment
 from nautilus_torchserve.training.tick.fit import TickFitConfig
 from nautilus_torchserve.training.tick.run import train_tick
 
-Seed = Annotated[int, seed_option("the fit and of the simulation")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Threads = Annotated[int, typer.Option(min=1, help="CPU threads: other numbers give other last bits.")]
-RunFolder = Annotated[Path, typer.Option(help="Output: the run folder.")]
+Seed = Annotated[int, seed_option("fit and simulation")]
+Device = Annotated[str, typer.Option(help="Device: auto, cpu or cuda.")]
+Threads = Annotated[int, typer.Option(min=1, help="CPU threads; the number affects the last bits of the weights.")]
+RunFolder = Annotated[Path, typer.Option(help="Output (run folder).")]
 Settings = Annotated[list[str], typer.Option("--set", help="Setting: fit.epochs=5, network.hidden=64; repeatable.")]
 FIT_COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
 
@@ -47,12 +47,12 @@ def tick(
     trades: Trades = 60_000,
     out: RunFolder = Path("runs/tick"),
     seed: Seed = 1,
-    horizon: Annotated[int, typer.Option("--label-trades", min=1, help="Trades that a label looks ahead.")] = 20,
-    cost_bps: Annotated[float, typer.Option(min=0.0, help="Least move worth trading (bps).")] = 1.0,
-    epochs: Annotated[int, typer.Option(min=1, help="Most passes over the training part.")] = 60,
+    horizon: Annotated[int, typer.Option("--label-trades", min=1, help="Label horizon in trades.")] = 20,
+    cost_bps: Annotated[float, typer.Option(min=0.0, help="Minimum move worth trading (bps).")] = 1.0,
+    epochs: Annotated[int, typer.Option(min=1, help="Maximum number of epochs.")] = 60,
     as_json: Json = False,
 ) -> None:
-    """BUY, SELL or HOLD from the last trades."""
+    """Fit a classifier of BUY, SELL or HOLD from the last trades."""
     labels = LabelConfig(horizon, cost_bps)
     loaded = source.load(trades, seed)
     with fit_progress(epochs) as advance:
@@ -71,21 +71,21 @@ def tick(
 def price(
     source: BarSource,
     bars: BarCount = 20_000,
-    model: Annotated[str, typer.Option(help="Model: price_lstm, residual, cnn or patchtst.")] = "price_lstm",
+    model: Annotated[str, typer.Option(help="Model (price_lstm, residual, cnn or patchtst).")] = "price_lstm",
     out: RunFolder = Path("runs/price"),
-    indicators: Annotated[bool | None, typer.Option(help="Indicator columns; default: as suits --model.")] = None,
-    folds: Annotated[int, typer.Option(min=1, help="Test parts of the walk-forward evaluation.")] = 4,
-    max_gap: Annotated[int | None, duration("Longest break within a window; default: any.")] = None,
-    config: Annotated[Path | None, typer.Option(help="Configuration file: what --tune wrote; default: none.")] = None,
+    indicators: Annotated[bool | None, typer.Option(help="Add indicator columns; default: depends on --model.")] = None,
+    folds: Annotated[int, typer.Option(min=1, help="Number of walk-forward folds.")] = 4,
+    max_gap: Annotated[int | None, duration("Longest gap within a window; default: no limit.")] = None,
+    config: Annotated[Path | None, typer.Option(help="Configuration file (of --tune); default: none.")] = None,
     settings: Settings = [],  # noqa: B006
-    tune: Annotated[int, typer.Option(min=0, help="Search with so many trials in all, instead of a fit.")] = 0,
+    tune: Annotated[int, typer.Option(min=0, help="Total number of tuning trials, instead of a fit.")] = 0,
     device: Device = "auto",
     threads: Threads = 1,
     version: ArchiveVersion = "1.0",
     seed: Seed = 1,
     as_json: Json = False,
 ) -> None:
-    """The next bar's return from a window of bars; evaluated fold by fold, tracked with MLflow."""
+    """Fit a forecast of the next bar's return from a window of bars, evaluated walk-forward and tracked with MLflow."""
     settings = [*settings, f"fit.seed={seed}"]
     training = price_training(
         model, config, settings, indicators, device, folds=folds, max_gap_ns=max_gap, threads=threads
@@ -113,18 +113,20 @@ def price(
 
 def sentiment(
     data: Annotated[list[Path], typer.Option(help="Data to read: sentences, CSV or text@label.")] = [],  # noqa: B006
-    only_data: Annotated[bool, typer.Option("--only-data", help="Leave the project's own sentences out.")] = False,
-    backbone: Annotated[Path | None, typer.Option(help="Encoder's folder; default: all-MiniLM-L6-v2.")] = None,
+    only_data: Annotated[
+        bool, typer.Option("--only-data", help="Train on --data alone, without the bundled sentences.")
+    ] = False,
+    backbone: Annotated[Path | None, typer.Option(help="Encoder folder; default: all-MiniLM-L6-v2.")] = None,
     evaluate: Annotated[list[Path], typer.Option(help="Labelled file to score the model on; repeatable.")] = [],  # noqa: B006
     out: RunFolder = Path("runs/sentiment"),
     settings: Settings = [],  # noqa: B006
     device: Device = "auto",
     threads: Threads = 2,
     version: ArchiveVersion = "1.0",
-    seed: Annotated[int, seed_option("the fit and of the validation part")] = 1,
+    seed: Annotated[int, seed_option("fit and validation split")] = 1,
     as_json: Json = False,
 ) -> None:
-    """What a holder of the asset would feel about a text; judged on held-out sentences, tracked with MLflow."""
+    """Fit a sentiment classifier of texts, evaluated on held-out sentences and tracked with MLflow."""
     training = sentiment_training(settings, seed, device, threads)
     corpus = None if only_data else CORPUS
     loaded = load_sentiment_data(data, corpus, training.fit.validation_share, training.fit.seed)
@@ -159,13 +161,13 @@ def ensemble(
     news: News = None,
     news_delay: NewsDelay = None,
     bars: BarCount = 20_000,
-    max_news_age: Annotated[int, duration("Oldest headline in a window.")] = "4h",  # type: ignore[assignment]
-    max_texts: Annotated[int, typer.Option(min=1, help="Most headlines in a window.")] = 8,
+    max_news_age: Annotated[int, duration("Maximum age of a headline in a window.")] = "4h",  # type: ignore[assignment]
+    max_texts: Annotated[int, typer.Option(min=1, help="Maximum number of headlines in a window.")] = 8,
     out: RunFolder = Path("runs/ensemble"),
-    seed: Annotated[int, seed_option("the simulation and of the intervals")] = 1,
+    seed: Annotated[int, seed_option("simulation and intervals")] = 1,
     as_json: Json = False,
 ) -> None:
-    """A price and a sentiment model in one call: their weights, from bars that the price model has not seen."""
+    """Fit the weights of a price and a sentiment model in one call, on bars that the price model has not seen."""
     loaded, headlines = source.load_with_news(news, news_delay, bars, seed)
     for line in examine(loaded).lines():
         echo(line)

@@ -20,14 +20,14 @@ app = App(no_args_is_help=True)
 
 @app.command()
 def main(
-    folder: Annotated[Path, typer.Argument(help="Folder that archives appear in, with done/ and refused/.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to watch; done/ and refused/ are made in it.")],
     trusted: Trusted = TRUSTED,
     interval: Annotated[
-        float, seconds("Time between two looks, and for which an archive must be unchanged: at least 50ms.")
+        float, seconds("Polling interval, during which an archive must not change; at least 50ms.")
     ] = 2.0,
-    once: Annotated[bool, typer.Option("--once", help="End when the archives that are there are rolled out.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Exit when all archives in the folder are rolled out.")] = False,
     unload_after: Annotated[
-        float | None, seconds("Time after which a version rolled back from is removed; default: never.")
+        float | None, seconds("Time after which a rolled-back version is removed; default: never.")
     ] = None,
     store: Store = DEFAULT_URL,
     *,

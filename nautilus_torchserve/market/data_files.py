@@ -96,9 +96,10 @@ def require_files(data: Path, what: str) -> list[DataFile]:
     """
     files = data_files(data)
     if not files:
-        got = "a path that does not exist" if not data.exists() else "a folder without any, and without catalog"
+        got = "a folder without any" if data.exists() else "a path that does not exist"
         raise BadData(
-            f"{data}: expected a file of {what}, a folder with such files, or a NautilusTrader catalog with {what}, got {got}"
+            f"{data}: expected a file of {what}, a folder with such files, or a NautilusTrader catalog with {what}, "
+            f"got {got}"
         )
     return files
 

@@ -150,9 +150,9 @@ def _read_file(file: DataFile, instrument_id: str | None, read: ReadOptions) -> 
     table, symbol, venue = choose_instrument(table, instrument_id)
     table, note_on_empty = _without_empty(table)
     stamps = table.field_times("time", read, distinct=True)
-    prices, price_precision = table.prices(PRICES)
+    prices, price_precision, note_on_prices = table.prices(PRICES)
     volume, size_precision, note_on_volumes = _volumes(table)
-    notes = (*table.notes, stamps.note, note_on_empty, note_on_volumes)
+    notes = (*table.notes, stamps.note, note_on_empty, note_on_prices, note_on_volumes)
     bars = Bars(
         instrument=Instrument(symbol, venue, price_precision, size_precision),
         source=file.name,

@@ -12,7 +12,7 @@ from nautilus_torchserve.market.cells import read_cells
 from nautilus_torchserve.market.csv_table import Table, Times, is_unix
 from nautilus_torchserve.market.data_files import DataFile, FileRows
 from nautilus_torchserve.market.decimal_marks import decimal_mark, with_point
-from nautilus_torchserve.market.decimals import parse_decimals
+from nautilus_torchserve.market.decimals import parse_decimals, without_float_noise
 from nautilus_torchserve.market.layouts.layout import Layout, recognise_header, recognise_row
 from nautilus_torchserve.market.read_options import BadReadOption, ReadOptions
 
@@ -51,8 +51,8 @@ class MarketTable(Table):
         zone = read.timezone or self.layout.timezone
         return self.times(column, EXAMPLE_TIME, zone, distinct=distinct, date_order=order)
 
-    def decimals(self, fields: Sequence[str]) -> tuple[list[NDArray[np.int64]], int]:
-        """Return columns of numbers in the same steps, each int64 [n], and the decimals of a step.
+    def decimals(self, fields: Sequence[str]) -> tuple[list[NDArray[np.int64]], int, str | None]:
+        """Return columns of numbers in the same steps, each int64 [n], the decimals of a step, and a note on rounding.
 
         Raises
         ------
@@ -65,19 +65,24 @@ class MarketTable(Table):
         def refuse(row: int, expected: str, remedy: str = "") -> Exception:
             return self.refusal(columns[row // rows])(row % rows, expected, remedy)
 
-        values, precision = parse_decimals(with_point(texts, self.mark), refuse)
-        return list(values.reshape(len(columns), rows)), precision
+        texts, noisy = without_float_noise(with_point(texts, self.mark))
+        values, precision = parse_decimals(texts, refuse)
+        note = (
+            f"{self.name}: {noisy:,} of {len(texts):,} numbers in {', '.join(columns)} had the noise of binary floats "
+            "and were rounded to 15 digits."
+        )
+        return list(values.reshape(len(columns), rows)), precision, note if noisy else None
 
-    def prices(self, fields: Sequence[str]) -> tuple[list[NDArray[np.int64]], int]:
+    def prices(self, fields: Sequence[str]) -> tuple[list[NDArray[np.int64]], int, str | None]:
         """Return columns of prices as `decimals` does; whole numbers may be in the layout's ``raw_decimals``."""
-        values, precision = self.decimals(fields)
+        values, precision, note = self.decimals(fields)
         raw = self.layout.raw_decimals
         if not raw or any("." in text for field in fields for text in self.texts(self.columns[field]).tolist()):
-            return values, precision
+            return values, precision, note
         precision = raw
         while precision and all((column % 10 ** (raw - precision + 1) == 0).all() for column in values):
             precision -= 1
-        return [column // 10 ** (raw - precision) for column in values], precision
+        return [column // 10 ** (raw - precision) for column in values], precision, note
 
     def with_actions(self) -> "MarketTable":
         """Return the rows whose action is one of the layout's; others are counted in the notes."""

@@ -62,13 +62,13 @@ def _read_file(file: DataFile, instrument_id: str | None, read: ReadOptions) -> 
         if not both.any():
             raise BadData(f"{file.name}: expected quotes with a bid and an ask, got none in {len(both):,} rows")
         table = table.take(np.flatnonzero(both))
-    prices, price_precision = table.prices(PRICES)
-    sizes, size_precision = table.decimals(SIZES)
+    prices, price_precision, note_on_prices = table.prices(PRICES)
+    sizes, size_precision, note_on_sizes = table.decimals(SIZES)
     event = table.field_times("time", read, distinct=False)
     ts_init = (
         table.field_times("received", read, distinct=False).utc_ns if "received" in table.columns else event.utc_ns
     )
-    notes += [event.note] if event.note else []
+    notes += [note for note in (event.note, note_on_prices, note_on_sizes) if note is not None]
     quotes = Quotes(
         instrument=Instrument(symbol, venue, price_precision, size_precision),
         source=file.name,

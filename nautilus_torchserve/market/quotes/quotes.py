@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +50,8 @@ class Quotes:
     """What was assumed, left out or changed in reading them, a sentence each."""
     lines: FileRows | None = None
     """Line numbers in the file; None for quotes that are not from one."""
+    catalog: Path | None = None
+    """The NautilusTrader catalog they were read from, which may define the instrument; None for a file."""
 
     def __len__(self) -> int:
         return len(self.bid_price)

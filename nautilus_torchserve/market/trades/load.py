@@ -111,13 +111,13 @@ def load_files(
 def _read_file(file: DataFile, instrument_id: str | None, read: ReadOptions) -> Trades:
     table = read_market_table(file, "trade", TRADES, read)
     table, symbol, venue = choose_instrument(table, instrument_id)
-    (price,), price_precision = table.prices(["price"])
-    (size,), size_precision = table.decimals(["size"])
+    (price,), price_precision, note_on_prices = table.prices(["price"])
+    (size,), size_precision, note_on_sizes = table.decimals(["size"])
     event = table.field_times("time", read, distinct=False)
     received = table.field_times("received", read, distinct=False) if "received" in table.columns else event
     trade_id, note_on_ids = _trade_ids(table)
     side, note_on_sides = _sides(table)
-    notes = (*table.notes, event.note, note_on_ids, note_on_sides)
+    notes = (*table.notes, event.note, note_on_prices, note_on_sizes, note_on_ids, note_on_sides)
     return Trades(
         instrument=Instrument(symbol, venue, price_precision, size_precision),
         source=file.name,

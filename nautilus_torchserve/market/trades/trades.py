@@ -18,11 +18,10 @@ from numpy.typing import NDArray
 
 from nautilus_torchserve.market.bad_data import BadData
 from nautilus_torchserve.market.data_files import FileRows
+from nautilus_torchserve.market.decimals import EXACT_INTEGERS
 from nautilus_torchserve.market.jumps import JUMP_REMEDY, MOST_NAMED, and_more, find_jumps, split_note
 from nautilus_torchserve.market.read_options import ReadOptions
 
-EXACT_INTEGERS = 2**53
-"""Integers below this are exact in float64, which the features rely on."""
 ARRAYS = ("ts_event", "ts_init", "price", "size", "side", "trade_id")
 MOST_DECIMALS = 16
 """NautilusTrader's fixed-point numbers have no more."""

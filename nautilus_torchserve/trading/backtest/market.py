@@ -16,6 +16,7 @@ from nautilus_trader.model.instruments import Instrument
 from numpy.typing import NDArray
 
 from nautilus_torchserve.market.bars.bars import Bars
+from nautilus_torchserve.market.quotes.quotes import Quotes
 from nautilus_torchserve.market.trades.trades import Trades
 from nautilus_torchserve.models.spec import load_object
 from nautilus_torchserve.models.table import spec_of
@@ -44,6 +45,8 @@ class InstrumentData(Generic[D]):
     """Evaluated events, and the reason."""
     definition: Definition
     """Definition of the instrument."""
+    quotes: Quotes | None = None
+    """Quotes of the venue for all events of the run, in the instrument's own decimals; None: they are implied."""
     warm: int = 0
     """Events that only fill the first window."""
     without_volume: int = 0
@@ -150,8 +153,8 @@ class Market(ABC, Generic[D]):
         return {instrument.id: None for instrument in self.instruments}
 
     @property
-    def venue_trades(self) -> Trades | None:
-        """Trades whose implied quotes market orders meet at the venue's own time; None: orders meet received quotes."""
+    def venue_quotes(self) -> Quotes | None:
+        """Quotes that market orders meet at the venue's own time; None: orders meet received quotes."""
         return None
 
     def hold_orders(self, engine: BacktestEngine) -> Mapping[InstrumentId, int]:

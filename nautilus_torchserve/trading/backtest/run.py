@@ -33,13 +33,14 @@ from nautilus_torchserve.trading.backtest.prefetch.two_passes import RecordedInp
 from nautilus_torchserve.trading.backtest.prepared import PreparedRun, RequestStats
 from nautilus_torchserve.trading.backtest.results import BacktestResult, Recorder, collect
 from nautilus_torchserve.trading.backtest.settings import RunSettings, challengers_metadata, served_metadata
+from nautilus_torchserve.trading.backtest.tick.market import TradesAndQuotes
 from nautilus_torchserve.trading.inference.actor import ModelActor
 from nautilus_torchserve.trading.inference.config import ModelActorConfig
 from nautilus_torchserve.trading.instruments.conform import check_ticks
 from nautilus_torchserve.trading.instruments.resolve import resolve_all
 from nautilus_torchserve.trading.outcomes.recorder import OutcomeRecorder
 
-Data = Trades | Sequence[Bars] | BarsAndNews | Sequence[Trades | Bars]
+Data = Trades | TradesAndQuotes | Sequence[Bars] | BarsAndNews | Sequence[Trades | Bars | Quotes]
 """Input data of a backtest, by the kind of its model."""
 
 
@@ -53,7 +54,7 @@ def run_backtest(
 
     Parameters
     ----------
-    data : Trades, sequence of Bars, or BarsAndNews
+    data : Trades, TradesAndQuotes, sequence of Bars, or BarsAndNews
         All data. Bars are of different instruments, of one interval and one settlement currency.
     settings : RunSettings
     on_progress : callable, optional
@@ -154,7 +155,7 @@ def _inline(
             market.write_catalog(Path(folder)),
             balance,
         )
-        with built(config, market.instruments, market.venue_trades) as (node, engine):
+        with built(config, market.instruments, market.venue_quotes) as (node, engine):
             actor = only_actor(engine, ModelActor)
             actor.client = client
 

@@ -100,7 +100,7 @@ def prefetched(
     )
     with (
         actor.connect() as client,
-        built(config, market.instruments, market.venue_trades) as (_, engine),
+        built(config, market.instruments, market.venue_quotes) as (_, engine),
         closing(Prefetch(engine, client, actor.model, market.feed(client, actor))) as prefetch,
     ):
         yield PreparedRun(engine, prefetch, prefetch.run, prefetch.stats)
