@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -69,6 +70,8 @@ def load_program(path: Path, program: str, device: torch.device) -> Program:
         return PROGRAMS[program](path, device)
     except BadArchive:
         raise
+    except UnpicklingError:
+        raise BadArchive(f"{path}: expected a program of tensors alone, got one with a pickle that runs code") from None
     except Exception as error:  # the three libraries share no class of errors
         message = " ".join(str(error).split())
         raise BadArchive(f"{path}: expected a {program} program, got {type(error).__name__}: {message:.300}") from error
@@ -76,11 +79,9 @@ def load_program(path: Path, program: str, device: torch.device) -> Program:
 
 def _load_torchscript(path: Path, device: torch.device) -> Program:
     script = torch.jit.load(str(path), map_location=device).eval()
-    methods = [method for module in script.modules() for method in module._c._get_methods()]
-    for method in methods:
-        for operator in _FILE_OPERATORS:
-            if method.graph.findAllNodes(operator, recurse=True):
-                raise BadArchive(f"{path}: expected a program without access to files, got one with {operator}")
+    for operator in _FILE_OPERATORS:
+        if script.inlined_graph.findAllNodes(operator, recurse=True):
+            raise BadArchive(f"{path}: expected a program without access to files, got one with {operator}")
 
     def run(rows: torch.Tensor) -> Any:
         # The optimising executor compiles the first calls otherwise than later ones, whose bits then may differ.

@@ -109,7 +109,7 @@ class RowNetwork:
                 base_tiles = (int(self.network.batches[0]),)
         rows = torch.from_numpy(self.golden.inputs["rows"]).to(device)
         with torch.inference_mode():
-            self.tiles = probe(self._forward, fill(rows, max(*base_tiles, *large_tiles)), base_tiles, large_tiles)
+            self.tiles = probe(self._forward, fill(rows, max((*base_tiles, *large_tiles))), base_tiles, large_tiles)
 
     def compute(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Compute the outputs of rows: float32 [n, *row_shape] -> float32 [n, outputs]."""

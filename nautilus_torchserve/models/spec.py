@@ -24,6 +24,8 @@ ACTIVATIONS = ("softmax", "sigmoid")
 """Activations that are known by name."""
 GENERIC_MODEL = "nautilus_torchserve.inference.models.generic:GenericModel"
 """Inference class of rows or windows of numbers."""
+GENERIC_HANDLER = "handlers/model_handler.py"
+"""Handler of all models whose ``model.json`` names their inference class."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,10 @@ class GoldenRule:
     """Largest difference of golden outputs on another device or library version: relative, absolute below 1."""
 
 
+GOLDEN = GoldenRule(inputs=64, tolerance=1e-4)
+"""Rule of a spec that has none of its own."""
+
+
 @dataclass(frozen=True)
 class TrainingRecipe:
     """How a model is fitted."""
@@ -149,9 +155,9 @@ class ModelSpec:
     (probabilities), ``model_defs.module:function`` (float32 [n, k] -> [n, outputs], row by row), or None."""
     inference: str = GENERIC_MODEL
     """Class that turns decoded inputs into outputs and explanations."""
-    golden: GoldenRule = GoldenRule(inputs=64, tolerance=1e-4)
+    golden: GoldenRule = GOLDEN
     """Golden inputs of an archive."""
-    handler: str = "handlers/model_handler.py"
+    handler: str = GENERIC_HANDLER
     """File of the bundle that TorchServe loads."""
     training: TrainingRecipe | None = None
     """How it is fitted; None where run folders come from elsewhere, such as `training.runs.save.save_run`."""

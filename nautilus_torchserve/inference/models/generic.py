@@ -39,11 +39,11 @@ class GenericModel(RowModel):
     """
 
     def load(self, folder: Path) -> tuple[int, ...]:
-        self.output_names = _output_names(self.description)
+        self.output_names = read_output_names(self.description)
         activation = self.description.get("activation")
         self._is_named = activation in ACTIVATIONS
         self._activation: Activation = ACTIVATIONS[activation] if self._is_named else import_named(activation)
-        self.constraints = _constraints(activation, self.output_names)
+        self.constraints = output_constraints(activation, self.output_names)
         if self.schema.time_steps is not None:
             self.base_tiles, self.large_tiles = WINDOW_TILES
         sizes = super().load(folder)
@@ -132,14 +132,15 @@ def _shapes(result: Any) -> str:
     return type(result).__name__
 
 
-def _output_names(description: Mapping[str, Any]) -> tuple[str, ...]:
+def read_output_names(description: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the ``outputs`` of a ``model.json``; raise `BadArchive` where they are no names."""
     names = description.get("outputs")
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         raise BadArchive(f"model.json: expected outputs as a list of names, got {names!r:.60}")
     return tuple(names)
 
 
-def _constraints(activation: str | None, names: tuple[str, ...]) -> OutputConstraints:
+def output_constraints(activation: str | None, names: tuple[str, ...]) -> OutputConstraints:
     """Return what an activation makes sure of; outputs of any other need only be finite."""
     if activation not in ("softmax", "sigmoid"):
         return OutputConstraints()
