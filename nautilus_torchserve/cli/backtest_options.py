@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from nautilus_torchserve.cli.app import echo, parsed
-from nautilus_torchserve.cli.data_options import AllowJumps, Stamp, Timezone, bar_length
-from nautilus_torchserve.cli.market_data import BarSource, TradeSource, print_reading_notes
+from nautilus_torchserve.cli.data_options import PriceType, Stamp, bar_length
+from nautilus_torchserve.cli.market_data import AS_WRITTEN, BarSource, FileOptions, TradeSource, print_reading_notes
 from nautilus_torchserve.cli.options import LOCAL, Json, Report, TokenFile, Url, Version, duration
 from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.market.news.headlines import Headline
@@ -68,8 +68,8 @@ class BarSources:
     ] = None
     bar: Annotated[int | None, bar_length(parse_interval)] = None
     stamp: Stamp = "open"
-    timezone: Timezone = None
-    allow_jumps: AllowJumps = False
+    price_type: PriceType = None
+    files: FileOptions = AS_WRITTEN
 
     def load(self, bars: int, seed: int) -> list[Bars]:
         """Load the bars, or simulate so many, and print what was assumed or let through."""
@@ -89,7 +89,7 @@ class BarSources:
         print_reading_notes(loaded)
         return loaded, list(headlines)
 
-    def files(self) -> list[tuple[Path | None, str | None]]:
+    def by_instrument(self) -> list[tuple[Path | None, str | None]]:
         """Return each instrument's file and name; of one catalog, several instruments may be named."""
         paths: list[Path | None] = [*self.data] if self.data else [None]
         names: list[str | None] = [*self.instrument] if self.instrument else [None] * len(paths)
@@ -100,8 +100,8 @@ class BarSources:
         return list(zip(paths, names, strict=True))
 
     def _sources(self) -> Iterator[BarSource]:
-        for path, name in self.files():
-            yield BarSource(path, name, self.bar, self.stamp, self.timezone, self.allow_jumps)
+        for path, name in self.by_instrument():
+            yield BarSource(path, name, self.bar, self.stamp, self.price_type, self.files)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,9 @@ PANELS = {
         "watch": "Roll out archives as they appear in a folder.",
         "experiment": "Run A/B experiments on live traffic.",
     },
+    "Data": {
+        "data": "Inspect market data files.",
+    },
     "Trading": {
         "backtest": "Backtest a strategy on a model's predictions.",
         "sweep": "Backtest many settings in parallel.",

@@ -3,15 +3,18 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from nautilus_torchserve.cli.app import echo
 from nautilus_torchserve.cli.backtest_options import BarSources
-from nautilus_torchserve.cli.market_data import print_reading_notes
 from nautilus_torchserve.market.bars.bars import Bars
+from nautilus_torchserve.market.bars.checks import reading_notes
 from nautilus_torchserve.market.bars.load import load_bars
-from nautilus_torchserve.market.read_options import ReadOptions
+from nautilus_torchserve.market.quotes.load import load_quotes
+from nautilus_torchserve.market.quotes.quotes import Quotes
 from nautilus_torchserve.market.trades.load import load
 from nautilus_torchserve.market.trades.trades import Trades
 from nautilus_torchserve.models.table import spec_of
@@ -19,6 +22,9 @@ from nautilus_torchserve.trading.bars.types import parse_interval
 from nautilus_torchserve.trading.features.subscription import external_interval, source_kinds
 
 Spec = Annotated[str, typer.Argument(help="Spec: package.module:NAME, or its file in model_defs/.")]
+QuoteFiles = Annotated[
+    list[Path] | None, typer.Option("--quotes", help="Quotes beside --data: files, in its order; default: implied.")
+]
 EventCount = Annotated[int, typer.Option("--events", min=1, help="Events to simulate.")]
 
 
@@ -54,16 +60,34 @@ def parse_setting(text: str) -> tuple[str, Any]:
         return name.strip().replace("-", "_"), value
 
 
-def load_market(spec: str, sources: BarSources, events: int, seed: int) -> Sequence[Trades | Bars]:
-    """Load the data that a spec's features are computed from, or simulate them, and print what was assumed."""
+def load_market(
+    spec: str, sources: BarSources, events: int, seed: int, quotes: Sequence[Path] = ()
+) -> list[Trades | Bars | Quotes]:
+    """Load the data that a spec's features are computed from, or simulate them, and print what was assumed.
+
+    Parameters
+    ----------
+    quotes : sequence of Path
+        Quotes beside the trades or bars, in the order of the instruments.
+    """
     features = spec_of(spec).features
-    read = ReadOptions(sources.stamp, sources.timezone, sources.allow_jumps)
-    interval = external_interval(features)
-    loaded: list[Trades | Bars]
-    if "bars" in source_kinds(features) and interval is not None:
-        interval_ns = sources.bar or parse_interval(interval)
-        loaded = [load_bars(path, events, seed, name, interval_ns, read) for path, name in sources.files()]
-    else:
-        loaded = [load(path, events, seed, name, read) for path, name in sources.files()]
-    print_reading_notes(loaded)
+    kinds, interval, read = source_kinds(features), external_interval(features), sources.files.read(sources.stamp)
+    pairs = sources.by_instrument()
+    loaded: list[Trades | Bars | Quotes] = []
+    for path, name in pairs:
+        if "bars" in kinds and interval is not None:
+            read = sources.files.read(sources.stamp, sources.price_type)
+            loaded.append(load_bars(path, events, seed, name, sources.bar or parse_interval(interval), read))
+        elif kinds == {"quotes"}:
+            if path is None:
+                raise typer.BadParameter(f"expected quotes, which {spec} takes, got none: they are not simulated")
+            loaded.append(load_quotes(path, name, read))
+        else:
+            loaded.append(load(path, events, seed, name, read))
+    if len(quotes) not in (0, len(pairs)):
+        raise typer.BadParameter(f"expected as many --quotes as --data, got {len(quotes)} for {len(pairs)}")
+    loaded += [load_quotes(path, name, read) for path, (_, name) in zip(quotes, pairs, strict=False)]
+    for data in loaded:
+        for note in data.notes if isinstance(data, Quotes) else reading_notes(data):
+            echo(note)
     return loaded

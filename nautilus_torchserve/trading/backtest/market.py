@@ -30,7 +30,7 @@ from nautilus_torchserve.trading.inference.actor import ModelActor
 from nautilus_torchserve.trading.instruments.resolve import Definition
 from nautilus_torchserve.trading.news.headline import NewsCounts
 
-D = TypeVar("D", Trades, Bars)
+D = TypeVar("D", Trades, Bars, Quotes)
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from nautilus_trader.core.data import Data
-from nautilus_trader.model.data import Bar, TradeTick
+from nautilus_trader.model.data import Bar, QuoteTick, TradeTick
 from nautilus_trader.model.identifiers import InstrumentId
 from nautilus_trader.model.instruments import Instrument
 from numpy.typing import NDArray
 
 from nautilus_torchserve.features.streaming import InputWindows
 from nautilus_torchserve.market.bars.bars import Bars
+from nautilus_torchserve.market.quotes.quotes import Quotes
 from nautilus_torchserve.market.trades.trades import BadData, Trades
 from nautilus_torchserve.models.spec import FeatureSet, ModelSpec
 from nautilus_torchserve.models.table import spec_of
@@ -40,7 +41,7 @@ class FeatureRows:
     event: NDArray[np.int64]
     """Number of market data before it [n]; bars that NautilusTrader aggregates do not count."""
     price: NDArray[np.float64]
-    """The instrument's last price by then [n]: of a trade, or a bar's close; NaN before the first."""
+    """The instrument's last price by then [n]: of a trade, or a bar's close, or of quotes alone their middle; NaN before the first."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +55,8 @@ class FeatureArrays:
     ts_init: NDArray[np.int64]
     """When it was received, Unix ns [n]."""
     price: NDArray[np.float64]
-    """The instrument's last price by then, in quote currency [n]: of a trade, or a bar's close."""
+    """The instrument's last price by then, in quote currency [n]: of a trade, a bar's close, or of quotes
+    alone their middle."""
 
     def __len__(self) -> int:
         return len(self.ts_event)
@@ -64,7 +66,7 @@ class FeatureArrays:
 class MarketData:
     """Market data of some instruments, in the engine's names and decimals."""
 
-    series: tuple[Trades | Bars, ...]
+    series: tuple[Trades | Bars | Quotes, ...]
     """The data, each of one instrument."""
     instruments: tuple[Instrument, ...]
     """Instrument of each of them."""
@@ -80,12 +82,12 @@ class MarketData:
         return MarketData(*zip(*kept, strict=True)) if kept else MarketData((), ())
 
 
-def received(data: Trades | Bars) -> NDArray[np.int64]:
+def received(data: Trades | Bars | Quotes) -> NDArray[np.int64]:
     """Return when each event was received, Unix ns [n]."""
     return data.ts_event if isinstance(data, Bars) else data.ts_init
 
 
-def load_market_data(data: Sequence[Trades | Bars], options: InstrumentOptions = NO_OPTIONS) -> MarketData:
+def load_market_data(data: Sequence[Trades | Bars | Quotes], options: InstrumentOptions = NO_OPTIONS) -> MarketData:
     """Return market data as their instruments have them, as a backtest does.
 
     Raises
@@ -123,11 +125,12 @@ def feature_rows(features: FeatureSet, market: MarketData, instrument_id: Instru
     streams = [event_stream(*pair) for pair in zip(market.series, market.instruments, strict=True)]
     rows, places, prices = [], [], []
     event, price = 0, float("nan")
+    of_quotes = all(isinstance(data, Quotes) for data in market.series)
     for chunk in merge(streams, InternalBars(bar_types, market.instruments)):
         for data in chunk:
             is_internal = isinstance(data, Bar) and data.bar_type.is_internally_aggregated()
             if not is_internal:
-                price = _price(data, instrument_id, price)
+                price = _price(data, instrument_id, of_quotes, price)
             subscription = subscription_of(data)
             row = about.update(data) if subscription in wanted else None
             if row is not None:
@@ -144,7 +147,7 @@ def feature_rows(features: FeatureSet, market: MarketData, instrument_id: Instru
 
 def feature_arrays(
     spec: ModelSpec | str,
-    data: Trades | Bars | Sequence[Trades | Bars],
+    data: Trades | Bars | Quotes | Sequence[Trades | Bars | Quotes],
     instrument: str | None = None,
     options: InstrumentOptions = NO_OPTIONS,
 ) -> FeatureArrays:
@@ -158,8 +161,9 @@ def feature_arrays(
     ----------
     spec : ModelSpec or str
         The spec, or what `models.table.spec_of` finds it by.
-    data : Trades or Bars, or a sequence of them
-        Of one or several instruments, such as `market.trades.load.load` and `market.bars.load.load_bars` return.
+    data : Trades, Bars or Quotes, or a sequence of them
+        Of one or several instruments, such as `market.trades.load.load`, `market.bars.load.load_bars` and
+        `market.quotes.load.load_quotes` return.
     instrument : str, optional
         The predicted instrument, ``BTCUSDT.BINANCE``; default: that of the first data.
     options : InstrumentOptions, optional
@@ -176,7 +180,7 @@ def feature_arrays(
     """
     spec = spec if isinstance(spec, ModelSpec) else spec_of(spec)
     features = spec.features
-    market = load_market_data([data] if isinstance(data, Trades | Bars) else data, options)
+    market = load_market_data([data] if isinstance(data, Trades | Bars | Quotes) else data, options)
     instrument_id = market.instruments[0].id if instrument is None else InstrumentId.from_str(instrument)
     computed = feature_rows(features, market, instrument_id, spec.name)
     steps = load_schema(features).time_steps
@@ -188,9 +192,11 @@ def feature_arrays(
     return FeatureArrays(inputs, computed.ts_event[first:], computed.ts_init[first:], computed.price[first:])
 
 
-def _price(data: Data, instrument_id: InstrumentId, before: float) -> float:
+def _price(data: Data, instrument_id: InstrumentId, of_quotes: bool, before: float) -> float:
     if isinstance(data, TradeTick) and data.instrument_id == instrument_id:
         return exact(data.price)
+    if isinstance(data, QuoteTick) and data.instrument_id == instrument_id and of_quotes:
+        return (exact(data.bid_price) + exact(data.ask_price)) / 2
     if isinstance(data, Bar) and data.bar_type.instrument_id == instrument_id:
         return exact(data.close)
     return before

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from nautilus_torchserve.features.leak import Leak, first_difference
 from nautilus_torchserve.market.bars.bars import Bars
+from nautilus_torchserve.market.quotes.quotes import Quotes
 from nautilus_torchserve.market.trades.trades import BadData, Instrument, Trades
 from nautilus_torchserve.models.spec import FeatureSet, ModelSpec, Trading, load_object
 from nautilus_torchserve.models.table import spec_of
@@ -31,7 +32,7 @@ from nautilus_torchserve.trading.features.arrays import (
 from nautilus_torchserve.trading.features.instrument_features import FeaturesFailed, load_schema
 from nautilus_torchserve.trading.features.internal_bars import InternalBars
 from nautilus_torchserve.trading.features.stream import event_stream, merge
-from nautilus_torchserve.trading.features.subscription import Subscription, parse_subscription
+from nautilus_torchserve.trading.features.subscription import Subscription, held_data, parse_subscription, source_of
 from nautilus_torchserve.trading.instruments.options import InstrumentOptions
 
 CUTS = 6
@@ -58,7 +59,7 @@ class LeakReport:
 
 def find_leaks(
     spec: ModelSpec | str,
-    data: Sequence[Trades | Bars],
+    data: Sequence[Trades | Bars | Quotes],
     instrument: str | None = None,
     options: InstrumentOptions = NO_OPTIONS,
 ) -> LeakReport:
@@ -68,7 +69,7 @@ def find_leaks(
     ----------
     spec : ModelSpec or str
         The spec, or what `models.table.spec_of` finds it by.
-    data : sequence of Trades or Bars
+    data : sequence of Trades, Bars or Quotes
         Of one or several instruments.
     instrument : str, optional
         The predicted instrument; default: that of the first data.
@@ -197,7 +198,7 @@ class _Check:
         """Return the rows of the vectorised form, given entry of `FeatureSet.data` -> its arrays."""
         path = self._features.vectorised
         assert path is not None
-        function: Callable[[Mapping[str, Trades | Bars]], Any] = load_object(path)
+        function: Callable[[Mapping[str, Trades | Bars | Quotes]], Any] = load_object(path)
         arrays = vectorised_arguments(self._features, market, self._instrument_id)
         try:
             rows = np.asarray(function(arrays), dtype=np.float32)
@@ -215,7 +216,7 @@ def _counts_events(subscription: Subscription) -> bool:
 
 def vectorised_arguments(
     features: FeatureSet, market: MarketData, instrument_id: InstrumentId
-) -> dict[str, Trades | Bars]:
+) -> dict[str, Trades | Bars | Quotes]:
     """Return entry of `FeatureSet.data` -> its arrays, as a vectorised form takes them.
 
     Raises
@@ -223,19 +224,13 @@ def vectorised_arguments(
     BadSetting
         There are no arrays of such data.
     """
-    arguments: dict[str, Trades | Bars] = {}
+    arguments: dict[str, Trades | Bars | Quotes] = {}
     for text in features.data:
         subscription = parse_subscription(text, instrument_id)
-        series = next(
-            (
-                data
-                for data, instrument in zip(market.series, market.instruments, strict=True)
-                if instrument.id == subscription.instrument_id
-            ),
-            None,
-        )
-        if series is None or subscription.kind not in ("trades", "bars"):
-            raise BadSetting(f"expected a vectorised form of trades and bars alone, got one of {text}")
+        source = source_of(subscription)
+        series = next((data for data in market.series if held_data(data) == source), None)
+        if series is None:
+            raise BadSetting(f"expected a vectorised form of trades, bars and quotes that are there, got one of {text}")
         arguments[text] = _closed_bars(subscription, market, series.source) if subscription.is_internal else series
     return arguments
 

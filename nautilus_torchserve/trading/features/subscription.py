@@ -9,6 +9,7 @@ from nautilus_trader.model.enums import PriceType
 from nautilus_trader.model.identifiers import InstrumentId
 
 from nautilus_torchserve.market.bars.bars import Bars
+from nautilus_torchserve.market.quotes.quotes import Quotes
 from nautilus_torchserve.market.trades.trades import BadData, Trades
 from nautilus_torchserve.models.spec import FeatureSet, load_object
 from nautilus_torchserve.trading.bars.types import bar_type as external_bars
@@ -81,22 +82,24 @@ def subscriptions_of(features: FeatureSet, instrument_ids: Sequence[InstrumentId
     return list(dict.fromkeys(named))
 
 
-def check_subscriptions(subscriptions: Sequence[Subscription], data: Sequence[Trades | Bars], spec: str) -> None:
+def check_subscriptions(
+    subscriptions: Sequence[Subscription], data: Sequence[Trades | Bars | Quotes], spec: str
+) -> None:
     """Refuse data that do not hold what features are computed from.
 
     Raises
     ------
     BadData
     """
-    held = {_held(item) for item in data}
+    held = {held_data(item) for item in data}
     for subscription in subscriptions:
-        needed = _source(subscription)
+        needed = source_of(subscription)
         if needed not in held:
             got = ", ".join(map(str, sorted(map(str, held)))) or "none"
             raise BadData(f"{spec}: expected {needed}, which its features are computed from, got {got}")
 
 
-def _source(subscription: Subscription) -> Subscription:
+def source_of(subscription: Subscription) -> Subscription:
     """Return the data that have to be there: of bars that NautilusTrader aggregates, their trades or quotes."""
     bar_type = subscription.bar_type
     if bar_type is None or not subscription.is_internal:
@@ -105,17 +108,18 @@ def _source(subscription: Subscription) -> Subscription:
     return Subscription(kind, bar_type.instrument_id)
 
 
-def _held(data: Trades | Bars) -> Subscription:
+def held_data(data: Trades | Bars | Quotes) -> Subscription:
+    """Return what market data hold."""
     instrument_id = engine_id(data.instrument.symbol, data.instrument.venue)
-    if isinstance(data, Trades):
-        return Subscription("trades", instrument_id)
+    if not isinstance(data, Bars):
+        return Subscription("trades" if isinstance(data, Trades) else "quotes", instrument_id)
     return Subscription("bars", instrument_id, external_bars(instrument_id, data.interval_ns))
 
 
 def source_kinds(features: FeatureSet) -> set[Kind]:
     """Return the kinds of data of a predicted instrument that a feature set needs; raises as `parse_subscription`."""
     subscriptions = (parse_subscription(text, _ANY) for text in features.data)
-    return {source.kind for source in map(_source, subscriptions) if source.instrument_id == _ANY}
+    return {source.kind for source in map(source_of, subscriptions) if source.instrument_id == _ANY}
 
 
 def external_interval(features: FeatureSet) -> str | None:

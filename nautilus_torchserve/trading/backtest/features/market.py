@@ -1,6 +1,7 @@
 """The market data that features of your own are computed from, and the quotes that orders meet."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from numpy.typing import NDArray
 
 from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.market.bars.quotes import breaks
-from nautilus_torchserve.market.trades.trades import BadData, Trades, implied_quotes
+from nautilus_torchserve.market.quotes.quotes import Quotes
+from nautilus_torchserve.market.trades.trades import BadData, Trades
 from nautilus_torchserve.models.table import spec_of
 from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.backtest.bars.catalog import bar_quote_ticks
@@ -28,14 +30,16 @@ from nautilus_torchserve.trading.features.internal_bars import CLOSED_BAR, Close
 from nautilus_torchserve.trading.features.stream import Stream, event_stream, merge
 from nautilus_torchserve.trading.features.subscription import check_subscriptions, subscriptions_of
 from nautilus_torchserve.trading.instruments.conform import conform, tick_steps
-from nautilus_torchserve.trading.instruments.instruments import to_quote_ticks
+from nautilus_torchserve.trading.instruments.instruments import implied
+from nautilus_torchserve.trading.instruments.names import engine_name
 from nautilus_torchserve.trading.instruments.resolve import Definition
 
 
 class FeatureMarket(Market[D]):
-    """Trades or bars of one or several instruments, which features are computed from.
+    """Trades, bars or quotes of one or several instruments, which features are computed from.
 
-    Data that the model was fitted on fill the features, without predictions.
+    Trades and bars may have the venue's quotes beside them, which orders then meet. Data that the model was fitted on
+    fill the features, without predictions.
     """
 
     noun = "event"
@@ -44,26 +48,26 @@ class FeatureMarket(Market[D]):
 
     def __init__(
         self,
-        source: Any,
+        source: Sequence[Trades | Bars | Quotes],
         parts: Sequence[InstrumentData[D]],
         settings: FeatureBacktestSettings,
         metadata: ModelMetadata,
     ) -> None:
+        beside = {_name(data): data for data in source if isinstance(data, Quotes)}
+        parts = [_with_quotes(part, beside.get(_name(part.data))) for part in parts]
         super().__init__(source, parts, settings, metadata)
-        features = spec_of(settings.spec).features
-        subscriptions = subscriptions_of(features, [instrument.id for instrument in self.instruments])
-        check_subscriptions(subscriptions, [part.run for part in parts], settings.spec)
-        self._internal = [
-            subscription.bar_type
-            for subscription in subscriptions
-            if subscription.bar_type and subscription.is_internal
-        ]
+        subscriptions = subscriptions_of(spec_of(settings.spec).features, [part.instrument.id for part in parts])
+        held = [part.run for part in parts] + [part.quotes for part in parts if part.quotes is not None]
+        check_subscriptions(subscriptions, held, settings.spec)
+        self._internal = [item.bar_type for item in subscriptions if item.bar_type and item.is_internal]
 
     @classmethod
-    def events(cls, source: Sequence[D]) -> list[D]:
-        if not source:
+    def events(cls, source: Sequence[Trades | Bars | Quotes]) -> list[D]:
+        traded = {_name(data) for data in source if not isinstance(data, Quotes)}
+        events = [data for data in source if not isinstance(data, Quotes) or _name(data) not in traded]
+        if not events:
             raise BadData("expected data of at least 1 instrument, got none")
-        return list(source)
+        return events
 
     @classmethod
     def check_model(cls, metadata: ModelMetadata, events: Sequence[D]) -> None:
@@ -81,24 +85,30 @@ class FeatureMarket(Market[D]):
 
     @staticmethod
     def marks(data: D) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        return (data.ts_event, data.close) if isinstance(data, Bars) else (data.ts_init, data.price)
+        """Return the prices of trades, closes of bars, and bids of quotes."""
+        if isinstance(data, Bars):
+            return data.ts_event, data.close
+        return data.ts_init, data.bid_price if isinstance(data, Quotes) else data.price
 
     def topic(self, part: InstrumentData[D]) -> str:
         instrument_id = part.instrument.id
         if isinstance(part.run, Bars):
             return f"data.bars.{bar_type(instrument_id, part.run.interval_ns)}"
-        return f"data.trades.{instrument_id.venue}.{instrument_id.symbol}"
+        kind = "quotes" if isinstance(part.run, Quotes) else "trades"
+        return f"data.{kind}.{instrument_id.venue}.{instrument_id.symbol}"
 
     def write_catalog(self, folder: Path) -> list[BacktestDataConfig]:
         """Return nothing: `run` hands the data over."""
         return []
 
     def run(self, node: BacktestNode, engine: BacktestEngine) -> None:
-        streams = [event_stream(part.run, part.instrument) for part in self.parts]
-        times = [stream.ts_init for stream in streams]
-        streams += [self._book_stream(part) for part in self.parts]  # at one time after them, as they move the book
-        engine.add_data_iterator("market", self._chunks(streams))
-        engine.run(start=min(int(time[0]) for time in times), end=max(int(time[-1]) for time in times))
+        events = [event_stream(part.run, part.instrument) for part in self.parts]
+        quotes = [event_stream(part.quotes, part.instrument) for part in self.parts if part.quotes is not None]
+        assumed = [stream for part in self.parts if (stream := self._assumed_quotes(part)) is not None]
+        # At one time the venue's quotes come first, as trades met them; those that trades imply set the book after them.
+        engine.add_data_iterator("market", self._chunks([*quotes, *events, *assumed]))
+        spans = [stream.ts_init[[0, -1]].tolist() for stream in events]
+        engine.run(start=min(first for first, _ in spans), end=max(last for _, last in spans))
 
     def _chunks(self, streams: Sequence[Stream]) -> Iterator[list[Data]]:
         """Yield all data, with bars that the engine would aggregate as data of their own."""
@@ -110,25 +120,42 @@ class FeatureMarket(Market[D]):
                 for data in chunk
             ]
 
-    def _book_stream(self, part: InstrumentData[D]) -> Stream:
-        """Return the quotes that orders meet: those that trades imply, or those around bars."""
+    def _assumed_quotes(self, part: InstrumentData[D]) -> Stream | None:
+        """Return the quotes that trades imply, or those around bars; None where there are the venue's."""
         run, instrument = part.run, part.instrument
+        if part.quotes is not None or isinstance(run, Quotes):
+            return None
         if isinstance(run, Trades):
-            bid, ask = implied_quotes(run, tick_steps(instrument))
-            columns = bid, ask, run.size, run.ts_event, run.ts_init
-            return Stream(
-                run.ts_init,
-                lambda start, stop: to_quote_ticks(run.instrument, *(column[start:stop] for column in columns)),
-            )
+            return event_stream(implied(run, tick_steps(instrument)), instrument)
         quotes = bar_quote_ticks(run, instrument, self.settings.spread_bps)
         ts_init = np.array([quote.ts_init for quote in quotes], dtype=np.int64)
         return Stream(ts_init, lambda start, stop: quotes[start:stop])
 
     @property
-    def venue_trades(self) -> Trades | None:
-        run = self.parts[0].run
-        return run if len(self.parts) == 1 and isinstance(run, Trades) else None
+    def venue_quotes(self) -> Quotes | None:
+        """Of one instrument's trades as `trading.backtest.tick.market.TradeMarket`; else orders meet received quotes."""
+        part = self.parts[0]
+        if len(self.parts) > 1 or not isinstance(part.run, Trades):
+            return None
+        if part.quotes is None and (part.run.ts_init > part.run.ts_event).any():
+            return implied(part.run, tick_steps(part.instrument))
+        return part.quotes
 
     def hold_orders(self, engine: BacktestEngine) -> Mapping[InstrumentId, int]:
         closed = {part.instrument.id: breaks(part.run) for part in self.parts if isinstance(part.run, Bars)}
         return ClosedMarkets(engine, closed).held if closed else super().hold_orders(engine)
+
+
+def _name(data: Trades | Bars | Quotes) -> str:
+    return engine_name(data.instrument.instrument_id).upper()
+
+
+def _with_quotes(part: InstrumentData[Any], quotes: Quotes | None) -> InstrumentData[Any]:
+    """Return an instrument's data with the quotes in force from its first event to its last."""
+    if quotes is None or isinstance(part.run, Quotes):
+        return part
+    times = part.run.ts_event if isinstance(part.run, Bars) else part.run.ts_init
+    first, stop = np.searchsorted(quotes.ts_init, times[[0, -1]], side="right")
+    if not stop or quotes.ts_event[0] > times[0]:
+        raise BadData(f"{quotes.source}: expected quotes from before the first of {part.run.source} on, got later ones")
+    return replace(part, quotes=conform(quotes.between(int(first) - 1, int(stop)), part.instrument))

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from nautilus_torchserve.market.bars.bars import Bars
+from nautilus_torchserve.market.quotes.quotes import Quotes
 from nautilus_torchserve.models.table import spec_of
 from nautilus_torchserve.reporting.backtest.data import UNKNOWN
 from nautilus_torchserve.trading.backtest.features.settings import FeatureBacktestSettings
@@ -37,6 +38,12 @@ def describe(settings: FeatureBacktestSettings, run: BacktestResult, result: Ins
 
 
 def _quotes(settings: FeatureBacktestSettings, result: InstrumentResult[Any]) -> str:
+    quotes = result.data if isinstance(result.data, Quotes) else result.quotes
+    if quotes is not None:
+        return (
+            f"Bid and ask are those of {len(quotes):,} quotes of {quotes.source}. A market order fills at once, one tick "
+            "worse, what exceeds the quoted size two ticks worse: there is no impact."
+        )
     if isinstance(result.data, Bars):
         return f"Bars hold no quotes: bid and ask are assumed {settings.spread_bps:g} bps apart, with any size."
     return (
