@@ -105,7 +105,7 @@ class FeatureMarket(Market[D]):
         events = [event_stream(part.run, part.instrument) for part in self.parts]
         quotes = [event_stream(part.quotes, part.instrument) for part in self.parts if part.quotes is not None]
         assumed = [stream for part in self.parts if (stream := self._assumed_quotes(part)) is not None]
-        # At one time the venue's quotes come first, as trades met them; those that trades imply set the book after them.
+        # At one time the quotes of the venue, which trades met, come first; those that trades imply follow them.
         engine.add_data_iterator("market", self._chunks([*quotes, *events, *assumed]))
         spans = [stream.ts_init[[0, -1]].tolist() for stream in events]
         engine.run(start=min(first for first, _ in spans), end=max(last for _, last in spans))
@@ -133,7 +133,7 @@ class FeatureMarket(Market[D]):
 
     @property
     def venue_quotes(self) -> Quotes | None:
-        """Of one instrument's trades as `trading.backtest.tick.market.TradeMarket`; else orders meet received quotes."""
+        """Quotes of one instrument's trades, as in `trading.backtest.tick.market`; None: orders meet received ones."""
         part = self.parts[0]
         if len(self.parts) > 1 or not isinstance(part.run, Trades):
             return None
