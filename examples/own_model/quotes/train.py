@@ -40,7 +40,7 @@ def simulate(path: str, quotes: int) -> None:
             table.writerow(
                 ("binance", "BTCUSDT", time_us, time_us + 200, ask_size / 10, ask_price, bid_price, bid_size / 10)
             )
-            bid += 10 * int(np.sign(random.normal((bid_size - ask_size) / 50)))
+            bid += 100 * int(np.sign(random.normal((bid_size - ask_size) / 50)))
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ class FeatureRows:
     event: NDArray[np.int64]
     """Number of market data before it [n]; bars that NautilusTrader aggregates do not count."""
     price: NDArray[np.float64]
-    """The instrument's last price by then [n]: of a trade, or a bar's close, or of quotes alone their middle; NaN before
+    """The instrument's last price by then [n]: of a trade, a bar's close, or of quotes alone their middle; NaN before
     the first."""
 
 
