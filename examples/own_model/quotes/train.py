@@ -47,7 +47,7 @@ if __name__ == "__main__":
     torch.manual_seed(1)
     path = sys.argv[1] if len(sys.argv) > 1 else "quotes.csv"
     if len(sys.argv) == 1:
-        simulate(path, quotes=4_000)
+        simulate(path, quotes=2_000)
     arrays = feature_arrays(SPEC, load_quotes(path))
     moves = 1e4 * (arrays.price[1:] / arrays.price[:-1] - 1)  # to the next quote
     inputs, fit = torch.from_numpy(arrays.inputs[:-1].copy()), len(moves) // 2
@@ -55,7 +55,7 @@ if __name__ == "__main__":
 
     network = Gru(GruConfig())
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
-    for _ in range(40):
+    for _ in range(20):
         optimizer.zero_grad()
         nn.functional.mse_loss(network(inputs[:fit]), targets[:fit]).backward()
         optimizer.step()
