@@ -24,14 +24,14 @@ _SIMULATED = 4000
 
 @dataclass(frozen=True, eq=False)
 class Arrivals:
-    """One request each."""
+    """Times at which requests are sent."""
 
     words: str
-    """What they are like, for the profile."""
+    """Description for the profile."""
     due_ns: NDArray[np.int64]
-    """When each leaves [n], ns since the first, non-decreasing."""
+    """Time of each request [n], ns since the first, non-decreasing."""
     trades: Trades | None
-    """The trades that they were received with, where they are those of trades."""
+    """Trades that arrived at these times; None for random times."""
 
 
 def parse_arrivals(text: str, seconds: float, speed: float) -> Arrivals:

@@ -68,17 +68,17 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Served:
-    """The model, both ways."""
+class ServedArchive:
+    """An archive and the server that serves it."""
 
     url: str
     """The inference port of a server."""
     token: str | None
     archive: Path
-    """The archive that it serves."""
+    """The archive itself."""
 
 
-def compare(trades: Trades, served: Served, rounds: int, inline: int, step: Step) -> list[Run]:
+def compare(trades: Trades, served: ServedArchive, rounds: int, inline: int, step: Step) -> list[Run]:
     """Measure every kind of run on the same trades, in turn, so that a machine that grows slower does so for all.
 
     Parameters
@@ -109,14 +109,14 @@ def compare(trades: Trades, served: Served, rounds: int, inline: int, step: Step
 
 
 def engine_alone(trades: Trades) -> Run:
-    """Measure the engine's own time on ready-made trades and quotes, with the strategy, but no predictions."""
-    with _engine(trades, BacktestSettings(url="http://nobody", min_probability=MIN_PROBABILITY)) as engine:
+    """Measure the engine's own time on ready-trades_block trades and quotes, with the strategy, but no predictions."""
+    with _engine(trades, BacktestSettings(url="http://unused", min_probability=MIN_PROBABILITY)) as engine:
         engine.add_data(trade_ticks(trades), sort=False)
         engine.add_data(quote_ticks(trades))
         return _timed(ENGINE, len(trades), engine, engine.run)
 
 
-def prefetched(trades: Trades, served: Served, name: str) -> Run:
+def prefetched(trades: Trades, served: ServedArchive, name: str) -> Run:
     """Measure a prefetched run: features, requests, predictions, ticks, quotes and the engine's work on them."""
     url = served.url if name == HTTP else f"mar:{served.archive}"
     settings = _settings(url, served)
@@ -129,7 +129,7 @@ def prefetched(trades: Trades, served: Served, name: str) -> Run:
         return _timed(name, len(trades), run.engine, run.start)
 
 
-def inlined(trades: Trades, served: Served) -> Run:
+def inlined(trades: Trades, served: ServedArchive) -> Run:
     """Measure a run that sends one request for each trade, when it comes to it."""
     settings = _settings(served.url, served)
     actor = settings.actor([perpetual(trades.instrument, settings.fee_bps)], served_metadata(settings))
@@ -144,13 +144,13 @@ def long_market(trades: int, seed: int, block: int = 1_000_000) -> Trades:
     times = np.empty(trades, dtype=np.int64)
     price, size, side = np.empty_like(times), np.empty_like(times), np.empty(trades, dtype=np.int8)
     for start in range(0, trades, block):
-        made = simulate(min(block, trades - start), seed + start)
-        here = slice(start, start + len(made))
-        after_ns = times[start - 1] + 1 - made.ts_event[0] if start else 0
-        times[here] = made.ts_event + after_ns
-        price[here], size[here], side[here] = made.price, made.size, made.side
+        trades_block = simulate(min(block, trades - start), seed + start)
+        here = slice(start, start + len(trades_block))
+        after_ns = times[start - 1] + 1 - trades_block.ts_event[0] if start else 0
+        times[here] = trades_block.ts_event + after_ns
+        price[here], size[here], side[here] = trades_block.price, trades_block.size, trades_block.side
     names = np.arange(1, trades + 1).astype(f"U{len(str(trades))}")
-    return replace(made, ts_event=times, ts_init=times, price=price, size=size, side=side, trade_id=names)
+    return replace(trades_block, ts_event=times, ts_init=times, price=price, size=size, side=side, trade_id=names)
 
 
 def find_targets(runs: Sequence[Run], long: Run | None) -> list[Target]:
@@ -173,7 +173,7 @@ def medians(runs: Sequence[Run], of: str) -> dict[str, float]:
     return {name: median(getattr(run, of) for run in runs if run.name == name) for name in names}
 
 
-def _settings(url: str, served: Served) -> BacktestSettings:
+def _settings(url: str, served: ServedArchive) -> BacktestSettings:
     """Return the settings of a run on that model, whose token is where an actor looks for it."""
     settings = BacktestSettings(url=url, min_probability=MIN_PROBABILITY)
     if served.token is not None:

@@ -39,12 +39,12 @@ class Callers:
     server: TorchServe
     model: str
     rows: NDArray[np.float32]
-    """The first one is sent."""
+    """Rows, of which the first is sent."""
     count: int = 8
     pause_s: float = 0.0
     """Between two requests of one of them."""
     calls: list[Call] = field(default_factory=list)
-    """All of them, once the block has ended."""
+    """All calls, once the block has ended."""
 
     def __enter__(self) -> "Callers":
         context = multiprocessing.get_context("spawn")

@@ -78,7 +78,7 @@ def _content_length(head: bytes) -> int:
 
 
 async def run(url: str, headers: dict[str, str], body: str, connections: int, seconds: float) -> dict[str, float]:
-    """Keep up the load and say what it measured, in `LoadResult`'s words.
+    """Run the load and return the fields of a `LoadResult`.
 
     Raises
     ------

@@ -56,7 +56,7 @@ class Cell:
     request: str
     connections: int
     rows: int
-    """Of one request."""
+    """Rows of one request."""
     p50_ms: float
     p99_ms: float
     requests_per_s: float

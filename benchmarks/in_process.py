@@ -26,12 +26,12 @@ ONE_WINDOW, WINDOWS = "one window", f"{MANY_WINDOWS} windows"
 
 @dataclass(frozen=True)
 class Call:
-    """Something to measure in this process."""
+    """A call that is measured in this process."""
 
     name: str
     """`FORWARD`, `IN_TILES` or `MAR`."""
     request: str
-    """How many rows: the form of a request means nothing here."""
+    """Number and kind of rows; the encoding of a request does not matter here."""
     rows: int
     make: Callable[[], object]
     """The call itself."""

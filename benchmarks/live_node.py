@@ -31,14 +31,14 @@ from nautilus_torchserve.trading.inference.messages import InferenceCall, Reques
 from nautilus_torchserve.trading.instruments.instruments import perpetual
 from nautilus_torchserve.trading.tick.actor import SIDE_SIGNS, InferenceActor, InferenceActorConfig
 
-LIVE, BLOCKING, IDLE = "ours", "blocking", "asking nobody"
+LIVE, BLOCKING, IDLE = "ours", "blocking", "no requests"
 WAYS = (LIVE, BLOCKING, IDLE)
 _SETTLES_S = 60.0
 
 
 @dataclass(frozen=True)
 class Spec:
-    """What the node is to do."""
+    """The load of a node."""
 
     way: str
     """One of `WAYS`."""
@@ -47,14 +47,14 @@ class Spec:
     rate: float
     """Trades a second, on average."""
     trades: int
-    """How many."""
+    """Number of trades."""
     seed: int
-    """Of their times."""
+    """Seed of their times."""
 
 
 @dataclass(frozen=True)
 class Waits:
-    """What one run measured; milliseconds."""
+    """Measurements of one run, milliseconds."""
 
     p50_ms: float
     """From the sending of a trade, in another process, until ``on_trade_tick`` ran: median."""
@@ -63,14 +63,14 @@ class Waits:
     model_p50_ms: float
     """Median time of a request; 0 without any."""
     requests: int
-    asked: int
+    requested: int
     """Trades whose prediction was requested."""
     answered: int
     """Predictions of these that arrived in time."""
 
 
-class Timed:
-    """Takes the time at which each trade is handled."""
+class WaitRecorder:
+    """Records how long trades wait for their handler."""
 
     def __init__(self) -> None:
         self.waits_ns: list[int] = []
@@ -82,12 +82,12 @@ class Timed:
         self.waits_ns.append(time.time_ns() - tick.ts_init)
 
 
-class Live(Timed, InferenceActor):
+class Live(WaitRecorder, InferenceActor):
     """The actor of a live run."""
 
     def __init__(self, config: InferenceActorConfig) -> None:
         InferenceActor.__init__(self, config)
-        Timed.__init__(self)
+        WaitRecorder.__init__(self)
 
     def on_start(self) -> None:
         super().on_start()
@@ -108,12 +108,12 @@ class Live(Timed, InferenceActor):
             self.model_ns.append(call.latency_ns)
 
 
-class Plain(Timed, Actor):
+class Plain(WaitRecorder, Actor):
     """Keeps the features and, where it has a client, requests in the handler and waits."""
 
     def __init__(self, config: InferenceActorConfig, client: InferenceClient | None) -> None:
         Actor.__init__(self)
-        Timed.__init__(self)
+        WaitRecorder.__init__(self)
         self._instrument_id, self._client = config.instrument_id, client
         self._features = TickFeatures()
         self.is_ready = True
@@ -126,8 +126,8 @@ class Plain(Timed, Actor):
         side = SIDE_SIGNS[tick.aggressor_side]
         row = self._features.update(tick.price.raw, tick.size.raw, side, tick.ts_event)
         if row is not None and self._client is not None:
-            answer = self._client.predict(np.array((row,), dtype=np.float32))
-            self.model_ns.append(answer.latency_ns)
+            response = self._client.predict(np.array((row,), dtype=np.float32))
+            self.model_ns.append(response.latency_ns)
             self.requested += 1
             self.answered += 1
 
@@ -184,7 +184,7 @@ async def _until(condition: Callable[[], bool], running: asyncio.Task[None]) -> 
 
 
 class _Trades(asyncio.Protocol):
-    """What a data client does: a trade from each message, handed to the data engine."""
+    """A data client: hands a trade of each message to the data engine."""
 
     def __init__(self, node: TradingNode, instrument: CryptoPerpetual) -> None:
         self._engine, self._instrument = node.kernel.data_engine, instrument

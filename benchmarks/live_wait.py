@@ -26,7 +26,7 @@ class NodeFailed(UserError):
 
 
 @dataclass(frozen=True)
-class Found:
+class Comparison:
     """Medians over the rounds."""
 
     waits: dict[str, Waits]
@@ -34,11 +34,11 @@ class Found:
     times_longer: float
     """p99 of a trade's wait where the handler sends the request, over ours."""
     target: Target
-    """What was promised."""
+    """Limit of our p99."""
 
 
-def compare(archive: Path, model_ms: int, rate: float, seconds: float, rounds: int) -> Found:
-    """Run each way in turn, so that a busier machine is so for all, against one server.
+def compare(archive: Path, model_ms: int, rate: float, seconds: float, rounds: int) -> Comparison:
+    """Run each way in turn, against one server, so that a busier machine affects all.
 
     The server takes ``model_ms`` a request, and what a request takes otherwise: TorchServe waits so long for company
     before it lets a lone request through to the model (``max_batch_delay``).
@@ -50,7 +50,7 @@ def compare(archive: Path, model_ms: int, rate: float, seconds: float, rounds: i
     NodeFailed
         A node ended without a result.
     """
-    found: dict[str, list[Waits]] = {way: [] for way in WAYS}
+    runs_by_way: dict[str, list[Waits]] = {way: [] for way in WAYS}
     with TemporaryDirectory(prefix="live-") as folder:
         store = Path(folder) / "store"
         store.mkdir()
@@ -61,12 +61,12 @@ def compare(archive: Path, model_ms: int, rate: float, seconds: float, rounds: i
             manager.register("tick.mar", model_name=MODEL, batch_size=2, max_batch_delay=model_ms)
             manager.wait_ready(MODEL, manager.default_version(MODEL) or "")
             for seed in range(1, rounds + 1):
-                for way, runs in found.items():
+                for way, runs in runs_by_way.items():
                     spec = Spec(way, server.inference_url, MODEL, rate, round(rate * seconds), seed)
                     runs.append(_in_its_own_process(spec, server.token))
-    waits = {way: _median(runs) for way, runs in found.items()}
+    waits = {way: _median(runs) for way, runs in runs_by_way.items()}
     target = Target(f"{LIVE}: p99 of a trade's wait, ms", waits[LIVE].p99_ms, 1.0, at_most=True)
-    return Found(waits, waits[BLOCKING].p99_ms / waits[LIVE].p99_ms, target)
+    return Comparison(waits, waits[BLOCKING].p99_ms / waits[LIVE].p99_ms, target)
 
 
 def _in_its_own_process(spec: Spec, token: str | None) -> Waits:

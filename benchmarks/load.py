@@ -35,17 +35,17 @@ class Load:
     url: str
     """``http://host:port/path``."""
     headers: Mapping[str, str]
-    """Sent with each request, besides ``Host`` and ``Content-Length``."""
+    """Headers of each request, besides ``Host`` and ``Content-Length``."""
     body: bytes
     connections: int
-    """Kept alive; each sends its next request when its answer is here."""
+    """Keep-alive connections; each sends its next request on a response."""
     seconds: float
-    """How long to keep it up."""
+    """Duration, seconds."""
 
 
 @dataclass(frozen=True)
 class LoadResult:
-    """What one load measured; every request was answered with status 200."""
+    """Measurements of one load; every request got status 200."""
 
     p50_ms: float
     """Median time from a request to its whole answer."""

@@ -47,13 +47,13 @@ Step = Callable[[str], None]
 
 @dataclass(frozen=True)
 class NewsCell:
-    """One way to ask one thing, again and again."""
+    """Latencies of one request, sent one way."""
 
     name: str
     """`BARE`, `IN_PROCESS`, `PORT`; or the model called over the port, or `KNOWN`."""
     request: str
     sentences: int
-    """Of one request."""
+    """Sentences of one request."""
     p50_ms: float
     p95_ms: float
     sentences_per_s: float
@@ -72,7 +72,7 @@ class _Call:
 
 
 def compare_news(run: Path, plan: Plan, work: Path, step: Step) -> list[NewsCell]:
-    """Start a server with an ensemble and both its members, and ask all of them in turn.
+    """Start a server with an ensemble and both its members, and measure all of them in turn.
 
     One worker each, one thread each: what computes the bare forward here has one thread, too.
 
@@ -113,11 +113,11 @@ def compare_news(run: Path, plan: Plan, work: Path, step: Step) -> list[NewsCell
         text = f"a window, a sentence of {TOKENS} tokens"
         calls.append(_Call(PRICE, text, 1, partial(over[PRICE].predict, window)))
         calls.append(_Call(SENTIMENT, text, 1, partial(over[SENTIMENT].predict, sentences[:1])))
-        ask = over[ENSEMBLE].predict
+        predict = over[ENSEMBLE].predict
         news_windows = cycle([NewsWindow(window[0], (sentence,), (0.0,)) for sentence in sentences])
-        calls.append(_Call(ENSEMBLE, text, 1, lambda: ask([next(news_windows)])))
+        calls.append(_Call(ENSEMBLE, text, 1, lambda: predict([next(news_windows)])))
         known = [NewsWindow(window[0], tuple(sentences[:1]), (0.0,))]
-        calls.append(_Call(KNOWN, text, 1, partial(ask, known)))
+        calls.append(_Call(KNOWN, text, 1, partial(predict, known)))
         return list(_measure(calls, plan, step))
 
 
@@ -144,7 +144,7 @@ def find_news_targets(cells: Sequence[NewsCell]) -> list[Target]:
 
 
 class _Bare:
-    """What anybody would write in a notebook: tokenizer, padded batch, encoder, mean, head."""
+    """The network as in a notebook: tokenizer, padded batch, encoder, mean, head."""
 
     def __init__(self, run: Path) -> None:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -206,11 +206,11 @@ def _measure(calls: Sequence[_Call], plan: Plan, step: Step) -> Iterator[NewsCel
 
 
 def _timed(call: Callable[[], object], seconds: float) -> NDArray[np.float64]:
-    """Call after call for so long; how long each took, in ms."""
-    taken: list[float] = []
+    """Call repeatedly for so long; return the latencies in ms."""
+    latencies_ms: list[float] = []
     until = time.perf_counter() + seconds
-    while not taken or time.perf_counter() < until:
+    while not latencies_ms or time.perf_counter() < until:
         began = time.perf_counter()
         call()
-        taken.append((time.perf_counter() - began) * 1e3)
-    return np.array(taken)
+        latencies_ms.append((time.perf_counter() - began) * 1e3)
+    return np.array(latencies_ms)

@@ -1,4 +1,4 @@
-"""An open-loop load generator: each request leaves at its own time, whatever became of those before it.
+"""An open-loop load generator: each request is sent at its own time, whether or not earlier ones were answered.
 
 A closed loop sends the next request when the last one is answered: a server that stalls gets fewer requests meanwhile,
 and the requests that would have waited are never counted: coordinated omission (G. Tene, "How NOT to measure
@@ -28,20 +28,20 @@ class Exchanges:
     """Requests [n] in the order in which they left; times in ns since the first one was due."""
 
     due_ns: NDArray[np.int64]
-    """When each was to leave."""
+    """Scheduled time of each request."""
     sent_ns: NDArray[np.int64]
-    """When it left."""
+    """Time at which it was sent."""
     answered_ns: NDArray[np.int64]
-    """When its whole answer was there."""
+    """Time at which its response was complete."""
 
     @property
     def latency_ns(self) -> NDArray[np.int64]:
-        """From the time a request was due until its answer was there."""
+        """Time from the scheduled time to the complete response."""
         return self.answered_ns - self.due_ns
 
     @property
     def lag_ns(self) -> NDArray[np.int64]:
-        """How much later than it was due the generator sent each."""
+        """Delay of the generator for each request."""
         return self.sent_ns - self.due_ns
 
 

@@ -21,7 +21,7 @@ _TIMEOUT_S = 10.0
 
 
 class WrongResponse(UserError):
-    """A server answers something else than the archive does; its speed is of no interest."""
+    """A server's outputs differ from the archive's."""
 
 
 @dataclass(frozen=True)
@@ -53,15 +53,15 @@ class Server:
 
     name: str
     url: str
-    """Where predictions are posted."""
+    """URL that predictions are posted to."""
     headers: Mapping[str, str]
-    """Its token, if it wants one."""
+    """Headers of its token, where it requires one."""
     read_json: ReadJson
-    """Its JSON answer as float32 [n, outputs]."""
+    """Decodes its JSON response to float32 [n, outputs]."""
     tolerance: float
-    """How far its answers may be from the archive's: other batch sizes give other last bits."""
+    """Tolerance of its outputs: other batch sizes give other last bits."""
     model: str = TICK
-    """Which model it serves."""
+    """Model that it serves."""
 
 
 def make_payloads(seed: int = 7) -> list[Payload]:

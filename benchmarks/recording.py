@@ -40,7 +40,7 @@ class ServedModel:
     """None: the default one, and that one for the whole recording."""
     token: str | None
     workers: int
-    """How many serve it side by side."""
+    """Number of its workers."""
 
 
 def record(served: ServedModel, arrivals: Arrivals) -> LatencyProfile:
@@ -84,7 +84,7 @@ def served_workers(url: str, model: str, version: str | None) -> int | None:
     Raises
     ------
     ManagementError
-        That server does not say.
+        The server does not describe the model.
     """
     server = find_server(WORKSPACE / ".server")
     if server is None or server.inference_url != url.rstrip("/"):

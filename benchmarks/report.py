@@ -23,16 +23,16 @@ class Report:
     """A finished measurement."""
 
     machine: Mapping[str, Any]
-    """What it was measured on."""
+    """Machine that it was measured on."""
     plan: Plan
     price_network: Mapping[str, Any] | None
     """``model.json``'s ``network`` of the price model; None where none was measured."""
     cells: Sequence[Cell]
     news: Sequence[NewsCell] = ()
-    """Of sentences and ensembles; empty where none were measured."""
+    """Cells of sentences and ensembles; empty where none were measured."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return one JSON object; ``left_out`` says in words what was not measured, or is null."""
+        """Return one JSON object; ``left_out`` lists what was not measured, or is null."""
         return {
             "machine": dict(self.machine),
             "plan": vars(self.plan),

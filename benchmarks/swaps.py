@@ -30,7 +30,7 @@ _LIMITS = Limits(watch_s=0.5, latency_requests=20, latency_add_ms=50.0, drain_s=
 
 @dataclass(frozen=True)
 class SwapResult:
-    """Some swaps under load."""
+    """Measurements of swaps under load."""
 
     swaps: int
     requests: int
@@ -86,16 +86,16 @@ def rollback_ms(archive: Path, times: int) -> list[float]:
         key, trusted = folder / "bench.key", folder / "trusted"
         make_key(key, trusted / "bench.pub")
         target = local_target(server.home)
-        taken = []
+        durations_ms = []
         for number in range(times):
             path = _version(archive, folder / f"4.{number}.mar", f"4.{number}", key)
             register(target, MODEL, path, trusted, _LIMITS)
             began = time.perf_counter()
             report = rollback(target, MODEL)
-            taken.append((time.perf_counter() - began) * 1000)
+            durations_ms.append((time.perf_counter() - began) * 1000)
             if not report.ok:
                 raise RuntimeError(report.as_text())
-    return taken
+    return durations_ms
 
 
 def _naive_swap(target: Target, version: str, path: Path, note: Callable[[], None]) -> None:
@@ -119,18 +119,23 @@ def _swap_under_load(
 ) -> SwapResult:
     began: list[float] = []
     loading: list[float] = []  # begin and end of each load
-    took: list[float] = []
+    durations_s: list[float] = []
     with Callers(server, MODEL, rows, count=CLIENTS) as callers:
         for _ in range(swaps):
             callers.wait_for(1000)
             began.append(time.monotonic())
             swap(lambda: loading.append(time.monotonic()))
-            took.append(time.monotonic() - began[-1])
+            durations_s.append(time.monotonic() - began[-1])
     p99 = [float(np.percentile(callers.latencies_ms(at - 1.0, at), 99)) for at in began]
     meanwhile = [callers.latencies_ms(*loading[at : at + 2]) for at in range(0, len(loading), 2)]
     medians = (
         float(np.median(values))
-        for values in (p99, [np.percentile(one, 99) for one in meanwhile], [one.max() for one in meanwhile], took)
+        for values in (
+            p99,
+            [np.percentile(one, 99) for one in meanwhile],
+            [one.max() for one in meanwhile],
+            durations_s,
+        )
     )
     return SwapResult(swaps, len(callers.calls), len(callers.errors), *medians)
 

@@ -22,7 +22,7 @@ class Target:
 
     @property
     def reached(self) -> bool:
-        """Whether the promise holds on this machine, today."""
+        """Whether the measured value meets the bound."""
         return self.value <= self.bound if self.at_most else self.value >= self.bound
 
     def as_dict(self) -> dict[str, Any]:

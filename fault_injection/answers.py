@@ -91,7 +91,7 @@ class GeneratedServer(MisbehavingServer):
         self.describing: str | None = None
         """Kind of reply to a request for the metadata; None: a correct one."""
         self.index = 0
-        """Of the next reply."""
+        """Index of the next reply."""
         self.names: tuple[str, ...] = NAMES
         self.advances = False
         """Whether each reply is the next index's; else the attack counts."""

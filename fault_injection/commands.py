@@ -50,7 +50,7 @@ class Call:
     script: str
     arguments: tuple[str, ...]
     folder: Path
-    """Where it is made; relative paths are there, and so is the home folder."""
+    """Working directory, and the home folder of the process."""
     environment: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:

@@ -32,11 +32,11 @@ def garbage_outputs(random: Random) -> dict[str, float]:
         return dict.fromkeys(_GOOD, value)
     if chance < 0.8:
         return {**_GOOD, name: _GOOD[name] + random.choice((0.05, 0.2, -0.09))}
-    return {each: value for each, value in _GOOD.items() if each != name}
+    return {output: value for output, value in _GOOD.items() if output != name}
 
 
 def count_orders(outputs: list[dict[str, float]]) -> int:
-    """Run the tick strategy on a small market and these outputs, one each 10 ms; how many orders it sent."""
+    """Run the tick strategy on a small market and these outputs, one every 10 ms; return the number of its orders."""
     market = _market(len(outputs))
     instrument = perpetual(market.instrument, fee_bps=0.0)
     engine = BacktestEngine(BacktestEngineConfig(logging=LoggingConfig(bypass_logging=True)))
@@ -71,11 +71,11 @@ def count_orders(outputs: list[dict[str, float]]) -> int:
                 model="tick",
                 version="1.0",
                 archive_digest="0" * 16,
-                outputs=each,
+                outputs=values,
                 feature_ts=_START + number * 10 * _MS,
                 latency_ns=100_000,
             )
-            for number, each in enumerate(outputs)
+            for number, values in enumerate(outputs)
         ]
         data_type = prediction_type(instrument.id)
         engine.add_data(

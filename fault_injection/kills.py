@@ -43,7 +43,7 @@ _ROLLOUT_S, _LIVE_S, _START_S = 2.5, 2.0, 4.0
 
 @dataclass
 class Scene:
-    """A server, an archive, and what a kill is judged by."""
+    """A server, an archive, and the state that a kill must not change."""
 
     server: TorchServe
     archive: Path

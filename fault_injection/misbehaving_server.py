@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 
 class End(Enum):
-    """What ends a connection."""
+    """End of a connection."""
 
     CLOSE = auto()
     RESET = auto()
@@ -43,7 +43,7 @@ class Request:
 
 
 class MisbehavingServer:
-    """Listens while the block runs; each connection is served by a thread. Subclasses say what is sent."""
+    """Listens while the block runs; each connection is served by a thread. Subclasses define what is sent."""
 
     def __init__(self) -> None:
         self.is_over = threading.Event()
@@ -57,7 +57,7 @@ class MisbehavingServer:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """URL that it listens on."""
         return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
 
     def __enter__(self) -> Self:

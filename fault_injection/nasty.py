@@ -75,9 +75,9 @@ def damaged_json(value: Any, random: Random) -> Any:
         key = random.choice(sorted(value))
         chance = random.random()
         if chance < 0.12:
-            return {name: each for name, each in value.items() if name != key}
+            return {name: node for name, node in value.items() if name != key}
         if chance < 0.18:
-            return {(f"{name}_" if name == key else name): each for name, each in value.items()}
+            return {(f"{name}_" if name == key else name): node for name, node in value.items()}
         return {**value, key: damaged_json(value[key], random)}
     if isinstance(value, list) and value and random.random() < 0.7:
         at = random.randrange(len(value))

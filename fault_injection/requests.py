@@ -50,7 +50,7 @@ _MOST_SUSPECTS = 40
 
 @dataclass(frozen=True)
 class Plan:
-    """What is sent."""
+    """The requests to send."""
 
     seed: int
     count: int
@@ -63,7 +63,7 @@ class Plan:
 
 @dataclass
 class _Tally:
-    """What one client process saw."""
+    """Counts and failures of one client process."""
 
     counts: Counter[str] = field(default_factory=Counter)
     statuses: Counter[int] = field(default_factory=Counter)
@@ -291,7 +291,7 @@ def _findings(tallies: Sequence[_Tally], plan: Plan, workers: _Workers, took_s: 
 
 
 def show_cases(server: TorchServe, subject: Subject, plan: Plan) -> Iterator[str]:
-    """Send the plan's cases one by one, and say what each is and what came back."""
+    """Send the plan's cases one by one, and yield a line about each case and its response."""
     parts = urlsplit(server.inference_url)
     address = parts.hostname or "", parts.port or 80
     for index in plan.indexes:

@@ -46,7 +46,7 @@ class StateFile:
     """Called one after the other; ``{here}`` is the case's folder."""
     weight: float = 1.0
     repaired: bool = False
-    """Whether after ``rollout.py repair`` all must be well."""
+    """Whether ``rollout.py repair`` must restore everything."""
     dead: bool = False
     """Whether the server of the home has died: commands start it again, by a Java that ends at once."""
 
@@ -118,7 +118,7 @@ class Template:
 
     @property
     def backup(self) -> Path:
-        """Where its files are kept as they were."""
+        """Folder of the undamaged files."""
         return self.folder / "backup"
 
     def call(self, text: str, here: Path, fake_java: bool = False) -> tuple[Call, int, str, str]:

@@ -18,9 +18,9 @@ class Failure:
     count: str
     """The count that it belongs to."""
     kind: str
-    """What was done."""
+    """Kind of the case."""
     what: str
-    """What came of it, at most some hundred characters."""
+    """Observed result, at most some hundred characters."""
     reproduce: str
     """Options of ``scripts/attack.py`` that repeat this case alone."""
 

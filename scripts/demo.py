@@ -1,6 +1,5 @@
 """End-to-end demo: train, package, serve, trade over the inference port, report."""
 
-import json
 import os
 import signal
 from collections.abc import Callable
@@ -14,9 +13,10 @@ import typer
 from rich.progress import Progress
 
 from nautilus_torchserve.bundle import WORKSPACE
-from nautilus_torchserve.cli.app import App, console
-from nautilus_torchserve.cli.backtest_options import takes_instrument_options
+from nautilus_torchserve.cli.app import App, console, print_json
+from nautilus_torchserve.cli.backtest_options import InstrumentFlags
 from nautilus_torchserve.cli.data_options import AllowJumps, Stamp, Timezone
+from nautilus_torchserve.cli.options import Json
 from nautilus_torchserve.cli.sweep_console import result_table
 from nautilus_torchserve.features.news_window import NewsWindowConfig
 from nautilus_torchserve.market.bars.bars import Bars
@@ -223,9 +223,7 @@ STEPS = {
 
 
 @app.command()
-@takes_instrument_options
 def main(
-    instruments: InstrumentOptions,
     kind: Annotated[Kind, typer.Argument(help="Trade tick by tick, bar by bar, or on bars and news.")] = Kind.TICKS,
     data: Annotated[Path | None, typer.Option(help="CSV or catalog folder; default: simulated.")] = None,
     stamp: Stamp = "open",
@@ -246,7 +244,9 @@ def main(
         int | None, typer.Option(min=1000, help="Trades or bars to simulate; default: 60000, 20000.")
     ] = None,
     free_ports: Annotated[bool, typer.Option(help="Take free ports instead of config.properties'.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    *,
+    instruments: InstrumentFlags,
+    as_json: Json = False,
 ) -> None:
     """Train, package, serve, trade over the inference port, report; the server is stopped at the end."""
     for number in (signal.SIGINT, signal.SIGTERM):  # so that the server is stopped at either
@@ -258,13 +258,13 @@ def main(
     try:
         delay_ns = None if news_delay is None else parse_duration(news_delay)
         read = ReadOptions(stamp, timezone, allow_jumps)
-        arguments = DemoArguments(data, news, delay_ns, size or steps.size, run, sentiment, read, instruments)
+        arguments = DemoArguments(data, news, delay_ns, size or steps.size, run, sentiment, read, instruments.options())
         summary_fields = demo(steps, arguments, out, store.resolve(), home.resolve(), free_ports)
     except KeyboardInterrupt:
         typer.echo("interrupted; everything that was started has been stopped", err=True)
         raise typer.Exit(stopped[0]) from None
     if as_json:
-        typer.echo(json.dumps(summary_fields))
+        print_json(summary_fields)
     else:
         console.print(result_table(summary_fields))
 

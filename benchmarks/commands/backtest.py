@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from benchmarks.backtests import HTTP, Served, compare, find_targets, long_market, medians, prefetched
+from benchmarks.backtests import HTTP, ServedArchive, compare, find_targets, long_market, medians, prefetched
 from benchmarks.machine import describe_machine
 from benchmarks.recording import own_server
 from nautilus_torchserve.cli.app import App
@@ -32,13 +32,15 @@ def bench(
     trades: Annotated[int, typer.Option(min=100, help="Trades to simulate.")] = 200_000,
     data: TradesData = None,
     allow_jumps: AllowJumps = False,
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds: runs of each kind; the median counts.")] = 3,
-    inline: Annotated[int, typer.Option(min=100, help="Trades of the inline runs.")] = 2_000,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds (the median counts).")] = 3,
+    inline: Annotated[int, typer.Option(min=100, help="Number of trades of the inline runs.")] = 2_000,
     long: Annotated[
         int | None,
-        typer.Option(min=100, help="Run on 20000000 trades, say, first, for the most memory; default: none."),
+        typer.Option(
+            min=100, help="Number of trades of a first run that measures peak memory, such as 20000000; default: none."
+        ),
     ] = None,
-    seed: Annotated[int, seed_option("the simulation")] = 1,
+    seed: Annotated[int, seed_option("simulation")] = 1,
     as_json: Json = False,
 ) -> None:
     """Measure and report; exit status 1 when a measurement failed, 0 also when a target is missed."""
@@ -54,7 +56,7 @@ def bench(
 
         archive = build_archive("tick", run, "1.0", Path(folder)).path
         with own_server(run, archive) as server:
-            served = Served(server.url, server.token, archive)
+            served = ServedArchive(server.url, server.token, archive)
             longest = None
             if long is not None:
                 step(f"{long:,} trades")

@@ -44,7 +44,7 @@ def vectorised(trades: Trades) -> None:
 @app.command()
 def main(
     trades: Annotated[int, typer.Option(min=1000, help="Trades to simulate.")] = 50_000,
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds: the median counts.")] = 5,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds (the median counts).")] = 5,
     as_json: Json = False,
 ) -> None:
     """Print ticks/s of each form, and the streaming form's ratio to recomputing."""
@@ -56,7 +56,7 @@ def main(
             began = time.perf_counter()
             form(market)
             seconds[name].append(time.perf_counter() - began)
-    per_s = {name: trades / statistics.median(taken) for name, taken in seconds.items()}
+    per_s = {name: trades / statistics.median(durations) for name, durations in seconds.items()}
     ratio = statistics.median(np.divide(seconds["recomputed"], seconds["streaming"]))
     result = {"machine": describe_machine(), "trades": trades, "ticks_per_s": per_s, "streaming_to_recomputed": ratio}
     if as_json:

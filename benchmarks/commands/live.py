@@ -19,11 +19,11 @@ app = App()
 
 @app.command()
 def main(
-    archive: Annotated[Path, typer.Option(help="Archive: of the tick model.")] = Path("archives/tick.mar"),
-    model_ms: Annotated[int, typer.Option(min=1, help="Time that the model takes (ms).")] = 5,
-    rate: Annotated[float, typer.Option(min=1.0, help="Trades a second, at random times.")] = 500.0,
-    seconds: Annotated[float, typer.Option(min=0.2, help="Seconds: of trades, in each run.")] = 4.0,
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds: the median counts.")] = 3,
+    archive: Annotated[Path, typer.Option(help="Archive (of the tick model).")] = Path("archives/tick.mar"),
+    model_ms: Annotated[int, typer.Option(min=1, help="Duration of a forward pass (ms).")] = 5,
+    rate: Annotated[float, typer.Option(min=1.0, help="Trades per second, at random times.")] = 500.0,
+    seconds: Annotated[float, typer.Option(min=0.2, help="Seconds (of each run).")] = 4.0,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds (the median counts).")] = 3,
     as_json: Json = False,
 ) -> None:
     """Run a TradingNode on trades sent by another process, with a real server, each way in turn."""
@@ -40,7 +40,7 @@ def main(
     table = Table(*columns, title=f"{rate:g} trades/s, load {machine['load_average']:.1f} on {machine['cores']} cores")
     for way, wait in comparison.waits.items():
         cells = (f"{wait.p50_ms:.2f}", f"{wait.p99_ms:.2f}", f"{wait.max_ms:.2f}", f"{wait.model_p50_ms:.1f}")
-        table.add_row(way, *cells, f"{wait.requests:.0f}", f"{wait.answered:.0f} of {wait.asked:.0f}")
+        table.add_row(way, *cells, f"{wait.requests:.0f}", f"{wait.answered:.0f} of {wait.requested:.0f}")
     messages.print(table)
     messages.print(
         f"requests in the handler: {comparison.times_longer:,.0f} times as long at p99, growing with time; "

@@ -21,8 +21,8 @@ ROW = np.array([[1.5, 0.4, 0.5, 0.2]], dtype=np.float32)
 
 @app.command()
 def main(
-    archive: Annotated[Path, typer.Option(help="Archive: of the tick model.")] = Path("archives/tick.mar"),
-    swaps: Annotated[int, typer.Option(min=1, help="How many of each kind.")] = 20,
+    archive: Annotated[Path, typer.Option(help="Archive (of the tick model).")] = Path("archives/tick.mar"),
+    swaps: Annotated[int, typer.Option(min=1, help="Number of swaps of each kind.")] = 20,
     as_json: Json = False,
 ) -> None:
     """Swap versions of ARCHIVE while eight keep-alive clients send requests without a pause."""

@@ -38,37 +38,39 @@ _TOKEN = "TORCHSERVE_TOKEN"
 @app.command()
 def bench(
     run: RunFolder = Path("runs/tick"),
-    archive: Annotated[Path | None, typer.Option(help="Archive: of the tick model; default: built.")] = None,
+    archive: Annotated[
+        Path | None, typer.Option(help="Archive (of the tick model); default: built from --run.")
+    ] = None,
     price_run: Annotated[
-        Path | None, typer.Option(help="Run folder of the price model: to measure it too; default: ticks only.")
+        Path | None, typer.Option(help="Run folder of the price model, to measure it too; default: not measured.")
     ] = None,
     ensemble_run: Annotated[
         Path | None,
-        typer.Option(help="Run folder of an ensemble: for sentences and ensembles; default: neither."),
+        typer.Option(help="Run folder of an ensemble, to measure sentences and ensembles; default: not measured."),
     ] = None,
     seconds: Annotated[
-        float | None, typer.Option(min=0.1, help="Seconds: of one load, or of the recording; default: 2, or 20.")
+        float | None, typer.Option(min=0.1, help="Seconds (of one load, or of the recording); default: 2, or 20.")
     ] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds: loads of each cell; the median counts.")] = 3,
-    quick: Annotated[bool, typer.Option(help="One cold round of 0.3 s: whether it runs, not how fast.")] = False,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds (the median counts).")] = 3,
+    quick: Annotated[bool, typer.Option(help="A single cold round of 0.3 s, as a smoke test.")] = False,
     profile: Annotated[
         Path | None,
-        typer.Option("--record", help="Record the latencies of one model in this file; default: compare."),
+        typer.Option("--record", help="Record the latencies of one model in this file; default: compare servers."),
     ] = None,
     url: Annotated[
-        str | None, typer.Option(help="Inference port: of the server to record; default: one started for it.")
+        str | None, typer.Option(help="Inference URL (of the server to record); default: a server is started.")
     ] = None,
     model: Model = "tick",
     version: Version = None,
     token_file: TokenFile = None,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Workers of the model at --url; default: as the server says."),
+        typer.Option(min=1, help="Number of workers of the model at --url; default: from the server."),
     ] = None,
     arrivals: Annotated[
-        str, typer.Option(help="A CSV of trades or a catalog, as they were received; or poisson:RATE (a second).")
+        str, typer.Option(help="Arrival times: those of a CSV of trades or a catalog, or poisson:RATE per second.")
     ] = "poisson:50",
-    speed: Annotated[float, typer.Option(help="Send the trades this many times as fast as received.")] = 1.0,
+    speed: Annotated[float, typer.Option(help="Speed of the replayed arrivals, as a multiple.")] = 1.0,
     as_json: Json = False,
 ) -> None:
     """Measure and report; exit status 1 when a measurement failed, 0 also when a target is missed.

@@ -13,6 +13,7 @@ anything else: a bug        the traceback, and a line that calls it a bug       
 """
 
 import functools
+import inspect
 import io
 import json
 import os
@@ -20,6 +21,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import MISSING, fields, is_dataclass
 from importlib import import_module
 from typing import Any, NoReturn
 
@@ -31,7 +33,7 @@ from typer.main import get_command
 
 from nautilus_torchserve.user_error import InvalidArgument, UserError, describe
 
-console = Console(stderr=True)
+console = Console(stderr=True, emoji=False)
 """Where all messages go; stdout is for what ``--json`` prints."""
 A_BUG = "This is a bug in nautilus-torchserve, not in its input: please report it with the lines above."
 
@@ -53,11 +55,46 @@ class App(typer.Typer):
         super().__init__(cls=kind, add_completion=False, pretty_exceptions_enable=False, **settings)
 
     def command(self, name: str | None = None, **settings: Any) -> Callable[[Callable], Callable]:  # type: ignore[override]
-        return super().command(name, cls=_Command, **settings)
+        """Register a function as a command; a parameter that is a dataclass stands for an option of each field."""
+        register = super().command(name, cls=_Command, **settings)
+        return lambda function: register(with_option_groups(function))
 
     def lazy_command(self, name: str, summary: str, panel: str | None = None) -> None:
         """Register a module of ``package`` as a command."""
         self.command(name, help=summary, rich_help_panel=panel)(lambda: None)
+
+
+def with_option_groups(function: Callable[..., None]) -> Callable[..., None]:
+    """Return a function for typer that has the fields of a dataclass in the place of a parameter of that type.
+
+    Fields have types and defaults as parameters have, ``version: Version = None``; they may be dataclasses, too.
+    """
+    parameters = inspect.signature(function).parameters.values()
+
+    @functools.wraps(function)
+    def command(**values: Any) -> None:
+        function(**{parameter.name: _value(parameter.name, parameter.annotation, values) for parameter in parameters})
+
+    options = [option for own in parameters for option in _options(own.name, own.annotation, own.default)]
+    command.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
+    command.__annotations__ = {option.name: option.annotation for option in options}
+    return command
+
+
+def _options(name: str, annotation: Any, default: Any) -> Iterator[inspect.Parameter]:
+    if not is_dataclass(annotation):
+        yield inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        return
+    for field in fields(annotation):
+        yield from _options(
+            field.name, field.type, inspect.Parameter.empty if field.default is MISSING else field.default
+        )
+
+
+def _value(name: str, annotation: Any, values: dict[str, Any]) -> Any:
+    if not is_dataclass(annotation):
+        return values[name]
+    return annotation(**{field.name: _value(field.name, field.type, values) for field in fields(annotation)})
 
 
 def load_command(package: str, name: str) -> Any:
@@ -148,6 +185,15 @@ def raise_on_signals() -> None:
         signal.signal(number, interrupt)
 
 
+def catch_interrupts() -> None:
+    """Let SIGINT and SIGTERM raise KeyboardInterrupt each time, also in a background job, which has SIGINT ignored.
+
+    For what is undone when it is interrupted.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+
+
 def echo(text: str) -> None:
     """Print a line of text on stderr, without markup: a path or a name may have brackets.
 
@@ -166,7 +212,7 @@ def progress_bar(noun: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def print_json(value: object) -> None:
-    """Print one line of JSON on stdout, and flush it.
+    """Print one line of JSON on stdout, and flush it; paths are strings there.
 
     Raises
     ------
@@ -174,7 +220,7 @@ def print_json(value: object) -> None:
         Stdout cannot be written, for a full disk or a closed pipe; later output is dropped.
     """
     try:
-        print(json.dumps(value), flush=True)
+        print(json.dumps(value, default=os.fspath), flush=True)
     except OSError:
         with suppress(io.UnsupportedOperation):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,6 +1,5 @@
 """Show the story of an order: ``nautilus-torchserve audit O-20231114-221320-001-000-1 --log parquet:runs/audit``."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -15,7 +14,7 @@ from nautilus_torchserve.audit.records import ANSWERED, DecisionRecord, Record, 
 from nautilus_torchserve.audit.story import OrderStory, orders, story_of
 from nautilus_torchserve.audit.verification import Verification
 from nautilus_torchserve.audit.verification import verify as verify_log
-from nautilus_torchserve.cli.app import App, console, echo
+from nautilus_torchserve.cli.app import App, console, echo, print_json
 from nautilus_torchserve.cli.options import Json, Log, RunId
 from nautilus_torchserve.features.tick import COLUMNS
 from nautilus_torchserve.user_error import UserError
@@ -27,14 +26,16 @@ app = App(no_args_is_help=True)
 
 @app.command()
 def main(
-    order_id: Annotated[str | None, typer.Argument(help="The client order id.")] = None,
+    order_id: Annotated[str | None, typer.Argument(help="Client order ID.")] = None,
     log: Log = "parquet:runs/audit",
     run: RunId = None,
-    list_orders: Annotated[bool, typer.Option("--list", help="All orders instead.")] = False,
-    verify: Annotated[bool, typer.Option("--verify", help="Compare all files with the log's chain instead.")] = False,
+    list_orders: Annotated[bool, typer.Option("--list", help="List all orders instead.")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Verify all files against the log's hash chain instead.")
+    ] = False,
     last_hash: Annotated[
         str | None,
-        typer.Option(help="With --verify: a hash that the chain must contain, from a run's summary; default: none."),
+        typer.Option(help="Hash that the chain must contain (with --verify), from a run's summary; default: none."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -51,7 +52,7 @@ def main(
         return
     story = story_of(opened, order_id, run)
     if as_json:
-        typer.echo(json.dumps(story_dict(story, columns)))
+        print_json(story_dict(story, columns))
     else:
         console.print(story_table(story, columns))
 
@@ -59,7 +60,7 @@ def main(
 def print_verification(log: str, verification: Verification, as_json: bool) -> None:
     """Print what was compared; raise where a file is not as it was written."""
     if as_json:
-        typer.echo(json.dumps({"whole": not verification.findings, **asdict(verification)}))
+        print_json({"whole": not verification.findings, **asdict(verification)})
     for name in verification.unconfirmed:
         echo(f"{name}: its run crashed while it wrote, and its last records may be missing")
     for finding in verification.findings:
@@ -73,7 +74,7 @@ def print_verification(log: str, verification: Verification, as_json: bool) -> N
 
 def print_orders(listed: list[dict], as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps({"orders": listed}))
+        print_json({"orders": listed})
         return
     table = Table(
         Column("order", overflow="fold"), Column("run", overflow="fold"), "instrument", "side", "quantity", "came to"

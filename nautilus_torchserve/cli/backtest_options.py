@@ -1,156 +1,167 @@
-"""The options that all backtests on the command line share."""
+"""Groups of options that commands with backtests share."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from decimal import Decimal
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from nautilus_torchserve.cli.data_options import Balance, InSample, Latency, decimal
-from nautilus_torchserve.cli.options import LOCAL, Json, Report, TokenFile, Url, Version, duration, replace_parameter
+from nautilus_torchserve.cli.app import parsed
+from nautilus_torchserve.cli.data_options import AllowJumps, Stamp, Timezone, bar_length
+from nautilus_torchserve.cli.market_data import BarSource, print_reading_notes
+from nautilus_torchserve.cli.options import LOCAL, Json, Report, TokenFile, Url, Version, duration
+from nautilus_torchserve.market.bars.bars import Bars
+from nautilus_torchserve.market.news.headlines import Headline
+from nautilus_torchserve.trading.backtest.settings import RunSettings
+from nautilus_torchserve.trading.bars.types import parse_interval
 from nautilus_torchserve.trading.checks import BadSetting
+from nautilus_torchserve.trading.durations import parse_latency
 from nautilus_torchserve.trading.instruments.options import InstrumentOptions
 
 
-@dataclass(frozen=True)
-class RunOptions:
-    """What `takes_run_options` was given: the fields of `trading.backtest.settings.RunSettings`,
-    and what is not one.
-    """
-
-    settings: dict[str, Any]
-    """Name -> value of a setting."""
-    token_file: Path | None
-    """``key_file.json`` of a server that was not started by nautilus-torchserve serve."""
-    latency_sweep: str | None
-    """Latencies to run the backtest at, one after the other."""
-    report: Path | None
-    """Folder for the report."""
-    as_json: bool
-    """Whether to print the result as JSON."""
-
-
-_SETTINGS: dict[str, tuple[Any, Any]] = {
-    "url": (Url, LOCAL),
-    "version": (Version, None),
-    "traffic": (
-        Annotated[
-            str | None,
-            typer.Option(help="Traffic database: its split is followed, outcomes are recorded; default: none."),
-        ],
-        None,
-    ),
-    "mode": (
-        Annotated[
-            Literal["inline", "prefetch"],
-            typer.Option(help="Request predictions event by event, or beforehand in bulk."),
-        ],
-        "inline",
-    ),
-    "latency": (Latency, "1ms"),
-    "latency_profile": (
-        Annotated[
-            Path | None,
-            typer.Option(help="Recorded by `bench serving --record`, in place of --latency; default: none."),
-        ],
-        None,
-    ),
-    "latency_workers": (
-        Annotated[
-            int | None, typer.Option(min=1, help="Workers with a profile; default: as many as it was recorded from.")
-        ],
-        None,
-    ),
-    "latency_seed": (Annotated[int, typer.Option(min=0, help="Seed of the draws from a profile.")], 1),
-    "max_age": (Annotated[int, duration("Oldest prediction to trade on.")], "1s"),
-    "size": (Annotated[Decimal, decimal("Position: base currency, shares, contracts.")], "0.1"),
-    "fee_bps": (
-        Annotated[float | None, typer.Option(help="Fee on each fill (bps); default: the definition's, else 0.5.")],
-        None,
-    ),
-    "balance": (Balance, "10000"),
-    "in_sample": (InSample, False),
-}
-"""Option -> its kind and its default."""
-_FIELDS = {
-    "latency": "latency_ns",
-    "max_age": "max_age_ns",
-    "size": "trade_size",
-    "balance": "starting_balance",
-}
-"""Option -> the setting that it is, where that has another name."""
-_OTHERS: dict[str, tuple[Any, Any]] = {
-    "token_file": (TokenFile, None),
-    "latency_sweep": (
-        Annotated[str | None, typer.Option(help="Run at each of 0,1,5,20,100ms, and compare P&L; default: one run.")],
-        None,
-    ),
-    "report": (Report, None),
-    "as_json": (Json, False),
-}
-
-
-_INSTRUMENT: dict[str, tuple[Any, Any]] = {
-    "instrument_definition": (
-        Annotated[
-            list[str] | None,
-            typer.Option(help="NautilusTrader's JSON, a catalog, or a known contract: ES, XBTUSD.BITMEX; repeatable."),
-        ],
-        None,
-    ),
-    "tick_size": (
-        Annotated[Decimal | None, decimal("Smallest price change; default: the instrument's.")],
-        None,
-    ),
-    "lot_size": (
-        Annotated[Decimal | None, decimal("Smallest step of order sizes; default: the instrument's.")],
-        None,
-    ),
-    "multiplier": (
-        Annotated[Decimal | None, decimal("Units in a size of 1: 50 for ES; default: the instrument's.")],
-        None,
-    ),
-    "inverse": (Annotated[bool, typer.Option("--inverse", help="Settled in the base currency, like XBTUSD.")], False),
-    "currency": (
-        Annotated[str | None, typer.Option(help="Quote currency: USD for AAPL; default: as its symbol says.")],
-        None,
-    ),
-    "margin": (
-        Annotated[Decimal | None, decimal("Margin as a share of the value; default: the instrument's.")],
-        None,
-    ),
-}
-"""Field of `InstrumentOptions` -> its kind and its default on the command line."""
-
-
-def takes_instrument_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Make a typer command with these options in the place of its parameter ``instruments``: an `InstrumentOptions`."""
-    return replace_parameter(command, "instruments", _INSTRUMENT, _instrument_options)
-
-
-def _instrument_options(given: dict[str, Any]) -> InstrumentOptions:
+def parse_decimal(text: str) -> Decimal:
+    """Return the number that a text has; raise `BadSetting` for any other text."""
     try:
-        return InstrumentOptions(**{**given, "instrument_definition": tuple(given["instrument_definition"] or ())})
-    except BadSetting as error:
-        raise typer.BadParameter(str(error)) from None
+        return Decimal(text)
+    except InvalidOperation:
+        raise BadSetting(f"expected a number, got {text!r}") from None
 
 
-def takes_run_options(latency: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Make a typer command with these options in the place of its first parameter ``run``: a `RunOptions`.
+def decimal(help_text: str, *names: str) -> Any:
+    """Return an option of an exact number."""
+    return typer.Option(*names, parser=parsed(parse_decimal), metavar="NUMBER", help=help_text)
 
-    Parameters
-    ----------
-    latency : str
-        The default one.
-    """
 
-    options = {**_SETTINGS, "latency": (_SETTINGS["latency"][0], latency), **_OTHERS, **_INSTRUMENT}
+@dataclass(frozen=True)
+class BarSources:
+    """Options of the bars of one or several instruments, in intervals that NautilusTrader supports."""
 
-    def run_options(given: dict[str, Any]) -> RunOptions:
-        settings = {_FIELDS.get(name, name): given[name] for name in _SETTINGS}
-        settings["instruments"] = _instrument_options({name: given[name] for name in _INSTRUMENT})
-        return RunOptions(settings, **{name: given[name] for name in _OTHERS})
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(help="Data to read: CSV of bars, or a catalog's folder; repeatable; default: simulated."),
+    ] = None
+    instrument: Annotated[
+        list[str] | None,
+        typer.Option(help="Instrument (of a catalog, or of each CSV in the order of --data); repeatable."),
+    ] = None
+    bar: Annotated[int | None, bar_length(parse_interval)] = None
+    stamp: Stamp = "open"
+    timezone: Timezone = None
+    allow_jumps: AllowJumps = False
 
-    return lambda command: replace_parameter(command, "run", options, run_options)
+    def load(self, bars: int, seed: int) -> list[Bars]:
+        """Load the bars, or simulate so many, and print what was assumed or let through."""
+        loaded = [source.load(bars, seed) for source in self._sources()]
+        print_reading_notes(loaded)
+        return loaded
+
+    def load_with_news(
+        self, news: Path | None, delay_ns: int | None, bars: int, seed: int
+    ) -> tuple[list[Bars], list[Headline]]:
+        """Load the bars and the headlines on them, or simulate both."""
+        loaded, headlines = [], {}  # a headline on several instruments is loaded with each of them
+        for source in self._sources():
+            of_instrument, mentioned = source.load_with_news(news, delay_ns, bars, seed)
+            loaded.append(of_instrument)
+            headlines.update(dict.fromkeys(mentioned))
+        print_reading_notes(loaded)
+        return loaded, list(headlines)
+
+    def _sources(self) -> Iterator[BarSource]:
+        """Yield each instrument's source; of one catalog, several instruments may be named."""
+        paths: list[Path | None] = [*self.data] if self.data else [None]
+        names: list[str | None] = [*self.instrument] if self.instrument else [None] * len(paths)
+        if len(paths) == 1:
+            paths *= len(names)
+        if len(paths) != len(names):
+            raise typer.BadParameter(f"expected as many --instrument as --data, got {len(names)} for {len(paths)}")
+        for path, name in zip(paths, names, strict=True):
+            yield BarSource(path, name, self.bar, self.stamp, self.timezone, self.allow_jumps)
+
+
+@dataclass(frozen=True)
+class InstrumentFlags:
+    """Options that are the fields of an `InstrumentOptions`."""
+
+    instrument_definition: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Instrument definition: JSON, a catalog, or a known contract (ES, XBTUSD.BITMEX); repeatable."
+        ),
+    ] = None
+    tick_size: Annotated[Decimal | None, decimal("Minimum price increment; default: the instrument's.")] = None
+    lot_size: Annotated[Decimal | None, decimal("Order size increment; default: the instrument's.")] = None
+    multiplier: Annotated[Decimal | None, decimal("Contract multiplier (50 for ES); default: the instrument's.")] = None
+    inverse: Annotated[
+        bool, typer.Option("--inverse", help="Inverse contract, settled in the base currency like XBTUSD.")
+    ] = False
+    currency: Annotated[str | None, typer.Option(help="Quote currency (USD for AAPL); default: by symbol.")] = None
+    margin: Annotated[
+        Decimal | None, decimal("Margin as a share of the notional value; default: the instrument's.")
+    ] = None
+
+    def options(self) -> InstrumentOptions:
+        """Return the same for the library."""
+        return InstrumentOptions(**{**vars(self), "instrument_definition": tuple(self.instrument_definition or ())})
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineOptions:
+    """Options of every backtest and sweep."""
+
+    url: Url = LOCAL
+    version: Version = None
+    token_file: TokenFile = None
+    starting_balance: Annotated[Decimal, decimal("Starting balance in the settlement currency.", "--balance")] = "10000"  # type: ignore[assignment]
+    in_sample: Annotated[bool, typer.Option("--in-sample", help="Allow data that the model was fitted on.")] = False
+    instruments: InstrumentFlags
+
+    def settings(self) -> dict[str, Any]:
+        """Return the options that are fields of a `RunSettings`."""
+        names = {field.name for field in fields(RunSettings)}
+        values = {name: value for name, value in vars(self).items() if name in names}
+        return {**values, "instruments": self.instruments.options()}
+
+
+Latency = Annotated[int, duration("Latency from event to order (500us, 1ms or 0).", "--latency", parse=parse_latency)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(EngineOptions):
+    """Options of every backtest."""
+
+    traffic: Annotated[
+        str | None,
+        typer.Option(help="Traffic database whose split is followed and where outcomes are recorded; default: none."),
+    ] = None
+    mode: Annotated[
+        Literal["inline", "prefetch"], typer.Option(help="Request predictions event by event, or in bulk beforehand.")
+    ] = "inline"
+    latency_ns: Latency = "1ms"  # type: ignore[assignment]
+    latency_profile: Annotated[
+        Path | None,
+        typer.Option(help="Latency profile of `bench serving --record`, instead of --latency; default: none."),
+    ] = None
+    latency_workers: Annotated[int | None, typer.Option(min=1, help="Workers of a profile; default: as recorded.")] = (
+        None
+    )
+    latency_seed: Annotated[int, typer.Option(min=0, help="Random seed of the draws from a profile.")] = 1
+    max_age_ns: Annotated[int, duration("Maximum age of a prediction to trade on.", "--max-age")] = "1s"  # type: ignore[assignment]
+    trade_size: Annotated[Decimal, decimal("Position size (base currency, shares or contracts).", "--size")] = "0.1"  # type: ignore[assignment]
+    fee_bps: Annotated[float | None, typer.Option(help="Fee per fill (bps); default: the instrument's, else 0.5.")] = (
+        None
+    )
+    latency_sweep: Annotated[
+        str | None, typer.Option(help="Latencies to compare the P&L of, such as 0,1,5,20,100ms; default: a single run.")
+    ] = None
+    report: Report = None
+    as_json: Json = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class BarRunOptions(RunOptions):
+    """The same for models of bars."""
+
+    latency_ns: Latency = "10ms"  # type: ignore[assignment]

@@ -1,7 +1,6 @@
-"""Options about market data and backtests that several commands have, as `cli.options`."""
+"""Options about market data that several commands have, as `cli.options`."""
 
 from collections.abc import Callable
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,21 +9,7 @@ import typer
 from nautilus_torchserve.cli.app import parsed
 from nautilus_torchserve.cli.options import duration
 from nautilus_torchserve.market.read_options import check_timezone, parse_interval
-from nautilus_torchserve.trading.checks import BadSetting
 from nautilus_torchserve.trading.durations import parse_latency
-
-
-def parse_decimal(text: str) -> Decimal:
-    """Return the number that a text has; raise `BadSetting` for any other text."""
-    try:
-        return Decimal(text)
-    except InvalidOperation:
-        raise BadSetting(f"expected a number, got {text!r}") from None
-
-
-def decimal(help_text: str) -> Any:
-    """Return an option of an exact number."""
-    return typer.Option(parser=parsed(parse_decimal), metavar="NUMBER", help=help_text)
 
 
 def bar_length(parse: Callable[[str], int]) -> Any:
@@ -56,6 +41,3 @@ BarCount = Annotated[int, typer.Option(min=1, help="Bars to simulate.")]
 BarInterval = Annotated[int | None, bar_length(parse_interval)]
 News = Annotated[Path | None, typer.Option(help="Headlines: CSV or JSONL, beside --data; default: simulated.")]
 NewsDelay = Annotated[int | None, duration("Publication to receipt; default: as --news says.", parse=parse_latency)]
-InSample = Annotated[bool, typer.Option("--in-sample", help="Run on what the fit saw, too.")]
-Balance = Annotated[Decimal, decimal("Account at the start: in the instrument's settlement currency.")]
-Latency = Annotated[int, duration("From event to order: 500us, 1ms; or 0.", parse=parse_latency)]

@@ -1,27 +1,14 @@
-"""A/B experiments on a model's live traffic, with statistics that may be looked at as often as one likes."""
+"""A/B experiments on a model's live traffic, with statistics that stay valid however often they are read."""
 
-import json
-import signal
 from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 
 from nautilus_torchserve.cli import experiment_console
-from nautilus_torchserve.cli.app import App, console, echo, parsed
-from nautilus_torchserve.cli.options import (
-    AnyModel,
-    By,
-    DrainS,
-    ForS,
-    Json,
-    ModelArgument,
-    SliceS,
-    Store,
-    WatchS,
-    seconds,
-)
-from nautilus_torchserve.cli.target_options import FindTarget, takes_server
+from nautilus_torchserve.cli.app import App, catch_interrupts, console, echo, parsed, print_json
+from nautilus_torchserve.cli.options import AnyModel, By, ForS, Json, ModelArgument, SliceS, Store, seconds, seed_option
+from nautilus_torchserve.cli.target_options import ServerOptions, SwitchOptions
 from nautilus_torchserve.experiments.ab.analysis import Analysis
 from nautilus_torchserve.experiments.ab.analysis import analyze as analyze_once
 from nautilus_torchserve.experiments.ab.auto import AutoSettings, check_versions, follow
@@ -34,8 +21,6 @@ from nautilus_torchserve.experiments.ab.experiment import (
 )
 from nautilus_torchserve.experiments.ab.rules import Rules
 from nautilus_torchserve.experiments.ab.simulation import error_rates
-from nautilus_torchserve.release.rollout.gates import Limits
-from nautilus_torchserve.release.rollout.target import Target
 from nautilus_torchserve.traffic.split import State, Unit
 from nautilus_torchserve.traffic.store import DEFAULT_URL, TrafficStore
 from nautilus_torchserve.user_error import UserError
@@ -43,22 +28,21 @@ from nautilus_torchserve.wire.names import check_version
 
 app = App(help=__doc__, no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="The experiment's name.")]
-_D = Limits()
 
 
 @app.command()
-@takes_server
 def create(
-    server: FindTarget,
     model: ModelArgument,
     challenger: Annotated[
         str,
-        typer.Option(parser=parsed(check_version), metavar="VERSION", help="Version on trial, registered and READY."),
+        typer.Option(parser=parsed(check_version), metavar="VERSION", help="Challenger version, registered and READY."),
     ],
     baseline: Annotated[
         str | None,
         typer.Option(
-            parser=parsed(check_version), metavar="VERSION", help="Version that serves; default: the server's."
+            parser=parsed(check_version),
+            metavar="VERSION",
+            help="Baseline version; default: the server's default version.",
         ),
     ] = None,
     name: Annotated[
@@ -68,28 +52,30 @@ def create(
         ),
     ] = None,
     share: Annotated[
-        float, typer.Option(help="Share in percent: of the instruments or slices, for the challenger.")
+        float, typer.Option(help="Share in percent (of the instruments or slices, for the challenger).")
     ] = 10.0,
     by: By = Unit.INSTRUMENT,
     slice_: SliceS = "1h",  # type: ignore[assignment]
     instrument: Annotated[
-        list[str] | None, typer.Option(help="Instrument: one that is traded, whose version is shown; repeatable.")
+        list[str] | None, typer.Option(help="Instrument (that is traded, to show its version); repeatable.")
     ] = None,
     rule: Annotated[
         list[str] | None,
-        typer.Option(help="Decision rule NAME=VALUE, see nautilus_torchserve/experiments/ab/rules.py; repeatable."),
+        typer.Option(help="Decision rule NAME=VALUE (see nautilus_torchserve/experiments/ab/rules.py); repeatable."),
     ] = None,
     no_server: Annotated[
         bool, typer.Option("--no-server", help="Do not check on the server that both versions respond.")
     ] = False,
     store: Store = DEFAULT_URL,
+    *,
+    server: ServerOptions,
     as_json: Json = False,
 ) -> None:
-    """Begin an experiment: routers follow it at once, its rules are fixed."""
+    """Start an experiment; routers follow it at once, its rules are fixed."""
     if no_server and baseline is None:
         raise typer.BadParameter("expected --baseline with --no-server, got none")
     if not no_server:
-        baseline = check_versions(server(), model, challenger, baseline)
+        baseline = check_versions(server.target(), model, challenger, baseline)
     planned = plan(
         model,
         str(baseline),
@@ -107,7 +93,7 @@ def create(
     if as_json:
         settings = asdict(Rules.from_json(experiment.settings))
         document = {**asdict(experiment), "settings": settings, "with_challenger": assigned, "concerns": warnings}
-        print(json.dumps(document))
+        print_json(document)
     echo(experiment_console.described(experiment))
     if instrument and by is Unit.INSTRUMENT:
         echo(f"with {challenger}: {', '.join(assigned) or 'none'} of {len(instrument)} instruments")
@@ -116,16 +102,12 @@ def create(
 
 
 @app.command()
-def status(
-    model: AnyModel = None,
-    store: Store = DEFAULT_URL,
-    as_json: Json = False,
-) -> None:
+def status(model: AnyModel = None, store: Store = DEFAULT_URL, as_json: Json = False) -> None:
     """List experiments with their number of predictions and their decision."""
     with TrafficStore(store) as traffic:
         analyses = [analyze_once(traffic, experiment.name) for experiment in experiments(traffic, model)]
     if as_json:
-        print(json.dumps({"experiments": [analysis.as_dict() for analysis in analyses]}))
+        print_json({"experiments": [analysis.as_dict() for analysis in analyses]})
         return
     for analysis in analyses:
         baseline, challenger = analysis.baseline.classification, analysis.challenger.classification
@@ -139,30 +121,38 @@ def status(
 
 
 @app.command()
-@takes_server
 def analyze(
-    server: FindTarget,
     name: Name,
     store: Store = DEFAULT_URL,
     auto: Annotated[bool, typer.Option("--auto", help="Carry the decision out on the server.")] = False,
-    every: Annotated[float | None, seconds("With --auto: look again after so long; default: look once.")] = None,
+    every: Annotated[float | None, seconds("Time between two analyses (with --auto); default: a single one.")] = None,
     for_: ForS = "1d",  # type: ignore[assignment]
-    watch: WatchS = _D.watch_s,
-    drain: DrainS = _D.drain_s,
+    *,
+    switch: SwitchOptions,
+    server: ServerOptions,
     as_json: Json = False,
 ) -> None:
-    """Analyse an experiment; with --auto promote or remove its challenger when that is decided."""
+    """Analyse an experiment; with --auto promote or remove its challenger once decided."""
     if every is not None and not auto:
         raise typer.BadParameter("expected --auto with --every, got none")
     outcome: dict[str, Any] = {}
+
+    def show_reason(analysis: Analysis) -> None:
+        echo(f"{name}: {analysis.decision.reason}")
+
     with TrafficStore(store) as traffic:
         if auto:
-            outcome = _follow(server(), traffic, name, _settings(every, for_, watch, drain))
+            catch_interrupts()  # a promotion is undone
+            period = {} if every is None else {"every_s": every, "for_s": for_}
+            settings = AutoSettings(limits=switch.limits(), **period)
+            outcome = follow(server.target(), traffic, name, settings, echo, show_reason).as_dict()
         analysis = analyze_once(traffic, name)
     if as_json:
-        print(json.dumps(analysis.as_dict() | ({"outcome": outcome} if auto else {})))
+        print_json(analysis.as_dict() | ({"outcome": outcome} if auto else {}))
     else:
-        _show(analysis)
+        echo(experiment_console.described(analysis.experiment))
+        console.print(experiment_console.metrics_table(analysis), experiment_console.differences_table(analysis))
+        echo(experiment_console.decision(analysis))
     if auto:
         text = f"{outcome['state']}: {outcome['reason']}"
         if not outcome["ok"]:
@@ -176,46 +166,23 @@ def stop(name: Name, store: Store = DEFAULT_URL, as_json: Json = False) -> None:
     with TrafficStore(store) as traffic:
         ended = traffic.end(find_experiment(traffic, name).name, State.STOPPED)
     if as_json:
-        print(json.dumps(asdict(ended)))
+        print_json(asdict(ended))
     echo(experiment_console.described(ended))
 
 
 @app.command()
 def simulate(
-    number: Annotated[int, typer.Option("--experiments", min=4, help="Experiments of each kind.")] = 2_000,
-    observations: Annotated[int, typer.Option(min=200, help="Predictions of each experiment.")] = 5_000,
-    seed: Annotated[int, typer.Option(help="Seed: of the draws.")] = 1,
+    number: Annotated[int, typer.Option("--experiments", min=4, help="Number of experiments of each kind.")] = 2_000,
+    observations: Annotated[int, typer.Option(min=200, help="Number of predictions per experiment.")] = 5_000,
+    seed: Annotated[int, seed_option("simulation")] = 1,
     as_json: Json = False,
 ) -> None:
     """Show the error rates: false promotions of equal versions, and how long a better one takes."""
     with console.status("Simulating"):
         rates = error_rates(number, observations, seed)
     if as_json:
-        print(json.dumps(rates.as_dict()))
+        print_json(rates.as_dict())
         return
     for table in experiment_console.error_rate_tables(rates):
         console.print(table)
     echo(experiment_console.error_rate_summary(rates))
-
-
-def _follow(target: Target, traffic: TrafficStore, name: str, settings: AutoSettings) -> dict[str, Any]:
-    for number in (signal.SIGINT, signal.SIGTERM):  # a promotion is undone; background jobs start with SIGINT ignored
-        signal.signal(number, signal.default_int_handler)
-
-    def show(analysis: Analysis) -> None:
-        echo(f"{name}: {analysis.decision.reason}")
-
-    return follow(target, traffic, name, settings, echo, show).as_dict()
-
-
-def _settings(every: float | None, for_: float, watch: float, drain: float | None) -> AutoSettings:
-    limits = Limits(watch_s=watch, drain_s=drain)
-    if every is None:
-        return AutoSettings(limits=limits)
-    return AutoSettings(every_s=every, for_s=for_, limits=limits)
-
-
-def _show(analysis: Analysis) -> None:
-    echo(experiment_console.described(analysis.experiment))
-    console.print(experiment_console.metrics_table(analysis), experiment_console.differences_table(analysis))
-    echo(experiment_console.decision(analysis))

@@ -37,8 +37,8 @@ def metrics_table(analysis: Analysis) -> Table:
     table = Table(
         Column(no_wrap=True), f"{analysis.baseline.version} (baseline)", f"{analysis.challenger.version} (challenger)"
     )
-    versions = (analysis.baseline, analysis.challenger)
-    scores = [version.classification for version in versions]
+    arms = (analysis.baseline, analysis.challenger)
+    scores = [arm.classification for arm in arms]
     for name, values in (
         ("scored predictions", [f"{score.predictions:,}" for score in scores]),
         ("accuracy", [_percent(score.accuracy) for score in scores]),
@@ -50,12 +50,12 @@ def metrics_table(analysis: Analysis) -> Table:
             (f"  {name}", [_class_scores(score.classes.get(name)) for score in scores])
             for name in sorted({*scores[0].classes, *scores[1].classes})
         ),
-        ("markout, bps (predictions)", [f"{_number(each.markout_bps)} ({each.markouts:,})" for each in versions]),
-        ("trades, win rate", [f"{each.trades:,}, {_percent(each.win_rate)}" for each in versions]),
-        ("P&L, quote currency", [f"{each.total_pnl:,.2f}" for each in versions]),
-        ("Sharpe a trade, not annualised", [_number(each.sharpe_per_trade) for each in versions]),
-        ("requests, error rate", [f"{each.requests:,}, {_percent(each.error_rate)}" for each in versions]),
-        ("latency mean, p95, ms", [f"{_number(each.latency_ms)}, {_number(each.latency_p95_ms)}" for each in versions]),
+        ("markout, bps (predictions)", [f"{_number(arm.markout_bps)} ({arm.markouts:,})" for arm in arms]),
+        ("trades, win rate", [f"{arm.trades:,}, {_percent(arm.win_rate)}" for arm in arms]),
+        ("P&L, quote currency", [f"{arm.total_pnl:,.2f}" for arm in arms]),
+        ("Sharpe a trade, not annualised", [_number(arm.sharpe_per_trade) for arm in arms]),
+        ("requests, error rate", [f"{arm.requests:,}, {_percent(arm.error_rate)}" for arm in arms]),
+        ("latency mean, p95, ms", [f"{_number(arm.latency_ms)}, {_number(arm.latency_p95_ms)}" for arm in arms]),
     ):
         table.add_row(name, *values)
     return table

@@ -1,8 +1,8 @@
 """Attribute predictions to their inputs: ``nautilus-torchserve explain trade reports/demo --trade 3``."""
 
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,13 +13,11 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from nautilus_torchserve.cli.app import App
-from nautilus_torchserve.cli.data_options import AllowJumps, BarsData, Instrument, Stamp, Timezone
+from nautilus_torchserve.cli.app import App, print_json
+from nautilus_torchserve.cli.market_data import BarSource
 from nautilus_torchserve.cli.options import LOCAL, Json, TokenFile, Url, Version, seed_option
 from nautilus_torchserve.features.bar import bar_columns, bar_schema, have_volume, window_ends, windows
 from nautilus_torchserve.market.bars.bars import PRICES, Bars
-from nautilus_torchserve.market.bars.load import load_bars
-from nautilus_torchserve.market.read_options import ReadOptions
 from nautilus_torchserve.market.trades.trades import BadData
 from nautilus_torchserve.models.table import MODELS
 from nautilus_torchserve.reporting.backtest.trade_log import read_trades
@@ -36,13 +34,7 @@ HALF = 20
 """Characters of the longest bar."""
 TOKEN = "TORCHSERVE_TOKEN"
 app = App(no_args_is_help=True)
-
-Name = Annotated[str | None, typer.Option("--model", help="Model: its registered name; default: the command's.")]
-Output = Annotated[str | None, typer.Option(help="Which output to explain; default: the model's own choice.")]
-Seed = Annotated[int, seed_option("the simulation")]
-
-
-Command = Callable[..., None]
+Output = Annotated[str | None, typer.Option(help="Output to explain; default: the model's own choice.")]
 
 
 @app.callback()
@@ -50,165 +42,126 @@ def explain() -> None:
     """Attribute predictions to their inputs, by integrated gradients."""
 
 
-def row_command(default_model: str) -> Command:
-    """Return the command of a model of feature rows."""
+@dataclass(frozen=True)
+class RequestOptions:
+    """Options of a request for explanations."""
 
-    def explain_row(
-        row: Annotated[list[float], typer.Argument(help="Features of one row, in the order of the schema.")],
-        url: Url = LOCAL,
-        model: Name = None,
-        version: Version = None,
-        output: Output = None,
-        token_file: TokenFile = None,
-        as_json: Json = False,
+    url: Url = LOCAL
+    model: Annotated[str | None, typer.Option(help="Model (registered name); default: the command's name.")] = None
+    version: Version = None
+    token_file: TokenFile = None
+    as_json: Json = False
+
+    def print_explanations(
+        self, ctx: typer.Context, inputs: Callable[[InferenceClient], Inputs], output: str | None = None
     ) -> None:
-        inputs = np.array([row], dtype=np.float32)
-        print_explanations(url, model or default_model, version, token_file, lambda client: inputs, output, as_json)
-
-    return explain_row
-
-
-def window_command(default_model: str) -> Command:
-    """Return the command of a model of windows of bars."""
-
-    def explain_window(
-        url: Url = LOCAL,
-        data: BarsData = None,
-        instrument: Instrument = None,
-        stamp: Stamp = "open",
-        timezone: Timezone = None,
-        allow_jumps: AllowJumps = False,
-        seed: Seed = 1,
-        model: Name = None,
-        version: Version = None,
-        output: Output = None,
-        token_file: TokenFile = None,
-        as_json: Json = False,
-    ) -> None:
-        bars = load_bars(data, 400, seed, instrument, read=ReadOptions(stamp, timezone, allow_jumps))
-
-        def window(client: InferenceClient) -> Inputs:
-            return last_window(bars, bar_metadata(client))[np.newaxis]
-
-        print_explanations(url, model or default_model, version, token_file, window, output, as_json)
-
-    return explain_window
+        """Request the explanations of some inputs and print them."""
+        model = self.model or str(ctx.info_name)
+        provide_token(TOKEN, self.url, self.token_file)
+        with connect(self.url, model, self.version, token=os.environ.get(TOKEN)) as client:
+            response = client.explain(inputs(client), output)
+        if self.as_json:
+            served = {"model": model, "version": response.version, "archive_digest": response.digest}
+            print_json({**served, "explanations": response.explanations})
+            return
+        console = Console(markup=False)
+        for explanation in response.explanations:
+            console.print(*explanation_lines(explanation), sep="\n")
 
 
-def text_command(default_model: str) -> Command:
-    """Return the command of a model of texts."""
+@dataclass(frozen=True)
+class WindowSource(BarSource):
+    """Options of the bars whose last window is explained."""
 
-    def explain_texts(
-        texts: Annotated[list[str], typer.Argument(help="One or several texts.")],
-        url: Url = LOCAL,
-        model: Name = None,
-        version: Version = None,
-        output: Output = None,
-        token_file: TokenFile = None,
-        as_json: Json = False,
-    ) -> None:
-        print_explanations(url, model or default_model, version, token_file, lambda client: texts, output, as_json)
+    seed: Annotated[int, seed_option("simulation")] = 1
 
-    return explain_texts
+    def load_enough(self) -> Bars:
+        """Load the bars, or simulate as many as any window needs."""
+        return self.load(400, self.seed)
 
 
-def news_window_command(default_model: str) -> Command:
-    """Return the command of a model of windows of bars with headlines."""
+def explain_row(
+    ctx: typer.Context,
+    row: Annotated[list[float], typer.Argument(help="Features of one row, in schema order.")],
+    request: RequestOptions,
+    output: Output = None,
+) -> None:
+    """Explain an output for one row of features."""
+    inputs = np.array([row], dtype=np.float32)
+    request.print_explanations(ctx, lambda client: inputs, output)
 
-    def explain_news_window(
-        texts: Annotated[list[str] | None, typer.Argument(help="Headlines on the instrument, just received.")] = None,
-        url: Url = LOCAL,
-        data: BarsData = None,
-        instrument: Instrument = None,
-        stamp: Stamp = "open",
-        timezone: Timezone = None,
-        allow_jumps: AllowJumps = False,
-        seed: Seed = 1,
-        model: Name = None,
-        version: Version = None,
-        token_file: TokenFile = None,
-        as_json: Json = False,
-    ) -> None:
-        bars = load_bars(data, 400, seed, instrument, read=ReadOptions(stamp, timezone, allow_jumps))
 
-        def window(client: InferenceClient) -> Inputs:
-            return [NewsWindow(last_window(bars, bar_metadata(client)), tuple(texts or ()))]
+def explain_window(ctx: typer.Context, source: WindowSource, request: RequestOptions, output: Output = None) -> None:
+    """Explain a forecast for the last window of some bars."""
+    bars = source.load_enough()
+    request.print_explanations(ctx, lambda client: last_window(bars, client.metadata)[np.newaxis], output)
 
-        print_explanations(url, model or default_model, version, token_file, window, None, as_json)
 
-    return explain_news_window
+def explain_texts(
+    ctx: typer.Context,
+    texts: Annotated[list[str], typer.Argument(help="One or several texts.")],
+    request: RequestOptions,
+    output: Output = None,
+) -> None:
+    """Explain an output for texts."""
+    request.print_explanations(ctx, lambda client: texts, output)
+
+
+def explain_news_window(
+    ctx: typer.Context,
+    source: WindowSource,
+    request: RequestOptions,
+    texts: Annotated[list[str] | None, typer.Argument(help="Headlines on the instrument, just received.")] = None,
+) -> None:
+    """Explain a forecast for the last window of some bars and news."""
+    bars, headlines = source.load_enough(), tuple(texts or ())
+    request.print_explanations(ctx, lambda client: [NewsWindow(last_window(bars, client.metadata), headlines)])
 
 
 @app.command()
 def trade(
     report: Annotated[Path, typer.Argument(help="A backtest's report folder.")],
     number: Annotated[
-        int | None, typer.Option("--trade", help="Number of the trade; default: the most profitable one.")
+        int | None, typer.Option("--trade", help="Trade number; default: the most profitable trade.")
     ] = None,
     url: Annotated[
-        str | None, typer.Option(help="Inference port: its URL, or mar:PATH of an archive; default: the backtest's.")
+        str | None, typer.Option(help="Inference URL, or mar:PATH for an archive; default: the backtest's.")
     ] = None,
-    any_version: Annotated[bool, typer.Option("--any-version", help="Whichever archive answers there.")] = False,
+    any_version: Annotated[
+        bool, typer.Option("--any-version", help="Accept another archive than the backtest's.")
+    ] = False,
     token_file: TokenFile = None,
     as_json: Json = False,
 ) -> None:
-    """Explain the prediction that a backtest's trade was opened on."""
+    """Explain the prediction on which a backtest's trade was opened."""
     log = read_trades(report)
     best = log.best()
     chosen = log.trade(number if number is not None else best.number if best is not None else 1)
     provide_token(TOKEN, url or log.url, token_file)
     explained = explain_trade(log, chosen, url, os.environ.get(TOKEN), any_version)
     if as_json:
-        typer.echo(json.dumps(explained))
+        print_json(explained)
     else:
         console = Console(markup=False)
         console.print(trade_line(explained), highlight=False)
         console.print(*explanation_lines(explained["explanation"]), sep="\n")
 
 
-def print_explanations(
-    url: str,
-    model: str,
-    version: str | None,
-    token_file: Path | None,
-    inputs: Callable[[InferenceClient], Inputs],
-    output: str | None,
-    as_json: bool,
-) -> None:
-    """Request the explanations of some inputs and print them."""
-    provide_token(TOKEN, url, token_file)
-    with connect(url, model, version, token=os.environ.get(TOKEN)) as client:
-        response = client.explain(inputs(client), output)
-    if as_json:
-        served = {"model": model, "version": response.version, "archive_digest": response.digest}
-        typer.echo(json.dumps({**served, "explanations": response.explanations}))
-        return
-    console = Console(markup=False)
-    for explanation in response.explanations:
-        console.print(*explanation_lines(explanation), sep="\n")
-
-
-def bar_metadata(client: InferenceClient) -> ModelMetadata:
-    """Return the metadata of a model of bars; raise `SchemaMismatch` for another model."""
-    if not client.metadata.takes_bars:
-        raise SchemaMismatch(f"expected a model of bars, got one that takes {client.metadata.inputs}")
-    return client.metadata
-
-
-COMMANDS: Mapping[tuple[str, ...], tuple[Callable[[str], Command], str, dict[str, Any]]] = {
-    ("trades",): (row_command, "Explain an output for one row of features.", {"ignore_unknown_options": True}),
-    ("bars",): (window_command, "Explain a forecast for the last window of some bars.", {}),
-    ("texts",): (text_command, "Explain an output for texts.", {}),
-    ("bars", "texts"): (news_window_command, "Explain a forecast for the last window of some bars and news.", {}),
+COMMANDS = {
+    ("trades",): explain_row,
+    ("bars",): explain_window,
+    ("texts",): explain_texts,
+    ("bars", "texts"): explain_news_window,
 }
-"""Data that inputs are made of -> the command, its help, and the settings of its context: features may be negative."""
+"""Data that a model's inputs are made of -> the command, which is named after the model."""
 for _spec in MODELS.values():
-    _make, _help, _context = COMMANDS[_spec.features.data]
-    app.command(_spec.name, help=_help, context_settings=_context)(_make(_spec.name))
+    _command = COMMANDS[_spec.features.data]
+    _negative = {"ignore_unknown_options": True} if _command is explain_row else {}  # -0.5 is a feature, not an option
+    app.command(_spec.name, context_settings=_negative)(_command)
 
 
 def explanation_lines(explanation: Mapping[str, Any]) -> Iterator[RenderableType]:
-    """Sentences, a table of bars, and for texts the text with its words coloured."""
+    """Yield sentences, a table of bars, and for texts the text with its words coloured."""
     for sentence in sentences(explanation):
         yield Text(sentence)
     yield _bars(strongest(explanation), explanation["output"])
@@ -218,7 +171,7 @@ def explanation_lines(explanation: Mapping[str, Any]) -> Iterator[RenderableType
 
 
 def trade_line(explained: Mapping[str, Any]) -> str:
-    """Which trade it was; ``explained`` is what `trading.backtest.explain.explain_trade` gives."""
+    """Return the trade in a sentence; ``explained`` comes from `trading.backtest.explain.explain_trade`."""
     trade = explained["trade"]
     outputs = ", ".join(f"{name} {value:.4g}" for name, value in trade["outputs"].items())
     return (
@@ -264,7 +217,11 @@ def last_window(bars: Bars, metadata: ModelMetadata) -> NDArray[np.float32]:
     ------
     BadData
         No bar ends a whole window.
+    SchemaMismatch
+        The model does not take bars.
     """
+    if not metadata.takes_bars:
+        raise SchemaMismatch(f"expected a model of bars, got one that takes {metadata.inputs}")
     spec = metadata.require_bars()
     lookback = bar_schema(spec.indicators).window
     ends = window_ends(bars.ts_event, spec.max_gap_ns, lookback)

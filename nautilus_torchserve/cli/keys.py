@@ -1,6 +1,5 @@
 """Keys for signing archives: make a pair, revoke one, list those that are trusted."""
 
-import json
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nautilus_torchserve.cli.app import App, echo
+from nautilus_torchserve.cli.app import App, echo, print_json
 from nautilus_torchserve.cli.options import TRUSTED, Json, Trusted
 from nautilus_torchserve.signing.keys import PASSPHRASE, make_key, parse_expiry
 from nautilus_torchserve.signing.trust import read_trust, revoke
@@ -33,14 +32,10 @@ def expiry(text: str) -> str:
 
 @app.command()
 def create(
-    name: Annotated[str, typer.Argument(help="Owner of the key, who is named when an archive is verified.")],
-    private: Annotated[
-        Path | None, typer.Option(help=f"The private key's file; default: {PRIVATE_KEYS}/NAME.key.")
-    ] = None,
+    name: Annotated[str, typer.Argument(help="Owner of the key, shown when an archive is verified.")],
+    private: Annotated[Path | None, typer.Option(help=f"Private key file; default: {PRIVATE_KEYS}/NAME.key.")] = None,
     trusted: Trusted = TRUSTED,
-    expires: Annotated[
-        str, typer.Option(parser=expiry, help="Expiry: 90d, 2027-12-31 or never.", show_default="365d")
-    ] = "365d",
+    expires: Annotated[str, typer.Option(parser=expiry, help="Expiry: 90d, 2027-12-31 or never.")] = "365d",
     as_json: Json = False,
 ) -> None:
     """Make a private key for NAME, and TRUSTED/NAME.pub. `keys.py NAME` is short for this.
@@ -52,7 +47,7 @@ def create(
     private, public = (private or PRIVATE_KEYS / f"{name}.key").expanduser(), trusted / f"{name}.pub"
     made = make_key(private, public, parse_expiry(expires) if expires else None)
     if as_json:
-        print(json.dumps({"key_id": made, "private": str(private), "public": str(public), "expires": expires or None}))
+        print_json({"key_id": made, "private": str(private), "public": str(public), "expires": expires or None})
         return
     echo(
         f"key {made}, {f'expires {expires[:10]}' if expires else 'never expires'}\n"
@@ -64,14 +59,14 @@ def create(
 @app.command("revoke")
 def revoke_key(
     key: Annotated[str, typer.Argument(help="NAME of TRUSTED/NAME.pub, or a key id.")],
-    reason: Annotated[str, typer.Option(help="Reason, shown where an archive of that key is refused.")] = "",
+    reason: Annotated[str, typer.Option(help="Reason, shown when an archive of that key is refused.")] = "",
     trusted: Trusted = TRUSTED,
     as_json: Json = False,
 ) -> None:
     """Refuse everything that this key has signed, from now on, by a line in TRUSTED/revoked."""
     revoked = revoke(trusted, key, reason)
     if as_json:
-        print(json.dumps({"key_id": revoked, "revoked": str(trusted / "revoked")}))
+        print_json({"key_id": revoked, "revoked": str(trusted / "revoked")})
     else:
         echo(
             f"key {revoked} is revoked: commit {trusted / 'revoked'}; servers that run its archives serve on until "
@@ -98,7 +93,7 @@ def list_keys(trusted: Trusted = TRUSTED, as_json: Json = False) -> None:
         if key_id not in trust.keys
     ]
     if as_json:
-        print(json.dumps({"keys": rows, "allowed_digests": None if trust.allowed is None else len(trust.allowed)}))
+        print_json({"keys": rows, "allowed_digests": None if trust.allowed is None else len(trust.allowed)})
         return
     for row in rows:
         echo(f"{row['name'] or '(unknown)'}: {row['key_id']}, {row['state']}, expires {row['expires'] or 'never'}")

@@ -1,4 +1,4 @@
-"""Trade live, as a file says: a replay of recorded data or a venue's, on paper or, with --real, with real orders."""
+"""Trade live as configured in a file: on recorded or a venue's data, on paper or, with --real, with real orders."""
 
 import json
 import os
@@ -26,12 +26,12 @@ app = App(help=__doc__)
 def live(
     config: Annotated[Path, typer.Argument(help="TOML file; deploy/live/ has examples.")],
     real: Annotated[bool, typer.Option("--real", help="Send real orders, as the file says.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on although trading was halted today.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume although trading was halted today.")] = False,
     as_json: Json = False,
 ) -> None:
     """Trade until the end of the replay, Ctrl-C, the kill switch or a loss limit.
 
-    Exit status: 0 done; 1 not started, failed or not flat at the end; 2 a file that makes no sense; 3 after the kill
+    Exit status: 0 done; 1 not started, failed or not flat at the end; 2 an invalid file; 3 after the kill
     switch or a loss limit; 4 ended without its model; 5 records are missing from the audit log.
     """
     settings = load_settings(config)

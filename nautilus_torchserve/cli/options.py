@@ -1,11 +1,9 @@
 """Options and arguments that several commands have; one name has one type and means one thing.
 
-The help of an option is ``What it is: detail; default: where it is not a value``. Durations are written ``500us``,
-``30s``, ``1.5h`` or, as NautilusTrader writes them, ``4-HOUR``; what the server's side takes may be plain seconds, too.
+The help of an option is ``What it is (detail of this command); default: where it is not a value``. Durations are
+written ``500us``, ``30s``, ``1.5h`` or, as NautilusTrader writes them, ``4-HOUR``; `seconds` also takes plain numbers.
 """
 
-import functools
-import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -35,91 +33,52 @@ def seconds(help_text: str, *names: str) -> Any:
 
 
 def seed_option(use: str) -> Any:
-    """Return the option ``--seed``."""
-    return typer.Option(min=0, help=f"Seed: of {use}.")
+    """Return the option ``--seed``, given what is drawn."""
+    return typer.Option(min=0, help=f"Random seed ({use}).")
 
 
 # Output
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-Report = Annotated[Path | None, typer.Option(help="Folder of the report; default: none is written.")]
+Report = Annotated[Path | None, typer.Option(help="Report folder; default: no report.")]
 
 # Models and servers
 ModelArgument = Annotated[str, typer.Argument(parser=parsed(check_model_name), help="Registered name of the model.")]
 AnyModel = Annotated[
-    str | None, typer.Argument(parser=parsed(check_model_name), help="Registered name; default: all models.")
+    str | None,
+    typer.Argument(parser=parsed(check_model_name), help="Registered name of the model; default: all models."),
 ]
 VersionArgument = Annotated[str, typer.Argument(parser=parsed(check_version), help="A registered version.")]
-Model = Annotated[str, typer.Option(help="Model: its registered name.")]
-RunFolder = Annotated[Path, typer.Option(help="Run folder: what to build the archive from.")]
-Version = Annotated[str | None, typer.Option(help="Model version; default: the server's default one.")]
-ArchiveVersion = Annotated[str, typer.Option(help="Model version: of the archive.")]
-Url = Annotated[str, typer.Option(help="Inference port: its URL, or mar:PATH of an archive.")]
+Model = Annotated[str, typer.Option(help="Model (registered name).")]
+RunFolder = Annotated[Path, typer.Option(help="Run folder (to build the archive from).")]
+Version = Annotated[str | None, typer.Option(help="Model version; default: the server's default version.")]
+ArchiveVersion = Annotated[str, typer.Option(help="Model version (of the archive).")]
+Url = Annotated[str, typer.Option(help="Inference URL, or mar:PATH for an archive.")]
 TokenFile = Annotated[
     Path | None,
-    typer.Option(help="Token file: key_file.json; default: that of the server started from here."),
+    typer.Option(help="Token file (TorchServe's key_file.json); default: that of the local server."),
 ]
-Home = Annotated[Path, typer.Option(help="Home of a server started from here: its keys, logs and state.")]
-Trusted = Annotated[Path, typer.Option(help="Folder of public keys: archives need a signature of one of them.")]
+Home = Annotated[Path, typer.Option(help="Home of the local server (keys, logs, state).")]
+Trusted = Annotated[Path, typer.Option(help="Folder of trusted public keys; archives must be signed by one of them.")]
 Runs = Annotated[Path, typer.Option(help="Folder of mlflow.db, unless MLFLOW_TRACKING_URI names a store.")]
-Reports = Annotated[Path, typer.Option(help="Folder of rollout reports: as JSON and as text.")]
-Store = Annotated[str, typer.Option(help="Database of the traffic: its splits and outcomes, as SQLAlchemy names it.")]
-Log = Annotated[str, typer.Option(help="Audit log: parquet:FOLDER, or a database as SQLAlchemy names it.")]
+Reports = Annotated[Path, typer.Option(help="Folder for rollout reports (JSON and text).")]
+Store = Annotated[str, typer.Option(help="Traffic database (splits and outcomes), a SQLAlchemy URL.")]
+Log = Annotated[str, typer.Option(help="Audit log: parquet:FOLDER, or a SQLAlchemy URL.")]
 
 RunId = Annotated[
-    str | None, typer.Option("--run-id", help="Run: its id in the audit log; default: the last one that has it.")
+    str | None, typer.Option("--run-id", help="Run ID in the audit log; default: the most recent one that matches.")
 ]
 
 # Rollouts and experiments
 Challenger = Annotated[
     str,
     typer.Option(
-        "--to", parser=parsed(check_version), metavar="VERSION", help="Version: the challenger, which is registered."
+        "--to", parser=parsed(check_version), metavar="VERSION", help="Version (of the registered challenger)."
     ),
 ]
-WatchS = Annotated[float, seconds("Time to watch errors and latency: once it is the default version.", "--watch")]
+WatchS = Annotated[float, seconds("Time to watch errors and latency after the switch.", "--watch")]
 DrainS = Annotated[
-    float | None, seconds("Time without a request before a version is unregistered; default: its timeout.", "--drain")
+    float | None, seconds("Idle time before a version is unregistered; default: its response timeout.", "--drain")
 ]
-SliceS = Annotated[float, seconds("Length of a time slice: with --by time.", "--slice")]
-ForS = Annotated[float, seconds("How long at most.", "--for")]
-By = Annotated[Unit, typer.Option(help="What keeps its version as a whole.")]
-Keep = Annotated[int, typer.Option(help="Earlier default versions that stay loaded for a rollback.")]
-LatencyRatio = Annotated[float, typer.Option(help="Times the serving version's median and p95: the most, beside ...")]
-LatencyAddMs = Annotated[float, typer.Option(help="... so many milliseconds more.")]
-LatencyMostMs = Annotated[float | None, typer.Option(help="Most that the p95 may be (ms); default: no limit.")]
-
-
-def replace_parameter(
-    command: Callable[..., None],
-    parameter: str,
-    options: dict[str, tuple[Any, Any]],
-    make: Callable[[dict[str, Any]], Any],
-) -> Callable[..., None]:
-    """Return a typer command with options in the place of one of its parameters.
-
-    Parameters
-    ----------
-    command : callable
-        The command.
-    parameter : str
-        Its parameter.
-    options : dict
-        Name -> annotation and default of an option.
-    make : callable
-        Makes the parameter's value of the options' values.
-    """
-
-    @functools.wraps(command)
-    def with_options(**given: Any) -> None:
-        value = make({name: given.pop(name) for name in options})
-        command(**{parameter: value}, **given)
-
-    own = [each for name, each in inspect.signature(command).parameters.items() if name != parameter]
-    added = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
-        for name, (annotation, default) in options.items()
-    ]
-    keyword = [*(each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own), *added]
-    with_options.__signature__ = inspect.Signature(keyword)  # type: ignore[attr-defined]
-    with_options.__annotations__ = {each.name: each.annotation for each in keyword}
-    return with_options
+SliceS = Annotated[float, seconds("Length of a time slice (with --by time).", "--slice")]
+ForS = Annotated[float, seconds("Maximum duration.", "--for")]
+By = Annotated[Unit, typer.Option(help="Unit that is assigned to one version.")]

@@ -1,7 +1,5 @@
 """Register released versions in MLflow's model registry, and keep it in step with a server."""
 
-import json
-import signal
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +8,7 @@ import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
-from nautilus_torchserve.cli.app import App, console, echo, parsed, print_json
+from nautilus_torchserve.cli.app import App, catch_interrupts, console, echo, parsed, print_json
 from nautilus_torchserve.cli.options import (
     REPORTS,
     RUNS,
@@ -23,7 +21,7 @@ from nautilus_torchserve.cli.options import (
     Trusted,
     WatchS,
 )
-from nautilus_torchserve.cli.target_options import FindTarget, takes_server, takes_target
+from nautilus_torchserve.cli.target_options import ServerOptions
 from nautilus_torchserve.registry.comparison import Comparison
 from nautilus_torchserve.registry.record import ALIASES, RegisteredVersion
 from nautilus_torchserve.registry.registry import Registry
@@ -36,8 +34,7 @@ from nautilus_torchserve.user_error import UserError
 from nautilus_torchserve.wire.names import check_version
 
 app = App(help=__doc__, no_args_is_help=True)
-Unsigned = Annotated[bool, typer.Option("--allow-unsigned", help="Accept archives without any signature, too.")]
-LIMITS = Limits()
+Unsigned = Annotated[bool, typer.Option("--allow-unsigned", help="Also accept unsigned archives.")]
 
 
 @app.command()
@@ -45,7 +42,7 @@ def add(
     archive: Annotated[Path, typer.Argument(help="A signed .mar.")],
     run: Annotated[
         Path | None,
-        typer.Option(help="Run folder: what it was packed from, which links it to its training; default: none."),
+        typer.Option(help="Run folder (of the archive, to link its training run); default: none."),
     ] = None,
     runs: Runs = RUNS,
     trusted: Trusted = TRUSTED,
@@ -57,22 +54,16 @@ def add(
         added = Registry(runs, trusted, allow_unsigned).add(archive, run)
     version = added.version
     if as_json:
-        print(json.dumps({"new": added.new, **version.as_dict()}))
+        print_json({"new": added.new, **version.as_dict()})
     state = "registered" if added.new else f"was registered on {version.registered} already"
     echo(
         f"{version.model} {version.version} {state}: digest {version.digest[:12]}, MLflow's number {version.number}, "
-        f"signed by {version.signer or 'nobody'}"
+        f"signed by {version.signer or 'no key'}"
     )
 
 
 @app.command("list")
-@takes_server
-def list_versions(
-    server: FindTarget,
-    model: AnyModel = None,
-    runs: Runs = RUNS,
-    as_json: Json = False,
-) -> None:
+def list_versions(model: AnyModel = None, runs: Runs = RUNS, *, server: ServerOptions, as_json: Json = False) -> None:
     """Show the registered versions, what the server serves, and where they differ."""
     target = running(server)
     registry = Registry(runs, TRUSTED)
@@ -88,7 +79,7 @@ def list_versions(
             }
             for name, versions in listed.items()
         }
-        print(json.dumps({"store": registry.store, "models": models}))
+        print_json({"store": registry.store, "models": models})
         return
     for name, versions in listed.items():
         console.print(versions_table(name, versions, on_server.get(name)))
@@ -110,7 +101,7 @@ def compare(
     registry = Registry(runs, TRUSTED)
     comparison = Comparison(registry.find(model, a), registry.find(model, b))
     if as_json:
-        print(json.dumps(comparison.as_dict()))
+        print_json(comparison.as_dict())
         return
     table = Table(
         *(Column(name, overflow="fold") for name in (model, comparison.a.version, comparison.b.version, "difference"))
@@ -121,38 +112,27 @@ def compare(
 
 
 @app.command()
-@takes_target
 def alias(
-    target: Target,
     model: ModelArgument,
     version: Annotated[str, typer.Argument(parser=parsed(check_version), help="A version, or its alias.")],
     name: Annotated[str, typer.Argument(metavar="ALIAS", help=", ".join(ALIASES))],
     runs: Runs = RUNS,
     trusted: Trusted = TRUSTED,
-    no_rollout: Annotated[
-        bool, typer.Option("--no-rollout", help="Refuse where the server would need a rollout.")
-    ] = False,
-    watch: WatchS = LIMITS.watch_s,
+    no_rollout: Annotated[bool, typer.Option("--no-rollout", help="Fail if the server needs a rollout.")] = False,
+    watch: WatchS = Limits.watch_s,
     reports: Reports = REPORTS,
+    *,
+    server: ServerOptions,
     as_json: Json = False,
 ) -> None:
     """Make a version staging, production or archived: on the server first, with all gates, then by alias."""
     if name not in ALIASES:
         raise typer.BadParameter(f"expected one of {', '.join(ALIASES)}, got {name!r}")
     check_report_folder(reports)
-    for number in (signal.SIGINT, signal.SIGTERM):  # background jobs start with SIGINT ignored
-        signal.signal(number, signal.default_int_handler)
-    result = transition(
-        Registry(runs, trusted),
-        target,
-        model,
-        version,
-        name,
-        trusted,
-        Limits(watch_s=watch),
-        echo,
-        roll_out=not no_rollout,
-    )
+    target = server.target()
+    catch_interrupts()
+    limits, roll_out = Limits(watch_s=watch), not no_rollout
+    result = transition(Registry(runs, trusted), target, model, version, name, trusted, limits, echo, roll_out=roll_out)
     unwritten = [] if result.report is None else write_report(result.report, reports)[1]
     if as_json:
         print_json({**result.as_dict(), "unwritten": unwritten})
@@ -171,7 +151,7 @@ def alias(
 def get(
     model: ModelArgument,
     version: Annotated[str, typer.Argument(parser=parsed(check_version), help="A version or an alias.")],
-    out: Annotated[Path, typer.Option(help="Output: the .mar.")],
+    out: Annotated[Path, typer.Option(help="Output (.mar file).")],
     runs: Runs = RUNS,
     trusted: Trusted = TRUSTED,
     allow_unsigned: Unsigned = False,
@@ -183,8 +163,8 @@ def get(
     with console.status(escape(f"Fetching {model} {registered.version}")):
         registry.fetch(registered, out)
     if as_json:
-        print(json.dumps({"path": str(out), **registered.as_dict()}))
-    digest, signer = registered.digest[:12], registered.signer or "nobody"
+        print_json({"path": str(out), **registered.as_dict()})
+    digest, signer = registered.digest[:12], registered.signer or "no key"
     echo(f"{out}: {model} {registered.version}, digest {digest}, signed by {signer}")
 
 
@@ -201,10 +181,10 @@ def versions_table(model: str, versions: list[RegisteredVersion], on_server: Mod
     return table
 
 
-def running(server: FindTarget) -> Target | None:
+def running(server: ServerOptions) -> Target | None:
     """Return the server if it runs; report where it does not."""
     try:
-        return server()
+        return server.target()
     except NoTarget as error:
         echo(f"registered versions only, without a server: {error}")
         return None

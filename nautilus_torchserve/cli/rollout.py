@@ -3,14 +3,14 @@
 import signal
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
-from nautilus_torchserve.cli.app import App, console, describe, echo, parsed, print_json
+from nautilus_torchserve.cli.app import App, catch_interrupts, console, describe, echo, parsed, print_json
 from nautilus_torchserve.cli.options import (
     REPORTS,
     TRUSTED,
@@ -20,20 +20,15 @@ from nautilus_torchserve.cli.options import (
     DrainS,
     ForS,
     Json,
-    Keep,
-    LatencyAddMs,
-    LatencyMostMs,
-    LatencyRatio,
     ModelArgument,
     Reports,
     SliceS,
     Store,
     Trusted,
     VersionArgument,
-    WatchS,
     seconds,
 )
-from nautilus_torchserve.cli.target_options import takes_target
+from nautilus_torchserve.cli.target_options import GateOptions, ServerOptions, SwitchOptions
 from nautilus_torchserve.experiments.canary.canary import CanarySettings
 from nautilus_torchserve.experiments.canary.canary import canary as run_canary
 from nautilus_torchserve.experiments.canary.gates import GateLimits
@@ -64,103 +59,97 @@ def percent(text: str) -> float:
 
 
 app = App(help=__doc__, no_args_is_help=True)
-_D = Limits()
+
+
+@dataclass(frozen=True)
+class ChangeOptions:
+    """Options of the commands that change versions."""
+
+    server: ServerOptions
+    reports: Reports = REPORTS
+    as_json: Json = False
+
+    def carry_out(self, change: Callable[[Target], RolloutReport], urgent: bool = False) -> None:
+        """Make the change, write and show its report, and exit.
+
+        Exit status 3: the server is in the requested state, but not everything could be recorded.
+        """
+        target = self.server.target()
+        if not urgent:
+            check_report_folder(self.reports)
+        catch_interrupts()
+        report = change(target)
+        for number in (signal.SIGINT, signal.SIGTERM):  # the report is shown in any case
+            signal.signal(number, signal.SIG_IGN)
+        path, unwritten = write_report(report, self.reports)
+        if self.as_json:
+            try:
+                print_json({**report.as_dict(), "report": path and str(path), "unwritten": unwritten})
+            except OSError as error:
+                unwritten.append(f"the JSON could not be written to stdout: {describe(error)}")
+        else:
+            echo(report.as_text())
+        raise_if_not_ok(report, unwritten)
 
 
 @app.command()
-@takes_target
 def register(
-    target: Target,
     model: ModelArgument,
-    archive: Annotated[Path, typer.Option(help="Archive: a signed one.")],
+    archive: Annotated[Path, typer.Option(help="Archive (signed).")],
     trusted: Trusted = TRUSTED,
     candidate: Annotated[bool, typer.Option("--candidate", help="Load and gate it, but do not switch.")] = False,
-    watch: WatchS = _D.watch_s,
-    drain: DrainS = _D.drain_s,
-    keep: Keep = _D.keep,
-    latency_ratio: LatencyRatio = _D.latency_ratio,
-    latency_add_ms: LatencyAddMs = _D.latency_add_ms,
-    latency_most_ms: LatencyMostMs = _D.latency_most_ms,
-    reports: Reports = REPORTS,
-    as_json: Json = False,
+    *,
+    gates: GateOptions,
+    options: ChangeOptions,
 ) -> None:
     """Verify, store, load and gate ARCHIVE beside the serving version; switch, observe, retire older versions."""
-    limits = Limits(
-        watch_s=watch,
-        drain_s=drain,
-        keep=keep,
-        latency_ratio=latency_ratio,
-        latency_add_ms=latency_add_ms,
-        latency_most_ms=latency_most_ms,
-    )
-    _end(lambda: rollout.register(target, model, archive, trusted, limits, not candidate, echo), reports, as_json)
+    limits = gates.limits()
+    options.carry_out(lambda target: rollout.register(target, model, archive, trusted, limits, not candidate, echo))
 
 
 @app.command()
-@takes_target
-def promote(
-    target: Target,
-    model: ModelArgument,
-    version: VersionArgument,
-    watch: WatchS = _D.watch_s,
-    drain: DrainS = _D.drain_s,
-    keep: Keep = _D.keep,
-    latency_ratio: LatencyRatio = _D.latency_ratio,
-    latency_add_ms: LatencyAddMs = _D.latency_add_ms,
-    reports: Reports = REPORTS,
-    as_json: Json = False,
-) -> None:
+def promote(model: ModelArgument, version: VersionArgument, gates: GateOptions, options: ChangeOptions) -> None:
     """Gate a registered version again and make it the default one."""
-    limits = Limits(watch_s=watch, drain_s=drain, keep=keep, latency_ratio=latency_ratio, latency_add_ms=latency_add_ms)
-    _end(lambda: rollout.promote(target, model, version, limits, echo), reports, as_json)
+    options.carry_out(lambda target: rollout.promote(target, model, version, gates.limits(), echo))
 
 
 @app.command()
-@takes_target
 def rollback(
-    target: Target,
     model: ModelArgument,
     to: Annotated[
         str | None,
         typer.Option(
             parser=parsed(check_version),
             metavar="VERSION",
-            help="Version: the one to return to; default: the default version before this one.",
+            help="Version (to return to); default: the previous default version.",
         ),
     ] = None,
-    reports: Reports = REPORTS,
-    as_json: Json = False,
+    *,
+    options: ChangeOptions,
 ) -> None:
     """Make the previous default version the default again, at once."""
-    _end(lambda: rollout.rollback(target, model, to, echo), reports, as_json, urgent=True)
+    options.carry_out(lambda target: rollout.rollback(target, model, to, echo), urgent=True)
 
 
 @app.command()
-@takes_target
-def remove(
-    target: Target,
-    model: ModelArgument,
-    version: VersionArgument,
-    drain: DrainS = None,
-    reports: Reports = REPORTS,
-    as_json: Json = False,
-) -> None:
+def remove(model: ModelArgument, version: VersionArgument, drain: DrainS = None, *, options: ChangeOptions) -> None:
     """Drain and unregister a version that is not the default one."""
-    _end(lambda: rollout.remove(target, model, version, Limits(drain_s=drain), echo), reports, as_json)
+    limits = Limits(drain_s=drain)
+    options.carry_out(lambda target: rollout.remove(target, model, version, limits, echo))
 
 
 @app.command()
-@takes_target
 def prune(
-    target: Target,
+    server: ServerOptions,
     model: AnyModel = None,
-    older_than: Annotated[float, seconds("Least time since it was rolled back from.")] = "1h",  # type: ignore[assignment]
+    older_than: Annotated[float, seconds("Minimum time since the version was rolled back.")] = "1h",  # type: ignore[assignment]
     drain: DrainS = None,
     store: Store = DEFAULT_URL,
     as_json: Json = False,
 ) -> None:
-    """Remove versions that were rolled back from a while ago, unless something still uses them; for cron."""
-    _catch_interrupts()
+    """Remove versions that were rolled back some time ago and are not in use; for cron."""
+    target = server.target()
+    catch_interrupts()
     pruned, refused = [], []
     with open_splits(store) as splits:
         for name in [model] if model else journaled_models(target.model_store):
@@ -179,9 +168,9 @@ def prune(
 
 
 @app.command()
-@takes_target
-def status(target: Target, model: AnyModel = None, store: Store = DEFAULT_URL, as_json: Json = False) -> None:
+def status(server: ServerOptions, model: AnyModel = None, store: Store = DEFAULT_URL, as_json: Json = False) -> None:
     """Show versions, workers, default, digests, traffic split and ghosts; exit status 1 where one needs repair."""
+    target = server.target()
     store_error: StoreFailed | None = None
     names = [model] if model else known_models(target)
     try:
@@ -204,9 +193,9 @@ def status(target: Target, model: AnyModel = None, store: Store = DEFAULT_URL, a
 
 
 @app.command()
-@takes_target
-def repair(target: Target, store: Store = DEFAULT_URL, as_json: Json = False) -> None:
-    """Recover what killed rollouts, canaries, workers or servers have left, and damaged journals."""
+def repair(server: ServerOptions, store: Store = DEFAULT_URL, as_json: Json = False) -> None:
+    """Recover from killed rollouts, canaries, workers or servers, and from damaged journals."""
+    target = server.target()
     repaired: list[str] = []
     failed: list[str] = []
 
@@ -236,87 +225,55 @@ def repair(target: Target, store: Store = DEFAULT_URL, as_json: Json = False) ->
 
 
 @app.command()
-@takes_target
 def canary(
-    target: Target,
     model: ModelArgument,
     to: Challenger,
-    steps: Annotated[str, typer.Option(help="Shares of the challenger, percent.")] = "1,5,25,100",
+    steps: Annotated[str, typer.Option(help="Traffic shares of the challenger (percent).")] = "1,5,25,100",
     hold: Annotated[float, seconds("How long each share is held.")] = "1m",  # type: ignore[assignment]
     by: By = Unit.INSTRUMENT,
     slice_: SliceS = "1h",  # type: ignore[assignment]
-    least_calls: Annotated[int, typer.Option(help="Least calls of the challenger in a step that passes.")] = 100,
-    psi: Annotated[float, typer.Option(help="Largest population stability index of an output.")] = GateLimits.psi,
-    watch: WatchS = _D.watch_s,
-    drain: DrainS = _D.drain_s,
+    least_calls: Annotated[int, typer.Option(help="Minimum number of challenger calls for a step to pass.")] = 100,
+    psi: Annotated[float, typer.Option(help="Maximum population stability index (PSI) of an output.")] = GateLimits.psi,
     store: Store = DEFAULT_URL,
-    reports: Reports = REPORTS,
-    as_json: Json = False,
+    *,
+    switch: SwitchOptions,
+    options: ChangeOptions,
 ) -> None:
-    """Give a candidate a growing share of the strategies' traffic; withdraw it when a gate breaks."""
-    shares = tuple(percent(share) / 100 for share in steps.split(","))
+    """Give a candidate a growing share of the strategies' traffic; withdraw it when a gate fails."""
     settings = CanarySettings(
-        shares,
+        tuple(percent(share) / 100 for share in steps.split(",")),
         hold,
         least_calls,
         gates=GateLimits(psi=psi),
         unit=by,
         slice_ns=round(slice_ * 1e9),
-        limits=Limits(watch_s=watch, drain_s=drain),
+        limits=switch.limits(),
     )
     with TrafficStore(store) as splits:
-        _end(lambda: run_canary(target, splits, model, to, settings, echo), reports, as_json)
+        options.carry_out(lambda target: run_canary(target, splits, model, to, settings, echo))
 
 
 @app.command()
-@takes_target
 def shadow(
-    target: Target,
+    server: ServerOptions,
     model: ModelArgument,
     to: Challenger,
     for_: ForS = "10m",  # type: ignore[assignment]
-    answers: Annotated[int | None, typer.Option(help="End earlier, after so many responses; default: never.")] = None,
-    share: Annotated[float, typer.Option(help="Share in percent: of the requests, which are copied to it.")] = 100.0,
+    answers: Annotated[int | None, typer.Option(help="Number of responses to end after; default: no limit.")] = None,
+    share: Annotated[float, typer.Option(help="Share in percent (of the requests that are copied).")] = 100.0,
     store: Store = DEFAULT_URL,
     as_json: Json = False,
 ) -> None:
-    """Give a candidate copies of the strategies' requests, and compare its answers with those that were traded on."""
+    """Send a candidate copies of the strategies' requests, and compare its outputs with those traded on."""
     settings = ShadowSettings(for_, answers, share / 100)
+    target = server.target()
     with TrafficStore(store) as splits:
-        _catch_interrupts()
+        catch_interrupts()
         report = run_shadow(target, splits, model, to, settings, echo)
     if as_json:
         print_json(report.as_dict())
     else:
         echo(report.as_text())
-
-
-def _end(work: Callable[[], RolloutReport], reports: Path, as_json: bool, urgent: bool = False) -> None:
-    """Carry a rollout out, write and show its report, and exit.
-
-    Exit status 3: the server is in the requested state, but not everything could be recorded.
-    """
-    if not urgent:
-        check_report_folder(reports)
-    _catch_interrupts()
-    report = work()
-    for number in (signal.SIGINT, signal.SIGTERM):  # the report is shown in any case
-        signal.signal(number, signal.SIG_IGN)
-    path, unwritten = write_report(report, reports)
-    if as_json:
-        try:
-            print_json({**report.as_dict(), "report": path and str(path), "unwritten": unwritten})
-        except OSError as error:
-            unwritten.append(f"the JSON could not be written to stdout: {describe(error)}")
-    else:
-        echo(report.as_text())
-    raise_if_not_ok(report, unwritten)
-
-
-def _catch_interrupts() -> None:
-    """Undo a rollout on SIGTERM as on Ctrl-C, also in a background job, which starts with SIGINT ignored."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
 
 
 def _table(models: list[ModelStatus]) -> Table:

@@ -1,13 +1,12 @@
 """Start, restart, inspect and stop a TorchServe with the configuration of a bundle."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from nautilus_torchserve.bundle import BUNDLE
-from nautilus_torchserve.cli.app import App, console, echo, raise_on_signals
+from nautilus_torchserve.cli.app import App, console, echo, print_json, raise_on_signals
 from nautilus_torchserve.cli.options import HOME, Home, Json
 from nautilus_torchserve.release.rollout.journal import recorded_digests
 from nautilus_torchserve.serving.client.archive_import import TRUSTED_VARIABLE
@@ -27,7 +26,7 @@ app = App(help=__doc__, no_args_is_help=True)
 Trusted = Annotated[
     Path | None,
     typer.Option(
-        help=f"Folder of public keys: archives need a signature of one of them; default: {TRUSTED_KEYS} of the "
+        help=f"Folder of trusted public keys; archives must be signed by one of them; default: {TRUSTED_KEYS} of the "
         f"configuration, else {TRUSTED_VARIABLE} of the environment, else none are verified."
     ),
 ]
@@ -43,19 +42,19 @@ def start(
     ] = None,
     model_store: Annotated[
         Path | None,
-        typer.Option(help="Folder of archives; default: the configuration's model_store, else archives."),
+        typer.Option(help="Model store; default: the configuration's model_store, else archives."),
     ] = None,
     home: Home = HOME,
-    config: Annotated[Path, typer.Option(help="Configuration file: TorchServe's config.properties.")] = BUNDLE
+    config: Annotated[Path, typer.Option(help="Configuration file (TorchServe's config.properties).")] = BUNDLE
     / "config.properties",
-    free_ports: Annotated[bool, typer.Option(help="Take free ports instead of the configured ones.")] = False,
+    free_ports: Annotated[bool, typer.Option(help="Use free ports instead of the configured ones.")] = False,
     trusted: Trusted = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Forget what rollouts have left in HOME.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Discard the versions that rollouts left in HOME.")] = False,
     as_json: Json = False,
 ) -> None:
     """Start a server, and return when its workers are READY.
 
-    In a home where rollouts have left versions these are served again, with CONFIG's other settings.
+    Versions that rollouts left in HOME are served again, with the other settings of CONFIG.
     """
     settings = ServerSettings(
         _by_name(models) if models else None,
@@ -101,7 +100,7 @@ def stop(home: Home = HOME, as_json: Json = False) -> None:
     if not stop_server(home.resolve()):
         raise UserError(f"no server runs in {home}")
     if as_json:
-        print(json.dumps({"stopped": str(home)}))
+        print_json({"stopped": str(home)})
     echo(f"stopped the server in {home}")
 
 
@@ -125,7 +124,7 @@ def _show(server: TorchServe, models: list[str], as_json: bool) -> None:
         for name in models
         for status in manager.describe(name, "all")
     ]
-    found = {
+    document = {
         "pid": server.pid,
         "home": str(server.home),
         "inference": server.inference_url,
@@ -135,7 +134,7 @@ def _show(server: TorchServe, models: list[str], as_json: bool) -> None:
         "trusted": server.properties.get(TRUSTED_KEYS),
     }
     if as_json:
-        print(json.dumps(found))
+        print_json(document)
         return
     echo(f"TorchServe {server.pid}: predictions {server.inference_url}, management {server.management_url}")
     for version in versions:

@@ -1,13 +1,12 @@
 """Sign an archive."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from nautilus_torchserve.cli.app import App, echo
+from nautilus_torchserve.cli.app import App, echo, print_json
 from nautilus_torchserve.cli.options import Json
 from nautilus_torchserve.signing.archive_signature import sign_archive
 
@@ -23,6 +22,6 @@ def main(
     """Sign ARCHIVE. None of its code is run: a job that holds the key need not train or load anything."""
     signed = sign_archive(archive, key)
     if as_json:
-        print(json.dumps(asdict(signed), default=str))
+        print_json(asdict(signed))
     else:
         echo(f"{archive}: {signed.model} {signed.version}, digest {signed.digest[:12]}, signed by key {signed.key_id}")

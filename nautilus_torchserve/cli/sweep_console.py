@@ -1,4 +1,4 @@
-"""What sweeps gave, for the terminal."""
+"""Results of backtests and sweeps, for the terminal."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +15,7 @@ _SHOWN = 20
 
 
 def show(sweep: ParameterSweep, console: Console) -> None:
-    """The best combinations, and what the best is worth."""
+    """Print the best combinations, and the deflated Sharpe ratio of the best."""
     done = len(sweep.trials) - len(sweep.failed)
     table = Table(*sweep.grid, "P&L", "orders", "Sharpe", title=f"{len(sweep.trials):,} backtests")
     for trial in sweep.ranked[:_SHOWN]:
@@ -33,7 +33,7 @@ def show(sweep: ParameterSweep, console: Console) -> None:
 
 
 def latency_table(sweep: LatencySweep) -> Table:
-    """A row for each latency, and below them what a millisecond costs where latencies are least."""
+    """Return a row for each latency, and below them what a millisecond costs where latencies are least."""
     subject, cost = sweep.subject, sweep.cost
     table = Table(
         "latency",
@@ -93,8 +93,9 @@ def result_table(report: Mapping[str, Any]) -> Table:
     noun = "trades" if "trades" in report else "bars"
     table.add_row("speed", f"{report[f'{noun}_per_s']:,.0f} {noun}/s")
     if len(report.get("instruments", ())) > 1:
-        for each in report["instruments"]:
-            table.add_row(each["instrument_id"], f"{plain_amount(each['pnl'])} {currency} in {each['orders']:,} orders")
+        for instrument in report["instruments"]:
+            pnl = plain_amount(instrument["pnl"])
+            table.add_row(instrument["instrument_id"], f"{pnl} {currency} in {instrument['orders']:,} orders")
     for name in ("evaluation", "report"):
         if name in report:
             table.add_row(name, report[name])

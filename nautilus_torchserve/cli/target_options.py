@@ -1,78 +1,77 @@
-"""Options that name the server, shared by all commands that need one."""
+"""Groups of options about the server that versions are rolled out to, and about the rollout."""
 
-import functools
-import inspect
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from nautilus_torchserve.cli.options import HOME, Home, TokenFile, replace_parameter
+from nautilus_torchserve.cli.options import HOME, DrainS, Home, TokenFile, WatchS
+from nautilus_torchserve.release.rollout.gates import Limits
 from nautilus_torchserve.release.rollout.target import Target, named_target
 
-FindTarget = Callable[[], Target]
-"""Finds the server that the options name; raises `NoTarget` or `NoToken`."""
-_OPTIONS: dict[str, tuple[Any, Any]] = {
-    "home": (Home, HOME),
-    "management_url": (
-        Annotated[
-            str | None,
-            typer.Option(
-                help="Management port: of another server, token in TORCHSERVE_MANAGEMENT_TOKEN; default: --home's."
-            ),
-        ],
-        None,
-    ),
-    "inference_url": (
-        Annotated[
-            str | None,
-            typer.Option(help="Inference port: of that server, token in TORCHSERVE_TOKEN; default: --home's."),
-        ],
-        None,
-    ),
-    "model_store": (
-        Annotated[
-            Path | None,
-            typer.Option(help="Folder of archives: of that server, as it is reached from here; default: --home's."),
-        ],
-        None,
-    ),
-    "metrics_url": (
-        Annotated[
-            str | None,
-            typer.Option(help="Metrics port: of that server; default: --home's, else error counters are not watched."),
-        ],
-        None,
-    ),
-    "token_file": (TokenFile, None),
-    "config": (
-        Annotated[
-            Path | None,
-            typer.Option(
-                help="Configuration file: that server's config.properties, where rollouts keep models; default: none."
-            ),
-        ],
-        None,
-    ),
-}
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """Options that name a server: arguments of `named_target`."""
+
+    home: Home = HOME
+    management_url: Annotated[
+        str | None,
+        typer.Option(
+            help="Management URL of another server (token: TORCHSERVE_MANAGEMENT_TOKEN); default: from --home."
+        ),
+    ] = None
+    inference_url: Annotated[
+        str | None, typer.Option(help="Inference URL of that server (token: TORCHSERVE_TOKEN); default: from --home.")
+    ] = None
+    model_store: Annotated[
+        Path | None,
+        typer.Option(help="Model store (of that server, as mounted here); default: from --home."),
+    ] = None
+    metrics_url: Annotated[
+        str | None,
+        typer.Option(help="Metrics URL of that server; default: from --home, else error counters are not watched."),
+    ] = None
+    token_file: TokenFile = None
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="Configuration file (that server's config.properties, where rollouts save its models); default: none."
+        ),
+    ] = None
+
+    def target(self) -> Target:
+        """Return the server; raises as `named_target`. A restart of the server changes its tokens and ports."""
+        return named_target(**vars(self))
 
 
-def takes_server(command: Callable[..., None]) -> Callable[..., None]:
-    """Return a typer command with these options in the place of its parameter ``server``: a `FindTarget`.
+@dataclass(frozen=True)
+class SwitchOptions:
+    """Options of a change of the default version: fields of `Limits`."""
 
-    For commands that do not always need the server, or find it repeatedly: a restart changes its tokens and ports.
-    """
-    return replace_parameter(command, "server", _OPTIONS, lambda options: functools.partial(named_target, **options))
+    watch_s: WatchS = Limits.watch_s
+    drain_s: DrainS = Limits.drain_s
+
+    def limits(self) -> Limits:
+        """Return the same for the library."""
+        return Limits(**vars(self))
 
 
-def takes_target(command: Callable[..., None]) -> Callable[..., None]:
-    """Return the same with the server itself, as parameter ``target``; exit status 1 where there is none."""
+@dataclass(frozen=True)
+class GateOptions(SwitchOptions):
+    """Options of a version's gates: fields of `Limits`."""
 
-    def with_target(server: FindTarget, **given: Any) -> None:
-        command(target=server(), **given)
-
-    own = [parameter for parameter in inspect.signature(command).parameters.values() if parameter.name != "target"]
-    with_target.__name__, with_target.__doc__ = command.__name__, command.__doc__
-    with_target.__signature__ = inspect.Signature(own)  # type: ignore[attr-defined]
-    return takes_server(with_target)
+    keep: Annotated[int, typer.Option(help="Number of earlier default versions kept loaded for a rollback.")] = (
+        Limits.keep
+    )
+    latency_ratio: Annotated[
+        float,
+        typer.Option(help="Latency limit: this multiple of the serving version's p50 and p95, plus --latency-add-ms."),
+    ] = Limits.latency_ratio
+    latency_add_ms: Annotated[float, typer.Option(help="Latency allowed on top of --latency-ratio (ms).")] = (
+        Limits.latency_add_ms
+    )
+    latency_most_ms: Annotated[float | None, typer.Option(help="Upper limit of the p95 (ms); default: no limit.")] = (
+        Limits.latency_most_ms
+    )

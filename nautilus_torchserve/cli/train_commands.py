@@ -1,6 +1,5 @@
 """The training commands of the built-in models: options, one call into `training`, the result in words or as JSON."""
 
-import json
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,29 +10,14 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from nautilus_torchserve.cli.app import console
-from nautilus_torchserve.cli.data_options import (
-    AllowJumps,
-    BarCount,
-    BarInterval,
-    BarsData,
-    Instrument,
-    News,
-    NewsDelay,
-    Stamp,
-    Timezone,
-    Trades,
-    TradesData,
-)
+from nautilus_torchserve.cli.app import console, echo, print_json
+from nautilus_torchserve.cli.data_options import BarCount, News, NewsDelay, Trades
+from nautilus_torchserve.cli.market_data import BarSource, TradeSource
 from nautilus_torchserve.cli.options import ArchiveVersion, Json, duration, seed_option
 from nautilus_torchserve.features.news_window import NewsWindowConfig
 from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.market.bars.checks import examine
-from nautilus_torchserve.market.bars.load import load_bars
-from nautilus_torchserve.market.news.load import load_news_bars
-from nautilus_torchserve.market.read_options import ReadOptions
 from nautilus_torchserve.market.trades.labels import LabelConfig
-from nautilus_torchserve.market.trades.load import load
 from nautilus_torchserve.models.spec import ModelSpec, load_object
 from nautilus_torchserve.models.table import PRICE, SENTIMENT
 from nautilus_torchserve.training.ensemble.run import train_ensemble
@@ -50,32 +34,27 @@ from nautilus_torchserve.training.sentiment.run import train_sentiment
 from nautilus_torchserve.training.tick.fit import TickFitConfig
 from nautilus_torchserve.training.tick.run import train_tick
 
-Seed = Annotated[int, seed_option("the fit and of the simulation")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Threads = Annotated[int, typer.Option(min=1, help="CPU threads: other numbers give other last bits.")]
-RunFolder = Annotated[Path, typer.Option(help="Output: the run folder.")]
+Seed = Annotated[int, seed_option("fit and simulation")]
+Device = Annotated[str, typer.Option(help="Device: auto, cpu or cuda.")]
+Threads = Annotated[int, typer.Option(min=1, help="CPU threads; the number affects the last bits of the weights.")]
+RunFolder = Annotated[Path, typer.Option(help="Output (run folder).")]
 Settings = Annotated[list[str], typer.Option("--set", help="Setting: fit.epochs=5, network.hidden=64; repeatable.")]
 FIT_COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
 
 
 def tick(
-    data: TradesData = None,
-    instrument: Instrument = None,
-    timezone: Timezone = None,
-    allow_jumps: AllowJumps = False,
+    source: TradeSource,
     trades: Trades = 60_000,
     out: RunFolder = Path("runs/tick"),
     seed: Seed = 1,
-    horizon: Annotated[int, typer.Option("--label-trades", min=1, help="Trades that a label looks ahead.")] = 20,
-    cost_bps: Annotated[float, typer.Option(min=0.0, help="Least move worth trading (bps).")] = 1.0,
-    epochs: Annotated[int, typer.Option(min=1, help="Most passes over the training part.")] = 60,
+    horizon: Annotated[int, typer.Option("--label-trades", min=1, help="Label horizon in trades.")] = 20,
+    cost_bps: Annotated[float, typer.Option(min=0.0, help="Minimum move worth trading (bps).")] = 1.0,
+    epochs: Annotated[int, typer.Option(min=1, help="Maximum number of epochs.")] = 60,
     as_json: Json = False,
 ) -> None:
-    """BUY, SELL or HOLD from the last trades."""
+    """Fit a classifier of BUY, SELL or HOLD from the last trades."""
     labels = LabelConfig(horizon, cost_bps)
-    loaded = load(data, trades, seed, instrument, ReadOptions(timezone=timezone, allow_jumps=allow_jumps))
-    for note in loaded.notes:
-        typer.echo(note, err=True)
+    loaded = source.load(trades, seed)
     with fit_progress(epochs) as advance:
         result = train_tick(
             loaded,
@@ -90,35 +69,30 @@ def tick(
 
 
 def price(
-    data: BarsData = None,
-    instrument: Instrument = None,
-    bar: BarInterval = None,
-    stamp: Stamp = "open",
-    timezone: Timezone = None,
-    allow_jumps: AllowJumps = False,
+    source: BarSource,
     bars: BarCount = 20_000,
-    model: Annotated[str, typer.Option(help="Model: price_lstm, residual, cnn or patchtst.")] = "price_lstm",
+    model: Annotated[str, typer.Option(help="Model (price_lstm, residual, cnn or patchtst).")] = "price_lstm",
     out: RunFolder = Path("runs/price"),
-    indicators: Annotated[bool | None, typer.Option(help="Indicator columns; default: as suits --model.")] = None,
-    folds: Annotated[int, typer.Option(min=1, help="Test parts of the walk-forward evaluation.")] = 4,
-    max_gap: Annotated[int | None, duration("Longest break within a window; default: any.")] = None,
-    config: Annotated[Path | None, typer.Option(help="Configuration file: what --tune wrote; default: none.")] = None,
+    indicators: Annotated[bool | None, typer.Option(help="Add indicator columns; default: depends on --model.")] = None,
+    folds: Annotated[int, typer.Option(min=1, help="Number of walk-forward folds.")] = 4,
+    max_gap: Annotated[int | None, duration("Longest gap within a window; default: no limit.")] = None,
+    config: Annotated[Path | None, typer.Option(help="Configuration file (of --tune); default: none.")] = None,
     settings: Settings = [],  # noqa: B006
-    tune: Annotated[int, typer.Option(min=0, help="Search with so many trials in all, instead of a fit.")] = 0,
+    tune: Annotated[int, typer.Option(min=0, help="Total number of tuning trials, instead of a fit.")] = 0,
     device: Device = "auto",
     threads: Threads = 1,
     version: ArchiveVersion = "1.0",
     seed: Seed = 1,
     as_json: Json = False,
 ) -> None:
-    """The next bar's return from a window of bars; evaluated fold by fold, tracked with MLflow."""
+    """Fit a forecast of the next bar's return from a window of bars, evaluated walk-forward and tracked with MLflow."""
     settings = [*settings, f"fit.seed={seed}"]
     training = price_training(
         model, config, settings, indicators, device, folds=folds, max_gap_ns=max_gap, threads=threads
     )
-    loaded = load_bars(data, bars, seed, instrument, bar, ReadOptions(stamp, timezone, allow_jumps))
+    loaded = source.load(bars, seed)
     for line in examine(loaded).lines():
-        typer.echo(line, err=True)
+        echo(line)
     if tune:
         search(loaded, out, tune, training, as_json)
         return
@@ -139,27 +113,25 @@ def price(
 
 def sentiment(
     data: Annotated[list[Path], typer.Option(help="Data to read: sentences, CSV or text@label.")] = [],  # noqa: B006
-    only_data: Annotated[bool, typer.Option("--only-data", help="Leave the project's own sentences out.")] = False,
-    backbone: Annotated[Path | None, typer.Option(help="Encoder's folder; default: all-MiniLM-L6-v2.")] = None,
+    only_data: Annotated[
+        bool, typer.Option("--only-data", help="Train on --data alone, without the bundled sentences.")
+    ] = False,
+    backbone: Annotated[Path | None, typer.Option(help="Encoder folder; default: all-MiniLM-L6-v2.")] = None,
     evaluate: Annotated[list[Path], typer.Option(help="Labelled file to score the model on; repeatable.")] = [],  # noqa: B006
     out: RunFolder = Path("runs/sentiment"),
     settings: Settings = [],  # noqa: B006
     device: Device = "auto",
     threads: Threads = 2,
     version: ArchiveVersion = "1.0",
-    seed: Annotated[int, seed_option("the fit and of the validation part")] = 1,
+    seed: Annotated[int, seed_option("fit and validation split")] = 1,
     as_json: Json = False,
 ) -> None:
-    """What a holder of the asset would feel about a text; judged on held-out sentences, tracked with MLflow."""
+    """Fit a sentiment classifier of texts, evaluated on held-out sentences and tracked with MLflow."""
     training = sentiment_training(settings, seed, device, threads)
     corpus = None if only_data else CORPUS
     loaded = load_sentiment_data(data, corpus, training.fit.validation_share, training.fit.seed)
     if loaded.repeated:
-        typer.echo(
-            f"{loaded.repeated} sentences left out that were there before, {loaded.relabelled} of them with "
-            "another label.",
-            err=True,
-        )
+        echo(f"{loaded.repeated} repeated sentences left out, {loaded.relabelled} of them with another label.")
     with fit_progress(training.fit.epochs, "the head alone") as advance:
         result = train_sentiment(
             loaded,
@@ -183,28 +155,22 @@ def sentiment(
 
 
 def ensemble(
+    source: BarSource,
     price_run: Annotated[Path, typer.Option(help="Run folder of the price model.")] = Path("runs/price"),
     sentiment_run: Annotated[Path, typer.Option(help="Run folder of the sentiment model.")] = Path("runs/sentiment"),
-    data: BarsData = None,
     news: News = None,
     news_delay: NewsDelay = None,
-    instrument: Instrument = None,
-    bar: BarInterval = None,
-    stamp: Stamp = "open",
-    timezone: Timezone = None,
-    allow_jumps: AllowJumps = False,
     bars: BarCount = 20_000,
-    max_news_age: Annotated[int, duration("Oldest headline in a window.")] = "4h",  # type: ignore[assignment]
-    max_texts: Annotated[int, typer.Option(min=1, help="Most headlines in a window.")] = 8,
+    max_news_age: Annotated[int, duration("Maximum age of a headline in a window.")] = "4h",  # type: ignore[assignment]
+    max_texts: Annotated[int, typer.Option(min=1, help="Maximum number of headlines in a window.")] = 8,
     out: RunFolder = Path("runs/ensemble"),
-    seed: Annotated[int, seed_option("the simulation and of the intervals")] = 1,
+    seed: Annotated[int, seed_option("simulation and intervals")] = 1,
     as_json: Json = False,
 ) -> None:
-    """A price and a sentiment model in one call: their weights, from bars that the price model has not seen."""
-    read = ReadOptions(stamp, timezone, allow_jumps)
-    loaded, headlines = load_news_bars(data, news, bars, seed, instrument, bar, read, news_delay)
+    """Fit the weights of a price and a sentiment model in one call, on bars that the price model has not seen."""
+    loaded, headlines = source.load_with_news(news, news_delay, bars, seed)
     for line in examine(loaded).lines():
-        typer.echo(line, err=True)
+        echo(line)
     window = NewsWindowConfig(max_news_age, max_texts)
     with console.status("scoring headlines, fitting weights"):
         result = train_ensemble(loaded, headlines, price_run, sentiment_run, out, window, seed)
@@ -225,8 +191,8 @@ def search(loaded: Bars, out: Path, trials: int, training: PriceTraining, as_jso
         tuned = tune_price(loaded, storage, trials, training, on_trial)
     write_best(best, tuned, {"network": training.network_config, "fit": training.to_dict()["fit"]})
     if as_json:
-        typer.echo(json.dumps({"config": str(best), "value": tuned.best_value, "trials": tuned.trials}))
-    typer.echo(f"{best}: the best of {tuned.trials} trials ({tuned.pruned} pruned), --config takes it", err=True)
+        print_json({"config": str(best), "value": tuned.best_value, "trials": tuned.trials})
+    echo(f"{best}: the best of {tuned.trials} trials ({tuned.pruned} pruned), --config takes it")
 
 
 Advance = Callable[..., None]
@@ -252,10 +218,10 @@ def report_result(out: Path, result: TrainingResult, as_json: bool, *lines: str,
     is_tracked = result.mlflow_run_id is not None
     tracked = {"report": str(page), "mlflow_run_id": result.mlflow_run_id} if is_tracked else {}
     if as_json:
-        typer.echo(json.dumps({"run": str(out), **tracked, **result.description, **more}))
+        print_json({"run": str(out), **tracked, **result.description, **more})
     for line in lines:
-        typer.echo(line, err=True)
-    typer.echo(f"{f'{page} shows why; ' if is_tracked else ''}{out} is ready to be packed.", err=True)
+        echo(line)
+    echo(f"{f'{page} shows why; ' if is_tracked else ''}{out} is ready to be packed.")
 
 
 def artifacts(spec: ModelSpec, version: str) -> Artifacts:
@@ -266,7 +232,7 @@ def artifacts(spec: ModelSpec, version: str) -> Artifacts:
             yield load_object(spec.training.page)(result.evaluation, result.folder / REPORT).parent, REPORT
         if find_spec("model_archiver") is None or find_spec("ts") is None:
             message = "No archive tracked: that needs torchserve and torch-model-archiver (extra 'server')."
-            typer.echo(message, err=True)
+            echo(message)
             return
         from nautilus_torchserve.release.build.archive import build_archive  # a host that only trains has neither
 

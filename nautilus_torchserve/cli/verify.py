@@ -1,13 +1,12 @@
 """Verify the signature of an archive."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from nautilus_torchserve.cli.app import App, echo
+from nautilus_torchserve.cli.app import App, echo, print_json
 from nautilus_torchserve.cli.options import TRUSTED, Json, Trusted
 from nautilus_torchserve.signing.archive_signature import verify_archive
 
@@ -23,6 +22,6 @@ def main(
     """Verify ARCHIVE: exit status 0 when a trusted key has signed just this content, else 1 and the reason."""
     verified = verify_archive(archive, trusted)
     if as_json:
-        print(json.dumps(asdict(verified)))
+        print_json(asdict(verified))
     else:
         echo(f"{archive}: {verified.model} {verified.version}, signed by {verified.signer}, digest {verified.digest}")

@@ -5,7 +5,9 @@ import errno
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any
 
 import pytest
 import typer
@@ -113,6 +115,43 @@ def test_a_parser_raises_the_reason_for_a_refusal() -> None:
 
     assert result.exit_code == 2
     assert "expected 1-MINUTE, got 'soon'" in result.stderr
+
+
+@dataclass(frozen=True)
+class Market:
+    venue: Annotated[str, typer.Option(help="Venue.")]
+    size: Annotated[int, typer.Option(parser=parsed(int))] = "3"  # type: ignore[assignment]
+
+
+@dataclass(frozen=True)
+class Order:
+    market: Market
+    side: Annotated[str, typer.Option()] = "BUY"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "received"),
+    [
+        (["ES", "--venue", "CME"], ("ES", Order(Market("CME", 3), "BUY"), False)),
+        (
+            ["ES", "--dry", "--side", "SELL", "--size", "5", "--venue", "CME"],
+            ("ES", Order(Market("CME", 5), "SELL"), True),
+        ),
+    ],
+)
+def test_a_dataclass_is_an_option_of_each_field(arguments: list[str], received: tuple[Any, ...]) -> None:
+    calls = []
+    app = App()
+
+    @app.command()
+    def command(
+        instrument: Annotated[str, typer.Argument()], order: Order, dry: Annotated[bool, typer.Option("--dry")] = False
+    ) -> None:
+        calls.append((instrument, order, dry))
+
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    assert calls == [received]
+    assert CliRunner().invoke(app, ["ES"]).exit_code == 2  # --venue has no default
 
 
 INTERNAL = {"NoAnswer", "_NoRequestError"}
