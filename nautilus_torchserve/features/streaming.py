@@ -51,11 +51,12 @@ class InputWindows:
     def __init__(self, schema: FeatureSchema, warm_up: int) -> None:
         self.rows = 0
         """Rows so far."""
-        self._names = [column.name for column in schema.columns]
+        self.names = [column.name for column in schema.columns]
+        """Names of the columns."""
         self._warm_up = warm_up
         self._time_steps = schema.time_steps
         # Each row stands twice, ``time_steps`` apart, so that any window is one slice.
-        self._steps = np.empty((2 * (schema.time_steps or 0), len(self._names)), dtype=np.float32)
+        self._steps = np.empty((2 * (schema.time_steps or 0), len(self.names)), dtype=np.float32)
 
     def add(self, values: Sequence[float] | NDArray) -> NDArray[np.float32] | None:
         """Add a row [columns].
@@ -71,14 +72,14 @@ class InputWindows:
             It has another number of columns, or a value that is not finite.
         """
         row = np.array(values, dtype=np.float32)
-        if row.shape != (len(self._names),):
+        if row.shape != (len(self.names),):
             raise BadRow(
-                f"row {self.rows}: expected {len(self._names)} values ({', '.join(self._names)}), "
+                f"row {self.rows}: expected {len(self.names)} values ({', '.join(self.names)}), "
                 f"got an array of shape {list(row.shape)}"
             )
         if not np.isfinite(row).all():
             column = int(np.argmin(np.isfinite(row)))
-            raise BadRow(f"row {self.rows}: expected finite values, got {row[column]} in {self._names[column]}")
+            raise BadRow(f"row {self.rows}: expected finite values, got {row[column]} in {self.names[column]}")
         number = self.rows - self._warm_up
         self.rows += 1
         steps = self._time_steps

@@ -12,7 +12,7 @@ named by one spec (a training recipe, an evaluation page) is about that one mode
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -132,6 +132,10 @@ class Trading:
     """Strategy that trades on the predictions where the user names no other; None: there is none."""
     strategy_config: str | None = None
     """Configuration of the strategy."""
+
+    def with_strategy(self, path: str) -> "Trading":
+        """Return the same with another strategy, ``my_strategies:Momentum``, whose config is ``MomentumConfig``."""
+        return replace(self, strategy=path, strategy_config=f"{path}Config")
 
 
 @dataclass(frozen=True, kw_only=True)

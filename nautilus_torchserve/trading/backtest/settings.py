@@ -2,12 +2,12 @@
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from operator import gt, lt
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal, Self
 
 from nautilus_trader.model.instruments import Instrument
 from nautilus_trader.trading.config import StrategyConfig
@@ -39,12 +39,12 @@ class RunSettings(ABC):
         A setting is invalid.
     """
 
-    spec: ClassVar[str]
-    """Name of the `ModelSpec` that names actor and strategy."""
     url: str
     """The inference port, ``http://`` or ``https://``, or ``mar:PATH`` of an archive."""
     model: str
     """The model's name."""
+    spec: str
+    """The `ModelSpec` that names actor and strategy, see `models.table.spec_of`."""
     version: str | None = None
     """A fixed version; None takes the server's default one and keeps to it for the whole run, but for ``traffic``."""
     traffic: str | None = None
@@ -100,6 +100,14 @@ class RunSettings(ABC):
             f"latency_ns of at most max_age_ns = {self.max_age_ns} (older predictions are not traded on), "
             f"got {self.latency_ns}",
         )
+
+    def sweep_fields(self) -> dict[str, Any]:
+        """Return the fields that a sweep may change beside those of this class: name -> type."""
+        return {}
+
+    def changed(self, values: Mapping[str, Any]) -> Self:
+        """Return the settings with other values of some fields, as of this class or of `sweep_fields`."""
+        return replace(self, **values)
 
     def check(self, instruments: Sequence[Instrument]) -> None:
         """Refuse settings that are invalid for the instruments, before any request is made.
