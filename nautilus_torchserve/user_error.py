@@ -21,7 +21,7 @@ Hierarchy, by package (only what derives from the two bases directly)::
         serving         BadProperties, NoToken, NoJava, StartFailed, HomeInUse, CannotEnd, ManagementError,
                         UnreadableArchive
         traffic         StoreFailed, SplitRefused
-        training        BadRunFolder, BadCorpus, BadBackbone, BadMember, StudyInUse, TuningFailed
+        training        BadRunFolder, BadCorpus, BadBackbone, BadWeights, BadMember, StudyInUse, TuningFailed
         release         BuildFailed, IncompleteArchive, ForbiddenImport, NoTarget, NoCounters, GateFailed,
                         RolloutRefused, RepairFailed, Unrecorded (status 3), WatchRefused
         experiments     NoExperiment

@@ -11,7 +11,7 @@ import typer
 from nautilus_torchserve.cli.app import echo, parsed
 from nautilus_torchserve.cli.data_options import PriceType, Stamp, bar_length
 from nautilus_torchserve.cli.market_data import AS_WRITTEN, BarSource, FileOptions, TradeSource, print_reading_notes
-from nautilus_torchserve.cli.options import LOCAL, Json, Report, TokenFile, Url, Version, duration
+from nautilus_torchserve.cli.options import LOCAL, Json, Report, RequireSignature, TokenFile, Url, Version, duration
 from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.market.news.headlines import Headline
 from nautilus_torchserve.market.trades.trades import Trades
@@ -135,6 +135,7 @@ class EngineOptions:
     """Options of every backtest and sweep."""
 
     url: Url = LOCAL
+    require_signature: RequireSignature = False
     version: Version = None
     token_file: TokenFile = None
     starting_balance: Annotated[Decimal, decimal("Starting balance in the settlement currency.", "--balance")] = "10000"  # type: ignore[assignment]

@@ -32,7 +32,7 @@ def main(
         ),
     ],
     run: Annotated[Path | None, typer.Option(help="Run folder: what `train` wrote; default: runs/MODEL.")] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the model in a file; default: that of --spec.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name: of the model in a file; default: that of --spec.")] = None,
     version: ArchiveVersion = "1.0",
     spec: Annotated[
         str | None,
@@ -54,7 +54,7 @@ def main(
     ] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Setting of the network of --spec that differs: hidden=64; repeatable."),
+        typer.Option("--set", help="Setting: FIELD=VALUE of the network of --spec; repeatable."),
     ] = None,
     inputs: Annotated[
         Path | None,

@@ -127,7 +127,7 @@ def test_code_in_old_weights_does_not_run(own: Path, tmp_path: Path) -> None:
     (own / "model.safetensors").unlink()
     (own / "pytorch_model.bin").write_bytes(pickle.dumps({"embeddings.word_embeddings.weight": Payload()}))
 
-    with pytest.raises(BadBackbone, match=r"expected a state_dict, got a pickle of posix\.system"):
+    with pytest.raises(BadBackbone, match=r"expected a file that torch\.save wrote, got another"):
         build_network(find_backbone(own), 64, 0.1)
 
     assert not (tmp_path / "ran").exists()
@@ -190,5 +190,5 @@ def test_weights_that_do_not_fit_their_configuration_are_refused(
 def test_broken_weights_are_refused(own: Path) -> None:
     (own / "model.safetensors").write_bytes(b"nothing of the kind")
 
-    with pytest.raises(BadBackbone, match=r"expected a file that torch\.save wrote, got another"):
+    with pytest.raises(BadBackbone, match="expected safetensors, got "):
         build_network(find_backbone(own), 64, 0.1)

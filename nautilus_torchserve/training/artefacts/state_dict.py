@@ -5,6 +5,7 @@ import json
 import pathlib
 import pickle
 import re
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -80,9 +81,9 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def is_safetensors(path: Path) -> bool:
-    """Return whether a file begins as safetensors do: with the length of a JSON object."""
+    """Return whether a file is called so, or begins as safetensors do: with the length of a JSON object."""
     with path.open("rb") as file:
-        return file.read(9)[8:] == b"{"
+        return path.suffix == ".safetensors" or file.read(9)[8:] == b"{"
 
 
 def read_checkpoint(path: Path) -> Any:
@@ -94,7 +95,7 @@ def read_checkpoint(path: Path) -> Any:
         It was written by something else, or has objects that only code could restore: nothing of it was run.
     """
     try:
-        with torch.serialization.safe_globals(_INERT):
+        with torch.serialization.safe_globals(_INERT), warnings.catch_warnings(action="ignore"):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         named = re.search(r"GLOBAL ([\w.]+)", str(error))

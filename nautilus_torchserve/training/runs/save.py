@@ -124,8 +124,12 @@ def save_run(
     evaluation = {"metrics": numbers, "edge": NO_EDGE}
     working = working_folder(out)
     shutil.rmtree(working, ignore_errors=True)
-    model = write_model(working, description, evaluation, network, golden, spec.golden.tolerance)
-    _check_same(model, network, golden, spec.golden.tolerance)
+    try:
+        model = write_model(working, description, evaluation, network, golden, spec.golden.tolerance)
+        _check_same(model, network, golden, spec.golden.tolerance)
+    except BaseException:
+        shutil.rmtree(working, ignore_errors=True)
+        raise
     result = TrainingResult(out, description, evaluation)
     if params is None:
         replace_run(working, out)
